@@ -1,0 +1,3 @@
+//! From files to batches.
+
+pub mod surfaces;

@@ -1,0 +1,3 @@
+//! The program `fcdd`.
+
+fn main() {}
