@@ -1,0 +1,121 @@
+//! Host memory of a plan: numbered buffers that steps name by views.
+
+use std::ops::Range;
+
+/// A buffer of reals in a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferId(pub usize);
+
+/// A buffer of bytes in a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteBufferId(pub usize);
+
+/// A contiguous part of a real buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    pub buffer: BufferId,
+    pub start: usize,
+    pub len: usize,
+}
+
+impl View {
+    /// The elements that this view covers in its buffer.
+    pub fn range(self) -> Range<usize> {
+        self.start..self.start + self.len
+    }
+}
+
+/// The first `len` bytes of a byte buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteView {
+    pub buffer: ByteBufferId,
+    pub len: usize,
+}
+
+/// All buffers of one plan, in host memory.
+///
+/// A step takes the buffers that it writes out of the store, reads the others, and puts the written ones back; so the borrow
+/// checker sees disjoint memory and nothing is copied or allocated.
+#[derive(Debug, Default)]
+pub struct Host<T> {
+    reals: Vec<Vec<T>>,
+    bytes: Vec<Vec<u8>>,
+    workspace: Vec<T>,
+}
+
+impl<T: Copy + Default> Host<T> {
+    /// Zeroed buffers of the given lengths.
+    pub fn new(reals: &[usize], bytes: &[usize], workspace: usize) -> Host<T> {
+        Host {
+            reals: reals.iter().map(|&len| vec![T::default(); len]).collect(),
+            bytes: bytes.iter().map(|&len| vec![0; len]).collect(),
+            workspace: vec![T::default(); workspace],
+        }
+    }
+
+    /// Reads a view.
+    pub fn get(&self, view: View) -> &[T] {
+        &self.reals[view.buffer.0][view.range()]
+    }
+
+    /// Reads an optional view.
+    pub fn get_opt(&self, view: Option<View>) -> Option<&[T]> {
+        view.map(|v| self.get(v))
+    }
+
+    /// Writes a view in place.
+    pub fn get_mut(&mut self, view: View) -> &mut [T] {
+        &mut self.reals[view.buffer.0][view.range()]
+    }
+
+    /// Three views of three different buffers, for filling a batch.
+    pub fn get_many_mut<const N: usize>(&mut self, views: [View; N]) -> Option<[&mut [T]; N]> {
+        let buffers = self.reals.get_disjoint_mut(views.map(|v| v.buffer.0)).ok()?;
+        let mut views = views.into_iter();
+        Some(buffers.map(|b| match views.next() {
+            Some(v) => &mut b[v.range()],
+            None => &mut [][..],
+        }))
+    }
+
+    /// Reads a byte view.
+    pub fn bytes(&self, view: ByteView) -> &[u8] {
+        &self.bytes[view.buffer.0][..view.len]
+    }
+
+    /// Takes a buffer out, to write it while others are read; [`Host::put`] brings it back.
+    pub fn take(&mut self, buffer: BufferId) -> Vec<T> {
+        std::mem::take(&mut self.reals[buffer.0])
+    }
+
+    /// Brings back a buffer taken with [`Host::take`].
+    pub fn put(&mut self, buffer: BufferId, data: Vec<T>) {
+        self.reals[buffer.0] = data;
+    }
+
+    /// Takes a byte buffer out; [`Host::put_bytes`] brings it back.
+    pub fn take_bytes(&mut self, buffer: ByteBufferId) -> Vec<u8> {
+        std::mem::take(&mut self.bytes[buffer.0])
+    }
+
+    /// Brings back a buffer taken with [`Host::take_bytes`].
+    pub fn put_bytes(&mut self, buffer: ByteBufferId, data: Vec<u8>) {
+        self.bytes[buffer.0] = data;
+    }
+
+    /// Takes the scratch space that any step may use while it runs.
+    pub fn take_workspace(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.workspace)
+    }
+
+    /// Brings the scratch space back.
+    pub fn put_workspace(&mut self, workspace: Vec<T>) {
+        self.workspace = workspace;
+    }
+
+    /// Bytes held by all buffers.
+    pub fn size_in_bytes(&self) -> usize {
+        let reals: usize = self.reals.iter().map(Vec::len).sum::<usize>() + self.workspace.len();
+        reals * size_of::<T>() + self.bytes.iter().map(Vec::len).sum::<usize>()
+    }
+}

@@ -1,0 +1,169 @@
+//! Weights as safetensors with PyTorch's names and layouts, both ways.
+//!
+//! A file written here loads into the authors' PyTorch modules (`load_state_dict`, strict), and their state dict, saved as
+//! safetensors, loads here. The header carries text entries of ours beside the tensors.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+
+use super::arch::Arch;
+use super::weights::{Layout, Weights};
+use crate::error::{Error, Result};
+
+/// Serialises weights and header entries.
+pub fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, String>) -> Result<Vec<u8>> {
+    let layout = Layout::new(arch);
+    let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    let mut push = |name: String, shape: &[usize], values: &[f32]| {
+        tensors.push((name, Dtype::F32, shape.to_vec(), bytemuck::cast_slice(values).to_vec()));
+    };
+    for param in &layout.params {
+        let inside = &weights.params[param.start..][..param.len()];
+        let outside: Vec<f32> = (0..param.len()).map(|i| inside[param.inside(i)]).collect();
+        push(param.name.clone(), &param.shape, &outside);
+    }
+    for norm in &layout.norms {
+        let (mean, var) = weights.stats[norm.start..][..2 * norm.c].split_at(norm.c);
+        push(format!("{}.running_mean", norm.name), &[norm.c], mean);
+        push(format!("{}.running_var", norm.name), &[norm.c], var);
+    }
+    for (name, c) in &arch.unused_norms {
+        let (ones, zeros) = (vec![1.0; *c], vec![0.0; *c]);
+        if arch.bias {
+            push(format!("{name}.weight"), &[*c], &ones);
+            push(format!("{name}.bias"), &[*c], &zeros);
+        }
+        push(format!("{name}.running_mean"), &[*c], &zeros);
+        push(format!("{name}.running_var"), &[*c], &ones);
+    }
+    let used = layout.norms.iter().map(|norm| (&norm.name, weights.batches));
+    for (name, batches) in used.chain(arch.unused_norms.iter().map(|(name, _)| (name, 0))) {
+        tensors.push((format!("{name}.num_batches_tracked"), Dtype::I64, vec![], batches.to_le_bytes().to_vec()));
+    }
+    let views: Result<Vec<(&str, TensorView)>, _> = tensors
+        .iter()
+        .map(|(name, dtype, shape, data)| {
+            TensorView::new(*dtype, shape.clone(), data).map(|view| (name.as_str(), view))
+        })
+        .collect();
+    views.and_then(|views| serialize(views, Some(header))).map_err(|e| {
+        Error::setting(format!("the weights of {} cannot be serialised: {e}", arch.name), "please report this as a bug")
+    })
+}
+
+/// An opened safetensors file.
+pub struct File<'a> {
+    path: &'a Path,
+    tensors: SafeTensors<'a>,
+    /// Text entries of the header.
+    pub header: HashMap<String, String>,
+}
+
+impl<'a> File<'a> {
+    /// Parses the bytes of `path`.
+    pub fn parse(path: &'a Path, bytes: &'a [u8]) -> Result<File<'a>> {
+        let broken = |e: safetensors::SafeTensorError| {
+            Error::file(
+                path,
+                format!("not a complete safetensors file ({e})"),
+                "copy it again from where it was trained, or train again",
+            )
+        };
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+        let header = metadata.metadata().clone().unwrap_or_default();
+        let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
+        Ok(File { path, tensors, header })
+    }
+
+    /// The weights, checked against the net: every tensor present, of its shape, and finite.
+    pub fn weights(&self, arch: &Arch) -> Result<Weights> {
+        let layout = Layout::new(arch);
+        let mut weights =
+            Weights { params: vec![0.0; layout.params_len], stats: vec![0.0; layout.stats_len], batches: 0 };
+        for param in &layout.params {
+            let values = self.tensor(arch, &param.name, &param.shape)?;
+            for (i, value) in values.into_iter().enumerate() {
+                weights.params[param.start + param.inside(i)] = value;
+            }
+        }
+        for norm in &layout.norms {
+            for (part, start) in [("running_mean", norm.start), ("running_var", norm.start + norm.c)] {
+                let values = self.tensor(arch, &format!("{}.{part}", norm.name), &[norm.c])?;
+                weights.stats[start..start + norm.c].copy_from_slice(&values);
+            }
+            let tracked = self.tensors.tensor(&format!("{}.num_batches_tracked", norm.name)).ok();
+            let count = tracked.and_then(|t| t.data().try_into().ok()).map_or(0, u64::from_le_bytes);
+            weights.batches = weights.batches.max(count);
+        }
+        Ok(weights)
+    }
+
+    /// A finite f32 tensor of the given shape.
+    fn tensor(&self, arch: &Arch, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let other_net = format!("the file belongs to another net than {}, or other settings (bias)", arch.name);
+        let Ok(tensor) = self.tensors.tensor(name) else {
+            return Err(Error::file(self.path, format!("has no tensor '{name}'"), other_net));
+        };
+        if tensor.shape() != shape {
+            let problem = format!("tensor '{name}' has shape {:?}, {} needs {shape:?}", tensor.shape(), arch.name);
+            return Err(Error::file(self.path, problem, other_net));
+        }
+        if tensor.dtype() != Dtype::F32 {
+            let problem = format!("tensor '{name}' is {:?}", tensor.dtype());
+            return Err(Error::file(self.path, problem, "convert it to float32"));
+        }
+        let values: Vec<f32> =
+            tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        match values.iter().position(|v| !v.is_finite()) {
+            Some(i) => Err(Error::file(
+                self.path,
+                format!("tensor '{name}' holds {} at element {i}", values[i]),
+                "the training diverged; train again with a lower --lr",
+            )),
+            None => Ok(values),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::nets;
+
+    fn sample() -> (Arch, Weights) {
+        let arch = nets::by_name("CNN32", true).unwrap();
+        let mut weights = Weights::init(&arch, 5);
+        weights.batches = 17;
+        (arch, weights)
+    }
+
+    #[test]
+    fn a_round_trip_keeps_every_bit_and_the_header() {
+        let (arch, weights) = sample();
+        let bytes = to_bytes(&arch, &weights, HashMap::from([("fcdd".into(), "{}".into())])).unwrap();
+        let file = File::parse(Path::new("m"), &bytes).unwrap();
+        assert_eq!(file.weights(&arch).unwrap(), weights);
+        assert_eq!(file.header["fcdd"], "{}");
+        // The authors' strict loading wants the norm that they never use.
+        assert_eq!(file.tensor(&arch, "bn2d3.weight", &[128]).unwrap(), vec![1.0; 128]);
+    }
+
+    #[test]
+    fn wrong_files_are_refused_with_the_tensor_named() {
+        let (arch, mut weights) = sample();
+        let other = nets::by_name("CNN32_S", true).unwrap();
+        let bytes = to_bytes(&arch, &weights, HashMap::new()).unwrap();
+        let error = |bytes: &[u8], arch: &Arch| {
+            File::parse(Path::new("m"), bytes).and_then(|f| f.weights(arch)).unwrap_err().to_string()
+        };
+        assert!(error(&bytes, &other).contains("conv1.weight"), "{}", error(&bytes, &other));
+        for cut in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
+            assert!(error(&bytes[..cut], &arch).contains("not a complete"));
+        }
+        weights.params[3] = f32::NAN;
+        let bytes = to_bytes(&arch, &weights, HashMap::new()).unwrap();
+        assert!(error(&bytes, &arch).contains("NaN"));
+    }
+}

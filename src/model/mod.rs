@@ -1,0 +1,9 @@
+//! What a net is: its table of layers, receptive field, parameters, initialisation and files.
+
+pub mod arch;
+pub mod checkpoint;
+pub mod nets;
+pub mod weights;
+
+pub use arch::{Arch, Layer};
+pub use weights::Weights;

@@ -1,0 +1,229 @@
+//! The table of nets. A new net is one new line in [`by_name`] and in [`names`].
+
+use super::arch::{Arch, Layer};
+use crate::error::{Error, Result};
+use crate::steps::activation::Activation;
+
+/// Names of all nets, families with a kernel side k written out.
+pub fn names() -> Vec<String> {
+    let fixed = |names: &[&str]| names.iter().map(|n| format!("FCDD_{n}")).collect::<Vec<_>>();
+    let family =
+        |stem: &str, last: usize| (3..=last).step_by(2).map(|k| format!("FCDD_{stem}_{k}K")).collect::<Vec<_>>();
+    [
+        fixed(&["CNN28", "CNN28_W", "CNN32", "CNN32_S", "CNN32_LW3K"]),
+        family("CNN32", 17),
+        fixed(&["CNN224", "CNN224_W"]),
+        family("CNN224", 13),
+        fixed(&["CNN224_VGG_NOPT", "CNN224_VGG", "CNN224_VGG_F"]),
+    ]
+    .concat()
+}
+
+/// The net of that name; the prefix `FCDD_` may be left out.
+pub fn by_name(name: &str, bias: bool) -> Result<Arch> {
+    let upper = name.to_uppercase();
+    let stem = upper.strip_prefix("FCDD_").unwrap_or(&upper);
+    let net = Builder::new(stem, bias);
+    let kernel = |family: &str, last: usize| {
+        let k: usize = stem.strip_prefix(family)?.strip_suffix('K')?.parse().ok()?;
+        (k % 2 == 1 && (3..=last).contains(&k)).then_some(k)
+    };
+    let arch = match stem {
+        "CNN28" => net.input(1, 28).block(5, 8).pool(2, 2, 0).conv(5, 16).pool(2, 2, 0).head(),
+        "CNN28_W" => net.input(1, 28).block(5, 128).pool(2, 2, 0).conv(5, 128).pool(2, 2, 0).head(),
+        "CNN32" => {
+            net.input(3, 32).block(5, 32).pool(2, 2, 0).block(5, 64).pool(2, 2, 0).conv(5, 128).unused_norm(128).head()
+        }
+        "CNN32_S" => net.input(3, 32).block(3, 32).pool(2, 2, 0).block(3, 64).pool(2, 2, 0).conv(3, 128).head(),
+        "CNN32_LW3K" => net
+            .input(3, 32)
+            .block(3, 128)
+            .pool(2, 2, 0)
+            .block(3, 256)
+            .named("25")
+            .block(3, 256)
+            .pool(2, 2, 0)
+            .named("3")
+            .conv(3, 128)
+            .unused_norm(128)
+            .head(),
+        "CNN224" => cnn224(net, [(5, 8), (5, 32), (3, 64), (3, 128), (3, 128)]),
+        "CNN224_W" => cnn224(net, [(5, 32), (5, 128), (3, 256), (3, 256), (3, 128)]),
+        "CNN224_VGG_NOPT" | "CNN224_VGG" => vgg11(net, 0),
+        "CNN224_VGG_F" => vgg11(net, 15),
+        _ => {
+            if let Some(k) = kernel("CNN32_", 17) {
+                net.input(3, 32).block(k, 128).pool(2, 2, 0).block(3, 256).pool(2, 2, 0).conv(3, 128).head()
+            } else if let Some(k) = kernel("CNN224_", 13) {
+                cnn224(net, [(k, 32), (k, 128), (k, 256), (k, 256), (k, 128)])
+            } else {
+                return Err(Error::setting(
+                    format!("there is no net named '{name}'"),
+                    format!("choose one of {}", names().join(", ")),
+                ));
+            }
+        }
+    };
+    Ok(arch)
+}
+
+/// The CNN224 family: (kernel side, channels) of its five convolutions.
+fn cnn224(net: Builder, convs: [(usize, usize); 5]) -> Arch {
+    let [c1, c2, c3, c4, c5] = convs;
+    net.input(3, 224)
+        .block(c1.0, c1.1)
+        .pool(3, 2, 1)
+        .block(c2.0, c2.1)
+        .pool(3, 2, 1)
+        .block(c3.0, c3.1)
+        .block(c4.0, c4.1)
+        .pool(3, 2, 1)
+        .conv(c5.0, c5.1)
+        .head()
+}
+
+/// VGG-11-BN's features up to the sixth convolution, named by their index as torchvision does; `frozen` leading feature layers.
+fn vgg11(mut net: Builder, frozen: usize) -> Arch {
+    net = net.input(3, 224);
+    net.arch.norm_eps = 1e-5;
+    net.arch.frozen = frozen;
+    for (out, pool) in [(64, true), (128, true), (256, false), (256, true), (512, false), (512, false)] {
+        let name = |i: usize| format!("features.{i}");
+        let i = net.arch.layers.len();
+        net.arch.layers.push(Layer::Conv { name: name(i), out, side: 3 });
+        net.arch.layers.push(Layer::Norm { name: name(i + 1) });
+        net.arch.layers.push(Layer::Activation(Activation::RELU));
+        if pool {
+            net = net.pool(2, 2, 0);
+        }
+    }
+    net.head()
+}
+
+/// Builds the small nets, numbering their modules as the authors do: conv1 bn2d1 conv2 … conv_final.
+struct Builder {
+    arch: Arch,
+    /// Number of the last convolution.
+    count: usize,
+    /// Number of the next convolution, where it breaks the sequence.
+    name: Option<&'static str>,
+}
+
+impl Builder {
+    fn new(stem: &str, bias: bool) -> Builder {
+        let arch = Arch {
+            name: format!("FCDD_{stem}"),
+            channels: 0,
+            side: 0,
+            bias,
+            norm_eps: 1e-4,
+            layers: Vec::new(),
+            frozen: 0,
+            unused_norms: Vec::new(),
+        };
+        Builder { arch, count: 0, name: None }
+    }
+
+    fn input(mut self, channels: usize, side: usize) -> Builder {
+        (self.arch.channels, self.arch.side) = (channels, side);
+        self
+    }
+
+    /// Gives the next convolution (and its norm) another number than the next one.
+    fn named(mut self, number: &'static str) -> Builder {
+        self.name = Some(number);
+        self
+    }
+
+    fn number(&mut self) -> String {
+        if let Some(name) = self.name.take() {
+            return name.to_string();
+        }
+        self.count += 1;
+        self.count.to_string()
+    }
+
+    fn push_conv(&mut self, side: usize, out: usize) -> String {
+        let number = self.number();
+        self.arch.layers.push(Layer::Conv { name: format!("conv{number}"), out, side });
+        number
+    }
+
+    /// Convolution alone.
+    fn conv(mut self, side: usize, out: usize) -> Builder {
+        self.push_conv(side, out);
+        self
+    }
+
+    /// Convolution, norm, leaky ReLU.
+    fn block(mut self, side: usize, out: usize) -> Builder {
+        let number = self.push_conv(side, out);
+        self.arch.layers.push(Layer::Norm { name: format!("bn2d{number}") });
+        self.arch.layers.push(Layer::Activation(Activation::LEAKY_RELU));
+        self
+    }
+
+    fn pool(mut self, side: usize, stride: usize, pad: usize) -> Builder {
+        self.arch.layers.push(Layer::Pool { side, stride, pad });
+        self
+    }
+
+    /// The third norm that some of the authors' modules carry unused.
+    fn unused_norm(mut self, channels: usize) -> Builder {
+        self.arch.unused_norms.push(("bn2d3".to_string(), channels));
+        self
+    }
+
+    /// The 1×1 convolution to one channel that ends every FCDD net.
+    fn head(mut self) -> Arch {
+        self.arch.layers.push(Layer::Conv { name: "conv_final".to_string(), out: 1, side: 1 });
+        self.arch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// (net, side of the output map, jump, receptive field, shift, parameters, parameters without biases, forward MFLOP, training
+    /// MFLOP), per image at the net's own side: the authors' modules, counted.
+    #[test]
+    fn nets_have_the_published_geometry_and_size() {
+        let table = [
+            ("CNN28", 7, 4, 16, 1.5, 3_457, 3_416, 1.57, 4.40),
+            ("CNN28_W", 7, 4, 16, 1.5, 413_441, 412_928, 165.6, 491.8),
+            ("CNN32", 8, 4, 32, 1.5, 259_201, 258_528, 57.4, 167.2),
+            ("CNN32_S", 8, 4, 18, 1.5, 93_569, 93_152, 20.7, 60.2),
+            ("CNN32_LW3K", 8, 4, 22, 1.5, 1_185_537, 1_183_232, 497.8, 1486.0),
+            ("CNN224", 28, 8, 59, 0.0, 247_569, 246_744, 1030.0, 3030.0),
+            ("CNN224_W", 28, 8, 59, 0.0, 1_286_721, 1_284_576, 8822.0, 26224.0),
+            ("CNN224_VGG_NOPT", 28, 8, 62, 3.5, 4_504_833, 0, 13122.0, 39193.0),
+            ("CNN224_VGG_F", 28, 8, 62, 3.5, 4_504_833, 0, 13122.0, 22372.0),
+        ];
+        for (name, n, jump, size, shift, params, bare, forward, train) in table {
+            let arch = by_name(name, true).unwrap();
+            let field = arch.receptive_field(arch.side);
+            assert_eq!((field.n, field.jump, field.size, field.shift), (n, jump, size, shift), "{name}");
+            assert_eq!(arch.parameters(), params, "{name}");
+            if bare > 0 {
+                assert_eq!(by_name(name, false).unwrap().parameters(), bare, "{name} without biases");
+            }
+            let (f, t) = arch.flops(arch.side).unwrap();
+            // The table rounds to four digits.
+            approx::assert_relative_eq!(f as f64 / 1e6, forward, max_relative = 2e-3);
+            approx::assert_relative_eq!(t as f64 / 1e6, train, max_relative = 2e-3);
+        }
+    }
+
+    #[test]
+    fn every_listed_name_builds_and_unknown_ones_are_refused() {
+        for name in names() {
+            let arch = by_name(&name, true).unwrap();
+            assert_eq!(arch.name, name);
+            assert!(matches!(arch.layers.last(), Some(Layer::Conv { out: 1, side: 1, .. })));
+        }
+        for name in ["CNN32_4K", "CNN32_19K", "CNN224_1K", "RESNET", ""] {
+            assert!(by_name(name, true).is_err(), "{name}");
+        }
+    }
+}

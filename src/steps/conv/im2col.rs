@@ -1,0 +1,165 @@
+//! Convolution as matrix products over tiles of output pixels.
+//!
+//! A tile of consecutive output pixels is unfolded to a matrix [pixels, side·side·c] (im2col) small enough for the cache, and
+//! multiplied with the weights. Tiles are cut by shape alone and partial sums are merged in a fixed order, so the bits do not
+//! depend on the number of threads. 1×1 kernels skip the unfolding.
+
+use rayon::prelude::*;
+
+use super::{Geometry, reference};
+use crate::device::matmul::{Matrix, matmul};
+use crate::real::Real;
+
+/// Elements of an unfolded tile: 256 KiB of f32, about half of a core's second-level cache.
+const TILE_ELEMENTS: usize = 1 << 16;
+
+/// Partial sums of wgrad, whatever the number of threads.
+const WGRAD_PARTS: usize = 8;
+
+/// Output pixels per tile.
+fn tile_pixels(g: &Geometry) -> usize {
+    (TILE_ELEMENTS / g.taps()).clamp(32, 4096).min(g.pixels().max(1))
+}
+
+/// Elements of scratch that one thread needs to unfold a tile (one, unused, where nothing is unfolded).
+fn tile_len(g: &Geometry) -> usize {
+    if is_pointwise(g) { 1 } else { tile_pixels(g) * g.taps() }
+}
+
+/// The unfolded input of a 1×1 convolution is the input itself.
+fn is_pointwise(g: &Geometry) -> bool {
+    g.side == 1 && g.stride == 1 && g.pad == 0
+}
+
+/// Threads that share the tiles of fprop.
+fn lanes() -> usize {
+    rayon::current_num_threads().max(1)
+}
+
+/// Scratch elements of [`fprop`].
+pub fn fprop_workspace(g: &Geometry) -> usize {
+    lanes() * tile_len(g)
+}
+
+/// Scratch elements of [`dgrad`]: the turned weights and the tiles of the convolution with them.
+pub fn dgrad_workspace(g: &Geometry) -> usize {
+    match turned(g) {
+        Some(t) => t.w_len() + fprop_workspace(&t),
+        None => 0,
+    }
+}
+
+/// Scratch elements of [`wgrad`]: a tile and a partial sum per part.
+pub fn wgrad_workspace(g: &Geometry) -> usize {
+    WGRAD_PARTS * (tile_len(g) + g.w_len())
+}
+
+/// Forward pass; see [`reference::fprop`] for the formula. `workspace` holds at least [`fprop_workspace`] elements.
+pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], workspace: &mut [T]) {
+    let (tile, pixels) = (tile_pixels(g), g.pixels());
+    let lanes = lanes().min(workspace.len() / tile_len(g));
+    let tiles_per_lane = pixels.div_ceil(tile).div_ceil(lanes);
+    let weights = Matrix::row_major(w, g.k, g.taps()).transposed();
+    let scratch = workspace.par_chunks_exact_mut(tile_len(g));
+    y.par_chunks_mut(tiles_per_lane * tile * g.k).zip(scratch).enumerate().for_each(|(lane, (y, scratch))| {
+        for (t, y) in y.chunks_mut(tile * g.k).enumerate() {
+            let first = (lane * tiles_per_lane + t) * tile;
+            let rows = y.len() / g.k;
+            if let Some(b) = b {
+                y.chunks_exact_mut(g.k).for_each(|y| y.copy_from_slice(b));
+            }
+            matmul(y, unfold(g, x, first, rows, scratch), weights, b.is_some());
+        }
+    });
+}
+
+/// Gradient of the input; see [`reference::dgrad`]. With stride 1 it is a convolution of `dy` with the turned weights.
+pub fn dgrad<T: Real>(g: &Geometry, dy: &[T], w: &[T], dx: &mut [T], workspace: &mut [T]) {
+    let Some(t) = turned(g) else {
+        return reference::dgrad(g, dy, w, dx);
+    };
+    let (turned_weights, workspace) = workspace.split_at_mut(t.w_len());
+    let taps = g.side * g.side;
+    for k in 0..g.k {
+        for tap in 0..taps {
+            for c in 0..g.c {
+                turned_weights[(c * taps + taps - 1 - tap) * g.k + k] = w[(k * taps + tap) * g.c + c];
+            }
+        }
+    }
+    fprop(&t, dy, turned_weights, None, dx, workspace);
+}
+
+/// Gradient of the weights; see [`reference::wgrad`].
+pub fn wgrad<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
+    let (tile, pixels) = (tile_pixels(g), g.pixels());
+    let tiles_per_part = pixels.div_ceil(tile).div_ceil(WGRAD_PARTS);
+    let parts = pixels.div_ceil(tiles_per_part * tile);
+    let (partial, scratch) = workspace.split_at_mut(WGRAD_PARTS * g.w_len());
+    partial
+        .par_chunks_exact_mut(g.w_len())
+        .zip(dy.par_chunks(tiles_per_part * tile * g.k))
+        .zip(scratch.par_chunks_exact_mut(tile_len(g)))
+        .enumerate()
+        .for_each(|(part, ((partial, dy), scratch))| {
+            for (t, dy) in dy.chunks(tile * g.k).enumerate() {
+                let first = (part * tiles_per_part + t) * tile;
+                let rows = dy.len() / g.k;
+                let d = Matrix::row_major(dy, rows, g.k).transposed();
+                matmul(partial, d, unfold(g, x, first, rows, scratch), t > 0);
+            }
+        });
+    let w_len = g.w_len();
+    let partial = &partial[..parts * w_len];
+    dw.par_chunks_mut(4096).enumerate().for_each(|(chunk, dw)| {
+        let start = chunk * 4096;
+        dw.copy_from_slice(&partial[start..start + dw.len()]);
+        for part in partial.chunks_exact(w_len).skip(1) {
+            for (sum, &p) in dw.iter_mut().zip(&part[start..]) {
+                *sum += p;
+            }
+        }
+    });
+}
+
+/// The convolution that dgrad is: input dy [n, oh, ow, k], output dx [n, h, w, c]. None where the stride leaves gaps.
+fn turned(g: &Geometry) -> Option<Geometry> {
+    (g.stride == 1 && g.pad < g.side).then(|| Geometry {
+        h: g.oh(),
+        w: g.ow(),
+        c: g.k,
+        k: g.c,
+        pad: g.side - 1 - g.pad,
+        ..*g
+    })
+}
+
+/// Rows of the im2col matrix for output pixels `first..first + rows` (counted over the batch): [rows, side·side·c].
+fn unfold<'a, T: Real>(g: &Geometry, x: &'a [T], first: usize, rows: usize, scratch: &'a mut [T]) -> Matrix<'a, T> {
+    if is_pointwise(g) {
+        return Matrix::row_major(&x[first * g.c..], rows, g.c);
+    }
+    let (oh, ow) = (g.oh(), g.ow());
+    let taps_row = g.side * g.c;
+    for (row, out) in scratch.chunks_exact_mut(g.taps()).take(rows).enumerate() {
+        let pixel = first + row;
+        let (n, p, q) = (pixel / (oh * ow), pixel / ow % oh, pixel % ow);
+        // Taps left of the input, inside it, and right of it.
+        let left = (q * g.stride) as isize - g.pad as isize;
+        let skip = (-left).clamp(0, g.side as isize) as usize;
+        let take = (g.w as isize - left).clamp(skip as isize, g.side as isize) as usize - skip;
+        for (r, out) in out.chunks_exact_mut(taps_row).enumerate() {
+            let Some(i) = (p * g.stride + r).checked_sub(g.pad).filter(|&i| i < g.h) else {
+                out.fill(T::zero());
+                continue;
+            };
+            out[..skip * g.c].fill(T::zero());
+            if take > 0 {
+                let start = ((n * g.h + i) * g.w + (left + skip as isize) as usize) * g.c;
+                out[skip * g.c..(skip + take) * g.c].copy_from_slice(&x[start..start + take * g.c]);
+            }
+            out[(skip + take) * g.c..].fill(T::zero());
+        }
+    }
+    Matrix::row_major(scratch, rows, g.taps())
+}

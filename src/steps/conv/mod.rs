@@ -1,0 +1,167 @@
+//! Convolution: geometry, and the steps `conv_fprop`, `conv_dgrad` and `conv_wgrad`.
+//!
+//! Activations are NHWC, weights KRSC (output channel, kernel row, kernel column, input channel), both contiguous.
+
+pub mod im2col;
+pub mod reference;
+
+use crate::device::{Host, View};
+use crate::real::Real;
+
+/// Shapes of one convolution with a square kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Images in the batch.
+    pub n: usize,
+    /// Input height and width.
+    pub h: usize,
+    pub w: usize,
+    /// Input channels.
+    pub c: usize,
+    /// Output channels.
+    pub k: usize,
+    /// Side of the kernel.
+    pub side: usize,
+    pub stride: usize,
+    pub pad: usize,
+}
+
+impl Geometry {
+    /// Output height.
+    pub fn oh(&self) -> usize {
+        (self.h + 2 * self.pad - self.side) / self.stride + 1
+    }
+
+    /// Output width.
+    pub fn ow(&self) -> usize {
+        (self.w + 2 * self.pad - self.side) / self.stride + 1
+    }
+
+    /// Elements of the input [n, h, w, c].
+    pub fn x_len(&self) -> usize {
+        self.n * self.h * self.w * self.c
+    }
+
+    /// Elements of the output [n, oh, ow, k].
+    pub fn y_len(&self) -> usize {
+        self.pixels() * self.k
+    }
+
+    /// Elements of the weights [k, side, side, c].
+    pub fn w_len(&self) -> usize {
+        self.k * self.taps()
+    }
+
+    /// Products summed per output value: side · side · c.
+    pub fn taps(&self) -> usize {
+        self.side * self.side * self.c
+    }
+
+    /// Output pixels of the whole batch.
+    pub fn pixels(&self) -> usize {
+        self.n * self.oh() * self.ow()
+    }
+
+    /// Floating-point operations of one pass (fprop, dgrad and wgrad alike), counting a multiply-add as two and padding as work.
+    pub fn flops(&self) -> u64 {
+        2 * self.y_len() as u64 * self.taps() as u64
+    }
+}
+
+/// `y = conv(x, w) + b`.
+#[derive(Clone, Copy, Debug)]
+pub struct Fprop {
+    pub geometry: Geometry,
+    pub x: View,
+    pub w: View,
+    /// None where the net has no biases, and before a norm in training mode, which cancels them.
+    pub b: Option<View>,
+    pub y: View,
+}
+
+impl Fprop {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let (mut y, mut workspace) = (memory.take(self.y.buffer), memory.take_workspace());
+        im2col::fprop(
+            &self.geometry,
+            memory.get(self.x),
+            memory.get(self.w),
+            memory.get_opt(self.b),
+            &mut y[self.y.range()],
+            &mut workspace,
+        );
+        memory.put(self.y.buffer, y);
+        memory.put_workspace(workspace);
+    }
+
+    /// Scratch elements that the CPU form needs.
+    pub fn workspace(&self) -> usize {
+        im2col::fprop_workspace(&self.geometry)
+    }
+}
+
+/// `dx = convᵀ(dy, w)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Dgrad {
+    pub geometry: Geometry,
+    pub dy: View,
+    pub w: View,
+    pub dx: View,
+}
+
+impl Dgrad {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let (mut dx, mut workspace) = (memory.take(self.dx.buffer), memory.take_workspace());
+        im2col::dgrad(
+            &self.geometry,
+            memory.get(self.dy),
+            memory.get(self.w),
+            &mut dx[self.dx.range()],
+            &mut workspace,
+        );
+        memory.put(self.dx.buffer, dx);
+        memory.put_workspace(workspace);
+    }
+
+    /// Scratch elements that the CPU form needs.
+    pub fn workspace(&self) -> usize {
+        im2col::dgrad_workspace(&self.geometry)
+    }
+}
+
+/// `dw = dyᵀ·im2col(x)` and `db = Σ dy`.
+#[derive(Clone, Copy, Debug)]
+pub struct Wgrad {
+    pub geometry: Geometry,
+    pub x: View,
+    pub dy: View,
+    pub dw: View,
+    /// None where the bias is absent or its gradient is exactly zero (before a norm in training mode).
+    pub db: Option<View>,
+}
+
+impl Wgrad {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let (mut grads, mut workspace) = (memory.take(self.dw.buffer), memory.take_workspace());
+        im2col::wgrad(
+            &self.geometry,
+            memory.get(self.x),
+            memory.get(self.dy),
+            &mut grads[self.dw.range()],
+            &mut workspace,
+        );
+        if let Some(db) = self.db {
+            reference::bias_grad(&self.geometry, memory.get(self.dy), &mut grads[db.range()]);
+        }
+        memory.put(self.dw.buffer, grads);
+        memory.put_workspace(workspace);
+    }
+
+    /// Scratch elements that the CPU form needs.
+    pub fn workspace(&self) -> usize {
+        im2col::wgrad_workspace(&self.geometry)
+    }
+}

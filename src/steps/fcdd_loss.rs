@@ -1,0 +1,142 @@
+//! The FCDD objective (paper, section 4): the steps `pseudo_huber`, `label_loss`, `map_loss` and `pseudo_huber_backward`.
+//!
+//! Per pixel a = √(z²+1) − 1; the image score s is the mean of a over its pixels. All forms are free of cancellation:
+//! a = z²/(√(z²+1)+1) and 1 − exp(−s) = −expm1(−s). Losses are means over the batch.
+
+use rayon::prelude::*;
+
+use crate::device::{Host, View};
+use crate::real::{Real, sum, sum_over};
+
+/// Keeps the logarithm finite at s = 0; the authors' constant.
+const TINY: f64 = 1e-31;
+
+/// a = √(z²+1) − 1.
+pub fn pseudo_huber<T: Real>(z: T) -> T {
+    z * z / ((z * z + T::one()).sqrt() + T::one())
+}
+
+/// da/dz = z/√(z²+1).
+pub fn pseudo_huber_slope<T: Real>(z: T) -> T {
+    z / (z * z + T::one()).sqrt()
+}
+
+/// Loss of an anomalous image, −log(1 − exp(−s) + 1e-31), and its derivative by s.
+pub fn anomalous_loss<T: Real>(s: T) -> (T, T) {
+    let inside = -(-s).exp_m1() + T::of(TINY);
+    (-inside.ln(), -(-s).exp() / inside)
+}
+
+/// Anomaly map and image scores: a [n, u, v] from z [n, u, v], score \[n\] its mean per image.
+#[derive(Clone, Copy, Debug)]
+pub struct PseudoHuber {
+    pub z: View,
+    pub a: View,
+    pub score: View,
+}
+
+impl PseudoHuber {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let (mut a, mut score) = (memory.take(self.a.buffer), memory.take(self.score.buffer));
+        let pixels = self.z.len / self.score.len;
+        let images = a[self.a.range()].par_chunks_exact_mut(pixels).zip(memory.get(self.z).par_chunks_exact(pixels));
+        images.zip(&mut score[self.score.range()]).for_each(|((a, z), score)| {
+            a.iter_mut().zip(z).for_each(|(a, &z)| *a = pseudo_huber(z));
+            *score = sum(a) / T::of(pixels as f64);
+        });
+        memory.put(self.a.buffer, a);
+        memory.put(self.score.buffer, score);
+    }
+}
+
+/// Loss with one label per image, and its gradient by z.
+///
+/// Nominal (label 0): s. Anomalous (label 1): −log(1 − exp(−s)). A batch with a single label value trains as if nominal, whatever
+/// the value: the authors' rule.
+#[derive(Clone, Copy, Debug)]
+pub struct LabelLoss {
+    pub z: View,
+    pub score: View,
+    /// 0 or 1 per image, \[n\].
+    pub labels: View,
+    /// Loss of each image, \[n\].
+    pub loss: View,
+    pub dz: View,
+}
+
+impl LabelLoss {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let (mut loss, mut dz) = (memory.take(self.loss.buffer), memory.take(self.dz.buffer));
+        let (labels, scores) = (memory.get(self.labels), memory.get(self.score));
+        let single = labels.iter().all(|&l| l == labels[0]);
+        let pixels = self.z.len / labels.len();
+        let per_value = T::of(1.0 / self.z.len as f64);
+        dz[self.dz.range()]
+            .par_chunks_exact_mut(pixels)
+            .zip(memory.get(self.z).par_chunks_exact(pixels))
+            .zip(loss[self.loss.range()].par_iter_mut().zip(labels.par_iter().zip(scores)))
+            .for_each(|((dz, z), (loss, (&label, &score)))| {
+                let anomalous = label > T::zero() && !single;
+                let (value, slope) = if anomalous { anomalous_loss(score) } else { (score, T::one()) };
+                *loss = value;
+                dz.iter_mut().zip(z).for_each(|(d, &z)| *d = slope * per_value * pseudo_huber_slope(z));
+            });
+        memory.put(self.loss.buffer, loss);
+        memory.put(self.dz.buffer, dz);
+    }
+}
+
+/// Loss with a ground-truth map per image, and its gradient by the upsampled anomaly map A [n, S, S]:
+/// mean(A·(1−g)) + (−log(1 − exp(−mean(A·g))) if g has any 1). Both means run over all pixels.
+#[derive(Clone, Copy, Debug)]
+pub struct MapLoss {
+    pub a: View,
+    /// Ground truth g, 0 or 1, [n, S, S].
+    pub maps: View,
+    pub loss: View,
+    pub da: View,
+}
+
+impl MapLoss {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let (mut loss, mut da) = (memory.take(self.loss.buffer), memory.take(self.da.buffer));
+        let pixels = self.a.len / self.loss.len;
+        let per_pixel = T::of(1.0 / pixels as f64);
+        let per_value = T::of(1.0 / self.a.len as f64);
+        da[self.da.range()]
+            .par_chunks_exact_mut(pixels)
+            .zip(memory.get(self.a).par_chunks_exact(pixels).zip(memory.get(self.maps).par_chunks_exact(pixels)))
+            .zip(&mut loss[self.loss.range()])
+            .for_each(|((da, (a, g)), loss)| {
+                let inside = sum_over(0..pixels, |i| a[i] * g[i]) * per_pixel;
+                let outside = sum_over(0..pixels, |i| a[i] * (T::one() - g[i])) * per_pixel;
+                let (value, slope) =
+                    if g.iter().any(|&g| g > T::zero()) { anomalous_loss(inside) } else { (T::zero(), T::zero()) };
+                *loss = outside + value;
+                da.iter_mut().zip(g).for_each(|(d, &g)| *d = ((T::one() - g) + g * slope) * per_value);
+            });
+        memory.put(self.loss.buffer, loss);
+        memory.put(self.da.buffer, da);
+    }
+}
+
+/// dz = da · da/dz, for losses on the anomaly map.
+#[derive(Clone, Copy, Debug)]
+pub struct PseudoHuberBackward {
+    pub z: View,
+    pub da: View,
+    pub dz: View,
+}
+
+impl PseudoHuberBackward {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let mut dz = memory.take(self.dz.buffer);
+        let terms = memory.get(self.z).iter().zip(memory.get(self.da));
+        dz[self.dz.range()].iter_mut().zip(terms).for_each(|(dz, (&z, &da))| *dz = da * pseudo_huber_slope(z));
+        memory.put(self.dz.buffer, dz);
+    }
+}

@@ -1,0 +1,80 @@
+//! SGD and Adam over one flat parameter buffer: the steps `sgd` and `adam`. Weight decay is coupled: g += wd·w first.
+
+use rayon::prelude::*;
+
+use crate::device::{Host, View};
+use crate::real::Real;
+
+/// Elements per parallel chunk.
+const CHUNK: usize = 1 << 14;
+
+/// Nesterov momentum of the paper's runs.
+pub const MOMENTUM: f64 = 0.9;
+
+/// Stochastic gradient descent with Nesterov momentum: buf = 0.9·buf + g; w −= lr·(g + 0.9·buf). The buffer starts at zero, which
+/// makes the first step's buf = g.
+#[derive(Clone, Copy, Debug)]
+pub struct Sgd {
+    pub params: View,
+    pub grads: View,
+    pub momentum: View,
+}
+
+impl Sgd {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>, lr: f64, weight_decay: f64) {
+        let (mut params, mut momentum) = (memory.take(self.params.buffer), memory.take(self.momentum.buffer));
+        let (lr, wd, mu) = (T::of(lr), T::of(weight_decay), T::of(MOMENTUM));
+        params[self.params.range()]
+            .par_chunks_mut(CHUNK)
+            .zip(momentum[self.momentum.range()].par_chunks_mut(CHUNK))
+            .zip(memory.get(self.grads).par_chunks(CHUNK))
+            .for_each(|((params, momentum), grads)| {
+                for ((w, buf), &g) in params.iter_mut().zip(momentum).zip(grads) {
+                    let g = g + wd * *w;
+                    *buf = mu * *buf + g;
+                    *w -= lr * (g + mu * *buf);
+                }
+            });
+        memory.put(self.params.buffer, params);
+        memory.put(self.momentum.buffer, momentum);
+    }
+}
+
+/// Adam (Kingma & Ba 2015): β 0.9 and 0.999, ε 1e-8 outside the square root of the bias-corrected second moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Adam {
+    pub params: View,
+    pub grads: View,
+    /// First and second moments, in one buffer, `m` before `v`.
+    pub m: View,
+    pub v: View,
+}
+
+impl Adam {
+    /// Runs on the CPU; `step` counts from 1.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>, lr: f64, weight_decay: f64, step: u64) {
+        const BETA: [f64; 2] = [0.9, 0.999];
+        let (mut params, mut moments) = (memory.take(self.params.buffer), memory.take(self.m.buffer));
+        let (m, v) = moments.split_at_mut(self.v.start);
+        let [correct1, correct2] = BETA.map(|b| 1.0 - b.powf(step as f64));
+        let rate = T::of(lr / correct1);
+        let root = T::of(correct2.sqrt());
+        let (b1, b2, wd, eps) = (T::of(BETA[0]), T::of(BETA[1]), T::of(weight_decay), T::of(1e-8));
+        let (c1, c2) = (T::of(1.0 - BETA[0]), T::of(1.0 - BETA[1]));
+        params[self.params.range()]
+            .par_chunks_mut(CHUNK)
+            .zip(m[self.m.range()].par_chunks_mut(CHUNK).zip(v[..self.v.len].par_chunks_mut(CHUNK)))
+            .zip(memory.get(self.grads).par_chunks(CHUNK))
+            .for_each(|((params, (m, v)), grads)| {
+                for ((w, (m, v)), &g) in params.iter_mut().zip(m.iter_mut().zip(v)).zip(grads) {
+                    let g = g + wd * *w;
+                    *m = b1 * *m + c1 * g;
+                    *v = b2 * *v + c2 * g * g;
+                    *w -= rate * *m / (v.sqrt() / root + eps);
+                }
+            });
+        memory.put(self.params.buffer, params);
+        memory.put(self.m.buffer, moments);
+    }
+}

@@ -1,0 +1,181 @@
+//! Receptive-field upsampling (paper, Algorithm 1) and its adjoint: the steps `upsample` and `upsample_adjoint`.
+//!
+//! Each value of the low-resolution map spreads a Gaussian over its receptive field. The Gaussian is separable, so the transposed
+//! convolution is `A = U·a·Uᵀ` with one banded matrix U [S, n], `U[o, i] = g[o + pad − ⌊shift⌋ − i·jump]`, pad = ⌊(r−1)/2⌋.
+
+use rayon::prelude::*;
+
+use crate::device::{Host, View};
+use crate::real::Real;
+
+/// Receptive field of a net's output (paper, section 3): from (side, 1, 1, 0), each layer with kernel k, stride t, padding p gives
+/// n' = ⌊(n+2p−k)/t⌋+1, j' = j·t, r' = r+(k−1)·j, s' = s+((k−1)/2−p)·j.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ReceptiveField {
+    /// Side of the output map.
+    pub n: usize,
+    /// Input pixels between neighbouring outputs.
+    pub jump: usize,
+    /// Side of one output's receptive field.
+    pub size: usize,
+    /// Offset of the first receptive field's centre.
+    pub shift: f64,
+}
+
+/// Default σ of the Gaussian for receptive fields of `size`: the authors' rule, 10 from 32 pixels on.
+pub fn default_sigma(size: usize) -> f64 {
+    if size < 32 { (0.45 * size as f64 + 1.0).log10() + 0.25 } else { 10.0 }
+}
+
+/// The one-dimensional factor g of the Gaussian kernel: exp(−x²/2σ²), peak 1; an even kernel is the odd one below it with its
+/// centre value doubled in place and everything halved.
+pub fn gaussian_kernel(size: usize, sigma: f64) -> Vec<f64> {
+    let odd = |size: usize| -> Vec<f64> {
+        let centre = (size - 1) as f64 / 2.0;
+        (0..size).map(|i| (-(i as f64 - centre).powi(2) / (2.0 * sigma * sigma)).exp()).collect()
+    };
+    if size % 2 == 1 {
+        return odd(size);
+    }
+    let mut kernel = odd(size - 1);
+    kernel.insert((size - 1) / 2, 1.0);
+    kernel.iter_mut().for_each(|g| *g /= 2.0);
+    kernel
+}
+
+/// The banded matrix U.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taps {
+    /// For each output pixel, its first source and the weights of it and its successors.
+    rows: Vec<(usize, Vec<f64>)>,
+}
+
+impl Taps {
+    /// Taps from `field.n` to `side` pixels.
+    pub fn new(field: ReceptiveField, side: usize, sigma: f64) -> Taps {
+        let kernel = gaussian_kernel(field.size, sigma);
+        let origin = (field.size as isize - 1) / 2 - field.shift.trunc() as isize;
+        let rows = (0..side)
+            .map(|o| {
+                let offset = o as isize + origin;
+                let weight = |i: usize| {
+                    let tap = offset - (i * field.jump) as isize;
+                    usize::try_from(tap).ok().and_then(|tap| kernel.get(tap)).copied()
+                };
+                let sources: Vec<usize> = (0..field.n).filter(|&i| weight(i).is_some()).collect();
+                (sources.first().copied().unwrap_or(0), sources.iter().filter_map(|&i| weight(i)).collect())
+            })
+            .collect();
+        Taps { rows }
+    }
+
+    /// Side S of the upsampled map.
+    pub fn side(&self) -> usize {
+        self.rows.len()
+    }
+}
+
+/// `out = U·a·Uᵀ` for each image: a [n, u, u] to out [n, S, S].
+#[derive(Clone, Debug)]
+pub struct Upsample {
+    pub taps: Taps,
+    /// Side u of the low-resolution map.
+    pub u: usize,
+    pub a: View,
+    pub out: View,
+}
+
+impl Upsample {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let (mut out, mut workspace) = (memory.take(self.out.buffer), memory.take_workspace());
+        upsample(&self.taps, self.u, memory.get(self.a), &mut out[self.out.range()], &mut workspace);
+        memory.put(self.out.buffer, out);
+        memory.put_workspace(workspace);
+    }
+
+    /// Scratch elements that the CPU form needs.
+    pub fn workspace(&self) -> usize {
+        self.a.len / self.u * self.taps.side()
+    }
+}
+
+/// `da = Uᵀ·dout·U`, the adjoint of [`Upsample`]: the gradient path of losses on the upsampled map.
+#[derive(Clone, Debug)]
+pub struct UpsampleAdjoint {
+    pub taps: Taps,
+    pub u: usize,
+    pub dout: View,
+    pub da: View,
+}
+
+impl UpsampleAdjoint {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let (mut da, mut workspace) = (memory.take(self.da.buffer), memory.take_workspace());
+        adjoint(&self.taps, self.u, memory.get(self.dout), &mut da[self.da.range()], &mut workspace);
+        memory.put(self.da.buffer, da);
+        memory.put_workspace(workspace);
+    }
+
+    /// Scratch elements that the CPU form needs.
+    pub fn workspace(&self) -> usize {
+        self.da.len / self.u * self.taps.side()
+    }
+}
+
+/// Upsamples each [u, u] map of `a` to [S, S]; `workspace` holds u·S elements per map.
+pub fn upsample<T: Real>(taps: &Taps, u: usize, a: &[T], out: &mut [T], workspace: &mut [T]) {
+    let side = taps.side();
+    out.par_chunks_exact_mut(side * side)
+        .zip(a.par_chunks_exact(u * u))
+        .zip(workspace.par_chunks_exact_mut(u * side))
+        .for_each(|((out, a), wide)| {
+            for (wide, a) in wide.chunks_exact_mut(side).zip(a.chunks_exact(u)) {
+                for (w, (first, weights)) in wide.iter_mut().zip(&taps.rows) {
+                    *w = weights.iter().zip(&a[*first..]).map(|(&g, &a)| T::of(g) * a).sum();
+                }
+            }
+            for (out, (first, weights)) in out.chunks_exact_mut(side).zip(&taps.rows) {
+                out.fill(T::zero());
+                for (&g, wide) in weights.iter().zip(wide.chunks_exact(side).skip(*first)) {
+                    let g = T::of(g);
+                    out.iter_mut().zip(wide).for_each(|(o, &w)| *o += g * w);
+                }
+            }
+        });
+}
+
+/// The adjoint of [`upsample`]: ⟨upsample(a), b⟩ = ⟨a, adjoint(b)⟩.
+pub fn adjoint<T: Real>(taps: &Taps, u: usize, dout: &[T], da: &mut [T], workspace: &mut [T]) {
+    let side = taps.side();
+    da.par_chunks_exact_mut(u * u)
+        .zip(dout.par_chunks_exact(side * side))
+        .zip(workspace.par_chunks_exact_mut(u * side))
+        .for_each(|((da, dout), wide)| {
+            wide.fill(T::zero());
+            for (dout, (first, weights)) in dout.chunks_exact(side).zip(&taps.rows) {
+                for (&g, wide) in weights.iter().zip(wide.chunks_exact_mut(side).skip(*first)) {
+                    let g = T::of(g);
+                    wide.iter_mut().zip(dout).for_each(|(w, &d)| *w += g * d);
+                }
+            }
+            da.fill(T::zero());
+            for (da, wide) in da.chunks_exact_mut(u).zip(wide.chunks_exact(side)) {
+                for (&w, (first, weights)) in wide.iter().zip(&taps.rows) {
+                    for (&g, da) in weights.iter().zip(&mut da[*first..]) {
+                        *da += T::of(g) * w;
+                    }
+                }
+            }
+        });
+}
+
+/// Nearest-neighbour upsampling, the fallback without a receptive field: source index ⌊o·u/S⌋, as PyTorch's `nearest`.
+pub fn nearest<T: Copy>(a: &[T], (h, w): (usize, usize), (to_h, to_w): (usize, usize)) -> Vec<T> {
+    let mut out = Vec::with_capacity(to_h * to_w);
+    for i in 0..to_h {
+        out.extend((0..to_w).map(|j| a[i * h / to_h * w + j * w / to_w]));
+    }
+    out
+}

@@ -1,0 +1,135 @@
+//! Convolution: the fast forms against the formula, the adjoint identities, finite differences.
+
+mod common;
+
+use common::{GRADIENT_BOUND, assert_close, assert_gradient, assert_within, dot, f32_bound, largest, noise, of};
+use fcdd::real::Real;
+use fcdd::steps::conv::{Geometry, im2col, reference};
+use proptest::prelude::*;
+
+/// Sums of at most some thousand products in f64: a few roundings of 1e-16 each.
+const F64_BOUND: f64 = 1e-12;
+
+/// Any shape that has an output: odd and even, a kernel larger than the input, padding larger than the kernel.
+fn geometries() -> impl Strategy<Value = Geometry> {
+    let sizes = (1..=3usize, 1..=9usize, 1..=9usize, 1..=5usize, 1..=5usize);
+    (sizes, prop::sample::select(vec![1usize, 2, 3, 5]), 1..=3usize, 0..=6usize)
+        .prop_map(|((n, h, w, c, k), side, stride, pad)| Geometry { n, h, w, c, k, side, stride, pad })
+        .prop_filter("no output", |g| g.h.min(g.w) + 2 * g.pad >= g.side)
+}
+
+/// The three passes: y, dx, dw, db.
+struct Passes<T> {
+    y: Vec<T>,
+    dx: Vec<T>,
+    dw: Vec<T>,
+    db: Vec<T>,
+}
+
+fn operands<T: Real>(g: &Geometry) -> [Vec<T>; 4] {
+    [noise(0, g.x_len()), noise(1, g.w_len()), noise(2, g.k), noise(3, g.y_len())].map(|v| of(&v))
+}
+
+/// Outputs start as NaN: what is not written shows.
+fn blank<T: Real>(g: &Geometry) -> Passes<T> {
+    let [y, dx, dw, db] = [g.y_len(), g.x_len(), g.w_len(), g.k].map(|len| vec![T::nan(); len]);
+    Passes { y, dx, dw, db }
+}
+
+fn plain<T: Real>(g: &Geometry) -> Passes<T> {
+    let ([x, w, b, dy], mut out) = (operands::<T>(g), blank(g));
+    reference::fprop(g, &x, &w, Some(&b), &mut out.y);
+    reference::dgrad(g, &dy, &w, &mut out.dx);
+    reference::wgrad(g, &x, &dy, &mut out.dw);
+    reference::bias_grad(g, &dy, &mut out.db);
+    out
+}
+
+fn fast<T: Real>(g: &Geometry) -> Passes<T> {
+    let ([x, w, b, dy], mut out) = (operands::<T>(g), blank(g));
+    let scratch = |len: usize| vec![T::nan(); len];
+    im2col::fprop(g, &x, &w, Some(&b), &mut out.y, &mut scratch(im2col::fprop_workspace(g)));
+    im2col::dgrad(g, &dy, &w, &mut out.dx, &mut scratch(im2col::dgrad_workspace(g)));
+    im2col::wgrad(g, &x, &dy, &mut out.dw, &mut scratch(im2col::wgrad_workspace(g)));
+    reference::bias_grad(g, &dy, &mut out.db);
+    out
+}
+
+fn assert_forms_agree(g: &Geometry) {
+    let (exact, f64s, f32s) = (plain::<f64>(g), fast::<f64>(g), fast::<f32>(g));
+    for (what, exact, f64s, f32s, length) in [
+        ("fprop", &exact.y, &f64s.y, &f32s.y, g.taps()),
+        ("dgrad", &exact.dx, &f64s.dx, &f32s.dx, g.side * g.side * g.k),
+        ("wgrad", &exact.dw, &f64s.dw, &f32s.dw, g.pixels()),
+        ("bias", &exact.db, &f64s.db, &f32s.db, g.pixels()),
+    ] {
+        assert_close(f64s, exact, F64_BOUND, &format!("{what} f64 {g:?}"));
+        // Products of two standard normal numbers: a sum of them has this size, although a single one may cancel.
+        let size = (length as f64).sqrt().max(largest(exact));
+        assert_within(f32s, exact, f32_bound(length) * size, &format!("{what} f32 {g:?}"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_fast_forms_equal_the_formula(g in geometries()) {
+        assert_forms_agree(&g);
+    }
+
+    #[test]
+    fn the_passes_are_adjoint(g in geometries()) {
+        let [x, w, _, dy] = operands::<f64>(&g);
+        let passes = fast::<f64>(&g);
+        let mut y = vec![0.0; g.y_len()];
+        reference::fprop(&g, &x, &w, None, &mut y);
+        // ⟨conv(x, w), dy⟩ = ⟨x, dgrad(dy, w)⟩ = ⟨w, wgrad(x, dy)⟩, each a sum of f64 products of size 1.
+        let scale = dot(&y, &y).sqrt() * dot(&dy, &dy).sqrt() + 1.0;
+        prop_assert!((dot(&y, &dy) - dot(&x, &passes.dx)).abs() <= 1e-13 * scale);
+        prop_assert!((dot(&y, &dy) - dot(&w, &passes.dw)).abs() <= 1e-13 * scale);
+    }
+}
+
+/// Several tiles and parts, a tail that fills none of them, and the channel counts of the nets.
+#[test]
+fn shapes_beyond_a_tile() {
+    for (n, side_of_image, c, k, side, pad) in
+        [(3, 67, 3, 8, 5, 2), (2, 33, 64, 16, 3, 1), (5, 28, 16, 1, 1, 0), (1, 129, 1, 4, 3, 1), (2, 31, 7, 5, 2, 1)]
+    {
+        for stride in [1, 2] {
+            assert_forms_agree(&Geometry { n, h: side_of_image, w: side_of_image, c, k, side, stride, pad });
+        }
+    }
+}
+
+#[test]
+fn gradients_by_finite_differences() {
+    for (side, stride, pad) in [(1, 1, 0), (2, 1, 0), (3, 1, 1), (3, 2, 2), (5, 1, 2)] {
+        let g = Geometry { n: 2, h: 5, w: 4, c: 2, k: 3, side, stride, pad };
+        let g = Geometry { h: g.h.max(side), w: g.w.max(side), ..g };
+        let ([x, w, b, dy], passes) = (operands::<f64>(&g), fast::<f64>(&g));
+        let loss = |x: &[f64], w: &[f64], b: &[f64]| {
+            let mut y = vec![0.0; g.y_len()];
+            im2col::fprop(&g, x, w, Some(b), &mut y, &mut vec![0.0; im2col::fprop_workspace(&g)]);
+            dot(&y, &dy)
+        };
+        assert_gradient(|x| loss(x, &w, &b), &x, &passes.dx, GRADIENT_BOUND, "dx");
+        assert_gradient(|w| loss(&x, w, &b), &w, &passes.dw, GRADIENT_BOUND, "dw");
+        assert_gradient(|b| loss(&x, &w, b), &b, &passes.db, GRADIENT_BOUND, "db");
+    }
+}
+
+#[test]
+fn the_bits_do_not_depend_on_the_number_of_threads() {
+    let g = Geometry { n: 3, h: 41, w: 37, c: 16, k: 24, side: 3, stride: 1, pad: 1 };
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| fast::<f32>(&g))
+    };
+    let one = on(1);
+    for threads in [2, 3, 5] {
+        let many = on(threads);
+        assert!(one.y == many.y && one.dx == many.dx && one.dw == many.dw, "{threads} threads");
+    }
+}

@@ -1,0 +1,118 @@
+//! The FCDD objective: gradients by finite differences, its special cases, and outputs near zero.
+
+mod common;
+
+use common::{assert_close, assert_gradient, largest, memory, noise, of};
+use fcdd::device::Host;
+use fcdd::model::nets;
+use fcdd::real::Real;
+use fcdd::steps::fcdd_loss::{
+    LabelLoss, MapLoss, PseudoHuber, PseudoHuberBackward, anomalous_loss, pseudo_huber, pseudo_huber_slope,
+};
+use fcdd::steps::upsample::{Taps, Upsample, UpsampleAdjoint};
+
+const N: usize = 4;
+const U: usize = 7;
+
+/// Losses and gradient by z under labels.
+fn by_labels<T: Real>(z: &[f64], labels: &[f64]) -> (Vec<T>, Vec<T>) {
+    let (map, image) = (vec![f64::NAN; z.len()], vec![f64::NAN; labels.len()]);
+    let (mut memory, [z, labels, a, score, loss, dz]) = memory::<T, 6>([z, labels, &map, &image, &image, &map], &[], 0);
+    PseudoHuber { z, a, score }.cpu(&mut memory);
+    LabelLoss { z, score, labels, loss, dz }.cpu(&mut memory);
+    (memory.get(loss).to_vec(), memory.get(dz).to_vec())
+}
+
+/// Losses and gradient by z under maps of 28 × 28 pixels.
+fn by_maps<T: Real>(z: &[f64], maps: &[f64]) -> (Vec<T>, Vec<T>) {
+    let taps = Taps::new(nets::by_name("CNN28", true).unwrap().receptive_field(28), 28, 1.2);
+    let n = z.len() / (U * U);
+    let (low, high, image) = (vec![f64::NAN; z.len()], vec![f64::NAN; maps.len()], vec![f64::NAN; n]);
+    let buffers = [z, maps, &low, &image, &high, &image, &high, &low, &low];
+    let (mut memory, [z, maps, a, score, heatmap, loss, d_heatmap, da, dz]) = memory::<T, 9>(buffers, &[], n * U * 28);
+    let memory: &mut Host<T> = &mut memory;
+    PseudoHuber { z, a, score }.cpu(memory);
+    Upsample { taps: taps.clone(), u: U, a, out: heatmap }.cpu(memory);
+    MapLoss { a: heatmap, maps, loss, da: d_heatmap }.cpu(memory);
+    UpsampleAdjoint { taps, u: U, dout: d_heatmap, da }.cpu(memory);
+    PseudoHuberBackward { z, da, dz }.cpu(memory);
+    (memory.get(loss).to_vec(), memory.get(dz).to_vec())
+}
+
+/// Nothing anomalous, everything, the lower half, a single pixel.
+fn maps() -> Vec<f64> {
+    let mut maps = vec![0.0; N * 28 * 28];
+    maps[784..2 * 784].fill(1.0);
+    maps[2 * 784 + 392..3 * 784].fill(1.0);
+    maps[3 * 784 + 30] = 1.0;
+    maps
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+#[test]
+fn gradients_by_finite_differences() {
+    let z = noise(0, N * U * U);
+    for labels in [[0.0, 1.0, 1.0, 0.0], [0.0; 4], [1.0; 4]] {
+        let (_, dz) = by_labels::<f64>(&z, &labels);
+        // Gradients of size 1/200: rounding of the loss weighs as much more.
+        assert_gradient(|z| mean(&by_labels::<f64>(z, &labels).0), &z, &dz, 1e-7, "labels");
+    }
+    let maps = maps();
+    let (_, dz) = by_maps::<f64>(&z, &maps);
+    assert_gradient(|z| mean(&by_maps::<f64>(z, &maps).0), &z, &dz, 1e-7, "maps");
+}
+
+#[test]
+fn a_batch_of_one_label_trains_as_if_nominal() {
+    let z = noise(0, N * U * U);
+    assert_eq!(by_labels::<f64>(&z, &[0.0; N]), by_labels::<f64>(&z, &[1.0; N]));
+    let mixed = by_labels::<f64>(&z, &[0.0, 1.0, 0.0, 1.0]).0;
+    let nominal = by_labels::<f64>(&z, &[0.0; N]).0;
+    assert_eq!((mixed[0], mixed[2]), (nominal[0], nominal[2]));
+    assert!(mixed[1] != nominal[1]);
+    // −log(1 − exp(−s)) as it is written.
+    assert!((mixed[1] + (1.0 - (-nominal[1]).exp()).ln()).abs() < 1e-12);
+}
+
+/// In f32 the formulas as written lose all digits from outputs of 1e-4 on; these forms keep them.
+#[test]
+fn small_outputs_keep_their_digits_in_f32() {
+    let labels = [0.0, 1.0, 0.0, 1.0];
+    for size in [1.0, 1e-2, 1e-4, 1e-7] {
+        let z: Vec<f64> = of(&of::<f32>(&noise(0, N * U * U).iter().map(|z| z * size).collect::<Vec<_>>()));
+        let ((loss, dz), (exact, exact_dz)) = (by_labels::<f32>(&z, &labels), by_labels::<f64>(&z, &labels));
+        // A dozen roundings of 6e-8: squares, root, sum of 49, exponential, logarithm.
+        assert_close(&loss, &exact, 1e-6, "loss");
+        assert_close(&dz, &exact_dz, 1e-6, "gradient");
+        let ((loss, dz), (exact, exact_dz)) = (by_maps::<f32>(&z, &maps()), by_maps::<f64>(&z, &maps()));
+        assert_close(&loss, &exact, 2e-6, "map loss");
+        assert_close(&dz, &exact_dz, 4e-6, "map gradient");
+    }
+}
+
+#[test]
+fn zero_outputs_have_finite_losses_and_no_gradient() {
+    let z = vec![0.0; N * U * U];
+    let (loss, dz) = by_labels::<f32>(&z, &[0.0, 1.0, 1.0, 0.0]);
+    // −log(1e-31)
+    assert_close(&loss, &[0.0, 71.380_138, 71.380_138, 0.0], 1e-6, "loss");
+    assert_eq!(largest(&of::<f64>(&dz)), 0.0);
+    let (loss, dz) = by_maps::<f32>(&z, &maps());
+    assert!(loss.iter().all(|l| l.is_finite()) && dz.iter().all(|&d| d == 0.0));
+}
+
+#[test]
+fn pieces_follow_their_formulas() {
+    for i in -50..=50 {
+        let z = f64::from(i) * 0.3;
+        assert!((pseudo_huber(z) - ((z * z + 1.0).sqrt() - 1.0)).abs() < 1e-14);
+        assert_gradient(|z| pseudo_huber(z[0]), &[z + 0.01], &[pseudo_huber_slope(z + 0.01)], 1e-8, "slope");
+        let s = f64::from(i + 51) * 0.1;
+        // From s = 0.1 on the formula as written is good to 1e-14. At s = 10 the slope is 4e-5, and rounding of 2e-11 weighs more.
+        assert!((anomalous_loss(s).0 + (1.0 - (-s).exp() + 1e-31).ln()).abs() < 1e-12);
+        assert_gradient(|s| anomalous_loss(s[0]).0, &[s], &[anomalous_loss(s).1], 1e-6, "anomalous");
+    }
+}

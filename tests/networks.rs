@@ -1,0 +1,201 @@
+//! Whole nets: gradients by finite differences, smaller batches in the same memory, thread counts, frozen layers.
+
+mod common;
+
+use common::{assert_close, dot, noise, of};
+use fcdd::engine::lower::{Optimizer, Options, Training};
+use fcdd::engine::{Hyper, Network};
+use fcdd::model::weights::Layout;
+use fcdd::model::{Arch, Weights, nets};
+use fcdd::real::Real;
+
+const TRAINING: Training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false };
+
+fn hyper(step: u64) -> Hyper {
+    Hyper { lr: 1e-2, weight_decay: 1e-3, step, norm_momentum: 0.1 }
+}
+
+/// A training network.
+fn network<T: Real>(arch: &Arch, batch: usize, side: usize, training: Training) -> Network<T> {
+    let options = Options { batch, side, sigma: 1.2, training: Some(training) };
+    Network::new(arch, options, &Weights::init(arch, 3)).unwrap()
+}
+
+/// Fills a batch of `n` images of noise; every other one is anomalous, in its upper half where there are maps.
+fn fill<T: Real>(network: &mut Network<T>, n: usize, index: u32) {
+    let (input, labels, maps) = network.training_inputs(n).unwrap();
+    input.copy_from_slice(&of::<T>(&noise(index, input.len())));
+    labels.iter_mut().enumerate().for_each(|(i, l)| *l = T::of((i % 2) as f64));
+    for (i, map) in maps.into_iter().flat_map(|maps| maps.chunks_exact_mut(maps.len() / n)).enumerate() {
+        let half = map.len() / 2;
+        map.fill(T::zero());
+        map[..half].fill(T::of((i % 2) as f64));
+    }
+}
+
+/// The batch's mean loss.
+fn loss(network: &mut Network<f64>, n: usize) -> f64 {
+    network.forward(n, &hyper(1)).unwrap();
+    network.backward(n).unwrap();
+    let view = network.plan(n).unwrap().ports.training.unwrap().loss;
+    network.memory().get(view).iter().sum::<f64>() / n as f64
+}
+
+/// Every parameter tensor and the input along a random direction.
+fn assert_gradients(name: &str, side: usize, bias: bool, maps: bool) {
+    const H: f64 = 1e-5;
+    let arch = nets::by_name(name, bias).unwrap();
+    let training = Training { maps, input_grad: true, ..TRAINING };
+    let n = 3;
+    let mut network = network::<f64>(&arch, n, side, training);
+    fill(&mut network, n, 0);
+    loss(&mut network, n);
+    let ports = network.plan(n).unwrap().ports;
+    let grads = network.memory().get(ports.training.unwrap().grads).to_vec();
+    let input_grad = network.memory().get(ports.training.unwrap().input_grad.unwrap()).to_vec();
+    let layout = Layout::new(&arch);
+    let trained = layout.params.iter().filter(|p| p.start >= layout.trained_from);
+    let tensors = trained.map(|p| (p.name.as_str(), ports.params, p.start..p.start + p.len(), &grads[..]));
+    let tensors: Vec<_> = tensors.chain([("input", ports.input, 0..input_grad.len(), &input_grad[..])]).collect();
+    let (mut exact, mut numeric) = (vec![], vec![]);
+    for (i, (_, view, range, grads)) in tensors.iter().enumerate() {
+        let direction = noise(100 + i as u32, range.len());
+        let length = dot(&direction, &direction).sqrt();
+        let before = network.memory().get(*view).to_vec();
+        let mut at = |h: f64| {
+            let values = network.memory().get_mut(*view);
+            values.copy_from_slice(&before);
+            values[range.clone()].iter_mut().zip(&direction).for_each(|(v, d)| *v += h * d / length);
+            let loss = loss(&mut network, n);
+            network.memory().get_mut(*view).copy_from_slice(&before);
+            loss
+        };
+        numeric.push((at(H) - at(-H)) / (2.0 * H));
+        exact.push(dot(&grads[range.clone()], &direction) / length);
+    }
+    // Truncation h² = 1e-10 times third derivatives, rounding 2⁻⁵²/h = 2e-11 times the depth of the net.
+    assert_close(&exact, &numeric, 1e-7, &format!("{name} bias {bias} maps {maps}"));
+}
+
+#[test]
+fn gradients_of_small_nets_by_finite_differences() {
+    for bias in [true, false] {
+        for maps in [true, false] {
+            assert_gradients("CNN28", 12, bias, maps);
+            assert_gradients("CNN32_S", 10, bias, maps);
+            assert_gradients("CNN224", 20, bias, maps);
+        }
+    }
+    assert_gradients("CNN32_LW3K", 8, true, true);
+}
+
+#[test]
+fn gradients_of_a_vgg_with_frozen_layers_by_finite_differences() {
+    for maps in [true, false] {
+        assert_gradients("CNN224_VGG_F", 16, true, maps);
+    }
+}
+
+#[test]
+fn frozen_layers_keep_their_parameters_and_move_their_statistics() {
+    let arch = nets::by_name("CNN224_VGG_F", true).unwrap();
+    let before = Weights::init(&arch, 3);
+    let mut network = network::<f32>(&arch, 2, 16, TRAINING);
+    fill(&mut network, 2, 0);
+    network.train(2, &hyper(1)).unwrap();
+    let after = network.weights();
+    let frozen = Layout::new(&arch).trained_from;
+    assert_eq!(after.params[..frozen], before.params[..frozen]);
+    assert!(after.params[frozen..].iter().zip(&before.params[frozen..]).filter(|(a, b)| a == b).count() < 1000);
+    assert!(after.stats.iter().zip(&before.stats).all(|(a, b)| a != b));
+    assert_eq!(after.batches, 1);
+}
+
+/// Trains a few steps, the last on a smaller batch, and evaluates; parameters, statistics and scores.
+fn trained(arch: &Arch, side: usize, training: Training) -> (Weights, Vec<f32>) {
+    let mut network = network::<f32>(arch, 5, side, training);
+    for (step, n) in [5, 5, 5, 2].into_iter().enumerate() {
+        fill(&mut network, n, step as u32);
+        network.train(n, &hyper(step as u64 + 1)).unwrap();
+    }
+    network.infer(5).unwrap();
+    let heatmaps = network.heatmaps(5).unwrap().to_vec();
+    (network.weights(), heatmaps)
+}
+
+#[test]
+fn one_and_two_threads_give_the_same_bits() {
+    for (name, side) in [("CNN28", 28), ("CNN32_S", 32), ("CNN224", 48), ("CNN28_W", 12)] {
+        for (optimizer, maps) in [(Optimizer::Sgd, false), (Optimizer::Adam, true)] {
+            let arch = nets::by_name(name, true).unwrap();
+            let training = Training { optimizer, maps, input_grad: false };
+            let on = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| trained(&arch, side, training))
+            };
+            let one = on(1);
+            assert!(one.0.are_finite());
+            assert_eq!(one, on(2), "{name} {optimizer:?}");
+        }
+    }
+}
+
+/// A tail batch runs in the memory of the full batch: same result as a network of its own size, to the bit.
+#[test]
+fn a_smaller_batch_in_the_same_memory() {
+    let arch = nets::by_name("CNN32_S", true).unwrap();
+    for maps in [false, true] {
+        for n in 1..=4 {
+            let training = Training { maps, ..TRAINING };
+            let (mut large, mut own) = (network::<f32>(&arch, 5, 16, training), network::<f32>(&arch, n, 16, training));
+            fill(&mut large, 5, 9);
+            large.forward(5, &Hyper { norm_momentum: 0.0, ..hyper(1) }).unwrap();
+            large.backward(5).unwrap();
+            for network in [&mut large, &mut own] {
+                fill(network, n, 1);
+            }
+            assert_eq!(large.train(n, &hyper(1)).unwrap(), own.train(n, &hyper(1)).unwrap());
+            assert_eq!(large.weights().params, own.weights().params);
+            assert_eq!(large.weights().stats, own.weights().stats);
+            assert_eq!(large.infer(n).unwrap(), own.infer(n).unwrap());
+            assert_eq!(large.heatmaps(n).unwrap(), own.heatmaps(n).unwrap());
+        }
+    }
+}
+
+/// Inference without training: half the buffers, the same scores.
+#[test]
+fn every_net_judges_alike_with_and_without_memory_for_training() {
+    for name in nets::names().iter().filter(|name| !name.contains("VGG") && !name.ends_with('K')) {
+        let arch = nets::by_name(name, true).unwrap();
+        let mut trains = network::<f32>(&arch, 2, 20, TRAINING);
+        let options = Options { training: None, ..*trains.options() };
+        let mut judges = Network::<f32>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
+        let image = of::<f32>(&noise(0, 2 * 20 * 20 * arch.channels));
+        for network in [&mut trains, &mut judges] {
+            network.input(2).unwrap().copy_from_slice(&image);
+        }
+        assert_eq!(trains.infer(2).unwrap(), judges.infer(2).unwrap(), "{name}");
+        assert!(judges.memory().size_in_bytes() < trains.memory().size_in_bytes(), "{name}");
+        assert!(judges.train(2, &hyper(1)).is_err() && judges.infer(3).is_err() && judges.infer(0).is_err());
+    }
+}
+
+/// Gradients under a bias before a norm are exactly zero, not rounding noise.
+#[test]
+fn a_bias_before_a_norm_has_no_gradient() {
+    let arch = nets::by_name("CNN32_S", true).unwrap();
+    let mut network = network::<f32>(&arch, 3, 12, TRAINING);
+    fill(&mut network, 3, 0);
+    network.forward(3, &hyper(1)).unwrap();
+    network.backward(3).unwrap();
+    let view = network.plan(3).unwrap().ports.training.unwrap().grads;
+    let grads = network.memory().get(view).to_vec();
+    let layout = Layout::new(&arch);
+    let of = |name: &str| {
+        let param = layout.param(name).unwrap();
+        &grads[param.start..param.start + param.len()]
+    };
+    assert!(of("conv1.bias").iter().chain(of("conv2.bias")).all(|&g| g == 0.0));
+    assert!(of("conv3.bias").iter().all(|&g| g != 0.0));
+}
