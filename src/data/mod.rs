@@ -1,3 +1,31 @@
-//! From files to batches.
+//! From files to batches: file → images → (anomaly, augmentation, normalisation) → batch.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | [`images`], [`resize`] | pictures as bytes: reading, grey and RGB, masks; resizing as Pillow does |
+//! | [`idx`], [`cifar`], [`folder`] | one file format each |
+//! | [`dataset`], [`outliers`] | labelled sets with a training and a test split; sets that serve as anomalies |
+//! | [`pipeline`], [`interpret`], [`jitter`], [`constants`] | preprocessing as a list of transforms, its interpreter, colour jitter, what is computed from the data |
+//! | [`anomaly`] | artificial anomalies |
+//! | [`supervise`], [`batches`] | who becomes an anomaly, and how; the training batches |
+//! | [`surfaces`] | synthetic surfaces with defects, for the demo |
+//!
+//! Everything after the files is bytes, integers, or single f32 operations (+ − × ÷ √) in a fixed order, and every random
+//! number is addressed by (seed, purpose, epoch, sample, index). So a batch is the same for any batch size, thread count or
+//! device.
 
+pub mod anomaly;
+pub mod batches;
+pub mod cifar;
+pub mod constants;
+pub mod dataset;
+pub mod folder;
+pub mod idx;
+pub mod images;
+pub mod interpret;
+pub mod jitter;
+pub mod outliers;
+pub mod pipeline;
+pub mod resize;
+pub mod supervise;
 pub mod surfaces;

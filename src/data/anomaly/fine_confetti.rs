@@ -1,0 +1,88 @@
+//! Fine confetti: specks, strips and patches of all sizes, dark or bright, faint or strong; added to a sample.
+//!
+//! The paper's confetti is large, dark, and strong somewhere in every picture, so that the loss of a picture is won by its easiest
+//! square. Real defects are also thin, bright or faint. Here a picture holds few rectangles, each side log-uniform on its own
+//! (so that strips come out as often as patches), of either sign, and all of a picture share one strength, log-uniform too: faint
+//! pictures have to be told by faint marks. A light blur softens the edges.
+
+use crate::data::anomaly::blobs::{Blob, paint};
+use crate::data::anomaly::confetti::{BlurScratch, blur, integer_weights};
+use crate::rng::{Stream, sin_cos_turns};
+
+/// The side that the lengths below are for.
+const REFERENCE: f64 = 240.0;
+/// Sides of the rectangles: from a pixel (at most 128 px) to the largest square of the paper's confetti.
+const SIDES: [f64; 2] = [1.5, 54.0];
+/// Standard deviation of the blur.
+const SIGMA: f64 = 1.5;
+/// Strength that a picture's colours are scaled by, of 256.
+const STRENGTHS: [f64; 2] = [24.0, 256.0];
+/// Rectangles per picture, at most; every number from 1 is as likely.
+const MOST: u32 = 6;
+/// Entries of the tables that log-uniform values are drawn from.
+const ENTRIES: usize = 64;
+/// Numbers of a stream per rectangle: row, column, two sides, angle, sign, brightness, three channels.
+const PER_BLOB: u32 = 10;
+
+/// The tables of fine confetti for images of one side.
+#[derive(Clone, Debug)]
+pub struct FineConfetti {
+    side: usize,
+    /// Half sides of rectangles.
+    halves: Vec<f32>,
+    strengths: Vec<i32>,
+    /// Weights of the blur.
+    weights: Vec<i32>,
+}
+
+impl FineConfetti {
+    /// Fine confetti for images of `side × side` pixels; lengths scale by side / 240.
+    pub fn new(side: usize) -> FineConfetti {
+        let scale = side as f64 / REFERENCE;
+        let spaced =
+            |[low, high]: [f64; 2]| (0..ENTRIES).map(move |i| low * (high / low).powf(i as f64 / (ENTRIES - 1) as f64));
+        let sigma = (SIGMA * scale).max(0.3);
+        FineConfetti {
+            side,
+            halves: spaced(SIDES).map(|length| (length * scale).max(1.0) as f32 * 0.5).collect(),
+            strengths: spaced(STRENGTHS).map(|s| s.round() as i32).collect(),
+            weights: integer_weights(2 * (2.5 * sigma).ceil() as usize + 1, sigma),
+        }
+    }
+
+    /// Fills `noise` with `side² · channels` values in −255…255.
+    pub fn fill(
+        &self,
+        stream: Stream,
+        channels: usize,
+        blobs: &mut Vec<Blob>,
+        blur_scratch: &mut BlurScratch,
+        noise: &mut [i16],
+    ) {
+        let pick = |index: u32| stream.below(index, ENTRIES as u32) as usize;
+        let strength = self.strengths[pick(1)];
+        blobs.clear();
+        for b in 0..1 + stream.below(0, MOST) {
+            let index = 2 + PER_BLOB * b;
+            let [sine, cosine] = sin_cos_turns(stream.bits(index + 4));
+            let sign = if stream.bits(index + 5) >> 31 == 1 { 1 } else { -1 };
+            let brightness = 128 + stream.below(index + 6, 128) as i32;
+            // Grey for the most part: each channel keeps three quarters of the brightness or more.
+            let channel = |c: u32| {
+                let kept = 192 + stream.below(index + 7 + c, 65) as i32;
+                (sign * ((brightness * kept * strength) >> 16).max(1)) as i16
+            };
+            blobs.push(Blob {
+                row: stream.below(index, self.side as u32) as f32,
+                column: stream.below(index + 1, self.side as u32) as f32,
+                half: [self.halves[pick(index + 2)], self.halves[pick(index + 3)]],
+                sine,
+                cosine,
+                colour: [channel(0), channel(1), channel(2)],
+            });
+        }
+        noise.fill(0);
+        paint(blobs, self.side, channels, noise);
+        blur(noise, self.side, channels, &self.weights, blur_scratch);
+    }
+}

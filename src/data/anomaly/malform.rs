@@ -1,0 +1,74 @@
+//! What noise does to an image.
+
+/// An image in the sample's place: the noise clamped to bytes.
+pub fn replace(noise: &[i16], image: &mut [u8]) {
+    for (value, &n) in image.iter_mut().zip(noise) {
+        *value = n.clamp(0, 255) as u8;
+    }
+}
+
+/// Adds noise to an image, clamped to bytes. Where that leaves the image almost as it was (mean signed change below 0.025 of
+/// 255, as for dark noise on black), the inverted noise is used if it changes more.
+pub fn malform(noise: &[i16], image: &mut [u8]) {
+    let change = |sign: i16| -> i64 {
+        let changes = image.iter().zip(noise).map(|(&v, &n)| i64::from(moved(v, sign * n)) - i64::from(v));
+        changes.sum::<i64>().abs()
+    };
+    let plus = change(1);
+    // |plus| / n < 0.025 in integers.
+    let sign = if 40 * plus < image.len() as i64 && change(-1) > plus { -1 } else { 1 };
+    for (value, &n) in image.iter_mut().zip(noise) {
+        *value = moved(*value, sign * n);
+    }
+}
+
+/// Marks in `mask` the pixels of which some channel differs, with 1, others with 0.
+pub fn mark_changes(before: &[u8], after: &[u8], channels: usize, mask: &mut [u8]) {
+    for ((mark, a), b) in mask.iter_mut().zip(before.chunks_exact(channels)).zip(after.chunks_exact(channels)) {
+        *mark = u8::from(a != b);
+    }
+}
+
+fn moved(value: u8, by: i16) -> u8 {
+    (i16::from(value) + by).clamp(0, 255) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_is_clamped_or_added() {
+        let noise = [-300, -1, 0, 12, 300];
+        let mut image = [9; 5];
+        replace(&noise, &mut image);
+        assert_eq!(image, [0, 0, 0, 12, 255]);
+        let mut image = [100; 5];
+        malform(&noise, &mut image);
+        assert_eq!(image, [0, 99, 100, 112, 255]);
+    }
+
+    #[test]
+    fn noise_that_shows_nothing_is_inverted() {
+        let noise = [-200, 0, 0, 0];
+        let mut black = [0; 4];
+        malform(&noise, &mut black);
+        assert_eq!(black, [200, 0, 0, 0]);
+        let mut white = [255; 4];
+        malform(&noise, &mut white);
+        assert_eq!(white, [55, 255, 255, 255]);
+        // Just at the threshold (one level over 40 values) the noise stays.
+        let mut image = [0; 40];
+        image[0] = 1;
+        let mut noise = [0; 40];
+        noise[0] = -200;
+        malform(&noise, &mut image);
+        assert_eq!(image, [0; 40]);
+        let mut mask = [7; 2];
+        mark_changes(&[1, 2, 3, 4, 5, 6], &[1, 2, 3, 4, 0, 6], 3, &mut mask);
+        assert_eq!(mask, [0, 1]);
+        // Neither direction changes anything.
+        malform(&[0; 40], &mut image);
+        assert_eq!(image, [0; 40]);
+    }
+}

@@ -1,0 +1,130 @@
+//! Constants of the nominal training images: extremes after local contrast normalisation; mean and standard deviation.
+
+use rayon::prelude::*;
+
+use crate::data::images::Images;
+use crate::data::interpret::Scratch;
+use crate::data::pipeline::{Preprocessing, Transform};
+use crate::error::{Error, Result};
+
+/// [`Transform::MinMax`] with each channel's smallest and largest value over the images, which pass the test list of
+/// `unscaled` first. Where all values of a channel are equal, it is only shifted.
+pub fn lcn_extremes(unscaled: &Preprocessing, images: &Images) -> Result<Transform> {
+    let each = per_image(unscaled, images, [f32::INFINITY, f32::NEG_INFINITY], |[min, max], value| {
+        [min.min(value), max.max(value)]
+    })?;
+    let extreme = |c: usize| {
+        let of_channel = each.iter().skip(c).step_by(unscaled.channels);
+        of_channel.fold([f32::INFINITY, f32::NEG_INFINITY], |a, b| [a[0].min(b[0]), a[1].max(b[1])])
+    };
+    let extremes: Vec<[f32; 2]> = (0..unscaled.channels).map(extreme).collect();
+    let min: Vec<f32> = extremes.iter().map(|e| e[0]).collect();
+    let max = extremes.iter().map(|e| if e[0] < e[1] { e[1] } else { e[0] + 1.0 }).collect();
+    Ok(Transform::MinMax { min, max })
+}
+
+/// [`Transform::MeanStd`] with each channel's mean and (population) standard deviation over the images, which pass the test
+/// list of `unscaled` first. Where all values of a channel are equal, it is only shifted.
+pub fn mean_std(unscaled: &Preprocessing, images: &Images) -> Result<Transform> {
+    let each = per_image(unscaled, images, [0.0f64; 2], |[sum, squares], value| {
+        let value = f64::from(value);
+        [sum + value, squares + value * value]
+    })?;
+    let n = (images.count * unscaled.side * unscaled.side) as f64;
+    let moments = |c: usize| {
+        let of_channel = each.iter().skip(c).step_by(unscaled.channels);
+        let [sum, squares] = of_channel.fold([0.0; 2], |a, b| [a[0] + b[0], a[1] + b[1]]);
+        [sum / n, squares / n - (sum / n) * (sum / n)]
+    };
+    let moments: Vec<[f64; 2]> = (0..unscaled.channels).map(moments).collect();
+    let mean = moments.iter().map(|m| m[0] as f32).collect();
+    // Values are in [0, 1] and of 8 bits: a variance below 1e-12 is rounding.
+    let std = moments.iter().map(|m| if m[1] > 1e-12 { m[1].sqrt() as f32 } else { 1.0 }).collect();
+    Ok(Transform::MeanStd { mean, std })
+}
+
+/// Folds the values of each channel of each transformed image, in order: `count * channels` results, images outermost.
+fn per_image<T: Copy + Send + Sync>(
+    unscaled: &Preprocessing,
+    images: &Images,
+    start: T,
+    step: impl Fn(T, f32) -> T + Sync,
+) -> Result<Vec<T>> {
+    if images.count == 0 {
+        return Err(Error::setting("there is no nominal image", "give at least one to learn from"));
+    }
+    let channels = unscaled.channels;
+    let mut results = vec![start; images.count * channels];
+    results.par_chunks_mut(channels).enumerate().for_each_init(
+        || (Scratch::default(), vec![0.0; unscaled.input_len()]),
+        |(scratch, buffer), (i, results)| {
+            unscaled.test_with(scratch, images.image(i), buffer);
+            for pixel in buffer.chunks_exact(channels) {
+                for (result, &value) in results.iter_mut().zip(pixel) {
+                    *result = step(*result, value);
+                }
+            }
+        },
+    );
+    Ok(results)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::dataset::{Dataset, DatasetKind};
+    use crate::data::pipeline::PipelineKind;
+    use std::path::PathBuf;
+
+    fn unscaled(last: Transform, side: usize, channels: usize) -> Preprocessing {
+        Preprocessing { channels, raw_side: side, side, train: vec![last.clone()], test: vec![last] }
+    }
+
+    #[test]
+    fn by_hand() {
+        let images = Images { count: 2, height: 1, width: 1, channels: 3, pixels: vec![0, 255, 51, 255, 255, 102] };
+        let Transform::MeanStd { mean, std } = mean_std(&unscaled(Transform::ToUnit, 1, 3), &images).unwrap() else {
+            panic!("a mean and a deviation")
+        };
+        approx::assert_relative_eq!(mean.as_slice(), [0.5, 1.0, 0.3].as_slice(), max_relative = 1e-6);
+        approx::assert_relative_eq!(std.as_slice(), [0.5, 1.0, 0.1].as_slice(), max_relative = 1e-6);
+        // Deviations (−2, −1, 0, 3) over their mean size 1.5; the second image is constant.
+        let images = Images { count: 2, height: 2, width: 2, channels: 1, pixels: vec![0, 1, 2, 5, 7, 7, 7, 7] };
+        let extremes = lcn_extremes(&unscaled(Transform::Lcn, 2, 1), &images).unwrap();
+        assert_eq!(extremes, Transform::MinMax { min: vec![-2.0 / 1.5], max: vec![2.0] });
+        let constant = images.select(&[1]);
+        let extremes = lcn_extremes(&unscaled(Transform::Lcn, 2, 1), &constant).unwrap();
+        assert_eq!(extremes, Transform::MinMax { min: vec![0.0], max: vec![1.0] });
+        assert!(lcn_extremes(&unscaled(Transform::Lcn, 2, 1), &images.select(&[])).is_err());
+    }
+
+    /// The authors typed these into their source; here they come out of the data. Runs where the data is.
+    #[test]
+    fn fashion_mnist_has_the_published_extremes() {
+        let named = std::env::var_os("FCDD_FMNIST").map(PathBuf::from);
+        let set = match Dataset::load(DatasetKind::Fmnist, named.as_deref(), 28, 1) {
+            Ok(set) => set,
+            Err(e) if named.is_some() => panic!("{e}"),
+            Err(e) => return eprintln!("skipped: {e}"),
+        };
+        let published: [(f64, f64); 10] = [
+            (-2.68124, 24.85431),
+            (-2.57786, 11.1698),
+            (-2.80817, 19.13355),
+            (-1.95337, 18.65673),
+            (-2.61039, 19.16669),
+            (-1.23585, 28.46309),
+            (-3.25161, 24.19682),
+            (-1.08144, 16.87881),
+            (-3.6561, 11.35028),
+            (-1.38591, 11.42665),
+        ];
+        for (class, (low, high)) in published.into_iter().enumerate() {
+            let nominal = set.train.images.select(&set.nominal(class as u16).unwrap());
+            let p = Preprocessing::new(PipelineKind::Lcnaug1, DatasetKind::Fmnist, 28, 28, 1, &nominal).unwrap();
+            let Some(Transform::MinMax { min, max }) = p.test.last() else { panic!("{p:?}") };
+            let (min, max) = (f64::from(min[0]), f64::from(max[0]));
+            assert!((min - low).abs() < 2e-5 && (max - high).abs() < 2e-5, "class {class}: {min} {max}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Who becomes an anomaly in training, and what of.
+
+use serde::{Deserialize, Serialize};
+
+/// What the net learns anomalies from. In every mode but the first, each drawn nominal sample gives way to an anomaly with
+/// probability ½, afresh in each epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Supervise {
+    /// No anomalies: nominal samples only
+    Unsupervised,
+    /// True anomalies: training images of the other classes
+    Other,
+    /// An artificial image takes the sample's place
+    Noise,
+    /// Noise is added to the sample; where ground-truth maps are used, all of it counts as anomalous
+    #[value(alias = "malformed_normal")]
+    MalformedNormal,
+    /// Noise is added to the sample, and the pixels it changed are the ground-truth map
+    #[value(alias = "malformed_normal_gt")]
+    MalformedNormalGt,
+}
+
+/// What artificial anomalies are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoiseMode {
+    /// Normal noise per value, standard deviation 64 of 255
+    Gaussian,
+    /// Uniform noise per value
+    Uniform,
+    /// One random colour per image
+    Solid,
+    /// Small white squares
+    Blob,
+    /// Larger white squares and squares of random colours
+    #[value(alias = "mixed_blob")]
+    MixedBlob,
+    /// Blurred dark and coloured squares, rotated; for adding to a sample only
+    Confetti,
+    /// Specks, strips and patches of all sizes, dark or bright, faint or strong; for adding to a sample only
+    #[value(alias = "fine_confetti")]
+    FineConfetti,
+    /// Images of another data set (outlier exposure)
+    Outliers,
+}
+
+impl Supervise {
+    /// Whether anomalies are made, so that [`NoiseMode`] matters.
+    pub fn makes_noise(self) -> bool {
+        matches!(self, Supervise::Noise | Supervise::MalformedNormal | Supervise::MalformedNormalGt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ValueEnum;
+
+    #[test]
+    fn words_take_hyphens_and_underscores() {
+        for word in ["malformed-normal-gt", "malformed_normal_gt"] {
+            assert_eq!(Supervise::from_str(word, false).unwrap(), Supervise::MalformedNormalGt);
+        }
+        for word in ["mixed-blob", "mixed_blob"] {
+            assert_eq!(NoiseMode::from_str(word, false).unwrap(), NoiseMode::MixedBlob);
+        }
+        assert_eq!(serde_json::to_string(&Supervise::MalformedNormal).unwrap(), "\"malformed-normal\"");
+    }
+}
