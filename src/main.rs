@@ -1,3 +1,5 @@
 //! The program `fcdd`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    fcdd::cli::main()
+}

@@ -1,0 +1,89 @@
+//! Flags and manners that verbs share.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+
+use crate::device;
+use crate::error::{Error, Result};
+use crate::run::evaluate::Evaluation;
+
+/// Where to compute.
+#[derive(Debug, clap::Args)]
+pub struct DeviceArg {
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "auto", value_name = "DEVICE")]
+    device: device::Choice,
+}
+
+impl DeviceArg {
+    /// Settles the choice and says once where the work will run, if that was left open.
+    pub fn choose(&self) -> Result<()> {
+        device::choose(self.device)?;
+        if self.device == device::Choice::Auto {
+            eprintln!("computing on the CPU with {} threads", rayon::current_num_threads());
+        }
+        Ok(())
+    }
+}
+
+/// Sizes the thread pool.
+pub fn set_threads(threads: Option<u16>) -> Result<()> {
+    let Some(threads) = threads else { return Ok(()) };
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(usize::from(threads))
+        .build_global()
+        .map_err(|e| Error::setting(format!("cannot start {threads} threads ({e})"), "choose a smaller --threads"))
+}
+
+/// Prints one JSON object on standard output.
+pub fn print_json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::setting(format!("the result is no JSON ({e})"), "please report this as a bug"))?;
+    print_lines(&text)
+}
+
+/// Prints text on standard output; a reader that has gone away is no error.
+pub fn print_lines(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write to", "standard output")(e)),
+        _ => Ok(()),
+    }
+}
+
+/// An evaluation as lines of text.
+pub fn describe(evaluation: &Evaluation) -> String {
+    let mut lines = vec![format!("test images    {} nominal, {} anomalous", evaluation.nominal, evaluation.anomalous)];
+    let mut figure = |name: &str, value: Option<f64>| {
+        if let Some(value) = value {
+            lines.push(format!("{name:<14} {value:.4}"));
+        }
+    };
+    figure("image AUROC", evaluation.image_auroc);
+    figure("pixel AUROC", evaluation.pixel_auroc);
+    if let (Some(fpr), Some(tpr)) = (evaluation.false_positive_rate, evaluation.true_positive_rate) {
+        lines.push(format!(
+            "threshold      {:.5}: {:.1} % of the anomalous and {:.1} % of the nominal images exceed it",
+            evaluation.threshold,
+            100.0 * tpr,
+            100.0 * fpr
+        ));
+    }
+    lines.join("\n")
+}
+
+/// A flag that Ctrl-C (or a polite kill) raises; a second one ends the program at once.
+pub fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let raised = flag.clone();
+    ctrlc::set_handler(move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping after this step; press again to stop at once");
+    })
+    .map_err(|e| Error::setting(format!("cannot listen for Ctrl-C ({e})"), "please report this as a bug"))?;
+    Ok(flag)
+}

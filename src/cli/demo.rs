@@ -1,0 +1,47 @@
+//! `fcdd demo`
+
+use std::path::PathBuf;
+
+use super::common::{DeviceArg, print_json, print_lines, stop_flag};
+use super::{ERROR, Outcome};
+use crate::error::Result;
+use crate::run::demo::demo;
+
+/// Show the whole way on synthetic surfaces: no data, no network, about a minute.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder for pictures, models and the overview; results of an earlier demo are replaced
+    #[arg(long, value_name = "DIR", default_value = "demo")]
+    out: PathBuf,
+    /// Passes over the good pictures [default: 14]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: Option<u32>,
+    /// Seed of all randomness
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Print the figures as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> Result<Outcome> {
+    args.device.choose()?;
+    let stop = stop_flag()?;
+    let Some(report) = demo(&args.out, args.seed, args.epochs, &stop)? else {
+        eprintln!("error: the demo was stopped before it had trained; run it again to see its figures");
+        return Ok(Outcome::Ended(ERROR));
+    };
+    if args.json {
+        print_json(&report)?;
+        return Ok(Outcome::Fine);
+    }
+    let mut lines = vec![format!("{:<8} {:<8} {:>12} {:>12}", "surface", "defects", "image AUROC", "pixel AUROC")];
+    for f in &report.figures {
+        lines.push(format!("{:<8} {:<8} {:>12.4} {:>12.4}", f.surface, f.contrast, f.image_auroc, f.pixel_auroc));
+    }
+    lines.push(format!("\nlook at {}", report.overview.display()));
+    print_lines(&lines.join("\n"))?;
+    Ok(Outcome::Fine)
+}

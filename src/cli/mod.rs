@@ -1,0 +1,80 @@
+//! Words into validated settings into one verb. Figures go to standard output, progress and errors to standard error.
+
+mod common;
+mod demo;
+mod evaluate;
+mod info;
+mod predict;
+mod train;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Result;
+
+/// Exit code of a check that ran and found something wanting.
+const FOUND_WANTING: u8 = 1;
+
+/// Exit code of an error.
+const ERROR: u8 = 2;
+
+/// Explainable anomaly detection: learns from good images only, answers with a heatmap that is the score.
+#[derive(Debug, Parser)]
+#[command(name = "fcdd", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Threads to compute with [default: all cores]; results do not depend on it
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Train a model on good images
+    Train(Box<train::Args>),
+    /// Measure a model on a labelled test set
+    Evaluate(evaluate::Args),
+    /// Judge pictures: score, heatmap and overlay for each
+    Predict(predict::Args),
+    /// Show the whole way on synthetic surfaces: no data, no network
+    Demo(demo::Args),
+    /// Check the numerics of this machine
+    Verify(verify::Args),
+    /// Show devices, build and nets
+    Info(info::Args),
+}
+
+/// What a verb ended in, apart from an error that stopped it.
+enum Outcome {
+    Fine,
+    /// Ended with another exit code than 0, after saying why.
+    Ended(u8),
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Ended(code)) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(ERROR)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Outcome> {
+    common::set_threads(cli.threads)?;
+    match cli.verb {
+        Verb::Train(args) => train::run(*args),
+        Verb::Evaluate(args) => evaluate::run(args),
+        Verb::Predict(args) => predict::run(args),
+        Verb::Demo(args) => demo::run(args),
+        Verb::Verify(args) => verify::run(args),
+        Verb::Info(args) => info::run(args),
+    }
+}

@@ -1,0 +1,56 @@
+//! `fcdd predict`
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::common::{DeviceArg, print_json, print_lines};
+use super::{ERROR, Outcome};
+use crate::error::{Error, Result};
+use crate::run::model::Model;
+use crate::run::predict::{Prediction, predict};
+
+/// Judge pictures: score, heatmap and overlay for each.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of a run, or a model file
+    model: PathBuf,
+    /// Pictures, or folders of pictures
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Folder for heatmaps, overlays and scores.csv
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Score above which a picture is called anomalous [default: the model's]
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    threshold: Option<f32>,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `predict --json` prints.
+#[derive(Serialize)]
+struct Report {
+    predictions: Vec<Prediction>,
+    failed: Vec<String>,
+}
+
+pub fn run(args: Args) -> Result<Outcome> {
+    args.device.choose()?;
+    let model = Model::load(&args.model)?;
+    let predictions = predict(&model, &args.paths, &args.out, args.threshold)?;
+    let failed: Vec<String> = predictions.failed.iter().map(Error::to_string).collect();
+    if args.json {
+        print_json(&Report { predictions: predictions.done, failed: failed.clone() })?;
+    } else {
+        for p in &predictions.done {
+            let verdict = if p.anomalous { "anomalous" } else { "good" };
+            print_lines(&format!("{:<9} {:.5} {}", verdict, p.score, p.image.display()))?;
+        }
+    }
+    failed.iter().for_each(|message| eprintln!("error: {message}"));
+    Ok(if failed.is_empty() { Outcome::Fine } else { Outcome::Ended(ERROR) })
+}

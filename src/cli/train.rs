@@ -1,0 +1,201 @@
+//! `fcdd train`
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::Outcome;
+use super::common::{DeviceArg, describe, print_json, print_lines, stop_flag};
+use crate::data::dataset::DatasetKind;
+use crate::data::outliers::OutlierSource;
+use crate::data::pipeline::PipelineKind;
+use crate::data::supervise::{NoiseMode, Supervise};
+use crate::engine::lower::Optimizer;
+use crate::engine::schedule::Schedule;
+use crate::error::{Error, Result};
+use crate::run::directory::{self, RunDirectory};
+use crate::run::evaluate::{Evaluation, evaluate_split};
+use crate::run::prepare::Task;
+use crate::run::settings::Settings;
+use crate::run::train::{self, Trained};
+
+/// Train a model on good images. Defaults are the paper's for each dataset.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where good images come from
+    #[arg(value_enum, required_unless_present = "resume")]
+    dataset: Option<DatasetKind>,
+    /// Folder (or file) of the dataset [default for fmnist: Debian's package dataset-fashion-mnist]
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Class to take as nominal, by number or name [default: 0]
+    #[arg(long)]
+    class: Option<String>,
+    /// Folder to leave the run in
+    #[arg(long, value_name = "RUN", required_unless_present = "resume")]
+    out: Option<PathBuf>,
+    /// Continue a stopped run with its own settings
+    #[arg(long, value_name = "RUN", exclusive = true)]
+    resume: Option<PathBuf>,
+    /// Images that serve as anomalies: mnist:DIR, emnist:DIR, fmnist:DIR, cifar100:FILE or images:DIR
+    #[arg(long, value_name = "KIND:PATH", help_heading = "Anomalies")]
+    outliers: Option<OutlierSource>,
+    /// Use only this many of the outliers
+    #[arg(long, value_name = "N", help_heading = "Anomalies")]
+    oe_limit: Option<usize>,
+    /// What the net learns anomalies from
+    #[arg(long, value_enum, value_name = "MODE", help_heading = "Anomalies")]
+    supervise: Option<Supervise>,
+    /// What artificial anomalies are made of [default: outliers if --outliers is given]
+    #[arg(long, value_enum, value_name = "MODE", help_heading = "Anomalies")]
+    noise: Option<NoiseMode>,
+    /// Train on ground-truth maps (true) or on labels (false) [default: true for folders]
+    #[arg(long, value_name = "BOOL", help_heading = "Anomalies")]
+    maps: Option<bool>,
+    /// Net; `fcdd info` lists them [default: by dataset]
+    #[arg(long, help_heading = "Net")]
+    net: Option<String>,
+    /// Leave out the convolutions' biases and the norms' scale and shift
+    #[arg(long, help_heading = "Net")]
+    no_bias: bool,
+    /// Input side in pixels [default: the net's]
+    #[arg(long, value_name = "PIXELS", help_heading = "Net")]
+    side: Option<usize>,
+    /// Augmentation and normalisation [default: by dataset]
+    #[arg(long, value_enum, value_name = "PIPELINE", help_heading = "Net")]
+    pipeline: Option<PipelineKind>,
+    /// Width of the heatmaps' Gaussian in input pixels [default: by dataset]
+    #[arg(long, value_name = "PIXELS", help_heading = "Net")]
+    sigma: Option<f64>,
+    /// Quantile of heatmap values that is drawn hottest [default: by dataset]
+    #[arg(long, value_name = "Q", help_heading = "Net")]
+    quantile: Option<f64>,
+    /// Passes over the good images [default: by dataset]
+    #[arg(long, help_heading = "Optimisation")]
+    epochs: Option<u32>,
+    /// Images per step [default: by dataset]
+    #[arg(long, help_heading = "Optimisation")]
+    batch: Option<usize>,
+    /// [default: by dataset]
+    #[arg(long, value_enum, help_heading = "Optimisation")]
+    optimizer: Option<Optimizer>,
+    /// Learning rate [default: by dataset]
+    #[arg(long, help_heading = "Optimisation")]
+    lr: Option<f64>,
+    /// [default: by dataset]
+    #[arg(long, value_name = "W", help_heading = "Optimisation")]
+    weight_decay: Option<f64>,
+    /// How the rate falls: lambda:γ (each epoch) or milestones:γ:e1,e2 [default: by dataset]
+    #[arg(long, help_heading = "Optimisation")]
+    schedule: Option<Schedule>,
+    /// Re-estimate the norms' statistics after the last epoch [default: true for folders]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Optimisation")]
+    reestimate: Option<bool>,
+    /// Seed of all randomness [default: 0]
+    #[arg(long, help_heading = "Optimisation")]
+    seed: Option<u64>,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `train --json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    run: PathBuf,
+    interrupted: bool,
+    epochs: u32,
+    loss: Option<f64>,
+    images_per_second: Option<f64>,
+    #[serde(flatten)]
+    evaluation: Option<&'a Evaluation>,
+}
+
+pub fn run(args: Args) -> Result<Outcome> {
+    args.device.choose()?;
+    let stop = stop_flag()?;
+    let json = args.json;
+    let (trained, task, directory) = match (&args.resume, args.out.clone()) {
+        (Some(run), _) => train::resume(run, &stop)?,
+        (None, Some(out)) => train::start(&args.settings()?, &out, &stop)?,
+        (None, None) => return Err(Error::setting("no folder for the run", "name one with --out RUN")),
+    };
+    let evaluation = evaluate(&trained, &task, &directory)?;
+    let last = trained.history.last();
+    let run = directory.file("");
+    if json {
+        print_json(&Report {
+            run,
+            interrupted: trained.interrupted,
+            epochs: trained.model.card.epochs,
+            loss: last.map(|e| e.loss),
+            images_per_second: last.map(|e| e.images_per_second),
+            evaluation: evaluation.as_ref(),
+        })?;
+    } else {
+        if let Some(evaluation) = &evaluation {
+            print_lines(&describe(evaluation))?;
+        }
+        print_lines(&format!("model          {}", directory.file(directory::MODEL).display()))?;
+    }
+    Ok(Outcome::Fine)
+}
+
+/// Evaluates a finished run on its test split, where it has one.
+fn evaluate(trained: &Trained, task: &Task, directory: &RunDirectory) -> Result<Option<Evaluation>> {
+    if trained.interrupted || task.test.images.count == 0 {
+        return Ok(None);
+    }
+    let Trained { model, .. } = trained;
+    let (evaluation, scores) = evaluate_split(model, &task.test, &task.class_names, task.class)?;
+    directory.write_json(directory::EVALUATION, &evaluation)?;
+    directory::write_csv(&directory.file(directory::SCORES), &scores)?;
+    Ok(Some(evaluation))
+}
+
+impl Args {
+    /// The dataset's preset with the flags' changes.
+    fn settings(self) -> Result<Settings> {
+        let Some(dataset) = self.dataset else {
+            return Err(Error::setting("no dataset is named", "name one, such as `fcdd train fmnist --out RUN`"));
+        };
+        let preset = Settings::preset(dataset);
+        // Without a source of outliers the preset's outlier exposure cannot run: confetti needs no data.
+        let artificial = preset.noise == NoiseMode::Outliers && self.outliers.is_none() && self.noise.is_none();
+        let (supervise, noise) = match (artificial, self.outliers.is_some()) {
+            (true, _) => (Supervise::MalformedNormal, NoiseMode::Confetti),
+            (false, true) => (Supervise::Noise, NoiseMode::Outliers),
+            (false, false) => (preset.supervise, preset.noise),
+        };
+        if artificial && self.supervise.is_none_or(Supervise::makes_noise) {
+            eprintln!("no --outliers given: learning anomalies from confetti added to good images");
+        }
+        let settings = Settings {
+            data: self.data,
+            class: self.class.unwrap_or(preset.class),
+            bias: !self.no_bias,
+            supervise: self.supervise.unwrap_or(supervise),
+            noise: self.noise.unwrap_or(noise),
+            outliers: self.outliers,
+            oe_limit: self.oe_limit,
+            maps: self.maps.unwrap_or(preset.maps),
+            pipeline: self.pipeline.unwrap_or(preset.pipeline),
+            sigma: self.sigma.unwrap_or(preset.sigma),
+            quantile: self.quantile.unwrap_or(preset.quantile),
+            epochs: self.epochs.unwrap_or(preset.epochs),
+            batch: self.batch.unwrap_or(preset.batch),
+            optimizer: self.optimizer.unwrap_or(preset.optimizer),
+            lr: self.lr.unwrap_or(preset.lr),
+            weight_decay: self.weight_decay.unwrap_or(preset.weight_decay),
+            schedule: self.schedule.unwrap_or(preset.schedule),
+            reestimate: self.reestimate.unwrap_or(preset.reestimate),
+            seed: self.seed.unwrap_or(preset.seed),
+            net: self.net.unwrap_or(preset.net),
+            ..preset
+        };
+        let side = self.side.unwrap_or(settings.arch()?.side);
+        Ok(Settings { side, ..settings })
+    }
+}

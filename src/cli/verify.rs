@@ -1,0 +1,66 @@
+//! `fcdd verify`
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::common::{DeviceArg, print_json, print_lines};
+use super::{FOUND_WANTING, Outcome};
+use crate::error::Result;
+use crate::run::verify::{self, Check, Options, Outcome as Checked, Summary};
+
+/// Check the numerics of this machine: exit code 1 if anything is off.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of golden files (with manifest.json) to compare with [default: this machine's own checks]
+    #[arg(long, value_name = "DIR")]
+    golden: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Print all checks as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `verify --json` prints.
+#[derive(Serialize)]
+struct Report {
+    summary: Summary,
+    checks: Vec<Check>,
+}
+
+pub fn run(args: Args) -> Result<Outcome> {
+    args.device.choose()?;
+    let mut checks = Vec::new();
+    let summary = verify::verify(&Options { golden: args.golden }, &mut |check: &Check| {
+        if args.json {
+            checks.push(check.clone());
+        } else {
+            // A closed pipe must not stop the checks: their outcome is the exit code.
+            let _ = print_lines(&line(check));
+        }
+    })?;
+    let failed = summary.failed > 0;
+    if args.json {
+        print_json(&Report { summary, checks })?;
+    } else {
+        print_lines(&format!("{} passed, {} failed, {} skipped", summary.passed, summary.failed, summary.skipped))?;
+    }
+    Ok(if failed { Outcome::Ended(FOUND_WANTING) } else { Outcome::Fine })
+}
+
+/// One check as a line.
+fn line(check: &Check) -> String {
+    let word = match check.outcome {
+        Checked::Passed => "ok",
+        Checked::Failed => "FAILED",
+        Checked::Skipped => "skipped",
+    };
+    let relation = if check.outcome == Checked::Failed { ">" } else { "≤" };
+    let figures = match check.bound > 0.0 {
+        true => format!(" {:.2e} {relation} {:.1e}", check.error, check.bound),
+        false => String::new(),
+    };
+    let detail = if check.detail.is_empty() { String::new() } else { format!(" ({})", check.detail) };
+    format!("{word:<7} {}{figures}{detail}", check.name)
+}

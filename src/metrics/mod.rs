@@ -1,0 +1,3 @@
+//! ROC and AUROC.
+
+pub mod roc;

@@ -1,0 +1,65 @@
+//! Picture files, written whole or not at all.
+
+use crate::{Error, Result};
+use image::{ImageFormat, RgbImage};
+use std::io::{Cursor, Write};
+use std::path::Path;
+
+/// Writes a PNG: first beside its place under another name, then moved there, so that no half-written file is ever seen.
+pub fn save_png(path: impl AsRef<Path>, image: &RgbImage) -> Result<()> {
+    let path = path.as_ref();
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, ImageFormat::Png).map_err(|error| {
+        Error::file(
+            path,
+            format!("a picture of {} × {} pixels is no PNG ({error})", image.width(), image.height()),
+            "give it at least one pixel",
+        )
+    })?;
+    write_whole(path, bytes.get_ref()).map_err(Error::io("write", path))
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".writing-");
+    // Temporary files are private by default; a result is to be as readable as any other file.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.persist(path).map_err(|refused| refused.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saved_picture_reads_back_and_replaces_an_older_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("picture.png");
+        for value in [1, 2] {
+            let image = RgbImage::from_pixel(3, 2, image::Rgb([value, 0, 255]));
+            save_png(&path, &image).unwrap();
+            assert_eq!(image::open(&path).unwrap().into_rgb8(), image);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn failures_name_the_path_and_leave_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = RgbImage::from_pixel(1, 1, image::Rgb([0; 3]));
+        let missing = folder.path().join("missing").join("picture.png");
+        let message = save_png(&missing, &image).unwrap_err().to_string();
+        assert!(message.contains("missing") && message.contains("check the spelling"), "{message}");
+        let message = save_png(folder.path().join("empty.png"), &RgbImage::new(0, 0)).unwrap_err().to_string();
+        assert!(message.contains("empty.png") && message.contains("0 × 0"), "{message}");
+        // A folder in the way of the file.
+        std::fs::create_dir(folder.path().join("taken.png")).unwrap();
+        assert!(save_png(folder.path().join("taken.png"), &image).unwrap_err().to_string().contains("taken.png"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

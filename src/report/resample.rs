@@ -1,0 +1,68 @@
+//! Maps of one size as maps of another, for pictures and masks at their own size.
+
+/// Bilinear interpolation of a map between sizes (height, width), pixel centres at half-integers and borders continued, as
+/// `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`.
+///
+/// # Panics
+/// When the map does not hold `from.0 * from.1` values, or is empty and the result is not.
+pub fn bilinear(map: &[f32], from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
+    assert_eq!(map.len(), from.0 * from.1, "a map of {} × {}", from.0, from.1);
+    let (rows, columns) = (taps(from.0, to.0), taps(from.1, to.1));
+    let mut resized = Vec::with_capacity(to.0 * to.1);
+    for &(y0, y1, fy) in &rows {
+        let (upper, lower) = (&map[y0 * from.1..][..from.1], &map[y1 * from.1..][..from.1]);
+        resized.extend(columns.iter().map(|&(x0, x1, fx)| {
+            let mix = |row: &[f32]| row[x0] + (row[x1] - row[x0]) * fx;
+            mix(upper) + (mix(lower) - mix(upper)) * fy
+        }));
+    }
+    resized
+}
+
+/// Nearest neighbour between sizes (height, width): row ⌊i·from/to⌋ and likewise the column, as
+/// `torch.nn.functional.interpolate(mode="nearest")`.
+///
+/// # Panics
+/// When the map does not hold `from.0 * from.1` values, or is empty and the result is not.
+pub fn nearest<T: Copy>(map: &[T], from: (usize, usize), to: (usize, usize)) -> Vec<T> {
+    assert_eq!(map.len(), from.0 * from.1, "a map of {} × {}", from.0, from.1);
+    let mut resized = Vec::with_capacity(to.0 * to.1);
+    for y in 0..to.0 {
+        let row = &map[y * from.0 / to.0 * from.1..][..from.1];
+        resized.extend((0..to.1).map(|x| row[x * from.1 / to.1]));
+    }
+    resized
+}
+
+/// For each output position, the two inputs it lies between and the weight of the second.
+fn taps(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
+    (0..to)
+        .map(|i| {
+            let x = ((i as f64 + 0.5) * from as f64 / to as f64 - 0.5).max(0.0);
+            let first = (x as usize).min(from - 1);
+            (first, (first + 1).min(from - 1), (x - first as f64) as f32)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `F.interpolate(torch.tensor([[[[0., 4.], [8., 12.]]]]), size=(2, 4), mode="bilinear")`
+    #[test]
+    fn bilinear_equals_torch() {
+        let wide = bilinear(&[0.0, 4.0, 8.0, 12.0], (2, 2), (2, 4));
+        assert_eq!(wide, [0.0, 1.0, 3.0, 4.0, 8.0, 9.0, 11.0, 12.0]);
+        assert_eq!(bilinear(&wide, (2, 4), (2, 4)), wide);
+        assert_eq!(bilinear(&[5.0], (1, 1), (3, 2)), [5.0; 6]);
+        assert_eq!(bilinear(&[0.0, 1.0, 2.0, 3.0], (1, 4), (1, 2)), [0.5, 2.5]);
+    }
+
+    /// `F.interpolate(torch.arange(5.)[None, None], size=n, mode="nearest")`
+    #[test]
+    fn nearest_equals_torch() {
+        assert_eq!(nearest(&[0, 1, 2, 3, 4], (1, 5), (1, 3)), [0, 1, 3]);
+        assert_eq!(nearest(&[0, 1], (2, 1), (4, 1)), [0, 0, 1, 1]);
+    }
+}

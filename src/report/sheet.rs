@@ -1,0 +1,192 @@
+//! Contact sheets: groups of rows of captioned pictures on white.
+
+use super::text::{Block, width};
+use image::imageops::{self, FilterType};
+use image::{Rgb, RgbImage};
+
+/// A picture with a caption below it (empty for none).
+#[derive(Clone, Debug)]
+pub struct Tile {
+    /// Any size and shape; fitted into the tile with its proportions kept.
+    pub image: RgbImage,
+    /// Wrapped to the tile's width.
+    pub caption: String,
+}
+
+/// Tiles side by side, with a title on their left (empty for none).
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What the row shows, such as "heatmap".
+    pub title: String,
+    /// From left to right; rows of one sheet need not be equally long.
+    pub tiles: Vec<Tile>,
+}
+
+/// Rows that belong together, such as input, heatmap and mask of the same samples, under a heading (empty for none).
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// What the group shows, such as "most anomalous".
+    pub heading: String,
+    /// From top to bottom.
+    pub rows: Vec<Row>,
+}
+
+const PAPER: Rgb<u8> = Rgb([255; 3]);
+const INK: Rgb<u8> = Rgb([32; 3]);
+const FAINT_INK: Rgb<u8> = Rgb([96; 3]);
+
+/// Around the sheet, in pixels.
+const MARGIN: u32 = 20;
+/// Between tiles, and between a tile and its caption.
+const GAP: u32 = 6;
+/// Above a group, and between the row titles and the tiles.
+const SPACE: u32 = 20;
+/// Row titles wrap at this width.
+const TITLE_WIDTH: u32 = 192;
+/// A sheet is at least as wide as its title and headings, up to this width; beyond, they wrap.
+const TEXT_WIDTH: u32 = 640;
+
+/// Composes a sheet whose tiles are squares of `tile_side` pixels (at least 8). The sheet grows with its content, so that nothing
+/// is cropped. Pictures smaller than a tile are enlarged with their pixels visible, larger ones reduced smoothly.
+pub fn sheet(title: &str, groups: &[Group], tile_side: u32) -> RgbImage {
+    let layout = Layout::new(title, groups, tile_side.max(8));
+    let height = layout.walk(title, groups, None);
+    let mut canvas = RgbImage::from_pixel(layout.width, height, PAPER);
+    layout.walk(title, groups, Some(&mut canvas));
+    canvas
+}
+
+/// What all rows of a sheet have in common.
+struct Layout {
+    tile_side: u32,
+    /// Of the whole sheet.
+    width: u32,
+    /// Where tiles begin.
+    left: u32,
+}
+
+impl Layout {
+    fn new(title: &str, groups: &[Group], tile_side: u32) -> Layout {
+        let rows = || groups.iter().flat_map(|group| &group.rows);
+        let titles = rows().map(|row| Block::new(&row.title, 2, TITLE_WIDTH).width()).max().unwrap_or(0);
+        let left = MARGIN + if titles > 0 { titles + SPACE } else { 0 };
+        let columns = rows().map(|row| row.tiles.len() as u32).max().unwrap_or(0);
+        let right = left + (columns * (tile_side + GAP)).saturating_sub(GAP);
+        let text = groups.iter().map(|group| width(&group.heading, 2)).chain([width(title, 3)]).max().unwrap_or(0);
+        Layout { tile_side, width: right.max(MARGIN + text.min(TEXT_WIDTH)) + MARGIN, left }
+    }
+
+    /// Goes down the sheet, draws on the canvas if there is one, and returns the height: measuring and drawing cannot differ.
+    fn walk(&self, title: &str, groups: &[Group], mut canvas: Option<&mut RgbImage>) -> u32 {
+        let text_width = self.width - 2 * MARGIN;
+        let mut y = MARGIN;
+        let title = Block::new(title, 3, text_width);
+        if let Some(canvas) = canvas.as_deref_mut() {
+            title.draw(canvas, MARGIN, y, INK);
+        }
+        y += title.height();
+        for group in groups {
+            if y > MARGIN {
+                y += SPACE;
+            }
+            let heading = Block::new(&group.heading, 2, text_width);
+            if let Some(canvas) = canvas.as_deref_mut() {
+                heading.draw(canvas, MARGIN, y, INK);
+            }
+            y += heading.height() + if heading.height() > 0 { GAP + GAP / 2 } else { 0 };
+            for row in &group.rows {
+                y = self.row(row, y, canvas.as_deref_mut()) + GAP;
+            }
+        }
+        y + MARGIN
+    }
+
+    /// One row from `y` on; returns where it ends.
+    fn row(&self, row: &Row, y: u32, mut canvas: Option<&mut RgbImage>) -> u32 {
+        let title = Block::new(&row.title, 2, TITLE_WIDTH);
+        if let Some(canvas) = canvas.as_deref_mut() {
+            title.draw(canvas, MARGIN, y + self.tile_side.saturating_sub(title.height()) / 2, INK);
+        }
+        let mut end = y + title.height().max(if row.tiles.is_empty() { 0 } else { self.tile_side });
+        let large = row.tiles.iter().all(|tile| Block::fits(&tile.caption, 2, self.tile_side, 2));
+        for (column, tile) in row.tiles.iter().enumerate() {
+            let x = self.left + column as u32 * (self.tile_side + GAP);
+            let caption = Block::new(&tile.caption, if large { 2 } else { 1 }, self.tile_side);
+            let below = y + self.tile_side + GAP;
+            if let Some(canvas) = canvas.as_deref_mut() {
+                self.fit(&tile.image, x, y, canvas);
+                caption.draw_centred(canvas, x, below, self.tile_side, FAINT_INK);
+            }
+            if caption.height() > 0 {
+                end = end.max(below + caption.height() + GAP);
+            }
+        }
+        end
+    }
+
+    /// Draws a picture centred in its tile.
+    fn fit(&self, picture: &RgbImage, x: u32, y: u32, canvas: &mut RgbImage) {
+        let longest = picture.width().max(picture.height());
+        if picture.width() == 0 || picture.height() == 0 {
+            return;
+        }
+        let fitted = |side: u32| {
+            let (side, tile, longest) = (u64::from(side), u64::from(self.tile_side), u64::from(longest));
+            ((side * tile + longest / 2) / longest).max(1) as u32
+        };
+        let (width, height) = (fitted(picture.width()), fitted(picture.height()));
+        let filter = if longest < self.tile_side { FilterType::Nearest } else { FilterType::Triangle };
+        let (left, top) = (x + (self.tile_side - width) / 2, y + (self.tile_side - height) / 2);
+        imageops::replace(canvas, &imageops::resize(picture, width, height, filter), left.into(), top.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tile(width: u32, height: u32, caption: &str) -> Tile {
+        Tile { image: RgbImage::from_pixel(width, height, Rgb([200, 0, 0])), caption: caption.into() }
+    }
+
+    fn group(heading: &str, title: &str, tiles: Vec<Tile>) -> Group {
+        Group { heading: heading.into(), rows: vec![Row { title: title.into(), tiles }] }
+    }
+
+    /// Nothing but paper within the margin, whatever the content.
+    fn assert_clear_margin(picture: &RgbImage) {
+        for (x, y, pixel) in picture.enumerate_pixels() {
+            let inner = x >= MARGIN && y >= MARGIN && x + MARGIN < picture.width() && y + MARGIN < picture.height();
+            assert!(inner || *pixel == PAPER, "({x}, {y}) of {:?}", picture.dimensions());
+        }
+    }
+
+    #[test]
+    fn nothing_touches_the_margin() {
+        let long =
+            "a long title that does not fit into one line of a narrow sheet and has a_very_long_word_in_it_as_well";
+        for (title, side, tiles) in [
+            ("", 8, vec![]),
+            (long, 8, vec![tile(3, 900, "caption much wider than its tile")]),
+            (long, 64, vec![tile(28, 28, "0.1234"), tile(640, 480, long), tile(0, 5, "")]),
+            ("short", 96, vec![tile(96, 96, "0.99"); 7]),
+        ] {
+            assert_clear_margin(&sheet(title, &[group(title, title, tiles.clone()), group("", "", tiles)], side));
+        }
+    }
+
+    #[test]
+    fn tiles_keep_their_proportions_and_do_not_overlap() {
+        let picture = sheet("", &[group("", "", vec![tile(20, 10, ""), tile(300, 600, "")])], 60);
+        let red = picture.pixels().filter(|p| p.0 == [200, 0, 0]).count();
+        assert_eq!(red, 60 * 30 + 30 * 60);
+        assert_eq!(picture.width(), 2 * MARGIN + 2 * 60 + GAP);
+    }
+
+    #[test]
+    fn captions_are_larger_where_they_fit() {
+        let height = |caption: &str| sheet("", &[group("", "", vec![tile(9, 9, caption)])], 96).height();
+        assert_eq!(height("0.9876") - height(""), 16 + 2 * GAP);
+        assert_eq!(height("0.98765") - height(""), 8 + 2 * GAP);
+    }
+}

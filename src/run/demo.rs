@@ -1,0 +1,241 @@
+//! The verb `demo`: the whole way from good pictures to heatmaps, with synthetic surfaces, no data and no network.
+//!
+//! For each kind of surface it writes a folder of pictures in MVTec-AD's layout, trains on the good ones with confetti as the only
+//! anomaly, and measures the model on defects that it has never seen, at three contrasts.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use image::{GrayImage, RgbImage};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::directory::{self, RunDirectory};
+use super::model::Model;
+use super::prepare::prepare;
+use super::score::Scorer;
+use super::settings::Settings;
+use super::train;
+use crate::data::dataset::DatasetKind;
+use crate::data::images::Images;
+use crate::data::surfaces::{Contrast, Defect, Picture, Surface, synthesise};
+use crate::engine::schedule::Schedule;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::metrics::roc::{PixelRoc, auroc};
+use crate::report::file::save_png;
+use crate::report::overlay::heatmap;
+use crate::report::sheet::{Group, Row, Tile, sheet};
+
+/// Side of the pictures in pixels.
+const SIDE: usize = 128;
+
+/// Good pictures to train on, per surface.
+const TRAIN: u32 = 256;
+
+/// Good pictures to test on, per surface.
+const TEST_GOOD: u32 = 64;
+
+/// Defective pictures per surface, kind of defect and contrast.
+const TEST_DEFECTS: u32 = 12;
+
+/// Pictures of the overview, per contrast.
+const SHOWN: usize = 8;
+
+/// What the demo found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub figures: Vec<Figure>,
+    pub overview: PathBuf,
+}
+
+/// Figures on one surface at one contrast: all good test pictures against the defects of that contrast.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    pub surface: &'static str,
+    pub contrast: &'static str,
+    pub pictures: usize,
+    pub image_auroc: f64,
+    pub pixel_auroc: f64,
+}
+
+/// A test picture and its defect, if it has one.
+type TestPicture = (Option<(Defect, Contrast)>, Picture);
+
+/// A judged test picture.
+struct Judged {
+    defect: Option<(Defect, Contrast)>,
+    picture: Picture,
+    score: f32,
+    /// [SIDE, SIDE]
+    map: Vec<f32>,
+}
+
+/// Settings of the demo on one surface's folder.
+pub fn settings(data: &Path, seed: u64, epochs: Option<u32>) -> Settings {
+    let preset = Settings::preset(DatasetKind::Folder);
+    Settings {
+        data: Some(data.to_path_buf()),
+        side: SIDE,
+        epochs: epochs.unwrap_or(14),
+        schedule: Schedule::Lambda { gamma: 0.85 },
+        seed,
+        ..preset
+    }
+}
+
+/// Runs the demo in `out`: SURFACE/data, SURFACE/run, overview.png and demo.json.
+pub fn demo(out: &Path, seed: u64, epochs: Option<u32>, stop: &AtomicBool) -> Result<Option<Report>> {
+    files::create_folder(out)?;
+    let mut figures = Vec::new();
+    let mut groups = Vec::new();
+    for surface in Surface::ALL {
+        let folder = out.join(surface.name());
+        let data = folder.join("data");
+        eprintln!("{}: making {TRAIN} good pictures to learn from, and a test set with defects", surface.name());
+        let tests = write_data(surface, &data, seed)?;
+        let settings = settings(&data, seed, epochs);
+        let task = prepare(&settings)?;
+        let run = RunDirectory::replace(&folder.join("run"))?;
+        run.write_json(directory::CONFIG, &settings)?;
+        let trained = train::train(&task.set, &settings, None, Some(&run), stop)?;
+        if trained.interrupted {
+            return Ok(None);
+        }
+        let judged = judge(&trained.model, tests)?;
+        for contrast in Contrast::ALL {
+            figures.push(figure(surface, contrast, &judged)?);
+            groups.push(group(surface, contrast, &judged, &trained.model));
+        }
+    }
+    let overview = out.join("overview.png");
+    save_png(&overview, &sheet("fcdd demo: trained on good pictures and confetti alone", &groups, 112))?;
+    let report = Report { figures, overview };
+    directory::write_json(&out.join("demo.json"), &report)?;
+    Ok(Some(report))
+}
+
+/// Writes a surface's training and test pictures, and returns the test pictures.
+fn write_data(surface: Surface, data: &Path, seed: u64) -> Result<Vec<TestPicture>> {
+    let good = data.join("train/good");
+    files::create_folder(&good)?;
+    (0..TRAIN).into_par_iter().try_for_each(|i| {
+        let picture = synthesise(surface, None, SIDE, seed, i);
+        save_png(good.join(format!("{i:03}.png")), &rgb(&picture.pixels)?)
+    })?;
+    let mut wanted: Vec<Option<(Defect, Contrast)>> = vec![None; TEST_GOOD as usize];
+    for defect in Defect::ALL {
+        for contrast in Contrast::ALL {
+            wanted.extend((0..TEST_DEFECTS).map(|_| Some((defect, contrast))));
+        }
+    }
+    for kind in ["good"].into_iter().chain(Defect::ALL.map(Defect::name)) {
+        files::create_folder(&data.join("test").join(kind))?;
+        files::create_folder(&data.join("ground_truth").join(kind))?;
+    }
+    wanted
+        .into_par_iter()
+        .enumerate()
+        .map(|(i, defect)| {
+            // Test pictures are numbered after the training ones: another draw of the same surface.
+            let picture = synthesise(surface, defect, SIDE, seed, TRAIN + i as u32);
+            let (kind, name) = match defect {
+                None => ("good", format!("{i:03}")),
+                Some((defect, contrast)) => (defect.name(), format!("{}_{i:03}", contrast.name())),
+            };
+            save_png(data.join(format!("test/{kind}/{name}.png")), &rgb(&picture.pixels)?)?;
+            if defect.is_some() {
+                let mask = picture.mask.iter().flat_map(|&m| [255 * m; 3]).collect::<Vec<_>>();
+                save_png(data.join(format!("ground_truth/{kind}/{name}_mask.png")), &rgb(&mask)?)?;
+            }
+            Ok((defect, picture))
+        })
+        .collect()
+}
+
+/// Pixels [SIDE, SIDE, 3] as a picture.
+fn rgb(pixels: &[u8]) -> Result<RgbImage> {
+    RgbImage::from_raw(SIDE as u32, SIDE as u32, pixels.to_vec())
+        .ok_or_else(|| Error::setting("a synthetic picture has the wrong size", "please report this as a bug"))
+}
+
+/// Scores the test pictures.
+fn judge(model: &Model, tests: Vec<TestPicture>) -> Result<Vec<Judged>> {
+    let mut images = Images::empty(SIDE, SIDE, 3);
+    for (_, picture) in &tests {
+        images.push(&Images { count: 1, height: SIDE, width: SIDE, channels: 3, pixels: picture.pixels.clone() });
+    }
+    let mut results = Vec::with_capacity(tests.len());
+    Scorer::new(model)?.score(&images, true, |_, score, map| {
+        results.push((score, map.to_vec()));
+        Ok(())
+    })?;
+    let judged = |((defect, picture), (score, map))| Judged { defect, picture, score, map };
+    Ok(tests.into_iter().zip(results).map(judged).collect())
+}
+
+/// Good pictures and those with defects of one contrast.
+fn of_contrast(judged: &[Judged], contrast: Contrast) -> impl Iterator<Item = &Judged> {
+    judged.iter().filter(move |j| j.defect.is_none_or(|(_, c)| c == contrast))
+}
+
+fn figure(surface: Surface, contrast: Contrast, judged: &[Judged]) -> Result<Figure> {
+    let (mut scores, mut labels) = (Vec::new(), Vec::new());
+    let mut pixels = PixelRoc::default();
+    for j in of_contrast(judged, contrast) {
+        scores.push(j.score);
+        labels.push(j.defect.is_some());
+        pixels.push(&j.map, &j.picture.mask)?;
+    }
+    // Both classes are always there.
+    let (image_auroc, pixel_auroc) = (auroc(&scores, &labels)?.unwrap_or(0.5), pixels.auroc().unwrap_or(0.5));
+    let (surface, contrast) = (surface.name(), contrast.name());
+    Ok(Figure { surface, contrast, pictures: scores.len(), image_auroc, pixel_auroc })
+}
+
+/// Rows of the overview for one contrast: the highest-scoring good picture, then defects from the lowest score (the worst miss) to
+/// the highest, equally spaced.
+fn group(surface: Surface, contrast: Contrast, judged: &[Judged], model: &Model) -> Group {
+    let mut good: Vec<&Judged> = judged.iter().filter(|j| j.defect.is_none()).collect();
+    let mut defects: Vec<&Judged> = of_contrast(judged, contrast).filter(|j| j.defect.is_some()).collect();
+    for list in [&mut good, &mut defects] {
+        list.sort_by(|a, b| a.score.total_cmp(&b.score));
+    }
+    let spaced = (0..SHOWN).filter_map(|i| defects.get(i * (defects.len() - 1) / (SHOWN - 1)).copied());
+    let shown: Vec<&Judged> = good.last().copied().into_iter().chain(spaced).collect();
+    let row = |title: &str, tile: &dyn Fn(&Judged) -> (RgbImage, String)| Row {
+        title: title.to_string(),
+        tiles: shown
+            .iter()
+            .map(|j| {
+                let (image, caption) = tile(j);
+                Tile { image, caption }
+            })
+            .collect(),
+    };
+    let side = SIDE as u32;
+    let picture =
+        |pixels: &[u8]| RgbImage::from_raw(side, side, pixels.to_vec()).unwrap_or_else(|| RgbImage::new(side, side));
+    let input = |j: &Judged| {
+        let name = j.defect.map_or("good", |(defect, _)| defect.name());
+        (picture(&j.picture.pixels), format!("{name} {:.3}", j.score))
+    };
+    let hot = |j: &Judged| {
+        let mut map = j.map.clone();
+        model.card.scale.apply(&mut map);
+        (heatmap(&map, side, side), String::new())
+    };
+    let mask = |j: &Judged| {
+        let bytes: Vec<u8> = j.picture.mask.iter().map(|&m| 255 * m).collect();
+        let grey = GrayImage::from_raw(side, side, bytes).unwrap_or_else(|| GrayImage::new(side, side));
+        (image::DynamicImage::ImageLuma8(grey).into_rgb8(), String::new())
+    };
+    Group {
+        heading: format!(
+            "{} surface, {} defects: the good picture with the highest score, then the worst to the best found",
+            surface.name(),
+            contrast.name()
+        ),
+        rows: vec![row("input, score", &input), row("heatmap", &hot), row("mask", &mask)],
+    }
+}

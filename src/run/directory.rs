@@ -1,0 +1,94 @@
+//! A run's folder and the files in it.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::files;
+
+/// Settings of the run.
+pub const CONFIG: &str = "config.json";
+/// One line per epoch.
+pub const HISTORY: &str = "history.csv";
+/// The trained model.
+pub const MODEL: &str = "model.safetensors";
+/// What resuming needs, as of the last finished epoch.
+pub const STATE: &str = "state.safetensors";
+/// Figures on the test split.
+pub const EVALUATION: &str = "evaluation.json";
+/// Score of each test image.
+pub const SCORES: &str = "scores.csv";
+
+/// A run's folder.
+#[derive(Clone, Debug)]
+pub struct RunDirectory {
+    path: PathBuf,
+}
+
+impl RunDirectory {
+    /// A new run in `path`, which must not hold one yet.
+    pub fn create(path: &Path) -> Result<RunDirectory> {
+        files::create_folder(path)?;
+        if path.join(CONFIG).exists() {
+            return Err(Error::file(
+                path,
+                "already holds a run",
+                "continue it with `fcdd train --resume RUN`, or choose another --out",
+            ));
+        }
+        Ok(RunDirectory { path: path.to_path_buf() })
+    }
+
+    /// A run in `path` that takes the place of an earlier one.
+    pub fn replace(path: &Path) -> Result<RunDirectory> {
+        if path.exists() {
+            std::fs::remove_dir_all(path).map_err(Error::io("replace", path))?;
+        }
+        RunDirectory::create(path)
+    }
+
+    /// An existing run.
+    pub fn open(path: &Path) -> Result<RunDirectory> {
+        if path.join(CONFIG).is_file() {
+            return Ok(RunDirectory { path: path.to_path_buf() });
+        }
+        let remedy = "name the folder that `fcdd train --out` made";
+        Err(Error::file(path, format!("is no run: it has no {CONFIG}"), remedy))
+    }
+
+    /// A file of the run.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes a value as JSON.
+    pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        write_json(&self.file(name), value)
+    }
+
+    /// Reads a value from JSON.
+    pub fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let path = self.file(name);
+        serde_json::from_slice(&files::read(&path)?)
+            .map_err(|e| Error::file(&path, format!("cannot be read ({e})"), "restore it, or start a new run"))
+    }
+}
+
+/// Writes a value as indented JSON, atomically.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|e| Error::file(path, format!("cannot be written as JSON ({e})"), "please report this as a bug"))?;
+    bytes.push(b'\n');
+    files::write_atomically(path, &bytes)
+}
+
+/// Writes rows as CSV with a header line, atomically.
+pub fn write_csv(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<()> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let bug = |e: String| Error::file(path, format!("cannot be written as CSV ({e})"), "please report this as a bug");
+    for row in rows {
+        writer.serialize(row).map_err(|e| bug(e.to_string()))?;
+    }
+    files::write_atomically(path, &writer.into_inner().map_err(|e| bug(e.to_string()))?)
+}

@@ -1,0 +1,97 @@
+//! The verb `evaluate`: figures on the test split.
+
+use serde::Serialize;
+
+use super::model::Model;
+use super::prepare::class_index;
+use super::progress::Progress;
+use super::score::Scorer;
+use crate::data::dataset::{Dataset, Split};
+use crate::error::Result;
+use crate::metrics::roc::{PixelRoc, auroc};
+use crate::report::resample::nearest;
+use std::path::Path;
+
+/// Figures on a test split.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Area under the ROC curve of the image scores; None where a class is missing.
+    pub image_auroc: Option<f64>,
+    /// Area under the ROC curve over all pixels at the masks' own sizes; None without masks.
+    pub pixel_auroc: Option<f64>,
+    pub nominal: usize,
+    pub anomalous: usize,
+    /// The model's threshold, and how it judges: shares of the nominal and of the anomalous images called anomalous.
+    pub threshold: f32,
+    pub false_positive_rate: Option<f64>,
+    pub true_positive_rate: Option<f64>,
+}
+
+/// Score of one image.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Score {
+    pub image: String,
+    /// The image's class.
+    pub class: String,
+    /// 1 for every class but the nominal one.
+    pub label: u8,
+    pub score: f32,
+    /// Whether the score exceeds the model's threshold.
+    pub predicted: u8,
+}
+
+/// Evaluates a model on the test split that its settings name, or on `data`.
+pub fn evaluate(model: &Model, data: Option<&Path>) -> Result<(Evaluation, Vec<Score>)> {
+    let (settings, preprocessing) = (&model.card.settings, &model.card.preprocessing);
+    let data = data.or(settings.data.as_deref());
+    let dataset = Dataset::load_test(settings.dataset, data, preprocessing.raw_side, preprocessing.channels)?;
+    let class = class_index(&dataset, &settings.class)?;
+    evaluate_split(model, &dataset.test, &dataset.class_names, class)
+}
+
+/// Evaluates a model on a split of which `class` is nominal.
+pub fn evaluate_split(
+    model: &Model,
+    split: &Split,
+    class_names: &[String],
+    class: u16,
+) -> Result<(Evaluation, Vec<Score>)> {
+    let mut scorer = Scorer::new(model)?;
+    let side = scorer.side();
+    let threshold = model.card.threshold;
+    let mut pixels = PixelRoc::default();
+    let mut rows = Vec::with_capacity(split.images.count);
+    let mut progress = Progress::new("evaluating", split.images.count as u64);
+    scorer.score(&split.images, !split.masks.is_empty(), |i, score, map| {
+        if let Some(Some(mask)) = split.masks.get(i) {
+            pixels.push(&nearest(map, (side, side), (mask.height, mask.width)), &mask.pixels)?;
+        }
+        let class_name = class_names.get(usize::from(split.classes[i])).cloned().unwrap_or_default();
+        rows.push(Score {
+            image: split.names[i].clone(),
+            class: class_name,
+            label: u8::from(split.classes[i] != class),
+            score,
+            predicted: u8::from(score > threshold),
+        });
+        progress.advance(1, String::new);
+        Ok(())
+    })?;
+    progress.finish(&format!("evaluated {} images", rows.len()));
+    let labels: Vec<bool> = rows.iter().map(|r| r.label == 1).collect();
+    let scores: Vec<f32> = rows.iter().map(|r| r.score).collect();
+    let rate = |label: u8| {
+        let of: Vec<&Score> = rows.iter().filter(|r| r.label == label).collect();
+        (!of.is_empty()).then(|| of.iter().filter(|r| r.predicted == 1).count() as f64 / of.len() as f64)
+    };
+    let evaluation = Evaluation {
+        image_auroc: auroc(&scores, &labels)?,
+        pixel_auroc: pixels.auroc(),
+        nominal: labels.iter().filter(|&&l| !l).count(),
+        anomalous: labels.iter().filter(|&&l| l).count(),
+        threshold,
+        false_positive_rate: rate(0),
+        true_positive_rate: rate(1),
+    };
+    Ok((evaluation, rows))
+}

@@ -1,0 +1,60 @@
+//! The verb `info`: this machine, this build, and the nets.
+
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::model::nets;
+
+/// What `info` tells.
+#[derive(Clone, Debug, Serialize)]
+pub struct Info {
+    pub build: &'static str,
+    pub cpu_threads: usize,
+    /// CUDA devices that this build can use.
+    pub cuda: &'static str,
+    pub nets: Vec<Net>,
+}
+
+/// A net at its own input side.
+#[derive(Clone, Debug, Serialize)]
+pub struct Net {
+    pub name: String,
+    pub channels: usize,
+    pub side: usize,
+    /// Side of the output map.
+    pub map_side: usize,
+    /// Input pixels between neighbouring outputs.
+    pub jump: usize,
+    /// Side of the receptive field.
+    pub receptive_field: usize,
+    pub parameters: usize,
+    /// FLOPs per image of the forward pass, and of forward and backward.
+    pub forward_flops: u64,
+    pub training_flops: u64,
+}
+
+/// Collects it all.
+pub fn info() -> Result<Info> {
+    let net = |name: String| -> Result<Net> {
+        let arch = nets::by_name(&name, true)?;
+        let field = arch.receptive_field(arch.side);
+        let (forward_flops, training_flops) = arch.flops(arch.side)?;
+        Ok(Net {
+            channels: arch.channels,
+            side: arch.side,
+            map_side: field.n,
+            jump: field.jump,
+            receptive_field: field.size,
+            parameters: arch.parameters(),
+            forward_flops,
+            training_flops,
+            name,
+        })
+    };
+    Ok(Info {
+        build: env!("FCDD_BUILD"),
+        cpu_threads: rayon::current_num_threads(),
+        cuda: crate::device::CUDA,
+        nets: nets::names().into_iter().map(net).collect::<Result<_>>()?,
+    })
+}

@@ -1,0 +1,15 @@
+//! The verbs, and what they share: settings, the run's files, training data, scoring, progress.
+
+pub mod demo;
+pub mod directory;
+pub mod evaluate;
+pub mod info;
+pub mod model;
+pub mod predict;
+pub mod prepare;
+pub mod progress;
+pub mod score;
+pub mod settings;
+pub mod state;
+pub mod train;
+pub mod verify;

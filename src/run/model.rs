@@ -1,0 +1,115 @@
+//! The model file: weights and, in the header, everything that a prediction needs. No training data, no settings file.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::settings::Settings;
+use crate::data::pipeline::Preprocessing;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::model::{Arch, Weights, checkpoint, nets};
+use crate::report::heatmap::Scale;
+
+/// The header entry that holds the [`Card`].
+const ENTRY: &str = "fcdd";
+
+/// Version of the card's format.
+const FORMAT: u32 = 1;
+
+/// What travels with the weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    pub format: u32,
+    pub net: String,
+    pub bias: bool,
+    pub side: usize,
+    pub preprocessing: Preprocessing,
+    /// σ of the heatmaps' Gaussian, in input pixels.
+    pub sigma: f64,
+    /// How heatmap values become colours, the same for every picture.
+    pub scale: Scale<f32>,
+    /// Images that score above are called anomalous.
+    pub threshold: f32,
+    /// Epochs behind the weights: fewer than the settings ask for where training was stopped.
+    pub epochs: u32,
+    /// How the model came about.
+    pub settings: Settings,
+    pub version: String,
+}
+
+/// A trained model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    pub card: Card,
+    pub weights: Weights,
+}
+
+impl Model {
+    /// The net of the card.
+    pub fn arch(&self) -> Result<Arch> {
+        nets::by_name(&self.card.net, self.card.bias)
+    }
+
+    /// Writes the model atomically.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let card = serde_json::to_string(&self.card).map_err(|e| {
+            Error::setting(format!("the model's description cannot be written: {e}"), "please report this as a bug")
+        })?;
+        let bytes = checkpoint::to_bytes(&self.arch()?, &self.weights, HashMap::from([(ENTRY.to_string(), card)]))?;
+        files::write_atomically(path, &bytes)
+    }
+
+    /// Loads a model file, or the `model.safetensors` of a run's folder.
+    pub fn load(path: &Path) -> Result<Model> {
+        let path = model_file(path);
+        let bytes = files::read(&path)?;
+        let file = checkpoint::File::parse(&path, &bytes)?;
+        let Some(card) = file.header.get(ENTRY) else {
+            return Err(Error::file(
+                &path,
+                "holds weights but no description of a model",
+                "name a model.safetensors that `fcdd train` wrote",
+            ));
+        };
+        let card: Card = serde_json::from_str(card).map_err(|e| {
+            Error::file(
+                &path,
+                format!("its description cannot be read ({e})"),
+                "it may come from another version of fcdd",
+            )
+        })?;
+        if card.format != FORMAT {
+            return Err(Error::file(
+                &path,
+                format!("has format {}, this fcdd reads format {FORMAT}", card.format),
+                "use the version of fcdd that wrote it",
+            ));
+        }
+        let weights = file.weights(&nets::by_name(&card.net, card.bias)?)?;
+        Ok(Model { card, weights })
+    }
+
+    /// A card for these settings.
+    pub fn card(settings: &Settings, preprocessing: &Preprocessing, epochs: u32) -> Card {
+        Card {
+            format: FORMAT,
+            net: settings.net.clone(),
+            bias: settings.bias,
+            side: settings.side,
+            preprocessing: preprocessing.clone(),
+            sigma: settings.sigma,
+            scale: Scale { minimum: 0.0, range: 1.0 },
+            threshold: 0.0,
+            epochs,
+            settings: settings.clone(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+        }
+    }
+}
+
+/// The model file that a path names: itself, or the one in a run's folder.
+pub fn model_file(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(super::directory::MODEL) } else { path.to_path_buf() }
+}

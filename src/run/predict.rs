@@ -1,0 +1,149 @@
+//! The verb `predict`: a score, a heatmap and an overlay for any picture.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::directory::{self, write_csv};
+use super::model::Model;
+use super::progress::Progress;
+use super::score::Scorer;
+use crate::data::folder::pictures;
+use crate::data::images::{Images, read_picture};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::report::file::save_png;
+use crate::report::overlay::{blend, heatmap};
+use crate::report::resample::bilinear;
+
+/// Opacity of the heatmap over the image.
+const ALPHA: f32 = 0.45;
+
+/// Judgement of one picture.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Prediction {
+    pub image: PathBuf,
+    pub score: f32,
+    pub threshold: f32,
+    pub anomalous: bool,
+    pub heatmap: PathBuf,
+    pub overlay: PathBuf,
+}
+
+/// What came of a set of pictures.
+pub struct Predictions {
+    pub done: Vec<Prediction>,
+    /// Pictures that could not be read; the others were judged all the same.
+    pub failed: Vec<Error>,
+}
+
+/// Judges pictures, and those in folders, writing `NAME_heatmap.png`, `NAME_overlay.png` and `scores.csv` into `out`.
+pub fn predict(model: &Model, paths: &[PathBuf], out: &Path, threshold: Option<f32>) -> Result<Predictions> {
+    let jobs = jobs(paths, out)?;
+    let mut scorer = Scorer::new(model)?;
+    files::create_folder(out)?;
+    let threshold = threshold.unwrap_or(model.card.threshold);
+    let mut progress = Progress::new("predicting", jobs.len() as u64);
+    let mut predictions = Predictions { done: Vec::new(), failed: Vec::new() };
+    for jobs in jobs.chunks(scorer.batch_size()) {
+        let read: Vec<Result<Images>> = jobs.par_iter().map(|job| read_picture(&job.image, 3)).collect();
+        let (mut originals, mut raw) = (Vec::new(), Vec::new());
+        for (job, picture) in jobs.iter().zip(read) {
+            match picture {
+                Ok(picture) => {
+                    let preprocessing = &model.card.preprocessing;
+                    raw.push(picture.clone().with_channels(preprocessing.channels).resized(preprocessing.raw_side));
+                    originals.push((job, picture));
+                }
+                Err(error) => predictions.failed.push(error),
+            }
+        }
+        let mut judged = Vec::new();
+        if let Some(batch) = join(&raw) {
+            scorer.score(&batch, true, |_, score, map| {
+                judged.push((score, map.to_vec()));
+                Ok(())
+            })?;
+        }
+        let side = scorer.side();
+        let written: Vec<Result<Prediction>> = originals
+            .into_par_iter()
+            .zip(judged)
+            .map(|((job, picture), (score, map))| {
+                draw(model, job, picture, map, side)?;
+                let Job { image, heatmap, overlay } = job.clone();
+                Ok(Prediction { image, score, threshold, anomalous: score > threshold, heatmap, overlay })
+            })
+            .collect();
+        for prediction in written {
+            predictions.done.push(prediction?);
+        }
+        progress.advance(jobs.len() as u64, String::new);
+    }
+    write_csv(&out.join(directory::SCORES), &predictions.done)?;
+    progress.finish(&format!("judged {} pictures", predictions.done.len()));
+    Ok(predictions)
+}
+
+/// One picture and where its results go.
+#[derive(Clone, Debug, PartialEq)]
+struct Job {
+    image: PathBuf,
+    heatmap: PathBuf,
+    overlay: PathBuf,
+}
+
+/// All pictures that the paths name. Results of a folder's pictures keep their place within it; equal names get a number.
+fn jobs(paths: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
+    let mut jobs = Vec::new();
+    let mut taken = HashSet::new();
+    for path in paths {
+        let found = if path.is_dir() { pictures(path, true)? } else { vec![path.clone()] };
+        if found.is_empty() {
+            return Err(Error::file(
+                path,
+                "holds no pictures",
+                "name a picture or a folder of PNG, JPEG, BMP, TIFF or WebP",
+            ));
+        }
+        for image in found {
+            let relative = image.strip_prefix(path).ok().filter(|r| !r.as_os_str().is_empty());
+            let stem =
+                relative.unwrap_or_else(|| image.file_name().map_or(image.as_path(), Path::new)).with_extension("");
+            let mut name = stem.clone();
+            let mut number = 1;
+            while !taken.insert(name.clone()) {
+                number += 1;
+                name = PathBuf::from(format!("{}_{number}", stem.display()));
+            }
+            let result = |kind: &str| out.join(format!("{}_{kind}.png", name.display()));
+            jobs.push(Job { heatmap: result("heatmap"), overlay: result("overlay"), image });
+        }
+    }
+    Ok(jobs)
+}
+
+/// Images of one shape as one batch.
+fn join(images: &[Images]) -> Option<Images> {
+    let (first, rest) = images.split_first()?;
+    let mut all = first.clone();
+    rest.iter().for_each(|image| all.push(image));
+    Some(all)
+}
+
+/// Writes heatmap and overlay at the picture's own size, on the model's fixed scale: a good part looks cold.
+fn draw(model: &Model, job: &Job, picture: Images, mut map: Vec<f32>, side: usize) -> Result<()> {
+    model.card.scale.apply(&mut map);
+    let (height, width) = (picture.height, picture.width);
+    let map = bilinear(&map, (side, side), (height, width));
+    if let Some(folder) = job.heatmap.parent() {
+        files::create_folder(folder)?;
+    }
+    save_png(&job.heatmap, &heatmap(&map, width as u32, height as u32))?;
+    let rgb = RgbImage::from_raw(width as u32, height as u32, picture.pixels)
+        .ok_or_else(|| Error::file(&job.image, "its pixels do not fill its size", "save the picture again"))?;
+    save_png(&job.overlay, &blend(&rgb, &map, ALPHA))
+}

@@ -1,0 +1,67 @@
+//! Progress on standard error: a bar where a person looks on, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Time between plain lines.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Progress of one task of known length.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    what: String,
+    total: u64,
+    done: u64,
+    started: Instant,
+    spoken: Instant,
+}
+
+impl Progress {
+    /// Starts a task of `total` images.
+    pub fn new(what: &str, total: u64) -> Progress {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(total);
+            let template = "{msg} {wide_bar} {percent}% {per_sec} {eta} left";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                let rate = |state: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
+                    let _ = write!(w, "{:.0} images/s", state.per_sec());
+                };
+                bar.set_style(style.with_key("per_sec", rate));
+            }
+            bar.set_message(what.to_string());
+            bar
+        });
+        let now = Instant::now();
+        Progress { bar, what: what.to_string(), total, done: 0, started: now, spoken: now }
+    }
+
+    /// `images` more are done; `note` tells how things stand, such as the loss.
+    pub fn advance(&mut self, images: u64, note: impl FnOnce() -> String) {
+        self.done += images;
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(format!("{} {}", self.what, note()));
+                bar.inc(images);
+            }
+            None if self.spoken.elapsed() >= INTERVAL => {
+                self.spoken = Instant::now();
+                let rate = self.done as f64 / self.started.elapsed().as_secs_f64();
+                let left = Duration::from_secs_f64((self.total.saturating_sub(self.done)) as f64 / rate.max(1e-9));
+                let percent = 100 * self.done / self.total.max(1);
+                let left = indicatif::HumanDuration(left);
+                eprintln!("{} {percent}%, {}, {rate:.0} images/s, {left} left", self.what, note());
+            }
+            None => {}
+        }
+    }
+
+    /// Ends the bar and leaves one line in its place.
+    pub fn finish(self, line: &str) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+        eprintln!("{line}");
+    }
+}

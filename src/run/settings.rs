@@ -1,0 +1,155 @@
+//! Everything that decides a training run, and the paper's choice of it per dataset.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::dataset::DatasetKind;
+use crate::data::outliers::OutlierSource;
+use crate::data::pipeline::PipelineKind;
+use crate::data::supervise::{NoiseMode, Supervise};
+use crate::engine::lower::Optimizer;
+use crate::engine::schedule::Schedule;
+use crate::error::{Error, Result};
+use crate::model::{Arch, nets};
+
+/// The settings of a training run, kept as `config.json` in its folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    pub dataset: DatasetKind,
+    /// Folder or file of the dataset; None where it is found by itself.
+    pub data: Option<PathBuf>,
+    /// The nominal class, by index or name.
+    pub class: String,
+    pub net: String,
+    /// Biases in the convolutions, scale and shift in the norms.
+    pub bias: bool,
+    /// Input side in pixels.
+    pub side: usize,
+    pub pipeline: PipelineKind,
+    pub supervise: Supervise,
+    pub noise: NoiseMode,
+    pub outliers: Option<OutlierSource>,
+    /// Use only this many outliers.
+    pub oe_limit: Option<usize>,
+    /// Train on ground-truth maps instead of labels.
+    pub maps: bool,
+    pub epochs: u32,
+    pub batch: usize,
+    pub optimizer: Optimizer,
+    pub lr: f64,
+    pub weight_decay: f64,
+    pub schedule: Schedule,
+    /// σ of the heatmaps' Gaussian, in input pixels.
+    pub sigma: f64,
+    /// Quantile of the heatmap values that is drawn as the hottest colour.
+    pub quantile: f64,
+    /// Re-estimate the norms' running statistics over ten training batches after the last epoch.
+    pub reestimate: bool,
+    pub seed: u64,
+}
+
+impl Settings {
+    /// The paper's settings for a dataset, where it has any; for folders, what works without pretrained weights.
+    pub fn preset(dataset: DatasetKind) -> Settings {
+        let small = Settings {
+            dataset,
+            data: None,
+            class: "0".to_string(),
+            net: "FCDD_CNN28_W".to_string(),
+            bias: true,
+            side: 28,
+            pipeline: PipelineKind::Lcnaug1,
+            supervise: Supervise::Noise,
+            noise: NoiseMode::Outliers,
+            outliers: None,
+            oe_limit: None,
+            maps: false,
+            epochs: 400,
+            batch: 128,
+            optimizer: Optimizer::Sgd,
+            lr: 1e-2,
+            weight_decay: 1e-6,
+            schedule: Schedule::Lambda { gamma: 0.98 },
+            sigma: 1.2,
+            quantile: 0.85,
+            reestimate: false,
+            seed: 0,
+        };
+        match dataset {
+            DatasetKind::Fmnist | DatasetKind::Mnist | DatasetKind::Emnist => small,
+            DatasetKind::Cifar100 => Settings {
+                net: "FCDD_CNN32_LW3K".to_string(),
+                side: 32,
+                pipeline: PipelineKind::Aug1,
+                epochs: 600,
+                batch: 200,
+                optimizer: Optimizer::Adam,
+                lr: 1e-3,
+                schedule: Schedule::Milestones { gamma: 0.1, epochs: vec![400, 500] },
+                ..small
+            },
+            DatasetKind::Folder => Settings {
+                net: "FCDD_CNN224".to_string(),
+                side: 224,
+                pipeline: PipelineKind::Lcnaug1,
+                supervise: Supervise::MalformedNormalGt,
+                noise: NoiseMode::FineConfetti,
+                maps: true,
+                epochs: 50,
+                batch: 8,
+                optimizer: Optimizer::Adam,
+                lr: 1e-3,
+                schedule: Schedule::Lambda { gamma: 0.9 },
+                sigma: 4.0,
+                quantile: 0.99,
+                reestimate: true,
+                ..small
+            },
+        }
+    }
+
+    /// The net, by its name.
+    pub fn arch(&self) -> Result<Arch> {
+        nets::by_name(&self.net, self.bias)
+    }
+
+    /// Refuses combinations that cannot work, before anything is loaded.
+    pub fn check(&self) -> Result<()> {
+        let arch = self.arch()?;
+        arch.shapes(1, self.side)?;
+        let replaces = self.supervise.makes_noise();
+        if replaces && self.noise == NoiseMode::Outliers && self.outliers.is_none() {
+            return Err(Error::setting(
+                "the noise mode 'outliers' needs images to draw from",
+                "name them with --outliers mnist:DIR, cifar100:FILE or images:DIR, or choose another --noise",
+            ));
+        }
+        if replaces && self.noise == NoiseMode::Confetti && self.supervise == Supervise::Noise {
+            return Err(Error::setting(
+                "confetti is dark blobs meant to be added to an image; alone it is a black picture",
+                "choose --supervise malformed-normal or malformed-normal-gt",
+            ));
+        }
+        let refuse = |flag: &str, value: String, remedy: &str| Err(Error::setting(format!("--{flag} {value}"), remedy));
+        if self.batch == 0 {
+            return refuse("batch", "0 holds no image".into(), "choose 1 or more");
+        }
+        if self.epochs == 0 {
+            return refuse("epochs", "0 trains nothing".into(), "choose 1 or more");
+        }
+        if !(self.lr.is_finite() && self.lr > 0.0) {
+            return refuse("lr", format!("{} is no learning rate", self.lr), "choose a positive number, such as 1e-3");
+        }
+        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
+            return refuse("weight-decay", format!("{} is negative", self.weight_decay), "choose 0 or more");
+        }
+        if !(self.sigma.is_finite() && self.sigma > 0.0) {
+            return refuse("sigma", format!("{} is no width", self.sigma), "choose a positive number of pixels");
+        }
+        if !(self.quantile > 0.0 && self.quantile <= 1.0) {
+            return refuse("quantile", format!("{} is no quantile", self.quantile), "choose a number in (0, 1]");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! What resuming needs: the optimizer's state, the weights and the history as of the last finished epoch.
+//!
+//! Randomness is counter-based, so no generator has a state: an epoch's number gives its permutation and augmentation.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::model::Weights;
+
+/// One epoch of the history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Counted from 1.
+    pub epoch: u32,
+    pub lr: f64,
+    /// Mean loss over all images, over the nominal and over the anomalous ones (empty where there were none).
+    pub loss: f64,
+    pub loss_nominal: Option<f64>,
+    pub loss_anomalous: Option<f64>,
+    pub images_per_second: f64,
+}
+
+/// The state of a run after an epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    pub weights: Weights,
+    pub moments: Vec<f32>,
+    /// Updates made.
+    pub steps: u64,
+    pub history: Vec<Epoch>,
+}
+
+/// The part of the state that is not tensors.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    steps: u64,
+    batches: u64,
+    history: Vec<Epoch>,
+}
+
+impl State {
+    /// Writes the state atomically.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let bug = |e: String| Error::file(path, format!("cannot be written ({e})"), "please report this as a bug");
+        let header = Header { steps: self.steps, batches: self.weights.batches, history: self.history.clone() };
+        let header = serde_json::to_string(&header).map_err(|e| bug(e.to_string()))?;
+        let tensors = [("moments", &self.moments), ("params", &self.weights.params), ("stats", &self.weights.stats)];
+        let views: Result<Vec<_>, _> = tensors
+            .map(|(name, data)| {
+                TensorView::new(Dtype::F32, vec![data.len()], bytemuck::cast_slice(data)).map(|view| (name, view))
+            })
+            .into_iter()
+            .collect();
+        let header = Some(HashMap::from([("state".to_string(), header)]));
+        let bytes = views.and_then(|views| serialize(views, header)).map_err(|e| bug(e.to_string()))?;
+        files::write_atomically(path, &bytes)
+    }
+
+    /// Reads a state.
+    pub fn load(path: &Path) -> Result<State> {
+        let bytes = files::read(path)?;
+        let broken = |e: String| {
+            Error::file(
+                path,
+                format!("not a complete training state ({e})"),
+                "the run cannot be resumed; start a new one",
+            )
+        };
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
+        let text = metadata.metadata().as_ref().and_then(|m| m.get("state")).cloned().unwrap_or_default();
+        let header: Header = serde_json::from_str(&text).map_err(|e| broken(e.to_string()))?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| broken(e.to_string()))?;
+        let read = |name: &str| -> Result<Vec<f32>> {
+            let tensor = tensors.tensor(name).map_err(|e| broken(e.to_string()))?;
+            Ok(tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+        };
+        let weights = Weights { params: read("params")?, stats: read("stats")?, batches: header.batches };
+        Ok(State { weights, moments: read("moments")?, steps: header.steps, history: header.history })
+    }
+}

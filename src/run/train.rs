@@ -1,0 +1,270 @@
+//! The verb `train`: epochs of steps, a state after each, and a calibrated model at the end.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::directory::{self, RunDirectory};
+use super::model::Model;
+use super::prepare::{Task, prepare};
+use super::progress::Progress;
+use super::score::Scorer;
+use super::settings::Settings;
+use super::state::{Epoch, State};
+use crate::data::batches::TrainingSet;
+use crate::engine::lower::{Options, Training};
+use crate::engine::{Hyper, Network};
+use crate::error::{Error, Result};
+use crate::model::Weights;
+use crate::report::heatmap::Scale;
+
+/// Weight of a batch in the norms' running statistics (PyTorch's default).
+const NORM_MOMENTUM: f64 = 0.1;
+
+/// Batches over which running statistics are re-estimated ("precise BN", Wu & Johnson 2021).
+const REESTIMATION_BATCHES: u32 = 10;
+
+/// Quantile of the nominal training scores that becomes the threshold.
+const THRESHOLD_QUANTILE: f64 = 0.99;
+
+/// Nominal training images, at most, that threshold and colour scale are calibrated on.
+const CALIBRATION_IMAGES: usize = 512;
+
+/// What a training run ended in.
+pub struct Trained {
+    pub model: Model,
+    pub history: Vec<Epoch>,
+    /// Stopped before its last epoch, by Ctrl-C.
+    pub interrupted: bool,
+}
+
+/// Trains in a new folder.
+pub fn start(settings: &Settings, out: &Path, stop: &AtomicBool) -> Result<(Trained, Task, RunDirectory)> {
+    let task = prepare(settings)?;
+    let directory = RunDirectory::create(out)?;
+    directory.write_json(directory::CONFIG, settings)?;
+    let trained = train(&task.set, settings, None, Some(&directory), stop)?;
+    Ok((trained, task, directory))
+}
+
+/// Continues a run from its last finished epoch, with its own settings; the result is bit for bit that of an uninterrupted run.
+pub fn resume(run: &Path, stop: &AtomicBool) -> Result<(Trained, Task, RunDirectory)> {
+    let directory = RunDirectory::open(run)?;
+    let settings: Settings = directory.read_json(directory::CONFIG)?;
+    let path = directory.file(directory::STATE);
+    let state = if path.exists() { Some(State::load(&path)?) } else { None };
+    let task = prepare(&settings)?;
+    let trained = train(&task.set, &settings, state, Some(&directory), stop)?;
+    Ok((trained, task, directory))
+}
+
+/// Trains on a set. With a folder, the state is saved after each epoch and the model at the end, also when `stop` is raised.
+pub fn train(
+    set: &TrainingSet,
+    settings: &Settings,
+    state: Option<State>,
+    directory: Option<&RunDirectory>,
+    stop: &AtomicBool,
+) -> Result<Trained> {
+    let mut trainer = Trainer::new(set, settings, state)?;
+    let remaining = u64::from(settings.epochs.saturating_sub(trainer.epochs_done()));
+    let mut progress = Progress::new("training", remaining * set.len() as u64);
+    let started = Instant::now();
+    while trainer.epochs_done() < settings.epochs && !stop.load(Ordering::Relaxed) {
+        if trainer.epoch(&mut progress, stop)?
+            && let Some(directory) = directory
+        {
+            trainer.state()?.save(&directory.file(directory::STATE))?;
+            directory::write_csv(&directory.file(directory::HISTORY), &trainer.history)?;
+        }
+    }
+    let interrupted = trainer.epochs_done() < settings.epochs;
+    let epochs = trainer.epochs_done();
+    if settings.reestimate && !interrupted {
+        trainer.reestimate()?;
+    }
+    let mut model = Model {
+        card: Model::card(settings, &set.ingredients().preprocessing, epochs),
+        weights: trainer.network.weights(),
+    };
+    calibrate(&mut model, set)?;
+    if let Some(directory) = directory {
+        model.save(&directory.file(directory::MODEL))?;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let verb = if interrupted { "stopped" } else { "trained" };
+    progress.finish(&format!("{verb} after {epochs} of {} epochs, {seconds:.1} s", settings.epochs));
+    Ok(Trained { model, history: trainer.history, interrupted })
+}
+
+/// A network in training.
+struct Trainer<'a> {
+    set: &'a TrainingSet,
+    settings: &'a Settings,
+    network: Network<f32>,
+    steps: u64,
+    history: Vec<Epoch>,
+}
+
+impl Trainer<'_> {
+    fn new<'a>(set: &'a TrainingSet, settings: &'a Settings, state: Option<State>) -> Result<Trainer<'a>> {
+        let arch = settings.arch()?;
+        let training = Training { optimizer: settings.optimizer, maps: settings.maps, input_grad: false };
+        let options = Options {
+            batch: settings.batch.min(set.len()),
+            side: settings.side,
+            sigma: settings.sigma,
+            training: Some(training),
+        };
+        let initial = Weights::init(&arch, settings.seed);
+        let mut network = Network::new(&arch, options, &initial)?;
+        let (mut steps, mut history) = (0, Vec::new());
+        if let Some(state) = state {
+            let fits =
+                state.weights.params.len() == initial.params.len() && state.weights.stats.len() == initial.stats.len();
+            if !fits {
+                let problem = "the training state belongs to another net than the run's settings name";
+                return Err(Error::setting(problem, "restore the run's config.json, or start a new run"));
+            }
+            network.set_weights(&state.weights);
+            network.set_moments(&state.moments)?;
+            (steps, history) = (state.steps, state.history);
+        }
+        Ok(Trainer { set, settings, network, steps, history })
+    }
+
+    fn epochs_done(&self) -> u32 {
+        self.history.len() as u32
+    }
+
+    /// Draws a batch into the network's inputs; returns how many of its images are anomalous.
+    fn fill(&mut self, epoch: u32, samples: &[u32]) -> Result<Vec<bool>> {
+        let (input, labels, maps) = self.network.training_inputs(samples.len())?;
+        self.set.fill(epoch, samples, input, labels, maps);
+        Ok(labels.iter().map(|&l| l > 0.0).collect())
+    }
+
+    /// One epoch; false if it was stopped on the way.
+    fn epoch(&mut self, progress: &mut Progress, stop: &AtomicBool) -> Result<bool> {
+        let epoch = self.epochs_done();
+        let lr = self.settings.schedule.rate(self.settings.lr, epoch);
+        let started = Instant::now();
+        let mut tally = Tally::default();
+        for samples in self.set.order(epoch).chunks(self.network.options().batch) {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let labels = self.fill(epoch, samples)?;
+            self.steps += 1;
+            let hyper =
+                Hyper { lr, weight_decay: self.settings.weight_decay, step: self.steps, norm_momentum: NORM_MOMENTUM };
+            let losses = self.network.train(samples.len(), &hyper)?;
+            tally.add(losses, &labels);
+            if !tally.is_finite() {
+                return Err(Error::Numeric {
+                    problem: format!("the loss is no longer a number in epoch {}, step {}", epoch + 1, self.steps),
+                    remedy: format!("train with a lower --lr than {}", self.settings.lr),
+                });
+            }
+            let (total, loss) = (self.settings.epochs, tally.mean());
+            progress.advance(samples.len() as u64, || format!("epoch {}/{total}, loss {loss:.4}", epoch + 1));
+        }
+        let [nominal, anomalous] = tally.class_means();
+        self.history.push(Epoch {
+            epoch: epoch + 1,
+            lr,
+            loss: tally.mean(),
+            loss_nominal: nominal,
+            loss_anomalous: anomalous,
+            images_per_second: self.set.len() as f64 / started.elapsed().as_secs_f64(),
+        });
+        Ok(true)
+    }
+
+    /// Replaces the running statistics by the plain average over some training batches; the weights stay.
+    fn reestimate(&mut self) -> Result<()> {
+        let epochs = self.settings.epochs;
+        let batch = self.network.options().batch;
+        for i in 0..REESTIMATION_BATCHES {
+            // Each batch from an epoch of its own, after the last trained one: small sets have fewer than ten batches.
+            let order = self.set.order(epochs + i);
+            self.fill(epochs + i, &order[..batch])?;
+            let norm_momentum = 1.0 / f64::from(i + 1);
+            self.network.forward(batch, &Hyper { lr: 0.0, weight_decay: 0.0, step: 0, norm_momentum })?;
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> Result<State> {
+        Ok(State {
+            weights: self.network.weights(),
+            moments: self.network.moments()?.to_vec(),
+            steps: self.steps,
+            history: self.history.clone(),
+        })
+    }
+}
+
+/// Sums of losses over an epoch, apart for nominal and anomalous images.
+#[derive(Default)]
+struct Tally {
+    sum: [f64; 2],
+    count: [u64; 2],
+}
+
+impl Tally {
+    fn add(&mut self, losses: &[f32], labels: &[bool]) {
+        for (&loss, &anomalous) in losses.iter().zip(labels) {
+            self.sum[usize::from(anomalous)] += f64::from(loss);
+            self.count[usize::from(anomalous)] += 1;
+        }
+    }
+
+    fn is_finite(&self) -> bool {
+        self.sum.iter().all(|s| s.is_finite())
+    }
+
+    fn mean(&self) -> f64 {
+        self.sum.iter().sum::<f64>() / self.count.iter().sum::<u64>().max(1) as f64
+    }
+
+    /// Means of the nominal and the anomalous images, where there were any.
+    fn class_means(&self) -> [Option<f64>; 2] {
+        [0, 1].map(|i| (self.count[i] > 0).then(|| self.sum[i] / self.count[i] as f64))
+    }
+}
+
+/// Sets the model's threshold, the 99 % quantile of nominal training scores, and its colour scale: from the minimum to the run's
+/// quantile over heatmaps of training samples, anomalies included.
+fn calibrate(model: &mut Model, set: &TrainingSet) -> Result<()> {
+    let mut scorer = Scorer::new(model)?;
+    let nominal = &set.ingredients().nominal;
+    let step = nominal.count.div_ceil(CALIBRATION_IMAGES);
+    let images = nominal.select(&(0..nominal.count).step_by(step).collect::<Vec<_>>());
+    let mut scores = Vec::with_capacity(images.count);
+    scorer.score(&images, false, |_, score, _| {
+        scores.push(score);
+        Ok(())
+    })?;
+    model.card.threshold = quantile(&mut scores, THRESHOLD_QUANTILE);
+
+    let epoch = model.card.settings.epochs;
+    let order = set.order(epoch);
+    let n = scorer.batch_size().min(order.len());
+    let mut labels = vec![0.0; n];
+    let mut reference = Vec::new();
+    let fill = |input: &mut [f32]| set.fill(epoch, &order[..n], input, &mut labels, None);
+    scorer.batch(n, fill, true, |_, _, map| {
+        reference.extend_from_slice(map);
+        Ok(())
+    })?;
+    model.card.scale = Scale::of(&reference, model.card.settings.quantile);
+    Ok(())
+}
+
+/// The smallest value that a share `q` of all values does not exceed; 0 without values.
+fn quantile(values: &mut [f32], q: f64) -> f32 {
+    values.sort_by(f32::total_cmp);
+    let rank = (q * values.len() as f64).ceil() as usize;
+    values.get(rank.max(1) - 1).copied().unwrap_or(0.0)
+}

@@ -1,0 +1,33 @@
+//! `roc`: the area under the curve and its points.
+
+use std::collections::BTreeMap;
+
+use super::compare::{Ours, Rule};
+use super::golden::File;
+use super::{Check, Precision, Report, compare_all};
+use crate::error::Result;
+use crate::metrics::roc;
+
+/// Checks areas and curves: `<case>/{scores,labels,auc}` and `<case>/drop_intermediate_<True|False>/{fpr,tpr,thresholds}`.
+pub fn check(file: &File, report: &mut Report) -> Result<()> {
+    let mut found = BTreeMap::new();
+    for case in file.cases("scores") {
+        let scores: Vec<f32> = file.get(&format!("{case}/scores"))?.values.iter().map(|&s| s as f32).collect();
+        let labels: Vec<bool> = file.get(&format!("{case}/labels"))?.values.iter().map(|&l| l == 1.0).collect();
+        if scores.len() != labels.len() {
+            return Err(file.error(format!("scores and labels of '{case}' differ in number")));
+        }
+        let Some(area) = roc::auroc(&scores, &labels)? else {
+            report.add(Check::exact(format!("{} {case}", file.name), false, "only one class, no curve"));
+            continue;
+        };
+        found.insert(format!("{case}/auc"), Ours::values(&[area]));
+        for (drop, name) in [(true, "True"), (false, "False")] {
+            let Some(curve) = roc::roc_curve(&scores, &labels, drop)? else { continue };
+            for (part, values) in [("fpr", curve.fpr), ("tpr", curve.tpr), ("thresholds", curve.thresholds)] {
+                found.insert(format!("{case}/drop_intermediate_{name}/{part}"), Ours { values, rule: Rule::Values });
+            }
+        }
+    }
+    compare_all(file, Precision::F64, &mut |key| found.remove(key), report)
+}

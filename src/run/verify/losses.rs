@@ -1,0 +1,121 @@
+//! `loss_fcdd`: the objective on given output maps, with labels and with ground-truth maps, forward and backward.
+
+use std::collections::BTreeMap;
+
+use super::compare::{Ours, Rule};
+use super::golden::File;
+use super::{Check, Precision, Report, compare_all, plain};
+use crate::device::{BufferId, Host, View};
+use crate::error::Result;
+use crate::model::nets;
+use crate::real::Real;
+use crate::steps::fcdd_loss::{LabelLoss, MapLoss, PseudoHuber, PseudoHuberBackward};
+use crate::steps::upsample::{Taps, Upsample, UpsampleAdjoint, default_sigma};
+
+/// The manifest's f32 tolerances were measured on formulas that cancel for small outputs, up to 1e26. Ours do not: a handful of
+/// roundings in mean, exponential and logarithm.
+const F32_CAP: f64 = 1e-5;
+
+/// Checks the file.
+pub fn check(file: &File, report: &mut Report) -> Result<()> {
+    for case in file.cases("outs") {
+        for key in file.keys().filter(|key| key.strip_prefix(case).is_some_and(|rest| rest.starts_with("/f32_torch/")))
+        {
+            file.find(key);
+            let why = "what the original gives in f32, where its formula cancels: for information";
+            report.add(Check::skipped(format!("{} {key}", file.name), why));
+        }
+        let Some(inputs) = Inputs::read(file, case)? else {
+            report.add(Check::skipped(format!("{} {case}", file.name), "this build has no such net"));
+            continue;
+        };
+        let mut f64s = inputs.values::<f64>(case);
+        compare_all(file, Precision::F64, &mut |key| f64s.remove(key), report)?;
+        let mut f32s = inputs.values::<f32>(case);
+        compare_all(file, Precision::F32, &mut |key| f32s.remove(key), report)?;
+    }
+    Ok(())
+}
+
+/// What a case is computed from.
+struct Inputs {
+    n: usize,
+    /// Side of the output map.
+    u: usize,
+    outs: Vec<f64>,
+    labels: Vec<f64>,
+    /// Ground truth and the upsampling to its size.
+    maps: Option<(Vec<f64>, Taps)>,
+}
+
+impl Inputs {
+    /// Reads a case; None if it is about a net that this build does not know.
+    fn read(file: &File, case: &str) -> Result<Option<Inputs>> {
+        let outs = file.get(&format!("{case}/outs"))?;
+        let mut labels = file.get(&format!("{case}/labels"))?.values.clone();
+        let [n, 1, u, width] = outs.shape[..] else {
+            return Err(file.error(format!("'{case}/outs' has shape {:?}, not [n, 1, u, u]", outs.shape)));
+        };
+        if u != width || labels.len() != n || n == 0 {
+            return Err(file.error(format!("outputs and labels of '{case}' do not fit together")));
+        }
+        // In evaluation the loss is the anomaly map, whatever the labels: what all-nominal labels give.
+        if case.ends_with("_evalmode") {
+            labels.fill(0.0);
+        }
+        let mut maps = None;
+        if let Some(truth) = file.find(&format!("{case}/gtmaps")) {
+            let side = *truth.shape.last().unwrap_or(&0);
+            let (net, sigma) = net_and_sigma(file, case)?;
+            let Ok(arch) = nets::by_name(net, true) else { return Ok(None) };
+            let field = arch.receptive_field(side);
+            if field.n != u || truth.values.len() != n * side * side {
+                return Err(file.error(format!("outputs and maps of '{case}' do not fit {net}")));
+            }
+            maps = Some((truth.values.clone(), Taps::new(field, side, sigma.unwrap_or(default_sigma(field.size)))));
+        }
+        Ok(Some(Inputs { n, u, outs: outs.values.clone(), labels, maps }))
+    }
+
+    /// Everything that the file may hold of the case, by key.
+    fn values<T: Real>(&self, case: &str) -> BTreeMap<String, Ours> {
+        let side = self.maps.as_ref().map_or(0, |(_, taps)| taps.side());
+        let (low, high) = (self.outs.len(), self.n * side * side);
+        let lengths = [low, low, self.n, self.n, self.n, low, high, high, high, low];
+        let mut memory = Host::<T>::new(&lengths, &[], self.n * self.u * side);
+        let view = |buffer: usize| View { buffer: BufferId(buffer), start: 0, len: lengths[buffer] };
+        let [z, a, score, labels, loss, dz, maps, heatmap, d_heatmap, da] =
+            [view(0), view(1), view(2), view(3), view(4), view(5), view(6), view(7), view(8), view(9)];
+        memory.get_mut(z).copy_from_slice(&plain::of::<T>(&self.outs));
+        memory.get_mut(labels).copy_from_slice(&plain::of::<T>(&self.labels));
+        PseudoHuber { z, a, score }.cpu(&mut memory);
+        match &self.maps {
+            None => LabelLoss { z, score, labels, loss, dz }.cpu(&mut memory),
+            Some((truth, taps)) => {
+                memory.get_mut(maps).copy_from_slice(&plain::of::<T>(truth));
+                Upsample { taps: taps.clone(), u: self.u, a, out: heatmap }.cpu(&mut memory);
+                MapLoss { a: heatmap, maps, loss, da: d_heatmap }.cpu(&mut memory);
+                UpsampleAdjoint { taps: taps.clone(), u: self.u, dout: d_heatmap, da }.cpu(&mut memory);
+                PseudoHuberBackward { z, da, dz }.cpu(&mut memory);
+            }
+        }
+        let per_sample = Ours::values(memory.get(loss));
+        let mean = per_sample.values.iter().sum::<f64>() / self.n as f64;
+        let found = [
+            ("mean", Ours::values(&[mean])),
+            ("per_sample", per_sample),
+            ("none", Ours::values(memory.get(a))),
+            ("grad", Ours::values(memory.get(dz))),
+        ];
+        found.map(|(key, ours)| (format!("{case}/{key}"), ours.under(Rule::Capped(F32_CAP)))).into()
+    }
+}
+
+/// Net and σ of a case `gt/<NET>_std<σ or None>[_…]`.
+fn net_and_sigma<'a>(file: &File, case: &'a str) -> Result<(&'a str, Option<f64>)> {
+    let parsed = case.rsplit('/').next().and_then(|name| name.split_once("_std")).and_then(|(net, rest)| {
+        let sigma = rest.split('_').next()?;
+        if sigma == "None" { Some((net, None)) } else { Some((net, Some(sigma.parse().ok()?))) }
+    });
+    parsed.ok_or_else(|| file.error(format!("case '{case}' is not named gt/NET_stdS")))
+}

@@ -1,0 +1,238 @@
+//! Golden files of FCDD nets: forward, losses, every gradient, statistics and evaluation of one training batch.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::compare::{Ours, Rule, summary};
+use super::golden::{File, Manifest, Tensor};
+use super::{Check, Precision, Report, compare_all, plain, stepwise};
+use crate::engine::lower::{self, Optimizer, Training};
+use crate::engine::{Hyper, Network};
+use crate::error::Result;
+use crate::model::weights::Layout;
+use crate::model::{Arch, Weights, nets};
+use crate::real::Real;
+
+/// Up to this input side files are compared in f32 from end to end: their inputs were chosen so that no rounding flips the winner
+/// of a pool or the sign before an activation. Larger ones are compared step by step, each step from the same inputs.
+const END_TO_END_SIDE: usize = 64;
+
+/// Summaries of activations and gradients hold the first values of a tensor.
+const FIRST: usize = 64;
+
+/// Checks the file of a net.
+pub fn check(folder: &Path, manifest: &Manifest, file: &File, net: &str, report: &mut Report) -> Result<()> {
+    let Ok(arch) = nets::by_name(net, file.entry.bias.unwrap_or(true)) else {
+        report.skip_file(file, format!("this build has no net {net}"));
+        return Ok(());
+    };
+    let other = match &file.entry.param_and_buffer_keys_in {
+        None => None,
+        Some(other) if !folder.join(other).exists() => {
+            report.skip_file(file, format!("its parameters are in {other}, not in this folder"));
+            return Ok(());
+        }
+        Some(other) => {
+            let entry = manifest.files.get(other).cloned().unwrap_or_default();
+            Some(File::read(folder, other, &entry)?)
+        }
+    };
+    let source = other.as_ref().unwrap_or(file);
+    let weights = weights(&arch, source, ["param", "buffer"])?;
+    let batch = Batch::read(&arch, file)?;
+    constants(&arch, file, batch.side, report)?;
+
+    let mut values = values::<f64>(&arch, &weights, &batch, file, source)?;
+    compare_all(file, Precision::F64, &mut |key| values.remove(key), report)?;
+    if batch.side <= END_TO_END_SIDE {
+        let mut values = self::values::<f32>(&arch, &weights, &batch, file, source)?;
+        compare_all(file, Precision::F32, &mut |key| values.remove(key), report)?;
+    }
+    let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: true };
+    stepwise::networks(&file.name, &arch, &weights, &batch, training, report)
+}
+
+/// Parameters and running statistics, stored under the two prefixes with PyTorch's names and layouts.
+pub fn weights(arch: &Arch, file: &File, [params, buffers]: [&str; 2]) -> Result<Weights> {
+    let layout = Layout::new(arch);
+    let mut weights = Weights { params: vec![0.0; layout.params_len], stats: vec![0.0; layout.stats_len], batches: 0 };
+    let read = |key: String, shape: &[usize]| -> Result<&Tensor> {
+        let tensor = file.get(&key)?;
+        if tensor.shape != shape {
+            return Err(
+                file.error(format!("tensor '{key}' has shape {:?}, {} needs {shape:?}", tensor.shape, arch.name))
+            );
+        }
+        Ok(tensor)
+    };
+    for param in &layout.params {
+        let tensor = read(format!("{params}/{}", param.name), &param.shape)?;
+        for (i, &value) in tensor.values.iter().enumerate() {
+            weights.params[param.start + param.inside(i)] = value as f32;
+        }
+    }
+    for norm in &layout.norms {
+        for (part, start) in [("running_mean", norm.start), ("running_var", norm.start + norm.c)] {
+            let tensor = read(format!("{buffers}/{}.{part}", norm.name), &[norm.c])?;
+            let values = tensor.values.iter().map(|&v| v as f32);
+            weights.stats[start..start + norm.c].iter_mut().zip(values).for_each(|(w, v)| *w = v);
+        }
+        let tracked = read(format!("{buffers}/{}.num_batches_tracked", norm.name), &[])?;
+        weights.batches = tracked.values[0] as u64;
+    }
+    // Norms that the authors' modules own and never use belong to no layer here.
+    for (name, c) in &arch.unused_norms {
+        for part in ["weight", "bias"].into_iter().filter(|_| arch.bias) {
+            read(format!("{params}/{name}.{part}"), &[*c])?;
+        }
+        for part in ["running_mean", "running_var"] {
+            read(format!("{buffers}/{name}.{part}"), &[*c])?;
+        }
+        read(format!("{buffers}/{name}.num_batches_tracked"), &[])?;
+    }
+    Ok(weights)
+}
+
+/// A batch of images and labels.
+pub struct Batch {
+    pub n: usize,
+    pub side: usize,
+    /// NHWC.
+    pub input: Vec<f64>,
+    pub labels: Vec<f64>,
+}
+
+impl Batch {
+    /// The batch stored as `input` and `labels`.
+    pub fn read(arch: &Arch, file: &File) -> Result<Batch> {
+        Batch::from(arch, file, "input", "labels")
+    }
+
+    /// The batch under the given keys.
+    pub fn from(arch: &Arch, file: &File, input: &str, labels: &str) -> Result<Batch> {
+        let (tensor, labels) = (file.get(input)?, file.get(labels)?);
+        let [n, c, side, width] = tensor.shape[..] else {
+            return Err(file.error(format!("tensor '{input}' has shape {:?}, not [n, c, h, w]", tensor.shape)));
+        };
+        if c != arch.channels || side != width || labels.values.len() != n || n == 0 {
+            return Err(
+                file.error(format!("tensor '{input}' of shape {:?} is no batch for {}", tensor.shape, arch.name))
+            );
+        }
+        Ok(Batch { n, side, input: plain::to_nhwc(&tensor.values, n, c), labels: labels.values.clone() })
+    }
+
+    /// Puts the batch into a training network.
+    pub fn fill<T: Real>(&self, network: &mut Network<T>) -> Result<()> {
+        let (input, labels, _) = network.training_inputs(self.n)?;
+        input.iter_mut().zip(&self.input).for_each(|(to, &from)| *to = T::of(from));
+        labels.iter_mut().zip(&self.labels).for_each(|(to, &from)| *to = T::of(from));
+        Ok(())
+    }
+}
+
+/// What a net's file says of the net itself.
+fn constants(arch: &Arch, file: &File, side: usize, report: &mut Report) -> Result<()> {
+    let name = |what: &str| format!("{} {what}", file.name);
+    let field = arch.receptive_field(side);
+    let ours = [field.n as f64, field.jump as f64, field.size as f64, field.shift];
+    let reception = file.find("reception").is_some_and(|tensor| tensor.values == ours);
+    report.add(Check::exact(name("reception"), reception, format!("[n, j, r, s] = {ours:?}")));
+    if let Some(count) = file.entry.n_params {
+        let detail = format!("{} parameters", arch.parameters());
+        report.add(Check::exact(name("parameter count"), arch.parameters() == count, detail));
+    }
+    let norms = file.entry.bn.values();
+    let same = |eps: f64, momentum, affine| eps == arch.norm_eps && momentum == plain::MOMENTUM && affine == arch.bias;
+    let right = norms.clone().all(|norm| same(norm.eps, norm.momentum, norm.affine));
+    report.add(Check::exact(name("norm constants"), right, format!("eps {}, affine {}", arch.norm_eps, arch.bias)));
+    Ok(())
+}
+
+/// Everything that a net's file may hold, computed here, by key.
+fn values<T: Real>(
+    arch: &Arch,
+    weights: &Weights,
+    batch: &Batch,
+    file: &File,
+    source: &File,
+) -> Result<BTreeMap<String, Ours>> {
+    let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: true };
+    let options = lower::Options { batch: batch.n, side: batch.side, sigma: 1.0, training: Some(training) };
+    let mut network = Network::<T>::new(arch, options, weights)?;
+    batch.fill(&mut network)?;
+    network.forward(batch.n, &Hyper { lr: 0.0, weight_decay: 0.0, step: 1, norm_momentum: plain::MOMENTUM })?;
+    network.backward(batch.n)?;
+
+    let mut found = BTreeMap::new();
+    buffers(arch, &mut network, source, ["buffer", "buffer_after"], &mut |key, ours| drop(found.insert(key, ours)))?;
+    let mut give = |key: &str, ours: Ours| drop(found.insert(key.to_string(), ours));
+    let ports = network.plan(batch.n)?.ports;
+    let memory = network.memory();
+    give("out_train", Ours::values(memory.get(ports.z)));
+    if let Some(ports) = ports.training {
+        let loss = Ours::values(memory.get(ports.loss));
+        give("loss", Ours::values(&[loss.values.iter().sum::<f64>() / batch.n as f64]));
+        give("loss_none", loss);
+        if let Some(view) = ports.input_grad {
+            let gradient = Ours::values(memory.get(view)).values;
+            give("grad_input", Ours::values(&plain::to_nchw(&gradient, batch.n, arch.channels)));
+        }
+        gradients(arch, memory.get(ports.grads), file, &mut give);
+    }
+    network.infer(batch.n)?;
+    let memory = network.memory();
+    give("out_eval", Ours::values(memory.get(ports.z)));
+    give("ascore_eval", Ours::values(memory.get(ports.anomaly)));
+    give("score_eval", Ours::values(memory.get(ports.score)));
+    plain::activations::<T>(arch, weights, batch, &mut |module, values| {
+        let first = &values[..values.len().min(FIRST)];
+        give(&format!("act_first64/{module}"), Ours::values(first));
+        let rule = Rule::Summary { count: values.len() };
+        give(&format!("act_stats/{module}"), Ours::values(&summary(values)).under(rule));
+    })?;
+    Ok(found)
+}
+
+/// Gradients of all parameters, whole and summarised.
+fn gradients<T: Real>(arch: &Arch, grads: &[T], file: &File, give: &mut impl FnMut(&str, Ours)) {
+    for param in &Layout::new(arch).params {
+        let inside = &grads[param.start..param.start + param.len()];
+        let outside: Vec<f64> = (0..param.len()).map(|i| inside[param.inside(i)].f64()).collect();
+        let zero = file.entry.zero_grad_params.contains(&param.name);
+        let largest = file.entry.max_abs_over_all_param_grads.filter(|_| zero);
+        let rule = |otherwise: Rule| largest.map_or(otherwise, |largest| Rule::Zero { largest });
+        let first = &outside[..outside.len().min(FIRST)];
+        give(&format!("grad_first64/{}", param.name), Ours::values(first).under(rule(Rule::Values)));
+        let of = Rule::Summary { count: param.len() };
+        give(&format!("grad_sum_l2/{}", param.name), Ours::values(&summary(&outside)[..2]).under(rule(of)));
+        give(&format!("grad/{}", param.name), Ours { values: outside, rule: rule(Rule::Values) });
+    }
+}
+
+/// The norms' buffers as a network holds them now, under the second prefix. Those of norms that the authors' modules own and never
+/// use stay what they are under the first.
+pub fn buffers<T: Real>(
+    arch: &Arch,
+    network: &mut Network<T>,
+    file: &File,
+    [before, after]: [&str; 2],
+    give: &mut dyn FnMut(String, Ours),
+) -> Result<()> {
+    let batches = network.weights().batches as f64;
+    let batch = network.options().batch;
+    let view = network.plan(batch)?.ports.stats;
+    let stats = network.memory().get(view);
+    for norm in &Layout::new(arch).norms {
+        let (mean, var) = stats[norm.start..norm.start + 2 * norm.c].split_at(norm.c);
+        give(format!("{after}/{}.running_mean", norm.name), Ours::values(mean));
+        give(format!("{after}/{}.running_var", norm.name), Ours::values(var));
+        give(format!("{after}/{}.num_batches_tracked", norm.name), Ours::values(&[batches]));
+    }
+    for (name, _) in &arch.unused_norms {
+        for part in ["running_mean", "running_var", "num_batches_tracked"] {
+            give(format!("{after}/{name}.{part}"), Ours::values(&file.get(&format!("{before}/{name}.{part}"))?.values));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! A net layer by layer in plain operations, for the values that fused steps never hold, and the golden files' layout.
+
+use super::nets::Batch;
+use crate::error::Result;
+use crate::model::arch::Shape;
+use crate::model::weights::Layout;
+use crate::model::{Arch, Layer, Weights};
+use crate::real::Real;
+use crate::steps::{activation, conv, norm, pool};
+
+/// Weight of a batch in the running statistics: PyTorch's default, as the authors train.
+pub const MOMENTUM: f64 = 0.1;
+
+/// Hands on the training-mode output of every module, [n, c, h, w], by PyTorch's name.
+pub fn activations<T: Real>(
+    arch: &Arch,
+    weights: &Weights,
+    batch: &Batch,
+    give: &mut dyn FnMut(&str, &[f64]),
+) -> Result<()> {
+    let layout = Layout::new(arch);
+    let param = |name: String| {
+        let param = layout.param(&name)?;
+        Some(of::<T>(&weights.params[param.start..param.start + param.len()]))
+    };
+    let mut x: Vec<T> = of(&batch.input);
+    let shapes = arch.shapes(batch.n, batch.side)?;
+    let mut pools = 0;
+    for (i, (layer, shape)) in arch.layers.iter().zip(shapes).enumerate() {
+        let (name, c) = match (layer, shape) {
+            (Layer::Conv { name, .. }, Shape::Conv(g)) => {
+                let w = param(format!("{name}.weight")).unwrap_or_default();
+                let mut y = vec![T::zero(); g.y_len()];
+                conv::reference::fprop(&g, &x, &w, param(format!("{name}.bias")).as_deref(), &mut y);
+                x = y;
+                (Some(name.clone()), g.k)
+            }
+            (Layer::Norm { name }, Shape::Same { c, .. }) => {
+                let (mean, var) = statistics(&x, c);
+                let affine = param(format!("{name}.weight")).zip(param(format!("{name}.bias")));
+                let affine = affine.as_ref().map(|(gamma, beta)| (gamma.as_slice(), beta.as_slice()));
+                let mut y = vec![T::zero(); x.len()];
+                norm::forward(&x, &mean, &var, affine, arch.norm_eps, &mut y);
+                x = y;
+                (Some(name.clone()), c)
+            }
+            (Layer::Activation(function), Shape::Same { c, .. }) => {
+                activation::forward(*function, &mut x);
+                (indexed(arch, i), c)
+            }
+            (Layer::Pool { .. }, Shape::Pool(g)) => {
+                let (mut y, mut argmax) = (vec![T::zero(); g.y_len()], vec![0; g.y_len()]);
+                pool::forward(&g, &x, &mut y, &mut argmax);
+                x = y;
+                pools += 1;
+                (Some(indexed(arch, i).unwrap_or_else(|| format!("pool{pools}"))), g.c)
+            }
+            _ => continue,
+        };
+        if let Some(name) = name {
+            let values: Vec<f64> = x.iter().map(|v| v.f64()).collect();
+            give(&name, &to_nchw(&values, batch.n, c));
+        }
+    }
+    Ok(())
+}
+
+/// The name of a module without a name of its own, where the net numbers its layers.
+fn indexed(arch: &Arch, layer: usize) -> Option<String> {
+    let numbered = arch.layers.iter().any(|l| matches!(l, Layer::Conv { name, .. } if name.starts_with("features.")));
+    numbered.then(|| format!("features.{layer}"))
+}
+
+/// Mean and biased variance of each channel, in two passes.
+fn statistics<T: Real>(x: &[T], c: usize) -> (Vec<T>, Vec<T>) {
+    let pixels = (x.len() / c) as f64;
+    let mut sums = vec![0.0; c];
+    x.iter().enumerate().for_each(|(i, v)| sums[i % c] += v.f64());
+    let mean: Vec<f64> = sums.iter().map(|sum| sum / pixels).collect();
+    let mut squares = vec![0.0; c];
+    x.iter().enumerate().for_each(|(i, v)| squares[i % c] += (v.f64() - mean[i % c]).powi(2));
+    (of(&mean), of(&squares.iter().map(|sum| sum / pixels).collect::<Vec<_>>()))
+}
+
+/// Values in another arithmetic.
+pub fn of<T: Real>(values: &[impl Real]) -> Vec<T> {
+    values.iter().map(|v| T::of(v.f64())).collect()
+}
+
+/// [n, c, pixels] as [n, pixels, c].
+pub fn to_nhwc(values: &[f64], n: usize, c: usize) -> Vec<f64> {
+    transpose(values, n, c)
+}
+
+/// [n, pixels, c] as [n, c, pixels].
+pub fn to_nchw(values: &[f64], n: usize, c: usize) -> Vec<f64> {
+    transpose(values, n, values.len() / (n * c).max(1))
+}
+
+/// Exchanges rows and columns of each of `n` matrices with `rows` rows.
+fn transpose(values: &[f64], n: usize, rows: usize) -> Vec<f64> {
+    let columns = values.len() / (n * rows).max(1);
+    let matrices = values.chunks_exact((rows * columns).max(1));
+    matrices.flat_map(|m| (0..columns).flat_map(move |j| (0..rows).map(move |i| m[i * columns + j]))).collect()
+}

@@ -1,0 +1,200 @@
+//! Checks of this machine against itself, without golden files.
+
+use std::collections::BTreeSet;
+
+use super::compare::{Distance, ratio, worse};
+use super::nets::Batch;
+use super::{Check, Report, plain, stepwise};
+use crate::engine::lower::{self, Optimizer, Training};
+use crate::engine::{Hyper, Network};
+use crate::error::{Error, Result};
+use crate::model::arch::Shape;
+use crate::model::weights::Layout;
+use crate::model::{Arch, Weights, nets};
+use crate::real::Real;
+use crate::rng::{Purpose, Stream, philox};
+use crate::steps::conv::{Geometry, im2col, reference};
+use crate::steps::upsample::{self, Taps};
+
+/// Products per pass that the plain convolutions are given; larger layers run on fewer pixels.
+const PRODUCTS: usize = 1 << 24;
+
+/// Unit roundoff of f32.
+const ROUNDOFF: f64 = 1.0 / 16_777_216.0;
+
+/// Runs all self-checks.
+pub fn run(report: &mut Report) -> Result<()> {
+    random_numbers(report);
+    convolutions(report)?;
+    upsampling(report)?;
+    for (net, side, maps) in [("FCDD_CNN28", 12, false), ("FCDD_CNN32_S", 12, true)] {
+        let arch = nets::by_name(net, true)?;
+        let batch = batch(&arch, 3, side);
+        gradients(&arch, &batch, maps, report)?;
+        threads(&arch, &batch, maps, report)?;
+        let training = Training { optimizer: Optimizer::Adam, maps, input_grad: true };
+        stepwise::networks(&format!("{net} at {side}"), &arch, &Weights::init(&arch, 1), &batch, training, report)?;
+    }
+    Ok(())
+}
+
+/// Standard normal numbers, the `index`-th sequence.
+fn noise(index: u32, len: usize) -> Vec<f64> {
+    let mut values = vec![0.0; len];
+    Stream::new(1, Purpose::Check, 0, index).fill_normal(&mut values);
+    plain::of(&values)
+}
+
+/// A batch of noise in which every other image is anomalous.
+fn batch(arch: &Arch, n: usize, side: usize) -> Batch {
+    let labels = (0..n).map(|i| (i % 2) as f64).collect();
+    Batch { n, side, input: noise(0, n * side * side * arch.channels), labels }
+}
+
+/// Known answers of Philox4x32-10 (Random123 1.14).
+fn random_numbers(report: &mut Report) {
+    let answers = [
+        ([0; 2], [0; 4], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+        ([!0; 2], [!0; 4], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
+    ];
+    let right = answers.iter().all(|&(key, counter, answer)| philox(key, counter) == answer);
+    report.add(Check::exact("philox4x32-10 known answers", right, "Random123 1.14"));
+}
+
+/// The fast f32 form of each pass of every distinct convolution of every net against the plain formula in f64.
+fn convolutions(report: &mut Report) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for net in nets::names() {
+        let arch = nets::by_name(&net, true)?;
+        for shape in arch.shapes(1, arch.side)? {
+            let Shape::Conv(g) = shape else { continue };
+            if !seen.insert((g.c, g.k, g.side, g.h)) {
+                continue;
+            }
+            let pixels = (PRODUCTS / g.w_len()).clamp(1, g.h * g.w);
+            let side = ((pixels as f64).sqrt() as usize).max(g.side).min(g.h);
+            let g = Geometry { h: side, w: side, ..g };
+            let name = format!("{net} conv {}x{} {}→{} at {side} of {}", g.side, g.side, g.c, g.k, arch.side);
+            convolution(&name, &g, report);
+        }
+    }
+    Ok(())
+}
+
+/// The three passes of one convolution.
+fn convolution(name: &str, g: &Geometry, report: &mut Report) {
+    let (x, w, b, dy) = (noise(0, g.x_len()), noise(1, g.w_len()), noise(2, g.k), noise(3, g.y_len()));
+    let (xs, ws, bs, dys) = (plain::of::<f32>(&x), plain::of::<f32>(&w), plain::of::<f32>(&b), plain::of::<f32>(&dy));
+    let (mut y, mut dx, mut dw) = (vec![0.0; g.y_len()], vec![0.0; g.x_len()], vec![0.0; g.w_len()]);
+    reference::fprop(g, &x, &w, Some(&b), &mut y);
+    reference::dgrad(g, &dy, &w, &mut dx);
+    reference::wgrad(g, &x, &dy, &mut dw);
+    let workspace = im2col::fprop_workspace(g).max(im2col::dgrad_workspace(g)).max(im2col::wgrad_workspace(g));
+    let mut workspace = vec![0.0f32; workspace];
+    let (mut ys, mut dxs, mut dws) = (vec![0.0; g.y_len()], vec![0.0; g.x_len()], vec![0.0; g.w_len()]);
+    im2col::fprop(g, &xs, &ws, Some(&bs), &mut ys, &mut workspace);
+    im2col::dgrad(g, &dys, &ws, &mut dxs, &mut workspace);
+    im2col::wgrad(g, &xs, &dys, &mut dws, &mut workspace);
+    let passes =
+        [("fprop", ys, y, g.taps()), ("dgrad", dxs, dx, g.side * g.side * g.k), ("wgrad", dws, dw, g.pixels())];
+    for (pass, ours, exact, length) in passes {
+        let distance = Distance::new(&plain::of(&ours), &exact);
+        // Sums of `length` products of either sign: rounding errors grow with the root of their number.
+        let bound = 4.0 * ROUNDOFF * ((length as f64).sqrt() + 8.0);
+        let detail = format!("f32 against the plain formula in f64, sums of {length}");
+        report.add(Check::measured(format!("{name} {pass}"), ratio(distance.max_abs, distance.largest), bound, detail));
+    }
+}
+
+/// ⟨upsample(a), b⟩ = ⟨a, adjoint(b)⟩ for every net.
+fn upsampling(report: &mut Report) -> Result<()> {
+    for net in nets::names() {
+        let arch = nets::by_name(&net, true)?;
+        let field = arch.receptive_field(arch.side);
+        let (u, side) = (field.n, arch.side);
+        let taps = Taps::new(field, side, upsample::default_sigma(field.size));
+        let (a, b) = (noise(0, u * u), noise(1, side * side));
+        let (mut up, mut down, mut workspace) = (vec![0.0; side * side], vec![0.0; u * u], vec![0.0; u * side]);
+        upsample::upsample(&taps, u, &a, &mut up, &mut workspace);
+        upsample::adjoint(&taps, u, &b, &mut down, &mut workspace);
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let norm = |a: &[f64]| dot(a, a).sqrt();
+        // Both sides sum up to S² products in f64, each within a few 2⁻⁵³ of the product of the norms.
+        let error = ratio((dot(&up, &b) - dot(&a, &down)).abs(), norm(&up) * norm(&b));
+        report.add(Check::measured(format!("{net} upsampling and its adjoint"), error, 1e-13, "⟨Ua, b⟩ − ⟨a, Uᵀb⟩"));
+    }
+    Ok(())
+}
+
+/// The mean loss of a batch.
+fn loss(network: &mut Network<f64>, batch: &Batch) -> Result<f64> {
+    network.forward(batch.n, &Hyper { lr: 0.0, weight_decay: 0.0, step: 1, norm_momentum: 0.0 })?;
+    network.backward(batch.n)?;
+    let ports = network.plan(batch.n)?.ports;
+    let losses = ports.training.map(|t| network.memory().get(t.loss));
+    Ok(losses.unwrap_or_default().iter().sum::<f64>() / batch.n as f64)
+}
+
+/// A network with weights and a filled batch.
+fn network<T: Real>(arch: &Arch, batch: &Batch, maps: bool, optimizer: Optimizer) -> Result<Network<T>> {
+    let training = Training { optimizer, maps, input_grad: false };
+    let options = lower::Options { batch: batch.n, side: batch.side, sigma: 1.2, training: Some(training) };
+    let mut network = Network::new(arch, options, &Weights::init(arch, 1))?;
+    batch.fill(&mut network)?;
+    if let (_, _, Some(maps)) = network.training_inputs(batch.n)? {
+        // The second image is anomalous in its upper half.
+        let pixels = maps.len() / batch.n;
+        maps[pixels..pixels + pixels / 2].fill(T::one());
+    }
+    Ok(network)
+}
+
+/// The gradient of every parameter tensor along a random direction against central differences, in f64.
+fn gradients(arch: &Arch, batch: &Batch, maps: bool, report: &mut Report) -> Result<()> {
+    let mut network = network::<f64>(arch, batch, maps, Optimizer::Sgd)?;
+    loss(&mut network, batch)?;
+    let ports = network.plan(batch.n)?.ports;
+    let Some(training) = ports.training else { return Ok(()) };
+    let grads = network.memory().get(training.grads).to_vec();
+    let before = network.memory().get(ports.params).to_vec();
+    let largest = grads.iter().fold(0.0, |m, g| worse(g.abs(), m));
+    // Truncation grows as h², rounding as 2⁻⁵²/h: about 1e-10 each here.
+    const H: f64 = 1e-5;
+    for (i, param) in Layout::new(arch).params.iter().enumerate() {
+        let range = param.start..param.start + param.len();
+        let direction = noise(i as u32, param.len());
+        let length = direction.iter().map(|d| d * d).sum::<f64>().sqrt();
+        let mut at = |h: f64| {
+            let params = network.memory().get_mut(ports.params);
+            params.copy_from_slice(&before);
+            params[range.clone()].iter_mut().zip(&direction).for_each(|(p, d)| *p += h * d / length);
+            loss(&mut network, batch)
+        };
+        let numeric = (at(H)? - at(-H)?) / (2.0 * H);
+        let exact = grads[range.clone()].iter().zip(&direction).map(|(g, d)| g * d).sum::<f64>() / length;
+        let name =
+            format!("{} gradient of {} of the {} loss", arch.name, param.name, if maps { "map" } else { "label" });
+        let detail = "finite differences, relative to the largest gradient";
+        report.add(Check::measured(name, (numeric - exact).abs() / largest, 1e-7, detail));
+    }
+    Ok(())
+}
+
+/// Three training steps with one and with two threads give the same bits.
+fn threads(arch: &Arch, batch: &Batch, maps: bool, report: &mut Report) -> Result<()> {
+    let train = |threads: usize| -> Result<Weights> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|e| Error::setting(format!("cannot start threads ({e})"), "close other programs"))?;
+        pool.install(|| {
+            let mut network = network::<f32>(arch, batch, maps, Optimizer::Adam)?;
+            for step in 1..=3 {
+                network
+                    .train(batch.n, &Hyper { lr: 1e-3, weight_decay: 1e-6, step, norm_momentum: plain::MOMENTUM })?;
+            }
+            Ok(network.weights())
+        })
+    };
+    let same = train(1)? == train(2)?;
+    report.add(Check::exact(format!("{} with 1 and 2 threads", arch.name), same, "three training steps, bit for bit"));
+    Ok(())
+}

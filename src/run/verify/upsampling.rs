@@ -1,0 +1,110 @@
+//! `receptive_upsample`, Algorithm 1 on given maps and the nearest-neighbour fallback; `gkern`, its Gaussian kernels and the rule
+//! for their σ.
+
+use std::collections::BTreeMap;
+
+use super::compare::Ours;
+use super::golden::File;
+use super::{Check, Precision, Report, compare_all, plain};
+use crate::error::Result;
+use crate::model::nets;
+use crate::real::Real;
+use crate::steps::upsample::{self, ReceptiveField, Taps, default_sigma, gaussian_kernel};
+
+/// Checks the file.
+pub fn check(file: &File, report: &mut Report) -> Result<()> {
+    for net in file.cases("input") {
+        let input = file.get(&format!("{net}/input"))?;
+        let reception = &file.get(&format!("{net}/reception"))?.values;
+        let (&[n, 1, u, width], &[_, jump, size, shift]) = (&input.shape[..], &reception[..]) else {
+            return Err(file.error(format!("'{net}/input' or '{net}/reception' is not shaped as it should be")));
+        };
+        let field = ReceptiveField { n: u, jump: jump as usize, size: size as usize, shift };
+        if u != width || reception[0] != u as f64 || n == 0 || jump < 1.0 || size < 2.0 {
+            return Err(file.error(format!("'{net}/reception' {reception:?} does not fit its input")));
+        }
+        if let Ok(arch) = nets::by_name(net, true) {
+            let right = arch.receptive_field(arch.side) == field;
+            report.add(Check::exact(format!("{} {net}/reception", file.name), right, format!("{reception:?}")));
+        }
+        // The default σ may be stored as an alias of the σ that it is.
+        let aliases = file.entry.keys.iter().filter_map(|(key, listed)| Some((key, listed.alias_of.as_ref()?)));
+        for (key, target) in aliases.filter(|(key, _)| key.starts_with(&format!("{net}/"))) {
+            let right = *target == format!("{net}/std_{}", default_sigma(field.size));
+            report.add(Check::exact(format!("{} {key}", file.name), right, format!("an alias of {target}")));
+        }
+        let cases = cases(file, net, field)?;
+        let mut f64s = values::<f64>(&cases, &input.values, field);
+        compare_all(file, Precision::F64, &mut |key| f64s.remove(key), report)?;
+        let mut f32s = values::<f32>(&cases, &input.values, field);
+        compare_all(file, Precision::F32, &mut |key| f32s.remove(key), report)?;
+    }
+    Ok(())
+}
+
+/// One result of a net.
+struct Case {
+    key: String,
+    /// Side of the upsampled map.
+    side: usize,
+    /// None for nearest-neighbour upsampling.
+    sigma: Option<f64>,
+}
+
+/// The stored results of a net.
+fn cases(file: &File, net: &str, field: ReceptiveField) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for key in file.keys() {
+        let Some(kind) = key.strip_prefix(net).and_then(|rest| rest.strip_prefix('/')) else { continue };
+        let sigma = match kind.strip_prefix("std_") {
+            Some("None") => Some(default_sigma(field.size)),
+            Some(sigma) => Some(sigma.parse().map_err(|_| file.error(format!("'{key}' names no σ")))?),
+            None if kind == "nearest" => None,
+            None => continue,
+        };
+        let side = file.find(key).and_then(|tensor| tensor.shape.last().copied()).unwrap_or(0);
+        cases.push(Case { key: key.to_string(), side, sigma });
+    }
+    Ok(cases)
+}
+
+/// The upsampled maps of each case.
+fn values<T: Real>(cases: &[Case], input: &[f64], field: ReceptiveField) -> BTreeMap<String, Ours> {
+    let u = field.n;
+    let maps: Vec<T> = plain::of(input);
+    let n = maps.len() / (u * u);
+    let upsampled = |case: &Case| match case.sigma {
+        Some(sigma) => {
+            let taps = Taps::new(field, case.side, sigma);
+            let mut out = vec![T::zero(); n * case.side * case.side];
+            upsample::upsample(&taps, u, &maps, &mut out, &mut vec![T::zero(); n * u * case.side]);
+            out
+        }
+        None => {
+            let nearest = |map: &[T]| upsample::nearest(map, (u, u), (case.side, case.side));
+            maps.chunks_exact(u * u).flat_map(nearest).collect()
+        }
+    };
+    cases.iter().map(|case| (case.key.clone(), Ours::values(&upsampled(case)))).collect()
+}
+
+/// Checks the kernels: `k<size>_std<σ or None>`, size × size.
+pub fn check_kernels(file: &File, report: &mut Report) -> Result<()> {
+    let mut found = BTreeMap::new();
+    for key in file.keys() {
+        let Some((size, sigma)) = key.strip_prefix('k').and_then(|rest| rest.split_once("_std")) else { continue };
+        let Ok(size) = size.parse::<usize>() else { continue };
+        let sigma = match sigma {
+            "None" => default_sigma(size),
+            sigma => sigma.parse().map_err(|_| file.error(format!("'{key}' names no σ")))?,
+        };
+        let g = gaussian_kernel(size, sigma);
+        let outer: Vec<f64> = g.iter().flat_map(|a| g.iter().map(move |b| a * b)).collect();
+        found.insert(key.to_string(), Ours::values(&outer));
+    }
+    if let Some(sizes) = file.find("kernel_size_to_std/k") {
+        let sigmas: Vec<f64> = sizes.values.iter().map(|&size| default_sigma(size as usize)).collect();
+        found.insert("kernel_size_to_std/std".into(), Ours::values(&sigmas));
+    }
+    compare_all(file, Precision::F64, &mut |key| found.remove(key), report)
+}

@@ -1,0 +1,164 @@
+//! Bad input: one clear line that names the file and the remedy, exit code 2, nothing half-written.
+
+use std::fs;
+
+use safetensors::SafeTensors;
+
+use crate::support::{Scratch, gzip, idx, png};
+
+#[test]
+fn a_missing_data_folder() {
+    let scratch = Scratch::new();
+    let words = "train fmnist --data nowhere --class 0 --noise uniform --supervise noise --out run";
+    scratch.run(words).expect_error(&["nowhere", "--data"]);
+    assert!(scratch.files("run").is_empty(), "no run was begun");
+}
+
+#[test]
+fn missing_outliers() {
+    let scratch = Scratch::new().with_data();
+    scratch
+        .run("train fmnist --data data --class 0 --net FCDD_CNN28 --outliers cifar100:none.bin --out run")
+        .expect_error(&["none.bin"]);
+    scratch
+        .run("train fmnist --data data --class 0 --net FCDD_CNN28 --noise outliers --out run")
+        .expect_error(&["--outliers"]);
+    assert!(scratch.files("run").is_empty());
+}
+
+#[test]
+fn a_truncated_gz() {
+    let scratch = Scratch::new().with_data();
+    let file = "data/train-images-idx3-ubyte.gz";
+    let whole = fs::read(scratch.path(file)).unwrap();
+    scratch.write(file, &whole[..whole.len() / 2]);
+    scratch.train("--out run").expect_error(&["train-images-idx3-ubyte.gz"]);
+}
+
+#[test]
+fn a_wrong_magic_number() {
+    let scratch = Scratch::new().with_data();
+    let (mut images, _) = idx(4);
+    images[3] = 9;
+    scratch.write("data/train-images-idx3-ubyte.gz", &gzip(&images));
+    scratch.train("--out run").expect_error(&["train-images-idx3-ubyte.gz"]);
+}
+
+#[test]
+fn labels_that_do_not_match_the_images() {
+    let scratch = Scratch::new().with_data();
+    scratch.write("data/train-labels-idx1-ubyte.gz", &gzip(&idx(95).1));
+    scratch.train("--out run").expect_error(&["95", "96"]);
+}
+
+#[test]
+fn a_class_out_of_range() {
+    let scratch = Scratch::new().with_data();
+    let words = "train fmnist --data data --net FCDD_CNN28 --noise uniform --supervise noise --out run --class";
+    scratch.run(&format!("{words} 10")).expect_error(&["class 10", "0…9"]);
+    scratch.run(&format!("{words} hat")).expect_error(&["'hat'", "bag"]);
+    assert!(scratch.files("run").is_empty());
+}
+
+#[test]
+fn impossible_settings() {
+    let scratch = Scratch::new().with_data();
+    for (flags, word) in [
+        ("--batch 0", "--batch"),
+        ("--epochs 0", "--epochs"),
+        ("--lr 0", "--lr"),
+        ("--sigma 0", "--sigma"),
+        ("--quantile 2", "--quantile"),
+        ("--net FCDD_CNN99", "FCDD_CNN99"),
+        ("--noise confetti --supervise noise", "confetti"),
+        ("--side 1", "1×1"),
+        ("--device cuda", "CUDA"),
+    ] {
+        let words = format!("train fmnist --data data --class 0 --outliers cifar100:outliers.bin --out run {flags}");
+        scratch.run(&words).expect_error(&[word]);
+    }
+    assert!(scratch.files("run").is_empty());
+}
+
+#[test]
+fn a_run_is_not_overwritten() {
+    let scratch = Scratch::new().with_run();
+    let before = scratch.files("run");
+    scratch.train("--out run").expect_error(&["already holds a run", "--resume"]);
+    assert_eq!(scratch.files("run"), before);
+}
+
+#[test]
+fn an_unwritable_output_folder() {
+    let scratch = Scratch::new().with_data();
+    scratch.write("taken", b"a file");
+    scratch.train("--out taken/run").expect_error(&["taken/run"]);
+    scratch.train("--out taken").expect_error(&["taken"]);
+    assert_eq!(fs::read(scratch.path("taken")).unwrap(), b"a file");
+}
+
+#[test]
+fn a_picture_that_is_none() {
+    let scratch = Scratch::new().with_run();
+    scratch.write("pictures/good.png", &png(40, 30));
+    scratch.write("pictures/text.png", b"this is no picture");
+    let cut = png(64, 64);
+    scratch.write("cut.png", &cut[..cut.len() / 2]);
+    scratch.run("predict run cut.png --out one").expect_error(&["cut.png"]);
+    // One bad picture does not keep the others from being judged.
+    let ran = scratch.run("predict run pictures --out many");
+    ran.expect_error(&["text.png", "not a readable picture"]);
+    assert!(ran.stdout().contains("good.png"));
+    assert_eq!(scratch.files("many"), ["good_heatmap.png", "good_overlay.png", "scores.csv"]);
+    scratch.run("predict run nothing.png --out none").expect_error(&["nothing.png"]);
+    fs::create_dir(scratch.path("empty")).unwrap();
+    scratch.run("predict run empty --out none").expect_error(&["empty", "no pictures"]);
+    scratch.write("taken", b"a file");
+    scratch.run("predict run pictures/good.png --out taken").expect_error(&["taken"]);
+}
+
+#[test]
+fn checkpoints_that_are_broken() {
+    let scratch = Scratch::new().with_run();
+    scratch.write("p.png", &png(28, 28));
+    let model = fs::read(scratch.path("run/model.safetensors")).unwrap();
+    for cut in [0, 5, 300, model.len() - 1] {
+        scratch.write("cut.safetensors", &model[..cut]);
+        scratch.run("predict cut.safetensors p.png --out out").expect_error(&["cut.safetensors"]);
+    }
+    // Weights of another net under this one's description.
+    let text = String::from_utf8_lossy(&model).into_owned();
+    assert!(text.contains("FCDD_CNN28"));
+    let other: Vec<u8> = replace(&model, b"\\\"net\\\":\\\"FCDD_CNN28\\\"", b"\\\"net\\\":\\\"FCDD_CNN32\\\"");
+    scratch.write("other.safetensors", &other);
+    scratch.run("predict other.safetensors p.png --out out").expect_error(&["other.safetensors", "another net"]);
+    // A weight that is not a number.
+    let mut nan = model.clone();
+    let (header, tensors) =
+        (8 + u64::from_le_bytes(model[..8].try_into().unwrap()) as usize, SafeTensors::deserialize(&model).unwrap());
+    let first = tensors.tensor("conv1.weight").unwrap().data().as_ptr() as usize - model.as_ptr() as usize;
+    assert!(first >= header);
+    nan[first..first + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    scratch.write("nan.safetensors", &nan);
+    scratch.run("predict nan.safetensors p.png --out out").expect_error(&["nan.safetensors", "conv1.weight", "NaN"]);
+    // A file that is no model at all.
+    scratch.run("evaluate p.png").expect_error(&["p.png"]);
+    scratch.run("evaluate nowhere").expect_error(&["nowhere"]);
+    assert!(scratch.files("out").is_empty(), "nothing was written");
+}
+
+/// The bytes with one occurrence of `from` replaced by `to` of the same length.
+fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let at = bytes.windows(from.len()).position(|w| w == from).expect("the words to replace");
+    let mut bytes = bytes.to_vec();
+    bytes[at..at + to.len()].copy_from_slice(to);
+    bytes
+}
+
+#[test]
+fn golden_folders_that_are_none() {
+    let scratch = Scratch::new();
+    scratch.run("verify --golden nowhere").expect_error(&["nowhere"]);
+    scratch.write("golden/manifest.json", b"{");
+    scratch.run("verify --golden golden").expect_error(&["manifest.json"]);
+}

@@ -1,0 +1,5 @@
+//! The real binary, on small data of its own making: what works, what is refused, and that nothing is left half-written.
+
+mod bad_input;
+mod runs;
+mod support;

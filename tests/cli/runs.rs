@@ -1,0 +1,139 @@
+//! What the verbs do.
+
+use std::fs;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::support::{Scratch, png};
+
+#[test]
+fn train_evaluate_predict() {
+    let scratch = Scratch::new().with_data();
+    let trained = scratch.train("--epochs 3 --out run --json");
+    let trained = trained.expect_success().json();
+    let auroc = trained["image_auroc"].as_f64().unwrap();
+    assert!(auroc > 0.9, "stripes against a gradient: {auroc}");
+    let run = ["config.json", "evaluation.json", "history.csv", "model.safetensors", "scores.csv", "state.safetensors"];
+    assert_eq!(scratch.files("run"), run);
+    assert_eq!(fs::read_to_string(scratch.path("run/history.csv")).unwrap().lines().count(), 4);
+
+    // The model alone gives the same figures, on data named anew.
+    fs::rename(scratch.path("run/model.safetensors"), scratch.path("model.safetensors")).unwrap();
+    let evaluated = scratch.run("evaluate model.safetensors --data data --out eval --json").expect_success().json();
+    assert_eq!(evaluated["image_auroc"].as_f64().unwrap(), auroc);
+    let same = |name: &str| fs::read(scratch.path(name)).unwrap();
+    assert_eq!(same("run/scores.csv"), same("eval/scores.csv"));
+
+    // Prediction needs neither training data nor square pictures; equal names do not collide.
+    fs::remove_dir_all(scratch.path("data")).unwrap();
+    scratch.write("a/part.png", &png(50, 20));
+    scratch.write("b/part.png", &png(28, 28));
+    let predicted = scratch.run("predict model.safetensors a/part.png b/part.png --out out --threshold 0 --json");
+    let predicted = predicted.expect_success().json();
+    assert_eq!(predicted["predictions"].as_array().unwrap().len(), 2);
+    assert_eq!(predicted["predictions"][0]["anomalous"], true, "any score exceeds 0");
+    let pictures = ["part_2_heatmap.png", "part_2_overlay.png", "part_heatmap.png", "part_overlay.png", "scores.csv"];
+    assert_eq!(scratch.files("out"), pictures);
+    for name in ["heatmap", "overlay"] {
+        let picture = image::open(scratch.path(&format!("out/part_{name}.png"))).unwrap();
+        assert_eq!((picture.width(), picture.height()), (50, 20), "the picture's own size");
+    }
+}
+
+#[test]
+fn threads_do_not_change_the_bits() {
+    let scratch = Scratch::new().with_data();
+    for threads in [1, 2] {
+        scratch.train(&format!("--epochs 2 --threads {threads} --out t{threads}")).expect_success();
+    }
+    let model = |name: &str| fs::read(scratch.path(name).join("model.safetensors")).unwrap();
+    assert!(model("t1") == model("t2"));
+    scratch.train("--epochs 2 --seed 1 --out other").expect_success();
+    assert!(model("t1") != model("other"), "the seed matters");
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bits() {
+    let scratch = Scratch::new().with_data();
+    let flags = "--epochs 60 --optimizer adam --lr 1e-3";
+    scratch.train(&format!("{flags} --out whole")).expect_success();
+
+    let words = format!(
+        "train fmnist --data data --class 0 --net FCDD_CNN28 --batch 32 --outliers cifar100:outliers.bin {flags} --out cut"
+    );
+    let mut child =
+        scratch.command().args(words.split_whitespace()).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    wait_for(|| fs::read_to_string(scratch.path("cut/history.csv")).is_ok_and(|h| h.lines().count() > 3));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let epochs = fs::read_to_string(scratch.path("cut/history.csv")).unwrap().lines().count() - 1;
+    assert!(epochs < 60, "killed on the way, after {epochs} epochs");
+
+    scratch.run("train --resume cut").expect_success();
+    let file = |name: &str| fs::read(scratch.path(name)).unwrap();
+    assert!(file("cut/model.safetensors") == file("whole/model.safetensors"));
+    assert_eq!(file("cut/scores.csv"), file("whole/scores.csv"));
+    scratch.run("train --resume nowhere").expect_error(&["nowhere", "no run"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_leaves_a_usable_model() {
+    let scratch = Scratch::new().with_data();
+    let words = "train fmnist --data data --class 0 --net FCDD_CNN28 --outliers cifar100:outliers.bin --epochs 100000 --out run";
+    let mut child =
+        scratch.command().args(words.split_whitespace()).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    wait_for(|| scratch.path("run/state.safetensors").exists());
+    let interrupted = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    assert!(child.wait().unwrap().success());
+    scratch.write("p.png", &png(28, 28));
+    scratch.run("predict run p.png --out out").expect_success();
+    scratch.run("evaluate run").expect_success();
+}
+
+fn wait_for(mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < Duration::from_secs(120), "waited too long");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn folders_of_pictures_train_and_give_pixel_figures() {
+    let scratch = Scratch::new();
+    for i in 0..8 {
+        scratch.write(&format!("parts/train/good/{i}.png"), &png(40 + i, 36));
+    }
+    scratch.write("parts/test/good/0.png", &png(40, 36));
+    scratch.write("parts/test/bad/0.png", &png(90, 90));
+    let mask = image::GrayImage::from_fn(90, 90, |x, _| image::Luma([if x < 30 { 255 } else { 0 }]));
+    fs::create_dir_all(scratch.path("parts/ground_truth/bad")).unwrap();
+    mask.save(scratch.path("parts/ground_truth/bad/0_mask.png")).unwrap();
+    let flags = "--net FCDD_CNN32_S --side 32 --epochs 1 --batch 4 --out run --json";
+    let report = scratch.run(&format!("train folder --data parts {flags}")).expect_success().json();
+    assert!(report["pixel_auroc"].is_number() && report["image_auroc"].is_number(), "{report}");
+    // A flat folder of good pictures: no test set, so no figures, but a model.
+    scratch
+        .run("train folder --data parts/train/good --net FCDD_CNN32_S --side 32 --epochs 1 --out flat")
+        .expect_success();
+    scratch.run("predict flat parts/test --out out").expect_success();
+    assert_eq!(scratch.files("out").len(), 5);
+    scratch.run("evaluate flat").expect_error(&["parts/train/good"]);
+}
+
+#[test]
+fn info_and_help_are_quiet() {
+    let scratch = Scratch::new();
+    let info = scratch.run("info --json").expect_success().json();
+    assert_eq!(info["nets"][0]["parameters"], 3457);
+    for words in ["--help", "train --help", "predict --help", "evaluate --help", "verify --help", "demo --help", "info"]
+    {
+        let ran = scratch.run(words);
+        ran.expect_success();
+        assert!(ran.stderr().is_empty(), "{words}: {}", ran.stderr());
+        assert!(ran.stdout().len() > 200, "{words}");
+    }
+}

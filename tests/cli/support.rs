@@ -1,0 +1,156 @@
+//! A scratch folder with data, and the program.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tempfile::TempDir;
+
+/// A scratch folder.
+pub struct Scratch(TempDir);
+
+impl Scratch {
+    pub fn new() -> Scratch {
+        Scratch(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// Runs `fcdd` with these words in the scratch folder.
+    pub fn run(&self, words: &str) -> Ran {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        Ran(self.command().args(words).output().unwrap())
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fcdd"));
+        command.current_dir(self.0.path());
+        command
+    }
+
+    /// Names of all files below a folder of the scratch folder, sorted.
+    pub fn files(&self, folder: &str) -> Vec<String> {
+        fn collect(folder: &Path, root: &Path, found: &mut Vec<String>) {
+            for entry in fs::read_dir(folder).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    collect(&path, root, found);
+                } else {
+                    found.push(path.strip_prefix(root).unwrap().display().to_string());
+                }
+            }
+        }
+        let root = self.path(folder);
+        let mut found = Vec::new();
+        collect(&root, &root, &mut found);
+        found.sort();
+        found
+    }
+
+    /// A small Fashion-MNIST in `data`: class 0 is smooth, class 1 striped; 96 images to train on, 32 to test on. Also `outliers`,
+    /// CIFAR-100 records of coloured noise.
+    pub fn with_data(self) -> Scratch {
+        for (stem, count) in [("train", 96), ("t10k", 32)] {
+            let (images, labels) = idx(count);
+            self.write(&format!("data/{stem}-images-idx3-ubyte.gz"), &gzip(&images));
+            self.write(&format!("data/{stem}-labels-idx1-ubyte.gz"), &gzip(&labels));
+        }
+        let records: Vec<u8> = (0..40 * 3074u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let mut records = records;
+        records.chunks_exact_mut(3074).for_each(|r| (r[0], r[1]) = (0, 0));
+        self.write("outliers.bin", &records);
+        self
+    }
+
+    /// Trains the smallest net on the small data and returns its run folder `run`.
+    pub fn with_run(self) -> Scratch {
+        let scratch = self.with_data();
+        scratch.train("--epochs 1 --out run").expect_success();
+        scratch
+    }
+
+    /// Trains the smallest net on the small data with more flags.
+    pub fn train(&self, flags: &str) -> Ran {
+        let base = "train fmnist --data data --class 0 --net FCDD_CNN28 --batch 32 --outliers cifar100:outliers.bin";
+        self.run(&format!("{base} {flags}"))
+    }
+}
+
+/// Images and labels as idx files; image i is of class i % 2.
+pub fn idx(count: u32) -> (Vec<u8>, Vec<u8>) {
+    let mut images = [0x803u32, count, 28, 28].map(u32::to_be_bytes).concat();
+    for i in 0..count {
+        for p in 0..784u32 {
+            let (y, x) = (p / 28, p % 28);
+            let smooth = 40 + 3 * y + 2 * x + i % 13;
+            let striped = if (x + i) % 4 < 2 { 250 } else { 10 };
+            images.push(if i % 2 == 0 { smooth } else { striped } as u8);
+        }
+    }
+    let mut labels = [0x801u32, count].map(u32::to_be_bytes).concat();
+    labels.extend((0..count).map(|i| (i % 2) as u8));
+    (images, labels)
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A PNG of a colour gradient.
+pub fn png(width: u32, height: u32) -> Vec<u8> {
+    let image = image::RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 3) as u8, (y * 5) as u8, 90]));
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+/// What the program did.
+pub struct Ran(pub Output);
+
+impl Ran {
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.0.stdout).into_owned()
+    }
+
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.0.stderr).into_owned()
+    }
+
+    pub fn expect_success(&self) -> &Ran {
+        assert!(self.0.status.success(), "exit {:?}: {}", self.0.status.code(), self.stderr());
+        self
+    }
+
+    /// Exit code 2, and one line of error that holds all these words; only the drawing of a folder's tree may follow it.
+    pub fn expect_error(&self, words: &[&str]) -> &Ran {
+        let stderr = self.stderr();
+        assert_eq!(self.0.status.code(), Some(2), "{stderr}");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        let errors: Vec<&str> = stderr.lines().filter(|l| l.starts_with("error: ")).collect();
+        assert_eq!(errors.len(), 1, "one line of error: {stderr}");
+        let mut after = stderr.lines().skip_while(|l| *l != errors[0]).skip(1);
+        assert!(after.all(|l| l.starts_with("  DIR/")), "nothing after the error: {stderr}");
+        for word in words {
+            assert!(errors[0].contains(word), "'{word}' is not in: {}", errors[0]);
+        }
+        self
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout()).unwrap_or_else(|e| panic!("{e}: {}", self.stdout()))
+    }
+}
