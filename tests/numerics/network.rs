@@ -1,8 +1,6 @@
 //! Whole nets: gradients by finite differences, smaller batches in the same memory, thread counts, frozen layers.
 
-mod common;
-
-use common::{assert_close, dot, noise, of};
+use crate::support::{assert_close, dot, noise, of};
 use fcdd::engine::lower::{Optimizer, Options, Training};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::weights::Layout;

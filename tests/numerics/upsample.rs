@@ -1,8 +1,6 @@
 //! Receptive-field upsampling against the transposed convolution that defines it, and its adjoint.
 
-mod common;
-
-use common::{assert_close, dot, f32_bound, noise, of};
+use crate::support::{assert_close, dot, f32_bound, noise, of};
 use fcdd::model::nets;
 use fcdd::steps::upsample::{ReceptiveField, Taps, adjoint, gaussian_kernel, upsample};
 use proptest::prelude::*;
@@ -86,5 +84,5 @@ fn gradient_by_finite_differences() {
     let mut da = vec![f64::NAN; a.len()];
     adjoint(&taps, field.n, &b, &mut da, &mut vec![0.0; field.n * 28]);
     let loss = |a: &[f64]| dot(&ours(&taps, field.n, a), &b);
-    common::assert_gradient(loss, &a, &da, common::GRADIENT_BOUND, "da");
+    crate::support::assert_gradient(loss, &a, &da, crate::support::GRADIENT_BOUND, "da");
 }

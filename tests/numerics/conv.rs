@@ -1,8 +1,8 @@
 //! Convolution: the fast forms against the formula, the adjoint identities, finite differences.
 
-mod common;
-
-use common::{GRADIENT_BOUND, assert_close, assert_gradient, assert_within, dot, f32_bound, largest, noise, of};
+use crate::support::{
+    GRADIENT_BOUND, assert_close, assert_gradient, assert_within, dot, f32_bound, largest, noise, of,
+};
 use fcdd::real::Real;
 use fcdd::steps::conv::{Geometry, im2col, reference};
 use proptest::prelude::*;

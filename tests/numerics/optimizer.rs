@@ -1,8 +1,6 @@
 //! SGD and Adam against their formulas, over several steps and more than one parallel chunk.
 
-mod common;
-
-use common::{assert_close, memory, noise};
+use crate::support::{assert_close, memory, noise};
 use fcdd::device::View;
 use fcdd::real::Real;
 use fcdd::steps::optimizer::{Adam, Sgd};
@@ -21,7 +19,7 @@ fn run<T: Real>(moments: usize, update: impl Fn(&mut fcdd::device::Host<T>, [Vie
     let (params, zeros) = (noise(0, LEN), vec![0.0; moments]);
     let (mut memory, views) = memory::<T, 3>([&params, &gradient(1), &zeros], &[], 0);
     for step in 1..=STEPS {
-        memory.get_mut(views[1]).copy_from_slice(&common::of::<T>(&gradient(step)));
+        memory.get_mut(views[1]).copy_from_slice(&crate::support::of::<T>(&gradient(step)));
         update(&mut memory, views, step);
     }
     memory.get(views[0]).to_vec()

@@ -1,8 +1,6 @@
 //! Norm, activation and pool: the plain operations by finite differences, the fused passes against their composition.
 
-mod common;
-
-use common::{GRADIENT_BOUND, assert_close, assert_gradient, dot, f32_bound, memory, noise, of};
+use crate::support::{GRADIENT_BOUND, assert_close, assert_gradient, dot, f32_bound, memory, noise, of};
 use fcdd::device::{ByteBufferId, ByteView, Host, View};
 use fcdd::real::Real;
 use fcdd::steps::activation::{self, Activation};

@@ -1,8 +1,6 @@
 //! The FCDD objective: gradients by finite differences, its special cases, and outputs near zero.
 
-mod common;
-
-use common::{assert_close, assert_gradient, largest, memory, noise, of};
+use crate::support::{assert_close, assert_gradient, largest, memory, noise, of};
 use fcdd::device::Host;
 use fcdd::model::nets;
 use fcdd::real::Real;

@@ -1,5 +1,4 @@
 //! What the tests of operations share.
-#![allow(dead_code)] // Each test file uses its part.
 
 use fcdd::device::{BufferId, Host, View};
 use fcdd::real::Real;
