@@ -1,5 +1,6 @@
 //! Words into validated settings into one verb. Figures go to standard output, progress and errors to standard error.
 
+mod bench;
 mod common;
 mod demo;
 mod evaluate;
@@ -43,6 +44,8 @@ enum Verb {
     Demo(demo::Args),
     /// Check the numerics of this machine
     Verify(verify::Args),
+    /// Time training steps and inference
+    Bench(bench::Args),
     /// Show devices, build and nets
     Info(info::Args),
 }
@@ -75,6 +78,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         Verb::Predict(args) => predict::run(args),
         Verb::Demo(args) => demo::run(args),
         Verb::Verify(args) => verify::run(args),
+        Verb::Bench(args) => bench::run(args),
         Verb::Info(args) => info::run(args),
     }
 }

@@ -1,7 +1,8 @@
-//! Where memory lives: host buffers and the matrix product that the CPU forms lean on. Every `unsafe` of the crate is in this room.
+//! Where memory lives: host buffers, and what the CPU forms lean on: the matrix product, vector instructions. Every `unsafe` of the crate is in this room.
 
 pub mod host;
 pub mod matmul;
+pub mod simd;
 
 pub use host::{BufferId, ByteBufferId, ByteView, Host, View};
 

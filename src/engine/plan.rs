@@ -81,6 +81,16 @@ impl Step {
         }
     }
 
+    /// Floating-point operations of a convolution, a multiply-add counted as two; 0 for all other steps.
+    pub fn flops(&self) -> u64 {
+        match self {
+            Step::ConvFprop(s) => s.geometry.flops(),
+            Step::ConvDgrad(s) => s.geometry.flops(),
+            Step::ConvWgrad(s) => s.geometry.flops(),
+            _ => 0,
+        }
+    }
+
     /// Scratch elements that the CPU form needs.
     pub fn workspace(&self) -> usize {
         match self {

@@ -1,5 +1,6 @@
 //! The verbs, and what they share: settings, the run's files, training data, scoring, progress.
 
+pub mod bench;
 pub mod demo;
 pub mod directory;
 pub mod evaluate;

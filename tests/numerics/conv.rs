@@ -4,7 +4,7 @@ use crate::support::{
     GRADIENT_BOUND, assert_close, assert_gradient, assert_within, dot, f32_bound, largest, noise, of,
 };
 use fcdd::real::Real;
-use fcdd::steps::conv::{Geometry, im2col, reference};
+use fcdd::steps::conv::{Geometry, cpu, reference};
 use proptest::prelude::*;
 
 /// Sums of at most some thousand products in f64: a few roundings of 1e-16 each.
@@ -48,9 +48,9 @@ fn plain<T: Real>(g: &Geometry) -> Passes<T> {
 fn fast<T: Real>(g: &Geometry) -> Passes<T> {
     let ([x, w, b, dy], mut out) = (operands::<T>(g), blank(g));
     let scratch = |len: usize| vec![T::nan(); len];
-    im2col::fprop(g, &x, &w, Some(&b), &mut out.y, &mut scratch(im2col::fprop_workspace(g)));
-    im2col::dgrad(g, &dy, &w, &mut out.dx, &mut scratch(im2col::dgrad_workspace(g)));
-    im2col::wgrad(g, &x, &dy, &mut out.dw, &mut scratch(im2col::wgrad_workspace(g)));
+    cpu::fprop(g, &x, &w, Some(&b), &mut out.y, &mut scratch(cpu::fprop_workspace(g)));
+    cpu::dgrad(g, &dy, &w, &mut out.dx, &mut scratch(cpu::dgrad_workspace(g)));
+    cpu::wgrad(g, &x, &dy, &mut out.dw, &mut scratch(cpu::wgrad_workspace(g)));
     reference::bias_grad(g, &dy, &mut out.db);
     out
 }
@@ -111,7 +111,7 @@ fn gradients_by_finite_differences() {
         let ([x, w, b, dy], passes) = (operands::<f64>(&g), fast::<f64>(&g));
         let loss = |x: &[f64], w: &[f64], b: &[f64]| {
             let mut y = vec![0.0; g.y_len()];
-            im2col::fprop(&g, x, w, Some(b), &mut y, &mut vec![0.0; im2col::fprop_workspace(&g)]);
+            cpu::fprop(&g, x, w, Some(b), &mut y, &mut vec![0.0; cpu::fprop_workspace(&g)]);
             dot(&y, &dy)
         };
         assert_gradient(|x| loss(x, &w, &b), &x, &passes.dx, GRADIENT_BOUND, "dx");

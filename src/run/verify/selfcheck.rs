@@ -13,7 +13,7 @@ use crate::model::weights::Layout;
 use crate::model::{Arch, Weights, nets};
 use crate::real::Real;
 use crate::rng::{Purpose, Stream, philox};
-use crate::steps::conv::{Geometry, im2col, reference};
+use crate::steps::conv::{Geometry, cpu, reference};
 use crate::steps::upsample::{self, Taps};
 
 /// Products per pass that the plain convolutions are given; larger layers run on fewer pixels.
@@ -89,12 +89,12 @@ fn convolution(name: &str, g: &Geometry, report: &mut Report) {
     reference::fprop(g, &x, &w, Some(&b), &mut y);
     reference::dgrad(g, &dy, &w, &mut dx);
     reference::wgrad(g, &x, &dy, &mut dw);
-    let workspace = im2col::fprop_workspace(g).max(im2col::dgrad_workspace(g)).max(im2col::wgrad_workspace(g));
+    let workspace = cpu::fprop_workspace(g).max(cpu::dgrad_workspace(g)).max(cpu::wgrad_workspace(g));
     let mut workspace = vec![0.0f32; workspace];
     let (mut ys, mut dxs, mut dws) = (vec![0.0; g.y_len()], vec![0.0; g.x_len()], vec![0.0; g.w_len()]);
-    im2col::fprop(g, &xs, &ws, Some(&bs), &mut ys, &mut workspace);
-    im2col::dgrad(g, &dys, &ws, &mut dxs, &mut workspace);
-    im2col::wgrad(g, &xs, &dys, &mut dws, &mut workspace);
+    cpu::fprop(g, &xs, &ws, Some(&bs), &mut ys, &mut workspace);
+    cpu::dgrad(g, &dys, &ws, &mut dxs, &mut workspace);
+    cpu::wgrad(g, &xs, &dys, &mut dws, &mut workspace);
     let passes =
         [("fprop", ys, y, g.taps()), ("dgrad", dxs, dx, g.side * g.side * g.k), ("wgrad", dws, dw, g.pixels())];
     for (pass, ours, exact, length) in passes {

@@ -1,12 +1,12 @@
 //! Convolution as matrix products over tiles of output pixels.
 //!
 //! A tile of consecutive output pixels is unfolded to a matrix [pixels, side·side·c] (im2col) small enough for the cache, and
-//! multiplied with the weights. Tiles are cut by shape alone and partial sums are merged in a fixed order, so the bits do not
-//! depend on the number of threads. 1×1 kernels skip the unfolding.
+//! multiplied with the weights. 1×1 kernels skip the unfolding.
 
 use rayon::prelude::*;
 
-use super::{Geometry, reference};
+use super::Geometry;
+use super::cpu::lanes;
 use crate::device::matmul::{Matrix, matmul};
 use crate::real::Real;
 
@@ -23,17 +23,7 @@ fn tile_pixels(g: &Geometry) -> usize {
 
 /// Elements of scratch that one thread needs to unfold a tile (one, unused, where nothing is unfolded).
 fn tile_len(g: &Geometry) -> usize {
-    if is_pointwise(g) { 1 } else { tile_pixels(g) * g.taps() }
-}
-
-/// The unfolded input of a 1×1 convolution is the input itself.
-fn is_pointwise(g: &Geometry) -> bool {
-    g.side == 1 && g.stride == 1 && g.pad == 0
-}
-
-/// Threads that share the tiles of fprop.
-fn lanes() -> usize {
-    rayon::current_num_threads().max(1)
+    if g.is_pointwise() { 1 } else { tile_pixels(g) * g.taps() }
 }
 
 /// Scratch elements of [`fprop`].
@@ -41,25 +31,16 @@ pub fn fprop_workspace(g: &Geometry) -> usize {
     lanes() * tile_len(g)
 }
 
-/// Scratch elements of [`dgrad`]: the turned weights and the tiles of the convolution with them.
-pub fn dgrad_workspace(g: &Geometry) -> usize {
-    match turned(g) {
-        Some(t) => t.w_len() + fprop_workspace(&t),
-        None => 0,
-    }
-}
-
 /// Scratch elements of [`wgrad`]: a tile and a partial sum per part.
 pub fn wgrad_workspace(g: &Geometry) -> usize {
     WGRAD_PARTS * (tile_len(g) + g.w_len())
 }
 
-/// Forward pass; see [`reference::fprop`] for the formula. `workspace` holds at least [`fprop_workspace`] elements.
+/// Forward pass with weights [taps, k]; see [`super::reference::fprop`] for the formula.
 pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], workspace: &mut [T]) {
     let (tile, pixels) = (tile_pixels(g), g.pixels());
-    let lanes = lanes().min(workspace.len() / tile_len(g));
-    let tiles_per_lane = pixels.div_ceil(tile).div_ceil(lanes);
-    let weights = Matrix::row_major(w, g.k, g.taps()).transposed();
+    let tiles_per_lane = pixels.div_ceil(tile).div_ceil(lanes());
+    let weights = Matrix::row_major(w, g.taps(), g.k);
     let scratch = workspace.par_chunks_exact_mut(tile_len(g));
     y.par_chunks_mut(tiles_per_lane * tile * g.k).zip(scratch).enumerate().for_each(|(lane, (y, scratch))| {
         for (t, y) in y.chunks_mut(tile * g.k).enumerate() {
@@ -73,24 +54,7 @@ pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [
     });
 }
 
-/// Gradient of the input; see [`reference::dgrad`]. With stride 1 it is a convolution of `dy` with the turned weights.
-pub fn dgrad<T: Real>(g: &Geometry, dy: &[T], w: &[T], dx: &mut [T], workspace: &mut [T]) {
-    let Some(t) = turned(g) else {
-        return reference::dgrad(g, dy, w, dx);
-    };
-    let (turned_weights, workspace) = workspace.split_at_mut(t.w_len());
-    let taps = g.side * g.side;
-    for k in 0..g.k {
-        for tap in 0..taps {
-            for c in 0..g.c {
-                turned_weights[(c * taps + taps - 1 - tap) * g.k + k] = w[(k * taps + tap) * g.c + c];
-            }
-        }
-    }
-    fprop(&t, dy, turned_weights, None, dx, workspace);
-}
-
-/// Gradient of the weights; see [`reference::wgrad`].
+/// Gradient of the weights; see [`super::reference::wgrad`].
 pub fn wgrad<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
     let (tile, pixels) = (tile_pixels(g), g.pixels());
     let tiles_per_part = pixels.div_ceil(tile).div_ceil(WGRAD_PARTS);
@@ -122,21 +86,9 @@ pub fn wgrad<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T], workspace: 
     });
 }
 
-/// The convolution that dgrad is: input dy [n, oh, ow, k], output dx [n, h, w, c]. None where the stride leaves gaps.
-fn turned(g: &Geometry) -> Option<Geometry> {
-    (g.stride == 1 && g.pad < g.side).then(|| Geometry {
-        h: g.oh(),
-        w: g.ow(),
-        c: g.k,
-        k: g.c,
-        pad: g.side - 1 - g.pad,
-        ..*g
-    })
-}
-
 /// Rows of the im2col matrix for output pixels `first..first + rows` (counted over the batch): [rows, side·side·c].
 fn unfold<'a, T: Real>(g: &Geometry, x: &'a [T], first: usize, rows: usize, scratch: &'a mut [T]) -> Matrix<'a, T> {
-    if is_pointwise(g) {
+    if g.is_pointwise() {
         return Matrix::row_major(&x[first * g.c..], rows, g.c);
     }
     let (oh, ow) = (g.oh(), g.ow());

@@ -2,8 +2,10 @@
 //!
 //! Activations are NHWC, weights KRSC (output channel, kernel row, kernel column, input channel), both contiguous.
 
+pub mod cpu;
 pub mod im2col;
 pub mod reference;
+pub mod rows;
 
 use crate::device::{Host, View};
 use crate::real::Real;
@@ -62,6 +64,11 @@ impl Geometry {
         self.n * self.oh() * self.ow()
     }
 
+    /// Whether the unfolded input is the input itself: 1×1 kernels.
+    pub fn is_pointwise(&self) -> bool {
+        self.side == 1 && self.stride == 1 && self.pad == 0
+    }
+
     /// Floating-point operations of one pass (fprop, dgrad and wgrad alike), counting a multiply-add as two and padding as work.
     pub fn flops(&self) -> u64 {
         2 * self.y_len() as u64 * self.taps() as u64
@@ -83,7 +90,7 @@ impl Fprop {
     /// Runs on the CPU.
     pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
         let (mut y, mut workspace) = (memory.take(self.y.buffer), memory.take_workspace());
-        im2col::fprop(
+        cpu::fprop(
             &self.geometry,
             memory.get(self.x),
             memory.get(self.w),
@@ -97,7 +104,7 @@ impl Fprop {
 
     /// Scratch elements that the CPU form needs.
     pub fn workspace(&self) -> usize {
-        im2col::fprop_workspace(&self.geometry)
+        cpu::fprop_workspace(&self.geometry)
     }
 }
 
@@ -114,20 +121,14 @@ impl Dgrad {
     /// Runs on the CPU.
     pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
         let (mut dx, mut workspace) = (memory.take(self.dx.buffer), memory.take_workspace());
-        im2col::dgrad(
-            &self.geometry,
-            memory.get(self.dy),
-            memory.get(self.w),
-            &mut dx[self.dx.range()],
-            &mut workspace,
-        );
+        cpu::dgrad(&self.geometry, memory.get(self.dy), memory.get(self.w), &mut dx[self.dx.range()], &mut workspace);
         memory.put(self.dx.buffer, dx);
         memory.put_workspace(workspace);
     }
 
     /// Scratch elements that the CPU form needs.
     pub fn workspace(&self) -> usize {
-        im2col::dgrad_workspace(&self.geometry)
+        cpu::dgrad_workspace(&self.geometry)
     }
 }
 
@@ -146,7 +147,7 @@ impl Wgrad {
     /// Runs on the CPU.
     pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
         let (mut grads, mut workspace) = (memory.take(self.dw.buffer), memory.take_workspace());
-        im2col::wgrad(
+        cpu::wgrad(
             &self.geometry,
             memory.get(self.x),
             memory.get(self.dy),
@@ -162,6 +163,6 @@ impl Wgrad {
 
     /// Scratch elements that the CPU form needs.
     pub fn workspace(&self) -> usize {
-        im2col::wgrad_workspace(&self.geometry)
+        cpu::wgrad_workspace(&self.geometry)
     }
 }

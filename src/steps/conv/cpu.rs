@@ -1,0 +1,91 @@
+//! Convolution as it runs on the CPU: matrix products, by the form that suits the shape.
+//!
+//! | pass | form |
+//! | --- | --- |
+//! | fprop, many channels | [`super::rows`]: the input is read in place |
+//! | fprop, few channels | [`super::im2col`]: all taps in one product |
+//! | dgrad, stride 1 | fprop of `dy` with the turned weights |
+//! | dgrad, other strides | [`super::reference`] |
+//! | wgrad | [`super::im2col`] |
+//!
+//! Work is cut by shape alone and partial sums are merged in a fixed order, so the bits do not depend on the number of threads.
+
+use super::{Geometry, im2col, reference, rows};
+use crate::real::Real;
+
+/// From this many products per kernel row on, the row form beats the unfolding; below, its products are too short.
+const LONG_ROW: usize = 48;
+
+/// Tasks per thread: what one thread is late with, another takes over.
+const TASKS: usize = 4;
+
+/// Parts that fprop is cut into, each with scratch of its own.
+pub(super) fn lanes() -> usize {
+    TASKS * rayon::current_num_threads()
+}
+
+fn by_rows(g: &Geometry) -> bool {
+    !g.is_pointwise() && g.side * g.c >= LONG_ROW
+}
+
+/// Scratch elements of [`fprop`]: the weights as a matrix, and what the form needs.
+pub fn fprop_workspace(g: &Geometry) -> usize {
+    g.w_len() + if by_rows(g) { rows::workspace(g) } else { im2col::fprop_workspace(g) }
+}
+
+/// Scratch elements of [`dgrad`].
+pub fn dgrad_workspace(g: &Geometry) -> usize {
+    turned(g).map_or(0, |t| fprop_workspace(&t))
+}
+
+/// Scratch elements of [`wgrad`].
+pub fn wgrad_workspace(g: &Geometry) -> usize {
+    im2col::wgrad_workspace(g)
+}
+
+/// Forward pass; see [`reference::fprop`] for the formula. `workspace` holds at least [`fprop_workspace`] elements.
+pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], workspace: &mut [T]) {
+    let (matrix, scratch) = workspace.split_at_mut(g.w_len());
+    for (k, w) in w.chunks_exact(g.taps()).enumerate() {
+        for (tap, &w) in w.iter().enumerate() {
+            matrix[tap * g.k + k] = w;
+        }
+    }
+    multiply(g, x, matrix, b, y, scratch);
+}
+
+/// Gradient of the input; see [`reference::dgrad`]. With stride 1 it is a convolution of `dy` with the turned weights.
+pub fn dgrad<T: Real>(g: &Geometry, dy: &[T], w: &[T], dx: &mut [T], workspace: &mut [T]) {
+    let Some(t) = turned(g) else {
+        return reference::dgrad(g, dy, w, dx);
+    };
+    let (matrix, scratch) = workspace.split_at_mut(t.w_len());
+    let taps = g.side * g.side;
+    for (i, w) in w.chunks_exact(g.c).enumerate() {
+        let (k, tap) = (i / taps, i % taps);
+        matrix[((taps - 1 - tap) * g.k + k) * g.c..][..g.c].copy_from_slice(w);
+    }
+    multiply(&t, dy, matrix, None, dx, scratch);
+}
+
+/// Gradient of the weights; see [`reference::wgrad`].
+pub fn wgrad<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
+    im2col::wgrad(g, x, dy, dw, workspace);
+}
+
+/// Forward pass with the weights as a matrix [taps, k].
+fn multiply<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], scratch: &mut [T]) {
+    if by_rows(g) { rows::fprop(g, x, w, b, y, scratch) } else { im2col::fprop(g, x, w, b, y, scratch) }
+}
+
+/// The convolution that dgrad is: input dy [n, oh, ow, k], output dx [n, h, w, c]. None where the stride leaves gaps.
+fn turned(g: &Geometry) -> Option<Geometry> {
+    (g.stride == 1 && g.pad < g.side).then(|| Geometry {
+        h: g.oh(),
+        w: g.ow(),
+        c: g.k,
+        k: g.c,
+        pad: g.side - 1 - g.pad,
+        ..*g
+    })
+}
