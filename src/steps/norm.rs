@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use crate::device::simd::vectorised;
 use crate::device::{Host, View};
 use crate::real::Real;
 
@@ -86,18 +87,7 @@ fn statistics<T: Real>(x: &[T], c: usize, mean: &mut [T], workspace: &mut [T]) {
     let parts = &mut workspace[..2 * c * tiles];
     parts.par_chunks_exact_mut(2 * c).zip(x.par_chunks(TILE * c)).for_each(|(part, x)| {
         let (mean, m2) = part.split_at_mut(c);
-        mean.fill(T::zero());
-        m2.fill(T::zero());
-        let count = T::of((x.len() / c) as f64);
-        for pixel in x.chunks_exact(c) {
-            mean.iter_mut().zip(pixel).for_each(|(m, &x)| *m += x);
-        }
-        mean.iter_mut().for_each(|m| *m /= count);
-        for pixel in x.chunks_exact(c) {
-            for ((m2, &m), &x) in m2.iter_mut().zip(mean.iter()).zip(pixel) {
-                *m2 += (x - m) * (x - m);
-            }
-        }
+        vectorised(|| tile_statistics(x, mean, m2));
     });
     let (total, rest) = parts.split_at_mut(2 * c);
     let mut count = TILE.min(pixels) as f64;
@@ -116,6 +106,24 @@ fn statistics<T: Real>(x: &[T], c: usize, mean: &mut [T], workspace: &mut [T]) {
     total.copy_within(c.., 0);
     let pixels = T::of(pixels as f64);
     total[..c].iter_mut().for_each(|v| *v /= pixels);
+}
+
+/// Mean and M2 = Σ(x − mean)² of one tile [pixels, c].
+#[inline(always)]
+fn tile_statistics<T: Real>(x: &[T], mean: &mut [T], m2: &mut [T]) {
+    let c = mean.len();
+    mean.fill(T::zero());
+    m2.fill(T::zero());
+    for pixel in x.chunks_exact(c) {
+        mean.iter_mut().zip(pixel).for_each(|(m, &x)| *m += x);
+    }
+    let count = T::of((x.len() / c) as f64);
+    mean.iter_mut().for_each(|m| *m /= count);
+    for pixel in x.chunks_exact(c) {
+        for ((m2, &m), &x) in m2.iter_mut().zip(mean.iter()).zip(pixel) {
+            *m2 += (x - m) * (x - m);
+        }
+    }
 }
 
 /// `y = γ·(x − mean)/√(var + eps) + β`, the plain formula; `affine` is (γ, β).

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::activation::Activation;
 use super::norm::{Affine, Norm};
 use super::pool::Geometry;
+use crate::device::simd::vectorised;
 use crate::device::{ByteView, Host, View};
 use crate::real::Real;
 
@@ -54,8 +55,8 @@ impl NormActPool {
         match &mut argmax {
             Some(argmax) => images
                 .zip(argmax[..g.y_len()].par_chunks_exact_mut(out_row))
-                .for_each(|((y, x), argmax)| pass.image(x, y, Some(argmax))),
-            None => images.for_each(|(y, x)| pass.image(x, y, None)),
+                .for_each(|((y, x), argmax)| vectorised(|| pass.image(x, y, Some(argmax)))),
+            None => images.for_each(|(y, x)| vectorised(|| pass.image(x, y, None))),
         }
         if let (Some(view), Some(argmax)) = (self.argmax, argmax) {
             memory.put_bytes(view.buffer, argmax);
@@ -105,6 +106,7 @@ impl<T: Real> Pass<'_, T> {
     }
 
     /// One image: x [h, w, c] to y [oh, ow, c], and the winning taps where they are wanted.
+    #[inline(always)]
     fn image(&self, x: &[T], y: &mut [T], mut argmax: Option<&mut [u8]>) {
         let (c, ow) = (self.g.c, self.g.ow());
         for (out, y) in y.chunks_exact_mut(c).enumerate() {
@@ -148,31 +150,20 @@ impl NormActPoolBackward {
             for (r, &v) in rstd.iter_mut().zip(memory.get(norm.var)) {
                 *r = (v + T::of(norm.eps)).sqrt().recip();
             }
+        } else {
+            mean.fill(T::zero());
         }
         let (scale, shift, mean, rstd) = (&*scale, &*shift, &*mean, &*rstd);
-        let slope = T::of(self.activation.slope);
+        let channels = Channels { scale, shift, mean, slope: T::of(self.activation.slope) };
         let x = memory.get(self.x);
         let (dy, argmax) = (memory.get(self.dy), memory.bytes(self.argmax));
-
         dx[self.dx.range()]
             .par_chunks_exact_mut(in_row)
             .zip(x.par_chunks_exact(in_row))
             .zip(dy.par_chunks_exact(out_row).zip(argmax.par_chunks_exact(out_row)))
             .zip(sums.par_chunks_exact_mut(2 * c))
             .for_each(|(((dx, x), (dy, argmax)), sums)| {
-                scatter(g, dy, argmax, dx);
-                let (dgamma, dbeta) = sums.split_at_mut(c);
-                dgamma.fill(T::zero());
-                dbeta.fill(T::zero());
-                for (dx, x) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
-                    for i in 0..c {
-                        let v = scale[i] * x[i] + shift[i];
-                        let d = if v > T::zero() { dx[i] } else { slope * dx[i] };
-                        dx[i] = d;
-                        dbeta[i] += d;
-                        dgamma[i] += d * (x[i] - mean[i]) * rstd[i];
-                    }
-                }
+                vectorised(|| back_through_pool_and_activation(g, &channels, x, dy, argmax, dx, sums));
             });
 
         if self.norm.is_some() {
@@ -180,20 +171,26 @@ impl NormActPoolBackward {
             for part in rest.chunks_exact(2 * c) {
                 total.iter_mut().zip(part).for_each(|(t, &p)| *t += p);
             }
-            let (dgamma, dbeta) = total.split_at(c);
-            let per_pixel = T::of(1.0 / (g.n * g.h * g.w) as f64);
-            dx[self.dx.range()].par_chunks_exact_mut(in_row).zip(x.par_chunks_exact(in_row)).for_each(|(dx, x)| {
-                for (dx, x) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
-                    for i in 0..c {
-                        let xhat = (x[i] - mean[i]) * rstd[i];
-                        dx[i] = scale[i] * (dx[i] - (dbeta[i] + xhat * dgamma[i]) * per_pixel);
-                    }
-                }
-            });
+            let (dgamma, dbeta) = total.split_at_mut(c);
+            dgamma.iter_mut().zip(rstd).for_each(|(d, &r)| *d *= r);
             if let Some(affine) = self.daffine {
                 memory.get_mut(affine.gamma).copy_from_slice(dgamma);
                 memory.get_mut(affine.beta).copy_from_slice(dbeta);
             }
+            // dx = scale · (d − dβ/M − (x − mean) · rstd · dγ/M)
+            let per_pixel = T::of(1.0 / (g.n * g.h * g.w) as f64);
+            dbeta.iter_mut().for_each(|d| *d *= per_pixel);
+            dgamma.iter_mut().zip(rstd).for_each(|(d, &r)| *d *= r * per_pixel);
+            let (dgamma, dbeta, x) = (&*dgamma, &*dbeta, memory.get(self.x));
+            dx[self.dx.range()].par_chunks_exact_mut(in_row).zip(x.par_chunks_exact(in_row)).for_each(|(dx, x)| {
+                vectorised(|| {
+                    for (dx, x) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+                        for i in 0..c {
+                            dx[i] = scale[i] * (dx[i] - dbeta[i] - (x[i] - mean[i]) * dgamma[i]);
+                        }
+                    }
+                });
+            });
         }
         memory.put(self.dx.buffer, dx);
         memory.put_workspace(workspace);
@@ -205,16 +202,48 @@ impl NormActPoolBackward {
     }
 }
 
-/// Gradient of the pool for one image: each output's gradient goes to the tap that won.
-fn scatter<T: Real>(g: &Geometry, dy: &[T], argmax: &[u8], dx: &mut [T]) {
-    if g.side == 1 {
-        return dx.copy_from_slice(dy);
-    }
-    let (c, ow) = (g.c, g.ow());
-    dx.fill(T::zero());
-    for (out, (dy, argmax)) in dy.chunks_exact(c).zip(argmax.chunks_exact(c)).enumerate() {
-        for (i, (&d, &tap)) in dy.iter().zip(argmax).enumerate() {
-            dx[g.pixel(out / ow, out % ow, tap) * c + i] += d;
+/// Per-channel values that the first backward pass reads.
+struct Channels<'a, T> {
+    scale: &'a [T],
+    shift: &'a [T],
+    mean: &'a [T],
+    slope: T,
+}
+
+/// One image: dy [oh, ow, c] to the gradient before the activation, dx [h, w, c]; Σ dx·(x − mean) and Σ dx into `sums`.
+///
+/// Each input pixel gathers from the windows that it won, in their order.
+#[inline(always)]
+fn back_through_pool_and_activation<T: Real>(
+    g: &Geometry,
+    channels: &Channels<T>,
+    x: &[T],
+    dy: &[T],
+    argmax: &[u8],
+    dx: &mut [T],
+    sums: &mut [T],
+) {
+    let c = g.c;
+    let &Channels { scale, shift, mean, slope } = channels;
+    let (scale, shift, mean) = (&scale[..c], &shift[..c], &mean[..c]);
+    let (dgamma, dbeta) = sums.split_at_mut(c);
+    dgamma.fill(T::zero());
+    dbeta.fill(T::zero());
+    for (pixel, (dx, x)) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).enumerate() {
+        dx.fill(T::zero());
+        for (out, tap) in g.windows_over(pixel / g.w, pixel % g.w) {
+            let (dy, argmax) = (&dy[out * c..][..c], &argmax[out * c..][..c]);
+            for i in 0..c {
+                dx[i] += if argmax[i] == tap { dy[i] } else { T::zero() };
+            }
+        }
+        let (dgamma, dbeta) = (&mut dgamma[..c], &mut dbeta[..c]);
+        for i in 0..c {
+            let v = scale[i] * x[i] + shift[i];
+            let d = if v > T::zero() { dx[i] } else { slope * dx[i] };
+            dx[i] = d;
+            dbeta[i] += d;
+            dgamma[i] += d * (x[i] - mean[i]);
         }
     }
 }

@@ -48,6 +48,22 @@ impl Geometry {
         })
     }
 
+    /// The windows that input pixel (i, j) lies in: for each, its output `p·ow + q` and the pixel's tap in it. In order of the outputs.
+    #[inline]
+    pub fn windows_over(&self, i: usize, j: usize) -> impl Iterator<Item = (usize, u8)> + use<> {
+        let (g, oh, ow) = (*self, self.oh(), self.ow());
+        // Output p covers rows p·stride − pad … p·stride − pad + side − 1.
+        let covering = |at: usize, outputs: usize| {
+            let first = (at + g.pad + 1).saturating_sub(g.side).div_ceil(g.stride);
+            first..((at + g.pad) / g.stride + 1).min(outputs)
+        };
+        let columns = covering(j, ow);
+        covering(i, oh).flat_map(move |p| {
+            let row = i + g.pad - p * g.stride;
+            columns.clone().map(move |q| (p * ow + q, (row * g.side + j + g.pad - q * g.stride) as u8))
+        })
+    }
+
     /// The pixel that tap number `tap` of the window of output (p, q) reads; the tap must lie inside the input.
     pub fn pixel(&self, p: usize, q: usize, tap: u8) -> usize {
         let tap = tap as usize;
