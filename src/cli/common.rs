@@ -56,13 +56,14 @@ pub fn print_lines(text: &str) -> Result<()> {
 /// An evaluation as lines of text.
 pub fn describe(evaluation: &Evaluation) -> String {
     let mut lines = vec![format!("test images    {} nominal, {} anomalous", evaluation.nominal, evaluation.anomalous)];
-    let mut figure = |name: &str, value: Option<f64>| {
-        if let Some(value) = value {
-            lines.push(format!("{name:<14} {value:.4}"));
-        }
-    };
-    figure("image AUROC", evaluation.image_auroc);
-    figure("pixel AUROC", evaluation.pixel_auroc);
+    let figure = |name: &str, value: Option<f64>| value.map(|value| format!("{name:<14} {value:.4}"));
+    lines.extend(figure("image AUROC", evaluation.image_auroc));
+    lines.extend(figure("image AP", evaluation.image_average_precision));
+    let f1_max = figure("image F1-max", evaluation.image_f1_max).zip(evaluation.image_f1_threshold);
+    lines.extend(f1_max.map(|(figure, threshold)| format!("{figure} with the threshold {threshold:.5}")));
+    lines.extend(figure("pixel AUROC", evaluation.pixel_auroc));
+    lines.extend(figure("pixel AP", evaluation.pixel_average_precision));
+    lines.extend(figure("PRO", evaluation.pro));
     if let (Some(fpr), Some(tpr)) = (evaluation.false_positive_rate, evaluation.true_positive_rate) {
         lines.push(format!(
             "threshold      {:.5}: {:.1} % of the anomalous and {:.1} % of the nominal images exceed it",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::common::{DeviceArg, print_json, print_lines, stop_flag};
 use super::{ERROR, Outcome};
 use crate::error::Result;
-use crate::run::demo::demo;
+use crate::run::demo::{Figure, demo};
 
 /// Show the whole way on synthetic surfaces: no data, no network, about a minute.
 #[derive(Debug, clap::Args)]
@@ -37,9 +37,11 @@ pub fn run(args: Args) -> Result<Outcome> {
         print_json(&report)?;
         return Ok(Outcome::Fine);
     }
-    let mut lines = vec![format!("{:<8} {:<8} {:>12} {:>12}", "surface", "defects", "image AUROC", "pixel AUROC")];
+    let mut lines =
+        vec![format!("{:<8} {:<8} {:>12} {:>12} {:>8}", "surface", "defects", "image AUROC", "pixel AUROC", "PRO")];
     for f in &report.figures {
-        lines.push(format!("{:<8} {:<8} {:>12.4} {:>12.4}", f.surface, f.contrast, f.image_auroc, f.pixel_auroc));
+        let Figure { surface, contrast, image_auroc, pixel_auroc, pro, .. } = f;
+        lines.push(format!("{surface:<8} {contrast:<8} {image_auroc:>12.4} {pixel_auroc:>12.4} {pro:>8.4}"));
     }
     lines.push(format!("\nlook at {}", report.overview.display()));
     print_lines(&lines.join("\n"))?;

@@ -1,7 +1,6 @@
-//! Receiver operating characteristic: exact, ties averaged, for images and for many millions of pixels.
+//! Receiver operating characteristic.
 
-use crate::{Error, Result};
-use rayon::slice::ParallelSliceMut;
+use super::scores::Ranking;
 
 /// A ROC curve from (0, 0) to (1, 1), with scikit-learn's (1.3 and later) conventions.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,75 +13,24 @@ pub struct RocCurve {
     pub thresholds: Vec<f64>,
 }
 
-/// Area under the ROC curve of one score per sample, where `true` labels an anomaly: the probability that an anomalous sample
-/// scores above a nominal one, with ½ for a tie. `None` when one of the two classes is missing; an error for NaN scores.
-///
-/// # Panics
-/// When the lengths differ.
-pub fn auroc(scores: &[f32], labels: &[bool]) -> Result<Option<f64>> {
-    Ok(collect(scores, labels)?.auroc())
-}
-
-/// The ROC curve of one score per sample. `drop_intermediate` leaves out points on straight lines between their neighbours.
-/// `None` when one of the two classes is missing; an error for NaN scores.
-///
-/// # Panics
-/// When the lengths differ.
-pub fn roc_curve(scores: &[f32], labels: &[bool], drop_intermediate: bool) -> Result<Option<RocCurve>> {
-    Ok(collect(scores, labels)?.curve(drop_intermediate))
-}
-
-fn collect(scores: &[f32], labels: &[bool]) -> Result<PixelRoc> {
-    let mut roc = PixelRoc::default();
-    roc.extend(scores, labels, |&label| label)?;
-    Ok(roc)
-}
-
-/// Collects the pixels of a test set image by image for one exact ROC.
-///
-/// Memory: 4 bytes per pixel, the score's bits in an order-preserving form, in one list per class; up to three times that for a
-/// moment while a list moves to a larger place. Results do not depend on the order of pushing or on the number of threads.
-#[derive(Clone, Debug, Default)]
-pub struct PixelRoc {
-    nominal: Vec<u32>,
-    anomalous: Vec<u32>,
-}
-
-impl PixelRoc {
-    /// Adds an image: one score per pixel, and a mask that is 0 for nominal pixels. NaN scores are an error and add nothing.
-    ///
-    /// # Panics
-    /// When the lengths differ.
-    pub fn push(&mut self, scores: &[f32], mask: &[u8]) -> Result<()> {
-        self.extend(scores, mask, |&m| m != 0)
-    }
-
-    /// Area under the ROC curve so far, as [`auroc`]. Sorts in place; more images may follow.
-    pub fn auroc(&mut self) -> Option<f64> {
-        self.sort();
-        let (n, p) = (self.nominal.len() as u128, self.anomalous.len() as u128);
+impl Ranking {
+    /// Area under the ROC curve: the probability that an anomalous sample scores above a nominal one, with ½ for a tie.
+    /// None where a class is missing.
+    pub fn auroc(&self) -> Option<f64> {
+        let (nominal, anomalous) = self.classes()?;
         // Twice the number of pairs in the right order, ties counting once.
-        let mut twice_won = 0u128;
-        let mut nominal_above = 0;
-        for (_, nominal, anomalous) in self.steps() {
-            nominal_above += nominal;
-            twice_won += anomalous as u128 * (2 * (n - nominal_above as u128) + nominal as u128);
-        }
-        (n > 0 && p > 0).then(|| twice_won as f64 / (2 * n * p) as f64)
+        let won = |below: usize, tied: usize| 2 * below as u128 + tied as u128;
+        let twice_won: u128 =
+            self.steps().map(|step| step.anomalous() as u128 * won(nominal - step.false_positives, step.nominal)).sum();
+        Some(twice_won as f64 / (2 * nominal as u128 * anomalous as u128) as f64)
     }
 
-    /// The ROC curve so far, as [`roc_curve`]. Sorts in place; more images may follow.
-    pub fn curve(&mut self, drop_intermediate: bool) -> Option<RocCurve> {
-        if self.nominal.is_empty() || self.anomalous.is_empty() {
-            return None;
-        }
-        self.sort();
-        let mut counts = [0, 0];
-        let mut points = Vec::new();
-        for (key, nominal, anomalous) in self.steps() {
-            counts = [counts[0] + nominal, counts[1] + anomalous];
-            points.push((f64::from(score(key)), counts));
-        }
+    /// The ROC curve. `drop_intermediate` leaves out points on straight lines between their neighbours. None where a
+    /// class is missing.
+    pub fn roc_curve(&self, drop_intermediate: bool) -> Option<RocCurve> {
+        let (nominal, anomalous) = self.classes()?;
+        let points: Vec<_> =
+            self.steps().map(|step| (f64::from(step.threshold), [step.false_positives, step.true_positives])).collect();
         let straight = |i: usize| {
             let at = |i: usize| points[i].1;
             (0..2).all(|axis| at(i)[axis] - at(i - 1)[axis] == at(i + 1)[axis] - at(i)[axis])
@@ -91,149 +39,68 @@ impl PixelRoc {
         let kept = (0..=last).filter(|&i| !drop_intermediate || i == 0 || i == last || !straight(i)).map(|i| points[i]);
         let mut curve = RocCurve { fpr: Vec::new(), tpr: Vec::new(), thresholds: Vec::new() };
         for (threshold, [false_positives, true_positives]) in std::iter::once((f64::INFINITY, [0, 0])).chain(kept) {
-            curve.fpr.push(false_positives as f64 / self.nominal.len() as f64);
-            curve.tpr.push(true_positives as f64 / self.anomalous.len() as f64);
+            curve.fpr.push(false_positives as f64 / nominal as f64);
+            curve.tpr.push(true_positives as f64 / anomalous as f64);
             curve.thresholds.push(threshold);
         }
         Some(curve)
     }
-
-    fn extend<L>(&mut self, scores: &[f32], labels: &[L], is_anomalous: impl Fn(&L) -> bool) -> Result<()> {
-        assert_eq!(scores.len(), labels.len(), "one label per score");
-        if let Some(at) = scores.iter().position(|score| score.is_nan()) {
-            return Err(Error::Numeric {
-                problem: format!("score {at} of {} is not a number", scores.len()),
-                remedy: "the net has diverged: train it again with a lower learning rate".into(),
-            });
-        }
-        for (&score, label) in scores.iter().zip(labels) {
-            let list = if is_anomalous(label) { &mut self.anomalous } else { &mut self.nominal };
-            list.push(key(score));
-        }
-        Ok(())
-    }
-
-    fn sort(&mut self) {
-        self.nominal.par_sort_unstable();
-        self.anomalous.par_sort_unstable();
-    }
-
-    /// From the highest score down: each distinct key of the sorted lists, with how many nominal and anomalous pixels have it.
-    fn steps(&self) -> impl Iterator<Item = (u32, usize, usize)> {
-        let (mut nominal, mut anomalous) = (&self.nominal[..], &self.anomalous[..]);
-        std::iter::from_fn(move || {
-            let key = nominal.last().max(anomalous.last()).copied()?;
-            Some((key, take(&mut nominal, key), take(&mut anomalous, key)))
-        })
-    }
-}
-
-/// Cuts the run of `key` off the end of a sorted list; its length.
-fn take(list: &mut &[u32], key: u32) -> usize {
-    let run = list.iter().rev().take_while(|&&k| k == key).count();
-    *list = &list[..list.len() - run];
-    run
-}
-
-/// Bits that sort as the scores do; the two zeros are one.
-fn key(score: f32) -> u32 {
-    let bits = (score + 0.0).to_bits();
-    if bits >> 31 == 0 { bits | 1 << 31 } else { !bits }
-}
-
-/// The score of a [`key`].
-fn score(key: u32) -> f32 {
-    f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::scores::tests::{eight, samples, thousand};
+    use super::super::scores::{Ranking, Scores};
     use proptest::prelude::*;
 
-    // from sklearn.metrics import roc_auc_score, roc_curve  # 1.9.1
-    // s = [.1, .4, .35, .8, .4, .4, .7, .05]; y = [0, 0, 1, 1, 1, 0, 1, 0]
-    const SCORES: [f32; 8] = [0.1, 0.4, 0.35, 0.8, 0.4, 0.4, 0.7, 0.05];
-    const LABELS: [bool; 8] = [false, false, true, true, true, false, true, false];
-
-    /// roc_auc_score(y, s)
+    /// `roc_auc_score(y, s)`, scikit-learn 1.9.1
     #[test]
     fn area_equals_scikit_learn() {
-        assert_eq!(auroc(&SCORES, &LABELS).unwrap(), Some(0.8125));
+        assert_eq!(eight().auroc(), Some(0.8125));
+        approx::assert_relative_eq!(thousand().auroc().unwrap(), 0.6768899908502711, max_relative = 1e-14);
     }
 
-    /// roc_curve(y, s, drop_intermediate=False) and roc_curve(y, s)
+    /// `roc_curve(y, s, drop_intermediate=False)` and `roc_curve(y, s)`, scikit-learn 1.9.1
     #[test]
     fn curve_equals_scikit_learn() {
         let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
-        let all = roc_curve(&SCORES, &LABELS, false).unwrap().unwrap();
+        let all = eight().roc_curve(false).unwrap();
         assert_eq!(all.fpr, [0.0, 0.0, 0.0, 0.5, 0.5, 0.75, 1.0]);
         assert_eq!(all.tpr, [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
         assert_eq!(all.thresholds, wide(&[f32::INFINITY, 0.8, 0.7, 0.4, 0.35, 0.1, 0.05]));
-        let dropped = roc_curve(&SCORES, &LABELS, true).unwrap().unwrap();
+        let dropped = eight().roc_curve(true).unwrap();
         assert_eq!(dropped.fpr, [0.0, 0.0, 0.0, 0.5, 0.5, 1.0]);
         assert_eq!(dropped.tpr, [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]);
         assert_eq!(dropped.thresholds, wide(&[f32::INFINITY, 0.8, 0.7, 0.4, 0.35, 0.05]));
     }
 
-    #[test]
-    fn a_missing_class_has_no_curve() {
-        assert_eq!(auroc(&[], &[]).unwrap(), None);
-        assert_eq!(auroc(&[1.0, 2.0], &[true, true]).unwrap(), None);
-        assert_eq!(roc_curve(&[1.0, 2.0], &[false, false], true).unwrap(), None);
-    }
-
-    #[test]
-    fn nan_is_an_error_and_adds_nothing() {
-        let mut roc = PixelRoc::default();
-        roc.push(&[0.0, 1.0], &[0, 1]).unwrap();
-        let error = roc.push(&[0.5, f32::NAN], &[1, 0]).unwrap_err();
-        assert!(matches!(&error, Error::Numeric { problem, .. } if problem.contains("score 1 of 2")), "{error}");
-        assert_eq!(roc.auroc(), Some(1.0));
-    }
-
-    #[test]
-    fn keys_sort_like_scores() {
-        let scores = [f32::NEG_INFINITY, -2.5, -1e-40, 0.0, 1e-40, 3.0, f32::INFINITY];
-        assert!(scores.map(key).is_sorted());
-        assert_eq!(scores.map(|s| score(key(s))), scores);
-        assert_eq!(key(-0.0), key(0.0));
-    }
-
-    /// Small integers make ties; halves of negative ones test the sign.
-    fn cases() -> impl Strategy<Value = Vec<(f32, bool)>> {
-        prop::collection::vec(((-6i8..6).prop_map(|v| f32::from(v) * 0.5), any::<bool>()), 0..60)
-    }
-
     proptest! {
         #[test]
-        fn area_equals_the_share_of_ordered_pairs(cases in cases()) {
-            let of = |class: bool| cases.iter().filter(move |c| c.1 == class).map(|c| c.0);
+        fn area_equals_the_share_of_ordered_pairs((scores, labels) in samples()) {
+            let of = |class: bool| scores.iter().zip(&labels).filter(move |s| *s.1 == class).map(|s| *s.0);
             let pairs: Vec<f64> = of(true)
                 .flat_map(|a| of(false).map(move |n| if a > n { 1.0 } else if a == n { 0.5 } else { 0.0 }))
                 .collect();
             let expected = (!pairs.is_empty()).then(|| pairs.iter().sum::<f64>() / pairs.len() as f64);
-            let (scores, labels): (Vec<f32>, Vec<bool>) = cases.iter().copied().unzip();
-            prop_assert_eq!(auroc(&scores, &labels).unwrap(), expected);
-            // In pieces, backwards, as pixels.
-            let mut roc = PixelRoc::default();
-            for piece in cases.chunks(7).rev() {
-                let (scores, mask): (Vec<f32>, Vec<u8>) = piece.iter().map(|&(s, l)| (s, u8::from(l))).unzip();
-                roc.push(&scores, &mask).unwrap();
+            prop_assert_eq!(Ranking::of_samples(&scores, &labels).unwrap().auroc(), expected);
+            // In pieces, backwards.
+            let mut pieces = Scores::default();
+            for (scores, labels) in scores.chunks(7).zip(labels.chunks(7)).rev() {
+                pieces.push_samples(scores, labels).unwrap();
             }
-            prop_assert_eq!(roc.auroc(), expected);
+            prop_assert_eq!(pieces.rank().auroc(), expected);
         }
 
         #[test]
-        fn area_under_either_curve_is_the_same(cases in cases()) {
-            let (scores, labels): (Vec<f32>, Vec<bool>) = cases.into_iter().unzip();
+        fn area_under_either_curve_is_the_same((scores, labels) in samples()) {
+            let ranking = Ranking::of_samples(&scores, &labels).unwrap();
             for drop_intermediate in [false, true] {
-                let area = roc_curve(&scores, &labels, drop_intermediate).unwrap().map(|curve| {
+                let area = ranking.roc_curve(drop_intermediate).map(|curve| {
                     (1..curve.fpr.len())
                         .map(|i| (curve.fpr[i] - curve.fpr[i - 1]) * (curve.tpr[i] + curve.tpr[i - 1]) / 2.0)
                         .sum::<f64>()
                 });
-                match (area, auroc(&scores, &labels).unwrap()) {
+                match (area, ranking.auroc()) {
                     (Some(a), Some(b)) => prop_assert!((a - b).abs() < 1e-12, "{} {}", a, b),
                     (a, b) => prop_assert_eq!(a, b),
                 }

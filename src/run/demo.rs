@@ -22,7 +22,7 @@ use crate::data::surfaces::{Contrast, Defect, Picture, Surface, synthesise};
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::metrics::roc::{PixelRoc, auroc};
+use crate::metrics::scores::Scores;
 use crate::report::file::save_png;
 use crate::report::overlay::heatmap;
 use crate::report::sheet::{Group, Row, Tile, sheet};
@@ -57,6 +57,7 @@ pub struct Figure {
     pub pictures: usize,
     pub image_auroc: f64,
     pub pixel_auroc: f64,
+    pub pro: f64,
 }
 
 /// A test picture and its defect, if it has one.
@@ -180,17 +181,21 @@ fn of_contrast(judged: &[Judged], contrast: Contrast) -> impl Iterator<Item = &J
 }
 
 fn figure(surface: Surface, contrast: Contrast, judged: &[Judged]) -> Result<Figure> {
-    let (mut scores, mut labels) = (Vec::new(), Vec::new());
-    let mut pixels = PixelRoc::default();
+    let (mut images, mut pixels) = (Scores::default(), Scores::default());
     for j in of_contrast(judged, contrast) {
-        scores.push(j.score);
-        labels.push(j.defect.is_some());
-        pixels.push(&j.map, &j.picture.mask)?;
+        images.push_samples(&[j.score], &[j.defect.is_some()])?;
+        pixels.push_image(&j.map, &j.picture.mask, SIDE)?;
     }
-    // Both classes are always there.
-    let (image_auroc, pixel_auroc) = (auroc(&scores, &labels)?.unwrap_or(0.5), pixels.auroc().unwrap_or(0.5));
-    let (surface, contrast) = (surface.name(), contrast.name());
-    Ok(Figure { surface, contrast, pictures: scores.len(), image_auroc, pixel_auroc })
+    let (images, pixels) = (images.rank(), pixels.rank());
+    Ok(Figure {
+        surface: surface.name(),
+        contrast: contrast.name(),
+        pictures: of_contrast(judged, contrast).count(),
+        // Both classes are always there.
+        image_auroc: images.auroc().unwrap_or_default(),
+        pixel_auroc: pixels.auroc().unwrap_or_default(),
+        pro: pixels.pro().unwrap_or_default(),
+    })
 }
 
 /// Rows of the overview for one contrast: the highest-scoring good picture, then defects from the lowest score (the worst miss) to

@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::score::Scorer;
 use crate::data::dataset::{Dataset, Split};
 use crate::error::Result;
-use crate::metrics::roc::{PixelRoc, auroc};
+use crate::metrics::scores::{Ranking, Scores};
 use crate::report::resample::nearest;
 use std::path::Path;
 
@@ -17,8 +17,18 @@ use std::path::Path;
 pub struct Evaluation {
     /// Area under the ROC curve of the image scores; None where a class is missing.
     pub image_auroc: Option<f64>,
+    /// Average precision of the image scores; None where a class is missing.
+    pub image_average_precision: Option<f64>,
+    /// The best F1 that any threshold reaches on the image scores, and that threshold in the model's sense: scores
+    /// above it are anomalous. None where a class is missing.
+    pub image_f1_max: Option<f64>,
+    pub image_f1_threshold: Option<f32>,
     /// Area under the ROC curve over all pixels at the masks' own sizes; None without masks.
     pub pixel_auroc: Option<f64>,
+    /// Average precision over the same pixels.
+    pub pixel_average_precision: Option<f64>,
+    /// Per-region overlap over the same pixels, up to a false positive rate of 0.3; None without any anomalous pixel.
+    pub pro: Option<f64>,
     pub nominal: usize,
     pub anomalous: usize,
     /// The model's threshold, and how it judges: shares of the nominal and of the anomalous images called anomalous.
@@ -59,12 +69,13 @@ pub fn evaluate_split(
     let mut scorer = Scorer::new(model)?;
     let side = scorer.side();
     let threshold = model.card.threshold;
-    let mut pixels = PixelRoc::default();
+    let mut pixels = room_for_pixels(split);
     let mut rows = Vec::with_capacity(split.images.count);
     let mut progress = Progress::new("evaluating", split.images.count as u64);
     scorer.score(&split.images, !split.masks.is_empty(), |i, score, map| {
         if let Some(Some(mask)) = split.masks.get(i) {
-            pixels.push(&nearest(map, (side, side), (mask.height, mask.width)), &mask.pixels)?;
+            let map = nearest(map, (side, side), (mask.height, mask.width));
+            pixels.push_image(&map, &mask.pixels, mask.width)?;
         }
         let class_name = class_names.get(usize::from(split.classes[i])).cloned().unwrap_or_default();
         rows.push(Score {
@@ -84,9 +95,17 @@ pub fn evaluate_split(
         let of: Vec<&Score> = rows.iter().filter(|r| r.label == label).collect();
         (!of.is_empty()).then(|| of.iter().filter(|r| r.predicted == 1).count() as f64 / of.len() as f64)
     };
+    let (images, pixels) = (Ranking::of_samples(&scores, &labels)?, pixels.rank());
+    let best = images.best_f1();
     let evaluation = Evaluation {
-        image_auroc: auroc(&scores, &labels)?,
+        image_auroc: images.auroc(),
+        image_average_precision: images.average_precision(),
+        image_f1_max: best.map(|best| best.f1),
+        // The model calls scores *above* its threshold anomalous, so the lowest anomalous score has to exceed it.
+        image_f1_threshold: best.map(|best| best.threshold.next_down()),
         pixel_auroc: pixels.auroc(),
+        pixel_average_precision: pixels.average_precision(),
+        pro: pixels.pro(),
         nominal: labels.iter().filter(|&&l| !l).count(),
         anomalous: labels.iter().filter(|&&l| l).count(),
         threshold,
@@ -94,4 +113,12 @@ pub fn evaluate_split(
         true_positive_rate: rate(1),
     };
     Ok((evaluation, rows))
+}
+
+/// A collection with room for the pixels of a split's masks.
+fn room_for_pixels(split: &Split) -> Scores {
+    let masks = || split.masks.iter().flatten();
+    let all: usize = masks().map(|mask| mask.pixels.len()).sum();
+    let anomalous = masks().map(|mask| mask.pixels.iter().filter(|&&m| m != 0).count()).sum();
+    Scores::with_capacity(all - anomalous, anomalous)
 }

@@ -17,6 +17,21 @@ fn train_evaluate_predict() {
     let run = ["config.json", "evaluation.json", "history.csv", "model.safetensors", "scores.csv", "state.safetensors"];
     assert_eq!(scratch.files("run"), run);
     assert_eq!(fs::read_to_string(scratch.path("run/history.csv")).unwrap().lines().count(), 4);
+    assert!(trained["pro"].is_null() && trained["pixel_average_precision"].is_null(), "no masks: {trained}");
+
+    // The threshold named with the best F1 reaches it where the program takes thresholds: scores above it are
+    // anomalous.
+    let scores = fs::read_to_string(scratch.path("run/scores.csv")).unwrap();
+    let threshold: f32 = trained["image_f1_threshold"].to_string().parse().unwrap();
+    let judged: Vec<(bool, bool)> = scores
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').collect::<Vec<_>>())
+        .map(|row| (row[2] == "1", row[3].parse::<f32>().unwrap() > threshold))
+        .collect();
+    let count = |wanted: fn(&(bool, bool)) -> bool| judged.iter().filter(|j| wanted(j)).count() as f64;
+    let f1 = 2.0 * count(|j| j.0 && j.1) / (count(|j| j.0) + count(|j| j.1));
+    assert_eq!(trained["image_f1_max"].as_f64().unwrap(), f1);
 
     // The model alone gives the same figures, on data named anew.
     fs::rename(scratch.path("run/model.safetensors"), scratch.path("model.safetensors")).unwrap();
@@ -114,7 +129,15 @@ fn folders_of_pictures_train_and_give_pixel_figures() {
     mask.save(scratch.path("parts/ground_truth/bad/0_mask.png")).unwrap();
     let flags = "--net FCDD_CNN32_S --side 32 --epochs 1 --batch 4 --out run --json";
     let report = scratch.run(&format!("train folder --data parts {flags}")).expect_success().json();
-    assert!(report["pixel_auroc"].is_number() && report["image_auroc"].is_number(), "{report}");
+    for figure in
+        ["image_auroc", "image_average_precision", "image_f1_max", "pixel_auroc", "pixel_average_precision", "pro"]
+    {
+        assert!(report[figure].is_number(), "{figure}: {report}");
+    }
+    let evaluated = scratch.run("evaluate run");
+    for figure in ["image AUROC", "image AP", "image F1-max", "pixel AUROC", "pixel AP", "PRO"] {
+        assert!(evaluated.stdout().lines().any(|l| l.starts_with(figure)), "{figure}: {}", evaluated.stdout());
+    }
     // A flat folder of good pictures: no test set, so no figures, but a model.
     scratch
         .run("train folder --data parts/train/good --net FCDD_CNN32_S --side 32 --epochs 1 --out flat")

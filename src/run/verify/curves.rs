@@ -6,7 +6,7 @@ use super::compare::{Ours, Rule};
 use super::golden::File;
 use super::{Check, Precision, Report, compare_all};
 use crate::error::Result;
-use crate::metrics::roc;
+use crate::metrics::scores::Ranking;
 
 /// Checks areas and curves: `<case>/{scores,labels,auc}` and `<case>/drop_intermediate_<True|False>/{fpr,tpr,thresholds}`.
 pub fn check(file: &File, report: &mut Report) -> Result<()> {
@@ -17,13 +17,14 @@ pub fn check(file: &File, report: &mut Report) -> Result<()> {
         if scores.len() != labels.len() {
             return Err(file.error(format!("scores and labels of '{case}' differ in number")));
         }
-        let Some(area) = roc::auroc(&scores, &labels)? else {
+        let ranking = Ranking::of_samples(&scores, &labels)?;
+        let Some(area) = ranking.auroc() else {
             report.add(Check::exact(format!("{} {case}", file.name), false, "only one class, no curve"));
             continue;
         };
         found.insert(format!("{case}/auc"), Ours::values(&[area]));
         for (drop, name) in [(true, "True"), (false, "False")] {
-            let Some(curve) = roc::roc_curve(&scores, &labels, drop)? else { continue };
+            let Some(curve) = ranking.roc_curve(drop) else { continue };
             for (part, values) in [("fpr", curve.fpr), ("tpr", curve.tpr), ("thresholds", curve.thresholds)] {
                 found.insert(format!("{case}/drop_intermediate_{name}/{part}"), Ours { values, rule: Rule::Values });
             }
