@@ -3,6 +3,8 @@
 //! Any of the three may be absent (no norm, slope 1, 1×1 window). Pooling comes after the norm, since γ may be negative.
 //! The plain operations that these passes fuse are in [`super::norm`], [`super::activation`] and [`super::pool`].
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::activation::Activation;
@@ -48,15 +50,17 @@ impl NormActPool {
         let g = &self.pool;
         let (scale, shift) = workspace[..2 * g.c].split_at_mut(g.c);
         scale_shift(self.norm, memory, scale, shift);
-        let pass = Pass { g, scale, shift, slope: T::of(self.activation.slope) };
+        let channels = Channels { scale, shift, slope: T::of(self.activation.slope) };
         let x = memory.get(self.x);
         let (in_row, out_row) = (g.h * g.w * g.c, g.oh() * g.ow() * g.c);
         let images = y[self.y.range()].par_chunks_exact_mut(out_row).zip(x.par_chunks_exact(in_row));
         match &mut argmax {
-            Some(argmax) => images
-                .zip(argmax[..g.y_len()].par_chunks_exact_mut(out_row))
-                .for_each(|((y, x), argmax)| vectorised(|| pass.image(x, y, Some(argmax)))),
-            None => images.for_each(|(y, x)| vectorised(|| pass.image(x, y, None))),
+            Some(argmax) => {
+                images.zip(argmax[..g.y_len()].par_chunks_exact_mut(out_row)).for_each(|((y, x), argmax)| {
+                    vectorised(|| Forward { g, channels: &channels, x }.image(y, Some(argmax)))
+                })
+            }
+            None => images.for_each(|(y, x)| vectorised(|| Forward { g, channels: &channels, x }.image(y, None))),
         }
         if let (Some(view), Some(argmax)) = (self.argmax, argmax) {
             memory.put_bytes(view.buffer, argmax);
@@ -89,46 +93,151 @@ fn scale_shift<T: Real>(norm: Option<Norm>, memory: &Host<T>, scale: &mut [T], s
     }
 }
 
-/// What the forward pass needs for each image.
-struct Pass<'a, T> {
-    g: &'a Geometry,
+/// Channels that stay in registers together.
+const BLOCK: usize = 8;
+
+/// Per-channel values that a pass reads.
+struct Channels<'a, T> {
     scale: &'a [T],
     shift: &'a [T],
     slope: T,
 }
 
-impl<T: Real> Pass<'_, T> {
-    /// Norm and activation of one value.
-    #[inline(always)]
-    fn value(&self, x: T, c: usize) -> T {
-        let v = self.scale[c] * x + self.shift[c];
-        if v > T::zero() { v } else { self.slope * v }
-    }
+/// `N` values of a slice from `first` on.
+#[inline(always)]
+fn block<T: Copy, const N: usize>(values: &[T], first: usize) -> [T; N] {
+    let values = &values[first..first + N];
+    std::array::from_fn(|i| values[i])
+}
 
-    /// One image: x [h, w, c] to y [oh, ow, c], and the winning taps where they are wanted.
+/// One image forward.
+struct Forward<'a, T> {
+    g: &'a Geometry,
+    channels: &'a Channels<'a, T>,
+    /// [h, w, c]
+    x: &'a [T],
+}
+
+impl<T: Real> Forward<'_, T> {
+    /// Fills y [oh, ow, c] and, where they are wanted, the winning taps.
     #[inline(always)]
-    fn image(&self, x: &[T], y: &mut [T], mut argmax: Option<&mut [u8]>) {
+    fn image(&self, y: &mut [T], mut argmax: Option<&mut [u8]>) {
         let (c, ow) = (self.g.c, self.g.ow());
         for (out, y) in y.chunks_exact_mut(c).enumerate() {
-            for (order, (tap, pixel)) in self.g.window(out / ow, out % ow).enumerate() {
-                let x = &x[pixel * c..][..c];
-                let wins = |v: T, y: T| order == 0 || v > y || v.is_nan();
-                match &mut argmax {
-                    Some(argmax) => {
-                        for (c, ((y, a), &x)) in y.iter_mut().zip(&mut argmax[out * c..][..c]).zip(x).enumerate() {
-                            let v = self.value(x, c);
-                            (*y, *a) = if wins(v, *y) { (v, tap) } else { (*y, *a) };
-                        }
-                    }
-                    None => {
-                        for (c, (y, &x)) in y.iter_mut().zip(x).enumerate() {
-                            let v = self.value(x, c);
-                            *y = if wins(v, *y) { v } else { *y };
-                        }
-                    }
+            let at = [out / ow, out % ow];
+            let taps = self.g.taps(at[0], at[1]);
+            let mut argmax = argmax.as_mut().map(|a| &mut a[out * c..][..c]);
+            let mut first = 0;
+            while first + BLOCK <= c {
+                self.block::<BLOCK>(at, &taps, first, y, &mut argmax);
+                first += BLOCK;
+            }
+            while first < c {
+                self.block::<1>(at, &taps, first, y, &mut argmax);
+                first += 1;
+            }
+        }
+    }
+
+    /// `N` channels of one output pixel: the largest activation over the window, and the first tap that has it.
+    #[inline(always)]
+    fn block<const N: usize>(
+        &self,
+        at: [usize; 2],
+        [rows, columns]: &[Range<usize>; 2],
+        first: usize,
+        y: &mut [T],
+        argmax: &mut Option<&mut [u8]>,
+    ) {
+        let &Channels { scale, shift, slope } = self.channels;
+        let (scale, shift) = (block::<T, N>(scale, first), block::<T, N>(shift, first));
+        let mut best = [T::neg_infinity(); N];
+        let mut winner = [(rows.start * self.g.side + columns.start) as u32; N];
+        for r in rows.clone() {
+            for s in columns.clone() {
+                let x = block::<T, N>(self.x, self.g.pixel(at, [r, s]) * self.g.c + first);
+                let tap = (r * self.g.side + s) as u32;
+                for i in 0..N {
+                    let v = scale[i] * x[i] + shift[i];
+                    let v = if v > T::zero() { v } else { slope * v };
+                    let wins = v > best[i] || v.is_nan();
+                    (best[i], winner[i]) = if wins { (v, tap) } else { (best[i], winner[i]) };
                 }
             }
         }
+        y[first..first + N].copy_from_slice(&best);
+        if let Some(argmax) = argmax {
+            argmax[first..first + N].copy_from_slice(&winner.map(|tap| tap as u8));
+        }
+    }
+}
+
+/// One image backward.
+struct Backward<'a, T> {
+    g: &'a Geometry,
+    channels: &'a Channels<'a, T>,
+    mean: &'a [T],
+    /// [h, w, c]
+    x: &'a [T],
+    /// [oh, ow, c]
+    dy: &'a [T],
+    argmax: &'a [u8],
+}
+
+impl<T: Real> Backward<'_, T> {
+    /// Fills dx [h, w, c] with the gradient before the activation, and `sums` with Σ dx·(x − mean) and Σ dx per channel.
+    #[inline(always)]
+    fn image(&self, dx: &mut [T], sums: &mut [T]) {
+        let (c, w) = (self.g.c, self.g.w);
+        sums.fill(T::zero());
+        for (pixel, dx) in dx.chunks_exact_mut(c).enumerate() {
+            let at = [pixel / w, pixel % w];
+            let outputs = self.g.outputs(at[0], at[1]);
+            let mut first = 0;
+            while first + BLOCK <= c {
+                self.block::<BLOCK>(at, &outputs, first, dx, sums);
+                first += BLOCK;
+            }
+            while first < c {
+                self.block::<1>(at, &outputs, first, dx, sums);
+                first += 1;
+            }
+        }
+    }
+
+    /// `N` channels of one input pixel: gathers from the windows that it won, in their order.
+    #[inline(always)]
+    fn block<const N: usize>(
+        &self,
+        [i, j]: [usize; 2],
+        [rows, columns]: &[Range<usize>; 2],
+        first: usize,
+        dx: &mut [T],
+        sums: &mut [T],
+    ) {
+        let (g, &Channels { scale, shift, slope }) = (self.g, self.channels);
+        let mut d = [T::zero(); N];
+        for p in rows.clone() {
+            for q in columns.clone() {
+                let tap = (i + g.pad - p * g.stride) * g.side + j + g.pad - q * g.stride;
+                let out = (p * g.ow() + q) * g.c + first;
+                let (dy, argmax) = (block::<T, N>(self.dy, out), block::<u8, N>(self.argmax, out));
+                for k in 0..N {
+                    d[k] += if u32::from(argmax[k]) == tap as u32 { dy[k] } else { T::zero() };
+                }
+            }
+        }
+        let x = block::<T, N>(self.x, (i * g.w + j) * g.c + first);
+        let [scale, shift, mean] = [scale, shift, self.mean].map(|values| block::<T, N>(values, first));
+        for k in 0..N {
+            d[k] = if scale[k] * x[k] + shift[k] > T::zero() { d[k] } else { slope * d[k] };
+        }
+        let (dgamma, dbeta) = sums.split_at_mut(g.c);
+        for (k, (dgamma, dbeta)) in dgamma[first..][..N].iter_mut().zip(&mut dbeta[first..][..N]).enumerate() {
+            *dgamma += d[k] * (x[k] - mean[k]);
+            *dbeta += d[k];
+        }
+        dx[first..first + N].copy_from_slice(&d);
     }
 }
 
@@ -154,7 +263,7 @@ impl NormActPoolBackward {
             mean.fill(T::zero());
         }
         let (scale, shift, mean, rstd) = (&*scale, &*shift, &*mean, &*rstd);
-        let channels = Channels { scale, shift, mean, slope: T::of(self.activation.slope) };
+        let channels = Channels { scale, shift, slope: T::of(self.activation.slope) };
         let x = memory.get(self.x);
         let (dy, argmax) = (memory.get(self.dy), memory.bytes(self.argmax));
         dx[self.dx.range()]
@@ -163,7 +272,8 @@ impl NormActPoolBackward {
             .zip(dy.par_chunks_exact(out_row).zip(argmax.par_chunks_exact(out_row)))
             .zip(sums.par_chunks_exact_mut(2 * c))
             .for_each(|(((dx, x), (dy, argmax)), sums)| {
-                vectorised(|| back_through_pool_and_activation(g, &channels, x, dy, argmax, dx, sums));
+                let pass = Backward { g, channels: &channels, mean, x, dy, argmax };
+                vectorised(|| pass.image(dx, sums));
             });
 
         if self.norm.is_some() {
@@ -199,51 +309,5 @@ impl NormActPoolBackward {
     /// Scratch elements that the CPU form needs.
     pub fn workspace(&self) -> usize {
         2 * self.pool.c * (self.pool.n + 2)
-    }
-}
-
-/// Per-channel values that the first backward pass reads.
-struct Channels<'a, T> {
-    scale: &'a [T],
-    shift: &'a [T],
-    mean: &'a [T],
-    slope: T,
-}
-
-/// One image: dy [oh, ow, c] to the gradient before the activation, dx [h, w, c]; Σ dx·(x − mean) and Σ dx into `sums`.
-///
-/// Each input pixel gathers from the windows that it won, in their order.
-#[inline(always)]
-fn back_through_pool_and_activation<T: Real>(
-    g: &Geometry,
-    channels: &Channels<T>,
-    x: &[T],
-    dy: &[T],
-    argmax: &[u8],
-    dx: &mut [T],
-    sums: &mut [T],
-) {
-    let c = g.c;
-    let &Channels { scale, shift, mean, slope } = channels;
-    let (scale, shift, mean) = (&scale[..c], &shift[..c], &mean[..c]);
-    let (dgamma, dbeta) = sums.split_at_mut(c);
-    dgamma.fill(T::zero());
-    dbeta.fill(T::zero());
-    for (pixel, (dx, x)) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).enumerate() {
-        dx.fill(T::zero());
-        for (out, tap) in g.windows_over(pixel / g.w, pixel % g.w) {
-            let (dy, argmax) = (&dy[out * c..][..c], &argmax[out * c..][..c]);
-            for i in 0..c {
-                dx[i] += if argmax[i] == tap { dy[i] } else { T::zero() };
-            }
-        }
-        let (dgamma, dbeta) = (&mut dgamma[..c], &mut dbeta[..c]);
-        for i in 0..c {
-            let v = scale[i] * x[i] + shift[i];
-            let d = if v > T::zero() { dx[i] } else { slope * dx[i] };
-            dx[i] = d;
-            dbeta[i] += d;
-            dgamma[i] += d * (x[i] - mean[i]);
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! Max pooling over NHWC maps.
 
+use std::ops::Range;
+
 use crate::real::Real;
 
 /// Shapes of a max pool with a square window; padding never wins.
@@ -38,36 +40,36 @@ impl Geometry {
         self.n * self.oh() * self.ow() * self.c
     }
 
-    /// The window of output (p, q): for each tap inside the input, its number in the window and its pixel `i·w + j`.
-    pub fn window(&self, p: usize, q: usize) -> impl Iterator<Item = (u8, usize)> + use<> {
-        let g = *self;
-        (0..g.side * g.side).filter_map(move |tap| {
-            let i = (p * g.stride + tap / g.side).checked_sub(g.pad).filter(|&i| i < g.h)?;
-            let j = (q * g.stride + tap % g.side).checked_sub(g.pad).filter(|&j| j < g.w)?;
-            Some((tap as u8, i * g.w + j))
-        })
-    }
-
-    /// The windows that input pixel (i, j) lies in: for each, its output `p·ow + q` and the pixel's tap in it. In order of the outputs.
-    #[inline]
-    pub fn windows_over(&self, i: usize, j: usize) -> impl Iterator<Item = (usize, u8)> + use<> {
-        let (g, oh, ow) = (*self, self.oh(), self.ow());
-        // Output p covers rows p·stride − pad … p·stride − pad + side − 1.
-        let covering = |at: usize, outputs: usize| {
-            let first = (at + g.pad + 1).saturating_sub(g.side).div_ceil(g.stride);
-            first..((at + g.pad) / g.stride + 1).min(outputs)
+    /// Rows and columns of taps of the window of output (p, q) that lie inside the input.
+    #[inline(always)]
+    pub fn taps(&self, p: usize, q: usize) -> [Range<usize>; 2] {
+        let inside = |o: usize, size: usize| {
+            let first = o * self.stride;
+            self.pad.saturating_sub(first)..self.side.min((size + self.pad).saturating_sub(first))
         };
-        let columns = covering(j, ow);
-        covering(i, oh).flat_map(move |p| {
-            let row = i + g.pad - p * g.stride;
-            columns.clone().map(move |q| (p * ow + q, (row * g.side + j + g.pad - q * g.stride) as u8))
-        })
+        [inside(p, self.h), inside(q, self.w)]
     }
 
-    /// The pixel that tap number `tap` of the window of output (p, q) reads; the tap must lie inside the input.
-    pub fn pixel(&self, p: usize, q: usize, tap: u8) -> usize {
-        let tap = tap as usize;
-        (p * self.stride + tap / self.side - self.pad) * self.w + q * self.stride + tap % self.side - self.pad
+    /// The pixel `i·w + j` that tap (r, s) of the window of output (p, q) reads; the tap must lie inside the input.
+    #[inline(always)]
+    pub fn pixel(&self, [p, q]: [usize; 2], [r, s]: [usize; 2]) -> usize {
+        (p * self.stride + r - self.pad) * self.w + q * self.stride + s - self.pad
+    }
+
+    /// Rows and columns of the outputs whose windows hold input pixel (i, j).
+    #[inline(always)]
+    pub fn outputs(&self, i: usize, j: usize) -> [Range<usize>; 2] {
+        // Output p reads the input rows p·stride − pad … p·stride − pad + side − 1.
+        let reading = |at: usize, outputs: usize| {
+            let first = (at + self.pad + 1).saturating_sub(self.side).div_ceil(self.stride);
+            first..((at + self.pad) / self.stride + 1).min(outputs)
+        };
+        [reading(i, self.oh()), reading(j, self.ow())]
+    }
+
+    /// Row and column of tap number `tap`.
+    pub fn tap(&self, tap: u8) -> [usize; 2] {
+        [tap as usize / self.side, tap as usize % self.side]
     }
 }
 
@@ -80,10 +82,11 @@ pub fn forward<T: Real>(g: &Geometry, x: &[T], y: &mut [T], argmax: &mut [u8]) {
                 for c in 0..g.c {
                     let out = ((n * oh + p) * ow + q) * g.c + c;
                     let mut best = T::neg_infinity();
-                    for (tap, pixel) in g.window(p, q) {
-                        let value = x[(n * g.h * g.w + pixel) * g.c + c];
+                    let [rows, columns] = g.taps(p, q);
+                    for (r, s) in rows.flat_map(|r| columns.clone().map(move |s| (r, s))) {
+                        let value = x[(n * g.h * g.w + g.pixel([p, q], [r, s])) * g.c + c];
                         if value > best || value.is_nan() {
-                            (best, argmax[out]) = (value, tap);
+                            (best, argmax[out]) = (value, (r * g.side + s) as u8);
                         }
                     }
                     y[out] = best;
@@ -102,7 +105,7 @@ pub fn backward<T: Real>(g: &Geometry, dy: &[T], argmax: &[u8], dx: &mut [T]) {
             for q in 0..ow {
                 for c in 0..g.c {
                     let out = ((n * oh + p) * ow + q) * g.c + c;
-                    dx[(n * g.h * g.w + g.pixel(p, q, argmax[out])) * g.c + c] += dy[out];
+                    dx[(n * g.h * g.w + g.pixel([p, q], g.tap(argmax[out]))) * g.c + c] += dy[out];
                 }
             }
         }

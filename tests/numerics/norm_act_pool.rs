@@ -149,7 +149,7 @@ proptest! {
         let chosen: Vec<f64> = (0..g.y_len())
             .map(|i| {
                 let (n, pixel, c) = (i / (oh * ow * g.c), i / g.c % (oh * ow), i % g.c);
-                u[(n * g.h * g.w + g.pixel(pixel / ow, pixel % ow, argmax[i])) * g.c + c]
+                u[(n * g.h * g.w + g.pixel([pixel / ow, pixel % ow], g.tap(argmax[i]))) * g.c + c]
             })
             .collect();
         // Products of f64 numbers of size 1, summed.
