@@ -5,13 +5,13 @@ use super::common::{DeviceArg, print_json, print_lines};
 use crate::error::Result;
 use crate::run::bench::{Options, Task, Timing, bench};
 
-/// Time training steps and inference, by kind of step.
+/// Time training steps and inference by kind of step, or the latency of judging one picture.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Nets; `fcdd info` lists them
     #[arg(value_name = "NET", default_values = ["FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"])]
     nets: Vec<String>,
-    /// What to time [default: both]
+    /// What to time [default: train and infer]
     #[arg(long, value_enum)]
     task: Option<Task>,
     /// Images per batch [default: 128 at 28 pixels, 200 at 32, 16 at 224]
@@ -20,9 +20,9 @@ pub struct Args {
     /// Input side in pixels [default: the net's]
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
-    /// Timed batches of each
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
-    repeats: u16,
+    /// Timed batches of each [default: 5; 200 pictures for predict]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    repeats: Option<u16>,
     #[command(flatten)]
     device: DeviceArg,
     /// Print all timings as one JSON object
@@ -43,7 +43,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     for net in &args.nets {
         for &task in &tasks {
             let batch = args.batch.map(|n| n as usize);
-            let repeats = usize::from(args.repeats);
+            let repeats = usize::from(args.repeats.unwrap_or(if task == Task::Predict { 200 } else { 5 }));
             let timing = bench(&Options { net: net.clone(), task, batch, side: args.side, repeats })?;
             if !args.json {
                 print_lines(&describe(&timing))?;
@@ -59,24 +59,17 @@ pub fn run(args: Args) -> Result<Outcome> {
 
 /// A timing as lines of text.
 fn describe(t: &Timing) -> String {
-    let fold = |f: fn(f64, f64) -> f64| t.seconds.iter().copied().reduce(f).unwrap_or(0.0) * 1e3;
-    let mut lines = vec![format!(
-        "{} {:?}, {} images of {}², {} threads: {:.1} images/s, {:.1} GFLOP/s ({:.1} to {:.1} ms)",
-        t.net,
-        t.task,
-        t.batch,
-        t.side,
-        t.threads,
-        t.images_per_second,
-        t.gflops,
-        fold(f64::min),
-        fold(f64::max),
-    )];
+    let [least, middle, late, most] = [0.0, 0.5, 0.99, 1.0].map(|q| t.quantile(q) * 1e3);
+    let what = format!("{} {:?} {}×{}², {} threads", t.net, t.task, t.batch, t.side, t.threads);
+    if t.task == Task::Predict {
+        return format!("{what}: p50 {middle:.2} ms, p99 {late:.2} ms, from {} pictures", t.seconds.len());
+    }
+    let mut lines = vec![format!("{what}: {:.1} images/s ({least:.1} to {most:.1} ms)", t.images_per_second)];
     let total: f64 = t.kinds.iter().map(|k| k.seconds).sum();
     for k in &t.kinds {
-        let (share, work) = (100.0 * k.seconds / total, if k.gflops > 0.0 { k.gflops } else { f64::NAN });
-        let rate = if work.is_nan() { String::new() } else { format!("{work:>9.1} GFLOP/s") };
-        lines.push(format!("  {:<24} {:>2} steps {:>9.2} ms {share:>5.1} %{rate}", k.kind, k.steps, k.seconds * 1e3));
+        let rate = if k.gflops > 0.0 { format!("{:>9.1} GFLOP/s", k.gflops) } else { String::new() };
+        let (milliseconds, share) = (k.seconds * 1e3, 100.0 * k.seconds / total);
+        lines.push(format!("  {:<24} {:>2} steps {milliseconds:>9.2} ms {share:>5.1} %{rate}", k.kind, k.steps));
     }
     lines.join("\n")
 }

@@ -4,11 +4,20 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde::Serialize;
+use tempfile::TempDir;
 
+use super::model::Model;
+use super::score::Scorer;
+use super::settings::Settings;
+use crate::data::dataset::DatasetKind;
+use crate::data::images::{Images, read_picture};
+use crate::data::pipeline::Preprocessing;
+use crate::data::surfaces::{Surface, synthesise};
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network, Step};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Weights, nets};
+use crate::report::file::save_png;
 use crate::rng::{Purpose, Stream};
 
 /// What is timed.
@@ -19,6 +28,8 @@ pub enum Task {
     Train,
     /// Scores and heatmaps of one batch
     Infer,
+    /// One picture from its file: decoding, resizing, normalising, inference, heatmap
+    Predict,
 }
 
 /// What to time.
@@ -30,7 +41,7 @@ pub struct Options {
     pub batch: Option<usize>,
     /// Input side in pixels; None for the net's own.
     pub side: Option<usize>,
-    /// Timed batches; one more goes before them.
+    /// Timed batches or pictures; one more goes before them.
     pub repeats: usize,
 }
 
@@ -48,9 +59,7 @@ pub struct Timing {
     pub seconds: Vec<f64>,
     /// At the median time.
     pub images_per_second: f64,
-    /// Convolutions alone, 10⁹ per second at the median time.
-    pub gflops: f64,
-    /// Share of the time by kind of step, from further batches with a clock around each step.
+    /// Time by kind of step, from further batches with a clock around each step; empty for `predict`.
     pub kinds: Vec<Kind>,
 }
 
@@ -62,59 +71,92 @@ pub struct Kind {
     pub steps: usize,
     /// Median over the batches.
     pub seconds: f64,
+    /// 10⁹ operations of convolutions per second; 0 for other kinds.
     pub gflops: f64,
 }
 
-/// Batch sizes of the paper's experiments, by the net's input side.
-fn paper_batch(side: usize) -> usize {
-    match side {
-        28 => 128,
-        32 => 200,
-        _ => 16,
+impl Timing {
+    /// The time that a share `q` of the batches does not exceed.
+    pub fn quantile(&self, q: f64) -> f64 {
+        quantile(&self.seconds, q)
+    }
+}
+
+impl Task {
+    /// Runs one batch of a network that [`network`] made for this task.
+    pub fn run(self, network: &mut Network<f32>, batch: usize, hyper: &Hyper) -> Result<()> {
+        if self == Task::Train {
+            network.train(batch, hyper)?;
+        } else {
+            network.infer(batch)?;
+            network.heatmaps(batch)?;
+        }
+        Ok(())
     }
 }
 
 /// Times a net on random images.
 pub fn bench(options: &Options) -> Result<Timing> {
     let arch = nets::by_name(&options.net, true)?;
-    let (batch, side) = (options.batch.unwrap_or(paper_batch(arch.side)), options.side.unwrap_or(arch.side));
+    let side = options.side.unwrap_or(arch.side);
+    let paper = match arch.side {
+        28 => 128,
+        32 => 200,
+        _ => 16,
+    };
+    let batch = if options.task == Task::Predict { 1 } else { options.batch.unwrap_or(paper) };
+    let (seconds, kinds) = match options.task {
+        Task::Predict => {
+            let mut latency = Latency::new(&options.net)?;
+            (repeated(options.repeats, || latency.judge())?, Vec::new())
+        }
+        Task::Train | Task::Infer => batches(options, batch)?,
+    };
+    Ok(Timing {
+        net: arch.name,
+        task: options.task,
+        mode: "fcdd cpu f32".to_string(),
+        threads: rayon::current_num_threads(),
+        batch,
+        side,
+        images_per_second: batch as f64 / quantile(&seconds, 0.5),
+        seconds,
+        kinds,
+    })
+}
+
+/// A network laid out for a task, with a batch of random images, every other one anomalous.
+pub fn network(net: &str, task: Task, batch: usize, side: Option<usize>) -> Result<Network<f32>> {
+    let arch = nets::by_name(net, true)?;
     let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false };
-    let training = (options.task == Task::Train).then_some(training);
-    let lowering = lower::Options { batch, side, sigma: 1.2, training };
-    let mut network = Network::<f32>::new(&arch, lowering, &Weights::init(&arch, 0))?;
+    let training = (task == Task::Train).then_some(training);
+    let options = lower::Options { batch, side: side.unwrap_or(arch.side), sigma: 1.2, training };
+    let mut network = Network::<f32>::new(&arch, options, &Weights::init(&arch, 0))?;
     Stream::new(0, Purpose::Check, 0, 0).fill_normal(network.input(batch)?);
     if training.is_some() {
         let (_, labels, _) = network.training_inputs(batch)?;
         labels.iter_mut().enumerate().for_each(|(i, label)| *label = (i % 2) as f32);
     }
-    let mut step = 0;
-    let mut hyper = || {
-        step += 1;
-        Hyper { lr: 1e-3, weight_decay: 1e-6, step, norm_momentum: 0.1 }
-    };
-    let mut run = |network: &mut Network<f32>| -> Result<f64> {
-        let started = Instant::now();
-        match options.task {
-            Task::Train => drop(network.train(batch, &hyper())?),
-            Task::Infer => {
-                network.infer(batch)?;
-                network.heatmaps(batch)?;
-            }
-        }
-        Ok(started.elapsed().as_secs_f64())
-    };
-    run(&mut network)?;
-    let seconds = (0..options.repeats).map(|_| run(&mut network)).collect::<Result<Vec<_>>>()?;
+    Ok(network)
+}
 
+/// Times of whole batches, then by kind of step.
+fn batches(options: &Options, batch: usize) -> Result<(Vec<f64>, Vec<Kind>)> {
+    let mut network = network(&options.net, options.task, batch, options.side)?;
+    let mut hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step: 0, norm_momentum: 0.1 };
+    let seconds = repeated(options.repeats, || {
+        hyper.step += 1;
+        options.task.run(&mut network, batch, &hyper)
+    })?;
     let plan = network.plan(batch)?.clone();
     let phases = match options.task {
         Task::Train => vec![&plan.forward, &plan.backward, &plan.update],
-        Task::Infer => vec![&plan.infer, &plan.upsample],
+        Task::Infer | Task::Predict => vec![&plan.infer, &plan.upsample],
     };
     let steps: Vec<&Step> = phases.into_iter().flatten().collect();
     let mut laps = vec![Vec::new(); steps.len()];
     for _ in 0..options.repeats {
-        let hyper = hyper();
+        hyper.step += 1;
         for (step, laps) in steps.iter().zip(&mut laps) {
             let started = Instant::now();
             step.cpu(network.memory(), &hyper);
@@ -125,29 +167,63 @@ pub fn bench(options: &Options) -> Result<Timing> {
     for (step, laps) in steps.iter().zip(&laps) {
         let kind = kinds.entry(step.kind()).or_insert(Kind { kind: step.kind(), steps: 0, seconds: 0.0, gflops: 0.0 });
         kind.steps += 1;
-        kind.seconds += median(laps);
+        kind.seconds += quantile(laps, 0.5);
         kind.gflops += step.flops() as f64 / 1e9;
     }
     let mut kinds: Vec<Kind> = kinds.into_values().map(|k| Kind { gflops: k.gflops / k.seconds, ..k }).collect();
     kinds.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-    let (time, flops) = (median(&seconds), steps.iter().map(|s| s.flops()).sum::<u64>());
-    Ok(Timing {
-        net: arch.name,
-        task: options.task,
-        mode: "fcdd cpu f32".to_string(),
-        threads: rayon::current_num_threads(),
-        batch,
-        side,
-        seconds,
-        images_per_second: batch as f64 / time,
-        gflops: flops as f64 / 1e9 / time,
-        kinds,
-    })
+    Ok((seconds, kinds))
 }
 
-/// The middle value, the upper one of two; 0 without values.
-fn median(values: &[f64]) -> f64 {
+/// Judging one picture of 640 × 640 pixels from its file.
+pub struct Latency {
+    scorer: Scorer,
+    preprocessing: Preprocessing,
+    folder: TempDir,
+}
+
+impl Latency {
+    /// A net with random weights, and a picture to judge.
+    pub fn new(net: &str) -> Result<Latency> {
+        const SIDE: u32 = 640;
+        let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
+        let pixels = synthesise(Surface::Woven, None, SIDE as usize, 0, 0).pixels;
+        let picture = image::RgbImage::from_raw(SIDE, SIDE, pixels).unwrap_or_else(|| image::RgbImage::new(SIDE, SIDE));
+        save_png(folder.path().join("picture.png"), &picture)?;
+        let arch = nets::by_name(net, true)?;
+        let preset = Settings::preset(DatasetKind::Folder);
+        let settings = Settings { net: net.to_string(), side: arch.side, ..preset };
+        let picture = read_picture(&folder.path().join("picture.png"), arch.channels)?;
+        let nominal = picture.resized(arch.side);
+        let (dataset, side, channels) = (settings.dataset, arch.side, arch.channels);
+        let preprocessing = Preprocessing::new(settings.pipeline, dataset, side, side, channels, &nominal)?;
+        let card = Model::card(&settings, &preprocessing, 0);
+        let scorer = Scorer::new(&Model { card, weights: Weights::init(&arch, 0) })?;
+        Ok(Latency { scorer, preprocessing, folder })
+    }
+
+    /// Decodes, resizes, normalises and judges the picture.
+    pub fn judge(&mut self) -> Result<()> {
+        let picture: Images = read_picture(&self.folder.path().join("picture.png"), self.preprocessing.channels)?;
+        self.scorer.score(&picture.resized(self.preprocessing.raw_side), true, |_, _, _| Ok(()))
+    }
+}
+
+/// Runs once to warm up, then `repeats` times; seconds of each.
+fn repeated(repeats: usize, mut run: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
+    run()?;
+    let timed = |_| {
+        let started = Instant::now();
+        run()?;
+        Ok(started.elapsed().as_secs_f64())
+    };
+    (0..repeats).map(timed).collect()
+}
+
+/// The smallest value that a share `q` of all values does not exceed; 0 without values.
+fn quantile(values: &[f64], q: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+    let rank = (q * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied().unwrap_or(0.0)
 }
