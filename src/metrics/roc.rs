@@ -98,6 +98,30 @@ impl PixelRoc {
         Some(curve)
     }
 
+    /// The ROC curve so far with the points that are at least `step` apart from the one before along either axis, and the last:
+    /// what a plot of many millions of pixels needs, in no more memory. Sorts in place; more images may follow.
+    pub fn outline(&mut self, step: f64) -> Option<RocCurve> {
+        if self.nominal.is_empty() || self.anomalous.is_empty() {
+            return None;
+        }
+        self.sort();
+        let mut curve = RocCurve { fpr: vec![0.0], tpr: vec![0.0], thresholds: vec![f64::INFINITY] };
+        let (n, p) = (self.nominal.len(), self.anomalous.len());
+        let (mut false_positives, mut true_positives, mut kept) = (0, 0, (0.0, 0.0));
+        for (key, nominal, anomalous) in self.steps() {
+            false_positives += nominal;
+            true_positives += anomalous;
+            let at = (false_positives as f64 / n as f64, true_positives as f64 / p as f64);
+            if at.0 - kept.0 >= step || at.1 - kept.1 >= step || (false_positives, true_positives) == (n, p) {
+                curve.fpr.push(at.0);
+                curve.tpr.push(at.1);
+                curve.thresholds.push(f64::from(score(key)));
+                kept = at;
+            }
+        }
+        Some(curve)
+    }
+
     fn extend<L>(&mut self, scores: &[f32], labels: &[L], is_anomalous: impl Fn(&L) -> bool) -> Result<()> {
         assert_eq!(scores.len(), labels.len(), "one label per score");
         if let Some(at) = scores.iter().position(|score| score.is_nan()) {
@@ -174,6 +198,15 @@ mod tests {
         assert_eq!(dropped.fpr, [0.0, 0.0, 0.0, 0.5, 0.5, 1.0]);
         assert_eq!(dropped.tpr, [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]);
         assert_eq!(dropped.thresholds, wide(&[f32::INFINITY, 0.8, 0.7, 0.4, 0.35, 0.05]));
+    }
+
+    #[test]
+    fn an_outline_is_the_curve_without_its_small_steps() {
+        let mut roc = collect(&SCORES, &LABELS).unwrap();
+        assert_eq!(roc.outline(0.0), roc.curve(false));
+        let outline = roc.outline(0.5).unwrap();
+        assert_eq!((outline.fpr, outline.tpr), (vec![0.0, 0.0, 0.5, 1.0], vec![0.0, 0.5, 0.75, 1.0]));
+        assert_eq!(collect(&[1.0], &[true]).unwrap().outline(0.1), None);
     }
 
     #[test]
