@@ -29,6 +29,14 @@ impl DeviceArg {
     }
 }
 
+/// Test images to picture.
+#[derive(Debug, clap::Args)]
+pub struct ChosenArg {
+    /// Test images to picture in chosen.png, by their row in scores.csv from 0
+    #[arg(long, value_name = "I,J,…", value_delimiter = ',')]
+    pub viz_ids: Vec<usize>,
+}
+
 /// Sizes the thread pool.
 pub fn set_threads(threads: Option<u16>) -> Result<()> {
     let Some(threads) = threads else { return Ok(()) };
@@ -56,13 +64,7 @@ pub fn print_lines(text: &str) -> Result<()> {
 /// An evaluation as lines of text.
 pub fn describe(evaluation: &Evaluation) -> String {
     let mut lines = vec![format!("test images    {} nominal, {} anomalous", evaluation.nominal, evaluation.anomalous)];
-    let mut figure = |name: &str, value: Option<f64>| {
-        if let Some(value) = value {
-            lines.push(format!("{name:<14} {value:.4}"));
-        }
-    };
-    figure("image AUROC", evaluation.image_auroc);
-    figure("pixel AUROC", evaluation.pixel_auroc);
+    lines.extend(evaluation.figures().iter().map(|(name, value)| format!("{name:<14} {value:.4}")));
     if let (Some(fpr), Some(tpr)) = (evaluation.false_positive_rate, evaluation.true_positive_rate) {
         lines.push(format!(
             "threshold      {:.5}: {:.1} % of the anomalous and {:.1} % of the nominal images exceed it",

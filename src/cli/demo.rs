@@ -41,7 +41,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     for f in &report.figures {
         lines.push(format!("{:<8} {:<8} {:>12.4} {:>12.4}", f.surface, f.contrast, f.image_auroc, f.pixel_auroc));
     }
-    lines.push(format!("\nlook at {}", report.overview.display()));
+    lines.push(format!("\nlook at {}, and at report.html in each surface's run folder", report.overview.display()));
     print_lines(&lines.join("\n"))?;
     Ok(Outcome::Fine)
 }
