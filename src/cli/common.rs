@@ -29,6 +29,14 @@ impl DeviceArg {
     }
 }
 
+/// Test images to picture.
+#[derive(Debug, clap::Args)]
+pub struct ChosenArg {
+    /// Test images to picture in chosen.png, by their row in scores.csv from 0
+    #[arg(long, value_name = "I,J,…", value_delimiter = ',')]
+    pub viz_ids: Vec<usize>,
+}
+
 /// Sizes the thread pool.
 pub fn set_threads(threads: Option<u16>) -> Result<()> {
     let Some(threads) = threads else { return Ok(()) };
@@ -56,14 +64,7 @@ pub fn print_lines(text: &str) -> Result<()> {
 /// An evaluation as lines of text.
 pub fn describe(evaluation: &Evaluation) -> String {
     let mut lines = vec![format!("test images    {} nominal, {} anomalous", evaluation.nominal, evaluation.anomalous)];
-    let figure = |name: &str, value: Option<f64>| value.map(|value| format!("{name:<14} {value:.4}"));
-    lines.extend(figure("image AUROC", evaluation.image_auroc));
-    lines.extend(figure("image AP", evaluation.image_average_precision));
-    let f1_max = figure("image F1-max", evaluation.image_f1_max).zip(evaluation.image_f1_threshold);
-    lines.extend(f1_max.map(|(figure, threshold)| format!("{figure} with the threshold {threshold:.5}")));
-    lines.extend(figure("pixel AUROC", evaluation.pixel_auroc));
-    lines.extend(figure("pixel AP", evaluation.pixel_average_precision));
-    lines.extend(figure("PRO", evaluation.pro));
+    lines.extend(evaluation.figures().iter().map(|(name, value)| format!("{name:<14} {value:.4}")));
     if let (Some(fpr), Some(tpr)) = (evaluation.false_positive_rate, evaluation.true_positive_rate) {
         lines.push(format!(
             "threshold      {:.5}: {:.1} % of the anomalous and {:.1} % of the nominal images exceed it",

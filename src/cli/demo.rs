@@ -43,7 +43,7 @@ pub fn run(args: Args) -> Result<Outcome> {
         let Figure { surface, contrast, image_auroc, pixel_auroc, pro, .. } = f;
         lines.push(format!("{surface:<8} {contrast:<8} {image_auroc:>12.4} {pixel_auroc:>12.4} {pro:>8.4}"));
     }
-    lines.push(format!("\nlook at {}", report.overview.display()));
+    lines.push(format!("\nlook at {}, and at report.html in each surface's run folder", report.overview.display()));
     print_lines(&lines.join("\n"))?;
     Ok(Outcome::Fine)
 }

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use super::Outcome;
-use super::common::{DeviceArg, describe, print_json, print_lines};
+use super::common::{ChosenArg, DeviceArg, describe, print_json, print_lines};
 use crate::error::Result;
-use crate::files;
-use crate::run::directory::{self, write_csv, write_json};
-use crate::run::evaluate::evaluate;
+use crate::run::directory;
 use crate::run::model::{Model, model_file};
+use crate::run::prepare::TestSet;
+use crate::run::results::evaluate_into;
 
 /// Measure a model on a labelled test set.
 #[derive(Debug, clap::Args)]
@@ -19,9 +19,11 @@ pub struct Args {
     /// Folder of the dataset [default: where training found it]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Folder for evaluation.json and scores.csv [default: the model's folder]
+    /// Folder for figures, scores, maps, pictures and report.html [default: the model's folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    chosen: ChosenArg,
     #[command(flatten)]
     device: DeviceArg,
     /// Print the figures as one JSON object
@@ -34,17 +36,14 @@ pub fn run(args: Args) -> Result<Outcome> {
     let model = Model::load(&args.model)?;
     let beside = model_file(&args.model).parent().map(PathBuf::from).unwrap_or_default();
     let out = args.out.unwrap_or(beside);
-    if !out.as_os_str().is_empty() {
-        files::create_folder(&out)?;
-    }
-    let (evaluation, scores) = evaluate(&model, args.data.as_deref())?;
-    write_json(&out.join(directory::EVALUATION), &evaluation)?;
-    write_csv(&out.join(directory::SCORES), &scores)?;
+    let test = TestSet::load(&model, args.data.as_deref())?;
+    test.check(&args.chosen.viz_ids)?;
+    let evaluation = evaluate_into(&model, &args.model, &test, &out, &args.chosen.viz_ids)?.evaluation;
     if args.json {
         print_json(&evaluation)?;
     } else {
         print_lines(&describe(&evaluation))?;
-        print_lines(&format!("scores         {}", out.join(directory::SCORES).display()))?;
+        print_lines(&format!("report         {}", out.join(directory::REPORT).display()))?;
     }
     Ok(Outcome::Fine)
 }

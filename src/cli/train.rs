@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::Outcome;
-use super::common::{DeviceArg, describe, print_json, print_lines, stop_flag};
+use super::common::{ChosenArg, DeviceArg, describe, print_json, print_lines, stop_flag};
 use crate::data::dataset::DatasetKind;
 use crate::data::outliers::OutlierSource;
 use crate::data::pipeline::PipelineKind;
@@ -13,11 +13,11 @@ use crate::data::supervise::{NoiseMode, Supervise};
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
-use crate::run::directory::{self, RunDirectory};
-use crate::run::evaluate::{Evaluation, evaluate_split};
-use crate::run::prepare::Task;
+use crate::run::directory;
+use crate::run::evaluate::Evaluation;
+use crate::run::results::finish;
 use crate::run::settings::Settings;
-use crate::run::train::{self, Trained};
+use crate::run::train;
 
 /// Train a model on good images. Defaults are the paper's for each dataset.
 #[derive(Debug, clap::Args)]
@@ -95,6 +95,8 @@ pub struct Args {
     #[arg(long, help_heading = "Optimisation")]
     seed: Option<u64>,
     #[command(flatten)]
+    chosen: ChosenArg,
+    #[command(flatten)]
     device: DeviceArg,
     /// Print the result as one JSON object
     #[arg(long)]
@@ -116,13 +118,13 @@ struct Report<'a> {
 pub fn run(args: Args) -> Result<Outcome> {
     args.device.choose()?;
     let stop = stop_flag()?;
-    let json = args.json;
+    let (json, chosen) = (args.json, args.chosen.viz_ids.clone());
     let (trained, task, directory) = match (&args.resume, args.out.clone()) {
         (Some(run), _) => train::resume(run, &stop)?,
-        (None, Some(out)) => train::start(&args.settings()?, &out, &stop)?,
+        (None, Some(out)) => train::start(&args.settings()?, &out, &chosen, &stop)?,
         (None, None) => return Err(Error::setting("no folder for the run", "name one with --out RUN")),
     };
-    let evaluation = evaluate(&trained, &task, &directory)?;
+    let evaluation = finish(&trained, &task, &directory, &chosen)?.map(|tested| tested.evaluation);
     let last = trained.history.last();
     let run = directory.file("");
     if json {
@@ -139,20 +141,9 @@ pub fn run(args: Args) -> Result<Outcome> {
             print_lines(&describe(evaluation))?;
         }
         print_lines(&format!("model          {}", directory.file(directory::MODEL).display()))?;
+        print_lines(&format!("report         {}", directory.file(directory::REPORT).display()))?;
     }
     Ok(Outcome::Fine)
-}
-
-/// Evaluates a finished run on its test split, where it has one.
-fn evaluate(trained: &Trained, task: &Task, directory: &RunDirectory) -> Result<Option<Evaluation>> {
-    if trained.interrupted || task.test.images.count == 0 {
-        return Ok(None);
-    }
-    let Trained { model, .. } = trained;
-    let (evaluation, scores) = evaluate_split(model, &task.test, &task.class_names, task.class)?;
-    directory.write_json(directory::EVALUATION, &evaluation)?;
-    directory::write_csv(&directory.file(directory::SCORES), &scores)?;
-    Ok(Some(evaluation))
 }
 
 impl Args {
@@ -197,5 +188,48 @@ impl Args {
         };
         let side = self.side.unwrap_or(settings.arch()?.side);
         Ok(Settings { side, ..settings })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Train {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    /// What the report prints under "How to reproduce" is the same run, whatever the defaults.
+    #[test]
+    fn the_command_of_settings_is_those_settings() {
+        for dataset in [DatasetKind::Fmnist, DatasetKind::Cifar100, DatasetKind::Folder] {
+            let preset =
+                Settings { outliers: Some(OutlierSource::Cifar100("o p.bin".into())), ..Settings::preset(dataset) };
+            let other = Settings {
+                data: Some("some where".into()),
+                class: "ankle-boot".into(),
+                bias: false,
+                supervise: Supervise::MalformedNormal,
+                noise: NoiseMode::MixedBlob,
+                outliers: None,
+                oe_limit: Some(7),
+                maps: !preset.maps,
+                lr: 1.0 / 3.0,
+                weight_decay: 1e-9,
+                schedule: Schedule::Milestones { gamma: 0.3, epochs: vec![2, 9] },
+                reestimate: !preset.reestimate,
+                seed: u64::MAX,
+                side: 40,
+                ..preset.clone()
+            };
+            for settings in [preset, other] {
+                let words = settings.command("out");
+                let parsed = Train::try_parse_from(&words[1..]).unwrap_or_else(|e| panic!("{words:?}: {e}"));
+                assert_eq!(parsed.args.settings().unwrap(), settings, "{words:?}");
+            }
+        }
     }
 }

@@ -121,7 +121,7 @@ fn load_pictures(dir: &Path, side: usize, channels: usize, limit: Option<usize>)
 }
 
 /// At most `k` indices below `n`, evenly spaced.
-fn spread(n: usize, k: usize) -> Vec<usize> {
+pub(crate) fn spread(n: usize, k: usize) -> Vec<usize> {
     let k = k.min(n);
     (0..k).map(|i| i * n / k).collect()
 }

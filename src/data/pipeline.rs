@@ -142,6 +142,26 @@ impl Preprocessing {
         self.side * self.side * self.channels
     }
 
+    /// An input of the net as bytes to look at, the last scaling undone. Local contrast normalisation has no scale of its own:
+    /// there the smallest value becomes black and the largest white.
+    pub fn picture(&self, input: &[f32]) -> Vec<u8> {
+        let undone = |(i, &x): (usize, &f32)| match self.test.last() {
+            Some(Transform::MinMax { min, max }) => {
+                x * (max[i % self.channels] - min[i % self.channels]) + min[i % self.channels]
+            }
+            Some(Transform::MeanStd { mean, std }) => x * std[i % self.channels] + mean[i % self.channels],
+            _ => x,
+        };
+        let values: Vec<f32> = input.iter().enumerate().map(undone).collect();
+        let (low, high) = if self.test.contains(&Transform::Lcn) {
+            values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)))
+        } else {
+            (0.0, 1.0)
+        };
+        let span = if high > low { high - low } else { 1.0 };
+        values.iter().map(|v| ((v - low) / span * 255.0).round() as u8).collect()
+    }
+
     /// Fails unless both lists turn bytes of the raw side into floats of the side: for values that come from a file. Applying
     /// lists that pass never panics.
     pub fn check(&self) -> Result<()> {
@@ -278,6 +298,22 @@ mod tests {
         assert_eq!(p.train[..2], [Jitter { brightness: 0.04, contrast: 0.04 }, Shift { pad: 1 }]);
         assert_eq!(p.test[..2], [ResizeNearest { side: 28 }, Lcn]);
         assert!(matches!(&p.test[2], MinMax { min, .. } if min.len() == 3));
+    }
+
+    #[test]
+    fn inputs_can_be_looked_at() {
+        for (kind, channels) in [(PipelineKind::None, 1), (PipelineKind::Aug1, 3), (PipelineKind::Lcnaug1, 3)] {
+            let p = new(kind, DatasetKind::Folder, 4, 4, channels);
+            let image: Vec<u8> = (0..16 * channels).map(|i| (i * 5) as u8).collect();
+            let mut input = vec![0.0; p.input_len()];
+            p.apply_test(&image, &mut input);
+            let stretched: Vec<u8> = match kind {
+                PipelineKind::Lcnaug1 => image.iter().map(|&v| (f32::from(v) * 255.0 / 235.0).round() as u8).collect(),
+                _ => image,
+            };
+            assert_eq!(p.picture(&input), stretched, "{kind:?}");
+        }
+        assert_eq!(new(PipelineKind::Lcnaug1, DatasetKind::Folder, 1, 1, 1).picture(&[0.5]), [0], "constant images");
     }
 
     #[test]

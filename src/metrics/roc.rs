@@ -45,6 +45,24 @@ impl Ranking {
         }
         Some(curve)
     }
+
+    /// The ROC curve with the points that are at least `step` apart from the one before along either axis, and the last: what a
+    /// plot of many millions of pixels needs, in no more memory. None where a class is missing.
+    pub fn roc_outline(&self, step: f64) -> Option<RocCurve> {
+        let (nominal, anomalous) = self.classes()?;
+        let mut curve = RocCurve { fpr: vec![0.0], tpr: vec![0.0], thresholds: vec![f64::INFINITY] };
+        let mut kept = (0.0, 0.0);
+        for point in self.steps() {
+            let at = (point.false_positives as f64 / nominal as f64, point.true_positives as f64 / anomalous as f64);
+            if at.0 - kept.0 >= step || at.1 - kept.1 >= step || at == (1.0, 1.0) {
+                curve.fpr.push(at.0);
+                curve.tpr.push(at.1);
+                curve.thresholds.push(f64::from(point.threshold));
+                kept = at;
+            }
+        }
+        Some(curve)
+    }
 }
 
 #[cfg(test)]
@@ -72,6 +90,15 @@ mod tests {
         assert_eq!(dropped.fpr, [0.0, 0.0, 0.0, 0.5, 0.5, 1.0]);
         assert_eq!(dropped.tpr, [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]);
         assert_eq!(dropped.thresholds, wide(&[f32::INFINITY, 0.8, 0.7, 0.4, 0.35, 0.05]));
+    }
+
+    #[test]
+    fn an_outline_is_the_curve_without_its_small_steps() {
+        let eight = eight();
+        assert_eq!(eight.roc_outline(0.0), eight.roc_curve(false));
+        let outline = eight.roc_outline(0.5).unwrap();
+        assert_eq!((outline.fpr, outline.tpr), (vec![0.0, 0.0, 0.5, 1.0], vec![0.0, 0.5, 0.75, 1.0]));
+        assert_eq!(Ranking::of_samples(&[1.0], &[true]).unwrap().roc_outline(0.1), None);
     }
 
     proptest! {

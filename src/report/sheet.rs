@@ -1,6 +1,7 @@
 //! Contact sheets: groups of rows of captioned pictures on white.
 
-use super::text::{Block, width};
+use super::text::{Block, Type};
+use crate::error::Result;
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
@@ -9,7 +10,7 @@ use image::{Rgb, RgbImage};
 pub struct Tile {
     /// Any size and shape; fitted into the tile with its proportions kept.
     pub image: RgbImage,
-    /// Wrapped to the tile's width.
+    /// Wrapped to the tile's width; its own line breaks are kept.
     pub caption: String,
 }
 
@@ -32,8 +33,7 @@ pub struct Group {
 }
 
 const PAPER: Rgb<u8> = Rgb([255; 3]);
-const INK: Rgb<u8> = Rgb([32; 3]);
-const FAINT_INK: Rgb<u8> = Rgb([96; 3]);
+const INK: Rgb<u8> = Rgb([16; 3]);
 
 /// Around the sheet, in pixels.
 const MARGIN: u32 = 20;
@@ -42,22 +42,32 @@ const GAP: u32 = 6;
 /// Above a group, and between the row titles and the tiles.
 const SPACE: u32 = 20;
 /// Row titles wrap at this width.
-const TITLE_WIDTH: u32 = 192;
+const TITLE_WIDTH: u32 = 160;
 /// A sheet is at least as wide as its title and headings, up to this width; beyond, they wrap.
-const TEXT_WIDTH: u32 = 640;
+const TEXT_WIDTH: u32 = 720;
 
 /// Composes a sheet whose tiles are squares of `tile_side` pixels (at least 8). The sheet grows with its content, so that nothing
 /// is cropped. Pictures smaller than a tile are enlarged with their pixels visible, larger ones reduced smoothly.
-pub fn sheet(title: &str, groups: &[Group], tile_side: u32) -> RgbImage {
-    let layout = Layout::new(title, groups, tile_side.max(8));
+pub fn sheet(title: &str, groups: &[Group], tile_side: u32) -> Result<RgbImage> {
+    let layout = Layout::new(title, groups, tile_side.max(8))?;
     let height = layout.walk(title, groups, None);
     let mut canvas = RgbImage::from_pixel(layout.width, height, PAPER);
     layout.walk(title, groups, Some(&mut canvas));
-    canvas
+    Ok(canvas)
+}
+
+/// The largest side of a tile up to `limit` that shows all pixels of a picture of `side` pixels equally large; `limit` for
+/// pictures that have to be reduced.
+pub fn whole_enlargement(side: usize, limit: usize) -> u32 {
+    (if side == 0 || side > limit { limit } else { limit / side * side }) as u32
 }
 
 /// What all rows of a sheet have in common.
 struct Layout {
+    title: Type,
+    heading: Type,
+    row_title: Type,
+    caption: Type,
     tile_side: u32,
     /// Of the whole sheet.
     width: u32,
@@ -66,21 +76,35 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(title: &str, groups: &[Group], tile_side: u32) -> Layout {
+    fn new(title: &str, groups: &[Group], tile_side: u32) -> Result<Layout> {
+        let mut layout = Layout {
+            title: Type::new(28.0)?,
+            heading: Type::new(21.0)?,
+            row_title: Type::new(18.0)?,
+            caption: Type::new(16.0)?,
+            tile_side,
+            width: 0,
+            left: MARGIN,
+        };
         let rows = || groups.iter().flat_map(|group| &group.rows);
-        let titles = rows().map(|row| Block::new(&row.title, 2, TITLE_WIDTH).width()).max().unwrap_or(0);
-        let left = MARGIN + if titles > 0 { titles + SPACE } else { 0 };
+        let titles =
+            rows().map(|row| Block::new(&layout.row_title, &row.title, TITLE_WIDTH).width()).max().unwrap_or(0);
+        if titles > 0 {
+            layout.left += titles + SPACE;
+        }
         let columns = rows().map(|row| row.tiles.len() as u32).max().unwrap_or(0);
-        let right = left + (columns * (tile_side + GAP)).saturating_sub(GAP);
-        let text = groups.iter().map(|group| width(&group.heading, 2)).chain([width(title, 3)]).max().unwrap_or(0);
-        Layout { tile_side, width: right.max(MARGIN + text.min(TEXT_WIDTH)) + MARGIN, left }
+        let right = layout.left + (columns * (tile_side + GAP)).saturating_sub(GAP);
+        let headings = groups.iter().map(|group| layout.heading.width(&group.heading));
+        let text = headings.chain([layout.title.width(title)]).max().unwrap_or(0);
+        layout.width = right.max(MARGIN + text.min(TEXT_WIDTH)) + MARGIN;
+        Ok(layout)
     }
 
     /// Goes down the sheet, draws on the canvas if there is one, and returns the height: measuring and drawing cannot differ.
     fn walk(&self, title: &str, groups: &[Group], mut canvas: Option<&mut RgbImage>) -> u32 {
         let text_width = self.width - 2 * MARGIN;
         let mut y = MARGIN;
-        let title = Block::new(title, 3, text_width);
+        let title = Block::new(&self.title, title, text_width);
         if let Some(canvas) = canvas.as_deref_mut() {
             title.draw(canvas, MARGIN, y, INK);
         }
@@ -89,11 +113,11 @@ impl Layout {
             if y > MARGIN {
                 y += SPACE;
             }
-            let heading = Block::new(&group.heading, 2, text_width);
+            let heading = Block::new(&self.heading, &group.heading, text_width);
             if let Some(canvas) = canvas.as_deref_mut() {
                 heading.draw(canvas, MARGIN, y, INK);
             }
-            y += heading.height() + if heading.height() > 0 { GAP + GAP / 2 } else { 0 };
+            y += heading.height() + if heading.height() > 0 { GAP } else { 0 };
             for row in &group.rows {
                 y = self.row(row, y, canvas.as_deref_mut()) + GAP;
             }
@@ -103,22 +127,21 @@ impl Layout {
 
     /// One row from `y` on; returns where it ends.
     fn row(&self, row: &Row, y: u32, mut canvas: Option<&mut RgbImage>) -> u32 {
-        let title = Block::new(&row.title, 2, TITLE_WIDTH);
+        let title = Block::new(&self.row_title, &row.title, TITLE_WIDTH);
         if let Some(canvas) = canvas.as_deref_mut() {
             title.draw(canvas, MARGIN, y + self.tile_side.saturating_sub(title.height()) / 2, INK);
         }
         let mut end = y + title.height().max(if row.tiles.is_empty() { 0 } else { self.tile_side });
-        let large = row.tiles.iter().all(|tile| Block::fits(&tile.caption, 2, self.tile_side, 2));
         for (column, tile) in row.tiles.iter().enumerate() {
             let x = self.left + column as u32 * (self.tile_side + GAP);
-            let caption = Block::new(&tile.caption, if large { 2 } else { 1 }, self.tile_side);
-            let below = y + self.tile_side + GAP;
+            let caption = Block::new(&self.caption, &tile.caption, self.tile_side);
+            let below = y + self.tile_side + GAP / 2;
             if let Some(canvas) = canvas.as_deref_mut() {
                 self.fit(&tile.image, x, y, canvas);
-                caption.draw_centred(canvas, x, below, self.tile_side, FAINT_INK);
+                caption.draw_centred(canvas, x, below, self.tile_side, INK);
             }
             if caption.height() > 0 {
-                end = end.max(below + caption.height() + GAP);
+                end = end.max(below + caption.height() + GAP / 2);
             }
         }
         end
@@ -171,22 +194,28 @@ mod tests {
             (long, 64, vec![tile(28, 28, "0.1234"), tile(640, 480, long), tile(0, 5, "")]),
             ("short", 96, vec![tile(96, 96, "0.99"); 7]),
         ] {
-            assert_clear_margin(&sheet(title, &[group(title, title, tiles.clone()), group("", "", tiles)], side));
+            let groups = [group(title, title, tiles.clone()), group("", "", tiles)];
+            assert_clear_margin(&sheet(title, &groups, side).unwrap());
         }
     }
 
     #[test]
     fn tiles_keep_their_proportions_and_do_not_overlap() {
-        let picture = sheet("", &[group("", "", vec![tile(20, 10, ""), tile(300, 600, "")])], 60);
+        let picture = sheet("", &[group("", "", vec![tile(20, 10, ""), tile(300, 600, "")])], 60).unwrap();
         let red = picture.pixels().filter(|p| p.0 == [200, 0, 0]).count();
         assert_eq!(red, 60 * 30 + 30 * 60);
         assert_eq!(picture.width(), 2 * MARGIN + 2 * 60 + GAP);
     }
 
     #[test]
-    fn captions_are_larger_where_they_fit() {
-        let height = |caption: &str| sheet("", &[group("", "", vec![tile(9, 9, caption)])], 96).height();
-        assert_eq!(height("0.9876") - height(""), 16 + 2 * GAP);
-        assert_eq!(height("0.98765") - height(""), 8 + 2 * GAP);
+    fn captions_take_the_lines_they_need() {
+        let height = |caption: &str| sheet("", &[group("", "", vec![tile(9, 9, caption)])], 96).unwrap().height();
+        assert_eq!(height("0.9876") - height(""), 16 + GAP);
+        assert_eq!(height("0.9876\nbag") - height(""), 32 + GAP);
+    }
+
+    #[test]
+    fn small_pictures_are_enlarged_by_whole_factors() {
+        assert_eq!([0, 1, 28, 32, 96, 97].map(|side| whole_enlargement(side, 96)), [96, 96, 84, 96, 96, 96]);
     }
 }

@@ -1,107 +1,139 @@
-//! Text in pictures: a bitmap font of 8 × 8 pixels (public domain, from the `font8x8` crate), enlarged by whole factors.
+//! Text in pictures, anti-aliased: Ubuntu Light, from the `epaint_default_fonts` crate (Ubuntu Font Licence).
 
-use font8x8::legacy::{BASIC_LEGACY, GREEK_LEGACY, LATIN_LEGACY};
+use ab_glyph::{Font, FontRef, Glyph, PxScale, ScaleFont, point};
+use epaint_default_fonts::UBUNTU_LIGHT;
 use image::{Rgb, RgbImage};
 
-/// Width and height of a character at scale 1, in pixels.
-const GLYPH: u32 = 8;
-/// Distance of two lines at scale 1, in pixels.
-const LINE: u32 = 10;
+use crate::error::{Error, Result};
 
-/// Text broken into lines, at a scale: what a layout needs to know before anything is drawn.
+/// Stands for characters that the font lacks.
+const UNKNOWN: char = '?';
+
+/// The font at one size.
 #[derive(Clone, Debug)]
-pub(super) struct Block {
-    lines: Vec<String>,
-    scale: u32,
+pub(super) struct Type {
+    font: FontRef<'static>,
+    scale: PxScale,
 }
 
-impl Block {
-    /// Breaks between words and after hyphens so that no line is wider than `width` pixels; only what is too long by itself is cut.
-    pub(super) fn new(text: &str, scale: u32, width: u32) -> Block {
-        let columns = (width / (GLYPH * scale)).max(1) as usize;
-        let mut lines: Vec<Vec<char>> = Vec::new();
-        for word in text.split_whitespace() {
-            let mut space = 1;
-            for part in word.split_inclusive('-') {
-                let part: Vec<char> = part.chars().collect();
-                match lines.last_mut() {
-                    Some(line) if line.len() + space + part.len() <= columns => {
-                        line.extend(std::iter::repeat_n(' ', space).chain(part));
-                    }
-                    _ => lines.extend(part.chunks(columns).map(<[char]>::to_vec)),
-                }
-                space = 0;
-            }
-        }
-        Block { lines: lines.into_iter().map(String::from_iter).collect(), scale }
+impl Type {
+    /// Lines of `size` pixels, from the highest to the lowest part of a letter.
+    pub(super) fn new(size: f32) -> Result<Type> {
+        let font = FontRef::try_from_slice(UBUNTU_LIGHT).map_err(|e| {
+            Error::setting(format!("the built-in font cannot be read ({e})"), "please report this as a bug")
+        })?;
+        Ok(Type { font, scale: PxScale::from(size) })
     }
 
-    /// Whether the text takes at most this many lines and none of its words would be cut.
-    pub(super) fn fits(text: &str, scale: u32, width: u32, lines: usize) -> bool {
-        let columns = (width / (GLYPH * scale)) as usize;
-        text.split_whitespace().flat_map(|word| word.split_inclusive('-')).all(|part| part.chars().count() <= columns)
-            && Block::new(text, scale, width).lines.len() <= lines
+    /// The glyphs of one line that begins at x = 0 on the baseline, and its width.
+    fn glyphs(&self, text: &str) -> (Vec<Glyph>, f32) {
+        let font = self.font.as_scaled(self.scale);
+        let mut x = 0.0;
+        let mut glyphs: Vec<Glyph> = Vec::new();
+        for character in text.chars() {
+            let mut id = font.glyph_id(character);
+            if id.0 == 0 {
+                id = font.glyph_id(UNKNOWN);
+            }
+            x += glyphs.last().map_or(0.0, |last| font.kern(last.id, id));
+            glyphs.push(id.with_scale_and_position(self.scale, point(x, 0.0)));
+            x += font.h_advance(id);
+        }
+        (glyphs, x)
+    }
+
+    /// Width of one line in pixels.
+    pub(super) fn width(&self, text: &str) -> u32 {
+        self.glyphs(text).1.ceil() as u32
+    }
+
+    /// Height of one line in pixels.
+    fn line(&self) -> u32 {
+        self.scale.y.ceil() as u32
+    }
+
+    fn draw(&self, text: &str, canvas: &mut RgbImage, (x, y): (u32, u32), colour: Rgb<u8>) {
+        let baseline = (y as f32 + self.font.as_scaled(self.scale).ascent()).round();
+        for mut glyph in self.glyphs(text).0 {
+            glyph.position += point(x as f32, baseline);
+            let Some(outline) = self.font.outline_glyph(glyph) else { continue };
+            let (left, top) = (outline.px_bounds().min.x as i64, outline.px_bounds().min.y as i64);
+            outline.draw(|dx, dy, coverage| {
+                let (x, y) = (left + i64::from(dx), top + i64::from(dy));
+                if let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y))
+                    && let Some(Rgb(under)) = canvas.get_pixel_mut_checked(x, y)
+                {
+                    for (u, c) in under.iter_mut().zip(colour.0) {
+                        let (from, to) = (f32::from(*u), f32::from(c));
+                        *u = (from + (to - from) * coverage.min(1.0)).round() as u8;
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// Text broken into lines: what a layout needs to know before anything is drawn.
+#[derive(Clone, Debug)]
+pub(super) struct Block<'a> {
+    face: &'a Type,
+    lines: Vec<String>,
+}
+
+impl Block<'_> {
+    /// Keeps the text's own lines, and breaks them between words and after hyphens so that none is wider than `width` pixels; only
+    /// a word that is too long by itself is cut.
+    pub(super) fn new<'a>(face: &'a Type, text: &str, width: u32) -> Block<'a> {
+        let fits = |line: &str| face.width(line) <= width;
+        let mut lines = Vec::new();
+        for paragraph in text.lines() {
+            let mut line = String::new();
+            for word in paragraph.split_whitespace() {
+                for (i, part) in word.split_inclusive('-').enumerate() {
+                    let longer = format!("{line}{}{part}", if i == 0 && !line.is_empty() { " " } else { "" });
+                    if fits(&longer) {
+                        line = longer;
+                        continue;
+                    }
+                    lines.extend((!line.is_empty()).then(|| std::mem::take(&mut line)));
+                    for character in part.chars() {
+                        line.push(character);
+                        if line.chars().nth(1).is_some() && !fits(&line) {
+                            line.pop();
+                            lines.push(std::mem::replace(&mut line, character.to_string()));
+                        }
+                    }
+                }
+            }
+            lines.extend((!line.is_empty()).then_some(line));
+        }
+        Block { face, lines }
     }
 
     /// Width of the longest line in pixels.
     pub(super) fn width(&self) -> u32 {
-        self.lines.iter().map(|line| width(line, self.scale)).max().unwrap_or(0)
+        self.lines.iter().map(|line| self.face.width(line)).max().unwrap_or(0)
     }
 
-    /// Height of all lines in pixels, without space below the last.
+    /// Height of all lines in pixels.
     pub(super) fn height(&self) -> u32 {
-        (self.lines.len() as u32 * LINE).saturating_sub(LINE - GLYPH) * self.scale
+        self.lines.len() as u32 * self.face.line()
     }
 
     /// Draws the lines with the upper left corner at (x, y). What lies outside the picture is left out.
     pub(super) fn draw(&self, canvas: &mut RgbImage, x: u32, y: u32, colour: Rgb<u8>) {
-        for (line, text) in self.lines.iter().enumerate() {
-            self.draw_line(text, canvas, x, y + line as u32 * LINE * self.scale, colour);
-        }
+        self.draw_indented(canvas, (x, y), colour, |_| 0);
     }
 
     /// Draws each line in the middle of a column that begins at (x, y) and is `column` pixels wide.
     pub(super) fn draw_centred(&self, canvas: &mut RgbImage, x: u32, y: u32, column: u32, colour: Rgb<u8>) {
-        for (line, text) in self.lines.iter().enumerate() {
-            let indent = column.saturating_sub(width(text, self.scale)) / 2;
-            self.draw_line(text, canvas, x + indent, y + line as u32 * LINE * self.scale, colour);
-        }
+        self.draw_indented(canvas, (x, y), colour, |line| column.saturating_sub(self.face.width(line)) / 2);
     }
 
-    fn draw_line(&self, text: &str, canvas: &mut RgbImage, x: u32, y: u32, colour: Rgb<u8>) {
-        for (column, character) in text.chars().enumerate() {
-            let left = x + column as u32 * GLYPH * self.scale;
-            for (row, bits) in glyph(character).into_iter().enumerate() {
-                for bit in (0..GLYPH).filter(|bit| bits >> bit & 1 == 1) {
-                    fill(canvas, (left + bit * self.scale, y + row as u32 * self.scale), self.scale, colour);
-                }
-            }
+    fn draw_indented(&self, canvas: &mut RgbImage, at: (u32, u32), colour: Rgb<u8>, indent: impl Fn(&str) -> u32) {
+        for (row, line) in (0..).zip(&self.lines) {
+            self.face.draw(line, canvas, (at.0 + indent(line), at.1 + row * self.face.line()), colour);
         }
-    }
-}
-
-/// Width of one line in pixels.
-pub(super) fn width(text: &str, scale: u32) -> u32 {
-    text.chars().count() as u32 * GLYPH * scale
-}
-
-fn fill(canvas: &mut RgbImage, (left, top): (u32, u32), side: u32, colour: Rgb<u8>) {
-    for y in top..(top + side).min(canvas.height()) {
-        for x in left..(left + side).min(canvas.width()) {
-            canvas.put_pixel(x, y, colour);
-        }
-    }
-}
-
-/// One byte per row, the lowest bit on the left; ASCII, Latin-1 and Greek, and a question mark for anything else.
-fn glyph(character: char) -> [u8; 8] {
-    let code = character as usize;
-    match code {
-        0x20..0x80 => BASIC_LEGACY[code],
-        0xA0..0x100 => LATIN_LEGACY[code - 0xA0],
-        0x390..0x3CA => GREEK_LEGACY[code - 0x390],
-        0x2212 | 0x2013 => BASIC_LEGACY[b'-' as usize],
-        _ => BASIC_LEGACY[b'?' as usize],
     }
 }
 
@@ -111,21 +143,39 @@ mod tests {
 
     #[test]
     fn lines_break_between_words_and_fit() {
-        let block = Block::new("a scratch, 0.993 unbreakableword", 1, 80);
-        assert_eq!(block.lines, ["a scratch,", "0.993", "unbreakabl", "eword"]);
-        assert_eq!((block.width(), block.height()), (80, 38));
-        assert_eq!(Block::new("a loose-thread", 1, 64).lines, ["a loose-", "thread"]);
-        assert!(Block::fits("a loose-thread", 1, 64, 2) && !Block::fits("a loose-thread", 1, 64, 1));
-        assert!(!Block::fits("unbreakable", 1, 64, 2));
-        assert_eq!(Block::new("", 2, 80).height(), 0);
+        let face = Type::new(16.0).unwrap();
+        let width = face.width("a scratch,");
+        let block = Block::new(&face, "a scratch, 0.993 unbreakableword", width);
+        assert_eq!(block.lines[..2], ["a scratch,", "0.993"]);
+        assert_eq!(block.lines[2..].concat(), "unbreakableword");
+        assert!(block.width() <= width && block.lines.len() > 3, "{:?}", block.lines);
+        assert_eq!(block.height(), 16 * block.lines.len() as u32);
+        assert_eq!(Block::new(&face, "a loose-thread", face.width("a loose-")).lines, ["a loose-", "thread"]);
+        assert_eq!(Block::new(&face, "one\ntwo", 999).lines, ["one", "two"]);
+        assert_eq!(Block::new(&face, "abc", 0).lines, ["a", "b", "c"], "some progress at any width");
+        assert_eq!(Block::new(&face, "", 80).height(), 0);
     }
 
     #[test]
-    fn every_character_has_a_glyph() {
-        for character in ['A', 'é', 'σ', '×', '−', '…', '\u{7f}', '\u{1F600}'] {
-            let mut canvas = RgbImage::new(16, 16);
-            Block::new(&character.to_string(), 2, 16).draw(&mut canvas, 0, 0, Rgb([255; 3]));
-            assert!(canvas.iter().any(|&v| v > 0) || character == '\u{7f}', "{character}");
+    fn every_character_has_a_glyph_within_its_line() {
+        let face = Type::new(40.0).unwrap();
+        let drawn = |text: &str| {
+            let mut canvas = RgbImage::from_pixel(80, 80, Rgb([255; 3]));
+            Block::new(&face, text, 60).draw(&mut canvas, 20, 20, Rgb([0; 3]));
+            canvas
+        };
+        let unknown = drawn("\u{1F600}");
+        assert_eq!(unknown, drawn("?"));
+        for character in ['A', 'g', 'é', 'σ', '×', '−', '…', '²', '–', '≥', '·', '%', '#'] {
+            let canvas = drawn(&character.to_string());
+            assert!(canvas != unknown, "{character} is missing");
+            let ink = |p: (u32, u32, &Rgb<u8>)| p.2.0[0] < 255;
+            assert!(canvas.enumerate_pixels().any(ink), "{character}");
+            assert!(
+                canvas.enumerate_pixels().filter(|&p| ink(p)).all(|(_, y, _)| (20..60).contains(&y)),
+                "{character}"
+            );
+            assert!(canvas.pixels().any(|p| (1..255).contains(&p.0[0])), "{character} has no soft edge");
         }
     }
 }

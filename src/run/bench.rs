@@ -17,7 +17,7 @@ use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network, Step};
 use crate::error::{Error, Result};
 use crate::model::{Weights, nets};
-use crate::report::file::save_png;
+use crate::report::png::save_png;
 use crate::rng::{Purpose, Stream};
 
 /// What is timed.
@@ -205,7 +205,7 @@ impl Latency {
     /// Decodes, resizes, normalises and judges the picture.
     pub fn judge(&mut self) -> Result<()> {
         let picture: Images = read_picture(&self.folder.path().join("picture.png"), self.preprocessing.channels)?;
-        self.scorer.score(&picture.resized(self.preprocessing.raw_side), true, |_, _, _| Ok(()))
+        self.scorer.score(&picture.resized(self.preprocessing.raw_side), true, |_, _| Ok(()))
     }
 }
 

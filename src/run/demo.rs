@@ -3,28 +3,33 @@
 //! For each kind of surface it writes a folder of pictures in MVTec-AD's layout, trains on the good ones with confetti as the only
 //! anomaly, and measures the model on defects that it has never seen, at three contrasts.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use image::{GrayImage, RgbImage};
+use image::RgbImage;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::directory::{self, RunDirectory};
+use super::evaluate::{Score, Tested};
 use super::model::Model;
-use super::prepare::prepare;
-use super::score::Scorer;
+use super::pictures;
+use super::prepare::{TestSet, prepare};
+use super::results::finish;
+use super::score::Upsampler;
+use super::select::{extremes, spaced};
 use super::settings::Settings;
 use super::train;
 use crate::data::dataset::DatasetKind;
-use crate::data::images::Images;
-use crate::data::surfaces::{Contrast, Defect, Picture, Surface, synthesise};
+use crate::data::images::Mask;
+use crate::data::surfaces::{Contrast, Defect, Surface, synthesise};
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::metrics::scores::Scores;
-use crate::report::file::save_png;
 use crate::report::overlay::heatmap;
+use crate::report::png::save_png;
 use crate::report::sheet::{Group, Row, Tile, sheet};
 
 /// Side of the pictures in pixels.
@@ -60,13 +65,14 @@ pub struct Figure {
     pub pro: f64,
 }
 
-/// A test picture and its defect, if it has one.
-type TestPicture = (Option<(Defect, Contrast)>, Picture);
+/// The defects of a test set by the names of their pictures.
+type Defects = HashMap<String, (Defect, Contrast)>;
 
 /// A judged test picture.
 struct Judged {
     defect: Option<(Defect, Contrast)>,
-    picture: Picture,
+    picture: RgbImage,
+    mask: Mask,
     score: f32,
     /// [SIDE, SIDE]
     map: Vec<f32>,
@@ -94,30 +100,28 @@ pub fn demo(out: &Path, seed: u64, epochs: Option<u32>, stop: &AtomicBool) -> Re
         let folder = out.join(surface.name());
         let data = folder.join("data");
         eprintln!("{}: making {TRAIN} good pictures to learn from, and a test set with defects", surface.name());
-        let tests = write_data(surface, &data, seed)?;
+        let defects = write_data(surface, &data, seed)?;
         let settings = settings(&data, seed, epochs);
         let task = prepare(&settings)?;
         let run = RunDirectory::replace(&folder.join("run"))?;
         run.write_json(directory::CONFIG, &settings)?;
         let trained = train::train(&task.set, &settings, None, Some(&run), stop)?;
-        if trained.interrupted {
-            return Ok(None);
-        }
-        let judged = judge(&trained.model, tests)?;
+        let Some(tested) = finish(&trained, &task, &run, &[])? else { return Ok(None) };
+        let judged = judged(&trained.model, &task.test, &tested, &defects)?;
         for contrast in Contrast::ALL {
             figures.push(figure(surface, contrast, &judged)?);
             groups.push(group(surface, contrast, &judged, &trained.model));
         }
     }
     let overview = out.join("overview.png");
-    save_png(&overview, &sheet("fcdd demo: trained on good pictures and confetti alone", &groups, 112))?;
+    save_png(&overview, &sheet("fcdd demo: trained on good pictures and confetti alone", &groups, 112)?)?;
     let report = Report { figures, overview };
     directory::write_json(&out.join("demo.json"), &report)?;
     Ok(Some(report))
 }
 
-/// Writes a surface's training and test pictures, and returns the test pictures.
-fn write_data(surface: Surface, data: &Path, seed: u64) -> Result<Vec<TestPicture>> {
+/// Writes a surface's training and test pictures, and returns what is wrong with the latter.
+fn write_data(surface: Surface, data: &Path, seed: u64) -> Result<Defects> {
     let good = data.join("train/good");
     files::create_folder(&good)?;
     (0..TRAIN).into_par_iter().try_for_each(|i| {
@@ -144,13 +148,15 @@ fn write_data(surface: Surface, data: &Path, seed: u64) -> Result<Vec<TestPictur
                 None => ("good", format!("{i:03}")),
                 Some((defect, contrast)) => (defect.name(), format!("{}_{i:03}", contrast.name())),
             };
-            save_png(data.join(format!("test/{kind}/{name}.png")), &rgb(&picture.pixels)?)?;
+            let file = format!("test/{kind}/{name}.png");
+            save_png(data.join(&file), &rgb(&picture.pixels)?)?;
             if defect.is_some() {
                 let mask = picture.mask.iter().flat_map(|&m| [255 * m; 3]).collect::<Vec<_>>();
                 save_png(data.join(format!("ground_truth/{kind}/{name}_mask.png")), &rgb(&mask)?)?;
             }
-            Ok((defect, picture))
+            Ok(defect.map(|defect| (file, defect)))
         })
+        .filter_map(Result::transpose)
         .collect()
 }
 
@@ -160,19 +166,18 @@ fn rgb(pixels: &[u8]) -> Result<RgbImage> {
         .ok_or_else(|| Error::setting("a synthetic picture has the wrong size", "please report this as a bug"))
 }
 
-/// Scores the test pictures.
-fn judge(model: &Model, tests: Vec<TestPicture>) -> Result<Vec<Judged>> {
-    let mut images = Images::empty(SIDE, SIDE, 3);
-    for (_, picture) in &tests {
-        images.push(&Images { count: 1, height: SIDE, width: SIDE, channels: 3, pixels: picture.pixels.clone() });
-    }
-    let mut results = Vec::with_capacity(tests.len());
-    Scorer::new(model)?.score(&images, true, |_, score, map| {
-        results.push((score, map.to_vec()));
-        Ok(())
-    })?;
-    let judged = |((defect, picture), (score, map))| Judged { defect, picture, score, map };
-    Ok(tests.into_iter().zip(results).map(judged).collect())
+/// The test pictures with what the model says of them.
+fn judged(model: &Model, test: &TestSet, tested: &Tested, defects: &Defects) -> Result<Vec<Judged>> {
+    let maps = Upsampler::new(model)?.heatmaps(&tested.maps);
+    let whole = || Mask { height: SIDE, width: SIDE, pixels: vec![0; SIDE * SIDE] };
+    let judged = |((i, row), map): ((usize, &Score), &[f32])| Judged {
+        defect: defects.get(&row.image).copied(),
+        picture: pictures::rgb(&test.split.images, i),
+        mask: test.split.masks[i].clone().unwrap_or_else(whole),
+        score: row.score,
+        map: map.to_vec(),
+    };
+    Ok(tested.scores.iter().enumerate().zip(maps.chunks_exact(SIDE * SIDE)).map(judged).collect())
 }
 
 /// Good pictures and those with defects of one contrast.
@@ -184,7 +189,7 @@ fn figure(surface: Surface, contrast: Contrast, judged: &[Judged]) -> Result<Fig
     let (mut images, mut pixels) = (Scores::default(), Scores::default());
     for j in of_contrast(judged, contrast) {
         images.push_samples(&[j.score], &[j.defect.is_some()])?;
-        pixels.push_image(&j.map, &j.picture.mask, SIDE)?;
+        pixels.push_image(&j.map, &j.mask.pixels, SIDE)?;
     }
     let (images, pixels) = (images.rank(), pixels.rank());
     Ok(Figure {
@@ -201,13 +206,13 @@ fn figure(surface: Surface, contrast: Contrast, judged: &[Judged]) -> Result<Fig
 /// Rows of the overview for one contrast: the highest-scoring good picture, then defects from the lowest score (the worst miss) to
 /// the highest, equally spaced.
 fn group(surface: Surface, contrast: Contrast, judged: &[Judged], model: &Model) -> Group {
-    let mut good: Vec<&Judged> = judged.iter().filter(|j| j.defect.is_none()).collect();
-    let mut defects: Vec<&Judged> = of_contrast(judged, contrast).filter(|j| j.defect.is_some()).collect();
-    for list in [&mut good, &mut defects] {
-        list.sort_by(|a, b| a.score.total_cmp(&b.score));
-    }
-    let spaced = (0..SHOWN).filter_map(|i| defects.get(i * (defects.len() - 1) / (SHOWN - 1)).copied());
-    let shown: Vec<&Judged> = good.last().copied().into_iter().chain(spaced).collect();
+    let scores: Vec<f32> = judged.iter().map(|j| j.score).collect();
+    let which = |wanted: &dyn Fn(Option<(Defect, Contrast)>) -> bool| -> Vec<usize> {
+        (0..judged.len()).filter(|&i| wanted(judged[i].defect)).collect()
+    };
+    let good = extremes(&which(&|defect| defect.is_none()), &scores, 1, true);
+    let defects = spaced(&which(&|defect| defect.is_some_and(|(_, c)| c == contrast)), &scores, SHOWN);
+    let shown: Vec<&Judged> = good.into_iter().chain(defects).map(|i| &judged[i]).collect();
     let row = |title: &str, tile: &dyn Fn(&Judged) -> (RgbImage, String)| Row {
         title: title.to_string(),
         tiles: shown
@@ -219,22 +224,16 @@ fn group(surface: Surface, contrast: Contrast, judged: &[Judged], model: &Model)
             .collect(),
     };
     let side = SIDE as u32;
-    let picture =
-        |pixels: &[u8]| RgbImage::from_raw(side, side, pixels.to_vec()).unwrap_or_else(|| RgbImage::new(side, side));
     let input = |j: &Judged| {
         let name = j.defect.map_or("good", |(defect, _)| defect.name());
-        (picture(&j.picture.pixels), format!("{name} {:.3}", j.score))
+        (j.picture.clone(), format!("{name} {:.3}", j.score))
     };
     let hot = |j: &Judged| {
         let mut map = j.map.clone();
         model.card.scale.apply(&mut map);
         (heatmap(&map, side, side), String::new())
     };
-    let mask = |j: &Judged| {
-        let bytes: Vec<u8> = j.picture.mask.iter().map(|&m| 255 * m).collect();
-        let grey = GrayImage::from_raw(side, side, bytes).unwrap_or_else(|| GrayImage::new(side, side));
-        (image::DynamicImage::ImageLuma8(grey).into_rgb8(), String::new())
-    };
+    let mask = |j: &Judged| (pictures::mask_picture(Some(&j.mask)), String::new());
     Group {
         heading: format!(
             "{} surface, {} defects: the good picture with the highest score, then the worst to the best found",

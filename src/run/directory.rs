@@ -7,6 +7,8 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::files;
 
+/// The whole run on one page.
+pub const REPORT: &str = "report.html";
 /// Settings of the run.
 pub const CONFIG: &str = "config.json";
 /// One line per epoch.
@@ -15,10 +17,30 @@ pub const HISTORY: &str = "history.csv";
 pub const MODEL: &str = "model.safetensors";
 /// What resuming needs, as of the last finished epoch.
 pub const STATE: &str = "state.safetensors";
+/// Training samples of the first batch, after augmentation.
+pub const PREVIEW: &str = "preview.png";
+/// Losses over the epochs.
+pub const LOSS_PLOT: &str = "loss.svg";
+/// Training samples with what the model says of them.
+pub const TRAINING_OVERVIEW: &str = "overview_training.png";
 /// Figures on the test split.
 pub const EVALUATION: &str = "evaluation.json";
 /// Score of each test image.
 pub const SCORES: &str = "scores.csv";
+/// Histogram of the scores.
+pub const SCORES_PLOT: &str = "scores.svg";
+/// Anomaly map of each test image before upsampling, in the order of the scores: float32 [n, u, u] for `numpy.load`.
+pub const MAPS: &str = "maps.npy";
+/// ROC curves of the images and of the pixels, point by point, and as a plot.
+pub const ROC: &str = "roc.csv";
+pub const PIXEL_ROC: &str = "roc_pixels.csv";
+pub const ROC_PLOT: &str = "roc.svg";
+/// Test images with what the model says of them.
+pub const OVERVIEW: &str = "overview.png";
+/// Test images equally spaced by score, as in the paper's figures.
+pub const PAPER: &str = "paper.png";
+/// Test images that the user asked for.
+pub const CHOSEN: &str = "chosen.png";
 
 /// A run's folder.
 #[derive(Clone, Debug)]
@@ -55,6 +77,11 @@ impl RunDirectory {
         }
         let remedy = "name the folder that `fcdd train --out` made";
         Err(Error::file(path, format!("is no run: it has no {CONFIG}"), remedy))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// A file of the run.

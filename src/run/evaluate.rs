@@ -3,14 +3,17 @@
 use serde::Serialize;
 
 use super::model::Model;
-use super::prepare::class_index;
+use super::prepare::TestSet;
 use super::progress::Progress;
-use super::score::Scorer;
-use crate::data::dataset::{Dataset, Split};
+use super::score::{Judgement, Scorer};
+use crate::data::dataset::Split;
 use crate::error::Result;
+use crate::metrics::roc::RocCurve;
 use crate::metrics::scores::{Ranking, Scores};
 use crate::report::resample::nearest;
-use std::path::Path;
+
+/// Points of a pixel ROC curve are at least this far apart along one of the axes.
+const CURVE_STEP: f64 = 1e-3;
 
 /// Figures on a test split.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,6 +40,33 @@ pub struct Evaluation {
     pub true_positive_rate: Option<f64>,
 }
 
+impl Evaluation {
+    /// The figures that summarise a model, with their names, for people.
+    pub fn figures(&self) -> Vec<(&'static str, f64)> {
+        let figures = [
+            ("image AUROC", self.image_auroc),
+            ("image AP", self.image_average_precision),
+            ("image F1-max", self.image_f1_max),
+            ("pixel AUROC", self.pixel_auroc),
+            ("pixel AP", self.pixel_average_precision),
+            ("PRO", self.pro),
+        ];
+        figures.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
+/// A model's judgement of a test split.
+#[derive(Clone, Debug)]
+pub struct Tested {
+    pub evaluation: Evaluation,
+    /// One per image.
+    pub scores: Vec<Score>,
+    /// Anomaly maps [n, u, u].
+    pub maps: Vec<f32>,
+    /// ROC curve over all pixels, thinned to steps of a thousandth; None without masks.
+    pub pixel_curve: Option<RocCurve>,
+}
+
 /// Score of one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Score {
@@ -50,29 +80,18 @@ pub struct Score {
     pub predicted: u8,
 }
 
-/// Evaluates a model on the test split that its settings name, or on `data`.
-pub fn evaluate(model: &Model, data: Option<&Path>) -> Result<(Evaluation, Vec<Score>)> {
-    let (settings, preprocessing) = (&model.card.settings, &model.card.preprocessing);
-    let data = data.or(settings.data.as_deref());
-    let dataset = Dataset::load_test(settings.dataset, data, preprocessing.raw_side, preprocessing.channels)?;
-    let class = class_index(&dataset, &settings.class)?;
-    evaluate_split(model, &dataset.test, &dataset.class_names, class)
-}
-
-/// Evaluates a model on a split of which `class` is nominal.
-pub fn evaluate_split(
-    model: &Model,
-    split: &Split,
-    class_names: &[String],
-    class: u16,
-) -> Result<(Evaluation, Vec<Score>)> {
+/// Judges the test images and sums it up.
+pub fn evaluate(model: &Model, test: &TestSet) -> Result<Tested> {
+    let TestSet { split, class_names, class, .. } = test;
     let mut scorer = Scorer::new(model)?;
     let side = scorer.side();
     let threshold = model.card.threshold;
     let mut pixels = room_for_pixels(split);
     let mut rows = Vec::with_capacity(split.images.count);
+    let mut maps = Vec::new();
     let mut progress = Progress::new("evaluating", split.images.count as u64);
-    scorer.score(&split.images, !split.masks.is_empty(), |i, score, map| {
+    scorer.score(&split.images, !split.masks.is_empty(), |i, Judgement { score, map: low, heatmap: map }| {
+        maps.extend_from_slice(low);
         if let Some(Some(mask)) = split.masks.get(i) {
             let map = nearest(map, (side, side), (mask.height, mask.width));
             pixels.push_image(&map, &mask.pixels, mask.width)?;
@@ -81,7 +100,7 @@ pub fn evaluate_split(
         rows.push(Score {
             image: split.names[i].clone(),
             class: class_name,
-            label: u8::from(split.classes[i] != class),
+            label: u8::from(split.classes[i] != *class),
             score,
             predicted: u8::from(score > threshold),
         });
@@ -112,7 +131,7 @@ pub fn evaluate_split(
         false_positive_rate: rate(0),
         true_positive_rate: rate(1),
     };
-    Ok((evaluation, rows))
+    Ok(Tested { evaluation, scores: rows, maps, pixel_curve: pixels.roc_outline(CURVE_STEP) })
 }
 
 /// A collection with room for the pixels of a split's masks.

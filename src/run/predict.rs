@@ -15,8 +15,8 @@ use crate::data::folder::pictures;
 use crate::data::images::{Images, read_picture};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::report::file::save_png;
 use crate::report::overlay::{blend, heatmap};
+use crate::report::png::save_png;
 use crate::report::resample::bilinear;
 
 /// Opacity of the heatmap over the image.
@@ -63,8 +63,8 @@ pub fn predict(model: &Model, paths: &[PathBuf], out: &Path, threshold: Option<f
         }
         let mut judged = Vec::new();
         if let Some(batch) = join(&raw) {
-            scorer.score(&batch, true, |_, score, map| {
-                judged.push((score, map.to_vec()));
+            scorer.score(&batch, true, |_, judgement| {
+                judged.push((judgement.score, judgement.heatmap.to_vec()));
                 Ok(())
             })?;
         }

@@ -1,5 +1,8 @@
 //! From settings to a training set.
 
+use std::path::{Path, PathBuf};
+
+use super::model::Model;
 use super::settings::Settings;
 use crate::data::batches::{Ingredients, Others, TrainingSet};
 use crate::data::dataset::{Dataset, Split};
@@ -10,11 +13,46 @@ use crate::error::{Error, Result};
 /// A loaded dataset as one task: one class is nominal, every other one anomalous.
 pub struct Task {
     pub set: TrainingSet,
+    /// Without images for a folder of good images alone.
+    pub test: TestSet,
+}
+
+/// Labelled images to judge a model by.
+pub struct TestSet {
+    pub split: Split,
     /// Index of the nominal class.
     pub class: u16,
     pub class_names: Vec<String>,
-    /// The test split; empty for a folder of good images alone.
-    pub test: Split,
+    /// Folder or file of the dataset; None where it was found by itself.
+    pub data: Option<PathBuf>,
+}
+
+impl TestSet {
+    /// The test split that a model's settings name, or the one in `data`.
+    pub fn load(model: &Model, data: Option<&Path>) -> Result<TestSet> {
+        let (settings, preprocessing) = (&model.card.settings, &model.card.preprocessing);
+        let data = data.or(settings.data.as_deref());
+        let dataset = Dataset::load_test(settings.dataset, data, preprocessing.raw_side, preprocessing.channels)?;
+        let class = class_index(&dataset, &settings.class)?;
+        let data = data.map(Path::to_path_buf);
+        Ok(TestSet { split: dataset.test, class, class_names: dataset.class_names, data })
+    }
+
+    /// Fails unless all of these are indices of test images.
+    pub fn check(&self, chosen: &[usize]) -> Result<()> {
+        let n = self.split.images.count;
+        let Some(absent) = chosen.iter().find(|&&i| i >= n) else { return Ok(()) };
+        let remedy = match n {
+            0 => "the data has no test images: leave --viz-ids out".to_string(),
+            _ => format!("choose from 0…{}", n - 1),
+        };
+        Err(Error::setting(format!("--viz-ids: there is no test image {absent}"), remedy))
+    }
+
+    /// Name of the nominal class.
+    pub fn class_name(&self) -> &str {
+        self.class_names.get(usize::from(self.class)).map_or("", String::as_str)
+    }
 }
 
 /// Loads what the settings name and makes the training set.
@@ -46,7 +84,8 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
         noise: settings.noise,
         seed: settings.seed,
     })?;
-    Ok(Task { set, class, class_names: dataset.class_names, test: dataset.test })
+    let data = settings.data.clone();
+    Ok(Task { set, test: TestSet { split: dataset.test, class, class_names: dataset.class_names, data } })
 }
 
 /// The class that a user named by index or by name.

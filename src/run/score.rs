@@ -6,9 +6,20 @@ use crate::data::pipeline::Preprocessing;
 use crate::engine::Network;
 use crate::engine::lower::Options;
 use crate::error::Result;
+use crate::steps::upsample::{Taps, upsample};
 
 /// Images per batch: enough to fill the cores, little enough memory for inputs of 224 pixels.
 const BATCH: usize = 16;
+
+/// What a model says of one image.
+#[derive(Clone, Copy, Debug)]
+pub struct Judgement<'a> {
+    pub score: f32,
+    /// Anomaly map [u, u], the mean of which is the score.
+    pub map: &'a [f32],
+    /// The map at the input's size [side, side]; empty unless asked for.
+    pub heatmap: &'a [f32],
+}
 
 /// A model laid out for inference.
 pub struct Scorer {
@@ -29,20 +40,19 @@ impl Scorer {
         })
     }
 
-    /// Scores images of the raw side. `visit` gets each image's index, score and heatmap [side, side], the latter empty unless
-    /// `heatmaps`.
+    /// Scores images of the raw side. `visit` gets each image's index and judgement, with its heatmap if `heatmaps`.
     pub fn score(
         &mut self,
         images: &Images,
         heatmaps: bool,
-        mut visit: impl FnMut(usize, f32, &[f32]) -> Result<()>,
+        mut visit: impl FnMut(usize, Judgement) -> Result<()>,
     ) -> Result<()> {
         let mut first = 0;
         while first < images.count {
             let n = BATCH.min(images.count - first);
             let preprocessing = self.preprocessing.clone();
             let fill = |input: &mut [f32]| preprocessing.test_batch(images, first..first + n, input);
-            self.batch(n, fill, heatmaps, |i, score, map| visit(first + i, score, map))?;
+            self.batch(n, fill, heatmaps, |i, judgement| visit(first + i, judgement))?;
             first += n;
         }
         Ok(())
@@ -54,15 +64,15 @@ impl Scorer {
         n: usize,
         fill: impl FnOnce(&mut [f32]),
         heatmaps: bool,
-        mut visit: impl FnMut(usize, f32, &[f32]) -> Result<()>,
+        mut visit: impl FnMut(usize, Judgement) -> Result<()>,
     ) -> Result<()> {
         fill(self.network.input(n)?);
-        let (_, scores) = self.network.infer(n)?;
-        let scores = scores.to_vec();
-        let maps = if heatmaps { self.network.heatmaps(n)? } else { &[] };
-        let pixels = self.side * self.side;
-        for (i, &score) in scores.iter().enumerate() {
-            visit(i, score, if heatmaps { &maps[i * pixels..(i + 1) * pixels] } else { &[] })?;
+        let (maps, scores) = self.network.infer(n)?;
+        let (maps, scores) = (maps.to_vec(), scores.to_vec());
+        let heatmaps = if heatmaps { self.network.heatmaps(n)? } else { &[] };
+        let judgements = scores.iter().zip(parts(&maps, n)).zip(parts(heatmaps, n)).enumerate();
+        for (i, ((&score, map), heatmap)) in judgements {
+            visit(i, Judgement { score, map, heatmap })?;
         }
         Ok(())
     }
@@ -75,5 +85,38 @@ impl Scorer {
     /// Side of inputs and heatmaps.
     pub fn side(&self) -> usize {
         self.side
+    }
+}
+
+/// A batch's values image by image; nothing for each of `n` images if there are none.
+fn parts(values: &[f32], n: usize) -> impl Iterator<Item = &[f32]> {
+    let len = values.len() / n.max(1);
+    (0..n).map(move |i| &values[i * len..(i + 1) * len])
+}
+
+/// Receptive-field upsampling of a model's anomaly maps, without its net: for pictures of images that were scored before.
+pub struct Upsampler {
+    taps: Taps,
+    u: usize,
+}
+
+impl Upsampler {
+    /// For the maps of a model.
+    pub fn new(model: &Model) -> Result<Upsampler> {
+        let field = model.arch()?.receptive_field(model.card.side);
+        Ok(Upsampler { taps: Taps::new(field, model.card.side, model.card.sigma), u: field.n })
+    }
+
+    /// Values per anomaly map: u².
+    pub fn map_len(&self) -> usize {
+        self.u * self.u
+    }
+
+    /// Heatmaps [n, side, side] of the anomaly maps [n, u, u].
+    pub fn heatmaps(&self, maps: &[f32]) -> Vec<f32> {
+        let (n, side) = (maps.len() / self.map_len(), self.taps.side());
+        let mut heatmaps = vec![0.0; n * side * side];
+        upsample(&self.taps, self.u, maps, &mut heatmaps, &mut vec![0.0; n * self.u * side]);
+        heatmaps
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::data::dataset::DatasetKind;
@@ -114,6 +115,41 @@ impl Settings {
         nets::by_name(&self.net, self.bias)
     }
 
+    /// The words of the command that trains with these settings into `out`: every flag, so that no default matters.
+    pub fn command(&self, out: &str) -> Vec<String> {
+        let mut words: Vec<String> = ["fcdd", "train", &word(self.dataset)].map(str::to_string).into();
+        let mut flag = |name: &str, value: String| words.extend([format!("--{name}"), value]);
+        if let Some(data) = &self.data {
+            flag("data", data.display().to_string());
+        }
+        flag("class", self.class.clone());
+        flag("net", self.net.clone());
+        flag("side", self.side.to_string());
+        flag("pipeline", word(self.pipeline));
+        flag("supervise", word(self.supervise));
+        flag("noise", word(self.noise));
+        if let Some(outliers) = &self.outliers {
+            flag("outliers", outliers.to_string());
+        }
+        if let Some(limit) = self.oe_limit {
+            flag("oe-limit", limit.to_string());
+        }
+        flag("maps", self.maps.to_string());
+        flag("epochs", self.epochs.to_string());
+        flag("batch", self.batch.to_string());
+        flag("optimizer", word(self.optimizer));
+        flag("lr", self.lr.to_string());
+        flag("weight-decay", self.weight_decay.to_string());
+        flag("schedule", self.schedule.to_string());
+        flag("sigma", self.sigma.to_string());
+        flag("quantile", self.quantile.to_string());
+        flag("reestimate", self.reestimate.to_string());
+        flag("seed", self.seed.to_string());
+        flag("out", out.to_string());
+        words.extend((!self.bias).then(|| "--no-bias".to_string()));
+        words
+    }
+
     /// Refuses combinations that cannot work, before anything is loaded.
     pub fn check(&self) -> Result<()> {
         let arch = self.arch()?;
@@ -152,4 +188,15 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// A choice as the command line writes it.
+pub fn word(choice: impl ValueEnum) -> String {
+    choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string())
+}
+
+/// What the command line's help says of a choice.
+pub fn explanation(choice: impl ValueEnum) -> String {
+    let value = choice.to_possible_value();
+    value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
 }

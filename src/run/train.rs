@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::directory::{self, RunDirectory};
 use super::model::Model;
+use super::pictures;
 use super::prepare::{Task, prepare};
 use super::progress::Progress;
 use super::score::Scorer;
@@ -17,6 +18,7 @@ use crate::engine::{Hyper, Network};
 use crate::error::{Error, Result};
 use crate::model::Weights;
 use crate::report::heatmap::Scale;
+use crate::report::png::save_png;
 
 /// Weight of a batch in the norms' running statistics (PyTorch's default).
 const NORM_MOMENTUM: f64 = 0.1;
@@ -38,9 +40,16 @@ pub struct Trained {
     pub interrupted: bool,
 }
 
-/// Trains in a new folder.
-pub fn start(settings: &Settings, out: &Path, stop: &AtomicBool) -> Result<(Trained, Task, RunDirectory)> {
+/// Trains in a new folder. `chosen` are test images that the caller means to picture afterwards: if one does not exist, no run is
+/// begun.
+pub fn start(
+    settings: &Settings,
+    out: &Path,
+    chosen: &[usize],
+    stop: &AtomicBool,
+) -> Result<(Trained, Task, RunDirectory)> {
     let task = prepare(settings)?;
+    task.test.check(chosen)?;
     let directory = RunDirectory::create(out)?;
     directory.write_json(directory::CONFIG, settings)?;
     let trained = train(&task.set, settings, None, Some(&directory), stop)?;
@@ -58,7 +67,8 @@ pub fn resume(run: &Path, stop: &AtomicBool) -> Result<(Trained, Task, RunDirect
     Ok((trained, task, directory))
 }
 
-/// Trains on a set. With a folder, the state is saved after each epoch and the model at the end, also when `stop` is raised.
+/// Trains on a set. With a folder, a preview of the set is left there before, the state after each epoch and the model at the end,
+/// also when `stop` is raised.
 pub fn train(
     set: &TrainingSet,
     settings: &Settings,
@@ -67,6 +77,9 @@ pub fn train(
     stop: &AtomicBool,
 ) -> Result<Trained> {
     let mut trainer = Trainer::new(set, settings, state)?;
+    if let Some(directory) = directory {
+        save_png(directory.file(directory::PREVIEW), &pictures::preview(set, settings)?)?;
+    }
     let remaining = u64::from(settings.epochs.saturating_sub(trainer.epochs_done()));
     let mut progress = Progress::new("training", remaining * set.len() as u64);
     let started = Instant::now();
@@ -242,8 +255,8 @@ fn calibrate(model: &mut Model, set: &TrainingSet) -> Result<()> {
     let step = nominal.count.div_ceil(CALIBRATION_IMAGES);
     let images = nominal.select(&(0..nominal.count).step_by(step).collect::<Vec<_>>());
     let mut scores = Vec::with_capacity(images.count);
-    scorer.score(&images, false, |_, score, _| {
-        scores.push(score);
+    scorer.score(&images, false, |_, judgement| {
+        scores.push(judgement.score);
         Ok(())
     })?;
     model.card.threshold = quantile(&mut scores, THRESHOLD_QUANTILE);
@@ -254,8 +267,8 @@ fn calibrate(model: &mut Model, set: &TrainingSet) -> Result<()> {
     let mut labels = vec![0.0; n];
     let mut reference = Vec::new();
     let fill = |input: &mut [f32]| set.fill(epoch, &order[..n], input, &mut labels, None);
-    scorer.batch(n, fill, true, |_, _, map| {
-        reference.extend_from_slice(map);
+    scorer.batch(n, fill, true, |_, judgement| {
+        reference.extend_from_slice(judgement.heatmap);
         Ok(())
     })?;
     model.card.scale = Scale::of(&reference, model.card.settings.quantile);

@@ -81,6 +81,18 @@ fn impossible_settings() {
 }
 
 #[test]
+fn test_images_that_do_not_exist() {
+    let scratch = Scratch::new().with_run();
+    scratch.train("--viz-ids 0,32 --out other").expect_error(&["--viz-ids", "no test image 32", "0…31"]);
+    scratch.run("evaluate run --viz-ids 99 --out other").expect_error(&["no test image 99", "0…31"]);
+    scratch.write("parts/good.png", &png(32, 32));
+    scratch
+        .run("train folder --data parts --net FCDD_CNN32_S --side 32 --viz-ids 0 --out other")
+        .expect_error(&["no test images", "--viz-ids"]);
+    assert!(!scratch.path("other").exists(), "nothing was begun");
+}
+
+#[test]
 fn a_run_is_not_overwritten() {
     let scratch = Scratch::new().with_run();
     let before = scratch.files("run");

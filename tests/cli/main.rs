@@ -1,5 +1,6 @@
 //! The real binary, on small data of its own making: what works, what is refused, and that nothing is left half-written.
 
 mod bad_input;
+mod results;
 mod runs;
 mod support;

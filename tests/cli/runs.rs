@@ -7,6 +7,19 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Scratch, png};
 
+/// What a test leaves where there are no masks.
+pub const TEST_FILES: [&str; 9] = [
+    "evaluation.json",
+    "maps.npy",
+    "overview.png",
+    "paper.png",
+    "report.html",
+    "roc.csv",
+    "roc.svg",
+    "scores.csv",
+    "scores.svg",
+];
+
 #[test]
 fn train_evaluate_predict() {
     let scratch = Scratch::new().with_data();
@@ -14,7 +27,10 @@ fn train_evaluate_predict() {
     let trained = trained.expect_success().json();
     let auroc = trained["image_auroc"].as_f64().unwrap();
     assert!(auroc > 0.9, "stripes against a gradient: {auroc}");
-    let run = ["config.json", "evaluation.json", "history.csv", "model.safetensors", "scores.csv", "state.safetensors"];
+    let training =
+        ["config.json", "history.csv", "loss.svg", "model.safetensors", "overview_training.png", "preview.png"];
+    let mut run = [&TEST_FILES[..], &training, &["state.safetensors"]].concat();
+    run.sort_unstable();
     assert_eq!(scratch.files("run"), run);
     assert_eq!(fs::read_to_string(scratch.path("run/history.csv")).unwrap().lines().count(), 4);
     assert!(trained["pro"].is_null() && trained["pixel_average_precision"].is_null(), "no masks: {trained}");
@@ -38,7 +54,10 @@ fn train_evaluate_predict() {
     let evaluated = scratch.run("evaluate model.safetensors --data data --out eval --json").expect_success().json();
     assert_eq!(evaluated["image_auroc"].as_f64().unwrap(), auroc);
     let same = |name: &str| fs::read(scratch.path(name)).unwrap();
-    assert_eq!(same("run/scores.csv"), same("eval/scores.csv"));
+    for name in ["scores.csv", "maps.npy", "roc.csv", "overview.png"] {
+        assert!(same(&format!("run/{name}")) == same(&format!("eval/{name}")), "{name}");
+    }
+    assert_eq!(scratch.files("eval"), TEST_FILES);
 
     // Prediction needs neither training data nor square pictures; equal names do not collide.
     fs::remove_dir_all(scratch.path("data")).unwrap();
@@ -103,9 +122,15 @@ fn an_interrupt_leaves_a_usable_model() {
     let interrupted = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(interrupted.success());
     assert!(child.wait().unwrap().success());
+    let report = || fs::read_to_string(scratch.path("run/report.html")).unwrap();
+    assert!(report().contains("The training was stopped after") && report().contains("has not been tested"));
+    for name in ["preview.png", "loss.svg", "overview_training.png"] {
+        assert!(scratch.path("run").join(name).exists(), "{name}");
+    }
     scratch.write("p.png", &png(28, 28));
     scratch.run("predict run p.png --out out").expect_success();
     scratch.run("evaluate run").expect_success();
+    assert!(report().contains("image AUROC") && report().contains("All epochs as a table"));
 }
 
 fn wait_for(mut condition: impl FnMut() -> bool) {
@@ -138,6 +163,7 @@ fn folders_of_pictures_train_and_give_pixel_figures() {
     for figure in ["image AUROC", "image AP", "image F1-max", "pixel AUROC", "pixel AP", "PRO"] {
         assert!(evaluated.stdout().lines().any(|l| l.starts_with(figure)), "{figure}: {}", evaluated.stdout());
     }
+    assert!(scratch.path("run/roc_pixels.csv").exists());
     // A flat folder of good pictures: no test set, so no figures, but a model.
     scratch
         .run("train folder --data parts/train/good --net FCDD_CNN32_S --side 32 --epochs 1 --out flat")
@@ -145,6 +171,8 @@ fn folders_of_pictures_train_and_give_pixel_figures() {
     scratch.run("predict flat parts/test --out out").expect_success();
     assert_eq!(scratch.files("out").len(), 5);
     scratch.run("evaluate flat").expect_error(&["parts/train/good"]);
+    assert!(fs::read_to_string(scratch.path("flat/report.html")).unwrap().contains("the data has no test images"));
+    assert!(!scratch.path("flat/maps.npy").exists() && scratch.path("flat/preview.png").exists());
 }
 
 #[test]

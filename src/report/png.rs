@@ -1,11 +1,12 @@
-//! Picture files, written whole or not at all.
+//! Picture files.
 
+use crate::files::write_atomically;
 use crate::{Error, Result};
 use image::{ImageFormat, RgbImage};
-use std::io::{Cursor, Write};
+use std::io::Cursor;
 use std::path::Path;
 
-/// Writes a PNG: first beside its place under another name, then moved there, so that no half-written file is ever seen.
+/// Writes a PNG, whole or not at all.
 pub fn save_png(path: impl AsRef<Path>, image: &RgbImage) -> Result<()> {
     let path = path.as_ref();
     let mut bytes = Cursor::new(Vec::new());
@@ -16,20 +17,7 @@ pub fn save_png(path: impl AsRef<Path>, image: &RgbImage) -> Result<()> {
             "give it at least one pixel",
         )
     })?;
-    write_whole(path, bytes.get_ref()).map_err(Error::io("write", path))
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-");
-    // Temporary files are private by default; a result is to be as readable as any other file.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.persist(path).map_err(|refused| refused.error)?;
-    Ok(())
+    write_atomically(path, bytes.get_ref())
 }
 
 #[cfg(test)]

@@ -1,0 +1,291 @@
+//! Contact sheets of test images and of training samples, with what a model says of them.
+
+use image::RgbImage;
+
+use super::evaluate::Tested;
+use super::model::Model;
+use super::prepare::TestSet;
+use super::score::{Scorer, Upsampler};
+use super::select::{extremes, spaced};
+use super::settings::Settings;
+use crate::data::batches::TrainingSet;
+use crate::data::images::{Images, Mask};
+use crate::data::outliers::spread;
+use crate::error::Result;
+use crate::report::heatmap::Scale;
+use crate::report::overlay::heatmap;
+use crate::report::sheet::{Group, Row, Tile, sheet, whole_enlargement};
+use crate::report::significant;
+
+/// Tiles side by side.
+const COLUMNS: usize = 10;
+
+/// Side of a tile in pixels, at most.
+const TILE: usize = 96;
+
+/// Samples of the dataset's preview, at most: fewer where a batch has fewer.
+const PREVIEW: usize = 120;
+
+/// Training samples that are judged for their overview, at most.
+const TRAINING_SAMPLES: usize = 128;
+
+/// Images of an overview: the first of each label, and those at either end of each label's scores.
+const FIRST: usize = 20;
+const EXTREMES: usize = 10;
+
+/// Images per label, equally spaced by score.
+const SPACED: usize = 6;
+
+/// Images per label, at most, that decide the shared colour scale.
+const REFERENCE: usize = 64;
+
+const LABELS: [(&str, bool); 2] = [("nominal", false), ("anomalous", true)];
+
+/// The first training samples after augmentation, with their maps where the run trains on maps.
+pub fn preview(set: &TrainingSet, settings: &Settings) -> Result<RgbImage> {
+    let samples = &set.order(0)[..settings.batch.min(PREVIEW).min(set.len())];
+    let drawn = Drawn::new(set, 0, samples, settings.maps);
+    let row = |title: &str, tiles: Vec<Tile>| Row { title: title.to_string(), tiles };
+    let rows = |shown: &[usize]| {
+        let label = |&i: &usize| Tile {
+            image: rgb(&drawn.images, i),
+            caption: if drawn.labels[i] { "anomalous" } else { "nominal" }.to_string(),
+        };
+        let samples = shown.iter().map(label).collect();
+        if !settings.maps {
+            return vec![row("", samples)];
+        }
+        let map = |&i: &usize| Tile { image: mask_picture(drawn.masks[i].as_ref()), caption: String::new() };
+        vec![row("sample", samples), row("map", shown.iter().map(map).collect())]
+    };
+    let all: Vec<usize> = (0..samples.len()).collect();
+    let group = Group { heading: String::new(), rows: all.chunks(COLUMNS).flat_map(rows).collect() };
+    sheet("Training samples after augmentation", &[group], whole_enlargement(settings.side, TILE))
+}
+
+/// Training samples as the net gets them.
+struct Drawn {
+    /// n [side, side, channels], preprocessed.
+    inputs: Vec<f32>,
+    /// The same to look at.
+    images: Images,
+    labels: Vec<bool>,
+    /// What the map loss gets; none without maps.
+    masks: Vec<Option<Mask>>,
+}
+
+impl Drawn {
+    fn new(set: &TrainingSet, epoch: u32, samples: &[u32], maps: bool) -> Drawn {
+        let preprocessing = &set.ingredients().preprocessing;
+        let (n, side, channels) = (samples.len(), preprocessing.side, preprocessing.channels);
+        let mut inputs = vec![0.0; n * preprocessing.input_len()];
+        let mut labels = vec![0.0; n];
+        let mut truth = vec![0.0; if maps { n * side * side } else { 0 }];
+        set.fill(epoch, samples, &mut inputs, &mut labels, maps.then_some(truth.as_mut_slice()));
+        let pixels = inputs.chunks_exact(preprocessing.input_len()).flat_map(|input| preprocessing.picture(input));
+        let images = Images { count: n, pixels: pixels.collect(), ..Images::empty(side, side, channels) };
+        let mask = |map: &[f32]| {
+            Some(Mask { height: side, width: side, pixels: map.iter().map(|&v| u8::from(v > 0.5)).collect() })
+        };
+        let masks = truth.chunks_exact(side * side).map(mask).collect();
+        Drawn { labels: labels.iter().map(|&l| l > 0.0).collect(), inputs, images, masks }
+    }
+}
+
+/// An overview of training samples: those of one more epoch, so that none of them is one that the net was fitted to just now.
+pub fn training_overview(set: &TrainingSet, model: &Model) -> Result<RgbImage> {
+    let epoch = model.card.settings.epochs;
+    let order = set.order(epoch);
+    let drawn = Drawn::new(set, epoch, &order[..TRAINING_SAMPLES.min(order.len())], model.card.settings.maps);
+    let mut scorer = Scorer::new(model)?;
+    let (mut scores, mut maps) = (Vec::new(), Vec::new());
+    let size = set.ingredients().preprocessing.input_len();
+    for inputs in drawn.inputs.chunks(scorer.batch_size() * size) {
+        scorer.batch(
+            inputs.len() / size,
+            |input| input.copy_from_slice(inputs),
+            false,
+            |_, judgement| {
+                scores.push(judgement.score);
+                maps.extend_from_slice(judgement.map);
+                Ok(())
+            },
+        )?;
+    }
+    let captions = scores.iter().map(|&score| significant(f64::from(score))).collect();
+    Gallery::new(model, &drawn.images, &drawn.masks, captions, drawn.labels, scores, &maps)?
+        .overview("Training samples after augmentation, and what the model says of them")
+}
+
+/// Judged images to choose from.
+pub struct Gallery<'a> {
+    images: &'a Images,
+    /// One per image, or none at all.
+    masks: &'a [Option<Mask>],
+    captions: Vec<String>,
+    labels: Vec<bool>,
+    scores: Vec<f32>,
+    /// Anomaly maps [n, u, u].
+    maps: &'a [f32],
+    upsampler: Upsampler,
+    side: usize,
+    quantile: f64,
+    /// Of all pictures with a common scale.
+    shared: Scale<f32>,
+}
+
+/// What a row shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Show {
+    Input,
+    /// Heatmap on a scale of its own: where within the picture the anomaly lies.
+    Local,
+    /// Heatmap on the common scale: which pictures are anomalous.
+    Shared,
+    Mask,
+}
+
+impl<'a> Gallery<'a> {
+    /// The test images.
+    pub fn of_test(model: &Model, test: &'a TestSet, tested: &'a Tested) -> Result<Gallery<'a>> {
+        let score = |s: &f32| significant(f64::from(*s));
+        let scores: Vec<f32> = tested.scores.iter().map(|row| row.score).collect();
+        let captions = tested.scores.iter().zip(&scores).enumerate();
+        let captions = captions.map(|(i, (row, s))| format!("{}\n{}\n#{i}", score(s), row.class)).collect();
+        let labels = tested.scores.iter().map(|row| row.label == 1).collect();
+        Gallery::new(model, &test.split.images, &test.split.masks, captions, labels, scores, &tested.maps)
+    }
+
+    fn new(
+        model: &Model,
+        images: &'a Images,
+        masks: &'a [Option<Mask>],
+        captions: Vec<String>,
+        labels: Vec<bool>,
+        scores: Vec<f32>,
+        maps: &'a [f32],
+    ) -> Result<Gallery<'a>> {
+        let (side, quantile) = (model.card.side, model.card.settings.quantile);
+        let (upsampler, shared) = (Upsampler::new(model)?, Scale { minimum: 0.0, range: 0.0 });
+        let mut gallery = Gallery { images, masks, captions, labels, scores, maps, upsampler, side, quantile, shared };
+        gallery.shared = Scale::of(&gallery.reference(), quantile);
+        Ok(gallery)
+    }
+
+    /// Heatmaps of as many nominal as anomalous images, spread evenly over the set; of the one label there is, if there is one.
+    fn reference(&self) -> Vec<f32> {
+        let labels = LABELS.map(|(_, label)| self.labelled(label));
+        let smallest = labels.iter().map(Vec::len).filter(|&n| n > 0).min().unwrap_or(0).min(REFERENCE);
+        let chosen = labels.iter().flat_map(|label| spread(label.len(), smallest).into_iter().map(|i| label[i]));
+        chosen.flat_map(|i| self.heatmap(i)).collect()
+    }
+
+    fn labelled(&self, label: bool) -> Vec<usize> {
+        (0..self.labels.len()).filter(|&i| self.labels[i] == label).collect()
+    }
+
+    fn heatmap(&self, i: usize) -> Vec<f32> {
+        let len = self.upsampler.map_len();
+        self.upsampler.heatmaps(&self.maps[i * len..][..len])
+    }
+
+    /// The first images of each label, then the most nominal and the most anomalous of each.
+    pub fn overview(&self, title: &str) -> Result<RgbImage> {
+        let mut groups = Vec::new();
+        for (name, label) in LABELS {
+            let of = self.labelled(label);
+            let first: Vec<usize> = of.iter().copied().take(FIRST).collect();
+            groups.push((format!("The first {name} images"), first));
+        }
+        for (name, label) in LABELS {
+            let of = self.labelled(label);
+            for (which, highest) in [("most nominal", false), ("most anomalous", true)] {
+                let heading = format!("{name} images that the model finds {which}");
+                groups.push((capitalised(&heading), extremes(&of, &self.scores, EXTREMES, highest)));
+            }
+        }
+        self.sheet(title, groups, &[Show::Input, Show::Shared, Show::Mask])
+    }
+
+    /// Images equally spaced by score, per label, on both scales, as the paper shows them.
+    pub fn spaced(&self) -> Result<RgbImage> {
+        let group = |(name, label): (&str, bool)| {
+            (format!("{}, from the lowest score to the highest", capitalised(name)), {
+                spaced(&self.labelled(label), &self.scores, SPACED)
+            })
+        };
+        let title = "Test images equally spaced by score";
+        self.sheet(title, LABELS.map(group).into(), &[Show::Input, Show::Local, Show::Shared, Show::Mask])
+    }
+
+    /// These images.
+    pub fn chosen(&self, indices: &[usize]) -> Result<RgbImage> {
+        let groups = vec![(String::new(), indices.to_vec())];
+        self.sheet("Chosen test images", groups, &[Show::Input, Show::Local, Show::Shared, Show::Mask])
+    }
+
+    fn sheet(&self, title: &str, groups: Vec<(String, Vec<usize>)>, shows: &[Show]) -> Result<RgbImage> {
+        let mut parts = Vec::new();
+        for (mut heading, indices) in groups {
+            // What belongs to the same images stays together: longer lists continue below a space, without a heading.
+            for indices in indices.chunks(COLUMNS) {
+                parts.push(Group { heading: std::mem::take(&mut heading), rows: self.rows(indices, shows) });
+            }
+        }
+        sheet(title, &parts, whole_enlargement(self.side, TILE))
+    }
+
+    fn rows(&self, indices: &[usize], shows: &[Show]) -> Vec<Row> {
+        let both = shows.contains(&Show::Local);
+        let shown = shows.iter().filter(|&&show| show != Show::Mask || !self.masks.is_empty());
+        let row = |&show: &Show| Row {
+            title: match show {
+                Show::Input => "input",
+                Show::Local => "heatmap, own scale",
+                Show::Shared if both => "heatmap, common scale",
+                Show::Shared => "heatmap",
+                Show::Mask => "mask",
+            }
+            .to_string(),
+            tiles: indices.iter().map(|&i| self.tile(i, show)).collect(),
+        };
+        shown.map(row).collect()
+    }
+
+    fn tile(&self, i: usize, show: Show) -> Tile {
+        let hot = |local: bool| {
+            let mut map = self.heatmap(i);
+            let scale = if local { Scale::of(&map, self.quantile) } else { self.shared };
+            scale.apply(&mut map);
+            heatmap(&map, self.side as u32, self.side as u32)
+        };
+        let image = match show {
+            Show::Input => rgb(self.images, i),
+            Show::Local => hot(true),
+            Show::Shared => hot(false),
+            Show::Mask => mask_picture(self.masks[i].as_ref()),
+        };
+        Tile { image, caption: if show == Show::Input { self.captions[i].clone() } else { String::new() } }
+    }
+}
+
+/// One of the images in colour.
+pub fn rgb(images: &Images, i: usize) -> RgbImage {
+    let (image, width, channels) = (images.image(i), images.width, images.channels);
+    RgbImage::from_fn(width as u32, images.height as u32, |x, y| {
+        let at = (y as usize * width + x as usize) * channels;
+        image::Rgb(if channels == 3 { [image[at], image[at + 1], image[at + 2]] } else { [image[at]; 3] })
+    })
+}
+
+/// A mask in black and white; a picture without pixels where there is none.
+pub fn mask_picture(mask: Option<&Mask>) -> RgbImage {
+    let Some(Mask { height, width, pixels }) = mask else { return RgbImage::new(0, 0) };
+    RgbImage::from_fn(*width as u32, *height as u32, |x, y| {
+        image::Rgb([255 * pixels[y as usize * width + x as usize]; 3])
+    })
+}
+
+fn capitalised(text: &str) -> String {
+    text.chars().take(1).flat_map(char::to_uppercase).chain(text.chars().skip(1)).collect()
+}

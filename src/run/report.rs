@@ -1,0 +1,269 @@
+//! A run on one page: `report.html`.
+
+use std::path::Path;
+
+use maud::{Markup, html};
+
+use super::directory;
+use super::evaluate::Tested;
+use super::model::Model;
+use super::prepare::TestSet;
+use super::results::{TestPlots, Training};
+use super::settings::{Settings, explanation};
+use super::state::Epoch;
+use crate::data::dataset::DatasetKind;
+use crate::data::supervise::{NoiseMode, Supervise};
+use crate::error::Result;
+use crate::files;
+use crate::report::html::{figures, page, pairs, picture, plots, section, table};
+use crate::report::significant;
+
+/// What the page tells.
+pub struct Story<'a> {
+    pub model: &'a Model,
+    /// None where the run's folder is not at hand.
+    pub training: Option<&'a Training>,
+    pub set: &'a TestSet,
+    /// None where the set was not judged.
+    pub test: Option<(&'a Tested, &'a TestPlots)>,
+}
+
+/// Writes the page into `folder`, where the test's pictures lie.
+pub fn write(folder: &Path, story: &Story) -> Result<()> {
+    let settings = &story.model.card.settings;
+    let mut sections = vec![results(story)];
+    if story.test.is_some() {
+        sections.push(section("Test images", &test_pictures(folder)?));
+    }
+    sections.push(section("Training", &training(story)?));
+    sections.push(section("Settings", &pairs(&described(settings, story))));
+    sections.push(section("How to reproduce", &reproduction(settings, story)));
+    let page = page(&title(settings, story), &lead(story), &sections);
+    files::write_atomically(&folder.join(directory::REPORT), page.as_bytes())
+}
+
+/// What was nominal: the class by its name where that is known, and the data set.
+fn title(settings: &Settings, story: &Story) -> String {
+    match settings.dataset {
+        DatasetKind::Folder => format!("Good pictures of {}", data(settings)),
+        _ => format!("{}: class {}", dataset_name(settings.dataset), story.set.class_name()),
+    }
+}
+
+fn lead(story: &Story) -> Markup {
+    let card = &story.model.card;
+    let (done, asked) = (card.epochs, card.settings.epochs);
+    html! {
+        p {
+            "The net " (card.net) " was trained for " (count(done as usize, "epoch")) " by Fully Convolutional Data Description to "
+            "know these images. Its heatmap is its score: both are near 0 where an image looks nominal and grow without bound the "
+            "more it deviates."
+        }
+        @if done < asked {
+            p.notice {
+                "The training was stopped after " (done) " of " (count(asked as usize, "epoch")) ". "
+                code { "fcdd train --resume RUN" } " continues it; " code { "fcdd evaluate RUN" } " measures the model as it is."
+            }
+        }
+    }
+}
+
+fn results(story: &Story) -> Markup {
+    let Some((tested, test_plots)) = story.test else {
+        let body = html! {
+            p.notice {
+                @if story.model.card.epochs < story.model.card.settings.epochs {
+                    "The model has not been tested, since its training was stopped."
+                } @else {
+                    "The model has not been tested: the data has no test images. With images in DIR/test/good and DIR/test/DEFECT, "
+                    code { "fcdd evaluate RUN --data DIR" } " measures it."
+                }
+            }
+        };
+        return section("Results", &body);
+    };
+    let e = &tested.evaluation;
+    let named = e.figures().into_iter().map(|(name, value)| (name.to_string(), format!("{value:.4}")));
+    let mut shown = Vec::new();
+    if let Some(svg) = &test_plots.roc {
+        let alt = "ROC curve: true positive rate over false positive rate for every threshold";
+        let caption = "Share of the anomalous found over the share of the nominal accused, for every threshold. Dashed: guessing.";
+        shown.push((svg.clone(), alt.to_string(), caption.to_string()));
+    }
+    let alt = "Histogram of the scores of nominal and of anomalous test images, with the model's threshold";
+    let caption = "Scores of the test images, on a logarithmic axis. The threshold stands where 99 % of the nominal training \
+                   images lie below.";
+    shown.push((test_plots.scores.clone(), alt.to_string(), caption.to_string()));
+    let body = html! {
+        (figures(&named.collect::<Vec<_>>()))
+        p {
+            "Measured on " (count(e.nominal, "nominal image")) " and " (count(e.anomalous, "anomalous image")) ". "
+            @if let (Some(fpr), Some(tpr)) = (e.false_positive_rate, e.true_positive_rate) {
+                (percent(tpr)) " of the anomalous and " (percent(fpr)) " of the nominal ones exceed the model's threshold of "
+                (significant(f64::from(e.threshold))) "."
+            }
+        }
+        @if test_plots.roc.is_none() {
+            p.notice { "There is no ROC curve: it takes both nominal and anomalous test images." }
+        }
+        (plots(&shown))
+    };
+    section("Results", &body)
+}
+
+fn test_pictures(folder: &Path) -> Result<Markup> {
+    let colours = "Heatmaps run from dark blue (nominal) over green to dark red (anomalous)";
+    let overview = format!(
+        "{colours}, on a scale that all of them share. Below each image: its score, its class and its number in scores.csv."
+    );
+    let paper = format!(
+        "{colours}. On its own scale a heatmap shows where within the picture the net looks, even where there is nothing; on the \
+         common scale it shows which pictures deviate."
+    );
+    Ok(html! {
+        (picture_file(folder, directory::CHOSEN, "Chosen test images with their heatmaps", &paper)?)
+        (picture_file(folder, directory::PAPER, "Test images equally spaced by score, with their heatmaps", &paper)?)
+        (picture_file(folder, directory::OVERVIEW, "Test images at both ends of the scores, with their heatmaps", &overview)?)
+    })
+}
+
+fn training(story: &Story) -> Result<Markup> {
+    let Some(Training { folder, history, plot }) = story.training else {
+        let absent = "The folder of the model's run is not at hand: there is nothing to tell of its training.";
+        return Ok(html! { p.notice { (absent) } });
+    };
+    let loss = plot.iter().map(|svg| {
+        let alt = "Mean loss over the epochs, of all samples, of the nominal and of the anomalous ones";
+        (svg.clone(), alt.to_string(), "Mean loss of each epoch's samples.".to_string())
+    });
+    let preview = "What the net learned from: samples of the first batch. About half of the good images have been turned into \
+                   anomalies. Contrast is normalised, so brightness does not compare between pictures.";
+    let overview = "Samples of one more epoch as the trained net judges them; under each its score.";
+    Ok(html! {
+        @if plot.is_none() { p.notice { "No epoch was completed: there are no losses to show." } }
+        (plots(&loss.collect::<Vec<_>>()))
+        @if !history.is_empty() { details { summary { "All epochs as a table" } (epochs(history)) } }
+        (picture_file(folder, directory::PREVIEW, "Training samples after augmentation", preview)?)
+        (picture_file(folder, directory::TRAINING_OVERVIEW, "Training samples with their heatmaps", overview)?)
+    })
+}
+
+/// A picture of the folder; nothing if it is not there.
+fn picture_file(folder: &Path, name: &str, alt: &str, caption: &str) -> Result<Markup> {
+    let path = folder.join(name);
+    Ok(if path.exists() { picture(&files::read(&path)?, alt, caption) } else { Markup::default() })
+}
+
+fn epochs(history: &[Epoch]) -> Markup {
+    let optional = |loss: Option<f64>| loss.map_or("–".to_string(), |loss| format!("{loss:.5}"));
+    let row = |e: &Epoch| {
+        vec![
+            e.epoch.to_string(),
+            significant(e.lr),
+            format!("{:.5}", e.loss),
+            optional(e.loss_nominal),
+            optional(e.loss_anomalous),
+            format!("{:.0}", e.images_per_second),
+        ]
+    };
+    let header = ["epoch", "learning rate", "loss", "nominal", "anomalous", "images/s"];
+    table(&header, &history.iter().map(row).collect::<Vec<_>>())
+}
+
+/// The settings in words.
+fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
+    let mut rows: Vec<(&str, String)> = Vec::new();
+    rows.push(("Data", format!("{} ({})", explanation(settings.dataset), data(settings))));
+    rows.push(("Nominal class", format!("{} (number {})", story.set.class_name(), story.set.class)));
+    if let Some(data) = story.set.data.as_ref().filter(|_| story.set.data != settings.data) {
+        rows.push(("Test data", data.display().to_string()));
+    }
+    rows.push(("Anomalies", anomalies(settings)));
+    let truth = if settings.maps { "on ground-truth maps, pixel by pixel" } else { "on labels, one per image" };
+    rows.push(("Loss", truth.to_string()));
+    let bias = if settings.bias { "" } else { ", without biases" };
+    rows.push(("Net", format!("{}, inputs of {side} × {side} pixels{bias}", settings.net, side = settings.side)));
+    rows.push(("Preprocessing", explanation(settings.pipeline)));
+    let optimizer = super::settings::word(settings.optimizer);
+    rows.push((
+        "Optimisation",
+        format!(
+            "{optimizer}, learning rate {} ({}), weight decay {}, {} images a step",
+            settings.lr, settings.schedule, settings.weight_decay, settings.batch
+        ),
+    ));
+    rows.push(("Epochs", format!("{} of {}", story.model.card.epochs, settings.epochs)));
+    if settings.reestimate {
+        rows.push(("Norms", "statistics re-estimated after the last epoch".to_string()));
+    }
+    rows.push((
+        "Heatmaps",
+        format!("Gaussian of σ = {} pixels; the {} quantile is the hottest colour", settings.sigma, settings.quantile),
+    ));
+    rows.push(("Seed", settings.seed.to_string()));
+    rows.push(("Program", format!("fcdd {}", story.model.card.version)));
+    rows.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+}
+
+fn anomalies(settings: &Settings) -> String {
+    let how = explanation(settings.supervise);
+    match (settings.supervise, settings.noise, &settings.outliers) {
+        (Supervise::Unsupervised | Supervise::Other, ..) => how,
+        (_, NoiseMode::Outliers, Some(outliers)) => {
+            let limit = settings.oe_limit.map_or(String::new(), |limit| format!(", {limit} of them"));
+            format!("{how}. Images: {outliers}{limit}")
+        }
+        (_, noise, _) => format!("{how}. Noise: {}", explanation(noise)),
+    }
+}
+
+fn reproduction(settings: &Settings, story: &Story) -> Markup {
+    let train = settings.command("RUN").iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    let data = story.set.data.as_ref().map(|path| format!(" --data {}", quoted(&path.display().to_string())));
+    let evaluate = story.test.map(|_| format!("fcdd evaluate RUN{}", data.unwrap_or_default()));
+    html! {
+        pre { code { (train) @if let Some(evaluate) = &evaluate { "\n" (evaluate) } } }
+        p { "The result does not depend on the number of threads. Every figure and picture of this page is a file in the run's folder." }
+    }
+}
+
+/// A word as a POSIX shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_string()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+fn dataset_name(dataset: DatasetKind) -> String {
+    let explained = explanation(dataset);
+    explained.split_once(':').map_or(explained.clone(), |(name, _)| name.to_string())
+}
+
+fn data(settings: &Settings) -> String {
+    settings.data.as_ref().map_or("as installed".to_string(), |path| path.display().to_string())
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_a_shell() {
+        for (word, shown) in
+            [("runs/a-b_1", "runs/a-b_1"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''"), ("$x", "'$x'")]
+        {
+            assert_eq!(quoted(word), shown);
+        }
+    }
+}

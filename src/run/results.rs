@@ -1,0 +1,176 @@
+//! What a run leaves once its model is there: figures, tables, pictures, plots, and a page that shows them all.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::directory::{self, RunDirectory, write_csv, write_json};
+use super::evaluate::{Tested, evaluate};
+use super::model::{Model, model_file};
+use super::pictures::{Gallery, training_overview};
+use super::prepare::{Task, TestSet};
+use super::report::{self, Story};
+use super::settings::Settings;
+use super::state::Epoch;
+use super::train::Trained;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::metrics::roc::RocCurve;
+use crate::metrics::scores::Ranking;
+use crate::report::npy::save_npy;
+use crate::report::plot::{Curve, Hue, histogram, losses, roc};
+use crate::report::png::save_png;
+use crate::report::significant;
+
+/// The training behind a model, where its run's folder is at hand.
+pub struct Training {
+    /// Where the pictures of the training lie.
+    pub folder: PathBuf,
+    pub history: Vec<Epoch>,
+    /// Losses over the epochs as SVG; None before the first epoch ended.
+    pub plot: Option<String>,
+}
+
+/// Plots of a test, as SVG; None where a label is missing.
+pub struct TestPlots {
+    pub roc: Option<String>,
+    pub scores: String,
+}
+
+/// Completes a run's folder after its training. Stopped runs and data without test images get what can be had.
+pub fn finish(trained: &Trained, task: &Task, directory: &RunDirectory, chosen: &[usize]) -> Result<Option<Tested>> {
+    let model = &trained.model;
+    let overview = training_overview(&task.set, model)?;
+    save_png(directory.file(directory::TRAINING_OVERVIEW), &overview)?;
+    let training = Training::new(directory.path(), trained.history.clone())?;
+    if let Some(plot) = &training.plot {
+        files::write_atomically(&directory.file(directory::LOSS_PLOT), plot.as_bytes())?;
+    }
+    let untested = trained.interrupted || task.test.split.images.count == 0;
+    let test = if untested { None } else { Some(test_part(model, &task.test, directory.path(), chosen)?) };
+    let judged = test.as_ref().map(|(tested, plots)| (tested, plots));
+    let story = Story { model, training: Some(&training), set: &task.test, test: judged };
+    report::write(directory.path(), &story)?;
+    Ok(test.map(|(tested, _)| tested))
+}
+
+/// Judges a model by test images and leaves the results in `out`; its report tells of the training too if the model lies in the
+/// folder of its run.
+pub fn evaluate_into(model: &Model, path: &Path, test: &TestSet, out: &Path, chosen: &[usize]) -> Result<Tested> {
+    let training = Training::of(model, path)?;
+    files::create_folder(out)?;
+    let (tested, plots) = test_part(model, test, out, chosen)?;
+    let story = Story { model, training: training.as_ref(), set: test, test: Some((&tested, &plots)) };
+    report::write(out, &story)?;
+    Ok(tested)
+}
+
+impl Training {
+    fn new(folder: &Path, history: Vec<Epoch>) -> Result<Training> {
+        let curve = |hue: Hue, name: &str, loss: &dyn Fn(&Epoch) -> Option<f64>| Curve {
+            hue,
+            name: name.to_string(),
+            points: history.iter().filter_map(|e| Some((e.epoch as i32, loss(e)?))).collect(),
+        };
+        let curves = [
+            curve(Hue::Ink, "all samples", &|e| Some(e.loss)),
+            curve(Hue::Blue, "nominal", &|e| e.loss_nominal),
+            curve(Hue::Red, "anomalous", &|e| e.loss_anomalous),
+        ];
+        let curves: Vec<_> = curves.into_iter().filter(|curve| !curve.points.is_empty()).collect();
+        let plot = if curves.is_empty() { None } else { Some(losses(&curves)?) };
+        Ok(Training { folder: folder.to_path_buf(), history, plot })
+    }
+
+    /// The training of the model at `path`, if the folder there holds the run that made it.
+    fn of(model: &Model, path: &Path) -> Result<Option<Training>> {
+        let folder = model_file(path).parent().map(PathBuf::from).unwrap_or_default();
+        let Ok(run) = RunDirectory::open(&folder) else { return Ok(None) };
+        let (settings, history) = (run.read_json::<Settings>(directory::CONFIG), run.file(directory::HISTORY));
+        if !settings.is_ok_and(|settings| settings == model.card.settings) || !history.exists() {
+            return Ok(None);
+        }
+        let broken = |e: csv::Error| {
+            Error::file(&history, format!("cannot be read ({e})"), "restore it, or delete it to report without it")
+        };
+        let mut rows = csv::Reader::from_path(&history).map_err(broken)?;
+        let epochs: Result<Vec<Epoch>, _> = rows.deserialize().collect();
+        Training::new(run.path(), epochs.map_err(broken)?).map(Some)
+    }
+}
+
+/// A point of a ROC curve in a table.
+#[derive(Serialize)]
+struct Point {
+    false_positive_rate: f64,
+    true_positive_rate: f64,
+    threshold: f64,
+}
+
+/// Judges the test images and writes all files of the test. Those that an earlier test left and this one does not have are
+/// removed: what lies in the folder is of one test.
+fn test_part(model: &Model, test: &TestSet, out: &Path, chosen: &[usize]) -> Result<(Tested, TestPlots)> {
+    let tested = evaluate(model, test)?;
+    let file = |name: &str| out.join(name);
+    write_json(&file(directory::EVALUATION), &tested.evaluation)?;
+    write_csv(&file(directory::SCORES), &tested.scores)?;
+    let n = tested.scores.len();
+    let u = (tested.maps.len() / n.max(1)).isqrt();
+    save_npy(&file(directory::MAPS), &[n, u, u], &tested.maps)?;
+
+    let scores: Vec<f32> = tested.scores.iter().map(|row| row.score).collect();
+    let labels: Vec<bool> = tested.scores.iter().map(|row| row.label == 1).collect();
+    let image_curve = Ranking::of_samples(&scores, &labels)?.roc_curve(true);
+    for (name, curve) in [(directory::ROC, &image_curve), (directory::PIXEL_ROC, &tested.pixel_curve)] {
+        write_or_remove(&file(name), curve.as_ref(), |path, curve| write_csv(path, points(curve)))?;
+    }
+    let plots = plots(&tested, image_curve.as_ref(), &scores, &labels)?;
+    let write_text = |path: &Path, text: &String| files::write_atomically(path, text.as_bytes());
+    write_or_remove(&file(directory::ROC_PLOT), plots.roc.as_ref(), write_text)?;
+    write_text(&file(directory::SCORES_PLOT), &plots.scores)?;
+
+    let gallery = Gallery::of_test(model, test, &tested)?;
+    save_png(file(directory::OVERVIEW), &gallery.overview("Test images, and what the model says of them")?)?;
+    save_png(file(directory::PAPER), &gallery.spaced()?)?;
+    let chosen = if chosen.is_empty() { None } else { Some(gallery.chosen(chosen)?) };
+    write_or_remove(&file(directory::CHOSEN), chosen.as_ref(), |path, sheet| save_png(path, sheet))?;
+    Ok((tested, plots))
+}
+
+fn write_or_remove<T>(path: &Path, content: Option<&T>, write: impl Fn(&Path, &T) -> Result<()>) -> Result<()> {
+    match content {
+        Some(content) => write(path, content),
+        None if path.exists() => std::fs::remove_file(path).map_err(Error::io("remove", path)),
+        None => Ok(()),
+    }
+}
+
+fn points(curve: &RocCurve) -> impl Iterator<Item = Point> {
+    let rates = curve.fpr.iter().zip(&curve.tpr).zip(&curve.thresholds);
+    rates.map(|((&false_positive_rate, &true_positive_rate), &threshold)| Point {
+        false_positive_rate,
+        true_positive_rate,
+        threshold,
+    })
+}
+
+fn plots(tested: &Tested, image_curve: Option<&RocCurve>, scores: &[f32], labels: &[bool]) -> Result<TestPlots> {
+    let evaluation = &tested.evaluation;
+    let curves: Vec<Curve<f64>> = [
+        (Hue::Ink, "images", image_curve, evaluation.image_auroc),
+        (Hue::Blue, "pixels", tested.pixel_curve.as_ref(), evaluation.pixel_auroc),
+    ]
+    .into_iter()
+    .filter_map(|(hue, name, curve, area)| {
+        let points = curve?.fpr.iter().copied().zip(curve?.tpr.iter().copied()).collect();
+        Some(Curve { hue, name: format!("{name}, area {}", significant(area?)), points })
+    })
+    .collect();
+    let of = |label: bool| -> Vec<f32> {
+        scores.iter().zip(labels).filter(|(_, l)| **l == label).map(|(s, _)| *s).collect()
+    };
+    Ok(TestPlots {
+        roc: if curves.is_empty() { None } else { Some(roc(&curves)?) },
+        scores: histogram(&of(false), &of(true), evaluation.threshold)?,
+    })
+}

@@ -1,0 +1,95 @@
+//! What a run's folder holds: arrays, tables, pictures, and the page that shows them.
+
+use std::fs;
+
+use crate::runs::TEST_FILES;
+use crate::support::{Scratch, png};
+
+#[test]
+fn maps_load_and_their_means_are_the_scores() {
+    let scratch = Scratch::new().with_run();
+    let bytes = fs::read(scratch.path("run/maps.npy")).unwrap();
+    assert_eq!(bytes[..8], *b"\x93NUMPY\x01\x00");
+    let length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    assert_eq!((10 + length) % 64, 0);
+    let header = std::str::from_utf8(&bytes[10..10 + length]).unwrap();
+    assert!(header.starts_with("{'descr': '<f4', 'fortran_order': False, 'shape': (32, 7, 7), }"), "{header}");
+    assert!(header.ends_with(" \n"));
+    let values = bytes[10 + length..].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+    let values: Vec<f32> = values.collect();
+    assert_eq!(values.len(), 32 * 49);
+
+    let mut scores = csv::Reader::from_path(scratch.path("run/scores.csv")).unwrap();
+    let column = scores.headers().unwrap().iter().position(|name| name == "score").unwrap();
+    for (row, map) in scores.records().zip(values.chunks(49)) {
+        let score: f32 = row.unwrap()[column].parse().unwrap();
+        let mean = map.iter().sum::<f32>() / 49.0;
+        assert!((mean - score).abs() <= 1e-5 * score.abs(), "{mean} is not {score}");
+    }
+}
+
+#[test]
+fn the_roc_table_has_the_area_of_the_figures() {
+    let scratch = Scratch::new().with_run();
+    let evaluation: serde_json::Value =
+        serde_json::from_slice(&fs::read(scratch.path("run/evaluation.json")).unwrap()).unwrap();
+    let mut table = csv::Reader::from_path(scratch.path("run/roc.csv")).unwrap();
+    assert_eq!(table.headers().unwrap(), ["false_positive_rate", "true_positive_rate", "threshold"].as_slice());
+    let points: Vec<(f64, f64, f64)> = table.deserialize().map(Result::unwrap).collect();
+    let last = points[points.len() - 1];
+    assert_eq!((points[0], last.0, last.1), ((0.0, 0.0, f64::INFINITY), 1.0, 1.0));
+    let area: f64 = points.windows(2).map(|p| (p[1].0 - p[0].0) * (p[1].1 + p[0].1) / 2.0).sum();
+    assert!((area - evaluation["image_auroc"].as_f64().unwrap()).abs() < 1e-9, "{area}");
+}
+
+#[test]
+fn the_folder_is_of_one_test() {
+    let scratch = Scratch::new().with_run();
+    let chosen = scratch.path("run/chosen.png");
+    let report = || fs::read_to_string(scratch.path("run/report.html")).unwrap();
+    assert!(!chosen.exists() && !report().contains("Chosen test images"));
+    scratch.run("evaluate run --viz-ids 31,0,0").expect_success();
+    assert!(chosen.exists() && report().contains("Chosen test images"));
+    assert!(report().contains("All epochs as a table"), "the training is still told");
+    scratch.run("evaluate run").expect_success();
+    assert!(!chosen.exists() && !report().contains("Chosen test images"));
+
+    // Elsewhere the report is the same: its training is found beside the model.
+    scratch.run("evaluate run --out eval").expect_success();
+    assert_eq!(scratch.files("eval"), TEST_FILES);
+    assert_eq!(fs::read_to_string(scratch.path("eval/report.html")).unwrap(), report());
+}
+
+#[test]
+fn the_page_stands_alone() {
+    let scratch = Scratch::new().with_run();
+    let report = fs::read_to_string(scratch.path("run/report.html")).unwrap();
+    for outside in ["<script", "<link", "url(", "href=", "src=\"http", "@import"] {
+        assert!(!report.contains(outside), "{outside}");
+    }
+    assert_eq!(report.matches("src=\"data:image/png;base64,").count(), 4);
+    assert_eq!(report.matches("<img").count(), report.matches(" alt=\"").count());
+    assert_eq!(report.matches("<svg").count(), 3);
+    for words in ["class t-shirt", "image AUROC", "cifar100:outliers.bin", "fcdd train fmnist --data data --class 0"] {
+        assert!(report.contains(words), "{words}");
+    }
+}
+
+/// The names of folders and files are other people's.
+#[cfg(unix)]
+#[test]
+fn hostile_names_inject_nothing() {
+    let scratch = Scratch::new();
+    let (root, defect) = ("<img src=x>&'", "\"><script>alert(1)<");
+    for i in 0..4 {
+        scratch.write(&format!("{root}/train/good/{i}.png"), &png(32, 32));
+    }
+    scratch.write(&format!("{root}/test/good/0.png"), &png(32, 32));
+    scratch.write(&format!("{root}/test/{defect}/0.png"), &png(40, 32));
+    let flags = "--net FCDD_CNN32_S --side 32 --epochs 1 --out run";
+    let ran = scratch.command().args(["train", "folder", "--data", root]).args(flags.split(' ')).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let report = fs::read_to_string(scratch.path("run/report.html")).unwrap();
+    assert!(!report.contains("<script") && !report.contains("<img src=x"));
+    assert!(report.contains(r"'&lt;img src=x&gt;&amp;'\'''"), "quoted for a shell");
+}
