@@ -26,6 +26,14 @@ pub(crate) struct Scratch {
     normals: Vec<f32>,
 }
 
+/// The random numbers of one image.
+struct Random {
+    /// For everything that is drawn once.
+    draws: Draws,
+    /// For noise per value.
+    noise: Stream,
+}
+
 impl Preprocessing {
     /// Turns one raw image (`raw_side² · channels` bytes) into an input (`side² · channels` floats, NHWC).
     pub fn apply_test(&self, image: &[u8], out: &mut [f32]) {
@@ -58,7 +66,8 @@ impl Preprocessing {
     pub(crate) fn test_with(&self, scratch: &mut Scratch, image: &[u8], out: &mut [f32]) {
         // A checked test list draws nothing.
         let unused = Stream::new(0, Purpose::Augment, 0, 0);
-        self.run(&self.test, scratch, image, None, unused.draws(), unused, out);
+        let random = Random { draws: unused.draws(), noise: unused };
+        self.run(&self.test, scratch, image, None, random, out);
     }
 
     /// [`Preprocessing::apply_train`] with memory to reuse.
@@ -72,18 +81,16 @@ impl Preprocessing {
     ) {
         let draws = Stream::new(seed, Purpose::Augment, epoch, sample).draws();
         let noise = Stream::new(seed, Purpose::AugmentNoise, epoch, sample);
-        self.run(&self.train, scratch, image, mask, draws, noise, out);
+        self.run(&self.train, scratch, image, mask, Random { draws, noise }, out);
     }
 
-    #[allow(clippy::too_many_arguments)] // all of them are the interpreter's state
     fn run(
         &self,
         list: &[Transform],
         scratch: &mut Scratch,
         image: &[u8],
         mask: Option<(&[u8], &mut [f32])>,
-        mut draws: Draws,
-        noise: Stream,
+        Random { mut draws, noise }: Random,
         out: &mut [f32],
     ) {
         assert_eq!((image.len(), out.len()), (self.raw_side * self.raw_side * self.channels, self.input_len()));

@@ -133,3 +133,17 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
         assert!(one.y == many.y && one.dx == many.dx && one.dw == many.dw, "{threads} threads");
     }
 }
+
+/// Memory laid out for one thread serves any number: no output is left out.
+#[test]
+fn scratch_for_fewer_threads_is_enough() {
+    for (c, side) in [(16, 3), (2, 3), (8, 1)] {
+        let g = Geometry { n: 2, h: 33, w: 37, c, k: 8, side, stride: 1, pad: side / 2 };
+        let [x, w, b, _] = operands::<f64>(&g);
+        let pool = |threads: usize| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let mut scratch = vec![f64::NAN; pool(1).install(|| cpu::fprop_workspace(&g))];
+        let mut y = vec![f64::NAN; g.y_len()];
+        pool(5).install(|| cpu::fprop(&g, &x, &w, Some(&b), &mut y, &mut scratch));
+        assert_close(&y, &plain::<f64>(&g).y, F64_BOUND, &format!("{g:?}"));
+    }
+}

@@ -24,6 +24,11 @@ pub(super) fn lanes() -> usize {
     TASKS * rayon::current_num_threads()
 }
 
+/// The parts that `scratch` has room for, which may have been laid out for fewer threads than run now.
+pub(super) fn lanes_within<T>(scratch: &[T], lane_len: usize) -> usize {
+    lanes().min(scratch.len() / lane_len)
+}
+
 fn by_rows(g: &Geometry) -> bool {
     !g.is_pointwise() && g.side * g.c >= LONG_ROW
 }

@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::Geometry;
-use super::cpu::lanes;
+use super::cpu::{lanes, lanes_within};
 use crate::device::matmul::{Matrix, matmul};
 use crate::real::Real;
 
@@ -39,7 +39,7 @@ pub fn wgrad_workspace(g: &Geometry) -> usize {
 /// Forward pass with weights [taps, k]; see [`super::reference::fprop`] for the formula.
 pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], workspace: &mut [T]) {
     let (tile, pixels) = (tile_pixels(g), g.pixels());
-    let tiles_per_lane = pixels.div_ceil(tile).div_ceil(lanes());
+    let tiles_per_lane = pixels.div_ceil(tile).div_ceil(lanes_within(workspace, tile_len(g)));
     let weights = Matrix::row_major(w, g.taps(), g.k);
     let scratch = workspace.par_chunks_exact_mut(tile_len(g));
     y.par_chunks_mut(tiles_per_lane * tile * g.k).zip(scratch).enumerate().for_each(|(lane, (y, scratch))| {

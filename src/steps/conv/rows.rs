@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::Geometry;
-use super::cpu::lanes;
+use super::cpu::{lanes, lanes_within};
 use crate::device::matmul::{Matrix, matmul};
 use crate::real::Real;
 
@@ -24,8 +24,9 @@ pub fn workspace(g: &Geometry) -> usize {
 /// Forward pass with weights [taps, k]; see [`super::reference::fprop`] for the formula.
 pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], scratch: &mut [T]) {
     let (oh, out_row) = (g.oh(), g.ow() * g.k);
-    let rows_per_lane = (g.n * oh).div_ceil(lanes());
-    let rings = scratch.par_chunks_exact_mut(g.side * row_len(g));
+    let ring_len = g.side * row_len(g);
+    let rows_per_lane = (g.n * oh).div_ceil(lanes_within(scratch, ring_len));
+    let rings = scratch.par_chunks_exact_mut(ring_len);
     y.par_chunks_mut(rows_per_lane * out_row).zip(rings).enumerate().for_each(|(lane, (y, ring))| {
         let mut ring = Ring::new(g, ring);
         for (row, y) in y.chunks_exact_mut(out_row).enumerate() {
