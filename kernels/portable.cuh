@@ -1,0 +1,33 @@
+// The dialect of the kernels: CUDA C++ under nvcc, the same text as ordinary C++ under g++ for the CPU stand-in (standin/).
+// Kernels include this file, and ptx.cuh where they use an instruction that CUDA C++ has no name for; nothing else.
+//
+// Rules that keep a kernel both fast and testable:
+//   * kernels are `extern "C" __global__ void unique_name(...)`; templates sit behind a macro that names each instance;
+//   * dynamic shared memory comes through DYN_SHARED, whose start is 128-byte aligned;
+//   * warp collectives take the full mask; blocks never wait for each other by spinning;
+//   * sizes are parameters; fused multiply-adds are written fmaf (nvcc contracts nothing: --fmad=false);
+//   * several threads that store to one place use an atomic even where all store the same value.
+#pragma once
+#ifdef __CUDACC__
+#include <cstdint>
+// One array per module; each kernel gives it a type of its own.
+#define DYN_SHARED(T, name)                                        \
+  extern __shared__ __align__(128) unsigned char dyn_shared_raw[]; \
+  T* name = reinterpret_cast<T*>(dyn_shared_raw)
+#else
+#include "shim.h"
+#define DYN_SHARED(T, name) T* name = static_cast<T*>(standin::dynamic_shared())
+#endif
+
+// bfloat16: the upper half of a float. Conversions to it are in ptx.cuh (one instruction on sm_80 and later).
+struct __align__(2) bf16 {
+  unsigned short bits;
+};
+// Two bf16 in one register, the first in the lower half: what mma and ldmatrix work on.
+struct __align__(4) bf16x2 {
+  bf16 lo, hi;
+};
+static __device__ __forceinline__ float to_float(bf16 h) { return __uint_as_float((unsigned)h.bits << 16); }
+// Of two bf16 packed in one word, the first and the second.
+static __device__ __forceinline__ float low_to_float(unsigned packed) { return __uint_as_float(packed << 16); }
+static __device__ __forceinline__ float high_to_float(unsigned packed) { return __uint_as_float(packed & 0xffff0000u); }

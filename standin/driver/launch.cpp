@@ -1,0 +1,56 @@
+// Launches: the limits that a driver enforces, pointers that are none, and after the kernel a look at the gaps beside the memory
+// that it was given.
+#include "driver.h"
+#include <cstring>
+
+namespace standin {
+
+static int check_limits(const Kernel& k, dim3 grid, dim3 block, unsigned shared) {
+  if (!grid.x || !grid.y || !grid.z || !block.x || !block.y || !block.z) return INVALID_VALUE;
+  if (grid.x > 2147483647u || grid.y > 65535 || grid.z > 65535) return INVALID_VALUE;
+  if (block.x > 1024 || block.y > 1024 || block.z > 64) return INVALID_VALUE;
+  if (block.x * block.y * block.z > (unsigned)k.max_threads) return INVALID_VALUE;
+  if (shared > (unsigned)k.max_dynamic_shared) return INVALID_VALUE;
+  return OK;
+}
+
+}  // namespace standin
+using namespace standin;
+
+API cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
+                   unsigned shared, void* stream, void** parameters, void** extra) {
+  LOCK;
+  if (!current_context) return INVALID_CONTEXT;
+  if (sticky_error) return sticky_error;
+  const auto* kernel = (const Kernel*)function;
+  const dim3 grid(grid_x, grid_y, grid_z), block(block_x, block_y, block_z);
+  if (extra) return NOT_SUPPORTED;
+  if (int error = check_limits(*kernel, grid, block, shared)) {
+    report("kernel %s cannot be launched with grid (%u,%u,%u), block (%u,%u,%u), %u bytes of dynamic shared memory; it takes up to %d threads and %d bytes",
+           kernel->name, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared, kernel->max_threads, kernel->max_dynamic_shared);
+    return error;
+  }
+  std::vector<void*> pointers;
+  for (int i = 0; i < kernel->parameters; i++) {
+    if (!(kernel->pointer_parameters >> i & 1)) continue;
+    void* p;
+    memcpy(&p, parameters[i], sizeof p);
+    if (!p) continue;
+    pointers.push_back(p);
+    if (find_allocation(p)) continue;
+    report("kernel %s: parameter %d, %p, is not device memory", kernel->name, i, p);
+    return sticky_error = ILLEGAL_ADDRESS;
+  }
+  std::shared_ptr<void> packed(kernel->pack(parameters), kernel->unpack);
+  return submit(stream_of(stream), Node::KERNEL, [=]() -> int {
+    if (int error = run_launch({kernel, packed.get(), grid, block, shared})) return error;
+    for (void* p : pointers) {
+      Allocation* a = find_allocation(p);
+      if (!a || !gap_spoilt(*a)) continue;
+      report("kernel %s: %s", kernel->name, last_report().c_str());
+      return ILLEGAL_ADDRESS;
+    }
+    return 0;
+  });
+}
+API cuLaunchCooperativeKernel(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**) { return NOT_SUPPORTED; }

@@ -1,0 +1,107 @@
+// What compiled kernels ask of the runtime: the indices of a thread, barriers, warp collectives, asynchronous copies, faults,
+// and the registry that finds a kernel by its name. Seen by both sides; implemented in runtime/.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+// The runtime's own pieces, compiled into a kernel's library, are no accesses of a kernel: the checked build leaves them alone.
+#define STANDIN_UNCHECKED __attribute__((no_sanitize("thread", "undefined")))
+#define STANDIN_TEXT_OF(x) #x
+#define STANDIN_TEXT(x) STANDIN_TEXT_OF(x)
+#define STANDIN_SITE (__FILE__ ":" STANDIN_TEXT(__LINE__))
+
+struct uint3 {
+  unsigned x, y, z;
+};
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
+};
+
+namespace standin {
+
+// The CUresult values that a kernel's fault can have.
+enum Fault { ILLEGAL_ADDRESS = 700, ASSERTION = 710, ILLEGAL_INSTRUCTION = 715, MISALIGNED_ADDRESS = 716, LAUNCH_FAILED = 719 };
+
+struct Indices {
+  uint3 thread, block, block_size, grid_size;
+};
+extern thread_local Indices indices __attribute__((tls_model("initial-exec")));
+
+// Ends the launch with a CUDA error; the text, with kernel, block and thread before it, becomes the report.
+[[noreturn]] void fault(int error, const char* format, ...) __attribute__((format(printf, 2, 3)));
+
+// Barriers. The second returns, to every thread, how many threads came with a true predicate.
+void sync_block(const char* site);
+unsigned sync_block_count(bool predicate, const char* site);
+unsigned block_threads();
+
+// A warp collective: the last lane of `mask` to arrive carries out `operation` for all; lanes[i] is what lane i passed, and is
+// valid for the lanes of the mask that the operation is given (lanes that have exited are missing there).
+using WarpOperation = void (*)(unsigned mask, void* const* lanes);
+void warp_collective(unsigned mask, WarpOperation operation, void* lane, const char* site);
+void sync_warp(unsigned mask, const char* site);
+unsigned lane_id();
+// A lane read from one that does not take part: undefined on a GPU, a fault in the checked build.
+void note_absent_lane(unsigned lane, int from);
+
+void* dynamic_shared();
+
+// Asynchronous copies from global to shared memory.
+void cp_async(void* shared, const void* global, int bytes, int total, const char* site);
+void cp_async_commit();
+void cp_async_wait(int keep);
+
+// Checks on behalf of emulated instructions.
+void shared_row_read(const void* row, unsigned bytes, const char* instruction, const char* site);
+void note_atomic(const void* p, unsigned bytes);
+void note_fence();
+void require_compute_capability(int at_least, const char* site);
+
+// A kernel as its library registers it. The launcher copies the parameters, then calls once per thread.
+struct Kernel {
+  const char* name;
+  int max_threads;  // __launch_bounds__
+  int parameters;
+  unsigned long long pointer_parameters;  // bit i: parameter i is a pointer
+  void* (*pack)(void** parameters);
+  void (*unpack)(void* packed);  // frees what pack returned
+  void (*call)(const void* packed);
+  void* (*static_shared)();  // an address within this thread's copy of the library's static shared memory
+  int max_dynamic_shared = 48 * 1024;
+};
+void register_kernel(Kernel*);
+
+inline thread_local char static_shared_anchor;
+inline void* address_of_static_shared() { return &static_shared_anchor; }
+
+template <auto FUNCTION> struct Register;
+template <class... Parameters, void (*FUNCTION)(Parameters...)> struct Register<FUNCTION> {
+  using Packed = std::tuple<std::decay_t<Parameters>...>;
+  template <size_t... I> static void* pack_each(void** parameters, std::index_sequence<I...>) {
+    return new Packed(*static_cast<const std::decay_t<Parameters>*>(parameters[I])...);
+  }
+  static void* pack(void** parameters) { return pack_each(parameters, std::index_sequence_for<Parameters...>{}); }
+  static void unpack(void* packed) { delete static_cast<Packed*>(packed); }
+  STANDIN_UNCHECKED static void call(const void* packed) { std::apply(FUNCTION, *static_cast<const Packed*>(packed)); }
+  // The arguments after the name are those of __launch_bounds__.
+  explicit Register(const char* name, int max_threads = 1024, int = 0) {
+    static Kernel kernel;
+    kernel.name = name;
+    kernel.max_threads = max_threads;
+    kernel.parameters = sizeof...(Parameters);
+    unsigned i = 0;
+    ((kernel.pointer_parameters |= (unsigned long long)std::is_pointer_v<Parameters> << i++), ...);
+    (void)i;
+    kernel.pack = pack;
+    kernel.unpack = unpack;
+    kernel.call = call;
+    kernel.static_shared = address_of_static_shared;
+    register_kernel(&kernel);
+  }
+};
+
+}  // namespace standin
