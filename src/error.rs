@@ -30,7 +30,9 @@ pub enum CudaError {
     NoKernels,
     #[error("no CUDA driver was found (libcuda.so); install NVIDIA's driver, or choose --device cpu")]
     NoDriver,
-    #[error("the NVIDIA driver supports CUDA {found}, but this build's kernels need {needed}; update the driver, or choose --device cpu")]
+    #[error(
+        "the NVIDIA driver supports CUDA {found}, but this build's kernels need {needed}; update the driver, or choose --device cpu"
+    )]
     DriverTooOld { found: String, needed: String },
     #[error("the CUDA driver sees no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES, or choose --device cpu")]
     NoDevice,
@@ -42,13 +44,30 @@ pub enum CudaError {
     /// `batch` is the largest that would fit, where that is known.
     #[error("out of GPU memory: {} were asked for, {} are free; {}", size(*asked), size(*free), smaller(*batch))]
     OutOfMemory { asked: usize, free: usize, batch: Option<usize> },
-    #[error("kernel {kernel} (kernels/{file}.cu; {shape}) could not be launched: {reason}; please report this as a bug")]
+    #[error(
+        "kernel {kernel} (kernels/{file}.cu; {shape}) could not be launched: {reason}; please report this as a bug"
+    )]
     Launch { kernel: &'static str, file: &'static str, shape: String, reason: String },
     /// The launch error of one step of a plan.
     #[error("step {step}: {source}")]
     Step { step: String, source: Box<CudaError> },
     #[error("the GPU failed to {action}: {reason}; run again with CUDA_LAUNCH_BLOCKING=1 to learn which kernel it was")]
     Call { action: &'static str, reason: String },
+}
+
+impl CudaError {
+    /// Why a GPU cannot be used, in a few words.
+    pub fn in_brief(&self) -> String {
+        match self {
+            CudaError::NoKernels => "this build has no CUDA kernels".to_string(),
+            CudaError::NoDriver => "no CUDA driver".to_string(),
+            CudaError::DriverTooOld { found, needed } => {
+                format!("the CUDA driver is too old: {found}, {needed} is needed")
+            }
+            CudaError::NoDevice => "no GPU".to_string(),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// Bytes in words.

@@ -29,6 +29,16 @@ pub enum Device {
     Cuda(Arc<Cuda>),
 }
 
+impl Device {
+    /// `cpu` or `cuda`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Device::Cpu => "cpu",
+            Device::Cuda(_) => "cuda",
+        }
+    }
+}
+
 /// Settles a choice. The second value says why a GPU is not used where that was left open.
 pub fn choose(choice: Choice) -> Result<(Device, Option<CudaError>)> {
     match choice {

@@ -2,8 +2,8 @@
 //!
 //! A stub has the parameters of its kernel: `Pointer<T>` for `const T*`, `PointerMut<T>` for `T*`, numbers as they are.
 
-use super::launch::{Launch, Pointer, PointerMut};
 use super::Result;
+use super::launch::{Launch, Pointer, PointerMut};
 
 /// The code of one kernel file for all architectures.
 pub struct Image {

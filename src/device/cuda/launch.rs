@@ -151,6 +151,11 @@ impl Launch<'_> {
     fn failed(&self, kernel: usize, reason: String) -> CudaError {
         let Launch { grid, threads, shared, .. } = *self;
         let (kernel, file) = (KERNELS[kernel].name, IMAGES[KERNELS[kernel].image].file);
-        CudaError::Launch { kernel, file, shape: format!("{grid:?} blocks of {threads} threads, {shared} B shared"), reason }
+        CudaError::Launch {
+            kernel,
+            file,
+            shape: format!("{grid:?} blocks of {threads} threads, {shared} B shared"),
+            reason,
+        }
     }
 }

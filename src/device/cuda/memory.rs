@@ -179,6 +179,15 @@ impl Memory {
         self.bytes[view.buffer.0].read(0, &mut values[..view.len])
     }
 
+    /// Makes room for scratch space of `len` elements; true if it moved. Graphs that were captured before it moved must not run again.
+    pub fn reserve_workspace(&mut self, len: usize) -> Result<bool> {
+        let moves = self.workspace.len() < len;
+        if moves {
+            self.workspace = self.cuda.alloc(len)?;
+        }
+        Ok(moves)
+    }
+
     /// Makes room for the hyper-parameters of an epoch of `batches`. Graphs that were captured before must not run again.
     pub fn reserve_hyper(&mut self, batches: usize) -> Result<()> {
         if self.hyper.len() < batches * Memory::HYPER {
