@@ -128,6 +128,11 @@ impl TrainingSet {
         &self.ingredients
     }
 
+    /// What makes its artificial anomalies.
+    pub(crate) fn synthesiser(&self) -> &Synthesiser {
+        &self.synthesiser
+    }
+
     /// Samples per epoch: the number of nominal images.
     #[allow(clippy::len_without_is_empty)] // it never is
     pub fn len(&self) -> usize {

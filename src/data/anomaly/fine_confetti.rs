@@ -50,6 +50,16 @@ impl FineConfetti {
         }
     }
 
+    /// Half sides of rectangles and strengths of pictures, to draw from.
+    pub(crate) fn tables(&self) -> (&[f32], &[i32]) {
+        (&self.halves, &self.strengths)
+    }
+
+    /// The weights of its blur.
+    pub(crate) fn weights(&self) -> &[i32] {
+        &self.weights
+    }
+
     /// Fills `noise` with `side² · channels` values in −255…255.
     pub fn fill(
         &self,
