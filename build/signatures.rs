@@ -59,7 +59,7 @@ pub enum Passed {
 const TYPES: [(&str, &str); 19] = [
     ("float", "f32"),
     ("double", "f64"),
-    ("__nv_bfloat16", "half::bf16"),
+    ("bf16", "half::bf16"),
     ("int", "i32"),
     ("int32_t", "i32"),
     ("unsigned", "u32"),
@@ -69,6 +69,7 @@ const TYPES: [(&str, &str); 19] = [
     ("int8_t", "i8"),
     ("unsigned char", "u8"),
     ("uint8_t", "u8"),
+    ("short", "i16"),
     ("unsigned short", "u16"),
     ("unsigned short int", "u16"),
     ("uint16_t", "u16"),
