@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Cursor;
+use std::ops::Range;
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageReader};
@@ -54,6 +55,12 @@ impl Images {
     pub fn image(&self, i: usize) -> &[u8] {
         let n = self.image_len();
         &self.pixels[i * n..(i + 1) * n]
+    }
+
+    /// The images of a range, one after the other.
+    pub fn range(&self, range: Range<usize>) -> &[u8] {
+        let n = self.image_len();
+        &self.pixels[range.start * n..range.end * n]
     }
 
     /// Appends the images of `other`, which has the same shape.

@@ -1,6 +1,7 @@
 //! Judging images with a trained model.
 
 use super::model::Model;
+use crate::data::cuda::DeviceTestSet;
 use crate::data::images::Images;
 use crate::data::pipeline::Preprocessing;
 use crate::device::Device;
@@ -25,6 +26,8 @@ pub struct Judgement<'a> {
 /// A model laid out for inference.
 pub struct Scorer {
     network: Network<f32>,
+    /// On a GPU: where it turns images into inputs.
+    raw: Option<DeviceTestSet>,
     preprocessing: Preprocessing,
     side: usize,
 }
@@ -36,6 +39,10 @@ impl Scorer {
         let options = Options { batch: BATCH, side: card.side, sigma: card.sigma, training: None };
         Ok(Scorer {
             network: Network::on(device, &model.arch()?, options, &model.weights)?,
+            raw: match device {
+                Device::Cpu => None,
+                Device::Cuda(cuda) => Some(DeviceTestSet::with_room(cuda, &card.preprocessing, BATCH)?),
+            },
             preprocessing: card.preprocessing.clone(),
             side: card.side,
         })
@@ -51,9 +58,17 @@ impl Scorer {
         let mut first = 0;
         while first < images.count {
             let n = BATCH.min(images.count - first);
-            let preprocessing = self.preprocessing.clone();
-            let fill = |input: &mut [f32]| preprocessing.test_batch(images, first..first + n, input);
-            self.batch(n, fill, heatmaps, |i, judgement| visit(first + i, judgement))?;
+            match &mut self.raw {
+                Some(raw) => {
+                    raw.write(0, images.range(first..first + n))?;
+                    self.network.infer_fed(n, |input| raw.enqueue(0, n, input))?;
+                }
+                None => {
+                    self.preprocessing.test_batch(images, first..first + n, self.network.input(n)?);
+                    self.network.infer(n)?;
+                }
+            }
+            self.hand_out(n, heatmaps, |i, judgement| visit(first + i, judgement))?;
             first += n;
         }
         Ok(())
@@ -65,10 +80,21 @@ impl Scorer {
         n: usize,
         fill: impl FnOnce(&mut [f32]),
         heatmaps: bool,
-        mut visit: impl FnMut(usize, Judgement) -> Result<()>,
+        visit: impl FnMut(usize, Judgement) -> Result<()>,
     ) -> Result<()> {
         fill(self.network.input(n)?);
-        let (maps, scores) = self.network.infer(n)?;
+        self.network.infer(n)?;
+        self.hand_out(n, heatmaps, visit)
+    }
+
+    /// Hands out what the last inference found.
+    fn hand_out(
+        &mut self,
+        n: usize,
+        heatmaps: bool,
+        mut visit: impl FnMut(usize, Judgement) -> Result<()>,
+    ) -> Result<()> {
+        let (maps, scores) = self.network.judged(n)?;
         let (maps, scores) = (maps.to_vec(), scores.to_vec());
         let heatmaps = if heatmaps { self.network.heatmaps(n)? } else { &[] };
         let judgements = scores.iter().zip(parts(&maps, n)).zip(parts(heatmaps, n)).enumerate();

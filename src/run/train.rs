@@ -1,6 +1,7 @@
 //! The verb `train`: epochs of steps, a state after each, and a calibrated model at the end.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -13,10 +14,13 @@ use super::score::Scorer;
 use super::settings::Settings;
 use super::state::{Epoch, State};
 use crate::data::batches::TrainingSet;
+use crate::data::cuda::DeviceSet;
 use crate::device::Device;
+use crate::device::cuda::Cuda;
+use crate::engine::gpu::Batch;
 use crate::engine::lower::{Options, Training};
 use crate::engine::{Hyper, Network};
-use crate::error::{Error, Result};
+use crate::error::{CudaError, Error, Result};
 use crate::model::Weights;
 use crate::report::heatmap::Scale;
 use crate::report::png::save_png;
@@ -118,6 +122,8 @@ struct Trainer<'a> {
     set: &'a TrainingSet,
     settings: &'a Settings,
     network: Network<f32>,
+    /// Whether the set lies in the GPU's memory, which then draws the batches by itself.
+    on_gpu: bool,
     steps: u64,
     history: Vec<Epoch>,
 }
@@ -151,7 +157,11 @@ impl Trainer<'_> {
             network.set_moments(&state.moments)?;
             (steps, history) = (state.steps, state.history);
         }
-        Ok(Trainer { set, settings, network, steps, history })
+        let on_gpu = match device {
+            Device::Cpu => false,
+            Device::Cuda(cuda) => attach(&mut network, cuda, set)?,
+        };
+        Ok(Trainer { set, settings, network, on_gpu, steps, history })
     }
 
     fn epochs_done(&self) -> u32 {
@@ -170,26 +180,22 @@ impl Trainer<'_> {
         let epoch = self.epochs_done();
         let lr = self.settings.schedule.rate(self.settings.lr, epoch);
         let started = Instant::now();
-        let mut tally = Tally::default();
-        for samples in self.set.order(epoch).chunks(self.network.options().batch) {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(false);
-            }
-            let labels = self.fill(epoch, samples)?;
-            self.steps += 1;
-            let hyper =
-                Hyper { lr, weight_decay: self.settings.weight_decay, step: self.steps, norm_momentum: NORM_MOMENTUM };
-            let losses = self.network.train(samples.len(), &hyper)?;
-            tally.add(losses, &labels);
-            if !tally.is_finite() {
-                return Err(Error::Numeric {
-                    problem: format!("the loss is no longer a number in epoch {}, step {}", epoch + 1, self.steps),
-                    remedy: format!("train with a lower --lr than {}", self.settings.lr),
-                });
-            }
-            let (total, loss) = (self.settings.epochs, tally.mean());
-            progress.advance(samples.len() as u64, || format!("epoch {}/{total}, loss {loss:.4}", epoch + 1));
-        }
+        let order = self.set.order(epoch);
+        let batches = order.len().div_ceil(self.network.options().batch) as u64;
+        let hyper = |step| Hyper {
+            lr,
+            weight_decay: self.settings.weight_decay,
+            step: self.steps + step,
+            norm_momentum: NORM_MOMENTUM,
+        };
+        let hypers: Vec<Hyper> = (1..=batches).map(hyper).collect();
+        let tally = if self.on_gpu {
+            self.epoch_on_gpu(epoch, &order, &hypers, progress, stop)?
+        } else {
+            self.epoch_by_batches(epoch, &order, &hypers, progress, stop)?
+        };
+        let Some(tally) = tally else { return Ok(false) };
+        self.steps += batches;
         let [nominal, anomalous] = tally.class_means();
         self.history.push(Epoch {
             epoch: epoch + 1,
@@ -200,6 +206,65 @@ impl Trainer<'_> {
             images_per_second: self.set.len() as f64 / started.elapsed().as_secs_f64(),
         });
         Ok(true)
+    }
+
+    /// Trains on batches that are drawn in host memory; None if it was stopped on the way.
+    fn epoch_by_batches(
+        &mut self,
+        epoch: u32,
+        order: &[u32],
+        hypers: &[Hyper],
+        progress: &mut Progress,
+        stop: &AtomicBool,
+    ) -> Result<Option<Tally>> {
+        let mut tally = Tally::default();
+        for (samples, hyper) in order.chunks(self.network.options().batch).zip(hypers) {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let labels = self.fill(epoch, samples)?;
+            let losses = self.network.train(samples.len(), hyper)?;
+            tally.add(losses.iter().zip(labels).map(|(&loss, anomalous)| (loss, anomalous)));
+            if !tally.is_finite() {
+                return Err(self.diverged(epoch, hyper.step));
+            }
+            let (total, loss) = (self.settings.epochs, tally.mean());
+            progress.advance(samples.len() as u64, || format!("epoch {}/{total}, loss {loss:.4}", epoch + 1));
+        }
+        Ok(Some(tally))
+    }
+
+    /// Trains on batches that the GPU draws; None if it was stopped on the way.
+    fn epoch_on_gpu(
+        &mut self,
+        epoch: u32,
+        order: &[u32],
+        hypers: &[Hyper],
+        progress: &mut Progress,
+        stop: &AtomicBool,
+    ) -> Result<Option<Tally>> {
+        let (total, mut before) = (self.settings.epochs, 0);
+        let log = self.network.epoch(epoch, order, hypers, |launched| {
+            progress.advance((launched - before) as u64, || format!("epoch {}/{total}", epoch + 1));
+            before = launched;
+            !stop.load(Ordering::Relaxed)
+        })?;
+        if log.losses.len() < order.len() {
+            return Ok(None);
+        }
+        if let Some(sample) = log.losses.iter().position(|loss| !loss.is_finite()) {
+            return Err(self.diverged(epoch, hypers[sample / self.network.options().batch].step));
+        }
+        let mut tally = Tally::default();
+        tally.add(log.losses.iter().zip(&log.labels).map(|(&loss, &label)| (loss, label > 0.0)));
+        Ok(Some(tally))
+    }
+
+    fn diverged(&self, epoch: u32, step: u64) -> Error {
+        Error::Numeric {
+            problem: format!("the loss is no longer a number in epoch {}, step {step}", epoch + 1),
+            remedy: format!("train with a lower --lr than {}", self.settings.lr),
+        }
     }
 
     /// Replaces the running statistics by the plain average over some training batches; the weights stay.
@@ -226,6 +291,22 @@ impl Trainer<'_> {
     }
 }
 
+/// Puts the set into the GPU's memory and makes the network draw from it; false if there is no room, so that batches are to come from
+/// host memory.
+fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet) -> Result<bool> {
+    let there = match DeviceSet::new(cuda, set, network.options().batch) {
+        Ok(there) => there,
+        Err(CudaError::OutOfMemory { .. }) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let feed = move |batch: Batch<'_>| {
+        let Batch { n, stride, clock, order, input, labels, maps } = batch;
+        there.enqueue(n, stride, clock, order, input, labels, maps)
+    };
+    network.attach(Box::new(feed), set.len())?;
+    Ok(true)
+}
+
 /// Sums of losses over an epoch, apart for nominal and anomalous images.
 #[derive(Default)]
 struct Tally {
@@ -234,8 +315,9 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, losses: &[f32], labels: &[bool]) {
-        for (&loss, &anomalous) in losses.iter().zip(labels) {
+    /// Counts losses of images, with whether they are anomalous.
+    fn add(&mut self, losses: impl Iterator<Item = (f32, bool)>) {
+        for (loss, anomalous) in losses {
             self.sum[usize::from(anomalous)] += f64::from(loss);
             self.count[usize::from(anomalous)] += 1;
         }

@@ -5,8 +5,10 @@ use fcdd::engine::lower::{Optimizer, Options, Training};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Arch, Weights, nets};
 use fcdd::rng::{Purpose, Stream};
+use fcdd::run::verify::stepwise::{self, Tested};
+use fcdd::run::verify::{Check, Outcome, Report};
 
-use crate::numbers::largest;
+use crate::numbers::{largest, noise};
 use crate::support::{Gpu, on_device};
 
 /// A net on a device.
@@ -181,6 +183,37 @@ fn a_batch_beyond_the_memory_names_one_that_fits() {
         assert!(batch > 1 && batch < 1 << 20, "{refused}");
         if gpu.mode.is_none() {
             Network::<f32>::on(&gpu.device, &arch, options(batch * 9 / 10), &weights).unwrap();
+        }
+    });
+}
+
+/// Every step of a net's plan in the plan's own memory, each from the CPU's inputs.
+#[test]
+fn step_by_step() {
+    on_device(|gpu| {
+        let nets =
+            if gpu.is_checked() { vec![("FCDD_CNN28", 12)] } else { vec![("FCDD_CNN28", 28), ("FCDD_CNN32_S", 32)] };
+        for (net, side) in nets {
+            let arch = nets::by_name(net, true).unwrap();
+            let training = Some(Training { optimizer: Optimizer::Adam, maps: true, input_grad: true });
+            let options = Options { batch: 2, side, sigma: 1.2, training };
+            gpu.in_every_order(|order| {
+                let mut exact = Network::<f64>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
+                let (input, _, maps) = exact.training_inputs(2).unwrap();
+                input.copy_from_slice(&noise(0, input.len()));
+                maps.unwrap()[side * side..].fill(1.0);
+                let plan = exact.plan(2).unwrap().clone();
+                let mut tested = Tested::for_plan(&gpu.device, &plan).unwrap();
+                let mut failed = Vec::new();
+                let mut sink = |check: &Check| {
+                    if check.outcome == Outcome::Failed {
+                        failed.push(format!("{} {:.2e} > {:.2e}", check.name, check.error, check.bound));
+                    }
+                };
+                let mut report = Report::new(&gpu.device, &mut sink);
+                stepwise::steps(&format!("{net}, {order}"), &plan, exact.memory(), &mut tested, &mut report).unwrap();
+                assert!(failed.is_empty(), "{failed:#?}");
+            });
         }
     });
 }

@@ -138,9 +138,8 @@ impl DeviceSet {
 
     /// Bytes of device memory that the set holds.
     pub fn size_in_bytes(&self) -> usize {
-        let others = self.others.as_ref().map_or(0, |others| {
-            others.images.len() + others.masks.as_ref().map_or(0, Buffer::len)
-        });
+        let others =
+            self.others.as_ref().map_or(0, |others| others.images.len() + others.masks.as_ref().map_or(0, Buffer::len));
         let noise = self.noise.as_ref().map_or(0, Noise::size_in_bytes);
         self.nominal.len() + others + noise + self.frame.program.size_in_bytes()
     }
