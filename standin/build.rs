@@ -23,6 +23,9 @@ const KERNELS: &[&str] = &[
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fno-threadsafe-statics",
+    // Shared arrays of functions with the same name in two files are two arrays.
+    "-fvisibility=hidden",
+    "-fno-gnu-unique",
     "-Wno-unknown-pragmas",
 ];
 const PLAIN: Mode = Mode { folder: "plain", driver: &[], kernels: &["-O3"], red_zones: false };

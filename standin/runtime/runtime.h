@@ -112,6 +112,7 @@ struct Worker {
   int error = 0;
   std::string what;            // of the fault
   const void* where = nullptr; // address of the instruction, where known
+  const char* site = nullptr;  // of the emulated instruction whose accesses are being checked
 };
 extern thread_local Worker* worker __attribute__((tls_model("initial-exec")));
 
