@@ -23,6 +23,8 @@ const KERNELS: &[&str] = &[
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fno-threadsafe-statics",
+    // A large frame meets the guard page of its fiber's stack, instead of stepping over it.
+    "-fstack-clash-protection",
     // Shared arrays of functions with the same name in two files are two arrays.
     "-fvisibility=hidden",
     "-fno-gnu-unique",

@@ -199,9 +199,10 @@ static void run_block(Worker& w, uint64_t number) {
   memset(w.statics, 0xFF, w.statics_size);
   memset(w.dynamic, 0xFF, launch.shared);
   w.live = w.threads;
-  w.arrived = w.barrier_votes = w.current_warp = 0;
+  w.arrived = w.barrier_votes = 0;
   w.barrier_site = nullptr;
   const unsigned warps = w.warps.size();
+  w.current_warp = settings.order == Order::DESCENDING ? warps - 1 : 0;
   for (unsigned i = 0; i < warps; i++) {
     const unsigned lanes = std::min(32u, w.threads - i * 32);
     Warp& warp = w.warps[i];

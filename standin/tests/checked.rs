@@ -7,12 +7,27 @@ use fcdd_standin::{CpAsync, Order};
 
 /// Kernel, blocks, the error's number, and what the report has to contain.
 const FAULTS: &[(&str, u32, u32, &str)] = &[
-    ("missing_barrier", 1, 719, "uninitialised: read of 4 bytes at offset 4 of the shared array tile (512 bytes) (faults.cu:17)"),
+    (
+        "missing_barrier",
+        1,
+        719,
+        "uninitialised: read of 4 bytes at offset 4 of the shared array tile (512 bytes) (faults.cu:17)",
+    ),
     ("write_after_read", 1, 719, "race with a write: read of 4 bytes at offset 508 of the shared array tile"),
-    ("race_between_warps", 1, 719, "race with a write: write of 4 bytes at offset 0 of the shared array part (16 bytes)"),
+    (
+        "race_between_warps",
+        1,
+        719,
+        "race with a write: write of 4 bytes at offset 0 of the shared array part (16 bytes)",
+    ),
     ("missing_warp_barrier", 1, 719, "uninitialised: read of 4 bytes"),
     ("shuffle_is_no_fence", 1, 719, "race with a write"),
-    ("uninitialised_shared", 1, 719, "uninitialised: read of 4 bytes at offset 516 of the shared array tile (520 bytes)"),
+    (
+        "uninitialised_shared",
+        1,
+        719,
+        "uninitialised: read of 4 bytes at offset 516 of the shared array tile (520 bytes)",
+    ),
     ("halo_off_by_one", 1, 700, "read of 4 bytes at offset 516 of the shared array tile (516 bytes)"),
     ("index_beyond_row", 1, 700, "index beyond the bounds of an array (faults.cu:"),
     ("dynamic_shared_bounds", 1, 700, "write of 4 bytes at offset 400 of 400 bytes of dynamic shared memory"),
@@ -35,13 +50,20 @@ const FAULTS: &[(&str, u32, u32, &str)] = &[
     ("copy_beyond", 1, 700, "read of 16 bytes at offset 400 of an allocation of 400 bytes"),
     ("forgotten_copy", 1, 719, "the thread ends with a cp.async that was not waited for"),
     ("misaligned_rows", 1, 716, "ldmatrix row"),
-    ("ldmatrix_before_barrier", 1, 719, "uninitialised: read of 16 bytes at offset 0 of the shared array tile (512 bytes) (standin/tests/kernels/faults.cu:"),
+    (
+        "ldmatrix_before_barrier",
+        1,
+        719,
+        "uninitialised: read of 16 bytes at offset 0 of the shared array tile (512 bytes) (standin/tests/kernels/faults.cu:",
+    ),
 ];
 
 /// Runs one of the twins; `Err` holds the error's number.
 fn run(gpu: &Gpu, kernel: &str, blocks: u32) -> Result<(), u32> {
     // Where sizes matter they are 100; elsewhere each of 128 threads has its element.
-    let sized = ["dynamic_shared_bounds", "missing_tail_check", "read_one_beyond", "copy_beyond"].iter().any(|s| kernel.ends_with(s));
+    let sized = ["dynamic_shared_bounds", "missing_tail_check", "read_one_beyond", "copy_beyond"]
+        .iter()
+        .any(|s| kernel.ends_with(s));
     let n: usize = if sized { 100 } else { 128 };
     let count = n as i32;
     let x_len = if kernel.ends_with("dynamic_shared_bounds") { 128 } else { n };
@@ -66,7 +88,11 @@ fn planted_faults_are_found_and_their_twins_are_clean() {
     let Some(gpu) = Gpu::checked() else { return };
     let mut wrong = Vec::new();
     for (name, blocks, code, says) in FAULTS {
-        for (order, when) in [(Order::Ascending, CpAsync::Late), (Order::Descending, CpAsync::Early), (Order::Shuffled(3), CpAsync::Late)] {
+        for (order, when) in [
+            (Order::Ascending, CpAsync::Late),
+            (Order::Descending, CpAsync::Early),
+            (Order::Shuffled(3), CpAsync::Late),
+        ] {
             fcdd_standin::set_order(order);
             fcdd_standin::set_cp_async(when);
             fcdd_standin::reset();

@@ -33,6 +33,18 @@ BODY write_after_read(const float* x, float* y, int) {
 }
 TWINS(write_after_read)
 
+BODY overwritten_too_early(const float* x, float* y, int) {
+  __shared__ float tile[128];
+  const int t = threadIdx.x;
+  tile[t] = x[t];
+  __syncthreads();
+  const float next = tile[(t + 1) & 127];
+  if (!FAULTY) __syncthreads();
+  tile[t] = next;
+  y[t] = tile[t];
+}
+TWINS(overwritten_too_early)
+
 BODY race_between_warps(const float* x, float* y, int) {
   __shared__ float part[4];
   const int t = threadIdx.x, warp = t / 32;
