@@ -88,7 +88,7 @@ void wait_here(Worker& w, const char* site) {
   }
   if (next != self) {
     enter(w, *next);
-    statistics.switches++;
+    w.switches++;
     if (!next->stack_pointer) begin(w, *next);
     standin_switch(&self->stack_pointer, next->stack_pointer);
   }
@@ -162,7 +162,7 @@ void fiber_main() {
       ended.stack = nullptr;
       continue;
     }
-    statistics.switches++;
+    w.switches++;
     w.free_stacks.push_back(ended.stack);
     ended.stack = nullptr;
     standin_switch(&abandoned, next->stack_pointer);
@@ -295,6 +295,8 @@ static void work(const Launch& launch) {
   sigaltstack(&before, nullptr);
   free(ours.ss_sp);
   std::lock_guard<std::mutex> guard(mutex);
+  statistics.switches += w->switches;
+  w->switches = 0;
   idle.push_back(w);
 }
 

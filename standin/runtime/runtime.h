@@ -99,6 +99,7 @@ struct Worker {
   Fiber* current = nullptr;
   void* scheduler = nullptr;  // stack pointer of the code that started the block
   uint64_t random = 1;
+  unsigned long long switches = 0;
 
   std::vector<char*> free_stacks;
   unsigned stacks_made = 0;

@@ -3,6 +3,7 @@
 
 mod common;
 use common::{Gpu, config, numbers};
+use cudarc::driver::LaunchConfig;
 use fcdd_standin::{CpAsync, Order};
 
 /// Kernel, blocks, the error's number, and what the report has to contain.
@@ -112,4 +113,46 @@ fn planted_faults_are_found_and_their_twins_are_clean() {
     }
     fcdd_standin::reset();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Sound kernels with everything at once: two buffers of asynchronous copies, ldmatrix, mma, barriers, odd sizes.
+#[test]
+fn a_pipelined_product_is_clean_in_every_order() {
+    let Some(gpu) = Gpu::checked() else { return };
+    let (m, n, k) = (70u32, 72u32, 88u32);
+    let a = gpu.stream.clone_htod(&vec![0x3f80u16; (m * k) as usize]).unwrap();
+    let b = gpu.stream.clone_htod(&vec![0x4000u16; (k * n) as usize]).unwrap();
+    let shape =
+        LaunchConfig { grid_dim: (2, 2, 1), block_dim: (128, 1, 1), shared_mem_bytes: (2 * 64 * 40 + 2 * 32 * 72) * 2 };
+    for order in [Order::Ascending, Order::Descending, Order::Shuffled(1), Order::Shuffled(2)] {
+        for when in [CpAsync::Late, CpAsync::Early] {
+            fcdd_standin::set_order(order);
+            fcdd_standin::set_cp_async(when);
+            // SAFETY: an element that the kernel does not write is NaN below.
+            let mut c = unsafe { gpu.stream.alloc::<f32>((m * n) as usize) }.unwrap();
+            launch!(gpu, "basic_gemm", shape, &a, &b, &mut c, &70i32, &72i32, &88i32).unwrap();
+            assert_eq!(gpu.stream.clone_dtoh(&c).unwrap(), vec![176f32; (m * n) as usize], "{order:?} {when:?}");
+            assert_eq!(fcdd_standin::last_report(), None);
+        }
+    }
+}
+
+#[test]
+fn what_a_copy_leaves_unwritten_stays_so() {
+    let Some(gpu) = Gpu::checked() else { return };
+    let x = gpu.stream.clone_htod(&[1f32; 64]).unwrap();
+    // SAFETY: reading it uninitialised is the point.
+    let (fresh, mut copy) = unsafe { (gpu.stream.alloc::<f32>(64).unwrap(), gpu.stream.alloc::<f32>(64).unwrap()) };
+    gpu.stream.memcpy_dtod(&fresh, &mut copy).unwrap();
+    launch!(gpu, "basic_saxpy", config(1, 64, 0), &x, &mut copy, &1f32, &64i32).unwrap();
+    assert!(gpu.sync().is_err());
+    assert!(
+        fcdd_standin::last_report()
+            .unwrap()
+            .contains("uninitialised: read of 4 bytes at offset 0 of an allocation (256 bytes)")
+    );
+    fcdd_standin::reset();
+    gpu.stream.memcpy_dtod(&x, &mut copy).unwrap();
+    launch!(gpu, "basic_saxpy", config(1, 64, 0), &x, &mut copy, &1f32, &64i32).unwrap();
+    gpu.sync().unwrap();
 }
