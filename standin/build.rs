@@ -29,6 +29,8 @@ const KERNELS: &[&str] = &[
     "-fvisibility=hidden",
     "-fno-gnu-unique",
     "-Wno-unknown-pragmas",
+    // Comparing an int with threadIdx is how kernels are written.
+    "-Wno-sign-compare",
 ];
 const PLAIN: Mode = Mode { folder: "plain", driver: &[], kernels: &["-O3"], red_zones: false };
 const CHECKED: Mode = Mode {
