@@ -3,18 +3,20 @@
 //! Criterion's `elem/s` is FLOP/s for convolutions and values read and written per second for all other steps.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use fcdd::device::{Choice, choose};
 use fcdd::engine::lower::{Optimizer, Options, Training};
 use fcdd::engine::{Hyper, Network, Step};
 use fcdd::model::{Weights, nets};
 use fcdd::rng::{Purpose, Stream};
 
 fn steps(criterion: &mut Criterion) {
+    let (device, _) = choose(Choice::Auto).unwrap();
     let hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step: 1, norm_momentum: 0.1 };
     for (name, batch, maps) in [("CNN28_W", 128, false), ("CNN32_LW3K", 200, false), ("CNN224_VGG_F", 16, true)] {
         let arch = nets::by_name(name, true).unwrap();
         let training = Some(Training { optimizer: Optimizer::Sgd, maps, input_grad: false });
         let options = Options { batch, side: arch.side, sigma: 1.2, training };
-        let mut network = Network::<f32>::new(&arch, options, &Weights::init(&arch, 0)).unwrap();
+        let mut network = Network::<f32>::on(&device, &arch, options, &Weights::init(&arch, 0)).unwrap();
         let (input, labels, _) = network.training_inputs(batch).unwrap();
         Stream::new(0, Purpose::Check, 0, 0).fill_normal(input);
         labels.iter_mut().enumerate().for_each(|(i, label)| *label = (i % 2) as f32);
@@ -25,7 +27,7 @@ fn steps(criterion: &mut Criterion) {
         for (number, step) in plan.steps().enumerate() {
             group.throughput(Throughput::Elements(work(step)));
             group.bench_function(format!("{number} {}", step.kind()), |bencher| {
-                bencher.iter(|| step.cpu(network.memory(), &hyper));
+                bencher.iter(|| network.run_step(step, &hyper).unwrap());
             });
         }
         group.finish();

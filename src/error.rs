@@ -15,9 +15,71 @@ pub enum Error {
     /// A setting or a combination of settings that cannot work.
     #[error("{problem}; {remedy}")]
     Setting { problem: String, remedy: String },
+    /// The GPU, its driver, or a kernel.
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
     /// The numbers stopped being numbers.
     #[error("{problem}; {remedy}")]
     Numeric { problem: String, remedy: String },
+}
+
+/// What can go wrong between this program and a GPU.
+#[derive(Debug, thiserror::Error)]
+pub enum CudaError {
+    #[error("this build has no CUDA kernels; install nvcc (scripts/get-nvcc) and build again, or choose --device cpu")]
+    NoKernels,
+    #[error("no CUDA driver was found (libcuda.so); install NVIDIA's driver, or choose --device cpu")]
+    NoDriver,
+    #[error(
+        "the NVIDIA driver supports CUDA {found}, but this build's kernels need {needed}; update the driver, or choose --device cpu"
+    )]
+    DriverTooOld { found: String, needed: String },
+    #[error("the CUDA driver sees no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES, or choose --device cpu")]
+    NoDevice,
+    #[error(
+        "{name} (compute capability {}.{}) is not among the architectures of this build ({architectures}); build with FCDD_CUDA_ARCHS={}{}, \
+         or choose --device cpu", compute_capability.0, compute_capability.1, compute_capability.0, compute_capability.1
+    )]
+    UnsupportedDevice { name: String, compute_capability: (i32, i32), architectures: String },
+    /// `batch` is the largest that would fit, where that is known.
+    #[error("out of GPU memory: {} were asked for, {} are free; {}", size(*asked), size(*free), smaller(*batch))]
+    OutOfMemory { asked: usize, free: usize, batch: Option<usize> },
+    #[error(
+        "kernel {kernel} (kernels/{file}.cu; {shape}) could not be launched: {reason}; please report this as a bug"
+    )]
+    Launch { kernel: &'static str, file: &'static str, shape: String, reason: String },
+    /// The launch error of one step of a plan.
+    #[error("step {step}: {source}")]
+    Step { step: String, source: Box<CudaError> },
+    #[error("the GPU failed to {action}: {reason}; run again with CUDA_LAUNCH_BLOCKING=1 to learn which kernel it was")]
+    Call { action: &'static str, reason: String },
+}
+
+impl CudaError {
+    /// Why a GPU cannot be used, in a few words.
+    pub fn in_brief(&self) -> String {
+        match self {
+            CudaError::NoKernels => "this build has no CUDA kernels".to_string(),
+            CudaError::NoDriver => "no CUDA driver".to_string(),
+            CudaError::DriverTooOld { found, needed } => {
+                format!("the CUDA driver is too old: {found}, {needed} is needed")
+            }
+            CudaError::NoDevice => "no GPU".to_string(),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// Bytes in words.
+fn size(bytes: usize) -> String {
+    if bytes < 1 << 20 { format!("{bytes} B") } else { format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)) }
+}
+
+fn smaller(batch: Option<usize>) -> String {
+    match batch {
+        Some(batch) => format!("a batch of {batch} would fit (--batch {batch})"),
+        None => "choose a smaller --batch, or free memory that other programs hold".to_string(),
+    }
 }
 
 /// `std::result::Result` with the crate's [`Error`].

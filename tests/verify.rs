@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fcdd::Error;
+use fcdd::device::Device;
 use fcdd::run::verify::{Check, Options, Outcome, Summary, verify};
 
 fn golden() -> PathBuf {
@@ -13,7 +14,9 @@ fn golden() -> PathBuf {
 /// All checks of a folder.
 fn checks(folder: &Path) -> Result<(Summary, Vec<Check>), Error> {
     let mut checks = Vec::new();
-    let summary = verify(&Options { golden: Some(folder.to_path_buf()) }, &mut |check| checks.push(check.clone()))?;
+    let summary = verify(&Options { golden: Some(folder.to_path_buf()), device: Device::Cpu }, &mut |check| {
+        checks.push(check.clone())
+    })?;
     Ok((summary, checks))
 }
 
@@ -69,7 +72,7 @@ fn the_compact_part_passes() {
 #[test]
 fn self_checks_pass() {
     let mut failed = Vec::new();
-    let summary = verify(&Options { golden: None }, &mut |check| {
+    let summary = verify(&Options { golden: None, device: Device::Cpu }, &mut |check| {
         if check.outcome != Outcome::Passed {
             failed.push(check.clone());
         }

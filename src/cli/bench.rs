@@ -37,14 +37,14 @@ struct Report {
 }
 
 pub fn run(args: Args) -> Result<Outcome> {
-    args.device.choose()?;
+    let device = args.device.choose()?;
     let tasks = args.task.map_or(vec![Task::Train, Task::Infer], |task| vec![task]);
     let mut timings = Vec::new();
     for net in &args.nets {
         for &task in &tasks {
             let batch = args.batch.map(|n| n as usize);
             let repeats = usize::from(args.repeats.unwrap_or(if task == Task::Predict { 200 } else { 5 }));
-            let timing = bench(&Options { net: net.clone(), task, batch, side: args.side, repeats })?;
+            let timing = bench(&device, &Options { net: net.clone(), task, batch, side: args.side, repeats })?;
             if !args.json {
                 print_lines(&describe(&timing))?;
             }

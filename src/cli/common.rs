@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use crate::device;
+use crate::device::{self, Device};
 use crate::error::{Error, Result};
 use crate::run::evaluate::Evaluation;
 
@@ -20,12 +20,19 @@ pub struct DeviceArg {
 
 impl DeviceArg {
     /// Settles the choice and says once where the work will run, if that was left open.
-    pub fn choose(&self) -> Result<()> {
-        device::choose(self.device)?;
+    pub fn choose(&self) -> Result<Device> {
+        let (device, why_not) = device::choose(self.device)?;
         if self.device == device::Choice::Auto {
-            eprintln!("computing on the CPU with {} threads", rayon::current_num_threads());
+            match &device {
+                Device::Cuda(cuda) => eprintln!("computing on {}", cuda.describe()?.name),
+                Device::Cpu => {
+                    let threads = rayon::current_num_threads();
+                    let reason = why_not.map(|why| format!(" ({})", why.in_brief())).unwrap_or_default();
+                    eprintln!("computing on the CPU with {threads} threads{reason}");
+                }
+            }
         }
-        Ok(())
+        Ok(device)
     }
 }
 

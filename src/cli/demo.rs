@@ -27,9 +27,9 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<Outcome> {
-    args.device.choose()?;
+    let device = args.device.choose()?;
     let stop = stop_flag()?;
-    let Some(report) = demo(&args.out, args.seed, args.epochs, &stop)? else {
+    let Some(report) = demo(&device, &args.out, args.seed, args.epochs, &stop)? else {
         eprintln!("error: the demo was stopped before it had trained; run it again to see its figures");
         return Ok(Outcome::Ended(ERROR));
     };

@@ -32,13 +32,13 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<Outcome> {
-    args.device.choose()?;
+    let device = args.device.choose()?;
     let model = Model::load(&args.model)?;
     let beside = model_file(&args.model).parent().map(PathBuf::from).unwrap_or_default();
     let out = args.out.unwrap_or(beside);
     let test = TestSet::load(&model, args.data.as_deref())?;
     test.check(&args.chosen.viz_ids)?;
-    let evaluation = evaluate_into(&model, &args.model, &test, &out, &args.chosen.viz_ids)?.evaluation;
+    let evaluation = evaluate_into(&device, &model, &args.model, &test, &out, &args.chosen.viz_ids)?.evaluation;
     if args.json {
         print_json(&evaluation)?;
     } else {

@@ -3,7 +3,7 @@
 use super::Outcome;
 use super::common::{print_json, print_lines};
 use crate::error::Result;
-use crate::run::info::info;
+use crate::run::info::{CudaInfo, info};
 
 /// Show devices, build and nets.
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,8 @@ pub fn run(args: Args) -> Result<Outcome> {
     let mut lines = vec![
         format!("build  {}", info.build),
         format!("cpu    {} threads", info.cpu_threads),
-        format!("cuda   {}", info.cuda),
+        format!("cuda   {}", kernels(&info.cuda)),
+        format!("       {}", device(&info.cuda)),
         String::new(),
         format!(
             "{:<22} {:>9} {:>7} {:>5} {:>9} {:>11} {:>16} {:>16}",
@@ -44,4 +45,28 @@ pub fn run(args: Args) -> Result<Outcome> {
     }
     print_lines(&lines.join("\n"))?;
     Ok(Outcome::Fine)
+}
+
+/// What the build has for GPUs.
+fn kernels(cuda: &CudaInfo) -> String {
+    match cuda.nvcc {
+        Some(nvcc) => format!("kernels of nvcc {nvcc} for {}", cuda.architectures.join(" ")),
+        None => "no kernels in this build".to_string(),
+    }
+}
+
+/// What the machine has.
+fn device(cuda: &CudaInfo) -> String {
+    let Some(device) = &cuda.device else {
+        return format!("no GPU is used: {}", cuda.problem.as_deref().unwrap_or("none was found"));
+    };
+    let (major, minor) = device.compute_capability;
+    let [free, memory] = [device.free, device.memory].map(|bytes| bytes >> 20);
+    let (multiprocessors, driver) = (device.multiprocessors, device.driver);
+    format!(
+        "{}, compute capability {major}.{minor}, {multiprocessors} multiprocessors, {free} of {memory} MiB free, driver for CUDA {}.{}",
+        device.name,
+        driver / 1000,
+        driver % 1000 / 10
+    )
 }

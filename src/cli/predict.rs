@@ -39,9 +39,9 @@ struct Report {
 }
 
 pub fn run(args: Args) -> Result<Outcome> {
-    args.device.choose()?;
+    let device = args.device.choose()?;
     let model = Model::load(&args.model)?;
-    let predictions = predict(&model, &args.paths, &args.out, args.threshold)?;
+    let predictions = predict(&device, &model, &args.paths, &args.out, args.threshold)?;
     let failed: Vec<String> = predictions.failed.iter().map(Error::to_string).collect();
     if args.json {
         print_json(&Report { predictions: predictions.done, failed: failed.clone() })?;

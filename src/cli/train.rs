@@ -116,15 +116,15 @@ struct Report<'a> {
 }
 
 pub fn run(args: Args) -> Result<Outcome> {
-    args.device.choose()?;
+    let device = args.device.choose()?;
     let stop = stop_flag()?;
     let (json, chosen) = (args.json, args.chosen.viz_ids.clone());
     let (trained, task, directory) = match (&args.resume, args.out.clone()) {
-        (Some(run), _) => train::resume(run, &stop)?,
-        (None, Some(out)) => train::start(&args.settings()?, &out, &chosen, &stop)?,
+        (Some(run), _) => train::resume(&device, run, &stop)?,
+        (None, Some(out)) => train::start(&device, &args.settings()?, &out, &chosen, &stop)?,
         (None, None) => return Err(Error::setting("no folder for the run", "name one with --out RUN")),
     };
-    let evaluation = finish(&trained, &task, &directory, &chosen)?.map(|tested| tested.evaluation);
+    let evaluation = finish(&device, &trained, &task, &directory, &chosen)?.map(|tested| tested.evaluation);
     let last = trained.history.last();
     let run = directory.file("");
     if json {

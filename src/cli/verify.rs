@@ -30,9 +30,9 @@ struct Report {
 }
 
 pub fn run(args: Args) -> Result<Outcome> {
-    args.device.choose()?;
+    let device = args.device.choose()?;
     let mut checks = Vec::new();
-    let summary = verify::verify(&Options { golden: args.golden }, &mut |check: &Check| {
+    let summary = verify::verify(&Options { golden: args.golden, device }, &mut |check: &Check| {
         if args.json {
             checks.push(check.clone());
         } else {
@@ -62,5 +62,6 @@ fn line(check: &Check) -> String {
         false => String::new(),
     };
     let detail = if check.detail.is_empty() { String::new() } else { format!(" ({})", check.detail) };
-    format!("{word:<7} {}{figures}{detail}", check.name)
+    let time = check.seconds.map(|seconds| format!(", {:.1} µs", seconds * 1e6)).unwrap_or_default();
+    format!("{word:<7} {}{figures}{detail}{time}", check.name)
 }

@@ -113,6 +113,11 @@ impl<T: Copy + Default> Host<T> {
         self.workspace = workspace;
     }
 
+    /// Lengths of the real buffers.
+    pub fn lengths(&self) -> Vec<usize> {
+        self.reals.iter().map(Vec::len).collect()
+    }
+
     /// Bytes held by all buffers.
     pub fn size_in_bytes(&self) -> usize {
         let reals: usize = self.reals.iter().map(Vec::len).sum::<usize>() + self.workspace.len();

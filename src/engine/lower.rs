@@ -121,8 +121,9 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
     let score = allocator.real(n);
     let heatmap = allocator.real(n * side * side);
     let taps = Taps::new(field, side, options.sigma);
+    let kernel = allocator.real(taps.kernel().len());
     let pseudo_huber = Step::PseudoHuber(PseudoHuber { z, a: anomaly, score });
-    let upsample = Step::Upsample(Upsample { taps: taps.clone(), u, a: anomaly, out: heatmap });
+    let upsample = Step::Upsample(Upsample { taps: taps.clone(), kernel, u, a: anomaly, out: heatmap });
 
     let mut infer = Vec::new();
     for (block, values) in blocks.iter().zip(&values) {
@@ -133,6 +134,7 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
     let mut plan = Plan {
         batch: n,
         buffers: Buffers::default(),
+        constants: vec![(kernel, taps.kernel().to_vec())],
         ports: Ports { params, stats, input, z, anomaly, score, heatmap, training: None },
         forward: vec![],
         backward: vec![],
@@ -170,7 +172,7 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
             moments: allocator.real(layout.params_len * if training.optimizer == Optimizer::Adam { 2 } else { 1 }),
             input_grad: None,
         });
-        let lowering = Backward { arch, blocks: &blocks, values: &values, batch_stats, taps, u, training };
+        let lowering = Backward { arch, blocks: &blocks, values: &values, batch_stats, taps, kernel, u, training };
         lowering.push(&mut plan, &mut allocator);
         plan.update.push(update(&plan, &layout, training.optimizer));
     }
@@ -264,6 +266,7 @@ struct Backward<'a> {
     values: &'a [Values],
     batch_stats: View,
     taps: Taps,
+    kernel: View,
     u: usize,
     training: Training,
 }
@@ -286,6 +289,7 @@ impl Backward<'_> {
                 steps.push(Step::MapLoss(MapLoss { a: heatmap, maps, loss: ports.loss, da: d_heatmap }));
                 steps.push(Step::UpsampleAdjoint(UpsampleAdjoint {
                     taps: self.taps.clone(),
+                    kernel: self.kernel,
                     u: self.u,
                     dout: d_heatmap,
                     da: d_anomaly,

@@ -1,8 +1,9 @@
 //! A net in memory: its plans and its numbers, ready to train and to judge.
 
+use super::gpu::{EpochLog, Feed, Gpu};
 use super::lower::{Options, lower};
 use super::plan::{Hyper, Plan, Ports, Step, TrainingPorts};
-use crate::device::Host;
+use crate::device::{Device, Host, View};
 use crate::error::{Error, Result};
 use crate::model::{Arch, Weights};
 use crate::real::Real;
@@ -10,28 +11,59 @@ use crate::real::Real;
 /// Input, labels and, for the map loss, maps of a batch.
 pub type TrainingInputs<'a, T> = (&'a mut [T], &'a mut [T], Option<&'a mut [T]>);
 
-/// A net on the CPU, in f32 for work and f64 for proof.
+/// A net on a device: on the CPU in f32 for work and f64 for proof, on a GPU in f32.
+///
+/// On a GPU, inputs are filled in and results are read in host memory all the same; each call copies what it needs. Training that
+/// does without copies is [`Network::epoch`].
 pub struct Network<T> {
     arch: Arch,
     options: Options,
     /// The plan of the full batch first, then one per smaller batch met.
     plans: Vec<Plan>,
+    /// All buffers on the CPU; on a GPU the ports alone.
     memory: Host<T>,
+    gpu: Option<Gpu>,
     batches: u64,
 }
 
 impl<T: Real> Network<T> {
-    /// Lays out memory for batches of up to `options.batch` images and loads the weights.
+    /// Lays out memory on the CPU for batches of up to `options.batch` images and loads the weights.
     pub fn new(arch: &Arch, options: Options, weights: &Weights) -> Result<Network<T>> {
+        Network::on(&Device::Cpu, arch, options, weights)
+    }
+
+    /// Lays out memory on a device for batches of up to `options.batch` images and loads the weights.
+    ///
+    /// # Errors
+    /// If the shapes are impossible, or the GPU has too little memory: the error tells which batch would fit.
+    pub fn on(device: &Device, arch: &Arch, options: Options, weights: &Weights) -> Result<Network<T>> {
         let plan = lower(arch, &options)?;
-        let memory = Host::new(&plan.buffers.reals, &plan.buffers.bytes, plan.workspace());
-        let mut network = Network { arch: arch.clone(), options, plans: vec![plan], memory, batches: 0 };
-        network.set_weights(weights);
+        let (memory, gpu) = match device {
+            Device::Cpu => (Host::new(&plan.buffers.reals, &plan.buffers.bytes, plan.workspace()), None),
+            Device::Cuda(_) if size_of::<T>() != size_of::<f32>() => {
+                return Err(Error::setting("a GPU computes in f32 alone", "choose --device cpu"));
+            }
+            Device::Cuda(cuda) => {
+                let mut lengths = vec![0; plan.buffers.reals.len()];
+                for view in plan.ports.views() {
+                    lengths[view.buffer.0] = plan.buffers.reals[view.buffer.0];
+                }
+                let bytes_of = |batch| lower(arch, &Options { batch, ..options }).ok().map(|plan| plan.cuda_bytes());
+                (Host::new(&lengths, &[], 0), Some(Gpu::new(cuda, &plan, bytes_of)?))
+            }
+        };
+        let mut network = Network { arch: arch.clone(), options, plans: vec![plan], memory, gpu, batches: 0 };
+        if network.gpu.is_none() {
+            for (view, values) in &network.plans[0].constants {
+                network.memory.get_mut(*view).iter_mut().zip(values).for_each(|(to, &value)| *to = T::of(value));
+            }
+        }
+        network.set_weights(weights)?;
         Ok(network)
     }
 
     /// Replaces parameters and running statistics.
-    pub fn set_weights(&mut self, weights: &Weights) {
+    pub fn set_weights(&mut self, weights: &Weights) -> Result<()> {
         let Ports { params, stats, .. } = self.plans[0].ports;
         let copy = |to: &mut [T], from: &[f32]| {
             to.iter_mut().zip(from).for_each(|(t, &f)| *t = T::of(f64::from(f)));
@@ -39,13 +71,46 @@ impl<T: Real> Network<T> {
         copy(self.memory.get_mut(params), &weights.params);
         copy(self.memory.get_mut(stats), &weights.stats);
         self.batches = weights.batches;
+        self.upload(&[params, stats])
     }
 
     /// The present parameters and running statistics, rounded to f32.
-    pub fn weights(&self) -> Weights {
+    pub fn weights(&self) -> Result<Weights> {
         let Ports { params, stats, .. } = self.plans[0].ports;
-        let copy = |from: &[T]| from.iter().map(|v| v.f64() as f32).collect();
-        Weights { params: copy(self.memory.get(params)), stats: copy(self.memory.get(stats)), batches: self.batches }
+        let rounded = |view| -> Result<Vec<f32>> { Ok(self.read(view)?.iter().map(|v| v.f64() as f32).collect()) };
+        Ok(Weights { params: rounded(params)?, stats: rounded(stats)?, batches: self.batches })
+    }
+
+    /// A port's present values.
+    pub fn read(&self, view: View) -> Result<Vec<T>> {
+        match &self.gpu {
+            None => Ok(self.memory.get(view).to_vec()),
+            Some(gpu) => {
+                let mut values = vec![T::default(); view.len];
+                gpu.memory.read(view, bytemuck::cast_slice_mut(&mut values))?;
+                Ok(values)
+            }
+        }
+    }
+
+    /// Copies ports from host memory to the GPU.
+    fn upload(&mut self, views: &[View]) -> Result<()> {
+        if let Some(gpu) = &mut self.gpu {
+            for &view in views {
+                gpu.memory.write(view, bytemuck::cast_slice(self.memory.get(view)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies ports from the GPU to host memory.
+    fn download(&mut self, views: &[View]) -> Result<()> {
+        if let Some(gpu) = &self.gpu {
+            for &view in views {
+                gpu.memory.read(view, bytemuck::cast_slice_mut(self.memory.get_mut(view)))?;
+            }
+        }
+        Ok(())
     }
 
     /// What the network was laid out for.
@@ -53,7 +118,7 @@ impl<T: Real> Network<T> {
         &self.options
     }
 
-    /// The memory, for reading and filling ports.
+    /// The host memory: on the CPU that of all steps, on a GPU that of the ports.
     pub fn memory(&mut self) -> &mut Host<T> {
         &mut self.memory
     }
@@ -77,7 +142,11 @@ impl<T: Real> Network<T> {
                 "use a smaller batch",
             ));
         }
-        self.plans.push(lower(&self.arch, &Options { batch: n, ..self.options })?);
+        let plan = lower(&self.arch, &Options { batch: n, ..self.options })?;
+        if let Some(gpu) = &mut self.gpu {
+            gpu.reserve(&plan)?;
+        }
+        self.plans.push(plan);
         Ok(self.plans.len() - 1)
     }
 
@@ -110,12 +179,17 @@ impl<T: Real> Network<T> {
         self.forward(n, hyper)?;
         self.backward(n)?;
         self.run(n, hyper, |plan| &plan.update)?;
-        let ports = self.plan(n)?.ports;
-        Ok(self.memory.get(training_ports(&ports)?.loss))
+        let loss = training_ports(&self.plan(n)?.ports)?.loss;
+        self.download(&[loss])?;
+        Ok(self.memory.get(loss))
     }
 
     /// The forward pass in training mode: batch statistics, running statistics updated.
     pub fn forward(&mut self, n: usize, hyper: &Hyper) -> Result<()> {
+        let ports = self.plan(n)?.ports;
+        let TrainingPorts { labels, maps, .. } = training_ports(&ports)?;
+        self.upload(&[ports.input, labels])?;
+        self.upload(maps.as_slice())?;
         self.run(n, hyper, |plan| &plan.forward)?;
         self.batches += 1;
         Ok(())
@@ -128,8 +202,10 @@ impl<T: Real> Network<T> {
 
     /// Evaluation mode on the `n` images that were filled in: anomaly maps [n, u, u] and image scores \[n\].
     pub fn infer(&mut self, n: usize) -> Result<(&[T], &[T])> {
-        self.run(n, &IDLE, |plan| &plan.infer)?;
         let ports = self.plan(n)?.ports;
+        self.upload(&[ports.input])?;
+        self.run(n, &IDLE, |plan| &plan.infer)?;
+        self.download(&[ports.anomaly, ports.score])?;
         Ok((self.memory.get(ports.anomaly), self.memory.get(ports.score)))
     }
 
@@ -137,13 +213,51 @@ impl<T: Real> Network<T> {
     pub fn heatmaps(&mut self, n: usize) -> Result<&[T]> {
         self.run(n, &IDLE, |plan| &plan.upsample)?;
         let view = self.plan(n)?.ports.heatmap;
+        self.download(&[view])?;
         Ok(self.memory.get(view))
     }
 
+    /// Attaches a source of batches on the GPU, for epochs of up to `samples` samples.
+    pub fn attach(&mut self, feed: Feed, samples: usize) -> Result<()> {
+        let stride = self.options.batch;
+        self.gpu()?.attach(feed, samples, stride)
+    }
+
+    /// Trains an epoch on the GPU with the attached source: the samples in `order`, a batch for each of `hypers`. Every step is a
+    /// replayed graph; the host waits at the epoch's end alone. `keep_going` gets the number of samples launched so far; where it
+    /// returns false the epoch ends there, and so does the log.
+    pub fn epoch(
+        &mut self,
+        epoch: u32,
+        order: &[u32],
+        hypers: &[Hyper],
+        mut keep_going: impl FnMut(usize) -> bool,
+    ) -> Result<EpochLog> {
+        let stride = self.options.batch;
+        self.gpu()?.begin_epoch(epoch, order, hypers)?;
+        let mut done = 0;
+        for samples in order.chunks(stride) {
+            let index = self.plan_index(samples.len())?;
+            let plan = &self.plans[index];
+            let ports = training_ports(&plan.ports)?;
+            let gpu = self.gpu.as_mut().ok_or_else(not_on_a_gpu)?;
+            gpu.step(plan, &ports, stride)?;
+            self.batches += 1;
+            done += samples.len();
+            if !keep_going(done) {
+                break;
+            }
+        }
+        self.gpu()?.end_epoch(done)
+    }
+
+    fn gpu(&mut self) -> Result<&mut Gpu> {
+        self.gpu.as_mut().ok_or_else(not_on_a_gpu)
+    }
+
     /// The optimizer's state, as long as [`Network::set_moments`] wants it.
-    pub fn moments(&self) -> Result<&[T]> {
-        let view = training_ports(&self.plans[0].ports)?.moments;
-        Ok(self.memory.get(view))
+    pub fn moments(&self) -> Result<Vec<T>> {
+        self.read(training_ports(&self.plans[0].ports)?.moments)
     }
 
     /// Replaces the optimizer's state.
@@ -156,13 +270,27 @@ impl<T: Real> Network<T> {
             ));
         }
         self.memory.get_mut(view).copy_from_slice(moments);
+        self.upload(&[view])
+    }
+
+    /// One step of a plan on its own, and its end awaited: for timing.
+    pub fn run_step(&mut self, step: &Step, hyper: &Hyper) -> Result<()> {
+        match &mut self.gpu {
+            Some(gpu) => {
+                gpu.run(std::slice::from_ref(step), hyper)?;
+                gpu.memory.cuda().synchronize()?;
+            }
+            None => step.cpu(&mut self.memory, hyper),
+        }
         Ok(())
     }
 
     fn run(&mut self, n: usize, hyper: &Hyper, phase: impl Fn(&Plan) -> &Vec<Step>) -> Result<()> {
         let index = self.plan_index(n)?;
-        for step in phase(&self.plans[index]) {
-            step.cpu(&mut self.memory, hyper);
+        let steps = phase(&self.plans[index]);
+        match &mut self.gpu {
+            Some(gpu) => gpu.run(steps, hyper)?,
+            None => steps.iter().for_each(|step| step.cpu(&mut self.memory, hyper)),
         }
         Ok(())
     }
@@ -170,6 +298,10 @@ impl<T: Real> Network<T> {
 
 /// For phases that read no hyper-parameter.
 const IDLE: Hyper = Hyper { lr: 0.0, weight_decay: 0.0, step: 0, norm_momentum: 0.0 };
+
+fn not_on_a_gpu() -> Error {
+    Error::setting("this network is not on a GPU", "please report this as a bug")
+}
 
 fn training_ports(ports: &Ports) -> Result<TrainingPorts> {
     ports.training.ok_or_else(|| {

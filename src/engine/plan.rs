@@ -1,7 +1,9 @@
 //! A plan: the buffers and the steps that a net was lowered to, for one batch size. Devices interpret it; launch counts, memory
 //! layout and step-by-step comparison of devices and precisions all follow from it.
 
+use crate::device::cuda::Memory;
 use crate::device::{ByteView, Host, View};
+use crate::error::CudaError;
 use crate::real::Real;
 use crate::steps::conv::{Dgrad, Fprop, Wgrad};
 use crate::steps::fcdd_loss::{LabelLoss, MapLoss, PseudoHuber, PseudoHuberBackward};
@@ -19,6 +21,14 @@ pub struct Hyper {
     pub step: u64,
     /// Weight of this batch in the norms' running statistics; 0.1 in training.
     pub norm_momentum: f64,
+}
+
+impl Hyper {
+    /// As the kernels read them: see `kernels/step.cuh`.
+    pub fn row(&self) -> [f32; Memory::HYPER] {
+        let (rate, root) = Adam::corrected(self.lr, self.step);
+        [self.lr, self.weight_decay, self.norm_momentum, rate, root, 0.0, 0.0, 0.0].map(|v| v as f32)
+    }
 }
 
 /// One operation with its geometry and the buffers it reads and writes.
@@ -81,6 +91,35 @@ impl Step {
         }
     }
 
+    /// Runs the GPU form: launches its kernels and returns. The workspace of `memory` holds at least [`Step::cuda_workspace`] elements.
+    pub fn cuda(&self, memory: &Memory) -> Result<(), CudaError> {
+        match self {
+            Step::ConvFprop(s) => s.cuda(memory),
+            Step::ConvDgrad(s) => s.cuda(memory),
+            Step::ConvWgrad(s) => s.cuda(memory),
+            Step::NormStats(s) => s.cuda(memory),
+            Step::NormActPool(s) => s.cuda(memory),
+            Step::NormActPoolBackward(s) => s.cuda(memory),
+            Step::PseudoHuber(s) => s.cuda(memory),
+            Step::LabelLoss(s) => s.cuda(memory),
+            Step::MapLoss(s) => s.cuda(memory),
+            Step::PseudoHuberBackward(s) => s.cuda(memory),
+            Step::Upsample(s) => s.cuda(memory),
+            Step::UpsampleAdjoint(s) => s.cuda(memory),
+            Step::Sgd(s) => s.cuda(memory),
+            Step::Adam(s) => s.cuda(memory),
+        }
+        .map_err(|source| CudaError::Step { step: self.describe(), source: Box::new(source) })
+    }
+
+    /// Kind and lengths of what it reads and writes, such as `conv_fprop (x 784, w 200 → y 6272)`.
+    pub fn describe(&self) -> String {
+        let list = |access: Access| {
+            access.reals.iter().map(|(name, view)| format!("{name} {}", view.len)).collect::<Vec<_>>().join(", ")
+        };
+        format!("{} ({} → {})", self.kind(), list(self.reads()), list(self.writes()))
+    }
+
     /// Floating-point operations of a convolution, a multiply-add counted as two; 0 for all other steps.
     pub fn flops(&self) -> u64 {
         match self {
@@ -100,6 +139,20 @@ impl Step {
             Step::NormStats(s) => s.workspace(),
             Step::NormActPool(s) => s.workspace(),
             Step::NormActPoolBackward(s) => s.workspace(),
+            Step::Upsample(s) => s.workspace(),
+            Step::UpsampleAdjoint(s) => s.workspace(),
+            _ => 0,
+        }
+    }
+
+    /// Scratch elements that the GPU form needs.
+    pub fn cuda_workspace(&self) -> usize {
+        match self {
+            Step::ConvFprop(s) => s.cuda_workspace(),
+            Step::ConvDgrad(s) => s.cuda_workspace(),
+            Step::ConvWgrad(s) => s.cuda_workspace(),
+            Step::NormStats(s) => s.cuda_workspace(),
+            Step::NormActPoolBackward(s) => s.cuda_workspace(),
             Step::Upsample(s) => s.workspace(),
             Step::UpsampleAdjoint(s) => s.workspace(),
             _ => 0,
@@ -154,8 +207,8 @@ impl Step {
             Step::LabelLoss(s) => Access::new([("z", s.z), ("score", s.score), ("labels", s.labels)]),
             Step::MapLoss(s) => Access::new([("a", s.a), ("maps", s.maps)]),
             Step::PseudoHuberBackward(s) => Access::new([("z", s.z), ("da", s.da)]),
-            Step::Upsample(s) => Access::new([("a", s.a)]),
-            Step::UpsampleAdjoint(s) => Access::new([("dout", s.dout)]),
+            Step::Upsample(s) => Access::new([("a", s.a), ("kernel", s.kernel)]),
+            Step::UpsampleAdjoint(s) => Access::new([("dout", s.dout), ("kernel", s.kernel)]),
             Step::Sgd(s) => Access::new([("params", s.params), ("grads", s.grads), ("momentum", s.momentum)]),
             Step::Adam(s) => Access::new([("params", s.params), ("grads", s.grads), ("m", s.m), ("v", s.v)]),
         }
@@ -226,6 +279,19 @@ pub struct TrainingPorts {
     pub input_grad: Option<View>,
 }
 
+impl Ports {
+    /// Every port, for memory that holds nothing else.
+    pub fn views(&self) -> Vec<View> {
+        let Ports { params, stats, input, z, anomaly, score, heatmap, training } = *self;
+        let mut views = vec![params, stats, input, z, anomaly, score, heatmap];
+        if let Some(TrainingPorts { labels, maps, loss, grads, moments, input_grad }) = training {
+            views.extend([labels, loss, grads, moments]);
+            views.extend([maps, input_grad].into_iter().flatten());
+        }
+        views
+    }
+}
+
 /// Lengths of the buffers, in elements.
 #[derive(Clone, Debug, Default)]
 pub struct Buffers {
@@ -239,6 +305,8 @@ pub struct Plan {
     /// Images per batch.
     pub batch: usize,
     pub buffers: Buffers,
+    /// Views that hold the same numbers for ever, written before the first step.
+    pub constants: Vec<(View, Vec<f64>)>,
     pub ports: Ports,
     /// Training mode: input to output map, batch statistics, running statistics updated.
     pub forward: Vec<Step>,
@@ -257,8 +325,19 @@ impl Plan {
         [&self.forward, &self.backward, &self.update, &self.infer, &self.upsample].into_iter().flatten()
     }
 
-    /// Scratch elements that the hungriest step needs.
+    /// Scratch elements that the hungriest step needs on the CPU.
     pub fn workspace(&self) -> usize {
         self.steps().map(Step::workspace).max().unwrap_or(0)
+    }
+
+    /// Scratch elements that the hungriest step needs on the GPU.
+    pub fn cuda_workspace(&self) -> usize {
+        self.steps().map(Step::cuda_workspace).max().unwrap_or(0)
+    }
+
+    /// Bytes of GPU memory that the plan needs.
+    pub fn cuda_bytes(&self) -> usize {
+        let Buffers { reals, bytes } = &self.buffers;
+        4 * (reals.iter().sum::<usize>() + self.cuda_workspace()) + bytes.iter().sum::<usize>()
     }
 }

@@ -13,6 +13,7 @@ use crate::data::dataset::DatasetKind;
 use crate::data::images::{Images, read_picture};
 use crate::data::pipeline::Preprocessing;
 use crate::data::surfaces::{Surface, synthesise};
+use crate::device::Device;
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network, Step};
 use crate::error::{Error, Result};
@@ -96,7 +97,7 @@ impl Task {
 }
 
 /// Times a net on random images.
-pub fn bench(options: &Options) -> Result<Timing> {
+pub fn bench(device: &Device, options: &Options) -> Result<Timing> {
     let arch = nets::by_name(&options.net, true)?;
     let side = options.side.unwrap_or(arch.side);
     let paper = match arch.side {
@@ -107,15 +108,15 @@ pub fn bench(options: &Options) -> Result<Timing> {
     let batch = if options.task == Task::Predict { 1 } else { options.batch.unwrap_or(paper) };
     let (seconds, kinds) = match options.task {
         Task::Predict => {
-            let mut latency = Latency::new(&options.net)?;
+            let mut latency = Latency::new(device, &options.net)?;
             (repeated(options.repeats, || latency.judge())?, Vec::new())
         }
-        Task::Train | Task::Infer => batches(options, batch)?,
+        Task::Train | Task::Infer => batches(device, options, batch)?,
     };
     Ok(Timing {
         net: arch.name,
         task: options.task,
-        mode: "fcdd cpu f32".to_string(),
+        mode: format!("fcdd {} f32", device.name()),
         threads: rayon::current_num_threads(),
         batch,
         side,
@@ -126,12 +127,12 @@ pub fn bench(options: &Options) -> Result<Timing> {
 }
 
 /// A network laid out for a task, with a batch of random images, every other one anomalous.
-pub fn network(net: &str, task: Task, batch: usize, side: Option<usize>) -> Result<Network<f32>> {
+pub fn network(device: &Device, net: &str, task: Task, batch: usize, side: Option<usize>) -> Result<Network<f32>> {
     let arch = nets::by_name(net, true)?;
     let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false };
     let training = (task == Task::Train).then_some(training);
     let options = lower::Options { batch, side: side.unwrap_or(arch.side), sigma: 1.2, training };
-    let mut network = Network::<f32>::new(&arch, options, &Weights::init(&arch, 0))?;
+    let mut network = Network::<f32>::on(device, &arch, options, &Weights::init(&arch, 0))?;
     Stream::new(0, Purpose::Check, 0, 0).fill_normal(network.input(batch)?);
     if training.is_some() {
         let (_, labels, _) = network.training_inputs(batch)?;
@@ -141,8 +142,8 @@ pub fn network(net: &str, task: Task, batch: usize, side: Option<usize>) -> Resu
 }
 
 /// Times of whole batches, then by kind of step.
-fn batches(options: &Options, batch: usize) -> Result<(Vec<f64>, Vec<Kind>)> {
-    let mut network = network(&options.net, options.task, batch, options.side)?;
+fn batches(device: &Device, options: &Options, batch: usize) -> Result<(Vec<f64>, Vec<Kind>)> {
+    let mut network = network(device, &options.net, options.task, batch, options.side)?;
     let mut hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step: 0, norm_momentum: 0.1 };
     let seconds = repeated(options.repeats, || {
         hyper.step += 1;
@@ -159,7 +160,7 @@ fn batches(options: &Options, batch: usize) -> Result<(Vec<f64>, Vec<Kind>)> {
         hyper.step += 1;
         for (step, laps) in steps.iter().zip(&mut laps) {
             let started = Instant::now();
-            step.cpu(network.memory(), &hyper);
+            network.run_step(step, &hyper)?;
             laps.push(started.elapsed().as_secs_f64());
         }
     }
@@ -184,7 +185,7 @@ pub struct Latency {
 
 impl Latency {
     /// A net with random weights, and a picture to judge.
-    pub fn new(net: &str) -> Result<Latency> {
+    pub fn new(device: &Device, net: &str) -> Result<Latency> {
         const SIDE: u32 = 640;
         let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
         let pixels = synthesise(Surface::Woven, None, SIDE as usize, 0, 0).pixels;
@@ -198,7 +199,7 @@ impl Latency {
         let (dataset, side, channels) = (settings.dataset, arch.side, arch.channels);
         let preprocessing = Preprocessing::new(settings.pipeline, dataset, side, side, channels, &nominal)?;
         let card = Model::card(&settings, &preprocessing, 0);
-        let scorer = Scorer::new(&Model { card, weights: Weights::init(&arch, 0) })?;
+        let scorer = Scorer::new(device, &Model { card, weights: Weights::init(&arch, 0) })?;
         Ok(Latency { scorer, preprocessing, folder })
     }
 

@@ -24,6 +24,7 @@ use super::train;
 use crate::data::dataset::DatasetKind;
 use crate::data::images::Mask;
 use crate::data::surfaces::{Contrast, Defect, Surface, synthesise};
+use crate::device::Device;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::files;
@@ -92,7 +93,7 @@ pub fn settings(data: &Path, seed: u64, epochs: Option<u32>) -> Settings {
 }
 
 /// Runs the demo in `out`: SURFACE/data, SURFACE/run, overview.png and demo.json.
-pub fn demo(out: &Path, seed: u64, epochs: Option<u32>, stop: &AtomicBool) -> Result<Option<Report>> {
+pub fn demo(device: &Device, out: &Path, seed: u64, epochs: Option<u32>, stop: &AtomicBool) -> Result<Option<Report>> {
     files::create_folder(out)?;
     let mut figures = Vec::new();
     let mut groups = Vec::new();
@@ -105,8 +106,8 @@ pub fn demo(out: &Path, seed: u64, epochs: Option<u32>, stop: &AtomicBool) -> Re
         let task = prepare(&settings)?;
         let run = RunDirectory::replace(&folder.join("run"))?;
         run.write_json(directory::CONFIG, &settings)?;
-        let trained = train::train(&task.set, &settings, None, Some(&run), stop)?;
-        let Some(tested) = finish(&trained, &task, &run, &[])? else { return Ok(None) };
+        let trained = train::train(device, &task.set, &settings, None, Some(&run), stop)?;
+        let Some(tested) = finish(device, &trained, &task, &run, &[])? else { return Ok(None) };
         let judged = judged(&trained.model, &task.test, &tested, &defects)?;
         for contrast in Contrast::ALL {
             figures.push(figure(surface, contrast, &judged)?);

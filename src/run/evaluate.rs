@@ -7,6 +7,7 @@ use super::prepare::TestSet;
 use super::progress::Progress;
 use super::score::{Judgement, Scorer};
 use crate::data::dataset::Split;
+use crate::device::Device;
 use crate::error::Result;
 use crate::metrics::roc::RocCurve;
 use crate::metrics::scores::{Ranking, Scores};
@@ -81,9 +82,9 @@ pub struct Score {
 }
 
 /// Judges the test images and sums it up.
-pub fn evaluate(model: &Model, test: &TestSet) -> Result<Tested> {
+pub fn evaluate(device: &Device, model: &Model, test: &TestSet) -> Result<Tested> {
     let TestSet { split, class_names, class, .. } = test;
-    let mut scorer = Scorer::new(model)?;
+    let mut scorer = Scorer::new(device, model)?;
     let side = scorer.side();
     let threshold = model.card.threshold;
     let mut pixels = room_for_pixels(split);

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::device::cuda::{Cuda, Description, kernels};
 use crate::error::Result;
 use crate::model::nets;
 
@@ -10,9 +11,30 @@ use crate::model::nets;
 pub struct Info {
     pub build: &'static str,
     pub cpu_threads: usize,
-    /// CUDA devices that this build can use.
-    pub cuda: &'static str,
+    pub cuda: CudaInfo,
     pub nets: Vec<Net>,
+}
+
+/// The CUDA side of the build and of the machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct CudaInfo {
+    /// Release of the nvcc that compiled the kernels; none in a build without them.
+    pub nvcc: Option<&'static str>,
+    /// Architectures that the kernels were compiled for.
+    pub architectures: &'static [&'static str],
+    pub device: Option<Description>,
+    /// Why there is no device that can be used.
+    pub problem: Option<String>,
+}
+
+impl CudaInfo {
+    fn collect() -> CudaInfo {
+        let (device, problem) = match Cuda::open().and_then(|cuda| cuda.describe()) {
+            Ok(device) => (Some(device), None),
+            Err(error) => (None, Some(error.in_brief())),
+        };
+        CudaInfo { nvcc: kernels::NVCC, architectures: kernels::ARCHITECTURES, device, problem }
+    }
 }
 
 /// A net at its own input side.
@@ -54,7 +76,7 @@ pub fn info() -> Result<Info> {
     Ok(Info {
         build: env!("FCDD_BUILD"),
         cpu_threads: rayon::current_num_threads(),
-        cuda: crate::device::CUDA,
+        cuda: CudaInfo::collect(),
         nets: nets::names().into_iter().map(net).collect::<Result<_>>()?,
     })
 }

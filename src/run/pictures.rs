@@ -11,6 +11,7 @@ use super::settings::Settings;
 use crate::data::batches::TrainingSet;
 use crate::data::images::{Images, Mask};
 use crate::data::outliers::spread;
+use crate::device::Device;
 use crate::error::Result;
 use crate::report::heatmap::Scale;
 use crate::report::overlay::heatmap;
@@ -93,11 +94,11 @@ impl Drawn {
 }
 
 /// An overview of training samples: those of one more epoch, so that none of them is one that the net was fitted to just now.
-pub fn training_overview(set: &TrainingSet, model: &Model) -> Result<RgbImage> {
+pub fn training_overview(device: &Device, set: &TrainingSet, model: &Model) -> Result<RgbImage> {
     let epoch = model.card.settings.epochs;
     let order = set.order(epoch);
     let drawn = Drawn::new(set, epoch, &order[..TRAINING_SAMPLES.min(order.len())], model.card.settings.maps);
-    let mut scorer = Scorer::new(model)?;
+    let mut scorer = Scorer::new(device, model)?;
     let (mut scores, mut maps) = (Vec::new(), Vec::new());
     let size = set.ingredients().preprocessing.input_len();
     for inputs in drawn.inputs.chunks(scorer.batch_size() * size) {

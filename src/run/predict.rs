@@ -13,6 +13,7 @@ use super::progress::Progress;
 use super::score::Scorer;
 use crate::data::folder::pictures;
 use crate::data::images::{Images, read_picture};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::report::overlay::{blend, heatmap};
@@ -41,9 +42,15 @@ pub struct Predictions {
 }
 
 /// Judges pictures, and those in folders, writing `NAME_heatmap.png`, `NAME_overlay.png` and `scores.csv` into `out`.
-pub fn predict(model: &Model, paths: &[PathBuf], out: &Path, threshold: Option<f32>) -> Result<Predictions> {
+pub fn predict(
+    device: &Device,
+    model: &Model,
+    paths: &[PathBuf],
+    out: &Path,
+    threshold: Option<f32>,
+) -> Result<Predictions> {
     let jobs = jobs(paths, out)?;
-    let mut scorer = Scorer::new(model)?;
+    let mut scorer = Scorer::new(device, model)?;
     files::create_folder(out)?;
     let threshold = threshold.unwrap_or(model.card.threshold);
     let mut progress = Progress::new("predicting", jobs.len() as u64);

@@ -13,6 +13,7 @@ use super::report::{self, Story};
 use super::settings::Settings;
 use super::state::Epoch;
 use super::train::Trained;
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::metrics::roc::RocCurve;
@@ -38,16 +39,22 @@ pub struct TestPlots {
 }
 
 /// Completes a run's folder after its training. Stopped runs and data without test images get what can be had.
-pub fn finish(trained: &Trained, task: &Task, directory: &RunDirectory, chosen: &[usize]) -> Result<Option<Tested>> {
+pub fn finish(
+    device: &Device,
+    trained: &Trained,
+    task: &Task,
+    directory: &RunDirectory,
+    chosen: &[usize],
+) -> Result<Option<Tested>> {
     let model = &trained.model;
-    let overview = training_overview(&task.set, model)?;
+    let overview = training_overview(device, &task.set, model)?;
     save_png(directory.file(directory::TRAINING_OVERVIEW), &overview)?;
     let training = Training::new(directory.path(), trained.history.clone())?;
     if let Some(plot) = &training.plot {
         files::write_atomically(&directory.file(directory::LOSS_PLOT), plot.as_bytes())?;
     }
     let untested = trained.interrupted || task.test.split.images.count == 0;
-    let test = if untested { None } else { Some(test_part(model, &task.test, directory.path(), chosen)?) };
+    let test = if untested { None } else { Some(test_part(device, model, &task.test, directory.path(), chosen)?) };
     let judged = test.as_ref().map(|(tested, plots)| (tested, plots));
     let story = Story { model, training: Some(&training), set: &task.test, test: judged };
     report::write(directory.path(), &story)?;
@@ -56,10 +63,17 @@ pub fn finish(trained: &Trained, task: &Task, directory: &RunDirectory, chosen: 
 
 /// Judges a model by test images and leaves the results in `out`; its report tells of the training too if the model lies in the
 /// folder of its run.
-pub fn evaluate_into(model: &Model, path: &Path, test: &TestSet, out: &Path, chosen: &[usize]) -> Result<Tested> {
+pub fn evaluate_into(
+    device: &Device,
+    model: &Model,
+    path: &Path,
+    test: &TestSet,
+    out: &Path,
+    chosen: &[usize],
+) -> Result<Tested> {
     let training = Training::of(model, path)?;
     files::create_folder(out)?;
-    let (tested, plots) = test_part(model, test, out, chosen)?;
+    let (tested, plots) = test_part(device, model, test, out, chosen)?;
     let story = Story { model, training: training.as_ref(), set: test, test: Some((&tested, &plots)) };
     report::write(out, &story)?;
     Ok(tested)
@@ -109,8 +123,14 @@ struct Point {
 
 /// Judges the test images and writes all files of the test. Those that an earlier test left and this one does not have are
 /// removed: what lies in the folder is of one test.
-fn test_part(model: &Model, test: &TestSet, out: &Path, chosen: &[usize]) -> Result<(Tested, TestPlots)> {
-    let tested = evaluate(model, test)?;
+fn test_part(
+    device: &Device,
+    model: &Model,
+    test: &TestSet,
+    out: &Path,
+    chosen: &[usize],
+) -> Result<(Tested, TestPlots)> {
+    let tested = evaluate(device, model, test)?;
     let file = |name: &str| out.join(name);
     write_json(&file(directory::EVALUATION), &tested.evaluation)?;
     write_csv(&file(directory::SCORES), &tested.scores)?;

@@ -3,6 +3,7 @@
 use super::model::Model;
 use crate::data::images::Images;
 use crate::data::pipeline::Preprocessing;
+use crate::device::Device;
 use crate::engine::Network;
 use crate::engine::lower::Options;
 use crate::error::Result;
@@ -29,12 +30,12 @@ pub struct Scorer {
 }
 
 impl Scorer {
-    /// Lays out a model.
-    pub fn new(model: &Model) -> Result<Scorer> {
+    /// Lays out a model on a device.
+    pub fn new(device: &Device, model: &Model) -> Result<Scorer> {
         let card = &model.card;
         let options = Options { batch: BATCH, side: card.side, sigma: card.sigma, training: None };
         Ok(Scorer {
-            network: Network::new(&model.arch()?, options, &model.weights)?,
+            network: Network::on(device, &model.arch()?, options, &model.weights)?,
             preprocessing: card.preprocessing.clone(),
             side: card.side,
         })

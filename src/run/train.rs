@@ -13,6 +13,7 @@ use super::score::Scorer;
 use super::settings::Settings;
 use super::state::{Epoch, State};
 use crate::data::batches::TrainingSet;
+use crate::device::Device;
 use crate::engine::lower::{Options, Training};
 use crate::engine::{Hyper, Network};
 use crate::error::{Error, Result};
@@ -43,6 +44,7 @@ pub struct Trained {
 /// Trains in a new folder. `chosen` are test images that the caller means to picture afterwards: if one does not exist, no run is
 /// begun.
 pub fn start(
+    device: &Device,
     settings: &Settings,
     out: &Path,
     chosen: &[usize],
@@ -52,31 +54,32 @@ pub fn start(
     task.test.check(chosen)?;
     let directory = RunDirectory::create(out)?;
     directory.write_json(directory::CONFIG, settings)?;
-    let trained = train(&task.set, settings, None, Some(&directory), stop)?;
+    let trained = train(device, &task.set, settings, None, Some(&directory), stop)?;
     Ok((trained, task, directory))
 }
 
 /// Continues a run from its last finished epoch, with its own settings; the result is bit for bit that of an uninterrupted run.
-pub fn resume(run: &Path, stop: &AtomicBool) -> Result<(Trained, Task, RunDirectory)> {
+pub fn resume(device: &Device, run: &Path, stop: &AtomicBool) -> Result<(Trained, Task, RunDirectory)> {
     let directory = RunDirectory::open(run)?;
     let settings: Settings = directory.read_json(directory::CONFIG)?;
     let path = directory.file(directory::STATE);
     let state = if path.exists() { Some(State::load(&path)?) } else { None };
     let task = prepare(&settings)?;
-    let trained = train(&task.set, &settings, state, Some(&directory), stop)?;
+    let trained = train(device, &task.set, &settings, state, Some(&directory), stop)?;
     Ok((trained, task, directory))
 }
 
 /// Trains on a set. With a folder, a preview of the set is left there before, the state after each epoch and the model at the end,
 /// also when `stop` is raised.
 pub fn train(
+    device: &Device,
     set: &TrainingSet,
     settings: &Settings,
     state: Option<State>,
     directory: Option<&RunDirectory>,
     stop: &AtomicBool,
 ) -> Result<Trained> {
-    let mut trainer = Trainer::new(set, settings, state)?;
+    let mut trainer = Trainer::new(device, set, settings, state)?;
     if let Some(directory) = directory {
         save_png(directory.file(directory::PREVIEW), &pictures::preview(set, settings)?)?;
     }
@@ -98,9 +101,9 @@ pub fn train(
     }
     let mut model = Model {
         card: Model::card(settings, &set.ingredients().preprocessing, epochs),
-        weights: trainer.network.weights(),
+        weights: trainer.network.weights()?,
     };
-    calibrate(&mut model, set)?;
+    calibrate(device, &mut model, set)?;
     if let Some(directory) = directory {
         model.save(&directory.file(directory::MODEL))?;
     }
@@ -120,7 +123,12 @@ struct Trainer<'a> {
 }
 
 impl Trainer<'_> {
-    fn new<'a>(set: &'a TrainingSet, settings: &'a Settings, state: Option<State>) -> Result<Trainer<'a>> {
+    fn new<'a>(
+        device: &Device,
+        set: &'a TrainingSet,
+        settings: &'a Settings,
+        state: Option<State>,
+    ) -> Result<Trainer<'a>> {
         let arch = settings.arch()?;
         let training = Training { optimizer: settings.optimizer, maps: settings.maps, input_grad: false };
         let options = Options {
@@ -130,7 +138,7 @@ impl Trainer<'_> {
             training: Some(training),
         };
         let initial = Weights::init(&arch, settings.seed);
-        let mut network = Network::new(&arch, options, &initial)?;
+        let mut network = Network::on(device, &arch, options, &initial)?;
         let (mut steps, mut history) = (0, Vec::new());
         if let Some(state) = state {
             let fits =
@@ -139,7 +147,7 @@ impl Trainer<'_> {
                 let problem = "the training state belongs to another net than the run's settings name";
                 return Err(Error::setting(problem, "restore the run's config.json, or start a new run"));
             }
-            network.set_weights(&state.weights);
+            network.set_weights(&state.weights)?;
             network.set_moments(&state.moments)?;
             (steps, history) = (state.steps, state.history);
         }
@@ -210,8 +218,8 @@ impl Trainer<'_> {
 
     fn state(&self) -> Result<State> {
         Ok(State {
-            weights: self.network.weights(),
-            moments: self.network.moments()?.to_vec(),
+            weights: self.network.weights()?,
+            moments: self.network.moments()?,
             steps: self.steps,
             history: self.history.clone(),
         })
@@ -249,8 +257,8 @@ impl Tally {
 
 /// Sets the model's threshold, the 99 % quantile of nominal training scores, and its colour scale: from the minimum to the run's
 /// quantile over heatmaps of training samples, anomalies included.
-fn calibrate(model: &mut Model, set: &TrainingSet) -> Result<()> {
-    let mut scorer = Scorer::new(model)?;
+fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()> {
+    let mut scorer = Scorer::new(device, model)?;
     let nominal = &set.ingredients().nominal;
     let step = nominal.count.div_ceil(CALIBRATION_IMAGES);
     let images = nominal.select(&(0..nominal.count).step_by(step).collect::<Vec<_>>());

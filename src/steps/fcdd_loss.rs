@@ -5,11 +5,15 @@
 
 use rayon::prelude::*;
 
+use crate::device::cuda::{self, Memory, kernels};
 use crate::device::{Host, View};
 use crate::real::{Real, sum, sum_over};
 
 /// Keeps the logarithm finite at s = 0; the authors' constant.
 const TINY: f64 = 1e-31;
+
+/// Threads per block, as in `kernels/fcdd_loss.cu`.
+const THREADS: u32 = 256;
 
 /// a = √(z²+1) − 1.
 pub fn pseudo_huber<T: Real>(z: T) -> T {
@@ -47,6 +51,18 @@ impl PseudoHuber {
         });
         memory.put(self.a.buffer, a);
         memory.put(self.score.buffer, score);
+    }
+
+    /// Runs on the GPU.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        let n = self.score.len;
+        kernels::fcdd_loss::pseudo_huber(
+            memory.cuda().launch([n as u32, 1, 1], THREADS, 0),
+            memory.pointer(self.z),
+            memory.pointer_mut(self.a),
+            memory.pointer_mut(self.score),
+            (self.z.len / n) as i32,
+        )
     }
 }
 
@@ -86,6 +102,21 @@ impl LabelLoss {
         memory.put(self.loss.buffer, loss);
         memory.put(self.dz.buffer, dz);
     }
+
+    /// Runs on the GPU.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        let n = self.labels.len;
+        kernels::fcdd_loss::label_loss(
+            memory.cuda().launch([n as u32, 1, 1], THREADS, 0),
+            memory.pointer(self.z),
+            memory.pointer(self.score),
+            memory.pointer(self.labels),
+            memory.pointer_mut(self.loss),
+            memory.pointer_mut(self.dz),
+            n as i32,
+            (self.z.len / n) as i32,
+        )
+    }
 }
 
 /// Loss with a ground-truth map per image, and its gradient by the upsampled anomaly map A [n, S, S]:
@@ -121,6 +152,20 @@ impl MapLoss {
         memory.put(self.loss.buffer, loss);
         memory.put(self.da.buffer, da);
     }
+
+    /// Runs on the GPU.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        let n = self.loss.len;
+        kernels::fcdd_loss::map_loss(
+            memory.cuda().launch([n as u32, 1, 1], THREADS, 0),
+            memory.pointer(self.a),
+            memory.pointer(self.maps),
+            memory.pointer_mut(self.loss),
+            memory.pointer_mut(self.da),
+            n as i32,
+            (self.a.len / n) as i32,
+        )
+    }
 }
 
 /// dz = da · da/dz, for losses on the anomaly map.
@@ -138,5 +183,16 @@ impl PseudoHuberBackward {
         let terms = memory.get(self.z).iter().zip(memory.get(self.da));
         dz[self.dz.range()].iter_mut().zip(terms).for_each(|(dz, (&z, &da))| *dz = da * pseudo_huber_slope(z));
         memory.put(self.dz.buffer, dz);
+    }
+
+    /// Runs on the GPU.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        kernels::fcdd_loss::pseudo_huber_backward(
+            memory.cuda().launch_per_item(self.z.len, THREADS),
+            memory.pointer(self.z),
+            memory.pointer(self.da),
+            memory.pointer_mut(self.dz),
+            self.z.len as i32,
+        )
     }
 }

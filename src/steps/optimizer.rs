@@ -2,11 +2,18 @@
 
 use rayon::prelude::*;
 
+use crate::device::cuda::{self, Memory, kernels};
 use crate::device::{Host, View};
 use crate::real::Real;
 
+/// Threads per block, as in `kernels/optimizer.cu`.
+const THREADS: u32 = 256;
+
 /// Elements per parallel chunk.
 const CHUNK: usize = 1 << 14;
+
+/// Decay of Adam's first and second moments.
+const BETA: [f64; 2] = [0.9, 0.999];
 
 /// Nesterov momentum of the paper's runs.
 pub const MOMENTUM: f64 = 0.9;
@@ -39,6 +46,19 @@ impl Sgd {
         memory.put(self.params.buffer, params);
         memory.put(self.momentum.buffer, momentum);
     }
+
+    /// Runs on the GPU, with the hyper-parameters of the present batch.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        kernels::optimizer::sgd(
+            memory.cuda().launch_per_item(self.params.len, THREADS),
+            memory.pointer_mut(self.params),
+            memory.pointer(self.grads),
+            memory.pointer_mut(self.momentum),
+            memory.hyper.pointer(),
+            memory.clock.pointer(),
+            self.params.len as i32,
+        )
+    }
 }
 
 /// Adam (Kingma & Ba 2015): β 0.9 and 0.999, ε 1e-8 outside the square root of the bias-corrected second moment.
@@ -54,12 +74,10 @@ pub struct Adam {
 impl Adam {
     /// Runs on the CPU; `step` counts from 1.
     pub fn cpu<T: Real>(&self, memory: &mut Host<T>, lr: f64, weight_decay: f64, step: u64) {
-        const BETA: [f64; 2] = [0.9, 0.999];
         let (mut params, mut moments) = (memory.take(self.params.buffer), memory.take(self.m.buffer));
         let (m, v) = moments.split_at_mut(self.v.start);
-        let [correct1, correct2] = BETA.map(|b| 1.0 - b.powf(step as f64));
-        let rate = T::of(lr / correct1);
-        let root = T::of(correct2.sqrt());
+        let (rate, root) = Adam::corrected(lr, step);
+        let (rate, root) = (T::of(rate), T::of(root));
         let (b1, b2, wd, eps) = (T::of(BETA[0]), T::of(BETA[1]), T::of(weight_decay), T::of(1e-8));
         let (c1, c2) = (T::of(1.0 - BETA[0]), T::of(1.0 - BETA[1]));
         params[self.params.range()]
@@ -76,5 +94,25 @@ impl Adam {
             });
         memory.put(self.params.buffer, params);
         memory.put(self.m.buffer, moments);
+    }
+
+    /// Learning rate with the bias correction of the first moment, and the root of the second moment's, after `step` steps.
+    pub fn corrected(lr: f64, step: u64) -> (f64, f64) {
+        let [first, second] = BETA.map(|b| 1.0 - b.powf(step as f64));
+        (lr / first, second.sqrt())
+    }
+
+    /// Runs on the GPU, with the hyper-parameters of the present batch.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        kernels::optimizer::adam(
+            memory.cuda().launch_per_item(self.params.len, THREADS),
+            memory.pointer_mut(self.params),
+            memory.pointer(self.grads),
+            memory.pointer_mut(self.m),
+            memory.pointer_mut(self.v),
+            memory.hyper.pointer(),
+            memory.clock.pointer(),
+            self.params.len as i32,
+        )
     }
 }

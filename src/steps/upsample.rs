@@ -5,8 +5,12 @@
 
 use rayon::prelude::*;
 
+use crate::device::cuda::{self, Memory, kernels};
 use crate::device::{Host, View};
 use crate::real::Real;
+
+/// Threads per block, as in `kernels/upsample.cu`.
+const THREADS: u32 = 256;
 
 /// Receptive field of a net's output (paper, section 3): from (side, 1, 1, 0), each layer with kernel k, stride t, padding p gives
 /// n' = ⌊(n+2p−k)/t⌋+1, j' = j·t, r' = r+(k−1)·j, s' = s+((k−1)/2−p)·j.
@@ -46,6 +50,11 @@ pub fn gaussian_kernel(size: usize, sigma: f64) -> Vec<f64> {
 /// The banded matrix U.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Taps {
+    /// The Gaussian g.
+    kernel: Vec<f64>,
+    /// `origin = pad − ⌊shift⌋` of the formula above.
+    origin: isize,
+    jump: usize,
     /// For each output pixel, its first source and the weights of it and its successors.
     rows: Vec<(usize, Vec<f64>)>,
 }
@@ -66,7 +75,17 @@ impl Taps {
                 (sources.first().copied().unwrap_or(0), sources.iter().filter_map(|&i| weight(i)).collect())
             })
             .collect();
-        Taps { rows }
+        Taps { kernel, origin, jump: field.jump, rows }
+    }
+
+    /// The Gaussian g, one-dimensional.
+    pub fn kernel(&self) -> &[f64] {
+        &self.kernel
+    }
+
+    /// Size of g, origin and jump, as kernels take them.
+    fn numbers(&self) -> [i32; 3] {
+        [self.kernel.len() as i32, self.origin as i32, self.jump as i32]
     }
 
     /// Side S of the upsampled map.
@@ -79,6 +98,8 @@ impl Taps {
 #[derive(Clone, Debug)]
 pub struct Upsample {
     pub taps: Taps,
+    /// The Gaussian g of `taps`, where the GPU reads it.
+    pub kernel: View,
     /// Side u of the low-resolution map.
     pub u: usize,
     pub a: View,
@@ -98,12 +119,46 @@ impl Upsample {
     pub fn workspace(&self) -> usize {
         self.a.len / self.u * self.taps.side()
     }
+
+    /// Runs on the GPU, through the workspace; scratch as on the CPU.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        let (side, [size, origin, jump]) = (self.taps.side(), self.taps.numbers());
+        let (u, s, rows) = (self.u as i32, side as i32, self.a.len / self.u);
+        let (device, g, wide) = (memory.cuda(), memory.pointer(self.kernel), memory.workspace());
+        let first = device.launch_per_item(rows * side, THREADS);
+        kernels::upsample::upsample_columns(
+            first,
+            memory.pointer(self.a),
+            g,
+            wide,
+            rows as i32,
+            u,
+            s,
+            size,
+            origin,
+            jump,
+        )?;
+        let (second, n) = (device.launch_per_item(self.out.len, THREADS), (rows / self.u) as i32);
+        kernels::upsample::upsample_rows(
+            second,
+            wide.read(),
+            g,
+            memory.pointer_mut(self.out),
+            n,
+            u,
+            s,
+            size,
+            origin,
+            jump,
+        )
+    }
 }
 
 /// `da = Uᵀ·dout·U`, the adjoint of [`Upsample`]: the gradient path of losses on the upsampled map.
 #[derive(Clone, Debug)]
 pub struct UpsampleAdjoint {
     pub taps: Taps,
+    pub kernel: View,
     pub u: usize,
     pub dout: View,
     pub da: View,
@@ -121,6 +176,18 @@ impl UpsampleAdjoint {
     /// Scratch elements that the CPU form needs.
     pub fn workspace(&self) -> usize {
         self.da.len / self.u * self.taps.side()
+    }
+
+    /// Runs on the GPU, through the workspace; scratch as on the CPU.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        let (side, [size, origin, jump]) = (self.taps.side(), self.taps.numbers());
+        let (u, s, rows) = (self.u as i32, side as i32, self.da.len / self.u);
+        let (device, g, wide) = (memory.cuda(), memory.pointer(self.kernel), memory.workspace());
+        let (first, n) = (device.launch_per_item(rows * side, THREADS), (rows / self.u) as i32);
+        let dout = memory.pointer(self.dout);
+        kernels::upsample::upsample_adjoint_rows(first, dout, g, wide, n, u, s, size, origin, jump)?;
+        let (second, da) = (device.launch_per_item(self.da.len, THREADS), memory.pointer_mut(self.da));
+        kernels::upsample::upsample_adjoint_columns(second, wide.read(), g, da, rows as i32, u, s, size, origin, jump)
     }
 }
 

@@ -26,13 +26,15 @@ fn by_maps<T: Real>(z: &[f64], maps: &[f64]) -> (Vec<T>, Vec<T>) {
     let taps = Taps::new(nets::by_name("CNN28", true).unwrap().receptive_field(28), 28, 1.2);
     let n = z.len() / (U * U);
     let (low, high, image) = (vec![f64::NAN; z.len()], vec![f64::NAN; maps.len()], vec![f64::NAN; n]);
-    let buffers = [z, maps, &low, &image, &high, &image, &high, &low, &low];
-    let (mut memory, [z, maps, a, score, heatmap, loss, d_heatmap, da, dz]) = memory::<T, 9>(buffers, &[], n * U * 28);
+    let kernel = taps.kernel().to_vec();
+    let buffers = [z, maps, &low, &image, &high, &image, &high, &low, &low, &kernel];
+    let (mut memory, [z, maps, a, score, heatmap, loss, d_heatmap, da, dz, kernel]) =
+        memory::<T, 10>(buffers, &[], n * U * 28);
     let memory: &mut Host<T> = &mut memory;
     PseudoHuber { z, a, score }.cpu(memory);
-    Upsample { taps: taps.clone(), u: U, a, out: heatmap }.cpu(memory);
+    Upsample { taps: taps.clone(), kernel, u: U, a, out: heatmap }.cpu(memory);
     MapLoss { a: heatmap, maps, loss, da: d_heatmap }.cpu(memory);
-    UpsampleAdjoint { taps, u: U, dout: d_heatmap, da }.cpu(memory);
+    UpsampleAdjoint { taps, kernel, u: U, dout: d_heatmap, da }.cpu(memory);
     PseudoHuberBackward { z, da, dz }.cpu(memory);
     (memory.get(loss).to_vec(), memory.get(dz).to_vec())
 }

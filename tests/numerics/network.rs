@@ -101,7 +101,7 @@ fn frozen_layers_keep_their_parameters_and_move_their_statistics() {
     let mut network = network::<f32>(&arch, 2, 16, TRAINING);
     fill(&mut network, 2, 0);
     network.train(2, &hyper(1)).unwrap();
-    let after = network.weights();
+    let after = network.weights().unwrap();
     let frozen = Layout::new(&arch).trained_from;
     assert_eq!(after.params[..frozen], before.params[..frozen]);
     assert!(after.params[frozen..].iter().zip(&before.params[frozen..]).filter(|(a, b)| a == b).count() < 1000);
@@ -118,7 +118,7 @@ fn trained(arch: &Arch, side: usize, training: Training) -> (Weights, Vec<f32>) 
     }
     network.infer(5).unwrap();
     let heatmaps = network.heatmaps(5).unwrap().to_vec();
-    (network.weights(), heatmaps)
+    (network.weights().unwrap(), heatmaps)
 }
 
 #[test]
@@ -153,8 +153,8 @@ fn a_smaller_batch_in_the_same_memory() {
                 fill(network, n, 1);
             }
             assert_eq!(large.train(n, &hyper(1)).unwrap(), own.train(n, &hyper(1)).unwrap());
-            assert_eq!(large.weights().params, own.weights().params);
-            assert_eq!(large.weights().stats, own.weights().stats);
+            assert_eq!(large.weights().unwrap().params, own.weights().unwrap().params);
+            assert_eq!(large.weights().unwrap().stats, own.weights().unwrap().stats);
             assert_eq!(large.infer(n).unwrap(), own.infer(n).unwrap());
             assert_eq!(large.heatmaps(n).unwrap(), own.heatmaps(n).unwrap());
         }

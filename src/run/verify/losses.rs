@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::compare::{Ours, Rule};
+use super::execute::execute;
 use super::golden::File;
 use super::{Check, Precision, Report, compare_all, plain};
-use crate::device::{BufferId, Host, View};
+use crate::device::{BufferId, Device, Host, View};
+use crate::engine::Step;
 use crate::error::Result;
 use crate::model::nets;
 use crate::real::Real;
@@ -29,9 +31,9 @@ pub fn check(file: &File, report: &mut Report) -> Result<()> {
             report.add(Check::skipped(format!("{} {case}", file.name), "this build has no such net"));
             continue;
         };
-        let mut f64s = inputs.values::<f64>(case);
+        let mut f64s = inputs.values::<f64>(&Device::Cpu, case)?;
         compare_all(file, Precision::F64, &mut |key| f64s.remove(key), report)?;
-        let mut f32s = inputs.values::<f32>(case);
+        let mut f32s = inputs.values::<f32>(report.device(), case)?;
         compare_all(file, Precision::F32, &mut |key| f32s.remove(key), report)?;
     }
     Ok(())
@@ -78,27 +80,32 @@ impl Inputs {
     }
 
     /// Everything that the file may hold of the case, by key.
-    fn values<T: Real>(&self, case: &str) -> BTreeMap<String, Ours> {
+    fn values<T: Real>(&self, device: &Device, case: &str) -> Result<BTreeMap<String, Ours>> {
         let side = self.maps.as_ref().map_or(0, |(_, taps)| taps.side());
         let (low, high) = (self.outs.len(), self.n * side * side);
-        let lengths = [low, low, self.n, self.n, self.n, low, high, high, high, low];
+        let g = self.maps.as_ref().map_or(0, |(_, taps)| taps.kernel().len());
+        let lengths = [low, low, self.n, self.n, self.n, low, high, high, high, low, g];
         let mut memory = Host::<T>::new(&lengths, &[], self.n * self.u * side);
         let view = |buffer: usize| View { buffer: BufferId(buffer), start: 0, len: lengths[buffer] };
-        let [z, a, score, labels, loss, dz, maps, heatmap, d_heatmap, da] =
-            [view(0), view(1), view(2), view(3), view(4), view(5), view(6), view(7), view(8), view(9)];
+        let [z, a, score, labels, loss, dz, maps, heatmap, d_heatmap, da, kernel] = std::array::from_fn(view);
         memory.get_mut(z).copy_from_slice(&plain::of::<T>(&self.outs));
         memory.get_mut(labels).copy_from_slice(&plain::of::<T>(&self.labels));
-        PseudoHuber { z, a, score }.cpu(&mut memory);
+        let mut steps = vec![Step::PseudoHuber(PseudoHuber { z, a, score })];
         match &self.maps {
-            None => LabelLoss { z, score, labels, loss, dz }.cpu(&mut memory),
+            None => steps.push(Step::LabelLoss(LabelLoss { z, score, labels, loss, dz })),
             Some((truth, taps)) => {
                 memory.get_mut(maps).copy_from_slice(&plain::of::<T>(truth));
-                Upsample { taps: taps.clone(), u: self.u, a, out: heatmap }.cpu(&mut memory);
-                MapLoss { a: heatmap, maps, loss, da: d_heatmap }.cpu(&mut memory);
-                UpsampleAdjoint { taps: taps.clone(), u: self.u, dout: d_heatmap, da }.cpu(&mut memory);
-                PseudoHuberBackward { z, da, dz }.cpu(&mut memory);
+                memory.get_mut(kernel).copy_from_slice(&plain::of::<T>(taps.kernel()));
+                let (u, dout) = (self.u, d_heatmap);
+                steps.extend([
+                    Step::Upsample(Upsample { taps: taps.clone(), kernel, u, a, out: heatmap }),
+                    Step::MapLoss(MapLoss { a: heatmap, maps, loss, da: d_heatmap }),
+                    Step::UpsampleAdjoint(UpsampleAdjoint { taps: taps.clone(), kernel, u, dout, da }),
+                    Step::PseudoHuberBackward(PseudoHuberBackward { z, da, dz }),
+                ]);
             }
         }
+        execute(device, &steps, &mut memory)?;
         let per_sample = Ours::values(memory.get(loss));
         let mean = per_sample.values.iter().sum::<f64>() / self.n as f64;
         let found = [
@@ -107,7 +114,7 @@ impl Inputs {
             ("none", Ours::values(memory.get(a))),
             ("grad", Ours::values(memory.get(dz))),
         ];
-        found.map(|(key, ours)| (format!("{case}/{key}"), ours.under(Rule::Capped(F32_CAP)))).into()
+        Ok(found.map(|(key, ours)| (format!("{case}/{key}"), ours.under(Rule::Capped(F32_CAP)))).into())
     }
 }
 

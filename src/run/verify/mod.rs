@@ -5,8 +5,10 @@
 
 mod compare;
 mod curves;
+mod execute;
 pub mod golden;
 mod images;
+mod layers;
 mod losses;
 mod nets;
 mod optimizer;
@@ -20,15 +22,18 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::device::Device;
 use crate::error::{Error, Result};
 use compare::Ours;
 use golden::{File, Manifest};
 
 /// What to verify.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct Options {
     /// A golden folder; without one, this machine is checked against itself.
     pub golden: Option<PathBuf>,
+    /// What computes in f32; f64 is the CPU's.
+    pub device: Device,
 }
 
 /// How a check ended.
@@ -53,13 +58,15 @@ pub struct Check {
     pub bound: f64,
     /// What the error is relative to, or why the check was skipped.
     pub detail: String,
+    /// What the checked step takes, where one was timed.
+    pub seconds: Option<f64>,
 }
 
 impl Check {
     /// A check that passes if `error` is at most `bound`; NaN fails.
     pub fn measured(name: impl Into<String>, error: f64, bound: f64, detail: impl Into<String>) -> Check {
         let outcome = if error <= bound { Outcome::Passed } else { Outcome::Failed };
-        Check { name: name.into(), outcome, error, bound, detail: detail.into() }
+        Check { name: name.into(), outcome, error, bound, detail: detail.into(), seconds: None }
     }
 
     /// A check of something that is right or wrong.
@@ -69,7 +76,14 @@ impl Check {
 
     /// Something that is not checked.
     pub fn skipped(name: impl Into<String>, why: impl Into<String>) -> Check {
-        Check { name: name.into(), outcome: Outcome::Skipped, error: 0.0, bound: 0.0, detail: why.into() }
+        Check {
+            name: name.into(),
+            outcome: Outcome::Skipped,
+            error: 0.0,
+            bound: 0.0,
+            detail: why.into(),
+            seconds: None,
+        }
     }
 }
 
@@ -85,6 +99,8 @@ pub struct Summary {
 pub struct Report<'a> {
     sink: &'a mut dyn FnMut(&Check),
     summary: Summary,
+    /// What is verified.
+    device: &'a Device,
 }
 
 impl Report<'_> {
@@ -96,6 +112,11 @@ impl Report<'_> {
             Outcome::Skipped => self.summary.skipped += 1,
         }
         (self.sink)(&check);
+    }
+
+    /// What is verified. It computes in f32; f64 is the CPU's.
+    fn device(&self) -> &Device {
+        self.device
     }
 
     /// Skips a file as a whole.
@@ -110,7 +131,7 @@ impl Report<'_> {
 /// # Errors
 /// If the golden folder cannot be read or contradicts its manifest. A wrong number is no error but a failed check.
 pub fn verify(options: &Options, sink: &mut dyn FnMut(&Check)) -> Result<Summary> {
-    let mut report = Report { sink, summary: Summary::default() };
+    let mut report = Report { sink, summary: Summary::default(), device: &options.device };
     match &options.golden {
         Some(folder) => golden_folder(folder, &mut report)?,
         None => selfcheck::run(&mut report)?,

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::compare::{Ours, Rule, summary};
 use super::golden::{File, Manifest, Tensor};
 use super::{Check, Precision, Report, compare_all, plain, stepwise};
+use crate::device::Device;
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network};
 use crate::error::Result;
@@ -42,10 +43,11 @@ pub fn check(folder: &Path, manifest: &Manifest, file: &File, net: &str, report:
     let batch = Batch::read(&arch, file)?;
     constants(&arch, file, batch.side, report)?;
 
-    let mut values = values::<f64>(&arch, &weights, &batch, file, source)?;
+    let mut values = values::<f64>(&Device::Cpu, &arch, &weights, &batch, file, source)?;
     compare_all(file, Precision::F64, &mut |key| values.remove(key), report)?;
     if batch.side <= END_TO_END_SIDE {
-        let mut values = self::values::<f32>(&arch, &weights, &batch, file, source)?;
+        let device = report.device().clone();
+        let mut values = self::values::<f32>(&device, &arch, &weights, &batch, file, source)?;
         compare_all(file, Precision::F32, &mut |key| values.remove(key), report)?;
     }
     let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: true };
@@ -151,6 +153,7 @@ fn constants(arch: &Arch, file: &File, side: usize, report: &mut Report) -> Resu
 
 /// Everything that a net's file may hold, computed here, by key.
 fn values<T: Real>(
+    device: &Device,
     arch: &Arch,
     weights: &Weights,
     batch: &Batch,
@@ -159,7 +162,7 @@ fn values<T: Real>(
 ) -> Result<BTreeMap<String, Ours>> {
     let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: true };
     let options = lower::Options { batch: batch.n, side: batch.side, sigma: 1.0, training: Some(training) };
-    let mut network = Network::<T>::new(arch, options, weights)?;
+    let mut network = Network::<T>::on(device, arch, options, weights)?;
     batch.fill(&mut network)?;
     network.forward(batch.n, &Hyper { lr: 0.0, weight_decay: 0.0, step: 1, norm_momentum: plain::MOMENTUM })?;
     network.backward(batch.n)?;
@@ -168,23 +171,21 @@ fn values<T: Real>(
     buffers(arch, &mut network, source, ["buffer", "buffer_after"], &mut |key, ours| drop(found.insert(key, ours)))?;
     let mut give = |key: &str, ours: Ours| drop(found.insert(key.to_string(), ours));
     let ports = network.plan(batch.n)?.ports;
-    let memory = network.memory();
-    give("out_train", Ours::values(memory.get(ports.z)));
+    give("out_train", Ours::values(&network.read(ports.z)?));
     if let Some(ports) = ports.training {
-        let loss = Ours::values(memory.get(ports.loss));
+        let loss = Ours::values(&network.read(ports.loss)?);
         give("loss", Ours::values(&[loss.values.iter().sum::<f64>() / batch.n as f64]));
         give("loss_none", loss);
         if let Some(view) = ports.input_grad {
-            let gradient = Ours::values(memory.get(view)).values;
+            let gradient = Ours::values(&network.read(view)?).values;
             give("grad_input", Ours::values(&plain::to_nchw(&gradient, batch.n, arch.channels)));
         }
-        gradients(arch, memory.get(ports.grads), file, &mut give);
+        gradients(arch, &network.read(ports.grads)?, file, &mut give);
     }
     network.infer(batch.n)?;
-    let memory = network.memory();
-    give("out_eval", Ours::values(memory.get(ports.z)));
-    give("ascore_eval", Ours::values(memory.get(ports.anomaly)));
-    give("score_eval", Ours::values(memory.get(ports.score)));
+    give("out_eval", Ours::values(&network.read(ports.z)?));
+    give("ascore_eval", Ours::values(&network.read(ports.anomaly)?));
+    give("score_eval", Ours::values(&network.read(ports.score)?));
     plain::activations::<T>(arch, weights, batch, &mut |module, values| {
         let first = &values[..values.len().min(FIRST)];
         give(&format!("act_first64/{module}"), Ours::values(first));
@@ -219,10 +220,10 @@ pub fn buffers<T: Real>(
     [before, after]: [&str; 2],
     give: &mut dyn FnMut(String, Ours),
 ) -> Result<()> {
-    let batches = network.weights().batches as f64;
+    let batches = network.weights()?.batches as f64;
     let batch = network.options().batch;
     let view = network.plan(batch)?.ports.stats;
-    let stats = network.memory().get(view);
+    let stats = network.read(view)?;
     for norm in &Layout::new(arch).norms {
         let (mean, var) = stats[norm.start..norm.start + 2 * norm.c].split_at(norm.c);
         give(format!("{after}/{}.running_mean", norm.name), Ours::values(mean));

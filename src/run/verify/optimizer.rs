@@ -6,6 +6,7 @@ use super::compare::Ours;
 use super::golden::{Config, File};
 use super::nets::{self, Batch};
 use super::{Precision, Report, compare_all, plain};
+use crate::device::Device;
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::schedule::Schedule;
 use crate::engine::{Hyper, Network};
@@ -33,9 +34,9 @@ pub fn check(file: &File, net: &str, report: &mut Report) -> Result<()> {
     for (name, config) in &file.entry.configs {
         let run = Run { arch: &arch, weights: &weights, batches: &batches, name, file };
         let (optimizer, schedule) = settings(file, config)?;
-        let mut f64s = run.values::<f64>(config, optimizer, &schedule)?;
+        let mut f64s = run.values::<f64>(&Device::Cpu, config, optimizer, &schedule)?;
         compare_all(file, Precision::F64, &mut |key| f64s.remove(key), report)?;
-        let mut f32s = run.values::<f32>(config, optimizer, &schedule)?;
+        let mut f32s = run.values::<f32>(report.device(), config, optimizer, &schedule)?;
         compare_all(file, Precision::F32, &mut |key| f32s.remove(key), report)?;
     }
     Ok(())
@@ -71,6 +72,7 @@ impl Run<'_> {
     /// Trains one step per batch, each an epoch of its own; everything that the file may hold of it, by key.
     fn values<T: Real>(
         &self,
+        device: &Device,
         config: &Config,
         optimizer: Optimizer,
         schedule: &Schedule,
@@ -78,7 +80,7 @@ impl Run<'_> {
         let (n, side) = (self.batches[0].n, self.batches[0].side);
         let training = Some(Training { optimizer, maps: false, input_grad: false });
         let options = lower::Options { batch: n, side, sigma: 1.0, training };
-        let mut network = Network::<T>::new(self.arch, options, self.weights)?;
+        let mut network = Network::<T>::on(device, self.arch, options, self.weights)?;
         let ports = network.plan(n)?.ports;
         let mut found = BTreeMap::new();
         let mut figures: [(&str, Vec<f64>); 4] =
@@ -96,7 +98,7 @@ impl Run<'_> {
             };
             let values = [lr, mean(&|_| true), mean(&|label| label == 0.0), mean(&|label| label == 1.0)];
             figures.iter_mut().zip(values).for_each(|((_, all), value)| all.push(value));
-            let params = network.memory().get(ports.params);
+            let params = network.read(ports.params)?;
             for param in &Layout::new(self.arch).params {
                 let inside = &params[param.start..param.start + param.len()];
                 let outside: Vec<T> = (0..param.len()).map(|i| inside[param.inside(i)]).collect();
@@ -120,7 +122,7 @@ impl Run<'_> {
         nets::buffers(self.arch, &mut network, self.file, ["buffer0", &after], &mut give)?;
         self.batches[0].fill(&mut network)?;
         network.infer(n)?;
-        give(format!("{}/after/out_eval_batch0", self.name), Ours::values(network.memory().get(ports.z)));
+        give(format!("{}/after/out_eval_batch0", self.name), Ours::values(&network.read(ports.z)?));
         Ok(found)
     }
 }

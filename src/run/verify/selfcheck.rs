@@ -1,31 +1,21 @@
 //! Checks of this machine against itself, without golden files.
 
-use std::collections::BTreeSet;
-
-use super::compare::{Distance, ratio, worse};
+use super::compare::{ratio, worse};
 use super::nets::Batch;
-use super::{Check, Report, plain, stepwise};
+use super::{Check, Report, layers, plain, stepwise};
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network};
 use crate::error::{Error, Result};
-use crate::model::arch::Shape;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Weights, nets};
 use crate::real::Real;
 use crate::rng::{Purpose, Stream, philox};
-use crate::steps::conv::{Geometry, cpu, reference};
 use crate::steps::upsample::{self, Taps};
-
-/// Products per pass that the plain convolutions are given; larger layers run on fewer pixels.
-const PRODUCTS: usize = 1 << 24;
-
-/// Unit roundoff of f32.
-const ROUNDOFF: f64 = 1.0 / 16_777_216.0;
 
 /// Runs all self-checks.
 pub fn run(report: &mut Report) -> Result<()> {
     random_numbers(report);
-    convolutions(report)?;
+    layers::check(report)?;
     upsampling(report)?;
     for (net, side, maps) in [("FCDD_CNN28", 12, false), ("FCDD_CNN32_S", 12, true)] {
         let arch = nets::by_name(net, true)?;
@@ -39,7 +29,7 @@ pub fn run(report: &mut Report) -> Result<()> {
 }
 
 /// Standard normal numbers, the `index`-th sequence.
-fn noise(index: u32, len: usize) -> Vec<f64> {
+pub fn noise(index: u32, len: usize) -> Vec<f64> {
     let mut values = vec![0.0; len];
     Stream::new(1, Purpose::Check, 0, index).fill_normal(&mut values);
     plain::of(&values)
@@ -59,51 +49,6 @@ fn random_numbers(report: &mut Report) {
     ];
     let right = answers.iter().all(|&(key, counter, answer)| philox(key, counter) == answer);
     report.add(Check::exact("philox4x32-10 known answers", right, "Random123 1.14"));
-}
-
-/// The fast f32 form of each pass of every distinct convolution of every net against the plain formula in f64.
-fn convolutions(report: &mut Report) -> Result<()> {
-    let mut seen = BTreeSet::new();
-    for net in nets::names() {
-        let arch = nets::by_name(&net, true)?;
-        for shape in arch.shapes(1, arch.side)? {
-            let Shape::Conv(g) = shape else { continue };
-            if !seen.insert((g.c, g.k, g.side, g.h)) {
-                continue;
-            }
-            let pixels = (PRODUCTS / g.w_len()).clamp(1, g.h * g.w);
-            let side = ((pixels as f64).sqrt() as usize).max(g.side).min(g.h);
-            let g = Geometry { h: side, w: side, ..g };
-            let name = format!("{net} conv {}x{} {}→{} at {side} of {}", g.side, g.side, g.c, g.k, arch.side);
-            convolution(&name, &g, report);
-        }
-    }
-    Ok(())
-}
-
-/// The three passes of one convolution.
-fn convolution(name: &str, g: &Geometry, report: &mut Report) {
-    let (x, w, b, dy) = (noise(0, g.x_len()), noise(1, g.w_len()), noise(2, g.k), noise(3, g.y_len()));
-    let (xs, ws, bs, dys) = (plain::of::<f32>(&x), plain::of::<f32>(&w), plain::of::<f32>(&b), plain::of::<f32>(&dy));
-    let (mut y, mut dx, mut dw) = (vec![0.0; g.y_len()], vec![0.0; g.x_len()], vec![0.0; g.w_len()]);
-    reference::fprop(g, &x, &w, Some(&b), &mut y);
-    reference::dgrad(g, &dy, &w, &mut dx);
-    reference::wgrad(g, &x, &dy, &mut dw);
-    let workspace = cpu::fprop_workspace(g).max(cpu::dgrad_workspace(g)).max(cpu::wgrad_workspace(g));
-    let mut workspace = vec![0.0f32; workspace];
-    let (mut ys, mut dxs, mut dws) = (vec![0.0; g.y_len()], vec![0.0; g.x_len()], vec![0.0; g.w_len()]);
-    cpu::fprop(g, &xs, &ws, Some(&bs), &mut ys, &mut workspace);
-    cpu::dgrad(g, &dys, &ws, &mut dxs, &mut workspace);
-    cpu::wgrad(g, &xs, &dys, &mut dws, &mut workspace);
-    let passes =
-        [("fprop", ys, y, g.taps()), ("dgrad", dxs, dx, g.side * g.side * g.k), ("wgrad", dws, dw, g.pixels())];
-    for (pass, ours, exact, length) in passes {
-        let distance = Distance::new(&plain::of(&ours), &exact);
-        // Sums of `length` products of either sign: rounding errors grow with the root of their number.
-        let bound = 4.0 * ROUNDOFF * ((length as f64).sqrt() + 8.0);
-        let detail = format!("f32 against the plain formula in f64, sums of {length}");
-        report.add(Check::measured(format!("{name} {pass}"), ratio(distance.max_abs, distance.largest), bound, detail));
-    }
 }
 
 /// ⟨upsample(a), b⟩ = ⟨a, adjoint(b)⟩ for every net.
@@ -191,7 +136,7 @@ fn threads(arch: &Arch, batch: &Batch, maps: bool, report: &mut Report) -> Resul
                 network
                     .train(batch.n, &Hyper { lr: 1e-3, weight_decay: 1e-6, step, norm_momentum: plain::MOMENTUM })?;
             }
-            Ok(network.weights())
+            network.weights()
         })
     };
     let same = train(1)? == train(2)?;

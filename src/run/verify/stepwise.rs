@@ -5,62 +5,156 @@
 //! error is carried on, and inputs within rounding of a decision (the sign before an activation) are moved off it first: a
 //! difference is the step's own.
 
+use std::time::Instant;
+
 use super::compare::{Distance, ratio, worse};
 use super::nets::Batch;
 use super::{Check, Report, plain};
-use crate::device::{ByteView, Host, View};
+use crate::device::cuda::Memory;
+use crate::device::{ByteView, Device, Host, View};
 use crate::engine::lower::{self, Training};
+use crate::engine::plan::Buffers;
 use crate::engine::{Hyper, Network, Plan, Step};
 use crate::error::Result;
 use crate::model::{Arch, Weights};
+use crate::real::Real;
 use crate::steps::norm_act_pool::NormActPoolBackward;
 
 /// Unit roundoff of f32.
 const ROUNDOFF: f64 = 1.0 / 16_777_216.0;
 
+/// Hyper-parameters of checked steps.
+pub const HYPER: Hyper = Hyper { lr: 0.01, weight_decay: 1e-3, step: 1, norm_momentum: plain::MOMENTUM };
+
 /// A winner of a pool may differ where two values of a window round alike: this part of all, and two more.
 const DIFFERENT_WINNERS: f64 = 1e-5;
 
-/// What runs the steps of a plan in f32 in memory of its own.
-pub trait Tested {
-    /// Writes inputs.
-    fn write(&mut self, view: View, values: &[f32]);
-    /// Writes the winners of a pool.
-    fn write_bytes(&mut self, view: ByteView, values: &[u8]);
-    /// Runs a step.
-    fn run(&mut self, step: &Step, hyper: &Hyper) -> Result<()>;
-    /// Reads outputs.
-    fn read(&mut self, view: View) -> Vec<f32>;
-    /// Reads the winners of a pool.
-    fn read_bytes(&mut self, view: ByteView) -> Vec<u8>;
+/// Runs the steps of a plan in f32, in memory of its own.
+pub enum Tested {
+    Cpu(Host<f32>),
+    Cuda(Memory),
 }
 
-impl Tested for Host<f32> {
-    fn write(&mut self, view: View, values: &[f32]) {
-        self.get_mut(view).copy_from_slice(values);
+impl Tested {
+    /// Memory for a plan.
+    pub fn for_plan(device: &Device, plan: &Plan) -> Result<Tested> {
+        let Buffers { reals, bytes } = &plan.buffers;
+        Ok(match device {
+            Device::Cpu => Tested::Cpu(Host::new(reals, bytes, plan.workspace())),
+            Device::Cuda(cuda) => Tested::Cuda(Memory::new(cuda, reals, bytes, plan.cuda_workspace())?),
+        })
     }
 
-    fn write_bytes(&mut self, view: ByteView, values: &[u8]) {
-        let mut bytes = self.take_bytes(view.buffer);
-        bytes[..view.len].copy_from_slice(values);
-        self.put_bytes(view.buffer, bytes);
+    /// Memory of the given lengths for one step; winners of a pool have as many bytes as its output.
+    pub fn for_step(device: &Device, step: &Step, lengths: &[usize]) -> Result<Tested> {
+        let bytes: Vec<usize> =
+            [step.reads().argmax, step.writes().argmax].into_iter().flatten().map(|b| b.len).collect();
+        Ok(match device {
+            Device::Cpu => Tested::Cpu(Host::new(lengths, &bytes, step.workspace())),
+            Device::Cuda(cuda) => Tested::Cuda(Memory::new(cuda, lengths, &bytes, step.cuda_workspace())?),
+        })
     }
 
-    fn run(&mut self, step: &Step, hyper: &Hyper) -> Result<()> {
-        step.cpu(self, hyper);
+    /// `f32 on DEVICE`, for the words of a check.
+    fn name(&self) -> &'static str {
+        match self {
+            Tested::Cpu(_) => "f32",
+            Tested::Cuda(_) => "f32 on the GPU",
+        }
+    }
+
+    fn write(&mut self, view: View, values: &[f32]) -> Result<()> {
+        match self {
+            Tested::Cpu(memory) => memory.get_mut(view).copy_from_slice(values),
+            Tested::Cuda(memory) => memory.write(view, values)?,
+        }
         Ok(())
     }
 
-    fn read(&mut self, view: View) -> Vec<f32> {
-        self.get(view).to_vec()
+    fn write_bytes(&mut self, view: ByteView, values: &[u8]) -> Result<()> {
+        match self {
+            Tested::Cpu(memory) => {
+                let mut bytes = memory.take_bytes(view.buffer);
+                bytes[..view.len].copy_from_slice(values);
+                memory.put_bytes(view.buffer, bytes);
+            }
+            Tested::Cuda(memory) => memory.write_bytes(view, values)?,
+        }
+        Ok(())
     }
 
-    fn read_bytes(&mut self, view: ByteView) -> Vec<u8> {
-        self.bytes(view).to_vec()
+    fn read(&self, view: View) -> Result<Vec<f32>> {
+        match self {
+            Tested::Cpu(memory) => Ok(memory.get(view).to_vec()),
+            Tested::Cuda(memory) => {
+                let mut values = vec![0.0; view.len];
+                memory.read(view, &mut values)?;
+                Ok(values)
+            }
+        }
+    }
+
+    fn read_bytes(&self, view: ByteView) -> Result<Vec<u8>> {
+        match self {
+            Tested::Cpu(memory) => Ok(memory.bytes(view).to_vec()),
+            Tested::Cuda(memory) => {
+                let mut values = vec![0; view.len];
+                memory.read_bytes(view, &mut values)?;
+                Ok(values)
+            }
+        }
+    }
+
+    /// Runs a step on inputs from `source` (their values rounded to f32), with outputs that were poisoned before.
+    pub fn run<T: Real>(&mut self, step: &Step, source: &Host<T>, hyper: &Hyper) -> Result<()> {
+        let (reads, writes) = (step.reads(), step.writes());
+        // What is not written must not pass for right.
+        for &(_, view) in &writes.reals {
+            self.write(view, &vec![f32::NAN; view.len])?;
+        }
+        if let Some(view) = writes.argmax {
+            self.write_bytes(view, &vec![u8::MAX; view.len])?;
+        }
+        for &(_, view) in &reads.reals {
+            self.write(view, &plain::of::<f32>(source.get(view)))?;
+        }
+        if let Some(view) = reads.argmax {
+            self.write_bytes(view, source.bytes(view))?;
+        }
+        if let Tested::Cuda(memory) = self {
+            memory.hyper.write(0, &hyper.row())?;
+            memory.clock.write(0, &[0, 0])?;
+        }
+        self.again(step, hyper)
+    }
+
+    /// Runs a step on the inputs that are there, to its end.
+    fn again(&mut self, step: &Step, hyper: &Hyper) -> Result<()> {
+        match self {
+            Tested::Cpu(memory) => step.cpu(memory, hyper),
+            Tested::Cuda(memory) => {
+                step.cuda(memory)?;
+                memory.cuda().synchronize()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Seconds that a step takes after a first run: the median of three. Steps that read what they write go on from there; their
+    /// outputs are to be read before.
+    pub fn time(&mut self, step: &Step, hyper: &Hyper) -> Result<f64> {
+        let mut laps = [0.0; 3];
+        for lap in &mut laps {
+            let started = Instant::now();
+            self.again(step, hyper)?;
+            *lap = started.elapsed().as_secs_f64();
+        }
+        laps.sort_by(f64::total_cmp);
+        Ok(laps[1])
     }
 }
 
-/// Compares the f32 form of every step of a net's training plan on the CPU with its f64 form.
+/// Compares the f32 form of every step of a net's training plan on the tested device with its f64 form on the CPU.
 pub fn networks(
     name: &str,
     arch: &Arch,
@@ -71,59 +165,66 @@ pub fn networks(
 ) -> Result<()> {
     let options = lower::Options { batch: batch.n, side: batch.side, sigma: 2.0, training: Some(training) };
     let mut exact = Network::<f64>::new(arch, options, weights)?;
-    let mut tested = Network::<f32>::new(arch, options, weights)?;
     batch.fill(&mut exact)?;
     let plan = exact.plan(batch.n)?.clone();
-    steps(name, &plan, exact.memory(), tested.memory(), report)
+    let mut tested = Tested::for_plan(report.device(), &plan)?;
+    steps(name, &plan, exact.memory(), &mut tested, report)
 }
 
 /// Compares every step of a plan. `exact` holds the plan's inputs as f32 numbers.
-pub fn steps(
-    name: &str,
-    plan: &Plan,
-    exact: &mut Host<f64>,
-    tested: &mut dyn Tested,
-    report: &mut Report,
-) -> Result<()> {
-    let hyper = Hyper { lr: 0.01, weight_decay: 1e-3, step: 1, norm_momentum: plain::MOMENTUM };
-    for (number, step) in plan.steps().enumerate() {
-        if let Step::NormActPoolBackward(step) = step {
-            leave_decisions(step, exact);
-        }
-        let (reads, writes) = (step.reads(), step.writes());
-        // What is not written must not pass for right.
-        for &(_, view) in &writes.reals {
-            tested.write(view, &vec![f32::NAN; view.len]);
-        }
-        for &(_, view) in &reads.reals {
-            tested.write(view, &plain::of::<f32>(exact.get(view)));
-        }
-        if let Some(view) = reads.argmax {
-            tested.write_bytes(view, exact.bytes(view));
-        }
-        let inputs: Vec<f64> = reads.reals.iter().map(|&(_, view)| largest(exact.get(view))).collect();
-        step.cpu(exact, &hyper);
-        tested.run(step, &hyper)?;
-        for &(output, view) in &writes.reals {
-            let ours: Vec<f64> = plain::of(&tested.read(view));
-            let distance = Distance::new(&ours, exact.get(view));
-            let (length, scale) = sum(step, output, &inputs);
-            let error = ratio(distance.max_abs, worse(scale, distance.largest));
-            let bound = 4.0 * ROUNDOFF * ((length as f64).sqrt() + 8.0);
-            let detail = format!("f32 against f64 from the same inputs, sums of {length}");
-            report.add(Check::measured(format!("{name} step {number} {} {output}", step.kind()), error, bound, detail));
-            let rounded: Vec<f64> = plain::of(&plain::of::<f32>(exact.get(view)));
-            exact.get_mut(view).copy_from_slice(&rounded);
-        }
-        if let Some(view) = writes.argmax {
-            let different = tested.read_bytes(view).iter().zip(exact.bytes(view)).filter(|(a, b)| a != b).count();
-            let bound = 2.0 + DIFFERENT_WINNERS * view.len as f64;
-            let detail = format!("different winners among {}", view.len);
-            let name = format!("{name} step {number} {} argmax", step.kind());
-            report.add(Check::measured(name, different as f64, bound, detail));
-        }
+pub fn steps(name: &str, plan: &Plan, exact: &mut Host<f64>, tested: &mut Tested, report: &mut Report) -> Result<()> {
+    // The Gaussian of the upsampling is no f32 number.
+    for (view, _) in &plan.constants {
+        round(exact, *view);
+    }
+    for (number, next) in plan.steps().enumerate() {
+        step(&format!("{name} step {number} {}", next.kind()), next, exact, tested, report)?;
     }
     Ok(())
+}
+
+/// Compares one step, from the inputs that `exact` holds as f32 numbers; leaves its exact outputs there, rounded to f32.
+pub fn step(name: &str, step: &Step, exact: &mut Host<f64>, tested: &mut Tested, report: &mut Report) -> Result<()> {
+    if let Step::NormActPoolBackward(step) = step {
+        leave_decisions(step, exact);
+    }
+    let (reads, writes) = (step.reads(), step.writes());
+    let inputs: Vec<f64> = reads.reals.iter().map(|&(_, view)| largest(exact.get(view))).collect();
+    tested.run(step, exact, &HYPER)?;
+    step.cpu(exact, &HYPER);
+    let mut checks = Vec::new();
+    for &(output, view) in &writes.reals {
+        checks.push(compared(&format!("{name} {output}"), tested, view, exact, sum(step, output, &inputs))?);
+        round(exact, view);
+    }
+    if let Some(view) = writes.argmax {
+        let different = tested.read_bytes(view)?.iter().zip(exact.bytes(view)).filter(|(a, b)| a != b).count();
+        let bound = 2.0 + DIFFERENT_WINNERS * view.len as f64;
+        let detail = format!("different winners among {}", view.len);
+        checks.push(Check::measured(format!("{name} argmax"), different as f64, bound, detail));
+    }
+    let seconds = tested.time(step, &HYPER)?;
+    for check in checks {
+        report.add(Check { seconds: Some(seconds), ..check });
+    }
+    Ok(())
+}
+
+/// An output against its exact values. `length` terms are summed for each, with rounding errors relative to `scale` where that is
+/// larger than the output.
+pub fn compared(
+    name: &str,
+    tested: &Tested,
+    view: View,
+    exact: &Host<f64>,
+    (length, scale): (usize, f64),
+) -> Result<Check> {
+    let ours: Vec<f64> = plain::of(&tested.read(view)?);
+    let distance = Distance::new(&ours, exact.get(view));
+    let error = ratio(distance.max_abs, worse(scale, distance.largest));
+    let bound = 4.0 * ROUNDOFF * ((length as f64).sqrt() + 8.0);
+    let detail = format!("{} against f64 from the same inputs, sums of {length}", tested.name());
+    Ok(Check::measured(name, error, bound, detail))
 }
 
 /// How many terms a value of an output sums, and what its rounding errors are relative to, if that is larger than the output: the
@@ -144,6 +245,12 @@ fn sum(step: &Step, output: &str, inputs: &[f64]) -> (usize, f64) {
         Step::UpsampleAdjoint(s) => (s.taps.side() * s.taps.side(), 0.0),
         Step::PseudoHuberBackward(_) | Step::Sgd(_) | Step::Adam(_) => (1, 0.0),
     }
+}
+
+/// Rounds a view to f32.
+fn round(memory: &mut Host<f64>, view: View) {
+    let rounded: Vec<f64> = plain::of(&plain::of::<f32>(memory.get(view)));
+    memory.get_mut(view).copy_from_slice(&rounded);
 }
 
 /// The largest magnitude.

@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 
 use super::compare::Ours;
+use super::execute::execute;
 use super::golden::File;
 use super::{Check, Precision, Report, compare_all, plain};
+use crate::device::{BufferId, Device, Host, View};
+use crate::engine::Step;
 use crate::error::Result;
 use crate::model::nets;
 use crate::real::Real;
-use crate::steps::upsample::{self, ReceptiveField, Taps, default_sigma, gaussian_kernel};
+use crate::steps::upsample::{self, ReceptiveField, Taps, Upsample, default_sigma, gaussian_kernel};
 
 /// Checks the file.
 pub fn check(file: &File, report: &mut Report) -> Result<()> {
@@ -34,9 +37,9 @@ pub fn check(file: &File, report: &mut Report) -> Result<()> {
             report.add(Check::exact(format!("{} {key}", file.name), right, format!("an alias of {target}")));
         }
         let cases = cases(file, net, field)?;
-        let mut f64s = values::<f64>(&cases, &input.values, field);
+        let mut f64s = values::<f64>(&Device::Cpu, &cases, &input.values, field)?;
         compare_all(file, Precision::F64, &mut |key| f64s.remove(key), report)?;
-        let mut f32s = values::<f32>(&cases, &input.values, field);
+        let mut f32s = values::<f32>(report.device(), &cases, &input.values, field)?;
         compare_all(file, Precision::F32, &mut |key| f32s.remove(key), report)?;
     }
     Ok(())
@@ -69,23 +72,30 @@ fn cases(file: &File, net: &str, field: ReceptiveField) -> Result<Vec<Case>> {
 }
 
 /// The upsampled maps of each case.
-fn values<T: Real>(cases: &[Case], input: &[f64], field: ReceptiveField) -> BTreeMap<String, Ours> {
+fn values<T: Real>(
+    device: &Device,
+    cases: &[Case],
+    input: &[f64],
+    field: ReceptiveField,
+) -> Result<BTreeMap<String, Ours>> {
     let u = field.n;
     let maps: Vec<T> = plain::of(input);
     let n = maps.len() / (u * u);
-    let upsampled = |case: &Case| match case.sigma {
-        Some(sigma) => {
-            let taps = Taps::new(field, case.side, sigma);
-            let mut out = vec![T::zero(); n * case.side * case.side];
-            upsample::upsample(&taps, u, &maps, &mut out, &mut vec![T::zero(); n * u * case.side]);
-            out
-        }
-        None => {
+    let upsampled = |case: &Case| -> Result<Vec<T>> {
+        let Some(sigma) = case.sigma else {
             let nearest = |map: &[T]| upsample::nearest(map, (u, u), (case.side, case.side));
-            maps.chunks_exact(u * u).flat_map(nearest).collect()
-        }
+            return Ok(maps.chunks_exact(u * u).flat_map(nearest).collect());
+        };
+        let taps = Taps::new(field, case.side, sigma);
+        let lengths = [maps.len(), taps.kernel().len(), n * case.side * case.side];
+        let [a, kernel, out] = std::array::from_fn(|i| View { buffer: BufferId(i), start: 0, len: lengths[i] });
+        let mut memory = Host::new(&lengths, &[], n * u * case.side);
+        memory.get_mut(a).copy_from_slice(&maps);
+        memory.get_mut(kernel).copy_from_slice(&plain::of::<T>(taps.kernel()));
+        execute(device, &[Step::Upsample(Upsample { taps, kernel, u, a, out })], &mut memory)?;
+        Ok(memory.get(out).to_vec())
     };
-    cases.iter().map(|case| (case.key.clone(), Ours::values(&upsampled(case)))).collect()
+    cases.iter().map(|case| Ok((case.key.clone(), Ours::values(&upsampled(case)?)))).collect()
 }
 
 /// Checks the kernels: `k<size>_std<σ or None>`, size × size.

@@ -3,6 +3,7 @@
 //! Activations are NHWC, weights KRSC (output channel, kernel row, kernel column, input channel), both contiguous.
 
 pub mod cpu;
+pub mod cuda;
 pub mod im2col;
 pub mod reference;
 pub mod rows;

@@ -3,6 +3,8 @@
 //! A channel's statistics run over all pixels of all images. The biased variance normalises, the unbiased one enters the
 //! running estimate (as PyTorch does).
 
+pub(super) mod cuda;
+
 use rayon::prelude::*;
 
 use crate::device::simd::vectorised;

@@ -1,46 +1,15 @@
-//! Norm, activation and max pool fused into one pass each way: the steps `norm_act_pool` and `norm_act_pool_backward`.
-//!
-//! Any of the three may be absent (no norm, slope 1, 1×1 window). Pooling comes after the norm, since γ may be negative.
-//! The plain operations that these passes fuse are in [`super::norm`], [`super::activation`] and [`super::pool`].
+//! Norm, activation and pool as they run on the CPU: blocks of channels that stay in registers, image by image.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::activation::Activation;
-use super::norm::{Affine, Norm};
-use super::pool::Geometry;
+use super::{NormActPool, NormActPoolBackward};
+use crate::device::Host;
 use crate::device::simd::vectorised;
-use crate::device::{ByteView, Host, View};
 use crate::real::Real;
-
-/// `y = pool(act(norm(x)))`.
-#[derive(Clone, Copy, Debug)]
-pub struct NormActPool {
-    pub pool: Geometry,
-    pub norm: Option<Norm>,
-    pub activation: Activation,
-    /// [n, h, w, c]
-    pub x: View,
-    /// [n, oh, ow, c]
-    pub y: View,
-    /// Winning tap per output, for the backward pass; None in inference.
-    pub argmax: Option<ByteView>,
-}
-
-/// `dx` from `dy`; with a norm (batch statistics) also dγ and dβ.
-#[derive(Clone, Copy, Debug)]
-pub struct NormActPoolBackward {
-    pub pool: Geometry,
-    pub norm: Option<Norm>,
-    pub activation: Activation,
-    pub x: View,
-    pub argmax: ByteView,
-    pub dy: View,
-    pub dx: View,
-    /// Gradients of γ and β, where they are trained.
-    pub daffine: Option<Affine>,
-}
+use crate::steps::norm::Norm;
+use crate::steps::pool::Geometry;
 
 impl NormActPool {
     /// Runs on the CPU.

@@ -1,0 +1,45 @@
+//! Captured work: a sequence of launches that the driver replays as one.
+
+use std::sync::Arc;
+
+use cudarc::driver::{CudaGraph, sys};
+
+use super::{Cuda, Result, failed};
+use crate::error::CudaError;
+
+/// A captured sequence of launches.
+pub struct Graph {
+    graph: CudaGraph,
+    // The graph reads memory and kernels of this device.
+    _cuda: Arc<Cuda>,
+}
+
+// SAFETY: a CUgraph may be used from any thread, though not from two at once; `Graph` gives no shared access that is not a launch,
+// and the driver serialises launches into one stream.
+unsafe impl Send for Graph {}
+
+impl Cuda {
+    /// Captures the launches of `work`, which must neither allocate nor copy nor wait. The memory that they name must outlive the
+    /// graph's last launch.
+    pub fn capture<E: From<CudaError>>(
+        self: &Arc<Cuda>,
+        work: impl FnOnce() -> std::result::Result<(), E>,
+    ) -> std::result::Result<Graph, E> {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode).map_err(failed("begin a capture"))?;
+        let done = work();
+        let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
+        // What went wrong inside tells more than the capture that it spoilt.
+        done?;
+        let graph = graph.map_err(failed("end a capture"))?;
+        let graph = graph.ok_or(CudaError::Call { action: "end a capture", reason: "nothing was captured".into() })?;
+        Ok(Graph { graph, _cuda: self.clone() })
+    }
+}
+
+impl Graph {
+    /// Runs the captured work, after all work before.
+    pub fn launch(&self) -> Result<()> {
+        self.graph.launch().map_err(failed("launch a graph"))
+    }
+}

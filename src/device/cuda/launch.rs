@@ -1,0 +1,161 @@
+//! Launching kernels.
+
+use std::ffi::c_void;
+use std::marker::PhantomData;
+
+use cudarc::driver::{result, sys};
+
+use super::kernels::{IMAGES, KERNELS};
+use super::{Cuda, Result, reason};
+use crate::error::CudaError;
+
+/// Most parameters that a kernel has.
+const MAX_PARAMETERS: usize = 32;
+
+/// Dynamic shared memory beyond this many bytes has to be asked for.
+const SHARED_WITHOUT_ASKING: u32 = 48 << 10;
+
+/// Where a kernel reads: an address in live device memory.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Pointer<'a, T> {
+    address: u64,
+    memory: PhantomData<&'a T>,
+}
+
+/// Where a kernel writes. Work is ordered by one stream, so two pointers to the same memory do no harm.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct PointerMut<'a, T> {
+    address: u64,
+    memory: PhantomData<&'a T>,
+}
+
+impl<T> Clone for Pointer<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Pointer<'_, T> {}
+impl<T> Clone for PointerMut<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for PointerMut<'_, T> {}
+
+impl<'a, T> Pointer<'a, T> {
+    /// For a parameter that is absent.
+    pub const fn null() -> Pointer<'a, T> {
+        Pointer { address: 0, memory: PhantomData }
+    }
+
+    pub(super) fn new(address: u64) -> Pointer<'a, T> {
+        Pointer { address, memory: PhantomData }
+    }
+}
+
+impl<'a, T> PointerMut<'a, T> {
+    /// For a parameter that is absent.
+    pub const fn null() -> PointerMut<'a, T> {
+        PointerMut { address: 0, memory: PhantomData }
+    }
+
+    pub(super) fn new(address: u64) -> PointerMut<'a, T> {
+        PointerMut { address, memory: PhantomData }
+    }
+
+    /// The same place, to be read.
+    pub fn read(self) -> Pointer<'a, T> {
+        Pointer::new(self.address)
+    }
+
+    /// `elements` further on; the caller stays inside the memory that the pointer came from.
+    pub fn offset(self, elements: usize) -> PointerMut<'a, T> {
+        PointerMut::new(self.address + (elements * size_of::<T>()) as u64)
+    }
+}
+
+/// What can be passed to a kernel: numbers and device pointers.
+pub trait Argument: sealed::Sealed {
+    /// Where the value lies in host memory.
+    fn location(&self) -> *mut c_void {
+        (&raw const *self).cast::<c_void>().cast_mut()
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! arguments {
+    ($($t:ty),*) => { $(impl sealed::Sealed for $t {} impl Argument for $t {})* };
+}
+arguments!(f32, f64, i8, u8, i16, u16, i32, u32, i64, u64, half::bf16);
+impl<T> sealed::Sealed for Pointer<'_, T> {}
+impl<T> Argument for Pointer<'_, T> {}
+impl<T> sealed::Sealed for PointerMut<'_, T> {}
+impl<T> Argument for PointerMut<'_, T> {}
+
+/// A launch to be filled with a kernel and its arguments, by the stubs of [`super::kernels`].
+#[derive(Clone, Copy)]
+pub struct Launch<'a> {
+    cuda: &'a Cuda,
+    grid: [u32; 3],
+    threads: u32,
+    shared: u32,
+}
+
+impl Cuda {
+    /// A launch of `grid` blocks of `threads` threads with `shared` bytes of dynamic shared memory each.
+    pub fn launch(&self, grid: [u32; 3], threads: u32, shared: u32) -> Launch<'_> {
+        Launch { cuda: self, grid, threads, shared }
+    }
+
+    /// A launch of one thread per item, `threads` per block.
+    pub fn launch_per_item(&self, items: usize, threads: u32) -> Launch<'_> {
+        self.launch([items.div_ceil(threads as usize) as u32, 1, 1], threads, 0)
+    }
+}
+
+impl Launch<'_> {
+    /// Launches kernel number `kernel` of [`KERNELS`]; the generated stubs see to it that the arguments are its parameters.
+    pub(super) fn run(self, kernel: usize, arguments: &[&dyn Argument]) -> Result<()> {
+        let mut parameters = [std::ptr::null_mut(); MAX_PARAMETERS];
+        for (parameter, argument) in parameters.iter_mut().zip(arguments) {
+            *parameter = argument.location();
+        }
+        self.cuda.bind()?;
+        let function = &self.cuda.functions[kernel];
+        if self.shared > SHARED_WITHOUT_ASKING {
+            let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(attribute, self.shared as i32).map_err(|e| self.failed(kernel, reason(e)))?;
+        }
+        let [x, y, z] = self.grid;
+        // SAFETY: the stub was generated from the kernel's signature, so the arguments have its parameters' number and types, and
+        // they live until the call returns, which copies them. Pointers come from live device memory, whose views the plan
+        // bounds; it is freed in the order of the stream, after this launch.
+        unsafe {
+            result::launch_kernel(
+                function.cu_function(),
+                (x, y, z),
+                (self.threads, 1, 1),
+                self.shared,
+                self.cuda.stream.cu_stream(),
+                &mut parameters[..arguments.len()],
+            )
+        }
+        .map_err(|error| self.failed(kernel, reason(error)))
+    }
+
+    fn failed(&self, kernel: usize, reason: String) -> CudaError {
+        let Launch { grid, threads, shared, .. } = *self;
+        let (kernel, file) = (KERNELS[kernel].name, IMAGES[KERNELS[kernel].image].file);
+        CudaError::Launch {
+            kernel,
+            file,
+            shape: format!("{grid:?} blocks of {threads} threads, {shared} B shared"),
+            reason,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Device memory: buffers, and those of a plan.
+
+use std::sync::Arc;
+
+use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr, DriverError, ValidAsZeroBits, sys};
+
+use super::{Cuda, Pointer, PointerMut, Result, failed};
+use crate::device::{ByteView, View};
+use crate::error::CudaError;
+
+/// Typed memory on the device.
+pub struct Buffer<T> {
+    slice: CudaSlice<T>,
+    cuda: Arc<Cuda>,
+    len: usize,
+}
+
+impl Cuda {
+    /// Memory with no defined content.
+    pub fn alloc<T: DeviceRepr>(self: &Arc<Cuda>, len: usize) -> Result<Buffer<T>> {
+        // The driver refuses to allocate nothing.
+        let elements = len.max(1);
+        // SAFETY: whoever reads the buffer writes it first; its types are plain numbers, for which any bits are a value.
+        let slice = unsafe { self.stream.alloc::<T>(elements) };
+        let slice = slice.map_err(|error| self.allocation_failed(elements * size_of::<T>(), error))?;
+        Ok(Buffer { slice, cuda: self.clone(), len })
+    }
+
+    /// Memory filled with zeros.
+    pub fn zeros<T: DeviceRepr + ValidAsZeroBits>(self: &Arc<Cuda>, len: usize) -> Result<Buffer<T>> {
+        let mut buffer = self.alloc(len)?;
+        self.stream.memset_zeros(&mut buffer.slice).map_err(failed("clear memory"))?;
+        Ok(buffer)
+    }
+
+    /// A copy of host memory.
+    pub fn upload<T: DeviceRepr>(self: &Arc<Cuda>, values: &[T]) -> Result<Buffer<T>> {
+        let mut buffer = self.alloc(values.len())?;
+        buffer.write(0, values)?;
+        Ok(buffer)
+    }
+
+    fn allocation_failed(&self, asked: usize, error: DriverError) -> CudaError {
+        if error.0 != sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+            return failed("allocate memory")(error);
+        }
+        CudaError::OutOfMemory { asked, free: self.free_and_total().map_or(0, |(free, _)| free), batch: None }
+    }
+}
+
+impl<T: DeviceRepr> Buffer<T> {
+    /// Elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Where a kernel reads the buffer.
+    pub fn pointer(&self) -> Pointer<'_, T> {
+        self.pointer_mut().read()
+    }
+
+    /// Where a kernel writes the buffer.
+    pub fn pointer_mut(&self) -> PointerMut<'_, T> {
+        PointerMut::new(self.slice.device_ptr(&self.cuda.stream).0)
+    }
+
+    /// Copies host memory to the elements from `start` on. The host memory may be reused at once.
+    pub fn write(&mut self, start: usize, values: &[T]) -> Result<()> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        let mut target = self.slice.slice_mut(start..start + values.len());
+        self.cuda.stream.memcpy_htod(values, &mut target).map_err(failed("copy to the device"))
+    }
+
+    /// Copies the elements from `start` on to host memory, after all work before.
+    pub fn read(&self, start: usize, values: &mut [T]) -> Result<()> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        let source = self.slice.slice(start..start + values.len());
+        self.cuda.stream.memcpy_dtoh(&source, values).map_err(failed("copy from the device"))?;
+        self.cuda.synchronize()
+    }
+}
+
+/// All buffers of one plan, in device memory; the counterpart of [`crate::device::Host`].
+///
+/// Numbers that change from step to step lie in device memory too, so that a captured step can be replayed: `clock` holds the
+/// number of the batch within the epoch and the epoch, `hyper` a row of [`Memory::HYPER`] numbers per batch.
+pub struct Memory {
+    cuda: Arc<Cuda>,
+    reals: Vec<Buffer<f32>>,
+    bytes: Vec<Buffer<u8>>,
+    workspace: Buffer<f32>,
+    pub clock: Buffer<u32>,
+    pub hyper: Buffer<f32>,
+}
+
+impl Memory {
+    /// Numbers per row of `hyper`; `kernels/step.cuh` names them.
+    pub const HYPER: usize = 8;
+
+    /// Zeroed buffers of the given lengths, and workspace without defined content.
+    pub fn new(cuda: &Arc<Cuda>, reals: &[usize], bytes: &[usize], workspace: usize) -> Result<Memory> {
+        Ok(Memory {
+            cuda: cuda.clone(),
+            reals: reals.iter().map(|&len| cuda.zeros(len)).collect::<Result<_>>()?,
+            bytes: bytes.iter().map(|&len| cuda.zeros(len)).collect::<Result<_>>()?,
+            workspace: cuda.alloc(workspace)?,
+            clock: cuda.zeros(2)?,
+            hyper: cuda.zeros(Memory::HYPER)?,
+        })
+    }
+
+    /// The device that the memory is on.
+    pub fn cuda(&self) -> &Arc<Cuda> {
+        &self.cuda
+    }
+
+    /// Where a kernel reads a view.
+    pub fn pointer(&self, view: View) -> Pointer<'_, f32> {
+        self.pointer_mut(view).read()
+    }
+
+    /// Where a kernel reads a view; null where there is none.
+    pub fn pointer_opt(&self, view: Option<View>) -> Pointer<'_, f32> {
+        view.map_or(Pointer::null(), |view| self.pointer(view))
+    }
+
+    /// Where a kernel writes a view.
+    pub fn pointer_mut(&self, view: View) -> PointerMut<'_, f32> {
+        let buffer = &self.reals[view.buffer.0];
+        assert!(view.start + view.len <= buffer.len(), "a view beyond its buffer");
+        buffer.pointer_mut().offset(view.start)
+    }
+
+    /// Where a kernel writes a view; null where there is none.
+    pub fn pointer_mut_opt(&self, view: Option<View>) -> PointerMut<'_, f32> {
+        view.map_or(PointerMut::null(), |view| self.pointer_mut(view))
+    }
+
+    /// Where a kernel reads or writes bytes.
+    pub fn bytes(&self, view: ByteView) -> PointerMut<'_, u8> {
+        let buffer = &self.bytes[view.buffer.0];
+        assert!(view.len <= buffer.len(), "a view beyond its buffer");
+        buffer.pointer_mut()
+    }
+
+    /// Scratch space that any step may use while it runs.
+    pub fn workspace(&self) -> PointerMut<'_, f32> {
+        self.workspace.pointer_mut()
+    }
+
+    /// Copies host memory to a view.
+    pub fn write(&mut self, view: View, values: &[f32]) -> Result<()> {
+        assert_eq!(view.len, values.len(), "a view and its values");
+        self.reals[view.buffer.0].write(view.start, values)
+    }
+
+    /// Copies a view to host memory.
+    pub fn read(&self, view: View, values: &mut [f32]) -> Result<()> {
+        assert_eq!(view.len, values.len(), "a view and its values");
+        self.reals[view.buffer.0].read(view.start, values)
+    }
+
+    /// Copies host memory to a view of bytes.
+    pub fn write_bytes(&mut self, view: ByteView, values: &[u8]) -> Result<()> {
+        self.bytes[view.buffer.0].write(0, &values[..view.len])
+    }
+
+    /// Copies a view of bytes to host memory.
+    pub fn read_bytes(&self, view: ByteView, values: &mut [u8]) -> Result<()> {
+        self.bytes[view.buffer.0].read(0, &mut values[..view.len])
+    }
+
+    /// Makes room for scratch space of `len` elements; true if it moved. Graphs that were captured before it moved must not run again.
+    pub fn reserve_workspace(&mut self, len: usize) -> Result<bool> {
+        let moves = self.workspace.len() < len;
+        if moves {
+            self.workspace = self.cuda.alloc(len)?;
+        }
+        Ok(moves)
+    }
+
+    /// Makes room for the hyper-parameters of an epoch of `batches`. Graphs that were captured before must not run again.
+    pub fn reserve_hyper(&mut self, batches: usize) -> Result<()> {
+        if self.hyper.len() < batches * Memory::HYPER {
+            self.hyper = self.cuda.zeros(batches * Memory::HYPER)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes held by all buffers.
+    pub fn size_in_bytes(&self) -> usize {
+        let reals: usize = self.reals.iter().map(Buffer::len).sum::<usize>() + self.workspace.len() + self.hyper.len();
+        4 * (reals + self.clock.len()) + self.bytes.iter().map(Buffer::len).sum::<usize>()
+    }
+}

@@ -1,0 +1,174 @@
+//! The CUDA device: context, one stream, the kernels of this build, memory, graphs. Nothing outside this room is `unsafe`.
+//!
+//! All work goes to one stream in the order of the calls, so no events are needed, and what is freed is freed after its last use.
+
+mod graph;
+pub mod kernels;
+mod launch;
+mod memory;
+
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result, sys};
+use cudarc::nvrtc::Ptx;
+
+pub use graph::Graph;
+pub use launch::{Argument, Launch, Pointer, PointerMut};
+pub use memory::{Buffer, Memory};
+
+use crate::error::CudaError;
+use kernels::{ARCHITECTURES, IMAGES, KERNELS, NVCC};
+
+/// `Result` of the driver's calls.
+pub type Result<T> = std::result::Result<T, CudaError>;
+
+/// A GPU that is ready to compute.
+pub struct Cuda {
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    /// As numbered in [`KERNELS`].
+    functions: Vec<CudaFunction>,
+    multiprocessors: u32,
+}
+
+/// What `fcdd info` tells of a GPU.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Description {
+    pub name: String,
+    /// Major and minor.
+    pub compute_capability: (i32, i32),
+    pub multiprocessors: u32,
+    /// Bytes.
+    pub memory: usize,
+    pub free: usize,
+    /// CUDA version that the driver supports, such as 13000.
+    pub driver: i32,
+}
+
+impl Cuda {
+    /// Opens the first GPU and loads every kernel.
+    ///
+    /// # Errors
+    /// Each reason why there is none has its own: no kernels in this build, no driver, a driver too old, no device, a device that
+    /// the kernels were not compiled for.
+    pub fn open() -> Result<Arc<Cuda>> {
+        let Some(nvcc) = NVCC else { return Err(CudaError::NoKernels) };
+        let driver = driver_version()?;
+        let needed = needed_driver(nvcc);
+        if driver < needed {
+            return Err(CudaError::DriverTooOld { found: version(driver), needed: version(needed) });
+        }
+        let count = CudaContext::device_count().map_err(failed("count the devices"))?;
+        if count == 0 {
+            return Err(CudaError::NoDevice);
+        }
+        let context = CudaContext::new(0).map_err(failed("open the first device"))?;
+        // SAFETY: all work is ordered by one stream, so nothing waits for the events that cudarc would record, and a capture must
+        // not meet events from outside.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream().map_err(failed("create a stream"))?;
+        let mut functions = Vec::with_capacity(KERNELS.len());
+        let mut modules = Vec::with_capacity(IMAGES.len());
+        for image in IMAGES {
+            let module = context.load_module(Ptx::from_binary(image.code.to_vec())).map_err(|error| match error.0 {
+                sys::CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU => CudaError::UnsupportedDevice {
+                    name: context.name().unwrap_or_default(),
+                    compute_capability: context.compute_capability().unwrap_or_default(),
+                    architectures: ARCHITECTURES.join(" "),
+                },
+                _ => failed("load the kernels")(error),
+            })?;
+            modules.push(module);
+        }
+        for kernel in KERNELS {
+            functions.push(modules[kernel.image].load_function(kernel.name).map_err(failed("load a kernel"))?);
+        }
+        let multiprocessors = context
+            .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+            .map_err(failed("ask for the multiprocessors"))? as u32;
+        Ok(Arc::new(Cuda { context, stream, functions, multiprocessors }))
+    }
+
+    /// What the device is.
+    pub fn describe(&self) -> Result<Description> {
+        let (free, memory) = self.free_and_total()?;
+        Ok(Description {
+            name: self.context.name().map_err(failed("ask for the name"))?,
+            compute_capability: self.context.compute_capability().map_err(failed("ask for the compute capability"))?,
+            multiprocessors: self.multiprocessors,
+            memory,
+            free,
+            driver: driver_version()?,
+        })
+    }
+
+    /// Streaming multiprocessors. For launch shapes that do not change the result.
+    pub fn multiprocessors(&self) -> u32 {
+        self.multiprocessors
+    }
+
+    /// Waits until all work is done, and reports what went wrong in it.
+    pub fn synchronize(&self) -> Result<()> {
+        self.stream.synchronize().map_err(failed("wait for the kernels"))?;
+        self.context.check_err().map_err(failed("free memory"))
+    }
+
+    fn free_and_total(&self) -> Result<(usize, usize)> {
+        self.context.mem_get_info().map_err(failed("ask for the free memory"))
+    }
+
+    /// The driver's calls act on the context that is current on the calling thread.
+    fn bind(&self) -> Result<()> {
+        self.context.bind_to_thread().map_err(failed("bind the context"))
+    }
+}
+
+/// CUDA version of the installed driver, such as 13000.
+fn driver_version() -> Result<i32> {
+    // SAFETY: this only tries to load the library.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(CudaError::NoDriver);
+    }
+    result::init().map_err(|error| match error.0 {
+        sys::CUresult::CUDA_ERROR_NO_DEVICE => CudaError::NoDevice,
+        _ => failed("start the driver")(error),
+    })?;
+    let mut version = 0;
+    // SAFETY: the driver is initialised and the pointer is to a live integer.
+    unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(failed("ask for the driver's version"))?;
+    Ok(version)
+}
+
+/// Driver version that code of an nvcc release needs: any of the same major version (CUDA's minor version compatibility).
+fn needed_driver(nvcc: &str) -> i32 {
+    nvcc.split('.').next().and_then(|major| major.parse::<i32>().ok()).unwrap_or(0) * 1000
+}
+
+/// 13010 as 13.1.
+fn version(number: i32) -> String {
+    format!("{}.{}", number / 1000, number % 1000 / 10)
+}
+
+/// The error of a driver call, in words.
+fn failed(action: &'static str) -> impl Fn(DriverError) -> CudaError {
+    move |error| CudaError::Call { action, reason: reason(error) }
+}
+
+/// The driver's name of an error and its explanation.
+fn reason(error: DriverError) -> String {
+    let text = |words: std::result::Result<&std::ffi::CStr, DriverError>| {
+        words.map_or_else(|_| String::new(), |w| w.to_string_lossy().into_owned())
+    };
+    format!("{} ({})", text(error.error_string()), text(error.error_name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_in_words() {
+        assert_eq!((version(13010), version(11040)), ("13.1".into(), "11.4".into()));
+        assert_eq!(needed_driver("13.0.88"), 13000);
+    }
+}

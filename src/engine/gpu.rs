@@ -1,0 +1,176 @@
+//! A plan on the GPU: its memory, and whole epochs as replayed CUDA graphs.
+
+use std::sync::Arc;
+
+use super::plan::{Hyper, Plan, Step, TrainingPorts};
+use crate::device::cuda::{self, Buffer, Cuda, Graph, Memory, Pointer, PointerMut, kernels};
+use crate::error::{CudaError, Error, Result};
+
+/// Threads of the kernel that ends a step, as in `kernels/epoch.cu`.
+const END_STEP_THREADS: u32 = 256;
+
+/// Where a batch is to be made on the device. Its image i is sample `order[clock[0]·stride + i]` of epoch `clock[1]`.
+pub struct Batch<'a> {
+    /// Images in the batch.
+    pub n: usize,
+    /// Images in a full batch.
+    pub stride: usize,
+    pub clock: Pointer<'a, u32>,
+    pub order: Pointer<'a, u32>,
+    /// [n, side, side, channels]
+    pub input: PointerMut<'a, f32>,
+    /// \[n\]
+    pub labels: PointerMut<'a, f32>,
+    /// [n, side, side]
+    pub maps: Option<PointerMut<'a, f32>>,
+}
+
+/// Makes batches on the device: launches kernels, and neither allocates nor copies nor waits, since it is captured in a graph.
+pub type Feed = Box<dyn Fn(Batch<'_>) -> cuda::Result<()> + Send>;
+
+/// Losses and labels of an epoch's samples, in their order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpochLog {
+    pub losses: Vec<f32>,
+    pub labels: Vec<f32>,
+}
+
+/// What trains whole epochs on the device.
+struct Course {
+    feed: Feed,
+    /// Of the epoch's samples, [capacity].
+    order: Buffer<u32>,
+    /// Losses, then labels, [2, capacity].
+    log: Buffer<f32>,
+    /// A captured step for each batch size met.
+    graphs: Vec<(usize, Graph)>,
+}
+
+/// A network's memory on the device and what runs there.
+pub(super) struct Gpu {
+    pub memory: Memory,
+    course: Option<Course>,
+}
+
+impl Gpu {
+    /// Lays out a plan's memory. `fits(batch)` is what a plan for another batch would need, in bytes, to tell in the error which one
+    /// would fit.
+    pub fn new(cuda: &Arc<Cuda>, plan: &Plan, bytes_of: impl Fn(usize) -> Option<usize>) -> Result<Gpu> {
+        let (asked, free) = (plan.cuda_bytes(), cuda.describe()?.free);
+        if asked > free {
+            let fits = |batch: usize| bytes_of(batch).is_some_and(|bytes| bytes <= free);
+            // The need grows with the batch: the largest that fits lies between one that does and one that does not.
+            let (mut low, mut high) = (0, plan.batch);
+            while high - low > 1 {
+                let middle = low.midpoint(high);
+                if fits(middle) { low = middle } else { high = middle }
+            }
+            let batch = (low > 0).then_some(low);
+            return Err(CudaError::OutOfMemory { asked, free, batch }.into());
+        }
+        let mut memory = Memory::new(cuda, &plan.buffers.reals, &plan.buffers.bytes, plan.cuda_workspace())?;
+        for (view, values) in &plan.constants {
+            let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
+            memory.write(*view, &values)?;
+        }
+        Ok(Gpu { memory, course: None })
+    }
+
+    /// Makes room for the scratch space of one more plan.
+    pub fn reserve(&mut self, plan: &Plan) -> Result<()> {
+        if self.memory.reserve_workspace(plan.cuda_workspace())?
+            && let Some(course) = &mut self.course
+        {
+            course.graphs.clear(); // they name the former workspace
+        }
+        Ok(())
+    }
+
+    /// Launches steps, with one set of hyper-parameters.
+    pub fn run(&mut self, steps: &[Step], hyper: &Hyper) -> Result<()> {
+        self.memory.hyper.write(0, &hyper.row())?;
+        self.memory.clock.write(0, &[0, 0])?;
+        for step in steps {
+            step.cuda(&self.memory)?;
+        }
+        Ok(())
+    }
+
+    /// Prepares epochs of up to `samples` samples in batches of `stride`.
+    pub fn attach(&mut self, feed: Feed, samples: usize, stride: usize) -> Result<()> {
+        let cuda = self.memory.cuda().clone();
+        self.memory.reserve_hyper(samples.div_ceil(stride))?;
+        self.course =
+            Some(Course { feed, order: cuda.zeros(samples)?, log: cuda.zeros(2 * samples)?, graphs: Vec::new() });
+        Ok(())
+    }
+
+    /// Uploads what an epoch needs: its order and the hyper-parameters of its batches.
+    pub fn begin_epoch(&mut self, epoch: u32, order: &[u32], hypers: &[Hyper]) -> Result<()> {
+        let rows: Vec<f32> = hypers.iter().flat_map(Hyper::row).collect();
+        self.memory.hyper.write(0, &rows)?;
+        self.memory.clock.write(0, &[0, epoch])?;
+        self.course()?.order.write(0, order)?;
+        Ok(())
+    }
+
+    /// Launches the next step of the epoch: draws the batch, trains on it, logs its losses. Captures the step when a batch size is
+    /// met for the first time; nothing is allocated, copied or waited for.
+    pub fn step(&mut self, plan: &Plan, ports: &TrainingPorts, stride: usize) -> Result<()> {
+        let Gpu { memory, course } = self;
+        let course = course.as_mut().ok_or_else(no_course)?;
+        if !course.graphs.iter().any(|(n, _)| *n == plan.batch) {
+            let graph = memory.cuda().capture(|| enqueue(plan, ports, stride, memory, course))?;
+            course.graphs.push((plan.batch, graph));
+        }
+        for (_, graph) in course.graphs.iter().filter(|(n, _)| *n == plan.batch) {
+            graph.launch()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the epoch's end and reads its log.
+    pub fn end_epoch(&mut self, samples: usize) -> Result<EpochLog> {
+        let course = self.course()?;
+        let capacity = course.order.len();
+        let (mut losses, mut labels) = (vec![0.0; samples], vec![0.0; samples]);
+        course.log.read(0, &mut losses)?;
+        course.log.read(capacity, &mut labels)?;
+        Ok(EpochLog { losses, labels })
+    }
+
+    fn course(&mut self) -> Result<&mut Course> {
+        self.course.as_mut().ok_or_else(no_course)
+    }
+}
+
+/// The launches of one training step.
+fn enqueue(plan: &Plan, ports: &TrainingPorts, stride: usize, memory: &Memory, course: &Course) -> Result<()> {
+    (course.feed)(Batch {
+        n: plan.batch,
+        stride,
+        clock: memory.clock.pointer(),
+        order: course.order.pointer(),
+        input: memory.pointer_mut(plan.ports.input),
+        labels: memory.pointer_mut(ports.labels),
+        maps: ports.maps.map(|maps| memory.pointer_mut(maps)),
+    })?;
+    for step in [&plan.forward, &plan.backward, &plan.update].into_iter().flatten() {
+        step.cuda(memory)?;
+    }
+    kernels::epoch::end_step(
+        memory.cuda().launch([1, 1, 1], END_STEP_THREADS, 0),
+        memory.pointer(ports.loss),
+        memory.pointer(ports.labels),
+        course.log.pointer_mut(),
+        memory.clock.pointer_mut(),
+        plan.batch as i32,
+        stride as i32,
+        course.order.len() as i32,
+    )?;
+    Ok(())
+}
+
+fn no_course() -> Error {
+    Error::setting("no source of batches was attached to the network", "please report this as a bug")
+}

@@ -1,0 +1,30 @@
+//! Steps on given numbers, on the device that is verified.
+
+use crate::device::cuda::Memory;
+use crate::device::{BufferId, Device, Host, View};
+use crate::engine::{Hyper, Step};
+use crate::error::Result;
+use crate::real::Real;
+
+/// Runs steps in turn over all of `memory`. On a GPU, which computes in f32, the memory goes there and back.
+pub fn execute<T: Real>(device: &Device, steps: &[Step], memory: &mut Host<T>) -> Result<()> {
+    const IDLE: Hyper = Hyper { lr: 0.0, weight_decay: 0.0, step: 1, norm_momentum: 0.0 };
+    let Device::Cuda(cuda) = device else {
+        steps.iter().for_each(|step| step.cpu(memory, &IDLE));
+        return Ok(());
+    };
+    let lengths = memory.lengths();
+    let workspace = steps.iter().map(Step::cuda_workspace).max().unwrap_or(0);
+    let mut there = Memory::new(cuda, &lengths, &[], workspace)?;
+    let whole = |(buffer, &len): (usize, &usize)| View { buffer: BufferId(buffer), start: 0, len };
+    for view in lengths.iter().enumerate().map(whole) {
+        there.write(view, bytemuck::cast_slice(memory.get(view)))?;
+    }
+    for step in steps {
+        step.cuda(&there)?;
+    }
+    for view in lengths.iter().enumerate().map(whole) {
+        there.read(view, bytemuck::cast_slice_mut(memory.get_mut(view)))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Every step of every net on the verified device, at the shapes of the net's own layers, against the CPU in f64.
+//!
+//! Convolutions are checked against the plain formula, larger ones on fewer pixels; the steps between them run at full size.
+
+use std::collections::BTreeSet;
+
+use super::selfcheck::noise;
+use super::stepwise::{self, HYPER, Tested};
+use super::{Check, Report, plain};
+use crate::device::{BufferId, Host, View};
+use crate::engine::lower::{self, Optimizer, Training, lower};
+use crate::engine::{Plan, Step};
+use crate::error::Result;
+use crate::model::nets;
+use crate::steps::conv::{Dgrad, Fprop, Geometry, Wgrad, reference};
+
+/// Products per pass that the plain convolutions are given; larger layers run on fewer pixels.
+const PRODUCTS: usize = 1 << 24;
+
+/// A nominal and an anomalous image.
+const BATCH: usize = 2;
+
+/// Checks each step once that differs from those before.
+pub fn check(report: &mut Report) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for net in nets::names() {
+        let arch = nets::by_name(&net, true)?;
+        for (optimizer, maps) in [(Optimizer::Sgd, false), (Optimizer::Adam, true)] {
+            let training = Some(Training { optimizer, maps, input_grad: true });
+            let options = lower::Options { batch: BATCH, side: arch.side, sigma: 2.0, training };
+            let plan = lower(&arch, &options)?;
+            Walk { name: &net, plan: &plan, seen: &mut seen }.run(report)?;
+        }
+    }
+    Ok(())
+}
+
+/// The steps of one plan in turn.
+struct Walk<'a> {
+    name: &'a str,
+    plan: &'a Plan,
+    /// What was checked before, in this plan or in another.
+    seen: &'a mut BTreeSet<String>,
+}
+
+impl Walk<'_> {
+    fn run(&mut self, report: &mut Report) -> Result<()> {
+        let plan = self.plan;
+        if plan.steps().all(|step| self.seen.contains(&key(step))) {
+            return Ok(());
+        }
+        let mut exact = Host::<f64>::new(&plan.buffers.reals, &plan.buffers.bytes, plan.workspace());
+        prepare(plan, &mut exact);
+        let mut tested = Tested::for_plan(report.device(), plan)?;
+        for (number, step) in plan.steps().enumerate() {
+            let new = self.seen.insert(key(step));
+            if let Step::ConvFprop(Fprop { geometry, .. })
+            | Step::ConvDgrad(Dgrad { geometry, .. })
+            | Step::ConvWgrad(Wgrad { geometry, .. }) = step
+            {
+                if new {
+                    convolution(self.name, step, geometry, report)?;
+                }
+                for (_, view) in step.writes().reals {
+                    exact.get_mut(view).copy_from_slice(&noise(number as u32, view.len));
+                }
+            } else if new {
+                let name = format!("{} {}", self.name, step.describe());
+                stepwise::step(&name, step, &mut exact, &mut tested, report)?;
+            } else {
+                step.cpu(&mut exact, &HYPER);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What tells steps apart.
+fn key(step: &Step) -> String {
+    let shape = match step {
+        Step::ConvFprop(s) => format!("{:?} {}", s.geometry, s.b.is_some()),
+        Step::ConvDgrad(s) => format!("{:?}", s.geometry),
+        Step::ConvWgrad(s) => format!("{:?} {}", s.geometry, s.db.is_some()),
+        Step::NormActPool(s) => format!("{:?} {:?} {}", s.pool, s.activation, s.argmax.is_some()),
+        Step::NormActPoolBackward(s) => format!("{:?} {:?}", s.pool, s.activation),
+        Step::Upsample(s) => format!("{:?}", s.taps),
+        Step::UpsampleAdjoint(s) => format!("{:?}", s.taps),
+        _ => String::new(),
+    };
+    format!("{} {shape}", step.describe())
+}
+
+/// Fills what no step writes: parameters and constants with noise or what they are, every other image anomalous, with its upper half
+/// marked.
+fn prepare(plan: &Plan, exact: &mut Host<f64>) {
+    let ports = plan.ports;
+    exact.get_mut(ports.params).copy_from_slice(&noise(0, ports.params.len));
+    exact.get_mut(ports.input).copy_from_slice(&noise(1, ports.input.len));
+    exact.get_mut(ports.z).copy_from_slice(&noise(2, ports.z.len));
+    for (view, values) in &plan.constants {
+        exact.get_mut(*view).copy_from_slice(&plain::of::<f64>(&plain::of::<f32>(values)));
+    }
+    let Some(training) = ports.training else { return };
+    exact.get_mut(training.labels).iter_mut().enumerate().for_each(|(i, label)| *label = (i % 2) as f64);
+    if let Some(maps) = training.maps {
+        let pixels = maps.len / plan.batch;
+        exact.get_mut(maps)[pixels..pixels + pixels / 2].fill(1.0);
+    }
+}
+
+/// One pass of a convolution on the verified device against the plain formula, on as many pixels as the plain formula can afford.
+fn convolution(net: &str, step: &Step, full: &Geometry, report: &mut Report) -> Result<()> {
+    let pixels = (PRODUCTS / full.w_len()).clamp(1, full.h * full.w);
+    let side = ((pixels as f64).sqrt() as usize).max(full.side).min(full.h);
+    let g = Geometry { n: 1, h: side, w: side, ..*full };
+    let lengths = [g.x_len(), g.w_len(), g.k, g.y_len(), g.w_len() + g.k];
+    let mut exact = Host::<f64>::new(&lengths, &[], 0);
+    let view = |buffer: usize| View { buffer: BufferId(buffer), start: 0, len: lengths[buffer] };
+    let [x, w, b, y, grads] = std::array::from_fn(view);
+    for (i, view) in [x, w, b, y].into_iter().enumerate() {
+        exact.get_mut(view).copy_from_slice(&noise(i as u32, view.len));
+    }
+    let [dw, db] = [View { len: g.w_len(), ..grads }, View { start: g.w_len(), len: g.k, ..grads }];
+    let (step, sums) = match step {
+        Step::ConvDgrad(_) => (Step::ConvDgrad(Dgrad { geometry: g, dy: y, w, dx: x }), g.taps() / g.c * g.k),
+        Step::ConvWgrad(s) => (Step::ConvWgrad(Wgrad { geometry: g, x, dy: y, dw, db: s.db.map(|_| db) }), g.pixels()),
+        Step::ConvFprop(s) => (Step::ConvFprop(Fprop { geometry: g, x, w, b: s.b.map(|_| b), y }), g.taps()),
+        _ => return Ok(()),
+    };
+    let mut tested = Tested::for_step(report.device(), &step, &lengths)?;
+    tested.run(&step, &exact, &HYPER)?;
+    let (xs, ws, dys) = (exact.get(x).to_vec(), exact.get(w).to_vec(), exact.get(y).to_vec());
+    let bias = exact.get(b).to_vec();
+    match &step {
+        Step::ConvFprop(s) => reference::fprop(&g, &xs, &ws, s.b.map(|_| bias.as_slice()), exact.get_mut(y)),
+        Step::ConvDgrad(_) => reference::dgrad(&g, &dys, &ws, exact.get_mut(x)),
+        Step::ConvWgrad(s) => {
+            reference::wgrad(&g, &xs, &dys, exact.get_mut(dw));
+            if s.db.is_some() {
+                reference::bias_grad(&g, &dys, exact.get_mut(db));
+            }
+        }
+        _ => {}
+    }
+    let mut checks = Vec::new();
+    for (output, view) in step.writes().reals {
+        let name = format!(
+            "{net} {} {}x{} {}→{} stride {} at {side} of {} {output}",
+            step.kind(),
+            g.side,
+            g.side,
+            g.c,
+            g.k,
+            g.stride,
+            full.h
+        );
+        checks.push(stepwise::compared(&name, &tested, view, &exact, (sums, 0.0))?);
+    }
+    let seconds = Some(tested.time(&step, &HYPER)?);
+    for check in checks {
+        report.add(Check { seconds, ..check });
+    }
+    Ok(())
+}
