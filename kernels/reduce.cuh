@@ -17,7 +17,7 @@ static __device__ __forceinline__ float block_sum(float value, float* parts) {
   __syncthreads();  // a former sum may still be read
   if (lane == 0) parts[warp] = value;
   __syncthreads();
-  return warp_sum(lane < blockDim.x / 32 ? parts[lane] : 0.0f);
+  return warp_sum(lane < (int)(blockDim.x / 32) ? parts[lane] : 0.0f);
 }
 
 // Sum over the threads that share `threadIdx.x % lanes` (a power of two), by halving; each of them gets it. `parts` holds a value per
@@ -27,7 +27,7 @@ static __device__ __forceinline__ float column_sum(float value, float* parts, in
   parts[threadIdx.x] = value;
   for (int offset = blockDim.x / 2; offset >= lanes; offset /= 2) {
     __syncthreads();
-    if (threadIdx.x < offset) parts[threadIdx.x] += parts[threadIdx.x + offset];
+    if ((int)threadIdx.x < offset) parts[threadIdx.x] += parts[threadIdx.x + offset];
   }
   __syncthreads();
   return parts[threadIdx.x % lanes];

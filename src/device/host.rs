@@ -36,7 +36,7 @@ pub struct ByteView {
 ///
 /// A step takes the buffers that it writes out of the store, reads the others, and puts the written ones back; so the borrow
 /// checker sees disjoint memory and nothing is copied or allocated.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Host<T> {
     reals: Vec<Vec<T>>,
     bytes: Vec<Vec<u8>>,

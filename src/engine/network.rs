@@ -44,12 +44,13 @@ impl<T: Real> Network<T> {
                 return Err(Error::setting("a GPU computes in f32 alone", "choose --device cpu"));
             }
             Device::Cuda(cuda) => {
+                let bytes_of = |batch| lower(arch, &Options { batch, ..options }).ok().map(|plan| plan.cuda_bytes());
+                let gpu = Gpu::new(cuda, &plan, bytes_of)?;
                 let mut lengths = vec![0; plan.buffers.reals.len()];
                 for view in plan.ports.views() {
                     lengths[view.buffer.0] = plan.buffers.reals[view.buffer.0];
                 }
-                let bytes_of = |batch| lower(arch, &Options { batch, ..options }).ok().map(|plan| plan.cuda_bytes());
-                (Host::new(&lengths, &[], 0), Some(Gpu::new(cuda, &plan, bytes_of)?))
+                (Host::new(&lengths, &[], 0), Some(gpu))
             }
         };
         let mut network = Network { arch: arch.clone(), options, plans: vec![plan], memory, gpu, batches: 0 };

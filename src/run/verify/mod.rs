@@ -103,7 +103,12 @@ pub struct Report<'a> {
     device: &'a Device,
 }
 
-impl Report<'_> {
+impl<'a> Report<'a> {
+    /// Collects checks of a device for `sink`.
+    pub fn new(device: &'a Device, sink: &'a mut dyn FnMut(&Check)) -> Report<'a> {
+        Report { sink, summary: Summary::default(), device }
+    }
+
     /// Hands a check on.
     pub fn add(&mut self, check: Check) {
         match check.outcome {
@@ -131,7 +136,7 @@ impl Report<'_> {
 /// # Errors
 /// If the golden folder cannot be read or contradicts its manifest. A wrong number is no error but a failed check.
 pub fn verify(options: &Options, sink: &mut dyn FnMut(&Check)) -> Result<Summary> {
-    let mut report = Report { sink, summary: Summary::default(), device: &options.device };
+    let mut report = Report::new(&options.device, sink);
     match &options.golden {
         Some(folder) => golden_folder(folder, &mut report)?,
         None => selfcheck::run(&mut report)?,

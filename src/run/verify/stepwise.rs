@@ -83,7 +83,8 @@ impl Tested {
         Ok(())
     }
 
-    fn read(&self, view: View) -> Result<Vec<f32>> {
+    /// Reads an output.
+    pub fn read(&self, view: View) -> Result<Vec<f32>> {
         match self {
             Tested::Cpu(memory) => Ok(memory.get(view).to_vec()),
             Tested::Cuda(memory) => {

@@ -1,0 +1,10 @@
+//! The CUDA back end against the CPU: kernels, networks and batches. On a GPU where one is found, else in the CPU stand-in of the
+//! driver; `FCDD_TEST_DEVICE` (`gpu`, `standin`, `checked`) chooses.
+
+#[path = "../numerics/support.rs"]
+#[allow(dead_code)] // the numerics use all of it
+mod numbers;
+mod support;
+
+mod network;
+mod steps;

@@ -1,0 +1,186 @@
+//! Whole networks on the device beside the CPU.
+
+use fcdd::device::Device;
+use fcdd::engine::lower::{Optimizer, Options, Training};
+use fcdd::engine::{Hyper, Network};
+use fcdd::model::{Arch, Weights, nets};
+use fcdd::rng::{Purpose, Stream};
+
+use crate::numbers::largest;
+use crate::support::{Gpu, on_device};
+
+/// A net on a device.
+fn network(device: &Device, arch: &Arch, batch: usize, side: usize, optimizer: Optimizer, maps: bool) -> Network<f32> {
+    let training = Some(Training { optimizer, maps, input_grad: false });
+    Network::on(device, arch, Options { batch, side, sigma: 1.2, training }, &Weights::init(arch, 3)).unwrap()
+}
+
+/// Fills a batch: noise, every other image anomalous (brighter), its map the upper half.
+fn fill(network: &mut Network<f32>, n: usize, index: u32) {
+    let (input, labels, maps) = network.training_inputs(n).unwrap();
+    Stream::new(5, Purpose::Check, 0, index).fill_normal(input);
+    let pixels = input.len() / n;
+    for (i, label) in labels.iter_mut().enumerate() {
+        *label = (i % 2) as f32;
+        input[i * pixels..(i + 1) * pixels].iter_mut().for_each(|v| *v = 0.5 * *v + *label);
+    }
+    if let Some(maps) = maps {
+        let pixels = maps.len() / n;
+        for (i, map) in maps.chunks_exact_mut(pixels).enumerate() {
+            map.fill(0.0);
+            map[..pixels / 2].fill((i % 2) as f32);
+        }
+    }
+}
+
+fn hyper(step: u64) -> Hyper {
+    Hyper { lr: 1e-3, weight_decay: 1e-4, step, norm_momentum: 0.1 }
+}
+
+/// What a training step leaves: losses, gradients, weights.
+fn trained(network: &mut Network<f32>, n: usize, step: u64) -> (Vec<f32>, Vec<f32>, Weights) {
+    fill(network, n, step as u32);
+    let losses = network.train(n, &hyper(step)).unwrap().to_vec();
+    let grads = network.plan(n).unwrap().ports.training.unwrap().grads;
+    (losses, network.read(grads).unwrap(), network.weights().unwrap())
+}
+
+/// Largest difference, relative to the largest value of the second.
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    let difference: Vec<f64> = a.iter().zip(b).map(|(a, b)| f64::from(a - b)).collect();
+    let reference: Vec<f64> = b.iter().map(|&b| f64::from(b)).collect();
+    largest(&difference) / largest(&reference).max(f64::MIN_POSITIVE)
+}
+
+/// Steps that each start from the CPU's state: losses agree to 1e-5, gradients to `bound` of the largest one.
+fn beside_the_cpu(gpu: &Gpu, net: &str, side: usize, optimizer: Optimizer, maps: bool, batches: &[usize], bound: f64) {
+    let arch = nets::by_name(net, true).unwrap();
+    let largest_batch = batches.iter().copied().max().unwrap();
+    let mut cpu = network(&Device::Cpu, &arch, largest_batch, side, optimizer, maps);
+    let mut cuda = network(&gpu.device, &arch, largest_batch, side, optimizer, maps);
+    let mut worst = [0.0f64; 3];
+    for (i, &n) in batches.iter().enumerate() {
+        cuda.set_weights(&cpu.weights().unwrap()).unwrap();
+        cuda.set_moments(&cpu.moments().unwrap()).unwrap();
+        let step = i as u64 + 1;
+        let ours = trained(&mut cuda, n, step);
+        let reference = trained(&mut cpu, n, step);
+        let found = [
+            distance(&ours.0, &reference.0),
+            distance(&ours.1, &reference.1),
+            distance(&ours.2.stats, &reference.2.stats),
+        ];
+        assert!(found[0] <= 1e-5, "{net} step {step}: losses {:e}", found[0]);
+        assert!(found[1] <= bound, "{net} step {step}: gradients {:e}", found[1]);
+        assert!(found[2] <= 1e-5, "{net} step {step}: running statistics {:e}", found[2]);
+        assert_eq!(ours.2.batches, reference.2.batches);
+        worst = std::array::from_fn(|i| worst[i].max(found[i]));
+    }
+    println!(
+        "{net} {optimizer:?}, maps {maps}: losses {:.1e}, gradients {:.1e}, statistics {:.1e}",
+        worst[0], worst[1], worst[2]
+    );
+}
+
+/// Gradients are sums over batch and pixels that cancel: the rounding of either side, 2⁻²⁴ times some tens, weighs more against
+/// them than against their terms. A pool may also choose another winner where two values agree to the last bit, which moves one term
+/// of thousands.
+const GRADIENTS: f64 = 2e-4;
+
+#[test]
+fn fifty_steps_of_cnn28_from_the_cpus_state() {
+    on_device(|gpu| {
+        let steps = if gpu.is_checked() { 1 } else { 50 };
+        let n = if gpu.is_checked() { 3 } else { 16 };
+        beside_the_cpu(gpu, "FCDD_CNN28", 28, Optimizer::Sgd, false, &vec![n; steps], GRADIENTS);
+    });
+}
+
+#[test]
+fn fifty_steps_of_cnn32_s_from_the_cpus_state() {
+    on_device(|gpu| {
+        let (steps, n, side) = if gpu.is_checked() { (1, 2, 12) } else { (50, 4, 32) };
+        beside_the_cpu(gpu, "FCDD_CNN32_S", side, Optimizer::Adam, false, &vec![n; steps], GRADIENTS);
+    });
+}
+
+#[test]
+fn maps_tails_and_single_images() {
+    on_device(|gpu| {
+        let batches = if gpu.is_checked() { vec![2, 1] } else { vec![5, 5, 3, 1] };
+        beside_the_cpu(gpu, "FCDD_CNN28", 28, Optimizer::Adam, true, &batches, GRADIENTS);
+    });
+}
+
+#[test]
+fn frozen_layers_stay() {
+    on_device(|gpu| {
+        let side = if gpu.is_checked() { 32 } else { 64 };
+        beside_the_cpu(gpu, "FCDD_CNN224_VGG_F", side, Optimizer::Sgd, false, &[2, 2], GRADIENTS);
+        let arch = nets::by_name("FCDD_CNN224_VGG_F", true).unwrap();
+        let mut net = network(&gpu.device, &arch, 2, side, Optimizer::Sgd, false);
+        let before = net.weights().unwrap();
+        let after = trained(&mut net, 2, 1).2;
+        let changed = before.params.iter().zip(&after.params).position(|(a, b)| a != b).unwrap();
+        assert_eq!(changed, fcdd::model::weights::Layout::new(&arch).trained_from, "the first trained parameter");
+    });
+}
+
+/// Two trainings give the same bits, in any order that blocks and threads take.
+#[test]
+fn trainings_repeat_bit_for_bit() {
+    on_device(|gpu| {
+        let arch = nets::by_name("FCDD_CNN28", true).unwrap();
+        let n = if gpu.is_checked() { 2 } else { 6 };
+        let mut first = None;
+        for _ in 0..2 {
+            gpu.in_every_order(|order| {
+                let mut net = network(&gpu.device, &arch, n, 28, Optimizer::Sgd, false);
+                let weights = (1..=3).map(|step| trained(&mut net, n, step).2).last().unwrap();
+                let same = first.as_ref().is_none_or(|first| *first == weights);
+                assert!(same, "other weights, {order}");
+                first = Some(weights);
+            });
+        }
+    });
+}
+
+/// Evaluation with running statistics: scores, maps and heatmaps as on the CPU, for each batch size.
+#[test]
+fn inference_as_on_the_cpu() {
+    on_device(|gpu| {
+        for (net, side) in [("FCDD_CNN28", 28), ("FCDD_CNN32_S", 32), ("FCDD_CNN224", 64)] {
+            let arch = nets::by_name(net, true).unwrap();
+            let options = Options { batch: 3, side, sigma: 2.0, training: None };
+            let judge = |device: &Device, n: usize| {
+                let mut net = Network::<f32>::on(device, &arch, options, &Weights::init(&arch, 3)).unwrap();
+                Stream::new(5, Purpose::Check, 0, 9).fill_normal(net.input(n).unwrap());
+                let (maps, scores) = net.infer(n).unwrap();
+                let (maps, scores) = (maps.to_vec(), scores.to_vec());
+                [maps, scores, net.heatmaps(n).unwrap().to_vec()]
+            };
+            for n in if gpu.is_checked() { vec![1] } else { vec![3, 1] } {
+                for (ours, reference) in judge(&gpu.device, n).iter().zip(judge(&Device::Cpu, n)) {
+                    // Some tens of layers' roundings.
+                    assert!(distance(ours, &reference) <= 1e-5, "{net}: {:e}", distance(ours, &reference));
+                }
+            }
+        }
+    });
+}
+
+/// A batch that the memory cannot hold is refused with the one that fits.
+#[test]
+fn a_batch_beyond_the_memory_names_one_that_fits() {
+    on_device(|gpu| {
+        let arch = nets::by_name("FCDD_CNN224_VGG", true).unwrap();
+        let options = |batch| Options { batch, side: 224, sigma: 2.0, training: None };
+        let weights = Weights::init(&arch, 0);
+        let refused = Network::<f32>::on(&gpu.device, &arch, options(1 << 20), &weights).err().unwrap().to_string();
+        let batch: usize = refused.split("--batch ").nth(1).unwrap().trim_end_matches(')').parse().unwrap();
+        assert!(batch > 1 && batch < 1 << 20, "{refused}");
+        if gpu.mode.is_none() {
+            Network::<f32>::on(&gpu.device, &arch, options(batch * 9 / 10), &weights).unwrap();
+        }
+    });
+}

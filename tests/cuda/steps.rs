@@ -1,0 +1,214 @@
+//! Every step that is no convolution, at odd, tiny and production-like shapes.
+
+use fcdd::device::{BufferId, ByteBufferId, ByteView, Host, View};
+use fcdd::engine::Step;
+use fcdd::steps::activation::Activation;
+use fcdd::steps::fcdd_loss::{LabelLoss, MapLoss, PseudoHuber, PseudoHuberBackward};
+use fcdd::steps::norm::{Affine, Norm, Stats};
+use fcdd::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
+use fcdd::steps::optimizer::{Adam, Sgd};
+use fcdd::steps::pool::Geometry;
+use fcdd::steps::upsample::{ReceptiveField, Taps, Upsample, UpsampleAdjoint};
+
+use crate::numbers::{memory, noise};
+use crate::support::{Gpu, on_device};
+
+/// Images, sides and channels: tiny, odd, beyond a tile of 512 pixels, wider than 32 channels.
+const MAPS: [(usize, usize, usize, usize); 6] =
+    [(1, 1, 1, 1), (3, 5, 7, 3), (1, 2, 9, 8), (5, 11, 10, 33), (2, 24, 23, 12), (7, 14, 14, 64)];
+
+#[test]
+fn norm_stats() {
+    on_device(|gpu| {
+        for (n, h, w, c) in MAPS {
+            for with_bias in [false, true] {
+                let pixels = n * h * w;
+                // Far from zero: a sum of squares would cancel.
+                let x: Vec<f64> = noise(0, pixels * c).iter().map(|v| f64::from((v + 30.0) as f32)).collect();
+                let (bias, running) = (noise(1, c), noise(2, c).iter().map(|v| v.abs()).collect::<Vec<_>>());
+                let nothing = vec![0.0; c];
+                let buffers = [&x[..], &bias, &[&nothing[..], &nothing].concat(), &[&running[..], &running].concat()];
+                let (memory, [x, bias, batch, running]) = memory(buffers, &[], 4 * pixels * c);
+                let [mean, running_mean] = [batch, running].map(|view| View { len: c, ..view });
+                let [var, running_var] = [batch, running].map(|view| View { start: c, len: c, ..view });
+                let bias = with_bias.then_some(bias);
+                let step = Step::NormStats(Stats { x, c, bias, mean, var, running_mean, running_var });
+                gpu.agrees(&format!("{n}×{h}×{w}×{c}, bias {with_bias}"), &step, &memory);
+            }
+        }
+    });
+}
+
+/// Windows: none, the nets' own, overlapping with padding, gaps between windows, larger than the stride.
+const WINDOWS: [(usize, usize, usize); 5] = [(1, 1, 0), (2, 2, 0), (3, 2, 1), (2, 3, 0), (3, 1, 1)];
+
+/// Memory for norm, activation and pool: x, mean, var, γ, β, y, dx, dγβ.
+fn norm_act_pool_memory(g: &Geometry) -> (Host<f64>, [View; 8]) {
+    let c = g.c;
+    let variance: Vec<f64> = noise(2, c).iter().map(|v| f64::from((v * v + 0.1) as f32)).collect();
+    let buffers = [
+        &noise(0, g.x_len())[..],
+        &noise(1, c),
+        &variance,
+        &noise(3, c),
+        &noise(4, c),
+        &noise(5, g.y_len()),
+        &vec![0.0; g.x_len()],
+        &vec![0.0; 2 * c],
+    ];
+    memory(buffers, &[g.y_len()], 4 * c * (g.n + 2))
+}
+
+#[test]
+fn norm_act_pool_and_backward() {
+    on_device(|gpu| {
+        for (n, h, w, c) in MAPS {
+            for (side, stride, pad) in WINDOWS {
+                let pool = Geometry { n, h, w, c, side, stride, pad };
+                if h + 2 * pad < side || w + 2 * pad < side {
+                    continue;
+                }
+                // With a norm and γ, β; with a norm alone; without.
+                for (norms, affine) in [(true, true), (true, false), (false, false)] {
+                    let (mut memory, [x, mean, var, gamma, beta, y, dx, daffine]) = norm_act_pool_memory(&pool);
+                    let affine = affine.then_some(Affine { gamma, beta });
+                    let norm = norms.then_some(Norm { mean, var, affine, eps: 1e-4 });
+                    let activation = if c % 2 == 0 { Activation::RELU } else { Activation::LEAKY_RELU };
+                    let argmax = ByteView { buffer: ByteBufferId(0), len: pool.y_len() };
+                    let what = format!("{pool:?}, norm {norms}, affine {}", affine.is_some());
+                    for argmax in [Some(argmax), None] {
+                        let step = Step::NormActPool(NormActPool { pool, norm, activation, x, y, argmax });
+                        gpu.agrees(&what, &step, &memory);
+                        step.cpu(&mut memory, &fcdd::run::verify::stepwise::HYPER);
+                    }
+                    let daffine = affine.map(|_| Affine {
+                        gamma: View { len: c, ..daffine },
+                        beta: View { start: c, len: c, ..daffine },
+                    });
+                    let backward = NormActPoolBackward { pool, norm, activation, x, argmax, dy: y, dx, daffine };
+                    gpu.agrees(&what, &Step::NormActPoolBackward(backward), &memory);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn losses() {
+    on_device(|gpu| {
+        for (n, u) in [(1, 1), (2, 3), (5, 7), (130, 28)] {
+            let pixels = u * u;
+            for labels in [|i: usize| (i % 2) as f64, |_| 0.0, |_| 1.0] {
+                let labels: Vec<f64> = (0..n).map(labels).collect();
+                let (z, zeros) = (noise(0, n * pixels), vec![0.0; n * pixels]);
+                let score: Vec<f64> = noise(1, n).iter().map(|v| v.abs()).collect();
+                let buffers = [&z[..], &zeros, &score, &labels, &score, &zeros];
+                let (memory, [z, a, score, labels, loss, dz]) = memory(buffers, &[], 0);
+                let what = format!("{n} maps of {u}²");
+                gpu.agrees(&what, &Step::PseudoHuber(PseudoHuber { z, a, score }), &memory);
+                gpu.agrees(&what, &Step::LabelLoss(LabelLoss { z, score, labels, loss, dz }), &memory);
+                gpu.agrees(&what, &Step::PseudoHuberBackward(PseudoHuberBackward { z, da: a, dz }), &memory);
+            }
+        }
+    });
+}
+
+/// Scores from nearly zero to far beyond where exp(−s) vanishes in f32.
+#[test]
+fn label_loss_of_small_and_large_scores() {
+    on_device(|gpu| {
+        let scores: Vec<f64> = (-40..8).map(|e| f64::from(2f32.powi(e))).collect();
+        let n = scores.len();
+        let labels: Vec<f64> = (0..n).map(|i| f64::from(u8::from(i != 3))).collect();
+        for i in 0..n {
+            // One image at a time against its own size: beside the largest loss the others could be anything.
+            let (score, label) = ([scores[3], scores[i]], [labels[3], labels[i]]);
+            let z = noise(0, 2);
+            let buffers = [&z[..], &score, &label, &[0.0; 2], &[0.0; 2]];
+            let (memory, [z, score, labels, loss, dz]) = memory(buffers, &[], 0);
+            gpu.agrees(
+                &format!("score {}", scores[i]),
+                &Step::LabelLoss(LabelLoss { z, score, labels, loss, dz }),
+                &memory,
+            );
+        }
+    });
+}
+
+#[test]
+fn map_loss() {
+    on_device(|gpu| {
+        for (n, side) in [(1, 1), (3, 5), (4, 28), (2, 65)] {
+            let pixels = side * side;
+            let a: Vec<f64> = noise(0, n * pixels).iter().map(|v| v.abs()).collect();
+            // The first image has no anomaly, the second only anomalies, the others some.
+            let maps: Vec<f64> = (0..n * pixels)
+                .map(|i| f64::from(u8::from(i / pixels == 1 || (i / pixels > 1 && i % 3 == 0))))
+                .collect();
+            let (memory, [a, maps, loss, da]) = memory([&a[..], &maps, &vec![0.0; n], &vec![0.0; n * pixels]], &[], 0);
+            gpu.agrees(&format!("{n} maps of {side}²"), &Step::MapLoss(MapLoss { a, maps, loss, da }), &memory);
+        }
+    });
+}
+
+#[test]
+fn upsample_and_adjoint() {
+    on_device(|gpu| {
+        let field = |n, jump, size, shift| ReceptiveField { n, jump, size, shift };
+        for (n, field, side) in [
+            (1, field(1, 1, 1, 0.0), 1),
+            (3, field(3, 4, 6, 1.5), 12),
+            (2, field(7, 4, 18, 1.5), 28),
+            (5, field(5, 2, 31, -3.0), 11),
+            (2, field(28, 8, 93, 0.5), 224),
+        ] {
+            let (u, taps) = (field.n, Taps::new(field, side, 2.0));
+            let kernel: Vec<f64> = taps.kernel().iter().map(|&g| f64::from(g as f32)).collect();
+            let buffers = [&noise(0, n * u * u)[..], &kernel, &noise(1, n * side * side)];
+            let (memory, [a, kernel, out]) = memory(buffers, &[], n * u * side);
+            let what = format!("{field:?} to {side}");
+            gpu.agrees(&what, &Step::Upsample(Upsample { taps: taps.clone(), kernel, u, a, out }), &memory);
+            let adjoint = UpsampleAdjoint { taps, kernel, u, dout: out, da: a };
+            gpu.agrees(&what, &Step::UpsampleAdjoint(adjoint), &memory);
+        }
+    });
+}
+
+#[test]
+fn optimizers() {
+    on_device(|gpu| {
+        for len in [1, 255, 256, 257, 10_007] {
+            let positive: Vec<f64> = noise(3, len).iter().map(|v| v.abs()).collect();
+            let moments = [&noise(2, len)[..], &positive].concat();
+            let buffers = [&noise(0, len)[..], &noise(1, len), &moments];
+            let (memory, [params, grads, moments]) = memory(buffers, &[], 0);
+            let [m, v] = [0, len].map(|start| View { start, len, ..moments });
+            let what = format!("{len} parameters");
+            gpu.agrees(&what, &Step::Sgd(Sgd { params, grads, momentum: m }), &memory);
+            gpu.agrees(&what, &Step::Adam(Adam { params, grads, m, v }), &memory);
+        }
+    });
+}
+
+/// A view behind others in its buffer leaves its neighbours alone.
+#[test]
+fn neighbours_in_a_buffer_stay() {
+    on_device(|gpu: &Gpu| {
+        let lengths = [300, 100, 300];
+        let part = |buffer: usize| View { buffer: BufferId(buffer), start: 100, len: 100 };
+        let grads = View { buffer: BufferId(1), start: 0, len: 100 };
+        let step = Step::Sgd(Sgd { params: part(0), grads, momentum: part(2) });
+        let fcdd::device::Device::Cuda(cuda) = &gpu.device else { panic!("a GPU") };
+        let mut memory = fcdd::device::cuda::Memory::new(cuda, &lengths, &[], 0).unwrap();
+        let whole = View { buffer: BufferId(0), start: 0, len: 300 };
+        memory.write(whole, &[7.0; 300]).unwrap();
+        memory.write(grads, &[1.0; 100]).unwrap();
+        memory.hyper.write(0, &fcdd::run::verify::stepwise::HYPER.row()).unwrap();
+        step.cuda(&memory).unwrap();
+        let mut after = [0.0; 300];
+        memory.read(whole, &mut after).unwrap();
+        assert!(
+            after[..100].iter().chain(&after[200..]).all(|&v| v == 7.0) && after[100..200].iter().all(|&v| v < 7.0)
+        );
+    });
+}

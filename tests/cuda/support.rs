@@ -1,0 +1,105 @@
+//! The device that the tests run on, and the comparison of a step with the CPU.
+
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use fcdd::device::{Device, Host};
+use fcdd::engine::Step;
+use fcdd::run::verify::stepwise::{self, HYPER, Tested};
+use fcdd::run::verify::{Check, Outcome, Report};
+use fcdd_standin::{Mode, Options, Order};
+
+/// What a test runs on. Held by one test at a time: the stand-in's order is one for the process.
+pub struct Gpu {
+    pub device: Device,
+    pub mode: Option<Mode>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// Runs a test on the device. Where there is none the test is reported as skipped, or fails if `FCDD_REQUIRE_STANDIN` is set.
+pub fn on_device(test: impl FnOnce(&Gpu)) {
+    static ALONE: Mutex<()> = Mutex::new(());
+    static DEVICE: OnceLock<Result<(Device, Option<Mode>), String>> = OnceLock::new();
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    match DEVICE.get_or_init(open) {
+        Ok((device, mode)) => test(&Gpu { device: device.clone(), mode: *mode, _alone: alone }),
+        Err(why) if std::env::var_os("FCDD_REQUIRE_STANDIN").is_some() => panic!("no device to test on: {why}"),
+        Err(why) => eprintln!("skipped: {why}"),
+    }
+}
+
+fn open() -> Result<(Device, Option<Mode>), String> {
+    let mode = match std::env::var("FCDD_TEST_DEVICE").as_deref() {
+        Ok("gpu") => None,
+        Ok("standin") => Some(Mode::Plain),
+        Ok("checked") => Some(Mode::Checked),
+        Ok(other) => return Err(format!("FCDD_TEST_DEVICE={other} is none of gpu, standin, checked")),
+        Err(_) if Path::new("/dev/nvidiactl").exists() => None,
+        Err(_) => Some(Mode::Plain),
+    };
+    if let Some(mode) = mode {
+        fcdd_standin::activate(&Options { mode, ..Options::default() }).map_err(|e| e.to_string())?;
+    }
+    let cuda = fcdd::device::cuda::Cuda::open().map_err(|e| e.to_string())?;
+    Ok((Device::Cuda(cuda), mode))
+}
+
+impl Gpu {
+    /// Runs `work` in every order that blocks and threads may take, and lazily; on a GPU, and in the slow checked mode, once.
+    pub fn in_every_order(&self, mut work: impl FnMut(&str)) {
+        if self.mode != Some(Mode::Plain) {
+            return work("as it comes");
+        }
+        for (name, order, lazy) in [
+            ("ascending", Order::Ascending, false),
+            ("descending", Order::Descending, false),
+            ("shuffled", Order::Shuffled(5), false),
+            ("lazy", Order::Ascending, true),
+        ] {
+            fcdd_standin::set_order(order);
+            fcdd_standin::set_lazy(lazy);
+            // The order must be reset whatever happens: it is one for all tests.
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(name)));
+            fcdd_standin::set_order(Order::Ascending);
+            fcdd_standin::set_lazy(false);
+            done.unwrap_or_else(|panic| resume_unwind(panic));
+        }
+    }
+
+    /// True in the slow mode that checks every access: cases are to be small.
+    pub fn is_checked(&self) -> bool {
+        self.mode == Some(Mode::Checked)
+    }
+
+    /// Asserts that a step gives on the device what it gives on the CPU in f64 from the same f32 inputs, within the bound of its
+    /// arithmetic, with poisoned outputs, and the same bits in every order. `memory` holds the inputs.
+    #[track_caller]
+    pub fn agrees(&self, what: &str, step: &Step, memory: &Host<f64>) {
+        let mut bits: Option<Vec<Vec<u32>>> = None;
+        self.in_every_order(|order| {
+            let mut failed = Vec::new();
+            let mut sink = |check: &Check| {
+                if check.outcome == Outcome::Failed {
+                    failed.push(format!("{} {:.2e} > {:.2e}", check.name, check.error, check.bound));
+                }
+            };
+            let mut tested = Tested::for_step(&self.device, step, &memory.lengths()).unwrap();
+            let mut exact = memory.clone();
+            let name = format!("{what}, {order}:");
+            if let Err(error) =
+                stepwise::step(&name, step, &mut exact, &mut tested, &mut Report::new(&self.device, &mut sink))
+            {
+                panic!("{name} {error}; {}", fcdd_standin::last_report().unwrap_or_default());
+            }
+            assert!(failed.is_empty(), "{failed:#?}");
+            // The comparison leaves inputs and outputs changed: once more from the start, for the bits.
+            tested.run(step, memory, &HYPER).unwrap();
+            let writes = step.writes();
+            let outputs = writes.reals.iter().map(|&(_, view)| tested.read(view).unwrap());
+            let these: Vec<Vec<u32>> = outputs.map(|values| values.iter().map(|v| v.to_bits()).collect()).collect();
+            assert!(bits.as_ref().is_none_or(|bits| *bits == these), "{name} other bits than ascending");
+            bits = Some(these);
+        });
+    }
+}
