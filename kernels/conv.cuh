@@ -1,0 +1,273 @@
+// Convolutions as implicit matrix products in f32: one main loop, and the operands it multiplies.
+//
+// A block computes a tile of BM rows and BN columns of a product, walking along the depth (what is summed over) BK at a time.
+// Both operands pass through shared memory, stored depth by depth, in two buffers: while one is multiplied, the next part of
+// the depth travels from global memory to registers. Each pass of a convolution says where its operands come from:
+//
+//   pass    rows                columns       depth
+//   fprop   output pixels       k             r, s, c      windows of x     · rows of the weights
+//   dgrad   input pixels        c             r, s, k      windows of dy    · columns of the weights
+//   wgrad   k                   r, s, c       pixels       dy, transposed   · windows of x, transposed
+//
+// Nothing is unfolded in global memory, and the order of every sum depends on the shapes alone.
+#pragma once
+#include "portable.cuh"
+
+// Depth between two barriers.
+constexpr int BK = 8;
+// Elements added to each row in shared memory, so that storing a transposed operand meets every bank once.
+constexpr int SHARED_PAD = 4;
+
+// The shape of a block's work: a tile of BM_ · BN_, of which each thread sums TM_ · TN_ in groups of four neighbours.
+template <int BM_, int BN_, int TM_, int TN_>
+struct Tile {
+  static constexpr int BM = BM_, BN = BN_, TM = TM_, TN = TN_;
+  static constexpr int THREADS_M = BM / TM, THREADS_N = BN / TN, THREADS = THREADS_M * THREADS_N;
+  // A warp covers a piece as square as it can: few different addresses per read of shared memory.
+  static constexpr int LANES_M = THREADS_M < 4 ? THREADS_M : THREADS_N < 8 ? 32 / THREADS_N : 4;
+  static constexpr int LANES_N = 32 / LANES_M;
+  static constexpr int WARPS_N = THREADS_N / LANES_N;
+  static_assert(TM % 4 == 0 && TN % 4 == 0 && THREADS % 32 == 0 && THREADS_N % LANES_N == 0, "a tile is cut into warps");
+
+  // First of the four rows of this thread's group.
+  static __device__ __forceinline__ int row(int group) {
+    const int thread = threadIdx.x / 32 / WARPS_N * LANES_M + threadIdx.x % 32 / LANES_N;
+    return (group * THREADS_M + thread) * 4;
+  }
+
+  // First of the four columns of this thread's group.
+  static __device__ __forceinline__ int column(int group) {
+    const int thread = threadIdx.x / 32 % WARPS_N * LANES_N + threadIdx.x % LANES_N;
+    return (group * THREADS_N + thread) * 4;
+  }
+};
+
+template <int WIDTH>
+using Slab = float[BK][WIDTH + SHARED_PAD];
+
+// Both operands' part of the depth in shared memory.
+template <class T>
+struct __align__(16) Buffers {
+  Slab<T::BM> a;
+  Slab<T::BN> b;
+};
+
+// sum[i][j] = Σ over `steps` parts of the depth of a[·][row i] · b[·][column j].
+template <class T, class A, class B>
+__device__ __forceinline__ void multiply(A& a, B& b, int steps, float (&sum)[T::TM][T::TN]) {
+  __shared__ Buffers<T> buffers[2];
+#pragma unroll
+  for (int i = 0; i < T::TM; i++)
+#pragma unroll
+    for (int j = 0; j < T::TN; j++) sum[i][j] = 0.0f;
+  if (steps <= 0) return;
+  a.load();
+  b.load();
+  a.store(buffers[0].a);
+  b.store(buffers[0].b);
+  __syncthreads();
+  for (int step = 0; step < steps; step++) {
+    const bool more = step + 1 < steps;
+    if (more) {
+      a.load();
+      b.load();
+    }
+    const Buffers<T>& now = buffers[step & 1];
+#pragma unroll
+    for (int d = 0; d < BK; d++) {
+      float x[T::TM], y[T::TN];
+#pragma unroll
+      for (int g = 0; g < T::TM / 4; g++) {
+        const float4 v = *reinterpret_cast<const float4*>(&now.a[d][T::row(g)]);
+        x[4 * g] = v.x, x[4 * g + 1] = v.y, x[4 * g + 2] = v.z, x[4 * g + 3] = v.w;
+      }
+#pragma unroll
+      for (int g = 0; g < T::TN / 4; g++) {
+        const float4 v = *reinterpret_cast<const float4*>(&now.b[d][T::column(g)]);
+        y[4 * g] = v.x, y[4 * g + 1] = v.y, y[4 * g + 2] = v.z, y[4 * g + 3] = v.w;
+      }
+#pragma unroll
+      for (int i = 0; i < T::TM; i++)
+#pragma unroll
+        for (int j = 0; j < T::TN; j++) sum[i][j] = fmaf(x[i], y[j], sum[i][j]);
+    }
+    if (more) {
+      // The other buffer was last read before the previous barrier.
+      Buffers<T>& next = buffers[(step + 1) & 1];
+      a.store(next.a);
+      b.store(next.b);
+      __syncthreads();
+    }
+  }
+}
+
+// Whether rows of that length, starting at p, can be read four elements at a time.
+__device__ __forceinline__ bool in_quads(const float* p, int length) {
+  return reinterpret_cast<size_t>(p) % sizeof(float4) == 0 && length % 4 == 0;
+}
+
+// Four neighbours of which the first `count` exist (any number; the others are 0). With `quads`, all exist or none.
+__device__ __forceinline__ float4 load_quad(const float* __restrict__ p, int count, bool quads) {
+  float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+  if (quads) {
+    if (count > 0) v = *reinterpret_cast<const float4*>(p);
+  } else {
+    if (count > 0) v.x = p[0];
+    if (count > 1) v.y = p[1];
+    if (count > 2) v.z = p[2];
+    if (count > 3) v.w = p[3];
+  }
+  return v;
+}
+
+// The inverse of load_quad.
+__device__ __forceinline__ void store_quad(float* p, float4 v, int count, bool quads) {
+  if (quads) {
+    if (count > 0) *reinterpret_cast<float4*>(p) = v;
+  } else {
+    if (count > 0) p[0] = v.x;
+    if (count > 1) p[1] = v.y;
+    if (count > 2) p[2] = v.z;
+    if (count > 3) p[3] = v.w;
+  }
+}
+
+// A position in a block of nx · ny · many elements that advances by a fixed step without dividing: x runs fastest.
+struct Odometer {
+  int x, y, z;
+  int nx, ny;
+  int dx, dy, dz;
+
+  __device__ __forceinline__ Odometer(int at, int step, int nx_, int ny_) : nx(nx_), ny(ny_) {
+    x = at % nx, y = at / nx % ny, z = at / nx / ny;
+    dx = step % nx, dy = step / nx % ny, dz = step / nx / ny;
+  }
+
+  __device__ __forceinline__ void advance() {
+    x += dx;
+    const bool carry_x = x >= nx;
+    x -= carry_x ? nx : 0;
+    y += dy + (carry_x ? 1 : 0);
+    const bool carry_y = y >= ny;
+    y -= carry_y ? ny : 0;
+    z += dz + (carry_y ? 1 : 0);
+  }
+
+  // Advances by one element.
+  __device__ __forceinline__ void next() {
+    if (++x == nx) {
+      x = 0;
+      if (++y == ny) {
+        y = 0;
+        z++;
+      }
+    }
+  }
+};
+
+// An operand that is contiguous along the depth: a thread holds four depths of one row or more, and transposes them into
+// shared memory. The two threads of a row read 32 neighbouring bytes.
+template <class T, int WIDTH>
+struct AlongDepth {
+  static constexpr int QUADS = BK / 4, STRIDE = T::THREADS / QUADS;
+  static constexpr int HELD = WIDTH > STRIDE ? WIDTH / STRIDE : 1;
+  static_assert(WIDTH < STRIDE || WIDTH % STRIDE == 0, "threads share the rows evenly");
+  float4 held[HELD];
+
+  // Whether this thread has a part: narrow operands leave some without.
+  static __device__ __forceinline__ bool active() { return WIDTH >= STRIDE || (int)threadIdx.x < WIDTH * QUADS; }
+  static __device__ __forceinline__ int row(int i) { return threadIdx.x / QUADS + i * STRIDE; }
+  static __device__ __forceinline__ int depth() { return threadIdx.x % QUADS * 4; }
+
+  __device__ __forceinline__ void store(Slab<WIDTH>& slab) const {
+    if (!active()) return;
+#pragma unroll
+    for (int i = 0; i < HELD; i++) {
+      slab[depth()][row(i)] = held[i].x;
+      slab[depth() + 1][row(i)] = held[i].y;
+      slab[depth() + 2][row(i)] = held[i].z;
+      slab[depth() + 3][row(i)] = held[i].w;
+    }
+  }
+};
+
+// An operand that is contiguous along its rows: a thread holds four neighbouring rows at one depth or more.
+template <class T, int WIDTH>
+struct AlongRows {
+  static constexpr int QUADS = WIDTH / 4, STRIDE = T::THREADS / QUADS < BK ? T::THREADS / QUADS : BK;
+  static constexpr int HELD = BK / STRIDE;
+  static_assert(BK % STRIDE == 0, "threads share the depth evenly");
+  float4 held[HELD];
+
+  static __device__ __forceinline__ bool active() { return (int)threadIdx.x < QUADS * STRIDE; }
+  static __device__ __forceinline__ int row() { return threadIdx.x % QUADS * 4; }
+  static __device__ __forceinline__ int depth(int i) { return threadIdx.x / QUADS + i * STRIDE; }
+
+  __device__ __forceinline__ void store(Slab<WIDTH>& slab) const {
+    if (!active()) return;
+#pragma unroll
+    for (int i = 0; i < HELD; i++) *reinterpret_cast<float4*>(&slab[depth(i)][row()]) = held[i];
+  }
+};
+
+// Images [·, h, w, c] seen through windows: at depth (r, s, channel), the row of output (n, p, q) is the element
+// (n, p·scale + first_i + DIR·r, q·scale + first_j + DIR·s, channel), and 0 outside the image. With QUADS, c is a multiple of
+// four and the images are aligned to 16 bytes: four depths are one read; otherwise each element is found by itself.
+template <class T, bool QUADS_READ, int DIR>
+struct Windows : AlongDepth<T, T::BM> {
+  using Base = AlongDepth<T, T::BM>;
+  const float* __restrict__ images;
+  int h, w, c, window_rows;
+  Odometer at;  // channel, s, r
+  int i[Base::HELD], j[Base::HELD], pixel[Base::HELD];
+
+  __device__ __forceinline__ Windows(const float* images_, int h_, int w_, int c_, int window_rows_, int window_columns)
+      : images(images_), h(h_), w(w_), c(c_), window_rows(window_rows_), at(Base::depth(), BK, c_, max(window_columns, 1)) {}
+
+  // Lays the rows of the tile that starts at output `first` over outputs [·, p, q], `outputs` in all.
+  __device__ __forceinline__ void rows(int first, int outputs, int p, int q, int scale, int first_i, int first_j) {
+#pragma unroll
+    for (int l = 0; l < Base::HELD; l++) {
+      const int output = first + Base::row(l);
+      const int image = output / q / p;
+      // Rows past the last output lie outside every image.
+      i[l] = output < outputs ? output / q % p * scale + first_i : -(1 << 30);
+      j[l] = output % q * scale + first_j;
+      pixel[l] = output < outputs ? (image * h + i[l]) * w + j[l] : 0;
+    }
+  }
+
+  __device__ __forceinline__ bool inside(int l, const Odometer& d) const {
+    return d.z < window_rows && (unsigned)(i[l] + DIR * d.z) < (unsigned)h && (unsigned)(j[l] + DIR * d.y) < (unsigned)w;
+  }
+
+  __device__ __forceinline__ const float* element(int l, const Odometer& d) const {
+    return images + ((long long)(pixel[l] + DIR * (d.z * w + d.y)) * c + d.x);
+  }
+
+  __device__ __forceinline__ float single(int l, const Odometer& d) const { return inside(l, d) ? *element(l, d) : 0.0f; }
+
+  __device__ __forceinline__ void load() {
+    if (QUADS_READ) {
+#pragma unroll
+      for (int l = 0; l < Base::HELD; l++) {
+        const bool exists = inside(l, at);
+        this->held[l] = exists ? *reinterpret_cast<const float4*>(element(l, at)) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+      }
+    } else {
+      Odometer d = at;
+#pragma unroll
+      for (int l = 0; l < Base::HELD; l++) this->held[l].x = single(l, d);
+      d.next();
+#pragma unroll
+      for (int l = 0; l < Base::HELD; l++) this->held[l].y = single(l, d);
+      d.next();
+#pragma unroll
+      for (int l = 0; l < Base::HELD; l++) this->held[l].z = single(l, d);
+      d.next();
+#pragma unroll
+      for (int l = 0; l < Base::HELD; l++) this->held[l].w = single(l, d);
+    }
+    at.advance();
+  }
+};

@@ -1,0 +1,116 @@
+// Convolution, gradient of the input: dx[n, i, j, c] = Σ_{k,r,s} dy[n, p, q, k] · w[k, r, s, c] over the outputs (p, q) whose tap
+// (r, s) read (i, j): i = p·stride + r − pad, j = q·stride + s − pad.
+#include "conv.cuh"
+
+// The weights [k, side, side, c] as columns c of the product, at depth (row of taps, column of taps, k) of one phase: taps
+// first_r, first_r + stride, … and first_s, first_s + stride, …
+template <class T>
+struct WeightColumns : AlongRows<T, T::BN> {
+  using Base = AlongRows<T, T::BN>;
+  const float* __restrict__ weights;
+  int column, c, side, stride, first_r, first_s, tap_rows;
+  Odometer at;  // k, column of taps, row of taps
+  bool quads;
+
+  __device__ __forceinline__ WeightColumns(const float* weights_, int first_column, int c_, int k, int side_, int stride_,
+                                           int first_r_, int first_s_, int tap_rows_, int tap_columns)
+      : weights(weights_),
+        column(first_column + Base::row()),
+        c(c_),
+        side(side_),
+        stride(stride_),
+        first_r(first_r_),
+        first_s(first_s_),
+        tap_rows(tap_rows_),
+        at(Base::depth(0), Base::STRIDE, k, max(tap_columns, 1)),
+        quads(in_quads(weights_, c_)) {}
+
+  __device__ __forceinline__ void load() {
+#pragma unroll
+    for (int l = 0; l < Base::HELD; l++) {
+      const int tap = (first_r + at.z * stride) * side + first_s + at.y * stride;
+      const bool exists = Base::active() && at.z < tap_rows;
+      this->held[l] = load_quad(weights + (((size_t)at.x * side * side + tap) * c + column), exists ? c - column : 0, quads);
+      at.advance();
+    }
+  }
+};
+
+template <class T, bool QUADS>
+__device__ __forceinline__ void dgrad(const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx,
+                                      int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  const int oh = (h + 2 * pad - side) / stride + 1, ow = (w + 2 * pad - side) / stride + 1;
+  // Input pixels of one phase (i mod stride, j mod stride) are reached by the same taps, at neighbouring outputs.
+  const int phase_i = blockIdx.y / stride, phase_j = blockIdx.y % stride;
+  const int rows = (h - phase_i + stride - 1) / stride, columns = (w - phase_j + stride - 1) / stride;
+  const int pixels = n * rows * columns;
+  const int tiles = (c + T::BN - 1) / T::BN;
+  const int first_pixel = blockIdx.x / tiles * T::BM, first_c = blockIdx.x % tiles * T::BN;
+  if (first_pixel >= pixels) return;
+  const int first_r = (phase_i + pad) % stride, first_s = (phase_j + pad) % stride;
+  const int tap_rows = max(side - first_r + stride - 1, 0) / stride, tap_columns = max(side - first_s + stride - 1, 0) / stride;
+  const int depth = tap_rows * tap_columns * k;
+
+  Windows<T, QUADS, -1> a(dy, oh, ow, k, tap_rows, tap_columns);
+  a.rows(first_pixel, pixels, rows, columns, 1, (phase_i + pad) / stride, (phase_j + pad) / stride);
+  WeightColumns<T> b(weights, first_c, c, k, side, stride, first_r, first_s, tap_rows, tap_columns);
+  float sum[T::TM][T::TN];
+  multiply<T>(a, b, (depth + BK - 1) / BK, sum);
+
+  const bool quads = in_quads(dx, c);
+#pragma unroll
+  for (int i = 0; i < T::TM; i++) {
+    const int row = first_pixel + T::row(i / 4) + i % 4;
+    int pixel = row;
+    if (stride > 1) {
+      const int image = row / columns / rows, at_i = row / columns % rows, at_j = row % columns;
+      pixel = (image * h + phase_i + at_i * stride) * w + phase_j + at_j * stride;
+    }
+#pragma unroll
+    for (int g = 0; g < T::TN / 4; g++) {
+      const int column = first_c + T::column(g);
+      const float4 v = make_float4(sum[i][4 * g], sum[i][4 * g + 1], sum[i][4 * g + 2], sum[i][4 * g + 3]);
+      store_quad(dx + ((size_t)pixel * c + column), v, row < pixels ? c - column : 0, quads);
+    }
+  }
+}
+
+// conv_dgrad_BMxBN_quads and conv_dgrad_BMxBN_singles: dx = convᵀ(dy, w) by tiles of BM input pixels and BN input channels.
+//
+// Launch: ⌈n · ⌈h / stride⌉ · ⌈w / stride⌉ / BM⌉ · ⌈c / BN⌉ blocks in x, stride² in y, one for each phase of the input pixels
+// modulo the stride; threads BM·BN / (TM·TN) as in the bounds below. Shared memory, static: 2 · 8 · (BM + BN + 8) floats.
+// Bound: FMA throughput, 2 · n·h·w · c · (side / stride)² · k flop; for one output channel (the head), the bytes of dx.
+//   quads    k a multiple of 4 and dy aligned to 16 bytes: dy is read four channels at a time
+//   singles  any k: dy is read element by element
+extern "C" __global__ void conv_dgrad_128x64_quads(const float* dy, const float* weights, float* dx, int n, int h, int w, int c,
+                                                   int k, int side, int stride, int pad);
+extern "C" __global__ void conv_dgrad_128x64_singles(const float* dy, const float* weights, float* dx, int n, int h, int w,
+                                                     int c, int k, int side, int stride, int pad);
+extern "C" __global__ void conv_dgrad_64x64_quads(const float* dy, const float* weights, float* dx, int n, int h, int w, int c,
+                                                  int k, int side, int stride, int pad);
+extern "C" __global__ void conv_dgrad_64x64_singles(const float* dy, const float* weights, float* dx, int n, int h, int w,
+                                                    int c, int k, int side, int stride, int pad);
+extern "C" __global__ void conv_dgrad_256x32_quads(const float* dy, const float* weights, float* dx, int n, int h, int w, int c,
+                                                   int k, int side, int stride, int pad);
+extern "C" __global__ void conv_dgrad_256x32_singles(const float* dy, const float* weights, float* dx, int n, int h, int w,
+                                                     int c, int k, int side, int stride, int pad);
+extern "C" __global__ void conv_dgrad_256x8_quads(const float* dy, const float* weights, float* dx, int n, int h, int w, int c,
+                                                  int k, int side, int stride, int pad);
+extern "C" __global__ void conv_dgrad_256x8_singles(const float* dy, const float* weights, float* dx, int n, int h, int w,
+                                                    int c, int k, int side, int stride, int pad);
+
+#define CONV_DGRAD(BM, BN, TM, TN, BLOCKS, READS, QUADS)                                                                     \
+  extern "C" __global__ void __launch_bounds__(BM* BN / (TM * TN), BLOCKS) conv_dgrad_##BM##x##BN##_##READS(                   \
+      const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w,    \
+      int c, int k, int side, int stride, int pad) {                                                                   \
+    dgrad<Tile<BM, BN, TM, TN>, QUADS>(dy, weights, dx, n, h, w, c, k, side, stride, pad);                             \
+  }
+
+CONV_DGRAD(128, 64, 8, 8, 3, quads, true)
+CONV_DGRAD(128, 64, 8, 8, 3, singles, false)
+CONV_DGRAD(64, 64, 4, 8, 4, quads, true)
+CONV_DGRAD(64, 64, 4, 8, 4, singles, false)
+CONV_DGRAD(256, 32, 8, 8, 3, quads, true)
+CONV_DGRAD(256, 32, 8, 8, 3, singles, false)
+CONV_DGRAD(256, 8, 4, 4, 4, quads, true)
+CONV_DGRAD(256, 8, 4, 4, 4, singles, false)

@@ -1,0 +1,119 @@
+// Convolution, forward: y[n, p, q, k] = b[k] + Σ_{r,s,c} x[n, p·stride + r − pad, q·stride + s − pad, c] · w[k, r, s, c].
+#include "conv.cuh"
+
+// The weights [k, depth] as columns of the product.
+template <class T>
+struct WeightRows : AlongDepth<T, T::BN> {
+  using Base = AlongDepth<T, T::BN>;
+  const float* __restrict__ weights;
+  int first, k, depth, at;
+  bool quads;
+
+  __device__ __forceinline__ WeightRows(const float* weights_, int first_, int k_, int depth_)
+      : weights(weights_), first(first_), k(k_), depth(depth_), at(Base::depth()), quads(in_quads(weights_, depth_)) {}
+
+  __device__ __forceinline__ void load() {
+#pragma unroll
+    for (int l = 0; l < Base::HELD; l++) {
+      const int row = first + Base::row(l);
+      this->held[l] = load_quad(weights + ((size_t)row * depth + at), Base::active() && row < k ? depth - at : 0, quads);
+    }
+    at += BK;
+  }
+};
+
+template <class T, bool QUADS>
+__device__ __forceinline__ void fprop(const float* __restrict__ x, const float* __restrict__ weights,
+                                      const float* __restrict__ bias, float* __restrict__ y, int n, int h, int w, int c, int k,
+                                      int side, int stride, int pad) {
+  const int oh = (h + 2 * pad - side) / stride + 1, ow = (w + 2 * pad - side) / stride + 1;
+  const int pixels = n * oh * ow, depth = side * side * c;
+  // Neighbouring blocks read the same pixels.
+  const int tiles = (k + T::BN - 1) / T::BN;
+  const int first_pixel = blockIdx.x / tiles * T::BM, first_k = blockIdx.x % tiles * T::BN;
+
+  Windows<T, QUADS, 1> a(x, h, w, c, side, side);
+  a.rows(first_pixel, pixels, oh, ow, stride, -pad, -pad);
+  WeightRows<T> b(weights, first_k, k, depth);
+  float sum[T::TM][T::TN];
+  multiply<T>(a, b, (depth + BK - 1) / BK, sum);
+
+  const bool quads = in_quads(y, k);
+#pragma unroll
+  for (int g = 0; g < T::TN / 4; g++) {
+    const int column = first_k + T::column(g);
+    const float4 add = bias ? load_quad(bias + column, k - column, in_quads(bias, k)) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll
+    for (int i = 0; i < T::TM; i++) {
+      const int pixel = first_pixel + T::row(i / 4) + i % 4;
+      const float4 v = make_float4(sum[i][4 * g] + add.x, sum[i][4 * g + 1] + add.y, sum[i][4 * g + 2] + add.z,
+                                   sum[i][4 * g + 3] + add.w);
+      store_quad(y + ((size_t)pixel * k + column), v, pixel < pixels ? k - column : 0, quads);
+    }
+  }
+}
+
+// conv_fprop_BMxBN_quads and conv_fprop_BMxBN_singles: y = conv(x, w) + b by tiles of BM output pixels and BN output channels.
+//
+// Launch: ⌈pixels / BM⌉ · ⌈k / BN⌉ blocks in x; threads BM·BN / (TM·TN) as in the bounds below. Shared memory, static:
+// 2 · 8 · (BM + BN + 8) floats. Bound: FMA throughput, 2 · pixels · k · side² · c flop, wherever k is 32 or more; for k = 8 the
+// reads of shared memory come close.
+//   quads    c a multiple of 4 and x aligned to 16 bytes: x is read four channels at a time
+//   singles  any c, as in the first layers with 1 or 3 channels: x is read element by element
+// bias may be null. 64x64 is for layers whose larger tiles would not fill a device, the tall tiles for few k.
+extern "C" __global__ void conv_fprop_128x64_quads(const float* x, const float* weights, const float* bias, float* y, int n,
+                                                   int h, int w, int c, int k, int side, int stride, int pad);
+extern "C" __global__ void conv_fprop_128x64_singles(const float* x, const float* weights, const float* bias, float* y, int n,
+                                                     int h, int w, int c, int k, int side, int stride, int pad);
+extern "C" __global__ void conv_fprop_64x64_quads(const float* x, const float* weights, const float* bias, float* y, int n,
+                                                  int h, int w, int c, int k, int side, int stride, int pad);
+extern "C" __global__ void conv_fprop_64x64_singles(const float* x, const float* weights, const float* bias, float* y, int n,
+                                                    int h, int w, int c, int k, int side, int stride, int pad);
+extern "C" __global__ void conv_fprop_256x32_quads(const float* x, const float* weights, const float* bias, float* y, int n,
+                                                   int h, int w, int c, int k, int side, int stride, int pad);
+extern "C" __global__ void conv_fprop_256x32_singles(const float* x, const float* weights, const float* bias, float* y, int n,
+                                                     int h, int w, int c, int k, int side, int stride, int pad);
+extern "C" __global__ void conv_fprop_256x8_quads(const float* x, const float* weights, const float* bias, float* y, int n,
+                                                  int h, int w, int c, int k, int side, int stride, int pad);
+extern "C" __global__ void conv_fprop_256x8_singles(const float* x, const float* weights, const float* bias, float* y, int n,
+                                                    int h, int w, int c, int k, int side, int stride, int pad);
+
+#define CONV_FPROP(BM, BN, TM, TN, BLOCKS, READS, QUADS)                                                                     \
+  extern "C" __global__ void __launch_bounds__(BM* BN / (TM * TN), BLOCKS) conv_fprop_##BM##x##BN##_##READS(                   \
+      const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias,                  \
+      float* __restrict__ y, int n, int h, int w, int c, int k, int side, int stride, int pad) {                       \
+    fprop<Tile<BM, BN, TM, TN>, QUADS>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);                         \
+  }
+
+CONV_FPROP(128, 64, 8, 8, 3, quads, true)
+CONV_FPROP(128, 64, 8, 8, 3, singles, false)
+CONV_FPROP(64, 64, 4, 8, 4, quads, true)
+CONV_FPROP(64, 64, 4, 8, 4, singles, false)
+CONV_FPROP(256, 32, 8, 8, 3, quads, true)
+CONV_FPROP(256, 32, 8, 8, 3, singles, false)
+CONV_FPROP(256, 8, 4, 4, 4, quads, true)
+CONV_FPROP(256, 8, 4, 4, 4, singles, false)
+
+// The 1×1 head with one output channel: y[pixel] = b + Σ_c x[pixel, c] · w[c].
+//
+// Launch: 256 threads; `lanes` (a power of two up to 32) neighbouring threads share a pixel, so ⌈pixels · lanes / 256⌉ blocks
+// in x. No shared memory. Bound: bytes, 4 · pixels · (c + 1).
+extern "C" __global__ void __launch_bounds__(256) conv_fprop_head(const float* __restrict__ x, const float* __restrict__ weights,
+                                                                  const float* __restrict__ bias, float* __restrict__ y,
+                                                                  int pixels, int c, int lanes) {
+  const int pixel = blockIdx.x * (256 / lanes) + threadIdx.x / lanes, lane = threadIdx.x % lanes;
+  const bool quads = in_quads(x, c) && in_quads(weights, c);
+  float sum = 0.0f;
+  if (pixel < pixels) {
+    const float* row = x + (size_t)pixel * c;
+    for (int at = 4 * lane; at < c; at += 4 * lanes) {
+      const float4 a = load_quad(row + at, c - at, quads), b = load_quad(weights + at, c - at, quads);
+      sum = fmaf(a.x, b.x, sum);
+      sum = fmaf(a.y, b.y, sum);
+      sum = fmaf(a.z, b.z, sum);
+      sum = fmaf(a.w, b.w, sum);
+    }
+  }
+  for (int step = lanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+  if (pixel < pixels && lane == 0) y[pixel] = sum + (bias ? bias[0] : 0.0f);
+}

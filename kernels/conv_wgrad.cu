@@ -1,0 +1,198 @@
+// Convolution, gradients of the weights and the bias: dw[k, r, s, c] = Σ_{n,p,q} dy[n, p, q, k] · x[n, p·stride + r − pad,
+// q·stride + s − pad, c] and db[k] = Σ_{n,p,q} dy[n, p, q, k].
+//
+// The pixels are cut into parts. Each part's sums are written by themselves, [part][k·side²·c, then k of the bias], and added up
+// in a fixed order by conv_wgrad_sum: no atomics, the same bits in every run.
+#include "conv.cuh"
+
+// dy [pixels, k] as rows k of the product.
+template <class T>
+struct Gradients : AlongRows<T, T::BM> {
+  using Base = AlongRows<T, T::BM>;
+  const float* __restrict__ dy;
+  int row, k, at, end;
+  bool quads;
+
+  __device__ __forceinline__ Gradients(const float* dy_, int first_row, int k_, int begin, int end_)
+      : dy(dy_), row(first_row + Base::row()), k(k_), at(begin + Base::depth(0)), end(end_), quads(in_quads(dy_, k_)) {}
+
+  __device__ __forceinline__ void load() {
+#pragma unroll
+    for (int l = 0; l < Base::HELD; l++) {
+      this->held[l] = load_quad(dy + ((size_t)at * k + row), Base::active() && at < end ? k - row : 0, quads);
+      at += Base::STRIDE;
+    }
+  }
+};
+
+// x through its windows as columns (r, s, c) of the product, at depth (n, p, q). With QUADS_READ, c is a multiple of four and x
+// aligned to 16 bytes.
+template <class T, bool QUADS_READ>
+struct Taps : AlongRows<T, T::BN> {
+  using Base = AlongRows<T, T::BN>;
+  static constexpr int SINGLES = QUADS_READ ? 1 : 4;
+  const float* __restrict__ x;
+  int h, w, c, stride, left, end;
+  Odometer at;  // q, p, n
+  int r[SINGLES], s[SINGLES], channel[SINGLES];
+
+  __device__ __forceinline__ Taps(const float* x_, int h_, int w_, int c_, int side, int stride_, int pad, int first_column,
+                                  int begin, int end_, int oh, int ow)
+      : x(x_), h(h_), w(w_), c(c_), stride(stride_), left(end_ - begin - Base::depth(0)), end(end_),
+        at(begin + Base::depth(0), Base::STRIDE, ow, oh) {
+#pragma unroll
+    for (int e = 0; e < SINGLES; e++) {
+      const int column = first_column + Base::row() + e;
+      const bool exists = Base::active() && column < side * side * c;
+      // Columns past the last tap lie outside every image.
+      r[e] = exists ? column / c / side - pad : -(1 << 30);
+      s[e] = column / c % side - pad;
+      channel[e] = column % c;
+    }
+  }
+
+  __device__ __forceinline__ bool inside(int e) const {
+    return left > 0 && (unsigned)(at.y * stride + r[e]) < (unsigned)h && (unsigned)(at.x * stride + s[e]) < (unsigned)w;
+  }
+
+  __device__ __forceinline__ const float* element(int e) const {
+    const int pixel = (at.z * h + at.y * stride + r[e]) * w + at.x * stride + s[e];
+    return x + ((long long)pixel * c + channel[e]);
+  }
+
+  __device__ __forceinline__ float single(int e) const { return inside(e) ? *element(e) : 0.0f; }
+
+  __device__ __forceinline__ void load() {
+#pragma unroll
+    for (int l = 0; l < Base::HELD; l++) {
+      if (QUADS_READ) {
+        this->held[l] = inside(0) ? *reinterpret_cast<const float4*>(element(0)) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+      } else {
+        this->held[l] = make_float4(single(0), single(1 % SINGLES), single(2 % SINGLES), single(3 % SINGLES));
+      }
+      at.advance();
+      left -= Base::STRIDE;
+    }
+  }
+};
+
+template <class T, bool QUADS>
+__device__ __forceinline__ void wgrad(const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums,
+                                      int part_pixels, int part_length, int n, int h, int w, int c, int k, int side, int stride,
+                                      int pad) {
+  const int oh = (h + 2 * pad - side) / stride + 1, ow = (w + 2 * pad - side) / stride + 1;
+  const int taps = side * side * c;
+  const int first_tap = blockIdx.x * T::BN, first_k = blockIdx.y * T::BM;
+  const int begin = blockIdx.z * part_pixels, end = min(n * oh * ow - begin, part_pixels) + begin;
+
+  Gradients<T> a(dy, first_k, k, begin, end);
+  Taps<T, QUADS> b(x, h, w, c, side, stride, pad, first_tap, begin, end, oh, ow);
+  float sum[T::TM][T::TN];
+  multiply<T>(a, b, (end - begin + BK - 1) / BK, sum);
+
+  float* part = sums + (size_t)blockIdx.z * part_length;
+  const bool quads = in_quads(sums, taps) && part_length % 4 == 0;
+#pragma unroll
+  for (int i = 0; i < T::TM; i++) {
+    const int row = first_k + T::row(i / 4) + i % 4;
+#pragma unroll
+    for (int g = 0; g < T::TN / 4; g++) {
+      const int tap = first_tap + T::column(g);
+      const float4 v = make_float4(sum[i][4 * g], sum[i][4 * g + 1], sum[i][4 * g + 2], sum[i][4 * g + 3]);
+      store_quad(part + ((size_t)row * taps + tap), v, row < k ? taps - tap : 0, quads);
+    }
+  }
+}
+
+// conv_wgrad_BMxBN_quads and conv_wgrad_BMxBN_singles: each part's share of dw by tiles of BM output channels and BN taps.
+//
+// Launch: ⌈side²·c / BN⌉ blocks in x, ⌈k / BM⌉ in y, ⌈pixels / part_pixels⌉ in z; threads BM·BN / (TM·TN) as in the bounds below.
+// Shared memory, static: 2 · 8 · (BM + BN + 8) floats. Writes sums[part · part_length + k·side²·c]. Bound: FMA throughput,
+// 2 · pixels · k · side² · c flop; for one output channel (the head), the bytes of x.
+//   quads    c a multiple of 4 and x aligned to 16 bytes: x is read four channels at a time
+//   singles  any c, as in the first layers with 1 or 3 channels: x is read element by element
+extern "C" __global__ void conv_wgrad_128x64_quads(const float* x, const float* dy, float* sums, int part_pixels,
+                                                   int part_length, int n, int h, int w, int c, int k, int side, int stride,
+                                                   int pad);
+extern "C" __global__ void conv_wgrad_128x64_singles(const float* x, const float* dy, float* sums, int part_pixels,
+                                                     int part_length, int n, int h, int w, int c, int k, int side, int stride,
+                                                     int pad);
+extern "C" __global__ void conv_wgrad_64x64_quads(const float* x, const float* dy, float* sums, int part_pixels,
+                                                  int part_length, int n, int h, int w, int c, int k, int side, int stride,
+                                                  int pad);
+extern "C" __global__ void conv_wgrad_64x64_singles(const float* x, const float* dy, float* sums, int part_pixels,
+                                                    int part_length, int n, int h, int w, int c, int k, int side, int stride,
+                                                    int pad);
+extern "C" __global__ void conv_wgrad_32x128_quads(const float* x, const float* dy, float* sums, int part_pixels,
+                                                   int part_length, int n, int h, int w, int c, int k, int side, int stride,
+                                                   int pad);
+extern "C" __global__ void conv_wgrad_32x128_singles(const float* x, const float* dy, float* sums, int part_pixels,
+                                                     int part_length, int n, int h, int w, int c, int k, int side, int stride,
+                                                     int pad);
+extern "C" __global__ void conv_wgrad_8x128_quads(const float* x, const float* dy, float* sums, int part_pixels,
+                                                  int part_length, int n, int h, int w, int c, int k, int side, int stride,
+                                                  int pad);
+extern "C" __global__ void conv_wgrad_8x128_singles(const float* x, const float* dy, float* sums, int part_pixels,
+                                                    int part_length, int n, int h, int w, int c, int k, int side, int stride,
+                                                    int pad);
+
+#define CONV_WGRAD(BM, BN, TM, TN, BLOCKS, READS, QUADS)                                                                     \
+  extern "C" __global__ void __launch_bounds__(BM* BN / (TM * TN), BLOCKS) conv_wgrad_##BM##x##BN##_##READS(                   \
+      const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels,            \
+      int part_length, int n, int h, int w, int c, int k, int side, int stride, int pad) {                             \
+    wgrad<Tile<BM, BN, TM, TN>, QUADS>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);       \
+  }
+
+CONV_WGRAD(128, 64, 8, 8, 3, quads, true)
+CONV_WGRAD(128, 64, 8, 8, 3, singles, false)
+CONV_WGRAD(64, 64, 4, 8, 4, quads, true)
+CONV_WGRAD(64, 64, 4, 8, 4, singles, false)
+CONV_WGRAD(32, 128, 4, 8, 4, quads, true)
+CONV_WGRAD(32, 128, 4, 8, 4, singles, false)
+CONV_WGRAD(8, 128, 4, 4, 8, quads, true)
+CONV_WGRAD(8, 128, 4, 4, 8, singles, false)
+
+// Each part's share of db: sums[part · part_length + k] = Σ dy[pixel, k] over the pixels of the part.
+//
+// Launch: ⌈k / 256⌉ blocks in x, one for each part in y, 256 threads: as many rows of threads as fit stride over the pixels, and
+// their sums are added in order. Shared memory, static: 1 KiB. Bound: bytes, 4 · pixels · k.
+extern "C" __global__ void __launch_bounds__(256) conv_wgrad_bias(const float* __restrict__ dy, float* __restrict__ sums,
+                                                                  int part_pixels, int part_length, int pixels, int k) {
+  __shared__ float shared[256];
+  const int first = blockIdx.x * 256, width = min(k - first, 256), rows = 256 / width;
+  const int row = threadIdx.x / width, column = threadIdx.x % width;
+  const int begin = blockIdx.y * part_pixels, end = min(pixels - begin, part_pixels) + begin;
+  float sum = 0.0f;
+  if (row < rows)
+    for (int pixel = begin + row; pixel < end; pixel += rows) sum += dy[(size_t)pixel * k + first + column];
+  shared[threadIdx.x] = sum;
+  __syncthreads();
+  if (row > 0) return;
+  for (int i = 1; i < rows; i++) sum += shared[i * width + column];
+  sums[(size_t)blockIdx.y * part_length + first + column] = sum;
+}
+
+// Adds the parts: dw[i] = Σ_part sums[part · length + i] for i < dw_length, db[i − dw_length] for the rest. db may be null where
+// the length is that of dw.
+//
+// Launch: ⌈length / 32⌉ blocks in x, 256 threads: eight rows of 32 stride over the parts, and their sums are added in order.
+// Shared memory, static: 1 KiB. Bound: bytes, 4 · (parts + 1) · length.
+extern "C" __global__ void __launch_bounds__(256) conv_wgrad_sum(const float* __restrict__ sums, float* __restrict__ dw,
+                                                                 float* __restrict__ db, int parts, int length, int dw_length) {
+  __shared__ float shared[8][32];
+  const int row = threadIdx.x / 32, lane = threadIdx.x % 32, i = blockIdx.x * 32 + lane;
+  float sum = 0.0f;
+  if (i < length) {
+#pragma unroll 4
+    for (int part = row; part < parts; part += 8) sum += sums[(size_t)part * length + i];
+  }
+  shared[row][lane] = sum;
+  __syncthreads();
+  if (row > 0 || i >= length) return;
+#pragma unroll
+  for (int r = 1; r < 8; r++) sum += shared[r][lane];
+  if (i < dw_length)
+    dw[i] = sum;
+  else
+    db[i - dw_length] = sum;
+}
