@@ -48,8 +48,8 @@ pub fn set_threads(threads: Option<u16>) -> Result<()> {
 
 /// Prints one JSON object on standard output.
 pub fn print_json(value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|e| Error::setting(format!("the result is no JSON ({e})"), "please report this as a bug"))?;
+    let text =
+        serde_json::to_string_pretty(value).map_err(|e| Error::internal(format!("the result is no JSON ({e})")))?;
     print_lines(&text)
 }
 

@@ -48,9 +48,9 @@ pub fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, String>)
             TensorView::new(*dtype, shape.clone(), data).map(|view| (name.as_str(), view))
         })
         .collect();
-    views.and_then(|views| serialize(views, Some(header))).map_err(|e| {
-        Error::setting(format!("the weights of {} cannot be serialised: {e}", arch.name), "please report this as a bug")
-    })
+    views
+        .and_then(|views| serialize(views, Some(header)))
+        .map_err(|e| Error::internal(format!("the weights of {} cannot be serialised ({e})", arch.name)))
 }
 
 /// An opened safetensors file.

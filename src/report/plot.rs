@@ -183,7 +183,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 /// An SVG document that `draw` fills.
 fn svg(draw: impl FnOnce(&Area) -> Result<()>) -> Result<String> {
     // Only measures text: SVG leaves the choice of the letters to the viewer.
-    let unreadable = |_| Error::setting("the built-in font cannot be read", "please report this as a bug");
+    let unreadable = |_| Error::internal("the built-in font cannot be read");
     register_font("sans-serif", FontStyle::Normal, UBUNTU_LIGHT).map_err(unreadable)?;
     let mut text = String::new();
     {
@@ -233,7 +233,7 @@ fn legend<'a, 's: 'a, X: Ranged, Y: Ranged>(
 
 /// Drawing into a string fails only where this file is wrong.
 fn bug(error: impl std::fmt::Display) -> Error {
-    Error::setting(format!("a plot could not be drawn ({error})"), "please report this as a bug")
+    Error::internal(format!("a plot could not be drawn ({error})"))
 }
 
 #[cfg(test)]

@@ -163,7 +163,7 @@ fn write_data(surface: Surface, data: &Path, seed: u64) -> Result<Defects> {
 /// Pixels [SIDE, SIDE, 3] as a picture.
 fn rgb(pixels: &[u8]) -> Result<RgbImage> {
     RgbImage::from_raw(SIDE as u32, SIDE as u32, pixels.to_vec())
-        .ok_or_else(|| Error::setting("a synthetic picture has the wrong size", "please report this as a bug"))
+        .ok_or_else(|| Error::internal("a synthetic picture has the wrong size"))
 }
 
 /// The test pictures with what the model says of them.

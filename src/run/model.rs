@@ -54,9 +54,8 @@ impl Model {
 
     /// Writes the model atomically.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let card = serde_json::to_string(&self.card).map_err(|e| {
-            Error::setting(format!("the model's description cannot be written: {e}"), "please report this as a bug")
-        })?;
+        let card = serde_json::to_string(&self.card)
+            .map_err(|e| Error::internal(format!("the model's description cannot be written ({e})")))?;
         let bytes = checkpoint::to_bytes(&self.arch()?, &self.weights, HashMap::from([(ENTRY.to_string(), card)]))?;
         files::write_atomically(path, &bytes)
     }

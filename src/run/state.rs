@@ -46,7 +46,8 @@ struct Header {
 impl State {
     /// Writes the state atomically.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let bug = |e: String| Error::file(path, format!("cannot be written ({e})"), "please report this as a bug");
+        let bug =
+            |e: String| Error::internal(format!("{}: the training state cannot be written ({e})", path.display()));
         let header = Header { steps: self.steps, batches: self.weights.batches, history: self.history.clone() };
         let header = serde_json::to_string(&header).map_err(|e| bug(e.to_string()))?;
         let tensors = [("moments", &self.moments), ("params", &self.weights.params), ("stats", &self.weights.stats)];
