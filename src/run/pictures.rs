@@ -165,7 +165,7 @@ impl<'a> Gallery<'a> {
         scores: Vec<f32>,
         maps: &'a [f32],
     ) -> Result<Gallery<'a>> {
-        let (side, quantile) = (model.card.side, model.card.settings.quantile);
+        let (side, quantile) = (model.card.settings.side, model.card.settings.quantile);
         let (upsampler, shared) = (Upsampler::new(model)?, Scale { minimum: 0.0, range: 0.0 });
         let mut gallery = Gallery { images, masks, captions, labels, scores, maps, upsampler, side, quantile, shared };
         gallery.shared = Scale::of(&gallery.reference(), quantile);

@@ -55,7 +55,7 @@ fn lead(story: &Story) -> Markup {
     let (done, asked) = (card.epochs, card.settings.epochs);
     html! {
         p {
-            "The net " (card.net) " was trained for " (count(done as usize, "epoch")) " by Fully Convolutional Data Description to "
+            "The net " (card.settings.net) " was trained for " (count(done as usize, "epoch")) " by Fully Convolutional Data Description to "
             "know these images. Its heatmap is its score: both are near 0 where an image looks nominal and grow without bound the "
             "more it deviates."
         }

@@ -1,6 +1,6 @@
 //! Judging images with a trained model.
 
-use super::model::Model;
+use super::model::{Card, Model};
 use crate::data::images::Images;
 use crate::data::pipeline::Preprocessing;
 use crate::engine::Network;
@@ -25,19 +25,15 @@ pub struct Judgement<'a> {
 pub struct Scorer {
     network: Network<f32>,
     preprocessing: Preprocessing,
-    side: usize,
 }
 
 impl Scorer {
     /// Lays out a model.
     pub fn new(model: &Model) -> Result<Scorer> {
-        let card = &model.card;
-        let options = Options { batch: BATCH, side: card.side, sigma: card.sigma, training: None };
-        Ok(Scorer {
-            network: Network::new(&model.arch()?, options, &model.weights)?,
-            preprocessing: card.preprocessing.clone(),
-            side: card.side,
-        })
+        let Card { settings, preprocessing, .. } = &model.card;
+        let options = Options { batch: BATCH, side: settings.side, sigma: settings.sigma, training: None };
+        let network = Network::new(&model.arch()?, options, &model.weights)?;
+        Ok(Scorer { network, preprocessing: preprocessing.clone() })
     }
 
     /// Scores images of the raw side. `visit` gets each image's index and judgement, with its heatmap if `heatmaps`.
@@ -47,12 +43,12 @@ impl Scorer {
         heatmaps: bool,
         mut visit: impl FnMut(usize, Judgement) -> Result<()>,
     ) -> Result<()> {
+        let Scorer { network, preprocessing } = self;
         let mut first = 0;
         while first < images.count {
             let n = BATCH.min(images.count - first);
-            let preprocessing = self.preprocessing.clone();
             let fill = |input: &mut [f32]| preprocessing.test_batch(images, first..first + n, input);
-            self.batch(n, fill, heatmaps, |i, judgement| visit(first + i, judgement))?;
+            judge(network, n, fill, heatmaps, |i, judgement| visit(first + i, judgement))?;
             first += n;
         }
         Ok(())
@@ -64,17 +60,9 @@ impl Scorer {
         n: usize,
         fill: impl FnOnce(&mut [f32]),
         heatmaps: bool,
-        mut visit: impl FnMut(usize, Judgement) -> Result<()>,
+        visit: impl FnMut(usize, Judgement) -> Result<()>,
     ) -> Result<()> {
-        fill(self.network.input(n)?);
-        let (maps, scores) = self.network.infer(n)?;
-        let (maps, scores) = (maps.to_vec(), scores.to_vec());
-        let heatmaps = if heatmaps { self.network.heatmaps(n)? } else { &[] };
-        let judgements = scores.iter().zip(parts(&maps, n)).zip(parts(heatmaps, n)).enumerate();
-        for (i, ((&score, map), heatmap)) in judgements {
-            visit(i, Judgement { score, map, heatmap })?;
-        }
-        Ok(())
+        judge(&mut self.network, n, fill, heatmaps, visit)
     }
 
     /// Largest batch.
@@ -84,8 +72,27 @@ impl Scorer {
 
     /// Side of inputs and heatmaps.
     pub fn side(&self) -> usize {
-        self.side
+        self.network.options().side
     }
+}
+
+/// One batch through the net.
+fn judge(
+    network: &mut Network<f32>,
+    n: usize,
+    fill: impl FnOnce(&mut [f32]),
+    heatmaps: bool,
+    mut visit: impl FnMut(usize, Judgement) -> Result<()>,
+) -> Result<()> {
+    fill(network.input(n)?);
+    let (maps, scores) = network.infer(n)?;
+    let (maps, scores) = (maps.to_vec(), scores.to_vec());
+    let heatmaps = if heatmaps { network.heatmaps(n)? } else { &[] };
+    let judgements = scores.iter().zip(parts(&maps, n)).zip(parts(heatmaps, n)).enumerate();
+    for (i, ((&score, map), heatmap)) in judgements {
+        visit(i, Judgement { score, map, heatmap })?;
+    }
+    Ok(())
 }
 
 /// A batch's values image by image; nothing for each of `n` images if there are none.
@@ -103,8 +110,9 @@ pub struct Upsampler {
 impl Upsampler {
     /// For the maps of a model.
     pub fn new(model: &Model) -> Result<Upsampler> {
-        let field = model.arch()?.receptive_field(model.card.side);
-        Ok(Upsampler { taps: Taps::new(field, model.card.side, model.card.sigma), u: field.n })
+        let settings = &model.card.settings;
+        let field = model.arch()?.receptive_field(settings.side);
+        Ok(Upsampler { taps: Taps::new(field, settings.side, settings.sigma), u: field.n })
     }
 
     /// Values per anomaly map: u².

@@ -138,12 +138,33 @@ fn checkpoints_that_are_broken() {
         scratch.write("cut.safetensors", &model[..cut]);
         scratch.run("predict cut.safetensors p.png --out out").expect_error(&["cut.safetensors"]);
     }
-    // Weights of another net under this one's description.
-    let text = String::from_utf8_lossy(&model).into_owned();
-    assert!(text.contains("FCDD_CNN28"));
-    let other: Vec<u8> = replace(&model, b"\\\"net\\\":\\\"FCDD_CNN28\\\"", b"\\\"net\\\":\\\"FCDD_CNN32\\\"");
-    scratch.write("other.safetensors", &other);
-    scratch.run("predict other.safetensors p.png --out out").expect_error(&["other.safetensors", "another net"]);
+    // Descriptions that no training writes: each is changed in one place.
+    let cases: [(&str, serde_json::Value, &[&str]); 12] = [
+        ("/settings/net", "FCDD_CNN28_W".into(), &["another net"]),
+        ("/settings/net", "FCDD_CNN99".into(), &["FCDD_CNN99"]),
+        ("/settings/net", "FCDD_CNN32".into(), &["its preprocessing makes", "1 channels", "3 channels"]),
+        ("/settings/side", 40.into(), &["its preprocessing makes", "28×28", "40×40"]),
+        ("/settings/side", 0.into(), &["0×0"]),
+        ("/settings/sigma", 0.into(), &["--sigma"]),
+        ("/preprocessing/channels", 2.into(), &["2 channels"]),
+        ("/preprocessing/side", 40.into(), &["preprocessing"]),
+        ("/preprocessing/raw_side", 0.into(), &["from 0"]),
+        ("/preprocessing/test", serde_json::json!([]), &["preprocessing"]),
+        ("/threshold", 1e39.into(), &["number out of range"]),
+        ("/format", 7.into(), &["format 7"]),
+    ];
+    for (place, value, words) in cases {
+        scratch.write("other.safetensors", &with_card(&model, |card| *card.pointer_mut(place).unwrap() = value));
+        let ran = scratch.run("predict other.safetensors p.png --out out");
+        ran.expect_error(&[&["other.safetensors"], words].concat());
+    }
+    // Where the card once repeated some of the settings, the repetition does not matter.
+    let repeats = |card: &mut serde_json::Value| {
+        let settings = card["settings"].clone();
+        ["net", "bias", "side", "sigma"].iter().for_each(|&name| card[name] = settings[name].clone());
+    };
+    scratch.write("older.safetensors", &with_card(&model, repeats));
+    scratch.run("predict older.safetensors p.png --out older").expect_success();
     // A weight that is not a number.
     let mut nan = model.clone();
     let (header, tensors) =
@@ -159,12 +180,17 @@ fn checkpoints_that_are_broken() {
     assert!(scratch.files("out").is_empty(), "nothing was written");
 }
 
-/// The bytes with one occurrence of `from` replaced by `to` of the same length.
-fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    let at = bytes.windows(from.len()).position(|w| w == from).expect("the words to replace");
-    let mut bytes = bytes.to_vec();
-    bytes[at..at + to.len()].copy_from_slice(to);
-    bytes
+/// A model file with another description.
+fn with_card(model: &[u8], change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+    let (length, rest) = model.split_at(8);
+    let (header, tensors) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+    let mut header: serde_json::Value = serde_json::from_slice(header).unwrap();
+    let entry = &mut header["__metadata__"]["fcdd"];
+    let mut card = serde_json::from_str(entry.as_str().unwrap()).unwrap();
+    change(&mut card);
+    *entry = card.to_string().into();
+    let header = header.to_string();
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), tensors].concat()
 }
 
 #[test]
