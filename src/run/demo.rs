@@ -1,6 +1,6 @@
 //! The verb `demo`: the whole way from good pictures to heatmaps, with synthetic surfaces, no data and no network.
 //!
-//! For each kind of surface it writes a folder of pictures in MVTec-AD's layout, trains on the good ones with confetti as the only
+//! For each kind of surface it writes a folder of pictures in MVTec-AD's layout, trains on the good ones with fine confetti as the only
 //! anomaly, and measures the model on defects that it has never seen, at three contrasts.
 
 use std::collections::HashMap;
@@ -114,7 +114,7 @@ pub fn demo(out: &Path, seed: u64, epochs: Option<u32>, stop: &AtomicBool) -> Re
         }
     }
     let overview = out.join("overview.png");
-    save_png(&overview, &sheet("fcdd demo: trained on good pictures and confetti alone", &groups, 112)?)?;
+    save_png(&overview, &sheet("fcdd demo: trained on good pictures and fine confetti alone", &groups, 112)?)?;
     let report = Report { figures, overview };
     directory::write_json(&out.join("demo.json"), &report)?;
     Ok(Some(report))

@@ -150,7 +150,7 @@ impl Trainer<'_> {
         self.history.len() as u32
     }
 
-    /// Draws a batch into the network's inputs; returns how many of its images are anomalous.
+    /// Draws a batch into the network's inputs; returns which of its images are anomalous.
     fn fill(&mut self, epoch: u32, samples: &[u32]) -> Result<Vec<bool>> {
         let (input, labels, maps) = self.network.training_inputs(samples.len())?;
         self.set.fill(epoch, samples, input, labels, maps);

@@ -1,7 +1,8 @@
 //! Receptive-field upsampling (paper, Algorithm 1) and its adjoint: the steps `upsample` and `upsample_adjoint`.
 //!
 //! Each value of the low-resolution map spreads a Gaussian over its receptive field. The Gaussian is separable, so the transposed
-//! convolution is `A = U·a·Uᵀ` with one banded matrix U [S, n], `U[o, i] = g[o + pad − ⌊shift⌋ − i·jump]`, pad = ⌊(r−1)/2⌋.
+//! convolution is `A = U·a·Uᵀ` with one banded matrix U [S, n], `U[o, i] = g[o + pad − s − i·jump]`, pad = ⌊(r−1)/2⌋, s the shift
+//! without its fraction (towards 0).
 
 use rayon::prelude::*;
 
