@@ -213,33 +213,23 @@ fn group(surface: Surface, contrast: Contrast, judged: &[Judged], model: &Model)
     let good = extremes(&which(&|defect| defect.is_none()), &scores, 1, true);
     let defects = spaced(&which(&|defect| defect.is_some_and(|(_, c)| c == contrast)), &scores, SHOWN);
     let shown: Vec<&Judged> = good.into_iter().chain(defects).map(|i| &judged[i]).collect();
-    let row = |title: &str, tile: &dyn Fn(&Judged) -> (RgbImage, String)| Row {
-        title: title.to_string(),
-        tiles: shown
-            .iter()
-            .map(|j| {
-                let (image, caption) = tile(j);
-                Tile { image, caption }
-            })
-            .collect(),
-    };
     let side = SIDE as u32;
-    let input = |j: &Judged| {
+    let input = shown.iter().map(|j| {
         let name = j.defect.map_or("good", |(defect, _)| defect.name());
-        (j.picture.clone(), format!("{name} {:.3}", j.score))
-    };
-    let hot = |j: &Judged| {
+        Tile::new(j.picture.clone(), format!("{name} {:.3}", j.score))
+    });
+    let hot = shown.iter().map(|j| {
         let mut map = j.map.clone();
         model.card.scale.apply(&mut map);
-        (heatmap(&map, side, side), String::new())
-    };
-    let mask = |j: &Judged| (pictures::mask_picture(Some(&j.mask)), String::new());
+        Tile::new(heatmap(&map, side, side), "")
+    });
+    let mask = shown.iter().map(|j| Tile::new(pictures::mask_picture(Some(&j.mask)), ""));
     Group {
         heading: format!(
             "{} surface, {} defects: the good picture with the highest score, then the worst to the best found",
             surface.name(),
             contrast.name()
         ),
-        rows: vec![row("input, score", &input), row("heatmap", &hot), row("mask", &mask)],
+        rows: vec![Row::new("input, score", input), Row::new("heatmap", hot), Row::new("mask", mask)],
     }
 }

@@ -18,6 +18,9 @@ const ENTRY: &str = "fcdd";
 /// Version of the card's format.
 const FORMAT: u32 = 1;
 
+/// For model files that are broken.
+const REMEDY: &str = "copy it again from where it was trained, or train again";
+
 /// What travels with the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Card {
@@ -80,7 +83,7 @@ impl Model {
     pub fn load(path: &Path) -> Result<Model> {
         let path = model_file(path);
         let bytes = files::read(&path)?;
-        let file = checkpoint::File::parse(&path, &bytes)?;
+        let file = checkpoint::File::parse(&path, &bytes, REMEDY)?;
         let Some(card) = file.header.get(ENTRY) else {
             return Err(Error::file(
                 &path,
@@ -102,10 +105,7 @@ impl Model {
                 "use the version of fcdd that wrote it",
             ));
         }
-        card.check().map_err(|e| {
-            let remedy = "copy the model again from where it was trained, or train again";
-            Error::file(&path, format!("its description cannot be used ({e})"), remedy)
-        })?;
+        card.check().map_err(|e| Error::file(&path, format!("its description cannot be used ({e})"), REMEDY))?;
         let weights = file.weights(&card.settings.arch()?)?;
         Ok(Model { card, weights })
     }

@@ -171,12 +171,3 @@ pub fn adjoint<T: Real>(taps: &Taps, u: usize, dout: &[T], da: &mut [T], workspa
             }
         });
 }
-
-/// Nearest-neighbour upsampling, the fallback without a receptive field: source index ⌊o·u/S⌋, as PyTorch's `nearest`.
-pub fn nearest<T: Copy>(a: &[T], (h, w): (usize, usize), (to_h, to_w): (usize, usize)) -> Vec<T> {
-    let mut out = Vec::with_capacity(to_h * to_w);
-    for i in 0..to_h {
-        out.extend((0..to_w).map(|j| a[i * h / to_h * w + j * w / to_w]));
-    }
-    out
-}

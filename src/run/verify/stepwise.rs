@@ -12,6 +12,7 @@ use crate::device::{ByteView, Host, View};
 use crate::engine::lower::{self, Training};
 use crate::engine::{Hyper, Network, Plan, Step};
 use crate::error::Result;
+use crate::model::arch::NORM_MOMENTUM;
 use crate::model::{Arch, Weights};
 use crate::steps::norm_act_pool::NormActPoolBackward;
 
@@ -85,7 +86,7 @@ pub fn steps(
     tested: &mut dyn Tested,
     report: &mut Report,
 ) -> Result<()> {
-    let hyper = Hyper { lr: 0.01, weight_decay: 1e-3, step: 1, norm_momentum: plain::MOMENTUM };
+    let hyper = Hyper { lr: 0.01, weight_decay: 1e-3, step: 1, norm_momentum: NORM_MOMENTUM };
     for (number, step) in plan.steps().enumerate() {
         if let Step::NormActPoolBackward(step) = step {
             leave_decisions(step, exact);

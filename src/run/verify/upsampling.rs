@@ -9,6 +9,7 @@ use super::{Check, Precision, Report, compare_all, plain};
 use crate::error::Result;
 use crate::model::nets;
 use crate::real::Real;
+use crate::report::resample;
 use crate::steps::upsample::{self, ReceptiveField, Taps, default_sigma, gaussian_kernel};
 
 /// Checks the file.
@@ -81,7 +82,7 @@ fn values<T: Real>(cases: &[Case], input: &[f64], field: ReceptiveField) -> BTre
             out
         }
         None => {
-            let nearest = |map: &[T]| upsample::nearest(map, (u, u), (case.side, case.side));
+            let nearest = |map: &[T]| resample::nearest(map, (u, u), (case.side, case.side));
             maps.chunks_exact(u * u).flat_map(nearest).collect()
         }
     };
