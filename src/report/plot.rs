@@ -255,6 +255,15 @@ mod tests {
         }
     }
 
+    /// The corners of the plot are (76, 319) and (535, 12): what margins and labels leave.
+    #[test]
+    fn points_lie_where_they_belong() {
+        let curve = Curve { hue: Hue::Red, name: "images".into(), points: vec![(0.0, 0.0), (0.5, 0.75), (1.0, 1.0)] };
+        let svg = roc(&[curve]).unwrap();
+        let line = svg.split('<').find(|element| element.starts_with("polyline") && element.contains("#C84B1F"));
+        assert!(line.is_some_and(|line| line.contains("points=\"76,319 305,89 535,12 \"")), "{svg}");
+    }
+
     #[test]
     fn degenerate_values_are_harmless() {
         let one = Curve { hue: Hue::Ink, name: "all".into(), points: vec![(1, 0.0)] };
