@@ -169,6 +169,7 @@ fn load_split(
         let problem = format!("{split} image {i} has label {}, but there are {} classes", labels[i], class_names.len());
         return Err(Error::file(root, problem, "give the data set's own files"));
     }
+    Images::room_for(images.count, side, channels)?;
     Ok(Split {
         names: (0..images.count).map(|i| format!("{split}/{i:05}")).collect(),
         classes: labels.into_iter().map(u16::from).collect(),

@@ -14,6 +14,7 @@ pub mod report;
 pub mod results;
 pub mod score;
 pub mod select;
+pub mod layout;
 pub mod settings;
 pub mod state;
 pub mod train;

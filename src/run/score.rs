@@ -1,5 +1,6 @@
 //! Judging images with a trained model.
 
+use super::layout::lay_out;
 use super::model::{Card, Model};
 use crate::data::images::Images;
 use crate::data::pipeline::Preprocessing;
@@ -32,7 +33,7 @@ impl Scorer {
     pub fn new(model: &Model) -> Result<Scorer> {
         let Card { settings, preprocessing, .. } = &model.card;
         let options = Options { batch: BATCH, side: settings.side, sigma: settings.sigma, training: None };
-        let network = Network::new(&model.arch()?, options, &model.weights)?;
+        let network = lay_out(&model.arch()?, options, &model.weights)?;
         Ok(Scorer { network, preprocessing: preprocessing.clone() })
     }
 
