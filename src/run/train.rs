@@ -27,7 +27,7 @@ const NORM_MOMENTUM: f64 = 0.1;
 const REESTIMATION_BATCHES: u32 = 10;
 
 /// Quantile of the nominal training scores that becomes the threshold.
-const THRESHOLD_QUANTILE: f64 = 0.99;
+pub const THRESHOLD_QUANTILE: f64 = 0.99;
 
 /// Nominal training images, at most, that threshold and colour scale are calibrated on.
 const CALIBRATION_IMAGES: usize = 512;
