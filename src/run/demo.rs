@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use image::RgbImage;
 use rayon::prelude::*;
@@ -20,6 +19,7 @@ use super::results::finish;
 use super::score::Upsampler;
 use super::select::{extremes, spaced};
 use super::settings::Settings;
+use super::stop::Stop;
 use super::train;
 use crate::data::dataset::DatasetKind;
 use crate::data::images::Mask;
@@ -92,7 +92,7 @@ pub fn settings(data: &Path, seed: u64, epochs: Option<u32>) -> Settings {
 }
 
 /// Runs the demo in `out`: SURFACE/data, SURFACE/run, overview.png and demo.json.
-pub fn demo(out: &Path, seed: u64, epochs: Option<u32>, stop: &AtomicBool) -> Result<Option<Report>> {
+pub fn demo(out: &Path, seed: u64, epochs: Option<u32>, stop: &Stop) -> Result<Option<Report>> {
     files::create_folder(out)?;
     let mut figures = Vec::new();
     let mut groups = Vec::new();

@@ -1,10 +1,10 @@
 //! The verb `train`: epochs of steps, a state after each, and a calibrated model at the end.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::directory::{self, RunDirectory};
+use super::layout::lay_out;
 use super::model::Model;
 use super::pictures;
 use super::prepare::{Task, prepare};
@@ -12,16 +12,16 @@ use super::progress::Progress;
 use super::score::Scorer;
 use super::settings::Settings;
 use super::state::{Epoch, State};
+use super::stop::Stop;
 use crate::data::batches::TrainingSet;
 use crate::engine::lower::{Options, Training};
 use crate::engine::{Hyper, Network};
 use crate::error::{Error, Result};
+use crate::metrics::quantile;
 use crate::model::Weights;
+use crate::model::arch::NORM_MOMENTUM;
 use crate::report::heatmap::Scale;
 use crate::report::png::save_png;
-
-/// Weight of a batch in the norms' running statistics (PyTorch's default).
-const NORM_MOMENTUM: f64 = 0.1;
 
 /// Batches over which running statistics are re-estimated ("precise BN", Wu & Johnson 2021).
 const REESTIMATION_BATCHES: u32 = 10;
@@ -36,18 +36,13 @@ const CALIBRATION_IMAGES: usize = 512;
 pub struct Trained {
     pub model: Model,
     pub history: Vec<Epoch>,
-    /// Stopped before its last epoch, by Ctrl-C.
+    /// Stopped by Ctrl-C, as a rule before its last epoch.
     pub interrupted: bool,
 }
 
 /// Trains in a new folder. `chosen` are test images that the caller means to picture afterwards: if one does not exist, no run is
 /// begun.
-pub fn start(
-    settings: &Settings,
-    out: &Path,
-    chosen: &[usize],
-    stop: &AtomicBool,
-) -> Result<(Trained, Task, RunDirectory)> {
+pub fn start(settings: &Settings, out: &Path, chosen: &[usize], stop: &Stop) -> Result<(Trained, Task, RunDirectory)> {
     let task = prepare(settings)?;
     task.test.check(chosen)?;
     let directory = RunDirectory::create(out)?;
@@ -57,12 +52,13 @@ pub fn start(
 }
 
 /// Continues a run from its last finished epoch, with its own settings; the result is bit for bit that of an uninterrupted run.
-pub fn resume(run: &Path, stop: &AtomicBool) -> Result<(Trained, Task, RunDirectory)> {
+pub fn resume(run: &Path, chosen: &[usize], stop: &Stop) -> Result<(Trained, Task, RunDirectory)> {
     let directory = RunDirectory::open(run)?;
     let settings: Settings = directory.read_json(directory::CONFIG)?;
     let path = directory.file(directory::STATE);
     let state = if path.exists() { Some(State::load(&path)?) } else { None };
     let task = prepare(&settings)?;
+    task.test.check(chosen)?;
     let trained = train(&task.set, &settings, state, Some(&directory), stop)?;
     Ok((trained, task, directory))
 }
@@ -74,7 +70,7 @@ pub fn train(
     settings: &Settings,
     state: Option<State>,
     directory: Option<&RunDirectory>,
-    stop: &AtomicBool,
+    stop: &Stop,
 ) -> Result<Trained> {
     let mut trainer = Trainer::new(set, settings, state)?;
     if let Some(directory) = directory {
@@ -83,7 +79,8 @@ pub fn train(
     let remaining = u64::from(settings.epochs.saturating_sub(trainer.epochs_done()));
     let mut progress = Progress::new("training", remaining * set.len() as u64);
     let started = Instant::now();
-    while trainer.epochs_done() < settings.epochs && !stop.load(Ordering::Relaxed) {
+    stop.heed(true);
+    while trainer.epochs_done() < settings.epochs && !stop.is_wished() {
         if trainer.epoch(&mut progress, stop)?
             && let Some(directory) = directory
         {
@@ -91,23 +88,21 @@ pub fn train(
             directory::write_csv(&directory.file(directory::HISTORY), &trainer.history)?;
         }
     }
-    let interrupted = trainer.epochs_done() < settings.epochs;
+    stop.heed(false);
     let epochs = trainer.epochs_done();
-    if settings.reestimate && !interrupted {
+    if settings.reestimate && epochs == settings.epochs {
         trainer.reestimate()?;
     }
-    let mut model = Model {
-        card: Model::card(settings, &set.ingredients().preprocessing, epochs),
-        weights: trainer.network.weights(),
-    };
+    let mut model =
+        Model { card: Model::card(settings, &set.ingredients().preprocessing, epochs), weights: trainer.weights()? };
     calibrate(&mut model, set)?;
     if let Some(directory) = directory {
         model.save(&directory.file(directory::MODEL))?;
     }
     let seconds = started.elapsed().as_secs_f64();
-    let verb = if interrupted { "stopped" } else { "trained" };
+    let verb = if epochs < settings.epochs { "stopped" } else { "trained" };
     progress.finish(&format!("{verb} after {epochs} of {} epochs, {seconds:.1} s", settings.epochs));
-    Ok(Trained { model, history: trainer.history, interrupted })
+    Ok(Trained { model, history: trainer.history, interrupted: stop.is_wished() })
 }
 
 /// A network in training.
@@ -130,7 +125,7 @@ impl Trainer<'_> {
             training: Some(training),
         };
         let initial = Weights::init(&arch, settings.seed);
-        let mut network = Network::new(&arch, options, &initial)?;
+        let mut network = lay_out(&arch, options, &initial)?;
         let (mut steps, mut history) = (0, Vec::new());
         if let Some(state) = state {
             let fits =
@@ -158,13 +153,13 @@ impl Trainer<'_> {
     }
 
     /// One epoch; false if it was stopped on the way.
-    fn epoch(&mut self, progress: &mut Progress, stop: &AtomicBool) -> Result<bool> {
+    fn epoch(&mut self, progress: &mut Progress, stop: &Stop) -> Result<bool> {
         let epoch = self.epochs_done();
         let lr = self.settings.schedule.rate(self.settings.lr, epoch);
         let started = Instant::now();
         let mut tally = Tally::default();
         for samples in self.set.order(epoch).chunks(self.network.options().batch) {
-            if stop.load(Ordering::Relaxed) {
+            if stop.is_wished() {
                 return Ok(false);
             }
             let labels = self.fill(epoch, samples)?;
@@ -174,10 +169,8 @@ impl Trainer<'_> {
             let losses = self.network.train(samples.len(), &hyper)?;
             tally.add(losses, &labels);
             if !tally.is_finite() {
-                return Err(Error::Numeric {
-                    problem: format!("the loss is no longer a number in epoch {}, step {}", epoch + 1, self.steps),
-                    remedy: format!("train with a lower --lr than {}", self.settings.lr),
-                });
+                let problem = format!("the loss is no longer a number in epoch {}, step {}", epoch + 1, self.steps);
+                return Err(self.diverged(problem));
             }
             let (total, loss) = (self.settings.epochs, tally.mean());
             progress.advance(samples.len() as u64, || format!("epoch {}/{total}, loss {loss:.4}", epoch + 1));
@@ -208,9 +201,23 @@ impl Trainer<'_> {
         Ok(())
     }
 
+    /// The present weights. A loss that was a number does not vouch for them: the update came after it.
+    fn weights(&self) -> Result<Weights> {
+        let weights = self.network.weights();
+        if weights.are_finite() {
+            Ok(weights)
+        } else {
+            Err(self.diverged("the net's weights are no longer numbers".into()))
+        }
+    }
+
+    fn diverged(&self, problem: String) -> Error {
+        Error::Numeric { problem, remedy: format!("train with a lower --lr than {}", self.settings.lr) }
+    }
+
     fn state(&self) -> Result<State> {
         Ok(State {
-            weights: self.network.weights(),
+            weights: self.weights()?,
             moments: self.network.moments()?.to_vec(),
             steps: self.steps,
             history: self.history.clone(),
@@ -247,8 +254,8 @@ impl Tally {
     }
 }
 
-/// Sets the model's threshold, the 99 % quantile of nominal training scores, and its colour scale: from the minimum to the run's
-/// quantile over heatmaps of training samples, anomalies included.
+/// Sets the model's threshold, the [`THRESHOLD_QUANTILE`] of nominal training scores, and its colour scale: from the minimum to the
+/// run's quantile over heatmaps of training samples, anomalies included.
 fn calibrate(model: &mut Model, set: &TrainingSet) -> Result<()> {
     let mut scorer = Scorer::new(model)?;
     let nominal = &set.ingredients().nominal;
@@ -259,7 +266,7 @@ fn calibrate(model: &mut Model, set: &TrainingSet) -> Result<()> {
         scores.push(judgement.score);
         Ok(())
     })?;
-    model.card.threshold = quantile(&mut scores, THRESHOLD_QUANTILE);
+    model.card.threshold = quantile(&scores, THRESHOLD_QUANTILE);
 
     let epoch = model.card.settings.epochs;
     let order = set.order(epoch);
@@ -273,11 +280,4 @@ fn calibrate(model: &mut Model, set: &TrainingSet) -> Result<()> {
     })?;
     model.card.scale = Scale::of(&reference, model.card.settings.quantile);
     Ok(())
-}
-
-/// The smallest value that a share `q` of all values does not exceed; 0 without values.
-fn quantile(values: &mut [f32], q: f64) -> f32 {
-    values.sort_by(f32::total_cmp);
-    let rank = (q * values.len() as f64).ceil() as usize;
-    values.get(rank.max(1) - 1).copied().unwrap_or(0.0)
 }
