@@ -1,25 +1,35 @@
-//! Build script: records what was built, for `fcdd info`, and writes the Rust side of the kernels in `kernels/`.
+//! Build script: records what was built, for `fcdd info`; compiles the kernels in `kernels/` where there is an nvcc, and always
+//! writes their Rust side.
 
+#[path = "build/architectures.rs"]
+mod architectures;
+#[path = "build/nvcc.rs"]
+mod nvcc;
 #[path = "build/signatures.rs"]
 mod signatures;
 #[path = "build/stubs.rs"]
 mod stubs;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use stubs::Source;
+use nvcc::Text;
+use stubs::{Compiled, Source};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build");
-    let target = variable("TARGET");
-    let profile = variable("PROFILE");
-    println!("cargo::rustc-env=FCDD_BUILD=fcdd {} for {target} ({profile})", env!("CARGO_PKG_VERSION"));
-    if let Err(message) = kernels() {
-        eprintln!("{message}");
-        std::process::exit(1);
+    println!("cargo::rerun-if-changed=kernels");
+    for name in nvcc::VARIABLES {
+        println!("cargo::rerun-if-env-changed={name}");
     }
+    let kernels = kernels().unwrap_or_else(|message| {
+        eprintln!("\n{message}\n");
+        std::process::exit(1);
+    });
+    let (target, profile, version) = (variable("TARGET"), variable("PROFILE"), env!("CARGO_PKG_VERSION"));
+    println!("cargo::rustc-env=FCDD_BUILD=fcdd {version} for {target} ({profile}), {kernels}");
 }
 
 /// A variable that cargo sets.
@@ -27,30 +37,82 @@ fn variable(name: &str) -> String {
     env::var(name).unwrap_or_default()
 }
 
-/// Writes `kernels.rs`.
-fn kernels() -> Result<(), String> {
+/// Compiles the kernels and writes `kernels.rs`; tells what was compiled.
+fn kernels() -> Result<String, String> {
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
-    println!("cargo::rerun-if-changed=kernels");
-    let mut sources = Vec::new();
-    for path in files(&root.join("kernels"), "cu").map_err(|e| format!("kernels: {e}"))? {
-        let name = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
-        let shown = format!("kernels/{}", name(path.file_name()));
-        let text = fs::read_to_string(&path).map_err(|e| format!("{shown}: {e}"))?;
-        let kernels = signatures::kernels(&shown, &text, &[]).map_err(|e| e.to_string())?;
-        sources.push(Source { path: shown, stem: name(path.file_stem()), kernels });
+    let (sources, texts): (Vec<_>, Vec<_>) = sources(&root.join("kernels"))?.into_iter().unzip();
+    // Names are checked before the compiler is kept busy.
+    stubs::stubs(&sources, None).map_err(|e| e.to_string())?;
+    let compiled = compile(&root, &sources, &texts, &out)?;
+    let text = stubs::stubs(&sources, compiled.as_ref()).map_err(|e| e.to_string())?;
+    fs::write(out.join("kernels.rs"), text).map_err(|e| format!("kernels.rs: {e}"))?;
+    Ok(match compiled {
+        Some(Compiled { version, architectures }) => format!("nvcc {version}: {}", architectures.join(" ")),
+        None => "without CUDA".into(),
+    })
+}
+
+/// Runs nvcc, where there is one; `FCDD_CUDA_ARCHS=none` goes without.
+fn compile(root: &Path, sources: &[Source], texts: &[Text], out: &Path) -> Result<Option<Compiled>, String> {
+    if sources.is_empty() || variable("FCDD_CUDA_ARCHS") == "none" {
+        return Ok(None);
     }
-    let text = stubs::stubs(&sources, None).map_err(|e| e.to_string())?;
-    fs::write(out.join("kernels.rs"), text).map_err(|e| format!("kernels.rs: {e}"))
+    let nvcc = match nvcc::find(root)? {
+        Ok(nvcc) => nvcc,
+        Err(why) => {
+            let hint = "for CUDA run scripts/get-nvcc, or set NVCC; README.md says more";
+            println!("cargo::warning=this build computes on the CPU only: {why}; {hint}");
+            return Ok(None);
+        }
+    };
+    println!("cargo::rerun-if-changed={}", nvcc.path.display());
+    let architectures = nvcc.architectures()?;
+    let jobs = variable("NUM_JOBS").parse().unwrap_or(1);
+    nvcc.compile(sources, texts, &architectures, out, jobs)?;
+    Ok(Some(Compiled { version: nvcc.version, architectures: architectures.names() }))
+}
+
+/// Reads the kernels of a folder.
+fn sources(folder: &Path) -> Result<Vec<(Source, Text)>, String> {
+    let read = |path: &Path| fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
+    let name = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    let mut headers = BTreeMap::new();
+    for path in files(folder, "cuh")? {
+        headers.insert(name(path.file_name()), read(&path)?);
+    }
+    let source = |path: PathBuf| {
+        let (source, shown) = (read(&path)?, format!("kernels/{}", name(path.file_name())));
+        let mut included = BTreeMap::new();
+        include(&source, &headers, &mut included);
+        let headers: Vec<String> = included.into_values().collect();
+        let kernels = signatures::kernels(&shown, &source, &headers).map_err(|e| e.to_string())?;
+        Ok((Source { path: shown, stem: name(path.file_stem()), kernels }, Text { source, headers }))
+    };
+    files(folder, "cu")?.into_iter().map(source).collect()
 }
 
 /// Files of a folder with this extension, by name; none if there is no such folder.
-fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
+fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
     if !folder.exists() {
         return Ok(Vec::new());
     }
-    let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    let mut files: Vec<_> = entries.into_iter().filter(|p| p.extension().is_some_and(|e| e == extension)).collect();
+    let list = || fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
+    let mut files = list().map_err(|e| format!("{}: {e}", folder.display()))?;
+    files.retain(|path| path.extension().is_some_and(|e| e == extension));
     files.sort();
     Ok(files)
+}
+
+/// Adds the headers of the folder that a text includes, and those that they include.
+fn include(text: &str, headers: &BTreeMap<String, String>, included: &mut BTreeMap<String, String>) {
+    for line in text.lines().filter_map(|l| l.trim_start().strip_prefix('#')?.trim_start().strip_prefix("include")) {
+        let Some(name) = line.split('"').nth(1) else { continue };
+        if let Some(header) = headers.get(name)
+            && !included.contains_key(name)
+        {
+            included.insert(name.into(), header.clone());
+            include(header, headers, included);
+        }
+    }
 }

@@ -76,9 +76,7 @@ mod built {
 }
 
 fn sources() -> Vec<Source> {
-    let path = "kernels/sample.cu".to_string();
-    let kernels = kernels(&path, include_str!("sample.cu"), &[]).unwrap();
-    vec![Source { path, stem: "sample".into(), kernels }]
+    vec![source("kernels/sample.cu", "sample", include_str!("sample.cu"))]
 }
 
 fn source(path: &str, stem: &str, text: &str) -> Source {

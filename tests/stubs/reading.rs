@@ -94,7 +94,7 @@ fn prototype_and_definition_count_once() {
 fn types_and_qualifiers() {
     let source = r#"extern "C" __global__ void k(float const* a, const double *const __restrict__ b, unsigned int* c, uint32_t d,
         const int e, std::uint8_t* f, signed char g, unsigned short h, int64_t* i, unsigned long long j, const __nv_bfloat16* l,
-        const unsigned char* __restrict m);"#;
+        const unsigned char* __restrict m, bf16* o);"#;
     let read: Vec<_> = read(source)[0].parameters.iter().map(|p| (p.name.clone(), p.rust_type, p.passed)).collect();
     let expected = [
         ("a", "f32", Passed::Pointer),
@@ -109,6 +109,7 @@ fn types_and_qualifiers() {
         ("j", "u64", Passed::Value),
         ("l", "half::bf16", Passed::Pointer),
         ("m", "u8", Passed::Pointer),
+        ("o", "half::bf16", Passed::PointerMut),
     ];
     assert_eq!(read, expected.map(|(name, rust_type, passed)| (name.to_string(), rust_type, passed)));
     for empty in ["", "void"] {
