@@ -128,11 +128,11 @@ __device__ __forceinline__ Contrast contrast(Shared& shared, const View& view, i
 // (side² floats): `TrainingSet::fill`. With `order` null it makes the inputs of the raw images themselves, from `nominal` on
 // (`Preprocessing::apply_test`), and no labels.
 //
-// Launch: a block per image, of whole warps. Shared memory: about 7 KB, and dynamically two `short` for each row of the largest
-// side on the way. Bound: memory; per value about 4 bytes written, and 1 byte (3 with noise) read up to four times (sign of the
-// noise, jitter, LCN, output), from L2 after the first. Philox and Box–Muller, about 60 flops per value, where the list has
-// noise.
-extern "C" __global__ void __launch_bounds__(1024) augment_batch(
+// Launch: a block per image, of whole warps; 896 threads at most, which leaves registers enough for none to spill. Shared memory:
+// about 6 KB, and dynamically two `short` for each row of the largest side on the way. Bound: memory; per value about 4 bytes
+// written, and 1 byte (3 with noise) read up to four times (sign of the noise, jitter, LCN, output), from L2 after the first.
+// Philox and Box–Muller, about 60 flops per value, where the list has noise.
+extern "C" __global__ void __launch_bounds__(896) augment_batch(
     const unsigned char* __restrict__ nominal, const unsigned char* __restrict__ others,
     const unsigned char* __restrict__ masks, unsigned other_count, const short* __restrict__ noise,
     const unsigned* __restrict__ clock, const unsigned* __restrict__ order, unsigned stride, unsigned long long seed,

@@ -11,7 +11,7 @@ use fcdd::data::supervise::{NoiseMode, Supervise};
 use fcdd::device::cuda::{Buffer, Cuda, kernels};
 use fcdd::rng::{Purpose, Stream, ln, philox, sin_cos_turns};
 
-use crate::support::gpu;
+use crate::support::{Gpu, gpu};
 use NoiseMode::*;
 use Supervise::*;
 
@@ -186,8 +186,17 @@ fn check(cuda: &Arc<Cuda>, set: &TrainingSet, what: &str) {
 fn modes() -> impl Iterator<Item = (Supervise, NoiseMode)> {
     SUPERVISES.into_iter().flat_map(|supervise| {
         let noises = if supervise.makes_noise() { &NOISES[..] } else { &NOISES[..1] };
-        noises.iter().map(move |&noise| (supervise, noise)).filter(|&(supervise, noise)| supervise != Noise || noise.stands_alone())
+        noises
+            .iter()
+            .map(move |&noise| (supervise, noise))
+            .filter(|&(supervise, noise)| supervise != Noise || noise.stands_alone())
     })
+}
+
+/// Sides to test at; those of a few pixels where every access is checked, which is slow.
+fn sides<'a>(gpu: &Gpu, sides: &'a [usize]) -> &'a [usize] {
+    let small = sides.iter().take_while(|&&side| side < 16).count();
+    if gpu.is_checked() { &sides[..small] } else { sides }
 }
 
 #[test]
@@ -196,12 +205,12 @@ fn every_mode_at_every_side() {
     let cuda = gpu.cuda();
     let mut list = 0;
     for (supervise, noise) in modes() {
-        for side in [1, 2, 3, 9, 28, 32, 33, 64] {
+        for &side in sides(&gpu, &[1, 2, 3, 9, 28, 32, 33, 64]) {
             for channels in [1, 3] {
                 let set = training_set(side, channels, list % LISTS, supervise, noise);
                 let what = format!("{supervise:?} {noise:?}, {side} px, {channels} channels, list {}", list % LISTS);
                 check(cuda, &set, &what);
-                list += 3; // every list comes to every mode and side
+                list += 3; // every list comes to every mode
             }
             list += 1;
         }
@@ -214,7 +223,7 @@ fn every_list_of_transforms() {
     let Some(gpu) = gpu() else { return };
     let cuda = gpu.cuda();
     for list in 0..LISTS {
-        for side in [1, 5, 28, 31, 40] {
+        for &side in sides(&gpu, &[1, 5, 28, 31, 40]) {
             for channels in [1, 3] {
                 for (supervise, noise) in [(Other, Gaussian), (Noise, Uniform), (MalformedNormalGt, FineConfetti)] {
                     let set = training_set(side, channels, list, supervise, noise);
@@ -226,9 +235,24 @@ fn every_list_of_transforms() {
     cuda.synchronize().unwrap();
 }
 
+/// Neither the order of blocks and threads nor when they run makes a difference.
+#[test]
+fn every_mode_in_every_order() {
+    let Some(gpu) = gpu() else { return };
+    let side = if gpu.is_checked() { 11 } else { 37 };
+    for (list, (supervise, noise)) in modes().enumerate() {
+        let set = training_set(side, 3, list % LISTS, supervise, noise);
+        gpu.in_every_order(|order| check(gpu.cuda(), &set, &format!("{supervise:?} {noise:?}, {order}")));
+    }
+    gpu.cuda().synchronize().unwrap();
+}
+
 #[test]
 fn pictures_of_the_size_that_confetti_is_for() {
     let Some(gpu) = gpu() else { return };
+    if gpu.is_checked() {
+        return; // slow, and nothing new in kind
+    }
     let cuda = gpu.cuda();
     for (side, list, noise) in [(224, 4, Confetti), (240, 3, FineConfetti)] {
         let set = training_set(side, 3, list, MalformedNormalGt, noise);
@@ -273,7 +297,8 @@ fn a_graph_draws_what_the_clock_shows() {
     let mut order = cuda.upload(&set.order(0)).unwrap();
     let (inputs, labels) = (poisoned(cuda, 5 * p.input_len()), poisoned(cuda, 5));
     let (at, row) = (clock.pointer(), order.pointer());
-    let graph = cuda.capture(|| device.enqueue(5, 5, at, row, inputs.pointer_mut(), labels.pointer_mut(), None)).unwrap();
+    let graph =
+        cuda.capture(|| device.enqueue(5, 5, at, row, inputs.pointer_mut(), labels.pointer_mut(), None)).unwrap();
     for epoch in 0..3 {
         let samples = set.order(epoch);
         order.write(0, &samples).unwrap();
@@ -293,7 +318,7 @@ fn test_images() {
     let cuda = gpu.cuda();
     for list in 0..LISTS {
         for channels in [1, 3] {
-            for raw in [1, 6, 28, 65] {
+            for &raw in sides(&gpu, &[1, 6, 28, 65]) {
                 let (p, images) = (preprocessing(list, raw, channels), images(9, raw, channels, 5));
                 let mut set = DeviceTestSet::new(cuda, &p, &images).unwrap();
                 let mut expected = vec![0.0; 4 * p.input_len()];

@@ -19,6 +19,9 @@ use crate::device::cuda::{Buffer, Cuda, Pointer, PointerMut, Result, kernels};
 use noise::Noise;
 use program::Program;
 
+/// Threads of a block, at most, as in `kernels/augment.cu`.
+const THREADS: usize = 896;
+
 /// A training set in device memory.
 ///
 /// It holds the nominal images as bytes, in `other` the true anomalies and their masks (one byte per pixel, if there are any),
@@ -237,7 +240,7 @@ impl Frame {
 
     fn enqueue(&self, n: usize, draw: Draw<'_>, content: Content<'_>, input: PointerMut<'_, f32>) -> Result<()> {
         // A thread makes four values at a time.
-        let threads = self.input_len.div_ceil(4).next_multiple_of(32).clamp(64, 1024);
+        let threads = self.input_len.div_ceil(4).next_multiple_of(32).clamp(64, THREADS);
         let shared = 2 * self.program.widest * size_of::<i16>();
         kernels::augment::augment_batch(
             self.cuda.launch([n as u32, 1, 1], threads as u32, shared as u32),
