@@ -64,16 +64,18 @@ source_of(const Sample& sample, const unsigned char* __restrict__ nominal, const
   return source;
 }
 
-// Brightness and contrast by random factors, in random order: `jitter::jitter`. Reads the image once for its mean brightness.
-__device__ __forceinline__ void
-jitter(Shared& shared, const View& view, int side, const float* __restrict__ amounts, const Stream& random, unsigned draw) {
+// Brightness and contrast by random factors, in random order, as transform number `at`: `jitter::jitter`. Reads the image once for its
+// mean brightness. What transforms before it padded with changes too; what later ones pad with does not.
+__device__ __forceinline__ void jitter(Shared& shared, const View& view, int at, const float* __restrict__ amounts, const Stream& random,
+                                       unsigned draw) {
+  const int side = shared.steps[at].before;
   const bool brightness_first = random.coin(draw);
   const float bright = random.range(draw + 1, fmaxf(1.0f - amounts[0], 0.0f), 1.0f + amounts[0]);
   const float steep = random.range(draw + 2, fmaxf(1.0f - amounts[1], 0.0f), 1.0f + amounts[1]);
   const auto brighten = [&](bool now) {
     if (!now) return;
     for (int v = threadIdx.x; v < 256; v += blockDim.x) shared.inside[v] = blend(shared.inside[v], 0, bright);
-    for (int s = threadIdx.x; s < MOST_STEPS; s += blockDim.x) shared.outside[s] = blend(shared.outside[s], 0, bright);
+    for (int s = threadIdx.x; s < at; s += blockDim.x) shared.outside[s] = blend(shared.outside[s], 0, bright);
   };
   brighten(brightness_first);
   if (threadIdx.x == 0) shared.totals[0] = 0;
@@ -86,7 +88,7 @@ jitter(Shared& shared, const View& view, int side, const float* __restrict__ amo
   const unsigned long long n = static_cast<unsigned long long>(pixels);
   const int grey = static_cast<int>((2 * shared.totals[0] + n) / (2 * n));
   for (int v = threadIdx.x; v < 256; v += blockDim.x) shared.inside[v] = blend(shared.inside[v], grey, steep);
-  for (int s = threadIdx.x; s < MOST_STEPS; s += blockDim.x) shared.outside[s] = blend(shared.outside[s], grey, steep);
+  for (int s = threadIdx.x; s < at; s += blockDim.x) shared.outside[s] = blend(shared.outside[s], grey, steep);
   brighten(!brightness_first);
   __syncthreads();
 }
@@ -159,7 +161,7 @@ extern "C" __global__ void __launch_bounds__(1024) augment_batch(
     if (shared.steps[s].op != OP_JITTER) continue;
     trace_all(shared.steps, s, shared.steps[s].before, rows, rows + widest);
     __syncthreads();
-    jitter(shared, view, shared.steps[s].before, numbers + s * FLOATS_PER_STEP, random,
+    jitter(shared, view, s, numbers + s * FLOATS_PER_STEP, random,
            static_cast<unsigned>(program[s * INTS_PER_STEP + 4]));
   }
   const int side = shared.steps[s].before;

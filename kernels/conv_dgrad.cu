@@ -82,35 +82,50 @@ __device__ __forceinline__ void dgrad(const float* __restrict__ dy, const float*
 // Bound: FMA throughput, 2 · n·h·w · c · (side / stride)² · k flop; for one output channel (the head), the bytes of dx.
 //   quads    k a multiple of 4 and dy aligned to 16 bytes: dy is read four channels at a time
 //   singles  any k: dy is read element by element
-extern "C" __global__ void conv_dgrad_128x64_quads(const float* dy, const float* weights, float* dx, int n, int h, int w, int c,
-                                                   int k, int side, int stride, int pad);
-extern "C" __global__ void conv_dgrad_128x64_singles(const float* dy, const float* weights, float* dx, int n, int h, int w,
-                                                     int c, int k, int side, int stride, int pad);
-extern "C" __global__ void conv_dgrad_64x64_quads(const float* dy, const float* weights, float* dx, int n, int h, int w, int c,
-                                                  int k, int side, int stride, int pad);
-extern "C" __global__ void conv_dgrad_64x64_singles(const float* dy, const float* weights, float* dx, int n, int h, int w,
-                                                    int c, int k, int side, int stride, int pad);
-extern "C" __global__ void conv_dgrad_256x32_quads(const float* dy, const float* weights, float* dx, int n, int h, int w, int c,
-                                                   int k, int side, int stride, int pad);
-extern "C" __global__ void conv_dgrad_256x32_singles(const float* dy, const float* weights, float* dx, int n, int h, int w,
-                                                     int c, int k, int side, int stride, int pad);
-extern "C" __global__ void conv_dgrad_256x8_quads(const float* dy, const float* weights, float* dx, int n, int h, int w, int c,
-                                                  int k, int side, int stride, int pad);
-extern "C" __global__ void conv_dgrad_256x8_singles(const float* dy, const float* weights, float* dx, int n, int h, int w,
-                                                    int c, int k, int side, int stride, int pad);
+extern "C" __global__ void __launch_bounds__(128, 3) conv_dgrad_128x64_quads(
+    const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w, int c, int k,
+    int side, int stride, int pad) {
+  dgrad<Tile<128, 64, 8, 8>, true>(dy, weights, dx, n, h, w, c, k, side, stride, pad);
+}
 
-#define CONV_DGRAD(BM, BN, TM, TN, BLOCKS, READS, QUADS)                                                                     \
-  extern "C" __global__ void __launch_bounds__(BM* BN / (TM * TN), BLOCKS) conv_dgrad_##BM##x##BN##_##READS(                   \
-      const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w,    \
-      int c, int k, int side, int stride, int pad) {                                                                   \
-    dgrad<Tile<BM, BN, TM, TN>, QUADS>(dy, weights, dx, n, h, w, c, k, side, stride, pad);                             \
-  }
+extern "C" __global__ void __launch_bounds__(128, 3) conv_dgrad_128x64_singles(
+    const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w, int c, int k,
+    int side, int stride, int pad) {
+  dgrad<Tile<128, 64, 8, 8>, false>(dy, weights, dx, n, h, w, c, k, side, stride, pad);
+}
 
-CONV_DGRAD(128, 64, 8, 8, 3, quads, true)
-CONV_DGRAD(128, 64, 8, 8, 3, singles, false)
-CONV_DGRAD(64, 64, 4, 8, 4, quads, true)
-CONV_DGRAD(64, 64, 4, 8, 4, singles, false)
-CONV_DGRAD(256, 32, 8, 8, 3, quads, true)
-CONV_DGRAD(256, 32, 8, 8, 3, singles, false)
-CONV_DGRAD(256, 8, 4, 4, 4, quads, true)
-CONV_DGRAD(256, 8, 4, 4, 4, singles, false)
+extern "C" __global__ void __launch_bounds__(128, 4) conv_dgrad_64x64_quads(
+    const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w, int c, int k,
+    int side, int stride, int pad) {
+  dgrad<Tile<64, 64, 4, 8>, true>(dy, weights, dx, n, h, w, c, k, side, stride, pad);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4) conv_dgrad_64x64_singles(
+    const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w, int c, int k,
+    int side, int stride, int pad) {
+  dgrad<Tile<64, 64, 4, 8>, false>(dy, weights, dx, n, h, w, c, k, side, stride, pad);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 3) conv_dgrad_256x32_quads(
+    const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w, int c, int k,
+    int side, int stride, int pad) {
+  dgrad<Tile<256, 32, 8, 8>, true>(dy, weights, dx, n, h, w, c, k, side, stride, pad);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 3) conv_dgrad_256x32_singles(
+    const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w, int c, int k,
+    int side, int stride, int pad) {
+  dgrad<Tile<256, 32, 8, 8>, false>(dy, weights, dx, n, h, w, c, k, side, stride, pad);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4) conv_dgrad_256x8_quads(
+    const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w, int c, int k,
+    int side, int stride, int pad) {
+  dgrad<Tile<256, 8, 4, 4>, true>(dy, weights, dx, n, h, w, c, k, side, stride, pad);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4) conv_dgrad_256x8_singles(
+    const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w, int c, int k,
+    int side, int stride, int pad) {
+  dgrad<Tile<256, 8, 4, 4>, false>(dy, weights, dx, n, h, w, c, k, side, stride, pad);
+}

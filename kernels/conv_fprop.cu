@@ -61,38 +61,53 @@ __device__ __forceinline__ void fprop(const float* __restrict__ x, const float* 
 //   quads    c a multiple of 4 and x aligned to 16 bytes: x is read four channels at a time
 //   singles  any c, as in the first layers with 1 or 3 channels: x is read element by element
 // bias may be null. 64x64 is for layers whose larger tiles would not fill a device, the tall tiles for few k.
-extern "C" __global__ void conv_fprop_128x64_quads(const float* x, const float* weights, const float* bias, float* y, int n,
-                                                   int h, int w, int c, int k, int side, int stride, int pad);
-extern "C" __global__ void conv_fprop_128x64_singles(const float* x, const float* weights, const float* bias, float* y, int n,
-                                                     int h, int w, int c, int k, int side, int stride, int pad);
-extern "C" __global__ void conv_fprop_64x64_quads(const float* x, const float* weights, const float* bias, float* y, int n,
-                                                  int h, int w, int c, int k, int side, int stride, int pad);
-extern "C" __global__ void conv_fprop_64x64_singles(const float* x, const float* weights, const float* bias, float* y, int n,
-                                                    int h, int w, int c, int k, int side, int stride, int pad);
-extern "C" __global__ void conv_fprop_256x32_quads(const float* x, const float* weights, const float* bias, float* y, int n,
-                                                   int h, int w, int c, int k, int side, int stride, int pad);
-extern "C" __global__ void conv_fprop_256x32_singles(const float* x, const float* weights, const float* bias, float* y, int n,
-                                                     int h, int w, int c, int k, int side, int stride, int pad);
-extern "C" __global__ void conv_fprop_256x8_quads(const float* x, const float* weights, const float* bias, float* y, int n,
-                                                  int h, int w, int c, int k, int side, int stride, int pad);
-extern "C" __global__ void conv_fprop_256x8_singles(const float* x, const float* weights, const float* bias, float* y, int n,
-                                                    int h, int w, int c, int k, int side, int stride, int pad);
+extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_128x64_quads(
+    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
+    int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<128, 64, 8, 8>, true>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
+}
 
-#define CONV_FPROP(BM, BN, TM, TN, BLOCKS, READS, QUADS)                                                                     \
-  extern "C" __global__ void __launch_bounds__(BM* BN / (TM * TN), BLOCKS) conv_fprop_##BM##x##BN##_##READS(                   \
-      const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias,                  \
-      float* __restrict__ y, int n, int h, int w, int c, int k, int side, int stride, int pad) {                       \
-    fprop<Tile<BM, BN, TM, TN>, QUADS>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);                         \
-  }
+extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_128x64_singles(
+    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
+    int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<128, 64, 8, 8>, false>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
+}
 
-CONV_FPROP(128, 64, 8, 8, 3, quads, true)
-CONV_FPROP(128, 64, 8, 8, 3, singles, false)
-CONV_FPROP(64, 64, 4, 8, 4, quads, true)
-CONV_FPROP(64, 64, 4, 8, 4, singles, false)
-CONV_FPROP(256, 32, 8, 8, 3, quads, true)
-CONV_FPROP(256, 32, 8, 8, 3, singles, false)
-CONV_FPROP(256, 8, 4, 4, 4, quads, true)
-CONV_FPROP(256, 8, 4, 4, 4, singles, false)
+extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_64x64_quads(
+    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
+    int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<64, 64, 4, 8>, true>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_64x64_singles(
+    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
+    int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<64, 64, 4, 8>, false>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_256x32_quads(
+    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
+    int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<256, 32, 8, 8>, true>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_256x32_singles(
+    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
+    int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<256, 32, 8, 8>, false>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_256x8_quads(
+    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
+    int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<256, 8, 4, 4>, true>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_256x8_singles(
+    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
+    int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<256, 8, 4, 4>, false>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
+}
 
 // The 1×1 head with one output channel: y[pixel] = b + Σ_c x[pixel, c] · w[c].
 //

@@ -111,46 +111,53 @@ __device__ __forceinline__ void wgrad(const float* __restrict__ x, const float* 
 // 2 · pixels · k · side² · c flop; for one output channel (the head), the bytes of x.
 //   quads    c a multiple of 4 and x aligned to 16 bytes: x is read four channels at a time
 //   singles  any c, as in the first layers with 1 or 3 channels: x is read element by element
-extern "C" __global__ void conv_wgrad_128x64_quads(const float* x, const float* dy, float* sums, int part_pixels,
-                                                   int part_length, int n, int h, int w, int c, int k, int side, int stride,
-                                                   int pad);
-extern "C" __global__ void conv_wgrad_128x64_singles(const float* x, const float* dy, float* sums, int part_pixels,
-                                                     int part_length, int n, int h, int w, int c, int k, int side, int stride,
-                                                     int pad);
-extern "C" __global__ void conv_wgrad_64x64_quads(const float* x, const float* dy, float* sums, int part_pixels,
-                                                  int part_length, int n, int h, int w, int c, int k, int side, int stride,
-                                                  int pad);
-extern "C" __global__ void conv_wgrad_64x64_singles(const float* x, const float* dy, float* sums, int part_pixels,
-                                                    int part_length, int n, int h, int w, int c, int k, int side, int stride,
-                                                    int pad);
-extern "C" __global__ void conv_wgrad_32x128_quads(const float* x, const float* dy, float* sums, int part_pixels,
-                                                   int part_length, int n, int h, int w, int c, int k, int side, int stride,
-                                                   int pad);
-extern "C" __global__ void conv_wgrad_32x128_singles(const float* x, const float* dy, float* sums, int part_pixels,
-                                                     int part_length, int n, int h, int w, int c, int k, int side, int stride,
-                                                     int pad);
-extern "C" __global__ void conv_wgrad_8x128_quads(const float* x, const float* dy, float* sums, int part_pixels,
-                                                  int part_length, int n, int h, int w, int c, int k, int side, int stride,
-                                                  int pad);
-extern "C" __global__ void conv_wgrad_8x128_singles(const float* x, const float* dy, float* sums, int part_pixels,
-                                                    int part_length, int n, int h, int w, int c, int k, int side, int stride,
-                                                    int pad);
+extern "C" __global__ void __launch_bounds__(128, 3) conv_wgrad_128x64_quads(
+    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length,
+    int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  wgrad<Tile<128, 64, 8, 8>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
+}
 
-#define CONV_WGRAD(BM, BN, TM, TN, BLOCKS, READS, QUADS)                                                                     \
-  extern "C" __global__ void __launch_bounds__(BM* BN / (TM * TN), BLOCKS) conv_wgrad_##BM##x##BN##_##READS(                   \
-      const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels,            \
-      int part_length, int n, int h, int w, int c, int k, int side, int stride, int pad) {                             \
-    wgrad<Tile<BM, BN, TM, TN>, QUADS>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);       \
-  }
+extern "C" __global__ void __launch_bounds__(128, 3) conv_wgrad_128x64_singles(
+    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length,
+    int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  wgrad<Tile<128, 64, 8, 8>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
+}
 
-CONV_WGRAD(128, 64, 8, 8, 3, quads, true)
-CONV_WGRAD(128, 64, 8, 8, 3, singles, false)
-CONV_WGRAD(64, 64, 4, 8, 4, quads, true)
-CONV_WGRAD(64, 64, 4, 8, 4, singles, false)
-CONV_WGRAD(32, 128, 4, 8, 4, quads, true)
-CONV_WGRAD(32, 128, 4, 8, 4, singles, false)
-CONV_WGRAD(8, 128, 4, 4, 8, quads, true)
-CONV_WGRAD(8, 128, 4, 4, 8, singles, false)
+extern "C" __global__ void __launch_bounds__(128, 4) conv_wgrad_64x64_quads(
+    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length,
+    int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  wgrad<Tile<64, 64, 4, 8>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4) conv_wgrad_64x64_singles(
+    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length,
+    int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  wgrad<Tile<64, 64, 4, 8>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4) conv_wgrad_32x128_quads(
+    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length,
+    int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  wgrad<Tile<32, 128, 4, 8>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
+}
+
+extern "C" __global__ void __launch_bounds__(128, 4) conv_wgrad_32x128_singles(
+    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length,
+    int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  wgrad<Tile<32, 128, 4, 8>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
+}
+
+extern "C" __global__ void __launch_bounds__(64, 8) conv_wgrad_8x128_quads(
+    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length,
+    int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  wgrad<Tile<8, 128, 4, 4>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
+}
+
+extern "C" __global__ void __launch_bounds__(64, 8) conv_wgrad_8x128_singles(
+    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length,
+    int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  wgrad<Tile<8, 128, 4, 4>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
+}
 
 // Each part's share of db: sums[part · part_length + k] = Σ dy[pixel, k] over the pixels of the part.
 //

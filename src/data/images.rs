@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use crate::data::resize::{bilinear, nearest};
 use crate::error::{Error, Result};
+use crate::memory::room_for;
 
 /// Mask values from here on mean "anomalous": real masks have soft edges.
 pub const MASK_THRESHOLD: u8 = 128;
@@ -44,6 +45,12 @@ impl Images {
     /// No image yet, of a given shape; see [`Images::push`].
     pub fn empty(height: usize, width: usize, channels: usize) -> Images {
         Images { count: 0, height, width, channels, pixels: Vec::new() }
+    }
+
+    /// Fails where there is no memory for `count` images of `side × side × channels`.
+    pub fn room_for(count: usize, side: usize, channels: usize) -> Result<()> {
+        let bytes = count.saturating_mul(side * side * channels);
+        room_for(&format!("a set of {count} images of {side}×{side} pixels"), bytes, "choose a smaller side")
     }
 
     /// Bytes per image.

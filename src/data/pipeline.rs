@@ -196,8 +196,8 @@ impl Preprocessing {
     }
 }
 
-/// Far beyond what a net can take; keeps the integer sums over an image from overflowing.
-const MAX_SIDE: usize = 1 << 12;
+/// Largest side of an image in pixels: keeps the integer sums over an image from overflowing.
+pub const MAX_SIDE: usize = 1 << 12;
 
 /// Transforms in a list: room that a GPU keeps for it.
 pub(crate) const MOST_TRANSFORMS: usize = 32;

@@ -128,7 +128,7 @@ impl<T: Real> Network<T> {
     /// The plan for a batch of `n` images, lowered the first time it is asked for.
     ///
     /// # Errors
-    /// If `n` is zero or larger than the batch that memory was laid out for.
+    /// If memory was laid out for smaller batches, if `n` is zero, or if the net cannot be lowered.
     pub fn plan(&mut self, n: usize) -> Result<&Plan> {
         let index = self.plan_index(n)?;
         Ok(&self.plans[index])

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::directory::{self, RunDirectory};
+use super::layout::lay_out;
 use super::model::Model;
 use super::pictures;
 use super::prepare::{Task, prepare};
@@ -13,6 +13,7 @@ use super::progress::Progress;
 use super::score::Scorer;
 use super::settings::Settings;
 use super::state::{Epoch, State};
+use super::stop::Stop;
 use crate::data::batches::TrainingSet;
 use crate::data::cuda::DeviceSet;
 use crate::device::Device;
@@ -21,18 +22,17 @@ use crate::engine::gpu::Batch;
 use crate::engine::lower::{Options, Training};
 use crate::engine::{Hyper, Network};
 use crate::error::{CudaError, Error, Result};
+use crate::metrics::quantile;
 use crate::model::Weights;
+use crate::model::arch::NORM_MOMENTUM;
 use crate::report::heatmap::Scale;
 use crate::report::png::save_png;
-
-/// Weight of a batch in the norms' running statistics (PyTorch's default).
-const NORM_MOMENTUM: f64 = 0.1;
 
 /// Batches over which running statistics are re-estimated ("precise BN", Wu & Johnson 2021).
 const REESTIMATION_BATCHES: u32 = 10;
 
 /// Quantile of the nominal training scores that becomes the threshold.
-const THRESHOLD_QUANTILE: f64 = 0.99;
+pub const THRESHOLD_QUANTILE: f64 = 0.99;
 
 /// Nominal training images, at most, that threshold and colour scale are calibrated on.
 const CALIBRATION_IMAGES: usize = 512;
@@ -41,7 +41,7 @@ const CALIBRATION_IMAGES: usize = 512;
 pub struct Trained {
     pub model: Model,
     pub history: Vec<Epoch>,
-    /// Stopped before its last epoch, by Ctrl-C.
+    /// Stopped by Ctrl-C, as a rule before its last epoch.
     pub interrupted: bool,
 }
 
@@ -52,7 +52,7 @@ pub fn start(
     settings: &Settings,
     out: &Path,
     chosen: &[usize],
-    stop: &AtomicBool,
+    stop: &Stop,
 ) -> Result<(Trained, Task, RunDirectory)> {
     let task = prepare(settings)?;
     task.test.check(chosen)?;
@@ -63,12 +63,13 @@ pub fn start(
 }
 
 /// Continues a run from its last finished epoch, with its own settings; the result is bit for bit that of an uninterrupted run.
-pub fn resume(device: &Device, run: &Path, stop: &AtomicBool) -> Result<(Trained, Task, RunDirectory)> {
+pub fn resume(device: &Device, run: &Path, chosen: &[usize], stop: &Stop) -> Result<(Trained, Task, RunDirectory)> {
     let directory = RunDirectory::open(run)?;
     let settings: Settings = directory.read_json(directory::CONFIG)?;
     let path = directory.file(directory::STATE);
     let state = if path.exists() { Some(State::load(&path)?) } else { None };
     let task = prepare(&settings)?;
+    task.test.check(chosen)?;
     let trained = train(device, &task.set, &settings, state, Some(&directory), stop)?;
     Ok((trained, task, directory))
 }
@@ -81,7 +82,7 @@ pub fn train(
     settings: &Settings,
     state: Option<State>,
     directory: Option<&RunDirectory>,
-    stop: &AtomicBool,
+    stop: &Stop,
 ) -> Result<Trained> {
     let mut trainer = Trainer::new(device, set, settings, state)?;
     if let Some(directory) = directory {
@@ -90,7 +91,8 @@ pub fn train(
     let remaining = u64::from(settings.epochs.saturating_sub(trainer.epochs_done()));
     let mut progress = Progress::new("training", remaining * set.len() as u64);
     let started = Instant::now();
-    while trainer.epochs_done() < settings.epochs && !stop.load(Ordering::Relaxed) {
+    stop.heed(true);
+    while trainer.epochs_done() < settings.epochs && !stop.is_wished() {
         if trainer.epoch(&mut progress, stop)?
             && let Some(directory) = directory
         {
@@ -98,23 +100,21 @@ pub fn train(
             directory::write_csv(&directory.file(directory::HISTORY), &trainer.history)?;
         }
     }
-    let interrupted = trainer.epochs_done() < settings.epochs;
+    stop.heed(false);
     let epochs = trainer.epochs_done();
-    if settings.reestimate && !interrupted {
+    if settings.reestimate && epochs == settings.epochs {
         trainer.reestimate()?;
     }
-    let mut model = Model {
-        card: Model::card(settings, &set.ingredients().preprocessing, epochs),
-        weights: trainer.network.weights()?,
-    };
+    let mut model =
+        Model { card: Model::card(settings, &set.ingredients().preprocessing, epochs), weights: trainer.weights()? };
     calibrate(device, &mut model, set)?;
     if let Some(directory) = directory {
         model.save(&directory.file(directory::MODEL))?;
     }
     let seconds = started.elapsed().as_secs_f64();
-    let verb = if interrupted { "stopped" } else { "trained" };
+    let verb = if epochs < settings.epochs { "stopped" } else { "trained" };
     progress.finish(&format!("{verb} after {epochs} of {} epochs, {seconds:.1} s", settings.epochs));
-    Ok(Trained { model, history: trainer.history, interrupted })
+    Ok(Trained { model, history: trainer.history, interrupted: stop.is_wished() })
 }
 
 /// A network in training.
@@ -144,7 +144,7 @@ impl Trainer<'_> {
             training: Some(training),
         };
         let initial = Weights::init(&arch, settings.seed);
-        let mut network = Network::on(device, &arch, options, &initial)?;
+        let mut network = lay_out(device, &arch, options, &initial)?;
         let (mut steps, mut history) = (0, Vec::new());
         if let Some(state) = state {
             let fits =
@@ -168,7 +168,7 @@ impl Trainer<'_> {
         self.history.len() as u32
     }
 
-    /// Draws a batch into the network's inputs; returns how many of its images are anomalous.
+    /// Draws a batch into the network's inputs; returns which of its images are anomalous.
     fn fill(&mut self, epoch: u32, samples: &[u32]) -> Result<Vec<bool>> {
         let (input, labels, maps) = self.network.training_inputs(samples.len())?;
         self.set.fill(epoch, samples, input, labels, maps);
@@ -176,7 +176,7 @@ impl Trainer<'_> {
     }
 
     /// One epoch; false if it was stopped on the way.
-    fn epoch(&mut self, progress: &mut Progress, stop: &AtomicBool) -> Result<bool> {
+    fn epoch(&mut self, progress: &mut Progress, stop: &Stop) -> Result<bool> {
         let epoch = self.epochs_done();
         let lr = self.settings.schedule.rate(self.settings.lr, epoch);
         let started = Instant::now();
@@ -215,18 +215,18 @@ impl Trainer<'_> {
         order: &[u32],
         hypers: &[Hyper],
         progress: &mut Progress,
-        stop: &AtomicBool,
+        stop: &Stop,
     ) -> Result<Option<Tally>> {
         let mut tally = Tally::default();
         for (samples, hyper) in order.chunks(self.network.options().batch).zip(hypers) {
-            if stop.load(Ordering::Relaxed) {
+            if stop.is_wished() {
                 return Ok(None);
             }
             let labels = self.fill(epoch, samples)?;
             let losses = self.network.train(samples.len(), hyper)?;
             tally.add(losses.iter().zip(labels).map(|(&loss, anomalous)| (loss, anomalous)));
             if !tally.is_finite() {
-                return Err(self.diverged(epoch, hyper.step));
+                return Err(self.loss_diverged(epoch, hyper.step));
             }
             let (total, loss) = (self.settings.epochs, tally.mean());
             progress.advance(samples.len() as u64, || format!("epoch {}/{total}, loss {loss:.4}", epoch + 1));
@@ -241,30 +241,23 @@ impl Trainer<'_> {
         order: &[u32],
         hypers: &[Hyper],
         progress: &mut Progress,
-        stop: &AtomicBool,
+        stop: &Stop,
     ) -> Result<Option<Tally>> {
         let (total, mut before) = (self.settings.epochs, 0);
         let log = self.network.epoch(epoch, order, hypers, |launched| {
             progress.advance((launched - before) as u64, || format!("epoch {}/{total}", epoch + 1));
             before = launched;
-            !stop.load(Ordering::Relaxed)
+            !stop.is_wished()
         })?;
         if log.losses.len() < order.len() {
             return Ok(None);
         }
         if let Some(sample) = log.losses.iter().position(|loss| !loss.is_finite()) {
-            return Err(self.diverged(epoch, hypers[sample / self.network.options().batch].step));
+            return Err(self.loss_diverged(epoch, hypers[sample / self.network.options().batch].step));
         }
         let mut tally = Tally::default();
         tally.add(log.losses.iter().zip(&log.labels).map(|(&loss, &label)| (loss, label > 0.0)));
         Ok(Some(tally))
-    }
-
-    fn diverged(&self, epoch: u32, step: u64) -> Error {
-        Error::Numeric {
-            problem: format!("the loss is no longer a number in epoch {}, step {step}", epoch + 1),
-            remedy: format!("train with a lower --lr than {}", self.settings.lr),
-        }
     }
 
     /// Replaces the running statistics by the plain average over some training batches; the weights stay.
@@ -281,9 +274,27 @@ impl Trainer<'_> {
         Ok(())
     }
 
+    /// The present weights. A loss that was a number does not vouch for them: the update came after it.
+    fn weights(&self) -> Result<Weights> {
+        let weights = self.network.weights()?;
+        if weights.are_finite() {
+            Ok(weights)
+        } else {
+            Err(self.diverged("the net's weights are no longer numbers".into()))
+        }
+    }
+
+    fn loss_diverged(&self, epoch: u32, step: u64) -> Error {
+        self.diverged(format!("the loss is no longer a number in epoch {}, step {step}", epoch + 1))
+    }
+
+    fn diverged(&self, problem: String) -> Error {
+        Error::Numeric { problem, remedy: format!("train with a lower --lr than {}", self.settings.lr) }
+    }
+
     fn state(&self) -> Result<State> {
         Ok(State {
-            weights: self.network.weights()?,
+            weights: self.weights()?,
             moments: self.network.moments()?,
             steps: self.steps,
             history: self.history.clone(),
@@ -337,8 +348,8 @@ impl Tally {
     }
 }
 
-/// Sets the model's threshold, the 99 % quantile of nominal training scores, and its colour scale: from the minimum to the run's
-/// quantile over heatmaps of training samples, anomalies included.
+/// Sets the model's threshold, the [`THRESHOLD_QUANTILE`] of nominal training scores, and its colour scale: from the minimum to the
+/// run's quantile over heatmaps of training samples, anomalies included.
 fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()> {
     let mut scorer = Scorer::new(device, model)?;
     let nominal = &set.ingredients().nominal;
@@ -349,7 +360,7 @@ fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()
         scores.push(judgement.score);
         Ok(())
     })?;
-    model.card.threshold = quantile(&mut scores, THRESHOLD_QUANTILE);
+    model.card.threshold = quantile(&scores, THRESHOLD_QUANTILE);
 
     let epoch = model.card.settings.epochs;
     let order = set.order(epoch);
@@ -363,11 +374,4 @@ fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()
     })?;
     model.card.scale = Scale::of(&reference, model.card.settings.quantile);
     Ok(())
-}
-
-/// The smallest value that a share `q` of all values does not exceed; 0 without values.
-fn quantile(values: &mut [f32], q: f64) -> f32 {
-    values.sort_by(f32::total_cmp);
-    let rank = (q * values.len() as f64).ceil() as usize;
-    values.get(rank.max(1) - 1).copied().unwrap_or(0.0)
 }

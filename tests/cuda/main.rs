@@ -6,5 +6,6 @@
 mod numbers;
 mod support;
 
+mod data;
 mod network;
 mod steps;

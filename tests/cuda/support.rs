@@ -2,8 +2,9 @@
 
 use std::panic::resume_unwind;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use fcdd::device::cuda::Cuda;
 use fcdd::device::{Device, Host};
 use fcdd::engine::Step;
 use fcdd::run::verify::stepwise::{self, HYPER, Tested};
@@ -17,15 +18,25 @@ pub struct Gpu {
     _alone: MutexGuard<'static, ()>,
 }
 
-/// Runs a test on the device. Where there is none the test is reported as skipped, or fails if `FCDD_REQUIRE_STANDIN` is set.
-pub fn on_device(test: impl FnOnce(&Gpu)) {
+/// The device, for one test alone. Where there is none the test is to be skipped, or fails if `FCDD_REQUIRE_STANDIN` is set.
+pub fn gpu() -> Option<Gpu> {
     static ALONE: Mutex<()> = Mutex::new(());
     static DEVICE: OnceLock<Result<(Device, Option<Mode>), String>> = OnceLock::new();
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     match DEVICE.get_or_init(open) {
-        Ok((device, mode)) => test(&Gpu { device: device.clone(), mode: *mode, _alone: alone }),
+        Ok((device, mode)) => Some(Gpu { device: device.clone(), mode: *mode, _alone: alone }),
         Err(why) if std::env::var_os("FCDD_REQUIRE_STANDIN").is_some() => panic!("no device to test on: {why}"),
-        Err(why) => eprintln!("skipped: {why}"),
+        Err(why) => {
+            eprintln!("skipped: {why}");
+            None
+        }
+    }
+}
+
+/// Runs a test on the device, if there is one.
+pub fn on_device(test: impl FnOnce(&Gpu)) {
+    if let Some(gpu) = gpu() {
+        test(&gpu);
     }
 }
 
@@ -41,11 +52,17 @@ fn open() -> Result<(Device, Option<Mode>), String> {
     if let Some(mode) = mode {
         fcdd_standin::activate(&Options { mode, ..Options::default() }).map_err(|e| e.to_string())?;
     }
-    let cuda = fcdd::device::cuda::Cuda::open().map_err(|e| e.to_string())?;
+    let cuda = Cuda::open().map_err(|e| e.to_string())?;
     Ok((Device::Cuda(cuda), mode))
 }
 
 impl Gpu {
+    /// The device itself.
+    pub fn cuda(&self) -> &Arc<Cuda> {
+        let Device::Cuda(cuda) = &self.device else { unreachable!("tests of the GPU run on one") };
+        cuda
+    }
+
     /// Runs `work` in every order that blocks and threads may take, and lazily; on a GPU, and in the slow checked mode, once.
     pub fn in_every_order(&self, mut work: impl FnMut(&str)) {
         if self.mode != Some(Mode::Plain) {
