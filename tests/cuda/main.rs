@@ -6,5 +6,6 @@
 mod numbers;
 mod support;
 
+mod conv;
 mod network;
 mod steps;
