@@ -10,10 +10,9 @@
 #pragma once
 #ifdef __CUDACC__
 #include <cstdint>
-// One array per module; each kernel gives it a type of its own.
-#define DYN_SHARED(T, name)                                        \
-  extern __shared__ __align__(128) unsigned char dyn_shared_raw[]; \
-  T* name = reinterpret_cast<T*>(dyn_shared_raw)
+// One array for all kernels of a module; each gives it a type of its own.
+extern __shared__ __align__(128) unsigned char dyn_shared_raw[];
+#define DYN_SHARED(T, name) T* name = reinterpret_cast<T*>(dyn_shared_raw)
 #else
 #include "shim.h"
 #define DYN_SHARED(T, name) T* name = static_cast<T*>(standin::dynamic_shared())

@@ -23,7 +23,14 @@ const KERNELS: &[&str] = &[
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fno-threadsafe-statics",
+    // A large frame meets the guard page of its fiber's stack, instead of stepping over it.
+    "-fstack-clash-protection",
+    // Shared arrays of functions with the same name in two files are two arrays.
+    "-fvisibility=hidden",
+    "-fno-gnu-unique",
     "-Wno-unknown-pragmas",
+    // Comparing an int with threadIdx is how kernels are written.
+    "-Wno-sign-compare",
 ];
 const PLAIN: Mode = Mode { folder: "plain", driver: &[], kernels: &["-O3"], red_zones: false };
 const CHECKED: Mode = Mode {

@@ -88,7 +88,7 @@ void wait_here(Worker& w, const char* site) {
   }
   if (next != self) {
     enter(w, *next);
-    statistics.switches++;
+    w.switches++;
     if (!next->stack_pointer) begin(w, *next);
     standin_switch(&self->stack_pointer, next->stack_pointer);
   }
@@ -162,7 +162,7 @@ void fiber_main() {
       ended.stack = nullptr;
       continue;
     }
-    statistics.switches++;
+    w.switches++;
     w.free_stacks.push_back(ended.stack);
     ended.stack = nullptr;
     standin_switch(&abandoned, next->stack_pointer);
@@ -199,9 +199,10 @@ static void run_block(Worker& w, uint64_t number) {
   memset(w.statics, 0xFF, w.statics_size);
   memset(w.dynamic, 0xFF, launch.shared);
   w.live = w.threads;
-  w.arrived = w.barrier_votes = w.current_warp = 0;
+  w.arrived = w.barrier_votes = 0;
   w.barrier_site = nullptr;
   const unsigned warps = w.warps.size();
+  w.current_warp = settings.order == Order::DESCENDING ? warps - 1 : 0;
   for (unsigned i = 0; i < warps; i++) {
     const unsigned lanes = std::min(32u, w.threads - i * 32);
     Warp& warp = w.warps[i];
@@ -294,6 +295,8 @@ static void work(const Launch& launch) {
   sigaltstack(&before, nullptr);
   free(ours.ss_sp);
   std::lock_guard<std::mutex> guard(mutex);
+  statistics.switches += w->switches;
+  w->switches = 0;
   idle.push_back(w);
 }
 

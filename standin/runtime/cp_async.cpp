@@ -15,8 +15,10 @@ void cp_async(void* shared, const void* global, int bytes, int total, const char
   if (bytes < 0 || bytes > total) fault(LAUNCH_FAILED, "%s: cp.async of %d bytes with %d from memory", site, total, bytes);
   if ((uintptr_t(shared) | uintptr_t(global)) & (total - 1))
     fault(MISALIGNED_ADDRESS, "%s: cp.async needs addresses aligned to %d bytes: shared %p, global %p", site, total, shared, global);
+  worker->site = site;
   if (bytes) checked_access(global, bytes, Access::READ, nullptr);
   checked_access(shared, total, Access::COPY_BEGINS, nullptr);
+  worker->site = nullptr;
   auto& groups = worker->current->copies;
   if (groups.empty()) groups.emplace_back();
   groups.back().push_back({shared, global, bytes, total, site});
@@ -49,7 +51,9 @@ void check_copies_at_exit(Fiber& f) {
 
 void shared_row_read(const void* row, unsigned bytes, const char* instruction, const char* site) {
   if (uintptr_t(row) & 15) fault(MISALIGNED_ADDRESS, "%s: %s row at %p is not 16-byte aligned", site, instruction, row);
+  worker->site = site;
   checked_access(row, bytes, Access::READ, nullptr);
+  worker->site = nullptr;
 }
 
 }  // namespace standin

@@ -40,6 +40,8 @@ void clear_report() {
   char text[1024];
   vsnprintf(text, sizeof text, format, arguments);
   w.what = text;
+  if (w.site) w.what += std::string(" (") + w.site + ")";
+  w.site = nullptr;
   w.error = error;
   w.where = instruction;
   void* abandoned;

@@ -99,6 +99,7 @@ struct Worker {
   Fiber* current = nullptr;
   void* scheduler = nullptr;  // stack pointer of the code that started the block
   uint64_t random = 1;
+  unsigned long long switches = 0;
 
   std::vector<char*> free_stacks;
   unsigned stacks_made = 0;
@@ -112,6 +113,7 @@ struct Worker {
   int error = 0;
   std::string what;            // of the fault
   const void* where = nullptr; // address of the instruction, where known
+  const char* site = nullptr;  // of the emulated instruction whose accesses are being checked
 };
 extern thread_local Worker* worker __attribute__((tls_model("initial-exec")));
 

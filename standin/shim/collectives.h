@@ -89,7 +89,7 @@ inline void sync_warp_here(const char* site, unsigned mask = ~0u) { sync_warp(ma
 #define __syncthreads_count(predicate) int(standin::sync_block_count(predicate, STANDIN_SITE))
 #define __syncthreads_or(predicate) int(standin::sync_block_count(predicate, STANDIN_SITE) != 0)
 #define __syncthreads_and(predicate) int(standin::sync_block_count(!(predicate), STANDIN_SITE) == 0)
-#define __syncwarp(...) standin::sync_warp_here(STANDIN_SITE, ##__VA_ARGS__)
+#define __syncwarp(...) standin::sync_warp_here(STANDIN_SITE __VA_OPT__(, ) __VA_ARGS__)
 #define __shfl_sync(...) standin::shuffle<standin::Shuffle::FROM>(STANDIN_SITE, __VA_ARGS__)
 #define __shfl_up_sync(...) standin::shuffle<standin::Shuffle::UP>(STANDIN_SITE, __VA_ARGS__)
 #define __shfl_down_sync(...) standin::shuffle<standin::Shuffle::DOWN>(STANDIN_SITE, __VA_ARGS__)

@@ -75,8 +75,8 @@ struct Kernel {
 };
 void register_kernel(Kernel*);
 
-inline thread_local char static_shared_anchor;
-inline void* address_of_static_shared() { return &static_shared_anchor; }
+static thread_local char static_shared_anchor;
+[[maybe_unused]] static void* address_of_static_shared() { return &static_shared_anchor; }
 
 template <auto FUNCTION> struct Register;
 template <class... Parameters, void (*FUNCTION)(Parameters...)> struct Register<FUNCTION> {

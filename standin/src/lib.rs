@@ -21,7 +21,7 @@ use std::sync::Mutex;
 pub enum Mode {
     /// Optimised; finds faults by guard pages, poisoned memory and the rules of barriers and collectives.
     Plain,
-    /// Every access is checked for bounds, initialisation, alignment and races; 10 to 50 times slower.
+    /// Every access is checked for bounds, initialisation, alignment and races; 2 to 15 times slower.
     Checked,
 }
 

@@ -62,10 +62,11 @@ macro_rules! launch {
         use cudarc::driver::PushKernelArg;
         let function = $gpu.kernel($name);
         let stream = $gpu.stream.clone();
+        let config = $config;
         let mut builder = stream.launch_builder(&function);
         $(builder.arg($argument);)*
         // SAFETY: kernels of this crate with the arguments that they declare; what they do wrong the stand-in catches.
-        unsafe { builder.launch($config) }
+        unsafe { builder.launch(config) }
     }};
 }
 
