@@ -56,10 +56,10 @@ pub enum Passed {
 }
 
 /// Types that a kernel may take: as C++ writes them and as Rust does.
-const TYPES: [(&str, &str); 19] = [
+const TYPES: &[(&str, &str)] = &[
     ("float", "f32"),
     ("double", "f64"),
-    ("__nv_bfloat16", "half::bf16"),
+    ("bf16", "half::bf16"),
     ("int", "i32"),
     ("int32_t", "i32"),
     ("unsigned", "u32"),
@@ -69,6 +69,7 @@ const TYPES: [(&str, &str); 19] = [
     ("int8_t", "i8"),
     ("unsigned char", "u8"),
     ("uint8_t", "u8"),
+    ("short", "i16"),
     ("unsigned short", "u16"),
     ("unsigned short int", "u16"),
     ("uint16_t", "u16"),
@@ -533,7 +534,7 @@ impl<'a> Reader<'a> {
         }
         let Some(&(_, rust_type)) = TYPES.iter().find(|(c, _)| *c == c_type) else {
             let instead = INSTEAD.iter().find(|(c, _)| *c == c_type).map(|(_, instead)| instead.to_string());
-            let all = || TYPES.map(|(c, _)| c).join(", ");
+            let all = || TYPES.iter().map(|(c, _)| *c).collect::<Vec<_>>().join(", ");
             let instead = instead.unwrap_or_else(|| format!("write one of {}, or a pointer to it", all()));
             return self.error(format!("type `{c_type}` of `{name}` cannot be passed to a kernel: {instead}"));
         };

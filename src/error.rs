@@ -21,6 +21,9 @@ pub enum Error {
     /// The numbers stopped being numbers.
     #[error("{problem}; {remedy}")]
     Numeric { problem: String, remedy: String },
+    /// A mistake of this program, whatever it was given.
+    #[error("{problem}; please report this as a bug")]
+    Internal { problem: String },
 }
 
 /// What can go wrong between this program and a GPU.
@@ -100,6 +103,11 @@ impl Error {
     /// A setting that is at fault.
     pub fn setting(problem: impl Into<String>, remedy: impl Into<String>) -> Error {
         Error::Setting { problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// Something that cannot happen unless this program is at fault.
+    pub fn internal(problem: impl Into<String>) -> Error {
+        Error::Internal { problem: problem.into() }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Rooms, from the top down; each imports only from those after it:
 //! [`cli`] → [`run`] → [`report`], [`metrics`], [`data`], [`engine`] → [`model`] → [`steps`] → [`device`].
-//! [`error`], [`files`], [`real`] and [`rng`] are the ground floor that every room stands on.
+//! [`error`], [`files`], [`memory`], [`real`] and [`rng`] are the ground floor that every room stands on.
 
 pub mod cli;
 pub mod data;
@@ -10,6 +10,7 @@ pub mod device;
 pub mod engine;
 pub mod error;
 pub mod files;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod real;

@@ -5,7 +5,8 @@
 //! f32 additions, multiplications, divisions and square roots (each exactly rounded by IEEE 754, none fused), so that a GPU
 //! compiled without contraction gives the same bits as this code.
 
-/// What a number is drawn for; each purpose is a stream of its own.
+/// What a number is drawn for; each purpose is a stream of its own. The numbers stay as they are: seeds give what they gave. 7 is
+/// free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
@@ -23,8 +24,6 @@ pub enum Purpose {
     AugmentNoise = 5,
     /// Synthetic surfaces of the demo.
     Surface = 6,
-    /// Random subsets, such as a reference set for pictures.
-    Subset = 7,
     /// Random inputs of self-checks.
     Check = 8,
 }

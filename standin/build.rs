@@ -301,7 +301,11 @@ fn kernels(text: &str) -> Vec<(String, Option<String>)> {
             }
         }
         let name = rest.split('(').next().unwrap_or_default().trim();
-        found.push((name.to_string(), bounds));
+        // A kernel that a macro makes is announced by a prototype, which may have no bounds.
+        match found.iter_mut().find(|(known, _): &&mut (String, Option<String>)| known == name) {
+            Some((_, known)) => *known = known.take().or(bounds),
+            None => found.push((name.to_string(), bounds)),
+        }
     }
     found
 }

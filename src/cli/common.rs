@@ -2,13 +2,14 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
+use super::INTERRUPTED;
 use crate::device::{self, Device};
 use crate::error::{Error, Result};
 use crate::run::evaluate::Evaluation;
+use crate::run::stop::Stop;
 
 /// Where to compute.
 #[derive(Debug, clap::Args)]
@@ -55,8 +56,8 @@ pub fn set_threads(threads: Option<u16>) -> Result<()> {
 
 /// Prints one JSON object on standard output.
 pub fn print_json(value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|e| Error::setting(format!("the result is no JSON ({e})"), "please report this as a bug"))?;
+    let text =
+        serde_json::to_string_pretty(value).map_err(|e| Error::internal(format!("the result is no JSON ({e})")))?;
     print_lines(&text)
 }
 
@@ -83,16 +84,18 @@ pub fn describe(evaluation: &Evaluation) -> String {
     lines.join("\n")
 }
 
-/// A flag that Ctrl-C (or a polite kill) raises; a second one ends the program at once.
-pub fn stop_flag() -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let raised = flag.clone();
+/// The wish that Ctrl-C (or a polite kill) utters. Where nothing heeds it, and the second time, the program ends at once.
+pub fn stop_flag() -> Result<Arc<Stop>> {
+    let stop = Arc::new(Stop::default());
+    let wish = stop.clone();
     ctrlc::set_handler(move || {
-        if raised.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+        if wish.wish() {
+            eprintln!("stopping after this step; press again to stop at once");
+        } else {
+            eprintln!("stopped; files that were finished are kept");
+            std::process::exit(i32::from(INTERRUPTED));
         }
-        eprintln!("stopping after this step; press again to stop at once");
     })
-    .map_err(|e| Error::setting(format!("cannot listen for Ctrl-C ({e})"), "please report this as a bug"))?;
-    Ok(flag)
+    .map_err(|e| Error::internal(format!("cannot listen for Ctrl-C ({e})")))?;
+    Ok(stop)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::common::{DeviceArg, print_json, print_lines, stop_flag};
-use super::{ERROR, Outcome};
+use super::{INTERRUPTED, Outcome};
 use crate::error::Result;
 use crate::run::demo::{Figure, demo};
 
@@ -30,8 +30,8 @@ pub fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let stop = stop_flag()?;
     let Some(report) = demo(&device, &args.out, args.seed, args.epochs, &stop)? else {
-        eprintln!("error: the demo was stopped before it had trained; run it again to see its figures");
-        return Ok(Outcome::Ended(ERROR));
+        eprintln!("the demo was stopped before it had trained; run it again to see its figures");
+        return Ok(Outcome::Ended(INTERRUPTED));
     };
     if args.json {
         print_json(&report)?;

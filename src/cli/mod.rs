@@ -21,6 +21,9 @@ const FOUND_WANTING: u8 = 1;
 /// Exit code of an error.
 const ERROR: u8 = 2;
 
+/// Exit code of a run that was interrupted, as shells give it for Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
 /// Explainable anomaly detection: learns from good images only, answers with a heatmap that is the score.
 #[derive(Debug, Parser)]
 #[command(name = "fcdd", version, propagate_version = true)]

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::Outcome;
 use super::common::{ChosenArg, DeviceArg, describe, print_json, print_lines, stop_flag};
+use super::{INTERRUPTED, Outcome};
 use crate::data::dataset::DatasetKind;
 use crate::data::outliers::OutlierSource;
 use crate::data::pipeline::PipelineKind;
@@ -16,12 +16,32 @@ use crate::error::{Error, Result};
 use crate::run::directory;
 use crate::run::evaluate::Evaluation;
 use crate::run::results::finish;
-use crate::run::settings::Settings;
+use crate::run::settings::{Settings, word};
 use crate::run::train;
 
 /// Train a model on good images. Defaults are the paper's for each dataset.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    #[command(flatten)]
+    choices: Choices,
+    /// Folder to leave the run in
+    #[arg(long, value_name = "RUN", required_unless_present = "resume")]
+    out: Option<PathBuf>,
+    /// Continue a stopped run with its own settings
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    #[command(flatten)]
+    chosen: ChosenArg,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What becomes the settings of a new run.
+#[derive(Debug, Default, PartialEq, clap::Args)]
+struct Choices {
     /// Where good images come from
     #[arg(value_enum, required_unless_present = "resume")]
     dataset: Option<DatasetKind>,
@@ -31,12 +51,6 @@ pub struct Args {
     /// Class to take as nominal, by number or name [default: 0]
     #[arg(long)]
     class: Option<String>,
-    /// Folder to leave the run in
-    #[arg(long, value_name = "RUN", required_unless_present = "resume")]
-    out: Option<PathBuf>,
-    /// Continue a stopped run with its own settings
-    #[arg(long, value_name = "RUN", exclusive = true)]
-    resume: Option<PathBuf>,
     /// Images that serve as anomalies: mnist:DIR, emnist:DIR, fmnist:DIR, cifar100:FILE or images:DIR
     #[arg(long, value_name = "KIND:PATH", help_heading = "Anomalies")]
     outliers: Option<OutlierSource>,
@@ -94,13 +108,6 @@ pub struct Args {
     /// Seed of all randomness [default: 0]
     #[arg(long, help_heading = "Optimisation")]
     seed: Option<u64>,
-    #[command(flatten)]
-    chosen: ChosenArg,
-    #[command(flatten)]
-    device: DeviceArg,
-    /// Print the result as one JSON object
-    #[arg(long)]
-    json: bool,
 }
 
 /// What `train --json` prints.
@@ -118,15 +125,21 @@ struct Report<'a> {
 pub fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let stop = stop_flag()?;
-    let (json, chosen) = (args.json, args.chosen.viz_ids.clone());
-    let (trained, task, directory) = match (&args.resume, args.out.clone()) {
-        (Some(run), _) => train::resume(&device, run, &stop)?,
-        (None, Some(out)) => train::start(&device, &args.settings()?, &out, &chosen, &stop)?,
+    let Args { choices, out, resume, chosen: ChosenArg { viz_ids: chosen }, json, .. } = args;
+    let (trained, task, directory) = match (resume, out) {
+        (Some(run), None) if choices == Choices::default() => train::resume(&device, &run, &chosen, &stop)?,
+        (Some(_), _) => {
+            return Err(Error::setting(
+                "--resume continues a run in its folder and with its own settings: neither can be given anew",
+                "leave the other flags out, or start a new run with --out RUN",
+            ));
+        }
+        (None, Some(out)) => train::start(&device, &choices.settings()?, &out, &chosen, &stop)?,
         (None, None) => return Err(Error::setting("no folder for the run", "name one with --out RUN")),
     };
     let evaluation = finish(&device, &trained, &task, &directory, &chosen)?.map(|tested| tested.evaluation);
     let last = trained.history.last();
-    let run = directory.file("");
+    let run = directory.path().to_path_buf();
     if json {
         print_json(&Report {
             run,
@@ -143,33 +156,31 @@ pub fn run(args: Args) -> Result<Outcome> {
         print_lines(&format!("model          {}", directory.file(directory::MODEL).display()))?;
         print_lines(&format!("report         {}", directory.file(directory::REPORT).display()))?;
     }
+    if trained.interrupted {
+        eprintln!("continue with `fcdd train --resume {}`", directory.path().display());
+        return Ok(Outcome::Ended(INTERRUPTED));
+    }
     Ok(Outcome::Fine)
 }
 
-impl Args {
+impl Choices {
     /// The dataset's preset with the flags' changes.
     fn settings(self) -> Result<Settings> {
         let Some(dataset) = self.dataset else {
             return Err(Error::setting("no dataset is named", "name one, such as `fcdd train fmnist --out RUN`"));
         };
         let preset = Settings::preset(dataset);
-        // Without a source of outliers the preset's outlier exposure cannot run: confetti needs no data.
-        let artificial = preset.noise == NoiseMode::Outliers && self.outliers.is_none() && self.noise.is_none();
-        let (supervise, noise) = match (artificial, self.outliers.is_some()) {
-            (true, _) => (Supervise::MalformedNormal, NoiseMode::Confetti),
-            (false, true) => (Supervise::Noise, NoiseMode::Outliers),
-            (false, false) => (preset.supervise, preset.noise),
-        };
-        if artificial && self.supervise.is_none_or(Supervise::makes_noise) {
-            eprintln!("no --outliers given: learning anomalies from confetti added to good images");
+        let wants_outliers = preset.noise == NoiseMode::Outliers;
+        let preset = preset.with_anomalies(self.outliers, self.noise);
+        let supervise = self.supervise.unwrap_or(preset.supervise);
+        if wants_outliers && self.noise.is_none() && preset.outliers.is_none() && supervise.makes_noise() {
+            eprintln!("no --outliers given: learning anomalies from {} added to good images", word(preset.noise));
         }
         let settings = Settings {
             data: self.data,
             class: self.class.unwrap_or(preset.class),
             bias: !self.no_bias,
-            supervise: self.supervise.unwrap_or(supervise),
-            noise: self.noise.unwrap_or(noise),
-            outliers: self.outliers,
+            supervise,
             oe_limit: self.oe_limit,
             maps: self.maps.unwrap_or(preset.maps),
             pipeline: self.pipeline.unwrap_or(preset.pipeline),
@@ -206,8 +217,8 @@ mod tests {
     #[test]
     fn the_command_of_settings_is_those_settings() {
         for dataset in [DatasetKind::Fmnist, DatasetKind::Cifar100, DatasetKind::Folder] {
-            let preset =
-                Settings { outliers: Some(OutlierSource::Cifar100("o p.bin".into())), ..Settings::preset(dataset) };
+            let outliers = Some(OutlierSource::Cifar100("o p.bin".into()));
+            let preset = Settings { oe_limit: Some(7), ..Settings::preset(dataset).with_anomalies(outliers, None) };
             let other = Settings {
                 data: Some("some where".into()),
                 class: "ankle-boot".into(),
@@ -215,7 +226,7 @@ mod tests {
                 supervise: Supervise::MalformedNormal,
                 noise: NoiseMode::MixedBlob,
                 outliers: None,
-                oe_limit: Some(7),
+                oe_limit: None,
                 maps: !preset.maps,
                 lr: 1.0 / 3.0,
                 weight_decay: 1e-9,
@@ -226,9 +237,10 @@ mod tests {
                 ..preset.clone()
             };
             for settings in [preset, other] {
+                settings.check().unwrap();
                 let words = settings.command("out");
                 let parsed = Train::try_parse_from(&words[1..]).unwrap_or_else(|e| panic!("{words:?}: {e}"));
-                assert_eq!(parsed.args.settings().unwrap(), settings, "{words:?}");
+                assert_eq!(parsed.args.choices.settings().unwrap(), settings, "{words:?}");
             }
         }
     }

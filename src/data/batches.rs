@@ -79,6 +79,7 @@ impl TrainingSet {
     pub fn new(ingredients: Ingredients) -> Result<TrainingSet> {
         let Ingredients { nominal, others, outliers, preprocessing, supervise, noise, .. } = &ingredients;
         preprocessing.check()?;
+        supervise.check(*noise)?;
         let (side, channels) = (preprocessing.raw_side, preprocessing.channels);
         let usable = |images: &Images, what: &str, remedy: &str| {
             if images.count == 0 || u32::try_from(images.count).is_err() {
@@ -92,7 +93,7 @@ impl TrainingSet {
             Ok(())
         };
         usable(nominal, "nominal training images", "give at least one good picture")?;
-        let uses_outliers = supervise.makes_noise() && *noise == NoiseMode::Outliers;
+        let uses_outliers = supervise.draws_outliers(*noise);
         match outliers {
             Some(images) if uses_outliers => usable(images, "outliers", "choose another source of outliers")?,
             None if uses_outliers => {
@@ -115,10 +116,6 @@ impl TrainingSet {
             }
             _ => {}
         }
-        if *supervise == Supervise::Noise && *noise == NoiseMode::Confetti {
-            let remedy = "choose --supervise malformed-normal, or another --noise";
-            return Err(Error::setting("confetti has only values of 0 or less: alone it is a black image", remedy));
-        }
         let synthesiser = Synthesiser::new(*noise, side, channels);
         Ok(TrainingSet { ingredients, synthesiser })
     }
@@ -126,6 +123,11 @@ impl TrainingSet {
     /// What the set is made of.
     pub fn ingredients(&self) -> &Ingredients {
         &self.ingredients
+    }
+
+    /// What makes its artificial anomalies.
+    pub(crate) fn synthesiser(&self) -> &Synthesiser {
+        &self.synthesiser
     }
 
     /// Samples per epoch: the number of nominal images.

@@ -72,9 +72,9 @@ fn per_image<T: Copy + Send + Sync>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::dataset::{Dataset, DatasetKind};
+    use crate::data::dataset::{DEBIAN_FMNIST, Dataset, DatasetKind};
     use crate::data::pipeline::PipelineKind;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     fn unscaled(last: Transform, side: usize, channels: usize) -> Preprocessing {
         Preprocessing { channels, raw_side: side, side, train: vec![last.clone()], test: vec![last] }
@@ -98,15 +98,15 @@ mod tests {
         assert!(lcn_extremes(&unscaled(Transform::Lcn, 2, 1), &images.select(&[])).is_err());
     }
 
-    /// The authors typed these into their source; here they come out of the data. Runs where the data is.
+    /// The authors typed these into their source; here they come out of the data. Runs where the data is: in the folder that
+    /// FCDD_FMNIST names, or in that of Debian's package.
     #[test]
     fn fashion_mnist_has_the_published_extremes() {
         let named = std::env::var_os("FCDD_FMNIST").map(PathBuf::from);
-        let set = match Dataset::load(DatasetKind::Fmnist, named.as_deref(), 28, 1) {
-            Ok(set) => set,
-            Err(e) if named.is_some() => panic!("{e}"),
-            Err(e) => return eprintln!("skipped: {e}"),
-        };
+        if named.is_none() && !Path::new(DEBIAN_FMNIST).exists() {
+            return eprintln!("skipped: there is no {DEBIAN_FMNIST}");
+        }
+        let set = Dataset::load(DatasetKind::Fmnist, named.as_deref(), 28, 1).unwrap();
         let published: [(f64, f64); 10] = [
             (-2.68124, 24.85431),
             (-2.57786, 11.1698),

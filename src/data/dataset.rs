@@ -9,7 +9,7 @@ use crate::data::{cifar, folder, idx};
 use crate::error::{Error, Result};
 
 /// Where Debian's package `dataset-fashion-mnist` puts its files.
-const DEBIAN_FMNIST: &str = "/usr/share/datasets/fashion-mnist";
+pub(crate) const DEBIAN_FMNIST: &str = "/usr/share/datasets/fashion-mnist";
 
 /// The sets that can serve as nominal data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, Serialize, Deserialize)]
@@ -43,24 +43,12 @@ pub struct Split {
 /// A labelled set.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// Which set it is.
-    pub kind: DatasetKind,
     /// Names of the classes.
     pub class_names: Vec<String>,
     /// Images to learn from.
     pub train: Split,
     /// Images to judge by.
     pub test: Split,
-}
-
-impl DatasetKind {
-    /// Channels of the set's images: 1 (grey) for the idx files, else 3.
-    pub fn channels(self) -> usize {
-        match self {
-            DatasetKind::Fmnist | DatasetKind::Mnist | DatasetKind::Emnist => 1,
-            DatasetKind::Cifar100 | DatasetKind::Folder => 3,
-        }
-    }
 }
 
 impl Split {
@@ -89,7 +77,7 @@ impl Dataset {
         } else {
             load_split(kind, &root, false, &class_names, raw_side, channels)?
         };
-        Ok(Dataset { kind, class_names, train, test })
+        Ok(Dataset { class_names, train, test })
     }
 
     /// The same with an empty training split, for evaluation. One file of CIFAR-100 records is the test split here.
@@ -100,7 +88,7 @@ impl Dataset {
         if test.images.count == 0 {
             return Err(Error::file(&root, "holds no test pictures", folder::expected_layout()));
         }
-        Ok(Dataset { kind, class_names, train: Split::empty(raw_side, channels), test })
+        Ok(Dataset { class_names, train: Split::empty(raw_side, channels), test })
     }
 
     /// Indices of the training images of the nominal class.
@@ -181,6 +169,7 @@ fn load_split(
         let problem = format!("{split} image {i} has label {}, but there are {} classes", labels[i], class_names.len());
         return Err(Error::file(root, problem, "give the data set's own files"));
     }
+    Images::room_for(images.count, side, channels)?;
     Ok(Split {
         names: (0..images.count).map(|i| format!("{split}/{i:05}")).collect(),
         classes: labels.into_iter().map(u16::from).collect(),

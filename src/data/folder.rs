@@ -99,6 +99,7 @@ pub fn pictures(folder: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
 
 /// Reads pictures in parallel, resized to `side × side`; also their original (height, width).
 pub fn read_all(paths: &[PathBuf], side: usize, channels: usize) -> Result<(Images, Vec<(usize, usize)>)> {
+    Images::room_for(paths.len(), side, channels)?;
     let mut images = Images::empty(side, side, channels);
     let n = images.image_len();
     images.count = paths.len();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Cursor;
+use std::ops::Range;
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageReader};
@@ -9,6 +10,7 @@ use rayon::prelude::*;
 
 use crate::data::resize::{bilinear, nearest};
 use crate::error::{Error, Result};
+use crate::memory::room_for;
 
 /// Mask values from here on mean "anomalous": real masks have soft edges.
 pub const MASK_THRESHOLD: u8 = 128;
@@ -45,6 +47,12 @@ impl Images {
         Images { count: 0, height, width, channels, pixels: Vec::new() }
     }
 
+    /// Fails where there is no memory for `count` images of `side × side × channels`.
+    pub fn room_for(count: usize, side: usize, channels: usize) -> Result<()> {
+        let bytes = count.saturating_mul(side * side * channels);
+        room_for(&format!("a set of {count} images of {side}×{side} pixels"), bytes, "choose a smaller side")
+    }
+
     /// Bytes per image.
     pub fn image_len(&self) -> usize {
         self.height * self.width * self.channels
@@ -54,6 +62,12 @@ impl Images {
     pub fn image(&self, i: usize) -> &[u8] {
         let n = self.image_len();
         &self.pixels[i * n..(i + 1) * n]
+    }
+
+    /// The images of a range, one after the other.
+    pub fn range(&self, range: Range<usize>) -> &[u8] {
+        let n = self.image_len();
+        &self.pixels[range.start * n..range.end * n]
     }
 
     /// Appends the images of `other`, which has the same shape.

@@ -8,6 +8,7 @@
 //! | [`pipeline`], [`interpret`], [`jitter`], [`constants`] | preprocessing as a list of transforms, its interpreter, colour jitter, what is computed from the data |
 //! | [`anomaly`] | artificial anomalies |
 //! | [`supervise`], [`batches`] | who becomes an anomaly, and how; the training batches |
+//! | [`cuda`] | training and test batches made on the GPU, the same bits |
 //! | [`surfaces`] | synthetic surfaces with defects, for the demo |
 //!
 //! Everything after the files is bytes, integers, or single f32 operations (+ − × ÷ √) in a fixed order, and every random
@@ -18,6 +19,7 @@ pub mod anomaly;
 pub mod batches;
 pub mod cifar;
 pub mod constants;
+pub mod cuda;
 pub mod dataset;
 pub mod folder;
 pub mod idx;

@@ -50,6 +50,7 @@ impl OutlierSource {
             Some(k) => images.select(&spread(images.count, k)),
             None => images,
         };
+        Images::room_for(images.count, side, channels)?;
         Ok(images.with_channels(channels).resized(side))
     }
 

@@ -177,6 +177,9 @@ impl Preprocessing {
             return fail("of test images is random".to_string());
         }
         for list in [&self.train, &self.test] {
+            if list.len() > MOST_TRANSFORMS {
+                return fail(format!("of {} transforms ({MOST_TRANSFORMS} are possible)", list.len()));
+            }
             let (mut side, mut floats) = (self.raw_side, false);
             for transform in list {
                 if floats != transform.takes_floats() || !transform.fits(side, self.channels) {
@@ -193,8 +196,11 @@ impl Preprocessing {
     }
 }
 
-/// Far beyond what a net can take; keeps the integer sums over an image from overflowing.
-const MAX_SIDE: usize = 1 << 12;
+/// Largest side of an image in pixels: keeps the integer sums over an image from overflowing.
+pub const MAX_SIDE: usize = 1 << 12;
+
+/// Transforms in a list: room that a GPU keeps for it.
+pub(crate) const MOST_TRANSFORMS: usize = 32;
 
 impl Transform {
     fn is_random(&self) -> bool {
@@ -205,11 +211,23 @@ impl Transform {
         )
     }
 
+    /// How many numbers of a sample's `Augment` stream it takes.
+    pub(crate) fn draws(&self) -> u32 {
+        use Transform::*;
+        match self {
+            PadCrop { .. } | Shift { .. } | Crop { .. } => 2,
+            CropOrResize { .. } | Jitter { .. } => 3,
+            Flip => 1,
+            ResizeNearest { .. } | ToUnit | Lcn | Noise { .. } | MinMax { .. } | MeanStd { .. } => 0,
+        }
+    }
+
     fn takes_floats(&self) -> bool {
         matches!(self, Transform::Noise { .. } | Transform::MinMax { .. } | Transform::MeanStd { .. })
     }
 
-    fn side_after(&self, before: usize) -> usize {
+    /// The side of an image afterwards.
+    pub(crate) fn side_after(&self, before: usize) -> usize {
         match *self {
             Transform::Crop { side } | Transform::CropOrResize { side } | Transform::ResizeNearest { side } => side,
             _ => before,
@@ -339,6 +357,7 @@ mod tests {
         refused(|p| p.raw_side = 0);
         refused(|p| p.raw_side = usize::MAX);
         refused(|p| p.test.clear());
+        refused(|p| p.train = [vec![Flip; MOST_TRANSFORMS], p.train.clone()].concat());
         refused(|p| p.test.insert(0, Flip));
         refused(|p| p.test.swap(1, 2));
         refused(|p| p.test.push(Lcn));

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+
 /// What the net learns anomalies from. In every mode but the first, each drawn nominal sample gives way to an anomaly with
 /// probability ½, afresh in each epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
@@ -45,10 +47,33 @@ pub enum NoiseMode {
     Outliers,
 }
 
+impl NoiseMode {
+    /// Whether this noise is something to see by itself: confetti is changes to an image, mostly of nothing and some below 0.
+    pub fn stands_alone(self) -> bool {
+        !matches!(self, NoiseMode::Confetti | NoiseMode::FineConfetti)
+    }
+}
+
 impl Supervise {
     /// Whether anomalies are made, so that [`NoiseMode`] matters.
     pub fn makes_noise(self) -> bool {
         matches!(self, Supervise::Noise | Supervise::MalformedNormal | Supervise::MalformedNormalGt)
+    }
+
+    /// Whether anomalies are made of images of another data set.
+    pub fn draws_outliers(self, noise: NoiseMode) -> bool {
+        self.makes_noise() && noise == NoiseMode::Outliers
+    }
+
+    /// Fails where this noise cannot serve.
+    pub fn check(self, noise: NoiseMode) -> Result<()> {
+        if self == Supervise::Noise && !noise.stands_alone() {
+            return Err(Error::setting(
+                "confetti only changes an image: in the image's place it is a black picture",
+                "choose --supervise malformed-normal or malformed-normal-gt, or another --noise",
+            ));
+        }
+        Ok(())
     }
 }
 

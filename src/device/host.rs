@@ -68,7 +68,7 @@ impl<T: Copy + Default> Host<T> {
         &mut self.reals[view.buffer.0][view.range()]
     }
 
-    /// Three views of three different buffers, for filling a batch.
+    /// Views of different buffers, for filling a batch; None where two share one.
     pub fn get_many_mut<const N: usize>(&mut self, views: [View; N]) -> Option<[&mut [T]; N]> {
         let buffers = self.reals.get_disjoint_mut(views.map(|v| v.buffer.0)).ok()?;
         let mut views = views.into_iter();

@@ -39,7 +39,7 @@ impl<'a, T> Matrix<'a, T> {
 }
 
 /// `out = a·b`, or `out += a·b` when `accumulate`; `out` is row-major [a.rows, b.columns]. One thread; the order of the
-/// summation depends on the shapes only.
+/// summation depends on the shapes and on the width of the processor's vectors.
 ///
 /// # Panics
 /// Panics if the inner dimensions differ or a slice is shorter than its matrix.

@@ -3,6 +3,7 @@
 use super::gpu::{EpochLog, Feed, Gpu};
 use super::lower::{Options, lower};
 use super::plan::{Hyper, Plan, Ports, Step, TrainingPorts};
+use crate::device::cuda::{self, PointerMut};
 use crate::device::{Device, Host, View};
 use crate::error::{Error, Result};
 use crate::model::{Arch, Weights};
@@ -127,7 +128,7 @@ impl<T: Real> Network<T> {
     /// The plan for a batch of `n` images, lowered the first time it is asked for.
     ///
     /// # Errors
-    /// If `n` is zero or larger than the batch that memory was laid out for.
+    /// If memory was laid out for smaller batches, if `n` is zero, or if the net cannot be lowered.
     pub fn plan(&mut self, n: usize) -> Result<&Plan> {
         let index = self.plan_index(n)?;
         Ok(&self.plans[index])
@@ -203,10 +204,33 @@ impl<T: Real> Network<T> {
 
     /// Evaluation mode on the `n` images that were filled in: anomaly maps [n, u, u] and image scores \[n\].
     pub fn infer(&mut self, n: usize) -> Result<(&[T], &[T])> {
+        let input = self.plan(n)?.ports.input;
+        self.upload(&[input])?;
+        self.judge(n)
+    }
+
+    /// [`Network::infer`] on inputs [n, side, side, channels] that `feed` makes on the GPU by launching kernels.
+    pub fn infer_fed(
+        &mut self,
+        n: usize,
+        feed: impl FnOnce(PointerMut<'_, f32>) -> cuda::Result<()>,
+    ) -> Result<(&[T], &[T])> {
         let ports = self.plan(n)?.ports;
-        self.upload(&[ports.input])?;
+        feed(self.gpu()?.memory.pointer_mut(ports.input))?;
+        self.judge(n)
+    }
+
+    /// Runs the inference steps on the inputs that lie in the device's memory.
+    fn judge(&mut self, n: usize) -> Result<(&[T], &[T])> {
+        let ports = self.plan(n)?.ports;
         self.run(n, &IDLE, |plan| &plan.infer)?;
         self.download(&[ports.anomaly, ports.score])?;
+        self.judged(n)
+    }
+
+    /// What the last inference, of `n` images, found.
+    pub fn judged(&mut self, n: usize) -> Result<(&[T], &[T])> {
+        let ports = self.plan(n)?.ports;
         Ok((self.memory.get(ports.anomaly), self.memory.get(ports.score)))
     }
 

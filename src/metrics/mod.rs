@@ -11,8 +11,30 @@
 //! Every figure counts all scores as they are, without bins: samples with equal scores enter together. Counts are
 //! integers, so no figure depends on the order of collecting or on the number of threads.
 
+use crate::real::Real;
+
 pub mod precision_recall;
 pub mod pro;
 pub mod regions;
 pub mod roc;
 pub mod scores;
+
+/// The smallest value that a share `q` of all values does not exceed; 0 without values.
+pub fn quantile<T: Real>(values: &[T], q: f64) -> T {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(|a, b| a.f64().total_cmp(&b.f64()));
+    let rank = (q * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quantile;
+
+    #[test]
+    fn quantiles_are_values() {
+        let values = [5.0, 1.0, 4.0, 2.0, 3.0f32];
+        assert_eq!([0.0, 0.2, 0.21, 0.5, 0.99, 1.0].map(|q| quantile(&values, q)), [1.0, 1.0, 2.0, 3.0, 5.0, 5.0]);
+        assert_eq!(quantile::<f64>(&[], 0.5), 0.0);
+    }
+}

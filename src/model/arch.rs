@@ -5,6 +5,9 @@ use crate::steps::activation::Activation;
 use crate::steps::upsample::ReceptiveField;
 use crate::steps::{conv, pool};
 
+/// Weight of a batch in the norms' running statistics while training: PyTorch's default, as the authors train.
+pub const NORM_MOMENTUM: f64 = 0.1;
+
 /// One layer. Names are PyTorch's module names.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Layer {

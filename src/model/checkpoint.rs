@@ -48,29 +48,23 @@ pub fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, String>)
             TensorView::new(*dtype, shape.clone(), data).map(|view| (name.as_str(), view))
         })
         .collect();
-    views.and_then(|views| serialize(views, Some(header))).map_err(|e| {
-        Error::setting(format!("the weights of {} cannot be serialised: {e}", arch.name), "please report this as a bug")
-    })
+    views
+        .and_then(|views| serialize(views, Some(header)))
+        .map_err(|e| Error::internal(format!("the weights of {} cannot be serialised ({e})", arch.name)))
 }
 
-/// An opened safetensors file.
+/// An opened safetensors file of any content.
 pub struct File<'a> {
     path: &'a Path,
-    tensors: SafeTensors<'a>,
+    pub tensors: SafeTensors<'a>,
     /// Text entries of the header.
     pub header: HashMap<String, String>,
 }
 
 impl<'a> File<'a> {
-    /// Parses the bytes of `path`.
-    pub fn parse(path: &'a Path, bytes: &'a [u8]) -> Result<File<'a>> {
-        let broken = |e: safetensors::SafeTensorError| {
-            Error::file(
-                path,
-                format!("not a complete safetensors file ({e})"),
-                "copy it again from where it was trained, or train again",
-            )
-        };
+    /// Parses the bytes of `path`; the remedy is for files that are cut short or something else.
+    pub fn parse(path: &'a Path, bytes: &'a [u8], remedy: &str) -> Result<File<'a>> {
+        let broken = |e| Error::file(path, format!("not a complete safetensors file ({e})"), remedy);
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(broken)?;
         let header = metadata.metadata().clone().unwrap_or_default();
         let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
@@ -110,12 +104,10 @@ impl<'a> File<'a> {
             let problem = format!("tensor '{name}' has shape {:?}, {} needs {shape:?}", tensor.shape(), arch.name);
             return Err(Error::file(self.path, problem, other_net));
         }
-        if tensor.dtype() != Dtype::F32 {
+        let Some(values) = floats(&tensor) else {
             let problem = format!("tensor '{name}' is {:?}", tensor.dtype());
             return Err(Error::file(self.path, problem, "convert it to float32"));
-        }
-        let values: Vec<f32> =
-            tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        };
         match values.iter().position(|v| !v.is_finite()) {
             Some(i) => Err(Error::file(
                 self.path,
@@ -125,6 +117,12 @@ impl<'a> File<'a> {
             None => Ok(values),
         }
     }
+}
+
+/// The values of an f32 tensor; None for any other type.
+pub fn floats(tensor: &TensorView) -> Option<Vec<f32>> {
+    let bytes = (tensor.dtype() == Dtype::F32).then(|| tensor.data().as_chunks().0)?;
+    Some(bytes.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
 }
 
 #[cfg(test)]
@@ -143,7 +141,7 @@ mod tests {
     fn a_round_trip_keeps_every_bit_and_the_header() {
         let (arch, weights) = sample();
         let bytes = to_bytes(&arch, &weights, HashMap::from([("fcdd".into(), "{}".into())])).unwrap();
-        let file = File::parse(Path::new("m"), &bytes).unwrap();
+        let file = File::parse(Path::new("m"), &bytes, "").unwrap();
         assert_eq!(file.weights(&arch).unwrap(), weights);
         assert_eq!(file.header["fcdd"], "{}");
         // The authors' strict loading wants the norm that they never use.
@@ -156,7 +154,7 @@ mod tests {
         let other = nets::by_name("CNN32_S", true).unwrap();
         let bytes = to_bytes(&arch, &weights, HashMap::new()).unwrap();
         let error = |bytes: &[u8], arch: &Arch| {
-            File::parse(Path::new("m"), bytes).and_then(|f| f.weights(arch)).unwrap_err().to_string()
+            File::parse(Path::new("m"), bytes, "").and_then(|f| f.weights(arch)).unwrap_err().to_string()
         };
         assert!(error(&bytes, &other).contains("conv1.weight"), "{}", error(&bytes, &other));
         for cut in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {

@@ -1,5 +1,7 @@
 //! The jet colour map of matplotlib: dark blue for 0, over green, to dark red for 1.
 
+use crate::real::Real;
+
 /// Number of colours.
 const SIZE: usize = 256;
 
@@ -12,9 +14,9 @@ const BLUE: [[f64; 2]; 5] = [[0.0, 0.5], [0.11, 1.0], [0.34, 1.0], [0.65, 0.0], 
 pub static JET: [[f32; 3]; SIZE] = table();
 
 /// The colour of a value in 0…1, RGB in 0…1. Values outside take the colour of the nearer end, NaN that of 0.
-pub fn jet_rgb(value: f32) -> [f32; 3] {
-    // The cast saturates, and takes NaN to 0.
-    JET[((value * SIZE as f32) as usize).min(SIZE - 1)]
+pub fn jet_rgb(value: impl Real) -> [f32; 3] {
+    // The product is exact, the cast saturates and takes NaN to 0.
+    JET[((value.f64() * SIZE as f64) as usize).min(SIZE - 1)]
 }
 
 /// The colour of a value in 0…1 as RGB bytes. Values outside take the colour of the nearer end, NaN that of 0.

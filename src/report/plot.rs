@@ -183,7 +183,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 /// An SVG document that `draw` fills.
 fn svg(draw: impl FnOnce(&Area) -> Result<()>) -> Result<String> {
     // Only measures text: SVG leaves the choice of the letters to the viewer.
-    let unreadable = |_| Error::setting("the built-in font cannot be read", "please report this as a bug");
+    let unreadable = |_| Error::internal("the built-in font cannot be read");
     register_font("sans-serif", FontStyle::Normal, UBUNTU_LIGHT).map_err(unreadable)?;
     let mut text = String::new();
     {
@@ -233,7 +233,7 @@ fn legend<'a, 's: 'a, X: Ranged, Y: Ranged>(
 
 /// Drawing into a string fails only where this file is wrong.
 fn bug(error: impl std::fmt::Display) -> Error {
-    Error::setting(format!("a plot could not be drawn ({error})"), "please report this as a bug")
+    Error::internal(format!("a plot could not be drawn ({error})"))
 }
 
 #[cfg(test)]
@@ -253,6 +253,15 @@ mod tests {
             assert!(svg.contains(words), "{words} is not in {svg}");
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }
+    }
+
+    /// The corners of the plot are (76, 319) and (535, 12): what margins and labels leave.
+    #[test]
+    fn points_lie_where_they_belong() {
+        let curve = Curve { hue: Hue::Red, name: "images".into(), points: vec![(0.0, 0.0), (0.5, 0.75), (1.0, 1.0)] };
+        let svg = roc(&[curve]).unwrap();
+        let line = svg.split('<').find(|element| element.starts_with("polyline") && element.contains("#C84B1F"));
+        assert!(line.is_some_and(|line| line.contains("points=\"76,319 305,89 535,12 \"")), "{svg}");
     }
 
     #[test]

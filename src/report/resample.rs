@@ -19,7 +19,7 @@ pub fn bilinear(map: &[f32], from: (usize, usize), to: (usize, usize)) -> Vec<f3
     resized
 }
 
-/// Nearest neighbour between sizes (height, width): row ⌊i·from/to⌋ and likewise the column, as
+/// Nearest neighbour between sizes (height, width), also the authors' upsampling without receptive fields: row ⌊i·from/to⌋ and likewise the column, as
 /// `torch.nn.functional.interpolate(mode="nearest")`.
 ///
 /// # Panics

@@ -32,6 +32,20 @@ pub struct Group {
     pub rows: Vec<Row>,
 }
 
+impl Tile {
+    /// A picture with a caption.
+    pub fn new(image: RgbImage, caption: impl Into<String>) -> Tile {
+        Tile { image, caption: caption.into() }
+    }
+}
+
+impl Row {
+    /// Tiles with a title.
+    pub fn new(title: &str, tiles: impl IntoIterator<Item = Tile>) -> Row {
+        Row { title: title.to_string(), tiles: tiles.into_iter().collect() }
+    }
+}
+
 const PAPER: Rgb<u8> = Rgb([255; 3]);
 const INK: Rgb<u8> = Rgb([16; 3]);
 

@@ -19,9 +19,8 @@ pub(super) struct Type {
 impl Type {
     /// Lines of `size` pixels, from the highest to the lowest part of a letter.
     pub(super) fn new(size: f32) -> Result<Type> {
-        let font = FontRef::try_from_slice(UBUNTU_LIGHT).map_err(|e| {
-            Error::setting(format!("the built-in font cannot be read ({e})"), "please report this as a bug")
-        })?;
+        let font = FontRef::try_from_slice(UBUNTU_LIGHT)
+            .map_err(|e| Error::internal(format!("the built-in font cannot be read ({e})")))?;
         Ok(Type { font, scale: PxScale::from(size) })
     }
 

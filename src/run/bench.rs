@@ -6,9 +6,10 @@ use std::time::Instant;
 use serde::Serialize;
 use tempfile::TempDir;
 
+use super::layout::lay_out;
 use super::model::Model;
 use super::score::Scorer;
-use super::settings::Settings;
+use super::settings::{Settings, check_size};
 use crate::data::dataset::DatasetKind;
 use crate::data::images::{Images, read_picture};
 use crate::data::pipeline::Preprocessing;
@@ -17,6 +18,8 @@ use crate::device::Device;
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network, Step};
 use crate::error::{Error, Result};
+use crate::metrics::quantile;
+use crate::model::arch::NORM_MOMENTUM;
 use crate::model::{Weights, nets};
 use crate::report::png::save_png;
 use crate::rng::{Purpose, Stream};
@@ -106,6 +109,7 @@ pub fn bench(device: &Device, options: &Options) -> Result<Timing> {
         _ => 16,
     };
     let batch = if options.task == Task::Predict { 1 } else { options.batch.unwrap_or(paper) };
+    check_size(&arch, side, batch)?;
     let (seconds, kinds) = match options.task {
         Task::Predict => {
             let mut latency = Latency::new(device, &options.net)?;
@@ -132,7 +136,7 @@ pub fn network(device: &Device, net: &str, task: Task, batch: usize, side: Optio
     let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false };
     let training = (task == Task::Train).then_some(training);
     let options = lower::Options { batch, side: side.unwrap_or(arch.side), sigma: 1.2, training };
-    let mut network = Network::<f32>::on(device, &arch, options, &Weights::init(&arch, 0))?;
+    let mut network = lay_out(device, &arch, options, &Weights::init(&arch, 0))?;
     Stream::new(0, Purpose::Check, 0, 0).fill_normal(network.input(batch)?);
     if training.is_some() {
         let (_, labels, _) = network.training_inputs(batch)?;
@@ -144,7 +148,7 @@ pub fn network(device: &Device, net: &str, task: Task, batch: usize, side: Optio
 /// Times of whole batches, then by kind of step.
 fn batches(device: &Device, options: &Options, batch: usize) -> Result<(Vec<f64>, Vec<Kind>)> {
     let mut network = network(device, &options.net, options.task, batch, options.side)?;
-    let mut hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step: 0, norm_momentum: 0.1 };
+    let mut hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step: 0, norm_momentum: NORM_MOMENTUM };
     let seconds = repeated(options.repeats, || {
         hyper.step += 1;
         options.task.run(&mut network, batch, &hyper)
@@ -219,12 +223,4 @@ fn repeated(repeats: usize, mut run: impl FnMut() -> Result<()>) -> Result<Vec<f
         Ok(started.elapsed().as_secs_f64())
     };
     (0..repeats).map(timed).collect()
-}
-
-/// The smallest value that a share `q` of all values does not exceed; 0 without values.
-fn quantile(values: &[f64], q: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let rank = (q * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.max(1) - 1).copied().unwrap_or(0.0)
 }

@@ -1,11 +1,10 @@
 //! The verb `demo`: the whole way from good pictures to heatmaps, with synthetic surfaces, no data and no network.
 //!
-//! For each kind of surface it writes a folder of pictures in MVTec-AD's layout, trains on the good ones with confetti as the only
+//! For each kind of surface it writes a folder of pictures in MVTec-AD's layout, trains on the good ones with fine confetti as the only
 //! anomaly, and measures the model on defects that it has never seen, at three contrasts.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use image::RgbImage;
 use rayon::prelude::*;
@@ -20,6 +19,7 @@ use super::results::finish;
 use super::score::Upsampler;
 use super::select::{extremes, spaced};
 use super::settings::Settings;
+use super::stop::Stop;
 use super::train;
 use crate::data::dataset::DatasetKind;
 use crate::data::images::Mask;
@@ -93,7 +93,7 @@ pub fn settings(data: &Path, seed: u64, epochs: Option<u32>) -> Settings {
 }
 
 /// Runs the demo in `out`: SURFACE/data, SURFACE/run, overview.png and demo.json.
-pub fn demo(device: &Device, out: &Path, seed: u64, epochs: Option<u32>, stop: &AtomicBool) -> Result<Option<Report>> {
+pub fn demo(device: &Device, out: &Path, seed: u64, epochs: Option<u32>, stop: &Stop) -> Result<Option<Report>> {
     files::create_folder(out)?;
     let mut figures = Vec::new();
     let mut groups = Vec::new();
@@ -115,7 +115,7 @@ pub fn demo(device: &Device, out: &Path, seed: u64, epochs: Option<u32>, stop: &
         }
     }
     let overview = out.join("overview.png");
-    save_png(&overview, &sheet("fcdd demo: trained on good pictures and confetti alone", &groups, 112)?)?;
+    save_png(&overview, &sheet("fcdd demo: trained on good pictures and fine confetti alone", &groups, 112)?)?;
     let report = Report { figures, overview };
     directory::write_json(&out.join("demo.json"), &report)?;
     Ok(Some(report))
@@ -164,7 +164,7 @@ fn write_data(surface: Surface, data: &Path, seed: u64) -> Result<Defects> {
 /// Pixels [SIDE, SIDE, 3] as a picture.
 fn rgb(pixels: &[u8]) -> Result<RgbImage> {
     RgbImage::from_raw(SIDE as u32, SIDE as u32, pixels.to_vec())
-        .ok_or_else(|| Error::setting("a synthetic picture has the wrong size", "please report this as a bug"))
+        .ok_or_else(|| Error::internal("a synthetic picture has the wrong size"))
 }
 
 /// The test pictures with what the model says of them.
@@ -214,33 +214,23 @@ fn group(surface: Surface, contrast: Contrast, judged: &[Judged], model: &Model)
     let good = extremes(&which(&|defect| defect.is_none()), &scores, 1, true);
     let defects = spaced(&which(&|defect| defect.is_some_and(|(_, c)| c == contrast)), &scores, SHOWN);
     let shown: Vec<&Judged> = good.into_iter().chain(defects).map(|i| &judged[i]).collect();
-    let row = |title: &str, tile: &dyn Fn(&Judged) -> (RgbImage, String)| Row {
-        title: title.to_string(),
-        tiles: shown
-            .iter()
-            .map(|j| {
-                let (image, caption) = tile(j);
-                Tile { image, caption }
-            })
-            .collect(),
-    };
     let side = SIDE as u32;
-    let input = |j: &Judged| {
+    let input = shown.iter().map(|j| {
         let name = j.defect.map_or("good", |(defect, _)| defect.name());
-        (j.picture.clone(), format!("{name} {:.3}", j.score))
-    };
-    let hot = |j: &Judged| {
+        Tile::new(j.picture.clone(), format!("{name} {:.3}", j.score))
+    });
+    let hot = shown.iter().map(|j| {
         let mut map = j.map.clone();
         model.card.scale.apply(&mut map);
-        (heatmap(&map, side, side), String::new())
-    };
-    let mask = |j: &Judged| (pictures::mask_picture(Some(&j.mask)), String::new());
+        Tile::new(heatmap(&map, side, side), "")
+    });
+    let mask = shown.iter().map(|j| Tile::new(pictures::mask_picture(Some(&j.mask)), ""));
     Group {
         heading: format!(
             "{} surface, {} defects: the good picture with the highest score, then the worst to the best found",
             surface.name(),
             contrast.name()
         ),
-        rows: vec![row("input, score", &input), row("heatmap", &hot), row("mask", &mask)],
+        rows: vec![Row::new("input, score", input), Row::new("heatmap", hot), Row::new("mask", mask)],
     }
 }

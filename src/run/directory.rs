@@ -105,7 +105,7 @@ impl RunDirectory {
 /// Writes a value as indented JSON, atomically.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value)
-        .map_err(|e| Error::file(path, format!("cannot be written as JSON ({e})"), "please report this as a bug"))?;
+        .map_err(|e| Error::internal(format!("{} cannot be written as JSON ({e})", path.display())))?;
     bytes.push(b'\n');
     files::write_atomically(path, &bytes)
 }
@@ -113,7 +113,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// Writes rows as CSV with a header line, atomically.
 pub fn write_csv(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let bug = |e: String| Error::file(path, format!("cannot be written as CSV ({e})"), "please report this as a bug");
+    let bug = |e: String| Error::internal(format!("{} cannot be written as CSV ({e})", path.display()));
     for row in rows {
         writer.serialize(row).map_err(|e| bug(e.to_string()))?;
     }

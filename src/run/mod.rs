@@ -1,10 +1,20 @@
 //! The verbs, and what they share: settings, the run's files, training data, scoring, progress.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | [`train`], [`evaluate`], [`predict`], [`demo`], [`verify`], [`bench`](mod@bench), [`info`] | one verb each |
+//! | [`settings`], [`prepare`] | everything that decides a run; from there to training and test images |
+//! | [`model`], [`score`], [`layout`] | the model file; judging with it; nets in memory |
+//! | [`directory`], [`state`] | a run's files; what resuming needs |
+//! | [`results`], [`pictures`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, which images they show, the page |
+//! | [`progress`], [`stop`] | progress on standard error; Ctrl-C |
 
 pub mod bench;
 pub mod demo;
 pub mod directory;
 pub mod evaluate;
 pub mod info;
+pub mod layout;
 pub mod model;
 pub mod pictures;
 pub mod predict;
@@ -16,5 +26,6 @@ pub mod score;
 pub mod select;
 pub mod settings;
 pub mod state;
+pub mod stop;
 pub mod train;
 pub mod verify;

@@ -9,7 +9,7 @@ use super::settings::Settings;
 use crate::data::pipeline::Preprocessing;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::{Arch, Weights, checkpoint, nets};
+use crate::model::{Arch, Weights, checkpoint};
 use crate::report::heatmap::Scale;
 
 /// The header entry that holds the [`Card`].
@@ -18,25 +18,44 @@ const ENTRY: &str = "fcdd";
 /// Version of the card's format.
 const FORMAT: u32 = 1;
 
+/// For model files that are broken.
+const REMEDY: &str = "copy it again from where it was trained, or train again";
+
 /// What travels with the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Card {
     pub format: u32,
-    pub net: String,
-    pub bias: bool,
-    pub side: usize,
     pub preprocessing: Preprocessing,
-    /// σ of the heatmaps' Gaussian, in input pixels.
-    pub sigma: f64,
     /// How heatmap values become colours, the same for every picture.
     pub scale: Scale<f32>,
     /// Images that score above are called anomalous.
     pub threshold: f32,
     /// Epochs behind the weights: fewer than the settings ask for where training was stopped.
     pub epochs: u32,
-    /// How the model came about.
+    /// How the model came about: its net, input side and Gaussian among them.
     pub settings: Settings,
     pub version: String,
+}
+
+impl Card {
+    /// Fails unless a model can be laid out and judge by this card: for values that come from a file.
+    fn check(&self) -> Result<()> {
+        let Card { settings, preprocessing, .. } = self;
+        settings.check()?;
+        preprocessing.check()?;
+        let (net, prepared) = (settings.arch()?.channels, preprocessing.channels);
+        if (prepared, preprocessing.side) != (net, settings.side) {
+            let images =
+                |channels: usize, side: usize| format!("images of {side}×{side} pixels and {channels} channels");
+            let problem = format!(
+                "its preprocessing makes {}, its net takes {}",
+                images(prepared, preprocessing.side),
+                images(net, settings.side)
+            );
+            return Err(Error::setting(problem, "both belong to one training"));
+        }
+        Ok(())
+    }
 }
 
 /// A trained model.
@@ -49,14 +68,13 @@ pub struct Model {
 impl Model {
     /// The net of the card.
     pub fn arch(&self) -> Result<Arch> {
-        nets::by_name(&self.card.net, self.card.bias)
+        self.card.settings.arch()
     }
 
     /// Writes the model atomically.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let card = serde_json::to_string(&self.card).map_err(|e| {
-            Error::setting(format!("the model's description cannot be written: {e}"), "please report this as a bug")
-        })?;
+        let card = serde_json::to_string(&self.card)
+            .map_err(|e| Error::internal(format!("the model's description cannot be written ({e})")))?;
         let bytes = checkpoint::to_bytes(&self.arch()?, &self.weights, HashMap::from([(ENTRY.to_string(), card)]))?;
         files::write_atomically(path, &bytes)
     }
@@ -65,7 +83,7 @@ impl Model {
     pub fn load(path: &Path) -> Result<Model> {
         let path = model_file(path);
         let bytes = files::read(&path)?;
-        let file = checkpoint::File::parse(&path, &bytes)?;
+        let file = checkpoint::File::parse(&path, &bytes, REMEDY)?;
         let Some(card) = file.header.get(ENTRY) else {
             return Err(Error::file(
                 &path,
@@ -87,7 +105,8 @@ impl Model {
                 "use the version of fcdd that wrote it",
             ));
         }
-        let weights = file.weights(&nets::by_name(&card.net, card.bias)?)?;
+        card.check().map_err(|e| Error::file(&path, format!("its description cannot be used ({e})"), REMEDY))?;
+        let weights = file.weights(&card.settings.arch()?)?;
         Ok(Model { card, weights })
     }
 
@@ -95,11 +114,7 @@ impl Model {
     pub fn card(settings: &Settings, preprocessing: &Preprocessing, epochs: u32) -> Card {
         Card {
             format: FORMAT,
-            net: settings.net.clone(),
-            bias: settings.bias,
-            side: settings.side,
             preprocessing: preprocessing.clone(),
-            sigma: settings.sigma,
             scale: Scale { minimum: 0.0, range: 1.0 },
             threshold: 0.0,
             epochs,

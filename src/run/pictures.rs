@@ -46,18 +46,14 @@ const LABELS: [(&str, bool); 2] = [("nominal", false), ("anomalous", true)];
 pub fn preview(set: &TrainingSet, settings: &Settings) -> Result<RgbImage> {
     let samples = &set.order(0)[..settings.batch.min(PREVIEW).min(set.len())];
     let drawn = Drawn::new(set, 0, samples, settings.maps);
-    let row = |title: &str, tiles: Vec<Tile>| Row { title: title.to_string(), tiles };
     let rows = |shown: &[usize]| {
-        let label = |&i: &usize| Tile {
-            image: rgb(&drawn.images, i),
-            caption: if drawn.labels[i] { "anomalous" } else { "nominal" }.to_string(),
-        };
-        let samples = shown.iter().map(label).collect();
+        let label = |i: usize| if drawn.labels[i] { "anomalous" } else { "nominal" };
+        let samples = shown.iter().map(|&i| Tile::new(rgb(&drawn.images, i), label(i)));
         if !settings.maps {
-            return vec![row("", samples)];
+            return vec![Row::new("", samples)];
         }
-        let map = |&i: &usize| Tile { image: mask_picture(drawn.masks[i].as_ref()), caption: String::new() };
-        vec![row("sample", samples), row("map", shown.iter().map(map).collect())]
+        let maps = shown.iter().map(|&i| Tile::new(mask_picture(drawn.masks[i].as_ref()), ""));
+        vec![Row::new("sample", samples), Row::new("map", maps)]
     };
     let all: Vec<usize> = (0..samples.len()).collect();
     let group = Group { heading: String::new(), rows: all.chunks(COLUMNS).flat_map(rows).collect() };
@@ -166,7 +162,7 @@ impl<'a> Gallery<'a> {
         scores: Vec<f32>,
         maps: &'a [f32],
     ) -> Result<Gallery<'a>> {
-        let (side, quantile) = (model.card.side, model.card.settings.quantile);
+        let (side, quantile) = (model.card.settings.side, model.card.settings.quantile);
         let (upsampler, shared) = (Upsampler::new(model)?, Scale { minimum: 0.0, range: 0.0 });
         let mut gallery = Gallery { images, masks, captions, labels, scores, maps, upsampler, side, quantile, shared };
         gallery.shared = Scale::of(&gallery.reference(), quantile);
@@ -239,16 +235,15 @@ impl<'a> Gallery<'a> {
     fn rows(&self, indices: &[usize], shows: &[Show]) -> Vec<Row> {
         let both = shows.contains(&Show::Local);
         let shown = shows.iter().filter(|&&show| show != Show::Mask || !self.masks.is_empty());
-        let row = |&show: &Show| Row {
-            title: match show {
+        let row = |&show: &Show| {
+            let title = match show {
                 Show::Input => "input",
                 Show::Local => "heatmap, own scale",
                 Show::Shared if both => "heatmap, common scale",
                 Show::Shared => "heatmap",
                 Show::Mask => "mask",
-            }
-            .to_string(),
-            tiles: indices.iter().map(|&i| self.tile(i, show)).collect(),
+            };
+            Row::new(title, indices.iter().map(|&i| self.tile(i, show)))
         };
         shown.map(row).collect()
     }
@@ -260,13 +255,12 @@ impl<'a> Gallery<'a> {
             scale.apply(&mut map);
             heatmap(&map, self.side as u32, self.side as u32)
         };
-        let image = match show {
-            Show::Input => rgb(self.images, i),
-            Show::Local => hot(true),
-            Show::Shared => hot(false),
-            Show::Mask => mask_picture(self.masks[i].as_ref()),
-        };
-        Tile { image, caption: if show == Show::Input { self.captions[i].clone() } else { String::new() } }
+        match show {
+            Show::Input => Tile::new(rgb(self.images, i), self.captions[i].as_str()),
+            Show::Local => Tile::new(hot(true), ""),
+            Show::Shared => Tile::new(hot(false), ""),
+            Show::Mask => Tile::new(mask_picture(self.masks[i].as_ref()), ""),
+        }
     }
 }
 

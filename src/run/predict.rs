@@ -49,6 +49,9 @@ pub fn predict(
     out: &Path,
     threshold: Option<f32>,
 ) -> Result<Predictions> {
+    if let Some(threshold) = threshold.filter(|threshold| !threshold.is_finite()) {
+        return Err(Error::setting(format!("--threshold {threshold} is no score"), "choose a number, such as 0.5"));
+    }
     let jobs = jobs(paths, out)?;
     let mut scorer = Scorer::new(device, model)?;
     files::create_folder(out)?;
@@ -103,12 +106,20 @@ struct Job {
     overlay: PathBuf,
 }
 
-/// All pictures that the paths name. Results of a folder's pictures keep their place within it; equal names get a number.
+/// All pictures that the paths name; those in a folder without the heatmaps and overlays that an earlier `predict` left in `out`,
+/// where that lies in the folder. Results of a folder's pictures keep their place within it; equal names get a number.
 fn jobs(paths: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     let mut taken = HashSet::new();
+    let out_now = out.canonicalize().ok();
+    let mut skipped = 0;
     for path in paths {
-        let found = if path.is_dir() { pictures(path, true)? } else { vec![path.clone()] };
+        let mut found = if path.is_dir() { pictures(path, true)? } else { vec![path.clone()] };
+        if let Some(out) = out_now.as_ref().filter(|_| path.is_dir()) {
+            let all = found.len();
+            found.retain(|image| !is_result(image, out));
+            skipped += all - found.len();
+        }
         if found.is_empty() {
             return Err(Error::file(
                 path,
@@ -130,7 +141,17 @@ fn jobs(paths: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
             jobs.push(Job { heatmap: result("heatmap"), overlay: result("overlay"), image });
         }
     }
+    if skipped > 0 {
+        eprintln!("skipped {skipped} pictures in {} that are results: *_heatmap.png, *_overlay.png", out.display());
+    }
     Ok(jobs)
+}
+
+/// Whether a picture is named as a result and lies in `out`, an absolute path.
+fn is_result(image: &Path, out: &Path) -> bool {
+    let name = image.file_name().unwrap_or_default().to_string_lossy();
+    (name.ends_with("_heatmap.png") || name.ends_with("_overlay.png"))
+        && image.canonicalize().is_ok_and(|image| image.starts_with(out))
 }
 
 /// Images of one shape as one batch.

@@ -7,7 +7,7 @@ use super::settings::Settings;
 use crate::data::batches::{Ingredients, Others, TrainingSet};
 use crate::data::dataset::{Dataset, Split};
 use crate::data::pipeline::Preprocessing;
-use crate::data::supervise::{NoiseMode, Supervise};
+use crate::data::supervise::Supervise;
 use crate::error::{Error, Result};
 
 /// A loaded dataset as one task: one class is nominal, every other one anomalous.
@@ -68,7 +68,7 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
         _ => None,
     };
     let outliers = match &settings.outliers {
-        Some(source) if settings.supervise.makes_noise() && settings.noise == NoiseMode::Outliers => {
+        Some(source) if settings.supervise.draws_outliers(settings.noise) => {
             Some(source.load(raw_side, channels, settings.oe_limit)?)
         }
         _ => None,

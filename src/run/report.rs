@@ -11,7 +11,9 @@ use super::prepare::TestSet;
 use super::results::{TestPlots, Training};
 use super::settings::{Settings, explanation};
 use super::state::Epoch;
+use super::train::THRESHOLD_QUANTILE;
 use crate::data::dataset::DatasetKind;
+use crate::data::pipeline::PipelineKind;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::error::Result;
 use crate::files;
@@ -55,7 +57,7 @@ fn lead(story: &Story) -> Markup {
     let (done, asked) = (card.epochs, card.settings.epochs);
     html! {
         p {
-            "The net " (card.net) " was trained for " (count(done as usize, "epoch")) " by Fully Convolutional Data Description to "
+            "The net " (card.settings.net) " was trained for " (count(done as usize, "epoch")) " by Fully Convolutional Data Description to "
             "know these images. Its heatmap is its score: both are near 0 where an image looks nominal and grow without bound the "
             "more it deviates."
         }
@@ -72,7 +74,7 @@ fn results(story: &Story) -> Markup {
     let Some((tested, test_plots)) = story.test else {
         let body = html! {
             p.notice {
-                @if story.model.card.epochs < story.model.card.settings.epochs {
+                @if story.set.split.images.count > 0 {
                     "The model has not been tested, since its training was stopped."
                 } @else {
                     "The model has not been tested: the data has no test images. With images in DIR/test/good and DIR/test/DEFECT, "
@@ -91,9 +93,11 @@ fn results(story: &Story) -> Markup {
         shown.push((svg.clone(), alt.to_string(), caption.to_string()));
     }
     let alt = "Histogram of the scores of nominal and of anomalous test images, with the model's threshold";
-    let caption = "Scores of the test images, on a logarithmic axis. The threshold stands where 99 % of the nominal training \
-                   images lie below.";
-    shown.push((test_plots.scores.clone(), alt.to_string(), caption.to_string()));
+    let caption = format!(
+        "Scores of the test images, on a logarithmic axis. {:.0} % of the nominal training images do not exceed the threshold.",
+        100.0 * THRESHOLD_QUANTILE
+    );
+    shown.push((test_plots.scores.clone(), alt.to_string(), caption));
     let body = html! {
         (figures(&named.collect::<Vec<_>>()))
         p {
@@ -136,16 +140,32 @@ fn training(story: &Story) -> Result<Markup> {
         let alt = "Mean loss over the epochs, of all samples, of the nominal and of the anomalous ones";
         (svg.clone(), alt.to_string(), "Mean loss of each epoch's samples.".to_string())
     });
-    let preview = "What the net learned from: samples of the first batch. About half of the good images have been turned into \
-                   anomalies. Contrast is normalised, so brightness does not compare between pictures.";
+    let preview = samples(&story.model.card.settings);
     let overview = "Samples of one more epoch as the trained net judges them; under each its score.";
     Ok(html! {
         @if plot.is_none() { p.notice { "No epoch was completed: there are no losses to show." } }
         (plots(&loss.collect::<Vec<_>>()))
         @if !history.is_empty() { details { summary { "All epochs as a table" } (epochs(history)) } }
-        (picture_file(folder, directory::PREVIEW, "Training samples after augmentation", preview)?)
+        (picture_file(folder, directory::PREVIEW, "Training samples after augmentation", &preview)?)
         (picture_file(folder, directory::TRAINING_OVERVIEW, "Training samples with their heatmaps", overview)?)
     })
+}
+
+/// What the preview shows.
+fn samples(settings: &Settings) -> String {
+    let anomalies = match settings.supervise {
+        Supervise::Unsupervised => "All of them are nominal.",
+        Supervise::Other => "On the toss of a coin, an image of another class took a nominal one's place.",
+        Supervise::Noise => "On the toss of a coin, an artificial anomaly took a nominal image's place.",
+        Supervise::MalformedNormal | Supervise::MalformedNormalGt => {
+            "On the toss of a coin, a nominal image was turned into an anomaly by noise added to it."
+        }
+    };
+    let contrast = match settings.pipeline {
+        PipelineKind::Lcnaug1 => " Contrast is normalised, so brightness does not compare between pictures.",
+        PipelineKind::Aug1 | PipelineKind::None => "",
+    };
+    format!("What the net learned from: samples of the first batch. {anomalies}{contrast}")
 }
 
 /// A picture of the folder; nothing if it is not there.
@@ -257,6 +277,18 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the page says of the training samples follows from the settings.
+    #[test]
+    fn samples_are_described_as_they_are() {
+        let preset = Settings::preset(DatasetKind::Folder);
+        let says = |supervise, pipeline| samples(&Settings { supervise, pipeline, ..preset.clone() });
+        let text = says(Supervise::Unsupervised, PipelineKind::Aug1);
+        assert!(text.ends_with("All of them are nominal."), "{text}");
+        let text = says(Supervise::MalformedNormalGt, PipelineKind::Lcnaug1);
+        assert!(text.contains("noise added") && text.contains("Contrast is normalised"), "{text}");
+        assert!(says(Supervise::Other, PipelineKind::None).contains("another class"));
+    }
 
     #[test]
     fn words_survive_a_shell() {

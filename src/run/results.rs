@@ -49,6 +49,10 @@ pub fn finish(
     let model = &trained.model;
     let overview = training_overview(device, &task.set, model)?;
     save_png(directory.file(directory::TRAINING_OVERVIEW), &overview)?;
+    // A run that was ended between its state and its history, or has lost the latter, gets it back here.
+    if !trained.history.is_empty() {
+        write_csv(&directory.file(directory::HISTORY), &trained.history)?;
+    }
     let training = Training::new(directory.path(), trained.history.clone())?;
     if let Some(plot) = &training.plot {
         files::write_atomically(&directory.file(directory::LOSS_PLOT), plot.as_bytes())?;

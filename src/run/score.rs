@@ -1,6 +1,8 @@
 //! Judging images with a trained model.
 
-use super::model::Model;
+use super::layout::lay_out;
+use super::model::{Card, Model};
+use crate::data::cuda::DeviceTestSet;
 use crate::data::images::Images;
 use crate::data::pipeline::Preprocessing;
 use crate::device::Device;
@@ -25,20 +27,22 @@ pub struct Judgement<'a> {
 /// A model laid out for inference.
 pub struct Scorer {
     network: Network<f32>,
+    /// On a GPU: where it turns images into inputs.
+    raw: Option<DeviceTestSet>,
     preprocessing: Preprocessing,
-    side: usize,
 }
 
 impl Scorer {
     /// Lays out a model on a device.
     pub fn new(device: &Device, model: &Model) -> Result<Scorer> {
-        let card = &model.card;
-        let options = Options { batch: BATCH, side: card.side, sigma: card.sigma, training: None };
-        Ok(Scorer {
-            network: Network::on(device, &model.arch()?, options, &model.weights)?,
-            preprocessing: card.preprocessing.clone(),
-            side: card.side,
-        })
+        let Card { settings, preprocessing, .. } = &model.card;
+        let options = Options { batch: BATCH, side: settings.side, sigma: settings.sigma, training: None };
+        let network = lay_out(device, &model.arch()?, options, &model.weights)?;
+        let raw = match device {
+            Device::Cpu => None,
+            Device::Cuda(cuda) => Some(DeviceTestSet::with_room(cuda, preprocessing, BATCH)?),
+        };
+        Ok(Scorer { network, raw, preprocessing: preprocessing.clone() })
     }
 
     /// Scores images of the raw side. `visit` gets each image's index and judgement, with its heatmap if `heatmaps`.
@@ -48,12 +52,21 @@ impl Scorer {
         heatmaps: bool,
         mut visit: impl FnMut(usize, Judgement) -> Result<()>,
     ) -> Result<()> {
+        let Scorer { network, raw, preprocessing } = self;
         let mut first = 0;
         while first < images.count {
             let n = BATCH.min(images.count - first);
-            let preprocessing = self.preprocessing.clone();
-            let fill = |input: &mut [f32]| preprocessing.test_batch(images, first..first + n, input);
-            self.batch(n, fill, heatmaps, |i, judgement| visit(first + i, judgement))?;
+            match raw {
+                Some(raw) => {
+                    raw.write(0, images.range(first..first + n))?;
+                    network.infer_fed(n, |input| raw.enqueue(0, n, input))?;
+                }
+                None => {
+                    preprocessing.test_batch(images, first..first + n, network.input(n)?);
+                    network.infer(n)?;
+                }
+            }
+            hand_out(network, n, heatmaps, |i, judgement| visit(first + i, judgement))?;
             first += n;
         }
         Ok(())
@@ -65,17 +78,11 @@ impl Scorer {
         n: usize,
         fill: impl FnOnce(&mut [f32]),
         heatmaps: bool,
-        mut visit: impl FnMut(usize, Judgement) -> Result<()>,
+        visit: impl FnMut(usize, Judgement) -> Result<()>,
     ) -> Result<()> {
         fill(self.network.input(n)?);
-        let (maps, scores) = self.network.infer(n)?;
-        let (maps, scores) = (maps.to_vec(), scores.to_vec());
-        let heatmaps = if heatmaps { self.network.heatmaps(n)? } else { &[] };
-        let judgements = scores.iter().zip(parts(&maps, n)).zip(parts(heatmaps, n)).enumerate();
-        for (i, ((&score, map), heatmap)) in judgements {
-            visit(i, Judgement { score, map, heatmap })?;
-        }
-        Ok(())
+        self.network.infer(n)?;
+        hand_out(&mut self.network, n, heatmaps, visit)
     }
 
     /// Largest batch.
@@ -85,8 +92,25 @@ impl Scorer {
 
     /// Side of inputs and heatmaps.
     pub fn side(&self) -> usize {
-        self.side
+        self.network.options().side
     }
+}
+
+/// Hands out what the last inference, of `n` images, found.
+fn hand_out(
+    network: &mut Network<f32>,
+    n: usize,
+    heatmaps: bool,
+    mut visit: impl FnMut(usize, Judgement) -> Result<()>,
+) -> Result<()> {
+    let (maps, scores) = network.judged(n)?;
+    let (maps, scores) = (maps.to_vec(), scores.to_vec());
+    let heatmaps = if heatmaps { network.heatmaps(n)? } else { &[] };
+    let judgements = scores.iter().zip(parts(&maps, n)).zip(parts(heatmaps, n)).enumerate();
+    for (i, ((&score, map), heatmap)) in judgements {
+        visit(i, Judgement { score, map, heatmap })?;
+    }
+    Ok(())
 }
 
 /// A batch's values image by image; nothing for each of `n` images if there are none.
@@ -104,8 +128,9 @@ pub struct Upsampler {
 impl Upsampler {
     /// For the maps of a model.
     pub fn new(model: &Model) -> Result<Upsampler> {
-        let field = model.arch()?.receptive_field(model.card.side);
-        Ok(Upsampler { taps: Taps::new(field, model.card.side, model.card.sigma), u: field.n })
+        let settings = &model.card.settings;
+        let field = model.arch()?.receptive_field(settings.side);
+        Ok(Upsampler { taps: Taps::new(field, settings.side, settings.sigma), u: field.n })
     }
 
     /// Values per anomaly map: u².

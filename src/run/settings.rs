@@ -1,5 +1,6 @@
 //! Everything that decides a training run, and the paper's choice of it per dataset.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -7,12 +8,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::dataset::DatasetKind;
 use crate::data::outliers::OutlierSource;
-use crate::data::pipeline::PipelineKind;
+use crate::data::pipeline::{MAX_SIDE, PipelineKind};
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::model::{Arch, nets};
+
+/// Images per batch, at most.
+pub const MAX_BATCH: usize = 1 << 16;
+
+/// Epochs, at most: some more are numbered after the last for samples that the net was not trained on.
+const MAX_EPOCHS: u32 = 1_000_000;
+
+/// Narrowest Gaussian in pixels: its square still divides.
+const MIN_SIGMA: f64 = 1e-3;
 
 /// The settings of a training run, kept as `config.json` in its folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,6 +120,17 @@ impl Settings {
         }
     }
 
+    /// The same for a source of outliers and a noise mode, where they are named: outliers are there to be learned from, as in the
+    /// paper. Where the preset wants some and nothing else is named, confetti stands in, which needs no data.
+    pub fn with_anomalies(self, outliers: Option<OutlierSource>, noise: Option<NoiseMode>) -> Settings {
+        let (supervise, by_default) = match (&outliers, noise) {
+            (Some(_), _) => (Supervise::Noise, NoiseMode::Outliers),
+            (None, None) if self.noise == NoiseMode::Outliers => (Supervise::MalformedNormal, NoiseMode::Confetti),
+            (None, _) => (self.supervise, self.noise),
+        };
+        Settings { supervise, noise: noise.unwrap_or(by_default), outliers, ..self }
+    }
+
     /// The net, by its name.
     pub fn arch(&self) -> Result<Arch> {
         nets::by_name(&self.net, self.bias)
@@ -150,44 +171,67 @@ impl Settings {
         words
     }
 
-    /// Refuses combinations that cannot work, before anything is loaded.
+    /// Refuses what cannot work, and flags that would do nothing, before anything is loaded.
     pub fn check(&self) -> Result<()> {
-        let arch = self.arch()?;
-        arch.shapes(1, self.side)?;
-        let replaces = self.supervise.makes_noise();
-        if replaces && self.noise == NoiseMode::Outliers && self.outliers.is_none() {
-            return Err(Error::setting(
-                "the noise mode 'outliers' needs images to draw from",
-                "name them with --outliers mnist:DIR, cifar100:FILE or images:DIR, or choose another --noise",
-            ));
+        check_size(&self.arch()?, self.side, self.batch)?;
+        self.supervise.check(self.noise)?;
+        let draws = self.supervise.draws_outliers(self.noise);
+        match &self.outliers {
+            None if draws => {
+                return Err(Error::setting(
+                    "the noise mode 'outliers' needs images to draw from",
+                    "name them with --outliers mnist:DIR, cifar100:FILE or images:DIR, or choose another --noise",
+                ));
+            }
+            Some(outliers) if !draws => {
+                let (supervise, noise) = (word(self.supervise), word(self.noise));
+                return Err(Error::setting(
+                    format!("--outliers {outliers}: --supervise {supervise} with --noise {noise} uses no outliers"),
+                    "leave --outliers out, or choose --noise outliers and --supervise noise",
+                ));
+            }
+            _ => {}
         }
-        if replaces && self.noise == NoiseMode::Confetti && self.supervise == Supervise::Noise {
-            return Err(Error::setting(
-                "confetti is dark blobs meant to be added to an image; alone it is a black picture",
-                "choose --supervise malformed-normal or malformed-normal-gt",
-            ));
+        if let (Some(limit), None) = (self.oe_limit, &self.outliers) {
+            return refuse(
+                "oe-limit",
+                format!("{limit} limits nothing"),
+                "name images with --outliers, or leave it out",
+            );
         }
-        let refuse = |flag: &str, value: String, remedy: &str| Err(Error::setting(format!("--{flag} {value}"), remedy));
-        if self.batch == 0 {
-            return refuse("batch", "0 holds no image".into(), "choose 1 or more");
-        }
-        if self.epochs == 0 {
-            return refuse("epochs", "0 trains nothing".into(), "choose 1 or more");
+        if !(1..=MAX_EPOCHS).contains(&self.epochs) {
+            return refuse("epochs", self.epochs, &format!("choose 1 to {MAX_EPOCHS}"));
         }
         if !(self.lr.is_finite() && self.lr > 0.0) {
             return refuse("lr", format!("{} is no learning rate", self.lr), "choose a positive number, such as 1e-3");
         }
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            return refuse("weight-decay", format!("{} is negative", self.weight_decay), "choose 0 or more");
+            return refuse("weight-decay", format!("{} is no weight", self.weight_decay), "choose 0 or more");
         }
-        if !(self.sigma.is_finite() && self.sigma > 0.0) {
-            return refuse("sigma", format!("{} is no width", self.sigma), "choose a positive number of pixels");
+        if !(self.sigma.is_finite() && self.sigma >= MIN_SIGMA) {
+            let remedy = format!("choose {MIN_SIGMA} pixels or more");
+            return refuse("sigma", format!("{} is no width", self.sigma), &remedy);
         }
         if !(self.quantile > 0.0 && self.quantile <= 1.0) {
             return refuse("quantile", format!("{} is no quantile", self.quantile), "choose a number in (0, 1]");
         }
         Ok(())
     }
+}
+
+/// Refuses sides and batches that a net cannot take, and those for which the lengths of its buffers would overflow.
+pub fn check_size(arch: &Arch, side: usize, batch: usize) -> Result<()> {
+    if side > MAX_SIDE {
+        return refuse("side", side, &format!("choose {MAX_SIDE} pixels or less, such as {}", arch.side));
+    }
+    if !(1..=MAX_BATCH).contains(&batch) {
+        return refuse("batch", batch, &format!("choose 1 to {MAX_BATCH} images"));
+    }
+    arch.shapes(batch, side).map(|_| ())
+}
+
+fn refuse(flag: &str, value: impl Display, remedy: &str) -> Result<()> {
+    Err(Error::setting(format!("--{flag} {value}"), remedy))
 }
 
 /// A choice as the command line writes it.

@@ -5,12 +5,15 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::Weights;
+use crate::model::{Weights, checkpoint};
+
+/// The header entry that holds the [`Header`].
+const ENTRY: &str = "state";
 
 /// One epoch of the history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,7 +49,8 @@ struct Header {
 impl State {
     /// Writes the state atomically.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let bug = |e: String| Error::file(path, format!("cannot be written ({e})"), "please report this as a bug");
+        let bug =
+            |e: String| Error::internal(format!("{}: the training state cannot be written ({e})", path.display()));
         let header = Header { steps: self.steps, batches: self.weights.batches, history: self.history.clone() };
         let header = serde_json::to_string(&header).map_err(|e| bug(e.to_string()))?;
         let tensors = [("moments", &self.moments), ("params", &self.weights.params), ("stats", &self.weights.stats)];
@@ -56,28 +60,23 @@ impl State {
             })
             .into_iter()
             .collect();
-        let header = Some(HashMap::from([("state".to_string(), header)]));
+        let header = Some(HashMap::from([(ENTRY.to_string(), header)]));
         let bytes = views.and_then(|views| serialize(views, header)).map_err(|e| bug(e.to_string()))?;
         files::write_atomically(path, &bytes)
     }
 
     /// Reads a state.
     pub fn load(path: &Path) -> Result<State> {
+        let remedy = "the run cannot be resumed; start a new one";
         let bytes = files::read(path)?;
-        let broken = |e: String| {
-            Error::file(
-                path,
-                format!("not a complete training state ({e})"),
-                "the run cannot be resumed; start a new one",
-            )
-        };
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
-        let text = metadata.metadata().as_ref().and_then(|m| m.get("state")).cloned().unwrap_or_default();
-        let header: Header = serde_json::from_str(&text).map_err(|e| broken(e.to_string()))?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| broken(e.to_string()))?;
-        let read = |name: &str| -> Result<Vec<f32>> {
-            let tensor = tensors.tensor(name).map_err(|e| broken(e.to_string()))?;
-            Ok(tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+        let file = checkpoint::File::parse(path, &bytes, remedy)?;
+        let broken = |problem: String| Error::file(path, problem, remedy);
+        let header = file.header.get(ENTRY).ok_or_else(|| broken("holds no training state".into()))?;
+        let header: Header =
+            serde_json::from_str(header).map_err(|e| broken(format!("its training state cannot be read ({e})")))?;
+        let read = |name: &str| {
+            let tensor = file.tensors.tensor(name).ok().and_then(|tensor| checkpoint::floats(&tensor));
+            tensor.ok_or_else(|| broken(format!("has no float32 tensor '{name}'")))
         };
         let weights = Weights { params: read("params")?, stats: read("stats")?, batches: header.batches };
         Ok(State { weights, moments: read("moments")?, steps: header.steps, history: header.history })

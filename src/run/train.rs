@@ -1,10 +1,11 @@
 //! The verb `train`: epochs of steps, a state after each, and a calibrated model at the end.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::directory::{self, RunDirectory};
+use super::layout::lay_out;
 use super::model::Model;
 use super::pictures;
 use super::prepare::{Task, prepare};
@@ -12,23 +13,26 @@ use super::progress::Progress;
 use super::score::Scorer;
 use super::settings::Settings;
 use super::state::{Epoch, State};
+use super::stop::Stop;
 use crate::data::batches::TrainingSet;
+use crate::data::cuda::DeviceSet;
 use crate::device::Device;
+use crate::device::cuda::Cuda;
+use crate::engine::gpu::Batch;
 use crate::engine::lower::{Options, Training};
 use crate::engine::{Hyper, Network};
-use crate::error::{Error, Result};
+use crate::error::{CudaError, Error, Result};
+use crate::metrics::quantile;
 use crate::model::Weights;
+use crate::model::arch::NORM_MOMENTUM;
 use crate::report::heatmap::Scale;
 use crate::report::png::save_png;
-
-/// Weight of a batch in the norms' running statistics (PyTorch's default).
-const NORM_MOMENTUM: f64 = 0.1;
 
 /// Batches over which running statistics are re-estimated ("precise BN", Wu & Johnson 2021).
 const REESTIMATION_BATCHES: u32 = 10;
 
 /// Quantile of the nominal training scores that becomes the threshold.
-const THRESHOLD_QUANTILE: f64 = 0.99;
+pub const THRESHOLD_QUANTILE: f64 = 0.99;
 
 /// Nominal training images, at most, that threshold and colour scale are calibrated on.
 const CALIBRATION_IMAGES: usize = 512;
@@ -37,7 +41,7 @@ const CALIBRATION_IMAGES: usize = 512;
 pub struct Trained {
     pub model: Model,
     pub history: Vec<Epoch>,
-    /// Stopped before its last epoch, by Ctrl-C.
+    /// Stopped by Ctrl-C, as a rule before its last epoch.
     pub interrupted: bool,
 }
 
@@ -48,7 +52,7 @@ pub fn start(
     settings: &Settings,
     out: &Path,
     chosen: &[usize],
-    stop: &AtomicBool,
+    stop: &Stop,
 ) -> Result<(Trained, Task, RunDirectory)> {
     let task = prepare(settings)?;
     task.test.check(chosen)?;
@@ -59,12 +63,13 @@ pub fn start(
 }
 
 /// Continues a run from its last finished epoch, with its own settings; the result is bit for bit that of an uninterrupted run.
-pub fn resume(device: &Device, run: &Path, stop: &AtomicBool) -> Result<(Trained, Task, RunDirectory)> {
+pub fn resume(device: &Device, run: &Path, chosen: &[usize], stop: &Stop) -> Result<(Trained, Task, RunDirectory)> {
     let directory = RunDirectory::open(run)?;
     let settings: Settings = directory.read_json(directory::CONFIG)?;
     let path = directory.file(directory::STATE);
     let state = if path.exists() { Some(State::load(&path)?) } else { None };
     let task = prepare(&settings)?;
+    task.test.check(chosen)?;
     let trained = train(device, &task.set, &settings, state, Some(&directory), stop)?;
     Ok((trained, task, directory))
 }
@@ -77,7 +82,7 @@ pub fn train(
     settings: &Settings,
     state: Option<State>,
     directory: Option<&RunDirectory>,
-    stop: &AtomicBool,
+    stop: &Stop,
 ) -> Result<Trained> {
     let mut trainer = Trainer::new(device, set, settings, state)?;
     if let Some(directory) = directory {
@@ -86,7 +91,8 @@ pub fn train(
     let remaining = u64::from(settings.epochs.saturating_sub(trainer.epochs_done()));
     let mut progress = Progress::new("training", remaining * set.len() as u64);
     let started = Instant::now();
-    while trainer.epochs_done() < settings.epochs && !stop.load(Ordering::Relaxed) {
+    stop.heed(true);
+    while trainer.epochs_done() < settings.epochs && !stop.is_wished() {
         if trainer.epoch(&mut progress, stop)?
             && let Some(directory) = directory
         {
@@ -94,23 +100,21 @@ pub fn train(
             directory::write_csv(&directory.file(directory::HISTORY), &trainer.history)?;
         }
     }
-    let interrupted = trainer.epochs_done() < settings.epochs;
+    stop.heed(false);
     let epochs = trainer.epochs_done();
-    if settings.reestimate && !interrupted {
+    if settings.reestimate && epochs == settings.epochs {
         trainer.reestimate()?;
     }
-    let mut model = Model {
-        card: Model::card(settings, &set.ingredients().preprocessing, epochs),
-        weights: trainer.network.weights()?,
-    };
+    let mut model =
+        Model { card: Model::card(settings, &set.ingredients().preprocessing, epochs), weights: trainer.weights()? };
     calibrate(device, &mut model, set)?;
     if let Some(directory) = directory {
         model.save(&directory.file(directory::MODEL))?;
     }
     let seconds = started.elapsed().as_secs_f64();
-    let verb = if interrupted { "stopped" } else { "trained" };
+    let verb = if epochs < settings.epochs { "stopped" } else { "trained" };
     progress.finish(&format!("{verb} after {epochs} of {} epochs, {seconds:.1} s", settings.epochs));
-    Ok(Trained { model, history: trainer.history, interrupted })
+    Ok(Trained { model, history: trainer.history, interrupted: stop.is_wished() })
 }
 
 /// A network in training.
@@ -118,6 +122,8 @@ struct Trainer<'a> {
     set: &'a TrainingSet,
     settings: &'a Settings,
     network: Network<f32>,
+    /// Whether the set lies in the GPU's memory, which then draws the batches by itself.
+    on_gpu: bool,
     steps: u64,
     history: Vec<Epoch>,
 }
@@ -138,7 +144,7 @@ impl Trainer<'_> {
             training: Some(training),
         };
         let initial = Weights::init(&arch, settings.seed);
-        let mut network = Network::on(device, &arch, options, &initial)?;
+        let mut network = lay_out(device, &arch, options, &initial)?;
         let (mut steps, mut history) = (0, Vec::new());
         if let Some(state) = state {
             let fits =
@@ -151,14 +157,18 @@ impl Trainer<'_> {
             network.set_moments(&state.moments)?;
             (steps, history) = (state.steps, state.history);
         }
-        Ok(Trainer { set, settings, network, steps, history })
+        let on_gpu = match device {
+            Device::Cpu => false,
+            Device::Cuda(cuda) => attach(&mut network, cuda, set)?,
+        };
+        Ok(Trainer { set, settings, network, on_gpu, steps, history })
     }
 
     fn epochs_done(&self) -> u32 {
         self.history.len() as u32
     }
 
-    /// Draws a batch into the network's inputs; returns how many of its images are anomalous.
+    /// Draws a batch into the network's inputs; returns which of its images are anomalous.
     fn fill(&mut self, epoch: u32, samples: &[u32]) -> Result<Vec<bool>> {
         let (input, labels, maps) = self.network.training_inputs(samples.len())?;
         self.set.fill(epoch, samples, input, labels, maps);
@@ -166,30 +176,26 @@ impl Trainer<'_> {
     }
 
     /// One epoch; false if it was stopped on the way.
-    fn epoch(&mut self, progress: &mut Progress, stop: &AtomicBool) -> Result<bool> {
+    fn epoch(&mut self, progress: &mut Progress, stop: &Stop) -> Result<bool> {
         let epoch = self.epochs_done();
         let lr = self.settings.schedule.rate(self.settings.lr, epoch);
         let started = Instant::now();
-        let mut tally = Tally::default();
-        for samples in self.set.order(epoch).chunks(self.network.options().batch) {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(false);
-            }
-            let labels = self.fill(epoch, samples)?;
-            self.steps += 1;
-            let hyper =
-                Hyper { lr, weight_decay: self.settings.weight_decay, step: self.steps, norm_momentum: NORM_MOMENTUM };
-            let losses = self.network.train(samples.len(), &hyper)?;
-            tally.add(losses, &labels);
-            if !tally.is_finite() {
-                return Err(Error::Numeric {
-                    problem: format!("the loss is no longer a number in epoch {}, step {}", epoch + 1, self.steps),
-                    remedy: format!("train with a lower --lr than {}", self.settings.lr),
-                });
-            }
-            let (total, loss) = (self.settings.epochs, tally.mean());
-            progress.advance(samples.len() as u64, || format!("epoch {}/{total}, loss {loss:.4}", epoch + 1));
-        }
+        let order = self.set.order(epoch);
+        let batches = order.len().div_ceil(self.network.options().batch) as u64;
+        let hyper = |step| Hyper {
+            lr,
+            weight_decay: self.settings.weight_decay,
+            step: self.steps + step,
+            norm_momentum: NORM_MOMENTUM,
+        };
+        let hypers: Vec<Hyper> = (1..=batches).map(hyper).collect();
+        let tally = if self.on_gpu {
+            self.epoch_on_gpu(epoch, &order, &hypers, progress, stop)?
+        } else {
+            self.epoch_by_batches(epoch, &order, &hypers, progress, stop)?
+        };
+        let Some(tally) = tally else { return Ok(false) };
+        self.steps += batches;
         let [nominal, anomalous] = tally.class_means();
         self.history.push(Epoch {
             epoch: epoch + 1,
@@ -200,6 +206,58 @@ impl Trainer<'_> {
             images_per_second: self.set.len() as f64 / started.elapsed().as_secs_f64(),
         });
         Ok(true)
+    }
+
+    /// Trains on batches that are drawn in host memory; None if it was stopped on the way.
+    fn epoch_by_batches(
+        &mut self,
+        epoch: u32,
+        order: &[u32],
+        hypers: &[Hyper],
+        progress: &mut Progress,
+        stop: &Stop,
+    ) -> Result<Option<Tally>> {
+        let mut tally = Tally::default();
+        for (samples, hyper) in order.chunks(self.network.options().batch).zip(hypers) {
+            if stop.is_wished() {
+                return Ok(None);
+            }
+            let labels = self.fill(epoch, samples)?;
+            let losses = self.network.train(samples.len(), hyper)?;
+            tally.add(losses.iter().zip(labels).map(|(&loss, anomalous)| (loss, anomalous)));
+            if !tally.is_finite() {
+                return Err(self.loss_diverged(epoch, hyper.step));
+            }
+            let (total, loss) = (self.settings.epochs, tally.mean());
+            progress.advance(samples.len() as u64, || format!("epoch {}/{total}, loss {loss:.4}", epoch + 1));
+        }
+        Ok(Some(tally))
+    }
+
+    /// Trains on batches that the GPU draws; None if it was stopped on the way.
+    fn epoch_on_gpu(
+        &mut self,
+        epoch: u32,
+        order: &[u32],
+        hypers: &[Hyper],
+        progress: &mut Progress,
+        stop: &Stop,
+    ) -> Result<Option<Tally>> {
+        let (total, mut before) = (self.settings.epochs, 0);
+        let log = self.network.epoch(epoch, order, hypers, |launched| {
+            progress.advance((launched - before) as u64, || format!("epoch {}/{total}", epoch + 1));
+            before = launched;
+            !stop.is_wished()
+        })?;
+        if log.losses.len() < order.len() {
+            return Ok(None);
+        }
+        if let Some(sample) = log.losses.iter().position(|loss| !loss.is_finite()) {
+            return Err(self.loss_diverged(epoch, hypers[sample / self.network.options().batch].step));
+        }
+        let mut tally = Tally::default();
+        tally.add(log.losses.iter().zip(&log.labels).map(|(&loss, &label)| (loss, label > 0.0)));
+        Ok(Some(tally))
     }
 
     /// Replaces the running statistics by the plain average over some training batches; the weights stay.
@@ -216,14 +274,48 @@ impl Trainer<'_> {
         Ok(())
     }
 
+    /// The present weights. A loss that was a number does not vouch for them: the update came after it.
+    fn weights(&self) -> Result<Weights> {
+        let weights = self.network.weights()?;
+        if weights.are_finite() {
+            Ok(weights)
+        } else {
+            Err(self.diverged("the net's weights are no longer numbers".into()))
+        }
+    }
+
+    fn loss_diverged(&self, epoch: u32, step: u64) -> Error {
+        self.diverged(format!("the loss is no longer a number in epoch {}, step {step}", epoch + 1))
+    }
+
+    fn diverged(&self, problem: String) -> Error {
+        Error::Numeric { problem, remedy: format!("train with a lower --lr than {}", self.settings.lr) }
+    }
+
     fn state(&self) -> Result<State> {
         Ok(State {
-            weights: self.network.weights()?,
+            weights: self.weights()?,
             moments: self.network.moments()?,
             steps: self.steps,
             history: self.history.clone(),
         })
     }
+}
+
+/// Puts the set into the GPU's memory and makes the network draw from it; false if there is no room, so that batches are to come from
+/// host memory.
+fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet) -> Result<bool> {
+    let there = match DeviceSet::new(cuda, set, network.options().batch) {
+        Ok(there) => there,
+        Err(CudaError::OutOfMemory { .. }) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let feed = move |batch: Batch<'_>| {
+        let Batch { n, stride, clock, order, input, labels, maps } = batch;
+        there.enqueue(n, stride, clock, order, input, labels, maps)
+    };
+    network.attach(Box::new(feed), set.len())?;
+    Ok(true)
 }
 
 /// Sums of losses over an epoch, apart for nominal and anomalous images.
@@ -234,8 +326,9 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, losses: &[f32], labels: &[bool]) {
-        for (&loss, &anomalous) in losses.iter().zip(labels) {
+    /// Counts losses of images, with whether they are anomalous.
+    fn add(&mut self, losses: impl Iterator<Item = (f32, bool)>) {
+        for (loss, anomalous) in losses {
             self.sum[usize::from(anomalous)] += f64::from(loss);
             self.count[usize::from(anomalous)] += 1;
         }
@@ -255,8 +348,8 @@ impl Tally {
     }
 }
 
-/// Sets the model's threshold, the 99 % quantile of nominal training scores, and its colour scale: from the minimum to the run's
-/// quantile over heatmaps of training samples, anomalies included.
+/// Sets the model's threshold, the [`THRESHOLD_QUANTILE`] of nominal training scores, and its colour scale: from the minimum to the
+/// run's quantile over heatmaps of training samples, anomalies included.
 fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()> {
     let mut scorer = Scorer::new(device, model)?;
     let nominal = &set.ingredients().nominal;
@@ -267,7 +360,7 @@ fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()
         scores.push(judgement.score);
         Ok(())
     })?;
-    model.card.threshold = quantile(&mut scores, THRESHOLD_QUANTILE);
+    model.card.threshold = quantile(&scores, THRESHOLD_QUANTILE);
 
     let epoch = model.card.settings.epochs;
     let order = set.order(epoch);
@@ -281,11 +374,4 @@ fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()
     })?;
     model.card.scale = Scale::of(&reference, model.card.settings.quantile);
     Ok(())
-}
-
-/// The smallest value that a share `q` of all values does not exceed; 0 without values.
-fn quantile(values: &mut [f32], q: f64) -> f32 {
-    values.sort_by(f32::total_cmp);
-    let rank = (q * values.len() as f64).ceil() as usize;
-    values.get(rank.max(1) - 1).copied().unwrap_or(0.0)
 }

@@ -1,7 +1,9 @@
 //! The FCDD objective (paper, section 4): the steps `pseudo_huber`, `label_loss`, `map_loss` and `pseudo_huber_backward`.
 //!
 //! Per pixel a = √(z²+1) − 1; the image score s is the mean of a over its pixels. All forms are free of cancellation:
-//! a = z²/(√(z²+1)+1) and 1 − exp(−s) = −expm1(−s). Losses are means over the batch.
+//! a = z²/(√(z²+1)+1), and log(1 − exp(−s)) as in [`anomalous_loss`]. Losses are means over the batch.
+
+use std::f64::consts::LN_2;
 
 use rayon::prelude::*;
 
@@ -26,9 +28,14 @@ pub fn pseudo_huber_slope<T: Real>(z: T) -> T {
 }
 
 /// Loss of an anomalous image, −log(1 − exp(−s) + 1e-31), and its derivative by s.
+///
+/// Up to s = ln 2 through expm1, which keeps the digits of a small 1 − exp(−s); above through log1p, which keeps those of its small
+/// distance from 1 (Mächler, "Accurately computing log(1 − exp(−|a|))", 2012). There the constant is far below the rounding.
 pub fn anomalous_loss<T: Real>(s: T) -> (T, T) {
+    let outside = (-s).exp();
     let inside = -(-s).exp_m1() + T::of(TINY);
-    (-inside.ln(), -(-s).exp() / inside)
+    let log = if s.f64() > LN_2 { (-outside).ln_1p() } else { inside.ln() };
+    (-log, -outside / inside)
 }
 
 /// Anomaly map and image scores: a [n, u, v] from z [n, u, v], score \[n\] its mean per image.

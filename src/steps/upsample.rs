@@ -1,7 +1,8 @@
 //! Receptive-field upsampling (paper, Algorithm 1) and its adjoint: the steps `upsample` and `upsample_adjoint`.
 //!
 //! Each value of the low-resolution map spreads a Gaussian over its receptive field. The Gaussian is separable, so the transposed
-//! convolution is `A = U·a·Uᵀ` with one banded matrix U [S, n], `U[o, i] = g[o + pad − ⌊shift⌋ − i·jump]`, pad = ⌊(r−1)/2⌋.
+//! convolution is `A = U·a·Uᵀ` with one banded matrix U [S, n], `U[o, i] = g[o + pad − s − i·jump]`, pad = ⌊(r−1)/2⌋, s the shift
+//! without its fraction (towards 0).
 
 use rayon::prelude::*;
 
@@ -236,13 +237,4 @@ pub fn adjoint<T: Real>(taps: &Taps, u: usize, dout: &[T], da: &mut [T], workspa
                 }
             }
         });
-}
-
-/// Nearest-neighbour upsampling, the fallback without a receptive field: source index ⌊o·u/S⌋, as PyTorch's `nearest`.
-pub fn nearest<T: Copy>(a: &[T], (h, w): (usize, usize), (to_h, to_w): (usize, usize)) -> Vec<T> {
-    let mut out = Vec::with_capacity(to_h * to_w);
-    for i in 0..to_h {
-        out.extend((0..to_w).map(|j| a[i * h / to_h * w + j * w / to_w]));
-    }
-    out
 }

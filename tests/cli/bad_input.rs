@@ -65,7 +65,16 @@ fn impossible_settings() {
     let scratch = Scratch::new().with_data();
     for (flags, word) in [
         ("--batch 0", "--batch"),
+        ("--batch 18446744073709551615", "--batch"),
         ("--epochs 0", "--epochs"),
+        ("--epochs 4294967295", "--epochs"),
+        ("--side 4097", "--side"),
+        ("--side 18446744073709551615", "--side"),
+        ("--sigma 1e-200", "--sigma"),
+        ("--oe-limit 0", "0 outliers"),
+        ("--noise fine-confetti --supervise noise", "confetti"),
+        ("--noise blob", "--outliers"),
+        ("--supervise other", "--outliers"),
         ("--lr 0", "--lr"),
         ("--sigma 0", "--sigma"),
         ("--quantile 2", "--quantile"),
@@ -77,7 +86,29 @@ fn impossible_settings() {
         let words = format!("train fmnist --data data --class 0 --outliers cifar100:outliers.bin --out run {flags}");
         scratch.run(&words).expect_error(&[word]);
     }
+    let without = "train fmnist --data data --out run";
+    scratch.run(&format!("{without} --oe-limit 9")).expect_error(&["--oe-limit 9", "--outliers"]);
+    scratch.run(&format!("{without} --noise fine-confetti")).expect_error(&["confetti", "malformed-normal"]);
     assert!(scratch.files("run").is_empty());
+}
+
+#[test]
+fn more_than_fits_into_memory() {
+    let scratch = Scratch::new();
+    scratch.run("bench FCDD_CNN28 --side 18446744073709551615").expect_error(&["--side", "4096"]);
+    scratch.run("bench FCDD_CNN28 --batch 4294967295").expect_error(&["--batch", "65536"]);
+    scratch
+        .run("bench FCDD_CNN28 --side 4096 --batch 65536 --task train")
+        .expect_error(&["65536 images of 4096×4096", "GiB"]);
+}
+
+#[test]
+fn a_last_step_that_diverges() {
+    let scratch = Scratch::new().with_data();
+    // One step in all: the loss is taken before it.
+    let words = "train fmnist --data data --class 0 --net FCDD_CNN28 --epochs 1 --lr 1e300 --out run";
+    scratch.run(words).expect_error(&["no longer numbers", "--lr"]);
+    assert!(!scratch.path("run/model.safetensors").exists() && !scratch.path("run/state.safetensors").exists());
 }
 
 #[test]
@@ -125,6 +156,11 @@ fn a_picture_that_is_none() {
     scratch.run("predict run nothing.png --out none").expect_error(&["nothing.png"]);
     fs::create_dir(scratch.path("empty")).unwrap();
     scratch.run("predict run empty --out none").expect_error(&["empty", "no pictures"]);
+    for threshold in ["nan", "inf", "-inf"] {
+        let words = format!("predict run pictures/good.png --out never --threshold={threshold}");
+        scratch.run(&words).expect_error(&["--threshold", "no score"]);
+    }
+    assert!(!scratch.path("never").exists());
     scratch.write("taken", b"a file");
     scratch.run("predict run pictures/good.png --out taken").expect_error(&["taken"]);
 }
@@ -138,12 +174,34 @@ fn checkpoints_that_are_broken() {
         scratch.write("cut.safetensors", &model[..cut]);
         scratch.run("predict cut.safetensors p.png --out out").expect_error(&["cut.safetensors"]);
     }
-    // Weights of another net under this one's description.
-    let text = String::from_utf8_lossy(&model).into_owned();
-    assert!(text.contains("FCDD_CNN28"));
-    let other: Vec<u8> = replace(&model, b"\\\"net\\\":\\\"FCDD_CNN28\\\"", b"\\\"net\\\":\\\"FCDD_CNN32\\\"");
-    scratch.write("other.safetensors", &other);
-    scratch.run("predict other.safetensors p.png --out out").expect_error(&["other.safetensors", "another net"]);
+    // Descriptions that no training writes: each is changed in one place.
+    let cases: [(&str, serde_json::Value, &[&str]); 13] = [
+        ("/settings/net", "FCDD_CNN28_W".into(), &["another net"]),
+        ("/settings/net", "FCDD_CNN99".into(), &["FCDD_CNN99"]),
+        ("/settings/net", "FCDD_CNN32".into(), &["its preprocessing makes", "1 channels", "3 channels"]),
+        ("/settings/side", 40.into(), &["its preprocessing makes", "28×28", "40×40"]),
+        ("/settings/side", 0.into(), &["0×0"]),
+        ("/settings/sigma", 0.into(), &["--sigma"]),
+        ("/settings/side", 5000.into(), &["--side 5000"]),
+        ("/preprocessing/channels", 2.into(), &["2 channels"]),
+        ("/preprocessing/side", 40.into(), &["preprocessing"]),
+        ("/preprocessing/raw_side", 0.into(), &["from 0"]),
+        ("/preprocessing/test", serde_json::json!([]), &["preprocessing"]),
+        ("/threshold", 1e39.into(), &["number out of range"]),
+        ("/format", 7.into(), &["format 7"]),
+    ];
+    for (place, value, words) in cases {
+        scratch.write("other.safetensors", &with_card(&model, |card| *card.pointer_mut(place).unwrap() = value));
+        let ran = scratch.run("predict other.safetensors p.png --out out");
+        ran.expect_error(&[&["other.safetensors"], words].concat());
+    }
+    // Where the card once repeated some of the settings, the repetition does not matter.
+    let repeats = |card: &mut serde_json::Value| {
+        let settings = card["settings"].clone();
+        ["net", "bias", "side", "sigma"].iter().for_each(|&name| card[name] = settings[name].clone());
+    };
+    scratch.write("older.safetensors", &with_card(&model, repeats));
+    scratch.run("predict older.safetensors p.png --out older").expect_success();
     // A weight that is not a number.
     let mut nan = model.clone();
     let (header, tensors) =
@@ -159,12 +217,17 @@ fn checkpoints_that_are_broken() {
     assert!(scratch.files("out").is_empty(), "nothing was written");
 }
 
-/// The bytes with one occurrence of `from` replaced by `to` of the same length.
-fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    let at = bytes.windows(from.len()).position(|w| w == from).expect("the words to replace");
-    let mut bytes = bytes.to_vec();
-    bytes[at..at + to.len()].copy_from_slice(to);
-    bytes
+/// A model file with another description.
+fn with_card(model: &[u8], change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+    let (length, rest) = model.split_at(8);
+    let (header, tensors) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+    let mut header: serde_json::Value = serde_json::from_slice(header).unwrap();
+    let entry = &mut header["__metadata__"]["fcdd"];
+    let mut card = serde_json::from_str(entry.as_str().unwrap()).unwrap();
+    change(&mut card);
+    *entry = card.to_string().into();
+    let header = header.to_string();
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), tensors].concat()
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the verbs do.
 
 use std::fs;
+use std::io::Read;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -111,6 +112,21 @@ fn a_killed_run_resumes_to_the_same_bits() {
     scratch.run("train --resume nowhere").expect_error(&["nowhere", "no run"]);
 }
 
+#[test]
+fn resuming_takes_flags_that_are_no_settings() {
+    let scratch = Scratch::new().with_run();
+    let history = fs::read(scratch.path("run/history.csv")).unwrap();
+    fs::remove_file(scratch.path("run/history.csv")).unwrap();
+    let resumed = scratch.run("train --resume run --json --threads 1 --device cpu --viz-ids 3,17");
+    assert_eq!(resumed.expect_success().json()["epochs"], 1);
+    assert!(scratch.path("run/chosen.png").exists());
+    assert!(fs::read(scratch.path("run/history.csv")).unwrap() == history, "the history is in the state");
+    scratch.run("train --resume run --viz-ids 99").expect_error(&["no test image 99"]);
+    for other in ["fmnist", "--out other", "--lr 1", "--no-bias", "--seed 3", "--outliers images:x"] {
+        scratch.run(&format!("train --resume run {other}")).expect_error(&["--resume", "its own settings"]);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_leaves_a_usable_model() {
@@ -121,7 +137,7 @@ fn an_interrupt_leaves_a_usable_model() {
     wait_for(|| scratch.path("run/state.safetensors").exists());
     let interrupted = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(interrupted.success());
-    assert!(child.wait().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
     let report = || fs::read_to_string(scratch.path("run/report.html")).unwrap();
     assert!(report().contains("The training was stopped after") && report().contains("has not been tested"));
     for name in ["preview.png", "loss.svg", "overview_training.png"] {
@@ -131,6 +147,50 @@ fn an_interrupt_leaves_a_usable_model() {
     scratch.run("predict run p.png --out out").expect_success();
     scratch.run("evaluate run").expect_success();
     assert!(report().contains("image AUROC") && report().contains("All epochs as a table"));
+}
+
+/// Where nothing would heed the wish to stop, it is not promised: here while data is read, from a pipe that stays empty.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_outside_of_training_ends_the_program() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("parts")).unwrap();
+    let pipe = scratch.path("parts/endless.png");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut command = scratch.command();
+    let words = "train folder --data parts --net FCDD_CNN32_S --side 32 --out run";
+    let mut child = command.args(words.split(' ')).stderr(Stdio::piped()).spawn().unwrap();
+    // Opens once the program reads.
+    let held = fs::File::options().write(true).open(&pipe).unwrap();
+    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    assert!(said.contains("stopped") && !said.contains("after this step"), "{said}");
+    drop(held);
+}
+
+/// Results among the pictures are not judged the next time.
+#[test]
+fn predict_passes_over_its_own_results() {
+    let scratch = Scratch::new().with_run();
+    scratch.write("parts/a.png", &png(28, 28));
+    scratch.write("parts/deep/b_heatmap.png", &png(28, 28));
+    for out in ["parts/out", "parts/deep", "parts"] {
+        for again in [false, true] {
+            let ran = scratch.run(&format!("predict run parts --out {out} --json"));
+            let judged = ran.expect_success().json()["predictions"].as_array().unwrap().len();
+            let skipped = ran.stderr().contains(&format!("in {out} that are results"));
+            match (out, again) {
+                // A picture that is merely called like a result is judged as long as it lies elsewhere.
+                ("parts/out", _) => assert_eq!((judged, skipped), (2, again)),
+                ("parts/deep", false) => assert_eq!((judged, skipped), (5, true)),
+                _ => assert!(skipped, "{out}"),
+            }
+        }
+    }
+    assert_eq!(scratch.run("predict run parts --out parts --json").json()["predictions"].as_array().unwrap().len(), 1);
+    scratch.run("predict run parts/deep/b_heatmap.png --out parts").expect_success();
 }
 
 fn wait_for(mut condition: impl FnMut() -> bool) {
@@ -180,11 +240,24 @@ fn info_and_help_are_quiet() {
     let scratch = Scratch::new();
     let info = scratch.run("info --json").expect_success().json();
     assert_eq!(info["nets"][0]["parameters"], 3457);
-    for words in ["--help", "train --help", "predict --help", "evaluate --help", "verify --help", "demo --help", "info"]
-    {
+    for (words, told) in [
+        ("--help", &["train", "evaluate", "predict", "demo", "verify", "bench", "info", "--threads"][..]),
+        (
+            "train --help",
+            &["--data", "--class", "--out", "--resume", "--outliers", "--noise", "--net", "--side", "--lr"],
+        ),
+        ("predict --help", &["<PATH>", "--out", "--threshold", "--json", "--device"]),
+        ("evaluate --help", &["<RUN|MODEL>", "--data", "--out", "--viz-ids", "--json"]),
+        ("verify --help", &["--golden", "--json"]),
+        ("demo --help", &["--out", "--epochs", "--seed", "--json"]),
+        ("bench --help", &["[NET]", "--task", "--batch", "--side", "--repeats"]),
+        ("info", &["FCDD_CNN28", "FCDD_CNN224_VGG_F", "cpu", "cuda"]),
+    ] {
         let ran = scratch.run(words);
         ran.expect_success();
         assert!(ran.stderr().is_empty(), "{words}: {}", ran.stderr());
-        assert!(ran.stdout().len() > 200, "{words}");
+        for word in told {
+            assert!(ran.stdout().contains(word), "{words} does not tell of {word}: {}", ran.stdout());
+        }
     }
 }

@@ -14,8 +14,8 @@ use crate::numbers::{memory, noise};
 use crate::support::{Gpu, on_device};
 
 /// Images, sides and channels: tiny, odd, beyond a tile of 512 pixels, wider than 32 channels.
-const MAPS: [(usize, usize, usize, usize); 6] =
-    [(1, 1, 1, 1), (3, 5, 7, 3), (1, 2, 9, 8), (5, 11, 10, 33), (2, 24, 23, 12), (7, 14, 14, 64)];
+const MAPS: [(usize, usize, usize, usize); 7] =
+    [(1, 1, 1, 1), (3, 5, 7, 3), (1, 2, 9, 8), (5, 11, 10, 33), (2, 24, 23, 12), (2, 28, 28, 8), (7, 14, 14, 64)];
 
 #[test]
 fn norm_stats() {

@@ -93,6 +93,24 @@ fn small_outputs_keep_their_digits_in_f32() {
     }
 }
 
+/// Losses of images that look anomalous are as small as exp(−s); so are their digits' distances.
+#[test]
+fn large_scores_keep_their_digits_in_f32() {
+    for i in 0..=250 {
+        let s = 5.0 + 0.1 * i as f32;
+        let ((loss, slope), (exact, exact_slope)) = (anomalous_loss(s), anomalous_loss(f64::from(s)));
+        // Roundings of the exponential, the logarithm and the quotient.
+        assert_close(&[loss], &[exact], 1e-6, &format!("loss at {s}"));
+        assert_close(&[slope], &[exact_slope], 1e-6, &format!("slope at {s}"));
+        // −log(1 − x) = x + x²/2 + x³/3 + …
+        let x = (-f64::from(s)).exp();
+        assert_close(&[exact], &[x + x * x / 2.0 + x.powi(3) / 3.0 + x.powi(4) / 4.0], 1e-9, "series");
+    }
+    // Both forms meet at ln 2.
+    let [below, above] = [-1e-6, 1e-6].map(|by| anomalous_loss(std::f32::consts::LN_2 + by).0);
+    assert!((below - above - 2e-6).abs() < 2e-7, "{below} {above}");
+}
+
 #[test]
 fn zero_outputs_have_finite_losses_and_no_gradient() {
     let z = vec![0.0; N * U * U];

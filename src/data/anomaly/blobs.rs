@@ -105,6 +105,30 @@ impl BlobSet {
         }
     }
 
+    /// Numbers of a row of [`BlobSet::row`].
+    pub(crate) const ROW: usize = 8;
+
+    /// The set as `kernels/blobs.cu` reads it; `start` is where its distribution function lies among other numbers.
+    pub(crate) fn row(&self, start: usize) -> [u32; BlobSet::ROW] {
+        let (kind, constant) = match self.colour {
+            Colour::Constant(value) => (0, value as u32),
+            Colour::Bright => (1, 0),
+            Colour::Dark => (2, 0),
+        };
+        let (start, counts) = (start as u32, self.counts.len() as u32);
+        [self.first, start, counts, self.smallest, self.largest, u32::from(self.rotated), kind, constant]
+    }
+
+    /// Its distribution function: `counts[k]` is 2³² times the probability of at most `k` squares.
+    pub(crate) fn counts(&self) -> &[u32] {
+        &self.counts
+    }
+
+    /// The most squares that an image can have.
+    pub(crate) fn most(&self) -> usize {
+        self.counts.len().max(1)
+    }
+
     /// How many squares: the inverse of the distribution function at one uniform number; at least one.
     fn count(&self, bits: u32) -> u32 {
         (self.counts.iter().take_while(|&&below| bits >= below).count() as u32).max(1)

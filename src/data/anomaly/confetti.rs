@@ -50,6 +50,16 @@ impl Confetti {
         }
     }
 
+    /// Its two sets of squares.
+    pub(crate) fn sets(&self) -> &[BlobSet] {
+        &self.sets
+    }
+
+    /// The weights of its blur.
+    pub(crate) fn weights(&self) -> &[i32] {
+        &self.weights
+    }
+
     /// Fills `noise` with `side² · channels` values in −511…0.
     pub fn fill(
         &self,

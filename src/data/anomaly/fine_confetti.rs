@@ -50,6 +50,16 @@ impl FineConfetti {
         }
     }
 
+    /// Half sides of rectangles and strengths of pictures, to draw from.
+    pub(crate) fn tables(&self) -> (&[f32], &[i32]) {
+        (&self.halves, &self.strengths)
+    }
+
+    /// The weights of its blur.
+    pub(crate) fn weights(&self) -> &[i32] {
+        &self.weights
+    }
+
     /// Fills `noise` with `side² · channels` values in −255…255.
     pub fn fill(
         &self,
@@ -84,5 +94,61 @@ impl FineConfetti {
         noise.fill(0);
         paint(blobs, self.side, channels, noise);
         blur(noise, self.side, channels, &self.weights, blur_scratch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Purpose;
+
+    /// Pictures of 240 × 240 pixels: their rectangles and their noise.
+    fn drawn(channels: usize, visit: &mut dyn FnMut(&[Blob], &[i16])) {
+        let confetti = FineConfetti::new(240);
+        let (mut blobs, mut scratch) = (Vec::new(), BlurScratch::default());
+        for sample in 0..300 {
+            let mut noise = vec![i16::MAX; 240 * 240 * channels];
+            let stream = Stream::new(5, Purpose::Anomaly, 2, sample);
+            confetti.fill(stream, channels, &mut blobs, &mut scratch, &mut noise);
+            visit(&blobs, &noise);
+        }
+    }
+
+    #[test]
+    fn a_picture_holds_one_to_six_rectangles_of_either_sign() {
+        let (mut counts, mut signs) = ([0; MOST as usize + 1], [0; 2]);
+        drawn(1, &mut |blobs, noise| {
+            counts[blobs.len()] += 1;
+            blobs.iter().for_each(|blob| signs[usize::from(blob.colour[0] > 0)] += 1);
+            assert!(noise.iter().all(|v| (-255..=255).contains(v)), "no value leaves the range of a byte's changes");
+            // Where all rectangles have one sign, so has the noise.
+            for sign in [-1, 1] {
+                if blobs.iter().all(|blob| blob.colour[0].signum() == sign) {
+                    assert!(noise.iter().all(|v| v * sign >= 0));
+                }
+            }
+        });
+        // 50 of 300 pictures each, standard deviation 6.5; half of about 1050 rectangles, standard deviation 16.
+        assert!(counts[0] == 0 && counts[1..].iter().all(|n| (24..=76).contains(n)), "{counts:?}");
+        let [dark, bright] = signs;
+        assert!(i32::abs(dark - bright) < 130, "{dark} dark, {bright} bright");
+    }
+
+    #[test]
+    fn a_picture_has_one_strength_and_strengths_span_their_range() {
+        let (mut weakest, mut strongest, mut below_middle) = (i16::MAX, 0, 0);
+        drawn(3, &mut |blobs, noise| {
+            let sizes = || blobs.iter().map(|blob| blob.colour.map(|c| c.abs()));
+            // Brightness 128…255 and a channel's share of three quarters or more: a factor of 8/3, and rounding.
+            let (least, most) = (sizes().flatten().min().unwrap(), sizes().flatten().max().unwrap());
+            assert!(f32::from(most) <= 2.67 * (f32::from(least) + 1.0), "{least} to {most} in one picture");
+            (weakest, strongest) = (weakest.min(most), strongest.max(most));
+            // The middle of the strengths on a logarithmic scale, √(24 · 256) = 78 of 256, times a mean brightness of about 200.
+            below_middle += i32::from(most < 61);
+            let loudest = noise.iter().map(|v| v.abs()).max().unwrap();
+            assert!(loudest <= most, "the blur only softens");
+        });
+        assert!((9..=24).contains(&weakest) && strongest > 220, "{weakest} to {strongest}");
+        assert!((110..=190).contains(&below_middle), "{below_middle} of 300 pictures are faint");
     }
 }

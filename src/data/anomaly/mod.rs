@@ -28,7 +28,7 @@ pub struct Synthesiser {
 
 /// A mode with the tables it needs.
 #[derive(Clone, Debug)]
-enum Recipe {
+pub(crate) enum Recipe {
     Gaussian,
     Uniform,
     Solid,
@@ -70,6 +70,11 @@ impl Synthesiser {
             NoiseMode::Outliers => Recipe::Outliers,
         };
         Synthesiser { side, channels, recipe }
+    }
+
+    /// The mode with its tables.
+    pub(crate) fn recipe(&self) -> &Recipe {
+        &self.recipe
     }
 
     /// Fills `noise` (`side² · channels` values, NHWC) from a stream. `outlier` is the image that serves as noise in the mode

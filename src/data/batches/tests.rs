@@ -67,7 +67,9 @@ fn golden_hashes() {
             found.push((channels, supervise, Gaussian));
         }
         found.extend([Gaussian, Uniform, Solid, Blob, MixedBlob, Outliers].map(|noise| (channels, Noise, noise)));
-        found.extend([Gaussian, Blob, MixedBlob, Confetti].map(|noise| (channels, MalformedNormalGt, noise)));
+        found.extend(
+            [Gaussian, Blob, MixedBlob, Confetti, FineConfetti].map(|noise| (channels, MalformedNormalGt, noise)),
+        );
         found.push((channels, MalformedNormal, Confetti));
     }
     let found: Vec<_> = found
@@ -86,7 +88,7 @@ fn golden_hashes() {
     assert!(found == GOLDEN, "batches are now\n{}", table(&found));
 }
 
-const GOLDEN: [(usize, Supervise, NoiseMode, u64); 26] = [
+const GOLDEN: [(usize, Supervise, NoiseMode, u64); 28] = [
     (1, Unsupervised, Gaussian, 0x35eb_b705_a58d_b1b4),
     (1, Other, Gaussian, 0x8199_31ea_253b_bd9c),
     (1, Noise, Gaussian, 0xc1fa_bca0_aa24_e31b),
@@ -99,6 +101,7 @@ const GOLDEN: [(usize, Supervise, NoiseMode, u64); 26] = [
     (1, MalformedNormalGt, Blob, 0xe081_f6ce_216c_ed21),
     (1, MalformedNormalGt, MixedBlob, 0xaed2_6cc9_0938_1e20),
     (1, MalformedNormalGt, Confetti, 0x4efc_57a3_cf4b_c373),
+    (1, MalformedNormalGt, FineConfetti, 0xdb11_03f6_9cfa_ef1c),
     (1, MalformedNormal, Confetti, 0x5862_04e7_410d_efca),
     (3, Unsupervised, Gaussian, 0x957c_4794_6f19_9a3b),
     (3, Other, Gaussian, 0xdb49_e03f_dbec_4f4d),
@@ -112,6 +115,7 @@ const GOLDEN: [(usize, Supervise, NoiseMode, u64); 26] = [
     (3, MalformedNormalGt, Blob, 0x17d1_58f9_cd01_063e),
     (3, MalformedNormalGt, MixedBlob, 0x4816_589d_95de_df04),
     (3, MalformedNormalGt, Confetti, 0xab48_d349_210d_14cf),
+    (3, MalformedNormalGt, FineConfetti, 0xb4d7_9d45_6894_1737),
     (3, MalformedNormal, Confetti, 0xe3f2_634c_f022_6cce),
 ];
 
@@ -179,7 +183,7 @@ fn maps_say_where_the_anomaly_is() {
     let ones = |_: &[f32], map: &[f32], _: &[u8]| assert!(map.iter().all(|&v| v == 1.0));
     check(Noise, Uniform, &ones);
     check(MalformedNormal, Confetti, &ones);
-    for noise in [Confetti, Blob, MixedBlob, Outliers] {
+    for noise in [Confetti, FineConfetti, Blob, MixedBlob, Outliers] {
         check(MalformedNormalGt, noise, &|input, map, nominal| {
             assert!(map.contains(&1.0), "{noise:?}");
             for (p, &marked) in map.iter().enumerate() {
@@ -200,9 +204,9 @@ fn maps_say_where_the_anomaly_is() {
 #[test]
 fn one_pixel_is_enough_for_anything() {
     for channels in [1, 3] {
-        for noise in [Gaussian, Uniform, Solid, Blob, MixedBlob, Confetti, Outliers] {
+        for noise in [Gaussian, Uniform, Solid, Blob, MixedBlob, Confetti, FineConfetti, Outliers] {
             for supervise in [Unsupervised, Other, Noise, MalformedNormal, MalformedNormalGt] {
-                if (supervise, noise) != (Noise, Confetti) {
+                if supervise != Noise || noise.stands_alone() {
                     let set = TrainingSet::new(ingredients(1, 1, channels, supervise, noise)).unwrap();
                     let batch = fill(&set, 0, &(0..24).collect::<Vec<_>>());
                     assert!(batch.inputs.iter().all(|v| v.is_finite()), "{supervise:?} {noise:?}");
@@ -223,6 +227,7 @@ fn what_does_not_fit_is_refused() {
     refused(&|parts| parts.outliers = None, "no source of outliers");
     refused(&|parts| parts.outliers = Some(images(9, 1, 0)), "outliers of 9×9×1");
     refused(&|parts| parts.noise = Confetti, "confetti");
+    refused(&|parts| parts.noise = FineConfetti, "confetti");
     refused(&|parts| parts.nominal = Images::empty(8, 8, 1), "0 nominal training images");
     refused(&|parts| (parts.supervise, parts.others) = (Other, None), "no true anomalies");
     refused(

@@ -14,8 +14,8 @@ pub const F64_BOUND: f64 = 1e-6;
 /// Floors of `tol_f32`, and what holds where the manifest gives none: relative to the largest value, and to the norm.
 const F32_FLOOR: [f64; 2] = [4e-7, 1e-6];
 
-/// Largest deviation of gradients that are mathematically zero, relative to the largest gradient of any parameter: rounding noise
-/// of either arithmetic (f32: the golden README's figure).
+/// Largest deviation of gradients that are mathematically zero, relative to the largest gradient of any parameter: the rounding
+/// noise of sums over a batch in f64 and in f32.
 const ZERO_GRADIENT: [f64; 2] = [1e-12, 1e-5];
 
 /// A tensor that was computed here, and what to hold it against.

@@ -7,11 +7,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors};
+use safetensors::tensor::Dtype;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::model::checkpoint;
 
 const REMEDY: &str = "copy the golden folder again from where it was made";
 
@@ -119,10 +120,9 @@ impl File {
         let path = folder.join(file_name);
         let bytes = files::read(&path)?;
         let fail = |problem: String| Error::file(&path, problem, REMEDY);
-        let parsed =
-            SafeTensors::deserialize(&bytes).map_err(|e| fail(format!("not a complete safetensors file ({e})")))?;
+        let parsed = checkpoint::File::parse(&path, &bytes, REMEDY)?;
         let mut tensors = BTreeMap::new();
-        for (name, view) in parsed.iter() {
+        for (name, view) in parsed.tensors.iter() {
             let (values, dtype) = decode(view.dtype(), view.data())
                 .ok_or_else(|| fail(format!("tensor '{name}' has the unknown type {:?}", view.dtype())))?;
             if let Some(listed) = entry.keys.get(name) {

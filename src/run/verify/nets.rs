@@ -10,6 +10,7 @@ use crate::device::Device;
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network};
 use crate::error::Result;
+use crate::model::arch::NORM_MOMENTUM;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Weights, nets};
 use crate::real::Real;
@@ -145,7 +146,7 @@ fn constants(arch: &Arch, file: &File, side: usize, report: &mut Report) -> Resu
         report.add(Check::exact(name("parameter count"), arch.parameters() == count, detail));
     }
     let norms = file.entry.bn.values();
-    let same = |eps: f64, momentum, affine| eps == arch.norm_eps && momentum == plain::MOMENTUM && affine == arch.bias;
+    let same = |eps: f64, momentum, affine| eps == arch.norm_eps && momentum == NORM_MOMENTUM && affine == arch.bias;
     let right = norms.clone().all(|norm| same(norm.eps, norm.momentum, norm.affine));
     report.add(Check::exact(name("norm constants"), right, format!("eps {}, affine {}", arch.norm_eps, arch.bias)));
     Ok(())
@@ -164,7 +165,7 @@ fn values<T: Real>(
     let options = lower::Options { batch: batch.n, side: batch.side, sigma: 1.0, training: Some(training) };
     let mut network = Network::<T>::on(device, arch, options, weights)?;
     batch.fill(&mut network)?;
-    network.forward(batch.n, &Hyper { lr: 0.0, weight_decay: 0.0, step: 1, norm_momentum: plain::MOMENTUM })?;
+    network.forward(batch.n, &Hyper { lr: 0.0, weight_decay: 0.0, step: 1, norm_momentum: NORM_MOMENTUM })?;
     network.backward(batch.n)?;
 
     let mut found = BTreeMap::new();

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use super::compare::Ours;
 use super::golden::{Config, File};
 use super::nets::{self, Batch};
-use super::{Precision, Report, compare_all, plain};
+use super::{Precision, Report, compare_all};
 use crate::device::Device;
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::schedule::Schedule;
 use crate::engine::{Hyper, Network};
 use crate::error::Result;
+use crate::model::arch::NORM_MOMENTUM;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Weights};
 use crate::real::Real;
@@ -89,7 +90,7 @@ impl Run<'_> {
             let lr = schedule.rate(config.lr, epoch as u32);
             let step = epoch as u64 + 1;
             batch.fill(&mut network)?;
-            let hyper = Hyper { lr, weight_decay: config.wdk, step, norm_momentum: plain::MOMENTUM };
+            let hyper = Hyper { lr, weight_decay: config.wdk, step, norm_momentum: NORM_MOMENTUM };
             let losses = Ours::values(network.train(n, &hyper)?).values;
             let mean = |wanted: &dyn Fn(f64) -> bool| {
                 let chosen =

@@ -8,7 +8,7 @@ use super::{Precision, Report, compare_all, plain};
 use crate::error::Result;
 use crate::model::nets;
 use crate::real::Real;
-use crate::report::{heatmap, jet};
+use crate::report::{heatmap, jet, resample};
 use crate::steps::upsample;
 
 /// Checks `<t>/local_q<q>`, `<t>/global_q<q>`, `x/global_ref_q<q>`, the whole pipeline `pipe/<net>/…`, and the colour map.
@@ -69,14 +69,13 @@ fn pipeline<T: Real>(file: &File, case: &str, found: &mut BTreeMap<String, Ours>
         let taps = upsample::Taps::new(field, arch.side, sigma);
         upsample::upsample(&taps, u, &plain::of::<T>(&low.values), &mut maps, &mut workspace);
         let side = arch.side.min(largest as usize);
-        let reduce = |map: &[T]| upsample::nearest(map, (arch.side, arch.side), (side, side));
+        let reduce = |map: &[T]| resample::nearest(map, (arch.side, arch.side), (side, side));
         let mut maps: Vec<T> = maps.chunks_exact(arch.side * arch.side).flat_map(reduce).collect();
         match norm {
             "local" => heatmap::local_norm(&mut maps, side * side, q),
             _ => heatmap::global_norm(&mut maps, Some(&plain::of::<T>(&reference.values)), q),
         }
-        let colour = |v: &T| jet::JET[((v.f64() * 256.0) as usize).min(255)].map(f64::from);
-        let coloured: Vec<f64> = maps.iter().flat_map(colour).collect();
+        let coloured: Vec<f64> = maps.iter().flat_map(|&v| jet::jet_rgb(v).map(f64::from)).collect();
         found.insert(format!("{case}/{norm}/jet"), Ours::values(&plain::to_nchw(&coloured, n, 3)));
         found.insert(key, Ours::values(&maps));
     }

@@ -8,9 +8,6 @@ use crate::model::{Arch, Layer, Weights};
 use crate::real::Real;
 use crate::steps::{activation, conv, norm, pool};
 
-/// Weight of a batch in the running statistics: PyTorch's default, as the authors train.
-pub const MOMENTUM: f64 = 0.1;
-
 /// Hands on the training-mode output of every module, [n, c, h, w], by PyTorch's name.
 pub fn activations<T: Real>(
     arch: &Arch,

@@ -6,6 +6,7 @@ use super::{Check, Report, layers, plain, stepwise};
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network};
 use crate::error::{Error, Result};
+use crate::model::arch::NORM_MOMENTUM;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Weights, nets};
 use crate::real::Real;
@@ -133,8 +134,7 @@ fn threads(arch: &Arch, batch: &Batch, maps: bool, report: &mut Report) -> Resul
         pool.install(|| {
             let mut network = network::<f32>(arch, batch, maps, Optimizer::Adam)?;
             for step in 1..=3 {
-                network
-                    .train(batch.n, &Hyper { lr: 1e-3, weight_decay: 1e-6, step, norm_momentum: plain::MOMENTUM })?;
+                network.train(batch.n, &Hyper { lr: 1e-3, weight_decay: 1e-6, step, norm_momentum: NORM_MOMENTUM })?;
             }
             network.weights()
         })

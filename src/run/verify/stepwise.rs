@@ -16,6 +16,7 @@ use crate::engine::lower::{self, Training};
 use crate::engine::plan::Buffers;
 use crate::engine::{Hyper, Network, Plan, Step};
 use crate::error::Result;
+use crate::model::arch::NORM_MOMENTUM;
 use crate::model::{Arch, Weights};
 use crate::real::Real;
 use crate::steps::norm_act_pool::NormActPoolBackward;
@@ -24,7 +25,7 @@ use crate::steps::norm_act_pool::NormActPoolBackward;
 const ROUNDOFF: f64 = 1.0 / 16_777_216.0;
 
 /// Hyper-parameters of checked steps.
-pub const HYPER: Hyper = Hyper { lr: 0.01, weight_decay: 1e-3, step: 1, norm_momentum: plain::MOMENTUM };
+pub const HYPER: Hyper = Hyper { lr: 0.01, weight_decay: 1e-3, step: 1, norm_momentum: NORM_MOMENTUM };
 
 /// A winner of a pool may differ where two values of a window round alike: this part of all, and two more.
 const DIFFERENT_WINNERS: f64 = 1e-5;

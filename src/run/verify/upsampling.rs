@@ -12,7 +12,8 @@ use crate::engine::Step;
 use crate::error::Result;
 use crate::model::nets;
 use crate::real::Real;
-use crate::steps::upsample::{self, ReceptiveField, Taps, Upsample, default_sigma, gaussian_kernel};
+use crate::report::resample;
+use crate::steps::upsample::{ReceptiveField, Taps, Upsample, default_sigma, gaussian_kernel};
 
 /// Checks the file.
 pub fn check(file: &File, report: &mut Report) -> Result<()> {
@@ -83,7 +84,7 @@ fn values<T: Real>(
     let n = maps.len() / (u * u);
     let upsampled = |case: &Case| -> Result<Vec<T>> {
         let Some(sigma) = case.sigma else {
-            let nearest = |map: &[T]| upsample::nearest(map, (u, u), (case.side, case.side));
+            let nearest = |map: &[T]| resample::nearest(map, (u, u), (case.side, case.side));
             return Ok(maps.chunks_exact(u * u).flat_map(nearest).collect());
         };
         let taps = Taps::new(field, case.side, sigma);

@@ -77,13 +77,7 @@ type WgradKernel = fn(
 
 macro_rules! tile {
     ($rows:literal, $columns:literal, $threads:literal, $module:ident, $quads:ident, $singles:ident) => {
-        Tile {
-            rows: $rows,
-            columns: $columns,
-            threads: $threads,
-            quads: $module::$quads,
-            singles: $module::$singles,
-        }
+        Tile { rows: $rows, columns: $columns, threads: $threads, quads: $module::$quads, singles: $module::$singles }
     };
 }
 

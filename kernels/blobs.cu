@@ -1,0 +1,164 @@
+// Noise of rectangles at random places: `src/data/anomaly/{blobs,fine_confetti}.rs`.
+//
+// A block draws the rectangles of its image into shared memory, a thread each, and gathers them per pixel: the last one that
+// covers a pixel colours it. Grid: (images, parts of an image); any shape does. Images that become no anomalies are left as
+// they are. Bound: 2 bytes written per value; about 12 flops per pixel and rectangle, of which there are few.
+#include "sample.cuh"
+
+// One rectangle: a pixel belongs to it if, seen from the centre and turned back, it is less than half a side away.
+struct Blob {
+  float row, column, along, across, sine, cosine;
+  short colour[3];
+
+  __device__ __forceinline__ bool covers(int y, int x) const {
+    const float dy = static_cast<float>(y) - row;
+    const float dx = static_cast<float>(x) - column;
+    const float u = cosine * dx + sine * dy;
+    const float v = cosine * dy - sine * dx;
+    return -along <= u && u < along && -across <= v && v < across;
+  }
+};
+
+// One set of squares as a row of integers: `BlobSet::row`.
+constexpr int SET_ROW = 8;
+struct BlobSet {
+  unsigned first;                // of the numbers of a stream that it uses
+  unsigned counts_start, counts; // its distribution function among the integers of all sets
+  unsigned smallest, largest;
+  bool rotated;
+  int kind;                      // of colour
+  short constant;
+
+  __device__ __forceinline__ BlobSet(const unsigned* __restrict__ row)
+      : first(row[0]),
+        counts_start(row[1]),
+        counts(row[2]),
+        smallest(row[3]),
+        largest(row[4]),
+        rotated(row[5] != 0),
+        kind(static_cast<int>(row[6])),
+        constant(static_cast<short>(row[7])) {}
+};
+
+enum ColourKind { COLOUR_CONSTANT, COLOUR_BRIGHT, COLOUR_DARK };
+
+// Numbers of a stream per square.
+constexpr unsigned PER_SQUARE = 8;
+
+__device__ __forceinline__ Blob draw_square(const BlobSet& set, const Stream& stream, unsigned b, unsigned side) {
+  // Numbers index … index + 7 are two blocks: row, column, side, angle; the channels.
+  const unsigned index = set.first + PER_SQUARE * (b + 1);
+  const Words4 place = stream.block(index / 4);
+  const Words4 bright = stream.block(index / 4 + 1);
+  const unsigned edge = set.smallest + scaled(place.word[2], set.largest - set.smallest + 1);
+  const unsigned turn = set.rotated ? static_cast<unsigned>(static_cast<int>(place.word[3]) >> 2) : 0u;
+  const Floats2 turned = sin_cos_turns(turn);
+  Blob blob;
+  blob.row = static_cast<float>(scaled(place.word[0], side));
+  blob.column = static_cast<float>(scaled(place.word[1], side));
+  blob.along = blob.across = static_cast<float>(edge) * 0.5f;
+  blob.sine = turned.first;
+  blob.cosine = turned.second;
+#pragma unroll
+  for (int c = 0; c < 3; ++c) {
+    const int random = static_cast<int>(bright.word[c] >> 24);
+    blob.colour[c] = static_cast<short>(
+        set.kind == COLOUR_CONSTANT ? set.constant : set.kind == COLOUR_BRIGHT ? random : random - 256);
+  }
+  return blob;
+}
+
+// The topmost of `count` rectangles at a pixel, or none.
+__device__ __forceinline__ const Blob* topmost(const Blob* blobs, int count, int y, int x) {
+  for (int b = count - 1; b >= 0; --b) {
+    if (blobs[b].covers(y, x)) return blobs + b;
+  }
+  return nullptr;
+}
+
+// The most sets of a mode.
+constexpr int MOST_SETS = 2;
+
+// Sets of squares: inside a set later ones lie over earlier ones, sets are added. `tables` holds `sets` rows of integers, then
+// their distribution functions. Dynamic shared memory: a `Blob` for each square that the sets can have.
+extern "C" __global__ void __launch_bounds__(256) blobs_squares(
+    const unsigned* __restrict__ tables, int sets, const unsigned* __restrict__ clock, const unsigned* __restrict__ order,
+    unsigned stride, unsigned long long seed, int supervise, int side, int channels, short* __restrict__ noise) {
+  DYN_SHARED(Blob, blobs);
+  const Sample sample = drawn(clock, order, stride, blockIdx.x, seed, supervise);
+  if (!sample.anomalous) return;
+  const Stream stream = sample.stream(PURPOSE_ANOMALY);
+  int starts[MOST_SETS + 1] = {0, 0, 0};
+#pragma unroll
+  for (int s = 0; s < MOST_SETS; ++s) {
+    starts[s + 1] = starts[s];
+    if (s >= sets) continue;
+    const BlobSet set(tables + s * SET_ROW);
+    // The inverse of the distribution function at one uniform number; at least one.
+    const unsigned uniform = stream.bits(set.first);
+    unsigned count = 0;
+    while (count < set.counts && uniform >= tables[set.counts_start + count]) ++count;
+    if (count == 0) count = 1;
+    for (unsigned b = threadIdx.x; b < count; b += blockDim.x) {
+      blobs[starts[s] + b] = draw_square(set, stream, b, static_cast<unsigned>(side));
+    }
+    starts[s + 1] += static_cast<int>(count);
+  }
+  __syncthreads();
+  noise += static_cast<size_t>(blockIdx.x) * side * side * channels;
+  for (int p = blockIdx.y * blockDim.x + threadIdx.x; p < side * side; p += gridDim.y * blockDim.x) {
+    const int y = p / side, x = p % side;
+    int value[3] = {0, 0, 0};
+#pragma unroll
+    for (int s = 0; s < MOST_SETS; ++s) {
+      if (const Blob* blob = topmost(blobs + starts[s], starts[s + 1] - starts[s], y, x)) {
+        for (int c = 0; c < 3; ++c) value[c] += blob->colour[c];
+      }
+    }
+    for (int c = 0; c < channels; ++c) noise[static_cast<size_t>(p) * channels + c] = static_cast<short>(value[c]);
+  }
+}
+
+// Figures of fine confetti: `fine_confetti.rs`.
+constexpr int MOST_STRIPS = 6;
+constexpr unsigned ENTRIES = 64;
+constexpr unsigned PER_STRIP = 10;
+
+// Rectangles of fine confetti. `halves` and `strengths` are the tables of log-uniform half sides and strengths.
+extern "C" __global__ void __launch_bounds__(256) blobs_strips(
+    const float* __restrict__ halves, const int* __restrict__ strengths, const unsigned* __restrict__ clock,
+    const unsigned* __restrict__ order, unsigned stride, unsigned long long seed, int supervise, int side, int channels,
+    short* __restrict__ noise) {
+  __shared__ Blob blobs[MOST_STRIPS];
+  const Sample sample = drawn(clock, order, stride, blockIdx.x, seed, supervise);
+  if (!sample.anomalous) return;
+  const Stream stream = sample.stream(PURPOSE_ANOMALY);
+  const int count = 1 + static_cast<int>(stream.below(0, MOST_STRIPS));
+  for (int b = threadIdx.x; b < count; b += blockDim.x) {
+    const unsigned index = 2 + PER_STRIP * b;
+    const int strength = strengths[stream.below(1, ENTRIES)];
+    const Floats2 turned = sin_cos_turns(stream.bits(index + 4));
+    const int sign = stream.coin(index + 5) ? 1 : -1;
+    const int brightness = 128 + static_cast<int>(stream.below(index + 6, 128));
+    Blob blob;
+    blob.row = static_cast<float>(stream.below(index, side));
+    blob.column = static_cast<float>(stream.below(index + 1, side));
+    blob.along = halves[stream.below(index + 2, ENTRIES)];
+    blob.across = halves[stream.below(index + 3, ENTRIES)];
+    blob.sine = turned.first;
+    blob.cosine = turned.second;
+    for (int c = 0; c < 3; ++c) {
+      const int kept = 192 + static_cast<int>(stream.below(index + 7 + c, 65));
+      blob.colour[c] = static_cast<short>(sign * max(brightness * kept * strength >> 16, 1));
+    }
+    blobs[b] = blob;
+  }
+  __syncthreads();
+  noise += static_cast<size_t>(blockIdx.x) * side * side * channels;
+  for (int p = blockIdx.y * blockDim.x + threadIdx.x; p < side * side; p += gridDim.y * blockDim.x) {
+    const Blob* blob = topmost(blobs, count, p / side, p % side);
+    for (int c = 0; c < channels; ++c) {
+      noise[static_cast<size_t>(p) * channels + c] = blob ? blob->colour[c] : static_cast<short>(0);
+    }
+  }
+}

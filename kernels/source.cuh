@@ -1,0 +1,57 @@
+// The raw image and ground truth of a sample, anomaly included, value by value: nothing is stored.
+// What noise does to an image is that of `src/data/anomaly/malform.rs`, who becomes what that of `src/data/batches.rs`.
+#pragma once
+#include "block.cuh"
+#include "sample.cuh"
+
+__device__ __forceinline__ int clamp_byte(int value) { return min(max(value, 0), 255); }
+
+enum NoiseUse { NOISE_NONE, NOISE_REPLACES, NOISE_ADDS };
+
+struct Source {
+  const unsigned char* image;  // nominal, or a true anomaly
+  const unsigned char* mask;   // of a true anomaly; null where the map is the same everywhere
+  const short* noise;
+  NoiseUse use;
+  int sign;            // of added noise
+  bool marks_changes;  // whether the map is 1 where noise changed the pixel
+  float everywhere;    // else the map of each pixel, where there is no mask
+
+  // Value i (NHWC) of the raw image.
+  __device__ __forceinline__ int byte(size_t i) const {
+    if (use == NOISE_NONE) return image[i];
+    if (use == NOISE_REPLACES) return clamp_byte(noise[i]);
+    return clamp_byte(image[i] + sign * noise[i]);
+  }
+
+  // The ground truth of pixel p.
+  __device__ __forceinline__ float mark(size_t p, int channels) const {
+    if (mask) return static_cast<float>(mask[p]);
+    if (!marks_changes) return everywhere;
+    bool changed = false;
+    for (int c = 0; c < channels; ++c) changed |= byte(p * channels + c) != image[p * channels + c];
+    return changed ? 1.0f : 0.0f;
+  }
+};
+
+// Settles the sign of added noise: where the mean signed change is below 0.025 of 255 and the inverted noise changes more, it
+// is inverted. All threads of the block call it; it reads image and noise once. `totals`: two sums in shared memory.
+__device__ __forceinline__ void settle_sign(Source& source, size_t len, unsigned long long* totals) {
+  if (threadIdx.x < 2) totals[threadIdx.x] = 0;
+  __syncthreads();
+  long long plus = 0, minus = 0;
+  for (size_t i = threadIdx.x; i < len; i += blockDim.x) {
+    const int value = source.image[i], noise = source.noise[i];
+    plus += clamp_byte(value + noise) - value;
+    minus += clamp_byte(value - noise) - value;
+  }
+  block_add(plus, totals);
+  block_add(minus, totals + 1);
+  __syncthreads();
+  plus = static_cast<long long>(totals[0]);
+  minus = static_cast<long long>(totals[1]);
+  plus = plus < 0 ? -plus : plus;
+  minus = minus < 0 ? -minus : minus;
+  source.sign = 40 * plus < static_cast<long long>(len) && minus > plus ? -1 : 1;
+  __syncthreads();
+}

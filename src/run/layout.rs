@@ -1,0 +1,21 @@
+//! Networks in memory: the one place that lays them out for training, judging and timing.
+
+use crate::device::Device;
+use crate::engine::Network;
+use crate::engine::lower::{Options, lower};
+use crate::error::Result;
+use crate::memory::room_for;
+use crate::model::{Arch, Weights};
+
+/// Lays out a net; fails where there is no memory for it.
+pub fn lay_out(device: &Device, arch: &Arch, options: Options, weights: &Weights) -> Result<Network<f32>> {
+    if let Device::Cuda(_) = device {
+        return Network::on(device, arch, options, weights); // which sees to the memory of the GPU
+    }
+    let plan = lower(arch, &options)?;
+    let reals = plan.buffers.reals.iter().sum::<usize>() + plan.workspace();
+    let bytes = reals * size_of::<f32>() + plan.buffers.bytes.iter().sum::<usize>();
+    let what = format!("{} for {} images of {side}×{side} pixels", arch.name, options.batch, side = options.side);
+    room_for(&what, bytes, "choose a smaller side or batch")?;
+    Network::new(arch, options, weights)
+}

@@ -1,0 +1,430 @@
+//! Batches made by kernels are the bits of those made on the CPU.
+
+use std::sync::Arc;
+
+use fcdd::data::batches::{Ingredients, Others, TrainingSet};
+use fcdd::data::cuda::{DeviceSet, DeviceTestSet};
+use fcdd::data::dataset::DatasetKind;
+use fcdd::data::images::{Images, Mask};
+use fcdd::data::pipeline::{PipelineKind, Preprocessing, Transform};
+use fcdd::data::supervise::{NoiseMode, Supervise};
+use fcdd::device::cuda::{Buffer, Cuda, kernels};
+use fcdd::rng::{Purpose, Stream, ln, philox, sin_cos_turns};
+
+use crate::support::cuda;
+use NoiseMode::*;
+use Supervise::*;
+
+const SUPERVISES: [Supervise; 5] = [Unsupervised, Other, Noise, MalformedNormal, MalformedNormalGt];
+const NOISES: [NoiseMode; 8] = [Gaussian, Uniform, Solid, Blob, MixedBlob, Confetti, FineConfetti, Outliers];
+
+/// Images of all kinds: textures of a full or a small range, noise, and now and then black, white or one grey. `salt` makes sets
+/// of them differ.
+fn images(count: usize, side: usize, channels: usize, salt: u32) -> Images {
+    let len = side * side * channels;
+    let mut pixels = Vec::with_capacity(count * len);
+    for k in 0..count {
+        let stream = Stream::new(9, Purpose::Check, salt, k as u32);
+        pixels.extend((0..len).map(|i| {
+            let (gradient, random) = (i * 200 / len, stream.bits(i as u32) >> 24);
+            match k % 7 {
+                0 | 4 => (gradient as u32 + random / 5) as u8,
+                1 => random as u8,
+                2 => 0,
+                3 => (90 + random / 16) as u8,
+                5 => 255,
+                _ => 77,
+            }
+        }));
+    }
+    Images { count, height: side, width: side, channels, pixels }
+}
+
+/// Lists of transforms from `raw` to some side, by number: the recipes, then some that no recipe has.
+fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
+    let nominal = images(8, raw, channels, 1);
+    let recipe = |kind, dataset, side| Preprocessing::new(kind, dataset, raw, side, channels, &nominal).unwrap();
+    let smaller = raw - raw / 8;
+    let scaling = Transform::MinMax { min: vec![-0.3; channels], max: vec![0.9; channels] };
+    let standard = Transform::MeanStd { mean: [0.3, 0.5, 0.1][..channels].to_vec(), std: vec![0.7; channels] };
+    let jitter = |brightness, contrast| Transform::Jitter { brightness, contrast };
+    let own = |side, train| {
+        let test = vec![Transform::ResizeNearest { side }, Transform::Lcn, standard.clone()];
+        let preprocessing = Preprocessing { channels, raw_side: raw, side, train, test };
+        preprocessing.check().unwrap();
+        preprocessing
+    };
+    match list {
+        0 => recipe(PipelineKind::Lcnaug1, DatasetKind::Fmnist, raw),
+        1 => recipe(PipelineKind::Aug1, DatasetKind::Fmnist, raw),
+        2 => recipe(PipelineKind::None, DatasetKind::Mnist, raw),
+        3 => recipe(PipelineKind::Lcnaug1, DatasetKind::Folder, smaller),
+        4 => recipe(PipelineKind::Aug1, DatasetKind::Folder, smaller),
+        5 => recipe(PipelineKind::Lcnaug1, DatasetKind::Cifar100, raw + 5),
+        // Colours change what padding brought in; noise comes twice and between scalings.
+        6 => own(
+            smaller,
+            vec![
+                Transform::PadCrop { pad: 2 },
+                jitter(0.3, 1.4),
+                Transform::CropOrResize { side: smaller },
+                Transform::PadCrop { pad: 1 },
+                jitter(1.2, 0.2),
+                Transform::Flip,
+                Transform::ToUnit,
+                standard.clone(),
+                Transform::Noise { std: 0.25 },
+                scaling.clone(),
+                Transform::Noise { std: 0.5 },
+            ],
+        ),
+        _ => own(
+            raw,
+            vec![
+                Transform::ResizeNearest { side: 2 * raw + 1 },
+                Transform::Shift { pad: raw },
+                Transform::Crop { side: raw },
+                Transform::Flip,
+                jitter(0.5, 0.5),
+                Transform::Lcn,
+            ],
+        ),
+    }
+}
+
+const LISTS: usize = 8;
+
+fn training_set(raw: usize, channels: usize, list: usize, supervise: Supervise, noise: NoiseMode) -> TrainingSet {
+    let half = Mask { height: raw, width: raw, pixels: (0..raw * raw).map(|i| u8::from(i * 3 % 7 < 3)).collect() };
+    // Sometimes no mask at all.
+    let masks = if list == 1 { Vec::new() } else { (0..5).map(|i| (i % 2 == 0).then(|| half.clone())).collect() };
+    TrainingSet::new(Ingredients {
+        nominal: images(11, raw, channels, 2),
+        others: Some(Others { images: images(5, raw, channels, 3), masks }),
+        outliers: Some(images(6, raw, channels, 4)),
+        preprocessing: preprocessing(list, raw, channels),
+        supervise,
+        noise,
+        seed: 0x0123_4567_89ab_cdef + list as u64,
+    })
+    .unwrap()
+}
+
+#[derive(Debug, PartialEq)]
+struct Batch {
+    inputs: Vec<u32>,
+    labels: Vec<u32>,
+    maps: Vec<u32>,
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+/// Memory in which every value that no kernel writes is found.
+fn poisoned(cuda: &Arc<Cuda>, len: usize) -> Buffer<f32> {
+    cuda.upload(&vec![f32::from_bits(0xFFFF_FFFF); len]).unwrap()
+}
+
+fn read(buffer: &Buffer<f32>) -> Vec<f32> {
+    let mut values = vec![0.0; buffer.len()];
+    buffer.read(0, &mut values).unwrap();
+    values
+}
+
+fn on_cpu(set: &TrainingSet, epoch: u32, samples: &[u32]) -> Batch {
+    let p = &set.ingredients().preprocessing;
+    let n = samples.len();
+    let (mut inputs, mut labels) = (vec![0.0; n * p.input_len()], vec![0.0; n]);
+    let mut maps = vec![0.0; n * p.side * p.side];
+    set.fill(epoch, samples, &mut inputs, &mut labels, Some(&mut maps));
+    Batch { inputs: bits(&inputs), labels: bits(&labels), maps: bits(&maps) }
+}
+
+/// Batch number `number` of an order with `stride` samples per batch, of which it has `n`.
+fn on_device(
+    cuda: &Arc<Cuda>,
+    set: &TrainingSet,
+    device: &DeviceSet,
+    (epoch, order): (u32, &[u32]),
+    (number, stride, n): (u32, usize, usize),
+) -> Batch {
+    let p = &set.ingredients().preprocessing;
+    let clock = cuda.upload(&[number, epoch]).unwrap();
+    let order = cuda.upload(order).unwrap();
+    let inputs = poisoned(cuda, n * p.input_len());
+    let (labels, maps) = (poisoned(cuda, n), poisoned(cuda, n * p.side * p.side));
+    let maps_pointer = Some(maps.pointer_mut());
+    let (clock, order) = (clock.pointer(), order.pointer());
+    device.enqueue(n, stride, clock, order, inputs.pointer_mut(), labels.pointer_mut(), maps_pointer).unwrap();
+    Batch { inputs: bits(&read(&inputs)), labels: bits(&read(&labels)), maps: bits(&read(&maps)) }
+}
+
+/// All batches of some epochs, the last one of each short.
+fn check(cuda: &Arc<Cuda>, set: &TrainingSet, what: &str) {
+    const STRIDE: usize = 4;
+    let device = DeviceSet::new(cuda, set, STRIDE).unwrap();
+    for epoch in [0, 7] {
+        let order = set.order(epoch);
+        for (number, samples) in order.chunks(STRIDE).enumerate() {
+            let expected = on_cpu(set, epoch, samples);
+            let made = on_device(cuda, set, &device, (epoch, &order), (number as u32, STRIDE, samples.len()));
+            for (name, made, expected) in [
+                ("inputs", &made.inputs, &expected.inputs),
+                ("labels", &made.labels, &expected.labels),
+                ("maps", &made.maps, &expected.maps),
+            ] {
+                let differ = made.iter().zip(expected).filter(|(a, b)| a != b).count();
+                let first = made.iter().zip(expected).position(|(a, b)| a != b);
+                assert_eq!(differ, 0, "{what}, epoch {epoch}, batch {number}: {name}, first at {first:?}");
+            }
+        }
+    }
+}
+
+/// Every combination that a training set takes.
+fn modes() -> impl Iterator<Item = (Supervise, NoiseMode)> {
+    SUPERVISES.into_iter().flat_map(|supervise| {
+        let noises = if supervise.makes_noise() { &NOISES[..] } else { &NOISES[..1] };
+        noises.iter().map(move |&noise| (supervise, noise)).filter(|&mode| mode != (Noise, Confetti))
+    })
+}
+
+#[test]
+fn every_mode_at_every_side() {
+    let cuda = cuda();
+    let mut list = 0;
+    for (supervise, noise) in modes() {
+        for side in [1, 2, 3, 9, 28, 32, 33, 64] {
+            for channels in [1, 3] {
+                let set = training_set(side, channels, list % LISTS, supervise, noise);
+                let what = format!("{supervise:?} {noise:?}, {side} px, {channels} channels, list {}", list % LISTS);
+                check(&cuda, &set, &what);
+                list += 3; // every list comes to every mode and side
+            }
+            list += 1;
+        }
+    }
+    cuda.synchronize().unwrap();
+}
+
+#[test]
+fn every_list_of_transforms() {
+    let cuda = cuda();
+    for list in 0..LISTS {
+        for side in [1, 5, 28, 31, 40] {
+            for channels in [1, 3] {
+                for (supervise, noise) in [(Other, Gaussian), (Noise, Uniform), (MalformedNormalGt, FineConfetti)] {
+                    let set = training_set(side, channels, list, supervise, noise);
+                    check(&cuda, &set, &format!("list {list}, {side} px, {channels} channels, {supervise:?}"));
+                }
+            }
+        }
+    }
+    cuda.synchronize().unwrap();
+}
+
+#[test]
+fn pictures_of_the_size_that_confetti_is_for() {
+    let cuda = cuda();
+    for (side, list, noise) in [(224, 4, Confetti), (240, 3, FineConfetti)] {
+        let set = training_set(side, 3, list, MalformedNormalGt, noise);
+        let device = DeviceSet::new(&cuda, &set, 4).unwrap();
+        let order = set.order(1);
+        let made = on_device(&cuda, &set, &device, (1, &order), (1, 4, 4));
+        assert!(made == on_cpu(&set, 1, &order[4..8]), "{noise:?}");
+    }
+    cuda.synchronize().unwrap();
+}
+
+#[test]
+fn samples_do_not_depend_on_their_batch() {
+    let cuda = cuda();
+    let set = training_set(20, 3, 4, MalformedNormalGt, Confetti);
+    let device = DeviceSet::new(&cuda, &set, 11).unwrap();
+    let order = set.order(3);
+    let whole = on_device(&cuda, &set, &device, (3, &order), (0, 11, 11));
+    let one = set.ingredients().preprocessing.input_len();
+    for (number, &sample) in order.iter().enumerate() {
+        let alone = on_device(&cuda, &set, &device, (3, &order), (number as u32, 1, 1));
+        assert_eq!(alone.inputs, whole.inputs[number * one..][..one], "sample {sample}");
+        assert_eq!(alone.labels, whole.labels[number..=number]);
+    }
+    let reversed: Vec<u32> = order.iter().rev().copied().collect();
+    let backwards = on_device(&cuda, &set, &device, (3, &reversed), (0, 11, 11));
+    for number in 0..11 {
+        assert_eq!(backwards.inputs[(10 - number) * one..][..one], whole.inputs[number * one..][..one]);
+    }
+}
+
+/// One captured graph makes every full batch: only the numbers in memory change.
+#[test]
+fn a_graph_draws_what_the_clock_shows() {
+    let cuda = cuda();
+    let set = training_set(12, 1, 1, MalformedNormal, FineConfetti);
+    let p = &set.ingredients().preprocessing;
+    let device = DeviceSet::new(&cuda, &set, 5).unwrap();
+    let mut clock = cuda.upload(&[0u32, 0]).unwrap();
+    let mut order = cuda.upload(&set.order(0)).unwrap();
+    let (inputs, labels) = (poisoned(&cuda, 5 * p.input_len()), poisoned(&cuda, 5));
+    let (at, row) = (clock.pointer(), order.pointer());
+    let graph = cuda.capture(|| device.enqueue(5, 5, at, row, inputs.pointer_mut(), labels.pointer_mut(), None)).unwrap();
+    for epoch in 0..3 {
+        let samples = set.order(epoch);
+        order.write(0, &samples).unwrap();
+        for number in 0..2u32 {
+            clock.write(0, &[number, epoch]).unwrap();
+            graph.launch().unwrap();
+            let expected = on_cpu(&set, epoch, &samples[5 * number as usize..][..5]);
+            assert_eq!(bits(&read(&inputs)), expected.inputs, "epoch {epoch}, batch {number}");
+            assert_eq!(bits(&read(&labels)), expected.labels);
+        }
+    }
+}
+
+#[test]
+fn test_images() {
+    let cuda = cuda();
+    for list in 0..LISTS {
+        for channels in [1, 3] {
+            for raw in [1, 6, 28, 65] {
+                let (p, images) = (preprocessing(list, raw, channels), images(9, raw, channels, 5));
+                let mut set = DeviceTestSet::new(&cuda, &p, &images).unwrap();
+                let mut expected = vec![0.0; 4 * p.input_len()];
+                p.test_batch(&images, 3..7, &mut expected);
+                let inputs = poisoned(&cuda, expected.len());
+                set.enqueue(3, 4, inputs.pointer_mut()).unwrap();
+                assert!(bits(&read(&inputs)) == bits(&expected), "list {list}, {channels} channels, {raw} px");
+                // Images that come in piece by piece.
+                set.write(0, &images.pixels[3 * images.image_len()..7 * images.image_len()]).unwrap();
+                let inputs = poisoned(&cuda, expected.len());
+                set.enqueue(0, 4, inputs.pointer_mut()).unwrap();
+                assert!(bits(&read(&inputs)) == bits(&expected), "list {list}, {channels} channels, {raw} px, written");
+            }
+        }
+    }
+    cuda.synchronize().unwrap();
+}
+
+/// What a few batches are, bit for bit, on any device: FNV-1a over all floats.
+#[test]
+fn golden_hashes() {
+    let cuda = cuda();
+    let hash = |batch: &Batch| {
+        let floats = batch.inputs.iter().chain(&batch.labels).chain(&batch.maps);
+        let bytes = floats.flat_map(|v| v.to_le_bytes());
+        bytes.fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
+    };
+    let cases = [
+        (28, 1, 0, Unsupervised, Gaussian),
+        (28, 1, 1, Noise, Gaussian),
+        (28, 1, 2, Other, Gaussian),
+        (32, 3, 5, Noise, MixedBlob),
+        (32, 3, 6, MalformedNormalGt, Outliers),
+        (40, 3, 3, MalformedNormalGt, Confetti),
+        (40, 3, 7, MalformedNormal, FineConfetti),
+    ];
+    let found = cases.map(|(side, channels, list, supervise, noise)| {
+        let set = training_set(side, channels, list, supervise, noise);
+        let device = DeviceSet::new(&cuda, &set, 11).unwrap();
+        let order: Vec<u32> = (0..11).collect();
+        hash(&on_device(&cuda, &set, &device, (2, &order), (0, 11, 11)))
+    });
+    assert!(found == GOLDEN, "batches are now {found:#018x?}");
+}
+
+const GOLDEN: [u64; 7] = [0; 7];
+
+#[test]
+fn memory_is_counted() {
+    let cuda = cuda();
+    let size = |supervise, noise| {
+        let set = training_set(16, 3, 0, supervise, noise);
+        DeviceSet::new(&cuda, &set, 4).unwrap().size_in_bytes()
+    };
+    let (image, plain) = (16 * 16 * 3, size(Unsupervised, Gaussian));
+    assert_eq!(plain, 11 * image + 4 * 11 * 4, "nominal images and the rows of four transforms");
+    assert_eq!(size(Other, Gaussian), plain + 5 * (image + 256));
+    assert_eq!(size(Noise, Uniform), plain + 2 * 4 * image);
+    assert_eq!(size(MalformedNormal, Outliers), plain + 2 * 4 * image + 6 * image);
+    assert!(size(MalformedNormal, Confetti) > plain + (2 + 4) * 4 * image);
+}
+
+#[test]
+fn random_numbers() {
+    let cuda = cuda();
+    // Known answers of Random123, and some more.
+    let mut inputs = vec![0; 6];
+    inputs.extend([!0; 6]);
+    inputs.extend([0xa409_3822, 0x299f_31d0, 0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344]);
+    let known = [
+        [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
+        [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
+        [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1u32],
+    ];
+    let more = Stream::new(1, Purpose::Check, 0, 0);
+    inputs.extend((0..600).map(|i| more.bits(i)));
+    let n = inputs.len() / 6;
+    let (device, outputs) = (cuda.upload(&inputs).unwrap(), cuda.zeros::<u32>(4 * n).unwrap());
+    let launch = cuda.launch_per_item(n, 64);
+    kernels::philox::philox_rounds(launch, device.pointer(), n as u32, outputs.pointer_mut()).unwrap();
+    let mut words = vec![0; 4 * n];
+    outputs.read(0, &mut words).unwrap();
+    assert_eq!(words[..12], known.concat());
+    for (input, output) in inputs.chunks(6).zip(words.chunks(4)) {
+        assert_eq!(philox([input[0], input[1]], [input[2], input[3], input[4], input[5]]), output);
+    }
+
+    let n = 20_003;
+    let stream = Stream::new(0xfedc_ba98_7654_3210, Purpose::AugmentNoise, 5, 77);
+    let (words, normals) = (cuda.zeros::<u32>(n).unwrap(), poisoned(&cuda, n));
+    kernels::philox::philox_stream(
+        cuda.launch_per_item(n.div_ceil(4), 256),
+        0xfedc_ba98_7654_3210,
+        Purpose::AugmentNoise as u32,
+        5,
+        77,
+        n as u32,
+        words.pointer_mut(),
+        normals.pointer_mut(),
+    )
+    .unwrap();
+    let mut made = vec![0; n];
+    words.read(0, &mut made).unwrap();
+    assert!(made.iter().zip(0..).all(|(&word, i)| word == stream.bits(i)));
+    let mut expected = vec![0.0; n];
+    stream.fill_normal(&mut expected);
+    assert!(bits(&read(&normals)) == bits(&expected), "normals");
+}
+
+#[test]
+fn logarithms_and_angles() {
+    let cuda = cuda();
+    // Every number that Box–Muller takes the logarithm of is i / 2²⁴; turns of all sizes, those next to the quarters among them.
+    let random = Stream::new(3, Purpose::Check, 1, 0);
+    let mut x: Vec<f32> = (0..40_000).map(|i| ((random.bits(i) >> 8) + 1) as f32 / 16_777_216.0).collect();
+    x.extend((1..=2_000u32).chain(16_775_217..=16_777_216).map(|i| i as f32 / 16_777_216.0));
+    x.extend([f32::MIN_POSITIVE, 0.707_106_7, 0.707_106_8, 1.5, 1e10, f32::MAX]);
+    let edges = (0..16u32).flat_map(|k| (0..125).map(move |d| (k << 28).wrapping_add(d).wrapping_sub(62)));
+    let turns: Vec<u32> = (0..(x.len() - 2_000) as u32).map(|i| random.bits(i + 50_000)).chain(edges).collect();
+    assert_eq!(x.len(), turns.len());
+    let outputs = [(); 3].map(|()| poisoned(&cuda, x.len()));
+    let (device_x, device_turns) = (cuda.upload(&x).unwrap(), cuda.upload(&turns).unwrap());
+    let [logarithm, sine, cosine] = &outputs;
+    kernels::philox::philox_functions(
+        cuda.launch_per_item(x.len(), 256),
+        device_x.pointer(),
+        device_turns.pointer(),
+        x.len() as u32,
+        logarithm.pointer_mut(),
+        sine.pointer_mut(),
+        cosine.pointer_mut(),
+    )
+    .unwrap();
+    let [logarithm, sine, cosine] = outputs.each_ref().map(|buffer| bits(&read(buffer)));
+    for i in 0..x.len() {
+        assert_eq!(logarithm[i], ln(x[i]).to_bits(), "ln {}", x[i]);
+        let [expected_sine, expected_cosine] = sin_cos_turns(turns[i]);
+        assert_eq!((sine[i], cosine[i]), (expected_sine.to_bits(), expected_cosine.to_bits()), "turn {}", turns[i]);
+    }
+}
