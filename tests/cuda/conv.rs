@@ -1,6 +1,6 @@
 //! The convolution kernels: odd and tiny shapes, each kind of layer of the nets, random shapes.
 
-use fcdd::device::View;
+use fcdd::device::{BufferId, Host, View};
 use fcdd::engine::Step;
 use fcdd::run::verify::stepwise::{HYPER, Tested};
 use fcdd::steps::conv::{Dgrad, Fprop, Geometry, Wgrad};
@@ -23,28 +23,18 @@ fn geometry(n: usize, [h, w]: [usize; 2], c: usize, k: usize, [side, stride, pad
 
 /// All passes of a convolution on the device, beside the CPU in f64. `offset` elements lie in front of each operand.
 fn passes(gpu: &Gpu, g: &Geometry, bias: bool, offset: usize) {
-    let padded = |index: u32, len: usize| noise(index, offset + len);
-    let buffers =
-        [padded(0, g.x_len()), padded(1, g.w_len()), padded(2, g.k), padded(3, g.y_len()), padded(4, g.w_len() + g.k)];
-    let [mut x, mut w, mut b, mut y, grads] = std::array::from_fn(|i| View {
-        buffer: fcdd::device::BufferId(i),
-        start: offset,
-        len: buffers[i].len() - offset,
-    });
+    let lengths = [g.x_len(), g.w_len(), g.k, g.y_len(), g.w_len() + g.k];
+    let buffers: [Vec<f64>; 5] = std::array::from_fn(|i| noise(i as u32, offset + lengths[i]));
+    let [x, w, b, y, grads] = std::array::from_fn(|i| View { buffer: BufferId(i), start: offset, len: lengths[i] });
     let (dw, db) = (View { len: g.w_len(), ..grads }, View { start: offset + g.w_len(), len: g.k, ..grads });
-    let steps = |x: View, w: View, b: View, y: View| {
-        [
-            Step::ConvFprop(Fprop { geometry: *g, x, w, b: bias.then_some(b), y }),
-            Step::ConvDgrad(Dgrad { geometry: *g, dy: y, w, dx: x }),
-            Step::ConvWgrad(Wgrad { geometry: *g, x, dy: y, dw, db: bias.then_some(db) }),
-        ]
-    };
-    let workspace = steps(x, w, b, y).iter().map(Step::workspace).max().unwrap();
+    let steps = [
+        Step::ConvFprop(Fprop { geometry: *g, x, w, b: bias.then_some(b), y }),
+        Step::ConvDgrad(Dgrad { geometry: *g, dy: y, w, dx: x }),
+        Step::ConvWgrad(Wgrad { geometry: *g, x, dy: y, dw, db: bias.then_some(db) }),
+    ];
+    let workspace = steps.iter().map(Step::workspace).max().unwrap_or(0);
     let (memory, _) = memory(buffers.each_ref().map(Vec::as_slice), &[], workspace);
-    for view in [&mut x, &mut w, &mut b, &mut y] {
-        view.start = offset;
-    }
-    for step in steps(x, w, b, y) {
+    for step in steps {
         let what = format!("{} {g:?}, bias {bias}, offset {offset}", step.kind());
         gpu.agrees(&what, &step, &memory);
         each_element_agrees(gpu, &what, &step, &memory);
@@ -52,7 +42,7 @@ fn passes(gpu: &Gpu, g: &Geometry, bias: bool, offset: usize) {
 }
 
 /// |error| ≤ roundings · ε · Σ |a||b| for each element: what cancels in the sum, or is small beside others, hides nothing.
-fn each_element_agrees(gpu: &Gpu, what: &str, step: &Step, memory: &fcdd::device::Host<f64>) {
+fn each_element_agrees(gpu: &Gpu, what: &str, step: &Step, memory: &Host<f64>) {
     let mut tested = Tested::for_step(&gpu.device, step, &memory.lengths()).unwrap();
     tested.run(step, memory, &HYPER).unwrap();
     let (mut exact, mut magnitudes) = (memory.clone(), memory.clone());
@@ -170,11 +160,13 @@ fn random_shapes() {
     on_device(|gpu| {
         let cases = if gpu.is_checked() { 10 } else { 60 };
         let sizes = (1..=3usize, 1..=12usize, 1..=12usize, 1..=70usize, 1..=70usize);
-        let shapes = (sizes, 1..=5usize, 1..=3usize, 0..=3usize, any::<bool>())
-            .prop_filter("no output, or too much of it", |((n, h, w, c, k), side, stride, pad, _)| {
+        let shapes = (sizes, 1..=5usize, 1..=3usize, 0..=3usize, any::<bool>()).prop_filter(
+            "no output, or too much of it",
+            |((n, h, w, c, k), side, stride, pad, _)| {
                 h.min(w) + 2 * pad >= *side
                     && geometry(*n, [*h, *w], *c, *k, [*side, *stride, *pad]).flops() < 4_000_000
-            });
+            },
+        );
         let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
         TestRunner::new(config)
             .run(&shapes, |((n, h, w, c, k), side, stride, pad, bias)| {
