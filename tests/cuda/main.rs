@@ -6,6 +6,7 @@
 mod numbers;
 mod support;
 
+mod conv;
 mod data;
 mod network;
 mod steps;

@@ -233,9 +233,10 @@ pub fn compared(
 /// rounding errors of a sum of n terms of either sign grow like √n times the sum's own size.
 fn sum(step: &Step, output: &str, inputs: &[f64]) -> (usize, f64) {
     match step {
-        Step::ConvFprop(s) => (s.geometry.taps(), 0.0),
-        Step::ConvDgrad(s) => (s.geometry.taps() / s.geometry.c * s.geometry.k, 0.0),
-        Step::ConvWgrad(s) => (s.geometry.pixels(), 0.0),
+        // Outputs of few elements may cancel: they are as exact as the terms are large.
+        Step::ConvFprop(s) => (s.geometry.taps(), inputs[0] * inputs[1]),
+        Step::ConvDgrad(s) => (s.geometry.taps() / s.geometry.c * s.geometry.k, inputs[0] * inputs[1]),
+        Step::ConvWgrad(s) => (s.geometry.pixels(), if output == "db" { inputs[1] } else { inputs[0] * inputs[1] }),
         // A mean may cancel: it is as exact as the values are large.
         Step::NormStats(s) => (s.x.len / s.c, if output.ends_with("mean") { inputs[2] } else { 0.0 }),
         Step::NormActPool(_) => (1, 0.0),

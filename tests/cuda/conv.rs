@@ -1,0 +1,178 @@
+//! The convolution kernels: odd and tiny shapes, each kind of layer of the nets, random shapes.
+
+use fcdd::device::{BufferId, Host, View};
+use fcdd::engine::Step;
+use fcdd::run::verify::stepwise::{HYPER, Tested};
+use fcdd::steps::conv::{Dgrad, Fprop, Geometry, Wgrad};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use crate::numbers::{memory, noise};
+use crate::support::{Gpu, on_device};
+
+/// Unit roundoff of f32.
+const ROUNDOFF: f64 = 1.0 / 16_777_216.0;
+
+/// Roundings of a sum of products of either sign, relative to the sum of their magnitudes: each rounding is relative to a partial
+/// sum, which stays below, so a few of them cover all.
+const ROUNDINGS: f64 = 8.0;
+
+fn geometry(n: usize, [h, w]: [usize; 2], c: usize, k: usize, [side, stride, pad]: [usize; 3]) -> Geometry {
+    Geometry { n, h, w, c, k, side, stride, pad }
+}
+
+/// All passes of a convolution on the device, beside the CPU in f64. `offset` elements lie in front of each operand.
+fn passes(gpu: &Gpu, g: &Geometry, bias: bool, offset: usize) {
+    let lengths = [g.x_len(), g.w_len(), g.k, g.y_len(), g.w_len() + g.k];
+    let buffers: [Vec<f64>; 5] = std::array::from_fn(|i| noise(i as u32, offset + lengths[i]));
+    let [x, w, b, y, grads] = std::array::from_fn(|i| View { buffer: BufferId(i), start: offset, len: lengths[i] });
+    let (dw, db) = (View { len: g.w_len(), ..grads }, View { start: offset + g.w_len(), len: g.k, ..grads });
+    let steps = [
+        Step::ConvFprop(Fprop { geometry: *g, x, w, b: bias.then_some(b), y }),
+        Step::ConvDgrad(Dgrad { geometry: *g, dy: y, w, dx: x }),
+        Step::ConvWgrad(Wgrad { geometry: *g, x, dy: y, dw, db: bias.then_some(db) }),
+    ];
+    let workspace = steps.iter().map(Step::workspace).max().unwrap_or(0);
+    let (memory, _) = memory(buffers.each_ref().map(Vec::as_slice), &[], workspace);
+    for step in steps {
+        let what = format!("{} {g:?}, bias {bias}, offset {offset}", step.kind());
+        gpu.agrees(&what, &step, &memory);
+        each_element_agrees(gpu, &what, &step, &memory);
+    }
+}
+
+/// |error| ≤ roundings · ε · Σ |a||b| for each element: what cancels in the sum, or is small beside others, hides nothing.
+fn each_element_agrees(gpu: &Gpu, what: &str, step: &Step, memory: &Host<f64>) {
+    let mut tested = Tested::for_step(&gpu.device, step, &memory.lengths()).unwrap();
+    tested.run(step, memory, &HYPER).unwrap();
+    let (mut exact, mut magnitudes) = (memory.clone(), memory.clone());
+    for (_, view) in step.reads().reals {
+        magnitudes.get_mut(view).iter_mut().for_each(|v| *v = v.abs());
+    }
+    step.cpu(&mut exact, &HYPER);
+    step.cpu(&mut magnitudes, &HYPER);
+    for (name, view) in step.writes().reals {
+        let (ours, exact, magnitudes) = (tested.read(view).unwrap(), exact.get(view), magnitudes.get(view));
+        for (i, ((&ours, exact), magnitude)) in ours.iter().zip(exact).zip(magnitudes).enumerate() {
+            let (error, bound) = ((f64::from(ours) - exact).abs(), ROUNDINGS * ROUNDOFF * magnitude);
+            assert!(error <= bound, "{what}: {name}[{i}] = {ours}, not {exact}: {error:e} > {bound:e}");
+        }
+    }
+}
+
+/// Sides of kernels and images that leave little: one pixel, more padding than image, kernels larger than the image, gaps.
+#[test]
+fn tiny_shapes() {
+    on_device(|gpu| {
+        for (image, window) in [
+            ([1, 1], [1, 1, 0]),
+            ([1, 1], [3, 1, 1]),
+            ([2, 1], [5, 1, 2]),
+            ([1, 3], [5, 2, 3]),
+            ([3, 2], [1, 2, 1]),
+            ([4, 5], [2, 3, 0]),
+            ([3, 3], [1, 3, 2]),
+        ] {
+            for (c, k) in [(1, 1), (3, 2), (4, 8), (5, 9)] {
+                passes(gpu, &geometry(1, image, c, k, window), true, 0);
+            }
+        }
+    });
+}
+
+/// Channels around the tiles' sides, strides 1 to 3, padding 0 to 3, even kernels.
+#[test]
+fn odd_shapes() {
+    on_device(|gpu| {
+        for (i, (c, k)) in
+            [(3, 17), (33, 5), (7, 65), (12, 24), (66, 31), (20, 68), (1, 129), (36, 2)].into_iter().enumerate()
+        {
+            let window = [[3, 2, 5, 1, 4][i % 5], 1 + i % 3, i % 4];
+            let image = [5 + i, 11 - i];
+            let n = if gpu.is_checked() { 1 } else { 3 };
+            passes(gpu, &geometry(n, image, c, k, window), i % 2 == 0, 0);
+        }
+    });
+}
+
+/// Operands that do not start at 16 bytes are read element by element.
+#[test]
+fn unaligned_operands() {
+    on_device(|gpu| {
+        for offset in [1, 2, 4] {
+            passes(gpu, &geometry(2, [6, 5], 8, 12, [3, 1, 1]), true, offset);
+            passes(gpu, &geometry(2, [3, 5], 16, 1, [1, 1, 0]), true, offset);
+        }
+    });
+}
+
+/// Each kind of layer of the nets: few images or a smaller map than the nets', all their channels.
+#[test]
+fn layers_of_the_nets() {
+    on_device(|gpu| {
+        let shrink = |n: usize| if gpu.is_checked() { 1 } else { n };
+        for (n, side, c, k, window) in [
+            // First layers, one and three channels.
+            (2, 28, 1, 8, [5, 1, 2]),
+            (1, 28, 1, 128, [5, 1, 2]),
+            (1, 32, 3, 32, [3, 1, 1]),
+            (1, 56, 3, 8, [5, 1, 2]),
+            (1, 20, 3, 64, [3, 1, 1]),
+            (1, 17, 3, 32, [13, 1, 6]),
+            // Between.
+            (2, 14, 8, 16, [5, 1, 2]),
+            (1, 28, 8, 32, [5, 1, 2]),
+            (1, 16, 32, 64, [3, 1, 1]),
+            (1, 9, 64, 128, [3, 1, 1]),
+            (1, 8, 64, 128, [5, 1, 2]),
+            (1, 6, 128, 256, [3, 1, 1]),
+            (1, 4, 256, 128, [3, 1, 1]),
+            (1, 7, 256, 512, [1, 1, 0]),
+            (1, 12, 32, 64, [3, 2, 1]),
+            // Heads.
+            (3, 7, 16, 1, [1, 1, 0]),
+            (2, 8, 128, 1, [1, 1, 0]),
+            (1, 28, 512, 1, [1, 1, 0]),
+        ] {
+            let g = geometry(shrink(n), [side, side], c, k, window);
+            if !(gpu.is_checked() && g.flops() > 4_000_000) {
+                passes(gpu, &g, k == 1 || k == 128, 0);
+            }
+        }
+    });
+}
+
+/// As many blocks as make the largest tiles worth their while, and several parts of wgrad.
+#[test]
+fn large_grids() {
+    on_device(|gpu| {
+        if gpu.is_checked() {
+            return;
+        }
+        passes(gpu, &geometry(2, [150, 170], 4, 65, [1, 1, 0]), true, 0);
+        passes(gpu, &geometry(2, [150, 170], 65, 4, [1, 1, 0]), false, 0);
+        passes(gpu, &geometry(3, [130, 131], 3, 2, [3, 1, 1]), true, 0);
+    });
+}
+
+#[test]
+fn random_shapes() {
+    on_device(|gpu| {
+        let cases = if gpu.is_checked() { 10 } else { 60 };
+        let sizes = (1..=3usize, 1..=12usize, 1..=12usize, 1..=70usize, 1..=70usize);
+        let shapes = (sizes, 1..=5usize, 1..=3usize, 0..=3usize, any::<bool>()).prop_filter(
+            "no output, or too much of it",
+            |((n, h, w, c, k), side, stride, pad, _)| {
+                h.min(w) + 2 * pad >= *side
+                    && geometry(*n, [*h, *w], *c, *k, [*side, *stride, *pad]).flops() < 4_000_000
+            },
+        );
+        let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+        TestRunner::new(config)
+            .run(&shapes, |((n, h, w, c, k), side, stride, pad, bias)| {
+                passes(gpu, &geometry(n, [h, w], c, k, [side, stride, pad]), bias, 0);
+                Ok(())
+            })
+            .unwrap();
+    });
+}
