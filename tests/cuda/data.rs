@@ -1,5 +1,6 @@
 //! Batches made by kernels are the bits of those made on the CPU.
 
+use std::f32::consts::FRAC_1_SQRT_2;
 use std::sync::Arc;
 
 use fcdd::data::batches::{Ingredients, Others, TrainingSet};
@@ -449,7 +450,8 @@ fn logarithms_and_angles() {
     let random = Stream::new(3, Purpose::Check, 1, 0);
     let mut x: Vec<f32> = (0..40_000).map(|i| ((random.bits(i) >> 8) + 1) as f32 / 16_777_216.0).collect();
     x.extend((1..=2_000u32).chain(16_775_217..=16_777_216).map(|i| i as f32 / 16_777_216.0));
-    x.extend([f32::MIN_POSITIVE, 0.707_106_7, 0.707_106_8, 1.5, 1e10, f32::MAX]);
+    // And where the polynomial changes sides.
+    x.extend([FRAC_1_SQRT_2.next_down(), FRAC_1_SQRT_2, f32::MIN_POSITIVE, 1.5, 1e10, f32::MAX]);
     let edges = (0..16u32).flat_map(|k| (0..125).map(move |d| (k << 28).wrapping_add(d).wrapping_sub(62)));
     let turns: Vec<u32> = (0..(x.len() - 2_000) as u32).map(|i| random.bits(i + 50_000)).chain(edges).collect();
     assert_eq!(x.len(), turns.len());

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::data::batches::{Ingredients, Others, TrainingSet};
 use crate::data::images::Images;
-use crate::data::pipeline::Preprocessing;
+use crate::data::pipeline::{Preprocessing, Transform};
 use crate::data::supervise::Supervise;
 use crate::device::cuda::{Buffer, Cuda, Pointer, PointerMut, Result, kernels};
 use noise::Noise;
@@ -108,6 +108,7 @@ impl DeviceSet {
     /// Launches the kernels that make a batch of `n` images: `input` takes n × side × side × channels floats (NHWC), `labels` n
     /// floats, `maps`, where wanted, n × side × side floats. `clock` is the number of the batch within the epoch, then the
     /// epoch; image `i` is sample `order[clock[0] · stride + i]`.
+    #[expect(clippy::too_many_arguments, reason = "what is read, then what is written")]
     pub fn enqueue(
         &self,
         n: usize,
@@ -219,11 +220,7 @@ impl DeviceTestSet {
 }
 
 impl Frame {
-    fn new(
-        cuda: &Arc<Cuda>,
-        preprocessing: &Preprocessing,
-        list: &[crate::data::pipeline::Transform],
-    ) -> Result<Frame> {
+    fn new(cuda: &Arc<Cuda>, preprocessing: &Preprocessing, list: &[Transform]) -> Result<Frame> {
         let program = Program::new(cuda, list, preprocessing.raw_side)?;
         Ok(Frame {
             cuda: cuda.clone(),
