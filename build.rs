@@ -24,12 +24,12 @@ fn main() {
     for name in nvcc::VARIABLES {
         println!("cargo::rerun-if-env-changed={name}");
     }
-    let kernels = kernels().unwrap_or_else(|message| {
+    let (target, profile) = (variable("TARGET"), variable("PROFILE"));
+    println!("cargo::rustc-env=FCDD_BUILD=fcdd {} for {target} ({profile})", env!("CARGO_PKG_VERSION"));
+    if let Err(message) = kernels() {
         eprintln!("\n{message}\n");
         std::process::exit(1);
-    });
-    let (target, profile, version) = (variable("TARGET"), variable("PROFILE"), env!("CARGO_PKG_VERSION"));
-    println!("cargo::rustc-env=FCDD_BUILD=fcdd {version} for {target} ({profile}), {kernels}");
+    }
 }
 
 /// A variable that cargo sets.
@@ -37,8 +37,8 @@ fn variable(name: &str) -> String {
     env::var(name).unwrap_or_default()
 }
 
-/// Compiles the kernels and writes `kernels.rs`; tells what was compiled.
-fn kernels() -> Result<String, String> {
+/// Compiles the kernels and writes `kernels.rs`, which says with what and for what.
+fn kernels() -> Result<(), String> {
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
     let (sources, texts): (Vec<_>, Vec<_>) = sources(&root.join("kernels"))?.into_iter().unzip();
@@ -46,11 +46,7 @@ fn kernels() -> Result<String, String> {
     stubs::stubs(&sources, None).map_err(|e| e.to_string())?;
     let compiled = compile(&root, &sources, &texts, &out)?;
     let text = stubs::stubs(&sources, compiled.as_ref()).map_err(|e| e.to_string())?;
-    fs::write(out.join("kernels.rs"), text).map_err(|e| format!("kernels.rs: {e}"))?;
-    Ok(match compiled {
-        Some(Compiled { version, architectures }) => format!("nvcc {version}: {}", architectures.join(" ")),
-        None => "without CUDA".into(),
-    })
+    fs::write(out.join("kernels.rs"), text).map_err(|e| format!("kernels.rs: {e}"))
 }
 
 /// Runs nvcc, where there is one; `FCDD_CUDA_ARCHS=none` goes without.
