@@ -154,8 +154,9 @@ static void read_symbols(Statics& s, const char* path) {
   close(file);
 }
 static Statics& statics_of(Worker& w) {
-  static auto& known = *new std::unordered_map<char*, Statics>;
-  auto [it, fresh] = known.try_emplace(w.statics);
+  // By library too: when a thread ends, the next one's copy of another library may come to lie at the same address.
+  static auto& known = *new std::map<std::pair<void* (*)(), char*>, Statics>;
+  auto [it, fresh] = known.try_emplace({w.launch->kernel->static_shared, w.statics});
   if (fresh) {
     struct Query {
       char* segment;
