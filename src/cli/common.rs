@@ -9,6 +9,7 @@ use super::INTERRUPTED;
 use crate::device;
 use crate::error::{Error, Result};
 use crate::run::evaluate::Evaluation;
+use crate::run::progress::say;
 use crate::run::stop::Stop;
 
 /// Where to compute.
@@ -24,7 +25,7 @@ impl DeviceArg {
     pub fn choose(&self) -> Result<()> {
         device::choose(self.device)?;
         if self.device == device::Choice::Auto {
-            eprintln!("computing on the CPU with {} threads", rayon::current_num_threads());
+            say(format!("computing on the CPU with {} threads", rayon::current_num_threads()));
         }
         Ok(())
     }
@@ -83,9 +84,9 @@ pub fn stop_flag() -> Result<Arc<Stop>> {
     let wish = stop.clone();
     ctrlc::set_handler(move || {
         if wish.wish() {
-            eprintln!("stopping after this step; press again to stop at once");
+            say("stopping after this step; press again to stop at once");
         } else {
-            eprintln!("stopped; files that were finished are kept");
+            say("stopped; files that were finished are kept");
             std::process::exit(i32::from(INTERRUPTED));
         }
     })

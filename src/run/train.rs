@@ -10,13 +10,14 @@ use super::pictures;
 use super::prepare::{Task, prepare};
 use super::progress::Progress;
 use super::score::Scorer;
-use super::settings::Settings;
+use super::settings::{Moved, Settings};
 use super::state::{Epoch, State};
 use super::stop::Stop;
-use crate::data::batches::TrainingSet;
+use crate::data::batches::{Fingerprint, TrainingSet};
 use crate::engine::lower::{Options, Training};
 use crate::engine::{Hyper, Network};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::metrics::quantile;
 use crate::model::Weights;
 use crate::model::arch::NORM_MOMENTUM;
@@ -43,24 +44,47 @@ pub struct Trained {
 /// Trains in a new folder. `chosen` are test images that the caller means to picture afterwards: if one does not exist, no run is
 /// begun.
 pub fn start(settings: &Settings, out: &Path, chosen: &[usize], stop: &Stop) -> Result<(Trained, Task, RunDirectory)> {
-    let task = prepare(settings)?;
+    let settings = settings.clone().located()?;
+    let task = prepare(&settings)?;
     task.test.check(chosen)?;
     let directory = RunDirectory::create(out)?;
-    directory.write_json(directory::CONFIG, settings)?;
-    let trained = train(&task.set, settings, None, Some(&directory), stop)?;
+    directory.write_json(directory::CONFIG, &settings)?;
+    let trained = train(&task.set, &settings, None, Some(&directory), stop)?;
     Ok((trained, task, directory))
 }
 
-/// Continues a run from its last finished epoch, with its own settings; the result is bit for bit that of an uninterrupted run.
-pub fn resume(run: &Path, chosen: &[usize], stop: &Stop) -> Result<(Trained, Task, RunDirectory)> {
+/// Continues a run from its last finished epoch, with its own settings but for data that has `moved`; the result is bit for bit that
+/// of an uninterrupted run.
+pub fn resume(run: &Path, moved: Moved, chosen: &[usize], stop: &Stop) -> Result<(Trained, Task, RunDirectory)> {
     let directory = RunDirectory::open(run)?;
     let settings: Settings = directory.read_json(directory::CONFIG)?;
+    let settings = settings.moved(moved)?.located()?;
     let path = directory.file(directory::STATE);
     let state = if path.exists() { Some(State::load(&path)?) } else { None };
     let task = prepare(&settings)?;
     task.test.check(chosen)?;
+    if let Some(state) = &state {
+        same_images(state.fingerprint, task.set.fingerprint())?;
+    }
+    files::remove_unfinished(directory.path())?;
+    directory.write_json(directory::CONFIG, &settings)?;
     let trained = train(&task.set, &settings, state, Some(&directory), stop)?;
     Ok((trained, task, directory))
+}
+
+/// Fails unless a run finds the images again that it began with.
+fn same_images(then: Fingerprint, now: Fingerprint) -> Result<()> {
+    if then == now {
+        return Ok(());
+    }
+    let how = match then.nominal == now.nominal {
+        true => "as many good ones, but not the same".to_string(),
+        false => format!("{} good ones then, {} now", then.nominal, now.nominal),
+    };
+    Err(Error::setting(
+        format!("the images to learn from are not those that the run began with ({how})"),
+        "restore them, name their folder by --data or --outliers, or train anew with another --out",
+    ))
 }
 
 /// Trains on a set. With a folder, a preview of the set is left there before, the state after each epoch and the model at the end,
@@ -112,6 +136,7 @@ struct Trainer<'a> {
     network: Network<f32>,
     steps: u64,
     history: Vec<Epoch>,
+    fingerprint: Fingerprint,
 }
 
 impl Trainer<'_> {
@@ -138,7 +163,7 @@ impl Trainer<'_> {
             network.set_moments(&state.moments)?;
             (steps, history) = (state.steps, state.history);
         }
-        Ok(Trainer { set, settings, network, steps, history })
+        Ok(Trainer { set, settings, network, steps, history, fingerprint: set.fingerprint() })
     }
 
     fn epochs_done(&self) -> u32 {
@@ -221,6 +246,7 @@ impl Trainer<'_> {
             moments: self.network.moments()?.to_vec(),
             steps: self.steps,
             history: self.history.clone(),
+            fingerprint: self.fingerprint,
         })
     }
 }
