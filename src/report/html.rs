@@ -145,6 +145,7 @@ mod tests {
         assert!(
             page.starts_with("<!DOCTYPE html>") && page.contains("src=\"data:image/png;base64,AQIDBA==\" alt=\"a\"")
         );
+        assert!(page.contains("style=\"--width: 1px\""), "what the hint to scroll depends on");
         for outside in ["http:", "https:", "url(", "<link", "@import"] {
             assert!(!page.contains(outside), "{outside}");
         }
