@@ -149,7 +149,7 @@ fn decades(values: impl Iterator<Item = f32>) -> Range<f64> {
 }
 
 /// Round numbers within the range: 1, 2, 5, 10 … or, where those are too many, powers of ten, or some of these; where they are fewer
-/// than three, whole numbers or halves as far as there is room.
+/// than three, whole numbers, halves or fifths as far as there is room.
 fn ticks(range: &Range<f64>) -> Vec<f64> {
     let decades = range.start.log10().floor() as i32..=range.end.log10().ceil() as i32;
     let within = |digits: &[f64], step: usize| -> Vec<f64> {
@@ -168,7 +168,8 @@ fn ticks(range: &Range<f64>) -> Vec<f64> {
             }
             kept
         };
-        let finer = [1, 2].map(|parts| thinned((parts..10 * parts).map(|i| f64::from(i) / f64::from(parts)).collect()));
+        let finer =
+            [1, 2, 5].map(|parts| thinned((parts..10 * parts).map(|i| f64::from(i) / f64::from(parts)).collect()));
         return finer.into_iter().find(|ticks| ticks.len() >= 3).unwrap_or(usual);
     }
     let coarser = (1..).map(|step| within(&[1.0], step));

@@ -51,7 +51,8 @@ fn the_folder_is_of_one_test() {
     scratch.run("evaluate run --viz-ids 31,0,0").expect_success();
     assert!(chosen.exists() && report().contains("Chosen test images"));
     assert!(report().contains("All epochs as a table"), "the training is still told");
-    scratch.run("evaluate run").expect_success();
+    scratch.run("evaluate run --data ./data").expect_success();
+    assert!(!report().contains("Test data"), "it is the run's own data");
     assert!(!chosen.exists() && !report().contains("Chosen test images"));
 
     // Elsewhere the report is the same: its training is found beside the model.
