@@ -116,7 +116,8 @@ fn explain(source: &io::Error) -> String {
     let remedy = match source.kind() {
         io::ErrorKind::NotFound => "check the spelling of the path",
         io::ErrorKind::PermissionDenied => "check its permissions",
-        io::ErrorKind::StorageFull => "free some space and run again; nothing was overwritten",
+        io::ErrorKind::StorageFull => "free some space and run again",
+        io::ErrorKind::AlreadyExists => "move what is there away, or choose another name",
         io::ErrorKind::NotADirectory => "a file stands where a folder is needed",
         io::ErrorKind::IsADirectory => "name a file, not a folder",
         _ => return source.to_string(),

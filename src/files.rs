@@ -6,6 +6,9 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
+/// How names of unfinished files begin.
+const UNFINISHED: &str = ".fcdd-";
+
 /// Replaces `path` by `bytes` atomically.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = match path.parent() {
@@ -14,7 +17,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     };
     let write = || -> std::io::Result<()> {
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".fcdd-");
+        builder.prefix(UNFINISHED);
         // Temporary files are private; what is kept has the permissions of any new file, which the system masks by the umask.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -30,6 +33,25 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Creates a folder and those above it.
 pub fn create_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(Error::io("create the folder", path))
+}
+
+/// Removes a file if it is there.
+pub fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the unfinished files that a killed program has left in a folder.
+pub fn remove_unfinished(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let entry = entry.map_err(Error::io("read", folder))?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads a whole file.

@@ -9,6 +9,7 @@ use super::INTERRUPTED;
 use crate::device::{self, Device};
 use crate::error::{Error, Result};
 use crate::run::evaluate::Evaluation;
+use crate::run::progress::say;
 use crate::run::stop::Stop;
 
 /// Where to compute.
@@ -25,11 +26,11 @@ impl DeviceArg {
         let (device, why_not) = device::choose(self.device)?;
         if self.device == device::Choice::Auto {
             match &device {
-                Device::Cuda(cuda) => eprintln!("computing on {}", cuda.describe()?.name),
+                Device::Cuda(cuda) => say(format!("computing on {}", cuda.describe()?.name)),
                 Device::Cpu => {
                     let threads = rayon::current_num_threads();
                     let reason = why_not.map(|why| format!(" ({})", why.in_brief())).unwrap_or_default();
-                    eprintln!("computing on the CPU with {threads} threads{reason}");
+                    say(format!("computing on the CPU with {threads} threads{reason}"));
                 }
             }
         }
@@ -90,9 +91,9 @@ pub fn stop_flag() -> Result<Arc<Stop>> {
     let wish = stop.clone();
     ctrlc::set_handler(move || {
         if wish.wish() {
-            eprintln!("stopping after this step; press again to stop at once");
+            say("stopping after this step; press again to stop at once");
         } else {
-            eprintln!("stopped; files that were finished are kept");
+            say("stopped; files that were finished are kept");
             std::process::exit(i32::from(INTERRUPTED));
         }
     })

@@ -6,6 +6,7 @@ use super::common::{DeviceArg, print_json, print_lines, stop_flag};
 use super::{INTERRUPTED, Outcome};
 use crate::error::Result;
 use crate::run::demo::{Figure, demo};
+use crate::run::progress::say;
 
 /// Show the whole way on synthetic surfaces: no data, no network, about a minute.
 #[derive(Debug, clap::Args)]
@@ -30,7 +31,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let stop = stop_flag()?;
     let Some(report) = demo(&device, &args.out, args.seed, args.epochs, &stop)? else {
-        eprintln!("the demo was stopped before it had trained; run it again to see its figures");
+        say("the demo was stopped before it had trained; run it again to see its figures");
         return Ok(Outcome::Ended(INTERRUPTED));
     };
     if args.json {
@@ -43,7 +44,7 @@ pub fn run(args: Args) -> Result<Outcome> {
         let Figure { surface, contrast, image_auroc, pixel_auroc, pro, .. } = f;
         lines.push(format!("{surface:<8} {contrast:<8} {image_auroc:>12.4} {pixel_auroc:>12.4} {pro:>8.4}"));
     }
-    lines.push(format!("\nlook at {}, and at report.html in each surface's run folder", report.overview.display()));
+    lines.push(format!("\nlook at {}, and at report.html in each surface's run folder", report.overview));
     print_lines(&lines.join("\n"))?;
     Ok(Outcome::Fine)
 }

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
+use crate::run::progress::say;
 
 /// Exit code of a check that ran and found something wanting.
 const FOUND_WANTING: u8 = 1;
@@ -24,6 +25,9 @@ const ERROR: u8 = 2;
 /// Exit code of a run that was interrupted, as shells give it for Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
+/// Threads, at most: more than any machine has cores, few enough to start at once.
+const MAX_THREADS: i64 = 1024;
+
 /// Explainable anomaly detection: learns from good images only, answers with a heatmap that is the score.
 #[derive(Debug, Parser)]
 #[command(name = "fcdd", version, propagate_version = true)]
@@ -31,7 +35,7 @@ struct Cli {
     #[command(subcommand)]
     verb: Verb,
     /// Threads to compute with [default: all cores]; results do not depend on it
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS))]
     threads: Option<u16>,
 }
 
@@ -67,7 +71,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Ended(code)) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("error: {error}");
+            say(format!("error: {error}"));
             ExitCode::from(ERROR)
         }
     }

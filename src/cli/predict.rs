@@ -9,6 +9,7 @@ use super::{ERROR, Outcome};
 use crate::error::{Error, Result};
 use crate::run::model::Model;
 use crate::run::predict::{Prediction, predict};
+use crate::run::progress::say;
 
 /// Judge pictures: score, heatmap and overlay for each.
 #[derive(Debug, clap::Args)]
@@ -48,9 +49,9 @@ pub fn run(args: Args) -> Result<Outcome> {
     } else {
         for p in &predictions.done {
             let verdict = if p.anomalous { "anomalous" } else { "good" };
-            print_lines(&format!("{:<9} {:.5} {}", verdict, p.score, p.image.display()))?;
+            print_lines(&format!("{:<9} {:.5} {}", verdict, p.score, p.image))?;
         }
     }
-    failed.iter().for_each(|message| eprintln!("error: {message}"));
+    failed.iter().for_each(|message| say(format!("error: {message}")));
     Ok(if failed.is_empty() { Outcome::Fine } else { Outcome::Ended(ERROR) })
 }

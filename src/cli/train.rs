@@ -15,8 +15,9 @@ use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::run::directory;
 use crate::run::evaluate::Evaluation;
+use crate::run::progress::say;
 use crate::run::results::finish;
-use crate::run::settings::{Settings, word};
+use crate::run::settings::{Moved, Settings, word};
 use crate::run::train;
 
 /// Train a model on good images. Defaults are the paper's for each dataset.
@@ -27,7 +28,7 @@ pub struct Args {
     /// Folder to leave the run in
     #[arg(long, value_name = "RUN", required_unless_present = "resume")]
     out: Option<PathBuf>,
-    /// Continue a stopped run with its own settings
+    /// Continue a stopped run with its own settings; --data and --outliers tell where its data has moved
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
     #[command(flatten)]
@@ -49,7 +50,7 @@ struct Choices {
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Class to take as nominal, by number or name [default: 0]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     class: Option<String>,
     /// Images that serve as anomalies: mnist:DIR, emnist:DIR, fmnist:DIR, cifar100:FILE or images:DIR
     #[arg(long, value_name = "KIND:PATH", help_heading = "Anomalies")]
@@ -79,10 +80,10 @@ struct Choices {
     #[arg(long, value_enum, value_name = "PIPELINE", help_heading = "Net")]
     pipeline: Option<PipelineKind>,
     /// Width of the heatmaps' Gaussian in input pixels [default: by dataset]
-    #[arg(long, value_name = "PIXELS", help_heading = "Net")]
+    #[arg(long, value_name = "PIXELS", help_heading = "Net", allow_negative_numbers = true)]
     sigma: Option<f64>,
     /// Quantile of heatmap values that is drawn hottest [default: by dataset]
-    #[arg(long, value_name = "Q", help_heading = "Net")]
+    #[arg(long, value_name = "Q", help_heading = "Net", allow_negative_numbers = true)]
     quantile: Option<f64>,
     /// Passes over the good images [default: by dataset]
     #[arg(long, help_heading = "Optimisation")]
@@ -94,10 +95,10 @@ struct Choices {
     #[arg(long, value_enum, help_heading = "Optimisation")]
     optimizer: Option<Optimizer>,
     /// Learning rate [default: by dataset]
-    #[arg(long, help_heading = "Optimisation")]
+    #[arg(long, help_heading = "Optimisation", allow_negative_numbers = true)]
     lr: Option<f64>,
     /// [default: by dataset]
-    #[arg(long, value_name = "W", help_heading = "Optimisation")]
+    #[arg(long, value_name = "W", help_heading = "Optimisation", allow_negative_numbers = true)]
     weight_decay: Option<f64>,
     /// How the rate falls: lambda:γ (each epoch) or milestones:γ:e1,e2 [default: by dataset]
     #[arg(long, help_heading = "Optimisation")]
@@ -113,7 +114,7 @@ struct Choices {
 /// What `train --json` prints.
 #[derive(Serialize)]
 struct Report<'a> {
-    run: PathBuf,
+    run: String,
     interrupted: bool,
     epochs: u32,
     loss: Option<f64>,
@@ -127,19 +128,14 @@ pub fn run(args: Args) -> Result<Outcome> {
     let stop = stop_flag()?;
     let Args { choices, out, resume, chosen: ChosenArg { viz_ids: chosen }, json, .. } = args;
     let (trained, task, directory) = match (resume, out) {
-        (Some(run), None) if choices == Choices::default() => train::resume(&device, &run, &chosen, &stop)?,
-        (Some(_), _) => {
-            return Err(Error::setting(
-                "--resume continues a run in its folder and with its own settings: neither can be given anew",
-                "leave the other flags out, or start a new run with --out RUN",
-            ));
-        }
+        (Some(run), None) => train::resume(&device, &run, choices.moved()?, &chosen, &stop)?,
+        (Some(_), Some(_)) => return Err(settled()),
         (None, Some(out)) => train::start(&device, &choices.settings()?, &out, &chosen, &stop)?,
         (None, None) => return Err(Error::setting("no folder for the run", "name one with --out RUN")),
     };
     let evaluation = finish(&device, &trained, &task, &directory, &chosen)?.map(|tested| tested.evaluation);
     let last = trained.history.last();
-    let run = directory.path().to_path_buf();
+    let run = directory.path().display().to_string();
     if json {
         print_json(&Report {
             run,
@@ -157,13 +153,30 @@ pub fn run(args: Args) -> Result<Outcome> {
         print_lines(&format!("report         {}", directory.file(directory::REPORT).display()))?;
     }
     if trained.interrupted {
-        eprintln!("continue with `fcdd train --resume {}`", directory.path().display());
+        say(format!("continue with `fcdd train --resume {}`", directory.path().display()));
         return Ok(Outcome::Ended(INTERRUPTED));
     }
     Ok(Outcome::Fine)
 }
 
+/// The error of flags that a run has settled for good.
+fn settled() -> Error {
+    Error::setting(
+        "--resume continues a run in its folder and with its own settings: neither can be given anew",
+        "leave all flags out but those that tell where data has moved, --data and --outliers, or start a new run with --out RUN",
+    )
+}
+
 impl Choices {
+    /// Where the data of a run has moved, which is all that can be said anew of it.
+    fn moved(self) -> Result<Moved> {
+        let Choices { data, outliers, .. } = self;
+        if (Choices { data: None, outliers: None, ..self }) != Choices::default() {
+            return Err(settled());
+        }
+        Ok(Moved { data, outliers })
+    }
+
     /// The dataset's preset with the flags' changes.
     fn settings(self) -> Result<Settings> {
         let Some(dataset) = self.dataset else {
@@ -174,7 +187,7 @@ impl Choices {
         let preset = preset.with_anomalies(self.outliers, self.noise);
         let supervise = self.supervise.unwrap_or(preset.supervise);
         if wants_outliers && self.noise.is_none() && preset.outliers.is_none() && supervise.makes_noise() {
-            eprintln!("no --outliers given: learning anomalies from {} added to good images", word(preset.noise));
+            say(format!("no --outliers given: learning anomalies from {} added to good images", word(preset.noise)));
         }
         let settings = Settings {
             data: self.data,

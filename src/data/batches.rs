@@ -1,6 +1,8 @@
 //! Training batches: draw, replace by anomalies, augment, normalise.
 
+use flate2::Crc;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::data::anomaly::{self, Synthesiser, malform};
 use crate::data::dataset::Split;
@@ -37,6 +39,13 @@ pub struct Others {
     pub images: Images,
     /// A mask at the raw side per image, or none at all. An image without mask is anomalous everywhere.
     pub masks: Vec<Option<Mask>>,
+}
+
+/// Tells images apart from others: how many are nominal, and a checksum of all that are learned from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    pub nominal: usize,
+    pub checksum: u32,
 }
 
 /// A training set that batches are drawn from.
@@ -134,6 +143,18 @@ impl TrainingSet {
     #[allow(clippy::len_without_is_empty)] // it never is
     pub fn len(&self) -> usize {
         self.ingredients.nominal.count
+    }
+
+    /// What tells the set's images from others.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let Ingredients { nominal, others, outliers, .. } = &self.ingredients;
+        let mut checksum = Crc::new();
+        let others = others.as_ref().map(|others| &others.images);
+        [Some(nominal), others, outliers.as_ref()]
+            .into_iter()
+            .flatten()
+            .for_each(|images| checksum.update(&images.pixels));
+        Fingerprint { nominal: nominal.count, checksum: checksum.sum() }
     }
 
     /// The samples in the order of an epoch.

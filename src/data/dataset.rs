@@ -125,9 +125,13 @@ fn root(kind: DatasetKind, data: Option<&Path>) -> Result<PathBuf> {
     match data {
         Some(path) if path.is_dir() || (path.is_file() && kind == DatasetKind::Cifar100) => Ok(path.to_path_buf()),
         Some(path) if path.is_file() => Err(Error::file(path, "is a file", "name the folder that holds the data")),
-        Some(path) => Err(Error::file(path, "no such data folder", "check the spelling of the path given by --data")),
+        Some(path) => Err(Error::file(
+            path,
+            "no such data folder",
+            "check its spelling, or name the folder where it lies by --data DIR",
+        )),
         None if kind != DatasetKind::Fmnist => {
-            Err(Error::setting(format!("where is the data of {kind:?}?"), "name its folder by --data DIR"))
+            Err(Error::setting("the data is not named", "name the folder that holds it by --data DIR"))
         }
         None if Path::new(DEBIAN_FMNIST).is_dir() => Ok(PathBuf::from(DEBIAN_FMNIST)),
         None => {

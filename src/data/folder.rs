@@ -37,8 +37,13 @@ pub fn expected_layout() -> String {
 pub fn class_names(root: &Path) -> Result<Vec<String>> {
     let mut names = vec![GOOD.to_string()];
     if root.join("test").is_dir() {
-        let folders = entries(&root.join("test"))?.into_iter().filter(|path| path.is_dir());
-        names.extend(folders.map(|path| file_name(&path)).filter(|name| name != GOOD));
+        for folder in entries(&root.join("test"))?.into_iter().filter(|path| path.is_dir()) {
+            // It becomes the name of a class, and the folder is found by it.
+            let Some(name) = folder.file_name().and_then(|name| name.to_str()) else {
+                return Err(Error::file(&folder, "is not named in Unicode", "rename the folder"));
+            };
+            names.extend((name != GOOD).then(|| name.to_string()));
+        }
     }
     Ok(names)
 }
@@ -115,9 +120,9 @@ pub fn read_all(paths: &[PathBuf], side: usize, channels: usize) -> Result<(Imag
 }
 
 fn find_mask(root: &Path, class: &str, picture: &Path, size: (usize, usize)) -> Result<Mask> {
-    let stem = picture.file_stem().unwrap_or_default().to_string_lossy();
-    let folder = root.join("ground_truth").join(class);
-    let path = folder.join(format!("{stem}_mask.png"));
+    let mut name = picture.file_stem().unwrap_or_default().to_os_string();
+    name.push("_mask.png");
+    let path = root.join("ground_truth").join(class).join(name);
     if !path.is_file() {
         let problem = format!("the mask of {} is missing", picture.display());
         return Err(Error::file(path, problem, "add it, or remove the folder ground_truth to do without masks"));

@@ -156,6 +156,10 @@ pub fn read_mask(path: &Path) -> Result<Mask> {
 }
 
 fn decode(path: &Path) -> Result<DynamicImage> {
+    // Reading from a pipe or a device may never end.
+    if !fs::metadata(path).map_err(Error::io("read", path))?.is_file() {
+        return Err(Error::file(path, "not a regular file", "give a picture's file, or remove this one"));
+    }
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
     let unreadable = |why: &str| {
         let remedy = "give a whole PNG, JPEG, BMP, TIFF, WebP or PNM file, or remove this one";

@@ -37,6 +37,10 @@ impl OutlierSource {
                 "give at least 1, or choose another noise",
             ));
         }
+        if !self.path().exists() {
+            let remedy = "check the spelling, or name where they lie by --outliers KIND:PATH";
+            return Err(Error::file(self.path(), "there are no outliers here", remedy));
+        }
         let images = match self {
             OutlierSource::Mnist(dir) | OutlierSource::Fmnist(dir) => idx::read_pair(dir, "train")?.0,
             OutlierSource::Emnist(dir) => read_emnist(dir, "train")?.0,
@@ -44,7 +48,7 @@ impl OutlierSource {
             OutlierSource::Images(dir) => return load_pictures(dir, side, channels, limit),
         };
         if images.count == 0 {
-            return Err(Error::file(self.parts().1, "holds no images", "give a set with at least one"));
+            return Err(Error::file(self.path(), "holds no images", "give a set with at least one"));
         }
         let images = match limit {
             Some(k) => images.select(&spread(images.count, k)),
@@ -52,6 +56,22 @@ impl OutlierSource {
         };
         Images::room_for(images.count, side, channels)?;
         Ok(images.with_channels(channels).resized(side))
+    }
+
+    /// Where the images lie.
+    pub fn path(&self) -> &Path {
+        self.parts().1
+    }
+
+    /// The same kind of images in another place.
+    pub fn at(&self, path: PathBuf) -> OutlierSource {
+        match self {
+            OutlierSource::Mnist(_) => OutlierSource::Mnist(path),
+            OutlierSource::Emnist(_) => OutlierSource::Emnist(path),
+            OutlierSource::Fmnist(_) => OutlierSource::Fmnist(path),
+            OutlierSource::Cifar100(_) => OutlierSource::Cifar100(path),
+            OutlierSource::Images(_) => OutlierSource::Images(path),
+        }
     }
 
     fn parts(&self) -> (&'static str, &Path) {

@@ -85,6 +85,10 @@ impl<'a> File<'a> {
         for norm in &layout.norms {
             for (part, start) in [("running_mean", norm.start), ("running_var", norm.start + norm.c)] {
                 let values = self.tensor(arch, &format!("{}.{part}", norm.name), &[norm.c])?;
+                if let Some(variance) = values.iter().find(|&&v| part == "running_var" && v < 0.0) {
+                    let problem = format!("tensor '{}.{part}' holds {variance}, which is no variance", norm.name);
+                    return Err(Error::file(self.path, problem, "copy the file again, or train again"));
+                }
                 weights.stats[start..start + norm.c].copy_from_slice(&values);
             }
             let tracked = self.tensors.tensor(&format!("{}.num_batches_tracked", norm.name)).ok();

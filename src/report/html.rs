@@ -58,11 +58,12 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> Markup {
     }
 }
 
-/// A PNG at its own size, which a narrow screen scrolls to see all of; `alt` for those who cannot see it.
-pub fn picture(png: &[u8], alt: &str, caption: &str) -> Markup {
+/// A PNG `width` pixels wide at its own size, which a narrow screen scrolls to see all of; `alt` for those who cannot see it.
+pub fn picture(png: &[u8], width: u32, alt: &str, caption: &str) -> Markup {
     html! {
-        figure.picture {
+        figure.picture style={ "--width: " (width) "px" } {
             div.scroll tabindex="0" { img src={ "data:image/png;base64," (STANDARD.encode(png)) } alt=(alt); }
+            div.hint { "↔ Scroll sideways to see all of it." }
             figcaption { (caption) }
         }
     }
@@ -79,12 +80,13 @@ pub fn plots(plots: &[(String, String, String)]) -> Markup {
     }
 }
 
-/// Light paper, one column, system letters.
+/// Light paper, one column, system letters. Pictures fit into the column of a wide screen; elsewhere, the hint to scroll has a height
+/// only below pictures that are wider than their column.
 const STYLE: &str = "
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
 body { margin: 0; background: #f4f5f6; color: #222; font: 16px/1.55 system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 28px 32px 64px; background: #fff; }
+main { max-width: 1232px; margin: 0 auto; padding: 28px 32px 64px; background: #fff; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 12px; overflow-wrap: anywhere; }
 h2 { font-size: 1.3rem; margin: 44px 0 12px; padding-top: 16px; border-top: 1px solid #ddd; }
 p { max-width: 46em; margin: 0 0 12px; overflow-wrap: anywhere; }
@@ -100,6 +102,8 @@ figure { margin: 0 0 28px; }
 figcaption { color: #555; font-size: .92rem; max-width: 50em; margin-top: 6px; }
 .scroll { overflow-x: auto; }
 .scroll img { display: block; max-width: none; }
+.picture { container-type: inline-size; }
+.hint { overflow: hidden; max-height: clamp(0px, (var(--width) - 100cqw) * 99, 1.6em); color: #555; font-size: .92rem; }
 table { border-collapse: collapse; font-size: .95rem; }
 th, td { padding: 5px 16px 5px 0; text-align: left; vertical-align: top; border-bottom: 1px solid #e8e8e8; }
 .pairs th { font-weight: 600; white-space: nowrap; }
@@ -109,9 +113,9 @@ th, td { padding: 5px 16px 5px 0; text-align: left; vertical-align: top; border-
 summary { cursor: pointer; margin-bottom: 10px; }
 pre { padding: 12px 16px; background: #f4f6f8; border-radius: 8px; white-space: pre-wrap; overflow-wrap: anywhere; }
 code { font: .92em/1.5 ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace; }
-@media (max-width: 1120px) { .picture figcaption::before { content: '↔ Scroll sideways to see all of it. '; } }
+@media (min-width: 1180px) { .scroll img { max-width: 100%; } .hint { display: none; } }
 @media (max-width: 640px) { main { padding: 20px 16px 48px; } h1 { font-size: 1.5rem; } .pairs th { white-space: normal; } }
-@media print { body { background: #fff; } .scroll img { max-width: 100%; } }
+@media print { body { background: #fff; } .scroll img { max-width: 100%; } .hint { display: none; } }
 ";
 
 #[cfg(test)]
@@ -126,7 +130,7 @@ mod tests {
             (figures(std::slice::from_ref(&both)))
             (pairs(&[both]))
             (table(&[hostile], &[vec![hostile.to_string()]]))
-            (picture(b"png", hostile, hostile))
+            (picture(b"png", 1, hostile, hostile))
             (plots(&[("<svg></svg>".into(), hostile.into(), hostile.into())]))
         };
         let page = page(hostile, &html! { p { (hostile) } }, &[section(hostile, &body)]);
@@ -137,10 +141,11 @@ mod tests {
 
     #[test]
     fn a_page_needs_nothing_else() {
-        let page = page("t", &html! {}, &[picture(&[1, 2, 3, 4], "a", "c")]);
+        let page = page("t", &html! {}, &[picture(&[1, 2, 3, 4], 1, "a", "c")]);
         assert!(
             page.starts_with("<!DOCTYPE html>") && page.contains("src=\"data:image/png;base64,AQIDBA==\" alt=\"a\"")
         );
+        assert!(page.contains("style=\"--width: 1px\""), "what the hint to scroll depends on");
         for outside in ["http:", "https:", "url(", "<link", "@import"] {
             assert!(!page.contains(outside), "{outside}");
         }

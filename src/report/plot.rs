@@ -33,6 +33,9 @@ const BINS: usize = 60;
 /// Numbers along an axis, at most.
 const TICKS: usize = 8;
 
+/// Fine numbers along an axis are at least this part of it apart.
+const SPACES: f64 = 6.0;
+
 /// A histogram's axis spans at least this factor.
 const SMALLEST_SPAN: f64 = 2.0;
 
@@ -119,7 +122,7 @@ pub fn histogram(nominal: &[f32], anomalous: &[f32], threshold: f32) -> Result<S
         let mut chart = builder(area).build_cartesian_2d(scale, 0.0..top(highest)).map_err(bug)?;
         let mut mesh = chart.configure_mesh();
         mesh.x_desc("score").y_desc("% of the label's images").x_labels(TICKS).y_labels(6);
-        mesh.x_label_formatter(&|x| if (1e-3..1e4).contains(x) { x.to_string() } else { format!("{x:.0e}") });
+        mesh.x_label_formatter(&|x| if (1e-3..1e4).contains(x) { x.to_string() } else { format!("{x:e}") });
         mesh.y_label_formatter(&|y| y.to_string());
         style(&mut mesh).draw().map_err(bug)?;
         for bars in bars.iter().filter(|bars| !bars.points.is_empty()) {
@@ -145,16 +148,32 @@ fn decades(values: impl Iterator<Item = f32>) -> Range<f64> {
     low / margin..high * margin
 }
 
-/// Round numbers within the range: 1, 2, 5, 10 … or, where those are too many, powers of ten, or some of these.
+/// Round numbers within the range: 1, 2, 5, 10 … or, where those are too many, powers of ten, or some of these; where they are fewer
+/// than three, whole numbers, halves or fifths as far as there is room.
 fn ticks(range: &Range<f64>) -> Vec<f64> {
     let decades = range.start.log10().floor() as i32..=range.end.log10().ceil() as i32;
-    let within = |digits: &[u32], step: usize| -> Vec<f64> {
+    let within = |digits: &[f64], step: usize| -> Vec<f64> {
         let power = decades.clone().step_by(step).flat_map(|d| digits.iter().map(move |m| format!("{m}e{d}")));
         power.filter_map(|text| text.parse().ok()).filter(|tick| range.contains(tick)).collect()
     };
-    let finest = within(&[1, 2, 5], 1);
-    let coarser = (1..).map(|step| within(&[1], step));
-    std::iter::once(finest).chain(coarser).find(|ticks| ticks.len() <= TICKS).unwrap_or_default()
+    let usual = within(&[1.0, 2.0, 5.0], 1);
+    if usual.len() < 3 {
+        let apart = (range.end / range.start).powf(1.0 / SPACES);
+        let thinned = |digits: Vec<f64>| {
+            let mut kept: Vec<f64> = Vec::new();
+            for tick in within(&digits, 1) {
+                if kept.last().is_none_or(|last| tick > last * apart) {
+                    kept.push(tick);
+                }
+            }
+            kept
+        };
+        let finer =
+            [1, 2, 5].map(|parts| thinned((parts..10 * parts).map(|i| f64::from(i) / f64::from(parts)).collect()));
+        return finer.into_iter().find(|ticks| ticks.len() >= 3).unwrap_or(usual);
+    }
+    let coarser = (1..).map(|step| within(&[1.0], step));
+    std::iter::once(usual).chain(coarser).find(|ticks| ticks.len() <= TICKS).unwrap_or_default()
 }
 
 /// The outline of a histogram: two points per bin, percentages of all values; none without values.
@@ -285,6 +304,13 @@ mod tests {
     fn ticks_are_round_and_few() {
         assert_eq!(ticks(&(0.07..3.0)), [0.1, 0.2, 0.5, 1.0, 2.0]);
         assert_eq!(ticks(&(0.0015..30.0)), [0.01, 0.1, 1.0, 10.0]);
+        assert_eq!(ticks(&(0.21..0.43)), [0.25, 0.3, 0.35, 0.4]);
+        assert_eq!(ticks(&(0.0049..0.0098)), [0.005, 0.006, 0.007, 0.008, 0.009]);
+        // Wherever the narrowest range lies.
+        for start in (0..200).map(|i| 1e-4 * 10f64.powf(f64::from(i) / 100.0)) {
+            let ticks = ticks(&(start..start * SMALLEST_SPAN));
+            assert!((3..=TICKS).contains(&ticks.len()), "{start}: {ticks:?}");
+        }
         assert!((2..=TICKS).contains(&ticks(&(1e-45..1e38)).len()));
     }
 

@@ -2,7 +2,7 @@
 
 use crate::files::write_atomically;
 use crate::{Error, Result};
-use image::{ImageFormat, RgbImage};
+use image::{ImageFormat, ImageReader, RgbImage};
 use std::io::Cursor;
 use std::path::Path;
 
@@ -18,6 +18,12 @@ pub fn save_png(path: impl AsRef<Path>, image: &RgbImage) -> Result<()> {
         )
     })?;
     write_atomically(path, bytes.get_ref())
+}
+
+/// Width and height of a PNG in pixels.
+pub fn png_size(path: &Path) -> Result<(u32, u32)> {
+    let size = ImageReader::open(path).map_err(Error::io("read", path))?.into_dimensions();
+    size.map_err(|error| Error::file(path, format!("not a readable picture ({error})"), "delete it"))
 }
 
 #[cfg(test)]

@@ -48,8 +48,10 @@ impl Row {
 
 const PAPER: Rgb<u8> = Rgb([255; 3]);
 const INK: Rgb<u8> = Rgb([16; 3]);
+/// Of the line around each picture, without which a white one would be lost on the paper.
+const FRAME: Rgb<u8> = Rgb([176; 3]);
 
-/// Around the sheet, in pixels.
+/// Around the sheet, in pixels; the lines around pictures at its edge are drawn into it.
 const MARGIN: u32 = 20;
 /// Between tiles, and between a tile and its caption.
 const GAP: u32 = 6;
@@ -174,6 +176,9 @@ impl Layout {
         let (width, height) = (fitted(picture.width()), fitted(picture.height()));
         let filter = if longest < self.tile_side { FilterType::Nearest } else { FilterType::Triangle };
         let (left, top) = (x + (self.tile_side - width) / 2, y + (self.tile_side - height) / 2);
+        // The frame lies outside, so that it hides nothing: margin and gaps have room for it.
+        let framed = RgbImage::from_pixel(width + 2, height + 2, FRAME);
+        imageops::replace(canvas, &framed, i64::from(left) - 1, i64::from(top) - 1);
         imageops::replace(canvas, &imageops::resize(picture, width, height, filter), left.into(), top.into());
     }
 }
@@ -190,11 +195,12 @@ mod tests {
         Group { heading: heading.into(), rows: vec![Row { title: title.into(), tiles }] }
     }
 
-    /// Nothing but paper within the margin, whatever the content.
+    /// Nothing but paper and frames within the margin, whatever the content.
     fn assert_clear_margin(picture: &RgbImage) {
         for (x, y, pixel) in picture.enumerate_pixels() {
             let inner = x >= MARGIN && y >= MARGIN && x + MARGIN < picture.width() && y + MARGIN < picture.height();
-            assert!(inner || *pixel == PAPER, "({x}, {y}) of {:?}", picture.dimensions());
+            let frame = *pixel == FRAME && x + 1 >= MARGIN && y + 1 >= MARGIN;
+            assert!(inner || *pixel == PAPER || frame, "({x}, {y}) of {:?}", picture.dimensions());
         }
     }
 
@@ -219,6 +225,14 @@ mod tests {
         let red = picture.pixels().filter(|p| p.0 == [200, 0, 0]).count();
         assert_eq!(red, 60 * 30 + 30 * 60);
         assert_eq!(picture.width(), 2 * MARGIN + 2 * 60 + GAP);
+    }
+
+    #[test]
+    fn white_pictures_stand_out_from_the_paper() {
+        let white = Tile::new(RgbImage::from_pixel(20, 10, PAPER), "");
+        let picture = sheet("", &[group("", "", vec![white])], 60).unwrap();
+        let frame = picture.pixels().filter(|&&pixel| pixel == FRAME).count();
+        assert_eq!(frame, 2 * (60 + 2) + 2 * 30);
     }
 
     #[test]

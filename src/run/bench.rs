@@ -41,9 +41,9 @@ pub enum Task {
 pub struct Options {
     pub net: String,
     pub task: Task,
-    /// Images per batch; None for the size of the paper's experiments.
+    /// Images per batch; None for the size of the paper's experiments, and for [`Task::Predict`].
     pub batch: Option<usize>,
-    /// Input side in pixels; None for the net's own.
+    /// Input side in pixels; None for the net's own, and for [`Task::Predict`].
     pub side: Option<usize>,
     /// Timed batches or pictures; one more goes before them.
     pub repeats: usize,
@@ -108,6 +108,10 @@ pub fn bench(device: &Device, options: &Options) -> Result<Timing> {
         32 => 200,
         _ => 16,
     };
+    if options.task == Task::Predict && (options.batch.is_some() || options.side.is_some()) {
+        let problem = "--task predict judges one picture at a time, at the net's own side";
+        return Err(Error::setting(problem, "leave --batch and --side out"));
+    }
     let batch = if options.task == Task::Predict { 1 } else { options.batch.unwrap_or(paper) };
     check_size(&arch, side, batch)?;
     let (seconds, kinds) = match options.task {

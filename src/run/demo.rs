@@ -4,7 +4,7 @@
 //! anomaly, and measures the model on defects that it has never seen, at three contrasts.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use image::RgbImage;
 use rayon::prelude::*;
@@ -15,6 +15,7 @@ use super::evaluate::{Score, Tested};
 use super::model::Model;
 use super::pictures;
 use super::prepare::{TestSet, prepare};
+use super::progress::say;
 use super::results::finish;
 use super::score::Upsampler;
 use super::select::{extremes, spaced};
@@ -52,7 +53,7 @@ const SHOWN: usize = 8;
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub figures: Vec<Figure>,
-    pub overview: PathBuf,
+    pub overview: String,
 }
 
 /// Figures on one surface at one contrast: all good test pictures against the defects of that contrast.
@@ -100,9 +101,9 @@ pub fn demo(device: &Device, out: &Path, seed: u64, epochs: Option<u32>, stop: &
     for surface in Surface::ALL {
         let folder = out.join(surface.name());
         let data = folder.join("data");
-        eprintln!("{}: making {TRAIN} good pictures to learn from, and a test set with defects", surface.name());
+        say(format!("{}: making {TRAIN} good pictures to learn from, and a test set with defects", surface.name()));
         let defects = write_data(surface, &data, seed)?;
-        let settings = settings(&data, seed, epochs);
+        let settings = settings(&data, seed, epochs).located()?;
         let task = prepare(&settings)?;
         let run = RunDirectory::replace(&folder.join("run"))?;
         run.write_json(directory::CONFIG, &settings)?;
@@ -116,7 +117,7 @@ pub fn demo(device: &Device, out: &Path, seed: u64, epochs: Option<u32>, stop: &
     }
     let overview = out.join("overview.png");
     save_png(&overview, &sheet("fcdd demo: trained on good pictures and fine confetti alone", &groups, 112)?)?;
-    let report = Report { figures, overview };
+    let report = Report { figures, overview: overview.display().to_string() };
     directory::write_json(&out.join("demo.json"), &report)?;
     Ok(Some(report))
 }

@@ -42,6 +42,28 @@ pub const PAPER: &str = "paper.png";
 /// Test images that the user asked for.
 pub const CHOSEN: &str = "chosen.png";
 
+/// All of these: what a run's folder may hold of the program's.
+const FILES: [&str; 18] = [
+    REPORT,
+    CONFIG,
+    HISTORY,
+    MODEL,
+    STATE,
+    PREVIEW,
+    LOSS_PLOT,
+    TRAINING_OVERVIEW,
+    EVALUATION,
+    SCORES,
+    SCORES_PLOT,
+    MAPS,
+    ROC,
+    PIXEL_ROC,
+    ROC_PLOT,
+    OVERVIEW,
+    PAPER,
+    CHOSEN,
+];
+
 /// A run's folder.
 #[derive(Clone, Debug)]
 pub struct RunDirectory {
@@ -49,24 +71,23 @@ pub struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// A new run in `path`, which must not hold one yet.
+    /// A new run in `path`, which must not hold one yet; one that ended before there was anything to keep does not count.
     pub fn create(path: &Path) -> Result<RunDirectory> {
         files::create_folder(path)?;
-        if path.join(CONFIG).exists() {
+        if path.join(CONFIG).exists() && [STATE, MODEL].iter().any(|name| path.join(name).exists()) {
             return Err(Error::file(
                 path,
                 "already holds a run",
                 "continue it with `fcdd train --resume RUN`, or choose another --out",
             ));
         }
+        files::remove_unfinished(path)?;
         Ok(RunDirectory { path: path.to_path_buf() })
     }
 
-    /// A run in `path` that takes the place of an earlier one.
+    /// A run in `path` that takes the place of an earlier one; files of other programs stay.
     pub fn replace(path: &Path) -> Result<RunDirectory> {
-        if path.exists() {
-            std::fs::remove_dir_all(path).map_err(Error::io("replace", path))?;
-        }
+        FILES.iter().try_for_each(|name| files::remove(&path.join(name)))?;
         RunDirectory::create(path)
     }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::directory::{self, write_csv};
 use super::model::Model;
-use super::progress::Progress;
+use super::progress::{Progress, say};
 use super::score::Scorer;
 use crate::data::folder::pictures;
 use crate::data::images::{Images, read_picture};
@@ -26,18 +26,19 @@ const ALPHA: f32 = 0.45;
 /// Judgement of one picture.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prediction {
-    pub image: PathBuf,
+    /// As text: names of files need not be.
+    pub image: String,
     pub score: f32,
     pub threshold: f32,
     pub anomalous: bool,
-    pub heatmap: PathBuf,
-    pub overlay: PathBuf,
+    pub heatmap: String,
+    pub overlay: String,
 }
 
 /// What came of a set of pictures.
 pub struct Predictions {
     pub done: Vec<Prediction>,
-    /// Pictures that could not be read; the others were judged all the same.
+    /// Pictures that could not be read, without which the others were judged; and what ended the judging, if anything did.
     pub failed: Vec<Error>,
 }
 
@@ -52,7 +53,9 @@ pub fn predict(
     if let Some(threshold) = threshold.filter(|threshold| !threshold.is_finite()) {
         return Err(Error::setting(format!("--threshold {threshold} is no score"), "choose a number, such as 0.5"));
     }
+    check_out(out)?;
     let jobs = jobs(paths, out)?;
+    check_inputs_stay(&jobs)?;
     let mut scorer = Scorer::new(device, model)?;
     files::create_folder(out)?;
     let threshold = threshold.unwrap_or(model.card.threshold);
@@ -73,10 +76,15 @@ pub fn predict(
         }
         let mut judged = Vec::new();
         if let Some(batch) = join(&raw) {
-            scorer.score(&batch, true, |_, judgement| {
+            let scored = scorer.score(&batch, true, |_, judgement| {
                 judged.push((judgement.score, judgement.heatmap.to_vec()));
                 Ok(())
-            })?;
+            });
+            // A model that does not answer in numbers will not do so for the others: the table is of those before.
+            if let Err(error) = scored {
+                predictions.failed.push(error);
+                break;
+            }
         }
         let side = scorer.side();
         let written: Vec<Result<Prediction>> = originals
@@ -84,7 +92,8 @@ pub fn predict(
             .zip(judged)
             .map(|((job, picture), (score, map))| {
                 draw(model, job, picture, map, side)?;
-                let Job { image, heatmap, overlay } = job.clone();
+                let [image, heatmap, overlay] =
+                    [&job.image, &job.heatmap, &job.overlay].map(|path| path.display().to_string());
                 Ok(Prediction { image, score, threshold, anomalous: score > threshold, heatmap, overlay })
             })
             .collect();
@@ -93,7 +102,9 @@ pub fn predict(
         }
         progress.advance(jobs.len() as u64, String::new);
     }
-    write_csv(&out.join(directory::SCORES), &predictions.done)?;
+    if !predictions.done.is_empty() {
+        write_csv(&out.join(directory::SCORES), &predictions.done)?;
+    }
     progress.finish(&format!("judged {} pictures", predictions.done.len()));
     Ok(predictions)
 }
@@ -106,16 +117,40 @@ struct Job {
     overlay: PathBuf,
 }
 
+/// Fails if the table of scores would take the place of another one: that of a run, or of an evaluation elsewhere.
+fn check_out(out: &Path) -> Result<()> {
+    let Some(file) = [directory::CONFIG, directory::EVALUATION].into_iter().find(|name| out.join(name).exists()) else {
+        return Ok(());
+    };
+    let problem = format!("holds results of training or evaluation ({file}), which those of predict would replace");
+    Err(Error::file(out, problem, "choose another folder for --out"))
+}
+
+/// Fails if a result would take the place of a picture that is to be judged.
+fn check_inputs_stay(jobs: &[Job]) -> Result<()> {
+    let images: HashSet<PathBuf> = jobs.iter().filter_map(|job| job.image.canonicalize().ok()).collect();
+    for Job { image, heatmap, overlay } in jobs {
+        if let Some(result) =
+            [heatmap, overlay].into_iter().find(|result| result.canonicalize().is_ok_and(|path| images.contains(&path)))
+        {
+            let problem = format!("is to be judged, but a result of {} would replace it", image.display());
+            return Err(Error::file(result, problem, "choose another folder for --out"));
+        }
+    }
+    Ok(())
+}
+
 /// All pictures that the paths name; those in a folder without the heatmaps and overlays that an earlier `predict` left in `out`,
 /// where that lies in the folder. Results of a folder's pictures keep their place within it; equal names get a number.
 fn jobs(paths: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     let mut taken = HashSet::new();
-    let out_now = out.canonicalize().ok();
+    // Only a folder with a table of scores holds results.
+    let earlier = if out.join(directory::SCORES).is_file() { out.canonicalize().ok() } else { None };
     let mut skipped = 0;
     for path in paths {
         let mut found = if path.is_dir() { pictures(path, true)? } else { vec![path.clone()] };
-        if let Some(out) = out_now.as_ref().filter(|_| path.is_dir()) {
+        if let Some(out) = earlier.as_ref().filter(|_| path.is_dir()) {
             let all = found.len();
             found.retain(|image| !is_result(image, out));
             skipped += all - found.len();
@@ -129,20 +164,21 @@ fn jobs(paths: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
         }
         for image in found {
             let relative = image.strip_prefix(path).ok().filter(|r| !r.as_os_str().is_empty());
-            let stem =
-                relative.unwrap_or_else(|| image.file_name().map_or(image.as_path(), Path::new)).with_extension("");
+            let stem = relative.unwrap_or_else(|| image.file_name().map_or(image.as_path(), Path::new));
+            // As text, in which names that differ may be equal.
+            let stem = stem.with_extension("").display().to_string();
             let mut name = stem.clone();
             let mut number = 1;
             while !taken.insert(name.clone()) {
                 number += 1;
-                name = PathBuf::from(format!("{}_{number}", stem.display()));
+                name = format!("{stem}_{number}");
             }
-            let result = |kind: &str| out.join(format!("{}_{kind}.png", name.display()));
+            let result = |kind: &str| out.join(format!("{name}_{kind}.png"));
             jobs.push(Job { heatmap: result("heatmap"), overlay: result("overlay"), image });
         }
     }
     if skipped > 0 {
-        eprintln!("skipped {skipped} pictures in {} that are results: *_heatmap.png, *_overlay.png", out.display());
+        say(format!("skipped {skipped} pictures in {} that are results: *_heatmap.png, *_overlay.png", out.display()));
     }
     Ok(jobs)
 }

@@ -34,7 +34,8 @@ impl TestSet {
         let data = data.or(settings.data.as_deref());
         let dataset = Dataset::load_test(settings.dataset, data, preprocessing.raw_side, preprocessing.channels)?;
         let class = class_index(&dataset, &settings.class)?;
-        let data = data.map(Path::to_path_buf);
+        // As the settings name it, so that the two compare.
+        let data = data.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
         Ok(TestSet { split: dataset.test, class, class_names: dataset.class_names, data })
     }
 

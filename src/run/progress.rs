@@ -1,9 +1,15 @@
 //! Progress on standard error: a bar where a person looks on, plain lines elsewhere.
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// One line on standard error. If it cannot be written, the work goes on all the same.
+pub fn say(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
 
 /// Time between plain lines.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -51,7 +57,7 @@ impl Progress {
                 let left = Duration::from_secs_f64((self.total.saturating_sub(self.done)) as f64 / rate.max(1e-9));
                 let percent = 100 * self.done / self.total.max(1);
                 let left = indicatif::HumanDuration(left);
-                eprintln!("{} {percent}%, {}, {rate:.0} images/s, {left} left", self.what, note());
+                say(format!("{} {percent}%, {}, {rate:.0} images/s, {left} left", self.what, note()));
             }
             None => {}
         }
@@ -62,6 +68,6 @@ impl Progress {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
-        eprintln!("{line}");
+        say(line);
     }
 }

@@ -18,6 +18,7 @@ use crate::data::supervise::{NoiseMode, Supervise};
 use crate::error::Result;
 use crate::files;
 use crate::report::html::{figures, page, pairs, picture, plots, section, table};
+use crate::report::png::png_size;
 use crate::report::significant;
 
 /// What the page tells.
@@ -171,7 +172,11 @@ fn samples(settings: &Settings) -> String {
 /// A picture of the folder; nothing if it is not there.
 fn picture_file(folder: &Path, name: &str, alt: &str, caption: &str) -> Result<Markup> {
     let path = folder.join(name);
-    Ok(if path.exists() { picture(&files::read(&path)?, alt, caption) } else { Markup::default() })
+    if !path.exists() {
+        return Ok(Markup::default());
+    }
+    let (width, _) = png_size(&path)?;
+    Ok(picture(&files::read(&path)?, width, alt, caption))
 }
 
 fn epochs(history: &[Epoch]) -> Markup {

@@ -164,8 +164,7 @@ fn test_part(
 fn write_or_remove<T>(path: &Path, content: Option<&T>, write: impl Fn(&Path, &T) -> Result<()>) -> Result<()> {
     match content {
         Some(content) => write(path, content),
-        None if path.exists() => std::fs::remove_file(path).map_err(Error::io("remove", path)),
-        None => Ok(()),
+        None => files::remove(path),
     }
 }
 

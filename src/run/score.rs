@@ -8,7 +8,7 @@ use crate::data::pipeline::Preprocessing;
 use crate::device::Device;
 use crate::engine::Network;
 use crate::engine::lower::Options;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::steps::upsample::{Taps, upsample};
 
 /// Images per batch: enough to fill the cores, little enough memory for inputs of 224 pixels.
@@ -106,6 +106,11 @@ fn hand_out(
     let (maps, scores) = network.judged(n)?;
     let (maps, scores) = (maps.to_vec(), scores.to_vec());
     let heatmaps = if heatmaps { network.heatmaps(n)? } else { &[] };
+    if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
+        let problem =
+            format!("the model's score of an image is {score}, no finite number: its weights are damaged or diverged");
+        return Err(Error::Numeric { problem, remedy: "copy it again, or train again with a lower --lr".into() });
+    }
     let judgements = scores.iter().zip(parts(&maps, n)).zip(parts(heatmaps, n)).enumerate();
     for (i, ((&score, map), heatmap)) in judgements {
         visit(i, Judgement { score, map, heatmap })?;

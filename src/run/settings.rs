@@ -1,7 +1,7 @@
 //! Everything that decides a training run, and the paper's choice of it per dataset.
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,13 @@ pub struct Settings {
     /// Re-estimate the norms' running statistics over ten training batches after the last epoch.
     pub reestimate: bool,
     pub seed: u64,
+}
+
+/// Where the data of a run lies now, as far as that is not where it was.
+#[derive(Clone, Debug, Default)]
+pub struct Moved {
+    pub data: Option<PathBuf>,
+    pub outliers: Option<OutlierSource>,
 }
 
 impl Settings {
@@ -129,6 +136,26 @@ impl Settings {
             (None, _) => (self.supervise, self.noise),
         };
         Settings { supervise, noise: noise.unwrap_or(by_default), outliers, ..self }
+    }
+
+    /// The same with absolute paths: the run does not depend on the folder that it was started in. Paths that lead nowhere stay as
+    /// they are, until loading them says so.
+    pub fn located(self) -> Result<Settings> {
+        let data = self.data.map(|path| absolute(&path)).transpose()?;
+        let outliers = self.outliers.map(|source| absolute(source.path()).map(|path| source.at(path))).transpose()?;
+        Ok(Settings { data, outliers, ..self })
+    }
+
+    /// The same for data that lies elsewhere now. Outliers stay of their kind.
+    pub fn moved(self, Moved { data, outliers }: Moved) -> Result<Settings> {
+        if let Some(now) = &outliers
+            && self.outliers.as_ref().is_none_or(|then| then.at(now.path().to_path_buf()) != *now)
+        {
+            let then = self.outliers.map_or("none".to_string(), |then| then.to_string());
+            let problem = format!("--outliers {now}: the outliers of the run are {then}");
+            return Err(Error::setting(problem, "name where the same images lie now, or leave it out"));
+        }
+        Ok(Settings { data: data.or(self.data), outliers: outliers.or(self.outliers), ..self })
     }
 
     /// The net, by its name.
@@ -217,6 +244,15 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// The path from the root, if it exists. It is kept as text.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    if path.to_str().is_none() {
+        return Err(Error::file(&path, "is not named in Unicode", "rename the folder"));
+    }
+    Ok(path)
 }
 
 /// Refuses sides and batches that a net cannot take, and those for which the lengths of its buffers would overflow.

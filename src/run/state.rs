@@ -8,6 +8,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 
+use crate::data::batches::Fingerprint;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{Weights, checkpoint};
@@ -36,6 +37,8 @@ pub struct State {
     /// Updates made.
     pub steps: u64,
     pub history: Vec<Epoch>,
+    /// Of the images that the run learns from.
+    pub fingerprint: Fingerprint,
 }
 
 /// The part of the state that is not tensors.
@@ -44,6 +47,7 @@ struct Header {
     steps: u64,
     batches: u64,
     history: Vec<Epoch>,
+    fingerprint: Fingerprint,
 }
 
 impl State {
@@ -51,7 +55,12 @@ impl State {
     pub fn save(&self, path: &Path) -> Result<()> {
         let bug =
             |e: String| Error::internal(format!("{}: the training state cannot be written ({e})", path.display()));
-        let header = Header { steps: self.steps, batches: self.weights.batches, history: self.history.clone() };
+        let header = Header {
+            steps: self.steps,
+            batches: self.weights.batches,
+            history: self.history.clone(),
+            fingerprint: self.fingerprint,
+        };
         let header = serde_json::to_string(&header).map_err(|e| bug(e.to_string()))?;
         let tensors = [("moments", &self.moments), ("params", &self.weights.params), ("stats", &self.weights.stats)];
         let views: Result<Vec<_>, _> = tensors
@@ -79,6 +88,7 @@ impl State {
             tensor.ok_or_else(|| broken(format!("has no float32 tensor '{name}'")))
         };
         let weights = Weights { params: read("params")?, stats: read("stats")?, batches: header.batches };
-        Ok(State { weights, moments: read("moments")?, steps: header.steps, history: header.history })
+        let Header { steps, history, fingerprint, .. } = header;
+        Ok(State { weights, moments: read("moments")?, steps, history, fingerprint })
     }
 }

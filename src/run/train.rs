@@ -11,10 +11,10 @@ use super::pictures;
 use super::prepare::{Task, prepare};
 use super::progress::Progress;
 use super::score::Scorer;
-use super::settings::Settings;
+use super::settings::{Moved, Settings};
 use super::state::{Epoch, State};
 use super::stop::Stop;
-use crate::data::batches::TrainingSet;
+use crate::data::batches::{Fingerprint, TrainingSet};
 use crate::data::cuda::DeviceSet;
 use crate::device::Device;
 use crate::device::cuda::Cuda;
@@ -22,6 +22,7 @@ use crate::engine::gpu::Batch;
 use crate::engine::lower::{Options, Training};
 use crate::engine::{Hyper, Network};
 use crate::error::{CudaError, Error, Result};
+use crate::files;
 use crate::metrics::quantile;
 use crate::model::Weights;
 use crate::model::arch::NORM_MOMENTUM;
@@ -54,24 +55,53 @@ pub fn start(
     chosen: &[usize],
     stop: &Stop,
 ) -> Result<(Trained, Task, RunDirectory)> {
-    let task = prepare(settings)?;
+    let settings = settings.clone().located()?;
+    let task = prepare(&settings)?;
     task.test.check(chosen)?;
     let directory = RunDirectory::create(out)?;
-    directory.write_json(directory::CONFIG, settings)?;
-    let trained = train(device, &task.set, settings, None, Some(&directory), stop)?;
+    directory.write_json(directory::CONFIG, &settings)?;
+    let trained = train(device, &task.set, &settings, None, Some(&directory), stop)?;
     Ok((trained, task, directory))
 }
 
-/// Continues a run from its last finished epoch, with its own settings; the result is bit for bit that of an uninterrupted run.
-pub fn resume(device: &Device, run: &Path, chosen: &[usize], stop: &Stop) -> Result<(Trained, Task, RunDirectory)> {
+/// Continues a run from its last finished epoch, with its own settings but for data that has `moved`; the result is bit for bit that
+/// of an uninterrupted run on the same device.
+pub fn resume(
+    device: &Device,
+    run: &Path,
+    moved: Moved,
+    chosen: &[usize],
+    stop: &Stop,
+) -> Result<(Trained, Task, RunDirectory)> {
     let directory = RunDirectory::open(run)?;
     let settings: Settings = directory.read_json(directory::CONFIG)?;
+    let settings = settings.moved(moved)?.located()?;
     let path = directory.file(directory::STATE);
     let state = if path.exists() { Some(State::load(&path)?) } else { None };
     let task = prepare(&settings)?;
     task.test.check(chosen)?;
+    if let Some(state) = &state {
+        same_images(state.fingerprint, task.set.fingerprint())?;
+    }
+    files::remove_unfinished(directory.path())?;
+    directory.write_json(directory::CONFIG, &settings)?;
     let trained = train(device, &task.set, &settings, state, Some(&directory), stop)?;
     Ok((trained, task, directory))
+}
+
+/// Fails unless a run finds the images again that it began with.
+fn same_images(then: Fingerprint, now: Fingerprint) -> Result<()> {
+    if then == now {
+        return Ok(());
+    }
+    let how = match then.nominal == now.nominal {
+        true => "as many good ones, but not the same".to_string(),
+        false => format!("{} good ones then, {} now", then.nominal, now.nominal),
+    };
+    Err(Error::setting(
+        format!("the images to learn from are not those that the run began with ({how})"),
+        "restore them, name their folder by --data or --outliers, or train anew with another --out",
+    ))
 }
 
 /// Trains on a set. With a folder, a preview of the set is left there before, the state after each epoch and the model at the end,
@@ -126,6 +156,7 @@ struct Trainer<'a> {
     on_gpu: bool,
     steps: u64,
     history: Vec<Epoch>,
+    fingerprint: Fingerprint,
 }
 
 impl Trainer<'_> {
@@ -161,7 +192,7 @@ impl Trainer<'_> {
             Device::Cpu => false,
             Device::Cuda(cuda) => attach(&mut network, cuda, set)?,
         };
-        Ok(Trainer { set, settings, network, on_gpu, steps, history })
+        Ok(Trainer { set, settings, network, on_gpu, steps, history, fingerprint: set.fingerprint() })
     }
 
     fn epochs_done(&self) -> u32 {
@@ -298,6 +329,7 @@ impl Trainer<'_> {
             moments: self.network.moments()?,
             steps: self.steps,
             history: self.history.clone(),
+            fingerprint: self.fingerprint,
         })
     }
 }

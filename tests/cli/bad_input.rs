@@ -82,9 +82,21 @@ fn impossible_settings() {
         ("--noise confetti --supervise noise", "confetti"),
         ("--side 1", "1×1"),
         ("--device cuda", "CUDA"),
+        ("--lr -1", "--lr -1"),
+        ("--weight-decay -1", "--weight-decay -1"),
+        ("--sigma -1", "--sigma -1"),
+        ("--quantile -1", "--quantile -1"),
+        ("--class -1", "no class '-1'"),
     ] {
-        let words = format!("train fmnist --data data --class 0 --outliers cifar100:outliers.bin --out run {flags}");
+        let words = format!("train fmnist --data data --outliers cifar100:outliers.bin --out run {flags}");
         scratch.run(&words).expect_error(&[word]);
+    }
+    scratch.run("train mnist --out run").expect_error(&["the data is not named", "--data DIR"]);
+    let ran = scratch.run("info --threads 20000");
+    assert!(ran.0.status.code() == Some(2) && ran.stderr().contains("1..=1024"), "{}", ran.stderr());
+    for flag in ["--side 28", "--batch 1"] {
+        let words = format!("bench FCDD_CNN28 --task predict {flag}");
+        scratch.run(&words).expect_error(&["--task predict", "leave --batch and --side out"]);
     }
     let without = "train fmnist --data data --out run";
     scratch.run(&format!("{without} --oe-limit 9")).expect_error(&["--oe-limit 9", "--outliers"]);
@@ -148,6 +160,7 @@ fn a_picture_that_is_none() {
     let cut = png(64, 64);
     scratch.write("cut.png", &cut[..cut.len() / 2]);
     scratch.run("predict run cut.png --out one").expect_error(&["cut.png"]);
+    assert!(scratch.files("one").is_empty(), "no table of nothing");
     // One bad picture does not keep the others from being judged.
     let ran = scratch.run("predict run pictures --out many");
     ran.expect_error(&["text.png", "not a readable picture"]);
@@ -162,7 +175,22 @@ fn a_picture_that_is_none() {
     }
     assert!(!scratch.path("never").exists());
     scratch.write("taken", b"a file");
-    scratch.run("predict run pictures/good.png --out taken").expect_error(&["taken"]);
+    scratch.run("predict run pictures/good.png --out taken").expect_error(&["taken", "choose another name"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_picture_that_never_ends() {
+    let scratch = Scratch::new().with_run();
+    fs::create_dir(scratch.path("parts")).unwrap();
+    let pipe = scratch.path("parts/endless.png");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for picture in ["parts", "parts/endless.png", "/dev/zero"] {
+        scratch.run(&format!("predict run {picture} --out out")).expect_error(&["not a regular file"]);
+    }
+    scratch
+        .run("train folder --data parts --net FCDD_CNN32_S --side 32 --out other")
+        .expect_error(&["endless.png", "not a regular file"]);
 }
 
 #[test]
@@ -175,7 +203,7 @@ fn checkpoints_that_are_broken() {
         scratch.run("predict cut.safetensors p.png --out out").expect_error(&["cut.safetensors"]);
     }
     // Descriptions that no training writes: each is changed in one place.
-    let cases: [(&str, serde_json::Value, &[&str]); 13] = [
+    let cases: [(&str, serde_json::Value, &[&str]); 18] = [
         ("/settings/net", "FCDD_CNN28_W".into(), &["another net"]),
         ("/settings/net", "FCDD_CNN99".into(), &["FCDD_CNN99"]),
         ("/settings/net", "FCDD_CNN32".into(), &["its preprocessing makes", "1 channels", "3 channels"]),
@@ -187,6 +215,11 @@ fn checkpoints_that_are_broken() {
         ("/preprocessing/side", 40.into(), &["preprocessing"]),
         ("/preprocessing/raw_side", 0.into(), &["from 0"]),
         ("/preprocessing/test", serde_json::json!([]), &["preprocessing"]),
+        ("/preprocessing/channels", 0.into(), &["0 channels"]),
+        ("/preprocessing/test/1", serde_json::json!({"noise": {"std": 0.1}}), &["random"]),
+        ("/preprocessing/test/1/min-max/min", serde_json::json!([]), &["MinMax", "cannot stand"]),
+        ("/preprocessing/test/1/min-max/min", serde_json::json!([9e9]), &["MinMax", "cannot stand"]),
+        ("/settings/sigma", (-1).into(), &["--sigma"]),
         ("/threshold", 1e39.into(), &["number out of range"]),
         ("/format", 7.into(), &["format 7"]),
     ];
@@ -202,15 +235,25 @@ fn checkpoints_that_are_broken() {
     };
     scratch.write("older.safetensors", &with_card(&model, repeats));
     scratch.run("predict older.safetensors p.png --out older").expect_success();
-    // A weight that is not a number.
-    let mut nan = model.clone();
-    let (header, tensors) =
-        (8 + u64::from_le_bytes(model[..8].try_into().unwrap()) as usize, SafeTensors::deserialize(&model).unwrap());
-    let first = tensors.tensor("conv1.weight").unwrap().data().as_ptr() as usize - model.as_ptr() as usize;
-    assert!(first >= header);
-    nan[first..first + 4].copy_from_slice(&f32::NAN.to_le_bytes());
-    scratch.write("nan.safetensors", &nan);
-    scratch.run("predict nan.safetensors p.png --out out").expect_error(&["nan.safetensors", "conv1.weight", "NaN"]);
+    // Weights that are no numbers, no variances, or lead to scores that are no numbers.
+    let tensors = SafeTensors::deserialize(&model).unwrap();
+    let norm = tensors.names().into_iter().find(|name| name.ends_with("running_var")).unwrap();
+    for (tensor, value, words) in [
+        ("conv1.weight", f32::NAN, &["odd.safetensors", "conv1.weight", "NaN"][..]),
+        (norm, -5.0, &["odd.safetensors", norm, "-5"]),
+        ("conv1.weight", f32::MAX, &["no finite number", "train again"]),
+    ] {
+        let data = tensors.tensor(tensor).unwrap().data();
+        let start = data.as_ptr() as usize - model.as_ptr() as usize;
+        let mut odd = model.clone();
+        odd[start..start + data.len()].chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&value.to_le_bytes()));
+        scratch.write("odd.safetensors", &odd);
+        for verb in ["predict odd.safetensors p.png", "evaluate odd.safetensors"] {
+            let ran = scratch.run(&format!("{verb} --out out"));
+            ran.expect_error(words);
+            assert!(!ran.stdout().contains("good"));
+        }
+    }
     // A file that is no model at all.
     scratch.run("evaluate p.png").expect_error(&["p.png"]);
     scratch.run("evaluate nowhere").expect_error(&["nowhere"]);

@@ -51,7 +51,8 @@ fn the_folder_is_of_one_test() {
     scratch.run("evaluate run --viz-ids 31,0,0").expect_success();
     assert!(chosen.exists() && report().contains("Chosen test images"));
     assert!(report().contains("All epochs as a table"), "the training is still told");
-    scratch.run("evaluate run").expect_success();
+    scratch.run("evaluate run --data ./data").expect_success();
+    assert!(!report().contains("Test data"), "it is the run's own data");
     assert!(!chosen.exists() && !report().contains("Chosen test images"));
 
     // Elsewhere the report is the same: its training is found beside the model.
@@ -70,7 +71,10 @@ fn the_page_stands_alone() {
     assert_eq!(report.matches("src=\"data:image/png;base64,").count(), 4);
     assert_eq!(report.matches("<img").count(), report.matches(" alt=\"").count());
     assert_eq!(report.matches("<svg").count(), 3);
-    for words in ["class t-shirt", "image AUROC", "cifar100:outliers.bin", "fcdd train fmnist --data data --class 0"] {
+    let path = |name: &str| scratch.path(name).canonicalize().unwrap().display().to_string();
+    let outliers = format!("cifar100:{}", path("outliers.bin"));
+    let command = format!("fcdd train fmnist --data {} --class 0", path("data"));
+    for words in ["class t-shirt", "image AUROC", &outliers, &command] {
         assert!(report.contains(words), "{words}");
     }
 }
@@ -91,5 +95,5 @@ fn hostile_names_inject_nothing() {
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let report = fs::read_to_string(scratch.path("run/report.html")).unwrap();
     assert!(!report.contains("<script") && !report.contains("<img src=x"));
-    assert!(report.contains(r"'&lt;img src=x&gt;&amp;'\'''"), "quoted for a shell");
+    assert!(report.contains(r"/&lt;img src=x&gt;&amp;'\'''"), "quoted for a shell");
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::{Scratch, png};
+use crate::support::{Ran, Scratch, png};
 
 /// What a test leaves where there are no masks.
 pub const TEST_FILES: [&str; 9] = [
@@ -122,9 +122,77 @@ fn resuming_takes_flags_that_are_no_settings() {
     assert!(scratch.path("run/chosen.png").exists());
     assert!(fs::read(scratch.path("run/history.csv")).unwrap() == history, "the history is in the state");
     scratch.run("train --resume run --viz-ids 99").expect_error(&["no test image 99"]);
-    for other in ["fmnist", "--out other", "--lr 1", "--no-bias", "--seed 3", "--outliers images:x"] {
+    for other in ["fmnist", "--out other", "--lr 1", "--no-bias", "--seed 3", "--data data --epochs 9"] {
         scratch.run(&format!("train --resume run {other}")).expect_error(&["--resume", "its own settings"]);
     }
+}
+
+/// Neither the folder that a run was started in nor the place of its data binds it.
+#[test]
+fn a_run_depends_on_no_folder() {
+    let scratch = Scratch::new().with_run();
+    fs::create_dir(scratch.path("elsewhere")).unwrap();
+    let from_elsewhere = |words: &str| {
+        let mut command = scratch.command();
+        let ran = command.current_dir(scratch.path("elsewhere")).args(words.split(' ')).output().unwrap();
+        Ran(ran)
+    };
+    from_elsewhere("evaluate ../run").expect_success();
+    from_elsewhere("train --resume ../run").expect_success();
+
+    for name in ["data", "outliers.bin"] {
+        fs::rename(scratch.path(name), scratch.path("elsewhere").join(name)).unwrap();
+    }
+    scratch.run("evaluate run").expect_error(&["data", "no such data folder", "--data DIR"]);
+    scratch.run("train --resume run").expect_error(&["data", "--data DIR"]);
+    scratch.run("train --resume run --data elsewhere/data").expect_error(&["outliers.bin", "--outliers KIND:PATH"]);
+    let moved = "train --resume run --data elsewhere/data --outliers";
+    scratch.run(&format!("{moved} images:elsewhere")).expect_error(&["images:elsewhere", "cifar100:"]);
+    scratch.run(&format!("{moved} cifar100:elsewhere/outliers.bin")).expect_success();
+    // From now on it is known where they are.
+    scratch.run("train --resume run").expect_success();
+    scratch.run("evaluate run").expect_success();
+}
+
+#[test]
+fn a_run_is_resumed_with_the_images_it_began_with() {
+    let scratch = Scratch::new();
+    let parts: Vec<_> = (0..4).map(|i| scratch.write(&format!("parts/{i}.png"), &png(32 + i, 32))).collect();
+    let words = "train folder --data parts --net FCDD_CNN32_S --side 32 --epochs 1 --out run";
+    scratch.run(words).expect_success();
+    let first = fs::read(&parts[0]).unwrap();
+    fs::remove_file(&parts[0]).unwrap();
+    scratch.run("train --resume run").expect_error(&["4 good ones then, 3 now", "restore them", "--data"]);
+    scratch.write("parts/0.png", &png(99, 32));
+    scratch.run("train --resume run").expect_error(&["as many good ones, but not the same"]);
+    scratch.write("parts/0.png", &first);
+    // What a killed program was writing is gone afterwards.
+    scratch.write("run/.fcdd-aB3dE6", b"unfinished");
+    scratch.run("train --resume run").expect_success();
+    assert!(!scratch.path("run/.fcdd-aB3dE6").exists());
+}
+
+#[test]
+fn the_demo_replaces_only_what_it_makes() {
+    let scratch = Scratch::new();
+    for name in ["notes.txt", "model.safetensors"] {
+        scratch.write(&format!("demo/woven/run/{name}"), b"older");
+    }
+    let mut child = scratch.command().args(["demo"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    wait_for(|| scratch.path("demo/woven/run/config.json").exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(fs::read(scratch.path("demo/woven/run/notes.txt")).unwrap(), b"older");
+    assert!(!scratch.path("demo/woven/run/model.safetensors").exists(), "no model but this run's");
+}
+
+#[test]
+fn a_folder_without_a_finished_epoch_takes_a_new_run() {
+    let scratch = Scratch::new().with_data();
+    scratch.train("--epochs 1 --lr 1e300 --out run").expect_error(&["no longer a number", "--lr"]);
+    assert!(scratch.path("run/config.json").exists());
+    scratch.train("--epochs 1 --out run").expect_success();
+    scratch.train("--epochs 1 --out run").expect_error(&["already holds a run"]);
 }
 
 #[cfg(unix)]
@@ -149,16 +217,16 @@ fn an_interrupt_leaves_a_usable_model() {
     assert!(report().contains("image AUROC") && report().contains("All epochs as a table"));
 }
 
-/// Where nothing would heed the wish to stop, it is not promised: here while data is read, from a pipe that stays empty.
+/// Where nothing would heed the wish to stop, it is not promised: here while the state is read, from a pipe that stays empty.
 #[cfg(unix)]
 #[test]
 fn an_interrupt_outside_of_training_ends_the_program() {
-    let scratch = Scratch::new();
-    fs::create_dir(scratch.path("parts")).unwrap();
-    let pipe = scratch.path("parts/endless.png");
+    let scratch = Scratch::new().with_run();
+    let pipe = scratch.path("run/state.safetensors");
+    fs::remove_file(&pipe).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let mut command = scratch.command();
-    let words = "train folder --data parts --net FCDD_CNN32_S --side 32 --out run";
+    let words = "train --resume run";
     let mut child = command.args(words.split(' ')).stderr(Stdio::piped()).spawn().unwrap();
     // Opens once the program reads.
     let held = fs::File::options().write(true).open(&pipe).unwrap();
@@ -168,29 +236,6 @@ fn an_interrupt_outside_of_training_ends_the_program() {
     assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
     assert!(said.contains("stopped") && !said.contains("after this step"), "{said}");
     drop(held);
-}
-
-/// Results among the pictures are not judged the next time.
-#[test]
-fn predict_passes_over_its_own_results() {
-    let scratch = Scratch::new().with_run();
-    scratch.write("parts/a.png", &png(28, 28));
-    scratch.write("parts/deep/b_heatmap.png", &png(28, 28));
-    for out in ["parts/out", "parts/deep", "parts"] {
-        for again in [false, true] {
-            let ran = scratch.run(&format!("predict run parts --out {out} --json"));
-            let judged = ran.expect_success().json()["predictions"].as_array().unwrap().len();
-            let skipped = ran.stderr().contains(&format!("in {out} that are results"));
-            match (out, again) {
-                // A picture that is merely called like a result is judged as long as it lies elsewhere.
-                ("parts/out", _) => assert_eq!((judged, skipped), (2, again)),
-                ("parts/deep", false) => assert_eq!((judged, skipped), (5, true)),
-                _ => assert!(skipped, "{out}"),
-            }
-        }
-    }
-    assert_eq!(scratch.run("predict run parts --out parts --json").json()["predictions"].as_array().unwrap().len(), 1);
-    scratch.run("predict run parts/deep/b_heatmap.png --out parts").expect_success();
 }
 
 fn wait_for(mut condition: impl FnMut() -> bool) {
