@@ -2,7 +2,6 @@
 //
 // The arithmetic is that of the CPU, operation by operation, so the winners of the pool are the same.
 #include "reduce.cuh"
-#include "portable.cuh"
 
 constexpr int TILE = 512;
 constexpr int THREADS = 256;
@@ -54,8 +53,8 @@ norm_act_pool(const float* __restrict__ x, const float* __restrict__ mean, const
 // Backward, first pass: dx gets dy brought back through pool and activation, gathered from the windows that each input won. Where
 // there is a norm, `parts` [tiles][2][c] gets each tile's sums of dx * (x - mean) and of dx; without one `parts` is null.
 // Grid (tiles, channels / lanes), block THREADS = lanes x rows, `lanes` a power of two up to 32; 1 KiB of shared memory. Bound by the bytes
-// of x, dy and dx.
-extern "C" __global__ void __launch_bounds__(THREADS)
+// of x, dy and dx. Three blocks per multiprocessor: left to itself, ptxas saves registers for sm_120 until one spills.
+extern "C" __global__ void __launch_bounds__(THREADS, 3)
 norm_act_pool_backward_gather(const float* __restrict__ x, const float* __restrict__ mean, const float* __restrict__ var,
                               const float* __restrict__ gamma, const float* __restrict__ beta, const unsigned char* __restrict__ argmax,
                               const float* __restrict__ dy, float* dx, float* parts, float eps, float slope, int n, int h, int w, int c,

@@ -57,7 +57,9 @@ impl Progress {
                 let left = Duration::from_secs_f64((self.total.saturating_sub(self.done)) as f64 / rate.max(1e-9));
                 let percent = 100 * self.done / self.total.max(1);
                 let left = indicatif::HumanDuration(left);
-                say(format!("{} {percent}%, {}, {rate:.0} images/s, {left} left", self.what, note()));
+                let note =
+                    Some(note()).filter(|note| !note.is_empty()).map(|note| format!("{note}, ")).unwrap_or_default();
+                say(format!("{} {percent}%, {note}{rate:.0} images/s, {left} left", self.what));
             }
             None => {}
         }

@@ -1,13 +1,13 @@
-//! One home per step kind: its definition and geometry, its CPU form, and the plain operations it composes.
+//! One home per step kind: its definition and geometry, its CPU form, the plain operations it composes, and its CUDA launcher.
 //!
-//! | step | file |
-//! | --- | --- |
-//! | `conv_fprop`, `conv_dgrad`, `conv_wgrad` | [`conv`] |
-//! | `norm_stats` | [`norm`] |
-//! | `norm_act_pool`, `norm_act_pool_backward` | [`norm_act_pool`], fusing [`norm`], [`activation`] and [`pool`] |
-//! | `pseudo_huber`, `label_loss`, `map_loss`, `pseudo_huber_backward` | [`fcdd_loss`] |
-//! | `upsample`, `upsample_adjoint` | [`upsample`] |
-//! | `sgd`, `adam` | [`optimizer`] |
+//! | step | file | kernels |
+//! | --- | --- | --- |
+//! | `conv_fprop`, `conv_dgrad`, `conv_wgrad` | [`conv`] | `conv_fprop.cu`, `conv_dgrad.cu`, `conv_wgrad.cu` |
+//! | `norm_stats` | [`norm`] | `norm.cu` |
+//! | `norm_act_pool`, `norm_act_pool_backward` | [`norm_act_pool`], fusing [`norm`], [`activation`] and [`pool`] | `norm_act_pool.cu` |
+//! | `pseudo_huber`, `label_loss`, `map_loss`, `pseudo_huber_backward` | [`fcdd_loss`] | `fcdd_loss.cu` |
+//! | `upsample`, `upsample_adjoint` | [`upsample`] | `upsample.cu` |
+//! | `sgd`, `adam` | [`optimizer`] | `optimizer.cu` |
 //!
 //! [`lcn`] and [`blur`] are operations of the data path.
 

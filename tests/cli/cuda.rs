@@ -1,0 +1,85 @@
+//! The program and its GPU: what it says where there is none, and that it works in the stand-in of the driver.
+
+use std::process::Command;
+
+use fcdd_standin::{Mode, library_dir};
+
+use crate::support::{Ran, Scratch};
+
+/// Runs `fcdd` with the stand-in as its driver and these variables. None where the stand-in was not built, or the program without
+/// kernels.
+fn with_standin(scratch: &Scratch, variables: &[(&str, &str)], words: &str) -> Option<Ran> {
+    let required = std::env::var_os("FCDD_REQUIRE_STANDIN").is_some();
+    let info = scratch.run("info").stdout();
+    let Some(libraries) = library_dir(Mode::Plain).filter(|_| !info.contains("no kernels in this build")) else {
+        assert!(!required, "the stand-in or the kernels were not built");
+        eprintln!("skipped: the stand-in or the kernels were not built");
+        return None;
+    };
+    let mut command: Command = scratch.command();
+    command.env("LD_LIBRARY_PATH", libraries).envs(variables.iter().copied()).args(words.split_whitespace());
+    Some(Ran(command.output().unwrap()))
+}
+
+#[test]
+fn without_a_gpu_there_is_one_line_and_a_fallback() {
+    let scratch = Scratch::new().with_data();
+    for (variables, reason, remedy) in [
+        (&[("STANDIN_DEVICES", "0")][..], "no GPU", "nvidia-smi"),
+        (&[("STANDIN_DRIVER_VERSION", "11040")], "CUDA 11.4", "update the driver"),
+    ] {
+        let Some(ran) = with_standin(&scratch, variables, "verify --device cuda --golden nowhere") else { return };
+        ran.expect_error(&[reason, remedy, "--device cpu"]);
+        // Left open, the CPU takes over and says so once; then the folder is missed.
+        let Some(ran) = with_standin(&scratch, variables, "verify --golden nowhere") else { return };
+        let said = ran.stderr();
+        assert_eq!(said.matches("computing on the CPU").count(), 1, "{said}");
+        assert!(said.contains("nowhere"), "{said}");
+    }
+}
+
+#[test]
+fn info_shows_the_device() {
+    let scratch = Scratch::new();
+    let Some(ran) = with_standin(&scratch, &[("STANDIN_MEMORY", "512")], "info") else { return };
+    let said = ran.stdout();
+    for word in ["sm_90", "compute capability 9.0", "512 of 512 MiB free", "driver for CUDA 13.0"] {
+        assert!(said.contains(word), "{word} in {said}");
+    }
+}
+
+#[test]
+fn too_little_memory_names_a_batch_that_fits() {
+    let scratch = Scratch::new();
+    let words = "bench FCDD_CNN224 --task train --batch 64 --repeats 1 --device cuda";
+    let Some(ran) = with_standin(&scratch, &[("STANDIN_MEMORY", "256")], words) else { return };
+    ran.expect_error(&["out of GPU memory", "--batch "]);
+}
+
+/// Trains, judges and predicts on the GPU what it does on the CPU.
+#[test]
+fn runs_on_the_gpu_end_as_on_the_cpu() {
+    let scratch = Scratch::new().with_data();
+    let train = "train fmnist --data data --outliers cifar100:outliers.bin --net FCDD_CNN28 --epochs 2 --batch 16";
+    scratch.run(&format!("{train} --device cpu --out cpu")).expect_success();
+    let Some(ran) = with_standin(&scratch, &[], &format!("{train} --device cuda --out gpu")) else { return };
+    ran.expect_success();
+    let [cpu, gpu] = ["cpu", "gpu"].map(|run| {
+        let mut rows = csv::Reader::from_path(scratch.path(&format!("{run}/history.csv"))).unwrap();
+        rows.deserialize::<std::collections::HashMap<String, String>>()
+            .map(|row| row.unwrap()["loss"].parse::<f64>().unwrap())
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(cpu.len(), 2);
+    for (cpu, gpu) in cpu.iter().zip(&gpu) {
+        // Some steps apart, from the same batches.
+        assert!((cpu / gpu - 1.0).abs() < 1e-3, "losses {cpu} and {gpu}");
+    }
+    // A second run, in another order of threads and blocks, gives the same bits.
+    with_standin(&scratch, &[("STANDIN_ORDER", "7")], &format!("{train} --device cuda --out again"))
+        .unwrap()
+        .expect_success();
+    let weights = |run: &str| std::fs::read(scratch.path(&format!("{run}/model.safetensors"))).unwrap();
+    assert!(weights("gpu") == weights("again"), "two trainings on the GPU differ");
+    with_standin(&scratch, &[], "evaluate gpu --device cuda").unwrap().expect_success();
+}
