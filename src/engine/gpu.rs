@@ -172,5 +172,5 @@ fn enqueue(plan: &Plan, ports: &TrainingPorts, stride: usize, memory: &Memory, c
 }
 
 fn no_course() -> Error {
-    Error::setting("no source of batches was attached to the network", "please report this as a bug")
+    Error::internal("no source of batches was attached to the network")
 }

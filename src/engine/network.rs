@@ -156,7 +156,7 @@ impl<T: Real> Network<T> {
     pub fn training_inputs(&mut self, n: usize) -> Result<TrainingInputs<'_, T>> {
         let ports = self.plan(n)?.ports;
         let TrainingPorts { labels, maps, .. } = training_ports(&ports)?;
-        let disjoint = || Error::setting("the plan's inputs overlap", "please report this as a bug");
+        let disjoint = || Error::internal("the plan's inputs overlap");
         match maps {
             Some(maps) => {
                 let views = [ports.input, labels, maps];
@@ -325,7 +325,7 @@ impl<T: Real> Network<T> {
 const IDLE: Hyper = Hyper { lr: 0.0, weight_decay: 0.0, step: 0, norm_momentum: 0.0 };
 
 fn not_on_a_gpu() -> Error {
-    Error::setting("this network is not on a GPU", "please report this as a bug")
+    Error::internal("this network is not on a GPU")
 }
 
 fn training_ports(ports: &Ports) -> Result<TrainingPorts> {

@@ -9,7 +9,7 @@ use super::layout::lay_out;
 use super::model::Model;
 use super::pictures;
 use super::prepare::{Task, prepare};
-use super::progress::Progress;
+use super::progress::{Progress, say};
 use super::score::Scorer;
 use super::settings::{Moved, Settings};
 use super::state::{Epoch, State};
@@ -339,7 +339,13 @@ impl Trainer<'_> {
 fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet) -> Result<bool> {
     let there = match DeviceSet::new(cuda, set, network.options().batch) {
         Ok(there) => there,
-        Err(CudaError::OutOfMemory { .. }) => return Ok(false),
+        Err(CudaError::OutOfMemory { asked, free, .. }) => {
+            let [asked, free] = [asked, free].map(|bytes| bytes >> 20);
+            say(format!(
+                "the images do not fit into GPU memory ({asked} MiB asked, {free} free): batches are made on the CPU"
+            ));
+            return Ok(false);
+        }
         Err(error) => return Err(error.into()),
     };
     let feed = move |batch: Batch<'_>| {

@@ -2,7 +2,7 @@
 
 use super::compare::{ratio, worse};
 use super::nets::Batch;
-use super::{Check, Report, layers, plain, stepwise};
+use super::{Check, Report, batches, layers, plain, stepwise};
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network};
 use crate::error::{Error, Result};
@@ -17,6 +17,7 @@ use crate::steps::upsample::{self, Taps};
 pub fn run(report: &mut Report) -> Result<()> {
     random_numbers(report);
     layers::check(report)?;
+    batches::check(report)?;
     upsampling(report)?;
     for (net, side, maps) in [("FCDD_CNN28", 12, false), ("FCDD_CNN32_S", 12, true)] {
         let arch = nets::by_name(net, true)?;
