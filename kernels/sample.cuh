@@ -1,6 +1,7 @@
 // Which sample an image of a batch is, and what becomes of it: the draws of `src/data/batches.rs`.
 #pragma once
 #include "philox.cuh"
+#include "step.cuh"
 
 // `supervise::Supervise`.
 enum Supervise { UNSUPERVISED, OTHER, NOISE, MALFORMED_NORMAL, MALFORMED_NORMAL_GT };
@@ -20,8 +21,8 @@ struct Sample {
 __device__ __forceinline__ Sample drawn(
     const unsigned* __restrict__ clock, const unsigned* __restrict__ order, unsigned stride, unsigned image,
     unsigned long long seed, int supervise) {
-  const unsigned epoch = clock[1];
-  const unsigned number = order[static_cast<size_t>(clock[0]) * stride + image];
+  const unsigned epoch = clock[CLOCK_EPOCH];
+  const unsigned number = order[static_cast<size_t>(clock[CLOCK_BATCH]) * stride + image];
   const bool anomalous = supervise != UNSUPERVISED && Stream(seed, PURPOSE_SUPERVISE, epoch, number).coin(0);
   return {seed, epoch, number, anomalous};
 }

@@ -8,7 +8,7 @@
 #include "reflect.cuh"
 #include "philox.cuh"
 
-// `program::Op`.
+// As `src/data/cuda/program.rs` numbers them.
 enum Op {
   OP_PAD_CROP,
   OP_SHIFT,
@@ -24,7 +24,7 @@ enum Op {
   OP_MEAN_STD,
 };
 
-// The most transforms of a list: `program::MOST_STEPS`.
+// The most transforms of a list: `pipeline::MOST_TRANSFORMS`.
 constexpr int MOST_STEPS = 32;
 // Numbers of a row: integers (operation, padding, side before, side after, first draw), floats (two per channel).
 constexpr int INTS_PER_STEP = 5;

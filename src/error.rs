@@ -40,8 +40,9 @@ pub enum CudaError {
     #[error("the CUDA driver sees no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES, or choose --device cpu")]
     NoDevice,
     #[error(
-        "{name} (compute capability {}.{}) is not among the architectures of this build ({architectures}); build with FCDD_CUDA_ARCHS={}{}, \
-         or choose --device cpu", compute_capability.0, compute_capability.1, compute_capability.0, compute_capability.1
+        "the kernels of this build ({architectures}) do not run on {name}, compute capability {}.{}; they need 7.5 or newer: \
+         choose --device cpu, or build with FCDD_CUDA_ARCHS={}{} where the GPU is newer than that", compute_capability.0,
+        compute_capability.1, compute_capability.0, compute_capability.1
     )]
     UnsupportedDevice { name: String, compute_capability: (i32, i32), architectures: String },
     /// `batch` is the largest that would fit, where that is known.
@@ -54,7 +55,9 @@ pub enum CudaError {
     /// The launch error of one step of a plan.
     #[error("step {step}: {source}")]
     Step { step: String, source: Box<CudaError> },
-    #[error("the GPU failed to {action}: {reason}; run again with CUDA_LAUNCH_BLOCKING=1 to learn which kernel it was")]
+    #[error(
+        "the GPU failed to {action}: {reason}; if other programs run well on it, run this one under compute-sanitizer and report what it says"
+    )]
     Call { action: &'static str, reason: String },
 }
 

@@ -1,13 +1,17 @@
 //! A plan on the GPU: its memory, and whole epochs as replayed CUDA graphs.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::plan::{Hyper, Plan, Step, TrainingPorts};
-use crate::device::cuda::{self, Buffer, Cuda, Graph, Memory, Pointer, PointerMut, kernels};
+use crate::device::cuda::{self, Buffer, Cuda, Graph, Mark, Memory, Pointer, PointerMut, kernels};
 use crate::error::{CudaError, Error, Result};
 
 /// Threads of the kernel that ends a step, as in `kernels/epoch.cu`.
 const END_STEP_THREADS: u32 = 256;
+
+/// Steps that the host may be ahead of the device.
+const AHEAD: usize = 4;
 
 /// Where a batch is to be made on the device. Its image i is sample `order[clock[0]·stride + i]` of epoch `clock[1]`.
 pub struct Batch<'a> {
@@ -43,7 +47,9 @@ struct Course {
     /// Losses, then labels, [2, capacity].
     log: Buffer<f32>,
     /// A captured step for each batch size met.
-    graphs: Vec<(usize, Graph)>,
+    graphs: BTreeMap<usize, Graph>,
+    /// Ends of the last steps that were launched.
+    launched: VecDeque<Mark>,
 }
 
 /// A network's memory on the device and what runs there.
@@ -53,9 +59,10 @@ pub(super) struct Gpu {
 }
 
 impl Gpu {
-    /// Lays out a plan's memory. `fits(batch)` is what a plan for another batch would need, in bytes, to tell in the error which one
-    /// would fit.
+    /// Lays out a plan's memory. `bytes_of(batch)` is what a plan for another batch would need, to tell in the error which one would fit.
     pub fn new(cuda: &Arc<Cuda>, plan: &Plan, bytes_of: impl Fn(usize) -> Option<usize>) -> Result<Gpu> {
+        check_sizes(plan)?;
+        cuda.synchronize()?; // what was freed before counts as free from then on
         let (asked, free) = (plan.cuda_bytes(), cuda.describe()?.free);
         if asked > free {
             let fits = |batch: usize| bytes_of(batch).is_some_and(|bytes| bytes <= free);
@@ -86,10 +93,12 @@ impl Gpu {
         Ok(())
     }
 
-    /// Launches steps, with one set of hyper-parameters.
-    pub fn run(&mut self, steps: &[Step], hyper: &Hyper) -> Result<()> {
-        self.memory.hyper.write(0, &hyper.row())?;
-        self.memory.clock.write(0, &[0, 0])?;
+    /// Launches steps, with one set of hyper-parameters where they read any.
+    pub fn run(&mut self, steps: &[Step], hyper: Option<&Hyper>) -> Result<()> {
+        if let Some(hyper) = hyper {
+            self.memory.hyper.write(0, &hyper.row())?;
+            self.memory.clock.write(0, &[0, 0])?;
+        }
         for step in steps {
             step.cuda(&self.memory)?;
         }
@@ -100,8 +109,13 @@ impl Gpu {
     pub fn attach(&mut self, feed: Feed, samples: usize, stride: usize) -> Result<()> {
         let cuda = self.memory.cuda().clone();
         self.memory.reserve_hyper(samples.div_ceil(stride))?;
-        self.course =
-            Some(Course { feed, order: cuda.zeros(samples)?, log: cuda.zeros(2 * samples)?, graphs: Vec::new() });
+        self.course = Some(Course {
+            feed,
+            order: cuda.zeros(samples)?,
+            log: cuda.zeros(2 * samples)?,
+            graphs: BTreeMap::new(),
+            launched: VecDeque::new(),
+        });
         Ok(())
     }
 
@@ -119,12 +133,18 @@ impl Gpu {
     pub fn step(&mut self, plan: &Plan, ports: &TrainingPorts, stride: usize) -> Result<()> {
         let Gpu { memory, course } = self;
         let course = course.as_mut().ok_or_else(no_course)?;
-        if !course.graphs.iter().any(|(n, _)| *n == plan.batch) {
-            let graph = memory.cuda().capture(|| enqueue(plan, ports, stride, memory, course))?;
-            course.graphs.push((plan.batch, graph));
-        }
-        for (_, graph) in course.graphs.iter().filter(|(n, _)| *n == plan.batch) {
-            graph.launch()?;
+        let graph = match course.graphs.remove(&plan.batch) {
+            Some(graph) => graph,
+            None => memory.cuda().capture(|| enqueue(plan, ports, stride, memory, course))?,
+        };
+        graph.launch()?;
+        course.graphs.insert(plan.batch, graph);
+        // The host stays some steps ahead of the device, not an epoch: what it says of the progress is true, and it can be stopped.
+        course.launched.push_back(memory.cuda().mark()?);
+        if course.launched.len() > AHEAD
+            && let Some(mark) = course.launched.pop_front()
+        {
+            mark.wait()?;
         }
         Ok(())
     }
@@ -169,6 +189,23 @@ fn enqueue(plan: &Plan, ports: &TrainingPorts, stride: usize, memory: &Memory, c
         course.order.len() as i32,
     )?;
     Ok(())
+}
+
+/// Kernels count pixels and parameters in 32 bits, with room for the last block to overshoot.
+fn check_sizes(plan: &Plan) -> Result<()> {
+    const MOST: usize = (1 << 31) - (1 << 16);
+    let pixels = |step: &Step| match step {
+        Step::ConvFprop(s) => (s.geometry.n * s.geometry.h * s.geometry.w).max(s.geometry.pixels()),
+        Step::NormActPool(s) => s.pool.n * s.pool.h * s.pool.w,
+        Step::Sgd(s) => s.params.len,
+        Step::Adam(s) => s.params.len,
+        _ => 0,
+    };
+    if plan.steps().map(pixels).max().unwrap_or(0) <= MOST {
+        return Ok(());
+    }
+    let problem = format!("a batch of {} images has more pixels than the kernels count ({MOST})", plan.batch);
+    Err(Error::setting(problem, "choose a smaller --batch or --side"))
 }
 
 fn no_course() -> Error {

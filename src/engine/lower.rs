@@ -2,7 +2,7 @@
 
 use super::plan::{Buffers, Plan, Ports, Step, TrainingPorts};
 use crate::device::{BufferId, ByteBufferId, ByteView, View};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::arch::{Arch, Layer, Shape};
 use crate::model::weights::{Layout, NormStats};
 use crate::steps::activation::Activation;
@@ -164,17 +164,18 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
         if training.maps {
             plan.forward.push(upsample);
         }
-        plan.ports.training = Some(TrainingPorts {
+        let ports = TrainingPorts {
             labels: allocator.real(n),
             maps: training.maps.then(|| allocator.real(n * side * side)),
             loss: allocator.real(n),
             grads: allocator.real(layout.params_len),
             moments: allocator.real(layout.params_len * if training.optimizer == Optimizer::Adam { 2 } else { 1 }),
             input_grad: None,
-        });
+        };
+        plan.ports.training = Some(ports);
         let lowering = Backward { arch, blocks: &blocks, values: &values, batch_stats, taps, kernel, u, training };
-        lowering.push(&mut plan, &mut allocator);
-        plan.update.push(update(&plan, &layout, training.optimizer));
+        lowering.push(&mut plan, ports, &mut allocator);
+        plan.update.push(update(params, &ports, &layout, training.optimizer));
     }
     plan.buffers = allocator.buffers;
     Ok(plan)
@@ -189,7 +190,8 @@ fn blocks<'a>(arch: &Arch, layout: &'a Layout, options: &Options, params: View) 
         match (layer, shape, blocks.last_mut()) {
             (Layer::Conv { name, .. }, Shape::Conv(g), _) => blocks.push(Block {
                 conv: g,
-                weight: view(format!("{name}.weight")).unwrap_or(head(params, 0)),
+                weight: view(format!("{name}.weight"))
+                    .ok_or_else(|| Error::internal(format!("layer {name} has no weights")))?,
                 bias: view(format!("{name}.bias")),
                 norm: None,
                 activation: Activation::IDENTITY,
@@ -273,8 +275,7 @@ struct Backward<'a> {
 
 impl Backward<'_> {
     /// Pushes the loss, its gradient, and the blocks in reverse down to the first trained one.
-    fn push(&self, plan: &mut Plan, allocator: &mut Allocator) {
-        let Some(ports) = plan.ports.training else { return };
+    fn push(&self, plan: &mut Plan, ports: TrainingPorts, allocator: &mut Allocator) {
         let (input, steps) = (plan.ports.input, &mut plan.backward);
         // Gradients of values alternate between two buffers: each is dead once the next is computed.
         let longest = self.blocks.iter().map(|b| b.conv.y_len().max(b.pool.y_len()).max(b.conv.x_len())).max();
@@ -341,16 +342,11 @@ impl Backward<'_> {
 }
 
 /// The optimizer's step over the trained part of the parameters.
-fn update(plan: &Plan, layout: &Layout, optimizer: Optimizer) -> Step {
+fn update(params: View, ports: &TrainingPorts, layout: &Layout, optimizer: Optimizer) -> Step {
     let len = layout.params_len - layout.trained_from;
     let trained = |view: View, offset: usize| part(view, offset + layout.trained_from, len);
-    let params = trained(plan.ports.params, 0);
-    // A training plan has training ports; without them there is nothing to update.
-    let (grads, moments) = match plan.ports.training {
-        Some(ports) => (ports.grads, ports.moments),
-        None => (plan.ports.params, plan.ports.params),
-    };
-    let grads = trained(grads, 0);
+    let TrainingPorts { grads, moments, .. } = *ports;
+    let (params, grads) = (trained(params, 0), trained(grads, 0));
     match optimizer {
         Optimizer::Sgd => Step::Sgd(Sgd { params, grads, momentum: trained(moments, 0) }),
         Optimizer::Adam => {

@@ -180,7 +180,7 @@ impl<T: Real> Network<T> {
     pub fn train(&mut self, n: usize, hyper: &Hyper) -> Result<&[T]> {
         self.forward(n, hyper)?;
         self.backward(n)?;
-        self.run(n, hyper, |plan| &plan.update)?;
+        self.run(n, Some(hyper), |plan| &plan.update)?;
         let loss = training_ports(&self.plan(n)?.ports)?.loss;
         self.download(&[loss])?;
         Ok(self.memory.get(loss))
@@ -192,14 +192,14 @@ impl<T: Real> Network<T> {
         let TrainingPorts { labels, maps, .. } = training_ports(&ports)?;
         self.upload(&[ports.input, labels])?;
         self.upload(maps.as_slice())?;
-        self.run(n, hyper, |plan| &plan.forward)?;
+        self.run(n, Some(hyper), |plan| &plan.forward)?;
         self.batches += 1;
         Ok(())
     }
 
     /// Losses and gradients of the batch that [`Network::forward`] ran on.
     pub fn backward(&mut self, n: usize) -> Result<()> {
-        self.run(n, &IDLE, |plan| &plan.backward)
+        self.run(n, None, |plan| &plan.backward)
     }
 
     /// Evaluation mode on the `n` images that were filled in: anomaly maps [n, u, u] and image scores \[n\].
@@ -223,7 +223,7 @@ impl<T: Real> Network<T> {
     /// Runs the inference steps on the inputs that lie in the device's memory.
     fn judge(&mut self, n: usize) -> Result<(&[T], &[T])> {
         let ports = self.plan(n)?.ports;
-        self.run(n, &IDLE, |plan| &plan.infer)?;
+        self.run(n, None, |plan| &plan.infer)?;
         self.download(&[ports.anomaly, ports.score])?;
         self.judged(n)
     }
@@ -236,7 +236,7 @@ impl<T: Real> Network<T> {
 
     /// Heatmaps [n, side, side] of the anomaly maps that [`Network::infer`] left.
     pub fn heatmaps(&mut self, n: usize) -> Result<&[T]> {
-        self.run(n, &IDLE, |plan| &plan.upsample)?;
+        self.run(n, None, |plan| &plan.upsample)?;
         let view = self.plan(n)?.ports.heatmap;
         self.download(&[view])?;
         Ok(self.memory.get(view))
@@ -302,7 +302,7 @@ impl<T: Real> Network<T> {
     pub fn run_step(&mut self, step: &Step, hyper: &Hyper) -> Result<()> {
         match &mut self.gpu {
             Some(gpu) => {
-                gpu.run(std::slice::from_ref(step), hyper)?;
+                gpu.run(std::slice::from_ref(step), Some(hyper))?;
                 gpu.memory.cuda().synchronize()?;
             }
             None => step.cpu(&mut self.memory, hyper),
@@ -310,12 +310,12 @@ impl<T: Real> Network<T> {
         Ok(())
     }
 
-    fn run(&mut self, n: usize, hyper: &Hyper, phase: impl Fn(&Plan) -> &Vec<Step>) -> Result<()> {
+    fn run(&mut self, n: usize, hyper: Option<&Hyper>, phase: impl Fn(&Plan) -> &Vec<Step>) -> Result<()> {
         let index = self.plan_index(n)?;
         let steps = phase(&self.plans[index]);
         match &mut self.gpu {
             Some(gpu) => gpu.run(steps, hyper)?,
-            None => steps.iter().for_each(|step| step.cpu(&mut self.memory, hyper)),
+            None => steps.iter().for_each(|step| step.cpu(&mut self.memory, hyper.unwrap_or(&IDLE))),
         }
         Ok(())
     }

@@ -137,6 +137,8 @@ pub fn train(
     }
     let mut model =
         Model { card: Model::card(settings, &set.ingredients().preprocessing, epochs), weights: trainer.weights()? };
+    let history = std::mem::take(&mut trainer.history);
+    drop(trainer); // its memory may be what judging needs
     calibrate(device, &mut model, set)?;
     if let Some(directory) = directory {
         model.save(&directory.file(directory::MODEL))?;
@@ -144,7 +146,7 @@ pub fn train(
     let seconds = started.elapsed().as_secs_f64();
     let verb = if epochs < settings.epochs { "stopped" } else { "trained" };
     progress.finish(&format!("{verb} after {epochs} of {} epochs, {seconds:.1} s", settings.epochs));
-    Ok(Trained { model, history: trainer.history, interrupted: stop.is_wished() })
+    Ok(Trained { model, history, interrupted: stop.is_wished() })
 }
 
 /// A network in training.

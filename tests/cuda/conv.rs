@@ -23,6 +23,16 @@ fn geometry(n: usize, [h, w]: [usize; 2], c: usize, k: usize, [side, stride, pad
 
 /// All passes of a convolution on the device, beside the CPU in f64. `offset` elements lie in front of each operand.
 fn passes(gpu: &Gpu, g: &Geometry, bias: bool, offset: usize) {
+    let (steps, memory) = steps(g, bias, offset);
+    for step in steps {
+        let what = format!("{} {g:?}, bias {bias}, offset {offset}", step.kind());
+        gpu.agrees(&what, &step, &memory);
+        each_element_agrees(gpu, &what, &step, &memory);
+    }
+}
+
+/// fprop, dgrad and wgrad of one convolution, and memory with their inputs.
+fn steps(g: &Geometry, bias: bool, offset: usize) -> ([Step; 3], Host<f64>) {
     let lengths = [g.x_len(), g.w_len(), g.k, g.y_len(), g.w_len() + g.k];
     let buffers: [Vec<f64>; 5] = std::array::from_fn(|i| noise(i as u32, offset + lengths[i]));
     let [x, w, b, y, grads] = std::array::from_fn(|i| View { buffer: BufferId(i), start: offset, len: lengths[i] });
@@ -34,11 +44,7 @@ fn passes(gpu: &Gpu, g: &Geometry, bias: bool, offset: usize) {
     ];
     let workspace = steps.iter().map(Step::workspace).max().unwrap_or(0);
     let (memory, _) = memory(buffers.each_ref().map(Vec::as_slice), &[], workspace);
-    for step in steps {
-        let what = format!("{} {g:?}, bias {bias}, offset {offset}", step.kind());
-        gpu.agrees(&what, &step, &memory);
-        each_element_agrees(gpu, &what, &step, &memory);
-    }
+    (steps, memory)
 }
 
 /// |error| ≤ roundings · ε · Σ |a||b| for each element: what cancels in the sum, or is small beside others, hides nothing.
@@ -152,6 +158,15 @@ fn large_grids() {
         passes(gpu, &geometry(2, [150, 170], 4, 65, [1, 1, 0]), true, 0);
         passes(gpu, &geometry(2, [150, 170], 65, 4, [1, 1, 0]), false, 0);
         passes(gpu, &geometry(3, [130, 131], 3, 2, [3, 1, 1]), true, 0);
+        // The widest tiles, over several steps of depth, by single channels and by four: costly, so each pass that has them, once.
+        for narrow in [3, 4] {
+            let wide = 64 + narrow;
+            for (pass, c, k) in [(0, narrow, wide), (1, wide, narrow)] {
+                let g = geometry(1, [226, 225], c, k, [3, 1, 1]);
+                let (steps, memory) = steps(&g, true, 0);
+                each_element_agrees(gpu, &format!("{} {g:?}", steps[pass].kind()), &steps[pass], &memory);
+            }
+        }
     });
 }
 

@@ -8,5 +8,6 @@ mod support;
 
 mod conv;
 mod data;
+mod epoch;
 mod network;
 mod steps;

@@ -2,10 +2,27 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::{CudaGraph, sys};
+use cudarc::driver::{CudaEvent, CudaGraph, sys};
 
 use super::{Cuda, Result, failed};
 use crate::error::CudaError;
+
+/// A place in the order of the work.
+pub struct Mark(CudaEvent);
+
+impl Cuda {
+    /// Marks the end of all work launched so far.
+    pub fn mark(&self) -> Result<Mark> {
+        self.stream.record_event(None).map(Mark).map_err(failed("record an event"))
+    }
+}
+
+impl Mark {
+    /// Waits until the work before the mark is done; what was launched after it goes on.
+    pub fn wait(&self) -> Result<()> {
+        self.0.synchronize().map_err(failed("wait for a step"))
+    }
+}
 
 /// A captured sequence of launches.
 pub struct Graph {

@@ -75,7 +75,9 @@ impl<T: DeviceRepr> Buffer<T> {
             return Ok(());
         }
         let mut target = self.slice.slice_mut(start..start + values.len());
-        self.cuda.stream.memcpy_htod(values, &mut target).map_err(failed("copy to the device"))
+        self.cuda.stream.memcpy_htod(values, &mut target).map_err(failed("copy to the device"))?;
+        // Ordinary memory need not have been read when the call returns.
+        self.cuda.synchronize()
     }
 
     /// Copies the elements from `start` on to host memory, after all work before.
@@ -194,11 +196,5 @@ impl Memory {
             self.hyper = self.cuda.zeros(batches * Memory::HYPER)?;
         }
         Ok(())
-    }
-
-    /// Bytes held by all buffers.
-    pub fn size_in_bytes(&self) -> usize {
-        let reals: usize = self.reals.iter().map(Buffer::len).sum::<usize>() + self.workspace.len() + self.hyper.len();
-        4 * (reals + self.clock.len()) + self.bytes.iter().map(Buffer::len).sum::<usize>()
     }
 }

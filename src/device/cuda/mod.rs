@@ -12,7 +12,7 @@ use std::sync::Arc;
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
 
-pub use graph::Graph;
+pub use graph::{Graph, Mark};
 pub use launch::{Argument, Launch, Pointer, PointerMut};
 pub use memory::{Buffer, Memory};
 
@@ -119,6 +119,8 @@ impl Cuda {
 
     /// The driver's calls act on the context that is current on the calling thread.
     fn bind(&self) -> Result<()> {
+        // What went wrong where memory was given back is not the next call's fault.
+        self.context.check_err().map_err(failed("give memory back"))?;
         self.context.bind_to_thread().map_err(failed("bind the context"))
     }
 }
