@@ -79,6 +79,7 @@ fn norm_act_pool_and_backward() {
                     for argmax in [Some(argmax), None] {
                         let step = Step::NormActPool(NormActPool { pool, norm, activation, x, y, argmax });
                         gpu.agrees(&what, &step, &memory);
+                        gpu.has_the_cpus_bits(&what, &step, &memory);
                         step.cpu(&mut memory, &fcdd::run::verify::stepwise::HYPER);
                     }
                     let daffine = affine.map(|_| Affine {
@@ -184,8 +185,10 @@ fn optimizers() {
             let (memory, [params, grads, moments]) = memory(buffers, &[], 0);
             let [m, v] = [0, len].map(|start| View { start, len, ..moments });
             let what = format!("{len} parameters");
-            gpu.agrees(&what, &Step::Sgd(Sgd { params, grads, momentum: m }), &memory);
-            gpu.agrees(&what, &Step::Adam(Adam { params, grads, m, v }), &memory);
+            for step in [Step::Sgd(Sgd { params, grads, momentum: m }), Step::Adam(Adam { params, grads, m, v })] {
+                gpu.agrees(&what, &step, &memory);
+                gpu.has_the_cpus_bits(&what, &step, &memory);
+            }
         }
     });
 }

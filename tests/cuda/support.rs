@@ -91,6 +91,21 @@ impl Gpu {
         self.mode == Some(Mode::Checked)
     }
 
+    /// Asserts that a step, whose kernel has the CPU's arithmetic operation by operation, gives the CPU's bits in f32.
+    #[track_caller]
+    pub fn has_the_cpus_bits(&self, what: &str, step: &Step, memory: &Host<f64>) {
+        let [ours, cpus] = [&self.device, &Device::Cpu].map(|device| {
+            let mut tested = Tested::for_step(device, step, &memory.lengths()).unwrap();
+            tested.run(step, memory, &HYPER).unwrap();
+            let writes = step.writes();
+            let reals = writes.reals.iter().flat_map(|&(_, view)| tested.read(view).unwrap()).map(f32::to_bits);
+            let argmax = writes.argmax.map(|view| tested.read_bytes(view).unwrap());
+            (reals.collect::<Vec<_>>(), argmax)
+        });
+        let differ = ours.0.iter().zip(&cpus.0).filter(|(a, b)| a != b).count();
+        assert!(ours == cpus, "{what}: {differ} of {} values are not the CPU's", ours.0.len());
+    }
+
     /// Asserts that a step gives on the device what it gives on the CPU in f64 from the same f32 inputs, within the bound of its
     /// arithmetic, with poisoned outputs, and the same bits in every order. `memory` holds the inputs.
     #[track_caller]

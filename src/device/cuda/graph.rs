@@ -44,13 +44,24 @@ impl Cuda {
     ) -> std::result::Result<Graph, E> {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(failed("begin a capture"))?;
+        let guard = EndOfCapture(self);
         let done = work();
+        std::mem::forget(guard);
         let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
         // What went wrong inside tells more than the capture that it spoilt.
         done?;
         let graph = graph.map_err(failed("end a capture"))?;
         let graph = graph.ok_or(CudaError::Call { action: "end a capture", reason: "nothing was captured".into() })?;
         Ok(Graph { graph, _cuda: self.clone() })
+    }
+}
+
+/// Ends a capture that a panic leaves: the stream would take no other work.
+struct EndOfCapture<'a>(&'a Cuda);
+
+impl Drop for EndOfCapture<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.stream.end_capture(sys::CUgraphInstantiate_flags(0));
     }
 }
 

@@ -3,6 +3,7 @@
 use super::compare::{ratio, worse};
 use super::nets::Batch;
 use super::{Check, Report, batches, layers, plain, stepwise};
+use crate::device::Device;
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network};
 use crate::error::{Error, Result};
@@ -24,6 +25,7 @@ pub fn run(report: &mut Report) -> Result<()> {
         let batch = batch(&arch, 3, side);
         gradients(&arch, &batch, maps, report)?;
         threads(&arch, &batch, maps, report)?;
+        repeats(&arch, &batch, maps, report)?;
         let training = Training { optimizer: Optimizer::Adam, maps, input_grad: true };
         stepwise::networks(&format!("{net} at {side}"), &arch, &Weights::init(&arch, 1), &batch, training, report)?;
     }
@@ -83,10 +85,16 @@ fn loss(network: &mut Network<f64>, batch: &Batch) -> Result<f64> {
 }
 
 /// A network with weights and a filled batch.
-fn network<T: Real>(arch: &Arch, batch: &Batch, maps: bool, optimizer: Optimizer) -> Result<Network<T>> {
+fn network<T: Real>(
+    device: &Device,
+    arch: &Arch,
+    batch: &Batch,
+    maps: bool,
+    optimizer: Optimizer,
+) -> Result<Network<T>> {
     let training = Training { optimizer, maps, input_grad: false };
     let options = lower::Options { batch: batch.n, side: batch.side, sigma: 1.2, training: Some(training) };
-    let mut network = Network::new(arch, options, &Weights::init(arch, 1))?;
+    let mut network = Network::on(device, arch, options, &Weights::init(arch, 1))?;
     batch.fill(&mut network)?;
     if let (_, _, Some(maps)) = network.training_inputs(batch.n)? {
         // The second image is anomalous in its upper half.
@@ -98,7 +106,7 @@ fn network<T: Real>(arch: &Arch, batch: &Batch, maps: bool, optimizer: Optimizer
 
 /// The gradient of every parameter tensor along a random direction against central differences, in f64.
 fn gradients(arch: &Arch, batch: &Batch, maps: bool, report: &mut Report) -> Result<()> {
-    let mut network = network::<f64>(arch, batch, maps, Optimizer::Sgd)?;
+    let mut network = network::<f64>(&Device::Cpu, arch, batch, maps, Optimizer::Sgd)?;
     loss(&mut network, batch)?;
     let ports = network.plan(batch.n)?.ports;
     let Some(training) = ports.training else { return Ok(()) };
@@ -127,13 +135,32 @@ fn gradients(arch: &Arch, batch: &Batch, maps: bool, report: &mut Report) -> Res
     Ok(())
 }
 
-/// Three training steps with one and with two threads give the same bits.
+/// Three training steps on the verified GPU give the same bits twice.
+fn repeats(arch: &Arch, batch: &Batch, maps: bool, report: &mut Report) -> Result<()> {
+    let device @ Device::Cuda(_) = report.device().clone() else { return Ok(()) };
+    let train = || -> Result<Weights> {
+        let mut network = network::<f32>(&device, arch, batch, maps, Optimizer::Adam)?;
+        for step in 1..=3 {
+            network.train(batch.n, &Hyper { lr: 1e-3, weight_decay: 1e-6, step, norm_momentum: NORM_MOMENTUM })?;
+        }
+        network.weights()
+    };
+    let same = train()? == train()?;
+    report.add(Check::exact(
+        format!("{} trained twice on the GPU", arch.name),
+        same,
+        "three training steps, bit for bit",
+    ));
+    Ok(())
+}
+
+/// Three training steps with one and with two threads of the CPU give the same bits.
 fn threads(arch: &Arch, batch: &Batch, maps: bool, report: &mut Report) -> Result<()> {
     let train = |threads: usize| -> Result<Weights> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|e| Error::setting(format!("cannot start threads ({e})"), "close other programs"))?;
         pool.install(|| {
-            let mut network = network::<f32>(arch, batch, maps, Optimizer::Adam)?;
+            let mut network = network::<f32>(&Device::Cpu, arch, batch, maps, Optimizer::Adam)?;
             for step in 1..=3 {
                 network.train(batch.n, &Hyper { lr: 1e-3, weight_decay: 1e-6, step, norm_momentum: NORM_MOMENTUM })?;
             }

@@ -96,7 +96,8 @@ impl Tested {
         }
     }
 
-    fn read_bytes(&self, view: ByteView) -> Result<Vec<u8>> {
+    /// Reads the winners of a pool.
+    pub fn read_bytes(&self, view: ByteView) -> Result<Vec<u8>> {
         match self {
             Tested::Cpu(memory) => Ok(memory.bytes(view).to_vec()),
             Tested::Cuda(memory) => {
