@@ -125,6 +125,9 @@ impl Launch<'_> {
         for (parameter, argument) in parameters.iter_mut().zip(arguments) {
             *parameter = argument.location();
         }
+        if let Some(most) = KERNELS[kernel].max_threads.filter(|&most| self.threads > most) {
+            return Err(self.failed(kernel, format!("its launch bounds allow {most} threads")));
+        }
         self.cuda.bind()?;
         let function = &self.cuda.functions[kernel];
         if self.shared > SHARED_WITHOUT_ASKING {
@@ -133,8 +136,9 @@ impl Launch<'_> {
         }
         let [x, y, z] = self.grid;
         // SAFETY: the stub was generated from the kernel's signature, so the arguments have its parameters' number and types, and
-        // they live until the call returns, which copies them. Pointers come from live device memory, whose views the plan
-        // bounds; it is freed in the order of the stream, after this launch.
+        // they live until the call returns, which copies them. Pointers come from live device memory, which is freed in the order
+        // of the stream, after this launch; that the kernel stays inside it is the launcher's part: views of a plan lie inside their
+        // buffers, and the sizes passed are those that the buffers were made with.
         unsafe {
             result::launch_kernel(
                 function.cu_function(),
