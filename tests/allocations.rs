@@ -42,10 +42,15 @@ fn steps_allocate_nothing() {
             let plan = network.plan(8).unwrap().clone();
             let steps = [&plan.forward, &plan.backward, &plan.update].into_iter().flatten();
             for step in steps.filter(|step| step.flops() == 0) {
-                let before = ALLOCATIONS.load(Ordering::Relaxed);
-                step.cpu(network.memory(), &hyper);
-                let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
-                assert_eq!(allocated, 0, "{name} {optimizer:?} {}", step.kind());
+                // A thread of the pool that wakes for the first time allocates something of its own, once; a step that allocates does
+                // so each time.
+                let mut allocated = || {
+                    let before = ALLOCATIONS.load(Ordering::Relaxed);
+                    step.cpu(network.memory(), &hyper);
+                    ALLOCATIONS.load(Ordering::Relaxed) - before
+                };
+                let least = (0..4).map(|_| allocated()).min();
+                assert_eq!(least, Some(0), "{name} {optimizer:?} {}", step.kind());
             }
         }
     }
