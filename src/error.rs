@@ -84,7 +84,7 @@ fn size(bytes: usize) -> String {
 fn smaller(batch: Option<usize>) -> String {
     match batch {
         Some(batch) => format!("a batch of {batch} would fit (--batch {batch})"),
-        None => "choose a smaller --batch, or free memory that other programs hold".to_string(),
+        None => "free memory that other programs hold, or choose --device cpu".to_string(),
     }
 }
 

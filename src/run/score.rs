@@ -8,10 +8,10 @@ use crate::data::pipeline::Preprocessing;
 use crate::device::Device;
 use crate::engine::Network;
 use crate::engine::lower::Options;
-use crate::error::{Error, Result};
+use crate::error::{CudaError, Error, Result};
 use crate::steps::upsample::{Taps, upsample};
 
-/// Images per batch: enough to fill the cores, little enough memory for inputs of 224 pixels.
+/// Images per batch where memory allows it: enough to fill the cores, little enough memory for inputs of 224 pixels.
 const BATCH: usize = 16;
 
 /// What a model says of one image.
@@ -36,11 +36,19 @@ impl Scorer {
     /// Lays out a model on a device.
     pub fn new(device: &Device, model: &Model) -> Result<Scorer> {
         let Card { settings, preprocessing, .. } = &model.card;
-        let options = Options { batch: BATCH, side: settings.side, sigma: settings.sigma, training: None };
-        let network = lay_out(device, &model.arch()?, options, &model.weights)?;
+        let options = |batch| Options { batch, side: settings.side, sigma: settings.sigma, training: None };
+        let arch = model.arch()?;
+        let network = match lay_out(device, &arch, options(BATCH), &model.weights) {
+            // A GPU that is nearly full judges fewer images at a time.
+            Err(Error::Cuda(CudaError::OutOfMemory { batch: Some(batch), .. })) => {
+                lay_out(device, &arch, options(batch), &model.weights)?
+            }
+            network => network?,
+        };
+        let batch = network.options().batch;
         let raw = match device {
             Device::Cpu => None,
-            Device::Cuda(cuda) => Some(DeviceTestSet::with_room(cuda, preprocessing, BATCH)?),
+            Device::Cuda(cuda) => Some(DeviceTestSet::with_room(cuda, preprocessing, batch)?),
         };
         Ok(Scorer { network, raw, preprocessing: preprocessing.clone() })
     }
@@ -55,7 +63,7 @@ impl Scorer {
         let Scorer { network, raw, preprocessing } = self;
         let mut first = 0;
         while first < images.count {
-            let n = BATCH.min(images.count - first);
+            let n = network.options().batch.min(images.count - first);
             match raw {
                 Some(raw) => {
                     raw.write(0, images.range(first..first + n))?;
@@ -87,7 +95,7 @@ impl Scorer {
 
     /// Largest batch.
     pub fn batch_size(&self) -> usize {
-        BATCH
+        self.network.options().batch
     }
 
     /// Side of inputs and heatmaps.
