@@ -148,8 +148,6 @@ impl Step {
     /// Scratch elements that the GPU form needs.
     pub fn cuda_workspace(&self) -> usize {
         match self {
-            Step::ConvFprop(s) => s.cuda_workspace(),
-            Step::ConvDgrad(s) => s.cuda_workspace(),
             Step::ConvWgrad(s) => s.cuda_workspace(),
             Step::NormStats(s) => s.cuda_workspace(),
             Step::NormActPoolBackward(s) => s.cuda_workspace(),

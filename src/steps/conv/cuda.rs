@@ -143,7 +143,8 @@ fn in_quads(view: View, channels: usize) -> bool {
     channels.is_multiple_of(4) && view.start.is_multiple_of(4)
 }
 
-/// A size as kernels take it. They count pixels in 32 bits, and elements in 64.
+/// A size as kernels take it. They count pixels in 32 bits, and elements in 64; networks with more pixels are refused before
+/// (`engine::gpu`).
 fn int(size: usize) -> i32 {
     i32::try_from(size).expect("a convolution of fewer than 2^31 pixels")
 }
@@ -171,11 +172,6 @@ impl Fprop {
         let [n, h, width, c, k, side, stride, pad] = sizes(g);
         tile.kernel(in_quads(self.x, g.c))(launch, x, w, b, y, n, h, width, c, k, side, stride, pad)
     }
-
-    /// Scratch elements that the GPU form needs.
-    pub fn cuda_workspace(&self) -> usize {
-        0
-    }
 }
 
 impl Dgrad {
@@ -191,11 +187,6 @@ impl Dgrad {
         let [n, h, width, c, k, side, stride, pad] = sizes(g);
         let (dy, w, dx) = (memory.pointer(self.dy), memory.pointer(self.w), memory.pointer_mut(self.dx));
         tile.kernel(in_quads(self.dy, g.k))(launch, dy, w, dx, n, h, width, c, k, side, stride, pad)
-    }
-
-    /// Scratch elements that the GPU form needs.
-    pub fn cuda_workspace(&self) -> usize {
-        0
     }
 }
 

@@ -1,6 +1,6 @@
 //! A device of the stand-in for tests: one at a time, since its settings and its sticky error belong to the process.
 
-#![allow(dead_code)]
+#![allow(dead_code)] // compiled into several test programs, none of which uses all of it
 
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, LaunchConfig};
 use fcdd_standin::{Mode, Options};
