@@ -21,8 +21,19 @@ pub enum DatasetKind {
     Mnist,
     /// EMNIST letters: idx files, 26 letters
     Emnist,
+    /// CIFAR-10: binary records or PNG sheets, ten kinds of things
+    Cifar10,
     /// CIFAR-100: binary records, a hundred kinds of things
     Cifar100,
+    /// MVTec-AD: a folder per kind of product or surface
+    Mvtec,
+    /// ImageNet-30: folders named by WordNet id
+    Imagenet,
+    /// Pascal VOC 2007: horses against the rest
+    #[value(alias = "voc")]
+    Pascalvoc,
+    /// Pictures in a folder per class, with the paper's settings for them
+    Custom,
     /// A folder of pictures: MVTec-AD's layout, or good pictures only
     Folder,
 }
@@ -149,6 +160,11 @@ fn class_names(kind: DatasetKind, root: &Path) -> Result<Vec<String>> {
         DatasetKind::Mnist => (0..10).map(|digit| digit.to_string()).collect(),
         DatasetKind::Emnist => ('a'..='z').map(String::from).collect(),
         DatasetKind::Cifar100 => words(cifar::FINE_CLASSES),
+        DatasetKind::Cifar10
+        | DatasetKind::Mvtec
+        | DatasetKind::Imagenet
+        | DatasetKind::Pascalvoc
+        | DatasetKind::Custom => return Err(Error::internal("no loader yet")),
         DatasetKind::Folder => folder::class_names(root)?,
     })
 }
@@ -166,6 +182,11 @@ fn load_split(
         DatasetKind::Fmnist | DatasetKind::Mnist => idx::read_pair(root, if train { "train" } else { "t10k" })?,
         DatasetKind::Emnist => read_emnist(root, split)?,
         DatasetKind::Cifar100 => cifar::read(&cifar_file(root, split)?)?,
+        DatasetKind::Cifar10
+        | DatasetKind::Mvtec
+        | DatasetKind::Imagenet
+        | DatasetKind::Pascalvoc
+        | DatasetKind::Custom => return Err(Error::internal("no loader yet")),
         DatasetKind::Folder if train => return folder::train(root, side, channels),
         DatasetKind::Folder => return folder::test(root, class_names, side, channels),
     };

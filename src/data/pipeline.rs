@@ -266,8 +266,12 @@ fn amounts(dataset: DatasetKind) -> Amounts {
         DatasetKind::Fmnist | DatasetKind::Mnist | DatasetKind::Emnist => {
             Amounts { jitter: 0.1, pad_lcnaug1: 2, pad_aug1: 3, noise: 0.01 }
         }
-        DatasetKind::Cifar100 => Amounts { jitter: 0.01, pad_lcnaug1: 4, pad_aug1: 4, noise: 0.001 },
-        DatasetKind::Folder => Amounts { jitter: 0.04, pad_lcnaug1: 0, pad_aug1: 0, noise: 0.01 },
+        DatasetKind::Cifar10 | DatasetKind::Cifar100 => Amounts { jitter: 0.01, pad_lcnaug1: 4, pad_aug1: 4, noise: 0.001 },
+        DatasetKind::Mvtec
+        | DatasetKind::Imagenet
+        | DatasetKind::Pascalvoc
+        | DatasetKind::Custom
+        | DatasetKind::Folder => Amounts { jitter: 0.04, pad_lcnaug1: 0, pad_aug1: 0, noise: 0.01 },
     }
 }
 

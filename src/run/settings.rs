@@ -96,15 +96,40 @@ impl Settings {
         };
         match dataset {
             DatasetKind::Fmnist | DatasetKind::Mnist | DatasetKind::Emnist => small,
-            DatasetKind::Cifar100 => Settings {
-                net: "FCDD_CNN32_LW3K".to_string(),
-                side: 32,
-                pipeline: PipelineKind::Aug1,
-                epochs: 600,
-                batch: 200,
-                optimizer: Optimizer::Adam,
+            DatasetKind::Cifar10 | DatasetKind::Cifar100 => thirty_two(small),
+            DatasetKind::Mvtec => Settings {
+                net: "FCDD_CNN224_VGG_F".to_string(),
+                side: 224,
+                supervise: Supervise::MalformedNormal,
+                noise: NoiseMode::Confetti,
+                maps: true,
+                epochs: 200,
                 lr: 1e-3,
-                schedule: Schedule::Milestones { gamma: 0.1, epochs: vec![400, 500] },
+                weight_decay: 1e-4,
+                schedule: Schedule::Lambda { gamma: 0.985 },
+                sigma: 12.0,
+                quantile: 0.99,
+                ..small
+            },
+            DatasetKind::Imagenet => {
+                let net = "FCDD_CNN224_VGG_NOPT".to_string();
+                Settings { net, side: 224, sigma: 8.0, quantile: 0.97, ..thirty_two(small) }
+            }
+            DatasetKind::Pascalvoc => Settings {
+                dataset,
+                class: "horse".to_string(),
+                quantile: 0.99,
+                ..Settings::preset(DatasetKind::Imagenet)
+            },
+            DatasetKind::Custom => Settings {
+                net: "FCDD_CNN224_VGG_F".to_string(),
+                side: 224,
+                pipeline: PipelineKind::Aug1,
+                epochs: 200,
+                lr: 1e-3,
+                schedule: Schedule::Lambda { gamma: 0.985 },
+                sigma: 10.0,
+                quantile: 0.97,
                 ..small
             },
             DatasetKind::Folder => Settings {
@@ -243,6 +268,21 @@ impl Settings {
             return refuse("quantile", format!("{} is no quantile", self.quantile), "choose a number in (0, 1]");
         }
         Ok(())
+    }
+}
+
+/// The paper's settings for CIFAR-10, which the sets of photographs share in part.
+fn thirty_two(base: Settings) -> Settings {
+    Settings {
+        net: "FCDD_CNN32_LW3K".to_string(),
+        side: 32,
+        pipeline: PipelineKind::Aug1,
+        epochs: 600,
+        batch: 200,
+        optimizer: Optimizer::Adam,
+        lr: 1e-3,
+        schedule: Schedule::Milestones { gamma: 0.1, epochs: vec![400, 500] },
+        ..base
     }
 }
 
