@@ -70,6 +70,9 @@ struct Choices {
     /// Net; `fcdd info` lists them [default: by dataset]
     #[arg(long, help_heading = "Net")]
     net: Option<String>,
+    /// Weights of vgg11_bn or vgg16 (safetensors) that a VGG net's features start from
+    #[arg(long, value_name = "FILE", help_heading = "Net")]
+    weights: Option<PathBuf>,
     /// Leave out the convolutions' biases and the norms' scale and shift
     #[arg(long, help_heading = "Net")]
     no_bias: bool,
@@ -208,6 +211,7 @@ impl Choices {
             reestimate: self.reestimate.unwrap_or(preset.reestimate),
             seed: self.seed.unwrap_or(preset.seed),
             net: self.net.unwrap_or(preset.net),
+            weights: self.weights,
             ..preset
         };
         let side = self.side.unwrap_or(settings.arch()?.side);
