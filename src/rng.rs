@@ -126,6 +126,11 @@ impl Draws {
         index
     }
 
+    /// Leaves `count` numbers out.
+    pub fn skip(&mut self, count: u32) {
+        self.next += count;
+    }
+
     /// 32 random bits.
     pub fn bits(&mut self) -> u32 {
         let index = self.advance();

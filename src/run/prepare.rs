@@ -7,6 +7,7 @@ use super::settings::Settings;
 use crate::data::batches::{Ingredients, Others, TrainingSet};
 use crate::data::dataset::{Dataset, Source, Split};
 use crate::data::pipeline::Preprocessing;
+use crate::data::recipes::raw_side;
 use crate::data::supervise::Supervise;
 use crate::error::{Error, Result};
 
@@ -65,8 +66,8 @@ impl TestSet {
 /// Loads what the settings name and makes the training set.
 pub fn prepare(settings: &Settings) -> Result<Task> {
     settings.check()?;
-    // Images are held at the net's own side: the paper's small sets are, and folders lose no detail to a second resize.
-    let (raw_side, channels) = (settings.side, settings.arch()?.channels);
+    let raw_side = raw_side(settings.dataset, settings.pipeline, settings.side);
+    let channels = settings.arch()?.channels;
     let source = Source {
         kind: settings.dataset,
         data: settings.data.as_deref(),

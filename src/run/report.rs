@@ -13,7 +13,6 @@ use super::settings::{Settings, explanation};
 use super::state::Epoch;
 use super::train::THRESHOLD_QUANTILE;
 use crate::data::dataset::DatasetKind;
-use crate::data::pipeline::PipelineKind;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::error::Result;
 use crate::files;
@@ -162,9 +161,10 @@ fn samples(settings: &Settings) -> String {
             "On the toss of a coin, a nominal image was turned into an anomaly by noise added to it."
         }
     };
-    let contrast = match settings.pipeline {
-        PipelineKind::Lcnaug1 => " Contrast is normalised, so brightness does not compare between pictures.",
-        PipelineKind::Aug1 | PipelineKind::None => "",
+    let contrast = if settings.pipeline.normalises_contrast() {
+        " Contrast is normalised, so brightness does not compare between pictures."
+    } else {
+        ""
     };
     format!("What the net learned from: samples of the first batch. {anomalies}{contrast}")
 }
@@ -282,6 +282,7 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::pipeline::PipelineKind;
 
     /// What the page says of the training samples follows from the settings.
     #[test]
