@@ -6,6 +6,7 @@
 //! | [`idx`], [`cifar`], [`folder`] | one file format each |
 //! | [`sets`] | how each data set lies on disk |
 //! | [`dataset`], [`outliers`] | labelled sets with a training and a test split; sets that serve as anomalies |
+//! | [`labelled`] | which labelled anomalies of a test split are learned from, and leave it |
 //! | [`pipeline`], [`interpret`], [`jitter`], [`constants`] | preprocessing as a list of transforms, its interpreter, colour jitter, what is computed from the data |
 //! | [`anomaly`] | artificial anomalies |
 //! | [`supervise`], [`batches`] | who becomes an anomaly, and how; the training batches |
@@ -27,6 +28,7 @@ pub mod idx;
 pub mod images;
 pub mod interpret;
 pub mod jitter;
+pub mod labelled;
 pub mod outliers;
 pub mod pipeline;
 pub mod resize;
