@@ -70,16 +70,22 @@ struct View {
   }
 };
 
-// The raw image of the sample and its ground truth.
+// The raw image of the sample and its ground truth. Settles whether it is anomalous where anomalies stand beside the `count` nominal
+// images: they are the second half of the pictures that a pass goes through.
 __device__ __forceinline__ Source
-source_of(const Sample& sample, const unsigned char* __restrict__ nominal, const unsigned char* __restrict__ others,
+source_of(Sample& sample, const unsigned char* __restrict__ nominal, unsigned count, const unsigned char* __restrict__ others,
           const unsigned char* __restrict__ masks, unsigned other_count, const short* __restrict__ noise, int supervise,
           int raw_side, int channels) {
   const size_t pixels = static_cast<size_t>(raw_side) * raw_side, len = pixels * channels;
-  Source source = {nominal + sample.number * len, nullptr, nullptr, NOISE_NONE, 1, false, sample.anomalous ? 1.0f : 0.0f};
+  unsigned picture = sample.number % (supervise == OFFLINE ? 2 * count : count);
+  if (supervise == OFFLINE) {
+    sample.anomalous = picture >= count;
+    if (sample.anomalous) picture -= count;
+  }
+  Source source = {nominal + picture * len, nullptr, nullptr, NOISE_NONE, 1, false, sample.anomalous ? 1.0f : 0.0f};
   if (!sample.anomalous) return source;
-  if (supervise == OTHER) {
-    const unsigned pick = sample.pick(other_count);
+  if (supervise == OTHER || supervise == OFFLINE) {
+    const unsigned pick = supervise == OTHER ? sample.pick(other_count) : picture;
     source.image = others + pick * len;
     source.mask = masks ? masks + pick * pixels : nullptr;
   } else {
@@ -238,7 +244,7 @@ struct Floats {
 }  // namespace
 
 // Makes inputs (side² · channels floats per image, NHWC), labels (1 for anomalies, else 0) and, where `maps` is not null, maps
-// (side² floats): `TrainingSet::fill`. With `order` null it makes the inputs of the raw images themselves, from `nominal` on
+// (side² floats): `TrainingSet::fill`. With `order` null it makes the inputs of the `count` raw images themselves, from `nominal` on
 // (`Preprocessing::apply_test`), and no labels.
 //
 // Launch: a block per image, of whole warps; 896 threads at most, which leaves registers enough for none to spill. Shared memory:
@@ -247,18 +253,18 @@ struct Floats {
 // Philox and Box–Muller, about 60 flops per value, where the list has noise; about 100, a dozen of them in double, per pixel and
 // look at the image where hue changes. LCN of floats reads what was written three times and writes it once more.
 extern "C" __global__ void __launch_bounds__(896) augment_batch(
-    const unsigned char* __restrict__ nominal, const unsigned char* __restrict__ others,
+    const unsigned char* __restrict__ nominal, unsigned count, const unsigned char* __restrict__ others,
     const unsigned char* __restrict__ masks, unsigned other_count, const short* __restrict__ noise,
     const unsigned* __restrict__ clock, const unsigned* __restrict__ order, unsigned stride, unsigned long long seed,
     int supervise, const int* __restrict__ program, const float* __restrict__ numbers, int steps, int raw_side, int widest,
     int channels, float* __restrict__ inputs, float* __restrict__ labels, float* __restrict__ maps) {
   DYN_SHARED(short, rows);
   __shared__ Shared shared;
-  const Sample sample = order ? drawn(clock, order, stride, blockIdx.x, seed, supervise)
-                              : Sample{0, 0, blockIdx.x, false};
+  Sample sample = order ? drawn(clock, order, stride, blockIdx.x, seed, supervise)
+                        : Sample{0, 0, blockIdx.x, false};
   const Stream random = sample.stream(PURPOSE_AUGMENT);
   Source source =
-      source_of(sample, nominal, others, masks, other_count, noise, supervise, raw_side, channels);
+      source_of(sample, nominal, count, others, masks, other_count, noise, supervise, raw_side, channels);
   if (source.use == NOISE_ADDS) {
     settle_sign(source, static_cast<size_t>(raw_side) * raw_side * channels, shared.totals);
   }

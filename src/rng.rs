@@ -26,6 +26,8 @@ pub enum Purpose {
     Surface = 6,
     /// Random inputs of self-checks.
     Check = 8,
+    /// Which labelled anomalies are learned from.
+    Labelled = 9,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

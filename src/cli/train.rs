@@ -49,13 +49,17 @@ struct Choices {
     /// Folder (or file) of the dataset [default for fmnist: Debian's package dataset-fashion-mnist]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Class to take as nominal, by number or name [default: 0]
+    /// Class to take as nominal, by number or name; of pascalvoc, the one to rate [default: 0]
     #[arg(long, allow_negative_numbers = true)]
     class: Option<String>,
-    /// Images that serve as anomalies: mnist:DIR, emnist:DIR, fmnist:DIR, cifar100:FILE or images:DIR
+    /// Leave out pictures that cannot be read, instead of refusing the data
+    #[arg(long)]
+    skip_broken: bool,
+    /// Images that serve as anomalies: mnist:DIR, emnist:DIR, fmnist:DIR, cifar10:DIR, cifar100:FILE, imagenet:DIR,
+    /// imagenet22k:DIR, mvtec:DIR, mvtec_gt:DIR (labelled anomalies of the set itself) or images:DIR
     #[arg(long, value_name = "KIND:PATH", help_heading = "Anomalies")]
     outliers: Option<OutlierSource>,
-    /// Use only this many of the outliers
+    /// Use only this many of the outliers; of mvtec, mvtec_gt and --supervise other, so many of each kind
     #[arg(long, value_name = "N", help_heading = "Anomalies")]
     oe_limit: Option<usize>,
     /// What the net learns anomalies from
@@ -64,6 +68,15 @@ struct Choices {
     /// What artificial anomalies are made of [default: outliers if --outliers is given]
     #[arg(long, value_enum, value_name = "MODE", help_heading = "Anomalies")]
     noise: Option<NoiseMode>,
+    /// Make as many anomalies as there are good images once, before training, instead of afresh in place of half of them
+    #[arg(long, help_heading = "Anomalies")]
+    offline_supervision: bool,
+    /// Judge also by those labelled anomalies of the test images that were learned from, as the paper does
+    #[arg(long, help_heading = "Anomalies")]
+    as_published: bool,
+    /// Pictures whose names end in the same number show the same part: all of them leave the evaluation with a labelled anomaly
+    #[arg(long, help_heading = "Anomalies")]
+    one_part_per_number: bool,
     /// Train on ground-truth maps (true) or on labels (false) [default: true for folders]
     #[arg(long, value_name = "BOOL", help_heading = "Anomalies")]
     maps: Option<bool>,
@@ -88,9 +101,12 @@ struct Choices {
     /// Quantile of heatmap values that is drawn hottest [default: by dataset]
     #[arg(long, value_name = "Q", help_heading = "Net", allow_negative_numbers = true)]
     quantile: Option<f64>,
-    /// Passes over the good images [default: by dataset]
+    /// How often to go through the data; learning rate and state are those of an epoch [default: by dataset]
     #[arg(long, help_heading = "Optimisation")]
     epochs: Option<u32>,
+    /// Passes over the good images in an epoch [default: by dataset]
+    #[arg(long, value_name = "N", help_heading = "Optimisation")]
+    passes: Option<u32>,
     /// Images per step [default: by dataset]
     #[arg(long, help_heading = "Optimisation")]
     batch: Option<usize>,
@@ -198,11 +214,16 @@ impl Choices {
             bias: !self.no_bias,
             supervise,
             oe_limit: self.oe_limit,
+            offline_supervision: self.offline_supervision,
+            as_published: self.as_published,
+            one_part_per_number: self.one_part_per_number,
+            skip_broken: self.skip_broken,
             maps: self.maps.unwrap_or(preset.maps),
             pipeline: self.pipeline.unwrap_or(preset.pipeline),
             sigma: self.sigma.unwrap_or(preset.sigma),
             quantile: self.quantile.unwrap_or(preset.quantile),
             epochs: self.epochs.unwrap_or(preset.epochs),
+            passes: self.passes.unwrap_or(preset.passes),
             batch: self.batch.unwrap_or(preset.batch),
             optimizer: self.optimizer.unwrap_or(preset.optimizer),
             lr: self.lr.unwrap_or(preset.lr),
@@ -234,7 +255,7 @@ mod tests {
     #[test]
     fn the_command_of_settings_is_those_settings() {
         for dataset in [DatasetKind::Fmnist, DatasetKind::Cifar100, DatasetKind::Folder] {
-            let outliers = Some(OutlierSource::Cifar100("o p.bin".into()));
+            let outliers = "cifar100:o p.bin".parse().ok();
             let preset = Settings { oe_limit: Some(7), ..Settings::preset(dataset).with_anomalies(outliers, None) };
             let other = Settings {
                 data: Some("some where".into()),
@@ -244,6 +265,9 @@ mod tests {
                 noise: NoiseMode::MixedBlob,
                 outliers: None,
                 oe_limit: None,
+                offline_supervision: true,
+                skip_broken: true,
+                passes: 3,
                 maps: !preset.maps,
                 lr: 1.0 / 3.0,
                 weight_decay: 1e-9,
@@ -253,7 +277,14 @@ mod tests {
                 side: 40,
                 ..preset.clone()
             };
-            for settings in [preset, other] {
+            let published = Settings {
+                supervise: Supervise::Other,
+                as_published: true,
+                one_part_per_number: true,
+                oe_limit: Some(1),
+                ..other.clone()
+            };
+            for settings in [preset, other, published] {
                 settings.check().unwrap();
                 let words = settings.command("out");
                 let parsed = Train::try_parse_from(&words[1..]).unwrap_or_else(|e| panic!("{words:?}: {e}"));

@@ -6,6 +6,7 @@
 //! | [`idx`], [`cifar`], [`folder`] | one file format each |
 //! | [`sets`] | how each data set lies on disk |
 //! | [`dataset`], [`outliers`] | labelled sets with a training and a test split; sets that serve as anomalies |
+//! | [`labelled`] | which labelled anomalies of a test split are learned from, and leave it |
 //! | [`pipeline`], [`interpret`], [`recipes`] | preprocessing as a list of transforms, its interpreter; the lists of the data sets |
 //! | [`jitter`], [`contrast`], [`constants`] | colour jitter, what depends on a whole image, what is computed from the data |
 //! | [`anomaly`] | artificial anomalies |
@@ -29,6 +30,7 @@ pub mod idx;
 pub mod images;
 pub mod interpret;
 pub mod jitter;
+pub mod labelled;
 pub mod outliers;
 pub mod pipeline;
 pub mod recipes;

@@ -48,7 +48,7 @@ pub fn write(folder: &Path, story: &Story) -> Result<()> {
 fn title(settings: &Settings, story: &Story) -> String {
     match settings.dataset {
         DatasetKind::Folder => format!("Good pictures of {}", data(settings)),
-        _ => format!("{}: class {}", dataset_name(settings.dataset), story.set.class_name()),
+        _ => format!("{}: class {}", dataset_name(settings.dataset), story.set.name),
     }
 }
 
@@ -154,6 +154,7 @@ fn training(story: &Story) -> Result<Markup> {
 /// What the preview shows.
 fn samples(settings: &Settings) -> String {
     let anomalies = match settings.supervise {
+        _ if settings.offline_supervision => "Half of them are anomalies that were made before training.",
         Supervise::Unsupervised => "All of them are nominal.",
         Supervise::Other => "On the toss of a coin, an image of another class took a nominal one's place.",
         Supervise::Noise => "On the toss of a coin, an artificial anomaly took a nominal image's place.",
@@ -199,7 +200,7 @@ fn epochs(history: &[Epoch]) -> Markup {
 fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
     let mut rows: Vec<(&str, String)> = Vec::new();
     rows.push(("Data", format!("{} ({})", explanation(settings.dataset), data(settings))));
-    rows.push(("Nominal class", format!("{} (number {})", story.set.class_name(), story.set.class)));
+    rows.push(("Class", story.set.name.clone()));
     if let Some(data) = story.set.data.as_ref().filter(|_| story.set.data != settings.data) {
         rows.push(("Test data", data.display().to_string()));
     }
@@ -217,7 +218,12 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
             settings.lr, settings.schedule, settings.weight_decay, settings.batch
         ),
     ));
-    rows.push(("Epochs", format!("{} of {}", story.model.card.epochs, settings.epochs)));
+    let passes = if settings.passes == 1 { String::new() } else { format!(", each of {} passes", settings.passes) };
+    rows.push(("Epochs", format!("{} of {}{passes}", story.model.card.epochs, settings.epochs)));
+    let unjudged = story.model.card.unjudged.len();
+    if unjudged > 0 {
+        rows.push(("Left out of the test", count(unjudged, "picture") + " of parts that were learned from"));
+    }
     if settings.reestimate {
         rows.push(("Norms", "statistics re-estimated after the last epoch".to_string()));
     }
@@ -231,7 +237,8 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
 }
 
 fn anomalies(settings: &Settings) -> String {
-    let how = explanation(settings.supervise);
+    let when = if settings.offline_supervision { ", once before training" } else { "" };
+    let how = explanation(settings.supervise) + when;
     match (settings.supervise, settings.noise, &settings.outliers) {
         (Supervise::Unsupervised | Supervise::Other, ..) => how,
         (_, NoiseMode::Outliers, Some(outliers)) => {

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::data::dataset::DatasetKind;
-use crate::data::outliers::OutlierSource;
+use crate::data::outliers::{OutlierKind, OutlierSource};
 use crate::data::pipeline::{MAX_SIDE, PipelineKind};
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::engine::lower::Optimizer;
@@ -21,6 +21,9 @@ pub const MAX_BATCH: usize = 1 << 16;
 
 /// Epochs, at most: some more are numbered after the last for samples that the net was not trained on.
 const MAX_EPOCHS: u32 = 1_000_000;
+
+/// Passes of an epoch, at most.
+const MAX_PASSES: u32 = 1000;
 
 /// Narrowest Gaussian in pixels: its square still divides.
 const MIN_SIGMA: f64 = 1e-3;
@@ -44,11 +47,26 @@ pub struct Settings {
     pub supervise: Supervise,
     pub noise: NoiseMode,
     pub outliers: Option<OutlierSource>,
-    /// Use only this many outliers.
+    /// Use only this many outliers, or true anomalies of each kind.
     pub oe_limit: Option<usize>,
+    /// Make as many anomalies as there are nominal images once, before training.
+    #[serde(default)]
+    pub offline_supervision: bool,
+    /// Judge also by the labelled anomalies that were learned from.
+    #[serde(default)]
+    pub as_published: bool,
+    /// Pictures whose names end in one number show one part: all of them leave the evaluation with a labelled anomaly.
+    #[serde(default)]
+    pub one_part_per_number: bool,
+    /// Leave out pictures that cannot be read.
+    #[serde(default)]
+    pub skip_broken: bool,
     /// Train on ground-truth maps instead of labels.
     pub maps: bool,
     pub epochs: u32,
+    /// Passes over the nominal images in an epoch.
+    #[serde(default = "one")]
+    pub passes: u32,
     pub batch: usize,
     pub optimizer: Optimizer,
     pub lr: f64,
@@ -86,8 +104,13 @@ impl Settings {
             noise: NoiseMode::Outliers,
             outliers: None,
             oe_limit: None,
+            offline_supervision: false,
+            as_published: false,
+            one_part_per_number: false,
+            skip_broken: false,
             maps: false,
             epochs: 400,
+            passes: 1,
             batch: 128,
             optimizer: Optimizer::Sgd,
             lr: 1e-2,
@@ -108,6 +131,7 @@ impl Settings {
                 noise: NoiseMode::Confetti,
                 maps: true,
                 epochs: 200,
+                passes: 10,
                 lr: 1e-3,
                 weight_decay: 1e-4,
                 schedule: Schedule::Lambda { gamma: 0.985 },
@@ -217,6 +241,7 @@ impl Settings {
         }
         flag("maps", self.maps.to_string());
         flag("epochs", self.epochs.to_string());
+        flag("passes", self.passes.to_string());
         flag("batch", self.batch.to_string());
         flag("optimizer", word(self.optimizer));
         flag("lr", self.lr.to_string());
@@ -227,8 +252,48 @@ impl Settings {
         flag("reestimate", self.reestimate.to_string());
         flag("seed", self.seed.to_string());
         flag("out", out.to_string());
-        words.extend((!self.bias).then(|| "--no-bias".to_string()));
+        let switches = [
+            ("--no-bias", !self.bias),
+            ("--offline-supervision", self.offline_supervision),
+            ("--as-published", self.as_published),
+            ("--one-part-per-number", self.one_part_per_number),
+            ("--skip-broken", self.skip_broken),
+        ];
+        words.extend(switches.into_iter().filter(|(_, on)| *on).map(|(name, _)| name.to_string()));
         words
+    }
+
+    /// Whether labelled anomalies of the nominal class are learned from, as the outliers `mvtec_gt`.
+    pub fn learns_mvtec_gt(&self) -> bool {
+        self.outliers.as_ref().is_some_and(|source| source.kind() == OutlierKind::MvtecGt)
+    }
+
+    /// Whether outliers are nominal, and pictures of the class what the score is to rate.
+    pub fn outliers_are_nominal(&self) -> bool {
+        self.dataset.rates_its_class() && self.supervise == Supervise::Noise && self.noise == NoiseMode::Outliers
+    }
+
+    /// Refuses labelled anomalies where there can be none, and flags about them where none are learned from.
+    fn check_labelled(&self) -> Result<()> {
+        let knows_good = matches!(self.dataset, DatasetKind::Mvtec | DatasetKind::Custom | DatasetKind::Folder);
+        if self.learns_mvtec_gt() && !(knows_good && self.supervise == Supervise::Noise) {
+            return refuse(
+                "outliers mvtec_gt",
+                "are labelled anomalies of the nominal class, which take the place of good pictures",
+                "choose a set of good and defective pictures (mvtec, custom, folder) and --supervise noise",
+            );
+        }
+        if knows_good && (self.learns_mvtec_gt() || self.supervise == Supervise::Other) {
+            return Ok(());
+        }
+        let flags = [("as-published", self.as_published), ("one-part-per-number", self.one_part_per_number)];
+        match flags.iter().find(|(_, on)| *on) {
+            Some((flag, _)) => {
+                let remedy = "choose --supervise other or --outliers mvtec_gt:DIR for such a set, or leave it out";
+                refuse(flag, "is about labelled anomalies of a set of good and defective pictures", remedy)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Refuses what cannot work, and flags that would do nothing, before anything is loaded.
@@ -246,7 +311,7 @@ impl Settings {
             None if draws => {
                 return Err(Error::setting(
                     "the noise mode 'outliers' needs images to draw from",
-                    "name them with --outliers mnist:DIR, cifar100:FILE or images:DIR, or choose another --noise",
+                    "name them with --outliers mnist:DIR, cifar100:FILE, images:DIR …, or choose another --noise",
                 ));
             }
             Some(outliers) if !draws => {
@@ -258,12 +323,24 @@ impl Settings {
             }
             _ => {}
         }
-        if let (Some(limit), None) = (self.oe_limit, &self.outliers) {
+        self.check_labelled()?;
+        if let (Some(limit), None) = (self.oe_limit, &self.outliers)
+            && self.supervise != Supervise::Other
+        {
             return refuse(
                 "oe-limit",
                 format!("{limit} limits nothing"),
                 "name images with --outliers, or leave it out",
             );
+        }
+        if self.oe_limit == Some(0) {
+            return refuse("oe-limit", "0 leaves no outliers", "give at least 1, or choose another --noise");
+        }
+        if self.offline_supervision && self.supervise == Supervise::Unsupervised {
+            return refuse("offline-supervision", "makes no anomalies", "choose another --supervise, or leave it out");
+        }
+        if !(1..=MAX_PASSES).contains(&self.passes) {
+            return refuse("passes", self.passes, &format!("choose 1 to {MAX_PASSES}"));
         }
         if !(1..=MAX_EPOCHS).contains(&self.epochs) {
             return refuse("epochs", self.epochs, &format!("choose 1 to {MAX_EPOCHS}"));
@@ -298,6 +375,10 @@ fn thirty_two(base: Settings) -> Settings {
         schedule: Schedule::Milestones { gamma: 0.1, epochs: vec![400, 500] },
         ..base
     }
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// The path from the root, if it exists. It is kept as text.

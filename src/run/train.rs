@@ -14,7 +14,7 @@ use super::score::Scorer;
 use super::settings::{Moved, Settings};
 use super::state::{Epoch, State};
 use super::stop::Stop;
-use crate::data::batches::{Fingerprint, TrainingSet};
+use crate::data::batches::{Fingerprint, Ingredients, TrainingSet};
 use crate::data::cuda::DeviceSet;
 use crate::device::Device;
 use crate::device::cuda::Cuda;
@@ -139,8 +139,9 @@ pub fn train(
     if settings.reestimate && epochs == settings.epochs {
         trainer.reestimate()?;
     }
-    let mut model =
-        Model { card: Model::card(settings, &set.ingredients().preprocessing, epochs), weights: trainer.weights()? };
+    let Ingredients { preprocessing, others, .. } = set.ingredients();
+    let mut model = Model { card: Model::card(settings, preprocessing, epochs), weights: trainer.weights()? };
+    model.card.unjudged = others.as_ref().map_or_else(Vec::new, |others| others.unjudged.clone());
     let history = std::mem::take(&mut trainer.history);
     drop(trainer); // its memory may be what judging needs
     calibrate(device, &mut model, set)?;

@@ -5,4 +5,5 @@ mod cuda;
 mod predict;
 mod results;
 mod runs;
+mod sets;
 mod support;

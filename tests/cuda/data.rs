@@ -3,7 +3,7 @@
 use std::f32::consts::FRAC_1_SQRT_2;
 use std::sync::Arc;
 
-use fcdd::data::batches::{Ingredients, Others, TrainingSet};
+use fcdd::data::batches::{Ingredients, Others, Rounds, TrainingSet};
 use fcdd::data::cuda::{DeviceSet, DeviceTestSet};
 use fcdd::data::dataset::DatasetKind;
 use fcdd::data::images::{Images, Mask};
@@ -143,11 +143,12 @@ fn training_set(raw: usize, channels: usize, list: usize, supervise: Supervise, 
     let masks = if list == 1 { Vec::new() } else { (0..5).map(|i| (i % 2 == 0).then(|| half.clone())).collect() };
     TrainingSet::new(Ingredients {
         nominal: images(11, raw, channels, 2),
-        others: Some(Others { images: images(5, raw, channels, 3), masks }),
+        others: Some(Others { images: images(5, raw, channels, 3), masks, unjudged: Vec::new() }),
         outliers: Some(images(6, raw, channels, 4)),
         preprocessing: preprocessing(list, raw, channels),
         supervise,
         noise,
+        rounds: Rounds::default(),
         seed: 0x0123_4567_89ab_cdef + list as u64,
     })
     .unwrap()
@@ -288,6 +289,25 @@ fn every_mode_in_every_order() {
         gpu.in_every_order(|order| check(gpu.cuda(), &set, &format!("{supervise:?} {noise:?}, {order}")));
     }
     gpu.cuda().synchronize().unwrap();
+}
+
+/// Several passes, and anomalies that were made beforehand.
+#[test]
+fn every_way_through_the_images() {
+    let Some(gpu) = gpu() else { return };
+    let cuda = gpu.cuda();
+    for (list, (supervise, noise)) in modes().filter(|(supervise, _)| *supervise != Unsupervised).enumerate() {
+        for (passes, offline) in [(3, false), (1, true), (2, true)] {
+            let mut parts = training_set(if gpu.is_checked() { 7 } else { 20 }, 3, list % LISTS, supervise, noise)
+                .ingredients()
+                .clone();
+            parts.rounds = Rounds { passes, offline, at_most: None };
+            let set = TrainingSet::new(parts).unwrap();
+            assert_eq!(set.len(), 11 * passes as usize * if offline { 2 } else { 1 });
+            check(cuda, &set, &format!("{supervise:?} {noise:?}, {passes} passes, offline {offline}"));
+        }
+    }
+    cuda.synchronize().unwrap();
 }
 
 #[test]

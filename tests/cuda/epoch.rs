@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fcdd::data::batches::{Ingredients, TrainingSet};
+use fcdd::data::batches::{Ingredients, Rounds, TrainingSet};
 use fcdd::data::cuda::DeviceSet;
 use fcdd::data::dataset::DatasetKind;
 use fcdd::data::images::Images;
@@ -32,6 +32,7 @@ fn set() -> TrainingSet {
         outliers: None,
         supervise: Supervise::MalformedNormalGt,
         noise: NoiseMode::Blob,
+        rounds: Rounds::default(),
         seed: 4,
     })
     .unwrap()
