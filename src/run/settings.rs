@@ -13,7 +13,8 @@ use crate::data::supervise::{NoiseMode, Supervise};
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
-use crate::model::{Arch, nets};
+use crate::model::{Arch, Objective, baselines};
+use crate::steps::hsc_loss::Gradient;
 
 /// Images per batch, at most.
 pub const MAX_BATCH: usize = 1 << 16;
@@ -32,7 +33,12 @@ pub struct Settings {
     pub data: Option<PathBuf>,
     /// The nominal class, by index or name.
     pub class: String,
+    #[serde(default)]
+    pub objective: Objective,
     pub net: String,
+    /// What heatmaps show of the score's gradient, for HSC.
+    #[serde(default)]
+    pub gradient: Gradient,
     /// Biases in the convolutions, scale and shift in the norms.
     pub bias: bool,
     /// Input side in pixels.
@@ -74,7 +80,9 @@ impl Settings {
             dataset,
             data: None,
             class: "0".to_string(),
+            objective: Objective::Fcdd,
             net: "FCDD_CNN28_W".to_string(),
+            gradient: Gradient::Grad,
             bias: true,
             side: 28,
             pipeline: PipelineKind::Lcnaug1,
@@ -152,10 +160,19 @@ impl Settings {
         }
     }
 
+    /// The same for another objective, with the net that matches. An autoencoder learns from good images alone, and FCDD alone from
+    /// ground-truth maps.
+    pub fn with_objective(self, objective: Objective) -> Settings {
+        let net = baselines::counterpart(&self.net, objective);
+        let supervise = if objective == Objective::Ae { Supervise::Unsupervised } else { self.supervise };
+        Settings { objective, net, supervise, maps: self.maps && objective == Objective::Fcdd, ..self }
+    }
+
     /// The same for a source of outliers and a noise mode, where they are named: outliers are there to be learned from, as in the
     /// paper. Where the preset wants some and nothing else is named, confetti stands in, which needs no data.
     pub fn with_anomalies(self, outliers: Option<OutlierSource>, noise: Option<NoiseMode>) -> Settings {
         let (supervise, by_default) = match (&outliers, noise) {
+            _ if self.objective == Objective::Ae => (self.supervise, self.noise),
             (Some(_), _) => (Supervise::Noise, NoiseMode::Outliers),
             (None, None) if self.noise == NoiseMode::Outliers => (Supervise::MalformedNormal, NoiseMode::Confetti),
             (None, _) => (self.supervise, self.noise),
@@ -183,9 +200,9 @@ impl Settings {
         Ok(Settings { data: data.or(self.data), outliers: outliers.or(self.outliers), ..self })
     }
 
-    /// The net, by its name.
+    /// The objective's net of that name.
     pub fn arch(&self) -> Result<Arch> {
-        nets::by_name(&self.net, self.bias)
+        baselines::of_objective(self.objective, &self.net, self.bias)
     }
 
     /// The words of the command that trains with these settings into `out`: every flag, so that no default matters.
@@ -196,7 +213,11 @@ impl Settings {
             flag("data", data.display().to_string());
         }
         flag("class", self.class.clone());
+        flag("objective", word(self.objective));
         flag("net", self.net.clone());
+        if self.objective == Objective::Hsc {
+            flag("gradient", word(self.gradient));
+        }
         flag("side", self.side.to_string());
         flag("pipeline", word(self.pipeline));
         flag("supervise", word(self.supervise));
@@ -227,6 +248,7 @@ impl Settings {
     pub fn check(&self) -> Result<()> {
         check_size(&self.arch()?, self.side, self.batch)?;
         self.supervise.check(self.noise)?;
+        self.check_objective()?;
         let draws = self.supervise.draws_outliers(self.noise);
         match &self.outliers {
             None if draws => {
@@ -266,6 +288,24 @@ impl Settings {
         }
         if !(self.quantile > 0.0 && self.quantile <= 1.0) {
             return refuse("quantile", format!("{} is no quantile", self.quantile), "choose a number in (0, 1]");
+        }
+        Ok(())
+    }
+
+    /// Refuses what the objective cannot learn from, and flags that are not for it.
+    fn check_objective(&self) -> Result<()> {
+        let objective = word(self.objective);
+        if self.objective == Objective::Ae && self.supervise != Supervise::Unsupervised {
+            let remedy = "an autoencoder learns from good images alone: choose --supervise unsupervised, or leave it out";
+            return refuse("supervise", format!("{} with --objective {objective}", word(self.supervise)), remedy);
+        }
+        if self.objective != Objective::Fcdd && self.maps {
+            let remedy = "only --objective fcdd learns from ground-truth maps: choose --maps false, or leave it out";
+            return refuse("maps", format!("true with --objective {objective}"), remedy);
+        }
+        if self.objective != Objective::Hsc && self.gradient != Gradient::Grad {
+            let remedy = "leave it out: only heatmaps of --objective hsc are gradients";
+            return refuse("gradient", format!("{} with --objective {objective}", word(self.gradient)), remedy);
         }
         Ok(())
     }
