@@ -13,12 +13,14 @@ use crate::data::supervise::{NoiseMode, Supervise};
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
+use crate::model::Objective;
 use crate::run::directory;
 use crate::run::evaluate::Evaluation;
 use crate::run::progress::say;
 use crate::run::results::finish;
 use crate::run::settings::{Moved, Settings, word};
 use crate::run::train;
+use crate::steps::hsc_loss::Gradient;
 
 /// Train a model on good images. Defaults are the paper's for each dataset.
 #[derive(Debug, clap::Args)]
@@ -80,12 +82,18 @@ struct Choices {
     /// Train on ground-truth maps (true) or on labels (false) [default: true for folders]
     #[arg(long, value_name = "BOOL", help_heading = "Anomalies")]
     maps: Option<bool>,
-    /// Net; `fcdd info` lists them [default: by dataset]
+    /// What the net is trained for [default: fcdd]
+    #[arg(long, value_enum, help_heading = "Net")]
+    objective: Option<Objective>,
+    /// Net; `fcdd info` lists them [default: by dataset and objective]
     #[arg(long, help_heading = "Net")]
     net: Option<String>,
     /// Weights of vgg11_bn or vgg16 (safetensors) that a VGG net's features start from
     #[arg(long, value_name = "FILE", help_heading = "Net")]
     weights: Option<PathBuf>,
+    /// What heatmaps show of the score's gradient, for hsc [default: grad]
+    #[arg(long, value_enum, help_heading = "Net")]
+    gradient: Option<Gradient>,
     /// Leave out the convolutions' biases and the norms' scale and shift
     #[arg(long, help_heading = "Net")]
     no_bias: bool,
@@ -201,7 +209,7 @@ impl Choices {
         let Some(dataset) = self.dataset else {
             return Err(Error::setting("no dataset is named", "name one, such as `fcdd train fmnist --out RUN`"));
         };
-        let preset = Settings::preset(dataset);
+        let preset = Settings::preset(dataset).with_objective(self.objective.unwrap_or_default());
         let wants_outliers = preset.noise == NoiseMode::Outliers;
         let preset = preset.with_anomalies(self.outliers, self.noise);
         let supervise = self.supervise.unwrap_or(preset.supervise);
@@ -233,6 +241,7 @@ impl Choices {
             seed: self.seed.unwrap_or(preset.seed),
             net: self.net.unwrap_or(preset.net),
             weights: self.weights,
+            gradient: self.gradient.unwrap_or(preset.gradient),
             ..preset
         };
         let side = self.side.unwrap_or(settings.arch()?.side);

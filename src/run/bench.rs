@@ -20,9 +20,10 @@ use crate::engine::{Hyper, Network, Step};
 use crate::error::{Error, Result};
 use crate::metrics::quantile;
 use crate::model::arch::NORM_MOMENTUM;
-use crate::model::{Weights, nets};
+use crate::model::{Weights, baselines};
 use crate::report::png::save_png;
 use crate::rng::{Purpose, Stream};
+use crate::steps::hsc_loss::Gradient;
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
@@ -93,7 +94,7 @@ impl Task {
             network.train(batch, hyper)?;
         } else {
             network.infer(batch)?;
-            network.heatmaps(batch)?;
+            network.explain(batch)?;
         }
         Ok(())
     }
@@ -101,7 +102,7 @@ impl Task {
 
 /// Times a net on random images.
 pub fn bench(device: &Device, options: &Options) -> Result<Timing> {
-    let arch = nets::by_name(&options.net, true)?;
+    let arch = baselines::any(&options.net, true)?;
     let side = options.side.unwrap_or(arch.side);
     let paper = match arch.side {
         28 => 128,
@@ -136,10 +137,11 @@ pub fn bench(device: &Device, options: &Options) -> Result<Timing> {
 
 /// A network laid out for a task, with a batch of random images, every other one anomalous.
 pub fn network(device: &Device, net: &str, task: Task, batch: usize, side: Option<usize>) -> Result<Network<f32>> {
-    let arch = nets::by_name(net, true)?;
-    let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false };
+    let arch = baselines::any(net, true)?;
+    let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 };
     let training = (task == Task::Train).then_some(training);
-    let options = lower::Options { batch, side: side.unwrap_or(arch.side), sigma: 1.2, training };
+    let (side, gradient) = (side.unwrap_or(arch.side), Gradient::Grad);
+    let options = lower::Options { batch, side, sigma: 1.2, gradient, training };
     let mut network = lay_out(device, &arch, options, &Weights::init(&arch, 0))?;
     Stream::new(0, Purpose::Check, 0, 0).fill_normal(network.input(batch)?);
     if training.is_some() {
@@ -160,7 +162,7 @@ fn batches(device: &Device, options: &Options, batch: usize) -> Result<(Vec<f64>
     let plan = network.plan(batch)?.clone();
     let phases = match options.task {
         Task::Train => vec![&plan.forward, &plan.backward, &plan.update],
-        Task::Infer | Task::Predict => vec![&plan.infer, &plan.upsample],
+        Task::Infer | Task::Predict => vec![&plan.infer, &plan.explain],
     };
     let steps: Vec<&Step> = phases.into_iter().flatten().collect();
     let mut laps = vec![Vec::new(); steps.len()];
@@ -199,9 +201,9 @@ impl Latency {
         let pixels = synthesise(Surface::Woven, None, SIDE as usize, 0, 0).pixels;
         let picture = image::RgbImage::from_raw(SIDE, SIDE, pixels).unwrap_or_else(|| image::RgbImage::new(SIDE, SIDE));
         save_png(folder.path().join("picture.png"), &picture)?;
-        let arch = nets::by_name(net, true)?;
+        let arch = baselines::any(net, true)?;
         let preset = Settings::preset(DatasetKind::Folder);
-        let settings = Settings { net: net.to_string(), side: arch.side, ..preset };
+        let settings = Settings { net: arch.name.clone(), side: arch.side, ..preset.with_objective(arch.objective) };
         let picture = read_picture(&folder.path().join("picture.png"), arch.channels)?;
         let nominal = picture.resized(arch.side);
         let (dataset, side, channels) = (settings.dataset, arch.side, arch.channels);

@@ -16,6 +16,7 @@ use crate::data::dataset::DatasetKind;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::error::Result;
 use crate::files;
+use crate::model::Objective;
 use crate::report::html::{figures, page, pairs, picture, plots, section, table};
 use crate::report::png::png_size;
 use crate::report::significant;
@@ -57,15 +58,31 @@ fn lead(story: &Story) -> Markup {
     let (done, asked) = (card.epochs, card.settings.epochs);
     html! {
         p {
-            "The net " (card.settings.net) " was trained for " (count(done as usize, "epoch")) " by Fully Convolutional Data Description to "
-            "know these images. Its heatmap is its score: both are near 0 where an image looks nominal and grow without bound the "
-            "more it deviates."
+            "The net " (card.settings.net) " was trained for " (count(done as usize, "epoch")) " " (method(card.settings.objective))
         }
         @if done < asked {
             p.notice {
                 "The training was stopped after " (done) " of " (count(asked as usize, "epoch")) ". "
                 code { "fcdd train --resume RUN" } " continues it; " code { "fcdd evaluate RUN" } " measures the model as it is."
             }
+        }
+    }
+}
+
+/// By what a net was trained, and what its scores and heatmaps say.
+fn method(objective: Objective) -> &'static str {
+    match objective {
+        Objective::Fcdd => {
+            "by Fully Convolutional Data Description to know these images. Its heatmap is its score: both are near 0 where an image \
+             looks nominal and grow without bound the more it deviates."
+        }
+        Objective::Hsc => {
+            "by hypersphere classification to know these images. Its score is near 0 where an image looks nominal and grows without \
+             bound the more it deviates; the heatmap is the gradient of the score by the pixels."
+        }
+        Objective::Ae => {
+            "as an autoencoder of these images. Its score is the mean squared error of the reconstruction; the heatmap shows where the \
+             errors lie."
         }
     }
 }
@@ -205,7 +222,12 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
         rows.push(("Test data", data.display().to_string()));
     }
     rows.push(("Anomalies", anomalies(settings)));
-    let truth = if settings.maps { "on ground-truth maps, pixel by pixel" } else { "on labels, one per image" };
+    let truth = match settings.objective {
+        Objective::Ae => "the squared error of the reconstruction",
+        _ if settings.maps => "on ground-truth maps, pixel by pixel",
+        _ => "on labels, one per image",
+    };
+    rows.push(("Objective", explanation(settings.objective)));
     rows.push(("Loss", truth.to_string()));
     let bias = if settings.bias { "" } else { ", without biases" };
     rows.push(("Net", format!("{}, inputs of {side} × {side} pixels{bias}", settings.net, side = settings.side)));
@@ -227,10 +249,12 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
     if settings.reestimate {
         rows.push(("Norms", "statistics re-estimated after the last epoch".to_string()));
     }
-    rows.push((
-        "Heatmaps",
-        format!("Gaussian of σ = {} pixels; the {} quantile is the hottest colour", settings.sigma, settings.quantile),
-    ));
+    let drawn = match settings.objective {
+        Objective::Fcdd => format!("Gaussian of σ = {} pixels", settings.sigma),
+        Objective::Hsc => format!("{}, blurred with σ = {} pixels", explanation(settings.gradient), settings.sigma),
+        Objective::Ae => "squared errors".to_string(),
+    };
+    rows.push(("Heatmaps", format!("{drawn}; the {} quantile is the hottest colour", settings.quantile)));
     rows.push(("Seed", settings.seed.to_string()));
     rows.push(("Program", format!("fcdd {}", story.model.card.version)));
     rows.into_iter().map(|(name, value)| (name.to_string(), value)).collect()

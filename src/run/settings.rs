@@ -14,7 +14,8 @@ use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::PRETRAINED;
-use crate::model::{Arch, nets};
+use crate::model::{Arch, Objective, baselines};
+use crate::steps::hsc_loss::Gradient;
 
 /// Images per batch, at most.
 pub const MAX_BATCH: usize = 1 << 16;
@@ -36,9 +37,14 @@ pub struct Settings {
     pub data: Option<PathBuf>,
     /// The nominal class, by index or name.
     pub class: String,
+    #[serde(default)]
+    pub objective: Objective,
     pub net: String,
     /// Weights of a net that was trained on ImageNet, which the feature layers start from.
     pub weights: Option<PathBuf>,
+    /// What heatmaps show of the score's gradient, for HSC.
+    #[serde(default)]
+    pub gradient: Gradient,
     /// Biases in the convolutions, scale and shift in the norms.
     pub bias: bool,
     /// Input side in pixels.
@@ -95,8 +101,10 @@ impl Settings {
             dataset,
             data: None,
             class: "0".to_string(),
+            objective: Objective::Fcdd,
             net: "FCDD_CNN28_W".to_string(),
             weights: None,
+            gradient: Gradient::Grad,
             bias: true,
             side: 28,
             pipeline: PipelineKind::Lcnaug1,
@@ -180,10 +188,19 @@ impl Settings {
         }
     }
 
+    /// The same for another objective, with the net that matches. An autoencoder learns from good images alone, and FCDD alone from
+    /// ground-truth maps.
+    pub fn with_objective(self, objective: Objective) -> Settings {
+        let net = baselines::counterpart(&self.net, objective);
+        let supervise = if objective == Objective::Ae { Supervise::Unsupervised } else { self.supervise };
+        Settings { objective, net, supervise, maps: self.maps && objective == Objective::Fcdd, ..self }
+    }
+
     /// The same for a source of outliers and a noise mode, where they are named: outliers are there to be learned from, as in the
     /// paper. Where the preset wants some and nothing else is named, confetti stands in, which needs no data.
     pub fn with_anomalies(self, outliers: Option<OutlierSource>, noise: Option<NoiseMode>) -> Settings {
         let (supervise, by_default) = match (&outliers, noise) {
+            _ if self.objective == Objective::Ae => (self.supervise, self.noise),
             (Some(_), _) => (Supervise::Noise, NoiseMode::Outliers),
             (None, None) if self.noise == NoiseMode::Outliers => (Supervise::MalformedNormal, NoiseMode::Confetti),
             (None, _) => (self.supervise, self.noise),
@@ -212,9 +229,9 @@ impl Settings {
         Ok(Settings { data: data.or(self.data), outliers: outliers.or(self.outliers), ..self })
     }
 
-    /// The net, by its name.
+    /// The objective's net of that name.
     pub fn arch(&self) -> Result<Arch> {
-        nets::by_name(&self.net, self.bias)
+        baselines::of_objective(self.objective, &self.net, self.bias)
     }
 
     /// The words of the command that trains with these settings into `out`: every flag, so that no default matters.
@@ -225,9 +242,13 @@ impl Settings {
             flag("data", data.display().to_string());
         }
         flag("class", self.class.clone());
+        flag("objective", word(self.objective));
         flag("net", self.net.clone());
         if let Some(weights) = &self.weights {
             flag("weights", weights.display().to_string());
+        }
+        if self.objective == Objective::Hsc {
+            flag("gradient", word(self.gradient));
         }
         flag("side", self.side.to_string());
         flag("pipeline", word(self.pipeline));
@@ -306,6 +327,7 @@ impl Settings {
             return Err(Error::setting(problem, PRETRAINED));
         }
         self.supervise.check(self.noise)?;
+        self.check_objective()?;
         let draws = self.supervise.draws_outliers(self.noise);
         match &self.outliers {
             None if draws => {
@@ -357,6 +379,25 @@ impl Settings {
         }
         if !(self.quantile > 0.0 && self.quantile <= 1.0) {
             return refuse("quantile", format!("{} is no quantile", self.quantile), "choose a number in (0, 1]");
+        }
+        Ok(())
+    }
+
+    /// Refuses what the objective cannot learn from, and flags that are not for it.
+    fn check_objective(&self) -> Result<()> {
+        let objective = word(self.objective);
+        if self.objective == Objective::Ae && self.supervise != Supervise::Unsupervised {
+            let remedy =
+                "an autoencoder learns from good images alone: choose --supervise unsupervised, or leave it out";
+            return refuse("supervise", format!("{} with --objective {objective}", word(self.supervise)), remedy);
+        }
+        if self.objective != Objective::Fcdd && self.maps {
+            let remedy = "only --objective fcdd learns from ground-truth maps: choose --maps false, or leave it out";
+            return refuse("maps", format!("true with --objective {objective}"), remedy);
+        }
+        if self.objective != Objective::Hsc && self.gradient != Gradient::Grad {
+            let remedy = "leave it out: only heatmaps of --objective hsc are gradients";
+            return refuse("gradient", format!("{} with --objective {objective}", word(self.gradient)), remedy);
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use super::model::Model;
 use super::pictures;
 use super::prepare::{Task, prepare};
 use super::progress::{Progress, say};
+use super::render::Renderer;
 use super::score::Scorer;
 use super::settings::{Moved, Settings};
 use super::state::{Epoch, State};
@@ -184,11 +185,13 @@ impl Trainer<'_> {
         state: Option<State>,
     ) -> Result<Trainer<'a>> {
         let arch = settings.arch()?;
-        let training = Training { optimizer: settings.optimizer, maps: settings.maps, input_grad: false };
+        let Settings { optimizer, maps, seed, .. } = *settings;
+        let training = Training { optimizer, maps, input_grad: false, seed };
         let options = Options {
             batch: settings.batch.min(set.len()),
             side: settings.side,
             sigma: settings.sigma,
+            gradient: settings.gradient,
             training: Some(training),
         };
         let weights = match &state {
@@ -407,7 +410,7 @@ impl Tally {
 /// Sets the model's threshold, the [`THRESHOLD_QUANTILE`] of nominal training scores, and its colour scale: from the minimum to the
 /// run's quantile over heatmaps of training samples, anomalies included.
 fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()> {
-    let mut scorer = Scorer::new(device, model)?;
+    let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
     let nominal = &set.ingredients().nominal;
     let step = nominal.count.div_ceil(CALIBRATION_IMAGES);
     let images = nominal.select(&(0..nominal.count).step_by(step).collect::<Vec<_>>());
@@ -425,7 +428,7 @@ fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()
     let mut reference = Vec::new();
     let fill = |input: &mut [f32]| set.fill(epoch, &order[..n], input, &mut labels, None);
     scorer.batch(n, fill, true, |_, judgement| {
-        reference.extend_from_slice(judgement.heatmap);
+        reference.extend(renderer.of_heatmap(judgement.heatmap));
         Ok(())
     })?;
     model.card.scale = Scale::of(&reference, model.card.settings.quantile);

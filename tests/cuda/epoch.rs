@@ -40,9 +40,14 @@ fn set() -> TrainingSet {
 
 fn network(device: &Device, optimizer: Optimizer, maps: bool) -> Network<f32> {
     let arch = nets::by_name("FCDD_CNN28", true).unwrap();
-    let training = Some(Training { optimizer, maps, input_grad: false });
-    Network::on(device, &arch, Options { batch: BATCH, side: 28, sigma: 1.2, training }, &Weights::init(&arch, 3))
-        .unwrap()
+    let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
+    Network::on(
+        device,
+        &arch,
+        Options { batch: BATCH, side: 28, sigma: 1.2, gradient: Gradient::Grad, training },
+        &Weights::init(&arch, 3),
+    )
+    .unwrap()
 }
 
 /// Each step with another learning rate, so that a wrong row of the table shows.

@@ -13,8 +13,14 @@ use crate::support::{Gpu, on_device};
 
 /// A net on a device.
 fn network(device: &Device, arch: &Arch, batch: usize, side: usize, optimizer: Optimizer, maps: bool) -> Network<f32> {
-    let training = Some(Training { optimizer, maps, input_grad: false });
-    Network::on(device, arch, Options { batch, side, sigma: 1.2, training }, &Weights::init(arch, 3)).unwrap()
+    let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
+    Network::on(
+        device,
+        arch,
+        Options { batch, side, sigma: 1.2, gradient: Gradient::Grad, training },
+        &Weights::init(arch, 3),
+    )
+    .unwrap()
 }
 
 /// Fills a batch: noise, every other image anomalous (brighter), its map the upper half.
@@ -156,7 +162,7 @@ fn inference_as_on_the_cpu() {
     on_device(|gpu| {
         for (net, side) in [("FCDD_CNN28", 28), ("FCDD_CNN32_S", 32), ("FCDD_CNN224", 64)] {
             let arch = nets::by_name(net, true).unwrap();
-            let options = Options { batch: 3, side, sigma: 2.0, training: None };
+            let options = Options { batch: 3, side, sigma: 2.0, gradient: Gradient::Grad, training: None };
             let judge = |device: &Device, n: usize| {
                 let mut net = Network::<f32>::on(device, &arch, options, &Weights::init(&arch, 3)).unwrap();
                 Stream::new(5, Purpose::Check, 0, 9).fill_normal(net.input(n).unwrap());
@@ -179,7 +185,7 @@ fn inference_as_on_the_cpu() {
 fn a_batch_beyond_the_memory_names_one_that_fits() {
     on_device(|gpu| {
         let arch = nets::by_name("FCDD_CNN224_VGG", true).unwrap();
-        let options = |batch| Options { batch, side: 224, sigma: 2.0, training: None };
+        let options = |batch| Options { batch, side: 224, sigma: 2.0, gradient: Gradient::Grad, training: None };
         let weights = Weights::init(&arch, 0);
         let refused = Network::<f32>::on(&gpu.device, &arch, options(1 << 13), &weights).err().unwrap().to_string();
         let batch: usize = refused.split("--batch ").nth(1).unwrap().trim_end_matches(')').parse().unwrap();
@@ -200,8 +206,8 @@ fn step_by_step() {
             if gpu.is_checked() { vec![("FCDD_CNN28", 12)] } else { vec![("FCDD_CNN28", 28), ("FCDD_CNN32_S", 32)] };
         for (net, side) in nets {
             let arch = nets::by_name(net, true).unwrap();
-            let training = Some(Training { optimizer: Optimizer::Adam, maps: true, input_grad: true });
-            let options = Options { batch: 2, side, sigma: 1.2, training };
+            let training = Some(Training { optimizer: Optimizer::Adam, maps: true, input_grad: true, seed: 0 });
+            let options = Options { batch: 2, side, sigma: 1.2, gradient: Gradient::Grad, training };
             gpu.in_every_order(|order| {
                 let mut exact = Network::<f64>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
                 let (input, _, maps) = exact.training_inputs(2).unwrap();

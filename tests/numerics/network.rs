@@ -7,7 +7,7 @@ use fcdd::model::weights::Layout;
 use fcdd::model::{Arch, Weights, nets};
 use fcdd::real::Real;
 
-const TRAINING: Training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false };
+const TRAINING: Training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 };
 
 fn hyper(step: u64) -> Hyper {
     Hyper { lr: 1e-2, weight_decay: 1e-3, step, norm_momentum: 0.1 }
@@ -15,7 +15,7 @@ fn hyper(step: u64) -> Hyper {
 
 /// A training network.
 fn network<T: Real>(arch: &Arch, batch: usize, side: usize, training: Training) -> Network<T> {
-    let options = Options { batch, side, sigma: 1.2, training: Some(training) };
+    let options = Options { batch, side, sigma: 1.2, gradient: Gradient::Grad, training: Some(training) };
     Network::new(arch, options, &Weights::init(arch, 3)).unwrap()
 }
 
@@ -126,7 +126,7 @@ fn one_and_two_threads_give_the_same_bits() {
     for (name, side) in [("CNN28", 28), ("CNN32_S", 32), ("CNN224", 48), ("CNN28_W", 12)] {
         for (optimizer, maps) in [(Optimizer::Sgd, false), (Optimizer::Adam, true)] {
             let arch = nets::by_name(name, true).unwrap();
-            let training = Training { optimizer, maps, input_grad: false };
+            let training = Training { optimizer, maps, input_grad: false, seed: 0 };
             let on = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| trained(&arch, side, training))

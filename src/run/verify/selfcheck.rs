@@ -9,9 +9,10 @@ use crate::engine::{Hyper, Network};
 use crate::error::{Error, Result};
 use crate::model::arch::NORM_MOMENTUM;
 use crate::model::weights::Layout;
-use crate::model::{Arch, Weights, nets};
+use crate::model::{Arch, Weights, baselines, nets};
 use crate::real::Real;
 use crate::rng::{Purpose, Stream, philox};
+use crate::steps::hsc_loss::Gradient;
 use crate::steps::upsample::{self, Taps};
 
 /// Runs all self-checks.
@@ -20,13 +21,19 @@ pub fn run(report: &mut Report) -> Result<()> {
     layers::check(report)?;
     batches::check(report)?;
     upsampling(report)?;
-    for (net, side, maps) in [("FCDD_CNN28", 12, false), ("FCDD_CNN32_S", 12, true)] {
-        let arch = nets::by_name(net, true)?;
+    for (net, side, maps) in [
+        ("FCDD_CNN28", 12, false),
+        ("FCDD_CNN32_S", 12, true),
+        ("CNN28", 28, false),
+        ("AE28", 28, false),
+        ("AE32", 32, false),
+    ] {
+        let arch = baselines::any(net, true)?;
         let batch = batch(&arch, 3, side);
         gradients(&arch, &batch, maps, report)?;
         threads(&arch, &batch, maps, report)?;
         repeats(&arch, &batch, maps, report)?;
-        let training = Training { optimizer: Optimizer::Adam, maps, input_grad: true };
+        let training = Training { optimizer: Optimizer::Adam, maps, input_grad: true, seed: 1 };
         stepwise::networks(&format!("{net} at {side}"), &arch, &Weights::init(&arch, 1), &batch, training, report)?;
     }
     Ok(())
@@ -92,8 +99,14 @@ fn network<T: Real>(
     maps: bool,
     optimizer: Optimizer,
 ) -> Result<Network<T>> {
-    let training = Training { optimizer, maps, input_grad: false };
-    let options = lower::Options { batch: batch.n, side: batch.side, sigma: 1.2, training: Some(training) };
+    let training = Training { optimizer, maps, input_grad: false, seed: 1 };
+    let options = lower::Options {
+        batch: batch.n,
+        side: batch.side,
+        sigma: 1.2,
+        gradient: Gradient::Grad,
+        training: Some(training),
+    };
     let mut network = Network::on(device, arch, options, &Weights::init(arch, 1))?;
     batch.fill(&mut network)?;
     if let (_, _, Some(maps)) = network.training_inputs(batch.n)? {
@@ -127,8 +140,7 @@ fn gradients(arch: &Arch, batch: &Batch, maps: bool, report: &mut Report) -> Res
         };
         let numeric = (at(H)? - at(-H)?) / (2.0 * H);
         let exact = grads[range.clone()].iter().zip(&direction).map(|(g, d)| g * d).sum::<f64>() / length;
-        let name =
-            format!("{} gradient of {} of the {} loss", arch.name, param.name, if maps { "map" } else { "label" });
+        let name = format!("{} gradient of {}{}", arch.name, param.name, if maps { " of the map loss" } else { "" });
         let detail = "finite differences, relative to the largest gradient";
         report.add(Check::measured(name, (numeric - exact).abs() / largest, 1e-7, detail));
     }
