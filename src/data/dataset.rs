@@ -131,6 +131,15 @@ impl Dataset {
     }
 }
 
+/// Names of the classes that can be nominal: what a sweep goes over.
+pub fn nominal_classes(kind: DatasetKind, data: Option<&Path>) -> Result<Vec<String>> {
+    let root = root(kind, data)?;
+    match kind {
+        DatasetKind::Folder => Ok(vec![folder::GOOD.to_string()]),
+        _ => class_names(kind, &root),
+    }
+}
+
 /// The folder or file that the set is read from.
 fn root(kind: DatasetKind, data: Option<&Path>) -> Result<PathBuf> {
     match data {

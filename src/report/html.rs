@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 
 /// A whole page: a title, what it is about, and sections.
 pub fn page(title: &str, lead: &Markup, sections: &[Markup]) -> String {
@@ -46,8 +46,8 @@ pub fn pairs(rows: &[(String, String)]) -> Markup {
     }
 }
 
-/// A table of numbers under a header.
-pub fn table(header: &[&str], rows: &[Vec<String>]) -> Markup {
+/// A table of numbers, or of links, under a header.
+pub fn table<C: Render>(header: &[&str], rows: &[Vec<C>]) -> Markup {
     html! {
         div.scroll {
             table.numbers {

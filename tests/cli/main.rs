@@ -6,3 +6,4 @@ mod predict;
 mod results;
 mod runs;
 mod support;
+mod sweep;
