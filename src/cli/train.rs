@@ -80,6 +80,9 @@ pub(super) struct Choices {
     /// Net; `fcdd info` lists them [default: by dataset]
     #[arg(long, help_heading = "Net")]
     net: Option<String>,
+    /// Weights of vgg11_bn or vgg16 (safetensors) that a VGG net's features start from
+    #[arg(long, value_name = "FILE", help_heading = "Net")]
+    weights: Option<PathBuf>,
     /// Leave out the convolutions' biases and the norms' scale and shift
     #[arg(long, help_heading = "Net")]
     no_bias: bool,
@@ -227,6 +230,7 @@ impl Choices {
             schedule: self.schedule.unwrap_or(preset.schedule),
             reestimate: self.reestimate.unwrap_or(preset.reestimate),
             net: self.net.unwrap_or(preset.net),
+            weights: self.weights,
             ..preset
         };
         let side = self.side.unwrap_or(settings.arch()?.side);

@@ -72,7 +72,7 @@ fn per_image<T: Copy + Send + Sync>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::dataset::{DEBIAN_FMNIST, Dataset, DatasetKind};
+    use crate::data::dataset::{DEBIAN_FMNIST, Dataset, DatasetKind, Source};
     use crate::data::pipeline::PipelineKind;
     use std::path::{Path, PathBuf};
 
@@ -106,7 +106,7 @@ mod tests {
         if named.is_none() && !Path::new(DEBIAN_FMNIST).exists() {
             return eprintln!("skipped: there is no {DEBIAN_FMNIST}");
         }
-        let set = Dataset::load(DatasetKind::Fmnist, named.as_deref(), 28, 1).unwrap();
+        let set = Dataset::load(&Source::new(DatasetKind::Fmnist, named.as_deref(), 28, 1)).unwrap();
         let published: [(f64, f64); 10] = [
             (-2.68124, 24.85431),
             (-2.57786, 11.1698),
@@ -120,7 +120,7 @@ mod tests {
             (-1.38591, 11.42665),
         ];
         for (class, (low, high)) in published.into_iter().enumerate() {
-            let nominal = set.train.images.select(&set.nominal(class as u16).unwrap());
+            let nominal = set.train.images.select(&set.train.indices(|c| usize::from(c) == class));
             let p = Preprocessing::new(PipelineKind::Lcnaug1, DatasetKind::Fmnist, 28, 28, 1, &nominal).unwrap();
             let Some(Transform::MinMax { min, max }) = p.test.last() else { panic!("{p:?}") };
             let (min, max) = (f64::from(min[0]), f64::from(max[0]));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::data::images::{Images, Mask};
-use crate::data::{cifar, folder, idx};
+use crate::data::sets::{self, Format, Labels, Part, Query, missing};
 use crate::error::{Error, Result};
 
 /// Where Debian's package `dataset-fashion-mnist` puts its files.
@@ -56,10 +56,26 @@ pub struct Split {
 pub struct Dataset {
     /// Names of the classes.
     pub class_names: Vec<String>,
+    /// The nominal class.
+    pub nominal: u16,
     /// Images to learn from.
     pub train: Split,
     /// Images to judge by.
     pub test: Split,
+}
+
+/// Which images to load, and in which shape.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    pub kind: DatasetKind,
+    /// The folder or file of the set; None for one that is found by itself.
+    pub data: Option<&'a Path>,
+    /// The nominal class, by name or number.
+    pub class: &'a str,
+    /// Side of the images.
+    pub side: usize,
+    /// 1 or 3.
+    pub channels: usize,
 }
 
 impl Split {
@@ -74,60 +90,99 @@ impl Split {
     }
 }
 
+impl<'a> Source<'a> {
+    /// The first class of a set.
+    pub fn new(kind: DatasetKind, data: Option<&'a Path>, side: usize, channels: usize) -> Source<'a> {
+        Source { kind, data, class: "0", side, channels }
+    }
+
+    fn open(&self) -> Result<Task<'a>> {
+        let root = root(self.kind, self.data)?;
+        let format = sets::format(self.kind)?;
+        let classes = format.classes(&root)?;
+        let class = class_index(&classes, self.class)?;
+        let labels = format.labels(&root, &classes, class)?;
+        Ok(Task { source: *self, root, format, class: classes[usize::from(class)].clone(), labels })
+    }
+}
+
+/// A set with its nominal class, before its images are read.
+struct Task<'a> {
+    source: Source<'a>,
+    root: PathBuf,
+    format: &'static dyn Format,
+    class: String,
+    labels: Labels,
+}
+
+impl Task<'_> {
+    fn read(&self, part: Part) -> Result<Split> {
+        let Task { source, root, format, class, labels } = self;
+        format.read(&Query { root, class, labels, part, source })
+    }
+
+    fn with(self, train: Split, test: Split) -> Dataset {
+        let Labels { names: class_names, nominal } = self.labels;
+        Dataset { class_names, nominal, train, test }
+    }
+
+    fn empty(&self) -> Split {
+        Split::empty(self.source.side, self.source.channels)
+    }
+}
+
 impl Dataset {
-    /// Loads both splits with images of `raw_side × raw_side × channels`.
-    ///
-    /// `data` names a folder (idx files; CIFAR-100's `train.bin` and `test.bin`; pictures, see [`folder`]) or, for CIFAR-100,
-    /// one file of records, which becomes the training split. Without it, Fashion-MNIST is taken from Debian's package.
-    pub fn load(kind: DatasetKind, data: Option<&Path>, raw_side: usize, channels: usize) -> Result<Dataset> {
-        let root = root(kind, data)?;
-        let class_names = class_names(kind, &root)?;
-        let train = load_split(kind, &root, true, &class_names, raw_side, channels)?;
-        let test = if root.is_file() {
-            Split::empty(raw_side, channels)
-        } else {
-            load_split(kind, &root, false, &class_names, raw_side, channels)?
-        };
-        Ok(Dataset { class_names, train, test })
+    /// Loads both splits. One file of CIFAR-100 records is the training split.
+    pub fn load(source: &Source) -> Result<Dataset> {
+        let task = source.open()?;
+        let train = task.read(Part::Train)?;
+        let test = if task.root.is_file() { task.empty() } else { task.read(Part::Test)? };
+        Ok(task.with(train, test))
     }
 
     /// The same with an empty training split, for evaluation. One file of CIFAR-100 records is the test split here.
-    pub fn load_test(kind: DatasetKind, data: Option<&Path>, raw_side: usize, channels: usize) -> Result<Dataset> {
-        let root = root(kind, data)?;
-        let class_names = class_names(kind, &root)?;
-        let test = load_split(kind, &root, false, &class_names, raw_side, channels)?;
+    pub fn load_test(source: &Source) -> Result<Dataset> {
+        let task = source.open()?;
+        let test = task.read(Part::Test)?;
         if test.images.count == 0 {
-            return Err(Error::file(&root, "holds no test pictures", folder::expected_layout()));
+            return Err(missing(&task.root, "holds no test pictures", task.format.tree()));
         }
-        Ok(Dataset { class_names, train: Split::empty(raw_side, channels), test })
+        let train = task.empty();
+        Ok(task.with(train, test))
     }
 
     /// Indices of the training images of the nominal class.
-    pub fn nominal(&self, class: u16) -> Result<Vec<usize>> {
-        self.check_class(class)?;
-        let indices = self.train.indices(|c| c == class);
+    pub fn nominal(&self) -> Result<Vec<usize>> {
+        let indices = self.train.indices(|class| class == self.nominal);
         if indices.is_empty() {
-            let problem = format!("no training image is of class {class} ({})", self.class_names[usize::from(class)]);
+            let (class, name) = (self.nominal, &self.class_names[usize::from(self.nominal)]);
+            let problem = format!("no training image is of class {class} ({name})");
             return Err(Error::setting(problem, "choose another class or complete the data"));
         }
         Ok(indices)
     }
 
     /// Indices of the training images of every other class: the true anomalies.
-    pub fn anomalous(&self, class: u16) -> Result<Vec<usize>> {
-        self.check_class(class)?;
-        Ok(self.train.indices(|c| c != class))
+    pub fn anomalous(&self) -> Vec<usize> {
+        self.train.indices(|class| class != self.nominal)
     }
+}
 
-    /// Fails unless `class` is one of the set's classes.
-    pub fn check_class(&self, class: u16) -> Result<()> {
-        let n = self.class_names.len();
-        if usize::from(class) < n {
-            return Ok(());
+/// The class that a user named by index or by name.
+fn class_index(classes: &[String], class: &str) -> Result<u16> {
+    let by_name = classes.iter().position(|name| name.eq_ignore_ascii_case(class));
+    match (by_name, class.parse::<usize>()) {
+        (Some(index), _) => Ok(index as u16),
+        (None, Ok(index)) if index < classes.len() => Ok(index as u16),
+        (None, Ok(index)) => {
+            let known = classes.iter().enumerate().map(|(i, name)| format!("{i} {name}")).collect::<Vec<_>>();
+            let remedy = format!("choose one of 0…{}: {}", classes.len() - 1, known.join(", "));
+            Err(Error::setting(format!("class {index} does not exist"), remedy))
         }
-        let known = self.class_names.iter().enumerate().map(|(i, name)| format!("{i} {name}")).collect::<Vec<_>>();
-        let remedy = format!("choose one of 0…{}: {}", n - 1, known.join(", "));
-        Err(Error::setting(format!("class {class} does not exist"), remedy))
+        (None, Err(_)) => Err(Error::setting(
+            format!("there is no class '{class}'"),
+            format!("choose one of {}, by name or by number from 0", classes.join(", ")),
+        )),
     }
 }
 
@@ -162,88 +217,16 @@ fn root(kind: DatasetKind, data: Option<&Path>) -> Result<PathBuf> {
     }
 }
 
-fn class_names(kind: DatasetKind, root: &Path) -> Result<Vec<String>> {
-    let words = |text: &str| text.split_whitespace().map(str::to_string).collect();
-    Ok(match kind {
-        DatasetKind::Fmnist => words("t-shirt trouser pullover dress coat sandal shirt sneaker bag ankle-boot"),
-        DatasetKind::Mnist => (0..10).map(|digit| digit.to_string()).collect(),
-        DatasetKind::Emnist => ('a'..='z').map(String::from).collect(),
-        DatasetKind::Cifar100 => words(cifar::FINE_CLASSES),
-        DatasetKind::Cifar10
-        | DatasetKind::Mvtec
-        | DatasetKind::Imagenet
-        | DatasetKind::Pascalvoc
-        | DatasetKind::Custom => return Err(Error::internal("no loader yet")),
-        DatasetKind::Folder => folder::class_names(root)?,
-    })
-}
-
-fn load_split(
-    kind: DatasetKind,
-    root: &Path,
-    train: bool,
-    class_names: &[String],
-    side: usize,
-    channels: usize,
-) -> Result<Split> {
-    let split = if train { "train" } else { "test" };
-    let (images, labels) = match kind {
-        DatasetKind::Fmnist | DatasetKind::Mnist => idx::read_pair(root, if train { "train" } else { "t10k" })?,
-        DatasetKind::Emnist => read_emnist(root, split)?,
-        DatasetKind::Cifar100 => cifar::read(&cifar_file(root, split)?)?,
-        DatasetKind::Cifar10
-        | DatasetKind::Mvtec
-        | DatasetKind::Imagenet
-        | DatasetKind::Pascalvoc
-        | DatasetKind::Custom => return Err(Error::internal("no loader yet")),
-        DatasetKind::Folder if train => return folder::train(root, side, channels),
-        DatasetKind::Folder => return folder::test(root, class_names, side, channels),
-    };
-    if let Some(i) = labels.iter().position(|&label| usize::from(label) >= class_names.len()) {
-        let problem = format!("{split} image {i} has label {}, but there are {} classes", labels[i], class_names.len());
-        return Err(Error::file(root, problem, "give the data set's own files"));
-    }
-    Images::room_for(images.count, side, channels)?;
-    Ok(Split {
-        names: (0..images.count).map(|i| format!("{split}/{i:05}")).collect(),
-        classes: labels.into_iter().map(u16::from).collect(),
-        images: images.with_channels(channels).resized(side),
-        masks: Vec::new(),
-    })
-}
-
-/// EMNIST's letters: its images are stored transposed, its labels count from 1.
-pub(crate) fn read_emnist(root: &Path, split: &str) -> Result<(Images, Vec<u8>)> {
-    let (mut images, mut labels) = idx::read_pair(root, &format!("emnist-letters-{split}"))?;
-    let (h, w) = (images.height, images.width);
-    let upright = |i: usize| {
-        let image = images.image(i);
-        (0..w).flat_map(move |x| (0..h).map(move |y| image[y * w + x]))
-    };
-    images = Images { height: w, width: h, pixels: (0..images.count).flat_map(upright).collect(), ..images };
-    for label in &mut labels {
-        // A label 0, which no file should hold, becomes 255 and is refused like any other unknown class.
-        *label = label.wrapping_sub(1);
-    }
-    Ok((images, labels))
-}
-
-/// The file of one split of CIFAR-100: in the folder, in the folder its archive unpacks to, or `root` itself.
-pub(crate) fn cifar_file(root: &Path, split: &str) -> Result<PathBuf> {
-    let candidates =
-        [root.to_path_buf(), root.join(format!("{split}.bin")), root.join(format!("cifar-100-binary/{split}.bin"))];
-    candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
-        let remedy = "name the folder of CIFAR-100's binary version, or one file of its records";
-        Error::file(root, format!("holds no {split}.bin"), remedy)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::cifar::tests::record;
     use crate::data::idx::tests::{gzip, idx_images, idx_labels};
     use std::fs;
+
+    fn load(kind: DatasetKind, data: &Path, class: &str, (side, channels): (usize, usize)) -> Result<Dataset> {
+        Dataset::load(&Source { class, ..Source::new(kind, Some(data), side, channels) })
+    }
 
     fn write_idx(dir: &Path, stem: &str, labels: &[u8]) {
         let images = idx_images(labels.len(), |i| 10 * i as u8);
@@ -256,18 +239,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write_idx(dir.path(), "train", &[3, 0, 3]);
         write_idx(dir.path(), "t10k", &[9]);
-        let set = Dataset::load(DatasetKind::Fmnist, Some(dir.path()), 28, 1).unwrap();
+        let set = load(DatasetKind::Fmnist, dir.path(), "3", (28, 1)).unwrap();
         assert_eq!((set.train.images.count, set.test.images.count), (3, 1));
         assert_eq!(set.train.classes, [3, 0, 3]);
         assert_eq!(set.test.names, ["test/00000"]);
-        assert_eq!(set.nominal(3).unwrap(), [0, 2]);
-        assert_eq!(set.anomalous(3).unwrap(), [1]);
-        assert!(set.nominal(4).unwrap_err().to_string().contains("coat"));
-        let message = set.nominal(10).unwrap_err().to_string();
+        assert_eq!(set.nominal().unwrap(), [0, 2]);
+        assert_eq!(set.anomalous(), [1]);
+        let coats = load(DatasetKind::Fmnist, dir.path(), "Coat", (28, 1)).unwrap();
+        assert!(coats.nominal().unwrap_err().to_string().contains("coat"));
+        let message = load(DatasetKind::Fmnist, dir.path(), "10", (28, 1)).unwrap_err().to_string();
         assert!(message.contains("class 10 does not exist") && message.contains("8 bag"), "{message}");
-        let large = Dataset::load(DatasetKind::Mnist, Some(dir.path()), 32, 3).unwrap();
+        let large = load(DatasetKind::Mnist, dir.path(), "0", (32, 3)).unwrap();
         assert_eq!(large.train.images.image(2), [20; 32 * 32 * 3]);
-        let test = Dataset::load_test(DatasetKind::Mnist, Some(dir.path()), 28, 1).unwrap();
+        let test = Dataset::load_test(&Source::new(DatasetKind::Mnist, Some(dir.path()), 28, 1)).unwrap();
         assert_eq!((test.train.images.count, test.test.images.count), (0, 1));
     }
 
@@ -278,35 +262,36 @@ mod tests {
         images[16 + 1] = 200; // stored row 0, column 1
         fs::write(dir.path().join("emnist-letters-test-images-idx3-ubyte"), images).unwrap();
         fs::write(dir.path().join("emnist-letters-test-labels-idx1-ubyte"), idx_labels(&[26])).unwrap();
-        let set = Dataset::load_test(DatasetKind::Emnist, Some(dir.path()), 28, 1).unwrap();
+        let set = Dataset::load_test(&Source::new(DatasetKind::Emnist, Some(dir.path()), 28, 1)).unwrap();
         assert_eq!(set.test.images.image(0)[28], 200);
         assert_eq!(set.class_names[usize::from(set.test.classes[0])], "z");
         fs::write(dir.path().join("emnist-letters-test-labels-idx1-ubyte"), idx_labels(&[0])).unwrap();
-        assert!(Dataset::load_test(DatasetKind::Emnist, Some(dir.path()), 28, 1).is_err());
+        assert!(Dataset::load_test(&Source::new(DatasetKind::Emnist, Some(dir.path()), 28, 1)).is_err());
     }
 
     #[test]
     fn cifar100_is_a_folder_or_a_file() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("train.bin"), record(0, 1, [10, 20, 30])).unwrap();
-        let message = Dataset::load(DatasetKind::Cifar100, Some(dir.path()), 32, 3).unwrap_err().to_string();
+        fs::write(dir.path().join("train.bin"), record(&[0, 1], [10, 20, 30])).unwrap();
+        let message = load(DatasetKind::Cifar100, dir.path(), "0", (32, 3)).unwrap_err().to_string();
         assert!(message.contains("test.bin"), "{message}");
-        fs::write(dir.path().join("test.bin"), record(0, 99, [1, 2, 3])).unwrap();
-        let set = Dataset::load(DatasetKind::Cifar100, Some(dir.path()), 32, 3).unwrap();
+        fs::write(dir.path().join("test.bin"), record(&[0, 99], [1, 2, 3])).unwrap();
+        let set = load(DatasetKind::Cifar100, dir.path(), "0", (32, 3)).unwrap();
         assert_eq!(set.class_names.len(), 100);
         assert_eq!(set.test.classes, [99]);
         let file = dir.path().join("train.bin");
-        let set = Dataset::load(DatasetKind::Cifar100, Some(&file), 32, 1).unwrap();
+        let set = load(DatasetKind::Cifar100, &file, "0", (32, 1)).unwrap();
         assert_eq!((set.train.images.count, set.test.images.count), (1, 0));
-        fs::write(&file, record(0, 100, [0; 3])).unwrap();
-        let message = Dataset::load(DatasetKind::Cifar100, Some(&file), 32, 3).unwrap_err().to_string();
+        fs::write(&file, record(&[0, 100], [0; 3])).unwrap();
+        let message = load(DatasetKind::Cifar100, &file, "0", (32, 3)).unwrap_err().to_string();
         assert!(message.contains("label 100"), "{message}");
     }
 
     #[test]
     fn missing_data_is_explained() {
         let says = |kind, path: Option<&str>, words: &str| {
-            let message = Dataset::load(kind, path.map(Path::new), 28, 1).unwrap_err().to_string();
+            let source = Source::new(kind, path.map(Path::new), 28, 1);
+            let message = Dataset::load(&source).unwrap_err().to_string();
             assert!(message.contains(words), "{message}");
         };
         says(DatasetKind::Fmnist, Some("/no/such/folder"), "/no/such/folder: no such data folder");

@@ -174,7 +174,7 @@ fn first_error<T>(results: Vec<Result<T>>) -> Result<Vec<T>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::dataset::{Dataset, DatasetKind};
+    use crate::data::dataset::{Dataset, DatasetKind, Source};
     use image::GrayImage;
 
     fn save(root: &Path, name: &str, width: u32, height: u32, value: u8) {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn load(root: &Path) -> Result<Dataset> {
-        Dataset::load(DatasetKind::Folder, Some(root), 16, 3)
+        Dataset::load(&Source::new(DatasetKind::Folder, Some(root), 16, 3))
     }
 
     #[test]
@@ -224,7 +224,9 @@ mod tests {
         let set = load(&dir.path().join("train/good")).unwrap();
         assert_eq!((set.train.images.count, set.test.images.count), (2, 0));
         assert_eq!(set.train.names[0], "000.png");
-        let message = Dataset::load_test(DatasetKind::Folder, Some(&dir.path().join("train/good")), 16, 3).unwrap_err();
+        let message =
+            Dataset::load_test(&Source::new(DatasetKind::Folder, Some(&dir.path().join("train/good")), 16, 3))
+                .unwrap_err();
         assert!(message.to_string().contains("no test pictures"), "{message}");
     }
 

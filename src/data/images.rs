@@ -104,7 +104,7 @@ impl Images {
         pixels
             .par_chunks_mut(n.max(1))
             .enumerate()
-            .for_each(|(i, out)| bilinear(self.image(i), self.height, self.width, self.channels, side, out));
+            .for_each(|(i, out)| bilinear(self.image(i), self.height, self.width, self.channels, side, side, out));
         Images { height: side, width: side, pixels, ..self }
     }
 }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`images`], [`resize`] | pictures as bytes: reading, grey and RGB, masks; resizing as Pillow does |
 //! | [`idx`], [`cifar`], [`folder`] | one file format each |
+//! | [`sets`] | how each data set lies on disk |
 //! | [`dataset`], [`outliers`] | labelled sets with a training and a test split; sets that serve as anomalies |
 //! | [`pipeline`], [`interpret`], [`jitter`], [`constants`] | preprocessing as a list of transforms, its interpreter, colour jitter, what is computed from the data |
 //! | [`anomaly`] | artificial anomalies |
@@ -29,5 +30,6 @@ pub mod jitter;
 pub mod outliers;
 pub mod pipeline;
 pub mod resize;
+pub mod sets;
 pub mod supervise;
 pub mod surfaces;

@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::dataset::{cifar_file, read_emnist};
+use crate::data::folder;
 use crate::data::images::Images;
-use crate::data::{cifar, folder, idx};
+use crate::data::sets::{Part, cifar10, cifar100, mnist};
 use crate::error::{Error, Result};
 
 /// Where outliers come from; written `KIND:PATH`.
@@ -23,6 +23,8 @@ pub enum OutlierSource {
     Fmnist(PathBuf),
     /// `cifar100:FILE` or `cifar100:DIR`: records as those of CIFAR-100, any labels.
     Cifar100(PathBuf),
+    /// `cifar10:DIR`: the training images of CIFAR-10.
+    Cifar10(PathBuf),
     /// `images:DIR`: every picture in a folder and the folders within it.
     Images(PathBuf),
 }
@@ -42,9 +44,10 @@ impl OutlierSource {
             return Err(Error::file(self.path(), "there are no outliers here", remedy));
         }
         let images = match self {
-            OutlierSource::Mnist(dir) | OutlierSource::Fmnist(dir) => idx::read_pair(dir, "train")?.0,
-            OutlierSource::Emnist(dir) => read_emnist(dir, "train")?.0,
-            OutlierSource::Cifar100(path) => cifar::read(&cifar_file(path, "train")?)?.0,
+            OutlierSource::Mnist(dir) | OutlierSource::Fmnist(dir) => mnist::read_digits(dir, Part::Train)?.0,
+            OutlierSource::Emnist(dir) => mnist::read_letters(dir, Part::Train)?.0,
+            OutlierSource::Cifar100(path) => cifar100::read(path, Part::Train)?.0,
+            OutlierSource::Cifar10(dir) => cifar10::read(dir, Part::Train)?.0,
             OutlierSource::Images(dir) => return load_pictures(dir, side, channels, limit),
         };
         if images.count == 0 {
@@ -70,6 +73,7 @@ impl OutlierSource {
             OutlierSource::Emnist(_) => OutlierSource::Emnist(path),
             OutlierSource::Fmnist(_) => OutlierSource::Fmnist(path),
             OutlierSource::Cifar100(_) => OutlierSource::Cifar100(path),
+            OutlierSource::Cifar10(_) => OutlierSource::Cifar10(path),
             OutlierSource::Images(_) => OutlierSource::Images(path),
         }
     }
@@ -80,6 +84,7 @@ impl OutlierSource {
             OutlierSource::Emnist(path) => ("emnist", path),
             OutlierSource::Fmnist(path) => ("fmnist", path),
             OutlierSource::Cifar100(path) => ("cifar100", path),
+            OutlierSource::Cifar10(path) => ("cifar10", path),
             OutlierSource::Images(path) => ("images", path),
         }
     }
@@ -99,6 +104,7 @@ impl FromStr for OutlierSource {
             "emnist" => Ok(OutlierSource::Emnist(path)),
             "fmnist" => Ok(OutlierSource::Fmnist(path)),
             "cifar100" => Ok(OutlierSource::Cifar100(path)),
+            "cifar10" => Ok(OutlierSource::Cifar10(path)),
             "images" => Ok(OutlierSource::Images(path)),
             _ => Err(Error::setting(format!("`{kind}` is no kind of outliers"), remedy)),
         }
@@ -172,7 +178,8 @@ mod tests {
     fn any_source_comes_in_the_shape_asked_for() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("photos.bin");
-        fs::write(&file, [record(1, 200, [255, 0, 0]), record(0, 0, [0; 3]), record(0, 0, [9; 3])].concat()).unwrap();
+        fs::write(&file, [record(&[1, 200], [255, 0, 0]), record(&[0, 0], [0; 3]), record(&[0, 0], [9; 3])].concat())
+            .unwrap();
         let source = OutlierSource::Cifar100(file);
         let images = source.load(28, 1, None).unwrap();
         assert_eq!((images.count, images.height, images.width, images.channels), (3, 28, 28, 1));

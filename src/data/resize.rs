@@ -1,4 +1,4 @@
-//! Resizing of byte images: Pillow's antialiased bilinear filter, bit for bit, and nearest neighbour.
+//! Resizing of byte images: Pillow's antialiased bilinear filter, bit for bit, and two rules of nearest neighbour.
 
 /// Weights are multiples of 2⁻²², as in Pillow.
 const PRECISION: u32 = 22;
@@ -8,13 +8,23 @@ struct Taps {
     spans: Vec<(usize, Vec<i32>)>,
 }
 
-/// Resizes an image of `height × width × channels` bytes to `side × side`, written to `out`. When shrinking, the triangle filter
-/// widens with the ratio; other shapes are squashed. Columns first, each pass rounded to bytes.
-pub fn bilinear(image: &[u8], height: usize, width: usize, channels: usize, side: usize, out: &mut [u8]) {
-    assert_eq!((image.len(), out.len()), (height * width * channels, side * side * channels));
-    let (columns, rows) = (Taps::new(width, side), Taps::new(height, side));
-    let mut narrow = vec![0; height * side * channels];
-    for (source, target) in image.chunks_exact(width * channels).zip(narrow.chunks_exact_mut(side * channels)) {
+/// Resizes an image of `height × width × channels` bytes to `out_height × out_width`, written to `out`. When shrinking, the
+/// triangle filter widens with the ratio of each axis. Columns first, each pass rounded to bytes (as Pillow up to 12; 13 begins
+/// with the rows where these shrink while the columns grow).
+pub fn bilinear(
+    image: &[u8],
+    height: usize,
+    width: usize,
+    channels: usize,
+    out_height: usize,
+    out_width: usize,
+    out: &mut [u8],
+) {
+    assert_eq!((image.len(), out.len()), (height * width * channels, out_height * out_width * channels));
+    let (columns, rows) = (Taps::new(width, out_width), Taps::new(height, out_height));
+    let stride = out_width * channels;
+    let mut narrow = vec![0; height * stride];
+    for (source, target) in image.chunks_exact(width * channels).zip(narrow.chunks_exact_mut(stride)) {
         for (pixel, (first, weights)) in target.chunks_exact_mut(channels).zip(&columns.spans) {
             for (c, value) in pixel.iter_mut().enumerate() {
                 let taps = source[first * channels + c..].iter().step_by(channels);
@@ -22,7 +32,6 @@ pub fn bilinear(image: &[u8], height: usize, width: usize, channels: usize, side
             }
         }
     }
-    let stride = side * channels;
     let mut sums = vec![0; stride];
     for (target, (first, weights)) in out.chunks_exact_mut(stride).zip(&rows.spans) {
         sums.fill(0);
@@ -37,9 +46,17 @@ pub fn bilinear(image: &[u8], height: usize, width: usize, channels: usize, side
     }
 }
 
-/// The source index that nearest-neighbour resizing from `from` to `to` samples takes for output `i`: ⌊(i + ½) · from / to⌋.
+/// The source index that nearest-neighbour resizing from `from` to `to` samples takes for output `i`, as Pillow does, by the
+/// centres of pixels: ⌊(i + ½) · from / to⌋. (Pillow adds up steps in f64; where a centre meets a corner, which from 240 to 224
+/// none does, it may take the pixel before.)
 pub fn nearest(i: usize, from: usize, to: usize) -> usize {
     (2 * i + 1) * from / (2 * to)
+}
+
+/// The same as `torch.nn.functional.interpolate` does, by the corners of pixels: ⌊i · from / to⌋, in its f32 arithmetic, which
+/// now and then falls short of a whole number. The authors store MVTec-AD so.
+pub fn floor_nearest(i: usize, from: usize, to: usize) -> usize {
+    ((i as f32 * (from as f32 / to as f32)) as usize).min(from - 1)
 }
 
 impl Taps {
@@ -69,8 +86,13 @@ mod tests {
 
     fn resized(image: &[u8], height: usize, width: usize, channels: usize, side: usize) -> Vec<u8> {
         let mut out = vec![0; side * side * channels];
-        bilinear(image, height, width, channels, side, &mut out);
+        bilinear(image, height, width, channels, side, side, &mut out);
         out
+    }
+
+    /// The sum of values times their numbers from 1 on.
+    fn weighted(values: impl IntoIterator<Item = usize>) -> usize {
+        values.into_iter().zip(1..).map(|(v, i)| v * i).sum()
     }
 
     /// Values of Pillow 12 on a pattern of 31 × 23 pixels.
@@ -82,10 +104,31 @@ mod tests {
         let small = resized(&image, 31, 23, 1, 5);
         assert_eq!(small[..10], [119, 118, 125, 123, 128, 131, 131, 123, 111, 123]);
         assert_eq!(small[20..], [127, 140, 142, 147, 129]);
-        let large = resized(&image, 31, 23, 1, 40);
-        assert_eq!(large.iter().zip(1u64..).map(|(&v, i)| i * u64::from(v)).sum::<u64>(), 166_989_999);
+        assert_eq!(weighted(resized(&image, 31, 23, 1, 40).into_iter().map(usize::from)), 166_989_999);
+        // The same of resize((9, 5), BILINEAR) and resize((12, 40), BILINEAR)
+        for (height, width, sum) in [(5, 9, 134_637), (40, 12, 15_074_122)] {
+            let mut out = vec![0; height * width];
+            bilinear(&image, 31, 23, 1, height, width, &mut out);
+            assert_eq!(weighted(out.into_iter().map(usize::from)), sum);
+        }
         let row: Vec<u8> = (0..7).map(|x| image[nearest(2, 31, 7) * 23 + nearest(x, 23, 7)]).collect();
         assert_eq!(row, [41, 53, 126, 138, 150, 52, 64]);
+    }
+
+    /// Weighted sums of the indices that Pillow 13's resize(NEAREST) and torch 2.15's interpolate(mode="nearest") take. Of 1000 to
+    /// 240, torch's arithmetic is not the exact quotient.
+    #[test]
+    fn neighbours_are_pillows_and_torchs() {
+        for (from, to, pillow, torch) in [
+            (240, 224, 4_015_032, 4_002_040),
+            (900, 240, 17_319_540, 17_268_840),
+            (1000, 240, 19_245_340, 19_185_386),
+            (7, 240, 119_674, 119_329),
+        ] {
+            assert_eq!(weighted((0..to).map(|i| nearest(i, from, to))), pillow, "{from} to {to}");
+            assert_eq!(weighted((0..to).map(|i| floor_nearest(i, from, to))), torch, "{from} to {to}");
+        }
+        assert_ne!(floor_nearest(30, 1000, 240), 30 * 1000 / 240);
     }
 
     #[test]

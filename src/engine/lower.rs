@@ -115,7 +115,12 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
     let stats = allocator.real(layout.stats_len);
     let input = allocator.real(n * side * side * arch.channels);
     let blocks = blocks(arch, &layout, options, params)?;
-    let values = place(&blocks, input, options.training.is_some(), &mut allocator);
+    let kept_from = match options.training {
+        None => blocks.len(),
+        Some(training) if training.input_grad => 0,
+        Some(_) => first_trained(&blocks),
+    };
+    let values = place(&blocks, input, kept_from, &mut allocator);
     let z = values.last().map_or(input, |v| v.out);
     let anomaly = allocator.real(n * u * u);
     let score = allocator.real(n);
@@ -211,17 +216,25 @@ fn blocks<'a>(arch: &Arch, layout: &'a Layout, options: &Options, params: View) 
     Ok(blocks)
 }
 
-/// Gives each block's values their buffers: own ones in training, where the backward pass reads them again; two that take turns in
-/// inference, so that no step reads the buffer that it writes.
-fn place(blocks: &[Block], input: View, training: bool, allocator: &mut Allocator) -> Vec<Values> {
+/// The first block whose parameters are trained.
+fn first_trained(blocks: &[Block]) -> usize {
+    blocks.iter().position(|b| !b.frozen).unwrap_or(blocks.len())
+}
+
+/// Gives each block's values their buffers: from block `kept_from` on own ones, since the backward pass reads them again; before it
+/// two that take turns, so that no step reads the buffer that it writes.
+fn place(blocks: &[Block], input: View, kept_from: usize, allocator: &mut Allocator) -> Vec<Values> {
     let tail_len = |b: &Block| b.has_tail().then(|| b.pool.y_len());
-    let lengths: Vec<usize> = blocks.iter().flat_map(|b| [Some(b.conv.y_len()), tail_len(b)]).flatten().collect();
-    let longest = |turn: usize| lengths.iter().skip(turn).step_by(2).copied().max().unwrap_or(0);
-    let shared = (!training).then(|| [0, 1].map(|turn| allocator.real(longest(turn))));
-    let mut views = lengths.iter().enumerate().map(|(i, &len)| match shared {
-        Some(turns) => head(turns[i % 2], len),
-        None => allocator.real(len),
-    });
+    let lengths = |blocks: &[Block]| -> Vec<usize> {
+        blocks.iter().flat_map(|b| [Some(b.conv.y_len()), tail_len(b)]).flatten().collect()
+    };
+    let (passing, kept) = blocks.split_at(kept_from);
+    let (passing, kept) = (lengths(passing), lengths(kept));
+    let longest = |turn: usize| passing.iter().skip(turn).step_by(2).copied().max().unwrap_or(0);
+    let turns = [0, 1].map(|turn| allocator.real(longest(turn)));
+    let passing = passing.iter().enumerate().map(|(i, &len)| head(turns[i % 2], len));
+    let kept: Vec<View> = kept.into_iter().map(|len| allocator.real(len)).collect();
+    let mut views = passing.chain(kept);
     let mut x = input;
     let mut values = Vec::with_capacity(blocks.len());
     for block in blocks {
@@ -230,9 +243,8 @@ fn place(blocks: &[Block], input: View, training: bool, allocator: &mut Allocato
         values.push(Values { x, conv, out, argmax: None });
         x = out;
     }
-    drop(views);
-    for (block, values) in blocks.iter().zip(&mut values) {
-        values.argmax = (training && block.has_tail()).then(|| allocator.bytes(block.pool.y_len()));
+    for (block, values) in blocks.iter().zip(&mut values).skip(kept_from) {
+        values.argmax = block.has_tail().then(|| allocator.bytes(block.pool.y_len()));
     }
     values
 }
@@ -298,7 +310,7 @@ impl Backward<'_> {
                 steps.push(Step::PseudoHuberBackward(PseudoHuberBackward { z, da: d_anomaly, dz }));
             }
         }
-        let first = self.blocks.iter().position(|b| !b.frozen).unwrap_or(self.blocks.len());
+        let first = first_trained(self.blocks);
         for (i, (block, values)) in self.blocks.iter().zip(self.values).enumerate().rev() {
             if i < first && !self.training.input_grad {
                 break;

@@ -45,6 +45,8 @@ pub struct Arch {
     pub layers: Vec<Layer>,
     /// Layers before this index are frozen: no update of their parameters, while their norms still run in training mode.
     pub frozen: usize,
+    /// Whether the feature layers start from weights that were trained on ImageNet, without which the net makes little sense.
+    pub pretrained: bool,
     /// Norms that the authors' module owns but never uses: (name, channels). Written for them, ignored when read.
     pub unused_norms: Vec<(String, usize)>,
 }

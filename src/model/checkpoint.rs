@@ -11,6 +11,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use super::arch::Arch;
 use super::weights::{Layout, Weights};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// Serialises weights and header entries.
 pub fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, String>) -> Result<Vec<u8>> {
@@ -53,6 +54,29 @@ pub fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, String>)
         .map_err(|e| Error::internal(format!("the weights of {} cannot be serialised ({e})", arch.name)))
 }
 
+/// Where the weights of pretrained nets are to be had.
+pub const PRETRAINED: &str = "name a safetensors file of torchvision's or timm's vgg11_bn (vgg16 for VGG16 nets) by --weights FILE, such as \
+     model.safetensors of https://huggingface.co/timm/vgg11_bn.tv_in1k, or choose the net's NOPT variant, which starts from scratch";
+
+/// The name of a feature layer's tensor in files of whole VGG nets; None for tensors that only our nets have.
+fn pretrained_name(name: &str) -> Option<&str> {
+    name.starts_with("features.").then_some(name)
+}
+
+/// Replaces the feature layers' weights and statistics by those of a pretrained net's file.
+///
+/// # Errors
+/// Where the net has no pretrained layers; where the file lacks one of them or holds it in another shape.
+pub fn take_pretrained(arch: &Arch, path: &Path, weights: &mut Weights) -> Result<()> {
+    if !arch.pretrained {
+        let problem = format!("--weights {}: no layer of {} is pretrained", path.display(), arch.name);
+        return Err(Error::setting(problem, "leave it out, or choose a VGG net"));
+    }
+    let bytes = files::read(path)?;
+    let file = File::parse(path, &bytes, PRETRAINED)?;
+    file.fill(arch, weights, pretrained_name)
+}
+
 /// An opened safetensors file of any content.
 pub struct File<'a> {
     path: &'a Path,
@@ -76,26 +100,38 @@ impl<'a> File<'a> {
         let layout = Layout::new(arch);
         let mut weights =
             Weights { params: vec![0.0; layout.params_len], stats: vec![0.0; layout.stats_len], batches: 0 };
+        self.fill(arch, &mut weights, |name| Some(name))?;
+        for norm in &layout.norms {
+            let tracked = self.tensors.tensor(&format!("{}.num_batches_tracked", norm.name)).ok();
+            let count = tracked.and_then(|t| t.data().try_into().ok()).map_or(0, u64::from_le_bytes);
+            weights.batches = weights.batches.max(count);
+        }
+        Ok(weights)
+    }
+
+    /// Reads parameters and running statistics under the names that `stored` gives them; those without one stay as they are.
+    fn fill(&self, arch: &Arch, weights: &mut Weights, stored: fn(&str) -> Option<&str>) -> Result<()> {
+        let layout = Layout::new(arch);
         for param in &layout.params {
-            let values = self.tensor(arch, &param.name, &param.shape)?;
+            let Some(name) = stored(&param.name) else { continue };
+            let values = self.tensor(arch, name, &param.shape)?;
             for (i, value) in values.into_iter().enumerate() {
                 weights.params[param.start + param.inside(i)] = value;
             }
         }
         for norm in &layout.norms {
             for (part, start) in [("running_mean", norm.start), ("running_var", norm.start + norm.c)] {
-                let values = self.tensor(arch, &format!("{}.{part}", norm.name), &[norm.c])?;
+                let name = format!("{}.{part}", norm.name);
+                let Some(name) = stored(&name) else { continue };
+                let values = self.tensor(arch, name, &[norm.c])?;
                 if let Some(variance) = values.iter().find(|&&v| part == "running_var" && v < 0.0) {
-                    let problem = format!("tensor '{}.{part}' holds {variance}, which is no variance", norm.name);
+                    let problem = format!("tensor '{name}' holds {variance}, which is no variance");
                     return Err(Error::file(self.path, problem, "copy the file again, or train again"));
                 }
                 weights.stats[start..start + norm.c].copy_from_slice(&values);
             }
-            let tracked = self.tensors.tensor(&format!("{}.num_batches_tracked", norm.name)).ok();
-            let count = tracked.and_then(|t| t.data().try_into().ok()).map_or(0, u64::from_le_bytes);
-            weights.batches = weights.batches.max(count);
         }
-        Ok(weights)
+        Ok(())
     }
 
     /// A finite f32 tensor of the given shape.
@@ -150,6 +186,30 @@ mod tests {
         assert_eq!(file.header["fcdd"], "{}");
         // The authors' strict loading wants the norm that they never use.
         assert_eq!(file.tensor(&arch, "bn2d3.weight", &[128]).unwrap(), vec![1.0; 128]);
+    }
+
+    #[test]
+    fn pretrained_features_replace_the_initial_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vgg.safetensors");
+        let scratch = nets::by_name("CNN224_VGG_NOPT", true).unwrap();
+        let mut source = Weights::init(&scratch, 1);
+        source.stats.iter_mut().for_each(|v| *v += 0.5);
+        std::fs::write(&path, to_bytes(&scratch, &source, HashMap::new()).unwrap()).unwrap();
+        let arch = nets::by_name("CNN224_VGG_F", true).unwrap();
+        let initial = Weights::init(&arch, 2);
+        let mut weights = initial.clone();
+        take_pretrained(&arch, &path, &mut weights).unwrap();
+        let head = Layout::new(&arch).param("conv_final.weight").unwrap().start;
+        assert_eq!(weights.params[..head], source.params[..head]);
+        assert_eq!(weights.params[head..], initial.params[head..], "the head is not in the file");
+        assert_eq!(weights.stats, source.stats);
+        let refused = |net: &str| {
+            let arch = nets::by_name(net, true).unwrap();
+            take_pretrained(&arch, &path, &mut Weights::init(&arch, 0)).unwrap_err().to_string()
+        };
+        assert!(refused("CNN224_VGG16").contains("features.2.weight"), "{}", refused("CNN224_VGG16"));
+        assert!(refused("CNN28").contains("no layer of FCDD_CNN28 is pretrained"));
     }
 
     #[test]

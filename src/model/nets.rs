@@ -15,6 +15,7 @@ pub fn names() -> Vec<String> {
         fixed(&["CNN224", "CNN224_W"]),
         family("CNN224", 13),
         fixed(&["CNN224_VGG_NOPT", "CNN224_VGG", "CNN224_VGG_F"]),
+        fixed(&["CNN224_VGG16_NOPT", "CNN224_VGG16", "CNN224_VGG16_F"]),
     ]
     .concat()
 }
@@ -49,8 +50,13 @@ pub fn by_name(name: &str, bias: bool) -> Result<Arch> {
             .head(),
         "CNN224" => cnn224(net, [(5, 8), (5, 32), (3, 64), (3, 128), (3, 128)]),
         "CNN224_W" => cnn224(net, [(5, 32), (5, 128), (3, 256), (3, 256), (3, 128)]),
-        "CNN224_VGG_NOPT" | "CNN224_VGG" => vgg11(net, 0),
-        "CNN224_VGG_F" => vgg11(net, 15),
+        "CNN224_VGG_NOPT" => vgg11(net),
+        "CNN224_VGG" => Arch { pretrained: true, ..vgg11(net) },
+        "CNN224_VGG_F" => Arch { pretrained: true, frozen: 15, ..vgg11(net) },
+        "CNN224_VGG16_NOPT" => vgg16(net),
+        "CNN224_VGG16" => Arch { pretrained: true, ..vgg16(net) },
+        // As in VGG_F, the first three stages are frozen and the fourth is trained.
+        "CNN224_VGG16_F" => Arch { pretrained: true, frozen: 17, ..vgg16(net) },
         _ => {
             if let Some(k) = kernel("CNN32_", 17) {
                 net.input(3, 32).block(k, 128).pool(2, 2, 0).block(3, 256).pool(2, 2, 0).conv(3, 128).head()
@@ -82,16 +88,29 @@ fn cnn224(net: Builder, convs: [(usize, usize); 5]) -> Arch {
         .head()
 }
 
-/// VGG-11-BN's features up to the sixth convolution, named by their index as torchvision does; `frozen` leading feature layers.
-fn vgg11(mut net: Builder, frozen: usize) -> Arch {
-    net = net.input(3, 224);
-    net.arch.norm_eps = 1e-5;
-    net.arch.frozen = frozen;
-    for (out, pool) in [(64, true), (128, true), (256, false), (256, true), (512, false), (512, false)] {
-        let name = |i: usize| format!("features.{i}");
+/// VGG-11-BN's features up to the sixth convolution.
+fn vgg11(net: Builder) -> Arch {
+    let mut net = vgg(net, true, [(64, true), (128, true), (256, false), (256, true), (512, false), (512, false)]);
+    net.norm_eps = 1e-5;
+    net
+}
+
+/// VGG-16's features, without norms, up to the third convolution of the fourth stage (relu4_3).
+fn vgg16(net: Builder) -> Arch {
+    let two = |out| [(out, false), (out, true)];
+    let last = [(512, false), (512, false), (512, false)];
+    let convs = two(64).into_iter().chain(two(128)).chain([(256, false), (256, false), (256, true)]).chain(last);
+    vgg(net, false, convs)
+}
+
+/// Features of a VGG net, named by their index as torchvision does: 3×3 convolutions of (channels, whether a pool follows).
+fn vgg(net: Builder, norms: bool, convs: impl IntoIterator<Item = (usize, bool)>) -> Arch {
+    let mut net = net.input(3, 224);
+    let name = |i: usize| format!("features.{i}");
+    for (out, pool) in convs {
         let i = net.arch.layers.len();
         net.arch.layers.push(Layer::Conv { name: name(i), out, side: 3 });
-        net.arch.layers.push(Layer::Norm { name: name(i + 1) });
+        net.arch.layers.extend(norms.then(|| Layer::Norm { name: name(i + 1) }));
         net.arch.layers.push(Layer::Activation(Activation::RELU));
         if pool {
             net = net.pool(2, 2, 0);
@@ -119,6 +138,7 @@ impl Builder {
             norm_eps: 1e-4,
             layers: Vec::new(),
             frozen: 0,
+            pretrained: false,
             unused_norms: Vec::new(),
         };
         Builder { arch, count: 0, name: None }
@@ -199,6 +219,9 @@ mod tests {
             ("CNN224_W", 28, 8, 59, 0.0, 1_286_721, 1_284_576, 8822.0, 26224.0),
             ("CNN224_VGG_NOPT", 28, 8, 62, 3.5, 4_504_833, 0, 13122.0, 39193.0),
             ("CNN224_VGG_F", 28, 8, 62, 3.5, 4_504_833, 0, 13122.0, 22372.0),
+            // Counted apart, layer by layer.
+            ("CNN224_VGG16_NOPT", 28, 8, 92, 3.5, 7_635_777, 0, 27919.5, 83585.2),
+            ("CNN224_VGG16_F", 28, 8, 92, 3.5, 7_635_777, 0, 27919.5, 44568.3),
         ];
         for (name, n, jump, size, shift, params, bare, forward, train) in table {
             let arch = by_name(name, true).unwrap();

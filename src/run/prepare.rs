@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::model::Model;
 use super::settings::Settings;
 use crate::data::batches::{Ingredients, Others, TrainingSet};
-use crate::data::dataset::{Dataset, Split};
+use crate::data::dataset::{Dataset, Source, Split};
 use crate::data::pipeline::Preprocessing;
 use crate::data::supervise::Supervise;
 use crate::error::{Error, Result};
@@ -32,11 +32,17 @@ impl TestSet {
     pub fn load(model: &Model, data: Option<&Path>) -> Result<TestSet> {
         let (settings, preprocessing) = (&model.card.settings, &model.card.preprocessing);
         let data = data.or(settings.data.as_deref());
-        let dataset = Dataset::load_test(settings.dataset, data, preprocessing.raw_side, preprocessing.channels)?;
-        let class = class_index(&dataset, &settings.class)?;
+        let source = Source {
+            kind: settings.dataset,
+            data,
+            class: &settings.class,
+            side: preprocessing.raw_side,
+            channels: preprocessing.channels,
+        };
+        let dataset = Dataset::load_test(&source)?;
         // As the settings name it, so that the two compare.
         let data = data.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
-        Ok(TestSet { split: dataset.test, class, class_names: dataset.class_names, data })
+        Ok(TestSet { split: dataset.test, class: dataset.nominal, class_names: dataset.class_names, data })
     }
 
     /// Fails unless all of these are indices of test images.
@@ -61,11 +67,17 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
     settings.check()?;
     // Images are held at the net's own side: the paper's small sets are, and folders lose no detail to a second resize.
     let (raw_side, channels) = (settings.side, settings.arch()?.channels);
-    let dataset = Dataset::load(settings.dataset, settings.data.as_deref(), raw_side, channels)?;
-    let class = class_index(&dataset, &settings.class)?;
-    let nominal = dataset.train.images.select(&dataset.nominal(class)?);
+    let source = Source {
+        kind: settings.dataset,
+        data: settings.data.as_deref(),
+        class: &settings.class,
+        side: raw_side,
+        channels,
+    };
+    let dataset = Dataset::load(&source)?;
+    let nominal = dataset.train.images.select(&dataset.nominal()?);
     let others = match settings.supervise {
-        Supervise::Other => Some(Others::new(&dataset.train, &dataset.anomalous(class)?)),
+        Supervise::Other => Some(Others::new(&dataset.train, &dataset.anomalous())),
         _ => None,
     };
     let outliers = match &settings.outliers {
@@ -86,22 +98,6 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
         seed: settings.seed,
     })?;
     let data = settings.data.clone();
+    let class = dataset.nominal;
     Ok(Task { set, test: TestSet { split: dataset.test, class, class_names: dataset.class_names, data } })
-}
-
-/// The class that a user named by index or by name.
-pub fn class_index(dataset: &Dataset, class: &str) -> Result<u16> {
-    let by_name = dataset.class_names.iter().position(|name| name.eq_ignore_ascii_case(class));
-    let index = match (class.parse::<u16>(), by_name) {
-        (_, Some(index)) => index as u16,
-        (Ok(index), None) => index,
-        (Err(_), None) => {
-            return Err(Error::setting(
-                format!("there is no class '{class}'"),
-                format!("choose one of {}, by name or by number from 0", dataset.class_names.join(", ")),
-            ));
-        }
-    };
-    dataset.check_class(index)?;
-    Ok(index)
 }

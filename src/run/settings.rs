@@ -13,6 +13,7 @@ use crate::data::supervise::{NoiseMode, Supervise};
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
+use crate::model::checkpoint::PRETRAINED;
 use crate::model::{Arch, nets};
 
 /// Images per batch, at most.
@@ -33,6 +34,8 @@ pub struct Settings {
     /// The nominal class, by index or name.
     pub class: String,
     pub net: String,
+    /// Weights of a net that was trained on ImageNet, which the feature layers start from.
+    pub weights: Option<PathBuf>,
     /// Biases in the convolutions, scale and shift in the norms.
     pub bias: bool,
     /// Input side in pixels.
@@ -75,6 +78,7 @@ impl Settings {
             data: None,
             class: "0".to_string(),
             net: "FCDD_CNN28_W".to_string(),
+            weights: None,
             bias: true,
             side: 28,
             pipeline: PipelineKind::Lcnaug1,
@@ -167,8 +171,9 @@ impl Settings {
     /// they are, until loading them says so.
     pub fn located(self) -> Result<Settings> {
         let data = self.data.map(|path| absolute(&path)).transpose()?;
+        let weights = self.weights.map(|path| absolute(&path)).transpose()?;
         let outliers = self.outliers.map(|source| absolute(source.path()).map(|path| source.at(path))).transpose()?;
-        Ok(Settings { data, outliers, ..self })
+        Ok(Settings { data, outliers, weights, ..self })
     }
 
     /// The same for data that lies elsewhere now. Outliers stay of their kind.
@@ -204,6 +209,9 @@ impl Settings {
             flag("data", data.display().to_string());
         }
         flag("net", self.net.clone());
+        if let Some(weights) = &self.weights {
+            flag("weights", weights.display().to_string());
+        }
         flag("side", self.side.to_string());
         flag("pipeline", word(self.pipeline));
         flag("supervise", word(self.supervise));
@@ -230,7 +238,13 @@ impl Settings {
 
     /// Refuses what cannot work, and flags that would do nothing, before anything is loaded.
     pub fn check(&self) -> Result<()> {
-        check_size(&self.arch()?, self.side, self.batch)?;
+        let arch = self.arch()?;
+        check_size(&arch, self.side, self.batch)?;
+        if arch.pretrained && self.weights.is_none() {
+            let problem =
+                format!("{} starts from weights that were trained on ImageNet, and none are named", arch.name);
+            return Err(Error::setting(problem, PRETRAINED));
+        }
         self.supervise.check(self.noise)?;
         let draws = self.supervise.draws_outliers(self.noise);
         match &self.outliers {

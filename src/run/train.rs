@@ -26,6 +26,8 @@ use crate::files;
 use crate::metrics::quantile;
 use crate::model::Weights;
 use crate::model::arch::NORM_MOMENTUM;
+use crate::model::checkpoint::take_pretrained;
+use crate::model::weights::Layout;
 use crate::report::heatmap::Scale;
 use crate::report::png::save_png;
 
@@ -56,6 +58,8 @@ pub fn start(
     stop: &Stop,
 ) -> Result<(Trained, Task, RunDirectory)> {
     let settings = settings.clone().located()?;
+    settings.check()?;
+    initial(&settings)?; // weights that cannot be had begin no run
     let task = prepare(&settings)?;
     task.test.check(chosen)?;
     let directory = RunDirectory::create(out)?;
@@ -149,6 +153,16 @@ pub fn train(
     Ok(Trained { model, history, interrupted: stop.is_wished() })
 }
 
+/// The weights that a run starts from.
+fn initial(settings: &Settings) -> Result<Weights> {
+    let arch = settings.arch()?;
+    let mut weights = Weights::init(&arch, settings.seed);
+    if let Some(path) = &settings.weights {
+        take_pretrained(&arch, path, &mut weights)?;
+    }
+    Ok(weights)
+}
+
 /// A network in training.
 struct Trainer<'a> {
     set: &'a TrainingSet,
@@ -176,17 +190,18 @@ impl Trainer<'_> {
             sigma: settings.sigma,
             training: Some(training),
         };
-        let initial = Weights::init(&arch, settings.seed);
-        let mut network = lay_out(device, &arch, options, &initial)?;
+        let weights = match &state {
+            Some(state) => state.weights.clone(),
+            None => initial(settings)?,
+        };
+        let layout = Layout::new(&arch);
+        if (weights.params.len(), weights.stats.len()) != (layout.params_len, layout.stats_len) {
+            let problem = "the training state belongs to another net than the run's settings name";
+            return Err(Error::setting(problem, "restore the run's config.json, or start a new run"));
+        }
+        let mut network = lay_out(device, &arch, options, &weights)?;
         let (mut steps, mut history) = (0, Vec::new());
         if let Some(state) = state {
-            let fits =
-                state.weights.params.len() == initial.params.len() && state.weights.stats.len() == initial.stats.len();
-            if !fits {
-                let problem = "the training state belongs to another net than the run's settings name";
-                return Err(Error::setting(problem, "restore the run's config.json, or start a new run"));
-            }
-            network.set_weights(&state.weights)?;
             network.set_moments(&state.moments)?;
             (steps, history) = (state.steps, state.history);
         }

@@ -87,6 +87,10 @@ fn impossible_settings() {
         ("--sigma -1", "--sigma -1"),
         ("--quantile -1", "--quantile -1"),
         ("--class -1", "no class '-1'"),
+        ("--net FCDD_CNN224_VGG_F", "huggingface.co"),
+        ("--net FCDD_CNN224_VGG_F --weights absent.safetensors", "absent.safetensors"),
+        ("--net FCDD_CNN224_VGG_F --weights outliers.bin", "not a complete safetensors file"),
+        ("--weights outliers.bin", "no layer of FCDD_CNN28_W is pretrained"),
     ] {
         let words = format!("train fmnist --data data --outliers cifar100:outliers.bin --out run {flags}");
         scratch.run(&words).expect_error(&[word]);
