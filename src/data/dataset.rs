@@ -169,7 +169,7 @@ impl Dataset {
 }
 
 /// The class that a user named by index or by name.
-fn class_index(classes: &[String], class: &str) -> Result<u16> {
+pub fn class_index(classes: &[String], class: &str) -> Result<u16> {
     let by_name = classes.iter().position(|name| name.eq_ignore_ascii_case(class));
     match (by_name, class.parse::<usize>()) {
         (Some(index), _) => Ok(index as u16),
@@ -188,11 +188,7 @@ fn class_index(classes: &[String], class: &str) -> Result<u16> {
 
 /// Names of the classes that can be nominal: what a sweep goes over.
 pub fn nominal_classes(kind: DatasetKind, data: Option<&Path>) -> Result<Vec<String>> {
-    let root = root(kind, data)?;
-    match kind {
-        DatasetKind::Folder => Ok(vec![folder::GOOD.to_string()]),
-        _ => class_names(kind, &root),
-    }
+    sets::format(kind)?.classes(&root(kind, data)?)
 }
 
 /// The folder or file that the set is read from.

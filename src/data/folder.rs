@@ -20,7 +20,7 @@ use crate::data::images::{Images, Mask, read_mask, read_picture};
 use crate::error::{Error, Result};
 
 /// Class 0.
-pub(super) const GOOD: &str = "good";
+const GOOD: &str = "good";
 const EXTENSIONS: [&str; 12] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pgm", "ppm", "pnm", "pbm", "pam"];
 
 /// The tree a folder should show, as the remedy of an error.

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cuda;
+mod experiments;
 mod predict;
 mod results;
 mod runs;

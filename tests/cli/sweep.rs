@@ -13,6 +13,11 @@ fn sweep(scratch: &Scratch, flags: &str) -> Ran {
     scratch.run(&format!("{SWEEP} --classes 0,trouser --seeds 2 {flags}"))
 }
 
+/// One run with the settings of the sweeps.
+fn train(scratch: &Scratch, flags: &str) -> Ran {
+    scratch.run(&format!("{} {flags}", SWEEP.replace("sweep", "train")))
+}
+
 fn model(scratch: &Scratch, run: &str) -> Vec<u8> {
     fs::read(scratch.path(&format!("{run}/model.safetensors"))).unwrap()
 }
@@ -53,7 +58,7 @@ fn a_sweep_is_runs_and_a_summary() {
         assert!(fs::read_to_string(scratch.path("sweep").join(plot)).unwrap().contains("area"), "{plot}");
     }
     // A run of a sweep is the run that `train` makes.
-    scratch.train("--epochs 2 --seed 1 --class t-shirt --out single").expect_success();
+    train(&scratch, "--class t-shirt --seed 1 --out single").expect_success();
     assert!(model(&scratch, "single") == model(&scratch, "sweep/normal_t-shirt/it_1"));
 
     // Several at once end in the same bits, in two parts.
@@ -93,7 +98,7 @@ fn one_failing_run_does_not_lose_the_others() {
     assert!(ran.stderr().contains("error: class t-shirt, seed 1:"), "{}", ran.stderr());
     assert!(ran.stdout().contains("trouser") && scratch.path("sweep/normal_trouser/it_1/report.html").exists());
     // A run that someone else has put there.
-    scratch.train("--epochs 1 --class 0 --out other/normal_t-shirt/it_1").expect_success();
+    scratch.train("--epochs 1 --out other/normal_t-shirt/it_1").expect_success();
     sweep(&scratch, "--out other").expect_error(&["normal_t-shirt/it_1", "epochs 1 there, 2 now"]);
     assert!(!scratch.path("other/normal_trouser").exists(), "nothing is begun");
 }
@@ -200,7 +205,7 @@ fn compare_lays_models_side_by_side() {
     scratch.run("compare run larger --test data --out all").expect_success();
     assert!(height("all") > 3 * height("compared"), "six images per label instead of two");
 
-    scratch.train("--epochs 1 --class 1 --out other").expect_success();
+    train(&scratch, "--class 1 --out other").expect_success();
     scratch.run("compare run other --out none").expect_error(&["run and other have different test images", "--test"]);
     scratch.run("compare run --viz-ids 99 --out none").expect_error(&["no test image 99"]);
     assert!(!scratch.path("none").exists());

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::PLAN;
-use crate::data::dataset::nominal_classes;
+use crate::data::dataset::{class_index, nominal_classes};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::run::directory::{self, RunDirectory, write_json};
@@ -52,9 +52,10 @@ impl Plan {
     pub fn new(settings: Settings, classes: &[String], seeds: u64) -> Result<Plan> {
         let settings = settings.located()?;
         let known = nominal_classes(settings.dataset, settings.data.as_deref())?;
-        let wanted = classes.iter().map(|class| position(&known, class)).collect::<Result<Vec<_>>>()?;
+        let wanted = classes.iter().map(|class| class_index(&known, class)).collect::<Result<Vec<_>>>()?;
         let all = wanted.is_empty();
-        let classes = known.into_iter().enumerate().filter(|(i, _)| all || wanted.contains(i)).map(|(_, name)| name);
+        let classes =
+            known.into_iter().enumerate().filter(|(i, _)| all || wanted.contains(&(*i as u16))).map(|(_, name)| name);
         Ok(Plan { settings, classes: classes.collect(), seeds })
     }
 
@@ -152,16 +153,6 @@ impl FromStr for Shard {
     }
 }
 
-/// The place of a class among the known ones, by its name or number.
-fn position(known: &[String], class: &str) -> Result<usize> {
-    let by_name = known.iter().position(|name| name.eq_ignore_ascii_case(class));
-    let by_number = || class.parse().ok().filter(|&i| i < known.len());
-    by_name.or_else(by_number).ok_or_else(|| {
-        let remedy = format!("choose from {}, by name or by number from 0", known.join(", "));
-        Error::setting(format!("--classes: there is no class '{class}'"), remedy)
-    })
-}
-
 /// Fails where settings differ in more than class, seed and the place of the data.
 fn same(there: &Settings, wanted: &Settings, folder: &Path) -> Result<()> {
     let moved = Moved { data: wanted.data.clone(), outliers: wanted.outliers.clone() };
@@ -189,8 +180,12 @@ mod tests {
     use crate::data::dataset::DatasetKind;
     use crate::data::outliers::OutlierSource;
 
+    fn source(text: &str) -> Option<OutlierSource> {
+        Some(text.parse().unwrap())
+    }
+
     fn plan(data: &Path, classes: &[&str], seeds: u64) -> Result<Plan> {
-        let outliers = Some(OutlierSource::Cifar100("o.bin".into()));
+        let outliers = source("cifar100:o.bin");
         let settings = Settings::preset(DatasetKind::Mnist).with_anomalies(outliers, None);
         let classes: Vec<String> = classes.iter().map(ToString::to_string).collect();
         Plan::new(Settings { data: Some(data.to_path_buf()), ..settings }, &classes, seeds)
@@ -220,10 +215,10 @@ mod tests {
         let error = other.save(out.path()).unwrap_err().to_string();
         assert!(error.contains("lr 0.01 there, 1.0 now") && error.contains("another --out"), "{error}");
         other = plan(data.path(), &["1"], 1).unwrap();
-        other.settings.outliers = Some(OutlierSource::Images("o".into()));
+        other.settings.outliers = source("images:o");
         assert!(other.save(out.path()).unwrap_err().to_string().contains("outliers"));
         // Data that lies elsewhere now is the same data.
-        other.settings.outliers = Some(OutlierSource::Cifar100("elsewhere/o.bin".into()));
+        other.settings.outliers = source("cifar100:elsewhere/o.bin");
         other.save(out.path()).unwrap();
     }
 
