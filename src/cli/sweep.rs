@@ -9,7 +9,7 @@ use crate::device::{self, Choice, Device};
 use crate::error::{Error, Result};
 use crate::run::directory;
 use crate::run::progress::say;
-use crate::run::sweep::plan::{Plan, Shard};
+use crate::run::sweep::plan::{Plan, Shard, unfinished};
 use crate::run::sweep::slurm::write_slurm;
 use crate::run::sweep::summary::Summary;
 use crate::run::sweep::work::work;
@@ -68,12 +68,15 @@ pub fn run(args: Args) -> Result<Outcome> {
     }
     let stop = stop_flag()?;
     let devices = open(&devices, jobs)?;
-    plan.save(&out)?;
     let mut runs = plan.runs(&out);
     if let Some(shard) = shard {
         runs = shard.of(runs);
     }
-    let failures = work(&devices, &runs, &stop)?;
+    let of = runs.len();
+    let left = unfinished(runs)?;
+    plan.save(&out)?;
+    say(format!("{} of {of} runs to do{}", left.len(), if left.len() < of { "; finished ones are kept" } else { "" }));
+    let failures = work(&devices, &left, &stop);
     show(&sum_up(&out)?, &out, json)?;
     failures.iter().for_each(|failure| say(format!("error: {}: {}", failure.run, failure.error)));
     if stop.is_wished() {

@@ -142,7 +142,7 @@ fn write_data(scratch: &Scratch) {
         }
     }
     for (list, first) in [("trainval", 0), ("test", 12)] {
-        let line = |i: u32| format!("{i:06} {}\n", if i % 4 == 0 { " 1" } else { "-1" });
+        let line = |i: u32| format!("{i:06} {}\n", if i.is_multiple_of(4) { " 1" } else { "-1" });
         let lines: String = (first..first + 12).map(line).collect();
         scratch.write(&format!("data/voc/ImageSets/Main/horse_{list}.txt"), lines.as_bytes());
         (first..first + 12).for_each(|i| picture(scratch, &format!("data/voc/JPEGImages/{i:06}.jpg")));

@@ -101,6 +101,7 @@ fn one_failing_run_does_not_lose_the_others() {
     scratch.train("--epochs 1 --out other/normal_t-shirt/it_1").expect_success();
     sweep(&scratch, "--out other").expect_error(&["normal_t-shirt/it_1", "epochs 1 there, 2 now"]);
     assert!(!scratch.path("other/normal_trouser").exists(), "nothing is begun");
+    assert!(!scratch.path("other/sweep.json").exists(), "nor is this the sweep of the folder");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::summary::Summary;
 use super::tables::{self, ABOUT, FOOTNOTE, Table};
 use crate::error::Result;
 use crate::files;
-use crate::report::html::{figures, page, plots, section, table};
+use crate::report::html::{figures, page, pairs, plots, section, table};
 use crate::run::directory;
 use crate::run::report::quoted;
 
@@ -20,7 +20,7 @@ pub fn write(summary: &Summary, folder: &Path) -> Result<()> {
     if let Some(published) = tables::beside_published(summary) {
         sections.push(section("Beside what is published", &html! {
             p {
-                "Means over the classes and five seeds, from the tables of the paper (Liznerski et al., ICLR 2021). They compare with a "
+                "Means over all classes of the data set and five seeds, from the tables of the paper (Liznerski et al., ICLR 2021). They compare with a "
                 "sweep that has the paper's settings, among them its outliers and its number of epochs."
             }
             (text_table(&published))
@@ -67,12 +67,11 @@ fn text_table(Table { header, rows }: &Table) -> Markup {
 
 /// Links to the pages of the runs.
 fn runs(summary: &Summary) -> Markup {
-    let rows = summary.classes.iter().map(|class| {
+    let links = summary.classes.iter().map(|class| {
         let page = |seed: &u64| format!("normal_{}/it_{seed}/{}", class.name, directory::REPORT);
-        let links = html! { @for seed in &class.seeds { a href=(page(seed)) { "seed " (seed) } " " } };
-        vec![html! { (class.name) }, links]
+        (class.name.clone(), html! { @for seed in &class.seeds { a href=(page(seed)) { "seed " (seed) } " " } })
     });
-    table(&["nominal class", "pages of the runs"], &rows.collect::<Vec<_>>())
+    pairs(&links.collect::<Vec<_>>())
 }
 
 fn of_classes(drawn: &Plots) -> Markup {

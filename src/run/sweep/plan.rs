@@ -105,6 +105,15 @@ impl Plan {
     }
 }
 
+/// Those of the runs that are not complete, and how far each is.
+///
+/// # Errors
+/// Where a folder holds a run with other settings.
+pub fn unfinished(runs: Vec<Run>) -> Result<Vec<(Run, Status)>> {
+    let all = runs.into_iter().map(|run| run.status().map(|status| (run, status))).collect::<Result<Vec<_>>>()?;
+    Ok(all.into_iter().filter(|(_, status)| *status != Status::Complete).collect())
+}
+
 /// Folder of a class's runs.
 pub fn class_folder(folder: &Path, class: &str) -> PathBuf {
     folder.join(format!("normal_{class}"))

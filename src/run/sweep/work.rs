@@ -7,7 +7,7 @@ use std::thread;
 use super::plan::{Run, Status};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::run::progress::{say, under_name};
+use crate::run::progress::under_name;
 use crate::run::results::finish;
 use crate::run::settings::Moved;
 use crate::run::stop::Stop;
@@ -19,28 +19,16 @@ pub struct Failure {
     pub error: Error,
 }
 
-/// Does what is left of these runs; each of the devices takes the next one when it has done its last. A run that fails does not hold
-/// up the others. Once `stop` is wished, what is being trained stops and no run is begun.
+/// Does these runs, each of which may have begun; each of the devices takes the next one when it has done its last. A run that fails
+/// does not hold up the others. Once `stop` is wished, what is being trained stops and no run is begun.
 ///
 /// Runs share no state, and none of their results depends on the number of threads: they end in the same bits one by one or at once.
-///
-/// # Errors
-/// Where a folder holds a run with other settings: then none is begun.
-pub fn work(devices: &[Device], runs: &[Run], stop: &Stop) -> Result<Vec<Failure>> {
-    let status = runs.iter().map(|run| Ok((run, run.status()?))).collect::<Result<Vec<_>>>()?;
-    let left: Vec<_> = status.into_iter().filter(|(_, status)| *status != Status::Complete).collect();
-    let kept = runs.len() - left.len();
-    say(format!(
-        "{} of {} runs to do{}",
-        left.len(),
-        runs.len(),
-        if kept > 0 { "; finished ones are kept" } else { "" }
-    ));
+pub fn work(devices: &[Device], runs: &[(Run, Status)], stop: &Stop) -> Vec<Failure> {
     let _heeding = stop.heed();
     let next = AtomicUsize::new(0);
     let worker = |device: &Device| {
         let mut failures = Vec::new();
-        while let Some((run, status)) = left.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !stop.is_wished()) {
+        while let Some((run, status)) = runs.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !stop.is_wished()) {
             if let Err(error) = under_name(&run.name(), || one(device, run, *status, stop)) {
                 failures.push(Failure { run: run.name(), error });
             }
@@ -50,7 +38,7 @@ pub fn work(devices: &[Device], runs: &[Run], stop: &Stop) -> Result<Vec<Failure
     thread::scope(|scope| {
         let workers: Vec<_> = devices.iter().map(|device| scope.spawn(|| worker(device))).collect();
         let failures = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        Ok(failures.flatten().collect())
+        failures.flatten().collect()
     })
 }
 
