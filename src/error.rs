@@ -40,6 +40,10 @@ pub enum CudaError {
     #[error("the CUDA driver sees no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES, or choose --device cpu")]
     NoDevice,
     #[error(
+        "there is no GPU {number}; the driver sees {count}, numbered from 0: check nvidia-smi and CUDA_VISIBLE_DEVICES"
+    )]
+    NoSuchDevice { number: usize, count: i32 },
+    #[error(
         "the kernels of this build ({architectures}) do not run on {name}, compute capability {}.{}; they need 7.5 or newer: \
          choose --device cpu, or build with FCDD_CUDA_ARCHS={}{} where the GPU is newer than that", compute_capability.0,
         compute_capability.1, compute_capability.0, compute_capability.1

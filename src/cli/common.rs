@@ -15,27 +15,32 @@ use crate::run::stop::Stop;
 /// Where to compute.
 #[derive(Debug, clap::Args)]
 pub struct DeviceArg {
-    /// Where to compute
-    #[arg(long, value_enum, default_value = "auto", value_name = "DEVICE")]
+    /// Where to compute: auto (the GPU where one can be used, else the CPU), cpu, cuda, or the number of a GPU
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
     device: device::Choice,
 }
 
 impl DeviceArg {
-    /// Settles the choice and says once where the work will run, if that was left open.
+    /// Settles the choice and says where the work will run, if that was left open.
     pub fn choose(&self) -> Result<Device> {
-        let (device, why_not) = device::choose(self.device)?;
-        if self.device == device::Choice::Auto {
-            match &device {
-                Device::Cuda(cuda) => say(format!("computing on {}", cuda.describe()?.name)),
-                Device::Cpu => {
-                    let threads = rayon::current_num_threads();
-                    let reason = why_not.map(|why| format!(" ({})", why.in_brief())).unwrap_or_default();
-                    say(format!("computing on the CPU with {threads} threads{reason}"));
-                }
+        choose(self.device)
+    }
+}
+
+/// Settles a choice of device and says where the work will run, if that was left open.
+pub fn choose(choice: device::Choice) -> Result<Device> {
+    let (device, why_not) = device::choose(choice)?;
+    if choice == device::Choice::Auto {
+        match &device {
+            Device::Cuda(cuda) => say(format!("computing on {}", cuda.describe()?.name)),
+            Device::Cpu => {
+                let threads = rayon::current_num_threads();
+                let reason = why_not.map(|why| format!(" ({})", why.in_brief())).unwrap_or_default();
+                say(format!("computing on the CPU with {threads} threads{reason}"));
             }
         }
-        Ok(device)
     }
+    Ok(device)
 }
 
 /// Test images to picture.

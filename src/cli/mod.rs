@@ -2,10 +2,12 @@
 
 mod bench;
 mod common;
+mod compare;
 mod demo;
 mod evaluate;
 mod info;
 mod predict;
+mod sweep;
 mod train;
 mod verify;
 
@@ -47,6 +49,10 @@ enum Verb {
     Evaluate(evaluate::Args),
     /// Judge pictures: score, heatmap and overlay for each
     Predict(predict::Args),
+    /// Train on every class with several seeds, and sum it up
+    Sweep(Box<sweep::Args>),
+    /// Lay the heatmaps of several models side by side
+    Compare(compare::Args),
     /// Show the whole way on synthetic surfaces: no data, no network
     Demo(demo::Args),
     /// Check the numerics of this machine
@@ -83,6 +89,8 @@ fn run(cli: Cli) -> Result<Outcome> {
         Verb::Train(args) => train::run(*args),
         Verb::Evaluate(args) => evaluate::run(args),
         Verb::Predict(args) => predict::run(args),
+        Verb::Sweep(args) => sweep::run(*args),
+        Verb::Compare(args) => compare::run(args),
         Verb::Demo(args) => demo::run(args),
         Verb::Verify(args) => verify::run(args),
         Verb::Bench(args) => bench::run(args),

@@ -27,6 +27,8 @@ use crate::steps::hsc_loss::Gradient;
 pub struct Args {
     #[command(flatten)]
     choices: Choices,
+    #[command(flatten)]
+    task: OneTask,
     /// Folder to leave the run in
     #[arg(long, value_name = "RUN", required_unless_present = "resume")]
     out: Option<PathBuf>,
@@ -42,18 +44,26 @@ pub struct Args {
     json: bool,
 }
 
-/// What becomes the settings of a new run.
+/// Which of the data set's tasks, and which of its runs.
 #[derive(Debug, Default, PartialEq, clap::Args)]
-struct Choices {
+struct OneTask {
+    /// Class to take as nominal, by number or name; of pascalvoc, the one to rate [default: by dataset, as a rule 0]
+    #[arg(long, allow_negative_numbers = true)]
+    class: Option<String>,
+    /// Seed of all randomness [default: 0]
+    #[arg(long, help_heading = "Optimisation")]
+    seed: Option<u64>,
+}
+
+/// What becomes the settings of new runs, but for class and seed.
+#[derive(Debug, Default, PartialEq, clap::Args)]
+pub(super) struct Choices {
     /// Where good images come from
-    #[arg(value_enum, required_unless_present = "resume")]
+    #[arg(value_enum)]
     dataset: Option<DatasetKind>,
     /// Folder (or file) of the dataset [default for fmnist: Debian's package dataset-fashion-mnist]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Class to take as nominal, by number or name; of pascalvoc, the one to rate [default: 0]
-    #[arg(long, allow_negative_numbers = true)]
-    class: Option<String>,
     /// Leave out pictures that cannot be read, instead of refusing the data
     #[arg(long)]
     skip_broken: bool,
@@ -133,9 +143,6 @@ struct Choices {
     /// Re-estimate the norms' statistics after the last epoch [default: true for folders]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Optimisation")]
     reestimate: Option<bool>,
-    /// Seed of all randomness [default: 0]
-    #[arg(long, help_heading = "Optimisation")]
-    seed: Option<u64>,
 }
 
 /// What `train --json` prints.
@@ -153,11 +160,13 @@ struct Report<'a> {
 pub fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let stop = stop_flag()?;
-    let Args { choices, out, resume, chosen: ChosenArg { viz_ids: chosen }, json, .. } = args;
+    let Args { choices, task, out, resume, chosen: ChosenArg { viz_ids: chosen }, json, .. } = args;
     let (trained, task, directory) = match (resume, out) {
-        (Some(run), None) => train::resume(&device, &run, choices.moved()?, &chosen, &stop)?,
-        (Some(_), Some(_)) => return Err(settled()),
-        (None, Some(out)) => train::start(&device, &choices.settings()?, &out, &chosen, &stop)?,
+        (Some(run), None) if task == OneTask::default() => {
+            train::resume(&device, &run, choices.moved()?, &chosen, &stop)?
+        }
+        (Some(_), _) => return Err(settled()),
+        (None, Some(out)) => train::start(&device, &task.settings(choices)?, &out, &chosen, &stop)?,
         (None, None) => return Err(Error::setting("no folder for the run", "name one with --out RUN")),
     };
     let evaluation = finish(&device, &trained, &task, &directory, &chosen)?.map(|tested| tested.evaluation);
@@ -194,6 +203,18 @@ fn settled() -> Error {
     )
 }
 
+impl OneTask {
+    /// The settings of this one run.
+    fn settings(self, choices: Choices) -> Result<Settings> {
+        let settings = choices.settings()?;
+        Ok(Settings {
+            class: self.class.unwrap_or(settings.class),
+            seed: self.seed.unwrap_or(settings.seed),
+            ..settings
+        })
+    }
+}
+
 impl Choices {
     /// Where the data of a run has moved, which is all that can be said anew of it.
     fn moved(self) -> Result<Moved> {
@@ -205,9 +226,9 @@ impl Choices {
     }
 
     /// The dataset's preset with the flags' changes.
-    fn settings(self) -> Result<Settings> {
+    pub(super) fn settings(self) -> Result<Settings> {
         let Some(dataset) = self.dataset else {
-            return Err(Error::setting("no dataset is named", "name one, such as `fcdd train fmnist --out RUN`"));
+            return Err(Error::setting("no dataset is named", "name one, such as fmnist or folder; --help lists them"));
         };
         let preset = Settings::preset(dataset).with_objective(self.objective.unwrap_or_default());
         let wants_outliers = preset.noise == NoiseMode::Outliers;
@@ -218,7 +239,6 @@ impl Choices {
         }
         let settings = Settings {
             data: self.data,
-            class: self.class.unwrap_or(preset.class),
             bias: !self.no_bias,
             supervise,
             oe_limit: self.oe_limit,
@@ -238,7 +258,6 @@ impl Choices {
             weight_decay: self.weight_decay.unwrap_or(preset.weight_decay),
             schedule: self.schedule.unwrap_or(preset.schedule),
             reestimate: self.reestimate.unwrap_or(preset.reestimate),
-            seed: self.seed.unwrap_or(preset.seed),
             net: self.net.unwrap_or(preset.net),
             weights: self.weights,
             gradient: self.gradient.unwrap_or(preset.gradient),
@@ -297,7 +316,8 @@ mod tests {
                 settings.check().unwrap();
                 let words = settings.command("out");
                 let parsed = Train::try_parse_from(&words[1..]).unwrap_or_else(|e| panic!("{words:?}: {e}"));
-                assert_eq!(parsed.args.choices.settings().unwrap(), settings, "{words:?}");
+                let Args { choices, task, .. } = parsed.args;
+                assert_eq!(task.settings(choices).unwrap(), settings, "{words:?}");
             }
         }
     }

@@ -206,7 +206,7 @@ impl Dataset {
 }
 
 /// The class that a user named by index or by name.
-fn class_index(classes: &[String], class: &str) -> Result<u16> {
+pub fn class_index(classes: &[String], class: &str) -> Result<u16> {
     let by_name = classes.iter().position(|name| name.eq_ignore_ascii_case(class));
     match (by_name, class.parse::<usize>()) {
         (Some(index), _) => Ok(index as u16),
@@ -221,6 +221,11 @@ fn class_index(classes: &[String], class: &str) -> Result<u16> {
             format!("choose one of {}, by name or by number from 0", classes.join(", ")),
         )),
     }
+}
+
+/// Names of the classes that can be nominal: what a sweep goes over.
+pub fn nominal_classes(kind: DatasetKind, data: Option<&Path>) -> Result<Vec<String>> {
+    sets::format(kind).classes(&root(kind, data)?)
 }
 
 /// The folder or file that the set is read from.

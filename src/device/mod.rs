@@ -6,20 +6,37 @@ pub mod host;
 pub mod matmul;
 pub mod simd;
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 pub use host::{BufferId, ByteBufferId, ByteView, Host, View};
 
-use crate::error::{CudaError, Result};
+use crate::error::{CudaError, Error, Result};
 use cuda::Cuda;
 
-/// Where to compute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+/// Where to compute: `auto`, `cpu`, `cuda` or the number of a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// The GPU where one can be used, else the CPU
+    /// The first GPU where one can be used, else the CPU.
     Auto,
     Cpu,
-    Cuda,
+    /// The GPU of this number, from 0.
+    Cuda(usize),
+}
+
+impl FromStr for Choice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Choice> {
+        match text {
+            "auto" => Ok(Choice::Auto),
+            "cpu" => Ok(Choice::Cpu),
+            "cuda" => Ok(Choice::Cuda(0)),
+            number => number.parse().map(Choice::Cuda).map_err(|_| {
+                Error::setting(format!("'{text}' is no device"), "choose auto, cpu, cuda or the number of a GPU")
+            }),
+        }
+    }
 }
 
 /// What computes.
@@ -39,14 +56,31 @@ impl Device {
     }
 }
 
-/// Settles a choice. The second value says why a GPU is not used where that was left open.
+/// Settles a choice. The second value says why a GPU is not used where that was left open. Devices that are opened apart work apart,
+/// also on one GPU.
 pub fn choose(choice: Choice) -> Result<(Device, Option<CudaError>)> {
     match choice {
         Choice::Cpu => Ok((Device::Cpu, None)),
-        Choice::Cuda => Ok((Device::Cuda(Cuda::open()?), None)),
-        Choice::Auto => Ok(match Cuda::open() {
+        Choice::Cuda(number) => Ok((Device::Cuda(Cuda::open(number)?), None)),
+        Choice::Auto => Ok(match Cuda::open(0) {
             Ok(cuda) => (Device::Cuda(cuda), None),
             Err(error) => (Device::Cpu, Some(error)),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_have_words_and_numbers() {
+        let read = |text: &str| text.parse::<Choice>();
+        for (text, choice) in
+            [("auto", Choice::Auto), ("cpu", Choice::Cpu), ("cuda", Choice::Cuda(0)), ("3", Choice::Cuda(3))]
+        {
+            assert_eq!(read(text).unwrap(), choice);
+        }
+        assert!(read("gpu").unwrap_err().to_string().contains("cpu, cuda or the number"));
     }
 }

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 
 /// A whole page: a title, what it is about, and sections.
 pub fn page(title: &str, lead: &Markup, sections: &[Markup]) -> String {
@@ -40,7 +40,7 @@ pub fn figures(figures: &[(String, String)]) -> Markup {
 }
 
 /// Names and what they are, one pair a row.
-pub fn pairs(rows: &[(String, String)]) -> Markup {
+pub fn pairs(rows: &[(String, impl Render)]) -> Markup {
     html! {
         div.scroll { table.pairs { tbody { @for (name, value) in rows { tr { th scope="row" { (name) } td { (value) } } } } } }
     }
@@ -109,7 +109,8 @@ th, td { padding: 5px 16px 5px 0; text-align: left; vertical-align: top; border-
 .pairs th { font-weight: 600; white-space: nowrap; }
 .pairs td { overflow-wrap: anywhere; min-width: 10em; }
 .numbers th, .numbers td { text-align: right; padding: 4px 0 4px 22px; font-variant-numeric: tabular-nums; }
-.numbers th:first-child, .numbers td:first-child { padding-left: 4px; }
+.numbers th { max-width: 14em; }
+.numbers th:first-child, .numbers td:first-child { padding-left: 4px; text-align: left; }
 summary { cursor: pointer; margin-bottom: 10px; }
 pre { padding: 12px 16px; background: #f4f6f8; border-radius: 8px; white-space: pre-wrap; overflow-wrap: anywhere; }
 code { font: .92em/1.5 ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace; }

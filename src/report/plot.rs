@@ -27,6 +27,9 @@ const AXIS: u32 = 19;
 /// Curves of up to this many points show each of them.
 const DOTTED: usize = 40;
 
+/// Opacity of curves without a name.
+const MANY: f64 = 0.55;
+
 /// Bins of a histogram.
 const BINS: usize = 60;
 
@@ -66,7 +69,7 @@ impl Hue {
 #[derive(Clone, Debug)]
 pub struct Curve<X> {
     pub hue: Hue,
-    /// For the legend.
+    /// For the legend; a curve without a name is one of many, drawn thin.
     pub name: String,
     /// From left to right.
     pub points: Vec<(X, f64)>,
@@ -103,8 +106,13 @@ pub fn roc(curves: &[Curve<f64>]) -> Result<String> {
         chart.draw_series(DashedLineSeries::new([(0.0, 0.0), (1.0, 1.0)], 5, 5, CHANCE.into())).map_err(bug)?;
         for curve in curves {
             let colour = curve.hue.colour();
-            let line = LineSeries::new(curve.points.iter().copied(), colour.stroke_width(2));
-            chart.draw_series(line).map_err(bug)?.label(&curve.name).legend(stroke(colour));
+            let points = curve.points.iter().copied();
+            if curve.name.is_empty() {
+                chart.draw_series(LineSeries::new(points, colour.mix(MANY))).map_err(bug)?;
+            } else {
+                let line = LineSeries::new(points, colour.stroke_width(2));
+                chart.draw_series(line).map_err(bug)?.label(&curve.name).legend(stroke(colour));
+            }
         }
         legend(&mut chart, SeriesLabelPosition::LowerRight)
     })

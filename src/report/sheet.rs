@@ -19,7 +19,8 @@ pub struct Tile {
 pub struct Row {
     /// What the row shows, such as "heatmap".
     pub title: String,
-    /// From left to right; rows of one sheet need not be equally long.
+    /// From left to right; rows of one sheet need not be equally long. Where none has a picture, the captions are all there is:
+    /// titles of the columns below.
     pub tiles: Vec<Tile>,
 }
 
@@ -144,14 +145,16 @@ impl Layout {
     /// One row from `y` on; returns where it ends.
     fn row(&self, row: &Row, y: u32, mut canvas: Option<&mut RgbImage>) -> u32 {
         let title = Block::new(&self.row_title, &row.title, TITLE_WIDTH);
+        let pictures = row.tiles.iter().any(|tile| tile.image.width() > 0);
+        let tile_height = if pictures { self.tile_side } else { 0 };
         if let Some(canvas) = canvas.as_deref_mut() {
-            title.draw(canvas, MARGIN, y + self.tile_side.saturating_sub(title.height()) / 2, INK);
+            title.draw(canvas, MARGIN, y + tile_height.saturating_sub(title.height()) / 2, INK);
         }
-        let mut end = y + title.height().max(if row.tiles.is_empty() { 0 } else { self.tile_side });
+        let mut end = y + title.height().max(tile_height);
         for (column, tile) in row.tiles.iter().enumerate() {
             let x = self.left + column as u32 * (self.tile_side + GAP);
             let caption = Block::new(&self.caption, &tile.caption, self.tile_side);
-            let below = y + self.tile_side + GAP / 2;
+            let below = y + tile_height + GAP / 2;
             if let Some(canvas) = canvas.as_deref_mut() {
                 self.fit(&tile.image, x, y, canvas);
                 caption.draw_centred(canvas, x, below, self.tile_side, INK);
@@ -240,6 +243,12 @@ mod tests {
         let height = |caption: &str| sheet("", &[group("", "", vec![tile(9, 9, caption)])], 96).unwrap().height();
         assert_eq!(height("0.9876") - height(""), 16 + GAP);
         assert_eq!(height("0.9876\nbag") - height(""), 32 + GAP);
+    }
+
+    #[test]
+    fn captions_without_pictures_are_titles_of_columns() {
+        let picture = sheet("", &[group("", "", vec![tile(0, 0, "run"), tile(0, 0, "other")])], 96).unwrap();
+        assert!(picture.height() < 2 * MARGIN + 96, "{}", picture.height());
     }
 
     #[test]

@@ -100,6 +100,11 @@ impl RunDirectory {
         Err(Error::file(path, format!("is no run: it has no {CONFIG}"), remedy))
     }
 
+    /// Whether the run is trained and tested, with all its files: its page comes last.
+    pub fn is_complete(&self) -> bool {
+        [MODEL, EVALUATION, REPORT].iter().all(|name| self.file(name).is_file())
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path

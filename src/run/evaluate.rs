@@ -1,6 +1,6 @@
 //! The verb `evaluate`: figures on the test split.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::model::Model;
 use super::prepare::TestSet;
@@ -18,7 +18,7 @@ use crate::report::resample::nearest;
 const CURVE_STEP: f64 = 1e-3;
 
 /// Figures on a test split.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Area under the ROC curve of the image scores; None where a class is missing.
     pub image_auroc: Option<f64>,

@@ -29,7 +29,7 @@ pub struct CudaInfo {
 
 impl CudaInfo {
     fn collect() -> CudaInfo {
-        let (device, problem) = match Cuda::open().and_then(|cuda| cuda.describe()) {
+        let (device, problem) = match Cuda::open(0).and_then(|cuda| cuda.describe()) {
             Ok(device) => (Some(device), None),
             Err(error) => (None, Some(error.in_brief())),
         };

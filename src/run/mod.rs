@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | [`train`], [`evaluate`], [`predict`], [`demo`], [`verify`], [`bench`](mod@bench), [`info`] | one verb each |
+//! | [`train`], [`evaluate`], [`predict`], [`sweep`], [`compare`](mod@compare), [`demo`], [`verify`], [`bench`](mod@bench), [`info`] | one verb each |
 //! | [`settings`], [`prepare`] | everything that decides a run; from there to training and test images |
 //! | [`model`], [`score`], [`render`], [`layout`] | the model file; judging with it; heatmaps to show; nets in memory |
 //! | [`directory`], [`state`] | a run's files; what resuming needs |
@@ -10,6 +10,7 @@
 //! | [`progress`], [`stop`] | progress on standard error; Ctrl-C |
 
 pub mod bench;
+pub mod compare;
 pub mod demo;
 pub mod directory;
 pub mod evaluate;
@@ -28,5 +29,6 @@ pub mod select;
 pub mod settings;
 pub mod state;
 pub mod stop;
+pub mod sweep;
 pub mod train;
 pub mod verify;

@@ -1,14 +1,37 @@
-//! Progress on standard error: a bar where a person looks on, plain lines elsewhere.
+//! Progress on standard error: bars where a person looks on, plain lines elsewhere.
 
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+/// The bars of all tasks under way, one below the other.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+thread_local! {
+    /// What this thread's lines begin with.
+    static PREFIX: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Does some work whose progress is shown under a name: there may be other such work at the same time, in other threads.
+pub fn under_name<T>(name: &str, work: impl FnOnce() -> T) -> T {
+    let before = PREFIX.replace(format!("{name}: "));
+    let done = work();
+    PREFIX.set(before);
+    done
+}
 
 /// One line on standard error. If it cannot be written, the work goes on all the same.
 pub fn say(line: impl Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let line = prefixed(line);
+    let _ = BARS.suspend(|| writeln!(std::io::stderr(), "{line}"));
+}
+
+fn prefixed(line: impl Display) -> String {
+    PREFIX.with_borrow(|prefix| format!("{prefix}{line}"))
 }
 
 /// Time between plain lines.
@@ -28,7 +51,7 @@ impl Progress {
     /// Starts a task of `total` images.
     pub fn new(what: &str, total: u64) -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(total);
+            let bar = BARS.add(ProgressBar::new(total));
             let template = "{msg} {wide_bar} {percent}% {per_sec} {eta} left";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 let rate = |state: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
@@ -36,7 +59,7 @@ impl Progress {
                 };
                 bar.set_style(style.with_key("per_sec", rate));
             }
-            bar.set_message(what.to_string());
+            bar.set_message(prefixed(what));
             bar
         });
         let now = Instant::now();
@@ -48,7 +71,7 @@ impl Progress {
         self.done += images;
         match &self.bar {
             Some(bar) => {
-                bar.set_message(format!("{} {}", self.what, note()));
+                bar.set_message(prefixed(format_args!("{} {}", self.what, note())));
                 bar.inc(images);
             }
             None if self.spoken.elapsed() >= INTERVAL => {
@@ -69,6 +92,7 @@ impl Progress {
     pub fn finish(self, line: &str) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
+            BARS.remove(&bar);
         }
         say(line);
     }

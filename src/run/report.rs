@@ -284,7 +284,7 @@ fn reproduction(settings: &Settings, story: &Story) -> Markup {
 }
 
 /// A word as a POSIX shell takes it.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_string()
@@ -293,7 +293,8 @@ fn quoted(word: &str) -> String {
     }
 }
 
-fn dataset_name(dataset: DatasetKind) -> String {
+/// Name of a data set as people write it.
+pub(super) fn dataset_name(dataset: DatasetKind) -> String {
     let explained = explanation(dataset);
     explained.split_once(':').map_or(explained.clone(), |(name, _)| name.to_string())
 }

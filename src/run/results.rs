@@ -48,6 +48,8 @@ pub fn finish(
     chosen: &[usize],
 ) -> Result<Option<Tested>> {
     let model = &trained.model;
+    // An earlier page would make a run that is killed here look complete.
+    files::remove(&directory.file(directory::REPORT))?;
     let overview = training_overview(device, &task.set, model)?;
     save_png(directory.file(directory::TRAINING_OVERVIEW), &overview)?;
     // A run that was ended between its state and its history, or has lost the latter, gets it back here.

@@ -236,12 +236,19 @@ impl Settings {
 
     /// The words of the command that trains with these settings into `out`: every flag, so that no default matters.
     pub fn command(&self, out: &str) -> Vec<String> {
-        let mut words: Vec<String> = ["fcdd", "train", &word(self.dataset)].map(str::to_string).into();
+        let seed = self.seed.to_string();
+        let own = ["--class", &self.class, "--seed", &seed, "--out", out];
+        let words = ["fcdd", "train"].into_iter().map(str::to_string);
+        words.chain(self.words()).chain(own.map(str::to_string)).collect()
+    }
+
+    /// The words for all of these settings but class and seed.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = vec![word(self.dataset)];
         let mut flag = |name: &str, value: String| words.extend([format!("--{name}"), value]);
         if let Some(data) = &self.data {
             flag("data", data.display().to_string());
         }
-        flag("class", self.class.clone());
         flag("objective", word(self.objective));
         flag("net", self.net.clone());
         if let Some(weights) = &self.weights {
@@ -271,8 +278,6 @@ impl Settings {
         flag("sigma", self.sigma.to_string());
         flag("quantile", self.quantile.to_string());
         flag("reestimate", self.reestimate.to_string());
-        flag("seed", self.seed.to_string());
-        flag("out", out.to_string());
         let switches = [
             ("--no-bias", !self.bias),
             ("--offline-supervision", self.offline_supervision),

@@ -1,19 +1,30 @@
 //! The wish to stop, as Ctrl-C utters it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A wish to stop, and whether anything heeds it at the moment: training does, after each step.
 #[derive(Debug, Default)]
 pub struct Stop {
     wished: AtomicBool,
-    heeded: AtomicBool,
+    /// How many heed it.
+    heeding: AtomicUsize,
+}
+
+/// As long as this lives, something heeds the wish.
+#[must_use]
+pub struct Heeding<'a>(&'a AtomicUsize);
+
+impl Drop for Heeding<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Stop {
     /// Utters the wish. False where nothing is going to heed it, or where it was uttered before: then whoever wishes has to end the
     /// program.
     pub fn wish(&self) -> bool {
-        !self.wished.swap(true, Ordering::Relaxed) && self.heeded.load(Ordering::Relaxed)
+        !self.wished.swap(true, Ordering::Relaxed) && self.heeding.load(Ordering::Relaxed) > 0
     }
 
     /// Whether the wish was uttered.
@@ -21,9 +32,10 @@ impl Stop {
         self.wished.load(Ordering::Relaxed)
     }
 
-    /// Says whether the wish is heeded from now on.
-    pub fn heed(&self, heeded: bool) {
-        self.heeded.store(heeded, Ordering::Relaxed);
+    /// Says that the wish is heeded from now on, until what this returns is dropped.
+    pub fn heed(&self) -> Heeding<'_> {
+        self.heeding.fetch_add(1, Ordering::Relaxed);
+        Heeding(&self.heeding)
     }
 }
 
@@ -34,13 +46,14 @@ mod tests {
     #[test]
     fn a_wish_is_heeded_once_and_only_while_something_listens() {
         let stop = Stop::default();
-        stop.heed(true);
+        let outer = stop.heed();
+        drop(stop.heed());
         assert!(!stop.is_wished());
         assert!(stop.wish() && stop.is_wished());
         assert!(!stop.wish(), "the second one means now");
+        drop(outer);
         let stop = Stop::default();
-        stop.heed(true);
-        stop.heed(false);
+        drop(stop.heed());
         assert!(!stop.wish() && stop.is_wished());
     }
 }

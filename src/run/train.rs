@@ -126,7 +126,7 @@ pub fn train(
     let remaining = u64::from(settings.epochs.saturating_sub(trainer.epochs_done()));
     let mut progress = Progress::new("training", remaining * set.len() as u64);
     let started = Instant::now();
-    stop.heed(true);
+    let heeding = stop.heed();
     while trainer.epochs_done() < settings.epochs && !stop.is_wished() {
         if trainer.epoch(&mut progress, stop)?
             && let Some(directory) = directory
@@ -135,7 +135,7 @@ pub fn train(
             directory::write_csv(&directory.file(directory::HISTORY), &trainer.history)?;
         }
     }
-    stop.heed(false);
+    drop(heeding);
     let epochs = trainer.epochs_done();
     if settings.reestimate && epochs == settings.epochs {
         trainer.reestimate()?;

@@ -9,7 +9,7 @@ use crate::support::{Ran, Scratch};
 
 /// Runs `fcdd` with the stand-in as its driver and these variables. None where the stand-in was not built, or the program without
 /// kernels.
-fn with_standin(scratch: &Scratch, variables: &[(&str, &str)], words: &str) -> Option<Ran> {
+pub fn with_standin(scratch: &Scratch, variables: &[(&str, &str)], words: &str) -> Option<Ran> {
     let required = std::env::var_os("FCDD_REQUIRE_STANDIN").is_some();
     let info = scratch.run("info").stdout();
     let Some(libraries) = library_dir(Mode::Plain).filter(|_| !info.contains("no kernels in this build")) else {

@@ -2,8 +2,10 @@
 
 mod bad_input;
 mod cuda;
+mod experiments;
 mod predict;
 mod results;
 mod runs;
 mod sets;
 mod support;
+mod sweep;

@@ -3,10 +3,8 @@
 use std::fs;
 use std::io::Read;
 use std::process::Stdio;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use crate::support::{Ran, Scratch, png};
+use crate::support::{Ran, Scratch, png, wait_for};
 
 /// What a test leaves where there are no masks.
 pub const TEST_FILES: [&str; 9] = [
@@ -238,14 +236,6 @@ fn an_interrupt_outside_of_training_ends_the_program() {
     drop(held);
 }
 
-fn wait_for(mut condition: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !condition() {
-        assert!(started.elapsed() < Duration::from_secs(120), "waited too long");
-        sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn folders_of_pictures_train_and_give_pixel_figures() {
     let scratch = Scratch::new();
@@ -286,11 +276,16 @@ fn info_and_help_are_quiet() {
     let info = scratch.run("info --json").expect_success().json();
     assert_eq!(info["nets"][0]["parameters"], 3457);
     for (words, told) in [
-        ("--help", &["train", "evaluate", "predict", "demo", "verify", "bench", "info", "--threads"][..]),
+        (
+            "--help",
+            &["train", "evaluate", "predict", "sweep", "compare", "demo", "verify", "bench", "info", "--threads"][..],
+        ),
         (
             "train --help",
             &["--data", "--class", "--out", "--resume", "--outliers", "--noise", "--net", "--side", "--lr"],
         ),
+        ("sweep --help", &["--classes", "--seeds", "--shard", "--slurm", "--devices", "--jobs", "--summary", "--lr"]),
+        ("compare --help", &["<RUN|MODEL>", "--out", "--viz-ids", "--test", "--json"]),
         ("predict --help", &["<PATH>", "--out", "--threshold", "--json", "--device"]),
         ("evaluate --help", &["<RUN|MODEL>", "--data", "--out", "--viz-ids", "--json"]),
         ("verify --help", &["--golden", "--json"]),

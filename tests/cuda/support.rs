@@ -54,7 +54,7 @@ fn open() -> Result<(Device, Option<Mode>), String> {
     if let Some(mode) = mode {
         fcdd_standin::activate(&Options { mode, ..Options::default() }).map_err(|e| e.to_string())?;
     }
-    let cuda = Cuda::open().map_err(|e| e.to_string())?;
+    let cuda = Cuda::open(0).map_err(|e| e.to_string())?;
     Ok((Device::Cuda(cuda), mode))
 }
 

@@ -46,12 +46,12 @@ pub struct Description {
 }
 
 impl Cuda {
-    /// Opens the first GPU and loads every kernel.
+    /// Opens a GPU by its number and loads every kernel. Each opening has a stream of its own.
     ///
     /// # Errors
-    /// Each reason why there is none has its own: no kernels in this build, no driver, a driver too old, no device, a device that
-    /// the kernels were not compiled for.
-    pub fn open() -> Result<Arc<Cuda>> {
+    /// Each reason why there is none has its own: no kernels in this build, no driver, a driver too old, no device, no such device, a
+    /// device that the kernels were not compiled for.
+    pub fn open(number: usize) -> Result<Arc<Cuda>> {
         let Some(nvcc) = NVCC else { return Err(CudaError::NoKernels) };
         let driver = driver_version()?;
         let needed = needed_driver(nvcc);
@@ -62,7 +62,10 @@ impl Cuda {
         if count == 0 {
             return Err(CudaError::NoDevice);
         }
-        let context = CudaContext::new(0).map_err(failed("open the first device"))?;
+        if number >= count as usize {
+            return Err(CudaError::NoSuchDevice { number, count });
+        }
+        let context = CudaContext::new(number).map_err(failed("open the device"))?;
         // SAFETY: all work is ordered by one stream, so nothing waits for the events that cudarc would record, and a capture must
         // not meet events from outside.
         unsafe { context.disable_event_tracking() };

@@ -1,0 +1,48 @@
+//! `fcdd compare`
+
+use std::path::PathBuf;
+
+use super::Outcome;
+use super::common::{DeviceArg, print_json, print_lines};
+use crate::error::Result;
+use crate::run::compare::{Compared, SHEET, compare};
+
+/// Lay the heatmaps of several models side by side, for the same test images.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folders of runs, or model files
+    #[arg(required = true, value_name = "RUN|MODEL")]
+    models: Vec<PathBuf>,
+    /// Folder of the dataset [default: where training found it]
+    #[arg(long, value_name = "DIR")]
+    test: Option<PathBuf>,
+    /// Test images to show, by their row in scores.csv from 0 [default: of each label, equally spaced by the first model's score]
+    #[arg(long, value_name = "I,J,…", value_delimiter = ',')]
+    viz_ids: Vec<usize>,
+    /// Folder for compare.png and compare.csv
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    device: DeviceArg,
+    /// Print the figures as a JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> Result<Outcome> {
+    let device = args.device.choose()?;
+    let compared = compare(&device, &args.models, args.test.as_deref(), &args.viz_ids, &args.out)?;
+    if args.json {
+        print_json(&compared)?;
+        return Ok(Outcome::Fine);
+    }
+    let width = compared.iter().map(|row| row.run.chars().count()).max().unwrap_or(0).max("run".len());
+    print_lines(&format!("{:<width$}  {:>11}  {:>11}  {:>6}", "run", "image AUROC", "pixel AUROC", "PRO"))?;
+    let figure = |value: Option<f64>| value.map_or("–".to_string(), |value| format!("{value:.4}"));
+    for Compared { run, image_auroc, pixel_auroc, pro, .. } in &compared {
+        let [image, pixel, pro] = [image_auroc, pixel_auroc, pro].map(|value| figure(*value));
+        print_lines(&format!("{run:<width$}  {image:>11}  {pixel:>11}  {pro:>6}"))?;
+    }
+    print_lines(&format!("pictures  {}", args.out.join(SHEET).display()))?;
+    Ok(Outcome::Fine)
+}

@@ -1,0 +1,110 @@
+//! `fcdd sweep`
+
+use std::path::{Path, PathBuf};
+
+use super::common::{choose, print_json, print_lines, stop_flag};
+use super::train::Choices;
+use super::{ERROR, INTERRUPTED, Outcome};
+use crate::device::{self, Choice, Device};
+use crate::error::{Error, Result};
+use crate::run::directory;
+use crate::run::progress::say;
+use crate::run::sweep::plan::{Plan, Shard, unfinished};
+use crate::run::sweep::slurm::write_slurm;
+use crate::run::sweep::summary::Summary;
+use crate::run::sweep::work::work;
+use crate::run::sweep::{sum_up, tables};
+
+/// Train on every class with several seeds, and sum it up. Done again, it keeps what is finished and goes on with the rest.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    choices: Choices,
+    /// Classes to take as nominal, one after the other, by number or name [default: all]
+    #[arg(long, value_name = "C,…", value_delimiter = ',', allow_negative_numbers = true)]
+    classes: Vec<String>,
+    /// Runs per class, with the seeds 0 to N−1
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    seeds: u64,
+    /// Folder for the runs, normal_CLASS/it_SEED, and for what they say together
+    #[arg(long, value_name = "DIR", required_unless_present = "summary")]
+    out: Option<PathBuf>,
+    /// Train nothing: sum up what there is of the sweep in a folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "shard", "slurm"])]
+    summary: Option<PathBuf>,
+    /// Do one of N equal parts: 1/2 and 2/2, on two machines with a common folder, are the whole
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Train nothing: write DIR/slurm.sh, an array job of Slurm with one task a run, each on a GPU unless --devices is cpu
+    #[arg(long, conflicts_with = "shard")]
+    slurm: bool,
+    /// Where to compute: GPUs by number, or cpu; runs are spread over them
+    #[arg(long, value_name = "D,…", value_delimiter = ',', default_value = "auto")]
+    devices: Vec<Choice>,
+    /// Runs at once on each device
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: u8,
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> Result<Outcome> {
+    let Args { choices, classes, seeds, out, summary, shard, slurm, devices, jobs, json } = args;
+    if let Some(folder) = summary {
+        if choices != Choices::default() || !classes.is_empty() {
+            let problem = "--summary sums up what there is: a sweep's settings are settled";
+            return Err(Error::setting(problem, "give the folder alone"));
+        }
+        return show(&sum_up(&folder)?, &folder, json).map(|()| Outcome::Fine);
+    }
+    let out = out.ok_or_else(|| Error::setting("no folder for the sweep", "name one with --out DIR"))?;
+    let plan = Plan::new(choices.settings()?, &classes, seeds)?;
+    plan.settings.check()?;
+    if slurm {
+        let path = write_slurm(&plan, &out, devices != [Choice::Cpu])?;
+        print_lines(&format!("submit it with: sbatch {}", path.display()))?;
+        return Ok(Outcome::Fine);
+    }
+    let stop = stop_flag()?;
+    let devices = open(&devices, jobs)?;
+    let mut runs = plan.runs(&out);
+    if let Some(shard) = shard {
+        runs = shard.of(runs);
+    }
+    let of = runs.len();
+    let left = unfinished(runs)?;
+    plan.save(&out)?;
+    say(format!("{} of {of} runs to do{}", left.len(), if left.len() < of { "; finished ones are kept" } else { "" }));
+    let failures = work(&devices, &left, &stop);
+    show(&sum_up(&out)?, &out, json)?;
+    failures.iter().for_each(|failure| say(format!("error: {}: {}", failure.run, failure.error)));
+    if stop.is_wished() {
+        say("stopped; give the same command again to go on: what is finished is kept");
+        return Ok(Outcome::Ended(INTERRUPTED));
+    }
+    Ok(if failures.is_empty() { Outcome::Fine } else { Outcome::Ended(ERROR) })
+}
+
+/// Opens each device once per run at a time: runs on one GPU have streams of their own.
+fn open(choices: &[Choice], jobs: u8) -> Result<Vec<Device>> {
+    let mut devices = Vec::new();
+    for &choice in choices {
+        devices.push(choose(choice)?);
+        for _ in 1..jobs {
+            devices.push(device::choose(choice)?.0);
+        }
+    }
+    Ok(devices)
+}
+
+fn show(summary: &Summary, folder: &Path, json: bool) -> Result<()> {
+    if let Some(missing) = tables::missing(summary) {
+        say(missing);
+    }
+    if json {
+        return print_json(summary);
+    }
+    print_lines(&tables::plain(summary))?;
+    print_lines(&format!("report  {}", folder.join(directory::REPORT).display()))
+}

@@ -1,0 +1,188 @@
+//! The verb `compare`: what several models say of the same test images, side by side.
+
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use serde::Serialize;
+
+use super::directory::write_csv;
+use super::evaluate::{Evaluation, Tested, evaluate};
+use super::model::Model;
+use super::pictures::{mask_picture, rgb};
+use super::prepare::TestSet;
+use super::score::Scorer;
+use super::select::spaced;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::report::overlay::heatmap;
+use crate::report::png::save_png;
+use crate::report::sheet::{Group, Row, Tile, sheet, whole_enlargement};
+use crate::report::significant;
+
+/// The sheet of heatmaps, and the table of figures.
+pub const SHEET: &str = "compare.png";
+pub const TABLE: &str = "compare.csv";
+
+/// Test images per label where none are chosen: equally spaced by the first model's score.
+const SPACED: usize = 6;
+
+/// Side of a tile in pixels, at most.
+const TILE: usize = 128;
+
+/// Figures of one model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Compared {
+    /// The shortest end of its path that tells it from the others.
+    pub run: String,
+    pub net: String,
+    pub side: usize,
+    pub epochs: u32,
+    pub image_auroc: Option<f64>,
+    pub image_average_precision: Option<f64>,
+    pub image_f1_max: Option<f64>,
+    pub pixel_auroc: Option<f64>,
+    pub pixel_average_precision: Option<f64>,
+    pub pro: Option<f64>,
+}
+
+/// One column of the sheet.
+struct Column {
+    name: String,
+    /// Per chosen image: the heatmap on the model's own scale, and the score.
+    tiles: Vec<Tile>,
+}
+
+/// Judges the first model's test set, or the one in `data`, with each model, and leaves sheet and table in `out`. The sheet shows the
+/// `chosen` images, by their place in the set.
+///
+/// # Errors
+/// Where the models' settings name different test sets.
+pub fn compare(
+    device: &Device,
+    paths: &[PathBuf],
+    data: Option<&Path>,
+    chosen: &[usize],
+    out: &Path,
+) -> Result<Vec<Compared>> {
+    let names = distinct_ends(paths);
+    let models = paths.iter().map(|path| Model::load(path)).collect::<Result<Vec<_>>>()?;
+    let (Some(first), Some(path)) = (models.first(), paths.first()) else {
+        return Err(Error::setting("there is nothing to compare", "name the folders of runs"));
+    };
+    let test = TestSet::load(first, data)?;
+    test.check(chosen)?;
+    let (mut compared, mut columns) = (Vec::new(), Vec::new());
+    let mut chosen = chosen.to_vec();
+    for ((name, model), at) in names.into_iter().zip(&models).zip(paths) {
+        // Each net has its own side, at which its images are held.
+        let own = TestSet::load(model, data)?;
+        if !same_images(first, &test, model, &own) {
+            let problem = format!("{} and {} have different test images", path.display(), at.display());
+            return Err(Error::setting(problem, "compare runs of one data set and class, or name it by --test DIR"));
+        }
+        let tested = evaluate(device, model, &own)?;
+        if chosen.is_empty() {
+            chosen = equally_spaced(&tested);
+        }
+        columns.push(Column { tiles: heatmaps(device, model, &own, &chosen)?, name: name.clone() });
+        compared.push(Compared::new(name, model, tested.evaluation));
+    }
+    files::create_folder(out)?;
+    save_png(out.join(SHEET), &picture(&test, &chosen, &columns)?)?;
+    write_csv(&out.join(TABLE), &compared)?;
+    Ok(compared)
+}
+
+impl Compared {
+    fn new(run: String, model: &Model, evaluation: Evaluation) -> Compared {
+        let settings = &model.card.settings;
+        Compared {
+            run,
+            net: settings.net.clone(),
+            side: settings.side,
+            epochs: model.card.epochs,
+            image_auroc: evaluation.image_auroc,
+            image_average_precision: evaluation.image_average_precision,
+            image_f1_max: evaluation.image_f1_max,
+            pixel_auroc: evaluation.pixel_auroc,
+            pixel_average_precision: evaluation.pixel_average_precision,
+            pro: evaluation.pro,
+        }
+    }
+}
+
+/// Whether two models are tested by the same images with the same labels.
+fn same_images(a: &Model, of_a: &TestSet, b: &Model, of_b: &TestSet) -> bool {
+    a.card.settings.dataset == b.card.settings.dataset
+        && of_a.data == of_b.data
+        && of_a.name == of_b.name
+        && of_a.split.names == of_b.split.names
+}
+
+/// Some nominal and some anomalous images, from the lowest score to the highest.
+fn equally_spaced(tested: &Tested) -> Vec<usize> {
+    let scores: Vec<f32> = tested.scores.iter().map(|row| row.score).collect();
+    let labelled = |label: u8| (0..scores.len()).filter(|&i| tested.scores[i].label == label).collect::<Vec<_>>();
+    [0, 1].into_iter().flat_map(|label| spaced(&labelled(label), &scores, SPACED)).collect()
+}
+
+/// What a model says of the chosen images.
+fn heatmaps(device: &Device, model: &Model, test: &TestSet, chosen: &[usize]) -> Result<Vec<Tile>> {
+    let mut scorer = Scorer::new(device, model)?;
+    let side = scorer.side() as u32;
+    let mut tiles = Vec::new();
+    scorer.score(&test.split.images.select(chosen), true, |_, judgement| {
+        let mut map = judgement.heatmap.to_vec();
+        model.card.scale.apply(&mut map);
+        tiles.push(Tile::new(heatmap(&map, side, side), significant(f64::from(judgement.score))));
+        Ok(())
+    })?;
+    Ok(tiles)
+}
+
+/// A row per image: the image, each model's heatmap with its score below, and the mask where there are any.
+fn picture(test: &TestSet, chosen: &[usize], columns: &[Column]) -> Result<RgbImage> {
+    let split = &test.split;
+    let title_tile = |text: &str| Tile::new(RgbImage::new(0, 0), text);
+    let mut titles = vec![title_tile("input")];
+    titles.extend(columns.iter().map(|column| title_tile(&column.name)));
+    titles.extend((!split.masks.is_empty()).then(|| title_tile("mask")));
+    let mut rows = vec![Row::new("", titles)];
+    for (place, &i) in chosen.iter().enumerate() {
+        let class = test.class_names.get(usize::from(split.classes[i])).map_or("", String::as_str);
+        let mut tiles = vec![Tile::new(rgb(&split.images, i), "")];
+        tiles.extend(columns.iter().map(|column| column.tiles[place].clone()));
+        tiles.extend(split.masks.get(i).map(|mask| Tile::new(mask_picture(mask.as_ref()), "")));
+        rows.push(Row::new(&format!("{class}\nno. {i}"), tiles));
+    }
+    let about = format!("Nominal: {}. Below each heatmap its score; colours on each model's own scale.", test.name);
+    let group = Group { heading: about, rows };
+    sheet("The same test images, seen by several models", &[group], whole_enlargement(split.images.height, TILE))
+}
+
+/// Paths without the beginning that all of them share.
+fn distinct_ends(paths: &[PathBuf]) -> Vec<String> {
+    let parts = |path: &PathBuf| path.components().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>();
+    let all: Vec<Vec<_>> = paths.iter().map(parts).collect();
+    let shortest = all.iter().map(Vec::len).min().unwrap_or(0);
+    // The last part always stays.
+    let shared = (0..shortest.saturating_sub(1)).take_while(|&i| all.iter().all(|parts| parts[i] == all[0][i])).count();
+    let end = |parts: &Vec<_>| parts[shared..].iter().collect::<PathBuf>().display().to_string();
+    all.iter().map(end).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_as_short_as_they_can_be() {
+        let ends = |paths: &[&str]| distinct_ends(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
+        assert_eq!(ends(&["runs/a/it_0", "runs/a/it_1"]), ["it_0", "it_1"]);
+        assert_eq!(ends(&["runs/a/it_0", "runs/b/it_0"]), ["a/it_0", "b/it_0"]);
+        assert_eq!(ends(&["runs/a", "runs/a/model.safetensors"]), ["a", "a/model.safetensors"]);
+        assert_eq!(ends(&["run"]), ["run"]);
+        assert_eq!(ends(&["a/run", "a/run"]), ["run", "run"]);
+    }
+}

@@ -1,0 +1,44 @@
+//! The verb `sweep`: one run for each class and seed, as the paper's tables are made, and what they say together.
+//!
+//! A sweep's folder holds `normal_CLASS/it_SEED`, each a run as `train` leaves it, and
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `sweep.json` | the plan: settings, classes, seeds |
+//! | `summary.json`, `summary.csv`, `summary.md` | figures per class and over the classes, beside the published ones |
+//! | `report.html` | the same on a page with ROC plots and links to the runs |
+//! | `roc.svg`, `roc_pixels.svg` | ROC curves; those of the seeds of a class in `normal_CLASS` |
+//!
+//! | here | holds |
+//! | --- | --- |
+//! | [`plan`], [`work`](mod@work), [`slurm`] | which runs there are; doing them; as a job of Slurm |
+//! | [`summary`], [`tables`], [`curves`], [`page`] | figures of the runs together; as tables; their ROC curves; their page |
+//! | [`published`] | what the paper reports |
+
+pub mod curves;
+pub mod page;
+pub mod plan;
+pub mod published;
+pub mod slurm;
+pub mod summary;
+pub mod tables;
+pub mod work;
+
+use std::path::Path;
+
+use summary::Summary;
+
+use super::directory::write_json;
+use crate::error::Result;
+
+/// The plan of a sweep.
+const PLAN: &str = "sweep.json";
+
+/// Sums up what there is of the sweep in a folder, and leaves the summary's files there.
+pub fn sum_up(folder: &Path) -> Result<Summary> {
+    let summary = Summary::of(folder)?;
+    write_json(&folder.join("summary.json"), &summary)?;
+    tables::write(&summary, folder)?;
+    page::write(&summary, folder)?;
+    Ok(summary)
+}

@@ -1,0 +1,244 @@
+//! Which runs a sweep consists of, and how far each of them is.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::PLAN;
+use crate::data::dataset::{class_index, nominal_classes};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::run::directory::{self, RunDirectory, write_json};
+use crate::run::settings::{Moved, Settings};
+
+/// What a sweep goes over, kept as `sweep.json` in its folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Of every run, but for class and seed.
+    pub settings: Settings,
+    /// Names of the nominal classes, in the order of the data set.
+    pub classes: Vec<String>,
+    /// Runs per class; their seeds count from 0.
+    pub seeds: u64,
+}
+
+/// One run of a sweep.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    pub settings: Settings,
+    pub folder: PathBuf,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// There is nothing to go on from.
+    New,
+    /// Its training or its test was cut short.
+    Begun,
+    Complete,
+}
+
+/// One of equal parts of a sweep, as `I/N` with I from 1 to N.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    pub number: usize,
+    pub of: usize,
+}
+
+impl Plan {
+    /// The runs of some classes, named or numbered as the data set has them; of all its classes if there are none.
+    pub fn new(settings: Settings, classes: &[String], seeds: u64) -> Result<Plan> {
+        let settings = settings.located()?;
+        let known = nominal_classes(settings.dataset, settings.data.as_deref())?;
+        let wanted = classes.iter().map(|class| class_index(&known, class)).collect::<Result<Vec<_>>>()?;
+        let all = wanted.is_empty();
+        let classes =
+            known.into_iter().enumerate().filter(|(i, _)| all || wanted.contains(&(*i as u16))).map(|(_, name)| name);
+        Ok(Plan { settings, classes: classes.collect(), seeds })
+    }
+
+    /// The plan of the sweep in a folder.
+    pub fn of(folder: &Path) -> Result<Plan> {
+        let path = folder.join(PLAN);
+        if !path.is_file() {
+            let remedy = "name the folder that `fcdd sweep --out` made";
+            return Err(Error::file(folder, format!("is no sweep: it has no {PLAN}"), remedy));
+        }
+        serde_json::from_slice(&files::read(&path)?)
+            .map_err(|e| Error::file(&path, format!("cannot be read ({e})"), "delete it and start the sweep again"))
+    }
+
+    /// Writes the plan into a folder. A sweep that is there already grows by these classes and seeds; it has to be one with the same
+    /// settings.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        files::create_folder(folder)?;
+        let mut plan = self.clone();
+        if folder.join(PLAN).exists() {
+            let there = Plan::of(folder)?;
+            same(&there.settings, &self.settings, folder)?;
+            let known = nominal_classes(self.settings.dataset, self.settings.data.as_deref())?;
+            plan.classes =
+                known.into_iter().filter(|c| self.classes.contains(c) || there.classes.contains(c)).collect();
+            plan.seeds = self.seeds.max(there.seeds);
+        }
+        write_json(&folder.join(PLAN), &plan)
+    }
+
+    /// The words of the command that does the sweep into `out`: every flag, so that no default matters.
+    pub fn command(&self, out: &str) -> Vec<String> {
+        let own = ["--classes", &self.classes.join(","), "--seeds", &self.seeds.to_string(), "--out", out];
+        let words = ["fcdd", "sweep"].into_iter().map(str::to_string);
+        words.chain(self.settings.words()).chain(own.map(str::to_string)).collect()
+    }
+
+    /// The runs below a sweep's folder: of the first seed for every class, then of the next one.
+    pub fn runs(&self, folder: &Path) -> Vec<Run> {
+        let of_seed = |seed| {
+            self.classes.iter().map(move |class| Run {
+                folder: class_folder(folder, class).join(format!("it_{seed}")),
+                settings: Settings { class: class.clone(), seed, ..self.settings.clone() },
+            })
+        };
+        (0..self.seeds).flat_map(of_seed).collect()
+    }
+}
+
+/// Those of the runs that are not complete, and how far each is.
+///
+/// # Errors
+/// Where a folder holds a run with other settings.
+pub fn unfinished(runs: Vec<Run>) -> Result<Vec<(Run, Status)>> {
+    let all = runs.into_iter().map(|run| run.status().map(|status| (run, status))).collect::<Result<Vec<_>>>()?;
+    Ok(all.into_iter().filter(|(_, status)| *status != Status::Complete).collect())
+}
+
+/// Folder of a class's runs.
+pub fn class_folder(folder: &Path, class: &str) -> PathBuf {
+    folder.join(format!("normal_{class}"))
+}
+
+impl Run {
+    /// What people know it by.
+    pub fn name(&self) -> String {
+        format!("class {}, seed {}", self.settings.class, self.settings.seed)
+    }
+
+    /// How far it is.
+    ///
+    /// # Errors
+    /// Where the folder holds a run with other settings. Data may have moved.
+    pub fn status(&self) -> Result<Status> {
+        let Ok(run) = RunDirectory::open(&self.folder) else { return Ok(Status::New) };
+        let there: Settings = run.read_json(directory::CONFIG)?;
+        same(&there, &self.settings, &self.folder)?;
+        Ok(if run.is_complete() {
+            Status::Complete
+        } else if [directory::STATE, directory::MODEL].iter().any(|name| run.file(name).exists()) {
+            Status::Begun
+        } else {
+            Status::New
+        })
+    }
+}
+
+impl Shard {
+    /// Every n-th of the runs, so that each part has some of every class.
+    pub fn of<T>(self, runs: Vec<T>) -> Vec<T> {
+        runs.into_iter().skip(self.number - 1).step_by(self.of).collect()
+    }
+}
+
+impl FromStr for Shard {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Shard> {
+        let parts = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+        match parts {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Shard { number, of }),
+            _ => Err(Error::setting(format!("'{text}' is no part of a whole"), "give 1/4 for the first of four parts")),
+        }
+    }
+}
+
+/// Fails where settings differ in more than class, seed and the place of the data.
+fn same(there: &Settings, wanted: &Settings, folder: &Path) -> Result<()> {
+    let moved = Moved { data: wanted.data.clone(), outliers: wanted.outliers.clone() };
+    // Other outliers are a difference, not an error of their own.
+    let there = there.clone().moved(moved).unwrap_or_else(|_| there.clone());
+    let there = Settings { class: wanted.class.clone(), seed: wanted.seed, ..there };
+    if there == *wanted {
+        return Ok(());
+    }
+    let problem = format!("holds runs with other settings ({})", differences(&there, wanted).join("; "));
+    Err(Error::file(folder, problem, "choose another --out, or the same settings as there"))
+}
+
+/// What differs between settings, in words.
+fn differences(there: &Settings, wanted: &Settings) -> Vec<String> {
+    let [there, wanted] = [there, wanted].map(|settings| serde_json::to_value(settings).unwrap_or_default());
+    let fields = wanted.as_object().into_iter().flatten();
+    let other = fields.filter(|(name, value)| there[name.as_str()] != **value);
+    other.map(|(name, value)| format!("{name} {} there, {value} now", there[name.as_str()])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::dataset::DatasetKind;
+    use crate::data::outliers::OutlierSource;
+
+    fn source(text: &str) -> Option<OutlierSource> {
+        Some(text.parse().unwrap())
+    }
+
+    fn plan(data: &Path, classes: &[&str], seeds: u64) -> Result<Plan> {
+        let outliers = source("cifar100:o.bin");
+        let settings = Settings::preset(DatasetKind::Mnist).with_anomalies(outliers, None);
+        let classes: Vec<String> = classes.iter().map(ToString::to_string).collect();
+        Plan::new(Settings { data: Some(data.to_path_buf()), ..settings }, &classes, seeds)
+    }
+
+    #[test]
+    fn classes_are_those_asked_for_or_all() {
+        let data = tempfile::tempdir().unwrap();
+        assert_eq!(plan(data.path(), &[], 1).unwrap().classes.len(), 10);
+        let some = plan(data.path(), &["7", "3", "7"], 2).unwrap();
+        assert_eq!(some.classes, ["3", "7"]);
+        let names: Vec<String> = some.runs(Path::new("d")).iter().map(|run| run.folder.display().to_string()).collect();
+        assert_eq!(names, ["d/normal_3/it_0", "d/normal_7/it_0", "d/normal_3/it_1", "d/normal_7/it_1"]);
+        let error = plan(data.path(), &["ten"], 1).unwrap_err().to_string();
+        assert!(error.contains("'ten'") && error.contains("by number from 0"), "{error}");
+    }
+
+    #[test]
+    fn a_sweep_grows_but_does_not_mix() {
+        let (data, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        plan(data.path(), &["3"], 2).unwrap().save(out.path()).unwrap();
+        plan(data.path(), &["1"], 1).unwrap().save(out.path()).unwrap();
+        let there = Plan::of(out.path()).unwrap();
+        assert_eq!((there.classes, there.seeds), (vec!["1".to_string(), "3".to_string()], 2));
+        let mut other = plan(data.path(), &["1"], 1).unwrap();
+        other.settings.lr = 1.0;
+        let error = other.save(out.path()).unwrap_err().to_string();
+        assert!(error.contains("lr 0.01 there, 1.0 now") && error.contains("another --out"), "{error}");
+        other = plan(data.path(), &["1"], 1).unwrap();
+        other.settings.outliers = source("images:o");
+        assert!(other.save(out.path()).unwrap_err().to_string().contains("outliers"));
+        // Data that lies elsewhere now is the same data.
+        other.settings.outliers = source("cifar100:elsewhere/o.bin");
+        other.save(out.path()).unwrap();
+    }
+
+    #[test]
+    fn shards_are_all_of_it_once() {
+        let part = |text: &str| text.parse::<Shard>().map(|shard| shard.of((0..10).collect::<Vec<_>>()));
+        assert_eq!(part("1/3").unwrap(), [0, 3, 6, 9]);
+        assert_eq!(part("3/3").unwrap(), [2, 5, 8]);
+        assert_eq!(part("12/12").unwrap(), []);
+        for wrong in ["0/3", "4/3", "1", "a/b", "1/0", "-1/2"] {
+            assert!(part(wrong).is_err(), "{wrong}");
+        }
+    }
+}

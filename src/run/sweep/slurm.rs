@@ -1,0 +1,40 @@
+//! A sweep as an array job of Slurm: one task a run.
+
+use std::path::{Path, PathBuf};
+
+use super::plan::Plan;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::run::report::quoted;
+
+/// Writes a job script into the sweep's folder and returns its path. Each task gets a GPU, or only cores.
+pub fn write_slurm(plan: &Plan, folder: &Path, gpu: bool) -> Result<PathBuf> {
+    files::create_folder(folder)?;
+    let folder = folder.canonicalize().map_err(Error::io("find", folder))?;
+    let program = std::env::current_exe().map_err(Error::io("find", "the program"))?;
+    let text = |path: &Path| path.display().to_string();
+    let mut words = plan.command(&text(&folder));
+    words[0] = text(&program);
+    let gpus = if gpu { "#SBATCH --gpus=1\n" } else { "" };
+    words.extend(["--devices", if gpu { "cuda" } else { "cpu" }].map(str::to_string));
+    let command = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    let path = folder.join("slurm.sh");
+    let script = format!(
+        "#!/bin/bash
+# An array job of Slurm with one task a run: sbatch {script}
+# Flags of sbatch go before the script's path and win over those here: --partition=NAME, --time=HH:MM:SS, or --array=1-{some} for
+# fewer tasks with several runs each. Submitted again, it does what is left; the last task to end sums everything up.
+#SBATCH --job-name=fcdd
+#SBATCH --array=1-{runs}
+{gpus}#SBATCH --cpus-per-task=8
+#SBATCH --output={log}
+exec {command} --threads \"$SLURM_CPUS_PER_TASK\" --shard \"$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT\"
+",
+        script = quoted(&text(&path)),
+        log = quoted(&text(&folder.join("slurm-%a.log"))),
+        some = plan.seeds,
+        runs = plan.runs(&folder).len(),
+    );
+    files::write_atomically(&path, script.as_bytes())?;
+    Ok(path)
+}

@@ -1,0 +1,139 @@
+//! A summary as tables: on the page, as Markdown, as CSV, on the terminal.
+
+use std::path::Path;
+
+use super::published::Published;
+use super::summary::{Figure, Measure, Summary};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::run::report::dataset_name;
+
+/// Marks figures that are remembered and not looked up.
+const DAGGER: &str = "†";
+
+/// What the mark means.
+pub const FOOTNOTE: &str = "† remembered figures whose averages equal the published means: for orientation only.";
+
+/// A table of text.
+pub struct Table {
+    pub header: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+}
+
+/// Writes `summary.csv` and `summary.md`.
+pub fn write(summary: &Summary, folder: &Path) -> Result<()> {
+    files::write_atomically(&folder.join("summary.csv"), &csv(summary)?)?;
+    files::write_atomically(&folder.join("summary.md"), markdown(summary).as_bytes())
+}
+
+/// What the sweep is called.
+pub fn title(summary: &Summary) -> String {
+    let settings = &summary.plan.settings;
+    format!("{}: {}", dataset_name(settings.dataset), settings.net)
+}
+
+/// A row per class and one over all, with what was published per class.
+pub fn per_class(summary: &Summary) -> Table {
+    let measures = || summary.overall.iter().map(|figure| figure.measure);
+    let beside: Vec<&Published> = summary.published.iter().filter(|row| !row.per_class.is_empty()).collect();
+    let mut header: Vec<String> = ["nominal class", "runs"].map(str::to_string).into();
+    header.extend(measures().map(|measure| measure.name().to_string()));
+    header.extend(beside.iter().map(|row| format!("published {}: {}{DAGGER}", row.measure.name(), row.method)));
+    let cell = |value: Option<String>| value.unwrap_or_else(|| "–".to_string());
+    let published = |value: Option<f64>| cell(value.map(|value| format!("{value:.2}")));
+    let row = |class: &super::summary::Class| {
+        let mut row = vec![class.name.clone(), class.seeds.len().to_string()];
+        row.extend(measures().map(|measure| cell(class.figure(measure).map(in_words))));
+        row.extend(beside.iter().map(|row| published(row.of_class(&class.name))));
+        row
+    };
+    let mut rows: Vec<Vec<String>> = summary.classes.iter().map(row).collect();
+    let runs = summary.classes.iter().map(|class| class.seeds.len()).sum::<usize>();
+    let mut last = vec!["all classes".to_string(), runs.to_string()];
+    last.extend(summary.overall.iter().map(in_words));
+    last.extend(beside.iter().map(|row| published(Some(row.mean))));
+    rows.push(last);
+    Table { header, rows }
+}
+
+/// What others report, and the sweep's own mean beside it; none where nothing is published.
+pub fn beside_published(summary: &Summary) -> Option<Table> {
+    let row = |row: &Published| {
+        let mean = Figure { measure: row.measure, mean: row.mean, sd: row.sd, values: Vec::new() };
+        let decimals = if row.sd.is_some() || row.mean * 100.0 == (row.mean * 100.0).round() { 2 } else { 3 };
+        let sd = mean.sd.map_or(String::new(), |sd| format!(" ± {sd:.2}"));
+        vec![row.method.to_string(), row.measure.name().to_string(), format!("{:.decimals$}{sd}", mean.mean)]
+    };
+    let of_measure = |measure: Measure| {
+        let own = summary.overall.iter().filter(move |figure| figure.measure == measure);
+        let own = own.map(|figure| vec!["this sweep".to_string(), measure.name().to_string(), in_words(figure)]);
+        let rows = summary.published.iter().filter(move |row| row.measure == measure).map(row).collect::<Vec<_>>();
+        if rows.is_empty() { Vec::new() } else { own.chain(rows).collect() }
+    };
+    let rows: Vec<Vec<String>> = Measure::ALL.into_iter().flat_map(of_measure).collect();
+    let header = ["method", "measure", "mean over the classes"].map(str::to_string).into();
+    (!rows.is_empty()).then_some(Table { header, rows })
+}
+
+/// Mean and standard deviation.
+fn in_words(figure: &Figure) -> String {
+    let sd = figure.sd.map_or(String::new(), |sd| format!(" ± {sd:.3}"));
+    format!("{:.3}{sd}", figure.mean)
+}
+
+/// The runs that are missing, in words.
+pub fn missing(summary: &Summary) -> Option<String> {
+    let n = summary.missing.len();
+    (n > 0).then(|| format!("{n} of the sweep's runs are not finished: {}.", summary.missing.join("; ")))
+}
+
+/// The classes as plain text, columns aligned.
+pub fn plain(summary: &Summary) -> String {
+    let Table { mut header, mut rows } = per_class(summary);
+    // Of what was published the figures are enough here.
+    header.iter_mut().filter(|name| name.ends_with(DAGGER)).for_each(|name| *name = format!("published{DAGGER}"));
+    rows.insert(0, header);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).enumerate();
+        let aligned =
+            cells.map(|(i, (cell, &width))| if i == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") });
+        aligned.collect::<Vec<_>>().join("  ")
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn markdown(summary: &Summary) -> String {
+    let mut text = format!("# {}\n\n{}\n", title(summary), ABOUT);
+    for Table { header, rows } in [Some(per_class(summary)), beside_published(summary)].into_iter().flatten() {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        text += &format!("\n{}{}", line(&header), line(&vec!["---".to_string(); header.len()]));
+        rows.iter().for_each(|row| text += &line(row));
+    }
+    for note in [(!summary.published.is_empty()).then(|| FOOTNOTE.to_string()), missing(summary)].into_iter().flatten()
+    {
+        text += &format!("\n{note}\n");
+    }
+    text
+}
+
+/// What the figures are.
+pub const ABOUT: &str =
+    "Mean ± standard deviation over the seeds of a class; in the last row over the means of the classes.";
+
+/// A row per class and measure: `class`, `measure`, `runs`, `mean`, `sd`; the class is empty for the figures over the classes.
+fn csv(summary: &Summary) -> Result<Vec<u8>> {
+    let bug = |e: String| Error::internal(format!("the summary cannot be written as CSV ({e})"));
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut write = |cells: [&str; 5]| writer.write_record(cells).map_err(|e| bug(e.to_string()));
+    write(["class", "measure", "values", "mean", "sd"])?;
+    let of_classes =
+        summary.classes.iter().flat_map(|class| class.figures.iter().map(|figure| (class.name.as_str(), figure)));
+    for (class, figure) in of_classes.chain(summary.overall.iter().map(|figure| ("", figure))) {
+        let sd = figure.sd.map_or(String::new(), |sd| sd.to_string());
+        let (n, mean) = (figure.values.len().to_string(), figure.mean.to_string());
+        write([class, figure.measure.name(), &n, &mean, &sd])?;
+    }
+    writer.into_inner().map_err(|e| bug(e.to_string()))
+}

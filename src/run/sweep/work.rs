@@ -1,0 +1,57 @@
+//! Doing the runs of a sweep: on each device one after the other, on all devices at once.
+
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::plan::{Run, Status};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::run::progress::under_name;
+use crate::run::results::finish;
+use crate::run::settings::Moved;
+use crate::run::stop::Stop;
+use crate::run::train;
+
+/// A run that could not be done, and why.
+pub struct Failure {
+    pub run: String,
+    pub error: Error,
+}
+
+/// Does these runs, each of which may have begun; each of the devices takes the next one when it has done its last. A run that fails
+/// does not hold up the others. Once `stop` is wished, what is being trained stops and no run is begun.
+///
+/// Runs share no state, and none of their results depends on the number of threads: they end in the same bits one by one or at once.
+pub fn work(devices: &[Device], runs: &[(Run, Status)], stop: &Stop) -> Vec<Failure> {
+    let _heeding = stop.heed();
+    let next = AtomicUsize::new(0);
+    let worker = |device: &Device| {
+        let mut failures = Vec::new();
+        while let Some((run, status)) = runs.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !stop.is_wished()) {
+            if let Err(error) = under_name(&run.name(), || one(device, run, *status, stop)) {
+                failures.push(Failure { run: run.name(), error });
+            }
+        }
+        failures
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = devices.iter().map(|device| scope.spawn(|| worker(device))).collect();
+        let failures = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        failures.flatten().collect()
+    })
+}
+
+/// Does one run, or what is left of it.
+fn one(device: &Device, run: &Run, status: Status, stop: &Stop) -> Result<()> {
+    let Run { settings, folder } = run;
+    let (trained, task, directory) = match status {
+        Status::Begun => {
+            let moved = Moved { data: settings.data.clone(), outliers: settings.outliers.clone() };
+            train::resume(device, folder, moved, &[], stop)?
+        }
+        Status::New | Status::Complete => train::start(device, settings, folder, &[], stop)?,
+    };
+    finish(device, &trained, &task, &directory, &[])?;
+    Ok(())
+}
