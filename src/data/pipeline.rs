@@ -266,7 +266,9 @@ fn amounts(dataset: DatasetKind) -> Amounts {
         DatasetKind::Fmnist | DatasetKind::Mnist | DatasetKind::Emnist => {
             Amounts { jitter: 0.1, pad_lcnaug1: 2, pad_aug1: 3, noise: 0.01 }
         }
-        DatasetKind::Cifar10 | DatasetKind::Cifar100 => Amounts { jitter: 0.01, pad_lcnaug1: 4, pad_aug1: 4, noise: 0.001 },
+        DatasetKind::Cifar10 | DatasetKind::Cifar100 => {
+            Amounts { jitter: 0.01, pad_lcnaug1: 4, pad_aug1: 4, noise: 0.001 }
+        }
         DatasetKind::Mvtec
         | DatasetKind::Imagenet
         | DatasetKind::Pascalvoc

@@ -56,7 +56,8 @@ impl<T: Real> Network<T> {
                 (Host::new(&lengths, &[], 0), Some(gpu))
             }
         };
-        let mut network = Network { arch: arch.clone(), options, plans: vec![plan], memory, gpu, batches: 0, hyper: IDLE };
+        let mut network =
+            Network { arch: arch.clone(), options, plans: vec![plan], memory, gpu, batches: 0, hyper: IDLE };
         if network.gpu.is_none() {
             for (view, values) in &network.plans[0].constants {
                 network.memory.get_mut(*view).iter_mut().zip(values).for_each(|(to, &value)| *to = T::of(value));
@@ -214,11 +215,7 @@ impl<T: Real> Network<T> {
     }
 
     /// [`Network::infer`] on inputs [n, side, side, channels] that `feed` makes on the GPU by launching kernels.
-    pub fn infer_fed(
-        &mut self,
-        n: usize,
-        feed: impl FnOnce(PointerMut<'_, f32>) -> cuda::Result<()>,
-    ) -> Result<&[T]> {
+    pub fn infer_fed(&mut self, n: usize, feed: impl FnOnce(PointerMut<'_, f32>) -> cuda::Result<()>) -> Result<&[T]> {
         let ports = self.plan(n)?.ports;
         feed(self.gpu()?.memory.pointer_mut(ports.input))?;
         self.judge(n)

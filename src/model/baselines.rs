@@ -100,9 +100,10 @@ pub fn counterpart(name: &str, objective: Objective) -> String {
     }
     let family = || ["224", "32", "28"].into_iter().find(|size| name.contains(size)).unwrap_or("28");
     let entry = TABLE.iter().find(is);
-    entry.map_or_else(|| format!("{}{}", if objective == Objective::Ae { "AE" } else { "CNN" }, family()), |entry| {
-        entry.name(objective)
-    })
+    entry.map_or_else(
+        || format!("{}{}", if objective == Objective::Ae { "AE" } else { "CNN" }, family()),
+        |entry| entry.name(objective),
+    )
 }
 
 /// Added to the variance in the norms of VGG.
@@ -122,9 +123,9 @@ fn net28(net: Builder, [c1, c2]: [usize; 2]) -> Builder {
 /// 4×4 maps through 512 to a vector of 64; the decoder starts with its norm.
 fn net32(net: Builder) -> Builder {
     let net = net.input(3, 32);
-    let net = [("1", 32), ("2", 64), ("3", 128)].into_iter().fold(net, |net, (i, out)| {
-        net.block(&format!("conv{i}"), 5, out, &format!("bn2d{i}")).pool(2, 2, 0)
-    });
+    let net = [("1", 32), ("2", 64), ("3", 128)]
+        .into_iter()
+        .fold(net, |net, (i, out)| net.block(&format!("conv{i}"), 5, out, &format!("bn2d{i}")).pool(2, 2, 0));
     net.ending(16, 512, 64).decoder(|net| {
         let net = net.norm("bn1d").leaky().reshape(4, 4);
         let net = [("1", 128, "4"), ("2", 64, "5"), ("3", 32, "6")].into_iter().fold(net, |net, (i, out, norm)| {
@@ -183,7 +184,8 @@ fn vgg11(mut net: Builder, frozen: usize) -> Builder {
     net = net.linear("vgg.classifier.0", 49, 4096).relu().push(Layer::Dropout).linear("vgg.classifier.3", 1, 4096);
     net.decoder(|mut net| {
         (net.linear_init, net.deconv_init) = (Init::Uniform, Init::Uniform);
-        let net = net.norm("bn1d").relu().linear("declassifier.0", 1, 25088).norm("declassifier.1").relu().reshape(7, 512);
+        let net =
+            net.norm("bn1d").relu().linear("declassifier.0", 1, 25088).norm("declassifier.1").relu().reshape(7, 512);
         // Indices of the authors' sequence, in which the enlarging counts.
         let net = net.enlarge();
         let deconvs = [(1, 512), (4, 512), (8, 512), (11, 256), (15, 256), (18, 128), (22, 64)];
@@ -349,9 +351,12 @@ mod tests {
         assert_eq!(counterpart("AE32", Objective::Fcdd), "FCDD_CNN32_S");
         assert_eq!(of_objective(Objective::Fcdd, "CNN28", true).unwrap().name, "FCDD_CNN28");
         assert_eq!(of_objective(Objective::Hsc, "CNN28", true).unwrap().name, "CNN28");
-        for (objective, name) in
-            [(Objective::Fcdd, "AE28"), (Objective::Hsc, "FCDD_CNN28"), (Objective::Hsc, "AE28"), (Objective::Ae, "CNN28")]
-        {
+        for (objective, name) in [
+            (Objective::Fcdd, "AE28"),
+            (Objective::Hsc, "FCDD_CNN28"),
+            (Objective::Hsc, "AE28"),
+            (Objective::Ae, "CNN28"),
+        ] {
             let error = of_objective(objective, name, true).unwrap_err().to_string();
             assert!(error.contains("--objective"), "{error}");
         }

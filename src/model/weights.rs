@@ -20,9 +20,16 @@ pub struct Param {
 enum Order {
     Same,
     /// Outside [k, c, pixels], inside [k, pixels, c]: a convolution's kernel, or a fully connected layer on so many pixels.
-    ChannelsLast { c: usize, pixels: usize },
+    ChannelsLast {
+        c: usize,
+        pixels: usize,
+    },
     /// Outside [c, k, rows, columns], inside the kernel of the convolution that a transposed one is: [k, rows, columns, c], turned.
-    Turned { c: usize, k: usize, pixels: usize },
+    Turned {
+        c: usize,
+        k: usize,
+        pixels: usize,
+    },
 }
 
 /// What the initial values are drawn from.
@@ -99,7 +106,15 @@ impl Layout {
                 Layer::Conv { name, out, side } => {
                     let (pixels, shape) = (side * side, vec![*out, c, *side, *side]);
                     let fan = Fan { input: c * pixels, output: out * pixels };
-                    layout.push_weights(arch, name, shape, Order::ChannelsLast { c, pixels }, *out, arch.conv_init, fan);
+                    layout.push_weights(
+                        arch,
+                        name,
+                        shape,
+                        Order::ChannelsLast { c, pixels },
+                        *out,
+                        arch.conv_init,
+                        fan,
+                    );
                     c = *out;
                 }
                 Layer::Linear { name, out, pixels, init } => {

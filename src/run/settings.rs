@@ -296,7 +296,8 @@ impl Settings {
     fn check_objective(&self) -> Result<()> {
         let objective = word(self.objective);
         if self.objective == Objective::Ae && self.supervise != Supervise::Unsupervised {
-            let remedy = "an autoencoder learns from good images alone: choose --supervise unsupervised, or leave it out";
+            let remedy =
+                "an autoencoder learns from good images alone: choose --supervise unsupervised, or leave it out";
             return refuse("supervise", format!("{} with --objective {objective}", word(self.supervise)), remedy);
         }
         if self.objective != Objective::Fcdd && self.maps {

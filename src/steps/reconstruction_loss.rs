@@ -37,7 +37,8 @@ impl Reconstruction {
         let [mut y, mut map, mut score] = [self.y, self.map, self.score].map(|view| memory.take(view.buffer));
         let length = self.z.len / self.score.len;
         let sources = memory.get(self.z).par_chunks_exact(length).zip(memory.get(self.x).par_chunks_exact(length));
-        let targets = y[self.y.range()].par_chunks_exact_mut(length).zip(map[self.map.range()].par_chunks_exact_mut(length));
+        let targets =
+            y[self.y.range()].par_chunks_exact_mut(length).zip(map[self.map.range()].par_chunks_exact_mut(length));
         sources.zip(targets).zip(&mut score[self.score.range()]).for_each(|(((z, x), (y, map)), score)| {
             for i in 0..length {
                 y[i] = if self.sigmoid { logistic(z[i]) } else { z[i] };

@@ -13,6 +13,7 @@ use fcdd::engine::lower::{Optimizer, Options, Training};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Weights, nets};
 use fcdd::rng::{Purpose, Stream};
+use fcdd::steps::hsc_loss::Gradient;
 
 use crate::support::{Gpu, on_device};
 
@@ -40,8 +41,13 @@ fn set() -> TrainingSet {
 fn network(device: &Device, optimizer: Optimizer, maps: bool) -> Network<f32> {
     let arch = nets::by_name("FCDD_CNN28", true).unwrap();
     let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
-    Network::on(device, &arch, Options { batch: BATCH, side: 28, sigma: 1.2, gradient: Gradient::Grad, training }, &Weights::init(&arch, 3))
-        .unwrap()
+    Network::on(
+        device,
+        &arch,
+        Options { batch: BATCH, side: 28, sigma: 1.2, gradient: Gradient::Grad, training },
+        &Weights::init(&arch, 3),
+    )
+    .unwrap()
 }
 
 /// Each step with another learning rate, so that a wrong row of the table shows.

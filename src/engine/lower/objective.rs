@@ -101,13 +101,7 @@ impl Head {
     }
 
     /// Losses, and their gradient by the last stage's output into the first of `gradients`.
-    pub fn loss(
-        &self,
-        ports: &TrainingPorts,
-        gradients: [View; 2],
-        allocator: &mut Allocator,
-        steps: &mut Vec<Step>,
-    ) {
+    pub fn loss(&self, ports: &TrainingPorts, gradients: [View; 2], allocator: &mut Allocator, steps: &mut Vec<Step>) {
         let &Head { input: x, z, output: y, score, map, heatmap, .. } = self;
         let &TrainingPorts { labels, loss, .. } = ports;
         let dz = head(gradients[0], z.len);

@@ -19,10 +19,16 @@ use crate::steps::reshape::Reshape;
 pub(super) enum Stage<'a> {
     Block(Block<'a>),
     /// A vector as `c` maps of so many pixels.
-    Reshape { n: usize, c: usize, pixels: usize },
+    Reshape {
+        n: usize,
+        c: usize,
+        pixels: usize,
+    },
     Enlarge(enlarge::Geometry),
     /// In place.
-    Dropout { n: usize },
+    Dropout {
+        n: usize,
+    },
 }
 
 /// A convolution and what follows it up to the next stage.
@@ -92,20 +98,18 @@ pub(super) fn stages<'a>(arch: &Arch, layout: &'a Layout, options: &Options, par
     let shapes = arch.shapes(n, options.side)?;
     for (i, (layer, shape)) in arch.layers.iter().zip(shapes).enumerate() {
         match (layer, shape, stages.last_mut()) {
-            (
-                Layer::Conv { name, .. } | Layer::Linear { name, .. } | Layer::Deconv { name, .. },
-                Shape::Conv(g),
-                _,
-            ) => stages.push(Stage::Block(Block {
-                conv: g,
-                weight: view(format!("{name}.weight"))
-                    .ok_or_else(|| Error::internal(format!("layer {name} has no weights")))?,
-                bias: view(format!("{name}.bias")),
-                norm: None,
-                activation: Activation::IDENTITY,
-                pool: pool::Geometry::none(g.n, g.oh(), g.ow(), g.k),
-                frozen: i < arch.frozen,
-            })),
+            (Layer::Conv { name, .. } | Layer::Linear { name, .. } | Layer::Deconv { name, .. }, Shape::Conv(g), _) => {
+                stages.push(Stage::Block(Block {
+                    conv: g,
+                    weight: view(format!("{name}.weight"))
+                        .ok_or_else(|| Error::internal(format!("layer {name} has no weights")))?,
+                    bias: view(format!("{name}.bias")),
+                    norm: None,
+                    activation: Activation::IDENTITY,
+                    pool: pool::Geometry::none(g.n, g.oh(), g.ow(), g.k),
+                    frozen: i < arch.frozen,
+                }))
+            }
             (Layer::Norm { name }, _, Some(Stage::Block(block))) => {
                 let affine = view(format!("{name}.weight")).zip(view(format!("{name}.bias")));
                 let affine = affine.map(|(gamma, beta)| Affine { gamma, beta });

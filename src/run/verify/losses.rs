@@ -72,8 +72,7 @@ fn hsc<T: Real>(device: &Device, case: &str, outs: &[f64], labels: &[f64]) -> Re
     execute(device, &steps, &mut memory)?;
     let per_sample = Ours::values(memory.get(loss));
     let mean = per_sample.values.iter().sum::<f64>() / n as f64;
-    let found =
-        [("mean", Ours::values(&[mean])), ("per_sample", per_sample), ("grad", Ours::values(memory.get(d_o)))];
+    let found = [("mean", Ours::values(&[mean])), ("per_sample", per_sample), ("grad", Ours::values(memory.get(d_o)))];
     Ok(found.map(|(key, ours)| (format!("{case}/{key}"), ours)).into())
 }
 

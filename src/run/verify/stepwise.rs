@@ -167,7 +167,13 @@ pub fn networks(
     training: Training,
     report: &mut Report,
 ) -> Result<()> {
-    let options = lower::Options { batch: batch.n, side: batch.side, sigma: 2.0, gradient: Gradient::Grad, training: Some(training) };
+    let options = lower::Options {
+        batch: batch.n,
+        side: batch.side,
+        sigma: 2.0,
+        gradient: Gradient::Grad,
+        training: Some(training),
+    };
     let mut exact = Network::<f64>::new(arch, options, weights)?;
     batch.fill(&mut exact)?;
     let plan = exact.plan(batch.n)?.clone();
