@@ -8,6 +8,7 @@ use fcdd::engine::lower::{Optimizer, Options, Training};
 use fcdd::engine::{Hyper, Network, Step};
 use fcdd::model::{Weights, nets};
 use fcdd::rng::{Purpose, Stream};
+use fcdd::steps::hsc_loss::Gradient;
 
 fn steps(criterion: &mut Criterion) {
     let (device, _) = choose(Choice::Auto).unwrap();

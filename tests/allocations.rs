@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use fcdd::engine::lower::{Optimizer, Options, Training};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Weights, nets};
+use fcdd::steps::hsc_loss::Gradient;
 
 /// Counts allocations of all threads.
 struct Counting;

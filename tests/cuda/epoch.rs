@@ -13,6 +13,7 @@ use fcdd::engine::lower::{Optimizer, Options, Training};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Weights, nets};
 use fcdd::rng::{Purpose, Stream};
+use fcdd::steps::hsc_loss::Gradient;
 
 use crate::support::{Gpu, on_device};
 

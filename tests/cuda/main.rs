@@ -6,6 +6,7 @@
 mod numbers;
 mod support;
 
+mod baselines;
 mod conv;
 mod data;
 mod epoch;

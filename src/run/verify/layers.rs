@@ -18,6 +18,10 @@ use crate::steps::hsc_loss::Gradient;
 /// Products per pass that the plain convolutions are given; larger layers run on fewer pixels.
 const PRODUCTS: usize = 1 << 24;
 
+/// Nets with more parameters are left out, the baselines' VGGs: their fully connected layers take gigabytes, and their other steps are
+/// of kinds that smaller nets have.
+const MOST_PARAMETERS: usize = 1 << 25;
+
 /// A nominal and an anomalous image.
 const BATCH: usize = 2;
 
@@ -26,6 +30,9 @@ pub fn check(report: &mut Report) -> Result<()> {
     let mut seen = BTreeSet::new();
     for net in nets::names().into_iter().chain(baselines::names()) {
         let arch = baselines::any(&net, true)?;
+        if arch.parameters() > MOST_PARAMETERS {
+            continue;
+        }
         for (optimizer, maps, gradient) in
             [(Optimizer::Sgd, false, Gradient::Grad), (Optimizer::Adam, true, Gradient::Xgrad)]
         {

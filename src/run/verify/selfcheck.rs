@@ -2,16 +2,18 @@
 
 use super::compare::{ratio, worse};
 use super::nets::Batch;
+use super::stepwise::Tested;
 use super::{Check, Report, batches, layers, plain, stepwise};
-use crate::device::Device;
+use crate::device::{BufferId, Device, Host, View};
 use crate::engine::lower::{self, Optimizer, Training};
-use crate::engine::{Hyper, Network};
+use crate::engine::{Hyper, Network, Step};
 use crate::error::{Error, Result};
 use crate::model::arch::NORM_MOMENTUM;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Weights, baselines, nets};
 use crate::real::Real;
 use crate::rng::{Purpose, Stream, philox};
+use crate::steps::dropout::Dropout;
 use crate::steps::hsc_loss::Gradient;
 use crate::steps::upsample::{self, Taps};
 
@@ -21,6 +23,7 @@ pub fn run(report: &mut Report) -> Result<()> {
     layers::check(report)?;
     batches::check(report)?;
     upsampling(report)?;
+    dropout(report)?;
     for (net, side, maps) in [
         ("FCDD_CNN28", 12, false),
         ("FCDD_CNN32_S", 12, true),
@@ -60,6 +63,17 @@ fn random_numbers(report: &mut Report) {
     ];
     let right = answers.iter().all(|&(key, counter, answer)| philox(key, counter) == answer);
     report.add(Check::exact("philox4x32-10 known answers", right, "Random123 1.14"));
+}
+
+/// Dropout, which only nets too large to be checked whole have.
+fn dropout(report: &mut Report) -> Result<()> {
+    let (n, length) = (3, 1001);
+    let values = View { buffer: BufferId(0), start: 0, len: n * length };
+    let mut exact = Host::<f64>::new(&[values.len], &[], 0);
+    exact.get_mut(values).copy_from_slice(&noise(0, values.len));
+    let step = Step::Dropout(Dropout { seed: 1, values, n });
+    let mut tested = Tested::for_step(report.device(), &step, &[values.len])?;
+    stepwise::step("dropout", &step, &mut exact, &mut tested, report)
 }
 
 /// ⟨upsample(a), b⟩ = ⟨a, adjoint(b)⟩ for every net.
