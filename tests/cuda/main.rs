@@ -11,3 +11,4 @@ mod data;
 mod epoch;
 mod network;
 mod steps;
+mod tensor;
