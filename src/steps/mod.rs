@@ -2,7 +2,7 @@
 //!
 //! | step | file | kernels |
 //! | --- | --- | --- |
-//! | `conv_fprop`, `conv_dgrad`, `conv_wgrad` | [`conv`] | `conv_fprop.cu`, `conv_dgrad.cu`, `conv_wgrad.cu` |
+//! | `conv_fprop`, `conv_dgrad`, `conv_wgrad` | [`conv`] | `conv_fprop.cu`, `conv_dgrad.cu`, `conv_wgrad.cu`; on tensor cores `conv_fprop_bf16.cu`, `conv_wgrad_bf16.cu` |
 //! | `norm_stats` | [`norm`] | `norm.cu` |
 //! | `norm_act_pool`, `norm_act_pool_backward` | [`norm_act_pool`], fusing [`norm`], [`activation`] and [`pool`] | `norm_act_pool.cu` |
 //! | `pseudo_huber`, `label_loss`, `map_loss`, `pseudo_huber_backward` | [`fcdd_loss`] | `fcdd_loss.cu` |
@@ -14,10 +14,11 @@
 //! | `upsample`, `upsample_adjoint` | [`upsample`] | `upsample.cu` |
 //! | `sgd`, `adam` | [`optimizer`] | `optimizer.cu` |
 //!
-//! [`lcn`] and [`blur`] are operations of the data path.
+//! [`cast`] makes bf16 of f32 for the tensor cores. [`lcn`] and [`blur`] are operations of the data path.
 
 pub mod activation;
 pub mod blur;
+pub mod cast;
 pub mod conv;
 pub mod dropout;
 pub mod enlarge;

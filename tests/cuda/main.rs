@@ -12,3 +12,4 @@ mod data;
 mod epoch;
 mod network;
 mod steps;
+mod tensor;

@@ -145,7 +145,7 @@ fn in_quads(view: View, channels: usize) -> bool {
 
 /// A size as kernels take it. They count pixels in 32 bits, and elements in 64; networks with more pixels are refused before
 /// (`engine::gpu`).
-fn int(size: usize) -> i32 {
+pub(super) fn int(size: usize) -> i32 {
     i32::try_from(size).expect("a convolution of fewer than 2^31 pixels")
 }
 
