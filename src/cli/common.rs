@@ -21,6 +21,11 @@ pub struct DeviceArg {
 }
 
 impl DeviceArg {
+    /// Whether a GPU was asked for by name.
+    pub fn is_cuda(&self) -> bool {
+        self.device == device::Choice::Cuda
+    }
+
     /// Settles the choice and says once where the work will run, if that was left open.
     pub fn choose(&self) -> Result<Device> {
         let (device, why_not) = device::choose(self.device)?;

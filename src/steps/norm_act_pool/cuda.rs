@@ -126,6 +126,11 @@ impl NormActPoolBackward {
         )
     }
 
+    /// Kernels that the GPU form launches.
+    pub fn launches(&self) -> usize {
+        if self.norm.is_some() { 3 } else { 1 }
+    }
+
     /// Scratch elements that the GPU form needs.
     pub fn cuda_workspace(&self) -> usize {
         let g = &self.pool;
