@@ -84,7 +84,7 @@ def floor(layers, bandwidth, rate):
 
 def floors(reports):
     """Of each case of fcdd: whole steps beside the floors at its own peaks and, in f32, at those that PyTorch's libraries reach."""
-    theirs = next((r["peaks"] for r in reports if "flops_per_second_f32" in r.get("peaks", {})), None)
+    theirs = next((r["peaks"] for r in reports if "flops_per_second_f32" in (r.get("peaks") or {})), None)
     lines = ["| case | ms | floor at own peaks, ms | reached | floor at the libraries' peaks, f32, ms | reached |", "| --- " * 6 + "|"]
     for one in reports:
         for t in filter(is_ours, one["timings"]):

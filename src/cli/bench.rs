@@ -44,7 +44,8 @@ pub struct Args {
 /// What `bench --json` prints.
 #[derive(serde::Serialize)]
 struct Report {
-    peaks: Peaks,
+    /// None where no step is timed by itself.
+    peaks: Option<Peaks>,
     timings: Vec<Timed>,
 }
 
@@ -77,8 +78,8 @@ pub fn run(args: Args) -> Result<Outcome> {
         return count(&args);
     }
     let device = args.device.choose()?;
-    let peaks = Peaks::measure(&device)?;
-    if !args.json {
+    let peaks = if args.task == Some(Task::Predict) { None } else { Some(Peaks::measure(&device)?) };
+    if let Some(peaks) = peaks.as_ref().filter(|_| !args.json) {
         print_lines(&format!(
             "peaks: copy {:.1} GB/s, matrix product {:.1} GFLOP/s ({})",
             peaks.bytes_per_second / 1e9,
@@ -88,7 +89,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     }
     let mut timings = Vec::new();
     for options in options(&args, matches!(device, Device::Cuda(_))) {
-        let timing = bench(&device, &peaks, &options)?;
+        let timing = bench(&device, peaks.as_ref(), &options)?;
         if !args.json {
             print_lines(&describe(&timing, args.layers))?;
         }

@@ -112,8 +112,8 @@ fn lowered(arch: &Arch, options: &Options) -> Result<lower::Options> {
     Ok(lower::Options { batch, side, sigma: 1.2, training })
 }
 
-/// Times a net on random images; `peaks` are those of the device.
-pub fn bench(device: &Device, peaks: &Peaks, options: &Options) -> Result<Timing> {
+/// Times a net on random images; `peaks` are those of the device, for floors.
+pub fn bench(device: &Device, peaks: Option<&Peaks>, options: &Options) -> Result<Timing> {
     let mut work = Work::count(options)?;
     let (seconds, how) = match (options.task, device) {
         (Task::Predict, _) => {

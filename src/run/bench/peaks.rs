@@ -14,7 +14,7 @@ use crate::rng::{Purpose, Stream};
 use crate::steps::conv::{Fprop, Geometry};
 
 /// Runs of each measurement; the fastest counts.
-const RUNS: usize = 5;
+const RUNS: usize = 10;
 
 /// Floats of each side of a copy, 256 MiB: more than any cache holds.
 const COPIED: usize = 64 << 20;
@@ -37,7 +37,7 @@ impl Peaks {
     /// Measures a device.
     ///
     /// # Errors
-    /// Where a GPU has no memory for it: 512 MiB, or a quarter of what is free.
+    /// Where a GPU has no memory for it: 129 MiB for the product, for the copy a quarter of what is free or at most 512 MiB.
     pub fn measure(device: &Device) -> Result<Peaks> {
         match device {
             Device::Cpu => Ok(on_the_cpu()),
