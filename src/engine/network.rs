@@ -1,5 +1,7 @@
 //! A net in memory: its plans and its numbers, ready to train and to judge.
 
+use std::time::Instant;
+
 use super::gpu::{EpochLog, Feed, Gpu};
 use super::lower::{Options, lower};
 use super::plan::{Hyper, Plan, Ports, Step, TrainingPorts};
@@ -116,6 +118,11 @@ impl<T: Real> Network<T> {
             }
         }
         Ok(())
+    }
+
+    /// The net.
+    pub fn arch(&self) -> &Arch {
+        &self.arch
     }
 
     /// What the network was laid out for.
@@ -312,6 +319,18 @@ impl<T: Real> Network<T> {
             None => step.cpu(&mut self.memory, hyper),
         }
         Ok(())
+    }
+
+    /// Seconds that steps of a plan take: on a GPU by its own clock, right after the work that `before` launches there.
+    pub fn time(&mut self, steps: &[Step], hyper: &Hyper, before: impl FnOnce() -> cuda::Result<()>) -> Result<f64> {
+        match &mut self.gpu {
+            Some(gpu) => gpu.time(steps, hyper, before),
+            None => {
+                let started = Instant::now();
+                steps.iter().for_each(|step| step.cpu(&mut self.memory, hyper));
+                Ok(started.elapsed().as_secs_f64())
+            }
+        }
     }
 
     fn run(&mut self, n: usize, hyper: Option<&Hyper>, phase: impl Fn(&Plan) -> &Vec<Step>) -> Result<()> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::directory::{self, RunDirectory};
-use super::layout::lay_out;
+use super::layout::{draw_from, lay_out};
 use super::model::Model;
 use super::pictures;
 use super::prepare::{Task, prepare};
@@ -19,7 +19,6 @@ use crate::data::batches::{Fingerprint, Ingredients, TrainingSet};
 use crate::data::cuda::DeviceSet;
 use crate::device::Device;
 use crate::device::cuda::Cuda;
-use crate::engine::gpu::Batch;
 use crate::engine::lower::{Options, Training};
 use crate::engine::{Hyper, Network};
 use crate::error::{CudaError, Error, Result};
@@ -369,11 +368,7 @@ fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet) -> Re
         }
         Err(error) => return Err(error.into()),
     };
-    let feed = move |batch: Batch<'_>| {
-        let Batch { n, stride, clock, order, input, labels, maps } = batch;
-        there.enqueue(n, stride, clock, order, input, labels, maps)
-    };
-    network.attach(Box::new(feed), set.len())?;
+    draw_from(network, there, set.len())?;
     Ok(true)
 }
 

@@ -290,7 +290,7 @@ fn info_and_help_are_quiet() {
         ("evaluate --help", &["<RUN|MODEL>", "--data", "--out", "--viz-ids", "--json"]),
         ("verify --help", &["--golden", "--json"]),
         ("demo --help", &["--out", "--epochs", "--seed", "--json"]),
-        ("bench --help", &["[NET]", "--task", "--batch", "--side", "--repeats"]),
+        ("bench --help", &["[NET]", "--task", "--batch", "--side", "--repeats", "--count", "--layers"]),
         ("info", &["FCDD_CNN28", "FCDD_CNN224_VGG_F", "cpu", "cuda"]),
     ] {
         let ran = scratch.run(words);
@@ -299,5 +299,28 @@ fn info_and_help_are_quiet() {
         for word in told {
             assert!(ran.stdout().contains(word), "{words} does not tell of {word}: {}", ran.stdout());
         }
+    }
+}
+
+/// Counting runs nothing and needs no device: the figures are those of the paper's net, on a machine without a GPU too.
+#[test]
+fn bench_counts_and_measures() {
+    let scratch = Scratch::new();
+    let counted = scratch.run("bench FCDD_CNN224_VGG_F --count --device cuda --json").expect_success().json();
+    let train = &counted["counts"][0];
+    assert_eq!(
+        (train["batch"].as_u64(), train["total"]["flops"].as_u64().map(|f| f / 128 / 1_000_000)),
+        (Some(128), Some(22372))
+    );
+    assert!(train["layers"].as_array().is_some_and(|layers| layers.iter().all(|l| l["launches"].as_u64() >= Some(1))));
+    assert!(train["total"]["floor"].is_null());
+    let words = "bench FCDD_CNN28 --task infer --batch 2 --repeats 1 --device cpu";
+    let timed = scratch.run(&format!("{words} --json")).expect_success().json();
+    assert!(timed["peaks"]["bytes_per_second"].as_f64() > Some(0.0));
+    let total = &timed["timings"][0]["total"];
+    assert!(total["floor"].as_f64() > Some(0.0) && total["seconds"].as_f64() > Some(0.0), "{total}");
+    let told = scratch.run(&format!("{words} --layers")).expect_success().stdout();
+    for word in ["peaks: copy", "2×28² 1→8 5×5", "% of floor", "total"] {
+        assert!(told.contains(word), "{word} in {told}");
     }
 }

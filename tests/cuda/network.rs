@@ -1,7 +1,8 @@
 //! Whole networks on the device beside the CPU.
 
 use fcdd::device::Device;
-use fcdd::engine::lower::{Optimizer, Options, Training};
+use fcdd::device::cuda::Memory;
+use fcdd::engine::lower::{Optimizer, Options, Training, lower};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Arch, Objective, Weights, baselines, nets};
 use fcdd::rng::{Purpose, Stream};
@@ -232,6 +233,27 @@ fn step_by_step() {
                 stepwise::steps(&format!("{net}, {order}"), &plan, exact.memory(), &mut tested, &mut report).unwrap();
                 assert!(failed.is_empty(), "{failed:#?}");
             });
+        }
+    });
+}
+
+/// What `fcdd bench --count` tells is what is launched: every step of nets with and without maps, captured and counted.
+#[test]
+fn launches_are_as_counted() {
+    on_device(|gpu| {
+        for (net, maps, batch) in [("FCDD_CNN28", true, 3), ("FCDD_CNN224_VGG_F", false, 1)] {
+            let arch = nets::by_name(net, true).unwrap();
+            // Adam, so that both optimizers are counted.
+            let optimizer = if maps { Optimizer::Adam } else { Optimizer::Sgd };
+            let training = Some(Training { optimizer, maps, input_grad: false });
+            let side = if maps { 28 } else { 32 };
+            let plan = lower(&arch, &Options { batch, side, sigma: 1.2, training }).unwrap();
+            let (reals, bytes) = (&plan.buffers.reals, &plan.buffers.bytes);
+            let memory = Memory::new(gpu.cuda(), reals, bytes, plan.cuda_workspace()).unwrap();
+            for step in plan.steps() {
+                let graph = gpu.cuda().capture(|| step.cuda(&memory)).unwrap();
+                assert_eq!(graph.launches().unwrap(), step.launches(), "{}", step.describe());
+            }
         }
     });
 }

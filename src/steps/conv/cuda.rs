@@ -224,6 +224,11 @@ impl Wgrad {
         conv_wgrad::conv_wgrad_sum(launch, sums.read(), dw, db, int(parts.count), part_length, int(g.w_len()))
     }
 
+    /// Kernels that the GPU form launches.
+    pub fn launches(&self) -> usize {
+        1 + usize::from(self.db.is_some()) + usize::from(self.parts().count > 1)
+    }
+
     /// Scratch elements that the GPU form needs.
     pub fn cuda_workspace(&self) -> usize {
         match self.parts().count {

@@ -72,7 +72,7 @@ impl NormActPoolBackward {
         let pixels = g.n * g.h * g.w;
         let (tiles, lanes) = (tiles(pixels), lanes(g.c));
         let device = memory.cuda();
-        let with_sums = self.norm.is_some() && self.batch_statistics;
+        let with_sums = self.with_sums();
         // The workspace holds the totals [2, c], then the tiles' sums [tiles, 2, c].
         let totals = memory.workspace();
         let parts = totals.offset(2 * g.c);
@@ -125,6 +125,16 @@ impl NormActPoolBackward {
             pixels as i32,
             c,
         )
+    }
+
+    /// Whether the gradient goes through statistics of the batch, which are sums over it.
+    fn with_sums(&self) -> bool {
+        self.norm.is_some() && self.batch_statistics
+    }
+
+    /// Kernels that the GPU form launches.
+    pub fn launches(&self) -> usize {
+        if self.with_sums() { 3 } else { 1 }
     }
 
     /// Scratch elements that the GPU form needs.
