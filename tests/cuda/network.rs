@@ -245,9 +245,9 @@ fn launches_are_as_counted() {
             let arch = nets::by_name(net, true).unwrap();
             // Adam, so that both optimizers are counted.
             let optimizer = if maps { Optimizer::Adam } else { Optimizer::Sgd };
-            let training = Some(Training { optimizer, maps, input_grad: false });
+            let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
             let side = if maps { 28 } else { 32 };
-            let plan = lower(&arch, &Options { batch, side, sigma: 1.2, training }).unwrap();
+            let plan = lower(&arch, &Options { batch, side, sigma: 1.2, gradient: Gradient::Grad, training }).unwrap();
             let (reals, bytes) = (&plan.buffers.reals, &plan.buffers.bytes);
             let memory = Memory::new(gpu.cuda(), reals, bytes, plan.cuda_workspace()).unwrap();
             for step in plan.steps() {
