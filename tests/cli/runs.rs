@@ -74,6 +74,29 @@ fn train_evaluate_predict() {
     }
 }
 
+/// Training in two parts, evaluation, prediction and pages of the baselines.
+#[test]
+fn baselines_train_resume_evaluate_and_predict() {
+    for (objective, net, flags) in [("hsc", "CNN28", "--gradient xgrad"), ("ae", "AE28", "")] {
+        let scratch = Scratch::new().with_data();
+        let train = format!("train fmnist --data data --objective {objective} --net {net} --batch 32 {flags}");
+        scratch.run(&format!("{train} --epochs 2 --out run")).expect_success();
+        let figures = scratch.run("evaluate run --out eval --json").expect_success().json();
+        assert!(figures["image_auroc"].is_f64(), "{figures}");
+        let read = |name: &str| fs::read(scratch.path(name)).unwrap();
+        assert_eq!(read("run/maps.npy"), read("eval/maps.npy"), "{objective}");
+        assert_eq!(read("run/maps.npy").len() % 64, 0, "32 maps of 28 × 28 pixels");
+        // A run that lost its model is resumed to the same one.
+        let model = read("run/model.safetensors");
+        fs::remove_file(scratch.path("run/model.safetensors")).unwrap();
+        scratch.run("train --resume run").expect_success();
+        assert!(model == read("run/model.safetensors"), "{objective}");
+        scratch.write("part.png", &png(50, 20));
+        scratch.run("predict run part.png --out out").expect_success();
+        assert!(String::from_utf8(read("run/report.html")).unwrap().contains(&format!("--objective {objective}")));
+    }
+}
+
 #[test]
 fn threads_do_not_change_the_bits() {
     let scratch = Scratch::new().with_data();

@@ -247,7 +247,8 @@ fn sum(step: &Step, output: &str, inputs: &[f64]) -> (usize, f64) {
         Step::ConvWgrad(s) => (s.geometry.pixels(), if output == "db" { inputs[1] } else { inputs[0] * inputs[1] }),
         // A mean may cancel: it is as exact as the values are large.
         Step::NormStats(s) => (s.x.len / s.c, if output.ends_with("mean") { inputs[2] } else { 0.0 }),
-        Step::NormActPool(_) => (1, 0.0),
+        // scale·x + (β − mean·scale), which cancels where a norm has few values.
+        Step::NormActPool(_) => (3, 0.0),
         Step::NormActPoolBackward(s) => (s.pool.n * s.pool.h * s.pool.w, 0.0),
         Step::PseudoHuber(s) => (s.z.len / s.score.len, 0.0),
         Step::LabelLoss(s) => (s.z.len / s.loss.len, 0.0),
