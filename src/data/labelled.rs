@@ -49,7 +49,7 @@ mod tests {
     use crate::data::images::{Images, Mask};
 
     fn split(count: usize) -> Split {
-        let mask = |i: usize| Mask { height: 1, width: 1, pixels: vec![u8::from(i % 3 != 0 || i >= 6)] };
+        let mask = |i: usize| Mask { height: 1, width: 1, pixels: vec![u8::from(!i.is_multiple_of(3) || i >= 6)] };
         Split {
             images: Images { count, height: 1, width: 1, channels: 1, pixels: vec![0; count] },
             classes: (0..count).map(|i| (i / 6) as u16).collect(),
@@ -64,7 +64,7 @@ mod tests {
         let split = split(18);
         let one = choose(&split, 1, Some(1), 3);
         assert_eq!(one.len(), 2);
-        assert!(one[0] < 6 && one[0] % 3 != 0 && one[1] >= 12, "{one:?}");
+        assert!(one[0] < 6 && !one[0].is_multiple_of(3) && one[1] >= 12, "{one:?}");
         assert_eq!(choose(&split, 1, Some(1), 3), one);
         assert_eq!(choose(&split, 1, Some(9), 3), [1, 2, 4, 5, 12, 13, 14, 15, 16, 17]);
         assert_eq!(choose(&split, 1, None, 3).len(), 10);

@@ -361,7 +361,7 @@ impl Settings {
             );
         }
         if self.oe_limit == Some(0) {
-            return refuse("oe-limit", "0 leaves no outliers", "give at least 1, or choose another --noise");
+            return refuse("oe-limit", "0 leaves 0 outliers", "give at least 1, or choose another --noise");
         }
         if self.offline_supervision && self.supervise == Supervise::Unsupervised {
             return refuse("offline-supervision", "makes no anomalies", "choose another --supervise, or leave it out");
