@@ -3,7 +3,7 @@
 //! All knowledge of the golden format lives here. What a file holds follows from its manifest entry and its name; every tensor of
 //! every file is an input, is compared, or is reported as skipped by name.
 
-mod batches;
+pub mod batches;
 mod compare;
 mod curves;
 mod execute;
