@@ -236,7 +236,7 @@ mod tests {
         let part = |text: &str| text.parse::<Shard>().map(|shard| shard.of((0..10).collect::<Vec<_>>()));
         assert_eq!(part("1/3").unwrap(), [0, 3, 6, 9]);
         assert_eq!(part("3/3").unwrap(), [2, 5, 8]);
-        assert_eq!(part("12/12").unwrap(), []);
+        assert!(part("12/12").unwrap().is_empty());
         for wrong in ["0/3", "4/3", "1", "a/b", "1/0", "-1/2"] {
             assert!(part(wrong).is_err(), "{wrong}");
         }
