@@ -8,14 +8,15 @@ use fcdd::engine::lower::{Optimizer, Options, Training};
 use fcdd::engine::{Hyper, Network, Step};
 use fcdd::model::{Weights, nets};
 use fcdd::rng::{Purpose, Stream};
+use fcdd::steps::hsc_loss::Gradient;
 
 fn steps(criterion: &mut Criterion) {
     let (device, _) = choose(Choice::Auto).unwrap();
     let hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step: 1, norm_momentum: 0.1 };
     for (name, batch, maps) in [("CNN28_W", 128, false), ("CNN32_LW3K", 200, false), ("CNN224_VGG_F", 16, true)] {
         let arch = nets::by_name(name, true).unwrap();
-        let training = Some(Training { optimizer: Optimizer::Sgd, maps, input_grad: false });
-        let options = Options { batch, side: arch.side, sigma: 1.2, training };
+        let training = Some(Training { optimizer: Optimizer::Sgd, maps, input_grad: false, seed: 0 });
+        let options = Options { batch, side: arch.side, sigma: 1.2, gradient: Gradient::Grad, training };
         let mut network = Network::<f32>::on(&device, &arch, options, &Weights::init(&arch, 0)).unwrap();
         let (input, labels, _) = network.training_inputs(batch).unwrap();
         Stream::new(0, Purpose::Check, 0, 0).fill_normal(input);

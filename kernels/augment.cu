@@ -1,41 +1,67 @@
 // From raw bytes to inputs of the net: the anomaly, the transforms and the ground truth of a batch in one kernel.
+#include "colour.cuh"
 #include "source.cuh"
 #include "transforms.cuh"
 
 namespace {
 
+constexpr int MOST_CHANGES = 4 * MOST_STEPS;
+
 // What a block knows of its image.
 struct Shared {
   Step steps[MOST_STEPS];
+  Change changes[MOST_CHANGES];   // of colours, by the transforms so far
   unsigned long long totals[2];
   unsigned histogram[256];
-  float table[3][256];            // what a byte becomes, per channel, up to the first noise
-  unsigned char inside[256];      // what the transforms of bytes so far make of a raw byte
+  float table[3][256];            // what a byte becomes, per channel, up to the first step that looks at more
+  unsigned char inside[256];      // what the changes so far make of a grey raw byte
   unsigned char outside[MOST_STEPS];  // and of the black that a step padded with
 };
 
 // A raw image seen through the geometric transforms and those of bytes so far.
 struct View {
   const Source& source;
-  const Shared& shared;
+  Shared& shared;
   const short* rows;
   const short* columns;
   int raw_side, channels;
+  int changes;  // how many
+  bool mixed;   // whether one of them mixes the channels of a pixel
 
+  // Where channels are not mixed.
   __device__ __forceinline__ int byte(const Place& place) const {
     const int row = rows[place.y], column = columns[place.x], padded = padded_by(row, column);
     if (padded >= 0) return shared.outside[padded];
     return shared.inside[source.byte((static_cast<size_t>(row) * raw_side + column) * channels + place.c)];
   }
 
-  // Of the three channels or the one of a pixel.
-  __device__ __forceinline__ int brightness(Place pixel) const {
-    const int r = byte(pixel);
-    if (channels != 3) return r;
-    pixel.c = 1;
-    const int g = byte(pixel);
-    pixel.c = 2;
-    return luma(r, g, byte(pixel));
+  // Of three channels.
+  __device__ __forceinline__ Colour colour(int y, int x) const {
+    const int row = rows[y], column = columns[x], padded = padded_by(row, column);
+    if (padded >= 0) return {shared.outside[padded], shared.outside[padded], shared.outside[padded]};
+    const size_t at = (static_cast<size_t>(row) * raw_side + column) * 3;
+    Colour colour = {source.byte(at), source.byte(at + 1), source.byte(at + 2)};
+    if (!mixed) return {shared.inside[colour.r], shared.inside[colour.g], shared.inside[colour.b]};
+    for (int i = 0; i < changes; ++i) colour = shared.changes[i].of(colour);
+    return colour;
+  }
+
+  __device__ __forceinline__ int brightness(const Place& pixel) const {
+    return channels == 3 ? luma(colour(pixel.y, pixel.x)) : byte(pixel);
+  }
+
+  // Adds a change, which is seen after the next barrier. What transforms before number `at` padded with changes too; what later ones
+  // pad with does not. All threads of the block call it.
+  __device__ __forceinline__ void add(const Change& change, int at) {
+    if (threadIdx.x == 0) shared.changes[changes] = change;
+    for (int v = threadIdx.x; v < 256; v += blockDim.x) {
+      shared.inside[v] = static_cast<unsigned char>(change.of_grey(shared.inside[v]));
+    }
+    for (int s = threadIdx.x; s < at; s += blockDim.x) {
+      shared.outside[s] = static_cast<unsigned char>(change.of_grey(shared.outside[s]));
+    }
+    ++changes;
+    mixed |= change.mixes();
   }
 
   __device__ __forceinline__ float mark(int y, int x) const {
@@ -44,16 +70,22 @@ struct View {
   }
 };
 
-// The raw image of the sample and its ground truth.
+// The raw image of the sample and its ground truth. Settles whether it is anomalous where anomalies stand beside the `count` nominal
+// images: they are the second half of the pictures that a pass goes through.
 __device__ __forceinline__ Source
-source_of(const Sample& sample, const unsigned char* __restrict__ nominal, const unsigned char* __restrict__ others,
+source_of(Sample& sample, const unsigned char* __restrict__ nominal, unsigned count, const unsigned char* __restrict__ others,
           const unsigned char* __restrict__ masks, unsigned other_count, const short* __restrict__ noise, int supervise,
           int raw_side, int channels) {
   const size_t pixels = static_cast<size_t>(raw_side) * raw_side, len = pixels * channels;
-  Source source = {nominal + sample.number * len, nullptr, nullptr, NOISE_NONE, 1, false, sample.anomalous ? 1.0f : 0.0f};
+  unsigned picture = sample.number % (supervise == OFFLINE ? 2 * count : count);
+  if (supervise == OFFLINE) {
+    sample.anomalous = picture >= count;
+    if (sample.anomalous) picture -= count;
+  }
+  Source source = {nominal + picture * len, nullptr, nullptr, NOISE_NONE, 1, false, sample.anomalous ? 1.0f : 0.0f};
   if (!sample.anomalous) return source;
-  if (supervise == OTHER) {
-    const unsigned pick = sample.pick(other_count);
+  if (supervise == OTHER || supervise == OFFLINE) {
+    const unsigned pick = supervise == OTHER ? sample.pick(other_count) : picture;
     source.image = others + pick * len;
     source.mask = masks ? masks + pick * pixels : nullptr;
   } else {
@@ -64,20 +96,9 @@ source_of(const Sample& sample, const unsigned char* __restrict__ nominal, const
   return source;
 }
 
-// Brightness and contrast by random factors, in random order, as transform number `at`: `jitter::jitter`. Reads the image once for its
-// mean brightness. What transforms before it padded with changes too; what later ones pad with does not.
-__device__ __forceinline__ void jitter(Shared& shared, const View& view, int at, const float* __restrict__ amounts, const Stream& random,
-                                       unsigned draw) {
-  const int side = shared.steps[at].before;
-  const bool brightness_first = random.coin(draw);
-  const float bright = random.range(draw + 1, fmaxf(1.0f - amounts[0], 0.0f), 1.0f + amounts[0]);
-  const float steep = random.range(draw + 2, fmaxf(1.0f - amounts[1], 0.0f), 1.0f + amounts[1]);
-  const auto brighten = [&](bool now) {
-    if (!now) return;
-    for (int v = threadIdx.x; v < 256; v += blockDim.x) shared.inside[v] = blend(shared.inside[v], 0, bright);
-    for (int s = threadIdx.x; s < at; s += blockDim.x) shared.outside[s] = blend(shared.outside[s], 0, bright);
-  };
-  brighten(brightness_first);
+// Mean brightness of an image of side² pixels, rounded half up: `jitter::mean_luma`.
+__device__ __forceinline__ int mean_brightness(Shared& shared, const View& view, int side) {
+  __syncthreads();  // what was added is seen, and a former total no longer needed
   if (threadIdx.x == 0) shared.totals[0] = 0;
   __syncthreads();
   long long sum = 0;
@@ -86,69 +107,168 @@ __device__ __forceinline__ void jitter(Shared& shared, const View& view, int at,
   block_add(sum, shared.totals);
   __syncthreads();
   const unsigned long long n = static_cast<unsigned long long>(pixels);
-  const int grey = static_cast<int>((2 * shared.totals[0] + n) / (2 * n));
-  for (int v = threadIdx.x; v < 256; v += blockDim.x) shared.inside[v] = blend(shared.inside[v], grey, steep);
-  for (int s = threadIdx.x; s < at; s += blockDim.x) shared.outside[s] = blend(shared.outside[s], grey, steep);
-  brighten(!brightness_first);
-  __syncthreads();
+  return static_cast<int>((2 * shared.totals[0] + n) / (2 * n));
 }
 
-// That of the image as seen, from how often each byte occurs: `interpret::lcn_table`.
-__device__ __forceinline__ Contrast contrast(Shared& shared, const View& view, int side) {
-  for (int v = threadIdx.x; v < 256; v += blockDim.x) shared.histogram[v] = 0;
-  if (threadIdx.x < 2) shared.totals[threadIdx.x] = 0;
-  __syncthreads();
-  const int len = side * side * view.channels;
-  for (int group = threadIdx.x; 4 * group < len; group += blockDim.x) {
-    Place place(4 * group, side, view.channels);
-    for (int i = 4 * group; i < min(4 * group + 4, len); ++i) {
-      atomicAdd(&shared.histogram[view.byte(place)], 1u);
-      place.advance(side, view.channels);
+// Adds the changes of a jitter that is transform number `at`: `jitter::jitter`. Reads the image once for its mean brightness.
+__device__ __forceinline__ void jitter(Shared& shared, View& view, int at, const Jitter& drawn) {
+  for (unsigned order = drawn.order, k = 0; k < 4; ++k, order >>= 4) {
+    const int kind = static_cast<int>(order & 15);
+    if (kind == CHANGE_BRIGHTNESS) {
+      view.add({kind, 0, drawn.bright}, at);
+    } else if (kind == CHANGE_CONTRAST) {
+      view.add({kind, mean_brightness(shared, view, shared.steps[at].before), drawn.steep}, at);
+    } else if (kind == CHANGE_SATURATION && drawn.saturates) {
+      view.add({kind, 0, drawn.vivid}, at);
+    } else if (kind == CHANGE_HUE && drawn.turns) {
+      view.add({kind, drawn.turn, 0.0f}, at);
     }
   }
   __syncthreads();
+}
+
+// How often each of the bytes that `byte_at(i, place)` gives occurs; seen after it. For each value of n it is called once.
+template <class ByteAt>
+__device__ __forceinline__ void count_bytes(Shared& shared, int n, int side, int channels, const ByteAt& byte_at) {
+  for (int v = threadIdx.x; v < 256; v += blockDim.x) shared.histogram[v] = 0;
+  if (threadIdx.x < 2) shared.totals[threadIdx.x] = 0;
+  __syncthreads();
+  for (int group = threadIdx.x; 4 * group < n; group += blockDim.x) {
+    Place place(4 * group, side, channels);
+    for (int i = 4 * group; i < min(4 * group + 4, n); ++i) {
+      atomicAdd(&shared.histogram[byte_at(i, place)], 1u);
+      place.advance(side, channels);
+    }
+  }
+  __syncthreads();
+}
+
+// Adds `of(v)` for every byte v counted to a total that is 0; every thread gets the sum.
+template <class Of>
+__device__ __forceinline__ long long sum_of_bytes(Shared& shared, unsigned long long* total, const Of& of) {
   long long sum = 0;
-  for (int v = threadIdx.x; v < 256; v += blockDim.x) sum += static_cast<long long>(shared.histogram[v]) * v;
+  for (int v = threadIdx.x; v < 256; v += blockDim.x) sum += static_cast<long long>(shared.histogram[v]) * of(v);
+  block_add(sum, total);
+  __syncthreads();
+  return static_cast<long long>(*total);
+}
+
+// Of the bytes counted: `Histogram::lcn_table`.
+__device__ __forceinline__ Contrast contrast(Shared& shared, long long n) {
+  const long long sum = sum_of_bytes(shared, &shared.totals[0], [](int v) { return static_cast<long long>(v); });
+  const long long spread = sum_of_bytes(shared, &shared.totals[1], [=](int v) {
+    const long long apart = n * v - sum;
+    return apart < 0 ? -apart : apart;
+  });
+  return {n, sum, spread};
+}
+
+// Of the bytes counted: `Histogram::deviation`.
+__device__ __forceinline__ float deviation(Shared& shared, long long count) {
+  if (count < 2) return 0.0f;
+  const double n = static_cast<double>(count);
+  const double sum = static_cast<double>(sum_of_bytes(shared, &shared.totals[0], [](int v) { return static_cast<long long>(v); }));
+  const double squares =
+      static_cast<double>(sum_of_bytes(shared, &shared.totals[1], [](int v) { return static_cast<long long>(v) * v; }));
+  const double variance = (squares - sum * (sum / n)) / (n - 1.0);
+  return static_cast<float>(sqrt(fmax(variance, 0.0)) / 255.0);
+}
+
+// Of n floats that the block has written: `contrast::lcn`.
+__device__ __forceinline__ FloatContrast float_contrast(Shared& shared, const float* values, int n) {
+  __syncthreads();  // the values are seen, and former totals no longer needed
+  if (threadIdx.x < 2) shared.totals[threadIdx.x] = 0;
+  __syncthreads();
+  long long sum = 0;
+  for (int i = threadIdx.x; i < n; i += blockDim.x) sum += FloatContrast::fixed(values[i]);
   block_add(sum, &shared.totals[0]);
   __syncthreads();
-  sum = static_cast<long long>(shared.totals[0]);
+  const long long mean = static_cast<long long>(shared.totals[0]) / n;
   long long spread = 0;
-  for (int v = threadIdx.x; v < 256; v += blockDim.x) {
-    const long long apart = static_cast<long long>(len) * v - sum;
-    spread += static_cast<long long>(shared.histogram[v]) * (apart < 0 ? -apart : apart);
+  for (int i = threadIdx.x; i < n; i += blockDim.x) {
+    const long long apart = FloatContrast::fixed(values[i]) - mean;
+    spread += apart < 0 ? -apart : apart;
   }
   block_add(spread, &shared.totals[1]);
   __syncthreads();
-  return {len, sum, static_cast<long long>(shared.totals[1])};
+  spread = static_cast<long long>(shared.totals[1]);
+  return {mean, spread == 0 ? 0.0f : static_cast<float>(n) / static_cast<float>(spread)};
 }
+
+// The first step from `from` on, of `steps`, for which `is(op)` holds; `steps` where none is.
+template <class Is>
+__device__ __forceinline__ int find(const Shared& shared, int from, int steps, const Is& is) {
+  while (from < steps && !is(shared.steps[from].op)) ++from;
+  return from;
+}
+
+// The transforms of floats, four values per thread and round: they share a block of random numbers.
+struct Floats {
+  const Shared& shared;
+  const float* __restrict__ numbers;
+  const Stream& speckle;
+  float* input;  // of the image
+  int n, side, channels;
+  float spread;
+
+  // Writes what the steps from `from` to before `to` make of `first(i, place)`, which may read value i of `input`.
+  template <class First>
+  __device__ __forceinline__ void write(int from, int to, const First& first) const {
+    const bool noisy = find(shared, from, to, [](int op) { return op == OP_NOISE || op == OP_SPREAD_NOISE; }) < to;
+    for (int group = threadIdx.x; 4 * group < n; group += blockDim.x) {
+      Floats4 normals = {{0.0f, 0.0f, 0.0f, 0.0f}};
+      if (noisy) normals = speckle.normals(static_cast<unsigned>(group));
+      float values[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+      Place place(4 * group, side, channels);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        if (4 * group + k >= n) break;
+        values[k] = first(4 * group + k, place);
+        for (int f = from; f < to; ++f) {
+          values[k] = apply(shared.steps[f].op, numbers + f * FLOATS_PER_STEP, place, side, values[k], normals.value[k], spread);
+        }
+        place.advance(side, channels);
+      }
+      if (n % 4 == 0) {
+        reinterpret_cast<float4*>(input)[group] = make_float4(values[0], values[1], values[2], values[3]);
+      } else {
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          if (4 * group + k < n) input[4 * group + k] = values[k];
+        }
+      }
+    }
+  }
+};
 
 }  // namespace
 
 // Makes inputs (side² · channels floats per image, NHWC), labels (1 for anomalies, else 0) and, where `maps` is not null, maps
-// (side² floats): `TrainingSet::fill`. With `order` null it makes the inputs of the raw images themselves, from `nominal` on
+// (side² floats): `TrainingSet::fill`. With `order` null it makes the inputs of the `count` raw images themselves, from `nominal` on
 // (`Preprocessing::apply_test`), and no labels.
 //
 // Launch: a block per image, of whole warps; 896 threads at most, which leaves registers enough for none to spill. Shared memory:
-// about 6 KB, and dynamically two `short` for each row of the largest side on the way. Bound: memory; per value about 4 bytes
+// about 8 KB, and dynamically two `short` for each row of the largest side on the way. Bound: memory; per value about 4 bytes
 // written, and 1 byte (3 with noise) read up to four times (sign of the noise, jitter, LCN, output), from L2 after the first.
-// Philox and Box–Muller, about 60 flops per value, where the list has noise.
+// Philox and Box–Muller, about 60 flops per value, where the list has noise; about 100, a dozen of them in double, per pixel and
+// look at the image where hue changes. LCN of floats reads what was written three times and writes it once more.
 extern "C" __global__ void __launch_bounds__(896) augment_batch(
-    const unsigned char* __restrict__ nominal, const unsigned char* __restrict__ others,
+    const unsigned char* __restrict__ nominal, unsigned count, const unsigned char* __restrict__ others,
     const unsigned char* __restrict__ masks, unsigned other_count, const short* __restrict__ noise,
     const unsigned* __restrict__ clock, const unsigned* __restrict__ order, unsigned stride, unsigned long long seed,
     int supervise, const int* __restrict__ program, const float* __restrict__ numbers, int steps, int raw_side, int widest,
     int channels, float* __restrict__ inputs, float* __restrict__ labels, float* __restrict__ maps) {
   DYN_SHARED(short, rows);
   __shared__ Shared shared;
-  const Sample sample = order ? drawn(clock, order, stride, blockIdx.x, seed, supervise)
-                              : Sample{0, 0, blockIdx.x, false};
+  Sample sample = order ? drawn(clock, order, stride, blockIdx.x, seed, supervise)
+                        : Sample{0, 0, blockIdx.x, false};
   const Stream random = sample.stream(PURPOSE_AUGMENT);
   Source source =
-      source_of(sample, nominal, others, masks, other_count, noise, supervise, raw_side, channels);
+      source_of(sample, nominal, count, others, masks, other_count, noise, supervise, raw_side, channels);
   if (source.use == NOISE_ADDS) {
     settle_sign(source, static_cast<size_t>(raw_side) * raw_side * channels, shared.totals);
   }
-  const View view = {source, shared, rows, rows + widest, raw_side, channels};
+  View view = {source, shared, rows, rows + widest, raw_side, channels, 0, false};
 
   for (int v = threadIdx.x; v < 256; v += blockDim.x) shared.inside[v] = static_cast<unsigned char>(v);
   for (int s = threadIdx.x; s < MOST_STEPS; s += blockDim.x) shared.outside[s] = 0;
@@ -161,53 +281,68 @@ extern "C" __global__ void __launch_bounds__(896) augment_batch(
     if (shared.steps[s].op != OP_JITTER) continue;
     trace_all(shared.steps, s, shared.steps[s].before, rows, rows + widest);
     __syncthreads();
-    jitter(shared, view, s, numbers + s * FLOATS_PER_STEP, random,
-           static_cast<unsigned>(program[s * INTS_PER_STEP + 4]));
+    const unsigned draw = static_cast<unsigned>(program[s * INTS_PER_STEP + 4]);
+    jitter(shared, view, s, Jitter(numbers + s * FLOATS_PER_STEP, random, draw, channels));
   }
   const int side = shared.steps[s].before;
   trace_all(shared.steps, s, side, rows, rows + widest);
   __syncthreads();
 
+  // Where channels are mixed, pixels are made once, and kept where the input will be.
+  const int len = side * side * channels;
+  float* input = inputs + static_cast<size_t>(blockIdx.x) * len;
+  if (view.mixed) {
+    for (int p = threadIdx.x; p < side * side; p += blockDim.x) {
+      const Colour colour = view.colour(p / side, p % side);
+      input[3 * p] = static_cast<float>(colour.r);
+      input[3 * p + 1] = static_cast<float>(colour.g);
+      input[3 * p + 2] = static_cast<float>(colour.b);
+    }
+    __syncthreads();
+  }
+  const auto byte_at = [&](int i, const Place& place) {
+    return view.mixed ? static_cast<int>(input[i]) : view.byte(place);
+  };
+
   // Bytes to floats: a table for all that does not depend on the place.
   const bool is_lcn = shared.steps[s].op == OP_LCN;
-  const Contrast of_image = is_lcn ? contrast(shared, view, side) : Contrast{0, 0, 0};
-  int rest = s + 1;
-  while (rest < steps && shared.steps[rest].op != OP_NOISE) ++rest;
-  const int len = side * side * channels;
+  Contrast of_image = {0, 0, 0};
+  float spread = 0.0f;
+  if (is_lcn) {
+    count_bytes(shared, len, side, channels, byte_at);
+    of_image = contrast(shared, len);
+  } else if (s + 1 < steps && shared.steps[s + 1].op == OP_SPREAD_NOISE) {
+    if (random.coin(static_cast<unsigned>(program[(s + 1) * INTS_PER_STEP + 4]))) {
+      count_bytes(shared, len, side, channels, byte_at);
+      spread = numbers[(s + 1) * FLOATS_PER_STEP] * deviation(shared, len);
+    }
+  }
+  const int rest = find(shared, s + 1, steps, [](int op) {
+    return op == OP_NOISE || op == OP_SPREAD_NOISE || op == OP_BLACK_OUT || op == OP_LCN;
+  });
   for (int v = threadIdx.x; v < 256; v += blockDim.x) {
     for (int c = 0; c < channels; ++c) {
+      Place place(0, 1, 1);
+      place.c = c;
       float value = is_lcn ? of_image.normalised(v) : static_cast<float>(v) / 255.0f;
-      for (int f = s + 1; f < rest; ++f) value = apply(shared.steps[f].op, numbers + f * FLOATS_PER_STEP, c, value, 0.0f);
+      for (int f = s + 1; f < rest; ++f) {
+        value = apply(shared.steps[f].op, numbers + f * FLOATS_PER_STEP, place, side, value, 0.0f, 0.0f);
+      }
       shared.table[c][v] = value;
     }
   }
   __syncthreads();
 
-  // Four values per thread and round: they share a block of random numbers.
-  float* input = inputs + static_cast<size_t>(blockIdx.x) * len;
   const Stream speckle = sample.stream(PURPOSE_AUGMENT_NOISE);
-  for (int group = threadIdx.x; 4 * group < len; group += blockDim.x) {
-    Floats4 normals = {{0.0f, 0.0f, 0.0f, 0.0f}};
-    if (rest < steps) normals = speckle.normals(static_cast<unsigned>(group));
-    float values[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-    Place place(4 * group, side, channels);
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      if (4 * group + k >= len) break;
-      values[k] = shared.table[place.c][view.byte(place)];
-      for (int f = rest; f < steps; ++f) {
-        values[k] = apply(shared.steps[f].op, numbers + f * FLOATS_PER_STEP, place.c, values[k], normals.value[k]);
-      }
-      place.advance(side, channels);
-    }
-    if (len % 4 == 0) {
-      reinterpret_cast<float4*>(input)[group] = make_float4(values[0], values[1], values[2], values[3]);
-    } else {
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        if (4 * group + k < len) input[4 * group + k] = values[k];
-      }
-    }
+  const Floats floats = {shared, numbers, speckle, input, len, side, channels, spread};
+  const auto is_contrast = [](int op) { return op == OP_LCN; };
+  int until = find(shared, rest, steps, is_contrast);
+  floats.write(rest, until, [&](int i, const Place& place) { return shared.table[place.c][byte_at(i, place)]; });
+  while (until < steps) {
+    const FloatContrast whole = float_contrast(shared, input, len);
+    const int from = until + 1;
+    until = find(shared, from, steps, is_contrast);
+    floats.write(from, until, [&](int i, const Place&) { return whole.normalised(input[i]); });
   }
   if (labels && threadIdx.x == 0) labels[blockIdx.x] = sample.anomalous ? 1.0f : 0.0f;
   if (maps) {

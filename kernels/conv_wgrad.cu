@@ -4,6 +4,7 @@
 // The pixels are cut into parts. Each part's sums are written by themselves, [part][k·side²·c, then k of the bias], and added up
 // in a fixed order by conv_wgrad_sum: no atomics, the same bits in every run.
 #include "conv.cuh"
+#include "conv_bias.cuh"
 
 // dy [pixels, k] as rows k of the product.
 template <class T>
@@ -165,18 +166,7 @@ extern "C" __global__ void __launch_bounds__(64, 8) conv_wgrad_8x128_singles(
 // their sums are added in order. Shared memory, static: 1 KiB. Bound: bytes, 4 · pixels · k.
 extern "C" __global__ void __launch_bounds__(256) conv_wgrad_bias(const float* __restrict__ dy, float* __restrict__ sums,
                                                                   int part_pixels, int part_length, int pixels, int k) {
-  __shared__ float shared[256];
-  const int first = blockIdx.x * 256, width = min(k - first, 256), rows = 256 / width;
-  const int row = threadIdx.x / width, column = threadIdx.x % width;
-  const int begin = blockIdx.y * part_pixels, end = min(pixels - begin, part_pixels) + begin;
-  float sum = 0.0f;
-  if (row < rows)
-    for (int pixel = begin + row; pixel < end; pixel += rows) sum += dy[(size_t)pixel * k + first + column];
-  shared[threadIdx.x] = sum;
-  __syncthreads();
-  if (row > 0) return;
-  for (int i = 1; i < rows; i++) sum += shared[i * width + column];
-  sums[(size_t)blockIdx.y * part_length + first + column] = sum;
+  bias_share(dy, sums, part_pixels, part_length, pixels, k);
 }
 
 // Adds the parts: dw[i] = Σ_part sums[part · length + i] for i < dw_length, db[i − dw_length] for the rest. db may be null where

@@ -1,24 +1,12 @@
 // The FCDD objective: pseudo_huber, label_loss, map_loss, pseudo_huber_backward. All forms are free of cancellation.
 //
 // a = z^2 / (sqrt(z^2 + 1) + 1); the score s is the mean of a. Loss of an anomalous image: -log(1 - exp(-s) + TINY).
+#include "anomalous_loss.cuh"
 #include "reduce.cuh"
 
 constexpr int THREADS = 256;
-constexpr float TINY = 1e-31f;
-constexpr float LN_2 = 0.69314718f;
 
 static __device__ __forceinline__ float slope_of(float z) { return z / sqrtf(z * z + 1.0f); }
-
-struct Loss {
-  float value, slope;
-};
-
-// Loss of an anomalous image and its derivative by s. Each logarithm keeps its digits on its side of log 2 (Maechler 2012).
-static __device__ __forceinline__ Loss anomalous_loss(float s) {
-  const float inside = -expm1f(-s) + TINY;
-  const float value = s > LN_2 ? -log1pf(-expf(-s)) : -logf(inside);
-  return {value, -expf(-s) / inside};
-}
 
 // Anomaly map and scores. One block per image of `pixels` values; bound by the bytes of z and a.
 extern "C" __global__ void __launch_bounds__(THREADS)

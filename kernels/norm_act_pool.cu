@@ -51,7 +51,8 @@ norm_act_pool(const float* __restrict__ x, const float* __restrict__ mean, const
 }
 
 // Backward, first pass: dx gets dy brought back through pool and activation, gathered from the windows that each input won. Where
-// there is a norm, `parts` [tiles][2][c] gets each tile's sums of dx * (x - mean) and of dx; without one `parts` is null.
+// the norm has batch statistics, `parts` [tiles][2][c] gets each tile's sums of dx * (x - mean) and of dx; else `parts` is null, and dx is
+// final: times the norm's scale.
 // Grid (tiles, channels / lanes), block THREADS = lanes x rows, `lanes` a power of two up to 32; 1 KiB of shared memory. Bound by the bytes
 // of x, dy and dx. Three blocks per multiprocessor: left to itself, ptxas saves registers for sm_120 until one spills.
 extern "C" __global__ void __launch_bounds__(THREADS, 3)
@@ -84,7 +85,7 @@ norm_act_pool_backward_gather(const float* __restrict__ x, const float* __restri
       }
       const float value = x[(size_t)pixel * c + channel];
       if (!(norm.scale * value + norm.shift > 0.0f)) d = slope * d;
-      dx[(size_t)pixel * c + channel] = d;
+      dx[(size_t)pixel * c + channel] = parts ? d : d * norm.scale;
       product = fmaf(d, value - centre, product);
       sum += d;
     }

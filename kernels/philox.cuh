@@ -10,6 +10,7 @@ constexpr unsigned PURPOSE_SUPERVISE = 2;
 constexpr unsigned PURPOSE_ANOMALY = 3;
 constexpr unsigned PURPOSE_AUGMENT = 4;
 constexpr unsigned PURPOSE_AUGMENT_NOISE = 5;
+constexpr unsigned PURPOSE_DROPOUT = 7;
 
 struct Words4 {
   unsigned word[4];

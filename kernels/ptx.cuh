@@ -1,7 +1,14 @@
 // Every instruction that is written as inline PTX, as a small function with its meaning on the host beside it, where the CPU
-// stand-in takes it from. They need sm_80; kernels for sm_75 do not use them, save the conversions to bf16.
+// stand-in takes it from. They need sm_80, save the conversions to bf16: kernels that use them say so by SINCE_SM_80.
 #pragma once
 #include "portable.cuh"
+
+// Around the body of a kernel. On a GPU before sm_80 it is not there: a launch ends in an error.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#define SINCE_SM_80(...) __trap()
+#else
+#define SINCE_SM_80(...) __VA_ARGS__
+#endif
 
 // ---- float to bf16, rounded to nearest even; every NaN becomes 0x7fff
 

@@ -3,8 +3,8 @@
 #include "philox.cuh"
 #include "step.cuh"
 
-// `supervise::Supervise`.
-enum Supervise { UNSUPERVISED, OTHER, NOISE, MALFORMED_NORMAL, MALFORMED_NORMAL_GT };
+// `supervise::Supervise`, and anomalies that were made beforehand and stand beside the nominal images.
+enum Supervise { UNSUPERVISED, OTHER, NOISE, MALFORMED_NORMAL, MALFORMED_NORMAL_GT, OFFLINE };
 
 struct Sample {
   unsigned long long seed;

@@ -5,8 +5,16 @@
 // clock[CLOCK_BATCH] counts the batches of the epoch, clock[CLOCK_EPOCH] is the epoch.
 enum { CLOCK_BATCH = 0, CLOCK_EPOCH = 1 };
 
-// Columns of the hyper-parameters, a row of HYPER_COLUMNS per batch of the epoch.
-enum { HYPER_LR = 0, HYPER_WEIGHT_DECAY = 1, HYPER_NORM_MOMENTUM = 2, HYPER_ADAM_RATE = 3, HYPER_ADAM_ROOT = 4, HYPER_COLUMNS = 8 };
+// Columns of the hyper-parameters, a row of HYPER_COLUMNS per batch of the epoch. HYPER_UPDATE holds the bits of the update's number.
+enum {
+  HYPER_LR = 0,
+  HYPER_WEIGHT_DECAY = 1,
+  HYPER_NORM_MOMENTUM = 2,
+  HYPER_ADAM_RATE = 3,
+  HYPER_ADAM_ROOT = 4,
+  HYPER_UPDATE = 5,
+  HYPER_COLUMNS = 8
+};
 
 // The hyper-parameters of the batch that is being trained on.
 static __device__ __forceinline__ const float* hyper_row(const float* hyper, const unsigned* clock) {

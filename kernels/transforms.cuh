@@ -1,8 +1,8 @@
 // The transforms of a preprocessing list, as `src/data/interpret.rs` runs them.
 //
 // A list arrives as a program of one row per transform. Geometric transforms only say where a pixel comes from, the rows and
-// the columns each on their own: a chain of them is a map from output rows to raw rows and one of columns. Transforms of bytes
-// are a table of 256, and a chain of them is one too.
+// the columns each on their own: a chain of them is a map from output rows to raw rows and one of columns. Changes of bytes that do
+// not mix channels are a table of 256, and a chain of them is one too; those that mix them are done pixel by pixel.
 #pragma once
 #include "block.cuh"
 #include "reflect.cuh"
@@ -10,24 +10,28 @@
 
 // As `src/data/cuda/program.rs` numbers them.
 enum Op {
+  OP_NOTHING,
   OP_PAD_CROP,
   OP_SHIFT,
   OP_CROP,
-  OP_CROP_OR_RESIZE,
+  OP_CENTRE_CROP,
   OP_RESIZE,
   OP_FLIP,
   OP_JITTER,
   OP_TO_UNIT,
   OP_LCN,
   OP_NOISE,
+  OP_SPREAD_NOISE,
+  OP_CLAMP,
+  OP_BLACK_OUT,
   OP_MIN_MAX,
   OP_MEAN_STD,
 };
 
 // The most transforms of a list: `pipeline::MOST_TRANSFORMS`.
 constexpr int MOST_STEPS = 32;
-// Numbers of a row: integers (operation, padding, side before, side after, first draw), floats (two per channel).
-constexpr int INTS_PER_STEP = 5;
+// Numbers of a row: integers (operation, padding, side before, side after, first draw, choice), floats (two per channel).
+constexpr int INTS_PER_STEP = 6;
 constexpr int FLOATS_PER_STEP = 6;
 
 // A geometric transform, its random numbers drawn: where rows and columns come from.
@@ -41,11 +45,14 @@ struct Step {
 
 __device__ __forceinline__ Step read_step(const int* __restrict__ row, const Stream& random) {
   Step step;
-  step.op = row[0];
+  // Of a choice, the list that the coin does not take does nothing.
+  const int choice = row[5];
+  const bool taken = choice == 0 || random.coin(static_cast<unsigned>(abs(choice) - 1)) == (choice > 0);
+  step.op = taken ? row[0] : OP_NOTHING;
   const int pad = row[1];
   step.before = row[2];
   step.after = row[3];
-  unsigned draw = static_cast<unsigned>(row[4]);
+  const unsigned draw = static_cast<unsigned>(row[4]);
   step.geometry = GEOMETRY_NONE;
   step.offset[0] = step.offset[1] = 0;
   unsigned places = 0;
@@ -55,14 +62,13 @@ __device__ __forceinline__ Step read_step(const int* __restrict__ row, const Str
       step.geometry = step.op == OP_SHIFT ? GEOMETRY_SHIFT : GEOMETRY_CROP;
       places = 2 * static_cast<unsigned>(pad) + 1;
       break;
-    case OP_CROP_OR_RESIZE:
     case OP_CROP:
       step.geometry = GEOMETRY_CROP;
       places = static_cast<unsigned>(step.before - step.after + 1);
-      if (step.op == OP_CROP_OR_RESIZE && !random.coin(draw++)) {
-        step.geometry = GEOMETRY_RESIZE;
-        places = 0;
-      }
+      break;
+    case OP_CENTRE_CROP:
+      step.geometry = GEOMETRY_CROP;
+      step.offset[0] = step.offset[1] = (step.before - step.after) / 2;
       break;
     case OP_RESIZE: step.geometry = GEOMETRY_RESIZE; break;
     case OP_FLIP: step.geometry = random.coin(draw) ? GEOMETRY_FLIP : GEOMETRY_NONE; break;
@@ -103,19 +109,7 @@ __device__ __forceinline__ void trace_all(const Step* steps, int count, int side
 // Which step padded a pixel, the later of the two where row and column were; negative where none did.
 __device__ __forceinline__ int padded_by(int row, int column) { return max(-1 - row, -1 - column); }
 
-// Brightness: ITU-R 601 in 16-bit fixed point, `images::luma`.
-__device__ __forceinline__ int luma(int r, int g, int b) {
-  return (19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16;
-}
-
-// `jitter::blend`: base + factor · (value − base), truncated to a byte.
-__device__ __forceinline__ unsigned char blend(int value, int base, float factor) {
-  const float origin = static_cast<float>(base);
-  const float blended = origin + factor * (static_cast<float>(value) - origin);
-  return static_cast<unsigned char>(static_cast<int>(fminf(fmaxf(blended, 0.0f), 255.0f)));
-}
-
-// Sum over the n values of an image, and Σ|n · value − sum|.
+// How far the bytes of an image are apart: `contrast::Histogram`. The sum over its n values, and Σ|n · value − sum|.
 struct Contrast {
   long long n, sum, spread;
 
@@ -124,6 +118,20 @@ struct Contrast {
     if (spread == 0) return 0.0f;  // a constant image has no contrast
     const float scale = static_cast<float>(n) / static_cast<float>(spread);
     return static_cast<float>(n * byte - sum) * scale;
+  }
+};
+
+// The same of floats in [0, 1], as multiples of 2^-30: `contrast::lcn`.
+struct FloatContrast {
+  long long mean;
+  float scale;
+
+  static __device__ __forceinline__ long long fixed(float value) {
+    return static_cast<long long>(value * 1073741824.0f);
+  }
+
+  __device__ __forceinline__ float normalised(float value) const {
+    return static_cast<float>(fixed(value) - mean) * scale;
   }
 };
 
@@ -148,11 +156,21 @@ struct Place {
   }
 };
 
-// One transform of floats on value and its channel; `normal` is the value's own.
-__device__ __forceinline__ float apply(int op, const float* __restrict__ numbers, int channel, float value, float normal) {
-  const float a = numbers[channel], b = numbers[3 + channel];
+// Whether a place lies in the middle three fifths of the side, both ways.
+__device__ __forceinline__ bool in_centre(const Place& place, int side) {
+  const int margin = side / 5;
+  return min(place.y, place.x) >= margin && max(place.y, place.x) < side - margin;
+}
+
+// One transform of floats on a value at its place. `normal` is the value's own; `spread` the deviation of OP_SPREAD_NOISE.
+__device__ __forceinline__ float apply(int op, const float* __restrict__ numbers, const Place& place, int side, float value,
+                                       float normal, float spread) {
+  const float a = numbers[place.c], b = numbers[3 + place.c];
   switch (op) {
     case OP_NOISE: return value + numbers[0] * normal;
+    case OP_SPREAD_NOISE: return value + spread * normal;
+    case OP_CLAMP: return value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value;
+    case OP_BLACK_OUT: return in_centre(place, side) != (numbers[0] != 0.0f) ? 0.0f : value;
     case OP_MIN_MAX: return (value - a) / (b - a);
     default: return (value - a) / b;
   }

@@ -5,8 +5,7 @@
 //! f32 additions, multiplications, divisions and square roots (each exactly rounded by IEEE 754, none fused), so that a GPU
 //! compiled without contraction gives the same bits as this code.
 
-/// What a number is drawn for; each purpose is a stream of its own. The numbers stay as they are: seeds give what they gave. 7 is
-/// free.
+/// What a number is drawn for; each purpose is a stream of its own. The numbers stay as they are: seeds give what they gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
@@ -24,8 +23,12 @@ pub enum Purpose {
     AugmentNoise = 5,
     /// Synthetic surfaces of the demo.
     Surface = 6,
+    /// Which values dropout zeroes; the update takes the place of the epoch, the image's number in its batch that of the sample.
+    Dropout = 7,
     /// Random inputs of self-checks.
     Check = 8,
+    /// Which labelled anomalies are learned from.
+    Labelled = 9,
 }
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
@@ -124,6 +127,11 @@ impl Draws {
         let index = self.next;
         self.next += 1;
         index
+    }
+
+    /// Leaves `count` numbers out.
+    pub fn skip(&mut self, count: u32) {
+        self.next += count;
     }
 
     /// 32 random bits.

@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Our CPU path and PyTorch's, side by side in one run: compare.py OUT [--rounds N] [--threads N]. Needs fcdd on the PATH and torch.
+"""fcdd and PyTorch side by side: OUT.json with every timing and OUT.md with the tables.
 
-Each round runs fcdd and every PyTorch mode once over all nets and tasks, so that a drift of the machine hits all alike. Writes
-OUT.json with every timing and OUT.md with the table: median images/s over the rounds, least and most in brackets.
+    compare.py OUT [--rounds N] [--threads N]       # runs both on the CPU; needs fcdd on the PATH, and torch
+    compare.py OUT --files FILE.json …              # of what `fcdd bench --json` and gpu.py found on a GPU in one run
+
+On the CPU each round runs fcdd and every PyTorch mode once over all nets and tasks, so that a drift of the machine hits all alike.
+Rates are images/s, median over the rounds or repeats, least and most in brackets.
 """
 
 import argparse
@@ -17,8 +20,8 @@ from pathlib import Path
 MODES = ["eager", "channels_last", "compile"]
 
 
-def timings(command):
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["timings"]
+def report(command):
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def processor():
@@ -27,45 +30,130 @@ def processor():
     return names[0] if names else platform.processor()
 
 
+def rounds(count, threads):
+    """Reports of fcdd and of every PyTorch mode, round after round."""
+    peer = [sys.executable, str(Path(__file__).with_name("peer.py")), "--threads", str(threads)]
+    every = []
+    for number in range(count):
+        found = [report(["fcdd", "--threads", str(threads), "bench", "--device", "cpu", "--json"])]
+        found += [report([*peer, "--mode", mode]) for mode in MODES]
+        every += [{"round": number, **one} for one in found]
+        print(f"round {number + 1} of {count}", file=sys.stderr)
+    return every
+
+
+def case(timing):
+    return timing["net"], timing["task"], timing["batch"], timing["side"]
+
+
+def title(key):
+    net, task, batch, side = key
+    return f"{net} {task} {batch}×{side}²"
+
+
+def is_ours(timing):
+    return timing["mode"].startswith("fcdd")
+
+
+def rates(timings, of_rounds):
+    """By case and mode: images/s of each round, or of each repeat of a single one."""
+    found = {}
+    for t in timings:
+        each = [t["images_per_second"]] if of_rounds else [t["batch"] / seconds for seconds in t["seconds"]]
+        found.setdefault(case(t), {}).setdefault(t["mode"], []).extend(each)
+    return found
+
+
+def speeds(timings, of_rounds):
+    """A line per case and mode, with the time of fcdd as a multiple of this mode's."""
+    lines = ["| case | mode | images/s | time of fcdd / of this |", "| --- | --- | --- | --- |"]
+    for key, by_mode in rates(timings, of_rounds).items():
+        middle = {mode: statistics.median(values) for mode, values in by_mode.items()}
+        ours = [value for mode, value in middle.items() if mode.startswith("fcdd")]
+        for mode, values in sorted(by_mode.items(), key=lambda item: -middle[item[0]]):
+            ratio = f"**{middle[mode] / ours[0]:.2f}**" if ours and not mode.startswith("fcdd") else ""
+            spread = f"{middle[mode]:.1f} ({min(values):.1f}–{max(values):.1f})"
+            lines.append(f"| {title(key)} | {mode} | {spread} | {ratio} |")
+    return lines
+
+
+def floor(layers, bandwidth, rate):
+    """Milliseconds of all steps, each the longer of computing and moving."""
+    return 1e3 * sum(max(c["flops"] / rate, c["bytes"] / bandwidth) for c in layers)
+
+
+def floors(reports):
+    """Of each case of fcdd: whole steps beside the floors at its own peaks and, in f32, at those that PyTorch's libraries reach."""
+    theirs = next((r["peaks"] for r in reports if "flops_per_second_f32" in (r.get("peaks") or {})), None)
+    lines = ["| case | ms | floor at own peaks, ms | reached | floor at the libraries' peaks, f32, ms | reached |", "| --- " * 6 + "|"]
+    for one in reports:
+        for t in filter(is_ours, one["timings"]):
+            if not t.get("total", {}).get("floor"):
+                continue
+            milliseconds = 1e3 * statistics.median(t["seconds"])
+            cells = [title(case(t)), f"{milliseconds:.3f}"]
+            own = [1e3 * t["total"]["floor"]]
+            own += [floor(t["layers"], theirs["bytes_per_second"], theirs["flops_per_second_f32"])] if theirs else []
+            for value in own:
+                cells += [f"{value:.3f}", f"{100 * value / milliseconds:.1f} %"]
+            lines.append("| " + " | ".join(cells + ["–"] * (6 - len(cells))) + " |")
+    return lines
+
+
+def kinds(timings):
+    """What the time of fcdd goes to: median over the rounds, and how much of its floor each kind reaches."""
+    found = {}
+    for t in filter(is_ours, timings):
+        for kind in t.get("kinds", []):
+            if kind["seconds"]:
+                found.setdefault(case(t), {}).setdefault(kind["kind"], []).append((kind["seconds"], kind["floor"]))
+    lines = []
+    for key, by_kind in found.items():
+        medians = {kind: [statistics.median(values) for values in zip(*pairs)] for kind, pairs in by_kind.items()}
+        total = sum(seconds for seconds, _ in medians.values())
+        parts = sorted(medians.items(), key=lambda item: -item[1][0])
+        shares = [f"{kind} {100 * s / total:.0f} % ({100 * f / s:.0f} %)" for kind, (s, f) in parts if s / total >= 0.01]
+        lines.append(f"- {title(key)}: " + ", ".join(shares))
+    return lines
+
+
+def peaks(reports):
+    """A line per distinct set of clocks or peaks that the reports state."""
+    lines = []
+    for one in reports:
+        for name in ["clocks_before", "clocks_after", "peaks"]:
+            if one.get(name):
+                values = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in one[name].items()]
+                lines.append(f"- {one['source']} {name}: " + ", ".join(values))
+    return lines
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--files", nargs="+", metavar="FILE", help="tables of these instead of running anything")
     args = parser.parse_args()
-    peer = [sys.executable, str(Path(__file__).with_name("peer.py")), "--threads", str(args.threads)]
-    rates, modes, kinds, every = {}, [], {}, []
-    for number in range(args.rounds):
-        found = timings(["fcdd", "--threads", str(args.threads), "bench", "--json"])
-        for mode in MODES:
-            found += timings([*peer, "--mode", mode])
-        for timing in found:
-            every.append({"round": number, **timing})
-            case = (timing["net"], timing["task"], timing["batch"], timing["side"])
-            rates.setdefault(case, {}).setdefault(timing["mode"], []).append(timing["images_per_second"])
-            if timing["mode"] not in modes:
-                modes.append(timing["mode"])
-            for kind in timing.get("kinds", []):
-                kinds.setdefault(case, {}).setdefault(kind["kind"], []).append(kind["seconds"])
-        print(f"round {number + 1} of {args.rounds}", file=sys.stderr)
-
-    ours, theirs = modes[0], modes[1:]
-    lines = [f"{processor()}, {args.threads} threads, {args.rounds} rounds; images/s, median (least–most).", ""]
-    lines += ["| net | task | " + " | ".join(modes) + " | time of fcdd / best of PyTorch |", "| --- " * (len(modes) + 3) + "|"]
-    for case, by_mode in rates.items():
-        middle = {mode: statistics.median(by_mode[mode]) for mode in modes}
-        cells = [f"{middle[m]:.1f} ({min(by_mode[m]):.1f}–{max(by_mode[m]):.1f})" for m in modes]
-        ratio = max(middle[mode] for mode in theirs) / middle[ours]
-        net, task, batch, side = case
-        lines.append(f"| {net} | {task} {batch}×{side}² | " + " | ".join(cells) + f" | **{ratio:.2f}** |")
-    lines += ["", "What the time of fcdd goes to, by kind of step (median over the rounds):", ""]
-    for (net, task, _, _), by_kind in kinds.items():
-        medians = {kind: statistics.median(seconds) for kind, seconds in by_kind.items()}
-        total = sum(medians.values())
-        parts = sorted(medians.items(), key=lambda item: -item[1])
-        shares = [f"{kind} {100 * s / total:.0f} %" for kind, s in parts if s / total >= 0.01]
-        lines.append(f"- {net} {task}: " + ", ".join(shares))
-    Path(args.out + ".json").write_text(json.dumps(every, indent=1) + "\n")
+    if args.files:
+        reports = [{"source": Path(file).stem, **json.loads(Path(file).read_text())} for file in args.files]
+        lines = ["Timings of one run on one machine; images/s, median (least–most) over the repeats.", ""]
+    else:
+        reports = rounds(args.rounds, args.threads)
+        lines = [f"{processor()}, {args.threads} threads, {args.rounds} rounds; images/s, median (least–most).", ""]
+    every = [timing for one in reports for timing in one["timings"]]
+    failed = [timing for timing in every if "error" in timing]
+    timings = [timing for timing in every if "error" not in timing]
+    lines += speeds(timings, of_rounds=not args.files)
+    if args.files:
+        lines += ["", "Floors of whole steps, the sum over their kernels' (operations of convolutions, bytes of each operand once):", ""]
+        lines += floors(reports)
+        lines += ["", "Peaks and clocks, as measured and asked for in this run:", "", *peaks(reports)]
+    lines += ["", "What the time of fcdd goes to, by kind of step timed alone (in brackets: floor / time):", "", *kinds(timings)]
+    lines += [f"- cut short {one['cut_short']}" for one in reports if "cut_short" in one]
+    if failed:
+        lines += ["", "What did not run:", ""] + [f"- {title(case(t))}, {t['mode']}: {t['error']}" for t in failed]
+    Path(args.out + ".json").write_text(json.dumps(reports, indent=1) + "\n")
     Path(args.out + ".md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

@@ -21,7 +21,12 @@ pub struct DeviceArg {
 }
 
 impl DeviceArg {
-    /// Settles the choice and says where the work will run, if that was left open.
+    /// Whether a GPU was asked for by name.
+    pub fn is_cuda(&self) -> bool {
+        matches!(self.device, device::Choice::Cuda(_))
+    }
+
+    /// Settles the choice and says once where the work will run, if that was left open.
     pub fn choose(&self) -> Result<Device> {
         choose(self.device)
     }

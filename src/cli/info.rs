@@ -35,9 +35,9 @@ pub fn run(args: Args) -> Result<Outcome> {
             "{:<22} {:>9} {:>7} {:>5} {:>9} {:>11} {:>16.1} {:>16.1}",
             net.name,
             format!("{}×{}²", net.channels, net.side),
-            format!("{}²", net.map_side),
-            net.jump,
-            format!("{}²", net.receptive_field),
+            or_dash(net.map_side.map(|side| format!("{side}²"))),
+            or_dash(net.jump.map(|jump| jump.to_string())),
+            or_dash(net.receptive_field.map(|side| format!("{side}²"))),
             net.parameters,
             net.forward_flops as f64 / 1e6,
             net.training_flops as f64 / 1e6,
@@ -45,6 +45,11 @@ pub fn run(args: Args) -> Result<Outcome> {
     }
     print_lines(&lines.join("\n"))?;
     Ok(Outcome::Fine)
+}
+
+/// A figure that some nets lack.
+fn or_dash(figure: Option<String>) -> String {
+    figure.unwrap_or_else(|| "–".to_string())
 }
 
 /// What the build has for GPUs.

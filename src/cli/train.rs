@@ -13,12 +13,14 @@ use crate::data::supervise::{NoiseMode, Supervise};
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
+use crate::model::Objective;
 use crate::run::directory;
 use crate::run::evaluate::Evaluation;
 use crate::run::progress::say;
 use crate::run::results::finish;
 use crate::run::settings::{Moved, Settings, word};
 use crate::run::train;
+use crate::steps::hsc_loss::Gradient;
 
 /// Train a model on good images. Defaults are the paper's for each dataset.
 #[derive(Debug, clap::Args)]
@@ -45,7 +47,7 @@ pub struct Args {
 /// Which of the data set's tasks, and which of its runs.
 #[derive(Debug, Default, PartialEq, clap::Args)]
 struct OneTask {
-    /// Class to take as nominal, by number or name [default: by dataset, as a rule 0]
+    /// Class to take as nominal, by number or name; of pascalvoc, the one to rate [default: by dataset, as a rule 0]
     #[arg(long, allow_negative_numbers = true)]
     class: Option<String>,
     /// Seed of all randomness [default: 0]
@@ -62,10 +64,14 @@ pub(super) struct Choices {
     /// Folder (or file) of the dataset [default for fmnist: Debian's package dataset-fashion-mnist]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Images that serve as anomalies: mnist:DIR, emnist:DIR, fmnist:DIR, cifar100:FILE or images:DIR
+    /// Leave out pictures that cannot be read, instead of refusing the data
+    #[arg(long)]
+    skip_broken: bool,
+    /// Images that serve as anomalies: mnist:DIR, emnist:DIR, fmnist:DIR, cifar10:DIR, cifar100:FILE, imagenet:DIR,
+    /// imagenet22k:DIR, mvtec:DIR, mvtec_gt:DIR (labelled anomalies of the set itself) or images:DIR
     #[arg(long, value_name = "KIND:PATH", help_heading = "Anomalies")]
     outliers: Option<OutlierSource>,
-    /// Use only this many of the outliers
+    /// Use only this many of the outliers; of mvtec, mvtec_gt and --supervise other, so many of each kind
     #[arg(long, value_name = "N", help_heading = "Anomalies")]
     oe_limit: Option<usize>,
     /// What the net learns anomalies from
@@ -74,15 +80,30 @@ pub(super) struct Choices {
     /// What artificial anomalies are made of [default: outliers if --outliers is given]
     #[arg(long, value_enum, value_name = "MODE", help_heading = "Anomalies")]
     noise: Option<NoiseMode>,
+    /// Make as many anomalies as there are good images once, before training, instead of afresh in place of half of them
+    #[arg(long, help_heading = "Anomalies")]
+    offline_supervision: bool,
+    /// Judge also by those labelled anomalies of the test images that were learned from, as the paper does
+    #[arg(long, help_heading = "Anomalies")]
+    as_published: bool,
+    /// Pictures whose names end in the same number show the same part: all of them leave the evaluation with a labelled anomaly
+    #[arg(long, help_heading = "Anomalies")]
+    one_part_per_number: bool,
     /// Train on ground-truth maps (true) or on labels (false) [default: true for folders]
     #[arg(long, value_name = "BOOL", help_heading = "Anomalies")]
     maps: Option<bool>,
-    /// Net; `fcdd info` lists them [default: by dataset]
+    /// What the net is trained for [default: fcdd]
+    #[arg(long, value_enum, help_heading = "Net")]
+    objective: Option<Objective>,
+    /// Net; `fcdd info` lists them [default: by dataset and objective]
     #[arg(long, help_heading = "Net")]
     net: Option<String>,
     /// Weights of vgg11_bn or vgg16 (safetensors) that a VGG net's features start from
     #[arg(long, value_name = "FILE", help_heading = "Net")]
     weights: Option<PathBuf>,
+    /// What heatmaps show of the score's gradient, for hsc [default: grad]
+    #[arg(long, value_enum, help_heading = "Net")]
+    gradient: Option<Gradient>,
     /// Leave out the convolutions' biases and the norms' scale and shift
     #[arg(long, help_heading = "Net")]
     no_bias: bool,
@@ -98,9 +119,12 @@ pub(super) struct Choices {
     /// Quantile of heatmap values that is drawn hottest [default: by dataset]
     #[arg(long, value_name = "Q", help_heading = "Net", allow_negative_numbers = true)]
     quantile: Option<f64>,
-    /// Passes over the good images [default: by dataset]
+    /// Epochs: after each, the learning rate falls and the state is saved [default: by dataset]
     #[arg(long, help_heading = "Optimisation")]
     epochs: Option<u32>,
+    /// Passes over the good images in an epoch [default: by dataset]
+    #[arg(long, value_name = "N", help_heading = "Optimisation")]
+    passes: Option<u32>,
     /// Images per step [default: by dataset]
     #[arg(long, help_heading = "Optimisation")]
     batch: Option<usize>,
@@ -206,7 +230,7 @@ impl Choices {
         let Some(dataset) = self.dataset else {
             return Err(Error::setting("no dataset is named", "name one, such as fmnist or folder; --help lists them"));
         };
-        let preset = Settings::preset(dataset);
+        let preset = Settings::preset(dataset).with_objective(self.objective.unwrap_or_default());
         let wants_outliers = preset.noise == NoiseMode::Outliers;
         let preset = preset.with_anomalies(self.outliers, self.noise);
         let supervise = self.supervise.unwrap_or(preset.supervise);
@@ -218,11 +242,16 @@ impl Choices {
             bias: !self.no_bias,
             supervise,
             oe_limit: self.oe_limit,
+            offline_supervision: self.offline_supervision,
+            as_published: self.as_published,
+            one_part_per_number: self.one_part_per_number,
+            skip_broken: self.skip_broken,
             maps: self.maps.unwrap_or(preset.maps),
             pipeline: self.pipeline.unwrap_or(preset.pipeline),
             sigma: self.sigma.unwrap_or(preset.sigma),
             quantile: self.quantile.unwrap_or(preset.quantile),
             epochs: self.epochs.unwrap_or(preset.epochs),
+            passes: self.passes.unwrap_or(preset.passes),
             batch: self.batch.unwrap_or(preset.batch),
             optimizer: self.optimizer.unwrap_or(preset.optimizer),
             lr: self.lr.unwrap_or(preset.lr),
@@ -231,6 +260,7 @@ impl Choices {
             reestimate: self.reestimate.unwrap_or(preset.reestimate),
             net: self.net.unwrap_or(preset.net),
             weights: self.weights,
+            gradient: self.gradient.unwrap_or(preset.gradient),
             ..preset
         };
         let side = self.side.unwrap_or(settings.arch()?.side);
@@ -253,7 +283,7 @@ mod tests {
     #[test]
     fn the_command_of_settings_is_those_settings() {
         for dataset in [DatasetKind::Fmnist, DatasetKind::Cifar100, DatasetKind::Folder] {
-            let outliers = Some(OutlierSource::Cifar100("o p.bin".into()));
+            let outliers = "cifar100:o p.bin".parse().ok();
             let preset = Settings { oe_limit: Some(7), ..Settings::preset(dataset).with_anomalies(outliers, None) };
             let other = Settings {
                 data: Some("some where".into()),
@@ -263,6 +293,9 @@ mod tests {
                 noise: NoiseMode::MixedBlob,
                 outliers: None,
                 oe_limit: None,
+                offline_supervision: true,
+                skip_broken: true,
+                passes: 3,
                 maps: !preset.maps,
                 lr: 1.0 / 3.0,
                 weight_decay: 1e-9,
@@ -272,7 +305,14 @@ mod tests {
                 side: 40,
                 ..preset.clone()
             };
-            for settings in [preset, other] {
+            let published = Settings {
+                supervise: Supervise::Other,
+                as_published: true,
+                one_part_per_number: true,
+                oe_limit: Some(1),
+                ..other.clone()
+            };
+            for settings in [preset, other, published] {
                 settings.check().unwrap();
                 let words = settings.command("out");
                 let parsed = Train::try_parse_from(&words[1..]).unwrap_or_else(|e| panic!("{words:?}: {e}"));

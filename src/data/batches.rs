@@ -13,6 +13,8 @@ use crate::data::supervise::{NoiseMode, Supervise};
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};
 
+mod offline;
+
 /// What a training set is made of. All images have the raw side and the channels of the preprocessing.
 #[derive(Clone, Debug)]
 pub struct Ingredients {
@@ -28,8 +30,28 @@ pub struct Ingredients {
     pub supervise: Supervise,
     /// What artificial anomalies are made of; unused where none are made.
     pub noise: NoiseMode,
+    /// How an epoch goes through them.
+    pub rounds: Rounds,
     /// Of all randomness.
     pub seed: u64,
+}
+
+/// How an epoch goes through the nominal images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rounds {
+    /// Passes over them, each in another order and augmented afresh.
+    pub passes: u32,
+    /// Samples of a pass, at most: where there are more, each pass leaves out others.
+    pub at_most: Option<usize>,
+    /// Whether anomalies are made once, as many as there are nominal images, and stand beside these instead of replacing some.
+    pub offline: bool,
+}
+
+impl Default for Rounds {
+    /// One pass over all of them, with fresh anomalies.
+    fn default() -> Rounds {
+        Rounds { passes: 1, at_most: None, offline: false }
+    }
 }
 
 /// True anomalies with their ground truth, where known.
@@ -39,6 +61,8 @@ pub struct Others {
     pub images: Images,
     /// A mask at the raw side per image, or none at all. An image without mask is anomalous everywhere.
     pub masks: Vec<Option<Mask>>,
+    /// Names of test images that they are, or that show the same parts: these say nothing about what was learned.
+    pub unjudged: Vec<String>,
 }
 
 /// Tells images apart from others: how many are nominal, and a checksum of all that are learned from.
@@ -50,13 +74,16 @@ pub struct Fingerprint {
 
 /// A training set that batches are drawn from.
 ///
-/// A sample is the number of a nominal image. What becomes of it depends only on (seed, epoch, sample): on a fair coin (number
-/// 0 of its `Supervise` stream) it is replaced by an anomaly, which anomaly or outlier by number 1 of that stream; noise comes
-/// from its `Anomaly` stream; then it passes the training transforms.
+/// A sample is a picture on one of the epoch's passes: picture p on pass k is sample k · pictures + p. The pictures are the nominal
+/// images, followed by the anomalies where these were made beforehand. What becomes of a sample depends only on (seed, epoch, sample):
+/// without anomalies of its own the set replaces it by one on a fair coin (number 0 of its `Supervise` stream), which anomaly or
+/// outlier by number 1 of that stream; noise comes from its `Anomaly` stream; then it passes the training transforms.
 #[derive(Clone, Debug)]
 pub struct TrainingSet {
     ingredients: Ingredients,
     synthesiser: Synthesiser,
+    /// The anomalies of [`Rounds::offline`], one for each nominal image.
+    made: Option<Others>,
 }
 
 /// Memory that a thread reuses from sample to sample.
@@ -79,7 +106,7 @@ impl Others {
             let at_raw_side = |&i: &usize| split.masks[i].as_ref().map(|m| m.resized(images.height, images.width));
             indices.iter().map(at_raw_side).collect()
         };
-        Others { images, masks }
+        Others { images, masks, unjudged: Vec::new() }
     }
 }
 
@@ -113,7 +140,7 @@ impl TrainingSet {
             _ => {}
         }
         match others {
-            Some(Others { images, masks }) if *supervise == Supervise::Other => {
+            Some(Others { images, masks, .. }) if *supervise == Supervise::Other => {
                 usable(images, "true anomalies to train on", "choose another --supervise")?;
                 let fits = |mask: &Mask| (mask.height, mask.width) == (side, side);
                 if !masks.is_empty() && (masks.len() != images.count || !masks.iter().flatten().all(fits)) {
@@ -126,7 +153,19 @@ impl TrainingSet {
             _ => {}
         }
         let synthesiser = Synthesiser::new(*noise, side, channels);
-        Ok(TrainingSet { ingredients, synthesiser })
+        let mut set = TrainingSet { ingredients, synthesiser, made: None };
+        if set.ingredients.rounds.offline {
+            set.made = Some(set.make_anomalies()?);
+        }
+        let passes = set.ingredients.rounds.passes;
+        if passes == 0 || u32::try_from(set.pictures()).ok().and_then(|n| n.checked_mul(passes)).is_none() {
+            let problem = format!("{passes} passes over {} pictures in an epoch", set.pictures());
+            return Err(Error::setting(
+                problem,
+                "choose other --passes: the samples of an epoch are numbered by 32 bits",
+            ));
+        }
+        Ok(set)
     }
 
     /// What the set is made of.
@@ -139,10 +178,25 @@ impl TrainingSet {
         &self.synthesiser
     }
 
-    /// Samples per epoch: the number of nominal images.
+    /// The anomalies that stand beside the nominal images.
+    pub(crate) fn made(&self) -> Option<&Others> {
+        self.made.as_ref()
+    }
+
+    /// Pictures to draw from: nominal images and, where these were made beforehand, as many anomalies.
+    fn pictures(&self) -> usize {
+        self.ingredients.nominal.count + self.made.as_ref().map_or(0, |made| made.images.count)
+    }
+
+    /// Samples of a pass.
+    fn per_pass(&self) -> usize {
+        self.pictures().min(self.ingredients.rounds.at_most.unwrap_or(usize::MAX))
+    }
+
+    /// Samples per epoch.
     #[allow(clippy::len_without_is_empty)] // it never is
     pub fn len(&self) -> usize {
-        self.ingredients.nominal.count
+        self.per_pass() * self.ingredients.rounds.passes as usize
     }
 
     /// What tells the set's images from others.
@@ -159,7 +213,12 @@ impl TrainingSet {
 
     /// The samples in the order of an epoch.
     pub fn order(&self, epoch: u32) -> Vec<u32> {
-        Stream::new(self.ingredients.seed, Purpose::Shuffle, epoch, 0).permutation(self.len() as u32)
+        let (pictures, per_pass) = (self.pictures() as u32, self.per_pass());
+        let pass = |pass: u32| {
+            let order = Stream::new(self.ingredients.seed, Purpose::Shuffle, epoch, pass).permutation(pictures);
+            order.into_iter().take(per_pass).map(move |picture| pass * pictures + picture)
+        };
+        (0..self.ingredients.rounds.passes).flat_map(pass).collect()
     }
 
     /// Makes a batch of `n = samples.len()` images: `inputs` takes n × side × side × channels floats (NHWC), `labels` n floats
@@ -195,38 +254,45 @@ impl TrainingSet {
         map: Option<&mut [f32]>,
     ) -> f32 {
         let Ingredients { nominal, preprocessing, supervise, seed, .. } = &self.ingredients;
-        let drawn = nominal.image(sample as usize);
-        let chance = Stream::new(*seed, Purpose::Supervise, epoch, sample);
-        let anomalous = *supervise != Supervise::Unsupervised && chance.bits(0) >> 31 == 1;
-        scratch.image.clear();
-        scratch.image.extend_from_slice(drawn);
-        scratch.mask.clear();
-        scratch.mask.resize(nominal.height * nominal.width, u8::from(anomalous));
-        if anomalous && *supervise == Supervise::Other {
-            self.take_true_anomaly(scratch, chance);
-        } else if anomalous {
-            self.make_noise(scratch, chance, Stream::new(*seed, Purpose::Anomaly, epoch, sample));
-            match supervise {
-                Supervise::Noise => malform::replace(&scratch.noise, &mut scratch.image),
-                _ => malform::malform(&scratch.noise, &mut scratch.image),
-            }
-            if *supervise == Supervise::MalformedNormalGt {
-                malform::mark_changes(drawn, &scratch.image, nominal.channels, &mut scratch.mask);
-            }
+        let picture = sample as usize % self.pictures();
+        let anomalous = match &self.made {
+            Some(_) => picture >= nominal.count,
+            None => *supervise != Supervise::Unsupervised && self.chance(epoch, sample).bits(0) >> 31 == 1,
+        };
+        match &self.made {
+            Some(made) if anomalous => scratch.take(made, picture - nominal.count),
+            None if anomalous => self.make_anomaly(scratch, picture, epoch, sample),
+            _ => scratch.load(nominal.image(picture), nominal.channels, 0),
         }
         let mask = map.map(|map| (scratch.mask.as_slice(), map));
         preprocessing.train_with(&mut scratch.transforms, &scratch.image, mask, (*seed, epoch, sample), input);
         f32::from(u8::from(anomalous))
     }
 
-    /// Puts one of the true anomalies into `scratch`, whose mask is all one.
-    fn take_true_anomaly(&self, scratch: &mut Scratch, chance: Stream) {
-        if let Some(Others { images, masks }) = &self.ingredients.others {
-            let pick = chance.below(1, images.count as u32) as usize;
-            scratch.image.copy_from_slice(images.image(pick));
-            if let Some(Some(mask)) = masks.get(pick) {
-                scratch.mask.copy_from_slice(&mask.pixels);
+    /// What decides whether a sample becomes an anomaly, and which.
+    fn chance(&self, epoch: u32, sample: u32) -> Stream {
+        Stream::new(self.ingredients.seed, Purpose::Supervise, epoch, sample)
+    }
+
+    /// Puts into `scratch` the anomaly that a nominal picture becomes as a sample.
+    fn make_anomaly(&self, scratch: &mut Scratch, picture: usize, epoch: u32, sample: u32) {
+        let Ingredients { nominal, others, supervise, rounds, seed, .. } = &self.ingredients;
+        let chance = self.chance(epoch, sample);
+        let drawn = nominal.image(picture);
+        if let (Supervise::Other, Some(others)) = (supervise, others) {
+            return scratch.take(others, chance.below(1, others.images.count as u32) as usize);
+        }
+        scratch.load(drawn, nominal.channels, 1);
+        self.make_noise(scratch, chance, Stream::new(*seed, Purpose::Anomaly, epoch, sample));
+        match supervise {
+            Supervise::Noise => malform::replace(&scratch.noise, &mut scratch.image),
+            _ if rounds.offline => {
+                malform::malform_by_brightness(&scratch.noise, &mut scratch.image, nominal.channels);
             }
+            _ => malform::malform(&scratch.noise, &mut scratch.image),
+        }
+        if *supervise == Supervise::MalformedNormalGt {
+            malform::mark_changes(drawn, &scratch.image, nominal.channels, &mut scratch.mask);
         }
     }
 
@@ -237,6 +303,24 @@ impl TrainingSet {
         };
         scratch.noise.resize(scratch.image.len(), 0);
         self.synthesiser.fill(content, outlier, &mut scratch.anomaly, &mut scratch.noise);
+    }
+}
+
+impl Scratch {
+    /// Takes an image whose ground truth is the same everywhere.
+    fn load(&mut self, image: &[u8], channels: usize, truth: u8) {
+        self.image.clear();
+        self.image.extend_from_slice(image);
+        self.mask.clear();
+        self.mask.resize(image.len() / channels, truth);
+    }
+
+    /// Takes a true anomaly with its mask; without one all of it is anomalous.
+    fn take(&mut self, Others { images, masks, .. }: &Others, pick: usize) {
+        self.load(images.image(pick), images.channels, 1);
+        if let Some(Some(mask)) = masks.get(pick) {
+            self.mask.copy_from_slice(&mask.pixels);
+        }
     }
 }
 

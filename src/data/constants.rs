@@ -7,15 +7,16 @@ use crate::data::interpret::Scratch;
 use crate::data::pipeline::{Preprocessing, Transform};
 use crate::error::{Error, Result};
 
-/// [`Transform::MinMax`] with each channel's smallest and largest value over the images, which pass the test list of
-/// `unscaled` first. Where all values of a channel are equal, it is only shifted.
-pub fn lcn_extremes(unscaled: &Preprocessing, images: &Images) -> Result<Transform> {
+/// [`Transform::MinMax`] with each channel's smallest and largest value over the images, or `jointly` those of all channels. The
+/// images pass the test list of `unscaled` first. Where all values of a channel are equal, it is only shifted.
+pub fn lcn_extremes(unscaled: &Preprocessing, images: &Images, jointly: bool) -> Result<Transform> {
     let each = per_image(unscaled, images, [f32::INFINITY, f32::NEG_INFINITY], |[min, max], value| {
         [min.min(value), max.max(value)]
     })?;
     let extreme = |c: usize| {
-        let of_channel = each.iter().skip(c).step_by(unscaled.channels);
-        of_channel.fold([f32::INFINITY, f32::NEG_INFINITY], |a, b| [a[0].min(b[0]), a[1].max(b[1])])
+        let (first, step) = if jointly { (0, 1) } else { (c, unscaled.channels) };
+        let values = each.iter().skip(first).step_by(step);
+        values.fold([f32::INFINITY, f32::NEG_INFINITY], |a, b| [a[0].min(b[0]), a[1].max(b[1])])
     };
     let extremes: Vec<[f32; 2]> = (0..unscaled.channels).map(extreme).collect();
     let min: Vec<f32> = extremes.iter().map(|e| e[0]).collect();
@@ -90,12 +91,12 @@ mod tests {
         approx::assert_relative_eq!(std.as_slice(), [0.5, 1.0, 0.1].as_slice(), max_relative = 1e-6);
         // Deviations (−2, −1, 0, 3) over their mean size 1.5; the second image is constant.
         let images = Images { count: 2, height: 2, width: 2, channels: 1, pixels: vec![0, 1, 2, 5, 7, 7, 7, 7] };
-        let extremes = lcn_extremes(&unscaled(Transform::Lcn, 2, 1), &images).unwrap();
+        let extremes = lcn_extremes(&unscaled(Transform::Lcn, 2, 1), &images, false).unwrap();
         assert_eq!(extremes, Transform::MinMax { min: vec![-2.0 / 1.5], max: vec![2.0] });
         let constant = images.select(&[1]);
-        let extremes = lcn_extremes(&unscaled(Transform::Lcn, 2, 1), &constant).unwrap();
+        let extremes = lcn_extremes(&unscaled(Transform::Lcn, 2, 1), &constant, false).unwrap();
         assert_eq!(extremes, Transform::MinMax { min: vec![0.0], max: vec![1.0] });
-        assert!(lcn_extremes(&unscaled(Transform::Lcn, 2, 1), &images.select(&[])).is_err());
+        assert!(lcn_extremes(&unscaled(Transform::Lcn, 2, 1), &images.select(&[]), false).is_err());
     }
 
     /// The authors typed these into their source; here they come out of the data. Runs where the data is: in the folder that

@@ -49,14 +49,18 @@ pub struct Split {
     pub names: Vec<String>,
     /// Ground truth per image at the *picture's own* size, all zero for good ones. Empty if the set has no masks.
     pub masks: Vec<Option<Mask>>,
+    /// What was left out because it could not be read, in words.
+    pub skipped: Option<String>,
 }
 
 /// A labelled set.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// Names of the classes.
+    /// What is learned, by name: a class, or the thing of which there are good and defective pictures.
+    pub class: String,
+    /// Names of the labels of the images.
     pub class_names: Vec<String>,
-    /// The nominal class.
+    /// The nominal one.
     pub nominal: u16,
     /// Images to learn from.
     pub train: Split,
@@ -76,12 +80,40 @@ pub struct Source<'a> {
     pub side: usize,
     /// 1 or 3.
     pub channels: usize,
+    /// Whether to read nominal training pictures and those of other labels, where these are files of their own.
+    pub nominal: bool,
+    pub anomalies: bool,
+    /// Leave out pictures that cannot be read, rather than refuse the set.
+    pub skip_broken: bool,
+}
+
+impl DatasetKind {
+    /// Whether the score is to rate the class that is named, so that its pictures are the anomalous ones and outliers nominal.
+    pub fn rates_its_class(self) -> bool {
+        self == DatasetKind::Pascalvoc
+    }
 }
 
 impl Split {
     /// A split without images.
     pub fn empty(side: usize, channels: usize) -> Split {
-        Split { images: Images::empty(side, side, channels), classes: Vec::new(), names: Vec::new(), masks: Vec::new() }
+        let images = Images::empty(side, side, channels);
+        Split { images, classes: Vec::new(), names: Vec::new(), masks: Vec::new(), skipped: None }
+    }
+
+    /// The images at `indices`, in that order.
+    pub fn select(&self, indices: &[usize]) -> Split {
+        Split {
+            images: self.images.select(indices),
+            classes: indices.iter().map(|&i| self.classes[i]).collect(),
+            names: indices.iter().map(|&i| self.names[i].clone()).collect(),
+            masks: if self.masks.is_empty() {
+                Vec::new()
+            } else {
+                indices.iter().map(|&i| self.masks[i].clone()).collect()
+            },
+            skipped: self.skipped.clone(),
+        }
     }
 
     /// Indices of the images for whose class `wanted` holds.
@@ -91,14 +123,14 @@ impl Split {
 }
 
 impl<'a> Source<'a> {
-    /// The first class of a set.
+    /// The first class of a set, its nominal pictures to learn from.
     pub fn new(kind: DatasetKind, data: Option<&'a Path>, side: usize, channels: usize) -> Source<'a> {
-        Source { kind, data, class: "0", side, channels }
+        Source { kind, data, class: "0", side, channels, nominal: true, anomalies: false, skip_broken: false }
     }
 
     fn open(&self) -> Result<Task<'a>> {
         let root = root(self.kind, self.data)?;
-        let format = sets::format(self.kind)?;
+        let format = sets::format(self.kind);
         let classes = format.classes(&root)?;
         let class = class_index(&classes, self.class)?;
         let labels = format.labels(&root, &classes, class)?;
@@ -123,7 +155,7 @@ impl Task<'_> {
 
     fn with(self, train: Split, test: Split) -> Dataset {
         let Labels { names: class_names, nominal } = self.labels;
-        Dataset { class_names, nominal, train, test }
+        Dataset { class: self.class, class_names, nominal, train, test }
     }
 
     fn empty(&self) -> Split {
@@ -149,6 +181,11 @@ impl Dataset {
         }
         let train = task.empty();
         Ok(task.with(train, test))
+    }
+
+    /// The classes of a set that can be nominal.
+    pub fn classes(kind: DatasetKind, data: Option<&Path>) -> Result<Vec<String>> {
+        sets::format(kind).classes(&root(kind, data)?)
     }
 
     /// Indices of the training images of the nominal class.
@@ -188,7 +225,7 @@ pub fn class_index(classes: &[String], class: &str) -> Result<u16> {
 
 /// Names of the classes that can be nominal: what a sweep goes over.
 pub fn nominal_classes(kind: DatasetKind, data: Option<&Path>) -> Result<Vec<String>> {
-    sets::format(kind)?.classes(&root(kind, data)?)
+    sets::format(kind).classes(&root(kind, data)?)
 }
 
 /// The folder or file that the set is read from.

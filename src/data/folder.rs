@@ -1,15 +1,10 @@
-//! Folders of pictures: MVTec-AD's layout with good and defective test pictures and their masks, or good pictures only.
+//! Pictures in folders: finding them and their masks, and reading them.
 //!
-//! ```text
-//! DIR/train/good/*.png                     pictures to learn from
-//! DIR/test/good/*.png                      good pictures to judge by
-//! DIR/test/DEFECT/*.png                    defective ones, one folder per type of defect
-//! DIR/ground_truth/DEFECT/NAME_mask.png    masks of DIR/test/DEFECT/NAME.png, same size, anomalous where 128 or more
-//! ```
-//! `test` and `ground_truth` may be missing; where `ground_truth` exists, every defective picture needs its mask. A folder
-//! that holds pictures directly is a training split of good pictures.
-//! Class 0 is `good`; the types of defects follow in order of their names.
+//! How a data set's folders are laid out is in [`sets`](crate::data::sets); each layout lists its pictures ([`Listed`]), which
+//! [`read`](fn@read) makes a split of. A mask belongs to the picture of the same name: `NAME_mask.png` or `NAME.png` to `NAME.jpg`.
 
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,73 +12,185 @@ use rayon::prelude::*;
 
 use crate::data::dataset::Split;
 use crate::data::images::{Images, Mask, read_mask, read_picture};
+use crate::data::sets::Query;
 use crate::error::{Error, Result};
 
-/// Class 0.
-const GOOD: &str = "good";
 const EXTENSIONS: [&str; 12] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pgm", "ppm", "pnm", "pbm", "pam"];
 
-/// The tree a folder should show, as the remedy of an error.
-pub fn expected_layout() -> String {
-    "expected is a folder of good pictures, or this tree:
-  DIR/train/good/*.png
-  DIR/test/good/*.png
-  DIR/test/DEFECT/*.png
-  DIR/ground_truth/DEFECT/NAME_mask.png (optional)"
-        .to_string()
+/// A picture that has not been read yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub path: PathBuf,
+    /// Its label.
+    pub class: u16,
+    /// Its ground truth; none where that is not known.
+    pub mask: Option<Truth>,
 }
 
-/// `good`, then the types of defects in the test split.
-pub fn class_names(root: &Path) -> Result<Vec<String>> {
-    let mut names = vec![GOOD.to_string()];
-    if root.join("test").is_dir() {
-        for folder in entries(&root.join("test"))?.into_iter().filter(|path| path.is_dir()) {
-            // It becomes the name of a class, and the folder is found by it.
-            let Some(name) = folder.file_name().and_then(|name| name.to_str()) else {
-                return Err(Error::file(&folder, "is not named in Unicode", "rename the folder"));
-            };
-            names.extend((name != GOOD).then(|| name.to_string()));
-        }
-    }
-    Ok(names)
+/// Where ground truth is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// Nothing is anomalous.
+    Flawless,
+    /// In this mask; of a folder's pictures, in the masks of this folder, one for each.
+    In(PathBuf),
 }
 
-/// The training split: `train/good`, or the pictures in the folder itself.
-pub fn train(root: &Path, side: usize, channels: usize) -> Result<Split> {
-    let good = if root.join("train").is_dir() { root.join("train").join(GOOD) } else { root.to_path_buf() };
-    let paths = if good.is_dir() { pictures(&good, false)? } else { Vec::new() };
-    if paths.is_empty() {
-        return Err(Error::file(&good, "holds no pictures", expected_layout()));
+impl Listed {
+    /// A picture without ground truth.
+    pub fn unmarked(path: PathBuf, class: u16) -> Listed {
+        Listed { path, class, mask: None }
     }
-    let (images, _) = read_all(&paths, side, channels)?;
-    Ok(Split { images, classes: vec![0; paths.len()], names: relative_names(&paths, root), masks: Vec::new() })
 }
 
-/// The test split: every folder in `test`, with masks if there is a `ground_truth`. Empty where `test` is missing.
-pub fn test(root: &Path, class_names: &[String], side: usize, channels: usize) -> Result<Split> {
-    let mut paths = Vec::new();
-    let mut classes = Vec::new();
-    for (class, name) in class_names.iter().enumerate() {
-        let folder = root.join("test").join(name);
-        if folder.is_dir() {
-            paths.extend(pictures(&folder, false)?);
-            classes.resize(paths.len(), class as u16);
-        }
-    }
-    let (images, sizes) = read_all(&paths, side, channels)?;
+/// What came of reading pictures.
+pub struct Read {
+    /// Those that could be read.
+    pub images: Images,
+    /// Their places in the list.
+    pub kept: Vec<usize>,
+    /// Their own (height, width).
+    pub sizes: Vec<(usize, usize)>,
+    /// How many could not, and the first of them, in words.
+    pub skipped: Option<String>,
+}
+
+/// Makes a split of listed pictures.
+///
+/// # Errors
+/// A picture that cannot be read, unless such are to be skipped; a mask that cannot, or has another size than its picture.
+pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
+    let source = query.source;
+    let paths: Vec<PathBuf> = listed.iter().map(|picture| picture.path.clone()).collect();
+    let Read { images, kept, sizes, skipped } = read_all(&paths, source.side, source.channels, source.skip_broken)?;
+    let kept: Vec<(&Listed, (usize, usize))> = kept.iter().map(|&i| &listed[i]).zip(sizes).collect();
     let mut masks = Vec::new();
-    if root.join("ground_truth").is_dir() {
-        let wanted: Vec<usize> = (0..paths.len()).collect();
-        let read = |&i: &usize| match classes[i] {
-            0 => {
-                let (height, width) = sizes[i];
-                Ok(Some(Mask { height, width, pixels: vec![0; height * width] }))
-            }
-            class => find_mask(root, &class_names[usize::from(class)], &paths[i], sizes[i]).map(Some),
-        };
-        masks = first_error(wanted.par_iter().map(read).collect())?;
+    if kept.iter().any(|(picture, _)| picture.mask.is_some()) {
+        masks = kept
+            .par_iter()
+            .map(|(picture, size)| mask_of(picture, *size))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .collect::<Result<_>>()?;
     }
-    Ok(Split { images, classes, names: relative_names(&paths, root), masks })
+    Ok(Split {
+        images,
+        classes: kept.iter().map(|(picture, _)| picture.class).collect(),
+        names: kept.iter().map(|(picture, _)| relative_name(&picture.path, query.root)).collect(),
+        masks,
+        skipped,
+    })
+}
+
+/// Reads pictures in parallel, resized to `side × side`; those that cannot be read are skipped or refused.
+pub fn read_all(paths: &[PathBuf], side: usize, channels: usize, skip_broken: bool) -> Result<Read> {
+    Images::room_for(paths.len(), side, channels)?;
+    let mut images = Images { count: paths.len(), ..Images::empty(side, side, channels) };
+    let n = images.image_len();
+    images.pixels = vec![0; paths.len() * n];
+    let read = |(out, path): (&mut [u8], &PathBuf)| {
+        let picture = read_picture(path, channels)?;
+        let size = (picture.height, picture.width);
+        out.copy_from_slice(&picture.resized(side).pixels);
+        Ok(size)
+    };
+    let results: Vec<Result<(usize, usize)>> = images.pixels.par_chunks_mut(n.max(1)).zip(paths).map(read).collect();
+    let (mut kept, mut sizes, mut broken) = (Vec::new(), Vec::new(), Vec::new());
+    for (i, result) in results.into_iter().enumerate() {
+        match result {
+            Ok(size) => {
+                kept.push(i);
+                sizes.push(size);
+            }
+            Err(error) => broken.push(error),
+        }
+    }
+    let (bad, all) = (broken.len(), paths.len());
+    let skipped = match broken.into_iter().next() {
+        None => return Ok(Read { images, kept, sizes, skipped: None }),
+        Some(first) if skip_broken => {
+            format!("skipped {bad} of {all} pictures, which cannot be read, the first: {first}")
+        }
+        Some(Error::File { path, problem, remedy }) => {
+            let others = if bad > 1 { format!(", like {} others of {all} pictures", bad - 1) } else { String::new() };
+            return Err(Error::file(
+                path,
+                problem + &others,
+                remedy + ", or leave out what is broken by --skip-broken",
+            ));
+        }
+        Some(first) => return Err(first),
+    };
+    Ok(Read { images: images.select(&kept), kept, sizes, skipped: Some(skipped) })
+}
+
+/// The pictures of a folder with their ground truth, if it is known: an error where a mask is missing, is nobody's, or could
+/// be that of two pictures.
+pub fn with_masks(folder: &Path, class: u16, truth: Option<Truth>) -> Result<Vec<Listed>> {
+    let pictures = pictures_of(folder)?;
+    let masks = match truth {
+        None => vec![None; pictures.len()],
+        Some(Truth::Flawless) => vec![Some(Truth::Flawless); pictures.len()],
+        Some(Truth::In(masks)) => pair(&pictures, &masks)?.into_iter().map(|mask| Some(Truth::In(mask))).collect(),
+    };
+    Ok(pictures.into_iter().zip(masks).map(|(path, mask)| Listed { path, class, mask }).collect())
+}
+
+/// The mask of each picture.
+fn pair(pictures: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut by_stem: HashMap<&OsStr, &PathBuf> = HashMap::new();
+    for picture in pictures {
+        if let Some(twin) = by_stem.insert(stem(picture), picture) {
+            let problem = format!("has the name of {}: both would claim one mask", file_name(twin));
+            return Err(Error::file(picture, problem, "rename one of them"));
+        }
+    }
+    let masks = if folder.is_dir() { self::pictures(folder, false)? } else { Vec::new() };
+    let mut mask_by_stem: HashMap<&OsStr, &PathBuf> = masks.iter().map(|mask| (stem(mask), mask)).collect();
+    let mut paired = Vec::with_capacity(pictures.len());
+    for picture in pictures {
+        let mut marked: OsString = stem(picture).to_os_string();
+        marked.push("_mask");
+        let Some(mask) = mask_by_stem.remove(marked.as_os_str()).or_else(|| mask_by_stem.remove(stem(picture))) else {
+            let path = folder.join(marked).with_extension("png");
+            let problem = format!("the mask of {} is missing", picture.display());
+            let remedy = "add it, or remove the whole folder of masks to do without them";
+            return Err(Error::file(path, problem, remedy));
+        };
+        paired.push(mask.clone());
+    }
+    match masks.iter().find(|mask| mask_by_stem.get(stem(mask)) == Some(mask)) {
+        Some(lonely) => Err(Error::file(lonely, "is a mask without a picture", "add its picture, or remove it")),
+        None => Ok(paired),
+    }
+}
+
+fn mask_of(picture: &Listed, (height, width): (usize, usize)) -> Result<Option<Mask>> {
+    let path = match &picture.mask {
+        None => return Ok(None),
+        Some(Truth::Flawless) => return Ok(Some(Mask { height, width, pixels: vec![0; height * width] })),
+        Some(Truth::In(path)) => path,
+    };
+    let mask = read_mask(path)?;
+    if (mask.height, mask.width) == (height, width) {
+        return Ok(Some(mask));
+    }
+    let problem = format!(
+        "the mask has {}×{} pixels (height × width), its picture {} has {height}×{width}",
+        mask.height,
+        mask.width,
+        picture.path.display()
+    );
+    Err(Error::file(path, problem, "a mask needs its picture's size"))
+}
+
+/// The pictures of a folder that stands for a class or a kind of defect, of which there must be some.
+pub fn pictures_of(folder: &Path) -> Result<Vec<PathBuf>> {
+    let found = pictures(folder, false)?;
+    if found.is_empty() {
+        return Err(Error::file(folder, "holds no pictures", "put some in, or remove the folder"));
+    }
+    Ok(found)
 }
 
 /// The pictures of a folder in order of their names, by extension; hidden files are left out. `recursive` descends into
@@ -102,44 +209,15 @@ pub fn pictures(folder: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Reads pictures in parallel, resized to `side × side`; also their original (height, width).
-pub fn read_all(paths: &[PathBuf], side: usize, channels: usize) -> Result<(Images, Vec<(usize, usize)>)> {
-    Images::room_for(paths.len(), side, channels)?;
-    let mut images = Images::empty(side, side, channels);
-    let n = images.image_len();
-    images.count = paths.len();
-    images.pixels = vec![0; paths.len() * n];
-    let read = |(out, path): (&mut [u8], &PathBuf)| {
-        let picture = read_picture(path, channels)?;
-        let size = (picture.height, picture.width);
-        out.copy_from_slice(&picture.resized(side).pixels);
-        Ok(size)
-    };
-    let sizes = first_error(images.pixels.par_chunks_mut(n.max(1)).zip(paths).map(read).collect())?;
-    Ok((images, sizes))
-}
-
-fn find_mask(root: &Path, class: &str, picture: &Path, size: (usize, usize)) -> Result<Mask> {
-    let mut name = picture.file_stem().unwrap_or_default().to_os_string();
-    name.push("_mask.png");
-    let path = root.join("ground_truth").join(class).join(name);
-    if !path.is_file() {
-        let problem = format!("the mask of {} is missing", picture.display());
-        return Err(Error::file(path, problem, "add it, or remove the folder ground_truth to do without masks"));
-    }
-    let mask = read_mask(&path)?;
-    if (mask.height, mask.width) != size {
-        let problem = format!(
-            "the mask has {}×{} pixels (height × width), its picture {} has {}×{}",
-            mask.height,
-            mask.width,
-            picture.display(),
-            size.0,
-            size.1
-        );
-        return Err(Error::file(path, problem, "a mask needs its picture's size"));
-    }
-    Ok(mask)
+/// Names of the folders in a folder, sorted: they become names of classes.
+pub fn folders(folder: &Path) -> Result<Vec<String>> {
+    let inner = entries(folder)?.into_iter().filter(|path| path.is_dir());
+    inner
+        .map(|path| match path.file_name().and_then(OsStr::to_str) {
+            Some(name) => Ok(name.to_string()),
+            None => Err(Error::file(&path, "is not named in Unicode", "rename the folder")),
+        })
+        .collect()
 }
 
 /// Visible entries of a folder, sorted.
@@ -153,31 +231,28 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+fn stem(path: &Path) -> &OsStr {
+    path.file_stem().unwrap_or_default()
+}
+
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Paths below `root`, with `/` on every system.
-fn relative_names(paths: &[PathBuf], root: &Path) -> Vec<String> {
-    let name = |path: &PathBuf| {
-        let parts = path.strip_prefix(root).unwrap_or(path).components();
-        parts.map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
-    };
-    paths.iter().map(name).collect()
-}
-
-/// All results, or the error of the first that failed: the same one however the work was spread.
-fn first_error<T>(results: Vec<Result<T>>) -> Result<Vec<T>> {
-    results.into_iter().collect()
+/// A path below `root`, with `/` on every system.
+fn relative_name(path: &Path, root: &Path) -> String {
+    let parts = path.strip_prefix(root).unwrap_or(path).components();
+    parts.map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::data::dataset::{Dataset, DatasetKind, Source};
     use image::GrayImage;
 
-    fn save(root: &Path, name: &str, width: u32, height: u32, value: u8) {
+    /// Leaves a grey picture in `root`.
+    pub(crate) fn save(root: &Path, name: &str, (width, height): (u32, u32), value: u8) {
         let path = root.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         GrayImage::from_pixel(width, height, image::Luma([value])).save(path).unwrap();
@@ -185,13 +260,13 @@ mod tests {
 
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        save(dir.path(), "train/good/000.png", 20, 10, 1);
-        save(dir.path(), "train/good/001.JPG", 10, 10, 2);
-        save(dir.path(), "test/good/000.png", 10, 10, 3);
-        save(dir.path(), "test/scratch/000.png", 20, 10, 4);
-        save(dir.path(), "test/hole/007.png", 10, 10, 5);
-        save(dir.path(), "ground_truth/scratch/000_mask.png", 20, 10, 128);
-        save(dir.path(), "ground_truth/hole/007_mask.png", 10, 10, 127);
+        save(dir.path(), "train/good/000.png", (20, 10), 1);
+        save(dir.path(), "train/good/001.JPG", (10, 10), 2);
+        save(dir.path(), "test/good/000.png", (10, 10), 3);
+        save(dir.path(), "test/scratch/000.png", (20, 10), 4);
+        save(dir.path(), "test/hole/007.png", (10, 10), 5);
+        save(dir.path(), "ground_truth/scratch/000_mask.png", (20, 10), 128);
+        save(dir.path(), "ground_truth/hole/007_mask.png", (10, 10), 127);
         fs::write(dir.path().join("train/good/Thumbs.db"), b"no picture").unwrap();
         fs::write(dir.path().join("train/good/.hidden.png"), b"no picture").unwrap();
         dir
@@ -221,13 +296,17 @@ mod tests {
     #[test]
     fn reads_a_flat_folder() {
         let dir = tree();
-        let set = load(&dir.path().join("train/good")).unwrap();
+        let flat = dir.path().join("train/good");
+        let set = load(&flat).unwrap();
         assert_eq!((set.train.images.count, set.test.images.count), (2, 0));
         assert_eq!(set.train.names[0], "000.png");
         let message =
-            Dataset::load_test(&Source::new(DatasetKind::Folder, Some(&dir.path().join("train/good")), 16, 3))
-                .unwrap_err();
-        assert!(message.to_string().contains("no test pictures"), "{message}");
+            Dataset::load_test(&Source::new(DatasetKind::Folder, Some(&flat), 16, 3)).unwrap_err().to_string();
+        assert!(message.contains("no test pictures") && message.contains("DIR/test/good"), "{message}");
+        save(&flat, "test/good/5.png", (4, 4), 0);
+        save(&flat, "test/dent/6.png", (4, 4), 0);
+        let set = load(&flat).unwrap();
+        assert_eq!((set.train.images.count, set.test.classes.as_slice()), (2, &[0, 1][..]));
     }
 
     #[test]
@@ -242,9 +321,31 @@ mod tests {
         says(&|root| fs::remove_dir_all(root.join("train")).unwrap(), &["holds no pictures", "DIR/train/good/*.png"]);
         says(&|root| fs::remove_dir_all(root.join("train/good")).unwrap(), &["good: holds no pictures"]);
         says(&remove("ground_truth/hole/007_mask.png"), &["007_mask.png: the mask of", "is missing"]);
-        says(&|root| save(root, "ground_truth/hole/007_mask.png", 4, 4, 0), &["007_mask.png", "4×4", "10×10"]);
+        says(&remove("test/hole/007.png"), &["test/hole: holds no pictures"]);
+        says(&|root| save(root, "ground_truth/hole/007_mask.png", (4, 4), 0), &["007_mask.png", "4×4", "10×10"]);
+        says(&|root| save(root, "ground_truth/hole/008_mask.png", (4, 4), 0), &["008_mask.png: is a mask without"]);
+        says(&|root| save(root, "ground_truth/hole/007.png", (4, 4), 0), &["007.png: is a mask without"]);
+        says(&|root| save(root, "test/hole/007.jpg", (10, 10), 0), &["007.png", "the name of 007.jpg", "rename"]);
         says(&|root| fs::write(root.join("test/hole/007.png"), "no").unwrap(), &["007.png: not a readable picture"]);
         let empty = tempfile::tempdir().unwrap();
         assert!(load(empty.path()).unwrap_err().to_string().contains("holds no pictures"));
+    }
+
+    #[test]
+    fn broken_pictures_are_refused_or_skipped() {
+        let dir = tree();
+        for name in ["train/good/0005.png", "train/good/0007.png", "test/scratch/000.png"] {
+            fs::write(dir.path().join(name), b"no picture").unwrap();
+        }
+        let message = load(dir.path()).unwrap_err().to_string();
+        let words = ["0005.png: not a readable picture", "like 1 others of 4 pictures", "--skip-broken"];
+        assert!(words.iter().all(|word| message.contains(word)), "{message}");
+        let source = Source { skip_broken: true, ..Source::new(DatasetKind::Folder, Some(dir.path()), 16, 3) };
+        let set = Dataset::load(&source).unwrap();
+        assert_eq!(set.train.names, ["train/good/000.png", "train/good/001.JPG"]);
+        assert_eq!(set.train.images.image(1)[0], 2);
+        let skipped = set.train.skipped.unwrap();
+        assert!(skipped.starts_with("skipped 2 of 4 pictures") && skipped.contains("0005.png"), "{skipped}");
+        assert_eq!((set.test.classes, set.test.masks.len()), (vec![0, 1], 2));
     }
 }

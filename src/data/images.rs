@@ -265,6 +265,29 @@ mod tests {
         assert!(read.pixels[0] > 250 && read.pixels[16 * 8 - 1] < 5, "the white half is on top");
     }
 
+    /// Printers' colours become red, green and blue.
+    #[test]
+    fn reads_cmyk() {
+        use base64::Engine;
+        // PIL.Image.new("CMYK", (8, 8), (255, 0, 0, 0)), its left half (0, 0, 0, 128), saved with quality 90.
+        const JPEG: &str = "\
+            /9j/7gAOQWRvYmUAZAAAAAAA/9sAQwADAgIDAgIDAwMDBAMDBAUIBQUEBAUKBwcGCAwKDAwLCgsLDQ4SEA0OEQ4LCxAWEBETFBUV\
+            FQwPFxgWFBgSFBUU/8AAFAgACAAIBEMRAE0RAFkRAEsRAP/EABYAAQEBAAAAAAAAAAAAAAAAAAkBCP/EABsQAAEEAwAAAAAAAAAA\
+            AAAAAAAICUbER4SF/9oADgRDAE0AWQBLAAA/AI+dhPt0BUxUzVCF5to2D//Z";
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("print.jpg");
+        std::fs::write(&path, base64::engine::general_purpose::STANDARD.decode(JPEG).unwrap()).unwrap();
+        let read = read_picture(&path, 3).unwrap();
+        assert_eq!((read.height, read.width), (8, 8));
+        // As Pillow's conversion has it, but for rounding.
+        let near = |at: usize, colour: [u8; 3]| {
+            let found = &read.pixels[3 * at..][..3];
+            assert!(found.iter().zip(colour).all(|(a, b)| a.abs_diff(b) <= 2), "{found:?} is not {colour:?}");
+        };
+        near(9, [127; 3]);
+        near(14, [0, 255, 255]);
+    }
+
     #[test]
     fn what_is_no_picture_is_named() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,18 +1,17 @@
 //! Runs the lists of transforms of [`crate::data::pipeline`] on the CPU.
 //!
-//! Everything that depends on a whole image is exact: local contrast normalisation counts how often each byte occurs, so its
-//! mean and scale are ratios of integers whatever the order of summation; then it is a table of 256 floats, as is `ToUnit`.
 //! Random numbers: a transform takes a fixed number of draws from the sample's `Augment` stream in the order of the list
-//! (`PadCrop`, `Crop` 2; `CropOrResize` 3; `Flip` 1; `Jitter` 3), and `Noise` takes normal `i` of the sample's `AugmentNoise`
-//! stream for value `i`.
+//! (`PadCrop`, `Shift`, `Crop` 2; `Flip`, `SpreadNoise` 1; `Jitter` 3, or 5 where it mixes channels; `Choice` 1, then those of
+//! both of its lists, taken or not), and noise takes normal `i` of the sample's `AugmentNoise` stream for value `i`.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::data::contrast::{Histogram, lcn};
 use crate::data::images::Images;
 use crate::data::jitter::jitter;
-use crate::data::pipeline::{Preprocessing, Transform};
+use crate::data::pipeline::{Preprocessing, Transform, draws_of};
 use crate::data::resize::nearest;
 use crate::rng::{Draws, Purpose, Stream};
 use crate::steps::blur::reflect;
@@ -96,65 +95,53 @@ impl Preprocessing {
         assert_eq!((image.len(), out.len()), (self.raw_side * self.raw_side * self.channels, self.input_len()));
         let mut canvas = Canvas { scratch, channels: self.channels, side: self.raw_side };
         canvas.load(image, mask.as_ref().map(|(raw, _)| *raw));
+        let mut floats = false;
         for transform in list {
             match transform {
-                Transform::PadCrop { pad } => {
-                    let offset = [(); 2].map(|()| draws.below(2 * *pad as u32 + 1) as usize);
-                    canvas.crop(canvas.side, *pad, offset);
-                }
-                Transform::Shift { pad } => {
-                    let offset = [(); 2].map(|()| draws.below(2 * *pad as u32 + 1) as usize);
-                    canvas.shift(*pad, offset);
-                }
-                Transform::Crop { side } => {
-                    let offset = canvas.draw_offset(*side, &mut draws);
-                    canvas.crop(*side, 0, offset);
-                }
-                Transform::CropOrResize { side } => {
-                    let crops = draws.coin();
-                    let offset = canvas.draw_offset(*side, &mut draws);
-                    if crops { canvas.crop(*side, 0, offset) } else { canvas.resize(*side) }
-                }
-                Transform::ResizeNearest { side } => canvas.resize(*side),
-                Transform::Flip => {
-                    if draws.coin() {
-                        let last = canvas.side - 1;
-                        canvas.gather(last + 1, Some, |x| Some(last - x));
-                    }
-                }
-                Transform::Jitter { brightness, contrast } => {
-                    jitter(&mut canvas.scratch.image, self.channels, *brightness, *contrast, &mut draws);
-                }
                 Transform::ToUnit => look_up(&canvas.scratch.image, &unit_table(), out),
-                Transform::Lcn => look_up(&canvas.scratch.image, &lcn_table(&canvas.scratch.image), out),
-                Transform::Noise { std } => {
-                    let normals = &mut canvas.scratch.normals;
-                    normals.resize(out.len(), 0.0);
-                    noise.fill_normal(normals);
-                    for (value, normal) in out.iter_mut().zip(normals) {
-                        *value += *std * *normal;
+                Transform::Lcn if floats => lcn(out),
+                Transform::Lcn => {
+                    look_up(&canvas.scratch.image, &Histogram::new(&canvas.scratch.image).lcn_table(), out)
+                }
+                Transform::Noise { std } => add_noise(*std, noise, &mut canvas.scratch.normals, out),
+                Transform::SpreadNoise { share } => {
+                    if draws.coin() {
+                        let std = share * Histogram::new(&canvas.scratch.image).deviation();
+                        add_noise(std, noise, &mut canvas.scratch.normals, out);
                     }
                 }
-                Transform::MinMax { min, max } => {
-                    for pixel in out.chunks_exact_mut(self.channels) {
-                        for (c, value) in pixel.iter_mut().enumerate() {
-                            *value = (*value - min[c]) / (max[c] - min[c]);
-                        }
-                    }
-                }
-                Transform::MeanStd { mean, std } => {
-                    for pixel in out.chunks_exact_mut(self.channels) {
-                        for (c, value) in pixel.iter_mut().enumerate() {
-                            *value = (*value - mean[c]) / std[c];
-                        }
-                    }
-                }
+                Transform::Clamp => out.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0)),
+                Transform::BlackOut { border } => self.black_out(*border, out),
+                Transform::MinMax { min, max } => self.scale(out, |c, value| (value - min[c]) / (max[c] - min[c])),
+                Transform::MeanStd { mean, std } => self.scale(out, |c, value| (value - mean[c]) / std[c]),
+                of_bytes => canvas.apply(of_bytes, &mut draws),
             }
+            floats |= transform.makes_floats();
         }
         if let Some((_, map)) = mask {
             assert_eq!(map.len(), self.side * self.side);
             for (value, &byte) in map.iter_mut().zip(&canvas.scratch.mask) {
                 *value = f32::from(byte);
+            }
+        }
+    }
+
+    /// Changes every value as its channel wants.
+    fn scale(&self, out: &mut [f32], change: impl Fn(usize, f32) -> f32) {
+        for pixel in out.chunks_exact_mut(self.channels) {
+            for (c, value) in pixel.iter_mut().enumerate() {
+                *value = change(c, *value);
+            }
+        }
+    }
+
+    fn black_out(&self, border: bool, out: &mut [f32]) {
+        let margin = self.side / 5;
+        let central = margin..self.side - margin;
+        for (p, pixel) in out.chunks_exact_mut(self.channels).enumerate() {
+            let in_centre = central.contains(&(p / self.side)) && central.contains(&(p % self.side));
+            if in_centre != border {
+                pixel.fill(0.0);
             }
         }
     }
@@ -178,9 +165,48 @@ impl Canvas<'_> {
         }
     }
 
-    /// A random top left corner (y, x) of a crop.
-    fn draw_offset(&self, side: usize, draws: &mut Draws) -> [usize; 2] {
-        [(); 2].map(|()| draws.below((self.side - side + 1) as u32) as usize)
+    /// Runs a transform of bytes.
+    fn apply(&mut self, transform: &Transform, draws: &mut Draws) {
+        let mut offset = |places: usize| [(); 2].map(|()| draws.below(places as u32) as usize);
+        match transform {
+            Transform::PadCrop { pad } => {
+                let offset = offset(2 * pad + 1);
+                self.crop(self.side, *pad, offset);
+            }
+            Transform::Shift { pad } => {
+                let offset = offset(2 * pad + 1);
+                self.shift(*pad, offset);
+            }
+            Transform::Crop { side } => {
+                let offset = offset(self.side - side + 1);
+                self.crop(*side, 0, offset);
+            }
+            Transform::CentreCrop { side } => self.crop(*side, 0, [(self.side - side) / 2; 2]),
+            Transform::ResizeNearest { side } => self.resize(*side),
+            Transform::Flip => {
+                if draws.coin() {
+                    let last = self.side - 1;
+                    self.gather(last + 1, Some, |x| Some(last - x));
+                }
+            }
+            Transform::Jitter(amounts) => jitter(&mut self.scratch.image, self.channels, amounts, draws),
+            Transform::Choice { first, second } => {
+                let (taken, before, after) =
+                    if draws.coin() { (first, 0, draws_of(second)) } else { (second, draws_of(first), 0) };
+                draws.skip(before);
+                taken.iter().for_each(|transform| self.apply(transform, draws));
+                draws.skip(after);
+            }
+            // Checked lists have none of these among bytes.
+            Transform::ToUnit
+            | Transform::Lcn
+            | Transform::Noise { .. }
+            | Transform::SpreadNoise { .. }
+            | Transform::Clamp
+            | Transform::BlackOut { .. }
+            | Transform::MinMax { .. }
+            | Transform::MeanStd { .. } => {}
+        }
     }
 
     /// Cuts `side × side` at `offset` (y, x) out of the image with `pad` zeros around it.
@@ -236,27 +262,17 @@ fn unit_table() -> [f32; 256] {
     std::array::from_fn(|v| v as f32 / 255.0)
 }
 
-/// What each byte of an image of n values becomes under LCN. With s the sum of all values and a = Σ|n·v − s|, all integers:
-/// `(v − s/n) / (a/n²) = (n·v − s) · n / a`.
-fn lcn_table(bytes: &[u8]) -> [f32; 256] {
-    let mut histogram = [0i64; 256];
-    for &byte in bytes {
-        histogram[usize::from(byte)] += 1;
+fn add_noise(std: f32, stream: Stream, normals: &mut Vec<f32>, out: &mut [f32]) {
+    normals.resize(out.len(), 0.0);
+    stream.fill_normal(normals);
+    for (value, normal) in out.iter_mut().zip(normals) {
+        *value += std * *normal;
     }
-    let n = bytes.len() as i64;
-    let sum: i64 = histogram.iter().zip(0i64..).map(|(&count, v)| count * v).sum();
-    let spread: i64 = histogram.iter().zip(0i64..).map(|(&count, v)| count * (n * v - sum).abs()).sum();
-    if spread == 0 {
-        return [0.0; 256]; // a constant image has no contrast
-    }
-    let scale = n as f32 / spread as f32;
-    std::array::from_fn(|v| (n * v as i64 - sum) as f32 * scale)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steps::lcn::lcn_l1;
     use proptest::prelude::*;
 
     fn preprocessing(raw_side: usize, side: usize, channels: usize, train: Vec<Transform>) -> Preprocessing {
@@ -267,24 +283,16 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn lcn_of_bytes_is_the_formula(bytes in proptest::collection::vec(any::<u8>(), 1..500)) {
-            let mut exact: Vec<f64> = bytes.iter().map(|&b| f64::from(b) / 255.0).collect();
-            lcn_l1(&mut exact);
-            let table = lcn_table(&bytes);
-            for (&byte, &expected) in bytes.iter().zip(&exact) {
-                let value = f64::from(table[usize::from(byte)]);
-                prop_assert!((value - expected).abs() <= 1e-6 * expected.abs() + 1e-12, "{value} {expected}");
-            }
-        }
-
         /// Whatever the augmentation does to an image, it does to the map: pixels are marked by their value.
         #[test]
         fn maps_follow_their_images(seed: u64, sample: u32, channels in prop_oneof![Just(1usize), Just(3)]) {
             let geometry = vec![
                 Transform::PadCrop { pad: 3 },
                 Transform::Shift { pad: 2 },
-                Transform::CropOrResize { side: 10 },
+                Transform::Choice {
+                    first: vec![Transform::Crop { side: 10 }],
+                    second: vec![Transform::ResizeNearest { side: 11 }, Transform::Flip, Transform::Crop { side: 10 }],
+                },
                 Transform::Flip,
                 Transform::Crop { side: 8 },
                 Transform::ToUnit,
@@ -307,6 +315,74 @@ mod tests {
         let mut out = [0.0; 4];
         p.apply_test(&image, &mut out);
         assert_eq!(out.map(|v| (v * 255.0).round()), [5.0, 7.0, 13.0, 15.0]);
+    }
+
+    /// Numbers are left out for the list that is not taken, so that what follows draws the same.
+    #[test]
+    fn either_list_is_taken_and_the_rest_does_not_notice() {
+        let choice = |first, second| vec![Transform::Choice { first, second }, Transform::Flip, Transform::ToUnit];
+        let shift = Transform::PadCrop { pad: 1 };
+        let both = [
+            preprocessing(3, 3, 1, choice(vec![shift.clone()], vec![Transform::ResizeNearest { side: 3 }])),
+            preprocessing(3, 3, 1, choice(vec![Transform::ResizeNearest { side: 3 }], vec![shift])),
+        ];
+        let image: Vec<u8> = (1..10).collect();
+        let mut unmoved = [0; 2];
+        for sample in 0..400 {
+            let made = both.each_ref().map(|p| {
+                let mut out = [0.0; 9];
+                p.apply_train(&image, None, 3, 0, sample, &mut out);
+                out
+            });
+            let [plain, flipped] = [[0, 1, 2], [2, 1, 0]].map(|row| [0, 3, 6].map(|y| row.map(|x| y + x)).concat());
+            let is = |out: &[f32; 9], order: &[usize]| {
+                order.iter().zip(out).all(|(&i, &v)| v * 255.0 == f32::from(image[i]))
+            };
+            // One of the two left the image where it was, flipped or not.
+            let straight = made.each_ref().map(|out| is(out, &plain) || is(out, &flipped));
+            assert!(straight[0] || straight[1], "{sample}");
+            for (count, straight) in unmoved.iter_mut().zip(straight) {
+                *count += u32::from(straight);
+            }
+        }
+        // A half, and of the other half the ninth that is not shifted; a standard error is 10.
+        assert!(unmoved.iter().all(|count| (180..270).contains(count)), "{unmoved:?}");
+    }
+
+    #[test]
+    fn centres_and_borders_are_cut_or_blackened() {
+        let image: Vec<u8> = (0..100).collect();
+        let p = preprocessing(10, 4, 1, vec![Transform::CentreCrop { side: 4 }, Transform::ToUnit]);
+        let mut out = [0.0; 16];
+        p.apply_train(&image, None, 0, 0, 0, &mut out);
+        assert_eq!(out[..5].iter().map(|v| (v * 255.0).round()).collect::<Vec<_>>(), [33.0, 34.0, 35.0, 36.0, 43.0]);
+        let [centre, border] = [false, true].map(|border| {
+            let p = preprocessing(10, 10, 1, vec![Transform::ToUnit, Transform::BlackOut { border }]);
+            let mut out = [9.0; 100];
+            p.apply_train(&[255; 100], None, 0, 0, 0, &mut out);
+            out
+        });
+        for (i, pair) in centre.iter().zip(&border).enumerate() {
+            let in_centre = (2..8).contains(&(i / 10)) && (2..8).contains(&(i % 10));
+            assert_eq!(pair, if in_centre { (&0.0, &1.0) } else { (&1.0, &0.0) });
+        }
+    }
+
+    #[test]
+    fn spread_noise_follows_the_image_and_the_coin() {
+        let list = vec![Transform::ToUnit, Transform::SpreadNoise { share: 0.1 }, Transform::Clamp];
+        let p = preprocessing(20, 20, 1, list);
+        let image: Vec<u8> = (0..400).map(|i| 100 + (i % 2) as u8 * 51).collect(); // its deviation is 0.1
+        let (mut noisy, mut squares) = (0, 0.0);
+        for sample in 0..300 {
+            let mut out = [0.0; 400];
+            p.apply_train(&image, None, 1, 0, sample, &mut out);
+            let square: f32 = out.iter().zip(&image).map(|(v, &b)| (v - f32::from(b) / 255.0).powi(2)).sum();
+            noisy += u32::from(square > 0.0);
+            squares += square;
+        }
+        assert!((120..180).contains(&noisy), "{noisy}"); // a standard error is 9
+        assert!((squares / (400 * noisy) as f32 - 1e-4).abs() < 3e-6, "{squares}"); // and 0.6e-6
     }
 
     #[test]

@@ -6,7 +6,9 @@
 //! | [`idx`], [`cifar`], [`folder`] | one file format each |
 //! | [`sets`] | how each data set lies on disk |
 //! | [`dataset`], [`outliers`] | labelled sets with a training and a test split; sets that serve as anomalies |
-//! | [`pipeline`], [`interpret`], [`jitter`], [`constants`] | preprocessing as a list of transforms, its interpreter, colour jitter, what is computed from the data |
+//! | [`labelled`] | which labelled anomalies of a test split are learned from, and leave it |
+//! | [`pipeline`], [`interpret`], [`recipes`] | preprocessing as a list of transforms, its interpreter; the lists of the data sets |
+//! | [`jitter`], [`contrast`], [`constants`] | colour jitter, what depends on a whole image, what is computed from the data |
 //! | [`anomaly`] | artificial anomalies |
 //! | [`supervise`], [`batches`] | who becomes an anomaly, and how; the training batches |
 //! | [`cuda`] | training and test batches made on the GPU, the same bits |
@@ -20,6 +22,7 @@ pub mod anomaly;
 pub mod batches;
 pub mod cifar;
 pub mod constants;
+pub(crate) mod contrast;
 pub mod cuda;
 pub mod dataset;
 pub mod folder;
@@ -27,8 +30,10 @@ pub mod idx;
 pub mod images;
 pub mod interpret;
 pub mod jitter;
+pub mod labelled;
 pub mod outliers;
 pub mod pipeline;
+pub mod recipes;
 pub mod resize;
 pub mod sets;
 pub mod supervise;

@@ -1,14 +1,12 @@
 //! Preprocessing as data: a list of transforms for training and one for testing.
 //!
-//! The lists are plain values that serialise; the test list travels inside the model file. [`crate::data::interpret`] runs
-//! them. An image passes a list as bytes first (geometry, colour jitter), then [`Transform::ToUnit`] or [`Transform::Lcn`]
+//! The lists are plain values that serialise; the test list travels inside the model file. [`crate::data::recipes`] writes them,
+//! [`crate::data::interpret`] runs them. An image passes a list as bytes first (geometry, colour jitter), then [`Transform::ToUnit`] or [`Transform::Lcn`]
 //! turns it into floats, which the rest scales. A ground-truth map takes the geometric transforms only.
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::constants;
-use crate::data::dataset::DatasetKind;
-use crate::data::images::Images;
+use crate::data::jitter::Amounts;
 use crate::error::{Error, Result};
 
 /// One step of preprocessing. Images are square, of some side, with the channels of their [`Preprocessing`].
@@ -27,8 +25,8 @@ pub enum Transform {
         /// Side afterwards.
         side: usize,
     },
-    /// Bytes: with probability ½ each, [`Transform::Crop`] or [`Transform::ResizeNearest`].
-    CropOrResize {
+    /// Bytes: cut out the `side × side` pixels in the middle.
+    CentreCrop {
         /// Side afterwards.
         side: usize,
     },
@@ -39,21 +37,36 @@ pub enum Transform {
     },
     /// Bytes: mirror left and right with probability ½.
     Flip,
-    /// Bytes: brightness and contrast times random factors from 1 ± the given amount, in random order (as torchvision).
-    Jitter {
-        /// Largest change of brightness, as a share.
-        brightness: f32,
-        /// Largest change of contrast, as a share.
-        contrast: f32,
+    /// Bytes: brightness, contrast, saturation and hue change at random, as torchvision's `ColorJitter` does.
+    Jitter(Amounts),
+    /// Bytes: with probability ½ each, one of two lists, which end at the same side and hold no other choice.
+    Choice {
+        /// What passes on heads.
+        first: Vec<Transform>,
+        /// And on tails.
+        second: Vec<Transform>,
     },
     /// Bytes to floats: divide by 255.
     ToUnit,
-    /// Bytes to floats: local contrast normalisation (l1) over all values of the image; constant images become zeros.
+    /// Local contrast normalisation (l1) over all values of the image, bytes or floats in [0, 1]; constant images become zeros.
     Lcn,
     /// Floats: add normal noise.
     Noise {
         /// Its standard deviation.
         std: f32,
+    },
+    /// Floats straight from [`Transform::ToUnit`]: with probability ½, add normal noise in proportion to the standard deviation of
+    /// the image's values.
+    SpreadNoise {
+        /// Its standard deviation as a share of the image's.
+        share: f32,
+    },
+    /// Floats: what lies outside [0, 1] becomes 0 or 1.
+    Clamp,
+    /// Floats: the centre, a margin of a fifth of the side left out on each side, becomes 0. The map stays.
+    BlackOut {
+        /// Whether the margin becomes 0 instead.
+        border: bool,
     },
     /// Floats: `(x − min) / (max − min)`, one pair per channel.
     MinMax {
@@ -79,8 +92,33 @@ pub enum PipelineKind {
     Lcnaug1,
     /// Colour jitter, random crops and flips, a little noise, mean and standard deviation of the nominal images
     Aug1,
+    /// The same where custom pictures have masks: whole pictures are judged, not their centres
+    #[value(alias = "aug1_masks")]
+    Aug1Masks,
+    /// As aug1; the middle 60 % of each training image are black
+    #[value(alias = "aug1_blackcenter")]
+    Aug1Blackcenter,
+    /// As aug1; all but the middle 60 % of each training image is black
+    #[value(alias = "aug1_blackcenter_inverted")]
+    Aug1BlackcenterInverted,
+    /// As aug1, with the mean and standard deviation of ImageNet, for pretrained nets
+    Imagenet,
+    /// No augmentation; local contrast normalisation, scaled by its extremes over the nominal images
+    Lcn,
     /// No augmentation; mean and standard deviation of the nominal images
     None,
+}
+
+impl PipelineKind {
+    /// Whether inputs are normalised in contrast, so that their brightness does not compare.
+    pub fn normalises_contrast(self) -> bool {
+        matches!(self, PipelineKind::Lcnaug1 | PipelineKind::Lcn)
+    }
+
+    /// Whether training images are augmented.
+    pub fn augments(self) -> bool {
+        !matches!(self, PipelineKind::Lcn | PipelineKind::None)
+    }
 }
 
 /// How an image of the raw side becomes an input of the net, in training and in testing.
@@ -99,44 +137,6 @@ pub struct Preprocessing {
 }
 
 impl Preprocessing {
-    /// The recipe of a data set, with the constants of its nominal training images (at the raw side).
-    ///
-    /// Recipes of the small sets follow the authors' code. Where images are held at another side than the net's, a nearest
-    /// resize follows the crop. Folders of pictures are shifted with mirrored borders instead of cropped: the net sees the
-    /// texture at the scale, and the borders as whole, as it will when it judges.
-    pub fn new(
-        kind: PipelineKind,
-        dataset: DatasetKind,
-        raw_side: usize,
-        side: usize,
-        channels: usize,
-        nominal: &Images,
-    ) -> Result<Preprocessing> {
-        let whole = if raw_side == side { Vec::new() } else { vec![Transform::ResizeNearest { side }] };
-        let (normalise, scaling) = match kind {
-            PipelineKind::Lcnaug1 => {
-                (Transform::Lcn, constants::lcn_extremes as fn(&Preprocessing, &Images) -> Result<Transform>)
-            }
-            PipelineKind::Aug1 | PipelineKind::None => (Transform::ToUnit, constants::mean_std as _),
-        };
-        let mut train = augmentation(kind, dataset, side, &whole);
-        let mut test = whole;
-        test.push(normalise.clone());
-        let unscaled = Preprocessing { channels, raw_side, side, train: test.clone(), test };
-        unscaled.check()?;
-        let scaling = scaling(&unscaled, nominal)?;
-        train.push(normalise);
-        if kind == PipelineKind::Aug1 {
-            train.push(Transform::Noise { std: amounts(dataset).noise });
-        }
-        train.push(scaling.clone());
-        let mut test = unscaled.test;
-        test.push(scaling);
-        let preprocessing = Preprocessing { train, test, ..unscaled };
-        preprocessing.check()?;
-        Ok(preprocessing)
-    }
-
     /// Values per input: `side * side * channels`.
     pub fn input_len(&self) -> usize {
         self.side * self.side * self.channels
@@ -177,18 +177,19 @@ impl Preprocessing {
             return fail("of test images is random".to_string());
         }
         for list in [&self.train, &self.test] {
-            if list.len() > MOST_TRANSFORMS {
-                return fail(format!("of {} transforms ({MOST_TRANSFORMS} are possible)", list.len()));
+            let count = list.iter().map(|transform| transform.parts().len()).sum::<usize>();
+            if count > MOST_TRANSFORMS {
+                return fail(format!("of {count} transforms ({MOST_TRANSFORMS} are possible)"));
             }
-            let (mut side, mut floats) = (self.raw_side, false);
+            let (mut side, mut form) = (self.raw_side, Form::Bytes);
             for transform in list {
-                if floats != transform.takes_floats() || !transform.fits(side, self.channels) {
-                    return fail(format!("has {transform:?} where it cannot stand"));
+                match transform.form_after(form) {
+                    Some(after) if transform.fits(side, self.channels) => form = after,
+                    _ => return fail(format!("has {transform:?} where it cannot stand")),
                 }
                 side = transform.side_after(side);
-                floats |= matches!(transform, Transform::ToUnit | Transform::Lcn);
             }
-            if side != self.side || !floats {
+            if side != self.side || form == Form::Bytes {
                 return fail(format!("does not end in floats of {} px", self.side));
             }
         }
@@ -202,34 +203,77 @@ pub const MAX_SIDE: usize = 1 << 12;
 /// Transforms in a list: room that a GPU keeps for it.
 pub(crate) const MOST_TRANSFORMS: usize = 32;
 
+/// What the values of an image are between two transforms.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Bytes,
+    /// Bytes over 255.
+    Unit,
+    /// Floats in [0, 1].
+    Clamped,
+    Floats,
+}
+
+/// How many numbers of a sample's `Augment` stream a list takes.
+pub(crate) fn draws_of(list: &[Transform]) -> u32 {
+    list.iter().map(Transform::draws).sum()
+}
+
+/// The side of an image after a list.
+fn side_of(list: &[Transform], before: usize) -> usize {
+    list.iter().fold(before, |side, transform| transform.side_after(side))
+}
+
 impl Transform {
     fn is_random(&self) -> bool {
-        use Transform::*;
-        matches!(
-            self,
-            PadCrop { .. } | Shift { .. } | Crop { .. } | CropOrResize { .. } | Flip | Jitter { .. } | Noise { .. }
-        )
+        matches!(self, Transform::Noise { .. }) || self.draws() > 0
     }
 
     /// How many numbers of a sample's `Augment` stream it takes.
     pub(crate) fn draws(&self) -> u32 {
-        use Transform::*;
         match self {
-            PadCrop { .. } | Shift { .. } | Crop { .. } => 2,
-            CropOrResize { .. } | Jitter { .. } => 3,
-            Flip => 1,
-            ResizeNearest { .. } | ToUnit | Lcn | Noise { .. } | MinMax { .. } | MeanStd { .. } => 0,
+            Transform::PadCrop { .. } | Transform::Shift { .. } | Transform::Crop { .. } => 2,
+            Transform::Flip | Transform::SpreadNoise { .. } => 1,
+            Transform::Jitter(amounts) => amounts.draws(),
+            Transform::Choice { first, second } => 1 + draws_of(first) + draws_of(second),
+            _ => 0,
         }
     }
 
-    fn takes_floats(&self) -> bool {
-        matches!(self, Transform::Noise { .. } | Transform::MinMax { .. } | Transform::MeanStd { .. })
+    /// Whether it turns bytes into floats.
+    pub(crate) fn makes_floats(&self) -> bool {
+        matches!(self, Transform::ToUnit | Transform::Lcn)
+    }
+
+    /// The transforms that it consists of: itself, or those of both lists of a choice.
+    pub(crate) fn parts(&self) -> Vec<&Transform> {
+        match self {
+            Transform::Choice { first, second } => first.iter().chain(second).collect(),
+            _ => vec![self],
+        }
+    }
+
+    /// What it makes of an image's values; None where it cannot take them.
+    fn form_after(&self, before: Form) -> Option<Form> {
+        use Transform::*;
+        match (self, before) {
+            (Lcn, Form::Bytes | Form::Unit | Form::Clamped) => Some(Form::Floats),
+            (ToUnit, Form::Bytes) => Some(Form::Unit),
+            (SpreadNoise { .. }, Form::Unit) => Some(Form::Floats),
+            (Lcn | ToUnit | SpreadNoise { .. }, _) => None,
+            (Noise { .. } | Clamp | BlackOut { .. } | MinMax { .. } | MeanStd { .. }, Form::Bytes) => None,
+            (Clamp, _) => Some(Form::Clamped),
+            (Noise { .. } | BlackOut { .. } | MinMax { .. } | MeanStd { .. }, _) => Some(Form::Floats),
+            (_, Form::Bytes) => Some(Form::Bytes),
+            _ => None,
+        }
     }
 
     /// The side of an image afterwards.
     pub(crate) fn side_after(&self, before: usize) -> usize {
-        match *self {
-            Transform::Crop { side } | Transform::CropOrResize { side } | Transform::ResizeNearest { side } => side,
+        match self {
+            Transform::Crop { side } | Transform::CentreCrop { side } | Transform::ResizeNearest { side } => *side,
+            Transform::Choice { first, .. } => side_of(first, before),
             _ => before,
         }
     }
@@ -240,61 +284,39 @@ impl Transform {
         match self {
             Transform::PadCrop { pad } => *pad <= MAX_SIDE,
             Transform::Shift { pad } => *pad < before,
-            Transform::Crop { side } | Transform::CropOrResize { side } => (1..=before).contains(side),
+            Transform::Crop { side } | Transform::CentreCrop { side } => (1..=before).contains(side),
             Transform::ResizeNearest { side } => (1..=MAX_SIDE).contains(side),
+            Transform::Jitter(amounts) => amounts.are_valid(),
+            Transform::Noise { std: size } | Transform::SpreadNoise { share: size } => size.is_finite(),
+            Transform::Choice { first, second } => {
+                let fits = |list: &[Transform]| {
+                    let mut side = before;
+                    list.iter().all(|transform| {
+                        let good = !matches!(transform, Transform::Choice { .. })
+                            && transform.form_after(Form::Bytes) == Some(Form::Bytes)
+                            && transform.fits(side, channels);
+                        side = transform.side_after(side);
+                        good
+                    })
+                };
+                fits(first) && fits(second) && side_of(first, before) == side_of(second, before)
+            }
             Transform::MinMax { min, max } => per_channel(min, max) && min.iter().zip(max).all(|(a, b)| a < b),
             Transform::MeanStd { mean, std } => per_channel(mean, std) && std.iter().all(|&s| s > 0.0),
-            Transform::Flip
-            | Transform::Jitter { .. }
-            | Transform::ToUnit
-            | Transform::Lcn
-            | Transform::Noise { .. } => true,
+            Transform::Flip | Transform::ToUnit | Transform::Lcn | Transform::Clamp | Transform::BlackOut { .. } => {
+                true
+            }
         }
-    }
-}
-
-/// How much each data set is augmented.
-struct Amounts {
-    jitter: f32,
-    pad_lcnaug1: usize,
-    pad_aug1: usize,
-    noise: f32,
-}
-
-fn amounts(dataset: DatasetKind) -> Amounts {
-    match dataset {
-        DatasetKind::Fmnist | DatasetKind::Mnist | DatasetKind::Emnist => {
-            Amounts { jitter: 0.1, pad_lcnaug1: 2, pad_aug1: 3, noise: 0.01 }
-        }
-        DatasetKind::Cifar10 | DatasetKind::Cifar100 => {
-            Amounts { jitter: 0.01, pad_lcnaug1: 4, pad_aug1: 4, noise: 0.001 }
-        }
-        DatasetKind::Mvtec
-        | DatasetKind::Imagenet
-        | DatasetKind::Pascalvoc
-        | DatasetKind::Custom
-        | DatasetKind::Folder => Amounts { jitter: 0.04, pad_lcnaug1: 0, pad_aug1: 0, noise: 0.01 },
-    }
-}
-
-/// The transforms on bytes that training samples pass; `whole` is how a test image comes to the side.
-fn augmentation(kind: PipelineKind, dataset: DatasetKind, side: usize, whole: &[Transform]) -> Vec<Transform> {
-    let Amounts { jitter, pad_lcnaug1, pad_aug1, .. } = amounts(dataset);
-    let jitter = Transform::Jitter { brightness: jitter, contrast: jitter };
-    match (kind, dataset) {
-        (PipelineKind::None, _) => whole.to_vec(),
-        (PipelineKind::Lcnaug1 | PipelineKind::Aug1, DatasetKind::Folder) => {
-            [&[jitter, Transform::Shift { pad: side / 16 }, Transform::Flip], whole].concat()
-        }
-        (PipelineKind::Lcnaug1, _) => [&[Transform::PadCrop { pad: pad_lcnaug1 }, Transform::Flip], whole].concat(),
-        (PipelineKind::Aug1, _) => [&[jitter, Transform::PadCrop { pad: pad_aug1 }, Transform::Flip], whole].concat(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::dataset::DatasetKind;
+    use crate::data::images::Images;
     use Transform::*;
+    use clap::ValueEnum;
 
     fn images(side: usize, channels: usize) -> Images {
         let pixels = (0..3 * side * side * channels).map(|i| (i * 7 % 251) as u8).collect();
@@ -303,25 +325,6 @@ mod tests {
 
     fn new(kind: PipelineKind, dataset: DatasetKind, raw: usize, side: usize, channels: usize) -> Preprocessing {
         Preprocessing::new(kind, dataset, raw, side, channels, &images(raw, channels)).unwrap()
-    }
-
-    #[test]
-    fn recipes_are_the_papers() {
-        let p = new(PipelineKind::Lcnaug1, DatasetKind::Fmnist, 28, 28, 1);
-        assert_eq!(p.train[..3], [PadCrop { pad: 2 }, Flip, Lcn]);
-        assert!(matches!(&p.train[3..], [MinMax { .. }]));
-        assert_eq!(p.test, [Lcn, p.train[3].clone()]);
-        let p = new(PipelineKind::Aug1, DatasetKind::Fmnist, 28, 28, 1);
-        let jitter = Jitter { brightness: 0.1, contrast: 0.1 };
-        assert_eq!(p.train[..5], [jitter, PadCrop { pad: 3 }, Flip, ToUnit, Noise { std: 0.01 }]);
-        assert!(matches!(&p.train[5..], [MeanStd { .. }]));
-        let p = new(PipelineKind::None, DatasetKind::Mnist, 28, 32, 1);
-        assert_eq!(p.train, p.test);
-        assert_eq!(p.test[..2], [ResizeNearest { side: 32 }, ToUnit]);
-        let p = new(PipelineKind::Lcnaug1, DatasetKind::Folder, 32, 28, 3);
-        assert_eq!(p.train[..2], [Jitter { brightness: 0.04, contrast: 0.04 }, Shift { pad: 1 }]);
-        assert_eq!(p.test[..2], [ResizeNearest { side: 28 }, Lcn]);
-        assert!(matches!(&p.test[2], MinMax { min, .. } if min.len() == 3));
     }
 
     #[test]
@@ -342,11 +345,14 @@ mod tests {
 
     #[test]
     fn lists_survive_json() {
-        for kind in [PipelineKind::Lcnaug1, PipelineKind::Aug1, PipelineKind::None] {
-            let p = new(kind, DatasetKind::Cifar100, 32, 32, 3);
+        for &kind in PipelineKind::value_variants() {
+            let p = new(kind, DatasetKind::Mvtec, 34, 32, 3);
             let json = serde_json::to_string(&p).unwrap();
             assert_eq!(serde_json::from_str::<Preprocessing>(&json).unwrap(), p, "{json}");
         }
+        // As models held it when only brightness and contrast changed.
+        let jitter: Transform = serde_json::from_str(r#"{"jitter":{"brightness":0.1,"contrast":0.2}}"#).unwrap();
+        assert_eq!(jitter, Jitter(Amounts { brightness: 0.1, contrast: 0.2, ..Amounts::default() }));
     }
 
     #[test]
@@ -368,6 +374,18 @@ mod tests {
         refused(|p| p.test.swap(1, 2));
         refused(|p| p.test.push(Lcn));
         refused(|p| p.train[0] = Crop { side: 40 });
+        refused(|p| p.train[0] = CentreCrop { side: 40 });
+        refused(|p| p.train[0] = Jitter(Amounts { hue: 0.6, ..Amounts::default() }));
+        refused(|p| p.train[0] = Jitter(Amounts { contrast: f32::NAN, ..Amounts::default() }));
+        refused(|p| p.train[0] = SpreadNoise { share: 0.1 });
+        refused(|p| p.train[0] = Choice { first: vec![Flip], second: vec![Crop { side: 9 }] });
+        refused(|p| p.train[0] = Choice { first: vec![ToUnit], second: vec![ToUnit] });
+        refused(|p| p.train[0] = Choice { first: vec![], second: vec![Choice { first: vec![], second: vec![] }] });
+        refused(|p| p.train[0] = Choice { first: vec![Flip; MOST_TRANSFORMS], second: vec![] });
+        refused(|p| p.test.insert(0, Choice { first: vec![], second: vec![] }));
+        refused(|p| p.train.push(Lcn));
+        refused(|p| p.train.push(SpreadNoise { share: 0.1 }));
+        refused(|p| p.train.push(Noise { std: f32::INFINITY }));
         refused(|p| p.test[2] = MinMax { min: vec![f32::NAN], max: vec![1.0] });
         refused(|p| p.test[2] = MeanStd { mean: vec![0.0], std: vec![0.0] });
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 /// What the net learns anomalies from. In every mode but the first, each drawn nominal sample gives way to an anomaly with
-/// probability ½, afresh in each epoch.
+/// probability ½, afresh in each epoch, unless [anomalies are made beforehand](crate::data::batches::Rounds::offline).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Supervise {

@@ -105,6 +105,16 @@ impl Gpu {
         Ok(())
     }
 
+    /// Seconds by the device's clock that steps take, right after the work that `before` launches. That keeps the device busy while the
+    /// steps are launched, so that no launch is waited for.
+    pub fn time(&mut self, steps: &[Step], hyper: &Hyper, before: impl FnOnce() -> cuda::Result<()>) -> Result<f64> {
+        self.run(&[], Some(hyper))?;
+        before()?;
+        let start = self.memory.cuda().mark()?;
+        self.run(steps, None)?;
+        Ok(self.memory.cuda().mark()?.seconds_since(&start)?)
+    }
+
     /// Prepares epochs of up to `samples` samples in batches of `stride`.
     pub fn attach(&mut self, feed: Feed, samples: usize, stride: usize) -> Result<()> {
         let cuda = self.memory.cuda().clone();

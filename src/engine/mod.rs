@@ -1,5 +1,7 @@
 //! Lowers a net to a plan of steps and runs it forward, backward and update.
 
+pub mod access;
+pub mod cost;
 pub mod gpu;
 pub mod lower;
 pub mod network;

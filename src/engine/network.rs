@@ -1,5 +1,7 @@
 //! A net in memory: its plans and its numbers, ready to train and to judge.
 
+use std::time::Instant;
+
 use super::gpu::{EpochLog, Feed, Gpu};
 use super::lower::{Options, lower};
 use super::plan::{Hyper, Plan, Ports, Step, TrainingPorts};
@@ -25,6 +27,8 @@ pub struct Network<T> {
     memory: Host<T>,
     gpu: Option<Gpu>,
     batches: u64,
+    /// Of the last forward pass: its backward pass reads the same.
+    hyper: Hyper,
 }
 
 impl<T: Real> Network<T> {
@@ -54,7 +58,8 @@ impl<T: Real> Network<T> {
                 (Host::new(&lengths, &[], 0), Some(gpu))
             }
         };
-        let mut network = Network { arch: arch.clone(), options, plans: vec![plan], memory, gpu, batches: 0 };
+        let mut network =
+            Network { arch: arch.clone(), options, plans: vec![plan], memory, gpu, batches: 0, hyper: IDLE };
         if network.gpu.is_none() {
             for (view, values) in &network.plans[0].constants {
                 network.memory.get_mut(*view).iter_mut().zip(values).for_each(|(to, &value)| *to = T::of(value));
@@ -113,6 +118,11 @@ impl<T: Real> Network<T> {
             }
         }
         Ok(())
+    }
+
+    /// The net.
+    pub fn arch(&self) -> &Arch {
+        &self.arch
     }
 
     /// What the network was laid out for.
@@ -193,53 +203,54 @@ impl<T: Real> Network<T> {
         self.upload(&[ports.input, labels])?;
         self.upload(maps.as_slice())?;
         self.run(n, Some(hyper), |plan| &plan.forward)?;
+        self.hyper = *hyper;
         self.batches += 1;
         Ok(())
     }
 
     /// Losses and gradients of the batch that [`Network::forward`] ran on.
     pub fn backward(&mut self, n: usize) -> Result<()> {
-        self.run(n, None, |plan| &plan.backward)
+        let hyper = self.hyper;
+        self.run(n, Some(&hyper), |plan| &plan.backward)
     }
 
-    /// Evaluation mode on the `n` images that were filled in: anomaly maps [n, u, u] and image scores \[n\].
-    pub fn infer(&mut self, n: usize) -> Result<(&[T], &[T])> {
+    /// Evaluation mode on the `n` images that were filled in: image scores \[n\].
+    pub fn infer(&mut self, n: usize) -> Result<&[T]> {
         let input = self.plan(n)?.ports.input;
         self.upload(&[input])?;
         self.judge(n)
     }
 
     /// [`Network::infer`] on inputs [n, side, side, channels] that `feed` makes on the GPU by launching kernels.
-    pub fn infer_fed(
-        &mut self,
-        n: usize,
-        feed: impl FnOnce(PointerMut<'_, f32>) -> cuda::Result<()>,
-    ) -> Result<(&[T], &[T])> {
+    pub fn infer_fed(&mut self, n: usize, feed: impl FnOnce(PointerMut<'_, f32>) -> cuda::Result<()>) -> Result<&[T]> {
         let ports = self.plan(n)?.ports;
         feed(self.gpu()?.memory.pointer_mut(ports.input))?;
         self.judge(n)
     }
 
     /// Runs the inference steps on the inputs that lie in the device's memory.
-    fn judge(&mut self, n: usize) -> Result<(&[T], &[T])> {
-        let ports = self.plan(n)?.ports;
+    fn judge(&mut self, n: usize) -> Result<&[T]> {
         self.run(n, None, |plan| &plan.infer)?;
-        self.download(&[ports.anomaly, ports.score])?;
-        self.judged(n)
+        let score = self.plan(n)?.ports.score;
+        self.download(&[score])?;
+        self.scores(n)
     }
 
-    /// What the last inference, of `n` images, found.
-    pub fn judged(&mut self, n: usize) -> Result<(&[T], &[T])> {
-        let ports = self.plan(n)?.ports;
-        Ok((self.memory.get(ports.anomaly), self.memory.get(ports.score)))
+    /// The scores that the last inference, of `n` images, found.
+    pub fn scores(&mut self, n: usize) -> Result<&[T]> {
+        let score = self.plan(n)?.ports.score;
+        Ok(self.memory.get(score))
     }
 
-    /// Heatmaps [n, side, side] of the anomaly maps that [`Network::infer`] left.
-    pub fn heatmaps(&mut self, n: usize) -> Result<&[T]> {
-        self.run(n, None, |plan| &plan.upsample)?;
-        let view = self.plan(n)?.ports.heatmap;
-        self.download(&[view])?;
-        Ok(self.memory.get(view))
+    /// Maps and heatmaps of the images that [`Network::infer`] judged: [`Ports`] tells their shapes.
+    pub fn explain(&mut self, n: usize) -> Result<Explanation<'_, T>> {
+        self.run(n, None, |plan| &plan.explain)?;
+        let Ports { map, heatmap, .. } = self.plan(n)?.ports;
+        self.download(&[map])?;
+        if heatmap != map {
+            self.download(&[heatmap])?;
+        }
+        Ok(Explanation { maps: self.memory.get(map), heatmaps: self.memory.get(heatmap) })
     }
 
     /// Attaches a source of batches on the GPU, for epochs of up to `samples` samples.
@@ -310,6 +321,18 @@ impl<T: Real> Network<T> {
         Ok(())
     }
 
+    /// Seconds that steps of a plan take: on a GPU by its own clock, right after the work that `before` launches there.
+    pub fn time(&mut self, steps: &[Step], hyper: &Hyper, before: impl FnOnce() -> cuda::Result<()>) -> Result<f64> {
+        match &mut self.gpu {
+            Some(gpu) => gpu.time(steps, hyper, before),
+            None => {
+                let started = Instant::now();
+                steps.iter().for_each(|step| step.cpu(&mut self.memory, hyper));
+                Ok(started.elapsed().as_secs_f64())
+            }
+        }
+    }
+
     fn run(&mut self, n: usize, hyper: Option<&Hyper>, phase: impl Fn(&Plan) -> &Vec<Step>) -> Result<()> {
         let index = self.plan_index(n)?;
         let steps = phase(&self.plans[index]);
@@ -319,6 +342,13 @@ impl<T: Real> Network<T> {
         }
         Ok(())
     }
+}
+
+/// Where the anomalies of a batch lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Explanation<'a, T> {
+    pub maps: &'a [T],
+    pub heatmaps: &'a [T],
 }
 
 /// For phases that read no hyper-parameter.

@@ -2,14 +2,19 @@
 //! layout and step-by-step comparison of devices and precisions all follow from it.
 
 use crate::device::cuda::Memory;
-use crate::device::{ByteView, Host, View};
+use crate::device::{Host, View};
 use crate::error::CudaError;
 use crate::real::Real;
 use crate::steps::conv::{Dgrad, Fprop, Wgrad};
+use crate::steps::dropout::Dropout;
+use crate::steps::enlarge::{Enlarge, EnlargeAdjoint};
 use crate::steps::fcdd_loss::{LabelLoss, MapLoss, PseudoHuber, PseudoHuberBackward};
-use crate::steps::norm::{Norm, Stats};
+use crate::steps::hsc_loss::{GradientHeatmap, HscLoss, HscScore};
+use crate::steps::norm::Stats;
 use crate::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
 use crate::steps::optimizer::{Adam, Sgd};
+use crate::steps::reconstruction_loss::{Reconstruction, ReconstructionLoss};
+use crate::steps::reshape::Reshape;
 use crate::steps::upsample::{Upsample, UpsampleAdjoint};
 
 /// Numbers that change from step to step.
@@ -27,7 +32,9 @@ impl Hyper {
     /// As the kernels read them: see `kernels/step.cuh`.
     pub fn row(&self) -> [f32; Memory::HYPER] {
         let (rate, root) = Adam::corrected(self.lr, self.step);
-        [self.lr, self.weight_decay, self.norm_momentum, rate, root, 0.0, 0.0, 0.0].map(|v| v as f32)
+        let [lr, weight_decay, norm_momentum, rate, root] =
+            [self.lr, self.weight_decay, self.norm_momentum, rate, root].map(|v| v as f32);
+        [lr, weight_decay, norm_momentum, rate, root, f32::from_bits(self.step as u32), 0.0, 0.0]
     }
 }
 
@@ -46,6 +53,15 @@ pub enum Step {
     PseudoHuberBackward(PseudoHuberBackward),
     Upsample(Upsample),
     UpsampleAdjoint(UpsampleAdjoint),
+    HscScore(HscScore),
+    HscLoss(HscLoss),
+    GradientHeatmap(GradientHeatmap),
+    Reconstruction(Reconstruction),
+    ReconstructionLoss(ReconstructionLoss),
+    Reshape(Reshape),
+    Enlarge(Enlarge),
+    EnlargeAdjoint(EnlargeAdjoint),
+    Dropout(Dropout),
     Sgd(Sgd),
     Adam(Adam),
 }
@@ -66,6 +82,15 @@ impl Step {
             Step::PseudoHuberBackward(_) => "pseudo_huber_backward",
             Step::Upsample(_) => "upsample",
             Step::UpsampleAdjoint(_) => "upsample_adjoint",
+            Step::HscScore(_) => "hsc_score",
+            Step::HscLoss(_) => "hsc_loss",
+            Step::GradientHeatmap(_) => "gradient_heatmap",
+            Step::Reconstruction(_) => "reconstruction",
+            Step::ReconstructionLoss(_) => "reconstruction_loss",
+            Step::Reshape(_) => "reshape",
+            Step::Enlarge(_) => "enlarge",
+            Step::EnlargeAdjoint(_) => "enlarge_adjoint",
+            Step::Dropout(_) => "dropout",
             Step::Sgd(_) => "sgd",
             Step::Adam(_) => "adam",
         }
@@ -86,6 +111,15 @@ impl Step {
             Step::PseudoHuberBackward(s) => s.cpu(memory),
             Step::Upsample(s) => s.cpu(memory),
             Step::UpsampleAdjoint(s) => s.cpu(memory),
+            Step::HscScore(s) => s.cpu(memory),
+            Step::HscLoss(s) => s.cpu(memory),
+            Step::GradientHeatmap(s) => s.cpu(memory),
+            Step::Reconstruction(s) => s.cpu(memory),
+            Step::ReconstructionLoss(s) => s.cpu(memory),
+            Step::Reshape(s) => s.cpu(memory),
+            Step::Enlarge(s) => s.cpu(memory),
+            Step::EnlargeAdjoint(s) => s.cpu(memory),
+            Step::Dropout(s) => s.cpu(memory, hyper.step),
             Step::Sgd(s) => s.cpu(memory, hyper.lr, hyper.weight_decay),
             Step::Adam(s) => s.cpu(memory, hyper.lr, hyper.weight_decay, hyper.step),
         }
@@ -106,6 +140,15 @@ impl Step {
             Step::PseudoHuberBackward(s) => s.cuda(memory),
             Step::Upsample(s) => s.cuda(memory),
             Step::UpsampleAdjoint(s) => s.cuda(memory),
+            Step::HscScore(s) => s.cuda(memory),
+            Step::HscLoss(s) => s.cuda(memory),
+            Step::GradientHeatmap(s) => s.cuda(memory),
+            Step::Reconstruction(s) => s.cuda(memory),
+            Step::ReconstructionLoss(s) => s.cuda(memory),
+            Step::Reshape(s) => s.cuda(memory),
+            Step::Enlarge(s) => s.cuda(memory),
+            Step::EnlargeAdjoint(s) => s.cuda(memory),
+            Step::Dropout(s) => s.cuda(memory),
             Step::Sgd(s) => s.cuda(memory),
             Step::Adam(s) => s.cuda(memory),
         }
@@ -114,7 +157,7 @@ impl Step {
 
     /// Kind and lengths of what it reads and writes, such as `conv_fprop (x 784, w 200 → y 6272)`.
     pub fn describe(&self) -> String {
-        let list = |access: Access| {
+        let list = |access: super::access::Access| {
             access.reals.iter().map(|(name, view)| format!("{name} {}", view.len)).collect::<Vec<_>>().join(", ")
         };
         format!("{} ({} → {})", self.kind(), list(self.reads()), list(self.writes()))
@@ -158,88 +201,6 @@ impl Step {
     }
 }
 
-/// What a step reads or writes.
-#[derive(Clone, Debug, Default)]
-pub struct Access {
-    /// Named as in the step.
-    pub reals: Vec<(&'static str, View)>,
-    /// The winners of a pool.
-    pub argmax: Option<ByteView>,
-}
-
-impl Access {
-    fn new<const N: usize>(reals: [(&'static str, View); N]) -> Access {
-        Access { reals: reals.to_vec(), argmax: None }
-    }
-
-    fn and(mut self, name: &'static str, view: Option<View>) -> Access {
-        self.reals.extend(view.map(|view| (name, view)));
-        self
-    }
-
-    fn norm(self, norm: Option<Norm>) -> Access {
-        let affine = norm.and_then(|n| n.affine);
-        self.and("mean", norm.map(|n| n.mean))
-            .and("var", norm.map(|n| n.var))
-            .and("gamma", affine.map(|a| a.gamma))
-            .and("beta", affine.map(|a| a.beta))
-    }
-}
-
-impl Step {
-    /// What the step reads, scratch space aside.
-    pub fn reads(&self) -> Access {
-        match self {
-            Step::ConvFprop(s) => Access::new([("x", s.x), ("w", s.w)]).and("b", s.b),
-            Step::ConvDgrad(s) => Access::new([("dy", s.dy), ("w", s.w)]),
-            Step::ConvWgrad(s) => Access::new([("x", s.x), ("dy", s.dy)]),
-            Step::NormStats(s) => {
-                let running = [("running_mean", s.running_mean), ("running_var", s.running_var)];
-                Access::new(running).and("x", Some(s.x)).and("bias", s.bias)
-            }
-            Step::NormActPool(s) => Access::new([("x", s.x)]).norm(s.norm),
-            Step::NormActPoolBackward(s) => {
-                Access { argmax: Some(s.argmax), ..Access::new([("x", s.x), ("dy", s.dy)]).norm(s.norm) }
-            }
-            Step::PseudoHuber(s) => Access::new([("z", s.z)]),
-            Step::LabelLoss(s) => Access::new([("z", s.z), ("score", s.score), ("labels", s.labels)]),
-            Step::MapLoss(s) => Access::new([("a", s.a), ("maps", s.maps)]),
-            Step::PseudoHuberBackward(s) => Access::new([("z", s.z), ("da", s.da)]),
-            Step::Upsample(s) => Access::new([("a", s.a), ("kernel", s.kernel)]),
-            Step::UpsampleAdjoint(s) => Access::new([("dout", s.dout), ("kernel", s.kernel)]),
-            Step::Sgd(s) => Access::new([("params", s.params), ("grads", s.grads), ("momentum", s.momentum)]),
-            Step::Adam(s) => Access::new([("params", s.params), ("grads", s.grads), ("m", s.m), ("v", s.v)]),
-        }
-    }
-
-    /// What the step writes, scratch space aside.
-    pub fn writes(&self) -> Access {
-        match self {
-            Step::ConvFprop(s) => Access::new([("y", s.y)]),
-            Step::ConvDgrad(s) => Access::new([("dx", s.dx)]),
-            Step::ConvWgrad(s) => Access::new([("dw", s.dw)]).and("db", s.db),
-            Step::NormStats(s) => Access::new([
-                ("mean", s.mean),
-                ("var", s.var),
-                ("running_mean", s.running_mean),
-                ("running_var", s.running_var),
-            ]),
-            Step::NormActPool(s) => Access { argmax: s.argmax, ..Access::new([("y", s.y)]) },
-            Step::NormActPoolBackward(s) => Access::new([("dx", s.dx)])
-                .and("dgamma", s.daffine.map(|a| a.gamma))
-                .and("dbeta", s.daffine.map(|a| a.beta)),
-            Step::PseudoHuber(s) => Access::new([("a", s.a), ("score", s.score)]),
-            Step::LabelLoss(s) => Access::new([("loss", s.loss), ("dz", s.dz)]),
-            Step::MapLoss(s) => Access::new([("loss", s.loss), ("da", s.da)]),
-            Step::PseudoHuberBackward(s) => Access::new([("dz", s.dz)]),
-            Step::Upsample(s) => Access::new([("out", s.out)]),
-            Step::UpsampleAdjoint(s) => Access::new([("da", s.da)]),
-            Step::Sgd(s) => Access::new([("params", s.params), ("momentum", s.momentum)]),
-            Step::Adam(s) => Access::new([("params", s.params), ("m", s.m), ("v", s.v)]),
-        }
-    }
-}
-
 /// Views that callers fill and read.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
@@ -249,13 +210,15 @@ pub struct Ports {
     pub stats: View,
     /// Images [n, side, side, channels], normalised.
     pub input: View,
-    /// Output map z [n, u, u].
-    pub z: View,
-    /// Anomaly map a [n, u, u].
-    pub anomaly: View,
+    /// The net's output: of FCDD the map z [n, u, u], of HSC the vectors o [n, length], of an autoencoder the reconstruction, shaped as
+    /// the input.
+    pub output: View,
     /// Image scores \[n\].
     pub score: View,
-    /// Receptive-field upsampled anomaly map [n, side, side].
+    /// Anomaly map: of FCDD a [n, u, u], of HSC the gradient of the score [n, side, side], of an autoencoder the squared error, shaped as
+    /// the input.
+    pub map: View,
+    /// The map at the input's size: of FCDD upsampled by receptive fields [n, side, side], else the map itself.
     pub heatmap: View,
     /// What training adds.
     pub training: Option<TrainingPorts>,
@@ -280,8 +243,8 @@ pub struct TrainingPorts {
 impl Ports {
     /// Every port, for memory that holds nothing else.
     pub fn views(&self) -> Vec<View> {
-        let Ports { params, stats, input, z, anomaly, score, heatmap, training } = *self;
-        let mut views = vec![params, stats, input, z, anomaly, score, heatmap];
+        let Ports { params, stats, input, output, score, map, heatmap, training } = *self;
+        let mut views = vec![params, stats, input, output, score, map, heatmap];
         if let Some(TrainingPorts { labels, maps, loss, grads, moments, input_grad }) = training {
             views.extend([labels, loss, grads, moments]);
             views.extend([maps, input_grad].into_iter().flatten());
@@ -306,21 +269,21 @@ pub struct Plan {
     /// Views that hold the same numbers for ever, written before the first step.
     pub constants: Vec<(View, Vec<f64>)>,
     pub ports: Ports,
-    /// Training mode: input to output map, batch statistics, running statistics updated.
+    /// Training mode: input to output and score, batch statistics, running statistics updated.
     pub forward: Vec<Step>,
     /// Losses and gradients of the trained parameters.
     pub backward: Vec<Step>,
     pub update: Vec<Step>,
-    /// Evaluation mode: input to anomaly map and scores, with the running statistics.
+    /// Evaluation mode: input to output and scores, with the running statistics.
     pub infer: Vec<Step>,
-    /// Anomaly map to heatmap.
-    pub upsample: Vec<Step>,
+    /// Map and heatmap of what was inferred.
+    pub explain: Vec<Step>,
 }
 
 impl Plan {
     /// Every step, phase after phase.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        [&self.forward, &self.backward, &self.update, &self.infer, &self.upsample].into_iter().flatten()
+        [&self.forward, &self.backward, &self.update, &self.infer, &self.explain].into_iter().flatten()
     }
 
     /// Scratch elements that the hungriest step needs on the CPU.

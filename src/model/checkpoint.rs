@@ -58,9 +58,11 @@ pub fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, String>)
 pub const PRETRAINED: &str = "name a safetensors file of torchvision's or timm's vgg11_bn (vgg16 for VGG16 nets) by --weights FILE, such as \
      model.safetensors of https://huggingface.co/timm/vgg11_bn.tv_in1k, or choose the net's NOPT variant, which starts from scratch";
 
-/// The name of a feature layer's tensor in files of whole VGG nets; None for tensors that only our nets have.
+/// The name of a tensor in files of whole VGG nets; None for tensors that only our nets have.
 fn pretrained_name(name: &str) -> Option<&str> {
-    name.starts_with("features.").then_some(name)
+    let name = name.strip_prefix("encoder.").unwrap_or(name);
+    let name = name.strip_prefix("vgg.").unwrap_or(name);
+    (name.starts_with("features.") || name.starts_with("classifier.")).then_some(name)
 }
 
 /// Replaces the feature layers' weights and statistics by those of a pretrained net's file.

@@ -1,9 +1,10 @@
 //! What a net is: its table of layers, receptive field, parameters, initialisation and files.
 
 pub mod arch;
+pub mod baselines;
 pub mod checkpoint;
 pub mod nets;
 pub mod weights;
 
-pub use arch::{Arch, Layer};
+pub use arch::{Arch, Layer, Objective};
 pub use weights::Weights;

@@ -1,6 +1,6 @@
-//! The table of nets. A new net is one new line in [`by_name`] and in [`names`].
+//! The table of FCDD nets. A new net is one new line in [`by_name`] and in [`names`]. Nets of the baselines are in [`super::baselines`].
 
-use super::arch::{Arch, Layer};
+use super::arch::{Arch, Init, Layer, Objective};
 use crate::error::{Error, Result};
 use crate::steps::activation::Activation;
 
@@ -132,10 +132,12 @@ impl Builder {
     fn new(stem: &str, bias: bool) -> Builder {
         let arch = Arch {
             name: format!("FCDD_{stem}"),
+            objective: Objective::Fcdd,
             channels: 0,
             side: 0,
             bias,
             norm_eps: 1e-4,
+            conv_init: Init::Uniform,
             layers: Vec::new(),
             frozen: 0,
             pretrained: false,

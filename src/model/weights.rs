@@ -1,6 +1,6 @@
 //! Parameters and running statistics of a net: where each lies in the flat buffers, and its initial value.
 
-use super::arch::{Arch, Layer};
+use super::arch::{Arch, Init, Layer};
 use crate::rng::{Purpose, Stream};
 
 /// A parameter tensor and its place in the flat parameter buffer.
@@ -8,13 +8,38 @@ use crate::rng::{Purpose, Stream};
 pub struct Param {
     /// PyTorch's name, such as `conv1.weight`.
     pub name: String,
-    /// PyTorch's shape: OIHW for convolutions. Inside, weights are KRSC.
+    /// PyTorch's shape: OIHW for convolutions, OI for fully connected layers, IOHW for transposed convolutions.
     pub shape: Vec<usize>,
     pub start: usize,
-    /// Bound of the uniform initialisation; None for a norm's scale and shift.
-    bound: Option<f32>,
-    /// Value of everything not drawn: 1 for a norm's scale, 0 for its shift.
-    constant: f32,
+    order: Order,
+    initial: Initial,
+}
+
+/// How the elements lie inside, beside PyTorch's order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Order {
+    Same,
+    /// Outside [k, c, pixels], inside [k, pixels, c]: a convolution's kernel, or a fully connected layer on so many pixels.
+    ChannelsLast {
+        c: usize,
+        pixels: usize,
+    },
+    /// Outside [c, k, rows, columns], inside the kernel of the convolution that a transposed one is: [k, rows, columns, c], turned.
+    Turned {
+        c: usize,
+        k: usize,
+        pixels: usize,
+    },
+}
+
+/// What the initial values are drawn from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Initial {
+    /// Uniform between ± this.
+    Uniform(f32),
+    /// Normal with this standard deviation.
+    Normal(f32),
+    Constant(f32),
 }
 
 impl Param {
@@ -26,14 +51,18 @@ impl Param {
         self.len() == 0
     }
 
-    /// Where element `i` in PyTorch's order (OIHW) lies inside the tensor here (KRSC).
+    /// Where element `i` in PyTorch's order lies inside the tensor here.
     pub fn inside(&self, i: usize) -> usize {
-        match *self.shape.as_slice() {
-            [_, c, h, w] => {
-                let (k, rest) = (i / (c * h * w), i % (c * h * w));
-                (k * h * w + rest % (h * w)) * c + rest / (h * w)
+        match self.order {
+            Order::Same => i,
+            Order::ChannelsLast { c, pixels } => {
+                let (k, rest) = (i / (c * pixels), i % (c * pixels));
+                (k * pixels + rest % pixels) * c + rest / pixels
             }
-            _ => i,
+            Order::Turned { c, k, pixels } => {
+                let (from, to, tap) = (i / (k * pixels), i / pixels % k, i % pixels);
+                (to * pixels + pixels - 1 - tap) * c + from
+            }
         }
     }
 }
@@ -44,6 +73,12 @@ pub struct NormStats {
     pub name: String,
     pub c: usize,
     pub start: usize,
+}
+
+/// What flows into and out of a layer's weights, as PyTorch counts it.
+struct Fan {
+    input: usize,
+    output: usize,
 }
 
 /// Where everything lies.
@@ -69,29 +104,78 @@ impl Layout {
             }
             match layer {
                 Layer::Conv { name, out, side } => {
-                    let bound = 1.0 / ((c * side * side) as f32).sqrt();
-                    layout.push(format!("{name}.weight"), vec![*out, c, *side, *side], Some(bound), 0.0);
-                    if arch.bias {
-                        layout.push(format!("{name}.bias"), vec![*out], Some(bound), 0.0);
-                    }
+                    let (pixels, shape) = (side * side, vec![*out, c, *side, *side]);
+                    let fan = Fan { input: c * pixels, output: out * pixels };
+                    layout.push_weights(
+                        arch,
+                        name,
+                        shape,
+                        Order::ChannelsLast { c, pixels },
+                        *out,
+                        arch.conv_init,
+                        fan,
+                    );
+                    c = *out;
+                }
+                Layer::Linear { name, out, pixels, init } => {
+                    let shape = vec![*out, c * pixels];
+                    let fan = Fan { input: c * pixels, output: *out };
+                    let order = Order::ChannelsLast { c, pixels: *pixels };
+                    layout.push_weights(arch, name, shape, order, *out, *init, fan);
+                    c = *out;
+                }
+                Layer::Deconv { name, out, side, init, .. } => {
+                    let (pixels, shape) = (side * side, vec![c, *out, *side, *side]);
+                    // PyTorch reads fans off the shape, and a transposed convolution's has inputs and outputs exchanged.
+                    let fan = Fan { input: out * pixels, output: c * pixels };
+                    layout.push_weights(arch, name, shape, Order::Turned { c, k: *out, pixels }, *out, *init, fan);
                     c = *out;
                 }
                 Layer::Norm { name } => {
                     if arch.bias {
-                        layout.push(format!("{name}.weight"), vec![c], None, 1.0);
-                        layout.push(format!("{name}.bias"), vec![c], None, 0.0);
+                        layout.push(format!("{name}.weight"), vec![c], Order::Same, Initial::Constant(1.0));
+                        layout.push(format!("{name}.bias"), vec![c], Order::Same, Initial::Constant(0.0));
                     }
                     layout.norms.push(NormStats { name: name.clone(), c, start: layout.stats_len });
                     layout.stats_len += 2 * c;
                 }
-                Layer::Activation(_) | Layer::Pool { .. } => {}
+                Layer::Reshape { c: maps, .. } => c = *maps,
+                Layer::Activation(_) | Layer::Pool { .. } | Layer::Enlarge | Layer::Dropout | Layer::Sigmoid => {}
             }
         }
         layout
     }
 
-    fn push(&mut self, name: String, shape: Vec<usize>, bound: Option<f32>, constant: f32) {
-        let param = Param { name, shape, start: self.params_len, bound, constant };
+    /// Weights and, where the net has them, biases of a layer.
+    #[expect(clippy::too_many_arguments, reason = "what tells layers apart, once for three kinds")]
+    fn push_weights(
+        &mut self,
+        arch: &Arch,
+        name: &str,
+        shape: Vec<usize>,
+        order: Order,
+        out: usize,
+        init: Init,
+        fan: Fan,
+    ) {
+        let default = Initial::Uniform(1.0 / (fan.input as f32).sqrt());
+        let (weights, biases) = match init {
+            Init::Uniform => (default, default),
+            Init::Xavier => {
+                let gain = 2.0 / (1.0 + 0.01 * 0.01);
+                (Initial::Uniform((gain * 6.0 / (fan.input + fan.output) as f32).sqrt()), default)
+            }
+            Init::Kaiming => (Initial::Normal((2.0 / fan.output as f32).sqrt()), Initial::Constant(0.0)),
+            Init::Normal => (Initial::Normal(0.01), Initial::Constant(0.0)),
+        };
+        self.push(format!("{name}.weight"), shape, order, weights);
+        if arch.bias {
+            self.push(format!("{name}.bias"), vec![out], Order::Same, biases);
+        }
+    }
+
+    fn push(&mut self, name: String, shape: Vec<usize>, order: Order, initial: Initial) {
+        let param = Param { name, shape, start: self.params_len, order, initial };
         self.params_len += param.len();
         self.params.push(param);
     }
@@ -114,16 +198,17 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Initial values: weights and biases of convolutions uniform in ±1/√fan_in, norms the identity (PyTorch's defaults).
+    /// Initial values: weights and biases as [`Init`] says, norms the identity.
     pub fn init(arch: &Arch, seed: u64) -> Weights {
         let layout = Layout::new(arch);
         let mut params = vec![0.0; layout.params_len];
         for (index, param) in layout.params.iter().enumerate() {
             let stream = Stream::new(seed, Purpose::Init, 0, index as u32);
             for (i, value) in params[param.start..param.start + param.len()].iter_mut().enumerate() {
-                *value = match param.bound {
-                    Some(bound) => bound * (2.0 * stream.uniform(i as u32) - 1.0),
-                    None => param.constant,
+                *value = match param.initial {
+                    Initial::Uniform(bound) => bound * (2.0 * stream.uniform(i as u32) - 1.0),
+                    Initial::Normal(deviation) => deviation * stream.normal(i as u32),
+                    Initial::Constant(value) => value,
                 };
             }
         }
@@ -168,12 +253,24 @@ mod tests {
     }
 
     #[test]
-    fn pytorch_order_maps_onto_krsc_once_each() {
-        let param = Param { name: String::new(), shape: vec![2, 3, 2, 2], start: 0, bound: None, constant: 0.0 };
+    fn pytorch_order_maps_onto_the_inside_once_each() {
+        let param = |shape: &[usize], order| Param {
+            name: String::new(),
+            shape: shape.to_vec(),
+            start: 0,
+            order,
+            initial: Initial::Constant(0.0),
+        };
+        let conv = param(&[2, 3, 2, 2], Order::ChannelsLast { c: 3, pixels: 4 });
         // Element (k 1, c 2, h 0, w 1) of OIHW.
-        assert_eq!(param.inside(12 + 2 * 4 + 1), (4 + 1) * 3 + 2);
-        let mut all: Vec<usize> = (0..24).map(|i| param.inside(i)).collect();
-        all.sort_unstable();
-        assert!(all.into_iter().eq(0..24));
+        assert_eq!(conv.inside(12 + 2 * 4 + 1), (4 + 1) * 3 + 2);
+        let turned = param(&[3, 2, 2, 2], Order::Turned { c: 3, k: 2, pixels: 4 });
+        // Element (c 2, k 1, h 0, w 1) of IOHW: tap 1 becomes tap 2.
+        assert_eq!(turned.inside(2 * 8 + 4 + 1), (4 + 2) * 3 + 2);
+        for param in [conv, turned] {
+            let mut all: Vec<usize> = (0..24).map(|i| param.inside(i)).collect();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..24));
+        }
     }
 }

@@ -116,7 +116,7 @@ impl Compared {
 fn same_images(a: &Model, of_a: &TestSet, b: &Model, of_b: &TestSet) -> bool {
     a.card.settings.dataset == b.card.settings.dataset
         && of_a.data == of_b.data
-        && of_a.class_name() == of_b.class_name()
+        && of_a.name == of_b.name
         && of_a.split.names == of_b.split.names
 }
 
@@ -156,8 +156,7 @@ fn picture(test: &TestSet, chosen: &[usize], columns: &[Column]) -> Result<RgbIm
         tiles.extend(split.masks.get(i).map(|mask| Tile::new(mask_picture(mask.as_ref()), "")));
         rows.push(Row::new(&format!("{class}\nno. {i}"), tiles));
     }
-    let about =
-        format!("Nominal: {}. Below each heatmap its score; colours on each model's own scale.", test.class_name());
+    let about = format!("Nominal: {}. Below each heatmap its score; colours on each model's own scale.", test.name);
     let group = Group { heading: about, rows };
     sheet("The same test images, seen by several models", &[group], whole_enlargement(split.images.height, TILE))
 }

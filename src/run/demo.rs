@@ -16,8 +16,8 @@ use super::model::Model;
 use super::pictures;
 use super::prepare::{TestSet, prepare};
 use super::progress::say;
+use super::render::Renderer;
 use super::results::finish;
-use super::score::Upsampler;
 use super::select::{extremes, spaced};
 use super::settings::Settings;
 use super::stop::Stop;
@@ -170,16 +170,17 @@ fn rgb(pixels: &[u8]) -> Result<RgbImage> {
 
 /// The test pictures with what the model says of them.
 fn judged(model: &Model, test: &TestSet, tested: &Tested, defects: &Defects) -> Result<Vec<Judged>> {
-    let maps = Upsampler::new(model)?.heatmaps(&tested.maps);
+    let renderer = Renderer::new(model)?;
+    let maps = tested.maps.chunks_exact(renderer.map_shape().iter().product());
     let whole = || Mask { height: SIDE, width: SIDE, pixels: vec![0; SIDE * SIDE] };
     let judged = |((i, row), map): ((usize, &Score), &[f32])| Judged {
         defect: defects.get(&row.image).copied(),
         picture: pictures::rgb(&test.split.images, i),
         mask: test.split.masks[i].clone().unwrap_or_else(whole),
         score: row.score,
-        map: map.to_vec(),
+        map: renderer.of_map(map),
     };
-    Ok(tested.scores.iter().enumerate().zip(maps.chunks_exact(SIDE * SIDE)).map(judged).collect())
+    Ok(tested.scores.iter().enumerate().zip(maps).map(judged).collect())
 }
 
 /// Good pictures and those with defects of one contrast.

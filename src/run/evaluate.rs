@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::model::Model;
 use super::prepare::TestSet;
 use super::progress::Progress;
+use super::render::over_channels;
 use super::score::{Judgement, Scorer};
 use crate::data::dataset::Split;
 use crate::device::Device;
@@ -62,7 +63,7 @@ pub struct Tested {
     pub evaluation: Evaluation,
     /// One per image.
     pub scores: Vec<Score>,
-    /// Anomaly maps [n, u, u].
+    /// Anomaly maps [n, …], each shaped as [`Renderer::map_shape`](super::render::Renderer::map_shape) says.
     pub maps: Vec<f32>,
     /// ROC curve over all pixels, thinned to steps of a thousandth; None without masks.
     pub pixel_curve: Option<RocCurve>,
@@ -91,11 +92,12 @@ pub fn evaluate(device: &Device, model: &Model, test: &TestSet) -> Result<Tested
     let mut rows = Vec::with_capacity(split.images.count);
     let mut maps = Vec::new();
     let mut progress = Progress::new("evaluating", split.images.count as u64);
-    scorer.score(&split.images, !split.masks.is_empty(), |i, Judgement { score, map: low, heatmap: map }| {
-        maps.extend_from_slice(low);
+    scorer.score(&split.images, true, |i, Judgement { score, map, heatmap }| {
+        maps.extend_from_slice(map);
         if let Some(Some(mask)) = split.masks.get(i) {
-            let map = nearest(map, (side, side), (mask.height, mask.width));
-            pixels.push_image(&map, &mask.pixels, mask.width)?;
+            let heatmap = over_channels(heatmap.to_vec(), side);
+            let heatmap = nearest(&heatmap, (side, side), (mask.height, mask.width));
+            pixels.push_image(&heatmap, &mask.pixels, mask.width)?;
         }
         let class_name = class_names.get(usize::from(split.classes[i])).cloned().unwrap_or_default();
         rows.push(Score {

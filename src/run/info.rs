@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::device::cuda::{Cuda, Description, kernels};
 use crate::error::Result;
-use crate::model::nets;
+use crate::model::{Objective, baselines, nets};
 
 /// What `info` tells.
 #[derive(Clone, Debug, Serialize)]
@@ -41,14 +41,15 @@ impl CudaInfo {
 #[derive(Clone, Debug, Serialize)]
 pub struct Net {
     pub name: String,
+    pub objective: Objective,
     pub channels: usize,
     pub side: usize,
-    /// Side of the output map.
-    pub map_side: usize,
+    /// Side of the output map, of FCDD nets alone, as the next two.
+    pub map_side: Option<usize>,
     /// Input pixels between neighbouring outputs.
-    pub jump: usize,
+    pub jump: Option<usize>,
     /// Side of the receptive field.
-    pub receptive_field: usize,
+    pub receptive_field: Option<usize>,
     pub parameters: usize,
     /// FLOPs per image of the forward pass, and of forward and backward.
     pub forward_flops: u64,
@@ -58,15 +59,16 @@ pub struct Net {
 /// Collects it all.
 pub fn info() -> Result<Info> {
     let net = |name: String| -> Result<Net> {
-        let arch = nets::by_name(&name, true)?;
-        let field = arch.receptive_field(arch.side);
+        let arch = baselines::any(&name, true)?;
+        let field = (arch.objective == Objective::Fcdd).then(|| arch.receptive_field(arch.side));
         let (forward_flops, training_flops) = arch.flops(arch.side)?;
         Ok(Net {
+            objective: arch.objective,
             channels: arch.channels,
             side: arch.side,
-            map_side: field.n,
-            jump: field.jump,
-            receptive_field: field.size,
+            map_side: field.map(|field| field.n),
+            jump: field.map(|field| field.jump),
+            receptive_field: field.map(|field| field.size),
             parameters: arch.parameters(),
             forward_flops,
             training_flops,
@@ -77,6 +79,6 @@ pub fn info() -> Result<Info> {
         build: env!("FCDD_BUILD"),
         cpu_threads: rayon::current_num_threads(),
         cuda: CudaInfo::collect(),
-        nets: nets::names().into_iter().map(net).collect::<Result<_>>()?,
+        nets: nets::names().into_iter().chain(baselines::names()).map(net).collect::<Result<_>>()?,
     })
 }

@@ -1,7 +1,9 @@
 //! Networks in memory: the one place that lays them out for training, judging and timing.
 
+use crate::data::cuda::DeviceSet;
 use crate::device::Device;
 use crate::engine::Network;
+use crate::engine::gpu::Batch;
 use crate::engine::lower::{Options, lower};
 use crate::error::Result;
 use crate::memory::room_for;
@@ -18,4 +20,13 @@ pub fn lay_out(device: &Device, arch: &Arch, options: Options, weights: &Weights
     let what = format!("{} for {} images of {side}×{side} pixels", arch.name, options.batch, side = options.side);
     room_for(&what, bytes, "choose a smaller side or batch")?;
     Network::new(arch, options, weights)
+}
+
+/// Makes a network on a GPU draw its batches from a set that lies there, in epochs of up to `samples` samples.
+pub fn draw_from(network: &mut Network<f32>, set: DeviceSet, samples: usize) -> Result<()> {
+    let feed = move |batch: Batch<'_>| {
+        let Batch { n, stride, clock, order, input, labels, maps } = batch;
+        set.enqueue(n, stride, clock, order, input, labels, maps)
+    };
+    network.attach(Box::new(feed), samples)
 }

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`train`], [`evaluate`], [`predict`], [`sweep`], [`compare`](mod@compare), [`demo`], [`verify`], [`bench`](mod@bench), [`info`] | one verb each |
 //! | [`settings`], [`prepare`] | everything that decides a run; from there to training and test images |
-//! | [`model`], [`score`], [`layout`] | the model file; judging with it; nets in memory |
+//! | [`model`], [`score`], [`render`], [`layout`] | the model file; judging with it; heatmaps to show; nets in memory |
 //! | [`directory`], [`state`] | a run's files; what resuming needs |
 //! | [`results`], [`pictures`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, which images they show, the page |
 //! | [`progress`], [`stop`] | progress on standard error; Ctrl-C |
@@ -21,6 +21,7 @@ pub mod pictures;
 pub mod predict;
 pub mod prepare;
 pub mod progress;
+pub mod render;
 pub mod report;
 pub mod results;
 pub mod score;

@@ -34,6 +34,9 @@ pub struct Card {
     pub epochs: u32,
     /// How the model came about: its net, input side and Gaussian among them.
     pub settings: Settings,
+    /// Names of test images that were learned from, or show the same parts: they are not judged by.
+    #[serde(default)]
+    pub unjudged: Vec<String>,
     pub version: String,
 }
 
@@ -119,6 +122,7 @@ impl Model {
             threshold: 0.0,
             epochs,
             settings: settings.clone(),
+            unjudged: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_string(),
         }
     }

@@ -5,7 +5,8 @@ use image::RgbImage;
 use super::evaluate::Tested;
 use super::model::Model;
 use super::prepare::TestSet;
-use super::score::{Scorer, Upsampler};
+use super::render::Renderer;
+use super::score::Scorer;
 use super::select::{extremes, spaced};
 use super::settings::Settings;
 use crate::data::batches::TrainingSet;
@@ -101,7 +102,7 @@ pub fn training_overview(device: &Device, set: &TrainingSet, model: &Model) -> R
         scorer.batch(
             inputs.len() / size,
             |input| input.copy_from_slice(inputs),
-            false,
+            true,
             |_, judgement| {
                 scores.push(judgement.score);
                 maps.extend_from_slice(judgement.map);
@@ -122,9 +123,9 @@ pub struct Gallery<'a> {
     captions: Vec<String>,
     labels: Vec<bool>,
     scores: Vec<f32>,
-    /// Anomaly maps [n, u, u].
+    /// Anomaly maps [n, …].
     maps: &'a [f32],
-    upsampler: Upsampler,
+    renderer: Renderer,
     side: usize,
     quantile: f64,
     /// Of all pictures with a common scale.
@@ -163,8 +164,8 @@ impl<'a> Gallery<'a> {
         maps: &'a [f32],
     ) -> Result<Gallery<'a>> {
         let (side, quantile) = (model.card.settings.side, model.card.settings.quantile);
-        let (upsampler, shared) = (Upsampler::new(model)?, Scale { minimum: 0.0, range: 0.0 });
-        let mut gallery = Gallery { images, masks, captions, labels, scores, maps, upsampler, side, quantile, shared };
+        let (renderer, shared) = (Renderer::new(model)?, Scale { minimum: 0.0, range: 0.0 });
+        let mut gallery = Gallery { images, masks, captions, labels, scores, maps, renderer, side, quantile, shared };
         gallery.shared = Scale::of(&gallery.reference(), quantile);
         Ok(gallery)
     }
@@ -182,8 +183,8 @@ impl<'a> Gallery<'a> {
     }
 
     fn heatmap(&self, i: usize) -> Vec<f32> {
-        let len = self.upsampler.map_len();
-        self.upsampler.heatmaps(&self.maps[i * len..][..len])
+        let len = self.maps.len() / self.scores.len();
+        self.renderer.of_map(&self.maps[i * len..][..len])
     }
 
     /// The first images of each label, then the most nominal and the most anomalous of each.
@@ -250,10 +251,9 @@ impl<'a> Gallery<'a> {
 
     fn tile(&self, i: usize, show: Show) -> Tile {
         let hot = |local: bool| {
-            let mut map = self.heatmap(i);
+            let map = self.heatmap(i);
             let scale = if local { Scale::of(&map, self.quantile) } else { self.shared };
-            scale.apply(&mut map);
-            heatmap(&map, self.side as u32, self.side as u32)
+            heatmap(&self.renderer.scaled(scale, map), self.side as u32, self.side as u32)
         };
         match show {
             Show::Input => Tile::new(rgb(self.images, i), self.captions[i].as_str()),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::directory::{self, write_csv};
 use super::model::Model;
 use super::progress::{Progress, say};
+use super::render::Renderer;
 use super::score::Scorer;
 use crate::data::folder::pictures;
 use crate::data::images::{Images, read_picture};
@@ -56,7 +57,7 @@ pub fn predict(
     check_out(out)?;
     let jobs = jobs(paths, out)?;
     check_inputs_stay(&jobs)?;
-    let mut scorer = Scorer::new(device, model)?;
+    let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
     files::create_folder(out)?;
     let threshold = threshold.unwrap_or(model.card.threshold);
     let mut progress = Progress::new("predicting", jobs.len() as u64);
@@ -77,7 +78,7 @@ pub fn predict(
         let mut judged = Vec::new();
         if let Some(batch) = join(&raw) {
             let scored = scorer.score(&batch, true, |_, judgement| {
-                judged.push((judgement.score, judgement.heatmap.to_vec()));
+                judged.push((judgement.score, renderer.of_heatmap(judgement.heatmap)));
                 Ok(())
             });
             // A model that does not answer in numbers will not do so for the others: the table is of those before.
@@ -91,7 +92,7 @@ pub fn predict(
             .into_par_iter()
             .zip(judged)
             .map(|((job, picture), (score, map))| {
-                draw(model, job, picture, map, side)?;
+                draw(job, picture, renderer.scaled(model.card.scale, map), side)?;
                 let [image, heatmap, overlay] =
                     [&job.image, &job.heatmap, &job.overlay].map(|path| path.display().to_string());
                 Ok(Prediction { image, score, threshold, anomalous: score > threshold, heatmap, overlay })
@@ -198,9 +199,8 @@ fn join(images: &[Images]) -> Option<Images> {
     Some(all)
 }
 
-/// Writes heatmap and overlay at the picture's own size, on the model's fixed scale: a good part looks cold.
-fn draw(model: &Model, job: &Job, picture: Images, mut map: Vec<f32>, side: usize) -> Result<()> {
-    model.card.scale.apply(&mut map);
+/// Writes heatmap and overlay at the picture's own size, of temperatures on the model's fixed scale: a good part looks cold.
+fn draw(job: &Job, picture: Images, map: Vec<f32>, side: usize) -> Result<()> {
     let (height, width) = (picture.height, picture.width);
     let map = bilinear(&map, (side, side), (height, width));
     if let Some(folder) = job.heatmap.parent() {

@@ -3,10 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use super::model::Model;
+use super::progress::say;
 use super::settings::Settings;
-use crate::data::batches::{Ingredients, Others, TrainingSet};
+use crate::data::batches::{Ingredients, Others, Rounds, TrainingSet};
 use crate::data::dataset::{Dataset, Source, Split};
+use crate::data::images::Images;
+use crate::data::labelled;
+use crate::data::outliers::Wanted;
 use crate::data::pipeline::Preprocessing;
+use crate::data::recipes::raw_side;
+use crate::data::sets::mvtec;
 use crate::data::supervise::Supervise;
 use crate::error::{Error, Result};
 
@@ -20,29 +26,33 @@ pub struct Task {
 /// Labelled images to judge a model by.
 pub struct TestSet {
     pub split: Split,
-    /// Index of the nominal class.
+    /// What was learned, by name.
+    pub name: String,
+    /// The label of nominal images.
     pub class: u16,
+    /// Names of all labels.
     pub class_names: Vec<String>,
     /// Folder or file of the dataset; None where it was found by itself.
     pub data: Option<PathBuf>,
 }
 
 impl TestSet {
-    /// The test split that a model's settings name, or the one in `data`.
+    /// The test split that a model's settings name, or the one in `data`, without pictures that the model has learned from.
     pub fn load(model: &Model, data: Option<&Path>) -> Result<TestSet> {
         let (settings, preprocessing) = (&model.card.settings, &model.card.preprocessing);
         let data = data.or(settings.data.as_deref());
-        let source = Source {
-            kind: settings.dataset,
-            data,
+        let dataset = Dataset::load_test(&Source {
             class: &settings.class,
-            side: preprocessing.raw_side,
-            channels: preprocessing.channels,
-        };
-        let dataset = Dataset::load_test(&source)?;
+            skip_broken: settings.skip_broken,
+            ..Source::new(settings.dataset, data, preprocessing.raw_side, preprocessing.channels)
+        })?;
+        report_skipped(&dataset.test.skipped);
         // As the settings name it, so that the two compare.
         let data = data.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
-        Ok(TestSet { split: dataset.test, class: dataset.nominal, class_names: dataset.class_names, data })
+        let (judged, seen) = labelled::tell_apart(&dataset.test, &model.card.unjudged, false);
+        let split = if seen.is_empty() { dataset.test } else { dataset.test.select(&judged) };
+        let Dataset { class: name, nominal: class, class_names, .. } = dataset;
+        Ok(TestSet { split, name, class, class_names, data })
     }
 
     /// Fails unless all of these are indices of test images.
@@ -55,49 +65,114 @@ impl TestSet {
         };
         Err(Error::setting(format!("--viz-ids: there is no test image {absent}"), remedy))
     }
-
-    /// Name of the nominal class.
-    pub fn class_name(&self) -> &str {
-        self.class_names.get(usize::from(self.class)).map_or("", String::as_str)
-    }
 }
 
 /// Loads what the settings name and makes the training set.
 pub fn prepare(settings: &Settings) -> Result<Task> {
     settings.check()?;
-    // Images are held at the net's own side: the paper's small sets are, and folders lose no detail to a second resize.
-    let (raw_side, channels) = (settings.side, settings.arch()?.channels);
-    let source = Source {
-        kind: settings.dataset,
-        data: settings.data.as_deref(),
+    let raw_side = raw_side(settings.dataset, settings.pipeline, settings.side);
+    let channels = settings.arch()?.channels;
+    let swapped = settings.outliers_are_nominal();
+    let dataset = Dataset::load(&Source {
         class: &settings.class,
-        side: raw_side,
-        channels,
+        nominal: !swapped,
+        anomalies: swapped || settings.supervise == Supervise::Other,
+        skip_broken: settings.skip_broken,
+        ..Source::new(settings.dataset, settings.data.as_deref(), raw_side, channels)
+    })?;
+    report_skipped(&dataset.train.skipped);
+    report_skipped(&dataset.test.skipped);
+    let outliers = load_outliers(settings, &dataset.class, raw_side, channels)?;
+    let (mut others, mut test) = (None, None);
+    if let Some((anomalies, learned)) = true_anomalies(settings, &dataset)? {
+        let (judged, seen) = labelled::tell_apart(&dataset.test, &learned, settings.one_part_per_number);
+        others = Some(Others { unjudged: names(&dataset.test, &seen), ..anomalies });
+        test = (!seen.is_empty()).then(|| dataset.test.select(&judged));
+    }
+    let (nominal, at_most) = match (&outliers, &others) {
+        // An epoch is as long as in the paper, where it goes through the pictures of the class.
+        (Some(outliers), Some(others)) if swapped => (outliers.clone(), Some(others.images.count)),
+        _ => (dataset.train.images.select(&dataset.nominal()?), None),
     };
-    let dataset = Dataset::load(&source)?;
-    let nominal = dataset.train.images.select(&dataset.nominal()?);
-    let others = match settings.supervise {
-        Supervise::Other => Some(Others::new(&dataset.train, &dataset.anomalous())),
-        _ => None,
-    };
-    let outliers = match &settings.outliers {
-        Some(source) if settings.supervise.draws_outliers(settings.noise) => {
-            Some(source.load(raw_side, channels, settings.oe_limit)?)
-        }
-        _ => None,
-    };
+    let supervise = if swapped || settings.learns_mvtec_gt() { Supervise::Other } else { settings.supervise };
     let preprocessing =
         Preprocessing::new(settings.pipeline, settings.dataset, raw_side, settings.side, channels, &nominal)?;
     let set = TrainingSet::new(Ingredients {
         nominal,
         others,
-        outliers,
+        outliers: outliers.filter(|_| !swapped),
         preprocessing,
-        supervise: settings.supervise,
+        supervise,
         noise: settings.noise,
+        rounds: Rounds { passes: settings.passes, at_most, offline: settings.offline_supervision },
         seed: settings.seed,
     })?;
-    let data = settings.data.clone();
-    let class = dataset.nominal;
-    Ok(Task { set, test: TestSet { split: dataset.test, class, class_names: dataset.class_names, data } })
+    let Dataset { class: name, nominal: class, class_names, test: all, .. } = dataset;
+    let test = TestSet { split: test.unwrap_or(all), name, class, class_names, data: settings.data.clone() };
+    Ok(Task { set, test })
+}
+
+/// Images of another set, where the settings name one.
+fn load_outliers(settings: &Settings, class: &str, side: usize, channels: usize) -> Result<Option<Images>> {
+    let Some(source) = &settings.outliers else { return Ok(None) };
+    if settings.learns_mvtec_gt() || !settings.supervise.draws_outliers(settings.noise) {
+        return Ok(None);
+    }
+    let wanted = Wanted { dataset: settings.dataset, class, side, channels, limit: settings.oe_limit };
+    let outliers = source.load(&wanted)?;
+    report_skipped(&outliers.skipped);
+    Ok(Some(outliers.images))
+}
+
+/// The true anomalies to learn from, and the names of those that are not to be judged by: labelled ones of the training split or,
+/// where it has none, of the test split.
+fn true_anomalies(settings: &Settings, dataset: &Dataset) -> Result<Option<(Others, Vec<String>)>> {
+    let limit = settings.oe_limit;
+    let in_training = |limit| labelled::choose(&dataset.train, dataset.nominal, limit, settings.seed);
+    let (split, chosen) = if settings.outliers_are_nominal() {
+        (&dataset.train, in_training(None))
+    } else if settings.learns_mvtec_gt() {
+        check_same_place(settings, &dataset.class)?;
+        (&dataset.test, labelled::choose(&dataset.test, dataset.nominal, limit, settings.seed))
+    } else if settings.supervise != Supervise::Other {
+        return Ok(None);
+    } else if dataset.train.indices(|class| class != dataset.nominal).is_empty() {
+        if limit.is_none() {
+            let remedy = "lay some beside the good ones, or say with --oe-limit K how many of each kind to take from the test images";
+            return Err(Error::setting(
+                "there are no labelled anomalies to train on among the training images",
+                remedy,
+            ));
+        }
+        (&dataset.test, labelled::choose(&dataset.test, dataset.nominal, limit, settings.seed))
+    } else {
+        (&dataset.train, in_training(limit))
+    };
+    if chosen.is_empty() {
+        let remedy = "add pictures of defects (with masks that are not empty), or choose another --supervise";
+        return Err(Error::setting(format!("there are no true anomalies of {} to train on", dataset.class), remedy));
+    }
+    let learned = if settings.as_published { Vec::new() } else { names(split, &chosen) };
+    Ok(Some((Others::new(split, &chosen), learned)))
+}
+
+/// Fails unless the labelled anomalies that are named are those of the set itself.
+fn check_same_place(settings: &Settings, class: &str) -> Result<()> {
+    let folder = |path: &Path| mvtec::class_folder(path, class).canonicalize().ok();
+    let named = settings.outliers.as_ref().and_then(|source| folder(source.path()));
+    if named.is_some() && named == settings.data.as_deref().and_then(folder) {
+        return Ok(());
+    }
+    let problem = "--outliers mvtec_gt:DIR takes labelled anomalies of the nominal class from its own test images";
+    Err(Error::setting(problem, "name the folder that --data names"))
+}
+
+fn names(split: &Split, indices: &[usize]) -> Vec<String> {
+    indices.iter().map(|&i| split.names[i].clone()).collect()
+}
+
+fn report_skipped(skipped: &Option<String>) {
+    if let Some(skipped) = skipped {
+        say(skipped);
+    }
 }

@@ -13,10 +13,10 @@ use super::settings::{Settings, explanation};
 use super::state::Epoch;
 use super::train::THRESHOLD_QUANTILE;
 use crate::data::dataset::DatasetKind;
-use crate::data::pipeline::PipelineKind;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::error::Result;
 use crate::files;
+use crate::model::Objective;
 use crate::report::html::{figures, page, pairs, picture, plots, section, table};
 use crate::report::png::png_size;
 use crate::report::significant;
@@ -49,7 +49,7 @@ pub fn write(folder: &Path, story: &Story) -> Result<()> {
 fn title(settings: &Settings, story: &Story) -> String {
     match settings.dataset {
         DatasetKind::Folder => format!("Good pictures of {}", data(settings)),
-        _ => format!("{}: class {}", dataset_name(settings.dataset), story.set.class_name()),
+        _ => format!("{}: class {}", dataset_name(settings.dataset), story.set.name),
     }
 }
 
@@ -58,15 +58,31 @@ fn lead(story: &Story) -> Markup {
     let (done, asked) = (card.epochs, card.settings.epochs);
     html! {
         p {
-            "The net " (card.settings.net) " was trained for " (count(done as usize, "epoch")) " by Fully Convolutional Data Description to "
-            "know these images. Its heatmap is its score: both are near 0 where an image looks nominal and grow without bound the "
-            "more it deviates."
+            "The net " (card.settings.net) " was trained for " (count(done as usize, "epoch")) " " (method(card.settings.objective))
         }
         @if done < asked {
             p.notice {
                 "The training was stopped after " (done) " of " (count(asked as usize, "epoch")) ". "
                 code { "fcdd train --resume RUN" } " continues it; " code { "fcdd evaluate RUN" } " measures the model as it is."
             }
+        }
+    }
+}
+
+/// By what a net was trained, and what its scores and heatmaps say.
+fn method(objective: Objective) -> &'static str {
+    match objective {
+        Objective::Fcdd => {
+            "by Fully Convolutional Data Description to know these images. Its heatmap is its score: both are near 0 where an image \
+             looks nominal and grow without bound the more it deviates."
+        }
+        Objective::Hsc => {
+            "by hypersphere classification to know these images. Its score is near 0 where an image looks nominal and grows without \
+             bound the more it deviates; the heatmap is the gradient of the score by the pixels."
+        }
+        Objective::Ae => {
+            "as an autoencoder of these images. Its score is the mean squared error of the reconstruction; the heatmap shows where the \
+             errors lie."
         }
     }
 }
@@ -155,6 +171,7 @@ fn training(story: &Story) -> Result<Markup> {
 /// What the preview shows.
 fn samples(settings: &Settings) -> String {
     let anomalies = match settings.supervise {
+        _ if settings.offline_supervision => "Half of them are anomalies that were made before training.",
         Supervise::Unsupervised => "All of them are nominal.",
         Supervise::Other => "On the toss of a coin, an image of another class took a nominal one's place.",
         Supervise::Noise => "On the toss of a coin, an artificial anomaly took a nominal image's place.",
@@ -162,9 +179,10 @@ fn samples(settings: &Settings) -> String {
             "On the toss of a coin, a nominal image was turned into an anomaly by noise added to it."
         }
     };
-    let contrast = match settings.pipeline {
-        PipelineKind::Lcnaug1 => " Contrast is normalised, so brightness does not compare between pictures.",
-        PipelineKind::Aug1 | PipelineKind::None => "",
+    let contrast = if settings.pipeline.normalises_contrast() {
+        " Contrast is normalised, so brightness does not compare between pictures."
+    } else {
+        ""
     };
     format!("What the net learned from: samples of the first batch. {anomalies}{contrast}")
 }
@@ -199,12 +217,17 @@ fn epochs(history: &[Epoch]) -> Markup {
 fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
     let mut rows: Vec<(&str, String)> = Vec::new();
     rows.push(("Data", format!("{} ({})", explanation(settings.dataset), data(settings))));
-    rows.push(("Nominal class", format!("{} (number {})", story.set.class_name(), story.set.class)));
+    rows.push(("Class", story.set.name.clone()));
     if let Some(data) = story.set.data.as_ref().filter(|_| story.set.data != settings.data) {
         rows.push(("Test data", data.display().to_string()));
     }
     rows.push(("Anomalies", anomalies(settings)));
-    let truth = if settings.maps { "on ground-truth maps, pixel by pixel" } else { "on labels, one per image" };
+    let truth = match settings.objective {
+        Objective::Ae => "the squared error of the reconstruction",
+        _ if settings.maps => "on ground-truth maps, pixel by pixel",
+        _ => "on labels, one per image",
+    };
+    rows.push(("Objective", explanation(settings.objective)));
     rows.push(("Loss", truth.to_string()));
     let bias = if settings.bias { "" } else { ", without biases" };
     rows.push(("Net", format!("{}, inputs of {side} × {side} pixels{bias}", settings.net, side = settings.side)));
@@ -217,21 +240,29 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
             settings.lr, settings.schedule, settings.weight_decay, settings.batch
         ),
     ));
-    rows.push(("Epochs", format!("{} of {}", story.model.card.epochs, settings.epochs)));
+    let passes = if settings.passes == 1 { String::new() } else { format!(", each of {} passes", settings.passes) };
+    rows.push(("Epochs", format!("{} of {}{passes}", story.model.card.epochs, settings.epochs)));
+    let unjudged = story.model.card.unjudged.len();
+    if unjudged > 0 {
+        rows.push(("Left out of the test", count(unjudged, "picture") + " of parts that were learned from"));
+    }
     if settings.reestimate {
         rows.push(("Norms", "statistics re-estimated after the last epoch".to_string()));
     }
-    rows.push((
-        "Heatmaps",
-        format!("Gaussian of σ = {} pixels; the {} quantile is the hottest colour", settings.sigma, settings.quantile),
-    ));
+    let drawn = match settings.objective {
+        Objective::Fcdd => format!("Gaussian of σ = {} pixels", settings.sigma),
+        Objective::Hsc => format!("{}, blurred with σ = {} pixels", explanation(settings.gradient), settings.sigma),
+        Objective::Ae => "squared errors".to_string(),
+    };
+    rows.push(("Heatmaps", format!("{drawn}; the {} quantile is the hottest colour", settings.quantile)));
     rows.push(("Seed", settings.seed.to_string()));
     rows.push(("Program", format!("fcdd {}", story.model.card.version)));
     rows.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
 }
 
 fn anomalies(settings: &Settings) -> String {
-    let how = explanation(settings.supervise);
+    let when = if settings.offline_supervision { ", once before training" } else { "" };
+    let how = explanation(settings.supervise) + when;
     match (settings.supervise, settings.noise, &settings.outliers) {
         (Supervise::Unsupervised | Supervise::Other, ..) => how,
         (_, NoiseMode::Outliers, Some(outliers)) => {
@@ -283,6 +314,7 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::pipeline::PipelineKind;
 
     /// What the page says of the training samples follows from the settings.
     #[test]

@@ -9,6 +9,7 @@ use super::evaluate::{Tested, evaluate};
 use super::model::{Model, model_file};
 use super::pictures::{Gallery, training_overview};
 use super::prepare::{Task, TestSet};
+use super::render::Renderer;
 use super::report::{self, Story};
 use super::settings::Settings;
 use super::state::Epoch;
@@ -140,9 +141,8 @@ fn test_part(
     let file = |name: &str| out.join(name);
     write_json(&file(directory::EVALUATION), &tested.evaluation)?;
     write_csv(&file(directory::SCORES), &tested.scores)?;
-    let n = tested.scores.len();
-    let u = (tested.maps.len() / n.max(1)).isqrt();
-    save_npy(&file(directory::MAPS), &[n, u, u], &tested.maps)?;
+    let shape = [vec![tested.scores.len()], Renderer::new(model)?.map_shape()].concat();
+    save_npy(&file(directory::MAPS), &shape, &tested.maps)?;
 
     let scores: Vec<f32> = tested.scores.iter().map(|row| row.score).collect();
     let labels: Vec<bool> = tested.scores.iter().map(|row| row.label == 1).collect();

@@ -2,14 +2,15 @@
 
 use super::layout::lay_out;
 use super::model::{Card, Model};
+use super::settings::Settings;
 use crate::data::cuda::DeviceTestSet;
 use crate::data::images::Images;
 use crate::data::pipeline::Preprocessing;
 use crate::device::Device;
 use crate::engine::Network;
 use crate::engine::lower::Options;
+use crate::engine::network::Explanation;
 use crate::error::{CudaError, Error, Result};
-use crate::steps::upsample::{Taps, upsample};
 
 /// Images per batch where memory allows it: enough to fill the cores, little enough memory for inputs of 224 pixels.
 const BATCH: usize = 16;
@@ -18,9 +19,10 @@ const BATCH: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub struct Judgement<'a> {
     pub score: f32,
-    /// Anomaly map [u, u], the mean of which is the score.
+    /// Anomaly map: of FCDD [u, u], of HSC [side, side], of an autoencoder [side, side, channels]. Its mean is the score, but for HSC.
+    /// Empty unless asked for.
     pub map: &'a [f32],
-    /// The map at the input's size [side, side]; empty unless asked for.
+    /// The map at the input's size: of FCDD upsampled to [side, side], else the map itself. Empty unless asked for.
     pub heatmap: &'a [f32],
 }
 
@@ -36,7 +38,8 @@ impl Scorer {
     /// Lays out a model on a device.
     pub fn new(device: &Device, model: &Model) -> Result<Scorer> {
         let Card { settings, preprocessing, .. } = &model.card;
-        let options = |batch| Options { batch, side: settings.side, sigma: settings.sigma, training: None };
+        let Settings { side, sigma, gradient, .. } = *settings;
+        let options = |batch| Options { batch, side, sigma, gradient, training: None };
         let arch = model.arch()?;
         let network = match lay_out(device, &arch, options(BATCH), &model.weights) {
             // A GPU that is nearly full judges fewer images at a time.
@@ -53,11 +56,11 @@ impl Scorer {
         Ok(Scorer { network, raw, preprocessing: preprocessing.clone() })
     }
 
-    /// Scores images of the raw side. `visit` gets each image's index and judgement, with its heatmap if `heatmaps`.
+    /// Scores images of the raw side. `visit` gets each image's index and judgement, with map and heatmap if `explained`.
     pub fn score(
         &mut self,
         images: &Images,
-        heatmaps: bool,
+        explained: bool,
         mut visit: impl FnMut(usize, Judgement) -> Result<()>,
     ) -> Result<()> {
         let Scorer { network, raw, preprocessing } = self;
@@ -74,7 +77,7 @@ impl Scorer {
                     network.infer(n)?;
                 }
             }
-            hand_out(network, n, heatmaps, |i, judgement| visit(first + i, judgement))?;
+            hand_out(network, n, explained, |i, judgement| visit(first + i, judgement))?;
             first += n;
         }
         Ok(())
@@ -85,12 +88,12 @@ impl Scorer {
         &mut self,
         n: usize,
         fill: impl FnOnce(&mut [f32]),
-        heatmaps: bool,
+        explained: bool,
         visit: impl FnMut(usize, Judgement) -> Result<()>,
     ) -> Result<()> {
         fill(self.network.input(n)?);
         self.network.infer(n)?;
-        hand_out(&mut self.network, n, heatmaps, visit)
+        hand_out(&mut self.network, n, explained, visit)
     }
 
     /// Largest batch.
@@ -108,18 +111,18 @@ impl Scorer {
 fn hand_out(
     network: &mut Network<f32>,
     n: usize,
-    heatmaps: bool,
+    explained: bool,
     mut visit: impl FnMut(usize, Judgement) -> Result<()>,
 ) -> Result<()> {
-    let (maps, scores) = network.judged(n)?;
-    let (maps, scores) = (maps.to_vec(), scores.to_vec());
-    let heatmaps = if heatmaps { network.heatmaps(n)? } else { &[] };
+    let scores = network.scores(n)?.to_vec();
     if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
         let problem =
             format!("the model's score of an image is {score}, no finite number: its weights are damaged or diverged");
         return Err(Error::Numeric { problem, remedy: "copy it again, or train again with a lower --lr".into() });
     }
-    let judgements = scores.iter().zip(parts(&maps, n)).zip(parts(heatmaps, n)).enumerate();
+    let Explanation { maps, heatmaps } =
+        if explained { network.explain(n)? } else { Explanation { maps: &[], heatmaps: &[] } };
+    let judgements = scores.iter().zip(parts(maps, n)).zip(parts(heatmaps, n)).enumerate();
     for (i, ((&score, map), heatmap)) in judgements {
         visit(i, Judgement { score, map, heatmap })?;
     }
@@ -130,32 +133,4 @@ fn hand_out(
 fn parts(values: &[f32], n: usize) -> impl Iterator<Item = &[f32]> {
     let len = values.len() / n.max(1);
     (0..n).map(move |i| &values[i * len..(i + 1) * len])
-}
-
-/// Receptive-field upsampling of a model's anomaly maps, without its net: for pictures of images that were scored before.
-pub struct Upsampler {
-    taps: Taps,
-    u: usize,
-}
-
-impl Upsampler {
-    /// For the maps of a model.
-    pub fn new(model: &Model) -> Result<Upsampler> {
-        let settings = &model.card.settings;
-        let field = model.arch()?.receptive_field(settings.side);
-        Ok(Upsampler { taps: Taps::new(field, settings.side, settings.sigma), u: field.n })
-    }
-
-    /// Values per anomaly map: u².
-    pub fn map_len(&self) -> usize {
-        self.u * self.u
-    }
-
-    /// Heatmaps [n, side, side] of the anomaly maps [n, u, u].
-    pub fn heatmaps(&self, maps: &[f32]) -> Vec<f32> {
-        let (n, side) = (maps.len() / self.map_len(), self.taps.side());
-        let mut heatmaps = vec![0.0; n * side * side];
-        upsample(&self.taps, self.u, maps, &mut heatmaps, &mut vec![0.0; n * self.u * side]);
-        heatmaps
-    }
 }

@@ -7,20 +7,24 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::data::dataset::DatasetKind;
-use crate::data::outliers::OutlierSource;
+use crate::data::outliers::{OutlierKind, OutlierSource};
 use crate::data::pipeline::{MAX_SIDE, PipelineKind};
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::PRETRAINED;
-use crate::model::{Arch, nets};
+use crate::model::{Arch, Objective, baselines};
+use crate::steps::hsc_loss::Gradient;
 
 /// Images per batch, at most.
 pub const MAX_BATCH: usize = 1 << 16;
 
 /// Epochs, at most: some more are numbered after the last for samples that the net was not trained on.
 const MAX_EPOCHS: u32 = 1_000_000;
+
+/// Passes of an epoch, at most.
+const MAX_PASSES: u32 = 1000;
 
 /// Narrowest Gaussian in pixels: its square still divides.
 const MIN_SIGMA: f64 = 1e-3;
@@ -33,9 +37,14 @@ pub struct Settings {
     pub data: Option<PathBuf>,
     /// The nominal class, by index or name.
     pub class: String,
+    #[serde(default)]
+    pub objective: Objective,
     pub net: String,
     /// Weights of a net that was trained on ImageNet, which the feature layers start from.
     pub weights: Option<PathBuf>,
+    /// What heatmaps show of the score's gradient, for HSC.
+    #[serde(default)]
+    pub gradient: Gradient,
     /// Biases in the convolutions, scale and shift in the norms.
     pub bias: bool,
     /// Input side in pixels.
@@ -44,11 +53,26 @@ pub struct Settings {
     pub supervise: Supervise,
     pub noise: NoiseMode,
     pub outliers: Option<OutlierSource>,
-    /// Use only this many outliers.
+    /// Use only this many outliers, or true anomalies of each kind.
     pub oe_limit: Option<usize>,
+    /// Make as many anomalies as there are nominal images once, before training.
+    #[serde(default)]
+    pub offline_supervision: bool,
+    /// Judge also by the labelled anomalies that were learned from.
+    #[serde(default)]
+    pub as_published: bool,
+    /// Pictures whose names end in one number show one part: all of them leave the evaluation with a labelled anomaly.
+    #[serde(default)]
+    pub one_part_per_number: bool,
+    /// Leave out pictures that cannot be read.
+    #[serde(default)]
+    pub skip_broken: bool,
     /// Train on ground-truth maps instead of labels.
     pub maps: bool,
     pub epochs: u32,
+    /// Passes over the nominal images in an epoch.
+    #[serde(default = "one")]
+    pub passes: u32,
     pub batch: usize,
     pub optimizer: Optimizer,
     pub lr: f64,
@@ -77,8 +101,10 @@ impl Settings {
             dataset,
             data: None,
             class: "0".to_string(),
+            objective: Objective::Fcdd,
             net: "FCDD_CNN28_W".to_string(),
             weights: None,
+            gradient: Gradient::Grad,
             bias: true,
             side: 28,
             pipeline: PipelineKind::Lcnaug1,
@@ -86,8 +112,13 @@ impl Settings {
             noise: NoiseMode::Outliers,
             outliers: None,
             oe_limit: None,
+            offline_supervision: false,
+            as_published: false,
+            one_part_per_number: false,
+            skip_broken: false,
             maps: false,
             epochs: 400,
+            passes: 1,
             batch: 128,
             optimizer: Optimizer::Sgd,
             lr: 1e-2,
@@ -108,6 +139,7 @@ impl Settings {
                 noise: NoiseMode::Confetti,
                 maps: true,
                 epochs: 200,
+                passes: 10,
                 lr: 1e-3,
                 weight_decay: 1e-4,
                 schedule: Schedule::Lambda { gamma: 0.985 },
@@ -156,10 +188,19 @@ impl Settings {
         }
     }
 
+    /// The same for another objective, with the net that matches. An autoencoder learns from good images alone, and FCDD alone from
+    /// ground-truth maps.
+    pub fn with_objective(self, objective: Objective) -> Settings {
+        let net = baselines::counterpart(&self.net, objective);
+        let supervise = if objective == Objective::Ae { Supervise::Unsupervised } else { self.supervise };
+        Settings { objective, net, supervise, maps: self.maps && objective == Objective::Fcdd, ..self }
+    }
+
     /// The same for a source of outliers and a noise mode, where they are named: outliers are there to be learned from, as in the
     /// paper. Where the preset wants some and nothing else is named, confetti stands in, which needs no data.
     pub fn with_anomalies(self, outliers: Option<OutlierSource>, noise: Option<NoiseMode>) -> Settings {
         let (supervise, by_default) = match (&outliers, noise) {
+            _ if self.objective == Objective::Ae => (self.supervise, self.noise),
             (Some(_), _) => (Supervise::Noise, NoiseMode::Outliers),
             (None, None) if self.noise == NoiseMode::Outliers => (Supervise::MalformedNormal, NoiseMode::Confetti),
             (None, _) => (self.supervise, self.noise),
@@ -188,9 +229,9 @@ impl Settings {
         Ok(Settings { data: data.or(self.data), outliers: outliers.or(self.outliers), ..self })
     }
 
-    /// The net, by its name.
+    /// The objective's net of that name.
     pub fn arch(&self) -> Result<Arch> {
-        nets::by_name(&self.net, self.bias)
+        baselines::of_objective(self.objective, &self.net, self.bias)
     }
 
     /// The words of the command that trains with these settings into `out`: every flag, so that no default matters.
@@ -208,9 +249,13 @@ impl Settings {
         if let Some(data) = &self.data {
             flag("data", data.display().to_string());
         }
+        flag("objective", word(self.objective));
         flag("net", self.net.clone());
         if let Some(weights) = &self.weights {
             flag("weights", weights.display().to_string());
+        }
+        if self.objective == Objective::Hsc {
+            flag("gradient", word(self.gradient));
         }
         flag("side", self.side.to_string());
         flag("pipeline", word(self.pipeline));
@@ -224,6 +269,7 @@ impl Settings {
         }
         flag("maps", self.maps.to_string());
         flag("epochs", self.epochs.to_string());
+        flag("passes", self.passes.to_string());
         flag("batch", self.batch.to_string());
         flag("optimizer", word(self.optimizer));
         flag("lr", self.lr.to_string());
@@ -232,8 +278,48 @@ impl Settings {
         flag("sigma", self.sigma.to_string());
         flag("quantile", self.quantile.to_string());
         flag("reestimate", self.reestimate.to_string());
-        words.extend((!self.bias).then(|| "--no-bias".to_string()));
+        let switches = [
+            ("--no-bias", !self.bias),
+            ("--offline-supervision", self.offline_supervision),
+            ("--as-published", self.as_published),
+            ("--one-part-per-number", self.one_part_per_number),
+            ("--skip-broken", self.skip_broken),
+        ];
+        words.extend(switches.into_iter().filter(|(_, on)| *on).map(|(name, _)| name.to_string()));
         words
+    }
+
+    /// Whether labelled anomalies of the nominal class are learned from, as the outliers `mvtec_gt`.
+    pub fn learns_mvtec_gt(&self) -> bool {
+        self.outliers.as_ref().is_some_and(|source| source.kind() == OutlierKind::MvtecGt)
+    }
+
+    /// Whether outliers are nominal, and pictures of the class what the score is to rate.
+    pub fn outliers_are_nominal(&self) -> bool {
+        self.dataset.rates_its_class() && self.supervise == Supervise::Noise && self.noise == NoiseMode::Outliers
+    }
+
+    /// Refuses labelled anomalies where there can be none, and flags about them where none are learned from.
+    fn check_labelled(&self) -> Result<()> {
+        let knows_good = matches!(self.dataset, DatasetKind::Mvtec | DatasetKind::Custom | DatasetKind::Folder);
+        if self.learns_mvtec_gt() && !(knows_good && self.supervise == Supervise::Noise) {
+            return refuse(
+                "outliers mvtec_gt",
+                "are labelled anomalies of the nominal class, which take the place of good pictures",
+                "choose a set of good and defective pictures (mvtec, custom, folder) and --supervise noise",
+            );
+        }
+        if knows_good && (self.learns_mvtec_gt() || self.supervise == Supervise::Other) {
+            return Ok(());
+        }
+        let flags = [("as-published", self.as_published), ("one-part-per-number", self.one_part_per_number)];
+        match flags.iter().find(|(_, on)| *on) {
+            Some((flag, _)) => {
+                let remedy = "choose --supervise other or --outliers mvtec_gt:DIR for such a set, or leave it out";
+                refuse(flag, "is about labelled anomalies of a set of good and defective pictures", remedy)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Refuses what cannot work, and flags that would do nothing, before anything is loaded.
@@ -246,12 +332,13 @@ impl Settings {
             return Err(Error::setting(problem, PRETRAINED));
         }
         self.supervise.check(self.noise)?;
+        self.check_objective()?;
         let draws = self.supervise.draws_outliers(self.noise);
         match &self.outliers {
             None if draws => {
                 return Err(Error::setting(
                     "the noise mode 'outliers' needs images to draw from",
-                    "name them with --outliers mnist:DIR, cifar100:FILE or images:DIR, or choose another --noise",
+                    "name them with --outliers mnist:DIR, cifar100:FILE, images:DIR …, or choose another --noise",
                 ));
             }
             Some(outliers) if !draws => {
@@ -263,12 +350,24 @@ impl Settings {
             }
             _ => {}
         }
-        if let (Some(limit), None) = (self.oe_limit, &self.outliers) {
+        self.check_labelled()?;
+        if let (Some(limit), None) = (self.oe_limit, &self.outliers)
+            && self.supervise != Supervise::Other
+        {
             return refuse(
                 "oe-limit",
                 format!("{limit} limits nothing"),
                 "name images with --outliers, or leave it out",
             );
+        }
+        if self.oe_limit == Some(0) {
+            return refuse("oe-limit", "0 leaves 0 outliers", "give at least 1, or choose another --noise");
+        }
+        if self.offline_supervision && self.supervise == Supervise::Unsupervised {
+            return refuse("offline-supervision", "makes no anomalies", "choose another --supervise, or leave it out");
+        }
+        if !(1..=MAX_PASSES).contains(&self.passes) {
+            return refuse("passes", self.passes, &format!("choose 1 to {MAX_PASSES}"));
         }
         if !(1..=MAX_EPOCHS).contains(&self.epochs) {
             return refuse("epochs", self.epochs, &format!("choose 1 to {MAX_EPOCHS}"));
@@ -288,6 +387,25 @@ impl Settings {
         }
         Ok(())
     }
+
+    /// Refuses what the objective cannot learn from, and flags that are not for it.
+    fn check_objective(&self) -> Result<()> {
+        let objective = word(self.objective);
+        if self.objective == Objective::Ae && self.supervise != Supervise::Unsupervised {
+            let remedy =
+                "an autoencoder learns from good images alone: choose --supervise unsupervised, or leave it out";
+            return refuse("supervise", format!("{} with --objective {objective}", word(self.supervise)), remedy);
+        }
+        if self.objective != Objective::Fcdd && self.maps {
+            let remedy = "only --objective fcdd learns from ground-truth maps: choose --maps false, or leave it out";
+            return refuse("maps", format!("true with --objective {objective}"), remedy);
+        }
+        if self.objective != Objective::Hsc && self.gradient != Gradient::Grad {
+            let remedy = "leave it out: only heatmaps of --objective hsc are gradients";
+            return refuse("gradient", format!("{} with --objective {objective}", word(self.gradient)), remedy);
+        }
+        Ok(())
+    }
 }
 
 /// The paper's settings for CIFAR-10, which the sets of photographs share in part.
@@ -303,6 +421,10 @@ fn thirty_two(base: Settings) -> Settings {
         schedule: Schedule::Milestones { gamma: 0.1, epochs: vec![400, 500] },
         ..base
     }
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// The path from the root, if it exists. It is kept as text.

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::directory::{self, RunDirectory};
-use super::layout::lay_out;
+use super::layout::{draw_from, lay_out};
 use super::model::Model;
 use super::pictures;
 use super::prepare::{Task, prepare};
 use super::progress::{Progress, say};
+use super::render::Renderer;
 use super::score::Scorer;
 use super::settings::{Moved, Settings};
 use super::state::{Epoch, State};
 use super::stop::Stop;
-use crate::data::batches::{Fingerprint, TrainingSet};
+use crate::data::batches::{Fingerprint, Ingredients, TrainingSet};
 use crate::data::cuda::DeviceSet;
 use crate::device::Device;
 use crate::device::cuda::Cuda;
-use crate::engine::gpu::Batch;
 use crate::engine::lower::{Options, Training};
 use crate::engine::{Hyper, Network};
 use crate::error::{CudaError, Error, Result};
@@ -139,8 +139,9 @@ pub fn train(
     if settings.reestimate && epochs == settings.epochs {
         trainer.reestimate()?;
     }
-    let mut model =
-        Model { card: Model::card(settings, &set.ingredients().preprocessing, epochs), weights: trainer.weights()? };
+    let Ingredients { preprocessing, others, .. } = set.ingredients();
+    let mut model = Model { card: Model::card(settings, preprocessing, epochs), weights: trainer.weights()? };
+    model.card.unjudged = others.as_ref().map_or_else(Vec::new, |others| others.unjudged.clone());
     let history = std::mem::take(&mut trainer.history);
     drop(trainer); // its memory may be what judging needs
     calibrate(device, &mut model, set)?;
@@ -183,11 +184,13 @@ impl Trainer<'_> {
         state: Option<State>,
     ) -> Result<Trainer<'a>> {
         let arch = settings.arch()?;
-        let training = Training { optimizer: settings.optimizer, maps: settings.maps, input_grad: false };
+        let Settings { optimizer, maps, seed, .. } = *settings;
+        let training = Training { optimizer, maps, input_grad: false, seed };
         let options = Options {
             batch: settings.batch.min(set.len()),
             side: settings.side,
             sigma: settings.sigma,
+            gradient: settings.gradient,
             training: Some(training),
         };
         let weights = match &state {
@@ -365,11 +368,7 @@ fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet) -> Re
         }
         Err(error) => return Err(error.into()),
     };
-    let feed = move |batch: Batch<'_>| {
-        let Batch { n, stride, clock, order, input, labels, maps } = batch;
-        there.enqueue(n, stride, clock, order, input, labels, maps)
-    };
-    network.attach(Box::new(feed), set.len())?;
+    draw_from(network, there, set.len())?;
     Ok(true)
 }
 
@@ -406,7 +405,7 @@ impl Tally {
 /// Sets the model's threshold, the [`THRESHOLD_QUANTILE`] of nominal training scores, and its colour scale: from the minimum to the
 /// run's quantile over heatmaps of training samples, anomalies included.
 fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()> {
-    let mut scorer = Scorer::new(device, model)?;
+    let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
     let nominal = &set.ingredients().nominal;
     let step = nominal.count.div_ceil(CALIBRATION_IMAGES);
     let images = nominal.select(&(0..nominal.count).step_by(step).collect::<Vec<_>>());
@@ -424,7 +423,7 @@ fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()
     let mut reference = Vec::new();
     let fill = |input: &mut [f32]| set.fill(epoch, &order[..n], input, &mut labels, None);
     scorer.batch(n, fill, true, |_, judgement| {
-        reference.extend_from_slice(judgement.heatmap);
+        reference.extend(renderer.of_heatmap(judgement.heatmap));
         Ok(())
     })?;
     model.card.scale = Scale::of(&reference, model.card.settings.quantile);

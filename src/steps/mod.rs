@@ -2,22 +2,33 @@
 //!
 //! | step | file | kernels |
 //! | --- | --- | --- |
-//! | `conv_fprop`, `conv_dgrad`, `conv_wgrad` | [`conv`] | `conv_fprop.cu`, `conv_dgrad.cu`, `conv_wgrad.cu` |
+//! | `conv_fprop`, `conv_dgrad`, `conv_wgrad` | [`conv`] | `conv_fprop.cu`, `conv_dgrad.cu`, `conv_wgrad.cu`; on tensor cores `conv_fprop_bf16.cu`, `conv_wgrad_bf16.cu` |
 //! | `norm_stats` | [`norm`] | `norm.cu` |
 //! | `norm_act_pool`, `norm_act_pool_backward` | [`norm_act_pool`], fusing [`norm`], [`activation`] and [`pool`] | `norm_act_pool.cu` |
 //! | `pseudo_huber`, `label_loss`, `map_loss`, `pseudo_huber_backward` | [`fcdd_loss`] | `fcdd_loss.cu` |
+//! | `hsc_score`, `hsc_loss`, `gradient_heatmap` | [`hsc_loss`] | `hsc_loss.cu` |
+//! | `reconstruction`, `reconstruction_loss` | [`reconstruction_loss`] | `reconstruction_loss.cu` |
+//! | `reshape` | [`reshape`] | `reshape.cu` |
+//! | `enlarge`, `enlarge_adjoint` | [`enlarge`] | `enlarge.cu` |
+//! | `dropout` | [`dropout`] | `dropout.cu` |
 //! | `upsample`, `upsample_adjoint` | [`upsample`] | `upsample.cu` |
 //! | `sgd`, `adam` | [`optimizer`] | `optimizer.cu` |
 //!
-//! [`lcn`] and [`blur`] are operations of the data path.
+//! [`cast`] makes bf16 of f32 for the tensor cores. [`lcn`] and [`blur`] are operations of the data path.
 
 pub mod activation;
 pub mod blur;
+pub mod cast;
 pub mod conv;
+pub mod dropout;
+pub mod enlarge;
 pub mod fcdd_loss;
+pub mod hsc_loss;
 pub mod lcn;
 pub mod norm;
 pub mod norm_act_pool;
 pub mod optimizer;
 pub mod pool;
+pub mod reconstruction_loss;
+pub mod reshape;
 pub mod upsample;

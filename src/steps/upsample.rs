@@ -121,6 +121,11 @@ impl Upsample {
         self.a.len / self.u * self.taps.side()
     }
 
+    /// Kernels that the GPU form launches.
+    pub fn launches(&self) -> usize {
+        2
+    }
+
     /// Runs on the GPU, through the workspace; scratch as on the CPU.
     pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         let (side, [size, origin, jump]) = (self.taps.side(), self.taps.numbers());
@@ -177,6 +182,11 @@ impl UpsampleAdjoint {
     /// Scratch elements that the CPU form needs.
     pub fn workspace(&self) -> usize {
         self.da.len / self.u * self.taps.side()
+    }
+
+    /// Kernels that the GPU form launches.
+    pub fn launches(&self) -> usize {
+        2
     }
 
     /// Runs on the GPU, through the workspace; scratch as on the CPU.

@@ -15,6 +15,20 @@ fn a_missing_data_folder() {
 }
 
 #[test]
+fn objectives_refuse_what_is_not_theirs() {
+    let scratch = Scratch::new().with_data();
+    let train = |flags: &str| scratch.run(&format!("train fmnist --data data --out run {flags}"));
+    train("--objective hsc --net FCDD_CNN28").expect_error(&["FCDD_CNN28", "--objective fcdd", "CNN28"]);
+    train("--net AE28").expect_error(&["AE28", "--objective ae"]);
+    train("--objective ae --supervise noise --noise uniform").expect_error(&["--supervise", "unsupervised"]);
+    train("--objective ae --outliers cifar100:outliers.bin").expect_error(&["--outliers"]);
+    train("--objective hsc --maps true").expect_error(&["--maps"]);
+    train("--gradient xgrad").expect_error(&["--gradient", "hsc"]);
+    train("--objective hsc --side 32").expect_error(&["--side 28"]);
+    assert!(scratch.files("run").is_empty());
+}
+
+#[test]
 fn missing_outliers() {
     let scratch = Scratch::new().with_data();
     scratch

@@ -6,5 +6,6 @@ mod experiments;
 mod predict;
 mod results;
 mod runs;
+mod sets;
 mod support;
 mod sweep;

@@ -74,6 +74,29 @@ fn train_evaluate_predict() {
     }
 }
 
+/// Training in two parts, evaluation, prediction and pages of the baselines.
+#[test]
+fn baselines_train_resume_evaluate_and_predict() {
+    for (objective, net, flags) in [("hsc", "CNN28", "--gradient xgrad"), ("ae", "AE28", "")] {
+        let scratch = Scratch::new().with_data();
+        let train = format!("train fmnist --data data --objective {objective} --net {net} --batch 32 {flags}");
+        scratch.run(&format!("{train} --epochs 2 --out run")).expect_success();
+        let figures = scratch.run("evaluate run --out eval --json").expect_success().json();
+        assert!(figures["image_auroc"].is_f64(), "{figures}");
+        let read = |name: &str| fs::read(scratch.path(name)).unwrap();
+        assert_eq!(read("run/maps.npy"), read("eval/maps.npy"), "{objective}");
+        assert_eq!(read("run/maps.npy").len() % 64, 0, "32 maps of 28 × 28 pixels");
+        // A run that lost its model is resumed to the same one.
+        let model = read("run/model.safetensors");
+        fs::remove_file(scratch.path("run/model.safetensors")).unwrap();
+        scratch.run("train --resume run").expect_success();
+        assert!(model == read("run/model.safetensors"), "{objective}");
+        scratch.write("part.png", &png(50, 20));
+        scratch.run("predict run part.png --out out").expect_success();
+        assert!(String::from_utf8(read("run/report.html")).unwrap().contains(&format!("--objective {objective}")));
+    }
+}
+
 #[test]
 fn threads_do_not_change_the_bits() {
     let scratch = Scratch::new().with_data();
@@ -290,7 +313,7 @@ fn info_and_help_are_quiet() {
         ("evaluate --help", &["<RUN|MODEL>", "--data", "--out", "--viz-ids", "--json"]),
         ("verify --help", &["--golden", "--json"]),
         ("demo --help", &["--out", "--epochs", "--seed", "--json"]),
-        ("bench --help", &["[NET]", "--task", "--batch", "--side", "--repeats"]),
+        ("bench --help", &["[NET]", "--task", "--batch", "--side", "--repeats", "--count", "--layers"]),
         ("info", &["FCDD_CNN28", "FCDD_CNN224_VGG_F", "cpu", "cuda"]),
     ] {
         let ran = scratch.run(words);
@@ -299,5 +322,28 @@ fn info_and_help_are_quiet() {
         for word in told {
             assert!(ran.stdout().contains(word), "{words} does not tell of {word}: {}", ran.stdout());
         }
+    }
+}
+
+/// Counting runs nothing and needs no device: the figures are those of the paper's net, on a machine without a GPU too.
+#[test]
+fn bench_counts_and_measures() {
+    let scratch = Scratch::new();
+    let counted = scratch.run("bench FCDD_CNN224_VGG_F --count --device cuda --json").expect_success().json();
+    let train = &counted["counts"][0];
+    assert_eq!(
+        (train["batch"].as_u64(), train["total"]["flops"].as_u64().map(|f| f / 128 / 1_000_000)),
+        (Some(128), Some(22372))
+    );
+    assert!(train["layers"].as_array().is_some_and(|layers| layers.iter().all(|l| l["launches"].as_u64() >= Some(1))));
+    assert!(train["total"]["floor"].is_null());
+    let words = "bench FCDD_CNN28 --task infer --batch 2 --repeats 1 --device cpu";
+    let timed = scratch.run(&format!("{words} --json")).expect_success().json();
+    assert!(timed["peaks"]["bytes_per_second"].as_f64() > Some(0.0));
+    let total = &timed["timings"][0]["total"];
+    assert!(total["floor"].as_f64() > Some(0.0) && total["seconds"].as_f64() > Some(0.0), "{total}");
+    let told = scratch.run(&format!("{words} --layers")).expect_success().stdout();
+    for word in ["peaks: copy", "2×28² 1→8 5×5", "% of floor", "total"] {
+        assert!(told.contains(word), "{word} in {told}");
     }
 }

@@ -3,10 +3,11 @@
 use std::f32::consts::FRAC_1_SQRT_2;
 use std::sync::Arc;
 
-use fcdd::data::batches::{Ingredients, Others, TrainingSet};
+use fcdd::data::batches::{Ingredients, Others, Rounds, TrainingSet};
 use fcdd::data::cuda::{DeviceSet, DeviceTestSet};
 use fcdd::data::dataset::DatasetKind;
 use fcdd::data::images::{Images, Mask};
+use fcdd::data::jitter::Amounts;
 use fcdd::data::pipeline::{PipelineKind, Preprocessing, Transform};
 use fcdd::data::supervise::{NoiseMode, Supervise};
 use fcdd::device::cuda::{Buffer, Cuda, kernels};
@@ -48,7 +49,8 @@ fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
     let smaller = raw - raw / 8;
     let scaling = Transform::MinMax { min: vec![-0.3; channels], max: vec![0.9; channels] };
     let standard = Transform::MeanStd { mean: [0.3, 0.5, 0.1][..channels].to_vec(), std: vec![0.7; channels] };
-    let jitter = |brightness, contrast| Transform::Jitter { brightness, contrast };
+    let jitter = |brightness, contrast| Transform::Jitter(Amounts { brightness, contrast, ..Amounts::default() });
+    let colours = |amount| Transform::Jitter(Amounts { hue: 0.3, ..Amounts::all(amount) });
     let own = |side, train| {
         let test = vec![Transform::ResizeNearest { side }, Transform::Lcn, standard.clone()];
         let preprocessing = Preprocessing { channels, raw_side: raw, side, train, test };
@@ -68,7 +70,10 @@ fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
             vec![
                 Transform::PadCrop { pad: 2 },
                 jitter(0.3, 1.4),
-                Transform::CropOrResize { side: smaller },
+                Transform::Choice {
+                    first: vec![Transform::Crop { side: smaller }],
+                    second: vec![Transform::ResizeNearest { side: smaller }],
+                },
                 Transform::PadCrop { pad: 1 },
                 jitter(1.2, 0.2),
                 Transform::Flip,
@@ -77,6 +82,43 @@ fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
                 Transform::Noise { std: 0.25 },
                 scaling.clone(),
                 Transform::Noise { std: 0.5 },
+            ],
+        ),
+        // Colours are mixed twice, before and after padding.
+        7 => own(
+            smaller,
+            vec![
+                colours(0.4),
+                Transform::Choice {
+                    first: vec![Transform::PadCrop { pad: 3 }, colours(1.2), Transform::CentreCrop { side: smaller }],
+                    second: vec![Transform::Flip, jitter(0.2, 0.0), Transform::Crop { side: smaller }],
+                },
+                Transform::PadCrop { pad: 1 },
+                Transform::Jitter(Amounts { hue: 0.001, ..Amounts::default() }),
+                Transform::Flip,
+                Transform::Lcn,
+                Transform::BlackOut { border: true },
+                Transform::Noise { std: 0.1 },
+            ],
+        ),
+        8 => recipe(PipelineKind::Lcnaug1, DatasetKind::Mvtec, smaller),
+        9 => recipe(PipelineKind::Aug1, DatasetKind::Imagenet, smaller),
+        10 => recipe(PipelineKind::Aug1Blackcenter, DatasetKind::Cifar10, raw),
+        // The contrast of floats, of mixed colours and again.
+        11 => own(
+            raw,
+            vec![
+                colours(0.1),
+                Transform::ToUnit,
+                Transform::SpreadNoise { share: 0.5 },
+                standard.clone(),
+                Transform::Clamp,
+                Transform::Lcn,
+                Transform::Noise { std: 0.5 },
+                Transform::BlackOut { border: false },
+                Transform::Clamp,
+                Transform::Lcn,
+                scaling,
             ],
         ),
         _ => own(
@@ -93,7 +135,7 @@ fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
     }
 }
 
-const LISTS: usize = 8;
+const LISTS: usize = 13;
 
 fn training_set(raw: usize, channels: usize, list: usize, supervise: Supervise, noise: NoiseMode) -> TrainingSet {
     let half = Mask { height: raw, width: raw, pixels: (0..raw * raw).map(|i| u8::from(i * 3 % 7 < 3)).collect() };
@@ -101,11 +143,12 @@ fn training_set(raw: usize, channels: usize, list: usize, supervise: Supervise, 
     let masks = if list == 1 { Vec::new() } else { (0..5).map(|i| (i % 2 == 0).then(|| half.clone())).collect() };
     TrainingSet::new(Ingredients {
         nominal: images(11, raw, channels, 2),
-        others: Some(Others { images: images(5, raw, channels, 3), masks }),
+        others: Some(Others { images: images(5, raw, channels, 3), masks, unjudged: Vec::new() }),
         outliers: Some(images(6, raw, channels, 4)),
         preprocessing: preprocessing(list, raw, channels),
         supervise,
         noise,
+        rounds: Rounds::default(),
         seed: 0x0123_4567_89ab_cdef + list as u64,
     })
     .unwrap()
@@ -248,6 +291,25 @@ fn every_mode_in_every_order() {
     gpu.cuda().synchronize().unwrap();
 }
 
+/// Several passes, and anomalies that were made beforehand.
+#[test]
+fn every_way_through_the_images() {
+    let Some(gpu) = gpu() else { return };
+    let cuda = gpu.cuda();
+    for (list, (supervise, noise)) in modes().filter(|(supervise, _)| *supervise != Unsupervised).enumerate() {
+        for (passes, offline) in [(3, false), (1, true), (2, true)] {
+            let mut parts = training_set(if gpu.is_checked() { 7 } else { 20 }, 3, list % LISTS, supervise, noise)
+                .ingredients()
+                .clone();
+            parts.rounds = Rounds { passes, offline, at_most: None };
+            let set = TrainingSet::new(parts).unwrap();
+            assert_eq!(set.len(), 11 * passes as usize * if offline { 2 } else { 1 });
+            check(cuda, &set, &format!("{supervise:?} {noise:?}, {passes} passes, offline {offline}"));
+        }
+    }
+    cuda.synchronize().unwrap();
+}
+
 #[test]
 fn pictures_of_the_size_that_confetti_is_for() {
     let Some(gpu) = gpu() else { return };
@@ -355,7 +417,7 @@ fn golden_hashes() {
         (32, 3, 5, Noise, MixedBlob),
         (32, 3, 6, MalformedNormalGt, Outliers),
         (40, 3, 3, MalformedNormalGt, Confetti),
-        (40, 3, 7, MalformedNormal, FineConfetti),
+        (40, 3, 12, MalformedNormal, FineConfetti),
     ];
     let found = cases.map(|(side, channels, list, supervise, noise)| {
         let set = training_set(side, channels, list, supervise, noise);
@@ -387,7 +449,7 @@ fn memory_is_counted() {
         DeviceSet::new(cuda, &set, 4).unwrap().size_in_bytes()
     };
     let (image, plain) = (16 * 16 * 3, size(Unsupervised, Gaussian));
-    assert_eq!(plain, 11 * image + 4 * 11 * 4, "nominal images and the rows of four transforms");
+    assert_eq!(plain, 11 * image + 4 * 12 * 4, "nominal images and the rows of four transforms");
     assert_eq!(size(Other, Gaussian), plain + 5 * (image + 256));
     assert_eq!(size(Noise, Uniform), plain + 2 * 4 * image);
     assert_eq!(size(MalformedNormal, Outliers), plain + 2 * 4 * image + 6 * image);

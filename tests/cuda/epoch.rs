@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fcdd::data::batches::{Ingredients, TrainingSet};
+use fcdd::data::batches::{Ingredients, Rounds, TrainingSet};
 use fcdd::data::cuda::DeviceSet;
 use fcdd::data::dataset::DatasetKind;
 use fcdd::data::images::Images;
@@ -13,6 +13,7 @@ use fcdd::engine::lower::{Optimizer, Options, Training};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Weights, nets};
 use fcdd::rng::{Purpose, Stream};
+use fcdd::steps::hsc_loss::Gradient;
 
 use crate::support::{Gpu, on_device};
 
@@ -32,6 +33,7 @@ fn set() -> TrainingSet {
         outliers: None,
         supervise: Supervise::MalformedNormalGt,
         noise: NoiseMode::Blob,
+        rounds: Rounds::default(),
         seed: 4,
     })
     .unwrap()
@@ -39,9 +41,14 @@ fn set() -> TrainingSet {
 
 fn network(device: &Device, optimizer: Optimizer, maps: bool) -> Network<f32> {
     let arch = nets::by_name("FCDD_CNN28", true).unwrap();
-    let training = Some(Training { optimizer, maps, input_grad: false });
-    Network::on(device, &arch, Options { batch: BATCH, side: 28, sigma: 1.2, training }, &Weights::init(&arch, 3))
-        .unwrap()
+    let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
+    Network::on(
+        device,
+        &arch,
+        Options { batch: BATCH, side: 28, sigma: 1.2, gradient: Gradient::Grad, training },
+        &Weights::init(&arch, 3),
+    )
+    .unwrap()
 }
 
 /// Each step with another learning rate, so that a wrong row of the table shows.

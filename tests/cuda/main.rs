@@ -6,8 +6,10 @@
 mod numbers;
 mod support;
 
+mod baselines;
 mod conv;
 mod data;
 mod epoch;
 mod network;
 mod steps;
+mod tensor;

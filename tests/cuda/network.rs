@@ -1,20 +1,28 @@
 //! Whole networks on the device beside the CPU.
 
 use fcdd::device::Device;
-use fcdd::engine::lower::{Optimizer, Options, Training};
+use fcdd::device::cuda::Memory;
+use fcdd::engine::lower::{Optimizer, Options, Training, lower};
 use fcdd::engine::{Hyper, Network};
-use fcdd::model::{Arch, Weights, nets};
+use fcdd::model::{Arch, Objective, Weights, baselines, nets};
 use fcdd::rng::{Purpose, Stream};
 use fcdd::run::verify::stepwise::{self, Tested};
 use fcdd::run::verify::{Check, Outcome, Report};
+use fcdd::steps::hsc_loss::Gradient;
 
 use crate::numbers::{largest, noise};
 use crate::support::{Gpu, on_device};
 
 /// A net on a device.
 fn network(device: &Device, arch: &Arch, batch: usize, side: usize, optimizer: Optimizer, maps: bool) -> Network<f32> {
-    let training = Some(Training { optimizer, maps, input_grad: false });
-    Network::on(device, arch, Options { batch, side, sigma: 1.2, training }, &Weights::init(arch, 3)).unwrap()
+    let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
+    Network::on(
+        device,
+        arch,
+        Options { batch, side, sigma: 1.2, gradient: Gradient::Grad, training },
+        &Weights::init(arch, 3),
+    )
+    .unwrap()
 }
 
 /// Fills a batch: noise, every other image anomalous (brighter), its map the upper half.
@@ -56,7 +64,7 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 
 /// Steps that each start from the CPU's state: losses agree to 1e-5, gradients to `bound` of the largest one.
 fn beside_the_cpu(gpu: &Gpu, net: &str, side: usize, optimizer: Optimizer, maps: bool, batches: &[usize], bound: f64) {
-    let arch = nets::by_name(net, true).unwrap();
+    let arch = baselines::any(net, true).unwrap();
     let largest_batch = batches.iter().copied().max().unwrap();
     let mut cpu = network(&Device::Cpu, &arch, largest_batch, side, optimizer, maps);
     let mut cuda = network(&gpu.device, &arch, largest_batch, side, optimizer, maps);
@@ -154,15 +162,17 @@ fn trainings_repeat_bit_for_bit() {
 #[test]
 fn inference_as_on_the_cpu() {
     on_device(|gpu| {
-        for (net, side) in [("FCDD_CNN28", 28), ("FCDD_CNN32_S", 32), ("FCDD_CNN224", 64)] {
-            let arch = nets::by_name(net, true).unwrap();
-            let options = Options { batch: 3, side, sigma: 2.0, training: None };
+        for (net, side) in
+            [("FCDD_CNN28", 28), ("FCDD_CNN32_S", 32), ("FCDD_CNN224", 64), ("CNN28", 28), ("AE28", 28), ("AE32", 32)]
+        {
+            let arch = baselines::any(net, true).unwrap();
+            let options = Options { batch: 3, side, sigma: 2.0, gradient: Gradient::Grad, training: None };
             let judge = |device: &Device, n: usize| {
                 let mut net = Network::<f32>::on(device, &arch, options, &Weights::init(&arch, 3)).unwrap();
                 Stream::new(5, Purpose::Check, 0, 9).fill_normal(net.input(n).unwrap());
-                let (maps, scores) = net.infer(n).unwrap();
-                let (maps, scores) = (maps.to_vec(), scores.to_vec());
-                [maps, scores, net.heatmaps(n).unwrap().to_vec()]
+                let scores = net.infer(n).unwrap().to_vec();
+                let explained = net.explain(n).unwrap();
+                [scores, explained.maps.to_vec(), explained.heatmaps.to_vec()]
             };
             for n in if gpu.is_checked() { vec![1] } else { vec![3, 1] } {
                 for (ours, reference) in judge(&gpu.device, n).iter().zip(judge(&Device::Cpu, n)) {
@@ -179,7 +189,7 @@ fn inference_as_on_the_cpu() {
 fn a_batch_beyond_the_memory_names_one_that_fits() {
     on_device(|gpu| {
         let arch = nets::by_name("FCDD_CNN224_VGG", true).unwrap();
-        let options = |batch| Options { batch, side: 224, sigma: 2.0, training: None };
+        let options = |batch| Options { batch, side: 224, sigma: 2.0, gradient: Gradient::Grad, training: None };
         let weights = Weights::init(&arch, 0);
         let refused = Network::<f32>::on(&gpu.device, &arch, options(1 << 13), &weights).err().unwrap().to_string();
         let batch: usize = refused.split("--batch ").nth(1).unwrap().trim_end_matches(')').parse().unwrap();
@@ -196,17 +206,21 @@ fn a_batch_beyond_the_memory_names_one_that_fits() {
 #[test]
 fn step_by_step() {
     on_device(|gpu| {
-        let nets =
-            if gpu.is_checked() { vec![("FCDD_CNN28", 12)] } else { vec![("FCDD_CNN28", 28), ("FCDD_CNN32_S", 32)] };
+        let nets = if gpu.is_checked() {
+            vec![("FCDD_CNN28", 12)]
+        } else {
+            vec![("FCDD_CNN28", 28), ("FCDD_CNN32_S", 32), ("CNN28", 28), ("AE28", 28)]
+        };
         for (net, side) in nets {
-            let arch = nets::by_name(net, true).unwrap();
-            let training = Some(Training { optimizer: Optimizer::Adam, maps: true, input_grad: true });
-            let options = Options { batch: 2, side, sigma: 1.2, training };
+            let arch = baselines::any(net, true).unwrap();
+            let maps = arch.objective == Objective::Fcdd;
+            let training = Some(Training { optimizer: Optimizer::Adam, maps, input_grad: true, seed: 0 });
+            let options = Options { batch: 2, side, sigma: 1.2, gradient: Gradient::Grad, training };
             gpu.in_every_order(|order| {
                 let mut exact = Network::<f64>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
                 let (input, _, maps) = exact.training_inputs(2).unwrap();
                 input.copy_from_slice(&noise(0, input.len()));
-                maps.unwrap()[side * side..].fill(1.0);
+                maps.into_iter().for_each(|maps| maps[side * side..].fill(1.0));
                 let plan = exact.plan(2).unwrap().clone();
                 let mut tested = Tested::for_plan(&gpu.device, &plan).unwrap();
                 let mut failed = Vec::new();
@@ -219,6 +233,27 @@ fn step_by_step() {
                 stepwise::steps(&format!("{net}, {order}"), &plan, exact.memory(), &mut tested, &mut report).unwrap();
                 assert!(failed.is_empty(), "{failed:#?}");
             });
+        }
+    });
+}
+
+/// What `fcdd bench --count` tells is what is launched: every step of nets with and without maps, captured and counted.
+#[test]
+fn launches_are_as_counted() {
+    on_device(|gpu| {
+        for (net, maps, batch) in [("FCDD_CNN28", true, 3), ("FCDD_CNN224_VGG_F", false, 1)] {
+            let arch = nets::by_name(net, true).unwrap();
+            // Adam, so that both optimizers are counted.
+            let optimizer = if maps { Optimizer::Adam } else { Optimizer::Sgd };
+            let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
+            let side = if maps { 28 } else { 32 };
+            let plan = lower(&arch, &Options { batch, side, sigma: 1.2, gradient: Gradient::Grad, training }).unwrap();
+            let (reals, bytes) = (&plan.buffers.reals, &plan.buffers.bytes);
+            let memory = Memory::new(gpu.cuda(), reals, bytes, plan.cuda_workspace()).unwrap();
+            for step in plan.steps() {
+                let graph = gpu.cuda().capture(|| step.cuda(&memory)).unwrap();
+                assert_eq!(graph.launches().unwrap(), step.launches(), "{}", step.describe());
+            }
         }
     });
 }

@@ -86,8 +86,12 @@ fn norm_act_pool_and_backward() {
                         gamma: View { len: c, ..daffine },
                         beta: View { start: c, len: c, ..daffine },
                     });
-                    let backward = NormActPoolBackward { pool, norm, activation, x, argmax, dy: y, dx, daffine };
+                    let (dy, batch_statistics) = (y, true);
+                    let backward =
+                        NormActPoolBackward { pool, norm, batch_statistics, activation, x, argmax, dy, dx, daffine };
                     gpu.agrees(&what, &Step::NormActPoolBackward(backward), &memory);
+                    let fixed = NormActPoolBackward { batch_statistics: false, daffine: None, ..backward };
+                    gpu.agrees(&format!("{what}, fixed"), &Step::NormActPoolBackward(fixed), &memory);
                 }
             }
         }

@@ -1,10 +1,13 @@
 //! Numerics of every step and of whole nets: the fast forms against the formulas, finite differences, adjoint identities, and the
 //! same bits for any number of threads. One file per step, named as its home in `src/steps`.
 
+mod arrangement;
 mod conv;
 mod fcdd_loss;
+mod hsc_loss;
 mod network;
 mod norm_act_pool;
 mod optimizer;
+mod reconstruction_loss;
 mod support;
 mod upsample;

@@ -4,10 +4,11 @@ use crate::support::{assert_close, dot, noise, of};
 use fcdd::engine::lower::{Optimizer, Options, Training};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::weights::Layout;
-use fcdd::model::{Arch, Weights, nets};
+use fcdd::model::{Arch, Objective, Weights, baselines, nets};
 use fcdd::real::Real;
+use fcdd::steps::hsc_loss::Gradient;
 
-const TRAINING: Training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false };
+const TRAINING: Training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 };
 
 fn hyper(step: u64) -> Hyper {
     Hyper { lr: 1e-2, weight_decay: 1e-3, step, norm_momentum: 0.1 }
@@ -15,7 +16,7 @@ fn hyper(step: u64) -> Hyper {
 
 /// A training network.
 fn network<T: Real>(arch: &Arch, batch: usize, side: usize, training: Training) -> Network<T> {
-    let options = Options { batch, side, sigma: 1.2, training: Some(training) };
+    let options = Options { batch, side, sigma: 1.2, gradient: Gradient::Grad, training: Some(training) };
     Network::new(arch, options, &Weights::init(arch, 3)).unwrap()
 }
 
@@ -39,22 +40,27 @@ fn loss(network: &mut Network<f64>, n: usize) -> f64 {
     network.memory().get(view).iter().sum::<f64>() / n as f64
 }
 
-/// Every parameter tensor and the input along a random direction.
+/// [`assert_gradients_of`] an FCDD net.
 fn assert_gradients(name: &str, side: usize, bias: bool, maps: bool) {
+    assert_gradients_of(&nets::by_name(name, bias).unwrap(), side, maps);
+}
+
+/// Every parameter tensor and the input along a random direction.
+fn assert_gradients_of(arch: &Arch, side: usize, maps: bool) {
     const H: f64 = 1e-5;
-    let arch = nets::by_name(name, bias).unwrap();
     let training = Training { maps, input_grad: true, ..TRAINING };
     let n = 3;
-    let mut network = network::<f64>(&arch, n, side, training);
+    let mut network = network::<f64>(arch, n, side, training);
     fill(&mut network, n, 0);
     loss(&mut network, n);
     let ports = network.plan(n).unwrap().ports;
     let grads = network.memory().get(ports.training.unwrap().grads).to_vec();
     let input_grad = network.memory().get(ports.training.unwrap().input_grad.unwrap()).to_vec();
-    let layout = Layout::new(&arch);
+    let layout = Layout::new(arch);
     let trained = layout.params.iter().filter(|p| p.start >= layout.trained_from);
     let tensors = trained.map(|p| (p.name.as_str(), ports.params, p.start..p.start + p.len(), &grads[..]));
-    let tensors: Vec<_> = tensors.chain([("input", ports.input, 0..input_grad.len(), &input_grad[..])]).collect();
+    let input = ("input", ports.input, 0..input_grad.len(), &input_grad[..]);
+    let tensors: Vec<_> = tensors.chain((arch.objective != Objective::Ae).then_some(input)).collect();
     let (mut exact, mut numeric) = (vec![], vec![]);
     for (i, (_, view, range, grads)) in tensors.iter().enumerate() {
         let direction = noise(100 + i as u32, range.len());
@@ -72,7 +78,7 @@ fn assert_gradients(name: &str, side: usize, bias: bool, maps: bool) {
         exact.push(dot(&grads[range.clone()], &direction) / length);
     }
     // Truncation h² = 1e-10 times third derivatives, rounding 2⁻⁵²/h = 2e-11 times the depth of the net.
-    assert_close(&exact, &numeric, 1e-7, &format!("{name} bias {bias} maps {maps}"));
+    assert_close(&exact, &numeric, 1e-7, &format!("{} bias {} maps {maps}", arch.name, arch.bias));
 }
 
 #[test]
@@ -91,6 +97,56 @@ fn gradients_of_small_nets_by_finite_differences() {
 fn gradients_of_a_vgg_with_frozen_layers_by_finite_differences() {
     for maps in [true, false] {
         assert_gradients("CNN224_VGG_F", 16, true, maps);
+    }
+}
+
+#[test]
+fn gradients_of_hsc_nets_by_finite_differences() {
+    for (name, bias) in [("CNN28", true), ("CNN28", false), ("CNN32", true)] {
+        let arch = baselines::by_name(name, bias).unwrap();
+        assert_gradients_of(&arch, arch.side, false);
+    }
+}
+
+/// The heatmap of each image is the gradient of its own score with running statistics, whatever else is in the batch; after training
+/// steps, which move the statistics and leave gradients of their own in the same memory.
+#[test]
+fn hsc_heatmaps_are_gradients_of_the_scores() {
+    const H: f64 = 1e-5;
+    let arch = baselines::by_name("CNN28", true).unwrap();
+    let (n, pixels) = (3, 28 * 28);
+    for gradient in [Gradient::Grad, Gradient::Xgrad] {
+        let options = Options { batch: n, side: 28, sigma: 1.2, gradient, training: Some(TRAINING) };
+        let mut network = Network::<f64>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
+        fill(&mut network, n, 0);
+        network.train(n, &hyper(1)).unwrap();
+        fill(&mut network, n, 1);
+        network.infer(n).unwrap();
+        let heatmaps = network.explain(n).unwrap().heatmaps.to_vec();
+        let (mut ours, mut numeric) = (vec![], vec![]);
+        for i in (0..n * pixels).step_by(97) {
+            let x = network.input(n).unwrap()[i];
+            let mut score = |h: f64| {
+                network.input(n).unwrap()[i] = x + h;
+                network.infer(n).unwrap()[i / pixels]
+            };
+            let slope = (score(H) - score(-H)) / (2.0 * H);
+            network.input(n).unwrap()[i] = x;
+            numeric.push(if gradient == Gradient::Grad { slope.abs() } else { (x * slope).abs() });
+            ours.push(heatmaps[i]);
+        }
+        // As for the gradients of the losses.
+        assert_close(&ours, &numeric, 1e-7, &format!("{gradient:?}"));
+    }
+}
+
+#[test]
+fn gradients_of_autoencoders_by_finite_differences() {
+    for (name, bias) in [("AE28", true), ("AE28", false), ("AE32", true)] {
+        let arch = baselines::by_name(name, bias).unwrap();
+        assert_eq!(arch.objective, Objective::Ae);
+        // The input is the target as well, which its gradient leaves out: that is checked by the golden file.
+        assert_gradients_of(&arch, arch.side, false);
     }
 }
 
@@ -117,7 +173,7 @@ fn trained(arch: &Arch, side: usize, training: Training) -> (Weights, Vec<f32>) 
         network.train(n, &hyper(step as u64 + 1)).unwrap();
     }
     network.infer(5).unwrap();
-    let heatmaps = network.heatmaps(5).unwrap().to_vec();
+    let heatmaps = network.explain(5).unwrap().heatmaps.to_vec();
     (network.weights().unwrap(), heatmaps)
 }
 
@@ -126,7 +182,7 @@ fn one_and_two_threads_give_the_same_bits() {
     for (name, side) in [("CNN28", 28), ("CNN32_S", 32), ("CNN224", 48), ("CNN28_W", 12)] {
         for (optimizer, maps) in [(Optimizer::Sgd, false), (Optimizer::Adam, true)] {
             let arch = nets::by_name(name, true).unwrap();
-            let training = Training { optimizer, maps, input_grad: false };
+            let training = Training { optimizer, maps, input_grad: false, seed: 0 };
             let on = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| trained(&arch, side, training))
@@ -156,7 +212,7 @@ fn a_smaller_batch_in_the_same_memory() {
             assert_eq!(large.weights().unwrap().params, own.weights().unwrap().params);
             assert_eq!(large.weights().unwrap().stats, own.weights().unwrap().stats);
             assert_eq!(large.infer(n).unwrap(), own.infer(n).unwrap());
-            assert_eq!(large.heatmaps(n).unwrap(), own.heatmaps(n).unwrap());
+            assert_eq!(large.explain(n).unwrap(), own.explain(n).unwrap());
         }
     }
 }

@@ -68,8 +68,20 @@ impl Layer {
         [d, dgamma, dbeta]
     }
 
+    /// The same for a norm whose statistics do not depend on x: dx.
+    fn plain_through_fixed_norm(&self, x: &[f64], gamma: &[f64], beta: &[f64], dy: &[f64]) -> Vec<f64> {
+        let (_, argmax, before) = self.plain(x, gamma, beta);
+        let mut d = vec![f64::NAN; x.len()];
+        pool::backward(&self.pool, dy, &argmax, &mut d);
+        activation::backward(self.activation, &before, &mut d);
+        let (_, var) = statistics(x, self.pool.c);
+        let gamma = |c: usize| if self.affine { gamma[c] } else { 1.0 };
+        let scale = |c: usize| if self.norm { gamma(c) / (var[c] + EPS).sqrt() } else { 1.0 };
+        d.iter().enumerate().map(|(i, d)| d * scale(i % self.pool.c)).collect()
+    }
+
     /// The fused passes: y, winners, dx, dγ, dβ.
-    fn fused<T: Real>(&self, dy: &[f64]) -> (Vec<T>, Vec<u8>, [Vec<T>; 3]) {
+    fn fused<T: Real>(&self, dy: &[f64], batch_statistics: bool) -> (Vec<T>, Vec<u8>, [Vec<T>; 3]) {
         let (g, x, (gamma, beta)) = (self.pool, self.x(), self.affine());
         let (mean, var) = statistics(&x, g.c);
         let nan = |len: usize| vec![f64::NAN; len];
@@ -86,7 +98,8 @@ impl Layer {
         NormActPool { argmax: None, ..forward }.cpu(&mut memory);
         assert_eq!(y_trained, memory.get(y), "training and inference");
         let daffine = (self.norm && self.affine).then_some(Affine { gamma: dgamma, beta: dbeta });
-        let backward = NormActPoolBackward { pool: g, norm, activation: self.activation, x, argmax, dy, dx, daffine };
+        let activation = self.activation;
+        let backward = NormActPoolBackward { pool: g, norm, batch_statistics, activation, x, argmax, dy, dx, daffine };
         backward.cpu(&mut memory);
         let read = |memory: &Host<T>, view: View| memory.get(view).to_vec();
         let gradients = [read(&memory, dx), read(&memory, dgamma), read(&memory, dbeta)];
@@ -97,13 +110,16 @@ impl Layer {
         let (x, (gamma, beta), dy) = (self.x(), self.affine(), noise(3, self.pool.y_len()));
         let (y, argmax, _) = self.plain(&x, &gamma, &beta);
         let [dx, dgamma, dbeta] = self.plain_backward(&x, &gamma, &beta, &dy);
-        let (y64, argmax64, [dx64, dgamma64, dbeta64]) = self.fused::<f64>(&dy);
+        let (y64, argmax64, [dx64, dgamma64, dbeta64]) = self.fused::<f64>(&dy, true);
         // scale·x + shift instead of γ·(x − mean)/σ + β: some roundings more.
         assert_close(&y64, &y, 1e-12, "y");
         assert_eq!(argmax64, argmax, "winners");
         assert_close(&dx64, &dx, 1e-11, "dx");
+        // A norm of fixed statistics is an affine map.
+        let [fixed, ..] = self.fused::<f64>(&dy, false).2;
+        assert_close(&fixed, &self.plain_through_fixed_norm(&x, &gamma, &beta, &dy), 1e-11, "dx, fixed norm");
         // Forward in f32: no sums, values of size up to c.
-        assert_close(&self.fused::<f32>(&dy).0, &y, f32_bound(self.pool.c * self.pool.c), "y f32");
+        assert_close(&self.fused::<f32>(&dy, true).0, &y, f32_bound(self.pool.c * self.pool.c), "y f32");
         if self.norm && self.affine {
             assert_close(&dgamma64, &dgamma, 1e-11, "dgamma");
             assert_close(&dbeta64, &dbeta, 1e-11, "dbeta");
@@ -165,7 +181,7 @@ fn gradients_by_finite_differences() {
             for (norm, affine) in [(true, true), (true, false), (false, false)] {
                 let layer = Layer { pool, norm, affine, activation };
                 let (x, (gamma, beta), dy) = (layer.x(), layer.affine(), noise(3, pool.y_len()));
-                let (_, _, [dx, dgamma, dbeta]) = layer.fused::<f64>(&dy);
+                let (_, _, [dx, dgamma, dbeta]) = layer.fused::<f64>(&dy, true);
                 let loss = |x: &[f64], gamma: &[f64], beta: &[f64]| dot(&layer.plain(x, gamma, beta).0, &dy);
                 assert_gradient(|x| loss(x, &gamma, &beta), &x, &dx, GRADIENT_BOUND, "dx");
                 if affine {

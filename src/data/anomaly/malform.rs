@@ -22,6 +22,18 @@ pub fn malform(noise: &[i16], image: &mut [u8]) {
     }
 }
 
+/// Adds noise to an image, clamped to bytes; inverted in the pixels whose mean brightness exceeds 0.11 · 255.
+pub fn malform_by_brightness(noise: &[i16], image: &mut [u8], channels: usize) {
+    for (pixel, noise) in image.chunks_exact_mut(channels).zip(noise.chunks_exact(channels)) {
+        let sum: u32 = pixel.iter().map(|&v| u32::from(v)).sum();
+        // sum / channels > 28.05 in integers.
+        let sign = if 100 * sum > 2805 * channels as u32 { -1 } else { 1 };
+        for (value, &n) in pixel.iter_mut().zip(noise) {
+            *value = moved(*value, sign * n);
+        }
+    }
+}
+
 /// Marks in `mask` the pixels of which some channel differs, with 1, others with 0.
 pub fn mark_changes(before: &[u8], after: &[u8], channels: usize, mask: &mut [u8]) {
     for ((mark, a), b) in mask.iter_mut().zip(before.chunks_exact(channels)).zip(after.chunks_exact(channels)) {
@@ -70,5 +82,13 @@ mod tests {
         // Neither direction changes anything.
         malform(&[0; 40], &mut image);
         assert_eq!(image, [0; 40]);
+    }
+
+    #[test]
+    fn beforehand_bright_pixels_take_inverted_noise() {
+        // Means 28, 28⅓ and 200 around the limit of 28.05.
+        let mut image = [28, 28, 28, 28, 28, 29, 200, 200, 200];
+        malform_by_brightness(&[-5, 10, 0, -5, 10, 0, -100, 1, 300], &mut image, 3);
+        assert_eq!(image, [23, 38, 28, 33, 18, 29, 255, 199, 0]);
     }
 }

@@ -20,7 +20,7 @@ fn ingredients(raw: usize, side: usize, channels: usize, supervise: Supervise, n
     let preprocessing = Preprocessing::new(kind, dataset, raw, side, channels, &nominal).unwrap();
     let half = Mask { height: raw, width: raw, pixels: (0..raw * raw).map(|i| u8::from(i % raw < raw / 2)).collect() };
     let masks = (0..24).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
-    let others = Some(Others { images: images(raw, channels, 70), masks });
+    let others = Some(Others { images: images(raw, channels, 70), masks, unjudged: Vec::new() });
     Ingredients {
         nominal,
         others,
@@ -28,6 +28,7 @@ fn ingredients(raw: usize, side: usize, channels: usize, supervise: Supervise, n
         preprocessing,
         supervise,
         noise,
+        rounds: Rounds::default(),
         seed: 42,
     }
 }
@@ -231,11 +232,73 @@ fn what_does_not_fit_is_refused() {
     refused(&|parts| parts.nominal = Images::empty(8, 8, 1), "0 nominal training images");
     refused(&|parts| (parts.supervise, parts.others) = (Other, None), "no true anomalies");
     refused(
-        &|parts| (parts.supervise, parts.others) = (Other, Some(Others { images: images(8, 1, 0), masks: vec![None] })),
+        &|parts| {
+            (parts.supervise, parts.others) =
+                (Other, Some(Others { images: images(8, 1, 0), masks: vec![None], unjudged: Vec::new() }))
+        },
         "masks",
     );
     refused(&|parts| parts.preprocessing.test.clear(), "preprocessing");
     let mut unused = ingredients(8, 8, 1, MalformedNormal, Gaussian);
     unused.outliers = Some(Images::empty(8, 8, 1));
     assert_eq!(TrainingSet::new(unused).unwrap().len(), 24);
+}
+
+#[test]
+fn passes_go_through_all_images_each_in_its_own_order() {
+    let rounds = Rounds { passes: 3, ..Rounds::default() };
+    let set = TrainingSet::new(Ingredients { rounds, ..ingredients(8, 8, 1, Noise, Uniform) }).unwrap();
+    let once = TrainingSet::new(ingredients(8, 8, 1, Noise, Uniform)).unwrap();
+    let order = set.order(5);
+    assert_eq!((set.len(), order.len()), (72, 72));
+    assert_eq!(order[..24], once.order(5), "the first pass is that of a single one");
+    for (pass, samples) in order.chunks(24).enumerate() {
+        let mut sorted = samples.to_vec();
+        sorted.sort_unstable();
+        assert!(sorted.iter().copied().eq(24 * pass as u32..24 * (pass as u32 + 1)));
+    }
+    let images = |pass: usize| order[24 * pass..][..24].iter().map(|sample| sample % 24).collect::<Vec<_>>();
+    assert_ne!(images(0), images(1));
+    // One picture on two passes is two samples, and another coin.
+    let labels = |set: &TrainingSet, pass: u32| fill(set, 5, &(24 * pass..24 * (pass + 1)).collect::<Vec<_>>()).labels;
+    assert_eq!(labels(&set, 0), labels(&once, 0));
+    assert_ne!(labels(&set, 0), labels(&set, 1));
+    let too_many = Rounds { passes: u32::MAX, ..Rounds::default() };
+    assert!(TrainingSet::new(Ingredients { rounds: too_many, ..ingredients(8, 8, 1, Noise, Uniform) }).is_err());
+    let short = Rounds { at_most: Some(10), ..rounds };
+    let set = TrainingSet::new(Ingredients { rounds: short, ..ingredients(8, 8, 1, Noise, Uniform) }).unwrap();
+    assert_eq!((set.len(), set.order(5).len()), (30, 30));
+    assert_eq!(set.order(5)[10..20], order[24..34]);
+}
+
+#[test]
+fn anomalies_made_beforehand_stand_beside_the_nominal_images() {
+    for (supervise, noise) in
+        [(Noise, Uniform), (MalformedNormal, Confetti), (MalformedNormalGt, Blob), (Other, Solid), (Noise, Outliers)]
+    {
+        let online = plain(40, 3, supervise, noise);
+        let rounds = Rounds { offline: true, ..Rounds::default() };
+        let set = TrainingSet::new(Ingredients { rounds, ..online.ingredients().clone() }).unwrap();
+        let mut order = set.order(0);
+        assert_eq!((set.len(), order.len()), (48, 48));
+        order.sort_unstable();
+        assert!(order.iter().copied().eq(0..48));
+        let batch = fill(&set, 0, &order);
+        assert!(batch.labels.iter().enumerate().all(|(i, &label)| label == f32::from(u8::from(i >= 24))));
+        let pixel = |i: usize| (batch.inputs[i * 4800] * 255.0).round() as u8;
+        assert!((0..24).all(|i| pixel(i) == set.ingredients().nominal.image(i)[0]));
+        // The same ones in every epoch.
+        let later = fill(&set, 7, &order);
+        assert!(batch.inputs == later.inputs && batch.maps == later.maps, "{supervise:?} {noise:?}");
+        let (nominal, anomalous) = batch.maps.split_at(24 * 1600);
+        assert!(nominal.iter().all(|&v| v == 0.0));
+        let marked = anomalous.iter().filter(|&&v| v == 1.0).count();
+        match supervise {
+            Noise | MalformedNormal => assert_eq!(marked, 24 * 1600),
+            _ => assert!(marked > 0 && marked < 24 * 1600, "{supervise:?}: {marked}"),
+        }
+    }
+    let rounds = Rounds { offline: true, ..Rounds::default() };
+    let message = TrainingSet::new(Ingredients { rounds, ..ingredients(8, 8, 1, Unsupervised, Solid) }).unwrap_err();
+    assert!(message.to_string().contains("no anomalies to make"), "{message}");
 }

@@ -22,22 +22,27 @@ use program::Program;
 /// Threads of a block, at most, as in `kernels/augment.cu`.
 const THREADS: usize = 896;
 
+/// The way of supervision where anomalies were made beforehand, as in `kernels/sample.cuh`.
+const OFFLINE: i32 = 5;
+
 /// A training set in device memory.
 ///
-/// It holds the nominal images as bytes, in `other` the true anomalies and their masks (one byte per pixel, if there are any),
+/// It holds the nominal images as bytes, true anomalies or those made beforehand and their masks (one byte per pixel, if there are any),
 /// in `outliers` those too; for artificial anomalies two bytes per raw value of a batch, and four more where they are
 /// blurred. [`DeviceSet::size_in_bytes`] tells the sum. A set that does not fit is an out-of-memory error.
 pub struct DeviceSet {
     frame: Frame,
     seed: u64,
-    supervise: Supervise,
+    /// As `kernels/sample.cuh` numbers them.
+    supervise: i32,
     nominal: Buffer<u8>,
+    count: usize,
     others: Option<DeviceOthers>,
     noise: Option<Noise>,
     batch: usize,
 }
 
-/// True anomalies.
+/// True anomalies, or those made beforehand.
 struct DeviceOthers {
     images: Buffer<u8>,
     /// One mask per image, or none at all.
@@ -59,7 +64,7 @@ struct Draw<'a> {
     order: Pointer<'a, u32>,
     stride: u32,
     seed: u64,
-    /// As `kernels/sample.cuh` numbers them, in the order of [`Supervise`].
+    /// As `kernels/sample.cuh` numbers them: in the order of [`Supervise`], then [`OFFLINE`].
     supervise: i32,
 }
 
@@ -75,6 +80,7 @@ struct Frame {
 /// What becomes of the raw images of one launch.
 struct Content<'a> {
     nominal: Pointer<'a, u8>,
+    count: u32,
     others: Pointer<'a, u8>,
     masks: Pointer<'a, u8>,
     other_count: u32,
@@ -91,18 +97,20 @@ impl DeviceSet {
     pub fn new(cuda: &Arc<Cuda>, set: &TrainingSet, batch: usize) -> Result<DeviceSet> {
         let Ingredients { nominal, others, outliers, preprocessing, supervise, seed, .. } = set.ingredients();
         let frame = Frame::new(cuda, preprocessing, &preprocessing.train)?;
-        let others = match others {
-            Some(others) if *supervise == Supervise::Other => Some(DeviceOthers::new(cuda, others)?),
+        let others = match (set.made(), others) {
+            (Some(made), _) => Some(DeviceOthers::new(cuda, made)?),
+            (None, Some(others)) if *supervise == Supervise::Other => Some(DeviceOthers::new(cuda, others)?),
             _ => None,
         };
-        let noise = if supervise.makes_noise() {
+        let noise = if supervise.makes_noise() && set.made().is_none() {
             let shape = (frame.raw_side, frame.channels);
             Some(Noise::new(cuda, set.synthesiser().recipe(), outliers.as_ref(), shape, batch)?)
         } else {
             None
         };
-        let nominal = cuda.upload(&nominal.pixels)?;
-        Ok(DeviceSet { frame, seed: *seed, supervise: *supervise, nominal, others, noise, batch })
+        let supervise = if set.made().is_some() { OFFLINE } else { *supervise as i32 };
+        let (nominal, count) = (cuda.upload(&nominal.pixels)?, nominal.count);
+        Ok(DeviceSet { frame, seed: *seed, supervise, nominal, count, others, noise, batch })
     }
 
     /// Launches the kernels that make a batch of `n` images: `input` takes n × side × side × channels floats (NHWC), `labels` n
@@ -123,13 +131,14 @@ impl DeviceSet {
         if n == 0 {
             return Ok(());
         }
-        let draw = Draw { clock, order, stride: stride as u32, seed: self.seed, supervise: self.supervise as i32 };
+        let draw = Draw { clock, order, stride: stride as u32, seed: self.seed, supervise: self.supervise };
         if let Some(noise) = &self.noise {
             noise.enqueue(n, draw)?;
         }
         let others = self.others.as_ref();
         let content = Content {
             nominal: self.nominal.pointer(),
+            count: self.count as u32,
             others: others.map_or(Pointer::null(), |others| others.images.pointer()),
             masks: others.and_then(|others| others.masks.as_ref()).map_or(Pointer::null(), Buffer::pointer),
             other_count: others.map_or(0, |others| others.count as u32),
@@ -150,7 +159,7 @@ impl DeviceSet {
 }
 
 impl DeviceOthers {
-    fn new(cuda: &Arc<Cuda>, Others { images, masks }: &Others) -> Result<DeviceOthers> {
+    fn new(cuda: &Arc<Cuda>, Others { images, masks, .. }: &Others) -> Result<DeviceOthers> {
         let masks = if masks.is_empty() {
             None
         } else {
@@ -203,6 +212,7 @@ impl DeviceTestSet {
         let draw = Draw { clock: null, order: null, stride: 0, seed: 0, supervise: Supervise::Unsupervised as i32 };
         let content = Content {
             nominal: self.images.pointer_mut().offset(first * self.frame.raw_len()).read(),
+            count: n as u32,
             others: Pointer::null(),
             masks: Pointer::null(),
             other_count: 0,
@@ -242,6 +252,7 @@ impl Frame {
         kernels::augment::augment_batch(
             self.cuda.launch([n as u32, 1, 1], threads as u32, shared as u32),
             content.nominal,
+            content.count,
             content.others,
             content.masks,
             content.other_count,

@@ -1,12 +1,15 @@
 //! A list of transforms as the table that `kernels/transforms.cuh` reads.
 
+use std::slice;
 use std::sync::Arc;
 
-use crate::data::pipeline::Transform;
+use crate::data::jitter::Amounts;
+use crate::data::pipeline::{Transform, draws_of};
 use crate::device::cuda::{Buffer, Cuda, Result};
 
-/// Integers per transform: operation, padding, side before, side after, first number of the sample's `Augment` stream.
-const INTS: usize = 5;
+/// Integers per transform: operation, padding, side before, side after, first number of the sample's `Augment` stream, whether it
+/// is of a choice (±(number of the coin + 1): taken on heads, on tails; 0: always).
+const INTS: usize = 6;
 /// Floats per transform: two for each of three channels.
 const FLOATS: usize = 6;
 
@@ -45,33 +48,54 @@ impl Table {
         let mut table = Table { ints: Vec::new(), floats: Vec::new(), widest: raw_side };
         let (mut side, mut draw) = (raw_side, 0);
         for transform in list {
-            let after = transform.side_after(side);
-            let (op, pad) = operation(transform);
-            table.ints.push([op, pad as i32, side as i32, after as i32, draw as i32]);
-            table.floats.push(numbers(transform));
-            table.widest = table.widest.max(after);
-            side = after;
+            if let Transform::Choice { first, second } = transform {
+                let coin = draw as i32 + 1;
+                let second_draw = draw + 1 + draws_of(first);
+                table.append(first, side, draw + 1, coin);
+                table.append(second, side, second_draw, -coin);
+            } else {
+                table.append(slice::from_ref(transform), side, draw, 0);
+            }
+            side = transform.side_after(side);
             draw += transform.draws();
         }
         table
+    }
+
+    /// Appends transforms that follow each other, from a side and a number of the stream on.
+    fn append(&mut self, list: &[Transform], mut side: usize, mut draw: u32, condition: i32) {
+        for transform in list {
+            let after = transform.side_after(side);
+            let (op, pad) = operation(transform);
+            self.ints.push([op, pad as i32, side as i32, after as i32, draw as i32, condition]);
+            self.floats.push(numbers(transform));
+            self.widest = self.widest.max(after);
+            side = after;
+            draw += transform.draws();
+        }
     }
 }
 
 /// The number of an operation in `kernels/transforms.cuh`, and its padding.
 fn operation(transform: &Transform) -> (i32, usize) {
     match *transform {
-        Transform::PadCrop { pad } => (0, pad),
-        Transform::Shift { pad } => (1, pad),
-        Transform::Crop { .. } => (2, 0),
-        Transform::CropOrResize { .. } => (3, 0),
-        Transform::ResizeNearest { .. } => (4, 0),
-        Transform::Flip => (5, 0),
-        Transform::Jitter { .. } => (6, 0),
-        Transform::ToUnit => (7, 0),
-        Transform::Lcn => (8, 0),
-        Transform::Noise { .. } => (9, 0),
-        Transform::MinMax { .. } => (10, 0),
-        Transform::MeanStd { .. } => (11, 0),
+        // Its parts have rows of their own.
+        Transform::Choice { .. } => (0, 0),
+        Transform::PadCrop { pad } => (1, pad),
+        Transform::Shift { pad } => (2, pad),
+        Transform::Crop { .. } => (3, 0),
+        Transform::CentreCrop { .. } => (4, 0),
+        Transform::ResizeNearest { .. } => (5, 0),
+        Transform::Flip => (6, 0),
+        Transform::Jitter(_) => (7, 0),
+        Transform::ToUnit => (8, 0),
+        Transform::Lcn => (9, 0),
+        Transform::Noise { .. } => (10, 0),
+        Transform::SpreadNoise { .. } => (11, 0),
+        Transform::Clamp => (12, 0),
+        Transform::BlackOut { .. } => (13, 0),
+        Transform::MinMax { .. } => (14, 0),
+        Transform::MeanStd { .. } => (15, 0),
     }
 }
 
@@ -84,8 +108,11 @@ fn numbers(transform: &Transform) -> [f32; FLOATS] {
             first[..a.len()].copy_from_slice(a);
             second[..b.len()].copy_from_slice(b);
         }
-        Transform::Jitter { brightness, contrast } => first[..2].copy_from_slice(&[*brightness, *contrast]),
-        Transform::Noise { std } => first[0] = *std,
+        Transform::Jitter(Amounts { brightness, contrast, saturation, hue }) => {
+            row[..4].copy_from_slice(&[*brightness, *contrast, *saturation, *hue]);
+        }
+        Transform::Noise { std: size } | Transform::SpreadNoise { share: size } => row[0] = *size,
+        Transform::BlackOut { border } => row[0] = f32::from(u8::from(*border)),
         _ => {}
     }
     row
@@ -99,8 +126,8 @@ mod tests {
     #[test]
     fn sides_and_draws_follow_the_list() {
         let list = [
-            Jitter { brightness: 0.1, contrast: 0.2 },
-            CropOrResize { side: 28 },
+            Jitter(Amounts { brightness: 0.1, contrast: 0.2, ..Amounts::default() }),
+            Choice { first: vec![Flip, Crop { side: 28 }], second: vec![ResizeNearest { side: 28 }, Flip] },
             PadCrop { pad: 3 },
             ResizeNearest { side: 40 },
             Flip,
@@ -110,10 +137,14 @@ mod tests {
         let table = Table::new(&list, 32);
         assert_eq!(table.widest, 40);
         let sides: Vec<_> = table.ints.iter().map(|row| (row[2], row[3])).collect();
-        assert_eq!(sides, [(32, 32), (32, 28), (28, 28), (28, 40), (40, 40), (40, 40), (40, 40)]);
+        let either = [(32, 32), (32, 28), (32, 28), (28, 28)];
+        assert_eq!(sides[..5], [&[(32, 32)], &either[..]].concat());
+        assert_eq!(sides[5..], [(28, 28), (28, 40), (40, 40), (40, 40), (40, 40)]);
         let draws: Vec<_> = table.ints.iter().map(|row| row[4]).collect();
-        assert_eq!(draws, [0, 3, 6, 8, 8, 9, 9]);
+        assert_eq!(draws, [0, 4, 5, 7, 7, 8, 10, 10, 11, 11]);
+        let conditions: Vec<_> = table.ints.iter().map(|row| row[5]).collect();
+        assert_eq!(conditions, [0, 4, 4, -4, -4, 0, 0, 0, 0, 0]);
         assert_eq!(table.floats[0], [0.1, 0.2, 0.0, 0.0, 0.0, 0.0]);
-        assert_eq!(table.floats[6], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(table.floats[9], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     }
 }

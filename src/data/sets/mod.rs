@@ -6,8 +6,13 @@
 
 pub mod cifar10;
 pub mod cifar100;
+pub mod custom;
 pub mod folder;
+pub mod imagenet;
 pub mod mnist;
+pub mod mvtec;
+pub mod pascalvoc;
+pub mod wordnet;
 
 use std::path::Path;
 
@@ -16,16 +21,19 @@ use crate::data::images::Images;
 use crate::error::{Error, Result};
 
 /// The layout that a kind of data set is read from.
-pub fn format(kind: DatasetKind) -> Result<&'static dyn Format> {
-    Ok(match kind {
+pub fn format(kind: DatasetKind) -> &'static dyn Format {
+    match kind {
         DatasetKind::Fmnist => &mnist::FashionMnist,
         DatasetKind::Mnist => &mnist::Mnist,
         DatasetKind::Emnist => &mnist::EmnistLetters,
         DatasetKind::Cifar10 => &cifar10::Cifar10,
         DatasetKind::Cifar100 => &cifar100::Cifar100,
+        DatasetKind::Mvtec => &mvtec::Mvtec,
+        DatasetKind::Imagenet => &imagenet::Imagenet,
+        DatasetKind::Pascalvoc => &pascalvoc::PascalVoc,
+        DatasetKind::Custom => &custom::Custom,
         DatasetKind::Folder => &folder::Folder,
-        _ => return Err(Error::internal("no loader yet")),
-    })
+    }
 }
 
 /// How a data set lies on disk.
@@ -90,6 +98,15 @@ impl Part {
 }
 
 impl Query<'_> {
+    /// Whether pictures of a label are asked for: all of a test split, of a training split those that the source wants.
+    pub fn wants(&self, class: u16) -> bool {
+        match self.part {
+            Part::Test => true,
+            Part::Train if class == self.labels.nominal => self.source.nominal,
+            Part::Train => self.source.anomalies,
+        }
+    }
+
     /// A split of images that came with numbers for labels.
     fn labelled(&self, images: Images, labels: Vec<u8>) -> Result<Split> {
         let (part, classes, Source { side, channels, .. }) = (self.part.name(), self.labels.names.len(), self.source);
@@ -103,6 +120,7 @@ impl Query<'_> {
             classes: labels.into_iter().map(u16::from).collect(),
             images: images.with_channels(*channels).resized(*side),
             masks: Vec::new(),
+            skipped: None,
         })
     }
 }

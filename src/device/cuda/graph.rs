@@ -7,13 +7,14 @@ use cudarc::driver::{CudaEvent, CudaGraph, sys};
 use super::{Cuda, Result, failed};
 use crate::error::CudaError;
 
-/// A place in the order of the work.
+/// A place in the order of the work, and when the device passed it.
 pub struct Mark(CudaEvent);
 
 impl Cuda {
     /// Marks the end of all work launched so far.
     pub fn mark(&self) -> Result<Mark> {
-        self.stream.record_event(None).map(Mark).map_err(failed("record an event"))
+        let timed = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
+        self.stream.record_event(timed).map(Mark).map_err(failed("record an event"))
     }
 }
 
@@ -21,6 +22,12 @@ impl Mark {
     /// Waits until the work before the mark is done; what was launched after it goes on.
     pub fn wait(&self) -> Result<()> {
         self.0.synchronize().map_err(failed("wait for a step"))
+    }
+
+    /// Seconds by the device's clock since it passed an earlier mark; waits until it has passed both.
+    pub fn seconds_since(&self, earlier: &Mark) -> Result<f64> {
+        let milliseconds = earlier.0.elapsed_ms(&self.0).map_err(failed("read the device's clock"))?;
+        Ok(f64::from(milliseconds) / 1e3)
     }
 }
 
@@ -69,5 +76,15 @@ impl Graph {
     /// Runs the captured work, after all work before.
     pub fn launch(&self) -> Result<()> {
         self.graph.launch().map_err(failed("launch a graph"))
+    }
+
+    /// Launches that were captured.
+    pub fn launches(&self) -> Result<usize> {
+        let mut count = 0;
+        // SAFETY: the graph lives; without room for nodes the call only counts them.
+        unsafe { sys::cuGraphGetNodes(self.graph.cu_graph(), std::ptr::null_mut(), &mut count) }
+            .result()
+            .map_err(failed("count the launches of a graph"))?;
+        Ok(count)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Check, Report};
-use crate::data::batches::{Ingredients, TrainingSet};
+use crate::data::batches::{Ingredients, Rounds, TrainingSet};
 use crate::data::cuda::DeviceSet;
 use crate::data::dataset::DatasetKind;
 use crate::data::images::Images;
@@ -34,6 +34,7 @@ pub fn check(report: &mut Report) -> Result<()> {
                 outliers: Some(images(1, side, channels)),
                 supervise: Supervise::MalformedNormalGt,
                 noise: *noise,
+                rounds: Rounds::default(),
                 seed: 1,
             })?;
             report.add(batch(

@@ -11,11 +11,16 @@ use crate::device::{BufferId, Host, View};
 use crate::engine::lower::{self, Optimizer, Training, lower};
 use crate::engine::{Plan, Step};
 use crate::error::Result;
-use crate::model::nets;
+use crate::model::{Objective, baselines, nets};
 use crate::steps::conv::{Dgrad, Fprop, Geometry, Wgrad, reference};
+use crate::steps::hsc_loss::Gradient;
 
 /// Products per pass that the plain convolutions are given; larger layers run on fewer pixels.
 const PRODUCTS: usize = 1 << 24;
+
+/// Nets with more parameters are left out, the baselines' VGGs: their fully connected layers take gigabytes, and their other steps are
+/// of kinds that smaller nets have.
+const MOST_PARAMETERS: usize = 1 << 25;
 
 /// A nominal and an anomalous image.
 const BATCH: usize = 2;
@@ -23,11 +28,17 @@ const BATCH: usize = 2;
 /// Checks each step once that differs from those before.
 pub fn check(report: &mut Report) -> Result<()> {
     let mut seen = BTreeSet::new();
-    for net in nets::names() {
-        let arch = nets::by_name(&net, true)?;
-        for (optimizer, maps) in [(Optimizer::Sgd, false), (Optimizer::Adam, true)] {
-            let training = Some(Training { optimizer, maps, input_grad: true });
-            let options = lower::Options { batch: BATCH, side: arch.side, sigma: 2.0, training };
+    for net in nets::names().into_iter().chain(baselines::names()) {
+        let arch = baselines::any(&net, true)?;
+        if arch.parameters() > MOST_PARAMETERS {
+            continue;
+        }
+        for (optimizer, maps, gradient) in
+            [(Optimizer::Sgd, false, Gradient::Grad), (Optimizer::Adam, true, Gradient::Xgrad)]
+        {
+            let maps = maps && arch.objective == Objective::Fcdd;
+            let training = Some(Training { optimizer, maps, input_grad: true, seed: 1 });
+            let options = lower::Options { batch: BATCH, side: arch.side, sigma: 2.0, gradient, training };
             let plan = lower(&arch, &options)?;
             Walk { name: &net, plan: &plan, seen: &mut seen }.run(report)?;
         }
@@ -82,9 +93,15 @@ fn key(step: &Step) -> String {
         Step::ConvDgrad(s) => format!("{:?}", s.geometry),
         Step::ConvWgrad(s) => format!("{:?} {}", s.geometry, s.db.is_some()),
         Step::NormActPool(s) => format!("{:?} {:?} {}", s.pool, s.activation, s.argmax.is_some()),
-        Step::NormActPoolBackward(s) => format!("{:?} {:?}", s.pool, s.activation),
+        Step::NormActPoolBackward(s) => format!("{:?} {:?} {}", s.pool, s.activation, s.batch_statistics),
         Step::Upsample(s) => format!("{:?}", s.taps),
         Step::UpsampleAdjoint(s) => format!("{:?}", s.taps),
+        Step::Reshape(s) => format!("{}×{}", s.rows, s.columns),
+        Step::Enlarge(s) => format!("{:?}", s.geometry),
+        Step::EnlargeAdjoint(s) => format!("{:?}", s.geometry),
+        Step::GradientHeatmap(s) => format!("{:?}", s.gradient),
+        Step::Reconstruction(s) => format!("{}", s.sigmoid),
+        Step::ReconstructionLoss(s) => format!("{}", s.sigmoid),
         _ => String::new(),
     };
     format!("{} {shape}", step.describe())
@@ -96,7 +113,7 @@ fn prepare(plan: &Plan, exact: &mut Host<f64>) {
     let ports = plan.ports;
     exact.get_mut(ports.params).copy_from_slice(&noise(0, ports.params.len));
     exact.get_mut(ports.input).copy_from_slice(&noise(1, ports.input.len));
-    exact.get_mut(ports.z).copy_from_slice(&noise(2, ports.z.len));
+    exact.get_mut(ports.output).copy_from_slice(&noise(2, ports.output.len));
     for (view, values) in &plan.constants {
         exact.get_mut(*view).copy_from_slice(&plain::of::<f64>(&plain::of::<f32>(values)));
     }

@@ -1,4 +1,5 @@
-//! `loss_fcdd`: the objective on given output maps, with labels and with ground-truth maps, forward and backward.
+//! `loss_fcdd`: the objective on given output maps, with labels and with ground-truth maps, forward and backward; `loss_hsc`, the
+//! same of the baseline's vectors.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use crate::error::Result;
 use crate::model::nets;
 use crate::real::Real;
 use crate::steps::fcdd_loss::{LabelLoss, MapLoss, PseudoHuber, PseudoHuberBackward};
+use crate::steps::hsc_loss::{self, HscLoss, HscScore};
 use crate::steps::upsample::{Taps, Upsample, UpsampleAdjoint, default_sigma};
 
 /// The manifest's f32 tolerances were measured on formulas that cancel for small outputs, up to 1e26. Ours do not: a handful of
@@ -37,6 +39,41 @@ pub fn check(file: &File, report: &mut Report) -> Result<()> {
         compare_all(file, Precision::F32, &mut |key| f32s.remove(key), report)?;
     }
     Ok(())
+}
+
+/// Checks the file of HSC: `<case>/{outs,labels,mean,per_sample,grad}`. In evaluation every image's loss is its score.
+pub fn check_hsc(file: &File, report: &mut Report) -> Result<()> {
+    for case in file.cases("outs") {
+        let (outs, labels) = (file.get(&format!("{case}/outs"))?, file.get(&format!("{case}/labels"))?);
+        if outs.shape.len() != 2 || outs.values.is_empty() || outs.shape[0] != labels.values.len() {
+            return Err(file.error(format!("outputs and labels of '{case}' do not fit together")));
+        }
+        let evaluation = case.ends_with("evalmode");
+        let labels: Vec<f64> = labels.values.iter().map(|&label| if evaluation { 0.0 } else { label }).collect();
+        let mut f64s = hsc::<f64>(&Device::Cpu, case, &outs.values, &labels)?;
+        compare_all(file, Precision::F64, &mut |key| f64s.remove(key), report)?;
+        let mut f32s = hsc::<f32>(report.device(), case, &outs.values, &labels)?;
+        compare_all(file, Precision::F32, &mut |key| f32s.remove(key), report)?;
+    }
+    Ok(())
+}
+
+/// Losses and gradients of vectors, by key.
+fn hsc<T: Real>(device: &Device, case: &str, outs: &[f64], labels: &[f64]) -> Result<BTreeMap<String, Ours>> {
+    let n = labels.len();
+    let lengths = [outs.len(), n, n, n, outs.len()];
+    let [o, score, label_view, loss, d_o] =
+        std::array::from_fn(|buffer| View { buffer: BufferId(buffer), start: 0, len: lengths[buffer] });
+    let mut memory = Host::<T>::new(&lengths, &[], 0);
+    memory.get_mut(o).copy_from_slice(&plain::of::<T>(outs));
+    memory.get_mut(label_view).copy_from_slice(&plain::of::<T>(labels));
+    let training = Some(hsc_loss::Training { labels: label_view, loss });
+    let steps = [Step::HscScore(HscScore { o, score }), Step::HscLoss(HscLoss { o, score, training, d_o })];
+    execute(device, &steps, &mut memory)?;
+    let per_sample = Ours::values(memory.get(loss));
+    let mean = per_sample.values.iter().sum::<f64>() / n as f64;
+    let found = [("mean", Ours::values(&[mean])), ("per_sample", per_sample), ("grad", Ours::values(memory.get(d_o)))];
+    Ok(found.map(|(key, ours)| (format!("{case}/{key}"), ours)).into())
 }
 
 /// What a case is computed from.

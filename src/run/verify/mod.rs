@@ -25,6 +25,7 @@ use serde::Serialize;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::model::Objective;
 use compare::Ours;
 use golden::{File, Manifest};
 
@@ -173,9 +174,16 @@ fn golden_folder(folder: &Path, report: &mut Report) -> Result<()> {
 fn golden_file(folder: &Path, manifest: &Manifest, file: &File, report: &mut Report) -> Result<()> {
     let name = file.name.as_str();
     match (file.entry.objective.as_deref(), file.entry.net.as_deref()) {
-        (Some("fcdd"), Some(net)) => nets::check(folder, manifest, file, net, report),
+        (Some(objective), Some(net)) => match <Objective as clap::ValueEnum>::from_str(objective, false) {
+            Ok(objective) => nets::check(folder, manifest, file, objective, net, report),
+            Err(_) => {
+                report.skip_file(file, format!("this build has no objective {objective}"));
+                Ok(())
+            }
+        },
         (None, Some(net)) if !file.entry.configs.is_empty() => optimizer::check(file, net, report),
         (None, None) if name.starts_with("loss_fcdd") => losses::check(file, report),
+        (None, None) if name.starts_with("loss_hsc") => losses::check_hsc(file, report),
         (None, None) if name.starts_with("receptive_upsample") => upsampling::check(file, report),
         (None, None) if name.starts_with("gkern") => upsampling::check_kernels(file, report),
         (None, None) if name.starts_with("roc") => curves::check(file, report),

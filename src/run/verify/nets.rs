@@ -1,4 +1,4 @@
-//! Golden files of FCDD nets: forward, losses, every gradient, statistics and evaluation of one training batch.
+//! Golden files of nets: forward, losses, every gradient, statistics and evaluation of one training batch.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,8 +12,12 @@ use crate::engine::{Hyper, Network};
 use crate::error::Result;
 use crate::model::arch::NORM_MOMENTUM;
 use crate::model::weights::Layout;
-use crate::model::{Arch, Weights, nets};
+use crate::model::{Arch, Objective, Weights, baselines};
 use crate::real::Real;
+use crate::run::render::blur_taps;
+use crate::steps::blur::gaussian_blur;
+use crate::steps::hsc_loss::Gradient;
+use crate::steps::upsample::default_sigma;
 
 /// Up to this input side files are compared in f32 from end to end: their inputs were chosen so that no rounding flips the winner
 /// of a pool or the sign before an activation. Larger ones are compared step by step, each step from the same inputs.
@@ -23,8 +27,15 @@ const END_TO_END_SIDE: usize = 64;
 const FIRST: usize = 64;
 
 /// Checks the file of a net.
-pub fn check(folder: &Path, manifest: &Manifest, file: &File, net: &str, report: &mut Report) -> Result<()> {
-    let Ok(arch) = nets::by_name(net, file.entry.bias.unwrap_or(true)) else {
+pub fn check(
+    folder: &Path,
+    manifest: &Manifest,
+    file: &File,
+    objective: Objective,
+    net: &str,
+    report: &mut Report,
+) -> Result<()> {
+    let Ok(arch) = baselines::of_objective(objective, net, file.entry.bias.unwrap_or(true)) else {
         report.skip_file(file, format!("this build has no net {net}"));
         return Ok(());
     };
@@ -51,7 +62,7 @@ pub fn check(folder: &Path, manifest: &Manifest, file: &File, net: &str, report:
         let mut values = self::values::<f32>(&device, &arch, &weights, &batch, file, source)?;
         compare_all(file, Precision::F32, &mut |key| values.remove(key), report)?;
     }
-    let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: true };
+    let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: true, seed: 0 };
     stepwise::networks(&file.name, &arch, &weights, &batch, training, report)
 }
 
@@ -137,10 +148,16 @@ impl Batch {
 /// What a net's file says of the net itself.
 fn constants(arch: &Arch, file: &File, side: usize, report: &mut Report) -> Result<()> {
     let name = |what: &str| format!("{} {what}", file.name);
-    let field = arch.receptive_field(side);
-    let ours = [field.n as f64, field.jump as f64, field.size as f64, field.shift];
-    let reception = file.find("reception").is_some_and(|tensor| tensor.values == ours);
-    report.add(Check::exact(name("reception"), reception, format!("[n, j, r, s] = {ours:?}")));
+    if arch.objective == Objective::Fcdd {
+        let field = arch.receptive_field(side);
+        let ours = [field.n as f64, field.jump as f64, field.size as f64, field.shift];
+        let reception = file.find("reception").is_some_and(|tensor| tensor.values == ours);
+        report.add(Check::exact(name("reception"), reception, format!("[n, j, r, s] = {ours:?}")));
+    }
+    if let Some(taps) = file.find("blur_r") {
+        let ours = blur_taps(&arch.name)?;
+        report.add(Check::exact(name("blur_r"), taps.values == [ours as f64], format!("{ours} taps")));
+    }
     if let Some(count) = file.entry.n_params {
         let detail = format!("{} parameters", arch.parameters());
         report.add(Check::exact(name("parameter count"), arch.parameters() == count, detail));
@@ -161,8 +178,9 @@ fn values<T: Real>(
     file: &File,
     source: &File,
 ) -> Result<BTreeMap<String, Ours>> {
-    let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: true };
-    let options = lower::Options { batch: batch.n, side: batch.side, sigma: 1.0, training: Some(training) };
+    let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: true, seed: 0 };
+    let (gradient, training) = (Gradient::Grad, Some(training));
+    let options = lower::Options { batch: batch.n, side: batch.side, sigma: 1.0, gradient, training };
     let mut network = Network::<T>::on(device, arch, options, weights)?;
     batch.fill(&mut network)?;
     network.forward(batch.n, &Hyper { lr: 0.0, weight_decay: 0.0, step: 1, norm_momentum: NORM_MOMENTUM })?;
@@ -172,7 +190,12 @@ fn values<T: Real>(
     buffers(arch, &mut network, source, ["buffer", "buffer_after"], &mut |key, ours| drop(found.insert(key, ours)))?;
     let mut give = |key: &str, ours: Ours| drop(found.insert(key.to_string(), ours));
     let ports = network.plan(batch.n)?.ports;
-    give("out_train", Ours::values(&network.read(ports.z)?));
+    // Images as PyTorch orders them; vectors and maps of one channel are the same in both orders.
+    let nchw = |values: &[T]| {
+        let pixels = if arch.objective == Objective::Ae { arch.channels } else { 1 };
+        Ours::values(&plain::to_nchw(&plain::of::<f64>(values), batch.n, pixels))
+    };
+    give("out_train", nchw(&network.read(ports.output)?));
     if let Some(ports) = ports.training {
         let loss = Ours::values(&network.read(ports.loss)?);
         give("loss", Ours::values(&[loss.values.iter().sum::<f64>() / batch.n as f64]));
@@ -184,9 +207,16 @@ fn values<T: Real>(
         gradients(arch, &network.read(ports.grads)?, file, &mut give);
     }
     network.infer(batch.n)?;
-    give("out_eval", Ours::values(&network.read(ports.z)?));
-    give("ascore_eval", Ours::values(&network.read(ports.anomaly)?));
-    give("score_eval", Ours::values(&network.read(ports.score)?));
+    give("out_eval", nchw(&network.read(ports.output)?));
+    let scores = Ours::values(&network.read(ports.score)?);
+    match arch.objective {
+        Objective::Fcdd | Objective::Ae => give("ascore_eval", nchw(&network.read(ports.map)?)),
+        Objective::Hsc => give("ascore_eval", Ours::values(&scores.values)),
+    }
+    give("score_eval", scores);
+    if arch.objective == Objective::Hsc {
+        gradient_heatmaps::<T>(device, arch, weights, batch, file, &mut give)?;
+    }
     plain::activations::<T>(arch, weights, batch, &mut |module, values| {
         let first = &values[..values.len().min(FIRST)];
         give(&format!("act_first64/{module}"), Ours::values(first));
@@ -194,6 +224,38 @@ fn values<T: Real>(
         give(&format!("act_stats/{module}"), Ours::values(&summary(values)).under(rule));
     })?;
     Ok(found)
+}
+
+/// Heatmaps of an HSC net after one forward pass in training mode, and blurred by each σ that the file names.
+fn gradient_heatmaps<T: Real>(
+    device: &Device,
+    arch: &Arch,
+    weights: &Weights,
+    batch: &Batch,
+    file: &File,
+    give: &mut impl FnMut(&str, Ours),
+) -> Result<()> {
+    let (taps, side) = (blur_taps(&arch.name)?, batch.side);
+    for (name, gradient) in [("grad_heatmap", Gradient::Grad), ("xgrad_heatmap", Gradient::Xgrad)] {
+        let training = Some(Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
+        let options = lower::Options { batch: batch.n, side, sigma: 1.0, gradient, training };
+        let mut network = Network::<T>::on(device, arch, options, weights)?;
+        batch.fill(&mut network)?;
+        network.forward(batch.n, &Hyper { lr: 0.0, weight_decay: 0.0, step: 1, norm_momentum: NORM_MOMENTUM })?;
+        network.infer(batch.n)?;
+        let heatmaps = network.explain(batch.n)?.heatmaps;
+        give(name, Ours::values(heatmaps));
+        for key in file.keys() {
+            let Some(sigma) = key.strip_prefix(name).and_then(|rest| rest.strip_prefix("_blur_std")) else { continue };
+            let sigma = match sigma {
+                "None" => default_sigma(taps),
+                sigma => sigma.parse().map_err(|_| file.error(format!("'{key}' names no σ")))?,
+            };
+            let blur = |map: &[T]| gaussian_blur(map, side, side, 1, taps, sigma);
+            give(key, Ours::values(&heatmaps.chunks_exact(side * side).flat_map(blur).collect::<Vec<T>>()));
+        }
+    }
+    Ok(())
 }
 
 /// Gradients of all parameters, whole and summarised.

@@ -15,6 +15,7 @@ use crate::model::arch::NORM_MOMENTUM;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Weights};
 use crate::real::Real;
+use crate::steps::hsc_loss::Gradient;
 
 /// Checks the file.
 pub fn check(file: &File, net: &str, report: &mut Report) -> Result<()> {
@@ -79,8 +80,8 @@ impl Run<'_> {
         schedule: &Schedule,
     ) -> Result<BTreeMap<String, Ours>> {
         let (n, side) = (self.batches[0].n, self.batches[0].side);
-        let training = Some(Training { optimizer, maps: false, input_grad: false });
-        let options = lower::Options { batch: n, side, sigma: 1.0, training };
+        let training = Some(Training { optimizer, maps: false, input_grad: false, seed: 0 });
+        let options = lower::Options { batch: n, side, sigma: 1.0, gradient: Gradient::Grad, training };
         let mut network = Network::<T>::on(device, self.arch, options, self.weights)?;
         let ports = network.plan(n)?.ports;
         let mut found = BTreeMap::new();
@@ -123,7 +124,7 @@ impl Run<'_> {
         nets::buffers(self.arch, &mut network, self.file, ["buffer0", &after], &mut give)?;
         self.batches[0].fill(&mut network)?;
         network.infer(n)?;
-        give(format!("{}/after/out_eval_batch0", self.name), Ours::values(&network.read(ports.z)?));
+        give(format!("{}/after/out_eval_batch0", self.name), Ours::values(&network.read(ports.output)?));
         Ok(found)
     }
 }

@@ -4,8 +4,9 @@ use super::nets::Batch;
 use crate::error::Result;
 use crate::model::arch::Shape;
 use crate::model::weights::Layout;
-use crate::model::{Arch, Layer, Weights};
+use crate::model::{Arch, Layer, Objective, Weights};
 use crate::real::Real;
+use crate::report::resample;
 use crate::steps::{activation, conv, norm, pool};
 
 /// Hands on the training-mode output of every module, [n, c, h, w], by PyTorch's name.
@@ -25,7 +26,7 @@ pub fn activations<T: Real>(
     let mut pools = 0;
     for (i, (layer, shape)) in arch.layers.iter().zip(shapes).enumerate() {
         let (name, c) = match (layer, shape) {
-            (Layer::Conv { name, .. }, Shape::Conv(g)) => {
+            (Layer::Conv { name, .. } | Layer::Linear { name, .. } | Layer::Deconv { name, .. }, Shape::Conv(g)) => {
                 let w = param(format!("{name}.weight")).unwrap_or_default();
                 let mut y = vec![T::zero(); g.y_len()];
                 conv::reference::fprop(&g, &x, &w, param(format!("{name}.bias")).as_deref(), &mut y);
@@ -50,7 +51,19 @@ pub fn activations<T: Real>(
                 pool::forward(&g, &x, &mut y, &mut argmax);
                 x = y;
                 pools += 1;
-                (Some(indexed(arch, i).unwrap_or_else(|| format!("pool{pools}"))), g.c)
+                (Some(indexed(arch, i).unwrap_or_else(|| format!("{}pool{pools}", encoder(arch)))), g.c)
+            }
+            (Layer::Reshape { .. }, Shape::Reshape { side, c }) => {
+                x = of(&to_nhwc(&of::<f64>(&x), batch.n, c));
+                (None, side)
+            }
+            (Layer::Enlarge, Shape::Enlarge { side, c }) => {
+                let nearest = |map: &[T]| {
+                    let pixels: Vec<&[T]> = map.chunks_exact(c).collect();
+                    resample::nearest(&pixels, (side, side), (2 * side, 2 * side)).concat()
+                };
+                x = x.chunks_exact(side * side * c).flat_map(nearest).collect();
+                (None, c)
             }
             _ => continue,
         };
@@ -62,10 +75,21 @@ pub fn activations<T: Real>(
     Ok(())
 }
 
-/// The name of a module without a name of its own, where the net numbers its layers.
+/// What the names of an autoencoder's encoder begin with.
+fn encoder(arch: &Arch) -> &'static str {
+    if arch.objective == Objective::Ae { "encoder." } else { "" }
+}
+
+/// The name of a module without a name of its own, where the net numbers its layers: an activation or a pool of VGG's features.
 fn indexed(arch: &Arch, layer: usize) -> Option<String> {
-    let numbered = arch.layers.iter().any(|l| matches!(l, Layer::Conv { name, .. } if name.starts_with("features.")));
-    numbered.then(|| format!("features.{layer}"))
+    // The convolution that it follows names the sequence, in which the layers up to the last pool lie one by one.
+    let conv = arch.layers[..layer].iter().rev().find_map(|l| match l {
+        Layer::Conv { name, .. } => Some(name),
+        Layer::Linear { .. } | Layer::Deconv { .. } => None,
+        _ => None,
+    });
+    let sequence = conv?.rsplit_once("features.")?.0;
+    Some(format!("{sequence}features.{layer}"))
 }
 
 /// Mean and biased variance of each channel, in two passes.

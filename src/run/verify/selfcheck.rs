@@ -2,16 +2,19 @@
 
 use super::compare::{ratio, worse};
 use super::nets::Batch;
+use super::stepwise::Tested;
 use super::{Check, Report, batches, layers, plain, stepwise};
-use crate::device::Device;
+use crate::device::{BufferId, Device, Host, View};
 use crate::engine::lower::{self, Optimizer, Training};
-use crate::engine::{Hyper, Network};
+use crate::engine::{Hyper, Network, Step};
 use crate::error::{Error, Result};
 use crate::model::arch::NORM_MOMENTUM;
 use crate::model::weights::Layout;
-use crate::model::{Arch, Weights, nets};
+use crate::model::{Arch, Weights, baselines, nets};
 use crate::real::Real;
 use crate::rng::{Purpose, Stream, philox};
+use crate::steps::dropout::Dropout;
+use crate::steps::hsc_loss::Gradient;
 use crate::steps::upsample::{self, Taps};
 
 /// Runs all self-checks.
@@ -20,13 +23,20 @@ pub fn run(report: &mut Report) -> Result<()> {
     layers::check(report)?;
     batches::check(report)?;
     upsampling(report)?;
-    for (net, side, maps) in [("FCDD_CNN28", 12, false), ("FCDD_CNN32_S", 12, true)] {
-        let arch = nets::by_name(net, true)?;
+    dropout(report)?;
+    for (net, side, maps) in [
+        ("FCDD_CNN28", 12, false),
+        ("FCDD_CNN32_S", 12, true),
+        ("CNN28", 28, false),
+        ("AE28", 28, false),
+        ("AE32", 32, false),
+    ] {
+        let arch = baselines::any(net, true)?;
         let batch = batch(&arch, 3, side);
         gradients(&arch, &batch, maps, report)?;
         threads(&arch, &batch, maps, report)?;
         repeats(&arch, &batch, maps, report)?;
-        let training = Training { optimizer: Optimizer::Adam, maps, input_grad: true };
+        let training = Training { optimizer: Optimizer::Adam, maps, input_grad: true, seed: 1 };
         stepwise::networks(&format!("{net} at {side}"), &arch, &Weights::init(&arch, 1), &batch, training, report)?;
     }
     Ok(())
@@ -53,6 +63,17 @@ fn random_numbers(report: &mut Report) {
     ];
     let right = answers.iter().all(|&(key, counter, answer)| philox(key, counter) == answer);
     report.add(Check::exact("philox4x32-10 known answers", right, "Random123 1.14"));
+}
+
+/// Dropout, which only nets too large to be checked whole have.
+fn dropout(report: &mut Report) -> Result<()> {
+    let (n, length) = (3, 1001);
+    let values = View { buffer: BufferId(0), start: 0, len: n * length };
+    let mut exact = Host::<f64>::new(&[values.len], &[], 0);
+    exact.get_mut(values).copy_from_slice(&noise(0, values.len));
+    let step = Step::Dropout(Dropout { seed: 1, values, n });
+    let mut tested = Tested::for_step(report.device(), &step, &[values.len])?;
+    stepwise::step("dropout", &step, &mut exact, &mut tested, report)
 }
 
 /// ⟨upsample(a), b⟩ = ⟨a, adjoint(b)⟩ for every net.
@@ -92,8 +113,14 @@ fn network<T: Real>(
     maps: bool,
     optimizer: Optimizer,
 ) -> Result<Network<T>> {
-    let training = Training { optimizer, maps, input_grad: false };
-    let options = lower::Options { batch: batch.n, side: batch.side, sigma: 1.2, training: Some(training) };
+    let training = Training { optimizer, maps, input_grad: false, seed: 1 };
+    let options = lower::Options {
+        batch: batch.n,
+        side: batch.side,
+        sigma: 1.2,
+        gradient: Gradient::Grad,
+        training: Some(training),
+    };
     let mut network = Network::on(device, arch, options, &Weights::init(arch, 1))?;
     batch.fill(&mut network)?;
     if let (_, _, Some(maps)) = network.training_inputs(batch.n)? {
@@ -127,8 +154,7 @@ fn gradients(arch: &Arch, batch: &Batch, maps: bool, report: &mut Report) -> Res
         };
         let numeric = (at(H)? - at(-H)?) / (2.0 * H);
         let exact = grads[range.clone()].iter().zip(&direction).map(|(g, d)| g * d).sum::<f64>() / length;
-        let name =
-            format!("{} gradient of {} of the {} loss", arch.name, param.name, if maps { "map" } else { "label" });
+        let name = format!("{} gradient of {}{}", arch.name, param.name, if maps { " of the map loss" } else { "" });
         let detail = "finite differences, relative to the largest gradient";
         report.add(Check::measured(name, (numeric - exact).abs() / largest, 1e-7, detail));
     }

@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::model::arch::NORM_MOMENTUM;
 use crate::model::{Arch, Weights};
 use crate::real::Real;
+use crate::steps::hsc_loss::Gradient;
 use crate::steps::norm_act_pool::NormActPoolBackward;
 
 /// Unit roundoff of f32.
@@ -166,7 +167,13 @@ pub fn networks(
     training: Training,
     report: &mut Report,
 ) -> Result<()> {
-    let options = lower::Options { batch: batch.n, side: batch.side, sigma: 2.0, training: Some(training) };
+    let options = lower::Options {
+        batch: batch.n,
+        side: batch.side,
+        sigma: 2.0,
+        gradient: Gradient::Grad,
+        training: Some(training),
+    };
     let mut exact = Network::<f64>::new(arch, options, weights)?;
     batch.fill(&mut exact)?;
     let plan = exact.plan(batch.n)?.clone();
@@ -240,14 +247,29 @@ fn sum(step: &Step, output: &str, inputs: &[f64]) -> (usize, f64) {
         Step::ConvWgrad(s) => (s.geometry.pixels(), if output == "db" { inputs[1] } else { inputs[0] * inputs[1] }),
         // A mean may cancel: it is as exact as the values are large.
         Step::NormStats(s) => (s.x.len / s.c, if output.ends_with("mean") { inputs[2] } else { 0.0 }),
-        Step::NormActPool(_) => (1, 0.0),
+        // scale·x + (β − mean·scale), which cancels where a norm has few values.
+        Step::NormActPool(_) => (3, 0.0),
         Step::NormActPoolBackward(s) => (s.pool.n * s.pool.h * s.pool.w, 0.0),
         Step::PseudoHuber(s) => (s.z.len / s.score.len, 0.0),
         Step::LabelLoss(s) => (s.z.len / s.loss.len, 0.0),
         Step::MapLoss(s) => (s.a.len / s.loss.len, 0.0),
         Step::Upsample(s) => (s.u * s.u, 0.0),
         Step::UpsampleAdjoint(s) => (s.taps.side() * s.taps.side(), 0.0),
-        Step::PseudoHuberBackward(_) | Step::Sgd(_) | Step::Adam(_) => (1, 0.0),
+        Step::HscScore(s) => (s.o.len / s.score.len, 0.0),
+        Step::GradientHeatmap(s) => (s.x.len / s.heatmap.len, 0.0),
+        // The difference of reconstruction and input may cancel: it is as exact as the two are large.
+        Step::Reconstruction(s) if output != "y" => (s.z.len / s.score.len, (inputs[0] + inputs[1]).powi(2)),
+        Step::ReconstructionLoss(s) if output == "dz" => (1, (inputs[0] + inputs[1]) * 2.0 / s.y.len as f64),
+        Step::EnlargeAdjoint(_) => (4, inputs[0]),
+        Step::PseudoHuberBackward(_)
+        | Step::HscLoss(_)
+        | Step::Reconstruction(_)
+        | Step::ReconstructionLoss(_)
+        | Step::Reshape(_)
+        | Step::Enlarge(_)
+        | Step::Dropout(_)
+        | Step::Sgd(_)
+        | Step::Adam(_) => (1, 0.0),
     }
 }
 

@@ -145,7 +145,7 @@ fn in_quads(view: View, channels: usize) -> bool {
 
 /// A size as kernels take it. They count pixels in 32 bits, and elements in 64; networks with more pixels are refused before
 /// (`engine::gpu`).
-fn int(size: usize) -> i32 {
+pub(super) fn int(size: usize) -> i32 {
     i32::try_from(size).expect("a convolution of fewer than 2^31 pixels")
 }
 
@@ -222,6 +222,11 @@ impl Wgrad {
         }
         let launch = cuda.launch([length.div_ceil(32) as u32, 1, 1], 256, 0);
         conv_wgrad::conv_wgrad_sum(launch, sums.read(), dw, db, int(parts.count), part_length, int(g.w_len()))
+    }
+
+    /// Kernels that the GPU form launches.
+    pub fn launches(&self) -> usize {
+        1 + usize::from(self.db.is_some()) + usize::from(self.parts().count > 1)
     }
 
     /// Scratch elements that the GPU form needs.

@@ -13,8 +13,15 @@ use crate::real::Real;
 /// Elements of an unfolded tile: 256 KiB of f32, about half of a core's second-level cache.
 const TILE_ELEMENTS: usize = 1 << 16;
 
-/// Partial sums of wgrad, whatever the number of threads.
+/// Partial sums of wgrad, at most, whatever the number of threads.
 const WGRAD_PARTS: usize = 8;
+
+/// Tiles of each part of wgrad, and the number of parts.
+fn wgrad_parts(g: &Geometry) -> (usize, usize) {
+    let tiles = g.pixels().div_ceil(tile_pixels(g));
+    let tiles_per_part = tiles.div_ceil(WGRAD_PARTS);
+    (tiles_per_part, tiles.div_ceil(tiles_per_part))
+}
 
 /// Output pixels per tile.
 fn tile_pixels(g: &Geometry) -> usize {
@@ -33,7 +40,7 @@ pub fn fprop_workspace(g: &Geometry) -> usize {
 
 /// Scratch elements of [`wgrad`]: a tile and a partial sum per part.
 pub fn wgrad_workspace(g: &Geometry) -> usize {
-    WGRAD_PARTS * (tile_len(g) + g.w_len())
+    wgrad_parts(g).1 * (tile_len(g) + g.w_len())
 }
 
 /// Forward pass with weights [taps, k]; see [`super::reference::fprop`] for the formula.
@@ -56,10 +63,9 @@ pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [
 
 /// Gradient of the weights; see [`super::reference::wgrad`].
 pub fn wgrad<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
-    let (tile, pixels) = (tile_pixels(g), g.pixels());
-    let tiles_per_part = pixels.div_ceil(tile).div_ceil(WGRAD_PARTS);
-    let parts = pixels.div_ceil(tiles_per_part * tile);
-    let (partial, scratch) = workspace.split_at_mut(WGRAD_PARTS * g.w_len());
+    let tile = tile_pixels(g);
+    let (tiles_per_part, parts) = wgrad_parts(g);
+    let (partial, scratch) = workspace.split_at_mut(parts * g.w_len());
     partial
         .par_chunks_exact_mut(g.w_len())
         .zip(dy.par_chunks(tiles_per_part * tile * g.k))
@@ -74,7 +80,6 @@ pub fn wgrad<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T], workspace: 
             }
         });
     let w_len = g.w_len();
-    let partial = &partial[..parts * w_len];
     dw.par_chunks_mut(4096).enumerate().for_each(|(chunk, dw)| {
         let start = chunk * 4096;
         dw.copy_from_slice(&partial[start..start + dw.len()]);

@@ -7,6 +7,7 @@ pub mod cuda;
 pub mod im2col;
 pub mod reference;
 pub mod rows;
+pub mod tensor;
 
 use crate::device::{Host, View};
 use crate::real::Real;

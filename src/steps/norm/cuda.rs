@@ -52,6 +52,11 @@ impl Stats {
         )
     }
 
+    /// Kernels that the GPU form launches.
+    pub fn launches(&self) -> usize {
+        2
+    }
+
     /// Scratch elements that the GPU form needs.
     pub fn cuda_workspace(&self) -> usize {
         2 * self.c * tiles(self.x.len / self.c) as usize

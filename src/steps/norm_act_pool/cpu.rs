@@ -245,7 +245,15 @@ impl NormActPoolBackward {
                 vectorised(|| pass.image(dx, sums));
             });
 
-        if self.norm.is_some() {
+        if self.norm.is_some() && !self.batch_statistics {
+            dx[self.dx.range()].par_chunks_exact_mut(in_row).for_each(|dx| {
+                vectorised(|| {
+                    for dx in dx.chunks_exact_mut(c) {
+                        dx.iter_mut().zip(scale).for_each(|(d, &scale)| *d *= scale);
+                    }
+                });
+            });
+        } else if self.norm.is_some() {
             let (total, rest) = sums[..2 * c * g.n].split_at_mut(2 * c);
             for part in rest.chunks_exact(2 * c) {
                 total.iter_mut().zip(part).for_each(|(t, &p)| *t += p);

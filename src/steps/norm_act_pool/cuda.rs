@@ -64,7 +64,7 @@ impl NormActPool {
 }
 
 impl NormActPoolBackward {
-    /// Runs on the GPU: one pass back through pool and activation, and with a norm two more for its gradient.
+    /// Runs on the GPU: one pass back through pool and activation, and with a norm of batch statistics two more for its gradient.
     pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         let Channels { mean, var, gamma, beta, eps } = Channels::new(self.norm, memory);
         let g = &self.pool;
@@ -72,6 +72,7 @@ impl NormActPoolBackward {
         let pixels = g.n * g.h * g.w;
         let (tiles, lanes) = (tiles(pixels), lanes(g.c));
         let device = memory.cuda();
+        let with_sums = self.with_sums();
         // The workspace holds the totals [2, c], then the tiles' sums [tiles, 2, c].
         let totals = memory.workspace();
         let parts = totals.offset(2 * g.c);
@@ -86,7 +87,7 @@ impl NormActPoolBackward {
             memory.bytes(self.argmax).read(),
             memory.pointer(self.dy),
             dx,
-            if self.norm.is_some() { parts } else { PointerMut::null() },
+            if with_sums { parts } else { PointerMut::null() },
             eps,
             self.activation.slope as f32,
             n,
@@ -98,7 +99,7 @@ impl NormActPoolBackward {
             pad,
             lanes as i32,
         )?;
-        if self.norm.is_none() {
+        if !with_sums {
             return Ok(());
         }
         kernels::norm_act_pool::norm_act_pool_backward_merge(
@@ -124,6 +125,16 @@ impl NormActPoolBackward {
             pixels as i32,
             c,
         )
+    }
+
+    /// Whether the gradient goes through statistics of the batch, which are sums over it.
+    fn with_sums(&self) -> bool {
+        self.norm.is_some() && self.batch_statistics
+    }
+
+    /// Kernels that the GPU form launches.
+    pub fn launches(&self) -> usize {
+        if self.with_sums() { 3 } else { 1 }
     }
 
     /// Scratch elements that the GPU form needs.

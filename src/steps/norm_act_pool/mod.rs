@@ -25,11 +25,13 @@ pub struct NormActPool {
     pub argmax: Option<ByteView>,
 }
 
-/// `dx` from `dy`; with a norm (batch statistics) also dγ and dβ.
+/// `dx` from `dy`; with a norm of batch statistics also dγ and dβ.
 #[derive(Clone, Copy, Debug)]
 pub struct NormActPoolBackward {
     pub pool: Geometry,
     pub norm: Option<Norm>,
+    /// The norm's statistics are those of the batch, so that they too depend on x; otherwise it is a fixed affine map.
+    pub batch_statistics: bool,
     pub activation: Activation,
     pub x: View,
     pub argmax: ByteView,

@@ -1,0 +1,132 @@
+// Convolution of stride 1 on the tensor cores, forward: y[n, p, q, k] = b[k] + Σ_{r,s,c} x[n, p + r − pad, q + s − pad, c] · w[k, r, s, c].
+// The gradient of the input is the same sum over dy, of padding side − 1 − pad and with weights turned around (cast.cu).
+#include "conv_bf16.cuh"
+
+// Windows of output pixels as rows of the product.
+template <class T, bool PACKED>
+struct Windows {
+  using Part = AlongDepth<T::BM>;
+  Unfolded<PACKED> images;
+  Odometer tap;
+  int i[Part::HELD], j[Part::HELD], pixel[Part::HELD];
+
+  // For the tile that starts at output pixel `first` of `outputs`, laid out [·, p, q].
+  __device__ __forceinline__ Windows(const Unfolded<PACKED>& images_, int first, int outputs, int p, int q, int pad)
+      : images(images_), tap(Part::chunk() * CHUNK, BK, images_.c, images_.side) {
+#pragma unroll
+    for (int held = 0; held < Part::HELD; held++) {
+      const int output = first + Part::row(held);
+      const bool exists = output < outputs;
+      i[held] = exists ? output / q % p - pad : images.NOWHERE;
+      j[held] = output % q - pad;
+      pixel[held] = exists ? (output / q / p * images.h + i[held]) * images.w + j[held] : 0;
+    }
+  }
+
+  __device__ __forceinline__ void load(Part& part) {
+#pragma unroll
+    for (int held = 0; held < Part::HELD; held++)
+      if (Part::active()) images.copy(part.at(Part::row(held), Part::chunk()), i[held], j[held], pixel[held], tap);
+    tap.advance();
+  }
+};
+
+// Rows of the weights [k, depth] as columns of the product; depth is a multiple of 8.
+template <class T>
+struct Weights {
+  using Part = AlongDepth<T::BN>;
+  const bf16* __restrict__ weights;
+  int first, k, depth, at;
+
+  __device__ __forceinline__ Weights(const bf16* weights_, int first_, int k_, int depth_)
+      : weights(weights_), first(first_), k(k_), depth(depth_), at(Part::chunk() * CHUNK) {}
+
+  __device__ __forceinline__ void load(Part& part) {
+#pragma unroll
+    for (int held = 0; held < Part::HELD; held++) {
+      const int row = first + Part::row(held);
+      const bf16* chunk = weights + ((size_t)row * depth + at);
+      if (Part::active()) cp_async16(part.at(Part::row(held), Part::chunk()), chunk, row < k && at < depth);
+    }
+    at += BK;
+  }
+};
+
+template <class T, bool PACKED>
+__device__ __forceinline__ void fprop(const bf16* __restrict__ x, const bf16* __restrict__ weights,
+                                      const float* __restrict__ bias, bf16* __restrict__ y, float* __restrict__ y32, int n,
+                                      int h, int w, int c, int k, int side, int pad) {
+  using A = Windows<T, PACKED>;
+  using B = Weights<T>;
+  const int oh = h + 2 * pad - side + 1, ow = w + 2 * pad - side + 1;
+  const int pixels = n * oh * ow, depth = (side * side * c + CHUNK - 1) / CHUNK * CHUNK;
+  // Neighbouring blocks read the same pixels.
+  const int tiles = (k + T::BN - 1) / T::BN;
+  const int first_pixel = blockIdx.x / tiles * T::BM, first_k = blockIdx.x % tiles * T::BN;
+
+  A a({x, h, w, c, side}, first_pixel, pixels, oh, ow, pad);
+  B b(weights, first_k, k, depth);
+  typedef Stage<A, B> Operands;
+  DYN_SHARED(Operands, stages);
+  float sum[T::MI][T::NI][4];
+  multiply<T>(stages, a, b, (depth + BK - 1) / BK, sum);
+  if (y32)
+    store<T>(stages, sum, bias, y32, first_pixel, first_k, pixels, k);
+  else
+    store<T>(stages, sum, bias, y, first_pixel, first_k, pixels, k);
+}
+
+// conv_fprop_bf16_BMxBN and conv_fprop_bf16_BMxBN_packed: y = conv(x, w) + b by tiles of BM output pixels and BN output channels.
+// y is written in bf16 or, where `y32` is not null, there in f32. bias may be null.
+//
+// Launch: ⌈pixels / BM⌉ · ⌈k / BN⌉ blocks in x, 128 threads. Shared memory, dynamic: 4 · 64 · (BM + BN) bytes. x and w start at
+// 16 bytes; the rows of w have a length of side²·c rounded up to a multiple of 8, zeros behind the taps. Bound: tensor cores,
+// 2 · pixels · k · side²·c flop, from some 300 flop per byte of x and y on; below, as in the first layers, the bytes of y.
+//   packed  any c, for the first layers with 1 or 3 channels: the taps of a pixel are gathered one by one; else c is a multiple of 8
+extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_fprop_bf16_128x128(
+    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
+    float* __restrict__ y32, int n, int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(fprop<Tile<128, 128, 64, 64>, false>(x, weights, bias, y, y32, n, h, w, c, k, side, pad));
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 3) conv_fprop_bf16_128x64(
+    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
+    float* __restrict__ y32, int n, int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(fprop<Tile<128, 64, 64, 32>, false>(x, weights, bias, y, y32, n, h, w, c, k, side, pad));
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_64x64(
+    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
+    float* __restrict__ y32, int n, int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, false>(x, weights, bias, y, y32, n, h, w, c, k, side, pad));
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_128x32(
+    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
+    float* __restrict__ y32, int n, int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(fprop<Tile<128, 32, 32, 32>, false>(x, weights, bias, y, y32, n, h, w, c, k, side, pad));
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_128x16(
+    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
+    float* __restrict__ y32, int n, int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(fprop<Tile<128, 16, 32, 16>, false>(x, weights, bias, y, y32, n, h, w, c, k, side, pad));
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_fprop_bf16_128x64_packed(
+    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
+    float* __restrict__ y32, int n, int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(fprop<Tile<128, 64, 64, 32>, true>(x, weights, bias, y, y32, n, h, w, c, k, side, pad));
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 3) conv_fprop_bf16_128x32_packed(
+    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
+    float* __restrict__ y32, int n, int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(fprop<Tile<128, 32, 32, 32>, true>(x, weights, bias, y, y32, n, h, w, c, k, side, pad));
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 3) conv_fprop_bf16_128x16_packed(
+    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
+    float* __restrict__ y32, int n, int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(fprop<Tile<128, 16, 32, 16>, true>(x, weights, bias, y, y32, n, h, w, c, k, side, pad));
+}

@@ -1,0 +1,129 @@
+// Convolution of stride 1 on the tensor cores, gradients of the weights and the bias: dw[k, r, s, c] = Σ_{n,p,q} dy[n, p, q, k] ·
+// x[n, p + r − pad, q + s − pad, c] and db[k] = Σ_{n,p,q} dy[n, p, q, k].
+//
+// The pixels are cut into parts. Each part's sums are written by themselves in f32, [part][k·side²·c, then k of the bias], and
+// added up in a fixed order by conv_wgrad_sum (conv_wgrad.cu): no atomics, the same bits in every run.
+#include "conv_bf16.cuh"
+#include "conv_bias.cuh"
+
+// dy [pixels, k] as rows k of the product.
+template <class T>
+struct Gradients {
+  using Part = AcrossDepth<T::BM>;
+  const bf16* __restrict__ dy;
+  int row, k, at, end;
+  bool whole;
+
+  __device__ __forceinline__ Gradients(const bf16* dy_, int first_row, int k_, int begin, int end_)
+      : dy(dy_), row(first_row + Part::chunk() * CHUNK), k(k_), at(begin + Part::row(0)), end(end_), whole(k_ % CHUNK == 0) {}
+
+  __device__ __forceinline__ void load(Part& part) {
+#pragma unroll
+    for (int held = 0; held < Part::HELD; held++) {
+      uint4* shared = part.at(Part::row(held), Part::chunk());
+      const bf16* chunk = dy + ((size_t)at * k + row);
+      const int count = at < end ? k - row : 0;
+      if (!Part::active()) {
+      } else if (whole) {
+        cp_async16(shared, chunk, count > 0);
+      } else {
+        bf16* elements = reinterpret_cast<bf16*>(shared);
+        for (int e = 0; e < CHUNK; e++) elements[e] = e < count ? chunk[e] : bf16{0};
+      }
+      at += Part::STRIDE;
+    }
+  }
+};
+
+// The unfolded images as columns (r, s, c) of the product, at depth (n, p, q).
+template <class T, bool PACKED>
+struct Taps {
+  using Part = AcrossDepth<T::BN>;
+  Unfolded<PACKED> images;
+  int pad, left;
+  Odometer tap, at;  // at: q, p, n
+
+  // For the tile that starts at tap `first`, over output pixels begin..end of those laid out [·, p, q].
+  __device__ __forceinline__ Taps(const Unfolded<PACKED>& images_, int first, int begin, int end, int p, int q, int pad_)
+      : images(images_), pad(pad_), left(end - begin - Part::row(0)),
+        tap(first + Part::chunk() * CHUNK, 0, images_.c, images_.side), at(begin + Part::row(0), Part::STRIDE, q, p) {}
+
+  __device__ __forceinline__ void load(Part& part) {
+#pragma unroll
+    for (int held = 0; held < Part::HELD; held++) {
+      const int i = left > 0 ? at.y - pad : images.NOWHERE, j = at.x - pad;
+      const int pixel = left > 0 ? (at.z * images.h + i) * images.w + j : 0;
+      if (Part::active()) images.copy(part.at(Part::row(held), Part::chunk()), i, j, pixel, tap);
+      at.advance();
+      left -= Part::STRIDE;
+    }
+  }
+};
+
+template <class T, bool PACKED>
+__device__ __forceinline__ void wgrad(const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums,
+                                      int part_pixels, int part_length, int n, int h, int w, int c, int k, int side, int pad) {
+  using A = Gradients<T>;
+  using B = Taps<T, PACKED>;
+  const int oh = h + 2 * pad - side + 1, ow = w + 2 * pad - side + 1;
+  const int first_tap = blockIdx.x * T::BN, first_k = blockIdx.y * T::BM;
+  const int begin = blockIdx.z * part_pixels, end = min(n * oh * ow - begin, part_pixels) + begin;
+
+  A a(dy, first_k, k, begin, end);
+  B b({x, h, w, c, side}, first_tap, begin, end, oh, ow, pad);
+  typedef Stage<A, B> Operands;
+  DYN_SHARED(Operands, stages);
+  float sum[T::MI][T::NI][4];
+  multiply<T>(stages, a, b, (end - begin + BK - 1) / BK, sum);
+  store<T>(stages, sum, nullptr, sums + (size_t)blockIdx.z * part_length, first_k, first_tap, k, side * side * c);
+}
+
+// conv_wgrad_bf16_BMxBN and conv_wgrad_bf16_BMxBN_packed: each part's share of dw by tiles of BM output channels and BN taps.
+//
+// Launch: ⌈side²·c / BN⌉ blocks in x, ⌈k / BM⌉ in y, ⌈pixels / part_pixels⌉ in z, 128 threads. Shared memory, dynamic:
+// 4 · 64 · (BM + BN) bytes. Writes sums[part · part_length + k·side²·c]. x and dy start at 16 bytes; where k is no multiple of 8
+// (heads), dy is read element by element. Bound: tensor cores, 2 · pixels · k · side²·c flop; for few channels the bytes of dy.
+//   packed  any c, for the first layers with 1 or 3 channels: the taps of a pixel are gathered one by one; else c is a multiple of 8
+extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_wgrad_bf16_128x128(
+    const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
+    int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(wgrad<Tile<128, 128, 64, 64>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 3) conv_wgrad_bf16_64x128(
+    const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
+    int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(wgrad<Tile<64, 128, 32, 64>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_wgrad_bf16_32x128(
+    const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
+    int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(wgrad<Tile<32, 128, 32, 32>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_wgrad_bf16_16x128(
+    const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
+    int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(wgrad<Tile<16, 128, 16, 32>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 3) conv_wgrad_bf16_64x64_packed(
+    const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
+    int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(wgrad<Tile<64, 64, 32, 32>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_wgrad_bf16_32x64_packed(
+    const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
+    int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(wgrad<Tile<32, 64, 16, 32>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
+}
+
+// Each part's share of db: sums[part · part_length + k] = Σ dy[pixel, k] over the pixels of the part.
+//
+// Launch: ⌈k / 256⌉ blocks in x, one for each part in y, 256 threads. Shared memory, static: 1 KiB. Bound: bytes, 2 · pixels · k.
+extern "C" __global__ void __launch_bounds__(256) conv_wgrad_bf16_bias(const bf16* __restrict__ dy, float* __restrict__ sums,
+                                                                       int part_pixels, int part_length, int pixels, int k) {
+  bias_share(dy, sums, part_pixels, part_length, pixels, k);
+}

@@ -1,0 +1,21 @@
+// dropout, in place: zeroes each value with probability 1/2 and doubles the others. The same numbers as on the CPU: one stream of Philox per
+// image of the batch and update. One thread per four values of an image; bound by the bytes read and written.
+#include "philox.cuh"
+#include "step.cuh"
+
+constexpr int THREADS = 256;
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+dropout(float* values, const float* __restrict__ hyper, const unsigned* __restrict__ clock, unsigned long long seed, int n, int length) {
+  const int blocks = (length + 3) / 4;
+  const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
+  if (index >= (size_t)n * blocks) return;
+  const unsigned image = index / blocks, block = index % blocks;
+  const unsigned update = __float_as_uint(hyper_row(hyper, clock)[HYPER_UPDATE]);
+  const Words4 words = Stream(seed, PURPOSE_DROPOUT, update, image).block(block);
+  float* at = values + (size_t)image * length + 4 * (size_t)block;
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    if (4 * (int)block + i < length) at[i] = words.word[i] >> 31 ? at[i] + at[i] : 0.0f;
+  }
+}

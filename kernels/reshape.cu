@@ -1,0 +1,13 @@
+// reshape: y[n, j, i] = x[n, i, j], a vector in PyTorch's order to an NHWC map and back. One thread per value of y; bound by the bytes of x
+// and y.
+#include "portable.cuh"
+
+constexpr int THREADS = 256;
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+reshape(const float* __restrict__ x, float* __restrict__ y, int n, int rows, int columns) {
+  const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
+  if (index >= (size_t)n * rows * columns) return;
+  const size_t i = index % rows, j = index / rows % columns, image = index / ((size_t)rows * columns);
+  y[index] = x[(image * rows + i) * columns + j];
+}

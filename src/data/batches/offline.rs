@@ -1,0 +1,41 @@
+//! Anomalies that are made once, before training.
+
+use rayon::prelude::*;
+
+use super::{Ingredients, Others, Scratch, TrainingSet};
+use crate::data::images::{Images, Mask};
+use crate::data::supervise::Supervise;
+use crate::error::{Error, Result};
+
+/// The epoch whose streams they are made from: one that no training reaches.
+const EPOCH: u32 = u32::MAX;
+
+impl TrainingSet {
+    /// An anomaly for each nominal image, in their order: what that image becomes if noise is added where it is dark and taken away
+    /// where it is bright, or what takes its place.
+    pub(super) fn make_anomalies(&self) -> Result<Others> {
+        let Ingredients { nominal, others, supervise, .. } = &self.ingredients;
+        if *supervise == Supervise::Unsupervised {
+            return Err(Error::setting("there are no anomalies to make before training", "choose another --supervise"));
+        }
+        Images::room_for(nominal.count, nominal.height, nominal.channels)?;
+        let mut images = Images { pixels: vec![0; nominal.count * nominal.image_len()], ..nominal.select(&[]) };
+        images.count = nominal.count;
+        let make = |scratch: &mut Scratch, (sample, image): (usize, &mut [u8])| {
+            self.make_anomaly(scratch, sample, EPOCH, sample as u32);
+            image.copy_from_slice(&scratch.image);
+            Some(Mask { height: nominal.height, width: nominal.width, pixels: scratch.mask.clone() })
+        };
+        let made = images.pixels.par_chunks_mut(nominal.image_len()).enumerate().map_init(Scratch::default, make);
+        // Where all masks are one all over, none says the same.
+        let known = *supervise == Supervise::MalformedNormalGt
+            || (*supervise == Supervise::Other && others.as_ref().is_some_and(|others| !others.masks.is_empty()));
+        let masks = if known {
+            made.collect()
+        } else {
+            made.for_each(drop);
+            Vec::new()
+        };
+        Ok(Others { images, masks, unjudged: Vec::new() })
+    }
+}

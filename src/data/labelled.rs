@@ -1,0 +1,88 @@
+//! Labelled anomalies to learn from, taken from the test split, and what leaves the evaluation with them.
+
+use std::collections::HashSet;
+
+use crate::data::dataset::Split;
+use crate::rng::{Purpose, Stream};
+
+/// Chooses `k` anomalies of each kind in a split, all where `k` is None: the same ones for the same seed and split. One whose mask is
+/// empty shows nothing that could be learned, and is never chosen.
+pub fn choose(split: &Split, nominal: u16, k: Option<usize>, seed: u64) -> Vec<usize> {
+    let shows = |&i: &usize| split.masks.get(i).and_then(Option::as_ref).is_none_or(|mask| mask.any());
+    let kinds = split.classes.iter().copied().max().map_or(0, |last| last + 1);
+    let mut chosen = Vec::new();
+    for kind in (0..kinds).filter(|&kind| kind != nominal) {
+        let of_kind: Vec<usize> = split.indices(|class| class == kind).into_iter().filter(shows).collect();
+        let order = Stream::new(seed, Purpose::Labelled, 0, u32::from(kind)).permutation(of_kind.len() as u32);
+        chosen.extend(order.into_iter().take(k.unwrap_or(usize::MAX)).map(|place| of_kind[place as usize]));
+    }
+    chosen.sort_unstable();
+    chosen
+}
+
+/// Indices of a test split: of the pictures that say how well something was learned, and of those that were learned from, which have
+/// these names or, where names that end in one number mean pictures of one part (`exp1_num_7.png`, `exp4_num_7.png`), show their parts.
+pub fn tell_apart(split: &Split, learned: &[String], one_part_per_number: bool) -> (Vec<usize>, Vec<usize>) {
+    let names: HashSet<&str> = learned.iter().map(String::as_str).collect();
+    let numbers: HashSet<&str> = match one_part_per_number {
+        true => learned.iter().filter_map(|name| last_number(name)).collect(),
+        false => HashSet::new(),
+    };
+    let seen = |name: &str| names.contains(name) || last_number(name).is_some_and(|number| numbers.contains(number));
+    (0..split.names.len()).partition(|&i| !seen(&split.names[i]))
+}
+
+/// The number at the end of a file's name, without leading zeros.
+fn last_number(name: &str) -> Option<&str> {
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    let start = stem.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |last| {
+        // The character may take several bytes.
+        last + stem[last..].chars().next().map_or(1, char::len_utf8)
+    });
+    let digits = &stem[start..];
+    (!digits.is_empty()).then(|| digits.trim_start_matches('0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::images::{Images, Mask};
+
+    fn split(count: usize) -> Split {
+        let mask = |i: usize| Mask { height: 1, width: 1, pixels: vec![u8::from(!i.is_multiple_of(3) || i >= 6)] };
+        Split {
+            images: Images { count, height: 1, width: 1, channels: 1, pixels: vec![0; count] },
+            classes: (0..count).map(|i| (i / 6) as u16).collect(),
+            names: (0..count).map(|i| format!("test/{}/exp{}_num_{:03}.png", i / 6, i % 2, i / 2)).collect(),
+            masks: (0..count).map(|i| Some(mask(i))).collect(),
+            skipped: None,
+        }
+    }
+
+    #[test]
+    fn each_kind_gives_as_many_and_no_empty_mask() {
+        let split = split(18);
+        let one = choose(&split, 1, Some(1), 3);
+        assert_eq!(one.len(), 2);
+        assert!(one[0] < 6 && !one[0].is_multiple_of(3) && one[1] >= 12, "{one:?}");
+        assert_eq!(choose(&split, 1, Some(1), 3), one);
+        assert_eq!(choose(&split, 1, Some(9), 3), [1, 2, 4, 5, 12, 13, 14, 15, 16, 17]);
+        assert_eq!(choose(&split, 1, None, 3).len(), 10);
+        let of_seeds: HashSet<Vec<usize>> = (0..20).map(|seed| choose(&split, 1, Some(1), seed)).collect();
+        assert!(of_seeds.len() > 5, "seeds choose differently: {of_seeds:?}");
+    }
+
+    #[test]
+    fn what_was_learned_leaves_with_its_part() {
+        let split = split(8); // numbers 000 000 001 001 002 002 003 003
+        let learned = [split.names[2].clone()];
+        let seen = |learned: &[String], per_number| tell_apart(&split, learned, per_number).1;
+        assert_eq!(tell_apart(&split, &learned, false), (vec![0, 1, 3, 4, 5, 6, 7], vec![2]));
+        assert_eq!(seen(&learned, true), [2, 3]);
+        assert_eq!(seen(&["train/x/tile_2.bmp".to_string()], true), [4, 5], "002 is 2");
+        assert!(seen(&[], true).is_empty());
+        assert_eq!(last_number("a/b7/größe"), None);
+        assert_eq!(last_number("a/ä12.png"), Some("12"));
+        assert_eq!(last_number("000.png"), Some(""), "zero is a number too");
+    }
+}

@@ -1,0 +1,142 @@
+//! A user's classes, in either of the authors' two layouts: classes against each other, or normal and anomalous pictures of each.
+//!
+//! Where `train_maps` or `test_maps` exists, it mirrors its split: the mask of `test/CLASS/NAME.jpg` is `test_maps/CLASS/NAME.png` or
+//! `test_maps/CLASS/NAME_mask.png`, and every anomalous picture needs one.
+
+use std::path::{Path, PathBuf};
+
+use super::{Format, Labels, Part, Query, missing};
+use crate::data::dataset::Split;
+use crate::data::folder::{self, Truth};
+use crate::error::{Error, Result};
+
+/// A user's classes.
+pub struct Custom;
+
+const NORMAL: &str = "normal";
+const ANOMALOUS: &str = "anomalous";
+const TREE: &str = "  DIR/{train,test}/CLASS/*.png, one class against the others, or
+  DIR/{train,test}/CLASS/{normal,anomalous}/*.png, by class
+  DIR/{train,test}_maps/CLASS/…/NAME.png (optional masks)";
+
+impl Format for Custom {
+    fn classes(&self, root: &Path) -> Result<Vec<String>> {
+        let train = root_of(root).join("train");
+        let classes = if train.is_dir() { folder::folders(&train)? } else { Vec::new() };
+        if classes.is_empty() {
+            return Err(missing(&train, "holds no folder of a class", TREE));
+        }
+        let (judged, plain): (Vec<_>, Vec<_>) =
+            classes.iter().partition(|class| train.join(class).join(NORMAL).is_dir());
+        if let (Some(judged), Some(plain)) = (judged.first(), plain.first()) {
+            let problem = format!("class {judged} has a folder {NORMAL}, class {plain} has none");
+            return Err(Error::file(&train, problem, format!("expected is one of these trees:\n{TREE}")));
+        }
+        Ok(classes)
+    }
+
+    fn labels(&self, root: &Path, classes: &[String], class: u16) -> Result<Labels> {
+        let root = root_of(root);
+        if is_judged(&root, &classes[usize::from(class)]) {
+            return Ok(Labels { names: vec![NORMAL.to_string(), ANOMALOUS.to_string()], nominal: 0 });
+        }
+        let test = root.join("test");
+        let tested = if test.is_dir() { folder::folders(&test)? } else { Vec::new() };
+        let only_tested = tested.into_iter().filter(|name| !classes.contains(name));
+        Ok(Labels { names: classes.iter().cloned().chain(only_tested).collect(), nominal: class })
+    }
+
+    fn read(&self, query: &Query) -> Result<Split> {
+        let root = root_of(query.root);
+        let (mut split, mut maps) = (root.join(query.part.name()), root.join(format!("{}_maps", query.part.name())));
+        let has_maps = maps.is_dir();
+        if is_judged(&root, query.class) {
+            (split, maps) = (split.join(query.class), maps.join(query.class));
+        }
+        let mut listed = Vec::new();
+        for (class, name) in query.labels.names.iter().enumerate() {
+            let (class, pictures) = (class as u16, split.join(name));
+            if query.wants(class) && pictures.is_dir() {
+                let truth = if class == query.labels.nominal { Truth::Flawless } else { Truth::In(maps.join(name)) };
+                listed.extend(folder::with_masks(&pictures, class, has_maps.then_some(truth))?);
+            }
+        }
+        if listed.is_empty() && query.part == Part::Train {
+            return Err(missing(&split, format!("holds no pictures of class {}", query.class), TREE));
+        }
+        folder::read(query, listed)
+    }
+
+    fn tree(&self) -> &'static str {
+        TREE
+    }
+}
+
+/// The folder of the set: as the authors' code has it, it may lie in one called `custom`.
+fn root_of(root: &Path) -> PathBuf {
+    let nested = root.join("custom");
+    if nested.join("train").is_dir() { nested } else { root.to_path_buf() }
+}
+
+/// Whether normal and anomalous pictures of a class are told apart.
+fn is_judged(root: &Path, class: &str) -> bool {
+    root.join("train").join(class).join(NORMAL).is_dir()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::dataset::{Dataset, DatasetKind, Source};
+    use crate::data::folder::tests::save;
+
+    fn load(root: &Path, class: &str) -> Result<Dataset> {
+        Dataset::load(&Source { class, anomalies: true, ..Source::new(DatasetKind::Custom, Some(root), 8, 1) })
+    }
+
+    #[test]
+    fn classes_stand_against_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        for (i, name) in ["train/a/1", "train/b/2", "test/a/3", "test/b/4", "test/odd/5"].iter().enumerate() {
+            save(dir.path(), &format!("{name}.png"), (8, 8), i as u8);
+        }
+        let set = load(dir.path(), "b").unwrap();
+        assert_eq!((set.class_names.as_slice(), set.nominal), (&["a", "b", "odd"].map(String::from)[..], 1));
+        assert_eq!((set.train.classes.as_slice(), set.test.classes.as_slice()), (&[0, 1][..], &[0, 1, 2][..]));
+        assert!(set.test.masks.is_empty() && set.nominal().unwrap() == [1]);
+        assert!(load(dir.path(), "odd").is_err(), "what cannot be learned is no class");
+        save(dir.path(), "test_maps/a/3_mask.png", (8, 8), 255);
+        let message = load(dir.path(), "b").unwrap_err().to_string();
+        assert!(message.contains("5_mask.png: the mask of"), "{message}");
+        save(dir.path(), "test_maps/odd/5.png", (8, 8), 0);
+        let masks = load(dir.path(), "b").unwrap().test.masks;
+        assert_eq!(masks.iter().map(|mask| mask.as_ref().unwrap().any()).collect::<Vec<_>>(), [true, false, false]);
+    }
+
+    #[test]
+    fn classes_have_normal_and_anomalous_pictures() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("custom");
+        for (i, name) in
+            ["train/x/normal/1", "train/x/anomalous/2", "train/y/normal/3", "test/x/normal/4", "test/x/anomalous/5"]
+                .iter()
+                .enumerate()
+        {
+            save(&root, &format!("{name}.png"), (8, 8), i as u8);
+        }
+        let set = load(dir.path(), "x").unwrap();
+        assert_eq!(
+            (set.class.as_str(), set.class_names.as_slice(), set.nominal),
+            ("x", &["normal", "anomalous"].map(String::from)[..], 0)
+        );
+        assert_eq!((set.train.classes.as_slice(), set.test.classes.as_slice()), (&[0, 1][..], &[0, 1][..]));
+        save(&root, "train_maps/x/anomalous/2.png", (8, 8), 255);
+        let masks = load(&root, "x").unwrap().train.masks;
+        assert!(!masks[0].as_ref().unwrap().any() && masks[1].as_ref().unwrap().any());
+        assert_eq!(load(&root, "y").unwrap().test.images.count, 0);
+        save(&root, "train/z/6.png", (8, 8), 0);
+        let message = load(&root, "x").unwrap_err().to_string();
+        assert!(message.contains("class x has a folder normal, class z has none"), "{message}");
+        let message = load(&root.join("train"), "0").unwrap_err().to_string();
+        assert!(message.contains("DIR/{train,test}/CLASS/*.png"), "{message}");
+    }
+}

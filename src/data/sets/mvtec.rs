@@ -1,0 +1,160 @@
+//! MVTec-AD's layout: good pictures to learn from, good and defective ones with masks to judge by, per kind of product.
+//!
+//! Masks have the size of their picture; 128 or more is defective. Where `ground_truth` exists, every defective picture needs its
+//! mask. Labelled anomalies to learn from (`--supervise other`) may lie beside `train/good`.
+
+use std::path::{Path, PathBuf};
+
+use super::{Format, Labels, Part, Query, missing};
+use crate::data::dataset::Split;
+use crate::data::folder::{self, Listed, Truth};
+use crate::error::Result;
+
+/// MVTec-AD: a folder per class, or one such folder by itself.
+pub struct Mvtec;
+
+/// Label 0.
+pub const GOOD: &str = "good";
+
+const TREE: &str = "  DIR/CLASS/train/good/*.png (or one such CLASS folder as DIR)
+  DIR/CLASS/test/good/*.png
+  DIR/CLASS/test/DEFECT/*.png
+  DIR/CLASS/ground_truth/DEFECT/NAME_mask.png (optional)
+  DIR/CLASS/train/DEFECT/*.png, with masks in train_maps/DEFECT (optional, for --supervise other)";
+
+impl Format for Mvtec {
+    fn classes(&self, root: &Path) -> Result<Vec<String>> {
+        if is_class(root) {
+            return Ok(vec![own_name(root)]);
+        }
+        let classes = folder::folders(root)?.into_iter().filter(|name| is_class(&root.join(name))).collect::<Vec<_>>();
+        if classes.is_empty() {
+            return Err(missing(root, "holds no folder with train/good", TREE));
+        }
+        Ok(classes)
+    }
+
+    fn labels(&self, root: &Path, classes: &[String], class: u16) -> Result<Labels> {
+        labels(&class_folder(root, &classes[usize::from(class)]))
+    }
+
+    fn read(&self, query: &Query) -> Result<Split> {
+        let folder = class_folder(query.root, query.class);
+        folder::read(query, list(&folder, query)?)
+    }
+
+    fn tree(&self) -> &'static str {
+        TREE
+    }
+}
+
+/// The folder of a class: in the root, or the root itself.
+pub fn class_folder(root: &Path, class: &str) -> PathBuf {
+    if is_class(root) { root.to_path_buf() } else { root.join(class) }
+}
+
+/// `good`, then the types of defects.
+pub fn labels(folder: &Path) -> Result<Labels> {
+    let mut names: Vec<String> = Vec::new();
+    for part in [Part::Test, Part::Train] {
+        let split = folder.join(part.name());
+        names.extend(if split.is_dir() { folder::folders(&split)? } else { Vec::new() });
+    }
+    names.retain(|name| name != GOOD);
+    names.sort();
+    names.dedup();
+    names.insert(0, GOOD.to_string());
+    Ok(Labels { names, nominal: 0 })
+}
+
+/// The pictures of a class's folder that a query is for; none where the split is missing.
+pub fn list(folder: &Path, query: &Query) -> Result<Vec<Listed>> {
+    let split = folder.join(query.part.name());
+    let masks = match query.part {
+        Part::Train => folder.join("train_maps"),
+        Part::Test => folder.join("ground_truth"),
+    };
+    let mut listed = Vec::new();
+    for (class, name) in query.labels.names.iter().enumerate().filter(|(class, _)| query.wants(*class as u16)) {
+        let pictures = split.join(name);
+        if pictures.is_dir() {
+            let truth = if name == GOOD { Truth::Flawless } else { Truth::In(masks.join(name)) };
+            listed.extend(folder::with_masks(&pictures, class as u16, masks.is_dir().then_some(truth))?);
+        }
+    }
+    Ok(listed)
+}
+
+fn is_class(folder: &Path) -> bool {
+    folder.join("train").join(GOOD).is_dir()
+}
+
+/// The name of a folder that may be written as `.`.
+fn own_name(folder: &Path) -> String {
+    let absolute = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+    absolute.file_name().map_or_else(|| GOOD.to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::dataset::{Dataset, DatasetKind, Source};
+    use crate::data::folder::tests::save;
+
+    fn tree() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (class, value) in [("bottle", 10), ("zipper", 50)] {
+            let name = |name: &str| format!("{class}/{name}");
+            save(dir.path(), &name("train/good/000.png"), (8, 8), value);
+            save(dir.path(), &name("test/good/000.png"), (8, 8), value + 1);
+            save(dir.path(), &name("test/broken/000.png"), (8, 12), value + 2);
+            save(dir.path(), &name("ground_truth/broken/000_mask.png"), (8, 12), 255);
+        }
+        save(dir.path(), "readme/picture.png", (8, 8), 0);
+        dir
+    }
+
+    fn load(root: &Path, class: &str) -> Result<Dataset> {
+        let source = Source::new(DatasetKind::Mvtec, Some(root), 8, 1);
+        Dataset::load(&Source { class, anomalies: true, ..source })
+    }
+
+    #[test]
+    fn a_class_is_a_folder() {
+        let dir = tree();
+        assert_eq!(Dataset::classes(DatasetKind::Mvtec, Some(dir.path())).unwrap(), ["bottle", "zipper"]);
+        let set = load(dir.path(), "zipper").unwrap();
+        assert_eq!(
+            (set.class.as_str(), set.nominal, set.class_names.as_slice()),
+            ("zipper", 0, &["good", "broken"].map(String::from)[..])
+        );
+        assert_eq!(set.train.images.image(0)[0], 50);
+        assert_eq!(set.test.names, ["zipper/test/good/000.png", "zipper/test/broken/000.png"]);
+        let mask = set.test.masks[1].as_ref().unwrap();
+        assert_eq!((mask.height, mask.width, mask.any()), (12, 8, true), "at the picture's size");
+        let alone = load(&dir.path().join("bottle"), "0").unwrap();
+        assert_eq!((alone.class.as_str(), alone.train.images.image(0)[0]), ("bottle", 10));
+        let message = load(dir.path(), "carpet").unwrap_err().to_string();
+        assert!(message.contains("no class 'carpet'") && message.contains("bottle, zipper"), "{message}");
+        let message = load(&dir.path().join("readme"), "0").unwrap_err().to_string();
+        assert!(message.contains("DIR/CLASS/train/good/*.png"), "{message}");
+    }
+
+    #[test]
+    fn labelled_anomalies_may_lie_beside_the_good() {
+        let dir = tree();
+        let root = dir.path().join("bottle");
+        save(&root, "train/dent/1.png", (8, 8), 7);
+        let set = load(&root, "0").unwrap();
+        assert_eq!(
+            (set.class_names.as_slice(), set.train.classes.as_slice()),
+            (&["good", "broken", "dent"].map(String::from)[..], &[0, 2][..])
+        );
+        assert!(set.train.masks.is_empty());
+        save(&root, "train_maps/dent/1.png", (8, 8), 200);
+        let set = load(&root, "0").unwrap();
+        assert!(!set.train.masks[0].as_ref().unwrap().any() && set.train.masks[1].as_ref().unwrap().any());
+        let unasked = Dataset::load(&Source::new(DatasetKind::Mvtec, Some(&root), 8, 1)).unwrap();
+        assert_eq!(unasked.train.classes, [0]);
+    }
+}

@@ -1,0 +1,117 @@
+//! Pascal VOC 2007: pictures with lists of which of them show a class.
+//!
+//! The score is to rate the class that is named, so its pictures are the anomalous ones (label 1) and all others nominal. In the
+//! paper this is "nominal label 1": outliers, if there are any, are what is pulled to zero, in place of the other pictures. A
+//! picture in which the class is marked as difficult (0 in the list) is left out, as VOC's own evaluation does.
+
+use std::path::{Path, PathBuf};
+
+use super::{Format, Labels, Part, Query, missing, words};
+use crate::data::dataset::Split;
+use crate::data::folder::{self, Listed};
+use crate::error::{Error, Result};
+use crate::files;
+
+/// Pascal VOC 2007.
+pub struct PascalVoc;
+
+const TREE: &str = "  DIR/JPEGImages/*.jpg (or in DIR/VOCdevkit/VOC2007)
+  DIR/ImageSets/Main/CLASS_trainval.txt
+  DIR/ImageSets/Main/CLASS_test.txt";
+
+/// Label of the pictures that show the class.
+const SHOWN: u16 = 1;
+
+impl Format for PascalVoc {
+    fn classes(&self, _root: &Path) -> Result<Vec<String>> {
+        Ok(words(
+            "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep \
+             sofa train tvmonitor",
+        ))
+    }
+
+    fn labels(&self, _root: &Path, classes: &[String], class: u16) -> Result<Labels> {
+        Ok(Labels { names: vec!["rest".to_string(), classes[usize::from(class)].clone()], nominal: 0 })
+    }
+
+    fn read(&self, query: &Query) -> Result<Split> {
+        let nested = query.root.join("VOCdevkit").join("VOC2007");
+        let root = if nested.is_dir() { nested } else { query.root.to_path_buf() };
+        let list = match query.part {
+            Part::Train => format!("{}_trainval.txt", query.class),
+            Part::Test => format!("{}_test.txt", query.class),
+        };
+        let list = root.join("ImageSets").join("Main").join(list);
+        if !list.is_file() {
+            return Err(missing(&list, "the list of pictures is missing", TREE));
+        }
+        let listed = parse(&list, &root.join("JPEGImages"))?;
+        folder::read(query, listed.into_iter().filter(|picture| query.wants(picture.class)).collect())
+    }
+
+    fn tree(&self) -> &'static str {
+        TREE
+    }
+}
+
+/// The pictures of a list: a name per line, then 1 where the class is shown, -1 where not, 0 where it is hard to tell.
+fn parse(list: &Path, pictures: &Path) -> Result<Vec<Listed>> {
+    let bytes = files::read(list)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut listed = Vec::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let mut parts = line.split_whitespace();
+        let picture = |name: &str| -> PathBuf { pictures.join(format!("{name}.jpg")) };
+        match (parts.next(), parts.next()) {
+            (Some(name), Some("1")) => listed.push(Listed::unmarked(picture(name), SHOWN)),
+            (Some(name), Some("-1")) => listed.push(Listed::unmarked(picture(name), 0)),
+            (Some(_), Some("0")) => {}
+            _ => {
+                let problem = format!("line {} is no picture with 1, 0 or -1: '{line}'", number + 1);
+                return Err(Error::file(list, problem, "give VOC's own list"));
+            }
+        }
+    }
+    Ok(listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::data::dataset::{Dataset, DatasetKind, Source};
+    use crate::data::folder::tests::save;
+    use std::fs;
+
+    #[test]
+    fn pictures_of_the_class_are_the_anomalous_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("VOCdevkit/VOC2007");
+        (1..=6u8).for_each(|i| save(&root, &format!("JPEGImages/00000{i}.jpg"), (8, 8), 20 * i));
+        let lists = root.join("ImageSets/Main");
+        fs::create_dir_all(&lists).unwrap();
+        fs::write(lists.join("horse_trainval.txt"), "000001 -1\n000002  1\n000003  0\n").unwrap();
+        fs::write(lists.join("horse_test.txt"), "000004  1\r\n000005 -1\r\n000006 -1\r\n").unwrap();
+        let horse = Source { class: "horse", ..Source::new(DatasetKind::Pascalvoc, Some(dir.path()), 8, 3) };
+        let set = Dataset::load(&Source { anomalies: true, ..horse }).unwrap();
+        assert_eq!(
+            (set.class.as_str(), set.nominal, set.class_names.as_slice()),
+            ("horse", 0, &["rest", "horse"].map(String::from)[..])
+        );
+        assert_eq!((set.train.classes.as_slice(), set.test.classes.as_slice()), (&[0, 1][..], &[1, 0, 0][..]));
+        assert_eq!(
+            set.train.names,
+            ["VOCdevkit/VOC2007/JPEGImages/000001.jpg", "VOCdevkit/VOC2007/JPEGImages/000002.jpg"]
+        );
+        let horses = Dataset::load(&Source { nominal: false, anomalies: true, ..horse }).unwrap();
+        assert_eq!(horses.train.classes, [1]);
+        let says = |source: &Source, words: &[&str]| {
+            let message = Dataset::load(source).unwrap_err().to_string();
+            assert!(words.iter().all(|word| message.contains(word)), "{message}");
+        };
+        says(&Source { class: "cow", ..horse }, &["cow_", "the list of pictures is missing", "DIR/ImageSets/Main"]);
+        says(&Source { class: "unicorn", ..horse }, &["no class 'unicorn'", "tvmonitor"]);
+        fs::write(lists.join("horse_test.txt"), "000004  1\n000005 yes\n").unwrap();
+        says(&horse, &["horse_test.txt", "line 2", "000005 yes"]);
+        fs::write(lists.join("horse_test.txt"), "000009 -1\n").unwrap();
+        says(&horse, &["000009.jpg"]);
+    }
+}

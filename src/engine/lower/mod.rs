@@ -1,0 +1,186 @@
+//! Lowering: from a net's layers to a plan's buffers and fused steps.
+//!
+//! | file | lowers |
+//! | --- | --- |
+//! | [`stages`] | layers to stages, and their forward pass |
+//! | [`backward`] | the stages' backward pass |
+//! | [`objective`] | scores, heatmaps and losses |
+
+mod backward;
+mod objective;
+mod stages;
+
+use self::backward::Backward;
+use self::objective::Head;
+use self::stages::{Pass, stages};
+use super::plan::{Buffers, Plan, Ports, Step, TrainingPorts};
+use crate::device::{BufferId, ByteBufferId, ByteView, View};
+use crate::error::{Error, Result};
+use crate::model::arch::{Arch, Objective};
+use crate::model::weights::Layout;
+use crate::steps::hsc_loss::Gradient;
+use crate::steps::optimizer::{Adam, Sgd};
+
+/// Which optimizer a plan updates with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Optimizer {
+    /// Nesterov momentum 0.9.
+    Sgd,
+    /// β 0.9 and 0.999.
+    Adam,
+}
+
+/// What a plan can do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// Images per batch.
+    pub batch: usize,
+    /// Input side in pixels.
+    pub side: usize,
+    /// σ of the upsampling's Gaussian, for FCDD.
+    pub sigma: f64,
+    /// What heatmaps show, for HSC.
+    pub gradient: Gradient,
+    /// None for inference alone, which needs far less memory.
+    pub training: Option<Training>,
+}
+
+/// What a training plan can do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Training {
+    pub optimizer: Optimizer,
+    /// Train on ground-truth maps instead of labels, which FCDD alone can.
+    pub maps: bool,
+    /// Also compute the gradient of the input.
+    pub input_grad: bool,
+    /// Of the dropout.
+    pub seed: u64,
+}
+
+/// Hands out buffers.
+#[derive(Default)]
+struct Allocator {
+    buffers: Buffers,
+}
+
+impl Allocator {
+    fn real(&mut self, len: usize) -> View {
+        self.buffers.reals.push(len);
+        View { buffer: BufferId(self.buffers.reals.len() - 1), start: 0, len }
+    }
+
+    fn bytes(&mut self, len: usize) -> ByteView {
+        self.buffers.bytes.push(len);
+        ByteView { buffer: ByteBufferId(self.buffers.bytes.len() - 1), len }
+    }
+}
+
+/// The first `len` elements of a view.
+fn head(view: View, len: usize) -> View {
+    View { len, ..view }
+}
+
+/// Part of a view.
+fn part(view: View, start: usize, len: usize) -> View {
+    View { start: view.start + start, len, ..view }
+}
+
+/// Lowers a net. Plans of one net and one set of options that differ in the batch alone number their buffers alike, so a plan for
+/// a smaller batch runs in the memory of a larger one's.
+///
+/// # Errors
+/// If the net does not take the input's side, or its objective no ground-truth maps.
+pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
+    if options.training.is_some_and(|training| training.maps) && arch.objective != Objective::Fcdd {
+        let problem = format!("{} learns from labels alone, not from ground-truth maps", arch.name);
+        return Err(Error::setting(problem, "choose --maps false"));
+    }
+    let layout = Layout::new(arch);
+    let (n, side) = (options.batch, options.side);
+    let mut allocator = Allocator::default();
+    let params = allocator.real(layout.params_len);
+    let stats = allocator.real(layout.stats_len);
+    let input = allocator.real(n * side * side * arch.channels);
+    let stages = stages(arch, &layout, options, params)?;
+    // A gradient reads the values of the forward pass again: in training, and in evaluation that of an HSC score.
+    let by_gradient = arch.objective == Objective::Hsc;
+    let keep = options.training.is_some() || by_gradient;
+    let kept_from = match options.training {
+        None if !by_gradient => stages.len(),
+        Some(training) if !by_gradient && !training.input_grad => stages::first_trained(&stages),
+        _ => 0,
+    };
+    let values = stages::place(&stages, input, kept_from, &mut allocator);
+    let gradients = if keep { backward::buffers(&stages, &mut allocator) } else { [head(input, 0); 2] };
+    let z = values.last().map_or(input, |v| v.out);
+    let head = Head::new(arch, options, input, z, &mut allocator);
+    let back = Backward { stages: &stages, values: &values, norm_eps: arch.norm_eps, gradients };
+
+    let mut plan = Plan {
+        batch: n,
+        buffers: Buffers::default(),
+        constants: head.constants(),
+        ports: Ports {
+            params,
+            stats,
+            input,
+            output: head.output,
+            score: head.score,
+            map: head.map,
+            heatmap: head.heatmap,
+            training: None,
+        },
+        forward: vec![],
+        backward: vec![],
+        update: vec![],
+        infer: vec![],
+        explain: vec![],
+    };
+    let judging = Pass { stats, norm_eps: arch.norm_eps, training: None, winners: by_gradient };
+    stages::forward(&stages, &values, judging, &mut plan.infer);
+    plan.infer.extend(head.judge());
+    head.explain(&back, stats, &mut plan.explain);
+
+    if let Some(training) = options.training {
+        let batch_stats = allocator.real(layout.stats_len);
+        let running = Some(stages::Running { stats, seed: training.seed });
+        let pass = Pass { stats: batch_stats, norm_eps: arch.norm_eps, training: running, winners: true };
+        stages::forward(&stages, &values, pass, &mut plan.forward);
+        plan.forward.extend(head.judge());
+        if training.maps {
+            head.explain(&back, stats, &mut plan.forward);
+        }
+        let mut ports = TrainingPorts {
+            labels: allocator.real(n),
+            maps: training.maps.then(|| allocator.real(n * side * side)),
+            loss: allocator.real(n),
+            grads: allocator.real(layout.params_len),
+            moments: allocator.real(layout.params_len * if training.optimizer == Optimizer::Adam { 2 } else { 1 }),
+            input_grad: None,
+        };
+        head.loss(&ports, gradients, &mut allocator, &mut plan.backward);
+        let learning = backward::Learning { grads: ports.grads, seed: training.seed, input_grad: training.input_grad };
+        let input_grad = back.push(batch_stats, Some(learning), &mut plan.backward);
+        ports.input_grad = input_grad.filter(|_| training.input_grad);
+        plan.ports.training = Some(ports);
+        plan.update.push(update(params, &ports, &layout, training.optimizer));
+    }
+    plan.buffers = allocator.buffers;
+    Ok(plan)
+}
+
+/// The optimizer's step over the trained part of the parameters.
+fn update(params: View, ports: &TrainingPorts, layout: &Layout, optimizer: Optimizer) -> Step {
+    let len = layout.params_len - layout.trained_from;
+    let trained = |view: View, offset: usize| part(view, offset + layout.trained_from, len);
+    let TrainingPorts { grads, moments, .. } = *ports;
+    let (params, grads) = (trained(params, 0), trained(grads, 0));
+    match optimizer {
+        Optimizer::Sgd => Step::Sgd(Sgd { params, grads, momentum: trained(moments, 0) }),
+        Optimizer::Adam => {
+            let [m, v] = [0, layout.params_len].map(|offset| trained(moments, offset));
+            Step::Adam(Adam { params, grads, m, v })
+        }
+    }
+}

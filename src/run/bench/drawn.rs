@@ -1,0 +1,57 @@
+//! Training steps as a run on a GPU makes them: each draws its batch on the device and is one replayed graph.
+
+use std::sync::Arc;
+
+use super::HYPER;
+use crate::data::batches::{Ingredients, Rounds, TrainingSet};
+use crate::data::cuda::DeviceSet;
+use crate::data::dataset::DatasetKind;
+use crate::data::images::Images;
+use crate::data::pipeline::Preprocessing;
+use crate::device::cuda::{self, Cuda, Mark};
+use crate::engine::Network;
+use crate::error::Result;
+use crate::rng::{Purpose, Stream};
+use crate::run::layout::draw_from;
+use crate::run::settings::Settings;
+
+/// Seconds of each of `repeats` steps by the device's clock, from the end of the step before to its own; as many go before them.
+pub fn train(network: &mut Network<f32>, cuda: &Arc<Cuda>, repeats: usize) -> Result<Vec<f64>> {
+    let (batch, steps) = (network.options().batch, 2 * repeats + 1);
+    let set = set(network)?;
+    let order: Vec<u32> = (0..steps * batch).map(|i| (i % set.len()) as u32).collect();
+    draw_from(network, DeviceSet::new(cuda, &set, batch)?, order.len())?;
+    let mut marks = Vec::new();
+    network.epoch(0, &order, &vec![HYPER; steps], |_| {
+        marks.push(cuda.mark());
+        true
+    })?;
+    let marks = marks.into_iter().collect::<cuda::Result<Vec<Mark>>>()?;
+    let steps = marks.windows(2).skip(repeats);
+    Ok(steps.map(|pair| pair[1].seconds_since(&pair[0])).collect::<cuda::Result<_>>()?)
+}
+
+/// A set of random images for a network, with the pipeline and the anomalies that its side is trained with.
+fn set(network: &Network<f32>) -> Result<TrainingSet> {
+    let (arch, options) = (network.arch(), network.options());
+    let (side, channels) = (options.side, arch.channels);
+    let preset = Settings::preset(match arch.side {
+        28 => DatasetKind::Fmnist,
+        32 => DatasetKind::Cifar10,
+        _ => DatasetKind::Mvtec,
+    });
+    let random = Stream::new(0, Purpose::Check, 0, 1);
+    let pixels = (0..options.batch * side * side * channels).map(|i| random.bits(i as u32) as u8).collect();
+    let nominal = Images { count: options.batch, height: side, width: side, channels, pixels };
+    let preprocessing = Preprocessing::new(preset.pipeline, preset.dataset, side, side, channels, &nominal)?;
+    TrainingSet::new(Ingredients {
+        outliers: Some(nominal.clone()),
+        nominal,
+        others: None,
+        preprocessing,
+        supervise: preset.supervise,
+        noise: preset.noise,
+        rounds: Rounds::default(),
+        seed: 0,
+    })
+}

@@ -1,0 +1,169 @@
+//! What the device reaches at best: the speeds that floors are reckoned with.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::device::cuda::{self, Buffer, Cuda, Memory, kernels};
+use crate::device::matmul::{Matrix, matmul};
+use crate::device::{BufferId, Device, View};
+use crate::error::Result;
+use crate::rng::{Purpose, Stream};
+use crate::steps::conv::{Fprop, Geometry};
+
+/// Runs of each measurement; the fastest counts.
+const RUNS: usize = 10;
+
+/// Floats of each side of a copy, 256 MiB: more than any cache holds.
+const COPIED: usize = 64 << 20;
+
+/// Threads per block, as in `kernels/copy.cu`.
+const THREADS: u32 = 256;
+
+/// Measured speeds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Peaks {
+    /// Of a copy in memory; bytes read and bytes written both count.
+    pub bytes_per_second: f64,
+    /// Of a matrix product in f32, a multiply-add counted as two operations.
+    pub flops_per_second: f64,
+    /// What was multiplied, and with what.
+    pub product: String,
+}
+
+impl Peaks {
+    /// Measures a device.
+    ///
+    /// # Errors
+    /// Where a GPU has no memory for it: 129 MiB for the product, for the copy a quarter of what is free or at most 512 MiB.
+    pub fn measure(device: &Device) -> Result<Peaks> {
+        match device {
+            Device::Cpu => Ok(on_the_cpu()),
+            Device::Cuda(cuda) => on_a_gpu(cuda),
+        }
+    }
+
+    /// Least seconds for so many operations and bytes: the longer of computing and moving.
+    pub fn floor(&self, flops: u64, bytes: u64) -> f64 {
+        (flops as f64 / self.flops_per_second).max(bytes as f64 / self.bytes_per_second)
+    }
+}
+
+/// The least seconds of some runs, after one that warms up.
+fn least(mut run: impl FnMut() -> Result<f64>) -> Result<f64> {
+    run()?;
+    (0..RUNS).try_fold(f64::INFINITY, |least, _| Ok(least.min(run()?)))
+}
+
+fn on_the_cpu() -> Peaks {
+    /// Side of the matrices; each thread multiplies a pair of its own.
+    const SIDE: usize = 768;
+    const PIECE: usize = 1 << 16;
+    let threads = rayon::current_num_threads();
+    let fastest = |run: &mut dyn FnMut()| {
+        run();
+        let seconds = (0..RUNS).map(|_| {
+            let started = Instant::now();
+            run();
+            started.elapsed().as_secs_f64()
+        });
+        seconds.fold(f64::INFINITY, f64::min)
+    };
+    let (from, mut to) = (vec![1.0f32; COPIED], vec![0.0f32; COPIED]);
+    let copy = fastest(&mut || {
+        to.par_chunks_mut(PIECE).zip(from.par_chunks(PIECE)).for_each(|(to, from)| to.copy_from_slice(from));
+    });
+    drop((from, to));
+    let (mut a, mut out) = (vec![0.0f32; SIDE * SIDE], vec![0.0f32; threads * SIDE * SIDE]);
+    Stream::new(0, Purpose::Check, 0, 0).fill_normal(&mut a);
+    let factor = Matrix::row_major(&a, SIDE, SIDE);
+    let product = fastest(&mut || {
+        out.par_chunks_exact_mut(SIDE * SIDE).for_each(|out| matmul(out, factor, factor, false));
+    });
+    Peaks {
+        bytes_per_second: (2 * size_of::<f32>() * COPIED) as f64 / copy,
+        flops_per_second: (threads * 2 * SIDE.pow(3)) as f64 / product,
+        product: format!("{SIDE}×{SIDE}×{SIDE} f32 on each of {threads} threads, gemm"),
+    }
+}
+
+fn on_a_gpu(cuda: &Arc<Cuda>) -> Result<Peaks> {
+    let copier = Copier::new(cuda)?;
+    let copy = least(|| Ok(timed(cuda, || copier.run())?))?;
+    let bytes_per_second = copier.bytes() as f64 / copy;
+    drop(copier);
+    let (pixels, product) = product(cuda)?;
+    Ok(Peaks {
+        bytes_per_second,
+        flops_per_second: 2.0 * (pixels * CHANNELS * CHANNELS) as f64 / product,
+        product: format!("{pixels}×{CHANNELS}×{CHANNELS} f32, our 1×1 convolution"),
+    })
+}
+
+/// Channels into and out of the product that a GPU is measured with.
+const CHANNELS: usize = 256;
+
+/// Pixels of a 1×1 convolution that keeps the GPU busy, and the seconds it takes: more and more of them, until it takes a millisecond.
+fn product(cuda: &Arc<Cuda>) -> Result<(usize, f64)> {
+    const LEAST: usize = 512;
+    const MOST: usize = 65536;
+    let view = |number, len| View { buffer: BufferId(number), start: 0, len };
+    let whole = [MOST * CHANNELS, CHANNELS * CHANNELS, MOST * CHANNELS];
+    let mut memory = Memory::new(cuda, &whole, &[], 0)?;
+    let mut values = vec![0.0; whole[0]];
+    Stream::new(0, Purpose::Check, 0, 0).fill_normal(&mut values);
+    memory.write(view(0, whole[0]), &values)?;
+    memory.write(view(1, whole[1]), &values[..whole[1]])?;
+    let mut pixels = LEAST;
+    loop {
+        let geometry = Geometry { n: 1, h: pixels, w: 1, c: CHANNELS, k: CHANNELS, side: 1, stride: 1, pad: 0 };
+        let [x, w, y] = [(0, geometry.x_len()), (1, geometry.w_len()), (2, geometry.y_len())].map(|(i, n)| view(i, n));
+        let step = Fprop { geometry, x, w, b: None, y };
+        let seconds = least(|| Ok(timed(cuda, || step.cuda(&memory))?))?;
+        if seconds >= 1e-3 || pixels == MOST {
+            return Ok((pixels, seconds));
+        }
+        pixels *= 2;
+    }
+}
+
+/// Seconds by the device's clock from the first launch of `work` to the end of its last.
+fn timed(cuda: &Arc<Cuda>, work: impl FnOnce() -> cuda::Result<()>) -> cuda::Result<f64> {
+    let start = cuda.mark()?;
+    work()?;
+    cuda.mark()?.seconds_since(&start)
+}
+
+/// Copies more than the caches of a GPU hold.
+pub struct Copier {
+    cuda: Arc<Cuda>,
+    from: Buffer<f32>,
+    to: Buffer<f32>,
+}
+
+impl Copier {
+    /// Room for 256 MiB and their copy, or for an eighth of the free memory where that is less.
+    ///
+    /// # Errors
+    /// Where even that cannot be had.
+    pub fn new(cuda: &Arc<Cuda>) -> Result<Copier> {
+        cuda.synchronize()?; // what was freed before counts as free from then on
+        let fits = cuda.describe()?.free / 8 / size_of::<f32>();
+        let len = COPIED.min(fits).next_multiple_of(4);
+        Ok(Copier { cuda: cuda.clone(), from: cuda.zeros(len)?, to: cuda.zeros(len)? })
+    }
+
+    /// Launches the copy.
+    pub fn run(&self) -> cuda::Result<()> {
+        let quads = self.from.len() / 4;
+        let launch = self.cuda.launch_per_item(quads, THREADS);
+        kernels::copy::copy_quads(launch, self.from.pointer(), self.to.pointer_mut(), quads as i32)
+    }
+
+    /// Bytes that a copy reads and writes.
+    fn bytes(&self) -> usize {
+        2 * size_of::<f32>() * self.from.len()
+    }
+}

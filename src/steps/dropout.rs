@@ -1,0 +1,54 @@
+//! The step `dropout` (Srivastava et al. 2014): in training, zeroes each value with probability ½ and doubles the others.
+//!
+//! The backward pass is the same step on the gradient. Which values go is drawn from the seed, the number of the update and the image's
+//! place in its batch, so both passes and both devices draw alike. (A net with two such layers would have to tell them apart.)
+
+use rayon::prelude::*;
+
+use crate::device::cuda::{self, Memory, kernels};
+use crate::device::{Host, View};
+use crate::real::Real;
+use crate::rng::{Purpose, Stream};
+
+/// Threads per block, as in `kernels/dropout.cu`.
+const THREADS: u32 = 256;
+
+/// In place on `values`.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    pub seed: u64,
+    /// [n, …]
+    pub values: View,
+    /// Images in the batch.
+    pub n: usize,
+}
+
+impl Dropout {
+    /// Runs on the CPU; `update` counts the updates.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>, update: u64) {
+        let length = self.values.len / self.n;
+        let images = memory.get_mut(self.values).par_chunks_exact_mut(length);
+        images.enumerate().for_each(|(image, values)| {
+            let stream = Stream::new(self.seed, Purpose::Dropout, update as u32, image as u32);
+            for (block, values) in values.chunks_mut(4).enumerate() {
+                for (value, bits) in values.iter_mut().zip(stream.block(block as u32)) {
+                    *value = if bits >> 31 == 1 { *value + *value } else { T::zero() };
+                }
+            }
+        });
+    }
+
+    /// Runs on the GPU, with the number of the update in the present batch's hyper-parameters.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        let length = self.values.len / self.n;
+        kernels::dropout::dropout(
+            memory.cuda().launch_per_item(self.n * length.div_ceil(4), THREADS),
+            memory.pointer_mut(self.values),
+            memory.hyper.pointer(),
+            memory.clock.pointer(),
+            self.seed,
+            self.n as i32,
+            length as i32,
+        )
+    }
+}

@@ -1,0 +1,100 @@
+//! Nearest-neighbour upsampling by two, as decoders use it: the steps `enlarge` and `enlarge_adjoint`.
+
+use rayon::prelude::*;
+
+use crate::device::cuda::{self, Memory, kernels};
+use crate::device::{Host, View};
+use crate::real::Real;
+
+/// Threads per block, as in `kernels/enlarge.cu`.
+const THREADS: u32 = 256;
+
+/// Shape of the small maps: [n, side, side, c]. The large ones are [n, 2·side, 2·side, c].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    pub n: usize,
+    pub side: usize,
+    pub c: usize,
+}
+
+impl Geometry {
+    /// Values of the small maps.
+    pub fn small_len(&self) -> usize {
+        self.n * self.side * self.side * self.c
+    }
+
+    /// Values of the large maps.
+    pub fn large_len(&self) -> usize {
+        4 * self.small_len()
+    }
+
+    /// n, side, c, as kernels take them.
+    fn numbers(&self) -> [i32; 3] {
+        [self.n, self.side, self.c].map(|v| v as i32)
+    }
+}
+
+/// `y[n, i, j, c] = x[n, ⌊i/2⌋, ⌊j/2⌋, c]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Enlarge {
+    pub geometry: Geometry,
+    pub x: View,
+    pub y: View,
+}
+
+impl Enlarge {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let mut y = memory.take(self.y.buffer);
+        let Geometry { side, c, .. } = self.geometry;
+        let pairs = y[self.y.range()].par_chunks_exact_mut(4 * side * c);
+        pairs.zip(memory.get(self.x).par_chunks_exact(side * c)).for_each(|(pair, x)| {
+            let (upper, lower) = pair.split_at_mut(2 * side * c);
+            for (y, x) in upper.chunks_exact_mut(2 * c).zip(x.chunks_exact(c)) {
+                y[..c].copy_from_slice(x);
+                y[c..].copy_from_slice(x);
+            }
+            lower.copy_from_slice(upper);
+        });
+        memory.put(self.y.buffer, y);
+    }
+
+    /// Runs on the GPU.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        let [n, side, c] = self.geometry.numbers();
+        let launch = memory.cuda().launch_per_item(self.geometry.large_len(), THREADS);
+        kernels::enlarge::enlarge(launch, memory.pointer(self.x), memory.pointer_mut(self.y), n, side, c)
+    }
+}
+
+/// `dx = Σ dy` over the four pixels that each input became: the adjoint of [`Enlarge`].
+#[derive(Clone, Copy, Debug)]
+pub struct EnlargeAdjoint {
+    pub geometry: Geometry,
+    pub dy: View,
+    pub dx: View,
+}
+
+impl EnlargeAdjoint {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let mut dx = memory.take(self.dx.buffer);
+        let Geometry { side, c, .. } = self.geometry;
+        let rows = dx[self.dx.range()].par_chunks_exact_mut(side * c);
+        rows.zip(memory.get(self.dy).par_chunks_exact(4 * side * c)).for_each(|(dx, pair)| {
+            let (upper, lower) = pair.split_at(2 * side * c);
+            for (i, dx) in dx.iter_mut().enumerate() {
+                let at = i / c * 2 * c + i % c;
+                *dx = (upper[at] + upper[at + c]) + (lower[at] + lower[at + c]);
+            }
+        });
+        memory.put(self.dx.buffer, dx);
+    }
+
+    /// Runs on the GPU.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        let [n, side, c] = self.geometry.numbers();
+        let launch = memory.cuda().launch_per_item(self.geometry.small_len(), THREADS);
+        kernels::enlarge::enlarge_adjoint(launch, memory.pointer(self.dy), memory.pointer_mut(self.dx), n, side, c)
+    }
+}

@@ -1,0 +1,156 @@
+//! The objective of hypersphere classification (Ruff et al. 2020), a baseline: the steps `hsc_score`, `hsc_loss` and
+//! `gradient_heatmap`.
+//!
+//! The score of an image is the pseudo-Huber length of its output vector, s = √(Σo² + 1) − 1, computed without cancellation as
+//! Σo²/(√(Σo² + 1) + 1).
+
+use rayon::prelude::*;
+
+use super::fcdd_loss::anomalous_loss;
+use crate::device::cuda::{self, Memory, kernels};
+use crate::device::{Host, View};
+use crate::real::{Real, sum_over};
+
+/// Threads per block, as in `kernels/hsc_loss.cu`.
+const THREADS: u32 = 256;
+
+/// Scores \[n\] of the vectors o [n, length].
+#[derive(Clone, Copy, Debug)]
+pub struct HscScore {
+    pub o: View,
+    pub score: View,
+}
+
+impl HscScore {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let mut score = memory.take(self.score.buffer);
+        let vectors = memory.get(self.o).chunks_exact(self.o.len / self.score.len);
+        for (score, o) in score[self.score.range()].iter_mut().zip(vectors) {
+            let square = sum_over(0..o.len(), |i| o[i] * o[i]);
+            *score = square / ((square + T::one()).sqrt() + T::one());
+        }
+        memory.put(self.score.buffer, score);
+    }
+
+    /// Runs on the GPU.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        kernels::hsc_loss::hsc_score(
+            memory.cuda().launch([self.score.len as u32, 1, 1], THREADS, 0),
+            memory.pointer(self.o),
+            memory.pointer_mut(self.score),
+            (self.o.len / self.score.len) as i32,
+        )
+    }
+}
+
+/// Gradient by the vectors o: of the batch's mean loss in training, of each image's own score otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct HscLoss {
+    pub o: View,
+    pub score: View,
+    pub training: Option<Training>,
+    /// do [n, length]
+    pub d_o: View,
+}
+
+/// Nominal images (label 0) lose their score s, anomalous ones (1) −log(1 − exp(−s)); unlike FCDD whatever the other labels are.
+#[derive(Clone, Copy, Debug)]
+pub struct Training {
+    /// 0 or 1 per image, \[n\].
+    pub labels: View,
+    /// Loss of each image, \[n\].
+    pub loss: View,
+}
+
+impl HscLoss {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let mut d_o = memory.take(self.d_o.buffer);
+        let mut loss = self.training.map(|training| memory.take(training.loss.buffer));
+        let (scores, labels) = (memory.get(self.score), memory.get_opt(self.training.map(|training| training.labels)));
+        let length = self.o.len / self.score.len;
+        let vectors = memory.get(self.o).chunks_exact(length);
+        for (i, (d_o, o)) in d_o[self.d_o.range()].chunks_exact_mut(length).zip(vectors).enumerate() {
+            let s = scores[i];
+            let mut slope = T::one();
+            if let (Some(training), Some(labels), Some(loss)) = (self.training, labels, &mut loss) {
+                let (value, by_score) = if labels[i] > T::zero() { anomalous_loss(s) } else { (s, T::one()) };
+                loss[training.loss.start + i] = value;
+                slope = by_score * T::of(1.0 / scores.len() as f64);
+            }
+            // ds/do = o/√(Σo² + 1), and the root is s + 1.
+            let factor = slope / (s + T::one());
+            d_o.iter_mut().zip(o).for_each(|(d, &o)| *d = factor * o);
+        }
+        if let (Some(training), Some(loss)) = (self.training, loss) {
+            memory.put(training.loss.buffer, loss);
+        }
+        memory.put(self.d_o.buffer, d_o);
+    }
+
+    /// Runs on the GPU.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        let n = self.score.len;
+        kernels::hsc_loss::hsc_loss(
+            memory.cuda().launch_per_item(self.o.len, THREADS),
+            memory.pointer(self.o),
+            memory.pointer(self.score),
+            memory.pointer_opt(self.training.map(|training| training.labels)),
+            memory.pointer_mut_opt(self.training.map(|training| training.loss)),
+            memory.pointer_mut(self.d_o),
+            n as i32,
+            (self.o.len / n) as i32,
+        )
+    }
+}
+
+/// What a heatmap takes of the gradient of the score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gradient {
+    /// Its magnitude
+    #[default]
+    Grad,
+    /// The magnitude of its product with the input
+    Xgrad,
+}
+
+/// Heatmaps [n, pixels]: Σ_c |dx|, or Σ_c |x·dx|, over the channels of each pixel.
+#[derive(Clone, Copy, Debug)]
+pub struct GradientHeatmap {
+    pub gradient: Gradient,
+    /// [n, pixels, c]
+    pub x: View,
+    pub dx: View,
+    pub heatmap: View,
+}
+
+impl GradientHeatmap {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let mut heatmap = memory.take(self.heatmap.buffer);
+        let (x, dx, c) = (memory.get(self.x), memory.get(self.dx), self.x.len / self.heatmap.len);
+        heatmap[self.heatmap.range()].par_iter_mut().enumerate().for_each(|(pixel, heat)| {
+            let values = pixel * c..(pixel + 1) * c;
+            *heat = match self.gradient {
+                Gradient::Grad => dx[values].iter().map(|d| d.abs()).sum(),
+                Gradient::Xgrad => values.map(|i| (x[i] * dx[i]).abs()).sum(),
+            };
+        });
+        memory.put(self.heatmap.buffer, heatmap);
+    }
+
+    /// Runs on the GPU.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        let factor = (self.gradient == Gradient::Xgrad).then_some(self.x);
+        kernels::hsc_loss::gradient_heatmap(
+            memory.cuda().launch_per_item(self.heatmap.len, THREADS),
+            memory.pointer_opt(factor),
+            memory.pointer(self.dx),
+            memory.pointer_mut(self.heatmap),
+            self.heatmap.len as i32,
+            (self.x.len / self.heatmap.len) as i32,
+        )
+    }
+}

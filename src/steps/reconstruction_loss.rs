@@ -1,0 +1,112 @@
+//! The objective of autoencoders, a baseline: the steps `reconstruction` and `reconstruction_loss`.
+//!
+//! The reconstruction y is the net's last value z, in some nets through the logistic function. The anomaly map is the squared error
+//! (y − x)² of each value; score and loss of an image are its mean.
+
+use rayon::prelude::*;
+
+use crate::device::cuda::{self, Memory, kernels};
+use crate::device::{Host, View};
+use crate::real::{Real, sum};
+
+/// Threads per block, as in `kernels/reconstruction_loss.cu`.
+const THREADS: u32 = 256;
+
+/// Reconstruction, squared errors and scores.
+#[derive(Clone, Copy, Debug)]
+pub struct Reconstruction {
+    /// Whether the logistic function comes last.
+    pub sigmoid: bool,
+    /// The input [n, …].
+    pub x: View,
+    pub z: View,
+    pub y: View,
+    pub map: View,
+    /// \[n\]
+    pub score: View,
+}
+
+/// 1/(1 + exp(−z)).
+fn logistic<T: Real>(z: T) -> T {
+    T::one() / (T::one() + (-z).exp())
+}
+
+impl Reconstruction {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let [mut y, mut map, mut score] = [self.y, self.map, self.score].map(|view| memory.take(view.buffer));
+        let length = self.z.len / self.score.len;
+        let sources = memory.get(self.z).par_chunks_exact(length).zip(memory.get(self.x).par_chunks_exact(length));
+        let targets =
+            y[self.y.range()].par_chunks_exact_mut(length).zip(map[self.map.range()].par_chunks_exact_mut(length));
+        sources.zip(targets).zip(&mut score[self.score.range()]).for_each(|(((z, x), (y, map)), score)| {
+            for i in 0..length {
+                y[i] = if self.sigmoid { logistic(z[i]) } else { z[i] };
+                map[i] = (y[i] - x[i]) * (y[i] - x[i]);
+            }
+            *score = sum(map) / T::of(length as f64);
+        });
+        for (view, values) in [(self.y, y), (self.map, map), (self.score, score)] {
+            memory.put(view.buffer, values);
+        }
+    }
+
+    /// Runs on the GPU.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        let n = self.score.len;
+        kernels::reconstruction_loss::reconstruction(
+            memory.cuda().launch([n as u32, 1, 1], THREADS, 0),
+            memory.pointer(self.x),
+            memory.pointer(self.z),
+            memory.pointer_mut(self.y),
+            memory.pointer_mut(self.map),
+            memory.pointer_mut(self.score),
+            i32::from(self.sigmoid),
+            (self.z.len / n) as i32,
+        )
+    }
+}
+
+/// Losses, and the gradient of the batch's mean loss by z: 2(y − x)/N, times y(1 − y) behind the logistic function, over all N values.
+/// The input is the target, and no gradient flows into it as such.
+#[derive(Clone, Copy, Debug)]
+pub struct ReconstructionLoss {
+    pub sigmoid: bool,
+    pub x: View,
+    pub y: View,
+    pub score: View,
+    /// Loss of each image, \[n\].
+    pub loss: View,
+    pub dz: View,
+}
+
+impl ReconstructionLoss {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let [mut loss, mut dz] = [self.loss, self.dz].map(|view| memory.take(view.buffer));
+        loss[self.loss.range()].copy_from_slice(memory.get(self.score));
+        let per_value = T::of(2.0 / self.y.len as f64);
+        let pairs = memory.get(self.y).par_iter().zip(memory.get(self.x));
+        dz[self.dz.range()].par_iter_mut().zip(pairs).for_each(|(d, (&y, &x))| {
+            let error = per_value * (y - x);
+            *d = if self.sigmoid { error * (y * (T::one() - y)) } else { error };
+        });
+        memory.put(self.loss.buffer, loss);
+        memory.put(self.dz.buffer, dz);
+    }
+
+    /// Runs on the GPU.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        kernels::reconstruction_loss::reconstruction_loss(
+            memory.cuda().launch_per_item(self.y.len, THREADS),
+            memory.pointer(self.x),
+            memory.pointer(self.y),
+            memory.pointer(self.score),
+            memory.pointer_mut(self.loss),
+            memory.pointer_mut(self.dz),
+            i32::from(self.sigmoid),
+            self.score.len as i32,
+            (self.y.len / self.score.len) as i32,
+        )
+    }
+}

@@ -1,0 +1,50 @@
+//! The step `reshape`: a vector in PyTorch's order (channel, row, column) to an NHWC map, and back.
+//!
+//! Both are the transposition of a matrix per image, [c, pixels] to [pixels, c] forward, and the other way for the gradient.
+
+use rayon::prelude::*;
+
+use crate::device::cuda::{self, Memory, kernels};
+use crate::device::{Host, View};
+use crate::real::Real;
+
+/// Threads per block, as in `kernels/reshape.cu`.
+const THREADS: u32 = 256;
+
+/// `y[n, j, i] = x[n, i, j]` with `rows` values of i and `columns` of j.
+#[derive(Clone, Copy, Debug)]
+pub struct Reshape {
+    pub rows: usize,
+    pub columns: usize,
+    /// [n, rows, columns]
+    pub x: View,
+    /// [n, columns, rows]
+    pub y: View,
+}
+
+impl Reshape {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let mut y = memory.take(self.y.buffer);
+        let (rows, columns) = (self.rows, self.columns);
+        let images = y[self.y.range()].par_chunks_exact_mut(rows * columns);
+        images.zip(memory.get(self.x).par_chunks_exact(rows * columns)).for_each(|(y, x)| {
+            for (j, y) in y.chunks_exact_mut(rows).enumerate() {
+                y.iter_mut().enumerate().for_each(|(i, y)| *y = x[i * columns + j]);
+            }
+        });
+        memory.put(self.y.buffer, y);
+    }
+
+    /// Runs on the GPU.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        kernels::reshape::reshape(
+            memory.cuda().launch_per_item(self.y.len, THREADS),
+            memory.pointer(self.x),
+            memory.pointer_mut(self.y),
+            (self.x.len / (self.rows * self.columns)) as i32,
+            self.rows as i32,
+            self.columns as i32,
+        )
+    }
+}

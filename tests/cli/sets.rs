@@ -1,0 +1,153 @@
+//! Data sets of pictures: labelled anomalies, outliers, anomalies made beforehand, trees that are not as they should be.
+
+use std::fs;
+
+use crate::support::Scratch;
+
+const SMALL: &str = "--net FCDD_CNN32_S --side 32 --batch 8";
+
+/// A grey picture with a bright square of `side` pixels.
+fn part(side: u32, shade: u8) -> Vec<u8> {
+    let pixel = |x: u32, y: u32| if x < side && y < side { 250 } else { shade + ((x * 7 + y * 3) % 16) as u8 };
+    let image = image::GrayImage::from_fn(32, 32, |x, y| image::Luma([pixel(x, y)]));
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+/// A class of MVTec-AD in `tiles`: two kinds of defects, each of four parts that were taken twice; of the first, part 0 has an
+/// empty mask.
+fn tiles() -> Scratch {
+    let scratch = Scratch::new();
+    for i in 0..24u8 {
+        scratch.write(&format!("tiles/train/good/exp1_num_{}.png", 100 + i), &part(0, 40 + i));
+    }
+    for i in 0..8u8 {
+        scratch.write(&format!("tiles/test/good/exp1_num_{}.png", 200 + i), &part(0, 44 + i));
+        for (kind, side) in [("chip", 10), ("hole", 14)] {
+            let name = format!("{kind}/exp{}_num_{}{}", i % 2, side, i / 2);
+            scratch.write(&format!("tiles/test/{name}.png"), &part(side, 50 + i));
+            let marked = if kind == "chip" && i < 2 { 0 } else { side };
+            let mask =
+                image::GrayImage::from_fn(32, 32, |x, y| image::Luma([255 * u8::from(x < marked && y < marked)]));
+            let path = scratch.write(&format!("tiles/ground_truth/{name}_mask.png"), b"");
+            mask.save(path).unwrap();
+        }
+    }
+    scratch
+}
+
+/// The judged pictures of a run, by name.
+fn judged(scratch: &Scratch, run: &str) -> Vec<String> {
+    let table = fs::read_to_string(scratch.path(&format!("{run}/scores.csv"))).unwrap();
+    table.lines().skip(1).map(|line| line.split(',').next().unwrap().to_string()).collect()
+}
+
+#[test]
+fn labelled_anomalies_leave_the_evaluation() {
+    let scratch = tiles();
+    let words =
+        format!("train mvtec --data tiles {SMALL} --outliers mvtec_gt:tiles --oe-limit 1 --epochs 2 --passes 2");
+    let report = scratch.run(&format!("{words} --out one --json")).expect_success().json();
+    // After so few steps pixels are told apart well, pictures not yet.
+    assert!(report["pixel_auroc"].as_f64().unwrap() > 0.9, "bright squares: {report}");
+    assert_eq!(judged(&scratch, "one").len(), 24 - 2, "one of each kind of defect was learned from");
+    // Evaluated anew, and from a model alone, the same pictures are judged.
+    let before = fs::read(scratch.path("one/scores.csv")).unwrap();
+    scratch.run("evaluate one").expect_success();
+    assert!(fs::read(scratch.path("one/scores.csv")).unwrap() == before);
+    fs::rename(scratch.path("tiles"), scratch.path("moved")).unwrap();
+    scratch.run("evaluate one/model.safetensors --data moved --out again").expect_success();
+    assert!(fs::read(scratch.path("again/scores.csv")).unwrap() == before);
+    fs::rename(scratch.path("moved"), scratch.path("tiles")).unwrap();
+
+    scratch.run(&format!("{words} --one-part-per-number --out parts")).expect_success();
+    let names = judged(&scratch, "parts");
+    assert_eq!(names.len(), 24 - 4, "a part's second picture goes with the first");
+    let empty = "test/chip/exp0_num_100.png".to_string();
+    assert!(names.contains(&empty), "what has an empty mask is not learned from");
+    scratch.run(&format!("{words} --as-published --out published")).expect_success();
+    assert_eq!(judged(&scratch, "published").len(), 24);
+}
+
+#[test]
+fn other_takes_labelled_anomalies_of_either_split() {
+    let scratch = tiles();
+    let words = format!("train folder --data tiles {SMALL} --supervise other --epochs 1");
+    scratch.run(&format!("{words} --out none")).expect_error(&["no labelled anomalies", "--oe-limit"]);
+    scratch.run(&format!("{words} --oe-limit 2 --out test")).expect_success();
+    assert_eq!(judged(&scratch, "test").len(), 24 - 4);
+    scratch.write("tiles/train/chip/exp3_num_101.png", &part(12, 60));
+    scratch.run(&format!("{words} --out train")).expect_success();
+    assert_eq!(judged(&scratch, "train").len(), 24, "those of the training split are in no test");
+    scratch.run(&format!("{words} --one-part-per-number --out parts")).expect_success();
+    let names = judged(&scratch, "parts");
+    assert!(names.len() == 22 && !names.contains(&"test/chip/exp1_num_101.png".to_string()), "{names:?}");
+}
+
+/// Killed or not, on one pass or several, with anomalies made beforehand: the same bits.
+#[test]
+fn offline_supervision_resumes() {
+    let scratch = tiles();
+    let words =
+        format!("train folder --data tiles {SMALL} --offline-supervision --passes 2 --supervise malformed-normal-gt");
+    scratch.run(&format!("{words} --epochs 2 --out whole")).expect_success();
+    scratch.run(&format!("{words} --epochs 1 --out half")).expect_success();
+    let config = fs::read_to_string(scratch.path("half/config.json")).unwrap();
+    assert!(config.contains("\"epochs\": 1"), "{config}");
+    scratch.write("half/config.json", config.replace("\"epochs\": 1", "\"epochs\": 2").as_bytes());
+    scratch.run("train --resume half").expect_success();
+    let same = |name: &str| {
+        fs::read(scratch.path(&format!("half/{name}"))).unwrap()
+            == fs::read(scratch.path(&format!("whole/{name}"))).unwrap()
+    };
+    assert!(same("model.safetensors") && same("maps.npy"));
+    let history = fs::read_to_string(scratch.path("whole/history.csv")).unwrap();
+    assert_eq!(history.lines().count(), 3);
+}
+
+#[test]
+fn pascal_voc_rates_its_class() {
+    let scratch = Scratch::new();
+    for i in 0..16u8 {
+        let side = if i % 2 == 0 { 12 } else { 0 };
+        scratch.write(&format!("voc/JPEGImages/{i:06}.jpg"), &part(side, 30 + i));
+        scratch.write(&format!("other/{i}.png"), &part(0, 80 + i));
+    }
+    for (split, pictures) in [("trainval", 0..8), ("test", 8..16)] {
+        let list: String = pictures.map(|i| format!("{i:06} {}\n", if i % 2 == 0 { "1" } else { "-1" })).collect();
+        scratch.write(&format!("voc/ImageSets/Main/horse_{split}.txt"), list.as_bytes());
+    }
+    scratch.write("other/broken.png", b"no picture");
+    let words =
+        format!("train pascalvoc --data voc {SMALL} --pipeline none --outliers images:other --epochs 60 --lr 1e-2");
+    let ran = scratch.run(&format!("{words} --out run --json"));
+    assert!(ran.expect_success().stderr().contains("skipped 1 of 17 pictures"), "{}", ran.stderr());
+    let report = ran.json();
+    assert_eq!((report["nominal"].as_u64(), report["anomalous"].as_u64()), (Some(4), Some(4)));
+    assert!(report["image_auroc"].as_f64().unwrap() > 0.9, "horses have a bright square: {report}");
+}
+
+#[test]
+fn trees_and_flags_that_are_refused() {
+    let scratch = tiles();
+    let train = |flags: &str| scratch.run(&format!("train mvtec --data tiles {SMALL} --out run {flags}"));
+    train("--outliers mvtec_gt:elsewhere").expect_error(&["own test images", "--data"]);
+    train("--outliers mvtec_gt:tiles --supervise malformed-normal").expect_error(&["mvtec_gt", "--supervise noise"]);
+    train("--as-published").expect_error(&["--as-published", "labelled anomalies"]);
+    train("--one-part-per-number").expect_error(&["--one-part-per-number"]);
+    train("--passes 0").expect_error(&["--passes 0"]);
+    train("--oe-limit 0 --supervise other").expect_error(&["--oe-limit 0"]);
+    train("--supervise unsupervised --offline-supervision").expect_error(&["--offline-supervision"]);
+    scratch.run("train imagenet --data tiles --out run").expect_error(&["n12267677", "expected is this tree"]);
+    scratch
+        .run("train cifar10 --data tiles --noise uniform --supervise noise --out run")
+        .expect_error(&["data_batch_1"]);
+    scratch.run("train pascalvoc --data tiles --out run").expect_error(&["horse_trainval.txt"]);
+    scratch.write("tiles/train/good/broken.png", b"no picture");
+    let flags = "--epochs 1 --supervise unsupervised";
+    train(flags).expect_error(&["broken.png", "--skip-broken"]);
+    assert!(scratch.files("run").is_empty());
+    let ran = train(&format!("{flags} --skip-broken"));
+    assert!(ran.expect_success().stderr().contains("skipped 1 of 25 pictures"), "{}", ran.stderr());
+}
