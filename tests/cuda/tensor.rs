@@ -223,6 +223,25 @@ fn large_grids() {
     });
 }
 
+/// The largest tile asks for more shared memory than every kernel may have; a capture is not disturbed by that.
+#[test]
+fn captured() {
+    on_tensor_cores(|gpu| {
+        let (cuda, g) = (gpu.cuda(), geometry(1, [184, 184], 8, 65, [1, 0]));
+        let operands = Operands::new(&g);
+        let (x, w) = (cuda.upload(&bf16s(&operands.x)).unwrap(), cuda.upload(&bf16s(&operands.w)).unwrap());
+        let [direct, replayed] = [0, 1].map(|_| cuda.upload(&vec![bf16::NAN; g.y_len()]).unwrap());
+        let fprop = |y: &Buffer<bf16>| {
+            let y = Output::Bf16(y.pointer_mut());
+            tensor::fprop(cuda, &g, x.pointer(), w.pointer(), Pointer::null(), y)
+        };
+        cuda.capture(|| fprop(&replayed)).unwrap().launch().unwrap();
+        fprop(&direct).unwrap();
+        let [direct, replayed] = [&direct, &replayed].map(|y| download(y, bf16::ZERO));
+        assert!(direct.iter().all(|v| !v.is_nan()) && direct == replayed);
+    });
+}
+
 #[test]
 fn random_shapes() {
     on_tensor_cores(|gpu| {

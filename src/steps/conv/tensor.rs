@@ -102,9 +102,9 @@ const FPROP: [Tile<FpropKernel>; 5] = tiles![FpropKernel, conv_fprop_bf16:
     128 x 64 conv_fprop_bf16_128x64,
     128 x 128 conv_fprop_bf16_128x128];
 const FPROP_PACKED: [Tile<FpropKernel>; 3] = tiles![FpropKernel, conv_fprop_bf16:
-    128 x 16 conv_fprop_bf16_128x16_packed,
-    128 x 32 conv_fprop_bf16_128x32_packed,
-    128 x 64 conv_fprop_bf16_128x64_packed];
+    64 x 16 conv_fprop_bf16_64x16_packed,
+    64 x 32 conv_fprop_bf16_64x32_packed,
+    64 x 64 conv_fprop_bf16_64x64_packed];
 
 /// Tiles of output channels by taps, in the order of [`wgrad_tile`].
 const WGRAD: [Tile<WgradKernel>; 4] = tiles![WgradKernel, conv_wgrad_bf16:
@@ -185,7 +185,7 @@ pub enum Output<'a> {
 
 /// `y = conv(x, w) + b` with w from [`cast_weights`]; `b` may be null.
 ///
-/// Bound: the tensor cores, once an output channel takes some 300 flop per byte of x and y; below, the bytes.
+/// Bound: the tensor cores where a byte of x and y takes some 300 flop or more, else the bytes.
 pub fn fprop(
     cuda: &Cuda,
     g: &Geometry,
@@ -233,7 +233,7 @@ fn launch_fprop(
 struct Parts {
     count: usize,
     pixels: usize,
-    /// Sums of each: of the weights, and of the bias if it is wanted.
+    /// Sums of each part: of the weights, and of the bias if it is wanted.
     length: usize,
 }
 
