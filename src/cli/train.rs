@@ -273,10 +273,11 @@ mod tests {
                 side: 40,
                 ..preset.clone()
             };
+            // Flags about labelled anomalies, where a set may have some.
             let published = Settings {
                 supervise: Supervise::Other,
-                as_published: true,
-                one_part_per_number: true,
+                as_published: dataset == DatasetKind::Folder,
+                one_part_per_number: dataset == DatasetKind::Folder,
                 oe_limit: Some(1),
                 ..other.clone()
             };
