@@ -86,9 +86,10 @@ pub(super) struct Choices {
     /// Judge also by those labelled anomalies of the test images that were learned from, as the paper does
     #[arg(long, help_heading = "Anomalies")]
     as_published: bool,
-    /// Pictures whose names end in the same number show the same part: all of them leave the evaluation with a labelled anomaly
-    #[arg(long, help_heading = "Anomalies")]
-    one_part_per_number: bool,
+    /// Names that end in numbers at most N apart, from one to the next, mean pictures of one part (0: the same number): all of
+    /// them leave the evaluation with a labelled anomaly
+    #[arg(long, value_name = "N", help_heading = "Anomalies")]
+    part_gap: Option<u64>,
     /// Train on ground-truth maps (true) or on labels (false) [default: true for folders]
     #[arg(long, value_name = "BOOL", help_heading = "Anomalies")]
     maps: Option<bool>,
@@ -244,7 +245,7 @@ impl Choices {
             oe_limit: self.oe_limit,
             offline_supervision: self.offline_supervision,
             as_published: self.as_published,
-            one_part_per_number: self.one_part_per_number,
+            part_gap: self.part_gap,
             skip_broken: self.skip_broken,
             maps: self.maps.unwrap_or(preset.maps),
             pipeline: self.pipeline.unwrap_or(preset.pipeline),
@@ -305,10 +306,11 @@ mod tests {
                 side: 40,
                 ..preset.clone()
             };
+            // Flags about labelled anomalies, where a set may have some.
             let published = Settings {
                 supervise: Supervise::Other,
-                as_published: true,
-                one_part_per_number: true,
+                as_published: dataset == DatasetKind::Folder,
+                part_gap: (dataset == DatasetKind::Folder).then_some(7),
                 oe_limit: Some(1),
                 ..other.clone()
             };

@@ -21,26 +21,30 @@ pub fn choose(split: &Split, nominal: u16, k: Option<usize>, seed: u64) -> Vec<u
 }
 
 /// Indices of a test split: of the pictures that say how well something was learned, and of those that were learned from, which have
-/// these names or, where names that end in one number mean pictures of one part (`exp1_num_7.png`, `exp4_num_7.png`), show their parts.
-pub fn tell_apart(split: &Split, learned: &[String], one_part_per_number: bool) -> (Vec<usize>, Vec<usize>) {
+/// these names or show the same parts. With a `gap`, names that end in numbers at most so far apart, from one to the next, mean
+/// pictures of one part: `exp1_num_108719.jpg` to `exp6_num_108812.jpg` with a gap of 22.
+pub fn tell_apart(split: &Split, learned: &[String], gap: Option<u64>) -> (Vec<usize>, Vec<usize>) {
     let names: HashSet<&str> = learned.iter().map(String::as_str).collect();
-    let numbers: HashSet<&str> = match one_part_per_number {
-        true => learned.iter().filter_map(|name| last_number(name)).collect(),
-        false => HashSet::new(),
-    };
-    let seen = |name: &str| names.contains(name) || last_number(name).is_some_and(|number| numbers.contains(number));
+    let numbers = gap.map_or_else(HashSet::new, |gap| chained(split, learned, gap));
+    let seen = |name: &str| names.contains(name) || last_number(name).is_some_and(|number| numbers.contains(&number));
     (0..split.names.len()).partition(|&i| !seen(&split.names[i]))
 }
 
-/// The number at the end of a file's name, without leading zeros.
-fn last_number(name: &str) -> Option<&str> {
+/// The numbers of a split that lead to one of what was learned by steps of at most `gap`.
+fn chained(split: &Split, learned: &[String], gap: u64) -> HashSet<u64> {
+    let learned: HashSet<u64> = learned.iter().filter_map(|name| last_number(name)).collect();
+    let mut numbers: Vec<u64> =
+        split.names.iter().filter_map(|name| last_number(name)).chain(learned.iter().copied()).collect();
+    numbers.sort_unstable();
+    let chains = numbers.chunk_by(|a, b| b - a <= gap);
+    chains.filter(|chain| chain.iter().any(|number| learned.contains(number))).flatten().copied().collect()
+}
+
+/// The number at the end of a file's name.
+fn last_number(name: &str) -> Option<u64> {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    let start = stem.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |last| {
-        // The character may take several bytes.
-        last + stem[last..].chars().next().map_or(1, char::len_utf8)
-    });
-    let digits = &stem[start..];
-    (!digits.is_empty()).then(|| digits.trim_start_matches('0'))
+    let digits = stem.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    stem[digits..].parse().ok()
 }
 
 #[cfg(test)]
@@ -76,13 +80,15 @@ mod tests {
     fn what_was_learned_leaves_with_its_part() {
         let split = split(8); // numbers 000 000 001 001 002 002 003 003
         let learned = [split.names[2].clone()];
-        let seen = |learned: &[String], per_number| tell_apart(&split, learned, per_number).1;
-        assert_eq!(tell_apart(&split, &learned, false), (vec![0, 1, 3, 4, 5, 6, 7], vec![2]));
-        assert_eq!(seen(&learned, true), [2, 3]);
-        assert_eq!(seen(&["train/x/tile_2.bmp".to_string()], true), [4, 5], "002 is 2");
-        assert!(seen(&[], true).is_empty());
-        assert_eq!(last_number("a/b7/größe"), None);
-        assert_eq!(last_number("a/ä12.png"), Some("12"));
-        assert_eq!(last_number("000.png"), Some(""), "zero is a number too");
+        let seen = |learned: &[String], gap| tell_apart(&split, learned, gap).1;
+        assert_eq!(tell_apart(&split, &learned, None), (vec![0, 1, 3, 4, 5, 6, 7], vec![2]));
+        assert_eq!(seen(&learned, Some(0)), [2, 3]);
+        assert_eq!(seen(&["train/x/tile_2.bmp".to_string()], Some(0)), [4, 5], "002 is 2");
+        assert_eq!(seen(&learned, Some(1)).len(), 8, "from one to the next");
+        assert_eq!(seen(&["train/x/tile_5.bmp".to_string()], Some(1)), [0usize; 0], "3 and 5 are 2 apart");
+        assert!(seen(&[], Some(9)).is_empty());
+        assert_eq!(last_number("a/b7/größe.png"), None);
+        assert_eq!(last_number("a/ä012.png"), Some(12));
+        assert_eq!(last_number("99999999999999999999.png"), None, "no number that anything is near to");
     }
 }

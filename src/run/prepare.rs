@@ -49,7 +49,7 @@ impl TestSet {
         report_skipped(&dataset.test.skipped);
         // As the settings name it, so that the two compare.
         let data = data.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
-        let (judged, seen) = labelled::tell_apart(&dataset.test, &model.card.unjudged, false);
+        let (judged, seen) = labelled::tell_apart(&dataset.test, &model.card.unjudged, None);
         let split = if seen.is_empty() { dataset.test } else { dataset.test.select(&judged) };
         let Dataset { class: name, nominal: class, class_names, .. } = dataset;
         Ok(TestSet { split, name, class, class_names, data })
@@ -85,7 +85,7 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
     let outliers = load_outliers(settings, &dataset.class, raw_side, channels)?;
     let (mut others, mut test) = (None, None);
     if let Some((anomalies, learned)) = true_anomalies(settings, &dataset)? {
-        let (judged, seen) = labelled::tell_apart(&dataset.test, &learned, settings.one_part_per_number);
+        let (judged, seen) = labelled::tell_apart(&dataset.test, &learned, settings.part_gap);
         others = Some(Others { unjudged: names(&dataset.test, &seen), ..anomalies });
         test = (!seen.is_empty()).then(|| dataset.test.select(&judged));
     }

@@ -61,9 +61,9 @@ pub struct Settings {
     /// Judge also by the labelled anomalies that were learned from.
     #[serde(default)]
     pub as_published: bool,
-    /// Pictures whose names end in one number show one part: all of them leave the evaluation with a labelled anomaly.
+    /// Names that end in numbers at most so far apart mean pictures of one part, which leave the evaluation with a labelled anomaly.
     #[serde(default)]
-    pub one_part_per_number: bool,
+    pub part_gap: Option<u64>,
     /// Leave out pictures that cannot be read.
     #[serde(default)]
     pub skip_broken: bool,
@@ -114,7 +114,7 @@ impl Settings {
             oe_limit: None,
             offline_supervision: false,
             as_published: false,
-            one_part_per_number: false,
+            part_gap: None,
             skip_broken: false,
             maps: false,
             epochs: 400,
@@ -267,6 +267,9 @@ impl Settings {
         if let Some(limit) = self.oe_limit {
             flag("oe-limit", limit.to_string());
         }
+        if let Some(gap) = self.part_gap {
+            flag("part-gap", gap.to_string());
+        }
         flag("maps", self.maps.to_string());
         flag("epochs", self.epochs.to_string());
         flag("passes", self.passes.to_string());
@@ -282,7 +285,6 @@ impl Settings {
             ("--no-bias", !self.bias),
             ("--offline-supervision", self.offline_supervision),
             ("--as-published", self.as_published),
-            ("--one-part-per-number", self.one_part_per_number),
             ("--skip-broken", self.skip_broken),
         ];
         words.extend(switches.into_iter().filter(|(_, on)| *on).map(|(name, _)| name.to_string()));
@@ -312,7 +314,7 @@ impl Settings {
         if knows_good && (self.learns_mvtec_gt() || self.supervise == Supervise::Other) {
             return Ok(());
         }
-        let flags = [("as-published", self.as_published), ("one-part-per-number", self.one_part_per_number)];
+        let flags = [("as-published", self.as_published), ("part-gap", self.part_gap.is_some())];
         match flags.iter().find(|(_, on)| *on) {
             Some((flag, _)) => {
                 let remedy = "choose --supervise other or --outliers mvtec_gt:DIR for such a set, or leave it out";

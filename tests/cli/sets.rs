@@ -61,7 +61,7 @@ fn labelled_anomalies_leave_the_evaluation() {
     assert!(fs::read(scratch.path("again/scores.csv")).unwrap() == before);
     fs::rename(scratch.path("moved"), scratch.path("tiles")).unwrap();
 
-    scratch.run(&format!("{words} --one-part-per-number --out parts")).expect_success();
+    scratch.run(&format!("{words} --part-gap 0 --out parts")).expect_success();
     let names = judged(&scratch, "parts");
     assert_eq!(names.len(), 24 - 4, "a part's second picture goes with the first");
     let empty = "test/chip/exp0_num_100.png".to_string();
@@ -80,7 +80,7 @@ fn other_takes_labelled_anomalies_of_either_split() {
     scratch.write("tiles/train/chip/exp3_num_101.png", &part(12, 60));
     scratch.run(&format!("{words} --out train")).expect_success();
     assert_eq!(judged(&scratch, "train").len(), 24, "those of the training split are in no test");
-    scratch.run(&format!("{words} --one-part-per-number --out parts")).expect_success();
+    scratch.run(&format!("{words} --part-gap 0 --out parts")).expect_success();
     let names = judged(&scratch, "parts");
     assert!(names.len() == 22 && !names.contains(&"test/chip/exp1_num_101.png".to_string()), "{names:?}");
 }
@@ -135,7 +135,7 @@ fn trees_and_flags_that_are_refused() {
     train("--outliers mvtec_gt:elsewhere").expect_error(&["own test images", "--data"]);
     train("--outliers mvtec_gt:tiles --supervise malformed-normal").expect_error(&["mvtec_gt", "--supervise noise"]);
     train("--as-published").expect_error(&["--as-published", "labelled anomalies"]);
-    train("--one-part-per-number").expect_error(&["--one-part-per-number"]);
+    train("--part-gap 5").expect_error(&["--part-gap"]);
     train("--passes 0").expect_error(&["--passes 0"]);
     train("--oe-limit 0 --supervise other").expect_error(&["--oe-limit 0"]);
     train("--supervise unsupervised --offline-supervision").expect_error(&["--offline-supervision"]);
