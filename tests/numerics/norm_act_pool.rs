@@ -181,7 +181,7 @@ fn gradients_by_finite_differences() {
             for (norm, affine) in [(true, true), (true, false), (false, false)] {
                 let layer = Layer { pool, norm, affine, activation };
                 let (x, (gamma, beta), dy) = (layer.x(), layer.affine(), noise(3, pool.y_len()));
-                let (_, _, [dx, dgamma, dbeta]) = layer.fused::<f64>(&dy);
+                let (_, _, [dx, dgamma, dbeta]) = layer.fused::<f64>(&dy, true);
                 let loss = |x: &[f64], gamma: &[f64], beta: &[f64]| dot(&layer.plain(x, gamma, beta).0, &dy);
                 assert_gradient(|x| loss(x, &gamma, &beta), &x, &dx, GRADIENT_BOUND, "dx");
                 if affine {
