@@ -17,7 +17,7 @@ use crate::steps::reshape::Reshape;
 
 /// What is lowered together.
 pub(super) enum Stage<'a> {
-    Block(Block<'a>),
+    Block(Box<Block<'a>>),
     /// A vector as `c` maps of so many pixels.
     Reshape {
         n: usize,
@@ -99,7 +99,7 @@ pub(super) fn stages<'a>(arch: &Arch, layout: &'a Layout, options: &Options, par
     for (i, (layer, shape)) in arch.layers.iter().zip(shapes).enumerate() {
         match (layer, shape, stages.last_mut()) {
             (Layer::Conv { name, .. } | Layer::Linear { name, .. } | Layer::Deconv { name, .. }, Shape::Conv(g), _) => {
-                stages.push(Stage::Block(Block {
+                stages.push(Stage::Block(Box::new(Block {
                     conv: g,
                     weight: view(format!("{name}.weight"))
                         .ok_or_else(|| Error::internal(format!("layer {name} has no weights")))?,
@@ -108,7 +108,7 @@ pub(super) fn stages<'a>(arch: &Arch, layout: &'a Layout, options: &Options, par
                     activation: Activation::IDENTITY,
                     pool: pool::Geometry::none(g.n, g.oh(), g.ow(), g.k),
                     frozen: i < arch.frozen,
-                }))
+                })))
             }
             (Layer::Norm { name }, _, Some(Stage::Block(block))) => {
                 let affine = view(format!("{name}.weight")).zip(view(format!("{name}.bias")));
