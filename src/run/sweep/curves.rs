@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::plan::class_folder;
 use super::summary::{Measure, Summary};
+use super::tables::counted;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::report::plot::{Curve, Hue, roc};
@@ -104,10 +105,6 @@ fn read(path: &Path) -> Result<Option<Points>> {
     let mut rows = csv::Reader::from_path(path).map_err(broken)?;
     let points = rows.deserialize::<Point>().map(|point| point.map(|p| (p.false_positive_rate, p.true_positive_rate)));
     points.collect::<Result<_, _>>().map(Some).map_err(broken)
-}
-
-fn counted(n: usize, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::curves::{self, Plots};
 use super::summary::Summary;
-use super::tables::{self, ABOUT, FOOTNOTE, Table};
+use super::tables::{self, ABOUT, FOOTNOTE, Table, counted};
 use crate::error::Result;
 use crate::files;
 use crate::report::html::{figures, page, pairs, plots, section, table};
@@ -36,11 +36,10 @@ pub fn write(summary: &Summary, folder: &Path) -> Result<()> {
 
 fn lead(summary: &Summary) -> Markup {
     let plan = &summary.plan;
+    let classes = counted(plan.classes.len(), "nominal class", "nominal classes");
+    let seeds = counted(plan.seeds as usize, "seed", "seeds");
     html! {
-        p {
-            "One class at a time is nominal, every other one anomalous: " (plan.classes.len()) " classes, " (plan.seeds)
-            " seeds each. A figure of a class is the mean over its seeds."
-        }
+        p { (classes) ", " (seeds) " each. A figure of a class is the mean over its seeds." }
         @if let Some(missing) = tables::missing(summary) { p.notice { (missing) } }
     }
 }

@@ -75,6 +75,11 @@ pub fn beside_published(summary: &Summary) -> Option<Table> {
     (!rows.is_empty()).then_some(Table { header, rows })
 }
 
+/// So many of something.
+pub fn counted(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
 /// Mean and standard deviation.
 fn in_words(figure: &Figure) -> String {
     let sd = figure.sd.map_or(String::new(), |sd| format!(" ± {sd:.3}"));
