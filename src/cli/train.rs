@@ -111,7 +111,7 @@ pub(super) struct Choices {
     /// Input side in pixels [default: the net's]
     #[arg(long, value_name = "PIXELS", help_heading = "Net")]
     side: Option<usize>,
-    /// Augmentation and normalisation [default: by dataset]
+    /// Augmentation and normalisation [default: by dataset; imagenet for VGG16 nets]
     #[arg(long, value_enum, value_name = "PIPELINE", help_heading = "Net")]
     pipeline: Option<PipelineKind>,
     /// Width of the heatmaps' Gaussian in input pixels [default: by dataset]
@@ -248,7 +248,6 @@ impl Choices {
             part_gap: self.part_gap,
             skip_broken: self.skip_broken,
             maps: self.maps.unwrap_or(preset.maps),
-            pipeline: self.pipeline.unwrap_or(preset.pipeline),
             sigma: self.sigma.unwrap_or(preset.sigma),
             quantile: self.quantile.unwrap_or(preset.quantile),
             epochs: self.epochs.unwrap_or(preset.epochs),
@@ -264,8 +263,10 @@ impl Choices {
             gradient: self.gradient.unwrap_or(preset.gradient),
             ..preset
         };
-        let side = self.side.unwrap_or(settings.arch()?.side);
-        Ok(Settings { side, ..settings })
+        let arch = settings.arch()?;
+        let usual = if arch.takes_imagenet_scale() { PipelineKind::Imagenet } else { settings.pipeline };
+        let (side, pipeline) = (self.side.unwrap_or(arch.side), self.pipeline.unwrap_or(usual));
+        Ok(Settings { side, pipeline, ..settings })
     }
 }
 

@@ -212,6 +212,12 @@ impl Arch {
         field
     }
 
+    /// Whether inputs have to be scaled as those that the pretrained layers have learned from: without norms, nothing makes up for
+    /// another scale.
+    pub fn takes_imagenet_scale(&self) -> bool {
+        self.pretrained && !self.layers.iter().any(|layer| matches!(layer, Layer::Norm { .. }))
+    }
+
     /// Parameters, those of unused norms included, as the authors count them.
     pub fn parameters(&self) -> usize {
         let unused: usize = if self.bias { self.unused_norms.iter().map(|(_, c)| 2 * c).sum() } else { 0 };
