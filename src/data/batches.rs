@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::anomaly::{self, Synthesiser, malform};
 use crate::data::dataset::Split;
-use crate::data::images::{Images, Mask};
+use crate::data::fit::Fit;
+use crate::data::images::Mask;
 use crate::data::interpret;
 use crate::data::pipeline::Preprocessing;
+use crate::data::store::Store;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};
@@ -17,11 +19,11 @@ use crate::rng::{Purpose, Stream};
 #[derive(Clone, Debug)]
 pub struct Ingredients {
     /// Nominal samples, each drawn once per epoch.
-    pub nominal: Images,
+    pub nominal: Store,
     /// True anomalies, for [`Supervise::Other`].
     pub others: Option<Others>,
     /// Images of another set, for [`NoiseMode::Outliers`].
-    pub outliers: Option<Images>,
+    pub outliers: Option<Store>,
     /// Augmentation and normalisation.
     pub preprocessing: Preprocessing,
     /// What anomalies are.
@@ -36,7 +38,7 @@ pub struct Ingredients {
 #[derive(Clone, Debug)]
 pub struct Others {
     /// The anomalies.
-    pub images: Images,
+    pub images: Store,
     /// A mask at the raw side per image, or none at all. An image without mask is anomalous everywhere.
     pub masks: Vec<Option<Mask>>,
 }
@@ -59,10 +61,24 @@ pub struct TrainingSet {
     synthesiser: Synthesiser,
 }
 
+/// A batch of training samples, as [`TrainingSet::fill`] makes it.
+pub struct Batch {
+    /// n [side, side, channels].
+    pub inputs: Vec<f32>,
+    /// One for each image.
+    pub labels: Vec<f32>,
+    /// n [side, side]; empty unless asked for.
+    pub maps: Vec<f32>,
+}
+
 /// Memory that a thread reuses from sample to sample.
 #[derive(Default)]
 struct Scratch {
+    /// The nominal image that was drawn.
+    drawn: Vec<u8>,
+    /// What becomes of it.
     image: Vec<u8>,
+    outlier: Vec<u8>,
     mask: Vec<u8>,
     noise: Vec<i16>,
     anomaly: anomaly::Scratch,
@@ -70,13 +86,13 @@ struct Scratch {
 }
 
 impl Others {
-    /// The images of a split at `indices`, with masks brought to the raw side by nearest neighbour.
-    pub fn new(split: &Split, indices: &[usize]) -> Others {
+    /// The images of a split at `indices`, with masks fitted to the raw side as the pictures are.
+    pub fn new(split: &Split, indices: &[usize], fit: Fit) -> Others {
         let images = split.images.select(indices);
         let masks = if split.masks.is_empty() {
             Vec::new()
         } else {
-            let at_raw_side = |&i: &usize| split.masks[i].as_ref().map(|m| m.resized(images.height, images.width));
+            let at_raw_side = |&i: &usize| split.masks[i].as_ref().map(|mask| fit.mask(mask, images.shape()[0]));
             indices.iter().map(at_raw_side).collect()
         };
         Others { images, masks }
@@ -90,12 +106,12 @@ impl TrainingSet {
         preprocessing.check()?;
         supervise.check(*noise)?;
         let (side, channels) = (preprocessing.raw_side, preprocessing.channels);
-        let usable = |images: &Images, what: &str, remedy: &str| {
-            if images.count == 0 || u32::try_from(images.count).is_err() {
-                return Err(Error::setting(format!("{} {what}", images.count), remedy));
+        let usable = |images: &Store, what: &str, remedy: &str| {
+            if images.count() == 0 || u32::try_from(images.count()).is_err() {
+                return Err(Error::setting(format!("{} {what}", images.count()), remedy));
             }
-            if (images.height, images.width, images.channels) != (side, side, channels) {
-                let (h, w, c) = (images.height, images.width, images.channels);
+            let [h, w, c] = images.shape();
+            if [h, w, c] != [side, side, channels] {
                 let problem = format!("{what} of {h}×{w}×{c} where preprocessing takes {side}×{side}×{channels}");
                 return Err(Error::setting(problem, "load them at the raw side and channels of the preprocessing"));
             }
@@ -116,7 +132,7 @@ impl TrainingSet {
             Some(Others { images, masks }) if *supervise == Supervise::Other => {
                 usable(images, "true anomalies to train on", "choose another --supervise")?;
                 let fits = |mask: &Mask| (mask.height, mask.width) == (side, side);
-                if !masks.is_empty() && (masks.len() != images.count || !masks.iter().flatten().all(fits)) {
+                if !masks.is_empty() && (masks.len() != images.count() || !masks.iter().flatten().all(fits)) {
                     return Err(Error::setting("masks that do not match the true anomalies", "give one per image"));
                 }
             }
@@ -142,19 +158,29 @@ impl TrainingSet {
     /// Samples per epoch: the number of nominal images.
     #[allow(clippy::len_without_is_empty)] // it never is
     pub fn len(&self) -> usize {
-        self.ingredients.nominal.count
+        self.ingredients.nominal.count()
     }
 
-    /// What tells the set's images from others.
-    pub fn fingerprint(&self) -> Fingerprint {
+    /// The sets of images that it draws from.
+    fn stores(&self) -> impl Iterator<Item = &Store> {
         let Ingredients { nominal, others, outliers, .. } = &self.ingredients;
-        let mut checksum = Crc::new();
         let others = others.as_ref().map(|others| &others.images);
-        [Some(nominal), others, outliers.as_ref()]
-            .into_iter()
-            .flatten()
-            .for_each(|images| checksum.update(&images.pixels));
-        Fingerprint { nominal: nominal.count, checksum: checksum.sum() }
+        [Some(nominal), others, outliers.as_ref()].into_iter().flatten()
+    }
+
+    /// Whether all images are held in memory; else making a batch reads files.
+    pub fn is_held(&self) -> bool {
+        self.stores().all(|images| images.held().is_some())
+    }
+
+    /// What tells the set's images from others, however they are held.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn fingerprint(&self) -> Result<Fingerprint> {
+        let mut checksum = Crc::new();
+        self.stores().try_for_each(|images| images.checksum(&mut checksum))?;
+        Ok(Fingerprint { nominal: self.ingredients.nominal.count(), checksum: checksum.sum() })
     }
 
     /// The samples in the order of an epoch.
@@ -168,21 +194,46 @@ impl TrainingSet {
     /// Maps of nominal samples are 0; of `noise` and `malformed-normal` 1; of `malformed-normal-gt` 1 where noise changed the
     /// pixel; of true anomalies their mask, or 1 without one. All follow the image through crops and flips; what padding
     /// brings in is 0.
-    pub fn fill(&self, epoch: u32, samples: &[u32], inputs: &mut [f32], labels: &mut [f32], maps: Option<&mut [f32]>) {
+    ///
+    /// # Errors
+    /// A file that cannot be read. Held sets give none.
+    pub fn fill(
+        &self,
+        epoch: u32,
+        samples: &[u32],
+        inputs: &mut [f32],
+        labels: &mut [f32],
+        maps: Option<&mut [f32]>,
+    ) -> Result<()> {
         let p = &self.ingredients.preprocessing;
         let (n, map_len) = (samples.len(), p.side * p.side);
         assert_eq!((inputs.len(), labels.len()), (n * p.input_len(), n));
         let images = inputs.par_chunks_mut(p.input_len()).zip(labels).zip(samples);
         let one = |scratch: &mut Scratch, (((input, label), &sample), map): (((&mut [f32], &mut f32), &u32), _)| {
-            *label = self.fill_one(scratch, epoch, sample, input, map);
+            *label = self.fill_one(scratch, epoch, sample, input, map)?;
+            Ok(())
         };
         match maps {
             Some(maps) => {
                 assert_eq!(maps.len(), n * map_len);
-                images.zip(maps.par_chunks_mut(map_len).map(Some)).for_each_init(Scratch::default, one);
+                images.zip(maps.par_chunks_mut(map_len).map(Some)).try_for_each_init(Scratch::default, one)
             }
-            None => images.zip((0..n).into_par_iter().map(|_| None)).for_each_init(Scratch::default, one),
+            None => images.zip((0..n).into_par_iter().map(|_| None)).try_for_each_init(Scratch::default, one),
         }
+    }
+
+    /// Makes a batch in memory of its own.
+    ///
+    /// # Errors
+    /// As [`TrainingSet::fill`].
+    pub fn batch(&self, epoch: u32, samples: &[u32], maps: bool) -> Result<Batch> {
+        let p = &self.ingredients.preprocessing;
+        let n = samples.len();
+        let map_len = if maps { n * p.side * p.side } else { 0 };
+        let mut batch = Batch { inputs: vec![0.0; n * p.input_len()], labels: vec![0.0; n], maps: vec![0.0; map_len] };
+        let Batch { inputs, labels, maps: truth } = &mut batch;
+        self.fill(epoch, samples, inputs, labels, maps.then_some(truth.as_mut_slice()))?;
+        Ok(batch)
     }
 
     /// Makes one sample; returns its label.
@@ -193,50 +244,74 @@ impl TrainingSet {
         sample: u32,
         input: &mut [f32],
         map: Option<&mut [f32]>,
-    ) -> f32 {
+    ) -> Result<f32> {
         let Ingredients { nominal, preprocessing, supervise, seed, .. } = &self.ingredients;
-        let drawn = nominal.image(sample as usize);
-        let chance = Stream::new(*seed, Purpose::Supervise, epoch, sample);
-        let anomalous = *supervise != Supervise::Unsupervised && chance.bits(0) >> 31 == 1;
+        let anomalous = self.is_anomalous(epoch, sample);
+        scratch.drawn.resize(nominal.image_len(), 0);
+        if !anomalous || supervise.alters() {
+            nominal.read(sample as usize, &mut scratch.drawn)?;
+        }
         scratch.image.clear();
-        scratch.image.extend_from_slice(drawn);
+        scratch.image.extend_from_slice(&scratch.drawn);
         scratch.mask.clear();
-        scratch.mask.resize(nominal.height * nominal.width, u8::from(anomalous));
+        scratch.mask.resize(preprocessing.raw_side * preprocessing.raw_side, u8::from(anomalous));
         if anomalous && *supervise == Supervise::Other {
-            self.take_true_anomaly(scratch, chance);
+            self.take_true_anomaly(scratch, epoch, sample)?;
         } else if anomalous {
-            self.make_noise(scratch, chance, Stream::new(*seed, Purpose::Anomaly, epoch, sample));
+            self.make_noise(scratch, epoch, sample)?;
             match supervise {
                 Supervise::Noise => malform::replace(&scratch.noise, &mut scratch.image),
                 _ => malform::malform(&scratch.noise, &mut scratch.image),
             }
             if *supervise == Supervise::MalformedNormalGt {
-                malform::mark_changes(drawn, &scratch.image, nominal.channels, &mut scratch.mask);
+                malform::mark_changes(&scratch.drawn, &scratch.image, preprocessing.channels, &mut scratch.mask);
             }
         }
         let mask = map.map(|map| (scratch.mask.as_slice(), map));
         preprocessing.train_with(&mut scratch.transforms, &scratch.image, mask, (*seed, epoch, sample), input);
-        f32::from(u8::from(anomalous))
+        Ok(f32::from(u8::from(anomalous)))
+    }
+
+    /// What decides whether a sample becomes an anomaly, and which.
+    fn chance(&self, epoch: u32, sample: u32) -> Stream {
+        Stream::new(self.ingredients.seed, Purpose::Supervise, epoch, sample)
+    }
+
+    fn is_anomalous(&self, epoch: u32, sample: u32) -> bool {
+        self.ingredients.supervise != Supervise::Unsupervised && self.chance(epoch, sample).bits(0) >> 31 == 1
+    }
+
+    /// Which of `count` true anomalies or outliers an anomalous sample takes.
+    fn pick(&self, epoch: u32, sample: u32, count: usize) -> usize {
+        self.chance(epoch, sample).below(1, count as u32) as usize
     }
 
     /// Puts one of the true anomalies into `scratch`, whose mask is all one.
-    fn take_true_anomaly(&self, scratch: &mut Scratch, chance: Stream) {
+    fn take_true_anomaly(&self, scratch: &mut Scratch, epoch: u32, sample: u32) -> Result<()> {
         if let Some(Others { images, masks }) = &self.ingredients.others {
-            let pick = chance.below(1, images.count as u32) as usize;
-            scratch.image.copy_from_slice(images.image(pick));
+            let pick = self.pick(epoch, sample, images.count());
+            images.read(pick, &mut scratch.image)?;
             if let Some(Some(mask)) = masks.get(pick) {
                 scratch.mask.copy_from_slice(&mask.pixels);
             }
         }
+        Ok(())
     }
 
-    fn make_noise(&self, scratch: &mut Scratch, chance: Stream, content: Stream) {
-        let outlier = match (&self.ingredients.outliers, self.ingredients.noise) {
-            (Some(images), NoiseMode::Outliers) => Some(images.image(chance.below(1, images.count as u32) as usize)),
+    fn make_noise(&self, scratch: &mut Scratch, epoch: u32, sample: u32) -> Result<()> {
+        let Scratch { image, outlier, noise, anomaly, .. } = scratch;
+        let drawn = match (&self.ingredients.outliers, self.ingredients.noise) {
+            (Some(images), NoiseMode::Outliers) => {
+                outlier.resize(image.len(), 0);
+                images.read(self.pick(epoch, sample, images.count()), outlier)?;
+                Some(outlier.as_slice())
+            }
             _ => None,
         };
-        scratch.noise.resize(scratch.image.len(), 0);
-        self.synthesiser.fill(content, outlier, &mut scratch.anomaly, &mut scratch.noise);
+        noise.resize(image.len(), 0);
+        let content = Stream::new(self.ingredients.seed, Purpose::Anomaly, epoch, sample);
+        self.synthesiser.fill(content, drawn, anomaly, noise);
+        Ok(())
     }
 }
 

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::data::dataset::Split;
-use crate::data::images::{Images, Mask, read_mask, read_picture};
+use crate::data::images::{Images, Mask, picture_size, read_mask};
+use crate::data::store::{Raw, Store};
 use crate::error::{Error, Result};
 
 /// Class 0.
@@ -49,18 +50,18 @@ pub fn class_names(root: &Path) -> Result<Vec<String>> {
 }
 
 /// The training split: `train/good`, or the pictures in the folder itself.
-pub fn train(root: &Path, side: usize, channels: usize) -> Result<Split> {
+pub fn train(root: &Path, raw: Raw) -> Result<Split> {
     let good = if root.join("train").is_dir() { root.join("train").join(GOOD) } else { root.to_path_buf() };
     let paths = if good.is_dir() { pictures(&good, false)? } else { Vec::new() };
     if paths.is_empty() {
         return Err(Error::file(&good, "holds no pictures", expected_layout()));
     }
-    let (images, _) = read_all(&paths, side, channels)?;
+    let images = read_all(&paths, raw)?;
     Ok(Split { images, classes: vec![0; paths.len()], names: relative_names(&paths, root), masks: Vec::new() })
 }
 
 /// The test split: every folder in `test`, with masks if there is a `ground_truth`. Empty where `test` is missing.
-pub fn test(root: &Path, class_names: &[String], side: usize, channels: usize) -> Result<Split> {
+pub fn test(root: &Path, class_names: &[String], raw: Raw) -> Result<Split> {
     let mut paths = Vec::new();
     let mut classes = Vec::new();
     for (class, name) in class_names.iter().enumerate() {
@@ -70,16 +71,16 @@ pub fn test(root: &Path, class_names: &[String], side: usize, channels: usize) -
             classes.resize(paths.len(), class as u16);
         }
     }
-    let (images, sizes) = read_all(&paths, side, channels)?;
+    let images = read_all(&paths, raw)?;
     let mut masks = Vec::new();
     if root.join("ground_truth").is_dir() {
         let wanted: Vec<usize> = (0..paths.len()).collect();
-        let read = |&i: &usize| match classes[i] {
-            0 => {
-                let (height, width) = sizes[i];
-                Ok(Some(Mask { height, width, pixels: vec![0; height * width] }))
+        let read = |&i: &usize| {
+            let (height, width) = picture_size(&paths[i])?;
+            match classes[i] {
+                0 => Ok(Some(Mask { height, width, pixels: vec![0; height * width] })),
+                class => find_mask(root, &class_names[usize::from(class)], &paths[i], (height, width)).map(Some),
             }
-            class => find_mask(root, &class_names[usize::from(class)], &paths[i], sizes[i]).map(Some),
         };
         masks = first_error(wanted.par_iter().map(read).collect())?;
     }
@@ -102,21 +103,14 @@ pub fn pictures(folder: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Reads pictures in parallel, resized to `side × side`; also their original (height, width).
-pub fn read_all(paths: &[PathBuf], side: usize, channels: usize) -> Result<(Images, Vec<(usize, usize)>)> {
-    Images::room_for(paths.len(), side, channels)?;
-    let mut images = Images::empty(side, side, channels);
-    let n = images.image_len();
-    images.count = paths.len();
-    images.pixels = vec![0; paths.len() * n];
-    let read = |(out, path): (&mut [u8], &PathBuf)| {
-        let picture = read_picture(path, channels)?;
-        let size = (picture.height, picture.width);
-        out.copy_from_slice(&picture.resized(side).pixels);
-        Ok(size)
-    };
-    let sizes = first_error(images.pixels.par_chunks_mut(n.max(1)).zip(paths).map(read).collect())?;
-    Ok((images, sizes))
+/// The raw images of pictures: read in parallel and held in memory, or left in their files where they are too many to hold.
+pub fn read_all(paths: &[PathBuf], raw: Raw) -> Result<Store> {
+    let store = Store::of_files(paths, raw.form);
+    if !raw.hold.holds(paths.len().saturating_mul(raw.form.image_len())) {
+        return Ok(store);
+    }
+    Images::room_for(paths.len(), raw.form.side, raw.form.channels)?;
+    Ok(store.load(&(0..paths.len()).collect::<Vec<_>>())?.into())
 }
 
 fn find_mask(root: &Path, class: &str, picture: &Path, size: (usize, usize)) -> Result<Mask> {
@@ -207,7 +201,7 @@ mod tests {
         let set = load(dir.path()).unwrap();
         assert_eq!(set.class_names, ["good", "hole", "scratch"]);
         assert_eq!(set.train.names, ["train/good/000.png", "train/good/001.JPG"]);
-        assert_eq!(set.train.images.image(0), [1; 16 * 16 * 3]);
+        assert_eq!(set.train.images.load(&[0]).unwrap().pixels, [1; 16 * 16 * 3]);
         assert_eq!(set.test.names, ["test/good/000.png", "test/hole/007.png", "test/scratch/000.png"]);
         assert_eq!(set.test.classes, [0, 1, 2]);
         assert!(!set.test.masks[0].as_ref().unwrap().any(), "good pictures have an empty mask");
@@ -222,7 +216,7 @@ mod tests {
     fn reads_a_flat_folder() {
         let dir = tree();
         let set = load(&dir.path().join("train/good")).unwrap();
-        assert_eq!((set.train.images.count, set.test.images.count), (2, 0));
+        assert_eq!((set.train.images.count(), set.test.images.count()), (2, 0));
         assert_eq!(set.train.names[0], "000.png");
         let message =
             Dataset::load_test(&Source::new(DatasetKind::Folder, Some(&dir.path().join("train/good")), 16, 3))

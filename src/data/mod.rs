@@ -3,6 +3,8 @@
 //! | file | holds |
 //! | --- | --- |
 //! | [`images`], [`resize`] | pictures as bytes: reading, grey and RGB, masks; resizing as Pillow does |
+//! | [`fit`] | how a picture of any shape becomes a square |
+//! | [`store`], [`ahead`] | sets of images, in memory or decoded when they are needed; work in advance |
 //! | [`idx`], [`cifar`], [`folder`] | one file format each |
 //! | [`sets`] | how each data set lies on disk |
 //! | [`dataset`], [`outliers`] | labelled sets with a training and a test split; sets that serve as anomalies |
@@ -16,12 +18,14 @@
 //! number is addressed by (seed, purpose, epoch, sample, index). So a batch is the same for any batch size, thread count or
 //! device.
 
+pub mod ahead;
 pub mod anomaly;
 pub mod batches;
 pub mod cifar;
 pub mod constants;
 pub mod cuda;
 pub mod dataset;
+pub mod fit;
 pub mod folder;
 pub mod idx;
 pub mod images;
@@ -31,5 +35,6 @@ pub mod outliers;
 pub mod pipeline;
 pub mod resize;
 pub mod sets;
+pub mod store;
 pub mod supervise;
 pub mod surfaces;

@@ -6,9 +6,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::fit::RawForm;
 use crate::data::folder;
 use crate::data::images::Images;
 use crate::data::sets::{Part, cifar10, cifar100, mnist};
+use crate::data::store::{Raw, Store};
 use crate::error::{Error, Result};
 
 /// Where outliers come from; written `KIND:PATH`.
@@ -30,9 +32,10 @@ pub enum OutlierSource {
 }
 
 impl OutlierSource {
-    /// The images, resized to `side × side` and converted to 1 or 3 channels. With a `limit` of k, only k of them, spread
+    /// The images as raw ones; those that are no files of pictures are squashed and held. With a `limit` of k, only k of them, spread
     /// evenly over the set.
-    pub fn load(&self, side: usize, channels: usize, limit: Option<usize>) -> Result<Images> {
+    pub fn load(&self, raw: Raw, limit: Option<usize>) -> Result<Store> {
+        let RawForm { side, channels, .. } = raw.form;
         if limit == Some(0) {
             return Err(Error::setting(
                 "a limit of 0 outliers leaves none",
@@ -48,7 +51,7 @@ impl OutlierSource {
             OutlierSource::Emnist(dir) => mnist::read_letters(dir, Part::Train)?.0,
             OutlierSource::Cifar100(path) => cifar100::read(path, Part::Train)?.0,
             OutlierSource::Cifar10(dir) => cifar10::read(dir, Part::Train)?.0,
-            OutlierSource::Images(dir) => return load_pictures(dir, side, channels, limit),
+            OutlierSource::Images(dir) => return load_pictures(dir, raw, limit),
         };
         if images.count == 0 {
             return Err(Error::file(self.path(), "holds no images", "give a set with at least one"));
@@ -58,7 +61,7 @@ impl OutlierSource {
             None => images,
         };
         Images::room_for(images.count, side, channels)?;
-        Ok(images.with_channels(channels).resized(side))
+        Ok(images.with_channels(channels).resized(side).into())
     }
 
     /// Where the images lie.
@@ -132,7 +135,7 @@ impl From<OutlierSource> for String {
     }
 }
 
-fn load_pictures(dir: &Path, side: usize, channels: usize, limit: Option<usize>) -> Result<Images> {
+fn load_pictures(dir: &Path, raw: Raw, limit: Option<usize>) -> Result<Store> {
     let mut paths = folder::pictures(dir, true)?;
     if paths.is_empty() {
         return Err(Error::file(
@@ -144,7 +147,7 @@ fn load_pictures(dir: &Path, side: usize, channels: usize, limit: Option<usize>)
     if let Some(k) = limit {
         paths = spread(paths.len(), k).into_iter().map(|i| paths[i].clone()).collect();
     }
-    Ok(folder::read_all(&paths, side, channels)?.0)
+    folder::read_all(&paths, raw)
 }
 
 /// At most `k` indices below `n`, evenly spaced.

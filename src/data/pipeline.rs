@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::constants;
 use crate::data::dataset::DatasetKind;
-use crate::data::images::Images;
+use crate::data::fit::{Fit, RawForm};
+use crate::data::store::Store;
 use crate::error::{Error, Result};
 
 /// One step of preprocessing. Images are square, of some side, with the channels of their [`Preprocessing`].
@@ -90,6 +91,9 @@ pub struct Preprocessing {
     pub channels: usize,
     /// Side of the images that come in.
     pub raw_side: usize,
+    /// How pictures are brought to that side.
+    #[serde(default)]
+    pub fit: Fit,
     /// Side of the inputs that go out.
     pub side: usize,
     /// What training samples pass.
@@ -110,19 +114,20 @@ impl Preprocessing {
         raw_side: usize,
         side: usize,
         channels: usize,
-        nominal: &Images,
+        nominal: &Store,
     ) -> Result<Preprocessing> {
         let whole = if raw_side == side { Vec::new() } else { vec![Transform::ResizeNearest { side }] };
         let (normalise, scaling) = match kind {
             PipelineKind::Lcnaug1 => {
-                (Transform::Lcn, constants::lcn_extremes as fn(&Preprocessing, &Images) -> Result<Transform>)
+                (Transform::Lcn, constants::lcn_extremes as fn(&Preprocessing, &Store) -> Result<Transform>)
             }
             PipelineKind::Aug1 | PipelineKind::None => (Transform::ToUnit, constants::mean_std as _),
         };
         let mut train = augmentation(kind, dataset, side, &whole);
         let mut test = whole;
         test.push(normalise.clone());
-        let unscaled = Preprocessing { channels, raw_side, side, train: test.clone(), test };
+        let fit = Fit::of(dataset, false);
+        let unscaled = Preprocessing { channels, raw_side, fit, side, train: test.clone(), test };
         unscaled.check()?;
         let scaling = scaling(&unscaled, nominal)?;
         train.push(normalise);
@@ -135,6 +140,11 @@ impl Preprocessing {
         let preprocessing = Preprocessing { train, test, ..unscaled };
         preprocessing.check()?;
         Ok(preprocessing)
+    }
+
+    /// The raw images that come in.
+    pub fn raw_form(&self) -> RawForm {
+        RawForm { side: self.raw_side, channels: self.channels, fit: self.fit }
     }
 
     /// Values per input: `side * side * channels`.
@@ -294,11 +304,12 @@ fn augmentation(kind: PipelineKind, dataset: DatasetKind, side: usize, whole: &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::images::Images;
     use Transform::*;
 
-    fn images(side: usize, channels: usize) -> Images {
+    fn images(side: usize, channels: usize) -> Store {
         let pixels = (0..3 * side * side * channels).map(|i| (i * 7 % 251) as u8).collect();
-        Images { count: 3, height: side, width: side, channels, pixels }
+        Images { count: 3, height: side, width: side, channels, pixels }.into()
     }
 
     fn new(kind: PipelineKind, dataset: DatasetKind, raw: usize, side: usize, channels: usize) -> Preprocessing {

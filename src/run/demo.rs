@@ -172,14 +172,16 @@ fn rgb(pixels: &[u8]) -> Result<RgbImage> {
 fn judged(model: &Model, test: &TestSet, tested: &Tested, defects: &Defects) -> Result<Vec<Judged>> {
     let maps = Upsampler::new(model)?.heatmaps(&tested.maps);
     let whole = || Mask { height: SIDE, width: SIDE, pixels: vec![0; SIDE * SIDE] };
-    let judged = |((i, row), map): ((usize, &Score), &[f32])| Judged {
-        defect: defects.get(&row.image).copied(),
-        picture: pictures::rgb(&test.split.images, i),
-        mask: test.split.masks[i].clone().unwrap_or_else(whole),
-        score: row.score,
-        map: map.to_vec(),
+    let judged = |((i, row), map): ((usize, &Score), &[f32])| {
+        Ok(Judged {
+            defect: defects.get(&row.image).copied(),
+            picture: pictures::rgb(&test.split.images.load(&[i])?, 0),
+            mask: test.split.masks[i].clone().unwrap_or_else(whole),
+            score: row.score,
+            map: map.to_vec(),
+        })
     };
-    Ok(tested.scores.iter().enumerate().zip(maps.chunks_exact(SIDE * SIDE)).map(judged).collect())
+    tested.scores.iter().enumerate().zip(maps.chunks_exact(SIDE * SIDE)).map(judged).collect()
 }
 
 /// Good pictures and those with defects of one contrast.

@@ -11,6 +11,7 @@ use super::directory::{self, write_csv};
 use super::model::Model;
 use super::progress::{Progress, say};
 use super::score::Scorer;
+use crate::data::fit::RawForm;
 use crate::data::folder::pictures;
 use crate::data::images::{Images, read_picture};
 use crate::device::Device;
@@ -67,8 +68,8 @@ pub fn predict(
         for (job, picture) in jobs.iter().zip(read) {
             match picture {
                 Ok(picture) => {
-                    let preprocessing = &model.card.preprocessing;
-                    raw.push(picture.clone().with_channels(preprocessing.channels).resized(preprocessing.raw_side));
+                    let RawForm { side, channels, fit } = model.card.preprocessing.raw_form();
+                    raw.push(fit.apply(picture.clone().with_channels(channels), side));
                     originals.push((job, picture));
                 }
                 Err(error) => predictions.failed.push(error),
@@ -76,7 +77,7 @@ pub fn predict(
         }
         let mut judged = Vec::new();
         if let Some(batch) = join(&raw) {
-            let scored = scorer.score(&batch, true, |_, judgement| {
+            let scored = scorer.score_batch(&batch, true, |_, judgement| {
                 judged.push((judgement.score, judgement.heatmap.to_vec()));
                 Ok(())
             });
@@ -202,7 +203,13 @@ fn join(images: &[Images]) -> Option<Images> {
 fn draw(model: &Model, job: &Job, picture: Images, mut map: Vec<f32>, side: usize) -> Result<()> {
     model.card.scale.apply(&mut map);
     let (height, width) = (picture.height, picture.width);
-    let map = bilinear(&map, (side, side), (height, width));
+    // What the model has not seen stays cold.
+    let seen = model.card.preprocessing.fit.region((height, width));
+    let part = bilinear(&map, (side, side), (seen.height, seen.width));
+    let mut map = vec![0.0; height * width];
+    for (row, part) in map.chunks_exact_mut(width).skip(seen.top).zip(part.chunks_exact(seen.width)) {
+        row[seen.left..seen.left + seen.width].copy_from_slice(part);
+    }
     if let Some(folder) = job.heatmap.parent() {
         files::create_folder(folder)?;
     }

@@ -6,7 +6,9 @@ use super::model::Model;
 use super::settings::Settings;
 use crate::data::batches::{Ingredients, Others, TrainingSet};
 use crate::data::dataset::{Dataset, Source, Split};
+use crate::data::fit::{Fit, RawForm};
 use crate::data::pipeline::Preprocessing;
+use crate::data::store::Raw;
 use crate::data::supervise::Supervise;
 use crate::error::{Error, Result};
 
@@ -36,8 +38,7 @@ impl TestSet {
             kind: settings.dataset,
             data,
             class: &settings.class,
-            side: preprocessing.raw_side,
-            channels: preprocessing.channels,
+            raw: Raw { form: preprocessing.raw_form(), hold: settings.hold },
         };
         let dataset = Dataset::load_test(&source)?;
         // As the settings name it, so that the two compare.
@@ -47,7 +48,7 @@ impl TestSet {
 
     /// Fails unless all of these are indices of test images.
     pub fn check(&self, chosen: &[usize]) -> Result<()> {
-        let n = self.split.images.count;
+        let n = self.split.images.count();
         let Some(absent) = chosen.iter().find(|&&i| i >= n) else { return Ok(()) };
         let remedy = match n {
             0 => "the data has no test images: leave --viz-ids out".to_string(),
@@ -67,23 +68,17 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
     settings.check()?;
     // Images are held at the net's own side: the paper's small sets are, and folders lose no detail to a second resize.
     let (raw_side, channels) = (settings.side, settings.arch()?.channels);
-    let source = Source {
-        kind: settings.dataset,
-        data: settings.data.as_deref(),
-        class: &settings.class,
-        side: raw_side,
-        channels,
-    };
+    let fit = Fit::of(settings.dataset, settings.maps);
+    let raw = Raw { form: RawForm { side: raw_side, channels, fit }, hold: settings.hold };
+    let source = Source { kind: settings.dataset, data: settings.data.as_deref(), class: &settings.class, raw };
     let dataset = Dataset::load(&source)?;
     let nominal = dataset.train.images.select(&dataset.nominal()?);
     let others = match settings.supervise {
-        Supervise::Other => Some(Others::new(&dataset.train, &dataset.anomalous())),
+        Supervise::Other => Some(Others::new(&dataset.train, &dataset.anomalous(), fit)),
         _ => None,
     };
     let outliers = match &settings.outliers {
-        Some(source) if settings.supervise.draws_outliers(settings.noise) => {
-            Some(source.load(raw_side, channels, settings.oe_limit)?)
-        }
+        Some(source) if settings.supervise.draws_outliers(settings.noise) => Some(source.load(raw, settings.oe_limit)?),
         _ => None,
     };
     let preprocessing =
@@ -92,7 +87,7 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
         nominal,
         others,
         outliers,
-        preprocessing,
+        preprocessing: Preprocessing { fit, ..preprocessing },
         supervise: settings.supervise,
         noise: settings.noise,
         seed: settings.seed,

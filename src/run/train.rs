@@ -14,11 +14,12 @@ use super::score::Scorer;
 use super::settings::{Moved, Settings};
 use super::state::{Epoch, State};
 use super::stop::Stop;
-use crate::data::batches::{Fingerprint, TrainingSet};
+use crate::data::ahead::ahead;
+use crate::data::batches::{Batch, Fingerprint, TrainingSet};
 use crate::data::cuda::DeviceSet;
 use crate::device::Device;
 use crate::device::cuda::Cuda;
-use crate::engine::gpu::Batch;
+use crate::engine::gpu;
 use crate::engine::lower::{Options, Training};
 use crate::engine::{Hyper, Network};
 use crate::error::{CudaError, Error, Result};
@@ -85,7 +86,7 @@ pub fn resume(
     let task = prepare(&settings)?;
     task.test.check(chosen)?;
     if let Some(state) = &state {
-        same_images(state.fingerprint, task.set.fingerprint())?;
+        same_images(state.fingerprint, task.set.fingerprint()?)?;
     }
     files::remove_unfinished(directory.path())?;
     directory.write_json(directory::CONFIG, &settings)?;
@@ -209,7 +210,7 @@ impl Trainer<'_> {
             Device::Cpu => false,
             Device::Cuda(cuda) => attach(&mut network, cuda, set)?,
         };
-        Ok(Trainer { set, settings, network, on_gpu, steps, history, fingerprint: set.fingerprint() })
+        Ok(Trainer { set, settings, network, on_gpu, steps, history, fingerprint: set.fingerprint()? })
     }
 
     fn epochs_done(&self) -> u32 {
@@ -219,7 +220,18 @@ impl Trainer<'_> {
     /// Draws a batch into the network's inputs; returns which of its images are anomalous.
     fn fill(&mut self, epoch: u32, samples: &[u32]) -> Result<Vec<bool>> {
         let (input, labels, maps) = self.network.training_inputs(samples.len())?;
-        self.set.fill(epoch, samples, input, labels, maps);
+        self.set.fill(epoch, samples, input, labels, maps)?;
+        Ok(labels.iter().map(|&l| l > 0.0).collect())
+    }
+
+    /// Copies a batch into the network's inputs; returns which of its images are anomalous.
+    fn take(&mut self, batch: &Batch) -> Result<Vec<bool>> {
+        let (input, labels, maps) = self.network.training_inputs(batch.labels.len())?;
+        input.copy_from_slice(&batch.inputs);
+        labels.copy_from_slice(&batch.labels);
+        if let Some(maps) = maps {
+            maps.copy_from_slice(&batch.maps);
+        }
         Ok(labels.iter().map(|&l| l > 0.0).collect())
     }
 
@@ -266,20 +278,41 @@ impl Trainer<'_> {
         stop: &Stop,
     ) -> Result<Option<Tally>> {
         let mut tally = Tally::default();
-        for (samples, hyper) in order.chunks(self.network.options().batch).zip(hypers) {
-            if stop.is_wished() {
-                return Ok(None);
-            }
-            let labels = self.fill(epoch, samples)?;
-            let losses = self.network.train(samples.len(), hyper)?;
+        let mut step = |trainer: &mut Self, labels: Vec<bool>, hyper: &Hyper| {
+            let losses = trainer.network.train(labels.len(), hyper)?;
+            let n = labels.len() as u64;
             tally.add(losses.iter().zip(labels).map(|(&loss, anomalous)| (loss, anomalous)));
             if !tally.is_finite() {
-                return Err(self.loss_diverged(epoch, hyper.step));
+                return Err(trainer.loss_diverged(epoch, hyper.step));
             }
-            let (total, loss) = (self.settings.epochs, tally.mean());
-            progress.advance(samples.len() as u64, || format!("epoch {}/{total}, loss {loss:.4}", epoch + 1));
+            let (total, loss) = (trainer.settings.epochs, tally.mean());
+            progress.advance(n, || format!("epoch {}/{total}, loss {loss:.4}", epoch + 1));
+            Ok(())
+        };
+        let batches = order.chunks(self.network.options().batch);
+        if self.set.is_held() {
+            for (samples, hyper) in batches.zip(hypers) {
+                if stop.is_wished() {
+                    return Ok(None);
+                }
+                let labels = self.fill(epoch, samples)?;
+                step(self, labels, hyper)?;
+            }
+            return Ok(Some(tally));
         }
-        Ok(Some(tally))
+        // Files are read and decoded while the net trains on the batch before.
+        let (set, maps) = (self.set, self.settings.maps);
+        let finished = ahead(batches.map(|samples| set.batch(epoch, samples, maps)), |batches| {
+            for (batch, hyper) in batches.zip(hypers) {
+                if stop.is_wished() {
+                    return Ok::<_, Error>(false);
+                }
+                let labels = self.take(&batch?)?;
+                step(self, labels, hyper)?;
+            }
+            Ok(true)
+        });
+        Ok(finished?.then_some(tally))
     }
 
     /// Trains on batches that the GPU draws; None if it was stopped on the way.
@@ -354,6 +387,9 @@ impl Trainer<'_> {
 /// Puts the set into the GPU's memory and makes the network draw from it; false if there is no room, so that batches are to come from
 /// host memory.
 fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet) -> Result<bool> {
+    if !set.is_held() {
+        return Ok(false);
+    }
     let there = match DeviceSet::new(cuda, set, network.options().batch) {
         Ok(there) => there,
         Err(CudaError::OutOfMemory { asked, free, .. }) => {
@@ -365,8 +401,8 @@ fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet) -> Re
         }
         Err(error) => return Err(error.into()),
     };
-    let feed = move |batch: Batch<'_>| {
-        let Batch { n, stride, clock, order, input, labels, maps } = batch;
+    let feed = move |batch: gpu::Batch<'_>| {
+        let gpu::Batch { n, stride, clock, order, input, labels, maps } = batch;
         there.enqueue(n, stride, clock, order, input, labels, maps)
     };
     network.attach(Box::new(feed), set.len())?;
@@ -408,9 +444,9 @@ impl Tally {
 fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()> {
     let mut scorer = Scorer::new(device, model)?;
     let nominal = &set.ingredients().nominal;
-    let step = nominal.count.div_ceil(CALIBRATION_IMAGES);
-    let images = nominal.select(&(0..nominal.count).step_by(step).collect::<Vec<_>>());
-    let mut scores = Vec::with_capacity(images.count);
+    let step = nominal.count().div_ceil(CALIBRATION_IMAGES);
+    let images = nominal.select(&(0..nominal.count()).step_by(step).collect::<Vec<_>>());
+    let mut scores = Vec::with_capacity(images.count());
     scorer.score(&images, false, |_, judgement| {
         scores.push(judgement.score);
         Ok(())

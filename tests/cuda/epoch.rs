@@ -7,6 +7,7 @@ use fcdd::data::cuda::DeviceSet;
 use fcdd::data::dataset::DatasetKind;
 use fcdd::data::images::Images;
 use fcdd::data::pipeline::{PipelineKind, Preprocessing};
+use fcdd::data::store::Store;
 use fcdd::data::supervise::{NoiseMode, Supervise};
 use fcdd::device::Device;
 use fcdd::engine::lower::{Optimizer, Options, Training};
@@ -24,7 +25,7 @@ fn set() -> TrainingSet {
     let mut pixels = vec![0.0; COUNT * 784];
     Stream::new(2, Purpose::Check, 0, 0).fill_normal(&mut pixels);
     let pixels = pixels.iter().map(|v| (128.0 + 40.0 * v).clamp(0.0, 255.0) as u8).collect();
-    let nominal = Images { count: COUNT, height: 28, width: 28, channels: 1, pixels };
+    let nominal = Store::from(Images { count: COUNT, height: 28, width: 28, channels: 1, pixels });
     TrainingSet::new(Ingredients {
         preprocessing: Preprocessing::new(PipelineKind::Lcnaug1, DatasetKind::Fmnist, 28, 28, 1, &nominal).unwrap(),
         nominal,
@@ -62,7 +63,7 @@ fn one_by_one(gpu: &Gpu, set: &TrainingSet, optimizer: Optimizer, maps: bool) ->
     for epoch in 0..2 {
         for (samples, hyper) in set.order(epoch).chunks(BATCH).zip(hypers(epoch)) {
             let (input, labels, maps) = network.training_inputs(samples.len()).unwrap();
-            set.fill(epoch, samples, input, labels, maps);
+            set.fill(epoch, samples, input, labels, maps).unwrap();
             losses.extend_from_slice(network.train(samples.len(), &hyper).unwrap());
         }
     }

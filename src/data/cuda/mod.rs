@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::data::batches::{Ingredients, Others, TrainingSet};
 use crate::data::images::Images;
 use crate::data::pipeline::{Preprocessing, Transform};
+use crate::data::store::Store;
 use crate::data::supervise::Supervise;
 use crate::device::cuda::{Buffer, Cuda, Pointer, PointerMut, Result, kernels};
 use noise::Noise;
@@ -97,11 +98,11 @@ impl DeviceSet {
         };
         let noise = if supervise.makes_noise() {
             let shape = (frame.raw_side, frame.channels);
-            Some(Noise::new(cuda, set.synthesiser().recipe(), outliers.as_ref(), shape, batch)?)
+            Some(Noise::new(cuda, set.synthesiser().recipe(), outliers.as_ref().and_then(Store::held), shape, batch)?)
         } else {
             None
         };
-        let nominal = cuda.upload(&nominal.pixels)?;
+        let nominal = cuda.upload(held(nominal))?;
         Ok(DeviceSet { frame, seed: *seed, supervise: *supervise, nominal, others, noise, batch })
     }
 
@@ -149,20 +150,26 @@ impl DeviceSet {
     }
 }
 
+/// The bytes of a set that is held.
+fn held(store: &Store) -> &[u8] {
+    store.held().map_or(&[], |images| &images.pixels)
+}
+
 impl DeviceOthers {
     fn new(cuda: &Arc<Cuda>, Others { images, masks }: &Others) -> Result<DeviceOthers> {
         let masks = if masks.is_empty() {
             None
         } else {
-            let mut pixels = vec![1; images.count * images.height * images.width];
-            for (pixels, mask) in pixels.chunks_exact_mut(images.height * images.width).zip(masks) {
+            let [height, width, _] = images.shape();
+            let mut pixels = vec![1; images.count() * height * width];
+            for (pixels, mask) in pixels.chunks_exact_mut(height * width).zip(masks) {
                 if let Some(mask) = mask {
                     pixels.copy_from_slice(&mask.pixels);
                 }
             }
             Some(cuda.upload(&pixels)?)
         };
-        Ok(DeviceOthers { images: cuda.upload(&images.pixels)?, masks, count: images.count })
+        Ok(DeviceOthers { images: cuda.upload(held(images))?, masks, count: images.count() })
     }
 }
 

@@ -20,10 +20,10 @@ impl Format for Folder {
     }
 
     fn read(&self, query: &Query) -> Result<Split> {
-        let (side, channels) = (query.source.side, query.source.channels);
+        let raw = query.source.raw;
         match query.part {
-            Part::Train => folder::train(query.root, side, channels),
-            Part::Test => folder::test(query.root, &query.labels.names, side, channels),
+            Part::Train => folder::train(query.root, raw),
+            Part::Test => folder::test(query.root, &query.labels.names, raw),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::data::cuda::DeviceSet;
 use crate::data::dataset::DatasetKind;
 use crate::data::images::Images;
 use crate::data::pipeline::{PipelineKind, Preprocessing};
+use crate::data::store::Store;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::device::Device;
 use crate::device::cuda::Cuda;
@@ -47,13 +48,14 @@ pub fn check(report: &mut Report) -> Result<()> {
 }
 
 /// Noise over a gradient.
-fn images(index: u32, side: usize, channels: usize) -> Images {
+fn images(index: u32, side: usize, channels: usize) -> Store {
     let pixels = side * side * channels;
     let pixel = |i: usize| {
         let bits = Stream::new(1, Purpose::Check, index, 0).bits(i as u32);
         ((bits >> 26) as usize + 190 * (i % pixels) / pixels) as u8
     };
     Images { count: BATCH, height: side, width: side, channels, pixels: (0..BATCH * pixels).map(pixel).collect() }
+        .into()
 }
 
 /// Inputs, labels and maps of one batch.
@@ -63,7 +65,7 @@ fn batch(cuda: &Arc<Cuda>, set: &TrainingSet, name: &str) -> Result<Check> {
     let preprocessing = &set.ingredients().preprocessing;
     let lengths = [BATCH * preprocessing.input_len(), BATCH, BATCH * preprocessing.side * preprocessing.side];
     let [mut input, mut labels, mut maps] = lengths.map(|len| vec![0.0f32; len]);
-    set.fill(EPOCH, &order, &mut input, &mut labels, Some(&mut maps));
+    set.fill(EPOCH, &order, &mut input, &mut labels, Some(&mut maps))?;
 
     let there = DeviceSet::new(cuda, set, BATCH)?;
     let (clock, order) = (cuda.upload(&[0, EPOCH])?, cuda.upload(&order)?);
