@@ -44,16 +44,18 @@ struct View {
   }
 };
 
-// The raw image of the sample and its ground truth.
+// The raw image of the sample and its ground truth. A `count` of 0 says that there is a nominal image, and another, for each image of
+// the batch, instead of sets to pick from.
 __device__ __forceinline__ Source
-source_of(const Sample& sample, const unsigned char* __restrict__ nominal, const unsigned char* __restrict__ others,
+source_of(const Sample& sample, const unsigned char* __restrict__ nominal, unsigned count, const unsigned char* __restrict__ others,
           const unsigned char* __restrict__ masks, unsigned other_count, const short* __restrict__ noise, int supervise,
           int raw_side, int channels) {
   const size_t pixels = static_cast<size_t>(raw_side) * raw_side, len = pixels * channels;
-  Source source = {nominal + sample.number * len, nullptr, nullptr, NOISE_NONE, 1, false, sample.anomalous ? 1.0f : 0.0f};
+  const unsigned picture = count ? sample.number : blockIdx.x;
+  Source source = {nominal + picture * len, nullptr, nullptr, NOISE_NONE, 1, false, sample.anomalous ? 1.0f : 0.0f};
   if (!sample.anomalous) return source;
   if (supervise == OTHER) {
-    const unsigned pick = sample.pick(other_count);
+    const unsigned pick = count ? sample.pick(other_count) : blockIdx.x;
     source.image = others + pick * len;
     source.mask = masks ? masks + pick * pixels : nullptr;
   } else {
@@ -125,7 +127,7 @@ __device__ __forceinline__ Contrast contrast(Shared& shared, const View& view, i
 }  // namespace
 
 // Makes inputs (side² · channels floats per image, NHWC), labels (1 for anomalies, else 0) and, where `maps` is not null, maps
-// (side² floats): `TrainingSet::fill`. With `order` null it makes the inputs of the raw images themselves, from `nominal` on
+// (side² floats): `TrainingSet::fill`. `count`: nominal images, 0 where one was staged for each image of the batch. With `order` null it makes the inputs of the raw images themselves, from `nominal` on
 // (`Preprocessing::apply_test`), and no labels.
 //
 // Launch: a block per image, of whole warps; 896 threads at most, which leaves registers enough for none to spill. Shared memory:
@@ -133,7 +135,7 @@ __device__ __forceinline__ Contrast contrast(Shared& shared, const View& view, i
 // written, and 1 byte (3 with noise) read up to four times (sign of the noise, jitter, LCN, output), from L2 after the first.
 // Philox and Box–Muller, about 60 flops per value, where the list has noise.
 extern "C" __global__ void __launch_bounds__(896) augment_batch(
-    const unsigned char* __restrict__ nominal, const unsigned char* __restrict__ others,
+    const unsigned char* __restrict__ nominal, unsigned count, const unsigned char* __restrict__ others,
     const unsigned char* __restrict__ masks, unsigned other_count, const short* __restrict__ noise,
     const unsigned* __restrict__ clock, const unsigned* __restrict__ order, unsigned stride, unsigned long long seed,
     int supervise, const int* __restrict__ program, const float* __restrict__ numbers, int steps, int raw_side, int widest,
@@ -144,7 +146,7 @@ extern "C" __global__ void __launch_bounds__(896) augment_batch(
                               : Sample{0, 0, blockIdx.x, false};
   const Stream random = sample.stream(PURPOSE_AUGMENT);
   Source source =
-      source_of(sample, nominal, others, masks, other_count, noise, supervise, raw_side, channels);
+      source_of(sample, nominal, count, others, masks, other_count, noise, supervise, raw_side, channels);
   if (source.use == NOISE_ADDS) {
     settle_sign(source, static_cast<size_t>(raw_side) * raw_side * channels, shared.totals);
   }

@@ -236,6 +236,48 @@ impl TrainingSet {
         Ok(batch)
     }
 
+    /// Bytes that [`TrainingSet::stage`] writes for batches of up to `batch` images.
+    pub fn staged_len(&self, batch: usize) -> usize {
+        let p = &self.ingredients.preprocessing;
+        batch * (2 * p.raw_form().image_len() + p.raw_side * p.raw_side)
+    }
+
+    /// Writes what a batch is made of, for [`crate::data::cuda`]: room for `batch` nominal images, for as many outliers or true
+    /// anomalies and for their masks. Each has the place of its sample; what a sample does not need is left as it is.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn stage(&self, epoch: u32, samples: &[u32], batch: usize, out: &mut [u8]) -> Result<()> {
+        let Ingredients { nominal, others, outliers, supervise, noise, .. } = &self.ingredients;
+        let (len, n) = (nominal.image_len(), samples.len());
+        let (images, rest) = out.split_at_mut(batch * len);
+        let (other_images, masks) = rest.split_at_mut(batch * len);
+        let one = |(((image, other), mask), &sample): (((&mut [u8], &mut [u8]), &mut [u8]), &u32)| {
+            let anomalous = self.is_anomalous(epoch, sample);
+            if !anomalous || supervise.alters() {
+                nominal.read(sample as usize, image)?;
+            }
+            match (others, outliers) {
+                (Some(Others { images, masks }), _) if anomalous && *supervise == Supervise::Other => {
+                    let pick = self.pick(epoch, sample, images.count());
+                    images.read(pick, other)?;
+                    match masks.get(pick) {
+                        Some(Some(truth)) => mask.copy_from_slice(&truth.pixels),
+                        _ => mask.fill(1),
+                    }
+                }
+                (_, Some(images)) if anomalous && supervise.draws_outliers(*noise) => {
+                    images.read(self.pick(epoch, sample, images.count()), other)?;
+                }
+                _ => {}
+            }
+            Ok(())
+        };
+        let pixels = masks.len() / batch;
+        let places = images.par_chunks_mut(len).zip(other_images.par_chunks_mut(len)).zip(masks.par_chunks_mut(pixels));
+        places.take(n).zip(samples).try_for_each(one)
+    }
+
     /// Makes one sample; returns its label.
     fn fill_one(
         &self,

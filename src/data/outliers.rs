@@ -160,6 +160,8 @@ pub(crate) fn spread(n: usize, k: usize) -> Vec<usize> {
 mod tests {
     use super::*;
     use crate::data::cifar::tests::record;
+    use crate::data::fit::Fit;
+    use crate::data::store::Hold;
     use std::fs;
 
     #[test]
@@ -177,6 +179,10 @@ mod tests {
         }
     }
 
+    fn raw(side: usize, channels: usize) -> Raw {
+        Raw { form: RawForm { side, channels, fit: Fit::Squash }, hold: Hold::Always }
+    }
+
     #[test]
     fn any_source_comes_in_the_shape_asked_for() {
         let dir = tempfile::tempdir().unwrap();
@@ -184,29 +190,29 @@ mod tests {
         fs::write(&file, [record(&[1, 200], [255, 0, 0]), record(&[0, 0], [0; 3]), record(&[0, 0], [9; 3])].concat())
             .unwrap();
         let source = OutlierSource::Cifar100(file);
-        let images = source.load(28, 1, None).unwrap();
-        assert_eq!((images.count, images.height, images.width, images.channels), (3, 28, 28, 1));
-        assert_eq!(images.image(0), [76; 784]);
-        let few = source.load(32, 3, Some(2)).unwrap();
-        assert_eq!(few.count, 2);
-        assert_eq!(source.load(32, 3, Some(99)).unwrap().count, 3);
-        assert!(source.load(32, 3, Some(0)).is_err());
+        let images = source.load(raw(28, 1), None).unwrap();
+        assert_eq!((images.count(), images.shape()), (3, [28, 28, 1]));
+        assert_eq!(images.load(&[0]).unwrap().pixels, [76; 784]);
+        let few = source.load(raw(32, 3), Some(2)).unwrap();
+        assert_eq!(few.count(), 2);
+        assert_eq!(source.load(raw(32, 3), Some(99)).unwrap().count(), 3);
+        assert!(source.load(raw(32, 3), Some(0)).is_err());
     }
 
     #[test]
     fn pictures_are_found_in_folders_within_folders() {
         let dir = tempfile::tempdir().unwrap();
         let source = OutlierSource::Images(dir.path().to_path_buf());
-        assert!(source.load(8, 1, None).unwrap_err().to_string().contains("holds no pictures"));
+        assert!(source.load(raw(8, 1), None).unwrap_err().to_string().contains("holds no pictures"));
         for (name, value) in [("b.png", 2), ("a/x/y.png", 1), ("c/z.png", 3)] {
             let path = dir.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             image::GrayImage::from_pixel(5, 7, image::Luma([value])).save(path).unwrap();
         }
-        let images = source.load(8, 1, None).unwrap();
-        assert_eq!((0..3).map(|i| images.image(i)[0]).collect::<Vec<_>>(), [1, 2, 3]);
-        assert_eq!(source.load(8, 1, Some(1)).unwrap().count, 1);
-        let absent = OutlierSource::Images(dir.path().join("absent")).load(8, 1, None).unwrap_err();
+        let images = source.load(raw(8, 1), None).unwrap();
+        assert_eq!((0..3).map(|i| images.load(&[i]).unwrap().pixels[0]).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(source.load(raw(8, 1), Some(1)).unwrap().count(), 1);
+        let absent = OutlierSource::Images(dir.path().join("absent")).load(raw(8, 1), None).unwrap_err();
         assert!(absent.to_string().contains("absent"), "{absent}");
     }
 }

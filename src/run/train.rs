@@ -18,7 +18,7 @@ use crate::data::ahead::ahead;
 use crate::data::batches::{Batch, Fingerprint, TrainingSet};
 use crate::data::cuda::DeviceSet;
 use crate::device::Device;
-use crate::device::cuda::Cuda;
+use crate::device::cuda::{Cuda, Staging};
 use crate::engine::gpu;
 use crate::engine::lower::{Options, Training};
 use crate::engine::{Hyper, Network};
@@ -164,13 +164,22 @@ fn initial(settings: &Settings) -> Result<Weights> {
     Ok(weights)
 }
 
+/// Who makes the batches.
+enum Feeding {
+    /// The CPU.
+    Host,
+    /// The GPU, of the set in its memory.
+    Device,
+    /// The GPU, of what the host stages for each batch.
+    Staged(Box<Staging>),
+}
+
 /// A network in training.
 struct Trainer<'a> {
     set: &'a TrainingSet,
     settings: &'a Settings,
     network: Network<f32>,
-    /// Whether the set lies in the GPU's memory, which then draws the batches by itself.
-    on_gpu: bool,
+    feeding: Feeding,
     steps: u64,
     history: Vec<Epoch>,
     fingerprint: Fingerprint,
@@ -206,11 +215,11 @@ impl Trainer<'_> {
             network.set_moments(&state.moments)?;
             (steps, history) = (state.steps, state.history);
         }
-        let on_gpu = match device {
-            Device::Cpu => false,
+        let feeding = match device {
+            Device::Cpu => Feeding::Host,
             Device::Cuda(cuda) => attach(&mut network, cuda, set)?,
         };
-        Ok(Trainer { set, settings, network, on_gpu, steps, history, fingerprint: set.fingerprint()? })
+        Ok(Trainer { set, settings, network, feeding, steps, history, fingerprint: set.fingerprint()? })
     }
 
     fn epochs_done(&self) -> u32 {
@@ -249,10 +258,9 @@ impl Trainer<'_> {
             norm_momentum: NORM_MOMENTUM,
         };
         let hypers: Vec<Hyper> = (1..=batches).map(hyper).collect();
-        let tally = if self.on_gpu {
-            self.epoch_on_gpu(epoch, &order, &hypers, progress, stop)?
-        } else {
-            self.epoch_by_batches(epoch, &order, &hypers, progress, stop)?
+        let tally = match self.feeding {
+            Feeding::Host => self.epoch_by_batches(epoch, &order, &hypers, progress, stop)?,
+            _ => self.epoch_on_gpu(epoch, &order, &hypers, progress, stop)?,
         };
         let Some(tally) = tally else { return Ok(false) };
         self.steps += batches;
@@ -325,11 +333,34 @@ impl Trainer<'_> {
         stop: &Stop,
     ) -> Result<Option<Tally>> {
         let (total, mut before) = (self.settings.epochs, 0);
-        let log = self.network.epoch(epoch, order, hypers, |launched| {
+        let mut advance = |launched: usize| {
             progress.advance((launched - before) as u64, || format!("epoch {}/{total}", epoch + 1));
             before = launched;
             !stop.is_wished()
-        })?;
+        };
+        let (set, batch) = (self.set, self.network.options().batch);
+        let network = &mut self.network;
+        let log = match &mut self.feeding {
+            Feeding::Staged(staging) => {
+                let stage = |samples: &[u32]| {
+                    let mut bytes = vec![0; set.staged_len(batch)];
+                    set.stage(epoch, samples, batch, &mut bytes).map(|()| bytes)
+                };
+                ahead(order.chunks(batch).map(stage), |mut staged| {
+                    network.epoch(epoch, order, hypers, |launched| {
+                        if !advance(launched) {
+                            return Ok(false);
+                        }
+                        if let Some(bytes) = staged.next() {
+                            staging.stage(&bytes?)?;
+                        }
+                        Ok(true)
+                    })
+                })?
+            }
+            _ => network.epoch(epoch, order, hypers, |launched| Ok(advance(launched)))?,
+        };
+        advance(log.losses.len());
         if log.losses.len() < order.len() {
             return Ok(None);
         }
@@ -384,20 +415,23 @@ impl Trainer<'_> {
     }
 }
 
-/// Puts the set into the GPU's memory and makes the network draw from it; false if there is no room, so that batches are to come from
-/// host memory.
-fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet) -> Result<bool> {
-    if !set.is_held() {
-        return Ok(false);
-    }
-    let there = match DeviceSet::new(cuda, set, network.options().batch) {
+/// Makes the GPU draw the network's batches: of the whole set in its memory, or of what is staged where the set is not held. If there
+/// is no room, they come from host memory.
+fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet) -> Result<Feeding> {
+    let batch = network.options().batch;
+    let there = if set.is_held() {
+        DeviceSet::new(cuda, set, batch).map(|there| (there, Feeding::Device))
+    } else {
+        DeviceSet::staged(cuda, set, batch).map(|(there, staging)| (there, Feeding::Staged(Box::new(staging))))
+    };
+    let (there, feeding) = match there {
         Ok(there) => there,
         Err(CudaError::OutOfMemory { asked, free, .. }) => {
             let [asked, free] = [asked, free].map(|bytes| bytes >> 20);
             say(format!(
                 "the images do not fit into GPU memory ({asked} MiB asked, {free} free): batches are made on the CPU"
             ));
-            return Ok(false);
+            return Ok(Feeding::Host);
         }
         Err(error) => return Err(error.into()),
     };
@@ -406,7 +440,7 @@ fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet) -> Re
         there.enqueue(n, stride, clock, order, input, labels, maps)
     };
     network.attach(Box::new(feed), set.len())?;
-    Ok(true)
+    Ok(feeding)
 }
 
 /// Sums of losses over an epoch, apart for nominal and anomalous images.

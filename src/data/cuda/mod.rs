@@ -16,7 +16,7 @@ use crate::data::images::Images;
 use crate::data::pipeline::{Preprocessing, Transform};
 use crate::data::store::Store;
 use crate::data::supervise::Supervise;
-use crate::device::cuda::{Buffer, Cuda, Pointer, PointerMut, Result, kernels};
+use crate::device::cuda::{Buffer, Cuda, Pointer, PointerMut, Result, Staging, kernels};
 use noise::Noise;
 use program::Program;
 
@@ -32,17 +32,26 @@ pub struct DeviceSet {
     frame: Frame,
     seed: u64,
     supervise: Supervise,
-    nominal: Buffer<u8>,
+    nominal: Bytes,
+    /// Nominal images; 0 where they are staged.
+    count: usize,
     others: Option<DeviceOthers>,
     noise: Option<Noise>,
     batch: usize,
 }
 
+/// Raw images or masks: a set, or a part of what is staged for a batch.
+#[derive(Clone)]
+struct Bytes {
+    buffer: Arc<Buffer<u8>>,
+    start: usize,
+}
+
 /// True anomalies.
 struct DeviceOthers {
-    images: Buffer<u8>,
+    images: Bytes,
     /// One mask per image, or none at all.
-    masks: Option<Buffer<u8>>,
+    masks: Option<Bytes>,
     count: usize,
 }
 
@@ -76,6 +85,7 @@ struct Frame {
 /// What becomes of the raw images of one launch.
 struct Content<'a> {
     nominal: Pointer<'a, u8>,
+    count: u32,
     others: Pointer<'a, u8>,
     masks: Pointer<'a, u8>,
     other_count: u32,
@@ -85,7 +95,7 @@ struct Content<'a> {
 }
 
 impl DeviceSet {
-    /// Uploads a set, with scratch for batches of up to `batch` images.
+    /// Uploads a set that is held, with scratch for batches of up to `batch` images.
     ///
     /// # Errors
     /// Where the memory of the GPU does not suffice.
@@ -97,13 +107,39 @@ impl DeviceSet {
             _ => None,
         };
         let noise = if supervise.makes_noise() {
+            let outliers = match outliers {
+                Some(outliers) => (Bytes::held(cuda, outliers)?, outliers.count()),
+                None => (Bytes::new(cuda.zeros(0)?), 0),
+            };
             let shape = (frame.raw_side, frame.channels);
-            Some(Noise::new(cuda, set.synthesiser().recipe(), outliers.as_ref().and_then(Store::held), shape, batch)?)
+            Some(Noise::new(cuda, set.synthesiser().recipe(), outliers, shape, batch)?)
         } else {
             None
         };
-        let nominal = cuda.upload(held(nominal))?;
-        Ok(DeviceSet { frame, seed: *seed, supervise: *supervise, nominal, others, noise, batch })
+        let (nominal, count) = (Bytes::held(cuda, nominal)?, nominal.count());
+        Ok(DeviceSet { frame, seed: *seed, supervise: *supervise, nominal, count, others, noise, batch })
+    }
+
+    /// A set of which each batch, as [`TrainingSet::stage`] lays it out, is staged before it is made.
+    ///
+    /// # Errors
+    /// Where the memory of the GPU does not suffice.
+    pub fn staged(cuda: &Arc<Cuda>, set: &TrainingSet, batch: usize) -> Result<(DeviceSet, Staging)> {
+        let Ingredients { preprocessing, supervise, seed, .. } = set.ingredients();
+        let frame = Frame::new(cuda, preprocessing, &preprocessing.train)?;
+        let staging = Staging::new(cuda, set.staged_len(batch))?;
+        let part = |start| Bytes { buffer: staging.target().clone(), start };
+        let (nominal, other, masks) = (part(0), part(batch * frame.raw_len()), part(2 * batch * frame.raw_len()));
+        let noise = if supervise.makes_noise() {
+            let shape = (frame.raw_side, frame.channels);
+            Some(Noise::new(cuda, set.synthesiser().recipe(), (other.clone(), 0), shape, batch)?)
+        } else {
+            None
+        };
+        let others = DeviceOthers { images: other, masks: Some(masks), count: 0 };
+        let others = (*supervise == Supervise::Other).then_some(others);
+        let there = DeviceSet { frame, seed: *seed, supervise: *supervise, nominal, count: 0, others, noise, batch };
+        Ok((there, staging))
     }
 
     /// Launches the kernels that make a batch of `n` images: `input` takes n × side × side × channels floats (NHWC), `labels` n
@@ -131,8 +167,9 @@ impl DeviceSet {
         let others = self.others.as_ref();
         let content = Content {
             nominal: self.nominal.pointer(),
+            count: self.count as u32,
             others: others.map_or(Pointer::null(), |others| others.images.pointer()),
-            masks: others.and_then(|others| others.masks.as_ref()).map_or(Pointer::null(), Buffer::pointer),
+            masks: others.and_then(|others| others.masks.as_ref()).map_or(Pointer::null(), Bytes::pointer),
             other_count: others.map_or(0, |others| others.count as u32),
             noise: self.noise.as_ref().map_or(Pointer::null(), |noise| noise.values().pointer()),
             labels,
@@ -144,15 +181,29 @@ impl DeviceSet {
     /// Bytes of device memory that the set holds.
     pub fn size_in_bytes(&self) -> usize {
         let others =
-            self.others.as_ref().map_or(0, |others| others.images.len() + others.masks.as_ref().map_or(0, Buffer::len));
+            self.others.as_ref().map_or(0, |others| others.images.len() + others.masks.as_ref().map_or(0, Bytes::len));
         let noise = self.noise.as_ref().map_or(0, Noise::size_in_bytes);
         self.nominal.len() + others + noise + self.frame.program.size_in_bytes()
     }
 }
 
-/// The bytes of a set that is held.
-fn held(store: &Store) -> &[u8] {
-    store.held().map_or(&[], |images| &images.pixels)
+impl Bytes {
+    fn new(buffer: Buffer<u8>) -> Bytes {
+        Bytes { buffer: Arc::new(buffer), start: 0 }
+    }
+
+    /// Uploads a set that is held.
+    fn held(cuda: &Arc<Cuda>, store: &Store) -> Result<Bytes> {
+        Ok(Bytes::new(cuda.upload(store.held().map_or(&[], |images| &images.pixels))?))
+    }
+
+    fn pointer(&self) -> Pointer<'_, u8> {
+        self.buffer.pointer_mut().offset(self.start).read()
+    }
+
+    fn len(&self) -> usize {
+        self.buffer.len() - self.start
+    }
 }
 
 impl DeviceOthers {
@@ -167,9 +218,9 @@ impl DeviceOthers {
                     pixels.copy_from_slice(&mask.pixels);
                 }
             }
-            Some(cuda.upload(&pixels)?)
+            Some(Bytes::new(cuda.upload(&pixels)?))
         };
-        Ok(DeviceOthers { images: cuda.upload(held(images))?, masks, count: images.count() })
+        Ok(DeviceOthers { images: Bytes::held(cuda, images)?, masks, count: images.count() })
     }
 }
 
@@ -210,6 +261,7 @@ impl DeviceTestSet {
         let draw = Draw { clock: null, order: null, stride: 0, seed: 0, supervise: Supervise::Unsupervised as i32 };
         let content = Content {
             nominal: self.images.pointer_mut().offset(first * self.frame.raw_len()).read(),
+            count: self.count as u32,
             others: Pointer::null(),
             masks: Pointer::null(),
             other_count: 0,
@@ -249,6 +301,7 @@ impl Frame {
         kernels::augment::augment_batch(
             self.cuda.launch([n as u32, 1, 1], threads as u32, shared as u32),
             content.nominal,
+            content.count,
             content.others,
             content.masks,
             content.other_count,
