@@ -27,9 +27,8 @@ mod tests {
     #[test]
     fn items_come_in_order_and_no_more_than_two_early() {
         let made = AtomicUsize::new(0);
-        let items = (0..20).map(|i| {
+        let items = (0..20).inspect(|_| {
             made.fetch_add(1, Ordering::SeqCst);
-            i
         });
         let taken: Vec<usize> = ahead(items, |items| {
             let one = |(used, item)| {

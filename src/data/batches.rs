@@ -248,34 +248,39 @@ impl TrainingSet {
     /// # Errors
     /// A file that cannot be read.
     pub fn stage(&self, epoch: u32, samples: &[u32], batch: usize, out: &mut [u8]) -> Result<()> {
-        let Ingredients { nominal, others, outliers, supervise, noise, .. } = &self.ingredients;
-        let (len, n) = (nominal.image_len(), samples.len());
+        let p = &self.ingredients.preprocessing;
+        let (len, pixels) = (p.raw_form().image_len(), p.raw_side * p.raw_side);
         let (images, rest) = out.split_at_mut(batch * len);
-        let (other_images, masks) = rest.split_at_mut(batch * len);
-        let one = |(((image, other), mask), &sample): (((&mut [u8], &mut [u8]), &mut [u8]), &u32)| {
-            let anomalous = self.is_anomalous(epoch, sample);
-            if !anomalous || supervise.alters() {
-                nominal.read(sample as usize, image)?;
-            }
-            match (others, outliers) {
-                (Some(Others { images, masks }), _) if anomalous && *supervise == Supervise::Other => {
-                    let pick = self.pick(epoch, sample, images.count());
-                    images.read(pick, other)?;
-                    match masks.get(pick) {
-                        Some(Some(truth)) => mask.copy_from_slice(&truth.pixels),
-                        _ => mask.fill(1),
-                    }
+        let (others, masks) = rest.split_at_mut(batch * len);
+        let places = images.par_chunks_mut(len).zip(others.par_chunks_mut(len)).zip(masks.par_chunks_mut(pixels));
+        places
+            .take(samples.len())
+            .zip(samples)
+            .try_for_each(|(((image, other), mask), &sample)| self.stage_one(epoch, sample, [image, other, mask]))
+    }
+
+    /// Writes what a sample is made of.
+    fn stage_one(&self, epoch: u32, sample: u32, [image, other, mask]: [&mut [u8]; 3]) -> Result<()> {
+        let Ingredients { nominal, others, outliers, supervise, noise, .. } = &self.ingredients;
+        let anomalous = self.is_anomalous(epoch, sample);
+        if !anomalous || supervise.alters() {
+            nominal.read(sample as usize, image)?;
+        }
+        match (others, outliers) {
+            (Some(Others { images, masks }), _) if anomalous && *supervise == Supervise::Other => {
+                let pick = self.pick(epoch, sample, images.count());
+                images.read(pick, other)?;
+                match masks.get(pick) {
+                    Some(Some(truth)) => mask.copy_from_slice(&truth.pixels),
+                    _ => mask.fill(1),
                 }
-                (_, Some(images)) if anomalous && supervise.draws_outliers(*noise) => {
-                    images.read(self.pick(epoch, sample, images.count()), other)?;
-                }
-                _ => {}
             }
-            Ok(())
-        };
-        let pixels = masks.len() / batch;
-        let places = images.par_chunks_mut(len).zip(other_images.par_chunks_mut(len)).zip(masks.par_chunks_mut(pixels));
-        places.take(n).zip(samples).try_for_each(one)
+            (_, Some(images)) if anomalous && supervise.draws_outliers(*noise) => {
+                images.read(self.pick(epoch, sample, images.count()), other)?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Makes one sample; returns its label.
