@@ -70,14 +70,15 @@ struct View {
   }
 };
 
-// The raw image of the sample and its ground truth. Settles whether it is anomalous where anomalies stand beside the `count` nominal
+// The raw image of the sample and its ground truth. A `count` of 0 says that there is a nominal image, and another, for each image of
+// the batch, instead of sets to pick from. Settles whether the sample is anomalous where anomalies stand beside the `count` nominal
 // images: they are the second half of the pictures that a pass goes through.
 __device__ __forceinline__ Source
 source_of(Sample& sample, const unsigned char* __restrict__ nominal, unsigned count, const unsigned char* __restrict__ others,
           const unsigned char* __restrict__ masks, unsigned other_count, const short* __restrict__ noise, int supervise,
           int raw_side, int channels) {
   const size_t pixels = static_cast<size_t>(raw_side) * raw_side, len = pixels * channels;
-  unsigned picture = sample.number % (supervise == OFFLINE ? 2 * count : count);
+  unsigned picture = count ? sample.number % (supervise == OFFLINE ? 2 * count : count) : blockIdx.x;
   if (supervise == OFFLINE) {
     sample.anomalous = picture >= count;
     if (sample.anomalous) picture -= count;
@@ -85,7 +86,7 @@ source_of(Sample& sample, const unsigned char* __restrict__ nominal, unsigned co
   Source source = {nominal + picture * len, nullptr, nullptr, NOISE_NONE, 1, false, sample.anomalous ? 1.0f : 0.0f};
   if (!sample.anomalous) return source;
   if (supervise == OTHER || supervise == OFFLINE) {
-    const unsigned pick = supervise == OTHER ? sample.pick(other_count) : picture;
+    const unsigned pick = supervise == OTHER && count ? sample.pick(other_count) : picture;
     source.image = others + pick * len;
     source.mask = masks ? masks + pick * pixels : nullptr;
   } else {
@@ -244,15 +245,16 @@ struct Floats {
 }  // namespace
 
 // Makes inputs (side² · channels floats per image, NHWC), labels (1 for anomalies, else 0) and, where `maps` is not null, maps
-// (side² floats): `TrainingSet::fill`. With `order` null it makes the inputs of the `count` raw images themselves, from `nominal` on
+// (side² floats): `TrainingSet::fill`. `count`: nominal images, 0 where one was staged for each image of the batch. With `order`
+// null it makes the inputs of the `count` raw images themselves, from `nominal` on
 // (`Preprocessing::apply_test`), and no labels.
 //
-// Launch: a block per image, of whole warps; 896 threads at most, which leaves registers enough for none to spill. Shared memory:
+// Launch: a block per image, of whole warps; 768 threads at most, which leaves registers enough for none to spill. Shared memory:
 // about 7 KB, and dynamically two `short` for each row of the largest side on the way. Bound: memory; per value about 4 bytes
 // written, and 1 byte (3 with noise) read up to four times (sign of the noise, jitter, LCN, output), from L2 after the first.
 // Philox and Box–Muller, about 60 flops per value, where the list has noise; about 100, a dozen of them in double, per pixel and
 // look at the image where hue changes. LCN of floats reads what was written three times and writes it once more.
-extern "C" __global__ void __launch_bounds__(896) augment_batch(
+extern "C" __global__ void __launch_bounds__(768) augment_batch(
     const unsigned char* __restrict__ nominal, unsigned count, const unsigned char* __restrict__ others,
     const unsigned char* __restrict__ masks, unsigned other_count, const short* __restrict__ noise,
     const unsigned* __restrict__ clock, const unsigned* __restrict__ order, unsigned stride, unsigned long long seed,

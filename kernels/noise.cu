@@ -53,14 +53,14 @@ extern "C" __global__ void __launch_bounds__(256) noise_solid(
   }
 }
 
-// The image of another set that the sample picks. 1 byte read per value.
+// The image of another set that the sample picks, or, with a `count` of 0, the one that was staged for it. 1 byte read per value.
 extern "C" __global__ void __launch_bounds__(256) noise_outliers(
     const unsigned char* __restrict__ outliers, unsigned count, const unsigned* __restrict__ clock,
     const unsigned* __restrict__ order, unsigned stride, unsigned long long seed, int supervise, unsigned len,
     short* __restrict__ noise) {
   const Sample sample = drawn(clock, order, stride, blockIdx.x, seed, supervise);
   if (!sample.anomalous) return;
-  const unsigned char* image = outliers + static_cast<size_t>(sample.pick(count)) * len;
+  const unsigned char* image = outliers + static_cast<size_t>(count ? sample.pick(count) : blockIdx.x) * len;
   noise += static_cast<size_t>(blockIdx.x) * len;
   for (unsigned i = blockIdx.y * blockDim.x + threadIdx.x; i < len; i += gridDim.y * blockDim.x) {
     noise[i] = static_cast<short>(image[i]);

@@ -1,5 +1,7 @@
 //! Memory that settings ask for: too much of it is said in words, where the allocator would end the program.
 
+use std::fs;
+
 use crate::error::{Error, Result};
 
 /// Fails unless the system would hand out `bytes` of memory for `what`, such as "a batch of 9 images". What it hands out need not
@@ -14,6 +16,17 @@ pub fn room_for(what: &str, bytes: usize, remedy: &str) -> Result<()> {
         return Err(Error::setting(format!("{what} takes {gib:.1} GiB of memory, more than there is"), remedy));
     }
     Ok(())
+}
+
+/// Bytes of memory that programs can still get, where the system tells: what Linux calls available, and what is left of the group's
+/// limit in a container.
+pub fn free() -> Option<usize> {
+    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();
+    let system = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = system.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let system = line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()? << 10;
+    let group = number("/sys/fs/cgroup/memory.max").zip(number("/sys/fs/cgroup/memory.current"));
+    Some(group.map_or(system, |(limit, used)| system.min(limit.saturating_sub(used))))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::{INTERRUPTED, Outcome};
 use crate::data::dataset::DatasetKind;
 use crate::data::outliers::OutlierSource;
 use crate::data::pipeline::PipelineKind;
+use crate::data::store::Hold;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
@@ -144,6 +145,9 @@ pub(super) struct Choices {
     /// Re-estimate the norms' statistics after the last epoch [default: true for folders]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help_heading = "Optimisation")]
     reestimate: Option<bool>,
+    /// Sets of pictures to decode once and hold in memory: auto (up to half of what is free), always, never, or a number of MiB
+    #[arg(long, value_name = "MIB")]
+    hold: Option<Hold>,
 }
 
 /// What `train --json` prints.
@@ -200,7 +204,7 @@ pub fn run(args: Args) -> Result<Outcome> {
 fn settled() -> Error {
     Error::setting(
         "--resume continues a run in its folder and with its own settings: neither can be given anew",
-        "leave all flags out but those that tell where data has moved, --data and --outliers, or start a new run with --out RUN",
+        "leave all flags out but those that tell where data has moved, --data and --outliers, and --hold, or start a new run with --out RUN",
     )
 }
 
@@ -219,11 +223,11 @@ impl OneTask {
 impl Choices {
     /// Where the data of a run has moved, which is all that can be said anew of it.
     fn moved(self) -> Result<Moved> {
-        let Choices { data, outliers, .. } = self;
-        if (Choices { data: None, outliers: None, ..self }) != Choices::default() {
+        let Choices { data, outliers, hold, .. } = self;
+        if (Choices { data: None, outliers: None, hold: None, ..self }) != Choices::default() {
             return Err(settled());
         }
-        Ok(Moved { data, outliers })
+        Ok(Moved { data, outliers, hold })
     }
 
     /// The dataset's preset with the flags' changes.
@@ -258,6 +262,7 @@ impl Choices {
             weight_decay: self.weight_decay.unwrap_or(preset.weight_decay),
             schedule: self.schedule.unwrap_or(preset.schedule),
             reestimate: self.reestimate.unwrap_or(preset.reestimate),
+            hold: self.hold.unwrap_or(preset.hold),
             net: self.net.unwrap_or(preset.net),
             weights: self.weights,
             gradient: self.gradient.unwrap_or(preset.gradient),
@@ -304,6 +309,7 @@ mod tests {
                 schedule: Schedule::Milestones { gamma: 0.3, epochs: vec![2, 9] },
                 reestimate: !preset.reestimate,
                 seed: u64::MAX,
+                hold: Hold::Mebibytes(3),
                 side: 40,
                 ..preset.clone()
             };

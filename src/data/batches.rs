@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::anomaly::{self, Synthesiser, malform};
 use crate::data::dataset::Split;
-use crate::data::images::{Images, Mask};
+use crate::data::fit::Fit;
+use crate::data::images::Mask;
 use crate::data::interpret;
 use crate::data::pipeline::Preprocessing;
+use crate::data::store::Store;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};
@@ -19,11 +21,11 @@ mod offline;
 #[derive(Clone, Debug)]
 pub struct Ingredients {
     /// Nominal samples, each drawn once per epoch.
-    pub nominal: Images,
+    pub nominal: Store,
     /// True anomalies, for [`Supervise::Other`].
     pub others: Option<Others>,
     /// Images of another set, for [`NoiseMode::Outliers`].
-    pub outliers: Option<Images>,
+    pub outliers: Option<Store>,
     /// Augmentation and normalisation.
     pub preprocessing: Preprocessing,
     /// What anomalies are.
@@ -58,7 +60,7 @@ impl Default for Rounds {
 #[derive(Clone, Debug)]
 pub struct Others {
     /// The anomalies.
-    pub images: Images,
+    pub images: Store,
     /// A mask at the raw side per image, or none at all. An image without mask is anomalous everywhere.
     pub masks: Vec<Option<Mask>>,
     /// Names of test images that they are, or that show the same parts: these say nothing about what was learned.
@@ -86,10 +88,24 @@ pub struct TrainingSet {
     made: Option<Others>,
 }
 
+/// A batch of training samples, as [`TrainingSet::fill`] makes it.
+pub struct Batch {
+    /// n [side, side, channels].
+    pub inputs: Vec<f32>,
+    /// One for each image.
+    pub labels: Vec<f32>,
+    /// n [side, side]; empty unless asked for.
+    pub maps: Vec<f32>,
+}
+
 /// Memory that a thread reuses from sample to sample.
 #[derive(Default)]
 struct Scratch {
+    /// The nominal image that was drawn.
+    drawn: Vec<u8>,
+    /// What becomes of it.
     image: Vec<u8>,
+    outlier: Vec<u8>,
     mask: Vec<u8>,
     noise: Vec<i16>,
     anomaly: anomaly::Scratch,
@@ -97,13 +113,13 @@ struct Scratch {
 }
 
 impl Others {
-    /// The images of a split at `indices`, with masks brought to the raw side by nearest neighbour.
-    pub fn new(split: &Split, indices: &[usize]) -> Others {
+    /// The images of a split at `indices`, with masks fitted to the raw side as the pictures are.
+    pub fn new(split: &Split, indices: &[usize], fit: Fit) -> Others {
         let images = split.images.select(indices);
         let masks = if split.masks.is_empty() {
             Vec::new()
         } else {
-            let at_raw_side = |&i: &usize| split.masks[i].as_ref().map(|m| m.resized(images.height, images.width));
+            let at_raw_side = |&i: &usize| split.masks[i].as_ref().map(|mask| fit.mask(mask, images.shape()[0]));
             indices.iter().map(at_raw_side).collect()
         };
         Others { images, masks, unjudged: Vec::new() }
@@ -117,12 +133,12 @@ impl TrainingSet {
         preprocessing.check()?;
         supervise.check(*noise)?;
         let (side, channels) = (preprocessing.raw_side, preprocessing.channels);
-        let usable = |images: &Images, what: &str, remedy: &str| {
-            if images.count == 0 || u32::try_from(images.count).is_err() {
-                return Err(Error::setting(format!("{} {what}", images.count), remedy));
+        let usable = |images: &Store, what: &str, remedy: &str| {
+            if images.count() == 0 || u32::try_from(images.count()).is_err() {
+                return Err(Error::setting(format!("{} {what}", images.count()), remedy));
             }
-            if (images.height, images.width, images.channels) != (side, side, channels) {
-                let (h, w, c) = (images.height, images.width, images.channels);
+            let [h, w, c] = images.shape();
+            if [h, w, c] != [side, side, channels] {
                 let problem = format!("{what} of {h}×{w}×{c} where preprocessing takes {side}×{side}×{channels}");
                 return Err(Error::setting(problem, "load them at the raw side and channels of the preprocessing"));
             }
@@ -143,7 +159,7 @@ impl TrainingSet {
             Some(Others { images, masks, .. }) if *supervise == Supervise::Other => {
                 usable(images, "true anomalies to train on", "choose another --supervise")?;
                 let fits = |mask: &Mask| (mask.height, mask.width) == (side, side);
-                if !masks.is_empty() && (masks.len() != images.count || !masks.iter().flatten().all(fits)) {
+                if !masks.is_empty() && (masks.len() != images.count() || !masks.iter().flatten().all(fits)) {
                     return Err(Error::setting("masks that do not match the true anomalies", "give one per image"));
                 }
             }
@@ -155,6 +171,12 @@ impl TrainingSet {
         let synthesiser = Synthesiser::new(*noise, side, channels);
         let mut set = TrainingSet { ingredients, synthesiser, made: None };
         if set.ingredients.rounds.offline {
+            if !set.is_held() {
+                return Err(Error::setting(
+                    "anomalies made before training need all images in memory",
+                    "choose --hold always",
+                ));
+            }
             set.made = Some(set.make_anomalies()?);
         }
         let passes = set.ingredients.rounds.passes;
@@ -185,7 +207,7 @@ impl TrainingSet {
 
     /// Pictures to draw from: nominal images and, where these were made beforehand, as many anomalies.
     fn pictures(&self) -> usize {
-        self.ingredients.nominal.count + self.made.as_ref().map_or(0, |made| made.images.count)
+        self.ingredients.nominal.count() + self.made.as_ref().map_or(0, |made| made.images.count())
     }
 
     /// Samples of a pass.
@@ -199,16 +221,26 @@ impl TrainingSet {
         self.per_pass() * self.ingredients.rounds.passes as usize
     }
 
-    /// What tells the set's images from others.
-    pub fn fingerprint(&self) -> Fingerprint {
+    /// The sets of images that it draws from.
+    fn stores(&self) -> impl Iterator<Item = &Store> {
         let Ingredients { nominal, others, outliers, .. } = &self.ingredients;
-        let mut checksum = Crc::new();
         let others = others.as_ref().map(|others| &others.images);
-        [Some(nominal), others, outliers.as_ref()]
-            .into_iter()
-            .flatten()
-            .for_each(|images| checksum.update(&images.pixels));
-        Fingerprint { nominal: nominal.count, checksum: checksum.sum() }
+        [Some(nominal), others, outliers.as_ref()].into_iter().flatten()
+    }
+
+    /// Whether all images are held in memory; else making a batch reads files.
+    pub fn is_held(&self) -> bool {
+        self.stores().all(|images| images.held().is_some())
+    }
+
+    /// What tells the set's images from others, however they are held.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn fingerprint(&self) -> Result<Fingerprint> {
+        let mut checksum = Crc::new();
+        self.stores().try_for_each(|images| images.checksum(&mut checksum))?;
+        Ok(Fingerprint { nominal: self.ingredients.nominal.count(), checksum: checksum.sum() })
     }
 
     /// The samples in the order of an epoch.
@@ -227,21 +259,93 @@ impl TrainingSet {
     /// Maps of nominal samples are 0; of `noise` and `malformed-normal` 1; of `malformed-normal-gt` 1 where noise changed the
     /// pixel; of true anomalies their mask, or 1 without one. All follow the image through crops and flips; what padding
     /// brings in is 0.
-    pub fn fill(&self, epoch: u32, samples: &[u32], inputs: &mut [f32], labels: &mut [f32], maps: Option<&mut [f32]>) {
+    ///
+    /// # Errors
+    /// A file that cannot be read. Held sets give none.
+    pub fn fill(
+        &self,
+        epoch: u32,
+        samples: &[u32],
+        inputs: &mut [f32],
+        labels: &mut [f32],
+        maps: Option<&mut [f32]>,
+    ) -> Result<()> {
         let p = &self.ingredients.preprocessing;
         let (n, map_len) = (samples.len(), p.side * p.side);
         assert_eq!((inputs.len(), labels.len()), (n * p.input_len(), n));
         let images = inputs.par_chunks_mut(p.input_len()).zip(labels).zip(samples);
         let one = |scratch: &mut Scratch, (((input, label), &sample), map): (((&mut [f32], &mut f32), &u32), _)| {
-            *label = self.fill_one(scratch, epoch, sample, input, map);
+            *label = self.fill_one(scratch, epoch, sample, input, map)?;
+            Ok(())
         };
         match maps {
             Some(maps) => {
                 assert_eq!(maps.len(), n * map_len);
-                images.zip(maps.par_chunks_mut(map_len).map(Some)).for_each_init(Scratch::default, one);
+                images.zip(maps.par_chunks_mut(map_len).map(Some)).try_for_each_init(Scratch::default, one)
             }
-            None => images.zip((0..n).into_par_iter().map(|_| None)).for_each_init(Scratch::default, one),
+            None => images.zip((0..n).into_par_iter().map(|_| None)).try_for_each_init(Scratch::default, one),
         }
+    }
+
+    /// Makes a batch in memory of its own.
+    ///
+    /// # Errors
+    /// As [`TrainingSet::fill`].
+    pub fn batch(&self, epoch: u32, samples: &[u32], maps: bool) -> Result<Batch> {
+        let p = &self.ingredients.preprocessing;
+        let n = samples.len();
+        let map_len = if maps { n * p.side * p.side } else { 0 };
+        let mut batch = Batch { inputs: vec![0.0; n * p.input_len()], labels: vec![0.0; n], maps: vec![0.0; map_len] };
+        let Batch { inputs, labels, maps: truth } = &mut batch;
+        self.fill(epoch, samples, inputs, labels, maps.then_some(truth.as_mut_slice()))?;
+        Ok(batch)
+    }
+
+    /// Bytes that [`TrainingSet::stage`] writes for batches of up to `batch` images.
+    pub fn staged_len(&self, batch: usize) -> usize {
+        let p = &self.ingredients.preprocessing;
+        batch * (2 * p.raw_form().image_len() + p.raw_side * p.raw_side)
+    }
+
+    /// Writes what a batch is made of, for [`crate::data::cuda`]: room for `batch` nominal images, for as many outliers or true
+    /// anomalies and for their masks. Each has the place of its sample; what a sample does not need is left as it is.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn stage(&self, epoch: u32, samples: &[u32], batch: usize, out: &mut [u8]) -> Result<()> {
+        let p = &self.ingredients.preprocessing;
+        let (len, pixels) = (p.raw_form().image_len(), p.raw_side * p.raw_side);
+        let (images, rest) = out.split_at_mut(batch * len);
+        let (others, masks) = rest.split_at_mut(batch * len);
+        let places = images.par_chunks_mut(len).zip(others.par_chunks_mut(len)).zip(masks.par_chunks_mut(pixels));
+        places
+            .take(samples.len())
+            .zip(samples)
+            .try_for_each(|(((image, other), mask), &sample)| self.stage_one(epoch, sample, [image, other, mask]))
+    }
+
+    /// Writes what a sample is made of.
+    fn stage_one(&self, epoch: u32, sample: u32, [image, other, mask]: [&mut [u8]; 3]) -> Result<()> {
+        let Ingredients { nominal, others, outliers, supervise, noise, .. } = &self.ingredients;
+        let anomalous = self.is_anomalous(epoch, sample);
+        if !anomalous || supervise.alters() {
+            nominal.read(self.picture(sample), image)?;
+        }
+        match (others, outliers) {
+            (Some(Others { images, masks, .. }), _) if anomalous && *supervise == Supervise::Other => {
+                let pick = self.pick(epoch, sample, images.count());
+                images.read(pick, other)?;
+                match masks.get(pick) {
+                    Some(Some(truth)) => mask.copy_from_slice(&truth.pixels),
+                    _ => mask.fill(1),
+                }
+            }
+            (_, Some(images)) if anomalous && supervise.draws_outliers(*noise) => {
+                images.read(self.pick(epoch, sample, images.count()), other)?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Makes one sample; returns its label.
@@ -252,21 +356,17 @@ impl TrainingSet {
         sample: u32,
         input: &mut [f32],
         map: Option<&mut [f32]>,
-    ) -> f32 {
-        let Ingredients { nominal, preprocessing, supervise, seed, .. } = &self.ingredients;
-        let picture = sample as usize % self.pictures();
-        let anomalous = match &self.made {
-            Some(_) => picture >= nominal.count,
-            None => *supervise != Supervise::Unsupervised && self.chance(epoch, sample).bits(0) >> 31 == 1,
-        };
+    ) -> Result<f32> {
+        let Ingredients { nominal, preprocessing, seed, .. } = &self.ingredients;
+        let (anomalous, picture) = (self.is_anomalous(epoch, sample), self.picture(sample));
         match &self.made {
-            Some(made) if anomalous => scratch.take(made, picture - nominal.count),
-            None if anomalous => self.make_anomaly(scratch, picture, epoch, sample),
-            _ => scratch.load(nominal.image(picture), nominal.channels, 0),
+            Some(made) if anomalous => scratch.take(made, picture - nominal.count())?,
+            None if anomalous => self.make_anomaly(scratch, picture, epoch, sample)?,
+            _ => scratch.load(nominal, picture, 0)?,
         }
         let mask = map.map(|map| (scratch.mask.as_slice(), map));
         preprocessing.train_with(&mut scratch.transforms, &scratch.image, mask, (*seed, epoch, sample), input);
-        f32::from(u8::from(anomalous))
+        Ok(f32::from(u8::from(anomalous)))
     }
 
     /// What decides whether a sample becomes an anomaly, and which.
@@ -274,53 +374,88 @@ impl TrainingSet {
         Stream::new(self.ingredients.seed, Purpose::Supervise, epoch, sample)
     }
 
-    /// Puts into `scratch` the anomaly that a nominal picture becomes as a sample.
-    fn make_anomaly(&self, scratch: &mut Scratch, picture: usize, epoch: u32, sample: u32) {
-        let Ingredients { nominal, others, supervise, rounds, seed, .. } = &self.ingredients;
-        let chance = self.chance(epoch, sample);
-        let drawn = nominal.image(picture);
-        if let (Supervise::Other, Some(others)) = (supervise, others) {
-            return scratch.take(others, chance.below(1, others.images.count as u32) as usize);
-        }
-        scratch.load(drawn, nominal.channels, 1);
-        self.make_noise(scratch, chance, Stream::new(*seed, Purpose::Anomaly, epoch, sample));
-        match supervise {
-            Supervise::Noise => malform::replace(&scratch.noise, &mut scratch.image),
-            _ if rounds.offline => {
-                malform::malform_by_brightness(&scratch.noise, &mut scratch.image, nominal.channels);
-            }
-            _ => malform::malform(&scratch.noise, &mut scratch.image),
-        }
-        if *supervise == Supervise::MalformedNormalGt {
-            malform::mark_changes(drawn, &scratch.image, nominal.channels, &mut scratch.mask);
+    /// The picture that a sample is.
+    fn picture(&self, sample: u32) -> usize {
+        sample as usize % self.pictures()
+    }
+
+    fn is_anomalous(&self, epoch: u32, sample: u32) -> bool {
+        let Ingredients { nominal, supervise, .. } = &self.ingredients;
+        match self.made {
+            Some(_) => self.picture(sample) >= nominal.count(),
+            None => *supervise != Supervise::Unsupervised && self.chance(epoch, sample).bits(0) >> 31 == 1,
         }
     }
 
-    fn make_noise(&self, scratch: &mut Scratch, chance: Stream, content: Stream) {
-        let outlier = match (&self.ingredients.outliers, self.ingredients.noise) {
-            (Some(images), NoiseMode::Outliers) => Some(images.image(chance.below(1, images.count as u32) as usize)),
+    /// Which of `count` true anomalies or outliers an anomalous sample takes.
+    fn pick(&self, epoch: u32, sample: u32, count: usize) -> usize {
+        self.chance(epoch, sample).below(1, count as u32) as usize
+    }
+
+    /// Puts into `scratch` the anomaly that a nominal picture becomes as a sample.
+    fn make_anomaly(&self, scratch: &mut Scratch, picture: usize, epoch: u32, sample: u32) -> Result<()> {
+        let Ingredients { nominal, others, supervise, rounds, preprocessing, .. } = &self.ingredients;
+        let channels = preprocessing.channels;
+        if let (Supervise::Other, Some(others)) = (supervise, others) {
+            return scratch.take(others, self.pick(epoch, sample, others.images.count()));
+        }
+        scratch.drawn.resize(nominal.image_len(), 0);
+        if supervise.alters() {
+            nominal.read(picture, &mut scratch.drawn)?;
+        }
+        scratch.image.clone_from(&scratch.drawn);
+        scratch.truth(preprocessing.raw_side, 1);
+        self.make_noise(scratch, epoch, sample)?;
+        match supervise {
+            Supervise::Noise => malform::replace(&scratch.noise, &mut scratch.image),
+            _ if rounds.offline => malform::malform_by_brightness(&scratch.noise, &mut scratch.image, channels),
+            _ => malform::malform(&scratch.noise, &mut scratch.image),
+        }
+        if *supervise == Supervise::MalformedNormalGt {
+            malform::mark_changes(&scratch.drawn, &scratch.image, channels, &mut scratch.mask);
+        }
+        Ok(())
+    }
+
+    fn make_noise(&self, scratch: &mut Scratch, epoch: u32, sample: u32) -> Result<()> {
+        let Scratch { image, outlier, noise, anomaly, .. } = scratch;
+        let drawn = match (&self.ingredients.outliers, self.ingredients.noise) {
+            (Some(images), NoiseMode::Outliers) => {
+                outlier.resize(image.len(), 0);
+                images.read(self.pick(epoch, sample, images.count()), outlier)?;
+                Some(outlier.as_slice())
+            }
             _ => None,
         };
-        scratch.noise.resize(scratch.image.len(), 0);
-        self.synthesiser.fill(content, outlier, &mut scratch.anomaly, &mut scratch.noise);
+        noise.resize(image.len(), 0);
+        let content = Stream::new(self.ingredients.seed, Purpose::Anomaly, epoch, sample);
+        self.synthesiser.fill(content, drawn, anomaly, noise);
+        Ok(())
     }
 }
 
 impl Scratch {
-    /// Takes an image whose ground truth is the same everywhere.
-    fn load(&mut self, image: &[u8], channels: usize, truth: u8) {
-        self.image.clear();
-        self.image.extend_from_slice(image);
+    /// Ground truth that is the same everywhere.
+    fn truth(&mut self, side: usize, truth: u8) {
         self.mask.clear();
-        self.mask.resize(image.len() / channels, truth);
+        self.mask.resize(side * side, truth);
+    }
+
+    /// Takes an image whose ground truth is the same everywhere.
+    fn load(&mut self, images: &Store, i: usize, truth: u8) -> Result<()> {
+        self.image.resize(images.image_len(), 0);
+        images.read(i, &mut self.image)?;
+        self.truth(images.shape()[0], truth);
+        Ok(())
     }
 
     /// Takes a true anomaly with its mask; without one all of it is anomalous.
-    fn take(&mut self, Others { images, masks, .. }: &Others, pick: usize) {
-        self.load(images.image(pick), images.channels, 1);
+    fn take(&mut self, Others { images, masks, .. }: &Others, pick: usize) -> Result<()> {
+        self.load(images, pick, 1)?;
         if let Some(Some(mask)) = masks.get(pick) {
             self.mask.copy_from_slice(&mask.pixels);
         }
+        Ok(())
     }
 }
 

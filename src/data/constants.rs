@@ -2,14 +2,14 @@
 
 use rayon::prelude::*;
 
-use crate::data::images::Images;
 use crate::data::interpret::Scratch;
 use crate::data::pipeline::{Preprocessing, Transform};
+use crate::data::store::Store;
 use crate::error::{Error, Result};
 
 /// [`Transform::MinMax`] with each channel's smallest and largest value over the images, or `jointly` those of all channels. The
 /// images pass the test list of `unscaled` first. Where all values of a channel are equal, it is only shifted.
-pub fn lcn_extremes(unscaled: &Preprocessing, images: &Images, jointly: bool) -> Result<Transform> {
+pub fn lcn_extremes(unscaled: &Preprocessing, images: &Store, jointly: bool) -> Result<Transform> {
     let each = per_image(unscaled, images, [f32::INFINITY, f32::NEG_INFINITY], |[min, max], value| {
         [min.min(value), max.max(value)]
     })?;
@@ -26,12 +26,12 @@ pub fn lcn_extremes(unscaled: &Preprocessing, images: &Images, jointly: bool) ->
 
 /// [`Transform::MeanStd`] with each channel's mean and (population) standard deviation over the images, which pass the test
 /// list of `unscaled` first. Where all values of a channel are equal, it is only shifted.
-pub fn mean_std(unscaled: &Preprocessing, images: &Images) -> Result<Transform> {
+pub fn mean_std(unscaled: &Preprocessing, images: &Store) -> Result<Transform> {
     let each = per_image(unscaled, images, [0.0f64; 2], |[sum, squares], value| {
         let value = f64::from(value);
         [sum + value, squares + value * value]
     })?;
-    let n = (images.count * unscaled.side * unscaled.side) as f64;
+    let n = (images.count() * unscaled.side * unscaled.side) as f64;
     let moments = |c: usize| {
         let of_channel = each.iter().skip(c).step_by(unscaled.channels);
         let [sum, squares] = of_channel.fold([0.0; 2], |a, b| [a[0] + b[0], a[1] + b[1]]);
@@ -47,26 +47,33 @@ pub fn mean_std(unscaled: &Preprocessing, images: &Images) -> Result<Transform> 
 /// Folds the values of each channel of each transformed image, in order: `count * channels` results, images outermost.
 fn per_image<T: Copy + Send + Sync>(
     unscaled: &Preprocessing,
-    images: &Images,
+    images: &Store,
     start: T,
     step: impl Fn(T, f32) -> T + Sync,
 ) -> Result<Vec<T>> {
-    if images.count == 0 {
+    if images.count() == 0 {
         return Err(Error::setting("there is no nominal image", "give at least one to learn from"));
     }
     let channels = unscaled.channels;
-    let mut results = vec![start; images.count * channels];
-    results.par_chunks_mut(channels).enumerate().for_each_init(
-        || (Scratch::default(), vec![0.0; unscaled.input_len()]),
-        |(scratch, buffer), (i, results)| {
-            unscaled.test_with(scratch, images.image(i), buffer);
-            for pixel in buffer.chunks_exact(channels) {
-                for (result, &value) in results.iter_mut().zip(pixel) {
-                    *result = step(*result, value);
+    let mut results = vec![start; images.count() * channels];
+    let read: Vec<Result<()>> = results
+        .par_chunks_mut(channels)
+        .enumerate()
+        .map_init(
+            || (Scratch::default(), vec![0; images.image_len()], vec![0.0; unscaled.input_len()]),
+            |(scratch, image, buffer), (i, results)| {
+                images.read(i, image)?;
+                unscaled.test_with(scratch, image, buffer);
+                for pixel in buffer.chunks_exact(channels) {
+                    for (result, &value) in results.iter_mut().zip(pixel) {
+                        *result = step(*result, value);
+                    }
                 }
-            }
-        },
-    );
+                Ok(())
+            },
+        )
+        .collect();
+    read.into_iter().collect::<Result<()>>()?;
     Ok(results)
 }
 
@@ -74,23 +81,27 @@ fn per_image<T: Copy + Send + Sync>(
 mod tests {
     use super::*;
     use crate::data::dataset::{DEBIAN_FMNIST, Dataset, DatasetKind, Source};
+    use crate::data::fit::Fit;
+    use crate::data::images::Images;
     use crate::data::pipeline::PipelineKind;
     use std::path::{Path, PathBuf};
 
     fn unscaled(last: Transform, side: usize, channels: usize) -> Preprocessing {
-        Preprocessing { channels, raw_side: side, side, train: vec![last.clone()], test: vec![last] }
+        Preprocessing { channels, raw_side: side, fit: Fit::Squash, side, train: vec![last.clone()], test: vec![last] }
     }
 
     #[test]
     fn by_hand() {
-        let images = Images { count: 2, height: 1, width: 1, channels: 3, pixels: vec![0, 255, 51, 255, 255, 102] };
+        let images: Store =
+            Images { count: 2, height: 1, width: 1, channels: 3, pixels: vec![0, 255, 51, 255, 255, 102] }.into();
         let Transform::MeanStd { mean, std } = mean_std(&unscaled(Transform::ToUnit, 1, 3), &images).unwrap() else {
             panic!("a mean and a deviation")
         };
         approx::assert_relative_eq!(mean.as_slice(), [0.5, 1.0, 0.3].as_slice(), max_relative = 1e-6);
         approx::assert_relative_eq!(std.as_slice(), [0.5, 1.0, 0.1].as_slice(), max_relative = 1e-6);
         // Deviations (−2, −1, 0, 3) over their mean size 1.5; the second image is constant.
-        let images = Images { count: 2, height: 2, width: 2, channels: 1, pixels: vec![0, 1, 2, 5, 7, 7, 7, 7] };
+        let images: Store =
+            Images { count: 2, height: 2, width: 2, channels: 1, pixels: vec![0, 1, 2, 5, 7, 7, 7, 7] }.into();
         let extremes = lcn_extremes(&unscaled(Transform::Lcn, 2, 1), &images, false).unwrap();
         assert_eq!(extremes, Transform::MinMax { min: vec![-2.0 / 1.5], max: vec![2.0] });
         let constant = images.select(&[1]);

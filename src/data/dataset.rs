@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::fit::{Fit, RawForm};
 use crate::data::images::{Images, Mask};
 use crate::data::sets::{self, Format, Labels, Part, Query, missing};
+use crate::data::store::{Hold, Raw, Store};
 use crate::error::{Error, Result};
 
 /// Where Debian's package `dataset-fashion-mnist` puts its files.
@@ -42,7 +44,7 @@ pub enum DatasetKind {
 #[derive(Clone, Debug)]
 pub struct Split {
     /// All images, at the raw side (before augmentation and cropping).
-    pub images: Images,
+    pub images: Store,
     /// The class of each image, an index into [`Dataset::class_names`].
     pub classes: Vec<u16>,
     /// What each image is called: its path within the data folder, or split and number such as `test/00017`.
@@ -76,10 +78,8 @@ pub struct Source<'a> {
     pub data: Option<&'a Path>,
     /// The nominal class, by name or number.
     pub class: &'a str,
-    /// Side of the images.
-    pub side: usize,
-    /// 1 or 3.
-    pub channels: usize,
+    /// What its pictures become.
+    pub raw: Raw,
     /// Whether to read nominal training pictures and those of other labels, where these are files of their own.
     pub nominal: bool,
     pub anomalies: bool,
@@ -97,7 +97,7 @@ impl DatasetKind {
 impl Split {
     /// A split without images.
     pub fn empty(side: usize, channels: usize) -> Split {
-        let images = Images::empty(side, side, channels);
+        let images = Images::empty(side, side, channels).into();
         Split { images, classes: Vec::new(), names: Vec::new(), masks: Vec::new(), skipped: None }
     }
 
@@ -123,9 +123,11 @@ impl Split {
 }
 
 impl<'a> Source<'a> {
-    /// The first class of a set, its nominal pictures to learn from.
+    /// The first class of a set, its nominal pictures to learn from, without masks, in as much memory as there is.
     pub fn new(kind: DatasetKind, data: Option<&'a Path>, side: usize, channels: usize) -> Source<'a> {
-        Source { kind, data, class: "0", side, channels, nominal: true, anomalies: false, skip_broken: false }
+        let form = RawForm { side, channels, fit: Fit::of(kind, false) };
+        let raw = Raw { form, hold: Hold::Auto };
+        Source { kind, data, class: "0", raw, nominal: true, anomalies: false, skip_broken: false }
     }
 
     fn open(&self) -> Result<Task<'a>> {
@@ -159,7 +161,7 @@ impl Task<'_> {
     }
 
     fn empty(&self) -> Split {
-        Split::empty(self.source.side, self.source.channels)
+        Split::empty(self.source.raw.form.side, self.source.raw.form.channels)
     }
 }
 
@@ -176,7 +178,7 @@ impl Dataset {
     pub fn load_test(source: &Source) -> Result<Dataset> {
         let task = source.open()?;
         let test = task.read(Part::Test)?;
-        if test.images.count == 0 {
+        if test.images.count() == 0 {
             return Err(missing(&task.root, "holds no test pictures", task.format.tree()));
         }
         let train = task.empty();
@@ -273,7 +275,7 @@ mod tests {
         write_idx(dir.path(), "train", &[3, 0, 3]);
         write_idx(dir.path(), "t10k", &[9]);
         let set = load(DatasetKind::Fmnist, dir.path(), "3", (28, 1)).unwrap();
-        assert_eq!((set.train.images.count, set.test.images.count), (3, 1));
+        assert_eq!((set.train.images.count(), set.test.images.count()), (3, 1));
         assert_eq!(set.train.classes, [3, 0, 3]);
         assert_eq!(set.test.names, ["test/00000"]);
         assert_eq!(set.nominal().unwrap(), [0, 2]);
@@ -283,9 +285,9 @@ mod tests {
         let message = load(DatasetKind::Fmnist, dir.path(), "10", (28, 1)).unwrap_err().to_string();
         assert!(message.contains("class 10 does not exist") && message.contains("8 bag"), "{message}");
         let large = load(DatasetKind::Mnist, dir.path(), "0", (32, 3)).unwrap();
-        assert_eq!(large.train.images.image(2), [20; 32 * 32 * 3]);
+        assert_eq!(large.train.images.load(&[2]).unwrap().pixels, [20; 32 * 32 * 3]);
         let test = Dataset::load_test(&Source::new(DatasetKind::Mnist, Some(dir.path()), 28, 1)).unwrap();
-        assert_eq!((test.train.images.count, test.test.images.count), (0, 1));
+        assert_eq!((test.train.images.count(), test.test.images.count()), (0, 1));
     }
 
     #[test]
@@ -296,7 +298,7 @@ mod tests {
         fs::write(dir.path().join("emnist-letters-test-images-idx3-ubyte"), images).unwrap();
         fs::write(dir.path().join("emnist-letters-test-labels-idx1-ubyte"), idx_labels(&[26])).unwrap();
         let set = Dataset::load_test(&Source::new(DatasetKind::Emnist, Some(dir.path()), 28, 1)).unwrap();
-        assert_eq!(set.test.images.image(0)[28], 200);
+        assert_eq!(set.test.images.load(&[0]).unwrap().pixels[28], 200);
         assert_eq!(set.class_names[usize::from(set.test.classes[0])], "z");
         fs::write(dir.path().join("emnist-letters-test-labels-idx1-ubyte"), idx_labels(&[0])).unwrap();
         assert!(Dataset::load_test(&Source::new(DatasetKind::Emnist, Some(dir.path()), 28, 1)).is_err());
@@ -314,7 +316,7 @@ mod tests {
         assert_eq!(set.test.classes, [99]);
         let file = dir.path().join("train.bin");
         let set = load(DatasetKind::Cifar100, &file, "0", (32, 1)).unwrap();
-        assert_eq!((set.train.images.count, set.test.images.count), (1, 0));
+        assert_eq!((set.train.images.count(), set.test.images.count()), (1, 0));
         fs::write(&file, record(&[0, 100], [0; 3])).unwrap();
         let message = load(DatasetKind::Cifar100, &file, "0", (32, 3)).unwrap_err().to_string();
         assert!(message.contains("label 100"), "{message}");

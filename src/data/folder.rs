@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::data::dataset::Split;
-use crate::data::images::{Images, Mask, read_mask, read_picture};
+use crate::data::images::{Images, Mask, picture_size, read_mask};
 use crate::data::sets::Query;
+use crate::data::store::{Raw, Store};
 use crate::error::{Error, Result};
 
 const EXTENSIONS: [&str; 12] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pgm", "ppm", "pnm", "pbm", "pam"];
@@ -46,7 +47,7 @@ impl Listed {
 /// What came of reading pictures.
 pub struct Read {
     /// Those that could be read.
-    pub images: Images,
+    pub images: Store,
     /// Their places in the list.
     pub kept: Vec<usize>,
     /// Their own (height, width).
@@ -62,7 +63,7 @@ pub struct Read {
 pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
     let source = query.source;
     let paths: Vec<PathBuf> = listed.iter().map(|picture| picture.path.clone()).collect();
-    let Read { images, kept, sizes, skipped } = read_all(&paths, source.side, source.channels, source.skip_broken)?;
+    let Read { images, kept, sizes, skipped } = read_all(&paths, source.raw, source.skip_broken)?;
     let kept: Vec<(&Listed, (usize, usize))> = kept.iter().map(|&i| &listed[i]).zip(sizes).collect();
     let mut masks = Vec::new();
     if kept.iter().any(|(picture, _)| picture.mask.is_some()) {
@@ -82,19 +83,26 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
     })
 }
 
-/// Reads pictures in parallel, resized to `side × side`; those that cannot be read are skipped or refused.
-pub fn read_all(paths: &[PathBuf], side: usize, channels: usize, skip_broken: bool) -> Result<Read> {
-    Images::room_for(paths.len(), side, channels)?;
-    let mut images = Images { count: paths.len(), ..Images::empty(side, side, channels) };
-    let n = images.image_len();
-    images.pixels = vec![0; paths.len() * n];
-    let read = |(out, path): (&mut [u8], &PathBuf)| {
-        let picture = read_picture(path, channels)?;
-        let size = (picture.height, picture.width);
-        out.copy_from_slice(&picture.resized(side).pixels);
-        Ok(size)
+/// The raw images of pictures: decoded in parallel and held in memory, or left in their files where they are too many to hold; of
+/// those the heads alone are read. What cannot be read is skipped or refused.
+pub fn read_all(paths: &[PathBuf], raw: Raw, skip_broken: bool) -> Result<Read> {
+    let (all, len) = (paths.len(), raw.form.image_len());
+    let mut images = Images::empty(raw.form.side, raw.form.side, raw.form.channels);
+    let held = raw.hold.holds(all.saturating_mul(len));
+    let results: Vec<Result<(usize, usize)>> = if held {
+        Images::room_for(all, raw.form.side, raw.form.channels)?;
+        images.count = all;
+        images.pixels.resize(all * len, 0);
+        let read = |(out, path): (&mut [u8], &PathBuf)| {
+            let (picture, size) = raw.form.read(path)?;
+            out.copy_from_slice(&picture.pixels);
+            Ok(size)
+        };
+        images.pixels.par_chunks_mut(len.max(1)).zip(paths).map(read).collect()
+    } else {
+        paths.par_iter().map(|path| picture_size(path)).collect()
     };
-    let results: Vec<Result<(usize, usize)>> = images.pixels.par_chunks_mut(n.max(1)).zip(paths).map(read).collect();
+    let store = if held { images.into() } else { Store::of_files(paths, raw.form) };
     let (mut kept, mut sizes, mut broken) = (Vec::new(), Vec::new(), Vec::new());
     for (i, result) in results.into_iter().enumerate() {
         match result {
@@ -105,9 +113,9 @@ pub fn read_all(paths: &[PathBuf], side: usize, channels: usize, skip_broken: bo
             Err(error) => broken.push(error),
         }
     }
-    let (bad, all) = (broken.len(), paths.len());
+    let bad = broken.len();
     let skipped = match broken.into_iter().next() {
-        None => return Ok(Read { images, kept, sizes, skipped: None }),
+        None => return Ok(Read { images: store, kept, sizes, skipped: None }),
         Some(first) if skip_broken => {
             format!("skipped {bad} of {all} pictures, which cannot be read, the first: {first}")
         }
@@ -121,7 +129,7 @@ pub fn read_all(paths: &[PathBuf], side: usize, channels: usize, skip_broken: bo
         }
         Some(first) => return Err(first),
     };
-    Ok(Read { images: images.select(&kept), kept, sizes, skipped: Some(skipped) })
+    Ok(Read { images: store.select(&kept), kept, sizes, skipped: Some(skipped) })
 }
 
 /// The pictures of a folder with their ground truth, if it is known: an error where a mask is missing, is nobody's, or could
@@ -282,7 +290,7 @@ pub(crate) mod tests {
         let set = load(dir.path()).unwrap();
         assert_eq!(set.class_names, ["good", "hole", "scratch"]);
         assert_eq!(set.train.names, ["train/good/000.png", "train/good/001.JPG"]);
-        assert_eq!(set.train.images.image(0), [1; 16 * 16 * 3]);
+        assert_eq!(set.train.images.load(&[0]).unwrap().pixels, [1; 16 * 16 * 3]);
         assert_eq!(set.test.names, ["test/good/000.png", "test/hole/007.png", "test/scratch/000.png"]);
         assert_eq!(set.test.classes, [0, 1, 2]);
         assert!(!set.test.masks[0].as_ref().unwrap().any(), "good pictures have an empty mask");
@@ -298,7 +306,7 @@ pub(crate) mod tests {
         let dir = tree();
         let flat = dir.path().join("train/good");
         let set = load(&flat).unwrap();
-        assert_eq!((set.train.images.count, set.test.images.count), (2, 0));
+        assert_eq!((set.train.images.count(), set.test.images.count()), (2, 0));
         assert_eq!(set.train.names[0], "000.png");
         let message =
             Dataset::load_test(&Source::new(DatasetKind::Folder, Some(&flat), 16, 3)).unwrap_err().to_string();
@@ -306,7 +314,7 @@ pub(crate) mod tests {
         save(&flat, "test/good/5.png", (4, 4), 0);
         save(&flat, "test/dent/6.png", (4, 4), 0);
         let set = load(&flat).unwrap();
-        assert_eq!((set.train.images.count, set.test.classes.as_slice()), (2, &[0, 1][..]));
+        assert_eq!((set.train.images.count(), set.test.classes.as_slice()), (2, &[0, 1][..]));
     }
 
     #[test]
@@ -343,7 +351,7 @@ pub(crate) mod tests {
         let source = Source { skip_broken: true, ..Source::new(DatasetKind::Folder, Some(dir.path()), 16, 3) };
         let set = Dataset::load(&source).unwrap();
         assert_eq!(set.train.names, ["train/good/000.png", "train/good/001.JPG"]);
-        assert_eq!(set.train.images.image(1)[0], 2);
+        assert_eq!(set.train.images.held().unwrap().image(1)[0], 2);
         let skipped = set.train.skipped.unwrap();
         assert!(skipped.starts_with("skipped 2 of 4 pictures") && skipped.contains("0005.png"), "{skipped}");
         assert_eq!((set.test.classes, set.test.masks.len()), (vec![0, 1], 2));

@@ -5,6 +5,7 @@ use std::io::Cursor;
 use std::ops::Range;
 use std::path::Path;
 
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageReader};
 use rayon::prelude::*;
 
@@ -146,6 +147,20 @@ pub fn read_picture(path: &Path, channels: usize) -> Result<Images> {
     Ok(images.with_channels(channels))
 }
 
+/// (height, width) of a picture as [`read_picture`] reads it, from the head of its file.
+pub fn picture_size(path: &Path) -> Result<(usize, usize)> {
+    let mut decoder = open(path)?;
+    let orientation = decoder.orientation().map_err(|e| unreadable(path, &e.to_string()))?;
+    let (width, height) = decoder.dimensions();
+    let (height, width) = match orientation {
+        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH => {
+            (width, height)
+        }
+        _ => (height, width),
+    };
+    Ok((height as usize, width as usize))
+}
+
 /// Reads a ground-truth mask at its own size: anomalous where the picture's brightness is [`MASK_THRESHOLD`] or more.
 pub fn read_mask(path: &Path) -> Result<Mask> {
     let Images { height, width, mut pixels, .. } = read_picture(path, 1)?;
@@ -156,26 +171,32 @@ pub fn read_mask(path: &Path) -> Result<Mask> {
 }
 
 fn decode(path: &Path) -> Result<DynamicImage> {
+    let broken = |e: image::ImageError| unreadable(path, &e.to_string());
+    let mut decoder = open(path)?;
+    let orientation = decoder.orientation().map_err(broken)?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
+}
+
+/// The decoder of a picture's format, its head read.
+fn open(path: &Path) -> Result<impl ImageDecoder + use<>> {
     // Reading from a pipe or a device may never end.
     if !fs::metadata(path).map_err(Error::io("read", path))?.is_file() {
         return Err(Error::file(path, "not a regular file", "give a picture's file, or remove this one"));
     }
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    let unreadable = |why: &str| {
-        let remedy = "give a whole PNG, JPEG, BMP, TIFF, WebP or PNM file, or remove this one";
-        Error::file(path, format!("not a readable picture ({})", one_line(why)), remedy)
-    };
-    let broken = |e: image::ImageError| unreadable(&e.to_string());
     // The decoder fills what is missing with grey; a picture to be judged must be whole.
     if bytes.starts_with(&[0xFF, 0xD8]) && !jpeg_is_whole(&bytes) {
-        return Err(unreadable("the JPEG data is cut short"));
+        return Err(unreadable(path, "the JPEG data is cut short"));
     }
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Error::io("read", path))?;
-    let mut decoder = reader.into_decoder().map_err(broken)?;
-    let orientation = decoder.orientation().map_err(broken)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
-    picture.apply_orientation(orientation);
-    Ok(picture)
+    reader.into_decoder().map_err(|e| unreadable(path, &e.to_string()))
+}
+
+fn unreadable(path: &Path, why: &str) -> Error {
+    let remedy = "give a whole PNG, JPEG, BMP, TIFF, WebP or PNM file, or remove this one";
+    Error::file(path, format!("not a readable picture ({})", one_line(why)), remedy)
 }
 
 /// Whether the segments and scans of a JPEG file lead to its end marker.
@@ -262,6 +283,7 @@ mod tests {
         std::fs::write(&path, bytes).unwrap();
         let read = read_picture(&path, 1).unwrap();
         assert_eq!((read.height, read.width), (16, 8));
+        assert_eq!(picture_size(&path).unwrap(), (16, 8));
         assert!(read.pixels[0] > 250 && read.pixels[16 * 8 - 1] < 5, "the white half is on top");
     }
 

@@ -55,7 +55,7 @@ mod tests {
     fn split(count: usize) -> Split {
         let mask = |i: usize| Mask { height: 1, width: 1, pixels: vec![u8::from(!i.is_multiple_of(3) || i >= 6)] };
         Split {
-            images: Images { count, height: 1, width: 1, channels: 1, pixels: vec![0; count] },
+            images: Images { count, height: 1, width: 1, channels: 1, pixels: vec![0; count] }.into(),
             classes: (0..count).map(|i| (i / 6) as u16).collect(),
             names: (0..count).map(|i| format!("test/{}/exp{}_num_{:03}.png", i / 6, i % 2, i / 2)).collect(),
             masks: (0..count).map(|i| Some(mask(i))).collect(),

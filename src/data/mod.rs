@@ -3,12 +3,14 @@
 //! | file | holds |
 //! | --- | --- |
 //! | [`images`], [`resize`] | pictures as bytes: reading, grey and RGB, masks; resizing as Pillow does |
+//! | [`fit`] | how a picture of any shape becomes a square |
+//! | [`store`], [`ahead`] | sets of images, in memory or decoded when they are needed; work in advance |
 //! | [`idx`], [`cifar`], [`folder`] | one file format each |
 //! | [`sets`] | how each data set lies on disk |
 //! | [`dataset`], [`outliers`] | labelled sets with a training and a test split; sets that serve as anomalies |
 //! | [`labelled`] | which labelled anomalies of a test split are learned from, and leave it |
 //! | [`pipeline`], [`interpret`], [`recipes`] | preprocessing as a list of transforms, its interpreter; the lists of the data sets |
-//! | [`jitter`], [`contrast`], [`constants`] | colour jitter, what depends on a whole image, what is computed from the data |
+//! | [`jitter`], `contrast`, [`constants`] | colour jitter, what depends on a whole image, what is computed from the data |
 //! | [`anomaly`] | artificial anomalies |
 //! | [`supervise`], [`batches`] | who becomes an anomaly, and how; the training batches |
 //! | [`cuda`] | training and test batches made on the GPU, the same bits |
@@ -18,6 +20,7 @@
 //! number is addressed by (seed, purpose, epoch, sample, index). So a batch is the same for any batch size, thread count or
 //! device.
 
+pub mod ahead;
 pub mod anomaly;
 pub mod batches;
 pub mod cifar;
@@ -25,6 +28,7 @@ pub mod constants;
 pub(crate) mod contrast;
 pub mod cuda;
 pub mod dataset;
+pub mod fit;
 pub mod folder;
 pub mod idx;
 pub mod images;
@@ -36,5 +40,6 @@ pub mod pipeline;
 pub mod recipes;
 pub mod resize;
 pub mod sets;
+pub mod store;
 pub mod supervise;
 pub mod surfaces;

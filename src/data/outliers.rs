@@ -11,6 +11,7 @@ use crate::data::folder::{self, Read};
 use crate::data::images::Images;
 use crate::data::sets::wordnet::{self, IMAGENET_30, LIKE_PASCAL_VOC};
 use crate::data::sets::{Format, Part, cifar10, cifar100, mnist, mvtec};
+use crate::data::store::{Raw, Store};
 use crate::error::{Error, Result};
 
 /// The kinds of outliers, each with its word.
@@ -67,9 +68,8 @@ pub struct Wanted<'a> {
     /// The nominal set and class.
     pub dataset: DatasetKind,
     pub class: &'a str,
-    pub side: usize,
-    /// 1 or 3.
-    pub channels: usize,
+    /// What the images become; those that are no files of pictures are squashed and held.
+    pub raw: Raw,
     /// Only so many of them, spread evenly over the set; of MVTec-AD, so many per class and type of defect.
     pub limit: Option<usize>,
 }
@@ -77,7 +77,7 @@ pub struct Wanted<'a> {
 /// Outliers, and what was left out of them because it could not be read, in words.
 #[derive(Clone, Debug)]
 pub struct Outliers {
-    pub images: Images,
+    pub images: Store,
     pub skipped: Option<String>,
 }
 
@@ -104,7 +104,7 @@ impl OutlierSource {
 
     /// The images, resized and converted. Pictures that cannot be read are skipped.
     pub fn load(&self, wanted: &Wanted) -> Result<Outliers> {
-        let (path, Wanted { side, channels, limit, .. }) = (&self.path, *wanted);
+        let (path, Wanted { raw: Raw { form, .. }, limit, .. }) = (&self.path, *wanted);
         if !path.exists() {
             let remedy = "check the spelling, or name where they lie by --outliers KIND:PATH";
             return Err(Error::file(path, "there are no outliers here", remedy));
@@ -128,8 +128,8 @@ impl OutlierSource {
             Some(k) => images.select(&spread(images.count, k)),
             None => images,
         };
-        Images::room_for(images.count, side, channels)?;
-        Ok(Outliers { images: images.with_channels(channels).resized(side), skipped: None })
+        Images::room_for(images.count, form.side, form.channels)?;
+        Ok(Outliers { images: images.with_channels(form.channels).resized(form.side).into(), skipped: None })
     }
 }
 
@@ -140,8 +140,8 @@ fn load_pictures(path: &Path, groups: Vec<Vec<PathBuf>>, wanted: &Wanted) -> Res
         None => group,
     };
     let paths: Vec<PathBuf> = groups.into_iter().flat_map(few).collect();
-    let Read { images, skipped, .. } = folder::read_all(&paths, wanted.side, wanted.channels, true)?;
-    if images.count == 0 {
+    let Read { images, skipped, .. } = folder::read_all(&paths, wanted.raw, true)?;
+    if images.count() == 0 {
         let problem = skipped.unwrap_or_else(|| "holds no pictures".to_string());
         return Err(Error::file(path, problem, "name a folder with PNG, JPEG, BMP, TIFF, WebP or PNM files"));
     }
@@ -240,16 +240,20 @@ pub(crate) fn spread(n: usize, k: usize) -> Vec<usize> {
 mod tests {
     use super::*;
     use crate::data::cifar::tests::record;
+    use crate::data::fit::{Fit, RawForm};
     use crate::data::folder::tests::save;
+    use crate::data::store::Hold;
     use std::fs;
 
     fn wanted(side: usize, channels: usize, limit: Option<usize>) -> Wanted<'static> {
-        Wanted { dataset: DatasetKind::Folder, class: "good", side, channels, limit }
+        let form = RawForm { side, channels, fit: Fit::Squash };
+        Wanted { dataset: DatasetKind::Folder, class: "good", raw: Raw { form, hold: Hold::Always }, limit }
     }
 
     /// The first value of each image.
     fn values(source: &OutlierSource, wanted: &Wanted) -> Vec<u8> {
         let images = source.load(wanted).unwrap().images;
+        let images = images.held().unwrap();
         (0..images.count).map(|i| images.image(i)[0]).collect()
     }
 
@@ -276,8 +280,8 @@ mod tests {
         fs::write(&file, records.concat()).unwrap();
         let source = OutlierSource::new(OutlierKind::Cifar100, file);
         let images = source.load(&wanted(28, 1, None)).unwrap().images;
-        assert_eq!((images.count, images.height, images.width, images.channels), (3, 28, 28, 1));
-        assert_eq!(images.image(0), [76; 784]);
+        assert_eq!((images.count(), images.shape()), (3, [28, 28, 1]));
+        assert_eq!(images.held().unwrap().image(0), [76; 784]);
         assert_eq!(values(&source, &wanted(32, 3, Some(2))).len(), 2);
         assert_eq!(values(&source, &wanted(32, 3, Some(99))).len(), 3);
     }
@@ -300,7 +304,7 @@ mod tests {
         }
         let outliers = source.load(&wanted(8, 1, None)).unwrap();
         let skipped = outliers.skipped.unwrap();
-        assert_eq!(outliers.images.count, 1);
+        assert_eq!(outliers.images.count(), 1);
         assert!(skipped.contains("skipped 2 of 3 pictures") && skipped.contains("y.png"), "{skipped}");
         let broken = source.at(dir.path().join("a")).load(&wanted(8, 1, None)).unwrap_err();
         assert!(broken.to_string().contains("y.png"), "{broken}");

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::fit::{Fit, RawForm};
 use crate::data::jitter::Amounts;
 use crate::error::{Error, Result};
 
@@ -128,6 +129,9 @@ pub struct Preprocessing {
     pub channels: usize,
     /// Side of the images that come in.
     pub raw_side: usize,
+    /// How pictures are brought to that side.
+    #[serde(default)]
+    pub fit: Fit,
     /// Side of the inputs that go out.
     pub side: usize,
     /// What training samples pass.
@@ -137,6 +141,11 @@ pub struct Preprocessing {
 }
 
 impl Preprocessing {
+    /// The raw images that come in.
+    pub fn raw_form(&self) -> RawForm {
+        RawForm { side: self.raw_side, channels: self.channels, fit: self.fit }
+    }
+
     /// Values per input: `side * side * channels`.
     pub fn input_len(&self) -> usize {
         self.side * self.side * self.channels
@@ -315,12 +324,13 @@ mod tests {
     use super::*;
     use crate::data::dataset::DatasetKind;
     use crate::data::images::Images;
+    use crate::data::store::Store;
     use Transform::*;
     use clap::ValueEnum;
 
-    fn images(side: usize, channels: usize) -> Images {
+    fn images(side: usize, channels: usize) -> Store {
         let pixels = (0..3 * side * side * channels).map(|i| (i * 7 % 251) as u8).collect();
-        Images { count: 3, height: side, width: side, channels, pixels }
+        Images { count: 3, height: side, width: side, channels, pixels }.into()
     }
 
     fn new(kind: PipelineKind, dataset: DatasetKind, raw: usize, side: usize, channels: usize) -> Preprocessing {

@@ -2,9 +2,10 @@
 
 use crate::data::constants;
 use crate::data::dataset::DatasetKind;
-use crate::data::images::Images;
+use crate::data::fit::Fit;
 use crate::data::jitter::Amounts;
 use crate::data::pipeline::{PipelineKind, Preprocessing, Transform};
+use crate::data::store::Store;
 use crate::error::Result;
 
 /// Mean and standard deviation per channel that the authors use whatever the class.
@@ -37,14 +38,15 @@ impl Preprocessing {
         raw_side: usize,
         side: usize,
         channels: usize,
-        nominal: &Images,
+        nominal: &Store,
     ) -> Result<Preprocessing> {
         let whole = whole(kind, dataset, raw_side, side);
         let mut train =
             if kind.augments() { augmentation(kind, dataset, channels, side, &whole) } else { whole.clone() };
         let mut test = whole;
         test.push(if kind.normalises_contrast() { Transform::Lcn } else { Transform::ToUnit });
-        let unscaled = Preprocessing { channels, raw_side, side, train: test.clone(), test };
+        let fit = Fit::of(dataset, kind == PipelineKind::Aug1Masks);
+        let unscaled = Preprocessing { channels, raw_side, fit, side, train: test.clone(), test };
         unscaled.check()?;
         let scaling = scaling(kind, dataset, &unscaled, nominal)?;
         train.extend(floats(kind, dataset));
@@ -130,7 +132,7 @@ fn floats(kind: PipelineKind, dataset: DatasetKind) -> Vec<Transform> {
 }
 
 /// The last transform, with its constants.
-fn scaling(kind: PipelineKind, dataset: DatasetKind, unscaled: &Preprocessing, nominal: &Images) -> Result<Transform> {
+fn scaling(kind: PipelineKind, dataset: DatasetKind, unscaled: &Preprocessing, nominal: &Store) -> Result<Transform> {
     if kind.normalises_contrast() {
         let jointly = matches!(dataset, DatasetKind::Cifar10 | DatasetKind::Cifar100);
         return constants::lcn_extremes(unscaled, nominal, jointly);
@@ -151,12 +153,13 @@ fn scaling(kind: PipelineKind, dataset: DatasetKind, unscaled: &Preprocessing, n
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::images::Images;
     use Transform::*;
     use clap::ValueEnum;
 
     fn new(kind: PipelineKind, dataset: DatasetKind, raw: usize, side: usize, channels: usize) -> Preprocessing {
         let pixels = (0..3 * raw * raw * channels).map(|i| (i * 7 % 251) as u8).collect();
-        let images = Images { count: 3, height: raw, width: raw, channels, pixels };
+        let images = Images { count: 3, height: raw, width: raw, channels, pixels }.into();
         Preprocessing::new(kind, dataset, raw, side, channels, &images).unwrap()
     }
 

@@ -60,6 +60,11 @@ impl Supervise {
         matches!(self, Supervise::Noise | Supervise::MalformedNormal | Supervise::MalformedNormalGt)
     }
 
+    /// Whether an anomaly is the drawn sample with something added, not another image in its place.
+    pub fn alters(self) -> bool {
+        matches!(self, Supervise::MalformedNormal | Supervise::MalformedNormalGt)
+    }
+
     /// Whether anomalies are made of images of another data set.
     pub fn draws_outliers(self, noise: NoiseMode) -> bool {
         self.makes_noise() && noise == NoiseMode::Outliers

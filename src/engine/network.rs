@@ -260,19 +260,22 @@ impl<T: Real> Network<T> {
     }
 
     /// Trains an epoch on the GPU with the attached source: the samples in `order`, a batch for each of `hypers`. Every step is a
-    /// replayed graph; the host waits at the epoch's end alone. `keep_going` gets the number of samples launched so far; where it
-    /// returns false the epoch ends there, and so does the log.
+    /// replayed graph; the host waits at the epoch's end alone. Before each step `go_on` gets the number of samples launched so far;
+    /// where it returns false the epoch ends there, and so does the log.
     pub fn epoch(
         &mut self,
         epoch: u32,
         order: &[u32],
         hypers: &[Hyper],
-        mut keep_going: impl FnMut(usize) -> bool,
+        mut go_on: impl FnMut(usize) -> Result<bool>,
     ) -> Result<EpochLog> {
         let stride = self.options.batch;
         self.gpu()?.begin_epoch(epoch, order, hypers)?;
         let mut done = 0;
         for samples in order.chunks(stride) {
+            if !go_on(done)? {
+                break;
+            }
             let index = self.plan_index(samples.len())?;
             let plan = &self.plans[index];
             let ports = training_ports(&plan.ports)?;
@@ -280,9 +283,6 @@ impl<T: Real> Network<T> {
             gpu.step(plan, &ports, stride)?;
             self.batches += 1;
             done += samples.len();
-            if !keep_going(done) {
-                break;
-            }
         }
         self.gpu()?.end_epoch(done)
     }

@@ -10,6 +10,7 @@ use super::evaluate::{Evaluation, Tested, evaluate};
 use super::model::Model;
 use super::pictures::{mask_picture, rgb};
 use super::prepare::TestSet;
+use super::render::Renderer;
 use super::score::Scorer;
 use super::select::spaced;
 use crate::device::Device;
@@ -129,12 +130,11 @@ fn equally_spaced(tested: &Tested) -> Vec<usize> {
 
 /// What a model says of the chosen images.
 fn heatmaps(device: &Device, model: &Model, test: &TestSet, chosen: &[usize]) -> Result<Vec<Tile>> {
-    let mut scorer = Scorer::new(device, model)?;
+    let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
     let side = scorer.side() as u32;
     let mut tiles = Vec::new();
     scorer.score(&test.split.images.select(chosen), true, |_, judgement| {
-        let mut map = judgement.heatmap.to_vec();
-        model.card.scale.apply(&mut map);
+        let map = renderer.scaled(model.card.scale, renderer.of_heatmap(judgement.heatmap));
         tiles.push(Tile::new(heatmap(&map, side, side), significant(f64::from(judgement.score))));
         Ok(())
     })?;
@@ -148,17 +148,18 @@ fn picture(test: &TestSet, chosen: &[usize], columns: &[Column]) -> Result<RgbIm
     let mut titles = vec![title_tile("input")];
     titles.extend(columns.iter().map(|column| title_tile(&column.name)));
     titles.extend((!split.masks.is_empty()).then(|| title_tile("mask")));
+    let inputs = split.images.load(chosen)?;
     let mut rows = vec![Row::new("", titles)];
     for (place, &i) in chosen.iter().enumerate() {
         let class = test.class_names.get(usize::from(split.classes[i])).map_or("", String::as_str);
-        let mut tiles = vec![Tile::new(rgb(&split.images, i), "")];
+        let mut tiles = vec![Tile::new(rgb(&inputs, place), "")];
         tiles.extend(columns.iter().map(|column| column.tiles[place].clone()));
         tiles.extend(split.masks.get(i).map(|mask| Tile::new(mask_picture(mask.as_ref()), "")));
         rows.push(Row::new(&format!("{class}\nno. {i}"), tiles));
     }
     let about = format!("Nominal: {}. Below each heatmap its score; colours on each model's own scale.", test.name);
     let group = Group { heading: about, rows };
-    sheet("The same test images, seen by several models", &[group], whole_enlargement(split.images.height, TILE))
+    sheet("The same test images, seen by several models", &[group], whole_enlargement(inputs.height, TILE))
 }
 
 /// Paths without the beginning that all of them share.

@@ -173,14 +173,16 @@ fn judged(model: &Model, test: &TestSet, tested: &Tested, defects: &Defects) -> 
     let renderer = Renderer::new(model)?;
     let maps = tested.maps.chunks_exact(renderer.map_shape().iter().product());
     let whole = || Mask { height: SIDE, width: SIDE, pixels: vec![0; SIDE * SIDE] };
-    let judged = |((i, row), map): ((usize, &Score), &[f32])| Judged {
-        defect: defects.get(&row.image).copied(),
-        picture: pictures::rgb(&test.split.images, i),
-        mask: test.split.masks[i].clone().unwrap_or_else(whole),
-        score: row.score,
-        map: renderer.of_map(map),
+    let judged = |((i, row), map): ((usize, &Score), &[f32])| {
+        Ok(Judged {
+            defect: defects.get(&row.image).copied(),
+            picture: pictures::rgb(&test.split.images.load(&[i])?, 0),
+            mask: test.split.masks[i].clone().unwrap_or_else(whole),
+            score: row.score,
+            map: renderer.of_map(map),
+        })
     };
-    Ok(tested.scores.iter().enumerate().zip(maps).map(judged).collect())
+    tested.scores.iter().enumerate().zip(maps).map(judged).collect()
 }
 
 /// Good pictures and those with defects of one contrast.

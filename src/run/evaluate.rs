@@ -8,6 +8,7 @@ use super::progress::Progress;
 use super::render::over_channels;
 use super::score::{Judgement, Scorer};
 use crate::data::dataset::Split;
+use crate::data::fit::Fit;
 use crate::device::Device;
 use crate::error::Result;
 use crate::metrics::roc::RocCurve;
@@ -88,13 +89,15 @@ pub fn evaluate(device: &Device, model: &Model, test: &TestSet) -> Result<Tested
     let mut scorer = Scorer::new(device, model)?;
     let side = scorer.side();
     let threshold = model.card.threshold;
-    let mut pixels = room_for_pixels(split);
-    let mut rows = Vec::with_capacity(split.images.count);
+    let fit = model.card.preprocessing.fit;
+    let mut pixels = room_for_pixels(split, fit);
+    let mut rows = Vec::with_capacity(split.images.count());
     let mut maps = Vec::new();
-    let mut progress = Progress::new("evaluating", split.images.count as u64);
+    let mut progress = Progress::new("evaluating", split.images.count() as u64);
     scorer.score(&split.images, true, |i, Judgement { score, map, heatmap }| {
         maps.extend_from_slice(map);
         if let Some(Some(mask)) = split.masks.get(i) {
+            let mask = fit.visible(mask);
             let heatmap = over_channels(heatmap.to_vec(), side);
             let heatmap = nearest(&heatmap, (side, side), (mask.height, mask.width));
             pixels.push_image(&heatmap, &mask.pixels, mask.width)?;
@@ -138,8 +141,8 @@ pub fn evaluate(device: &Device, model: &Model, test: &TestSet) -> Result<Tested
 }
 
 /// A collection with room for the pixels of a split's masks.
-fn room_for_pixels(split: &Split) -> Scores {
-    let masks = || split.masks.iter().flatten();
+fn room_for_pixels(split: &Split, fit: Fit) -> Scores {
+    let masks = || split.masks.iter().flatten().map(|mask| fit.visible(mask));
     let all: usize = masks().map(|mask| mask.pixels.len()).sum();
     let anomalous = masks().map(|mask| mask.pixels.iter().filter(|&&m| m != 0).count()).sum();
     Scores::with_capacity(all - anomalous, anomalous)

@@ -9,9 +9,11 @@ use super::render::Renderer;
 use super::score::Scorer;
 use super::select::{extremes, spaced};
 use super::settings::Settings;
-use crate::data::batches::TrainingSet;
+use crate::data::batches::{Batch, TrainingSet};
+use crate::data::fit::Fit;
 use crate::data::images::{Images, Mask};
 use crate::data::outliers::spread;
+use crate::data::store::Store;
 use crate::device::Device;
 use crate::error::Result;
 use crate::report::heatmap::Scale;
@@ -46,7 +48,7 @@ const LABELS: [(&str, bool); 2] = [("nominal", false), ("anomalous", true)];
 /// The first training samples after augmentation, with their maps where the run trains on maps.
 pub fn preview(set: &TrainingSet, settings: &Settings) -> Result<RgbImage> {
     let samples = &set.order(0)[..settings.batch.min(PREVIEW).min(set.len())];
-    let drawn = Drawn::new(set, 0, samples, settings.maps);
+    let drawn = Drawn::new(set, 0, samples, settings.maps)?;
     let rows = |shown: &[usize]| {
         let label = |i: usize| if drawn.labels[i] { "anomalous" } else { "nominal" };
         let samples = shown.iter().map(|&i| Tile::new(rgb(&drawn.images, i), label(i)));
@@ -73,20 +75,17 @@ struct Drawn {
 }
 
 impl Drawn {
-    fn new(set: &TrainingSet, epoch: u32, samples: &[u32], maps: bool) -> Drawn {
+    fn new(set: &TrainingSet, epoch: u32, samples: &[u32], maps: bool) -> Result<Drawn> {
         let preprocessing = &set.ingredients().preprocessing;
         let (n, side, channels) = (samples.len(), preprocessing.side, preprocessing.channels);
-        let mut inputs = vec![0.0; n * preprocessing.input_len()];
-        let mut labels = vec![0.0; n];
-        let mut truth = vec![0.0; if maps { n * side * side } else { 0 }];
-        set.fill(epoch, samples, &mut inputs, &mut labels, maps.then_some(truth.as_mut_slice()));
+        let Batch { inputs, labels, maps: truth } = set.batch(epoch, samples, maps)?;
         let pixels = inputs.chunks_exact(preprocessing.input_len()).flat_map(|input| preprocessing.picture(input));
         let images = Images { count: n, pixels: pixels.collect(), ..Images::empty(side, side, channels) };
         let mask = |map: &[f32]| {
             Some(Mask { height: side, width: side, pixels: map.iter().map(|&v| u8::from(v > 0.5)).collect() })
         };
         let masks = truth.chunks_exact(side * side).map(mask).collect();
-        Drawn { labels: labels.iter().map(|&l| l > 0.0).collect(), inputs, images, masks }
+        Ok(Drawn { labels: labels.iter().map(|&l| l > 0.0).collect(), inputs, images, masks })
     }
 }
 
@@ -94,14 +93,17 @@ impl Drawn {
 pub fn training_overview(device: &Device, set: &TrainingSet, model: &Model) -> Result<RgbImage> {
     let epoch = model.card.settings.epochs;
     let order = set.order(epoch);
-    let drawn = Drawn::new(set, epoch, &order[..TRAINING_SAMPLES.min(order.len())], model.card.settings.maps);
+    let drawn = Drawn::new(set, epoch, &order[..TRAINING_SAMPLES.min(order.len())], model.card.settings.maps)?;
     let mut scorer = Scorer::new(device, model)?;
     let (mut scores, mut maps) = (Vec::new(), Vec::new());
     let size = set.ingredients().preprocessing.input_len();
     for inputs in drawn.inputs.chunks(scorer.batch_size() * size) {
         scorer.batch(
             inputs.len() / size,
-            |input| input.copy_from_slice(inputs),
+            |input| {
+                input.copy_from_slice(inputs);
+                Ok(())
+            },
             true,
             |_, judgement| {
                 scores.push(judgement.score);
@@ -111,15 +113,16 @@ pub fn training_overview(device: &Device, set: &TrainingSet, model: &Model) -> R
         )?;
     }
     let captions = scores.iter().map(|&score| significant(f64::from(score))).collect();
-    Gallery::new(model, &drawn.images, &drawn.masks, captions, drawn.labels, scores, &maps)?
+    Gallery::new(model, &drawn.images.into(), &drawn.masks, captions, drawn.labels, scores, &maps)?
         .overview("Training samples after augmentation, and what the model says of them")
 }
 
 /// Judged images to choose from.
 pub struct Gallery<'a> {
-    images: &'a Images,
+    images: &'a Store,
     /// One per image, or none at all.
     masks: &'a [Option<Mask>],
+    fit: Fit,
     captions: Vec<String>,
     labels: Vec<bool>,
     scores: Vec<f32>,
@@ -156,7 +159,7 @@ impl<'a> Gallery<'a> {
 
     fn new(
         model: &Model,
-        images: &'a Images,
+        images: &'a Store,
         masks: &'a [Option<Mask>],
         captions: Vec<String>,
         labels: Vec<bool>,
@@ -165,7 +168,9 @@ impl<'a> Gallery<'a> {
     ) -> Result<Gallery<'a>> {
         let (side, quantile) = (model.card.settings.side, model.card.settings.quantile);
         let (renderer, shared) = (Renderer::new(model)?, Scale { minimum: 0.0, range: 0.0 });
-        let mut gallery = Gallery { images, masks, captions, labels, scores, maps, renderer, side, quantile, shared };
+        let fit = model.card.preprocessing.fit;
+        let mut gallery =
+            Gallery { images, masks, fit, captions, labels, scores, maps, renderer, side, quantile, shared };
         gallery.shared = Scale::of(&gallery.reference(), quantile);
         Ok(gallery)
     }
@@ -227,13 +232,14 @@ impl<'a> Gallery<'a> {
         for (mut heading, indices) in groups {
             // What belongs to the same images stays together: longer lists continue below a space, without a heading.
             for indices in indices.chunks(COLUMNS) {
-                parts.push(Group { heading: std::mem::take(&mut heading), rows: self.rows(indices, shows) });
+                parts.push(Group { heading: std::mem::take(&mut heading), rows: self.rows(indices, shows)? });
             }
         }
         sheet(title, &parts, whole_enlargement(self.side, TILE))
     }
 
-    fn rows(&self, indices: &[usize], shows: &[Show]) -> Vec<Row> {
+    fn rows(&self, indices: &[usize], shows: &[Show]) -> Result<Vec<Row>> {
+        let inputs = self.images.load(indices)?;
         let both = shows.contains(&Show::Local);
         let shown = shows.iter().filter(|&&show| show != Show::Mask || !self.masks.is_empty());
         let row = |&show: &Show| {
@@ -244,22 +250,26 @@ impl<'a> Gallery<'a> {
                 Show::Shared => "heatmap",
                 Show::Mask => "mask",
             };
-            Row::new(title, indices.iter().map(|&i| self.tile(i, show)))
+            Row::new(title, indices.iter().enumerate().map(|(k, &i)| self.tile(&inputs, k, i, show)))
         };
-        shown.map(row).collect()
+        Ok(shown.map(row).collect())
     }
 
-    fn tile(&self, i: usize, show: Show) -> Tile {
+    /// What is shown of image `i`, which is the `k`-th of `inputs`.
+    fn tile(&self, inputs: &Images, k: usize, i: usize, show: Show) -> Tile {
         let hot = |local: bool| {
             let map = self.heatmap(i);
             let scale = if local { Scale::of(&map, self.quantile) } else { self.shared };
             heatmap(&self.renderer.scaled(scale, map), self.side as u32, self.side as u32)
         };
         match show {
-            Show::Input => Tile::new(rgb(self.images, i), self.captions[i].as_str()),
+            Show::Input => Tile::new(rgb(inputs, k), self.captions[i].as_str()),
             Show::Local => Tile::new(hot(true), ""),
             Show::Shared => Tile::new(hot(false), ""),
-            Show::Mask => Tile::new(mask_picture(self.masks[i].as_ref()), ""),
+            Show::Mask => {
+                let visible = self.masks[i].as_ref().map(|mask| self.fit.visible(mask));
+                Tile::new(mask_picture(visible.as_deref()), "")
+            }
         }
     }
 }

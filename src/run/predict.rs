@@ -12,6 +12,7 @@ use super::model::Model;
 use super::progress::{Progress, say};
 use super::render::Renderer;
 use super::score::Scorer;
+use crate::data::fit::{Fit, RawForm};
 use crate::data::folder::pictures;
 use crate::data::images::{Images, read_picture};
 use crate::device::Device;
@@ -68,8 +69,8 @@ pub fn predict(
         for (job, picture) in jobs.iter().zip(read) {
             match picture {
                 Ok(picture) => {
-                    let preprocessing = &model.card.preprocessing;
-                    raw.push(picture.clone().with_channels(preprocessing.channels).resized(preprocessing.raw_side));
+                    let RawForm { side, channels, fit } = model.card.preprocessing.raw_form();
+                    raw.push(fit.apply(picture.clone().with_channels(channels), side));
                     originals.push((job, picture));
                 }
                 Err(error) => predictions.failed.push(error),
@@ -77,7 +78,7 @@ pub fn predict(
         }
         let mut judged = Vec::new();
         if let Some(batch) = join(&raw) {
-            let scored = scorer.score(&batch, true, |_, judgement| {
+            let scored = scorer.score_batch(&batch, true, |_, judgement| {
                 judged.push((judgement.score, renderer.of_heatmap(judgement.heatmap)));
                 Ok(())
             });
@@ -92,7 +93,7 @@ pub fn predict(
             .into_par_iter()
             .zip(judged)
             .map(|((job, picture), (score, map))| {
-                draw(job, picture, renderer.scaled(model.card.scale, map), side)?;
+                draw(model.card.preprocessing.fit, job, picture, renderer.scaled(model.card.scale, map), side)?;
                 let [image, heatmap, overlay] =
                     [&job.image, &job.heatmap, &job.overlay].map(|path| path.display().to_string());
                 Ok(Prediction { image, score, threshold, anomalous: score > threshold, heatmap, overlay })
@@ -200,9 +201,15 @@ fn join(images: &[Images]) -> Option<Images> {
 }
 
 /// Writes heatmap and overlay at the picture's own size, of temperatures on the model's fixed scale: a good part looks cold.
-fn draw(job: &Job, picture: Images, map: Vec<f32>, side: usize) -> Result<()> {
+fn draw(fit: Fit, job: &Job, picture: Images, map: Vec<f32>, side: usize) -> Result<()> {
     let (height, width) = (picture.height, picture.width);
-    let map = bilinear(&map, (side, side), (height, width));
+    // What the model has not seen stays cold.
+    let seen = fit.region((height, width));
+    let part = bilinear(&map, (side, side), (seen.height, seen.width));
+    let mut map = vec![0.0; height * width];
+    for (row, part) in map.chunks_exact_mut(width).skip(seen.top).zip(part.chunks_exact(seen.width)) {
+        row[seen.left..seen.left + seen.width].copy_from_slice(part);
+    }
     if let Some(folder) = job.heatmap.parent() {
         files::create_folder(folder)?;
     }

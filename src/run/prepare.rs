@@ -7,12 +7,13 @@ use super::progress::say;
 use super::settings::Settings;
 use crate::data::batches::{Ingredients, Others, Rounds, TrainingSet};
 use crate::data::dataset::{Dataset, Source, Split};
-use crate::data::images::Images;
+use crate::data::fit::{Fit, RawForm};
 use crate::data::labelled;
 use crate::data::outliers::Wanted;
-use crate::data::pipeline::Preprocessing;
+use crate::data::pipeline::{PipelineKind, Preprocessing};
 use crate::data::recipes::raw_side;
 use crate::data::sets::mvtec;
+use crate::data::store::{Hold, Raw, Store};
 use crate::data::supervise::Supervise;
 use crate::error::{Error, Result};
 
@@ -44,6 +45,7 @@ impl TestSet {
         let dataset = Dataset::load_test(&Source {
             class: &settings.class,
             skip_broken: settings.skip_broken,
+            raw: Raw { form: preprocessing.raw_form(), hold: settings.hold },
             ..Source::new(settings.dataset, data, preprocessing.raw_side, preprocessing.channels)
         })?;
         report_skipped(&dataset.test.skipped);
@@ -57,7 +59,7 @@ impl TestSet {
 
     /// Fails unless all of these are indices of test images.
     pub fn check(&self, chosen: &[usize]) -> Result<()> {
-        let n = self.split.images.count;
+        let n = self.split.images.count();
         let Some(absent) = chosen.iter().find(|&&i| i >= n) else { return Ok(()) };
         let remedy = match n {
             0 => "the data has no test images: leave --viz-ids out".to_string(),
@@ -72,26 +74,31 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
     settings.check()?;
     let raw_side = raw_side(settings.dataset, settings.pipeline, settings.side);
     let channels = settings.arch()?.channels;
+    let fit = Fit::of(settings.dataset, settings.pipeline == PipelineKind::Aug1Masks);
+    // Anomalies that are made beforehand are held, and so is what they are made of.
+    let hold = if settings.offline_supervision { Hold::Always } else { settings.hold };
+    let raw = Raw { form: RawForm { side: raw_side, channels, fit }, hold };
     let swapped = settings.outliers_are_nominal();
     let dataset = Dataset::load(&Source {
         class: &settings.class,
         nominal: !swapped,
         anomalies: swapped || settings.supervise == Supervise::Other,
         skip_broken: settings.skip_broken,
+        raw,
         ..Source::new(settings.dataset, settings.data.as_deref(), raw_side, channels)
     })?;
     report_skipped(&dataset.train.skipped);
     report_skipped(&dataset.test.skipped);
-    let outliers = load_outliers(settings, &dataset.class, raw_side, channels)?;
+    let outliers = load_outliers(settings, &dataset.class, raw)?;
     let (mut others, mut test) = (None, None);
-    if let Some((anomalies, learned)) = true_anomalies(settings, &dataset)? {
+    if let Some((anomalies, learned)) = true_anomalies(settings, &dataset, fit)? {
         let (judged, seen) = labelled::tell_apart(&dataset.test, &learned, settings.part_gap);
         others = Some(Others { unjudged: names(&dataset.test, &seen), ..anomalies });
         test = (!seen.is_empty()).then(|| dataset.test.select(&judged));
     }
     let (nominal, at_most) = match (&outliers, &others) {
         // An epoch is as long as in the paper, where it goes through the pictures of the class.
-        (Some(outliers), Some(others)) if swapped => (outliers.clone(), Some(others.images.count)),
+        (Some(outliers), Some(others)) if swapped => (outliers.clone(), Some(others.images.count())),
         _ => (dataset.train.images.select(&dataset.nominal()?), None),
     };
     let supervise = if swapped || settings.learns_mvtec_gt() { Supervise::Other } else { settings.supervise };
@@ -113,12 +120,12 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
 }
 
 /// Images of another set, where the settings name one.
-fn load_outliers(settings: &Settings, class: &str, side: usize, channels: usize) -> Result<Option<Images>> {
+fn load_outliers(settings: &Settings, class: &str, raw: Raw) -> Result<Option<Store>> {
     let Some(source) = &settings.outliers else { return Ok(None) };
     if settings.learns_mvtec_gt() || !settings.supervise.draws_outliers(settings.noise) {
         return Ok(None);
     }
-    let wanted = Wanted { dataset: settings.dataset, class, side, channels, limit: settings.oe_limit };
+    let wanted = Wanted { dataset: settings.dataset, class, raw, limit: settings.oe_limit };
     let outliers = source.load(&wanted)?;
     report_skipped(&outliers.skipped);
     Ok(Some(outliers.images))
@@ -126,7 +133,7 @@ fn load_outliers(settings: &Settings, class: &str, side: usize, channels: usize)
 
 /// The true anomalies to learn from, and the names of those that are not to be judged by: labelled ones of the training split or,
 /// where it has none, of the test split.
-fn true_anomalies(settings: &Settings, dataset: &Dataset) -> Result<Option<(Others, Vec<String>)>> {
+fn true_anomalies(settings: &Settings, dataset: &Dataset, fit: Fit) -> Result<Option<(Others, Vec<String>)>> {
     let limit = settings.oe_limit;
     let in_training = |limit| labelled::choose(&dataset.train, dataset.nominal, limit, settings.seed);
     let (split, chosen) = if settings.outliers_are_nominal() {
@@ -153,7 +160,7 @@ fn true_anomalies(settings: &Settings, dataset: &Dataset) -> Result<Option<(Othe
         return Err(Error::setting(format!("there are no true anomalies of {} to train on", dataset.class), remedy));
     }
     let learned = if settings.as_published { Vec::new() } else { names(split, &chosen) };
-    Ok(Some((Others::new(split, &chosen), learned)))
+    Ok(Some((Others::new(split, &chosen, fit), learned)))
 }
 
 /// Fails unless the labelled anomalies that are named are those of the set itself.

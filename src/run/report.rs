@@ -91,7 +91,7 @@ fn results(story: &Story) -> Markup {
     let Some((tested, test_plots)) = story.test else {
         let body = html! {
             p.notice {
-                @if story.set.split.images.count > 0 {
+                @if story.set.split.images.count() > 0 {
                     "The model has not been tested, since its training was stopped."
                 } @else {
                     "The model has not been tested: the data has no test images. With images in DIR/test/good and DIR/test/DEFECT, "

@@ -60,7 +60,7 @@ pub fn finish(
     if let Some(plot) = &training.plot {
         files::write_atomically(&directory.file(directory::LOSS_PLOT), plot.as_bytes())?;
     }
-    let untested = trained.interrupted || task.test.split.images.count == 0;
+    let untested = trained.interrupted || task.test.split.images.count() == 0;
     let test = if untested { None } else { Some(test_part(device, model, &task.test, directory.path(), chosen)?) };
     let judged = test.as_ref().map(|(tested, plots)| (tested, plots));
     let story = Story { model, training: Some(&training), set: &task.test, test: judged };

@@ -3,9 +3,11 @@
 use super::layout::lay_out;
 use super::model::{Card, Model};
 use super::settings::Settings;
+use crate::data::ahead::ahead;
 use crate::data::cuda::DeviceTestSet;
 use crate::data::images::Images;
 use crate::data::pipeline::Preprocessing;
+use crate::data::store::Store;
 use crate::device::Device;
 use crate::engine::Network;
 use crate::engine::lower::Options;
@@ -56,42 +58,57 @@ impl Scorer {
         Ok(Scorer { network, raw, preprocessing: preprocessing.clone() })
     }
 
-    /// Scores images of the raw side. `visit` gets each image's index and judgement, with map and heatmap if `explained`.
+    /// Scores a set of raw images, of which a few batches are in memory at a time: the next are read while one is judged. `visit`
+    /// gets each image's index and judgement, with map and heatmap if `explained`.
     pub fn score(
         &mut self,
-        images: &Images,
+        images: &Store,
         explained: bool,
         mut visit: impl FnMut(usize, Judgement) -> Result<()>,
     ) -> Result<()> {
+        let (batch, all) = (self.batch_size(), (0..images.count()).collect::<Vec<_>>());
+        ahead(all.chunks(batch).map(|indices| images.load(indices)), |mut batches| {
+            let mut first = 0;
+            batches.try_for_each(|images| {
+                let images = images?;
+                self.score_batch(&images, explained, |i, judgement| visit(first + i, judgement))?;
+                first += images.count;
+                Ok(())
+            })
+        })
+    }
+
+    /// Scores at most [`Scorer::batch_size`] raw images.
+    pub fn score_batch(
+        &mut self,
+        images: &Images,
+        explained: bool,
+        visit: impl FnMut(usize, Judgement) -> Result<()>,
+    ) -> Result<()> {
         let Scorer { network, raw, preprocessing } = self;
-        let mut first = 0;
-        while first < images.count {
-            let n = network.options().batch.min(images.count - first);
-            match raw {
-                Some(raw) => {
-                    raw.write(0, images.range(first..first + n))?;
-                    network.infer_fed(n, |input| raw.enqueue(0, n, input))?;
-                }
-                None => {
-                    preprocessing.test_batch(images, first..first + n, network.input(n)?);
-                    network.infer(n)?;
-                }
+        let n = images.count;
+        match raw {
+            Some(raw) => {
+                raw.write(0, &images.pixels)?;
+                network.infer_fed(n, |input| raw.enqueue(0, n, input))?;
             }
-            hand_out(network, n, explained, |i, judgement| visit(first + i, judgement))?;
-            first += n;
+            None => {
+                preprocessing.test_batch(images, 0..n, network.input(n)?);
+                network.infer(n)?;
+            }
         }
-        Ok(())
+        hand_out(network, n, explained, visit)
     }
 
     /// Scores `n` inputs that `fill` writes, n [side, side, channels], already preprocessed; at most [`Scorer::batch_size`].
     pub fn batch(
         &mut self,
         n: usize,
-        fill: impl FnOnce(&mut [f32]),
+        fill: impl FnOnce(&mut [f32]) -> Result<()>,
         explained: bool,
         visit: impl FnMut(usize, Judgement) -> Result<()>,
     ) -> Result<()> {
-        fill(self.network.input(n)?);
+        fill(self.network.input(n)?)?;
         self.network.infer(n)?;
         hand_out(&mut self.network, n, explained, visit)
     }

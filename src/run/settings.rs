@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::dataset::DatasetKind;
 use crate::data::outliers::{OutlierKind, OutlierSource};
 use crate::data::pipeline::{MAX_SIDE, PipelineKind};
+use crate::data::store::Hold;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
@@ -85,13 +86,17 @@ pub struct Settings {
     /// Re-estimate the norms' running statistics over ten training batches after the last epoch.
     pub reestimate: bool,
     pub seed: u64,
+    /// Which sets of pictures are held in memory. Changes no result.
+    #[serde(default)]
+    pub hold: Hold,
 }
 
-/// Where the data of a run lies now, as far as that is not where it was.
+/// What a run may be told anew: where its data lies now, as far as that is not where it was, and what is held of it.
 #[derive(Clone, Debug, Default)]
 pub struct Moved {
     pub data: Option<PathBuf>,
     pub outliers: Option<OutlierSource>,
+    pub hold: Option<Hold>,
 }
 
 impl Settings {
@@ -128,6 +133,7 @@ impl Settings {
             quantile: 0.85,
             reestimate: false,
             seed: 0,
+            hold: Hold::Auto,
         };
         match dataset {
             DatasetKind::Fmnist | DatasetKind::Mnist | DatasetKind::Emnist => small,
@@ -218,7 +224,7 @@ impl Settings {
     }
 
     /// The same for data that lies elsewhere now. Outliers stay of their kind.
-    pub fn moved(self, Moved { data, outliers }: Moved) -> Result<Settings> {
+    pub fn moved(self, Moved { data, outliers, hold }: Moved) -> Result<Settings> {
         if let Some(now) = &outliers
             && self.outliers.as_ref().is_none_or(|then| then.at(now.path().to_path_buf()) != *now)
         {
@@ -226,7 +232,12 @@ impl Settings {
             let problem = format!("--outliers {now}: the outliers of the run are {then}");
             return Err(Error::setting(problem, "name where the same images lie now, or leave it out"));
         }
-        Ok(Settings { data: data.or(self.data), outliers: outliers.or(self.outliers), ..self })
+        Ok(Settings {
+            data: data.or(self.data),
+            outliers: outliers.or(self.outliers),
+            hold: hold.unwrap_or(self.hold),
+            ..self
+        })
     }
 
     /// The objective's net of that name.
@@ -281,6 +292,7 @@ impl Settings {
         flag("sigma", self.sigma.to_string());
         flag("quantile", self.quantile.to_string());
         flag("reestimate", self.reestimate.to_string());
+        flag("hold", self.hold.to_string());
         let switches = [
             ("--no-bias", !self.bias),
             ("--offline-supervision", self.offline_supervision),

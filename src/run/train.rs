@@ -15,10 +15,11 @@ use super::score::Scorer;
 use super::settings::{Moved, Settings};
 use super::state::{Epoch, State};
 use super::stop::Stop;
-use crate::data::batches::{Fingerprint, Ingredients, TrainingSet};
+use crate::data::ahead::ahead;
+use crate::data::batches::{Batch, Fingerprint, Ingredients, TrainingSet};
 use crate::data::cuda::DeviceSet;
 use crate::device::Device;
-use crate::device::cuda::Cuda;
+use crate::device::cuda::{Cuda, Staging};
 use crate::engine::lower::{Options, Training};
 use crate::engine::{Hyper, Network};
 use crate::error::{CudaError, Error, Result};
@@ -85,7 +86,7 @@ pub fn resume(
     let task = prepare(&settings)?;
     task.test.check(chosen)?;
     if let Some(state) = &state {
-        same_images(state.fingerprint, task.set.fingerprint())?;
+        same_images(state.fingerprint, task.set.fingerprint()?)?;
     }
     files::remove_unfinished(directory.path())?;
     directory.write_json(directory::CONFIG, &settings)?;
@@ -164,13 +165,22 @@ fn initial(settings: &Settings) -> Result<Weights> {
     Ok(weights)
 }
 
+/// Who makes the batches.
+enum Feeding {
+    /// The CPU.
+    Host,
+    /// The GPU, of the set in its memory.
+    Device,
+    /// The GPU, of what the host stages for each batch.
+    Staged(Box<Staging>),
+}
+
 /// A network in training.
 struct Trainer<'a> {
     set: &'a TrainingSet,
     settings: &'a Settings,
     network: Network<f32>,
-    /// Whether the set lies in the GPU's memory, which then draws the batches by itself.
-    on_gpu: bool,
+    feeding: Feeding,
     steps: u64,
     history: Vec<Epoch>,
     fingerprint: Fingerprint,
@@ -208,11 +218,11 @@ impl Trainer<'_> {
             network.set_moments(&state.moments)?;
             (steps, history) = (state.steps, state.history);
         }
-        let on_gpu = match device {
-            Device::Cpu => false,
+        let feeding = match device {
+            Device::Cpu => Feeding::Host,
             Device::Cuda(cuda) => attach(&mut network, cuda, set)?,
         };
-        Ok(Trainer { set, settings, network, on_gpu, steps, history, fingerprint: set.fingerprint() })
+        Ok(Trainer { set, settings, network, feeding, steps, history, fingerprint: set.fingerprint()? })
     }
 
     fn epochs_done(&self) -> u32 {
@@ -222,7 +232,18 @@ impl Trainer<'_> {
     /// Draws a batch into the network's inputs; returns which of its images are anomalous.
     fn fill(&mut self, epoch: u32, samples: &[u32]) -> Result<Vec<bool>> {
         let (input, labels, maps) = self.network.training_inputs(samples.len())?;
-        self.set.fill(epoch, samples, input, labels, maps);
+        self.set.fill(epoch, samples, input, labels, maps)?;
+        Ok(labels.iter().map(|&l| l > 0.0).collect())
+    }
+
+    /// Copies a batch into the network's inputs; returns which of its images are anomalous.
+    fn take(&mut self, batch: &Batch) -> Result<Vec<bool>> {
+        let (input, labels, maps) = self.network.training_inputs(batch.labels.len())?;
+        input.copy_from_slice(&batch.inputs);
+        labels.copy_from_slice(&batch.labels);
+        if let Some(maps) = maps {
+            maps.copy_from_slice(&batch.maps);
+        }
         Ok(labels.iter().map(|&l| l > 0.0).collect())
     }
 
@@ -240,10 +261,9 @@ impl Trainer<'_> {
             norm_momentum: NORM_MOMENTUM,
         };
         let hypers: Vec<Hyper> = (1..=batches).map(hyper).collect();
-        let tally = if self.on_gpu {
-            self.epoch_on_gpu(epoch, &order, &hypers, progress, stop)?
-        } else {
-            self.epoch_by_batches(epoch, &order, &hypers, progress, stop)?
+        let tally = match self.feeding {
+            Feeding::Host => self.epoch_by_batches(epoch, &order, &hypers, progress, stop)?,
+            _ => self.epoch_on_gpu(epoch, &order, &hypers, progress, stop)?,
         };
         let Some(tally) = tally else { return Ok(false) };
         self.steps += batches;
@@ -269,20 +289,41 @@ impl Trainer<'_> {
         stop: &Stop,
     ) -> Result<Option<Tally>> {
         let mut tally = Tally::default();
-        for (samples, hyper) in order.chunks(self.network.options().batch).zip(hypers) {
-            if stop.is_wished() {
-                return Ok(None);
-            }
-            let labels = self.fill(epoch, samples)?;
-            let losses = self.network.train(samples.len(), hyper)?;
+        let mut step = |trainer: &mut Self, labels: Vec<bool>, hyper: &Hyper| {
+            let losses = trainer.network.train(labels.len(), hyper)?;
+            let n = labels.len() as u64;
             tally.add(losses.iter().zip(labels).map(|(&loss, anomalous)| (loss, anomalous)));
             if !tally.is_finite() {
-                return Err(self.loss_diverged(epoch, hyper.step));
+                return Err(trainer.loss_diverged(epoch, hyper.step));
             }
-            let (total, loss) = (self.settings.epochs, tally.mean());
-            progress.advance(samples.len() as u64, || format!("epoch {}/{total}, loss {loss:.4}", epoch + 1));
+            let (total, loss) = (trainer.settings.epochs, tally.mean());
+            progress.advance(n, || format!("epoch {}/{total}, loss {loss:.4}", epoch + 1));
+            Ok(())
+        };
+        let batches = order.chunks(self.network.options().batch);
+        if self.set.is_held() {
+            for (samples, hyper) in batches.zip(hypers) {
+                if stop.is_wished() {
+                    return Ok(None);
+                }
+                let labels = self.fill(epoch, samples)?;
+                step(self, labels, hyper)?;
+            }
+            return Ok(Some(tally));
         }
-        Ok(Some(tally))
+        // Files are read and decoded while the net trains on the batch before.
+        let (set, maps) = (self.set, self.settings.maps);
+        let finished = ahead(batches.map(|samples| set.batch(epoch, samples, maps)), |batches| {
+            for (batch, hyper) in batches.zip(hypers) {
+                if stop.is_wished() {
+                    return Ok::<_, Error>(false);
+                }
+                let labels = self.take(&batch?)?;
+                step(self, labels, hyper)?;
+            }
+            Ok(true)
+        });
+        Ok(finished?.then_some(tally))
     }
 
     /// Trains on batches that the GPU draws; None if it was stopped on the way.
@@ -295,11 +336,34 @@ impl Trainer<'_> {
         stop: &Stop,
     ) -> Result<Option<Tally>> {
         let (total, mut before) = (self.settings.epochs, 0);
-        let log = self.network.epoch(epoch, order, hypers, |launched| {
+        let mut advance = |launched: usize| {
             progress.advance((launched - before) as u64, || format!("epoch {}/{total}", epoch + 1));
             before = launched;
             !stop.is_wished()
-        })?;
+        };
+        let (set, batch) = (self.set, self.network.options().batch);
+        let network = &mut self.network;
+        let log = match &mut self.feeding {
+            Feeding::Staged(staging) => {
+                let stage = |samples: &[u32]| {
+                    let mut bytes = vec![0; set.staged_len(batch)];
+                    set.stage(epoch, samples, batch, &mut bytes).map(|()| bytes)
+                };
+                ahead(order.chunks(batch).map(stage), |mut staged| {
+                    network.epoch(epoch, order, hypers, |launched| {
+                        if !advance(launched) {
+                            return Ok(false);
+                        }
+                        if let Some(bytes) = staged.next() {
+                            staging.stage(&bytes?)?;
+                        }
+                        Ok(true)
+                    })
+                })?
+            }
+            _ => network.epoch(epoch, order, hypers, |launched| Ok(advance(launched)))?,
+        };
+        advance(log.losses.len());
         if log.losses.len() < order.len() {
             return Ok(None);
         }
@@ -354,22 +418,28 @@ impl Trainer<'_> {
     }
 }
 
-/// Puts the set into the GPU's memory and makes the network draw from it; false if there is no room, so that batches are to come from
-/// host memory.
-fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet) -> Result<bool> {
-    let there = match DeviceSet::new(cuda, set, network.options().batch) {
+/// Makes the GPU draw the network's batches: of the whole set in its memory, or of what is staged where the set is not held. If there
+/// is no room, they come from host memory.
+fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet) -> Result<Feeding> {
+    let batch = network.options().batch;
+    let there = if set.is_held() {
+        DeviceSet::new(cuda, set, batch).map(|there| (there, Feeding::Device))
+    } else {
+        DeviceSet::staged(cuda, set, batch).map(|(there, staging)| (there, Feeding::Staged(Box::new(staging))))
+    };
+    let (there, feeding) = match there {
         Ok(there) => there,
         Err(CudaError::OutOfMemory { asked, free, .. }) => {
             let [asked, free] = [asked, free].map(|bytes| bytes >> 20);
             say(format!(
                 "the images do not fit into GPU memory ({asked} MiB asked, {free} free): batches are made on the CPU"
             ));
-            return Ok(false);
+            return Ok(Feeding::Host);
         }
         Err(error) => return Err(error.into()),
     };
     draw_from(network, there, set.len())?;
-    Ok(true)
+    Ok(feeding)
 }
 
 /// Sums of losses over an epoch, apart for nominal and anomalous images.
@@ -407,9 +477,9 @@ impl Tally {
 fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()> {
     let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
     let nominal = &set.ingredients().nominal;
-    let step = nominal.count.div_ceil(CALIBRATION_IMAGES);
-    let images = nominal.select(&(0..nominal.count).step_by(step).collect::<Vec<_>>());
-    let mut scores = Vec::with_capacity(images.count);
+    let step = nominal.count().div_ceil(CALIBRATION_IMAGES);
+    let images = nominal.select(&(0..nominal.count()).step_by(step).collect::<Vec<_>>());
+    let mut scores = Vec::with_capacity(images.count());
     scorer.score(&images, false, |_, judgement| {
         scores.push(judgement.score);
         Ok(())

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use fcdd_standin::{Mode, library_dir};
 
-use crate::support::{Ran, Scratch};
+use crate::support::{PICTURES, Ran, Scratch};
 
 /// Runs `fcdd` with the stand-in as its driver and these variables. None where the stand-in was not built, or the program without
 /// kernels.
@@ -48,6 +48,17 @@ fn info_shows_the_device() {
     for word in ["sm_90", "compute capability 9.0", "512 of 512 MiB free", "driver for CUDA 13.0"] {
         assert!(said.contains(word), "{word} in {said}");
     }
+}
+
+#[test]
+fn a_streamed_run_ends_in_the_bits_of_a_held_one() {
+    let scratch = Scratch::new().with_pictures();
+    for hold in ["always", "never"] {
+        let words = format!("{PICTURES} --epochs 2 --device cuda --hold {hold} --out {hold}");
+        let Some(ran) = with_standin(&scratch, &[], &words) else { return };
+        ran.expect_success();
+    }
+    assert!(scratch.tensors("always/model.safetensors") == scratch.tensors("never/model.safetensors"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::process::Stdio;
 
-use crate::support::{Ran, Scratch, png, wait_for};
+use crate::support::{PICTURES, Ran, Scratch, png, wait_for};
 
 /// What a test leaves where there are no masks.
 pub const TEST_FILES: [&str; 9] = [
@@ -173,6 +173,25 @@ fn a_run_depends_on_no_folder() {
     // From now on it is known where they are.
     scratch.run("train --resume run").expect_success();
     scratch.run("evaluate run").expect_success();
+}
+
+/// Pictures that are decoded anew for each batch lead to the same weights; one that cannot be read any more ends the run in words, and
+/// it goes on from where it was.
+#[test]
+fn a_streamed_run_ends_in_the_bits_of_a_held_one() {
+    let scratch = Scratch::new().with_pictures();
+    for hold in ["always", "never"] {
+        scratch.run(&format!("{PICTURES} --epochs 2 --device cpu --hold {hold} --out {hold}")).expect_success();
+    }
+    assert!(scratch.tensors("always/model.safetensors") == scratch.tensors("never/model.safetensors"));
+    let file = |name: &str| fs::read(scratch.path(name)).unwrap();
+    assert!(file("always/maps.npy") == file("never/maps.npy"));
+    assert_eq!(file("always/evaluation.json"), file("never/evaluation.json"));
+    let picture = file("parts/train/good/3.png");
+    scratch.write("parts/train/good/3.png", b"damaged");
+    scratch.run("train --resume never").expect_error(&["3.png", "not a readable picture"]);
+    scratch.write("parts/train/good/3.png", &picture);
+    scratch.run("train --resume never --hold 1").expect_success();
 }
 
 #[test]

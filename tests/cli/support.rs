@@ -11,6 +11,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
+/// Trains on [`Scratch::with_pictures`].
+pub const PICTURES: &str =
+    "train folder --data parts --net FCDD_CNN32_S --side 32 --batch 4 --noise outliers --outliers images:other";
+
 /// A scratch folder.
 pub struct Scratch(TempDir);
 
@@ -81,6 +85,26 @@ impl Scratch {
         let scratch = self.with_data();
         scratch.train("--epochs 1 --out run").expect_success();
         scratch
+    }
+
+    /// Folders of pictures of several sizes: `parts` as MVTec-AD's, without masks, and `other`.
+    pub fn with_pictures(self) -> Scratch {
+        for i in 0..9 {
+            self.write(&format!("parts/train/good/{i}.png"), &png(32 + i, 40));
+            self.write(&format!("other/{i}.png"), &png(50, 33 + i));
+        }
+        for i in 0..3 {
+            self.write(&format!("parts/test/good/{i}.png"), &png(41, 32 + i));
+            self.write(&format!("parts/test/bad/{i}.png"), &png(90 - i, 32));
+        }
+        self
+    }
+
+    /// The numbers of a safetensors file, without its head.
+    pub fn tensors(&self, name: &str) -> Vec<u8> {
+        let bytes = fs::read(self.path(name)).unwrap();
+        let head = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        bytes[8 + head..].to_vec()
     }
 
     /// Trains the smallest net on the small data with more flags.

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use fcdd::data::batches::{Ingredients, Others, Rounds, TrainingSet};
 use fcdd::data::cuda::{DeviceSet, DeviceTestSet};
 use fcdd::data::dataset::DatasetKind;
+use fcdd::data::fit::Fit;
 use fcdd::data::images::{Images, Mask};
 use fcdd::data::jitter::Amounts;
 use fcdd::data::pipeline::{PipelineKind, Preprocessing, Transform};
+use fcdd::data::store::Store;
 use fcdd::data::supervise::{NoiseMode, Supervise};
 use fcdd::device::cuda::{Buffer, Cuda, kernels};
 use fcdd::rng::{Purpose, Stream, ln, philox, sin_cos_turns};
@@ -45,7 +47,7 @@ fn images(count: usize, side: usize, channels: usize, salt: u32) -> Images {
 
 /// Lists of transforms from `raw` to some side, by number: the recipes, then some that no recipe has.
 fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
-    let nominal = images(8, raw, channels, 1);
+    let nominal = Store::from(images(8, raw, channels, 1));
     let recipe = |kind, dataset, side| Preprocessing::new(kind, dataset, raw, side, channels, &nominal).unwrap();
     let smaller = raw - raw / 8;
     let scaling = Transform::MinMax { min: vec![-0.3; channels], max: vec![0.9; channels] };
@@ -54,7 +56,7 @@ fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
     let colours = |amount| Transform::Jitter(Amounts { hue: 0.3, ..Amounts::all(amount) });
     let own = |side, train| {
         let test = vec![Transform::ResizeNearest { side }, Transform::Lcn, standard.clone()];
-        let preprocessing = Preprocessing { channels, raw_side: raw, side, train, test };
+        let preprocessing = Preprocessing { channels, raw_side: raw, fit: Fit::Squash, side, train, test };
         preprocessing.check().unwrap();
         preprocessing
     };
@@ -143,9 +145,9 @@ fn training_set(raw: usize, channels: usize, list: usize, supervise: Supervise, 
     // Sometimes no mask at all.
     let masks = if list == 1 { Vec::new() } else { (0..5).map(|i| (i % 2 == 0).then(|| half.clone())).collect() };
     TrainingSet::new(Ingredients {
-        nominal: images(11, raw, channels, 2),
-        others: Some(Others { images: images(5, raw, channels, 3), masks, unjudged: Vec::new() }),
-        outliers: Some(images(6, raw, channels, 4)),
+        nominal: images(11, raw, channels, 2).into(),
+        others: Some(Others { images: images(5, raw, channels, 3).into(), masks, unjudged: Vec::new() }),
+        outliers: Some(images(6, raw, channels, 4).into()),
         preprocessing: preprocessing(list, raw, channels),
         supervise,
         noise,
@@ -182,7 +184,7 @@ fn on_cpu(set: &TrainingSet, epoch: u32, samples: &[u32]) -> Batch {
     let n = samples.len();
     let (mut inputs, mut labels) = (vec![0.0; n * p.input_len()], vec![0.0; n]);
     let mut maps = vec![0.0; n * p.side * p.side];
-    set.fill(epoch, samples, &mut inputs, &mut labels, Some(&mut maps));
+    set.fill(epoch, samples, &mut inputs, &mut labels, Some(&mut maps)).unwrap();
     Batch { inputs: bits(&inputs), labels: bits(&labels), maps: bits(&maps) }
 }
 

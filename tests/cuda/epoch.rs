@@ -1,12 +1,12 @@
 //! Epochs as replayed graphs against the same steps launched one by one.
 
-use std::sync::Arc;
 
-use fcdd::data::batches::{Ingredients, Rounds, TrainingSet};
+use fcdd::data::batches::{Ingredients, Others, Rounds, TrainingSet};
 use fcdd::data::cuda::DeviceSet;
 use fcdd::data::dataset::DatasetKind;
-use fcdd::data::images::Images;
+use fcdd::data::images::{Images, Mask};
 use fcdd::data::pipeline::{PipelineKind, Preprocessing};
+use fcdd::data::store::Store;
 use fcdd::data::supervise::{NoiseMode, Supervise};
 use fcdd::device::Device;
 use fcdd::engine::lower::{Optimizer, Options, Training};
@@ -21,18 +21,24 @@ use crate::support::{Gpu, on_device};
 const COUNT: usize = 11;
 const BATCH: usize = 4;
 
-fn set() -> TrainingSet {
+fn images(salt: u32) -> Store {
     let mut pixels = vec![0.0; COUNT * 784];
-    Stream::new(2, Purpose::Check, 0, 0).fill_normal(&mut pixels);
+    Stream::new(2, Purpose::Check, salt, 0).fill_normal(&mut pixels);
     let pixels = pixels.iter().map(|v| (128.0 + 40.0 * v).clamp(0.0, 255.0) as u8).collect();
-    let nominal = Images { count: COUNT, height: 28, width: 28, channels: 1, pixels };
+    Images { count: COUNT, height: 28, width: 28, channels: 1, pixels }.into()
+}
+
+fn set(supervise: Supervise, noise: NoiseMode) -> TrainingSet {
+    let nominal = images(0);
+    let half = Mask { height: 28, width: 28, pixels: (0..784).map(|i| u8::from(i % 28 < 9)).collect() };
+    let masks = (0..COUNT).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
     TrainingSet::new(Ingredients {
         preprocessing: Preprocessing::new(PipelineKind::Lcnaug1, DatasetKind::Fmnist, 28, 28, 1, &nominal).unwrap(),
         nominal,
-        others: None,
-        outliers: None,
-        supervise: Supervise::MalformedNormalGt,
-        noise: NoiseMode::Blob,
+        others: Some(Others { images: images(1), masks, unjudged: Vec::new() }),
+        outliers: Some(images(2)),
+        supervise,
+        noise,
         rounds: Rounds::default(),
         seed: 4,
     })
@@ -69,23 +75,38 @@ fn one_by_one(gpu: &Gpu, set: &TrainingSet, optimizer: Optimizer, maps: bool) ->
     for epoch in 0..2 {
         for (samples, hyper) in set.order(epoch).chunks(BATCH).zip(hypers(epoch)) {
             let (input, labels, maps) = network.training_inputs(samples.len()).unwrap();
-            set.fill(epoch, samples, input, labels, maps);
+            set.fill(epoch, samples, input, labels, maps).unwrap();
             losses.extend_from_slice(network.train(samples.len(), &hyper).unwrap());
         }
     }
     (network.weights().unwrap(), network.moments().unwrap(), losses)
 }
 
-fn by_graphs(gpu: &Gpu, set: &TrainingSet, optimizer: Optimizer, maps: bool) -> State {
+/// `staged`: what a batch is made of comes from the host before each step.
+fn by_graphs(gpu: &Gpu, set: &TrainingSet, optimizer: Optimizer, maps: bool, staged: bool) -> State {
     let mut network = network(&gpu.device, optimizer, maps);
-    let there = Arc::new(DeviceSet::new(gpu.cuda(), set, BATCH).unwrap());
+    let (there, mut staging) = if staged {
+        let (there, staging) = DeviceSet::staged(gpu.cuda(), set, BATCH).unwrap();
+        (there, Some(staging))
+    } else {
+        (DeviceSet::new(gpu.cuda(), set, BATCH).unwrap(), None)
+    };
     let feed = move |b: fcdd::engine::gpu::Batch<'_>| {
         there.enqueue(b.n, b.stride, b.clock, b.order, b.input, b.labels, b.maps)
     };
     network.attach(Box::new(feed), COUNT).unwrap();
     let mut losses = Vec::new();
     for epoch in 0..2 {
-        let log = network.epoch(epoch, &set.order(epoch), &hypers(epoch), |_| true).unwrap();
+        let order = set.order(epoch);
+        let stage = |launched: usize| {
+            if let Some(staging) = &mut staging {
+                let mut bytes = vec![0; set.staged_len(BATCH)];
+                set.stage(epoch, &order[launched..COUNT.min(launched + BATCH)], BATCH, &mut bytes)?;
+                staging.stage(&bytes)?;
+            }
+            Ok(true)
+        };
+        let log = network.epoch(epoch, &order, &hypers(epoch), stage).unwrap();
         losses.extend(log.losses);
         let anomalous = |&sample: &u32| Stream::new(4, Purpose::Supervise, epoch, sample).bits(0) >> 31;
         assert!(
@@ -99,11 +120,31 @@ fn by_graphs(gpu: &Gpu, set: &TrainingSet, optimizer: Optimizer, maps: bool) -> 
 #[test]
 fn graphs_leave_the_bits_of_single_steps() {
     on_device(|gpu| {
-        let set = set();
+        let set = set(Supervise::MalformedNormalGt, NoiseMode::Blob);
         for (optimizer, maps) in [(Optimizer::Sgd, false), (Optimizer::Adam, true)] {
             let expected = one_by_one(gpu, &set, optimizer, maps);
             gpu.in_every_order(|order| {
-                assert!(by_graphs(gpu, &set, optimizer, maps) == expected, "{optimizer:?}, maps {maps}, {order}");
+                assert!(
+                    by_graphs(gpu, &set, optimizer, maps, false) == expected,
+                    "{optimizer:?}, maps {maps}, {order}"
+                );
+            });
+        }
+    });
+}
+
+#[test]
+fn staged_batches_leave_the_same_bits() {
+    on_device(|gpu| {
+        for (supervise, noise) in [
+            (Supervise::MalformedNormalGt, NoiseMode::Blob),
+            (Supervise::Noise, NoiseMode::Outliers),
+            (Supervise::Other, NoiseMode::Solid),
+        ] {
+            let set = set(supervise, noise);
+            let expected = by_graphs(gpu, &set, Optimizer::Sgd, true, false);
+            gpu.in_every_order(|order| {
+                assert!(by_graphs(gpu, &set, Optimizer::Sgd, true, true) == expected, "{supervise:?}, {order}");
             });
         }
     });
@@ -113,17 +154,17 @@ fn graphs_leave_the_bits_of_single_steps() {
 #[test]
 fn a_stopped_epoch_has_a_short_log() {
     on_device(|gpu| {
-        let set = set();
+        let set = set(Supervise::MalformedNormalGt, NoiseMode::Blob);
         let mut network = network(&gpu.device, Optimizer::Sgd, false);
         let there = DeviceSet::new(gpu.cuda(), &set, BATCH).unwrap();
         let feed = move |b: fcdd::engine::gpu::Batch<'_>| {
             there.enqueue(b.n, b.stride, b.clock, b.order, b.input, b.labels, b.maps)
         };
         network.attach(Box::new(feed), COUNT).unwrap();
-        let log = network.epoch(0, &set.order(0), &hypers(0), |launched| launched < BATCH).unwrap();
+        let log = network.epoch(0, &set.order(0), &hypers(0), |launched| Ok(launched < BATCH)).unwrap();
         assert_eq!((log.losses.len(), log.labels.len()), (BATCH, BATCH));
         assert!(log.losses.iter().all(|loss| loss.is_finite() && *loss > 0.0));
         // The next epoch starts afresh.
-        assert_eq!(network.epoch(0, &set.order(0), &hypers(0), |_| true).unwrap().losses.len(), COUNT);
+        assert_eq!(network.epoch(0, &set.order(0), &hypers(0), |_| Ok(true)).unwrap().losses.len(), COUNT);
     });
 }

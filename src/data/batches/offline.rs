@@ -18,24 +18,25 @@ impl TrainingSet {
         if *supervise == Supervise::Unsupervised {
             return Err(Error::setting("there are no anomalies to make before training", "choose another --supervise"));
         }
-        Images::room_for(nominal.count, nominal.height, nominal.channels)?;
-        let mut images = Images { pixels: vec![0; nominal.count * nominal.image_len()], ..nominal.select(&[]) };
-        images.count = nominal.count;
+        let (count, [height, width, channels]) = (nominal.count(), nominal.shape());
+        Images::room_for(count, height, channels)?;
+        let mut images = Images { count, ..Images::empty(height, width, channels) };
+        images.pixels.resize(count * nominal.image_len(), 0);
         let make = |scratch: &mut Scratch, (sample, image): (usize, &mut [u8])| {
-            self.make_anomaly(scratch, sample, EPOCH, sample as u32);
+            self.make_anomaly(scratch, sample, EPOCH, sample as u32)?;
             image.copy_from_slice(&scratch.image);
-            Some(Mask { height: nominal.height, width: nominal.width, pixels: scratch.mask.clone() })
+            Ok(Some(Mask { height, width, pixels: scratch.mask.clone() }))
         };
         let made = images.pixels.par_chunks_mut(nominal.image_len()).enumerate().map_init(Scratch::default, make);
         // Where all masks are one all over, none says the same.
         let known = *supervise == Supervise::MalformedNormalGt
             || (*supervise == Supervise::Other && others.as_ref().is_some_and(|others| !others.masks.is_empty()));
         let masks = if known {
-            made.collect()
+            made.collect::<Result<_>>()?
         } else {
-            made.for_each(drop);
+            made.try_for_each(|mask| mask.map(drop))?;
             Vec::new()
         };
-        Ok(Others { images, masks, unjudged: Vec::new() })
+        Ok(Others { images: images.into(), masks, unjudged: Vec::new() })
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::data::dataset::DatasetKind;
+use crate::data::images::Images;
 use crate::data::pipeline::{PipelineKind, Transform};
 use NoiseMode::*;
 use Supervise::*;
@@ -12,7 +13,7 @@ fn images(side: usize, channels: usize, shift: usize) -> Images {
 }
 
 fn ingredients(raw: usize, side: usize, channels: usize, supervise: Supervise, noise: NoiseMode) -> Ingredients {
-    let nominal = images(raw, channels, 0);
+    let nominal = Store::from(images(raw, channels, 0));
     let (kind, dataset) = match channels {
         1 => (PipelineKind::Lcnaug1, DatasetKind::Fmnist),
         _ => (PipelineKind::Aug1, DatasetKind::Folder),
@@ -20,11 +21,11 @@ fn ingredients(raw: usize, side: usize, channels: usize, supervise: Supervise, n
     let preprocessing = Preprocessing::new(kind, dataset, raw, side, channels, &nominal).unwrap();
     let half = Mask { height: raw, width: raw, pixels: (0..raw * raw).map(|i| u8::from(i % raw < raw / 2)).collect() };
     let masks = (0..24).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
-    let others = Some(Others { images: images(raw, channels, 70), masks, unjudged: Vec::new() });
+    let others = Some(Others { images: images(raw, channels, 70).into(), masks, unjudged: Vec::new() });
     Ingredients {
         nominal,
         others,
-        outliers: Some(images(raw, channels, 40)),
+        outliers: Some(images(raw, channels, 40).into()),
         preprocessing,
         supervise,
         noise,
@@ -47,7 +48,7 @@ fn fill(set: &TrainingSet, epoch: u32, samples: &[u32]) -> Batch {
         labels: vec![f32::NAN; n],
         maps: vec![f32::NAN; n * p.side * p.side],
     };
-    set.fill(epoch, samples, &mut batch.inputs, &mut batch.labels, Some(&mut batch.maps));
+    set.fill(epoch, samples, &mut batch.inputs, &mut batch.labels, Some(&mut batch.maps)).unwrap();
     batch
 }
 
@@ -76,7 +77,7 @@ fn samples_do_not_depend_on_their_batch_or_on_threads() {
     }
     assert_ne!(hash(&fill(&set, 2, &samples)), hash(&whole), "each epoch is another");
     let mut without_maps = vec![0.0; whole.inputs.len()];
-    set.fill(1, &samples, &mut without_maps, &mut vec![0.0; samples.len()], None);
+    set.fill(1, &samples, &mut without_maps, &mut vec![0.0; samples.len()], None).unwrap();
     assert_eq!(without_maps, whole.inputs);
 }
 
@@ -95,7 +96,8 @@ fn half_of_the_samples_become_anomalies_afresh_in_each_epoch() {
 /// With geometry that changes nothing, inputs times 255 are the bytes.
 fn plain(side: usize, channels: usize, supervise: Supervise, noise: NoiseMode) -> TrainingSet {
     let list = vec![Transform::ToUnit];
-    let preprocessing = Preprocessing { channels, raw_side: side, side, train: list.clone(), test: list };
+    let preprocessing =
+        Preprocessing { channels, raw_side: side, fit: Fit::Squash, side, train: list.clone(), test: list };
     let channels_one = ingredients(side, side, channels, supervise, noise);
     TrainingSet::new(Ingredients { preprocessing, ..channels_one }).unwrap()
 }
@@ -110,7 +112,7 @@ fn maps_say_where_the_anomaly_is() {
         assert!(batch.labels.contains(&1.0) && batch.labels.contains(&0.0));
         for i in 0..24 {
             let (input, map) = (&batch.inputs[i * 4800..][..4800], &batch.maps[i * 1600..][..1600]);
-            let nominal = set.ingredients().nominal.image(i);
+            let nominal = &set.ingredients().nominal.load(&[i]).unwrap().pixels;
             if batch.labels[i] == 0.0 {
                 assert!(map.iter().all(|&v| v == 0.0));
                 assert!(input.iter().zip(nominal).all(|(&v, &b)| v == f32::from(b) / 255.0));
@@ -164,21 +166,21 @@ fn what_does_not_fit_is_refused() {
         assert!(message.contains(words), "{message}");
     };
     refused(&|parts| parts.outliers = None, "no source of outliers");
-    refused(&|parts| parts.outliers = Some(images(9, 1, 0)), "outliers of 9×9×1");
+    refused(&|parts| parts.outliers = Some(images(9, 1, 0).into()), "outliers of 9×9×1");
     refused(&|parts| parts.noise = Confetti, "confetti");
     refused(&|parts| parts.noise = FineConfetti, "confetti");
-    refused(&|parts| parts.nominal = Images::empty(8, 8, 1), "0 nominal training images");
+    refused(&|parts| parts.nominal = Images::empty(8, 8, 1).into(), "0 nominal training images");
     refused(&|parts| (parts.supervise, parts.others) = (Other, None), "no true anomalies");
     refused(
         &|parts| {
             (parts.supervise, parts.others) =
-                (Other, Some(Others { images: images(8, 1, 0), masks: vec![None], unjudged: Vec::new() }))
+                (Other, Some(Others { images: images(8, 1, 0).into(), masks: vec![None], unjudged: Vec::new() }))
         },
         "masks",
     );
     refused(&|parts| parts.preprocessing.test.clear(), "preprocessing");
     let mut unused = ingredients(8, 8, 1, MalformedNormal, Gaussian);
-    unused.outliers = Some(Images::empty(8, 8, 1));
+    unused.outliers = Some(Images::empty(8, 8, 1).into());
     assert_eq!(TrainingSet::new(unused).unwrap().len(), 24);
 }
 
@@ -224,7 +226,7 @@ fn anomalies_made_beforehand_stand_beside_the_nominal_images() {
         let batch = fill(&set, 0, &order);
         assert!(batch.labels.iter().enumerate().all(|(i, &label)| label == f32::from(u8::from(i >= 24))));
         let pixel = |i: usize| (batch.inputs[i * 4800] * 255.0).round() as u8;
-        assert!((0..24).all(|i| pixel(i) == set.ingredients().nominal.image(i)[0]));
+        assert!((0..24).all(|i| pixel(i) == set.ingredients().nominal.held().unwrap().image(i)[0]));
         // The same ones in every epoch.
         let later = fill(&set, 7, &order);
         assert!(batch.inputs == later.inputs && batch.maps == later.maps, "{supervise:?} {noise:?}");

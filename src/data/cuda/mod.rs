@@ -14,13 +14,14 @@ use std::sync::Arc;
 use crate::data::batches::{Ingredients, Others, TrainingSet};
 use crate::data::images::Images;
 use crate::data::pipeline::{Preprocessing, Transform};
+use crate::data::store::Store;
 use crate::data::supervise::Supervise;
-use crate::device::cuda::{Buffer, Cuda, Pointer, PointerMut, Result, kernels};
+use crate::device::cuda::{Buffer, Cuda, Pointer, PointerMut, Result, Staging, kernels};
 use noise::Noise;
 use program::Program;
 
 /// Threads of a block, at most, as in `kernels/augment.cu`.
-const THREADS: usize = 896;
+const THREADS: usize = 768;
 
 /// The way of supervision where anomalies were made beforehand, as in `kernels/sample.cuh`.
 const OFFLINE: i32 = 5;
@@ -35,18 +36,26 @@ pub struct DeviceSet {
     seed: u64,
     /// As `kernels/sample.cuh` numbers them.
     supervise: i32,
-    nominal: Buffer<u8>,
+    nominal: Bytes,
+    /// Nominal images; 0 where they are staged.
     count: usize,
     others: Option<DeviceOthers>,
     noise: Option<Noise>,
     batch: usize,
 }
 
+/// Raw images or masks: a set, or a part of what is staged for a batch.
+#[derive(Clone)]
+struct Bytes {
+    buffer: Arc<Buffer<u8>>,
+    start: usize,
+}
+
 /// True anomalies, or those made beforehand.
 struct DeviceOthers {
-    images: Buffer<u8>,
+    images: Bytes,
     /// One mask per image, or none at all.
-    masks: Option<Buffer<u8>>,
+    masks: Option<Bytes>,
     count: usize,
 }
 
@@ -90,7 +99,7 @@ struct Content<'a> {
 }
 
 impl DeviceSet {
-    /// Uploads a set, with scratch for batches of up to `batch` images.
+    /// Uploads a set that is held, with scratch for batches of up to `batch` images.
     ///
     /// # Errors
     /// Where the memory of the GPU does not suffice.
@@ -103,14 +112,41 @@ impl DeviceSet {
             _ => None,
         };
         let noise = if supervise.makes_noise() && set.made().is_none() {
+            let outliers = match outliers {
+                Some(outliers) => (Bytes::held(cuda, outliers)?, outliers.count()),
+                None => (Bytes::new(cuda.zeros(0)?), 0),
+            };
             let shape = (frame.raw_side, frame.channels);
-            Some(Noise::new(cuda, set.synthesiser().recipe(), outliers.as_ref(), shape, batch)?)
+            Some(Noise::new(cuda, set.synthesiser().recipe(), outliers, shape, batch)?)
         } else {
             None
         };
         let supervise = if set.made().is_some() { OFFLINE } else { *supervise as i32 };
-        let (nominal, count) = (cuda.upload(&nominal.pixels)?, nominal.count);
+        let (nominal, count) = (Bytes::held(cuda, nominal)?, nominal.count());
         Ok(DeviceSet { frame, seed: *seed, supervise, nominal, count, others, noise, batch })
+    }
+
+    /// A set of which each batch, as [`TrainingSet::stage`] lays it out, is staged before it is made.
+    ///
+    /// # Errors
+    /// Where the memory of the GPU does not suffice.
+    pub fn staged(cuda: &Arc<Cuda>, set: &TrainingSet, batch: usize) -> Result<(DeviceSet, Staging)> {
+        let Ingredients { preprocessing, supervise, seed, .. } = set.ingredients();
+        let frame = Frame::new(cuda, preprocessing, &preprocessing.train)?;
+        let staging = Staging::new(cuda, set.staged_len(batch))?;
+        let part = |start| Bytes { buffer: staging.target().clone(), start };
+        let (nominal, other, masks) = (part(0), part(batch * frame.raw_len()), part(2 * batch * frame.raw_len()));
+        let noise = if supervise.makes_noise() {
+            let shape = (frame.raw_side, frame.channels);
+            Some(Noise::new(cuda, set.synthesiser().recipe(), (other.clone(), 0), shape, batch)?)
+        } else {
+            None
+        };
+        let others = DeviceOthers { images: other, masks: Some(masks), count: 0 };
+        let others = (*supervise == Supervise::Other).then_some(others);
+        let there =
+            DeviceSet { frame, seed: *seed, supervise: *supervise as i32, nominal, count: 0, others, noise, batch };
+        Ok((there, staging))
     }
 
     /// Launches the kernels that make a batch of `n` images: `input` takes n × side × side × channels floats (NHWC), `labels` n
@@ -140,7 +176,7 @@ impl DeviceSet {
             nominal: self.nominal.pointer(),
             count: self.count as u32,
             others: others.map_or(Pointer::null(), |others| others.images.pointer()),
-            masks: others.and_then(|others| others.masks.as_ref()).map_or(Pointer::null(), Buffer::pointer),
+            masks: others.and_then(|others| others.masks.as_ref()).map_or(Pointer::null(), Bytes::pointer),
             other_count: others.map_or(0, |others| others.count as u32),
             noise: self.noise.as_ref().map_or(Pointer::null(), |noise| noise.values().pointer()),
             labels,
@@ -152,9 +188,28 @@ impl DeviceSet {
     /// Bytes of device memory that the set holds.
     pub fn size_in_bytes(&self) -> usize {
         let others =
-            self.others.as_ref().map_or(0, |others| others.images.len() + others.masks.as_ref().map_or(0, Buffer::len));
+            self.others.as_ref().map_or(0, |others| others.images.len() + others.masks.as_ref().map_or(0, Bytes::len));
         let noise = self.noise.as_ref().map_or(0, Noise::size_in_bytes);
         self.nominal.len() + others + noise + self.frame.program.size_in_bytes()
+    }
+}
+
+impl Bytes {
+    fn new(buffer: Buffer<u8>) -> Bytes {
+        Bytes { buffer: Arc::new(buffer), start: 0 }
+    }
+
+    /// Uploads a set that is held.
+    fn held(cuda: &Arc<Cuda>, store: &Store) -> Result<Bytes> {
+        Ok(Bytes::new(cuda.upload(store.held().map_or(&[], |images| &images.pixels))?))
+    }
+
+    fn pointer(&self) -> Pointer<'_, u8> {
+        self.buffer.pointer_mut().offset(self.start).read()
+    }
+
+    fn len(&self) -> usize {
+        self.buffer.len() - self.start
     }
 }
 
@@ -163,15 +218,16 @@ impl DeviceOthers {
         let masks = if masks.is_empty() {
             None
         } else {
-            let mut pixels = vec![1; images.count * images.height * images.width];
-            for (pixels, mask) in pixels.chunks_exact_mut(images.height * images.width).zip(masks) {
+            let [height, width, _] = images.shape();
+            let mut pixels = vec![1; images.count() * height * width];
+            for (pixels, mask) in pixels.chunks_exact_mut(height * width).zip(masks) {
                 if let Some(mask) = mask {
                     pixels.copy_from_slice(&mask.pixels);
                 }
             }
-            Some(cuda.upload(&pixels)?)
+            Some(Bytes::new(cuda.upload(&pixels)?))
         };
-        Ok(DeviceOthers { images: cuda.upload(&images.pixels)?, masks, count: images.count })
+        Ok(DeviceOthers { images: Bytes::held(cuda, images)?, masks, count: images.count() })
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Draw;
+use super::{Bytes, Draw};
 use crate::data::anomaly::Recipe;
 use crate::data::anomaly::blobs::BlobSet;
-use crate::data::images::Images;
 use crate::device::cuda::{Buffer, Cuda, Launch, Result, kernels};
 
 /// Threads per block, and values that each is meant to make.
@@ -30,9 +29,20 @@ enum Source {
     Gaussian,
     Uniform,
     Solid,
-    Squares { tables: Buffer<u32>, sets: usize, most: usize },
-    Strips { halves: Buffer<f32>, strengths: Buffer<i32> },
-    Outliers { images: Buffer<u8>, count: usize },
+    Squares {
+        tables: Buffer<u32>,
+        sets: usize,
+        most: usize,
+    },
+    Strips {
+        halves: Buffer<f32>,
+        strengths: Buffer<i32>,
+    },
+    /// With a count of 0, one was staged for each image of the batch.
+    Outliers {
+        images: Bytes,
+        count: usize,
+    },
 }
 
 struct Blur {
@@ -46,7 +56,7 @@ impl Noise {
     pub fn new(
         cuda: &Arc<Cuda>,
         recipe: &Recipe,
-        outliers: Option<&Images>,
+        outliers: (Bytes, usize),
         (side, channels): (usize, usize),
         batch: usize,
     ) -> Result<Noise> {
@@ -66,9 +76,8 @@ impl Noise {
                 (source, blur(confetti.weights())?)
             }
             Recipe::Outliers => {
-                // A checked training set in this mode has them.
-                let (pixels, count) = outliers.map_or((&[][..], 0), |images| (&images.pixels[..], images.count));
-                (Source::Outliers { images: cuda.upload(pixels)?, count }, None)
+                let (images, count) = outliers;
+                (Source::Outliers { images, count }, None)
             }
         };
         Ok(Noise { cuda: cuda.clone(), side, channels, source, blur, values: cuda.alloc(len)? })

@@ -132,7 +132,7 @@ mod tests {
         save(&root, "train_maps/x/anomalous/2.png", (8, 8), 255);
         let masks = load(&root, "x").unwrap().train.masks;
         assert!(!masks[0].as_ref().unwrap().any() && masks[1].as_ref().unwrap().any());
-        assert_eq!(load(&root, "y").unwrap().test.images.count, 0);
+        assert_eq!(load(&root, "y").unwrap().test.images.count(), 0);
         save(&root, "train/z/6.png", (8, 8), 0);
         let message = load(&root, "x").unwrap_err().to_string();
         assert!(message.contains("class x has a folder normal, class z has none"), "{message}");

@@ -58,12 +58,12 @@ mod tests {
         save(dir.path(), "train/n01440764/tench.png", (4, 4), 0);
         let source = Source::new(DatasetKind::Imagenet, Some(dir.path()), 4, 3);
         let set = Dataset::load(&Source { class: "american Alligator", ..source }).unwrap();
-        assert_eq!((set.nominal, set.train.classes.as_slice(), set.test.images.count), (3, &[3][..], 30));
-        assert_eq!(set.train.images.image(0)[0], 3, "the nominal class alone is read");
+        assert_eq!((set.nominal, set.train.classes.as_slice(), set.test.images.count()), (3, &[3][..], 30));
+        assert_eq!(set.train.images.held().unwrap().image(0)[0], 3, "the nominal class alone is read");
         let all = Dataset::load(&Source { anomalies: true, ..source }).unwrap();
-        assert_eq!((all.train.images.count, all.anomalous().len()), (30, 29));
+        assert_eq!((all.train.images.count(), all.anomalous().len()), (30, 29));
         fs::rename(dir.path().join("val"), dir.path().join("test")).unwrap();
-        assert_eq!(Dataset::load_test(&source).unwrap().test.images.image(29)[0], 129);
+        assert_eq!(Dataset::load_test(&source).unwrap().test.images.held().unwrap().image(29)[0], 129);
         fs::remove_dir_all(dir.path().join("test/n04389033")).unwrap();
         let message = Dataset::load(&source).unwrap_err().to_string();
         assert!(message.contains("n04389033: the pictures of class tank are missing"), "{message}");

@@ -17,6 +17,7 @@ pub mod wordnet;
 use std::path::Path;
 
 use crate::data::dataset::{DatasetKind, Source, Split};
+use crate::data::fit::RawForm;
 use crate::data::images::Images;
 use crate::error::{Error, Result};
 
@@ -109,16 +110,17 @@ impl Query<'_> {
 
     /// A split of images that came with numbers for labels.
     fn labelled(&self, images: Images, labels: Vec<u8>) -> Result<Split> {
-        let (part, classes, Source { side, channels, .. }) = (self.part.name(), self.labels.names.len(), self.source);
+        let (part, classes) = (self.part.name(), self.labels.names.len());
+        let RawForm { side, channels, .. } = self.source.raw.form;
         if let Some(i) = labels.iter().position(|&label| usize::from(label) >= classes) {
             let problem = format!("{part} image {i} has label {}, but there are {classes} classes", labels[i]);
             return Err(Error::file(self.root, problem, "give the data set's own files"));
         }
-        Images::room_for(images.count, *side, *channels)?;
+        Images::room_for(images.count, side, channels)?;
         Ok(Split {
             names: (0..images.count).map(|i| format!("{part}/{i:05}")).collect(),
             classes: labels.into_iter().map(u16::from).collect(),
-            images: images.with_channels(*channels).resized(*side),
+            images: images.with_channels(channels).resized(side).into(),
             masks: Vec::new(),
             skipped: None,
         })

@@ -128,12 +128,12 @@ mod tests {
             (set.class.as_str(), set.nominal, set.class_names.as_slice()),
             ("zipper", 0, &["good", "broken"].map(String::from)[..])
         );
-        assert_eq!(set.train.images.image(0)[0], 50);
+        assert_eq!(set.train.images.held().unwrap().image(0)[0], 50);
         assert_eq!(set.test.names, ["zipper/test/good/000.png", "zipper/test/broken/000.png"]);
         let mask = set.test.masks[1].as_ref().unwrap();
         assert_eq!((mask.height, mask.width, mask.any()), (12, 8, true), "at the picture's size");
         let alone = load(&dir.path().join("bottle"), "0").unwrap();
-        assert_eq!((alone.class.as_str(), alone.train.images.image(0)[0]), ("bottle", 10));
+        assert_eq!((alone.class.as_str(), alone.train.images.held().unwrap().image(0)[0]), ("bottle", 10));
         let message = load(dir.path(), "carpet").unwrap_err().to_string();
         assert!(message.contains("no class 'carpet'") && message.contains("bottle, zipper"), "{message}");
         let message = load(&dir.path().join("readme"), "0").unwrap_err().to_string();

@@ -10,7 +10,7 @@ use crate::error::CudaError;
 
 /// Typed memory on the device.
 pub struct Buffer<T> {
-    slice: CudaSlice<T>,
+    pub(super) slice: CudaSlice<T>,
     cuda: Arc<Cuda>,
     len: usize,
 }

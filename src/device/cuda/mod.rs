@@ -1,11 +1,13 @@
 //! The CUDA device: context, one stream, the kernels of this build, memory, graphs. All that is `unsafe` about it is in this room.
 //!
-//! All work goes to one stream in the order of the calls, so no events are needed, and what is freed is freed after its last use.
+//! All work goes to one stream in the order of the calls, so no events are needed, and what is freed is freed after its last use. Only
+//! [`Staging`] copies beside it, in a stream of its own.
 
 mod graph;
 pub mod kernels;
 mod launch;
 mod memory;
+mod staging;
 
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use cudarc::nvrtc::Ptx;
 pub use graph::{Graph, Mark};
 pub use launch::{Argument, Launch, Pointer, PointerMut};
 pub use memory::{Buffer, Memory};
+pub use staging::Staging;
 
 use crate::error::CudaError;
 use kernels::{ARCHITECTURES, IMAGES, KERNELS, NVCC};

@@ -8,6 +8,7 @@ use crate::data::cuda::DeviceSet;
 use crate::data::dataset::DatasetKind;
 use crate::data::images::Images;
 use crate::data::pipeline::Preprocessing;
+use crate::data::store::Store;
 use crate::device::cuda::{self, Cuda, Mark};
 use crate::engine::Network;
 use crate::error::Result;
@@ -24,7 +25,7 @@ pub fn train(network: &mut Network<f32>, cuda: &Arc<Cuda>, repeats: usize) -> Re
     let mut marks = Vec::new();
     network.epoch(0, &order, &vec![HYPER; steps], |_| {
         marks.push(cuda.mark());
-        true
+        Ok(true)
     })?;
     let marks = marks.into_iter().collect::<cuda::Result<Vec<Mark>>>()?;
     let steps = marks.windows(2).skip(repeats);
@@ -42,7 +43,7 @@ fn set(network: &Network<f32>) -> Result<TrainingSet> {
     });
     let random = Stream::new(0, Purpose::Check, 0, 1);
     let pixels = (0..options.batch * side * side * channels).map(|i| random.bits(i as u32) as u8).collect();
-    let nominal = Images { count: options.batch, height: side, width: side, channels, pixels };
+    let nominal: Store = Images { count: options.batch, height: side, width: side, channels, pixels }.into();
     let preprocessing = Preprocessing::new(preset.pipeline, preset.dataset, side, side, channels, &nominal)?;
     TrainingSet::new(Ingredients {
         outliers: Some(nominal.clone()),

@@ -33,7 +33,7 @@ impl Latency {
         let preset = Settings::preset(DatasetKind::Folder);
         let settings = Settings { net: arch.name.clone(), side: arch.side, ..preset.with_objective(arch.objective) };
         let picture = read_picture(&folder.path().join("picture.png"), arch.channels)?;
-        let nominal = picture.resized(arch.side);
+        let nominal = picture.resized(arch.side).into();
         let (dataset, side, channels) = (settings.dataset, arch.side, arch.channels);
         let preprocessing = Preprocessing::new(settings.pipeline, dataset, side, side, channels, &nominal)?;
         let card = Model::card(&settings, &preprocessing, 0);
@@ -44,6 +44,6 @@ impl Latency {
     /// Decodes, resizes, normalises and judges the picture.
     pub fn judge(&mut self) -> Result<()> {
         let picture: Images = read_picture(&self.folder.path().join("picture.png"), self.preprocessing.channels)?;
-        self.scorer.score(&picture.resized(self.preprocessing.raw_side), true, |_, _| Ok(()))
+        self.scorer.score_batch(&picture.resized(self.preprocessing.raw_side), true, |_, _| Ok(()))
     }
 }

@@ -164,7 +164,7 @@ impl FromStr for Shard {
 
 /// Fails where settings differ in more than class, seed and the place of the data.
 fn same(there: &Settings, wanted: &Settings, folder: &Path) -> Result<()> {
-    let moved = Moved { data: wanted.data.clone(), outliers: wanted.outliers.clone() };
+    let moved = Moved { data: wanted.data.clone(), outliers: wanted.outliers.clone(), hold: Some(wanted.hold) };
     // Other outliers are a difference, not an error of their own.
     let there = there.clone().moved(moved).unwrap_or_else(|_| there.clone());
     let there = Settings { class: wanted.class.clone(), seed: wanted.seed, ..there };

@@ -9,7 +9,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::run::progress::under_name;
 use crate::run::results::finish;
-use crate::run::settings::Moved;
+use crate::run::settings::{Moved, Settings};
 use crate::run::stop::Stop;
 use crate::run::train;
 
@@ -47,7 +47,8 @@ fn one(device: &Device, run: &Run, status: Status, stop: &Stop) -> Result<()> {
     let Run { settings, folder } = run;
     let (trained, task, directory) = match status {
         Status::Begun => {
-            let moved = Moved { data: settings.data.clone(), outliers: settings.outliers.clone() };
+            let Settings { data, outliers, hold, .. } = settings.clone();
+            let moved = Moved { data, outliers, hold: Some(hold) };
             train::resume(device, folder, moved, &[], stop)?
         }
         Status::New | Status::Complete => train::start(device, settings, folder, &[], stop)?,

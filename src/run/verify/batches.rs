@@ -13,6 +13,7 @@ use crate::data::dataset::DatasetKind;
 use crate::data::images::{Images, Mask};
 use crate::data::pipeline::{PipelineKind, Preprocessing};
 use crate::data::recipes::raw_side;
+use crate::data::store::Store;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::device::Device;
 use crate::device::cuda::Cuda;
@@ -114,13 +115,14 @@ fn set(
 }
 
 /// Noise over a gradient.
-fn images(index: u32, side: usize, channels: usize) -> Images {
+fn images(index: u32, side: usize, channels: usize) -> Store {
     let pixels = side * side * channels;
     let pixel = |i: usize| {
         let bits = Stream::new(1, Purpose::Check, index, 0).bits(i as u32);
         ((bits >> 26) as usize + 190 * (i % pixels) / pixels) as u8
     };
     Images { count: BATCH, height: side, width: side, channels, pixels: (0..BATCH * pixels).map(pixel).collect() }
+        .into()
 }
 
 /// Inputs, labels and maps of one batch.
@@ -130,7 +132,7 @@ type Batch = [Vec<f32>; 3];
 fn batches(device: &Device, sets: &[TrainingSet], name: &str) -> Result<Check> {
     let (mut checksum, mut values, mut different, mut seconds) = (Crc::new(), 0, 0, 0.0);
     for set in sets {
-        let on_cpu = drawn_by_cpu(set);
+        let on_cpu = drawn_by_cpu(set)?;
         let drawn = match device {
             Device::Cpu => on_cpu.clone(),
             Device::Cuda(cuda) => {
@@ -159,11 +161,11 @@ fn empty(set: &TrainingSet) -> Batch {
     [p.input_len(), 1, p.side * p.side].map(|len| vec![0.0; BATCH * len])
 }
 
-fn drawn_by_cpu(set: &TrainingSet) -> Batch {
+fn drawn_by_cpu(set: &TrainingSet) -> Result<Batch> {
     let mut batch = empty(set);
     let [inputs, labels, maps] = &mut batch;
-    set.fill(EPOCH, &set.order(EPOCH), inputs, labels, Some(maps));
-    batch
+    set.fill(EPOCH, &set.order(EPOCH), inputs, labels, Some(maps))?;
+    Ok(batch)
 }
 
 /// And what it takes, in seconds.

@@ -1,0 +1,206 @@
+//! How a picture of any shape becomes a raw image: a square of some side.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::dataset::DatasetKind;
+use crate::data::images::{Images, Mask, read_picture};
+use crate::data::resize::{bilinear, floor_nearest, nearest};
+use crate::error::Result;
+
+/// How a picture is fitted to a square.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fit {
+    /// All of it, squashed by Pillow's antialiased bilinear filter.
+    #[default]
+    Squash,
+    /// All of it, squashed by nearest neighbour as Pillow samples it.
+    Nearest,
+    /// All of it, squashed by nearest neighbour as torch's `interpolate` samples it.
+    FloorNearest,
+    /// The short side is resized by Pillow's antialiased bilinear filter, its aspect kept, and the centre square taken: what lies
+    /// at the two ends of the long side is cut off.
+    ShortSide,
+}
+
+/// A part of a picture, in its pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    pub top: usize,
+    pub left: usize,
+    pub height: usize,
+    pub width: usize,
+}
+
+/// The raw images that pictures are turned into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawForm {
+    /// Rows and columns.
+    pub side: usize,
+    /// 1 (grey) or 3 (red, green, blue).
+    pub channels: usize,
+    pub fit: Fit,
+}
+
+impl RawForm {
+    /// Bytes per image.
+    pub fn image_len(&self) -> usize {
+        self.side * self.side * self.channels
+    }
+
+    /// Reads a picture as one such image; also its own (height, width).
+    pub fn read(&self, path: &Path) -> Result<(Images, (usize, usize))> {
+        let picture = read_picture(path, self.channels)?;
+        let size = (picture.height, picture.width);
+        Ok((self.fit.apply(picture, self.side), size))
+    }
+}
+
+impl Fit {
+    /// How the paper's experiments fit the pictures of a data set; `masks`: whether these come with ground truth.
+    pub fn of(dataset: DatasetKind, masks: bool) -> Fit {
+        match dataset {
+            DatasetKind::Mvtec => Fit::FloorNearest,
+            DatasetKind::Custom if masks => Fit::Nearest,
+            DatasetKind::Imagenet | DatasetKind::Custom => Fit::ShortSide,
+            _ => Fit::Squash,
+        }
+    }
+
+    /// One image of any shape as `side × side` pixels.
+    pub fn apply(self, picture: Images, side: usize) -> Images {
+        let Images { height, width, channels, pixels, .. } = &picture;
+        if let Some((rows, columns)) = self.samples((*height, *width), side) {
+            let row =
+                |&y: &usize| columns.iter().flat_map(move |&x| &pixels[(y * width + x) * channels..][..*channels]);
+            let sampled = rows.iter().flat_map(row).copied().collect();
+            return Images { count: 1, pixels: sampled, ..Images::empty(side, side, *channels) };
+        }
+        if self == Fit::Squash {
+            return picture.resized(side);
+        }
+        let (tall, wide) = short_side((*height, *width), side);
+        let mut resized = vec![0; tall * wide * channels];
+        bilinear(pixels, *height, *width, *channels, tall, wide, &mut resized);
+        let (top, left) = (centred(tall, side), centred(wide, side));
+        let rows = resized.chunks_exact(wide * channels).skip(top).take(side);
+        let centre = rows.flat_map(|row| &row[left * channels..(left + side) * channels]).copied().collect();
+        Images { count: 1, pixels: centre, ..Images::empty(side, side, *channels) }
+    }
+
+    /// The part of a picture's mask that its raw image shows, at the picture's own size.
+    pub fn visible(self, mask: &Mask) -> Cow<'_, Mask> {
+        let Region { top, left, height, width } = self.region((mask.height, mask.width));
+        if (height, width) == (mask.height, mask.width) {
+            return Cow::Borrowed(mask);
+        }
+        let rows = mask.pixels.chunks_exact(mask.width).skip(top).take(height);
+        let pixels = rows.flat_map(|row| &row[left..left + width]).copied().collect();
+        Cow::Owned(Mask { height, width, pixels })
+    }
+
+    /// The part of a picture of (height, width) that its raw image shows.
+    pub fn region(self, (height, width): (usize, usize)) -> Region {
+        if self != Fit::ShortSide {
+            return Region { top: 0, left: 0, height, width };
+        }
+        let side = height.min(width);
+        Region { top: centred(height, side), left: centred(width, side), height: side, width: side }
+    }
+
+    /// The mask of a picture as that of its raw image, by nearest neighbour.
+    pub fn mask(self, mask: &Mask, side: usize) -> Mask {
+        let size = (mask.height, mask.width);
+        let (rows, columns) = self.samples(size, side).unwrap_or_else(|| {
+            let (tall, wide) = if self == Fit::ShortSide { short_side(size, side) } else { (side, side) };
+            let along = |from, to| (0..side).map(|i| nearest(centred(to, side) + i, from, to)).collect();
+            (along(mask.height, tall), along(mask.width, wide))
+        });
+        let pixels = rows.iter().flat_map(|&y| columns.iter().map(move |&x| mask.pixels[y * mask.width + x]));
+        Mask { height: side, width: side, pixels: pixels.collect() }
+    }
+
+    /// The rows and columns that a rule of nearest neighbour takes.
+    fn samples(self, (height, width): (usize, usize), side: usize) -> Option<(Vec<usize>, Vec<usize>)> {
+        let rule = match self {
+            Fit::Nearest => nearest,
+            Fit::FloorNearest => floor_nearest,
+            Fit::Squash | Fit::ShortSide => return None,
+        };
+        let along = |from| (0..side).map(|i| rule(i, from, side)).collect();
+        Some((along(height), along(width)))
+    }
+}
+
+/// The size of a picture whose short side has become `side`, as torchvision's `Resize(side)`: the long side is rounded down.
+fn short_side((height, width): (usize, usize), side: usize) -> (usize, usize) {
+    if height <= width { (side, side * width / height) } else { (side * height / width, side) }
+}
+
+/// Where the centre `side` of a length begins, as torchvision's `CenterCrop`: halves are rounded to even.
+fn centred(length: usize, side: usize) -> usize {
+    let twice = length - side;
+    let half = twice / 2;
+    half + usize::from(twice % 2 == 1 && half % 2 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(height: usize, width: usize) -> Images {
+        let pixels = (0..height * width).map(|i| ((i / width) * 37 + (i % width) * 91) as u8).collect();
+        Images { count: 1, pixels, ..Images::empty(height, width, 1) }
+    }
+
+    #[test]
+    fn each_data_set_has_the_papers() {
+        assert_eq!(Fit::of(DatasetKind::Mvtec, true), Fit::FloorNearest);
+        assert_eq!(Fit::of(DatasetKind::Custom, true), Fit::Nearest);
+        assert_eq!(Fit::of(DatasetKind::Custom, false), Fit::ShortSide);
+        assert_eq!(Fit::of(DatasetKind::Imagenet, false), Fit::ShortSide);
+        assert_eq!(Fit::of(DatasetKind::Pascalvoc, false), Fit::Squash);
+    }
+
+    /// PIL and torchvision on this picture: sums over `Resize(5)` and `CenterCrop(5)`, and their first row.
+    #[test]
+    fn the_short_side_is_torchvisions() {
+        for (height, width, row, sum) in SHORT_SIDE {
+            let fitted = Fit::ShortSide.apply(picture(height, width), 5);
+            assert_eq!((fitted.height, fitted.width, &fitted.pixels[..5]), (5, 5, &row[..]), "{height}×{width}");
+            assert_eq!(fitted.pixels.iter().map(|&v| u32::from(v)).sum::<u32>(), sum, "{height}×{width}");
+        }
+        assert_eq!([11, 13, 14].map(|length| centred(length, 8)), [2, 2, 3], "1.5 and 2.5 become 2");
+    }
+
+    const SHORT_SIDE: [(usize, usize, [u8; 5], u32); 3] = [
+        (9, 14, [114, 136, 129, 148, 129], 3148),
+        (14, 9, [129, 94, 131, 120, 131], 3016),
+        (3, 7, [157, 122, 17, 75, 133], 2775),
+    ];
+
+    #[test]
+    fn nearest_neighbours_are_picked() {
+        let wide = picture(1, 4);
+        assert_eq!(Fit::Nearest.apply(wide.clone(), 2).pixels, [91, 17, 91, 17]);
+        assert_eq!(Fit::FloorNearest.apply(wide, 2).pixels, [0, 182, 0, 182]);
+    }
+
+    #[test]
+    fn masks_follow_their_pictures() {
+        let pixels = vec![1, 0, 0, 1, 0, 0, 1, 0];
+        let mask = Mask { height: 2, width: 4, pixels };
+        assert_eq!(Fit::Squash.mask(&mask, 2).pixels, [0, 1, 0, 0]);
+        assert_eq!(Fit::FloorNearest.mask(&mask, 2).pixels, [1, 0, 0, 1]);
+        assert_eq!(Fit::ShortSide.mask(&mask, 2).pixels, [0, 0, 0, 1]);
+        let visible = Fit::ShortSide.visible(&mask);
+        assert_eq!((visible.height, visible.width, visible.pixels.as_slice()), (2, 2, &[0, 0, 0, 1][..]));
+        assert_eq!(*Fit::Nearest.visible(&mask), mask);
+        // A side that is not the picture's: the centre of four times the size.
+        let large = Fit::ShortSide.mask(&mask, 4);
+        assert_eq!(large.pixels, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1]);
+    }
+}

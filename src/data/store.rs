@@ -1,0 +1,308 @@
+//! Sets of raw images: held in memory, or picture files that are decoded each time they are asked for.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::{fmt, str::FromStr};
+
+use flate2::Crc;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::data::fit::RawForm;
+use crate::data::images::Images;
+use crate::data::outliers::spread;
+use crate::error::{Error, Result};
+use crate::memory;
+
+/// Of a set with more images than this, the checksum looks at so many, evenly spread: decoding millions takes hours.
+const CHECKED: usize = 1 << 16;
+
+/// Which sets of picture files are decoded once and held in memory; the others are decoded anew whenever they are needed, which takes
+/// longer and changes no result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Hold {
+    /// Those that take at most half of the memory that is free.
+    #[default]
+    Auto,
+    Always,
+    Never,
+    /// Those that take at most so many MiB.
+    Mebibytes(usize),
+}
+
+/// How pictures become sets of raw images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raw {
+    pub form: RawForm,
+    pub hold: Hold,
+}
+
+/// A set of raw images of one shape.
+#[derive(Clone, Debug)]
+pub enum Store {
+    Held(Images),
+    Files(Files),
+}
+
+/// Raw images that are read from picture files.
+#[derive(Clone, Debug)]
+pub struct Files {
+    form: RawForm,
+    files: Vec<Arc<File>>,
+}
+
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    /// Of its raw image when it was first read.
+    checksum: OnceLock<Crc>,
+}
+
+impl Hold {
+    /// Whether a set of so many bytes is to be held.
+    pub fn holds(self, bytes: usize) -> bool {
+        match self {
+            Hold::Auto => memory::free().is_none_or(|free| bytes <= free / 2),
+            Hold::Always => true,
+            Hold::Never => false,
+            Hold::Mebibytes(most) => bytes <= most << 20,
+        }
+    }
+}
+
+impl FromStr for Hold {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Hold> {
+        let most = || text.parse().ok().filter(|&most: &usize| most <= usize::MAX >> 20).map(Hold::Mebibytes);
+        let hold = match text {
+            "auto" => Some(Hold::Auto),
+            "always" => Some(Hold::Always),
+            "never" => Some(Hold::Never),
+            _ => most(),
+        };
+        hold.ok_or_else(|| {
+            Error::setting(format!("`{text}` is no amount of memory"), "write auto, always, never or a number of MiB")
+        })
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Hold::Auto => f.write_str("auto"),
+            Hold::Always => f.write_str("always"),
+            Hold::Never => f.write_str("never"),
+            Hold::Mebibytes(most) => write!(f, "{most}"),
+        }
+    }
+}
+
+impl TryFrom<String> for Hold {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Hold> {
+        text.parse()
+    }
+}
+
+impl From<Hold> for String {
+    fn from(hold: Hold) -> String {
+        hold.to_string()
+    }
+}
+
+impl From<Images> for Store {
+    fn from(images: Images) -> Store {
+        Store::Held(images)
+    }
+}
+
+impl Store {
+    /// The raw images of picture files, decoded when they are asked for.
+    pub fn of_files(paths: &[PathBuf], form: RawForm) -> Store {
+        let file = |path: &PathBuf| Arc::new(File { path: path.clone(), checksum: OnceLock::new() });
+        Store::Files(Files { form, files: paths.iter().map(file).collect() })
+    }
+
+    /// Number of images.
+    pub fn count(&self) -> usize {
+        match self {
+            Store::Held(images) => images.count,
+            Store::Files(files) => files.files.len(),
+        }
+    }
+
+    /// Rows, columns and channels of each image.
+    pub fn shape(&self) -> [usize; 3] {
+        match self {
+            Store::Held(images) => [images.height, images.width, images.channels],
+            Store::Files(Files { form, .. }) => [form.side, form.side, form.channels],
+        }
+    }
+
+    /// Bytes per image.
+    pub fn image_len(&self) -> usize {
+        self.shape().iter().product()
+    }
+
+    /// The images, where they are held.
+    pub fn held(&self) -> Option<&Images> {
+        match self {
+            Store::Held(images) => Some(images),
+            Store::Files(_) => None,
+        }
+    }
+
+    /// The images at `indices`, in that order, as a set of the same kind.
+    pub fn select(&self, indices: &[usize]) -> Store {
+        match self {
+            Store::Held(images) => Store::Held(images.select(indices)),
+            Store::Files(Files { form, files }) => {
+                Store::Files(Files { form: *form, files: indices.iter().map(|&i| files[i].clone()).collect() })
+            }
+        }
+    }
+
+    /// Writes the `i`-th image, of [`Store::image_len`] bytes, to `out`.
+    ///
+    /// # Errors
+    /// A file that cannot be read any more, or that shows another picture than when it was first read.
+    pub fn read(&self, i: usize, out: &mut [u8]) -> Result<()> {
+        match self {
+            Store::Held(images) => out.copy_from_slice(images.image(i)),
+            Store::Files(Files { form, files }) => files[i].read(form, out)?,
+        }
+        Ok(())
+    }
+
+    /// The images at `indices`, in memory. Read in parallel; of several that fail, the first tells why.
+    pub fn load(&self, indices: &[usize]) -> Result<Images> {
+        let [height, width, channels] = self.shape();
+        let n = self.image_len();
+        let mut images = Images { count: indices.len(), ..Images::empty(height, width, channels) };
+        images.pixels.resize(indices.len() * n, 0);
+        let places = images.pixels.par_chunks_mut(n.max(1)).zip(indices);
+        let results: Vec<Result<()>> = places.map(|(out, &i)| self.read(i, out)).collect();
+        results.into_iter().collect::<Result<()>>()?;
+        Ok(images)
+    }
+
+    /// Adds what tells these images from others, the same whether they are held or not: the bytes of all, of `CHECKED` at most.
+    /// Files that were read before are not read again.
+    pub fn checksum(&self, sum: &mut Crc) -> Result<()> {
+        let checked = spread(self.count(), CHECKED);
+        match self {
+            Store::Held(images) => checked.into_iter().for_each(|i| sum.update(images.image(i))),
+            Store::Files(Files { form, files }) => {
+                let read = |i: usize| match files[i].checksum.get() {
+                    Some(_) => Ok(()),
+                    None => files[i].read(form, &mut vec![0; form.image_len()]),
+                };
+                let results: Vec<Result<()>> = checked.par_iter().map(|&i| read(i)).collect();
+                results.into_iter().collect::<Result<()>>()?;
+                checked.into_iter().filter_map(|i| files[i].checksum.get()).for_each(|file| sum.combine(file));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl File {
+    fn read(&self, form: &RawForm, out: &mut [u8]) -> Result<()> {
+        let (image, _) = form.read(&self.path)?;
+        let mut now = Crc::new();
+        now.update(&image.pixels);
+        let sum = now.sum();
+        if self.checksum.get_or_init(|| now).sum() != sum {
+            let remedy = "restore it, or train anew with another --out";
+            return Err(Error::file(&self.path, "shows another picture than when it was first read", remedy));
+        }
+        out.copy_from_slice(&image.pixels);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::fit::Fit;
+    use image::RgbImage;
+    use std::path::Path;
+
+    const FORM: RawForm = RawForm { side: 8, channels: 3, fit: Fit::Squash };
+
+    fn save(path: &Path, salt: u32) {
+        RgbImage::from_fn(10, 8, |x, y| image::Rgb([(x * 20 + salt) as u8, (y * 30) as u8, salt as u8]))
+            .save(path)
+            .unwrap();
+    }
+
+    /// Files, and the same images held.
+    fn both(folder: &Path, count: u32) -> [Store; 2] {
+        let path = |i: u32| folder.join(format!("{i:02}.png"));
+        (0..count).for_each(|i| save(&path(i), 7 * i));
+        let files = Store::of_files(&(0..count).map(path).collect::<Vec<_>>(), FORM);
+        let all: Vec<usize> = (0..count as usize).collect();
+        let held = files.load(&all).unwrap().into();
+        [files, held]
+    }
+
+    fn sum(store: &Store) -> u32 {
+        let mut sum = Crc::new();
+        sum.update(b"before");
+        store.checksum(&mut sum).unwrap();
+        sum.sum()
+    }
+
+    #[test]
+    fn files_are_as_if_they_were_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let [files, held] = both(folder.path(), 5);
+        assert!(files.held().is_none() && held.held().is_some());
+        assert_eq!((files.count(), files.shape(), files.image_len()), (5, [8, 8, 3], 192));
+        assert_eq!((held.count(), held.shape(), held.image_len()), (5, [8, 8, 3], 192));
+        assert_eq!(sum(&files), sum(&held));
+        // Not yet read by anyone.
+        let paths: Vec<PathBuf> = (0..5).map(|i| folder.path().join(format!("{i:02}.png"))).collect();
+        assert_eq!(sum(&Store::of_files(&paths, FORM)), sum(&held));
+        let [some, the_same] = [&files, &held].map(|store| store.select(&[3, 1, 1]));
+        assert_eq!(sum(&some), sum(&the_same));
+        assert_ne!(sum(&some), sum(&files));
+        assert_eq!(some.load(&[0, 2]).unwrap(), held.load(&[3, 1]).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_changes_or_goes_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let [files, _] = both(folder.path(), 3);
+        let says = |words: &str| {
+            let message = files.load(&[0, 1, 2]).unwrap_err().to_string();
+            assert!(message.contains("01.png") && message.contains(words), "{message}");
+        };
+        let path = folder.path().join("01.png");
+        save(&path, 200);
+        says("another picture");
+        std::fs::write(&path, "no picture").unwrap();
+        says("not a readable picture");
+        std::fs::remove_file(&path).unwrap();
+        says("cannot read");
+        save(&path, 7);
+        files.load(&[0, 1, 2]).unwrap();
+    }
+
+    #[test]
+    fn what_is_held_is_a_word_or_a_number() {
+        for (text, small, large) in
+            [("always", true, true), ("never", false, false), ("1", true, false), ("auto", true, false)]
+        {
+            let hold: Hold = text.parse().unwrap();
+            assert_eq!(serde_json::to_string(&hold).unwrap(), format!("{text:?}"));
+            assert_eq!((hold.holds(1 << 20), hold.holds(usize::MAX)), (small, large), "{text}");
+        }
+        for text in ["", "some", "-1", "99999999999999999999", "18446744073709551615"] {
+            assert!(text.parse::<Hold>().unwrap_err().to_string().contains("MiB"));
+        }
+    }
+}
