@@ -247,12 +247,12 @@ struct Floats {
 // (side² floats): `TrainingSet::fill`. With `order` null it makes the inputs of the `count` raw images themselves, from `nominal` on
 // (`Preprocessing::apply_test`), and no labels.
 //
-// Launch: a block per image, of whole warps; 896 threads at most, which leaves registers enough for none to spill. Shared memory:
+// Launch: a block per image, of whole warps; 768 threads at most, which leaves registers enough for none to spill. Shared memory:
 // about 7 KB, and dynamically two `short` for each row of the largest side on the way. Bound: memory; per value about 4 bytes
 // written, and 1 byte (3 with noise) read up to four times (sign of the noise, jitter, LCN, output), from L2 after the first.
 // Philox and Box–Muller, about 60 flops per value, where the list has noise; about 100, a dozen of them in double, per pixel and
 // look at the image where hue changes. LCN of floats reads what was written three times and writes it once more.
-extern "C" __global__ void __launch_bounds__(896) augment_batch(
+extern "C" __global__ void __launch_bounds__(768) augment_batch(
     const unsigned char* __restrict__ nominal, unsigned count, const unsigned char* __restrict__ others,
     const unsigned char* __restrict__ masks, unsigned other_count, const short* __restrict__ noise,
     const unsigned* __restrict__ clock, const unsigned* __restrict__ order, unsigned stride, unsigned long long seed,

@@ -20,7 +20,7 @@ use noise::Noise;
 use program::Program;
 
 /// Threads of a block, at most, as in `kernels/augment.cu`.
-const THREADS: usize = 896;
+const THREADS: usize = 768;
 
 /// The way of supervision where anomalies were made beforehand, as in `kernels/sample.cuh`.
 const OFFLINE: i32 = 5;
