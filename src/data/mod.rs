@@ -8,7 +8,7 @@
 //! | [`dataset`], [`outliers`] | labelled sets with a training and a test split; sets that serve as anomalies |
 //! | [`labelled`] | which labelled anomalies of a test split are learned from, and leave it |
 //! | [`pipeline`], [`interpret`], [`recipes`] | preprocessing as a list of transforms, its interpreter; the lists of the data sets |
-//! | [`jitter`], [`contrast`], [`constants`] | colour jitter, what depends on a whole image, what is computed from the data |
+//! | [`jitter`], `contrast`, [`constants`] | colour jitter, what depends on a whole image, what is computed from the data |
 //! | [`anomaly`] | artificial anomalies |
 //! | [`supervise`], [`batches`] | who becomes an anomaly, and how; the training batches |
 //! | [`cuda`] | training and test batches made on the GPU, the same bits |

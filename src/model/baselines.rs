@@ -1,6 +1,6 @@
 //! The table of the baselines' nets: hypersphere classification (HSC) with the encoders `CNN…`, and their autoencoders `AE…`.
 //!
-//! Each is the counterpart of an FCDD net of its size. A new net is one new line in [`TABLE`] and a function that builds it.
+//! Each is the counterpart of an FCDD net of its size. A new net is one new line in `TABLE` and a function that builds it.
 
 use super::arch::{Arch, Init, Layer, Objective};
 use super::nets;

@@ -2,9 +2,9 @@
 //!
 //! | file | lowers |
 //! | --- | --- |
-//! | [`stages`] | layers to stages, and their forward pass |
-//! | [`backward`] | the stages' backward pass |
-//! | [`objective`] | scores, heatmaps and losses |
+//! | `stages` | layers to stages, and their forward pass |
+//! | `backward` | the stages' backward pass |
+//! | `objective` | scores, heatmaps and losses |
 
 mod backward;
 mod objective;

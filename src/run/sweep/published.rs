@@ -18,7 +18,7 @@ pub struct Published {
     pub mean: f64,
     /// Over the classes, where it is known.
     pub sd: Option<f64>,
-    /// Per class; none, or one for each of [`classes`]. For orientation only.
+    /// Per class; none, or one for each of `classes`. For orientation only.
     pub per_class: &'static [f64],
 }
 
