@@ -1,6 +1,5 @@
 //! Epochs as replayed graphs against the same steps launched one by one.
 
-
 use fcdd::data::batches::{Ingredients, Others, Rounds, TrainingSet};
 use fcdd::data::cuda::DeviceSet;
 use fcdd::data::dataset::DatasetKind;
