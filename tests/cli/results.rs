@@ -73,8 +73,8 @@ fn the_page_stands_alone() {
     assert_eq!(report.matches("<svg").count(), 3);
     let path = |name: &str| scratch.path(name).canonicalize().unwrap().display().to_string();
     let outliers = format!("cifar100:{}", path("outliers.bin"));
-    let command = format!("fcdd train fmnist --data {} --class 0", path("data"));
-    for words in ["class t-shirt", "image AUROC", &outliers, &command] {
+    let command = format!("fcdd train fmnist --data {} ", path("data"));
+    for words in ["class t-shirt", "image AUROC", &outliers, &command, " --class 0 "] {
         assert!(report.contains(words), "{words}");
     }
 }
