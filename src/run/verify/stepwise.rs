@@ -200,11 +200,12 @@ pub fn step(name: &str, step: &Step, exact: &mut Host<f64>, tested: &mut Tested,
     }
     let (reads, writes) = (step.reads(), step.writes());
     let inputs: Vec<f64> = reads.reals.iter().map(|&(_, view)| largest(exact.get(view))).collect();
+    let sums: Vec<(usize, f64)> = writes.reals.iter().map(|&(output, _)| sum(step, output, &inputs, exact)).collect();
     tested.run(step, exact, &HYPER)?;
     step.cpu(exact, &HYPER);
     let mut checks = Vec::new();
-    for &(output, view) in &writes.reals {
-        checks.push(compared(&format!("{name} {output}"), tested, view, exact, sum(step, output, &inputs))?);
+    for (&(output, view), sum) in writes.reals.iter().zip(sums) {
+        checks.push(compared(&format!("{name} {output}"), tested, view, exact, sum)?);
         round(exact, view);
     }
     if let Some(view) = writes.argmax {
@@ -238,8 +239,9 @@ pub fn compared(
 }
 
 /// How many terms a value of an output sums, and what its rounding errors are relative to, if that is larger than the output: the
-/// rounding errors of a sum of n terms of either sign grow like √n times the sum's own size.
-fn sum(step: &Step, output: &str, inputs: &[f64]) -> (usize, f64) {
+/// rounding errors of a sum of n terms of either sign grow like √n times the sum's own size. `inputs` holds the largest magnitude
+/// of each input, `exact` the inputs themselves.
+fn sum(step: &Step, output: &str, inputs: &[f64], exact: &Host<f64>) -> (usize, f64) {
     match step {
         // Outputs of few elements may cancel: they are as exact as the terms are large.
         Step::ConvFprop(s) => (s.geometry.taps(), inputs[0] * inputs[1]),
@@ -249,6 +251,7 @@ fn sum(step: &Step, output: &str, inputs: &[f64]) -> (usize, f64) {
         Step::NormStats(s) => (s.x.len / s.c, if output.ends_with("mean") { inputs[2] } else { 0.0 }),
         // scale·x + (β − mean·scale), which cancels where a norm has few values.
         Step::NormActPool(_) => (3, 0.0),
+        Step::NormActPoolBackward(s) if output == "dx" => (s.pool.n * s.pool.h * s.pool.w, largest_term(s, exact)),
         Step::NormActPoolBackward(s) => (s.pool.n * s.pool.h * s.pool.w, 0.0),
         Step::PseudoHuber(s) => (s.z.len / s.score.len, 0.0),
         Step::LabelLoss(s) => (s.z.len / s.loss.len, 0.0),
@@ -271,6 +274,20 @@ fn sum(step: &Step, output: &str, inputs: &[f64]) -> (usize, f64) {
         | Step::Sgd(_)
         | Step::Adam(_) => (1, 0.0),
     }
+}
+
+/// The largest γ/√(var + ε)·dy of any channel. The norm's gradient takes from this term its mean and its part along the normed
+/// input: of a channel of two values nothing is left but rounding.
+fn largest_term(step: &NormActPoolBackward, exact: &Host<f64>) -> f64 {
+    let (Some(norm), true) = (step.norm, step.batch_statistics) else { return 0.0 };
+    let channels = step.pool.c;
+    let var = exact.get(norm.var);
+    let gamma = norm.affine.map(|affine| exact.get(affine.gamma));
+    exact.get(step.dy).iter().enumerate().fold(0.0, |largest, (i, dy)| {
+        let c = i % channels;
+        let scale = gamma.map_or(1.0, |gamma| gamma[c]) / (var[c] + norm.eps).sqrt();
+        worse((scale * dy).abs(), largest)
+    })
 }
 
 /// Rounds a view to f32.
