@@ -3,7 +3,7 @@
 //! Criterion's `elem/s` is FLOP/s for convolutions and values read and written per second for all other steps.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use fcdd::device::{Choice, choose};
+use fcdd::device::{Choice, Format, choose};
 use fcdd::engine::lower::{Optimizer, Options, Training};
 use fcdd::engine::{Hyper, Network, Step};
 use fcdd::model::{Weights, nets};
@@ -16,7 +16,8 @@ fn steps(criterion: &mut Criterion) {
     for (name, batch, maps) in [("CNN28_W", 128, false), ("CNN32_LW3K", 200, false), ("CNN224_VGG_F", 16, true)] {
         let arch = nets::by_name(name, true).unwrap();
         let training = Some(Training { optimizer: Optimizer::Sgd, maps, input_grad: false, seed: 0 });
-        let options = Options { batch, side: arch.side, sigma: 1.2, gradient: Gradient::Grad, training };
+        let options =
+            Options { batch, side: arch.side, format: Format::F32, sigma: 1.2, gradient: Gradient::Grad, training };
         let mut network = Network::<f32>::on(&device, &arch, options, &Weights::init(&arch, 0)).unwrap();
         let (input, labels, _) = network.training_inputs(batch).unwrap();
         Stream::new(0, Purpose::Check, 0, 0).fill_normal(input);

@@ -1,46 +1,44 @@
 // f32 to bf16, rounded to nearest even, in the forms that the tensor-core convolutions read.
-#include "ptx.cuh"
+#include "vector.cuh"
 
-// y[row, i] = x[row, i] for i < length, 0 for length <= i < stride: images as one row, and weights [k, taps] whose rows are padded to
-// a multiple of 8.
+// y[i] = x[i].
 //
-// Launch: ⌈stride / 2048⌉ blocks in x, one for each row in y, 256 threads of eight neighbours each. y starts at 16 bytes, and
-// stride is a multiple of 8 where there are several rows. No shared memory. Bound: bytes, 6 per element.
-extern "C" __global__ void __launch_bounds__(256) cast_rows(const float* __restrict__ x, bf16* __restrict__ y,
-                                                            long long length, long long stride) {
+// Launch: ⌈length / 2048⌉ blocks in x, 256 threads of eight neighbours each. x and y start at 16 bytes. No shared memory. Bound: bytes,
+// 6 per element.
+extern "C" __global__ void __launch_bounds__(256) cast(const float* __restrict__ x, bf16* __restrict__ y, long long length) {
   const long long first = (blockIdx.x * 256ll + threadIdx.x) * 8;
-  if (first >= stride) return;
-  x += blockIdx.y * length + first;
-  y += blockIdx.y * stride + first;
-  float v[8];
-  if (length - first >= 8 && reinterpret_cast<size_t>(x) % sizeof(float4) == 0) {
-#pragma unroll
-    for (int i = 0; i < 8; i += 4) {
-      const float4 quad = *reinterpret_cast<const float4*>(x + i);
-      v[i] = quad.x, v[i + 1] = quad.y, v[i + 2] = quad.z, v[i + 3] = quad.w;
-    }
+  if (first >= length) return;
+  if (length - first >= 8) {
+    const Floats<4> low = load<4>(x + first), high = load<4>(x + first + 4);
+    store(y + first, Floats<8>{{low.v[0], low.v[1], low.v[2], low.v[3], high.v[0], high.v[1], high.v[2], high.v[3]}});
   } else {
-#pragma unroll
-    for (int i = 0; i < 8; i++) v[i] = first + i < length ? x[i] : 0.0f;
-  }
-  if (stride - first >= 8) {
-    *reinterpret_cast<uint4*>(y) =
-        make_uint4(pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
-  } else {
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-      if (first + i < stride) y[i] = to_bf16(v[i]);
+    for (long long i = first; i < length; i++) y[i] = to_bf16(x[i]);
   }
 }
 
-// Weights turned around, with which fprop of dy is the gradient of the input: y[c, side − 1 − r, side − 1 − s, k] = x[k, r, s, c], in
-// rows [side², k] of length `stride` each, zeros behind their end.
-//
-// Launch: ⌈k / 32⌉ blocks in x, ⌈c / 32⌉ in y, side² taps in z, 128 threads. Shared memory, static: 4.1 KiB. Bound: bytes, 6 per element.
-extern "C" __global__ void __launch_bounds__(128) cast_turned(const float* __restrict__ x, bf16* __restrict__ y, int k, int taps,
-                                                              int c, int stride) {
-  __shared__ float tile[32][33];
-  const int first_k = blockIdx.x * 32, first_c = blockIdx.y * 32, tap = blockIdx.z;
+// A layer's weights [k, taps, c] at `source`, to be rounded to rows of `stride` elements (a multiple of 8) at `target` (a multiple of 8),
+// with zeros at the end of each row:
+//   straight  [k][taps, c], for the forward pass
+//   turned    [c][taps from the last to the first, k], with which fprop of dy is the gradient of the input
+// Blocks from `first_block` on work on it: straight ⌈k · stride / 1024⌉, turned ⌈k / 32⌉ · ⌈c / 32⌉ · taps.
+struct Layer {
+  int first_block, turned, source, target, k, taps, c, stride;
+};
+
+static __device__ __forceinline__ void straight(const float* __restrict__ x, bf16* __restrict__ y, const Layer& layer, int block) {
+  const int length = layer.taps * layer.c, at = (block * 128 + threadIdx.x) * 8;
+  const int row = at / layer.stride, column = at % layer.stride;
+  if (row >= layer.k) return;
+  Floats<8> chunk;
+#pragma unroll
+  for (int i = 0; i < 8; i++) chunk.v[i] = column + i < length ? x[(size_t)row * length + column + i] : 0.0f;
+  store(y + at, chunk);
+}
+
+static __device__ __forceinline__ void turned(const float* __restrict__ x, bf16* __restrict__ y, const Layer& layer, int block,
+                                              float (*tile)[33]) {
+  const int k = layer.k, c = layer.c, taps = layer.taps, across = (k + 31) / 32;
+  const int first_k = block % across * 32, first_c = block / across / taps * 32, tap = block / across % taps;
 #pragma unroll
   for (int row = threadIdx.x / 32; row < 32; row += 4) {
     const int at_k = first_k + row, at_c = first_c + threadIdx.x % 32;
@@ -49,20 +47,39 @@ extern "C" __global__ void __launch_bounds__(128) cast_turned(const float* __res
   __syncthreads();
   const int column = threadIdx.x / 4, row = threadIdx.x % 4 * 8;
   if (first_c + column >= c) return;
-  bf16* out = y + ((size_t)(first_c + column) * stride + (taps - 1 - tap) * k + first_k + row);
+  bf16* line = y + (size_t)(first_c + column) * layer.stride;
+  bf16* out = line + ((taps - 1 - tap) * k + first_k + row);
   // Where k is a multiple of 8, rows of k are whole chunks.
   if (k % 8 == 0) {
     if (first_k + row >= k) return;
-    unsigned pairs[4];
+    Floats<8> chunk;
 #pragma unroll
-    for (int e = 0; e < 4; e++) pairs[e] = pack_bf16(tile[row + 2 * e][column], tile[row + 2 * e + 1][column]);
-    *reinterpret_cast<uint4*>(out) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+    for (int i = 0; i < 8; i++) chunk.v[i] = tile[row + i][column];
+    store(out, chunk);
     return;
   }
 #pragma unroll
-  for (int e = 0; e < 8; e++)
-    if (first_k + row + e < k) out[e] = to_bf16(tile[row + e][column]);
+  for (int i = 0; i < 8; i++)
+    if (first_k + row + i < k) out[i] = to_bf16(tile[row + i][column]);
   // The last tap's last block ends the row.
   if (tap == 0 && first_k + 32 >= k)
-    for (int at = taps * k + threadIdx.x % 4; at < stride; at += 4) y[(size_t)(first_c + column) * stride + at] = bf16{0};
+    for (int at = taps * k + threadIdx.x % 4; at < layer.stride; at += 4) line[at] = bf16{0};
+}
+
+// The weights of all layers at once: x holds the parameters, y what `layers` of them say.
+//
+// Launch: as many blocks in x as the layers need, 128 threads. Shared memory, static: 4.1 KiB. y starts at 16 bytes. Bound: bytes, 6 per
+// element.
+extern "C" __global__ void __launch_bounds__(128) cast_weights(const float* __restrict__ x, bf16* __restrict__ y,
+                                                               const int* __restrict__ table, int layers) {
+  __shared__ float tile[32][33];
+  const Layer* list = reinterpret_cast<const Layer*>(table);
+  int at = 0;
+  while (at + 1 < layers && list[at + 1].first_block <= (int)blockIdx.x) at++;
+  const Layer layer = list[at];
+  const int block = blockIdx.x - layer.first_block;
+  if (layer.turned)
+    turned(x + layer.source, y + layer.target, layer, block, tile);
+  else
+    straight(x + layer.source, y + layer.target, layer, block);
 }

@@ -187,6 +187,56 @@ struct Unfolded {
 static __device__ __forceinline__ void put_pair(bf16* p, float a, float b) { *reinterpret_cast<unsigned*>(p) = pack_bf16(a, b); }
 static __device__ __forceinline__ void put_pair(float* p, float a, float b) { *reinterpret_cast<float2*>(p) = make_float2(a, b); }
 
+// Mean and M2 = Σ (value − mean)² of each column of the tile that starts at (first_row, first_column), over its rows below `rows` and
+// before any rounding: parts [tiles along the rows][2][columns], for norm_stats_merge.
+template <class T, class Stage>
+__device__ __forceinline__ void column_moments(Stage* stages, const float (&sum)[T::MI][T::NI][4], float* __restrict__ parts,
+                                               int first_row, int first_column, int rows, int columns) {
+  // Warps that share columns.
+  constexpr int SHARES = T::BM / (16 * T::MI);
+  float(*shared)[SHARES][T::BN] = reinterpret_cast<float(*)[SHARES][T::BN]>(stages);
+  static_assert(2 * SHARES * T::BN * sizeof(float) <= sizeof(Stage) * STAGES, "the stages have room for the sums");
+  const int lane = threadIdx.x % 32, share = T::row() / (16 * T::MI);
+  const float count = (float)min(T::BM, rows - first_row);
+  // Other warps may still read the last operands.
+  __syncthreads();
+#pragma unroll
+  for (int moment = 0; moment < 2; moment++) {
+#pragma unroll
+    for (int j = 0; j < T::NI; j++)
+#pragma unroll
+      for (int side = 0; side < 2; side++) {
+        const int column = T::column() + 8 * j + lane % 4 * 2 + side;
+        float mean = 0.0f, total = 0.0f;
+        if (moment == 1) {
+#pragma unroll
+          for (int s = 0; s < SHARES; s++) mean += shared[0][s][column];
+          mean /= count;
+        }
+#pragma unroll
+        for (int i = 0; i < T::MI; i++)
+#pragma unroll
+          for (int half = 0; half < 2; half++) {
+            const float value = sum[i][j][2 * half + side] - mean;
+            const bool live = first_row + T::row() + 16 * i + 8 * half + lane / 4 < rows;
+            total += !live ? 0.0f : moment == 0 ? value : value * value;
+          }
+#pragma unroll
+        for (int distance = 4; distance < 32; distance *= 2) total += __shfl_xor_sync(0xffffffffu, total, distance);
+        if (lane / 4 == 0) shared[moment][share][column] = total;
+      }
+    __syncthreads();
+  }
+  parts += (size_t)(first_row / T::BM) * 2 * columns + first_column;
+  for (int at = threadIdx.x; at < 2 * T::BN; at += THREADS) {
+    const int moment = at / T::BN, column = at % T::BN;
+    float total = 0.0f;
+#pragma unroll
+    for (int s = 0; s < SHARES; s++) total += shared[moment][s][column];
+    if (first_column + column < columns) parts[(size_t)moment * columns + column] = moment == 0 ? total / count : total;
+  }
+}
+
 // Writes the tile that starts at (first_row, first_column) of out [rows, columns], through the shared memory of the stages so that
 // whole rows are stored, 16 bytes at a time where rows are aligned so. `bias` [columns] is added before the rounding to Out, if not null.
 template <class T, class Out, class Stage>

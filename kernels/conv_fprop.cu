@@ -108,27 +108,3 @@ extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_256x8_singles(
     int n, int h, int w, int c, int k, int side, int stride, int pad) {
   fprop<Tile<256, 8, 4, 4>, false>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
 }
-
-// The 1×1 head with one output channel: y[pixel] = b + Σ_c x[pixel, c] · w[c].
-//
-// Launch: 256 threads; `lanes` (a power of two up to 32) neighbouring threads share a pixel, so ⌈pixels · lanes / 256⌉ blocks
-// in x. No shared memory. Bound: bytes, 4 · pixels · (c + 1).
-extern "C" __global__ void __launch_bounds__(256) conv_fprop_head(const float* __restrict__ x, const float* __restrict__ weights,
-                                                                  const float* __restrict__ bias, float* __restrict__ y,
-                                                                  int pixels, int c, int lanes) {
-  const int pixel = blockIdx.x * (256 / lanes) + threadIdx.x / lanes, lane = threadIdx.x % lanes;
-  const bool quads = in_quads(x, c) && in_quads(weights, c);
-  float sum = 0.0f;
-  if (pixel < pixels) {
-    const float* row = x + (size_t)pixel * c;
-    for (int at = 4 * lane; at < c; at += 4 * lanes) {
-      const float4 a = load_quad(row + at, c - at, quads), b = load_quad(weights + at, c - at, quads);
-      sum = fmaf(a.x, b.x, sum);
-      sum = fmaf(a.y, b.y, sum);
-      sum = fmaf(a.z, b.z, sum);
-      sum = fmaf(a.w, b.w, sum);
-    }
-  }
-  for (int step = lanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
-  if (pixel < pixels && lane == 0) y[pixel] = sum + (bias ? bias[0] : 0.0f);
-}

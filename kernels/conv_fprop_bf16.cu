@@ -54,8 +54,8 @@ struct Weights {
 
 template <class T, bool PACKED>
 __device__ __forceinline__ void fprop(const bf16* __restrict__ x, const bf16* __restrict__ weights,
-                                      const float* __restrict__ bias, bf16* __restrict__ y, float* __restrict__ y32, int n,
-                                      int h, int w, int c, int k, int side, int pad) {
+                                      const float* __restrict__ bias, bf16* __restrict__ y, float* __restrict__ y32,
+                                      float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
   using A = Windows<T, PACKED>;
   using B = Weights<T>;
   const int oh = h + 2 * pad - side + 1, ow = w + 2 * pad - side + 1;
@@ -70,6 +70,7 @@ __device__ __forceinline__ void fprop(const bf16* __restrict__ x, const bf16* __
   DYN_SHARED(Operands, stages);
   float sum[T::MI][T::NI][4];
   multiply<T>(stages, a, b, (depth + BK - 1) / BK, sum);
+  if (parts) column_moments<T>(stages, sum, parts, first_pixel, first_k, pixels, k);
   if (y32)
     store<T>(stages, sum, bias, y32, first_pixel, first_k, pixels, k);
   else
@@ -77,7 +78,8 @@ __device__ __forceinline__ void fprop(const bf16* __restrict__ x, const bf16* __
 }
 
 // conv_fprop_bf16_BMxBN and conv_fprop_bf16_BMxBN_packed: y = conv(x, w) + b by tiles of BM output pixels and BN output channels.
-// y is written in bf16 or, where `y32` is not null, there in f32. bias may be null.
+// y is written in bf16 or, where `y32` is not null, there in f32. bias may be null. Where `parts` is not null, it gets each tile's mean
+// and M2 of every channel, [⌈pixels / BM⌉][2][k], for a norm that follows (norm.cu); there is no bias then.
 //
 // Launch: ⌈pixels / BM⌉ · ⌈k / BN⌉ blocks in x, 128 threads. Shared memory, dynamic: 4 · 64 · (BM + BN) bytes. x and w start at
 // 16 bytes; the rows of w have a length of side²·c rounded up to a multiple of 8, zeros behind the taps. Bound: tensor cores,
@@ -85,48 +87,48 @@ __device__ __forceinline__ void fprop(const bf16* __restrict__ x, const bf16* __
 //   packed  any c, for the first layers with 1 or 3 channels: the taps of a pixel are gathered one by one; else c is a multiple of 8
 extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_fprop_bf16_128x128(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
-    float* __restrict__ y32, int n, int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(fprop<Tile<128, 128, 64, 64>, false>(x, weights, bias, y, y32, n, h, w, c, k, side, pad));
+    float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(fprop<Tile<128, 128, 64, 64>, false>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 3) conv_fprop_bf16_128x64(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
-    float* __restrict__ y32, int n, int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(fprop<Tile<128, 64, 64, 32>, false>(x, weights, bias, y, y32, n, h, w, c, k, side, pad));
+    float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(fprop<Tile<128, 64, 64, 32>, false>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_64x64(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
-    float* __restrict__ y32, int n, int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, false>(x, weights, bias, y, y32, n, h, w, c, k, side, pad));
+    float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, false>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_128x32(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
-    float* __restrict__ y32, int n, int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(fprop<Tile<128, 32, 32, 32>, false>(x, weights, bias, y, y32, n, h, w, c, k, side, pad));
+    float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(fprop<Tile<128, 32, 32, 32>, false>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_128x16(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
-    float* __restrict__ y32, int n, int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(fprop<Tile<128, 16, 32, 16>, false>(x, weights, bias, y, y32, n, h, w, c, k, side, pad));
+    float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(fprop<Tile<128, 16, 32, 16>, false>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_64x64_packed(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
-    float* __restrict__ y32, int n, int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, true>(x, weights, bias, y, y32, n, h, w, c, k, side, pad));
+    float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, true>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 5) conv_fprop_bf16_64x32_packed(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
-    float* __restrict__ y32, int n, int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(fprop<Tile<64, 32, 16, 32>, true>(x, weights, bias, y, y32, n, h, w, c, k, side, pad));
+    float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(fprop<Tile<64, 32, 16, 32>, true>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 6) conv_fprop_bf16_64x16_packed(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
-    float* __restrict__ y32, int n, int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(fprop<Tile<64, 16, 16, 16>, true>(x, weights, bias, y, y32, n, h, w, c, k, side, pad));
+    float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(fprop<Tile<64, 16, 16, 16>, true>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
 }

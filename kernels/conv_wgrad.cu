@@ -169,19 +169,20 @@ extern "C" __global__ void __launch_bounds__(256) conv_wgrad_bias(const float* _
   bias_share(dy, sums, part_pixels, part_length, pixels, k);
 }
 
-// Adds the parts: dw[i] = Σ_part sums[part · length + i] for i < dw_length, db[i − dw_length] for the rest. db may be null where
-// the length is that of dw.
+// Adds the parts: dw[i] = Σ_part sums[part · part_length + i] for i < dw_length, db[i − dw_length] for the rest below `length`. db may
+// be null where the length is that of dw.
 //
 // Launch: ⌈length / 32⌉ blocks in x, 256 threads: eight rows of 32 stride over the parts, and their sums are added in order.
 // Shared memory, static: 1 KiB. Bound: bytes, 4 · (parts + 1) · length.
 extern "C" __global__ void __launch_bounds__(256) conv_wgrad_sum(const float* __restrict__ sums, float* __restrict__ dw,
-                                                                 float* __restrict__ db, int parts, int length, int dw_length) {
+                                                                 float* __restrict__ db, int parts, int part_length, int length,
+                                                                 int dw_length) {
   __shared__ float shared[8][32];
   const int row = threadIdx.x / 32, lane = threadIdx.x % 32, i = blockIdx.x * 32 + lane;
   float sum = 0.0f;
   if (i < length) {
 #pragma unroll 4
-    for (int part = row; part < parts; part += 8) sum += sums[(size_t)part * length + i];
+    for (int part = row; part < parts; part += 8) sum += sums[(size_t)part * part_length + i];
   }
   shared[row][lane] = sum;
   __syncthreads();

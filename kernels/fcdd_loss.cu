@@ -1,44 +1,10 @@
-// The FCDD objective: pseudo_huber, label_loss, map_loss, pseudo_huber_backward. All forms are free of cancellation.
-//
-// a = z^2 / (sqrt(z^2 + 1) + 1); the score s is the mean of a. Loss of an anomalous image: -log(1 - exp(-s) + TINY).
+// The FCDD objective with ground-truth maps: map_loss, pseudo_huber_backward. With labels it is part of the head (head.cu).
 #include "anomalous_loss.cuh"
 #include "reduce.cuh"
 
 constexpr int THREADS = 256;
 
 static __device__ __forceinline__ float slope_of(float z) { return z / sqrtf(z * z + 1.0f); }
-
-// Anomaly map and scores. One block per image of `pixels` values; bound by the bytes of z and a.
-extern "C" __global__ void __launch_bounds__(THREADS)
-pseudo_huber(const float* __restrict__ z, float* a, float* score, int pixels) {
-  __shared__ float parts[32];
-  const size_t image = (size_t)blockIdx.x * pixels;
-  float sum = 0.0f;
-  for (int i = threadIdx.x; i < pixels; i += THREADS) {
-    const float square = z[image + i] * z[image + i];
-    const float value = square / (sqrtf(square + 1.0f) + 1.0f);
-    a[image + i] = value;
-    sum += value;
-  }
-  sum = block_sum(sum, parts);
-  if (threadIdx.x == 0) score[blockIdx.x] = sum / (float)pixels;
-}
-
-// Loss with one label per image, and its gradient by z: one block per image. A batch with a single label value trains as if nominal.
-extern "C" __global__ void __launch_bounds__(THREADS)
-label_loss(const float* __restrict__ z, const float* __restrict__ score, const float* __restrict__ labels, float* loss, float* dz, int n,
-           int pixels) {
-  __shared__ float parts[32];
-  float others = 0.0f;
-  for (int i = threadIdx.x; i < n; i += THREADS) others += labels[i] != labels[0] ? 1.0f : 0.0f;
-  const bool mixed = block_sum(others, parts) > 0.0f;
-  const float s = score[blockIdx.x];
-  const Loss found = labels[blockIdx.x] > 0.0f && mixed ? anomalous_loss(s) : Loss{s, 1.0f};
-  if (threadIdx.x == 0) loss[blockIdx.x] = found.value;
-  const float factor = found.slope * (float)(1.0 / ((double)n * pixels));
-  const size_t image = (size_t)blockIdx.x * pixels;
-  for (int i = threadIdx.x; i < pixels; i += THREADS) dz[image + i] = factor * slope_of(z[image + i]);
-}
 
 // Loss with a map g of 0 and 1 per image on the upsampled anomaly map A, and its gradient by A: one block per image;
 // mean(A (1 - g)) + (-log(1 - exp(-mean(A g))) if g has any 1). Bound by the bytes of A, g and da.

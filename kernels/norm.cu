@@ -47,19 +47,19 @@ static __device__ __forceinline__ Moments merged(Moments a, Moments b) {
   return {sum, a.mean + delta * (b.count / sum), a.m2 + b.m2 + delta * delta * (a.count * (b.count / sum))};
 }
 
-// One warp per channel: each lane merges every 32nd tile, then the lanes are merged pairwise. `bias` (null: none) is the convolution's,
+// One warp per channel: each lane merges every 32nd tile of `tile_pixels`, then the lanes are merged pairwise. `bias` (null: none) is the convolution's,
 // which x lacks: it only moves the running mean.
 extern "C" __global__ void __launch_bounds__(THREADS)
 norm_stats_merge(const float* __restrict__ parts, const float* __restrict__ bias, float* mean, float* var, float* running_mean,
-                 float* running_var, const float* __restrict__ hyper, const unsigned* __restrict__ clock, int pixels, int c) {
+                 float* running_var, const float* __restrict__ hyper, const unsigned* __restrict__ clock, int pixels, int c, int tile_pixels) {
   const int channel = (blockIdx.x * THREADS + threadIdx.x) / 32, lane = threadIdx.x % 32;
   const bool live = channel < c;
-  const int tiles = (pixels + TILE - 1) / TILE;
+  const int tiles = (pixels + tile_pixels - 1) / tile_pixels;
   Moments total = {0.0f, 0.0f, 0.0f};
   if (live) {
     for (int tile = lane; tile < tiles; tile += 32) {
       const float* part = parts + (size_t)tile * 2 * c + channel;
-      total = merged(total, {(float)min(TILE, pixels - tile * TILE), part[0], part[c]});
+      total = merged(total, {(float)min(tile_pixels, pixels - tile * tile_pixels), part[0], part[c]});
     }
   }
   for (int offset = 1; offset < 32; offset *= 2) {

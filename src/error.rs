@@ -49,6 +49,8 @@ pub enum CudaError {
         compute_capability.1, compute_capability.0, compute_capability.1
     )]
     UnsupportedDevice { name: String, compute_capability: (i32, i32), architectures: String },
+    #[error("this GPU is older than the bf16 of tensor cores, compute capability 8.0; choose --precision f32")]
+    NoBf16,
     /// `batch` is the largest that would fit, where that is known.
     #[error("out of GPU memory: {} were asked for, {} are free; {}", size(*asked), size(*free), smaller(*batch))]
     OutOfMemory { asked: usize, free: usize, batch: Option<usize> },

@@ -3,6 +3,8 @@
 use std::iter::Sum;
 use std::ops::Range;
 
+use half::bf16;
+
 /// `f32` or `f64`.
 pub trait Real:
     num_traits::Float + num_traits::NumAssign + bytemuck::Pod + Sum + Default + Send + Sync + std::fmt::Debug + 'static
@@ -29,6 +31,11 @@ impl Real for f64 {
     fn f64(self) -> f64 {
         self
     }
+}
+
+/// The bf16 nearest to an f32, ties to even. ([`bf16::from_f64`] looks at half of its bits and misses what breaks a tie.)
+pub fn rounded_to_bf16(value: f64) -> f64 {
+    bf16::from_f32(value as f32).to_f64()
 }
 
 /// Below this many terms a sum is taken in turn.

@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use super::common::{DeviceArg, print_json, print_lines};
-use crate::device::Device;
+use crate::device::{Device, Format};
 use crate::error::Result;
 use crate::run::bench::{Cost, Options, Peaks, Task, Timing, Work, bench};
 
@@ -25,6 +25,9 @@ pub struct Args {
     /// Input side in pixels [default: the net's]
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
+    /// Of the values between layers, and of the matrix product that floors are measured with
+    #[arg(long, value_enum, default_value_t)]
+    precision: Format,
     /// Timed batches of each [default: 5; 200 pictures for predict]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     repeats: Option<u16>,
@@ -78,7 +81,7 @@ pub fn run(args: Args) -> Result<Outcome> {
         return count(&args);
     }
     let device = args.device.choose()?;
-    let peaks = if args.task == Some(Task::Predict) { None } else { Some(Peaks::measure(&device)?) };
+    let peaks = if args.task == Some(Task::Predict) { None } else { Some(Peaks::measure(&device, args.precision)?) };
     if let Some(peaks) = peaks.as_ref().filter(|_| !args.json) {
         print_lines(&format!(
             "peaks: copy {:.1} GB/s, matrix product {:.1} GFLOP/s ({})",
@@ -111,6 +114,7 @@ fn options(args: &Args, on_gpu: bool) -> Vec<Options> {
         batch: args.batch.map(|n| n as usize),
         side: args.side,
         repeats: usize::from(args.repeats.unwrap_or(if task == Task::Predict { 200 } else { 5 })),
+        format: args.precision,
         on_gpu,
     };
     args.nets.iter().flat_map(|net| tasks.iter().map(move |&task| each(net, task))).collect()

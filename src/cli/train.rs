@@ -11,6 +11,7 @@ use crate::data::outliers::OutlierSource;
 use crate::data::pipeline::PipelineKind;
 use crate::data::store::Hold;
 use crate::data::supervise::{NoiseMode, Supervise};
+use crate::device::Format;
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
@@ -109,6 +110,9 @@ pub(super) struct Choices {
     /// Leave out the convolutions' biases and the norms' scale and shift
     #[arg(long, help_heading = "Net")]
     no_bias: bool,
+    /// Of the values between layers: bf16 is for the tensor cores of GPUs; the CPU rounds as they do [default: f32]
+    #[arg(long, value_enum, help_heading = "Net")]
+    precision: Option<Format>,
     /// Input side in pixels [default: the net's]
     #[arg(long, value_name = "PIXELS", help_heading = "Net")]
     side: Option<usize>,
@@ -266,6 +270,7 @@ impl Choices {
             net: self.net.unwrap_or(preset.net),
             weights: self.weights,
             gradient: self.gradient.unwrap_or(preset.gradient),
+            precision: self.precision.unwrap_or(preset.precision),
             ..preset
         };
         let arch = settings.arch()?;
@@ -310,6 +315,7 @@ mod tests {
                 reestimate: !preset.reestimate,
                 seed: u64::MAX,
                 hold: Hold::Mebibytes(3),
+                precision: Format::Bf16,
                 side: 40,
                 ..preset.clone()
             };

@@ -10,15 +10,47 @@ pub struct BufferId(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteBufferId(pub usize);
 
+/// What the numbers of a real buffer are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    #[default]
+    F32,
+    /// What tensor cores multiply: on a GPU stored so; on the CPU in the host's own type, rounded after each step.
+    Bf16,
+}
+
+impl Format {
+    /// Bytes of a number.
+    pub fn size(self) -> usize {
+        match self {
+            Format::F32 => size_of::<f32>(),
+            Format::Bf16 => size_of::<half::bf16>(),
+        }
+    }
+}
+
 /// A contiguous part of a real buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
     pub buffer: BufferId,
     pub start: usize,
     pub len: usize,
+    /// Of the buffer.
+    pub format: Format,
 }
 
 impl View {
+    /// All of an f32 buffer, `buffer` counted from 0.
+    pub fn of(buffer: usize, len: usize) -> View {
+        View { buffer: BufferId(buffer), start: 0, len, format: Format::F32 }
+    }
+
+    /// The same elements of a bf16 buffer.
+    pub fn bf16(self) -> View {
+        View { format: Format::Bf16, ..self }
+    }
+
     /// The elements that this view covers in its buffer.
     pub fn range(self) -> Range<usize> {
         self.start..self.start + self.len

@@ -9,7 +9,7 @@ pub mod simd;
 use std::str::FromStr;
 use std::sync::Arc;
 
-pub use host::{BufferId, ByteBufferId, ByteView, Host, View};
+pub use host::{BufferId, ByteBufferId, ByteView, Format, Host, View};
 
 use crate::error::{CudaError, Error, Result};
 use cuda::Cuda;

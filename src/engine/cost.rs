@@ -3,14 +3,14 @@
 use super::plan::Step;
 
 impl Step {
-    /// Bytes that the step has to move: each operand read or written once, in f32, scratch space aside.
+    /// Bytes that the step has to move: each operand read or written once, scratch space aside.
     pub fn bytes(&self) -> u64 {
         let moved = [self.reads(), self.writes()];
         let accesses = moved.iter();
         accesses
             .map(|access| {
-                let reals: usize = access.reals.iter().map(|(_, view)| view.len).sum();
-                (size_of::<f32>() * reals + access.argmax.map_or(0, |view| view.len)) as u64
+                let reals: usize = access.reals.iter().map(|(_, view)| view.len * view.format.size()).sum();
+                (reals + access.argmax.map_or(0, |view| view.len)) as u64
             })
             .sum()
     }
@@ -18,7 +18,9 @@ impl Step {
     /// Kernels that the GPU form launches.
     pub fn launches(&self) -> usize {
         match self {
+            Step::ConvFprop(s) => s.launches(),
             Step::ConvWgrad(s) => s.launches(),
+            Step::HeadBackward(s) => s.launches(),
             Step::NormStats(s) => s.launches(),
             Step::NormActPoolBackward(s) => s.launches(),
             Step::Upsample(s) => s.launches(),
@@ -34,6 +36,8 @@ impl Step {
             Step::ConvFprop(s) => Some(&s.geometry),
             Step::ConvDgrad(s) => Some(&s.geometry),
             Step::ConvWgrad(s) => Some(&s.geometry),
+            Step::Head(s) => Some(&s.geometry),
+            Step::HeadBackward(s) => Some(&s.geometry),
             _ => None,
         };
         if let Some(g) = conv {

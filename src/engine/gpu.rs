@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::plan::{Hyper, Plan, Step, TrainingPorts};
+use crate::device::Format;
 use crate::device::cuda::{self, Buffer, Cuda, Graph, Mark, Memory, Pointer, PointerMut, kernels};
 use crate::error::{CudaError, Error, Result};
 
@@ -62,6 +63,9 @@ impl Gpu {
     /// Lays out a plan's memory. `bytes_of(batch)` is what a plan for another batch would need, to tell in the error which one would fit.
     pub fn new(cuda: &Arc<Cuda>, plan: &Plan, bytes_of: impl Fn(usize) -> Option<usize>) -> Result<Gpu> {
         check_sizes(plan)?;
+        if plan.buffers.reals.iter().any(|&(_, format)| format == Format::Bf16) && !cuda.has_bf16()? {
+            return Err(CudaError::NoBf16.into());
+        }
         cuda.synchronize()?; // what was freed before counts as free from then on
         let (asked, free) = (plan.cuda_bytes(), cuda.describe()?.free);
         if asked > free {
@@ -75,12 +79,7 @@ impl Gpu {
             let batch = (low > 0).then_some(low);
             return Err(CudaError::OutOfMemory { asked, free, batch }.into());
         }
-        let mut memory = Memory::new(cuda, &plan.buffers.reals, &plan.buffers.bytes, plan.cuda_workspace())?;
-        for (view, values) in &plan.constants {
-            let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
-            memory.write(*view, &values)?;
-        }
-        Ok(Gpu { memory, course: None })
+        Ok(Gpu { memory: plan.cuda_memory(cuda)?, course: None })
     }
 
     /// Makes room for the scratch space of one more plan.

@@ -14,7 +14,7 @@ use crate::real::Real;
 /// Input, labels and, for the map loss, maps of a batch.
 pub type TrainingInputs<'a, T> = (&'a mut [T], &'a mut [T], Option<&'a mut [T]>);
 
-/// A net on a device: on the CPU in f32 for work and f64 for proof, on a GPU in f32.
+/// A net on a device: on the CPU in f32 for work and f64 for proof, on a GPU in f32, or with values of bf16 ([`Options::format`]).
 ///
 /// On a GPU, inputs are filled in and results are read in host memory all the same; each call copies what it needs. Training that
 /// does without copies is [`Network::epoch`].
@@ -44,7 +44,7 @@ impl<T: Real> Network<T> {
     pub fn on(device: &Device, arch: &Arch, options: Options, weights: &Weights) -> Result<Network<T>> {
         let plan = lower(arch, &options)?;
         let (memory, gpu) = match device {
-            Device::Cpu => (Host::new(&plan.buffers.reals, &plan.buffers.bytes, plan.workspace()), None),
+            Device::Cpu => (plan.buffers.host(plan.workspace()), None),
             Device::Cuda(_) if size_of::<T>() != size_of::<f32>() => {
                 return Err(Error::setting("a GPU computes in f32 alone", "choose --device cpu"));
             }
@@ -53,7 +53,7 @@ impl<T: Real> Network<T> {
                 let gpu = Gpu::new(cuda, &plan, bytes_of)?;
                 let mut lengths = vec![0; plan.buffers.reals.len()];
                 for view in plan.ports.views() {
-                    lengths[view.buffer.0] = plan.buffers.reals[view.buffer.0];
+                    lengths[view.buffer.0] = plan.buffers.reals[view.buffer.0].0;
                 }
                 (Host::new(&lengths, &[], 0), Some(gpu))
             }
@@ -78,7 +78,8 @@ impl<T: Real> Network<T> {
         copy(self.memory.get_mut(params), &weights.params);
         copy(self.memory.get_mut(stats), &weights.stats);
         self.batches = weights.batches;
-        self.upload(&[params, stats])
+        self.upload(&[params, stats])?;
+        self.run(self.options.batch, None, |plan| &plan.renew)
     }
 
     /// The present parameters and running statistics, rounded to f32.

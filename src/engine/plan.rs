@@ -1,14 +1,18 @@
 //! A plan: the buffers and the steps that a net was lowered to, for one batch size. Devices interpret it; launch counts, memory
 //! layout and step-by-step comparison of devices and precisions all follow from it.
 
-use crate::device::cuda::Memory;
-use crate::device::{Host, View};
+use std::sync::Arc;
+
+use crate::device::cuda::{self, Cuda, Memory};
+use crate::device::{ByteView, Format, Host, View};
 use crate::error::CudaError;
-use crate::real::Real;
+use crate::real::{Real, rounded_to_bf16};
+use crate::steps::cast::{Cast, CastWeights};
 use crate::steps::conv::{Dgrad, Fprop, Wgrad};
 use crate::steps::dropout::Dropout;
 use crate::steps::enlarge::{Enlarge, EnlargeAdjoint};
-use crate::steps::fcdd_loss::{LabelLoss, MapLoss, PseudoHuber, PseudoHuberBackward};
+use crate::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
+use crate::steps::head::{Head, HeadBackward};
 use crate::steps::hsc_loss::{GradientHeatmap, HscLoss, HscScore};
 use crate::steps::norm::Stats;
 use crate::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
@@ -47,8 +51,8 @@ pub enum Step {
     NormStats(Stats),
     NormActPool(NormActPool),
     NormActPoolBackward(NormActPoolBackward),
-    PseudoHuber(PseudoHuber),
-    LabelLoss(LabelLoss),
+    Head(Head),
+    HeadBackward(HeadBackward),
     MapLoss(MapLoss),
     PseudoHuberBackward(PseudoHuberBackward),
     Upsample(Upsample),
@@ -64,6 +68,8 @@ pub enum Step {
     Dropout(Dropout),
     Sgd(Sgd),
     Adam(Adam),
+    Cast(Cast),
+    CastWeights(CastWeights),
 }
 
 impl Step {
@@ -76,8 +82,8 @@ impl Step {
             Step::NormStats(_) => "norm_stats",
             Step::NormActPool(_) => "norm_act_pool",
             Step::NormActPoolBackward(_) => "norm_act_pool_backward",
-            Step::PseudoHuber(_) => "pseudo_huber",
-            Step::LabelLoss(_) => "label_loss",
+            Step::Head(_) => "head",
+            Step::HeadBackward(_) => "head_backward",
             Step::MapLoss(_) => "map_loss",
             Step::PseudoHuberBackward(_) => "pseudo_huber_backward",
             Step::Upsample(_) => "upsample",
@@ -93,20 +99,33 @@ impl Step {
             Step::Dropout(_) => "dropout",
             Step::Sgd(_) => "sgd",
             Step::Adam(_) => "adam",
+            Step::Cast(_) => "cast",
+            Step::CastWeights(_) => "cast_weights",
         }
     }
 
-    /// Runs the CPU form.
+    /// Runs the CPU form, and rounds what it wrote to bf16 where it is that: the sums of a step are never rounded on the way, as on a
+    /// GPU.
     pub fn cpu<T: Real>(&self, memory: &mut Host<T>, hyper: &Hyper) {
+        self.cpu_unrounded(memory, hyper);
+        for (_, view) in self.writes().reals {
+            if view.format == Format::Bf16 {
+                memory.get_mut(view).iter_mut().for_each(|v| *v = T::of(rounded_to_bf16(v.f64())));
+            }
+        }
+    }
+
+    /// Runs the CPU form; what it writes to bf16 is not rounded yet.
+    pub fn cpu_unrounded<T: Real>(&self, memory: &mut Host<T>, hyper: &Hyper) {
         match self {
-            Step::ConvFprop(s) => s.cpu(memory),
+            Step::ConvFprop(s) => s.cpu(memory, hyper.norm_momentum),
             Step::ConvDgrad(s) => s.cpu(memory),
             Step::ConvWgrad(s) => s.cpu(memory),
             Step::NormStats(s) => s.cpu(memory, hyper.norm_momentum),
             Step::NormActPool(s) => s.cpu(memory),
             Step::NormActPoolBackward(s) => s.cpu(memory),
-            Step::PseudoHuber(s) => s.cpu(memory),
-            Step::LabelLoss(s) => s.cpu(memory),
+            Step::Head(s) => s.cpu(memory),
+            Step::HeadBackward(s) => s.cpu(memory),
             Step::MapLoss(s) => s.cpu(memory),
             Step::PseudoHuberBackward(s) => s.cpu(memory),
             Step::Upsample(s) => s.cpu(memory),
@@ -122,6 +141,8 @@ impl Step {
             Step::Dropout(s) => s.cpu(memory, hyper.step),
             Step::Sgd(s) => s.cpu(memory, hyper.lr, hyper.weight_decay),
             Step::Adam(s) => s.cpu(memory, hyper.lr, hyper.weight_decay, hyper.step),
+            Step::Cast(s) => s.cpu(memory),
+            Step::CastWeights(s) => s.cpu(memory),
         }
     }
 
@@ -134,8 +155,8 @@ impl Step {
             Step::NormStats(s) => s.cuda(memory),
             Step::NormActPool(s) => s.cuda(memory),
             Step::NormActPoolBackward(s) => s.cuda(memory),
-            Step::PseudoHuber(s) => s.cuda(memory),
-            Step::LabelLoss(s) => s.cuda(memory),
+            Step::Head(s) => s.cuda(memory),
+            Step::HeadBackward(s) => s.cuda(memory),
             Step::MapLoss(s) => s.cuda(memory),
             Step::PseudoHuberBackward(s) => s.cuda(memory),
             Step::Upsample(s) => s.cuda(memory),
@@ -151,6 +172,8 @@ impl Step {
             Step::Dropout(s) => s.cuda(memory),
             Step::Sgd(s) => s.cuda(memory),
             Step::Adam(s) => s.cuda(memory),
+            Step::Cast(s) => s.cuda(memory),
+            Step::CastWeights(s) => s.cuda(memory),
         }
         .map_err(|source| CudaError::Step { step: self.describe(), source: Box::new(source) })
     }
@@ -169,6 +192,9 @@ impl Step {
             Step::ConvFprop(s) => s.geometry.flops(),
             Step::ConvDgrad(s) => s.geometry.flops(),
             Step::ConvWgrad(s) => s.geometry.flops(),
+            Step::Head(s) => s.geometry.flops(),
+            // Two of its passes.
+            Step::HeadBackward(s) => 2 * s.geometry.flops(),
             _ => 0,
         }
     }
@@ -179,6 +205,8 @@ impl Step {
             Step::ConvFprop(s) => s.workspace(),
             Step::ConvDgrad(s) => s.workspace(),
             Step::ConvWgrad(s) => s.workspace(),
+            Step::Head(s) => s.workspace(),
+            Step::HeadBackward(s) => s.workspace(),
             Step::NormStats(s) => s.workspace(),
             Step::NormActPool(s) => s.workspace(),
             Step::NormActPoolBackward(s) => s.workspace(),
@@ -191,7 +219,9 @@ impl Step {
     /// Scratch elements that the GPU form needs.
     pub fn cuda_workspace(&self) -> usize {
         match self {
+            Step::ConvFprop(s) => s.cuda_workspace(),
             Step::ConvWgrad(s) => s.cuda_workspace(),
+            Step::HeadBackward(s) => s.cuda_workspace(),
             Step::NormStats(s) => s.cuda_workspace(),
             Step::NormActPoolBackward(s) => s.cuda_workspace(),
             Step::Upsample(s) => s.workspace(),
@@ -253,11 +283,19 @@ impl Ports {
     }
 }
 
-/// Lengths of the buffers, in elements.
+/// Lengths of the buffers, in elements, and what the reals are.
 #[derive(Clone, Debug, Default)]
 pub struct Buffers {
-    pub reals: Vec<usize>,
+    pub reals: Vec<(usize, Format)>,
     pub bytes: Vec<usize>,
+}
+
+impl Buffers {
+    /// Host memory of these lengths.
+    pub fn host<T: Real>(&self, workspace: usize) -> Host<T> {
+        let lengths: Vec<usize> = self.reals.iter().map(|&(len, _)| len).collect();
+        Host::new(&lengths, &self.bytes, workspace)
+    }
 }
 
 /// A lowered net.
@@ -268,12 +306,16 @@ pub struct Plan {
     pub buffers: Buffers,
     /// Views that hold the same numbers for ever, written before the first step.
     pub constants: Vec<(View, Vec<f64>)>,
+    /// What kernels read of the plan itself.
+    pub tables: Vec<(ByteView, Vec<i32>)>,
     pub ports: Ports,
     /// Training mode: input to output and score, batch statistics, running statistics updated.
     pub forward: Vec<Step>,
     /// Losses and gradients of the trained parameters.
     pub backward: Vec<Step>,
     pub update: Vec<Step>,
+    /// Run when the weights were replaced from outside.
+    pub renew: Vec<Step>,
     /// Evaluation mode: input to output and scores, with the running statistics.
     pub infer: Vec<Step>,
     /// Map and heatmap of what was inferred.
@@ -283,7 +325,20 @@ pub struct Plan {
 impl Plan {
     /// Every step, phase after phase.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        [&self.forward, &self.backward, &self.update, &self.infer, &self.explain].into_iter().flatten()
+        [&self.renew, &self.forward, &self.backward, &self.update, &self.infer, &self.explain].into_iter().flatten()
+    }
+
+    /// GPU memory for the plan, with its constants and tables.
+    pub fn cuda_memory(&self, cuda: &Arc<Cuda>) -> cuda::Result<Memory> {
+        let mut memory = Memory::new(cuda, &self.buffers.reals, &self.buffers.bytes, self.cuda_workspace())?;
+        for (view, values) in &self.constants {
+            let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
+            memory.write(*view, &values)?;
+        }
+        for (view, values) in &self.tables {
+            memory.write_bytes(*view, bytemuck::cast_slice(values))?;
+        }
+        Ok(memory)
     }
 
     /// Scratch elements that the hungriest step needs on the CPU.
@@ -299,6 +354,7 @@ impl Plan {
     /// Bytes of GPU memory that the plan needs.
     pub fn cuda_bytes(&self) -> usize {
         let Buffers { reals, bytes } = &self.buffers;
-        4 * (reals.iter().sum::<usize>() + self.cuda_workspace()) + bytes.iter().sum::<usize>()
+        let reals: usize = reals.iter().map(|(len, format)| len * format.size()).sum();
+        reals + self.cuda_workspace() * size_of::<f32>() + bytes.iter().sum::<usize>()
     }
 }

@@ -15,7 +15,7 @@ pub fn lay_out(device: &Device, arch: &Arch, options: Options, weights: &Weights
         return Network::on(device, arch, options, weights); // which sees to the memory of the GPU
     }
     let plan = lower(arch, &options)?;
-    let reals = plan.buffers.reals.iter().sum::<usize>() + plan.workspace();
+    let reals = plan.buffers.reals.iter().map(|(len, _)| len).sum::<usize>() + plan.workspace();
     let bytes = reals * size_of::<f32>() + plan.buffers.bytes.iter().sum::<usize>();
     let what = format!("{} for {} images of {side}×{side} pixels", arch.name, options.batch, side = options.side);
     room_for(&what, bytes, "choose a smaller side or batch")?;

@@ -40,8 +40,8 @@ impl Scorer {
     /// Lays out a model on a device.
     pub fn new(device: &Device, model: &Model) -> Result<Scorer> {
         let Card { settings, preprocessing, .. } = &model.card;
-        let Settings { side, sigma, gradient, .. } = *settings;
-        let options = |batch| Options { batch, side, sigma, gradient, training: None };
+        let Settings { side, sigma, gradient, precision: format, .. } = *settings;
+        let options = |batch| Options { batch, side, format, sigma, gradient, training: None };
         let arch = model.arch()?;
         let network = match lay_out(device, &arch, options(BATCH), &model.weights) {
             // A GPU that is nearly full judges fewer images at a time.

@@ -11,6 +11,7 @@ use crate::data::outliers::{OutlierKind, OutlierSource};
 use crate::data::pipeline::{MAX_SIDE, PipelineKind};
 use crate::data::store::Hold;
 use crate::data::supervise::{NoiseMode, Supervise};
+use crate::device::Format;
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
@@ -46,6 +47,9 @@ pub struct Settings {
     /// What heatmaps show of the score's gradient, for HSC.
     #[serde(default)]
     pub gradient: Gradient,
+    /// Of the values between layers.
+    #[serde(default)]
+    pub precision: Format,
     /// Biases in the convolutions, scale and shift in the norms.
     pub bias: bool,
     /// Input side in pixels.
@@ -110,6 +114,7 @@ impl Settings {
             net: "FCDD_CNN28_W".to_string(),
             weights: None,
             gradient: Gradient::Grad,
+            precision: Format::F32,
             bias: true,
             side: 28,
             pipeline: PipelineKind::Lcnaug1,
@@ -281,6 +286,9 @@ impl Settings {
         if let Some(gap) = self.part_gap {
             flag("part-gap", gap.to_string());
         }
+        if self.precision != Format::F32 {
+            flag("precision", word(self.precision));
+        }
         flag("maps", self.maps.to_string());
         flag("epochs", self.epochs.to_string());
         flag("passes", self.passes.to_string());
@@ -413,6 +421,10 @@ impl Settings {
         if self.objective != Objective::Fcdd && self.maps {
             let remedy = "only --objective fcdd learns from ground-truth maps: choose --maps false, or leave it out";
             return refuse("maps", format!("true with --objective {objective}"), remedy);
+        }
+        if self.objective != Objective::Fcdd && self.precision != Format::F32 {
+            let remedy = "choose --precision f32, or leave it out";
+            return refuse("precision", format!("{} with --objective {objective}", word(self.precision)), remedy);
         }
         if self.objective != Objective::Hsc && self.gradient != Gradient::Grad {
             let remedy = "leave it out: only heatmaps of --objective hsc are gradients";

@@ -199,6 +199,7 @@ impl Trainer<'_> {
         let options = Options {
             batch: settings.batch.min(set.len()),
             side: settings.side,
+            format: settings.precision,
             sigma: settings.sigma,
             gradient: settings.gradient,
             training: Some(training),

@@ -1,7 +1,8 @@
-//! The FCDD objective (paper, section 4): the steps `pseudo_huber`, `label_loss`, `map_loss` and `pseudo_huber_backward`.
+//! The FCDD objective (paper, section 4): its formulas, and the steps `map_loss` and `pseudo_huber_backward`.
 //!
 //! Per pixel a = √(z²+1) − 1; the image score s is the mean of a over its pixels. All forms are free of cancellation:
-//! a = z²/(√(z²+1)+1), and log(1 − exp(−s)) as in [`anomalous_loss`]. Losses are means over the batch.
+//! a = z²/(√(z²+1)+1), and log(1 − exp(−s)) as in [`anomalous_loss`]. Losses are means over the batch. Learning from labels is fused
+//! with the head of the net: [`super::head`].
 
 use std::f64::consts::LN_2;
 
@@ -9,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::device::cuda::{self, Memory, kernels};
 use crate::device::{Host, View};
-use crate::real::{Real, sum, sum_over};
+use crate::real::{Real, sum_over};
 
 /// Keeps the logarithm finite at s = 0; the authors' constant.
 const TINY: f64 = 1e-31;
@@ -36,94 +37,6 @@ pub fn anomalous_loss<T: Real>(s: T) -> (T, T) {
     let inside = -(-s).exp_m1() + T::of(TINY);
     let log = if s.f64() > LN_2 { (-outside).ln_1p() } else { inside.ln() };
     (-log, -outside / inside)
-}
-
-/// Anomaly map and image scores: a [n, u, v] from z [n, u, v], score \[n\] its mean per image.
-#[derive(Clone, Copy, Debug)]
-pub struct PseudoHuber {
-    pub z: View,
-    pub a: View,
-    pub score: View,
-}
-
-impl PseudoHuber {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
-        let (mut a, mut score) = (memory.take(self.a.buffer), memory.take(self.score.buffer));
-        let pixels = self.z.len / self.score.len;
-        let images = a[self.a.range()].par_chunks_exact_mut(pixels).zip(memory.get(self.z).par_chunks_exact(pixels));
-        images.zip(&mut score[self.score.range()]).for_each(|((a, z), score)| {
-            a.iter_mut().zip(z).for_each(|(a, &z)| *a = pseudo_huber(z));
-            *score = sum(a) / T::of(pixels as f64);
-        });
-        memory.put(self.a.buffer, a);
-        memory.put(self.score.buffer, score);
-    }
-
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
-        let n = self.score.len;
-        kernels::fcdd_loss::pseudo_huber(
-            memory.cuda().launch([n as u32, 1, 1], THREADS, 0),
-            memory.pointer(self.z),
-            memory.pointer_mut(self.a),
-            memory.pointer_mut(self.score),
-            (self.z.len / n) as i32,
-        )
-    }
-}
-
-/// Loss with one label per image, and its gradient by z.
-///
-/// Nominal (label 0): s. Anomalous (label 1): −log(1 − exp(−s)). A batch with a single label value trains as if nominal, whatever
-/// the value: the authors' rule.
-#[derive(Clone, Copy, Debug)]
-pub struct LabelLoss {
-    pub z: View,
-    pub score: View,
-    /// 0 or 1 per image, \[n\].
-    pub labels: View,
-    /// Loss of each image, \[n\].
-    pub loss: View,
-    pub dz: View,
-}
-
-impl LabelLoss {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
-        let (mut loss, mut dz) = (memory.take(self.loss.buffer), memory.take(self.dz.buffer));
-        let (labels, scores) = (memory.get(self.labels), memory.get(self.score));
-        let single = labels.iter().all(|&l| l == labels[0]);
-        let pixels = self.z.len / labels.len();
-        let per_value = T::of(1.0 / self.z.len as f64);
-        dz[self.dz.range()]
-            .par_chunks_exact_mut(pixels)
-            .zip(memory.get(self.z).par_chunks_exact(pixels))
-            .zip(loss[self.loss.range()].par_iter_mut().zip(labels.par_iter().zip(scores)))
-            .for_each(|((dz, z), (loss, (&label, &score)))| {
-                let anomalous = label > T::zero() && !single;
-                let (value, slope) = if anomalous { anomalous_loss(score) } else { (score, T::one()) };
-                *loss = value;
-                dz.iter_mut().zip(z).for_each(|(d, &z)| *d = slope * per_value * pseudo_huber_slope(z));
-            });
-        memory.put(self.loss.buffer, loss);
-        memory.put(self.dz.buffer, dz);
-    }
-
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
-        let n = self.labels.len;
-        kernels::fcdd_loss::label_loss(
-            memory.cuda().launch([n as u32, 1, 1], THREADS, 0),
-            memory.pointer(self.z),
-            memory.pointer(self.score),
-            memory.pointer(self.labels),
-            memory.pointer_mut(self.loss),
-            memory.pointer_mut(self.dz),
-            n as i32,
-            (self.z.len / n) as i32,
-        )
-    }
 }
 
 /// Loss with a ground-truth map per image, and its gradient by the upsampled anomaly map A [n, S, S]:

@@ -5,7 +5,8 @@
 //! | `conv_fprop`, `conv_dgrad`, `conv_wgrad` | [`conv`] | `conv_fprop.cu`, `conv_dgrad.cu`, `conv_wgrad.cu`; on tensor cores `conv_fprop_bf16.cu`, `conv_wgrad_bf16.cu` |
 //! | `norm_stats` | [`norm`] | `norm.cu` |
 //! | `norm_act_pool`, `norm_act_pool_backward` | [`norm_act_pool`], fusing [`norm`], [`activation`] and [`pool`] | `norm_act_pool.cu` |
-//! | `pseudo_huber`, `label_loss`, `map_loss`, `pseudo_huber_backward` | [`fcdd_loss`] | `fcdd_loss.cu` |
+//! | `head`, `head_backward` | [`head`] | `head.cu` |
+//! | `map_loss`, `pseudo_huber_backward` | [`fcdd_loss`] | `fcdd_loss.cu` |
 //! | `hsc_score`, `hsc_loss`, `gradient_heatmap` | [`hsc_loss`] | `hsc_loss.cu` |
 //! | `reconstruction`, `reconstruction_loss` | [`reconstruction_loss`] | `reconstruction_loss.cu` |
 //! | `reshape` | [`reshape`] | `reshape.cu` |
@@ -13,8 +14,9 @@
 //! | `dropout` | [`dropout`] | `dropout.cu` |
 //! | `upsample`, `upsample_adjoint` | [`upsample`] | `upsample.cu` |
 //! | `sgd`, `adam` | [`optimizer`] | `optimizer.cu` |
+//! | `cast`, `cast_weights` | [`cast`] | `cast.cu` |
 //!
-//! [`cast`] makes bf16 of f32 for the tensor cores. [`lcn`] and [`blur`] are operations of the data path.
+//! [`lcn`] and [`blur`] are operations of the data path.
 
 pub mod activation;
 pub mod blur;
@@ -23,6 +25,7 @@ pub mod conv;
 pub mod dropout;
 pub mod enlarge;
 pub mod fcdd_loss;
+pub mod head;
 pub mod hsc_loss;
 pub mod lcn;
 pub mod norm;
@@ -32,3 +35,4 @@ pub mod pool;
 pub mod reconstruction_loss;
 pub mod reshape;
 pub mod upsample;
+mod vectors;

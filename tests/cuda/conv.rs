@@ -1,6 +1,6 @@
 //! The convolution kernels: odd and tiny shapes, each kind of layer of the nets, random shapes.
 
-use fcdd::device::{BufferId, Host, View};
+use fcdd::device::{Host, View};
 use fcdd::engine::Step;
 use fcdd::run::verify::stepwise::{HYPER, Tested};
 use fcdd::steps::conv::{Dgrad, Fprop, Geometry, Wgrad};
@@ -35,10 +35,10 @@ fn passes(gpu: &Gpu, g: &Geometry, bias: bool, offset: usize) {
 fn steps(g: &Geometry, bias: bool, offset: usize) -> ([Step; 3], Host<f64>) {
     let lengths = [g.x_len(), g.w_len(), g.k, g.y_len(), g.w_len() + g.k];
     let buffers: [Vec<f64>; 5] = std::array::from_fn(|i| noise(i as u32, offset + lengths[i]));
-    let [x, w, b, y, grads] = std::array::from_fn(|i| View { buffer: BufferId(i), start: offset, len: lengths[i] });
+    let [x, w, b, y, grads] = std::array::from_fn(|i| View { start: offset, ..View::of(i, lengths[i]) });
     let (dw, db) = (View { len: g.w_len(), ..grads }, View { start: offset + g.w_len(), len: g.k, ..grads });
     let steps = [
-        Step::ConvFprop(Fprop { geometry: *g, x, w, b: bias.then_some(b), y }),
+        Step::ConvFprop(Fprop { geometry: *g, x, w, b: bias.then_some(b), y, stats: None }),
         Step::ConvDgrad(Dgrad { geometry: *g, dy: y, w, dx: x }),
         Step::ConvWgrad(Wgrad { geometry: *g, x, dy: y, dw, db: bias.then_some(db) }),
     ];

@@ -7,7 +7,7 @@ use fcdd::data::images::{Images, Mask};
 use fcdd::data::pipeline::{PipelineKind, Preprocessing};
 use fcdd::data::store::Store;
 use fcdd::data::supervise::{NoiseMode, Supervise};
-use fcdd::device::Device;
+use fcdd::device::{Device, Format};
 use fcdd::engine::lower::{Optimizer, Options, Training};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Weights, nets};
@@ -50,7 +50,7 @@ fn network(device: &Device, optimizer: Optimizer, maps: bool) -> Network<f32> {
     Network::on(
         device,
         &arch,
-        Options { batch: BATCH, side: 28, sigma: 1.2, gradient: Gradient::Grad, training },
+        Options { batch: BATCH, side: 28, format: Format::F32, sigma: 1.2, gradient: Gradient::Grad, training },
         &Weights::init(&arch, 3),
     )
     .unwrap()

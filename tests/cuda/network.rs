@@ -1,7 +1,6 @@
 //! Whole networks on the device beside the CPU.
 
-use fcdd::device::Device;
-use fcdd::device::cuda::Memory;
+use fcdd::device::{Device, Format};
 use fcdd::engine::lower::{Optimizer, Options, Training, lower};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Arch, Objective, Weights, baselines, nets};
@@ -19,7 +18,7 @@ fn network(device: &Device, arch: &Arch, batch: usize, side: usize, optimizer: O
     Network::on(
         device,
         arch,
-        Options { batch, side, sigma: 1.2, gradient: Gradient::Grad, training },
+        Options { batch, side, format: Format::F32, sigma: 1.2, gradient: Gradient::Grad, training },
         &Weights::init(arch, 3),
     )
     .unwrap()
@@ -166,7 +165,8 @@ fn inference_as_on_the_cpu() {
             [("FCDD_CNN28", 28), ("FCDD_CNN32_S", 32), ("FCDD_CNN224", 64), ("CNN28", 28), ("AE28", 28), ("AE32", 32)]
         {
             let arch = baselines::any(net, true).unwrap();
-            let options = Options { batch: 3, side, sigma: 2.0, gradient: Gradient::Grad, training: None };
+            let options =
+                Options { batch: 3, side, format: Format::F32, sigma: 2.0, gradient: Gradient::Grad, training: None };
             let judge = |device: &Device, n: usize| {
                 let mut net = Network::<f32>::on(device, &arch, options, &Weights::init(&arch, 3)).unwrap();
                 Stream::new(5, Purpose::Check, 0, 9).fill_normal(net.input(n).unwrap());
@@ -189,7 +189,14 @@ fn inference_as_on_the_cpu() {
 fn a_batch_beyond_the_memory_names_one_that_fits() {
     on_device(|gpu| {
         let arch = nets::by_name("FCDD_CNN224_VGG", true).unwrap();
-        let options = |batch| Options { batch, side: 224, sigma: 2.0, gradient: Gradient::Grad, training: None };
+        let options = |batch| Options {
+            batch,
+            side: 224,
+            format: Format::F32,
+            sigma: 2.0,
+            gradient: Gradient::Grad,
+            training: None,
+        };
         let weights = Weights::init(&arch, 0);
         let refused = Network::<f32>::on(&gpu.device, &arch, options(1 << 13), &weights).err().unwrap().to_string();
         let batch: usize = refused.split("--batch ").nth(1).unwrap().trim_end_matches(')').parse().unwrap();
@@ -215,7 +222,8 @@ fn step_by_step() {
             let arch = baselines::any(net, true).unwrap();
             let maps = arch.objective == Objective::Fcdd;
             let training = Some(Training { optimizer: Optimizer::Adam, maps, input_grad: true, seed: 0 });
-            let options = Options { batch: 2, side, sigma: 1.2, gradient: Gradient::Grad, training };
+            let options =
+                Options { batch: 2, side, format: Format::F32, sigma: 1.2, gradient: Gradient::Grad, training };
             gpu.in_every_order(|order| {
                 let mut exact = Network::<f64>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
                 let (input, _, maps) = exact.training_inputs(2).unwrap();
@@ -247,9 +255,12 @@ fn launches_are_as_counted() {
             let optimizer = if maps { Optimizer::Adam } else { Optimizer::Sgd };
             let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
             let side = if maps { 28 } else { 32 };
-            let plan = lower(&arch, &Options { batch, side, sigma: 1.2, gradient: Gradient::Grad, training }).unwrap();
-            let (reals, bytes) = (&plan.buffers.reals, &plan.buffers.bytes);
-            let memory = Memory::new(gpu.cuda(), reals, bytes, plan.cuda_workspace()).unwrap();
+            let plan = lower(
+                &arch,
+                &Options { batch, side, format: Format::F32, sigma: 1.2, gradient: Gradient::Grad, training },
+            )
+            .unwrap();
+            let memory = plan.cuda_memory(gpu.cuda()).unwrap();
             for step in plan.steps() {
                 let graph = gpu.cuda().capture(|| step.cuda(&memory)).unwrap();
                 assert_eq!(graph.launches().unwrap(), step.launches(), "{}", step.describe());

@@ -1,9 +1,11 @@
 //! Every step that is no convolution, at odd, tiny and production-like shapes.
 
-use fcdd::device::{BufferId, ByteBufferId, ByteView, Host, View};
+use fcdd::device::{ByteBufferId, ByteView, Format, Host, View};
 use fcdd::engine::Step;
 use fcdd::steps::activation::Activation;
-use fcdd::steps::fcdd_loss::{LabelLoss, MapLoss, PseudoHuber, PseudoHuberBackward};
+use fcdd::steps::conv;
+use fcdd::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
+use fcdd::steps::head::{Head, HeadBackward, Labels};
 use fcdd::steps::norm::{Affine, Norm, Stats};
 use fcdd::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
 use fcdd::steps::optimizer::{Adam, Sgd};
@@ -11,7 +13,7 @@ use fcdd::steps::pool::Geometry;
 use fcdd::steps::upsample::{ReceptiveField, Taps, Upsample, UpsampleAdjoint};
 
 use crate::numbers::{memory, noise};
-use crate::support::{Gpu, on_device};
+use crate::support::{Gpu, on_device, round};
 
 /// Images, sides and channels: tiny, odd, beyond a tile of 512 pixels, wider than 32 channels.
 const MAPS: [(usize, usize, usize, usize); 7] =
@@ -61,81 +63,113 @@ fn norm_act_pool_memory(g: &Geometry) -> (Host<f64>, [View; 8]) {
 
 #[test]
 fn norm_act_pool_and_backward() {
-    on_device(|gpu| {
-        for (n, h, w, c) in MAPS {
-            for (side, stride, pad) in WINDOWS {
-                let pool = Geometry { n, h, w, c, side, stride, pad };
-                if h + 2 * pad < side || w + 2 * pad < side {
-                    continue;
+    on_device(|gpu| norm_act_pools(gpu, Format::F32));
+}
+
+/// Over maps of either format.
+pub fn norm_act_pools(gpu: &Gpu, format: Format) {
+    for (n, h, w, c) in MAPS {
+        for (side, stride, pad) in WINDOWS {
+            let pool = Geometry { n, h, w, c, side, stride, pad };
+            if h + 2 * pad < side || w + 2 * pad < side {
+                continue;
+            }
+            // With a norm and γ, β; with a norm alone; without.
+            for (norms, affine) in [(true, true), (true, false), (false, false)] {
+                let (mut memory, [x, mean, var, gamma, beta, y, dx, daffine]) = norm_act_pool_memory(&pool);
+                let [x, y, dx] = [x, y, dx].map(|view| View { format, ..view });
+                round(&mut memory, &[x, y]);
+                let affine = affine.then_some(Affine { gamma, beta });
+                let norm = norms.then_some(Norm { mean, var, affine, eps: 1e-4 });
+                let activation = if c % 2 == 0 { Activation::RELU } else { Activation::LEAKY_RELU };
+                let argmax = ByteView { buffer: ByteBufferId(0), len: pool.y_len() };
+                let what = format!("{pool:?}, norm {norms}, affine {}", affine.is_some());
+                for argmax in [Some(argmax), None] {
+                    let step = Step::NormActPool(NormActPool { pool, norm, activation, x, y, argmax });
+                    gpu.agrees(&what, &step, &memory);
+                    gpu.has_the_cpus_bits(&what, &step, &memory);
+                    step.cpu(&mut memory, &fcdd::run::verify::stepwise::HYPER);
                 }
-                // With a norm and γ, β; with a norm alone; without.
-                for (norms, affine) in [(true, true), (true, false), (false, false)] {
-                    let (mut memory, [x, mean, var, gamma, beta, y, dx, daffine]) = norm_act_pool_memory(&pool);
-                    let affine = affine.then_some(Affine { gamma, beta });
-                    let norm = norms.then_some(Norm { mean, var, affine, eps: 1e-4 });
-                    let activation = if c % 2 == 0 { Activation::RELU } else { Activation::LEAKY_RELU };
-                    let argmax = ByteView { buffer: ByteBufferId(0), len: pool.y_len() };
-                    let what = format!("{pool:?}, norm {norms}, affine {}", affine.is_some());
-                    for argmax in [Some(argmax), None] {
-                        let step = Step::NormActPool(NormActPool { pool, norm, activation, x, y, argmax });
-                        gpu.agrees(&what, &step, &memory);
-                        gpu.has_the_cpus_bits(&what, &step, &memory);
-                        step.cpu(&mut memory, &fcdd::run::verify::stepwise::HYPER);
-                    }
-                    let daffine = affine.map(|_| Affine {
-                        gamma: View { len: c, ..daffine },
-                        beta: View { start: c, len: c, ..daffine },
-                    });
-                    let (dy, batch_statistics) = (y, true);
-                    let backward =
-                        NormActPoolBackward { pool, norm, batch_statistics, activation, x, argmax, dy, dx, daffine };
-                    gpu.agrees(&what, &Step::NormActPoolBackward(backward), &memory);
-                    let fixed = NormActPoolBackward { batch_statistics: false, daffine: None, ..backward };
-                    gpu.agrees(&format!("{what}, fixed"), &Step::NormActPoolBackward(fixed), &memory);
-                }
+                let daffine = affine
+                    .map(|_| Affine { gamma: View { len: c, ..daffine }, beta: View { start: c, len: c, ..daffine } });
+                let (dy, batch_statistics) = (y, true);
+                let backward =
+                    NormActPoolBackward { pool, norm, batch_statistics, activation, x, argmax, dy, dx, daffine };
+                gpu.agrees(&what, &Step::NormActPoolBackward(backward), &memory);
+                let fixed = NormActPoolBackward { batch_statistics: false, daffine: None, ..backward };
+                gpu.agrees(&format!("{what}, fixed"), &Step::NormActPoolBackward(fixed), &memory);
             }
         }
-    });
+    }
+}
+
+/// A head over maps of u² pixels: with labels, and without.
+fn head(n: usize, u: usize, c: usize) -> conv::Geometry {
+    conv::Geometry { n, h: u, w: u, c, k: 1, side: 1, stride: 1, pad: 0 }
 }
 
 #[test]
-fn losses() {
-    on_device(|gpu| {
-        for (n, u) in [(1, 1), (2, 3), (5, 7), (130, 28)] {
-            let pixels = u * u;
-            for labels in [|i: usize| (i % 2) as f64, |_| 0.0, |_| 1.0] {
-                let labels: Vec<f64> = (0..n).map(labels).collect();
-                let (z, zeros) = (noise(0, n * pixels), vec![0.0; n * pixels]);
-                let score: Vec<f64> = noise(1, n).iter().map(|v| v.abs()).collect();
-                let buffers = [&z[..], &zeros, &score, &labels, &score, &zeros];
-                let (memory, [z, a, score, labels, loss, dz]) = memory(buffers, &[], 0);
-                let what = format!("{n} maps of {u}²");
-                gpu.agrees(&what, &Step::PseudoHuber(PseudoHuber { z, a, score }), &memory);
-                gpu.agrees(&what, &Step::LabelLoss(LabelLoss { z, score, labels, loss, dz }), &memory);
-                gpu.agrees(&what, &Step::PseudoHuberBackward(PseudoHuberBackward { z, da: a, dz }), &memory);
+fn heads_and_backward() {
+    on_device(|gpu| heads(gpu, Format::F32));
+}
+
+/// Over features of either format: channels in vectors and one by one, fewer and more than a warp reads at once.
+pub fn heads(gpu: &Gpu, format: Format) {
+    let sizes = [(1, 1, 1), (2, 3, 3), (5, 7, 8), (3, 6, 33), (2, 9, 128), (3, 28, 16), (1, 5, 520), (130, 3, 8)];
+    for (n, u, c) in sizes {
+        let geometry = head(n, u, c);
+        let pixels = geometry.pixels();
+        for labels in [|i: usize| (i % 2) as f64, |_| 0.0, |_| 1.0] {
+            let labels: Vec<f64> = (0..n).map(labels).collect();
+            let (zeros, image) = (vec![0.0; pixels], vec![0.0; n]);
+            let x = noise(0, geometry.x_len());
+            let buffers = [
+                &x[..],
+                &noise(1, c),
+                &noise(2, 1),
+                &zeros,
+                &zeros,
+                &image,
+                &labels,
+                &image,
+                &noise(3, pixels),
+                &vec![0.0; geometry.x_len()],
+                &vec![0.0; c + 1],
+            ];
+            let (mut memory, [x, w, b, z, a, score, labels, loss, dz, dx, grads]) =
+                memory(buffers, &[], 8 * geometry.x_len());
+            let [x, dx] = [x, dx].map(|view| View { format, ..view });
+            round(&mut memory, &[x]);
+            let what = format!("{n} maps of {u}² of {c}");
+            for (b, labels) in [(Some(b), Some(Labels { labels, loss, dz })), (None, None)] {
+                gpu.agrees(&what, &Step::Head(Head { geometry, x, w, b, z, a, score, labels }), &memory);
             }
+            let (dw, db) = (View { len: c, ..grads }, View { start: c, len: 1, ..grads });
+            for (dx, db) in [(Some(dx), Some(db)), (None, None)] {
+                gpu.agrees(&what, &Step::HeadBackward(HeadBackward { geometry, x, w, dz, dx, dw, db }), &memory);
+            }
+            gpu.agrees(&what, &Step::PseudoHuberBackward(PseudoHuberBackward { z, da: a, dz }), &memory);
         }
-    });
+    }
 }
 
 /// Scores from nearly zero to far beyond where exp(−s) vanishes in f32.
 #[test]
-fn label_loss_of_small_and_large_scores() {
+fn losses_of_small_and_large_scores() {
     on_device(|gpu| {
-        let scores: Vec<f64> = (-40..8).map(|e| f64::from(2f32.powi(e))).collect();
+        let scores: Vec<f64> = (-40..8).map(|e| 2f64.powi(e)).collect();
         let n = scores.len();
         let labels: Vec<f64> = (0..n).map(|i| f64::from(u8::from(i != 3))).collect();
         for i in 0..n {
             // One image at a time against its own size: beside the largest loss the others could be anything.
             let (score, label) = ([scores[3], scores[i]], [labels[3], labels[i]]);
-            let z = noise(0, 2);
-            let buffers = [&z[..], &score, &label, &[0.0; 2], &[0.0; 2]];
-            let (memory, [z, score, labels, loss, dz]) = memory(buffers, &[], 0);
-            gpu.agrees(
-                &format!("score {}", scores[i]),
-                &Step::LabelLoss(LabelLoss { z, score, labels, loss, dz }),
-                &memory,
-            );
+            // (s + 1)² = z² + 1, for an image of one pixel and a head that passes it on.
+            let z = score.map(|s| f64::from((s * (s + 2.0)).sqrt() as f32));
+            let buffers = [&z[..], &[1.0], &[0.0; 2], &[0.0; 2], &[0.0; 2], &label, &[0.0; 2], &[0.0; 2]];
+            let (memory, [x, w, z, a, score, labels, loss, dz]) = memory(buffers, &[], 16);
+            let labels = Some(Labels { labels, loss, dz });
+            let head = Head { geometry: head(2, 1, 1), x, w, b: None, z, a, score, labels };
+            gpu.agrees(&format!("score {}", scores[i]), &Step::Head(head), &memory);
         }
     });
 }
@@ -202,12 +236,13 @@ fn optimizers() {
 fn neighbours_in_a_buffer_stay() {
     on_device(|gpu: &Gpu| {
         let lengths = [300, 100, 300];
-        let part = |buffer: usize| View { buffer: BufferId(buffer), start: 100, len: 100 };
-        let grads = View { buffer: BufferId(1), start: 0, len: 100 };
+        let part = |buffer: usize| View { start: 100, ..View::of(buffer, 100) };
+        let grads = View::of(1, 100);
         let step = Step::Sgd(Sgd { params: part(0), grads, momentum: part(2) });
         let fcdd::device::Device::Cuda(cuda) = &gpu.device else { panic!("a GPU") };
+        let lengths = lengths.map(|len| (len, Format::F32));
         let mut memory = fcdd::device::cuda::Memory::new(cuda, &lengths, &[], 0).unwrap();
-        let whole = View { buffer: BufferId(0), start: 0, len: 300 };
+        let whole = View::of(0, 300);
         memory.write(whole, &[7.0; 300]).unwrap();
         memory.write(grads, &[1.0; 100]).unwrap();
         memory.hyper.write(0, &fcdd::run::verify::stepwise::HYPER.row()).unwrap();

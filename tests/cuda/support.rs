@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use fcdd::device::cuda::Cuda;
-use fcdd::device::{Device, Host};
+use fcdd::device::{Device, Format, Host, View};
 use fcdd::engine::Step;
+use fcdd::real::rounded_to_bf16;
 use fcdd::run::verify::stepwise::{self, HYPER, Tested};
 use fcdd::run::verify::{Check, Outcome, Report};
 use fcdd_standin::{Mode, Options, Order};
@@ -32,6 +33,13 @@ pub fn gpu() -> Option<Gpu> {
             let _ = writeln!(std::io::stderr(), "skipped: {why}");
             None
         }
+    }
+}
+
+/// Rounds what lies in views of bf16.
+pub fn round(memory: &mut Host<f64>, views: &[View]) {
+    for view in views.iter().filter(|view| view.format == Format::Bf16) {
+        memory.get_mut(*view).iter_mut().for_each(|v| *v = rounded_to_bf16(*v));
     }
 }
 

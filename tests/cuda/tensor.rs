@@ -1,15 +1,18 @@
 //! The convolutions on the tensor cores, and the casts that make their operands: against the CPU in f64 on the same bf16 operands.
 
-use cudarc::driver::DeviceRepr;
-use fcdd::device::cuda::{Buffer, Pointer};
-use fcdd::steps::cast;
-use fcdd::steps::conv::tensor::{self, Output};
-use fcdd::steps::conv::{Geometry, reference};
+use fcdd::device::cuda::Memory;
+use fcdd::device::{ByteBufferId, ByteView, Format, View};
+use fcdd::engine::Step;
+use fcdd::real::rounded_to_bf16;
+use fcdd::run::verify::stepwise::HYPER;
+use fcdd::steps::cast::{Cast, CastWeights, Form, Layer};
+use fcdd::steps::conv::{Dgrad, Fprop, Geometry, Wgrad, reference};
+use fcdd::steps::norm::Stats;
 use half::bf16;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use crate::numbers::noise;
+use crate::numbers::{memory, noise};
 use crate::support::{Gpu, gpu};
 
 /// Half the distance between neighbours, relative to the number: of bf16, and of f32.
@@ -40,7 +43,7 @@ struct Operands {
 
 impl Operands {
     fn new(g: &Geometry) -> Operands {
-        let rounded = |i, len| noise(i, len).into_iter().map(|v| bf16::from_f64(v).to_f64()).collect();
+        let rounded = |i, len| noise(i, len).into_iter().map(|v| rounded_to_bf16(v)).collect();
         Operands { x: rounded(0, g.x_len()), w: rounded(1, g.w_len()), b: noise(2, g.k), dy: rounded(3, g.y_len()) }
     }
 
@@ -65,47 +68,79 @@ fn f32s(values: &[f64]) -> Vec<f32> {
     values.iter().map(|&v| v as f32).collect()
 }
 
-fn bf16s(values: &[f64]) -> Vec<bf16> {
-    values.iter().map(|&v| bf16::from_f64(v)).collect()
+/// Memory for all passes of a convolution, filled with operands and poisoned results, and its views.
+struct Passes {
+    memory: Memory,
+    steps: Vec<Step>,
+    /// y and dx in bf16 and in f32, dw, db.
+    results: [View; 6],
 }
 
-fn download<T: DeviceRepr + Copy>(buffer: &Buffer<T>, fill: T) -> Vec<T> {
-    let mut values = vec![fill; buffer.len()];
-    buffer.read(0, &mut values).unwrap();
-    values
+impl Passes {
+    fn new(gpu: &Gpu, g: &Geometry, operands: &Operands, bias: bool) -> Passes {
+        let forms = [Form::Straight, Form::Turned];
+        let [straight, turned] = forms.map(|form| form.len(g));
+        let lengths = [
+            (g.x_len(), Format::Bf16),
+            (g.w_len(), Format::F32),
+            (straight + turned, Format::Bf16),
+            (g.k, Format::F32),
+            (g.y_len(), Format::Bf16),
+            (g.y_len(), Format::Bf16),
+            (g.y_len(), Format::F32),
+            (g.x_len(), Format::Bf16),
+            (g.x_len(), Format::F32),
+            (g.w_len() + g.k, Format::F32),
+        ];
+        let view = |i: usize| View { format: lengths[i].1, ..View::of(i, lengths[i].0) };
+        let [x, params, casts, b, dy, y, exact_y, dx, exact_dx, grads] = std::array::from_fn(view);
+        let [w, turned] = [(0, straight), (straight, turned)].map(|(start, len)| View { start, len, ..casts });
+        let layers = forms.into_iter().zip([w, turned]);
+        let layers = layers.map(|(form, target)| Layer { form, geometry: *g, source: params, target }).collect();
+        let table = ByteView { buffer: ByteBufferId(0), len: 4 * CastWeights::table_len(2) };
+        let cast = CastWeights { params, casts, layers, table };
+        let (dw, db) = (View { len: g.w_len(), ..grads }, View { start: g.w_len(), len: g.k, ..grads });
+        let wanted = |view| bias.then_some(view);
+        let fprop = |y| Step::ConvFprop(Fprop { geometry: *g, x, w, b: wanted(b), y, stats: None });
+        let dgrad = |dx| Step::ConvDgrad(Dgrad { geometry: *g, dy, w: turned, dx });
+        let numbers = cast.table();
+        let steps = vec![
+            Step::CastWeights(cast),
+            fprop(y),
+            fprop(exact_y),
+            dgrad(dx),
+            dgrad(exact_dx),
+            Step::ConvWgrad(Wgrad { geometry: *g, x, dy, dw, db: wanted(db) }),
+        ];
+        let workspace = steps.iter().map(Step::cuda_workspace).max().unwrap_or(0);
+        let mut memory = Memory::new(gpu.cuda(), &lengths, &[table.len], workspace).unwrap();
+        for (view, values) in [(x, &operands.x), (params, &operands.w), (b, &operands.b), (dy, &operands.dy)] {
+            memory.write(view, &f32s(values)).unwrap();
+        }
+        for view in [casts, y, exact_y, dx, exact_dx, grads] {
+            memory.write(view, &vec![f32::NAN; view.len]).unwrap();
+        }
+        memory.write_bytes(table, bytemuck::cast_slice(&numbers)).unwrap();
+        Passes { memory, steps, results: [y, exact_y, dx, exact_dx, dw, db] }
+    }
+
+    fn read(&self, view: View) -> Vec<f32> {
+        let mut values = vec![0.0; view.len];
+        self.memory.read(view, &mut values).unwrap();
+        values
+    }
 }
 
-/// All passes of a convolution on the device, once, into poisoned memory: y and dx in bf16 and in f32, dw, db.
+/// All passes of a convolution on the device, once.
 fn run(gpu: &Gpu, g: &Geometry, operands: &Operands, bias: bool) -> [Vec<f32>; 6] {
-    let cuda = gpu.cuda();
-    let (x, dy) = (cuda.upload(&bf16s(&operands.x)).unwrap(), cuda.upload(&bf16s(&operands.dy)).unwrap());
-    let (master, b) = (cuda.upload(&f32s(&operands.w)).unwrap(), cuda.upload(&f32s(&operands.b)).unwrap());
-    let poisoned = |len| cuda.upload(&vec![f32::NAN; len]).unwrap();
-    let poisoned_bf16 = |len| cuda.upload(&vec![bf16::NAN; len]).unwrap();
-    let (w, turned) = (poisoned_bf16(tensor::weights_len(g)), poisoned_bf16(tensor::turned_weights_len(g)));
-    tensor::cast_weights(cuda, g, master.pointer(), w.pointer_mut()).unwrap();
-    tensor::cast_turned_weights(cuda, g, master.pointer(), turned.pointer_mut()).unwrap();
-
-    let (y, exact_y) = (poisoned_bf16(g.y_len()), poisoned(g.y_len()));
-    let (dx, exact_dx) = (poisoned_bf16(g.x_len()), poisoned(g.x_len()));
-    let bias_pointer = if bias { b.pointer() } else { Pointer::null() };
-    for y in [Output::Bf16(y.pointer_mut()), Output::F32(exact_y.pointer_mut())] {
-        tensor::fprop(cuda, g, x.pointer(), w.pointer(), bias_pointer, y).unwrap();
+    let passes = Passes::new(gpu, g, operands, bias);
+    for step in &passes.steps {
+        step.cuda(&passes.memory).unwrap();
     }
-    for dx in [Output::Bf16(dx.pointer_mut()), Output::F32(exact_dx.pointer_mut())] {
-        tensor::dgrad(cuda, g, dy.pointer(), turned.pointer(), dx).unwrap();
-    }
-    let (dw, db) = (poisoned(g.w_len()), poisoned(g.k));
-    let workspace = poisoned(tensor::wgrad_workspace(g, bias));
-    let wanted = bias.then(|| db.pointer_mut());
-    tensor::wgrad(cuda, g, x.pointer(), dy.pointer(), dw.pointer_mut(), wanted, workspace.pointer_mut()).unwrap();
-
-    if let Err(error) = cuda.synchronize() {
+    if let Err(error) = gpu.cuda().synchronize() {
         panic!("{g:?}: {error}; {}", fcdd_standin::last_report().unwrap_or_default());
     }
-    let rounded = |buffer| download(buffer, bf16::ZERO).into_iter().map(bf16::to_f32).collect();
-    let exact = |buffer| download(buffer, 0.0);
-    [rounded(&y), exact(&exact_y), rounded(&dx), exact(&exact_dx), exact(&dw), exact(&db)]
+    passes.results.map(|view| passes.read(view))
 }
 
 /// Asserts that all passes give what the CPU gives in f64, each element within the bound of its own sum, and the same bits in every
@@ -227,17 +262,13 @@ fn large_grids() {
 #[test]
 fn captured() {
     on_tensor_cores(|gpu| {
-        let (cuda, g) = (gpu.cuda(), geometry(1, [184, 184], 8, 65, [1, 0]));
+        let g = geometry(1, [184, 184], 8, 65, [1, 0]);
         let operands = Operands::new(&g);
-        let (x, w) = (cuda.upload(&bf16s(&operands.x)).unwrap(), cuda.upload(&bf16s(&operands.w)).unwrap());
-        let [direct, replayed] = [0, 1].map(|_| cuda.upload(&vec![bf16::NAN; g.y_len()]).unwrap());
-        let fprop = |y: &Buffer<bf16>| {
-            let y = Output::Bf16(y.pointer_mut());
-            tensor::fprop(cuda, &g, x.pointer(), w.pointer(), Pointer::null(), y)
-        };
-        cuda.capture(|| fprop(&replayed)).unwrap().launch().unwrap();
+        let [direct, replayed] = [0, 1].map(|_| Passes::new(gpu, &g, &operands, false));
+        let fprop = |passes: &Passes| passes.steps[..2].iter().try_for_each(|step| step.cuda(&passes.memory));
+        gpu.cuda().capture(|| fprop(&replayed)).unwrap().launch().unwrap();
         fprop(&direct).unwrap();
-        let [direct, replayed] = [&direct, &replayed].map(|y| download(y, bf16::ZERO));
+        let [direct, replayed] = [&direct, &replayed].map(|passes| passes.read(passes.results[0]));
         assert!(direct.iter().all(|v| !v.is_nan()) && direct == replayed);
     });
 }
@@ -265,11 +296,53 @@ fn random_shapes() {
     });
 }
 
+/// Statistics for a norm, taken from the sums of a convolution before they are rounded: every tile, full and not.
+#[test]
+fn statistics_of_the_outputs() {
+    on_tensor_cores(|gpu| {
+        let shapes = [
+            geometry(1, [3, 2], 8, 8, [1, 0]),
+            geometry(2, [9, 8], 1, 16, [5, 2]),
+            geometry(2, [12, 11], 8, 40, [3, 1]),
+            geometry(2, [10, 9], 3, 70, [3, 1]),
+            geometry(1, [190, 180], 8, 66, [1, 0]),
+            geometry(1, [185, 184], 16, 65, [1, 0]),
+        ];
+        for g in shapes.into_iter().filter(|g| !(gpu.is_checked() && g.pixels() > 500)) {
+            // A mean far from zero: a sum of squares would cancel.
+            let x: Vec<f64> = noise(0, g.x_len()).iter().map(|v| rounded_to_bf16(v + 4.0)).collect();
+            let mut w = vec![0.0; Form::Straight.len(&g)];
+            let rows = w.len() / g.k;
+            for row in w.chunks_exact_mut(rows) {
+                row[..g.taps()].iter_mut().zip(noise(1, g.taps())).for_each(|(w, v)| *w = rounded_to_bf16(v));
+            }
+            let running: Vec<f64> = noise(2, 2 * g.k).iter().map(|v| v.abs()).collect();
+            let nothing = vec![0.0; g.y_len().max(2 * g.k)];
+            let buffers = [&x[..], &w, &nothing[..g.y_len()], &nothing[..2 * g.k], &running];
+            let room = Fprop {
+                geometry: g,
+                x: View::of(0, g.x_len()),
+                w: View::of(1, w.len()),
+                b: None,
+                y: View::of(2, g.y_len()),
+                stats: None,
+            };
+            let workspace = room.workspace().max(4 * g.y_len());
+            let (memory, [x, w, y, batch, running]) = memory(buffers, &[], workspace);
+            let y = y.bf16();
+            let [mean, running_mean] = [batch, running].map(|view| View { len: g.k, ..view });
+            let [var, running_var] = [batch, running].map(|view| View { start: g.k, len: g.k, ..view });
+            let stats = Stats { x: y, c: g.k, bias: None, mean, var, running_mean, running_var };
+            let step = Step::ConvFprop(Fprop { geometry: g, x: x.bf16(), w: w.bf16(), b: None, y, stats: Some(stats) });
+            gpu.agrees(&format!("{g:?}"), &step, &memory);
+        }
+    });
+}
+
 /// Every kind of f32 has the bits of the definition, at any length; ties, overflow, denormals, NaN.
 #[test]
 fn casts_round_to_nearest_even() {
     on_tensor_cores(|gpu| {
-        let cuda = gpu.cuda();
         let special = [
             0.0,
             -0.0,
@@ -281,45 +354,80 @@ fn casts_round_to_nearest_even() {
             1e-40,
             f32::MIN_POSITIVE,
         ];
+        let cast = |values: &[f32]| {
+            let len = values.len();
+            let lengths = [(len, Format::F32), (len, Format::Bf16)];
+            let mut memory = Memory::new(gpu.cuda(), &lengths, &[], 0).unwrap();
+            let (x, y) = (View::of(0, len), View::of(1, len).bf16());
+            memory.write(x, values).unwrap();
+            Step::Cast(Cast { x, y }).cuda(&memory).unwrap();
+            let mut rounded = vec![0.0; len];
+            memory.read(y, &mut rounded).unwrap();
+            rounded
+        };
         for len in [1, 7, 8, 9, 300, 2048, 5001] {
             let mut values = f32s(&noise(0, len));
             values.iter_mut().zip(special).for_each(|(v, special)| *v = special);
-            let (x, y) = (cuda.upload(&values).unwrap(), cuda.upload(&vec![bf16::NAN; len]).unwrap());
-            cast::values(cuda, x.pointer(), y.pointer_mut(), len).unwrap();
-            let ours = download(&y, bf16::ZERO);
-            assert!(
-                values.iter().zip(&ours).all(|(v, ours)| bf16::from_f32(*v).to_bits() == ours.to_bits()),
-                "{len} values"
-            );
+            let same = |(v, ours): (&f32, &f32)| bf16::from_f32(*v).to_f32().to_bits() == ours.to_bits();
+            assert!(values.iter().zip(&cast(&values)).all(same), "{len} values");
         }
-        let (x, y) = (cuda.upload(&[f32::NAN]).unwrap(), cuda.upload(&[bf16::ZERO]).unwrap());
-        cast::values(cuda, x.pointer(), y.pointer_mut(), 1).unwrap();
-        assert!(download(&y, bf16::ZERO)[0].is_nan());
+        assert!(cast(&[f32::NAN])[0].is_nan());
     });
 }
 
-/// Rows of weights, straight and turned around, with zeros behind their ends.
+/// The weights of several layers at once, straight and turned around, with zeros behind the ends of rows.
 #[test]
 fn cast_weights() {
     on_tensor_cores(|gpu| {
-        let cuda = gpu.cuda();
-        for (c, k, side) in [(8, 8, 3), (3, 40, 5), (1, 8, 5), (40, 72, 2), (70, 3, 3), (33, 1, 1)] {
-            let g = geometry(1, [9, 9], c, k, [side, 0]);
-            let values = f32s(&noise(0, g.w_len()));
-            let x = cuda.upload(&values).unwrap();
-            let [w, turned] = [tensor::weights_len(&g), tensor::turned_weights_len(&g)]
-                .map(|len| cuda.upload(&vec![bf16::NAN; len]).unwrap());
-            tensor::cast_weights(cuda, &g, x.pointer(), w.pointer_mut()).unwrap();
-            tensor::cast_turned_weights(cuda, &g, x.pointer(), turned.pointer_mut()).unwrap();
-            let (mut expected, mut expected_turned) = (vec![bf16::ZERO; w.len()], vec![bf16::ZERO; turned.len()]);
-            let taps = side * side;
-            for (i, &value) in values.iter().enumerate() {
-                let (at_k, tap, at_c) = (i / c / taps, i / c % taps, i % c);
-                expected[at_k * (w.len() / k) + tap * c + at_c] = bf16::from_f32(value);
-                expected_turned[at_c * (turned.len() / c) + (taps - 1 - tap) * k + at_k] = bf16::from_f32(value);
+        let shapes = [(8, 8, 3), (3, 40, 5), (1, 8, 5), (40, 72, 2), (70, 3, 3), (33, 1, 1)];
+        let shapes = shapes.map(|(c, k, side)| geometry(1, [9, 9], c, k, [side, 0]));
+        let (mut source, mut target, mut layers) = (3, 0, Vec::new());
+        let (params, casts) = (View::of(0, 0), View::of(1, 0).bf16());
+        for geometry in shapes {
+            let place = View { start: source, len: geometry.w_len(), ..params };
+            for form in [Form::Straight, Form::Turned] {
+                let len = form.len(&geometry);
+                layers.push(Layer { form, geometry, source: place, target: View { start: target, len, ..casts } });
+                target += len;
             }
-            assert_eq!(download(&w, bf16::NAN), expected, "{g:?}");
-            assert_eq!(download(&turned, bf16::NAN), expected_turned, "{g:?}");
+            source += geometry.w_len() + 1;
+        }
+        let values = noise(0, source);
+        let table = ByteView { buffer: ByteBufferId(0), len: 4 * CastWeights::table_len(layers.len()) };
+        let (params, casts) = (View { len: source, ..params }, View { len: target, ..casts });
+        let step = CastWeights { params, casts, layers, table };
+        let (mut host, _) = memory([&values[..], &vec![f64::NAN; target]], &[], 0);
+        let lengths = [(source, Format::F32), (target, Format::Bf16)];
+        let mut there = Memory::new(gpu.cuda(), &lengths, &[table.len], 0).unwrap();
+        there.write(params, &f32s(&values)).unwrap();
+        there.write(casts, &vec![f32::NAN; target]).unwrap();
+        there.write_bytes(table, bytemuck::cast_slice(&step.table())).unwrap();
+        let step = Step::CastWeights(step);
+        step.cuda(&there).unwrap();
+        step.cpu(&mut host, &HYPER);
+        let mut ours = vec![0.0; target];
+        there.read(casts, &mut ours).unwrap();
+        let expected = f32s(host.get(casts));
+        let differ = (0..target).filter(|&i| ours[i] != expected[i]).collect::<Vec<_>>();
+        assert!(differ.is_empty(), "{} of {target}, the first {:?}", differ.len(), differ.first());
+        // As they were, from either form.
+        let Step::CastWeights(step) = &step else { return };
+        for layer in &step.layers {
+            let mut restored = vec![f64::NAN; layer.source.len];
+            layer.form.restore(&layer.geometry, host.get(layer.target), &mut restored);
+            let rounded = host.get(layer.source).iter().map(|&v| rounded_to_bf16(v));
+            assert!(rounded.eq(restored), "{layer:?}");
         }
     });
+}
+
+/// Norm, activation and pool over bf16 maps, of channels in chunks and one by one, each way.
+#[test]
+fn norm_act_pool_of_bf16() {
+    on_tensor_cores(|gpu| crate::steps::norm_act_pools(gpu, Format::Bf16));
+}
+
+#[test]
+fn heads_of_bf16() {
+    on_tensor_cores(|gpu| crate::steps::heads(gpu, Format::Bf16));
 }

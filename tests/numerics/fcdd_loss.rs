@@ -4,20 +4,29 @@ use crate::support::{assert_close, assert_gradient, largest, memory, noise, of};
 use fcdd::device::Host;
 use fcdd::model::nets;
 use fcdd::real::Real;
-use fcdd::steps::fcdd_loss::{
-    LabelLoss, MapLoss, PseudoHuber, PseudoHuberBackward, anomalous_loss, pseudo_huber, pseudo_huber_slope,
-};
+use fcdd::steps::conv::Geometry;
+use fcdd::steps::fcdd_loss::{MapLoss, PseudoHuberBackward, anomalous_loss, pseudo_huber, pseudo_huber_slope};
+use fcdd::steps::head::{Head, Labels};
 use fcdd::steps::upsample::{Taps, Upsample, UpsampleAdjoint};
 
 const N: usize = 4;
 const U: usize = 7;
 
+/// Room for a head.
+const WORKSPACE: usize = 1 << 12;
+
+/// A head that passes one channel on, so that its z is what it reads.
+fn passing(len: usize) -> Geometry {
+    Geometry { n: len / (U * U), h: U, w: U, c: 1, k: 1, side: 1, stride: 1, pad: 0 }
+}
+
 /// Losses and gradient by z under labels.
 fn by_labels<T: Real>(z: &[f64], labels: &[f64]) -> (Vec<T>, Vec<T>) {
     let (map, image) = (vec![f64::NAN; z.len()], vec![f64::NAN; labels.len()]);
-    let (mut memory, [z, labels, a, score, loss, dz]) = memory::<T, 6>([z, labels, &map, &image, &image, &map], &[], 0);
-    PseudoHuber { z, a, score }.cpu(&mut memory);
-    LabelLoss { z, score, labels, loss, dz }.cpu(&mut memory);
+    let buffers = [z, &[1.0], &map, labels, &map, &image, &image, &map];
+    let (mut memory, [x, w, z, labels, a, score, loss, dz]) = memory::<T, 8>(buffers, &[], WORKSPACE);
+    let labels = Some(Labels { labels, loss, dz });
+    Head { geometry: passing(x.len), x, w, b: None, z, a, score, labels }.cpu(&mut memory);
     (memory.get(loss).to_vec(), memory.get(dz).to_vec())
 }
 
@@ -27,11 +36,11 @@ fn by_maps<T: Real>(z: &[f64], maps: &[f64]) -> (Vec<T>, Vec<T>) {
     let n = z.len() / (U * U);
     let (low, high, image) = (vec![f64::NAN; z.len()], vec![f64::NAN; maps.len()], vec![f64::NAN; n]);
     let kernel = taps.kernel().to_vec();
-    let buffers = [z, maps, &low, &image, &high, &image, &high, &low, &low, &kernel];
-    let (mut memory, [z, maps, a, score, heatmap, loss, d_heatmap, da, dz, kernel]) =
-        memory::<T, 10>(buffers, &[], n * U * 28);
+    let buffers = [z, &[1.0], &low, maps, &low, &image, &high, &image, &high, &low, &low, &kernel];
+    let (mut memory, [x, w, z, maps, a, score, heatmap, loss, d_heatmap, da, dz, kernel]) =
+        memory::<T, 12>(buffers, &[], WORKSPACE.max(n * U * 28));
     let memory: &mut Host<T> = &mut memory;
-    PseudoHuber { z, a, score }.cpu(memory);
+    Head { geometry: passing(x.len), x, w, b: None, z, a, score, labels: None }.cpu(memory);
     Upsample { taps: taps.clone(), kernel, u: U, a, out: heatmap }.cpu(memory);
     MapLoss { a: heatmap, maps, loss, da: d_heatmap }.cpu(memory);
     UpsampleAdjoint { taps, kernel, u: U, dout: d_heatmap, da }.cpu(memory);

@@ -1,6 +1,7 @@
 //! Whole nets: gradients by finite differences, smaller batches in the same memory, thread counts, frozen layers.
 
 use crate::support::{assert_close, dot, noise, of};
+use fcdd::device::Format;
 use fcdd::engine::lower::{Optimizer, Options, Training};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::weights::Layout;
@@ -16,7 +17,8 @@ fn hyper(step: u64) -> Hyper {
 
 /// A training network.
 fn network<T: Real>(arch: &Arch, batch: usize, side: usize, training: Training) -> Network<T> {
-    let options = Options { batch, side, sigma: 1.2, gradient: Gradient::Grad, training: Some(training) };
+    let options =
+        Options { batch, side, format: Format::F32, sigma: 1.2, gradient: Gradient::Grad, training: Some(training) };
     Network::new(arch, options, &Weights::init(arch, 3)).unwrap()
 }
 
@@ -118,7 +120,8 @@ fn hsc_heatmaps_are_gradients_of_the_scores() {
     let arch = baselines::by_name("CNN28", true).unwrap();
     let (n, pixels) = (3, 28 * 28);
     for gradient in [Gradient::Grad, Gradient::Xgrad] {
-        let options = Options { batch: n, side: 28, sigma: 1.2, gradient, training: Some(TRAINING) };
+        let options =
+            Options { batch: n, side: 28, format: Format::F32, sigma: 1.2, gradient, training: Some(TRAINING) };
         let mut network = Network::<f64>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
         fill(&mut network, n, 0);
         network.train(n, &hyper(1)).unwrap();

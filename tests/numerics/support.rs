@@ -1,6 +1,6 @@
 //! What the tests of operations share.
 
-use fcdd::device::{BufferId, Host, View};
+use fcdd::device::{Host, View};
 use fcdd::real::Real;
 use fcdd::rng::{Purpose, Stream};
 
@@ -80,7 +80,7 @@ pub fn memory<T: Real, const N: usize>(
 ) -> (Host<T>, [View; N]) {
     let lengths = buffers.map(<[f64]>::len);
     let mut memory = Host::new(&lengths, bytes, workspace);
-    let views = std::array::from_fn(|i| View { buffer: BufferId(i), start: 0, len: lengths[i] });
+    let views = std::array::from_fn(|i| View::of(i, lengths[i]));
     for (view, values) in views.iter().zip(buffers) {
         memory.get_mut(*view).copy_from_slice(&of::<T>(values));
     }

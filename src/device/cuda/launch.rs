@@ -53,6 +53,11 @@ impl<'a, T> Pointer<'a, T> {
     pub(super) fn new(address: u64) -> Pointer<'a, T> {
         Pointer { address, memory: PhantomData }
     }
+
+    /// The same bytes, read as other numbers.
+    pub(super) fn cast<U>(self) -> Pointer<'a, U> {
+        Pointer::new(self.address)
+    }
 }
 
 impl<'a, T> PointerMut<'a, T> {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr, DriverError, ValidAsZeroBits, sys};
+use half::bf16;
 
 use super::{Cuda, Pointer, PointerMut, Result, failed};
-use crate::device::{ByteView, View};
+use crate::device::{ByteView, Format, View};
 use crate::error::CudaError;
 
 /// Typed memory on the device.
@@ -91,13 +92,40 @@ impl<T: DeviceRepr> Buffer<T> {
     }
 }
 
+/// A buffer of reals.
+pub enum Reals {
+    F32(Buffer<f32>),
+    Bf16(Buffer<bf16>),
+}
+
+/// The numbers that buffers of reals may hold.
+pub trait Number: DeviceRepr + Sized {
+    const FORMAT: Format;
+    /// The buffer, if it holds such numbers.
+    fn of(reals: &Reals) -> Option<&Buffer<Self>>;
+}
+
+impl Number for f32 {
+    const FORMAT: Format = Format::F32;
+    fn of(reals: &Reals) -> Option<&Buffer<f32>> {
+        if let Reals::F32(buffer) = reals { Some(buffer) } else { None }
+    }
+}
+
+impl Number for bf16 {
+    const FORMAT: Format = Format::Bf16;
+    fn of(reals: &Reals) -> Option<&Buffer<bf16>> {
+        if let Reals::Bf16(buffer) = reals { Some(buffer) } else { None }
+    }
+}
+
 /// All buffers of one plan, in device memory; the counterpart of [`crate::device::Host`].
 ///
 /// Numbers that change from step to step lie in device memory too, so that a captured step can be replayed: `clock` holds the
 /// number of the batch within the epoch and the epoch, `hyper` a row of [`Memory::HYPER`] numbers per batch.
 pub struct Memory {
     cuda: Arc<Cuda>,
-    reals: Vec<Buffer<f32>>,
+    reals: Vec<Reals>,
     bytes: Vec<Buffer<u8>>,
     workspace: Buffer<f32>,
     pub clock: Buffer<u32>,
@@ -109,10 +137,16 @@ impl Memory {
     pub const HYPER: usize = 8;
 
     /// Zeroed buffers of the given lengths, and workspace without defined content.
-    pub fn new(cuda: &Arc<Cuda>, reals: &[usize], bytes: &[usize], workspace: usize) -> Result<Memory> {
+    pub fn new(cuda: &Arc<Cuda>, reals: &[(usize, Format)], bytes: &[usize], workspace: usize) -> Result<Memory> {
+        let zeros = |&(len, format): &(usize, Format)| {
+            Ok(match format {
+                Format::F32 => Reals::F32(cuda.zeros(len)?),
+                Format::Bf16 => Reals::Bf16(cuda.zeros(len)?),
+            })
+        };
         Ok(Memory {
             cuda: cuda.clone(),
-            reals: reals.iter().map(|&len| cuda.zeros(len)).collect::<Result<_>>()?,
+            reals: reals.iter().map(zeros).collect::<Result<_>>()?,
             bytes: bytes.iter().map(|&len| cuda.zeros(len)).collect::<Result<_>>()?,
             workspace: cuda.alloc(workspace)?,
             clock: cuda.zeros(2)?,
@@ -125,25 +159,26 @@ impl Memory {
         &self.cuda
     }
 
-    /// Where a kernel reads a view.
-    pub fn pointer(&self, view: View) -> Pointer<'_, f32> {
+    /// Where a kernel reads a view of such numbers.
+    pub fn pointer<T: Number>(&self, view: View) -> Pointer<'_, T> {
         self.pointer_mut(view).read()
     }
 
     /// Where a kernel reads a view; null where there is none.
-    pub fn pointer_opt(&self, view: Option<View>) -> Pointer<'_, f32> {
+    pub fn pointer_opt<T: Number>(&self, view: Option<View>) -> Pointer<'_, T> {
         view.map_or(Pointer::null(), |view| self.pointer(view))
     }
 
-    /// Where a kernel writes a view.
-    pub fn pointer_mut(&self, view: View) -> PointerMut<'_, f32> {
-        let buffer = &self.reals[view.buffer.0];
+    /// Where a kernel writes a view of such numbers.
+    pub fn pointer_mut<T: Number>(&self, view: View) -> PointerMut<'_, T> {
+        let buffer = T::of(&self.reals[view.buffer.0]).filter(|_| view.format == T::FORMAT);
+        let buffer = buffer.expect("a view of the numbers that the kernel takes");
         assert!(view.start + view.len <= buffer.len(), "a view beyond its buffer");
         buffer.pointer_mut().offset(view.start)
     }
 
     /// Where a kernel writes a view; null where there is none.
-    pub fn pointer_mut_opt(&self, view: Option<View>) -> PointerMut<'_, f32> {
+    pub fn pointer_mut_opt<T: Number>(&self, view: Option<View>) -> PointerMut<'_, T> {
         view.map_or(PointerMut::null(), |view| self.pointer_mut(view))
     }
 
@@ -154,21 +189,40 @@ impl Memory {
         buffer.pointer_mut()
     }
 
+    /// Where a kernel reads a table of numbers that was written as bytes.
+    pub fn table(&self, view: ByteView) -> Pointer<'_, i32> {
+        self.bytes(view).read().cast()
+    }
+
     /// Scratch space that any step may use while it runs.
     pub fn workspace(&self) -> PointerMut<'_, f32> {
         self.workspace.pointer_mut()
     }
 
-    /// Copies host memory to a view.
+    /// Copies host memory to a view, rounded to its format.
     pub fn write(&mut self, view: View, values: &[f32]) -> Result<()> {
         assert_eq!(view.len, values.len(), "a view and its values");
-        self.reals[view.buffer.0].write(view.start, values)
+        match &mut self.reals[view.buffer.0] {
+            Reals::F32(buffer) => buffer.write(view.start, values),
+            Reals::Bf16(buffer) => {
+                let rounded: Vec<bf16> = values.iter().copied().map(bf16::from_f32).collect();
+                buffer.write(view.start, &rounded)
+            }
+        }
     }
 
     /// Copies a view to host memory.
     pub fn read(&self, view: View, values: &mut [f32]) -> Result<()> {
         assert_eq!(view.len, values.len(), "a view and its values");
-        self.reals[view.buffer.0].read(view.start, values)
+        match &self.reals[view.buffer.0] {
+            Reals::F32(buffer) => buffer.read(view.start, values),
+            Reals::Bf16(buffer) => {
+                let mut rounded = vec![bf16::ZERO; view.len];
+                buffer.read(view.start, &mut rounded)?;
+                values.iter_mut().zip(rounded).for_each(|(value, rounded)| *value = rounded.to_f32());
+                Ok(())
+            }
+        }
     }
 
     /// Copies host memory to a view of bytes.

@@ -16,7 +16,7 @@ use cudarc::nvrtc::Ptx;
 
 pub use graph::{Graph, Mark};
 pub use launch::{Argument, Launch, Pointer, PointerMut};
-pub use memory::{Buffer, Memory};
+pub use memory::{Buffer, Memory, Number};
 pub use staging::Staging;
 
 use crate::error::CudaError;
@@ -93,6 +93,11 @@ impl Cuda {
             .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
             .map_err(failed("ask for the multiprocessors"))? as u32;
         Ok(Arc::new(Cuda { context, stream, functions, multiprocessors }))
+    }
+
+    /// Whether the kernels of bf16 run on the device: tensor cores that know it came with compute capability 8.0.
+    pub fn has_bf16(&self) -> Result<bool> {
+        Ok(self.context.compute_capability().map_err(failed("ask for the compute capability"))? >= (8, 0))
     }
 
     /// What the device is.

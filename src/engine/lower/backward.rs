@@ -2,7 +2,7 @@
 
 use super::stages::{Block, Stage, Values, first_trained};
 use super::{Allocator, head, part};
-use crate::device::View;
+use crate::device::{Format, View};
 use crate::engine::plan::Step;
 use crate::steps::conv::{Dgrad, Wgrad};
 use crate::steps::dropout::Dropout;
@@ -12,9 +12,9 @@ use crate::steps::norm_act_pool::NormActPoolBackward;
 use crate::steps::reshape::Reshape;
 
 /// Two buffers that gradients of values take turns in: each is dead once the next is computed.
-pub(super) fn buffers(stages: &[Stage], allocator: &mut Allocator) -> [View; 2] {
+pub(super) fn buffers(stages: &[Stage], format: Format, allocator: &mut Allocator) -> [View; 2] {
     let longest = stages.iter().map(Stage::longest_gradient).max().unwrap_or(0);
-    [0, 1].map(|_| allocator.real(longest))
+    [0, 1].map(|_| allocator.of(format, longest))
 }
 
 /// Everything that a backward pass is lowered from.
@@ -109,7 +109,7 @@ impl Backward<'_> {
         }
         if onwards {
             let dx = head(gradients[1], block.conv.x_len());
-            steps.push(Step::ConvDgrad(Dgrad { geometry: block.conv, dy, w: block.weight, dx }));
+            steps.push(Step::ConvDgrad(Dgrad { geometry: block.conv, dy, w: block.turned, dx }));
             gradients.swap(0, 1);
         }
     }

@@ -14,10 +14,11 @@ use self::backward::Backward;
 use self::objective::Head;
 use self::stages::{Pass, stages};
 use super::plan::{Buffers, Plan, Ports, Step, TrainingPorts};
-use crate::device::{BufferId, ByteBufferId, ByteView, View};
+use crate::device::{BufferId, ByteBufferId, ByteView, Format, View};
 use crate::error::{Error, Result};
 use crate::model::arch::{Arch, Objective};
 use crate::model::weights::Layout;
+use crate::steps::cast::Cast;
 use crate::steps::hsc_loss::Gradient;
 use crate::steps::optimizer::{Adam, Sgd};
 
@@ -38,6 +39,9 @@ pub struct Options {
     pub batch: usize,
     /// Input side in pixels.
     pub side: usize,
+    /// Of the values between the layers, their gradients and the weights that they are multiplied with; parameters, statistics, scores
+    /// and maps are f32.
+    pub format: Format,
     /// σ of the upsampling's Gaussian, for FCDD.
     pub sigma: f64,
     /// What heatmaps show, for HSC.
@@ -65,9 +69,14 @@ struct Allocator {
 }
 
 impl Allocator {
+    /// f32 numbers.
     fn real(&mut self, len: usize) -> View {
-        self.buffers.reals.push(len);
-        View { buffer: BufferId(self.buffers.reals.len() - 1), start: 0, len }
+        self.of(Format::F32, len)
+    }
+
+    fn of(&mut self, format: Format, len: usize) -> View {
+        self.buffers.reals.push((len, format));
+        View { buffer: BufferId(self.buffers.reals.len() - 1), start: 0, len, format }
     }
 
     fn bytes(&mut self, len: usize) -> ByteView {
@@ -90,8 +99,14 @@ fn part(view: View, start: usize, len: usize) -> View {
 /// a smaller batch runs in the memory of a larger one's.
 ///
 /// # Errors
-/// If the net does not take the input's side, or its objective no ground-truth maps.
+/// If the net does not take the input's side, or its objective no ground-truth maps or no bf16.
 pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
+    if options.format == Format::Bf16 && arch.objective != Objective::Fcdd {
+        return Err(Error::setting(format!("{} computes in f32 alone", arch.name), "choose --precision f32"));
+    }
+    if options.format == Format::Bf16 && options.training.is_some_and(|training| training.input_grad) {
+        return Err(Error::internal("the gradient of the input is computed in f32 alone"));
+    }
     if options.training.is_some_and(|training| training.maps) && arch.objective != Objective::Fcdd {
         let problem = format!("{} learns from labels alone, not from ground-truth maps", arch.name);
         return Err(Error::setting(problem, "choose --maps false"));
@@ -102,7 +117,8 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
     let params = allocator.real(layout.params_len);
     let stats = allocator.real(layout.stats_len);
     let input = allocator.real(n * side * side * arch.channels);
-    let stages = stages(arch, &layout, options, params)?;
+    let mut stages = stages(arch, &layout, options, params)?;
+    let last = if arch.objective == Objective::Fcdd { stages.pop() } else { None };
     // A gradient reads the values of the forward pass again: in training, and in evaluation that of an HSC score.
     let by_gradient = arch.objective == Objective::Hsc;
     let keep = options.training.is_some() || by_gradient;
@@ -111,16 +127,26 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
         Some(training) if !by_gradient && !training.input_grad => stages::first_trained(&stages),
         _ => 0,
     };
-    let values = stages::place(&stages, input, kept_from, &mut allocator);
-    let gradients = if keep { backward::buffers(&stages, &mut allocator) } else { [head(input, 0); 2] };
-    let z = values.last().map_or(input, |v| v.out);
-    let head = Head::new(arch, options, input, z, &mut allocator);
+    // What the first layer reads.
+    let (first, cast_input) = match options.format {
+        Format::F32 => (input, None),
+        Format::Bf16 => {
+            let cast = allocator.of(Format::Bf16, input.len);
+            (cast, Some(Step::Cast(Cast { x: input, y: cast })))
+        }
+    };
+    let cast_weights = stages::cast_weights(&mut stages, options, params, &mut allocator);
+    let values = stages::place(&stages, first, kept_from, options.format, &mut allocator);
+    let gradients = if keep { backward::buffers(&stages, options.format, &mut allocator) } else { [head(input, 0); 2] };
+    let features = values.last().map_or(first, |v| v.out);
+    let head = Head::new(arch, options, last, input, features, &mut allocator)?;
     let back = Backward { stages: &stages, values: &values, norm_eps: arch.norm_eps, gradients };
 
     let mut plan = Plan {
         batch: n,
         buffers: Buffers::default(),
         constants: head.constants(),
+        tables: cast_weights.iter().map(|step| (step.table, step.table())).collect(),
         ports: Ports {
             params,
             stats,
@@ -131,15 +157,16 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
             heatmap: head.heatmap,
             training: None,
         },
-        forward: vec![],
+        forward: cast_input.iter().cloned().collect(),
         backward: vec![],
         update: vec![],
-        infer: vec![],
+        renew: cast_weights.iter().cloned().map(Step::CastWeights).collect(),
+        infer: cast_input.into_iter().collect(),
         explain: vec![],
     };
     let judging = Pass { stats, norm_eps: arch.norm_eps, training: None, winners: by_gradient };
     stages::forward(&stages, &values, judging, &mut plan.infer);
-    plan.infer.extend(head.judge());
+    plan.infer.push(head.judge(None));
     head.explain(&back, stats, &mut plan.explain);
 
     if let Some(training) = options.training {
@@ -147,10 +174,6 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
         let running = Some(stages::Running { stats, seed: training.seed });
         let pass = Pass { stats: batch_stats, norm_eps: arch.norm_eps, training: running, winners: true };
         stages::forward(&stages, &values, pass, &mut plan.forward);
-        plan.forward.extend(head.judge());
-        if training.maps {
-            head.explain(&back, stats, &mut plan.forward);
-        }
         let mut ports = TrainingPorts {
             labels: allocator.real(n),
             maps: training.maps.then(|| allocator.real(n * side * side)),
@@ -159,12 +182,19 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
             moments: allocator.real(layout.params_len * if training.optimizer == Optimizer::Adam { 2 } else { 1 }),
             input_grad: None,
         };
-        head.loss(&ports, gradients, &mut allocator, &mut plan.backward);
+        plan.forward.push(head.judge(Some(&ports)));
+        if training.maps {
+            head.explain(&back, stats, &mut plan.forward);
+        }
+        // The gradient goes below the head if something is trained there.
+        let below = training.input_grad || stages::first_trained(&stages) < stages.len();
+        head.loss(&ports, gradients, below, &mut allocator, &mut plan.backward);
         let learning = backward::Learning { grads: ports.grads, seed: training.seed, input_grad: training.input_grad };
         let input_grad = back.push(batch_stats, Some(learning), &mut plan.backward);
         ports.input_grad = input_grad.filter(|_| training.input_grad);
         plan.ports.training = Some(ports);
         plan.update.push(update(params, &ports, &layout, training.optimizer));
+        plan.update.extend(plan.renew.iter().cloned());
     }
     plan.buffers = allocator.buffers;
     Ok(plan)

@@ -1,11 +1,15 @@
 //! What an objective makes of the net's last value: scores, maps and heatmaps, losses and their gradients.
 
 use super::backward::Backward;
-use super::{Allocator, Options, head};
+use super::stages::Stage;
+use super::{Allocator, Options, head, part};
 use crate::device::View;
 use crate::engine::plan::{Step, TrainingPorts};
+use crate::error::{Error, Result};
 use crate::model::arch::{Arch, Layer, Objective};
-use crate::steps::fcdd_loss::{LabelLoss, MapLoss, PseudoHuber, PseudoHuberBackward};
+use crate::steps::conv;
+use crate::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
+use crate::steps::head::{self, HeadBackward, Labels};
 use crate::steps::hsc_loss::{self, Gradient, GradientHeatmap, HscLoss, HscScore};
 use crate::steps::reconstruction_loss::{Reconstruction, ReconstructionLoss};
 use crate::steps::upsample::{Taps, Upsample, UpsampleAdjoint};
@@ -14,8 +18,8 @@ use crate::steps::upsample::{Taps, Upsample, UpsampleAdjoint};
 pub(super) struct Head {
     kind: Kind,
     input: View,
-    /// The last stage's output.
-    z: View,
+    /// The last stage's output, of FCDD without the head.
+    features: View,
     pub output: View,
     pub score: View,
     pub map: View,
@@ -24,11 +28,17 @@ pub(super) struct Head {
 
 enum Kind {
     Fcdd {
+        /// The 1×1 convolution to one channel.
+        geometry: conv::Geometry,
+        weight: View,
+        bias: Option<View>,
         taps: Taps,
         /// The Gaussian of `taps`.
         kernel: View,
         /// Side of the output map.
         u: usize,
+        /// Gradient of the output map.
+        dz: View,
     },
     Hsc {
         gradient: Gradient,
@@ -39,27 +49,42 @@ enum Kind {
 }
 
 impl Head {
-    pub fn new(arch: &Arch, options: &Options, input: View, z: View, allocator: &mut Allocator) -> Head {
+    /// `last` is the last stage of an FCDD net, which is its head.
+    pub fn new(
+        arch: &Arch,
+        options: &Options,
+        last: Option<Stage>,
+        input: View,
+        features: View,
+        allocator: &mut Allocator,
+    ) -> Result<Head> {
         let (n, side) = (options.batch, options.side);
         let score = allocator.real(n);
-        match arch.objective {
+        Ok(match arch.objective {
             Objective::Fcdd => {
+                let Some(Stage::Block(block)) = last.filter(Stage::is_head) else {
+                    return Err(Error::internal(format!("{} does not end in a 1×1 convolution", arch.name)));
+                };
                 let field = arch.receptive_field(side);
                 let (u, taps) = (field.n, Taps::new(field, side, options.sigma));
                 let (map, heatmap) = (allocator.real(n * u * u), allocator.real(n * side * side));
                 let kernel = allocator.real(taps.kernel().len());
-                Head { kind: Kind::Fcdd { taps, kernel, u }, input, z, output: z, score, map, heatmap }
+                let [z, dz] = [0, 1].map(|_| allocator.real(n * u * u));
+                let (geometry, weight, bias) = (block.conv, block.weight, block.bias);
+                let kind = Kind::Fcdd { geometry, weight, bias, taps, kernel, u, dz };
+                Head { kind, input, features, output: z, score, map, heatmap }
             }
             Objective::Hsc => {
                 let map = allocator.real(n * side * side);
-                Head { kind: Kind::Hsc { gradient: options.gradient }, input, z, output: z, score, map, heatmap: map }
+                let kind = Kind::Hsc { gradient: options.gradient };
+                Head { kind, input, features, output: features, score, map, heatmap: map }
             }
             Objective::Ae => {
                 let sigmoid = arch.layers.last() == Some(&Layer::Sigmoid);
-                let (output, map) = (allocator.real(z.len), allocator.real(z.len));
-                Head { kind: Kind::Ae { sigmoid }, input, z, output, score, map, heatmap: map }
+                let [output, map] = [0, 1].map(|_| allocator.real(features.len));
+                Head { kind: Kind::Ae { sigmoid }, input, features, output, score, map, heatmap: map }
             }
-        }
+        })
     }
 
     /// Views that hold the same numbers for ever.
@@ -70,27 +95,33 @@ impl Head {
         }
     }
 
-    /// Scores, and what comes with them.
-    pub fn judge(&self) -> Option<Step> {
-        let &Head { input: x, z, output: y, score, map, .. } = self;
-        Some(match self.kind {
-            Kind::Fcdd { .. } => Step::PseudoHuber(PseudoHuber { z, a: map, score }),
-            Kind::Hsc { .. } => Step::HscScore(HscScore { o: z, score }),
-            Kind::Ae { sigmoid } => Step::Reconstruction(Reconstruction { sigmoid, x, z, y, map, score }),
-        })
+    /// Scores, and what comes with them: in training with labels also losses and dz.
+    pub fn judge(&self, training: Option<&TrainingPorts>) -> Step {
+        let &Head { input, features, output, score, map, .. } = self;
+        match self.kind {
+            Kind::Fcdd { geometry, weight: w, bias: b, dz, .. } => {
+                let by_labels = training.filter(|ports| ports.maps.is_none());
+                let labels = by_labels.map(|ports| Labels { labels: ports.labels, loss: ports.loss, dz });
+                Step::Head(head::Head { geometry, x: features, w, b, z: output, a: map, score, labels })
+            }
+            Kind::Hsc { .. } => Step::HscScore(HscScore { o: features, score }),
+            Kind::Ae { sigmoid } => {
+                Step::Reconstruction(Reconstruction { sigmoid, x: input, z: features, y: output, map, score })
+            }
+        }
     }
 
     /// Map and heatmap of what was judged; `stats` are the running statistics.
     pub fn explain(&self, back: &Backward, stats: View, steps: &mut Vec<Step>) {
-        let &Head { input: x, z, score, map, heatmap, .. } = self;
+        let &Head { input: x, features, score, map, heatmap, .. } = self;
         match &self.kind {
-            Kind::Fcdd { taps, kernel, u } => {
+            Kind::Fcdd { taps, kernel, u, .. } => {
                 let (taps, kernel, u) = (taps.clone(), *kernel, *u);
                 steps.push(Step::Upsample(Upsample { taps, kernel, u, a: map, out: heatmap }));
             }
             Kind::Hsc { gradient } => {
-                let d_o = head(back.gradients[0], z.len);
-                steps.push(Step::HscLoss(HscLoss { o: z, score, training: None, d_o }));
+                let d_o = head(back.gradients[0], features.len);
+                steps.push(Step::HscLoss(HscLoss { o: features, score, training: None, d_o }));
                 if let Some(dx) = back.push(stats, None, steps) {
                     steps.push(Step::GradientHeatmap(GradientHeatmap { gradient: *gradient, x, dx, heatmap }));
                 }
@@ -100,26 +131,45 @@ impl Head {
         }
     }
 
-    /// Losses, and their gradient by the last stage's output into the first of `gradients`.
-    pub fn loss(&self, ports: &TrainingPorts, gradients: [View; 2], allocator: &mut Allocator, steps: &mut Vec<Step>) {
-        let &Head { input: x, z, output: y, score, map, heatmap, .. } = self;
+    /// Losses, and their gradient by the last stage's output into the first of `gradients`; of FCDD only if something `below` the head
+    /// is trained.
+    pub fn loss(
+        &self,
+        ports: &TrainingPorts,
+        gradients: [View; 2],
+        below: bool,
+        allocator: &mut Allocator,
+        steps: &mut Vec<Step>,
+    ) {
+        let &Head { input: x, features, output, score, map, heatmap, .. } = self;
         let &TrainingPorts { labels, loss, .. } = ports;
-        let dz = head(gradients[0], z.len);
-        match (&self.kind, ports.maps) {
-            (Kind::Fcdd { taps, kernel, u }, Some(maps)) => {
-                let d_heatmap = allocator.real(heatmap.len);
-                let d_map = head(gradients[1], map.len);
-                let (taps, kernel, u) = (taps.clone(), *kernel, *u);
-                steps.push(Step::MapLoss(MapLoss { a: heatmap, maps, loss, da: d_heatmap }));
-                steps.push(Step::UpsampleAdjoint(UpsampleAdjoint { taps, kernel, u, dout: d_heatmap, da: d_map }));
-                steps.push(Step::PseudoHuberBackward(PseudoHuberBackward { z, da: d_map, dz }));
+        let gradient = head(gradients[0], features.len);
+        match &self.kind {
+            Kind::Fcdd { geometry, weight, bias, taps, kernel, u, dz } => {
+                if let Some(maps) = ports.maps {
+                    let (d_heatmap, d_map) = (allocator.real(heatmap.len), allocator.real(map.len));
+                    let (taps, kernel, u) = (taps.clone(), *kernel, *u);
+                    steps.push(Step::MapLoss(MapLoss { a: heatmap, maps, loss, da: d_heatmap }));
+                    steps.push(Step::UpsampleAdjoint(UpsampleAdjoint { taps, kernel, u, dout: d_heatmap, da: d_map }));
+                    steps.push(Step::PseudoHuberBackward(PseudoHuberBackward { z: output, da: d_map, dz: *dz }));
+                }
+                let of = |view: &View| part(ports.grads, view.start, view.len);
+                steps.push(Step::HeadBackward(HeadBackward {
+                    geometry: *geometry,
+                    x: features,
+                    w: *weight,
+                    dz: *dz,
+                    dx: below.then_some(gradient),
+                    dw: of(weight),
+                    db: bias.as_ref().map(of),
+                }));
             }
-            (Kind::Fcdd { .. }, None) => steps.push(Step::LabelLoss(LabelLoss { z, score, labels, loss, dz })),
-            (Kind::Hsc { .. }, _) => {
+            Kind::Hsc { .. } => {
                 let training = Some(hsc_loss::Training { labels, loss });
-                steps.push(Step::HscLoss(HscLoss { o: z, score, training, d_o: dz }));
+                steps.push(Step::HscLoss(HscLoss { o: features, score, training, d_o: gradient }));
             }
-            (&Kind::Ae { sigmoid }, _) => {
+            &Kind::Ae { sigmoid } => {
+                let (y, dz) = (output, gradient);
                 steps.push(Step::ReconstructionLoss(ReconstructionLoss { sigmoid, x, y, score, loss, dz }));
             }
         }

@@ -1,12 +1,13 @@
 //! Layers grouped into stages, where their values lie, and their forward pass.
 
 use super::{Allocator, Options, head, part};
-use crate::device::{ByteView, View};
+use crate::device::{ByteView, Format, View};
 use crate::engine::plan::Step;
 use crate::error::{Error, Result};
 use crate::model::arch::{Arch, Layer, Shape};
 use crate::model::weights::{Layout, NormStats};
 use crate::steps::activation::Activation;
+use crate::steps::cast::{self, CastWeights, Form};
 use crate::steps::conv::{self, Fprop};
 use crate::steps::dropout::Dropout;
 use crate::steps::enlarge::{self, Enlarge};
@@ -35,6 +36,9 @@ pub(super) enum Stage<'a> {
 pub(super) struct Block<'a> {
     pub conv: conv::Geometry,
     pub weight: View,
+    /// The weights as the convolution reads them forward and, if it is needed, backward: cast to bf16, or as they are.
+    pub straight: View,
+    pub turned: View,
     pub bias: Option<View>,
     norm: Option<(&'a NormStats, Option<Affine>)>,
     pub activation: Activation,
@@ -72,6 +76,11 @@ impl Stage<'_> {
         }
     }
 
+    /// Whether it is a 1×1 convolution to one channel and nothing else.
+    pub fn is_head(&self) -> bool {
+        matches!(self, Stage::Block(b) if b.conv.is_pointwise() && b.conv.k == 1 && !b.has_tail())
+    }
+
     /// The longest gradient that passes through.
     pub fn longest_gradient(&self) -> usize {
         let input = if let Stage::Block(b) = self { b.conv.x_len() } else { 0 };
@@ -99,10 +108,13 @@ pub(super) fn stages<'a>(arch: &Arch, layout: &'a Layout, options: &Options, par
     for (i, (layer, shape)) in arch.layers.iter().zip(shapes).enumerate() {
         match (layer, shape, stages.last_mut()) {
             (Layer::Conv { name, .. } | Layer::Linear { name, .. } | Layer::Deconv { name, .. }, Shape::Conv(g), _) => {
+                let weight = view(format!("{name}.weight"))
+                    .ok_or_else(|| Error::internal(format!("layer {name} has no weights")))?;
                 stages.push(Stage::Block(Box::new(Block {
                     conv: g,
-                    weight: view(format!("{name}.weight"))
-                        .ok_or_else(|| Error::internal(format!("layer {name} has no weights")))?,
+                    weight,
+                    straight: weight,
+                    turned: weight,
                     bias: view(format!("{name}.bias")),
                     norm: None,
                     activation: Activation::IDENTITY,
@@ -138,16 +150,63 @@ pub(super) fn first_trained(stages: &[Stage]) -> usize {
     stages.iter().position(trained).unwrap_or(stages.len())
 }
 
+/// Gives the weights of all convolutions a cast to bf16 where that is what values are multiplied in, and returns the step that casts
+/// them.
+pub(super) fn cast_weights(
+    stages: &mut [Stage],
+    options: &Options,
+    params: View,
+    allocator: &mut Allocator,
+) -> Option<CastWeights> {
+    if options.format == Format::F32 {
+        return None;
+    }
+    let first = first_trained(stages);
+    let mut layers = Vec::new();
+    let mut len = 0;
+    for (i, stage) in stages.iter().enumerate() {
+        let Stage::Block(block) = stage else { continue };
+        let backwards = (options.training.is_some() && i > first).then_some(Form::Turned);
+        for form in [Form::Straight].into_iter().chain(backwards) {
+            let cast = form.len(&block.conv);
+            let target = View { start: len, len: cast, ..params.bf16() };
+            layers.push(cast::Layer { form, geometry: block.conv, source: block.weight, target });
+            len += cast;
+        }
+    }
+    let casts = allocator.of(Format::Bf16, len);
+    for layer in &mut layers {
+        layer.target.buffer = casts.buffer;
+    }
+    for stage in stages {
+        let Stage::Block(block) = stage else { continue };
+        for layer in layers.iter().filter(|layer| layer.source == block.weight) {
+            match layer.form {
+                Form::Straight => block.straight = layer.target,
+                Form::Turned => block.turned = layer.target,
+            }
+        }
+    }
+    let table = allocator.bytes(size_of::<i32>() * CastWeights::table_len(layers.len()));
+    Some(CastWeights { params, casts, layers, table })
+}
+
 /// Gives each stage's values their buffers: from stage `kept_from` on own ones, since a backward pass reads them again; before it
 /// two that take turns, so that no step reads the buffer that it writes.
-pub(super) fn place(stages: &[Stage], input: View, kept_from: usize, allocator: &mut Allocator) -> Vec<Values> {
+pub(super) fn place(
+    stages: &[Stage],
+    input: View,
+    kept_from: usize,
+    format: Format,
+    allocator: &mut Allocator,
+) -> Vec<Values> {
     let (passing, kept) = stages.split_at(kept_from);
     let lengths = |stages: &[Stage]| -> Vec<usize> { stages.iter().flat_map(Stage::lengths).collect() };
     let (passing, kept) = (lengths(passing), lengths(kept));
     let longest = |turn: usize| passing.iter().skip(turn).step_by(2).copied().max().unwrap_or(0);
-    let turns = [0, 1].map(|turn| allocator.real(longest(turn)));
+    let turns = [0, 1].map(|turn| allocator.of(format, longest(turn)));
     let passing = passing.iter().enumerate().map(|(i, &len)| head(turns[i % 2], len));
-    let kept: Vec<View> = kept.into_iter().map(|len| allocator.real(len)).collect();
+    let kept: Vec<View> = kept.into_iter().map(|len| allocator.of(format, len)).collect();
     let mut views = passing.chain(kept);
     let mut x = input;
     let mut values = Vec::with_capacity(stages.len());
@@ -205,11 +264,11 @@ pub(super) fn forward(stages: &[Stage], values: &[Values], pass: Pass, steps: &m
 
 /// Convolution and tail of one block. A bias before a norm of batch statistics cancels: it only moves the running mean.
 fn forward_block(block: &Block, values: &Values, pass: Pass, steps: &mut Vec<Step>) {
-    let conv = Fprop { geometry: block.conv, x: values.x, w: block.weight, b: block.bias, y: values.conv };
+    let conv =
+        Fprop { geometry: block.conv, x: values.x, w: block.straight, b: block.bias, y: values.conv, stats: None };
     match (block.norm, pass.training) {
         (Some((norm, _)), Some(running)) => {
-            steps.push(Step::ConvFprop(Fprop { b: None, ..conv }));
-            steps.push(Step::NormStats(Stats {
+            let stats = Stats {
                 x: values.conv,
                 c: norm.c,
                 bias: block.bias,
@@ -217,7 +276,12 @@ fn forward_block(block: &Block, values: &Values, pass: Pass, steps: &mut Vec<Ste
                 var: part(pass.stats, norm.start + norm.c, norm.c),
                 running_mean: part(running.stats, norm.start, norm.c),
                 running_var: part(running.stats, norm.start + norm.c, norm.c),
-            }));
+            };
+            let conv = Fprop { b: None, ..conv };
+            match values.conv.format {
+                Format::F32 => steps.extend([Step::ConvFprop(conv), Step::NormStats(stats)]),
+                Format::Bf16 => steps.push(Step::ConvFprop(Fprop { stats: Some(stats), ..conv })),
+            }
         }
         _ => steps.push(Step::ConvFprop(conv)),
     }

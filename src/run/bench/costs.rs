@@ -117,13 +117,23 @@ pub(super) fn steps(plan: &Plan, task: Task) -> impl Iterator<Item = &Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Format;
 
     /// The paper's figures per image (forward and training MFLOP), and bytes counted by hand.
     #[test]
     fn counts_are_those_of_the_architecture() {
         let count = |task| {
             let net = "FCDD_CNN28".to_string();
-            Work::count(&Options { net, task, batch: Some(10), side: None, repeats: 1, on_gpu: false }).unwrap()
+            Work::count(&Options {
+                net,
+                task,
+                batch: Some(10),
+                side: None,
+                format: Format::F32,
+                repeats: 1,
+                on_gpu: false,
+            })
+            .unwrap()
         };
         let (train, infer) = (count(Task::Train), count(Task::Infer));
         assert_eq!((infer.total().flops as f64 / 1e4).round(), 1570.0);

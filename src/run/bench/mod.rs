@@ -10,8 +10,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::layout::lay_out;
-use super::settings::check_size;
-use crate::device::Device;
+use super::settings::{check_size, word};
+use crate::device::{Device, Format};
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network, Step};
 use crate::error::{Error, Result};
@@ -46,6 +46,8 @@ pub struct Options {
     pub batch: Option<usize>,
     /// Input side in pixels; None for the net's own, and for [`Task::Predict`].
     pub side: Option<usize>,
+    /// Of the values between layers.
+    pub format: Format,
     /// Timed batches or pictures; others go before them, to warm up.
     pub repeats: usize,
     /// Whether a GPU is to compute, or its work to be counted.
@@ -110,7 +112,7 @@ fn lowered(arch: &Arch, options: &Options) -> Result<lower::Options> {
     check_size(arch, side, batch)?;
     let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 };
     let training = (options.task == Task::Train).then_some(training);
-    Ok(lower::Options { batch, side, sigma: 1.2, gradient: Gradient::Grad, training })
+    Ok(lower::Options { batch, side, format: options.format, sigma: 1.2, gradient: Gradient::Grad, training })
 }
 
 /// Times a net on random images; `peaks` are those of the device, for floors.
@@ -151,7 +153,7 @@ pub fn bench(device: &Device, peaks: Option<&Peaks>, options: &Options) -> Resul
         }
     };
     Ok(Timing {
-        mode: format!("fcdd {} f32{how}", device.name()),
+        mode: format!("fcdd {} {}{how}", device.name(), word(options.format)),
         threads: rayon::current_num_threads(),
         images_per_second: work.batch as f64 / quantile(&seconds, 0.5),
         seconds,
@@ -165,7 +167,10 @@ const HYPER: Hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step: 1, norm_momentu
 /// A network laid out for a task, with a batch of random images, every other one anomalous.
 pub fn network(device: &Device, net: &str, task: Task, batch: usize, side: Option<usize>) -> Result<Network<f32>> {
     let on_gpu = matches!(device, Device::Cuda(_));
-    prepared(device, &Options { net: net.to_string(), task, batch: Some(batch), side, repeats: 0, on_gpu })
+    prepared(
+        device,
+        &Options { net: net.to_string(), task, batch: Some(batch), side, format: Format::F32, repeats: 0, on_gpu },
+    )
 }
 
 fn prepared(device: &Device, options: &Options) -> Result<Network<f32>> {

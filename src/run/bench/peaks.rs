@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use crate::device::cuda::{self, Buffer, Cuda, Memory, kernels};
 use crate::device::matmul::{Matrix, matmul};
-use crate::device::{BufferId, Device, View};
+use crate::device::{Device, Format, View};
 use crate::error::Result;
 use crate::rng::{Purpose, Stream};
+use crate::run::settings::word;
 use crate::steps::conv::{Fprop, Geometry};
 
 /// Runs of each measurement; the fastest counts.
@@ -38,10 +39,11 @@ impl Peaks {
     ///
     /// # Errors
     /// Where a GPU has no memory for it: 129 MiB for the product, for the copy a quarter of what is free or at most 512 MiB.
-    pub fn measure(device: &Device) -> Result<Peaks> {
+    pub fn measure(device: &Device, format: Format) -> Result<Peaks> {
         match device {
+            // Which only rounds to bf16.
             Device::Cpu => Ok(on_the_cpu()),
-            Device::Cuda(cuda) => on_a_gpu(cuda),
+            Device::Cuda(cuda) => on_a_gpu(cuda, format),
         }
     }
 
@@ -89,16 +91,16 @@ fn on_the_cpu() -> Peaks {
     }
 }
 
-fn on_a_gpu(cuda: &Arc<Cuda>) -> Result<Peaks> {
+fn on_a_gpu(cuda: &Arc<Cuda>, format: Format) -> Result<Peaks> {
     let copier = Copier::new(cuda)?;
     let copy = least(|| Ok(timed(cuda, || copier.run())?))?;
     let bytes_per_second = copier.bytes() as f64 / copy;
     drop(copier);
-    let (pixels, product) = product(cuda)?;
+    let (pixels, product) = product(cuda, format)?;
     Ok(Peaks {
         bytes_per_second,
         flops_per_second: 2.0 * (pixels * CHANNELS * CHANNELS) as f64 / product,
-        product: format!("{pixels}×{CHANNELS}×{CHANNELS} f32, our 1×1 convolution"),
+        product: format!("{pixels}×{CHANNELS}×{CHANNELS} {}, our 1×1 convolution", word(format)),
     })
 }
 
@@ -106,12 +108,12 @@ fn on_a_gpu(cuda: &Arc<Cuda>) -> Result<Peaks> {
 const CHANNELS: usize = 256;
 
 /// Pixels of a 1×1 convolution that keeps the GPU busy, and the seconds it takes: more and more of them, until it takes a millisecond.
-fn product(cuda: &Arc<Cuda>) -> Result<(usize, f64)> {
+fn product(cuda: &Arc<Cuda>, format: Format) -> Result<(usize, f64)> {
     const LEAST: usize = 512;
     const MOST: usize = 65536;
-    let view = |number, len| View { buffer: BufferId(number), start: 0, len };
+    let view = |number, len| View { format, ..View::of(number, len) };
     let whole = [MOST * CHANNELS, CHANNELS * CHANNELS, MOST * CHANNELS];
-    let mut memory = Memory::new(cuda, &whole, &[], 0)?;
+    let mut memory = Memory::new(cuda, &whole.map(|len| (len, format)), &[], 0)?;
     let mut values = vec![0.0; whole[0]];
     Stream::new(0, Purpose::Check, 0, 0).fill_normal(&mut values);
     memory.write(view(0, whole[0]), &values)?;
@@ -120,7 +122,7 @@ fn product(cuda: &Arc<Cuda>) -> Result<(usize, f64)> {
     loop {
         let geometry = Geometry { n: 1, h: pixels, w: 1, c: CHANNELS, k: CHANNELS, side: 1, stride: 1, pad: 0 };
         let [x, w, y] = [(0, geometry.x_len()), (1, geometry.w_len()), (2, geometry.y_len())].map(|(i, n)| view(i, n));
-        let step = Fprop { geometry, x, w, b: None, y };
+        let step = Fprop { geometry, x, w, b: None, y, stats: None };
         let seconds = least(|| Ok(timed(cuda, || step.cuda(&memory))?))?;
         if seconds >= 1e-3 || pixels == MOST {
             return Ok((pixels, seconds));

@@ -1,7 +1,7 @@
 //! Steps on given numbers, on the device that is verified.
 
 use crate::device::cuda::Memory;
-use crate::device::{BufferId, Device, Host, View};
+use crate::device::{Device, Format, Host, View};
 use crate::engine::{Hyper, Step};
 use crate::error::Result;
 use crate::real::Real;
@@ -15,8 +15,9 @@ pub fn execute<T: Real>(device: &Device, steps: &[Step], memory: &mut Host<T>) -
     };
     let lengths = memory.lengths();
     let workspace = steps.iter().map(Step::cuda_workspace).max().unwrap_or(0);
-    let mut there = Memory::new(cuda, &lengths, &[], workspace)?;
-    let whole = |(buffer, &len): (usize, &usize)| View { buffer: BufferId(buffer), start: 0, len };
+    let reals: Vec<_> = lengths.iter().map(|&len| (len, Format::F32)).collect();
+    let mut there = Memory::new(cuda, &reals, &[], workspace)?;
+    let whole = |(buffer, &len): (usize, &usize)| View::of(buffer, len);
     for view in lengths.iter().enumerate().map(whole) {
         there.write(view, bytemuck::cast_slice(memory.get(view)))?;
     }

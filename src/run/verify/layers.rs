@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::selfcheck::noise;
 use super::stepwise::{self, HYPER, Tested};
 use super::{Check, Report, plain};
-use crate::device::{BufferId, Host, View};
+use crate::device::{Format, Host, View};
 use crate::engine::lower::{self, Optimizer, Training, lower};
 use crate::engine::{Plan, Step};
 use crate::error::Result;
@@ -38,7 +38,8 @@ pub fn check(report: &mut Report) -> Result<()> {
         {
             let maps = maps && arch.objective == Objective::Fcdd;
             let training = Some(Training { optimizer, maps, input_grad: true, seed: 1 });
-            let options = lower::Options { batch: BATCH, side: arch.side, sigma: 2.0, gradient, training };
+            let format = Format::F32;
+            let options = lower::Options { batch: BATCH, side: arch.side, format, sigma: 2.0, gradient, training };
             let plan = lower(&arch, &options)?;
             Walk { name: &net, plan: &plan, seen: &mut seen }.run(report)?;
         }
@@ -60,7 +61,7 @@ impl Walk<'_> {
         if plan.steps().all(|step| self.seen.contains(&key(step))) {
             return Ok(());
         }
-        let mut exact = Host::<f64>::new(&plan.buffers.reals, &plan.buffers.bytes, plan.workspace());
+        let mut exact = plan.buffers.host::<f64>(plan.workspace());
         prepare(plan, &mut exact);
         let mut tested = Tested::for_plan(report.device(), plan)?;
         for (number, step) in plan.steps().enumerate() {
@@ -132,7 +133,7 @@ fn convolution(net: &str, step: &Step, full: &Geometry, report: &mut Report) -> 
     let g = Geometry { n: 1, h: side, w: side, ..*full };
     let lengths = [g.x_len(), g.w_len(), g.k, g.y_len(), g.w_len() + g.k];
     let mut exact = Host::<f64>::new(&lengths, &[], 0);
-    let view = |buffer: usize| View { buffer: BufferId(buffer), start: 0, len: lengths[buffer] };
+    let view = |buffer: usize| View::of(buffer, lengths[buffer]);
     let [x, w, b, y, grads] = std::array::from_fn(view);
     for (i, view) in [x, w, b, y].into_iter().enumerate() {
         exact.get_mut(view).copy_from_slice(&noise(i as u32, view.len));
@@ -141,7 +142,9 @@ fn convolution(net: &str, step: &Step, full: &Geometry, report: &mut Report) -> 
     let (step, sums) = match step {
         Step::ConvDgrad(_) => (Step::ConvDgrad(Dgrad { geometry: g, dy: y, w, dx: x }), g.taps() / g.c * g.k),
         Step::ConvWgrad(s) => (Step::ConvWgrad(Wgrad { geometry: g, x, dy: y, dw, db: s.db.map(|_| db) }), g.pixels()),
-        Step::ConvFprop(s) => (Step::ConvFprop(Fprop { geometry: g, x, w, b: s.b.map(|_| b), y }), g.taps()),
+        Step::ConvFprop(s) => {
+            (Step::ConvFprop(Fprop { geometry: g, x, w, b: s.b.map(|_| b), y, stats: None }), g.taps())
+        }
         _ => return Ok(()),
     };
     let mut tested = Tested::for_step(report.device(), &step, &lengths)?;

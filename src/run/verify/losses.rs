@@ -7,12 +7,14 @@ use super::compare::{Ours, Rule};
 use super::execute::execute;
 use super::golden::File;
 use super::{Check, Precision, Report, compare_all, plain};
-use crate::device::{BufferId, Device, Host, View};
+use crate::device::{Device, Host, View};
 use crate::engine::Step;
 use crate::error::Result;
 use crate::model::nets;
 use crate::real::Real;
-use crate::steps::fcdd_loss::{LabelLoss, MapLoss, PseudoHuber, PseudoHuberBackward};
+use crate::steps::conv::Geometry;
+use crate::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
+use crate::steps::head::{Head, Labels};
 use crate::steps::hsc_loss::{self, HscLoss, HscScore};
 use crate::steps::upsample::{Taps, Upsample, UpsampleAdjoint, default_sigma};
 
@@ -62,8 +64,7 @@ pub fn check_hsc(file: &File, report: &mut Report) -> Result<()> {
 fn hsc<T: Real>(device: &Device, case: &str, outs: &[f64], labels: &[f64]) -> Result<BTreeMap<String, Ours>> {
     let n = labels.len();
     let lengths = [outs.len(), n, n, n, outs.len()];
-    let [o, score, label_view, loss, d_o] =
-        std::array::from_fn(|buffer| View { buffer: BufferId(buffer), start: 0, len: lengths[buffer] });
+    let [o, score, label_view, loss, d_o] = std::array::from_fn(|buffer| View::of(buffer, lengths[buffer]));
     let mut memory = Host::<T>::new(&lengths, &[], 0);
     memory.get_mut(o).copy_from_slice(&plain::of::<T>(outs));
     memory.get_mut(label_view).copy_from_slice(&plain::of::<T>(labels));
@@ -121,26 +122,28 @@ impl Inputs {
         let side = self.maps.as_ref().map_or(0, |(_, taps)| taps.side());
         let (low, high) = (self.outs.len(), self.n * side * side);
         let g = self.maps.as_ref().map_or(0, |(_, taps)| taps.kernel().len());
-        let lengths = [low, low, self.n, self.n, self.n, low, high, high, high, low, g];
-        let mut memory = Host::<T>::new(&lengths, &[], self.n * self.u * side);
-        let view = |buffer: usize| View { buffer: BufferId(buffer), start: 0, len: lengths[buffer] };
-        let [z, a, score, labels, loss, dz, maps, heatmap, d_heatmap, da, kernel] = std::array::from_fn(view);
-        memory.get_mut(z).copy_from_slice(&plain::of::<T>(&self.outs));
+        let lengths = [low, low, self.n, self.n, self.n, low, high, high, high, low, g, low, 1];
+        let view = |buffer: usize| View::of(buffer, lengths[buffer]);
+        let [z, a, score, labels, loss, dz, maps, heatmap, d_heatmap, da, kernel, x, w] = std::array::from_fn(view);
+        // A head that passes one channel on.
+        let (n, u) = (self.n, self.u);
+        let geometry = Geometry { n, h: u, w: u, c: 1, k: 1, side: 1, stride: 1, pad: 0 };
+        let by_labels = self.maps.is_none().then_some(Labels { labels, loss, dz });
+        let head = Head { geometry, x, w, b: None, z, a, score, labels: by_labels };
+        let mut memory = Host::<T>::new(&lengths, &[], (n * u * side).max(head.workspace()));
+        memory.get_mut(x).copy_from_slice(&plain::of::<T>(&self.outs));
+        memory.get_mut(w).fill(T::one());
         memory.get_mut(labels).copy_from_slice(&plain::of::<T>(&self.labels));
-        let mut steps = vec![Step::PseudoHuber(PseudoHuber { z, a, score })];
-        match &self.maps {
-            None => steps.push(Step::LabelLoss(LabelLoss { z, score, labels, loss, dz })),
-            Some((truth, taps)) => {
-                memory.get_mut(maps).copy_from_slice(&plain::of::<T>(truth));
-                memory.get_mut(kernel).copy_from_slice(&plain::of::<T>(taps.kernel()));
-                let (u, dout) = (self.u, d_heatmap);
-                steps.extend([
-                    Step::Upsample(Upsample { taps: taps.clone(), kernel, u, a, out: heatmap }),
-                    Step::MapLoss(MapLoss { a: heatmap, maps, loss, da: d_heatmap }),
-                    Step::UpsampleAdjoint(UpsampleAdjoint { taps: taps.clone(), kernel, u, dout, da }),
-                    Step::PseudoHuberBackward(PseudoHuberBackward { z, da, dz }),
-                ]);
-            }
+        let mut steps = vec![Step::Head(head)];
+        if let Some((truth, taps)) = &self.maps {
+            memory.get_mut(maps).copy_from_slice(&plain::of::<T>(truth));
+            memory.get_mut(kernel).copy_from_slice(&plain::of::<T>(taps.kernel()));
+            steps.extend([
+                Step::Upsample(Upsample { taps: taps.clone(), kernel, u, a, out: heatmap }),
+                Step::MapLoss(MapLoss { a: heatmap, maps, loss, da: d_heatmap }),
+                Step::UpsampleAdjoint(UpsampleAdjoint { taps: taps.clone(), kernel, u, dout: d_heatmap, da }),
+                Step::PseudoHuberBackward(PseudoHuberBackward { z, da, dz }),
+            ]);
         }
         execute(device, &steps, &mut memory)?;
         let per_sample = Ours::values(memory.get(loss));

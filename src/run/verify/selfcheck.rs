@@ -4,13 +4,13 @@ use super::compare::{ratio, worse};
 use super::nets::Batch;
 use super::stepwise::Tested;
 use super::{Check, Report, batches, layers, plain, stepwise};
-use crate::device::{BufferId, Device, Host, View};
+use crate::device::{Device, Format, Host, View};
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network, Step};
 use crate::error::{Error, Result};
 use crate::model::arch::NORM_MOMENTUM;
 use crate::model::weights::Layout;
-use crate::model::{Arch, Weights, baselines, nets};
+use crate::model::{Arch, Objective, Weights, baselines, nets};
 use crate::real::Real;
 use crate::rng::{Purpose, Stream, philox};
 use crate::steps::dropout::Dropout;
@@ -37,9 +37,23 @@ pub fn run(report: &mut Report) -> Result<()> {
         threads(&arch, &batch, maps, report)?;
         repeats(&arch, &batch, maps, report)?;
         let training = Training { optimizer: Optimizer::Adam, maps, input_grad: true, seed: 1 };
-        stepwise::networks(&format!("{net} at {side}"), &arch, &Weights::init(&arch, 1), &batch, training, report)?;
+        let weights = Weights::init(&arch, 1);
+        stepwise::networks(&format!("{net} at {side}"), &arch, &weights, &batch, Format::F32, training, report)?;
+        if arch.objective == Objective::Fcdd && on_bf16(report.device())? {
+            let training = Training { input_grad: false, ..training };
+            let name = format!("{net} in bf16 at {side}");
+            stepwise::networks(&name, &arch, &weights, &batch, Format::Bf16, training, report)?;
+        }
     }
     Ok(())
+}
+
+/// Whether a device computes in bf16.
+fn on_bf16(device: &Device) -> Result<bool> {
+    Ok(match device {
+        Device::Cpu => true,
+        Device::Cuda(cuda) => cuda.has_bf16()?,
+    })
 }
 
 /// Standard normal numbers, the `index`-th sequence.
@@ -68,7 +82,7 @@ fn random_numbers(report: &mut Report) {
 /// Dropout, which only nets too large to be checked whole have.
 fn dropout(report: &mut Report) -> Result<()> {
     let (n, length) = (3, 1001);
-    let values = View { buffer: BufferId(0), start: 0, len: n * length };
+    let values = View::of(0, n * length);
     let mut exact = Host::<f64>::new(&[values.len], &[], 0);
     exact.get_mut(values).copy_from_slice(&noise(0, values.len));
     let step = Step::Dropout(Dropout { seed: 1, values, n });
@@ -117,6 +131,7 @@ fn network<T: Real>(
     let options = lower::Options {
         batch: batch.n,
         side: batch.side,
+        format: Format::F32,
         sigma: 1.2,
         gradient: Gradient::Grad,
         training: Some(training),

@@ -1,7 +1,8 @@
 //! Two devices or precisions over one plan, step by step from the same inputs.
 //!
 //! Every step runs twice on the same f32 numbers: in f64 on the CPU, and in f32 on what is tested. Its outputs are compared within
-//! a bound from the arithmetic of that one step. Then the f64 outputs, rounded to f32, become inputs of the steps after it. So no
+//! a bound from the arithmetic of that one step, what is kept in bf16 within that and the rounding to it. Then the f64 outputs, rounded
+//! to what they are kept in, become inputs of the steps after it. So no
 //! error is carried on, and inputs within rounding of a decision (the sign before an activation) are moved off it first: a
 //! difference is the step's own.
 
@@ -11,19 +12,21 @@ use super::compare::{Distance, ratio, worse};
 use super::nets::Batch;
 use super::{Check, Report, plain};
 use crate::device::cuda::Memory;
-use crate::device::{ByteView, Device, Host, View};
+use crate::device::{ByteView, Device, Format, Host, View};
 use crate::engine::lower::{self, Training};
-use crate::engine::plan::Buffers;
 use crate::engine::{Hyper, Network, Plan, Step};
 use crate::error::Result;
 use crate::model::arch::NORM_MOMENTUM;
 use crate::model::{Arch, Weights};
-use crate::real::Real;
+use crate::real::{Real, rounded_to_bf16};
 use crate::steps::hsc_loss::Gradient;
 use crate::steps::norm_act_pool::NormActPoolBackward;
 
 /// Unit roundoff of f32.
 const ROUNDOFF: f64 = 1.0 / 16_777_216.0;
+
+/// Half the distance between neighbours of bf16, which have 8 bits, relative to the power of two below them.
+const BF16_ROUNDOFF: f64 = 1.0 / 256.0;
 
 /// Hyper-parameters of checked steps.
 pub const HYPER: Hyper = Hyper { lr: 0.01, weight_decay: 1e-3, step: 1, norm_momentum: NORM_MOMENTUM };
@@ -40,10 +43,9 @@ pub enum Tested {
 impl Tested {
     /// Memory for a plan.
     pub fn for_plan(device: &Device, plan: &Plan) -> Result<Tested> {
-        let Buffers { reals, bytes } = &plan.buffers;
         Ok(match device {
-            Device::Cpu => Tested::Cpu(Host::new(reals, bytes, plan.workspace())),
-            Device::Cuda(cuda) => Tested::Cuda(Memory::new(cuda, reals, bytes, plan.cuda_workspace())?),
+            Device::Cpu => Tested::Cpu(plan.buffers.host(plan.workspace())),
+            Device::Cuda(cuda) => Tested::Cuda(plan.cuda_memory(cuda)?),
         })
     }
 
@@ -53,7 +55,13 @@ impl Tested {
             [step.reads().argmax, step.writes().argmax].into_iter().flatten().map(|b| b.len).collect();
         Ok(match device {
             Device::Cpu => Tested::Cpu(Host::new(lengths, &bytes, step.workspace())),
-            Device::Cuda(cuda) => Tested::Cuda(Memory::new(cuda, lengths, &bytes, step.cuda_workspace())?),
+            Device::Cuda(cuda) => {
+                let mut reals: Vec<_> = lengths.iter().map(|&len| (len, Format::F32)).collect();
+                for (_, view) in step.reads().reals.into_iter().chain(step.writes().reals) {
+                    reals[view.buffer.0].1 = view.format;
+                }
+                Tested::Cuda(Memory::new(cuda, &reals, &bytes, step.cuda_workspace())?)
+            }
         })
     }
 
@@ -164,12 +172,14 @@ pub fn networks(
     arch: &Arch,
     weights: &Weights,
     batch: &Batch,
+    format: Format,
     training: Training,
     report: &mut Report,
 ) -> Result<()> {
     let options = lower::Options {
         batch: batch.n,
         side: batch.side,
+        format,
         sigma: 2.0,
         gradient: Gradient::Grad,
         training: Some(training),
@@ -202,7 +212,7 @@ pub fn step(name: &str, step: &Step, exact: &mut Host<f64>, tested: &mut Tested,
     let inputs: Vec<f64> = reads.reals.iter().map(|&(_, view)| largest(exact.get(view))).collect();
     let sums: Vec<(usize, f64)> = writes.reals.iter().map(|&(output, _)| sum(step, output, &inputs, exact)).collect();
     tested.run(step, exact, &HYPER)?;
-    step.cpu(exact, &HYPER);
+    step.cpu_unrounded(exact, &HYPER);
     let mut checks = Vec::new();
     for (&(output, view), sum) in writes.reals.iter().zip(sums) {
         checks.push(compared(&format!("{name} {output}"), tested, view, exact, sum)?);
@@ -230,7 +240,14 @@ pub fn compared(
     exact: &Host<f64>,
     (length, scale): (usize, f64),
 ) -> Result<Check> {
-    let ours: Vec<f64> = plain::of(&tested.read(view)?);
+    let mut ours: Vec<f64> = plain::of(&tested.read(view)?);
+    if view.format == Format::Bf16 {
+        // A value that rounding to nearest accounts for is the exact one.
+        ours.iter_mut().zip(exact.get(view)).for_each(|(ours, &exact)| {
+            let rounding = BF16_ROUNDOFF * power_of_two_below(exact.abs().max(ours.abs()));
+            *ours = if (*ours - exact).abs() <= rounding { exact } else { *ours + rounding.copysign(exact - *ours) };
+        });
+    }
     let distance = Distance::new(&ours, exact.get(view));
     let error = ratio(distance.max_abs, worse(scale, distance.largest));
     let bound = 4.0 * ROUNDOFF * ((length as f64).sqrt() + 8.0);
@@ -244,17 +261,25 @@ pub fn compared(
 fn sum(step: &Step, output: &str, inputs: &[f64], exact: &Host<f64>) -> (usize, f64) {
     match step {
         // Outputs of few elements may cancel: they are as exact as the terms are large.
-        Step::ConvFprop(s) => (s.geometry.taps(), inputs[0] * inputs[1]),
+        Step::ConvFprop(s) => {
+            let scale = inputs[0] * inputs[1];
+            (s.geometry.taps(), if output.ends_with("var") { scale * scale } else { scale })
+        }
         Step::ConvDgrad(s) => (s.geometry.taps() / s.geometry.c * s.geometry.k, inputs[0] * inputs[1]),
         Step::ConvWgrad(s) => (s.geometry.pixels(), if output == "db" { inputs[1] } else { inputs[0] * inputs[1] }),
         // A mean may cancel: it is as exact as the values are large.
-        Step::NormStats(s) => (s.x.len / s.c, if output.ends_with("mean") { inputs[2] } else { 0.0 }),
+        Step::NormStats(s) => (s.x.len / s.c, if output.ends_with("mean") { inputs[0] } else { 0.0 }),
         // scale·x + (β − mean·scale), which cancels where a norm has few values.
         Step::NormActPool(_) => (3, 0.0),
         Step::NormActPoolBackward(s) if output == "dx" => (s.pool.n * s.pool.h * s.pool.w, largest_term(s, exact)),
         Step::NormActPoolBackward(s) => (s.pool.n * s.pool.h * s.pool.w, 0.0),
-        Step::PseudoHuber(s) => (s.z.len / s.score.len, 0.0),
-        Step::LabelLoss(s) => (s.z.len / s.loss.len, 0.0),
+        Step::Head(s) if output == "z" => (s.geometry.c, inputs[0] * inputs[1]),
+        // What is wrong with z by rounding is in all that follows.
+        Step::Head(s) => {
+            (s.geometry.c + s.z.len / s.score.len, if output == "dz" { 0.0 } else { inputs[0] * inputs[1] })
+        }
+        Step::HeadBackward(_) if output == "dx" => (1, 0.0),
+        Step::HeadBackward(s) => (s.dz.len, if output == "db" { inputs[2] } else { inputs[0] * inputs[2] }),
         Step::MapLoss(s) => (s.a.len / s.loss.len, 0.0),
         Step::Upsample(s) => (s.u * s.u, 0.0),
         Step::UpsampleAdjoint(s) => (s.taps.side() * s.taps.side(), 0.0),
@@ -271,6 +296,8 @@ fn sum(step: &Step, output: &str, inputs: &[f64], exact: &Host<f64>) -> (usize, 
         | Step::Reshape(_)
         | Step::Enlarge(_)
         | Step::Dropout(_)
+        | Step::Cast(_)
+        | Step::CastWeights(_)
         | Step::Sgd(_)
         | Step::Adam(_) => (1, 0.0),
     }
@@ -290,10 +317,20 @@ fn largest_term(step: &NormActPoolBackward, exact: &Host<f64>) -> f64 {
     })
 }
 
-/// Rounds a view to f32.
+/// Rounds a view to what it is kept in.
 fn round(memory: &mut Host<f64>, view: View) {
-    let rounded: Vec<f64> = plain::of(&plain::of::<f32>(memory.get(view)));
-    memory.get_mut(view).copy_from_slice(&rounded);
+    memory.get_mut(view).iter_mut().for_each(|v| {
+        *v = match view.format {
+            Format::F32 => f64::from(*v as f32),
+            Format::Bf16 => rounded_to_bf16(*v),
+        }
+    });
+}
+
+/// The power of two at a positive number or below it.
+fn power_of_two_below(value: f64) -> f64 {
+    const EXPONENT: u64 = 0x7ff0_0000_0000_0000;
+    f64::from_bits(value.to_bits() & EXPONENT)
 }
 
 /// The largest magnitude.
@@ -316,7 +353,12 @@ fn leave_decisions(step: &NormActPoolBackward, memory: &mut Host<f64>) {
         let value = scale * *x + shift;
         if value.abs() <= 8.0 * ROUNDOFF * size && scale != 0.0 {
             let away = if (value > 0.0) == (scale > 0.0) { 1.0 } else { -1.0 };
-            *x = f64::from((*x + away * 32.0 * ROUNDOFF * size / scale.abs()) as f32);
+            let moved = *x + away * 32.0 * ROUNDOFF * size / scale.abs();
+            *x = match step.x.format {
+                Format::F32 => f64::from(moved as f32),
+                // The next number, of which rounding to nearest would fall short.
+                Format::Bf16 => rounded_to_bf16(moved + away * moved.abs() * 2.0 * BF16_ROUNDOFF),
+            };
         }
     }
     memory.put(step.x.buffer, x);

@@ -7,7 +7,7 @@ use super::compare::Ours;
 use super::execute::execute;
 use super::golden::File;
 use super::{Check, Precision, Report, compare_all, plain};
-use crate::device::{BufferId, Device, Host, View};
+use crate::device::{Device, Host, View};
 use crate::engine::Step;
 use crate::error::Result;
 use crate::model::nets;
@@ -89,7 +89,7 @@ fn values<T: Real>(
         };
         let taps = Taps::new(field, case.side, sigma);
         let lengths = [maps.len(), taps.kernel().len(), n * case.side * case.side];
-        let [a, kernel, out] = std::array::from_fn(|i| View { buffer: BufferId(i), start: 0, len: lengths[i] });
+        let [a, kernel, out] = std::array::from_fn(|i| View::of(i, lengths[i]));
         let mut memory = Host::new(&lengths, &[], n * u * case.side);
         memory.get_mut(a).copy_from_slice(&maps);
         memory.get_mut(kernel).copy_from_slice(&plain::of::<T>(taps.kernel()));

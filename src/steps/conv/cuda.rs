@@ -2,10 +2,10 @@
 //!
 //! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU.
 
-use super::{Dgrad, Fprop, Geometry, Wgrad};
-use crate::device::View;
+use super::{Dgrad, Fprop, Geometry, Wgrad, tensor};
 use crate::device::cuda::kernels::{conv_dgrad, conv_fprop, conv_wgrad};
 use crate::device::cuda::{Launch, Memory, Pointer, PointerMut, Result};
+use crate::device::{Format, View};
 
 /// A kernel in two forms: `quads` reads four channels at a time, `singles` one.
 struct Tile<K> {
@@ -149,28 +149,40 @@ pub(super) fn int(size: usize) -> i32 {
     i32::try_from(size).expect("a convolution of fewer than 2^31 pixels")
 }
 
-/// The head of the nets, for which there is a kernel of its own: one output channel, 1×1.
-fn is_head(g: &Geometry) -> bool {
-    g.is_pointwise() && g.k == 1
-}
-
 impl Fprop {
     /// Runs on the GPU.
     pub fn cuda(&self, memory: &Memory) -> Result<()> {
         let (g, cuda) = (&self.geometry, memory.cuda());
+        if self.x.format == Format::Bf16 {
+            return tensor::fprop(self, memory);
+        }
         let (x, w, b) = (memory.pointer(self.x), memory.pointer(self.w), memory.pointer_opt(self.b));
         let y = memory.pointer_mut(self.y);
-        if is_head(g) {
-            // Threads that share a pixel: four channels each.
-            let lanes = g.c.div_ceil(4).next_power_of_two().min(32);
-            let launch = cuda.launch_per_item(g.pixels() * lanes, 256);
-            return conv_fprop::conv_fprop_head(launch, x, w, b, y, int(g.pixels()), int(g.c), int(lanes));
-        }
         let tile = tile_for_pixels(&FPROP, g.pixels(), g.k);
         let [rows, columns] = tile.grid(g.pixels(), g.k);
         let launch = cuda.launch([int(rows * columns) as u32, 1, 1], tile.threads, 0);
         let [n, h, width, c, k, side, stride, pad] = sizes(g);
-        tile.kernel(in_quads(self.x, g.c))(launch, x, w, b, y, n, h, width, c, k, side, stride, pad)
+        tile.kernel(in_quads(self.x, g.c))(launch, x, w, b, y, n, h, width, c, k, side, stride, pad)?;
+        self.stats.map_or(Ok(()), |stats| stats.cuda(memory))
+    }
+
+    /// Kernels that the GPU form launches.
+    pub fn launches(&self) -> usize {
+        match (self.stats, self.x.format) {
+            (None, _) => 1,
+            // The convolution takes the statistics of its tiles itself.
+            (Some(_), Format::Bf16) => 2,
+            (Some(stats), Format::F32) => 1 + stats.launches(),
+        }
+    }
+
+    /// Scratch elements that the GPU form needs.
+    pub fn cuda_workspace(&self) -> usize {
+        match (self.stats, self.x.format) {
+            (None, _) => 0,
+            (Some(_), Format::Bf16) => tensor::fprop_workspace(&self.geometry),
+            (Some(stats), Format::F32) => stats.cuda_workspace(),
+        }
     }
 }
 
@@ -178,6 +190,9 @@ impl Dgrad {
     /// Runs on the GPU.
     pub fn cuda(&self, memory: &Memory) -> Result<()> {
         let g = &self.geometry;
+        if self.dy.format == Format::Bf16 {
+            return tensor::dgrad(self, memory);
+        }
         // Input pixels of one phase modulo the stride.
         let pixels = g.n * g.h.div_ceil(g.stride) * g.w.div_ceil(g.stride);
         let phases = g.stride * g.stride;
@@ -191,15 +206,18 @@ impl Dgrad {
 }
 
 /// How wgrad cuts the pixels.
-struct Parts {
-    count: usize,
-    pixels: usize,
+pub(super) struct Parts {
+    pub count: usize,
+    pub pixels: usize,
 }
 
 impl Wgrad {
     /// Runs on the GPU.
     pub fn cuda(&self, memory: &Memory) -> Result<()> {
         let (g, cuda) = (&self.geometry, memory.cuda());
+        if self.x.format == Format::Bf16 {
+            return tensor::wgrad(self, memory);
+        }
         let (tile, parts, length) = (tile_for_weights(g.k), self.parts(), self.part_length());
         let (x, dy) = (memory.pointer(self.x), memory.pointer(self.dy));
         let (dw, db) = (memory.pointer_mut(self.dw), memory.pointer_mut_opt(self.db));
@@ -221,7 +239,16 @@ impl Wgrad {
             return Ok(());
         }
         let launch = cuda.launch([length.div_ceil(32) as u32, 1, 1], 256, 0);
-        conv_wgrad::conv_wgrad_sum(launch, sums.read(), dw, db, int(parts.count), part_length, int(g.w_len()))
+        conv_wgrad::conv_wgrad_sum(
+            launch,
+            sums.read(),
+            dw,
+            db,
+            int(parts.count),
+            part_length,
+            part_length,
+            int(g.w_len()),
+        )
     }
 
     /// Kernels that the GPU form launches.
@@ -238,12 +265,15 @@ impl Wgrad {
     }
 
     /// Sums of one part: of the weights, and of the bias if it is wanted.
-    fn part_length(&self) -> usize {
+    pub(super) fn part_length(&self) -> usize {
         self.geometry.w_len() + self.db.map_or(0, |_| self.geometry.k)
     }
 
     fn parts(&self) -> Parts {
         let g = &self.geometry;
+        if self.x.format == Format::Bf16 {
+            return tensor::parts(self);
+        }
         let tile = tile_for_weights(g.k);
         let [rows, columns] = tile.grid(g.k, g.taps());
         let wanted = MANY_THREADS.div_ceil(rows * columns * tile.threads as usize);

@@ -9,8 +9,12 @@ pub mod reference;
 pub mod rows;
 pub mod tensor;
 
-use crate::device::{Host, View};
+use std::borrow::Cow;
+
+use crate::device::{Format, Host, View};
 use crate::real::Real;
+use crate::steps::cast::Form;
+use crate::steps::norm::Stats;
 
 /// Shapes of one convolution with a square kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +82,8 @@ impl Geometry {
 }
 
 /// `y = conv(x, w) + b`.
+///
+/// Either all of x, w and y are f32, or all are bf16 and w is cast in [`Form::Straight`]; sums are f32.
 #[derive(Clone, Copy, Debug)]
 pub struct Fprop {
     pub geometry: Geometry,
@@ -86,31 +92,39 @@ pub struct Fprop {
     /// None where the net has no biases, and before a norm in training mode, which cancels them.
     pub b: Option<View>,
     pub y: View,
+    /// Statistics of y, taken before it is rounded to bf16, for a norm that follows: they save that norm a pass over y. In f32 they are a
+    /// step of their own.
+    pub stats: Option<Stats>,
 }
 
 impl Fprop {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+    /// Runs on the CPU; `norm_momentum` is the weight of this batch in running statistics.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>, norm_momentum: f64) {
         let (mut y, mut workspace) = (memory.take(self.y.buffer), memory.take_workspace());
         cpu::fprop(
             &self.geometry,
             memory.get(self.x),
-            memory.get(self.w),
+            &weights(&self.geometry, memory, self.w, Form::Straight),
             memory.get_opt(self.b),
             &mut y[self.y.range()],
             &mut workspace,
         );
         memory.put(self.y.buffer, y);
         memory.put_workspace(workspace);
+        if let Some(stats) = self.stats {
+            stats.cpu(memory, norm_momentum);
+        }
     }
 
     /// Scratch elements that the CPU form needs.
     pub fn workspace(&self) -> usize {
-        cpu::fprop_workspace(&self.geometry)
+        cpu::fprop_workspace(&self.geometry).max(self.stats.map_or(0, |stats| stats.workspace()))
     }
 }
 
 /// `dx = convᵀ(dy, w)`.
+///
+/// Either all are f32, or all are bf16 and w is cast in [`Form::Turned`].
 #[derive(Clone, Copy, Debug)]
 pub struct Dgrad {
     pub geometry: Geometry,
@@ -123,7 +137,13 @@ impl Dgrad {
     /// Runs on the CPU.
     pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
         let (mut dx, mut workspace) = (memory.take(self.dx.buffer), memory.take_workspace());
-        cpu::dgrad(&self.geometry, memory.get(self.dy), memory.get(self.w), &mut dx[self.dx.range()], &mut workspace);
+        cpu::dgrad(
+            &self.geometry,
+            memory.get(self.dy),
+            &weights(&self.geometry, memory, self.w, Form::Turned),
+            &mut dx[self.dx.range()],
+            &mut workspace,
+        );
         memory.put(self.dx.buffer, dx);
         memory.put_workspace(workspace);
     }
@@ -134,7 +154,22 @@ impl Dgrad {
     }
 }
 
+/// Weights [k, side, side, c], as they are or as they were before a cast to `form`.
+fn weights<'a, T: Real>(g: &Geometry, memory: &'a Host<T>, w: View, form: Form) -> Cow<'a, [T]> {
+    let given = memory.get(w);
+    match w.format {
+        Format::F32 => Cow::Borrowed(given),
+        Format::Bf16 => {
+            let mut restored = vec![T::zero(); g.w_len()];
+            form.restore(g, given, &mut restored);
+            Cow::Owned(restored)
+        }
+    }
+}
+
 /// `dw = dyᵀ·im2col(x)` and `db = Σ dy`.
+///
+/// x and dy are both f32 or both bf16, the results f32.
 #[derive(Clone, Copy, Debug)]
 pub struct Wgrad {
     pub geometry: Geometry,

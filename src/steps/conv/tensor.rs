@@ -1,9 +1,9 @@
 //! Convolution on the tensor cores (sm_80 and later): `kernels/conv_fprop_bf16.cu`, `kernels/conv_wgrad_bf16.cu`.
 //!
 //! Activations, weights and gradients of activations are bf16, sums f32, gradients of weights and biases f32. The weights are kept
-//! in f32 and cast for each step: [`cast_weights`] for the forward pass, [`cast_turned_weights`] for the gradient of the input,
+//! in f32 and cast after each update ([`crate::steps::cast`]): for the forward pass, and turned around for the gradient of the input,
 //! which is the forward pass of dy with them. Stride 1; any kernel and padding. Where the channels that are summed over are no
-//! multiple of 8 (first layers, heads), their taps are gathered one by one ("packed").
+//! multiple of 8 (first layers), their taps are gathered one by one ("packed").
 //!
 //! Every bf16 operand starts at 16 bytes. On a GPU before sm_80 a launch ends in an error.
 //!
@@ -11,11 +11,11 @@
 
 use half::bf16;
 
-use super::Geometry;
-use super::cuda::int;
+use super::cuda::{Parts, int};
+use super::{Dgrad, Fprop, Geometry, Wgrad};
 use crate::device::cuda::kernels::{conv_fprop_bf16, conv_wgrad, conv_wgrad_bf16};
-use crate::device::cuda::{Cuda, Launch, Pointer, PointerMut, Result};
-use crate::steps::cast;
+use crate::device::cuda::{Launch, Memory, Pointer, PointerMut, Result};
+use crate::device::{Format, View};
 
 /// Elements of the 16 bytes that kernels read at a time.
 const CHUNK: usize = 8;
@@ -44,6 +44,7 @@ type FpropKernel = fn(
     Pointer<'_, bf16>,
     Pointer<'_, f32>,
     PointerMut<'_, bf16>,
+    PointerMut<'_, f32>,
     PointerMut<'_, f32>,
     i32,
     i32,
@@ -155,143 +156,97 @@ pub fn takes(g: &Geometry) -> bool {
     g.stride == 1
 }
 
-/// Elements of the weights as [`cast_weights`] leaves them: [k, taps up to a multiple of 8].
-pub fn weights_len(g: &Geometry) -> usize {
-    g.k * g.taps().next_multiple_of(CHUNK)
-}
-
-/// Casts f32 weights [k, side, side, c] for [`fprop`].
-pub fn cast_weights(cuda: &Cuda, g: &Geometry, w: Pointer<'_, f32>, cast: PointerMut<'_, bf16>) -> Result<()> {
-    cast::rows(cuda, w, cast, g.k, [g.taps(), g.taps().next_multiple_of(CHUNK)])
-}
-
-/// Elements of the weights as [`cast_turned_weights`] leaves them: [c, side · side · k up to a multiple of 8].
-pub fn turned_weights_len(g: &Geometry) -> usize {
-    g.c * (g.side * g.side * g.k).next_multiple_of(CHUNK)
-}
-
-/// Casts f32 weights [k, side, side, c] for [`dgrad`]: [c, side, side, k], with rows and columns of the kernel from last to first.
-pub fn cast_turned_weights(cuda: &Cuda, g: &Geometry, w: Pointer<'_, f32>, cast: PointerMut<'_, bf16>) -> Result<()> {
-    let taps = g.side * g.side;
-    cast::turned(cuda, w, cast, [g.k, taps, g.c], (taps * g.k).next_multiple_of(CHUNK))
-}
-
-/// Where the values of an activation go: in f32 for what computes on in f32.
-#[derive(Clone, Copy, Debug)]
-pub enum Output<'a> {
-    Bf16(PointerMut<'a, bf16>),
-    F32(PointerMut<'a, f32>),
-}
-
-/// `y = conv(x, w) + b` with w from [`cast_weights`]; `b` may be null.
+/// [`Fprop`] of bf16; y may be f32.
 ///
 /// Bound: the tensor cores where a byte of x and y takes some 300 flop or more, else the bytes.
-pub fn fprop(
-    cuda: &Cuda,
-    g: &Geometry,
-    x: Pointer<'_, bf16>,
-    w: Pointer<'_, bf16>,
-    b: Pointer<'_, f32>,
-    y: Output<'_>,
-) -> Result<()> {
-    assert!(takes(g), "tensor cores take stride 1, not {g:?}");
+pub(super) fn fprop(step: &Fprop, memory: &Memory) -> Result<()> {
+    let g = &step.geometry;
     let sizes = [int(g.n), int(g.h), int(g.w), int(g.c), int(g.k), int(g.side), int(g.pad)];
-    launch_fprop(cuda, sizes, g.pixels(), x, w, b, y)
+    let parts = step.stats.map_or(PointerMut::null(), |_| memory.workspace());
+    launch_fprop(memory, sizes, g.pixels(), [step.x, step.w], memory.pointer_opt(step.b), step.y, parts)?;
+    let tile = fprop_tile(is_packed(g.c), g.pixels(), g.k);
+    step.stats.map_or(Ok(()), |stats| stats.merge(memory, tile.rows))
 }
 
-/// `dx = convᵀ(dy, w)` with w from [`cast_turned_weights`]. Bound: as [`fprop`].
-pub fn dgrad(cuda: &Cuda, g: &Geometry, dy: Pointer<'_, bf16>, w: Pointer<'_, bf16>, dx: Output<'_>) -> Result<()> {
-    assert!(takes(g), "tensor cores take stride 1, not {g:?}");
+/// Scratch elements that [`fprop`] needs for the statistics of its tiles.
+pub(super) fn fprop_workspace(g: &Geometry) -> usize {
+    let [rows, _] = fprop_tile(is_packed(g.c), g.pixels(), g.k).grid(g.pixels(), g.k);
+    2 * rows * g.k
+}
+
+/// [`Dgrad`] of bf16; dx may be f32. Bound: as [`fprop`].
+pub(super) fn dgrad(step: &Dgrad, memory: &Memory) -> Result<()> {
+    let g = &step.geometry;
     // Negative where padding puts outputs beyond the reach of the image.
     let pad = int(g.side) - 1 - int(g.pad);
     let sizes = [int(g.n), int(g.oh()), int(g.ow()), int(g.k), int(g.c), int(g.side), pad];
-    launch_fprop(cuda, sizes, g.n * g.h * g.w, dy, w, Pointer::null(), dx)
+    let (none, no_parts) = (Pointer::null(), PointerMut::null());
+    launch_fprop(memory, sizes, g.n * g.h * g.w, [step.dy, step.w], none, step.dx, no_parts)
 }
 
 /// The kernel of both, with the sizes that it takes, in its order.
 fn launch_fprop(
-    cuda: &Cuda,
+    memory: &Memory,
     [n, h, width, c, k, side, pad]: [i32; 7],
     pixels: usize,
-    x: Pointer<'_, bf16>,
-    w: Pointer<'_, bf16>,
+    [x, w]: [View; 2],
     b: Pointer<'_, f32>,
-    y: Output<'_>,
+    y: View,
+    parts: PointerMut<'_, f32>,
 ) -> Result<()> {
     let channels = k as usize;
-    let tile = fprop_tile(!(c as usize).is_multiple_of(CHUNK), pixels, channels);
+    let tile = fprop_tile(is_packed(c as usize), pixels, channels);
     let [rows, columns] = tile.grid(pixels, channels);
-    let launch = cuda.launch([int(rows * columns) as u32, 1, 1], THREADS, tile.shared());
-    let (y, y32) = match y {
-        Output::Bf16(y) => (y, PointerMut::null()),
-        Output::F32(y32) => (PointerMut::null(), y32),
+    let launch = memory.cuda().launch([int(rows * columns) as u32, 1, 1], THREADS, tile.shared());
+    let (y, y32) = match y.format {
+        Format::Bf16 => (memory.pointer_mut(y), PointerMut::null()),
+        Format::F32 => (PointerMut::null(), memory.pointer_mut(y)),
     };
-    (tile.kernel)(launch, x, w, b, y, y32, n, h, width, c, k, side, pad)
+    let (x, w) = (memory.pointer(x), memory.pointer(w));
+    (tile.kernel)(launch, x, w, b, y, y32, parts, n, h, width, c, k, side, pad)
 }
 
-/// How wgrad cuts the pixels.
-struct Parts {
-    count: usize,
-    pixels: usize,
-    /// Sums of each part: of the weights, and of the bias if it is wanted.
-    length: usize,
+fn is_packed(channels: usize) -> bool {
+    !channels.is_multiple_of(CHUNK)
 }
 
-fn is_packed(g: &Geometry) -> bool {
-    !g.c.is_multiple_of(CHUNK)
-}
-
-fn parts(g: &Geometry, bias: bool) -> Parts {
-    let length = g.w_len() + if bias { g.k } else { 0 };
-    let [rows, columns] = wgrad_tile(is_packed(g), g.k).grid(g.k, g.taps());
+/// How [`wgrad`] cuts the pixels.
+pub(super) fn parts(step: &Wgrad) -> Parts {
+    let (g, length) = (&step.geometry, step.part_length());
+    let [rows, columns] = wgrad_tile(is_packed(g.c), g.k).grid(g.k, g.taps());
     let wanted = WGRAD_BLOCKS.div_ceil(rows * columns);
     let most = (g.pixels() / PART_PIXELS).min(SUMS / length).max(1);
     // Whole steps of the kernel's walk along the pixels.
     let pixels = g.pixels().div_ceil(wanted.min(most)).next_multiple_of(32);
-    Parts { count: g.pixels().div_ceil(pixels), pixels, length }
+    Parts { count: g.pixels().div_ceil(pixels), pixels }
 }
 
-/// Scratch elements that [`wgrad`] needs.
-pub fn wgrad_workspace(g: &Geometry, bias: bool) -> usize {
-    match parts(g, bias) {
-        Parts { count: 1, .. } => 0,
-        Parts { count, length, .. } => count * length,
-    }
-}
-
-/// `dw = dyᵀ·im2col(x)` and, if wanted, `db = Σ dy`, in f32; `workspace` has [`wgrad_workspace`] elements.
+/// [`Wgrad`] of bf16.
 ///
 /// Bound: the tensor cores for many channels, the bytes of x and dy for few.
-pub fn wgrad(
-    cuda: &Cuda,
-    g: &Geometry,
-    x: Pointer<'_, bf16>,
-    dy: Pointer<'_, bf16>,
-    dw: PointerMut<'_, f32>,
-    db: Option<PointerMut<'_, f32>>,
-    workspace: PointerMut<'_, f32>,
-) -> Result<()> {
-    assert!(takes(g), "tensor cores take stride 1, not {g:?}");
-    let Parts { count, pixels, length } = parts(g, db.is_some());
+pub(super) fn wgrad(step: &Wgrad, memory: &Memory) -> Result<()> {
+    let (g, cuda) = (&step.geometry, memory.cuda());
+    let (Parts { count, pixels }, length) = (parts(step), step.part_length());
+    let (x, dy) = (memory.pointer(step.x), memory.pointer(step.dy));
+    let (dw, db) = (memory.pointer_mut(step.dw), memory.pointer_mut_opt(step.db));
     // A single part is the result.
     let (sums, bias_sums) = match count {
         1 => (dw, db),
-        _ => (workspace, db.map(|_| workspace.offset(g.w_len()))),
+        _ => (memory.workspace(), memory.workspace().offset(g.w_len())),
     };
-    let tile = wgrad_tile(is_packed(g), g.k);
+    let tile = wgrad_tile(is_packed(g.c), g.k);
     let [rows, columns] = tile.grid(g.k, g.taps());
     let launch = cuda.launch([columns as u32, rows as u32, count as u32], THREADS, tile.shared());
     let (part_pixels, part_length) = (int(pixels), int(length));
     let [n, h, width, c, k, side, pad] = [g.n, g.h, g.w, g.c, g.k, g.side, g.pad].map(int);
     (tile.kernel)(launch, x, dy, sums, part_pixels, part_length, n, h, width, c, k, side, pad)?;
-    if let Some(sums) = bias_sums {
+    if step.db.is_some() {
         let launch = cuda.launch([g.k.div_ceil(256) as u32, count as u32, 1], 256, 0);
-        conv_wgrad_bf16::conv_wgrad_bf16_bias(launch, dy, sums, part_pixels, part_length, int(g.pixels()), k)?;
+        conv_wgrad_bf16::conv_wgrad_bf16_bias(launch, dy, bias_sums, part_pixels, part_length, int(g.pixels()), k)?;
     }
     if count == 1 {
         return Ok(());
     }
     let launch = cuda.launch([length.div_ceil(32) as u32, 1, 1], 256, 0);
-    let db = db.unwrap_or(PointerMut::null());
-    conv_wgrad::conv_wgrad_sum(launch, workspace.read(), dw, db, int(count), part_length, int(g.w_len()))
+    conv_wgrad::conv_wgrad_sum(launch, sums.read(), dw, db, int(count), part_length, part_length, int(g.w_len()))
 }

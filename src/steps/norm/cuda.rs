@@ -13,12 +13,12 @@ const THREADS: u32 = 256;
 pub(in crate::steps) const MERGE_THREADS: u32 = THREADS;
 
 /// Tiles that `pixels` are cut into.
-pub(in crate::steps) fn tiles(pixels: usize) -> u32 {
+fn tiles(pixels: usize) -> u32 {
     pixels.div_ceil(TILE) as u32
 }
 
 /// Channels side by side in a block of a reduction over pixels.
-pub(in crate::steps) fn lanes(c: usize) -> u32 {
+fn lanes(c: usize) -> u32 {
     c.next_power_of_two().min(32) as u32
 }
 
@@ -37,9 +37,14 @@ impl Stats {
             c,
             lanes as i32,
         )?;
+        self.merge(memory, TILE)
+    }
+
+    /// Merges mean and M2 of tiles of so many pixels, which lie in the workspace [tiles, 2, c].
+    pub(in crate::steps) fn merge(&self, memory: &Memory, tile_pixels: usize) -> cuda::Result<()> {
         kernels::norm::norm_stats_merge(
-            device.launch_per_item(32 * self.c, MERGE_THREADS),
-            parts.read(),
+            memory.cuda().launch_per_item(32 * self.c, MERGE_THREADS),
+            memory.workspace().read(),
             memory.pointer_opt(self.bias),
             memory.pointer_mut(self.mean),
             memory.pointer_mut(self.var),
@@ -47,8 +52,9 @@ impl Stats {
             memory.pointer_mut(self.running_var),
             memory.hyper.pointer(),
             memory.clock.pointer(),
-            pixels as i32,
-            c,
+            (self.x.len / self.c) as i32,
+            self.c as i32,
+            tile_pixels as i32,
         )
     }
 

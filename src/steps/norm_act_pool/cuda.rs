@@ -1,12 +1,21 @@
 //! Norm, activation and pool on the GPU: `kernels/norm_act_pool.cu`.
 
+use half::bf16;
+
 use super::{NormActPool, NormActPoolBackward};
-use crate::device::cuda::{self, Memory, Pointer, PointerMut, kernels};
-use crate::steps::norm::{Norm, cuda::MERGE_THREADS, cuda::lanes, cuda::tiles};
+use crate::device::Format;
+use crate::device::cuda::kernels::norm_act_pool as kernels;
+use crate::device::cuda::{self, Launch, Memory, Number, Pointer, PointerMut};
+use crate::steps::norm::{Norm, cuda::MERGE_THREADS};
 use crate::steps::pool::Geometry;
+use crate::steps::vectors::Vectors;
 
 /// Threads per block, as in the kernels.
 const THREADS: u32 = 256;
+
+/// Pixels per block, as in the kernels: of y forward, of x backward.
+const FORWARD_TILE: usize = 128;
+const TILE: usize = 512;
 
 /// A norm's per-channel values on the device: mean, variance, γ, β; null where there are none.
 struct Channels<'a> {
@@ -35,14 +44,125 @@ fn shape(g: &Geometry) -> [i32; 7] {
     [g.n, g.h, g.w, g.c, g.side, g.stride, g.pad].map(|v| v as i32)
 }
 
+/// How the kernels read maps [pixels, c].
+struct Rows {
+    /// Blocks of so many pixels side by side, and of `lanes` threads along the channels.
+    grid: [u32; 3],
+    lanes: i32,
+    /// Whether they read 16 bytes of channels at a time.
+    wide: bool,
+}
+
+impl Rows {
+    fn new(format: Format, pixels: usize, c: usize, tile: usize) -> Rows {
+        let Vectors { wide, groups, lanes } = Vectors::new(format, c);
+        Rows { grid: [pixels.div_ceil(tile) as u32, groups.div_ceil(lanes) as u32, 1], lanes: lanes as i32, wide }
+    }
+}
+
+/// The kernels of one number type.
+struct Kernels<T> {
+    forward: ForwardKernel<T>,
+    sums: SumsKernel<T>,
+    backward: BackwardKernel<T>,
+}
+
+type ForwardKernel<T> = fn(
+    Launch<'_>,
+    Pointer<'_, T>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    PointerMut<'_, T>,
+    PointerMut<'_, u8>,
+    f32,
+    f32,
+    i32,
+    i32,
+    i32,
+    i32,
+    i32,
+    i32,
+    i32,
+    i32,
+) -> cuda::Result<()>;
+type SumsKernel<T> = fn(
+    Launch<'_>,
+    Pointer<'_, T>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    Pointer<'_, u8>,
+    Pointer<'_, T>,
+    PointerMut<'_, f32>,
+    f32,
+    f32,
+    i32,
+    i32,
+    i32,
+    i32,
+    i32,
+    i32,
+    i32,
+    i32,
+) -> cuda::Result<()>;
+type BackwardKernel<T> = fn(
+    Launch<'_>,
+    Pointer<'_, T>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    Pointer<'_, u8>,
+    Pointer<'_, T>,
+    Pointer<'_, f32>,
+    PointerMut<'_, T>,
+    f32,
+    f32,
+    i32,
+    i32,
+    i32,
+    i32,
+    i32,
+    i32,
+    i32,
+    i32,
+) -> cuda::Result<()>;
+
+macro_rules! kernels {
+    ($forward:ident, $sums:ident, $backward:ident) => {
+        Kernels { forward: kernels::$forward, sums: kernels::$sums, backward: kernels::$backward }
+    };
+}
+
+const F32: [Kernels<f32>; 2] = [
+    kernels!(norm_act_pool_f32x1, norm_act_pool_backward_sums_f32x1, norm_act_pool_backward_f32x1),
+    kernels!(norm_act_pool_f32x4, norm_act_pool_backward_sums_f32x4, norm_act_pool_backward_f32x4),
+];
+const BF16: [Kernels<bf16>; 2] = [
+    kernels!(norm_act_pool_bf16x1, norm_act_pool_backward_sums_bf16x1, norm_act_pool_backward_bf16x1),
+    kernels!(norm_act_pool_bf16x8, norm_act_pool_backward_sums_bf16x8, norm_act_pool_backward_bf16x8),
+];
+
 impl NormActPool {
     /// Runs on the GPU.
     pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        match self.x.format {
+            Format::F32 => self.launch(memory, &F32),
+            Format::Bf16 => self.launch(memory, &BF16),
+        }
+    }
+
+    fn launch<T: Number>(&self, memory: &Memory, kernels: &[Kernels<T>; 2]) -> cuda::Result<()> {
         let Channels { mean, var, gamma, beta, eps } = Channels::new(self.norm, memory);
         let argmax = self.argmax.map_or(PointerMut::null(), |view| memory.bytes(view));
-        let [n, h, w, c, side, stride, pad] = shape(&self.pool);
-        kernels::norm_act_pool::norm_act_pool(
-            memory.cuda().launch_per_item(self.pool.y_len(), THREADS),
+        let g = &self.pool;
+        let [n, h, w, c, side, stride, pad] = shape(g);
+        let Rows { grid, lanes, wide } = Rows::new(self.x.format, g.n * g.oh() * g.ow(), g.c, FORWARD_TILE);
+        (kernels[usize::from(wide)].forward)(
+            memory.cuda().launch(grid, THREADS, 0),
             memory.pointer(self.x),
             mean,
             var,
@@ -59,6 +179,7 @@ impl NormActPool {
             side,
             stride,
             pad,
+            lanes,
         )
     }
 }
@@ -66,30 +187,74 @@ impl NormActPool {
 impl NormActPoolBackward {
     /// Runs on the GPU: one pass back through pool and activation, and with a norm of batch statistics two more for its gradient.
     pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        match self.x.format {
+            Format::F32 => self.launch(memory, &F32),
+            Format::Bf16 => self.launch(memory, &BF16),
+        }
+    }
+
+    fn launch<T: Number>(&self, memory: &Memory, kernels: &[Kernels<T>; 2]) -> cuda::Result<()> {
         let Channels { mean, var, gamma, beta, eps } = Channels::new(self.norm, memory);
         let g = &self.pool;
         let [n, h, w, c, side, stride, pad] = shape(g);
         let pixels = g.n * g.h * g.w;
-        let (tiles, lanes) = (tiles(pixels), lanes(g.c));
-        let device = memory.cuda();
-        let with_sums = self.with_sums();
-        // The workspace holds the totals [2, c], then the tiles' sums [tiles, 2, c].
-        let totals = memory.workspace();
-        let parts = totals.offset(2 * g.c);
-        let (x, dx) = (memory.pointer(self.x), memory.pointer_mut(self.dx));
-        kernels::norm_act_pool::norm_act_pool_backward_gather(
-            device.launch([tiles, (g.c as u32).div_ceil(lanes), 1], THREADS, 0),
+        let Rows { grid, lanes, wide } = Rows::new(self.x.format, pixels, g.c, TILE);
+        let (device, kernels) = (memory.cuda(), &kernels[usize::from(wide)]);
+        let (x, dy, argmax) = (memory.pointer(self.x), memory.pointer(self.dy), memory.bytes(self.argmax).read());
+        let slope = self.activation.slope as f32;
+        let launch = || device.launch(grid, THREADS, 0);
+        let mut totals = Pointer::null();
+        if self.with_sums() {
+            // The workspace holds the totals [2, c], then the tiles' sums [tiles, 2, c].
+            let (sums, parts) = (memory.workspace(), memory.workspace().offset(2 * g.c));
+            (kernels.sums)(
+                launch(),
+                x,
+                mean,
+                var,
+                gamma,
+                beta,
+                argmax,
+                dy,
+                parts,
+                eps,
+                slope,
+                n,
+                h,
+                w,
+                c,
+                side,
+                stride,
+                pad,
+                lanes,
+            )?;
+            kernels::norm_act_pool_backward_merge(
+                device.launch_per_item(32 * g.c, MERGE_THREADS),
+                parts.read(),
+                var,
+                memory.pointer_mut_opt(self.daffine.map(|a| a.gamma)),
+                memory.pointer_mut_opt(self.daffine.map(|a| a.beta)),
+                sums,
+                eps,
+                pixels as i32,
+                c,
+            )?;
+            totals = sums.read();
+        }
+        let dx = memory.pointer_mut(self.dx);
+        (kernels.backward)(
+            launch(),
             x,
             mean,
             var,
             gamma,
             beta,
-            memory.bytes(self.argmax).read(),
-            memory.pointer(self.dy),
+            argmax,
+            dy,
+            totals,
             dx,
-            if with_sums { parts } else { PointerMut::null() },
             eps,
-            self.activation.slope as f32,
+            slope,
             n,
             h,
             w,
@@ -97,33 +262,7 @@ impl NormActPoolBackward {
             side,
             stride,
             pad,
-            lanes as i32,
-        )?;
-        if !with_sums {
-            return Ok(());
-        }
-        kernels::norm_act_pool::norm_act_pool_backward_merge(
-            device.launch_per_item(32 * g.c, MERGE_THREADS),
-            parts.read(),
-            var,
-            memory.pointer_mut_opt(self.daffine.map(|a| a.gamma)),
-            memory.pointer_mut_opt(self.daffine.map(|a| a.beta)),
-            totals,
-            eps,
-            pixels as i32,
-            c,
-        )?;
-        kernels::norm_act_pool::norm_act_pool_backward_apply(
-            device.launch_per_item(g.x_len(), THREADS),
-            x,
-            mean,
-            var,
-            gamma,
-            totals.read(),
-            dx,
-            eps,
-            pixels as i32,
-            c,
+            lanes,
         )
     }
 
@@ -140,6 +279,6 @@ impl NormActPoolBackward {
     /// Scratch elements that the GPU form needs.
     pub fn cuda_workspace(&self) -> usize {
         let g = &self.pool;
-        2 * g.c * (1 + tiles(g.n * g.h * g.w) as usize)
+        2 * g.c * (1 + (g.n * g.h * g.w).div_ceil(TILE))
     }
 }

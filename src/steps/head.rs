@@ -1,0 +1,251 @@
+//! The head of an FCDD net, in one pass each way: the steps `head` and `head_backward`.
+//!
+//! The 1×1 convolution to the map z of one channel, the anomaly map a = √(z²+1) − 1 (paper, section 4), image scores, and where labels
+//! are learned from also the losses and their gradient by z. The formulas are in [`super::fcdd_loss`].
+
+use half::bf16;
+use rayon::prelude::*;
+
+use super::conv::{Geometry, cpu as conv, reference};
+use super::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
+use super::vectors::Vectors;
+use crate::device::cuda::{self, Launch, Memory, Number, Pointer, PointerMut, kernels};
+use crate::device::{Format, Host, View};
+use crate::real::{Real, sum};
+
+/// Threads per block, as in `kernels/head.cu`.
+const THREADS: u32 = 256;
+
+/// Pixels of a part of the backward pass, as in `kernels/head.cu`.
+const TILE: usize = 256;
+
+/// z, a and scores of x; with labels also losses and dz.
+///
+/// The score of an image is the mean of a over its pixels. x may be bf16, all else is f32.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// 1×1, of one output channel.
+    pub geometry: Geometry,
+    /// [n, u, u, c]
+    pub x: View,
+    /// \[c\]
+    pub w: View,
+    pub b: Option<View>,
+    /// [n, u, u]
+    pub z: View,
+    /// [n, u, u]
+    pub a: View,
+    /// \[n\]
+    pub score: View,
+    pub labels: Option<Labels>,
+}
+
+/// What is learned from labels: the loss of each image, and its gradient by z.
+///
+/// Nominal (label 0): the score s. Anomalous (label 1): −log(1 − exp(−s)). A batch with a single label value trains as if nominal,
+/// whatever the value: the authors' rule. The loss of the batch is the mean.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels {
+    /// 0 or 1 per image, \[n\].
+    pub labels: View,
+    /// \[n\]
+    pub loss: View,
+    /// [n, u, u]
+    pub dz: View,
+}
+
+impl Head {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let (mut z, mut workspace) = (memory.take(self.z.buffer), memory.take_workspace());
+        let (x, w, b) = (memory.get(self.x), memory.get(self.w), memory.get_opt(self.b));
+        conv::fprop(&self.geometry, x, w, b, &mut z[self.z.range()], &mut workspace);
+        memory.put(self.z.buffer, z);
+        memory.put_workspace(workspace);
+        self.judge(memory);
+        if let Some(labels) = &self.labels {
+            self.learn(labels, memory);
+        }
+    }
+
+    /// a and scores from z.
+    fn judge<T: Real>(&self, memory: &mut Host<T>) {
+        let (mut a, mut score) = (memory.take(self.a.buffer), memory.take(self.score.buffer));
+        let pixels = self.z.len / self.score.len;
+        let images = a[self.a.range()].par_chunks_exact_mut(pixels).zip(memory.get(self.z).par_chunks_exact(pixels));
+        images.zip(&mut score[self.score.range()]).for_each(|((a, z), score)| {
+            a.iter_mut().zip(z).for_each(|(a, &z)| *a = pseudo_huber(z));
+            *score = sum(a) / T::of(pixels as f64);
+        });
+        memory.put(self.a.buffer, a);
+        memory.put(self.score.buffer, score);
+    }
+
+    /// Losses and dz from z and scores.
+    fn learn<T: Real>(&self, of: &Labels, memory: &mut Host<T>) {
+        let (mut loss, mut dz) = (memory.take(of.loss.buffer), memory.take(of.dz.buffer));
+        let (labels, scores) = (memory.get(of.labels), memory.get(self.score));
+        let single = labels.iter().all(|&l| l == labels[0]);
+        let pixels = self.z.len / labels.len();
+        let per_value = T::of(1.0 / self.z.len as f64);
+        dz[of.dz.range()]
+            .par_chunks_exact_mut(pixels)
+            .zip(memory.get(self.z).par_chunks_exact(pixels))
+            .zip(loss[of.loss.range()].par_iter_mut().zip(labels.par_iter().zip(scores)))
+            .for_each(|((dz, z), (loss, (&label, &score)))| {
+                let anomalous = label > T::zero() && !single;
+                let (value, slope) = if anomalous { anomalous_loss(score) } else { (score, T::one()) };
+                *loss = value;
+                dz.iter_mut().zip(z).for_each(|(d, &z)| *d = slope * per_value * pseudo_huber_slope(z));
+            });
+        memory.put(of.loss.buffer, loss);
+        memory.put(of.dz.buffer, dz);
+    }
+
+    /// Scratch elements that the CPU form needs.
+    pub fn workspace(&self) -> usize {
+        conv::fprop_workspace(&self.geometry)
+    }
+
+    /// Runs on the GPU.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        use kernels::head::{head_bf16x1, head_bf16x8, head_f32x1, head_f32x4};
+        match self.x.format {
+            Format::F32 => self.launch(memory, [head_f32x1, head_f32x4]),
+            Format::Bf16 => self.launch(memory, [head_bf16x1, head_bf16x8]),
+        }
+    }
+
+    fn launch<T: Number>(&self, memory: &Memory, [narrow, wide]: [HeadKernel<T>; 2]) -> cuda::Result<()> {
+        let vectors = Vectors::new(self.x.format, self.geometry.c);
+        let n = self.score.len;
+        (if vectors.wide { wide } else { narrow })(
+            memory.cuda().launch([n as u32, 1, 1], THREADS, 0),
+            memory.pointer(self.x),
+            memory.pointer(self.w),
+            memory.pointer_opt(self.b),
+            memory.pointer_mut(self.z),
+            memory.pointer_mut(self.a),
+            memory.pointer_mut(self.score),
+            memory.pointer_opt(self.labels.map(|of| of.labels)),
+            memory.pointer_mut_opt(self.labels.map(|of| of.loss)),
+            memory.pointer_mut_opt(self.labels.map(|of| of.dz)),
+            n as i32,
+            (self.z.len / n) as i32,
+            self.geometry.c as i32,
+            vectors.lanes as i32,
+        )
+    }
+}
+
+type HeadKernel<T> = fn(
+    Launch<'_>,
+    Pointer<'_, T>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    PointerMut<'_, f32>,
+    PointerMut<'_, f32>,
+    PointerMut<'_, f32>,
+    Pointer<'_, f32>,
+    PointerMut<'_, f32>,
+    PointerMut<'_, f32>,
+    i32,
+    i32,
+    i32,
+    i32,
+) -> cuda::Result<()>;
+
+/// dx, dw and db from dz.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadBackward {
+    pub geometry: Geometry,
+    pub x: View,
+    pub w: View,
+    pub dz: View,
+    /// As x; None where no layer below is trained.
+    pub dx: Option<View>,
+    pub dw: View,
+    pub db: Option<View>,
+}
+
+impl HeadBackward {
+    /// Runs on the CPU.
+    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+        let g = &self.geometry;
+        let (mut grads, mut workspace) = (memory.take(self.dw.buffer), memory.take_workspace());
+        let dz = memory.get(self.dz);
+        conv::wgrad(g, memory.get(self.x), dz, &mut grads[self.dw.range()], &mut workspace);
+        if let Some(db) = self.db {
+            reference::bias_grad(g, dz, &mut grads[db.range()]);
+        }
+        memory.put(self.dw.buffer, grads);
+        if let Some(view) = self.dx {
+            let mut dx = memory.take(view.buffer);
+            conv::dgrad(g, memory.get(self.dz), memory.get(self.w), &mut dx[view.range()], &mut workspace);
+            memory.put(view.buffer, dx);
+        }
+        memory.put_workspace(workspace);
+    }
+
+    /// Scratch elements that the CPU form needs.
+    pub fn workspace(&self) -> usize {
+        conv::wgrad_workspace(&self.geometry).max(conv::dgrad_workspace(&self.geometry))
+    }
+
+    /// Runs on the GPU.
+    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        use kernels::head::{head_backward_bf16x1, head_backward_bf16x8, head_backward_f32x1, head_backward_f32x4};
+        match self.x.format {
+            Format::F32 => self.launch(memory, [head_backward_f32x1, head_backward_f32x4]),
+            Format::Bf16 => self.launch::<bf16>(memory, [head_backward_bf16x1, head_backward_bf16x8]),
+        }
+    }
+
+    fn launch<T: Number>(&self, memory: &Memory, [narrow, wide]: [BackwardKernel<T>; 2]) -> cuda::Result<()> {
+        let (c, pixels, cuda) = (self.geometry.c, self.dz.len, memory.cuda());
+        let Vectors { wide: in_vectors, groups, lanes } = Vectors::new(self.x.format, c);
+        let sums = memory.workspace();
+        (if in_vectors { wide } else { narrow })(
+            cuda.launch([pixels.div_ceil(TILE) as u32, groups.div_ceil(lanes) as u32, 1], THREADS, 0),
+            memory.pointer(self.x),
+            memory.pointer(self.w),
+            memory.pointer(self.dz),
+            memory.pointer_mut_opt(self.dx),
+            sums,
+            pixels as i32,
+            c as i32,
+            lanes as i32,
+        )?;
+        let (dw, db) = (memory.pointer_mut(self.dw), memory.pointer_mut_opt(self.db));
+        let (parts, part, wanted) = (pixels.div_ceil(TILE) as i32, c as i32 + 1, self.sums() as i32);
+        let launch = cuda.launch([self.sums().div_ceil(32) as u32, 1, 1], THREADS, 0);
+        kernels::conv_wgrad::conv_wgrad_sum(launch, sums.read(), dw, db, parts, part, wanted, c as i32)
+    }
+
+    /// Sums that are wanted: of each channel, and of the bias.
+    fn sums(&self) -> usize {
+        self.geometry.c + usize::from(self.db.is_some())
+    }
+
+    /// Kernels that the GPU form launches.
+    pub fn launches(&self) -> usize {
+        2
+    }
+
+    /// Scratch elements that the GPU form needs.
+    pub fn cuda_workspace(&self) -> usize {
+        self.dz.len.div_ceil(TILE) * (self.geometry.c + 1)
+    }
+}
+
+type BackwardKernel<T> = fn(
+    Launch<'_>,
+    Pointer<'_, T>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    PointerMut<'_, T>,
+    PointerMut<'_, f32>,
+    i32,
+    i32,
+    i32,
+) -> cuda::Result<()>;
