@@ -121,13 +121,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_64x64_p
   SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, true>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 5) conv_fprop_bf16_64x32_packed(
+extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_64x32_packed(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
     float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
   SINCE_SM_80(fprop<Tile<64, 32, 16, 32>, true>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 6) conv_fprop_bf16_64x16_packed(
+extern "C" __global__ void __launch_bounds__(THREADS, 5) conv_fprop_bf16_64x16_packed(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
     float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
   SINCE_SM_80(fprop<Tile<64, 16, 16, 16>, true>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));

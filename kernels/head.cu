@@ -97,28 +97,28 @@ __device__ __forceinline__ void head_backward(const T* __restrict__ x, const flo
 //
 // Launch: a block of 256 threads per image, of which `lanes` (a power of two up to 32) share a pixel. Shared memory, static: 128 bytes.
 // Bound: the bytes of x.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
 head_f32x4(const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ z,
      float* __restrict__ a, float* __restrict__ score, const float* __restrict__ labels, float* __restrict__ loss,
      float* __restrict__ dz, int n, int pixels, int c, int lanes) {
   head<float, 4>(x, weights, bias, z, a, score, labels, loss, dz, n, pixels, c, lanes);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
 head_f32x1(const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ z,
      float* __restrict__ a, float* __restrict__ score, const float* __restrict__ labels, float* __restrict__ loss,
      float* __restrict__ dz, int n, int pixels, int c, int lanes) {
   head<float, 1>(x, weights, bias, z, a, score, labels, loss, dz, n, pixels, c, lanes);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
 head_bf16x8(const bf16* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ z,
      float* __restrict__ a, float* __restrict__ score, const float* __restrict__ labels, float* __restrict__ loss,
      float* __restrict__ dz, int n, int pixels, int c, int lanes) {
   head<bf16, 8>(x, weights, bias, z, a, score, labels, loss, dz, n, pixels, c, lanes);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
 head_bf16x1(const bf16* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ z,
      float* __restrict__ a, float* __restrict__ score, const float* __restrict__ labels, float* __restrict__ loss,
      float* __restrict__ dz, int n, int pixels, int c, int lanes) {
@@ -130,25 +130,25 @@ head_bf16x1(const bf16* __restrict__ x, const float* __restrict__ weights, const
 //
 // Launch: ⌈pixels / 256⌉ blocks in x, ⌈c / V / lanes⌉ in y, 256 threads: `lanes` side by side. Shared memory, static: V KiB. Bound: the
 // bytes of x and dx.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
 head_backward_f32x4(const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ dz, float* __restrict__ dx,
      float* __restrict__ sums, int pixels, int c, int lanes) {
   head_backward<float, 4>(x, weights, dz, dx, sums, pixels, c, lanes);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
 head_backward_f32x1(const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ dz, float* __restrict__ dx,
      float* __restrict__ sums, int pixels, int c, int lanes) {
   head_backward<float, 1>(x, weights, dz, dx, sums, pixels, c, lanes);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
 head_backward_bf16x8(const bf16* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ dz, bf16* __restrict__ dx,
      float* __restrict__ sums, int pixels, int c, int lanes) {
   head_backward<bf16, 8>(x, weights, dz, dx, sums, pixels, c, lanes);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
 head_backward_bf16x1(const bf16* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ dz, bf16* __restrict__ dx,
      float* __restrict__ sums, int pixels, int c, int lanes) {
   head_backward<bf16, 1>(x, weights, dz, dx, sums, pixels, c, lanes);

@@ -166,7 +166,7 @@ __device__ __forceinline__ void backward(const T* __restrict__ x, const float* _
 //
 // Launch: ⌈n · oh · ow / 128⌉ blocks in x, ⌈c / V / lanes⌉ in y, 256 threads: `lanes` (a power of two up to 32) side by side. No shared memory.
 // Bound: the bytes of x and y.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
 norm_act_pool_f32x4(const float* __restrict__ x, const float* __restrict__ mean, const float* __restrict__ var,
                      const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
                      unsigned char* __restrict__ argmax, float eps, float slope, int n, int h, int w, int c, int side, int stride,
@@ -174,7 +174,7 @@ norm_act_pool_f32x4(const float* __restrict__ x, const float* __restrict__ mean,
   forward<float, 4>(x, mean, var, gamma, beta, y, argmax, eps, slope, n, h, w, c, side, stride, pad, lanes);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
 norm_act_pool_f32x1(const float* __restrict__ x, const float* __restrict__ mean, const float* __restrict__ var,
                      const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
                      unsigned char* __restrict__ argmax, float eps, float slope, int n, int h, int w, int c, int side, int stride,
@@ -182,7 +182,7 @@ norm_act_pool_f32x1(const float* __restrict__ x, const float* __restrict__ mean,
   forward<float, 1>(x, mean, var, gamma, beta, y, argmax, eps, slope, n, h, w, c, side, stride, pad, lanes);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
 norm_act_pool_bf16x8(const bf16* __restrict__ x, const float* __restrict__ mean, const float* __restrict__ var,
                      const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
                      unsigned char* __restrict__ argmax, float eps, float slope, int n, int h, int w, int c, int side, int stride,
@@ -190,7 +190,7 @@ norm_act_pool_bf16x8(const bf16* __restrict__ x, const float* __restrict__ mean,
   forward<bf16, 8>(x, mean, var, gamma, beta, y, argmax, eps, slope, n, h, w, c, side, stride, pad, lanes);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
 norm_act_pool_bf16x1(const bf16* __restrict__ x, const float* __restrict__ mean, const float* __restrict__ var,
                      const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
                      unsigned char* __restrict__ argmax, float eps, float slope, int n, int h, int w, int c, int side, int stride,

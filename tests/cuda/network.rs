@@ -14,11 +14,24 @@ use crate::support::{Gpu, on_device};
 
 /// A net on a device.
 fn network(device: &Device, arch: &Arch, batch: usize, side: usize, optimizer: Optimizer, maps: bool) -> Network<f32> {
+    network_of(Format::F32, device, arch, batch, side, optimizer, maps)
+}
+
+/// A net with values of a format.
+fn network_of(
+    format: Format,
+    device: &Device,
+    arch: &Arch,
+    batch: usize,
+    side: usize,
+    optimizer: Optimizer,
+    maps: bool,
+) -> Network<f32> {
     let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
     Network::on(
         device,
         arch,
-        Options { batch, side, format: Format::F32, sigma: 1.2, gradient: Gradient::Grad, training },
+        Options { batch, side, format, sigma: 1.2, gradient: Gradient::Grad, training },
         &Weights::init(arch, 3),
     )
     .unwrap()
@@ -157,6 +170,30 @@ fn trainings_repeat_bit_for_bit() {
     });
 }
 
+/// In bf16 the device and the CPU, which rounds as it does, learn alike: some sums round to other neighbours, so they part slowly.
+#[test]
+fn training_in_bf16_follows_the_cpus() {
+    on_device(|gpu| {
+        let arch = nets::by_name("FCDD_CNN28", true).unwrap();
+        let (n, steps) = if gpu.is_checked() { (3, 1) } else { (16, 20) };
+        let train = |device: &Device, format| {
+            let mut net = network_of(format, device, &arch, n, 28, Optimizer::Sgd, false);
+            let mean = |losses: Vec<f32>| losses.iter().map(|&l| f64::from(l)).sum::<f64>() / losses.len() as f64;
+            (1..=steps).map(|step| mean(trained(&mut net, n, step).0)).collect::<Vec<f64>>()
+        };
+        let (ours, cpus) = (train(&gpu.device, Format::Bf16), train(&Device::Cpu, Format::Bf16));
+        let exact = train(&Device::Cpu, Format::F32);
+        let apart = |a: &[f64], b: &[f64]| a.iter().zip(b).fold(0.0f64, |most, (a, b)| most.max((a / b - 1.0).abs()));
+        // Two bf16 trainings are no further from each other than either is from f32, and that is a few roundings of 2⁻⁸.
+        assert!(apart(&ours, &cpus) <= 0.02, "{:e}", apart(&ours, &cpus));
+        assert!(apart(&cpus, &exact) <= 0.05, "{:e}", apart(&cpus, &exact));
+        assert!(apart(&cpus, &exact) > 1e-6, "nothing was rounded");
+        if !gpu.is_checked() {
+            assert!(ours.last() < ours.first(), "it learns: {ours:?}");
+        }
+    });
+}
+
 /// Evaluation with running statistics: scores, maps and heatmaps as on the CPU, for each batch size.
 #[test]
 fn inference_as_on_the_cpu() {
@@ -214,14 +251,23 @@ fn a_batch_beyond_the_memory_names_one_that_fits() {
 fn step_by_step() {
     on_device(|gpu| {
         let nets = if gpu.is_checked() {
-            vec![("FCDD_CNN28", 12)]
+            vec![("FCDD_CNN28", 12, Format::F32), ("FCDD_CNN28", 12, Format::Bf16)]
         } else {
-            vec![("FCDD_CNN28", 28), ("FCDD_CNN32_S", 32), ("CNN28", 28), ("AE28", 28)]
+            vec![
+                ("FCDD_CNN28", 28, Format::F32),
+                ("FCDD_CNN32_S", 32, Format::F32),
+                ("CNN28", 28, Format::F32),
+                ("AE28", 28, Format::F32),
+                ("FCDD_CNN28", 28, Format::Bf16),
+                ("FCDD_CNN32_LW3K", 32, Format::Bf16),
+                ("FCDD_CNN224_VGG_F", 32, Format::Bf16),
+            ]
         };
-        for (net, side) in nets {
+        for (net, side, format) in nets {
             let arch = baselines::any(net, true).unwrap();
             let maps = arch.objective == Objective::Fcdd;
-            let training = Some(Training { optimizer: Optimizer::Adam, maps, input_grad: true, seed: 0 });
+            let input_grad = format == Format::F32;
+            let training = Some(Training { optimizer: Optimizer::Adam, maps, input_grad, seed: 0 });
             let options =
                 Options { batch: 2, side, format: Format::F32, sigma: 1.2, gradient: Gradient::Grad, training };
             gpu.in_every_order(|order| {
@@ -249,17 +295,20 @@ fn step_by_step() {
 #[test]
 fn launches_are_as_counted() {
     on_device(|gpu| {
-        for (net, maps, batch) in [("FCDD_CNN28", true, 3), ("FCDD_CNN224_VGG_F", false, 1)] {
+        let nets = [
+            ("FCDD_CNN28", true, 3, Format::F32),
+            ("FCDD_CNN224_VGG_F", false, 1, Format::F32),
+            ("FCDD_CNN28_W", false, 2, Format::Bf16),
+            ("FCDD_CNN224_VGG_F", true, 1, Format::Bf16),
+        ];
+        for (net, maps, batch, format) in nets {
             let arch = nets::by_name(net, true).unwrap();
             // Adam, so that both optimizers are counted.
             let optimizer = if maps { Optimizer::Adam } else { Optimizer::Sgd };
             let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
-            let side = if maps { 28 } else { 32 };
-            let plan = lower(
-                &arch,
-                &Options { batch, side, format: Format::F32, sigma: 1.2, gradient: Gradient::Grad, training },
-            )
-            .unwrap();
+            let side = if arch.side == 28 { 28 } else { 32 };
+            let plan =
+                lower(&arch, &Options { batch, side, format, sigma: 1.2, gradient: Gradient::Grad, training }).unwrap();
             let memory = plan.cuda_memory(gpu.cuda()).unwrap();
             for step in plan.steps() {
                 let graph = gpu.cuda().capture(|| step.cuda(&memory)).unwrap();

@@ -43,7 +43,7 @@ struct Operands {
 
 impl Operands {
     fn new(g: &Geometry) -> Operands {
-        let rounded = |i, len| noise(i, len).into_iter().map(|v| rounded_to_bf16(v)).collect();
+        let rounded = |i, len| noise(i, len).into_iter().map(rounded_to_bf16).collect();
         Operands { x: rounded(0, g.x_len()), w: rounded(1, g.w_len()), b: noise(2, g.k), dy: rounded(3, g.y_len()) }
     }
 

@@ -27,25 +27,24 @@ pub(super) struct Head {
 }
 
 enum Kind {
-    Fcdd {
-        /// The 1×1 convolution to one channel.
-        geometry: conv::Geometry,
-        weight: View,
-        bias: Option<View>,
-        taps: Taps,
-        /// The Gaussian of `taps`.
-        kernel: View,
-        /// Side of the output map.
-        u: usize,
-        /// Gradient of the output map.
-        dz: View,
-    },
-    Hsc {
-        gradient: Gradient,
-    },
-    Ae {
-        sigmoid: bool,
-    },
+    Fcdd(Box<Fcdd>),
+    Hsc { gradient: Gradient },
+    Ae { sigmoid: bool },
+}
+
+/// What follows an FCDD net's features.
+struct Fcdd {
+    /// The 1×1 convolution to one channel.
+    geometry: conv::Geometry,
+    weight: View,
+    bias: Option<View>,
+    taps: Taps,
+    /// The Gaussian of `taps`.
+    kernel: View,
+    /// Side of the output map.
+    u: usize,
+    /// Gradient of the output map.
+    dz: View,
 }
 
 impl Head {
@@ -71,7 +70,7 @@ impl Head {
                 let kernel = allocator.real(taps.kernel().len());
                 let [z, dz] = [0, 1].map(|_| allocator.real(n * u * u));
                 let (geometry, weight, bias) = (block.conv, block.weight, block.bias);
-                let kind = Kind::Fcdd { geometry, weight, bias, taps, kernel, u, dz };
+                let kind = Kind::Fcdd(Box::new(Fcdd { geometry, weight, bias, taps, kernel, u, dz }));
                 Head { kind, input, features, output: z, score, map, heatmap }
             }
             Objective::Hsc => {
@@ -90,7 +89,7 @@ impl Head {
     /// Views that hold the same numbers for ever.
     pub fn constants(&self) -> Vec<(View, Vec<f64>)> {
         match &self.kind {
-            Kind::Fcdd { taps, kernel, .. } => vec![(*kernel, taps.kernel().to_vec())],
+            Kind::Fcdd(fcdd) => vec![(fcdd.kernel, fcdd.taps.kernel().to_vec())],
             Kind::Hsc { .. } | Kind::Ae { .. } => vec![],
         }
     }
@@ -98,14 +97,15 @@ impl Head {
     /// Scores, and what comes with them: in training with labels also losses and dz.
     pub fn judge(&self, training: Option<&TrainingPorts>) -> Step {
         let &Head { input, features, output, score, map, .. } = self;
-        match self.kind {
-            Kind::Fcdd { geometry, weight: w, bias: b, dz, .. } => {
+        match &self.kind {
+            Kind::Fcdd(fcdd) => {
+                let &Fcdd { geometry, weight: w, bias: b, dz, .. } = &**fcdd;
                 let by_labels = training.filter(|ports| ports.maps.is_none());
                 let labels = by_labels.map(|ports| Labels { labels: ports.labels, loss: ports.loss, dz });
                 Step::Head(head::Head { geometry, x: features, w, b, z: output, a: map, score, labels })
             }
             Kind::Hsc { .. } => Step::HscScore(HscScore { o: features, score }),
-            Kind::Ae { sigmoid } => {
+            &Kind::Ae { sigmoid } => {
                 Step::Reconstruction(Reconstruction { sigmoid, x: input, z: features, y: output, map, score })
             }
         }
@@ -115,8 +115,8 @@ impl Head {
     pub fn explain(&self, back: &Backward, stats: View, steps: &mut Vec<Step>) {
         let &Head { input: x, features, score, map, heatmap, .. } = self;
         match &self.kind {
-            Kind::Fcdd { taps, kernel, u, .. } => {
-                let (taps, kernel, u) = (taps.clone(), *kernel, *u);
+            Kind::Fcdd(fcdd) => {
+                let (taps, kernel, u) = (fcdd.taps.clone(), fcdd.kernel, fcdd.u);
                 steps.push(Step::Upsample(Upsample { taps, kernel, u, a: map, out: heatmap }));
             }
             Kind::Hsc { gradient } => {
@@ -145,23 +145,24 @@ impl Head {
         let &TrainingPorts { labels, loss, .. } = ports;
         let gradient = head(gradients[0], features.len);
         match &self.kind {
-            Kind::Fcdd { geometry, weight, bias, taps, kernel, u, dz } => {
+            Kind::Fcdd(fcdd) => {
+                let &Fcdd { geometry, weight, bias, ref taps, kernel, u, dz } = &**fcdd;
                 if let Some(maps) = ports.maps {
                     let (d_heatmap, d_map) = (allocator.real(heatmap.len), allocator.real(map.len));
-                    let (taps, kernel, u) = (taps.clone(), *kernel, *u);
+                    let taps = taps.clone();
                     steps.push(Step::MapLoss(MapLoss { a: heatmap, maps, loss, da: d_heatmap }));
                     steps.push(Step::UpsampleAdjoint(UpsampleAdjoint { taps, kernel, u, dout: d_heatmap, da: d_map }));
-                    steps.push(Step::PseudoHuberBackward(PseudoHuberBackward { z: output, da: d_map, dz: *dz }));
+                    steps.push(Step::PseudoHuberBackward(PseudoHuberBackward { z: output, da: d_map, dz }));
                 }
-                let of = |view: &View| part(ports.grads, view.start, view.len);
+                let of = |view: View| part(ports.grads, view.start, view.len);
                 steps.push(Step::HeadBackward(HeadBackward {
-                    geometry: *geometry,
+                    geometry,
                     x: features,
-                    w: *weight,
-                    dz: *dz,
+                    w: weight,
+                    dz,
                     dx: below.then_some(gradient),
                     dw: of(weight),
-                    db: bias.as_ref().map(of),
+                    db: bias.map(of),
                 }));
             }
             Kind::Hsc { .. } => {

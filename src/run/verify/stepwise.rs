@@ -21,6 +21,7 @@ use crate::model::{Arch, Weights};
 use crate::real::{Real, rounded_to_bf16};
 use crate::steps::hsc_loss::Gradient;
 use crate::steps::norm_act_pool::NormActPoolBackward;
+use crate::steps::optimizer::Adam;
 
 /// Unit roundoff of f32.
 const ROUNDOFF: f64 = 1.0 / 16_777_216.0;
@@ -205,8 +206,10 @@ pub fn steps(name: &str, plan: &Plan, exact: &mut Host<f64>, tested: &mut Tested
 
 /// Compares one step, from the inputs that `exact` holds as f32 numbers; leaves its exact outputs there, rounded to f32.
 pub fn step(name: &str, step: &Step, exact: &mut Host<f64>, tested: &mut Tested, report: &mut Report) -> Result<()> {
-    if let Step::NormActPoolBackward(step) = step {
-        leave_decisions(step, exact);
+    match step {
+        Step::NormActPoolBackward(step) => leave_decisions(step, exact),
+        Step::Adam(step) => leave_cancellation(step, exact),
+        _ => {}
     }
     let (reads, writes) = (step.reads(), step.writes());
     let inputs: Vec<f64> = reads.reals.iter().map(|&(_, view)| largest(exact.get(view))).collect();
@@ -336,6 +339,17 @@ fn power_of_two_below(value: f64) -> f64 {
 /// The largest magnitude.
 fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |m, v| worse(v.abs(), m))
+}
+
+/// Moves gradients that cancel against the weight decay: of such a sum Adam sees little more than the sign, which rounding settles.
+fn leave_cancellation(step: &Adam, memory: &mut Host<f64>) {
+    let mut grads = memory.take(step.grads.buffer);
+    for (g, p) in grads[step.grads.range()].iter_mut().zip(memory.get(step.params)) {
+        if (*g + HYPER.weight_decay * p).abs() < g.abs() * 1e-3 {
+            *g = f64::from((*g * 1.5) as f32);
+        }
+    }
+    memory.put(step.grads.buffer, grads);
 }
 
 /// Moves inputs of an activation whose sign is within rounding to the side that it says.
