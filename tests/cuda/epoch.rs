@@ -8,7 +8,7 @@ use fcdd::data::pipeline::{PipelineKind, Preprocessing};
 use fcdd::data::store::Store;
 use fcdd::data::supervise::{NoiseMode, Supervise};
 use fcdd::device::{Device, Format};
-use fcdd::engine::lower::{Optimizer, Options, Training};
+use fcdd::engine::lower::{Optimizer, Options, Training, lower};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Weights, nets};
 use fcdd::rng::{Purpose, Stream};
@@ -165,5 +165,30 @@ fn a_stopped_epoch_has_a_short_log() {
         assert!(log.losses.iter().all(|loss| loss.is_finite() && *loss > 0.0));
         // The next epoch starts afresh.
         assert_eq!(network.epoch(0, &set.order(0), &hypers(0), |_| Ok(true)).unwrap().losses.len(), COUNT);
+    });
+}
+
+/// A whole step of FCDD_CNN28_W in bf16, from drawing the batch to its end, takes few launches: small nets spend their time between them.
+#[test]
+fn a_step_of_cnn28_w_has_at_most_25_launches() {
+    on_device(|gpu| {
+        let arch = nets::by_name("FCDD_CNN28_W", true).unwrap();
+        let training = Some(Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
+        let (format, gradient) = (Format::Bf16, Gradient::Grad);
+        let plan = lower(&arch, &Options { batch: BATCH, side: 28, format, sigma: 1.2, gradient, training }).unwrap();
+        let memory = plan.cuda_memory(gpu.cuda()).unwrap();
+        let ports = plan.ports.training.unwrap();
+        let order = gpu.cuda().upload(&[0; BATCH]).unwrap();
+        for noise in [NoiseMode::Outliers, NoiseMode::MixedBlob] {
+            let set = DeviceSet::new(gpu.cuda(), &set(Supervise::Noise, noise), BATCH).unwrap();
+            let step = gpu.cuda().capture(|| {
+                let (input, labels) = (memory.pointer_mut(plan.ports.input), memory.pointer_mut(ports.labels));
+                set.enqueue(BATCH, BATCH, memory.clock.pointer(), order.pointer(), input, labels, None)?;
+                [&plan.forward, &plan.backward, &plan.update].into_iter().flatten().try_for_each(|s| s.cuda(&memory))
+            });
+            // The last one ends the step: it logs the losses and advances the clock.
+            let launches = step.unwrap().launches().unwrap() + 1;
+            assert!(launches <= 25, "{noise:?}: {launches}");
+        }
     });
 }
