@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "shard")]
     slurm: bool,
     /// Where to compute: GPUs by number, or cpu; runs are spread over them
-    #[arg(long, value_name = "D,…", value_delimiter = ',', default_value = "auto")]
+    #[arg(long, alias = "device", value_name = "D,…", value_delimiter = ',', default_value = "auto")]
     devices: Vec<Choice>,
     /// Runs at once on each device
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]

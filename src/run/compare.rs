@@ -13,6 +13,7 @@ use super::prepare::TestSet;
 use super::render::Renderer;
 use super::score::Scorer;
 use super::select::spaced;
+use crate::data::images::Mask;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files;
@@ -154,7 +155,9 @@ fn picture(test: &TestSet, chosen: &[usize], columns: &[Column]) -> Result<RgbIm
         let class = test.class_names.get(usize::from(split.classes[i])).map_or("", String::as_str);
         let mut tiles = vec![Tile::new(rgb(&inputs, place), "")];
         tiles.extend(columns.iter().map(|column| column.tiles[place].clone()));
-        tiles.extend(split.masks.get(i).map(|mask| Tile::new(mask_picture(mask.as_ref()), "")));
+        // Squashed or cut as the image beside it.
+        let fitted = |mask: &Mask| test.fit.mask(mask, inputs.height);
+        tiles.extend(split.masks.get(i).map(|mask| Tile::new(mask_picture(mask.as_ref().map(fitted).as_ref()), "")));
         rows.push(Row::new(&format!("{class}\nno. {i}"), tiles));
     }
     let about = format!("Nominal: {}. Below each heatmap its score; colours on each model's own scale.", test.name);

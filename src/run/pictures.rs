@@ -267,8 +267,9 @@ impl<'a> Gallery<'a> {
             Show::Local => Tile::new(hot(true), ""),
             Show::Shared => Tile::new(hot(false), ""),
             Show::Mask => {
-                let visible = self.masks[i].as_ref().map(|mask| self.fit.visible(mask));
-                Tile::new(mask_picture(visible.as_deref()), "")
+                // Squashed or cut as the image beside it.
+                let fitted = self.masks[i].as_ref().map(|mask| self.fit.mask(mask, inputs.height));
+                Tile::new(mask_picture(fitted.as_ref()), "")
             }
         }
     }

@@ -35,6 +35,8 @@ pub struct TestSet {
     pub class_names: Vec<String>,
     /// Folder or file of the dataset; None where it was found by itself.
     pub data: Option<PathBuf>,
+    /// How its pictures became square.
+    pub fit: Fit,
 }
 
 impl TestSet {
@@ -54,7 +56,7 @@ impl TestSet {
         let (judged, seen) = labelled::tell_apart(&dataset.test, &model.card.unjudged, None);
         let split = if seen.is_empty() { dataset.test } else { dataset.test.select(&judged) };
         let Dataset { class: name, nominal: class, class_names, .. } = dataset;
-        Ok(TestSet { split, name, class, class_names, data })
+        Ok(TestSet { split, name, class, class_names, data, fit: preprocessing.fit })
     }
 
     /// Fails unless all of these are indices of test images.
@@ -104,6 +106,7 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
     let supervise = if swapped || settings.learns_mvtec_gt() { Supervise::Other } else { settings.supervise };
     let preprocessing =
         Preprocessing::new(settings.pipeline, settings.dataset, raw_side, settings.side, channels, &nominal)?;
+    let fit = preprocessing.fit;
     let set = TrainingSet::new(Ingredients {
         nominal,
         others,
@@ -115,7 +118,7 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
         seed: settings.seed,
     })?;
     let Dataset { class: name, nominal: class, class_names, test: all, .. } = dataset;
-    let test = TestSet { split: test.unwrap_or(all), name, class, class_names, data: settings.data.clone() };
+    let test = TestSet { split: test.unwrap_or(all), name, class, class_names, data: settings.data.clone(), fit };
     Ok(Task { set, test })
 }
 
