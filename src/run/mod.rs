@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`train`], [`evaluate`], [`predict`], [`sweep`], [`compare`](mod@compare), [`demo`], [`verify`], [`bench`](mod@bench), [`info`] | one verb each |
 //! | [`settings`], [`prepare`] | everything that decides a run; from there to training and test images |
+//! | `trainer` | a network in training, epoch by epoch |
 //! | [`model`], [`score`], [`render`], [`layout`] | the model file; judging with it; heatmaps to show; nets in memory |
 //! | [`directory`], [`state`] | a run's files; what resuming needs |
 //! | [`results`], [`pictures`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, which images they show, the page |
@@ -31,4 +32,5 @@ pub mod state;
 pub mod stop;
 pub mod sweep;
 pub mod train;
+mod trainer;
 pub mod verify;
