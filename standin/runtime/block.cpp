@@ -136,6 +136,7 @@ void* dynamic_shared() { return worker->dynamic; }
 
 static void end_thread(Worker& w, Fiber& f) {
   check_copies_at_exit(f);
+  check_products_at_exit(f);
   const unsigned warp = f.linear / 32;
   w.warps[warp].live &= ~(1u << f.linear % 32);
   w.live--;
@@ -222,6 +223,8 @@ static void run_block(Worker& w, uint64_t number) {
     f.stack = nullptr;
     if (w.error) {
       f.copies.clear();
+      f.products.clear();
+      f.unfenced = false;
       f.waits_at = nullptr;
     }
   }

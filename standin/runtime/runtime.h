@@ -4,6 +4,7 @@
 //   block.cpp    one launch: workers, blocks, the barrier, the order of threads
 //   warp.cpp     warp collectives
 //   cp_async.cpp asynchronous copies
+//   wgmma.cpp    matrix products of four warps
 //   fault.cpp    faults: from the place where they happen to the report
 //   checked.cpp  the shadow memory of the checked build
 #pragma once
@@ -66,6 +67,13 @@ struct AsyncCopy {
   int bytes, total;
   const char* site;
 };
+// A thread's part of a matrix product that has been begun.
+struct Product {
+  float* sums;
+  int columns;
+  const void *a, *b;
+  const char* site;
+};
 struct Fiber {
   void* stack_pointer = nullptr;  // null: has not begun
   char* stack = nullptr;          // its upper end; null: runs on another's or has none
@@ -73,6 +81,8 @@ struct Fiber {
   unsigned linear;
   const char* waits_at = nullptr;
   std::vector<std::vector<AsyncCopy>> copies;  // committed groups, then the open one
+  std::vector<std::vector<Product>> products;  // likewise
+  bool unfenced = false;                       // wrote by cp.async since its last fence for matrix products
 };
 struct Collective {
   unsigned mask, arrived;
@@ -133,6 +143,7 @@ void wait_here(Worker&, const char* site);
 bool complete(Worker&, unsigned warp, int collective, int caller);
 // ---- cp_async.cpp
 void check_copies_at_exit(Fiber&);
+void check_products_at_exit(Fiber&);
 // ---- fault.cpp
 void catch_signals();
 [[noreturn]] void fault_at(const void* instruction, int error, const char* format, ...) __attribute__((format(printf, 3, 4)));

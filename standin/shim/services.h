@@ -55,6 +55,12 @@ void cp_async(void* shared, const void* global, int bytes, int total, const char
 void cp_async_commit();
 void cp_async_wait(int keep);
 
+// Matrix products of four warps: each thread's part of a 64 x `columns` product at 16 depths, carried out at the wait for its group.
+void wgmma(float* sums, int columns, const void* a, const void* b, const char* site);
+void fence_shared_for_wgmma();
+void wgmma_commit();
+void wgmma_wait(int keep);
+
 // Checks on behalf of emulated instructions.
 void shared_row_read(const void* row, unsigned bytes, const char* instruction, const char* site);
 void note_atomic(const void* p, unsigned bytes);

@@ -10,6 +10,7 @@ mod memory;
 mod staging;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
@@ -32,7 +33,11 @@ pub struct Cuda {
     /// As numbered in [`KERNELS`].
     functions: Vec<CudaFunction>,
     multiprocessors: u32,
+    wgmma: AtomicBool,
 }
+
+/// Set to 1 in the environment, it makes a device of compute capability 9.0 use the matrix product of warpgroups.
+const WGMMA: &str = "FCDD_WGMMA";
 
 /// What `fcdd info` tells of a GPU.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -92,12 +97,25 @@ impl Cuda {
         let multiprocessors = context
             .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
             .map_err(failed("ask for the multiprocessors"))? as u32;
-        Ok(Arc::new(Cuda { context, stream, functions, multiprocessors }))
+        let cuda = Cuda { context, stream, functions, multiprocessors, wgmma: AtomicBool::new(false) };
+        cuda.use_wgmma(std::env::var_os(WGMMA).is_some_and(|on| on == "1"));
+        Ok(Arc::new(cuda))
     }
 
     /// Whether the kernels of bf16 run on the device: tensor cores that know it came with compute capability 8.0.
     pub fn has_bf16(&self) -> Result<bool> {
         Ok(self.context.compute_capability().map_err(failed("ask for the compute capability"))? >= (8, 0))
+    }
+
+    /// Whether convolutions use the matrix product of warpgroups that compute capability 9.0 alone has.
+    pub fn has_wgmma(&self) -> bool {
+        self.wgmma.load(Ordering::Relaxed)
+    }
+
+    /// Switches that product on or off where there is one. When a device is opened, the variable `FCDD_WGMMA` decides.
+    pub fn use_wgmma(&self, on: bool) {
+        let has = self.context.compute_capability().is_ok_and(|capability| capability == (9, 0));
+        self.wgmma.store(on && has, Ordering::Relaxed);
     }
 
     /// What the device is.

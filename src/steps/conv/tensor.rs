@@ -7,13 +7,15 @@
 //!
 //! Every bf16 operand starts at 16 bytes. On a GPU before sm_80 a launch ends in an error.
 //!
-//! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU.
+//! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU. The exception must be asked for:
+//! with `FCDD_WGMMA=1` layers of more than 64 output channels use `kernels/conv_fprop_wgmma.cu` on GPUs of compute capability 9.0. It is
+//! proven in the stand-in; no GPU has confirmed it yet.
 
 use half::bf16;
 
 use super::cuda::{Parts, int};
 use super::{Dgrad, Fprop, Geometry, Wgrad};
-use crate::device::cuda::kernels::{conv_fprop_bf16, conv_wgrad, conv_wgrad_bf16};
+use crate::device::cuda::kernels::{conv_fprop_bf16, conv_fprop_wgmma, conv_wgrad, conv_wgrad_bf16};
 use crate::device::cuda::{Launch, Memory, Pointer, PointerMut, Result};
 use crate::device::{Format, View};
 
@@ -107,6 +109,14 @@ const FPROP_PACKED: [Tile<FpropKernel>; 3] = tiles![FpropKernel, conv_fprop_bf16
     64 x 32 conv_fprop_bf16_64x32_packed,
     64 x 64 conv_fprop_bf16_64x64_packed];
 
+/// For many output channels on sm_90a, where [`crate::device::cuda::Cuda::has_wgmma`].
+const FPROP_WGMMA: Tile<FpropKernel> =
+    Tile { rows: 128, columns: 128, kernel: conv_fprop_wgmma::conv_fprop_wgmma_128x128 as FpropKernel };
+
+/// Its threads, and its bytes of shared memory: four stages of 64 bf16 for each row and column, from a multiple of 1024 bytes on.
+const WGMMA_THREADS: u32 = 256;
+const WGMMA_SHARED: u32 = 4 * 64 * 2 * (128 + 128) + 1024;
+
 /// Tiles of output channels by taps, in the order of [`wgrad_tile`].
 const WGRAD: [Tile<WgradKernel>; 4] = tiles![WgradKernel, conv_wgrad_bf16:
     16 x 128 conv_wgrad_bf16_16x128,
@@ -164,8 +174,8 @@ pub(super) fn fprop(step: &Fprop, memory: &Memory) -> Result<()> {
     let sizes = [int(g.n), int(g.h), int(g.w), int(g.c), int(g.k), int(g.side), int(g.pad)];
     let parts = step.stats.map_or(PointerMut::null(), |_| memory.workspace());
     launch_fprop(memory, sizes, g.pixels(), [step.x, step.w], memory.pointer_opt(step.b), step.y, parts)?;
-    let tile = fprop_tile(is_packed(g.c), g.pixels(), g.k);
-    step.stats.map_or(Ok(()), |stats| stats.merge(memory, tile.rows))
+    let rows = fprop_plan(memory, g.c, g.pixels(), g.k).0.rows;
+    step.stats.map_or(Ok(()), |stats| stats.merge(memory, rows))
 }
 
 /// Scratch elements that [`fprop`] needs for the statistics of its tiles.
@@ -184,6 +194,15 @@ pub(super) fn dgrad(step: &Dgrad, memory: &Memory) -> Result<()> {
     launch_fprop(memory, sizes, g.n * g.h * g.w, [step.dy, step.w], none, step.dx, no_parts)
 }
 
+/// The tile of fprop on a device, its threads and its shared memory.
+fn fprop_plan(memory: &Memory, c: usize, pixels: usize, k: usize) -> (&'static Tile<FpropKernel>, u32, u32) {
+    if memory.cuda().has_wgmma() && !is_packed(c) && k > 64 {
+        return (&FPROP_WGMMA, WGMMA_THREADS, WGMMA_SHARED);
+    }
+    let tile = fprop_tile(is_packed(c), pixels, k);
+    (tile, THREADS, tile.shared())
+}
+
 /// The kernel of both, with the sizes that it takes, in its order.
 fn launch_fprop(
     memory: &Memory,
@@ -195,9 +214,9 @@ fn launch_fprop(
     parts: PointerMut<'_, f32>,
 ) -> Result<()> {
     let channels = k as usize;
-    let tile = fprop_tile(is_packed(c as usize), pixels, channels);
+    let (tile, threads, shared) = fprop_plan(memory, c as usize, pixels, channels);
     let [rows, columns] = tile.grid(pixels, channels);
-    let launch = memory.cuda().launch([int(rows * columns) as u32, 1, 1], THREADS, tile.shared());
+    let launch = memory.cuda().launch([int(rows * columns) as u32, 1, 1], threads, shared);
     let (y, y32) = match y.format {
         Format::Bf16 => (memory.pointer_mut(y), PointerMut::null()),
         Format::F32 => (PointerMut::null(), memory.pointer_mut(y)),
