@@ -153,12 +153,20 @@ pub fn bench(device: &Device, peaks: Option<&Peaks>, options: &Options) -> Resul
         }
     };
     Ok(Timing {
-        mode: format!("fcdd {} {}{how}", device.name(), word(options.format)),
+        mode: format!("fcdd {} {}{}{how}", device.name(), word(options.format), products(device)),
         threads: rayon::current_num_threads(),
         images_per_second: work.batch as f64 / quantile(&seconds, 0.5),
         seconds,
         work,
     })
+}
+
+/// What multiplies, where that is not the usual.
+fn products(device: &Device) -> &'static str {
+    match device {
+        Device::Cuda(cuda) if cuda.has_wgmma() => " wgmma",
+        _ => "",
+    }
 }
 
 /// Small steps, so that nothing diverges however many there are.

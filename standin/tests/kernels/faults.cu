@@ -1,6 +1,6 @@
 // Planted faults. Each body exists twice: as sound_NAME and, with FAULTY true, as faulty_NAME with one mistake. tests/checked.rs
 // shows that the checked stand-in names the mistake and finds nothing in the twin.
-#include "ptx.cuh"
+#include "wgmma.cuh"
 
 #define TWINS(NAME)                                                                                              \
   extern "C" __global__ void __launch_bounds__(128) sound_##NAME(const float* x, float* y, int n) { NAME<false>(x, y, n); } \
@@ -325,3 +325,26 @@ BODY ldmatrix_before_barrier(const float* x, float* y, int) {
   y[t] = low_to_float(r[0]) + high_to_float(r[1]);
 }
 TWINS(ldmatrix_before_barrier)
+
+// A product of zeros by four warps, one step of the depth.
+template <bool FENCED, bool WAITED> static __device__ __forceinline__ void product_of_zeros(const float* x, float* y) {
+  __shared__ __align__(1024) unsigned char tile[128 * 128];
+  const int t = threadIdx.x;
+  for (int i = 0; i < 8; i++) cp_async16(tile + 16 * (t + 128 * i), x, false);
+  cp_async_commit();
+  cp_async_wait<0>();
+  if (FENCED) fence_shared_for_wgmma();
+  __syncthreads();
+  float sum[16][4] = {};
+  wgmma_fence();
+  wgmma_64x128x16(sum, operand(tile), operand(tile));
+  wgmma_commit();
+  if (WAITED) wgmma_wait<0>();
+  y[t] = sum[0][0] + x[t];
+}
+
+BODY product_without_fence(const float* x, float* y, int) { product_of_zeros<!FAULTY, true>(x, y); }
+TWINS(product_without_fence)
+
+BODY forgotten_product(const float* x, float* y, int) { product_of_zeros<true, !FAULTY>(x, y); }
+TWINS(forgotten_product)
