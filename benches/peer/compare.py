@@ -64,14 +64,22 @@ def rates(timings, of_rounds):
     return found
 
 
+def precision(mode):
+    return "bf16" if " bf16" in mode else "f32"
+
+
 def speeds(timings, of_rounds):
-    """A line per case and mode, with the time of fcdd as a multiple of this mode's."""
+    """A line per case and mode, with the time of fcdd as a multiple of this mode's: of its fastest mode in the same precision."""
     lines = ["| case | mode | images/s | time of fcdd / of this |", "| --- | --- | --- | --- |"]
     for key, by_mode in rates(timings, of_rounds).items():
         middle = {mode: statistics.median(values) for mode, values in by_mode.items()}
-        ours = [value for mode, value in middle.items() if mode.startswith("fcdd")]
+        ours = {}
+        for mode, value in middle.items():
+            if mode.startswith("fcdd"):
+                ours[precision(mode)] = max(value, ours.get(precision(mode), 0))
         for mode, values in sorted(by_mode.items(), key=lambda item: -middle[item[0]]):
-            ratio = f"**{middle[mode] / ours[0]:.2f}**" if ours and not mode.startswith("fcdd") else ""
+            of = ours.get(precision(mode))
+            ratio = f"**{middle[mode] / of:.2f}**" if of and not mode.startswith("fcdd") else ""
             spread = f"{middle[mode]:.1f} ({min(values):.1f}–{max(values):.1f})"
             lines.append(f"| {title(key)} | {mode} | {spread} | {ratio} |")
     return lines
@@ -83,20 +91,22 @@ def floor(layers, bandwidth, rate):
 
 
 def floors(reports):
-    """Of each case of fcdd: whole steps beside the floors at its own peaks and, in f32, at those that PyTorch's libraries reach."""
+    """Of each case of fcdd: whole steps beside the floors at its own peaks and at those that PyTorch's libraries reach."""
     theirs = next((r["peaks"] for r in reports if "flops_per_second_f32" in (r.get("peaks") or {})), None)
-    lines = ["| case | ms | floor at own peaks, ms | reached | floor at the libraries' peaks, f32, ms | reached |", "| --- " * 6 + "|"]
+    head = "| case | mode | ms | floor at own peaks, ms | reached | floor at the libraries' peaks, ms | reached |"
+    lines = [head, "| --- " * 7 + "|"]
     for one in reports:
         for t in filter(is_ours, one["timings"]):
             if not t.get("total", {}).get("floor"):
                 continue
             milliseconds = 1e3 * statistics.median(t["seconds"])
-            cells = [title(case(t)), f"{milliseconds:.3f}"]
+            cells = [title(case(t)), t["mode"], f"{milliseconds:.3f}"]
             own = [1e3 * t["total"]["floor"]]
-            own += [floor(t["layers"], theirs["bytes_per_second"], theirs["flops_per_second_f32"])] if theirs else []
+            rate = f"flops_per_second_{precision(t['mode'])}"
+            own += [floor(t["layers"], theirs["bytes_per_second"], theirs[rate])] if theirs else []
             for value in own:
                 cells += [f"{value:.3f}", f"{100 * value / milliseconds:.1f} %"]
-            lines.append("| " + " | ".join(cells + ["–"] * (6 - len(cells))) + " |")
+            lines.append("| " + " | ".join(cells + ["–"] * (7 - len(cells))) + " |")
     return lines
 
 
@@ -106,14 +116,15 @@ def kinds(timings):
     for t in filter(is_ours, timings):
         for kind in t.get("kinds", []):
             if kind["seconds"]:
-                found.setdefault(case(t), {}).setdefault(kind["kind"], []).append((kind["seconds"], kind["floor"]))
+                key = (*case(t), t["mode"])
+                found.setdefault(key, {}).setdefault(kind["kind"], []).append((kind["seconds"], kind["floor"]))
     lines = []
-    for key, by_kind in found.items():
+    for (*key, mode), by_kind in found.items():
         medians = {kind: [statistics.median(values) for values in zip(*pairs)] for kind, pairs in by_kind.items()}
         total = sum(seconds for seconds, _ in medians.values())
         parts = sorted(medians.items(), key=lambda item: -item[1][0])
         shares = [f"{kind} {100 * s / total:.0f} % ({100 * f / s:.0f} %)" for kind, (s, f) in parts if s / total >= 0.01]
-        lines.append(f"- {title(key)}: " + ", ".join(shares))
+        lines.append(f"- {title(key)}, {mode}: " + ", ".join(shares))
     return lines
 
 
