@@ -98,6 +98,31 @@ fn baselines_train_resume_evaluate_and_predict() {
 }
 
 #[test]
+fn bf16_rounds_everywhere_and_is_for_fcdd() {
+    let scratch = Scratch::new().with_data();
+    let run = |precision: &str| {
+        let trained = scratch.train(&format!("--epochs 2 --precision {precision} --out {precision} --json"));
+        trained.expect_success().json()["loss"].as_f64().unwrap()
+    };
+    let (exact, rounded) = (run("f32"), run("bf16"));
+    // Values of three digits, in sums of many.
+    assert!(exact != rounded && (rounded / exact - 1.0).abs() < 0.05, "{exact} {rounded}");
+    // The model judges as it was trained, also where it is moved, and the page says how.
+    let read = |name: &str| fs::read(scratch.path(name)).unwrap();
+    scratch.run("evaluate bf16 --out eval").expect_success();
+    assert!(read("bf16/maps.npy") == read("eval/maps.npy"));
+    assert!(String::from_utf8(read("bf16/report.html")).unwrap().contains("--precision bf16"));
+    let model = read("bf16/model.safetensors");
+    fs::remove_file(scratch.path("bf16/model.safetensors")).unwrap();
+    scratch.run("train --resume bf16").expect_success();
+    assert!(model == read("bf16/model.safetensors"));
+    scratch
+        .run("train fmnist --data data --objective hsc --net CNN28 --precision bf16 --epochs 1 --out hsc")
+        .expect_error(&["--precision bf16", "hsc", "f32"]);
+    scratch.run("bench CNN28 --precision bf16 --count").expect_error(&["CNN28", "--precision f32"]);
+}
+
+#[test]
 fn threads_do_not_change_the_bits() {
     let scratch = Scratch::new().with_data();
     for threads in [1, 2] {
