@@ -115,7 +115,9 @@ impl Cuda {
     /// Switches that product on or off where there is one. When a device is opened, the variable `FCDD_WGMMA` decides.
     pub fn use_wgmma(&self, on: bool) {
         let has = self.context.compute_capability().is_ok_and(|capability| capability == (9, 0));
-        self.wgmma.store(on && has, Ordering::Relaxed);
+        // A build for other GPUs runs there from PTX, which lacks it.
+        let compiled = ARCHITECTURES.contains(&"sm_90");
+        self.wgmma.store(on && has && compiled, Ordering::Relaxed);
     }
 
     /// What the device is.
