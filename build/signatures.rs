@@ -79,7 +79,11 @@ const TYPES: &[(&str, &str)] = &[
     ("int64_t", "i64"),
     ("unsigned long long", "u64"),
     ("uint64_t", "u64"),
+    (TENSOR_MAP, "TensorMap<'_>"),
 ];
+
+/// Copies read it where it was passed, so its parameter must be `const __grid_constant__`.
+const TENSOR_MAP: &str = "CUtensorMap";
 
 /// What to write in place of types that are refused; the rest is told the whole list.
 const INSTEAD: [(&str, &str); 9] = [
@@ -501,11 +505,12 @@ impl<'a> Reader<'a> {
         let tokens = &self.tokens[self.at..stop];
         let written: Vec<&str> = tokens.iter().map(|t| t.text.as_str()).collect();
         let written = written.join(" ").replace(" *", "*").replace(" : : ", "::");
-        let (mut words, mut stars, mut constant) = (Vec::new(), 0, false);
+        let (mut words, mut stars, mut constant, mut in_place) = (Vec::new(), 0, false, false);
         for token in tokens {
             match token.text.as_str() {
                 "const" if stars == 0 => constant = true,
                 "const" | "__restrict__" | "__restrict" if stars > 0 => {}
+                "__grid_constant__" => in_place = true,
                 "std" | ":" => {}
                 "*" => stars += 1,
                 "[" | "]" => return self.error(format!("`{written}` is an array: write a pointer, T* name")),
@@ -540,6 +545,9 @@ impl<'a> Reader<'a> {
             let instead = instead.unwrap_or_else(|| format!("write one of {}, or a pointer to it", all()));
             return self.error(format!("type `{c_type}` of `{name}` cannot be passed to a kernel: {instead}"));
         };
+        if c_type == TENSOR_MAP && !(stars == 0 && constant && in_place) {
+            return self.error(format!("`{written}`: write const __grid_constant__ {TENSOR_MAP} {name}"));
+        }
         let passed = match (stars, constant) {
             (0, _) => Passed::Value,
             (_, true) => Passed::Pointer,

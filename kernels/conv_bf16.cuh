@@ -1,8 +1,8 @@
 // Convolutions as implicit matrix products on the tensor cores: bf16 operands, sums in f32.
 //
-// A block of four warps (of eight in conv_fprop_wgmma.cu) computes a tile of BM rows and BN columns of a product, walking along the depth (what is summed over) BK
-// at a time. cp.async brings both operands' parts to shared memory, 16 bytes at a time and STAGES - 1 parts ahead; ldmatrix
-// takes them from there to mma.
+// A block of four warps computes a tile of BM rows and BN columns of a product, walking along the depth (what is summed over) BK at a
+// time. cp.async brings both operands' parts to shared memory, 16 bytes at a time and STAGES - 1 parts ahead; ldmatrix takes them from
+// there to mma. conv_wgmma.cuh has blocks of another kind, which share what follows the products.
 //
 //   kernel  rows            columns      depth
 //   fprop   output pixels   k            r, s, c    unfolded images · rows of the weights
@@ -14,14 +14,13 @@
 #include "odometer.cuh"
 #include "ptx.cuh"
 
-// A kernel file with other blocks says so before it includes this.
+// A kernel file whose blocks multiply with more threads says so before it includes this.
 #ifndef CONV_THREADS
 #define CONV_THREADS 128
-#define CONV_BK 32
 #endif
 constexpr int THREADS = CONV_THREADS, WARPS = THREADS / 32;
 // Depth between two barriers.
-constexpr int BK = CONV_BK;
+constexpr int BK = 32;
 constexpr int STAGES = 4;
 // Elements of a chunk: the 16 bytes that a thread copies, and a row of a matrix for ldmatrix.
 constexpr int CHUNK = 8;

@@ -10,18 +10,21 @@
 #define ON_SM_90A(...) __VA_ARGS__
 #endif
 
-// An operand: rows of 64 bf16 along the depth, 128 bytes each, whose chunks of 16 bytes are swapped by exclusive or with the row modulo
-// 8. It starts at a multiple of 1024 bytes, or up to three times 32 bytes (16 of the depth) behind one.
+// An operand is a pointer to its first depth in shared memory, where its parts start at multiples of 1024 bytes and consist of rows of
+// 128 bytes whose chunks of 16 are swapped by exclusive or with the row modulo 8.
+//   along the depth   a row of 64 depths for each row or column of the product
+//   across it         a row of 64 rows or columns of the product for each depth; where the product has more, the next 64 are
+//                     `block` bytes further on
 #ifdef __CUDACC__
 
 typedef unsigned long long Operand;
-static __device__ __forceinline__ Operand operand(const void* shared) {
-  // Address in units of 16 bytes; 1024 bytes from eight rows to the next; mode 1: swapped within 128 bytes.
-  return (shared_address(shared) >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62;
+// Address, and steps from one block to the next and from eight rows to the next, in units of 16 bytes; mode 1: swapped within 128 bytes.
+static __device__ __forceinline__ Operand described(const void* shared, unsigned block) {
+  return (shared_address(shared) >> 4 & 0x3fff) | (Operand)(block >> 4) << 16 | 64ull << 32 | 1ull << 62;
 }
+static __device__ __forceinline__ Operand along_depth(const void* shared) { return described(shared, 16); }
+static __device__ __forceinline__ Operand across_depth(const void* shared, unsigned block) { return described(shared, block); }
 
-// What threads wrote to shared memory becomes visible to matrix products after it and a barrier.
-static __device__ __forceinline__ void fence_shared_for_wgmma() { asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory"); }
 // Orders the sums' registers before the first product that adds to them.
 static __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory"); }
 static __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory"); }
@@ -30,31 +33,33 @@ template <int KEEP> static __device__ __forceinline__ void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(KEEP) : "memory");
 }
 
-// d += a b at 16 depths, a of 64 rows, b of 128 columns. Warp w of the four holds rows 16 w + lane / 4 and, for i >= 2, eight further on:
-// d[j][i] is column 8 j + 2 (lane % 4) + (i & 1).
-static __device__ __forceinline__ void wgmma_64x128x16(float (&d)[16][4], Operand a, Operand b) {
+// d += a b at 16 depths, a of 64 rows, b of 128 columns, both along the depth or both ACROSS it. Warp w of the four holds rows
+// 16 w + lane / 4 and, for i >= 2, eight further on: d[j][i] is column 8 j + 2 (lane % 4) + (i & 1).
+template <bool ACROSS> static __device__ __forceinline__ void wgmma_64x128x16(float (&d)[16][4], Operand a, Operand b) {
 #define ROW(j) "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
   asm volatile(
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
       "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
       "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,"
-      "%62,%63}, %64, %65, 1, 1, 1, 0, 0;\n"
+      "%62,%63}, %64, %65, 1, 1, 1, %66, %66;\n"
       : ROW(0), ROW(1), ROW(2), ROW(3), ROW(4), ROW(5), ROW(6), ROW(7), ROW(8), ROW(9), ROW(10), ROW(11), ROW(12), ROW(13), ROW(14),
         ROW(15)
-      : "l"(a), "l"(b));
+      : "l"(a), "l"(b), "n"((int)ACROSS));
 #endif
 #undef ROW
 }
 
 #else
 
-typedef const void* Operand;
-#define operand(shared) (static_cast<const void*>(shared))
-#define fence_shared_for_wgmma() standin::fence_shared_for_wgmma()
-#define wgmma_fence() ((void)0)
+using standin::Operand;
+#define along_depth(shared) (Operand{shared, 0})
+#define across_depth(shared, block) (Operand{shared, block})
+#define wgmma_fence() standin::wgmma_fence()
 #define wgmma_commit() standin::wgmma_commit()
-template <int KEEP> inline void wgmma_wait() { standin::wgmma_wait(KEEP); }
-#define wgmma_64x128x16(d, a, b) standin::wgmma(&(d)[0][0], 128, a, b, STANDIN_SITE)
+template <int KEEP> inline void wgmma_wait() { standin::wgmma_wait(KEEP, "wgmma_wait"); }
+template <bool ACROSS> inline void wgmma_64x128x16(float (&d)[16][4], Operand a, Operand b) {
+  standin::wgmma(&d[0][0], 128, ACROSS, a, b, STANDIN_SITE);
+}
 
 #endif

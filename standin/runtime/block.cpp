@@ -26,7 +26,7 @@ static std::atomic<int> launch_error;
 
 // ---- which thread runs next
 
-static uint64_t random(Worker& w) {  // xorshift
+uint64_t random(Worker& w) {  // xorshift
   uint64_t x = w.random;
   x ^= x << 13;
   x ^= x >> 7;
@@ -42,7 +42,8 @@ static int choose(Worker& w, uint32_t candidates) {
 }
 
 Fiber* pick(Worker& w) {
-  if (!w.runnable_warps) return nullptr;
+  if (!w.runnable_warps && !finish_a_copy(w)) return nullptr;
+  if (!w.runnable_warps) return pick(w);
   // In the plain orders a warp runs until all its lanes wait; shuffled, any lane of any warp may be next.
   if (settings.order == Order::SHUFFLED || !(w.runnable_warps >> w.current_warp & 1)) w.current_warp = choose(w, w.runnable_warps);
   Warp& warp = w.warps[w.current_warp];
@@ -71,6 +72,7 @@ static void deadlock(Worker& w) {
     if (f.waits_at && named++ < 4) text += " thread " + std::to_string(f.linear) + " waits at " + f.waits_at + ";";
   text.back() = named > 4 ? ',' : ' ';
   if (named > 4) text += " and " + std::to_string(named - 4) + " more";
+  text += unfinished_barriers(w);
   w.error = LAUNCH_FAILED;
   w.what = text;
   w.where = nullptr;
@@ -143,6 +145,7 @@ static void end_thread(Worker& w, Fiber& f) {
   for (int i = 0; i < w.warps[warp].open;)
     if (!complete(w, warp, i, -1)) i++;
   if (w.live && w.arrived == w.live) release_barrier(w, nullptr);
+  if (!w.live) check_bulk_copies_at_exit(w);
 }
 
 void fiber_main() {
@@ -202,6 +205,7 @@ static void run_block(Worker& w, uint64_t number) {
   w.live = w.threads;
   w.arrived = w.barrier_votes = 0;
   w.barrier_site = nullptr;
+  w.barriers.clear();
   const unsigned warps = w.warps.size();
   w.current_warp = settings.order == Order::DESCENDING ? warps - 1 : 0;
   for (unsigned i = 0; i < warps; i++) {
@@ -224,7 +228,7 @@ static void run_block(Worker& w, uint64_t number) {
     if (w.error) {
       f.copies.clear();
       f.products.clear();
-      f.unfenced = false;
+      f.sums_fenced = false;
       f.waits_at = nullptr;
     }
   }

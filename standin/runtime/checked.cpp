@@ -5,9 +5,11 @@
 // One clock counts the events that order things: the begin of a launch and of a block, block barriers, warp barriers. Each byte
 // has a shadow cell with its last write and its last read, each with the time and the thread. An earlier access is ordered before
 // the current one if it is the same thread's, or of an earlier launch, or of the same block before its last barrier, or of the
-// same warp before its last __syncwarp, or of a block whose counter this block has seen (atomic after __threadfence).
+// same warp before its last __syncwarp, or of a block whose counter this block has seen (atomic after __threadfence), or of a warp
+// that came to an mbarrier after its last __syncwarp, where this thread has waited for that phase.
 #include "runtime.h"
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <elf.h>
@@ -24,7 +26,7 @@ namespace standin {
 
 // How far the threads of several unordered accesses of one kind are apart.
 enum Spread : uint8_t { ONE_THREAD, ONE_WARP, ONE_BLOCK, SEVERAL_BLOCKS };
-enum Kind : uint8_t { PLAIN, ATOMIC, COPY_UNDER_WAY, BY_HOST };
+enum Kind : uint8_t { PLAIN, ATOMIC, COPY_UNDER_WAY, BULK_COPY, BY_HOST };
 struct Access1 {
   uint32_t time;  // 0: never
   uint16_t thread;
@@ -56,13 +58,47 @@ static bool is_acquired(const Access1& a) {
   return a.time < r.barrier || (a.spread == ONE_THREAD && a.thread == r.thread && a.time <= r.until);
 }
 
+// ---- mbarriers: for each thread of the block, before which time what each warp did, and what bulk copies wrote, is visible to it
+[[maybe_unused]] static std::vector<std::array<uint32_t, AGENTS>> seen;
+
+static bool is_seen(const Access1& a, unsigned thread) {
+  const auto& times = seen[thread];
+  return a.kind == BULK_COPY ? a.time < times[BULK_COPIES] : a.spread <= ONE_WARP && a.time < times[a.thread / 32];
+}
+
+// A cell holds one time for reads of several warps. For dynamic shared memory, where warps hand operands back through mbarriers one by
+// one, each 16 bytes have the last read of each warp.
+constexpr int LINE = 16;
+static uint32_t (*line_reads())[32] {
+  static auto* reads = (uint32_t(*)[32])calloc(DYNAMIC_MAPPING / LINE, sizeof(uint32_t[32]));
+  return reads;
+}
+static void note_line_reads(ptrdiff_t offset, size_t bytes) {
+  const unsigned warp = worker->current->linear / 32;
+  for (size_t line = offset / LINE; line <= (offset + bytes - 1) / LINE; line++) line_reads()[line][warp] = now;
+}
+// Reads that the current thread knows to be over are forgotten before it writes.
+static void forget_seen_reads(ShadowCell* cells, ptrdiff_t offset, size_t bytes) {
+  const unsigned thread = worker->current->linear;
+  const auto& times = seen[thread];
+  for (size_t i = offset; i < offset + bytes;) {
+    const auto& reads = line_reads()[i / LINE];
+    bool all = true;
+    for (unsigned warp = 0; warp < worker->warps.size(); warp++)
+      all &= warp == thread / 32 || reads[warp] < barrier_time || reads[warp] < times[warp];
+    for (const size_t end = std::min(offset + bytes, (i / LINE + 1) * LINE); i < end; i++)
+      if (all) cells[i].read = {};
+  }
+}
+
 // ---- the order of accesses
 static bool ordered(const Access1& a, unsigned thread, const Warp& warp) {
   if (a.time < launch_time) return true;
   if (a.spread == SEVERAL_BLOCKS) return false;
   if (a.time < block_time) return is_acquired(a);
   if (a.time < barrier_time) return true;
-  if (a.spread == ONE_THREAD && a.thread == thread) return true;
+  if (a.spread == ONE_THREAD && a.thread == thread && a.kind != BULK_COPY) return true;
+  if (a.time >= block_time && is_seen(a, thread)) return true;
   return a.spread <= ONE_WARP && a.thread / 32u == thread / 32 && a.time < warp.sync_time;
 }
 static void record(Access1& a, Kind kind, unsigned thread, const Warp& warp) {
@@ -83,8 +119,8 @@ static const char* touch(ShadowCell& cell, Access access, bool shared) {
   const Warp& warp = w.warps[thread / 32];
   if (shared && cell.write.time < block_time) cell.write = {};  // another block's
   if (shared && cell.read.time < block_time) cell.read = {};
-  if (access == Access::COPY_ENDS) {
-    cell.write = {now, (uint16_t)thread, ONE_THREAD, PLAIN};
+  if (access == Access::COPY_ENDS || access == Access::BULK_COPY_ENDS) {
+    cell.write = {now, (uint16_t)thread, ONE_THREAD, access == Access::COPY_ENDS ? PLAIN : BULK_COPY};
     return nullptr;
   }
   const Access1& before = cell.write;
@@ -145,7 +181,7 @@ static void read_symbols(Statics& s, const char* path) {
         auto* symbols = (ElfW(Sym)*)(image + sections[i].sh_offset);
         const char* names = image + sections[sections[i].sh_link].sh_offset;
         for (size_t k = 0; k < sections[i].sh_size / sizeof *symbols; k++)
-          if (ELF64_ST_TYPE(symbols[k].st_info) == STT_TLS && symbols[k].st_shndx != SHN_UNDEF)
+          if (ELF64_ST_TYPE(symbols[k].st_info) == STT_TLS && symbols[k].st_shndx != SHN_UNDEF && symbols[k].st_size)
             s.arrays[symbols[k].st_value] = {symbols[k].st_size, array_name(names + symbols[k].st_name)};
       }
       munmap(image, status.st_size);
@@ -199,8 +235,11 @@ static void make_cells(Allocation& a) {
     const ptrdiff_t offset = address - w->dynamic;
     if (offset < 0 || offset + bytes > w->launch->shared)
       fault_at(instruction, ILLEGAL_ADDRESS, "%s of %zu bytes at offset %zd of %u bytes of dynamic shared memory", name_of(access), bytes, offset, w->launch->shared);
+    const bool handed_back = !w->barriers.empty();
+    if (handed_back && (access == Access::WRITE || access == Access::COPY_BEGINS)) forget_seen_reads(cells, offset, bytes);
     if (const char* wrong = touch_all(cells + offset, bytes, access, true))
       complain(instruction, wrong, access, bytes, "dynamic shared memory", offset, w->launch->shared);
+    if (handed_back && access == Access::READ) note_line_reads(offset, bytes);
     return;
   }
 
@@ -253,10 +292,22 @@ void checked_block_begins(Worker& w) {
   block_time = barrier_time = ++now;
   acquired.clear();
   fenced.assign(w.threads, false);
+  seen.assign(w.threads, {});
   for (auto& warp : w.warps) warp.sync_time = 0;
 }
 void checked_barrier(Worker&) { barrier_time = ++now; }
 void checked_warp_synced(Worker&, Warp& warp) { warp.sync_time = ++now; }
+void checked_arrival(Barrier& b) {
+  const unsigned thread = worker->current->linear, own = thread / 32;
+  for (int agent = 0; agent < AGENTS; agent++) b.released[agent] = std::max(b.released[agent], seen[thread][agent]);
+  b.released[own] = std::max(b.released[own], worker->warps[own].sync_time);
+}
+void checked_bulk_copy_ends(Barrier& b) { b.released[BULK_COPIES] = ++now; }
+void checked_phase_ends(Barrier& b) { std::copy_n(b.released, AGENTS, b.visible); }
+void checked_acquire(const Barrier& b) {
+  auto& times = seen[worker->current->linear];
+  for (int agent = 0; agent < AGENTS; agent++) times[agent] = std::max(times[agent], b.visible[agent]);
+}
 void note_fence() {
   if (worker && worker->current) fenced[worker->current->linear] = true;
 }
@@ -281,6 +332,10 @@ void checked_launch_begins() {}
 void checked_block_begins(Worker&) {}
 void checked_barrier(Worker&) {}
 void checked_warp_synced(Worker&, Warp&) {}
+void checked_arrival(Barrier&) {}
+void checked_bulk_copy_ends(Barrier&) {}
+void checked_phase_ends(Barrier&) {}
+void checked_acquire(const Barrier&) {}
 void note_fence() {}
 void note_atomic(const void*, unsigned) {}
 

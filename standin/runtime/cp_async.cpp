@@ -20,7 +20,6 @@ void cp_async(void* shared, const void* global, int bytes, int total, const char
   checked_access(shared, total, Access::COPY_BEGINS, nullptr);
   worker->site = nullptr;
   auto& groups = worker->current->copies;
-  worker->current->unfenced = true;
   if (groups.empty()) groups.emplace_back();
   groups.back().push_back({shared, global, bytes, total, site});
   if (settings.early_copies) carry_out(groups.back().back());

@@ -5,10 +5,13 @@
 //   warp.cpp     warp collectives
 //   cp_async.cpp asynchronous copies
 //   wgmma.cpp    matrix products of four warps
+//   mbarrier.cpp barriers in shared memory, bulk copies
 //   fault.cpp    faults: from the place where they happen to the report
 //   checked.cpp  the shadow memory of the checked build
 #pragma once
 #include "services.h"
+#include <initializer_list>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -71,7 +74,8 @@ struct AsyncCopy {
 struct Product {
   float* sums;
   int columns;
-  const void *a, *b;
+  bool across;  // the depth, as operands lie
+  Operand a, b;
   const char* site;
 };
 struct Fiber {
@@ -82,7 +86,27 @@ struct Fiber {
   const char* waits_at = nullptr;
   std::vector<std::vector<AsyncCopy>> copies;  // committed groups, then the open one
   std::vector<std::vector<Product>> products;  // likewise
-  bool unfenced = false;                       // wrote by cp.async since its last fence for matrix products
+  bool sums_fenced = false;                    // since it had no product under way
+};
+// A bulk copy that has been begun.
+struct BulkCopy {
+  char* shared;
+  alignas(64) char map[128];
+  int at[4];
+  unsigned short offsets[2];
+  unsigned thread;
+  bool done;
+};
+// Whose accesses an mbarrier orders: the warps', and those of bulk copies.
+constexpr int BULK_COPIES = 32, AGENTS = 33;
+struct Barrier {
+  unsigned arrivals, pending, phase = 0, initialiser;
+  long long bytes = 0;  // announced and not yet here
+  bool fenced = false;  // since its initialisation
+  std::vector<BulkCopy> copies;
+  std::vector<Fiber*> waiters;
+  // Checked build: the times before which accesses are ordered before this phase's end, and were before the last one's.
+  uint32_t released[AGENTS] = {}, visible[AGENTS] = {};
 };
 struct Collective {
   unsigned mask, arrived;
@@ -106,6 +130,7 @@ struct Worker {
   uint32_t runnable_warps = 0;
   const char* barrier_site = nullptr;
   unsigned barrier_votes = 0, barrier_result = 0;
+  std::map<const void*, Barrier> barriers;  // in shared memory
   Fiber* current = nullptr;
   void* scheduler = nullptr;  // stack pointer of the code that started the block
   uint64_t random = 1;
@@ -137,6 +162,7 @@ void begin(Worker&, Fiber&);    // gives a fiber a stack on which `fiber_main` s
 [[noreturn]] void fiber_main();
 void enter(Worker&, Fiber&);
 Fiber* pick(Worker&);           // the next thread to run, or null
+uint64_t random(Worker&);
 void wake(Worker&, unsigned warp, uint32_t lanes);
 void wait_here(Worker&, const char* site);
 // ---- warp.cpp
@@ -144,6 +170,10 @@ bool complete(Worker&, unsigned warp, int collective, int caller);
 // ---- cp_async.cpp
 void check_copies_at_exit(Fiber&);
 void check_products_at_exit(Fiber&);
+// ---- mbarrier.cpp
+bool finish_a_copy(Worker&);    // one that a thread waits for; false if there is none
+std::string unfinished_barriers(Worker&);
+void check_bulk_copies_at_exit(Worker&);
 // ---- fault.cpp
 void catch_signals();
 [[noreturn]] void fault_at(const void* instruction, int error, const char* format, ...) __attribute__((format(printf, 3, 4)));
@@ -154,7 +184,11 @@ void checked_launch_begins();
 void checked_block_begins(Worker&);
 void checked_barrier(Worker&);
 void checked_warp_synced(Worker&, Warp&);
-enum class Access { READ, WRITE, ATOMIC, COPY_BEGINS, COPY_ENDS };
+void checked_arrival(Barrier&);
+void checked_bulk_copy_ends(Barrier&);
+void checked_phase_ends(Barrier&);
+void checked_acquire(const Barrier&);
+enum class Access { READ, WRITE, ATOMIC, COPY_BEGINS, COPY_ENDS, BULK_COPY_ENDS };
 void checked_access(const void* p, size_t bytes, Access, const void* instruction);
 #ifdef STANDIN_CHECKED
 constexpr bool CHECKED = true;

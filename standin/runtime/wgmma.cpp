@@ -5,11 +5,18 @@
 
 namespace standin {
 
-// Element (row, depth) of an operand: rows of 128 bytes whose chunks of 16 bytes are swapped by the row modulo 8, as the address has it.
-static float element(const void* operand, int row, int depth) {
-  uintptr_t at = uintptr_t(operand) + 128 * row + 2 * depth;
-  at ^= (at >> 7 & 7) << 4;
-  const uint32_t bits = uint32_t(*reinterpret_cast<const uint16_t*>(at)) << 16;
+// Where element (row, depth) of an operand lies: in rows of 128 bytes whose chunks of 16 bytes are swapped by the row modulo 8, as the
+// address has it.
+static const char* place(const Operand& o, bool across, int row, int depth) {
+  uintptr_t at = uintptr_t(o.at);
+  at += across ? size_t(row / 64) * o.block + 128 * depth + 2 * (row % 64) : 128 * row + 2 * depth;
+  return reinterpret_cast<const char*>(at ^ (at >> 7 & 7) << 4);
+}
+
+static float element(const Operand& o, bool across, int row, int depth) {
+  uint16_t half;
+  memcpy(&half, place(o, across, row, depth), sizeof half);
+  const uint32_t bits = uint32_t(half) << 16;
   float value;
   memcpy(&value, &bits, sizeof value);
   return value;
@@ -17,32 +24,47 @@ static float element(const void* operand, int row, int depth) {
 
 static void carry_out(const Product& p, const Fiber& f) {
   const int warp = f.linear / 32 % 4, lane = f.linear % 32;
+  float a[2][16];
+  for (int half = 0; half < 2; half++)
+    for (int depth = 0; depth < 16; depth++) a[half][depth] = element(p.a, p.across, 16 * warp + lane / 4 + 8 * half, depth);
   for (int i = 0; i < p.columns / 2; i++) {
-    const int row = 16 * warp + lane / 4 + (i & 2 ? 8 : 0), column = 8 * (i / 4) + 2 * (lane % 4) + (i & 1);
+    const int column = 8 * (i / 4) + 2 * (lane % 4) + (i & 1);
     float sum = 0.0f;
-    for (int depth = 0; depth < 16; depth++) sum = __builtin_fmaf(element(p.a, row, depth), element(p.b, column, depth), sum);
+    for (int depth = 0; depth < 16; depth++) sum = __builtin_fmaf(a[i >> 1 & 1][depth], element(p.b, p.across, column, depth), sum);
     p.sums[i] += sum;
   }
 }
 
-void wgmma(float* sums, int columns, const void* a, const void* b, const char* site) {
-  require_compute_capability(90, site);
-  for (const void* operand : {a, b})
-    if ((uintptr_t(operand) & 1023) % 32 || (uintptr_t(operand) & 1023) > 96)
-      fault(MISALIGNED_ADDRESS, "%s: an operand of wgmma at %p, up to three times 32 bytes behind a multiple of 1024", site, operand);
-  Fiber& f = *worker->current;
-  if (f.unfenced) fault(LAUNCH_FAILED, "%s: cp.async wrote shared memory and no fence made it visible to wgmma", site);
-  // Each row that this thread's part reads, as the checked build sees it.
+// This thread's share of what its warp reads, for the checked build: chunks of eight depths, or of eight rows at one depth.
+static void note_reads(const Product& p, const Fiber& f) {
   const int warp = f.linear / 32 % 4, lane = f.linear % 32;
-  const char* first = static_cast<const char*>(a) - (uintptr_t(a) & 127);
-  for (int half = 0; half < 2; half++) shared_row_read(first + 128 * (16 * warp + lane / 4 + 8 * half), 128, "wgmma", site);
+  auto note = [&](const Operand& o, int first, int rows) {
+    for (int chunk = lane; chunk < 2 * rows; chunk += 32) {
+      const int row = p.across ? chunk / 16 * 8 : chunk / 2, depth = p.across ? chunk % 16 : chunk % 2 * 8;
+      shared_row_read(place(o, p.across, first + row, depth), 16, "wgmma", p.site);
+    }
+  };
+  note(p.a, 16 * warp, 16);
+  note(p.b, 0, p.columns);
+}
+
+void wgmma(float* sums, int columns, bool across, Operand a, Operand b, const char* site) {
+  require_compute_capability(90, site);
+  for (const Operand& operand : {a, b}) {
+    const unsigned behind = uintptr_t(operand.at) & 1023;
+    if (across ? behind || operand.block % 1024 : behind % 32 || behind > 96)
+      fault(MISALIGNED_ADDRESS, "%s: an operand of wgmma at %p: parts start at multiples of 1024 bytes", site, operand.at);
+  }
+  Fiber& f = *worker->current;
+  if (!f.sums_fenced) fault(LAUNCH_FAILED, "%s: no wgmma_fence since the sums' registers were free", site);
   auto& groups = f.products;
   if (groups.empty()) groups.emplace_back();
-  groups.back().push_back({sums, columns, a, b, site});
+  groups.back().push_back({sums, columns, across, a, b, site});
+  note_reads(groups.back().back(), f);
   if (settings.early_copies) carry_out(groups.back().back(), f);
 }
 
-void fence_shared_for_wgmma() { worker->current->unfenced = false; }
+void wgmma_fence() { worker->current->sums_fenced = true; }
 
 void wgmma_commit() {
   auto& groups = worker->current->products;
@@ -50,19 +72,26 @@ void wgmma_commit() {
   groups.emplace_back();
 }
 
-void wgmma_wait(int keep) {
+void wgmma_wait(int keep, const char* site) {
   Fiber& f = *worker->current;
   while ((int)f.products.size() > keep + 1) {
-    if (!settings.early_copies)
-      for (auto& p : f.products.front()) carry_out(p, f);
+    for (auto& p : f.products.front()) {
+      // Only now are the operands free to be overwritten.
+      note_reads(p, f);
+      if (!settings.early_copies) carry_out(p, f);
+    }
     f.products.erase(f.products.begin());
   }
+  if (keep == 0) f.sums_fenced = false;
+  // The whole warp waits, and what its lanes read lies behind it.
+  sync_warp(~0u, site);
 }
 
 void check_products_at_exit(Fiber& f) {
   for (auto& group : f.products)
     if (!group.empty()) fault(LAUNCH_FAILED, "the thread ends with a wgmma that was not waited for, from %s", group[0].site);
   f.products.clear();
+  f.sums_fenced = false;
 }
 
 }  // namespace standin

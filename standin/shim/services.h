@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -56,10 +57,24 @@ void cp_async_commit();
 void cp_async_wait(int keep);
 
 // Matrix products of four warps: each thread's part of a 64 x `columns` product at 16 depths, carried out at the wait for its group.
-void wgmma(float* sums, int columns, const void* a, const void* b, const char* site);
-void fence_shared_for_wgmma();
+struct Operand {
+  const void* at;
+  unsigned block;  // bytes from 64 rows or columns to the next, if it lies across the depth
+};
+void wgmma(float* sums, int columns, bool across, Operand a, Operand b, const char* site);
+void wgmma_fence();
 void wgmma_commit();
-void wgmma_wait(int keep);
+void wgmma_wait(int keep, const char* site);
+
+// Barriers in shared memory. An arrival may announce bytes, which bulk copies bring.
+void mbarrier_init(unsigned long long* barrier, unsigned arrivals, const char* site);
+void mbarrier_fence_init();
+void mbarrier_arrive_expecting(unsigned long long* barrier, unsigned bytes, const char* site);
+void mbarrier_wait(unsigned long long* barrier, unsigned parity, const char* site);
+
+// Bulk copies of a box of a tensor to shared memory; `offsets` for im2col.
+void tma_load(void* shared, const void* tensor_map, unsigned long long* barrier, std::initializer_list<int> coordinates,
+              std::initializer_list<unsigned short> offsets, const char* site);
 
 // Checks on behalf of emulated instructions.
 void shared_row_read(const void* row, unsigned bytes, const char* instruction, const char* site);

@@ -9,6 +9,7 @@
 #ifndef STANDIN_SCAN  // the scan of build.rs for kernels leaves these two words standing
 #define __global__
 #define __launch_bounds__(...)
+#define __grid_constant__
 #endif
 #define __device__
 #define __host__

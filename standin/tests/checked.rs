@@ -51,7 +51,7 @@ const FAULTS: &[(&str, u32, u32, &str)] = &[
     ("copy_beyond", 1, 700, "read of 16 bytes at offset 400 of an allocation of 400 bytes"),
     ("forgotten_copy", 1, 719, "the thread ends with a cp.async that was not waited for"),
     ("misaligned_rows", 1, 716, "ldmatrix row"),
-    ("product_without_fence", 1, 719, "cp.async wrote shared memory and no fence made it visible to wgmma"),
+    ("product_without_fence", 1, 719, "no wgmma_fence since the sums' registers were free"),
     ("forgotten_product", 1, 719, "the thread ends with a wgmma that was not waited for"),
     (
         "ldmatrix_before_barrier",

@@ -288,17 +288,19 @@ fn products_of_warpgroups() {
                 (5, 128, 256, [3, 1]),
                 (4, 256, 256, [3, 1]),
                 (3, 512, 512, [3, 1]),
-                (7, 8, 72, [1, 0]),
-                (6, 24, 136, [3, 2]),
-                (9, 40, 200, [2, 0]),
+                (7, 64, 72, [1, 0]),
+                (6, 64, 136, [3, 2]),
+                (9, 64, 200, [2, 0]),
+                (3, 64, 128, [5, 1]),
                 (12, 64, 65, [3, 1]),
+                (24, 64, 72, [1, 0]),
             ] {
                 let g = geometry(2, [side, side + 1], c, k, window);
                 if !(gpu.is_checked() && g.flops() > 4_000_000) {
                     passes(gpu, &g, k % 16 == 0);
                 }
             }
-            statistics(gpu, geometry(2, [10, 9], 24, 70, [3, 1]));
+            statistics(gpu, geometry(2, [10, 9], 64, 70, [3, 1]));
         }));
         gpu.cuda().use_wgmma(false);
         whole.unwrap_or_else(|panic| std::panic::resume_unwind(panic));

@@ -23,6 +23,8 @@ pub struct Kernel {
 pub struct Pointer<T>(u64, PhantomData<T>);
 #[derive(Clone, Copy)]
 pub struct PointerMut<T>(u64, PhantomData<T>);
+#[derive(Clone, Copy)]
+pub struct TensorMap<'a>(&'a str);
 type Result<T> = std::result::Result<T, String>;
 
 /// Notes which kernel is run and the arguments' types.
@@ -42,6 +44,12 @@ impl<T: Any> Argument for Pointer<T> {
 impl<T: Any> Argument for PointerMut<T> {
     fn show(&self) -> String {
         format!("{}* {}", std::any::type_name::<T>(), self.0)
+    }
+}
+
+impl Argument for TensorMap<'_> {
+    fn show(&self) -> String {
+        format!("map of {}", self.0)
     }
 }
 
@@ -71,7 +79,7 @@ mod expected {
 /// The kernels of this build, whatever they are.
 #[allow(dead_code, unused_imports)] // it only has to compile: without kernels nothing is imported, and nothing is called here
 mod built {
-    use super::{Image, Kernel, Launch, Pointer, PointerMut, Result};
+    use super::{Image, Kernel, Launch, Pointer, PointerMut, Result, TensorMap};
     include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 }
 

@@ -94,7 +94,7 @@ fn prototype_and_definition_count_once() {
 fn types_and_qualifiers() {
     let source = r#"extern "C" __global__ void k(float const* a, const double *const __restrict__ b, unsigned int* c, uint32_t d,
         const int e, std::uint8_t* f, signed char g, unsigned short h, int64_t* i, unsigned long long j, const __nv_bfloat16* l,
-        const unsigned char* __restrict m, bf16* o);"#;
+        const unsigned char* __restrict m, bf16* o, const __grid_constant__ CUtensorMap p);"#;
     let read: Vec<_> = read(source)[0].parameters.iter().map(|p| (p.name.clone(), p.rust_type, p.passed)).collect();
     let expected = [
         ("a", "f32", Passed::Pointer),
@@ -110,6 +110,7 @@ fn types_and_qualifiers() {
         ("l", "half::bf16", Passed::Pointer),
         ("m", "u8", Passed::Pointer),
         ("o", "half::bf16", Passed::PointerMut),
+        ("p", "TensorMap<'_>", Passed::Value),
     ];
     assert_eq!(read, expected.map(|(name, rust_type, passed)| (name.to_string(), rust_type, passed)));
     for empty in ["", "void"] {
@@ -167,6 +168,8 @@ fn parameters_that_cannot_be_passed_are_refused() {
     refuses("unsigned int", "has no name");
     refuses("void (*f)(int)", "cannot read the parameter");
     refuses("volatile float* y", "type `volatile float`");
+    refuses("CUtensorMap map", "write const __grid_constant__ CUtensorMap map");
+    refuses("const CUtensorMap* map", "write const __grid_constant__ CUtensorMap map");
     refuses("int x", "two parameters are called x");
 }
 

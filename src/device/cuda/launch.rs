@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use cudarc::driver::{result, sys};
 
 use super::kernels::{IMAGES, KERNELS};
-use super::{Cuda, Result, reason};
+use super::{Cuda, Result, TensorMap, reason};
 use crate::error::CudaError;
 
 /// Most parameters that a kernel has.
@@ -54,6 +54,10 @@ impl<'a, T> Pointer<'a, T> {
         Pointer { address, memory: PhantomData }
     }
 
+    pub(super) fn address(self) -> u64 {
+        self.address
+    }
+
     /// The same bytes, read as other numbers.
     pub(super) fn cast<U>(self) -> Pointer<'a, U> {
         Pointer::new(self.address)
@@ -81,7 +85,7 @@ impl<'a, T> PointerMut<'a, T> {
     }
 }
 
-/// What can be passed to a kernel: numbers and device pointers.
+/// What can be passed to a kernel: numbers, device pointers, descriptions of tensors.
 pub trait Argument: sealed::Sealed {
     /// Where the value lies in host memory.
     fn location(&self) -> *mut c_void {
@@ -101,6 +105,8 @@ impl<T> sealed::Sealed for Pointer<'_, T> {}
 impl<T> Argument for Pointer<'_, T> {}
 impl<T> sealed::Sealed for PointerMut<'_, T> {}
 impl<T> Argument for PointerMut<'_, T> {}
+impl sealed::Sealed for TensorMap<'_> {}
+impl Argument for TensorMap<'_> {}
 
 /// A launch to be filled with a kernel and its arguments, by the stubs of [`super::kernels`].
 #[derive(Clone, Copy)]

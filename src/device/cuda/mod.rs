@@ -8,6 +8,7 @@ pub mod kernels;
 mod launch;
 mod memory;
 mod staging;
+mod tensor_map;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,7 @@ pub use graph::{Graph, Mark};
 pub use launch::{Argument, Launch, Pointer, PointerMut};
 pub use memory::{Buffer, Memory, Number};
 pub use staging::Staging;
+pub use tensor_map::{TensorMap, Windows};
 
 use crate::error::CudaError;
 use kernels::{ARCHITECTURES, IMAGES, KERNELS, NVCC};

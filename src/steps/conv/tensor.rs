@@ -8,14 +8,13 @@
 //! Every bf16 operand starts at 16 bytes. On a GPU before sm_80 a launch ends in an error.
 //!
 //! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU. The exception must be asked for:
-//! with `FCDD_WGMMA=1` layers of more than 64 output channels use `kernels/conv_fprop_wgmma.cu` on GPUs of compute capability 9.0. It is
-//! proven in the stand-in; no GPU has confirmed it yet.
+//! with `FCDD_WGMMA=1` layers of many channels use [`super::wgmma`] on GPUs of compute capability 9.0.
 
 use half::bf16;
 
 use super::cuda::{Parts, int};
-use super::{Dgrad, Fprop, Geometry, Wgrad};
-use crate::device::cuda::kernels::{conv_fprop_bf16, conv_fprop_wgmma, conv_wgrad, conv_wgrad_bf16};
+use super::{Dgrad, Fprop, Geometry, Wgrad, wgmma};
+use crate::device::cuda::kernels::{conv_fprop_bf16, conv_wgrad, conv_wgrad_bf16};
 use crate::device::cuda::{Launch, Memory, Pointer, PointerMut, Result};
 use crate::device::{Format, View};
 
@@ -109,14 +108,6 @@ const FPROP_PACKED: [Tile<FpropKernel>; 3] = tiles![FpropKernel, conv_fprop_bf16
     64 x 32 conv_fprop_bf16_64x32_packed,
     64 x 64 conv_fprop_bf16_64x64_packed];
 
-/// For many output channels on sm_90a, where [`crate::device::cuda::Cuda::has_wgmma`].
-const FPROP_WGMMA: Tile<FpropKernel> =
-    Tile { rows: 128, columns: 128, kernel: conv_fprop_wgmma::conv_fprop_wgmma_128x128 as FpropKernel };
-
-/// Its threads, and its bytes of shared memory: four stages of 64 bf16 for each row and column, from a multiple of 1024 bytes on.
-const WGMMA_THREADS: u32 = 256;
-const WGMMA_SHARED: u32 = 4 * 64 * 2 * (128 + 128) + 1024;
-
 /// Tiles of output channels by taps, in the order of [`wgrad_tile`].
 const WGRAD: [Tile<WgradKernel>; 4] = tiles![WgradKernel, conv_wgrad_bf16:
     16 x 128 conv_wgrad_bf16_16x128,
@@ -174,7 +165,10 @@ pub(super) fn fprop(step: &Fprop, memory: &Memory) -> Result<()> {
     let sizes = [int(g.n), int(g.h), int(g.w), int(g.c), int(g.k), int(g.side), int(g.pad)];
     let parts = step.stats.map_or(PointerMut::null(), |_| memory.workspace());
     launch_fprop(memory, sizes, g.pixels(), [step.x, step.w], memory.pointer_opt(step.b), step.y, parts)?;
-    let rows = fprop_plan(memory, g.c, g.pixels(), g.k).0.rows;
+    let rows = match wgmma::takes_fprop(memory, g.c, g.k) {
+        true => wgmma::TILE,
+        false => fprop_tile(is_packed(g.c), g.pixels(), g.k).rows,
+    };
     step.stats.map_or(Ok(()), |stats| stats.merge(memory, rows))
 }
 
@@ -194,15 +188,6 @@ pub(super) fn dgrad(step: &Dgrad, memory: &Memory) -> Result<()> {
     launch_fprop(memory, sizes, g.n * g.h * g.w, [step.dy, step.w], none, step.dx, no_parts)
 }
 
-/// The tile of fprop on a device, its threads and its shared memory.
-fn fprop_plan(memory: &Memory, c: usize, pixels: usize, k: usize) -> (&'static Tile<FpropKernel>, u32, u32) {
-    if memory.cuda().has_wgmma() && !is_packed(c) && k > 64 {
-        return (&FPROP_WGMMA, WGMMA_THREADS, WGMMA_SHARED);
-    }
-    let tile = fprop_tile(is_packed(c), pixels, k);
-    (tile, THREADS, tile.shared())
-}
-
 /// The kernel of both, with the sizes that it takes, in its order.
 fn launch_fprop(
     memory: &Memory,
@@ -213,15 +198,17 @@ fn launch_fprop(
     y: View,
     parts: PointerMut<'_, f32>,
 ) -> Result<()> {
-    let channels = k as usize;
-    let (tile, threads, shared) = fprop_plan(memory, c as usize, pixels, channels);
-    let [rows, columns] = tile.grid(pixels, channels);
-    let launch = memory.cuda().launch([int(rows * columns) as u32, 1, 1], threads, shared);
     let (y, y32) = match y.format {
         Format::Bf16 => (memory.pointer_mut(y), PointerMut::null()),
         Format::F32 => (PointerMut::null(), memory.pointer_mut(y)),
     };
     let (x, w) = (memory.pointer(x), memory.pointer(w));
+    if wgmma::takes_fprop(memory, c as usize, k as usize) {
+        return wgmma::fprop(memory.cuda(), [n, h, width, c, k, side, pad], pixels, x, w, b, (y, y32), parts);
+    }
+    let tile = fprop_tile(is_packed(c as usize), pixels, k as usize);
+    let [rows, columns] = tile.grid(pixels, k as usize);
+    let launch = memory.cuda().launch([int(rows * columns) as u32, 1, 1], THREADS, tile.shared());
     (tile.kernel)(launch, x, w, b, y, y32, parts, n, h, width, c, k, side, pad)
 }
 
@@ -235,8 +222,8 @@ pub(super) fn parts(step: &Wgrad) -> Parts {
     let [rows, columns] = wgrad_tile(is_packed(g.c), g.k).grid(g.k, g.taps());
     let wanted = WGRAD_BLOCKS.div_ceil(rows * columns);
     let most = (g.pixels() / PART_PIXELS).min(SUMS / length).max(1);
-    // Whole steps of the kernel's walk along the pixels.
-    let pixels = g.pixels().div_ceil(wanted.min(most)).next_multiple_of(32);
+    // Whole steps of the kernels' walks along the pixels.
+    let pixels = g.pixels().div_ceil(wanted.min(most)).next_multiple_of(64);
     Parts { count: g.pixels().div_ceil(pixels), pixels }
 }
 
@@ -253,12 +240,16 @@ pub(super) fn wgrad(step: &Wgrad, memory: &Memory) -> Result<()> {
         1 => (dw, db),
         _ => (memory.workspace(), memory.workspace().offset(g.w_len())),
     };
-    let tile = wgrad_tile(is_packed(g.c), g.k);
-    let [rows, columns] = tile.grid(g.k, g.taps());
-    let launch = cuda.launch([columns as u32, rows as u32, count as u32], THREADS, tile.shared());
     let (part_pixels, part_length) = (int(pixels), int(length));
     let [n, h, width, c, k, side, pad] = [g.n, g.h, g.w, g.c, g.k, g.side, g.pad].map(int);
-    (tile.kernel)(launch, x, dy, sums, part_pixels, part_length, n, h, width, c, k, side, pad)?;
+    if wgmma::takes_wgrad(memory, g) {
+        wgmma::wgrad(step, memory, sums, count, pixels, length)?;
+    } else {
+        let tile = wgrad_tile(is_packed(g.c), g.k);
+        let [rows, columns] = tile.grid(g.k, g.taps());
+        let launch = cuda.launch([columns as u32, rows as u32, count as u32], THREADS, tile.shared());
+        (tile.kernel)(launch, x, dy, sums, part_pixels, part_length, n, h, width, c, k, side, pad)?;
+    }
     if step.db.is_some() {
         let launch = cuda.launch([g.k.div_ceil(256) as u32, count as u32, 1], 256, 0);
         conv_wgrad_bf16::conv_wgrad_bf16_bias(launch, dy, bias_sums, part_pixels, part_length, int(g.pixels()), k)?;

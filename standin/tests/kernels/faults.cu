@@ -328,16 +328,13 @@ TWINS(ldmatrix_before_barrier)
 
 // A product of zeros by four warps, one step of the depth.
 template <bool FENCED, bool WAITED> static __device__ __forceinline__ void product_of_zeros(const float* x, float* y) {
-  __shared__ __align__(1024) unsigned char tile[128 * 128];
+  __shared__ __align__(1024) uint4 tile[128 * 8];
   const int t = threadIdx.x;
-  for (int i = 0; i < 8; i++) cp_async16(tile + 16 * (t + 128 * i), x, false);
-  cp_async_commit();
-  cp_async_wait<0>();
-  if (FENCED) fence_shared_for_wgmma();
+  for (int i = 0; i < 8; i++) tile[t + 128 * i] = make_uint4(0, 0, 0, 0);
   __syncthreads();
   float sum[16][4] = {};
-  wgmma_fence();
-  wgmma_64x128x16(sum, operand(tile), operand(tile));
+  if (FENCED) wgmma_fence();
+  wgmma_64x128x16<false>(sum, along_depth(tile), along_depth(tile));
   wgmma_commit();
   if (WAITED) wgmma_wait<0>();
   y[t] = sum[0][0] + x[t];

@@ -1,0 +1,50 @@
+// Convolution of stride 1 on the tensor cores of sm_90a, gradient of the weights: conv_wgrad_bf16.cu with products of whole warpgroups
+// and operands that bulk copies bring, both as they lie in memory, across the depth. For many channels.
+//
+// architectures: 90a
+#define CONV_THREADS 256
+#include "conv_wgmma.cuh"
+
+__device__ __forceinline__ void wgrad(const CUtensorMap& x, const CUtensorMap& dy, float* __restrict__ sums, int part_pixels,
+                                      int part_length, int n, int h, int w, int c, int k, int side, int pad) {
+  const int oh = h + 2 * pad - side + 1, ow = w + 2 * pad - side + 1;
+  const int first_tap = blockIdx.x * T::BN, first_k = blockIdx.y * T::BM;
+  const int begin = blockIdx.z * part_pixels, end = min(n * oh * ow - begin, part_pixels) + begin;
+  const int steps = (end - begin + DEPTH - 1) / DEPTH;
+
+  Pipeline pipeline;
+  if (pipeline.copies()) {
+    // Columns are taps' channels, 64 at a time. The last tile may have half as many: its other half is computed and not stored.
+    const int chunks = c / DEPTH, last = side * side * chunks - 1;
+    for (int step = 0; step < steps; step++) {
+      Operands& stage = pipeline.begin_copies(step);
+      // Behind the last pixel there are zeros; parts before the last are whole steps.
+      const int pixel = begin + step * DEPTH;
+      const int j = pixel % ow - pad, i = pixel / ow % oh - pad, image = pixel / ow / oh;
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const int column = min(first_tap / DEPTH + half, last), tap = column / chunks;
+        tma_load_rows(stage.a + half * Operands::BLOCK, dy, pipeline.full(step), first_k + half * DEPTH, pixel);
+        tma_load_windows(stage.b + half * Operands::BLOCK, x, pipeline.full(step), column % chunks * DEPTH, j, i, image, tap % side,
+                         tap / side);
+      }
+    }
+  }
+  // Who copied has nothing more to do.
+  if (!pipeline.multiplies()) return;
+
+  float sum[T::MI][T::NI][4];
+  pipeline.multiply<true>(sum, steps);
+  store<T>(pipeline.stages, sum, nullptr, sums + (size_t)blockIdx.z * part_length, first_k, first_tap, k, side * side * c);
+}
+
+// Each part's share of dw by tiles of 128 output channels and 128 taps; arguments as those of conv_wgrad_bf16_128x128, but for x, a map
+// of the windows of [n, h, w, c] by 64 channels of 64 pixels, and dy, one of the rows [pixels, k] by 64 elements of 64.
+//
+// Launch: ⌈side²·c / 128⌉ blocks in x, ⌈k / 128⌉ in y, ⌈pixels / part_pixels⌉ in z, 288 threads; part_pixels and c are multiples of 64,
+// k of 8. Shared memory: 4 · 128 · 256 + 1024 bytes, dynamic, and 64. Bound: tensor cores, 2 · pixels · k · side²·c flop.
+extern "C" __global__ void __launch_bounds__(288, 1) conv_wgrad_wgmma_128x128(
+    const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap dy, float* __restrict__ sums, int part_pixels,
+    int part_length, int n, int h, int w, int c, int k, int side, int pad) {
+  ON_SM_90A(wgrad(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
+}

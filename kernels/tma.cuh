@@ -1,0 +1,73 @@
+// Bulk copies of sm_90 (TMA) from global to shared memory, and the barriers in shared memory that tell of their arrival, with their
+// meaning on the host beside them, as in ptx.cuh.
+//
+// A barrier's phases end one after another: when as many threads as it was made for have arrived, and all bytes that they announced.
+// To wait for parity p is to wait for the end of phases 0, 2, 4 … (p = 0) or 1, 3, 5 … (p = 1), the phase before the first counting
+// among these. A copy is begun by one thread.
+#pragma once
+#include "ptx.cuh"
+
+// Describes a tensor in memory, and the box of it that a copy brings; made by the driver (src/device/cuda/tensor_map.rs).
+struct __align__(64) CUtensorMap {
+  unsigned long long opaque[16];
+};
+
+typedef unsigned long long MBarrier;
+
+#ifdef __CUDACC__
+
+static __device__ __forceinline__ void mbarrier_init(MBarrier* barrier, unsigned arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;\n" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
+}
+// Makes what the thread initialised visible to copies; other threads need a barrier of the block besides.
+static __device__ __forceinline__ void mbarrier_fence_init() { asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory"); }
+static __device__ __forceinline__ void mbarrier_arrive(MBarrier* barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(shared_address(barrier)) : "memory");
+}
+// Arrives, and announces bytes that copies will bring.
+static __device__ __forceinline__ void mbarrier_arrive_expecting(MBarrier* barrier, unsigned bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(shared_address(barrier)), "r"(bytes) : "memory");
+}
+static __device__ __forceinline__ void mbarrier_wait(MBarrier* barrier, unsigned parity) {
+  unsigned done;
+  do {
+    asm volatile(
+        "{\n.reg .pred ended;\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 ended, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, ended;\n}\n"
+        : "=r"(done)
+        : "r"(shared_address(barrier)), "r"(parity)
+        : "memory");
+  } while (!done);
+}
+
+// Rows y, y + 1 … of a matrix from column x on, as many as the map's box has; zeros outside.
+static __device__ __forceinline__ void tma_load_rows(void* shared, const CUtensorMap& map, MBarrier* barrier, int x, int y) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];\n" ::"r"(
+          shared_address(shared)),
+      "l"(&map), "r"(shared_address(barrier)), "r"(x), "r"(y)
+      : "memory");
+}
+// Channels from c on of the tap (s, r) of successive windows, the first at column w and row h of image n; zeros outside.
+static __device__ __forceinline__ void tma_load_windows(void* shared, const CUtensorMap& map, MBarrier* barrier, int c, int w, int h, int n,
+                                                        int s, int r) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2], {%7, "
+      "%8};\n" ::"r"(shared_address(shared)),
+      "l"(&map), "r"(shared_address(barrier)), "r"(c), "r"(w), "r"(h), "r"(n), "h"((unsigned short)s), "h"((unsigned short)r)
+      : "memory");
+}
+
+#else
+
+#define mbarrier_init(barrier, arrivals) standin::mbarrier_init(barrier, arrivals, STANDIN_SITE)
+#define mbarrier_fence_init() standin::mbarrier_fence_init()
+#define mbarrier_arrive(barrier) mbarrier_arrive_expecting(barrier, 0)
+#define mbarrier_arrive_expecting(barrier, bytes) standin::mbarrier_arrive_expecting(barrier, bytes, STANDIN_SITE)
+#define mbarrier_wait(barrier, parity) standin::mbarrier_wait(barrier, parity, STANDIN_SITE)
+#define tma_load_rows(shared, map, barrier, x, y) standin::tma_load(shared, &(map), barrier, {x, y}, {}, STANDIN_SITE)
+#define tma_load_windows(shared, map, barrier, c, w, h, n, s, r) \
+  standin::tma_load(shared, &(map), barrier, {c, w, h, n}, {(unsigned short)(s), (unsigned short)(r)}, STANDIN_SITE)
+
+#endif

@@ -1,0 +1,78 @@
+//! Convolution by the matrix products of warpgroups and the bulk copies of sm_90a, in place of [`super::tensor`]'s kernels for many
+//! channels: `kernels/conv_fprop_wgmma.cu` for the forward pass and the gradient of the input, `kernels/conv_wgrad_wgmma.cu`.
+//!
+//! Only where it was asked for, with `FCDD_WGMMA=1`: it is proven in the stand-in, no GPU has confirmed it yet.
+
+use half::bf16;
+
+use super::cuda::int;
+use super::{Geometry, Wgrad};
+use crate::device::cuda::kernels::{conv_fprop_wgmma, conv_wgrad_wgmma};
+use crate::device::cuda::{Cuda, Memory, Pointer, PointerMut, Result, TensorMap, Windows};
+
+/// Rows and columns of a block's tile.
+pub(super) const TILE: usize = 128;
+
+/// Elements of the depth between two waits; a tap's channels are a multiple.
+const DEPTH: usize = TensorMap::COLUMNS;
+
+/// Threads of a block: two warpgroups that multiply, a warp that copies.
+const THREADS: u32 = 2 * 128 + 32;
+
+/// Dynamic shared memory: four stages of both operands' parts, from a multiple of 1024 bytes on.
+const SHARED: u32 = (4 * 2 * TILE * DEPTH * size_of::<bf16>() + 1024) as u32;
+
+/// Whether the forward pass with so many channels in and out is done here.
+pub(super) fn takes_fprop(memory: &Memory, c: usize, k: usize) -> bool {
+    memory.cuda().has_wgmma() && c.is_multiple_of(DEPTH) && k > TILE / 2
+}
+
+/// [`super::Fprop`] with the sizes n, h, w, c, k, side, pad, over `pixels` output pixels; y in bf16 or f32, the other one null.
+///
+/// Bound: the tensor cores.
+#[expect(clippy::too_many_arguments, reason = "the kernel's own")]
+pub(super) fn fprop(
+    cuda: &Cuda,
+    [n, h, w, c, k, side, pad]: [i32; 7],
+    pixels: usize,
+    x: Pointer<'_, bf16>,
+    weights: Pointer<'_, bf16>,
+    bias: Pointer<'_, f32>,
+    (y, y32): (PointerMut<'_, bf16>, PointerMut<'_, f32>),
+    parts: PointerMut<'_, f32>,
+) -> Result<()> {
+    let size = |v: i32| v as usize;
+    let windows = Windows { n: size(n), h: size(h), w: size(w), c: size(c), side: size(side), pad };
+    let x = TensorMap::windows(x, windows, TILE)?;
+    let weights = TensorMap::rows(weights, size(k), size(side * side * c), TILE)?;
+    let blocks = pixels.div_ceil(TILE) * size(k).div_ceil(TILE);
+    let launch = cuda.launch([int(blocks) as u32, 1, 1], THREADS, SHARED);
+    conv_fprop_wgmma::conv_fprop_wgmma_128x128(launch, x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad)
+}
+
+/// Whether the gradient of the weights is done here.
+pub(super) fn takes_wgrad(memory: &Memory, g: &Geometry) -> bool {
+    takes_fprop(memory, g.c, g.k) && g.k.is_multiple_of(8)
+}
+
+/// The shares of [`Wgrad`] of `count` parts of so many pixels each, a multiple of 64, one after another in `sums`.
+///
+/// Bound: the tensor cores.
+pub(super) fn wgrad(
+    step: &Wgrad,
+    memory: &Memory,
+    sums: PointerMut<'_, f32>,
+    count: usize,
+    part_pixels: usize,
+    part_length: usize,
+) -> Result<()> {
+    let Geometry { n, h, w, c, k, side, pad, .. } = step.geometry;
+    let windows = Windows { n, h, w, c, side, pad: int(pad) };
+    let x = TensorMap::windows(memory.pointer(step.x), windows, DEPTH)?;
+    let dy = TensorMap::rows(memory.pointer(step.dy), step.geometry.pixels(), k, DEPTH)?;
+    let [rows, columns] = [k, step.geometry.taps()].map(|v| v.div_ceil(TILE) as u32);
+    let launch = memory.cuda().launch([columns, rows, count as u32], THREADS, SHARED);
+    let [n, h, w, c, k, side, pad, part_pixels, part_length] =
+        [n, h, w, c, k, side, pad, part_pixels, part_length].map(int);
+    conv_wgrad_wgmma::conv_wgrad_wgmma_128x128(launch, x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad)
+}
