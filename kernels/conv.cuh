@@ -101,6 +101,39 @@ __device__ __forceinline__ void multiply(A& a, B& b, int steps, float (&sum)[T::
   }
 }
 
+// Mean and M2 = Σ (value − mean)² of each column of the tile that starts at (first_row, first_column), over its rows below `rows`:
+// parts [tiles along the rows][2][columns], for norm_stats_merge. The order of every sum depends on the tile alone.
+template <class T>
+__device__ __forceinline__ void column_moments(const float (&sum)[T::TM][T::TN], float* __restrict__ parts, int first_row, int first_column,
+                                               int rows, int columns) {
+  __shared__ float shares[T::THREADS_M][T::BN], means[T::BN];
+  const int live = min(T::BM, rows - first_row);
+  parts += (size_t)(first_row / T::BM) * 2 * columns + first_column;
+#pragma unroll
+  for (int moment = 0; moment < 2; moment++) {
+#pragma unroll
+    for (int j = 0; j < T::TN; j++) {
+      const int column = T::column(j / 4) + j % 4;
+      const float mean = moment == 0 ? 0.0f : means[column];
+      float total = 0.0f;
+#pragma unroll
+      for (int i = 0; i < T::TM; i++) {
+        const float value = sum[i][j] - mean;
+        total += T::row(i / 4) + i % 4 >= live ? 0.0f : moment == 0 ? value : value * value;
+      }
+      shares[T::row(0) / 4][column] = total;
+    }
+    __syncthreads();
+    for (int column = threadIdx.x; column < T::BN; column += T::THREADS) {
+      float total = 0.0f;
+      for (int share = 0; share < T::THREADS_M; share++) total += shares[share][column];
+      if (moment == 0) total = means[column] = total / (float)live;
+      if (first_column + column < columns) parts[(size_t)moment * columns + column] = total;
+    }
+    __syncthreads();
+  }
+}
+
 // Whether rows of that length, starting at p, can be read four elements at a time.
 __device__ __forceinline__ bool in_quads(const float* p, int length) {
   return reinterpret_cast<size_t>(p) % sizeof(float4) == 0 && length % 4 == 0;

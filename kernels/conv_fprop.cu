@@ -24,8 +24,8 @@ struct WeightRows : AlongDepth<T, T::BN> {
 
 template <class T, bool QUADS>
 __device__ __forceinline__ void fprop(const float* __restrict__ x, const float* __restrict__ weights,
-                                      const float* __restrict__ bias, float* __restrict__ y, int n, int h, int w, int c, int k,
-                                      int side, int stride, int pad) {
+                                      const float* __restrict__ bias, float* __restrict__ y, float* __restrict__ parts, int n,
+                                      int h, int w, int c, int k, int side, int stride, int pad) {
   const int oh = (h + 2 * pad - side) / stride + 1, ow = (w + 2 * pad - side) / stride + 1;
   const int pixels = n * oh * ow, depth = side * side * c;
   // Neighbouring blocks read the same pixels.
@@ -37,6 +37,7 @@ __device__ __forceinline__ void fprop(const float* __restrict__ x, const float* 
   WeightRows<T> b(weights, first_k, k, depth);
   float sum[T::TM][T::TN];
   multiply<T>(a, b, (depth + BK - 1) / BK, sum);
+  if (parts) column_moments<T>(sum, parts, first_pixel, first_k, pixels, k);
 
   const bool quads = in_quads(y, k);
 #pragma unroll
@@ -56,55 +57,55 @@ __device__ __forceinline__ void fprop(const float* __restrict__ x, const float* 
 // conv_fprop_BMxBN_quads and conv_fprop_BMxBN_singles: y = conv(x, w) + b by tiles of BM output pixels and BN output channels.
 //
 // Launch: ⌈pixels / BM⌉ · ⌈k / BN⌉ blocks in x; threads BM·BN / (TM·TN) as in the bounds below. Shared memory, static:
-// 2 · 8 · (BM + BN + 8) floats. Bound: FMA throughput, 2 · pixels · k · side² · c flop, wherever k is 32 or more; for k = 8 the
+// 2 · 8 · (BM + BN + 8) + (BM / TM + 1) · BN floats. Bound: FMA throughput, 2 · pixels · k · side² · c flop, wherever k is 32 or more; for k = 8 the
 // reads of shared memory come close.
 //   quads    c a multiple of 4 and x aligned to 16 bytes: x is read four channels at a time
 //   singles  any c, as in the first layers with 1 or 3 channels: x is read element by element
-// bias may be null. 64x64 is for layers whose larger tiles would not fill a device, the tall tiles for few k.
+// bias may be null; so may parts, else it gets each tile's moments of the sums without the bias. 64x64 is for layers whose larger tiles would not fill a device, the tall tiles for few k.
 extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_128x64_quads(
     const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
-    int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<128, 64, 8, 8>, true>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
+    float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<128, 64, 8, 8>, true>(x, weights, bias, y, parts, n, h, w, c, k, side, stride, pad);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_128x64_singles(
     const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
-    int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<128, 64, 8, 8>, false>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
+    float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<128, 64, 8, 8>, false>(x, weights, bias, y, parts, n, h, w, c, k, side, stride, pad);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_64x64_quads(
     const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
-    int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<64, 64, 4, 8>, true>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
+    float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<64, 64, 4, 8>, true>(x, weights, bias, y, parts, n, h, w, c, k, side, stride, pad);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_64x64_singles(
     const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
-    int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<64, 64, 4, 8>, false>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
+    float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<64, 64, 4, 8>, false>(x, weights, bias, y, parts, n, h, w, c, k, side, stride, pad);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_256x32_quads(
     const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
-    int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<256, 32, 8, 8>, true>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
+    float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<256, 32, 8, 8>, true>(x, weights, bias, y, parts, n, h, w, c, k, side, stride, pad);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_256x32_singles(
     const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
-    int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<256, 32, 8, 8>, false>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
+    float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<256, 32, 8, 8>, false>(x, weights, bias, y, parts, n, h, w, c, k, side, stride, pad);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_256x8_quads(
     const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
-    int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<256, 8, 4, 4>, true>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
+    float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<256, 8, 4, 4>, true>(x, weights, bias, y, parts, n, h, w, c, k, side, stride, pad);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_256x8_singles(
     const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
-    int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<256, 8, 4, 4>, false>(x, weights, bias, y, n, h, w, c, k, side, stride, pad);
+    float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<256, 8, 4, 4>, false>(x, weights, bias, y, parts, n, h, w, c, k, side, stride, pad);
 }

@@ -1,40 +1,10 @@
-// norm_stats: mean and biased variance of each channel of x [pixels, c], and the update of the running estimates.
-//
-// Two kernels, bound by the bytes of x (read twice, the second time from cache). The sum of squares is never formed: it cancels. Each
-// tile of TILE pixels leaves its mean and M2 = sum of (x - mean)^2, which are merged in a fixed order (Chan et al. 1983).
-#include "reduce.cuh"
+// Statistics of a norm: mean and biased variance of each channel, and the update of the running estimates, from what convolutions leave
+// of their tiles of pixels (column_moments). The sum of squares is never formed: it cancels. A tile has its mean and M2 = sum of
+// (x - mean)^2, which are merged in a fixed order (Chan et al. 1983).
+#include "portable.cuh"
 #include "step.cuh"
 
-constexpr int TILE = 512;
 constexpr int THREADS = 256;
-
-// Grid (tiles, channels / lanes), block THREADS = lanes x rows, `lanes` a power of two up to 32; 1 KiB of shared memory.
-// parts [tiles][2][c]: mean, M2.
-extern "C" __global__ void __launch_bounds__(THREADS)
-norm_stats_tiles(const float* __restrict__ x, float* parts, int pixels, int c, int lanes) {
-  __shared__ float sums[THREADS];
-  const int lane = threadIdx.x % lanes, row = threadIdx.x / lanes, rows = THREADS / lanes;
-  const int channel = blockIdx.y * lanes + lane;
-  const int first = blockIdx.x * TILE, last = min(first + TILE, pixels);
-  const bool live = channel < c;
-  float sum = 0.0f;
-  if (live) {
-    for (int p = first + row; p < last; p += rows) sum += x[(size_t)p * c + channel];
-  }
-  const float mean = column_sum(sum, sums, lanes) / (float)(last - first);
-  float squares = 0.0f;
-  if (live) {
-    for (int p = first + row; p < last; p += rows) {
-      const float d = x[(size_t)p * c + channel] - mean;
-      squares = fmaf(d, d, squares);
-    }
-  }
-  const float m2 = column_sum(squares, sums, lanes);
-  if (live && row == 0) {
-    parts[((size_t)blockIdx.x * 2) * c + channel] = mean;
-    parts[((size_t)blockIdx.x * 2 + 1) * c + channel] = m2;
-  }
-}
 
 struct Moments {
   float count, mean, m2;
@@ -47,11 +17,13 @@ static __device__ __forceinline__ Moments merged(Moments a, Moments b) {
   return {sum, a.mean + delta * (b.count / sum), a.m2 + b.m2 + delta * delta * (a.count * (b.count / sum))};
 }
 
-// One warp per channel: each lane merges every 32nd tile of `tile_pixels`, then the lanes are merged pairwise. `bias` (null: none) is the convolution's,
-// which x lacks: it only moves the running mean.
+// Launch: one warp per channel, 256 threads. Bound: launch; the bytes of `parts` [tiles][2][c]. Each lane merges every 32nd tile of
+// `tile_pixels`, then the lanes are merged pairwise. `bias` (null: none) is the convolution's, which the tiles lack: it only moves the running
+// mean.
 extern "C" __global__ void __launch_bounds__(THREADS)
 norm_stats_merge(const float* __restrict__ parts, const float* __restrict__ bias, float* mean, float* var, float* running_mean,
-                 float* running_var, const float* __restrict__ hyper, const unsigned* __restrict__ clock, int pixels, int c, int tile_pixels) {
+                 float* running_var, const float* __restrict__ hyper, const unsigned* __restrict__ clock, int pixels, int c,
+                 int tile_pixels) {
   const int channel = (blockIdx.x * THREADS + threadIdx.x) / 32, lane = threadIdx.x % 32;
   const bool live = channel < c;
   const int tiles = (pixels + tile_pixels - 1) / tile_pixels;

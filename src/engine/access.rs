@@ -55,7 +55,6 @@ impl Step {
             Step::ConvFprop(s) => Access::new([("x", s.x), ("w", s.w)]).and("b", s.b).and_reads_of(s.stats),
             Step::ConvDgrad(s) => Access::new([("dy", s.dy), ("w", s.w)]),
             Step::ConvWgrad(s) => Access::new([("x", s.x), ("dy", s.dy)]),
-            Step::NormStats(s) => Access::new([("x", s.x)]).and_reads_of(Some(*s)),
             Step::NormActPool(s) => Access::new([("x", s.x)]).norm(s.norm),
             Step::NormActPoolBackward(s) => {
                 Access { argmax: Some(s.argmax), ..Access::new([("x", s.x), ("dy", s.dy)]).norm(s.norm) }
@@ -92,7 +91,6 @@ impl Step {
             Step::ConvFprop(s) => Access::new([("y", s.y)]).and_writes_of(s.stats),
             Step::ConvDgrad(s) => Access::new([("dx", s.dx)]),
             Step::ConvWgrad(s) => Access::new([("dw", s.dw)]).and("db", s.db),
-            Step::NormStats(s) => Access::new([]).and_writes_of(Some(*s)),
             Step::NormActPool(s) => Access { argmax: s.argmax, ..Access::new([("y", s.y)]) },
             Step::NormActPoolBackward(s) => Access::new([("dx", s.dx)])
                 .and("dgamma", s.daffine.map(|a| a.gamma))

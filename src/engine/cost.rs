@@ -21,7 +21,6 @@ impl Step {
             Step::ConvFprop(s) => s.launches(),
             Step::ConvWgrad(s) => s.launches(),
             Step::HeadBackward(s) => s.launches(),
-            Step::NormStats(s) => s.launches(),
             Step::NormActPoolBackward(s) => s.launches(),
             Step::Upsample(s) => s.launches(),
             Step::UpsampleAdjoint(s) => s.launches(),

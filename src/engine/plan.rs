@@ -14,7 +14,6 @@ use crate::steps::enlarge::{Enlarge, EnlargeAdjoint};
 use crate::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
 use crate::steps::head::{Head, HeadBackward};
 use crate::steps::hsc_loss::{GradientHeatmap, HscLoss, HscScore};
-use crate::steps::norm::Stats;
 use crate::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
 use crate::steps::optimizer::{Adam, Sgd};
 use crate::steps::reconstruction_loss::{Reconstruction, ReconstructionLoss};
@@ -48,7 +47,6 @@ pub enum Step {
     ConvFprop(Fprop),
     ConvDgrad(Dgrad),
     ConvWgrad(Wgrad),
-    NormStats(Stats),
     NormActPool(NormActPool),
     NormActPoolBackward(NormActPoolBackward),
     Head(Head),
@@ -79,7 +77,6 @@ impl Step {
             Step::ConvFprop(_) => "conv_fprop",
             Step::ConvDgrad(_) => "conv_dgrad",
             Step::ConvWgrad(_) => "conv_wgrad",
-            Step::NormStats(_) => "norm_stats",
             Step::NormActPool(_) => "norm_act_pool",
             Step::NormActPoolBackward(_) => "norm_act_pool_backward",
             Step::Head(_) => "head",
@@ -121,7 +118,6 @@ impl Step {
             Step::ConvFprop(s) => s.cpu(memory, hyper.norm_momentum),
             Step::ConvDgrad(s) => s.cpu(memory),
             Step::ConvWgrad(s) => s.cpu(memory),
-            Step::NormStats(s) => s.cpu(memory, hyper.norm_momentum),
             Step::NormActPool(s) => s.cpu(memory),
             Step::NormActPoolBackward(s) => s.cpu(memory),
             Step::Head(s) => s.cpu(memory),
@@ -152,7 +148,6 @@ impl Step {
             Step::ConvFprop(s) => s.cuda(memory),
             Step::ConvDgrad(s) => s.cuda(memory),
             Step::ConvWgrad(s) => s.cuda(memory),
-            Step::NormStats(s) => s.cuda(memory),
             Step::NormActPool(s) => s.cuda(memory),
             Step::NormActPoolBackward(s) => s.cuda(memory),
             Step::Head(s) => s.cuda(memory),
@@ -207,7 +202,6 @@ impl Step {
             Step::ConvWgrad(s) => s.workspace(),
             Step::Head(s) => s.workspace(),
             Step::HeadBackward(s) => s.workspace(),
-            Step::NormStats(s) => s.workspace(),
             Step::NormActPool(s) => s.workspace(),
             Step::NormActPoolBackward(s) => s.workspace(),
             Step::Upsample(s) => s.workspace(),
@@ -222,7 +216,6 @@ impl Step {
             Step::ConvFprop(s) => s.cuda_workspace(),
             Step::ConvWgrad(s) => s.cuda_workspace(),
             Step::HeadBackward(s) => s.cuda_workspace(),
-            Step::NormStats(s) => s.cuda_workspace(),
             Step::NormActPoolBackward(s) => s.cuda_workspace(),
             Step::Upsample(s) => s.workspace(),
             Step::UpsampleAdjoint(s) => s.workspace(),

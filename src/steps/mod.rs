@@ -3,7 +3,6 @@
 //! | step | file | kernels |
 //! | --- | --- | --- |
 //! | `conv_fprop`, `conv_dgrad`, `conv_wgrad` | [`conv`] | `conv_fprop.cu`, `conv_dgrad.cu`, `conv_wgrad.cu`; on tensor cores `conv_fprop_bf16.cu`, `conv_wgrad_bf16.cu`, `conv_fprop_wgmma.cu`, `conv_wgrad_wgmma.cu` |
-//! | `norm_stats` | [`norm`] | `norm.cu` |
 //! | `norm_act_pool`, `norm_act_pool_backward` | [`norm_act_pool`], fusing [`norm`], [`activation`] and [`pool`] | `norm_act_pool.cu` |
 //! | `head`, `head_backward` | [`head`] | `head.cu` |
 //! | `map_loss`, `pseudo_huber_backward` | [`fcdd_loss`] | `fcdd_loss.cu` |

@@ -1,9 +1,12 @@
 //! The convolution kernels: odd and tiny shapes, each kind of layer of the nets, random shapes.
 
-use fcdd::device::{Host, View};
+use fcdd::device::{Format, Host, View};
 use fcdd::engine::Step;
+use fcdd::real::rounded_to_bf16;
 use fcdd::run::verify::stepwise::{HYPER, Tested};
+use fcdd::steps::cast::Form;
 use fcdd::steps::conv::{Dgrad, Fprop, Geometry, Wgrad};
+use fcdd::steps::norm::Stats;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -190,4 +193,45 @@ fn random_shapes() {
             })
             .unwrap();
     });
+}
+
+/// Statistics for a norm: every tile, full and not.
+#[test]
+fn statistics_of_the_outputs() {
+    on_device(|gpu| {
+        let shapes = [
+            geometry(1, [1, 1], 1, 1, [1, 1, 0]),
+            geometry(2, [9, 8], 1, 16, [5, 1, 2]),
+            geometry(3, [13, 12], 4, 8, [3, 1, 1]),
+            geometry(2, [19, 11], 8, 30, [3, 1, 1]),
+            geometry(2, [10, 9], 3, 70, [3, 2, 1]),
+            geometry(1, [170, 150], 2, 130, [1, 1, 0]),
+        ];
+        for (i, g) in shapes.into_iter().filter(|g| !(gpu.is_checked() && g.pixels() > 1000)).enumerate() {
+            statistics(gpu, g, Format::F32, i % 2 == 0);
+        }
+    });
+}
+
+/// Those of a convolution of operands in a format; its bias moves the running mean alone.
+pub fn statistics(gpu: &Gpu, g: Geometry, format: Format, bias: bool) {
+    let rounded = |v: f64| if format == Format::Bf16 { rounded_to_bf16(v) } else { f64::from(v as f32) };
+    // A mean far from zero: a sum of squares would cancel.
+    let x: Vec<f64> = noise(0, g.x_len()).iter().map(|v| rounded(v + 4.0)).collect();
+    let mut w = vec![0.0; if format == Format::Bf16 { Form::Straight.len(&g) } else { g.w_len() }];
+    let rows = w.len() / g.k;
+    for row in w.chunks_exact_mut(rows) {
+        row[..g.taps()].iter_mut().zip(noise(1, g.taps())).for_each(|(w, v)| *w = rounded(v));
+    }
+    let running: Vec<f64> = noise(2, 2 * g.k).iter().map(|v| v.abs()).collect();
+    let nothing = vec![0.0; g.y_len().max(2 * g.k)];
+    let buffers = [&x[..], &w, &nothing[..g.y_len()], &nothing[..2 * g.k], &running, &noise(3, g.k)];
+    let whole = |i: usize| View { format: if i < 3 { format } else { Format::F32 }, ..View::of(i, buffers[i].len()) };
+    let [x, w, y, batch, running, b] = std::array::from_fn(whole);
+    let [mean, running_mean] = [batch, running].map(|view| View { len: g.k, ..view });
+    let [var, running_var] = [batch, running].map(|view| View { start: g.k, len: g.k, ..view });
+    let stats = Stats { x: y, c: g.k, bias: bias.then_some(b), mean, var, running_mean, running_var };
+    let fprop = Fprop { geometry: g, x, w, b: None, y, stats: Some(stats) };
+    let (memory, _) = memory(buffers, &[], fprop.workspace());
+    gpu.agrees(&format!("{g:?}, bias {bias}"), &Step::ConvFprop(fprop), &memory);
 }

@@ -6,7 +6,7 @@ use fcdd::steps::activation::Activation;
 use fcdd::steps::conv;
 use fcdd::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
 use fcdd::steps::head::{Head, HeadBackward, Labels};
-use fcdd::steps::norm::{Affine, Norm, Stats};
+use fcdd::steps::norm::{Affine, Norm};
 use fcdd::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
 use fcdd::steps::optimizer::{Adam, Sgd};
 use fcdd::steps::pool::Geometry;
@@ -18,28 +18,6 @@ use crate::support::{Gpu, on_device, round};
 /// Images, sides and channels: tiny, odd, beyond a tile of 512 pixels, wider than 32 channels.
 const MAPS: [(usize, usize, usize, usize); 7] =
     [(1, 1, 1, 1), (3, 5, 7, 3), (1, 2, 9, 8), (5, 11, 10, 33), (2, 24, 23, 12), (2, 28, 28, 8), (7, 14, 14, 64)];
-
-#[test]
-fn norm_stats() {
-    on_device(|gpu| {
-        for (n, h, w, c) in MAPS {
-            for with_bias in [false, true] {
-                let pixels = n * h * w;
-                // Far from zero: a sum of squares would cancel.
-                let x: Vec<f64> = noise(0, pixels * c).iter().map(|v| f64::from((v + 30.0) as f32)).collect();
-                let (bias, running) = (noise(1, c), noise(2, c).iter().map(|v| v.abs()).collect::<Vec<_>>());
-                let nothing = vec![0.0; c];
-                let buffers = [&x[..], &bias, &[&nothing[..], &nothing].concat(), &[&running[..], &running].concat()];
-                let (memory, [x, bias, batch, running]) = memory(buffers, &[], 4 * pixels * c);
-                let [mean, running_mean] = [batch, running].map(|view| View { len: c, ..view });
-                let [var, running_var] = [batch, running].map(|view| View { start: c, len: c, ..view });
-                let bias = with_bias.then_some(bias);
-                let step = Step::NormStats(Stats { x, c, bias, mean, var, running_mean, running_var });
-                gpu.agrees(&format!("{n}×{h}×{w}×{c}, bias {with_bias}"), &step, &memory);
-            }
-        }
-    });
-}
 
 /// Windows: none, the nets' own, overlapping with padding, gaps between windows, larger than the stride.
 const WINDOWS: [(usize, usize, usize); 5] = [(1, 1, 0), (2, 2, 0), (3, 2, 1), (2, 3, 0), (3, 1, 1)];

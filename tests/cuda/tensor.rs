@@ -7,11 +7,11 @@ use fcdd::real::rounded_to_bf16;
 use fcdd::run::verify::stepwise::HYPER;
 use fcdd::steps::cast::{Cast, CastWeights, Form, Layer};
 use fcdd::steps::conv::{Dgrad, Fprop, Geometry, Wgrad, reference};
-use fcdd::steps::norm::Stats;
 use half::bf16;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
+use crate::conv::statistics;
 use crate::numbers::{memory, noise};
 use crate::support::{Gpu, gpu};
 
@@ -300,7 +300,7 @@ fn products_of_warpgroups() {
                     passes(gpu, &g, k % 16 == 0);
                 }
             }
-            statistics(gpu, geometry(2, [10, 9], 64, 70, [3, 1]));
+            statistics(gpu, geometry(2, [10, 9], 64, 70, [3, 1]), Format::Bf16, true);
         }));
         gpu.cuda().use_wgmma(false);
         whole.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -343,38 +343,9 @@ fn statistics_of_the_outputs() {
             geometry(1, [185, 184], 16, 65, [1, 0]),
         ];
         for g in shapes.into_iter().filter(|g| !(gpu.is_checked() && g.pixels() > 500)) {
-            statistics(gpu, g);
+            statistics(gpu, g, Format::Bf16, false);
         }
     });
-}
-
-fn statistics(gpu: &Gpu, g: Geometry) {
-    // A mean far from zero: a sum of squares would cancel.
-    let x: Vec<f64> = noise(0, g.x_len()).iter().map(|v| rounded_to_bf16(v + 4.0)).collect();
-    let mut w = vec![0.0; Form::Straight.len(&g)];
-    let rows = w.len() / g.k;
-    for row in w.chunks_exact_mut(rows) {
-        row[..g.taps()].iter_mut().zip(noise(1, g.taps())).for_each(|(w, v)| *w = rounded_to_bf16(v));
-    }
-    let running: Vec<f64> = noise(2, 2 * g.k).iter().map(|v| v.abs()).collect();
-    let nothing = vec![0.0; g.y_len().max(2 * g.k)];
-    let buffers = [&x[..], &w, &nothing[..g.y_len()], &nothing[..2 * g.k], &running];
-    let room = Fprop {
-        geometry: g,
-        x: View::of(0, g.x_len()),
-        w: View::of(1, w.len()),
-        b: None,
-        y: View::of(2, g.y_len()),
-        stats: None,
-    };
-    let workspace = room.workspace().max(4 * g.y_len());
-    let (memory, [x, w, y, batch, running]) = memory(buffers, &[], workspace);
-    let y = y.bf16();
-    let [mean, running_mean] = [batch, running].map(|view| View { len: g.k, ..view });
-    let [var, running_var] = [batch, running].map(|view| View { start: g.k, len: g.k, ..view });
-    let stats = Stats { x: y, c: g.k, bias: None, mean, var, running_mean, running_var };
-    let step = Step::ConvFprop(Fprop { geometry: g, x: x.bf16(), w: w.bf16(), b: None, y, stats: Some(stats) });
-    gpu.agrees(&format!("{g:?}"), &step, &memory);
 }
 
 /// Every kind of f32 has the bits of the definition, at any length; ties, overflow, denormals, NaN.

@@ -277,11 +277,7 @@ fn forward_block(block: &Block, values: &Values, pass: Pass, steps: &mut Vec<Ste
                 running_mean: part(running.stats, norm.start, norm.c),
                 running_var: part(running.stats, norm.start + norm.c, norm.c),
             };
-            let conv = Fprop { b: None, ..conv };
-            match values.conv.format {
-                Format::F32 => steps.extend([Step::ConvFprop(conv), Step::NormStats(stats)]),
-                Format::Bf16 => steps.push(Step::ConvFprop(Fprop { stats: Some(stats), ..conv })),
-            }
+            steps.push(Step::ConvFprop(Fprop { b: None, stats: Some(stats), ..conv }));
         }
         _ => steps.push(Step::ConvFprop(conv)),
     }

@@ -270,8 +270,6 @@ fn sum(step: &Step, output: &str, inputs: &[f64], exact: &Host<f64>) -> (usize, 
         }
         Step::ConvDgrad(s) => (s.geometry.taps() / s.geometry.c * s.geometry.k, inputs[0] * inputs[1]),
         Step::ConvWgrad(s) => (s.geometry.pixels(), if output == "db" { inputs[1] } else { inputs[0] * inputs[1] }),
-        // A mean may cancel: it is as exact as the values are large.
-        Step::NormStats(s) => (s.x.len / s.c, if output.ends_with("mean") { inputs[0] } else { 0.0 }),
         // scale·x + (β − mean·scale), which cancels where a norm has few values.
         Step::NormActPool(_) => (3, 0.0),
         Step::NormActPoolBackward(s) if output == "dx" => (s.pool.n * s.pool.h * s.pool.w, largest_term(s, exact)),

@@ -35,6 +35,7 @@ type FpropKernel = fn(
     Pointer<'_, f32>,
     Pointer<'_, f32>,
     PointerMut<'_, f32>,
+    PointerMut<'_, f32>,
     i32,
     i32,
     i32,
@@ -162,27 +163,25 @@ impl Fprop {
         let [rows, columns] = tile.grid(g.pixels(), g.k);
         let launch = cuda.launch([int(rows * columns) as u32, 1, 1], tile.threads, 0);
         let [n, h, width, c, k, side, stride, pad] = sizes(g);
-        tile.kernel(in_quads(self.x, g.c))(launch, x, w, b, y, n, h, width, c, k, side, stride, pad)?;
-        self.stats.map_or(Ok(()), |stats| stats.cuda(memory))
+        let parts = self.stats.map_or(PointerMut::null(), |_| memory.workspace());
+        tile.kernel(in_quads(self.x, g.c))(launch, x, w, b, y, parts, n, h, width, c, k, side, stride, pad)?;
+        self.stats.map_or(Ok(()), |stats| stats.merge(memory, tile.rows))
     }
 
     /// Kernels that the GPU form launches.
     pub fn launches(&self) -> usize {
-        match (self.stats, self.x.format) {
-            (None, _) => 1,
-            // The convolution takes the statistics of its tiles itself.
-            (Some(_), Format::Bf16) => 2,
-            (Some(stats), Format::F32) => 1 + stats.launches(),
-        }
+        // The convolution takes the statistics of its tiles, another kernel merges them.
+        if self.stats.is_some() { 2 } else { 1 }
     }
 
     /// Scratch elements that the GPU form needs.
     pub fn cuda_workspace(&self) -> usize {
-        match (self.stats, self.x.format) {
-            (None, _) => 0,
-            (Some(_), Format::Bf16) => tensor::fprop_workspace(&self.geometry),
-            (Some(stats), Format::F32) => stats.cuda_workspace(),
-        }
+        let g = &self.geometry;
+        let rows = || match self.x.format {
+            Format::F32 => tile_for_pixels(&FPROP, g.pixels(), g.k).rows,
+            Format::Bf16 => tensor::fprop_rows(g),
+        };
+        self.stats.map_or(0, |_| 2 * g.k * g.pixels().div_ceil(rows()))
     }
 }
 

@@ -93,8 +93,7 @@ pub struct Fprop {
     /// None where the net has no biases, and before a norm in training mode, which cancels them.
     pub b: Option<View>,
     pub y: View,
-    /// Statistics of y, taken before it is rounded to bf16, for a norm that follows: they save that norm a pass over y. In f32 they are a
-    /// step of their own.
+    /// Statistics of y, taken before it is rounded to bf16, for a norm that follows: they save that norm a pass over y.
     pub stats: Option<Stats>,
 }
 

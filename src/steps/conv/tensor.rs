@@ -167,15 +167,14 @@ pub(super) fn fprop(step: &Fprop, memory: &Memory) -> Result<()> {
     launch_fprop(memory, sizes, g.pixels(), [step.x, step.w], memory.pointer_opt(step.b), step.y, parts)?;
     let rows = match wgmma::takes_fprop(memory, g.c, g.k) {
         true => wgmma::TILE,
-        false => fprop_tile(is_packed(g.c), g.pixels(), g.k).rows,
+        false => fprop_rows(g),
     };
     step.stats.map_or(Ok(()), |stats| stats.merge(memory, rows))
 }
 
-/// Scratch elements that [`fprop`] needs for the statistics of its tiles.
-pub(super) fn fprop_workspace(g: &Geometry) -> usize {
-    let [rows, _] = fprop_tile(is_packed(g.c), g.pixels(), g.k).grid(g.pixels(), g.k);
-    2 * rows * g.k
+/// Pixels of a tile of [`fprop`]; those of [`wgmma`] are no smaller.
+pub(super) fn fprop_rows(g: &Geometry) -> usize {
+    fprop_tile(is_packed(g.c), g.pixels(), g.k).rows
 }
 
 /// [`Dgrad`] of bf16; dx may be f32. Bound: as [`fprop`].

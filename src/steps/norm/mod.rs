@@ -1,4 +1,5 @@
-//! Batch normalisation over NHWC maps (Ioffe & Szegedy 2015): its statistics as the step `norm_stats`, and the plain formulas.
+//! Batch normalisation over NHWC maps (Ioffe & Szegedy 2015): the plain formulas, and its statistics, which the convolution
+//! before it takes along: [`crate::steps::conv::Fprop::stats`].
 //!
 //! A channel's statistics run over all pixels of all images. The biased variance normalises, the unbiased one enters the
 //! running estimate (as PyTorch does).
@@ -48,7 +49,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Runs on the CPU.
+    /// Takes them from x on the CPU.
     pub fn cpu<T: Real>(&self, memory: &mut Host<T>, momentum: f64) {
         let (mut batch, mut running) = (memory.take(self.mean.buffer), memory.take(self.running_mean.buffer));
         let mut workspace = memory.take_workspace();
