@@ -260,6 +260,7 @@ extern "C" __global__ void __launch_bounds__(768) augment_batch(
     const unsigned* __restrict__ clock, const unsigned* __restrict__ order, unsigned stride, unsigned long long seed,
     int supervise, const int* __restrict__ program, const float* __restrict__ numbers, int steps, int raw_side, int widest,
     int channels, float* __restrict__ inputs, float* __restrict__ labels, float* __restrict__ maps) {
+  kernels_before();
   DYN_SHARED(short, rows);
   __shared__ Shared shared;
   Sample sample = order ? drawn(clock, order, stride, blockIdx.x, seed, supervise)

@@ -84,6 +84,7 @@ constexpr int MOST_SETS = 2;
 extern "C" __global__ void __launch_bounds__(256) blobs_squares(
     const unsigned* __restrict__ tables, int sets, const unsigned* __restrict__ clock, const unsigned* __restrict__ order,
     unsigned stride, unsigned long long seed, int supervise, int side, int channels, short* __restrict__ noise) {
+  kernels_before();
   DYN_SHARED(Blob, blobs);
   const Sample sample = drawn(clock, order, stride, blockIdx.x, seed, supervise);
   if (!sample.anomalous) return;
@@ -129,6 +130,7 @@ extern "C" __global__ void __launch_bounds__(256) blobs_strips(
     const float* __restrict__ halves, const int* __restrict__ strengths, const unsigned* __restrict__ clock,
     const unsigned* __restrict__ order, unsigned stride, unsigned long long seed, int supervise, int side, int channels,
     short* __restrict__ noise) {
+  kernels_before();
   __shared__ Blob blobs[MOST_STRIPS];
   const Sample sample = drawn(clock, order, stride, blockIdx.x, seed, supervise);
   if (!sample.anomalous) return;

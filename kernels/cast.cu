@@ -6,6 +6,7 @@
 // Launch: ⌈length / 2048⌉ blocks in x, 256 threads of eight neighbours each. x and y start at 16 bytes. No shared memory. Bound: bytes,
 // 6 per element.
 extern "C" __global__ void __launch_bounds__(256) cast(const float* __restrict__ x, bf16* __restrict__ y, long long length) {
+  kernels_before();
   const long long first = (blockIdx.x * 256ll + threadIdx.x) * 8;
   if (first >= length) return;
   if (length - first >= 8) {
@@ -72,6 +73,7 @@ static __device__ __forceinline__ void turned(const float* __restrict__ x, bf16*
 // element.
 extern "C" __global__ void __launch_bounds__(128) cast_weights(const float* __restrict__ x, bf16* __restrict__ y,
                                                                const int* __restrict__ table, int layers) {
+  kernels_before();
   __shared__ float tile[32][33];
   const Layer* list = reinterpret_cast<const Layer*>(table);
   int at = 0;

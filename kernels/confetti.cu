@@ -12,6 +12,7 @@ extern "C" __global__ void __launch_bounds__(256) confetti_blur_rows(
     const short* __restrict__ noise, const int* __restrict__ weights, int taps, const unsigned* __restrict__ clock,
     const unsigned* __restrict__ order, unsigned stride, unsigned long long seed, int supervise, int side, int channels,
     int* __restrict__ rows) {
+  kernels_before();
   if (!drawn(clock, order, stride, blockIdx.x, seed, supervise).anomalous) return;
   const int len = side * side * channels;
   noise += static_cast<size_t>(blockIdx.x) * len;
@@ -32,6 +33,7 @@ extern "C" __global__ void __launch_bounds__(256) confetti_blur_columns(
     const int* __restrict__ rows, const int* __restrict__ weights, int taps, const unsigned* __restrict__ clock,
     const unsigned* __restrict__ order, unsigned stride, unsigned long long seed, int supervise, int side, int channels,
     short* __restrict__ noise) {
+  kernels_before();
   if (!drawn(clock, order, stride, blockIdx.x, seed, supervise).anomalous) return;
   const int line = side * channels, len = side * line;
   rows += static_cast<size_t>(blockIdx.x) * len;

@@ -9,6 +9,7 @@ static __device__ __forceinline__ float to_float(float f) { return f; }
 template <class Element>
 __device__ __forceinline__ void bias_share(const Element* __restrict__ dy, float* __restrict__ sums, int part_pixels,
                                            int part_length, int pixels, int k) {
+  kernels_before();
   __shared__ float shared[256];
   const int first = blockIdx.x * 256, width = min(k - first, 256), rows = 256 / width;
   const int row = threadIdx.x / width, column = threadIdx.x % width;

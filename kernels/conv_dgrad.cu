@@ -39,6 +39,7 @@ struct WeightColumns : AlongRows<T, T::BN> {
 template <class T, bool QUADS>
 __device__ __forceinline__ void dgrad(const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx,
                                       int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  kernels_before();
   const int oh = (h + 2 * pad - side) / stride + 1, ow = (w + 2 * pad - side) / stride + 1;
   // Input pixels of one phase (i mod stride, j mod stride) are reached by the same taps, at neighbouring outputs.
   const int phase_i = blockIdx.y / stride, phase_j = blockIdx.y % stride;

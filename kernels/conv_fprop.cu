@@ -26,6 +26,7 @@ template <class T, bool QUADS>
 __device__ __forceinline__ void fprop(const float* __restrict__ x, const float* __restrict__ weights,
                                       const float* __restrict__ bias, float* __restrict__ y, float* __restrict__ parts, int n,
                                       int h, int w, int c, int k, int side, int stride, int pad) {
+  kernels_before();
   const int oh = (h + 2 * pad - side) / stride + 1, ow = (w + 2 * pad - side) / stride + 1;
   const int pixels = n * oh * ow, depth = side * side * c;
   // Neighbouring blocks read the same pixels.

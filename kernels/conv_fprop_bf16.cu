@@ -6,6 +6,7 @@ template <class T, bool PACKED>
 __device__ __forceinline__ void fprop(const bf16* __restrict__ x, const bf16* __restrict__ weights,
                                       const float* __restrict__ bias, bf16* __restrict__ y, float* __restrict__ y32,
                                       float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
+  kernels_before();
   using A = Windows<T, PACKED>;
   using B = Weights<T>;
   const int oh = h + 2 * pad - side + 1, ow = w + 2 * pad - side + 1;

@@ -15,6 +15,7 @@ __device__ __forceinline__ void fprop(const CUtensorMap& x, const CUtensorMap& w
   const int chunks = c / DEPTH, steps = side * side * chunks;
 
   Pipeline pipeline;
+  kernels_before();
   if (pipeline.copies()) {
     // The window of the tile's first pixel.
     const int j = first_pixel % ow - pad, i = first_pixel / ow % oh - pad, image = first_pixel / ow / oh;

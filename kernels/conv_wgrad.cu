@@ -81,6 +81,7 @@ template <class T, bool QUADS>
 __device__ __forceinline__ void wgrad(const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums,
                                       int part_pixels, int part_length, int n, int h, int w, int c, int k, int side, int stride,
                                       int pad) {
+  kernels_before();
   const int oh = (h + 2 * pad - side) / stride + 1, ow = (w + 2 * pad - side) / stride + 1;
   const int taps = side * side * c;
   const int first_tap = blockIdx.x * T::BN, first_k = blockIdx.y * T::BM;
@@ -177,6 +178,7 @@ extern "C" __global__ void __launch_bounds__(256) conv_wgrad_bias(const float* _
 extern "C" __global__ void __launch_bounds__(256) conv_wgrad_sum(const float* __restrict__ sums, float* __restrict__ dw,
                                                                  float* __restrict__ db, int parts, int part_length, int length,
                                                                  int dw_length) {
+  kernels_before();
   __shared__ float shared[8][32];
   const int row = threadIdx.x / 32, lane = threadIdx.x % 32, i = blockIdx.x * 32 + lane;
   float sum = 0.0f;

@@ -63,6 +63,7 @@ struct Taps {
 template <class T, bool PACKED>
 __device__ __forceinline__ void wgrad(const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums,
                                       int part_pixels, int part_length, int n, int h, int w, int c, int k, int side, int pad) {
+  kernels_before();
   using A = Gradients<T>;
   using B = Taps<T, PACKED>;
   const int oh = h + 2 * pad - side + 1, ow = w + 2 * pad - side + 1;

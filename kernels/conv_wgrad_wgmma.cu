@@ -13,6 +13,7 @@ __device__ __forceinline__ void wgrad(const CUtensorMap& x, const CUtensorMap& d
   const int steps = (end - begin + DEPTH - 1) / DEPTH;
 
   Pipeline pipeline;
+  kernels_before();
   if (pipeline.copies()) {
     // Columns are taps' channels, 64 at a time. The last tile may have half as many: its other half is computed and not stored.
     const int chunks = c / DEPTH, last = side * side * chunks - 1;

@@ -7,6 +7,7 @@ constexpr int THREADS = 256;
 // y[n, i, j, c] = x[n, i / 2, j / 2, c].
 extern "C" __global__ void __launch_bounds__(THREADS)
 enlarge(const float* __restrict__ x, float* __restrict__ y, int n, int side, int c) {
+  kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
   const int large = 2 * side;
   if (index >= (size_t)n * large * large * c) return;
@@ -20,6 +21,7 @@ enlarge(const float* __restrict__ x, float* __restrict__ y, int n, int side, int
 // dx[n, i, j, c] = the sum of dy over rows 2 i, 2 i + 1 and columns 2 j, 2 j + 1.
 extern "C" __global__ void __launch_bounds__(THREADS)
 enlarge_adjoint(const float* __restrict__ dy, float* __restrict__ dx, int n, int side, int c) {
+  kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
   if (index >= (size_t)n * side * side * c) return;
   const int channel = index % c;

@@ -10,6 +10,7 @@ static __device__ __forceinline__ float slope_of(float z) { return z / sqrtf(z *
 // mean(A (1 - g)) + (-log(1 - exp(-mean(A g))) if g has any 1). Bound by the bytes of A, g and da.
 extern "C" __global__ void __launch_bounds__(THREADS)
 map_loss(const float* __restrict__ a, const float* __restrict__ maps, float* loss, float* da, int n, int pixels) {
+  kernels_before();
   __shared__ float parts[32];
   const size_t image = (size_t)blockIdx.x * pixels;
   float inside = 0.0f, outside = 0.0f, marked = 0.0f;
@@ -34,6 +35,7 @@ map_loss(const float* __restrict__ a, const float* __restrict__ maps, float* los
 // dz = da * z / sqrt(z^2 + 1), one thread per value.
 extern "C" __global__ void __launch_bounds__(THREADS)
 pseudo_huber_backward(const float* __restrict__ z, const float* __restrict__ da, float* dz, int len) {
+  kernels_before();
   const int i = blockIdx.x * THREADS + threadIdx.x;
   if (i < len) dz[i] = da[i] * slope_of(z[i]);
 }

@@ -17,6 +17,7 @@ __device__ __forceinline__ void head(const T* __restrict__ x, const float* __res
                                      float* __restrict__ z, float* __restrict__ a, float* __restrict__ score,
                                      const float* __restrict__ labels, float* __restrict__ loss, float* __restrict__ dz, int n,
                                      int pixels, int c, int lanes) {
+  kernels_before();
   __shared__ float parts[32];
   const size_t image = (size_t)blockIdx.x * pixels;
   const int lane = threadIdx.x % lanes, row = threadIdx.x / lanes, rows = THREADS / lanes;
@@ -60,6 +61,7 @@ template <class T, int V>
 __device__ __forceinline__ void head_backward(const T* __restrict__ x, const float* __restrict__ weights,
                                               const float* __restrict__ dz, T* __restrict__ dx, float* __restrict__ sums, int pixels,
                                               int c, int lanes) {
+  kernels_before();
   __shared__ Floats<V> parts[THREADS];
   const Walk<V, THREADS, TILE> walk(pixels, c, lanes);
   Floats<V> dw, weight;

@@ -7,6 +7,7 @@ constexpr int THREADS = 256;
 
 // Scores. One block per image of `length` values; bound by the bytes of o. Shared memory, static: 128 bytes.
 extern "C" __global__ void __launch_bounds__(THREADS) hsc_score(const float* __restrict__ o, float* score, int length) {
+  kernels_before();
   __shared__ float parts[32];
   const float* vector = o + (size_t)blockIdx.x * length;
   float square = 0.0f;
@@ -20,6 +21,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) hsc_score(const float* __r
 extern "C" __global__ void __launch_bounds__(THREADS)
 hsc_loss(const float* __restrict__ o, const float* __restrict__ score, const float* __restrict__ labels, float* loss, float* d_o, int n,
          int length) {
+  kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
   if (index >= (size_t)n * length) return;
   const int image = index / length;
@@ -37,6 +39,7 @@ hsc_loss(const float* __restrict__ o, const float* __restrict__ score, const flo
 // dx.
 extern "C" __global__ void __launch_bounds__(THREADS)
 gradient_heatmap(const float* __restrict__ x, const float* __restrict__ dx, float* __restrict__ heatmap, int pixels, int c) {
+  kernels_before();
   const size_t pixel = (size_t)blockIdx.x * THREADS + threadIdx.x;
   if (pixel >= (size_t)pixels) return;
   float sum = 0.0f;

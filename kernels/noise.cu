@@ -9,6 +9,7 @@
 extern "C" __global__ void __launch_bounds__(256) noise_gaussian(
     const unsigned* __restrict__ clock, const unsigned* __restrict__ order, unsigned stride, unsigned long long seed,
     int supervise, unsigned len, short* __restrict__ noise) {
+  kernels_before();
   const Sample sample = drawn(clock, order, stride, blockIdx.x, seed, supervise);
   if (!sample.anomalous) return;
   const Stream stream = sample.stream(PURPOSE_ANOMALY);
@@ -26,6 +27,7 @@ extern "C" __global__ void __launch_bounds__(256) noise_gaussian(
 extern "C" __global__ void __launch_bounds__(256) noise_uniform(
     const unsigned* __restrict__ clock, const unsigned* __restrict__ order, unsigned stride, unsigned long long seed,
     int supervise, unsigned len, short* __restrict__ noise) {
+  kernels_before();
   const Sample sample = drawn(clock, order, stride, blockIdx.x, seed, supervise);
   if (!sample.anomalous) return;
   const Stream stream = sample.stream(PURPOSE_ANOMALY);
@@ -43,6 +45,7 @@ extern "C" __global__ void __launch_bounds__(256) noise_uniform(
 extern "C" __global__ void __launch_bounds__(256) noise_solid(
     const unsigned* __restrict__ clock, const unsigned* __restrict__ order, unsigned stride, unsigned long long seed,
     int supervise, unsigned len, unsigned channels, short* __restrict__ noise) {
+  kernels_before();
   const Sample sample = drawn(clock, order, stride, blockIdx.x, seed, supervise);
   if (!sample.anomalous) return;
   const Words4 words = sample.stream(PURPOSE_ANOMALY).block(0);
@@ -58,6 +61,7 @@ extern "C" __global__ void __launch_bounds__(256) noise_outliers(
     const unsigned char* __restrict__ outliers, unsigned count, const unsigned* __restrict__ clock,
     const unsigned* __restrict__ order, unsigned stride, unsigned long long seed, int supervise, unsigned len,
     short* __restrict__ noise) {
+  kernels_before();
   const Sample sample = drawn(clock, order, stride, blockIdx.x, seed, supervise);
   if (!sample.anomalous) return;
   const unsigned char* image = outliers + static_cast<size_t>(count ? sample.pick(count) : blockIdx.x) * len;

@@ -24,6 +24,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 norm_stats_merge(const float* __restrict__ parts, const float* __restrict__ bias, float* mean, float* var, float* running_mean,
                  float* running_var, const float* __restrict__ hyper, const unsigned* __restrict__ clock, int pixels, int c,
                  int tile_pixels) {
+  kernels_before();
   const int channel = (blockIdx.x * THREADS + threadIdx.x) / 32, lane = threadIdx.x % 32;
   const bool live = channel < c;
   const int tiles = (pixels + tile_pixels - 1) / tile_pixels;

@@ -31,6 +31,7 @@ __device__ __forceinline__ void forward(const T* __restrict__ x, const float* __
                                         const float* __restrict__ gamma, const float* __restrict__ beta, T* __restrict__ y,
                                         unsigned char* __restrict__ argmax, float eps, float slope, int n, int h, int w, int c,
                                         int side, int stride, int pad, int lanes) {
+  kernels_before();
   const int oh = (h + 2 * pad - side) / stride + 1, ow = (w + 2 * pad - side) / stride + 1;
   const Walk<V, THREADS, FORWARD_TILE> walk(n * oh * ow, c, lanes);
   if (!walk.live) return;
@@ -109,6 +110,7 @@ __device__ __forceinline__ void backward_sums(const T* __restrict__ x, const flo
                                               const unsigned char* __restrict__ argmax, const T* __restrict__ dy,
                                               float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int side,
                                               int stride, int pad, int lanes) {
+  kernels_before();
   __shared__ Floats<V> sums[THREADS];
   const Walk<V, THREADS, TILE> walk(n * h * w, c, lanes);
   Floats<V> product, sum;
@@ -141,6 +143,7 @@ __device__ __forceinline__ void backward(const T* __restrict__ x, const float* _
                                          const unsigned char* __restrict__ argmax, const T* __restrict__ dy,
                                          const float* __restrict__ totals, T* __restrict__ dx, float eps, float slope, int n, int h,
                                          int w, int c, int side, int stride, int pad, int lanes) {
+  kernels_before();
   const Walk<V, THREADS, TILE> walk(n * h * w, c, lanes);
   if (!walk.live) return;
   const Affine<V> norm(mean, var, gamma, beta, eps, walk.channel);
@@ -239,6 +242,7 @@ norm_act_pool_backward_sums_bf16x1(const bf16* __restrict__ x, const float* __re
 extern "C" __global__ void __launch_bounds__(THREADS)
 norm_act_pool_backward_merge(const float* __restrict__ parts, const float* __restrict__ var, float* dgamma, float* dbeta, float* totals,
                              float eps, int pixels, int c) {
+  kernels_before();
   const int channel = (blockIdx.x * THREADS + threadIdx.x) / 32, lane = threadIdx.x % 32;
   const bool live = channel < c;
   const int tiles = (pixels + TILE - 1) / TILE;

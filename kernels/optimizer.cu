@@ -10,6 +10,7 @@ constexpr int THREADS = 256;
 extern "C" __global__ void __launch_bounds__(THREADS)
 sgd(float* params, const float* __restrict__ grads, float* momentum, const float* __restrict__ hyper, const unsigned* __restrict__ clock,
     int len) {
+  kernels_before();
   const int i = blockIdx.x * THREADS + threadIdx.x;
   if (i >= len) return;
   const float* row = hyper_row(hyper, clock);
@@ -24,6 +25,7 @@ sgd(float* params, const float* __restrict__ grads, float* momentum, const float
 extern "C" __global__ void __launch_bounds__(THREADS)
 adam(float* params, const float* __restrict__ grads, float* m, float* v, const float* __restrict__ hyper, const unsigned* __restrict__ clock,
      int len) {
+  kernels_before();
   const int i = blockIdx.x * THREADS + threadIdx.x;
   if (i >= len) return;
   const float* row = hyper_row(hyper, clock);

@@ -6,6 +6,7 @@
 extern "C" __global__ void __launch_bounds__(256) philox_stream(
     unsigned long long seed, unsigned purpose, unsigned epoch, unsigned sample, unsigned n, unsigned* __restrict__ bits,
     float* __restrict__ normals) {
+  kernels_before();
   const Stream stream(seed, purpose, epoch, sample);
   const unsigned block = blockIdx.x * blockDim.x + threadIdx.x;
   const Words4 words = stream.block(block);
@@ -24,6 +25,7 @@ extern "C" __global__ void __launch_bounds__(256) philox_stream(
 extern "C" __global__ void __launch_bounds__(256) philox_functions(
     const float* __restrict__ x, const unsigned* __restrict__ turns, unsigned n, float* __restrict__ logarithm,
     float* __restrict__ sine, float* __restrict__ cosine) {
+  kernels_before();
   const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n) return;
   logarithm[i] = ln(x[i]);
@@ -35,6 +37,7 @@ extern "C" __global__ void __launch_bounds__(256) philox_functions(
 // Philox itself: n times two key words and four counter words in, four words out. One thread each; 40 bytes moved.
 extern "C" __global__ void __launch_bounds__(256)
     philox_rounds(const unsigned* __restrict__ inputs, unsigned n, unsigned* __restrict__ outputs) {
+  kernels_before();
   const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n) return;
   const unsigned* in = inputs + 6 * static_cast<size_t>(i);

@@ -6,6 +6,7 @@
 //   * dynamic shared memory comes through DYN_SHARED, whose start is 128-byte aligned;
 //   * warp collectives take the full mask; blocks never wait for each other by spinning;
 //   * sizes are parameters; fused multiply-adds are written fmaf (nvcc contracts nothing: --fmad=false);
+//   * every thread calls kernels_before() before it touches memory: the kernel may have been launched ahead of their end;
 //   * several threads that store to one place use an atomic even where all store the same value.
 #pragma once
 #ifdef __CUDACC__
@@ -13,9 +14,17 @@
 // One array for all kernels of a module; each gives it a type of its own.
 extern __shared__ __align__(128) unsigned char dyn_shared_raw[];
 #define DYN_SHARED(T, name) T* name = reinterpret_cast<T*>(dyn_shared_raw)
+// Waits for the kernels before this one, if it was launched ahead of their end (programmatic dependent launch, sm_90), and lets the next
+// one be launched ahead likewise: as soon as all blocks of this one have begun, its blocks take what room there is.
+static __device__ __forceinline__ void kernels_before() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;\n" ::: "memory");
+#endif
+}
 #else
 #include "shim.h"
 #define DYN_SHARED(T, name) T* name = static_cast<T*>(standin::dynamic_shared())
+#define kernels_before() standin::kernels_before()
 #endif
 
 // bfloat16: the upper half of a float. Conversions to it are in ptx.cuh (one instruction on sm_80 and later).

@@ -9,6 +9,7 @@ constexpr int THREADS = 256;
 extern "C" __global__ void __launch_bounds__(THREADS)
 reconstruction(const float* __restrict__ x, const float* __restrict__ z, float* __restrict__ y, float* __restrict__ map, float* score,
                int sigmoid, int length) {
+  kernels_before();
   __shared__ float parts[32];
   const size_t image = (size_t)blockIdx.x * length;
   float sum = 0.0f;
@@ -27,6 +28,7 @@ reconstruction(const float* __restrict__ x, const float* __restrict__ z, float* 
 extern "C" __global__ void __launch_bounds__(THREADS)
 reconstruction_loss(const float* __restrict__ x, const float* __restrict__ y, const float* __restrict__ score, float* loss,
                     float* __restrict__ dz, int sigmoid, int n, int length) {
+  kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
   const size_t values = (size_t)n * length;
   if (index >= values) return;

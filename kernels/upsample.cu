@@ -25,6 +25,7 @@ static __device__ __forceinline__ int end_of_outputs(const Taps& t, int i, int s
 extern "C" __global__ void __launch_bounds__(THREADS)
 upsample_columns(const float* __restrict__ a, const float* __restrict__ g, float* wide, int rows, int u, int side, int size, int origin,
                  int jump) {
+  kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
   if (index >= (size_t)rows * side) return;
   const Taps taps = {g, size, origin, jump};
@@ -38,6 +39,7 @@ upsample_columns(const float* __restrict__ a, const float* __restrict__ g, float
 // out [n, S, S] = U wide [n, u, S].
 extern "C" __global__ void __launch_bounds__(THREADS)
 upsample_rows(const float* __restrict__ wide, const float* __restrict__ g, float* out, int n, int u, int side, int size, int origin, int jump) {
+  kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
   if (index >= (size_t)n * side * side) return;
   const Taps taps = {g, size, origin, jump};
@@ -54,6 +56,7 @@ upsample_rows(const float* __restrict__ wide, const float* __restrict__ g, float
 extern "C" __global__ void __launch_bounds__(THREADS)
 upsample_adjoint_rows(const float* __restrict__ dout, const float* __restrict__ g, float* wide, int n, int u, int side, int size, int origin,
                       int jump) {
+  kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
   if (index >= (size_t)n * u * side) return;
   const Taps taps = {g, size, origin, jump};
@@ -70,6 +73,7 @@ upsample_adjoint_rows(const float* __restrict__ dout, const float* __restrict__ 
 extern "C" __global__ void __launch_bounds__(THREADS)
 upsample_adjoint_columns(const float* __restrict__ wide, const float* __restrict__ g, float* da, int rows, int u, int side, int size,
                          int origin, int jump) {
+  kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
   if (index >= (size_t)rows * u) return;
   const Taps taps = {g, size, origin, jump};

@@ -17,14 +17,10 @@ static int check_limits(const Kernel& k, dim3 grid, dim3 block, unsigned shared)
 }  // namespace standin
 using namespace standin;
 
-API cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
-                   unsigned shared, void* stream, void** parameters, void** extra) {
-  LOCK;
+static int launch(void* function, dim3 grid, dim3 block, unsigned shared, void* stream, void** parameters, bool ahead) {
   if (!current_context) return INVALID_CONTEXT;
   if (sticky_error) return sticky_error;
   const auto* kernel = (const Kernel*)function;
-  const dim3 grid(grid_x, grid_y, grid_z), block(block_x, block_y, block_z);
-  if (extra) return NOT_SUPPORTED;
   if (int error = check_limits(*kernel, grid, block, shared)) {
     report("kernel %s cannot be launched with grid (%u,%u,%u), block (%u,%u,%u), %u bytes of dynamic shared memory; it takes up to %d threads and %d bytes",
            kernel->name, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared, kernel->max_threads, kernel->max_dynamic_shared);
@@ -43,7 +39,7 @@ API cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned gr
   }
   std::shared_ptr<void> packed(kernel->pack(parameters), kernel->unpack);
   return submit(stream_of(stream), Node::KERNEL, [=]() -> int {
-    if (int error = run_launch({kernel, packed.get(), grid, block, shared})) return error;
+    if (int error = run_launch({kernel, packed.get(), grid, block, shared, ahead})) return error;
     for (void* p : pointers) {
       Allocation* a = find_allocation(p);
       if (!a || !gap_spoilt(*a)) continue;
@@ -52,5 +48,35 @@ API cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned gr
     }
     return 0;
   });
+}
+
+API cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
+                   unsigned shared, void* stream, void** parameters, void** extra) {
+  LOCK;
+  if (extra) return NOT_SUPPORTED;
+  return launch(function, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared, stream, parameters, false);
+}
+
+// CUlaunchConfig and CUlaunchAttribute.
+struct LaunchAttribute {
+  int id;
+  alignas(8) int value[16];
+};
+struct LaunchConfig {
+  unsigned grid[3], block[3], shared;
+  void* stream;
+  const LaunchAttribute* attributes;
+  unsigned count;
+};
+API cuLaunchKernelEx(const LaunchConfig* c, void* function, void** parameters, void** extra) {
+  LOCK;
+  if (extra) return NOT_SUPPORTED;
+  constexpr int PROGRAMMATIC_STREAM_SERIALIZATION = 6;
+  bool ahead = false;
+  for (unsigned i = 0; i < c->count; i++) {
+    if (c->attributes[i].id != PROGRAMMATIC_STREAM_SERIALIZATION) return NOT_SUPPORTED;
+    ahead = c->attributes[i].value[0] && settings.compute_capability >= 90;
+  }
+  return launch(function, {c->grid[0], c->grid[1], c->grid[2]}, {c->block[0], c->block[1], c->block[2]}, c->shared, c->stream, parameters, ahead);
 }
 API cuLaunchCooperativeKernel(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**) { return NOT_SUPPORTED; }

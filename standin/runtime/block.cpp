@@ -133,6 +133,7 @@ unsigned sync_block_count(bool predicate, const char* site) {
 unsigned block_threads() { return worker->threads; }
 unsigned lane_id() { return worker->current->linear & 31; }
 void* dynamic_shared() { return worker->dynamic; }
+void kernels_before() { worker->current->waited_before = true; }
 
 // ---- the life of a thread
 
@@ -217,7 +218,10 @@ static void run_block(Worker& w, uint64_t number) {
   }
   w.runnable_warps = warps == 32 ? ~0u : (1u << warps) - 1;
   checked_block_begins(w);
-  for (auto& f : w.fibers) f.stack_pointer = nullptr;
+  for (auto& f : w.fibers) {
+    f.stack_pointer = nullptr;
+    f.waited_before = false;
+  }
   Fiber& first = *pick(w);
   enter(w, first);
   begin(w, first);

@@ -259,6 +259,9 @@ static void make_cells(Allocation& a) {
 
   Allocation* a = find_allocation(address);
   if (!a) return;  // constants; what is nobody's memory meets an inaccessible page
+  if (w->launch->ahead && !f.waited_before)
+    fault_at(instruction, LAUNCH_FAILED, "%s of %zu bytes of an allocation, and the thread has not waited for the kernels before this one",
+             name_of(access), bytes);
   const ptrdiff_t offset = address - a->base;
   if (offset < 0 || offset + bytes > a->size)
     fault_at(instruction, ILLEGAL_ADDRESS, "%s of %zu bytes at offset %zd of an allocation of %zu bytes", name_of(access), bytes, offset, a->size);

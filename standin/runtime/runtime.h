@@ -40,6 +40,7 @@ struct Launch {
   const void* packed;
   dim3 grid, block;
   unsigned shared;
+  bool ahead;  // of the end of the kernels before it: threads have to wait for them
 };
 // Runs a grid to its end; returns 0 or a CUresult.
 int run_launch(const Launch&);
@@ -84,6 +85,7 @@ struct Fiber {
   uint3 index;
   unsigned linear;
   const char* waits_at = nullptr;
+  bool waited_before = false;                  // for the kernels before this one
   std::vector<std::vector<AsyncCopy>> copies;  // committed groups, then the open one
   std::vector<std::vector<Product>> products;  // likewise
   bool sums_fenced = false;                    // since it had no product under way

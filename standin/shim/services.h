@@ -51,6 +51,9 @@ void note_absent_lane(unsigned lane, int from);
 
 void* dynamic_shared();
 
+// The thread has waited for the kernels before this one, and may touch memory although it was launched ahead of their end.
+void kernels_before();
+
 // Asynchronous copies from global to shared memory.
 void cp_async(void* shared, const void* global, int bytes, int total, const char* site);
 void cp_async_commit();

@@ -2,8 +2,11 @@
 //! say of the same kernel without the fault, whatever the order.
 
 mod common;
+
+use std::ffi::c_void;
+
 use common::{Gpu, config, numbers};
-use cudarc::driver::LaunchConfig;
+use cudarc::driver::{DevicePtr, LaunchConfig, sys};
 use fcdd_standin::{CpAsync, Order};
 
 /// Kernel, blocks, the error's number, and what the report has to contain.
@@ -157,4 +160,57 @@ fn what_a_copy_leaves_unwritten_stays_so() {
     gpu.stream.memcpy_dtod(&x, &mut copy).unwrap();
     launch!(gpu, "basic_saxpy", config(1, 64, 0), &x, &mut copy, &1f32, &64i32).unwrap();
     gpu.sync().unwrap();
+}
+
+/// A kernel that is launched ahead of the end of those before it (programmatic dependent launch) has to wait for them.
+#[test]
+fn memory_before_the_kernels_before_are_done() {
+    let Some(gpu) = Gpu::checked() else { return };
+    fcdd_standin::reset();
+    for (name, ahead, fine) in [
+        ("sound_early_read", true, true),
+        ("sound_early_read", false, true),
+        ("faulty_early_read", false, true),
+        ("faulty_early_read", true, false),
+    ] {
+        let x = gpu.stream.clone_htod(&numbers(128, 5)).unwrap();
+        let y = gpu.stream.clone_htod(&numbers(128, 6)).unwrap();
+        let function = gpu.kernel(name);
+        let mut attribute = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: i32::from(ahead) },
+        };
+        let config = sys::CUlaunchConfig {
+            gridDimX: 1,
+            gridDimY: 1,
+            gridDimZ: 1,
+            blockDimX: 128,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: 0,
+            hStream: gpu.stream.cu_stream(),
+            attrs: &raw mut attribute,
+            numAttrs: 1,
+        };
+        let (from, to, count) = (x.device_ptr(&gpu.stream).0, y.device_ptr(&gpu.stream).0, 128i32);
+        let mut parameters = [(&raw const from).cast(), (&raw const to).cast(), (&raw const count).cast()]
+            .map(<*const c_void>::cast_mut);
+        // SAFETY: the parameters are those of the kernel, and live until the call returns.
+        let status = unsafe {
+            sys::cuLaunchKernelEx(
+                &raw const config,
+                function.cu_function(),
+                parameters.as_mut_ptr(),
+                std::ptr::null_mut(),
+            )
+        };
+        let report = fcdd_standin::last_report().unwrap_or_default();
+        assert_eq!(status.result().is_ok() && gpu.sync().is_ok(), fine, "{name}, ahead {ahead}: {report}");
+        assert!(fine || report.contains("has not waited for the kernels before this one"), "{report}");
+        if !fine {
+            std::mem::forget((x, y));
+        }
+    }
+    fcdd_standin::reset();
 }

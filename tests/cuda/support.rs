@@ -63,6 +63,8 @@ fn open() -> Result<(Device, Option<Mode>), String> {
         fcdd_standin::activate(&Options { mode, ..Options::default() }).map_err(|e| e.to_string())?;
     }
     let cuda = Cuda::open(0).map_err(|e| e.to_string())?;
+    // So that the checks see whether kernels wait for those before them.
+    cuda.launch_ahead(mode == Some(Mode::Checked));
     Ok((Device::Cuda(cuda), mode))
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::marker::PhantomData;
 
-use cudarc::driver::{result, sys};
+use cudarc::driver::sys;
 
 use super::kernels::{IMAGES, KERNELS};
 use super::{Cuda, Result, TensorMap, reason};
@@ -145,21 +145,34 @@ impl Launch<'_> {
             let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             function.set_attribute(attribute, self.shared as i32).map_err(|e| self.failed(kernel, reason(e)))?;
         }
-        let [x, y, z] = self.grid;
+        let [grid_x, grid_y, grid_z] = self.grid;
+        let mut ahead = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+        };
+        let config = sys::CUlaunchConfig {
+            gridDimX: grid_x,
+            gridDimY: grid_y,
+            gridDimZ: grid_z,
+            blockDimX: self.threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: self.shared,
+            hStream: self.cuda.stream.cu_stream(),
+            attrs: &raw mut ahead,
+            numAttrs: u32::from(self.cuda.launches_ahead()),
+        };
         // SAFETY: the stub was generated from the kernel's signature, so the arguments have its parameters' number and types, and
         // they live until the call returns, which copies them. Pointers come from live device memory, which is freed in the order
         // of the stream, after this launch; that the kernel stays inside it is the launcher's part: views of a plan lie inside their
         // buffers, and the sizes passed are those that the buffers were made with.
+        // A kernel that is launched ahead waits for those before it before it touches memory (rule of `kernels/portable.cuh`).
         unsafe {
-            result::launch_kernel(
-                function.cu_function(),
-                (x, y, z),
-                (self.threads, 1, 1),
-                self.shared,
-                self.cuda.stream.cu_stream(),
-                &mut parameters[..arguments.len()],
-            )
+            let (function, extra) = (function.cu_function(), std::ptr::null_mut());
+            sys::cuLaunchKernelEx(&raw const config, function, parameters.as_mut_ptr(), extra)
         }
+        .result()
         .map_err(|error| self.failed(kernel, reason(error)))
     }
 

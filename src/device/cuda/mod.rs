@@ -36,10 +36,14 @@ pub struct Cuda {
     functions: Vec<CudaFunction>,
     multiprocessors: u32,
     wgmma: AtomicBool,
+    launch_ahead: AtomicBool,
 }
 
 /// Set to 1 in the environment, it makes a device of compute capability 9.0 use the matrix product of warpgroups.
 const WGMMA: &str = "FCDD_WGMMA";
+
+/// Set to 1 in the environment, it launches each kernel ahead of the end of those before it (programmatic dependent launch).
+const PDL: &str = "FCDD_PDL";
 
 /// What `fcdd info` tells of a GPU.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -99,8 +103,11 @@ impl Cuda {
         let multiprocessors = context
             .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
             .map_err(failed("ask for the multiprocessors"))? as u32;
-        let cuda = Cuda { context, stream, functions, multiprocessors, wgmma: AtomicBool::new(false) };
-        cuda.use_wgmma(std::env::var_os(WGMMA).is_some_and(|on| on == "1"));
+        let [wgmma, launch_ahead] = [false; 2].map(AtomicBool::new);
+        let cuda = Cuda { context, stream, functions, multiprocessors, wgmma, launch_ahead };
+        let asked = |variable| std::env::var_os(variable).is_some_and(|on| on == "1");
+        cuda.use_wgmma(asked(WGMMA));
+        cuda.launch_ahead(asked(PDL));
         Ok(Arc::new(cuda))
     }
 
@@ -120,6 +127,18 @@ impl Cuda {
         // A build for other GPUs runs there from PTX, which lacks it.
         let compiled = ARCHITECTURES.contains(&"sm_90");
         self.wgmma.store(on && has && compiled, Ordering::Relaxed);
+    }
+
+    /// Whether kernels are launched ahead of the end of those before them.
+    pub fn launches_ahead(&self) -> bool {
+        self.launch_ahead.load(Ordering::Relaxed)
+    }
+
+    /// Switches that on or off, where the device can: since compute capability 9.0. When a device is opened, the variable `FCDD_PDL`
+    /// decides. Kernels wait for those before them themselves (`kernels_before`), so the results are the same.
+    pub fn launch_ahead(&self, on: bool) {
+        let can = self.context.compute_capability().is_ok_and(|capability| capability >= (9, 0));
+        self.launch_ahead.store(on && can, Ordering::Relaxed);
     }
 
     /// What the device is.

@@ -153,7 +153,7 @@ pub fn bench(device: &Device, peaks: Option<&Peaks>, options: &Options) -> Resul
         }
     };
     Ok(Timing {
-        mode: format!("fcdd {} {}{}{how}", device.name(), word(options.format), products(device)),
+        mode: format!("fcdd {} {}{}{how}", device.name(), word(options.format), switches(device)),
         threads: rayon::current_num_threads(),
         images_per_second: work.batch as f64 / quantile(&seconds, 0.5),
         seconds,
@@ -161,12 +161,11 @@ pub fn bench(device: &Device, peaks: Option<&Peaks>, options: &Options) -> Resul
     })
 }
 
-/// What multiplies, where that is not the usual.
-fn products(device: &Device) -> &'static str {
-    match device {
-        Device::Cuda(cuda) if cuda.has_wgmma() => " wgmma",
-        _ => "",
-    }
+/// What is switched on that is not the usual.
+fn switches(device: &Device) -> String {
+    let Device::Cuda(cuda) = device else { return String::new() };
+    let on = [(" pdl", cuda.launches_ahead()), (" wgmma", cuda.has_wgmma())];
+    on.into_iter().filter(|(_, on)| *on).map(|(word, _)| word).collect()
 }
 
 /// Small steps, so that nothing diverges however many there are.

@@ -345,3 +345,10 @@ TWINS(product_without_fence)
 
 BODY forgotten_product(const float* x, float* y, int) { product_of_zeros<true, !FAULTY>(x, y); }
 TWINS(forgotten_product)
+
+BODY early_read(const float* x, float* y, int) {
+  const int t = threadIdx.x;
+  if (!FAULTY) kernels_before();
+  y[t] = x[t];
+}
+TWINS(early_read)
