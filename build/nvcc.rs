@@ -211,7 +211,7 @@ impl<'a> Task<'a> {
     }
 }
 
-/// What ptxas says with -v where all is well.
+/// What ptxas says with -v where all is well. As information it also gives a loss of speed, such as products that run one by one.
 fn is_statistic(line: &str) -> bool {
-    line.starts_with("ptxas info") || line.contains("bytes stack frame")
+    (line.starts_with("ptxas info") && !line.contains("Performance Loss")) || line.contains("bytes stack frame")
 }

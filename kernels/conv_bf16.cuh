@@ -14,14 +14,17 @@
 #include "odometer.cuh"
 #include "ptx.cuh"
 
-// A kernel file whose blocks multiply with more threads says so before it includes this.
+// A kernel file whose blocks multiply with more threads, or copy ahead less far, says so before it includes this.
 #ifndef CONV_THREADS
 #define CONV_THREADS 128
+#endif
+#ifndef CONV_STAGES
+#define CONV_STAGES 4
 #endif
 constexpr int THREADS = CONV_THREADS, WARPS = THREADS / 32;
 // Depth between two barriers.
 constexpr int BK = 32;
-constexpr int STAGES = 4;
+constexpr int STAGES = CONV_STAGES;
 // Elements of a chunk: the 16 bytes that a thread copies, and a row of a matrix for ldmatrix.
 constexpr int CHUNK = 8;
 

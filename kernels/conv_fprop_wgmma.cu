@@ -2,7 +2,6 @@
 // operands from shared memory and leave the registers to the sums, and with operands that bulk copies bring. For many channels.
 //
 // architectures: 90a
-#define CONV_THREADS 256
 #include "conv_wgmma.cuh"
 
 __device__ __forceinline__ void fprop(const CUtensorMap& x, const CUtensorMap& weights, const float* __restrict__ bias,
@@ -45,9 +44,9 @@ __device__ __forceinline__ void fprop(const CUtensorMap& x, const CUtensorMap& w
 // y = conv(x, w) + b by tiles of 128 output pixels and 128 output channels; arguments as those of conv_fprop_bf16_128x128, but for x, a
 // map of the windows of [n, h, w, c] by 64 channels of 128 pixels, and w, one of the rows [k, side, side, c] by 64 elements of 128.
 //
-// Launch: ⌈pixels / 128⌉ · ⌈k / 128⌉ blocks in x, 288 threads; c is a multiple of 64. Shared memory: 4 · 128 · 256 + 1024 bytes, dynamic,
+// Launch: ⌈pixels / 128⌉ · ⌈k / 128⌉ blocks in x, 288 threads; c is a multiple of 64. Shared memory: 3 · 128 · 256 + 1024 bytes, dynamic,
 // and 64. Bound: tensor cores, 2 · pixels · k · side²·c flop.
-extern "C" __global__ void __launch_bounds__(288, 1) conv_fprop_wgmma_128x128(
+extern "C" __global__ void __launch_bounds__(288, 2) conv_fprop_wgmma_128x128(
     const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap weights, const float* __restrict__ bias,
     bf16* __restrict__ y, float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
   ON_SM_90A(fprop(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));

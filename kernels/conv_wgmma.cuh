@@ -1,6 +1,9 @@
 // How a block of sm_90a computes a tile of 128 rows and 128 columns of a product: one thread copies parts of both operands, two
-// warpgroups multiply those that have arrived. For products as conv_bf16.cuh tells.
+// warpgroups multiply those that have arrived. For products as conv_bf16.cuh tells. Two blocks share a multiprocessor: while one stores
+// its tile, the other multiplies.
 #pragma once
+#define CONV_THREADS 256
+#define CONV_STAGES 3
 #include "conv_bf16.cuh"
 #include "tma.cuh"
 #include "wgmma.cuh"
@@ -60,6 +63,7 @@ struct Pipeline {
     for (int j = 0; j < T::NI; j++)
 #pragma unroll
       for (int e = 0; e < 4; e++) sum[0][j][e] = 0.0f;
+    wgmma_sums_settled(sum[0]);
     const int first_row = threadIdx.x / 128 * 64;
     for (int step = 0; step < steps; step++) {
       mbarrier_wait(full(step), step / STAGES & 1);
@@ -81,5 +85,6 @@ struct Pipeline {
       if (step > 0 && threadIdx.x % 32 == 0) mbarrier_arrive(&used[(step - 1) % STAGES]);
     }
     wgmma_wait<0>();
+    wgmma_sums_settled(sum[0]);
   }
 };

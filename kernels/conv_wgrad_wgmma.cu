@@ -2,7 +2,6 @@
 // and operands that bulk copies bring, both as they lie in memory, across the depth. For many channels.
 //
 // architectures: 90a
-#define CONV_THREADS 256
 #include "conv_wgmma.cuh"
 
 __device__ __forceinline__ void wgrad(const CUtensorMap& x, const CUtensorMap& dy, float* __restrict__ sums, int part_pixels,
@@ -43,8 +42,8 @@ __device__ __forceinline__ void wgrad(const CUtensorMap& x, const CUtensorMap& d
 // of the windows of [n, h, w, c] by 64 channels of 64 pixels, and dy, one of the rows [pixels, k] by 64 elements of 64.
 //
 // Launch: ⌈side²·c / 128⌉ blocks in x, ⌈k / 128⌉ in y, ⌈pixels / part_pixels⌉ in z, 288 threads; part_pixels and c are multiples of 64,
-// k of 8. Shared memory: 4 · 128 · 256 + 1024 bytes, dynamic, and 64. Bound: tensor cores, 2 · pixels · k · side²·c flop.
-extern "C" __global__ void __launch_bounds__(288, 1) conv_wgrad_wgmma_128x128(
+// k of 8. Shared memory: 3 · 128 · 256 + 1024 bytes, dynamic, and 64. Bound: tensor cores, 2 · pixels · k · side²·c flop.
+extern "C" __global__ void __launch_bounds__(288, 2) conv_wgrad_wgmma_128x128(
     const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap dy, float* __restrict__ sums, int part_pixels,
     int part_length, int n, int h, int w, int c, int k, int side, int pad) {
   ON_SM_90A(wgrad(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));

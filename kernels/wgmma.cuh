@@ -33,6 +33,15 @@ template <int KEEP> static __device__ __forceinline__ void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(KEEP) : "memory");
 }
 
+// After the wait for the last group, and before the first product: the compiler reads and writes the sums on this side of it only.
+// Without it ptxas lets products run one by one.
+static __device__ __forceinline__ void wgmma_sums_settled(float (&d)[16][4]) {
+#pragma unroll
+  for (int j = 0; j < 16; j++)
+#pragma unroll
+    for (int i = 0; i < 4; i++) asm volatile("" : "+f"(d[j][i])::"memory");
+}
+
 // d += a b at 16 depths, a of 64 rows, b of 128 columns, both along the depth or both ACROSS it. Warp w of the four holds rows
 // 16 w + lane / 4 and, for i >= 2, eight further on: d[j][i] is column 8 j + 2 (lane % 4) + (i & 1).
 template <bool ACROSS> static __device__ __forceinline__ void wgmma_64x128x16(float (&d)[16][4], Operand a, Operand b) {
@@ -58,6 +67,7 @@ using standin::Operand;
 #define wgmma_fence() standin::wgmma_fence()
 #define wgmma_commit() standin::wgmma_commit()
 template <int KEEP> inline void wgmma_wait() { standin::wgmma_wait(KEEP, "wgmma_wait"); }
+#define wgmma_sums_settled(d) ((void)0)
 template <bool ACROSS> inline void wgmma_64x128x16(float (&d)[16][4], Operand a, Operand b) {
   standin::wgmma(&d[0][0], 128, ACROSS, a, b, STANDIN_SITE);
 }

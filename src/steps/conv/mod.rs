@@ -8,7 +8,7 @@ pub mod im2col;
 pub mod reference;
 pub mod rows;
 pub mod tensor;
-mod wgmma;
+pub mod wgmma;
 
 use std::borrow::Cow;
 

@@ -19,8 +19,8 @@ const DEPTH: usize = TensorMap::COLUMNS;
 /// Threads of a block: two warpgroups that multiply, a warp that copies.
 const THREADS: u32 = 2 * 128 + 32;
 
-/// Dynamic shared memory: four stages of both operands' parts, from a multiple of 1024 bytes on.
-const SHARED: u32 = (4 * 2 * TILE * DEPTH * size_of::<bf16>() + 1024) as u32;
+/// Dynamic shared memory: three stages of both operands' parts, from a multiple of 1024 bytes on.
+const SHARED: u32 = (3 * 2 * TILE * DEPTH * size_of::<bf16>() + 1024) as u32;
 
 /// Whether the forward pass with so many channels in and out is done here.
 pub(super) fn takes_fprop(memory: &Memory, c: usize, k: usize) -> bool {
