@@ -106,7 +106,9 @@ __device__ __forceinline__ void multiply(A& a, B& b, int steps, float (&sum)[T::
 template <class T>
 __device__ __forceinline__ void column_moments(const float (&sum)[T::TM][T::TN], float* __restrict__ parts, int first_row, int first_column,
                                                int rows, int columns) {
-  __shared__ float shares[T::THREADS_M][T::BN], means[T::BN];
+  // Warps that share columns.
+  constexpr int SHARES = T::THREADS_M / T::LANES_M;
+  __shared__ float shares[SHARES][T::BN], means[T::BN];
   const int live = min(T::BM, rows - first_row);
   parts += (size_t)(first_row / T::BM) * 2 * columns + first_column;
 #pragma unroll
@@ -121,12 +123,14 @@ __device__ __forceinline__ void column_moments(const float (&sum)[T::TM][T::TN],
         const float value = sum[i][j] - mean;
         total += T::row(i / 4) + i % 4 >= live ? 0.0f : moment == 0 ? value : value * value;
       }
-      shares[T::row(0) / 4][column] = total;
+#pragma unroll
+      for (int distance = T::LANES_N; distance < 32; distance *= 2) total += __shfl_xor_sync(0xffffffffu, total, distance);
+      if (threadIdx.x % 32 < T::LANES_N) shares[T::row(0) / 4 / T::LANES_M][column] = total;
     }
     __syncthreads();
     for (int column = threadIdx.x; column < T::BN; column += T::THREADS) {
       float total = 0.0f;
-      for (int share = 0; share < T::THREADS_M; share++) total += shares[share][column];
+      for (int share = 0; share < SHARES; share++) total += shares[share][column];
       if (moment == 0) total = means[column] = total / (float)live;
       if (first_column + column < columns) parts[(size_t)moment * columns + column] = total;
     }

@@ -58,7 +58,7 @@ __device__ __forceinline__ void fprop(const float* __restrict__ x, const float* 
 // conv_fprop_BMxBN_quads and conv_fprop_BMxBN_singles: y = conv(x, w) + b by tiles of BM output pixels and BN output channels.
 //
 // Launch: ⌈pixels / BM⌉ · ⌈k / BN⌉ blocks in x; threads BM·BN / (TM·TN) as in the bounds below. Shared memory, static:
-// 2 · 8 · (BM + BN + 8) + (BM / TM + 1) · BN floats. Bound: FMA throughput, 2 · pixels · k · side² · c flop, wherever k is 32 or more; for k = 8 the
+// 2 · 8 · (BM + BN + 8) floats, and up to 9 · BN. Bound: FMA throughput, 2 · pixels · k · side² · c flop, wherever k is 32 or more; for k = 8 the
 // reads of shared memory come close.
 //   quads    c a multiple of 4 and x aligned to 16 bytes: x is read four channels at a time
 //   singles  any c, as in the first layers with 1 or 3 channels: x is read element by element

@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::model::{Objective, baselines, nets};
 use crate::steps::conv::{Dgrad, Fprop, Geometry, Wgrad, reference};
 use crate::steps::hsc_loss::Gradient;
+use crate::steps::norm::Stats;
 
 /// Products per pass that the plain convolutions are given; larger layers run on fewer pixels.
 const PRODUCTS: usize = 1 << 24;
@@ -73,8 +74,17 @@ impl Walk<'_> {
                 if new {
                     convolution(self.name, step, geometry, report)?;
                 }
-                for (_, view) in step.writes().reals {
+                let stats = if let Step::ConvFprop(fprop) = step { fprop.stats } else { None };
+                let outputs = step.writes().reals.into_iter().map(|(_, view)| view);
+                for view in outputs.take(if stats.is_some() { 1 } else { usize::MAX }) {
                     exact.get_mut(view).copy_from_slice(&noise(number as u32, view.len));
+                }
+                // Those of the noise, which the steps behind normalise.
+                if let Some(stats) = stats {
+                    stats.cpu(&mut exact, HYPER.norm_momentum);
+                    for view in [stats.mean, stats.var] {
+                        stepwise::round(&mut exact, view);
+                    }
                 }
             } else if new {
                 let name = format!("{} {}", self.name, step.describe());
@@ -90,7 +100,7 @@ impl Walk<'_> {
 /// What tells steps apart.
 fn key(step: &Step) -> String {
     let shape = match step {
-        Step::ConvFprop(s) => format!("{:?} {}", s.geometry, s.b.is_some()),
+        Step::ConvFprop(s) => format!("{:?} {} {}", s.geometry, s.b.is_some(), s.stats.is_some()),
         Step::ConvDgrad(s) => format!("{:?}", s.geometry),
         Step::ConvWgrad(s) => format!("{:?} {}", s.geometry, s.db.is_some()),
         Step::NormActPool(s) => format!("{:?} {:?} {}", s.pool, s.activation, s.argmax.is_some()),
@@ -131,28 +141,37 @@ fn convolution(net: &str, step: &Step, full: &Geometry, report: &mut Report) -> 
     let pixels = (PRODUCTS / full.w_len()).clamp(1, full.h * full.w);
     let side = ((pixels as f64).sqrt() as usize).max(full.side).min(full.h);
     let g = Geometry { n: 1, h: side, w: side, ..*full };
-    let lengths = [g.x_len(), g.w_len(), g.k, g.y_len(), g.w_len() + g.k];
-    let mut exact = Host::<f64>::new(&lengths, &[], 0);
+    let lengths = [g.x_len(), g.w_len(), g.k, g.y_len(), g.w_len() + g.k, 2 * g.k, 2 * g.k];
     let view = |buffer: usize| View::of(buffer, lengths[buffer]);
-    let [x, w, b, y, grads] = std::array::from_fn(view);
-    for (i, view) in [x, w, b, y].into_iter().enumerate() {
-        exact.get_mut(view).copy_from_slice(&noise(i as u32, view.len));
-    }
+    let [x, w, b, y, grads, batch, running] = std::array::from_fn(view);
     let [dw, db] = [View { len: g.w_len(), ..grads }, View { start: g.w_len(), len: g.k, ..grads }];
+    let [mean, running_mean] = [batch, running].map(|view| View { len: g.k, ..view });
+    let [var, running_var] = [batch, running].map(|view| View { start: g.k, len: g.k, ..view });
+    let stats = Stats { x: y, c: g.k, bias: None, mean, var, running_mean, running_var };
     let (step, sums) = match step {
         Step::ConvDgrad(_) => (Step::ConvDgrad(Dgrad { geometry: g, dy: y, w, dx: x }), g.taps() / g.c * g.k),
         Step::ConvWgrad(s) => (Step::ConvWgrad(Wgrad { geometry: g, x, dy: y, dw, db: s.db.map(|_| db) }), g.pixels()),
         Step::ConvFprop(s) => {
-            (Step::ConvFprop(Fprop { geometry: g, x, w, b: s.b.map(|_| b), y, stats: None }), g.taps())
+            let (b, stats) = (s.b.map(|_| b), s.stats.map(|_| stats));
+            (Step::ConvFprop(Fprop { geometry: g, x, w, b, y, stats }), g.taps())
         }
         _ => return Ok(()),
     };
+    let mut exact = Host::<f64>::new(&lengths, &[], step.workspace());
+    for (i, view) in [x, w, b, y].into_iter().enumerate() {
+        exact.get_mut(view).copy_from_slice(&noise(i as u32, view.len));
+    }
     let mut tested = Tested::for_step(report.device(), &step, &lengths)?;
     tested.run(&step, &exact, &HYPER)?;
     let (xs, ws, dys) = (exact.get(x).to_vec(), exact.get(w).to_vec(), exact.get(y).to_vec());
     let bias = exact.get(b).to_vec();
     match &step {
-        Step::ConvFprop(s) => reference::fprop(&g, &xs, &ws, s.b.map(|_| bias.as_slice()), exact.get_mut(y)),
+        Step::ConvFprop(s) => {
+            reference::fprop(&g, &xs, &ws, s.b.map(|_| bias.as_slice()), exact.get_mut(y));
+            if let Some(stats) = s.stats {
+                stats.cpu(&mut exact, HYPER.norm_momentum);
+            }
+        }
         Step::ConvDgrad(_) => reference::dgrad(&g, &dys, &ws, exact.get_mut(x)),
         Step::ConvWgrad(s) => {
             reference::wgrad(&g, &xs, &dys, exact.get_mut(dw));
@@ -174,7 +193,9 @@ fn convolution(net: &str, step: &Step, full: &Geometry, report: &mut Report) -> 
             g.stride,
             full.h
         );
-        checks.push(stepwise::compared(&name, &tested, view, &exact, (sums, 0.0))?);
+        // Statistics may cancel: they are as exact as the operands, whose largest values are about 1.
+        let scale = if output == "y" || !matches!(step, Step::ConvFprop(_)) { 0.0 } else { 1.0 };
+        checks.push(stepwise::compared(&name, &tested, view, &exact, (sums, scale))?);
     }
     let seconds = Some(tested.time(&step, &HYPER)?);
     for check in checks {

@@ -319,7 +319,7 @@ fn largest_term(step: &NormActPoolBackward, exact: &Host<f64>) -> f64 {
 }
 
 /// Rounds a view to what it is kept in.
-fn round(memory: &mut Host<f64>, view: View) {
+pub fn round(memory: &mut Host<f64>, view: View) {
     memory.get_mut(view).iter_mut().for_each(|v| {
         *v = match view.format {
             Format::F32 => f64::from(*v as f32),
