@@ -12,10 +12,25 @@ pub fn room_for(what: &str, bytes: usize, remedy: &str) -> Result<()> {
     // Looked at, so that the compiler does not leave the allocation out.
     std::hint::black_box(&mut probe);
     if refused {
-        let gib = bytes as f64 / f64::from(1 << 30);
-        return Err(Error::setting(format!("{what} takes {gib:.1} GiB of memory, more than there is"), remedy));
+        return Err(Error::setting(format!("{what} takes {} of memory, more than there is", gib(bytes)), remedy));
     }
     Ok(())
+}
+
+/// Fails where so many `bytes` that will be used for `what`, such as "the masks of 9 pictures", are not free: the system would end
+/// the program.
+pub fn fits(what: &str, bytes: usize, remedy: &str) -> Result<()> {
+    match free() {
+        Some(free) if bytes > free => {
+            let problem = format!("{what} take {} of memory, and {} are free", gib(bytes), gib(free));
+            Err(Error::setting(problem, remedy))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn gib(bytes: usize) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 /// Bytes of memory that programs can still get, where the system tells: what Linux calls available, and what is left of the group's
@@ -39,6 +54,11 @@ mod tests {
         for bytes in [1 << 60, usize::MAX] {
             let message = room_for("a batch", bytes, "take less").unwrap_err().to_string();
             assert!(message.starts_with("a batch takes ") && message.ends_with("; take less"), "{message}");
+        }
+        fits("two bytes", 2, "").unwrap();
+        if free().is_some() {
+            let message = fits("masks", usize::MAX, "take fewer").unwrap_err().to_string();
+            assert!(message.starts_with("masks take ") && message.ends_with(" are free; take fewer"), "{message}");
         }
     }
 }

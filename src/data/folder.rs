@@ -15,6 +15,7 @@ use crate::data::images::{Images, Mask, picture_size, read_mask};
 use crate::data::sets::Query;
 use crate::data::store::{Raw, Store};
 use crate::error::{Error, Result};
+use crate::memory;
 
 const EXTENSIONS: [&str; 12] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pgm", "ppm", "pnm", "pbm", "pam"];
 
@@ -59,7 +60,8 @@ pub struct Read {
 /// Makes a split of listed pictures.
 ///
 /// # Errors
-/// A picture that cannot be read, unless such are to be skipped; a mask that cannot, or has another size than its picture.
+/// A picture that cannot be read, unless such are to be skipped; a mask that cannot, or has another size than its picture; more masks
+/// than there is memory for.
 pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
     let source = query.source;
     let paths: Vec<PathBuf> = listed.iter().map(|picture| picture.path.clone()).collect();
@@ -67,6 +69,9 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
     let kept: Vec<(&Listed, (usize, usize))> = kept.iter().map(|&i| &listed[i]).zip(sizes).collect();
     let mut masks = Vec::new();
     if kept.iter().any(|(picture, _)| picture.mask.is_some()) {
+        let pixels: Vec<usize> = kept.iter().filter(|(p, _)| p.mask.is_some()).map(|(_, (h, w))| h * w).collect();
+        let what = format!("the masks of {} pictures", pixels.len());
+        memory::fits(&what, pixels.iter().sum(), "give fewer or smaller pictures, or remove the folder of masks")?;
         masks = kept
             .par_iter()
             .map(|(picture, size)| mask_of(picture, *size))

@@ -48,6 +48,11 @@ impl Scores {
         Scores { nominal: Vec::with_capacity(nominal), anomalous: Vec::with_capacity(anomalous), regions: 0 }
     }
 
+    /// Bytes of memory for so many samples.
+    pub fn bytes(nominal: usize, anomalous: usize) -> usize {
+        nominal.saturating_mul(size_of::<u32>()).saturating_add(anomalous.saturating_mul(size_of::<Anomalous>()))
+    }
+
     /// Adds samples that stand for themselves, such as images: one score and one label each, `true` for an anomaly,
     /// which is a region of its own. NaN scores are an error and add nothing.
     ///

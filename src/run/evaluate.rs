@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use super::model::Model;
 use super::prepare::TestSet;
-use super::progress::Progress;
+use super::progress::{Progress, say};
 use super::render::over_channels;
 use super::score::{Judgement, Scorer};
 use crate::data::dataset::Split;
 use crate::data::fit::Fit;
 use crate::device::Device;
 use crate::error::Result;
+use crate::memory;
 use crate::metrics::roc::RocCurve;
 use crate::metrics::scores::{Ranking, Scores};
 use crate::report::resample::nearest;
@@ -29,7 +30,7 @@ pub struct Evaluation {
     /// above it are anomalous. None where a class is missing.
     pub image_f1_max: Option<f64>,
     pub image_f1_threshold: Option<f32>,
-    /// Area under the ROC curve over all pixels at the masks' own sizes; None without masks.
+    /// Area under the ROC curve over all pixels at the masks' own sizes; None without masks, or without memory for the scores.
     pub pixel_auroc: Option<f64>,
     /// Average precision over the same pixels.
     pub pixel_average_precision: Option<f64>,
@@ -96,7 +97,7 @@ pub fn evaluate(device: &Device, model: &Model, test: &TestSet) -> Result<Tested
     let mut progress = Progress::new("evaluating", split.images.count() as u64);
     scorer.score(&split.images, true, |i, Judgement { score, map, heatmap }| {
         maps.extend_from_slice(map);
-        if let Some(Some(mask)) = split.masks.get(i) {
+        if let (Some(pixels), Some(Some(mask))) = (&mut pixels, split.masks.get(i)) {
             let mask = fit.visible(mask);
             let heatmap = over_channels(heatmap.to_vec(), side);
             let heatmap = nearest(&heatmap, (side, side), (mask.height, mask.width));
@@ -120,7 +121,7 @@ pub fn evaluate(device: &Device, model: &Model, test: &TestSet) -> Result<Tested
         let of: Vec<&Score> = rows.iter().filter(|r| r.label == label).collect();
         (!of.is_empty()).then(|| of.iter().filter(|r| r.predicted == 1).count() as f64 / of.len() as f64)
     };
-    let (images, pixels) = (Ranking::of_samples(&scores, &labels)?, pixels.rank());
+    let (images, pixels) = (Ranking::of_samples(&scores, &labels)?, pixels.unwrap_or_default().rank());
     let best = images.best_f1();
     let evaluation = Evaluation {
         image_auroc: images.auroc(),
@@ -140,10 +141,18 @@ pub fn evaluate(device: &Device, model: &Model, test: &TestSet) -> Result<Tested
     Ok(Tested { evaluation, scores: rows, maps, pixel_curve: pixels.roc_outline(CURVE_STEP) })
 }
 
-/// A collection with room for the pixels of a split's masks.
-fn room_for_pixels(split: &Split, fit: Fit) -> Scores {
+/// A collection with room for the pixels of a split's masks; None, with a word why, where there is no memory for them: what was trained
+/// for hours is not to be lost for its pixel figures.
+fn room_for_pixels(split: &Split, fit: Fit) -> Option<Scores> {
     let masks = || split.masks.iter().flatten().map(|mask| fit.visible(mask));
     let all: usize = masks().map(|mask| mask.pixels.len()).sum();
-    let anomalous = masks().map(|mask| mask.pixels.iter().filter(|&&m| m != 0).count()).sum();
-    Scores::with_capacity(all - anomalous, anomalous)
+    let anomalous: usize = masks().map(|mask| mask.pixels.iter().filter(|&&m| m != 0).count()).sum();
+    let bytes = Scores::bytes(all - anomalous, anomalous);
+    match memory::fits("the scores of all pixels", bytes, "judge fewer or smaller pictures to have them") {
+        Ok(()) => Some(Scores::with_capacity(all - anomalous, anomalous)),
+        Err(error) => {
+            say(format!("no figures of pixels: {error}"));
+            None
+        }
+    }
 }
