@@ -1,7 +1,7 @@
-//! The verb `train`: epochs of steps, a state after each, and a calibrated model at the end.
+//! The verb `train`: epochs of steps, states between them, and a calibrated model at the end.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::directory::{self, RunDirectory};
 use super::model::Model;
@@ -27,6 +27,10 @@ pub const THRESHOLD_QUANTILE: f64 = 0.99;
 
 /// Nominal training images, at most, that threshold and colour scale are calibrated on.
 const CALIBRATION_IMAGES: usize = 512;
+
+/// States are so far apart that saving them takes one part in this many of the time. On a GPU an epoch of a small net may be over sooner
+/// than its state is on the disk.
+const SAVING_SHARE: u32 = 50;
 
 /// What a training run ended in.
 pub struct Trained {
@@ -56,7 +60,7 @@ pub fn start(
     Ok((trained, task, directory))
 }
 
-/// Continues a run from its last finished epoch, with its own settings but for data that has `moved`; the result is bit for bit that
+/// Continues a run from its last saved epoch, with its own settings but for data that has `moved`; the result is bit for bit that
 /// of an uninterrupted run on the same device.
 pub fn resume(
     device: &Device,
@@ -96,8 +100,8 @@ fn same_images(then: Fingerprint, now: Fingerprint) -> Result<()> {
     ))
 }
 
-/// Trains on a set. With a folder, a preview of the set is left there before, the state after each epoch and the model at the end,
-/// also when `stop` is raised.
+/// Trains on a set. With a folder, a preview of the set is left there before, states after epochs and the model at the end, also when
+/// `stop` is raised.
 pub fn train(
     device: &Device,
     set: &TrainingSet,
@@ -113,13 +117,14 @@ pub fn train(
     let remaining = u64::from(settings.epochs.saturating_sub(trainer.epochs_done()));
     let mut progress = Progress::new("training", remaining * set.len() as u64);
     let started = Instant::now();
+    let mut due = started;
     let heeding = stop.heed();
     while trainer.epochs_done() < settings.epochs && !stop.is_wished() {
         if trainer.epoch(&mut progress, stop)?
             && let Some(directory) = directory
+            && (Instant::now() >= due || trainer.epochs_done() == settings.epochs || stop.is_wished())
         {
-            trainer.state()?.save(&directory.file(directory::STATE))?;
-            directory::write_csv(&directory.file(directory::HISTORY), &trainer.history)?;
+            due = Instant::now() + SAVING_SHARE * save(&trainer, directory)?;
         }
     }
     drop(heeding);
@@ -140,6 +145,14 @@ pub fn train(
     let verb = if epochs < settings.epochs { "stopped" } else { "trained" };
     progress.finish(&format!("{verb} after {epochs} of {} epochs, {seconds:.1} s", settings.epochs));
     Ok(Trained { model, history, interrupted: stop.is_wished() })
+}
+
+/// Saves what the run can go on from; returns how long that took.
+fn save(trainer: &Trainer, directory: &RunDirectory) -> Result<Duration> {
+    let started = Instant::now();
+    trainer.state()?.save(&directory.file(directory::STATE))?;
+    directory::write_csv(&directory.file(directory::HISTORY), &trainer.history)?;
+    Ok(started.elapsed())
 }
 
 /// Sets the model's threshold, the [`THRESHOLD_QUANTILE`] of nominal training scores, and its colour scale: from the minimum to the
