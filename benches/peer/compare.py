@@ -90,9 +90,14 @@ def floor(layers, bandwidth, rate):
     return 1e3 * sum(max(c["flops"] / rate, c["bytes"] / bandwidth) for c in layers)
 
 
+def library_peaks(reports):
+    """What PyTorch's copy and matrix products reach; None where it did not run."""
+    return next((r["peaks"] for r in reports if "flops_per_second_f32" in (r.get("peaks") or {})), None)
+
+
 def floors(reports):
     """Of each case of fcdd: whole steps beside the floors at its own peaks and at those that PyTorch's libraries reach."""
-    theirs = next((r["peaks"] for r in reports if "flops_per_second_f32" in (r.get("peaks") or {})), None)
+    theirs = library_peaks(reports)
     head = "| case | mode | ms | floor at own peaks, ms | reached | floor at the libraries' peaks, ms | reached |"
     lines = [head, "| --- " * 7 + "|"]
     for one in reports:
@@ -125,6 +130,29 @@ def kinds(timings):
         parts = sorted(medians.items(), key=lambda item: -item[1][0])
         shares = [f"{kind} {100 * s / total:.0f} % ({100 * f / s:.0f} %)" for kind, (s, f) in parts if s / total >= 0.01]
         lines.append(f"- {title(key)}, {mode}: " + ", ".join(shares))
+    return lines
+
+
+def layers(reports):
+    """Of each case and precision of fcdd every step by itself: its floor, at the libraries' peaks or those of the first mode, and the
+    milliseconds of each mode, with the share of the floor that it reaches."""
+    theirs, found = library_peaks(reports), {}
+    for one in reports:
+        for t in filter(is_ours, one["timings"]):
+            if t.get("layers") and all(c.get("seconds") for c in t["layers"]):
+                mode = t["mode"].split(",")[0].removeprefix("fcdd ")
+                found.setdefault((*case(t), precision(t["mode"])), {})[mode] = t["layers"]
+    lines = []
+    for (*key, format), by_mode in found.items():
+        head = ["step", "layer", "floor, ms", *by_mode]
+        lines += ["", f"{title(key)}:", "", "| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
+        for steps in zip(*by_mode.values()):
+            least = 1e3 * steps[0]["floor"]
+            if theirs:
+                least = floor(steps[:1], theirs["bytes_per_second"], theirs[f"flops_per_second_{format}"])
+            times = [1e3 * c["seconds"] for c in steps]
+            cells = [steps[0]["kind"], steps[0]["shape"], f"{least:.4f}", *(f"{t:.4f} ({100 * least / t:.0f} %)" for t in times)]
+            lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
@@ -161,6 +189,8 @@ def main():
         lines += floors(reports)
         lines += ["", "Peaks and clocks, as measured and asked for in this run:", "", *peaks(reports)]
     lines += ["", "What the time of fcdd goes to, by kind of step timed alone (in brackets: floor / time):", "", *kinds(timings)]
+    if args.files:
+        lines += ["", "Steps timed alone, milliseconds (floor / time):", *layers(reports)]
     lines += [f"- cut short {one['cut_short']}" for one in reports if "cut_short" in one]
     if failed:
         lines += ["", "What did not run:", ""] + [f"- {title(case(t))}, {t['mode']}: {t['error']}" for t in failed]
