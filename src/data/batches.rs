@@ -1,14 +1,14 @@
-//! Training batches: draw, replace by anomalies, augment, normalise.
+//! Training batches: draw, replace by anomalies, augment, normalise. What becomes of one sample is in `sample`, anomalies that are made
+//! before training are in `offline`.
 
 use flate2::Crc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::data::anomaly::{self, Synthesiser, malform};
+use crate::data::anomaly::Synthesiser;
 use crate::data::dataset::Split;
 use crate::data::fit::Fit;
 use crate::data::images::Mask;
-use crate::data::interpret;
 use crate::data::pipeline::Preprocessing;
 use crate::data::store::Store;
 use crate::data::supervise::{NoiseMode, Supervise};
@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};
 
 mod offline;
+mod sample;
+
+use sample::Scratch;
 
 /// What a training set is made of. All images have the raw side and the channels of the preprocessing.
 #[derive(Clone, Debug)]
@@ -96,20 +99,6 @@ pub struct Batch {
     pub labels: Vec<f32>,
     /// n [side, side]; empty unless asked for.
     pub maps: Vec<f32>,
-}
-
-/// Memory that a thread reuses from sample to sample.
-#[derive(Default)]
-struct Scratch {
-    /// The nominal image that was drawn.
-    drawn: Vec<u8>,
-    /// What becomes of it.
-    image: Vec<u8>,
-    outlier: Vec<u8>,
-    mask: Vec<u8>,
-    noise: Vec<i16>,
-    anomaly: anomaly::Scratch,
-    transforms: interpret::Scratch,
 }
 
 impl Others {
@@ -322,140 +311,6 @@ impl TrainingSet {
             .take(samples.len())
             .zip(samples)
             .try_for_each(|(((image, other), mask), &sample)| self.stage_one(epoch, sample, [image, other, mask]))
-    }
-
-    /// Writes what a sample is made of.
-    fn stage_one(&self, epoch: u32, sample: u32, [image, other, mask]: [&mut [u8]; 3]) -> Result<()> {
-        let Ingredients { nominal, others, outliers, supervise, noise, .. } = &self.ingredients;
-        let anomalous = self.is_anomalous(epoch, sample);
-        if !anomalous || supervise.alters() {
-            nominal.read(self.picture(sample), image)?;
-        }
-        match (others, outliers) {
-            (Some(Others { images, masks, .. }), _) if anomalous && *supervise == Supervise::Other => {
-                let pick = self.pick(epoch, sample, images.count());
-                images.read(pick, other)?;
-                match masks.get(pick) {
-                    Some(Some(truth)) => mask.copy_from_slice(&truth.pixels),
-                    _ => mask.fill(1),
-                }
-            }
-            (_, Some(images)) if anomalous && supervise.draws_outliers(*noise) => {
-                images.read(self.pick(epoch, sample, images.count()), other)?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Makes one sample; returns its label.
-    fn fill_one(
-        &self,
-        scratch: &mut Scratch,
-        epoch: u32,
-        sample: u32,
-        input: &mut [f32],
-        map: Option<&mut [f32]>,
-    ) -> Result<f32> {
-        let Ingredients { nominal, preprocessing, seed, .. } = &self.ingredients;
-        let (anomalous, picture) = (self.is_anomalous(epoch, sample), self.picture(sample));
-        match &self.made {
-            Some(made) if anomalous => scratch.take(made, picture - nominal.count())?,
-            None if anomalous => self.make_anomaly(scratch, picture, epoch, sample)?,
-            _ => scratch.load(nominal, picture, 0)?,
-        }
-        let mask = map.map(|map| (scratch.mask.as_slice(), map));
-        preprocessing.train_with(&mut scratch.transforms, &scratch.image, mask, (*seed, epoch, sample), input);
-        Ok(f32::from(u8::from(anomalous)))
-    }
-
-    /// What decides whether a sample becomes an anomaly, and which.
-    fn chance(&self, epoch: u32, sample: u32) -> Stream {
-        Stream::new(self.ingredients.seed, Purpose::Supervise, epoch, sample)
-    }
-
-    /// The picture that a sample is.
-    fn picture(&self, sample: u32) -> usize {
-        sample as usize % self.pictures()
-    }
-
-    fn is_anomalous(&self, epoch: u32, sample: u32) -> bool {
-        let Ingredients { nominal, supervise, .. } = &self.ingredients;
-        match self.made {
-            Some(_) => self.picture(sample) >= nominal.count(),
-            None => *supervise != Supervise::Unsupervised && self.chance(epoch, sample).bits(0) >> 31 == 1,
-        }
-    }
-
-    /// Which of `count` true anomalies or outliers an anomalous sample takes.
-    fn pick(&self, epoch: u32, sample: u32, count: usize) -> usize {
-        self.chance(epoch, sample).below(1, count as u32) as usize
-    }
-
-    /// Puts into `scratch` the anomaly that a nominal picture becomes as a sample.
-    fn make_anomaly(&self, scratch: &mut Scratch, picture: usize, epoch: u32, sample: u32) -> Result<()> {
-        let Ingredients { nominal, others, supervise, rounds, preprocessing, .. } = &self.ingredients;
-        let channels = preprocessing.channels;
-        if let (Supervise::Other, Some(others)) = (supervise, others) {
-            return scratch.take(others, self.pick(epoch, sample, others.images.count()));
-        }
-        scratch.drawn.resize(nominal.image_len(), 0);
-        if supervise.alters() {
-            nominal.read(picture, &mut scratch.drawn)?;
-        }
-        scratch.image.clone_from(&scratch.drawn);
-        scratch.truth(preprocessing.raw_side, 1);
-        self.make_noise(scratch, epoch, sample)?;
-        match supervise {
-            Supervise::Noise => malform::replace(&scratch.noise, &mut scratch.image),
-            _ if rounds.offline => malform::malform_by_brightness(&scratch.noise, &mut scratch.image, channels),
-            _ => malform::malform(&scratch.noise, &mut scratch.image),
-        }
-        if *supervise == Supervise::MalformedNormalGt {
-            malform::mark_changes(&scratch.drawn, &scratch.image, channels, &mut scratch.mask);
-        }
-        Ok(())
-    }
-
-    fn make_noise(&self, scratch: &mut Scratch, epoch: u32, sample: u32) -> Result<()> {
-        let Scratch { image, outlier, noise, anomaly, .. } = scratch;
-        let drawn = match (&self.ingredients.outliers, self.ingredients.noise) {
-            (Some(images), NoiseMode::Outliers) => {
-                outlier.resize(image.len(), 0);
-                images.read(self.pick(epoch, sample, images.count()), outlier)?;
-                Some(outlier.as_slice())
-            }
-            _ => None,
-        };
-        noise.resize(image.len(), 0);
-        let content = Stream::new(self.ingredients.seed, Purpose::Anomaly, epoch, sample);
-        self.synthesiser.fill(content, drawn, anomaly, noise);
-        Ok(())
-    }
-}
-
-impl Scratch {
-    /// Ground truth that is the same everywhere.
-    fn truth(&mut self, side: usize, truth: u8) {
-        self.mask.clear();
-        self.mask.resize(side * side, truth);
-    }
-
-    /// Takes an image whose ground truth is the same everywhere.
-    fn load(&mut self, images: &Store, i: usize, truth: u8) -> Result<()> {
-        self.image.resize(images.image_len(), 0);
-        images.read(i, &mut self.image)?;
-        self.truth(images.shape()[0], truth);
-        Ok(())
-    }
-
-    /// Takes a true anomaly with its mask; without one all of it is anomalous.
-    fn take(&mut self, Others { images, masks, .. }: &Others, pick: usize) -> Result<()> {
-        self.load(images, pick, 1)?;
-        if let Some(Some(mask)) = masks.get(pick) {
-            self.mask.copy_from_slice(&mask.pixels);
-        }
-        Ok(())
     }
 }
 
