@@ -125,7 +125,7 @@ pub(super) struct Choices {
     /// Quantile of heatmap values that is drawn hottest [default: by dataset]
     #[arg(long, value_name = "Q", help_heading = "Net", allow_negative_numbers = true)]
     quantile: Option<f64>,
-    /// Epochs: after each, the learning rate falls and, at most 2 % of the time, the state is saved [default: by dataset]
+    /// Epochs: after each, the learning rate falls and the state is saved, after every few of very short ones [default: by dataset]
     #[arg(long, help_heading = "Optimisation")]
     epochs: Option<u32>,
     /// Passes over the good images in an epoch [default: by dataset]
