@@ -5,17 +5,17 @@
 
 namespace {
 
-constexpr int MOST_CHANGES = 4 * MOST_STEPS;
+constexpr int MOST_CHANGES = 4 * MOST_TRANSFORMS;
 
 // What a block knows of its image.
 struct Shared {
-  Step steps[MOST_STEPS];
+  Transform steps[MOST_TRANSFORMS];
   Change changes[MOST_CHANGES];   // of colours, by the transforms so far
   unsigned long long totals[2];
   unsigned histogram[256];
   float table[3][256];            // what a byte becomes, per channel, up to the first step that looks at more
   unsigned char inside[256];      // what the changes so far make of a grey raw byte
-  unsigned char outside[MOST_STEPS];  // and of the black that a step padded with
+  unsigned char outside[MOST_TRANSFORMS];  // and of the black that a step padded with
 };
 
 // A raw image seen through the geometric transforms and those of bytes so far.
@@ -226,7 +226,7 @@ struct Floats {
         if (4 * group + k >= n) break;
         values[k] = first(4 * group + k, place);
         for (int f = from; f < to; ++f) {
-          values[k] = apply(shared.steps[f].op, numbers + f * FLOATS_PER_STEP, place, side, values[k], normals.value[k], spread);
+          values[k] = apply(shared.steps[f].op, numbers + f * FLOATS_PER_TRANSFORM, place, side, values[k], normals.value[k], spread);
         }
         place.advance(side, channels);
       }
@@ -274,8 +274,8 @@ extern "C" __global__ void __launch_bounds__(768) augment_batch(
   View view = {source, shared, rows, rows + widest, raw_side, channels, 0, false};
 
   for (int v = threadIdx.x; v < 256; v += blockDim.x) shared.inside[v] = static_cast<unsigned char>(v);
-  for (int s = threadIdx.x; s < MOST_STEPS; s += blockDim.x) shared.outside[s] = 0;
-  for (int s = threadIdx.x; s < steps; s += blockDim.x) shared.steps[s] = read_step(program + s * INTS_PER_STEP, random);
+  for (int s = threadIdx.x; s < MOST_TRANSFORMS; s += blockDim.x) shared.outside[s] = 0;
+  for (int s = threadIdx.x; s < steps; s += blockDim.x) shared.steps[s] = read_transform(program + s * INTS_PER_TRANSFORM, random);
   __syncthreads();
 
   // Bytes: geometry composes, jitter looks at the image as it is by then.
@@ -284,8 +284,8 @@ extern "C" __global__ void __launch_bounds__(768) augment_batch(
     if (shared.steps[s].op != OP_JITTER) continue;
     trace_all(shared.steps, s, shared.steps[s].before, rows, rows + widest);
     __syncthreads();
-    const unsigned draw = static_cast<unsigned>(program[s * INTS_PER_STEP + 4]);
-    jitter(shared, view, s, Jitter(numbers + s * FLOATS_PER_STEP, random, draw, channels));
+    const unsigned draw = static_cast<unsigned>(program[s * INTS_PER_TRANSFORM + 4]);
+    jitter(shared, view, s, Jitter(numbers + s * FLOATS_PER_TRANSFORM, random, draw, channels));
   }
   const int side = shared.steps[s].before;
   trace_all(shared.steps, s, side, rows, rows + widest);
@@ -315,9 +315,9 @@ extern "C" __global__ void __launch_bounds__(768) augment_batch(
     count_bytes(shared, len, side, channels, byte_at);
     of_image = contrast(shared, len);
   } else if (s + 1 < steps && shared.steps[s + 1].op == OP_SPREAD_NOISE) {
-    if (random.coin(static_cast<unsigned>(program[(s + 1) * INTS_PER_STEP + 4]))) {
+    if (random.coin(static_cast<unsigned>(program[(s + 1) * INTS_PER_TRANSFORM + 4]))) {
       count_bytes(shared, len, side, channels, byte_at);
-      spread = numbers[(s + 1) * FLOATS_PER_STEP] * deviation(shared, len);
+      spread = numbers[(s + 1) * FLOATS_PER_TRANSFORM] * deviation(shared, len);
     }
   }
   const int rest = find(shared, s + 1, steps, [](int op) {
@@ -329,7 +329,7 @@ extern "C" __global__ void __launch_bounds__(768) augment_batch(
       place.c = c;
       float value = is_lcn ? of_image.normalised(v) : static_cast<float>(v) / 255.0f;
       for (int f = s + 1; f < rest; ++f) {
-        value = apply(shared.steps[f].op, numbers + f * FLOATS_PER_STEP, place, side, value, 0.0f, 0.0f);
+        value = apply(shared.steps[f].op, numbers + f * FLOATS_PER_TRANSFORM, place, side, value, 0.0f, 0.0f);
       }
       shared.table[c][v] = value;
     }

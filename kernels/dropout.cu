@@ -1,7 +1,7 @@
 // dropout, in place: zeroes each value with probability 1/2 and doubles the others. The same numbers as on the CPU: one stream of Philox per
 // image of the batch and update. One thread per four values of an image; bound by the bytes read and written.
 #include "philox.cuh"
-#include "step.cuh"
+#include "hyper.cuh"
 
 constexpr int THREADS = 256;
 

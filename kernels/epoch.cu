@@ -1,5 +1,5 @@
 // End of a training step: the batch's losses and labels go to their places in the epoch's log, then the clock advances.
-#include "step.cuh"
+#include "hyper.cuh"
 
 constexpr int THREADS = 256;
 

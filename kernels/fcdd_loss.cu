@@ -1,10 +1,8 @@
 // The FCDD objective with ground-truth maps: map_loss, pseudo_huber_backward. With labels it is part of the head (head.cu).
-#include "anomalous_loss.cuh"
+#include "fcdd_loss.cuh"
 #include "reduce.cuh"
 
 constexpr int THREADS = 256;
-
-static __device__ __forceinline__ float slope_of(float z) { return z / sqrtf(z * z + 1.0f); }
 
 // Loss with a map g of 0 and 1 per image on the upsampled anomaly map A, and its gradient by A: one block per image;
 // mean(A (1 - g)) + (-log(1 - exp(-mean(A g))) if g has any 1). Bound by the bytes of A, g and da.
@@ -37,5 +35,5 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 pseudo_huber_backward(const float* __restrict__ z, const float* __restrict__ da, float* dz, int len) {
   kernels_before();
   const int i = blockIdx.x * THREADS + threadIdx.x;
-  if (i < len) dz[i] = da[i] * slope_of(z[i]);
+  if (i < len) dz[i] = da[i] * pseudo_huber_slope(z[i]);
 }

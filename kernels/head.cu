@@ -2,15 +2,13 @@
 //
 // z[p] = b + Σ_c x[p, c] · w[c]; a = z² / (√(z² + 1) + 1), which does not cancel; the score of an image is the mean of a. With labels also
 // the loss of each image and its gradient by z. x [n, pixels, c] holds f32 or bf16, all else is f32.
-#include "anomalous_loss.cuh"
+#include "fcdd_loss.cuh"
 #include "reduce.cuh"
 #include "vector.cuh"
 
 constexpr int THREADS = 256;
 // Pixels of a part of the backward pass.
 constexpr int TILE = 256;
-
-static __device__ __forceinline__ float slope_of(float z) { return z / sqrtf(z * z + 1.0f); }
 
 template <class T, int V>
 __device__ __forceinline__ void head(const T* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias,
@@ -54,7 +52,7 @@ __device__ __forceinline__ void head(const T* __restrict__ x, const float* __res
   if (threadIdx.x == 0) loss[blockIdx.x] = found.value;
   const float factor = found.slope * (float)(1.0 / ((double)n * pixels));
   // The barriers of the sums above have made every z visible to the block.
-  for (int i = threadIdx.x; i < pixels; i += THREADS) dz[image + i] = factor * slope_of(z[image + i]);
+  for (int i = threadIdx.x; i < pixels; i += THREADS) dz[image + i] = factor * pseudo_huber_slope(z[image + i]);
 }
 
 template <class T, int V>

@@ -1,6 +1,6 @@
 // The objective of hypersphere classification: hsc_score, hsc_loss, gradient_heatmap. The score of a vector o is
 // s = sum(o^2) / (sqrt(sum(o^2) + 1) + 1), free of cancellation.
-#include "anomalous_loss.cuh"
+#include "fcdd_loss.cuh"
 #include "reduce.cuh"
 
 constexpr int THREADS = 256;

@@ -2,7 +2,7 @@
 // of their tiles of pixels (column_moments). The sum of squares is never formed: it cancels. A tile has its mean and M2 = sum of
 // (x - mean)^2, which are merged in a fixed order (Chan et al. 1983).
 #include "portable.cuh"
-#include "step.cuh"
+#include "hyper.cuh"
 
 constexpr int THREADS = 256;
 

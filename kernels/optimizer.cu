@@ -2,7 +2,7 @@
 //
 // One thread per parameter; bound by bytes: parameters and moments are read and written once, gradients read. The arithmetic is that of the
 // CPU, operation by operation, so the bits are the same. Hyper-parameters come from the row of the present batch.
-#include "step.cuh"
+#include "hyper.cuh"
 
 constexpr int THREADS = 256;
 

@@ -1,8 +1,9 @@
 // The dialect of the kernels: CUDA C++ under nvcc, the same text as ordinary C++ under g++ for the CPU stand-in (standin/).
-// Kernels include this file, and ptx.cuh where they use an instruction that CUDA C++ has no name for; nothing else.
+// Kernels include this file, the project's other headers, and nothing else; instructions that CUDA C++ has no name for are in ptx.cuh.
 //
 // Rules that keep a kernel both fast and testable:
-//   * kernels are `extern "C" __global__ void unique_name(...)`; templates sit behind a macro that names each instance;
+//   * kernels are `extern "C" __global__ void unique_name(...)`; each instance of a template is such a kernel, written out, since build.rs
+//     makes Rust's launchers from the signatures and expands no macros;
 //   * dynamic shared memory comes through DYN_SHARED, whose start is 128-byte aligned;
 //   * warp collectives take the full mask; blocks never wait for each other by spinning;
 //   * sizes are parameters; fused multiply-adds are written fmaf (nvcc contracts nothing: --fmad=false);

@@ -1,7 +1,7 @@
 // Which sample an image of a batch is, and what becomes of it: the draws of `src/data/batches.rs`.
 #pragma once
 #include "philox.cuh"
-#include "step.cuh"
+#include "hyper.cuh"
 
 // `supervise::Supervise`, and anomalies that were made beforehand and stand beside the nominal images.
 enum Supervise { UNSUPERVISED, OTHER, NOISE, MALFORMED_NORMAL, MALFORMED_NORMAL_GT, OFFLINE };

@@ -29,22 +29,22 @@ enum Op {
 };
 
 // The most transforms of a list: `pipeline::MOST_TRANSFORMS`.
-constexpr int MOST_STEPS = 32;
+constexpr int MOST_TRANSFORMS = 32;
 // Numbers of a row: integers (operation, padding, side before, side after, first draw, choice), floats (two per channel).
-constexpr int INTS_PER_STEP = 6;
-constexpr int FLOATS_PER_STEP = 6;
+constexpr int INTS_PER_TRANSFORM = 6;
+constexpr int FLOATS_PER_TRANSFORM = 6;
 
 // A geometric transform, its random numbers drawn: where rows and columns come from.
 enum Geometry { GEOMETRY_NONE, GEOMETRY_CROP, GEOMETRY_SHIFT, GEOMETRY_RESIZE, GEOMETRY_FLIP };
 
-struct Step {
+struct Transform {
   int op, geometry;
   int before, after;  // sides
   int offset[2];      // added to an output row, column
 };
 
-__device__ __forceinline__ Step read_step(const int* __restrict__ row, const Stream& random) {
-  Step step;
+__device__ __forceinline__ Transform read_transform(const int* __restrict__ row, const Stream& random) {
+  Transform step;
   // Of a choice, the list that the coin does not take does nothing.
   const int choice = row[5];
   const bool taken = choice == 0 || random.coin(static_cast<unsigned>(abs(choice) - 1)) == (choice > 0);
@@ -82,9 +82,9 @@ __device__ __forceinline__ Step read_step(const int* __restrict__ row, const Str
 }
 
 // The raw row (axis 0) or column (axis 1) that number i comes from after `count` steps; −1 − s where step s padded it.
-__device__ __forceinline__ int trace(const Step* steps, int count, int axis, int i) {
+__device__ __forceinline__ int trace(const Transform* steps, int count, int axis, int i) {
   for (int s = count - 1; s >= 0; --s) {
-    const Step& step = steps[s];
+    const Transform& step = steps[s];
     switch (step.geometry) {
       case GEOMETRY_CROP:
         i += step.offset[axis];
@@ -99,7 +99,7 @@ __device__ __forceinline__ int trace(const Step* steps, int count, int axis, int
 }
 
 // Fills the maps of `side` rows and as many columns. All threads of the block call it; complete after the next barrier.
-__device__ __forceinline__ void trace_all(const Step* steps, int count, int side, short* rows, short* columns) {
+__device__ __forceinline__ void trace_all(const Transform* steps, int count, int side, short* rows, short* columns) {
   for (int i = threadIdx.x; i < side; i += blockDim.x) {
     rows[i] = static_cast<short>(trace(steps, count, 0, i));
     columns[i] = static_cast<short>(trace(steps, count, 1, i));

@@ -1,9 +1,9 @@
-//! The one error type. Every message says what was wrong, where, and what to do about it; `main` prints it once.
+//! The one error type. Messages say what was wrong, where, and what to do about it as far as that is known; `main` prints them once.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What can go wrong in any room of the house.
+/// What can go wrong anywhere in the program.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused something on a path.
@@ -127,7 +127,7 @@ fn explain(source: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => "check its permissions",
         io::ErrorKind::StorageFull => "free some space and run again",
         io::ErrorKind::AlreadyExists => "move what is there away, or choose another name",
-        io::ErrorKind::NotADirectory => "a file stands where a folder is needed",
+        io::ErrorKind::NotADirectory => "a file stands where a folder is needed: move it away, or name another folder",
         io::ErrorKind::IsADirectory => "name a file, not a folder",
         _ => return source.to_string(),
     };

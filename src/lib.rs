@@ -1,8 +1,8 @@
 //! FCDD: Fully Convolutional Data Description (Liznerski et al., ICLR 2021) as a hand-written kernel engine.
 //!
-//! Rooms, from the top down; each imports only from those after it:
+//! Modules, from the top down; each imports only from those after it:
 //! [`cli`] → [`run`] → [`report`], [`metrics`], [`data`], [`engine`] → [`model`] → [`steps`] → [`device`].
-//! [`error`], [`files`], [`memory`], [`real`] and [`rng`] are the ground floor that every room stands on.
+//! [`error`], [`files`], [`memory`], [`real`] and [`rng`] are used by all of them.
 
 pub mod cli;
 pub mod data;

@@ -95,12 +95,12 @@ pub fn describe(evaluation: &Evaluation) -> String {
     lines.join("\n")
 }
 
-/// The wish that Ctrl-C (or a polite kill) utters. Where nothing heeds it, and the second time, the program ends at once.
+/// What Ctrl-C (or a polite kill) requests. Where nothing listens, and the second time, the program ends at once.
 pub fn stop_flag() -> Result<Arc<Stop>> {
     let stop = Arc::new(Stop::default());
-    let wish = stop.clone();
+    let requested = stop.clone();
     ctrlc::set_handler(move || {
-        if wish.wish() {
+        if requested.request() {
             say("stopping after this step; press again to stop at once");
         } else {
             say("stopped; files that were finished are kept");

@@ -79,7 +79,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     let failures = work(&devices, &left, &stop);
     show(&sum_up(&out)?, &out, json)?;
     failures.iter().for_each(|failure| say(format!("error: {}: {}", failure.run, failure.error)));
-    if stop.is_wished() {
+    if stop.is_requested() {
         say("stopped; give the same command again to go on: what is finished is kept");
         return Ok(Outcome::Ended(INTERRUPTED));
     }

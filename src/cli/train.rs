@@ -34,7 +34,8 @@ pub struct Args {
     /// Folder to leave the run in
     #[arg(long, value_name = "RUN", required_unless_present = "resume")]
     out: Option<PathBuf>,
-    /// Continue a stopped run with its own settings; --data and --outliers tell where its data has moved
+    /// Continue a stopped run with its own settings; --data and --outliers tell where its data has moved, --hold whether to keep it
+    /// in memory
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
     #[command(flatten)]
@@ -208,7 +209,7 @@ pub fn run(args: Args) -> Result<Outcome> {
 fn settled() -> Error {
     Error::setting(
         "--resume continues a run in its folder and with its own settings: neither can be given anew",
-        "leave all flags out but those that tell where data has moved, --data and --outliers, and --hold, or start a new run with --out RUN",
+        "leave out what the run has settled (of what decides a run, --data, --outliers and --hold alone may be given), or start a new run with --out RUN",
     )
 }
 
@@ -225,7 +226,7 @@ impl OneTask {
 }
 
 impl Choices {
-    /// Where the data of a run has moved, which is all that can be said anew of it.
+    /// Where the data of a run has moved and whether to hold it, which is all that can be said anew of it.
     fn moved(self) -> Result<Moved> {
         let Choices { data, outliers, hold, .. } = self;
         if (Choices { data: None, outliers: None, hold: None, ..self }) != Choices::default() {

@@ -58,7 +58,7 @@ pub(crate) fn lcn(values: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steps::lcn::lcn_l1;
+    use crate::data::lcn::lcn_l1;
     use proptest::prelude::*;
 
     proptest! {

@@ -185,11 +185,6 @@ impl Dataset {
         Ok(task.with(train, test))
     }
 
-    /// The classes of a set that can be nominal.
-    pub fn classes(kind: DatasetKind, data: Option<&Path>) -> Result<Vec<String>> {
-        sets::format(kind).classes(&root(kind, data)?)
-    }
-
     /// Indices of the training images of the nominal class.
     pub fn nominal(&self) -> Result<Vec<usize>> {
         let indices = self.train.indices(|class| class == self.nominal);

@@ -11,6 +11,7 @@
 //! | [`labelled`] | which labelled anomalies of a test split are learned from, and leave it |
 //! | [`pipeline`], [`interpret`], [`recipes`] | preprocessing as a list of transforms, its interpreter; the lists of the data sets |
 //! | [`jitter`], `contrast`, [`constants`] | colour jitter, what depends on a whole image, what is computed from the data |
+//! | [`lcn`] | the formula that `contrast`'s integers are checked against |
 //! | [`anomaly`] | artificial anomalies |
 //! | [`supervise`], [`batches`] | who becomes an anomaly, and how; the training batches |
 //! | [`cuda`] | training and test batches made on the GPU, the same bits |
@@ -35,6 +36,7 @@ pub mod images;
 pub mod interpret;
 pub mod jitter;
 pub mod labelled;
+pub mod lcn;
 pub mod outliers;
 pub mod pipeline;
 pub mod recipes;

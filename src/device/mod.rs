@@ -1,5 +1,9 @@
 //! Where memory lives and what computes: host buffers, and what the CPU forms lean on (the matrix product, vector instructions); the
-//! CUDA device. Every `unsafe` of the crate is in this room.
+//! CUDA device. Every `unsafe` block of the crate is here.
+//!
+//! What the compiler does not check is asked of callers, in the docs of [`cuda::Cuda::capture`], [`cuda::Memory::reserve_workspace`],
+//! [`cuda::Memory::reserve_hyper`] and [`cuda::PointerMut::offset`]: a launch reads and writes only where memory is. `engine::gpu` answers
+//! for the graphs, each step's launcher for its offsets.
 
 pub mod cuda;
 pub mod host;

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::plan::{Hyper, Plan, Step, TrainingPorts};
+use super::plan::{Plan, TrainingPorts};
+use super::{Hyper, Step};
 use crate::device::Format;
 use crate::device::cuda::{self, Buffer, Cuda, Graph, Mark, Memory, Pointer, PointerMut, kernels};
 use crate::error::{CudaError, Error, Result};
@@ -41,7 +42,7 @@ pub struct EpochLog {
 }
 
 /// What trains whole epochs on the device.
-struct Course {
+struct EpochRunner {
     feed: Feed,
     /// Of the epoch's samples, [capacity].
     order: Buffer<u32>,
@@ -56,7 +57,7 @@ struct Course {
 /// A network's memory on the device and what runs there.
 pub(super) struct Gpu {
     pub memory: Memory,
-    course: Option<Course>,
+    epochs: Option<EpochRunner>,
 }
 
 impl Gpu {
@@ -79,15 +80,15 @@ impl Gpu {
             let batch = (low > 0).then_some(low);
             return Err(CudaError::OutOfMemory { asked, free, batch }.into());
         }
-        Ok(Gpu { memory: plan.cuda_memory(cuda)?, course: None })
+        Ok(Gpu { memory: plan.cuda_memory(cuda)?, epochs: None })
     }
 
     /// Makes room for the scratch space of one more plan.
     pub fn reserve(&mut self, plan: &Plan) -> Result<()> {
         if self.memory.reserve_workspace(plan.cuda_workspace())?
-            && let Some(course) = &mut self.course
+            && let Some(epochs) = &mut self.epochs
         {
-            course.graphs.clear(); // they name the former workspace
+            epochs.graphs.clear(); // they name the former workspace
         }
         Ok(())
     }
@@ -118,7 +119,7 @@ impl Gpu {
     pub fn attach(&mut self, feed: Feed, samples: usize, stride: usize) -> Result<()> {
         let cuda = self.memory.cuda().clone();
         self.memory.reserve_hyper(samples.div_ceil(stride))?;
-        self.course = Some(Course {
+        self.epochs = Some(EpochRunner {
             feed,
             order: cuda.zeros(samples)?,
             log: cuda.zeros(2 * samples)?,
@@ -133,25 +134,25 @@ impl Gpu {
         let rows: Vec<f32> = hypers.iter().flat_map(Hyper::row).collect();
         self.memory.hyper.write(0, &rows)?;
         self.memory.clock.write(0, &[0, epoch])?;
-        self.course()?.order.write(0, order)?;
+        self.epochs()?.order.write(0, order)?;
         Ok(())
     }
 
     /// Launches the next step of the epoch: draws the batch, trains on it, logs its losses. Captures the step when a batch size is
     /// met for the first time; nothing is allocated, copied or waited for.
     pub fn step(&mut self, plan: &Plan, ports: &TrainingPorts, stride: usize) -> Result<()> {
-        let Gpu { memory, course } = self;
-        let course = course.as_mut().ok_or_else(no_course)?;
-        let graph = match course.graphs.remove(&plan.batch) {
+        let Gpu { memory, epochs } = self;
+        let epochs = epochs.as_mut().ok_or_else(no_feed)?;
+        let graph = match epochs.graphs.remove(&plan.batch) {
             Some(graph) => graph,
-            None => memory.cuda().capture(|| enqueue(plan, ports, stride, memory, course))?,
+            None => memory.cuda().capture(|| enqueue(plan, ports, stride, memory, epochs))?,
         };
         graph.launch()?;
-        course.graphs.insert(plan.batch, graph);
+        epochs.graphs.insert(plan.batch, graph);
         // The host stays some steps ahead of the device, not an epoch: what it says of the progress is true, and it can be stopped.
-        course.launched.push_back(memory.cuda().mark()?);
-        if course.launched.len() > AHEAD
-            && let Some(mark) = course.launched.pop_front()
+        epochs.launched.push_back(memory.cuda().mark()?);
+        if epochs.launched.len() > AHEAD
+            && let Some(mark) = epochs.launched.pop_front()
         {
             mark.wait()?;
         }
@@ -160,26 +161,26 @@ impl Gpu {
 
     /// Waits for the epoch's end and reads its log.
     pub fn end_epoch(&mut self, samples: usize) -> Result<EpochLog> {
-        let course = self.course()?;
-        let capacity = course.order.len();
+        let epochs = self.epochs()?;
+        let capacity = epochs.order.len();
         let (mut losses, mut labels) = (vec![0.0; samples], vec![0.0; samples]);
-        course.log.read(0, &mut losses)?;
-        course.log.read(capacity, &mut labels)?;
+        epochs.log.read(0, &mut losses)?;
+        epochs.log.read(capacity, &mut labels)?;
         Ok(EpochLog { losses, labels })
     }
 
-    fn course(&mut self) -> Result<&mut Course> {
-        self.course.as_mut().ok_or_else(no_course)
+    fn epochs(&mut self) -> Result<&mut EpochRunner> {
+        self.epochs.as_mut().ok_or_else(no_feed)
     }
 }
 
 /// The launches of one training step.
-fn enqueue(plan: &Plan, ports: &TrainingPorts, stride: usize, memory: &Memory, course: &Course) -> Result<()> {
-    (course.feed)(Batch {
+fn enqueue(plan: &Plan, ports: &TrainingPorts, stride: usize, memory: &Memory, epochs: &EpochRunner) -> Result<()> {
+    (epochs.feed)(Batch {
         n: plan.batch,
         stride,
         clock: memory.clock.pointer(),
-        order: course.order.pointer(),
+        order: epochs.order.pointer(),
         input: memory.pointer_mut(plan.ports.input),
         labels: memory.pointer_mut(ports.labels),
         maps: ports.maps.map(|maps| memory.pointer_mut(maps)),
@@ -191,11 +192,11 @@ fn enqueue(plan: &Plan, ports: &TrainingPorts, stride: usize, memory: &Memory, c
         memory.cuda().launch([1, 1, 1], END_STEP_THREADS, 0),
         memory.pointer(ports.loss),
         memory.pointer(ports.labels),
-        course.log.pointer_mut(),
+        epochs.log.pointer_mut(),
         memory.clock.pointer_mut(),
         plan.batch as i32,
         stride as i32,
-        course.order.len() as i32,
+        epochs.order.len() as i32,
     )?;
     Ok(())
 }
@@ -206,17 +207,19 @@ fn check_sizes(plan: &Plan) -> Result<()> {
     let pixels = |step: &Step| match step {
         Step::ConvFprop(s) => (s.geometry.n * s.geometry.h * s.geometry.w).max(s.geometry.pixels()),
         Step::NormActPool(s) => s.pool.n * s.pool.h * s.pool.w,
-        Step::Sgd(s) => s.params.len,
-        Step::Adam(s) => s.params.len,
         _ => 0,
     };
-    if plan.steps().map(pixels).max().unwrap_or(0) <= MOST {
-        return Ok(());
+    if plan.steps().any(|step| pixels(step) > MOST) {
+        let problem = format!("a batch of {} images has more pixels than the kernels count ({MOST})", plan.batch);
+        return Err(Error::setting(problem, "choose a smaller --batch or --side"));
     }
-    let problem = format!("a batch of {} images has more pixels than the kernels count ({MOST})", plan.batch);
-    Err(Error::setting(problem, "choose a smaller --batch or --side"))
+    if plan.ports.params.len > MOST {
+        let problem = format!("the net has more parameters than the kernels count ({MOST})");
+        return Err(Error::setting(problem, "choose a smaller net, or a smaller --side where the net depends on it"));
+    }
+    Ok(())
 }
 
-fn no_course() -> Error {
+fn no_feed() -> Error {
     Error::internal("no source of batches was attached to the network")
 }

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use super::gpu::{EpochLog, Feed, Gpu};
 use super::lower::{Options, lower};
-use super::plan::{Hyper, Plan, Ports, Step, TrainingPorts};
+use super::plan::{Plan, Ports, TrainingPorts};
+use super::{Hyper, Step};
 use crate::device::cuda::{self, PointerMut};
 use crate::device::{Device, Host, View};
 use crate::error::{Error, Result};
@@ -59,7 +60,7 @@ impl<T: Real> Network<T> {
             }
         };
         let mut network =
-            Network { arch: arch.clone(), options, plans: vec![plan], memory, gpu, batches: 0, hyper: IDLE };
+            Network { arch: arch.clone(), options, plans: vec![plan], memory, gpu, batches: 0, hyper: Hyper::IDLE };
         if network.gpu.is_none() {
             for (view, values) in &network.plans[0].constants {
                 network.memory.get_mut(*view).iter_mut().zip(values).for_each(|(to, &value)| *to = T::of(value));
@@ -339,7 +340,7 @@ impl<T: Real> Network<T> {
         let steps = phase(&self.plans[index]);
         match &mut self.gpu {
             Some(gpu) => gpu.run(steps, hyper)?,
-            None => steps.iter().for_each(|step| step.cpu(&mut self.memory, hyper.unwrap_or(&IDLE))),
+            None => steps.iter().for_each(|step| step.cpu(&mut self.memory, hyper.unwrap_or(&Hyper::IDLE))),
         }
         Ok(())
     }
@@ -351,9 +352,6 @@ pub struct Explanation<'a, T> {
     pub maps: &'a [T],
     pub heatmaps: &'a [T],
 }
-
-/// For phases that read no hyper-parameter.
-const IDLE: Hyper = Hyper { lr: 0.0, weight_decay: 0.0, step: 0, norm_momentum: 0.0 };
 
 fn not_on_a_gpu() -> Error {
     Error::internal("this network is not on a GPU")

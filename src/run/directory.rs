@@ -15,7 +15,7 @@ pub const CONFIG: &str = "config.json";
 pub const HISTORY: &str = "history.csv";
 /// The trained model.
 pub const MODEL: &str = "model.safetensors";
-/// What resuming needs, as of the last finished epoch.
+/// What resuming needs, as of the last epoch that was saved.
 pub const STATE: &str = "state.safetensors";
 /// Training samples of the first batch, after augmentation.
 pub const PREVIEW: &str = "preview.png";

@@ -146,7 +146,7 @@ fn true_anomalies(settings: &Settings, dataset: &Dataset, fit: Fit) -> Result<Op
         (&dataset.test, labelled::choose(&dataset.test, dataset.nominal, limit, settings.seed))
     } else if settings.supervise != Supervise::Other {
         return Ok(None);
-    } else if dataset.train.indices(|class| class != dataset.nominal).is_empty() {
+    } else if dataset.anomalous().is_empty() {
         if limit.is_none() {
             let remedy = "lay some beside the good ones, or say with --oe-limit K how many of each kind to take from the test images";
             return Err(Error::setting(

@@ -1,4 +1,4 @@
-//! What resuming needs: the optimizer's state, the weights and the history as of the last finished epoch.
+//! What resuming needs: the optimizer's state, the weights and the history as of the epoch after which it was saved.
 //!
 //! Randomness is counter-based, so no generator has a state: an epoch's number gives its permutation and augmentation.
 

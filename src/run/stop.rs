@@ -1,41 +1,40 @@
-//! The wish to stop, as Ctrl-C utters it.
+//! The request to stop, as Ctrl-C makes it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// A wish to stop, and whether anything heeds it at the moment: training does, after each step.
+/// A request to stop, and whether anything listens for it at the moment: training does, after each step.
 #[derive(Debug, Default)]
 pub struct Stop {
-    wished: AtomicBool,
-    /// How many heed it.
-    heeding: AtomicUsize,
+    requested: AtomicBool,
+    /// How many listen.
+    listening: AtomicUsize,
 }
 
-/// As long as this lives, something heeds the wish.
+/// As long as this lives, something listens.
 #[must_use]
-pub struct Heeding<'a>(&'a AtomicUsize);
+pub struct Listening<'a>(&'a AtomicUsize);
 
-impl Drop for Heeding<'_> {
+impl Drop for Listening<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Stop {
-    /// Utters the wish. False where nothing is going to heed it, or where it was uttered before: then whoever wishes has to end the
-    /// program.
-    pub fn wish(&self) -> bool {
-        !self.wished.swap(true, Ordering::Relaxed) && self.heeding.load(Ordering::Relaxed) > 0
+    /// Requests a stop. False where nothing listens, or where one was requested before: then the caller has to end the program.
+    pub fn request(&self) -> bool {
+        !self.requested.swap(true, Ordering::Relaxed) && self.listening.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether the wish was uttered.
-    pub fn is_wished(&self) -> bool {
-        self.wished.load(Ordering::Relaxed)
+    /// Whether a stop was requested.
+    pub fn is_requested(&self) -> bool {
+        self.requested.load(Ordering::Relaxed)
     }
 
-    /// Says that the wish is heeded from now on, until what this returns is dropped.
-    pub fn heed(&self) -> Heeding<'_> {
-        self.heeding.fetch_add(1, Ordering::Relaxed);
-        Heeding(&self.heeding)
+    /// Promises to look at [`Stop::is_requested`] until what this returns is dropped.
+    pub fn listen(&self) -> Listening<'_> {
+        self.listening.fetch_add(1, Ordering::Relaxed);
+        Listening(&self.listening)
     }
 }
 
@@ -44,16 +43,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wish_is_heeded_once_and_only_while_something_listens() {
+    fn a_request_is_taken_once_and_only_while_something_listens() {
         let stop = Stop::default();
-        let outer = stop.heed();
-        drop(stop.heed());
-        assert!(!stop.is_wished());
-        assert!(stop.wish() && stop.is_wished());
-        assert!(!stop.wish(), "the second one means now");
+        let outer = stop.listen();
+        drop(stop.listen());
+        assert!(!stop.is_requested());
+        assert!(stop.request() && stop.is_requested());
+        assert!(!stop.request(), "the second one means now");
         drop(outer);
         let stop = Stop::default();
-        drop(stop.heed());
-        assert!(!stop.wish() && stop.is_wished());
+        drop(stop.listen());
+        assert!(!stop.request() && stop.is_requested());
     }
 }

@@ -118,16 +118,16 @@ pub fn train(
     let mut progress = Progress::new("training", remaining * set.len() as u64);
     let started = Instant::now();
     let mut due = started;
-    let heeding = stop.heed();
-    while trainer.epochs_done() < settings.epochs && !stop.is_wished() {
+    let listening = stop.listen();
+    while trainer.epochs_done() < settings.epochs && !stop.is_requested() {
         if trainer.epoch(&mut progress, stop)?
             && let Some(directory) = directory
-            && (Instant::now() >= due || trainer.epochs_done() == settings.epochs || stop.is_wished())
+            && (Instant::now() >= due || trainer.epochs_done() == settings.epochs || stop.is_requested())
         {
             due = Instant::now() + SAVING_SHARE * save(&trainer, directory)?;
         }
     }
-    drop(heeding);
+    drop(listening);
     let epochs = trainer.epochs_done();
     if settings.reestimate && epochs == settings.epochs {
         trainer.reestimate()?;
@@ -144,7 +144,7 @@ pub fn train(
     let seconds = started.elapsed().as_secs_f64();
     let verb = if epochs < settings.epochs { "stopped" } else { "trained" };
     progress.finish(&format!("{verb} after {epochs} of {} epochs, {seconds:.1} s", settings.epochs));
-    Ok(Trained { model, history, interrupted: stop.is_wished() })
+    Ok(Trained { model, history, interrupted: stop.is_requested() })
 }
 
 /// Saves what the run can go on from; returns how long that took.

@@ -173,7 +173,7 @@ impl Trainer<'_> {
         let batches = order.chunks(self.network.options().batch);
         if self.set.is_held() {
             for (samples, hyper) in batches.zip(hypers) {
-                if stop.is_wished() {
+                if stop.is_requested() {
                     return Ok(None);
                 }
                 let labels = self.fill(epoch, samples)?;
@@ -185,7 +185,7 @@ impl Trainer<'_> {
         let (set, maps) = (self.set, self.settings.maps);
         let finished = ahead(batches.map(|samples| set.batch(epoch, samples, maps)), |batches| {
             for (batch, hyper) in batches.zip(hypers) {
-                if stop.is_wished() {
+                if stop.is_requested() {
                     return Ok::<_, Error>(false);
                 }
                 let labels = self.take(&batch?)?;
@@ -209,7 +209,7 @@ impl Trainer<'_> {
         let mut advance = |launched: usize| {
             progress.advance((launched - before) as u64, || format!("epoch {}/{total}", epoch + 1));
             before = launched;
-            !stop.is_wished()
+            !stop.is_requested()
         };
         let (set, batch) = (self.set, self.network.options().batch);
         let network = &mut self.network;
@@ -254,7 +254,7 @@ impl Trainer<'_> {
             let order = self.set.order(epochs + i);
             self.fill(epochs + i, &order[..batch])?;
             let norm_momentum = 1.0 / f64::from(i + 1);
-            self.network.forward(batch, &Hyper { lr: 0.0, weight_decay: 0.0, step: 0, norm_momentum })?;
+            self.network.forward(batch, &Hyper { norm_momentum, ..Hyper::IDLE })?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! f32 values as the bf16 that tensor cores multiply, rounded to nearest even: the steps `cast` and `cast_weights`, `kernels/cast.cu`.
 
+use super::operation::{Access, Hyper, Operation};
 use crate::device::cuda::{self, Memory, kernels};
 use crate::device::{ByteView, Host, View};
 use crate::real::Real;
@@ -15,16 +16,26 @@ pub struct Cast {
     pub y: View,
 }
 
-impl Cast {
-    /// Runs on the CPU, where the step's end rounds.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for Cast {
+    fn kind(&self) -> &'static str {
+        "cast"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("x", self.x)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("y", self.y)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let mut y = memory.take(self.y.buffer);
         y[self.y.range()].copy_from_slice(memory.get(self.x));
         memory.put(self.y.buffer, y);
     }
 
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         let launch = memory.cuda().launch_per_item(self.x.len.div_ceil(CHUNK), 256);
         kernels::cast::cast(launch, memory.pointer(self.x), memory.pointer_mut(self.y), self.x.len as i64)
     }
@@ -99,9 +110,20 @@ pub struct CastWeights {
     pub table: ByteView,
 }
 
-impl CastWeights {
-    /// Runs on the CPU, where the step's end rounds.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for CastWeights {
+    fn kind(&self) -> &'static str {
+        "cast_weights"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("params", self.params)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("casts", self.casts)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let mut casts = memory.take(self.casts.buffer);
         for layer in &self.layers {
             let (w, cast) = (memory.get(layer.source), &mut casts[layer.target.range()]);
@@ -111,8 +133,7 @@ impl CastWeights {
         memory.put(self.casts.buffer, casts);
     }
 
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         let launch = memory.cuda().launch([self.blocks() as u32, 1, 1], 128, 0);
         kernels::cast::cast_weights(
             launch,
@@ -122,7 +143,9 @@ impl CastWeights {
             self.layers.len() as i32,
         )
     }
+}
 
+impl CastWeights {
     fn blocks(&self) -> usize {
         self.layers.iter().map(Layer::blocks).sum()
     }

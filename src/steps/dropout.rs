@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use super::operation::{Access, Hyper, Operation};
 use crate::device::cuda::{self, Memory, kernels};
 use crate::device::{Host, View};
 use crate::real::Real;
@@ -23,13 +24,24 @@ pub struct Dropout {
     pub n: usize,
 }
 
-impl Dropout {
-    /// Runs on the CPU; `update` counts the updates.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>, update: u64) {
+impl Operation for Dropout {
+    fn kind(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("values", self.values)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("values", self.values)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, hyper: &Hyper) {
         let length = self.values.len / self.n;
         let images = memory.get_mut(self.values).par_chunks_exact_mut(length);
         images.enumerate().for_each(|(image, values)| {
-            let stream = Stream::new(self.seed, Purpose::Dropout, update as u32, image as u32);
+            let stream = Stream::new(self.seed, Purpose::Dropout, hyper.step as u32, image as u32);
             for (block, values) in values.chunks_mut(4).enumerate() {
                 for (value, bits) in values.iter_mut().zip(stream.block(block as u32)) {
                     *value = if bits >> 31 == 1 { *value + *value } else { T::zero() };
@@ -38,8 +50,7 @@ impl Dropout {
         });
     }
 
-    /// Runs on the GPU, with the number of the update in the present batch's hyper-parameters.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         let length = self.values.len / self.n;
         kernels::dropout::dropout(
             memory.cuda().launch_per_item(self.n * length.div_ceil(4), THREADS),

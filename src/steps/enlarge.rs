@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::operation::{Access, Hyper, Operation};
 use crate::device::cuda::{self, Memory, kernels};
 use crate::device::{Host, View};
 use crate::real::Real;
@@ -42,9 +43,20 @@ pub struct Enlarge {
     pub y: View,
 }
 
-impl Enlarge {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for Enlarge {
+    fn kind(&self) -> &'static str {
+        "enlarge"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("x", self.x)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("y", self.y)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let mut y = memory.take(self.y.buffer);
         let Geometry { side, c, .. } = self.geometry;
         let pairs = y[self.y.range()].par_chunks_exact_mut(4 * side * c);
@@ -59,8 +71,7 @@ impl Enlarge {
         memory.put(self.y.buffer, y);
     }
 
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         let [n, side, c] = self.geometry.numbers();
         let launch = memory.cuda().launch_per_item(self.geometry.large_len(), THREADS);
         kernels::enlarge::enlarge(launch, memory.pointer(self.x), memory.pointer_mut(self.y), n, side, c)
@@ -75,9 +86,20 @@ pub struct EnlargeAdjoint {
     pub dx: View,
 }
 
-impl EnlargeAdjoint {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for EnlargeAdjoint {
+    fn kind(&self) -> &'static str {
+        "enlarge_adjoint"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("dy", self.dy)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("dx", self.dx)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let mut dx = memory.take(self.dx.buffer);
         let Geometry { side, c, .. } = self.geometry;
         let rows = dx[self.dx.range()].par_chunks_exact_mut(side * c);
@@ -91,8 +113,7 @@ impl EnlargeAdjoint {
         memory.put(self.dx.buffer, dx);
     }
 
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         let [n, side, c] = self.geometry.numbers();
         let launch = memory.cuda().launch_per_item(self.geometry.small_len(), THREADS);
         kernels::enlarge::enlarge_adjoint(launch, memory.pointer(self.dy), memory.pointer_mut(self.dx), n, side, c)

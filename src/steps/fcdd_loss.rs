@@ -8,6 +8,7 @@ use std::f64::consts::LN_2;
 
 use rayon::prelude::*;
 
+use super::operation::{Access, Hyper, Operation};
 use crate::device::cuda::{self, Memory, kernels};
 use crate::device::{Host, View};
 use crate::real::{Real, sum_over};
@@ -50,9 +51,20 @@ pub struct MapLoss {
     pub da: View,
 }
 
-impl MapLoss {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for MapLoss {
+    fn kind(&self) -> &'static str {
+        "map_loss"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("a", self.a), ("maps", self.maps)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("loss", self.loss), ("da", self.da)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let (mut loss, mut da) = (memory.take(self.loss.buffer), memory.take(self.da.buffer));
         let pixels = self.a.len / self.loss.len;
         let per_pixel = T::of(1.0 / pixels as f64);
@@ -73,8 +85,7 @@ impl MapLoss {
         memory.put(self.da.buffer, da);
     }
 
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         let n = self.loss.len;
         kernels::fcdd_loss::map_loss(
             memory.cuda().launch([n as u32, 1, 1], THREADS, 0),
@@ -96,17 +107,27 @@ pub struct PseudoHuberBackward {
     pub dz: View,
 }
 
-impl PseudoHuberBackward {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for PseudoHuberBackward {
+    fn kind(&self) -> &'static str {
+        "pseudo_huber_backward"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("z", self.z), ("da", self.da)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("dz", self.dz)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let mut dz = memory.take(self.dz.buffer);
         let terms = memory.get(self.z).iter().zip(memory.get(self.da));
         dz[self.dz.range()].iter_mut().zip(terms).for_each(|(dz, (&z, &da))| *dz = da * pseudo_huber_slope(z));
         memory.put(self.dz.buffer, dz);
     }
 
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         kernels::fcdd_loss::pseudo_huber_backward(
             memory.cuda().launch_per_item(self.z.len, THREADS),
             memory.pointer(self.z),

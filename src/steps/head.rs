@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::conv::{Geometry, cpu as conv, reference};
 use super::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
+use super::operation::{Access, Hyper, Operation};
 use super::vectors::Vectors;
 use crate::device::cuda::{self, Launch, Memory, Number, Pointer, PointerMut, kernels};
 use crate::device::{Format, Host, View};
@@ -54,9 +55,22 @@ pub struct Labels {
     pub dz: View,
 }
 
-impl Head {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for Head {
+    fn kind(&self) -> &'static str {
+        "head"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("x", self.x), ("w", self.w)]).and("b", self.b).and("labels", self.labels.map(|of| of.labels))
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("z", self.z), ("a", self.a), ("score", self.score)])
+            .and("loss", self.labels.map(|of| of.loss))
+            .and("dz", self.labels.map(|of| of.dz))
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let (mut z, mut workspace) = (memory.take(self.z.buffer), memory.take_workspace());
         let (x, w, b) = (memory.get(self.x), memory.get(self.w), memory.get_opt(self.b));
         conv::fprop(&self.geometry, x, w, b, &mut z[self.z.range()], &mut workspace);
@@ -68,6 +82,28 @@ impl Head {
         }
     }
 
+    fn workspace(&self) -> usize {
+        conv::fprop_workspace(&self.geometry)
+    }
+
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+        use kernels::head::{head_bf16x1, head_bf16x8, head_f32x1, head_f32x4};
+        match self.x.format {
+            Format::F32 => self.launch(memory, [head_f32x1, head_f32x4]),
+            Format::Bf16 => self.launch(memory, [head_bf16x1, head_bf16x8]),
+        }
+    }
+
+    fn flops(&self) -> u64 {
+        self.geometry.flops()
+    }
+
+    fn layer(&self) -> Option<String> {
+        Some(self.geometry.layer())
+    }
+}
+
+impl Head {
     /// a and scores from z.
     fn judge<T: Real>(&self, memory: &mut Host<T>) {
         let (mut a, mut score) = (memory.take(self.a.buffer), memory.take(self.score.buffer));
@@ -100,20 +136,6 @@ impl Head {
             });
         memory.put(of.loss.buffer, loss);
         memory.put(of.dz.buffer, dz);
-    }
-
-    /// Scratch elements that the CPU form needs.
-    pub fn workspace(&self) -> usize {
-        conv::fprop_workspace(&self.geometry)
-    }
-
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
-        use kernels::head::{head_bf16x1, head_bf16x8, head_f32x1, head_f32x4};
-        match self.x.format {
-            Format::F32 => self.launch(memory, [head_f32x1, head_f32x4]),
-            Format::Bf16 => self.launch(memory, [head_bf16x1, head_bf16x8]),
-        }
     }
 
     fn launch<T: Number>(&self, memory: &Memory, [narrow, wide]: [HeadKernel<T>; 2]) -> cuda::Result<()> {
@@ -165,17 +187,30 @@ pub struct HeadBackward {
     /// As x; None where no layer below is trained.
     pub dx: Option<View>,
     pub dw: View,
+    /// In the buffer of dw.
     pub db: Option<View>,
 }
 
-impl HeadBackward {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for HeadBackward {
+    fn kind(&self) -> &'static str {
+        "head_backward"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("x", self.x), ("w", self.w), ("dz", self.dz)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("dw", self.dw)]).and("db", self.db).and("dx", self.dx)
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let g = &self.geometry;
         let (mut grads, mut workspace) = (memory.take(self.dw.buffer), memory.take_workspace());
         let dz = memory.get(self.dz);
         conv::wgrad(g, memory.get(self.x), dz, &mut grads[self.dw.range()], &mut workspace);
         if let Some(db) = self.db {
+            debug_assert_eq!(db.buffer, self.dw.buffer);
             reference::bias_grad(g, dz, &mut grads[db.range()]);
         }
         memory.put(self.dw.buffer, grads);
@@ -187,13 +222,11 @@ impl HeadBackward {
         memory.put_workspace(workspace);
     }
 
-    /// Scratch elements that the CPU form needs.
-    pub fn workspace(&self) -> usize {
+    fn workspace(&self) -> usize {
         conv::wgrad_workspace(&self.geometry).max(conv::dgrad_workspace(&self.geometry))
     }
 
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         use kernels::head::{head_backward_bf16x1, head_backward_bf16x8, head_backward_f32x1, head_backward_f32x4};
         match self.x.format {
             Format::F32 => self.launch(memory, [head_backward_f32x1, head_backward_f32x4]),
@@ -201,6 +234,25 @@ impl HeadBackward {
         }
     }
 
+    fn launches(&self) -> usize {
+        2
+    }
+
+    fn cuda_workspace(&self) -> usize {
+        self.dz.len.div_ceil(TILE) * (self.geometry.c + 1)
+    }
+
+    fn flops(&self) -> u64 {
+        // Two passes of the convolution.
+        2 * self.geometry.flops()
+    }
+
+    fn layer(&self) -> Option<String> {
+        Some(self.geometry.layer())
+    }
+}
+
+impl HeadBackward {
     fn launch<T: Number>(&self, memory: &Memory, [narrow, wide]: [BackwardKernel<T>; 2]) -> cuda::Result<()> {
         let (c, pixels, cuda) = (self.geometry.c, self.dz.len, memory.cuda());
         let Vectors { wide: in_vectors, groups, lanes } = Vectors::new(self.x.format, c);
@@ -225,16 +277,6 @@ impl HeadBackward {
     /// Sums that are wanted: of each channel, and of the bias.
     fn sums(&self) -> usize {
         self.geometry.c + usize::from(self.db.is_some())
-    }
-
-    /// Kernels that the GPU form launches.
-    pub fn launches(&self) -> usize {
-        2
-    }
-
-    /// Scratch elements that the GPU form needs.
-    pub fn cuda_workspace(&self) -> usize {
-        self.dz.len.div_ceil(TILE) * (self.geometry.c + 1)
     }
 }
 

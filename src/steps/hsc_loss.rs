@@ -7,6 +7,7 @@
 use rayon::prelude::*;
 
 use super::fcdd_loss::anomalous_loss;
+use super::operation::{Access, Hyper, Operation};
 use crate::device::cuda::{self, Memory, kernels};
 use crate::device::{Host, View};
 use crate::real::{Real, sum_over};
@@ -21,9 +22,20 @@ pub struct HscScore {
     pub score: View,
 }
 
-impl HscScore {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for HscScore {
+    fn kind(&self) -> &'static str {
+        "hsc_score"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("o", self.o)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("score", self.score)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let mut score = memory.take(self.score.buffer);
         let vectors = memory.get(self.o).chunks_exact(self.o.len / self.score.len);
         for (score, o) in score[self.score.range()].iter_mut().zip(vectors) {
@@ -33,8 +45,7 @@ impl HscScore {
         memory.put(self.score.buffer, score);
     }
 
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         kernels::hsc_loss::hsc_score(
             memory.cuda().launch([self.score.len as u32, 1, 1], THREADS, 0),
             memory.pointer(self.o),
@@ -63,9 +74,20 @@ pub struct Training {
     pub loss: View,
 }
 
-impl HscLoss {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for HscLoss {
+    fn kind(&self) -> &'static str {
+        "hsc_loss"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("o", self.o), ("score", self.score)]).and("labels", self.training.map(|training| training.labels))
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("do", self.d_o)]).and("loss", self.training.map(|training| training.loss))
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let mut d_o = memory.take(self.d_o.buffer);
         let mut loss = self.training.map(|training| memory.take(training.loss.buffer));
         let (scores, labels) = (memory.get(self.score), memory.get_opt(self.training.map(|training| training.labels)));
@@ -89,8 +111,7 @@ impl HscLoss {
         memory.put(self.d_o.buffer, d_o);
     }
 
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         let n = self.score.len;
         kernels::hsc_loss::hsc_loss(
             memory.cuda().launch_per_item(self.o.len, THREADS),
@@ -126,9 +147,20 @@ pub struct GradientHeatmap {
     pub heatmap: View,
 }
 
-impl GradientHeatmap {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for GradientHeatmap {
+    fn kind(&self) -> &'static str {
+        "gradient_heatmap"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("x", self.x), ("dx", self.dx)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("heatmap", self.heatmap)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let mut heatmap = memory.take(self.heatmap.buffer);
         let (x, dx, c) = (memory.get(self.x), memory.get(self.dx), self.x.len / self.heatmap.len);
         heatmap[self.heatmap.range()].par_iter_mut().enumerate().for_each(|(pixel, heat)| {
@@ -141,8 +173,7 @@ impl GradientHeatmap {
         memory.put(self.heatmap.buffer, heatmap);
     }
 
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         let factor = (self.gradient == Gradient::Xgrad).then_some(self.x);
         kernels::hsc_loss::gradient_heatmap(
             memory.cuda().launch_per_item(self.heatmap.len, THREADS),

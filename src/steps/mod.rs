@@ -3,7 +3,7 @@
 //! | step | file | kernels |
 //! | --- | --- | --- |
 //! | `conv_fprop`, `conv_dgrad`, `conv_wgrad` | [`conv`] | `conv_fprop.cu`, `conv_dgrad.cu`, `conv_wgrad.cu`; on tensor cores `conv_fprop_bf16.cu`, `conv_wgrad_bf16.cu`, `conv_fprop_wgmma.cu`, `conv_wgrad_wgmma.cu` |
-//! | `norm_act_pool`, `norm_act_pool_backward` | [`norm_act_pool`], fusing [`norm`], [`activation`] and [`pool`] | `norm_act_pool.cu` |
+//! | `norm_act_pool`, `norm_act_pool_backward` | [`norm_act_pool`], fusing [`norm`], [`activation`] and [`pool`] | `norm_act_pool.cu`; `norm.cu` merges the statistics that `conv_fprop` takes |
 //! | `head`, `head_backward` | [`head`] | `head.cu` |
 //! | `map_loss`, `pseudo_huber_backward` | [`fcdd_loss`] | `fcdd_loss.cu` |
 //! | `hsc_score`, `hsc_loss`, `gradient_heatmap` | [`hsc_loss`] | `hsc_loss.cu` |
@@ -15,7 +15,7 @@
 //! | `sgd`, `adam` | [`optimizer`] | `optimizer.cu` |
 //! | `cast`, `cast_weights` | [`cast`] | `cast.cu` |
 //!
-//! [`lcn`] and [`blur`] are operations of the data path.
+//! [`operation`] is what they have in common; [`blur`] is an operation of the data path.
 
 pub mod activation;
 pub mod blur;
@@ -26,9 +26,9 @@ pub mod enlarge;
 pub mod fcdd_loss;
 pub mod head;
 pub mod hsc_loss;
-pub mod lcn;
 pub mod norm;
 pub mod norm_act_pool;
+pub mod operation;
 pub mod optimizer;
 pub mod pool;
 pub mod reconstruction_loss;

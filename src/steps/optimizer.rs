@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::operation::{Access, Hyper, Operation};
 use crate::device::cuda::{self, Memory, kernels};
 use crate::device::{Host, View};
 use crate::real::Real;
@@ -27,11 +28,22 @@ pub struct Sgd {
     pub momentum: View,
 }
 
-impl Sgd {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>, lr: f64, weight_decay: f64) {
+impl Operation for Sgd {
+    fn kind(&self) -> &'static str {
+        "sgd"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("params", self.params), ("grads", self.grads), ("momentum", self.momentum)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("params", self.params), ("momentum", self.momentum)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, hyper: &Hyper) {
         let (mut params, mut momentum) = (memory.take(self.params.buffer), memory.take(self.momentum.buffer));
-        let (lr, wd, mu) = (T::of(lr), T::of(weight_decay), T::of(MOMENTUM));
+        let (lr, wd, mu) = (T::of(hyper.lr), T::of(hyper.weight_decay), T::of(MOMENTUM));
         params[self.params.range()]
             .par_chunks_mut(CHUNK)
             .zip(momentum[self.momentum.range()].par_chunks_mut(CHUNK))
@@ -47,8 +59,7 @@ impl Sgd {
         memory.put(self.momentum.buffer, momentum);
     }
 
-    /// Runs on the GPU, with the hyper-parameters of the present batch.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         kernels::optimizer::sgd(
             memory.cuda().launch_per_item(self.params.len, THREADS),
             memory.pointer_mut(self.params),
@@ -71,14 +82,25 @@ pub struct Adam {
     pub v: View,
 }
 
-impl Adam {
-    /// Runs on the CPU; `step` counts from 1.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>, lr: f64, weight_decay: f64, step: u64) {
+impl Operation for Adam {
+    fn kind(&self) -> &'static str {
+        "adam"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("params", self.params), ("grads", self.grads), ("m", self.m), ("v", self.v)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("params", self.params), ("m", self.m), ("v", self.v)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, hyper: &Hyper) {
         let (mut params, mut moments) = (memory.take(self.params.buffer), memory.take(self.m.buffer));
         let (m, v) = moments.split_at_mut(self.v.start);
-        let (rate, root) = Adam::corrected(lr, step);
+        let (rate, root) = Adam::corrected(hyper.lr, hyper.step);
         let (rate, root) = (T::of(rate), T::of(root));
-        let (b1, b2, wd, eps) = (T::of(BETA[0]), T::of(BETA[1]), T::of(weight_decay), T::of(1e-8));
+        let (b1, b2, wd, eps) = (T::of(BETA[0]), T::of(BETA[1]), T::of(hyper.weight_decay), T::of(1e-8));
         let (c1, c2) = (T::of(1.0 - BETA[0]), T::of(1.0 - BETA[1]));
         params[self.params.range()]
             .par_chunks_mut(CHUNK)
@@ -96,14 +118,7 @@ impl Adam {
         memory.put(self.m.buffer, moments);
     }
 
-    /// Learning rate with the bias correction of the first moment, and the root of the second moment's, after `step` steps.
-    pub fn corrected(lr: f64, step: u64) -> (f64, f64) {
-        let [first, second] = BETA.map(|b| 1.0 - b.powf(step as f64));
-        (lr / first, second.sqrt())
-    }
-
-    /// Runs on the GPU, with the hyper-parameters of the present batch.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         kernels::optimizer::adam(
             memory.cuda().launch_per_item(self.params.len, THREADS),
             memory.pointer_mut(self.params),
@@ -114,5 +129,13 @@ impl Adam {
             memory.clock.pointer(),
             self.params.len as i32,
         )
+    }
+}
+
+impl Adam {
+    /// Learning rate with the bias correction of the first moment, and the root of the second moment's, after `step` steps.
+    pub fn corrected(lr: f64, step: u64) -> (f64, f64) {
+        let [first, second] = BETA.map(|b| 1.0 - b.powf(step as f64));
+        (lr / first, second.sqrt())
     }
 }

@@ -17,6 +17,11 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// In words, such as `128×14² 128 pool 2/2`.
+    pub fn layer(&self) -> String {
+        format!("{}×{}² {} pool {}/{}", self.n, self.h, self.c, self.side, self.stride)
+    }
+
     /// No pooling: a 1×1 window.
     pub fn none(n: usize, h: usize, w: usize, c: usize) -> Geometry {
         Geometry { n, h, w, c, side: 1, stride: 1, pad: 0 }

@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use super::operation::{Access, Hyper, Operation};
 use crate::device::cuda::{self, Memory, kernels};
 use crate::device::{Host, View};
 use crate::real::{Real, sum};
@@ -31,9 +32,20 @@ fn logistic<T: Real>(z: T) -> T {
     T::one() / (T::one() + (-z).exp())
 }
 
-impl Reconstruction {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for Reconstruction {
+    fn kind(&self) -> &'static str {
+        "reconstruction"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("x", self.x), ("z", self.z)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("y", self.y), ("map", self.map), ("score", self.score)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let [mut y, mut map, mut score] = [self.y, self.map, self.score].map(|view| memory.take(view.buffer));
         let length = self.z.len / self.score.len;
         let sources = memory.get(self.z).par_chunks_exact(length).zip(memory.get(self.x).par_chunks_exact(length));
@@ -51,8 +63,7 @@ impl Reconstruction {
         }
     }
 
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         let n = self.score.len;
         kernels::reconstruction_loss::reconstruction(
             memory.cuda().launch([n as u32, 1, 1], THREADS, 0),
@@ -80,9 +91,20 @@ pub struct ReconstructionLoss {
     pub dz: View,
 }
 
-impl ReconstructionLoss {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for ReconstructionLoss {
+    fn kind(&self) -> &'static str {
+        "reconstruction_loss"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("x", self.x), ("y", self.y), ("score", self.score)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("loss", self.loss), ("dz", self.dz)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let [mut loss, mut dz] = [self.loss, self.dz].map(|view| memory.take(view.buffer));
         loss[self.loss.range()].copy_from_slice(memory.get(self.score));
         let per_value = T::of(2.0 / self.y.len as f64);
@@ -95,8 +117,7 @@ impl ReconstructionLoss {
         memory.put(self.dz.buffer, dz);
     }
 
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         kernels::reconstruction_loss::reconstruction_loss(
             memory.cuda().launch_per_item(self.y.len, THREADS),
             memory.pointer(self.x),

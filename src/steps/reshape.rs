@@ -4,6 +4,7 @@
 
 use rayon::prelude::*;
 
+use super::operation::{Access, Hyper, Operation};
 use crate::device::cuda::{self, Memory, kernels};
 use crate::device::{Host, View};
 use crate::real::Real;
@@ -22,9 +23,20 @@ pub struct Reshape {
     pub y: View,
 }
 
-impl Reshape {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for Reshape {
+    fn kind(&self) -> &'static str {
+        "reshape"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("x", self.x)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("y", self.y)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let mut y = memory.take(self.y.buffer);
         let (rows, columns) = (self.rows, self.columns);
         let images = y[self.y.range()].par_chunks_exact_mut(rows * columns);
@@ -36,8 +48,7 @@ impl Reshape {
         memory.put(self.y.buffer, y);
     }
 
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         kernels::reshape::reshape(
             memory.cuda().launch_per_item(self.y.len, THREADS),
             memory.pointer(self.x),

@@ -6,6 +6,7 @@
 
 use rayon::prelude::*;
 
+use super::operation::{Access, Hyper, Operation};
 use crate::device::cuda::{self, Memory, kernels};
 use crate::device::{Host, View};
 use crate::real::Real;
@@ -107,27 +108,39 @@ pub struct Upsample {
     pub out: View,
 }
 
-impl Upsample {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for Upsample {
+    fn kind(&self) -> &'static str {
+        "upsample"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("a", self.a), ("kernel", self.kernel)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("out", self.out)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let (mut out, mut workspace) = (memory.take(self.out.buffer), memory.take_workspace());
         upsample(&self.taps, self.u, memory.get(self.a), &mut out[self.out.range()], &mut workspace);
         memory.put(self.out.buffer, out);
         memory.put_workspace(workspace);
     }
 
-    /// Scratch elements that the CPU form needs.
-    pub fn workspace(&self) -> usize {
+    fn workspace(&self) -> usize {
         self.a.len / self.u * self.taps.side()
     }
 
-    /// Kernels that the GPU form launches.
-    pub fn launches(&self) -> usize {
+    fn cuda_workspace(&self) -> usize {
+        self.workspace()
+    }
+
+    fn launches(&self) -> usize {
         2
     }
 
-    /// Runs on the GPU, through the workspace; scratch as on the CPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         let (side, [size, origin, jump]) = (self.taps.side(), self.taps.numbers());
         let (u, s, rows) = (self.u as i32, side as i32, self.a.len / self.u);
         let (device, g, wide) = (memory.cuda(), memory.pointer(self.kernel), memory.workspace());
@@ -170,27 +183,39 @@ pub struct UpsampleAdjoint {
     pub da: View,
 }
 
-impl UpsampleAdjoint {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for UpsampleAdjoint {
+    fn kind(&self) -> &'static str {
+        "upsample_adjoint"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("dout", self.dout), ("kernel", self.kernel)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("da", self.da)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let (mut da, mut workspace) = (memory.take(self.da.buffer), memory.take_workspace());
         adjoint(&self.taps, self.u, memory.get(self.dout), &mut da[self.da.range()], &mut workspace);
         memory.put(self.da.buffer, da);
         memory.put_workspace(workspace);
     }
 
-    /// Scratch elements that the CPU form needs.
-    pub fn workspace(&self) -> usize {
+    fn workspace(&self) -> usize {
         self.da.len / self.u * self.taps.side()
     }
 
-    /// Kernels that the GPU form launches.
-    pub fn launches(&self) -> usize {
+    fn cuda_workspace(&self) -> usize {
+        self.workspace()
+    }
+
+    fn launches(&self) -> usize {
         2
     }
 
-    /// Runs on the GPU, through the workspace; scratch as on the CPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
         let (side, [size, origin, jump]) = (self.taps.side(), self.taps.numbers());
         let (u, s, rows) = (self.u as i32, side as i32, self.da.len / self.u);
         let (device, g, wide) = (memory.cuda(), memory.pointer(self.kernel), memory.workspace());

@@ -95,7 +95,6 @@ fn impossible_settings() {
         ("--net FCDD_CNN99", "FCDD_CNN99"),
         ("--noise confetti --supervise noise", "confetti"),
         ("--side 1", "1×1"),
-        ("--device cuda", "CUDA"),
         ("--lr -1", "--lr -1"),
         ("--weight-decay -1", "--weight-decay -1"),
         ("--sigma -1", "--sigma -1"),

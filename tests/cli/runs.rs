@@ -282,7 +282,7 @@ fn an_interrupt_leaves_a_usable_model() {
     assert!(report().contains("image AUROC") && report().contains("All epochs as a table"));
 }
 
-/// Where nothing would heed the wish to stop, it is not promised: here while the state is read, from a pipe that stays empty.
+/// Where nothing listens for a request to stop, it is not promised: here while the state is read, from a pipe that stays empty.
 #[cfg(unix)]
 #[test]
 fn an_interrupt_outside_of_training_ends_the_program() {
@@ -352,7 +352,7 @@ fn info_and_help_are_quiet() {
             &["--data", "--class", "--out", "--resume", "--outliers", "--noise", "--net", "--side", "--lr"],
         ),
         ("sweep --help", &["--classes", "--seeds", "--shard", "--slurm", "--devices", "--jobs", "--summary", "--lr"]),
-        ("compare --help", &["<RUN|MODEL>", "--out", "--viz-ids", "--test", "--json"]),
+        ("compare --help", &["<RUN|MODEL>", "--out", "--viz-ids", "--data", "--json"]),
         ("predict --help", &["<PATH>", "--out", "--threshold", "--json", "--device"]),
         ("evaluate --help", &["<RUN|MODEL>", "--data", "--out", "--viz-ids", "--json"]),
         ("verify --help", &["--golden", "--json"]),

@@ -203,11 +203,11 @@ fn compare_lays_models_side_by_side() {
     assert_eq!(scratch.files("compared"), ["compare.csv", "compare.png"]);
     assert_eq!(fs::read_to_string(scratch.path("compared/compare.csv")).unwrap().lines().count(), 3);
     let height = |folder: &str| image::open(scratch.path(folder).join("compare.png")).unwrap().height();
-    scratch.run("compare run larger --test data --out all").expect_success();
+    scratch.run("compare run larger --data data --out all").expect_success();
     assert!(height("all") > 3 * height("compared"), "six images per label instead of two");
 
     train(&scratch, "--class 1 --out other").expect_success();
-    scratch.run("compare run other --out none").expect_error(&["run and other have different test images", "--test"]);
+    scratch.run("compare run other --out none").expect_error(&["run and other have different test images", "--data"]);
     scratch.run("compare run --viz-ids 99 --out none").expect_error(&["no test image 99"]);
     assert!(!scratch.path("none").exists());
 

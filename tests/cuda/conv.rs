@@ -231,7 +231,7 @@ pub fn statistics(gpu: &Gpu, g: Geometry, format: Format, bias: bool) {
     let [mean, running_mean] = [batch, running].map(|view| View { len: g.k, ..view });
     let [var, running_var] = [batch, running].map(|view| View { start: g.k, len: g.k, ..view });
     let stats = Stats { x: y, c: g.k, bias: bias.then_some(b), mean, var, running_mean, running_var };
-    let fprop = Fprop { geometry: g, x, w, b: None, y, stats: Some(stats) };
+    let fprop = Step::ConvFprop(Fprop { geometry: g, x, w, b: None, y, stats: Some(stats) });
     let (memory, _) = memory(buffers, &[], fprop.workspace());
-    gpu.agrees(&format!("{g:?}, bias {bias}"), &Step::ConvFprop(fprop), &memory);
+    gpu.agrees(&format!("{g:?}, bias {bias}"), &fprop, &memory);
 }

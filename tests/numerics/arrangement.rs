@@ -3,6 +3,7 @@
 use crate::support::{dot, memory, noise};
 use fcdd::steps::dropout::Dropout;
 use fcdd::steps::enlarge::{Enlarge, EnlargeAdjoint, Geometry};
+use fcdd::steps::operation::{Hyper, Operation};
 use fcdd::steps::reshape::Reshape;
 
 #[test]
@@ -10,10 +11,10 @@ fn reshape_there_and_back() {
     let (rows, columns) = (3, 4);
     let x = noise(0, 2 * rows * columns);
     let (mut memory, [x_view, y, back]) = memory::<f64, 3>([&x, &x, &x], &[], 0);
-    Reshape { rows, columns, x: x_view, y }.cpu(&mut memory);
+    Reshape { rows, columns, x: x_view, y }.cpu(&mut memory, &Hyper::IDLE);
     // Channel 2 of pixel 1 of the second image.
     assert_eq!(memory.get(y)[12 + 3 + 2], x[12 + 2 * 4 + 1]);
-    Reshape { rows: columns, columns: rows, x: y, y: back }.cpu(&mut memory);
+    Reshape { rows: columns, columns: rows, x: y, y: back }.cpu(&mut memory, &Hyper::IDLE);
     assert_eq!(memory.get(back), x);
 }
 
@@ -23,8 +24,8 @@ fn enlarge_and_its_adjoint() {
         let geometry = Geometry { n, side, c };
         let (small, large) = (noise(0, geometry.small_len()), noise(1, geometry.large_len()));
         let (mut memory, [x, y, dy, dx]) = memory::<f64, 4>([&small, &large, &large, &small], &[], 0);
-        Enlarge { geometry, x, y }.cpu(&mut memory);
-        EnlargeAdjoint { geometry, dy, dx }.cpu(&mut memory);
+        Enlarge { geometry, x, y }.cpu(&mut memory, &Hyper::IDLE);
+        EnlargeAdjoint { geometry, dy, dx }.cpu(&mut memory, &Hyper::IDLE);
         for (i, &value) in memory.get(y).iter().enumerate() {
             let (channel, pixel, wide) = (i % c, i / c, 2 * side);
             let (image, row, column) = (pixel / (wide * wide), pixel / wide % wide, pixel % wide);
@@ -42,7 +43,7 @@ fn dropout_drops_half_and_the_same_in_both_passes() {
     let ones = vec![1.0; n * length];
     let dropped = |seed, update| {
         let (mut memory, [values]) = memory::<f64, 1>([&ones], &[], 0);
-        Dropout { seed, values, n }.cpu(&mut memory, update);
+        Dropout { seed, values, n }.cpu(&mut memory, &Hyper { step: update, ..Hyper::IDLE });
         memory.get(values).to_vec()
     };
     let first = dropped(1, 5);

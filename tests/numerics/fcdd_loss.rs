@@ -7,6 +7,7 @@ use fcdd::real::Real;
 use fcdd::steps::conv::Geometry;
 use fcdd::steps::fcdd_loss::{MapLoss, PseudoHuberBackward, anomalous_loss, pseudo_huber, pseudo_huber_slope};
 use fcdd::steps::head::{Head, Labels};
+use fcdd::steps::operation::{Hyper, Operation};
 use fcdd::steps::upsample::{Taps, Upsample, UpsampleAdjoint};
 
 const N: usize = 4;
@@ -26,7 +27,7 @@ fn by_labels<T: Real>(z: &[f64], labels: &[f64]) -> (Vec<T>, Vec<T>) {
     let buffers = [z, &[1.0], &map, labels, &map, &image, &image, &map];
     let (mut memory, [x, w, z, labels, a, score, loss, dz]) = memory::<T, 8>(buffers, &[], WORKSPACE);
     let labels = Some(Labels { labels, loss, dz });
-    Head { geometry: passing(x.len), x, w, b: None, z, a, score, labels }.cpu(&mut memory);
+    Head { geometry: passing(x.len), x, w, b: None, z, a, score, labels }.cpu(&mut memory, &Hyper::IDLE);
     (memory.get(loss).to_vec(), memory.get(dz).to_vec())
 }
 
@@ -40,11 +41,11 @@ fn by_maps<T: Real>(z: &[f64], maps: &[f64]) -> (Vec<T>, Vec<T>) {
     let (mut memory, [x, w, z, maps, a, score, heatmap, loss, d_heatmap, da, dz, kernel]) =
         memory::<T, 12>(buffers, &[], WORKSPACE.max(n * U * 28));
     let memory: &mut Host<T> = &mut memory;
-    Head { geometry: passing(x.len), x, w, b: None, z, a, score, labels: None }.cpu(memory);
-    Upsample { taps: taps.clone(), kernel, u: U, a, out: heatmap }.cpu(memory);
-    MapLoss { a: heatmap, maps, loss, da: d_heatmap }.cpu(memory);
-    UpsampleAdjoint { taps, kernel, u: U, dout: d_heatmap, da }.cpu(memory);
-    PseudoHuberBackward { z, da, dz }.cpu(memory);
+    Head { geometry: passing(x.len), x, w, b: None, z, a, score, labels: None }.cpu(memory, &Hyper::IDLE);
+    Upsample { taps: taps.clone(), kernel, u: U, a, out: heatmap }.cpu(memory, &Hyper::IDLE);
+    MapLoss { a: heatmap, maps, loss, da: d_heatmap }.cpu(memory, &Hyper::IDLE);
+    UpsampleAdjoint { taps, kernel, u: U, dout: d_heatmap, da }.cpu(memory, &Hyper::IDLE);
+    PseudoHuberBackward { z, da, dz }.cpu(memory, &Hyper::IDLE);
     (memory.get(loss).to_vec(), memory.get(dz).to_vec())
 }
 

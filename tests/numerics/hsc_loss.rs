@@ -4,6 +4,7 @@ use crate::support::{GRADIENT_BOUND, assert_close, assert_gradient, memory, nois
 use fcdd::real::Real;
 use fcdd::steps::fcdd_loss::anomalous_loss;
 use fcdd::steps::hsc_loss::{Gradient, GradientHeatmap, HscLoss, HscScore, Training};
+use fcdd::steps::operation::{Hyper, Operation};
 
 const N: usize = 4;
 const LENGTH: usize = 7;
@@ -14,8 +15,8 @@ fn evaluated<T: Real>(o: &[f64], labels: Option<&[f64]>) -> [Vec<T>; 3] {
     let buffers = [o, labels.unwrap_or(&image), &image, &image, &vec![f64::NAN; o.len()]];
     let (mut memory, [o, label_view, score, loss, d_o]) = memory::<T, 5>(buffers, &[], 0);
     let training = labels.map(|_| Training { labels: label_view, loss });
-    HscScore { o, score }.cpu(&mut memory);
-    HscLoss { o, score, training, d_o }.cpu(&mut memory);
+    HscScore { o, score }.cpu(&mut memory, &Hyper::IDLE);
+    HscLoss { o, score, training, d_o }.cpu(&mut memory, &Hyper::IDLE);
     [score, loss, d_o].map(|view| memory.get(view).to_vec())
 }
 
@@ -58,7 +59,7 @@ fn heatmaps_add_the_magnitudes_of_the_channels() {
     let (x, dx) = ([1.0, -2.0, 3.0, 0.5, 0.0, 4.0], [-1.0, 0.5, 2.0, 8.0, 7.0, -0.25]);
     let (mut memory, [x, dx, heatmap]) = memory::<f64, 3>([&x, &dx, &[f64::NAN; 2]], &[], 0);
     for (gradient, expected) in [(Gradient::Grad, [3.5, 15.25]), (Gradient::Xgrad, [8.0, 5.0])] {
-        GradientHeatmap { gradient, x, dx, heatmap }.cpu(&mut memory);
+        GradientHeatmap { gradient, x, dx, heatmap }.cpu(&mut memory, &Hyper::IDLE);
         assert_eq!(memory.get(heatmap), expected);
     }
 }

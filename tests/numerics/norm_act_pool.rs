@@ -6,6 +6,7 @@ use fcdd::real::Real;
 use fcdd::steps::activation::{self, Activation};
 use fcdd::steps::norm::{self, Affine, Norm, Stats};
 use fcdd::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
+use fcdd::steps::operation::{Hyper, Operation};
 use fcdd::steps::pool::{self, Geometry};
 use proptest::prelude::*;
 
@@ -93,14 +94,14 @@ impl Layer {
         let norm = self.norm.then_some(Norm { mean, var, affine, eps: EPS });
         let argmax = ByteView { buffer: ByteBufferId(0), len: g.y_len() };
         let forward = NormActPool { pool: g, norm, activation: self.activation, x, y, argmax: Some(argmax) };
-        forward.cpu(&mut memory);
+        forward.cpu(&mut memory, &Hyper::IDLE);
         let y_trained = memory.get(y).to_vec();
-        NormActPool { argmax: None, ..forward }.cpu(&mut memory);
+        NormActPool { argmax: None, ..forward }.cpu(&mut memory, &Hyper::IDLE);
         assert_eq!(y_trained, memory.get(y), "training and inference");
         let daffine = (self.norm && self.affine).then_some(Affine { gamma: dgamma, beta: dbeta });
         let activation = self.activation;
         let backward = NormActPoolBackward { pool: g, norm, batch_statistics, activation, x, argmax, dy, dx, daffine };
-        backward.cpu(&mut memory);
+        backward.cpu(&mut memory, &Hyper::IDLE);
         let read = |memory: &Host<T>, view: View| memory.get(view).to_vec();
         let gradients = [read(&memory, dx), read(&memory, dgamma), read(&memory, dbeta)];
         (y_trained, memory.bytes(argmax).to_vec(), gradients)

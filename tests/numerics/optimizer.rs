@@ -3,11 +3,13 @@
 use crate::support::{assert_close, memory, noise};
 use fcdd::device::View;
 use fcdd::real::Real;
+use fcdd::steps::operation::{Hyper, Operation};
 use fcdd::steps::optimizer::{Adam, Sgd};
 
 const LEN: usize = 40_000;
 const LR: f64 = 0.01;
 const DECAY: f64 = 0.1;
+const HYPER: Hyper = Hyper { lr: LR, weight_decay: DECAY, ..Hyper::IDLE };
 const STEPS: u64 = 5;
 
 fn gradient(step: u64) -> Vec<f64> {
@@ -39,7 +41,7 @@ fn sgd_with_nesterov_momentum() {
         }
     }
     fn ours<T: Real>() -> Vec<T> {
-        run(LEN, |memory, [params, grads, momentum], _| Sgd { params, grads, momentum }.cpu(memory, LR, DECAY))
+        run(LEN, |memory, [params, grads, momentum], _| Sgd { params, grads, momentum }.cpu(memory, &HYPER))
     }
     assert_close(&ours::<f64>(), &w, BOUNDS[0], "f64");
     assert_close(&ours::<f32>(), &w, BOUNDS[1], "f32");
@@ -60,7 +62,7 @@ fn adam_with_coupled_weight_decay() {
     fn ours<T: Real>() -> Vec<T> {
         run(2 * LEN, |memory, [params, grads, moments], step| {
             let half = |start: usize| View { start, len: LEN, ..moments };
-            Adam { params, grads, m: half(0), v: half(LEN) }.cpu(memory, LR, DECAY, step);
+            Adam { params, grads, m: half(0), v: half(LEN) }.cpu(memory, &Hyper { step, ..HYPER });
         })
     }
     // 1 − 0.999 has 13 of 16 digits, as in the formula above written another way.

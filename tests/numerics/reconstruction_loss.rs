@@ -1,6 +1,7 @@
 //! The autoencoders' objective: gradients by finite differences, and its values by hand.
 
 use crate::support::{GRADIENT_BOUND, assert_gradient, memory, noise};
+use fcdd::steps::operation::{Hyper, Operation};
 use fcdd::steps::reconstruction_loss::{Reconstruction, ReconstructionLoss};
 
 const N: usize = 3;
@@ -10,8 +11,8 @@ fn evaluated(x: &[f64], z: &[f64], sigmoid: bool) -> [Vec<f64>; 4] {
     let (blank, image) = (vec![f64::NAN; z.len()], vec![f64::NAN; N]);
     let buffers = [x, z, &blank, &blank, &image, &image, &blank];
     let (mut memory, [x, z, y, map, score, loss, dz]) = memory::<f64, 7>(buffers, &[], 0);
-    Reconstruction { sigmoid, x, z, y, map, score }.cpu(&mut memory);
-    ReconstructionLoss { sigmoid, x, y, score, loss, dz }.cpu(&mut memory);
+    Reconstruction { sigmoid, x, z, y, map, score }.cpu(&mut memory, &Hyper::IDLE);
+    ReconstructionLoss { sigmoid, x, y, score, loss, dz }.cpu(&mut memory, &Hyper::IDLE);
     [y, map, loss, dz].map(|view| memory.get(view).to_vec())
 }
 

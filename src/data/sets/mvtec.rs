@@ -98,7 +98,7 @@ fn own_name(folder: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::dataset::{Dataset, DatasetKind, Source};
+    use crate::data::dataset::{Dataset, DatasetKind, Source, nominal_classes};
     use crate::data::folder::tests::save;
 
     fn tree() -> tempfile::TempDir {
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_class_is_a_folder() {
         let dir = tree();
-        assert_eq!(Dataset::classes(DatasetKind::Mvtec, Some(dir.path())).unwrap(), ["bottle", "zipper"]);
+        assert_eq!(nominal_classes(DatasetKind::Mvtec, Some(dir.path())).unwrap(), ["bottle", "zipper"]);
         let set = load(dir.path(), "zipper").unwrap();
         assert_eq!(
             (set.class.as_str(), set.nominal, set.class_names.as_slice()),

@@ -38,8 +38,7 @@ pub struct Graph {
     _cuda: Arc<Cuda>,
 }
 
-// SAFETY: a CUgraph may be used from any thread, though not from two at once; `Graph` gives no shared access that is not a launch,
-// and the driver serialises launches into one stream.
+// SAFETY: a CUgraph may be used from any thread, though not from two at once: `Graph` is not `Sync`.
 unsafe impl Send for Graph {}
 
 impl Cuda {

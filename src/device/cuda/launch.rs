@@ -132,6 +132,7 @@ impl Cuda {
 impl Launch<'_> {
     /// Launches kernel number `kernel` of [`KERNELS`]; the generated stubs see to it that the arguments are its parameters.
     pub(super) fn run(self, kernel: usize, arguments: &[&dyn Argument]) -> Result<()> {
+        assert!(arguments.len() <= MAX_PARAMETERS, "{} has more parameters than a launch", KERNELS[kernel].name);
         let mut parameters = [std::ptr::null_mut(); MAX_PARAMETERS];
         for (parameter, argument) in parameters.iter_mut().zip(arguments) {
             *parameter = argument.location();

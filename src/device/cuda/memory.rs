@@ -133,7 +133,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Numbers per row of `hyper`; `kernels/step.cuh` names them.
+    /// Numbers per row of `hyper`; `kernels/hyper.cuh` names them.
     pub const HYPER: usize = 8;
 
     /// Zeroed buffers of the given lengths, and workspace without defined content.

@@ -1,4 +1,4 @@
-//! The CUDA device: context, one stream, the kernels of this build, memory, graphs. All that is `unsafe` about it is in this room.
+//! The CUDA device: context, one stream, the kernels of this build, memory, graphs. All that is `unsafe` about it is here.
 //!
 //! All work goes to one stream in the order of the calls, so no events are needed, and what is freed is freed after its last use. Only
 //! [`Staging`] copies beside it, in a stream of its own.

@@ -1,9 +1,9 @@
 //! The backward pass of the stages: of a training step, and of an HSC score in evaluation mode.
 
 use super::stages::{Block, Stage, Values, first_trained};
-use super::{Allocator, head, part};
+use super::{Allocator, part, prefix};
 use crate::device::{Format, View};
-use crate::engine::plan::Step;
+use crate::engine::Step;
 use crate::steps::conv::{Dgrad, Wgrad};
 use crate::steps::dropout::Dropout;
 use crate::steps::enlarge::EnlargeAdjoint;
@@ -49,7 +49,7 @@ impl Backward<'_> {
             if i < first && !to_input {
                 break;
             }
-            let (dy, dx) = (head(gradients[0], values.out.len), head(gradients[1], values.x.len));
+            let (dy, dx) = (prefix(gradients[0], values.out.len), prefix(gradients[1], values.x.len));
             match stage {
                 Stage::Block(block) => {
                     let onwards = i > first || to_input;
@@ -69,7 +69,7 @@ impl Backward<'_> {
             gradients.swap(0, 1);
         }
         let input = self.values.first()?.x;
-        to_input.then(|| head(gradients[0], input.len))
+        to_input.then(|| prefix(gradients[0], input.len))
     }
 
     /// One block: its tail, the gradients of its parameters, and, `onwards`, that of its input.
@@ -94,21 +94,21 @@ impl Backward<'_> {
                 activation: block.activation,
                 x: values.conv,
                 argmax,
-                dy: head(gradients[0], block.pool.y_len()),
-                dx: head(gradients[1], block.pool.x_len()),
+                dy: prefix(gradients[0], block.pool.y_len()),
+                dx: prefix(gradients[1], block.pool.x_len()),
                 daffine: norm
                     .and_then(|n| n.affine)
                     .and_then(|a| Some(Affine { gamma: grad(a.gamma)?, beta: grad(a.beta)? })),
             }));
             gradients.swap(0, 1);
         }
-        let dy = head(gradients[0], block.conv.y_len());
+        let dy = prefix(gradients[0], block.conv.y_len());
         if let (Some(dw), false) = (grad(block.weight), block.frozen) {
             let db = block.bias.filter(|_| !block.has_norm()).and_then(grad);
             steps.push(Step::ConvWgrad(Wgrad { geometry: block.conv, x: values.x, dy, dw, db }));
         }
         if onwards {
-            let dx = head(gradients[1], block.conv.x_len());
+            let dx = prefix(gradients[1], block.conv.x_len());
             steps.push(Step::ConvDgrad(Dgrad { geometry: block.conv, dy, w: block.turned, dx }));
             gradients.swap(0, 1);
         }

@@ -11,9 +11,10 @@ mod objective;
 mod stages;
 
 use self::backward::Backward;
-use self::objective::Head;
+use self::objective::End;
 use self::stages::{Pass, stages};
-use super::plan::{Buffers, Plan, Ports, Step, TrainingPorts};
+use super::Step;
+use super::plan::{Buffers, Plan, Ports, TrainingPorts};
 use crate::device::{BufferId, ByteBufferId, ByteView, Format, View};
 use crate::error::{Error, Result};
 use crate::model::arch::{Arch, Objective};
@@ -86,7 +87,7 @@ impl Allocator {
 }
 
 /// The first `len` elements of a view.
-fn head(view: View, len: usize) -> View {
+fn prefix(view: View, len: usize) -> View {
     View { len, ..view }
 }
 
@@ -137,24 +138,25 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
     };
     let cast_weights = stages::cast_weights(&mut stages, options, params, &mut allocator);
     let values = stages::place(&stages, first, kept_from, options.format, &mut allocator);
-    let gradients = if keep { backward::buffers(&stages, options.format, &mut allocator) } else { [head(input, 0); 2] };
+    let gradients =
+        if keep { backward::buffers(&stages, options.format, &mut allocator) } else { [prefix(input, 0); 2] };
     let features = values.last().map_or(first, |v| v.out);
-    let head = Head::new(arch, options, last, input, features, &mut allocator)?;
+    let end = End::new(arch, options, last, input, features, &mut allocator)?;
     let back = Backward { stages: &stages, values: &values, norm_eps: arch.norm_eps, gradients };
 
     let mut plan = Plan {
         batch: n,
         buffers: Buffers::default(),
-        constants: head.constants(),
+        constants: end.constants(),
         tables: cast_weights.iter().map(|step| (step.table, step.table())).collect(),
         ports: Ports {
             params,
             stats,
             input,
-            output: head.output,
-            score: head.score,
-            map: head.map,
-            heatmap: head.heatmap,
+            output: end.output,
+            score: end.score,
+            map: end.map,
+            heatmap: end.heatmap,
             training: None,
         },
         forward: cast_input.iter().cloned().collect(),
@@ -166,8 +168,8 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
     };
     let judging = Pass { stats, norm_eps: arch.norm_eps, training: None, winners: by_gradient };
     stages::forward(&stages, &values, judging, &mut plan.infer);
-    plan.infer.push(head.judge(None));
-    head.explain(&back, stats, &mut plan.explain);
+    plan.infer.push(end.judge(None));
+    end.explain(&back, stats, &mut plan.explain);
 
     if let Some(training) = options.training {
         let batch_stats = allocator.real(layout.stats_len);
@@ -182,13 +184,13 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
             moments: allocator.real(layout.params_len * if training.optimizer == Optimizer::Adam { 2 } else { 1 }),
             input_grad: None,
         };
-        plan.forward.push(head.judge(Some(&ports)));
+        plan.forward.push(end.judge(Some(&ports)));
         if training.maps {
-            head.explain(&back, stats, &mut plan.forward);
+            end.explain(&back, stats, &mut plan.forward);
         }
         // The gradient goes below the head if something is trained there.
         let below = training.input_grad || stages::first_trained(&stages) < stages.len();
-        head.loss(&ports, gradients, below, &mut allocator, &mut plan.backward);
+        end.loss(&ports, gradients, below, &mut allocator, &mut plan.backward);
         let learning = backward::Learning { grads: ports.grads, seed: training.seed, input_grad: training.input_grad };
         let input_grad = back.push(batch_stats, Some(learning), &mut plan.backward);
         ports.input_grad = input_grad.filter(|_| training.input_grad);

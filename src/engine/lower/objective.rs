@@ -2,20 +2,21 @@
 
 use super::backward::Backward;
 use super::stages::Stage;
-use super::{Allocator, Options, head, part};
+use super::{Allocator, Options, part, prefix};
 use crate::device::View;
-use crate::engine::plan::{Step, TrainingPorts};
+use crate::engine::Step;
+use crate::engine::plan::TrainingPorts;
 use crate::error::{Error, Result};
 use crate::model::arch::{Arch, Layer, Objective};
 use crate::steps::conv;
 use crate::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
-use crate::steps::head::{self, HeadBackward, Labels};
+use crate::steps::head::{Head, HeadBackward, Labels};
 use crate::steps::hsc_loss::{self, Gradient, GradientHeatmap, HscLoss, HscScore};
 use crate::steps::reconstruction_loss::{Reconstruction, ReconstructionLoss};
 use crate::steps::upsample::{Taps, Upsample, UpsampleAdjoint};
 
 /// The end of a net.
-pub(super) struct Head {
+pub(super) struct End {
     kind: Kind,
     input: View,
     /// The last stage's output, of FCDD without the head.
@@ -47,7 +48,7 @@ struct Fcdd {
     dz: View,
 }
 
-impl Head {
+impl End {
     /// `last` is the last stage of an FCDD net, which is its head.
     pub fn new(
         arch: &Arch,
@@ -56,7 +57,7 @@ impl Head {
         input: View,
         features: View,
         allocator: &mut Allocator,
-    ) -> Result<Head> {
+    ) -> Result<End> {
         let (n, side) = (options.batch, options.side);
         let score = allocator.real(n);
         Ok(match arch.objective {
@@ -71,17 +72,17 @@ impl Head {
                 let [z, dz] = [0, 1].map(|_| allocator.real(n * u * u));
                 let (geometry, weight, bias) = (block.conv, block.weight, block.bias);
                 let kind = Kind::Fcdd(Box::new(Fcdd { geometry, weight, bias, taps, kernel, u, dz }));
-                Head { kind, input, features, output: z, score, map, heatmap }
+                End { kind, input, features, output: z, score, map, heatmap }
             }
             Objective::Hsc => {
                 let map = allocator.real(n * side * side);
                 let kind = Kind::Hsc { gradient: options.gradient };
-                Head { kind, input, features, output: features, score, map, heatmap: map }
+                End { kind, input, features, output: features, score, map, heatmap: map }
             }
             Objective::Ae => {
                 let sigmoid = arch.layers.last() == Some(&Layer::Sigmoid);
                 let [output, map] = [0, 1].map(|_| allocator.real(features.len));
-                Head { kind: Kind::Ae { sigmoid }, input, features, output, score, map, heatmap: map }
+                End { kind: Kind::Ae { sigmoid }, input, features, output, score, map, heatmap: map }
             }
         })
     }
@@ -96,13 +97,13 @@ impl Head {
 
     /// Scores, and what comes with them: in training with labels also losses and dz.
     pub fn judge(&self, training: Option<&TrainingPorts>) -> Step {
-        let &Head { input, features, output, score, map, .. } = self;
+        let &End { input, features, output, score, map, .. } = self;
         match &self.kind {
             Kind::Fcdd(fcdd) => {
                 let &Fcdd { geometry, weight: w, bias: b, dz, .. } = &**fcdd;
                 let by_labels = training.filter(|ports| ports.maps.is_none());
                 let labels = by_labels.map(|ports| Labels { labels: ports.labels, loss: ports.loss, dz });
-                Step::Head(head::Head { geometry, x: features, w, b, z: output, a: map, score, labels })
+                Step::Head(Head { geometry, x: features, w, b, z: output, a: map, score, labels })
             }
             Kind::Hsc { .. } => Step::HscScore(HscScore { o: features, score }),
             &Kind::Ae { sigmoid } => {
@@ -113,14 +114,14 @@ impl Head {
 
     /// Map and heatmap of what was judged; `stats` are the running statistics.
     pub fn explain(&self, back: &Backward, stats: View, steps: &mut Vec<Step>) {
-        let &Head { input: x, features, score, map, heatmap, .. } = self;
+        let &End { input: x, features, score, map, heatmap, .. } = self;
         match &self.kind {
             Kind::Fcdd(fcdd) => {
                 let (taps, kernel, u) = (fcdd.taps.clone(), fcdd.kernel, fcdd.u);
                 steps.push(Step::Upsample(Upsample { taps, kernel, u, a: map, out: heatmap }));
             }
             Kind::Hsc { gradient } => {
-                let d_o = head(back.gradients[0], features.len);
+                let d_o = prefix(back.gradients[0], features.len);
                 steps.push(Step::HscLoss(HscLoss { o: features, score, training: None, d_o }));
                 if let Some(dx) = back.push(stats, None, steps) {
                     steps.push(Step::GradientHeatmap(GradientHeatmap { gradient: *gradient, x, dx, heatmap }));
@@ -141,9 +142,9 @@ impl Head {
         allocator: &mut Allocator,
         steps: &mut Vec<Step>,
     ) {
-        let &Head { input: x, features, output, score, map, heatmap, .. } = self;
+        let &End { input: x, features, output, score, map, heatmap, .. } = self;
         let &TrainingPorts { labels, loss, .. } = ports;
-        let gradient = head(gradients[0], features.len);
+        let gradient = prefix(gradients[0], features.len);
         match &self.kind {
             Kind::Fcdd(fcdd) => {
                 let &Fcdd { geometry, weight, bias, ref taps, kernel, u, dz } = &**fcdd;

@@ -1,8 +1,8 @@
 //! Layers grouped into stages, where their values lie, and their forward pass.
 
-use super::{Allocator, Options, head, part};
+use super::{Allocator, Options, part, prefix};
 use crate::device::{ByteView, Format, View};
-use crate::engine::plan::Step;
+use crate::engine::Step;
 use crate::error::{Error, Result};
 use crate::model::arch::{Arch, Layer, Shape};
 use crate::model::weights::{Layout, NormStats};
@@ -205,7 +205,7 @@ pub(super) fn place(
     let (passing, kept) = (lengths(passing), lengths(kept));
     let longest = |turn: usize| passing.iter().skip(turn).step_by(2).copied().max().unwrap_or(0);
     let turns = [0, 1].map(|turn| allocator.of(format, longest(turn)));
-    let passing = passing.iter().enumerate().map(|(i, &len)| head(turns[i % 2], len));
+    let passing = passing.iter().enumerate().map(|(i, &len)| prefix(turns[i % 2], len));
     let kept: Vec<View> = kept.into_iter().map(|len| allocator.of(format, len)).collect();
     let mut views = passing.chain(kept);
     let mut x = input;

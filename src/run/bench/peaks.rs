@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::rng::{Purpose, Stream};
 use crate::run::settings::word;
 use crate::steps::conv::{Fprop, Geometry};
+use crate::steps::operation::Operation;
 
 /// Runs of each measurement; the fastest counts.
 const RUNS: usize = 10;

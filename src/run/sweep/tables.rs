@@ -127,7 +127,8 @@ fn markdown(summary: &Summary) -> String {
 pub const ABOUT: &str =
     "Mean ± standard deviation over the seeds of a class; in the last row over the means of the classes.";
 
-/// A row per class and measure: `class`, `measure`, `runs`, `mean`, `sd`; the class is empty for the figures over the classes.
+/// A row per class and measure: `class`, `measure`, `values`, `mean`, `sd`. The values are those of a class's runs; where the class is
+/// empty, the means of the classes.
 fn csv(summary: &Summary) -> Result<Vec<u8>> {
     let bug = |e: String| Error::internal(format!("the summary cannot be written as CSV ({e})"));
     let mut writer = csv::Writer::from_writer(Vec::new());

@@ -20,15 +20,16 @@ pub struct Failure {
 }
 
 /// Does these runs, each of which may have begun; each of the devices takes the next one when it has done its last. A run that fails
-/// does not hold up the others. Once `stop` is wished, what is being trained stops and no run is begun.
+/// does not hold up the others. Once a stop is requested, what is being trained stops and no run is begun.
 ///
 /// Runs share no state, and none of their results depends on the number of threads: they end in the same bits one by one or at once.
 pub fn work(devices: &[Device], runs: &[(Run, Status)], stop: &Stop) -> Vec<Failure> {
-    let _heeding = stop.heed();
+    let _listening = stop.listen();
     let next = AtomicUsize::new(0);
     let worker = |device: &Device| {
         let mut failures = Vec::new();
-        while let Some((run, status)) = runs.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !stop.is_wished()) {
+        while let Some((run, status)) = runs.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !stop.is_requested())
+        {
             if let Err(error) = under_name(&run.name(), || one(device, run, *status, stop)) {
                 failures.push(Failure { run: run.name(), error });
             }

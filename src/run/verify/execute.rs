@@ -8,9 +8,8 @@ use crate::real::Real;
 
 /// Runs steps in turn over all of `memory`. On a GPU, which computes in f32, the memory goes there and back.
 pub fn execute<T: Real>(device: &Device, steps: &[Step], memory: &mut Host<T>) -> Result<()> {
-    const IDLE: Hyper = Hyper { lr: 0.0, weight_decay: 0.0, step: 1, norm_momentum: 0.0 };
     let Device::Cuda(cuda) = device else {
-        steps.iter().for_each(|step| step.cpu(memory, &IDLE));
+        steps.iter().for_each(|step| step.cpu(memory, &Hyper::IDLE));
         return Ok(());
     };
     let lengths = memory.lengths();

@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::model::checkpoint;
 
-const REMEDY: &str = "copy the golden folder again from where it was made";
+/// What to do about a folder that is not whole.
+pub const REMEDY: &str = "copy the golden folder again from where it was made";
 
 /// The manifest of a golden folder.
 #[derive(Debug, Deserialize)]

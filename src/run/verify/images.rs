@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::compare::Ours;
 use super::golden::File;
 use super::{Precision, Report, compare_all, plain};
+use crate::data::lcn;
 use crate::error::Result;
 use crate::real::Real;
-use crate::steps::{blur, lcn};
+use crate::steps::blur;
 
 /// Checks `<image>/{input,l1,l2}`.
 pub fn check_lcn(file: &File, report: &mut Report) -> Result<()> {

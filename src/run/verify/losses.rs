@@ -16,6 +16,7 @@ use crate::steps::conv::Geometry;
 use crate::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
 use crate::steps::head::{Head, Labels};
 use crate::steps::hsc_loss::{self, HscLoss, HscScore};
+use crate::steps::operation::Operation;
 use crate::steps::upsample::{Taps, Upsample, UpsampleAdjoint, default_sigma};
 
 /// The manifest's f32 tolerances were measured on formulas that cancel for small outputs, up to 1e26. Ours do not: a handful of

@@ -136,11 +136,17 @@ impl<'a> Report<'a> {
 /// Runs all checks, handing each to `sink` as it ends.
 ///
 /// # Errors
-/// If the golden folder cannot be read or contradicts its manifest. A wrong number is no error but a failed check.
+/// If the golden folder cannot be read, contradicts its manifest, or holds nothing that could be checked. A wrong number is no error but
+/// a failed check.
 pub fn verify(options: &Options, sink: &mut dyn FnMut(&Check)) -> Result<Summary> {
     let mut report = Report::new(&options.device, sink);
     match &options.golden {
-        Some(folder) => golden_folder(folder, &mut report)?,
+        Some(folder) => {
+            golden_folder(folder, &mut report)?;
+            if report.summary.passed + report.summary.failed == 0 {
+                return Err(Error::file(folder, "holds nothing that can be checked", golden::REMEDY));
+            }
+        }
         None => selfcheck::run(&mut report)?,
     }
     Ok(report.summary)

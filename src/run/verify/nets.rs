@@ -184,7 +184,7 @@ fn values<T: Real>(
         lower::Options { batch: batch.n, side: batch.side, format: Format::F32, sigma: 1.0, gradient, training };
     let mut network = Network::<T>::on(device, arch, options, weights)?;
     batch.fill(&mut network)?;
-    network.forward(batch.n, &Hyper { lr: 0.0, weight_decay: 0.0, step: 1, norm_momentum: NORM_MOMENTUM })?;
+    network.forward(batch.n, &Hyper { step: 1, norm_momentum: NORM_MOMENTUM, ..Hyper::IDLE })?;
     network.backward(batch.n)?;
 
     let mut found = BTreeMap::new();
@@ -242,7 +242,7 @@ fn gradient_heatmaps<T: Real>(
         let options = lower::Options { batch: batch.n, side, format: Format::F32, sigma: 1.0, gradient, training };
         let mut network = Network::<T>::on(device, arch, options, weights)?;
         batch.fill(&mut network)?;
-        network.forward(batch.n, &Hyper { lr: 0.0, weight_decay: 0.0, step: 1, norm_momentum: NORM_MOMENTUM })?;
+        network.forward(batch.n, &Hyper { step: 1, norm_momentum: NORM_MOMENTUM, ..Hyper::IDLE })?;
         network.infer(batch.n)?;
         let heatmaps = network.explain(batch.n)?.heatmaps;
         give(name, Ours::values(heatmaps));

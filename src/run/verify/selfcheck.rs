@@ -112,7 +112,7 @@ fn upsampling(report: &mut Report) -> Result<()> {
 
 /// The mean loss of a batch.
 fn loss(network: &mut Network<f64>, batch: &Batch) -> Result<f64> {
-    network.forward(batch.n, &Hyper { lr: 0.0, weight_decay: 0.0, step: 1, norm_momentum: 0.0 })?;
+    network.forward(batch.n, &Hyper { step: 1, ..Hyper::IDLE })?;
     network.backward(batch.n)?;
     let ports = network.plan(batch.n)?.ports;
     let losses = ports.training.map(|t| network.memory().get(t.loss));

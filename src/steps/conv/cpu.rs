@@ -8,7 +8,8 @@
 //! | dgrad, other strides | [`super::reference`] |
 //! | wgrad | [`super::im2col`] |
 //!
-//! Work is cut by shape alone and partial sums are merged in a fixed order, so the bits do not depend on the number of threads.
+//! The bits do not depend on the number of threads: fprop is cut by it, but no sum crosses a cut; wgrad is cut by its shape alone, and its
+//! partial sums are merged in a fixed order.
 
 use super::{Geometry, im2col, reference, rows};
 use crate::real::Real;

@@ -3,7 +3,7 @@
 //! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU.
 
 use super::{Dgrad, Fprop, Geometry, Wgrad, tensor};
-use crate::device::cuda::kernels::{conv_dgrad, conv_fprop, conv_wgrad};
+use crate::device::cuda::kernels::{conv_dgrad, conv_fprop, conv_wgrad, conv_wgrad_bf16};
 use crate::device::cuda::{Launch, Memory, Pointer, PointerMut, Result};
 use crate::device::{Format, View};
 
@@ -150,137 +150,118 @@ pub(super) fn int(size: usize) -> i32 {
     i32::try_from(size).expect("a convolution of fewer than 2^31 pixels")
 }
 
-impl Fprop {
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> Result<()> {
-        let (g, cuda) = (&self.geometry, memory.cuda());
-        if self.x.format == Format::Bf16 {
-            return tensor::fprop(self, memory);
-        }
-        let (x, w, b) = (memory.pointer(self.x), memory.pointer(self.w), memory.pointer_opt(self.b));
-        let y = memory.pointer_mut(self.y);
-        let tile = tile_for_pixels(&FPROP, g.pixels(), g.k);
-        let [rows, columns] = tile.grid(g.pixels(), g.k);
-        let launch = cuda.launch([int(rows * columns) as u32, 1, 1], tile.threads, 0);
-        let [n, h, width, c, k, side, stride, pad] = sizes(g);
-        let parts = self.stats.map_or(PointerMut::null(), |_| memory.workspace());
-        tile.kernel(in_quads(self.x, g.c))(launch, x, w, b, y, parts, n, h, width, c, k, side, stride, pad)?;
-        self.stats.map_or(Ok(()), |stats| stats.merge(memory, tile.rows))
-    }
-
-    /// Kernels that the GPU form launches.
-    pub fn launches(&self) -> usize {
-        // The convolution takes the statistics of its tiles, another kernel merges them.
-        if self.stats.is_some() { 2 } else { 1 }
-    }
-
-    /// Scratch elements that the GPU form needs.
-    pub fn cuda_workspace(&self) -> usize {
-        let g = &self.geometry;
-        let rows = || match self.x.format {
-            Format::F32 => tile_for_pixels(&FPROP, g.pixels(), g.k).rows,
-            Format::Bf16 => tensor::fprop_rows(g),
-        };
-        self.stats.map_or(0, |_| 2 * g.k * g.pixels().div_ceil(rows()))
-    }
+/// [`Fprop`] of f32.
+pub(super) fn fprop(step: &Fprop, memory: &Memory) -> Result<()> {
+    let g = &step.geometry;
+    let (x, w, b) = (memory.pointer(step.x), memory.pointer(step.w), memory.pointer_opt(step.b));
+    let y = memory.pointer_mut(step.y);
+    let tile = tile_for_pixels(&FPROP, g.pixels(), g.k);
+    let [rows, columns] = tile.grid(g.pixels(), g.k);
+    let launch = memory.cuda().launch([int(rows * columns) as u32, 1, 1], tile.threads, 0);
+    let [n, h, width, c, k, side, stride, pad] = sizes(g);
+    let parts = step.stats.map_or(PointerMut::null(), |_| memory.workspace());
+    tile.kernel(in_quads(step.x, g.c))(launch, x, w, b, y, parts, n, h, width, c, k, side, stride, pad)?;
+    step.stats.map_or(Ok(()), |stats| stats.merge(memory, tile.rows))
 }
 
-impl Dgrad {
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> Result<()> {
-        let g = &self.geometry;
-        if self.dy.format == Format::Bf16 {
-            return tensor::dgrad(self, memory);
-        }
-        // Input pixels of one phase modulo the stride.
-        let pixels = g.n * g.h.div_ceil(g.stride) * g.w.div_ceil(g.stride);
-        let phases = g.stride * g.stride;
-        let tile = tile_for_pixels(&DGRAD, pixels * phases, g.c);
-        let [rows, columns] = tile.grid(pixels, g.c);
-        let launch = memory.cuda().launch([int(rows * columns) as u32, int(phases) as u32, 1], tile.threads, 0);
-        let [n, h, width, c, k, side, stride, pad] = sizes(g);
-        let (dy, w, dx) = (memory.pointer(self.dy), memory.pointer(self.w), memory.pointer_mut(self.dx));
-        tile.kernel(in_quads(self.dy, g.k))(launch, dy, w, dx, n, h, width, c, k, side, stride, pad)
-    }
+/// Pixels of a tile of [`fprop`].
+pub(super) fn fprop_rows(g: &Geometry) -> usize {
+    tile_for_pixels(&FPROP, g.pixels(), g.k).rows
+}
+
+/// [`Dgrad`] of f32.
+pub(super) fn dgrad(step: &Dgrad, memory: &Memory) -> Result<()> {
+    let g = &step.geometry;
+    // Input pixels of one phase modulo the stride.
+    let pixels = g.n * g.h.div_ceil(g.stride) * g.w.div_ceil(g.stride);
+    let phases = g.stride * g.stride;
+    let tile = tile_for_pixels(&DGRAD, pixels * phases, g.c);
+    let [rows, columns] = tile.grid(pixels, g.c);
+    let launch = memory.cuda().launch([int(rows * columns) as u32, int(phases) as u32, 1], tile.threads, 0);
+    let [n, h, width, c, k, side, stride, pad] = sizes(g);
+    let (dy, w, dx) = (memory.pointer(step.dy), memory.pointer(step.w), memory.pointer_mut(step.dx));
+    tile.kernel(in_quads(step.dy, g.k))(launch, dy, w, dx, n, h, width, c, k, side, stride, pad)
 }
 
 /// How wgrad cuts the pixels.
 pub(super) struct Parts {
     pub count: usize,
+    /// Of each part but the last, which may have fewer.
     pub pixels: usize,
 }
 
-impl Wgrad {
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> Result<()> {
-        let (g, cuda) = (&self.geometry, memory.cuda());
-        if self.x.format == Format::Bf16 {
-            return tensor::wgrad(self, memory);
-        }
-        let (tile, parts, length) = (tile_for_weights(g.k), self.parts(), self.part_length());
-        let (x, dy) = (memory.pointer(self.x), memory.pointer(self.dy));
-        let (dw, db) = (memory.pointer_mut(self.dw), memory.pointer_mut_opt(self.db));
-        // A single part is the result.
-        let single = parts.count == 1;
-        let sums = if single { dw } else { memory.workspace() };
-        let [rows, columns] = tile.grid(g.k, g.taps());
-        let launch = cuda.launch([columns as u32, rows as u32, parts.count as u32], tile.threads, 0);
-        let (part_pixels, part_length) = (int(parts.pixels), int(length));
-        let [n, h, width, c, k, side, stride, pad] = sizes(g);
-        let kernel = tile.kernel(in_quads(self.x, g.c));
-        kernel(launch, x, dy, sums, part_pixels, part_length, n, h, width, c, k, side, stride, pad)?;
-        if self.db.is_some() {
-            let sums = if single { db } else { sums.offset(g.w_len()) };
-            let launch = cuda.launch([g.k.div_ceil(256) as u32, parts.count as u32, 1], 256, 0);
-            conv_wgrad::conv_wgrad_bias(launch, dy, sums, part_pixels, part_length, int(g.pixels()), k)?;
-        }
-        if single {
-            return Ok(());
-        }
-        let launch = cuda.launch([length.div_ceil(32) as u32, 1, 1], 256, 0);
-        conv_wgrad::conv_wgrad_sum(
-            launch,
-            sums.read(),
-            dw,
-            db,
-            int(parts.count),
-            part_length,
-            part_length,
-            int(g.w_len()),
-        )
+impl Parts {
+    /// As many as are `wanted`, of at least `fewest` pixels and whole steps of the kernel's `walk` along them.
+    pub fn new(step: &Wgrad, wanted: usize, fewest: usize, walk: usize) -> Parts {
+        let all = step.geometry.pixels();
+        let most = (all / fewest).min(SUMS / step.part_length()).max(1);
+        let pixels = all.div_ceil(wanted.min(most)).next_multiple_of(walk);
+        Parts { count: all.div_ceil(pixels), pixels }
     }
 
-    /// Kernels that the GPU form launches.
-    pub fn launches(&self) -> usize {
-        1 + usize::from(self.db.is_some()) + usize::from(self.parts().count > 1)
-    }
-
-    /// Scratch elements that the GPU form needs.
-    pub fn cuda_workspace(&self) -> usize {
-        match self.parts().count {
-            1 => 0,
-            parts => parts * self.part_length(),
+    /// Of a step of f32 or bf16.
+    pub fn of(step: &Wgrad) -> Parts {
+        match step.x.format {
+            Format::F32 => {
+                let tile = tile_for_weights(step.geometry.k);
+                let [rows, columns] = tile.grid(step.geometry.k, step.geometry.taps());
+                let wanted = MANY_THREADS.div_ceil(rows * columns * tile.threads as usize);
+                Parts::new(step, wanted, PART_PIXELS, 8)
+            }
+            Format::Bf16 => tensor::parts(step),
         }
     }
+}
 
-    /// Sums of one part: of the weights, and of the bias if it is wanted.
-    pub(super) fn part_length(&self) -> usize {
-        self.geometry.w_len() + self.db.map_or(0, |_| self.geometry.k)
+/// [`Wgrad`] of f32 or bf16: the parts' shares, then their sum.
+pub(super) fn wgrad(step: &Wgrad, memory: &Memory) -> Result<()> {
+    let (g, cuda) = (&step.geometry, memory.cuda());
+    let (parts, length) = (Parts::of(step), step.part_length());
+    let (dw, db) = (memory.pointer_mut(step.dw), memory.pointer_mut_opt(step.db));
+    // A single part is the result.
+    let (sums, bias_sums) = match parts.count {
+        1 => (dw, db),
+        _ => (memory.workspace(), memory.workspace().offset(g.w_len())),
+    };
+    match step.x.format {
+        Format::F32 => shares(step, memory, sums, &parts)?,
+        Format::Bf16 => tensor::shares(step, memory, sums, &parts)?,
     }
+    let [count, part_pixels, part_length, pixels, k] = [parts.count, parts.pixels, length, g.pixels(), g.k].map(int);
+    if step.db.is_some() {
+        let launch = cuda.launch([g.k.div_ceil(256) as u32, count as u32, 1], 256, 0);
+        let (sums, view) = (bias_sums, step.dy);
+        match view.format {
+            Format::F32 => {
+                conv_wgrad::conv_wgrad_bias(launch, memory.pointer(view), sums, part_pixels, part_length, pixels, k)
+            }
+            Format::Bf16 => conv_wgrad_bf16::conv_wgrad_bf16_bias(
+                launch,
+                memory.pointer(view),
+                sums,
+                part_pixels,
+                part_length,
+                pixels,
+                k,
+            ),
+        }?;
+    }
+    if parts.count == 1 {
+        return Ok(());
+    }
+    let launch = cuda.launch([length.div_ceil(32) as u32, 1, 1], 256, 0);
+    conv_wgrad::conv_wgrad_sum(launch, sums.read(), dw, db, count, part_length, part_length, int(g.w_len()))
+}
 
-    fn parts(&self) -> Parts {
-        let g = &self.geometry;
-        if self.x.format == Format::Bf16 {
-            return tensor::parts(self);
-        }
-        let tile = tile_for_weights(g.k);
-        let [rows, columns] = tile.grid(g.k, g.taps());
-        let wanted = MANY_THREADS.div_ceil(rows * columns * tile.threads as usize);
-        let most = (g.pixels() / PART_PIXELS).min(SUMS / self.part_length()).max(1);
-        // Whole steps of the kernel's walk along the pixels.
-        let pixels = g.pixels().div_ceil(wanted.min(most)).next_multiple_of(8);
-        Parts { count: g.pixels().div_ceil(pixels), pixels }
-    }
+/// Each part's share of dw in f32, one after another in `sums`.
+fn shares(step: &Wgrad, memory: &Memory, sums: PointerMut<'_, f32>, parts: &Parts) -> Result<()> {
+    let (g, tile) = (&step.geometry, tile_for_weights(step.geometry.k));
+    let [rows, columns] = tile.grid(g.k, g.taps());
+    let launch = memory.cuda().launch([columns as u32, rows as u32, parts.count as u32], tile.threads, 0);
+    let [part_pixels, part_length] = [parts.pixels, step.part_length()].map(int);
+    let [n, h, width, c, k, side, stride, pad] = sizes(g);
+    let (x, dy, kernel) = (memory.pointer(step.x), memory.pointer(step.dy), tile.kernel(in_quads(step.x, g.c)));
+    kernel(launch, x, dy, sums, part_pixels, part_length, n, h, width, c, k, side, stride, pad)
 }
 
 /// The sizes that every kernel takes, in its order.

@@ -12,10 +12,12 @@ pub mod wgmma;
 
 use std::borrow::Cow;
 
+use super::cast::Form;
+use super::norm::Stats;
+use super::operation::{Access, Hyper, Operation};
+use crate::device::cuda::{Memory, Result};
 use crate::device::{Format, Host, View};
 use crate::real::Real;
-use crate::steps::cast::Form;
-use crate::steps::norm::Stats;
 
 /// Shapes of one convolution with a square kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,11 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// In words, such as `128×14² 128→128 5×5`.
+    pub fn layer(&self) -> String {
+        format!("{}×{}² {}→{} {side}×{side}", self.n, self.h, self.c, self.k, side = self.side)
+    }
+
     /// Output height.
     pub fn oh(&self) -> usize {
         (self.h + 2 * self.pad - self.side) / self.stride + 1
@@ -84,7 +91,8 @@ impl Geometry {
 
 /// `y = conv(x, w) + b`.
 ///
-/// Either all of x, w and y are f32, or all are bf16 and w is cast in [`Form::Straight`]; sums are f32.
+/// Either all of x, w and y are f32, or all are bf16 and w is cast in [`Form::Straight`]; sums are f32. On a GPU y may be f32 where x is
+/// bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct Fprop {
     pub geometry: Geometry,
@@ -97,9 +105,20 @@ pub struct Fprop {
     pub stats: Option<Stats>,
 }
 
-impl Fprop {
-    /// Runs on the CPU; `norm_momentum` is the weight of this batch in running statistics.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>, norm_momentum: f64) {
+impl Operation for Fprop {
+    fn kind(&self) -> &'static str {
+        "conv_fprop"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("x", self.x), ("w", self.w)]).and("b", self.b).and_reads_of(self.stats)
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("y", self.y)]).and_writes_of(self.stats)
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, hyper: &Hyper) {
         let (mut y, mut workspace) = (memory.take(self.y.buffer), memory.take_workspace());
         cpu::fprop(
             &self.geometry,
@@ -112,19 +131,47 @@ impl Fprop {
         memory.put(self.y.buffer, y);
         memory.put_workspace(workspace);
         if let Some(stats) = self.stats {
-            stats.cpu(memory, norm_momentum);
+            stats.cpu(memory, hyper.norm_momentum);
         }
     }
 
-    /// Scratch elements that the CPU form needs.
-    pub fn workspace(&self) -> usize {
+    fn workspace(&self) -> usize {
         cpu::fprop_workspace(&self.geometry).max(self.stats.map_or(0, |stats| stats.workspace()))
+    }
+
+    fn cuda(&self, memory: &Memory) -> Result<()> {
+        match self.x.format {
+            Format::F32 => cuda::fprop(self, memory),
+            Format::Bf16 => tensor::fprop(self, memory),
+        }
+    }
+
+    fn cuda_workspace(&self) -> usize {
+        let g = &self.geometry;
+        let rows = || match self.x.format {
+            Format::F32 => cuda::fprop_rows(g),
+            Format::Bf16 => tensor::fprop_rows(g),
+        };
+        self.stats.map_or(0, |_| 2 * g.k * g.pixels().div_ceil(rows()))
+    }
+
+    fn launches(&self) -> usize {
+        // The convolution takes the statistics of its tiles, another kernel merges them.
+        if self.stats.is_some() { 2 } else { 1 }
+    }
+
+    fn flops(&self) -> u64 {
+        self.geometry.flops()
+    }
+
+    fn layer(&self) -> Option<String> {
+        Some(self.geometry.layer())
     }
 }
 
 /// `dx = convᵀ(dy, w)`.
 ///
-/// Either all are f32, or all are bf16 and w is cast in [`Form::Turned`].
+/// Either all are f32, or all are bf16 and w is cast in [`Form::Turned`]. On a GPU dx may be f32 where dy is bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct Dgrad {
     pub geometry: Geometry,
@@ -133,9 +180,20 @@ pub struct Dgrad {
     pub dx: View,
 }
 
-impl Dgrad {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for Dgrad {
+    fn kind(&self) -> &'static str {
+        "conv_dgrad"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("dy", self.dy), ("w", self.w)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("dx", self.dx)])
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let (mut dx, mut workspace) = (memory.take(self.dx.buffer), memory.take_workspace());
         cpu::dgrad(
             &self.geometry,
@@ -148,9 +206,23 @@ impl Dgrad {
         memory.put_workspace(workspace);
     }
 
-    /// Scratch elements that the CPU form needs.
-    pub fn workspace(&self) -> usize {
+    fn workspace(&self) -> usize {
         cpu::dgrad_workspace(&self.geometry)
+    }
+
+    fn cuda(&self, memory: &Memory) -> Result<()> {
+        match self.dy.format {
+            Format::F32 => cuda::dgrad(self, memory),
+            Format::Bf16 => tensor::dgrad(self, memory),
+        }
+    }
+
+    fn flops(&self) -> u64 {
+        self.geometry.flops()
+    }
+
+    fn layer(&self) -> Option<String> {
+        Some(self.geometry.layer())
     }
 }
 
@@ -176,13 +248,24 @@ pub struct Wgrad {
     pub x: View,
     pub dy: View,
     pub dw: View,
-    /// None where the bias is absent or its gradient is exactly zero (before a norm in training mode).
+    /// In the buffer of dw. None where the bias is absent or its gradient is exactly zero (before a norm in training mode).
     pub db: Option<View>,
 }
 
-impl Wgrad {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
+impl Operation for Wgrad {
+    fn kind(&self) -> &'static str {
+        "conv_wgrad"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("x", self.x), ("dy", self.dy)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("dw", self.dw)]).and("db", self.db)
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
         let (mut grads, mut workspace) = (memory.take(self.dw.buffer), memory.take_workspace());
         cpu::wgrad(
             &self.geometry,
@@ -192,14 +275,44 @@ impl Wgrad {
             &mut workspace,
         );
         if let Some(db) = self.db {
+            debug_assert_eq!(db.buffer, self.dw.buffer);
             reference::bias_grad(&self.geometry, memory.get(self.dy), &mut grads[db.range()]);
         }
         memory.put(self.dw.buffer, grads);
         memory.put_workspace(workspace);
     }
 
-    /// Scratch elements that the CPU form needs.
-    pub fn workspace(&self) -> usize {
+    fn workspace(&self) -> usize {
         cpu::wgrad_workspace(&self.geometry)
+    }
+
+    fn cuda(&self, memory: &Memory) -> Result<()> {
+        cuda::wgrad(self, memory)
+    }
+
+    fn cuda_workspace(&self) -> usize {
+        match cuda::Parts::of(self).count {
+            1 => 0,
+            parts => parts * self.part_length(),
+        }
+    }
+
+    fn launches(&self) -> usize {
+        1 + usize::from(self.db.is_some()) + usize::from(cuda::Parts::of(self).count > 1)
+    }
+
+    fn flops(&self) -> u64 {
+        self.geometry.flops()
+    }
+
+    fn layer(&self) -> Option<String> {
+        Some(self.geometry.layer())
+    }
+}
+
+impl Wgrad {
+    /// Sums of one part of the pixels: of the weights, and of the bias if it is wanted.
+    fn part_length(&self) -> usize {
+        self.geometry.w_len() + self.db.map_or(0, |_| self.geometry.k)
     }
 }

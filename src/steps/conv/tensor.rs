@@ -14,7 +14,7 @@ use half::bf16;
 
 use super::cuda::{Parts, int};
 use super::{Dgrad, Fprop, Geometry, Wgrad, wgmma};
-use crate::device::cuda::kernels::{conv_fprop_bf16, conv_wgrad, conv_wgrad_bf16};
+use crate::device::cuda::kernels::{conv_fprop_bf16, conv_wgrad_bf16};
 use crate::device::cuda::{Launch, Memory, Pointer, PointerMut, Result};
 use crate::device::{Format, View};
 
@@ -35,9 +35,6 @@ const WGRAD_BLOCKS: usize = 4 * MANY_BLOCKS;
 
 /// Fewest pixels of a part of wgrad, so that writing and adding up the sums stays a small share of the work.
 const PART_PIXELS: usize = 512;
-
-/// Most elements of workspace for the sums of the parts: 64 MiB.
-const SUMS: usize = 1 << 24;
 
 type FpropKernel = fn(
     Launch<'_>,
@@ -152,16 +149,17 @@ fn wgrad_tile(packed: bool, channels: usize) -> &'static Tile<WgradKernel> {
     }
 }
 
-/// Whether the tensor cores can do a convolution.
-pub fn takes(g: &Geometry) -> bool {
-    g.stride == 1
+/// The kernels know of no stride, and no net has one.
+fn assert_takes(g: &Geometry) {
+    assert_eq!(g.stride, 1, "a convolution of bf16 with a stride");
 }
 
-/// [`Fprop`] of bf16; y may be f32.
+/// [`Fprop`] of bf16; y may be f32, which shows the sums as they are before they are rounded.
 ///
 /// Bound: the tensor cores where a byte of x and y takes some 300 flop or more, else the bytes.
 pub(super) fn fprop(step: &Fprop, memory: &Memory) -> Result<()> {
     let g = &step.geometry;
+    assert_takes(g);
     let sizes = [int(g.n), int(g.h), int(g.w), int(g.c), int(g.k), int(g.side), int(g.pad)];
     let parts = step.stats.map_or(PointerMut::null(), |_| memory.workspace());
     launch_fprop(memory, sizes, g.pixels(), [step.x, step.w], memory.pointer_opt(step.b), step.y, parts)?;
@@ -177,9 +175,10 @@ pub(super) fn fprop_rows(g: &Geometry) -> usize {
     fprop_tile(is_packed(g.c), g.pixels(), g.k).rows
 }
 
-/// [`Dgrad`] of bf16; dx may be f32. Bound: as [`fprop`].
+/// [`Dgrad`] of bf16; dx may be f32, as y of [`fprop`]. Bound: as there.
 pub(super) fn dgrad(step: &Dgrad, memory: &Memory) -> Result<()> {
     let g = &step.geometry;
+    assert_takes(g);
     // Negative where padding puts outputs beyond the reach of the image.
     let pad = int(g.side) - 1 - int(g.pad);
     let sizes = [int(g.n), int(g.oh()), int(g.ow()), int(g.k), int(g.c), int(g.side), pad];
@@ -215,47 +214,27 @@ fn is_packed(channels: usize) -> bool {
     !channels.is_multiple_of(CHUNK)
 }
 
-/// How [`wgrad`] cuts the pixels.
+/// How wgrad cuts the pixels.
 pub(super) fn parts(step: &Wgrad) -> Parts {
-    let (g, length) = (&step.geometry, step.part_length());
+    let g = &step.geometry;
     let [rows, columns] = wgrad_tile(is_packed(g.c), g.k).grid(g.k, g.taps());
-    let wanted = WGRAD_BLOCKS.div_ceil(rows * columns);
-    let most = (g.pixels() / PART_PIXELS).min(SUMS / length).max(1);
-    // Whole steps of the kernels' walks along the pixels.
-    let pixels = g.pixels().div_ceil(wanted.min(most)).next_multiple_of(64);
-    Parts { count: g.pixels().div_ceil(pixels), pixels }
+    Parts::new(step, WGRAD_BLOCKS.div_ceil(rows * columns), PART_PIXELS, 64)
 }
 
-/// [`Wgrad`] of bf16.
+/// Each part's share of dw of [`Wgrad`] of bf16, one after another in `sums`.
 ///
 /// Bound: the tensor cores for many channels, the bytes of x and dy for few.
-pub(super) fn wgrad(step: &Wgrad, memory: &Memory) -> Result<()> {
-    let (g, cuda) = (&step.geometry, memory.cuda());
-    let (Parts { count, pixels }, length) = (parts(step), step.part_length());
-    let (x, dy) = (memory.pointer(step.x), memory.pointer(step.dy));
-    let (dw, db) = (memory.pointer_mut(step.dw), memory.pointer_mut_opt(step.db));
-    // A single part is the result.
-    let (sums, bias_sums) = match count {
-        1 => (dw, db),
-        _ => (memory.workspace(), memory.workspace().offset(g.w_len())),
-    };
-    let (part_pixels, part_length) = (int(pixels), int(length));
-    let [n, h, width, c, k, side, pad] = [g.n, g.h, g.w, g.c, g.k, g.side, g.pad].map(int);
+pub(super) fn shares(step: &Wgrad, memory: &Memory, sums: PointerMut<'_, f32>, parts: &Parts) -> Result<()> {
+    let g = &step.geometry;
+    assert_takes(g);
     if wgmma::takes_wgrad(memory, g) {
-        wgmma::wgrad(step, memory, sums, count, pixels, length)?;
-    } else {
-        let tile = wgrad_tile(is_packed(g.c), g.k);
-        let [rows, columns] = tile.grid(g.k, g.taps());
-        let launch = cuda.launch([columns as u32, rows as u32, count as u32], THREADS, tile.shared());
-        (tile.kernel)(launch, x, dy, sums, part_pixels, part_length, n, h, width, c, k, side, pad)?;
+        return wgmma::shares(step, memory, sums, parts);
     }
-    if step.db.is_some() {
-        let launch = cuda.launch([g.k.div_ceil(256) as u32, count as u32, 1], 256, 0);
-        conv_wgrad_bf16::conv_wgrad_bf16_bias(launch, dy, bias_sums, part_pixels, part_length, int(g.pixels()), k)?;
-    }
-    if count == 1 {
-        return Ok(());
-    }
-    let launch = cuda.launch([length.div_ceil(32) as u32, 1, 1], 256, 0);
-    conv_wgrad::conv_wgrad_sum(launch, sums.read(), dw, db, int(count), part_length, part_length, int(g.w_len()))
+    let tile = wgrad_tile(is_packed(g.c), g.k);
+    let [rows, columns] = tile.grid(g.k, g.taps());
+    let launch = memory.cuda().launch([columns as u32, rows as u32, parts.count as u32], THREADS, tile.shared());
+    let (x, dy) = (memory.pointer(step.x), memory.pointer(step.dy));
+    let [part_pixels, part_length] = [parts.pixels, step.part_length()].map(int);
+    let [n, h, width, c, k, side, pad] = [g.n, g.h, g.w, g.c, g.k, g.side, g.pad].map(int);
+    (tile.kernel)(launch, x, dy, sums, part_pixels, part_length, n, h, width, c, k, side, pad)
 }

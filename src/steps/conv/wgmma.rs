@@ -5,7 +5,7 @@
 
 use half::bf16;
 
-use super::cuda::int;
+use super::cuda::{Parts, int};
 use super::{Geometry, Wgrad};
 use crate::device::cuda::kernels::{conv_fprop_wgmma, conv_wgrad_wgmma};
 use crate::device::cuda::{Cuda, Memory, Pointer, PointerMut, Result, TensorMap, Windows};
@@ -55,24 +55,17 @@ pub(super) fn takes_wgrad(memory: &Memory, g: &Geometry) -> bool {
     takes_fprop(memory, g.c, g.k) && g.k.is_multiple_of(8)
 }
 
-/// The shares of [`Wgrad`] of `count` parts of so many pixels each, a multiple of 64, one after another in `sums`.
+/// Each part's share of dw of [`Wgrad`], one after another in `sums`; the parts are multiples of 64 pixels.
 ///
 /// Bound: the tensor cores.
-pub(super) fn wgrad(
-    step: &Wgrad,
-    memory: &Memory,
-    sums: PointerMut<'_, f32>,
-    count: usize,
-    part_pixels: usize,
-    part_length: usize,
-) -> Result<()> {
+pub(super) fn shares(step: &Wgrad, memory: &Memory, sums: PointerMut<'_, f32>, parts: &Parts) -> Result<()> {
     let Geometry { n, h, w, c, k, side, pad, .. } = step.geometry;
     let windows = Windows { n, h, w, c, side, pad: int(pad) };
     let x = TensorMap::windows(memory.pointer(step.x), windows, DEPTH)?;
     let dy = TensorMap::rows(memory.pointer(step.dy), step.geometry.pixels(), k, DEPTH)?;
     let [rows, columns] = [k, step.geometry.taps()].map(|v| v.div_ceil(TILE) as u32);
-    let launch = memory.cuda().launch([columns, rows, count as u32], THREADS, SHARED);
+    let launch = memory.cuda().launch([columns, rows, parts.count as u32], THREADS, SHARED);
     let [n, h, w, c, k, side, pad, part_pixels, part_length] =
-        [n, h, w, c, k, side, pad, part_pixels, part_length].map(int);
+        [n, h, w, c, k, side, pad, parts.pixels, step.part_length()].map(int);
     conv_wgrad_wgmma::conv_wgrad_wgmma_128x128(launch, x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad)
 }

@@ -42,8 +42,10 @@ pub struct Stats {
     pub c: usize,
     /// The convolution's bias: it cancels in the normalisation and only moves the running mean.
     pub bias: Option<View>,
+    /// Of the batch; both in one buffer.
     pub mean: View,
     pub var: View,
+    /// In one buffer too.
     pub running_mean: View,
     pub running_var: View,
 }
@@ -51,6 +53,7 @@ pub struct Stats {
 impl Stats {
     /// Takes them from x on the CPU.
     pub fn cpu<T: Real>(&self, memory: &mut Host<T>, momentum: f64) {
+        debug_assert!(self.mean.buffer == self.var.buffer && self.running_mean.buffer == self.running_var.buffer);
         let (mut batch, mut running) = (memory.take(self.mean.buffer), memory.take(self.running_mean.buffer));
         let mut workspace = memory.take_workspace();
         let x = memory.get(self.x);

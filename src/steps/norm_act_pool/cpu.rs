@@ -11,37 +11,28 @@ use crate::real::Real;
 use crate::steps::norm::Norm;
 use crate::steps::pool::Geometry;
 
-impl NormActPool {
-    /// Runs on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
-        let (mut y, mut workspace) = (memory.take(self.y.buffer), memory.take_workspace());
-        let mut argmax = self.argmax.map(|view| memory.take_bytes(view.buffer));
-        let g = &self.pool;
-        let (scale, shift) = workspace[..2 * g.c].split_at_mut(g.c);
-        scale_shift(self.norm, memory, scale, shift);
-        let channels = Channels { scale, shift, slope: T::of(self.activation.slope) };
-        let x = memory.get(self.x);
-        let (in_row, out_row) = (g.h * g.w * g.c, g.oh() * g.ow() * g.c);
-        let images = y[self.y.range()].par_chunks_exact_mut(out_row).zip(x.par_chunks_exact(in_row));
-        match &mut argmax {
-            Some(argmax) => {
-                images.zip(argmax[..g.y_len()].par_chunks_exact_mut(out_row)).for_each(|((y, x), argmax)| {
-                    vectorised(|| Forward { g, channels: &channels, x }.image(y, Some(argmax)))
-                })
-            }
-            None => images.for_each(|(y, x)| vectorised(|| Forward { g, channels: &channels, x }.image(y, None))),
-        }
-        if let (Some(view), Some(argmax)) = (self.argmax, argmax) {
-            memory.put_bytes(view.buffer, argmax);
-        }
-        memory.put(self.y.buffer, y);
-        memory.put_workspace(workspace);
+/// [`NormActPool`].
+pub(super) fn forward<T: Real>(step: &NormActPool, memory: &mut Host<T>) {
+    let (mut y, mut workspace) = (memory.take(step.y.buffer), memory.take_workspace());
+    let mut argmax = step.argmax.map(|view| memory.take_bytes(view.buffer));
+    let g = &step.pool;
+    let (scale, shift) = workspace[..2 * g.c].split_at_mut(g.c);
+    scale_shift(step.norm, memory, scale, shift);
+    let channels = Channels { scale, shift, slope: T::of(step.activation.slope) };
+    let x = memory.get(step.x);
+    let (in_row, out_row) = (g.h * g.w * g.c, g.oh() * g.ow() * g.c);
+    let images = y[step.y.range()].par_chunks_exact_mut(out_row).zip(x.par_chunks_exact(in_row));
+    match &mut argmax {
+        Some(argmax) => images
+            .zip(argmax[..g.y_len()].par_chunks_exact_mut(out_row))
+            .for_each(|((y, x), argmax)| vectorised(|| Forward { g, channels: &channels, x }.image(y, Some(argmax)))),
+        None => images.for_each(|(y, x)| vectorised(|| Forward { g, channels: &channels, x }.image(y, None))),
     }
-
-    /// Scratch elements that the CPU form needs.
-    pub fn workspace(&self) -> usize {
-        2 * self.pool.c
+    if let (Some(view), Some(argmax)) = (step.argmax, argmax) {
+        memory.put_bytes(view.buffer, argmax);
     }
+    memory.put(step.y.buffer, y);
+    memory.put_workspace(workspace);
 }
 
 /// The norm as `scale·x + shift` per channel; (1, 0) without a norm.
@@ -210,81 +201,74 @@ impl<T: Real> Backward<'_, T> {
     }
 }
 
-impl NormActPoolBackward {
-    /// Runs on the CPU: one pass brings `dy` back through pool and activation and sums dγ and dβ per image, a second one applies
-    /// the norm's gradient. The images' sums are merged in order.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>) {
-        let (mut dx, mut workspace) = (memory.take(self.dx.buffer), memory.take_workspace());
-        let g = &self.pool;
-        let c = g.c;
-        let (in_row, out_row) = (g.h * g.w * c, g.oh() * g.ow() * c);
-        let (channel, sums) = workspace.split_at_mut(4 * c);
-        let (scale_and_shift, centre) = channel.split_at_mut(2 * c);
-        let (scale, shift) = scale_and_shift.split_at_mut(c);
-        scale_shift(self.norm, memory, scale, shift);
-        let (mean, rstd) = centre.split_at_mut(c);
-        if let Some(norm) = self.norm {
-            mean.copy_from_slice(memory.get(norm.mean));
-            for (r, &v) in rstd.iter_mut().zip(memory.get(norm.var)) {
-                *r = (v + T::of(norm.eps)).sqrt().recip();
-            }
-        } else {
-            mean.fill(T::zero());
+/// [`NormActPoolBackward`]: one pass brings `dy` back through pool and activation and sums dγ and dβ per image, a second one applies
+/// the norm's gradient. The images' sums are merged in order.
+pub(super) fn backward<T: Real>(step: &NormActPoolBackward, memory: &mut Host<T>) {
+    let (mut dx, mut workspace) = (memory.take(step.dx.buffer), memory.take_workspace());
+    let g = &step.pool;
+    let c = g.c;
+    let (in_row, out_row) = (g.h * g.w * c, g.oh() * g.ow() * c);
+    let (channel, sums) = workspace.split_at_mut(4 * c);
+    let (scale_and_shift, centre) = channel.split_at_mut(2 * c);
+    let (scale, shift) = scale_and_shift.split_at_mut(c);
+    scale_shift(step.norm, memory, scale, shift);
+    let (mean, rstd) = centre.split_at_mut(c);
+    if let Some(norm) = step.norm {
+        mean.copy_from_slice(memory.get(norm.mean));
+        for (r, &v) in rstd.iter_mut().zip(memory.get(norm.var)) {
+            *r = (v + T::of(norm.eps)).sqrt().recip();
         }
-        let (scale, shift, mean, rstd) = (&*scale, &*shift, &*mean, &*rstd);
-        let channels = Channels { scale, shift, slope: T::of(self.activation.slope) };
-        let x = memory.get(self.x);
-        let (dy, argmax) = (memory.get(self.dy), memory.bytes(self.argmax));
-        dx[self.dx.range()]
-            .par_chunks_exact_mut(in_row)
-            .zip(x.par_chunks_exact(in_row))
-            .zip(dy.par_chunks_exact(out_row).zip(argmax.par_chunks_exact(out_row)))
-            .zip(sums.par_chunks_exact_mut(2 * c))
-            .for_each(|(((dx, x), (dy, argmax)), sums)| {
-                let pass = Backward { g, channels: &channels, mean, x, dy, argmax };
-                vectorised(|| pass.image(dx, sums));
-            });
+    } else {
+        mean.fill(T::zero());
+    }
+    let (scale, shift, mean, rstd) = (&*scale, &*shift, &*mean, &*rstd);
+    let channels = Channels { scale, shift, slope: T::of(step.activation.slope) };
+    let x = memory.get(step.x);
+    let (dy, argmax) = (memory.get(step.dy), memory.bytes(step.argmax));
+    dx[step.dx.range()]
+        .par_chunks_exact_mut(in_row)
+        .zip(x.par_chunks_exact(in_row))
+        .zip(dy.par_chunks_exact(out_row).zip(argmax.par_chunks_exact(out_row)))
+        .zip(sums.par_chunks_exact_mut(2 * c))
+        .for_each(|(((dx, x), (dy, argmax)), sums)| {
+            let pass = Backward { g, channels: &channels, mean, x, dy, argmax };
+            vectorised(|| pass.image(dx, sums));
+        });
 
-        if self.norm.is_some() && !self.batch_statistics {
-            dx[self.dx.range()].par_chunks_exact_mut(in_row).for_each(|dx| {
-                vectorised(|| {
-                    for dx in dx.chunks_exact_mut(c) {
-                        dx.iter_mut().zip(scale).for_each(|(d, &scale)| *d *= scale);
-                    }
-                });
+    if step.norm.is_some() && !step.batch_statistics {
+        dx[step.dx.range()].par_chunks_exact_mut(in_row).for_each(|dx| {
+            vectorised(|| {
+                for dx in dx.chunks_exact_mut(c) {
+                    dx.iter_mut().zip(scale).for_each(|(d, &scale)| *d *= scale);
+                }
             });
-        } else if self.norm.is_some() {
-            let (total, rest) = sums[..2 * c * g.n].split_at_mut(2 * c);
-            for part in rest.chunks_exact(2 * c) {
-                total.iter_mut().zip(part).for_each(|(t, &p)| *t += p);
-            }
-            let (dgamma, dbeta) = total.split_at_mut(c);
-            dgamma.iter_mut().zip(rstd).for_each(|(d, &r)| *d *= r);
-            if let Some(affine) = self.daffine {
-                memory.get_mut(affine.gamma).copy_from_slice(dgamma);
-                memory.get_mut(affine.beta).copy_from_slice(dbeta);
-            }
-            // dx = scale · (d − dβ/M − (x − mean) · rstd · dγ/M)
-            let per_pixel = T::of(1.0 / (g.n * g.h * g.w) as f64);
-            dbeta.iter_mut().for_each(|d| *d *= per_pixel);
-            dgamma.iter_mut().zip(rstd).for_each(|(d, &r)| *d *= r * per_pixel);
-            let (dgamma, dbeta, x) = (&*dgamma, &*dbeta, memory.get(self.x));
-            dx[self.dx.range()].par_chunks_exact_mut(in_row).zip(x.par_chunks_exact(in_row)).for_each(|(dx, x)| {
-                vectorised(|| {
-                    for (dx, x) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
-                        for i in 0..c {
-                            dx[i] = scale[i] * (dx[i] - dbeta[i] - (x[i] - mean[i]) * dgamma[i]);
-                        }
-                    }
-                });
-            });
+        });
+    } else if step.norm.is_some() {
+        let (total, rest) = sums[..2 * c * g.n].split_at_mut(2 * c);
+        for part in rest.chunks_exact(2 * c) {
+            total.iter_mut().zip(part).for_each(|(t, &p)| *t += p);
         }
-        memory.put(self.dx.buffer, dx);
-        memory.put_workspace(workspace);
+        let (dgamma, dbeta) = total.split_at_mut(c);
+        dgamma.iter_mut().zip(rstd).for_each(|(d, &r)| *d *= r);
+        if let Some(affine) = step.daffine {
+            memory.get_mut(affine.gamma).copy_from_slice(dgamma);
+            memory.get_mut(affine.beta).copy_from_slice(dbeta);
+        }
+        // dx = scale · (d − dβ/M − (x − mean) · rstd · dγ/M)
+        let per_pixel = T::of(1.0 / (g.n * g.h * g.w) as f64);
+        dbeta.iter_mut().for_each(|d| *d *= per_pixel);
+        dgamma.iter_mut().zip(rstd).for_each(|(d, &r)| *d *= r * per_pixel);
+        let (dgamma, dbeta, x) = (&*dgamma, &*dbeta, memory.get(step.x));
+        dx[step.dx.range()].par_chunks_exact_mut(in_row).zip(x.par_chunks_exact(in_row)).for_each(|(dx, x)| {
+            vectorised(|| {
+                for (dx, x) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+                    for i in 0..c {
+                        dx[i] = scale[i] * (dx[i] - dbeta[i] - (x[i] - mean[i]) * dgamma[i]);
+                    }
+                }
+            });
+        });
     }
-
-    /// Scratch elements that the CPU form needs.
-    pub fn workspace(&self) -> usize {
-        2 * self.pool.c * (self.pool.n + 2)
-    }
+    memory.put(step.dx.buffer, dx);
+    memory.put_workspace(workspace);
 }

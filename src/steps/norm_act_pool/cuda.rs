@@ -146,103 +146,69 @@ const BF16: [Kernels<bf16>; 2] = [
     kernels!(norm_act_pool_bf16x8, norm_act_pool_backward_sums_bf16x8, norm_act_pool_backward_bf16x8),
 ];
 
-impl NormActPool {
-    /// Runs on the GPU.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
-        match self.x.format {
-            Format::F32 => self.launch(memory, &F32),
-            Format::Bf16 => self.launch(memory, &BF16),
-        }
-    }
-
-    fn launch<T: Number>(&self, memory: &Memory, kernels: &[Kernels<T>; 2]) -> cuda::Result<()> {
-        let Channels { mean, var, gamma, beta, eps } = Channels::new(self.norm, memory);
-        let argmax = self.argmax.map_or(PointerMut::null(), |view| memory.bytes(view));
-        let g = &self.pool;
-        let [n, h, w, c, side, stride, pad] = shape(g);
-        let Rows { grid, lanes, wide } = Rows::new(self.x.format, g.n * g.oh() * g.ow(), g.c, FORWARD_TILE);
-        (kernels[usize::from(wide)].forward)(
-            memory.cuda().launch(grid, THREADS, 0),
-            memory.pointer(self.x),
-            mean,
-            var,
-            gamma,
-            beta,
-            memory.pointer_mut(self.y),
-            argmax,
-            eps,
-            self.activation.slope as f32,
-            n,
-            h,
-            w,
-            c,
-            side,
-            stride,
-            pad,
-            lanes,
-        )
+/// [`NormActPool`].
+pub(super) fn forward(step: &NormActPool, memory: &Memory) -> cuda::Result<()> {
+    match step.x.format {
+        Format::F32 => launch_forward(step, memory, &F32),
+        Format::Bf16 => launch_forward(step, memory, &BF16),
     }
 }
 
-impl NormActPoolBackward {
-    /// Runs on the GPU: one pass back through pool and activation, and with a norm of batch statistics two more for its gradient.
-    pub fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
-        match self.x.format {
-            Format::F32 => self.launch(memory, &F32),
-            Format::Bf16 => self.launch(memory, &BF16),
-        }
-    }
+fn launch_forward<T: Number>(step: &NormActPool, memory: &Memory, kernels: &[Kernels<T>; 2]) -> cuda::Result<()> {
+    let Channels { mean, var, gamma, beta, eps } = Channels::new(step.norm, memory);
+    let argmax = step.argmax.map_or(PointerMut::null(), |view| memory.bytes(view));
+    let g = &step.pool;
+    let [n, h, w, c, side, stride, pad] = shape(g);
+    let Rows { grid, lanes, wide } = Rows::new(step.x.format, g.n * g.oh() * g.ow(), g.c, FORWARD_TILE);
+    (kernels[usize::from(wide)].forward)(
+        memory.cuda().launch(grid, THREADS, 0),
+        memory.pointer(step.x),
+        mean,
+        var,
+        gamma,
+        beta,
+        memory.pointer_mut(step.y),
+        argmax,
+        eps,
+        step.activation.slope as f32,
+        n,
+        h,
+        w,
+        c,
+        side,
+        stride,
+        pad,
+        lanes,
+    )
+}
 
-    fn launch<T: Number>(&self, memory: &Memory, kernels: &[Kernels<T>; 2]) -> cuda::Result<()> {
-        let Channels { mean, var, gamma, beta, eps } = Channels::new(self.norm, memory);
-        let g = &self.pool;
-        let [n, h, w, c, side, stride, pad] = shape(g);
-        let pixels = g.n * g.h * g.w;
-        let Rows { grid, lanes, wide } = Rows::new(self.x.format, pixels, g.c, TILE);
-        let (device, kernels) = (memory.cuda(), &kernels[usize::from(wide)]);
-        let (x, dy, argmax) = (memory.pointer(self.x), memory.pointer(self.dy), memory.bytes(self.argmax).read());
-        let slope = self.activation.slope as f32;
-        let launch = || device.launch(grid, THREADS, 0);
-        let mut totals = Pointer::null();
-        if self.with_sums() {
-            // The workspace holds the totals [2, c], then the tiles' sums [tiles, 2, c].
-            let (sums, parts) = (memory.workspace(), memory.workspace().offset(2 * g.c));
-            (kernels.sums)(
-                launch(),
-                x,
-                mean,
-                var,
-                gamma,
-                beta,
-                argmax,
-                dy,
-                parts,
-                eps,
-                slope,
-                n,
-                h,
-                w,
-                c,
-                side,
-                stride,
-                pad,
-                lanes,
-            )?;
-            kernels::norm_act_pool_backward_merge(
-                device.launch_per_item(32 * g.c, MERGE_THREADS),
-                parts.read(),
-                var,
-                memory.pointer_mut_opt(self.daffine.map(|a| a.gamma)),
-                memory.pointer_mut_opt(self.daffine.map(|a| a.beta)),
-                sums,
-                eps,
-                pixels as i32,
-                c,
-            )?;
-            totals = sums.read();
-        }
-        let dx = memory.pointer_mut(self.dx);
-        (kernels.backward)(
+/// [`NormActPoolBackward`]: one pass back through pool and activation, and with a norm of batch statistics two more for its gradient.
+pub(super) fn backward(step: &NormActPoolBackward, memory: &Memory) -> cuda::Result<()> {
+    match step.x.format {
+        Format::F32 => launch_backward(step, memory, &F32),
+        Format::Bf16 => launch_backward(step, memory, &BF16),
+    }
+}
+
+fn launch_backward<T: Number>(
+    step: &NormActPoolBackward,
+    memory: &Memory,
+    kernels: &[Kernels<T>; 2],
+) -> cuda::Result<()> {
+    let Channels { mean, var, gamma, beta, eps } = Channels::new(step.norm, memory);
+    let g = &step.pool;
+    let [n, h, w, c, side, stride, pad] = shape(g);
+    let pixels = g.n * g.h * g.w;
+    let Rows { grid, lanes, wide } = Rows::new(step.x.format, pixels, g.c, TILE);
+    let (device, kernels) = (memory.cuda(), &kernels[usize::from(wide)]);
+    let (x, dy, argmax) = (memory.pointer(step.x), memory.pointer(step.dy), memory.bytes(step.argmax).read());
+    let slope = step.activation.slope as f32;
+    let launch = || device.launch(grid, THREADS, 0);
+    let mut totals = Pointer::null();
+    if step.with_sums() {
+        // The workspace holds the totals [2, c], then the tiles' sums [tiles, 2, c].
+        let (sums, parts) = (memory.workspace(), memory.workspace().offset(2 * g.c));
+        (kernels.sums)(
             launch(),
             x,
             mean,
@@ -251,8 +217,7 @@ impl NormActPoolBackward {
             beta,
             argmax,
             dy,
-            totals,
-            dx,
+            parts,
             eps,
             slope,
             n,
@@ -263,22 +228,46 @@ impl NormActPoolBackward {
             stride,
             pad,
             lanes,
-        )
+        )?;
+        kernels::norm_act_pool_backward_merge(
+            device.launch_per_item(32 * g.c, MERGE_THREADS),
+            parts.read(),
+            var,
+            memory.pointer_mut_opt(step.daffine.map(|a| a.gamma)),
+            memory.pointer_mut_opt(step.daffine.map(|a| a.beta)),
+            sums,
+            eps,
+            pixels as i32,
+            c,
+        )?;
+        totals = sums.read();
     }
+    let dx = memory.pointer_mut(step.dx);
+    (kernels.backward)(
+        launch(),
+        x,
+        mean,
+        var,
+        gamma,
+        beta,
+        argmax,
+        dy,
+        totals,
+        dx,
+        eps,
+        slope,
+        n,
+        h,
+        w,
+        c,
+        side,
+        stride,
+        pad,
+        lanes,
+    )
+}
 
-    /// Whether the gradient goes through statistics of the batch, which are sums over it.
-    fn with_sums(&self) -> bool {
-        self.norm.is_some() && self.batch_statistics
-    }
-
-    /// Kernels that the GPU form launches.
-    pub fn launches(&self) -> usize {
-        if self.with_sums() { 3 } else { 1 }
-    }
-
-    /// Scratch elements that the GPU form needs.
-    pub fn cuda_workspace(&self) -> usize {
-        let g = &self.pool;
-        2 * g.c * (1 + (g.n * g.h * g.w).div_ceil(TILE))
-    }
+/// Scratch elements of [`backward`]: sums of each tile, and their totals.
+pub(super) fn backward_workspace(g: &Geometry) -> usize {
+    2 * g.c * (1 + (g.n * g.h * g.w).div_ceil(TILE))
 }

@@ -8,8 +8,11 @@ mod cuda;
 
 use super::activation::Activation;
 use super::norm::{Affine, Norm};
+use super::operation::{Access, Hyper, Operation};
 use super::pool::Geometry;
-use crate::device::{ByteView, View};
+use crate::device::cuda::{Memory, Result};
+use crate::device::{ByteView, Host, View};
+use crate::real::Real;
 
 /// `y = pool(act(norm(x)))`.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +26,36 @@ pub struct NormActPool {
     pub y: View,
     /// Winning tap per output, for the backward pass; None in inference.
     pub argmax: Option<ByteView>,
+}
+
+impl Operation for NormActPool {
+    fn kind(&self) -> &'static str {
+        "norm_act_pool"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("x", self.x)]).and_norm(self.norm)
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("y", self.y)]).and_argmax(self.argmax)
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+        cpu::forward(self, memory);
+    }
+
+    fn workspace(&self) -> usize {
+        2 * self.pool.c
+    }
+
+    fn cuda(&self, memory: &Memory) -> Result<()> {
+        cuda::forward(self, memory)
+    }
+
+    fn layer(&self) -> Option<String> {
+        Some(self.pool.layer())
+    }
 }
 
 /// `dx` from `dy`; with a norm of batch statistics also dγ and dβ.
@@ -39,4 +72,51 @@ pub struct NormActPoolBackward {
     pub dx: View,
     /// Gradients of γ and β, where they are trained.
     pub daffine: Option<Affine>,
+}
+
+impl Operation for NormActPoolBackward {
+    fn kind(&self) -> &'static str {
+        "norm_act_pool_backward"
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("x", self.x), ("dy", self.dy)]).and_norm(self.norm).and_argmax(Some(self.argmax))
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("dx", self.dx)])
+            .and("dgamma", self.daffine.map(|a| a.gamma))
+            .and("dbeta", self.daffine.map(|a| a.beta))
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+        cpu::backward(self, memory);
+    }
+
+    fn workspace(&self) -> usize {
+        2 * self.pool.c * (self.pool.n + 2)
+    }
+
+    fn cuda(&self, memory: &Memory) -> Result<()> {
+        cuda::backward(self, memory)
+    }
+
+    fn cuda_workspace(&self) -> usize {
+        cuda::backward_workspace(&self.pool)
+    }
+
+    fn launches(&self) -> usize {
+        if self.with_sums() { 3 } else { 1 }
+    }
+
+    fn layer(&self) -> Option<String> {
+        Some(self.pool.layer())
+    }
+}
+
+impl NormActPoolBackward {
+    /// Whether the gradient goes through statistics of the batch, which are sums over it.
+    fn with_sums(&self) -> bool {
+        self.norm.is_some() && self.batch_statistics
+    }
 }

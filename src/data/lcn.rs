@@ -4,8 +4,8 @@
 //! root of the sum of squares divided by the number of values (`l2`). Order of the values does not matter. A constant image
 //! has no contrast and becomes zeros.
 //!
-//! This is the formula on real numbers. Training and test images are bytes when they are normalised, for which
-//! [`crate::data::interpret`] has an exact integer form.
+//! This is the formula on real numbers, for checks. Training and test images are bytes when they are normalised, for which
+//! `contrast` has an exact integer form.
 
 use crate::real::{Real, sum, sum_over};
 

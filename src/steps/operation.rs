@@ -1,0 +1,129 @@
+//! What every kind of step tells of itself and can do. All of it stands in the step's own file.
+
+use arrayvec::ArrayVec;
+
+use super::norm::{Norm, Stats};
+use super::optimizer::Adam;
+use crate::device::cuda::{self, Memory};
+use crate::device::{ByteView, Host, View};
+use crate::real::Real;
+
+/// A kind of step: an operation with its geometry and the views that it reads and writes.
+pub trait Operation {
+    /// What the kind is called in reports and errors; [`super`] tells the files.
+    fn kind(&self) -> &'static str;
+
+    /// What the step reads, scratch space aside.
+    fn reads(&self) -> Access;
+
+    /// What the step writes, scratch space aside.
+    fn writes(&self) -> Access;
+
+    /// Runs on the CPU. The workspace of `memory` holds at least [`Operation::workspace`] elements. What is bf16 is written unrounded.
+    fn cpu<T: Real>(&self, memory: &mut Host<T>, hyper: &Hyper);
+
+    /// Scratch elements that the CPU form needs.
+    fn workspace(&self) -> usize {
+        0
+    }
+
+    /// Runs on the GPU: launches its kernels and returns. Hyper-parameters are those that `memory` holds for the present batch, its
+    /// workspace holds at least [`Operation::cuda_workspace`] elements.
+    fn cuda(&self, memory: &Memory) -> cuda::Result<()>;
+
+    /// Scratch elements that the GPU form needs.
+    fn cuda_workspace(&self) -> usize {
+        0
+    }
+
+    /// Kernels that the GPU form launches.
+    fn launches(&self) -> usize {
+        1
+    }
+
+    /// Floating-point operations of a convolution, a multiply-add counted as two; 0 for all other steps.
+    fn flops(&self) -> u64 {
+        0
+    }
+
+    /// Shape of the layer that the step belongs to, such as `128×14² 128→128 5×5`; None where it belongs to none.
+    fn layer(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Numbers that change from step to step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hyper {
+    pub lr: f64,
+    pub weight_decay: f64,
+    /// Updates made so far, this one included: counts from 1.
+    pub step: u64,
+    /// Weight of this batch in the norms' running statistics; 0.1 in training.
+    pub norm_momentum: f64,
+}
+
+impl Hyper {
+    /// For steps that read none.
+    pub const IDLE: Hyper = Hyper { lr: 0.0, weight_decay: 0.0, step: 0, norm_momentum: 0.0 };
+
+    /// As the kernels read them: see `kernels/hyper.cuh`.
+    pub fn row(&self) -> [f32; Memory::HYPER] {
+        let (rate, root) = Adam::corrected(self.lr, self.step);
+        let [lr, weight_decay, norm_momentum, rate, root] =
+            [self.lr, self.weight_decay, self.norm_momentum, rate, root].map(|v| v as f32);
+        [lr, weight_decay, norm_momentum, rate, root, f32::from_bits(self.step as u32), 0.0, 0.0]
+    }
+}
+
+/// What a step reads or writes.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Named as in the step.
+    pub reals: ArrayVec<(&'static str, View), 8>,
+    /// The winners of a pool.
+    pub argmax: Option<ByteView>,
+}
+
+impl Access {
+    pub(super) fn new<const N: usize>(reals: [(&'static str, View); N]) -> Access {
+        Access { reals: reals.into_iter().collect(), argmax: None }
+    }
+
+    pub(super) fn and(mut self, name: &'static str, view: Option<View>) -> Access {
+        self.reals.extend(view.map(|view| (name, view)));
+        self
+    }
+
+    pub(super) fn and_argmax(self, argmax: Option<ByteView>) -> Access {
+        Access { argmax, ..self }
+    }
+
+    /// What statistics read beside the values.
+    pub(super) fn and_reads_of(self, stats: Option<Stats>) -> Access {
+        self.and("running_mean", stats.map(|s| s.running_mean))
+            .and("running_var", stats.map(|s| s.running_var))
+            .and("bias", stats.and_then(|s| s.bias))
+    }
+
+    pub(super) fn and_writes_of(self, stats: Option<Stats>) -> Access {
+        self.and("mean", stats.map(|s| s.mean))
+            .and("var", stats.map(|s| s.var))
+            .and("running_mean", stats.map(|s| s.running_mean))
+            .and("running_var", stats.map(|s| s.running_var))
+    }
+
+    pub(super) fn and_norm(self, norm: Option<Norm>) -> Access {
+        let affine = norm.and_then(|n| n.affine);
+        self.and("mean", norm.map(|n| n.mean))
+            .and("var", norm.map(|n| n.var))
+            .and("gamma", affine.map(|a| a.gamma))
+            .and("beta", affine.map(|a| a.beta))
+    }
+
+    /// Bytes, each operand counted once.
+    pub(crate) fn bytes(&self) -> u64 {
+        let reals: usize = self.reals.iter().map(|(_, view)| view.len * view.format.size()).sum();
+        (reals + self.argmax.map_or(0, |view| view.len)) as u64
+    }
+}
