@@ -8,7 +8,7 @@ use fcdd::data::ahead::ahead;
 use fcdd::data::batches::{Ingredients, Rounds, TrainingSet};
 use fcdd::data::dataset::DatasetKind;
 use fcdd::data::fit::{Fit, RawForm};
-use fcdd::data::folder::{pictures, read_all};
+use fcdd::data::folder::{Broken, pictures, read_all};
 use fcdd::data::pipeline::{PipelineKind, Preprocessing};
 use fcdd::data::store::{Hold, Raw};
 use fcdd::data::supervise::{NoiseMode, Supervise};
@@ -51,12 +51,12 @@ fn write(folder: &Path, salt: u32) -> Vec<PathBuf> {
 
 fn set(nominal: &[PathBuf], outliers: &[PathBuf], supervise: Supervise, hold: Hold) -> TrainingSet {
     let raw = Raw { form: RawForm { side: SIDE, channels: 3, fit: Fit::Squash }, hold };
-    let nominal = read_all(nominal, raw, false).unwrap().images;
+    let nominal = read_all(nominal, raw, Broken::Refused).unwrap().images;
     TrainingSet::new(Ingredients {
         preprocessing: Preprocessing::new(PipelineKind::Aug1, DatasetKind::Folder, SIDE, SIDE, 3, &nominal).unwrap(),
         nominal,
         others: None,
-        outliers: Some(read_all(outliers, raw, false).unwrap().images),
+        outliers: Some(read_all(outliers, raw, Broken::Refused).unwrap().images),
         supervise,
         noise: NoiseMode::Outliers,
         rounds: Rounds::default(),

@@ -9,6 +9,7 @@ use crate::device::{self, Choice, Device};
 use crate::error::{Error, Result};
 use crate::run::directory;
 use crate::run::progress::say;
+use crate::run::report::quoted;
 use crate::run::sweep::plan::{Plan, Shard, unfinished};
 use crate::run::sweep::slurm::write_slurm;
 use crate::run::sweep::summary::Summary;
@@ -63,7 +64,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     plan.settings.check()?;
     if slurm {
         let path = write_slurm(&plan, &out, devices != [Choice::Cpu])?;
-        print_lines(&format!("submit it with: sbatch {}", path.display()))?;
+        print_lines(&format!("submit it with: sbatch {}", quoted(&path.display().to_string())))?;
         return Ok(Outcome::Fine);
     }
     let stop = stop_flag()?;
@@ -106,5 +107,6 @@ fn show(summary: &Summary, folder: &Path, json: bool) -> Result<()> {
         return print_json(summary);
     }
     print_lines(&tables::plain(summary))?;
+    tables::notes(summary).iter().try_for_each(|note| print_lines(note))?;
     print_lines(&format!("report  {}", folder.join(directory::REPORT).display()))
 }

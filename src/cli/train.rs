@@ -244,7 +244,8 @@ impl Choices {
         let wants_outliers = preset.noise == NoiseMode::Outliers;
         let preset = preset.with_anomalies(self.outliers, self.noise);
         let supervise = self.supervise.unwrap_or(preset.supervise);
-        if wants_outliers && self.noise.is_none() && preset.outliers.is_none() && supervise.makes_noise() {
+        let stands_in = self.noise.is_none() && preset.outliers.is_none() && preset.noise != NoiseMode::Outliers;
+        if wants_outliers && stands_in && supervise.makes_noise() {
             say(format!("no --outliers given: learning anomalies from {} added to good images", word(preset.noise)));
         }
         let settings = Settings {

@@ -51,8 +51,8 @@ pub struct Split {
     pub names: Vec<String>,
     /// Ground truth per image at the *picture's own* size, all zero for good ones. Empty if the set has no masks.
     pub masks: Vec<Option<Mask>>,
-    /// What was left out because it could not be read, in words.
-    pub skipped: Option<String>,
+    /// What a user may want to know of the files, in words: what was left out, masks that mark nothing.
+    pub notes: Vec<String>,
 }
 
 /// A labelled set.
@@ -98,7 +98,7 @@ impl Split {
     /// A split without images.
     pub fn empty(side: usize, channels: usize) -> Split {
         let images = Images::empty(side, side, channels).into();
-        Split { images, classes: Vec::new(), names: Vec::new(), masks: Vec::new(), skipped: None }
+        Split { images, classes: Vec::new(), names: Vec::new(), masks: Vec::new(), notes: Vec::new() }
     }
 
     /// The images at `indices`, in that order.
@@ -112,7 +112,7 @@ impl Split {
             } else {
                 indices.iter().map(|&i| self.masks[i].clone()).collect()
             },
-            skipped: self.skipped.clone(),
+            notes: self.notes.clone(),
         }
     }
 

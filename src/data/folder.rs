@@ -3,6 +3,8 @@
 //! How a data set's folders are laid out is in [`sets`](crate::data::sets); each layout lists its pictures ([`Listed`]), which
 //! [`read`](fn@read) makes a split of. A mask belongs to the picture of the same name: `NAME_mask.png` or `NAME.png` to `NAME.jpg`.
 
+mod notes;
+
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -13,9 +15,11 @@ use rayon::prelude::*;
 use crate::data::dataset::Split;
 use crate::data::images::{Images, Mask, picture_size, read_mask};
 use crate::data::sets::Query;
-use crate::data::store::{Raw, Store};
+use crate::data::store::{Files, Raw, Store};
 use crate::error::{Error, Result};
 use crate::memory;
+
+pub use notes::left_alone;
 
 const EXTENSIONS: [&str; 12] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pgm", "ppm", "pnm", "pbm", "pam"];
 
@@ -45,6 +49,18 @@ impl Listed {
     }
 }
 
+/// What becomes of pictures that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// They are an error.
+    Refused,
+    /// They are left out. To find them, every picture is decoded at once, those that are not held too.
+    LeftOut,
+    /// They are left out; of pictures that are not held only as many are decoded as a checksum looks at. Others that turn out broken when
+    /// they are drawn are replaced by the next ([`Store::take_replaced`]).
+    Replaced,
+}
+
 /// What came of reading pictures.
 pub struct Read {
     /// Those that could be read.
@@ -65,7 +81,9 @@ pub struct Read {
 pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
     let source = query.source;
     let paths: Vec<PathBuf> = listed.iter().map(|picture| picture.path.clone()).collect();
-    let Read { images, kept, sizes, skipped } = read_all(&paths, source.raw, source.skip_broken)?;
+    let broken = if source.skip_broken { Broken::LeftOut } else { Broken::Refused };
+    let Read { images, kept, sizes, skipped } = read_all(&paths, source.raw, broken)?;
+    let mut notes: Vec<String> = skipped.into_iter().chain(left_alone(&paths)).collect();
     let kept: Vec<(&Listed, (usize, usize))> = kept.iter().map(|&i| &listed[i]).zip(sizes).collect();
     let mut masks = Vec::new();
     if kept.iter().any(|(picture, _)| picture.mask.is_some()) {
@@ -78,22 +96,24 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
             .collect::<Vec<_>>()
             .into_iter()
             .collect::<Result<_>>()?;
+        notes.extend(notes::unmarked(kept.iter().map(|(picture, _)| *picture), &masks));
     }
     Ok(Split {
         images,
         classes: kept.iter().map(|(picture, _)| picture.class).collect(),
         names: kept.iter().map(|(picture, _)| relative_name(&picture.path, query.root)).collect(),
         masks,
-        skipped,
+        notes,
     })
 }
 
 /// The raw images of pictures: decoded in parallel and held in memory, or left in their files where they are too many to hold; of
-/// those the heads alone are read. What cannot be read is skipped or refused.
-pub fn read_all(paths: &[PathBuf], raw: Raw, skip_broken: bool) -> Result<Read> {
+/// those the heads are read, and all of them where that tells which are `broken`.
+pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
     let (all, len) = (paths.len(), raw.form.image_len());
     let mut images = Images::empty(raw.form.side, raw.form.side, raw.form.channels);
     let held = raw.hold.holds(all.saturating_mul(len));
+    let files = Files::new(paths, raw.form);
     let results: Vec<Result<(usize, usize)>> = if held {
         Images::room_for(all, raw.form.side, raw.form.channels)?;
         images.count = all;
@@ -105,23 +125,32 @@ pub fn read_all(paths: &[PathBuf], raw: Raw, skip_broken: bool) -> Result<Read> 
         };
         images.pixels.par_chunks_mut(len.max(1)).zip(paths).map(read).collect()
     } else {
-        paths.par_iter().map(|path| picture_size(path)).collect()
+        let mut decoded = vec![broken == Broken::LeftOut; all];
+        if broken == Broken::Replaced {
+            Files::checked(all).into_iter().for_each(|i| decoded[i] = true);
+        }
+        let read = |(i, path): (usize, &PathBuf)| if decoded[i] { files.check(i) } else { picture_size(path) };
+        paths.par_iter().enumerate().map(read).collect()
     };
-    let store = if held { images.into() } else { Store::of_files(paths, raw.form) };
-    let (mut kept, mut sizes, mut broken) = (Vec::new(), Vec::new(), Vec::new());
+    let store = match broken {
+        _ if held => images.into(),
+        Broken::Replaced => Store::Files(files.replacing()),
+        Broken::Refused | Broken::LeftOut => Store::Files(files),
+    };
+    let (mut kept, mut sizes, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     for (i, result) in results.into_iter().enumerate() {
         match result {
             Ok(size) => {
                 kept.push(i);
                 sizes.push(size);
             }
-            Err(error) => broken.push(error),
+            Err(error) => unreadable.push(error),
         }
     }
-    let bad = broken.len();
-    let skipped = match broken.into_iter().next() {
+    let bad = unreadable.len();
+    let skipped = match unreadable.into_iter().next() {
         None => return Ok(Read { images: store, kept, sizes, skipped: None }),
-        Some(first) if skip_broken => {
+        Some(first) if broken != Broken::Refused => {
             format!("skipped {bad} of {all} pictures, which cannot be read, the first: {first}")
         }
         Some(Error::File { path, problem, remedy }) => {
@@ -159,7 +188,13 @@ fn pair(pictures: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     let masks = if folder.is_dir() { self::pictures(folder, false)? } else { Vec::new() };
-    let mut mask_by_stem: HashMap<&OsStr, &PathBuf> = masks.iter().map(|mask| (stem(mask), mask)).collect();
+    let mut mask_by_stem: HashMap<&OsStr, &PathBuf> = HashMap::new();
+    for mask in &masks {
+        if let Some(twin) = mask_by_stem.insert(stem(mask), mask) {
+            let problem = format!("has the name of {}: which of them is the mask?", file_name(twin));
+            return Err(Error::file(mask, problem, "remove one of them"));
+        }
+    }
     let mut paired = Vec::with_capacity(pictures.len());
     for picture in pictures {
         let mut marked: OsString = stem(picture).to_os_string();
@@ -215,11 +250,15 @@ pub fn pictures(folder: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
             if recursive && !path.is_symlink() {
                 found.extend(pictures(&path, true)?);
             }
-        } else if path.extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e.eq_ignore_ascii_case(known))) {
+        } else if has_extension(&path, &EXTENSIONS) {
             found.push(path);
         }
     }
     Ok(found)
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|own| extensions.iter().any(|known| own.eq_ignore_ascii_case(known)))
 }
 
 /// Names of the folders in a folder, sorted: they become names of classes.
@@ -339,6 +378,10 @@ pub(crate) mod tests {
         says(&|root| save(root, "ground_truth/hole/008_mask.png", (4, 4), 0), &["008_mask.png: is a mask without"]);
         says(&|root| save(root, "ground_truth/hole/007.png", (4, 4), 0), &["007.png: is a mask without"]);
         says(&|root| save(root, "test/hole/007.jpg", (10, 10), 0), &["007.png", "the name of 007.jpg", "rename"]);
+        says(
+            &|root| save(root, "ground_truth/hole/007_mask.bmp", (10, 10), 0),
+            &["007_mask.png: has the name of 007_mask.bmp", "remove one"],
+        );
         says(&|root| fs::write(root.join("test/hole/007.png"), "no").unwrap(), &["007.png: not a readable picture"]);
         let empty = tempfile::tempdir().unwrap();
         assert!(load(empty.path()).unwrap_err().to_string().contains("holds no pictures"));
@@ -357,8 +400,33 @@ pub(crate) mod tests {
         let set = Dataset::load(&source).unwrap();
         assert_eq!(set.train.names, ["train/good/000.png", "train/good/001.JPG"]);
         assert_eq!(set.train.images.held().unwrap().image(1)[0], 2);
-        let skipped = set.train.skipped.unwrap();
+        let skipped = &set.train.notes[0];
         assert!(skipped.starts_with("skipped 2 of 4 pictures") && skipped.contains("0005.png"), "{skipped}");
-        assert_eq!((set.test.classes, set.test.masks.len()), (vec![0, 1], 2));
+        assert_eq!((&set.test.classes, set.test.masks.len()), (&vec![0, 1], 2));
+        // What is not held is left out too: heads are whole where the rest is not.
+        let whole = fs::read(dir.path().join("test/hole/007.png")).unwrap();
+        fs::write(dir.path().join("train/good/0009.png"), &whole[..whole.len() - 20]).unwrap();
+        let raw = Raw { hold: crate::data::store::Hold::Never, ..source.raw };
+        let files = Dataset::load(&Source { raw, ..source }).unwrap();
+        assert_eq!(files.train.names, set.train.names);
+        assert!(files.train.images.held().is_none() && files.train.notes[0].starts_with("skipped 3 of 5 pictures"));
+    }
+
+    #[test]
+    fn outliers_that_turn_out_broken_late_are_replaced() {
+        let dir = tree();
+        let paths: Vec<PathBuf> = pictures(&dir.path().join("train/good"), false).unwrap();
+        let form = crate::data::fit::RawForm { side: 4, channels: 1, fit: crate::data::fit::Fit::Squash };
+        let store = Store::Files(Files::new(&paths, form).replacing());
+        fs::write(&paths[0], b"no picture").unwrap();
+        for _ in 0..2 {
+            assert_eq!(store.load(&[0, 1]).unwrap().pixels, [2; 32]);
+        }
+        let replaced = store.take_replaced();
+        assert!(replaced.len() == 1 && replaced[0].contains("000.png: not a readable picture"), "{replaced:?}");
+        assert!(store.take_replaced().is_empty());
+        // One that could be read before has changed.
+        fs::write(&paths[1], b"no picture").unwrap();
+        assert!(store.load(&[1]).unwrap_err().to_string().contains("001.JPG"));
     }
 }

@@ -69,7 +69,12 @@ fn read_plain_or_gz(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>)> {
     let spellings = [name.to_string(), format!("{name}.gz"), dotted.clone(), format!("{dotted}.gz")];
     let Some(path) = spellings.iter().map(|s| folder.join(s)).find(|p| p.is_file()) else {
         let problem = format!("holds neither {name} nor {name}.gz");
-        return Err(Error::file(folder, problem, "name the folder with the idx files by --data or in --outliers"));
+        let (images, labels) = (name.replace("labels-idx1", "images-idx3"), name.replace("images-idx3", "labels-idx1"));
+        let remedy = format!(
+            "name the folder with the idx files by --data or in --outliers; expected are these, plain or gzipped:\n  DIR/{images}.gz\n  \
+             DIR/{labels}.gz"
+        );
+        return Err(Error::file(folder, problem, remedy));
     };
     let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
     if !bytes.starts_with(&[0x1F, 0x8B]) {

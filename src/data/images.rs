@@ -11,10 +11,13 @@ use rayon::prelude::*;
 
 use crate::data::resize::{bilinear, nearest};
 use crate::error::{Error, Result};
-use crate::memory::room_for;
+use crate::memory::{self, room_for};
 
 /// Mask values from here on mean "anomalous": real masks have soft edges.
 pub const MASK_THRESHOLD: u8 = 128;
+
+/// Of a picture with more bytes than this it is checked whether they fit into memory, twice: decoded and converted.
+const LARGE: usize = 1 << 26;
 
 /// Images of one size: `count × height × width × channels` bytes, channels innermost (NHWC).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,8 +193,22 @@ fn open(path: &Path) -> Result<impl ImageDecoder + use<>> {
     if bytes.starts_with(&[0xFF, 0xD8]) && !jpeg_is_whole(&bytes) {
         return Err(unreadable(path, "the JPEG data is cut short"));
     }
+    if bytes.is_empty() {
+        return Err(unreadable(path, "the file is empty"));
+    }
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Error::io("read", path))?;
-    reader.into_decoder().map_err(|e| unreadable(path, &e.to_string()))
+    let decoder = reader.into_decoder().map_err(|e| unreadable(path, &e.to_string()))?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(unreadable(path, "it has no pixels"));
+    }
+    // What a damaged head claims is not asked of the allocator, which would end the program.
+    let bytes = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
+    let (what, twice) = ("a picture", bytes.saturating_mul(2));
+    if bytes > LARGE && room_for(what, twice, "").and(memory::fits(what, twice, "")).is_err() {
+        return Err(unreadable(path, &format!("its {width} × {height} pixels do not fit into memory")));
+    }
+    Ok(decoder)
 }
 
 fn unreadable(path: &Path, why: &str) -> Error {
@@ -319,8 +336,11 @@ mod tests {
             let message = read_picture(&path, 1).unwrap_err().to_string();
             assert!(message.contains("bad.png") && message.contains(words) && !message.contains('\n'), "{message}");
         };
-        says(b"", "not a readable picture");
         says(b"hello, I am a text file", "not a readable picture");
+        says(b"", "the file is empty");
+        says(b"P6\n0 64\n255\n", "it has no pixels");
+        says(b"P6\n64 0\n255\n", "it has no pixels");
+        says(b"P6\n4000000 4000000\n255\n", "do not fit into memory");
         GrayImage::new(50, 50).save(&path).unwrap();
         let whole = std::fs::read(&path).unwrap();
         says(&whole[..whole.len() / 2], "not a readable picture");

@@ -7,10 +7,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::data::dataset::DatasetKind;
-use crate::data::folder::{self, Read};
+use crate::data::folder::{self, Broken, Read};
 use crate::data::images::Images;
 use crate::data::sets::wordnet::{self, IMAGENET_30, LIKE_PASCAL_VOC};
-use crate::data::sets::{Format, Part, cifar10, cifar100, mnist, mvtec};
+use crate::data::sets::{self, Format, Part, cifar10, cifar100, mnist, mvtec};
 use crate::data::store::{Raw, Store};
 use crate::error::{Error, Result};
 
@@ -102,18 +102,32 @@ impl OutlierSource {
         OutlierSource { path, ..*self }
     }
 
-    /// The images, resized and converted. Pictures that cannot be read are skipped.
+    /// The label that the nominal class has among the outliers, where they are of the nominal set.
+    fn nominal_label(&self, wanted: &Wanted) -> Result<Option<usize>> {
+        let same = match self.kind {
+            OutlierKind::Mnist => wanted.dataset == DatasetKind::Mnist,
+            OutlierKind::Emnist => wanted.dataset == DatasetKind::Emnist,
+            OutlierKind::Fmnist => wanted.dataset == DatasetKind::Fmnist,
+            OutlierKind::Cifar10 => wanted.dataset == DatasetKind::Cifar10,
+            OutlierKind::Cifar100 => wanted.dataset == DatasetKind::Cifar100,
+            _ => false,
+        };
+        let classes = if same { sets::format(wanted.dataset).classes(&self.path)? } else { Vec::new() };
+        Ok(classes.iter().position(|name| name == wanted.class))
+    }
+
+    /// The images, resized and converted; those of the nominal class are left out. Pictures that cannot be read are skipped.
     pub fn load(&self, wanted: &Wanted) -> Result<Outliers> {
         let (path, Wanted { raw: Raw { form, .. }, limit, .. }) = (&self.path, *wanted);
         if !path.exists() {
             let remedy = "check the spelling, or name where they lie by --outliers KIND:PATH";
             return Err(Error::file(path, "there are no outliers here", remedy));
         }
-        let images = match self.kind {
-            OutlierKind::Mnist | OutlierKind::Fmnist => mnist::read_digits(path, Part::Train)?.0,
-            OutlierKind::Emnist => mnist::read_letters(path, Part::Train)?.0,
-            OutlierKind::Cifar10 => cifar10::read(path, Part::Train)?.0,
-            OutlierKind::Cifar100 => cifar100::read(path, Part::Train)?.0,
+        let (images, labels) = match self.kind {
+            OutlierKind::Mnist | OutlierKind::Fmnist => mnist::read_digits(path, Part::Train)?,
+            OutlierKind::Emnist => mnist::read_letters(path, Part::Train)?,
+            OutlierKind::Cifar10 => cifar10::read(path, Part::Train)?,
+            OutlierKind::Cifar100 => cifar100::read(path, Part::Train)?,
             OutlierKind::Imagenet | OutlierKind::Imagenet22k => {
                 return load_pictures(path, vec![imagenet(path, wanted.dataset)?], wanted);
             }
@@ -121,11 +135,14 @@ impl OutlierSource {
             OutlierKind::Images => return load_pictures(path, vec![folder::pictures(path, true)?], wanted),
             OutlierKind::MvtecGt => return Err(Error::internal("labelled anomalies are chosen from the test split")),
         };
-        if images.count == 0 {
-            return Err(Error::file(path, "holds no images", "give a set with at least one"));
+        let nominal = self.nominal_label(wanted)?;
+        let others: Vec<usize> = (0..images.count).filter(|&i| Some(usize::from(labels[i])) != nominal).collect();
+        if others.is_empty() {
+            return Err(Error::file(path, "holds no images of another class", "give a set with at least one"));
         }
         let images = match limit {
-            Some(k) => images.select(&spread(images.count, k)),
+            Some(k) => images.select(&spread(others.len(), k).into_iter().map(|i| others[i]).collect::<Vec<_>>()),
+            None if others.len() < images.count => images.select(&others),
             None => images,
         };
         Images::room_for(images.count, form.side, form.channels)?;
@@ -140,7 +157,7 @@ fn load_pictures(path: &Path, groups: Vec<Vec<PathBuf>>, wanted: &Wanted) -> Res
         None => group,
     };
     let paths: Vec<PathBuf> = groups.into_iter().flat_map(few).collect();
-    let Read { images, skipped, .. } = folder::read_all(&paths, wanted.raw, true)?;
+    let Read { images, skipped, .. } = folder::read_all(&paths, wanted.raw, Broken::Replaced)?;
     if images.count() == 0 {
         let problem = skipped.unwrap_or_else(|| "holds no pictures".to_string());
         return Err(Error::file(path, problem, "name a folder with PNG, JPEG, BMP, TIFF, WebP or PNM files"));
@@ -284,6 +301,20 @@ mod tests {
         assert_eq!(images.held().unwrap().image(0), [76; 784]);
         assert_eq!(values(&source, &wanted(32, 3, Some(2))).len(), 2);
         assert_eq!(values(&source, &wanted(32, 3, Some(99))).len(), 3);
+    }
+
+    #[test]
+    fn the_nominal_class_is_no_outlier_of_its_own_set() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 1..=5u8 {
+            fs::write(dir.path().join(format!("data_batch_{i}.bin")), record(&[i], [10 * i; 3])).unwrap();
+        }
+        let source = OutlierSource::new(OutlierKind::Cifar10, dir.path());
+        let of = |dataset, class, limit| values(&source, &Wanted { dataset, class, ..wanted(32, 3, limit) });
+        assert_eq!(of(DatasetKind::Cifar10, "bird", None), [10, 30, 40, 50], "a bird has label 2");
+        assert_eq!(of(DatasetKind::Cifar10, "bird", Some(4)), [10, 30, 40, 50]);
+        assert_eq!(of(DatasetKind::Cifar10, "truck", None), [10, 20, 30, 40, 50]);
+        assert_eq!(of(DatasetKind::Custom, "bird", None), [10, 20, 30, 40, 50]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Sets of raw images: held in memory, or picture files that are decoded each time they are asked for.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::{fmt, str::FromStr};
 
 use flate2::Crc;
@@ -50,6 +51,8 @@ pub enum Store {
 pub struct Files {
     form: RawForm,
     files: Vec<Arc<File>>,
+    /// Where a file that turns out broken when it is first asked for may be replaced by the next one: what was replaced, in words.
+    replaced: Option<Arc<Mutex<Vec<String>>>>,
 }
 
 #[derive(Debug)]
@@ -57,6 +60,8 @@ struct File {
     path: PathBuf,
     /// Of its raw image when it was first read.
     checksum: OnceLock<Crc>,
+    /// It was asked for and could not be read.
+    broken: AtomicBool,
 }
 
 impl Hold {
@@ -122,8 +127,15 @@ impl From<Images> for Store {
 impl Store {
     /// The raw images of picture files, decoded when they are asked for.
     pub fn of_files(paths: &[PathBuf], form: RawForm) -> Store {
-        let file = |path: &PathBuf| Arc::new(File { path: path.clone(), checksum: OnceLock::new() });
-        Store::Files(Files { form, files: paths.iter().map(file).collect() })
+        Store::Files(Files::new(paths, form))
+    }
+
+    /// Files that could not be read when they were first asked for, and that others were taken for since this was called last.
+    pub fn take_replaced(&self) -> Vec<String> {
+        match self {
+            Store::Files(Files { replaced: Some(replaced), .. }) => std::mem::take(&mut *lock(replaced)),
+            _ => Vec::new(),
+        }
     }
 
     /// Number of images.
@@ -159,9 +171,7 @@ impl Store {
     pub fn select(&self, indices: &[usize]) -> Store {
         match self {
             Store::Held(images) => Store::Held(images.select(indices)),
-            Store::Files(Files { form, files }) => {
-                Store::Files(Files { form: *form, files: indices.iter().map(|&i| files[i].clone()).collect() })
-            }
+            Store::Files(files) => Store::Files(files.select(indices)),
         }
     }
 
@@ -172,7 +182,7 @@ impl Store {
     pub fn read(&self, i: usize, out: &mut [u8]) -> Result<()> {
         match self {
             Store::Held(images) => out.copy_from_slice(images.image(i)),
-            Store::Files(Files { form, files }) => files[i].read(form, out)?,
+            Store::Files(files) => files.read(i, out)?,
         }
         Ok(())
     }
@@ -192,26 +202,81 @@ impl Store {
     /// Adds what tells these images from others, the same whether they are held or not: the bytes of all, of `CHECKED` at most.
     /// Files that were read before are not read again.
     pub fn checksum(&self, sum: &mut Crc) -> Result<()> {
-        let checked = spread(self.count(), CHECKED);
+        let checked = Files::checked(self.count());
         match self {
             Store::Held(images) => checked.into_iter().for_each(|i| sum.update(images.image(i))),
-            Store::Files(Files { form, files }) => {
-                let read = |i: usize| match files[i].checksum.get() {
+            Store::Files(files) => {
+                let read = |i: usize| match files.files[i].checksum.get() {
                     Some(_) => Ok(()),
-                    None => files[i].read(form, &mut vec![0; form.image_len()]),
+                    None => files.read(i, &mut vec![0; files.form.image_len()]),
                 };
                 let results: Vec<Result<()>> = checked.par_iter().map(|&i| read(i)).collect();
                 results.into_iter().collect::<Result<()>>()?;
-                checked.into_iter().filter_map(|i| files[i].checksum.get()).for_each(|file| sum.combine(file));
+                checked.into_iter().filter_map(|i| files.files[i].checksum.get()).for_each(|file| sum.combine(file));
             }
         }
         Ok(())
     }
 }
 
+impl Files {
+    /// Picture files that have not been looked at.
+    pub fn new(paths: &[PathBuf], form: RawForm) -> Files {
+        let file = |path: &PathBuf| {
+            Arc::new(File { path: path.clone(), checksum: OnceLock::new(), broken: AtomicBool::new(false) })
+        };
+        Files { form, files: paths.iter().map(file).collect(), replaced: None }
+    }
+
+    /// The same, where files that turn out broken when they are first asked for are replaced by those that follow.
+    pub fn replacing(self) -> Files {
+        Files { replaced: Some(Arc::default()), ..self }
+    }
+
+    /// Decodes the `i`-th picture to see that it can be; returns its own (height, width).
+    pub fn check(&self, i: usize) -> Result<(usize, usize)> {
+        self.files[i].read(&self.form, &mut vec![0; self.form.image_len()])
+    }
+
+    /// The files that a checksum of so many looks at.
+    pub fn checked(count: usize) -> Vec<usize> {
+        spread(count, CHECKED)
+    }
+
+    fn select(&self, indices: &[usize]) -> Files {
+        Files { files: indices.iter().map(|&i| self.files[i].clone()).collect(), ..self.clone() }
+    }
+
+    /// Writes the `i`-th image, or the next that can be read.
+    fn read(&self, i: usize, out: &mut [u8]) -> Result<()> {
+        let n = self.files.len();
+        let mut first = None;
+        for file in (i..i + n).map(|i| &self.files[i % n]) {
+            let error = match file.read(&self.form, out) {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            // One that could be read before has changed since.
+            let Some(replaced) = self.replaced.as_ref().filter(|_| file.checksum.get().is_none()) else {
+                return Err(error);
+            };
+            if !file.broken.swap(true, Ordering::Relaxed) {
+                lock(replaced).push(error.to_string());
+            }
+            first.get_or_insert(error);
+        }
+        Err(first.unwrap_or_else(|| Error::internal("an image of an empty set was asked for")))
+    }
+}
+
+fn lock(replaced: &Mutex<Vec<String>>) -> std::sync::MutexGuard<'_, Vec<String>> {
+    replaced.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl File {
-    fn read(&self, form: &RawForm, out: &mut [u8]) -> Result<()> {
-        let (image, _) = form.read(&self.path)?;
+    /// Writes its raw image; returns its own (height, width).
+    fn read(&self, form: &RawForm, out: &mut [u8]) -> Result<(usize, usize)> {
+        let (image, size) = form.read(&self.path)?;
         let mut now = Crc::new();
         now.update(&image.pixels);
         let sum = now.sum();
@@ -220,7 +285,7 @@ impl File {
             return Err(Error::file(&self.path, "shows another picture than when it was first read", remedy));
         }
         out.copy_from_slice(&image.pixels);
-        Ok(())
+        Ok(size)
     }
 }
 

@@ -13,7 +13,7 @@ use super::progress::{Progress, say};
 use super::render::Renderer;
 use super::score::Scorer;
 use crate::data::fit::{Fit, RawForm};
-use crate::data::folder::pictures;
+use crate::data::folder::{left_alone, pictures};
 use crate::data::images::{Images, read_picture};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -156,6 +156,9 @@ fn jobs(paths: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
             let all = found.len();
             found.retain(|image| !is_result(image, out));
             skipped += all - found.len();
+        }
+        if path.is_dir() {
+            left_alone(&found).iter().for_each(say);
         }
         if found.is_empty() {
             return Err(Error::file(

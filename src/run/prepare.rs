@@ -6,7 +6,7 @@ use super::model::Model;
 use super::progress::say;
 use super::settings::Settings;
 use crate::data::batches::{Ingredients, Others, Rounds, TrainingSet};
-use crate::data::dataset::{Dataset, Source, Split};
+use crate::data::dataset::{Dataset, DatasetKind, Source, Split};
 use crate::data::fit::{Fit, RawForm};
 use crate::data::labelled;
 use crate::data::outliers::Wanted;
@@ -50,13 +50,32 @@ impl TestSet {
             raw: Raw { form: preprocessing.raw_form(), hold: settings.hold },
             ..Source::new(settings.dataset, data, preprocessing.raw_side, preprocessing.channels)
         })?;
-        report_skipped(&dataset.test.skipped);
+        dataset.test.notes.iter().for_each(say);
         // As the settings name it, so that the two compare.
         let data = data.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
         let (judged, seen) = labelled::tell_apart(&dataset.test, &model.card.unjudged, None);
         let split = if seen.is_empty() { dataset.test } else { dataset.test.select(&judged) };
         let Dataset { class: name, nominal: class, class_names, .. } = dataset;
         Ok(TestSet { split, name, class, class_names, data, fit: preprocessing.fit })
+    }
+
+    /// Why the test images will tell nothing, if they do not, in words; a folder of good pictures alone needs none.
+    fn unmeasurable(&self, settings: &Settings) -> Option<String> {
+        let [nominal, anomalous] =
+            [true, false].map(|nominal| self.split.indices(|c| (c == self.class) == nominal).len());
+        let hint =
+            if settings.oe_limit.is_none() && (settings.learns_mvtec_gt() || settings.supervise == Supervise::Other) {
+                "; --oe-limit K learns from K of each kind and leaves the others to judge by"
+            } else {
+                ""
+            };
+        match (nominal, anomalous) {
+            (0, 0) if settings.dataset == DatasetKind::Folder => None,
+            (0, 0) => Some("there are no test pictures: the model will not be measured".to_string()),
+            (0, n) => Some(format!("all {n} test pictures are anomalous: the model cannot be measured")),
+            (n, 0) => Some(format!("all {n} test pictures are nominal: the model cannot be measured{hint}")),
+            _ => None,
+        }
     }
 
     /// Fails unless all of these are indices of test images.
@@ -89,8 +108,8 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
         raw,
         ..Source::new(settings.dataset, settings.data.as_deref(), raw_side, channels)
     })?;
-    report_skipped(&dataset.train.skipped);
-    report_skipped(&dataset.test.skipped);
+    dataset.train.notes.iter().for_each(say);
+    dataset.test.notes.iter().for_each(say);
     let outliers = load_outliers(settings, &dataset.class, raw)?;
     let (mut others, mut test) = (None, None);
     if let Some((anomalies, learned)) = true_anomalies(settings, &dataset, fit)? {
@@ -119,6 +138,7 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
     })?;
     let Dataset { class: name, nominal: class, class_names, test: all, .. } = dataset;
     let test = TestSet { split: test.unwrap_or(all), name, class, class_names, data: settings.data.clone(), fit };
+    test.unmeasurable(settings).iter().for_each(say);
     Ok(Task { set, test })
 }
 
@@ -130,7 +150,7 @@ fn load_outliers(settings: &Settings, class: &str, raw: Raw) -> Result<Option<St
     }
     let wanted = Wanted { dataset: settings.dataset, class, raw, limit: settings.oe_limit };
     let outliers = source.load(&wanted)?;
-    report_skipped(&outliers.skipped);
+    outliers.skipped.iter().for_each(say);
     Ok(Some(outliers.images))
 }
 
@@ -179,10 +199,4 @@ fn check_same_place(settings: &Settings, class: &str) -> Result<()> {
 
 fn names(split: &Split, indices: &[usize]) -> Vec<String> {
     indices.iter().map(|&i| split.names[i].clone()).collect()
-}
-
-fn report_skipped(skipped: &Option<String>) {
-    if let Some(skipped) = skipped {
-        say(skipped);
-    }
 }

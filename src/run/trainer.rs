@@ -135,6 +135,12 @@ impl Trainer<'_> {
             Feeding::Host => self.epoch_by_batches(epoch, &order, &hypers, progress, stop)?,
             _ => self.epoch_on_gpu(epoch, &order, &hypers, progress, stop)?,
         };
+        if let Some(outliers) = &self.set.ingredients().outliers {
+            outliers
+                .take_replaced()
+                .into_iter()
+                .for_each(|file| say(format!("took another outlier in its place: {file}")));
+        }
         let Some(tally) = tally else { return Ok(false) };
         self.steps += batches;
         let [nominal, anomalous] = tally.class_means();

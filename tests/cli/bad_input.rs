@@ -115,6 +115,9 @@ fn impossible_settings() {
         let words = format!("bench FCDD_CNN28 --task predict {flag}");
         scratch.run(&words).expect_error(&["--task predict", "leave --batch and --side out"]);
     }
+    scratch.run("verify --golden data").expect_error(&["data", "manifest.json"]);
+    scratch.write("empty/manifest.json", br#"{"files": {"roc.safetensors": {}}}"#);
+    scratch.run("verify --golden empty").expect_error(&["empty: holds nothing that can be checked"]);
     let without = "train fmnist --data data --out run";
     scratch.run(&format!("{without} --oe-limit 9")).expect_error(&["--oe-limit 9", "--outliers"]);
     scratch.run(&format!("{without} --noise fine-confetti")).expect_error(&["confetti", "malformed-normal"]);

@@ -1,4 +1,5 @@
-//! The commands of docs/experiments.md: each runs, on tiny data laid out as the page says, with a small net.
+//! The commands of docs/experiments.md: the settings of each are accepted as they stand, and each runs (of a loop the first round), on tiny
+//! data laid out as the page says, with a small net.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,6 +26,12 @@ fn the_documented_experiments_run() {
     for words in &commands {
         if let Some(net) = value(words, "--net") {
             assert!(nets.contains(net), "{net} is no net: {words:?}");
+        }
+        if words[0] == "sweep" {
+            // Checks the settings and lays out the runs, but trains none.
+            let words = [with_data(words), vec!["--slurm".to_string()]].concat();
+            let ran = Ran(scratch.command().args(&words).output().unwrap());
+            assert!(ran.0.status.success(), "{words:?}: {}", ran.stderr());
         }
         if words[0] == "sweep" && !known.insert(without(words, &VARIED)) {
             continue;
@@ -66,9 +73,18 @@ fn without(words: &[String], flags: &[&str]) -> Vec<String> {
     left
 }
 
+/// The words, with data for the set that is found by itself.
+fn with_data(words: &[String]) -> Vec<String> {
+    let mut words = words.to_vec();
+    if words[1] == "fmnist" {
+        words.extend(["--data", "data/fmnist"].map(str::to_string));
+    }
+    words
+}
+
 /// A sweep for tiny data: one class, one seed, one epoch, a small net that needs no pretrained weights.
 fn small(words: &[String]) -> Vec<String> {
-    let mut small = without(words, &["--net", "--weights", "--classes"]);
+    let mut small = without(&with_data(words), &["--net", "--weights", "--classes"]);
     let (class, size) = match words[1].as_str() {
         "fmnist" => ("bag", "28"),
         "mvtec" => ("bottle", "32"),
@@ -81,9 +97,6 @@ fn small(words: &[String]) -> Vec<String> {
         _ if size == "32" => "FCDD_CNN32_S".to_string(),
         _ => format!("FCDD_CNN{size}"),
     };
-    if words[1] == "fmnist" {
-        small.extend(["--data", "data/fmnist"].map(str::to_string));
-    }
     let flags = ["--net", &net, "--side", size, "--classes", class, "--seeds", "1", "--epochs", "1", "--batch", "8"];
     small.extend(flags.map(str::to_string));
     small.extend(["--devices", "cpu"].map(str::to_string));

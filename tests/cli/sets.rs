@@ -143,11 +143,15 @@ fn trees_and_flags_that_are_refused() {
     scratch
         .run("train cifar10 --data tiles --noise uniform --supervise noise --out run")
         .expect_error(&["data_batch_1"]);
+    scratch.run("train mnist --data tiles --out run").expect_error(&["expected are these, plain or gzipped"]);
     scratch.run("train pascalvoc --data tiles --out run").expect_error(&["horse_trainval.txt"]);
     scratch.write("tiles/train/good/broken.png", b"no picture");
     let flags = "--epochs 1 --supervise unsupervised";
     train(flags).expect_error(&["broken.png", "--skip-broken"]);
     assert!(scratch.files("run").is_empty());
-    let ran = train(&format!("{flags} --skip-broken"));
-    assert!(ran.expect_success().stderr().contains("skipped 1 of 25 pictures"), "{}", ran.stderr());
+    for hold in ["always", "never"] {
+        let words = format!("train mvtec --data tiles {SMALL} --out {hold} {flags} --skip-broken --hold {hold}");
+        let ran = scratch.run(&words);
+        assert!(ran.expect_success().stderr().contains("skipped 1 of 25 pictures"), "{}", ran.stderr());
+    }
 }

@@ -43,12 +43,21 @@ pub fn read(root: &Path, part: Part) -> Result<(Images, Vec<u8>)> {
         let folders = [root.to_path_buf(), root.join("cifar-10-batches-bin"), root.join("package")];
         folders.into_iter().find(|folder| folder.join(format!("{}.{extension}", names[0])).is_file())
     };
+    let complete = |folder: &Path, extension: &str| {
+        let mut files = names.iter().map(|name| format!("{name}.{extension}"));
+        match files.find(|file| !folder.join(file).is_file()) {
+            Some(absent) => Err(missing(folder, format!("holds no {absent}"), TREE)),
+            None => Ok(()),
+        }
+    };
     if let Some(folder) = folder_with("bin") {
+        complete(&folder, "bin")?;
         return join(names.iter().map(|name| cifar::read(&folder.join(format!("{name}.bin")), Labels::One)));
     }
     let Some(folder) = folder_with("png") else {
         return Err(missing(root, format!("holds neither {0}.bin nor {0}.png of CIFAR-10", names[0]), TREE));
     };
+    complete(&folder, "png")?;
     let (images, _) = join(names.iter().map(|name| Ok((sheet(&folder.join(format!("{name}.png")))?, Vec::new()))))?;
     let path = folder.join(format!("{}_lables.json", part.name()));
     let labels: Vec<u8> = serde_json::from_slice(&files::read(&path)?)

@@ -35,7 +35,13 @@ impl Format for Folder {
             if query.part == Part::Train && !good.is_dir() {
                 return Err(missing(&good, "holds no pictures", TREE));
             }
-            return folder::read(query, mvtec::list(root, query)?);
+            let mut split = folder::read(query, mvtec::list(root, query)?)?;
+            let beside = if query.part == Part::Train { folder::pictures(root, false)?.len() } else { 0 };
+            if beside > 0 {
+                let why = "since it has a folder train";
+                split.notes.push(format!("left alone, {why}: pictures in {} itself ({beside})", root.display()));
+            }
+            return Ok(split);
         }
         let pictures = folder::pictures(root, false)?;
         if pictures.is_empty() {

@@ -122,7 +122,7 @@ impl Query<'_> {
             classes: labels.into_iter().map(u16::from).collect(),
             images: images.with_channels(channels).resized(side).into(),
             masks: Vec::new(),
-            skipped: None,
+            notes: Vec::new(),
         })
     }
 }

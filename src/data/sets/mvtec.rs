@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Format, Labels, Part, Query, missing};
 use crate::data::dataset::Split;
 use crate::data::folder::{self, Listed, Truth};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// MVTec-AD: a folder per class, or one such folder by itself.
 pub struct Mvtec;
@@ -27,11 +27,17 @@ impl Format for Mvtec {
         if is_class(root) {
             return Ok(vec![own_name(root)]);
         }
-        let classes = folder::folders(root)?.into_iter().filter(|name| is_class(&root.join(name))).collect::<Vec<_>>();
+        let (classes, others): (Vec<_>, Vec<_>) =
+            folder::folders(root)?.into_iter().partition(|name| is_class(&root.join(name)));
         if classes.is_empty() {
             return Err(missing(root, "holds no folder with train/good", TREE));
         }
-        Ok(classes)
+        let in_part =
+            |name: &&String| ["train", "test", "ground_truth"].iter().any(|part| root.join(name).join(part).is_dir());
+        match others.iter().find(in_part) {
+            Some(name) => Err(missing(&root.join(name), "has no folder train/good", TREE)),
+            None => Ok(classes),
+        }
     }
 
     fn labels(&self, root: &Path, classes: &[String], class: u16) -> Result<Labels> {
@@ -74,6 +80,7 @@ pub fn list(folder: &Path, query: &Query) -> Result<Vec<Listed>> {
         Part::Train => folder.join("train_maps"),
         Part::Test => folder.join("ground_truth"),
     };
+    check_masks(&masks, &split)?;
     let mut listed = Vec::new();
     for (class, name) in query.labels.names.iter().enumerate().filter(|(class, _)| query.wants(*class as u16)) {
         let pictures = split.join(name);
@@ -83,6 +90,21 @@ pub fn list(folder: &Path, query: &Query) -> Result<Vec<Listed>> {
         }
     }
     Ok(listed)
+}
+
+/// Refuses masks that are no folder, and those of a folder of pictures that is not there.
+fn check_masks(masks: &Path, split: &Path) -> Result<()> {
+    if masks.is_file() {
+        return Err(Error::file(masks, "is a file where a folder of masks is expected", "move it away"));
+    }
+    for kind in if masks.is_dir() { folder::folders(masks)? } else { Vec::new() } {
+        let (folder, pictures) = (masks.join(&kind), split.join(&kind));
+        if !pictures.is_dir() && !folder::pictures(&folder, false)?.is_empty() {
+            let problem = format!("holds masks, but there is no folder {} of their pictures", pictures.display());
+            return Err(Error::file(folder, problem, "add the pictures, or remove the masks"));
+        }
+    }
+    Ok(())
 }
 
 fn is_class(folder: &Path) -> bool {
@@ -122,7 +144,8 @@ mod tests {
     #[test]
     fn a_class_is_a_folder() {
         let dir = tree();
-        assert_eq!(nominal_classes(DatasetKind::Mvtec, Some(dir.path())).unwrap(), ["bottle", "zipper"]);
+        let classes = || nominal_classes(DatasetKind::Mvtec, Some(dir.path()));
+        assert_eq!(classes().unwrap(), ["bottle", "zipper"]);
         let set = load(dir.path(), "zipper").unwrap();
         assert_eq!(
             (set.class.as_str(), set.nominal, set.class_names.as_slice()),
@@ -138,6 +161,22 @@ mod tests {
         assert!(message.contains("no class 'carpet'") && message.contains("bottle, zipper"), "{message}");
         let message = load(&dir.path().join("readme"), "0").unwrap_err().to_string();
         assert!(message.contains("DIR/CLASS/train/good/*.png"), "{message}");
+        // A class without good pictures does not go unnoticed.
+        save(dir.path(), "cable/test/good/000.png", (8, 8), 0);
+        let message = classes().unwrap_err().to_string();
+        assert!(message.contains("cable: has no folder train/good"), "{message}");
+    }
+
+    #[test]
+    fn masks_without_pictures_are_refused() {
+        let dir = tree();
+        let root = dir.path().join("bottle");
+        save(&root, "ground_truth/ghost/000_mask.png", (8, 8), 255);
+        let message = load(&root, "0").unwrap_err().to_string();
+        assert!(message.contains("ghost: holds masks, but there is no folder"), "{message}");
+        std::fs::remove_dir_all(root.join("ground_truth")).unwrap();
+        std::fs::write(root.join("ground_truth"), "").unwrap();
+        assert!(load(&root, "0").unwrap_err().to_string().contains("is a file where a folder"));
     }
 
     #[test]

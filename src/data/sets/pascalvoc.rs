@@ -45,7 +45,14 @@ impl Format for PascalVoc {
         if !list.is_file() {
             return Err(missing(&list, "the list of pictures is missing", TREE));
         }
-        let listed = parse(&list, &root.join("JPEGImages"))?;
+        let pictures = root.join("JPEGImages");
+        let listed = parse(&list, &pictures)?;
+        let absent = |picture: &&Listed| query.wants(picture.class) && !picture.path.exists();
+        if let Some(absent) = listed.iter().find(absent).filter(|_| !query.source.skip_broken) {
+            let name = absent.path.file_name().unwrap_or_default().display();
+            let problem = format!("names {name}, which is not in {}", pictures.display());
+            return Err(missing(&list, problem, TREE));
+        }
         folder::read(query, listed.into_iter().filter(|picture| query.wants(picture.class)).collect())
     }
 

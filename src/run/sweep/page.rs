@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::curves::{self, Plots};
 use super::summary::Summary;
-use super::tables::{self, ABOUT, FOOTNOTE, Table, counted};
+use super::tables::{self, ABOUT, Table, counted};
 use crate::error::Result;
 use crate::files;
 use crate::report::html::{figures, page, pairs, plots, section, table};
@@ -55,7 +55,7 @@ fn results(summary: &Summary, drawn: &[Plots]) -> Markup {
     html! {
         (figures(&large.collect::<Vec<_>>()))
         (plots(&shown.collect::<Vec<_>>()))
-        p { (ABOUT) @if !summary.published.is_empty() { " " (FOOTNOTE) } }
+        p { (ABOUT) @for note in tables::notes(summary) { " " (note) } }
         (text_table(&tables::per_class(summary)))
     }
 }

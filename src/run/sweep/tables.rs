@@ -2,17 +2,20 @@
 
 use std::path::Path;
 
-use super::published::Published;
+use super::published::{Published, class_count};
 use super::summary::{Figure, Measure, Summary};
+use crate::data::supervise::Supervise;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::model::Objective;
 use crate::run::report::dataset_name;
 
 /// Marks figures that are remembered and not looked up.
 const DAGGER: &str = "†";
 
 /// What the mark means.
-pub const FOOTNOTE: &str = "† remembered figures whose averages equal the published means: for orientation only.";
+const FOOTNOTE: &str =
+    "† remembered figures whose averages are the published means to within .01: for orientation only.";
 
 /// A table of text.
 pub struct Table {
@@ -35,7 +38,7 @@ pub fn title(summary: &Summary) -> String {
 /// A row per class and one over all, with what was published per class.
 pub fn per_class(summary: &Summary) -> Table {
     let measures = || summary.overall.iter().map(|figure| figure.measure);
-    let beside: Vec<&Published> = summary.published.iter().filter(|row| !row.per_class.is_empty()).collect();
+    let beside = published_per_class(summary);
     let mut header: Vec<String> = ["nominal class", "runs"].map(str::to_string).into();
     header.extend(measures().map(|measure| measure.name().to_string()));
     header.extend(beside.iter().map(|row| format!("published {}: {}{DAGGER}", row.measure.name(), row.method)));
@@ -54,6 +57,23 @@ pub fn per_class(summary: &Summary) -> Table {
     last.extend(beside.iter().map(|row| published(Some(row.mean))));
     rows.push(last);
     Table { header, rows }
+}
+
+/// The published figures per class that were learned as in the sweep.
+fn published_per_class(summary: &Summary) -> Vec<&Published> {
+    let settings = &summary.plan.settings;
+    let labelled = settings.learns_mvtec_gt() || settings.supervise == Supervise::Other;
+    let is_alike = |row: &&Published| !row.per_class.is_empty() && row.labelled == labelled;
+    summary.published.iter().filter(|_| settings.objective == Objective::Fcdd).filter(is_alike).collect()
+}
+
+/// What has to be said beside the tables.
+pub fn notes(summary: &Summary) -> Vec<String> {
+    let (own, all) = (summary.classes.len(), class_count(summary.plan.settings.dataset));
+    let footnote = (!published_per_class(summary).is_empty()).then(|| FOOTNOTE.to_string());
+    let part = (!summary.published.is_empty() && own < all)
+        .then(|| format!("Published means are over all {all} classes, those of this sweep over {own}."));
+    footnote.into_iter().chain(part).collect()
 }
 
 /// What others report, and the sweep's own mean beside it; none where nothing is published.
@@ -116,8 +136,7 @@ fn markdown(summary: &Summary) -> String {
         text += &format!("\n{}{}", line(&header), line(&vec!["---".to_string(); header.len()]));
         rows.iter().for_each(|row| text += &line(row));
     }
-    for note in [(!summary.published.is_empty()).then(|| FOOTNOTE.to_string()), missing(summary)].into_iter().flatten()
-    {
+    for note in notes(summary).into_iter().chain(missing(summary)) {
         text += &format!("\n{note}\n");
     }
     text
