@@ -9,7 +9,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageReader};
 use rayon::prelude::*;
 
-use crate::data::resize::{bilinear, nearest};
+use crate::data::resize::bilinear;
 use crate::error::{Error, Result};
 use crate::memory::{self, room_for};
 
@@ -114,17 +114,6 @@ impl Images {
 }
 
 impl Mask {
-    /// The mask at `height × width` by nearest neighbour (pixel centres).
-    pub fn resized(&self, height: usize, width: usize) -> Mask {
-        let pixels = (0..height)
-            .flat_map(|y| {
-                let row = nearest(y, self.height, height) * self.width;
-                (0..width).map(move |x| self.pixels[row + nearest(x, self.width, width)])
-            })
-            .collect();
-        Mask { height, width, pixels }
-    }
-
     /// Whether any pixel is anomalous.
     pub fn any(&self) -> bool {
         self.pixels.contains(&1)
@@ -355,14 +344,6 @@ mod tests {
         }
         assert!(read_picture(&dir.path().join("absent.png"), 1).unwrap_err().to_string().contains("absent.png"));
         assert!(read_picture(dir.path(), 1).is_err());
-    }
-
-    #[test]
-    fn masks_resize_by_pixel_centres() {
-        let mask = Mask { height: 1, width: 4, pixels: vec![0, 1, 0, 1] };
-        assert_eq!(mask.resized(2, 2).pixels, [1, 1, 1, 1]);
-        assert_eq!(mask.resized(1, 8).pixels, [0, 0, 1, 1, 0, 0, 1, 1]);
-        assert!(mask.any());
     }
 
     proptest::proptest! {

@@ -421,22 +421,6 @@ fn golden_checksums() {
 }
 
 #[test]
-fn memory_is_counted() {
-    let Some(gpu) = gpu() else { return };
-    let cuda = gpu.cuda();
-    let size = |supervise, noise| {
-        let set = training_set(16, 3, 0, supervise, noise);
-        DeviceSet::new(cuda, &set, 4).unwrap().size_in_bytes()
-    };
-    let (image, plain) = (16 * 16 * 3, size(Unsupervised, Gaussian));
-    assert_eq!(plain, 11 * image + 4 * 12 * 4, "nominal images and the rows of four transforms");
-    assert_eq!(size(Other, Gaussian), plain + 5 * (image + 256));
-    assert_eq!(size(Noise, Uniform), plain + 2 * 4 * image);
-    assert_eq!(size(MalformedNormal, Outliers), plain + 2 * 4 * image + 6 * image);
-    assert!(size(MalformedNormal, Confetti) > plain + (2 + 4) * 4 * image);
-}
-
-#[test]
 fn random_numbers() {
     let Some(gpu) = gpu() else { return };
     let cuda = gpu.cuda();

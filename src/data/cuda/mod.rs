@@ -30,7 +30,7 @@ const OFFLINE: i32 = 5;
 ///
 /// It holds the nominal images as bytes, true anomalies or those made beforehand and their masks (one byte per pixel, if there are any),
 /// in `outliers` those too; for artificial anomalies two bytes per raw value of a batch, and four more where they are
-/// blurred. [`DeviceSet::size_in_bytes`] tells the sum. A set that does not fit is an out-of-memory error.
+/// blurred. A set that does not fit is an out-of-memory error.
 pub struct DeviceSet {
     frame: Frame,
     seed: u64,
@@ -184,14 +184,6 @@ impl DeviceSet {
         };
         self.frame.enqueue(n, draw, content, input)
     }
-
-    /// Bytes of device memory that the set holds.
-    pub fn size_in_bytes(&self) -> usize {
-        let others =
-            self.others.as_ref().map_or(0, |others| others.images.len() + others.masks.as_ref().map_or(0, Bytes::len));
-        let noise = self.noise.as_ref().map_or(0, Noise::size_in_bytes);
-        self.nominal.len() + others + noise + self.frame.program.size_in_bytes()
-    }
 }
 
 impl Bytes {
@@ -206,10 +198,6 @@ impl Bytes {
 
     fn pointer(&self) -> Pointer<'_, u8> {
         self.buffer.pointer_mut().offset(self.start).read()
-    }
-
-    fn len(&self) -> usize {
-        self.buffer.len() - self.start
     }
 }
 
@@ -277,11 +265,6 @@ impl DeviceTestSet {
             maps: PointerMut::null(),
         };
         self.frame.enqueue(n, draw, content, input)
-    }
-
-    /// Bytes of device memory that the set holds.
-    pub fn size_in_bytes(&self) -> usize {
-        self.images.len() + self.frame.program.size_in_bytes()
     }
 }
 

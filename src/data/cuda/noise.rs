@@ -165,17 +165,6 @@ impl Noise {
         }
         Ok(())
     }
-
-    pub fn size_in_bytes(&self) -> usize {
-        let source = match &self.source {
-            Source::Gaussian | Source::Uniform | Source::Solid => 0,
-            Source::Squares { tables, .. } => 4 * tables.len(),
-            Source::Strips { halves, strengths } => 4 * (halves.len() + strengths.len()),
-            Source::Outliers { images, .. } => images.len(),
-        };
-        let blur = self.blur.as_ref().map_or(0, |blur| 4 * (blur.weights.len() + blur.rows.len()));
-        source + blur + 2 * self.values.len()
-    }
 }
 
 impl Source {

@@ -37,10 +37,6 @@ impl Program {
         let (ints, floats) = (cuda.upload(ints.as_flattened())?, cuda.upload(floats.as_flattened())?);
         Ok(Program { ints, floats, steps, widest })
     }
-
-    pub fn size_in_bytes(&self) -> usize {
-        4 * (self.ints.len() + self.floats.len())
-    }
 }
 
 impl Table {
