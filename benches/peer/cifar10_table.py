@@ -72,11 +72,11 @@ def main():
                 "net": net, "jobs": jobs, "runs": classes, "epochs": args.epochs, "seconds": [short, long],
                 "seconds_per_epoch": epoch, "seconds_per_run_besides": besides, "minutes_of_the_table": table / 60,
             })  # fmt: skip
+            args.out.write_text(json.dumps(found, indent=1) + "\n")  # what is cut short keeps what was found
             print(
                 f"{jobs} at once: {1e3 * epoch:.2f} ms per epoch, {besides:.2f} s per run besides; the table extrapolated: "
                 f"{table / 60:.1f} minutes"
             )
-    args.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -95,6 +95,12 @@ def library_peaks(reports):
     return next((r["peaks"] for r in reports if "flops_per_second_f32" in (r.get("peaks") or {})), None)
 
 
+def own_peaks(reports, format):
+    """The most that fcdd's own copy and product reach in a precision, whatever was switched on: one floor for all of them."""
+    peaks = [r["peaks"] for r in reports if r.get("peaks") and any(is_ours(t) and precision(t["mode"]) == format for t in r["timings"])]
+    return [max(p[name] for p in peaks) for name in ("bytes_per_second", "flops_per_second")]
+
+
 def floors(reports):
     """Of each case of fcdd: whole steps beside the floors at its own peaks and at those that PyTorch's libraries reach."""
     theirs = library_peaks(reports)
@@ -106,7 +112,7 @@ def floors(reports):
                 continue
             milliseconds = 1e3 * statistics.median(t["seconds"])
             cells = [title(case(t)), t["mode"], f"{milliseconds:.3f}"]
-            own = [1e3 * t["total"]["floor"]]
+            own = [floor(t["layers"], *own_peaks(reports, precision(t["mode"])))]
             rate = f"flops_per_second_{precision(t['mode'])}"
             own += [floor(t["layers"], theirs["bytes_per_second"], theirs[rate])] if theirs else []
             for value in own:
@@ -134,8 +140,8 @@ def kinds(timings):
 
 
 def layers(reports):
-    """Of each case and precision of fcdd every step by itself: its floor, at the libraries' peaks or those of the first mode, and the
-    milliseconds of each mode, with the share of the floor that it reaches."""
+    """Of each case and precision of fcdd every step by itself: its floor, at the libraries' peaks or else its own, and the milliseconds of
+    each mode, with the share of the floor that it reaches."""
     theirs, found = library_peaks(reports), {}
     for one in reports:
         for t in filter(is_ours, one["timings"]):
@@ -147,9 +153,8 @@ def layers(reports):
         head = ["step", "layer", "floor, ms", *by_mode]
         lines += ["", f"{title(key)}:", "", "| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
         for steps in zip(*by_mode.values()):
-            least = 1e3 * steps[0]["floor"]
-            if theirs:
-                least = floor(steps[:1], theirs["bytes_per_second"], theirs[f"flops_per_second_{format}"])
+            of = [theirs["bytes_per_second"], theirs[f"flops_per_second_{format}"]] if theirs else own_peaks(reports, format)
+            least = floor(steps[:1], *of)
             times = [1e3 * c["seconds"] for c in steps]
             cells = [steps[0]["kind"], steps[0]["shape"], f"{least:.4f}", *(f"{t:.4f} ({100 * least / t:.0f} %)" for t in times)]
             lines.append("| " + " | ".join(cells) + " |")

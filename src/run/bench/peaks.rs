@@ -97,23 +97,31 @@ fn on_a_gpu(cuda: &Arc<Cuda>, format: Format) -> Result<Peaks> {
     let copy = least(|| Ok(timed(cuda, || copier.run())?))?;
     let bytes_per_second = copier.bytes() as f64 / copy;
     drop(copier);
-    let (pixels, product) = product(cuda, format)?;
+    let (geometry, product) = product(cuda, format)?;
     Ok(Peaks {
         bytes_per_second,
-        flops_per_second: 2.0 * (pixels * CHANNELS * CHANNELS) as f64 / product,
-        product: format!("{pixels}×{CHANNELS}×{CHANNELS} {}, our 1×1 convolution", word(format)),
+        flops_per_second: geometry.flops() as f64 / product,
+        product: format!(
+            "{}×{}×{} {}, our 3×3 convolution",
+            geometry.pixels(),
+            geometry.taps(),
+            geometry.k,
+            word(format)
+        ),
     })
 }
 
 /// Channels into and out of the product that a GPU is measured with.
 const CHANNELS: usize = 256;
 
-/// Pixels of a 1×1 convolution that keeps the GPU busy, and the seconds it takes: more and more of them, until it takes a millisecond.
-fn product(cuda: &Arc<Cuda>, format: Format) -> Result<(usize, f64)> {
-    const LEAST: usize = 512;
+/// A 3×3 convolution that keeps the GPU busy, and the seconds it takes: of more and more pixels, until it takes a millisecond. A byte of it
+/// takes a thousand operations and more, so that nothing but computing bounds it.
+fn product(cuda: &Arc<Cuda>, format: Format) -> Result<(Geometry, f64)> {
+    const LEAST: usize = 64;
     const MOST: usize = 65536;
+    const WIDTH: usize = 16;
     let view = |number, len| View { format, ..View::of(number, len) };
-    let whole = [MOST * CHANNELS, CHANNELS * CHANNELS, MOST * CHANNELS];
+    let whole = [MOST * CHANNELS, 9 * CHANNELS * CHANNELS, MOST * CHANNELS];
     let mut memory = Memory::new(cuda, &whole.map(|len| (len, format)), &[], 0)?;
     let mut values = vec![0.0; whole[0]];
     Stream::new(0, Purpose::Check, 0, 0).fill_normal(&mut values);
@@ -121,12 +129,13 @@ fn product(cuda: &Arc<Cuda>, format: Format) -> Result<(usize, f64)> {
     memory.write(view(1, whole[1]), &values[..whole[1]])?;
     let mut pixels = LEAST;
     loop {
-        let geometry = Geometry { n: 1, h: pixels, w: 1, c: CHANNELS, k: CHANNELS, side: 1, stride: 1, pad: 0 };
+        let geometry =
+            Geometry { n: 1, h: pixels / WIDTH, w: WIDTH, c: CHANNELS, k: CHANNELS, side: 3, stride: 1, pad: 1 };
         let [x, w, y] = [(0, geometry.x_len()), (1, geometry.w_len()), (2, geometry.y_len())].map(|(i, n)| view(i, n));
         let step = Fprop { geometry, x, w, b: None, y, stats: None };
         let seconds = least(|| Ok(timed(cuda, || step.cuda(&memory))?))?;
         if seconds >= 1e-3 || pixels == MOST {
-            return Ok((pixels, seconds));
+            return Ok((geometry, seconds));
         }
         pixels *= 2;
     }

@@ -30,8 +30,8 @@ const SHARED: usize = 4 * 32 * 2;
 /// Blocks that occupy a large GPU: two on each of 132 multiprocessors. With fewer, smaller tiles do better.
 const MANY_BLOCKS: usize = 2 * 132;
 
-/// Blocks that wgrad cuts its work into, so that the last ones do not leave much of the GPU idle.
-const WGRAD_BLOCKS: usize = 4 * MANY_BLOCKS;
+/// Operations that a block does while a sum of one part is written and read again: a large GPU moves 3 TB/s, and a block does 2 TFLOP/s.
+const SUM_COST: usize = 6;
 
 /// Fewest pixels of a part of wgrad, so that writing and adding up the sums stays a small share of the work.
 const PART_PIXELS: usize = 512;
@@ -214,11 +214,18 @@ fn is_packed(channels: usize) -> bool {
     !channels.is_multiple_of(CHUNK)
 }
 
-/// How wgrad cuts the pixels.
+/// How wgrad cuts the pixels: more parts occupy more of the GPU, in waves of blocks, and have more sums to write and to add.
 pub(super) fn parts(step: &Wgrad) -> Parts {
     let g = &step.geometry;
-    let [rows, columns] = wgrad_tile(is_packed(g.c), g.k).grid(g.k, g.taps());
-    Parts::new(step, WGRAD_BLOCKS.div_ceil(rows * columns), PART_PIXELS, 64)
+    let tile = wgrad_tile(is_packed(g.c), g.k);
+    let tiles: usize = tile.grid(g.k, g.taps()).iter().product();
+    let cost = |wanted: &usize| {
+        let Parts { count, pixels } = Parts::new(step, *wanted, PART_PIXELS, 64);
+        let waves = (tiles * count).div_ceil(MANY_BLOCKS);
+        waves * pixels * 2 * tile.rows * tile.columns + SUM_COST * step.part_length() * count
+    };
+    let wanted = (1..=MANY_BLOCKS).min_by_key(cost).unwrap_or(1);
+    Parts::new(step, wanted, PART_PIXELS, 64)
 }
 
 /// Each part's share of dw of [`Wgrad`] of bf16, one after another in `sums`.
