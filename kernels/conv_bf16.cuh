@@ -11,6 +11,7 @@
 // The gradient of the input is fprop of dy with the weights turned around (cast.cu). Images are unfolded (im2col) in shared
 // memory only. The order of every sum depends on the shapes alone.
 #pragma once
+#include "epilogue.cuh"
 #include "odometer.cuh"
 #include "ptx.cuh"
 
@@ -245,9 +246,9 @@ __device__ __forceinline__ void column_moments(Stage* stages, const float (&sum)
 }
 
 // Writes the tile that starts at (first_row, first_column) of out [rows, columns], through the shared memory of the stages so that
-// whole rows are stored, 16 bytes at a time where rows are aligned so. `bias` [columns] is added before the rounding to Out, if not null.
-template <class T, class Out, class Stage>
-__device__ __forceinline__ void store(Stage* stages, const float (&sum)[T::MI][T::NI][4], const float* __restrict__ bias,
+// whole rows are stored, 16 bytes at a time where rows are aligned so. The epilogue comes before the rounding to Out.
+template <class T, class After, class Out, class Stage>
+__device__ __forceinline__ void store(Stage* stages, const float (&sum)[T::MI][T::NI][4], const After& epilogue,
                                       Out* __restrict__ out, int first_row, int first_column, int rows, int columns) {
   constexpr int PER_CHUNK = 16 / sizeof(Out), CHUNKS = T::BN / PER_CHUNK;
   using Results = Swizzled<T::BM, CHUNKS>;
@@ -259,13 +260,13 @@ __device__ __forceinline__ void store(Stage* stages, const float (&sum)[T::MI][T
 #pragma unroll
   for (int j = 0; j < T::NI; j++) {
     const int column = T::column() + 8 * j + lane % 4 * 2, at = first_column + column;
-    const float lo = bias && at < columns ? bias[at] : 0.0f, hi = bias && at + 1 < columns ? bias[at + 1] : 0.0f;
+    const typename After::Channel lo = epilogue.of(at, columns), hi = epilogue.of(at + 1, columns);
 #pragma unroll
     for (int i = 0; i < T::MI; i++)
 #pragma unroll
       for (int half = 0; half < 2; half++) {
         Out* chunk = reinterpret_cast<Out*>(results.at(T::row() + 16 * i + 8 * half + lane / 4, column / PER_CHUNK));
-        put_pair(chunk + column % PER_CHUNK, sum[i][j][2 * half] + lo, sum[i][j][2 * half + 1] + hi);
+        put_pair(chunk + column % PER_CHUNK, epilogue(sum[i][j][2 * half], lo), epilogue(sum[i][j][2 * half + 1], hi));
       }
   }
   __syncthreads();

@@ -1,5 +1,6 @@
 // Convolution, forward: y[n, p, q, k] = b[k] + Σ_{r,s,c} x[n, p·stride + r − pad, q·stride + s − pad, c] · w[k, r, s, c].
 #include "conv.cuh"
+#include "epilogue.cuh"
 
 // The weights [k, depth] as columns of the product.
 template <class T>
@@ -23,9 +24,9 @@ struct WeightRows : AlongDepth<T, T::BN> {
 };
 
 template <class T, bool QUADS>
-__device__ __forceinline__ void fprop(const float* __restrict__ x, const float* __restrict__ weights,
-                                      const float* __restrict__ bias, float* __restrict__ y, float* __restrict__ parts, int n,
-                                      int h, int w, int c, int k, int side, int stride, int pad) {
+__device__ __forceinline__ void fprop(const float* __restrict__ x, const float* __restrict__ weights, const Epilogue& epilogue,
+                                      float* __restrict__ y, float* __restrict__ parts, int n, int h, int w, int c, int k, int side,
+                                      int stride, int pad) {
   kernels_before();
   const int oh = (h + 2 * pad - side) / stride + 1, ow = (w + 2 * pad - side) / stride + 1;
   const int pixels = n * oh * ow, depth = side * side * c;
@@ -44,69 +45,81 @@ __device__ __forceinline__ void fprop(const float* __restrict__ x, const float* 
 #pragma unroll
   for (int g = 0; g < T::TN / 4; g++) {
     const int column = first_k + T::column(g);
-    const float4 add = bias ? load_quad(bias + column, k - column, in_quads(bias, k)) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    Epilogue::Channel channels[4];
+#pragma unroll
+    for (int e = 0; e < 4; e++) channels[e] = epilogue.of(column + e, k);
 #pragma unroll
     for (int i = 0; i < T::TM; i++) {
       const int pixel = first_pixel + T::row(i / 4) + i % 4;
-      const float4 v = make_float4(sum[i][4 * g] + add.x, sum[i][4 * g + 1] + add.y, sum[i][4 * g + 2] + add.z,
-                                   sum[i][4 * g + 3] + add.w);
+      const float* s = &sum[i][4 * g];
+      const float4 v = make_float4(epilogue(s[0], channels[0]), epilogue(s[1], channels[1]), epilogue(s[2], channels[2]),
+                                   epilogue(s[3], channels[3]));
       store_quad(y + ((size_t)pixel * k + column), v, pixel < pixels ? k - column : 0, quads);
     }
   }
 }
 
-// conv_fprop_BMxBN_quads and conv_fprop_BMxBN_singles: y = conv(x, w) + b by tiles of BM output pixels and BN output channels.
+// conv_fprop_BMxBN_quads and conv_fprop_BMxBN_singles: y = act(norm(conv(x, w) + b)) by tiles of BM output pixels and BN output channels.
 //
 // Launch: ⌈pixels / BM⌉ · ⌈k / BN⌉ blocks in x; threads BM·BN / (TM·TN) as in the bounds below. Shared memory, static:
 // 2 · 8 · (BM + BN + 8) floats, and up to 9 · BN. Bound: FMA throughput, 2 · pixels · k · side² · c flop, wherever k is 32 or more; for k = 8 the
 // reads of shared memory come close.
 //   quads    c a multiple of 4 and x aligned to 16 bytes: x is read four channels at a time
 //   singles  any c, as in the first layers with 1 or 3 channels: x is read element by element
-// bias may be null; so may parts, else it gets each tile's moments of the sums without the bias. 64x64 is for layers whose larger tiles would not fill a device, the tall tiles for few k.
+// bias may be null; so may mean (with var), gamma and beta; a slope of 1 is no activation. parts may be null, else it gets each tile's
+// moments of the sums without the bias, and the epilogue is the bias alone. 64x64 is for layers whose larger tiles would not fill a device, the tall tiles for few k.
 extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_128x64_quads(
-    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
-    float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<128, 64, 8, 8>, true>(x, weights, bias, y, parts, n, h, w, c, k, side, stride, pad);
+    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
+    float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<128, 64, 8, 8>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, parts, n, h, w, c, k, side, stride, pad);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_128x64_singles(
-    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
-    float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<128, 64, 8, 8>, false>(x, weights, bias, y, parts, n, h, w, c, k, side, stride, pad);
+    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
+    float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<128, 64, 8, 8>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, parts, n, h, w, c, k, side, stride, pad);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_64x64_quads(
-    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
-    float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<64, 64, 4, 8>, true>(x, weights, bias, y, parts, n, h, w, c, k, side, stride, pad);
+    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
+    float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<64, 64, 4, 8>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, parts, n, h, w, c, k, side, stride, pad);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_64x64_singles(
-    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
-    float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<64, 64, 4, 8>, false>(x, weights, bias, y, parts, n, h, w, c, k, side, stride, pad);
+    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
+    float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<64, 64, 4, 8>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, parts, n, h, w, c, k, side, stride, pad);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_256x32_quads(
-    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
-    float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<256, 32, 8, 8>, true>(x, weights, bias, y, parts, n, h, w, c, k, side, stride, pad);
+    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
+    float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<256, 32, 8, 8>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, parts, n, h, w, c, k, side, stride, pad);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_256x32_singles(
-    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
-    float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<256, 32, 8, 8>, false>(x, weights, bias, y, parts, n, h, w, c, k, side, stride, pad);
+    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
+    float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<256, 32, 8, 8>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, parts, n, h, w, c, k, side, stride, pad);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_256x8_quads(
-    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
-    float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<256, 8, 4, 4>, true>(x, weights, bias, y, parts, n, h, w, c, k, side, stride, pad);
+    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
+    float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<256, 8, 4, 4>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, parts, n, h, w, c, k, side, stride, pad);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_256x8_singles(
-    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ y,
-    float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<256, 8, 4, 4>, false>(x, weights, bias, y, parts, n, h, w, c, k, side, stride, pad);
+    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
+    float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side, int stride, int pad) {
+  fprop<Tile<256, 8, 4, 4>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, parts, n, h, w, c, k, side, stride, pad);
 }

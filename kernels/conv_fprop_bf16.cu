@@ -4,7 +4,7 @@
 
 template <class T, bool PACKED>
 __device__ __forceinline__ void fprop(const bf16* __restrict__ x, const bf16* __restrict__ weights,
-                                      const float* __restrict__ bias, bf16* __restrict__ y, float* __restrict__ y32,
+                                      const Epilogue& epilogue, bf16* __restrict__ y, float* __restrict__ y32,
                                       float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
   kernels_before();
   using A = Windows<T, PACKED>;
@@ -23,63 +23,80 @@ __device__ __forceinline__ void fprop(const bf16* __restrict__ x, const bf16* __
   multiply<T>(stages, a, b, (depth + BK - 1) / BK, sum);
   if (parts) column_moments<T>(stages, sum, parts, first_pixel, first_k, pixels, k);
   if (y32)
-    store<T>(stages, sum, bias, y32, first_pixel, first_k, pixels, k);
+    store<T>(stages, sum, epilogue, y32, first_pixel, first_k, pixels, k);
   else
-    store<T>(stages, sum, bias, y, first_pixel, first_k, pixels, k);
+    store<T>(stages, sum, epilogue, y, first_pixel, first_k, pixels, k);
 }
 
-// conv_fprop_bf16_BMxBN and conv_fprop_bf16_BMxBN_packed: y = conv(x, w) + b by tiles of BM output pixels and BN output channels.
-// y is written in bf16 or, where `y32` is not null, there in f32. bias may be null. Where `parts` is not null, it gets each tile's mean
-// and M2 of every channel, [⌈pixels / BM⌉][2][k], for a norm that follows (norm.cu); there is no bias then.
+// conv_fprop_bf16_BMxBN and conv_fprop_bf16_BMxBN_packed: y = act(norm(conv(x, w) + b)) by tiles of BM output pixels and BN output
+// channels. y is written in bf16 or, where `y32` is not null, there in f32. bias may be null; so may mean (with var), gamma and beta; a
+// slope of 1 is no activation. Where `parts` is not null, it gets each tile's mean and M2 of every channel, [⌈pixels / BM⌉][2][k], for a
+// norm that follows (norm.cu); there is no epilogue then.
 //
 // Launch: ⌈pixels / BM⌉ · ⌈k / BN⌉ blocks in x, 128 threads. Shared memory, dynamic: 4 · 64 · (BM + BN) bytes. x and w start at
 // 16 bytes; the rows of w have a length of side²·c rounded up to a multiple of 8, zeros behind the taps. Bound: tensor cores,
 // 2 · pixels · k · side²·c flop, from some 300 flop per byte of x and y on; below, as in the first layers, the bytes of y.
 //   packed  any c, for the first layers with 1 or 3 channels: the taps of a pixel are gathered one by one; else c is a multiple of 8
 extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_fprop_bf16_128x128(
-    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
-    float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(fprop<Tile<128, 128, 64, 64>, false>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
+    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
+    float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
+    int pad) {
+  SINCE_SM_80(fprop<Tile<128, 128, 64, 64>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 3) conv_fprop_bf16_128x64(
-    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
-    float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(fprop<Tile<128, 64, 64, 32>, false>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
+    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
+    float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
+    int pad) {
+  SINCE_SM_80(fprop<Tile<128, 64, 64, 32>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_64x64(
-    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
-    float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, false>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
+    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
+    float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
+    int pad) {
+  SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_128x32(
-    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
-    float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(fprop<Tile<128, 32, 32, 32>, false>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
+    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
+    float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
+    int pad) {
+  SINCE_SM_80(fprop<Tile<128, 32, 32, 32>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_128x16(
-    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
-    float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(fprop<Tile<128, 16, 32, 16>, false>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
+    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
+    float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
+    int pad) {
+  SINCE_SM_80(fprop<Tile<128, 16, 32, 16>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_64x64_packed(
-    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
-    float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, true>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
+    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
+    float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
+    int pad) {
+  SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_64x32_packed(
-    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
-    float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(fprop<Tile<64, 32, 16, 32>, true>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
+    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
+    float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
+    int pad) {
+  SINCE_SM_80(fprop<Tile<64, 32, 16, 32>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 5) conv_fprop_bf16_64x16_packed(
-    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, bf16* __restrict__ y,
-    float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(fprop<Tile<64, 16, 16, 16>, true>(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
+    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
+    float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
+    int pad) {
+  SINCE_SM_80(fprop<Tile<64, 16, 16, 16>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }

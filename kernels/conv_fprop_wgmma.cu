@@ -4,7 +4,7 @@
 // architectures: 90a
 #include "conv_wgmma.cuh"
 
-__device__ __forceinline__ void fprop(const CUtensorMap& x, const CUtensorMap& weights, const float* __restrict__ bias,
+__device__ __forceinline__ void fprop(const CUtensorMap& x, const CUtensorMap& weights, const Epilogue& epilogue,
                                       bf16* __restrict__ y, float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w,
                                       int c, int k, int side, int pad) {
   const int oh = h + 2 * pad - side + 1, ow = w + 2 * pad - side + 1, pixels = n * oh * ow;
@@ -36,18 +36,20 @@ __device__ __forceinline__ void fprop(const CUtensorMap& x, const CUtensorMap& w
   pipeline.multiply<false>(sum, steps);
   if (parts) column_moments<T>(pipeline.stages, sum, parts, first_pixel, first_k, pixels, k);
   if (y32)
-    store<T>(pipeline.stages, sum, bias, y32, first_pixel, first_k, pixels, k);
+    store<T>(pipeline.stages, sum, epilogue, y32, first_pixel, first_k, pixels, k);
   else
-    store<T>(pipeline.stages, sum, bias, y, first_pixel, first_k, pixels, k);
+    store<T>(pipeline.stages, sum, epilogue, y, first_pixel, first_k, pixels, k);
 }
 
-// y = conv(x, w) + b by tiles of 128 output pixels and 128 output channels; arguments as those of conv_fprop_bf16_128x128, but for x, a
+// y = act(norm(conv(x, w) + b)) by tiles of 128 output pixels and 128 output channels; arguments as those of conv_fprop_bf16_128x128, but for x, a
 // map of the windows of [n, h, w, c] by 64 channels of 128 pixels, and w, one of the rows [k, side, side, c] by 64 elements of 128.
 //
 // Launch: ⌈pixels / 128⌉ · ⌈k / 128⌉ blocks in x, 288 threads; c is a multiple of 64. Shared memory: 3 · 128 · 256 + 1024 bytes, dynamic,
 // and 64. Bound: tensor cores, 2 · pixels · k · side²·c flop.
 extern "C" __global__ void __launch_bounds__(288, 2) conv_fprop_wgmma_128x128(
     const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap weights, const float* __restrict__ bias,
-    bf16* __restrict__ y, float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
-  ON_SM_90A(fprop(x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad));
+    const float* __restrict__ mean, const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta,
+    bf16* __restrict__ y, float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k,
+    int side, int pad) {
+  ON_SM_90A(fprop(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }

@@ -76,7 +76,7 @@ __device__ __forceinline__ void wgrad(const bf16* __restrict__ x, const bf16* __
   DYN_SHARED(Operands, stages);
   float sum[T::MI][T::NI][4];
   multiply<T>(stages, a, b, (end - begin + BK - 1) / BK, sum);
-  store<T>(stages, sum, nullptr, sums + (size_t)blockIdx.z * part_length, first_k, first_tap, k, side * side * c);
+  store<T>(stages, sum, NoEpilogue{}, sums + (size_t)blockIdx.z * part_length, first_k, first_tap, k, side * side * c);
 }
 
 // conv_wgrad_bf16_BMxBN and conv_wgrad_bf16_BMxBN_packed: each part's share of dw by tiles of BM output channels and BN taps.

@@ -35,7 +35,7 @@ __device__ __forceinline__ void wgrad(const CUtensorMap& x, const CUtensorMap& d
 
   float sum[T::MI][T::NI][4];
   pipeline.multiply<true>(sum, steps);
-  store<T>(pipeline.stages, sum, nullptr, sums + (size_t)blockIdx.z * part_length, first_k, first_tap, k, side * side * c);
+  store<T>(pipeline.stages, sum, NoEpilogue{}, sums + (size_t)blockIdx.z * part_length, first_k, first_tap, k, side * side * c);
 }
 
 // Each part's share of dw by tiles of 128 output channels and 128 taps; arguments as those of conv_wgrad_bf16_128x128, but for x, a map

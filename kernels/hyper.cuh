@@ -5,6 +5,12 @@
 // clock[CLOCK_BATCH] counts the batches of the epoch, clock[CLOCK_EPOCH] is the epoch.
 enum { CLOCK_BATCH = 0, CLOCK_EPOCH = 1 };
 
+// What the clock shows. A kernel that only reads it could read it before kernels_before(), as far as the compiler knows, and the kernel
+// before may be the one that advances it.
+static __device__ __forceinline__ unsigned shown(const unsigned* clock, int what) {
+  return static_cast<const volatile unsigned*>(clock)[what];
+}
+
 // Columns of the hyper-parameters, a row of HYPER_COLUMNS per batch of the epoch. HYPER_UPDATE holds the bits of the update's number.
 enum {
   HYPER_LR = 0,
@@ -18,5 +24,5 @@ enum {
 
 // The hyper-parameters of the batch that is being trained on.
 static __device__ __forceinline__ const float* hyper_row(const float* hyper, const unsigned* clock) {
-  return hyper + (size_t)clock[CLOCK_BATCH] * HYPER_COLUMNS;
+  return hyper + (size_t)shown(clock, CLOCK_BATCH) * HYPER_COLUMNS;
 }

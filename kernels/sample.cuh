@@ -21,8 +21,8 @@ struct Sample {
 __device__ __forceinline__ Sample drawn(
     const unsigned* __restrict__ clock, const unsigned* __restrict__ order, unsigned stride, unsigned image,
     unsigned long long seed, int supervise) {
-  const unsigned epoch = clock[CLOCK_EPOCH];
-  const unsigned number = order[static_cast<size_t>(clock[CLOCK_BATCH]) * stride + image];
+  const unsigned epoch = shown(clock, CLOCK_EPOCH);
+  const unsigned number = order[static_cast<size_t>(shown(clock, CLOCK_BATCH)) * stride + image];
   const bool anomalous = supervise != UNSUPERVISED && Stream(seed, PURPOSE_SUPERVISE, epoch, number).coin(0);
   return {seed, epoch, number, anomalous};
 }

@@ -4,9 +4,10 @@ use fcdd::device::{Format, Host, View};
 use fcdd::engine::Step;
 use fcdd::real::rounded_to_bf16;
 use fcdd::run::verify::stepwise::{HYPER, Tested};
+use fcdd::steps::activation::Activation;
 use fcdd::steps::cast::Form;
-use fcdd::steps::conv::{Dgrad, Fprop, Geometry, Wgrad};
-use fcdd::steps::norm::Stats;
+use fcdd::steps::conv::{Dgrad, Epilogue, Fprop, Geometry, Wgrad};
+use fcdd::steps::norm::{Affine, Norm, Stats};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -41,7 +42,7 @@ fn steps(g: &Geometry, bias: bool, offset: usize) -> ([Step; 3], Host<f64>) {
     let [x, w, b, y, grads] = std::array::from_fn(|i| View { start: offset, ..View::of(i, lengths[i]) });
     let (dw, db) = (View { len: g.w_len(), ..grads }, View { start: offset + g.w_len(), len: g.k, ..grads });
     let steps = [
-        Step::ConvFprop(Fprop { geometry: *g, x, w, b: bias.then_some(b), y, stats: None }),
+        Step::ConvFprop(Fprop { geometry: *g, x, w, b: bias.then_some(b), y, stats: None, epilogue: Epilogue::NONE }),
         Step::ConvDgrad(Dgrad { geometry: *g, dy: y, w, dx: x }),
         Step::ConvWgrad(Wgrad { geometry: *g, x, dy: y, dw, db: bias.then_some(db) }),
     ];
@@ -213,16 +214,67 @@ fn statistics_of_the_outputs() {
     });
 }
 
-/// Those of a convolution of operands in a format; its bias moves the running mean alone.
-pub fn statistics(gpu: &Gpu, g: Geometry, format: Format, bias: bool) {
+/// What follows the sums in the convolution's own pass: norms with and without γ and β, activations, biases, on every tile.
+#[test]
+fn epilogues_of_the_outputs() {
+    on_device(|gpu| {
+        let shapes = [
+            geometry(1, [1, 1], 1, 1, [1, 1, 0]),
+            geometry(2, [9, 8], 1, 16, [5, 1, 2]),
+            geometry(3, [13, 12], 4, 7, [3, 1, 1]),
+            geometry(2, [19, 11], 8, 30, [3, 1, 1]),
+            geometry(2, [10, 9], 3, 70, [3, 2, 1]),
+            geometry(1, [170, 150], 2, 130, [1, 1, 0]),
+        ];
+        for g in shapes.into_iter().filter(|g| !(gpu.is_checked() && g.pixels() > 1000)) {
+            epilogues(gpu, g, Format::F32);
+        }
+    });
+}
+
+/// Those of a convolution of operands in a format.
+pub fn epilogues(gpu: &Gpu, g: Geometry, format: Format) {
+    let (x, w) = operands(&g, format);
+    let nothing = vec![0.0; g.y_len()];
+    let fixed: Vec<f64> = noise(2, 4 * g.k).iter().map(|v| f64::from((0.25 + v.abs()) as f32)).collect();
+    let buffers = [&x[..], &w, &nothing, &fixed, &noise(3, g.k)];
+    let whole = |i: usize| View { format: if i < 3 { format } else { Format::F32 }, ..View::of(i, buffers[i].len()) };
+    let [x, w, y, fixed, b] = std::array::from_fn(whole);
+    let quarter = |i: usize| View { start: i * g.k, len: g.k, ..fixed };
+    let norm = |affine: bool| Norm {
+        mean: quarter(0),
+        var: quarter(1),
+        affine: affine.then(|| Affine { gamma: quarter(2), beta: quarter(3) }),
+        eps: 1e-3,
+    };
+    for (norm, activation, bias) in [
+        (Some(norm(true)), Activation::LEAKY_RELU, false),
+        (Some(norm(true)), Activation::IDENTITY, true),
+        (Some(norm(false)), Activation::RELU, true),
+        (None, Activation::LEAKY_RELU, true),
+    ] {
+        let epilogue = Epilogue { norm, activation };
+        let fprop = Step::ConvFprop(Fprop { geometry: g, x, w, b: bias.then_some(b), y, stats: None, epilogue });
+        let (memory, _) = memory(buffers, &[], fprop.workspace());
+        gpu.agrees(&format!("{g:?}, {epilogue:?}, bias {bias}"), &fprop, &memory);
+    }
+}
+
+/// Images with a mean far from zero, where sums of squares cancel, and weights as the convolution reads them.
+fn operands(g: &Geometry, format: Format) -> (Vec<f64>, Vec<f64>) {
     let rounded = |v: f64| if format == Format::Bf16 { rounded_to_bf16(v) } else { f64::from(v as f32) };
-    // A mean far from zero: a sum of squares would cancel.
-    let x: Vec<f64> = noise(0, g.x_len()).iter().map(|v| rounded(v + 4.0)).collect();
-    let mut w = vec![0.0; if format == Format::Bf16 { Form::Straight.len(&g) } else { g.w_len() }];
+    let x = noise(0, g.x_len()).iter().map(|v| rounded(v + 4.0)).collect();
+    let mut w = vec![0.0; if format == Format::Bf16 { Form::Straight.len(g) } else { g.w_len() }];
     let rows = w.len() / g.k;
     for row in w.chunks_exact_mut(rows) {
         row[..g.taps()].iter_mut().zip(noise(1, g.taps())).for_each(|(w, v)| *w = rounded(v));
     }
+    (x, w)
+}
+
+/// Those of a convolution of operands in a format; its bias moves the running mean alone.
+pub fn statistics(gpu: &Gpu, g: Geometry, format: Format, bias: bool) {
+    let (x, w) = operands(&g, format);
     let running: Vec<f64> = noise(2, 2 * g.k).iter().map(|v| v.abs()).collect();
     let nothing = vec![0.0; g.y_len().max(2 * g.k)];
     let buffers = [&x[..], &w, &nothing[..g.y_len()], &nothing[..2 * g.k], &running, &noise(3, g.k)];
@@ -231,7 +283,7 @@ pub fn statistics(gpu: &Gpu, g: Geometry, format: Format, bias: bool) {
     let [mean, running_mean] = [batch, running].map(|view| View { len: g.k, ..view });
     let [var, running_var] = [batch, running].map(|view| View { start: g.k, len: g.k, ..view });
     let stats = Stats { x: y, c: g.k, bias: bias.then_some(b), mean, var, running_mean, running_var };
-    let fprop = Step::ConvFprop(Fprop { geometry: g, x, w, b: None, y, stats: Some(stats) });
+    let fprop = Step::ConvFprop(Fprop { geometry: g, x, w, b: None, y, stats: Some(stats), epilogue: Epilogue::NONE });
     let (memory, _) = memory(buffers, &[], fprop.workspace());
     gpu.agrees(&format!("{g:?}, bias {bias}"), &fprop, &memory);
 }

@@ -6,12 +6,12 @@ use fcdd::engine::Step;
 use fcdd::real::rounded_to_bf16;
 use fcdd::run::verify::stepwise::HYPER;
 use fcdd::steps::cast::{Cast, CastWeights, Form, Layer};
-use fcdd::steps::conv::{Dgrad, Fprop, Geometry, Wgrad, reference};
+use fcdd::steps::conv::{Dgrad, Epilogue, Fprop, Geometry, Wgrad, reference};
 use half::bf16;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use crate::conv::statistics;
+use crate::conv::{epilogues, statistics};
 use crate::numbers::{memory, noise};
 use crate::support::{Gpu, gpu};
 
@@ -101,7 +101,8 @@ impl Passes {
         let cast = CastWeights { params, casts, layers, table };
         let (dw, db) = (View { len: g.w_len(), ..grads }, View { start: g.w_len(), len: g.k, ..grads });
         let wanted = |view| bias.then_some(view);
-        let fprop = |y| Step::ConvFprop(Fprop { geometry: *g, x, w, b: wanted(b), y, stats: None });
+        let fprop =
+            |y| Step::ConvFprop(Fprop { geometry: *g, x, w, b: wanted(b), y, stats: None, epilogue: Epilogue::NONE });
         let dgrad = |dx| Step::ConvDgrad(Dgrad { geometry: *g, dy, w: turned, dx });
         let numbers = cast.table();
         let steps = vec![
@@ -301,6 +302,7 @@ fn products_of_warpgroups() {
                 }
             }
             statistics(gpu, geometry(2, [10, 9], 64, 70, [3, 1]), Format::Bf16, true);
+            epilogues(gpu, geometry(2, [10, 9], 64, 70, [3, 1]), Format::Bf16);
         }));
         gpu.cuda().use_wgmma(false);
         whole.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -332,7 +334,7 @@ fn random_shapes() {
 
 /// Statistics for a norm, taken from the sums of a convolution before they are rounded: every tile, full and not.
 #[test]
-fn statistics_of_the_outputs() {
+fn statistics_and_epilogues_of_the_outputs() {
     on_tensor_cores(|gpu| {
         let shapes = [
             geometry(1, [3, 2], 8, 8, [1, 0]),
@@ -344,6 +346,7 @@ fn statistics_of_the_outputs() {
         ];
         for g in shapes.into_iter().filter(|g| !(gpu.is_checked() && g.pixels() > 500)) {
             statistics(gpu, g, Format::Bf16, false);
+            epilogues(gpu, g, Format::Bf16);
         }
     });
 }

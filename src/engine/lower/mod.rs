@@ -137,7 +137,8 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
         }
     };
     let cast_weights = stages::cast_weights(&mut stages, options, params, &mut allocator);
-    let values = stages::place(&stages, first, kept_from, options.format, &mut allocator);
+    let judging = !keep;
+    let values = stages::place(&stages, first, kept_from, judging, options.format, &mut allocator);
     let gradients =
         if keep { backward::buffers(&stages, options.format, &mut allocator) } else { [prefix(input, 0); 2] };
     let features = values.last().map_or(first, |v| v.out);

@@ -8,7 +8,7 @@ use crate::model::arch::{Arch, Layer, Shape};
 use crate::model::weights::{Layout, NormStats};
 use crate::steps::activation::Activation;
 use crate::steps::cast::{self, CastWeights, Form};
-use crate::steps::conv::{self, Fprop};
+use crate::steps::conv::{self, Epilogue, Fprop};
 use crate::steps::dropout::Dropout;
 use crate::steps::enlarge::{self, Enlarge};
 use crate::steps::norm::{Affine, Norm, Stats};
@@ -52,6 +52,11 @@ impl Block<'_> {
         self.norm.is_some() || self.activation != Activation::IDENTITY || self.pool.side > 1
     }
 
+    /// Whether what follows, the statistics fixed, may be the convolution's epilogue: nothing has to be kept, and there is no pool.
+    fn fuses(&self) -> bool {
+        self.has_tail() && (self.pool.side, self.pool.stride) == (1, 1)
+    }
+
     /// Whether a norm follows the convolution.
     pub fn has_norm(&self) -> bool {
         self.norm.is_some()
@@ -65,9 +70,10 @@ impl Block<'_> {
 }
 
 impl Stage<'_> {
-    /// Values that the stage writes in turn, in buffers of their own.
-    fn lengths(&self) -> Vec<usize> {
+    /// Values that the stage writes in turn, in buffers of their own; `judging` they are all that is ever done.
+    fn lengths(&self, judging: bool) -> Vec<usize> {
         match self {
+            Stage::Block(b) if judging && b.fuses() => vec![b.pool.y_len()],
             Stage::Block(b) if b.has_tail() => vec![b.conv.y_len(), b.pool.y_len()],
             Stage::Block(b) => vec![b.conv.y_len()],
             Stage::Reshape { n, c, pixels } => vec![n * c * pixels],
@@ -84,7 +90,7 @@ impl Stage<'_> {
     /// The longest gradient that passes through.
     pub fn longest_gradient(&self) -> usize {
         let input = if let Stage::Block(b) = self { b.conv.x_len() } else { 0 };
-        self.lengths().into_iter().fold(input, usize::max)
+        self.lengths(false).into_iter().fold(input, usize::max)
     }
 }
 
@@ -197,11 +203,12 @@ pub(super) fn place(
     stages: &[Stage],
     input: View,
     kept_from: usize,
+    judging: bool,
     format: Format,
     allocator: &mut Allocator,
 ) -> Vec<Values> {
     let (passing, kept) = stages.split_at(kept_from);
-    let lengths = |stages: &[Stage]| -> Vec<usize> { stages.iter().flat_map(Stage::lengths).collect() };
+    let lengths = |stages: &[Stage]| -> Vec<usize> { stages.iter().flat_map(|stage| stage.lengths(judging)).collect() };
     let (passing, kept) = (lengths(passing), lengths(kept));
     let longest = |turn: usize| passing.iter().skip(turn).step_by(2).copied().max().unwrap_or(0);
     let turns = [0, 1].map(|turn| allocator.of(format, longest(turn)));
@@ -211,7 +218,7 @@ pub(super) fn place(
     let mut x = input;
     let mut values = Vec::with_capacity(stages.len());
     for stage in stages {
-        let own: Vec<View> = views.by_ref().take(stage.lengths().len()).collect();
+        let own: Vec<View> = views.by_ref().take(stage.lengths(judging).len()).collect();
         let (conv, out) = (own.first().copied().unwrap_or(x), own.last().copied().unwrap_or(x));
         values.push(Values { x, conv, out, argmax: None });
         x = out;
@@ -264,8 +271,22 @@ pub(super) fn forward(stages: &[Stage], values: &[Values], pass: Pass, steps: &m
 
 /// Convolution and tail of one block. A bias before a norm of batch statistics cancels: it only moves the running mean.
 fn forward_block(block: &Block, values: &Values, pass: Pass, steps: &mut Vec<Step>) {
-    let conv =
-        Fprop { geometry: block.conv, x: values.x, w: block.straight, b: block.bias, y: values.conv, stats: None };
+    let conv = Fprop {
+        geometry: block.conv,
+        x: values.x,
+        w: block.straight,
+        b: block.bias,
+        y: values.conv,
+        stats: None,
+        epilogue: Epilogue::NONE,
+    };
+    let norm = block.norm(pass.stats, pass.norm_eps);
+    // Of values that pass in two buffers, the output may lie where the input does.
+    if pass.training.is_none() && !pass.winners && block.fuses() && values.x.buffer != values.out.buffer {
+        let epilogue = Epilogue { norm, activation: block.activation };
+        steps.push(Step::ConvFprop(Fprop { y: values.out, epilogue, ..conv }));
+        return;
+    }
     match (block.norm, pass.training) {
         (Some((norm, _)), Some(running)) => {
             let stats = Stats {
@@ -284,7 +305,7 @@ fn forward_block(block: &Block, values: &Values, pass: Pass, steps: &mut Vec<Ste
     if block.has_tail() {
         steps.push(Step::NormActPool(NormActPool {
             pool: block.pool,
-            norm: block.norm(pass.stats, pass.norm_eps),
+            norm,
             activation: block.activation,
             x: values.conv,
             y: values.out,

@@ -12,7 +12,7 @@ use crate::device::{Device, Format, View};
 use crate::error::Result;
 use crate::rng::{Purpose, Stream};
 use crate::run::settings::word;
-use crate::steps::conv::{Fprop, Geometry};
+use crate::steps::conv::{Epilogue, Fprop, Geometry};
 use crate::steps::operation::Operation;
 
 /// Runs of each measurement; the fastest counts.
@@ -132,7 +132,7 @@ fn product(cuda: &Arc<Cuda>, format: Format) -> Result<(Geometry, f64)> {
         let geometry =
             Geometry { n: 1, h: pixels / WIDTH, w: WIDTH, c: CHANNELS, k: CHANNELS, side: 3, stride: 1, pad: 1 };
         let [x, w, y] = [(0, geometry.x_len()), (1, geometry.w_len()), (2, geometry.y_len())].map(|(i, n)| view(i, n));
-        let step = Fprop { geometry, x, w, b: None, y, stats: None };
+        let step = Fprop { geometry, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE };
         let seconds = least(|| Ok(timed(cuda, || step.cuda(&memory))?))?;
         if seconds >= 1e-3 || pixels == MOST {
             return Ok((geometry, seconds));

@@ -12,9 +12,10 @@ use crate::engine::lower::{self, Optimizer, Training, lower};
 use crate::engine::{Plan, Step};
 use crate::error::Result;
 use crate::model::{Objective, baselines, nets};
-use crate::steps::conv::{Dgrad, Fprop, Geometry, Wgrad, reference};
+use crate::steps::activation;
+use crate::steps::conv::{Dgrad, Epilogue, Fprop, Geometry, Wgrad, reference};
 use crate::steps::hsc_loss::Gradient;
-use crate::steps::norm::Stats;
+use crate::steps::norm::{self, Affine, Norm, Stats};
 
 /// Products per pass that the plain convolutions are given; larger layers run on fewer pixels.
 const PRODUCTS: usize = 1 << 24;
@@ -100,7 +101,10 @@ impl Walk<'_> {
 /// What tells steps apart.
 fn key(step: &Step) -> String {
     let shape = match step {
-        Step::ConvFprop(s) => format!("{:?} {} {}", s.geometry, s.b.is_some(), s.stats.is_some()),
+        Step::ConvFprop(s) => {
+            let Epilogue { norm, activation } = s.epilogue;
+            format!("{:?} {} {} {} {activation:?}", s.geometry, s.b.is_some(), s.stats.is_some(), norm.is_some())
+        }
         Step::ConvDgrad(s) => format!("{:?}", s.geometry),
         Step::ConvWgrad(s) => format!("{:?} {}", s.geometry, s.db.is_some()),
         Step::NormActPool(s) => format!("{:?} {:?} {}", s.pool, s.activation, s.argmax.is_some()),
@@ -141,26 +145,35 @@ fn convolution(net: &str, step: &Step, full: &Geometry, report: &mut Report) -> 
     let pixels = (PRODUCTS / full.w_len()).clamp(1, full.h * full.w);
     let side = ((pixels as f64).sqrt() as usize).max(full.side).min(full.h);
     let g = Geometry { n: 1, h: side, w: side, ..*full };
-    let lengths = [g.x_len(), g.w_len(), g.k, g.y_len(), g.w_len() + g.k, 2 * g.k, 2 * g.k];
+    let lengths = [g.x_len(), g.w_len(), g.k, g.y_len(), g.w_len() + g.k, 2 * g.k, 2 * g.k, 4 * g.k];
     let view = |buffer: usize| View::of(buffer, lengths[buffer]);
-    let [x, w, b, y, grads, batch, running] = std::array::from_fn(view);
+    let [x, w, b, y, grads, batch, running, fixed] = std::array::from_fn(view);
     let [dw, db] = [View { len: g.w_len(), ..grads }, View { start: g.w_len(), len: g.k, ..grads }];
     let [mean, running_mean] = [batch, running].map(|view| View { len: g.k, ..view });
     let [var, running_var] = [batch, running].map(|view| View { start: g.k, len: g.k, ..view });
     let stats = Stats { x: y, c: g.k, bias: None, mean, var, running_mean, running_var };
+    let quarter = |i: usize| View { start: i * g.k, len: g.k, ..fixed };
+    let fixed_norm = |norm: Norm| Norm {
+        mean: quarter(0),
+        var: quarter(1),
+        affine: norm.affine.map(|_| Affine { gamma: quarter(2), beta: quarter(3) }),
+        ..norm
+    };
     let (step, sums) = match step {
         Step::ConvDgrad(_) => (Step::ConvDgrad(Dgrad { geometry: g, dy: y, w, dx: x }), g.taps() / g.c * g.k),
         Step::ConvWgrad(s) => (Step::ConvWgrad(Wgrad { geometry: g, x, dy: y, dw, db: s.db.map(|_| db) }), g.pixels()),
         Step::ConvFprop(s) => {
             let (b, stats) = (s.b.map(|_| b), s.stats.map(|_| stats));
-            (Step::ConvFprop(Fprop { geometry: g, x, w, b, y, stats }), g.taps())
+            let epilogue = Epilogue { norm: s.epilogue.norm.map(fixed_norm), ..s.epilogue };
+            (Step::ConvFprop(Fprop { geometry: g, x, w, b, y, stats, epilogue }), g.taps())
         }
         _ => return Ok(()),
     };
     let mut exact = Host::<f64>::new(&lengths, &[], step.workspace());
-    for (i, view) in [x, w, b, y].into_iter().enumerate() {
+    for (i, view) in [x, w, b, y, fixed].into_iter().enumerate() {
         exact.get_mut(view).copy_from_slice(&noise(i as u32, view.len));
     }
+    exact.get_mut(quarter(1)).iter_mut().for_each(|var| *var = f64::from((0.5 + var.abs()) as f32));
     let mut tested = Tested::for_step(report.device(), &step, &lengths)?;
     tested.run(&step, &exact, &HYPER)?;
     let (xs, ws, dys) = (exact.get(x).to_vec(), exact.get(w).to_vec(), exact.get(y).to_vec());
@@ -168,6 +181,12 @@ fn convolution(net: &str, step: &Step, full: &Geometry, report: &mut Report) -> 
     match &step {
         Step::ConvFprop(s) => {
             reference::fprop(&g, &xs, &ws, s.b.map(|_| bias.as_slice()), exact.get_mut(y));
+            if let Some(norm) = s.epilogue.norm {
+                let [mean, var, gamma, beta] = std::array::from_fn(|i| exact.get(quarter(i)).to_vec());
+                let (affine, x) = (norm.affine.map(|_| (&gamma[..], &beta[..])), exact.get(y).to_vec());
+                norm::forward(&x, &mean, &var, affine, norm.eps, exact.get_mut(y));
+            }
+            activation::forward(s.epilogue.activation, exact.get_mut(y));
             if let Some(stats) = s.stats {
                 stats.cpu(&mut exact, HYPER.norm_momentum);
             }

@@ -20,6 +20,7 @@ use crate::model::arch::NORM_MOMENTUM;
 use crate::model::{Arch, Weights};
 use crate::real::{Real, rounded_to_bf16};
 use crate::steps::hsc_loss::Gradient;
+use crate::steps::norm::Norm;
 use crate::steps::norm_act_pool::NormActPoolBackward;
 use crate::steps::optimizer::Adam;
 
@@ -265,8 +266,8 @@ fn sum(step: &Step, output: &str, inputs: &[f64], exact: &Host<f64>) -> (usize, 
     match step {
         // Outputs of few elements may cancel: they are as exact as the terms are large.
         Step::ConvFprop(s) => {
-            let scale = inputs[0] * inputs[1];
-            (s.geometry.taps(), if output.ends_with("var") { scale * scale } else { scale })
+            let scale = inputs[0] * inputs[1] * largest_scale(s.epilogue.norm, exact);
+            (s.geometry.taps() + EPILOGUE, if output.ends_with("var") { scale * scale } else { scale })
         }
         Step::ConvDgrad(s) => (s.geometry.taps() / s.geometry.c * s.geometry.k, inputs[0] * inputs[1]),
         Step::ConvWgrad(s) => (s.geometry.pixels(), if output == "db" { inputs[1] } else { inputs[0] * inputs[1] }),
@@ -302,6 +303,17 @@ fn sum(step: &Step, output: &str, inputs: &[f64], exact: &Host<f64>) -> (usize, 
         | Step::Sgd(_)
         | Step::Adam(_) => (1, 0.0),
     }
+}
+
+/// Operations of an epilogue: the bias, γ/√(var + ε), its product with the mean, and what it makes of a sum.
+const EPILOGUE: usize = 8;
+
+/// The largest γ/√(var + ε) of any channel; 1 without a norm.
+fn largest_scale(norm: Option<Norm>, exact: &Host<f64>) -> f64 {
+    let Some(norm) = norm else { return 1.0 };
+    let gamma = norm.affine.map(|affine| exact.get(affine.gamma));
+    let scale = |(c, var): (usize, &f64)| gamma.map_or(1.0, |gamma| gamma[c]) / (var + norm.eps).sqrt();
+    exact.get(norm.var).iter().enumerate().map(scale).fold(0.0, |largest, scale| worse(scale.abs(), largest))
 }
 
 /// The largest γ/√(var + ε)·dy of any channel. The norm's gradient takes from this term its mean and its part along the normed

@@ -2,10 +2,11 @@
 //!
 //! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU.
 
-use super::{Dgrad, Fprop, Geometry, Wgrad, tensor};
+use super::{Dgrad, Epilogue, Fprop, Geometry, Wgrad, tensor};
 use crate::device::cuda::kernels::{conv_dgrad, conv_fprop, conv_wgrad, conv_wgrad_bf16};
 use crate::device::cuda::{Launch, Memory, Pointer, PointerMut, Result};
 use crate::device::{Format, View};
+use crate::steps::norm::cuda::Channels;
 
 /// A kernel in two forms: `quads` reads four channels at a time, `singles` one.
 struct Tile<K> {
@@ -34,8 +35,14 @@ type FpropKernel = fn(
     Pointer<'_, f32>,
     Pointer<'_, f32>,
     Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
     PointerMut<'_, f32>,
     PointerMut<'_, f32>,
+    f32,
+    f32,
     i32,
     i32,
     i32,
@@ -150,17 +157,34 @@ pub(super) fn int(size: usize) -> i32 {
     i32::try_from(size).expect("a convolution of fewer than 2^31 pixels")
 }
 
+/// What follows the sums of a convolution, as kernels take it.
+pub(super) struct After<'a> {
+    pub bias: Pointer<'a, f32>,
+    pub norm: Channels<'a>,
+    pub slope: f32,
+}
+
+impl<'a> After<'a> {
+    pub fn new(bias: Option<View>, epilogue: Epilogue, memory: &'a Memory) -> After<'a> {
+        let slope = epilogue.activation.slope as f32;
+        After { bias: memory.pointer_opt(bias), norm: Channels::new(epilogue.norm, memory), slope }
+    }
+}
+
 /// [`Fprop`] of f32.
 pub(super) fn fprop(step: &Fprop, memory: &Memory) -> Result<()> {
     let g = &step.geometry;
-    let (x, w, b) = (memory.pointer(step.x), memory.pointer(step.w), memory.pointer_opt(step.b));
-    let y = memory.pointer_mut(step.y);
+    let (x, w, y) = (memory.pointer(step.x), memory.pointer(step.w), memory.pointer_mut(step.y));
     let tile = tile_for_pixels(&FPROP, g.pixels(), g.k);
     let [rows, columns] = tile.grid(g.pixels(), g.k);
     let launch = memory.cuda().launch([int(rows * columns) as u32, 1, 1], tile.threads, 0);
     let [n, h, width, c, k, side, stride, pad] = sizes(g);
     let parts = step.stats.map_or(PointerMut::null(), |_| memory.workspace());
-    tile.kernel(in_quads(step.x, g.c))(launch, x, w, b, y, parts, n, h, width, c, k, side, stride, pad)?;
+    let After { bias: b, norm: Channels { mean, var, gamma, beta, eps }, slope } =
+        After::new(step.b, step.epilogue, memory);
+    tile.kernel(in_quads(step.x, g.c))(
+        launch, x, w, b, mean, var, gamma, beta, y, parts, eps, slope, n, h, width, c, k, side, stride, pad,
+    )?;
     step.stats.map_or(Ok(()), |stats| stats.merge(memory, tile.rows))
 }
 

@@ -12,10 +12,14 @@ pub mod wgmma;
 
 use std::borrow::Cow;
 
+use rayon::prelude::*;
+
+use super::activation::Activation;
 use super::cast::Form;
-use super::norm::Stats;
+use super::norm::{Norm, Stats, scale_shift};
 use super::operation::{Access, Hyper, Operation};
 use crate::device::cuda::{Memory, Result};
+use crate::device::simd::vectorised;
 use crate::device::{Format, Host, View};
 use crate::real::Real;
 
@@ -89,7 +93,45 @@ impl Geometry {
     }
 }
 
-/// `y = conv(x, w) + b`.
+/// What follows a convolution in its own pass, where nothing in between has to be kept: `y = act(norm(conv(x, w) + b))`.
+#[derive(Clone, Copy, Debug)]
+pub struct Epilogue {
+    /// With fixed statistics.
+    pub norm: Option<Norm>,
+    pub activation: Activation,
+}
+
+impl Epilogue {
+    /// Nothing.
+    pub const NONE: Epilogue = Epilogue { norm: None, activation: Activation::IDENTITY };
+
+    /// Whether it does nothing.
+    pub fn is_none(&self) -> bool {
+        self.norm.is_none() && self.activation == Activation::IDENTITY
+    }
+
+    /// Applies it to pixels of as many channels as the norm has.
+    fn cpu<T: Real>(&self, memory: &Host<T>, channels: usize, y: &mut [T]) {
+        let (mut scale, mut shift) = (vec![T::zero(); channels], vec![T::zero(); channels]);
+        scale_shift(self.norm, memory, &mut scale, &mut shift);
+        let slope = T::of(self.activation.slope);
+        y.par_chunks_mut(channels * PIXELS).for_each(|y| {
+            vectorised(|| {
+                for y in y.chunks_exact_mut(channels) {
+                    for ((y, &scale), &shift) in y.iter_mut().zip(&scale).zip(&shift) {
+                        let normed = scale * *y + shift;
+                        *y = if normed > T::zero() { normed } else { slope * normed };
+                    }
+                }
+            });
+        });
+    }
+}
+
+/// Pixels of a task of [`Epilogue::cpu`].
+const PIXELS: usize = 256;
+
+/// `y = conv(x, w) + b`, and what its epilogue makes of it.
 ///
 /// Either all of x, w and y are f32, or all are bf16 and w is cast in [`Form::Straight`]; sums are f32. On a GPU y may be f32 where x is
 /// bf16.
@@ -101,8 +143,10 @@ pub struct Fprop {
     /// None where the net has no biases, and before a norm in training mode, which cancels them.
     pub b: Option<View>,
     pub y: View,
-    /// Statistics of y, taken before it is rounded to bf16, for a norm that follows: they save that norm a pass over y.
+    /// Statistics of y, taken before it is rounded to bf16, for a norm that follows: they save that norm a pass over y. None where there
+    /// is an epilogue.
     pub stats: Option<Stats>,
+    pub epilogue: Epilogue,
 }
 
 impl Operation for Fprop {
@@ -111,7 +155,10 @@ impl Operation for Fprop {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x), ("w", self.w)]).and("b", self.b).and_reads_of(self.stats)
+        Access::new([("x", self.x), ("w", self.w)])
+            .and("b", self.b)
+            .and_reads_of(self.stats)
+            .and_norm(self.epilogue.norm)
     }
 
     fn writes(&self) -> Access {
@@ -128,6 +175,10 @@ impl Operation for Fprop {
             &mut y[self.y.range()],
             &mut workspace,
         );
+        if !self.epilogue.is_none() {
+            debug_assert!(self.stats.is_none());
+            self.epilogue.cpu(memory, self.geometry.k, &mut y[self.y.range()]);
+        }
         memory.put(self.y.buffer, y);
         memory.put_workspace(workspace);
         if let Some(stats) = self.stats {

@@ -12,11 +12,12 @@
 
 use half::bf16;
 
-use super::cuda::{Parts, int};
-use super::{Dgrad, Fprop, Geometry, Wgrad, wgmma};
+use super::cuda::{After, Parts, int};
+use super::{Dgrad, Epilogue, Fprop, Geometry, Wgrad, wgmma};
 use crate::device::cuda::kernels::{conv_fprop_bf16, conv_wgrad_bf16};
 use crate::device::cuda::{Launch, Memory, Pointer, PointerMut, Result};
 use crate::device::{Format, View};
+use crate::steps::norm::cuda::Channels;
 
 /// Elements of the 16 bytes that kernels read at a time.
 const CHUNK: usize = 8;
@@ -41,9 +42,15 @@ type FpropKernel = fn(
     Pointer<'_, bf16>,
     Pointer<'_, bf16>,
     Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
+    Pointer<'_, f32>,
     PointerMut<'_, bf16>,
     PointerMut<'_, f32>,
     PointerMut<'_, f32>,
+    f32,
+    f32,
     i32,
     i32,
     i32,
@@ -162,7 +169,8 @@ pub(super) fn fprop(step: &Fprop, memory: &Memory) -> Result<()> {
     assert_takes(g);
     let sizes = [int(g.n), int(g.h), int(g.w), int(g.c), int(g.k), int(g.side), int(g.pad)];
     let parts = step.stats.map_or(PointerMut::null(), |_| memory.workspace());
-    launch_fprop(memory, sizes, g.pixels(), [step.x, step.w], memory.pointer_opt(step.b), step.y, parts)?;
+    let after = After::new(step.b, step.epilogue, memory);
+    launch_fprop(memory, sizes, g.pixels(), [step.x, step.w], after, step.y, parts)?;
     let rows = match wgmma::takes_fprop(memory, g.c, g.k) {
         true => wgmma::TILE,
         false => fprop_rows(g),
@@ -182,7 +190,7 @@ pub(super) fn dgrad(step: &Dgrad, memory: &Memory) -> Result<()> {
     // Negative where padding puts outputs beyond the reach of the image.
     let pad = int(g.side) - 1 - int(g.pad);
     let sizes = [int(g.n), int(g.oh()), int(g.ow()), int(g.k), int(g.c), int(g.side), pad];
-    let (none, no_parts) = (Pointer::null(), PointerMut::null());
+    let (none, no_parts) = (After::new(None, Epilogue::NONE, memory), PointerMut::null());
     launch_fprop(memory, sizes, g.n * g.h * g.w, [step.dy, step.w], none, step.dx, no_parts)
 }
 
@@ -192,7 +200,7 @@ fn launch_fprop(
     [n, h, width, c, k, side, pad]: [i32; 7],
     pixels: usize,
     [x, w]: [View; 2],
-    b: Pointer<'_, f32>,
+    after: After<'_>,
     y: View,
     parts: PointerMut<'_, f32>,
 ) -> Result<()> {
@@ -202,12 +210,13 @@ fn launch_fprop(
     };
     let (x, w) = (memory.pointer(x), memory.pointer(w));
     if wgmma::takes_fprop(memory, c as usize, k as usize) {
-        return wgmma::fprop(memory.cuda(), [n, h, width, c, k, side, pad], pixels, x, w, b, (y, y32), parts);
+        return wgmma::fprop(memory.cuda(), [n, h, width, c, k, side, pad], pixels, x, w, after, (y, y32), parts);
     }
     let tile = fprop_tile(is_packed(c as usize), pixels, k as usize);
     let [rows, columns] = tile.grid(pixels, k as usize);
     let launch = memory.cuda().launch([int(rows * columns) as u32, 1, 1], THREADS, tile.shared());
-    (tile.kernel)(launch, x, w, b, y, y32, parts, n, h, width, c, k, side, pad)
+    let After { bias: b, norm: Channels { mean, var, gamma, beta, eps }, slope } = after;
+    (tile.kernel)(launch, x, w, b, mean, var, gamma, beta, y, y32, parts, eps, slope, n, h, width, c, k, side, pad)
 }
 
 fn is_packed(channels: usize) -> bool {

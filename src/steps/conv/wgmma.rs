@@ -5,10 +5,11 @@
 
 use half::bf16;
 
-use super::cuda::{Parts, int};
+use super::cuda::{After, Parts, int};
 use super::{Geometry, Wgrad};
 use crate::device::cuda::kernels::{conv_fprop_wgmma, conv_wgrad_wgmma};
 use crate::device::cuda::{Cuda, Memory, Pointer, PointerMut, Result, TensorMap, Windows};
+use crate::steps::norm::cuda::Channels;
 
 /// Rows and columns of a block's tile.
 pub(super) const TILE: usize = 128;
@@ -37,7 +38,7 @@ pub(super) fn fprop(
     pixels: usize,
     x: Pointer<'_, bf16>,
     weights: Pointer<'_, bf16>,
-    bias: Pointer<'_, f32>,
+    after: After<'_>,
     (y, y32): (PointerMut<'_, bf16>, PointerMut<'_, f32>),
     parts: PointerMut<'_, f32>,
 ) -> Result<()> {
@@ -47,7 +48,10 @@ pub(super) fn fprop(
     let weights = TensorMap::rows(weights, size(k), size(side * side * c), TILE)?;
     let blocks = pixels.div_ceil(TILE) * size(k).div_ceil(TILE);
     let launch = cuda.launch([int(blocks) as u32, 1, 1], THREADS, SHARED);
-    conv_fprop_wgmma::conv_fprop_wgmma_128x128(launch, x, weights, bias, y, y32, parts, n, h, w, c, k, side, pad)
+    let After { bias, norm: Channels { mean, var, gamma, beta, eps }, slope } = after;
+    conv_fprop_wgmma::conv_fprop_wgmma_128x128(
+        launch, x, weights, bias, mean, var, gamma, beta, y, y32, parts, eps, slope, n, h, w, c, k, side, pad,
+    )
 }
 
 /// Whether the gradient of the weights is done here.

@@ -1,7 +1,7 @@
 //! Statistics of a norm on the GPU: `kernels/norm.cu`.
 
-use super::Stats;
-use crate::device::cuda::{self, Memory, kernels};
+use super::{Norm, Stats};
+use crate::device::cuda::{self, Memory, Pointer, kernels};
 
 /// Threads per block where a warp merges the tiles of a channel.
 pub(in crate::steps) const MERGE_THREADS: u32 = 256;
@@ -23,5 +23,27 @@ impl Stats {
             self.c as i32,
             tile_pixels as i32,
         )
+    }
+}
+
+/// A norm's per-channel values on the device: mean, variance, γ, β; null where there are none.
+pub(in crate::steps) struct Channels<'a> {
+    pub mean: Pointer<'a, f32>,
+    pub var: Pointer<'a, f32>,
+    pub gamma: Pointer<'a, f32>,
+    pub beta: Pointer<'a, f32>,
+    pub eps: f32,
+}
+
+impl<'a> Channels<'a> {
+    pub fn new(norm: Option<Norm>, memory: &'a Memory) -> Channels<'a> {
+        let affine = norm.and_then(|n| n.affine);
+        Channels {
+            mean: memory.pointer_opt(norm.map(|n| n.mean)),
+            var: memory.pointer_opt(norm.map(|n| n.var)),
+            gamma: memory.pointer_opt(affine.map(|a| a.gamma)),
+            beta: memory.pointer_opt(affine.map(|a| a.beta)),
+            eps: norm.map_or(0.0, |n| n.eps as f32),
+        }
     }
 }

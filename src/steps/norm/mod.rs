@@ -33,6 +33,24 @@ pub struct Affine {
     pub beta: View,
 }
 
+/// The norm as `scale·x + shift` per channel; (1, 0) without a norm.
+pub(super) fn scale_shift<T: Real>(norm: Option<Norm>, memory: &Host<T>, scale: &mut [T], shift: &mut [T]) {
+    let Some(norm) = norm else {
+        scale.fill(T::one());
+        shift.fill(T::zero());
+        return;
+    };
+    let (mean, var) = (memory.get(norm.mean), memory.get(norm.var));
+    for c in 0..scale.len() {
+        let (gamma, beta) = match norm.affine {
+            Some(affine) => (memory.get(affine.gamma)[c], memory.get(affine.beta)[c]),
+            None => (T::one(), T::zero()),
+        };
+        scale[c] = gamma / (var[c] + T::of(norm.eps)).sqrt();
+        shift[c] = beta - mean[c] * scale[c];
+    }
+}
+
 /// `mean, var = statistics of x`, and the update of the running estimates
 /// `running = (1 − momentum)·running + momentum·batch`.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use super::{NormActPool, NormActPoolBackward};
 use crate::device::Host;
 use crate::device::simd::vectorised;
 use crate::real::Real;
-use crate::steps::norm::Norm;
+use crate::steps::norm::scale_shift;
 use crate::steps::pool::Geometry;
 
 /// [`NormActPool`].
@@ -33,24 +33,6 @@ pub(super) fn forward<T: Real>(step: &NormActPool, memory: &mut Host<T>) {
     }
     memory.put(step.y.buffer, y);
     memory.put_workspace(workspace);
-}
-
-/// The norm as `scale·x + shift` per channel; (1, 0) without a norm.
-fn scale_shift<T: Real>(norm: Option<Norm>, memory: &Host<T>, scale: &mut [T], shift: &mut [T]) {
-    let Some(norm) = norm else {
-        scale.fill(T::one());
-        shift.fill(T::zero());
-        return;
-    };
-    let (mean, var) = (memory.get(norm.mean), memory.get(norm.var));
-    for c in 0..scale.len() {
-        let (gamma, beta) = match norm.affine {
-            Some(affine) => (memory.get(affine.gamma)[c], memory.get(affine.beta)[c]),
-            None => (T::one(), T::zero()),
-        };
-        scale[c] = gamma / (var[c] + T::of(norm.eps)).sqrt();
-        shift[c] = beta - mean[c] * scale[c];
-    }
 }
 
 /// Channels that stay in registers together.

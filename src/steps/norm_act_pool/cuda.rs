@@ -6,7 +6,7 @@ use super::{NormActPool, NormActPoolBackward};
 use crate::device::Format;
 use crate::device::cuda::kernels::norm_act_pool as kernels;
 use crate::device::cuda::{self, Launch, Memory, Number, Pointer, PointerMut};
-use crate::steps::norm::{Norm, cuda::MERGE_THREADS};
+use crate::steps::norm::cuda::{Channels, MERGE_THREADS};
 use crate::steps::pool::Geometry;
 use crate::steps::vectors::Vectors;
 
@@ -16,28 +16,6 @@ const THREADS: u32 = 256;
 /// Pixels per block, as in the kernels: of y forward, of x backward.
 const FORWARD_TILE: usize = 128;
 const TILE: usize = 512;
-
-/// A norm's per-channel values on the device: mean, variance, γ, β; null where there are none.
-struct Channels<'a> {
-    mean: Pointer<'a, f32>,
-    var: Pointer<'a, f32>,
-    gamma: Pointer<'a, f32>,
-    beta: Pointer<'a, f32>,
-    eps: f32,
-}
-
-impl<'a> Channels<'a> {
-    fn new(norm: Option<Norm>, memory: &'a Memory) -> Channels<'a> {
-        let affine = norm.and_then(|n| n.affine);
-        Channels {
-            mean: memory.pointer_opt(norm.map(|n| n.mean)),
-            var: memory.pointer_opt(norm.map(|n| n.var)),
-            gamma: memory.pointer_opt(affine.map(|a| a.gamma)),
-            beta: memory.pointer_opt(affine.map(|a| a.beta)),
-            eps: norm.map_or(0.0, |n| n.eps as f32),
-        }
-    }
-}
 
 /// n, h, w, c, side, stride, pad.
 fn shape(g: &Geometry) -> [i32; 7] {
