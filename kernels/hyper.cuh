@@ -6,9 +6,13 @@
 enum { CLOCK_BATCH = 0, CLOCK_EPOCH = 1 };
 
 // What the clock shows. A kernel that only reads it could read it before kernels_before(), as far as the compiler knows, and the kernel
-// before may be the one that advances it.
+// before may be the one that advances it. Before sm_90 none is launched ahead.
 static __device__ __forceinline__ unsigned shown(const unsigned* clock, int what) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+  return clock[what];
+#else
   return static_cast<const volatile unsigned*>(clock)[what];
+#endif
 }
 
 // Columns of the hyper-parameters, a row of HYPER_COLUMNS per batch of the epoch. HYPER_UPDATE holds the bits of the update's number.

@@ -88,7 +88,7 @@ __device__ __forceinline__ void gather(const Walk<V, THREADS, TILE>& walk, const
       for (int q = q0; q < q1; q++) {
         const int tap = (i + pad - p * stride) * side + j + pad - q * stride;
         const size_t out = (image + (size_t)p * ow + q) * c + walk.channel;
-        const Bytes<V> winner = load_bytes<V>(argmax + out);
+        const Bytes<V> winner = argmax ? load_bytes<V>(argmax + out) : Bytes<V>{};
         const Floats<V> from = load<V>(dy + out);
 #pragma unroll
         for (int e = 0; e < V; e++)
@@ -165,7 +165,8 @@ __device__ __forceinline__ void backward(const T* __restrict__ x, const float* _
                });
 }
 
-// Forward, x [n, h, w, c] to y [n, oh, ow, c]. `argmax` (null: not wanted) gets the winning tap, the first among equals.
+// Forward, x [n, h, w, c] to y [n, oh, ow, c]. `argmax` (null: not wanted) gets the winning tap, the first among equals; backward it is
+// null for windows of a single tap.
 //
 // Launch: ⌈n · oh · ow / 128⌉ blocks in x, ⌈c / V / lanes⌉ in y, 256 threads: `lanes` (a power of two up to 32) side by side. No shared memory.
 // Bound: the bytes of x and y.

@@ -71,6 +71,7 @@ pub fn norm_act_pools(gpu: &Gpu, format: Format) {
                 let daffine = affine
                     .map(|_| Affine { gamma: View { len: c, ..daffine }, beta: View { start: c, len: c, ..daffine } });
                 let (dy, batch_statistics) = (y, true);
+                let argmax = (pool.side > 1).then_some(argmax);
                 let backward =
                     NormActPoolBackward { pool, norm, batch_statistics, activation, x, argmax, dy, dx, daffine };
                 gpu.agrees(&what, &Step::NormActPoolBackward(backward), &memory);

@@ -85,7 +85,7 @@ impl Backward<'_> {
         steps: &mut Vec<Step>,
     ) {
         let grad = |view: View| learning.map(|learning| part(learning.grads, view.start, view.len));
-        if let Some(argmax) = values.argmax {
+        if block.has_tail() {
             let norm = block.norm(stats, self.norm_eps);
             steps.push(Step::NormActPoolBackward(NormActPoolBackward {
                 pool: block.pool,
@@ -93,7 +93,7 @@ impl Backward<'_> {
                 batch_statistics: learning.is_some(),
                 activation: block.activation,
                 x: values.conv,
-                argmax,
+                argmax: values.argmax,
                 dy: prefix(gradients[0], block.pool.y_len()),
                 dx: prefix(gradients[1], block.pool.x_len()),
                 daffine: norm

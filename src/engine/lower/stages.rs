@@ -48,13 +48,18 @@ pub(super) struct Block<'a> {
 
 impl Block<'_> {
     /// True if anything follows the convolution.
-    fn has_tail(&self) -> bool {
-        self.norm.is_some() || self.activation != Activation::IDENTITY || self.pool.side > 1
+    pub fn has_tail(&self) -> bool {
+        self.norm.is_some() || self.activation != Activation::IDENTITY || self.pools()
+    }
+
+    /// Whether a pool is what follows, or part of it.
+    fn pools(&self) -> bool {
+        (self.pool.side, self.pool.stride) != (1, 1)
     }
 
     /// Whether what follows, the statistics fixed, may be the convolution's epilogue: nothing has to be kept, and there is no pool.
     fn fuses(&self) -> bool {
-        self.has_tail() && (self.pool.side, self.pool.stride) == (1, 1)
+        self.has_tail() && !self.pools()
     }
 
     /// Whether a norm follows the convolution.
@@ -225,7 +230,7 @@ pub(super) fn place(
     }
     for (stage, values) in stages.iter().zip(&mut values).skip(kept_from) {
         if let Stage::Block(block) = stage {
-            values.argmax = block.has_tail().then(|| allocator.bytes(block.pool.y_len()));
+            values.argmax = block.pools().then(|| allocator.bytes(block.pool.y_len()));
         }
     }
     values

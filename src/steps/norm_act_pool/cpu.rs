@@ -123,7 +123,8 @@ struct Backward<'a, T> {
     x: &'a [T],
     /// [oh, ow, c]
     dy: &'a [T],
-    argmax: &'a [u8],
+    /// None where the only tap of each window wins.
+    argmax: Option<&'a [u8]>,
 }
 
 impl<T: Real> Backward<'_, T> {
@@ -163,7 +164,8 @@ impl<T: Real> Backward<'_, T> {
             for q in columns.clone() {
                 let tap = (i + g.pad - p * g.stride) * g.side + j + g.pad - q * g.stride;
                 let out = (p * g.ow() + q) * g.c + first;
-                let (dy, argmax) = (block::<T, N>(self.dy, out), block::<u8, N>(self.argmax, out));
+                let dy = block::<T, N>(self.dy, out);
+                let argmax = self.argmax.map_or([0; N], |argmax| block::<u8, N>(argmax, out));
                 for k in 0..N {
                     d[k] += if u32::from(argmax[k]) == tap as u32 { dy[k] } else { T::zero() };
                 }
@@ -206,13 +208,15 @@ pub(super) fn backward<T: Real>(step: &NormActPoolBackward, memory: &mut Host<T>
     let (scale, shift, mean, rstd) = (&*scale, &*shift, &*mean, &*rstd);
     let channels = Channels { scale, shift, slope: T::of(step.activation.slope) };
     let x = memory.get(step.x);
-    let (dy, argmax) = (memory.get(step.dy), memory.bytes(step.argmax));
+    let (dy, argmax) = (memory.get(step.dy), step.argmax.map(|view| memory.bytes(view)));
     dx[step.dx.range()]
         .par_chunks_exact_mut(in_row)
         .zip(x.par_chunks_exact(in_row))
-        .zip(dy.par_chunks_exact(out_row).zip(argmax.par_chunks_exact(out_row)))
+        .zip(dy.par_chunks_exact(out_row))
         .zip(sums.par_chunks_exact_mut(2 * c))
-        .for_each(|(((dx, x), (dy, argmax)), sums)| {
+        .enumerate()
+        .for_each(|(image, (((dx, x), dy), sums))| {
+            let argmax = argmax.map(|argmax| &argmax[image * out_row..][..out_row]);
             let pass = Backward { g, channels: &channels, mean, x, dy, argmax };
             vectorised(|| pass.image(dx, sums));
         });

@@ -179,7 +179,8 @@ fn launch_backward<T: Number>(
     let pixels = g.n * g.h * g.w;
     let Rows { grid, lanes, wide } = Rows::new(step.x.format, pixels, g.c, TILE);
     let (device, kernels) = (memory.cuda(), &kernels[usize::from(wide)]);
-    let (x, dy, argmax) = (memory.pointer(step.x), memory.pointer(step.dy), memory.bytes(step.argmax).read());
+    let (x, dy) = (memory.pointer(step.x), memory.pointer(step.dy));
+    let argmax = step.argmax.map_or(Pointer::null(), |view| memory.bytes(view).read());
     let slope = step.activation.slope as f32;
     let launch = || device.launch(grid, THREADS, 0);
     let mut totals = Pointer::null();

@@ -67,7 +67,8 @@ pub struct NormActPoolBackward {
     pub batch_statistics: bool,
     pub activation: Activation,
     pub x: View,
-    pub argmax: ByteView,
+    /// None for windows of a single tap.
+    pub argmax: Option<ByteView>,
     pub dy: View,
     pub dx: View,
     /// Gradients of γ and β, where they are trained.
@@ -80,7 +81,7 @@ impl Operation for NormActPoolBackward {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x), ("dy", self.dy)]).and_norm(self.norm).and_argmax(Some(self.argmax))
+        Access::new([("x", self.x), ("dy", self.dy)]).and_norm(self.norm).and_argmax(self.argmax)
     }
 
     fn writes(&self) -> Access {
