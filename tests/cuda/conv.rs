@@ -247,12 +247,14 @@ pub fn epilogues(gpu: &Gpu, g: Geometry, format: Format) {
         affine: affine.then(|| Affine { gamma: quarter(2), beta: quarter(3) }),
         eps: 1e-3,
     };
-    for (norm, activation, bias) in [
-        (Some(norm(true)), Activation::LEAKY_RELU, false),
-        (Some(norm(true)), Activation::IDENTITY, true),
+    let all = [
+        (Some(norm(true)), Activation::LEAKY_RELU, true),
+        (Some(norm(true)), Activation::IDENTITY, false),
         (Some(norm(false)), Activation::RELU, true),
         (None, Activation::LEAKY_RELU, true),
-    ] {
+    ];
+    // Those with many pixels are there for their tiles.
+    for &(norm, activation, bias) in if g.pixels() > 1000 { &all[..1] } else { &all } {
         let epilogue = Epilogue { norm, activation };
         let fprop = Step::ConvFprop(Fprop { geometry: g, x, w, b: bias.then_some(b), y, stats: None, epilogue });
         let (memory, _) = memory(buffers, &[], fprop.workspace());
