@@ -121,14 +121,15 @@ def floors(reports):
     return lines
 
 
-def kinds(timings):
+def kinds(reports):
     """What the time of fcdd goes to: median over the rounds, and how much of its floor each kind reaches."""
     found = {}
-    for t in filter(is_ours, timings):
+    for t in filter(is_ours, (t for one in reports for t in one["timings"] if "error" not in t)):
         for kind in t.get("kinds", []):
             if kind["seconds"]:
-                key = (*case(t), t["mode"])
-                found.setdefault(key, {}).setdefault(kind["kind"], []).append((kind["seconds"], kind["floor"]))
+                key, of = (*case(t), t["mode"]), [c for c in t["layers"] if c["kind"] == kind["kind"]]
+                least = floor(of, *own_peaks(reports, precision(t["mode"]))) / 1e3
+                found.setdefault(key, {}).setdefault(kind["kind"], []).append((kind["seconds"], least))
     lines = []
     for (*key, mode), by_kind in found.items():
         medians = {kind: [statistics.median(values) for values in zip(*pairs)] for kind, pairs in by_kind.items()}
@@ -193,7 +194,7 @@ def main():
         lines += ["", "Floors of whole steps, the sum over their kernels' (operations of convolutions, bytes of each operand once):", ""]
         lines += floors(reports)
         lines += ["", "Peaks and clocks, as measured and asked for in this run:", "", *peaks(reports)]
-    lines += ["", "What the time of fcdd goes to, by kind of step timed alone (in brackets: floor / time):", "", *kinds(timings)]
+    lines += ["", "What the time of fcdd goes to, by kind of step timed alone (in brackets: floor / time):", "", *kinds(reports)]
     if args.files:
         lines += ["", "Steps timed alone, milliseconds (floor / time):", *layers(reports)]
     lines += [f"- cut short {one['cut_short']}" for one in reports if "cut_short" in one]

@@ -125,11 +125,6 @@ impl From<Images> for Store {
 }
 
 impl Store {
-    /// The raw images of picture files, decoded when they are asked for.
-    pub fn of_files(paths: &[PathBuf], form: RawForm) -> Store {
-        Store::Files(Files::new(paths, form))
-    }
-
     /// Files that could not be read when they were first asked for, and that others were taken for since this was called last.
     pub fn take_replaced(&self) -> Vec<String> {
         match self {
@@ -308,7 +303,7 @@ mod tests {
     fn both(folder: &Path, count: u32) -> [Store; 2] {
         let path = |i: u32| folder.join(format!("{i:02}.png"));
         (0..count).for_each(|i| save(&path(i), 7 * i));
-        let files = Store::of_files(&(0..count).map(path).collect::<Vec<_>>(), FORM);
+        let files = Store::Files(Files::new(&(0..count).map(path).collect::<Vec<_>>(), FORM));
         let all: Vec<usize> = (0..count as usize).collect();
         let held = files.load(&all).unwrap().into();
         [files, held]
@@ -331,7 +326,7 @@ mod tests {
         assert_eq!(sum(&files), sum(&held));
         // Not yet read by anyone.
         let paths: Vec<PathBuf> = (0..5).map(|i| folder.path().join(format!("{i:02}.png"))).collect();
-        assert_eq!(sum(&Store::of_files(&paths, FORM)), sum(&held));
+        assert_eq!(sum(&Store::Files(Files::new(&paths, FORM))), sum(&held));
         let [some, the_same] = [&files, &held].map(|store| store.select(&[3, 1, 1]));
         assert_eq!(sum(&some), sum(&the_same));
         assert_ne!(sum(&some), sum(&files));

@@ -4,7 +4,7 @@ use std::fs;
 
 use safetensors::SafeTensors;
 
-use crate::support::{Scratch, gzip, idx, png};
+use crate::support::{Ran, Scratch, gzip, idx, png};
 
 #[test]
 fn a_missing_data_folder() {
@@ -108,6 +108,10 @@ fn impossible_settings() {
         let words = format!("train fmnist --data data --outliers cifar100:outliers.bin --out run {flags}");
         scratch.run(&words).expect_error(&[word]);
     }
+    // No GPU to be seen, whatever this machine has.
+    let mut command = scratch.command();
+    command.env("CUDA_VISIBLE_DEVICES", "").args("train fmnist --data data --out run --device cuda".split(' '));
+    Ran(command.output().unwrap()).expect_error(&["CUDA", "--device cpu"]);
     scratch.run("train mnist --out run").expect_error(&["the data is not named", "--data DIR"]);
     let ran = scratch.run("info --threads 20000");
     assert!(ran.0.status.code() == Some(2) && ran.stderr().contains("1..=1024"), "{}", ran.stderr());

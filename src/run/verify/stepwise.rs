@@ -267,7 +267,8 @@ fn sum(step: &Step, output: &str, inputs: &[f64], exact: &Host<f64>) -> (usize, 
         // Outputs of few elements may cancel: they are as exact as the terms are large.
         Step::ConvFprop(s) => {
             let scale = inputs[0] * inputs[1] * largest_scale(s.epilogue.norm, exact);
-            (s.geometry.taps() + EPILOGUE, if output.ends_with("var") { scale * scale } else { scale })
+            let terms = s.geometry.taps() + if s.epilogue.is_none() { 0 } else { EPILOGUE };
+            (terms, if output.ends_with("var") { scale * scale } else { scale })
         }
         Step::ConvDgrad(s) => (s.geometry.taps() / s.geometry.c * s.geometry.k, inputs[0] * inputs[1]),
         Step::ConvWgrad(s) => (s.geometry.pixels(), if output == "db" { inputs[1] } else { inputs[0] * inputs[1] }),
