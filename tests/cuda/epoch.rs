@@ -17,7 +17,7 @@ use fcdd::steps::hsc_loss::Gradient;
 use crate::support::{Gpu, on_device};
 
 /// Images of the set; the last batch of an epoch is a short one.
-const COUNT: usize = 11;
+pub const COUNT: usize = 11;
 const BATCH: usize = 4;
 
 fn images(salt: u32) -> Store {
@@ -27,7 +27,7 @@ fn images(salt: u32) -> Store {
     Images { count: COUNT, height: 28, width: 28, channels: 1, pixels }.into()
 }
 
-fn set(supervise: Supervise, noise: NoiseMode) -> TrainingSet {
+pub fn set(supervise: Supervise, noise: NoiseMode) -> TrainingSet {
     let nominal = images(0);
     let half = Mask { height: 28, width: 28, pixels: (0..784).map(|i| u8::from(i % 28 < 9)).collect() };
     let masks = (0..COUNT).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
@@ -44,16 +44,28 @@ fn set(supervise: Supervise, noise: NoiseMode) -> TrainingSet {
     .unwrap()
 }
 
-fn network(device: &Device, optimizer: Optimizer, maps: bool) -> Network<f32> {
-    let arch = nets::by_name("FCDD_CNN28", true).unwrap();
-    let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
-    Network::on(
-        device,
-        &arch,
-        Options { batch: BATCH, side: 28, format: Format::F32, sigma: 1.2, gradient: Gradient::Grad, training },
-        &Weights::init(&arch, 3),
-    )
-    .unwrap()
+/// What is trained, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Trained {
+    pub net: &'static str,
+    pub format: Format,
+    pub optimizer: Optimizer,
+    pub maps: bool,
+    pub epochs: u32,
+}
+
+impl Trained {
+    /// Two epochs of FCDD_CNN28 in f32 without maps.
+    const PLAIN: Trained =
+        Trained { net: "FCDD_CNN28", format: Format::F32, optimizer: Optimizer::Sgd, maps: false, epochs: 2 };
+
+    fn network(&self, device: &Device) -> Network<f32> {
+        let Trained { net, format, optimizer, maps, .. } = *self;
+        let arch = nets::by_name(net, true).unwrap();
+        let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
+        let options = Options { batch: BATCH, side: 28, format, sigma: 1.2, gradient: Gradient::Grad, training };
+        Network::on(device, &arch, options, &Weights::init(&arch, 3)).unwrap()
+    }
 }
 
 /// Each step with another learning rate, so that a wrong row of the table shows.
@@ -66,12 +78,13 @@ fn hypers(epoch: u32) -> Vec<Hyper> {
 }
 
 /// What training leaves: weights, the optimizer's state, every loss.
-type State = (Weights, Vec<f32>, Vec<f32>);
+pub type State = (Weights, Vec<f32>, Vec<f32>);
 
-fn one_by_one(gpu: &Gpu, set: &TrainingSet, optimizer: Optimizer, maps: bool) -> State {
-    let mut network = network(&gpu.device, optimizer, maps);
+/// A training launch by launch.
+pub fn one_by_one(gpu: &Gpu, set: &TrainingSet, trained: Trained) -> State {
+    let mut network = trained.network(&gpu.device);
     let mut losses = Vec::new();
-    for epoch in 0..2 {
+    for epoch in 0..trained.epochs {
         for (samples, hyper) in set.order(epoch).chunks(BATCH).zip(hypers(epoch)) {
             let (input, labels, maps) = network.training_inputs(samples.len()).unwrap();
             set.fill(epoch, samples, input, labels, maps).unwrap();
@@ -81,9 +94,9 @@ fn one_by_one(gpu: &Gpu, set: &TrainingSet, optimizer: Optimizer, maps: bool) ->
     (network.weights().unwrap(), network.moments().unwrap(), losses)
 }
 
-/// `staged`: what a batch is made of comes from the host before each step.
-fn by_graphs(gpu: &Gpu, set: &TrainingSet, optimizer: Optimizer, maps: bool, staged: bool) -> State {
-    let mut network = network(&gpu.device, optimizer, maps);
+/// A training of replayed graphs. `staged`: what a batch is made of comes from the host before each step.
+pub fn by_graphs(gpu: &Gpu, set: &TrainingSet, trained: Trained, staged: bool) -> State {
+    let mut network = trained.network(&gpu.device);
     let (there, mut staging) = if staged {
         let (there, staging) = DeviceSet::staged(gpu.cuda(), set, BATCH).unwrap();
         (there, Some(staging))
@@ -95,7 +108,7 @@ fn by_graphs(gpu: &Gpu, set: &TrainingSet, optimizer: Optimizer, maps: bool, sta
     };
     network.attach(Box::new(feed), COUNT).unwrap();
     let mut losses = Vec::new();
-    for epoch in 0..2 {
+    for epoch in 0..trained.epochs {
         let order = set.order(epoch);
         let stage = |launched: usize| {
             if let Some(staging) = &mut staging {
@@ -121,12 +134,10 @@ fn graphs_leave_the_bits_of_single_steps() {
     on_device(|gpu| {
         let set = set(Supervise::MalformedNormalGt, NoiseMode::Blob);
         for (optimizer, maps) in [(Optimizer::Sgd, false), (Optimizer::Adam, true)] {
-            let expected = one_by_one(gpu, &set, optimizer, maps);
+            let trained = Trained { optimizer, maps, ..Trained::PLAIN };
+            let expected = one_by_one(gpu, &set, trained);
             gpu.in_every_order(|order| {
-                assert!(
-                    by_graphs(gpu, &set, optimizer, maps, false) == expected,
-                    "{optimizer:?}, maps {maps}, {order}"
-                );
+                assert!(by_graphs(gpu, &set, trained, false) == expected, "{optimizer:?}, maps {maps}, {order}");
             });
         }
     });
@@ -140,10 +151,10 @@ fn staged_batches_leave_the_same_bits() {
             (Supervise::Noise, NoiseMode::Outliers),
             (Supervise::Other, NoiseMode::Solid),
         ] {
-            let set = set(supervise, noise);
-            let expected = by_graphs(gpu, &set, Optimizer::Sgd, true, false);
+            let (set, trained) = (set(supervise, noise), Trained { maps: true, ..Trained::PLAIN });
+            let expected = by_graphs(gpu, &set, trained, false);
             gpu.in_every_order(|order| {
-                assert!(by_graphs(gpu, &set, Optimizer::Sgd, true, true) == expected, "{supervise:?}, {order}");
+                assert!(by_graphs(gpu, &set, trained, true) == expected, "{supervise:?}, {order}");
             });
         }
     });
@@ -154,7 +165,7 @@ fn staged_batches_leave_the_same_bits() {
 fn a_stopped_epoch_has_a_short_log() {
     on_device(|gpu| {
         let set = set(Supervise::MalformedNormalGt, NoiseMode::Blob);
-        let mut network = network(&gpu.device, Optimizer::Sgd, false);
+        let mut network = Trained::PLAIN.network(&gpu.device);
         let there = DeviceSet::new(gpu.cuda(), &set, BATCH).unwrap();
         let feed = move |b: fcdd::engine::gpu::Batch<'_>| {
             there.enqueue(b.n, b.stride, b.clock, b.order, b.input, b.labels, b.maps)

@@ -12,4 +12,5 @@ mod data;
 mod epoch;
 mod network;
 mod steps;
+mod switches;
 mod tensor;

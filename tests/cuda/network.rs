@@ -10,7 +10,7 @@ use fcdd::run::verify::{Check, Outcome, Report};
 use fcdd::steps::hsc_loss::Gradient;
 
 use crate::numbers::{largest, noise};
-use crate::support::{Gpu, on_device};
+use crate::support::{Gpu, Switch, on_device};
 
 /// A net on a device.
 fn network(device: &Device, arch: &Arch, batch: usize, side: usize, optimizer: Optimizer, maps: bool) -> Network<f32> {
@@ -68,7 +68,7 @@ fn trained(network: &mut Network<f32>, n: usize, step: u64) -> (Vec<f32>, Vec<f3
 }
 
 /// Largest difference, relative to the largest value of the second.
-fn distance(a: &[f32], b: &[f32]) -> f64 {
+pub fn distance(a: &[f32], b: &[f32]) -> f64 {
     let difference: Vec<f64> = a.iter().zip(b).map(|(a, b)| f64::from(a - b)).collect();
     let reference: Vec<f64> = b.iter().map(|&b| f64::from(b)).collect();
     largest(&difference) / largest(&reference).max(f64::MIN_POSITIVE)
@@ -246,49 +246,68 @@ fn a_batch_beyond_the_memory_names_one_that_fits() {
     });
 }
 
-/// Every step of a net's plan in the plan's own memory, each from the CPU's inputs.
+/// Asserts that every step of a net's plan, in the plan's own memory and each from the CPU's inputs, gives what the CPU gives.
+fn steps_agree(gpu: &Gpu, net: &str, side: usize, format: Format, order: &str) {
+    let arch = baselines::any(net, true).unwrap();
+    let maps = arch.objective == Objective::Fcdd;
+    let input_grad = format == Format::F32;
+    let training = Some(Training { optimizer: Optimizer::Adam, maps, input_grad, seed: 0 });
+    let options = Options { batch: 2, side, format, sigma: 1.2, gradient: Gradient::Grad, training };
+    let mut exact = Network::<f64>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
+    let (input, _, maps) = exact.training_inputs(2).unwrap();
+    input.copy_from_slice(&noise(0, input.len()));
+    maps.into_iter().for_each(|maps| maps[side * side..].fill(1.0));
+    let plan = exact.plan(2).unwrap().clone();
+    let mut tested = Tested::for_plan(&gpu.device, &plan).unwrap();
+    let mut failed = Vec::new();
+    let mut sink = |check: &Check| {
+        if check.outcome == Outcome::Failed {
+            failed.push(format!("{} {:.2e} > {:.2e}", check.name, check.error, check.bound));
+        }
+    };
+    let mut report = Report::new(&gpu.device, &mut sink);
+    stepwise::steps(&format!("{net}, {order}"), &plan, exact.memory(), &mut tested, &mut report).unwrap();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
 #[test]
 fn step_by_step() {
     on_device(|gpu| {
-        let nets = if gpu.is_checked() {
-            vec![("FCDD_CNN28", 12, Format::F32), ("FCDD_CNN28", 12, Format::Bf16)]
-        } else {
-            vec![
-                ("FCDD_CNN28", 28, Format::F32),
-                ("FCDD_CNN32_S", 32, Format::F32),
-                ("CNN28", 28, Format::F32),
-                ("AE28", 28, Format::F32),
-                ("FCDD_CNN28", 28, Format::Bf16),
-                ("FCDD_CNN32_LW3K", 32, Format::Bf16),
-                ("FCDD_CNN224_VGG_F", 32, Format::Bf16),
-            ]
-        };
-        for (net, side, format) in nets {
-            let arch = baselines::any(net, true).unwrap();
-            let maps = arch.objective == Objective::Fcdd;
-            let input_grad = format == Format::F32;
-            let training = Some(Training { optimizer: Optimizer::Adam, maps, input_grad, seed: 0 });
-            let options =
-                Options { batch: 2, side, format: Format::F32, sigma: 1.2, gradient: Gradient::Grad, training };
-            gpu.in_every_order(|order| {
-                let mut exact = Network::<f64>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
-                let (input, _, maps) = exact.training_inputs(2).unwrap();
-                input.copy_from_slice(&noise(0, input.len()));
-                maps.into_iter().for_each(|maps| maps[side * side..].fill(1.0));
-                let plan = exact.plan(2).unwrap().clone();
-                let mut tested = Tested::for_plan(&gpu.device, &plan).unwrap();
-                let mut failed = Vec::new();
-                let mut sink = |check: &Check| {
-                    if check.outcome == Outcome::Failed {
-                        failed.push(format!("{} {:.2e} > {:.2e}", check.name, check.error, check.bound));
-                    }
-                };
-                let mut report = Report::new(&gpu.device, &mut sink);
-                stepwise::steps(&format!("{net}, {order}"), &plan, exact.memory(), &mut tested, &mut report).unwrap();
-                assert!(failed.is_empty(), "{failed:#?}");
-            });
-        }
+        let side = if gpu.is_checked() { 12 } else { 28 };
+        gpu.in_every_order(|order| {
+            steps_agree(gpu, "FCDD_CNN28", side, Format::F32, order);
+            steps_agree(gpu, "FCDD_CNN28", side, Format::Bf16, order);
+            if !gpu.is_checked() {
+                steps_agree(gpu, "FCDD_CNN32_S", 32, Format::F32, order);
+                steps_agree(gpu, "CNN28", 28, Format::F32, order);
+                steps_agree(gpu, "AE28", 28, Format::F32, order);
+            }
+        });
     });
+}
+
+/// Nets of many channels, which WGMMA multiplies where it is on.
+#[test]
+fn step_by_step_in_bf16() {
+    on_device(|gpu| wide_steps_agree(gpu));
+}
+
+#[test]
+fn step_by_step_with_wgmma() {
+    on_device(|gpu| _ = gpu.switched(&[Switch::Wgmma], || wide_steps_agree(gpu)));
+}
+
+#[test]
+fn step_by_step_with_wgmma_and_pdl() {
+    on_device(|gpu| _ = gpu.switched(&[Switch::Wgmma, Switch::Pdl], || wide_steps_agree(gpu)));
+}
+
+/// In one order: `tensor` and `conv` go through all with the same kernels.
+fn wide_steps_agree(gpu: &Gpu) {
+    if !gpu.is_checked() {
+        steps_agree(gpu, "FCDD_CNN32_LW3K", 32, Format::Bf16, "once");
+        steps_agree(gpu, "FCDD_CNN224_VGG_F", 32, Format::Bf16, "once");
+    }
 }
 
 /// What `fcdd bench --count` tells is what is launched: every step of nets with and without maps, captured and counted.

@@ -1,7 +1,7 @@
 //! The device that the tests run on, and the comparison of a step with the CPU.
 
 use std::io::Write;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -63,12 +63,53 @@ fn open() -> Result<(Device, Option<Mode>), String> {
         fcdd_standin::activate(&Options { mode, ..Options::default() }).map_err(|e| e.to_string())?;
     }
     let cuda = Cuda::open(0).map_err(|e| e.to_string())?;
-    // So that the checks see whether kernels wait for those before them.
-    cuda.launch_ahead(mode == Some(Mode::Checked));
+    // In the checked mode always, so that the checks see whether kernels wait for those before them.
+    cuda.launch_ahead(cuda.launches_ahead() || mode == Some(Mode::Checked));
     Ok((Device::Cuda(cuda), mode))
 }
 
+/// What a device can do that is switched on by `FCDD_WGMMA=1` and `FCDD_PDL=1` only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// Matrix products of warpgroups, compute capability 9.0.
+    Wgmma,
+    /// Programmatic dependent launch, since compute capability 9.0.
+    Pdl,
+}
+
+impl Switch {
+    fn is_on(self, cuda: &Cuda) -> bool {
+        match self {
+            Switch::Wgmma => cuda.has_wgmma(),
+            Switch::Pdl => cuda.launches_ahead(),
+        }
+    }
+
+    fn set(self, cuda: &Cuda, on: bool) {
+        match self {
+            Switch::Wgmma => cuda.use_wgmma(on),
+            Switch::Pdl => cuda.launch_ahead(on),
+        }
+    }
+}
+
 impl Gpu {
+    /// Runs `work` with exactly these switches on, then leaves them as they were. On a device that lacks one nothing is run.
+    pub fn switched<T>(&self, on: &[Switch], work: impl FnOnce() -> T) -> Option<T> {
+        let cuda = self.cuda();
+        let all = [Switch::Wgmma, Switch::Pdl];
+        let before = all.map(|switch| switch.is_on(cuda));
+        all.iter().for_each(|switch| switch.set(cuda, on.contains(switch)));
+        let missing = on.iter().find(|switch| !switch.is_on(cuda));
+        // They are those of the device, which all tests share: reset whatever happens.
+        let done = missing.is_none().then(|| catch_unwind(AssertUnwindSafe(work)));
+        all.iter().zip(before).for_each(|(switch, on)| switch.set(cuda, on));
+        if let Some(switch) = missing {
+            let _ = writeln!(std::io::stderr(), "skipped: this device has no {switch:?}");
+        }
+        done.map(|done| done.unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+
     /// The device itself.
     pub fn cuda(&self) -> &Arc<Cuda> {
         let Device::Cuda(cuda) = &self.device else { unreachable!("tests of the GPU run on one") };
@@ -91,16 +132,16 @@ impl Gpu {
             fcdd_standin::set_order(order);
             fcdd_standin::set_lazy(lazy);
             // The order must be reset whatever happens: it is one for all tests.
-            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(name)));
+            let done = catch_unwind(AssertUnwindSafe(|| work(name)));
             fcdd_standin::set_order(Order::Ascending);
             fcdd_standin::set_lazy(false);
             done.unwrap_or_else(|panic| resume_unwind(panic));
         }
     }
 
-    /// True in the slow mode that checks every access: cases are to be small.
+    /// True where cases are to be small: in the slow mode that checks every access, and with `FCDD_TEST_SMALL` under a GPU's sanitizer.
     pub fn is_checked(&self) -> bool {
-        self.mode == Some(Mode::Checked)
+        self.mode == Some(Mode::Checked) || std::env::var_os("FCDD_TEST_SMALL").is_some()
     }
 
     /// Asserts that a step, whose kernel has the CPU's arithmetic operation by operation, gives the CPU's bits in f32.

@@ -13,7 +13,7 @@ use proptest::test_runner::TestRunner;
 
 use crate::conv::{epilogues, statistics};
 use crate::numbers::{memory, noise};
-use crate::support::{Gpu, gpu};
+use crate::support::{Gpu, Switch, gpu, on_device};
 
 /// Half the distance between neighbours, relative to the number: of bf16, and of f32.
 const ROUNDOFF_BF16: f64 = 1.0 / 256.0;
@@ -274,16 +274,12 @@ fn captured() {
     });
 }
 
-/// The matrix product of warpgroups, within the same bounds: layers of the nets, images and channels that fill no tile, one step of the
-/// depth and many, statistics. Only on compute capability 9.0.
+/// WGMMA, within the same bounds: layers of the nets, images and channels that fill no tile, one step of the depth and many,
+/// statistics, epilogues.
 #[test]
-fn products_of_warpgroups() {
-    on_tensor_cores(|gpu| {
-        gpu.cuda().use_wgmma(true);
-        if !gpu.cuda().has_wgmma() {
-            return;
-        }
-        let whole = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+fn wgmma_of_many_shapes() {
+    on_device(|gpu| {
+        gpu.switched(&[Switch::Wgmma], || {
             for (side, c, k, window) in [
                 (5, 128, 128, [5, 2]),
                 (5, 128, 256, [3, 1]),
@@ -303,9 +299,7 @@ fn products_of_warpgroups() {
             }
             statistics(gpu, geometry(2, [10, 9], 64, 70, [3, 1]), Format::Bf16, true);
             epilogues(gpu, geometry(2, [10, 9], 64, 70, [3, 1]), Format::Bf16);
-        }));
-        gpu.cuda().use_wgmma(false);
-        whole.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        });
     });
 }
 

@@ -1,0 +1,90 @@
+//! Whole trainings and inference with what is switched on by hand, WGMMA and programmatic dependent launch (PDL), launch by launch and
+//! as replayed graphs. PDL changes when kernels begin, not what they compute: the bits are the same. WGMMA adds in another order.
+
+use fcdd::data::supervise::{NoiseMode, Supervise};
+use fcdd::device::Format;
+use fcdd::engine::Network;
+use fcdd::engine::lower::{Optimizer, Options};
+use fcdd::model::{Weights, nets};
+use fcdd::rng::{Purpose, Stream};
+use fcdd::steps::hsc_loss::Gradient;
+
+use crate::epoch::{COUNT, State, Trained, by_graphs, one_by_one, set};
+use crate::support::{Gpu, Switch, on_device};
+
+const WGMMA: &[Switch] = &[Switch::Wgmma];
+const PDL: &[Switch] = &[Switch::Pdl];
+const BOTH: &[Switch] = &[Switch::Wgmma, Switch::Pdl];
+
+/// FCDD_CNN28_W, whose second layer has channels for WGMMA; where there is no GPU and nothing to multiply so, its small sister.
+fn net(gpu: &Gpu, on: &[Switch]) -> &'static str {
+    let wide = gpu.mode.is_none() || on.contains(&Switch::Wgmma);
+    if wide && !gpu.is_checked() { "FCDD_CNN28_W" } else { "FCDD_CNN28" }
+}
+
+/// A training with some switches on; None on a device that lacks one. On a GPU of many epochs: what overlaps wrongly may do so rarely.
+fn training(gpu: &Gpu, net: &'static str, on: &[Switch], format: Format, graphs: bool) -> Option<State> {
+    let set = set(Supervise::MalformedNormalGt, NoiseMode::Blob);
+    let epochs = if gpu.mode.is_none() { 30 } else { 1 };
+    let trained = Trained { net, format, optimizer: Optimizer::Sgd, maps: true, epochs };
+    gpu.switched(on, || if graphs { by_graphs(gpu, &set, trained, false) } else { one_by_one(gpu, &set, trained) })
+}
+
+/// Scores, maps and heatmaps with some switches on; None on a device that lacks one.
+fn inference(gpu: &Gpu, net: &str, on: &[Switch], format: Format) -> Option<[Vec<f32>; 3]> {
+    let arch = nets::by_name(net, true).unwrap();
+    let options = Options { batch: 3, side: 28, format, sigma: 1.2, gradient: Gradient::Grad, training: None };
+    gpu.switched(on, || {
+        let mut net = Network::<f32>::on(&gpu.device, &arch, options, &Weights::init(&arch, 3)).unwrap();
+        Stream::new(5, Purpose::Check, 0, 9).fill_normal(net.input(3).unwrap());
+        let scores = net.infer(3).unwrap().to_vec();
+        let explained = net.explain(3).unwrap();
+        [scores, explained.maps.to_vec(), explained.heatmaps.to_vec()]
+    })
+}
+
+/// Asserts that PDL leaves the bits that the same switches leave without it.
+fn same_bits(gpu: &Gpu, without: &[Switch], with: &[Switch], format: Format) {
+    let net = net(gpu, with);
+    for graphs in [false, true] {
+        let (plain, ahead) = (training(gpu, net, without, format, graphs), training(gpu, net, with, format, graphs));
+        assert!(ahead.is_none() || plain == ahead, "{format:?}, graphs {graphs}: a training has other bits");
+    }
+    let (plain, ahead) = (inference(gpu, net, without, format), inference(gpu, net, with, format));
+    assert!(ahead.is_none() || plain == ahead, "{format:?}: inference has other bits");
+}
+
+#[test]
+fn pdl_leaves_the_bits_of_f32() {
+    on_device(|gpu| same_bits(gpu, &[], PDL, Format::F32));
+}
+
+#[test]
+fn pdl_leaves_the_bits_of_bf16() {
+    on_device(|gpu| same_bits(gpu, &[], PDL, Format::Bf16));
+}
+
+#[test]
+fn pdl_leaves_the_bits_of_wgmma() {
+    on_device(|gpu| same_bits(gpu, WGMMA, BOTH, Format::Bf16));
+}
+
+/// The mean loss of the first epoch with WGMMA is that without, within 2 %: as far apart as two trainings in bf16 that round sums to
+/// other neighbours may be (`network::training_in_bf16_follows_the_cpus`); later they part. Scores, maps and heatmaps of one pass are nearer: each of four
+/// layers rounds to bf16, by 2⁻⁹ of a value, some of which fall to the other neighbour.
+#[test]
+fn wgmma_follows_the_plain_kernels() {
+    on_device(|gpu| {
+        let net = net(gpu, WGMMA);
+        let plain = training(gpu, net, &[], Format::Bf16, true).unwrap();
+        let Some(ours) = training(gpu, net, WGMMA, Format::Bf16, true) else { return };
+        let sum = |losses: &[f32]| losses[..COUNT].iter().map(|&loss| f64::from(loss)).sum::<f64>();
+        let apart = (sum(&ours.2) / sum(&plain.2) - 1.0).abs();
+        assert!(apart <= 0.02, "{apart:e}");
+        let (plain, ours) = (inference(gpu, net, &[], Format::Bf16).unwrap(), inference(gpu, net, WGMMA, Format::Bf16));
+        for (what, (a, b)) in ["scores", "maps", "heatmaps"].iter().zip(ours.iter().flatten().zip(&plain)) {
+            let apart = crate::network::distance(a, b);
+            assert!(apart <= 4.0 / 256.0, "{what}: {apart:e}");
+        }
+    });
+}
