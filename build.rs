@@ -17,10 +17,16 @@ use std::{env, fs, io};
 use nvcc::Text;
 use stubs::{Compiled, Source};
 
+/// The kernels of the library, and those of its tests alone, which a package may lack.
+const KERNELS: &str = "kernels";
+const TEST_KERNELS: &str = "tests/cuda/kernels";
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build");
-    println!("cargo::rerun-if-changed=kernels");
+    for folder in [KERNELS, TEST_KERNELS].into_iter().filter(|folder| Path::new(folder).exists()) {
+        println!("cargo::rerun-if-changed={folder}");
+    }
     for name in nvcc::VARIABLES {
         println!("cargo::rerun-if-env-changed={name}");
     }
@@ -37,16 +43,21 @@ fn variable(name: &str) -> String {
     env::var(name).unwrap_or_default()
 }
 
-/// Compiles the kernels and writes `kernels.rs`, which says with what and for what.
+/// Compiles the kernels and writes `kernels.rs`, which says with what and for what; of those of the tests, `test_kernels.rs`.
 fn kernels() -> Result<(), String> {
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
-    let (sources, texts): (Vec<_>, Vec<_>) = sources(&root.join("kernels"))?.into_iter().unzip();
+    let library = sources(&root, KERNELS)?;
+    let tests_begin = library.len();
+    let (sources, texts): (Vec<_>, Vec<_>) = library.into_iter().chain(sources(&root, TEST_KERNELS)?).unzip();
     // Names are checked before the compiler is kept busy.
     stubs::stubs(&sources, None).map_err(|e| e.to_string())?;
     let compiled = compile(&root, &sources, &texts, &out)?;
-    let text = stubs::stubs(&sources, compiled.as_ref()).map_err(|e| e.to_string())?;
-    fs::write(out.join("kernels.rs"), text).map_err(|e| format!("kernels.rs: {e}"))
+    for (file, sources) in [("kernels.rs", &sources[..tests_begin]), ("test_kernels.rs", &sources[tests_begin..])] {
+        let text = stubs::stubs(sources, compiled.as_ref()).map_err(|e| e.to_string())?;
+        fs::write(out.join(file), text).map_err(|e| format!("{file}: {e}"))?;
+    }
+    Ok(())
 }
 
 /// Runs nvcc, where there is one; `FCDD_CUDA_ARCHS=none` goes without.
@@ -69,23 +80,23 @@ fn compile(root: &Path, sources: &[Source], texts: &[Text], out: &Path) -> Resul
     Ok(Some(Compiled { version: nvcc.version, architectures: architectures.names() }))
 }
 
-/// Reads the kernels of a folder.
-fn sources(folder: &Path) -> Result<Vec<(Source, Text)>, String> {
+/// Reads the kernels of a folder. They include headers of the library's.
+fn sources(root: &Path, folder: &str) -> Result<Vec<(Source, Text)>, String> {
     let read = |path: &Path| fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
     let name = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
     let mut headers = BTreeMap::new();
-    for path in files(folder, "cuh")? {
+    for path in files(&root.join(KERNELS), "cuh")? {
         headers.insert(name(path.file_name()), read(&path)?);
     }
     let source = |path: PathBuf| {
-        let (source, shown) = (read(&path)?, format!("kernels/{}", name(path.file_name())));
+        let (source, shown) = (read(&path)?, format!("{folder}/{}", name(path.file_name())));
         let mut included = BTreeMap::new();
         include(&source, &headers, &mut included);
         let headers: Vec<String> = included.into_values().collect();
         let kernels = signatures::kernels(&shown, &source, &headers).map_err(|e| e.to_string())?;
         Ok((Source { path: shown, stem: name(path.file_stem()), kernels }, Text { source, headers }))
     };
-    files(folder, "cu")?.into_iter().map(source).collect()
+    files(&root.join(folder), "cu")?.into_iter().map(source).collect()
 }
 
 /// Files of a folder with this extension, by name; none if there is no such folder.

@@ -1,5 +1,5 @@
 //! Compiles the stand-in with g++: for each mode (plain, checked) a folder with the driver `libcuda.so` and, under `kernels/`, one
-//! library per file of the main crate's `kernels/` and of `tests/kernels/`.
+//! library per file of the main crate's `kernels/` and `tests/cuda/kernels/` and of `tests/kernels/`.
 //!
 //! A compilation is repeated only when its command line, its source, a header or the compiler has changed; a file of hashes beside
 //! each product says so. Without a C++ compiler the build succeeds and the crate says why it has no libraries.
@@ -67,7 +67,7 @@ fn main() {
     let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap());
     let main_kernels = root.join("../kernels").canonicalize().unwrap_or_else(|_| root.join("../kernels"));
-    for path in ["build.rs", "shim", "runtime", "driver", "tests/kernels", "../kernels"] {
+    for path in ["build.rs", "shim", "runtime", "driver", "tests/kernels", "../kernels", "../tests/cuda/kernels"] {
         println!("cargo::rerun-if-changed={path}");
     }
     println!("cargo::rerun-if-env-changed=CXX");
@@ -103,8 +103,9 @@ fn main() {
     }
     let driver_sources: Vec<PathBuf> =
         ["runtime", "driver"].iter().flat_map(|f| files(&root.join(f), &["cpp"])).collect();
+    let test_kernels = main_kernels.join("../tests/cuda/kernels");
     let kernel_sources: Vec<PathBuf> =
-        [main_kernels, root.join("tests/kernels")].iter().flat_map(|f| files(f, &["cu"])).collect();
+        [main_kernels, test_kernels, root.join("tests/kernels")].iter().flat_map(|f| files(f, &["cu"])).collect();
 
     let (mut objects, mut drivers, mut libraries) = (Vec::new(), Vec::new(), Vec::new());
     for mode in [&PLAIN, &CHECKED] {
