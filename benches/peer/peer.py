@@ -9,10 +9,11 @@ The nets, the objective and the receptive-field upsampling are written here from
 """
 
 import argparse
+import hashlib
 import json
-
 import statistics
 import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +62,25 @@ NETS = {
 }
 
 
+def fingerprint():
+    """Of this file: what was found about these nets holds for no others."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+
+
+def build(name):
+    """A net with fresh weights. What is frozen learns nothing; its norms still follow the batch."""
+    layers, _, _, frozen = NETS[name]
+    net = nn.Sequential(*layers())
+    for module in net[:frozen]:
+        module.requires_grad_(False)
+    return net
+
+
+def sgd(net, lr=1e-3, weight_decay=1e-6, **how):
+    trained = [p for p in net.parameters() if p.requires_grad]
+    return torch.optim.SGD(trained, lr=lr, momentum=0.9, nesterov=True, weight_decay=weight_decay, **how)
+
+
 def gaussian(size, sigma):
     odd = size - 1 if size % 2 == 0 else size
     x = torch.arange(odd) - (odd - 1) / 2
@@ -95,18 +115,15 @@ def loss(z, labels):
 
 
 def bench(name, task, mode, repeats):
-    layers, (channels, side, batch), field, frozen = NETS[name]
+    _, (channels, side, batch), field, _ = NETS[name]
     torch.manual_seed(0)
-    net = nn.Sequential(*layers())
+    net = build(name)
     x = torch.randn(batch, channels, side, side)
     if mode != "eager":
         net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
-    for module in net[:frozen]:
-        module.requires_grad_(False)
     if task == "train":
         labels = (torch.arange(batch) % 2).float()
-        trained = [p for p in net.parameters() if p.requires_grad]
-        optimizer = torch.optim.SGD(trained, lr=1e-3, momentum=0.9, nesterov=True, weight_decay=1e-6)
+        optimizer = sgd(net)
         objective = lambda: loss(net(x), labels)
         if mode == "compile":
             objective = torch.compile(objective)
