@@ -37,9 +37,9 @@ UNUSED = {"FCDD_CNN32_LW3K": ("bn2d3", 128)}
 BATCH, SIDE = 2, 72
 STEPS = 2
 
-# What f32 may be off by. A winner of a pool that rounding decides moves a gradient by up to 7e-3 of it (golden files of the authors' nets
-# at 224 pixels), a forgotten momentum or weight decay by a multiple of that.
-OF_AN_UPDATE = 1e-2
+# What f32 may be off by. A winner of a pool that rounding decides moves single weights: by up to 2.5 % of the largest update in ten draws.
+# A forgotten momentum or a frozen layer that learns is off by half an update and more, and f64 has the strict bounds.
+OF_AN_UPDATE = 0.1
 # Sums of some hundred rounded products, in f32, and the loss, which cancels where scores are small.
 OF_A_VALUE = 1e-4
 
@@ -179,20 +179,34 @@ def write(folder, name):
 
 def check(fcdd, device, name, limit):
     """What `fcdd verify` says of a net's golden folder."""
+    torch.manual_seed(0)  # whichever nets were asked for
     with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), name)
-        command = [*fcdd, "verify", "--golden", folder, "--device", device, "--json"]
         try:
+            write(Path(folder), name)
+            command = [*fcdd, "verify", "--golden", folder, "--device", device, "--json"]
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=limit)
-            report = json.loads(done.stdout)
+            checks = json.loads(done.stdout)["checks"]
         except subprocess.TimeoutExpired:
-            return {"passed": False, "why": f"no answer within {limit:g} seconds"}
-        except ValueError:
-            return {"passed": False, "why": done.stderr.strip() or f"exit code {done.returncode}"}
-    # All that was written is to be compared; what is skipped proves nothing.
-    wrong = [f"{c['name']}: {c['error']:.2e} > {c['bound']:.1e}" for c in report["checks"] if c["outcome"] == "failed"]
-    wrong += [f"{c['name']}: skipped, {c['detail']}" for c in report["checks"] if c["outcome"] == "skipped"]
-    return {"passed": done.returncode == 0 and not wrong, "checks": report["summary"]["passed"], "why": "; ".join(wrong[:8])}
+            return {"passed": False, "why": f"no answer from fcdd within {limit:g} seconds"}
+        except json.JSONDecodeError:
+            return {"passed": False, "why": done.stderr.strip() or f"fcdd ended with {done.returncode} and no report"}
+        except Exception as error:  # a net so different that it cannot be written down must not cost the others
+            return {"passed": False, "why": f"{type(error).__name__}: {error}"}
+    # Steps are fcdd's f32 against fcdd's f64: what is off there is no fault of the peer's. All else that was written is to be compared.
+    steps, files = [], []
+    for one in checks:
+        (steps if one["name"].startswith(f"net_{name} step ") else files).append(one)
+    return {
+        "passed": bool(files) and all(one["outcome"] == "passed" for one in files),
+        "checks": len(files), "why": said(files), "steps": len(steps), "steps_off": said(steps),
+    }  # fmt: skip
+
+
+def said(checks):
+    """What did not pass, the first of it."""
+    wrong = [one for one in checks if one["outcome"] != "passed"]
+    lines = [f"{one['name']}: {one['error']:.2e} of {one['bound']:.1e}, {one['detail']}" for one in wrong[:4]]
+    return "; ".join(lines + [f"{len(wrong) - 4} more"] * (len(wrong) > 4))
 
 
 def main():
@@ -203,11 +217,12 @@ def main():
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--limit", type=float, default=120, help="seconds of fcdd per net")
     args = parser.parse_args()
-    torch.manual_seed(0)
     found = {"peer": fingerprint(), "device": args.device, "nets": {}}
     for name in args.nets:
         found["nets"][name] = one = check(args.fcdd, args.device, name, args.limit)
         print(f"{name}: {'the same net' if one['passed'] else 'not the same net: ' + one['why']}", flush=True)
+        if one.get("steps_off"):
+            print(f"{name}: fcdd's own steps on the device: {one['steps_off']}", flush=True)
         args.out.write_text(json.dumps(found, indent=1) + "\n")
     return 0 if all(one["passed"] for one in found["nets"].values()) else 1
 
