@@ -2,31 +2,57 @@
 """Times FCDD nets in PyTorch on a GPU, and what a copy and matrix products reach there: the peer of `fcdd bench --device cuda`.
 
     pip install torch
-    python benches/peer/gpu.py OUT.json [NET ...] [--mode MODE ...] [--precision bf16 f32] [--repeats N] [--steps N] [--seconds N]
+    python benches/peer/check.py fcdd CHECKED.json                 # first: are these fcdd's nets?
+    python benches/peer/gpu.py OUT.json [NET ...] [--checked CHECKED.json] [--mode MODE ...] [--precision bf16 f32] [--seconds N]
     python benches/peer/gpu.py OUT.json --device cpu --smoke       # shows that the code runs, on tiny batches; no graphs there
 
 channels_last, cudnn.benchmark, the batch already on the GPU. bf16 is autocast with losses in f32; f32 has TF32 off. A mode ending in
 `+graph` captures the whole step in one CUDA graph: forward, loss, backward, optimizer. Each repeat is the mean over `steps` steps between
-two events. OUT.json is written after each timing, so that a run that is cut short leaves what it found; no timing starts after --seconds. Nets and
-objective are those of peer.py.
+two events. Nets and objective are those of peer.py.
+
+Nothing is timed whose results are wrong: each mode is held against the plain one, bf16 against f32, and what was timed must have learned.
+Each result is printed and OUT.json renewed as it comes. A process of its own does the timing; one that takes more than --limit seconds is
+killed, and all of them after --seconds. The least comparison comes first; what compiles for minutes is best asked for in a second run:
+
+    python benches/peer/gpu.py OUT.json --mode eager+graph --limit 30
+    python benches/peer/gpu.py OUT2.json FCDD_CNN32_LW3K FCDD_CNN224_VGG_F --mode max-autotune+graph --precision bf16 --limit 150
 """
 
 import argparse
 import contextlib
+import ctypes
 import itertools
 import json
+import multiprocessing
+import os
+import signal
 import subprocess
-import sys
 import time
+from pathlib import Path
 
 import torch
 
-from peer import NETS, Heatmap, loss, pseudo_huber
+from peer import NETS, Heatmap, build, fingerprint, loss, pseudo_huber, sgd
 
-# In the order in which they are timed: first the quick one that is known to be good, then the one that should be the best.
-MODES = ["eager+graph", "max-autotune+graph", "compile+graph", "eager", "compile", "max-autotune"]
-# max-autotune brings graphs of its own, which cannot be captured in one of the whole step.
-COMPILE = {"compile": "default", "max-autotune": "max-autotune-no-cudagraphs"}
+# Of each mode: how torch.compile is asked, and whether the step is one replayed graph. max-autotune brings graphs of its own, which
+# cannot be captured in one of the whole step.
+MODES = {
+    "eager+graph": (None, True),
+    "max-autotune+graph": ("max-autotune-no-cudagraphs", True),
+    "compile+graph": ("default", True),
+    "eager": (None, False),
+    "compile": ("default", False),
+    "max-autotune": ("max-autotune-no-cudagraphs", False),
+}
+# What is timed before everything else: quick and known to be good, then what should be the best.
+FIRST = [("eager+graph", "bf16"), ("eager+graph", "f32"), ("max-autotune+graph", "bf16")]
+
+# How far results may be apart, relative to the largest. bf16 has 8 bits: each of up to 21 layers rounds its operands and its result, by
+# 2^-9 or less and independently of one another, √63 · 2^-9 = 1.6 %; a score goes with the square of a map's values, which doubles it.
+BF16 = 0.032
+# Modes differ in the order of sums, and in whether values between layers are rounded: not at all in f32, where a winner of a pool that
+# changes moves a gradient by up to 1 %, and three steps move the loss by less than a tenth of it.
+F32 = 1e-3
 
 
 class Clock:
@@ -76,58 +102,100 @@ def clocks():
     return dict(zip(query.split(","), values.split(", ")))
 
 
-def step(name, task, kind, precision, device, batch):
-    """A function that does one training step or one inference."""
-    layers, (channels, side, _), field, frozen = NETS[name]
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(*layers()).to(device, memory_format=torch.channels_last)
-    x = torch.randn(batch, channels, side, side, device=device).to(memory_format=torch.channels_last)
-    for module in net[:frozen]:
-        module.requires_grad_(False)
-    cast = contextlib.nullcontext
-    if precision == "bf16":
-        # Casts of the weights must not outlive a step: a graph would keep the first ones.
-        cast = lambda: torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
+def autocast(device, precision):
+    if precision == "f32":
+        return contextlib.nullcontext()
+    # Casts of the weights must not outlive a step: a graph would keep the first ones.
+    return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
-    def compiled(work):
-        return torch.compile(work, mode=COMPILE[kind]) if kind in COMPILE else work
 
-    if task == "train":
+def compiled(work, how):
+    return torch.compile(work, mode=how) if how else work
+
+
+class Training:
+    """Forward, loss, backward and optimizer on one batch. SGD has no state on the host that a step changes: a graph holds all of it."""
+
+    def __init__(self, name, precision, device, batch, how):
+        _, (channels, side, _), _, _ = NETS[name]
+        torch.manual_seed(0)
+        self.net = build(name).to(device, memory_format=torch.channels_last)
+        self.start = {key: value.clone() for key, value in self.net.state_dict().items()}
+        self.optimizer = sgd(self.net, fused=device.type == "cuda")
+        x = torch.randn(batch, channels, side, side, device=device).to(memory_format=torch.channels_last)
         labels = (torch.arange(batch, device=device) % 2).float()
-        optimizer = torch.optim.SGD(
-            [p for p in net.parameters() if p.requires_grad],
-            lr=1e-3, momentum=0.9, nesterov=True, weight_decay=1e-6, fused=device.type == "cuda",
-        )  # fmt: skip
 
         def objective():
-            with cast():
-                z = net(x)
+            with autocast(device, precision):
+                z = self.net(x)
             return loss(z.float(), labels)
 
-        objective = compiled(objective)
+        self.objective = compiled(objective, how)
 
-        def run():
-            optimizer.zero_grad(set_to_none=True)
-            objective().backward()
-            optimizer.step()
+    def __call__(self):
+        self.optimizer.zero_grad(set_to_none=True)
+        value = self.objective()
+        value.backward()
+        self.optimizer.step()
+        return value.detach()
 
-        return run
-    net.eval()
-    heatmap = Heatmap(side, *field).to(device)
+    def results(self, run):
+        """Losses of the first steps from the same weights, which are left where those steps lead."""
+        self.net.load_state_dict(self.start)
+        for state in self.optimizer.state.values():
+            state["momentum_buffer"].zero_()
+        return [torch.stack([run().clone() for _ in range(3)])]
 
-    def judge():
-        with cast():
-            z = net(x)
-        a = pseudo_huber(z.float())
-        return a.mean((1, 2, 3)), heatmap(a)
+    def prove(self, run):
+        """That the steps until here and one more have trained what is to be trained, and nothing else."""
+        last = run().item()
+        if not last < float("inf"):
+            raise ValueError(f"the loss is {last} after the timing")
+        for key, p in self.net.named_parameters():
+            # Biases before a norm have no gradient.
+            if p.dim() > 1 and torch.equal(p, self.start[key]) == p.requires_grad:
+                raise ValueError(f"{key} {'did not change' if p.requires_grad else 'is frozen and changed'} in the timing")
 
-    judge = compiled(judge)
 
-    def run():
+class Inference:
+    """Scores and heatmaps of one batch."""
+
+    def __init__(self, name, precision, device, batch, how):
+        _, (channels, side, _), field, _ = NETS[name]
+        torch.manual_seed(0)
+        net = build(name).to(device, memory_format=torch.channels_last).eval()
+        x = torch.randn(batch, channels, side, side, device=device).to(memory_format=torch.channels_last)
+        heatmap = Heatmap(side, *field).to(device)
+
+        def judge():
+            with autocast(device, precision):
+                z = net(x)
+            a = pseudo_huber(z.float())
+            return a.mean((1, 2, 3)), heatmap(a)
+
+        self.judge = compiled(judge, how)
+
+    def __call__(self):
         with torch.no_grad():
-            judge()
+            return self.judge()
 
-    return run
+    def results(self, run):
+        return [value.clone() for value in run()]
+
+    def prove(self, run):
+        """That a run still computes its results, whatever was left in their place."""
+        expected = self.results(run)
+        for value in run():
+            value.fill_(float("nan"))
+        for value, before in zip(run(), expected):
+            if not distance([value], [before]) <= F32:
+                raise ValueError("the results changed in the timing")
+
+
+def distance(values, expected):
+    """The largest difference relative to the largest value, of any of the tensors; NaN where one is."""
+    of = [((a - b).abs().max() / b.abs().max()).item() for a, b in zip(values, expected)]
+    return max(of, key=lambda d: (d != d, d))
 
 
 def captured(run):
@@ -140,36 +208,121 @@ def captured(run):
     torch.cuda.current_stream().wait_stream(side_stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        run()
-    return graph.replay
+        results = run()
+
+    def replay():
+        graph.replay()
+        return results
+
+    return replay
 
 
-def bench(name, task, mode, precision, device, clock, args):
-    _, (_, side, batch), _, _ = NETS[name]
-    batch = 2 if args.smoke else 128 if side == 224 else batch
-    kind, graph = mode.removesuffix("+graph"), mode.endswith("+graph")
-    timing = {
-        "net": name, "task": task, "mode": f"torch {torch.__version__} {device.type} {precision} {mode}", "threads": torch.get_num_threads(),
-        "batch": batch, "side": side,
-    }  # fmt: skip
-    try:
-        run = step(name, task, kind, precision, device, batch)
-        if graph:
-            run = captured(run)
+class Timer:
+    """Times one thing after another in this process."""
+
+    def __init__(self, args):
+        self.args, self.device = args, torch.device(args.device)
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        self.clock = Clock(self.device)
+        self.plain = {}
+
+    def peaks(self):
+        return peaks(self.device, self.clock, self.args.smoke)
+
+    def expected(self, work, name, precision, batch):
+        """Results of the plain mode; those of bf16 are held against f32."""
+        key = work, name, precision
+        if key not in self.plain:
+            plain = work(name, precision, self.device, batch, None)
+            self.plain[key] = plain.results(plain)
+            if precision == "bf16":
+                self.compare(self.plain[key], self.expected(work, name, "f32", batch), BF16, "bf16 from f32")
+        return self.plain[key]
+
+    @staticmethod
+    def compare(values, expected, bound, what):
+        d = distance(values, expected)
+        if not d <= bound:
+            raise ValueError(f"results of {what} are {d:.1e} apart, more than {bound:g}")
+        return d
+
+    def time(self, name, task, mode, precision, batch):
+        how, graph = MODES[mode]
+        work = {"train": Training, "infer": Inference}[task]
+        expected = self.expected(work, name, precision, batch)
+        work = work(name, precision, self.device, batch, how)
+        run = captured(work) if graph else work
+        d = self.compare(work.results(run), expected, BF16 if precision == "bf16" else F32, f"{mode} from eager")
 
         def steps():
-            for _ in range(args.steps):
+            for _ in range(self.args.steps):
                 run()
 
         steps()  # chooses algorithms, compiles, raises the clocks
-        seconds = [clock(steps) / args.steps for _ in range(args.repeats)]
-    except Exception as error:  # a mode that this machine lacks the means for must not cost the others
-        return {**timing, "error": f"{type(error).__name__}: {error}".splitlines()[0]}
-    finally:
-        torch.compiler.reset()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-    return {**timing, "seconds": seconds, "images_per_second": batch / sorted(seconds)[len(seconds) // 2]}
+        seconds = [self.clock(steps) / self.args.steps for _ in range(self.args.repeats)]
+        work.prove(run)
+        return {"seconds": seconds, "images_per_second": batch / sorted(seconds)[len(seconds) // 2], "from_eager": d}
+
+    def serve(self, pipe):
+        """Answers what is asked until something fails."""
+        while True:
+            what, job = pipe.recv()
+            try:
+                answer = getattr(self, what)(**job)
+            except Exception as error:  # a mode that this machine lacks the means for must not cost the others
+                answer = {"error": (f"{type(error).__name__}: {error}".splitlines() or ["?"])[0]}
+            pipe.send(answer)
+            torch.compiler.reset()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+def serve(pipe, args):
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: ends with the process that asks
+    Timer(args).serve(pipe)
+
+
+class Worker:
+    """A process that times, and that can be abandoned."""
+
+    def __init__(self, args):
+        self.args, self.process, self.pipe = args, None, None
+
+    def ask(self, what, limit, **job):
+        if self.process is None:
+            # Forked, for torch is loaded and has not touched the GPU in this process.
+            context = multiprocessing.get_context("fork")
+            self.pipe, end = context.Pipe()
+            self.process = context.Process(target=serve, args=(end, self.args))
+            self.process.start()
+            end.close()
+        try:
+            self.pipe.send((what, job))
+            answer = self.pipe.recv() if self.pipe.poll(limit) else {"error": f"out of time after {limit:.0f} seconds"}
+        except (EOFError, OSError):
+            answer = {"error": "the process that timed it died"}
+        if "error" in answer:
+            self.close()  # whatever a failure leaves behind must not spoil what comes next
+        return answer
+
+    def close(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.process = None
+
+
+def same_nets(path):
+    """The nets that check.py found to be fcdd's, if they are still those of peer.py."""
+    found = json.loads(Path(path).read_text())
+    return [name for name, one in found["nets"].items() if one["passed"] and found["peer"] == fingerprint()]
+
+
+def save(path, report):
+    """Renames what is whole: whoever reads the file, and whenever this is killed."""
+    Path(f"{path}.part").write_text(json.dumps(report, indent=1) + "\n")
+    os.replace(f"{path}.part", path)
 
 
 def main():
@@ -180,31 +333,52 @@ def main():
     parser.add_argument("--mode", choices=MODES, nargs="+")
     parser.add_argument("--precision", choices=["bf16", "f32"], nargs="+", default=["bf16", "f32"])
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--checked", help="what check.py wrote: nets that did not pass there are not timed")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--limit", type=float, default=120, help="seconds of one timing, compiling included")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="of all timings")
     parser.add_argument("--smoke", action="store_true", help="batches of two and small products")
     args = parser.parse_args()
-    started, device = time.monotonic(), torch.device(args.device)
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    clock = Clock(device)
-    modes = args.mode or [mode for mode in MODES if device.type == "cuda" or not mode.endswith("+graph")]
-    report = {"clocks_before": clocks(), "peaks": peaks(device, clock, args.smoke), "timings": []}
-    # All of bf16 first; what is cut short is the least of the modes in f32.
-    for precision, mode, name, task in itertools.product(args.precision, modes, args.nets, args.task):
-        if time.monotonic() - started > args.seconds:
+    with contextlib.closing(Worker(args)) as worker:
+        everything(worker, args)
+
+
+def everything(worker, args):
+    """Times all that was asked for, for as long as there is time."""
+    end = time.monotonic() + args.seconds
+    modes = args.mode or [mode for mode, (_, graph) in MODES.items() if args.device == "cuda" or not graph]
+    same = same_nets(args.checked) if args.checked else args.nets
+    plan = list(itertools.product(args.precision, modes, args.nets, args.task))
+    plan.sort(key=lambda one: FIRST.index(one[1::-1]) if one[1::-1] in FIRST else len(FIRST))
+    report = {"checked": args.checked is not None, "clocks_before": clocks(), "peaks": worker.ask("peaks", args.limit), "timings": []}
+    for precision, mode, name, task in plan:
+        left = end - time.monotonic()
+        if left < 5:
             report["cut_short"] = f"after {args.seconds:g} seconds, before {name} {task} {precision} {mode}"
-        else:
-            timing = bench(name, task, mode, precision, device, clock, args)
-            report["timings"].append(timing)
-            found = timing.get("error") or f"{timing['images_per_second']:.1f} images/s"
-            print(f"{name} {task} {timing['mode']}: {found}", file=sys.stderr)
-        report["clocks_after"] = clocks()
-        with open(args.out, "w") as file:
-            file.write(json.dumps(report, indent=1) + "\n")
-        if "cut_short" in report:
             break
+        _, (_, side, batch), _, _ = NETS[name]
+        batch = 2 if args.smoke else 128 if side == 224 else batch
+        timing = {
+            "net": name, "task": task, "mode": f"torch {torch.__version__} {args.device} {precision} {mode}",
+            "how": ("graph" if MODES[mode][1] else "launch by launch") + ", fixed batch",
+            "threads": torch.get_num_threads(), "batch": batch, "side": side,
+        }  # fmt: skip
+        if name in same:
+            timing |= worker.ask("time", min(args.limit, left), name=name, task=task, mode=mode, precision=precision, batch=batch)
+        else:
+            timing["error"] = "not the same net as fcdd's"
+        report["timings"].append(timing)
+        save(args.out, report)
+        print(f"{name} {task} {timing['mode']}: {said(timing)}", flush=True)
+    save(args.out, {**report, "clocks_after": clocks()})
+
+
+def said(timing):
+    if "error" in timing:
+        return f"error: {timing['error']}"
+    rate = timing["images_per_second"]
+    return f"{1e3 * timing['batch'] / rate:.3f} ms, {rate:.1f} images/s"
 
 
 if __name__ == "__main__":
