@@ -85,6 +85,36 @@ def speeds(timings, of_rounds):
     return lines
 
 
+# How a timing was taken, where its report does not say.
+UNSAID = "not said"
+
+
+def best(timings, like=None):
+    """Of the fastest mode its milliseconds, name and how it was timed; of those timed in one way, where there are any."""
+    found = {}
+    for t in timings:
+        found.setdefault((t["mode"], t.get("how") or UNSAID), []).extend(t["seconds"])
+    alike = {key: seconds for key, seconds in found.items() if key[1] == like}
+    medians = [(1e3 * statistics.median(seconds), *key) for key, seconds in (alike or found).items()]
+    return min(medians, default=None)
+
+
+def glance(timings):
+    """A line per case and precision: the best of both, and whether both were timed in the same way."""
+    lines = ["| case | fcdd, ms | PyTorch, ms | time of fcdd / PyTorch | timed alike |", "| --- " * 5 + "|"]
+    for key, format in dict.fromkeys((case(t), precision(t["mode"])) for t in timings):
+        of = [t for t in timings if (case(t), precision(t["mode"])) == (key, format)]
+        theirs = best(t for t in of if not is_ours(t))
+        ours = best([t for t in of if is_ours(t)], theirs and theirs[2])
+        cells = [f"{one[0]:.3f} ({one[1]})" if one else "–" for one in (ours, theirs)]
+        if ours and theirs:
+            ways = list(dict.fromkeys([ours[2], theirs[2]]))
+            alike = "unknown" if UNSAID in ways else "yes" if len(ways) == 1 else "no"
+            cells += [f"**{ours[0] / theirs[0]:.2f}**", f"{alike}: {' / '.join(ways)}"]
+        lines.append("| " + " | ".join([f"{title(key)} {format}", *cells] + ["–"] * (4 - len(cells))) + " |")
+    return lines
+
+
 def floor(layers, bandwidth, rate):
     """Milliseconds of all steps, each the longer of computing and moving."""
     return 1e3 * sum(max(c["flops"] / rate, c["bytes"] / bandwidth) for c in layers)
@@ -189,7 +219,7 @@ def main():
     every = [timing for one in reports for timing in one["timings"]]
     failed = [timing for timing in every if "error" in timing]
     timings = [timing for timing in every if "error" not in timing]
-    lines += speeds(timings, of_rounds=not args.files)
+    lines += [*glance(timings), "", *speeds(timings, of_rounds=not args.files)]
     if args.files:
         lines += ["", "Floors of whole steps, the sum over their kernels' (operations of convolutions, bytes of each operand once):", ""]
         lines += floors(reports)
@@ -198,6 +228,7 @@ def main():
     if args.files:
         lines += ["", "Steps timed alone, milliseconds (floor / time):", *layers(reports)]
     lines += [f"- cut short {one['cut_short']}" for one in reports if "cut_short" in one]
+    lines += [f"- {one['source']}: its nets were not held against fcdd's (check.py)" for one in reports if one.get("checked") is False]
     if failed:
         lines += ["", "What did not run:", ""] + [f"- {title(case(t))}, {t['mode']}: {t['error']}" for t in failed]
     Path(args.out + ".json").write_text(json.dumps(reports, indent=1) + "\n")
