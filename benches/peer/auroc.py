@@ -27,8 +27,9 @@ SWITCHES = {"FCDD_WGMMA": "1", "FCDD_PDL": "1"}
 # Precision, and what is switched on.
 MODES = {"f32": {}, "bf16": SWITCHES}
 
-# What bf16 may lose of the mean image AUROC: seeds alone were 0.02 apart in f32, three of them average to a little more than half of that.
-LOSS = 0.02
+# What bf16 may lose of the mean image AUROC: less than what seeds are apart, 0.012 after ten epochs of FCDD_CNN28 on the CPU, where bf16
+# was within 0.0002 of f32 with the same seed. After one epoch single runs differ by 0.02.
+LOSS = 0.01
 
 
 def pictures(folder, count):

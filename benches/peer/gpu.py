@@ -305,7 +305,7 @@ class Worker:
     def close(self):
         if self.process is not None:
             self.process.kill()
-            self.process.join()
+            self.process.join(5)  # a kernel that hangs may keep it longer
             self.process = None
 
 
@@ -348,6 +348,8 @@ def everything(worker, args):
     plan = list(itertools.product(args.precision, modes, args.nets, args.task))
     plan.sort(key=lambda one: FIRST.index(one[1::-1]) if one[1::-1] in FIRST else len(FIRST))
     report = {"checked": args.checked is not None, "clocks_before": clocks(), "peaks": worker.ask("peaks", args.limit), "timings": []}
+    if "error" in report["peaks"]:
+        print(f"peaks: {said(report['peaks'])}", flush=True)
     for precision, mode, name, task in plan:
         left = end - time.monotonic()
         if left < 5:
