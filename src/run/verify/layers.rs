@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::selfcheck::noise;
-use super::stepwise::{self, HYPER, Tested};
+use super::stepwise::{self, HYPER, Sum, Tested};
 use super::{Check, Report, plain};
 use crate::device::{Format, Host, View};
 use crate::engine::lower::{self, Optimizer, Training, lower};
@@ -214,7 +214,7 @@ fn convolution(net: &str, step: &Step, full: &Geometry, report: &mut Report) -> 
         );
         // Statistics may cancel: they are as exact as the operands, whose largest values are about 1.
         let scale = if output == "y" || !matches!(step, Step::ConvFprop(_)) { 0.0 } else { 1.0 };
-        checks.push(stepwise::compared(&name, &tested, view, &exact, (sums, scale))?);
+        checks.push(stepwise::compared(&name, &tested, view, &exact, Sum::of(&step, sums, scale))?);
     }
     let seconds = Some(tested.time(&step, &HYPER)?);
     for check in checks {

@@ -214,7 +214,11 @@ pub fn step(name: &str, step: &Step, exact: &mut Host<f64>, tested: &mut Tested,
     }
     let (reads, writes) = (step.reads(), step.writes());
     let inputs: Vec<f64> = reads.reals.iter().map(|&(_, view)| largest(exact.get(view))).collect();
-    let sums: Vec<(usize, f64)> = writes.reals.iter().map(|&(output, _)| sum(step, output, &inputs, exact)).collect();
+    let sum = |output| {
+        let (length, scale) = terms(step, output, &inputs, exact);
+        Sum::of(step, length, scale)
+    };
+    let sums: Vec<Sum> = writes.reals.iter().map(|&(output, _)| sum(output)).collect();
     tested.run(step, exact, &HYPER)?;
     step.cpu_unrounded(exact, &HYPER);
     let mut checks = Vec::new();
@@ -235,15 +239,9 @@ pub fn step(name: &str, step: &Step, exact: &mut Host<f64>, tested: &mut Tested,
     Ok(())
 }
 
-/// An output against its exact values. `length` terms are summed for each, with rounding errors relative to `scale` where that is
-/// larger than the output.
-pub fn compared(
-    name: &str,
-    tested: &Tested,
-    view: View,
-    exact: &Host<f64>,
-    (length, scale): (usize, f64),
-) -> Result<Check> {
+/// An output against its exact values.
+pub fn compared(name: &str, tested: &Tested, view: View, exact: &Host<f64>, sum: Sum) -> Result<Check> {
+    let Sum { length, scale, cut_off } = sum;
     let mut ours: Vec<f64> = plain::of(&tested.read(view)?);
     if view.format == Format::Bf16 {
         // A value that rounding to nearest accounts for is the exact one.
@@ -254,15 +252,33 @@ pub fn compared(
     }
     let distance = Distance::new(&ours, exact.get(view));
     let error = ratio(distance.max_abs, worse(scale, distance.largest));
-    let bound = 4.0 * ROUNDOFF * ((length as f64).sqrt() + 8.0);
+    let cut_off = if matches!(tested, Tested::Cuda(_)) { cut_off } else { 0.0 };
+    let bound = ROUNDOFF * (4.0 * ((length as f64).sqrt() + 8.0) + cut_off);
     let detail = format!("{} against f64 from the same inputs, sums of {length}", tested.name());
     Ok(Check::measured(name, error, bound, detail))
+}
+
+/// How the values of an output are summed.
+#[derive(Clone, Copy, Debug)]
+pub struct Sum {
+    /// Terms of each.
+    length: usize,
+    /// What rounding errors are relative to, where that is larger than the output.
+    scale: f64,
+    /// What tensor cores cut off besides, in units of the roundoff.
+    cut_off: f64,
+}
+
+impl Sum {
+    pub fn of(step: &Step, length: usize, scale: f64) -> Sum {
+        Sum { length, scale, cut_off: cut_off(step, length) }
+    }
 }
 
 /// How many terms a value of an output sums, and what its rounding errors are relative to, if that is larger than the output: the
 /// rounding errors of a sum of n terms of either sign grow like √n times the sum's own size. `inputs` holds the largest magnitude
 /// of each input, `exact` the inputs themselves.
-fn sum(step: &Step, output: &str, inputs: &[f64], exact: &Host<f64>) -> (usize, f64) {
+fn terms(step: &Step, output: &str, inputs: &[f64], exact: &Host<f64>) -> (usize, f64) {
     match step {
         // Outputs of few elements may cancel: they are as exact as the terms are large.
         Step::ConvFprop(s) => {
@@ -275,7 +291,7 @@ fn sum(step: &Step, output: &str, inputs: &[f64], exact: &Host<f64>) -> (usize, 
         // scale·x + (β − mean·scale), which cancels where a norm has few values.
         Step::NormActPool(_) => (3, 0.0),
         Step::NormActPoolBackward(s) if output == "dx" => (s.pool.n * s.pool.h * s.pool.w, largest_term(s, exact)),
-        Step::NormActPoolBackward(s) => (s.pool.n * s.pool.h * s.pool.w, 0.0),
+        Step::NormActPoolBackward(s) => (s.pool.n * s.pool.h * s.pool.w, usual_sum(exact.get(s.dy), s.pool.c)),
         Step::Head(s) if output == "z" => (s.geometry.c, inputs[0] * inputs[1]),
         // What is wrong with z by rounding is in all that follows.
         Step::Head(s) => {
@@ -329,6 +345,24 @@ fn largest_term(step: &NormActPoolBackward, exact: &Host<f64>) -> f64 {
         let scale = gamma.map_or(1.0, |gamma| gamma[c]) / (var[c] + norm.eps).sqrt();
         worse((scale * dy).abs(), largest)
     })
+}
+
+/// What a channel's values, of either sign, usually add up to: √n times their root mean square. The gradients of γ and β are such sums,
+/// and where all of them cancel they are no more exact than that.
+fn usual_sum(values: &[f64], channels: usize) -> f64 {
+    (values.iter().map(|v| v * v).sum::<f64>() / channels as f64).sqrt()
+}
+
+/// What tensor cores cut off of a sum, in units of the roundoff: each instruction takes eight (compute capability 8.x) or sixteen terms
+/// and cuts the sum off, always towards zero, by up to twice what rounding is off by. So these errors grow with their number.
+fn cut_off(step: &Step, length: usize) -> f64 {
+    let x = match step {
+        Step::ConvFprop(s) => s.x,
+        Step::ConvDgrad(s) => s.dy,
+        Step::ConvWgrad(s) => s.x,
+        _ => return 0.0,
+    };
+    if x.format == Format::Bf16 { 2.0 * (length as f64 / 8.0) } else { 0.0 }
 }
 
 /// Rounds a view to what it is kept in.
