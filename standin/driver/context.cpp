@@ -26,6 +26,7 @@ static bool set(const std::string& name, unsigned long long value) {
   else if (name == "driver_version") s.driver_version = value;
   else if (name == "compute_capability") s.compute_capability = value;
   else if (name == "stack") s.stack = value << 10;
+  else if (name == "dry") s.dry = value;
   else return false;
   return true;
 }
@@ -36,7 +37,7 @@ __attribute__((constructor)) static void read_environment() {
     const char *variable, *setting;
   } numbers[] = {{"STANDIN_LAZY", "lazy"}, {"STANDIN_THREADS", "threads"}, {"STANDIN_QUIET", "quiet"}, {"STANDIN_MEMORY", "memory"},
                  {"STANDIN_DEVICES", "devices"}, {"STANDIN_DRIVER_VERSION", "driver_version"}, {"STANDIN_STACK", "stack"},
-                 {"STANDIN_COMPUTE_CAPABILITY", "compute_capability"}};
+                 {"STANDIN_COMPUTE_CAPABILITY", "compute_capability"}, {"STANDIN_DRY", "dry"}};
   for (auto& n : numbers)
     if (const char* text = getenv(n.variable); text && *text) set(n.setting, strtoull(text, nullptr, 10));
   if (const char* text = getenv("STANDIN_ORDER"); text && *text) {
@@ -45,6 +46,7 @@ __attribute__((constructor)) static void read_environment() {
     settings.seed = strtoull(text, nullptr, 10);
   }
   if (const char* text = getenv("STANDIN_CP_ASYNC"); text && *text) settings.early_copies = !strcmp(text, "early");
+  if (const char* text = getenv("STANDIN_TRACE"); text && *text) settings.trace = text;
 }
 
 }  // namespace standin

@@ -1,6 +1,7 @@
 // Launches: the limits that a driver enforces, pointers that are none, and after the kernel a look at the gaps beside the memory
 // that it was given.
 #include "driver.h"
+#include <cstdio>
 #include <cstring>
 
 namespace standin {
@@ -12,6 +13,28 @@ static int check_limits(const Kernel& k, dim3 grid, dim3 block, unsigned shared)
   if (block.x * block.y * block.z > (unsigned)k.max_threads) return INVALID_VALUE;
   if (shared > (unsigned)k.max_dynamic_shared) return INVALID_VALUE;
   return OK;
+}
+
+// The first word of each parameter as an integer: the value of an int; of a pointer, 1 or, where it is null, 0.
+static std::vector<int> first_words(const Kernel& k, void** parameters) {
+  std::vector<int> words(k.parameters);
+  for (int i = 0; i < k.parameters; i++) {
+    if (k.pointer_parameters >> i & 1)
+      words[i] = *(void**)parameters[i] != nullptr;
+    else
+      memcpy(&words[i], parameters[i], sizeof(int));
+  }
+  return words;
+}
+
+static void trace(const Kernel& k, dim3 grid, dim3 block, unsigned shared, const std::vector<int>& words) {
+  static FILE* file = fopen(settings.trace, "w");
+  if (!file) return;
+  fprintf(file, "{\"kernel\": \"%s\", \"grid\": [%u, %u, %u], \"block\": [%u, %u, %u], \"shared\": %u, \"words\": [", k.name, grid.x, grid.y,
+          grid.z, block.x, block.y, block.z, shared);
+  for (size_t i = 0; i < words.size(); i++) fprintf(file, i ? ", %d" : "%d", words[i]);
+  fprintf(file, "]}\n");
+  fflush(file);
 }
 
 }  // namespace standin
@@ -38,7 +61,11 @@ static int launch(void* function, dim3 grid, dim3 block, unsigned shared, void* 
     return sticky_error = ILLEGAL_ADDRESS;
   }
   std::shared_ptr<void> packed(kernel->pack(parameters), kernel->unpack);
+  std::vector<int> words;
+  if (settings.trace) words = first_words(*kernel, parameters);
   return submit(stream_of(stream), Node::KERNEL, [=]() -> int {
+    if (settings.trace) trace(*kernel, grid, block, shared, words);
+    if (settings.dry) return 0;
     if (int error = run_launch({kernel, packed.get(), grid, block, shared, ahead})) return error;
     for (void* p : pointers) {
       Allocation* a = find_allocation(p);

@@ -62,7 +62,7 @@ int allocate(Pointer* p, size_t bytes) {
     return OUT_OF_MEMORY;
   }
   auto* a = new Allocation{map + PAGE + body - padded, bytes, map, body + 2 * PAGE};
-  memset(a->base, 0xFF, bytes);
+  if (!settings.dry) memset(a->base, 0xFF, bytes);
   any_gap_byte(*a, [](char* c) { return *c = gap_byte(c), false; });
   allocations()[a->base] = a;
   bytes_in_use += bytes;
@@ -102,6 +102,7 @@ static Allocation* range(Pointer p, size_t bytes) {
 static int write_range(Pointer to, const void* from, size_t bytes) {
   Allocation* a = range(to, bytes);
   if (!a) return INVALID_VALUE;
+  if (settings.dry) return OK;
   memcpy((void*)to, from, bytes);
   mark_written(*a, (char*)to - a->base, bytes);
   return OK;
@@ -114,6 +115,7 @@ static int read_range(void* to, Pointer from, size_t bytes) {
 static int move_range(Pointer to, Pointer from, size_t bytes) {
   Allocation *target = range(to, bytes), *source = range(from, bytes);
   if (!target || !source) return INVALID_VALUE;
+  if (settings.dry) return OK;
   memmove((void*)to, (void*)from, bytes);
   copy_written(*target, (char*)to - target->base, *source, (char*)from - source->base, bytes);
   return OK;
@@ -121,6 +123,7 @@ static int move_range(Pointer to, Pointer from, size_t bytes) {
 template <class T> static int fill_range(Pointer to, T value, size_t count) {
   Allocation* a = range(to, count * sizeof(T));
   if (!a) return INVALID_VALUE;
+  if (settings.dry) return OK;
   std::fill_n((T*)to, count, value);
   mark_written(*a, (char*)to - a->base, count * sizeof(T));
   return OK;

@@ -32,6 +32,8 @@ struct Settings {
   int compute_capability = 90;
   size_t memory = size_t(8) << 30;
   bool quiet = false;            // faults are not printed
+  bool dry = false;              // launches and what the host writes are not carried out
+  const char* trace = nullptr;   // a file that gets a line per launch
 };
 extern Settings settings;
 
