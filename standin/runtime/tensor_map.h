@@ -9,6 +9,7 @@ struct TensorMap {
   uint32_t magic;
   bool im2col, swizzled;
   uint8_t rank;
+  uint64_t unused = 0;     // programs clear a bit of the second word: a defect of drivers up to 13.1
   const char* base;
   uint32_t sizes[4];       // elements of bf16, the innermost first
   uint64_t strides[4];     // bytes; the first is that of an element

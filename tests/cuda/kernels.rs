@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::{CudaContext, CudaFunction, CudaStream, sys};
+use cudarc::driver::{CudaContext, CudaFunction, CudaGraph, CudaStream, sys};
 use cudarc::nvrtc::Ptx;
 use fcdd::device::cuda::kernels::{Image, Kernel};
 use fcdd::device::cuda::{Argument, Pointer, PointerMut, TensorMap};
 
-use crate::support::Gpu;
+use crate::support::{Gpu, on_device, skipped};
 
 include!(concat!(env!("OUT_DIR"), "/test_kernels.rs"));
 
@@ -31,8 +31,42 @@ pub struct Launch<'a> {
 /// The driver's error of a call.
 type Result<T> = std::result::Result<T, sys::CUresult>;
 
+/// What a primitive needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Compute capability 7.5 as all kernels, 8.0 or 9.0, and what came later.
+    Since(i32),
+    /// The instructions that 9.0 alone has.
+    Sm90a,
+}
+
+/// Runs a test on a device that has what it needs, in a build that has code for that.
+pub fn with_kernels(needs: Needs, test: impl FnOnce(&Gpu, &Kernels)) {
+    on_device(|gpu| {
+        let device = gpu.cuda().describe().unwrap();
+        let (major, minor) = device.compute_capability;
+        let compiled =
+            |least| ARCHITECTURES.iter().any(|a| a.rsplit('_').next().and_then(|a| a.parse().ok()) >= Some(least));
+        let runs = match needs {
+            // The stand-in compiles the kernels by itself.
+            _ if gpu.mode.is_some() => true,
+            Needs::Since(least) => 10 * major + minor >= least && compiled(least),
+            Needs::Sm90a => (major, minor) == (9, 0) && ARCHITECTURES.contains(&"sm_90"),
+        };
+        if !runs {
+            let wanted = if let Needs::Since(least) = needs { format!("sm_{least} or later") } else { "sm_90a".into() };
+            let built = format!("{} by nvcc {}", ARCHITECTURES.join(" "), NVCC.unwrap_or_default());
+            return skipped(&format!(
+                "needs {wanted}; {} is sm_{major}{minor}, this build is for {built}",
+                device.name
+            ));
+        }
+        test(gpu, &Kernels::load());
+    });
+}
+
 impl Kernels {
-    pub fn load(_gpu: &Gpu) -> Kernels {
+    fn load() -> Kernels {
         let context = CudaContext::new(0).unwrap();
         let module = |image: &Image| context.load_module(Ptx::from_binary(image.code.to_vec())).unwrap();
         let modules: Vec<_> = IMAGES.iter().map(module).collect();
@@ -45,6 +79,13 @@ impl Kernels {
         Launch { kernels: self, blocks, threads, shared, ahead: false }
     }
 
+    /// The launches of `work`, captured.
+    pub fn capture(&self, work: impl FnOnce()) -> CudaGraph {
+        self.stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+        work();
+        self.stream.end_capture(sys::CUgraphInstantiate_flags(0)).unwrap().expect("launches")
+    }
+
     /// Waits for all launches.
     pub fn wait(&self) -> Result<()> {
         self.stream.synchronize().map_err(|error| error.0)
@@ -52,7 +93,13 @@ impl Kernels {
 }
 
 impl Launch<'_> {
+    /// Whether it may begin before the launches before it have ended (programmatic dependent launch).
+    pub fn ahead(self, ahead: bool) -> Self {
+        Launch { ahead, ..self }
+    }
+
     fn run(self, kernel: usize, arguments: &[&dyn Argument]) -> Result<()> {
+        assert!(KERNELS[kernel].max_threads.is_none_or(|most| self.threads <= most), "{}", KERNELS[kernel].name);
         let function = &self.kernels.functions[kernel];
         let most_shared = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         function.set_attribute(most_shared, self.shared as i32).map_err(|error| error.0)?;

@@ -1,5 +1,6 @@
 //! The CUDA back end against the CPU: kernels, networks and batches. On a GPU where one is found, else in the CPU stand-in of the
-//! driver; `FCDD_TEST_DEVICE` (`gpu`, `standin`, `checked`) chooses.
+//! driver; `FCDD_TEST_DEVICE` (`gpu`, `standin`, `checked`) chooses. `primitives` are the instructions that the kernels write as PTX, each
+//! by itself against what NVIDIA's manual says of it: where something is wrong on a GPU, they are to be run first.
 
 #[path = "../numerics/support.rs"]
 #[allow(dead_code)] // the numerics use all of it
@@ -13,6 +14,7 @@ mod epoch;
 mod kernels;
 mod network;
 mod planted;
+mod primitives;
 mod steps;
 mod switches;
 mod tensor;

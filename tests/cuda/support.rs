@@ -29,11 +29,15 @@ pub fn gpu() -> Option<Gpu> {
         Ok((device, mode)) => Some(Gpu { device: device.clone(), mode: *mode, _alone: alone }),
         Err(why) if std::env::var_os("FCDD_REQUIRE_STANDIN").is_some() => panic!("no device to test on: {why}"),
         Err(why) => {
-            // Past the harness, which shows what a test prints only where it fails.
-            let _ = writeln!(std::io::stderr(), "skipped: {why}");
+            skipped(why);
             None
         }
     }
+}
+
+/// Says why a test is skipped, past the harness, which shows what a test prints only where it fails.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
 /// Rounds what lies in views of bf16.

@@ -67,7 +67,7 @@ impl Cuda {
     /// device that the kernels were not compiled for.
     pub fn open(number: usize) -> Result<Arc<Cuda>> {
         let Some(nvcc) = NVCC else { return Err(CudaError::NoKernels) };
-        let driver = driver_version()?;
+        let driver = start_driver()?;
         let needed = needed_driver(nvcc);
         if driver < needed {
             return Err(CudaError::DriverTooOld { found: version(driver), needed: version(needed) });
@@ -177,8 +177,8 @@ impl Cuda {
     }
 }
 
-/// CUDA version of the installed driver, such as 13000.
-fn driver_version() -> Result<i32> {
+/// Finds the driver; its version as [`driver_version`] has it.
+fn start_driver() -> Result<i32> {
     // SAFETY: this only tries to load the library.
     if !unsafe { sys::is_culib_present() } {
         return Err(CudaError::NoDriver);
@@ -187,8 +187,13 @@ fn driver_version() -> Result<i32> {
         sys::CUresult::CUDA_ERROR_NO_DEVICE => CudaError::NoDevice,
         _ => failed("start the driver")(error),
     })?;
+    driver_version()
+}
+
+/// CUDA version of the driver that was started, such as 13000.
+fn driver_version() -> Result<i32> {
     let mut version = 0;
-    // SAFETY: the driver is initialised and the pointer is to a live integer.
+    // SAFETY: the driver was found and the pointer is to a live integer.
     unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(failed("ask for the driver's version"))?;
     Ok(version)
 }

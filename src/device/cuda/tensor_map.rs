@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use cudarc::driver::sys;
 use half::bf16;
 
-use super::{Pointer, Result, failed};
+use super::{Pointer, Result, driver_version, failed};
 
 /// A tensor in live device memory, as a kernel's parameter.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ impl<'a> TensorMap<'a> {
             )
         };
         status.result().map_err(failed("describe a matrix for bulk copies"))?;
-        Ok(TensorMap { map, memory: PhantomData })
+        TensorMap::made(map, 2 * rows * columns)
     }
 
     /// The windows of images, of which a copy brings one tap of `pixels` successive windows, [`Self::COLUMNS`] channels of it.
@@ -95,6 +95,16 @@ impl<'a> TensorMap<'a> {
             )
         };
         status.result().map_err(failed("describe windows for bulk copies"))?;
+        TensorMap::made(map, 2 * n * h * w * c)
+    }
+
+    /// What the driver made of a tensor of so many bytes. Up to 13.1 it sets a bit that only a tensor of 128 KiB or more may have, and
+    /// addresses outside of a smaller one come out wrong; it is taken out as CUTLASS does (`copy_traits_sm90_tma.hpp`). On sm_90 it means
+    /// nothing.
+    fn made(mut map: sys::CUtensorMap, bytes: usize) -> Result<TensorMap<'a>> {
+        if driver_version()? <= 13010 && bytes < 128 << 10 {
+            map.opaque[1] &= !(1 << 21);
+        }
         Ok(TensorMap { map, memory: PhantomData })
     }
 }

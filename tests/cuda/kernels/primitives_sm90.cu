@@ -1,0 +1,224 @@
+// What tma.cuh and wgmma.cuh write as PTX, each in a kernel of one block that hands over what goes in and what comes out, for
+// tests/cuda/primitives.rs.
+//
+// architectures: 90a
+#include "tma.cuh"
+#include "wgmma.cuh"
+
+// Makes what the thread has stored to shared memory visible to products and bulk copies, which reach it another way. The library's
+// kernels need none: nothing but bulk copies brings their operands. On the host there is one way.
+__device__ __forceinline__ void fence_proxy_async() {
+#ifdef __CUDACC__
+  asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
+#endif
+}
+
+// Dynamic shared memory from a multiple of 1024 bytes on.
+__device__ __forceinline__ unsigned char* arena() {
+  DYN_SHARED(unsigned char, raw);
+  return raw + (-reinterpret_cast<uintptr_t>(raw) & 1023);
+}
+
+// One barrier for the block.
+__device__ __forceinline__ void make_barrier(MBarrier& barrier, unsigned arrivals) {
+  if (threadIdx.x == 0) {
+    mbarrier_init(&barrier, arrivals);
+    mbarrier_fence_init();
+  }
+  __syncthreads();
+}
+
+// A number that takes the longer, the larger `steps` is.
+__device__ __forceinline__ unsigned late(unsigned number, int steps) {
+  for (int step = 0; step < steps; step++) number = number * 1664525u + 1013904223u;
+  return number;
+}
+
+// ---- mbarrier
+
+__device__ __forceinline__ void hand_around(unsigned* y, int phases) {
+  __shared__ MBarrier stored, taken;
+  __shared__ unsigned slots[96];
+  make_barrier(stored, 96);
+  make_barrier(taken, 96);
+  const int t = threadIdx.x;
+  for (int phase = 0; phase < phases; phase++) {
+    // At first the slots are free: the phase before the first has ended.
+    mbarrier_wait(&taken, (phase & 1) ^ 1);
+    // Another warp is the last each time.
+    slots[t] = late(t + 1000 * phase, (t / 32 + phase) % 3 * 500);
+    mbarrier_arrive(&stored);
+    mbarrier_wait(&stored, phase & 1);
+    y[phase * 96 + t] = slots[(t + 32 + phase) % 96];
+    mbarrier_arrive(&taken);
+  }
+}
+// y [phases, 96] = in each phase, what the thread 32 + phase further on has stored.
+extern "C" __global__ void __launch_bounds__(96) primitive_mbarrier_phases(unsigned* y, int phases) {
+  kernels_before();
+  ON_SM_90A(hand_around(y, phases));
+}
+
+__device__ __forceinline__ void arrive_with_bytes(const CUtensorMap& map, unsigned* y, int phases) {
+  __shared__ __align__(1024) unsigned short tile[64 * 64];
+  __shared__ MBarrier barrier;
+  __shared__ unsigned slot;
+  make_barrier(barrier, 2);
+  const int t = threadIdx.x;
+  for (int phase = 0; phase < phases; phase++) {
+    if (t == 0) {
+      mbarrier_arrive_expecting(&barrier, sizeof tile);
+      tma_load_rows(tile, map, &barrier, 0, phase);
+    }
+    if (t == 32) {
+      slot = late(phase, 2000);
+      mbarrier_arrive(&barrier);
+    }
+    mbarrier_wait(&barrier, phase & 1);
+    // The first chunks of rows 0 and 56 are swapped with no other.
+    y[phase * 64 + t] = t < 8 ? tile[t] : t < 16 ? tile[56 * 64 + t - 8] : slot;
+    __syncthreads();
+  }
+}
+// y [phases, 64] = what a bulk copy from row `phase` on has brought: 8 elements of its row 0, 8 of its row 56; and what a thread has
+// stored that arrives late.
+extern "C" __global__ void __launch_bounds__(64)
+    primitive_mbarrier_expect_tx(const __grid_constant__ CUtensorMap map, unsigned* y, int phases) {
+  kernels_before();
+  ON_SM_90A(arrive_with_bytes(map, y, phases));
+}
+
+// ---- Bulk copies
+
+// Fills `bytes` of shared memory twice by what load() begins, and hands them over. The second round shows that the first has brought
+// as many bytes as were announced, and none after its phase.
+template <class Load> __device__ __forceinline__ void copy_boxes(unsigned* y, int bytes, Load load) {
+  __shared__ MBarrier barrier;
+  unsigned char* shared = arena();
+  unsigned* words = reinterpret_cast<unsigned*>(shared);
+  for (int round = 0; round < 2; round++) {
+    for (int i = threadIdx.x; i < bytes / 4; i += blockDim.x) words[i] = 0xeeeeeeeeu;
+    fence_proxy_async();
+    if (round == 0)
+      make_barrier(barrier, 1);
+    else
+      __syncthreads();
+    if (threadIdx.x == 0) {
+      mbarrier_arrive_expecting(&barrier, bytes);
+      load(shared, &barrier);
+    }
+    mbarrier_wait(&barrier, round & 1);
+    for (int i = threadIdx.x; i < bytes / 4; i += blockDim.x) y[i] = words[i];
+    __syncthreads();
+  }
+}
+
+__device__ __forceinline__ void copy_rows(const CUtensorMap& map, const int* at, unsigned* y, int boxes, int box_bytes) {
+  copy_boxes(y, boxes * box_bytes, [&](unsigned char* shared, MBarrier* barrier) {
+    for (int box = 0; box < boxes; box++) tma_load_rows(shared + box * box_bytes, map, barrier, at[2 * box], at[2 * box + 1]);
+  });
+}
+// y = shared memory after boxes of a matrix have been copied from (x, y) = at [boxes, 2] on.
+extern "C" __global__ void __launch_bounds__(64)
+    primitive_tma_rows(const __grid_constant__ CUtensorMap map, const int* at, unsigned* y, int boxes, int box_bytes) {
+  kernels_before();
+  ON_SM_90A(copy_rows(map, at, y, boxes, box_bytes));
+}
+
+__device__ __forceinline__ void copy_windows(const CUtensorMap& map, const int* at, unsigned* y, int boxes, int box_bytes) {
+  copy_boxes(y, boxes * box_bytes, [&](unsigned char* shared, MBarrier* barrier) {
+    for (int box = 0; box < boxes; box++) {
+      const int* a = at + 6 * box;
+      tma_load_windows(shared + box * box_bytes, map, barrier, a[0], a[1], a[2], a[3], a[4], a[5]);
+    }
+  });
+}
+// y = shared memory after boxes of windows have been copied from (c, w, h, n, s, r) = at [boxes, 6] on.
+extern "C" __global__ void __launch_bounds__(64)
+    primitive_tma_windows(const __grid_constant__ CUtensorMap map, const int* at, unsigned* y, int boxes, int box_bytes) {
+  kernels_before();
+  ON_SM_90A(copy_windows(map, at, y, boxes, box_bytes));
+}
+
+// ---- wgmma, by two warpgroups, as in conv_wgmma.cuh: a stage holds a of 128 rows, b of 128 columns, both of 64 depths.
+
+struct Stage {
+  static constexpr int OPERAND = 128 * 128, HALF = OPERAND / 2, BYTES = 2 * OPERAND;
+};
+
+__device__ __forceinline__ void copy_stage(unsigned char* to, const unsigned* from) {
+  for (int i = threadIdx.x; i < Stage::BYTES / 16; i += 256) reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(from)[i];
+}
+
+// This warpgroup's product of 16 depths, of which the first is at depth `at` of a stage.
+template <bool ACROSS> __device__ __forceinline__ void multiply(float (&d)[16][4], const unsigned char* stage, int at) {
+  const unsigned char *a = stage + threadIdx.x / 128 * Stage::HALF, *b = stage + Stage::OPERAND;
+  if (ACROSS)
+    wgmma_64x128x16<true>(d, across_depth(a + 128 * at, Stage::HALF), across_depth(b + 128 * at, Stage::HALF));
+  else
+    wgmma_64x128x16<false>(d, along_depth(a + 2 * at), along_depth(b + 2 * at));
+}
+
+__device__ __forceinline__ void read_sums(float (&d)[16][4], const float* sums) {
+#pragma unroll
+  for (int i = 0; i < 64; i++) d[i / 4][i % 4] = sums[threadIdx.x * 64 + i];
+  wgmma_sums_settled(d);
+}
+__device__ __forceinline__ void write_sums(float (&d)[16][4], float* sums) {
+  wgmma_sums_settled(d);
+#pragma unroll
+  for (int i = 0; i < 64; i++) sums[threadIdx.x * 64 + i] = d[i / 4][i % 4];
+}
+
+template <bool ACROSS> __device__ __forceinline__ void multiply_one(const unsigned* x, float* sums, int stage, int at) {
+  unsigned char* stages = arena();
+  for (int i = 0; i < 3; i++) copy_stage(stages + i * Stage::BYTES, x + i * (Stage::BYTES / 4));
+  fence_proxy_async();
+  __syncthreads();
+  float d[16][4];
+  read_sums(d, sums);
+  wgmma_fence();
+  multiply<ACROSS>(d, stages + stage * Stage::BYTES, at);
+  wgmma_commit();
+  wgmma_wait<0>();
+  write_sums(d, sums);
+}
+// sums [256, 64] += one product of 16 depths, from depth `at` of one of three stages in x on.
+extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_along(const unsigned* x, float* sums, int stage, int at) {
+  kernels_before();
+  ON_SM_90A(multiply_one<false>(x, sums, stage, at));
+}
+extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_across(const unsigned* x, float* sums, int stage, int at) {
+  kernels_before();
+  ON_SM_90A(multiply_one<true>(x, sums, stage, at));
+}
+
+template <bool ACROSS> __device__ __forceinline__ void multiply_groups(const unsigned* x, float* sums, int steps) {
+  unsigned char* stages = arena();
+  float d[16][4];
+  copy_stage(stages, x);
+  read_sums(d, sums);
+  for (int step = 0; step < steps; step++) {
+    fence_proxy_async();
+    __syncthreads();
+    wgmma_fence();
+#pragma unroll
+    for (int at = 0; at < 64; at += 16) multiply<ACROSS>(d, stages + step % 2 * Stage::BYTES, at);
+    wgmma_commit();
+    wgmma_wait<1>();
+    // The step before is done, by everybody: its stage is filled again while this step's products are under way.
+    __syncthreads();
+    if (step + 1 < steps) copy_stage(stages + (step + 1) % 2 * Stage::BYTES, x + (step + 1) * (Stage::BYTES / 4));
+  }
+  wgmma_wait<0>();
+  write_sums(d, sums);
+}
+// sums [256, 64] += the products of all depths of `steps` stages, a group each, two at most under way.
+extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_groups_along(const unsigned* x, float* sums, int steps) {
+  kernels_before();
+  ON_SM_90A(multiply_groups<false>(x, sums, steps));
+}
+extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_groups_across(const unsigned* x, float* sums, int steps) {
+  kernels_before();
+  ON_SM_90A(multiply_groups<true>(x, sums, steps));
+}
