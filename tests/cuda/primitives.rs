@@ -289,7 +289,7 @@ fn mbarrier_phases() {
     with_kernels(Needs::Sm90a, |gpu, kernels| {
         gpu.in_every_order(|order| {
             let y = upload(gpu, &[0u32; PHASES * 96]);
-            sm90::primitive_mbarrier_phases(kernels.launch(1, 96, 0), y.pointer_mut(), PHASES as i32).unwrap();
+            sm90::primitive_mbarrier_phases(kernels.launch(1, 96, 96 * 4), y.pointer_mut(), PHASES as i32).unwrap();
             kernels.wait().unwrap();
             let wanted = |i: usize| {
                 let (phase, thread) = (i / 96, (i % 96 + 32 + i / 96) % 96);

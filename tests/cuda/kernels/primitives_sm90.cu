@@ -38,7 +38,7 @@ __device__ __forceinline__ unsigned late(unsigned number, int steps) {
 
 __device__ __forceinline__ void hand_around(unsigned* y, int phases) {
   __shared__ MBarrier stored, taken;
-  __shared__ unsigned slots[96];
+  DYN_SHARED(unsigned, slots);
   make_barrier(stored, 96);
   make_barrier(taken, 96);
   const int t = threadIdx.x;
@@ -47,9 +47,12 @@ __device__ __forceinline__ void hand_around(unsigned* y, int phases) {
     mbarrier_wait(&taken, (phase & 1) ^ 1);
     // Another warp is the last each time.
     slots[t] = late(t + 1000 * phase, (t / 32 + phase) % 3 * 500);
+    // The checked stand-in takes an arrival for the warp's at its last __syncwarp, as the convolutions have it.
+    __syncwarp();
     mbarrier_arrive(&stored);
     mbarrier_wait(&stored, phase & 1);
     y[phase * 96 + t] = slots[(t + 32 + phase) % 96];
+    __syncwarp();
     mbarrier_arrive(&taken);
   }
 }
@@ -70,10 +73,9 @@ __device__ __forceinline__ void arrive_with_bytes(const CUtensorMap& map, unsign
       mbarrier_arrive_expecting(&barrier, sizeof tile);
       tma_load_rows(tile, map, &barrier, 0, phase);
     }
-    if (t == 32) {
-      slot = late(phase, 2000);
-      mbarrier_arrive(&barrier);
-    }
+    if (t == 32) slot = late(phase, 2000);
+    __syncwarp();
+    if (t == 32) mbarrier_arrive(&barrier);
     mbarrier_wait(&barrier, phase & 1);
     // The first chunks of rows 0 and 56 are swapped with no other.
     y[phase * 64 + t] = t < 8 ? tile[t] : t < 16 ? tile[56 * 64 + t - 8] : slot;
