@@ -12,7 +12,7 @@ fn predict(criterion: &mut Criterion) {
     group.sample_size(10);
     for name in ["FCDD_CNN32_LW3K", "FCDD_CNN224", "FCDD_CNN224_VGG_F"] {
         let mut latency = Latency::new(&device, name).unwrap();
-        group.bench_function(name, |bencher| bencher.iter(|| latency.judge().unwrap()));
+        group.bench_function(name, |bencher| bencher.iter(|| latency.judge(|_, _| Ok(())).unwrap()));
     }
     group.finish();
 }

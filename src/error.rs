@@ -18,7 +18,7 @@ pub enum Error {
     /// The GPU, its driver, or a kernel.
     #[error(transparent)]
     Cuda(#[from] CudaError),
-    /// The numbers stopped being numbers.
+    /// Numbers that stopped being numbers, or are not those that they should be.
     #[error("{problem}; {remedy}")]
     Numeric { problem: String, remedy: String },
     /// A mistake of this program, whatever it was given.

@@ -1,16 +1,19 @@
 //! `fcdd bench`
 
-use super::Outcome;
 use super::common::{DeviceArg, print_json, print_lines};
+use super::{FOUND_WANTING, Outcome};
 use crate::device::{Device, Format};
-use crate::error::Result;
-use crate::run::bench::{Cost, Options, Peaks, Task, Timing, Work, bench};
+use crate::error::{Error, Result};
+use crate::run::bench::{Cost, Options, Peaks, Refusal, Task, TileTiming, Timing, Work, bench, tiles};
+use crate::run::progress::say;
 
 /// Time training steps and inference beside the floors that this machine's speed sets, or the latency of judging one picture.
 ///
 /// A floor is the longer of two times: the operations at the rate of a matrix product, the bytes (each operand of a step once) at that
-/// of a copy, both measured first. On a GPU a training step is timed as the replayed graph that also draws its batch, and single
-/// steps and inference with nothing of their inputs in the caches.
+/// of a copy, both measured first. On a GPU, training and inference are timed as one replayed graph on a batch that stays in its memory (as
+/// benches/peer/gpu.py times PyTorch); training also with drawing the batch, as a run does it; inference also launch by launch with
+/// nothing of the inputs in the caches, and so is each step by itself. With FCDD_WGMMA=1 or FCDD_PDL=1 the results are first compared
+/// with those without: where they differ a net has no time, and the exit code is 1.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Nets; `fcdd info` lists them
@@ -34,6 +37,10 @@ pub struct Args {
     /// Count operations, bytes and the launches of a GPU, and run nothing; no device is needed
     #[arg(long)]
     count: bool,
+    /// Time every tile that the bf16 convolutions of a training step could be computed in on a GPU, the chosen one among them, and print
+    /// JSON
+    #[arg(long, conflicts_with_all = ["task", "precision", "count", "layers"])]
+    tiles: bool,
     /// A line per step instead of one per kind of step
     #[arg(long)]
     layers: bool,
@@ -49,16 +56,26 @@ pub struct Args {
 struct Report {
     /// None where no step is timed by itself.
     peaks: Option<Peaks>,
-    timings: Vec<Timed>,
+    timings: Vec<Entry>,
 }
 
-/// A timing and its sums.
 #[derive(serde::Serialize)]
-struct Timed {
-    #[serde(flatten)]
-    timing: Timing,
-    kinds: Vec<Cost>,
-    total: Cost,
+#[serde(untagged)]
+enum Entry {
+    /// A timing and its sums.
+    Timed {
+        #[serde(flatten)]
+        timing: Timing,
+        kinds: Vec<Cost>,
+        total: Cost,
+    },
+    Refused(Refusal),
+}
+
+/// What `bench --tiles` prints.
+#[derive(serde::Serialize)]
+struct Tiles {
+    tiles: Vec<TileTiming>,
 }
 
 /// What `bench --count --json` prints.
@@ -81,6 +98,9 @@ pub fn run(args: Args) -> Result<Outcome> {
         return count(&args);
     }
     let device = args.device.choose()?;
+    if args.tiles {
+        return time_tiles(&args, &device);
+    }
     let peaks = if args.task == Some(Task::Predict) { None } else { Some(Peaks::measure(&device, args.precision)?) };
     if let Some(peaks) = peaks.as_ref().filter(|_| !args.json) {
         print_lines(&format!(
@@ -91,33 +111,63 @@ pub fn run(args: Args) -> Result<Outcome> {
         ))?;
     }
     let mut timings = Vec::new();
-    for options in options(&args, matches!(device, Device::Cuda(_))) {
-        let timing = bench(&device, peaks.as_ref(), &options)?;
-        if !args.json {
-            print_lines(&describe(&timing, args.layers))?;
+    let mut outcome = Outcome::Fine;
+    let options = options(&args, matches!(device, Device::Cuda(_)));
+    for tasks in options.chunk_by(|a, b| a.net == b.net) {
+        match bench(&device, peaks.as_ref(), tasks) {
+            Ok(found) => {
+                if !args.json {
+                    print_lines(&describe(&found, args.layers))?;
+                }
+                timings.extend(found.into_iter().map(|timing| {
+                    let (kinds, total) = (timing.work.kinds(), timing.work.total());
+                    Entry::Timed { timing, kinds, total }
+                }));
+            }
+            Err(error @ Error::Numeric { .. }) => {
+                say(format!("error: {error}"));
+                outcome = Outcome::Ended(FOUND_WANTING);
+                for options in tasks {
+                    timings.push(Entry::Refused(Refusal::new(&device, options, &error)?));
+                }
+            }
+            Err(error) => return Err(error),
         }
-        let (kinds, total) = (timing.work.kinds(), timing.work.total());
-        timings.push(Timed { timing, kinds, total });
     }
     if args.json {
         print_json(&Report { peaks, timings })?;
     }
+    Ok(outcome)
+}
+
+fn time_tiles(args: &Args, device: &Device) -> Result<Outcome> {
+    let Device::Cuda(cuda) = device else {
+        return Err(Error::setting("the CPU computes in no tiles", "leave --tiles out, or choose a GPU with --device"));
+    };
+    let options = args.nets.iter().map(|net| Options { format: Format::Bf16, ..args.options(net, Task::Train, true) });
+    let timed = options.map(|options| tiles(cuda, &options)).collect::<Result<Vec<_>>>()?;
+    print_json(&Tiles { tiles: timed.into_iter().flatten().collect() })?;
     Ok(Outcome::Fine)
+}
+
+impl Args {
+    fn options(&self, net: &str, task: Task, on_gpu: bool) -> Options {
+        Options {
+            net: net.to_string(),
+            task,
+            batch: self.batch.map(|n| n as usize),
+            side: self.side,
+            repeats: usize::from(self.repeats.unwrap_or(if task == Task::Predict { 200 } else { 5 })),
+            format: self.precision,
+            on_gpu,
+        }
+    }
 }
 
 /// What is to be timed or counted, one after the other.
 fn options(args: &Args, on_gpu: bool) -> Vec<Options> {
     let tasks = args.task.map_or(vec![Task::Train, Task::Infer], |task| vec![task]);
-    let each = |net: &String, task| Options {
-        net: net.clone(),
-        task,
-        batch: args.batch.map(|n| n as usize),
-        side: args.side,
-        repeats: usize::from(args.repeats.unwrap_or(if task == Task::Predict { 200 } else { 5 })),
-        format: args.precision,
-        on_gpu,
-    };
-    args.nets.iter().flat_map(|net| tasks.iter().map(move |&task| each(net, task))).collect()
+    args.nets.iter().flat_map(|net| tasks.iter().map(move |&task| args.options(net, task, on_gpu))).collect()
 }
 
 fn count(args: &Args) -> Result<Outcome> {
@@ -137,8 +187,19 @@ fn title(work: &Work) -> String {
     format!("{} {:?} {}×{}²", work.net, work.task, work.batch, work.side)
 }
 
-/// A timing as lines of text.
-fn describe(t: &Timing, layers: bool) -> String {
+/// Timings of a net as lines of text, a table after those of each task.
+fn describe(timings: &[Timing], layers: bool) -> String {
+    let tasks = timings.chunk_by(|a, b| a.work.task == b.work.task);
+    tasks.map(|of_task| task(of_task, layers)).collect::<Vec<_>>().join("\n")
+}
+
+fn task(timings: &[Timing], layers: bool) -> String {
+    let lines = timings.iter().map(summary);
+    let table = timings.first().filter(|t| t.work.task != Task::Predict).map(|t| table(&t.work, layers));
+    lines.chain(table).collect::<Vec<_>>().join("\n")
+}
+
+fn summary(t: &Timing) -> String {
     let [least, middle, late, most] = [0.0, 0.5, 0.99, 1.0].map(|q| t.quantile(q) * 1e3);
     let what = format!("{}, {} threads, {}", title(&t.work), t.threads, t.mode);
     if t.work.task == Task::Predict {
@@ -147,8 +208,9 @@ fn describe(t: &Timing, layers: bool) -> String {
     let rate = t.images_per_second;
     let floor = t.work.total().floor.map_or(0.0, |floor| floor * 1e3);
     let reached = 100.0 * floor / middle;
-    let summary = format!("{middle:.3} ms ({least:.3} to {most:.3}), {reached:.1} % of the floor of {floor:.3} ms");
-    format!("{what}: {rate:.1} images/s, {summary}\n{}", table(&t.work, layers))
+    format!(
+        "{what}: {rate:.1} images/s, {middle:.3} ms ({least:.3} to {most:.3}), {reached:.1} % of the floor of {floor:.3} ms"
+    )
 }
 
 /// Costs in columns: by kind of step or by layer, then their sum.

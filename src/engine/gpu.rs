@@ -105,6 +105,12 @@ impl Gpu {
         Ok(())
     }
 
+    /// Captures steps, with one set of hyper-parameters. They name this memory, which must not move before the graph's last launch.
+    pub fn capture(&mut self, steps: &[Step], hyper: &Hyper) -> Result<Graph> {
+        self.run(&[], Some(hyper))?;
+        self.memory.cuda().capture(|| Ok(steps.iter().try_for_each(|step| step.cuda(&self.memory))?))
+    }
+
     /// Seconds by the device's clock that steps take, right after the work that `before` launches. That keeps the device busy while the
     /// steps are launched, so that no launch is waited for.
     pub fn time(&mut self, steps: &[Step], hyper: &Hyper, before: impl FnOnce() -> cuda::Result<()>) -> Result<f64> {

@@ -6,7 +6,7 @@ use super::gpu::{EpochLog, Feed, Gpu};
 use super::lower::{Options, lower};
 use super::plan::{Plan, Ports, TrainingPorts};
 use super::{Hyper, Step};
-use crate::device::cuda::{self, PointerMut};
+use crate::device::cuda::{self, Graph, PointerMut};
 use crate::device::{Device, Host, View};
 use crate::error::{Error, Result};
 use crate::model::{Arch, Weights};
@@ -311,16 +311,29 @@ impl<T: Real> Network<T> {
         self.upload(&[view])
     }
 
-    /// One step of a plan on its own, and its end awaited: for timing.
-    pub fn run_step(&mut self, step: &Step, hyper: &Hyper) -> Result<()> {
+    /// One step of a plan by itself, with the hyper-parameters of the last forward pass; on a GPU it is launched and not awaited.
+    pub fn launch(&mut self, step: &Step) -> Result<()> {
         match &mut self.gpu {
-            Some(gpu) => {
-                gpu.run(std::slice::from_ref(step), Some(hyper))?;
-                gpu.memory.cuda().synchronize()?;
-            }
-            None => step.cpu(&mut self.memory, hyper),
+            Some(gpu) => gpu.run(std::slice::from_ref(step), None)?,
+            None => step.cpu(&mut self.memory, &self.hyper),
         }
         Ok(())
+    }
+
+    /// Captures steps of a plan as one graph, for `work` to launch as often as it likes: each time they run on what then lies in the
+    /// GPU's memory, with the same hyper-parameters.
+    pub fn captured<R>(
+        &mut self,
+        steps: &[Step],
+        hyper: &Hyper,
+        work: impl FnOnce(&Network<T>, &Graph) -> Result<R>,
+    ) -> Result<R> {
+        let gpu = self.gpu()?;
+        let (graph, cuda) = (gpu.capture(steps, hyper)?, gpu.memory.cuda().clone());
+        // Nothing that the graph names can move meanwhile: the network is only lent.
+        let done = work(self, &graph);
+        cuda.synchronize()?;
+        done
     }
 
     /// Seconds that steps of a plan take: on a GPU by its own clock, right after the work that `before` launches there.

@@ -40,10 +40,10 @@ pub struct Cuda {
 }
 
 /// Set to 1 in the environment, it makes a device of compute capability 9.0 use the matrix product of warpgroups.
-const WGMMA: &str = "FCDD_WGMMA";
+pub const WGMMA: &str = "FCDD_WGMMA";
 
 /// Set to 1 in the environment, it launches each kernel ahead of the end of those before it (programmatic dependent launch).
-const PDL: &str = "FCDD_PDL";
+pub const PDL: &str = "FCDD_PDL";
 
 /// What `fcdd info` tells of a GPU.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -121,12 +121,16 @@ impl Cuda {
         self.wgmma.load(Ordering::Relaxed)
     }
 
-    /// Switches that product on or off where there is one. When a device is opened, the variable `FCDD_WGMMA` decides.
-    pub fn use_wgmma(&self, on: bool) {
+    /// Whether device and build have that product, be it used or not.
+    pub fn can_wgmma(&self) -> bool {
         let has = self.context.compute_capability().is_ok_and(|capability| capability == (9, 0));
         // A build for other GPUs runs there from PTX, which lacks it.
-        let compiled = ARCHITECTURES.contains(&"sm_90");
-        self.wgmma.store(on && has && compiled, Ordering::Relaxed);
+        has && ARCHITECTURES.contains(&"sm_90")
+    }
+
+    /// Switches that product on or off where there is one. When a device is opened, the variable `FCDD_WGMMA` decides.
+    pub fn use_wgmma(&self, on: bool) {
+        self.wgmma.store(on && self.can_wgmma(), Ordering::Relaxed);
     }
 
     /// Whether kernels are launched ahead of the end of those before them.

@@ -16,20 +16,18 @@ use crate::rng::{Purpose, Stream};
 use crate::run::layout::draw_from;
 use crate::run::settings::Settings;
 
-/// Seconds of each of `repeats` steps by the device's clock, from the end of the step before to its own; as many go before them.
-pub fn train(network: &mut Network<f32>, cuda: &Arc<Cuda>, repeats: usize) -> Result<Vec<f64>> {
-    let (batch, steps) = (network.options().batch, 2 * repeats + 1);
+/// Trains so many steps; losses, and when the device came to each step.
+pub fn train(network: &mut Network<f32>, cuda: &Arc<Cuda>, steps: usize) -> Result<(Vec<f32>, Vec<Mark>)> {
+    let batch = network.options().batch;
     let set = set(network)?;
     let order: Vec<u32> = (0..steps * batch).map(|i| (i % set.len()) as u32).collect();
     draw_from(network, DeviceSet::new(cuda, &set, batch)?, order.len())?;
     let mut marks = Vec::new();
-    network.epoch(0, &order, &vec![HYPER; steps], |_| {
+    let log = network.epoch(0, &order, &vec![HYPER; steps], |_| {
         marks.push(cuda.mark());
         Ok(true)
     })?;
-    let marks = marks.into_iter().collect::<cuda::Result<Vec<Mark>>>()?;
-    let steps = marks.windows(2).skip(repeats);
-    Ok(steps.map(|pair| pair[1].seconds_since(&pair[0])).collect::<cuda::Result<_>>()?)
+    Ok((log.losses, marks.into_iter().collect::<cuda::Result<_>>()?))
 }
 
 /// A set of random images for a network, with the pipeline and the anomalies that its side is trained with.

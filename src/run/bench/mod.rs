@@ -1,17 +1,21 @@
 //! The verb `bench`: how fast this machine trains and judges, step by step beside the floors that its own speed sets.
 
+mod agreement;
 mod costs;
 mod drawn;
 mod latency;
 mod peaks;
+mod tiles;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
 
 use super::layout::lay_out;
 use super::settings::{check_size, word};
-use crate::device::{Device, Format};
+use crate::device::cuda::{Cuda, Mark};
+use crate::device::{Device, Format, View};
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network, Step};
 use crate::error::{Error, Result};
@@ -24,6 +28,7 @@ use crate::steps::hsc_loss::Gradient;
 pub use costs::{Cost, Work};
 pub use latency::Latency;
 pub use peaks::{Copier, Peaks};
+pub use tiles::{TileTiming, tiles};
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
@@ -54,7 +59,15 @@ pub struct Options {
     pub on_gpu: bool,
 }
 
-/// Times of one net and task. `benches/peer` prints the same fields for PyTorch.
+/// How a GPU was made to run the batches of a timing. One replayed graph on a batch that lies in its memory, in caches as warm as the batch
+/// before left them: as `benches/peer/gpu.py` times PyTorch.
+pub const FIXED: &str = "graph, fixed batch";
+/// One replayed graph that also draws its batch: as a run trains.
+pub const DRAWN: &str = "graph, batches drawn";
+/// Launch by launch, with nothing of the inputs in the caches.
+pub const COLD: &str = "launch by launch, inputs cold";
+
+/// Times of one net and task, run in one way. `benches/peer` prints the same fields for PyTorch.
 #[derive(Clone, Debug, Serialize)]
 pub struct Timing {
     /// With a time and a floor for each step, from further batches with a clock around each step; without for [`Task::Predict`].
@@ -62,11 +75,33 @@ pub struct Timing {
     pub work: Work,
     /// What computes, and how.
     pub mode: String,
+    /// [`FIXED`], [`DRAWN`] or [`COLD`]; empty on the CPU, and for [`Task::Predict`].
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub how: &'static str,
     pub threads: usize,
     /// Time of each batch, in the order of running.
     pub seconds: Vec<f64>,
     /// At the median time.
     pub images_per_second: f64,
+}
+
+/// What stands in place of a timing where results are wrong.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refusal {
+    pub net: String,
+    pub task: Task,
+    pub batch: usize,
+    pub side: usize,
+    pub mode: String,
+    pub error: String,
+}
+
+impl Refusal {
+    /// Of a task that [`bench`] did not time.
+    pub fn new(device: &Device, options: &Options, error: &Error) -> Result<Refusal> {
+        let Work { net, task, batch, side, .. } = Work::count(options)?;
+        Ok(Refusal { net, task, batch, side, mode: mode(device, options), error: error.to_string() })
+    }
 }
 
 impl Timing {
@@ -115,50 +150,130 @@ fn lowered(arch: &Arch, options: &Options) -> Result<lower::Options> {
     Ok(lower::Options { batch, side, format: options.format, sigma: 1.2, gradient: Gradient::Grad, training })
 }
 
-/// Times a net on random images; `peaks` are those of the device, for floors.
-pub fn bench(device: &Device, peaks: Option<&Peaks>, options: &Options) -> Result<Timing> {
+/// Times tasks of one net on random images, on a GPU in each way in which a batch can be run; `peaks` are those of the device, for
+/// floors.
+///
+/// # Errors
+/// Above all [`Error::Numeric`] where results are wrong: then nothing of this net has a time.
+pub fn bench(device: &Device, peaks: Option<&Peaks>, tasks: &[Options]) -> Result<Vec<Timing>> {
+    if let Device::Cuda(cuda) = device {
+        tasks.iter().try_for_each(|options| agreement::check(device, cuda, options))?;
+    }
+    let timings = tasks.iter().map(|options| timed(device, peaks, options)).collect::<Result<Vec<_>>>()?;
+    Ok(timings.concat())
+}
+
+/// One task, in each way.
+fn timed(device: &Device, peaks: Option<&Peaks>, options: &Options) -> Result<Vec<Timing>> {
     let mut work = Work::count(options)?;
-    let (seconds, how) = match (options.task, device) {
-        (Task::Predict, _) => {
-            let mut latency = Latency::new(device, &options.net)?;
-            (repeated(options.repeats, || latency.judge())?, "")
-        }
-        (Task::Train, Device::Cuda(cuda)) => {
-            let mut network = prepared(device, options)?;
-            let seconds = drawn::train(&mut network, cuda, options.repeats)?;
-            work.note(&steps(device, &mut network, options)?, peaks);
-            (seconds, ", batches drawn, graph")
-        }
-        (Task::Infer, Device::Cuda(cuda)) => {
-            let mut network = prepared(device, options)?;
-            let plan = network.plan(work.batch)?;
-            let whole: Vec<Step> = costs::steps(plan, options.task).cloned().collect();
-            let copier = Copier::new(cuda)?;
-            let mut infer = || network.time(&whole, &HYPER, || copier.run());
-            infer()?;
-            let seconds = (0..options.repeats).map(|_| infer()).collect::<Result<_>>()?;
-            drop(copier);
-            work.note(&steps(device, &mut network, options)?, peaks);
-            (seconds, ", inputs cold")
-        }
-        (Task::Train | Task::Infer, Device::Cpu) => {
-            let mut network = prepared(device, options)?;
-            let mut hyper = HYPER;
-            let seconds = repeated(options.repeats, || {
-                hyper.step += 1;
-                options.task.run(&mut network, work.batch, &hyper)
-            })?;
-            work.note(&steps(device, &mut network, options)?, peaks);
-            (seconds, "")
-        }
+    let ways = if options.task == Task::Predict {
+        let mut latency = Latency::new(device, &options.net)?;
+        vec![("", repeated(options.repeats, || latency.judge(|_, _| Ok(())))?)]
+    } else {
+        let mut network = prepared(device, options)?;
+        let ways = match device {
+            Device::Cpu => {
+                let mut hyper = HYPER;
+                let run = || {
+                    hyper.step += 1;
+                    options.task.run(&mut network, work.batch, &hyper)
+                };
+                vec![("", repeated(options.repeats, run)?)]
+            }
+            Device::Cuda(cuda) => on_a_gpu(cuda, &mut network, options)?,
+        };
+        let result = result(&mut network, options.task)?;
+        finite(options, "what was computed last", &network.read(result)?)?;
+        work.note(&steps(device, &mut network, options)?, peaks);
+        ways
     };
-    Ok(Timing {
-        mode: format!("fcdd {} {}{}{how}", device.name(), word(options.format), switches(device)),
+    let timing = |(how, seconds): (&'static str, Vec<f64>)| Timing {
+        mode: [mode(device, options).as_str(), how]
+            .into_iter()
+            .filter(|words| !words.is_empty())
+            .collect::<Vec<_>>()
+            .join(", "),
+        how,
         threads: rayon::current_num_threads(),
         images_per_second: work.batch as f64 / quantile(&seconds, 0.5),
         seconds,
-        work,
+        work: work.clone(),
+    };
+    Ok(ways.into_iter().map(timing).collect())
+}
+
+/// Seconds of each batch in each way of a GPU, by its own clock; as many batches go before them.
+fn on_a_gpu(cuda: &Arc<Cuda>, network: &mut Network<f32>, options: &Options) -> Result<Vec<(&'static str, Vec<f64>)>> {
+    let rounds = 2 * options.repeats + 1;
+    let mut marks = Vec::new();
+    replayed(network, options.task, rounds, |_| {
+        marks.push(cuda.mark()?);
+        Ok(())
+    })?;
+    let fixed = (FIXED, laps(&marks)?);
+    let other = if options.task == Task::Train {
+        let (losses, marks) = drawn::train(network, cuda, rounds)?;
+        finite(options, "a loss", &losses)?;
+        (DRAWN, laps(&marks)?)
+    } else {
+        let (steps, copier) = (whole(network, options.task)?, Copier::new(cuda)?);
+        let mut infer = || network.time(&steps, &HYPER, || copier.run());
+        infer()?;
+        (COLD, (0..options.repeats).map(|_| infer()).collect::<Result<_>>()?)
+    };
+    Ok(vec![fixed, other])
+}
+
+/// Runs a task so often as one replayed graph, on the batch that lies in the GPU's memory; calls `after` each launch.
+fn replayed(
+    network: &mut Network<f32>,
+    task: Task,
+    rounds: usize,
+    mut after: impl FnMut(&Network<f32>) -> Result<()>,
+) -> Result<()> {
+    let steps = whole(network, task)?;
+    network.captured(&steps, &HYPER, |network, graph| {
+        (0..rounds).try_for_each(|_| {
+            graph.launch()?;
+            after(network)
+        })
     })
+}
+
+/// Seconds from each mark to the next, without the first half: they warm up.
+fn laps(marks: &[Mark]) -> Result<Vec<f64>> {
+    let pairs = marks.windows(2).skip(marks.len() / 2);
+    pairs.map(|pair| Ok(pair[1].seconds_since(&pair[0])?)).collect()
+}
+
+/// The steps of a task, in the order of running.
+fn whole(network: &mut Network<f32>, task: Task) -> Result<Vec<Step>> {
+    let batch = network.options().batch;
+    Ok(costs::steps(network.plan(batch)?, task).cloned().collect())
+}
+
+/// Where the losses of a training step lie, or the scores of what was judged.
+fn result(network: &mut Network<f32>, task: Task) -> Result<View> {
+    let batch = network.options().batch;
+    let ports = network.plan(batch)?.ports;
+    Ok(ports.training.filter(|_| task == Task::Train).map_or(ports.score, |training| training.loss))
+}
+
+/// Refuses what is no number.
+fn finite(options: &Options, what: &str, values: &[f32]) -> Result<()> {
+    if values.iter().all(|value| value.is_finite()) {
+        return Ok(());
+    }
+    let problem = format!("{} {}: {what} is not a finite number", options.net, word(options.task));
+    Err(Error::Numeric { problem, remedy: NOT_TIMED.into() })
+}
+
+/// What is done about wrong results.
+const NOT_TIMED: &str = "this net is not timed; `fcdd verify` tells which step is at fault";
+
+/// What computes.
+fn mode(device: &Device, options: &Options) -> String {
+    format!("fcdd {} {}{}", device.name(), word(options.format), switches(device))
 }
 
 /// What is switched on that is not the usual.
@@ -171,16 +286,8 @@ fn switches(device: &Device) -> String {
 /// Small steps, so that nothing diverges however many there are.
 const HYPER: Hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step: 1, norm_momentum: NORM_MOMENTUM };
 
-/// A network laid out for a task, with a batch of random images, every other one anomalous.
-pub fn network(device: &Device, net: &str, task: Task, batch: usize, side: Option<usize>) -> Result<Network<f32>> {
-    let on_gpu = matches!(device, Device::Cuda(_));
-    prepared(
-        device,
-        &Options { net: net.to_string(), task, batch: Some(batch), side, format: Format::F32, repeats: 0, on_gpu },
-    )
-}
-
-fn prepared(device: &Device, options: &Options) -> Result<Network<f32>> {
+/// A network laid out for a task, with a batch of random images, every other one anomalous; it has run once.
+pub fn prepared(device: &Device, options: &Options) -> Result<Network<f32>> {
     let arch = baselines::any(&options.net, true)?;
     let lowered = lowered(&arch, options)?;
     let mut network = lay_out(device, &arch, lowered, &Weights::init(&arch, 0))?;
@@ -196,8 +303,7 @@ fn prepared(device: &Device, options: &Options) -> Result<Network<f32>> {
 /// Median seconds of each step by itself, the steps in their order. On a GPU each is timed after a copy that leaves nothing of its
 /// inputs in the caches; on the CPU they are as warm as the steps before left them.
 fn steps(device: &Device, network: &mut Network<f32>, options: &Options) -> Result<Vec<f64>> {
-    let batch = network.options().batch;
-    let steps: Vec<Step> = costs::steps(network.plan(batch)?, options.task).cloned().collect();
+    let steps = whole(network, options.task)?;
     let copier = match device {
         Device::Cpu => None,
         Device::Cuda(cuda) => Some(Copier::new(cuda)?),

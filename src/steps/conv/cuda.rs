@@ -237,20 +237,30 @@ impl Parts {
     }
 }
 
-/// [`Wgrad`] of f32 or bf16: the parts' shares, then their sum.
+/// [`Wgrad`] of f32 or bf16.
 pub(super) fn wgrad(step: &Wgrad, memory: &Memory) -> Result<()> {
-    let (g, cuda) = (&step.geometry, memory.cuda());
-    let (parts, length) = (Parts::of(step), step.part_length());
+    let parts = Parts::of(step);
+    sum_of_parts(step, memory, &parts, |sums| match step.x.format {
+        Format::F32 => shares(step, memory, sums, &parts),
+        Format::Bf16 => tensor::shares(step, memory, tensor::wgrad_by(memory.cuda(), &step.geometry), sums, &parts),
+    })
+}
+
+/// The parts' `shares`, which are written to where it is told, then their sum.
+pub(super) fn sum_of_parts<'a>(
+    step: &Wgrad,
+    memory: &'a Memory,
+    parts: &Parts,
+    shares: impl FnOnce(PointerMut<'a, f32>) -> Result<()>,
+) -> Result<()> {
+    let (g, cuda, length) = (&step.geometry, memory.cuda(), step.part_length());
     let (dw, db) = (memory.pointer_mut(step.dw), memory.pointer_mut_opt(step.db));
     // A single part is the result.
     let (sums, bias_sums) = match parts.count {
         1 => (dw, db),
         _ => (memory.workspace(), memory.workspace().offset(g.w_len())),
     };
-    match step.x.format {
-        Format::F32 => shares(step, memory, sums, &parts)?,
-        Format::Bf16 => tensor::shares(step, memory, sums, &parts)?,
-    }
+    shares(sums)?;
     let [count, part_pixels, part_length, pixels, k] = [parts.count, parts.pixels, length, g.pixels(), g.k].map(int);
     if step.db.is_some() {
         let launch = cuda.launch([g.k.div_ceil(256) as u32, count as u32, 1], 256, 0);

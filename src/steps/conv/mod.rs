@@ -2,6 +2,7 @@
 //!
 //! Activations are NHWC, weights KRSC (output channel, kernel row, kernel column, input channel), both contiguous.
 
+pub mod candidates;
 pub mod cpu;
 pub mod cuda;
 pub mod im2col;
@@ -24,7 +25,7 @@ use crate::device::{Format, Host, View};
 use crate::real::Real;
 
 /// Shapes of one convolution with a square kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Geometry {
     /// Images in the batch.
     pub n: usize,
@@ -193,7 +194,10 @@ impl Operation for Fprop {
     fn cuda(&self, memory: &Memory) -> Result<()> {
         match self.x.format {
             Format::F32 => cuda::fprop(self, memory),
-            Format::Bf16 => tensor::fprop(self, memory),
+            Format::Bf16 => {
+                let g = &self.geometry;
+                tensor::fprop(self, memory, tensor::fprop_by(memory.cuda(), g.pixels(), [g.c, g.k]))
+            }
         }
     }
 
@@ -264,7 +268,10 @@ impl Operation for Dgrad {
     fn cuda(&self, memory: &Memory) -> Result<()> {
         match self.dy.format {
             Format::F32 => cuda::dgrad(self, memory),
-            Format::Bf16 => tensor::dgrad(self, memory),
+            Format::Bf16 => {
+                let g = &self.geometry;
+                tensor::dgrad(self, memory, tensor::fprop_by(memory.cuda(), g.n * g.h * g.w, [g.k, g.c]))
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use half::bf16;
 use super::cuda::{After, Parts, int};
 use super::{Dgrad, Epilogue, Fprop, Geometry, Wgrad, wgmma};
 use crate::device::cuda::kernels::{conv_fprop_bf16, conv_wgrad_bf16};
-use crate::device::cuda::{Launch, Memory, Pointer, PointerMut, Result};
+use crate::device::cuda::{Cuda, Launch, Memory, Pointer, PointerMut, Result};
 use crate::device::{Format, View};
 use crate::steps::norm::cuda::Channels;
 
@@ -29,7 +29,7 @@ const THREADS: u32 = 128;
 const SHARED: usize = 4 * 32 * 2;
 
 /// Blocks that occupy a large GPU: two on each of 132 multiprocessors. With fewer, smaller tiles do better.
-const MANY_BLOCKS: usize = 2 * 132;
+pub(super) const MANY_BLOCKS: usize = 2 * 132;
 
 /// Operations that a block does while a sum of one part is written and read again: a large GPU moves 3 TB/s, and a block does 2 TFLOP/s.
 const SUM_COST: usize = 6;
@@ -37,7 +37,7 @@ const SUM_COST: usize = 6;
 /// Fewest pixels of a part of wgrad, so that writing and adding up the sums stays a small share of the work.
 const PART_PIXELS: usize = 512;
 
-type FpropKernel = fn(
+pub(super) type FpropKernel = fn(
     Launch<'_>,
     Pointer<'_, bf16>,
     Pointer<'_, bf16>,
@@ -59,7 +59,7 @@ type FpropKernel = fn(
     i32,
     i32,
 ) -> Result<()>;
-type WgradKernel = fn(
+pub(super) type WgradKernel = fn(
     Launch<'_>,
     Pointer<'_, bf16>,
     Pointer<'_, bf16>,
@@ -76,9 +76,9 @@ type WgradKernel = fn(
 ) -> Result<()>;
 
 /// A kernel and the piece of the product that each of its blocks computes.
-struct Tile<K> {
-    rows: usize,
-    columns: usize,
+pub(super) struct Tile<K: 'static> {
+    pub rows: usize,
+    pub columns: usize,
     kernel: K,
 }
 
@@ -98,6 +98,23 @@ macro_rules! tiles {
     ($type:ident, $module:ident: $($rows:literal x $columns:literal $kernel:ident),*) => {
         [$(Tile { rows: $rows, columns: $columns, kernel: $module::$kernel as $type }),*]
     };
+}
+
+/// What computes a product: a kernel of this file, or [`wgmma`]'s.
+#[derive(Clone, Copy)]
+pub(super) enum By<K: 'static> {
+    Mma(&'static Tile<K>),
+    Wgmma,
+}
+
+impl<K> By<K> {
+    /// Rows and columns of its tile.
+    pub fn sides(&self) -> [usize; 2] {
+        match self {
+            By::Mma(tile) => [tile.rows, tile.columns],
+            By::Wgmma => [wgmma::TILE; 2],
+        }
+    }
 }
 
 /// Tiles of pixels by output channels, in the order of [`fprop_tile`].
@@ -156,6 +173,40 @@ fn wgrad_tile(packed: bool, channels: usize) -> &'static Tile<WgradKernel> {
     }
 }
 
+/// What computes the forward pass of so many pixels and channels in and out.
+pub(super) fn fprop_by(cuda: &Cuda, pixels: usize, [c, k]: [usize; 2]) -> By<FpropKernel> {
+    match cuda.has_wgmma() && wgmma::fits_fprop(c, k) {
+        true => By::Wgmma,
+        false => By::Mma(fprop_tile(is_packed(c), pixels, k)),
+    }
+}
+
+/// What could: the narrowest tile, and those of which less than half would be empty.
+pub(super) fn fprop_candidates(cuda: &Cuda, [c, k]: [usize; 2]) -> Vec<By<FpropKernel>> {
+    let tiles = if is_packed(c) { &FPROP_PACKED[..] } else { &FPROP };
+    candidates(tiles, |tile| tile.columns < 2 * k, cuda.can_wgmma() && wgmma::fits_fprop(c, k))
+}
+
+/// What computes the gradient of the weights.
+pub(super) fn wgrad_by(cuda: &Cuda, g: &Geometry) -> By<WgradKernel> {
+    match cuda.has_wgmma() && wgmma::fits_wgrad(g) {
+        true => By::Wgmma,
+        false => By::Mma(wgrad_tile(is_packed(g.c), g.k)),
+    }
+}
+
+/// What could, as in [`fprop_candidates`].
+pub(super) fn wgrad_candidates(cuda: &Cuda, g: &Geometry) -> Vec<By<WgradKernel>> {
+    let tiles = if is_packed(g.c) { &WGRAD_PACKED[..] } else { &WGRAD };
+    candidates(tiles, |tile| tile.rows < 2 * g.k, cuda.can_wgmma() && wgmma::fits_wgrad(g))
+}
+
+fn candidates<K>(tiles: &'static [Tile<K>], fits: impl Fn(&Tile<K>) -> bool, wgmma: bool) -> Vec<By<K>> {
+    let [narrowest, wider @ ..] = tiles else { return Vec::new() };
+    let wider = wider.iter().filter(|tile| fits(tile));
+    std::iter::once(narrowest).chain(wider).map(By::Mma).chain(wgmma.then_some(By::Wgmma)).collect()
+}
+
 /// The kernels know of no stride, and no net has one.
 fn assert_takes(g: &Geometry) {
     assert_eq!(g.stride, 1, "a convolution of bf16 with a stride");
@@ -164,17 +215,14 @@ fn assert_takes(g: &Geometry) {
 /// [`Fprop`] of bf16; y may be f32, which shows the sums as they are before they are rounded.
 ///
 /// Bound: the tensor cores where a byte of x and y takes some 300 flop or more, else the bytes.
-pub(super) fn fprop(step: &Fprop, memory: &Memory) -> Result<()> {
+pub(super) fn fprop(step: &Fprop, memory: &Memory, by: By<FpropKernel>) -> Result<()> {
     let g = &step.geometry;
     assert_takes(g);
     let sizes = [int(g.n), int(g.h), int(g.w), int(g.c), int(g.k), int(g.side), int(g.pad)];
     let parts = step.stats.map_or(PointerMut::null(), |_| memory.workspace());
     let after = After::new(step.b, step.epilogue, memory);
-    launch_fprop(memory, sizes, g.pixels(), [step.x, step.w], after, step.y, parts)?;
-    let rows = match wgmma::takes_fprop(memory, g.c, g.k) {
-        true => wgmma::TILE,
-        false => fprop_rows(g),
-    };
+    launch_fprop(by, memory, sizes, g.pixels(), [step.x, step.w], after, step.y, parts)?;
+    let [rows, _] = by.sides();
     step.stats.map_or(Ok(()), |stats| stats.merge(memory, rows))
 }
 
@@ -184,18 +232,20 @@ pub(super) fn fprop_rows(g: &Geometry) -> usize {
 }
 
 /// [`Dgrad`] of bf16; dx may be f32, as y of [`fprop`]. Bound: as there.
-pub(super) fn dgrad(step: &Dgrad, memory: &Memory) -> Result<()> {
+pub(super) fn dgrad(step: &Dgrad, memory: &Memory, by: By<FpropKernel>) -> Result<()> {
     let g = &step.geometry;
     assert_takes(g);
     // Negative where padding puts outputs beyond the reach of the image.
     let pad = int(g.side) - 1 - int(g.pad);
     let sizes = [int(g.n), int(g.oh()), int(g.ow()), int(g.k), int(g.c), int(g.side), pad];
     let (none, no_parts) = (After::new(None, Epilogue::NONE, memory), PointerMut::null());
-    launch_fprop(memory, sizes, g.n * g.h * g.w, [step.dy, step.w], none, step.dx, no_parts)
+    launch_fprop(by, memory, sizes, g.n * g.h * g.w, [step.dy, step.w], none, step.dx, no_parts)
 }
 
 /// The kernel of both, with the sizes that it takes, in its order.
+#[expect(clippy::too_many_arguments, reason = "the kernel's own")]
 fn launch_fprop(
+    by: By<FpropKernel>,
     memory: &Memory,
     [n, h, width, c, k, side, pad]: [i32; 7],
     pixels: usize,
@@ -209,10 +259,12 @@ fn launch_fprop(
         Format::F32 => (PointerMut::null(), memory.pointer_mut(y)),
     };
     let (x, w) = (memory.pointer(x), memory.pointer(w));
-    if wgmma::takes_fprop(memory, c as usize, k as usize) {
-        return wgmma::fprop(memory.cuda(), [n, h, width, c, k, side, pad], pixels, x, w, after, (y, y32), parts);
-    }
-    let tile = fprop_tile(is_packed(c as usize), pixels, k as usize);
+    let tile = match by {
+        By::Wgmma => {
+            return wgmma::fprop(memory.cuda(), [n, h, width, c, k, side, pad], pixels, x, w, after, (y, y32), parts);
+        }
+        By::Mma(tile) => tile,
+    };
     let [rows, columns] = tile.grid(pixels, k as usize);
     let launch = memory.cuda().launch([int(rows * columns) as u32, 1, 1], THREADS, tile.shared());
     let After { bias: b, norm: Channels { mean, var, gamma, beta, eps }, slope } = after;
@@ -229,24 +281,31 @@ pub(super) fn parts(step: &Wgrad) -> Parts {
     let tile = wgrad_tile(is_packed(g.c), g.k);
     let tiles: usize = tile.grid(g.k, g.taps()).iter().product();
     let cost = |wanted: &usize| {
-        let Parts { count, pixels } = Parts::new(step, *wanted, PART_PIXELS, 64);
+        let Parts { count, pixels } = parts_of(step, *wanted);
         let waves = (tiles * count).div_ceil(MANY_BLOCKS);
         waves * pixels * 2 * tile.rows * tile.columns + SUM_COST * step.part_length() * count
     };
-    let wanted = (1..=MANY_BLOCKS).min_by_key(cost).unwrap_or(1);
+    parts_of(step, (1..=MANY_BLOCKS).min_by_key(cost).unwrap_or(1))
+}
+
+/// As many parts as are wanted, or as the pixels allow.
+pub(super) fn parts_of(step: &Wgrad, wanted: usize) -> Parts {
     Parts::new(step, wanted, PART_PIXELS, 64)
 }
 
 /// Each part's share of dw of [`Wgrad`] of bf16, one after another in `sums`.
 ///
 /// Bound: the tensor cores for many channels, the bytes of x and dy for few.
-pub(super) fn shares(step: &Wgrad, memory: &Memory, sums: PointerMut<'_, f32>, parts: &Parts) -> Result<()> {
+pub(super) fn shares(
+    step: &Wgrad,
+    memory: &Memory,
+    by: By<WgradKernel>,
+    sums: PointerMut<'_, f32>,
+    parts: &Parts,
+) -> Result<()> {
     let g = &step.geometry;
     assert_takes(g);
-    if wgmma::takes_wgrad(memory, g) {
-        return wgmma::shares(step, memory, sums, parts);
-    }
-    let tile = wgrad_tile(is_packed(g.c), g.k);
+    let By::Mma(tile) = by else { return wgmma::shares(step, memory, sums, parts) };
     let [rows, columns] = tile.grid(g.k, g.taps());
     let launch = memory.cuda().launch([columns as u32, rows as u32, parts.count as u32], THREADS, tile.shared());
     let (x, dy) = (memory.pointer(step.x), memory.pointer(step.dy));

@@ -23,9 +23,9 @@ const THREADS: u32 = 2 * 128 + 32;
 /// Dynamic shared memory: three stages of both operands' parts, from a multiple of 1024 bytes on.
 const SHARED: u32 = (3 * 2 * TILE * DEPTH * size_of::<bf16>() + 1024) as u32;
 
-/// Whether the forward pass with so many channels in and out is done here.
-pub(super) fn takes_fprop(memory: &Memory, c: usize, k: usize) -> bool {
-    memory.cuda().has_wgmma() && c.is_multiple_of(DEPTH) && k > TILE / 2
+/// Whether the forward pass with so many channels in and out can be done here.
+pub(super) fn fits_fprop(c: usize, k: usize) -> bool {
+    c.is_multiple_of(DEPTH) && k > TILE / 2
 }
 
 /// [`super::Fprop`] with the sizes n, h, w, c, k, side, pad, over `pixels` output pixels; y in bf16 or f32, the other one null.
@@ -54,9 +54,9 @@ pub(super) fn fprop(
     )
 }
 
-/// Whether the gradient of the weights is done here.
-pub(super) fn takes_wgrad(memory: &Memory, g: &Geometry) -> bool {
-    takes_fprop(memory, g.c, g.k) && g.k.is_multiple_of(8)
+/// Whether the gradient of the weights can be done here.
+pub(super) fn fits_wgrad(g: &Geometry) -> bool {
+    fits_fprop(g.c, g.k) && g.k.is_multiple_of(8)
 }
 
 /// Each part's share of dw of [`Wgrad`], one after another in `sums`; the parts are multiples of 64 pixels.

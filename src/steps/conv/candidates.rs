@@ -1,0 +1,100 @@
+//! Every tile that a convolution of bf16 could be computed in, the one that is chosen among them: to be timed side by side.
+
+use serde::Serialize;
+
+use super::cuda::sum_of_parts;
+use super::tensor::{self, By};
+use super::{Dgrad, Fprop, Wgrad};
+use crate::device::cuda::{Cuda, Memory, Result};
+
+/// What the blocks of a kernel compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Tile {
+    /// `mma` or `wgmma`.
+    pub product: &'static str,
+    pub rows: usize,
+    pub columns: usize,
+    /// Into which wgrad cuts the pixels; None for the other passes.
+    pub parts: Option<usize>,
+}
+
+impl Tile {
+    fn new<K>(by: &By<K>, parts: Option<usize>) -> Tile {
+        let [rows, columns] = by.sides();
+        Tile { product: if matches!(by, By::Wgmma) { "wgmma" } else { "mma" }, rows, columns, parts }
+    }
+}
+
+/// A step in one tile.
+pub struct Candidate<'a> {
+    pub tile: Tile,
+    /// Whether the step takes this tile as the device is set.
+    pub chosen: bool,
+    /// Scratch elements that it needs.
+    pub workspace: usize,
+    launch: Launch<'a>,
+}
+
+type Launch<'a> = Box<dyn Fn(&Memory) -> Result<()> + 'a>;
+
+impl Candidate<'_> {
+    /// Runs the step, as [`super::Operation::cuda`] does.
+    pub fn cuda(&self, memory: &Memory) -> Result<()> {
+        (self.launch)(memory)
+    }
+}
+
+impl Fprop {
+    /// Its candidates; x is bf16.
+    pub fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
+        let g = &self.geometry;
+        let chosen = Tile::new(&tensor::fprop_by(cuda, g.pixels(), [g.c, g.k]), None);
+        let candidate = |by| {
+            let tile = Tile::new(&by, None);
+            let workspace = self.stats.map_or(0, |_| 2 * g.k * g.pixels().div_ceil(tile.rows));
+            let launch: Launch = Box::new(move |memory| tensor::fprop(self, memory, by));
+            Candidate { tile, chosen: tile == chosen, workspace, launch }
+        };
+        tensor::fprop_candidates(cuda, [g.c, g.k]).into_iter().map(candidate).collect()
+    }
+}
+
+impl Dgrad {
+    /// Its candidates; dy is bf16.
+    pub fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
+        let g = &self.geometry;
+        let chosen = Tile::new(&tensor::fprop_by(cuda, g.n * g.h * g.w, [g.k, g.c]), None);
+        let candidate = |by| {
+            let tile = Tile::new(&by, None);
+            let launch: Launch = Box::new(move |memory| tensor::dgrad(self, memory, by));
+            Candidate { tile, chosen: tile == chosen, workspace: 0, launch }
+        };
+        tensor::fprop_candidates(cuda, [g.k, g.c]).into_iter().map(candidate).collect()
+    }
+}
+
+impl Wgrad {
+    /// Its candidates; x is bf16. Of each tile with the pixels in one part, two, four and so on, and in as many as are chosen.
+    pub fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
+        let usual = tensor::parts(self).count;
+        let chosen = Tile::new(&tensor::wgrad_by(cuda, &self.geometry), Some(usual));
+        let wanted = (0..usize::BITS).map(|i| 1 << i).take_while(|&n| n <= tensor::MANY_BLOCKS).chain([usual]);
+        // Few pixels are cut into fewer parts than wanted.
+        let mut counts: Vec<usize> = wanted.map(|wanted| tensor::parts_of(self, wanted).count).collect();
+        counts.sort_unstable();
+        counts.dedup();
+        let mut candidates = Vec::new();
+        for by in tensor::wgrad_candidates(cuda, &self.geometry) {
+            for &count in &counts {
+                let tile = Tile::new(&by, Some(count));
+                let workspace = if count == 1 { 0 } else { count * self.part_length() };
+                let launch: Launch = Box::new(move |memory| {
+                    let parts = tensor::parts_of(self, count);
+                    sum_of_parts(self, memory, &parts, |sums| tensor::shares(self, memory, by, sums, &parts))
+                });
+                candidates.push(Candidate { tile, chosen: tile == chosen, workspace, launch });
+            }
+        }
+        candidates
+    }
+}
