@@ -1,29 +1,44 @@
-//! On the GPU where there is one, else on the CPU: whole training steps and inference with heatmaps: `cargo bench --bench nets [-- FILTER]`. Criterion's `elem/s` is images/s.
+//! Whole training steps and inference with heatmaps: `cargo bench --bench nets [-- FILTER]`. Criterion's `elem/s` is images/s.
+//!
+//! On a GPU by its own clock, as one replayed graph on a batch that stays in its memory: the caches are as warm as the batch before left
+//! them. `fcdd bench` also times training with drawn batches and cold inference.
+
+mod support;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use fcdd::device::{Choice, choose};
-use fcdd::engine::Hyper;
-use fcdd::run::bench::{Task, network};
+use fcdd::device::Device;
+use fcdd::run::bench::{HYPER, Options, Task, Work, prepared, whole};
+use fcdd::run::settings::word;
 
-fn nets(criterion: &mut Criterion) {
-    let (device, _) = choose(Choice::Auto).unwrap();
-    for (name, batch) in [("FCDD_CNN28_W", 128), ("FCDD_CNN32_LW3K", 200), ("FCDD_CNN224_VGG_F", 16)] {
+use support::{Clock, device, formats};
+
+fn nets(criterion: &mut Criterion<Clock>) {
+    let on_gpu = matches!(device(), Device::Cuda(_));
+    for name in ["FCDD_CNN28", "FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"] {
         let mut group = criterion.benchmark_group(name);
-        group.sample_size(10).throughput(Throughput::Elements(batch as u64));
-        for (label, task) in [("train", Task::Train), ("infer", Task::Infer)] {
-            let mut network = network(&device, name, task, batch, None).unwrap();
-            let mut step = 0;
-            group.bench_function(label, |bencher| {
-                bencher.iter(|| {
-                    step += 1;
-                    let hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step, norm_momentum: 0.1 };
-                    task.run(&mut network, batch, &hyper).unwrap();
-                });
+        for (&format, task) in formats().iter().flat_map(|format| [(format, Task::Train), (format, Task::Infer)]) {
+            let net = name.to_string();
+            let options = Options { net, task, batch: None, side: None, format, repeats: 0, on_gpu };
+            let batch = Work::count(&options).unwrap().batch;
+            group.throughput(Throughput::Elements(batch as u64));
+            let mut network = None;
+            group.bench_function(format!("{} {}", word(task), word(format)), |bencher| {
+                let network = network.get_or_insert_with(|| prepared(device(), &options).unwrap());
+                if on_gpu {
+                    let steps = whole(network, task).unwrap();
+                    let timed = network.captured(&steps, &HYPER, |_, graph| {
+                        bencher.iter(|| graph.launch().unwrap());
+                        Ok(())
+                    });
+                    timed.unwrap();
+                } else {
+                    bencher.iter(|| task.run(network, batch, &HYPER).unwrap());
+                }
             });
         }
         group.finish();
     }
 }
 
-criterion_group!(benches, nets);
+criterion_group! { name = benches; config = support::criterion(); targets = nets }
 criterion_main!(benches);

@@ -1,35 +1,90 @@
-//! Every step of the training and inference plans of the paper's nets by itself: `cargo bench --bench steps [-- FILTER]`.
+//! Every step of the training and inference plans of the paper's nets by itself, each kind and shape once:
+//! `cargo bench --bench steps [-- FILTER]`, such as `-- conv_wgrad/bf16`.
 //!
-//! Criterion's `elem/s` is FLOP/s for convolutions and values read and written per second for all other steps.
+//! On a GPU by its own clock, with nothing of the inputs in the caches: a copy of more than they hold runs before each step, untimed.
+//! On the CPU the inputs are as warm as the run before left them. Criterion's `elem/s` is FLOP/s for convolutions and values read and
+//! written per second for all other steps.
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use fcdd::device::{Choice, Format, choose};
-use fcdd::engine::lower::{Optimizer, Options, Training};
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use fcdd::device::Device;
+use fcdd::engine::lower::{self, Optimizer, Training, lower};
 use fcdd::engine::{Hyper, Network, Step};
-use fcdd::model::{Weights, nets};
+use fcdd::model::{Arch, Weights, nets};
 use fcdd::rng::{Purpose, Stream};
+use fcdd::run::bench::Copier;
+use fcdd::run::settings::word;
 use fcdd::steps::hsc_loss::Gradient;
 
-fn steps(criterion: &mut Criterion) {
-    let (device, _) = choose(Choice::Auto).unwrap();
-    let hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step: 1, norm_momentum: 0.1 };
-    for (name, batch, maps) in [("CNN28_W", 128, false), ("CNN32_LW3K", 200, false), ("CNN224_VGG_F", 16, true)] {
-        let arch = nets::by_name(name, true).unwrap();
-        let training = Some(Training { optimizer: Optimizer::Sgd, maps, input_grad: false, seed: 0 });
-        let options =
-            Options { batch, side: arch.side, format: Format::F32, sigma: 1.2, gradient: Gradient::Grad, training };
-        let mut network = Network::<f32>::on(&device, &arch, options, &Weights::init(&arch, 0)).unwrap();
-        let (input, labels, _) = network.training_inputs(batch).unwrap();
-        Stream::new(0, Purpose::Check, 0, 0).fill_normal(input);
-        labels.iter_mut().enumerate().for_each(|(i, label)| *label = (i % 2) as f32);
-        network.train(batch, &hyper).unwrap();
-        let plan = network.plan(batch).unwrap().clone();
-        let mut group = criterion.benchmark_group(name);
-        group.sample_size(10);
-        for (number, step) in plan.steps().enumerate() {
-            group.throughput(Throughput::Elements(work(step)));
-            group.bench_function(format!("{number} {}", step.kind()), |bencher| {
-                bencher.iter(|| network.run_step(step, &hyper).unwrap());
+use support::{Clock, device, formats};
+
+/// A net, laid out when the first of its steps is timed.
+struct Net {
+    arch: Arch,
+    options: lower::Options,
+    network: Option<Network<f32>>,
+}
+
+impl Net {
+    /// The network, after a training step: every buffer holds what it holds in earnest.
+    fn network(&mut self) -> &mut Network<f32> {
+        let Net { arch, options, network } = self;
+        network.get_or_insert_with(|| {
+            let batch = options.batch;
+            let mut network = Network::on(device(), arch, *options, &Weights::init(arch, 0)).unwrap();
+            let (input, labels, _) = network.training_inputs(batch).unwrap();
+            Stream::new(0, Purpose::Check, 0, 0).fill_normal(input);
+            labels.iter_mut().enumerate().for_each(|(i, label)| *label = (i % 2) as f32);
+            network.train(batch, &Hyper { lr: 1e-3, weight_decay: 1e-6, step: 1, norm_momentum: 0.1 }).unwrap();
+            network
+        })
+    }
+}
+
+fn steps(criterion: &mut Criterion<Clock>) {
+    let copier = match device() {
+        Device::Cpu => None,
+        Device::Cuda(cuda) => Some(Copier::new(cuda).unwrap()),
+    };
+    let flush = || copier.as_ref().map_or(Ok(()), Copier::run).unwrap();
+    let large = if copier.is_some() { 128 } else { 16 };
+    let mut nets = Vec::new();
+    let mut by_kind: BTreeMap<&str, Vec<(usize, String, Step)>> = BTreeMap::new();
+    let mut met = BTreeSet::new();
+    for (name, batch, maps) in
+        [("CNN28", 128, false), ("CNN28_W", 128, false), ("CNN32_LW3K", 200, false), ("CNN224_VGG_F", large, true)]
+    {
+        for &format in formats() {
+            let arch = nets::by_name(name, true).unwrap();
+            let training = Some(Training { optimizer: Optimizer::Sgd, maps, input_grad: false, seed: 0 });
+            let (side, gradient) = (arch.side, Gradient::Grad);
+            let options = lower::Options { batch, side, format, sigma: 1.2, gradient, training };
+            let plan = lower(&arch, &options).unwrap();
+            let phases = [
+                ("train", [&plan.forward, &plan.backward, &plan.update]),
+                ("infer", [&plan.infer, &plan.explain, &plan.renew]),
+            ];
+            for (phase, step) in
+                phases.iter().flat_map(|(phase, of)| of.iter().copied().flatten().map(move |s| (phase, s)))
+            {
+                let id = format!("{} {phase} {}", word(format), step.shape());
+                if met.insert((step.kind(), id.clone())) {
+                    by_kind.entry(step.kind()).or_default().push((nets.len(), id, step.clone()));
+                }
+            }
+            nets.push(Net { arch, options, network: None });
+        }
+    }
+    for (kind, steps) in by_kind {
+        let mut group = criterion.benchmark_group(kind);
+        for (net, id, step) in steps {
+            group.throughput(Throughput::Elements(work(&step)));
+            group.bench_function(id, |bencher| {
+                let network = nets[net].network();
+                bencher.iter_batched(flush, |()| network.launch(&step).unwrap(), BatchSize::PerIteration);
             });
         }
         group.finish();
@@ -42,5 +97,5 @@ fn work(step: &Step) -> u64 {
     if step.flops() > 0 { step.flops() } else { values() }
 }
 
-criterion_group!(benches, steps);
+criterion_group! { name = benches; config = support::criterion(); targets = steps }
 criterion_main!(benches);

@@ -55,6 +55,11 @@ def is_ours(timing):
     return timing["mode"].startswith("fcdd")
 
 
+def is_like_the_peers(timing):
+    """Whether a timing of fcdd has a batch that stays where it is: what gpu.py times, and what both time on the CPU."""
+    return timing.get("how", "graph, fixed batch") == "graph, fixed batch"
+
+
 def rates(timings, of_rounds):
     """By case and mode: images/s of each round, or of each repeat of a single one."""
     found = {}
@@ -69,13 +74,15 @@ def precision(mode):
 
 
 def speeds(timings, of_rounds):
-    """A line per case and mode, with the time of fcdd as a multiple of this mode's: of its fastest mode in the same precision."""
+    """A line per case and mode, with the time of fcdd as a multiple of this mode's: of the fastest of its modes that are timed alike, in the
+    same precision."""
+    like = {t["mode"] for t in timings if is_ours(t) and is_like_the_peers(t)}
     lines = ["| case | mode | images/s | time of fcdd / of this |", "| --- | --- | --- | --- |"]
     for key, by_mode in rates(timings, of_rounds).items():
         middle = {mode: statistics.median(values) for mode, values in by_mode.items()}
         ours = {}
         for mode, value in middle.items():
-            if mode.startswith("fcdd"):
+            if mode in like:
                 ours[precision(mode)] = max(value, ours.get(precision(mode), 0))
         for mode, values in sorted(by_mode.items(), key=lambda item: -middle[item[0]]):
             of = ours.get(precision(mode))
@@ -157,7 +164,8 @@ def kinds(reports):
     for t in filter(is_ours, (t for one in reports for t in one["timings"] if "error" not in t)):
         for kind in t.get("kinds", []):
             if kind["seconds"]:
-                key, of = (*case(t), t["mode"]), [c for c in t["layers"] if c["kind"] == kind["kind"]]
+                # Steps are timed once, however their batches are.
+                key, of = (*case(t), t["mode"].split(",")[0]), [c for c in t["layers"] if c["kind"] == kind["kind"]]
                 least = floor(of, *own_peaks(reports, precision(t["mode"]))) / 1e3
                 found.setdefault(key, {}).setdefault(kind["kind"], []).append((kind["seconds"], least))
     lines = []

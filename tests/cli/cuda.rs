@@ -105,3 +105,52 @@ fn runs_on_the_gpu_end_as_on_the_cpu() {
     assert!(weights("gpu") == weights("again"), "two trainings on the GPU differ");
     with_standin(&scratch, &[], "evaluate gpu --device cuda").unwrap().expect_success();
 }
+
+/// Every way in which a GPU is timed, each with the peaks, floors and steps of before.
+#[test]
+fn bench_times_a_gpu_in_each_way() {
+    let scratch = Scratch::new();
+    let words = "bench FCDD_CNN28 --device cuda --precision bf16 --batch 2 --repeats 1 --json";
+    let Some(ran) = with_standin(&scratch, &[], words) else { return };
+    let found = ran.expect_success().json();
+    assert!(found["peaks"]["flops_per_second"].as_f64() > Some(0.0));
+    let timings = found["timings"].as_array().unwrap();
+    let ways: Vec<[&str; 2]> = timings.iter().map(|t| ["task", "how"].map(|key| t[key].as_str().unwrap())).collect();
+    let [fixed, drawn, cold] = ["graph, fixed batch", "graph, batches drawn", "launch by launch, inputs cold"];
+    assert_eq!(ways, [["train", fixed], ["train", drawn], ["infer", fixed], ["infer", cold]]);
+    for timing in timings {
+        let how = timing["how"].as_str().unwrap();
+        assert_eq!(timing["mode"], format!("fcdd cuda bf16, {how}"));
+        assert_eq!(timing["seconds"].as_array().map(Vec::len), Some(1));
+        for key in ["floor", "seconds"] {
+            assert!(timing["total"][key].as_f64() > Some(0.0), "{timing}");
+        }
+    }
+}
+
+/// What is switched on is compared with what is not before it is timed: in a net with layers that warpgroups multiply.
+#[test]
+fn bench_compares_what_is_switched_on() {
+    let scratch = Scratch::new();
+    let switches = [("FCDD_WGMMA", "1"), ("FCDD_PDL", "1")];
+    let words = "bench FCDD_CNN32_LW3K --side 8 --device cuda --precision bf16 --batch 2 --repeats 1 --json";
+    let Some(ran) = with_standin(&scratch, &switches, words) else { return };
+    let found = ran.expect_success().json();
+    let mode = found["timings"][0]["mode"].as_str().unwrap();
+    assert!(mode.starts_with("fcdd cuda bf16 pdl"), "{mode}");
+}
+
+#[test]
+fn bench_times_tiles() {
+    let scratch = Scratch::new();
+    let words = "bench FCDD_CNN28 --tiles --device cuda --batch 2 --repeats 1";
+    let Some(ran) = with_standin(&scratch, &[], words) else { return };
+    let found = ran.expect_success().json();
+    let tiles = found["tiles"].as_array().unwrap();
+    for (pass, layers) in [("conv_fprop", 2), ("conv_dgrad", 1), ("conv_wgrad", 2)] {
+        let chosen = tiles.iter().filter(|t| t["pass"] == pass && t["chosen"] == true);
+        assert_eq!(chosen.count(), layers, "{pass}");
+    }
+    assert!(tiles.iter().all(|t| t["median"].as_f64() > Some(0.0) && t["geometry"]["n"] == 2), "{tiles:?}");
+    scratch.run(&words.replace("cuda", "cpu")).expect_error(&["--tiles", "--device"]);
+}

@@ -357,7 +357,7 @@ fn info_and_help_are_quiet() {
         ("evaluate --help", &["<RUN|MODEL>", "--data", "--out", "--viz-ids", "--json"]),
         ("verify --help", &["--golden", "--json"]),
         ("demo --help", &["--out", "--epochs", "--seed", "--json"]),
-        ("bench --help", &["[NET]", "--task", "--batch", "--side", "--repeats", "--count", "--layers"]),
+        ("bench --help", &["[NET]", "--task", "--batch", "--side", "--repeats", "--count", "--tiles", "--layers"]),
         ("info", &["FCDD_CNN28", "FCDD_CNN224_VGG_F", "cpu", "cuda"]),
     ] {
         let ran = scratch.run(words);

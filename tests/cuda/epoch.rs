@@ -7,6 +7,7 @@ use fcdd::data::images::{Images, Mask};
 use fcdd::data::pipeline::{PipelineKind, Preprocessing};
 use fcdd::data::store::Store;
 use fcdd::data::supervise::{NoiseMode, Supervise};
+use fcdd::device::cuda::Graph;
 use fcdd::device::{Device, Format};
 use fcdd::engine::lower::{Optimizer, Options, Training, lower};
 use fcdd::engine::{Hyper, Network};
@@ -203,5 +204,32 @@ fn a_step_of_cnn28_w_has_at_most_25_launches() {
             let launches = step.unwrap().launches().unwrap() + 1;
             assert!(launches <= 25, "{noise:?}: {launches}");
         }
+    });
+}
+
+/// Steps that were captured once and launched again and again on one batch, as `fcdd bench` times them.
+#[test]
+fn captured_steps_leave_the_bits_of_single_steps() {
+    on_device(|gpu| {
+        let hyper = hypers(0)[0];
+        let trained = |captured: bool| {
+            let mut network = network(&gpu.device, Optimizer::Sgd, false);
+            let (input, labels, _) = network.training_inputs(BATCH).unwrap();
+            Stream::new(2, Purpose::Check, 3, 0).fill_normal(input);
+            labels[BATCH / 2..].fill(1.0);
+            network.train(BATCH, &hyper).unwrap();
+            let plan = network.plan(BATCH).unwrap();
+            let steps =
+                [&plan.forward, &plan.backward, &plan.update].into_iter().flatten().cloned().collect::<Vec<_>>();
+            if captured {
+                let launch = |_: &Network<f32>, graph: &Graph| Ok((0..3).try_for_each(|_| graph.launch())?);
+                network.captured(&steps, &hyper, launch).unwrap();
+            } else {
+                (0..3).for_each(|_| drop(network.train(BATCH, &hyper).unwrap()));
+            }
+            let Weights { params, stats, .. } = network.weights().unwrap();
+            [params, stats, network.moments().unwrap()]
+        };
+        assert!(trained(true) == trained(false));
     });
 }

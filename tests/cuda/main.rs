@@ -18,3 +18,4 @@ mod primitives;
 mod steps;
 mod switches;
 mod tensor;
+mod tiles;

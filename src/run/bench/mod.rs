@@ -247,7 +247,7 @@ fn laps(marks: &[Mark]) -> Result<Vec<f64>> {
 }
 
 /// The steps of a task, in the order of running.
-fn whole(network: &mut Network<f32>, task: Task) -> Result<Vec<Step>> {
+pub fn whole(network: &mut Network<f32>, task: Task) -> Result<Vec<Step>> {
     let batch = network.options().batch;
     Ok(costs::steps(network.plan(batch)?, task).cloned().collect())
 }
@@ -284,7 +284,7 @@ fn switches(device: &Device) -> String {
 }
 
 /// Small steps, so that nothing diverges however many there are.
-const HYPER: Hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step: 1, norm_momentum: NORM_MOMENTUM };
+pub const HYPER: Hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step: 1, norm_momentum: NORM_MOMENTUM };
 
 /// A network laid out for a task, with a batch of random images, every other one anomalous; it has run once.
 pub fn prepared(device: &Device, options: &Options) -> Result<Network<f32>> {

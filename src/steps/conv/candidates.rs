@@ -10,7 +10,7 @@ use crate::device::cuda::{Cuda, Memory, Result};
 /// What the blocks of a kernel compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Tile {
-    /// `mma` or `wgmma`.
+    /// `mma`, `mma, packed` for channels that are no multiple of 8, or `wgmma`.
     pub product: &'static str,
     pub rows: usize,
     pub columns: usize,
@@ -19,9 +19,15 @@ pub struct Tile {
 }
 
 impl Tile {
-    fn new<K>(by: &By<K>, parts: Option<usize>) -> Tile {
+    /// Of a product that sums over so many channels.
+    fn new<K>(by: &By<K>, channels: usize, parts: Option<usize>) -> Tile {
         let [rows, columns] = by.sides();
-        Tile { product: if matches!(by, By::Wgmma) { "wgmma" } else { "mma" }, rows, columns, parts }
+        let product = match by {
+            By::Wgmma => "wgmma",
+            By::Mma(_) if tensor::is_packed(channels) => "mma, packed",
+            By::Mma(_) => "mma",
+        };
+        Tile { product, rows, columns, parts }
     }
 }
 
@@ -48,9 +54,9 @@ impl Fprop {
     /// Its candidates; x is bf16.
     pub fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
         let g = &self.geometry;
-        let chosen = Tile::new(&tensor::fprop_by(cuda, g.pixels(), [g.c, g.k]), None);
+        let chosen = Tile::new(&tensor::fprop_by(cuda, g.pixels(), [g.c, g.k]), g.c, None);
         let candidate = |by| {
-            let tile = Tile::new(&by, None);
+            let tile = Tile::new(&by, g.c, None);
             let workspace = self.stats.map_or(0, |_| 2 * g.k * g.pixels().div_ceil(tile.rows));
             let launch: Launch = Box::new(move |memory| tensor::fprop(self, memory, by));
             Candidate { tile, chosen: tile == chosen, workspace, launch }
@@ -63,9 +69,9 @@ impl Dgrad {
     /// Its candidates; dy is bf16.
     pub fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
         let g = &self.geometry;
-        let chosen = Tile::new(&tensor::fprop_by(cuda, g.n * g.h * g.w, [g.k, g.c]), None);
+        let chosen = Tile::new(&tensor::fprop_by(cuda, g.n * g.h * g.w, [g.k, g.c]), g.k, None);
         let candidate = |by| {
-            let tile = Tile::new(&by, None);
+            let tile = Tile::new(&by, g.k, None);
             let launch: Launch = Box::new(move |memory| tensor::dgrad(self, memory, by));
             Candidate { tile, chosen: tile == chosen, workspace: 0, launch }
         };
@@ -77,7 +83,7 @@ impl Wgrad {
     /// Its candidates; x is bf16. Of each tile with the pixels in one part, two, four and so on, and in as many as are chosen.
     pub fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
         let usual = tensor::parts(self).count;
-        let chosen = Tile::new(&tensor::wgrad_by(cuda, &self.geometry), Some(usual));
+        let chosen = Tile::new(&tensor::wgrad_by(cuda, &self.geometry), self.geometry.c, Some(usual));
         let wanted = (0..usize::BITS).map(|i| 1 << i).take_while(|&n| n <= tensor::MANY_BLOCKS).chain([usual]);
         // Few pixels are cut into fewer parts than wanted.
         let mut counts: Vec<usize> = wanted.map(|wanted| tensor::parts_of(self, wanted).count).collect();
@@ -86,7 +92,7 @@ impl Wgrad {
         let mut candidates = Vec::new();
         for by in tensor::wgrad_candidates(cuda, &self.geometry) {
             for &count in &counts {
-                let tile = Tile::new(&by, Some(count));
+                let tile = Tile::new(&by, self.geometry.c, Some(count));
                 let workspace = if count == 1 { 0 } else { count * self.part_length() };
                 let launch: Launch = Box::new(move |memory| {
                     let parts = tensor::parts_of(self, count);

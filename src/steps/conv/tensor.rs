@@ -271,7 +271,7 @@ fn launch_fprop(
     (tile.kernel)(launch, x, w, b, mean, var, gamma, beta, y, y32, parts, eps, slope, n, h, width, c, k, side, pad)
 }
 
-fn is_packed(channels: usize) -> bool {
+pub(super) fn is_packed(channels: usize) -> bool {
     !channels.is_multiple_of(CHUNK)
 }
 

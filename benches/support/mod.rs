@@ -1,0 +1,87 @@
+//! The device that the benches run on, and its clock.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use criterion::Criterion;
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use fcdd::device::cuda::Mark;
+use fcdd::device::{Choice, Device, Format, choose};
+
+/// The GPU where there is one, else the CPU; says once which.
+pub fn device() -> &'static Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    DEVICE.get_or_init(|| {
+        let (device, why_not) = choose(Choice::Auto).unwrap();
+        match &device {
+            Device::Cuda(cuda) => eprintln!("on {}, by its own clock", cuda.describe().unwrap().name),
+            Device::Cpu => {
+                let why_not = why_not.map(|error| format!(": {}", error.in_brief())).unwrap_or_default();
+                eprintln!("on the CPU, {} threads, by the clock on the wall{why_not}", rayon::current_num_threads());
+            }
+        }
+        device
+    })
+}
+
+/// What nets are timed in: bf16 is emulated on the CPU.
+pub fn formats() -> &'static [Format] {
+    match device() {
+        Device::Cuda(cuda) if cuda.has_bf16().unwrap() => &[Format::F32, Format::Bf16],
+        _ => &[Format::F32],
+    }
+}
+
+/// Criterion with the device's clock.
+pub fn criterion() -> Criterion<Clock> {
+    device();
+    let criterion = Criterion::default().with_measurement(Clock(WallTime)).sample_size(10);
+    criterion.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1))
+}
+
+/// On a GPU the time between two marks in the order of its work, on the CPU that on the wall.
+pub struct Clock(WallTime);
+
+/// When something began.
+pub enum Start {
+    Wall(Instant),
+    Device(Mark),
+}
+
+impl Measurement for Clock {
+    type Intermediate = Start;
+    type Value = Duration;
+
+    fn start(&self) -> Start {
+        match device() {
+            Device::Cpu => Start::Wall(self.0.start()),
+            Device::Cuda(cuda) => Start::Device(cuda.mark().unwrap()),
+        }
+    }
+
+    fn end(&self, start: Start) -> Duration {
+        match (start, device()) {
+            (Start::Device(start), Device::Cuda(cuda)) => {
+                Duration::from_secs_f64(cuda.mark().unwrap().seconds_since(&start).unwrap())
+            }
+            (Start::Wall(start), _) => self.0.end(start),
+            (Start::Device(_), Device::Cpu) => unreachable!("the device stays the same"),
+        }
+    }
+
+    fn add(&self, a: &Duration, b: &Duration) -> Duration {
+        self.0.add(a, b)
+    }
+
+    fn zero(&self) -> Duration {
+        self.0.zero()
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        self.0.to_f64(value)
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        self.0.formatter()
+    }
+}
