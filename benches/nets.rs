@@ -22,7 +22,7 @@ fn nets(criterion: &mut Criterion<Clock>) {
             let batch = Work::count(&options).unwrap().batch;
             group.throughput(Throughput::Elements(batch as u64));
             let mut network = None;
-            group.bench_function(format!("{} {}", word(task), word(format)), |bencher| {
+            group.bench_function(format!("{} {} {}", device().name(), word(format), word(task)), |bencher| {
                 let network = network.get_or_insert_with(|| prepared(device(), &options).unwrap());
                 if on_gpu {
                     let steps = whole(network, task).unwrap();

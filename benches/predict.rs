@@ -17,5 +17,6 @@ fn predict(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, predict);
+// Plots would want a font.
+criterion_group! { name = benches; config = Criterion::default().without_plots(); targets = predict }
 criterion_main!(benches);

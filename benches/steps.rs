@@ -1,5 +1,5 @@
 //! Every step of the training and inference plans of the paper's nets by itself, each kind and shape once:
-//! `cargo bench --bench steps [-- FILTER]`, such as `-- conv_wgrad/bf16`.
+//! `cargo bench --bench steps [-- FILTER]`, such as `-- 'conv_wgrad/cuda bf16'`.
 //!
 //! On a GPU by its own clock, with nothing of the inputs in the caches: a copy of more than they hold runs before each step, untimed.
 //! On the CPU the inputs are as warm as the run before left them. Criterion's `elem/s` is FLOP/s for convolutions and values read and
@@ -70,9 +70,13 @@ fn steps(criterion: &mut Criterion<Clock>) {
             for (phase, step) in
                 phases.iter().flat_map(|(phase, of)| of.iter().copied().flatten().map(move |s| (phase, s)))
             {
-                let id = format!("{} {phase} {}", word(format), step.shape());
-                if met.insert((step.kind(), id.clone())) {
-                    by_kind.entry(step.kind()).or_default().push((nets.len(), id, step.clone()));
+                let (format, shape) = (word(format), step.shape());
+                // A layer of both phases that reads and writes the same is one.
+                let is_new = met.insert(format!("{format} {shape} {}", step.describe()));
+                let id = format!("{} {format} {phase} {shape}", device().name());
+                let steps = by_kind.entry(step.kind()).or_default();
+                if is_new && steps.iter().all(|(_, other, _)| *other != id) {
+                    steps.push((nets.len(), id, step.clone()));
                 }
             }
             nets.push(Net { arch, options, network: None });

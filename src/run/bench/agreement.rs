@@ -7,6 +7,7 @@ use crate::device::cuda::{Cuda, PDL, WGMMA};
 use crate::device::{Device, Format};
 use crate::engine::Network;
 use crate::error::{Error, Result};
+use crate::model::Weights;
 use crate::run::settings::word;
 
 /// Training steps that are compared, in each way of running them.
@@ -44,6 +45,7 @@ pub(super) fn check(device: &Device, cuda: &Arc<Cuda>, options: &Options) -> Res
     }
     switches.iter().for_each(|(.., switch, _)| switch(cuda, false));
     let checked = results(device, cuda, options).and_then(|mut before| {
+        before.iter().try_for_each(|found| finite(options, &found.what, &found.values))?;
         // One after the other: each is compared with what differs in it alone.
         for (name, _, switch, reorders) in on {
             switch(cuda, true);
@@ -64,25 +66,23 @@ pub(super) fn check(device: &Device, cuda: &Arc<Cuda>, options: &Options) -> Res
 /// What a task leaves as the device is set, always from the same weights and batches.
 fn results(device: &Device, cuda: &Arc<Cuda>, options: &Options) -> Result<Vec<Found>> {
     let mut all = Vec::new();
-    let mut keep = |what: String, values: Vec<f32>, apart: f64| {
-        finite(options, &what, &values)?;
-        all.push(Found { what, values, apart });
-        Ok(())
-    };
+    let mut keep = |what: String, values: Vec<f32>, apart: f64| all.push(Found { what, values, apart });
     match options.task {
         Task::Predict => {
             let mut latency = Latency::new(device, &options.net)?;
             latency.judge(|_, judged| {
-                keep("the score".into(), vec![judged.score], APART)?;
-                keep("the heatmap".into(), judged.heatmap.to_vec(), APART)
+                keep("the score".into(), vec![judged.score], APART);
+                keep("the heatmap".into(), judged.heatmap.to_vec(), APART);
+                Ok(())
             })?;
         }
         Task::Infer => {
             let mut network = prepared(device, options)?;
             let ports = network.plan(network.options().batch)?.ports;
             let mut judged = |network: &Network<f32>, how| {
-                keep(format!("the scores ({how})"), network.read(ports.score)?, APART)?;
-                keep(format!("the heatmaps ({how})"), network.read(ports.heatmap)?, APART)
+                keep(format!("the scores ({how})"), network.read(ports.score)?, APART);
+                keep(format!("the heatmaps ({how})"), network.read(ports.heatmap)?, APART);
+                Ok(())
             };
             judged(&network, COLD)?;
             replayed(&mut network, Task::Infer, 1, |network| judged(network, FIXED))?;
@@ -93,25 +93,27 @@ fn results(device: &Device, cuda: &Arc<Cuda>, options: &Options) -> Result<Vec<F
             let mut step = 0;
             replayed(&mut network, Task::Train, STEPS, |network| {
                 step += 1;
-                keep(format!("the losses of step {step} ({FIXED})"), network.read(losses)?, APART)
+                keep(format!("the losses of step {step} ({FIXED})"), network.read(losses)?, APART);
+                Ok(())
             })?;
-            let trained = |network: &Network<f32>, how| -> Result<_> {
-                let weights = network.weights()?;
-                Ok([
-                    (format!("the weights after {STEPS} steps ({how})"), weights.params, APART),
-                    (format!("the running statistics after {STEPS} steps ({how})"), weights.stats, APART),
-                    (format!("the momentum after {STEPS} steps ({how})"), network.moments()?, GRADIENTS_APART),
-                ])
-            };
-            trained(&network, FIXED)?.into_iter().try_for_each(|(what, values, apart)| keep(what, values, apart))?;
+            trained(&network, FIXED, &mut keep)?;
             let (losses, _) = drawn::train(&mut network, cuda, STEPS)?;
             for (step, losses) in losses.chunks(network.options().batch).enumerate() {
-                keep(format!("the losses of step {} ({DRAWN})", step + 1), losses.to_vec(), APART)?;
+                keep(format!("the losses of step {} ({DRAWN})", step + 1), losses.to_vec(), APART);
             }
-            trained(&network, DRAWN)?.into_iter().try_for_each(|(what, values, apart)| keep(what, values, apart))?;
+            trained(&network, DRAWN, &mut keep)?;
         }
     }
     Ok(all)
+}
+
+/// What training left in a network.
+fn trained(network: &Network<f32>, how: &str, keep: &mut impl FnMut(String, Vec<f32>, f64)) -> Result<()> {
+    let Weights { params, stats, .. } = network.weights()?;
+    keep(format!("the weights after {STEPS} steps ({how})"), params, APART);
+    keep(format!("the running statistics after {STEPS} steps ({how})"), stats, APART);
+    keep(format!("the momentum after {STEPS} steps ({how})"), network.moments()?, GRADIENTS_APART);
+    Ok(())
 }
 
 /// Compares what was found bit for bit, or within its bound where sums may be added in another order; the error tells the first that
@@ -162,6 +164,8 @@ mod tests {
                 assert!(told.contains(word), "{word} in {told}");
             }
         }
+        // What is no number is near to nothing.
+        assert!(compare(&before, &[found(1, [f32::NAN, 1.5])], true).is_err());
         // Where nothing is added in another order, the last bit counts.
         assert_eq!(compare(&before, &last_bit, true), Ok(()));
         assert!(compare(&before, &last_bit, false).unwrap_err().contains("where 0 is allowed"));

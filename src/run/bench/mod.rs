@@ -183,7 +183,7 @@ fn timed(device: &Device, peaks: Option<&Peaks>, options: &Options) -> Result<Ve
             Device::Cuda(cuda) => on_a_gpu(cuda, &mut network, options)?,
         };
         let result = result(&mut network, options.task)?;
-        finite(options, "what was computed last", &network.read(result)?)?;
+        finite(options, "the results of the last batch", &network.read(result)?)?;
         work.note(&steps(device, &mut network, options)?, peaks);
         ways
     };
@@ -213,7 +213,7 @@ fn on_a_gpu(cuda: &Arc<Cuda>, network: &mut Network<f32>, options: &Options) -> 
     let fixed = (FIXED, laps(&marks)?);
     let other = if options.task == Task::Train {
         let (losses, marks) = drawn::train(network, cuda, rounds)?;
-        finite(options, "a loss", &losses)?;
+        finite(options, "the losses of drawn batches", &losses)?;
         (DRAWN, laps(&marks)?)
     } else {
         let (steps, copier) = (whole(network, options.task)?, Copier::new(cuda)?);
@@ -264,7 +264,7 @@ fn finite(options: &Options, what: &str, values: &[f32]) -> Result<()> {
     if values.iter().all(|value| value.is_finite()) {
         return Ok(());
     }
-    let problem = format!("{} {}: {what} is not a finite number", options.net, word(options.task));
+    let problem = format!("{} {}: {what}: not all are finite numbers", options.net, word(options.task));
     Err(Error::Numeric { problem, remedy: NOT_TIMED.into() })
 }
 
