@@ -1,0 +1,216 @@
+"""What the machine code of primitives.cu has to say: each function of inline PTX by itself, with every operand at its place.
+
+The expectations are written from the PTX manual's and CUTLASS's definitions; nothing in them is taken from kernels/.
+"""
+
+from .machine_code import SHARED, Thread, generation
+
+# Where a tensor map that is the first parameter begins on sm_90, whose parameters start at 0x210.
+MAP = 0x240 - 0x210
+# What the probes' pointers hold: far apart, so that a sum tells its summands.
+IN, MORE, OUT = 0x10000000, 0x20000000, 0x30000000
+LOADED = lambda pointer, i: ("loaded", pointer + 4 * i)
+
+
+def gmma_descriptor(start, leading, stride, swizzled=1):
+    """Of an operand in shared memory, as cute::SM90::GMMA::GmmaDescriptor lays out its fields: start address in bits 0-13, leading
+    dimension's byte offset in 16-29, stride dimension's in 32-45, all in units of 16 bytes, base offset 0 in 49-51, layout type in 62-63
+    (1: B128, swizzled within 128 bytes)."""
+    return (start >> 4 & 0x3FFF) | (leading >> 4) << 16 | (stride >> 4) << 32 | swizzled << 62
+
+
+# B128 canonical layouts of bf16: rows of 128 bytes in groups of eight. K-major: a group is 8 rows of the product, the stride leads to the
+# next; the leading offset has no meaning, CUTLASS writes 1 unit. MN-major: a group is 8 depths of 64 rows of the product, the stride leads
+# to the next depths, the leading offset to the next 64 rows.
+ROW_BYTES, GROUP = 128, 8
+K_MAJOR = {"leading": 16, "stride": GROUP * ROW_BYTES}
+MN_MAJOR = lambda depth: {"leading": depth * ROW_BYTES, "stride": GROUP * ROW_BYTES}
+
+
+def words(*values):
+    """Parameters of a kernel, 4 bytes each; a pointer is two."""
+    return {4 * i: value for i, value in enumerate(values)}
+
+
+def behind_map(*values):
+    """Parameters behind a tensor map of 128 bytes, which starts at a multiple of 64."""
+    return {MAP + 128 + at: value for at, value in words(*values).items()}
+
+
+def only(thread, first):
+    """The one instruction of this name that was executed; a fault where there are more or none."""
+    found = [seen for seen in thread.trace if seen["name"].split(".")[0] == first]
+    assert len(found) == 1, f"{len(found)} instructions {first} instead of one"
+    return found[0]
+
+
+def wanted(what, got, expected):
+    show = lambda value: hex(value) if isinstance(value, int) else repr(value)
+    assert got == expected, f"{what} is {show(got)}, not {show(expected)}"
+
+
+def stored(thread):
+    """Address -> what was stored there."""
+    return {seen["address"]: seen["value"] for seen in thread.trace if seen["name"].startswith("STG")}
+
+
+def conversion(arch, code, high):
+    """cvt: the second input is the upper half; rounded to nearest even."""
+    thread = Thread(arch, words(IN, 0, OUT, 0)).run(code)
+    _, called, *inputs = stored(thread)[OUT]
+    wanted("the conversion", set(called.split(".")) - {"F32"}, {"F2FP", "BF16", "PACK_AB"})
+    wanted("its upper and lower input", inputs, [high, LOADED(IN, 0)])
+
+
+def to_bf16(arch, code):
+    conversion(arch, code, 0)
+
+
+def pack_bf16(arch, code):
+    conversion(arch, code, LOADED(IN, 1))
+
+
+def cp_async(size, bypass):
+    """cp.async: its size, cache and direction; of `bytes` bytes the rest is zeroed, for which the address carries what is missing."""
+
+    def lint(arch, code):
+        for given in {size, size // 2, 1, 0}:
+            seen = only(Thread(arch, words(IN, 0, given)).run(code), "LDGSTS")
+            suffixes = seen["name"].split(".")
+            wanted("the size", {"128", "64"} & set(suffixes), {16: {"128"}, 8: {"64"}, 4: set()}[size])
+            wanted("the copy past the first cache", "BYPASS" in suffixes, bypass)
+            wanted("zeros behind the bytes", "ZFILL" in suffixes, True)
+            wanted("the place in shared memory", seen["shared"], SHARED(arch) + 0x100)
+            wanted(f"whether {given} bytes are copied", seen["copies"], int(given > 0))
+            wanted(f"the place of {given} bytes", seen["address"], IN + (size - given) % size)
+
+    return lint
+
+
+def cp_async_valid(arch, code):
+    """Copies all where the flag is set, else zeros."""
+    for valid in (0, 1):
+        wanted("whether it copies", only(Thread(arch, words(IN, 0, valid)).run(code), "LDGSTS")["copies"], valid)
+
+
+def cp_async_groups(arch, code):
+    """A group is closed behind its copy, and the wait leaves as many as it is told."""
+    thread = Thread(arch, words(IN, 0)).run(code)
+    wanted("the order", [seen["name"].split(".")[0] for seen in thread.trace], ["LDGSTS", "LDGDEPBAR", "DEPBAR"])
+    wanted("the groups left", thread.trace[2]["operands"], ["SB0", "0x5"])
+
+
+def ldmatrix(matrices, transposed):
+    """As many matrices as wanted, transposed or not, in order."""
+
+    def lint(arch, code):
+        thread = Thread(arch, words(OUT, 0)).run(code)
+        seen = only(thread, "LDSM")
+        wanted("the form", seen["name"], f"LDSM.16.{'MT88' if transposed else 'M88'}.{matrices}")
+        wanted("the address", seen["address"], SHARED(arch) + 0x100)
+        wanted("the matrices", stored(thread), {OUT + 4 * i: ("matrix", i) for i in range(matrices)})
+
+    return lint
+
+
+def mma(arch, code):
+    """d += a b: the shape, the types, and the order of each operand's registers."""
+    thread = Thread(arch, words(IN, 0, MORE, 0, OUT, 0)).run(code)
+    seen = only(thread, "HMMA")
+    wanted("the form", seen["name"], "HMMA.16816.F32.BF16")
+    for operand, pointer, n in (("a", IN, 4), ("b", MORE, 2), ("c", OUT, 4)):
+        wanted(f"operand {operand}", seen[operand], [LOADED(pointer, i) for i in range(n)])
+    wanted("the sums", stored(thread), {OUT + 4 * i: ("product", i) for i in range(4)})
+
+
+def wgmma(across):
+    """d += a b: shape and types, transposition, descriptors, the sums' order, signs, and what is waited for."""
+
+    def lint(arch, code):
+        thread = Thread(arch, words(OUT, 0)).run(code)
+        seen = only(thread, "HGMMA")
+        wanted("the form", seen["name"], "HGMMA.64x128x16.F32.BF16")
+        wanted("the flags", seen["flags"], ".tnspA.tnspB" if across else "")
+        layout = MN_MAJOR(64) if across else K_MAJOR
+        for operand, place in (("a", 0x4000), ("b", 0x8000)):
+            low, high = seen[operand]
+            wanted(f"the descriptor of {operand}", high << 32 | low, gmma_descriptor(SHARED(arch) + place, **layout))
+        # A product that does not add has further operands: a predicate.
+        wanted("what follows the sums", seen["operands"][3:], ["gsb0"])
+        wanted("the sums before", seen["c"], [LOADED(OUT, i) for i in range(64)])
+        wanted("the sums after", stored(thread), {OUT + 4 * i: ("product", i) for i in range(64)})
+        order = [" ".join([seen["name"], *seen["operands"]]) for seen in thread.trace if seen["name"].startswith("WARPGROUP")]
+        wanted("fence and waits", order, ["WARPGROUP.ARRIVE", "WARPGROUP.DEPBAR.LE gsb0 0x5", "WARPGROUP.DEPBAR.LE gsb0 0x0"])
+
+    return lint
+
+
+def mbarrier(arch, code):
+    """Each use at its barrier, with its count, bytes or parity; the wait asks again until the phase has ended."""
+    arrivals, size, parity = 5, 0x1230, 1
+    for answers in ([True], [False, False, True]):
+        thread = Thread(arch, words(arrivals, size, parity), answers).run(code)
+        seen = [(s["name"], s["address"] - SHARED(arch), s["value"]) for s in thread.trace if s["name"].startswith("SYNCS")]
+        # A barrier counts up from 2^20 - arrivals: pending in the lower word from bit 1, expected in the upper one from bit 11.
+        left = (1 << 20) - arrivals
+        ask = ("SYNCS.PHASECHK.TRANS64.TRYWAIT", 8 * 35, parity << 31)
+        expected = [("SYNCS.EXCH.64", 8 * 32, [left << 1, left << 11]), ("SYNCS.ARRIVE.TRANS64.A1T0", 8 * 33, 0),
+                    ("SYNCS.ARRIVE.TRANS64", 8 * 34, size)] + [ask] * len(answers)
+        for got, want in zip(seen + [None] * len(expected), expected):
+            wanted("a barrier's use", got, want)
+        wanted("the number of uses", len(seen), len(expected))
+
+
+def tma_rows(arch, code):
+    """A box of a matrix: place, barrier, column, row."""
+    x, y = 0x111, 0x222
+    seen = only(Thread(arch, behind_map(x, y)).run(code), "UTMALDG")
+    wanted("the form", seen["name"], "UTMALDG.2D")
+    wanted("place, barrier, column, row", seen["copy"][:4], [SHARED(arch) + 0x400, SHARED(arch) + 0x100, x, y])
+
+
+def tma_windows(arch, code):
+    """Pixels of windows: place, barrier, channel, column, row, image, and the tap's offsets, column first."""
+    at, (s, r) = [0x111, 0x222, 0x333, 0x444], (0x5, 0x6)
+    seen = only(Thread(arch, behind_map(*at, s, r)).run(code), "UTMALDG")
+    wanted("the form", seen["name"], "UTMALDG.4D.IM2COL")
+    wanted("place, barrier, channel, column, row, image", seen["copy"], [SHARED(arch) + 0x400, SHARED(arch) + 0x100, *at])
+    wanted("the tap's offsets", seen["offsets"], s | r << 8)
+
+
+def kernels_before(arch, code):
+    """The next kernel may begin, and this one waits for those before, ahead of its first access."""
+    names = [seen["name"].split(".")[0] for seen in Thread(arch, words(IN, 0, OUT, 0)).run(code).trace]
+    wanted("the order", names, ["PREEXIT", "ACQBULK", "LDG", "STG"] if generation(arch) >= 90 else ["LDG", "STG"])
+
+
+LINTS = {
+    "to_bf16": to_bf16,
+    "pack_bf16": pack_bf16,
+    "cp_async16": cp_async(16, True),
+    "cp_async8": cp_async(8, False),
+    "cp_async4": cp_async(4, False),
+    "cp_async16_valid": cp_async_valid,
+    "cp_async_groups": cp_async_groups,
+    "ldmatrix_x2": ldmatrix(2, False),
+    "ldmatrix_x2_trans": ldmatrix(2, True),
+    "ldmatrix_x4": ldmatrix(4, False),
+    "ldmatrix_x4_trans": ldmatrix(4, True),
+    "mma": mma,
+    "wgmma_k_major": wgmma(False),
+    "wgmma_mn_major": wgmma(True),
+    "mbarrier": mbarrier,
+    "tma_rows": tma_rows,
+    "tma_windows": tma_windows,
+    "kernels_before": kernels_before,
+}
+
+
+def faults(found):
+    """Of an image of primitives.cu: (lint, what is wrong)."""
+    for (architecture, kernel), code in found.items():
+        lint = kernel.removeprefix("probe_")
+        try:
+            LINTS[lint](architecture, code)
+        except (AssertionError, RuntimeError, KeyError, ValueError) as fault:
+            yield lint, f"{lint} on {architecture}: {fault}"
