@@ -90,7 +90,10 @@ def cp_async(size, bypass):
 def cp_async_valid(arch, code):
     """Copies all where the flag is set, else zeros."""
     for valid in (0, 1):
-        wanted("whether it copies", only(Thread(arch, words(IN, 0, valid)).run(code), "LDGSTS")["copies"], valid)
+        seen = only(Thread(arch, words(IN, 0, valid)).run(code), "LDGSTS")
+        wanted("whether it copies", seen["copies"], valid)
+        if valid:
+            wanted("the place of all 16 bytes", seen["address"], IN)
 
 
 def cp_async_groups(arch, code):
