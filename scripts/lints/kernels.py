@@ -3,13 +3,12 @@
 import re
 from types import SimpleNamespace
 
-from .machine_code import Thread, count, generation, main_loop, matches, name
+from .machine_code import Thread, count, main_loop, matches, name
 from .primitives import K_MAJOR, MN_MAJOR, gmma_descriptor
 
 COLUMNS = ["HMMA", "HGMMA", "LDSM", "LDGSTS.128", "LDG", "STS", "BAR", "SYNCS", "all"]
 
-# Of the tensor-core kernels: warps that multiply and depth between two barriers of those that thread copies feed, and depth of the
-# parts that bulk copies bring; bytes of an element.
+# Warps that multiply and depth between two barriers, where threads copy; depth of the parts that bulk copies bring; bytes of an element.
 WARPS, DEPTH, BULK_DEPTH, BF16 = 4, 32, 64, 2
 # The most that a kernel's code may be, in bytes: what caches of instructions hold.
 LARGE = 64 << 10
@@ -55,7 +54,7 @@ def copies(k):
     if k.packed:
         chunks, singles = of(k.rows) if k.across else of(k.columns), None
     made = [text for _, text in k.loop if matches(text, "LDGSTS")]
-    if other := [text for text in made if not re.search(r"LDGSTS\.E\.BYPASS(\.LTC128B)?\.128 \[.*\], .*\], !?P\d$", text)]:
+    if other := [text for text in made if not re.search(r"LDGSTS\.E\.BYPASS\.128 \[.*\], .*\], !?P\d$", text)]:
         return f"a copy other than of 16 bytes past the first cache, with a predicate: {other[0]}"
     if len(made) != chunks:
         return f"{len(made)} copies of 16 bytes, not {chunks}"
@@ -87,8 +86,7 @@ def bulk_copies(k):
 def products(k):
     """bf16 in, f32 out, in the one shape that the kernels are written for; enough of them for the tile."""
     wanted = f"HGMMA.64x{k.columns}x16.F32.BF16" if k.warpgroups else "HMMA.16816.F32.BF16"
-    of = [(name(text), text) for _, text in k.code if re.search(r"\bH?G?MMA\b|\b[A-Z]+MMA\b", name(text))]
-    if other := [text for called, text in of if called != wanted]:
+    if other := [text for _, text in k.code if re.match(r"[A-Z]+MMA\b", name(text)) and name(text) != wanted]:
         return f"a product other than {wanted}: {other[0]}"
     if k.warpgroups and k.counts["HGMMA"] != BULK_DEPTH // 16:
         return f"{k.counts['HGMMA']} products a step, not {BULK_DEPTH // 16}"
@@ -170,9 +168,9 @@ def no_local_memory(k):
 
 def not_early(architecture, code):
     """Nothing in global memory is touched before the kernels before have ended."""
-    names = [name(text).split(".")[0] for _, text in code]
-    waits = names.index("ACQBULK") if "ACQBULK" in names else len(names)
-    if any(name in ("LDG", "STG", "LDGSTS", "UTMALDG", "ATOMG", "RED", "REDG", "LD", "ST") for name in names[:waits]):
+    words = [name(text).split(".")[0] for _, text in code]
+    waits = words.index("ACQBULK") if "ACQBULK" in words else len(words)
+    if any(word in ("LDG", "STG", "LDGSTS", "UTMALDG", "ATOMG", "RED", "REDG", "LD", "ST") for word in words[:waits]):
         return "touches memory before the kernels before it have ended"
 
 
@@ -188,7 +186,7 @@ def waits_once(architecture, code):
 def rounds_to_bf16(architecture, code):
     """Floats become bf16 by the one instruction that rounds to nearest even."""
     for _, text in code:
-        if re.match(r"F2FP?$", name(text).split(".")[0]) and "BF16" in text and not re.fullmatch(r"F2FP\.BF16(\.F32)?\.PACK_AB", name(text)):
+        if re.match(r"F2FP?\..*BF16", name(text)) and not re.fullmatch(r"F2FP\.BF16(\.F32)?\.PACK_AB", name(text)):
             return f"another conversion: {text}"
 
 

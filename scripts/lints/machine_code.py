@@ -53,7 +53,8 @@ def sizes(cuobjdump, image):
             elf, architecture = file.read_bytes(), re.search(r"sm_\w+", file.name).group()
             at, (each, n, names) = struct.unpack_from("<Q", elf, 40)[0], struct.unpack_from("<HHH", elf, 58)
             # Name, place and size of a section.
-            sections = [(*struct.unpack_from("<I", elf, at + i * each), *struct.unpack_from("<QQ", elf, at + i * each + 24)) for i in range(n)]
+            starts = range(at, at + n * each, each)
+            sections = [(*struct.unpack_from("<I", elf, start), *struct.unpack_from("<QQ", elf, start + 24)) for start in starts]
             for name_at, _, size in sections:
                 start = sections[names][1] + name_at
                 called = elf[start : elf.index(b"\0", start)].decode()
@@ -97,9 +98,9 @@ def main_loop(code):
     return [(at, text) for at, text in code if first <= at <= last]
 
 
-# What kind of thing a register holds beside numbers: where the value came from, e.g. ("loaded", address). Of what is computed with
-# such a value, and by instructions that are not known here, only the instruction is known.
 WORD = 0xFFFFFFFF
+# What a register holds that nothing here can compute.
+UNKNOWN = ("?",)
 # Where a block's shared memory starts: since sm_90 behind a kilobyte of the system's.
 SHARED = lambda architecture: 0x400 if generation(architecture) >= 90 else 0
 # Where a kernel's parameters start among the constants.
@@ -107,11 +108,12 @@ PARAMETERS = lambda architecture: 0x380 if generation(architecture) >= 100 else 
 
 
 class Thread:
-    """Executes instructions of one thread, the first of its block: numbers are computed, what comes from memory and from tensor cores is
-    known by its origin. `parameters` are words by their offset, in order of the kernel's signature; registers start as 0.
+    """Executes instructions of one thread, the first of its block. A register holds a number, or where its value came from, such as
+    ("loaded", address) or ("matrix", 2); what is computed of these, and by instructions that have no meaning here, is UNKNOWN.
+    `parameters` are words by their offset in the kernel's signature; registers start as 0.
 
-    `trace` lists the instructions that matter outside the thread: (name, operands), an address being ("at", sum) and a
-    register that begins a vector ("from", name); values(register, n) gives a vector's, as they were then."""
+    `trace` lists the instructions that matter outside the thread, each with its name, its operands as they are written, and what they
+    are: addresses, and the values of registers at that moment."""
 
     OUTSIDE = ("LDGSTS LDSM HMMA HGMMA STG UTMALDG SYNCS LDG LDGDEPBAR DEPBAR WARPGROUP PREEXIT ACQBULK FENCE F2FP").split()
 
@@ -150,10 +152,10 @@ class Thread:
         operand = operand.replace(".reuse", "")
         if operand.startswith("-") and not operand.startswith("-0x"):
             inner = self.value(operand[1:])
-            return -inner & WORD if isinstance(inner, int) else ("?",)
+            return -inner & WORD if isinstance(inner, int) else UNKNOWN
         if operand.startswith(("!", "~")):
             inner = self.value(operand[1:])
-            return (int(not inner) if operand[0] == "!" else ~inner & WORD) if isinstance(inner, int) else ("?",)
+            return (int(not inner) if operand[0] == "!" else ~inner & WORD) if isinstance(inner, int) else UNKNOWN
         if operand in ("RZ", "URZ", "SRZ"):
             return 0
         if operand in ("PT", "UPT"):
@@ -172,7 +174,7 @@ class Thread:
         for term in re.search(r"\[([^\[\]]*)\]$", operand).group(1).split("+"):
             value = self.value(term.strip())
             if not isinstance(value, int):
-                return ("?",)
+                return UNKNOWN
             total += value
         return total & WORD
 
@@ -205,8 +207,8 @@ class Thread:
         if simple in ("LDC", "LDCU"):
             bank = re.search(r"c\[0x0\]\[(?:\w+\+)?(0x[0-9a-f]+)\]", operands[1])
             words = {"64": 2, "128": 4}.get(next((s for s in suffixes if s in ("64", "128")), ""), 1)
-            return self.put(target, *(self.constant(int(bank.group(1), 16) + 4 * i) if bank else ("?",) for i in range(words)))
-        if first in ("CS2R",):
+            return self.put(target, *(self.constant(int(bank.group(1), 16) + 4 * i) if bank else UNKNOWN for i in range(words)))
+        if first == "CS2R":
             return self.put(target, 0, 0)
         if first == "ELECT":
             return self.put(target, 1)
@@ -225,7 +227,7 @@ class Thread:
         if simple == "IMAD" and got[:2] == [0, 0]:
             return self.put(target, got[2])
         if not all(isinstance(v, int) for v in got):
-            return self.put(target, ("?", called))
+            return self.put(target, UNKNOWN)
         results = self.arithmetic(simple, suffixes, got)
         self.put(target, *results)
         if also:
@@ -238,7 +240,7 @@ class Thread:
             product = v[0] * v[1] + v[2]
             return [product & WORD, product >> 32 & WORD] if "WIDE" in suffixes else [product & WORD]
         if simple == "LEA":
-            return [(v[0] << (v[3] if len(v) > 3 else v[2])) + v[1] & WORD] if "HI" not in suffixes else [("?", "LEA.HI")]
+            return [(v[0] << (v[3] if len(v) > 3 else v[2])) + v[1] & WORD] if "HI" not in suffixes else [UNKNOWN]
         if simple == "SHF":
             low, by, high = v[:3]
             return [low << by & WORD] if "L" in suffixes else [(high if "HI" in suffixes else low) >> by]
@@ -259,7 +261,7 @@ class Thread:
         if simple == "ISETP":
             order = {"NE": v[0] != v[1], "EQ": v[0] == v[1], "GT": v[0] > v[1], "GE": v[0] >= v[1], "LT": v[0] < v[1], "LE": v[0] <= v[1]}
             return [int(next(order[s] for s in suffixes if s in order) and v[2])]
-        return [("?", simple)]
+        return [UNKNOWN]
 
     def outside(self, called, first, suffixes, operands):
         """Notes the instruction, and where what it brings comes from."""

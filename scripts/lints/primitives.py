@@ -149,7 +149,11 @@ def wgmma(across):
 
 
 def mbarrier(arch, code):
-    """Each use at its barrier, with its count, bytes or parity; the wait asks again until the phase has ended."""
+    """Each use at its barrier, with its count, bytes or parity; the wait asks again until the phase has ended. Of the fence behind the
+    making nothing is left but its place, a NOP."""
+    texts = [text.split()[0] for _, text in code]
+    made, arrives = texts.index("SYNCS.EXCH.64"), texts.index("SYNCS.ARRIVE.TRANS64.A1T0")
+    wanted("the fence behind the making", "NOP" in texts[made:arrives], True)
     arrivals, size, parity = 5, 0x1230, 1
     for answers in ([True], [False, False, True]):
         thread = Thread(arch, words(arrivals, size, parity), answers).run(code)
