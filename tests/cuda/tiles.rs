@@ -49,7 +49,7 @@ fn every_candidate_gives_what_the_chosen_one_gives() {
                     };
                     step.writes().reals.into_iter().map(read).collect::<Vec<_>>()
                 };
-                let usual = run(&|memory| Ok(step.cuda(memory)?));
+                let usual = run(&|memory| step.cuda(memory));
                 for candidate in &candidates {
                     let what = format!("{net} {} {} {:?}", step.kind(), step.shape(), candidate.tile);
                     for ((format, found), (_, usual)) in run(&|memory| candidate.cuda(memory)).into_iter().zip(&usual) {
