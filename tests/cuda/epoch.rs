@@ -213,7 +213,7 @@ fn captured_steps_leave_the_bits_of_single_steps() {
     on_device(|gpu| {
         let hyper = hypers(0)[0];
         let trained = |captured: bool| {
-            let mut network = network(&gpu.device, Optimizer::Sgd, false);
+            let mut network = Trained::PLAIN.network(&gpu.device);
             let (input, labels, _) = network.training_inputs(BATCH).unwrap();
             Stream::new(2, Purpose::Check, 3, 0).fill_normal(input);
             labels[BATCH / 2..].fill(1.0);

@@ -142,7 +142,10 @@ impl Cuda {
     /// decides. Kernels wait for those before them themselves (`kernels_before`), so the results are the same.
     pub fn launch_ahead(&self, on: bool) {
         let can = self.context.compute_capability().is_ok_and(|capability| capability >= (9, 0));
-        self.launch_ahead.store(on && can, Ordering::Relaxed);
+        // Code for older GPUs runs there from PTX, and does not wait.
+        let generation = |name: &&str| name.split('_').nth(1).and_then(|number| number.parse::<u32>().ok());
+        let compiled = ARCHITECTURES.iter().filter_map(generation).any(|number| number >= 90);
+        self.launch_ahead.store(on && can && compiled, Ordering::Relaxed);
     }
 
     /// What the device is.
