@@ -172,6 +172,21 @@ impl Cuda {
         self.context.check_err().map_err(failed("free memory"))
     }
 
+    /// Runs work that is all that a profiler sees which was told to wait for it (`ncu --profile-from-start off`).
+    pub fn profiled<T, E: From<CudaError>>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        self.bind()?;
+        // SAFETY: the context is current; without a profiler the calls do nothing.
+        unsafe { sys::cuProfilerStart() }.result().map_err(failed("start the profiler"))?;
+        let done = work();
+        self.synchronize()?;
+        // SAFETY: as above.
+        unsafe { sys::cuProfilerStop() }.result().map_err(failed("stop the profiler"))?;
+        done
+    }
+
     fn free_and_total(&self) -> Result<(usize, usize)> {
         self.context.mem_get_info().map_err(failed("ask for the free memory"))
     }

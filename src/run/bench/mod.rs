@@ -309,11 +309,18 @@ fn steps(device: &Device, network: &mut Network<f32>, options: &Options) -> Resu
         Device::Cuda(cuda) => Some(Copier::new(cuda)?),
     };
     let mut laps = vec![Vec::new(); steps.len()];
-    for _ in 0..options.repeats {
-        for (step, laps) in steps.iter().zip(&mut laps) {
-            let flush = || copier.as_ref().map_or(Ok(()), Copier::run);
-            laps.push(network.time(std::slice::from_ref(step), &HYPER, flush)?);
+    let mut run = || -> Result<()> {
+        for _ in 0..options.repeats {
+            for (step, laps) in steps.iter().zip(&mut laps) {
+                let flush = || copier.as_ref().map_or(Ok(()), Copier::run);
+                laps.push(network.time(std::slice::from_ref(step), &HYPER, flush)?);
+            }
         }
+        Ok(())
+    };
+    match device {
+        Device::Cpu => run()?,
+        Device::Cuda(cuda) => cuda.profiled(run)?,
     }
     Ok(laps.iter().map(|laps| quantile(laps, 0.5)).collect())
 }

@@ -1,0 +1,276 @@
+"""What the proof does on a GPU: the parts of its two commands, as tables at the end."""
+
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+from .runner import SCRATCH, Part, last_word, tool
+
+# The packed folder.
+HERE = Path(__file__).resolve().parent.parent
+
+ON_A_GPU = SimpleNamespace(
+    nets=["FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"], repeats=50, bench=[], tiles=[], tests="", workers=5, test_seconds=20,
+    sanitizer=lambda kind, test: [tool("compute-sanitizer"), "--tool", kind, "--error-exitcode", "1", *test],
+    small=[], peer=[], verify=True,
+)  # fmt: skip
+# In the stand-in all is slow: few and small, to show that the proof itself works.
+REHEARSED = SimpleNamespace(
+    nets=["FCDD_CNN28"], repeats=1, bench=["--batch", "2", "--task", "infer"], tiles=["--batch", "2"], workers=2, test_seconds=6,
+    tests="primitives::(mma|ldmatrix_x2|to_bf16|griddepcontrol)|epoch::a_stopped|network::launches|baselines::hsc",
+    sanitizer=lambda kind, test: ["env", "FCDD_TEST_DEVICE=checked", *test],
+    small=["--smoke"], peer=["--device", "cpu"], verify=False,
+)  # fmt: skip
+
+# What is used only once it is proven: its variable, and the tests that prove it.
+SWITCHES = {"wgmma": ("FCDD_WGMMA", "wgmma|tma_|mbarrier"), "pdl": ("FCDD_PDL", "pdl|griddepcontrol")}
+# A test that takes nearly all of the memory runs when no other does.
+ALONE = "network::a_batch_beyond_the_memory_names_one_that_fits"
+
+
+def on(switches):
+    """The environment that switches them on."""
+    return {SWITCHES[switch][0]: "1" for switch in switches}
+
+
+def proven(proof):
+    """Switches whose own tests all ran and passed, and with which no other test failed."""
+
+    def is_proven(switch):
+        tests = [row for row in proof.known() if "test" in row]
+        own = [row for row in tests if re.search(SWITCHES[switch][1], row["test"])]
+        others = [row for row in tests if switch in row["switches"] and row["outcome"] != "not run"]
+        return own and all(row["outcome"] == "passed" and not row["said"].startswith("skipped") for row in own + others)
+
+    return [switch for switch in SWITCHES if is_proven(switch)]
+
+
+def ways(proof):
+    """Sets of switches to use: none first, then each that is proven, then all of them."""
+    use = proven(proof)
+    return [[]] + [[switch] for switch in use] + ([use] if len(use) > 1 else [])
+
+
+# ---- the first command
+
+
+def machine(proof):
+    """GPU, driver, clocks, kernel."""
+    device = lambda text: next((line.strip() for line in text.splitlines() if "compute capability" in line), last_word(text))
+    proof.run("fcdd info", [HERE / "fcdd", "info"], 10, say=device)
+    if shutil.which("nvidia-smi"):
+        proof.run("nvidia-smi", ["nvidia-smi", "-q", "-d", "CLOCK,MEMORY,POWER"], 5, say=lambda text: "")
+    proof.run("uname", ["uname", "-srm"], 5)
+
+
+def listed(proof):
+    """The names of all tests of the CUDA back end."""
+    command = [HERE / "cuda-tests", "--list", "--format", "terse"]
+    text = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=20, check=True).stdout
+    names = [line.removesuffix(": test") for line in text.splitlines() if line.endswith(": test")]
+    return [name for name in names if re.match(proof.size.tests, name) and not name.startswith("planted::")]
+
+
+def test(proof, name, switches=(), ignored=False):
+    """One test in a process of its own, so that an error that stays with a process costs this test alone."""
+    label = " ".join([name, *(f"+{switch}" for switch in switches)])
+    words = [HERE / "cuda-tests", "--exact", name] + (["--ignored"] if ignored else [])
+    facts = {"test": name, "switches": list(switches)}
+    for switch, (_, own) in SWITCHES.items():
+        concerns = lambda row: switch in row.get("switches", ()) or re.search(own, row.get("test", ""))
+        if concerns(facts) and sum(row["outcome"] == "out of time" for row in proof.rows if concerns(row)) > 1:
+            return proof.row(label, "not run", said=f"two tests of {switch} hung", **facts)
+    # Several run side by side, and each has a reference to compute on the CPU.
+    environment = {**on(switches), "RAYON_NUM_THREADS": "3"}
+    skipped = lambda text: next((line for line in text.splitlines() if line.startswith("skipped: ")), "")
+    if "failed" in proof.run(label, words, proof.size.test_seconds, environment, say=skipped, debug=True, **facts):
+        proof.failed.append((label, words, environment))
+
+
+def side_by_side(proof, tests):
+    with ThreadPoolExecutor(proof.size.workers) as pool:
+        list(pool.map(lambda arguments: test(proof, *arguments), tests))
+
+
+def primitives(proof):
+    """Each instruction that is written as inline PTX, against values computed from the PTX manual."""
+    side_by_side(proof, [(name,) for name in listed(proof) if name.startswith("primitives::")])
+
+
+def tests(proof):
+    """Every test of the CUDA back end in a process of its own; those of what no GPU has confirmed come last."""
+    names = [name for name in listed(proof) if not name.startswith("primitives::") and name != ALONE]
+    of_switches = lambda name: [switch for switch, (_, own) in SWITCHES.items() if re.search(own, name)]
+    plain = sorted(names, key=lambda name: len(of_switches(name)))
+    nets = [name for name in plain if name.startswith("network::") and not of_switches(name)]
+    combined = [(name, switches) for switches in (["pdl"], ["wgmma"], ["pdl", "wgmma"]) for name in nets]
+    side_by_side(proof, [(name,) for name in plain] + combined)
+    if ALONE in listed(proof):
+        test(proof, ALONE)
+
+
+def bench(proof, net, precision, switches=(), task=None):
+    name = "-".join(["bench", net, *([task] if task else []), precision, *switches])
+    command = [HERE / "fcdd", "bench", net, "--device", "cuda", "--precision", precision, "--repeats", proof.size.repeats, "--json"]
+    command += ["--task", task] if task else proof.size.bench
+    proof.run(name, command, 20, on(switches), output=f"{name}.json", say=rates)
+
+
+def rates(text):
+    """Images per second of the timings on a fixed batch, which are taken as PyTorch's are."""
+    with contextlib.suppress(ValueError, KeyError):
+        timings = json.JSONDecoder().raw_decode(text[text.index("{") :])[0]["timings"]
+        fixed = [t for t in timings if "fixed batch" in t.get("how", "fixed batch") and "images_per_second" in t]
+        return ", ".join(f"{t['task']} {t['images_per_second']:.0f}/s" for t in fixed)
+    return last_word(text)
+
+
+def timings(proof):
+    """`fcdd bench`, bf16, plain and with each switch whose tests passed."""
+    for switch in SWITCHES:
+        if switch not in proven(proof):
+            proof.skip(f"timings with {switch}", "not all tests of it passed")
+    for switches in ways(proof):
+        for net in proof.size.nets:
+            bench(proof, net, "bf16", switches)
+
+
+def python(proof, what):
+    """The Python that has torch, if there is one."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        if not subprocess.run([sys.executable, "-c", "import torch"], capture_output=True, timeout=max(proof.left(), 1)).returncode:
+            return sys.executable
+    return proof.skip(what, f"{sys.executable} has no torch")
+
+
+def peer(proof):
+    """The same nets in PyTorch: first whether they are the same, then eager mode as one graph, bf16."""
+    if python(proof, "peer"):
+        checked = proof.log / "peer-checked.json"
+        proof.run("peer-checked", [sys.executable, HERE / "peer/check.py", HERE / "fcdd", checked, *proof.size.peer], 20)
+        timed_peer(proof, "peer", "--mode", "eager+graph")
+        compare(proof)
+
+
+def timed_peer(proof, name, *words):
+    """Timings of PyTorch in bf16, which end by themselves when the part does."""
+    checked = SCRATCH / "first/peer-checked.json"
+    command = [sys.executable, HERE / "peer/gpu.py", proof.log / f"{name}.json", "--checked", checked, "--precision", "bf16", "--limit", "90"]
+    proof.run(name, [*command, "--seconds", f"{proof.left() - 2:.0f}", *words, *proof.size.small, *proof.size.peer], 200)
+
+
+def compare(proof):
+    """fcdd and PyTorch side by side, of all that has been timed."""
+    files = [path for path in SCRATCH.rglob("*.json") if re.match(r"bench-|peer(-max-autotune)?\.json", path.name) and path.stat().st_size]
+    proof.run("side by side", [sys.executable, HERE / "peer/compare.py", proof.log / "side-by-side", "--files", *files], 10)
+
+
+def verify(proof):
+    """Golden values of the authors' implementation; `fcdd verify` plain and with each proven switch."""
+    count = lambda text: next((line for line in reversed(text.splitlines()) if " passed, " in line), last_word(text))
+    command = [HERE / "fcdd", "verify", "--device", "cuda"]
+    proof.run("verify --golden", [*command, "--golden", HERE / "golden"], 20, say=count)
+    for switches in ways(proof) if proof.size.verify else []:
+        proof.run(" ".join(["verify", *(f"+{switch}" for switch in switches)]), command, 30, on(switches), say=count)
+
+
+# One of each kind; each pattern is that of a test.
+SANITIZED = ["primitives::mma", "primitives::tma_rows", "epoch::a_stopped", "tensor::tiny", "tensor::wgmma", "steps::heads"]
+RACES = ["conv::tiny_shapes", "steps::norm_act_pool_and_backward"]
+
+
+def sanitizer(proof):
+    """Memory accesses of the tests that failed, else of a small test of each kind; races of two."""
+    if not proof.size.sanitizer("memcheck", [])[0]:
+        return proof.skip("sanitizer", "compute-sanitizer is not on this machine")
+    names = listed(proof)
+    small = lambda name: (name, [HERE / "cuda-tests", "--exact", name], {"FCDD_TEST_SMALL": "1"})
+    usual = [next((name for name in names if name.startswith(start)), None) for start in SANITIZED]
+    checks = [("memcheck", *what) for what in proof.failed or [small(name) for name in usual if name]]
+    checks += [("racecheck", *small(name)) for name in RACES if name in names]
+    for kind, label, words, environment in checks:
+        proof.run(f"{kind} {label}", proof.size.sanitizer(kind, words), 40, environment)
+
+
+# ---- the second command
+
+
+def profiles(proof):
+    """Nsight Compute's figures of every kernel and launch shape of a training step."""
+    if not (profiler := tool("ncu")):
+        return proof.skip("profiles", "ncu is not on this machine")
+    sections = ["SpeedOfLight", "ComputeWorkloadAnalysis", "MemoryWorkloadAnalysis", "Occupancy", "WarpStateStats", "LaunchStats"]
+    use = proven(proof)
+    for net in proof.size.nets:
+        table = proof.log / f"ncu-{net}.csv"
+        words = [profiler, "--clock-control", "none", "--filter-mode", "per-launch-config", "--launch-count", "1"]
+        # bench starts the profiler where it launches the steps one by one.
+        words += ["--profile-from-start", "off", "--csv", "--page", "raw", "--log-file", table]
+        words += [word for section in sections for word in ("--section", section)]
+        words += [HERE / "fcdd", "bench", net, "--device", "cuda", "--precision", "bf16", "--task", "train", "--repeats", "1"]
+        kernels = lambda text: f"{max(table.read_text(errors='replace').count(chr(10)) - 2, 0) if table.exists() else 0} kernels"
+        proof.run(f"ncu {net}", words, 40, on(use), say=kernels)
+
+
+def tiles(proof):
+    """Every candidate tile of each convolution, as JSON."""
+    for net in proof.size.nets:
+        command = [HERE / "fcdd", "bench", net, "--device", "cuda", "--tiles", *proof.size.tiles]
+        proof.run(f"tiles {net}", command, 20, on(proven(proof)), output=f"tiles-{net}.json", say=lambda text: "")
+
+
+def accuracy(proof):
+    """Image AUROC in bf16, with what is proven, beside f32."""
+    data = HERE / "fashion-mnist"
+    if not data.exists():
+        return proof.skip("accuracy", "no Fashion-MNIST was packed")
+    command = [sys.executable, HERE / "peer/auroc.py", HERE / "fcdd", proof.log / "auroc.json", "--data", data, *proof.size.small]
+    proof.run("accuracy", [*command, "--switches", *proven(proof)], 80)
+
+
+def slow_peer(proof):
+    """PyTorch's max-autotune as one graph, which compiles for a minute and more."""
+    if python(proof, "slow peer"):
+        timed_peer(proof, "peer-max-autotune", *proof.size.nets[1:], "--mode", "max-autotune+graph")
+
+
+def other_timings(proof):
+    """f32, and the latency of one image."""
+    for net in proof.size.nets:
+        bench(proof, net, "f32")
+    for net in proof.size.nets:
+        bench(proof, net, "f32", task="predict")
+
+
+def table(proof):
+    """How long CIFAR-10's whole table would take."""
+    command = [sys.executable, HERE / "peer/cifar10_table.py", HERE / "fcdd", proof.log / "cifar10-table.json", *proof.size.small]
+    proof.run("table", command, 60, on(proven(proof)))
+
+
+COMMANDS = {
+    "first": [
+        Part(name="machine", seconds=10, work=machine),
+        Part(name="primitives", seconds=25, work=primitives),
+        Part(name="tests", seconds=75, work=tests),
+        Part(name="timings", seconds=60, work=timings),
+        Part(name="peer", seconds=45, work=peer),
+        Part(name="verify", seconds=55, work=verify),
+        Part(name="sanitizer", seconds=60, work=sanitizer),
+    ],
+    "second": [
+        Part(name="profiles", seconds=75, work=profiles),
+        Part(name="tiles", seconds=35, work=tiles),
+        Part(name="accuracy", seconds=55, work=accuracy),
+        Part(name="slow peer", seconds=145, work=slow_peer),
+        Part(name="other timings", seconds=40, work=other_timings),
+        Part(name="table", seconds=40, work=table),
+        Part(name="side by side", seconds=10, work=compare),
+    ],
+}

@@ -1,0 +1,223 @@
+"""Runs commands that may fail, hang or refuse to end, within a budget; keeps what they say, and packs it after each part."""
+
+import contextlib
+import io
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+# What commands leave, on the machine of the proof: the second command reads what the first one found.
+SCRATCH = Path(tempfile.gettempdir()) / "fcdd-gpu-proof"
+MARK = "FCDD_PROOF"  # in the environment of all that the proof starts: by this it is found again
+ARCHIVE_LIMIT, RESERVE = 15 << 20, 64 << 10
+GRACE = 3  # seconds between asking a command to end and ending it; in rehearsals their share
+
+
+class Part(SimpleNamespace):
+    """A named piece of work and its seconds."""
+
+
+def tool(name):
+    """A program of the CUDA toolkit, or None."""
+    places = itertools.chain(Path("/usr/local").glob(f"cuda*/bin/{name}"), Path("/opt/nvidia").glob(f"nsight-compute/*/{name}"))
+    found = shutil.which(name) or next(iter(sorted(places)), None)
+    return found and str(found)
+
+
+def marked(token):
+    """Processes with this mark, the caller excepted."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if int(folder.name) != os.getpid() and f"{MARK}={token}".encode() in (folder / "environ").read_bytes():
+                yield int(folder.name)
+
+
+def sweep(token):
+    """Ends all that carries the mark; whether nothing is left."""
+    for _ in range(50):
+        left = list(marked(token))
+        if not left:
+            return True
+        for process in left:
+            with contextlib.suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.1)
+    return False  # a process that a driver holds cannot be killed
+
+
+def watch(token):
+    """Outlives the proof: when that is gone without a word, ends what it has left running."""
+    if sys.stdin.buffer.read() != b"done":
+        for _ in range(20):  # what it was just about to start carries no mark yet
+            sweep(token)
+            time.sleep(0.1)
+
+
+class Proof:
+    """One command of the proof: runs parts, prints a row for each thing that they do."""
+
+    def __init__(self, name, out, seconds, size, watchman):
+        """`size` says how much is done, `watchman` is the command that runs `watch`."""
+        self.name, self.out, self.size, self.seconds = name, out, size, seconds
+        self.until, self.grace = time.monotonic() + seconds, GRACE  # of the part that is running
+        self.rows, self.failed, self.numbers = [], [], itertools.count()
+        self.debugger = threading.Lock()
+        if name == "first":
+            shutil.rmtree(SCRATCH, ignore_errors=True)
+        elif not SCRATCH.exists() and (out / "first.tar.gz").exists():
+            with tarfile.open(out / "first.tar.gz") as archive:
+                archive.extractall(SCRATCH, filter="data")
+        self.log = SCRATCH / name
+        self.log.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            (out / ".reserve").write_bytes(bytes(RESERVE))
+        self.token = f"{os.getpid()}-{time.time_ns()}"
+        self.watchman = subprocess.Popen([*watchman, self.token], stdin=subprocess.PIPE, start_new_session=True)
+
+    def left(self):
+        """Seconds that a command may take."""
+        return self.until - time.monotonic() - self.grace
+
+    def row(self, name, outcome, seconds=0, said="", **facts):
+        self.rows.append({"name": name, "outcome": outcome, "seconds": round(seconds, 1), "said": said, **facts})
+        print(f"{name:<62} {outcome:<12} {seconds:7.1f} s  {said}", flush=True)
+        return outcome
+
+    def known(self):
+        """The rows of the first command."""
+        file = SCRATCH / "first/rows.jsonl"
+        if self.name == "first":
+            return self.rows
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def run(self, name, command, seconds, environment={}, output=None, say=None, debug=False, **facts):
+        """A command and its row; returns its outcome. `output` names the file of its standard output where that is read later, `say` picks
+        from what it printed what the row tells, `debug` asks where it hangs; `facts` become part of the row."""
+        limit = min(seconds, self.left())
+        if limit < 0.5:
+            return self.row(name, "not run", said="no time was left", **facts)
+        token = f"{self.token}.{next(self.numbers)}."
+        file = re.sub(r"[^\w.-]+", "-", name)
+        paths = [self.log / (output or f"{file}.txt"), self.log / f"{file}.err"]
+        started, outcome = time.monotonic(), None
+        try:
+            with open(paths[0], "wb") as out, open(paths[1], "wb") as err:
+                everything = {**os.environ, **environment, MARK: token}
+                process = subprocess.Popen(
+                    [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=everything, start_new_session=True
+                )  # fmt: skip
+        except OSError as error:
+            return self.row(name, "failed", said=str(error), **facts)
+        try:
+            code = process.wait(limit)
+            outcome = "passed" if code == 0 else f"failed ({code})"
+        except subprocess.TimeoutExpired:
+            outcome = "out of time"
+            if debug:
+                self.where_it_hangs(process.pid, file)
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(self.grace)
+        if not sweep(token):
+            outcome += ", cannot be killed"
+        process.poll()
+        text = "\n".join(path.read_text(errors="replace") for path in paths if path.exists())
+        said = (say or last_word)(text) if outcome == "passed" else complaint(text)
+        return self.row(name, outcome, time.monotonic() - started, said, **facts)
+
+    def where_it_hangs(self, process, file):
+        """Asks a debugger, once at a time and while there is time."""
+        debugger, seconds = tool("cuda-gdb"), min(15, self.left())
+        if debugger is None or seconds < 1 or not self.debugger.acquire(blocking=False):
+            return
+        command = [debugger, "-batch", "-nx", "-p", str(process), "-ex", "info cuda kernels", "-ex", "bt"]
+        token = f"{self.token}.debugger."
+        with open(self.log / f"{file}.hang.txt", "wb") as out, contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=seconds, env={**os.environ, MARK: token})
+        sweep(token)
+        self.debugger.release()
+
+    def skip(self, name, why):
+        self.row(name, "skipped", said=why)
+
+    def archive(self):
+        """All rows and logs as one file in OUT, in place of the one before; where there is no room for it, the rows alone."""
+        rows = self.log / "rows.jsonl"
+        with contextlib.suppress(OSError):
+            rows.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        files = sorted((path for path in SCRATCH.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+        for keep in (files, [rows]):
+            try:
+                return self.write_archive(keep)
+            except OSError as error:
+                print(f"{self.out / self.name}.tar.gz: {error}", flush=True)
+                with contextlib.suppress(OSError):
+                    (self.out / ".reserve").unlink()
+
+    def write_archive(self, files):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            for path in files:  # the smallest first
+                if packed.tell() + path.stat().st_size < ARCHIVE_LIMIT:
+                    archive.add(path, path.relative_to(SCRATCH))
+                else:
+                    print(f"{path.name}: too large for the archive", flush=True)
+        new = self.out / f".{self.name}.new"
+        try:
+            new.write_bytes(packed.getvalue())
+            os.replace(new, self.out / f"{self.name}.tar.gz")
+        finally:
+            new.unlink(missing_ok=True)
+
+    def parts(self, table):
+        """One part after the other. A part must end by the sum of its own and all earlier parts' seconds; unused time passes to the next.
+        Returns the exit code."""
+        share = self.seconds / sum(part.seconds for part in table)
+        self.until, self.grace = time.monotonic(), GRACE * min(share, 1)
+        for part in table:
+            self.until += part.seconds * share
+            try:
+                part.work(self)
+            except Exception as error:  # whatever it is, the other parts are not to be lost
+                self.row(part.name, "failed", said=f"{type(error).__name__}: {error}")
+            self.archive()
+        bad = [row for row in self.rows if row["outcome"] not in ("passed", "skipped")]
+        print(f"{len(self.rows) - len(bad)} rows passed or skipped, {len(bad)} not; {self.out / self.name}.tar.gz", flush=True)
+        for row in bad:
+            print(f"  {row['name']}: {row['outcome']}")
+        with contextlib.suppress(OSError):
+            (self.out / ".reserve").unlink()
+        self.watchman.communicate(b"done")
+        return 1 if bad else 0
+
+
+def last_word(text):
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:150] if lines else ""
+
+
+# Why something failed, the most telling first: what a sanitizer found, what a test asserted, what a program calls an error.
+COMPLAINTS = [r"^=+ (?!COMPUTE)(Invalid|Error|Race|Uninitialized|Program hit|Leaked)", r"panicked at", r"FAILED", r"error"]
+
+
+def complaint(text):
+    """The line that tells why something failed."""
+    lines = [line.strip() for line in text.splitlines()]
+    for pattern in COMPLAINTS:
+        for i, line in enumerate(lines):
+            if re.search(pattern, line, re.I if pattern == "error" else 0):
+                return (" ".join(lines[i + 1 : i + 3]) if "panicked at" in line else line)[:150]
+    return last_word(text)
