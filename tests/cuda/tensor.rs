@@ -20,10 +20,11 @@ const ROUNDOFF_BF16: f64 = 1.0 / 256.0;
 const ROUNDOFF_F32: f64 = 1.0 / 16_777_216.0;
 
 /// What the tensor cores may be off by in sums of `length` products, relative to the sum of the products' magnitudes, of which no
-/// partial sum is larger: each of the `length / 16` instructions adds to the sum once, and cuts off instead of rounding (2⁻²³);
-/// eight more for what follows in f32, the bias and the sums of parts.
+/// partial sum is larger: every eight products are added to the sum at once, and it is cut off instead of rounded (2⁻²³); eight more for
+/// what follows in f32, the bias and the sums of parts. Hopper adds sixteen at once, but Ampere and Ada (compute capability 8.x) take an
+/// instruction's sixteen as two blocks of eight.
 fn sum_bound(length: usize) -> f64 {
-    2.0 * ROUNDOFF_F32 * (length as f64 / 16.0 + 8.0)
+    2.0 * ROUNDOFF_F32 * (length as f64 / 8.0 + 8.0)
 }
 
 /// Runs a test where there are tensor cores that know bf16.
