@@ -82,7 +82,7 @@ impl CudaError {
     }
 }
 
-/// Bytes in words.
+/// Bytes as a person reads them.
 fn size(bytes: usize) -> String {
     if bytes < 1 << 20 { format!("{bytes} B") } else { format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)) }
 }

@@ -230,7 +230,7 @@ fn version(number: i32) -> String {
     format!("{}.{}", number / 1000, number % 1000 / 10)
 }
 
-/// The error of a driver call, in words.
+/// The error of a driver call: what it was to do, and the driver's reason.
 fn failed(action: &'static str) -> impl Fn(DriverError) -> CudaError {
     move |error| CudaError::Call { action, reason: reason(error) }
 }

@@ -1,4 +1,4 @@
-//! Whether what is switched on that no GPU has confirmed leaves the results as they were: a wrong result has no time.
+//! Compares results with WGMMA and PDL on and off; a net whose results differ is not timed.
 
 use std::sync::Arc;
 
@@ -70,22 +70,22 @@ fn results(device: &Device, cuda: &Arc<Cuda>, options: &Options) -> Result<Vec<F
     match options.task {
         Task::Predict => {
             let mut latency = Latency::new(device, &options.net)?;
-            latency.judge(|_, judged| {
-                keep("the score".into(), vec![judged.score], APART);
-                keep("the heatmap".into(), judged.heatmap.to_vec(), APART);
+            latency.judge(|_, scored| {
+                keep("the score".into(), vec![scored.score], APART);
+                keep("the heatmap".into(), scored.heatmap.to_vec(), APART);
                 Ok(())
             })?;
         }
         Task::Infer => {
             let mut network = prepared(device, options)?;
             let ports = network.plan(network.options().batch)?.ports;
-            let mut judged = |network: &Network<f32>, how| {
+            let mut inferred = |network: &Network<f32>, how| {
                 keep(format!("the scores ({how})"), network.read(ports.score)?, APART);
                 keep(format!("the heatmaps ({how})"), network.read(ports.heatmap)?, APART);
                 Ok(())
             };
-            judged(&network, COLD)?;
-            replayed(&mut network, Task::Infer, 1, |network| judged(network, FIXED))?;
+            inferred(&network, COLD)?;
+            replayed(&mut network, Task::Infer, 1, |network| inferred(network, FIXED))?;
         }
         Task::Train => {
             let mut network = prepared(device, options)?;
