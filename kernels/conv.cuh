@@ -169,10 +169,10 @@ __device__ __forceinline__ void store_quad(float* p, float4 v, int count, bool q
   }
 }
 
-// An operand that is contiguous along the depth: a thread holds four depths of one row or more, and transposes them into
+// A K-major operand, contiguous along the depth: a thread holds four depths of one row or more, and transposes them into
 // shared memory. The two threads of a row read 32 neighbouring bytes.
 template <class T, int WIDTH>
-struct AlongDepth {
+struct KMajor {
   static constexpr int QUADS = BK / 4, STRIDE = T::THREADS / QUADS;
   static constexpr int HELD = WIDTH > STRIDE ? WIDTH / STRIDE : 1;
   static_assert(WIDTH < STRIDE || WIDTH % STRIDE == 0, "threads share the rows evenly");
@@ -195,9 +195,9 @@ struct AlongDepth {
   }
 };
 
-// An operand that is contiguous along its rows: a thread holds four neighbouring rows at one depth or more.
+// An MN-major operand, contiguous along its rows: a thread holds four neighbouring rows at one depth or more.
 template <class T, int WIDTH>
-struct AlongRows {
+struct MnMajor {
   static constexpr int QUADS = WIDTH / 4, STRIDE = T::THREADS / QUADS < BK ? T::THREADS / QUADS : BK;
   static constexpr int HELD = BK / STRIDE;
   static_assert(BK % STRIDE == 0, "threads share the depth evenly");
@@ -218,8 +218,8 @@ struct AlongRows {
 // (n, p·scale + first_i + DIR·r, q·scale + first_j + DIR·s, channel), and 0 outside the image. With QUADS, c is a multiple of
 // four and the images are aligned to 16 bytes: four depths are one read; otherwise each element is found by itself.
 template <class T, bool QUADS_READ, int DIR>
-struct Windows : AlongDepth<T, T::BM> {
-  using Base = AlongDepth<T, T::BM>;
+struct Windows : KMajor<T, T::BM> {
+  using Base = KMajor<T, T::BM>;
   const float* __restrict__ images;
   int h, w, c, window_rows;
   Odometer at;  // channel, s, r

@@ -64,9 +64,9 @@ struct Swizzled {
   static __device__ __forceinline__ int chunk() { return threadIdx.x % CHUNKS; }
 };
 
-// A part of an operand that is contiguous along the depth: a row for each of WIDTH rows or columns of the product.
+// A part of a K-major operand, contiguous along the depth: a row for each of WIDTH rows or columns of the product.
 template <int WIDTH>
-struct AlongDepth : Swizzled<WIDTH, BK / CHUNK> {
+struct KMajor : Swizzled<WIDTH, BK / CHUNK> {
   // Operand a of mma: 16 rows of the product at 16 depths.
   __device__ __forceinline__ void load_rows(unsigned (&r)[4], int row, int depth) {
     const int lane = threadIdx.x % 32;
@@ -80,9 +80,9 @@ struct AlongDepth : Swizzled<WIDTH, BK / CHUNK> {
   }
 };
 
-// A part of an operand that is contiguous along the rows or columns of the product: a row for each depth.
+// A part of an MN-major operand, contiguous along the rows or columns of the product: a row for each depth.
 template <int WIDTH>
-struct AcrossDepth : Swizzled<BK, WIDTH / CHUNK> {
+struct MnMajor : Swizzled<BK, WIDTH / CHUNK> {
   __device__ __forceinline__ void load_rows(unsigned (&r)[4], int row, int depth) {
     const int lane = threadIdx.x % 32;
     ldmatrix_x4_trans(r, this->at(depth + lane / 16 * 8 + lane % 8, row / CHUNK + lane / 8 % 2));

@@ -5,8 +5,8 @@
 // The weights [k, side, side, c] as columns c of the product, at depth (row of taps, column of taps, k) of one phase: taps
 // first_r, first_r + stride, … and first_s, first_s + stride, …
 template <class T>
-struct WeightColumns : AlongRows<T, T::BN> {
-  using Base = AlongRows<T, T::BN>;
+struct WeightColumns : MnMajor<T, T::BN> {
+  using Base = MnMajor<T, T::BN>;
   const float* __restrict__ weights;
   int column, c, side, stride, first_r, first_s, tap_rows;
   Odometer at;  // k, column of taps, row of taps

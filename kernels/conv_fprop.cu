@@ -4,8 +4,8 @@
 
 // The weights [k, depth] as columns of the product.
 template <class T>
-struct WeightRows : AlongDepth<T, T::BN> {
-  using Base = AlongDepth<T, T::BN>;
+struct WeightRows : KMajor<T, T::BN> {
+  using Base = KMajor<T, T::BN>;
   const float* __restrict__ weights;
   int first, k, depth, at;
   bool quads;

@@ -5,7 +5,7 @@
 // Windows of output pixels as rows of the product.
 template <class T, bool PACKED>
 struct Windows {
-  using Part = AlongDepth<T::BM>;
+  using Part = KMajor<T::BM>;
   Unfolded<PACKED> images;
   Odometer tap;
   int i[Part::HELD], j[Part::HELD], pixel[Part::HELD];
@@ -34,7 +34,7 @@ struct Windows {
 // Rows of the weights [k, depth] as columns of the product; depth is a multiple of 8.
 template <class T>
 struct Weights {
-  using Part = AlongDepth<T::BN>;
+  using Part = KMajor<T::BN>;
   const bf16* __restrict__ weights;
   int first, k, depth, at;
 

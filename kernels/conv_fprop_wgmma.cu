@@ -1,5 +1,5 @@
-// Convolution of stride 1 on the tensor cores of sm_90a, forward: conv_fprop_bf16.cu with products of whole warpgroups, which read both
-// operands from shared memory and leave the registers to the sums, and with operands that bulk copies bring. For many channels.
+// Convolution of stride 1 on the tensor cores of sm_90a, forward: conv_fprop_bf16.cu with WGMMA, which reads both operands
+// from shared memory and leaves the registers to the sums, and with operands that TMA brings. For many channels.
 //
 // architectures: 90a
 #include "conv_wgmma.cuh"

@@ -11,13 +11,13 @@
 // The warps are two warpgroups, each with 64 rows and all columns; one more warp copies.
 using T = Tile<128, 128, 16, 128>;
 
-// Depth of a part, and what bulk copies bring at once of what is contiguous: 128 bytes, within which they swap chunks.
+// Depth of a part, and what TMA brings at once of what is contiguous: 128 bytes, within which it swaps chunks.
 constexpr int DEPTH = 64;
 
-// Of a and b along the depth, or of both across it.
+// Of a and b, both K-major or both MN-major.
 struct Operands {
   bf16 a[T::BM * DEPTH], b[T::BN * DEPTH];
-  // 64 rows or columns of the product across the depth.
+  // 64 rows or columns of the product, MN-major.
   static constexpr int BLOCK = DEPTH * DEPTH;
 };
 
@@ -56,8 +56,8 @@ struct Pipeline {
     return stages[step % STAGES];
   }
 
-  // sum = Σ over `steps` parts of the depth of a · b, which lie along the depth or ACROSS it.
-  template <bool ACROSS>
+  // sum = Σ over `steps` parts of the depth of a · b, both K-major or both MN_MAJOR.
+  template <bool MN_MAJOR>
   __device__ __forceinline__ void multiply(float (&sum)[T::MI][T::NI][4], int steps) const {
 #pragma unroll
     for (int j = 0; j < T::NI; j++)
@@ -72,11 +72,11 @@ struct Pipeline {
 #pragma unroll
       for (int at = 0; at < DEPTH; at += 16) {
         const bf16 *a = stage.a + first_row * DEPTH, *b = stage.b;
-        if (ACROSS) {
+        if (MN_MAJOR) {
           constexpr unsigned BLOCK = Operands::BLOCK * sizeof(bf16);
-          wgmma_64x128x16<true>(sum[0], across_depth(a + at * DEPTH, BLOCK), across_depth(b + at * DEPTH, BLOCK));
+          wgmma_64x128x16<true>(sum[0], mn_major(a + at * DEPTH, BLOCK), mn_major(b + at * DEPTH, BLOCK));
         } else {
-          wgmma_64x128x16<false>(sum[0], along_depth(a + at), along_depth(b + at));
+          wgmma_64x128x16<false>(sum[0], k_major(a + at), k_major(b + at));
         }
       }
       wgmma_commit();

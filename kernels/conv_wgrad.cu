@@ -8,8 +8,8 @@
 
 // dy [pixels, k] as rows k of the product.
 template <class T>
-struct Gradients : AlongRows<T, T::BM> {
-  using Base = AlongRows<T, T::BM>;
+struct Gradients : MnMajor<T, T::BM> {
+  using Base = MnMajor<T, T::BM>;
   const float* __restrict__ dy;
   int row, k, at, end;
   bool quads;
@@ -29,8 +29,8 @@ struct Gradients : AlongRows<T, T::BM> {
 // x through its windows as columns (r, s, c) of the product, at depth (n, p, q). With QUADS_READ, c is a multiple of four and x
 // aligned to 16 bytes.
 template <class T, bool QUADS_READ>
-struct Taps : AlongRows<T, T::BN> {
-  using Base = AlongRows<T, T::BN>;
+struct Taps : MnMajor<T, T::BN> {
+  using Base = MnMajor<T, T::BN>;
   static constexpr int SINGLES = QUADS_READ ? 1 : 4;
   const float* __restrict__ x;
   int h, w, c, stride, left, end;

@@ -9,7 +9,7 @@
 // dy [pixels, k] as rows k of the product.
 template <class T>
 struct Gradients {
-  using Part = AcrossDepth<T::BM>;
+  using Part = MnMajor<T::BM>;
   const bf16* __restrict__ dy;
   int row, k, at, end;
   bool whole;
@@ -38,7 +38,7 @@ struct Gradients {
 // The unfolded images as columns (r, s, c) of the product, at depth (n, p, q).
 template <class T, bool PACKED>
 struct Taps {
-  using Part = AcrossDepth<T::BN>;
+  using Part = MnMajor<T::BN>;
   Unfolded<PACKED> images;
   int pad, left;
   Odometer tap, at;  // at: q, p, n

@@ -1,5 +1,5 @@
-// Convolution of stride 1 on the tensor cores of sm_90a, gradient of the weights: conv_wgrad_bf16.cu with products of whole warpgroups
-// and operands that bulk copies bring, both as they lie in memory, across the depth. For many channels.
+// Convolution of stride 1 on the tensor cores of sm_90a, gradient of the weights: conv_wgrad_bf16.cu with WGMMA
+// and operands that TMA brings, both as they lie in memory, MN-major. For many channels.
 //
 // architectures: 90a
 #include "conv_wgmma.cuh"

@@ -1,4 +1,4 @@
-// Bulk copies of sm_90 (TMA) from global to shared memory, and the barriers in shared memory that tell of their arrival, with their
+// TMA, the bulk copies of sm_90 from global to shared memory, and the barriers in shared memory that tell of their arrival, with their
 // meaning on the host beside them, as in ptx.cuh.
 //
 // A barrier's phases end one after another: when as many threads as it was made for have arrived, and all bytes that they announced.

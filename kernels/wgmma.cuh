@@ -1,5 +1,5 @@
-// The warpgroup matrix product of sm_90a, with its meaning on the host beside it, as in ptx.cuh. Four warps, the first of which is a
-// multiple of four, multiply operands that lie in shared memory; the product is done when its group has been waited for.
+// WGMMA, the matrix product of sm_90a's warpgroups, with its meaning on the host beside it, as in ptx.cuh. Four warps, the first of
+// which is a multiple of four, multiply operands that lie in shared memory; the product is done when its group has been waited for.
 #pragma once
 #include "ptx.cuh"
 
@@ -12,9 +12,9 @@
 
 // An operand is a pointer to its first depth in shared memory, where its parts start at multiples of 1024 bytes and consist of rows of
 // 128 bytes whose chunks of 16 are swapped by exclusive or with the row modulo 8.
-//   along the depth   a row of 64 depths for each row or column of the product
-//   across it         a row of 64 rows or columns of the product for each depth; where the product has more, the next 64 are
-//                     `block` bytes further on
+//   K-major    a row of 64 depths for each row or column of the product
+//   MN-major   a row of 64 rows or columns of the product for each depth; where the product has more, the next 64 are `block` bytes
+//              further on
 #ifdef __CUDACC__
 
 typedef unsigned long long Operand;
@@ -22,8 +22,8 @@ typedef unsigned long long Operand;
 static __device__ __forceinline__ Operand described(const void* shared, unsigned block) {
   return (shared_address(shared) >> 4 & 0x3fff) | (Operand)(block >> 4) << 16 | 64ull << 32 | 1ull << 62;
 }
-static __device__ __forceinline__ Operand along_depth(const void* shared) { return described(shared, 16); }
-static __device__ __forceinline__ Operand across_depth(const void* shared, unsigned block) { return described(shared, block); }
+static __device__ __forceinline__ Operand k_major(const void* shared) { return described(shared, 16); }
+static __device__ __forceinline__ Operand mn_major(const void* shared, unsigned block) { return described(shared, block); }
 
 // Orders the sums' registers before the first product that adds to them.
 static __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory"); }
@@ -42,9 +42,9 @@ static __device__ __forceinline__ void wgmma_sums_settled(float (&d)[16][4]) {
     for (int i = 0; i < 4; i++) asm volatile("" : "+f"(d[j][i])::"memory");
 }
 
-// d += a b at 16 depths, a of 64 rows, b of 128 columns, both along the depth or both ACROSS it. Warp w of the four holds rows
+// d += a b at 16 depths, a of 64 rows, b of 128 columns, both K-major or both MN_MAJOR. Warp w of the four holds rows
 // 16 w + lane / 4 and, for i >= 2, eight further on: d[j][i] is column 8 j + 2 (lane % 4) + (i & 1).
-template <bool ACROSS> static __device__ __forceinline__ void wgmma_64x128x16(float (&d)[16][4], Operand a, Operand b) {
+template <bool MN_MAJOR> static __device__ __forceinline__ void wgmma_64x128x16(float (&d)[16][4], Operand a, Operand b) {
 #define ROW(j) "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
   asm volatile(
@@ -54,7 +54,7 @@ template <bool ACROSS> static __device__ __forceinline__ void wgmma_64x128x16(fl
       "%62,%63}, %64, %65, 1, 1, 1, %66, %66;\n"
       : ROW(0), ROW(1), ROW(2), ROW(3), ROW(4), ROW(5), ROW(6), ROW(7), ROW(8), ROW(9), ROW(10), ROW(11), ROW(12), ROW(13), ROW(14),
         ROW(15)
-      : "l"(a), "l"(b), "n"((int)ACROSS));
+      : "l"(a), "l"(b), "n"((int)MN_MAJOR));
 #endif
 #undef ROW
 }
@@ -62,14 +62,14 @@ template <bool ACROSS> static __device__ __forceinline__ void wgmma_64x128x16(fl
 #else
 
 using standin::Operand;
-#define along_depth(shared) (Operand{shared, 0})
-#define across_depth(shared, block) (Operand{shared, block})
+#define k_major(shared) (Operand{shared, 0})
+#define mn_major(shared, block) (Operand{shared, block})
 #define wgmma_fence() standin::wgmma_fence()
 #define wgmma_commit() standin::wgmma_commit()
 template <int KEEP> inline void wgmma_wait() { standin::wgmma_wait(KEEP, "wgmma_wait"); }
 #define wgmma_sums_settled(d) ((void)0)
-template <bool ACROSS> inline void wgmma_64x128x16(float (&d)[16][4], Operand a, Operand b) {
-  standin::wgmma(&d[0][0], 128, ACROSS, a, b, STANDIN_SITE);
+template <bool MN_MAJOR> inline void wgmma_64x128x16(float (&d)[16][4], Operand a, Operand b) {
+  standin::wgmma(&d[0][0], 128, MN_MAJOR, a, b, STANDIN_SITE);
 }
 
 #endif

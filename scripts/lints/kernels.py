@@ -4,12 +4,12 @@ import re
 from types import SimpleNamespace
 
 from .machine_code import Thread, count, main_loop, matches, name
-from .primitives import K_MAJOR, MN_MAJOR, gmma_descriptor
+from .probes import K_MAJOR, MN_MAJOR, gmma_descriptor
 
 COLUMNS = ["HMMA", "HGMMA", "LDSM", "LDGSTS.128", "LDG", "STS", "BAR", "SYNCS", "all"]
 
-# Warps that multiply and depth between two barriers, where threads copy; depth of the parts that bulk copies bring; bytes of an element.
-WARPS, DEPTH, BULK_DEPTH, BF16 = 4, 32, 64, 2
+# Warps that multiply and depth between two barriers, where threads copy; depth of the parts that TMA brings; bytes of an element.
+WARPS, DEPTH, TMA_DEPTH, BF16 = 4, 32, 64, 2
 # The most that a kernel's code may be, in bytes: what caches of instructions hold.
 LARGE = 64 << 10
 
@@ -24,7 +24,7 @@ def tensor_core(architecture, kernel, code):
     rows, columns = map(int, tile.groups())
     return SimpleNamespace(
         architecture=architecture, kernel=kernel, code=code, loop=loop, counts=counts, rows=rows, columns=columns,
-        warpgroups=warpgroups, across="wgrad" in kernel, packed="_packed" in kernel,
+        warpgroups=warpgroups, mn_major="wgrad" in kernel, packed="_packed" in kernel,
     )  # fmt: skip
 
 
@@ -50,9 +50,9 @@ def copies(k):
     if k.warpgroups:
         return "copies that threads make" if count(k.code, "LDGSTS") or k.counts["LDG"] or k.counts["STS"] else None
     of = lambda side: (side + 31) // 32
-    chunks, singles = of(k.rows) + of(k.columns), 8 * of(k.rows) if k.across else 0
+    chunks, singles = of(k.rows) + of(k.columns), 8 * of(k.rows) if k.mn_major else 0
     if k.packed:
-        chunks, singles = of(k.rows) if k.across else of(k.columns), None
+        chunks, singles = of(k.rows) if k.mn_major else of(k.columns), None
     made = [text for _, text in k.loop if matches(text, "LDGSTS")]
     if other := [text for text in made if not re.search(r"LDGSTS\.E\.BYPASS\.128 \[.*\], .*\], !?P\d$", text)]:
         return f"a copy other than of 16 bytes past the first cache, with a predicate: {other[0]}"
@@ -62,13 +62,13 @@ def copies(k):
         return f"{k.counts['LDG']} loads of single elements, not {singles}"
 
 
-def bulk_copies(k):
-    """Boxes of matrices and windows of images: all rows and columns of the tile, 128 at once along the depth, 64 across it;
+def tma_copies(k):
+    """Boxes of matrices and windows of images: all rows and columns of the tile, 128 at once K-major, 64 MN-major;
     the barrier is told of just their bytes."""
     made = sorted(name(text) for _, text in k.code if matches(text, "UTMALDG"))
-    each = 0 if not k.warpgroups else k.columns // BULK_DEPTH if k.across else 1
+    each = 0 if not k.warpgroups else k.columns // TMA_DEPTH if k.mn_major else 1
     if made != ["UTMALDG.2D"] * each + ["UTMALDG.4D.IM2COL"] * each:
-        return f"bulk copies {made}"
+        return f"TMA copies {made}"
     if not k.warpgroups:
         return None
     if not k.counts["SYNCS"]:
@@ -78,7 +78,7 @@ def bulk_copies(k):
         return f"{len(told)} announcements of bytes, not 1"
     register = k.code[told[0]][1].split(", ")[-1]
     written = [text for _, text in k.code[: told[0]] if re.search(rf"^\S+ {register}, ", text)][-1:]
-    size = (k.rows + k.columns) * BULK_DEPTH * BF16
+    size = (k.rows + k.columns) * TMA_DEPTH * BF16
     if not written or not written[0].endswith(f" {size:#x}"):
         return f"bytes announced by `{''.join(written)}`, not {size:#x}"
 
@@ -88,19 +88,19 @@ def products(k):
     wanted = f"HGMMA.64x{k.columns}x16.F32.BF16" if k.warpgroups else "HMMA.16816.F32.BF16"
     if other := [text for _, text in k.code if re.match(r"[A-Z]+MMA\b", name(text)) and name(text) != wanted]:
         return f"a product other than {wanted}: {other[0]}"
-    if k.warpgroups and k.counts["HGMMA"] != BULK_DEPTH // 16:
-        return f"{k.counts['HGMMA']} products a step, not {BULK_DEPTH // 16}"
+    if k.warpgroups and k.counts["HGMMA"] != TMA_DEPTH // 16:
+        return f"{k.counts['HGMMA']} products a step, not {TMA_DEPTH // 16}"
 
 
 def operands(k):
-    """Operands that lie across the depth (wgrad's) are transposed, both of them in every product, others not; ldmatrix brings four
+    """MN-major operands (wgrad's) are transposed, both of them in every product, others not; ldmatrix brings four
     matrices at a time, just those that the products of a warp's share of the tile take."""
     if k.warpgroups:
         for _, text in k.code:
-            if matches(text, "HGMMA") and (".tnspA.tnspB" in text, "tnsp" in text) != (k.across, k.across):
+            if matches(text, "HGMMA") and (".tnspA.tnspB" in text, "tnsp" in text) != (k.mn_major, k.mn_major):
                 return f"wrong transposition: {text}"
         return None
-    wanted = f"LDSM.16.{'MT88' if k.across else 'M88'}.4"
+    wanted = f"LDSM.16.{'MT88' if k.mn_major else 'M88'}.4"
     if other := [text for _, text in k.code if matches(text, "LDSM") and name(text) != wanted]:
         return f"a read other than {wanted}: {other[0]}"
     # A warp multiplies `down` times 16 rows and `right` times 8 columns.
@@ -116,7 +116,7 @@ def operands(k):
 
 
 def sums_in_flight(k):
-    """Between the first product of warpgroups and the wait for all of them no other instruction names a register of the sums."""
+    """Between the first WGMMA and the wait for all of them no other instruction names a register of the sums."""
     if not k.warpgroups:
         return None
     first = next(at for at, text in k.loop if matches(text, "HGMMA"))
@@ -139,14 +139,14 @@ def descriptors(k):
     swizzled row of 64 or 16 rows further on."""
     if not k.warpgroups:
         return None
-    layout = MN_MAJOR(BULK_DEPTH) if k.across else K_MAJOR
-    step = 16 * BULK_DEPTH * BF16 if k.across else 16 * BF16
+    layout = MN_MAJOR(TMA_DEPTH) if k.mn_major else K_MAJOR
+    step = 16 * TMA_DEPTH * BF16 if k.mn_major else 16 * BF16
     fixed = gmma_descriptor(0, **layout)
     # What the loop finds in registers counts as 0: thread 0 and a start of its own.
     made = [s for s in Thread(k.architecture).run(k.loop).trace if matches(s["name"], "HGMMA")]
     start = None
     for i, product in enumerate(made):
-        for operand, behind in (("a", 0), ("b", k.rows * BULK_DEPTH * BF16)):
+        for operand, behind in (("a", 0), ("b", k.rows * TMA_DEPTH * BF16)):
             low, high = product[operand]
             if not isinstance(low, int) or not isinstance(high, int):
                 return f"the descriptor of {operand} cannot be followed"
@@ -191,7 +191,7 @@ def rounds_to_bf16(architecture, code):
 
 
 TENSOR_CORE = [
-    has_a_loop, fed_by_ldmatrix, copies, bulk_copies, products, operands, sums_in_flight, descriptors, no_local_memory,
+    has_a_loop, fed_by_ldmatrix, copies, tma_copies, products, operands, sums_in_flight, descriptors, no_local_memory,
 ]  # fmt: skip
 EVERY = [not_early, waits_once, rounds_to_bf16]
 

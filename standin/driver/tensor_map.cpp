@@ -1,4 +1,4 @@
-// Descriptors of tensors in memory for bulk copies: those of bf16 alone, tiled with two dimensions and im2col with four.
+// Descriptors of tensors in memory for TMA: those of bf16 alone, tiled with two dimensions and im2col with four.
 #include "driver.h"
 #include "tensor_map.h"
 #include <cstring>

@@ -146,7 +146,7 @@ static void end_thread(Worker& w, Fiber& f) {
   for (int i = 0; i < w.warps[warp].open;)
     if (!complete(w, warp, i, -1)) i++;
   if (w.live && w.arrived == w.live) release_barrier(w, nullptr);
-  if (!w.live) check_bulk_copies_at_exit(w);
+  if (!w.live) check_tma_copies_at_exit(w);
 }
 
 void fiber_main() {

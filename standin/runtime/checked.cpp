@@ -26,7 +26,7 @@ namespace standin {
 
 // How far the threads of several unordered accesses of one kind are apart.
 enum Spread : uint8_t { ONE_THREAD, ONE_WARP, ONE_BLOCK, SEVERAL_BLOCKS };
-enum Kind : uint8_t { PLAIN, ATOMIC, COPY_UNDER_WAY, BULK_COPY, BY_HOST };
+enum Kind : uint8_t { PLAIN, ATOMIC, COPY_UNDER_WAY, TMA_COPY, BY_HOST };
 struct Access1 {
   uint32_t time;  // 0: never
   uint16_t thread;
@@ -58,12 +58,12 @@ static bool is_acquired(const Access1& a) {
   return a.time < r.barrier || (a.spread == ONE_THREAD && a.thread == r.thread && a.time <= r.until);
 }
 
-// ---- mbarriers: for each thread of the block, before which time what each warp did, and what bulk copies wrote, is visible to it
+// ---- mbarriers: for each thread of the block, before which time what each warp did, and what TMA wrote, is visible to it
 [[maybe_unused]] static std::vector<std::array<uint32_t, AGENTS>> seen;
 
 static bool is_seen(const Access1& a, unsigned thread) {
   const auto& times = seen[thread];
-  return a.kind == BULK_COPY ? a.time < times[BULK_COPIES] : a.spread <= ONE_WARP && a.time < times[a.thread / 32];
+  return a.kind == TMA_COPY ? a.time < times[TMA_COPIES] : a.spread <= ONE_WARP && a.time < times[a.thread / 32];
 }
 
 // A cell holds one time for reads of several warps. For dynamic shared memory, where warps hand operands back through mbarriers one by
@@ -97,7 +97,7 @@ static bool ordered(const Access1& a, unsigned thread, const Warp& warp) {
   if (a.spread == SEVERAL_BLOCKS) return false;
   if (a.time < block_time) return is_acquired(a);
   if (a.time < barrier_time) return true;
-  if (a.spread == ONE_THREAD && a.thread == thread && a.kind != BULK_COPY) return true;
+  if (a.spread == ONE_THREAD && a.thread == thread && a.kind != TMA_COPY) return true;
   if (a.time >= block_time && is_seen(a, thread)) return true;
   return a.spread <= ONE_WARP && a.thread / 32u == thread / 32 && a.time < warp.sync_time;
 }
@@ -119,8 +119,8 @@ static const char* touch(ShadowCell& cell, Access access, bool shared) {
   const Warp& warp = w.warps[thread / 32];
   if (shared && cell.write.time < block_time) cell.write = {};  // another block's
   if (shared && cell.read.time < block_time) cell.read = {};
-  if (access == Access::COPY_ENDS || access == Access::BULK_COPY_ENDS) {
-    cell.write = {now, (uint16_t)thread, ONE_THREAD, access == Access::COPY_ENDS ? PLAIN : BULK_COPY};
+  if (access == Access::COPY_ENDS || access == Access::TMA_COPY_ENDS) {
+    cell.write = {now, (uint16_t)thread, ONE_THREAD, access == Access::COPY_ENDS ? PLAIN : TMA_COPY};
     return nullptr;
   }
   const Access1& before = cell.write;
@@ -305,7 +305,7 @@ void checked_arrival(Barrier& b) {
   for (int agent = 0; agent < AGENTS; agent++) b.released[agent] = std::max(b.released[agent], seen[thread][agent]);
   b.released[own] = std::max(b.released[own], worker->warps[own].sync_time);
 }
-void checked_bulk_copy_ends(Barrier& b) { b.released[BULK_COPIES] = ++now; }
+void checked_tma_copy_ends(Barrier& b) { b.released[TMA_COPIES] = ++now; }
 void checked_phase_ends(Barrier& b) { std::copy_n(b.released, AGENTS, b.visible); }
 void checked_acquire(const Barrier& b) {
   auto& times = seen[worker->current->linear];
@@ -336,7 +336,7 @@ void checked_block_begins(Worker&) {}
 void checked_barrier(Worker&) {}
 void checked_warp_synced(Worker&, Warp&) {}
 void checked_arrival(Barrier&) {}
-void checked_bulk_copy_ends(Barrier&) {}
+void checked_tma_copy_ends(Barrier&) {}
 void checked_phase_ends(Barrier&) {}
 void checked_acquire(const Barrier&) {}
 void note_fence() {}

@@ -1,4 +1,4 @@
-// Barriers in shared memory, and the bulk copies (TMA) that arrive at them. A phase of a barrier ends when all its arrivals have
+// Barriers in shared memory, and the TMA copies that arrive at them. A phase of a barrier ends when all its arrivals have
 // come and all bytes that they announced.
 //
 // A copy happens as late as allowed: when a thread waits for its barrier and nothing else can go on. `early_copies` does it at once;
@@ -69,10 +69,10 @@ void mbarrier_wait(unsigned long long* at, unsigned parity, const char* site) {
   checked_acquire(b);
 }
 
-// ---- bulk copies
+// ---- TMA
 
 // Calls `row(shared offset, address of the row, first and last byte + 1 of it that exist)` for each row of the box.
-template <class F> static void each_row(const TensorMap& map, const BulkCopy& c, F row) {
+template <class F> static void each_row(const TensorMap& map, const TmaCopy& c, F row) {
   const int64_t width = map.box[0], before = std::min(std::max(-int64_t(c.at[0]), int64_t(0)), width);
   const int64_t end = std::max(std::min(int64_t(map.sizes[0]) - c.at[0], width), before);
   int w = c.at[1], h = c.at[2], n = c.at[3];
@@ -101,7 +101,7 @@ template <class F> static void each_row(const TensorMap& map, const BulkCopy& c,
 
 static size_t bytes_of(const TensorMap& map) { return size_t(map.box[0]) * map.box[1] * 2; }
 
-static void carry_out(const BulkCopy& c) {
+static void carry_out(const TmaCopy& c) {
   TensorMap map;
   memcpy(&map, c.map, sizeof map);
   each_row(map, c, [&](size_t offset, const char* from, int64_t first, int64_t end) {
@@ -123,9 +123,9 @@ static void finish(Worker& w, Barrier& b) {
     TensorMap map;
     memcpy(&map, c.map, sizeof map);
     w.current = &w.fibers[c.thread];
-    checked_access(c.shared, bytes_of(map), Access::BULK_COPY_ENDS, nullptr);
+    checked_access(c.shared, bytes_of(map), Access::TMA_COPY_ENDS, nullptr);
     b.bytes -= bytes_of(map);
-    checked_bulk_copy_ends(b);
+    checked_tma_copy_ends(b);
   }
   w.current = current;
   b.copies.clear();
@@ -144,7 +144,7 @@ bool finish_a_copy(Worker& w) {
 void tma_load(void* shared, const void* descriptor, unsigned long long* at, std::initializer_list<int> coordinates,
               std::initializer_list<unsigned short> offsets, const char* site) {
   Barrier& b = barrier_at(at, site);
-  if (!b.fenced) fault(LAUNCH_FAILED, "%s: no fence made the mbarrier's initialisation visible to bulk copies", site);
+  if (!b.fenced) fault(LAUNCH_FAILED, "%s: no fence made the mbarrier's initialisation visible to TMA", site);
   TensorMap map;
   memcpy(&map, descriptor, sizeof map);
   if (uintptr_t(descriptor) % 64) fault(MISALIGNED_ADDRESS, "%s: the tensor map at %p is not aligned to 64 bytes", site, descriptor);
@@ -153,8 +153,8 @@ void tma_load(void* shared, const void* descriptor, unsigned long long* at, std:
     fault(LAUNCH_FAILED, "%s: a tensor map of %d dimensions, %s, is read as another", site, map.rank, map.im2col ? "im2col" : "tiled");
   // A swizzled pattern begins anew every 1024 bytes.
   const unsigned alignment = map.swizzled ? 1024 : 128;
-  if (uintptr_t(shared) % alignment) fault(MISALIGNED_ADDRESS, "%s: a bulk copy to %p needs an address aligned to %u bytes", site, shared, alignment);
-  BulkCopy c{};
+  if (uintptr_t(shared) % alignment) fault(MISALIGNED_ADDRESS, "%s: a TMA copy to %p needs an address aligned to %u bytes", site, shared, alignment);
+  TmaCopy c{};
   c.shared = (char*)shared;
   memcpy(c.map, descriptor, sizeof c.map);
   std::copy(coordinates.begin(), coordinates.end(), c.at);
@@ -179,9 +179,9 @@ std::string unfinished_barriers(Worker& w) {
   return text;
 }
 
-void check_bulk_copies_at_exit(Worker& w) {
+void check_tma_copies_at_exit(Worker& w) {
   for (auto& [at, b] : w.barriers)
-    if (!b.copies.empty()) fault(LAUNCH_FAILED, "the block ends with a bulk copy that was not waited for");
+    if (!b.copies.empty()) fault(LAUNCH_FAILED, "the block ends with a TMA copy that was not waited for");
 }
 
 }  // namespace standin

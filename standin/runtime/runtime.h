@@ -5,7 +5,7 @@
 //   warp.cpp     warp collectives
 //   cp_async.cpp asynchronous copies
 //   wgmma.cpp    matrix products of four warps
-//   mbarrier.cpp barriers in shared memory, bulk copies
+//   mbarrier.cpp barriers in shared memory, TMA
 //   fault.cpp    faults: from the place where they happen to the report
 //   checked.cpp  the shadow memory of the checked build
 #pragma once
@@ -77,7 +77,7 @@ struct AsyncCopy {
 struct Product {
   float* sums;
   int columns;
-  bool across;  // the depth, as operands lie
+  bool mn_major;
   Operand a, b;
   const char* site;
 };
@@ -92,8 +92,8 @@ struct Fiber {
   std::vector<std::vector<Product>> products;  // likewise
   bool sums_fenced = false;                    // since it had no product under way
 };
-// A bulk copy that has been begun.
-struct BulkCopy {
+// A TMA copy that has been begun.
+struct TmaCopy {
   char* shared;
   alignas(64) char map[128];
   int at[4];
@@ -101,13 +101,13 @@ struct BulkCopy {
   unsigned thread;
   bool done;
 };
-// Whose accesses an mbarrier orders: the warps', and those of bulk copies.
-constexpr int BULK_COPIES = 32, AGENTS = 33;
+// Whose accesses an mbarrier orders: the warps', and those of TMA.
+constexpr int TMA_COPIES = 32, AGENTS = 33;
 struct Barrier {
   unsigned arrivals, pending, phase = 0, initialiser;
   long long bytes = 0;  // announced and not yet here
   bool fenced = false;  // since its initialisation
-  std::vector<BulkCopy> copies;
+  std::vector<TmaCopy> copies;
   std::vector<Fiber*> waiters;
   // Checked build: the times before which accesses are ordered before this phase's end, and were before the last one's.
   uint32_t released[AGENTS] = {}, visible[AGENTS] = {};
@@ -177,7 +177,7 @@ void check_products_at_exit(Fiber&);
 // ---- mbarrier.cpp
 bool finish_a_copy(Worker&);    // one that a thread waits for; false if there is none
 std::string unfinished_barriers(Worker&);
-void check_bulk_copies_at_exit(Worker&);
+void check_tma_copies_at_exit(Worker&);
 // ---- fault.cpp
 void catch_signals();
 [[noreturn]] void fault_at(const void* instruction, int error, const char* format, ...) __attribute__((format(printf, 3, 4)));
@@ -189,10 +189,10 @@ void checked_block_begins(Worker&);
 void checked_barrier(Worker&);
 void checked_warp_synced(Worker&, Warp&);
 void checked_arrival(Barrier&);
-void checked_bulk_copy_ends(Barrier&);
+void checked_tma_copy_ends(Barrier&);
 void checked_phase_ends(Barrier&);
 void checked_acquire(const Barrier&);
-enum class Access { READ, WRITE, ATOMIC, COPY_BEGINS, COPY_ENDS, BULK_COPY_ENDS };
+enum class Access { READ, WRITE, ATOMIC, COPY_BEGINS, COPY_ENDS, TMA_COPY_ENDS };
 void checked_access(const void* p, size_t bytes, Access, const void* instruction);
 #ifdef STANDIN_CHECKED
 constexpr bool CHECKED = true;

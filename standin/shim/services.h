@@ -59,23 +59,23 @@ void cp_async(void* shared, const void* global, int bytes, int total, const char
 void cp_async_commit();
 void cp_async_wait(int keep);
 
-// Matrix products of four warps: each thread's part of a 64 x `columns` product at 16 depths, carried out at the wait for its group.
+// WGMMA: each thread's part of a 64 x `columns` product at 16 depths, carried out at the wait for its group.
 struct Operand {
   const void* at;
-  unsigned block;  // bytes from 64 rows or columns to the next, if it lies across the depth
+  unsigned block;  // bytes from 64 rows or columns to the next, if it is MN-major
 };
-void wgmma(float* sums, int columns, bool across, Operand a, Operand b, const char* site);
+void wgmma(float* sums, int columns, bool mn_major, Operand a, Operand b, const char* site);
 void wgmma_fence();
 void wgmma_commit();
 void wgmma_wait(int keep, const char* site);
 
-// Barriers in shared memory. An arrival may announce bytes, which bulk copies bring.
+// Barriers in shared memory. An arrival may announce bytes, which TMA brings.
 void mbarrier_init(unsigned long long* barrier, unsigned arrivals, const char* site);
 void mbarrier_fence_init();
 void mbarrier_arrive_expecting(unsigned long long* barrier, unsigned bytes, const char* site);
 void mbarrier_wait(unsigned long long* barrier, unsigned parity, const char* site);
 
-// Bulk copies of a box of a tensor to shared memory; `offsets` for im2col.
+// TMA copies of a box of a tensor to shared memory; `offsets` for im2col.
 void tma_load(void* shared, const void* tensor_map, unsigned long long* barrier, std::initializer_list<int> coordinates,
               std::initializer_list<unsigned short> offsets, const char* site);
 

@@ -1,4 +1,4 @@
-//! Bulk copies (TMA), mbarriers and products of warpgroups: what they bring, in every order, and the mistakes that are found.
+//! TMA, mbarriers and WGMMA: what they bring, in every order, and the mistakes that are found.
 
 mod common;
 use common::{Gpu, config};
@@ -169,11 +169,11 @@ fn product_of_a_warpgroup() {
         }
         // The same numbers as a matrix of 64 rows and 192 columns.
         let map = rows(gpu, &data, 64, 192).unwrap();
-        launch!(gpu, "bulk_product_across", config(1, 128, 0), &map, &mut out).unwrap();
+        launch!(gpu, "bulk_product_mn_major", config(1, 128, 0), &map, &mut out).unwrap();
         for (i, found) in gpu.stream.clone_dtoh(&out).unwrap().into_iter().enumerate() {
             let (a, b) = (i / 128, 64 + i % 128);
             let wanted: f32 = (0..64).map(|d| matrix[d * 192 + a] * matrix[d * 192 + b]).sum();
-            assert_eq!(found, wanted, "across the depth: {a}, {b}");
+            assert_eq!(found, wanted, "MN-major: {a}, {b}");
         }
     });
 }
@@ -181,7 +181,7 @@ fn product_of_a_warpgroup() {
 /// The mistakes that `bulk_ring` knows, and what is said of them; the first is none.
 const MISTAKES: [Option<&str>; 11] = [
     None,
-    Some("no fence made the mbarrier's initialisation visible to bulk copies"),
+    Some("no fence made the mbarrier's initialisation visible to TMA"),
     Some("race with a write: read of 8 bytes at offset 0 of the shared array full"),
     Some("an asynchronous copy to it has not been waited for"),
     Some("an asynchronous copy to it has not been waited for"),
@@ -190,7 +190,7 @@ const MISTAKES: [Option<&str>; 11] = [
     Some("an mbarrier lacks 1 arrivals and 0 bytes"),
     Some("more arrivals at an mbarrier than the 1 of its phase"),
     Some("needs an address aligned to 1024 bytes"),
-    Some("the block ends with a bulk copy that was not waited for"),
+    Some("the block ends with a TMA copy that was not waited for"),
 ];
 
 #[test]

@@ -1,6 +1,6 @@
 //! The instructions that the kernels write as PTX (`kernels/ptx.cuh`, `tma.cuh`, `wgmma.cuh`, `portable.cuh`), each by itself: what
 //! comes out against what the manual says of them ("Parallel Thread Execution ISA", whose sections are named), written down here once
-//! more. The stand-in does not read the PTX, so what is wrong in its text, a GPU alone can show, and does here.
+//! more. The stand-in does not read the PTX, so only a GPU can show a wrong instruction; these tests do.
 //!
 //! All numbers are whole and small, so that sums are exact in any order.
 
@@ -461,12 +461,12 @@ struct Stages {
 }
 
 impl Stages {
-    fn new(count: usize, across: bool) -> Stages {
+    fn new(count: usize, mn_major: bool) -> Stages {
         let numbers: Vec<f32> = numbers(count * 2 * 128 * 64, 7);
         let mut words = vec![0; count * 2 * OPERAND / 4];
         for (i, &number) in numbers.iter().enumerate() {
             let (operand, row, depth) = (i / 64 / 128, i / 64 % 128, i % 64);
-            let within = if across {
+            let within = if mn_major {
                 row / 64 * (OPERAND / 2) + swizzled(depth, row % 64 * 2)
             } else {
                 swizzled(row, depth * 2)
@@ -493,15 +493,15 @@ fn place_of_sum(i: usize) -> (usize, usize) {
 }
 
 /// One product of 16 depths from every start that the convolutions use: four within a stage, of three stages.
-fn wgmma(across: bool) {
+fn wgmma(mn_major: bool) {
     with_kernels(Needs::Sm90a, |gpu, kernels| {
-        let (stages, before) = (Stages::new(3, across), numbers(256 * 64, 8));
+        let (stages, before) = (Stages::new(3, mn_major), numbers(256 * 64, 8));
         let x = upload(gpu, &stages.words);
         for (stage, at) in (0..12).map(|i| (i / 4, i % 4 * 16)) {
             gpu.in_every_order(|order| {
                 let sums = upload(gpu, &before);
                 let (launch, given) = (kernels.launch(1, 256, stages_bytes(3)), (stage as i32, at as i32));
-                let run = if across { sm90::primitive_wgmma_across } else { sm90::primitive_wgmma_along };
+                let run = if mn_major { sm90::primitive_wgmma_mn_major } else { sm90::primitive_wgmma_k_major };
                 run(launch, x.pointer(), sums.pointer_mut(), given.0, given.1).unwrap();
                 kernels.wait().unwrap();
                 let wanted = before.iter().enumerate().map(|(i, before)| {
@@ -515,25 +515,26 @@ fn wgmma(across: bool) {
 }
 
 #[test]
-fn wgmma_along_depth() {
+fn wgmma_k_major() {
     wgmma(false);
 }
 
 #[test]
-fn wgmma_across_depth() {
+fn wgmma_mn_major() {
     wgmma(true);
 }
 
 /// Groups of four products each, of which the next begins before the last has ended: the wait for all but one of them frees their
 /// operands.
-fn wgmma_groups(across: bool) {
+fn wgmma_groups(mn_major: bool) {
     const STEPS: usize = 7;
     with_kernels(Needs::Sm90a, |gpu, kernels| {
-        let (stages, before) = (Stages::new(STEPS, across), numbers(256 * 64, 9));
+        let (stages, before) = (Stages::new(STEPS, mn_major), numbers(256 * 64, 9));
         let x = upload(gpu, &stages.words);
         gpu.in_every_order(|order| {
             let sums = upload(gpu, &before);
-            let run = if across { sm90::primitive_wgmma_groups_across } else { sm90::primitive_wgmma_groups_along };
+            let run =
+                if mn_major { sm90::primitive_wgmma_groups_mn_major } else { sm90::primitive_wgmma_groups_k_major };
             run(kernels.launch(1, 256, stages_bytes(2)), x.pointer(), sums.pointer_mut(), STEPS as i32).unwrap();
             kernels.wait().unwrap();
             let wanted = before.iter().enumerate().map(|(i, before)| {
@@ -546,18 +547,18 @@ fn wgmma_groups(across: bool) {
 }
 
 #[test]
-fn wgmma_groups_along_depth() {
+fn wgmma_groups_k_major() {
     wgmma_groups(false);
 }
 
 #[test]
-fn wgmma_groups_across_depth() {
+fn wgmma_groups_mn_major() {
     wgmma_groups(true);
 }
 
 // ---- "Miscellaneous Instructions: griddepcontrol": .wait waits until the kernels before have ended and their stores are seen;
 // .launch_dependents lets the next begin before that. Loads by ld.global.nc are for memory that nobody writes as long as the kernel runs:
-// whether they see what was stored before the wait ended is not said in so many words.
+// the manual does not say whether they see what was stored before the wait ended.
 
 /// One kernel changes numbers in place, `consume` folds them into its own, many times over: launched one after another, ahead, and ahead
 /// in a graph that is replayed.

@@ -1,5 +1,5 @@
-//! Convolution by the matrix products of warpgroups and the bulk copies of sm_90a, in place of [`super::tensor`]'s kernels for many
-//! channels: `kernels/conv_fprop_wgmma.cu` for the forward pass and the gradient of the input, `kernels/conv_wgrad_wgmma.cu`.
+//! Convolution by WGMMA and TMA of sm_90a, in place of [`super::tensor`]'s kernels for many channels:
+//! `kernels/conv_fprop_wgmma.cu` for the forward pass and the gradient of the input, `kernels/conv_wgrad_wgmma.cu`.
 //!
 //! Only where it was asked for, with `FCDD_WGMMA=1`: it is proven in the stand-in, no GPU has confirmed it yet.
 

@@ -1,4 +1,4 @@
-// Bulk copies, mbarriers and products of warpgroups, alone and with planted faults.
+// TMA, mbarriers and WGMMA, alone and with planted faults.
 #include "portable.cuh"
 #include "tma.cuh"
 #include "wgmma.cuh"
@@ -60,14 +60,14 @@ extern "C" __global__ void __launch_bounds__(128) bulk_product(const __grid_cons
   mbarrier_wait(&barrier, 0);
   float sum[16][4] = {};
   wgmma_fence();
-  for (int at = 0; at < 64; at += 16) wgmma_64x128x16<false>(sum, along_depth(a + at), along_depth(b + at));
+  for (int at = 0; at < 64; at += 16) wgmma_64x128x16<false>(sum, k_major(a + at), k_major(b + at));
   wgmma_commit();
   wgmma_wait<0>();
   put_product(out, sum);
 }
 
 // out [64, 128] = aᵀ b of the first 64 rows: a the first 64 columns of a matrix, b 128 columns from 64 on.
-extern "C" __global__ void __launch_bounds__(128) bulk_product_across(const __grid_constant__ CUtensorMap map, float* out) {
+extern "C" __global__ void __launch_bounds__(128) bulk_product_mn_major(const __grid_constant__ CUtensorMap map, float* out) {
   __shared__ __align__(1024) bf16 a[64 * 64], b[2 * 64 * 64];
   __shared__ MBarrier barrier;
   if (threadIdx.x == 0) {
@@ -84,7 +84,7 @@ extern "C" __global__ void __launch_bounds__(128) bulk_product_across(const __gr
   float sum[16][4] = {};
   wgmma_fence();
   for (int at = 0; at < 64; at += 16)
-    wgmma_64x128x16<true>(sum, across_depth(a + 64 * at, sizeof a), across_depth(b + 64 * at, sizeof a));
+    wgmma_64x128x16<true>(sum, mn_major(a + 64 * at, sizeof a), mn_major(b + 64 * at, sizeof a));
   wgmma_commit();
   wgmma_wait<0>();
   put_product(out, sum);

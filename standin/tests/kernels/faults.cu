@@ -334,7 +334,7 @@ template <bool FENCED, bool WAITED> static __device__ __forceinline__ void produ
   __syncthreads();
   float sum[16][4] = {};
   if (FENCED) wgmma_fence();
-  wgmma_64x128x16<false>(sum, along_depth(tile), along_depth(tile));
+  wgmma_64x128x16<false>(sum, k_major(tile), k_major(tile));
   wgmma_commit();
   if (WAITED) wgmma_wait<0>();
   y[t] = sum[0][0] + x[t];

@@ -5,8 +5,8 @@
 #include "tma.cuh"
 #include "wgmma.cuh"
 
-// Makes what the thread has stored to shared memory visible to products and bulk copies, which reach it another way. The library's
-// kernels need none: nothing but bulk copies brings their operands. On the host there is one way.
+// Makes what the thread has stored to shared memory visible to WGMMA and TMA, which reach it another way. The library's
+// kernels need none: nothing but TMA brings their operands. On the host there is one way.
 __device__ __forceinline__ void fence_proxy_async() {
 #ifdef __CUDACC__
   asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
@@ -82,7 +82,7 @@ __device__ __forceinline__ void arrive_with_bytes(const CUtensorMap& map, unsign
     __syncthreads();
   }
 }
-// y [phases, 64] = what a bulk copy from row `phase` on has brought: 8 elements of its row 0, 8 of its row 56; and what a thread has
+// y [phases, 64] = what a TMA copy from row `phase` on has brought: 8 elements of its row 0, 8 of its row 56; and what a thread has
 // stored that arrives late.
 extern "C" __global__ void __launch_bounds__(64)
     primitive_mbarrier_expect_tx(const __grid_constant__ CUtensorMap map, unsigned* y, int phases) {
@@ -90,7 +90,7 @@ extern "C" __global__ void __launch_bounds__(64)
   ON_SM_90A(arrive_with_bytes(map, y, phases));
 }
 
-// ---- Bulk copies
+// ---- TMA
 
 // Fills `bytes` of shared memory twice by what load() begins, and hands them over. The second round shows that the first has brought
 // as many bytes as were announced, and none after its phase.
@@ -153,12 +153,12 @@ __device__ __forceinline__ void copy_stage(unsigned char* to, const unsigned* fr
 }
 
 // This warpgroup's product of 16 depths, of which the first is at depth `at` of a stage.
-template <bool ACROSS> __device__ __forceinline__ void multiply(float (&d)[16][4], const unsigned char* stage, int at) {
+template <bool MN_MAJOR> __device__ __forceinline__ void multiply(float (&d)[16][4], const unsigned char* stage, int at) {
   const unsigned char *a = stage + threadIdx.x / 128 * Stage::HALF, *b = stage + Stage::OPERAND;
-  if (ACROSS)
-    wgmma_64x128x16<true>(d, across_depth(a + 128 * at, Stage::HALF), across_depth(b + 128 * at, Stage::HALF));
+  if (MN_MAJOR)
+    wgmma_64x128x16<true>(d, mn_major(a + 128 * at, Stage::HALF), mn_major(b + 128 * at, Stage::HALF));
   else
-    wgmma_64x128x16<false>(d, along_depth(a + 2 * at), along_depth(b + 2 * at));
+    wgmma_64x128x16<false>(d, k_major(a + 2 * at), k_major(b + 2 * at));
 }
 
 __device__ __forceinline__ void read_sums(float (&d)[16][4], const float* sums) {
@@ -172,7 +172,7 @@ __device__ __forceinline__ void write_sums(float (&d)[16][4], float* sums) {
   for (int i = 0; i < 64; i++) sums[threadIdx.x * 64 + i] = d[i / 4][i % 4];
 }
 
-template <bool ACROSS> __device__ __forceinline__ void multiply_one(const unsigned* x, float* sums, int stage, int at) {
+template <bool MN_MAJOR> __device__ __forceinline__ void multiply_one(const unsigned* x, float* sums, int stage, int at) {
   unsigned char* stages = arena();
   for (int i = 0; i < 3; i++) copy_stage(stages + i * Stage::BYTES, x + i * (Stage::BYTES / 4));
   fence_proxy_async();
@@ -180,22 +180,22 @@ template <bool ACROSS> __device__ __forceinline__ void multiply_one(const unsign
   float d[16][4];
   read_sums(d, sums);
   wgmma_fence();
-  multiply<ACROSS>(d, stages + stage * Stage::BYTES, at);
+  multiply<MN_MAJOR>(d, stages + stage * Stage::BYTES, at);
   wgmma_commit();
   wgmma_wait<0>();
   write_sums(d, sums);
 }
 // sums [256, 64] += one product of 16 depths, from depth `at` of one of three stages in x on.
-extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_along(const unsigned* x, float* sums, int stage, int at) {
+extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_k_major(const unsigned* x, float* sums, int stage, int at) {
   kernels_before();
   ON_SM_90A(multiply_one<false>(x, sums, stage, at));
 }
-extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_across(const unsigned* x, float* sums, int stage, int at) {
+extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_mn_major(const unsigned* x, float* sums, int stage, int at) {
   kernels_before();
   ON_SM_90A(multiply_one<true>(x, sums, stage, at));
 }
 
-template <bool ACROSS> __device__ __forceinline__ void multiply_groups(const unsigned* x, float* sums, int steps) {
+template <bool MN_MAJOR> __device__ __forceinline__ void multiply_groups(const unsigned* x, float* sums, int steps) {
   unsigned char* stages = arena();
   float d[16][4];
   copy_stage(stages, x);
@@ -205,7 +205,7 @@ template <bool ACROSS> __device__ __forceinline__ void multiply_groups(const uns
     __syncthreads();
     wgmma_fence();
 #pragma unroll
-    for (int at = 0; at < 64; at += 16) multiply<ACROSS>(d, stages + step % 2 * Stage::BYTES, at);
+    for (int at = 0; at < 64; at += 16) multiply<MN_MAJOR>(d, stages + step % 2 * Stage::BYTES, at);
     wgmma_commit();
     wgmma_wait<1>();
     // The step before is done, by everybody: its stage is filled again while this step's products are under way.
@@ -216,11 +216,11 @@ template <bool ACROSS> __device__ __forceinline__ void multiply_groups(const uns
   write_sums(d, sums);
 }
 // sums [256, 64] += the products of all depths of `steps` stages, a group each, two at most under way.
-extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_groups_along(const unsigned* x, float* sums, int steps) {
+extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_groups_k_major(const unsigned* x, float* sums, int steps) {
   kernels_before();
   ON_SM_90A(multiply_groups<false>(x, sums, steps));
 }
-extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_groups_across(const unsigned* x, float* sums, int steps) {
+extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_groups_mn_major(const unsigned* x, float* sums, int steps) {
   kernels_before();
   ON_SM_90A(multiply_groups<true>(x, sums, steps));
 }

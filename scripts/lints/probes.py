@@ -1,4 +1,4 @@
-"""What the machine code of primitives.cu has to say: each function of inline PTX by itself, with every operand at its place.
+"""What the machine code of probes.cu has to say: each function of inline PTX by itself, with every operand at its place.
 
 The expectations are written from the PTX manual's and CUTLASS's definitions; nothing in them is taken from kernels/.
 """
@@ -126,15 +126,15 @@ def mma(arch, code):
     wanted("the sums", stored(thread), {OUT + 4 * i: ("product", i) for i in range(4)})
 
 
-def wgmma(across):
+def wgmma(mn_major):
     """d += a b: shape and types, transposition, descriptors, the sums' order, signs, and what is waited for."""
 
     def lint(arch, code):
         thread = Thread(arch, words(OUT, 0)).run(code)
         seen = only(thread, "HGMMA")
         wanted("the form", seen["name"], "HGMMA.64x128x16.F32.BF16")
-        wanted("the flags", seen["flags"], ".tnspA.tnspB" if across else "")
-        layout = MN_MAJOR(64) if across else K_MAJOR
+        wanted("the flags", seen["flags"], ".tnspA.tnspB" if mn_major else "")
+        layout = MN_MAJOR(64) if mn_major else K_MAJOR
         for operand, place in (("a", 0x4000), ("b", 0x8000)):
             low, high = seen[operand]
             wanted(f"the descriptor of {operand}", high << 32 | low, gmma_descriptor(SHARED(arch) + place, **layout))
@@ -214,7 +214,7 @@ LINTS = {
 
 
 def faults(found):
-    """Of an image of primitives.cu: (lint, what is wrong)."""
+    """Of an image of probes.cu: (lint, what is wrong)."""
     for (architecture, kernel), code in found.items():
         lint = kernel.removeprefix("probe_")
         try:

@@ -1,4 +1,4 @@
-// One kernel for each function of kernels/{ptx,wgmma,tma,portable}.cuh that is written as inline PTX: what scripts/lints/primitives.py
+// One kernel for each function of kernels/{ptx,wgmma,tma,portable}.cuh that is written as inline PTX: what scripts/lints/probes.py
 // reads the machine code of. Never run. Operands come from memory and results go there, each at a place of its own, so that the machine
 // code shows which register is which operand.
 //
@@ -60,14 +60,14 @@ PROBE(probe_mma, const unsigned* a, const unsigned* b, float* d) {
 #endif
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-template <bool ACROSS> static __device__ __forceinline__ void product(float* d) {
+template <bool MN_MAJOR> static __device__ __forceinline__ void product(float* d) {
   DYN_SHARED(char, shared);
   float sum[16][4];
   for (int i = 0; i < 64; i++) sum[i / 4][i % 4] = d[i];
   wgmma_sums_settled(sum);
   wgmma_fence();
   const char *a = shared + 0x4000, *b = shared + 0x8000;
-  wgmma_64x128x16<ACROSS>(sum, ACROSS ? across_depth(a, 0x2000) : along_depth(a), ACROSS ? across_depth(b, 0x2000) : along_depth(b));
+  wgmma_64x128x16<MN_MAJOR>(sum, MN_MAJOR ? mn_major(a, 0x2000) : k_major(a), MN_MAJOR ? mn_major(b, 0x2000) : k_major(b));
   wgmma_commit();
   wgmma_wait<5>();
   wgmma_wait<0>();
