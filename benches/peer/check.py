@@ -7,7 +7,7 @@
 Of each net with random weights: output, loss, every gradient and the norms' statistics of a training batch, the evaluation after it, two
 steps of the optimizer, and the upsampling of its heatmaps; all in f64 on the CPU. fcdd compares them with its own f64 from end to end, and
 on the device step by step. FCDD is the program and how it is started, such as `fcdd` or `scripts/with-standin fcdd`. OUT.json says which
-nets passed; gpu.py times no others when it is given as --checked. Exit code 1 if a net did not pass.
+nets passed; given as --checked, gpu.py times none that did not. Exit code 1 if a net did not pass.
 """
 
 import argparse

@@ -60,6 +60,11 @@ def is_like_the_peers(timing):
     return timing.get("how", "graph, fixed batch") == "graph, fixed batch"
 
 
+def is_unchecked(timing):
+    """Whether a timing is of a net that gpu.py could not know to be fcdd's."""
+    return timing.get("checked") is False
+
+
 def rates(timings, of_rounds):
     """By case and mode: images/s of each round, or of each repeat of a single one."""
     found = {}
@@ -92,12 +97,12 @@ def speeds(timings, of_rounds):
     return lines
 
 
-# How a timing was taken, where its report does not say.
+# How a batch was run, where its report does not say.
 UNSAID = "not said"
 
 
 def best(timings, like=None):
-    """Of the fastest mode its milliseconds, name and how it was timed; of those timed in one way, where there are any."""
+    """Of the fastest mode its milliseconds, name and how it was run; of those run in one way, where there are any."""
     found = {}
     for t in timings:
         found.setdefault((t["mode"], t.get("how") or UNSAID), []).extend(t["seconds"])
@@ -107,8 +112,8 @@ def best(timings, like=None):
 
 
 def glance(timings):
-    """A line per case and precision: the best of both, and whether both were timed in the same way."""
-    lines = ["| case | fcdd, ms | PyTorch, ms | time of fcdd / PyTorch | timed alike |", "| --- " * 5 + "|"]
+    """A line per case and precision: the best of both, and whether both were run in the same way."""
+    lines = ["| case | fcdd, ms | PyTorch, ms | time of fcdd / PyTorch | run alike |", "| --- " * 5 + "|"]
     for key, format in dict.fromkeys((case(t), precision(t["mode"])) for t in timings):
         of = [t for t in timings if (case(t), precision(t["mode"])) == (key, format)]
         theirs = best(t for t in of if not is_ours(t))
@@ -120,6 +125,16 @@ def glance(timings):
             cells += [f"**{ours[0] / theirs[0]:.2f}**", f"{alike}: {' / '.join(ways)}"]
         lines.append("| " + " | ".join([f"{title(key)} {format}", *cells] + ["–"] * (4 - len(cells))) + " |")
     return lines
+
+
+def remarks(timings):
+    """What the tables do not show of how PyTorch was timed."""
+    lines = []
+    for steps in sorted({t["steps_per_repeat"] for t in timings if "steps_per_repeat" in t}):
+        lines.append(f"A repeat of PyTorch's is the mean of {steps} steps, one of fcdd's is a single step; times are medians over repeats.")
+    if any(is_unchecked(t) for t in timings):
+        lines.append("Unchecked: nobody knows whether PyTorch's net is fcdd's, check.py did not compare them.")
+    return [line for one in lines for line in (one, "")]
 
 
 def floor(layers, bandwidth, rate):
@@ -226,8 +241,8 @@ def main():
         lines = [f"{processor()}, {args.threads} threads, {args.rounds} rounds; images/s, median (least–most).", ""]
     every = [timing for one in reports for timing in one["timings"]]
     failed = [timing for timing in every if "error" in timing]
-    timings = [timing for timing in every if "error" not in timing]
-    lines += [*glance(timings), "", *speeds(timings, of_rounds=not args.files)]
+    timings = [t | {"mode": t["mode"] + ", unchecked" * is_unchecked(t)} for t in every if "error" not in t]
+    lines += [*glance(timings), "", *remarks(timings), *speeds(timings, of_rounds=not args.files)]
     if args.files:
         lines += ["", "Floors of whole steps, the sum over their kernels' (operations of convolutions, bytes of each operand once):", ""]
         lines += floors(reports)
@@ -236,7 +251,6 @@ def main():
     if args.files:
         lines += ["", "Steps timed alone, milliseconds (floor / time):", *layers(reports)]
     lines += [f"- cut short {one['cut_short']}" for one in reports if "cut_short" in one]
-    lines += [f"- {one['source']}: its nets were not held against fcdd's (check.py)" for one in reports if one.get("checked") is False]
     if failed:
         lines += ["", "What did not run:", ""] + [f"- {title(case(t))}, {t['mode']}: {t['error']}" for t in failed]
     Path(args.out + ".json").write_text(json.dumps(reports, indent=1) + "\n")

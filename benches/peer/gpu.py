@@ -11,8 +11,10 @@ channels_last, cudnn.benchmark, the batch already on the GPU. bf16 is autocast w
 two events. Nets and objective are those of peer.py.
 
 Nothing is timed whose results are wrong: each mode is held against the plain one, bf16 against f32, and what was timed must have learned.
-Each result is printed and OUT.json renewed as it comes. A process of its own does the timing; one that takes more than --limit seconds is
-killed, and all of them after --seconds. The least comparison comes first; what compiles for minutes is best asked for in a second run:
+Nets that check.py found to be others than fcdd's are not timed; those that CHECKED.json does not mention are, as unchecked. Each result is
+printed and OUT.json renewed as it comes. A process of its own does the timing; one that takes more than --limit seconds is killed, and all
+of them after --seconds. Exit code 1 if nothing was timed. The least comparison comes first; what compiles for minutes is best asked for in
+a second run:
 
     python benches/peer/gpu.py OUT.json --mode eager+graph --limit 40
     python benches/peer/gpu.py OUT2.json FCDD_CNN32_LW3K FCDD_CNN224_VGG_F --mode max-autotune+graph --precision bf16 --limit 150
@@ -27,6 +29,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -34,8 +37,8 @@ import torch
 
 from peer import NETS, Heatmap, build, fingerprint, loss, pseudo_huber, sgd
 
-# Of each mode: how torch.compile is asked, and whether the step is one replayed graph. max-autotune brings graphs of its own, which
-# cannot be captured in one of the whole step.
+# Per mode: the `mode` of torch.compile, and whether the step is one CUDA graph. The graphs that max-autotune makes by itself cannot be
+# captured in one of the whole step.
 MODES = {
     "eager+graph": (None, True),
     "max-autotune+graph": ("max-autotune-no-cudagraphs", True),
@@ -145,7 +148,7 @@ class Training:
             state["momentum_buffer"].zero_()
         return [torch.stack([run().clone() for _ in range(3)])]
 
-    def prove(self, run, _):
+    def prove(self, run, *_):
         """That the steps until here and one more have trained what is to be trained, and nothing else."""
         last = run().item()
         if not last < float("inf"):
@@ -166,27 +169,26 @@ class Inference:
         x = torch.randn(batch, channels, side, side, device=device).to(memory_format=torch.channels_last)
         heatmap = Heatmap(side, *field).to(device)
 
-        def judge():
+        def infer():
             with autocast(device, precision):
                 z = net(x)
             a = pseudo_huber(z.float())
             return a.mean((1, 2, 3)), heatmap(a)
 
-        self.judge = compiled(judge, how)
+        self.infer = compiled(infer, how)
 
     def __call__(self):
         with torch.no_grad():
-            return self.judge()
+            return self.infer()
 
     def results(self, run):
         return [value.clone() for value in run()]
 
-    def prove(self, run, bound):
-        """That a run still computes its results, whatever was left in their place."""
-        expected = self.results(run)
+    def prove(self, run, expected, bound):
+        """That a run after the timing still computes what eager does."""
         for value in run():
-            value.fill_(float("nan"))
-        compare(self.results(run), expected, bound, "before and after the timing")
+            value.fill_(float("nan"))  # a graph's results lie in one place: a replay that does nothing would leave the old ones
+        compare(self.results(run), expected, bound, "after the timing and of eager")
 
 
 WORK = {"train": Training, "infer": Inference}
@@ -257,7 +259,7 @@ class Timer:
 
         steps()  # chooses algorithms, compiles, raises the clocks
         seconds = [self.clock(steps) / self.args.steps for _ in range(self.args.repeats)]
-        work.prove(run, bound)
+        work.prove(run, expected, bound)
         return {"seconds": seconds, "images_per_second": batch / sorted(seconds)[len(seconds) // 2], "from_eager": difference}
 
     def serve(self, pipe):
@@ -309,10 +311,12 @@ class Worker:
             self.process = None
 
 
-def same_nets(path):
-    """The nets that check.py found to be fcdd's, if they are still those of peer.py."""
+def checked_nets(path):
+    """Of each net that check.py tells of in this file, whether it is fcdd's; of none where that was about another peer.py."""
+    if not path or not Path(path).exists():
+        return {}
     found = json.loads(Path(path).read_text())
-    return [name for name, one in found["nets"].items() if one["passed"] and found["peer"] == fingerprint()]
+    return {name: one["passed"] for name, one in found["nets"].items() if found["peer"] == fingerprint()}
 
 
 def save(path, report):
@@ -329,7 +333,7 @@ def main():
     parser.add_argument("--mode", choices=MODES, nargs="+")
     parser.add_argument("--precision", choices=["bf16", "f32"], nargs="+", default=["bf16", "f32"])
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--checked", help="what check.py wrote: nets that did not pass there are not timed")
+    parser.add_argument("--checked", help="what check.py wrote: nets that did not pass are not timed, others are unchecked")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--limit", type=float, default=120, help="seconds of one timing, compiling included")
@@ -337,17 +341,17 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="batches of two and small products")
     args = parser.parse_args()
     with contextlib.closing(Worker(args)) as worker:
-        everything(worker, args)
+        return 0 if everything(worker, args) else 1
 
 
 def everything(worker, args):
-    """Times all that was asked for, for as long as there is time."""
+    """Times all that was asked for, for as long as there is time; whether anything was timed."""
     end = time.monotonic() + args.seconds
     modes = args.mode or [mode for mode, (_, graph) in MODES.items() if args.device == "cuda" or not graph]
-    same = same_nets(args.checked) if args.checked else args.nets
+    checked = checked_nets(args.checked)
     plan = list(itertools.product(args.precision, modes, args.nets, args.task))
     plan.sort(key=lambda one: FIRST.index(one[1::-1]) if one[1::-1] in FIRST else len(FIRST))
-    report = {"checked": args.checked is not None, "clocks_before": clocks(), "peaks": worker.ask("peaks", args.limit), "timings": []}
+    report = {"clocks_before": clocks(), "peaks": worker.ask("peaks", min(args.limit, args.seconds)), "timings": []}
     if "error" in report["peaks"]:
         print(f"peaks: {said(report['peaks'])}", flush=True)
     for precision, mode, name, task in plan:
@@ -360,9 +364,9 @@ def everything(worker, args):
         timing = {
             "net": name, "task": task, "mode": f"torch {torch.__version__} {args.device} {precision} {mode}",
             "how": ("graph" if MODES[mode][1] else "launch by launch") + ", fixed batch",
-            "threads": torch.get_num_threads(), "batch": batch, "side": side,
+            "threads": torch.get_num_threads(), "batch": batch, "side": side, "steps_per_repeat": args.steps, "checked": name in checked,
         }  # fmt: skip
-        if name in same:
+        if checked.get(name, True):
             timing |= worker.ask("time", min(args.limit, left), name=name, task=task, mode=mode, precision=precision, batch=batch)
         else:
             timing["error"] = "not the same net as fcdd's"
@@ -370,6 +374,7 @@ def everything(worker, args):
         save(args.out, report)
         print(f"{name} {task} {timing['mode']}: {said(timing)}", flush=True)
     save(args.out, {**report, "clocks_after": clocks()})
+    return any("error" not in timing for timing in report["timings"])
 
 
 def said(timing):
@@ -380,4 +385,4 @@ def said(timing):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -24,14 +24,14 @@ JUMP, FIELD = 8, 59  # of FCDD_CNN224
 
 
 def stored(path):
-    """A picture as the data set keeps it: 240 x 240, each pixel the one at floor(i * size / 240)."""
-    picture = np.asarray(Image.open(path).convert("RGB"))
-    rows, columns = (np.arange(STORED) * size // STORED for size in picture.shape[:2])
-    return picture[rows][:, columns]
+    """An image as the data set keeps it: 240 x 240, each pixel the one at floor(i * size / 240)."""
+    image = np.asarray(Image.open(path).convert("RGB"))
+    rows, columns = (np.arange(STORED) * size // STORED for size in image.shape[:2])
+    return image[rows][:, columns]
 
 
-def resized(picture):
-    return Image.fromarray(picture).resize((SIDE, SIDE), Image.NEAREST)
+def resized(image):
+    return Image.fromarray(image).resize((SIDE, SIDE), Image.NEAREST)
 
 
 def contrast(x):
@@ -40,8 +40,8 @@ def contrast(x):
     return x / scale if scale > 0 else x
 
 
-def tensor(picture):
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+def tensor(image):
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
 def confetti(rng):
@@ -65,13 +65,13 @@ def confetti(rng):
     return blurred[0].permute(1, 2, 0).trunc().numpy()
 
 
-def malformed(picture, noise):
+def malformed(image, noise):
     def change(noise):
-        return np.clip(picture + noise, 0, 255) - picture
+        return np.clip(image + noise, 0, 255) - image
 
     if abs(change(noise).mean()) < 0.025 and abs(change(-noise).mean()) > abs(change(noise).mean()):
         noise = -noise
-    return (picture + change(noise)).astype(np.uint8)
+    return (image + change(noise)).astype(np.uint8)
 
 
 def convolution(inputs, outputs, side):
@@ -109,7 +109,7 @@ def run(folder, rate, seed):
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     nominal = [stored(path) for path in sorted((folder / "train/good").iterdir())]
-    extremes = [contrast(tensor(resized(picture))) for picture in nominal]
+    extremes = [contrast(tensor(resized(image))) for image in nominal]
     low = torch.stack([x.amin((1, 2)) for x in extremes]).amin(0)[:, None, None]
     high = torch.stack([x.amax((1, 2)) for x in extremes]).amax(0)[:, None, None]
     del extremes
@@ -121,16 +121,16 @@ def run(folder, rate, seed):
     def scaled(x):
         return (contrast(x) - low) / (high - low)
 
-    def sample(picture):
+    def sample(image):
         anomalous = rng.random() < 0.5
         if anomalous:
-            picture = malformed(picture, confetti(rng))
+            image = malformed(image, confetti(rng))
         if rng.random() < 0.5:
             y, x = rng.integers(0, STORED - SIDE + 1, 2)
-            picture = Image.fromarray(picture[y : y + SIDE, x : x + SIDE])
+            image = Image.fromarray(image[y : y + SIDE, x : x + SIDE])
         else:
-            picture = resized(picture)
-        x = tensor((strong if rng.random() < 0.5 else weak)(picture))
+            image = resized(image)
+        x = tensor((strong if rng.random() < 0.5 else weak)(image))
         if rng.random() < 0.5:
             x = x + 0.1 * x.std() * torch.randn_like(x)
         return scaled(x.clamp(0, 1)), float(anomalous)

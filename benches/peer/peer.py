@@ -136,16 +136,16 @@ def bench(name, task, mode, repeats):
         net.eval()
         heatmap = Heatmap(side, *field)
 
-        def judge():
+        def infer():
             a = pseudo_huber(net(x))
             return a.mean((1, 2, 3)), heatmap(a)
 
         if mode == "compile":
-            judge = torch.compile(judge)
+            infer = torch.compile(infer)
 
         def run():
             with torch.inference_mode():
-                judge()
+                infer()
 
     for _ in range(2):
         run()
