@@ -289,7 +289,7 @@ fn step_by_step() {
 /// Nets of many channels, which WGMMA multiplies where it is on.
 #[test]
 fn step_by_step_in_bf16() {
-    on_device(|gpu| wide_steps_agree(gpu));
+    on_device(wide_steps_agree);
 }
 
 #[test]

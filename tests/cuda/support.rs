@@ -75,7 +75,7 @@ fn open() -> Result<(Device, Option<Mode>), String> {
 /// What a device can do that is switched on by `FCDD_WGMMA=1` and `FCDD_PDL=1` only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Switch {
-    /// Matrix products of warpgroups, compute capability 9.0.
+    /// WGMMA, compute capability 9.0.
     Wgmma,
     /// Programmatic dependent launch, since compute capability 9.0.
     Pdl,

@@ -39,7 +39,7 @@ pub struct Cuda {
     launch_ahead: AtomicBool,
 }
 
-/// Set to 1 in the environment, it makes a device of compute capability 9.0 use the matrix product of warpgroups.
+/// Set to 1 in the environment, it makes a device of compute capability 9.0 use WGMMA, the matrix product of warpgroups.
 pub const WGMMA: &str = "FCDD_WGMMA";
 
 /// Set to 1 in the environment, it launches each kernel ahead of the end of those before it (programmatic dependent launch).
@@ -116,7 +116,7 @@ impl Cuda {
         Ok(self.context.compute_capability().map_err(failed("ask for the compute capability"))? >= (8, 0))
     }
 
-    /// Whether convolutions use the matrix product of warpgroups that compute capability 9.0 alone has.
+    /// Whether convolutions use WGMMA, which compute capability 9.0 alone has.
     pub fn has_wgmma(&self) -> bool {
         self.wgmma.load(Ordering::Relaxed)
     }

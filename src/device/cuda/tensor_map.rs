@@ -1,4 +1,4 @@
-//! Descriptions of tensors for the bulk copies of sm_90 (`kernels/tma.cuh`): what lies where in memory, and what box of it a copy
+//! Descriptions of tensors for TMA, the bulk copies of sm_90 (`kernels/tma.cuh`): what lies where in memory, and what box of it a copy
 //! brings. Of bf16, in rows of [`TensorMap::COLUMNS`] elements whose chunks of 16 bytes are swapped as `wgmma` wants them.
 
 use std::marker::PhantomData;
@@ -58,7 +58,7 @@ impl<'a> TensorMap<'a> {
                 sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
             )
         };
-        status.result().map_err(failed("describe a matrix for bulk copies"))?;
+        status.result().map_err(failed("describe a matrix for TMA"))?;
         TensorMap::made(map, 2 * rows * columns)
     }
 
@@ -94,7 +94,7 @@ impl<'a> TensorMap<'a> {
                 sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
             )
         };
-        status.result().map_err(failed("describe windows for bulk copies"))?;
+        status.result().map_err(failed("describe windows for TMA"))?;
         TensorMap::made(map, 2 * n * h * w * c)
     }
 
