@@ -18,14 +18,14 @@ HERE = Path(__file__).resolve().parent.parent
 ON_A_GPU = SimpleNamespace(
     nets=["FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"], repeats=50, bench=[], tiles=[], tests="", workers=5, test_seconds=20,
     sanitizer=lambda kind, test: [tool("compute-sanitizer"), "--tool", kind, "--error-exitcode", "1", *test],
-    small=[], peer=[], verify=True,
+    small=[], table=[], peer=[], verify=True,
 )  # fmt: skip
 # In the stand-in all is slow: few and small, to show that the proof itself works.
 REHEARSED = SimpleNamespace(
     nets=["FCDD_CNN28"], repeats=1, bench=["--batch", "2", "--task", "infer"], tiles=["--batch", "2"], workers=2, test_seconds=6,
     tests="primitives::(mma|ldmatrix_x2|to_bf16|griddepcontrol)|epoch::a_stopped|network::launches|baselines::hsc",
     sanitizer=lambda kind, test: ["env", "FCDD_TEST_DEVICE=checked", *test],
-    small=["--smoke"], peer=["--device", "cpu"], verify=False,
+    small=["--smoke"], table=["--smoke", "--epochs", "1", "2", "--jobs", "1"], peer=["--device", "cpu"], verify=False,
 )  # fmt: skip
 
 # What is used only once it is proven: its variable, and the tests that prove it.
@@ -250,7 +250,7 @@ def other_timings(proof):
 
 def table(proof):
     """How long CIFAR-10's whole table would take."""
-    command = [sys.executable, HERE / "peer/cifar10_table.py", HERE / "fcdd", proof.log / "cifar10-table.json", *proof.size.small]
+    command = [sys.executable, HERE / "peer/cifar10_table.py", HERE / "fcdd", proof.log / "cifar10-table.json", *proof.size.table]
     proof.run("table", command, 60, on(proven(proof)))
 
 
