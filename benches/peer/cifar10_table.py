@@ -58,9 +58,11 @@ def main():
     parser.add_argument("out", type=Path)
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 4], choices=range(1, CLASSES + 1), metavar="N")
     parser.add_argument("--epochs", type=int, nargs=2, default=[2, 32], metavar=("SHORT", "LONG"))
-    parser.add_argument("--smoke", action="store_true", help="a small net on few images: shows that this runs")
+    parser.add_argument("--smoke", action="store_true", help="a small net on few images for few epochs: shows that this runs")
     args = parser.parse_args()
-    net, scale = ("FCDD_CNN32_S", 500) if args.smoke else ("FCDD_CNN32_LW3K", 1)
+    net, scale = ("FCDD_CNN32_LW3K", 1)
+    if args.smoke:
+        net, scale, args.epochs = "FCDD_CNN32_S", 500, [1, 3]
     found = []
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
