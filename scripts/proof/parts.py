@@ -25,7 +25,7 @@ REHEARSED = SimpleNamespace(
     nets=["FCDD_CNN28"], repeats=1, bench=["--batch", "2", "--task", "infer"], tiles=["--batch", "2"], workers=2, test_seconds=6,
     tests="primitives::(mma|ldmatrix_x2|to_bf16|griddepcontrol)|epoch::a_stopped|network::launches|baselines::hsc",
     sanitizer=lambda kind, test: ["env", "FCDD_TEST_DEVICE=checked", *test],
-    small=["--smoke"], table=["--smoke", "--epochs", "1", "2", "--jobs", "1"], peer=["--device", "cpu"], verify=False,
+    small=["--smoke"], table=["--smoke", "--jobs", "1"], peer=["--device", "cpu"], verify=False,
 )  # fmt: skip
 
 # What is used only once it is proven: its variable, and the tests that prove it.
