@@ -97,7 +97,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Of a task that [`bench`] did not time.
+    /// Of a task that [`bench()`] did not time.
     pub fn new(device: &Device, options: &Options, error: &Error) -> Result<Refusal> {
         let Work { net, task, batch, side, .. } = Work::count(options)?;
         Ok(Refusal { net, task, batch, side, mode: mode(device, options), error: error.to_string() })
@@ -112,7 +112,7 @@ impl Timing {
 }
 
 impl Task {
-    /// Runs one batch of a network that [`network`] made for this task.
+    /// Runs one batch of a network that was laid out for this task.
     pub fn run(self, network: &mut Network<f32>, batch: usize, hyper: &Hyper) -> Result<()> {
         if self == Task::Train {
             network.train(batch, hyper)?;
