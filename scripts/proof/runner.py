@@ -1,6 +1,7 @@
 """Runs commands that may fail, hang or refuse to end, within a budget; keeps what they say, and packs it after each part."""
 
 import contextlib
+import fcntl
 import io
 import itertools
 import json
@@ -22,6 +23,12 @@ SCRATCH = Path(tempfile.gettempdir()) / "fcdd-gpu-proof"
 MARK = "FCDD_PROOF"  # in the environment of all that the proof starts: by this it is found again
 ARCHIVE_LIMIT, RESERVE = 15 << 20, 64 << 10
 GRACE = 3  # seconds between asking a command to end and ending it; in rehearsals their share
+
+
+def refuse(why):
+    """Ends the program before anything was done."""
+    print(f"gpu-proof: {why}", file=sys.stderr)
+    sys.exit(2)
 
 
 class Part(SimpleNamespace):
@@ -73,6 +80,14 @@ class Proof:
         self.until, self.grace = time.monotonic() + seconds, GRACE  # of the part that is running
         self.rows, self.failed, self.numbers = [], [], itertools.count()
         self.debugger = threading.Lock()
+        self.alone = open(SCRATCH.with_suffix(".lock"), "w")  # held while this process lives
+        try:
+            fcntl.flock(self.alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            out.mkdir(parents=True, exist_ok=True)
+        except BlockingIOError:
+            refuse(f"another proof is running on this machine (it holds {self.alone.name})")
+        except OSError as error:
+            refuse(f"{out}: {error.strerror}: name a folder for the results")
         if name == "first":
             shutil.rmtree(SCRATCH, ignore_errors=True)
         elif not SCRATCH.exists() and (out / "first.tar.gz").exists():
@@ -80,7 +95,6 @@ class Proof:
                 archive.extractall(SCRATCH, filter="data")
         self.log = SCRATCH / name
         self.log.mkdir(parents=True, exist_ok=True)
-        out.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(OSError):
             (out / ".reserve").write_bytes(bytes(RESERVE))
         self.token = f"{os.getpid()}-{time.time_ns()}"
