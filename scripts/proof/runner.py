@@ -31,6 +31,13 @@ def refuse(why):
     sys.exit(2)
 
 
+def say(line):
+    """Prints a line in one piece, since threads print side by side; a closed pipe does not end the proof."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+
 class Part(SimpleNamespace):
     """A named piece of work and its seconds."""
 
@@ -106,7 +113,7 @@ class Proof:
 
     def row(self, name, outcome, seconds=0, said="", **facts):
         self.rows.append({"name": name, "outcome": outcome, "seconds": round(seconds, 1), "said": said, **facts})
-        print(f"{name:<62} {outcome:<12} {seconds:7.1f} s  {said}", flush=True)
+        say(f"{name:<62} {outcome:<12} {seconds:7.1f} s  {said}")
         return outcome
 
     def known(self):
@@ -177,7 +184,7 @@ class Proof:
             try:
                 return self.write_archive(keep)
             except OSError as error:
-                print(f"{self.out / self.name}.tar.gz: {error}", flush=True)
+                say(f"{self.out / self.name}.tar.gz: {error}")
                 with contextlib.suppress(OSError):
                     (self.out / ".reserve").unlink()
 
@@ -188,7 +195,7 @@ class Proof:
                 if packed.tell() + path.stat().st_size < ARCHIVE_LIMIT:
                     archive.add(path, path.relative_to(SCRATCH))
                 else:
-                    print(f"{path.name}: too large for the archive", flush=True)
+                    say(f"{path.name}: too large for the archive")
         new = self.out / f".{self.name}.new"
         try:
             new.write_bytes(packed.getvalue())
@@ -209,9 +216,9 @@ class Proof:
                 self.row(part.name, "failed", said=f"{type(error).__name__}: {error}")
             self.archive()
         bad = [row for row in self.rows if row["outcome"] not in ("passed", "skipped")]
-        print(f"{len(self.rows) - len(bad)} rows passed or skipped, {len(bad)} not; {self.out / self.name}.tar.gz", flush=True)
+        say(f"{len(self.rows) - len(bad)} rows passed or skipped, {len(bad)} not; {self.out / self.name}.tar.gz")
         for row in bad:
-            print(f"  {row['name']}: {row['outcome']}")
+            say(f"  {row['name']}: {row['outcome']}")
         with contextlib.suppress(OSError):
             (self.out / ".reserve").unlink()
         self.watchman.communicate(b"done")
