@@ -175,18 +175,21 @@ class Proof:
         self.row(name, "skipped", said=why)
 
     def archive(self):
-        """All rows and logs as one file in OUT, in place of the one before; where there is no room for it, the rows alone."""
+        """All rows and logs as one file in OUT, in place of the one before; where there is no room for it, the rows alone. Whether it is there."""
         rows = self.log / "rows.jsonl"
         with contextlib.suppress(OSError):
             rows.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         files = sorted((path for path in SCRATCH.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
         for keep in (files, [rows]):
             try:
-                return self.write_archive(keep)
+                self.out.mkdir(parents=True, exist_ok=True)
+                self.write_archive(keep)
+                return True
             except OSError as error:
                 say(f"{self.out / self.name}.tar.gz: {error}")
                 with contextlib.suppress(OSError):
                     (self.out / ".reserve").unlink()
+        return False
 
     def write_archive(self, files):
         packed = io.BytesIO()
@@ -208,13 +211,16 @@ class Proof:
         Returns the exit code."""
         share = self.seconds / sum(part.seconds for part in table)
         self.until, self.grace = time.monotonic(), GRACE * min(share, 1)
+        if not self.archive():
+            refuse(f"nothing can be written to {self.out}: name a folder for the results")
+        archived = True
         for part in table:
             self.until += part.seconds * share
             try:
                 part.work(self)
             except Exception as error:  # whatever it is, the other parts are not to be lost
                 self.row(part.name, "failed", said=f"{type(error).__name__}: {error}")
-            self.archive()
+            archived = self.archive()
         bad = [row for row in self.rows if row["outcome"] not in ("passed", "skipped")]
         say(f"{len(self.rows) - len(bad)} rows passed or skipped, {len(bad)} not; {self.out / self.name}.tar.gz")
         for row in bad:
@@ -222,7 +228,9 @@ class Proof:
         with contextlib.suppress(OSError):
             (self.out / ".reserve").unlink()
         self.watchman.communicate(b"done")
-        return 1 if bad else 0
+        if not archived:
+            say(f"the last rows are not in {self.out / self.name}.tar.gz: it could not be written")
+        return 1 if bad or not archived else 0
 
 
 def last_word(text):
