@@ -31,7 +31,7 @@ def refuse(why):
     sys.exit(2)
 
 
-def say(line):
+def show(line):
     """Prints a line in one piece, since threads print side by side; a closed pipe does not end the proof."""
     with contextlib.suppress(OSError):
         sys.stdout.write(f"{line}\n")
@@ -98,8 +98,11 @@ class Proof:
         if name == "first":
             shutil.rmtree(SCRATCH, ignore_errors=True)
         elif not SCRATCH.exists() and (out / "first.tar.gz").exists():
-            with tarfile.open(out / "first.tar.gz") as archive:
-                archive.extractall(SCRATCH, filter="data")
+            try:
+                with tarfile.open(out / "first.tar.gz") as archive:
+                    archive.extractall(SCRATCH, filter="data")
+            except (OSError, EOFError, tarfile.TarError) as error:
+                show(f"{out / 'first.tar.gz'} cannot be read ({error}): no switch counts as proven")
         self.log = SCRATCH / name
         self.log.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(OSError):
@@ -113,7 +116,7 @@ class Proof:
 
     def row(self, name, outcome, seconds=0, said="", **facts):
         self.rows.append({"name": name, "outcome": outcome, "seconds": round(seconds, 1), "said": said, **facts})
-        say(f"{name:<62} {outcome:<12} {seconds:7.1f} s  {said}")
+        show(f"{name:<62} {outcome:<12} {seconds:7.1f} s  {said}")
         return outcome
 
     def known(self):
@@ -155,7 +158,7 @@ class Proof:
         if not sweep(token):
             outcome += ", cannot be killed"
         process.poll()
-        text = "\n".join(path.read_text(errors="replace") for path in paths if path.exists())
+        text = "\n".join(ends(path) for path in paths)
         said = (say or last_word)(text) if outcome == "passed" else complaint(text)
         return self.row(name, outcome, time.monotonic() - started, said, **facts)
 
@@ -166,7 +169,8 @@ class Proof:
             return
         command = [debugger, "-batch", "-nx", "-p", str(process), "-ex", "info cuda kernels", "-ex", "bt"]
         token = f"{self.token}.debugger."
-        with open(self.log / f"{file}.hang.txt", "wb") as out, contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        # A full disk, say: the process that hangs has to be ended all the same.
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired), open(self.log / f"{file}.hang.txt", "wb") as out:
             subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=seconds, env={**os.environ, MARK: token})
         sweep(token)
         self.debugger.release()
@@ -186,7 +190,7 @@ class Proof:
                 self.write_archive(keep)
                 return True
             except OSError as error:
-                say(f"{self.out / self.name}.tar.gz: {error}")
+                show(f"{self.out / self.name}.tar.gz: {error}")
                 with contextlib.suppress(OSError):
                     (self.out / ".reserve").unlink()
         return False
@@ -198,7 +202,7 @@ class Proof:
                 if packed.tell() + path.stat().st_size < ARCHIVE_LIMIT:
                     archive.add(path, path.relative_to(SCRATCH))
                 else:
-                    say(f"{path.name}: too large for the archive")
+                    show(f"{path.name}: too large for the archive")
         new = self.out / f".{self.name}.new"
         try:
             new.write_bytes(packed.getvalue())
@@ -222,15 +226,24 @@ class Proof:
                 self.row(part.name, "failed", said=f"{type(error).__name__}: {error}")
             archived = self.archive()
         bad = [row for row in self.rows if row["outcome"] not in ("passed", "skipped")]
-        say(f"{len(self.rows) - len(bad)} rows passed or skipped, {len(bad)} not; {self.out / self.name}.tar.gz")
+        show(f"{len(self.rows) - len(bad)} rows passed or skipped, {len(bad)} not; {self.out / self.name}.tar.gz")
         for row in bad:
-            say(f"  {row['name']}: {row['outcome']}")
+            show(f"  {row['name']}: {row['outcome']}")
         with contextlib.suppress(OSError):
             (self.out / ".reserve").unlink()
         self.watchman.communicate(b"done")
         if not archived:
-            say(f"the last rows are not in {self.out / self.name}.tar.gz: it could not be written")
+            show(f"the last rows are not in {self.out / self.name}.tar.gz: it could not be written")
         return 1 if bad or not archived else 0
+
+
+def ends(path, most=1 << 20):
+    """The text of a file; of a long one its beginning and its end."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        head, size = file.read(most), path.stat().st_size
+        file.seek(max(most, size - most))
+        return (head + file.read(most)).decode(errors="replace")
+    return ""
 
 
 def last_word(text):
