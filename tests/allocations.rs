@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fcdd::device::Format;
+use fcdd::device::DType;
 use fcdd::engine::lower::{Optimizer, Options, Training};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Weights, nets};
@@ -37,7 +37,7 @@ fn steps_allocate_nothing() {
             let arch = nets::by_name(name, true).unwrap();
             let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
             let options =
-                Options { batch: 8, side, format: Format::F32, sigma: 1.2, gradient: Gradient::Grad, training };
+                Options { batch: 8, side, format: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training };
             let mut network = Network::<f32>::new(&arch, options, &Weights::init(&arch, 0)).unwrap();
             let hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step: 1, norm_momentum: 0.1 };
             // The first step warms the thread pool up.

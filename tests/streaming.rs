@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fcdd::data::ahead::ahead;
-use fcdd::data::batches::{Ingredients, Rounds, TrainingSet};
+use fcdd::data::batches::{EpochPlan, TrainingData, TrainingSet};
 use fcdd::data::dataset::DatasetKind;
-use fcdd::data::fit::{Fit, RawForm};
+use fcdd::data::fit::{RawForm, ResizeMode};
 use fcdd::data::folder::{Broken, pictures, read_all};
 use fcdd::data::pipeline::{PipelineKind, Preprocessing};
 use fcdd::data::store::{Hold, Raw};
@@ -50,16 +50,16 @@ fn write(folder: &Path, salt: u32) -> Vec<PathBuf> {
 }
 
 fn set(nominal: &[PathBuf], outliers: &[PathBuf], supervise: Supervise, hold: Hold) -> TrainingSet {
-    let raw = Raw { form: RawForm { side: SIDE, channels: 3, fit: Fit::Squash }, hold };
+    let raw = Raw { form: RawForm { side: SIDE, channels: 3, fit: ResizeMode::Squash }, hold };
     let nominal = read_all(nominal, raw, Broken::Refused).unwrap().images;
-    TrainingSet::new(Ingredients {
+    TrainingSet::new(TrainingData {
         preprocessing: Preprocessing::new(PipelineKind::Aug1, DatasetKind::Folder, SIDE, SIDE, 3, &nominal).unwrap(),
         nominal,
         others: None,
         outliers: Some(read_all(outliers, raw, Broken::Refused).unwrap().images),
         supervise,
         noise: NoiseMode::Outliers,
-        rounds: Rounds::default(),
+        plan: EpochPlan::default(),
         seed: 5,
     })
     .unwrap()
@@ -87,7 +87,7 @@ fn a_streamed_set_is_the_held_one_a_few_batches_at_a_time() {
 
         let held = set(&nominal, &outliers, supervise, Hold::Always);
         assert!(held.is_held());
-        assert_eq!(held.ingredients().preprocessing, streamed.ingredients().preprocessing);
+        assert_eq!(held.data().preprocessing, streamed.data().preprocessing);
         assert_eq!(held.fingerprint().unwrap(), streamed.fingerprint().unwrap());
         for (samples, sum) in order.chunks(BATCH).zip(sums) {
             let expected = held.batch(2, samples, true).unwrap();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use criterion::Criterion;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use fcdd::device::cuda::Mark;
-use fcdd::device::{Choice, Device, Format, choose};
+use fcdd::device::{Choice, DType, Device, choose};
 
 /// The GPU where there is one, else the CPU; says once which.
 pub fn device() -> &'static Device {
@@ -25,10 +25,10 @@ pub fn device() -> &'static Device {
 }
 
 /// What nets are timed in: bf16 is emulated on the CPU.
-pub fn formats() -> &'static [Format] {
+pub fn formats() -> &'static [DType] {
     match device() {
-        Device::Cuda(cuda) if cuda.has_bf16().unwrap() => &[Format::F32, Format::Bf16],
-        _ => &[Format::F32],
+        Device::Cuda(cuda) if cuda.has_bf16().unwrap() => &[DType::F32, DType::Bf16],
+        _ => &[DType::F32],
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::common::{DeviceArg, print_json, print_lines};
 use super::{FOUND_WANTING, Outcome};
-use crate::device::{Device, Format};
+use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::run::bench::{Cost, Options, Peaks, Refusal, Task, TileTiming, Timing, Work, bench, tiles};
-use crate::run::progress::say;
+use crate::run::progress::log;
 
 /// Time training steps and inference beside the floors that this machine's speed sets, or the latency of judging one picture.
 ///
@@ -30,7 +30,7 @@ pub struct Args {
     side: Option<usize>,
     /// Of the values between layers, and of the matrix product that floors are measured with
     #[arg(long, value_enum, default_value_t)]
-    precision: Format,
+    precision: DType,
     /// Timed batches of each [default: 5; 200 pictures for predict]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     repeats: Option<u16>,
@@ -125,7 +125,7 @@ pub fn run(args: Args) -> Result<Outcome> {
                 }));
             }
             Err(error @ Error::Numeric { .. }) => {
-                say(format!("error: {error}"));
+                log(format!("error: {error}"));
                 outcome = Outcome::Ended(FOUND_WANTING);
                 for options in tasks {
                     timings.push(Entry::Refused(Refusal::new(&device, options, &error)?));
@@ -144,7 +144,7 @@ fn time_tiles(args: &Args, device: &Device) -> Result<Outcome> {
     let Device::Cuda(cuda) = device else {
         return Err(Error::setting("the CPU computes in no tiles", "leave --tiles out, or choose a GPU with --device"));
     };
-    let options = args.nets.iter().map(|net| Options { format: Format::Bf16, ..args.options(net, Task::Train, true) });
+    let options = args.nets.iter().map(|net| Options { format: DType::Bf16, ..args.options(net, Task::Train, true) });
     let timed = options.map(|options| tiles(cuda, &options)).collect::<Result<Vec<_>>>()?;
     print_json(&Tiles { tiles: timed.into_iter().flatten().collect() })?;
     Ok(Outcome::Fine)

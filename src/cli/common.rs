@@ -9,7 +9,7 @@ use super::INTERRUPTED;
 use crate::device::{self, Device};
 use crate::error::{Error, Result};
 use crate::run::evaluate::Evaluation;
-use crate::run::progress::say;
+use crate::run::progress::log;
 use crate::run::stop::Stop;
 
 /// Where to compute.
@@ -37,11 +37,11 @@ pub fn choose(choice: device::Choice) -> Result<Device> {
     let (device, why_not) = device::choose(choice)?;
     if choice == device::Choice::Auto {
         match &device {
-            Device::Cuda(cuda) => say(format!("computing on {}", cuda.describe()?.name)),
+            Device::Cuda(cuda) => log(format!("computing on {}", cuda.describe()?.name)),
             Device::Cpu => {
                 let threads = rayon::current_num_threads();
                 let reason = why_not.map(|why| format!(" ({})", why.in_brief())).unwrap_or_default();
-                say(format!("computing on the CPU with {threads} threads{reason}"));
+                log(format!("computing on the CPU with {threads} threads{reason}"));
             }
         }
     }
@@ -101,9 +101,9 @@ pub fn stop_flag() -> Result<Arc<Stop>> {
     let requested = stop.clone();
     ctrlc::set_handler(move || {
         if requested.request() {
-            say("stopping after this step; press again to stop at once");
+            log("stopping after this step; press again to stop at once");
         } else {
-            say("stopped; files that were finished are kept");
+            log("stopped; files that were finished are kept");
             std::process::exit(i32::from(INTERRUPTED));
         }
     })

@@ -6,7 +6,7 @@ use super::common::{DeviceArg, print_json, print_lines, stop_flag};
 use super::{INTERRUPTED, Outcome};
 use crate::error::Result;
 use crate::run::demo::{Figure, demo};
-use crate::run::progress::say;
+use crate::run::progress::log;
 
 /// Show the whole way on synthetic surfaces: no data, no network, about a minute.
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let stop = stop_flag()?;
     let Some(report) = demo(&device, &args.out, args.seed, args.epochs, &stop)? else {
-        say("the demo was stopped before it had trained; run it again to see its figures");
+        log("the demo was stopped before it had trained; run it again to see its figures");
         return Ok(Outcome::Ended(INTERRUPTED));
     };
     if args.json {

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
-use crate::run::progress::say;
+use crate::run::progress::log;
 
 /// Exit code of a check that ran and found something wanting.
 const FOUND_WANTING: u8 = 1;
@@ -77,7 +77,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Ended(code)) => ExitCode::from(code),
         Err(error) => {
-            say(format!("error: {error}"));
+            log(format!("error: {error}"));
             ExitCode::from(ERROR)
         }
     }

@@ -9,7 +9,7 @@ use super::{ERROR, Outcome};
 use crate::error::{Error, Result};
 use crate::run::model::Model;
 use crate::run::predict::{Prediction, predict};
-use crate::run::progress::say;
+use crate::run::progress::log;
 
 /// Judge pictures: score, heatmap and overlay for each.
 #[derive(Debug, clap::Args)]
@@ -52,6 +52,6 @@ pub fn run(args: Args) -> Result<Outcome> {
             print_lines(&format!("{:<9} {:.5} {}", verdict, p.score, p.image))?;
         }
     }
-    failed.iter().for_each(|message| say(format!("error: {message}")));
+    failed.iter().for_each(|message| log(format!("error: {message}")));
     Ok(if failed.is_empty() { Outcome::Fine } else { Outcome::Ended(ERROR) })
 }

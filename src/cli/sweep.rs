@@ -8,7 +8,7 @@ use super::{ERROR, INTERRUPTED, Outcome};
 use crate::device::{self, Choice, Device};
 use crate::error::{Error, Result};
 use crate::run::directory;
-use crate::run::progress::say;
+use crate::run::progress::log;
 use crate::run::report::quoted;
 use crate::run::sweep::plan::{Plan, Shard, unfinished};
 use crate::run::sweep::slurm::write_slurm;
@@ -76,12 +76,12 @@ pub fn run(args: Args) -> Result<Outcome> {
     let of = runs.len();
     let left = unfinished(runs)?;
     plan.save(&out)?;
-    say(format!("{} of {of} runs to do{}", left.len(), if left.len() < of { "; finished ones are kept" } else { "" }));
+    log(format!("{} of {of} runs to do{}", left.len(), if left.len() < of { "; finished ones are kept" } else { "" }));
     let failures = work(&devices, &left, &stop);
     show(&sum_up(&out)?, &out, json)?;
-    failures.iter().for_each(|failure| say(format!("error: {}: {}", failure.run, failure.error)));
+    failures.iter().for_each(|failure| log(format!("error: {}: {}", failure.run, failure.error)));
     if stop.is_requested() {
-        say("stopped; give the same command again to go on: what is finished is kept");
+        log("stopped; give the same command again to go on: what is finished is kept");
         return Ok(Outcome::Ended(INTERRUPTED));
     }
     Ok(if failures.is_empty() { Outcome::Fine } else { Outcome::Ended(ERROR) })
@@ -101,7 +101,7 @@ fn open(choices: &[Choice], jobs: u8) -> Result<Vec<Device>> {
 
 fn show(summary: &Summary, folder: &Path, json: bool) -> Result<()> {
     if let Some(missing) = tables::missing(summary) {
-        say(missing);
+        log(missing);
     }
     if json {
         return print_json(summary);

@@ -11,14 +11,14 @@ use crate::data::outliers::OutlierSource;
 use crate::data::pipeline::PipelineKind;
 use crate::data::store::Hold;
 use crate::data::supervise::{NoiseMode, Supervise};
-use crate::device::Format;
+use crate::device::DType;
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::model::Objective;
 use crate::run::directory;
 use crate::run::evaluate::Evaluation;
-use crate::run::progress::say;
+use crate::run::progress::log;
 use crate::run::results::finish;
 use crate::run::settings::{Moved, Settings, word};
 use crate::run::train;
@@ -113,7 +113,7 @@ pub(super) struct Choices {
     no_bias: bool,
     /// Of the values between layers: bf16 is for the tensor cores of GPUs; the CPU rounds as they do [default: f32]
     #[arg(long, value_enum, help_heading = "Net")]
-    precision: Option<Format>,
+    precision: Option<DType>,
     /// Input side in pixels [default: the net's]
     #[arg(long, value_name = "PIXELS", help_heading = "Net")]
     side: Option<usize>,
@@ -186,7 +186,7 @@ pub fn run(args: Args) -> Result<Outcome> {
         print_json(&Report {
             run,
             interrupted: trained.interrupted,
-            epochs: trained.model.card.epochs,
+            epochs: trained.model.meta.epochs,
             loss: last.map(|e| e.loss),
             images_per_second: last.map(|e| e.images_per_second),
             evaluation: evaluation.as_ref(),
@@ -199,7 +199,7 @@ pub fn run(args: Args) -> Result<Outcome> {
         print_lines(&format!("report         {}", directory.file(directory::REPORT).display()))?;
     }
     if trained.interrupted {
-        say(format!("continue with `fcdd train --resume {}`", directory.path().display()));
+        log(format!("continue with `fcdd train --resume {}`", directory.path().display()));
         return Ok(Outcome::Ended(INTERRUPTED));
     }
     Ok(Outcome::Fine)
@@ -246,7 +246,7 @@ impl Choices {
         let supervise = self.supervise.unwrap_or(preset.supervise);
         let stands_in = self.noise.is_none() && preset.outliers.is_none() && preset.noise != NoiseMode::Outliers;
         if wants_outliers && stands_in && supervise.makes_noise() {
-            say(format!("no --outliers given: learning anomalies from {} added to good images", word(preset.noise)));
+            log(format!("no --outliers given: learning anomalies from {} added to good images", word(preset.noise)));
         }
         let settings = Settings {
             data: self.data,
@@ -317,7 +317,7 @@ mod tests {
                 reestimate: !preset.reestimate,
                 seed: u64::MAX,
                 hold: Hold::Mebibytes(3),
-                precision: Format::Bf16,
+                precision: DType::Bf16,
                 side: 40,
                 ..preset.clone()
             };

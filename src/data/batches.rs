@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::anomaly::Synthesiser;
 use crate::data::dataset::Split;
-use crate::data::fit::Fit;
+use crate::data::fit::ResizeMode;
 use crate::data::images::Mask;
 use crate::data::pipeline::Preprocessing;
-use crate::data::store::Store;
+use crate::data::store::ImageSource;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};
@@ -22,13 +22,13 @@ use sample::Scratch;
 
 /// What a training set is made of. All images have the raw side and the channels of the preprocessing.
 #[derive(Clone, Debug)]
-pub struct Ingredients {
+pub struct TrainingData {
     /// Nominal samples, each drawn once per epoch.
-    pub nominal: Store,
+    pub nominal: ImageSource,
     /// True anomalies, for [`Supervise::Other`].
-    pub others: Option<Others>,
+    pub others: Option<LabelledAnomalies>,
     /// Images of another set, for [`NoiseMode::Outliers`].
-    pub outliers: Option<Store>,
+    pub outliers: Option<ImageSource>,
     /// Augmentation and normalisation.
     pub preprocessing: Preprocessing,
     /// What anomalies are.
@@ -36,14 +36,14 @@ pub struct Ingredients {
     /// What artificial anomalies are made of; unused where none are made.
     pub noise: NoiseMode,
     /// How an epoch goes through them.
-    pub rounds: Rounds,
+    pub plan: EpochPlan,
     /// Of all randomness.
     pub seed: u64,
 }
 
 /// How an epoch goes through the nominal images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rounds {
+pub struct EpochPlan {
     /// Passes over them, each in another order and augmented afresh.
     pub passes: u32,
     /// Samples of a pass, at most: where there are more, each pass leaves out others.
@@ -52,18 +52,18 @@ pub struct Rounds {
     pub offline: bool,
 }
 
-impl Default for Rounds {
+impl Default for EpochPlan {
     /// One pass over all of them, with fresh anomalies.
-    fn default() -> Rounds {
-        Rounds { passes: 1, at_most: None, offline: false }
+    fn default() -> EpochPlan {
+        EpochPlan { passes: 1, at_most: None, offline: false }
     }
 }
 
 /// True anomalies with their ground truth, where known.
 #[derive(Clone, Debug)]
-pub struct Others {
+pub struct LabelledAnomalies {
     /// The anomalies.
-    pub images: Store,
+    pub images: ImageSource,
     /// A mask at the raw side per image, or none at all. An image without mask is anomalous everywhere.
     pub masks: Vec<Option<Mask>>,
     /// Names of test images that they are, or that show the same parts: these say nothing about what was learned.
@@ -85,10 +85,10 @@ pub struct Fingerprint {
 /// outlier by number 1 of that stream; noise comes from its `Anomaly` stream; then it passes the training transforms.
 #[derive(Clone, Debug)]
 pub struct TrainingSet {
-    ingredients: Ingredients,
+    data: TrainingData,
     synthesiser: Synthesiser,
-    /// The anomalies of [`Rounds::offline`], one for each nominal image.
-    made: Option<Others>,
+    /// The anomalies of [`EpochPlan::offline`], one for each nominal image.
+    made: Option<LabelledAnomalies>,
 }
 
 /// A batch of training samples, as [`TrainingSet::fill`] makes it.
@@ -101,9 +101,9 @@ pub struct Batch {
     pub maps: Vec<f32>,
 }
 
-impl Others {
+impl LabelledAnomalies {
     /// The images of a split at `indices`, with masks fitted to the raw side as the pictures are.
-    pub fn new(split: &Split, indices: &[usize], fit: Fit) -> Others {
+    pub fn new(split: &Split, indices: &[usize], fit: ResizeMode) -> LabelledAnomalies {
         let images = split.images.select(indices);
         let masks = if split.masks.is_empty() {
             Vec::new()
@@ -111,18 +111,18 @@ impl Others {
             let at_raw_side = |&i: &usize| split.masks[i].as_ref().map(|mask| fit.mask(mask, images.shape()[0]));
             indices.iter().map(at_raw_side).collect()
         };
-        Others { images, masks, unjudged: Vec::new() }
+        LabelledAnomalies { images, masks, unjudged: Vec::new() }
     }
 }
 
 impl TrainingSet {
     /// Checks that the ingredients fit together.
-    pub fn new(ingredients: Ingredients) -> Result<TrainingSet> {
-        let Ingredients { nominal, others, outliers, preprocessing, supervise, noise, .. } = &ingredients;
+    pub fn new(data: TrainingData) -> Result<TrainingSet> {
+        let TrainingData { nominal, others, outliers, preprocessing, supervise, noise, .. } = &data;
         preprocessing.check()?;
         supervise.check(*noise)?;
         let (side, channels) = (preprocessing.raw_side, preprocessing.channels);
-        let usable = |images: &Store, what: &str, remedy: &str| {
+        let usable = |images: &ImageSource, what: &str, remedy: &str| {
             if images.count() == 0 || u32::try_from(images.count()).is_err() {
                 return Err(Error::setting(format!("{} {what}", images.count()), remedy));
             }
@@ -145,7 +145,7 @@ impl TrainingSet {
             _ => {}
         }
         match others {
-            Some(Others { images, masks, .. }) if *supervise == Supervise::Other => {
+            Some(LabelledAnomalies { images, masks, .. }) if *supervise == Supervise::Other => {
                 usable(images, "true anomalies to train on", "choose another --supervise")?;
                 let fits = |mask: &Mask| (mask.height, mask.width) == (side, side);
                 if !masks.is_empty() && (masks.len() != images.count() || !masks.iter().flatten().all(fits)) {
@@ -158,8 +158,8 @@ impl TrainingSet {
             _ => {}
         }
         let synthesiser = Synthesiser::new(*noise, side, channels);
-        let mut set = TrainingSet { ingredients, synthesiser, made: None };
-        if set.ingredients.rounds.offline {
+        let mut set = TrainingSet { data, synthesiser, made: None };
+        if set.data.plan.offline {
             if !set.is_held() {
                 return Err(Error::setting(
                     "anomalies made before training need all images in memory",
@@ -168,7 +168,7 @@ impl TrainingSet {
             }
             set.made = Some(set.make_anomalies()?);
         }
-        let passes = set.ingredients.rounds.passes;
+        let passes = set.data.plan.passes;
         if passes == 0 || u32::try_from(set.pictures()).ok().and_then(|n| n.checked_mul(passes)).is_none() {
             let problem = format!("{passes} passes over {} pictures in an epoch", set.pictures());
             return Err(Error::setting(
@@ -180,8 +180,8 @@ impl TrainingSet {
     }
 
     /// What the set is made of.
-    pub fn ingredients(&self) -> &Ingredients {
-        &self.ingredients
+    pub fn data(&self) -> &TrainingData {
+        &self.data
     }
 
     /// What makes its artificial anomalies.
@@ -190,29 +190,29 @@ impl TrainingSet {
     }
 
     /// The anomalies that stand beside the nominal images.
-    pub(crate) fn made(&self) -> Option<&Others> {
+    pub(crate) fn made(&self) -> Option<&LabelledAnomalies> {
         self.made.as_ref()
     }
 
     /// Pictures to draw from: nominal images and, where these were made beforehand, as many anomalies.
     fn pictures(&self) -> usize {
-        self.ingredients.nominal.count() + self.made.as_ref().map_or(0, |made| made.images.count())
+        self.data.nominal.count() + self.made.as_ref().map_or(0, |made| made.images.count())
     }
 
     /// Samples of a pass.
     fn per_pass(&self) -> usize {
-        self.pictures().min(self.ingredients.rounds.at_most.unwrap_or(usize::MAX))
+        self.pictures().min(self.data.plan.at_most.unwrap_or(usize::MAX))
     }
 
     /// Samples per epoch.
     #[allow(clippy::len_without_is_empty)] // it never is
     pub fn len(&self) -> usize {
-        self.per_pass() * self.ingredients.rounds.passes as usize
+        self.per_pass() * self.data.plan.passes as usize
     }
 
     /// The sets of images that it draws from.
-    fn stores(&self) -> impl Iterator<Item = &Store> {
-        let Ingredients { nominal, others, outliers, .. } = &self.ingredients;
+    fn stores(&self) -> impl Iterator<Item = &ImageSource> {
+        let TrainingData { nominal, others, outliers, .. } = &self.data;
         let others = others.as_ref().map(|others| &others.images);
         [Some(nominal), others, outliers.as_ref()].into_iter().flatten()
     }
@@ -229,17 +229,17 @@ impl TrainingSet {
     pub fn fingerprint(&self) -> Result<Fingerprint> {
         let mut checksum = Crc::new();
         self.stores().try_for_each(|images| images.checksum(&mut checksum))?;
-        Ok(Fingerprint { nominal: self.ingredients.nominal.count(), checksum: checksum.sum() })
+        Ok(Fingerprint { nominal: self.data.nominal.count(), checksum: checksum.sum() })
     }
 
     /// The samples in the order of an epoch.
     pub fn order(&self, epoch: u32) -> Vec<u32> {
         let (pictures, per_pass) = (self.pictures() as u32, self.per_pass());
         let pass = |pass: u32| {
-            let order = Stream::new(self.ingredients.seed, Purpose::Shuffle, epoch, pass).permutation(pictures);
+            let order = Stream::new(self.data.seed, Purpose::Shuffle, epoch, pass).permutation(pictures);
             order.into_iter().take(per_pass).map(move |picture| pass * pictures + picture)
         };
-        (0..self.ingredients.rounds.passes).flat_map(pass).collect()
+        (0..self.data.plan.passes).flat_map(pass).collect()
     }
 
     /// Makes a batch of `n = samples.len()` images: `inputs` takes n × side × side × channels floats (NHWC), `labels` n floats
@@ -259,7 +259,7 @@ impl TrainingSet {
         labels: &mut [f32],
         maps: Option<&mut [f32]>,
     ) -> Result<()> {
-        let p = &self.ingredients.preprocessing;
+        let p = &self.data.preprocessing;
         let (n, map_len) = (samples.len(), p.side * p.side);
         assert_eq!((inputs.len(), labels.len()), (n * p.input_len(), n));
         let images = inputs.par_chunks_mut(p.input_len()).zip(labels).zip(samples);
@@ -281,7 +281,7 @@ impl TrainingSet {
     /// # Errors
     /// As [`TrainingSet::fill`].
     pub fn batch(&self, epoch: u32, samples: &[u32], maps: bool) -> Result<Batch> {
-        let p = &self.ingredients.preprocessing;
+        let p = &self.data.preprocessing;
         let n = samples.len();
         let map_len = if maps { n * p.side * p.side } else { 0 };
         let mut batch = Batch { inputs: vec![0.0; n * p.input_len()], labels: vec![0.0; n], maps: vec![0.0; map_len] };
@@ -292,7 +292,7 @@ impl TrainingSet {
 
     /// Bytes that [`TrainingSet::stage`] writes for batches of up to `batch` images.
     pub fn staged_len(&self, batch: usize) -> usize {
-        let p = &self.ingredients.preprocessing;
+        let p = &self.data.preprocessing;
         batch * (2 * p.raw_form().image_len() + p.raw_side * p.raw_side)
     }
 
@@ -302,7 +302,7 @@ impl TrainingSet {
     /// # Errors
     /// A file that cannot be read.
     pub fn stage(&self, epoch: u32, samples: &[u32], batch: usize, out: &mut [u8]) -> Result<()> {
-        let p = &self.ingredients.preprocessing;
+        let p = &self.data.preprocessing;
         let (len, pixels) = (p.raw_form().image_len(), p.raw_side * p.raw_side);
         let (images, rest) = out.split_at_mut(batch * len);
         let (others, masks) = rest.split_at_mut(batch * len);

@@ -4,12 +4,12 @@ use rayon::prelude::*;
 
 use crate::data::interpret::Scratch;
 use crate::data::pipeline::{Preprocessing, Transform};
-use crate::data::store::Store;
+use crate::data::store::ImageSource;
 use crate::error::{Error, Result};
 
 /// [`Transform::MinMax`] with each channel's smallest and largest value over the images, or `jointly` those of all channels. The
 /// images pass the test list of `unscaled` first. Where all values of a channel are equal, it is only shifted.
-pub fn lcn_extremes(unscaled: &Preprocessing, images: &Store, jointly: bool) -> Result<Transform> {
+pub fn lcn_extremes(unscaled: &Preprocessing, images: &ImageSource, jointly: bool) -> Result<Transform> {
     let each = per_image(unscaled, images, [f32::INFINITY, f32::NEG_INFINITY], |[min, max], value| {
         [min.min(value), max.max(value)]
     })?;
@@ -26,7 +26,7 @@ pub fn lcn_extremes(unscaled: &Preprocessing, images: &Store, jointly: bool) -> 
 
 /// [`Transform::MeanStd`] with each channel's mean and (population) standard deviation over the images, which pass the test
 /// list of `unscaled` first. Where all values of a channel are equal, it is only shifted.
-pub fn mean_std(unscaled: &Preprocessing, images: &Store) -> Result<Transform> {
+pub fn mean_std(unscaled: &Preprocessing, images: &ImageSource) -> Result<Transform> {
     let each = per_image(unscaled, images, [0.0f64; 2], |[sum, squares], value| {
         let value = f64::from(value);
         [sum + value, squares + value * value]
@@ -47,7 +47,7 @@ pub fn mean_std(unscaled: &Preprocessing, images: &Store) -> Result<Transform> {
 /// Folds the values of each channel of each transformed image, in order: `count * channels` results, images outermost.
 fn per_image<T: Copy + Send + Sync>(
     unscaled: &Preprocessing,
-    images: &Store,
+    images: &ImageSource,
     start: T,
     step: impl Fn(T, f32) -> T + Sync,
 ) -> Result<Vec<T>> {
@@ -81,19 +81,26 @@ fn per_image<T: Copy + Send + Sync>(
 mod tests {
     use super::*;
     use crate::data::dataset::{DEBIAN_FMNIST, Dataset, DatasetKind, Source};
-    use crate::data::fit::Fit;
+    use crate::data::fit::ResizeMode;
     use crate::data::images::Images;
     use crate::data::pipeline::PipelineKind;
     use std::io::Write;
     use std::path::{Path, PathBuf};
 
     fn unscaled(last: Transform, side: usize, channels: usize) -> Preprocessing {
-        Preprocessing { channels, raw_side: side, fit: Fit::Squash, side, train: vec![last.clone()], test: vec![last] }
+        Preprocessing {
+            channels,
+            raw_side: side,
+            fit: ResizeMode::Squash,
+            side,
+            train: vec![last.clone()],
+            test: vec![last],
+        }
     }
 
     #[test]
     fn by_hand() {
-        let images: Store =
+        let images: ImageSource =
             Images { count: 2, height: 1, width: 1, channels: 3, pixels: vec![0, 255, 51, 255, 255, 102] }.into();
         let Transform::MeanStd { mean, std } = mean_std(&unscaled(Transform::ToUnit, 1, 3), &images).unwrap() else {
             panic!("a mean and a deviation")
@@ -101,7 +108,7 @@ mod tests {
         approx::assert_relative_eq!(mean.as_slice(), [0.5, 1.0, 0.3].as_slice(), max_relative = 1e-6);
         approx::assert_relative_eq!(std.as_slice(), [0.5, 1.0, 0.1].as_slice(), max_relative = 1e-6);
         // Deviations (−2, −1, 0, 3) over their mean size 1.5; the second image is constant.
-        let images: Store =
+        let images: ImageSource =
             Images { count: 2, height: 2, width: 2, channels: 1, pixels: vec![0, 1, 2, 5, 7, 7, 7, 7] }.into();
         let extremes = lcn_extremes(&unscaled(Transform::Lcn, 2, 1), &images, false).unwrap();
         assert_eq!(extremes, Transform::MinMax { min: vec![-2.0 / 1.5], max: vec![2.0] });

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::fit::{Fit, RawForm};
+use crate::data::fit::{RawForm, ResizeMode};
 use crate::data::images::{Images, Mask};
-use crate::data::sets::{self, Format, Labels, Part, Query, missing};
-use crate::data::store::{Hold, Raw, Store};
+use crate::data::sets::{self, DatasetReader, Labels, Part, Query, missing};
+use crate::data::store::{Hold, ImageSource, Raw};
 use crate::error::{Error, Result};
 
 /// Where Debian's package `dataset-fashion-mnist` puts its files.
@@ -44,7 +44,7 @@ pub enum DatasetKind {
 #[derive(Clone, Debug)]
 pub struct Split {
     /// All images, at the raw side (before augmentation and cropping).
-    pub images: Store,
+    pub images: ImageSource,
     /// The class of each image, an index into [`Dataset::class_names`].
     pub classes: Vec<u16>,
     /// What each image is called: its path within the data folder, or split and number such as `test/00017`.
@@ -125,7 +125,7 @@ impl Split {
 impl<'a> Source<'a> {
     /// The first class of a set, its nominal pictures to learn from, without masks, in as much memory as there is.
     pub fn new(kind: DatasetKind, data: Option<&'a Path>, side: usize, channels: usize) -> Source<'a> {
-        let form = RawForm { side, channels, fit: Fit::of(kind, false) };
+        let form = RawForm { side, channels, fit: ResizeMode::of(kind, false) };
         let raw = Raw { form, hold: Hold::Auto };
         Source { kind, data, class: "0", raw, nominal: true, anomalies: false, skip_broken: false }
     }
@@ -144,7 +144,7 @@ impl<'a> Source<'a> {
 struct Task<'a> {
     source: Source<'a>,
     root: PathBuf,
-    format: &'static dyn Format,
+    format: &'static dyn DatasetReader,
     class: String,
     labels: Labels,
 }

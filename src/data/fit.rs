@@ -13,7 +13,7 @@ use crate::error::Result;
 /// How a picture is fitted to a square.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Fit {
+pub enum ResizeMode {
     /// All of it, squashed by Pillow's antialiased bilinear filter.
     #[default]
     Squash,
@@ -42,7 +42,7 @@ pub struct RawForm {
     pub side: usize,
     /// 1 (grey) or 3 (red, green, blue).
     pub channels: usize,
-    pub fit: Fit,
+    pub fit: ResizeMode,
 }
 
 impl RawForm {
@@ -59,14 +59,14 @@ impl RawForm {
     }
 }
 
-impl Fit {
+impl ResizeMode {
     /// How the paper's experiments fit the pictures of a data set; `masks`: whether these come with ground truth.
-    pub fn of(dataset: DatasetKind, masks: bool) -> Fit {
+    pub fn of(dataset: DatasetKind, masks: bool) -> ResizeMode {
         match dataset {
-            DatasetKind::Mvtec => Fit::FloorNearest,
-            DatasetKind::Custom if masks => Fit::Nearest,
-            DatasetKind::Imagenet | DatasetKind::Custom => Fit::ShortSide,
-            _ => Fit::Squash,
+            DatasetKind::Mvtec => ResizeMode::FloorNearest,
+            DatasetKind::Custom if masks => ResizeMode::Nearest,
+            DatasetKind::Imagenet | DatasetKind::Custom => ResizeMode::ShortSide,
+            _ => ResizeMode::Squash,
         }
     }
 
@@ -79,7 +79,7 @@ impl Fit {
             let sampled = rows.iter().flat_map(row).copied().collect();
             return Images { count: 1, pixels: sampled, ..Images::empty(side, side, *channels) };
         }
-        if self == Fit::Squash {
+        if self == ResizeMode::Squash {
             return picture.resized(side);
         }
         let (tall, wide) = short_side((*height, *width), side);
@@ -104,7 +104,7 @@ impl Fit {
 
     /// The part of a picture of (height, width) that its raw image shows.
     pub fn region(self, (height, width): (usize, usize)) -> Region {
-        if self != Fit::ShortSide {
+        if self != ResizeMode::ShortSide {
             return Region { top: 0, left: 0, height, width };
         }
         let side = height.min(width);
@@ -115,7 +115,7 @@ impl Fit {
     pub fn mask(self, mask: &Mask, side: usize) -> Mask {
         let size = (mask.height, mask.width);
         let (rows, columns) = self.samples(size, side).unwrap_or_else(|| {
-            let (tall, wide) = if self == Fit::ShortSide { short_side(size, side) } else { (side, side) };
+            let (tall, wide) = if self == ResizeMode::ShortSide { short_side(size, side) } else { (side, side) };
             let along = |from, to| (0..side).map(|i| nearest(centred(to, side) + i, from, to)).collect();
             (along(mask.height, tall), along(mask.width, wide))
         });
@@ -126,9 +126,9 @@ impl Fit {
     /// The rows and columns that a rule of nearest neighbour takes.
     fn samples(self, (height, width): (usize, usize), side: usize) -> Option<(Vec<usize>, Vec<usize>)> {
         let rule = match self {
-            Fit::Nearest => nearest,
-            Fit::FloorNearest => floor_nearest,
-            Fit::Squash | Fit::ShortSide => return None,
+            ResizeMode::Nearest => nearest,
+            ResizeMode::FloorNearest => floor_nearest,
+            ResizeMode::Squash | ResizeMode::ShortSide => return None,
         };
         let along = |from| (0..side).map(|i| rule(i, from, side)).collect();
         Some((along(height), along(width)))
@@ -158,18 +158,18 @@ mod tests {
 
     #[test]
     fn each_data_set_has_the_papers() {
-        assert_eq!(Fit::of(DatasetKind::Mvtec, true), Fit::FloorNearest);
-        assert_eq!(Fit::of(DatasetKind::Custom, true), Fit::Nearest);
-        assert_eq!(Fit::of(DatasetKind::Custom, false), Fit::ShortSide);
-        assert_eq!(Fit::of(DatasetKind::Imagenet, false), Fit::ShortSide);
-        assert_eq!(Fit::of(DatasetKind::Pascalvoc, false), Fit::Squash);
+        assert_eq!(ResizeMode::of(DatasetKind::Mvtec, true), ResizeMode::FloorNearest);
+        assert_eq!(ResizeMode::of(DatasetKind::Custom, true), ResizeMode::Nearest);
+        assert_eq!(ResizeMode::of(DatasetKind::Custom, false), ResizeMode::ShortSide);
+        assert_eq!(ResizeMode::of(DatasetKind::Imagenet, false), ResizeMode::ShortSide);
+        assert_eq!(ResizeMode::of(DatasetKind::Pascalvoc, false), ResizeMode::Squash);
     }
 
     /// PIL and torchvision on this picture: sums over `Resize(5)` and `CenterCrop(5)`, and their first row.
     #[test]
     fn the_short_side_is_torchvisions() {
         for (height, width, row, sum) in SHORT_SIDE {
-            let fitted = Fit::ShortSide.apply(picture(height, width), 5);
+            let fitted = ResizeMode::ShortSide.apply(picture(height, width), 5);
             assert_eq!((fitted.height, fitted.width, &fitted.pixels[..5]), (5, 5, &row[..]), "{height}×{width}");
             assert_eq!(fitted.pixels.iter().map(|&v| u32::from(v)).sum::<u32>(), sum, "{height}×{width}");
         }
@@ -185,22 +185,22 @@ mod tests {
     #[test]
     fn nearest_neighbours_are_picked() {
         let wide = picture(1, 4);
-        assert_eq!(Fit::Nearest.apply(wide.clone(), 2).pixels, [91, 17, 91, 17]);
-        assert_eq!(Fit::FloorNearest.apply(wide, 2).pixels, [0, 182, 0, 182]);
+        assert_eq!(ResizeMode::Nearest.apply(wide.clone(), 2).pixels, [91, 17, 91, 17]);
+        assert_eq!(ResizeMode::FloorNearest.apply(wide, 2).pixels, [0, 182, 0, 182]);
     }
 
     #[test]
     fn masks_follow_their_pictures() {
         let pixels = vec![1, 0, 0, 1, 0, 0, 1, 0];
         let mask = Mask { height: 2, width: 4, pixels };
-        assert_eq!(Fit::Squash.mask(&mask, 2).pixels, [0, 1, 0, 0]);
-        assert_eq!(Fit::FloorNearest.mask(&mask, 2).pixels, [1, 0, 0, 1]);
-        assert_eq!(Fit::ShortSide.mask(&mask, 2).pixels, [0, 0, 0, 1]);
-        let visible = Fit::ShortSide.visible(&mask);
+        assert_eq!(ResizeMode::Squash.mask(&mask, 2).pixels, [0, 1, 0, 0]);
+        assert_eq!(ResizeMode::FloorNearest.mask(&mask, 2).pixels, [1, 0, 0, 1]);
+        assert_eq!(ResizeMode::ShortSide.mask(&mask, 2).pixels, [0, 0, 0, 1]);
+        let visible = ResizeMode::ShortSide.visible(&mask);
         assert_eq!((visible.height, visible.width, visible.pixels.as_slice()), (2, 2, &[0, 0, 0, 1][..]));
-        assert_eq!(*Fit::Nearest.visible(&mask), mask);
+        assert_eq!(*ResizeMode::Nearest.visible(&mask), mask);
         // A side that is not the picture's: the centre of four times the size.
-        let large = Fit::ShortSide.mask(&mask, 4);
+        let large = ResizeMode::ShortSide.mask(&mask, 4);
         assert_eq!(large.pixels, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1]);
     }
 }

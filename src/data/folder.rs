@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use crate::data::dataset::Split;
 use crate::data::images::{Images, Mask, picture_size, read_mask};
 use crate::data::sets::Query;
-use crate::data::store::{Files, Raw, Store};
+use crate::data::store::{Files, ImageSource, Raw};
 use crate::error::{Error, Result};
 use crate::memory;
 
@@ -57,14 +57,14 @@ pub enum Broken {
     /// They are left out. To find them, every picture is decoded at once, those that are not held too.
     LeftOut,
     /// They are left out; of pictures that are not held only as many are decoded as a checksum looks at. Others that turn out broken when
-    /// they are drawn are replaced by the next ([`Store::take_replaced`]).
+    /// they are drawn are replaced by the next ([`ImageSource::take_replaced`]).
     Replaced,
 }
 
 /// What came of reading pictures.
 pub struct Read {
     /// Those that could be read.
-    pub images: Store,
+    pub images: ImageSource,
     /// Their places in the list.
     pub kept: Vec<usize>,
     /// Their own (height, width).
@@ -134,8 +134,8 @@ pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
     };
     let store = match broken {
         _ if held => images.into(),
-        Broken::Replaced => Store::Files(files.replacing()),
-        Broken::Refused | Broken::LeftOut => Store::Files(files),
+        Broken::Replaced => ImageSource::Files(files.replacing()),
+        Broken::Refused | Broken::LeftOut => ImageSource::Files(files),
     };
     let (mut kept, mut sizes, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     for (i, result) in results.into_iter().enumerate() {
@@ -416,8 +416,8 @@ pub(crate) mod tests {
     fn outliers_that_turn_out_broken_late_are_replaced() {
         let dir = tree();
         let paths: Vec<PathBuf> = pictures(&dir.path().join("train/good"), false).unwrap();
-        let form = crate::data::fit::RawForm { side: 4, channels: 1, fit: crate::data::fit::Fit::Squash };
-        let store = Store::Files(Files::new(&paths, form).replacing());
+        let form = crate::data::fit::RawForm { side: 4, channels: 1, fit: crate::data::fit::ResizeMode::Squash };
+        let store = ImageSource::Files(Files::new(&paths, form).replacing());
         fs::write(&paths[0], b"no picture").unwrap();
         for _ in 0..2 {
             assert_eq!(store.load(&[0, 1]).unwrap().pixels, [2; 32]);

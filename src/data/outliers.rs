@@ -10,8 +10,8 @@ use crate::data::dataset::DatasetKind;
 use crate::data::folder::{self, Broken, Read};
 use crate::data::images::Images;
 use crate::data::sets::wordnet::{self, IMAGENET_30, LIKE_PASCAL_VOC};
-use crate::data::sets::{self, Format, Part, cifar10, cifar100, mnist, mvtec};
-use crate::data::store::{Raw, Store};
+use crate::data::sets::{self, DatasetReader, Part, cifar10, cifar100, mnist, mvtec};
+use crate::data::store::{ImageSource, Raw};
 use crate::error::{Error, Result};
 
 /// The kinds of outliers, each with its word.
@@ -77,7 +77,7 @@ pub struct Wanted<'a> {
 /// Outliers, and what was left out of them because it could not be read, in words.
 #[derive(Clone, Debug)]
 pub struct Outliers {
-    pub images: Store,
+    pub images: ImageSource,
     pub skipped: Option<String>,
 }
 
@@ -257,13 +257,13 @@ pub(crate) fn spread(n: usize, k: usize) -> Vec<usize> {
 mod tests {
     use super::*;
     use crate::data::cifar::tests::record;
-    use crate::data::fit::{Fit, RawForm};
+    use crate::data::fit::{RawForm, ResizeMode};
     use crate::data::folder::tests::save;
     use crate::data::store::Hold;
     use std::fs;
 
     fn wanted(side: usize, channels: usize, limit: Option<usize>) -> Wanted<'static> {
-        let form = RawForm { side, channels, fit: Fit::Squash };
+        let form = RawForm { side, channels, fit: ResizeMode::Squash };
         Wanted { dataset: DatasetKind::Folder, class: "good", raw: Raw { form, hold: Hold::Always }, limit }
     }
 

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::fit::{Fit, RawForm};
+use crate::data::fit::{RawForm, ResizeMode};
 use crate::data::jitter::Amounts;
 use crate::error::{Error, Result};
 
@@ -131,7 +131,7 @@ pub struct Preprocessing {
     pub raw_side: usize,
     /// How pictures are brought to that side.
     #[serde(default)]
-    pub fit: Fit,
+    pub fit: ResizeMode,
     /// Side of the inputs that go out.
     pub side: usize,
     /// What training samples pass.
@@ -324,11 +324,11 @@ mod tests {
     use super::*;
     use crate::data::dataset::DatasetKind;
     use crate::data::images::Images;
-    use crate::data::store::Store;
+    use crate::data::store::ImageSource;
     use Transform::*;
     use clap::ValueEnum;
 
-    fn images(side: usize, channels: usize) -> Store {
+    fn images(side: usize, channels: usize) -> ImageSource {
         let pixels = (0..3 * side * side * channels).map(|i| (i * 7 % 251) as u8).collect();
         Images { count: 3, height: side, width: side, channels, pixels }.into()
     }

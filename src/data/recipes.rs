@@ -2,10 +2,10 @@
 
 use crate::data::constants;
 use crate::data::dataset::DatasetKind;
-use crate::data::fit::Fit;
+use crate::data::fit::ResizeMode;
 use crate::data::jitter::Amounts;
 use crate::data::pipeline::{PipelineKind, Preprocessing, Transform};
-use crate::data::store::Store;
+use crate::data::store::ImageSource;
 use crate::error::Result;
 
 /// Mean and standard deviation per channel that the authors use whatever the class.
@@ -38,14 +38,14 @@ impl Preprocessing {
         raw_side: usize,
         side: usize,
         channels: usize,
-        nominal: &Store,
+        nominal: &ImageSource,
     ) -> Result<Preprocessing> {
         let whole = whole(kind, dataset, raw_side, side);
         let mut train =
             if kind.augments() { augmentation(kind, dataset, channels, side, &whole) } else { whole.clone() };
         let mut test = whole;
         test.push(if kind.normalises_contrast() { Transform::Lcn } else { Transform::ToUnit });
-        let fit = Fit::of(dataset, kind == PipelineKind::Aug1Masks);
+        let fit = ResizeMode::of(dataset, kind == PipelineKind::Aug1Masks);
         let unscaled = Preprocessing { channels, raw_side, fit, side, train: test.clone(), test };
         unscaled.check()?;
         let scaling = scaling(kind, dataset, &unscaled, nominal)?;
@@ -132,7 +132,12 @@ fn floats(kind: PipelineKind, dataset: DatasetKind) -> Vec<Transform> {
 }
 
 /// The last transform, with its constants.
-fn scaling(kind: PipelineKind, dataset: DatasetKind, unscaled: &Preprocessing, nominal: &Store) -> Result<Transform> {
+fn scaling(
+    kind: PipelineKind,
+    dataset: DatasetKind,
+    unscaled: &Preprocessing,
+    nominal: &ImageSource,
+) -> Result<Transform> {
     if kind.normalises_contrast() {
         let jointly = matches!(dataset, DatasetKind::Cifar10 | DatasetKind::Cifar100);
         return constants::lcn_extremes(unscaled, nominal, jointly);

@@ -41,7 +41,7 @@ pub struct Raw {
 
 /// A set of raw images of one shape.
 #[derive(Clone, Debug)]
-pub enum Store {
+pub enum ImageSource {
     Held(Images),
     Files(Files),
 }
@@ -118,17 +118,17 @@ impl From<Hold> for String {
     }
 }
 
-impl From<Images> for Store {
-    fn from(images: Images) -> Store {
-        Store::Held(images)
+impl From<Images> for ImageSource {
+    fn from(images: Images) -> ImageSource {
+        ImageSource::Held(images)
     }
 }
 
-impl Store {
+impl ImageSource {
     /// Files that could not be read when they were first asked for, and that others were taken for since this was called last.
     pub fn take_replaced(&self) -> Vec<String> {
         match self {
-            Store::Files(Files { replaced: Some(replaced), .. }) => std::mem::take(&mut *lock(replaced)),
+            ImageSource::Files(Files { replaced: Some(replaced), .. }) => std::mem::take(&mut *lock(replaced)),
             _ => Vec::new(),
         }
     }
@@ -136,16 +136,16 @@ impl Store {
     /// Number of images.
     pub fn count(&self) -> usize {
         match self {
-            Store::Held(images) => images.count,
-            Store::Files(files) => files.files.len(),
+            ImageSource::Held(images) => images.count,
+            ImageSource::Files(files) => files.files.len(),
         }
     }
 
     /// Rows, columns and channels of each image.
     pub fn shape(&self) -> [usize; 3] {
         match self {
-            Store::Held(images) => [images.height, images.width, images.channels],
-            Store::Files(Files { form, .. }) => [form.side, form.side, form.channels],
+            ImageSource::Held(images) => [images.height, images.width, images.channels],
+            ImageSource::Files(Files { form, .. }) => [form.side, form.side, form.channels],
         }
     }
 
@@ -157,27 +157,27 @@ impl Store {
     /// The images, where they are held.
     pub fn held(&self) -> Option<&Images> {
         match self {
-            Store::Held(images) => Some(images),
-            Store::Files(_) => None,
+            ImageSource::Held(images) => Some(images),
+            ImageSource::Files(_) => None,
         }
     }
 
     /// The images at `indices`, in that order, as a set of the same kind.
-    pub fn select(&self, indices: &[usize]) -> Store {
+    pub fn select(&self, indices: &[usize]) -> ImageSource {
         match self {
-            Store::Held(images) => Store::Held(images.select(indices)),
-            Store::Files(files) => Store::Files(files.select(indices)),
+            ImageSource::Held(images) => ImageSource::Held(images.select(indices)),
+            ImageSource::Files(files) => ImageSource::Files(files.select(indices)),
         }
     }
 
-    /// Writes the `i`-th image, of [`Store::image_len`] bytes, to `out`.
+    /// Writes the `i`-th image, of [`ImageSource::image_len`] bytes, to `out`.
     ///
     /// # Errors
     /// A file that cannot be read any more, or that shows another picture than when it was first read.
     pub fn read(&self, i: usize, out: &mut [u8]) -> Result<()> {
         match self {
-            Store::Held(images) => out.copy_from_slice(images.image(i)),
-            Store::Files(files) => files.read(i, out)?,
+            ImageSource::Held(images) => out.copy_from_slice(images.image(i)),
+            ImageSource::Files(files) => files.read(i, out)?,
         }
         Ok(())
     }
@@ -199,8 +199,8 @@ impl Store {
     pub fn checksum(&self, sum: &mut Crc) -> Result<()> {
         let checked = Files::checked(self.count());
         match self {
-            Store::Held(images) => checked.into_iter().for_each(|i| sum.update(images.image(i))),
-            Store::Files(files) => {
+            ImageSource::Held(images) => checked.into_iter().for_each(|i| sum.update(images.image(i))),
+            ImageSource::Files(files) => {
                 let read = |i: usize| match files.files[i].checksum.get() {
                     Some(_) => Ok(()),
                     None => files.read(i, &mut vec![0; files.form.image_len()]),
@@ -287,11 +287,11 @@ impl File {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::fit::Fit;
+    use crate::data::fit::ResizeMode;
     use image::RgbImage;
     use std::path::Path;
 
-    const FORM: RawForm = RawForm { side: 8, channels: 3, fit: Fit::Squash };
+    const FORM: RawForm = RawForm { side: 8, channels: 3, fit: ResizeMode::Squash };
 
     fn save(path: &Path, salt: u32) {
         RgbImage::from_fn(10, 8, |x, y| image::Rgb([(x * 20 + salt) as u8, (y * 30) as u8, salt as u8]))
@@ -300,16 +300,16 @@ mod tests {
     }
 
     /// Files, and the same images held.
-    fn both(folder: &Path, count: u32) -> [Store; 2] {
+    fn both(folder: &Path, count: u32) -> [ImageSource; 2] {
         let path = |i: u32| folder.join(format!("{i:02}.png"));
         (0..count).for_each(|i| save(&path(i), 7 * i));
-        let files = Store::Files(Files::new(&(0..count).map(path).collect::<Vec<_>>(), FORM));
+        let files = ImageSource::Files(Files::new(&(0..count).map(path).collect::<Vec<_>>(), FORM));
         let all: Vec<usize> = (0..count as usize).collect();
         let held = files.load(&all).unwrap().into();
         [files, held]
     }
 
-    fn sum(store: &Store) -> u32 {
+    fn sum(store: &ImageSource) -> u32 {
         let mut sum = Crc::new();
         sum.update(b"before");
         store.checksum(&mut sum).unwrap();
@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(sum(&files), sum(&held));
         // Not yet read by anyone.
         let paths: Vec<PathBuf> = (0..5).map(|i| folder.path().join(format!("{i:02}.png"))).collect();
-        assert_eq!(sum(&Store::Files(Files::new(&paths, FORM))), sum(&held));
+        assert_eq!(sum(&ImageSource::Files(Files::new(&paths, FORM))), sum(&held));
         let [some, the_same] = [&files, &held].map(|store| store.select(&[3, 1, 1]));
         assert_eq!(sum(&some), sum(&the_same));
         assert_ne!(sum(&some), sum(&files));

@@ -13,19 +13,19 @@ pub struct ByteBufferId(pub usize);
 /// What the numbers of a real buffer are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub enum DType {
     #[default]
     F32,
     /// What tensor cores multiply: on a GPU stored so; on the CPU in the host's own type, rounded after each step.
     Bf16,
 }
 
-impl Format {
+impl DType {
     /// Bytes of a number.
     pub fn size(self) -> usize {
         match self {
-            Format::F32 => size_of::<f32>(),
-            Format::Bf16 => size_of::<half::bf16>(),
+            DType::F32 => size_of::<f32>(),
+            DType::Bf16 => size_of::<half::bf16>(),
         }
     }
 }
@@ -37,18 +37,18 @@ pub struct View {
     pub start: usize,
     pub len: usize,
     /// Of the buffer.
-    pub format: Format,
+    pub format: DType,
 }
 
 impl View {
     /// All of an f32 buffer, `buffer` counted from 0.
     pub fn of(buffer: usize, len: usize) -> View {
-        View { buffer: BufferId(buffer), start: 0, len, format: Format::F32 }
+        View { buffer: BufferId(buffer), start: 0, len, format: DType::F32 }
     }
 
     /// The same elements of a bf16 buffer.
     pub fn bf16(self) -> View {
-        View { format: Format::Bf16, ..self }
+        View { format: DType::Bf16, ..self }
     }
 
     /// The elements that this view covers in its buffer.
@@ -69,16 +69,16 @@ pub struct ByteView {
 /// A step takes the buffers that it writes out of the store, reads the others, and puts the written ones back; so the borrow
 /// checker sees disjoint memory and nothing is copied or allocated.
 #[derive(Clone, Debug, Default)]
-pub struct Host<T> {
+pub struct HostBuffers<T> {
     reals: Vec<Vec<T>>,
     bytes: Vec<Vec<u8>>,
     workspace: Vec<T>,
 }
 
-impl<T: Copy + Default> Host<T> {
+impl<T: Copy + Default> HostBuffers<T> {
     /// Zeroed buffers of the given lengths.
-    pub fn new(reals: &[usize], bytes: &[usize], workspace: usize) -> Host<T> {
-        Host {
+    pub fn new(reals: &[usize], bytes: &[usize], workspace: usize) -> HostBuffers<T> {
+        HostBuffers {
             reals: reals.iter().map(|&len| vec![T::default(); len]).collect(),
             bytes: bytes.iter().map(|&len| vec![0; len]).collect(),
             workspace: vec![T::default(); workspace],
@@ -115,22 +115,22 @@ impl<T: Copy + Default> Host<T> {
         &self.bytes[view.buffer.0][..view.len]
     }
 
-    /// Takes a buffer out, to write it while others are read; [`Host::put`] brings it back.
+    /// Takes a buffer out, to write it while others are read; [`HostBuffers::put`] brings it back.
     pub fn take(&mut self, buffer: BufferId) -> Vec<T> {
         std::mem::take(&mut self.reals[buffer.0])
     }
 
-    /// Brings back a buffer taken with [`Host::take`].
+    /// Brings back a buffer taken with [`HostBuffers::take`].
     pub fn put(&mut self, buffer: BufferId, data: Vec<T>) {
         self.reals[buffer.0] = data;
     }
 
-    /// Takes a byte buffer out; [`Host::put_bytes`] brings it back.
+    /// Takes a byte buffer out; [`HostBuffers::put_bytes`] brings it back.
     pub fn take_bytes(&mut self, buffer: ByteBufferId) -> Vec<u8> {
         std::mem::take(&mut self.bytes[buffer.0])
     }
 
-    /// Brings back a buffer taken with [`Host::take_bytes`].
+    /// Brings back a buffer taken with [`HostBuffers::take_bytes`].
     pub fn put_bytes(&mut self, buffer: ByteBufferId, data: Vec<u8>) {
         self.bytes[buffer.0] = data;
     }

@@ -1,8 +1,8 @@
 //! Where memory lives and what computes: host buffers, and what the CPU forms lean on (the matrix product, vector instructions); the
 //! CUDA device. Every `unsafe` block of the crate is here.
 //!
-//! What the compiler does not check is asked of callers, in the docs of [`cuda::Cuda::capture`], [`cuda::Memory::reserve_workspace`],
-//! [`cuda::Memory::reserve_hyper`] and [`cuda::PointerMut::offset`]: a launch reads and writes only where memory is. `engine::gpu` answers
+//! What the compiler does not check is asked of callers, in the docs of [`cuda::Cuda::capture`], [`cuda::DeviceBuffers::reserve_workspace`],
+//! [`cuda::DeviceBuffers::reserve_hyper`] and [`cuda::PointerMut::offset`]: a launch reads and writes only where memory is. `engine::gpu` answers
 //! for the graphs, each step's launcher for its offsets.
 
 pub mod cuda;
@@ -13,7 +13,7 @@ pub mod simd;
 use std::str::FromStr;
 use std::sync::Arc;
 
-pub use host::{BufferId, ByteBufferId, ByteView, Format, Host, View};
+pub use host::{BufferId, ByteBufferId, ByteView, DType, HostBuffers, View};
 
 use crate::error::{CudaError, Error, Result};
 use cuda::Cuda;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::plan::{Plan, TrainingPorts};
 use super::{Hyper, Step};
-use crate::device::Format;
-use crate::device::cuda::{self, Buffer, Cuda, Graph, Mark, Memory, Pointer, PointerMut, kernels};
+use crate::device::DType;
+use crate::device::cuda::{self, Buffer, Cuda, DeviceBuffers, Graph, Mark, Pointer, PointerMut, kernels};
 use crate::error::{CudaError, Error, Result};
 
 /// Threads of the kernel that ends a step, as in `kernels/epoch.cu`.
@@ -56,7 +56,7 @@ struct EpochRunner {
 
 /// A network's memory on the device and what runs there.
 pub(super) struct Gpu {
-    pub memory: Memory,
+    pub memory: DeviceBuffers,
     epochs: Option<EpochRunner>,
 }
 
@@ -64,7 +64,7 @@ impl Gpu {
     /// Lays out a plan's memory. `bytes_of(batch)` is what a plan for another batch would need, to tell in the error which one would fit.
     pub fn new(cuda: &Arc<Cuda>, plan: &Plan, bytes_of: impl Fn(usize) -> Option<usize>) -> Result<Gpu> {
         check_sizes(plan)?;
-        if plan.buffers.reals.iter().any(|&(_, format)| format == Format::Bf16) && !cuda.has_bf16()? {
+        if plan.buffers.reals.iter().any(|&(_, format)| format == DType::Bf16) && !cuda.has_bf16()? {
             return Err(CudaError::NoBf16.into());
         }
         cuda.synchronize()?; // what was freed before counts as free from then on
@@ -181,7 +181,13 @@ impl Gpu {
 }
 
 /// The launches of one training step.
-fn enqueue(plan: &Plan, ports: &TrainingPorts, stride: usize, memory: &Memory, epochs: &EpochRunner) -> Result<()> {
+fn enqueue(
+    plan: &Plan,
+    ports: &TrainingPorts,
+    stride: usize,
+    memory: &DeviceBuffers,
+    epochs: &EpochRunner,
+) -> Result<()> {
     (epochs.feed)(Batch {
         n: plan.batch,
         stride,

@@ -7,7 +7,7 @@ use super::lower::{Options, lower};
 use super::plan::{Plan, Ports, TrainingPorts};
 use super::{Hyper, Step};
 use crate::device::cuda::{self, Graph, PointerMut};
-use crate::device::{Device, Host, View};
+use crate::device::{Device, HostBuffers, View};
 use crate::error::{Error, Result};
 use crate::model::{Arch, Weights};
 use crate::real::Real;
@@ -25,7 +25,7 @@ pub struct Network<T> {
     /// The plan of the full batch first, then one per smaller batch met.
     plans: Vec<Plan>,
     /// All buffers on the CPU; on a GPU the ports alone.
-    memory: Host<T>,
+    memory: HostBuffers<T>,
     gpu: Option<Gpu>,
     batches: u64,
     /// Of the last forward pass: its backward pass reads the same.
@@ -56,7 +56,7 @@ impl<T: Real> Network<T> {
                 for view in plan.ports.views() {
                     lengths[view.buffer.0] = plan.buffers.reals[view.buffer.0].0;
                 }
-                (Host::new(&lengths, &[], 0), Some(gpu))
+                (HostBuffers::new(&lengths, &[], 0), Some(gpu))
             }
         };
         let mut network =
@@ -133,7 +133,7 @@ impl<T: Real> Network<T> {
     }
 
     /// The host memory: on the CPU that of all steps, on a GPU that of the ports.
-    pub fn memory(&mut self) -> &mut Host<T> {
+    pub fn memory(&mut self) -> &mut HostBuffers<T> {
         &mut self.memory
     }
 

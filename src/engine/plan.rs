@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::step::Step;
-use crate::device::cuda::{self, Cuda, Memory};
-use crate::device::{ByteView, Format, Host, View};
+use crate::device::cuda::{self, Cuda, DeviceBuffers};
+use crate::device::{ByteView, DType, HostBuffers, View};
 use crate::real::Real;
 
 /// Views that callers fill and read.
@@ -63,15 +63,15 @@ impl Ports {
 /// Lengths of the buffers, in elements, and what the reals are.
 #[derive(Clone, Debug, Default)]
 pub struct Buffers {
-    pub reals: Vec<(usize, Format)>,
+    pub reals: Vec<(usize, DType)>,
     pub bytes: Vec<usize>,
 }
 
 impl Buffers {
     /// Host memory of these lengths.
-    pub fn host<T: Real>(&self, workspace: usize) -> Host<T> {
+    pub fn host<T: Real>(&self, workspace: usize) -> HostBuffers<T> {
         let lengths: Vec<usize> = self.reals.iter().map(|&(len, _)| len).collect();
-        Host::new(&lengths, &self.bytes, workspace)
+        HostBuffers::new(&lengths, &self.bytes, workspace)
     }
 }
 
@@ -106,8 +106,8 @@ impl Plan {
     }
 
     /// GPU memory for the plan, with its constants and tables.
-    pub fn cuda_memory(&self, cuda: &Arc<Cuda>) -> cuda::Result<Memory> {
-        let mut memory = Memory::new(cuda, &self.buffers.reals, &self.buffers.bytes, self.cuda_workspace())?;
+    pub fn cuda_memory(&self, cuda: &Arc<Cuda>) -> cuda::Result<DeviceBuffers> {
+        let mut memory = DeviceBuffers::new(cuda, &self.buffers.reals, &self.buffers.bytes, self.cuda_workspace())?;
         for (view, values) in &self.constants {
             let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
             memory.write(*view, &values)?;

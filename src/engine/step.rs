@@ -1,13 +1,13 @@
 //! One step of a plan, of whatever kind. What a kind does and costs stands in its own file under [`crate::steps`].
 
-use crate::device::cuda::Memory;
-use crate::device::{Format, Host};
+use crate::device::cuda::DeviceBuffers;
+use crate::device::{DType, HostBuffers};
 use crate::error::CudaError;
 use crate::real::{Real, rounded_to_bf16};
 use crate::steps::cast::{Cast, CastWeights};
 use crate::steps::conv::{Dgrad, Fprop, Wgrad};
 use crate::steps::dropout::Dropout;
-use crate::steps::enlarge::{Enlarge, EnlargeAdjoint};
+use crate::steps::enlarge::{UpsampleNearest2x, UpsampleNearest2xBackward};
 use crate::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
 use crate::steps::head::{Head, HeadBackward};
 use crate::steps::hsc_loss::{GradientHeatmap, HscLoss, HscScore};
@@ -38,8 +38,8 @@ pub enum Step {
     Reconstruction(Reconstruction),
     ReconstructionLoss(ReconstructionLoss),
     Reshape(Reshape),
-    Enlarge(Enlarge),
-    EnlargeAdjoint(EnlargeAdjoint),
+    UpsampleNearest2x(UpsampleNearest2x),
+    UpsampleNearest2xBackward(UpsampleNearest2xBackward),
     Dropout(Dropout),
     Sgd(Sgd),
     Adam(Adam),
@@ -68,8 +68,8 @@ macro_rules! of_any_kind {
             Step::Reconstruction($step) => $body,
             Step::ReconstructionLoss($step) => $body,
             Step::Reshape($step) => $body,
-            Step::Enlarge($step) => $body,
-            Step::EnlargeAdjoint($step) => $body,
+            Step::UpsampleNearest2x($step) => $body,
+            Step::UpsampleNearest2xBackward($step) => $body,
             Step::Dropout($step) => $body,
             Step::Sgd($step) => $body,
             Step::Adam($step) => $body,
@@ -97,17 +97,17 @@ impl Step {
 
     /// Runs the CPU form, and rounds what it wrote to bf16 where it is that: the sums of a step are never rounded on the way, as on a
     /// GPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>, hyper: &Hyper) {
+    pub fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
         self.cpu_unrounded(memory, hyper);
         for (_, view) in self.writes().reals {
-            if view.format == Format::Bf16 {
+            if view.format == DType::Bf16 {
                 memory.get_mut(view).iter_mut().for_each(|v| *v = T::of(rounded_to_bf16(v.f64())));
             }
         }
     }
 
     /// Runs the CPU form; what it writes to bf16 is not rounded yet.
-    pub fn cpu_unrounded<T: Real>(&self, memory: &mut Host<T>, hyper: &Hyper) {
+    pub fn cpu_unrounded<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
         of_any_kind!(self, step => step.cpu(memory, hyper));
     }
 
@@ -117,7 +117,7 @@ impl Step {
     }
 
     /// See [`Operation::cuda`]; errors tell the step and its lengths.
-    pub fn cuda(&self, memory: &Memory) -> Result<(), CudaError> {
+    pub fn cuda(&self, memory: &DeviceBuffers) -> Result<(), CudaError> {
         of_any_kind!(self, step => step.cuda(memory))
             .map_err(|source| CudaError::Step { step: self.describe(), source: Box::new(source) })
     }

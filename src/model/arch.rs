@@ -75,7 +75,7 @@ pub enum Layer {
         c: usize,
     },
     /// Twice the side, each pixel four times.
-    Enlarge,
+    UpsampleNearest2x,
     /// In training, zeroes each value with probability ½ and doubles the others.
     Dropout,
     /// The logistic function, at the end of an autoencoder alone.
@@ -123,7 +123,7 @@ pub enum Shape {
         c: usize,
     },
     /// From [n, side, side, c] to [n, 2·side, 2·side, c].
-    Enlarge {
+    UpsampleNearest2x {
         side: usize,
         c: usize,
     },
@@ -162,9 +162,9 @@ impl Arch {
                     (side_now, c) = (side, maps);
                     Shape::Reshape { side, c }
                 }
-                Layer::Enlarge => {
+                Layer::UpsampleNearest2x => {
                     side_now *= 2;
-                    Shape::Enlarge { side: side_now / 2, c }
+                    Shape::UpsampleNearest2x { side: side_now / 2, c }
                 }
                 Layer::Pool { side: k, stride, pad } => {
                     if side_now + 2 * pad < k {

@@ -288,7 +288,7 @@ impl Builder {
     }
 
     fn enlarge(self) -> Builder {
-        self.push(Layer::Enlarge)
+        self.push(Layer::UpsampleNearest2x)
     }
 
     fn sigmoid(self) -> Builder {

@@ -140,7 +140,11 @@ impl Layout {
                     layout.stats_len += 2 * c;
                 }
                 Layer::Reshape { c: maps, .. } => c = *maps,
-                Layer::Activation(_) | Layer::Pool { .. } | Layer::Enlarge | Layer::Dropout | Layer::Sigmoid => {}
+                Layer::Activation(_)
+                | Layer::Pool { .. }
+                | Layer::UpsampleNearest2x
+                | Layer::Dropout
+                | Layer::Sigmoid => {}
             }
         }
         layout

@@ -98,12 +98,12 @@ pub fn compare(
 
 impl Compared {
     fn new(run: String, model: &Model, evaluation: Evaluation) -> Compared {
-        let settings = &model.card.settings;
+        let settings = &model.meta.settings;
         Compared {
             run,
             net: settings.net.clone(),
             side: settings.side,
-            epochs: model.card.epochs,
+            epochs: model.meta.epochs,
             image_auroc: evaluation.image_auroc,
             image_average_precision: evaluation.image_average_precision,
             image_f1_max: evaluation.image_f1_max,
@@ -116,7 +116,7 @@ impl Compared {
 
 /// Whether two models are tested by the same images with the same labels.
 fn same_images(a: &Model, of_a: &TestSet, b: &Model, of_b: &TestSet) -> bool {
-    a.card.settings.dataset == b.card.settings.dataset
+    a.meta.settings.dataset == b.meta.settings.dataset
         && of_a.data == of_b.data
         && of_a.name == of_b.name
         && of_a.split.names == of_b.split.names
@@ -134,9 +134,9 @@ fn heatmaps(device: &Device, model: &Model, test: &TestSet, chosen: &[usize]) ->
     let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
     let side = scorer.side() as u32;
     let mut tiles = Vec::new();
-    scorer.score(&test.split.images.select(chosen), true, |_, judgement| {
-        let map = renderer.scaled(model.card.scale, renderer.of_heatmap(judgement.heatmap));
-        tiles.push(Tile::new(heatmap(&map, side, side), significant(f64::from(judgement.score))));
+    scorer.score(&test.split.images.select(chosen), true, |_, scored| {
+        let map = renderer.scaled(model.meta.scale, renderer.of_heatmap(scored.heatmap));
+        tiles.push(Tile::new(heatmap(&map, side, side), significant(f64::from(scored.score))));
         Ok(())
     })?;
     Ok(tiles)

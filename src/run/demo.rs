@@ -15,7 +15,7 @@ use super::evaluate::{Score, Tested};
 use super::model::Model;
 use super::pictures;
 use super::prepare::{TestSet, prepare};
-use super::progress::say;
+use super::progress::log;
 use super::render::Renderer;
 use super::results::finish;
 use super::select::{extremes, spaced};
@@ -101,7 +101,7 @@ pub fn demo(device: &Device, out: &Path, seed: u64, epochs: Option<u32>, stop: &
     for surface in Surface::ALL {
         let folder = out.join(surface.name());
         let data = folder.join("data");
-        say(format!("{}: making {TRAIN} good pictures to learn from, and a test set with defects", surface.name()));
+        log(format!("{}: making {TRAIN} good pictures to learn from, and a test set with defects", surface.name()));
         let defects = write_data(surface, &data, seed)?;
         let settings = settings(&data, seed, epochs).located()?;
         let task = prepare(&settings)?;
@@ -225,7 +225,7 @@ fn group(surface: Surface, contrast: Contrast, judged: &[Judged], model: &Model)
     });
     let hot = shown.iter().map(|j| {
         let mut map = j.map.clone();
-        model.card.scale.apply(&mut map);
+        model.meta.scale.apply(&mut map);
         Tile::new(heatmap(&map, side, side), "")
     });
     let mask = shown.iter().map(|j| Tile::new(pictures::mask_picture(Some(&j.mask)), ""));

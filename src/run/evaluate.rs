@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::model::Model;
 use super::prepare::TestSet;
-use super::progress::{Progress, say};
+use super::progress::{Progress, log};
 use super::render::over_channels;
-use super::score::{Judgement, Scorer};
+use super::score::{Scored, Scorer};
 use crate::data::dataset::Split;
-use crate::data::fit::Fit;
+use crate::data::fit::ResizeMode;
 use crate::device::Device;
 use crate::error::Result;
 use crate::memory;
@@ -89,13 +89,13 @@ pub fn evaluate(device: &Device, model: &Model, test: &TestSet) -> Result<Tested
     let TestSet { split, class_names, class, .. } = test;
     let mut scorer = Scorer::new(device, model)?;
     let side = scorer.side();
-    let threshold = model.card.threshold;
-    let fit = model.card.preprocessing.fit;
+    let threshold = model.meta.threshold;
+    let fit = model.meta.preprocessing.fit;
     let mut pixels = room_for_pixels(split, fit);
     let mut rows = Vec::with_capacity(split.images.count());
     let mut maps = Vec::new();
     let mut progress = Progress::new("evaluating", split.images.count() as u64);
-    scorer.score(&split.images, true, |i, Judgement { score, map, heatmap }| {
+    scorer.score(&split.images, true, |i, Scored { score, map, heatmap }| {
         maps.extend_from_slice(map);
         if let (Some(pixels), Some(Some(mask))) = (&mut pixels, split.masks.get(i)) {
             let mask = fit.visible(mask);
@@ -143,7 +143,7 @@ pub fn evaluate(device: &Device, model: &Model, test: &TestSet) -> Result<Tested
 
 /// A collection with room for the pixels of a split's masks; None, with a word why, where there is no memory for them: what was trained
 /// for hours is not to be lost for its pixel figures.
-fn room_for_pixels(split: &Split, fit: Fit) -> Option<Scores> {
+fn room_for_pixels(split: &Split, fit: ResizeMode) -> Option<Scores> {
     let masks = || split.masks.iter().flatten().map(|mask| fit.visible(mask));
     let all: usize = masks().map(|mask| mask.pixels.len()).sum();
     let anomalous: usize = masks().map(|mask| mask.pixels.iter().filter(|&&m| m != 0).count()).sum();
@@ -151,7 +151,7 @@ fn room_for_pixels(split: &Split, fit: Fit) -> Option<Scores> {
     match memory::fits("the scores of all pixels", bytes, "judge fewer or smaller pictures to have them") {
         Ok(()) => Some(Scores::with_capacity(all - anomalous, anomalous)),
         Err(error) => {
-            say(format!("no figures of pixels: {error}"));
+            log(format!("no figures of pixels: {error}"));
             None
         }
     }

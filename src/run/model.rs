@@ -12,7 +12,7 @@ use crate::files;
 use crate::model::{Arch, Weights, checkpoint};
 use crate::report::heatmap::Scale;
 
-/// The header entry that holds the [`Card`].
+/// The header entry that holds the [`ModelMeta`].
 const ENTRY: &str = "fcdd";
 
 /// Version of the card's format.
@@ -23,7 +23,7 @@ const REMEDY: &str = "copy it again from where it was trained, or train again";
 
 /// What travels with the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Card {
+pub struct ModelMeta {
     pub format: u32,
     pub preprocessing: Preprocessing,
     /// How heatmap values become colours, the same for every picture.
@@ -40,10 +40,10 @@ pub struct Card {
     pub version: String,
 }
 
-impl Card {
+impl ModelMeta {
     /// Fails unless a model can be laid out and judge by this card: for values that come from a file.
     fn check(&self) -> Result<()> {
-        let Card { settings, preprocessing, .. } = self;
+        let ModelMeta { settings, preprocessing, .. } = self;
         settings.check()?;
         preprocessing.check()?;
         let (net, prepared) = (settings.arch()?.channels, preprocessing.channels);
@@ -64,21 +64,21 @@ impl Card {
 /// A trained model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
-    pub card: Card,
+    pub meta: ModelMeta,
     pub weights: Weights,
 }
 
 impl Model {
     /// The net of the card.
     pub fn arch(&self) -> Result<Arch> {
-        self.card.settings.arch()
+        self.meta.settings.arch()
     }
 
     /// Writes the model atomically.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let card = serde_json::to_string(&self.card)
+        let meta = serde_json::to_string(&self.meta)
             .map_err(|e| Error::internal(format!("the model's description cannot be written ({e})")))?;
-        let bytes = checkpoint::to_bytes(&self.arch()?, &self.weights, HashMap::from([(ENTRY.to_string(), card)]))?;
+        let bytes = checkpoint::to_bytes(&self.arch()?, &self.weights, HashMap::from([(ENTRY.to_string(), meta)]))?;
         files::write_atomically(path, &bytes)
     }
 
@@ -87,35 +87,35 @@ impl Model {
         let path = model_file(path);
         let bytes = files::read(&path)?;
         let file = checkpoint::File::parse(&path, &bytes, REMEDY)?;
-        let Some(card) = file.header.get(ENTRY) else {
+        let Some(meta) = file.header.get(ENTRY) else {
             return Err(Error::file(
                 &path,
                 "holds weights but no description of a model",
                 "name a model.safetensors that `fcdd train` wrote",
             ));
         };
-        let card: Card = serde_json::from_str(card).map_err(|e| {
+        let meta: ModelMeta = serde_json::from_str(meta).map_err(|e| {
             Error::file(
                 &path,
                 format!("its description cannot be read ({e})"),
                 "it may come from another version of fcdd",
             )
         })?;
-        if card.format != FORMAT {
+        if meta.format != FORMAT {
             return Err(Error::file(
                 &path,
-                format!("has format {}, this fcdd reads format {FORMAT}", card.format),
+                format!("has format {}, this fcdd reads format {FORMAT}", meta.format),
                 "use the version of fcdd that wrote it",
             ));
         }
-        card.check().map_err(|e| Error::file(&path, format!("its description cannot be used ({e})"), REMEDY))?;
-        let weights = file.weights(&card.settings.arch()?)?;
-        Ok(Model { card, weights })
+        meta.check().map_err(|e| Error::file(&path, format!("its description cannot be used ({e})"), REMEDY))?;
+        let weights = file.weights(&meta.settings.arch()?)?;
+        Ok(Model { meta, weights })
     }
 
     /// A card for these settings.
-    pub fn card(settings: &Settings, preprocessing: &Preprocessing, epochs: u32) -> Card {
-        Card {
+    pub fn meta(settings: &Settings, preprocessing: &Preprocessing, epochs: u32) -> ModelMeta {
+        ModelMeta {
             format: FORMAT,
             preprocessing: preprocessing.clone(),
             scale: Scale { minimum: 0.0, range: 1.0 },

@@ -10,10 +10,10 @@ use super::score::Scorer;
 use super::select::{extremes, spaced};
 use super::settings::Settings;
 use crate::data::batches::{Batch, TrainingSet};
-use crate::data::fit::Fit;
+use crate::data::fit::ResizeMode;
 use crate::data::images::{Images, Mask};
 use crate::data::outliers::spread;
-use crate::data::store::Store;
+use crate::data::store::ImageSource;
 use crate::device::Device;
 use crate::error::Result;
 use crate::report::heatmap::Scale;
@@ -76,7 +76,7 @@ struct Drawn {
 
 impl Drawn {
     fn new(set: &TrainingSet, epoch: u32, samples: &[u32], maps: bool) -> Result<Drawn> {
-        let preprocessing = &set.ingredients().preprocessing;
+        let preprocessing = &set.data().preprocessing;
         let (n, side, channels) = (samples.len(), preprocessing.side, preprocessing.channels);
         let Batch { inputs, labels, maps: truth } = set.batch(epoch, samples, maps)?;
         let pixels = inputs.chunks_exact(preprocessing.input_len()).flat_map(|input| preprocessing.picture(input));
@@ -91,12 +91,12 @@ impl Drawn {
 
 /// An overview of training samples: those of one more epoch, so that none of them is one that the net was fitted to just now.
 pub fn training_overview(device: &Device, set: &TrainingSet, model: &Model) -> Result<RgbImage> {
-    let epoch = model.card.settings.epochs;
+    let epoch = model.meta.settings.epochs;
     let order = set.order(epoch);
-    let drawn = Drawn::new(set, epoch, &order[..TRAINING_SAMPLES.min(order.len())], model.card.settings.maps)?;
+    let drawn = Drawn::new(set, epoch, &order[..TRAINING_SAMPLES.min(order.len())], model.meta.settings.maps)?;
     let mut scorer = Scorer::new(device, model)?;
     let (mut scores, mut maps) = (Vec::new(), Vec::new());
-    let size = set.ingredients().preprocessing.input_len();
+    let size = set.data().preprocessing.input_len();
     for inputs in drawn.inputs.chunks(scorer.batch_size() * size) {
         scorer.batch(
             inputs.len() / size,
@@ -105,9 +105,9 @@ pub fn training_overview(device: &Device, set: &TrainingSet, model: &Model) -> R
                 Ok(())
             },
             true,
-            |_, judgement| {
-                scores.push(judgement.score);
-                maps.extend_from_slice(judgement.map);
+            |_, scored| {
+                scores.push(scored.score);
+                maps.extend_from_slice(scored.map);
                 Ok(())
             },
         )?;
@@ -119,10 +119,10 @@ pub fn training_overview(device: &Device, set: &TrainingSet, model: &Model) -> R
 
 /// Judged images to choose from.
 pub struct Gallery<'a> {
-    images: &'a Store,
+    images: &'a ImageSource,
     /// One per image, or none at all.
     masks: &'a [Option<Mask>],
-    fit: Fit,
+    fit: ResizeMode,
     captions: Vec<String>,
     labels: Vec<bool>,
     scores: Vec<f32>,
@@ -159,16 +159,16 @@ impl<'a> Gallery<'a> {
 
     fn new(
         model: &Model,
-        images: &'a Store,
+        images: &'a ImageSource,
         masks: &'a [Option<Mask>],
         captions: Vec<String>,
         labels: Vec<bool>,
         scores: Vec<f32>,
         maps: &'a [f32],
     ) -> Result<Gallery<'a>> {
-        let (side, quantile) = (model.card.settings.side, model.card.settings.quantile);
+        let (side, quantile) = (model.meta.settings.side, model.meta.settings.quantile);
         let (renderer, shared) = (Renderer::new(model)?, Scale { minimum: 0.0, range: 0.0 });
-        let fit = model.card.preprocessing.fit;
+        let fit = model.meta.preprocessing.fit;
         let mut gallery =
             Gallery { images, masks, fit, captions, labels, scores, maps, renderer, side, quantile, shared };
         gallery.shared = Scale::of(&gallery.reference(), quantile);

@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::directory::{self, write_csv};
 use super::model::Model;
-use super::progress::{Progress, say};
+use super::progress::{Progress, log};
 use super::render::Renderer;
 use super::score::Scorer;
-use crate::data::fit::{Fit, RawForm};
+use crate::data::fit::{RawForm, ResizeMode};
 use crate::data::folder::{left_alone, pictures};
 use crate::data::images::{Images, read_picture};
 use crate::device::Device;
@@ -60,7 +60,7 @@ pub fn predict(
     check_inputs_stay(&jobs)?;
     let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
     files::create_folder(out)?;
-    let threshold = threshold.unwrap_or(model.card.threshold);
+    let threshold = threshold.unwrap_or(model.meta.threshold);
     let mut progress = Progress::new("predicting", jobs.len() as u64);
     let mut predictions = Predictions { done: Vec::new(), failed: Vec::new() };
     for jobs in jobs.chunks(scorer.batch_size()) {
@@ -69,7 +69,7 @@ pub fn predict(
         for (job, picture) in jobs.iter().zip(read) {
             match picture {
                 Ok(picture) => {
-                    let RawForm { side, channels, fit } = model.card.preprocessing.raw_form();
+                    let RawForm { side, channels, fit } = model.meta.preprocessing.raw_form();
                     raw.push(fit.apply(picture.clone().with_channels(channels), side));
                     originals.push((job, picture));
                 }
@@ -78,8 +78,8 @@ pub fn predict(
         }
         let mut judged = Vec::new();
         if let Some(batch) = join(&raw) {
-            let scored = scorer.score_batch(&batch, true, |_, judgement| {
-                judged.push((judgement.score, renderer.of_heatmap(judgement.heatmap)));
+            let scored = scorer.score_batch(&batch, true, |_, scored| {
+                judged.push((scored.score, renderer.of_heatmap(scored.heatmap)));
                 Ok(())
             });
             // A model that does not answer in numbers will not do so for the others: the table is of those before.
@@ -93,7 +93,7 @@ pub fn predict(
             .into_par_iter()
             .zip(judged)
             .map(|((job, picture), (score, map))| {
-                draw(model.card.preprocessing.fit, job, picture, renderer.scaled(model.card.scale, map), side)?;
+                draw(model.meta.preprocessing.fit, job, picture, renderer.scaled(model.meta.scale, map), side)?;
                 let [image, heatmap, overlay] =
                     [&job.image, &job.heatmap, &job.overlay].map(|path| path.display().to_string());
                 Ok(Prediction { image, score, threshold, anomalous: score > threshold, heatmap, overlay })
@@ -158,7 +158,7 @@ fn jobs(paths: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
             skipped += all - found.len();
         }
         if path.is_dir() {
-            left_alone(&found).iter().for_each(say);
+            left_alone(&found).iter().for_each(log);
         }
         if found.is_empty() {
             return Err(Error::file(
@@ -183,7 +183,7 @@ fn jobs(paths: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
         }
     }
     if skipped > 0 {
-        say(format!("skipped {skipped} pictures in {} that are results: *_heatmap.png, *_overlay.png", out.display()));
+        log(format!("skipped {skipped} pictures in {} that are results: *_heatmap.png, *_overlay.png", out.display()));
     }
     Ok(jobs)
 }
@@ -204,7 +204,7 @@ fn join(images: &[Images]) -> Option<Images> {
 }
 
 /// Writes heatmap and overlay at the picture's own size, of temperatures on the model's fixed scale: a good part looks cold.
-fn draw(fit: Fit, job: &Job, picture: Images, map: Vec<f32>, side: usize) -> Result<()> {
+fn draw(fit: ResizeMode, job: &Job, picture: Images, map: Vec<f32>, side: usize) -> Result<()> {
     let (height, width) = (picture.height, picture.width);
     // What the model has not seen stays cold.
     let seen = fit.region((height, width));

@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use super::model::Model;
-use super::progress::say;
+use super::progress::log;
 use super::settings::Settings;
-use crate::data::batches::{Ingredients, Others, Rounds, TrainingSet};
+use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::dataset::{Dataset, DatasetKind, Source, Split};
-use crate::data::fit::{Fit, RawForm};
+use crate::data::fit::{RawForm, ResizeMode};
 use crate::data::labelled;
 use crate::data::outliers::Wanted;
 use crate::data::pipeline::{PipelineKind, Preprocessing};
 use crate::data::recipes::raw_side;
 use crate::data::sets::mvtec;
-use crate::data::store::{Hold, Raw, Store};
+use crate::data::store::{Hold, ImageSource, Raw};
 use crate::data::supervise::Supervise;
 use crate::error::{Error, Result};
 
@@ -36,13 +36,13 @@ pub struct TestSet {
     /// Folder or file of the dataset; None where it was found by itself.
     pub data: Option<PathBuf>,
     /// How its pictures became square.
-    pub fit: Fit,
+    pub fit: ResizeMode,
 }
 
 impl TestSet {
     /// The test split that a model's settings name, or the one in `data`, without pictures that the model has learned from.
     pub fn load(model: &Model, data: Option<&Path>) -> Result<TestSet> {
-        let (settings, preprocessing) = (&model.card.settings, &model.card.preprocessing);
+        let (settings, preprocessing) = (&model.meta.settings, &model.meta.preprocessing);
         let data = data.or(settings.data.as_deref());
         let dataset = Dataset::load_test(&Source {
             class: &settings.class,
@@ -50,10 +50,10 @@ impl TestSet {
             raw: Raw { form: preprocessing.raw_form(), hold: settings.hold },
             ..Source::new(settings.dataset, data, preprocessing.raw_side, preprocessing.channels)
         })?;
-        dataset.test.notes.iter().for_each(say);
+        dataset.test.notes.iter().for_each(log);
         // As the settings name it, so that the two compare.
         let data = data.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
-        let (judged, seen) = labelled::tell_apart(&dataset.test, &model.card.unjudged, None);
+        let (judged, seen) = labelled::tell_apart(&dataset.test, &model.meta.unjudged, None);
         let split = if seen.is_empty() { dataset.test } else { dataset.test.select(&judged) };
         let Dataset { class: name, nominal: class, class_names, .. } = dataset;
         Ok(TestSet { split, name, class, class_names, data, fit: preprocessing.fit })
@@ -95,7 +95,7 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
     settings.check()?;
     let raw_side = raw_side(settings.dataset, settings.pipeline, settings.side);
     let channels = settings.arch()?.channels;
-    let fit = Fit::of(settings.dataset, settings.pipeline == PipelineKind::Aug1Masks);
+    let fit = ResizeMode::of(settings.dataset, settings.pipeline == PipelineKind::Aug1Masks);
     // Anomalies that are made beforehand are held, and so is what they are made of.
     let hold = if settings.offline_supervision { Hold::Always } else { settings.hold };
     let raw = Raw { form: RawForm { side: raw_side, channels, fit }, hold };
@@ -108,13 +108,13 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
         raw,
         ..Source::new(settings.dataset, settings.data.as_deref(), raw_side, channels)
     })?;
-    dataset.train.notes.iter().for_each(say);
-    dataset.test.notes.iter().for_each(say);
+    dataset.train.notes.iter().for_each(log);
+    dataset.test.notes.iter().for_each(log);
     let outliers = load_outliers(settings, &dataset.class, raw)?;
     let (mut others, mut test) = (None, None);
     if let Some((anomalies, learned)) = true_anomalies(settings, &dataset, fit)? {
         let (judged, seen) = labelled::tell_apart(&dataset.test, &learned, settings.part_gap);
-        others = Some(Others { unjudged: names(&dataset.test, &seen), ..anomalies });
+        others = Some(LabelledAnomalies { unjudged: names(&dataset.test, &seen), ..anomalies });
         test = (!seen.is_empty()).then(|| dataset.test.select(&judged));
     }
     let (nominal, at_most) = match (&outliers, &others) {
@@ -126,37 +126,41 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
     let preprocessing =
         Preprocessing::new(settings.pipeline, settings.dataset, raw_side, settings.side, channels, &nominal)?;
     let fit = preprocessing.fit;
-    let set = TrainingSet::new(Ingredients {
+    let set = TrainingSet::new(TrainingData {
         nominal,
         others,
         outliers: outliers.filter(|_| !swapped),
         preprocessing,
         supervise,
         noise: settings.noise,
-        rounds: Rounds { passes: settings.passes, at_most, offline: settings.offline_supervision },
+        plan: EpochPlan { passes: settings.passes, at_most, offline: settings.offline_supervision },
         seed: settings.seed,
     })?;
     let Dataset { class: name, nominal: class, class_names, test: all, .. } = dataset;
     let test = TestSet { split: test.unwrap_or(all), name, class, class_names, data: settings.data.clone(), fit };
-    test.unmeasurable(settings).iter().for_each(say);
+    test.unmeasurable(settings).iter().for_each(log);
     Ok(Task { set, test })
 }
 
 /// Images of another set, where the settings name one.
-fn load_outliers(settings: &Settings, class: &str, raw: Raw) -> Result<Option<Store>> {
+fn load_outliers(settings: &Settings, class: &str, raw: Raw) -> Result<Option<ImageSource>> {
     let Some(source) = &settings.outliers else { return Ok(None) };
     if settings.learns_mvtec_gt() || !settings.supervise.draws_outliers(settings.noise) {
         return Ok(None);
     }
     let wanted = Wanted { dataset: settings.dataset, class, raw, limit: settings.oe_limit };
     let outliers = source.load(&wanted)?;
-    outliers.skipped.iter().for_each(say);
+    outliers.skipped.iter().for_each(log);
     Ok(Some(outliers.images))
 }
 
 /// The true anomalies to learn from, and the names of those that are not to be judged by: labelled ones of the training split or,
 /// where it has none, of the test split.
-fn true_anomalies(settings: &Settings, dataset: &Dataset, fit: Fit) -> Result<Option<(Others, Vec<String>)>> {
+fn true_anomalies(
+    settings: &Settings,
+    dataset: &Dataset,
+    fit: ResizeMode,
+) -> Result<Option<(LabelledAnomalies, Vec<String>)>> {
     let limit = settings.oe_limit;
     let in_training = |limit| labelled::choose(&dataset.train, dataset.nominal, limit, settings.seed);
     let (split, chosen) = if settings.outliers_are_nominal() {
@@ -183,7 +187,7 @@ fn true_anomalies(settings: &Settings, dataset: &Dataset, fit: Fit) -> Result<Op
         return Err(Error::setting(format!("there are no true anomalies of {} to train on", dataset.class), remedy));
     }
     let learned = if settings.as_published { Vec::new() } else { names(split, &chosen) };
-    Ok(Some((Others::new(split, &chosen, fit), learned)))
+    Ok(Some((LabelledAnomalies::new(split, &chosen, fit), learned)))
 }
 
 /// Fails unless the labelled anomalies that are named are those of the set itself.

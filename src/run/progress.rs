@@ -25,7 +25,7 @@ pub fn under_name<T>(name: &str, work: impl FnOnce() -> T) -> T {
 }
 
 /// One line on standard error. If it cannot be written, the work goes on all the same.
-pub fn say(line: impl Display) {
+pub fn log(line: impl Display) {
     let line = prefixed(line);
     let _ = BARS.suspend(|| writeln!(std::io::stderr(), "{line}"));
 }
@@ -82,7 +82,7 @@ impl Progress {
                 let left = indicatif::HumanDuration(left);
                 let note =
                     Some(note()).filter(|note| !note.is_empty()).map(|note| format!("{note}, ")).unwrap_or_default();
-                say(format!("{} {percent}%, {note}{rate:.0} images/s, {left} left", self.what));
+                log(format!("{} {percent}%, {note}{rate:.0} images/s, {left} left", self.what));
             }
             None => {}
         }
@@ -94,6 +94,6 @@ impl Progress {
             bar.finish_and_clear();
             BARS.remove(&bar);
         }
-        say(line);
+        log(line);
     }
 }

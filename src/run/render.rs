@@ -26,7 +26,7 @@ enum Form {
 impl Renderer {
     /// For the maps of a model.
     pub fn new(model: &Model) -> Result<Renderer> {
-        let (settings, arch) = (&model.card.settings, model.arch()?);
+        let (settings, arch) = (&model.meta.settings, model.arch()?);
         let (side, sigma) = (settings.side, settings.sigma);
         let form = match arch.objective {
             Objective::Fcdd => {

@@ -33,7 +33,7 @@ pub struct Story<'a> {
 
 /// Writes the page into `folder`, where the test's pictures lie.
 pub fn write(folder: &Path, story: &Story) -> Result<()> {
-    let settings = &story.model.card.settings;
+    let settings = &story.model.meta.settings;
     let mut sections = vec![results(story)];
     if story.test.is_some() {
         sections.push(section("Test images", &test_pictures(folder)?));
@@ -54,11 +54,11 @@ fn title(settings: &Settings, story: &Story) -> String {
 }
 
 fn lead(story: &Story) -> Markup {
-    let card = &story.model.card;
-    let (done, asked) = (card.epochs, card.settings.epochs);
+    let meta = &story.model.meta;
+    let (done, asked) = (meta.epochs, meta.settings.epochs);
     html! {
         p {
-            "The net " (card.settings.net) " was trained for " (count(done as usize, "epoch")) " " (method(card.settings.objective))
+            "The net " (meta.settings.net) " was trained for " (count(done as usize, "epoch")) " " (method(meta.settings.objective))
         }
         @if done < asked {
             p.notice {
@@ -157,7 +157,7 @@ fn training(story: &Story) -> Result<Markup> {
         let alt = "Mean loss over the epochs, of all samples, of the nominal and of the anomalous ones";
         (svg.clone(), alt.to_string(), "Mean loss of each epoch's samples.".to_string())
     });
-    let preview = samples(&story.model.card.settings);
+    let preview = samples(&story.model.meta.settings);
     let overview = "Samples of one more epoch as the trained net judges them; under each its score.";
     Ok(html! {
         @if plot.is_none() { p.notice { "No epoch was completed: there are no losses to show." } }
@@ -241,8 +241,8 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
         ),
     ));
     let passes = if settings.passes == 1 { String::new() } else { format!(", each of {} passes", settings.passes) };
-    rows.push(("Epochs", format!("{} of {}{passes}", story.model.card.epochs, settings.epochs)));
-    let unjudged = story.model.card.unjudged.len();
+    rows.push(("Epochs", format!("{} of {}{passes}", story.model.meta.epochs, settings.epochs)));
+    let unjudged = story.model.meta.unjudged.len();
     if unjudged > 0 {
         rows.push(("Left out of the test", count(unjudged, "picture") + " of parts that were learned from"));
     }
@@ -256,7 +256,7 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
     };
     rows.push(("Heatmaps", format!("{drawn}; the {} quantile is the hottest colour", settings.quantile)));
     rows.push(("Seed", settings.seed.to_string()));
-    rows.push(("Program", format!("fcdd {}", story.model.card.version)));
+    rows.push(("Program", format!("fcdd {}", story.model.meta.version)));
     rows.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
 }
 

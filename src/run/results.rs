@@ -108,7 +108,7 @@ impl Training {
         let folder = model_file(path).parent().map(PathBuf::from).unwrap_or_default();
         let Ok(run) = RunDirectory::open(&folder) else { return Ok(None) };
         let (settings, history) = (run.read_json::<Settings>(directory::CONFIG), run.file(directory::HISTORY));
-        if !settings.is_ok_and(|settings| settings == model.card.settings) || !history.exists() {
+        if !settings.is_ok_and(|settings| settings == model.meta.settings) || !history.exists() {
             return Ok(None);
         }
         let broken = |e: csv::Error| {

@@ -1,13 +1,13 @@
 //! Judging images with a trained model.
 
 use super::layout::lay_out;
-use super::model::{Card, Model};
+use super::model::{Model, ModelMeta};
 use super::settings::Settings;
 use crate::data::ahead::ahead;
 use crate::data::cuda::DeviceTestSet;
 use crate::data::images::Images;
 use crate::data::pipeline::Preprocessing;
-use crate::data::store::Store;
+use crate::data::store::ImageSource;
 use crate::device::Device;
 use crate::engine::Network;
 use crate::engine::lower::Options;
@@ -19,7 +19,7 @@ const BATCH: usize = 16;
 
 /// What a model says of one image.
 #[derive(Clone, Copy, Debug)]
-pub struct Judgement<'a> {
+pub struct Scored<'a> {
     pub score: f32,
     /// Anomaly map: of FCDD [u, u], of HSC [side, side], of an autoencoder [side, side, channels]. Its mean is the score, but for HSC.
     /// Empty unless asked for.
@@ -39,7 +39,7 @@ pub struct Scorer {
 impl Scorer {
     /// Lays out a model on a device.
     pub fn new(device: &Device, model: &Model) -> Result<Scorer> {
-        let Card { settings, preprocessing, .. } = &model.card;
+        let ModelMeta { settings, preprocessing, .. } = &model.meta;
         let Settings { side, sigma, gradient, precision: format, .. } = *settings;
         let options = |batch| Options { batch, side, format, sigma, gradient, training: None };
         let arch = model.arch()?;
@@ -62,16 +62,16 @@ impl Scorer {
     /// gets each image's index and judgement, with map and heatmap if `explained`.
     pub fn score(
         &mut self,
-        images: &Store,
+        images: &ImageSource,
         explained: bool,
-        mut visit: impl FnMut(usize, Judgement) -> Result<()>,
+        mut visit: impl FnMut(usize, Scored) -> Result<()>,
     ) -> Result<()> {
         let (batch, all) = (self.batch_size(), (0..images.count()).collect::<Vec<_>>());
         ahead(all.chunks(batch).map(|indices| images.load(indices)), |mut batches| {
             let mut first = 0;
             batches.try_for_each(|images| {
                 let images = images?;
-                self.score_batch(&images, explained, |i, judgement| visit(first + i, judgement))?;
+                self.score_batch(&images, explained, |i, scored| visit(first + i, scored))?;
                 first += images.count;
                 Ok(())
             })
@@ -83,7 +83,7 @@ impl Scorer {
         &mut self,
         images: &Images,
         explained: bool,
-        visit: impl FnMut(usize, Judgement) -> Result<()>,
+        visit: impl FnMut(usize, Scored) -> Result<()>,
     ) -> Result<()> {
         let Scorer { network, raw, preprocessing } = self;
         let n = images.count;
@@ -106,7 +106,7 @@ impl Scorer {
         n: usize,
         fill: impl FnOnce(&mut [f32]) -> Result<()>,
         explained: bool,
-        visit: impl FnMut(usize, Judgement) -> Result<()>,
+        visit: impl FnMut(usize, Scored) -> Result<()>,
     ) -> Result<()> {
         fill(self.network.input(n)?)?;
         self.network.infer(n)?;
@@ -129,7 +129,7 @@ fn hand_out(
     network: &mut Network<f32>,
     n: usize,
     explained: bool,
-    mut visit: impl FnMut(usize, Judgement) -> Result<()>,
+    mut visit: impl FnMut(usize, Scored) -> Result<()>,
 ) -> Result<()> {
     let scores = network.scores(n)?.to_vec();
     if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
@@ -141,7 +141,7 @@ fn hand_out(
         if explained { network.explain(n)? } else { Explanation { maps: &[], heatmaps: &[] } };
     let judgements = scores.iter().zip(parts(maps, n)).zip(parts(heatmaps, n)).enumerate();
     for (i, ((&score, map), heatmap)) in judgements {
-        visit(i, Judgement { score, map, heatmap })?;
+        visit(i, Scored { score, map, heatmap })?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::settings::{Moved, Settings};
 use super::state::{Epoch, State};
 use super::stop::Stop;
 use super::trainer::{Trainer, initial};
-use crate::data::batches::{Fingerprint, Ingredients, TrainingSet};
+use crate::data::batches::{Fingerprint, TrainingData, TrainingSet};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files;
@@ -132,9 +132,9 @@ pub fn train(
     if settings.reestimate && epochs == settings.epochs {
         trainer.reestimate()?;
     }
-    let Ingredients { preprocessing, others, .. } = set.ingredients();
-    let mut model = Model { card: Model::card(settings, preprocessing, epochs), weights: trainer.weights()? };
-    model.card.unjudged = others.as_ref().map_or_else(Vec::new, |others| others.unjudged.clone());
+    let TrainingData { preprocessing, others, .. } = set.data();
+    let mut model = Model { meta: Model::meta(settings, preprocessing, epochs), weights: trainer.weights()? };
+    model.meta.unjudged = others.as_ref().map_or_else(Vec::new, |others| others.unjudged.clone());
     let history = std::mem::take(&mut trainer.history);
     drop(trainer); // its memory may be what judging needs
     calibrate(device, &mut model, set)?;
@@ -159,26 +159,26 @@ fn save(trainer: &Trainer, directory: &RunDirectory) -> Result<Duration> {
 /// run's quantile over heatmaps of training samples, anomalies included.
 fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()> {
     let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
-    let nominal = &set.ingredients().nominal;
+    let nominal = &set.data().nominal;
     let step = nominal.count().div_ceil(CALIBRATION_IMAGES);
     let images = nominal.select(&(0..nominal.count()).step_by(step).collect::<Vec<_>>());
     let mut scores = Vec::with_capacity(images.count());
-    scorer.score(&images, false, |_, judgement| {
-        scores.push(judgement.score);
+    scorer.score(&images, false, |_, scored| {
+        scores.push(scored.score);
         Ok(())
     })?;
-    model.card.threshold = quantile(&scores, THRESHOLD_QUANTILE);
+    model.meta.threshold = quantile(&scores, THRESHOLD_QUANTILE);
 
-    let epoch = model.card.settings.epochs;
+    let epoch = model.meta.settings.epochs;
     let order = set.order(epoch);
     let n = scorer.batch_size().min(order.len());
     let mut labels = vec![0.0; n];
     let mut reference = Vec::new();
     let fill = |input: &mut [f32]| set.fill(epoch, &order[..n], input, &mut labels, None);
-    scorer.batch(n, fill, true, |_, judgement| {
-        reference.extend(renderer.of_heatmap(judgement.heatmap));
+    scorer.batch(n, fill, true, |_, scored| {
+        reference.extend(renderer.of_heatmap(scored.heatmap));
         Ok(())
     })?;
-    model.card.scale = Scale::of(&reference, model.card.settings.quantile);
+    model.meta.scale = Scale::of(&reference, model.meta.settings.quantile);
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::layout::{draw_from, lay_out};
-use super::progress::{Progress, say};
+use super::progress::{Progress, log};
 use super::settings::Settings;
 use super::state::{Epoch, State};
 use super::stop::Stop;
@@ -37,7 +37,7 @@ pub(super) fn initial(settings: &Settings) -> Result<Weights> {
 /// Who makes the batches.
 enum Feeding {
     /// The CPU.
-    Host,
+    HostBuffers,
     /// The GPU, of the set in its memory.
     Device,
     /// The GPU, of what the host stages for each batch.
@@ -89,7 +89,7 @@ impl Trainer<'_> {
             (steps, history) = (state.steps, state.history);
         }
         let feeding = match device {
-            Device::Cpu => Feeding::Host,
+            Device::Cpu => Feeding::HostBuffers,
             Device::Cuda(cuda) => attach(&mut network, cuda, set)?,
         };
         Ok(Trainer { set, settings, network, feeding, steps, history, fingerprint: set.fingerprint()? })
@@ -132,14 +132,14 @@ impl Trainer<'_> {
         };
         let hypers: Vec<Hyper> = (1..=batches).map(hyper).collect();
         let tally = match self.feeding {
-            Feeding::Host => self.epoch_by_batches(epoch, &order, &hypers, progress, stop)?,
+            Feeding::HostBuffers => self.epoch_by_batches(epoch, &order, &hypers, progress, stop)?,
             _ => self.epoch_on_gpu(epoch, &order, &hypers, progress, stop)?,
         };
-        if let Some(outliers) = &self.set.ingredients().outliers {
+        if let Some(outliers) = &self.set.data().outliers {
             outliers
                 .take_replaced()
                 .into_iter()
-                .for_each(|file| say(format!("took another outlier in its place: {file}")));
+                .for_each(|file| log(format!("took another outlier in its place: {file}")));
         }
         let Some(tally) = tally else { return Ok(false) };
         self.steps += batches;
@@ -307,10 +307,10 @@ fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet) -> Re
         Ok(there) => there,
         Err(CudaError::OutOfMemory { asked, free, .. }) => {
             let [asked, free] = [asked, free].map(|bytes| bytes >> 20);
-            say(format!(
+            log(format!(
                 "the images do not fit into GPU memory ({asked} MiB asked, {free} free): batches are made on the CPU"
             ));
-            return Ok(Feeding::Host);
+            return Ok(Feeding::HostBuffers);
         }
         Err(error) => return Err(error.into()),
     };

@@ -1,8 +1,8 @@
 //! f32 values as the bf16 that tensor cores multiply, rounded to nearest even: the steps `cast` and `cast_weights`, `kernels/cast.cu`.
 
 use super::operation::{Access, Hyper, Operation};
-use crate::device::cuda::{self, Memory, kernels};
-use crate::device::{ByteView, Host, View};
+use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::{ByteView, HostBuffers, View};
 use crate::real::Real;
 use crate::steps::conv::Geometry;
 
@@ -29,13 +29,13 @@ impl Operation for Cast {
         Access::new([("y", self.y)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let mut y = memory.take(self.y.buffer);
         y[self.y.range()].copy_from_slice(memory.get(self.x));
         memory.put(self.y.buffer, y);
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         let launch = memory.cuda().launch_per_item(self.x.len.div_ceil(CHUNK), 256);
         kernels::cast::cast(launch, memory.pointer(self.x), memory.pointer_mut(self.y), self.x.len as i64)
     }
@@ -123,7 +123,7 @@ impl Operation for CastWeights {
         Access::new([("casts", self.casts)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let mut casts = memory.take(self.casts.buffer);
         for layer in &self.layers {
             let (w, cast) = (memory.get(layer.source), &mut casts[layer.target.range()]);
@@ -133,7 +133,7 @@ impl Operation for CastWeights {
         memory.put(self.casts.buffer, casts);
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         let launch = memory.cuda().launch([self.blocks() as u32, 1, 1], 128, 0);
         kernels::cast::cast_weights(
             launch,

@@ -6,8 +6,8 @@
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation};
-use crate::device::cuda::{self, Memory, kernels};
-use crate::device::{Host, View};
+use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::{HostBuffers, View};
 use crate::real::Real;
 use crate::rng::{Purpose, Stream};
 
@@ -37,7 +37,7 @@ impl Operation for Dropout {
         Access::new([("values", self.values)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, hyper: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
         let length = self.values.len / self.n;
         let images = memory.get_mut(self.values).par_chunks_exact_mut(length);
         images.enumerate().for_each(|(image, values)| {
@@ -50,7 +50,7 @@ impl Operation for Dropout {
         });
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         let length = self.values.len / self.n;
         kernels::dropout::dropout(
             memory.cuda().launch_per_item(self.n * length.div_ceil(4), THREADS),

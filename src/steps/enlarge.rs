@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation};
-use crate::device::cuda::{self, Memory, kernels};
-use crate::device::{Host, View};
+use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::{HostBuffers, View};
 use crate::real::Real;
 
 /// Threads per block, as in `kernels/enlarge.cu`.
@@ -37,13 +37,13 @@ impl Geometry {
 
 /// `y[n, i, j, c] = x[n, ⌊i/2⌋, ⌊j/2⌋, c]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Enlarge {
+pub struct UpsampleNearest2x {
     pub geometry: Geometry,
     pub x: View,
     pub y: View,
 }
 
-impl Operation for Enlarge {
+impl Operation for UpsampleNearest2x {
     fn kind(&self) -> &'static str {
         "enlarge"
     }
@@ -56,7 +56,7 @@ impl Operation for Enlarge {
         Access::new([("y", self.y)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let mut y = memory.take(self.y.buffer);
         let Geometry { side, c, .. } = self.geometry;
         let pairs = y[self.y.range()].par_chunks_exact_mut(4 * side * c);
@@ -71,22 +71,22 @@ impl Operation for Enlarge {
         memory.put(self.y.buffer, y);
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         let [n, side, c] = self.geometry.numbers();
         let launch = memory.cuda().launch_per_item(self.geometry.large_len(), THREADS);
         kernels::enlarge::enlarge(launch, memory.pointer(self.x), memory.pointer_mut(self.y), n, side, c)
     }
 }
 
-/// `dx = Σ dy` over the four pixels that each input became: the adjoint of [`Enlarge`].
+/// `dx = Σ dy` over the four pixels that each input became: the adjoint of [`UpsampleNearest2x`].
 #[derive(Clone, Copy, Debug)]
-pub struct EnlargeAdjoint {
+pub struct UpsampleNearest2xBackward {
     pub geometry: Geometry,
     pub dy: View,
     pub dx: View,
 }
 
-impl Operation for EnlargeAdjoint {
+impl Operation for UpsampleNearest2xBackward {
     fn kind(&self) -> &'static str {
         "enlarge_adjoint"
     }
@@ -99,7 +99,7 @@ impl Operation for EnlargeAdjoint {
         Access::new([("dx", self.dx)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let mut dx = memory.take(self.dx.buffer);
         let Geometry { side, c, .. } = self.geometry;
         let rows = dx[self.dx.range()].par_chunks_exact_mut(side * c);
@@ -113,7 +113,7 @@ impl Operation for EnlargeAdjoint {
         memory.put(self.dx.buffer, dx);
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         let [n, side, c] = self.geometry.numbers();
         let launch = memory.cuda().launch_per_item(self.geometry.small_len(), THREADS);
         kernels::enlarge::enlarge_adjoint(launch, memory.pointer(self.dy), memory.pointer_mut(self.dx), n, side, c)

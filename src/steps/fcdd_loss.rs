@@ -9,8 +9,8 @@ use std::f64::consts::LN_2;
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation};
-use crate::device::cuda::{self, Memory, kernels};
-use crate::device::{Host, View};
+use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum_over};
 
 /// Keeps the logarithm finite at s = 0; the authors' constant.
@@ -64,7 +64,7 @@ impl Operation for MapLoss {
         Access::new([("loss", self.loss), ("da", self.da)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let (mut loss, mut da) = (memory.take(self.loss.buffer), memory.take(self.da.buffer));
         let pixels = self.a.len / self.loss.len;
         let per_pixel = T::of(1.0 / pixels as f64);
@@ -85,7 +85,7 @@ impl Operation for MapLoss {
         memory.put(self.da.buffer, da);
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         let n = self.loss.len;
         kernels::fcdd_loss::map_loss(
             memory.cuda().launch([n as u32, 1, 1], THREADS, 0),
@@ -120,14 +120,14 @@ impl Operation for PseudoHuberBackward {
         Access::new([("dz", self.dz)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let mut dz = memory.take(self.dz.buffer);
         let terms = memory.get(self.z).iter().zip(memory.get(self.da));
         dz[self.dz.range()].iter_mut().zip(terms).for_each(|(dz, (&z, &da))| *dz = da * pseudo_huber_slope(z));
         memory.put(self.dz.buffer, dz);
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         kernels::fcdd_loss::pseudo_huber_backward(
             memory.cuda().launch_per_item(self.z.len, THREADS),
             memory.pointer(self.z),

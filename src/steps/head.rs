@@ -10,8 +10,8 @@ use super::conv::{Geometry, cpu as conv, reference};
 use super::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
 use super::operation::{Access, Hyper, Operation};
 use super::vectors::Vectors;
-use crate::device::cuda::{self, Launch, Memory, Number, Pointer, PointerMut, kernels};
-use crate::device::{Format, Host, View};
+use crate::device::cuda::{self, DeviceBuffers, Launch, Number, Pointer, PointerMut, kernels};
+use crate::device::{DType, HostBuffers, View};
 use crate::real::{Real, sum};
 
 /// Threads per block, as in `kernels/head.cu`.
@@ -70,7 +70,7 @@ impl Operation for Head {
             .and("dz", self.labels.map(|of| of.dz))
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let (mut z, mut workspace) = (memory.take(self.z.buffer), memory.take_workspace());
         let (x, w, b) = (memory.get(self.x), memory.get(self.w), memory.get_opt(self.b));
         conv::fprop(&self.geometry, x, w, b, &mut z[self.z.range()], &mut workspace);
@@ -86,11 +86,11 @@ impl Operation for Head {
         conv::fprop_workspace(&self.geometry)
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         use kernels::head::{head_bf16x1, head_bf16x8, head_f32x1, head_f32x4};
         match self.x.format {
-            Format::F32 => self.launch(memory, [head_f32x1, head_f32x4]),
-            Format::Bf16 => self.launch(memory, [head_bf16x1, head_bf16x8]),
+            DType::F32 => self.launch(memory, [head_f32x1, head_f32x4]),
+            DType::Bf16 => self.launch(memory, [head_bf16x1, head_bf16x8]),
         }
     }
 
@@ -105,7 +105,7 @@ impl Operation for Head {
 
 impl Head {
     /// a and scores from z.
-    fn judge<T: Real>(&self, memory: &mut Host<T>) {
+    fn judge<T: Real>(&self, memory: &mut HostBuffers<T>) {
         let (mut a, mut score) = (memory.take(self.a.buffer), memory.take(self.score.buffer));
         let pixels = self.z.len / self.score.len;
         let images = a[self.a.range()].par_chunks_exact_mut(pixels).zip(memory.get(self.z).par_chunks_exact(pixels));
@@ -118,7 +118,7 @@ impl Head {
     }
 
     /// Losses and dz from z and scores.
-    fn learn<T: Real>(&self, of: &Labels, memory: &mut Host<T>) {
+    fn learn<T: Real>(&self, of: &Labels, memory: &mut HostBuffers<T>) {
         let (mut loss, mut dz) = (memory.take(of.loss.buffer), memory.take(of.dz.buffer));
         let (labels, scores) = (memory.get(of.labels), memory.get(self.score));
         let single = labels.iter().all(|&l| l == labels[0]);
@@ -138,7 +138,7 @@ impl Head {
         memory.put(of.dz.buffer, dz);
     }
 
-    fn launch<T: Number>(&self, memory: &Memory, [narrow, wide]: [HeadKernel<T>; 2]) -> cuda::Result<()> {
+    fn launch<T: Number>(&self, memory: &DeviceBuffers, [narrow, wide]: [HeadKernel<T>; 2]) -> cuda::Result<()> {
         let vectors = Vectors::new(self.x.format, self.geometry.c);
         let n = self.score.len;
         (if vectors.wide { wide } else { narrow })(
@@ -204,7 +204,7 @@ impl Operation for HeadBackward {
         Access::new([("dw", self.dw)]).and("db", self.db).and("dx", self.dx)
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let g = &self.geometry;
         let (mut grads, mut workspace) = (memory.take(self.dw.buffer), memory.take_workspace());
         let dz = memory.get(self.dz);
@@ -226,11 +226,11 @@ impl Operation for HeadBackward {
         conv::wgrad_workspace(&self.geometry).max(conv::dgrad_workspace(&self.geometry))
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         use kernels::head::{head_backward_bf16x1, head_backward_bf16x8, head_backward_f32x1, head_backward_f32x4};
         match self.x.format {
-            Format::F32 => self.launch(memory, [head_backward_f32x1, head_backward_f32x4]),
-            Format::Bf16 => self.launch::<bf16>(memory, [head_backward_bf16x1, head_backward_bf16x8]),
+            DType::F32 => self.launch(memory, [head_backward_f32x1, head_backward_f32x4]),
+            DType::Bf16 => self.launch::<bf16>(memory, [head_backward_bf16x1, head_backward_bf16x8]),
         }
     }
 
@@ -253,7 +253,7 @@ impl Operation for HeadBackward {
 }
 
 impl HeadBackward {
-    fn launch<T: Number>(&self, memory: &Memory, [narrow, wide]: [BackwardKernel<T>; 2]) -> cuda::Result<()> {
+    fn launch<T: Number>(&self, memory: &DeviceBuffers, [narrow, wide]: [BackwardKernel<T>; 2]) -> cuda::Result<()> {
         let (c, pixels, cuda) = (self.geometry.c, self.dz.len, memory.cuda());
         let Vectors { wide: in_vectors, groups, lanes } = Vectors::new(self.x.format, c);
         let sums = memory.workspace();

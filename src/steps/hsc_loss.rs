@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use super::fcdd_loss::anomalous_loss;
 use super::operation::{Access, Hyper, Operation};
-use crate::device::cuda::{self, Memory, kernels};
-use crate::device::{Host, View};
+use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum_over};
 
 /// Threads per block, as in `kernels/hsc_loss.cu`.
@@ -35,7 +35,7 @@ impl Operation for HscScore {
         Access::new([("score", self.score)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let mut score = memory.take(self.score.buffer);
         let vectors = memory.get(self.o).chunks_exact(self.o.len / self.score.len);
         for (score, o) in score[self.score.range()].iter_mut().zip(vectors) {
@@ -45,7 +45,7 @@ impl Operation for HscScore {
         memory.put(self.score.buffer, score);
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         kernels::hsc_loss::hsc_score(
             memory.cuda().launch([self.score.len as u32, 1, 1], THREADS, 0),
             memory.pointer(self.o),
@@ -87,7 +87,7 @@ impl Operation for HscLoss {
         Access::new([("do", self.d_o)]).and("loss", self.training.map(|training| training.loss))
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let mut d_o = memory.take(self.d_o.buffer);
         let mut loss = self.training.map(|training| memory.take(training.loss.buffer));
         let (scores, labels) = (memory.get(self.score), memory.get_opt(self.training.map(|training| training.labels)));
@@ -111,7 +111,7 @@ impl Operation for HscLoss {
         memory.put(self.d_o.buffer, d_o);
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         let n = self.score.len;
         kernels::hsc_loss::hsc_loss(
             memory.cuda().launch_per_item(self.o.len, THREADS),
@@ -160,7 +160,7 @@ impl Operation for GradientHeatmap {
         Access::new([("heatmap", self.heatmap)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let mut heatmap = memory.take(self.heatmap.buffer);
         let (x, dx, c) = (memory.get(self.x), memory.get(self.dx), self.x.len / self.heatmap.len);
         heatmap[self.heatmap.range()].par_iter_mut().enumerate().for_each(|(pixel, heat)| {
@@ -173,7 +173,7 @@ impl Operation for GradientHeatmap {
         memory.put(self.heatmap.buffer, heatmap);
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         let factor = (self.gradient == Gradient::Xgrad).then_some(self.x);
         kernels::hsc_loss::gradient_heatmap(
             memory.cuda().launch_per_item(self.heatmap.len, THREADS),

@@ -4,8 +4,8 @@ use arrayvec::ArrayVec;
 
 use super::norm::{Norm, Stats};
 use super::optimizer::Adam;
-use crate::device::cuda::{self, Memory};
-use crate::device::{ByteView, Host, View};
+use crate::device::cuda::{self, DeviceBuffers};
+use crate::device::{ByteView, HostBuffers, View};
 use crate::real::Real;
 
 /// A kind of step: an operation with its geometry and the views that it reads and writes.
@@ -20,7 +20,7 @@ pub trait Operation {
     fn writes(&self) -> Access;
 
     /// Runs on the CPU. The workspace of `memory` holds at least [`Operation::workspace`] elements. What is bf16 is written unrounded.
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, hyper: &Hyper);
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper);
 
     /// Scratch elements that the CPU form needs.
     fn workspace(&self) -> usize {
@@ -29,7 +29,7 @@ pub trait Operation {
 
     /// Runs on the GPU: launches its kernels and returns. Hyper-parameters are those that `memory` holds for the present batch, its
     /// workspace holds at least [`Operation::cuda_workspace`] elements.
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()>;
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()>;
 
     /// Scratch elements that the GPU form needs.
     fn cuda_workspace(&self) -> usize {
@@ -68,7 +68,7 @@ impl Hyper {
     pub const IDLE: Hyper = Hyper { lr: 0.0, weight_decay: 0.0, step: 0, norm_momentum: 0.0 };
 
     /// As the kernels read them: see `kernels/hyper.cuh`.
-    pub fn row(&self) -> [f32; Memory::HYPER] {
+    pub fn row(&self) -> [f32; DeviceBuffers::HYPER] {
         let (rate, root) = Adam::corrected(self.lr, self.step);
         let [lr, weight_decay, norm_momentum, rate, root] =
             [self.lr, self.weight_decay, self.norm_momentum, rate, root].map(|v| v as f32);

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation};
-use crate::device::cuda::{self, Memory, kernels};
-use crate::device::{Host, View};
+use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::{HostBuffers, View};
 use crate::real::Real;
 
 /// Threads per block, as in `kernels/optimizer.cu`.
@@ -41,7 +41,7 @@ impl Operation for Sgd {
         Access::new([("params", self.params), ("momentum", self.momentum)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, hyper: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
         let (mut params, mut momentum) = (memory.take(self.params.buffer), memory.take(self.momentum.buffer));
         let (lr, wd, mu) = (T::of(hyper.lr), T::of(hyper.weight_decay), T::of(MOMENTUM));
         params[self.params.range()]
@@ -59,7 +59,7 @@ impl Operation for Sgd {
         memory.put(self.momentum.buffer, momentum);
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         kernels::optimizer::sgd(
             memory.cuda().launch_per_item(self.params.len, THREADS),
             memory.pointer_mut(self.params),
@@ -95,7 +95,7 @@ impl Operation for Adam {
         Access::new([("params", self.params), ("m", self.m), ("v", self.v)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, hyper: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
         let (mut params, mut moments) = (memory.take(self.params.buffer), memory.take(self.m.buffer));
         let (m, v) = moments.split_at_mut(self.v.start);
         let (rate, root) = Adam::corrected(hyper.lr, hyper.step);
@@ -118,7 +118,7 @@ impl Operation for Adam {
         memory.put(self.m.buffer, moments);
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         kernels::optimizer::adam(
             memory.cuda().launch_per_item(self.params.len, THREADS),
             memory.pointer_mut(self.params),

@@ -6,8 +6,8 @@
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation};
-use crate::device::cuda::{self, Memory, kernels};
-use crate::device::{Host, View};
+use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum};
 
 /// Threads per block, as in `kernels/reconstruction_loss.cu`.
@@ -45,7 +45,7 @@ impl Operation for Reconstruction {
         Access::new([("y", self.y), ("map", self.map), ("score", self.score)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let [mut y, mut map, mut score] = [self.y, self.map, self.score].map(|view| memory.take(view.buffer));
         let length = self.z.len / self.score.len;
         let sources = memory.get(self.z).par_chunks_exact(length).zip(memory.get(self.x).par_chunks_exact(length));
@@ -63,7 +63,7 @@ impl Operation for Reconstruction {
         }
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         let n = self.score.len;
         kernels::reconstruction_loss::reconstruction(
             memory.cuda().launch([n as u32, 1, 1], THREADS, 0),
@@ -104,7 +104,7 @@ impl Operation for ReconstructionLoss {
         Access::new([("loss", self.loss), ("dz", self.dz)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let [mut loss, mut dz] = [self.loss, self.dz].map(|view| memory.take(view.buffer));
         loss[self.loss.range()].copy_from_slice(memory.get(self.score));
         let per_value = T::of(2.0 / self.y.len as f64);
@@ -117,7 +117,7 @@ impl Operation for ReconstructionLoss {
         memory.put(self.dz.buffer, dz);
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         kernels::reconstruction_loss::reconstruction_loss(
             memory.cuda().launch_per_item(self.y.len, THREADS),
             memory.pointer(self.x),

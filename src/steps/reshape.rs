@@ -5,8 +5,8 @@
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation};
-use crate::device::cuda::{self, Memory, kernels};
-use crate::device::{Host, View};
+use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::{HostBuffers, View};
 use crate::real::Real;
 
 /// Threads per block, as in `kernels/reshape.cu`.
@@ -36,7 +36,7 @@ impl Operation for Reshape {
         Access::new([("y", self.y)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let mut y = memory.take(self.y.buffer);
         let (rows, columns) = (self.rows, self.columns);
         let images = y[self.y.range()].par_chunks_exact_mut(rows * columns);
@@ -48,7 +48,7 @@ impl Operation for Reshape {
         memory.put(self.y.buffer, y);
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         kernels::reshape::reshape(
             memory.cuda().launch_per_item(self.y.len, THREADS),
             memory.pointer(self.x),

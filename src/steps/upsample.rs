@@ -7,8 +7,8 @@
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation};
-use crate::device::cuda::{self, Memory, kernels};
-use crate::device::{Host, View};
+use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::{HostBuffers, View};
 use crate::real::Real;
 
 /// Threads per block, as in `kernels/upsample.cu`.
@@ -121,7 +121,7 @@ impl Operation for Upsample {
         Access::new([("out", self.out)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let (mut out, mut workspace) = (memory.take(self.out.buffer), memory.take_workspace());
         upsample(&self.taps, self.u, memory.get(self.a), &mut out[self.out.range()], &mut workspace);
         memory.put(self.out.buffer, out);
@@ -140,7 +140,7 @@ impl Operation for Upsample {
         2
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         let (side, [size, origin, jump]) = (self.taps.side(), self.taps.numbers());
         let (u, s, rows) = (self.u as i32, side as i32, self.a.len / self.u);
         let (device, g, wide) = (memory.cuda(), memory.pointer(self.kernel), memory.workspace());
@@ -196,7 +196,7 @@ impl Operation for UpsampleAdjoint {
         Access::new([("da", self.da)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let (mut da, mut workspace) = (memory.take(self.da.buffer), memory.take_workspace());
         adjoint(&self.taps, self.u, memory.get(self.dout), &mut da[self.da.range()], &mut workspace);
         memory.put(self.da.buffer, da);
@@ -215,7 +215,7 @@ impl Operation for UpsampleAdjoint {
         2
     }
 
-    fn cuda(&self, memory: &Memory) -> cuda::Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         let (side, [size, origin, jump]) = (self.taps.side(), self.taps.numbers());
         let (u, s, rows) = (self.u as i32, side as i32, self.da.len / self.u);
         let (device, g, wide) = (memory.cuda(), memory.pointer(self.kernel), memory.workspace());

@@ -1,6 +1,6 @@
 //! How kernels read rows of channels: `kernels/vector.cuh`.
 
-use crate::device::Format;
+use crate::device::DType;
 
 /// Bytes that a thread reads at a time where rows allow it.
 const WIDE: usize = 16;
@@ -17,7 +17,7 @@ pub struct Vectors {
 
 impl Vectors {
     /// For rows of `c` channels in buffers of their own, which start at 16 bytes.
-    pub fn new(format: Format, c: usize) -> Vectors {
+    pub fn new(format: DType, c: usize) -> Vectors {
         let numbers = WIDE / format.size();
         let wide = c.is_multiple_of(numbers);
         let groups = if wide { c / numbers } else { c };

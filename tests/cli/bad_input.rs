@@ -248,14 +248,14 @@ fn checkpoints_that_are_broken() {
         ("/format", 7.into(), &["format 7"]),
     ];
     for (place, value, words) in cases {
-        scratch.write("other.safetensors", &with_card(&model, |card| *card.pointer_mut(place).unwrap() = value));
+        scratch.write("other.safetensors", &with_card(&model, |meta| *meta.pointer_mut(place).unwrap() = value));
         let ran = scratch.run("predict other.safetensors p.png --out out");
         ran.expect_error(&[&["other.safetensors"], words].concat());
     }
     // Where the card once repeated some of the settings, the repetition does not matter.
-    let repeats = |card: &mut serde_json::Value| {
-        let settings = card["settings"].clone();
-        ["net", "bias", "side", "sigma"].iter().for_each(|&name| card[name] = settings[name].clone());
+    let repeats = |meta: &mut serde_json::Value| {
+        let settings = meta["settings"].clone();
+        ["net", "bias", "side", "sigma"].iter().for_each(|&name| meta[name] = settings[name].clone());
     };
     scratch.write("older.safetensors", &with_card(&model, repeats));
     scratch.run("predict older.safetensors p.png --out older").expect_success();
@@ -290,9 +290,9 @@ fn with_card(model: &[u8], change: impl FnOnce(&mut serde_json::Value)) -> Vec<u
     let (header, tensors) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
     let mut header: serde_json::Value = serde_json::from_slice(header).unwrap();
     let entry = &mut header["__metadata__"]["fcdd"];
-    let mut card = serde_json::from_str(entry.as_str().unwrap()).unwrap();
-    change(&mut card);
-    *entry = card.to_string().into();
+    let mut meta = serde_json::from_str(entry.as_str().unwrap()).unwrap();
+    change(&mut meta);
+    *entry = meta.to_string().into();
     let header = header.to_string();
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), tensors].concat()
 }

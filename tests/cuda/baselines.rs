@@ -2,7 +2,7 @@
 
 use fcdd::engine::Step;
 use fcdd::steps::dropout::Dropout;
-use fcdd::steps::enlarge::{Enlarge, EnlargeAdjoint, Geometry};
+use fcdd::steps::enlarge::{Geometry, UpsampleNearest2x, UpsampleNearest2xBackward};
 use fcdd::steps::hsc_loss::{Gradient, GradientHeatmap, HscLoss, HscScore, Training};
 use fcdd::steps::reconstruction_loss::{Reconstruction, ReconstructionLoss};
 use fcdd::steps::reshape::Reshape;
@@ -80,8 +80,8 @@ fn reshape_enlarge_and_dropout() {
             let (small, large) = (noise(0, geometry.small_len()), noise(1, geometry.large_len()));
             let (memory, [x, y, dy, dx]) = memory([&small[..], &large, &large, &small], &[], 0);
             for step in [
-                Step::Enlarge(Enlarge { geometry, x, y }),
-                Step::EnlargeAdjoint(EnlargeAdjoint { geometry, dy, dx }),
+                Step::UpsampleNearest2x(UpsampleNearest2x { geometry, x, y }),
+                Step::UpsampleNearest2xBackward(UpsampleNearest2xBackward { geometry, dy, dx }),
                 Step::Reshape(Reshape { rows: c, columns: side * side, x, y: dx }),
                 Step::Reshape(Reshape { rows: side * side, columns: c, x, y: dx }),
                 Step::Dropout(Dropout { seed: 1 << 40 | 3, values: dy, n }),

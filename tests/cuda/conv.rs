@@ -1,6 +1,6 @@
 //! The convolution kernels: odd and tiny shapes, each kind of layer of the nets, random shapes.
 
-use fcdd::device::{Format, Host, View};
+use fcdd::device::{DType, HostBuffers, View};
 use fcdd::engine::Step;
 use fcdd::real::rounded_to_bf16;
 use fcdd::run::verify::stepwise::{HYPER, Tested};
@@ -36,7 +36,7 @@ fn passes(gpu: &Gpu, g: &Geometry, bias: bool, offset: usize) {
 }
 
 /// fprop, dgrad and wgrad of one convolution, and memory with their inputs.
-fn steps(g: &Geometry, bias: bool, offset: usize) -> ([Step; 3], Host<f64>) {
+fn steps(g: &Geometry, bias: bool, offset: usize) -> ([Step; 3], HostBuffers<f64>) {
     let lengths = [g.x_len(), g.w_len(), g.k, g.y_len(), g.w_len() + g.k];
     let buffers: [Vec<f64>; 5] = std::array::from_fn(|i| noise(i as u32, offset + lengths[i]));
     let [x, w, b, y, grads] = std::array::from_fn(|i| View { start: offset, ..View::of(i, lengths[i]) });
@@ -52,7 +52,7 @@ fn steps(g: &Geometry, bias: bool, offset: usize) -> ([Step; 3], Host<f64>) {
 }
 
 /// |error| ≤ roundings · ε · Σ |a||b| for each element: what cancels in the sum, or is small beside others, hides nothing.
-fn each_element_agrees(gpu: &Gpu, what: &str, step: &Step, memory: &Host<f64>) {
+fn each_element_agrees(gpu: &Gpu, what: &str, step: &Step, memory: &HostBuffers<f64>) {
     let mut tested = Tested::for_step(&gpu.device, step, &memory.lengths()).unwrap();
     tested.run(step, memory, &HYPER).unwrap();
     let (mut exact, mut magnitudes) = (memory.clone(), memory.clone());
@@ -209,7 +209,7 @@ fn statistics_of_the_outputs() {
             geometry(1, [170, 150], 2, 130, [1, 1, 0]),
         ];
         for (i, g) in shapes.into_iter().filter(|g| !(gpu.is_checked() && g.pixels() > 1000)).enumerate() {
-            statistics(gpu, g, Format::F32, i % 2 == 0);
+            statistics(gpu, g, DType::F32, i % 2 == 0);
         }
     });
 }
@@ -227,18 +227,18 @@ fn epilogues_of_the_outputs() {
             geometry(1, [170, 150], 2, 130, [1, 1, 0]),
         ];
         for g in shapes.into_iter().filter(|g| !(gpu.is_checked() && g.pixels() > 1000)) {
-            epilogues(gpu, g, Format::F32);
+            epilogues(gpu, g, DType::F32);
         }
     });
 }
 
 /// Those of a convolution of operands in a format.
-pub fn epilogues(gpu: &Gpu, g: Geometry, format: Format) {
+pub fn epilogues(gpu: &Gpu, g: Geometry, format: DType) {
     let (x, w) = operands(&g, format);
     let nothing = vec![0.0; g.y_len()];
     let fixed: Vec<f64> = noise(2, 4 * g.k).iter().map(|v| f64::from((0.25 + v.abs()) as f32)).collect();
     let buffers = [&x[..], &w, &nothing, &fixed, &noise(3, g.k)];
-    let whole = |i: usize| View { format: if i < 3 { format } else { Format::F32 }, ..View::of(i, buffers[i].len()) };
+    let whole = |i: usize| View { format: if i < 3 { format } else { DType::F32 }, ..View::of(i, buffers[i].len()) };
     let [x, w, y, fixed, b] = std::array::from_fn(whole);
     let quarter = |i: usize| View { start: i * g.k, len: g.k, ..fixed };
     let norm = |affine: bool| Norm {
@@ -263,10 +263,10 @@ pub fn epilogues(gpu: &Gpu, g: Geometry, format: Format) {
 }
 
 /// Images with a mean far from zero, where sums of squares cancel, and weights as the convolution reads them.
-fn operands(g: &Geometry, format: Format) -> (Vec<f64>, Vec<f64>) {
-    let rounded = |v: f64| if format == Format::Bf16 { rounded_to_bf16(v) } else { f64::from(v as f32) };
+fn operands(g: &Geometry, format: DType) -> (Vec<f64>, Vec<f64>) {
+    let rounded = |v: f64| if format == DType::Bf16 { rounded_to_bf16(v) } else { f64::from(v as f32) };
     let x = noise(0, g.x_len()).iter().map(|v| rounded(v + 4.0)).collect();
-    let mut w = vec![0.0; if format == Format::Bf16 { Form::Straight.len(g) } else { g.w_len() }];
+    let mut w = vec![0.0; if format == DType::Bf16 { Form::Straight.len(g) } else { g.w_len() }];
     let rows = w.len() / g.k;
     for row in w.chunks_exact_mut(rows) {
         row[..g.taps()].iter_mut().zip(noise(1, g.taps())).for_each(|(w, v)| *w = rounded(v));
@@ -275,12 +275,12 @@ fn operands(g: &Geometry, format: Format) -> (Vec<f64>, Vec<f64>) {
 }
 
 /// Those of a convolution of operands in a format; its bias moves the running mean alone.
-pub fn statistics(gpu: &Gpu, g: Geometry, format: Format, bias: bool) {
+pub fn statistics(gpu: &Gpu, g: Geometry, format: DType, bias: bool) {
     let (x, w) = operands(&g, format);
     let running: Vec<f64> = noise(2, 2 * g.k).iter().map(|v| v.abs()).collect();
     let nothing = vec![0.0; g.y_len().max(2 * g.k)];
     let buffers = [&x[..], &w, &nothing[..g.y_len()], &nothing[..2 * g.k], &running, &noise(3, g.k)];
-    let whole = |i: usize| View { format: if i < 3 { format } else { Format::F32 }, ..View::of(i, buffers[i].len()) };
+    let whole = |i: usize| View { format: if i < 3 { format } else { DType::F32 }, ..View::of(i, buffers[i].len()) };
     let [x, w, y, batch, running, b] = std::array::from_fn(whole);
     let [mean, running_mean] = [batch, running].map(|view| View { len: g.k, ..view });
     let [var, running_var] = [batch, running].map(|view| View { start: g.k, len: g.k, ..view });

@@ -3,14 +3,14 @@
 use std::f32::consts::FRAC_1_SQRT_2;
 use std::sync::Arc;
 
-use fcdd::data::batches::{Ingredients, Others, Rounds, TrainingSet};
+use fcdd::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use fcdd::data::cuda::{DeviceSet, DeviceTestSet};
 use fcdd::data::dataset::DatasetKind;
-use fcdd::data::fit::Fit;
+use fcdd::data::fit::ResizeMode;
 use fcdd::data::images::{Images, Mask};
 use fcdd::data::jitter::Amounts;
 use fcdd::data::pipeline::{PipelineKind, Preprocessing, Transform};
-use fcdd::data::store::Store;
+use fcdd::data::store::ImageSource;
 use fcdd::data::supervise::{NoiseMode, Supervise};
 use fcdd::device::cuda::{Buffer, Cuda, kernels};
 use fcdd::rng::{Purpose, Stream, ln, philox, sin_cos_turns};
@@ -47,7 +47,7 @@ fn images(count: usize, side: usize, channels: usize, salt: u32) -> Images {
 
 /// Lists of transforms from `raw` to some side, by number: the recipes, then some that no recipe has.
 fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
-    let nominal = Store::from(images(8, raw, channels, 1));
+    let nominal = ImageSource::from(images(8, raw, channels, 1));
     let recipe = |kind, dataset, side| Preprocessing::new(kind, dataset, raw, side, channels, &nominal).unwrap();
     let smaller = raw - raw / 8;
     let scaling = Transform::MinMax { min: vec![-0.3; channels], max: vec![0.9; channels] };
@@ -56,7 +56,7 @@ fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
     let colours = |amount| Transform::Jitter(Amounts { hue: 0.3, ..Amounts::all(amount) });
     let own = |side, train| {
         let test = vec![Transform::ResizeNearest { side }, Transform::Lcn, standard.clone()];
-        let preprocessing = Preprocessing { channels, raw_side: raw, fit: Fit::Squash, side, train, test };
+        let preprocessing = Preprocessing { channels, raw_side: raw, fit: ResizeMode::Squash, side, train, test };
         preprocessing.check().unwrap();
         preprocessing
     };
@@ -144,14 +144,14 @@ fn training_set(raw: usize, channels: usize, list: usize, supervise: Supervise, 
     let half = Mask { height: raw, width: raw, pixels: (0..raw * raw).map(|i| u8::from(i * 3 % 7 < 3)).collect() };
     // Sometimes no mask at all.
     let masks = if list == 1 { Vec::new() } else { (0..5).map(|i| (i % 2 == 0).then(|| half.clone())).collect() };
-    TrainingSet::new(Ingredients {
+    TrainingSet::new(TrainingData {
         nominal: images(11, raw, channels, 2).into(),
-        others: Some(Others { images: images(5, raw, channels, 3).into(), masks, unjudged: Vec::new() }),
+        others: Some(LabelledAnomalies { images: images(5, raw, channels, 3).into(), masks, unjudged: Vec::new() }),
         outliers: Some(images(6, raw, channels, 4).into()),
         preprocessing: preprocessing(list, raw, channels),
         supervise,
         noise,
-        rounds: Rounds::default(),
+        plan: EpochPlan::default(),
         seed: 0x0123_4567_89ab_cdef + list as u64,
     })
     .unwrap()
@@ -180,7 +180,7 @@ fn read(buffer: &Buffer<f32>) -> Vec<f32> {
 }
 
 fn on_cpu(set: &TrainingSet, epoch: u32, samples: &[u32]) -> Batch {
-    let p = &set.ingredients().preprocessing;
+    let p = &set.data().preprocessing;
     let n = samples.len();
     let (mut inputs, mut labels) = (vec![0.0; n * p.input_len()], vec![0.0; n]);
     let mut maps = vec![0.0; n * p.side * p.side];
@@ -196,7 +196,7 @@ fn on_device(
     (epoch, order): (u32, &[u32]),
     (number, stride, n): (u32, usize, usize),
 ) -> Batch {
-    let p = &set.ingredients().preprocessing;
+    let p = &set.data().preprocessing;
     let clock = cuda.upload(&[number, epoch]).unwrap();
     let order = cuda.upload(order).unwrap();
     let inputs = poisoned(cuda, n * p.input_len());
@@ -301,10 +301,9 @@ fn every_way_through_the_images() {
     let cuda = gpu.cuda();
     for (list, (supervise, noise)) in modes().filter(|(supervise, _)| *supervise != Unsupervised).enumerate() {
         for (passes, offline) in [(3, false), (1, true), (2, true)] {
-            let mut parts = training_set(if gpu.is_checked() { 7 } else { 20 }, 3, list % LISTS, supervise, noise)
-                .ingredients()
-                .clone();
-            parts.rounds = Rounds { passes, offline, at_most: None };
+            let mut parts =
+                training_set(if gpu.is_checked() { 7 } else { 20 }, 3, list % LISTS, supervise, noise).data().clone();
+            parts.plan = EpochPlan { passes, offline, at_most: None };
             let set = TrainingSet::new(parts).unwrap();
             assert_eq!(set.len(), 11 * passes as usize * if offline { 2 } else { 1 });
             check(cuda, &set, &format!("{supervise:?} {noise:?}, {passes} passes, offline {offline}"));
@@ -338,7 +337,7 @@ fn samples_do_not_depend_on_their_batch() {
     let device = DeviceSet::new(cuda, &set, 11).unwrap();
     let order = set.order(3);
     let whole = on_device(cuda, &set, &device, (3, &order), (0, 11, 11));
-    let one = set.ingredients().preprocessing.input_len();
+    let one = set.data().preprocessing.input_len();
     for (number, &sample) in order.iter().enumerate() {
         let alone = on_device(cuda, &set, &device, (3, &order), (number as u32, 1, 1));
         assert_eq!(alone.inputs, whole.inputs[number * one..][..one], "sample {sample}");
@@ -357,7 +356,7 @@ fn a_graph_draws_what_the_clock_shows() {
     let Some(gpu) = gpu() else { return };
     let cuda = gpu.cuda();
     let set = training_set(12, 1, 1, MalformedNormal, FineConfetti);
-    let p = &set.ingredients().preprocessing;
+    let p = &set.data().preprocessing;
     let device = DeviceSet::new(cuda, &set, 5).unwrap();
     let mut clock = cuda.upload(&[0u32, 0]).unwrap();
     let mut order = cuda.upload(&set.order(0)).unwrap();

@@ -1,14 +1,14 @@
 //! Epochs as replayed graphs against the same steps launched one by one.
 
-use fcdd::data::batches::{Ingredients, Others, Rounds, TrainingSet};
+use fcdd::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use fcdd::data::cuda::DeviceSet;
 use fcdd::data::dataset::DatasetKind;
 use fcdd::data::images::{Images, Mask};
 use fcdd::data::pipeline::{PipelineKind, Preprocessing};
-use fcdd::data::store::Store;
+use fcdd::data::store::ImageSource;
 use fcdd::data::supervise::{NoiseMode, Supervise};
 use fcdd::device::cuda::Graph;
-use fcdd::device::{Device, Format};
+use fcdd::device::{DType, Device};
 use fcdd::engine::lower::{Optimizer, Options, Training, lower};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Weights, nets};
@@ -21,7 +21,7 @@ use crate::support::{Gpu, on_device};
 pub const COUNT: usize = 11;
 const BATCH: usize = 4;
 
-fn images(salt: u32) -> Store {
+fn images(salt: u32) -> ImageSource {
     let mut pixels = vec![0.0; COUNT * 784];
     Stream::new(2, Purpose::Check, salt, 0).fill_normal(&mut pixels);
     let pixels = pixels.iter().map(|v| (128.0 + 40.0 * v).clamp(0.0, 255.0) as u8).collect();
@@ -32,14 +32,14 @@ pub fn set(supervise: Supervise, noise: NoiseMode) -> TrainingSet {
     let nominal = images(0);
     let half = Mask { height: 28, width: 28, pixels: (0..784).map(|i| u8::from(i % 28 < 9)).collect() };
     let masks = (0..COUNT).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
-    TrainingSet::new(Ingredients {
+    TrainingSet::new(TrainingData {
         preprocessing: Preprocessing::new(PipelineKind::Lcnaug1, DatasetKind::Fmnist, 28, 28, 1, &nominal).unwrap(),
         nominal,
-        others: Some(Others { images: images(1), masks, unjudged: Vec::new() }),
+        others: Some(LabelledAnomalies { images: images(1), masks, unjudged: Vec::new() }),
         outliers: Some(images(2)),
         supervise,
         noise,
-        rounds: Rounds::default(),
+        plan: EpochPlan::default(),
         seed: 4,
     })
     .unwrap()
@@ -49,7 +49,7 @@ pub fn set(supervise: Supervise, noise: NoiseMode) -> TrainingSet {
 #[derive(Clone, Copy, Debug)]
 pub struct Trained {
     pub net: &'static str,
-    pub format: Format,
+    pub format: DType,
     pub optimizer: Optimizer,
     pub maps: bool,
     pub epochs: u32,
@@ -58,7 +58,7 @@ pub struct Trained {
 impl Trained {
     /// Two epochs of FCDD_CNN28 in f32 without maps.
     const PLAIN: Trained =
-        Trained { net: "FCDD_CNN28", format: Format::F32, optimizer: Optimizer::Sgd, maps: false, epochs: 2 };
+        Trained { net: "FCDD_CNN28", format: DType::F32, optimizer: Optimizer::Sgd, maps: false, epochs: 2 };
 
     fn network(&self, device: &Device) -> Network<f32> {
         let Trained { net, format, optimizer, maps, .. } = *self;
@@ -188,7 +188,7 @@ fn a_step_of_cnn28_w_has_at_most_25_launches() {
         let batch = 128;
         let arch = nets::by_name("FCDD_CNN28_W", true).unwrap();
         let training = Some(Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
-        let (format, gradient) = (Format::Bf16, Gradient::Grad);
+        let (format, gradient) = (DType::Bf16, Gradient::Grad);
         let plan = lower(&arch, &Options { batch, side: 28, format, sigma: 1.2, gradient, training }).unwrap();
         let memory = plan.cuda_memory(gpu.cuda()).unwrap();
         let ports = plan.ports.training.unwrap();

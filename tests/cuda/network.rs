@@ -1,6 +1,6 @@
 //! Whole networks on the device beside the CPU.
 
-use fcdd::device::{Device, Format};
+use fcdd::device::{DType, Device};
 use fcdd::engine::lower::{Optimizer, Options, Training, lower};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Arch, Objective, Weights, baselines, nets};
@@ -14,12 +14,12 @@ use crate::support::{Gpu, Switch, on_device};
 
 /// A net on a device.
 fn network(device: &Device, arch: &Arch, batch: usize, side: usize, optimizer: Optimizer, maps: bool) -> Network<f32> {
-    network_of(Format::F32, device, arch, batch, side, optimizer, maps)
+    network_of(DType::F32, device, arch, batch, side, optimizer, maps)
 }
 
 /// A net with values of a format.
 fn network_of(
-    format: Format,
+    format: DType,
     device: &Device,
     arch: &Arch,
     batch: usize,
@@ -181,8 +181,8 @@ fn training_in_bf16_follows_the_cpus() {
             let mean = |losses: Vec<f32>| losses.iter().map(|&l| f64::from(l)).sum::<f64>() / losses.len() as f64;
             (1..=steps).map(|step| mean(trained(&mut net, n, step).0)).collect::<Vec<f64>>()
         };
-        let (ours, cpus) = (train(&gpu.device, Format::Bf16), train(&Device::Cpu, Format::Bf16));
-        let exact = train(&Device::Cpu, Format::F32);
+        let (ours, cpus) = (train(&gpu.device, DType::Bf16), train(&Device::Cpu, DType::Bf16));
+        let exact = train(&Device::Cpu, DType::F32);
         let apart = |a: &[f64], b: &[f64]| a.iter().zip(b).fold(0.0f64, |most, (a, b)| most.max((a / b - 1.0).abs()));
         // Two bf16 trainings are no further from each other than either is from f32, and that is a few roundings of 2⁻⁸.
         assert!(apart(&ours, &cpus) <= 0.02, "{:e}", apart(&ours, &cpus));
@@ -203,7 +203,7 @@ fn inference_as_on_the_cpu() {
         {
             let arch = baselines::any(net, true).unwrap();
             let options =
-                Options { batch: 3, side, format: Format::F32, sigma: 2.0, gradient: Gradient::Grad, training: None };
+                Options { batch: 3, side, format: DType::F32, sigma: 2.0, gradient: Gradient::Grad, training: None };
             let judge = |device: &Device, n: usize| {
                 let mut net = Network::<f32>::on(device, &arch, options, &Weights::init(&arch, 3)).unwrap();
                 Stream::new(5, Purpose::Check, 0, 9).fill_normal(net.input(n).unwrap());
@@ -229,7 +229,7 @@ fn a_batch_beyond_the_memory_names_one_that_fits() {
         let options = |batch| Options {
             batch,
             side: 224,
-            format: Format::F32,
+            format: DType::F32,
             sigma: 2.0,
             gradient: Gradient::Grad,
             training: None,
@@ -247,10 +247,10 @@ fn a_batch_beyond_the_memory_names_one_that_fits() {
 }
 
 /// Asserts that every step of a net's plan, in the plan's own memory and each from the CPU's inputs, gives what the CPU gives.
-fn steps_agree(gpu: &Gpu, net: &str, side: usize, format: Format, order: &str) {
+fn steps_agree(gpu: &Gpu, net: &str, side: usize, format: DType, order: &str) {
     let arch = baselines::any(net, true).unwrap();
     let maps = arch.objective == Objective::Fcdd;
-    let input_grad = format == Format::F32;
+    let input_grad = format == DType::F32;
     let training = Some(Training { optimizer: Optimizer::Adam, maps, input_grad, seed: 0 });
     let options = Options { batch: 2, side, format, sigma: 1.2, gradient: Gradient::Grad, training };
     let mut exact = Network::<f64>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
@@ -275,12 +275,12 @@ fn step_by_step() {
     on_device(|gpu| {
         let side = if gpu.is_checked() { 12 } else { 28 };
         gpu.in_every_order(|order| {
-            steps_agree(gpu, "FCDD_CNN28", side, Format::F32, order);
-            steps_agree(gpu, "FCDD_CNN28", side, Format::Bf16, order);
+            steps_agree(gpu, "FCDD_CNN28", side, DType::F32, order);
+            steps_agree(gpu, "FCDD_CNN28", side, DType::Bf16, order);
             if !gpu.is_checked() {
-                steps_agree(gpu, "FCDD_CNN32_S", 32, Format::F32, order);
-                steps_agree(gpu, "CNN28", 28, Format::F32, order);
-                steps_agree(gpu, "AE28", 28, Format::F32, order);
+                steps_agree(gpu, "FCDD_CNN32_S", 32, DType::F32, order);
+                steps_agree(gpu, "CNN28", 28, DType::F32, order);
+                steps_agree(gpu, "AE28", 28, DType::F32, order);
             }
         });
     });
@@ -305,8 +305,8 @@ fn step_by_step_with_wgmma_and_pdl() {
 /// In one order: `tensor` and `conv` go through all with the same kernels.
 fn wide_steps_agree(gpu: &Gpu) {
     if !gpu.is_checked() {
-        steps_agree(gpu, "FCDD_CNN32_LW3K", 32, Format::Bf16, "once");
-        steps_agree(gpu, "FCDD_CNN224_VGG_F", 32, Format::Bf16, "once");
+        steps_agree(gpu, "FCDD_CNN32_LW3K", 32, DType::Bf16, "once");
+        steps_agree(gpu, "FCDD_CNN224_VGG_F", 32, DType::Bf16, "once");
     }
 }
 
@@ -315,10 +315,10 @@ fn wide_steps_agree(gpu: &Gpu) {
 fn launches_are_as_counted() {
     on_device(|gpu| {
         let nets = [
-            ("FCDD_CNN28", true, 3, Format::F32),
-            ("FCDD_CNN224_VGG_F", false, 1, Format::F32),
-            ("FCDD_CNN28_W", false, 2, Format::Bf16),
-            ("FCDD_CNN224_VGG_F", true, 1, Format::Bf16),
+            ("FCDD_CNN28", true, 3, DType::F32),
+            ("FCDD_CNN224_VGG_F", false, 1, DType::F32),
+            ("FCDD_CNN28_W", false, 2, DType::Bf16),
+            ("FCDD_CNN224_VGG_F", true, 1, DType::Bf16),
         ];
         for (net, maps, batch, format) in nets {
             let arch = nets::by_name(net, true).unwrap();

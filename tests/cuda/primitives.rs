@@ -565,14 +565,14 @@ fn wgmma_groups_mn_major() {
 fn dependent_launch(what: &str, consume: impl Fn(&Kernels, Pair<'_>, bool)) {
     with_kernels(Needs::Since(90), |gpu, kernels| {
         // On a GPU, blocks of three kernels have room at once on each multiprocessor, and share its cache.
-        let (blocks, rounds, steps, replays) =
+        let (blocks, plan, steps, replays) =
             if gpu.mode.is_some() { (3, 4, 10, 3) } else { (2 * gpu.cuda().multiprocessors(), 20, 400, 50) };
         let n = blocks as usize * 256;
         let start: Vec<u32> = (0..n as u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect();
         // `steps` numbers further on is one multiplication and one addition.
         let (factor, summand) = (late(1, steps).wrapping_sub(late(0, steps)), late(0, steps));
         let (mut numbers, mut wanted) = (start.clone(), vec![0u32; n]);
-        for _ in 0..rounds * replays {
+        for _ in 0..plan * replays {
             numbers.iter_mut().for_each(|v| *v = v.wrapping_mul(factor).wrapping_add(summand));
             let folded = |(i, v): (usize, &mut u32)| *v = v.wrapping_mul(31).wrapping_add(numbers[(i + n / 2) % n]);
             wanted.iter_mut().enumerate().for_each(folded);
@@ -583,7 +583,7 @@ fn dependent_launch(what: &str, consume: impl Fn(&Kernels, Pair<'_>, bool)) {
             gpu.in_every_order(|order| {
                 let (x, y) = (upload(gpu, &start), upload(gpu, &vec![0u32; n]));
                 let a_few = || {
-                    for _ in 0..rounds {
+                    for _ in 0..plan {
                         let launch = kernels.launch(blocks, 256, 0).ahead(ahead);
                         plain::primitive_produce(launch, x.pointer_mut(), steps as i32).unwrap();
                         consume(kernels, Pair { x: &x, y: &y, blocks }, ahead);

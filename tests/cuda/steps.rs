@@ -1,6 +1,6 @@
 //! Every step that is no convolution, at odd, tiny and production-like shapes.
 
-use fcdd::device::{ByteBufferId, ByteView, Format, Host, View};
+use fcdd::device::{ByteBufferId, ByteView, DType, HostBuffers, View};
 use fcdd::engine::Step;
 use fcdd::steps::activation::Activation;
 use fcdd::steps::conv;
@@ -23,7 +23,7 @@ const MAPS: [(usize, usize, usize, usize); 7] =
 const WINDOWS: [(usize, usize, usize); 5] = [(1, 1, 0), (2, 2, 0), (3, 2, 1), (2, 3, 0), (3, 1, 1)];
 
 /// Memory for norm, activation and pool: x, mean, var, γ, β, y, dx, dγβ.
-fn norm_act_pool_memory(g: &Geometry) -> (Host<f64>, [View; 8]) {
+fn norm_act_pool_memory(g: &Geometry) -> (HostBuffers<f64>, [View; 8]) {
     let c = g.c;
     let variance: Vec<f64> = noise(2, c).iter().map(|v| f64::from((v * v + 0.1) as f32)).collect();
     let buffers = [
@@ -41,11 +41,11 @@ fn norm_act_pool_memory(g: &Geometry) -> (Host<f64>, [View; 8]) {
 
 #[test]
 fn norm_act_pool_and_backward() {
-    on_device(|gpu| norm_act_pools(gpu, Format::F32));
+    on_device(|gpu| norm_act_pools(gpu, DType::F32));
 }
 
 /// Over maps of either format.
-pub fn norm_act_pools(gpu: &Gpu, format: Format) {
+pub fn norm_act_pools(gpu: &Gpu, format: DType) {
     for (n, h, w, c) in MAPS {
         for (side, stride, pad) in WINDOWS {
             let pool = Geometry { n, h, w, c, side, stride, pad };
@@ -89,11 +89,11 @@ fn head(n: usize, u: usize, c: usize) -> conv::Geometry {
 
 #[test]
 fn heads_and_backward() {
-    on_device(|gpu| heads(gpu, Format::F32));
+    on_device(|gpu| heads(gpu, DType::F32));
 }
 
 /// Over features of either format: channels in vectors and one by one, fewer and more than a warp reads at once.
-pub fn heads(gpu: &Gpu, format: Format) {
+pub fn heads(gpu: &Gpu, format: DType) {
     let sizes = [(1, 1, 1), (2, 3, 3), (5, 7, 8), (3, 6, 33), (2, 9, 128), (3, 28, 16), (1, 5, 520), (130, 3, 8)];
     for (n, u, c) in sizes {
         let geometry = head(n, u, c);
@@ -219,8 +219,8 @@ fn neighbours_in_a_buffer_stay() {
         let grads = View::of(1, 100);
         let step = Step::Sgd(Sgd { params: part(0), grads, momentum: part(2) });
         let fcdd::device::Device::Cuda(cuda) = &gpu.device else { panic!("a GPU") };
-        let lengths = lengths.map(|len| (len, Format::F32));
-        let mut memory = fcdd::device::cuda::Memory::new(cuda, &lengths, &[], 0).unwrap();
+        let lengths = lengths.map(|len| (len, DType::F32));
+        let mut memory = fcdd::device::cuda::DeviceBuffers::new(cuda, &lengths, &[], 0).unwrap();
         let whole = View::of(0, 300);
         memory.write(whole, &[7.0; 300]).unwrap();
         memory.write(grads, &[1.0; 100]).unwrap();

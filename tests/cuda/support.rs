@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use fcdd::device::cuda::Cuda;
-use fcdd::device::{Device, Format, Host, View};
+use fcdd::device::{DType, Device, HostBuffers, View};
 use fcdd::engine::Step;
 use fcdd::real::rounded_to_bf16;
 use fcdd::run::verify::stepwise::{self, HYPER, Tested};
@@ -41,8 +41,8 @@ pub fn skipped(why: &str) {
 }
 
 /// Rounds what lies in views of bf16.
-pub fn round(memory: &mut Host<f64>, views: &[View]) {
-    for view in views.iter().filter(|view| view.format == Format::Bf16) {
+pub fn round(memory: &mut HostBuffers<f64>, views: &[View]) {
+    for view in views.iter().filter(|view| view.format == DType::Bf16) {
         memory.get_mut(*view).iter_mut().for_each(|v| *v = rounded_to_bf16(*v));
     }
 }
@@ -150,7 +150,7 @@ impl Gpu {
 
     /// Asserts that a step, whose kernel has the CPU's arithmetic operation by operation, gives the CPU's bits in f32.
     #[track_caller]
-    pub fn has_the_cpus_bits(&self, what: &str, step: &Step, memory: &Host<f64>) {
+    pub fn has_the_cpus_bits(&self, what: &str, step: &Step, memory: &HostBuffers<f64>) {
         let [ours, cpus] = [&self.device, &Device::Cpu].map(|device| {
             let mut tested = Tested::for_step(device, step, &memory.lengths()).unwrap();
             tested.run(step, memory, &HYPER).unwrap();
@@ -166,7 +166,7 @@ impl Gpu {
     /// Asserts that a step gives on the device what it gives on the CPU in f64 from the same f32 inputs, within the bound of its
     /// arithmetic, with poisoned outputs, and the same bits in every order. `memory` holds the inputs.
     #[track_caller]
-    pub fn agrees(&self, what: &str, step: &Step, memory: &Host<f64>) {
+    pub fn agrees(&self, what: &str, step: &Step, memory: &HostBuffers<f64>) {
         let mut bits: Option<Vec<Vec<u32>>> = None;
         self.in_every_order(|order| {
             let mut failed = Vec::new();

@@ -2,7 +2,7 @@
 //! as replayed graphs. PDL changes when kernels begin, not what they compute: the bits are the same. WGMMA adds in another order.
 
 use fcdd::data::supervise::{NoiseMode, Supervise};
-use fcdd::device::Format;
+use fcdd::device::DType;
 use fcdd::engine::Network;
 use fcdd::engine::lower::{Optimizer, Options};
 use fcdd::model::{Weights, nets};
@@ -23,7 +23,7 @@ fn net(gpu: &Gpu, on: &[Switch]) -> &'static str {
 }
 
 /// A training with some switches on; None on a device that lacks one. On a GPU of many epochs: what overlaps wrongly may do so rarely.
-fn training(gpu: &Gpu, net: &'static str, on: &[Switch], format: Format, graphs: bool) -> Option<State> {
+fn training(gpu: &Gpu, net: &'static str, on: &[Switch], format: DType, graphs: bool) -> Option<State> {
     let set = set(Supervise::MalformedNormalGt, NoiseMode::Blob);
     let epochs = if gpu.mode.is_none() { 30 } else { 1 };
     let trained = Trained { net, format, optimizer: Optimizer::Sgd, maps: true, epochs };
@@ -31,7 +31,7 @@ fn training(gpu: &Gpu, net: &'static str, on: &[Switch], format: Format, graphs:
 }
 
 /// Scores, maps and heatmaps with some switches on; None on a device that lacks one.
-fn inference(gpu: &Gpu, net: &str, on: &[Switch], format: Format) -> Option<[Vec<f32>; 3]> {
+fn inference(gpu: &Gpu, net: &str, on: &[Switch], format: DType) -> Option<[Vec<f32>; 3]> {
     let arch = nets::by_name(net, true).unwrap();
     let options = Options { batch: 3, side: 28, format, sigma: 1.2, gradient: Gradient::Grad, training: None };
     gpu.switched(on, || {
@@ -44,7 +44,7 @@ fn inference(gpu: &Gpu, net: &str, on: &[Switch], format: Format) -> Option<[Vec
 }
 
 /// Asserts that PDL leaves the bits that the same switches leave without it.
-fn same_bits(gpu: &Gpu, without: &[Switch], with: &[Switch], format: Format) {
+fn same_bits(gpu: &Gpu, without: &[Switch], with: &[Switch], format: DType) {
     let net = net(gpu, with);
     for graphs in [false, true] {
         let (plain, ahead) = (training(gpu, net, without, format, graphs), training(gpu, net, with, format, graphs));
@@ -56,17 +56,17 @@ fn same_bits(gpu: &Gpu, without: &[Switch], with: &[Switch], format: Format) {
 
 #[test]
 fn pdl_leaves_the_bits_of_f32() {
-    on_device(|gpu| same_bits(gpu, &[], PDL, Format::F32));
+    on_device(|gpu| same_bits(gpu, &[], PDL, DType::F32));
 }
 
 #[test]
 fn pdl_leaves_the_bits_of_bf16() {
-    on_device(|gpu| same_bits(gpu, &[], PDL, Format::Bf16));
+    on_device(|gpu| same_bits(gpu, &[], PDL, DType::Bf16));
 }
 
 #[test]
 fn pdl_leaves_the_bits_of_wgmma() {
-    on_device(|gpu| same_bits(gpu, WGMMA, BOTH, Format::Bf16));
+    on_device(|gpu| same_bits(gpu, WGMMA, BOTH, DType::Bf16));
 }
 
 /// The mean loss of the first epoch with WGMMA is that without, within 2 %: as far apart as two trainings in bf16 that round sums to
@@ -76,12 +76,12 @@ fn pdl_leaves_the_bits_of_wgmma() {
 fn wgmma_follows_the_plain_kernels() {
     on_device(|gpu| {
         let net = net(gpu, WGMMA);
-        let plain = training(gpu, net, &[], Format::Bf16, true).unwrap();
-        let Some(ours) = training(gpu, net, WGMMA, Format::Bf16, true) else { return };
+        let plain = training(gpu, net, &[], DType::Bf16, true).unwrap();
+        let Some(ours) = training(gpu, net, WGMMA, DType::Bf16, true) else { return };
         let sum = |losses: &[f32]| losses[..COUNT].iter().map(|&loss| f64::from(loss)).sum::<f64>();
         let apart = (sum(&ours.2) / sum(&plain.2) - 1.0).abs();
         assert!(apart <= 0.02, "{apart:e}");
-        let (plain, ours) = (inference(gpu, net, &[], Format::Bf16).unwrap(), inference(gpu, net, WGMMA, Format::Bf16));
+        let (plain, ours) = (inference(gpu, net, &[], DType::Bf16).unwrap(), inference(gpu, net, WGMMA, DType::Bf16));
         for (what, (a, b)) in ["scores", "maps", "heatmaps"].iter().zip(ours.iter().flatten().zip(&plain)) {
             let apart = crate::network::distance(a, b);
             assert!(apart <= 4.0 / 256.0, "{what}: {apart:e}");

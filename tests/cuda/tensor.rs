@@ -1,7 +1,7 @@
 //! The convolutions on the tensor cores, and the casts that make their operands: against the CPU in f64 on the same bf16 operands.
 
-use fcdd::device::cuda::Memory;
-use fcdd::device::{ByteBufferId, ByteView, Format, View};
+use fcdd::device::cuda::DeviceBuffers;
+use fcdd::device::{ByteBufferId, ByteView, DType, View};
 use fcdd::engine::Step;
 use fcdd::real::rounded_to_bf16;
 use fcdd::run::verify::stepwise::HYPER;
@@ -71,7 +71,7 @@ fn f32s(values: &[f64]) -> Vec<f32> {
 
 /// Memory for all passes of a convolution, filled with operands and poisoned results, and its views.
 struct Passes {
-    memory: Memory,
+    memory: DeviceBuffers,
     steps: Vec<Step>,
     /// y and dx in bf16 and in f32, dw, db.
     results: [View; 6],
@@ -82,16 +82,16 @@ impl Passes {
         let forms = [Form::Straight, Form::Turned];
         let [straight, turned] = forms.map(|form| form.len(g));
         let lengths = [
-            (g.x_len(), Format::Bf16),
-            (g.w_len(), Format::F32),
-            (straight + turned, Format::Bf16),
-            (g.k, Format::F32),
-            (g.y_len(), Format::Bf16),
-            (g.y_len(), Format::Bf16),
-            (g.y_len(), Format::F32),
-            (g.x_len(), Format::Bf16),
-            (g.x_len(), Format::F32),
-            (g.w_len() + g.k, Format::F32),
+            (g.x_len(), DType::Bf16),
+            (g.w_len(), DType::F32),
+            (straight + turned, DType::Bf16),
+            (g.k, DType::F32),
+            (g.y_len(), DType::Bf16),
+            (g.y_len(), DType::Bf16),
+            (g.y_len(), DType::F32),
+            (g.x_len(), DType::Bf16),
+            (g.x_len(), DType::F32),
+            (g.w_len() + g.k, DType::F32),
         ];
         let view = |i: usize| View { format: lengths[i].1, ..View::of(i, lengths[i].0) };
         let [x, params, casts, b, dy, y, exact_y, dx, exact_dx, grads] = std::array::from_fn(view);
@@ -115,7 +115,7 @@ impl Passes {
             Step::ConvWgrad(Wgrad { geometry: *g, x, dy, dw, db: wanted(db) }),
         ];
         let workspace = steps.iter().map(Step::cuda_workspace).max().unwrap_or(0);
-        let mut memory = Memory::new(gpu.cuda(), &lengths, &[table.len], workspace).unwrap();
+        let mut memory = DeviceBuffers::new(gpu.cuda(), &lengths, &[table.len], workspace).unwrap();
         for (view, values) in [(x, &operands.x), (params, &operands.w), (b, &operands.b), (dy, &operands.dy)] {
             memory.write(view, &f32s(values)).unwrap();
         }
@@ -298,8 +298,8 @@ fn wgmma_of_many_shapes() {
                     passes(gpu, &g, k % 16 == 0);
                 }
             }
-            statistics(gpu, geometry(2, [10, 9], 64, 70, [3, 1]), Format::Bf16, true);
-            epilogues(gpu, geometry(2, [10, 9], 64, 70, [3, 1]), Format::Bf16);
+            statistics(gpu, geometry(2, [10, 9], 64, 70, [3, 1]), DType::Bf16, true);
+            epilogues(gpu, geometry(2, [10, 9], 64, 70, [3, 1]), DType::Bf16);
         });
     });
 }
@@ -340,8 +340,8 @@ fn statistics_and_epilogues_of_the_outputs() {
             geometry(1, [185, 184], 16, 65, [1, 0]),
         ];
         for g in shapes.into_iter().filter(|g| !(gpu.is_checked() && g.pixels() > 500)) {
-            statistics(gpu, g, Format::Bf16, false);
-            epilogues(gpu, g, Format::Bf16);
+            statistics(gpu, g, DType::Bf16, false);
+            epilogues(gpu, g, DType::Bf16);
         }
     });
 }
@@ -363,8 +363,8 @@ fn casts_round_to_nearest_even() {
         ];
         let cast = |values: &[f32]| {
             let len = values.len();
-            let lengths = [(len, Format::F32), (len, Format::Bf16)];
-            let mut memory = Memory::new(gpu.cuda(), &lengths, &[], 0).unwrap();
+            let lengths = [(len, DType::F32), (len, DType::Bf16)];
+            let mut memory = DeviceBuffers::new(gpu.cuda(), &lengths, &[], 0).unwrap();
             let (x, y) = (View::of(0, len), View::of(1, len).bf16());
             memory.write(x, values).unwrap();
             Step::Cast(Cast { x, y }).cuda(&memory).unwrap();
@@ -404,8 +404,8 @@ fn cast_weights() {
         let (params, casts) = (View { len: source, ..params }, View { len: target, ..casts });
         let step = CastWeights { params, casts, layers, table };
         let (mut host, _) = memory([&values[..], &vec![f64::NAN; target]], &[], 0);
-        let lengths = [(source, Format::F32), (target, Format::Bf16)];
-        let mut there = Memory::new(gpu.cuda(), &lengths, &[table.len], 0).unwrap();
+        let lengths = [(source, DType::F32), (target, DType::Bf16)];
+        let mut there = DeviceBuffers::new(gpu.cuda(), &lengths, &[table.len], 0).unwrap();
         there.write(params, &f32s(&values)).unwrap();
         there.write(casts, &vec![f32::NAN; target]).unwrap();
         there.write_bytes(table, bytemuck::cast_slice(&step.table())).unwrap();
@@ -431,10 +431,10 @@ fn cast_weights() {
 /// Norm, activation and pool over bf16 maps, of channels in chunks and one by one, each way.
 #[test]
 fn norm_act_pool_of_bf16() {
-    on_tensor_cores(|gpu| crate::steps::norm_act_pools(gpu, Format::Bf16));
+    on_tensor_cores(|gpu| crate::steps::norm_act_pools(gpu, DType::Bf16));
 }
 
 #[test]
 fn heads_of_bf16() {
-    on_tensor_cores(|gpu| crate::steps::heads(gpu, Format::Bf16));
+    on_tensor_cores(|gpu| crate::steps::heads(gpu, DType::Bf16));
 }

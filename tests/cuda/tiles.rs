@@ -1,6 +1,6 @@
 //! Every tile that a convolution of bf16 could be computed in gives what the chosen one gives.
 
-use fcdd::device::{Format, View};
+use fcdd::device::{DType, View};
 use fcdd::engine::Step;
 use fcdd::engine::lower::{Optimizer, Options, Training, lower};
 use fcdd::model::nets;
@@ -22,7 +22,7 @@ fn every_candidate_gives_what_the_chosen_one_gives() {
         for (net, side) in nets.into_iter().take(if gpu.is_checked() { 1 } else { 2 }) {
             let arch = nets::by_name(net, true).unwrap();
             let training = Some(Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
-            let (format, gradient) = (Format::Bf16, Gradient::Grad);
+            let (format, gradient) = (DType::Bf16, Gradient::Grad);
             let plan = lower(&arch, &Options { batch: 9, side, format, sigma: 1.2, gradient, training }).unwrap();
             let mut memory = plan.cuda_memory(cuda).unwrap();
             for step in [&plan.forward, &plan.backward].into_iter().flatten() {
@@ -56,7 +56,7 @@ fn every_candidate_gives_what_the_chosen_one_gives() {
                         let largest = usual.iter().fold(0.0f32, |most, v| most.max(v.abs()));
                         let apart = found.iter().zip(usual).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
                         // Sums of some thousand products in another order; those of bf16 may round to the other neighbour.
-                        let bound = if format == Format::Bf16 { 1.0 / 128.0 } else { 1e-4 };
+                        let bound = if format == DType::Bf16 { 1.0 / 128.0 } else { 1e-4 };
                         assert!(largest > 0.0 && apart <= bound * largest, "{what}: {apart} of {largest}");
                         assert!(!candidate.chosen || apart == 0.0, "{what} is not what the step takes");
                     }

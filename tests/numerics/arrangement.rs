@@ -2,7 +2,7 @@
 
 use crate::support::{dot, memory, noise};
 use fcdd::steps::dropout::Dropout;
-use fcdd::steps::enlarge::{Enlarge, EnlargeAdjoint, Geometry};
+use fcdd::steps::enlarge::{Geometry, UpsampleNearest2x, UpsampleNearest2xBackward};
 use fcdd::steps::operation::{Hyper, Operation};
 use fcdd::steps::reshape::Reshape;
 
@@ -24,8 +24,8 @@ fn enlarge_and_its_adjoint() {
         let geometry = Geometry { n, side, c };
         let (small, large) = (noise(0, geometry.small_len()), noise(1, geometry.large_len()));
         let (mut memory, [x, y, dy, dx]) = memory::<f64, 4>([&small, &large, &large, &small], &[], 0);
-        Enlarge { geometry, x, y }.cpu(&mut memory, &Hyper::IDLE);
-        EnlargeAdjoint { geometry, dy, dx }.cpu(&mut memory, &Hyper::IDLE);
+        UpsampleNearest2x { geometry, x, y }.cpu(&mut memory, &Hyper::IDLE);
+        UpsampleNearest2xBackward { geometry, dy, dx }.cpu(&mut memory, &Hyper::IDLE);
         for (i, &value) in memory.get(y).iter().enumerate() {
             let (channel, pixel, wide) = (i % c, i / c, 2 * side);
             let (image, row, column) = (pixel / (wide * wide), pixel / wide % wide, pixel % wide);

@@ -1,7 +1,7 @@
 //! The FCDD objective: gradients by finite differences, its special cases, and outputs near zero.
 
 use crate::support::{assert_close, assert_gradient, largest, memory, noise, of};
-use fcdd::device::Host;
+use fcdd::device::HostBuffers;
 use fcdd::model::nets;
 use fcdd::real::Real;
 use fcdd::steps::conv::Geometry;
@@ -40,7 +40,7 @@ fn by_maps<T: Real>(z: &[f64], maps: &[f64]) -> (Vec<T>, Vec<T>) {
     let buffers = [z, &[1.0], &low, maps, &low, &image, &high, &image, &high, &low, &low, &kernel];
     let (mut memory, [x, w, z, maps, a, score, heatmap, loss, d_heatmap, da, dz, kernel]) =
         memory::<T, 12>(buffers, &[], WORKSPACE.max(n * U * 28));
-    let memory: &mut Host<T> = &mut memory;
+    let memory: &mut HostBuffers<T> = &mut memory;
     Head { geometry: passing(x.len), x, w, b: None, z, a, score, labels: None }.cpu(memory, &Hyper::IDLE);
     Upsample { taps: taps.clone(), kernel, u: U, a, out: heatmap }.cpu(memory, &Hyper::IDLE);
     MapLoss { a: heatmap, maps, loss, da: d_heatmap }.cpu(memory, &Hyper::IDLE);

@@ -1,7 +1,7 @@
 //! Whole nets: gradients by finite differences, smaller batches in the same memory, thread counts, frozen layers.
 
 use crate::support::{assert_close, dot, noise, of};
-use fcdd::device::Format;
+use fcdd::device::DType;
 use fcdd::engine::lower::{Optimizer, Options, Training};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::weights::Layout;
@@ -18,7 +18,7 @@ fn hyper(step: u64) -> Hyper {
 /// A training network.
 fn network<T: Real>(arch: &Arch, batch: usize, side: usize, training: Training) -> Network<T> {
     let options =
-        Options { batch, side, format: Format::F32, sigma: 1.2, gradient: Gradient::Grad, training: Some(training) };
+        Options { batch, side, format: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training: Some(training) };
     Network::new(arch, options, &Weights::init(arch, 3)).unwrap()
 }
 
@@ -121,7 +121,7 @@ fn hsc_heatmaps_are_gradients_of_the_scores() {
     let (n, pixels) = (3, 28 * 28);
     for gradient in [Gradient::Grad, Gradient::Xgrad] {
         let options =
-            Options { batch: n, side: 28, format: Format::F32, sigma: 1.2, gradient, training: Some(TRAINING) };
+            Options { batch: n, side: 28, format: DType::F32, sigma: 1.2, gradient, training: Some(TRAINING) };
         let mut network = Network::<f64>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
         fill(&mut network, n, 0);
         network.train(n, &hyper(1)).unwrap();

@@ -1,7 +1,7 @@
 //! Norm, activation and pool: the plain operations by finite differences, the fused passes against their composition.
 
 use crate::support::{GRADIENT_BOUND, assert_close, assert_gradient, dot, f32_bound, memory, noise, of};
-use fcdd::device::{ByteBufferId, ByteView, Host, View};
+use fcdd::device::{ByteBufferId, ByteView, HostBuffers, View};
 use fcdd::real::Real;
 use fcdd::steps::activation::{self, Activation};
 use fcdd::steps::norm::{self, Affine, Norm, Stats};
@@ -103,7 +103,7 @@ impl Layer {
         let backward =
             NormActPoolBackward { pool: g, norm, batch_statistics, activation, x, argmax: winners, dy, dx, daffine };
         backward.cpu(&mut memory, &Hyper::IDLE);
-        let read = |memory: &Host<T>, view: View| memory.get(view).to_vec();
+        let read = |memory: &HostBuffers<T>, view: View| memory.get(view).to_vec();
         if (g.side, g.stride, g.pad) == (1, 1, 0) {
             // A single tap wins without being told.
             let told = read(&memory, dx);

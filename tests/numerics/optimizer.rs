@@ -17,7 +17,7 @@ fn gradient(step: u64) -> Vec<f64> {
 }
 
 /// Parameters after some steps, from a step that updates (memory, gradients' view) in place.
-fn run<T: Real>(moments: usize, update: impl Fn(&mut fcdd::device::Host<T>, [View; 3], u64)) -> Vec<T> {
+fn run<T: Real>(moments: usize, update: impl Fn(&mut fcdd::device::HostBuffers<T>, [View; 3], u64)) -> Vec<T> {
     let (params, zeros) = (noise(0, LEN), vec![0.0; moments]);
     let (mut memory, views) = memory::<T, 3>([&params, &gradient(1), &zeros], &[], 0);
     for step in 1..=STEPS {

@@ -1,6 +1,6 @@
 //! What the tests of operations share.
 
-use fcdd::device::{Host, View};
+use fcdd::device::{HostBuffers, View};
 use fcdd::real::Real;
 use fcdd::rng::{Purpose, Stream};
 
@@ -77,9 +77,9 @@ pub fn memory<T: Real, const N: usize>(
     buffers: [&[f64]; N],
     bytes: &[usize],
     workspace: usize,
-) -> (Host<T>, [View; N]) {
+) -> (HostBuffers<T>, [View; N]) {
     let lengths = buffers.map(<[f64]>::len);
-    let mut memory = Host::new(&lengths, bytes, workspace);
+    let mut memory = HostBuffers::new(&lengths, bytes, workspace);
     let views = std::array::from_fn(|i| View::of(i, lengths[i]));
     for (view, values) in views.iter().zip(buffers) {
         memory.get_mut(*view).copy_from_slice(&of::<T>(values));

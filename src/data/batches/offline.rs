@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Ingredients, Others, Scratch, TrainingSet};
+use super::{LabelledAnomalies, Scratch, TrainingData, TrainingSet};
 use crate::data::images::{Images, Mask};
 use crate::data::supervise::Supervise;
 use crate::error::{Error, Result};
@@ -13,8 +13,8 @@ const EPOCH: u32 = u32::MAX;
 impl TrainingSet {
     /// An anomaly for each nominal image, in their order: what that image becomes if noise is added where it is dark and taken away
     /// where it is bright, or what takes its place.
-    pub(super) fn make_anomalies(&self) -> Result<Others> {
-        let Ingredients { nominal, others, supervise, .. } = &self.ingredients;
+    pub(super) fn make_anomalies(&self) -> Result<LabelledAnomalies> {
+        let TrainingData { nominal, others, supervise, .. } = &self.data;
         if *supervise == Supervise::Unsupervised {
             return Err(Error::setting("there are no anomalies to make before training", "choose another --supervise"));
         }
@@ -37,6 +37,6 @@ impl TrainingSet {
             made.try_for_each(|mask| mask.map(drop))?;
             Vec::new()
         };
-        Ok(Others { images: images.into(), masks, unjudged: Vec::new() })
+        Ok(LabelledAnomalies { images: images.into(), masks, unjudged: Vec::new() })
     }
 }

@@ -1,9 +1,9 @@
 //! What becomes of one sample: itself, or the anomaly that takes its place, then augmented and normalised.
 
-use super::{Ingredients, Others, TrainingSet};
+use super::{LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::anomaly::{self, malform};
 use crate::data::interpret;
-use crate::data::store::Store;
+use crate::data::store::ImageSource;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::error::Result;
 use crate::rng::{Purpose, Stream};
@@ -25,13 +25,13 @@ pub(super) struct Scratch {
 impl TrainingSet {
     /// Writes what a sample is made of.
     pub(super) fn stage_one(&self, epoch: u32, sample: u32, [image, other, mask]: [&mut [u8]; 3]) -> Result<()> {
-        let Ingredients { nominal, others, outliers, supervise, noise, .. } = &self.ingredients;
+        let TrainingData { nominal, others, outliers, supervise, noise, .. } = &self.data;
         let anomalous = self.is_anomalous(epoch, sample);
         if !anomalous || supervise.alters() {
             nominal.read(self.picture(sample), image)?;
         }
         match (others, outliers) {
-            (Some(Others { images, masks, .. }), _) if anomalous && *supervise == Supervise::Other => {
+            (Some(LabelledAnomalies { images, masks, .. }), _) if anomalous && *supervise == Supervise::Other => {
                 let pick = self.pick(epoch, sample, images.count());
                 images.read(pick, other)?;
                 match masks.get(pick) {
@@ -56,7 +56,7 @@ impl TrainingSet {
         input: &mut [f32],
         map: Option<&mut [f32]>,
     ) -> Result<f32> {
-        let Ingredients { nominal, preprocessing, seed, .. } = &self.ingredients;
+        let TrainingData { nominal, preprocessing, seed, .. } = &self.data;
         let (anomalous, picture) = (self.is_anomalous(epoch, sample), self.picture(sample));
         match &self.made {
             Some(made) if anomalous => scratch.take(made, picture - nominal.count())?,
@@ -70,7 +70,7 @@ impl TrainingSet {
 
     /// What decides whether a sample becomes an anomaly, and which.
     fn chance(&self, epoch: u32, sample: u32) -> Stream {
-        Stream::new(self.ingredients.seed, Purpose::Supervise, epoch, sample)
+        Stream::new(self.data.seed, Purpose::Supervise, epoch, sample)
     }
 
     /// The picture that a sample is.
@@ -79,7 +79,7 @@ impl TrainingSet {
     }
 
     fn is_anomalous(&self, epoch: u32, sample: u32) -> bool {
-        let Ingredients { nominal, supervise, .. } = &self.ingredients;
+        let TrainingData { nominal, supervise, .. } = &self.data;
         match self.made {
             Some(_) => self.picture(sample) >= nominal.count(),
             None => *supervise != Supervise::Unsupervised && self.chance(epoch, sample).bits(0) >> 31 == 1,
@@ -93,7 +93,7 @@ impl TrainingSet {
 
     /// Puts into `scratch` the anomaly that a nominal picture becomes as a sample.
     pub(super) fn make_anomaly(&self, scratch: &mut Scratch, picture: usize, epoch: u32, sample: u32) -> Result<()> {
-        let Ingredients { nominal, others, supervise, rounds, preprocessing, .. } = &self.ingredients;
+        let TrainingData { nominal, others, supervise, plan, preprocessing, .. } = &self.data;
         let channels = preprocessing.channels;
         if let (Supervise::Other, Some(others)) = (supervise, others) {
             return scratch.take(others, self.pick(epoch, sample, others.images.count()));
@@ -107,7 +107,7 @@ impl TrainingSet {
         self.make_noise(scratch, epoch, sample)?;
         match supervise {
             Supervise::Noise => malform::replace(&scratch.noise, &mut scratch.image),
-            _ if rounds.offline => malform::malform_by_brightness(&scratch.noise, &mut scratch.image, channels),
+            _ if plan.offline => malform::malform_by_brightness(&scratch.noise, &mut scratch.image, channels),
             _ => malform::malform(&scratch.noise, &mut scratch.image),
         }
         if *supervise == Supervise::MalformedNormalGt {
@@ -118,7 +118,7 @@ impl TrainingSet {
 
     fn make_noise(&self, scratch: &mut Scratch, epoch: u32, sample: u32) -> Result<()> {
         let Scratch { image, outlier, noise, anomaly, .. } = scratch;
-        let drawn = match (&self.ingredients.outliers, self.ingredients.noise) {
+        let drawn = match (&self.data.outliers, self.data.noise) {
             (Some(images), NoiseMode::Outliers) => {
                 outlier.resize(image.len(), 0);
                 images.read(self.pick(epoch, sample, images.count()), outlier)?;
@@ -127,7 +127,7 @@ impl TrainingSet {
             _ => None,
         };
         noise.resize(image.len(), 0);
-        let content = Stream::new(self.ingredients.seed, Purpose::Anomaly, epoch, sample);
+        let content = Stream::new(self.data.seed, Purpose::Anomaly, epoch, sample);
         self.synthesiser.fill(content, drawn, anomaly, noise);
         Ok(())
     }
@@ -141,7 +141,7 @@ impl Scratch {
     }
 
     /// Takes an image whose ground truth is the same everywhere.
-    fn load(&mut self, images: &Store, i: usize, truth: u8) -> Result<()> {
+    fn load(&mut self, images: &ImageSource, i: usize, truth: u8) -> Result<()> {
         self.image.resize(images.image_len(), 0);
         images.read(i, &mut self.image)?;
         self.truth(images.shape()[0], truth);
@@ -149,7 +149,7 @@ impl Scratch {
     }
 
     /// Takes a true anomaly with its mask; without one all of it is anomalous.
-    fn take(&mut self, Others { images, masks, .. }: &Others, pick: usize) -> Result<()> {
+    fn take(&mut self, LabelledAnomalies { images, masks, .. }: &LabelledAnomalies, pick: usize) -> Result<()> {
         self.load(images, pick, 1)?;
         if let Some(Some(mask)) = masks.get(pick) {
             self.mask.copy_from_slice(&mask.pixels);

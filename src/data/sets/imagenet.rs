@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::wordnet::IMAGENET_30;
-use super::{Format, Part, Query, missing};
+use super::{DatasetReader, Part, Query, missing};
 use crate::data::dataset::Split;
 use crate::data::folder::{self, Listed};
 use crate::error::Result;
@@ -14,7 +14,7 @@ pub struct Imagenet;
 const TREE: &str = "  DIR/train/n12267677/*.JPEG (acorn), and so on: a folder per class, named by WordNet id
   DIR/val/n12267677/*.JPEG (or DIR/test)";
 
-impl Format for Imagenet {
+impl DatasetReader for Imagenet {
     fn classes(&self, _root: &Path) -> Result<Vec<String>> {
         Ok(IMAGENET_30.iter().map(|(name, _)| name.to_string()).collect())
     }

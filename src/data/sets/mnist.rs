@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Format, Part, Query, words};
+use super::{DatasetReader, Part, Query, words};
 use crate::data::dataset::Split;
 use crate::data::idx;
 use crate::data::images::Images;
@@ -20,7 +20,7 @@ const TREE: &str = "  DIR/train-images-idx3-ubyte.gz (or without .gz)
   DIR/t10k-images-idx3-ubyte.gz
   DIR/t10k-labels-idx1-ubyte.gz";
 
-impl Format for FashionMnist {
+impl DatasetReader for FashionMnist {
     fn classes(&self, _root: &Path) -> Result<Vec<String>> {
         Ok(words("t-shirt trouser pullover dress coat sandal shirt sneaker bag ankle-boot"))
     }
@@ -35,7 +35,7 @@ impl Format for FashionMnist {
     }
 }
 
-impl Format for Mnist {
+impl DatasetReader for Mnist {
     fn classes(&self, _root: &Path) -> Result<Vec<String>> {
         Ok((0..10).map(|digit| digit.to_string()).collect())
     }
@@ -49,7 +49,7 @@ impl Format for Mnist {
     }
 }
 
-impl Format for EmnistLetters {
+impl DatasetReader for EmnistLetters {
     fn classes(&self, _root: &Path) -> Result<Vec<String>> {
         Ok(('a'..='z').map(String::from).collect())
     }

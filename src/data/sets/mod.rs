@@ -22,7 +22,7 @@ use crate::data::images::Images;
 use crate::error::{Error, Result};
 
 /// The layout that a kind of data set is read from.
-pub fn format(kind: DatasetKind) -> &'static dyn Format {
+pub fn format(kind: DatasetKind) -> &'static dyn DatasetReader {
     match kind {
         DatasetKind::Fmnist => &mnist::FashionMnist,
         DatasetKind::Mnist => &mnist::Mnist,
@@ -38,7 +38,7 @@ pub fn format(kind: DatasetKind) -> &'static dyn Format {
 }
 
 /// How a data set lies on disk.
-pub trait Format: Sync {
+pub trait DatasetReader: Sync {
     /// The classes that can be nominal.
     fn classes(&self, root: &Path) -> Result<Vec<String>>;
 
@@ -73,7 +73,7 @@ pub enum Part {
     Test,
 }
 
-/// What a [`Format`] is asked for.
+/// What a [`DatasetReader`] is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
     /// The folder or file of the set.

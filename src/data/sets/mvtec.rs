@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Format, Labels, Part, Query, missing};
+use super::{DatasetReader, Labels, Part, Query, missing};
 use crate::data::dataset::Split;
 use crate::data::folder::{self, Listed, Truth};
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ const TREE: &str = "  DIR/CLASS/train/good/*.png (or one such CLASS folder as DI
   DIR/CLASS/ground_truth/DEFECT/NAME_mask.png (optional)
   DIR/CLASS/train/DEFECT/*.png, with masks in train_maps/DEFECT (optional, for --supervise other)";
 
-impl Format for Mvtec {
+impl DatasetReader for Mvtec {
     fn classes(&self, root: &Path) -> Result<Vec<String>> {
         if is_class(root) {
             return Ok(vec![own_name(root)]);

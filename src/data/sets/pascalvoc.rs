@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Format, Labels, Part, Query, missing, words};
+use super::{DatasetReader, Labels, Part, Query, missing, words};
 use crate::data::dataset::Split;
 use crate::data::folder::{self, Listed};
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ const TREE: &str = "  DIR/JPEGImages/*.jpg (or in DIR/VOCdevkit/VOC2007)
 /// Label of the pictures that show the class.
 const SHOWN: u16 = 1;
 
-impl Format for PascalVoc {
+impl DatasetReader for PascalVoc {
     fn classes(&self, _root: &Path) -> Result<Vec<String>> {
         Ok(words(
             "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep \

@@ -6,7 +6,7 @@ use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr, DriverError, ValidAsZeroB
 use half::bf16;
 
 use super::{Cuda, Pointer, PointerMut, Result, failed};
-use crate::device::{ByteView, Format, View};
+use crate::device::{ByteView, DType, View};
 use crate::error::CudaError;
 
 /// Typed memory on the device.
@@ -100,30 +100,30 @@ pub enum Reals {
 
 /// The numbers that buffers of reals may hold.
 pub trait Number: DeviceRepr + Sized {
-    const FORMAT: Format;
+    const FORMAT: DType;
     /// The buffer, if it holds such numbers.
     fn of(reals: &Reals) -> Option<&Buffer<Self>>;
 }
 
 impl Number for f32 {
-    const FORMAT: Format = Format::F32;
+    const FORMAT: DType = DType::F32;
     fn of(reals: &Reals) -> Option<&Buffer<f32>> {
         if let Reals::F32(buffer) = reals { Some(buffer) } else { None }
     }
 }
 
 impl Number for bf16 {
-    const FORMAT: Format = Format::Bf16;
+    const FORMAT: DType = DType::Bf16;
     fn of(reals: &Reals) -> Option<&Buffer<bf16>> {
         if let Reals::Bf16(buffer) = reals { Some(buffer) } else { None }
     }
 }
 
-/// All buffers of one plan, in device memory; the counterpart of [`crate::device::Host`].
+/// All buffers of one plan, in device memory; the counterpart of [`crate::device::HostBuffers`].
 ///
 /// Numbers that change from step to step lie in device memory too, so that a captured step can be replayed: `clock` holds the
-/// number of the batch within the epoch and the epoch, `hyper` a row of [`Memory::HYPER`] numbers per batch.
-pub struct Memory {
+/// number of the batch within the epoch and the epoch, `hyper` a row of [`DeviceBuffers::HYPER`] numbers per batch.
+pub struct DeviceBuffers {
     cuda: Arc<Cuda>,
     reals: Vec<Reals>,
     bytes: Vec<Buffer<u8>>,
@@ -132,25 +132,25 @@ pub struct Memory {
     pub hyper: Buffer<f32>,
 }
 
-impl Memory {
+impl DeviceBuffers {
     /// Numbers per row of `hyper`; `kernels/hyper.cuh` names them.
     pub const HYPER: usize = 8;
 
     /// Zeroed buffers of the given lengths, and workspace without defined content.
-    pub fn new(cuda: &Arc<Cuda>, reals: &[(usize, Format)], bytes: &[usize], workspace: usize) -> Result<Memory> {
-        let zeros = |&(len, format): &(usize, Format)| {
+    pub fn new(cuda: &Arc<Cuda>, reals: &[(usize, DType)], bytes: &[usize], workspace: usize) -> Result<DeviceBuffers> {
+        let zeros = |&(len, format): &(usize, DType)| {
             Ok(match format {
-                Format::F32 => Reals::F32(cuda.zeros(len)?),
-                Format::Bf16 => Reals::Bf16(cuda.zeros(len)?),
+                DType::F32 => Reals::F32(cuda.zeros(len)?),
+                DType::Bf16 => Reals::Bf16(cuda.zeros(len)?),
             })
         };
-        Ok(Memory {
+        Ok(DeviceBuffers {
             cuda: cuda.clone(),
             reals: reals.iter().map(zeros).collect::<Result<_>>()?,
             bytes: bytes.iter().map(|&len| cuda.zeros(len)).collect::<Result<_>>()?,
             workspace: cuda.alloc(workspace)?,
             clock: cuda.zeros(2)?,
-            hyper: cuda.zeros(Memory::HYPER)?,
+            hyper: cuda.zeros(DeviceBuffers::HYPER)?,
         })
     }
 
@@ -246,8 +246,8 @@ impl Memory {
 
     /// Makes room for the hyper-parameters of an epoch of `batches`. Graphs that were captured before must not run again.
     pub fn reserve_hyper(&mut self, batches: usize) -> Result<()> {
-        if self.hyper.len() < batches * Memory::HYPER {
-            self.hyper = self.cuda.zeros(batches * Memory::HYPER)?;
+        if self.hyper.len() < batches * DeviceBuffers::HYPER {
+            self.hyper = self.cuda.zeros(batches * DeviceBuffers::HYPER)?;
         }
         Ok(())
     }

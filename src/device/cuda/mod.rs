@@ -18,7 +18,7 @@ use cudarc::nvrtc::Ptx;
 
 pub use graph::{Graph, Mark};
 pub use launch::{Argument, Launch, Pointer, PointerMut};
-pub use memory::{Buffer, Memory, Number};
+pub use memory::{Buffer, DeviceBuffers, Number};
 pub use staging::Staging;
 pub use tensor_map::{TensorMap, Windows};
 

@@ -2,17 +2,17 @@
 
 use super::stages::{Block, Stage, Values, first_trained};
 use super::{Allocator, part, prefix};
-use crate::device::{Format, View};
+use crate::device::{DType, View};
 use crate::engine::Step;
 use crate::steps::conv::{Dgrad, Wgrad};
 use crate::steps::dropout::Dropout;
-use crate::steps::enlarge::EnlargeAdjoint;
+use crate::steps::enlarge::UpsampleNearest2xBackward;
 use crate::steps::norm::Affine;
 use crate::steps::norm_act_pool::NormActPoolBackward;
 use crate::steps::reshape::Reshape;
 
 /// Two buffers that gradients of values take turns in: each is dead once the next is computed.
-pub(super) fn buffers(stages: &[Stage], format: Format, allocator: &mut Allocator) -> [View; 2] {
+pub(super) fn buffers(stages: &[Stage], format: DType, allocator: &mut Allocator) -> [View; 2] {
     let longest = stages.iter().map(Stage::longest_gradient).max().unwrap_or(0);
     [0, 1].map(|_| allocator.of(format, longest))
 }
@@ -59,7 +59,9 @@ impl Backward<'_> {
                 &Stage::Reshape { c, pixels, .. } => {
                     steps.push(Step::Reshape(Reshape { rows: pixels, columns: c, x: dy, y: dx }));
                 }
-                &Stage::Enlarge(geometry) => steps.push(Step::EnlargeAdjoint(EnlargeAdjoint { geometry, dy, dx })),
+                &Stage::UpsampleNearest2x(geometry) => {
+                    steps.push(Step::UpsampleNearest2xBackward(UpsampleNearest2xBackward { geometry, dy, dx }))
+                }
                 &Stage::Dropout { n } => {
                     let dropout = learning.map(|learning| Dropout { seed: learning.seed, values: dy, n });
                     steps.extend(dropout.map(Step::Dropout));

@@ -15,7 +15,7 @@ use self::objective::End;
 use self::stages::{Pass, stages};
 use super::Step;
 use super::plan::{Buffers, Plan, Ports, TrainingPorts};
-use crate::device::{BufferId, ByteBufferId, ByteView, Format, View};
+use crate::device::{BufferId, ByteBufferId, ByteView, DType, View};
 use crate::error::{Error, Result};
 use crate::model::arch::{Arch, Objective};
 use crate::model::weights::Layout;
@@ -42,7 +42,7 @@ pub struct Options {
     pub side: usize,
     /// Of the values between the layers, their gradients and the weights that they are multiplied with; parameters, statistics, scores
     /// and maps are f32.
-    pub format: Format,
+    pub format: DType,
     /// σ of the upsampling's Gaussian, for FCDD.
     pub sigma: f64,
     /// What heatmaps show, for HSC.
@@ -72,10 +72,10 @@ struct Allocator {
 impl Allocator {
     /// f32 numbers.
     fn real(&mut self, len: usize) -> View {
-        self.of(Format::F32, len)
+        self.of(DType::F32, len)
     }
 
-    fn of(&mut self, format: Format, len: usize) -> View {
+    fn of(&mut self, format: DType, len: usize) -> View {
         self.buffers.reals.push((len, format));
         View { buffer: BufferId(self.buffers.reals.len() - 1), start: 0, len, format }
     }
@@ -102,10 +102,10 @@ fn part(view: View, start: usize, len: usize) -> View {
 /// # Errors
 /// If the net does not take the input's side, or its objective no ground-truth maps or no bf16.
 pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
-    if options.format == Format::Bf16 && arch.objective != Objective::Fcdd {
+    if options.format == DType::Bf16 && arch.objective != Objective::Fcdd {
         return Err(Error::setting(format!("{} computes in f32 alone", arch.name), "choose --precision f32"));
     }
-    if options.format == Format::Bf16 && options.training.is_some_and(|training| training.input_grad) {
+    if options.format == DType::Bf16 && options.training.is_some_and(|training| training.input_grad) {
         return Err(Error::internal("the gradient of the input is computed in f32 alone"));
     }
     if options.training.is_some_and(|training| training.maps) && arch.objective != Objective::Fcdd {
@@ -130,9 +130,9 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
     };
     // What the first layer reads.
     let (first, cast_input) = match options.format {
-        Format::F32 => (input, None),
-        Format::Bf16 => {
-            let cast = allocator.of(Format::Bf16, input.len);
+        DType::F32 => (input, None),
+        DType::Bf16 => {
+            let cast = allocator.of(DType::Bf16, input.len);
             (cast, Some(Step::Cast(Cast { x: input, y: cast })))
         }
     };

@@ -1,7 +1,7 @@
 //! Layers grouped into stages, where their values lie, and their forward pass.
 
 use super::{Allocator, Options, part, prefix};
-use crate::device::{ByteView, Format, View};
+use crate::device::{ByteView, DType, View};
 use crate::engine::Step;
 use crate::error::{Error, Result};
 use crate::model::arch::{Arch, Layer, Shape};
@@ -10,7 +10,7 @@ use crate::steps::activation::Activation;
 use crate::steps::cast::{self, CastWeights, Form};
 use crate::steps::conv::{self, Epilogue, Fprop};
 use crate::steps::dropout::Dropout;
-use crate::steps::enlarge::{self, Enlarge};
+use crate::steps::enlarge::{self, UpsampleNearest2x};
 use crate::steps::norm::{Affine, Norm, Stats};
 use crate::steps::norm_act_pool::NormActPool;
 use crate::steps::pool;
@@ -25,7 +25,7 @@ pub(super) enum Stage<'a> {
         c: usize,
         pixels: usize,
     },
-    Enlarge(enlarge::Geometry),
+    UpsampleNearest2x(enlarge::Geometry),
     /// In place.
     Dropout {
         n: usize,
@@ -82,7 +82,7 @@ impl Stage<'_> {
             Stage::Block(b) if b.has_tail() => vec![b.conv.y_len(), b.pool.y_len()],
             Stage::Block(b) => vec![b.conv.y_len()],
             Stage::Reshape { n, c, pixels } => vec![n * c * pixels],
-            Stage::Enlarge(g) => vec![g.large_len()],
+            Stage::UpsampleNearest2x(g) => vec![g.large_len()],
             Stage::Dropout { .. } => vec![],
         }
     }
@@ -143,8 +143,8 @@ pub(super) fn stages<'a>(arch: &Arch, layout: &'a Layout, options: &Options, par
             (Layer::Reshape { .. }, Shape::Reshape { side, c }, _) => {
                 stages.push(Stage::Reshape { n, c, pixels: side * side });
             }
-            (Layer::Enlarge, Shape::Enlarge { side, c }, _) => {
-                stages.push(Stage::Enlarge(enlarge::Geometry { n, side, c }));
+            (Layer::UpsampleNearest2x, Shape::UpsampleNearest2x { side, c }, _) => {
+                stages.push(Stage::UpsampleNearest2x(enlarge::Geometry { n, side, c }));
             }
             (Layer::Dropout, ..) => stages.push(Stage::Dropout { n }),
             // The objective's steps fold it in.
@@ -169,7 +169,7 @@ pub(super) fn cast_weights(
     params: View,
     allocator: &mut Allocator,
 ) -> Option<CastWeights> {
-    if options.format == Format::F32 {
+    if options.format == DType::F32 {
         return None;
     }
     let first = first_trained(stages);
@@ -185,7 +185,7 @@ pub(super) fn cast_weights(
             len += cast;
         }
     }
-    let casts = allocator.of(Format::Bf16, len);
+    let casts = allocator.of(DType::Bf16, len);
     for layer in &mut layers {
         layer.target.buffer = casts.buffer;
     }
@@ -209,7 +209,7 @@ pub(super) fn place(
     input: View,
     kept_from: usize,
     judging: bool,
-    format: Format,
+    format: DType,
     allocator: &mut Allocator,
 ) -> Vec<Values> {
     let (passing, kept) = stages.split_at(kept_from);
@@ -265,7 +265,9 @@ pub(super) fn forward(stages: &[Stage], values: &[Values], pass: Pass, steps: &m
             &Stage::Reshape { c, pixels, .. } => {
                 steps.push(Step::Reshape(Reshape { rows: c, columns: pixels, x, y }));
             }
-            &Stage::Enlarge(geometry) => steps.push(Step::Enlarge(Enlarge { geometry, x, y })),
+            &Stage::UpsampleNearest2x(geometry) => {
+                steps.push(Step::UpsampleNearest2x(UpsampleNearest2x { geometry, x, y }))
+            }
             &Stage::Dropout { n } => {
                 let dropout = pass.training.map(|running| Dropout { seed: running.seed, values: y, n });
                 steps.extend(dropout.map(Step::Dropout));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{COLD, DRAWN, FIXED, Latency, NOT_TIMED, Options, Task, drawn, finite, prepared, replayed, result};
 use crate::device::cuda::{Cuda, PDL, WGMMA};
-use crate::device::{Device, Format};
+use crate::device::{DType, Device};
 use crate::engine::Network;
 use crate::error::{Error, Result};
 use crate::model::Weights;
@@ -36,7 +36,7 @@ struct Found {
 /// [`Error::Numeric`] where the results are not the same.
 pub(super) fn check(device: &Device, cuda: &Arc<Cuda>, options: &Options) -> Result<()> {
     let (wgmma, ahead) = (cuda.has_wgmma(), cuda.launches_ahead());
-    let reorders = options.format == Format::Bf16;
+    let reorders = options.format == DType::Bf16;
     let switches =
         [(WGMMA, wgmma, Cuda::use_wgmma as fn(&Cuda, bool), reorders), (PDL, ahead, Cuda::launch_ahead, false)];
     let on = switches.iter().filter(|(_, on, ..)| *on);

@@ -117,7 +117,7 @@ pub(super) fn steps(plan: &Plan, task: Task) -> impl Iterator<Item = &Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Format;
+    use crate::device::DType;
 
     /// The paper's figures per image (forward and training MFLOP), and bytes counted by hand.
     #[test]
@@ -129,7 +129,7 @@ mod tests {
                 task,
                 batch: Some(10),
                 side: None,
-                format: Format::F32,
+                format: DType::F32,
                 repeats: 1,
                 on_gpu: false,
             })

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::HYPER;
-use crate::data::batches::{Ingredients, Rounds, TrainingSet};
+use crate::data::batches::{EpochPlan, TrainingData, TrainingSet};
 use crate::data::cuda::DeviceSet;
 use crate::data::dataset::DatasetKind;
 use crate::data::images::Images;
 use crate::data::pipeline::Preprocessing;
-use crate::data::store::Store;
+use crate::data::store::ImageSource;
 use crate::device::cuda::{self, Cuda, Mark};
 use crate::engine::Network;
 use crate::error::Result;
@@ -41,16 +41,16 @@ fn set(network: &Network<f32>) -> Result<TrainingSet> {
     });
     let random = Stream::new(0, Purpose::Check, 0, 1);
     let pixels = (0..options.batch * side * side * channels).map(|i| random.bits(i as u32) as u8).collect();
-    let nominal: Store = Images { count: options.batch, height: side, width: side, channels, pixels }.into();
+    let nominal: ImageSource = Images { count: options.batch, height: side, width: side, channels, pixels }.into();
     let preprocessing = Preprocessing::new(preset.pipeline, preset.dataset, side, side, channels, &nominal)?;
-    TrainingSet::new(Ingredients {
+    TrainingSet::new(TrainingData {
         outliers: Some(nominal.clone()),
         nominal,
         others: None,
         preprocessing,
         supervise: preset.supervise,
         noise: preset.noise,
-        rounds: Rounds::default(),
+        plan: EpochPlan::default(),
         seed: 0,
     })
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::{Weights, baselines};
 use crate::report::png::save_png;
 use crate::run::model::Model;
-use crate::run::score::{Judgement, Scorer};
+use crate::run::score::{Scored, Scorer};
 use crate::run::settings::Settings;
 
 /// Judging one picture of 640 × 640 pixels from its file.
@@ -36,13 +36,13 @@ impl Latency {
         let nominal = picture.resized(arch.side).into();
         let (dataset, side, channels) = (settings.dataset, arch.side, arch.channels);
         let preprocessing = Preprocessing::new(settings.pipeline, dataset, side, side, channels, &nominal)?;
-        let card = Model::card(&settings, &preprocessing, 0);
-        let scorer = Scorer::new(device, &Model { card, weights: Weights::init(&arch, 0) })?;
+        let meta = Model::meta(&settings, &preprocessing, 0);
+        let scorer = Scorer::new(device, &Model { meta, weights: Weights::init(&arch, 0) })?;
         Ok(Latency { scorer, preprocessing, folder })
     }
 
     /// Decodes, resizes, normalises and judges the picture.
-    pub fn judge(&mut self, visit: impl FnMut(usize, Judgement) -> Result<()>) -> Result<()> {
+    pub fn judge(&mut self, visit: impl FnMut(usize, Scored) -> Result<()>) -> Result<()> {
         let picture: Images = read_picture(&self.folder.path().join("picture.png"), self.preprocessing.channels)?;
         self.scorer.score_batch(&picture.resized(self.preprocessing.raw_side), true, visit)
     }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::layout::lay_out;
 use super::settings::{check_size, word};
 use crate::device::cuda::{Cuda, Mark};
-use crate::device::{Device, Format, View};
+use crate::device::{DType, Device, View};
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network, Step};
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ pub struct Options {
     /// Input side in pixels; None for the net's own, and for [`Task::Predict`].
     pub side: Option<usize>,
     /// Of the values between layers.
-    pub format: Format,
+    pub format: DType,
     /// Timed batches or pictures; others go before them, to warm up.
     pub repeats: usize,
     /// Whether a GPU is to compute, or its work to be counted.
@@ -204,15 +204,15 @@ fn timed(device: &Device, peaks: Option<&Peaks>, options: &Options) -> Result<Ve
 
 /// Seconds of each batch in each way of a GPU, by its own clock; as many batches go before them.
 fn on_a_gpu(cuda: &Arc<Cuda>, network: &mut Network<f32>, options: &Options) -> Result<Vec<(&'static str, Vec<f64>)>> {
-    let rounds = 2 * options.repeats + 1;
+    let plan = 2 * options.repeats + 1;
     let mut marks = Vec::new();
-    replayed(network, options.task, rounds, |_| {
+    replayed(network, options.task, plan, |_| {
         marks.push(cuda.mark()?);
         Ok(())
     })?;
     let fixed = (FIXED, laps(&marks)?);
     let other = if options.task == Task::Train {
-        let (losses, marks) = drawn::train(network, cuda, rounds)?;
+        let (losses, marks) = drawn::train(network, cuda, plan)?;
         finite(options, "the losses of drawn batches", &losses)?;
         (DRAWN, laps(&marks)?)
     } else {
@@ -228,12 +228,12 @@ fn on_a_gpu(cuda: &Arc<Cuda>, network: &mut Network<f32>, options: &Options) -> 
 fn replayed(
     network: &mut Network<f32>,
     task: Task,
-    rounds: usize,
+    plan: usize,
     mut after: impl FnMut(&Network<f32>) -> Result<()>,
 ) -> Result<()> {
     let steps = whole(network, task)?;
     network.captured(&steps, &HYPER, |network, graph| {
-        (0..rounds).try_for_each(|_| {
+        (0..plan).try_for_each(|_| {
             graph.launch()?;
             after(network)
         })

@@ -6,9 +6,9 @@ use std::time::Instant;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::device::cuda::{self, Buffer, Cuda, Memory, kernels};
+use crate::device::cuda::{self, Buffer, Cuda, DeviceBuffers, kernels};
 use crate::device::matmul::{Matrix, matmul};
-use crate::device::{Device, Format, View};
+use crate::device::{DType, Device, View};
 use crate::error::Result;
 use crate::rng::{Purpose, Stream};
 use crate::run::settings::word;
@@ -40,7 +40,7 @@ impl Peaks {
     ///
     /// # Errors
     /// Where a GPU has no memory for it: 129 MiB for the product, for the copy a quarter of what is free or at most 512 MiB.
-    pub fn measure(device: &Device, format: Format) -> Result<Peaks> {
+    pub fn measure(device: &Device, format: DType) -> Result<Peaks> {
         match device {
             // Which only rounds to bf16.
             Device::Cpu => Ok(on_the_cpu()),
@@ -92,7 +92,7 @@ fn on_the_cpu() -> Peaks {
     }
 }
 
-fn on_a_gpu(cuda: &Arc<Cuda>, format: Format) -> Result<Peaks> {
+fn on_a_gpu(cuda: &Arc<Cuda>, format: DType) -> Result<Peaks> {
     let copier = Copier::new(cuda)?;
     let copy = least(|| Ok(timed(cuda, || copier.run())?))?;
     let bytes_per_second = copier.bytes() as f64 / copy;
@@ -116,13 +116,13 @@ const CHANNELS: usize = 256;
 
 /// A 3×3 convolution that keeps the GPU busy, and the seconds it takes: of more and more pixels, until it takes a millisecond. A byte of it
 /// takes a thousand operations and more, so that nothing but computing bounds it.
-fn product(cuda: &Arc<Cuda>, format: Format) -> Result<(Geometry, f64)> {
+fn product(cuda: &Arc<Cuda>, format: DType) -> Result<(Geometry, f64)> {
     const LEAST: usize = 64;
     const MOST: usize = 65536;
     const WIDTH: usize = 16;
     let view = |number, len| View { format, ..View::of(number, len) };
     let whole = [MOST * CHANNELS, 9 * CHANNELS * CHANNELS, MOST * CHANNELS];
-    let mut memory = Memory::new(cuda, &whole.map(|len| (len, format)), &[], 0)?;
+    let mut memory = DeviceBuffers::new(cuda, &whole.map(|len| (len, format)), &[], 0)?;
     let mut values = vec![0.0; whole[0]];
     Stream::new(0, Purpose::Check, 0, 0).fill_normal(&mut values);
     memory.write(view(0, whole[0]), &values)?;

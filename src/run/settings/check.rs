@@ -6,7 +6,7 @@ use super::{Settings, word};
 use crate::data::dataset::DatasetKind;
 use crate::data::pipeline::MAX_SIDE;
 use crate::data::supervise::Supervise;
-use crate::device::Format;
+use crate::device::DType;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::PRETRAINED;
 use crate::model::{Arch, Objective};
@@ -103,7 +103,7 @@ impl Settings {
             let remedy = "only --objective fcdd learns from ground-truth maps: choose --maps false, or leave it out";
             return refuse("maps", format!("true with --objective {objective}"), remedy);
         }
-        if self.objective != Objective::Fcdd && self.precision != Format::F32 {
+        if self.objective != Objective::Fcdd && self.precision != DType::F32 {
             let remedy = "choose --precision f32, or leave it out";
             return refuse("precision", format!("{} with --objective {objective}", word(self.precision)), remedy);
         }

@@ -13,7 +13,7 @@ use crate::data::outliers::{OutlierKind, OutlierSource};
 use crate::data::pipeline::PipelineKind;
 use crate::data::store::Hold;
 use crate::data::supervise::{NoiseMode, Supervise};
-use crate::device::Format;
+use crate::device::DType;
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
@@ -40,7 +40,7 @@ pub struct Settings {
     pub gradient: Gradient,
     /// Of the values between layers.
     #[serde(default)]
-    pub precision: Format,
+    pub precision: DType,
     /// Biases in the convolutions, scale and shift in the norms.
     pub bias: bool,
     /// Input side in pixels.
@@ -182,7 +182,7 @@ impl Settings {
         if let Some(gap) = self.part_gap {
             flag("part-gap", gap.to_string());
         }
-        if self.precision != Format::F32 {
+        if self.precision != DType::F32 {
             flag("precision", word(self.precision));
         }
         flag("maps", self.maps.to_string());

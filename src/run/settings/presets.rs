@@ -5,7 +5,7 @@ use crate::data::dataset::DatasetKind;
 use crate::data::pipeline::PipelineKind;
 use crate::data::store::Hold;
 use crate::data::supervise::{NoiseMode, Supervise};
-use crate::device::Format;
+use crate::device::DType;
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::model::Objective;
@@ -22,7 +22,7 @@ impl Settings {
             net: "FCDD_CNN28_W".to_string(),
             weights: None,
             gradient: Gradient::Grad,
-            precision: Format::F32,
+            precision: DType::F32,
             bias: true,
             side: 28,
             pipeline: PipelineKind::Lcnaug1,

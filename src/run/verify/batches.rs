@@ -7,13 +7,13 @@ use clap::ValueEnum;
 use flate2::Crc;
 
 use super::{Check, Report};
-use crate::data::batches::{Ingredients, Others, Rounds, TrainingSet};
+use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::cuda::DeviceSet;
 use crate::data::dataset::DatasetKind;
 use crate::data::images::{Images, Mask};
 use crate::data::pipeline::{PipelineKind, Preprocessing};
 use crate::data::recipes::raw_side;
-use crate::data::store::Store;
+use crate::data::store::ImageSource;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::device::Device;
 use crate::device::cuda::Cuda;
@@ -102,20 +102,20 @@ fn set(
     let nominal = images(0, raw, channels);
     let half = Mask { height: raw, width: raw, pixels: (0..raw * raw).map(|i| u8::from(i % raw < raw / 2)).collect() };
     let masks = (0..BATCH).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
-    TrainingSet::new(Ingredients {
+    TrainingSet::new(TrainingData {
         preprocessing: Preprocessing::new(kind, dataset, raw, side, channels, &nominal)?,
         nominal,
-        others: Some(Others { images: images(2, raw, channels), masks, unjudged: Vec::new() }),
+        others: Some(LabelledAnomalies { images: images(2, raw, channels), masks, unjudged: Vec::new() }),
         outliers: Some(images(1, raw, channels)),
         supervise,
         noise,
-        rounds: Rounds::default(),
+        plan: EpochPlan::default(),
         seed: 1,
     })
 }
 
 /// Noise over a gradient.
-fn images(index: u32, side: usize, channels: usize) -> Store {
+fn images(index: u32, side: usize, channels: usize) -> ImageSource {
     let pixels = side * side * channels;
     let pixel = |i: usize| {
         let bits = Stream::new(1, Purpose::Check, index, 0).bits(i as u32);
@@ -157,7 +157,7 @@ fn batches(device: &Device, sets: &[TrainingSet], name: &str) -> Result<Check> {
 }
 
 fn empty(set: &TrainingSet) -> Batch {
-    let p = &set.ingredients().preprocessing;
+    let p = &set.data().preprocessing;
     [p.input_len(), 1, p.side * p.side].map(|len| vec![0.0; BATCH * len])
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::selfcheck::noise;
 use super::stepwise::{self, HYPER, Sum, Tested};
 use super::{Check, Report, plain};
-use crate::device::{Format, Host, View};
+use crate::device::{DType, HostBuffers, View};
 use crate::engine::lower::{self, Optimizer, Training, lower};
 use crate::engine::{Plan, Step};
 use crate::error::Result;
@@ -40,7 +40,7 @@ pub fn check(report: &mut Report) -> Result<()> {
         {
             let maps = maps && arch.objective == Objective::Fcdd;
             let training = Some(Training { optimizer, maps, input_grad: true, seed: 1 });
-            let format = Format::F32;
+            let format = DType::F32;
             let options = lower::Options { batch: BATCH, side: arch.side, format, sigma: 2.0, gradient, training };
             let plan = lower(&arch, &options)?;
             Walk { name: &net, plan: &plan, seen: &mut seen }.run(report)?;
@@ -112,8 +112,8 @@ fn key(step: &Step) -> String {
         Step::Upsample(s) => format!("{:?}", s.taps),
         Step::UpsampleAdjoint(s) => format!("{:?}", s.taps),
         Step::Reshape(s) => format!("{}×{}", s.rows, s.columns),
-        Step::Enlarge(s) => format!("{:?}", s.geometry),
-        Step::EnlargeAdjoint(s) => format!("{:?}", s.geometry),
+        Step::UpsampleNearest2x(s) => format!("{:?}", s.geometry),
+        Step::UpsampleNearest2xBackward(s) => format!("{:?}", s.geometry),
         Step::GradientHeatmap(s) => format!("{:?}", s.gradient),
         Step::Reconstruction(s) => format!("{}", s.sigmoid),
         Step::ReconstructionLoss(s) => format!("{}", s.sigmoid),
@@ -124,7 +124,7 @@ fn key(step: &Step) -> String {
 
 /// Fills what no step writes: parameters and constants with noise or what they are, every other image anomalous, with its upper half
 /// marked.
-fn prepare(plan: &Plan, exact: &mut Host<f64>) {
+fn prepare(plan: &Plan, exact: &mut HostBuffers<f64>) {
     let ports = plan.ports;
     exact.get_mut(ports.params).copy_from_slice(&noise(0, ports.params.len));
     exact.get_mut(ports.input).copy_from_slice(&noise(1, ports.input.len));
@@ -169,7 +169,7 @@ fn convolution(net: &str, step: &Step, full: &Geometry, report: &mut Report) -> 
         }
         _ => return Ok(()),
     };
-    let mut exact = Host::<f64>::new(&lengths, &[], step.workspace());
+    let mut exact = HostBuffers::<f64>::new(&lengths, &[], step.workspace());
     for (i, view) in [x, w, b, y, fixed].into_iter().enumerate() {
         exact.get_mut(view).copy_from_slice(&noise(i as u32, view.len));
     }

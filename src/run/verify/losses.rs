@@ -7,7 +7,7 @@ use super::compare::{Ours, Rule};
 use super::execute::execute;
 use super::golden::File;
 use super::{Check, Precision, Report, compare_all, plain};
-use crate::device::{Device, Host, View};
+use crate::device::{Device, HostBuffers, View};
 use crate::engine::Step;
 use crate::error::Result;
 use crate::model::nets;
@@ -66,7 +66,7 @@ fn hsc<T: Real>(device: &Device, case: &str, outs: &[f64], labels: &[f64]) -> Re
     let n = labels.len();
     let lengths = [outs.len(), n, n, n, outs.len()];
     let [o, score, label_view, loss, d_o] = std::array::from_fn(|buffer| View::of(buffer, lengths[buffer]));
-    let mut memory = Host::<T>::new(&lengths, &[], 0);
+    let mut memory = HostBuffers::<T>::new(&lengths, &[], 0);
     memory.get_mut(o).copy_from_slice(&plain::of::<T>(outs));
     memory.get_mut(label_view).copy_from_slice(&plain::of::<T>(labels));
     let training = Some(hsc_loss::Training { labels: label_view, loss });
@@ -131,7 +131,7 @@ impl Inputs {
         let geometry = Geometry { n, h: u, w: u, c: 1, k: 1, side: 1, stride: 1, pad: 0 };
         let by_labels = self.maps.is_none().then_some(Labels { labels, loss, dz });
         let head = Head { geometry, x, w, b: None, z, a, score, labels: by_labels };
-        let mut memory = Host::<T>::new(&lengths, &[], (n * u * side).max(head.workspace()));
+        let mut memory = HostBuffers::<T>::new(&lengths, &[], (n * u * side).max(head.workspace()));
         memory.get_mut(x).copy_from_slice(&plain::of::<T>(&self.outs));
         memory.get_mut(w).fill(T::one());
         memory.get_mut(labels).copy_from_slice(&plain::of::<T>(&self.labels));

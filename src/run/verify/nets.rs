@@ -6,7 +6,7 @@ use std::path::Path;
 use super::compare::{Ours, Rule, summary};
 use super::golden::{File, Manifest, Tensor};
 use super::{Check, Precision, Report, compare_all, plain, stepwise};
-use crate::device::{Device, Format};
+use crate::device::{DType, Device};
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network};
 use crate::error::Result;
@@ -63,7 +63,7 @@ pub fn check(
         compare_all(file, Precision::F32, &mut |key| values.remove(key), report)?;
     }
     let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: true, seed: 0 };
-    stepwise::networks(&file.name, &arch, &weights, &batch, Format::F32, training, report)
+    stepwise::networks(&file.name, &arch, &weights, &batch, DType::F32, training, report)
 }
 
 /// Parameters and running statistics, stored under the two prefixes with PyTorch's names and layouts.
@@ -181,7 +181,7 @@ fn values<T: Real>(
     let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: true, seed: 0 };
     let (gradient, training) = (Gradient::Grad, Some(training));
     let options =
-        lower::Options { batch: batch.n, side: batch.side, format: Format::F32, sigma: 1.0, gradient, training };
+        lower::Options { batch: batch.n, side: batch.side, format: DType::F32, sigma: 1.0, gradient, training };
     let mut network = Network::<T>::on(device, arch, options, weights)?;
     batch.fill(&mut network)?;
     network.forward(batch.n, &Hyper { step: 1, norm_momentum: NORM_MOMENTUM, ..Hyper::IDLE })?;
@@ -239,7 +239,7 @@ fn gradient_heatmaps<T: Real>(
     let (taps, side) = (blur_taps(&arch.name)?, batch.side);
     for (name, gradient) in [("grad_heatmap", Gradient::Grad), ("xgrad_heatmap", Gradient::Xgrad)] {
         let training = Some(Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
-        let options = lower::Options { batch: batch.n, side, format: Format::F32, sigma: 1.0, gradient, training };
+        let options = lower::Options { batch: batch.n, side, format: DType::F32, sigma: 1.0, gradient, training };
         let mut network = Network::<T>::on(device, arch, options, weights)?;
         batch.fill(&mut network)?;
         network.forward(batch.n, &Hyper { step: 1, norm_momentum: NORM_MOMENTUM, ..Hyper::IDLE })?;

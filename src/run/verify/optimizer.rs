@@ -6,7 +6,7 @@ use super::compare::Ours;
 use super::golden::{Config, File};
 use super::nets::{self, Batch};
 use super::{Precision, Report, compare_all};
-use crate::device::{Device, Format};
+use crate::device::{DType, Device};
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::schedule::Schedule;
 use crate::engine::{Hyper, Network};
@@ -82,7 +82,7 @@ impl Run<'_> {
         let (n, side) = (self.batches[0].n, self.batches[0].side);
         let training = Some(Training { optimizer, maps: false, input_grad: false, seed: 0 });
         let options =
-            lower::Options { batch: n, side, format: Format::F32, sigma: 1.0, gradient: Gradient::Grad, training };
+            lower::Options { batch: n, side, format: DType::F32, sigma: 1.0, gradient: Gradient::Grad, training };
         let mut network = Network::<T>::on(device, self.arch, options, self.weights)?;
         let ports = network.plan(n)?.ports;
         let mut found = BTreeMap::new();

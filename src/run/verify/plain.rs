@@ -57,7 +57,7 @@ pub fn activations<T: Real>(
                 x = of(&to_nhwc(&of::<f64>(&x), batch.n, c));
                 (None, side)
             }
-            (Layer::Enlarge, Shape::Enlarge { side, c }) => {
+            (Layer::UpsampleNearest2x, Shape::UpsampleNearest2x { side, c }) => {
                 let nearest = |map: &[T]| {
                     let pixels: Vec<&[T]> = map.chunks_exact(c).collect();
                     resample::nearest(&pixels, (side, side), (2 * side, 2 * side)).concat()

@@ -4,7 +4,7 @@ use super::compare::{ratio, worse};
 use super::nets::Batch;
 use super::stepwise::Tested;
 use super::{Check, Report, batches, layers, plain, stepwise};
-use crate::device::{Device, Format, Host, View};
+use crate::device::{DType, Device, HostBuffers, View};
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network, Step};
 use crate::error::{Error, Result};
@@ -38,11 +38,11 @@ pub fn run(report: &mut Report) -> Result<()> {
         repeats(&arch, &batch, maps, report)?;
         let training = Training { optimizer: Optimizer::Adam, maps, input_grad: true, seed: 1 };
         let weights = Weights::init(&arch, 1);
-        stepwise::networks(&format!("{net} at {side}"), &arch, &weights, &batch, Format::F32, training, report)?;
+        stepwise::networks(&format!("{net} at {side}"), &arch, &weights, &batch, DType::F32, training, report)?;
         if arch.objective == Objective::Fcdd && on_bf16(report.device())? {
             let training = Training { input_grad: false, ..training };
             let name = format!("{net} in bf16 at {side}");
-            stepwise::networks(&name, &arch, &weights, &batch, Format::Bf16, training, report)?;
+            stepwise::networks(&name, &arch, &weights, &batch, DType::Bf16, training, report)?;
         }
     }
     Ok(())
@@ -83,7 +83,7 @@ fn random_numbers(report: &mut Report) {
 fn dropout(report: &mut Report) -> Result<()> {
     let (n, length) = (3, 1001);
     let values = View::of(0, n * length);
-    let mut exact = Host::<f64>::new(&[values.len], &[], 0);
+    let mut exact = HostBuffers::<f64>::new(&[values.len], &[], 0);
     exact.get_mut(values).copy_from_slice(&noise(0, values.len));
     let step = Step::Dropout(Dropout { seed: 1, values, n });
     let mut tested = Tested::for_step(report.device(), &step, &[values.len])?;
@@ -131,7 +131,7 @@ fn network<T: Real>(
     let options = lower::Options {
         batch: batch.n,
         side: batch.side,
-        format: Format::F32,
+        format: DType::F32,
         sigma: 1.2,
         gradient: Gradient::Grad,
         training: Some(training),

@@ -11,8 +11,8 @@ use std::time::Instant;
 use super::compare::{Distance, ratio, worse};
 use super::nets::Batch;
 use super::{Check, Report, plain};
-use crate::device::cuda::Memory;
-use crate::device::{ByteView, Device, Format, Host, View};
+use crate::device::cuda::DeviceBuffers;
+use crate::device::{ByteView, DType, Device, HostBuffers, View};
 use crate::engine::lower::{self, Training};
 use crate::engine::{Hyper, Network, Plan, Step};
 use crate::error::Result;
@@ -38,8 +38,8 @@ const DIFFERENT_WINNERS: f64 = 1e-5;
 
 /// Runs the steps of a plan in f32, in memory of its own.
 pub enum Tested {
-    Cpu(Host<f32>),
-    Cuda(Memory),
+    Cpu(HostBuffers<f32>),
+    Cuda(DeviceBuffers),
 }
 
 impl Tested {
@@ -56,13 +56,13 @@ impl Tested {
         let bytes: Vec<usize> =
             [step.reads().argmax, step.writes().argmax].into_iter().flatten().map(|b| b.len).collect();
         Ok(match device {
-            Device::Cpu => Tested::Cpu(Host::new(lengths, &bytes, step.workspace())),
+            Device::Cpu => Tested::Cpu(HostBuffers::new(lengths, &bytes, step.workspace())),
             Device::Cuda(cuda) => {
-                let mut reals: Vec<_> = lengths.iter().map(|&len| (len, Format::F32)).collect();
+                let mut reals: Vec<_> = lengths.iter().map(|&len| (len, DType::F32)).collect();
                 for (_, view) in step.reads().reals.into_iter().chain(step.writes().reals) {
                     reals[view.buffer.0].1 = view.format;
                 }
-                Tested::Cuda(Memory::new(cuda, &reals, &bytes, step.cuda_workspace())?)
+                Tested::Cuda(DeviceBuffers::new(cuda, &reals, &bytes, step.cuda_workspace())?)
             }
         })
     }
@@ -120,7 +120,7 @@ impl Tested {
     }
 
     /// Runs a step on inputs from `source` (their values rounded to f32), with outputs that were poisoned before.
-    pub fn run<T: Real>(&mut self, step: &Step, source: &Host<T>, hyper: &Hyper) -> Result<()> {
+    pub fn run<T: Real>(&mut self, step: &Step, source: &HostBuffers<T>, hyper: &Hyper) -> Result<()> {
         let (reads, writes) = (step.reads(), step.writes());
         // What is not written must not pass for right.
         for &(_, view) in &writes.reals {
@@ -174,7 +174,7 @@ pub fn networks(
     arch: &Arch,
     weights: &Weights,
     batch: &Batch,
-    format: Format,
+    format: DType,
     training: Training,
     report: &mut Report,
 ) -> Result<()> {
@@ -194,7 +194,13 @@ pub fn networks(
 }
 
 /// Compares every step of a plan. `exact` holds the plan's inputs as f32 numbers.
-pub fn steps(name: &str, plan: &Plan, exact: &mut Host<f64>, tested: &mut Tested, report: &mut Report) -> Result<()> {
+pub fn steps(
+    name: &str,
+    plan: &Plan,
+    exact: &mut HostBuffers<f64>,
+    tested: &mut Tested,
+    report: &mut Report,
+) -> Result<()> {
     // The Gaussian of the upsampling is no f32 number.
     for (view, _) in &plan.constants {
         round(exact, *view);
@@ -206,7 +212,13 @@ pub fn steps(name: &str, plan: &Plan, exact: &mut Host<f64>, tested: &mut Tested
 }
 
 /// Compares one step, from the inputs that `exact` holds as f32 numbers; leaves its exact outputs there, rounded to f32.
-pub fn step(name: &str, step: &Step, exact: &mut Host<f64>, tested: &mut Tested, report: &mut Report) -> Result<()> {
+pub fn step(
+    name: &str,
+    step: &Step,
+    exact: &mut HostBuffers<f64>,
+    tested: &mut Tested,
+    report: &mut Report,
+) -> Result<()> {
     match step {
         Step::NormActPoolBackward(step) => leave_decisions(step, exact),
         Step::Adam(step) => leave_cancellation(step, exact),
@@ -240,10 +252,10 @@ pub fn step(name: &str, step: &Step, exact: &mut Host<f64>, tested: &mut Tested,
 }
 
 /// An output against its exact values.
-pub fn compared(name: &str, tested: &Tested, view: View, exact: &Host<f64>, sum: Sum) -> Result<Check> {
+pub fn compared(name: &str, tested: &Tested, view: View, exact: &HostBuffers<f64>, sum: Sum) -> Result<Check> {
     let Sum { length, scale, cut_off } = sum;
     let mut ours: Vec<f64> = plain::of(&tested.read(view)?);
-    if view.format == Format::Bf16 {
+    if view.format == DType::Bf16 {
         // A value that rounding to nearest accounts for is the exact one.
         ours.iter_mut().zip(exact.get(view)).for_each(|(ours, &exact)| {
             let rounding = BF16_ROUNDOFF * power_of_two_below(exact.abs().max(ours.abs()));
@@ -278,7 +290,7 @@ impl Sum {
 /// How many terms a value of an output sums, and what its rounding errors are relative to, if that is larger than the output: the
 /// rounding errors of a sum of n terms of either sign grow like √n times the sum's own size. `inputs` holds the largest magnitude
 /// of each input, `exact` the inputs themselves.
-fn terms(step: &Step, output: &str, inputs: &[f64], exact: &Host<f64>) -> (usize, f64) {
+fn terms(step: &Step, output: &str, inputs: &[f64], exact: &HostBuffers<f64>) -> (usize, f64) {
     match step {
         // Outputs of few elements may cancel: they are as exact as the terms are large.
         Step::ConvFprop(s) => {
@@ -307,13 +319,13 @@ fn terms(step: &Step, output: &str, inputs: &[f64], exact: &Host<f64>) -> (usize
         // The difference of reconstruction and input may cancel: it is as exact as the two are large.
         Step::Reconstruction(s) if output != "y" => (s.z.len / s.score.len, (inputs[0] + inputs[1]).powi(2)),
         Step::ReconstructionLoss(s) if output == "dz" => (1, (inputs[0] + inputs[1]) * 2.0 / s.y.len as f64),
-        Step::EnlargeAdjoint(_) => (4, inputs[0]),
+        Step::UpsampleNearest2xBackward(_) => (4, inputs[0]),
         Step::PseudoHuberBackward(_)
         | Step::HscLoss(_)
         | Step::Reconstruction(_)
         | Step::ReconstructionLoss(_)
         | Step::Reshape(_)
-        | Step::Enlarge(_)
+        | Step::UpsampleNearest2x(_)
         | Step::Dropout(_)
         | Step::Cast(_)
         | Step::CastWeights(_)
@@ -326,7 +338,7 @@ fn terms(step: &Step, output: &str, inputs: &[f64], exact: &Host<f64>) -> (usize
 const EPILOGUE: usize = 8;
 
 /// The largest γ/√(var + ε) of any channel; 1 without a norm.
-fn largest_scale(norm: Option<Norm>, exact: &Host<f64>) -> f64 {
+fn largest_scale(norm: Option<Norm>, exact: &HostBuffers<f64>) -> f64 {
     let Some(norm) = norm else { return 1.0 };
     let gamma = norm.affine.map(|affine| exact.get(affine.gamma));
     let scale = |(c, var): (usize, &f64)| gamma.map_or(1.0, |gamma| gamma[c]) / (var + norm.eps).sqrt();
@@ -335,7 +347,7 @@ fn largest_scale(norm: Option<Norm>, exact: &Host<f64>) -> f64 {
 
 /// The largest γ/√(var + ε)·dy of any channel. The norm's gradient takes from this term its mean and its part along the normed
 /// input: of a channel of two values nothing is left but rounding.
-fn largest_term(step: &NormActPoolBackward, exact: &Host<f64>) -> f64 {
+fn largest_term(step: &NormActPoolBackward, exact: &HostBuffers<f64>) -> f64 {
     let (Some(norm), true) = (step.norm, step.batch_statistics) else { return 0.0 };
     let channels = step.pool.c;
     let var = exact.get(norm.var);
@@ -362,15 +374,15 @@ fn cut_off(step: &Step, length: usize) -> f64 {
         Step::ConvWgrad(s) => s.x,
         _ => return 0.0,
     };
-    if x.format == Format::Bf16 { 2.0 * (length as f64 / 8.0) } else { 0.0 }
+    if x.format == DType::Bf16 { 2.0 * (length as f64 / 8.0) } else { 0.0 }
 }
 
 /// Rounds a view to what it is kept in.
-pub fn round(memory: &mut Host<f64>, view: View) {
+pub fn round(memory: &mut HostBuffers<f64>, view: View) {
     memory.get_mut(view).iter_mut().for_each(|v| {
         *v = match view.format {
-            Format::F32 => f64::from(*v as f32),
-            Format::Bf16 => rounded_to_bf16(*v),
+            DType::F32 => f64::from(*v as f32),
+            DType::Bf16 => rounded_to_bf16(*v),
         }
     });
 }
@@ -387,7 +399,7 @@ fn largest(values: &[f64]) -> f64 {
 }
 
 /// Moves gradients that cancel against the weight decay: of such a sum Adam sees little more than the sign, which rounding settles.
-fn leave_cancellation(step: &Adam, memory: &mut Host<f64>) {
+fn leave_cancellation(step: &Adam, memory: &mut HostBuffers<f64>) {
     let mut grads = memory.take(step.grads.buffer);
     for (g, p) in grads[step.grads.range()].iter_mut().zip(memory.get(step.params)) {
         if (*g + HYPER.weight_decay * p).abs() < g.abs() * 1e-3 {
@@ -398,7 +410,7 @@ fn leave_cancellation(step: &Adam, memory: &mut Host<f64>) {
 }
 
 /// Moves inputs of an activation whose sign is within rounding to the side that it says.
-fn leave_decisions(step: &NormActPoolBackward, memory: &mut Host<f64>) {
+fn leave_decisions(step: &NormActPoolBackward, memory: &mut HostBuffers<f64>) {
     let Some(norm) = step.norm else { return };
     let mut x = memory.take(step.x.buffer);
     let (mean, var) = (memory.get(norm.mean), memory.get(norm.var));
@@ -414,9 +426,9 @@ fn leave_decisions(step: &NormActPoolBackward, memory: &mut Host<f64>) {
             let away = if (value > 0.0) == (scale > 0.0) { 1.0 } else { -1.0 };
             let moved = *x + away * 32.0 * ROUNDOFF * size / scale.abs();
             *x = match step.x.format {
-                Format::F32 => f64::from(moved as f32),
+                DType::F32 => f64::from(moved as f32),
                 // The next number, of which rounding to nearest would fall short.
-                Format::Bf16 => rounded_to_bf16(moved + away * moved.abs() * 2.0 * BF16_ROUNDOFF),
+                DType::Bf16 => rounded_to_bf16(moved + away * moved.abs() * 2.0 * BF16_ROUNDOFF),
             };
         }
     }

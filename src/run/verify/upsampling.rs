@@ -7,7 +7,7 @@ use super::compare::Ours;
 use super::execute::execute;
 use super::golden::File;
 use super::{Check, Precision, Report, compare_all, plain};
-use crate::device::{Device, Host, View};
+use crate::device::{Device, HostBuffers, View};
 use crate::engine::Step;
 use crate::error::Result;
 use crate::model::nets;
@@ -90,7 +90,7 @@ fn values<T: Real>(
         let taps = Taps::new(field, case.side, sigma);
         let lengths = [maps.len(), taps.kernel().len(), n * case.side * case.side];
         let [a, kernel, out] = std::array::from_fn(|i| View::of(i, lengths[i]));
-        let mut memory = Host::new(&lengths, &[], n * u * case.side);
+        let mut memory = HostBuffers::new(&lengths, &[], n * u * case.side);
         memory.get_mut(a).copy_from_slice(&maps);
         memory.get_mut(kernel).copy_from_slice(&plain::of::<T>(taps.kernel()));
         execute(device, &[Step::Upsample(Upsample { taps, kernel, u, a, out })], &mut memory)?;

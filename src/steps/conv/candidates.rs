@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::cuda::sum_of_parts;
 use super::tensor::{self, By};
 use super::{Dgrad, Fprop, Wgrad};
-use crate::device::cuda::{Cuda, Memory, Result};
+use crate::device::cuda::{Cuda, DeviceBuffers, Result};
 
 /// What the blocks of a kernel compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -41,11 +41,11 @@ pub struct Candidate<'a> {
     launch: Launch<'a>,
 }
 
-type Launch<'a> = Box<dyn Fn(&Memory) -> Result<()> + 'a>;
+type Launch<'a> = Box<dyn Fn(&DeviceBuffers) -> Result<()> + 'a>;
 
 impl Candidate<'_> {
     /// Runs the step, as [`super::Operation::cuda`] does.
-    pub fn cuda(&self, memory: &Memory) -> Result<()> {
+    pub fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
         (self.launch)(memory)
     }
 }

@@ -4,8 +4,8 @@
 
 use super::{Dgrad, Epilogue, Fprop, Geometry, Wgrad, tensor};
 use crate::device::cuda::kernels::{conv_dgrad, conv_fprop, conv_wgrad, conv_wgrad_bf16};
-use crate::device::cuda::{Launch, Memory, Pointer, PointerMut, Result};
-use crate::device::{Format, View};
+use crate::device::cuda::{DeviceBuffers, Launch, Pointer, PointerMut, Result};
+use crate::device::{DType, View};
 use crate::steps::norm::cuda::Channels;
 
 /// A kernel in two forms: `quads` reads four channels at a time, `singles` one.
@@ -165,14 +165,14 @@ pub(super) struct After<'a> {
 }
 
 impl<'a> After<'a> {
-    pub fn new(bias: Option<View>, epilogue: Epilogue, memory: &'a Memory) -> After<'a> {
+    pub fn new(bias: Option<View>, epilogue: Epilogue, memory: &'a DeviceBuffers) -> After<'a> {
         let slope = epilogue.activation.slope as f32;
         After { bias: memory.pointer_opt(bias), norm: Channels::new(epilogue.norm, memory), slope }
     }
 }
 
 /// [`Fprop`] of f32.
-pub(super) fn fprop(step: &Fprop, memory: &Memory) -> Result<()> {
+pub(super) fn fprop(step: &Fprop, memory: &DeviceBuffers) -> Result<()> {
     let g = &step.geometry;
     let (x, w, y) = (memory.pointer(step.x), memory.pointer(step.w), memory.pointer_mut(step.y));
     let tile = tile_for_pixels(&FPROP, g.pixels(), g.k);
@@ -194,7 +194,7 @@ pub(super) fn fprop_rows(g: &Geometry) -> usize {
 }
 
 /// [`Dgrad`] of f32.
-pub(super) fn dgrad(step: &Dgrad, memory: &Memory) -> Result<()> {
+pub(super) fn dgrad(step: &Dgrad, memory: &DeviceBuffers) -> Result<()> {
     let g = &step.geometry;
     // Input pixels of one phase modulo the stride.
     let pixels = g.n * g.h.div_ceil(g.stride) * g.w.div_ceil(g.stride);
@@ -226,30 +226,30 @@ impl Parts {
     /// Of a step of f32 or bf16.
     pub fn of(step: &Wgrad) -> Parts {
         match step.x.format {
-            Format::F32 => {
+            DType::F32 => {
                 let tile = tile_for_weights(step.geometry.k);
                 let [rows, columns] = tile.grid(step.geometry.k, step.geometry.taps());
                 let wanted = MANY_THREADS.div_ceil(rows * columns * tile.threads as usize);
                 Parts::new(step, wanted, PART_PIXELS, 8)
             }
-            Format::Bf16 => tensor::parts(step),
+            DType::Bf16 => tensor::parts(step),
         }
     }
 }
 
 /// [`Wgrad`] of f32 or bf16.
-pub(super) fn wgrad(step: &Wgrad, memory: &Memory) -> Result<()> {
+pub(super) fn wgrad(step: &Wgrad, memory: &DeviceBuffers) -> Result<()> {
     let parts = Parts::of(step);
     sum_of_parts(step, memory, &parts, |sums| match step.x.format {
-        Format::F32 => shares(step, memory, sums, &parts),
-        Format::Bf16 => tensor::shares(step, memory, tensor::wgrad_by(memory.cuda(), &step.geometry), sums, &parts),
+        DType::F32 => shares(step, memory, sums, &parts),
+        DType::Bf16 => tensor::shares(step, memory, tensor::wgrad_by(memory.cuda(), &step.geometry), sums, &parts),
     })
 }
 
 /// The parts' `shares`, which are written to where it is told, then their sum.
 pub(super) fn sum_of_parts<'a>(
     step: &Wgrad,
-    memory: &'a Memory,
+    memory: &'a DeviceBuffers,
     parts: &Parts,
     shares: impl FnOnce(PointerMut<'a, f32>) -> Result<()>,
 ) -> Result<()> {
@@ -266,10 +266,10 @@ pub(super) fn sum_of_parts<'a>(
         let launch = cuda.launch([g.k.div_ceil(256) as u32, count as u32, 1], 256, 0);
         let (sums, view) = (bias_sums, step.dy);
         match view.format {
-            Format::F32 => {
+            DType::F32 => {
                 conv_wgrad::conv_wgrad_bias(launch, memory.pointer(view), sums, part_pixels, part_length, pixels, k)
             }
-            Format::Bf16 => conv_wgrad_bf16::conv_wgrad_bf16_bias(
+            DType::Bf16 => conv_wgrad_bf16::conv_wgrad_bf16_bias(
                 launch,
                 memory.pointer(view),
                 sums,
@@ -288,7 +288,7 @@ pub(super) fn sum_of_parts<'a>(
 }
 
 /// Each part's share of dw in f32, one after another in `sums`.
-fn shares(step: &Wgrad, memory: &Memory, sums: PointerMut<'_, f32>, parts: &Parts) -> Result<()> {
+fn shares(step: &Wgrad, memory: &DeviceBuffers, sums: PointerMut<'_, f32>, parts: &Parts) -> Result<()> {
     let (g, tile) = (&step.geometry, tile_for_weights(step.geometry.k));
     let [rows, columns] = tile.grid(g.k, g.taps());
     let launch = memory.cuda().launch([columns as u32, rows as u32, parts.count as u32], tile.threads, 0);

@@ -19,9 +19,9 @@ use super::activation::Activation;
 use super::cast::Form;
 use super::norm::{Norm, Stats, scale_shift};
 use super::operation::{Access, Hyper, Operation};
-use crate::device::cuda::{Memory, Result};
+use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::simd::vectorised;
-use crate::device::{Format, Host, View};
+use crate::device::{DType, HostBuffers, View};
 use crate::real::Real;
 
 /// Shapes of one convolution with a square kernel.
@@ -112,7 +112,7 @@ impl Epilogue {
     }
 
     /// Applies it to pixels of as many channels as the norm has.
-    fn cpu<T: Real>(&self, memory: &Host<T>, channels: usize, y: &mut [T]) {
+    fn cpu<T: Real>(&self, memory: &HostBuffers<T>, channels: usize, y: &mut [T]) {
         let (mut scale, mut shift) = (vec![T::zero(); channels], vec![T::zero(); channels]);
         scale_shift(self.norm, memory, &mut scale, &mut shift);
         let slope = T::of(self.activation.slope);
@@ -166,7 +166,7 @@ impl Operation for Fprop {
         Access::new([("y", self.y)]).and_writes_of(self.stats)
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, hyper: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
         let (mut y, mut workspace) = (memory.take(self.y.buffer), memory.take_workspace());
         cpu::fprop(
             &self.geometry,
@@ -191,10 +191,10 @@ impl Operation for Fprop {
         cpu::fprop_workspace(&self.geometry).max(self.stats.map_or(0, |stats| stats.workspace()))
     }
 
-    fn cuda(&self, memory: &Memory) -> Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
         match self.x.format {
-            Format::F32 => cuda::fprop(self, memory),
-            Format::Bf16 => {
+            DType::F32 => cuda::fprop(self, memory),
+            DType::Bf16 => {
                 let g = &self.geometry;
                 tensor::fprop(self, memory, tensor::fprop_by(memory.cuda(), g.pixels(), [g.c, g.k]))
             }
@@ -204,8 +204,8 @@ impl Operation for Fprop {
     fn cuda_workspace(&self) -> usize {
         let g = &self.geometry;
         let rows = || match self.x.format {
-            Format::F32 => cuda::fprop_rows(g),
-            Format::Bf16 => tensor::fprop_rows(g),
+            DType::F32 => cuda::fprop_rows(g),
+            DType::Bf16 => tensor::fprop_rows(g),
         };
         self.stats.map_or(0, |_| 2 * g.k * g.pixels().div_ceil(rows()))
     }
@@ -248,7 +248,7 @@ impl Operation for Dgrad {
         Access::new([("dx", self.dx)])
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let (mut dx, mut workspace) = (memory.take(self.dx.buffer), memory.take_workspace());
         cpu::dgrad(
             &self.geometry,
@@ -265,10 +265,10 @@ impl Operation for Dgrad {
         cpu::dgrad_workspace(&self.geometry)
     }
 
-    fn cuda(&self, memory: &Memory) -> Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
         match self.dy.format {
-            Format::F32 => cuda::dgrad(self, memory),
-            Format::Bf16 => {
+            DType::F32 => cuda::dgrad(self, memory),
+            DType::Bf16 => {
                 let g = &self.geometry;
                 tensor::dgrad(self, memory, tensor::fprop_by(memory.cuda(), g.n * g.h * g.w, [g.k, g.c]))
             }
@@ -285,11 +285,11 @@ impl Operation for Dgrad {
 }
 
 /// Weights [k, side, side, c], as they are or as they were before a cast to `form`.
-fn weights<'a, T: Real>(g: &Geometry, memory: &'a Host<T>, w: View, form: Form) -> Cow<'a, [T]> {
+fn weights<'a, T: Real>(g: &Geometry, memory: &'a HostBuffers<T>, w: View, form: Form) -> Cow<'a, [T]> {
     let given = memory.get(w);
     match w.format {
-        Format::F32 => Cow::Borrowed(given),
-        Format::Bf16 => {
+        DType::F32 => Cow::Borrowed(given),
+        DType::Bf16 => {
             let mut restored = vec![T::zero(); g.w_len()];
             form.restore(g, given, &mut restored);
             Cow::Owned(restored)
@@ -323,7 +323,7 @@ impl Operation for Wgrad {
         Access::new([("dw", self.dw)]).and("db", self.db)
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let (mut grads, mut workspace) = (memory.take(self.dw.buffer), memory.take_workspace());
         cpu::wgrad(
             &self.geometry,
@@ -344,7 +344,7 @@ impl Operation for Wgrad {
         cpu::wgrad_workspace(&self.geometry)
     }
 
-    fn cuda(&self, memory: &Memory) -> Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
         cuda::wgrad(self, memory)
     }
 

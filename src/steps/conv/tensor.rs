@@ -15,8 +15,8 @@ use half::bf16;
 use super::cuda::{After, Parts, int};
 use super::{Dgrad, Epilogue, Fprop, Geometry, Wgrad, wgmma};
 use crate::device::cuda::kernels::{conv_fprop_bf16, conv_wgrad_bf16};
-use crate::device::cuda::{Cuda, Launch, Memory, Pointer, PointerMut, Result};
-use crate::device::{Format, View};
+use crate::device::cuda::{Cuda, DeviceBuffers, Launch, Pointer, PointerMut, Result};
+use crate::device::{DType, View};
 use crate::steps::norm::cuda::Channels;
 
 /// Elements of the 16 bytes that kernels read at a time.
@@ -215,7 +215,7 @@ fn assert_takes(g: &Geometry) {
 /// [`Fprop`] of bf16; y may be f32, which shows the sums as they are before they are rounded.
 ///
 /// Bound: the tensor cores where a byte of x and y takes some 300 flop or more, else the bytes.
-pub(super) fn fprop(step: &Fprop, memory: &Memory, by: By<FpropKernel>) -> Result<()> {
+pub(super) fn fprop(step: &Fprop, memory: &DeviceBuffers, by: By<FpropKernel>) -> Result<()> {
     let g = &step.geometry;
     assert_takes(g);
     let sizes = [int(g.n), int(g.h), int(g.w), int(g.c), int(g.k), int(g.side), int(g.pad)];
@@ -232,7 +232,7 @@ pub(super) fn fprop_rows(g: &Geometry) -> usize {
 }
 
 /// [`Dgrad`] of bf16; dx may be f32, as y of [`fprop`]. Bound: as there.
-pub(super) fn dgrad(step: &Dgrad, memory: &Memory, by: By<FpropKernel>) -> Result<()> {
+pub(super) fn dgrad(step: &Dgrad, memory: &DeviceBuffers, by: By<FpropKernel>) -> Result<()> {
     let g = &step.geometry;
     assert_takes(g);
     // Negative where padding puts outputs beyond the reach of the image.
@@ -246,7 +246,7 @@ pub(super) fn dgrad(step: &Dgrad, memory: &Memory, by: By<FpropKernel>) -> Resul
 #[expect(clippy::too_many_arguments, reason = "the kernel's own")]
 fn launch_fprop(
     by: By<FpropKernel>,
-    memory: &Memory,
+    memory: &DeviceBuffers,
     [n, h, width, c, k, side, pad]: [i32; 7],
     pixels: usize,
     [x, w]: [View; 2],
@@ -255,8 +255,8 @@ fn launch_fprop(
     parts: PointerMut<'_, f32>,
 ) -> Result<()> {
     let (y, y32) = match y.format {
-        Format::Bf16 => (memory.pointer_mut(y), PointerMut::null()),
-        Format::F32 => (PointerMut::null(), memory.pointer_mut(y)),
+        DType::Bf16 => (memory.pointer_mut(y), PointerMut::null()),
+        DType::F32 => (PointerMut::null(), memory.pointer_mut(y)),
     };
     let (x, w) = (memory.pointer(x), memory.pointer(w));
     let tile = match by {
@@ -298,7 +298,7 @@ pub(super) fn parts_of(step: &Wgrad, wanted: usize) -> Parts {
 /// Bound: the tensor cores for many channels, the bytes of x and dy for few.
 pub(super) fn shares(
     step: &Wgrad,
-    memory: &Memory,
+    memory: &DeviceBuffers,
     by: By<WgradKernel>,
     sums: PointerMut<'_, f32>,
     parts: &Parts,

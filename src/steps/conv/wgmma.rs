@@ -8,7 +8,7 @@ use half::bf16;
 use super::cuda::{After, Parts, int};
 use super::{Geometry, Wgrad};
 use crate::device::cuda::kernels::{conv_fprop_wgmma, conv_wgrad_wgmma};
-use crate::device::cuda::{Cuda, Memory, Pointer, PointerMut, Result, TensorMap, Windows};
+use crate::device::cuda::{Cuda, DeviceBuffers, Pointer, PointerMut, Result, TensorMap, Windows};
 use crate::steps::norm::cuda::Channels;
 
 /// Rows and columns of a block's tile.
@@ -62,7 +62,7 @@ pub(super) fn fits_wgrad(g: &Geometry) -> bool {
 /// Each part's share of dw of [`Wgrad`], one after another in `sums`; the parts are multiples of 64 pixels.
 ///
 /// Bound: the tensor cores.
-pub(super) fn shares(step: &Wgrad, memory: &Memory, sums: PointerMut<'_, f32>, parts: &Parts) -> Result<()> {
+pub(super) fn shares(step: &Wgrad, memory: &DeviceBuffers, sums: PointerMut<'_, f32>, parts: &Parts) -> Result<()> {
     let Geometry { n, h, w, c, k, side, pad, .. } = step.geometry;
     let windows = Windows { n, h, w, c, side, pad: int(pad) };
     let x = TensorMap::windows(memory.pointer(step.x), windows, DEPTH)?;

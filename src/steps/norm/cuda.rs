@@ -1,14 +1,14 @@
 //! Statistics of a norm on the GPU: `kernels/norm.cu`.
 
 use super::{Norm, Stats};
-use crate::device::cuda::{self, Memory, Pointer, kernels};
+use crate::device::cuda::{self, DeviceBuffers, Pointer, kernels};
 
 /// Threads per block where a warp merges the tiles of a channel.
 pub(in crate::steps) const MERGE_THREADS: u32 = 256;
 
 impl Stats {
     /// Merges mean and M2 of tiles of so many pixels, which lie in the workspace [tiles, 2, c].
-    pub(in crate::steps) fn merge(&self, memory: &Memory, tile_pixels: usize) -> cuda::Result<()> {
+    pub(in crate::steps) fn merge(&self, memory: &DeviceBuffers, tile_pixels: usize) -> cuda::Result<()> {
         kernels::norm::norm_stats_merge(
             memory.cuda().launch_per_item(32 * self.c, MERGE_THREADS),
             memory.workspace().read(),
@@ -36,7 +36,7 @@ pub(in crate::steps) struct Channels<'a> {
 }
 
 impl<'a> Channels<'a> {
-    pub fn new(norm: Option<Norm>, memory: &'a Memory) -> Channels<'a> {
+    pub fn new(norm: Option<Norm>, memory: &'a DeviceBuffers) -> Channels<'a> {
         let affine = norm.and_then(|n| n.affine);
         Channels {
             mean: memory.pointer_opt(norm.map(|n| n.mean)),

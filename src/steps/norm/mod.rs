@@ -9,7 +9,7 @@ pub(super) mod cuda;
 use rayon::prelude::*;
 
 use crate::device::simd::vectorised;
-use crate::device::{Host, View};
+use crate::device::{HostBuffers, View};
 use crate::real::Real;
 
 /// Pixels per tile of the statistics; tiles are merged in order, so the bits do not depend on the number of threads.
@@ -34,7 +34,7 @@ pub struct Affine {
 }
 
 /// The norm as `scale·x + shift` per channel; (1, 0) without a norm.
-pub(super) fn scale_shift<T: Real>(norm: Option<Norm>, memory: &Host<T>, scale: &mut [T], shift: &mut [T]) {
+pub(super) fn scale_shift<T: Real>(norm: Option<Norm>, memory: &HostBuffers<T>, scale: &mut [T], shift: &mut [T]) {
     let Some(norm) = norm else {
         scale.fill(T::one());
         shift.fill(T::zero());
@@ -70,7 +70,7 @@ pub struct Stats {
 
 impl Stats {
     /// Takes them from x on the CPU.
-    pub fn cpu<T: Real>(&self, memory: &mut Host<T>, momentum: f64) {
+    pub fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, momentum: f64) {
         debug_assert!(self.mean.buffer == self.var.buffer && self.running_mean.buffer == self.running_var.buffer);
         let (mut batch, mut running) = (memory.take(self.mean.buffer), memory.take(self.running_mean.buffer));
         let mut workspace = memory.take_workspace();

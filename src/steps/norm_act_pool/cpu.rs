@@ -5,14 +5,14 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{NormActPool, NormActPoolBackward};
-use crate::device::Host;
+use crate::device::HostBuffers;
 use crate::device::simd::vectorised;
 use crate::real::Real;
 use crate::steps::norm::scale_shift;
 use crate::steps::pool::Geometry;
 
 /// [`NormActPool`].
-pub(super) fn forward<T: Real>(step: &NormActPool, memory: &mut Host<T>) {
+pub(super) fn forward<T: Real>(step: &NormActPool, memory: &mut HostBuffers<T>) {
     let (mut y, mut workspace) = (memory.take(step.y.buffer), memory.take_workspace());
     let mut argmax = step.argmax.map(|view| memory.take_bytes(view.buffer));
     let g = &step.pool;
@@ -187,7 +187,7 @@ impl<T: Real> Backward<'_, T> {
 
 /// [`NormActPoolBackward`]: one pass brings `dy` back through pool and activation and sums dγ and dβ per image, a second one applies
 /// the norm's gradient. The images' sums are merged in order.
-pub(super) fn backward<T: Real>(step: &NormActPoolBackward, memory: &mut Host<T>) {
+pub(super) fn backward<T: Real>(step: &NormActPoolBackward, memory: &mut HostBuffers<T>) {
     let (mut dx, mut workspace) = (memory.take(step.dx.buffer), memory.take_workspace());
     let g = &step.pool;
     let c = g.c;

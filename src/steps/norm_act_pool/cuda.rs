@@ -3,9 +3,9 @@
 use half::bf16;
 
 use super::{NormActPool, NormActPoolBackward};
-use crate::device::Format;
+use crate::device::DType;
 use crate::device::cuda::kernels::norm_act_pool as kernels;
-use crate::device::cuda::{self, Launch, Memory, Number, Pointer, PointerMut};
+use crate::device::cuda::{self, DeviceBuffers, Launch, Number, Pointer, PointerMut};
 use crate::steps::norm::cuda::{Channels, MERGE_THREADS};
 use crate::steps::pool::Geometry;
 use crate::steps::vectors::Vectors;
@@ -32,7 +32,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(format: Format, pixels: usize, c: usize, tile: usize) -> Rows {
+    fn new(format: DType, pixels: usize, c: usize, tile: usize) -> Rows {
         let Vectors { wide, groups, lanes } = Vectors::new(format, c);
         Rows { grid: [pixels.div_ceil(tile) as u32, groups.div_ceil(lanes) as u32, 1], lanes: lanes as i32, wide }
     }
@@ -125,14 +125,18 @@ const BF16: [Kernels<bf16>; 2] = [
 ];
 
 /// [`NormActPool`].
-pub(super) fn forward(step: &NormActPool, memory: &Memory) -> cuda::Result<()> {
+pub(super) fn forward(step: &NormActPool, memory: &DeviceBuffers) -> cuda::Result<()> {
     match step.x.format {
-        Format::F32 => launch_forward(step, memory, &F32),
-        Format::Bf16 => launch_forward(step, memory, &BF16),
+        DType::F32 => launch_forward(step, memory, &F32),
+        DType::Bf16 => launch_forward(step, memory, &BF16),
     }
 }
 
-fn launch_forward<T: Number>(step: &NormActPool, memory: &Memory, kernels: &[Kernels<T>; 2]) -> cuda::Result<()> {
+fn launch_forward<T: Number>(
+    step: &NormActPool,
+    memory: &DeviceBuffers,
+    kernels: &[Kernels<T>; 2],
+) -> cuda::Result<()> {
     let Channels { mean, var, gamma, beta, eps } = Channels::new(step.norm, memory);
     let argmax = step.argmax.map_or(PointerMut::null(), |view| memory.bytes(view));
     let g = &step.pool;
@@ -161,16 +165,16 @@ fn launch_forward<T: Number>(step: &NormActPool, memory: &Memory, kernels: &[Ker
 }
 
 /// [`NormActPoolBackward`]: one pass back through pool and activation, and with a norm of batch statistics two more for its gradient.
-pub(super) fn backward(step: &NormActPoolBackward, memory: &Memory) -> cuda::Result<()> {
+pub(super) fn backward(step: &NormActPoolBackward, memory: &DeviceBuffers) -> cuda::Result<()> {
     match step.x.format {
-        Format::F32 => launch_backward(step, memory, &F32),
-        Format::Bf16 => launch_backward(step, memory, &BF16),
+        DType::F32 => launch_backward(step, memory, &F32),
+        DType::Bf16 => launch_backward(step, memory, &BF16),
     }
 }
 
 fn launch_backward<T: Number>(
     step: &NormActPoolBackward,
-    memory: &Memory,
+    memory: &DeviceBuffers,
     kernels: &[Kernels<T>; 2],
 ) -> cuda::Result<()> {
     let Channels { mean, var, gamma, beta, eps } = Channels::new(step.norm, memory);

@@ -10,8 +10,8 @@ use super::activation::Activation;
 use super::norm::{Affine, Norm};
 use super::operation::{Access, Hyper, Operation};
 use super::pool::Geometry;
-use crate::device::cuda::{Memory, Result};
-use crate::device::{ByteView, Host, View};
+use crate::device::cuda::{DeviceBuffers, Result};
+use crate::device::{ByteView, HostBuffers, View};
 use crate::real::Real;
 
 /// `y = pool(act(norm(x)))`.
@@ -41,7 +41,7 @@ impl Operation for NormActPool {
         Access::new([("y", self.y)]).and_argmax(self.argmax)
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         cpu::forward(self, memory);
     }
 
@@ -49,7 +49,7 @@ impl Operation for NormActPool {
         2 * self.pool.c
     }
 
-    fn cuda(&self, memory: &Memory) -> Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
         cuda::forward(self, memory)
     }
 
@@ -90,7 +90,7 @@ impl Operation for NormActPoolBackward {
             .and("dbeta", self.daffine.map(|a| a.beta))
     }
 
-    fn cpu<T: Real>(&self, memory: &mut Host<T>, _: &Hyper) {
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         cpu::backward(self, memory);
     }
 
@@ -98,7 +98,7 @@ impl Operation for NormActPoolBackward {
         2 * self.pool.c * (self.pool.n + 2)
     }
 
-    fn cuda(&self, memory: &Memory) -> Result<()> {
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
         cuda::backward(self, memory)
     }
 
