@@ -7,8 +7,8 @@ mod support;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fcdd::device::Device;
+use fcdd::named::Named;
 use fcdd::run::bench::{HYPER, Options, Task, Work, prepared, whole};
-use fcdd::run::settings::word;
 
 use support::{Clock, device, formats};
 
@@ -22,7 +22,7 @@ fn nets(criterion: &mut Criterion<Clock>) {
             let batch = Work::count(&options).unwrap().batch;
             group.throughput(Throughput::Elements(batch as u64));
             let mut network = None;
-            group.bench_function(format!("{} {} {}", device().name(), word(format), word(task)), |bencher| {
+            group.bench_function(format!("{} {} {}", device().name(), format.word(), task.word()), |bencher| {
                 let network = network.get_or_insert_with(|| prepared(device(), &options).unwrap());
                 if on_gpu {
                     let steps = whole(network, task).unwrap();

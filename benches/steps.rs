@@ -14,9 +14,9 @@ use fcdd::device::Device;
 use fcdd::engine::lower::{self, Optimizer, Training, lower};
 use fcdd::engine::{Hyper, Network, Step};
 use fcdd::model::{Arch, Weights, nets};
+use fcdd::named::Named;
 use fcdd::rng::{Purpose, Stream};
 use fcdd::run::bench::Copier;
-use fcdd::run::settings::word;
 use fcdd::steps::hsc_loss::Gradient;
 
 use support::{Clock, device, formats};
@@ -70,7 +70,7 @@ fn steps(criterion: &mut Criterion<Clock>) {
             for (phase, step) in
                 phases.iter().flat_map(|(phase, of)| of.iter().copied().flatten().map(move |s| (phase, s)))
             {
-                let (format, shape) = (word(format), step.shape());
+                let (format, shape) = (format.word(), step.shape());
                 // A layer of both phases that reads and writes the same is one.
                 let is_new = met.insert(format!("{format} {shape} {}", step.describe()));
                 let id = format!("{} {format} {phase} {shape}", device().name());

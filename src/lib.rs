@@ -13,6 +13,7 @@ pub mod files;
 pub mod memory;
 pub mod metrics;
 pub mod model;
+pub mod named;
 pub mod real;
 pub mod report;
 pub mod rng;

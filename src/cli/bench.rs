@@ -1,6 +1,6 @@
 //! `fcdd bench`
 
-use super::common::{DeviceArg, print_json, print_lines};
+use super::common::{DeviceArg, choice, print_json, print_lines};
 use super::{FOUND_WANTING, Outcome};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(value_name = "NET", default_values = ["FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"])]
     nets: Vec<String>,
     /// What to time [default: train and infer]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = choice::<Task>())]
     task: Option<Task>,
     /// Images per batch [default: 128 at 28 pixels, 200 at 32, 128 at 224, on the CPU 16]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
     /// Of the values between layers, and of the matrix product that floors are measured with
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = choice::<DType>(), default_value = "f32")]
     precision: DType,
     /// Timed batches of each [default: 5; 200 pictures for predict]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]

@@ -3,11 +3,13 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use super::INTERRUPTED;
 use crate::device::{self, Device};
 use crate::error::{Error, Result};
+use crate::named::Named;
 use crate::run::evaluate::Evaluation;
 use crate::run::progress::log;
 use crate::run::stop::Stop;
@@ -109,4 +111,12 @@ pub fn stop_flag() -> Result<Arc<Stop>> {
     })
     .map_err(|e| Error::internal(format!("cannot listen for Ctrl-C ({e})")))?;
     Ok(stop)
+}
+
+/// Parses one of a closed set of values; help lists them with their explanations. An underscore stands for a hyphen.
+pub fn choice<T: Named>() -> impl TypedValueParser<Value = T> {
+    let possible =
+        |value: T| PossibleValue::new(value.word()).alias(value.word().replace('-', "_")).help(value.explanation());
+    PossibleValuesParser::new(T::all().into_iter().map(possible))
+        .try_map(|word| T::parse(&word).ok_or_else(|| format!("'{word}' is none of the values")))
 }

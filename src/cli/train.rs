@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::common::{ChosenArg, DeviceArg, describe, print_json, print_lines, stop_flag};
+use super::common::{ChosenArg, DeviceArg, choice, describe, print_json, print_lines, stop_flag};
 use super::{INTERRUPTED, Outcome};
 use crate::data::dataset::DatasetKind;
 use crate::data::outliers::OutlierSource;
@@ -16,11 +16,12 @@ use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::model::Objective;
+use crate::named::Named;
 use crate::run::directory;
 use crate::run::evaluate::Evaluation;
 use crate::run::progress::log;
 use crate::run::results::finish;
-use crate::run::settings::{Moved, Settings, word};
+use crate::run::settings::{Moved, Settings};
 use crate::run::train;
 use crate::steps::hsc_loss::Gradient;
 
@@ -62,7 +63,7 @@ struct OneTask {
 #[derive(Debug, Default, PartialEq, clap::Args)]
 pub(super) struct Choices {
     /// Where good images come from
-    #[arg(value_enum)]
+    #[arg(value_parser = choice::<DatasetKind>())]
     dataset: Option<DatasetKind>,
     /// Folder (or file) of the dataset [default for fmnist: Debian's package dataset-fashion-mnist]
     #[arg(long, value_name = "PATH")]
@@ -78,10 +79,10 @@ pub(super) struct Choices {
     #[arg(long, value_name = "N", help_heading = "Anomalies")]
     oe_limit: Option<usize>,
     /// What the net learns anomalies from
-    #[arg(long, value_enum, value_name = "MODE", help_heading = "Anomalies")]
+    #[arg(long, value_parser = choice::<Supervise>(), value_name = "MODE", help_heading = "Anomalies")]
     supervise: Option<Supervise>,
     /// What artificial anomalies are made of [default: outliers if --outliers is given]
-    #[arg(long, value_enum, value_name = "MODE", help_heading = "Anomalies")]
+    #[arg(long, value_parser = choice::<NoiseMode>(), value_name = "MODE", help_heading = "Anomalies")]
     noise: Option<NoiseMode>,
     /// Make as many anomalies as there are good images once, before training, instead of afresh in place of half of them
     #[arg(long, help_heading = "Anomalies")]
@@ -97,7 +98,7 @@ pub(super) struct Choices {
     #[arg(long, value_name = "BOOL", help_heading = "Anomalies")]
     maps: Option<bool>,
     /// What the net is trained for [default: fcdd]
-    #[arg(long, value_enum, help_heading = "Net")]
+    #[arg(long, value_parser = choice::<Objective>(), help_heading = "Net")]
     objective: Option<Objective>,
     /// Net; `fcdd info` lists them [default: by dataset and objective]
     #[arg(long, help_heading = "Net")]
@@ -106,19 +107,19 @@ pub(super) struct Choices {
     #[arg(long, value_name = "FILE", help_heading = "Net")]
     weights: Option<PathBuf>,
     /// What heatmaps show of the score's gradient, for hsc [default: grad]
-    #[arg(long, value_enum, help_heading = "Net")]
+    #[arg(long, value_parser = choice::<Gradient>(), help_heading = "Net")]
     gradient: Option<Gradient>,
     /// Leave out the convolutions' biases and the norms' scale and shift
     #[arg(long, help_heading = "Net")]
     no_bias: bool,
     /// Of the values between layers: bf16 is for the tensor cores of GPUs; the CPU rounds as they do [default: f32]
-    #[arg(long, value_enum, help_heading = "Net")]
+    #[arg(long, value_parser = choice::<DType>(), help_heading = "Net")]
     precision: Option<DType>,
     /// Input side in pixels [default: the net's]
     #[arg(long, value_name = "PIXELS", help_heading = "Net")]
     side: Option<usize>,
     /// Augmentation and normalisation [default: by dataset; imagenet for VGG16 nets]
-    #[arg(long, value_enum, value_name = "PIPELINE", help_heading = "Net")]
+    #[arg(long, value_parser = choice::<PipelineKind>(), value_name = "PIPELINE", help_heading = "Net")]
     pipeline: Option<PipelineKind>,
     /// Width of the heatmaps' Gaussian in input pixels [default: by dataset]
     #[arg(long, value_name = "PIXELS", help_heading = "Net", allow_negative_numbers = true)]
@@ -136,7 +137,7 @@ pub(super) struct Choices {
     #[arg(long, help_heading = "Optimisation")]
     batch: Option<usize>,
     /// [default: by dataset]
-    #[arg(long, value_enum, help_heading = "Optimisation")]
+    #[arg(long, value_parser = choice::<Optimizer>(), help_heading = "Optimisation")]
     optimizer: Option<Optimizer>,
     /// Learning rate [default: by dataset]
     #[arg(long, help_heading = "Optimisation", allow_negative_numbers = true)]
@@ -246,7 +247,7 @@ impl Choices {
         let supervise = self.supervise.unwrap_or(preset.supervise);
         let stands_in = self.noise.is_none() && preset.outliers.is_none() && preset.noise != NoiseMode::Outliers;
         if wants_outliers && stands_in && supervise.makes_noise() {
-            log(format!("no --outliers given: learning anomalies from {} added to good images", word(preset.noise)));
+            log(format!("no --outliers given: learning anomalies from {} added to good images", preset.noise.word()));
         }
         let settings = Settings {
             data: self.data,

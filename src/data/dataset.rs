@@ -14,7 +14,20 @@ use crate::error::{Error, Result};
 pub(crate) const DEBIAN_FMNIST: &str = "/usr/share/datasets/fashion-mnist";
 
 /// The sets that can serve as nominal data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::VariantArray,
+    strum::IntoStaticStr,
+    strum::EnumMessage,
+    Serialize,
+    Deserialize,
+)]
+#[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum DatasetKind {
     /// Fashion-MNIST: idx files, ten kinds of clothing
@@ -32,7 +45,6 @@ pub enum DatasetKind {
     /// ImageNet-30: folders named by WordNet id
     Imagenet,
     /// Pascal VOC 2007: horses against the rest
-    #[value(alias = "voc")]
     Pascalvoc,
     /// Pictures in a folder per class, with the paper's settings for them
     Custom,

@@ -86,7 +86,19 @@ pub enum Transform {
 }
 
 /// The named recipes of the paper's experiments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    strum::VariantArray,
+    strum::IntoStaticStr,
+    strum::EnumMessage,
+    Serialize,
+    Deserialize,
+)]
+#[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum PipelineKind {
     /// Random crops and flips, local contrast normalisation, scaled by its extremes over the nominal images
@@ -94,13 +106,10 @@ pub enum PipelineKind {
     /// Colour jitter, random crops and flips, a little noise, mean and standard deviation of the nominal images
     Aug1,
     /// The same where custom pictures have masks: whole pictures are judged, not their centres
-    #[value(alias = "aug1_masks")]
     Aug1Masks,
     /// As aug1; the middle 60 % of each training image are black
-    #[value(alias = "aug1_blackcenter")]
     Aug1Blackcenter,
     /// As aug1; all but the middle 60 % of each training image is black
-    #[value(alias = "aug1_blackcenter_inverted")]
     Aug1BlackcenterInverted,
     /// As aug1, with the mean and standard deviation of ImageNet, for pretrained nets
     Imagenet,
@@ -325,8 +334,8 @@ mod tests {
     use crate::data::dataset::DatasetKind;
     use crate::data::images::Images;
     use crate::data::store::ImageSource;
+    use crate::named::Named;
     use Transform::*;
-    use clap::ValueEnum;
 
     fn images(side: usize, channels: usize) -> ImageSource {
         let pixels = (0..3 * side * side * channels).map(|i| (i * 7 % 251) as u8).collect();
@@ -355,7 +364,7 @@ mod tests {
 
     #[test]
     fn lists_survive_json() {
-        for &kind in PipelineKind::value_variants() {
+        for kind in PipelineKind::all() {
             let p = new(kind, DatasetKind::Mvtec, 34, 32, 3);
             let json = serde_json::to_string(&p).unwrap();
             assert_eq!(serde_json::from_str::<Preprocessing>(&json).unwrap(), p, "{json}");

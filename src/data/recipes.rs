@@ -159,8 +159,8 @@ fn scaling(
 mod tests {
     use super::*;
     use crate::data::images::Images;
+    use crate::named::Named;
     use Transform::*;
-    use clap::ValueEnum;
 
     fn new(kind: PipelineKind, dataset: DatasetKind, raw: usize, side: usize, channels: usize) -> Preprocessing {
         let pixels = (0..3 * raw * raw * channels).map(|i| (i * 7 % 251) as u8).collect();
@@ -274,8 +274,8 @@ mod tests {
     /// Every kind goes with every set, at the sides of the nets and at small ones.
     #[test]
     fn every_recipe_can_run() {
-        for &dataset in DatasetKind::value_variants() {
-            for &kind in PipelineKind::value_variants() {
+        for dataset in DatasetKind::all() {
+            for kind in PipelineKind::all() {
                 for (side, channels) in [(1, 3), (7, 1), (32, 3), (100, 3)] {
                     new(kind, dataset, raw_side(dataset, kind, side), side, channels);
                 }

@@ -6,7 +6,19 @@ use crate::error::{Error, Result};
 
 /// What the net learns anomalies from. In every mode but the first, each drawn nominal sample gives way to an anomaly with
 /// probability ½, afresh in each epoch, unless [anomalies are made beforehand](crate::data::batches::Rounds::offline).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    strum::VariantArray,
+    strum::IntoStaticStr,
+    strum::EnumMessage,
+    Serialize,
+    Deserialize,
+)]
+#[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum Supervise {
     /// No anomalies: nominal samples only
@@ -16,15 +28,25 @@ pub enum Supervise {
     /// An artificial image takes the sample's place
     Noise,
     /// Noise is added to the sample; where ground-truth maps are used, all of it counts as anomalous
-    #[value(alias = "malformed_normal")]
     MalformedNormal,
     /// Noise is added to the sample, and the pixels it changed are the ground-truth map
-    #[value(alias = "malformed_normal_gt")]
     MalformedNormalGt,
 }
 
 /// What artificial anomalies are made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    strum::VariantArray,
+    strum::IntoStaticStr,
+    strum::EnumMessage,
+    Serialize,
+    Deserialize,
+)]
+#[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum NoiseMode {
     /// Normal noise per value, standard deviation 64 of 255
@@ -36,12 +58,10 @@ pub enum NoiseMode {
     /// Small white squares
     Blob,
     /// Larger white squares and squares of random colours
-    #[value(alias = "mixed_blob")]
     MixedBlob,
     /// Blurred dark and coloured squares, rotated; for adding to a sample only
     Confetti,
     /// Specks, strips and patches of all sizes, dark or bright, faint or strong; for adding to a sample only
-    #[value(alias = "fine_confetti")]
     FineConfetti,
     /// Images of another data set (outlier exposure)
     Outliers,
@@ -85,15 +105,15 @@ impl Supervise {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::ValueEnum;
+    use crate::named::Named;
 
     #[test]
     fn words_take_hyphens_and_underscores() {
         for word in ["malformed-normal-gt", "malformed_normal_gt"] {
-            assert_eq!(Supervise::from_str(word, false).unwrap(), Supervise::MalformedNormalGt);
+            assert_eq!(Supervise::parse(word).unwrap(), Supervise::MalformedNormalGt);
         }
         for word in ["mixed-blob", "mixed_blob"] {
-            assert_eq!(NoiseMode::from_str(word, false).unwrap(), NoiseMode::MixedBlob);
+            assert_eq!(NoiseMode::parse(word).unwrap(), NoiseMode::MixedBlob);
         }
         assert_eq!(serde_json::to_string(&Supervise::MalformedNormal).unwrap(), "\"malformed-normal\"");
     }

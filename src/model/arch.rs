@@ -9,7 +9,20 @@ use crate::steps::{conv, pool};
 pub const NORM_MOMENTUM: f64 = 0.1;
 
 /// What a net is trained for, and how its output becomes scores and heatmaps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    strum::VariantArray,
+    strum::IntoStaticStr,
+    strum::EnumMessage,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum Objective {
     /// Fully convolutional data description: the output is the anomaly map

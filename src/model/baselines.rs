@@ -5,6 +5,7 @@
 use super::arch::{Arch, Init, Layer, Objective};
 use super::nets;
 use crate::error::{Error, Result};
+use crate::named::Named;
 use crate::steps::activation::Activation;
 
 /// An encoder, whose autoencoder has `AE` in the place of `CNN`, with the FCDD net whose receptive field blurs its pictures.
@@ -78,18 +79,9 @@ pub fn of_objective(objective: Objective, name: &str, bias: bool) -> Result<Arch
 }
 
 fn another(arch: &Arch, objective: Objective) -> Error {
-    let (own, asked) = (word(arch.objective), word(objective));
+    let (own, asked) = (arch.objective.word(), objective.word());
     let remedy = format!("choose --objective {own}, or another --net, such as {}", counterpart(&arch.name, objective));
     Error::setting(format!("{} is a net of --objective {own}, not of {asked}", arch.name), remedy)
-}
-
-/// An objective as the command line writes it.
-fn word(objective: Objective) -> &'static str {
-    match objective {
-        Objective::Fcdd => "fcdd",
-        Objective::Hsc => "hsc",
-        Objective::Ae => "ae",
-    }
 }
 
 /// The net of an objective that matches a net of any other: of the same name, else of the same size.

@@ -9,7 +9,7 @@ use super::evaluate::Tested;
 use super::model::Model;
 use super::prepare::TestSet;
 use super::results::{TestPlots, Training};
-use super::settings::{Settings, explanation};
+use super::settings::Settings;
 use super::state::Epoch;
 use super::train::THRESHOLD_QUANTILE;
 use crate::data::dataset::DatasetKind;
@@ -17,6 +17,7 @@ use crate::data::supervise::{NoiseMode, Supervise};
 use crate::error::Result;
 use crate::files;
 use crate::model::Objective;
+use crate::named::Named;
 use crate::report::html::{figures, page, pairs, picture, plots, section, table};
 use crate::report::png::png_size;
 use crate::report::significant;
@@ -216,7 +217,7 @@ fn epochs(history: &[Epoch]) -> Markup {
 /// The settings in words.
 fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
     let mut rows: Vec<(&str, String)> = Vec::new();
-    rows.push(("Data", format!("{} ({})", explanation(settings.dataset), data(settings))));
+    rows.push(("Data", format!("{} ({})", settings.dataset.explanation(), data(settings))));
     rows.push(("Class", story.set.name.clone()));
     if let Some(data) = story.set.data.as_ref().filter(|_| story.set.data != settings.data) {
         rows.push(("Test data", data.display().to_string()));
@@ -227,12 +228,12 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
         _ if settings.maps => "on ground-truth maps, pixel by pixel",
         _ => "on labels, one per image",
     };
-    rows.push(("Objective", explanation(settings.objective)));
+    rows.push(("Objective", settings.objective.explanation().to_string()));
     rows.push(("Loss", truth.to_string()));
     let bias = if settings.bias { "" } else { ", without biases" };
     rows.push(("Net", format!("{}, inputs of {side} × {side} pixels{bias}", settings.net, side = settings.side)));
-    rows.push(("Preprocessing", explanation(settings.pipeline)));
-    let optimizer = super::settings::word(settings.optimizer);
+    rows.push(("Preprocessing", settings.pipeline.explanation().to_string()));
+    let optimizer = settings.optimizer.word();
     rows.push((
         "Optimisation",
         format!(
@@ -251,7 +252,7 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
     }
     let drawn = match settings.objective {
         Objective::Fcdd => format!("Gaussian of σ = {} pixels", settings.sigma),
-        Objective::Hsc => format!("{}, blurred with σ = {} pixels", explanation(settings.gradient), settings.sigma),
+        Objective::Hsc => format!("{}, blurred with σ = {} pixels", settings.gradient.explanation(), settings.sigma),
         Objective::Ae => "squared errors".to_string(),
     };
     rows.push(("Heatmaps", format!("{drawn}; the {} quantile is the hottest colour", settings.quantile)));
@@ -262,14 +263,14 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
 
 fn anomalies(settings: &Settings) -> String {
     let when = if settings.offline_supervision { ", once before training" } else { "" };
-    let how = explanation(settings.supervise) + when;
+    let how = format!("{}{when}", settings.supervise.explanation());
     match (settings.supervise, settings.noise, &settings.outliers) {
         (Supervise::Unsupervised | Supervise::Other, ..) => how,
         (_, NoiseMode::Outliers, Some(outliers)) => {
             let limit = settings.oe_limit.map_or(String::new(), |limit| format!(", {limit} of them"));
             format!("{how}. Images: {outliers}{limit}")
         }
-        (_, noise, _) => format!("{how}. Noise: {}", explanation(noise)),
+        (_, noise, _) => format!("{how}. Noise: {}", noise.explanation()),
     }
 }
 
@@ -295,8 +296,7 @@ pub fn quoted(word: &str) -> String {
 
 /// Name of a data set as people write it.
 pub(super) fn dataset_name(dataset: DatasetKind) -> String {
-    let explained = explanation(dataset);
-    explained.split_once(':').map_or(explained.clone(), |(name, _)| name.to_string())
+    dataset.explanation().split(':').next().unwrap_or_default().to_string()
 }
 
 fn data(settings: &Settings) -> String {

@@ -109,13 +109,13 @@ impl Synthesiser {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::named::Named;
     use crate::rng::Purpose;
-    use clap::ValueEnum;
 
     /// Every mode, at any side from one pixel on, makes noise that is not zero (but for chance in `solid` and the like).
     #[test]
     fn every_mode_at_every_size() {
-        for &mode in NoiseMode::value_variants() {
+        for mode in NoiseMode::all() {
             for side in [1, 2, 3, 9, 10, 28, 32, 33, 64, 240] {
                 for channels in [1, 3] {
                     let outlier = vec![7; side * side * channels];

@@ -24,7 +24,19 @@ use crate::steps::hsc_loss::Gradient;
 use crate::steps::optimizer::{Adam, Sgd};
 
 /// Which optimizer a plan updates with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    strum::VariantArray,
+    strum::IntoStaticStr,
+    strum::EnumMessage,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum Optimizer {
     /// Nesterov momentum 0.9.

@@ -8,7 +8,7 @@ use crate::device::{DType, Device};
 use crate::engine::Network;
 use crate::error::{Error, Result};
 use crate::model::Weights;
-use crate::run::settings::word;
+use crate::named::Named;
 
 /// Training steps that are compared, in each way of running them.
 const STEPS: usize = 8;
@@ -51,7 +51,7 @@ pub(super) fn check(device: &Device, cuda: &Arc<Cuda>, options: &Options) -> Res
             switch(cuda, true);
             let after = results(device, cuda, options)?;
             compare(&before, &after, *reorders).map_err(|what| {
-                let problem = format!("{} {}: {name}=1 changes the results: {what}", options.net, word(options.task));
+                let problem = format!("{} {}: {name}=1 changes the results: {what}", options.net, options.task.word());
                 Error::Numeric { problem, remedy: NOT_TIMED.into() }
             })?;
             before = after;

@@ -13,7 +13,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::layout::lay_out;
-use super::settings::{check_size, word};
+use super::settings::check_size;
 use crate::device::cuda::{Cuda, Mark};
 use crate::device::{DType, Device, View};
 use crate::engine::lower::{self, Optimizer, Training};
@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::metrics::quantile;
 use crate::model::arch::{Arch, NORM_MOMENTUM};
 use crate::model::{Weights, baselines};
+use crate::named::Named;
 use crate::rng::{Purpose, Stream};
 use crate::steps::hsc_loss::Gradient;
 
@@ -31,7 +32,10 @@ pub use peaks::{Copier, Peaks};
 pub use tiles::{TileTiming, tiles};
 
 /// What is timed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, strum::VariantArray, strum::IntoStaticStr, strum::EnumMessage, Serialize,
+)]
+#[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// Forward, backward and update of one batch
@@ -264,7 +268,7 @@ fn finite(options: &Options, what: &str, values: &[f32]) -> Result<()> {
     if values.iter().all(|value| value.is_finite()) {
         return Ok(());
     }
-    let problem = format!("{} {}: {what}: not all are finite numbers", options.net, word(options.task));
+    let problem = format!("{} {}: {what}: not all are finite numbers", options.net, options.task.word());
     Err(Error::Numeric { problem, remedy: NOT_TIMED.into() })
 }
 
@@ -273,7 +277,7 @@ const NOT_TIMED: &str = "this net is not timed; `fcdd verify` tells which step i
 
 /// What computes.
 fn mode(device: &Device, options: &Options) -> String {
-    format!("fcdd {} {}{}", device.name(), word(options.format), switches(device))
+    format!("fcdd {} {}{}", device.name(), options.format.word(), switches(device))
 }
 
 /// What is switched on that is not the usual.

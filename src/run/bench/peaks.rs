@@ -10,8 +10,8 @@ use crate::device::cuda::{self, Buffer, Cuda, DeviceBuffers, kernels};
 use crate::device::matmul::{Matrix, matmul};
 use crate::device::{DType, Device, View};
 use crate::error::Result;
+use crate::named::Named;
 use crate::rng::{Purpose, Stream};
-use crate::run::settings::word;
 use crate::steps::conv::{Epilogue, Fprop, Geometry};
 use crate::steps::operation::Operation;
 
@@ -106,7 +106,7 @@ fn on_a_gpu(cuda: &Arc<Cuda>, format: DType) -> Result<Peaks> {
             geometry.pixels(),
             geometry.taps(),
             geometry.k,
-            word(format)
+            format.word()
         ),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::{Settings, word};
+use super::Settings;
 use crate::data::dataset::DatasetKind;
 use crate::data::pipeline::MAX_SIDE;
 use crate::data::supervise::Supervise;
@@ -10,6 +10,7 @@ use crate::device::DType;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::PRETRAINED;
 use crate::model::{Arch, Objective};
+use crate::named::Named;
 use crate::steps::hsc_loss::Gradient;
 
 /// Images per batch, at most.
@@ -45,7 +46,7 @@ impl Settings {
                 ));
             }
             Some(outliers) if !draws => {
-                let (supervise, noise) = (word(self.supervise), word(self.noise));
+                let (supervise, noise) = (self.supervise.word(), self.noise.word());
                 return Err(Error::setting(
                     format!("--outliers {outliers}: --supervise {supervise} with --noise {noise} uses no outliers"),
                     "leave --outliers out, or choose --noise outliers and --supervise noise",
@@ -93,11 +94,11 @@ impl Settings {
 
     /// Refuses what the objective cannot learn from, and flags that are not for it.
     fn check_objective(&self) -> Result<()> {
-        let objective = word(self.objective);
+        let objective = self.objective.word();
         if self.objective == Objective::Ae && self.supervise != Supervise::Unsupervised {
             let remedy =
                 "an autoencoder learns from good images alone: choose --supervise unsupervised, or leave it out";
-            return refuse("supervise", format!("{} with --objective {objective}", word(self.supervise)), remedy);
+            return refuse("supervise", format!("{} with --objective {objective}", self.supervise.word()), remedy);
         }
         if self.objective != Objective::Fcdd && self.maps {
             let remedy = "only --objective fcdd learns from ground-truth maps: choose --maps false, or leave it out";
@@ -105,11 +106,11 @@ impl Settings {
         }
         if self.objective != Objective::Fcdd && self.precision != DType::F32 {
             let remedy = "choose --precision f32, or leave it out";
-            return refuse("precision", format!("{} with --objective {objective}", word(self.precision)), remedy);
+            return refuse("precision", format!("{} with --objective {objective}", self.precision.word()), remedy);
         }
         if self.objective != Objective::Hsc && self.gradient != Gradient::Grad {
             let remedy = "leave it out: only heatmaps of --objective hsc are gradients";
-            return refuse("gradient", format!("{} with --objective {objective}", word(self.gradient)), remedy);
+            return refuse("gradient", format!("{} with --objective {objective}", self.gradient.word()), remedy);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ mod presets;
 
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
+use crate::named::Named;
 use serde::{Deserialize, Serialize};
 
 use crate::data::dataset::DatasetKind;
@@ -156,23 +156,23 @@ impl Settings {
 
     /// The words for all of these settings but class and seed.
     pub fn words(&self) -> Vec<String> {
-        let mut words = vec![word(self.dataset)];
+        let mut words = vec![self.dataset.word().to_string()];
         let mut flag = |name: &str, value: String| words.extend([format!("--{name}"), value]);
         if let Some(data) = &self.data {
             flag("data", data.display().to_string());
         }
-        flag("objective", word(self.objective));
+        flag("objective", self.objective.word().to_string());
         flag("net", self.net.clone());
         if let Some(weights) = &self.weights {
             flag("weights", weights.display().to_string());
         }
         if self.objective == Objective::Hsc {
-            flag("gradient", word(self.gradient));
+            flag("gradient", self.gradient.word().to_string());
         }
         flag("side", self.side.to_string());
-        flag("pipeline", word(self.pipeline));
-        flag("supervise", word(self.supervise));
-        flag("noise", word(self.noise));
+        flag("pipeline", self.pipeline.word().to_string());
+        flag("supervise", self.supervise.word().to_string());
+        flag("noise", self.noise.word().to_string());
         if let Some(outliers) = &self.outliers {
             flag("outliers", outliers.to_string());
         }
@@ -183,13 +183,13 @@ impl Settings {
             flag("part-gap", gap.to_string());
         }
         if self.precision != DType::F32 {
-            flag("precision", word(self.precision));
+            flag("precision", self.precision.word().to_string());
         }
         flag("maps", self.maps.to_string());
         flag("epochs", self.epochs.to_string());
         flag("passes", self.passes.to_string());
         flag("batch", self.batch.to_string());
-        flag("optimizer", word(self.optimizer));
+        flag("optimizer", self.optimizer.word().to_string());
         flag("lr", self.lr.to_string());
         flag("weight-decay", self.weight_decay.to_string());
         flag("schedule", self.schedule.to_string());
@@ -229,15 +229,4 @@ fn absolute(path: &Path) -> Result<PathBuf> {
         return Err(Error::file(&path, "is not named in Unicode", "rename the folder"));
     }
     Ok(path)
-}
-
-/// A choice as the command line writes it.
-pub fn word(choice: impl ValueEnum) -> String {
-    choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string())
-}
-
-/// What the command line's help says of a choice.
-pub fn explanation(choice: impl ValueEnum) -> String {
-    let value = choice.to_possible_value();
-    value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
 }

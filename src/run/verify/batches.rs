@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use clap::ValueEnum;
+use crate::named::Named;
 use flate2::Crc;
 
 use super::{Check, Report};
@@ -75,12 +75,12 @@ const FAMILIES: [DatasetKind; 7] = [
 pub fn check(report: &mut Report) -> Result<()> {
     for dataset in FAMILIES {
         let (side, channels) = if dataset == DatasetKind::Fmnist { (28, 1) } else { (32, 3) };
-        let recipe = |&kind| set(kind, dataset, side, channels, Supervise::MalformedNormalGt, NoiseMode::Confetti);
-        let sets: Vec<_> = PipelineKind::value_variants().iter().map(recipe).collect::<Result<_>>()?;
+        let recipe = |kind| set(kind, dataset, side, channels, Supervise::MalformedNormalGt, NoiseMode::Confetti);
+        let sets: Vec<_> = PipelineKind::all().into_iter().map(recipe).collect::<Result<_>>()?;
         report.add(batches(report.device(), &sets, &format!("batches, recipes of {dataset:?}"))?);
     }
-    for &supervise in Supervise::value_variants() {
-        let noises = if supervise.makes_noise() { NoiseMode::value_variants() } else { &[NoiseMode::Gaussian] };
+    for supervise in Supervise::all() {
+        let noises = if supervise.makes_noise() { NoiseMode::all() } else { vec![NoiseMode::Gaussian] };
         for &noise in noises.iter().filter(|&&noise| supervise.check(noise).is_ok()) {
             let grey = set(PipelineKind::Lcnaug1, DatasetKind::Fmnist, 28, 1, supervise, noise)?;
             let coloured = set(PipelineKind::Aug1, DatasetKind::Folder, 64, 3, supervise, noise)?;

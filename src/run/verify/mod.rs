@@ -26,6 +26,7 @@ use serde::Serialize;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::Objective;
+use crate::named::Named;
 use compare::Ours;
 use golden::{File, Manifest};
 
@@ -180,9 +181,9 @@ fn golden_folder(folder: &Path, report: &mut Report) -> Result<()> {
 fn golden_file(folder: &Path, manifest: &Manifest, file: &File, report: &mut Report) -> Result<()> {
     let name = file.name.as_str();
     match (file.entry.objective.as_deref(), file.entry.net.as_deref()) {
-        (Some(objective), Some(net)) => match <Objective as clap::ValueEnum>::from_str(objective, false) {
-            Ok(objective) => nets::check(folder, manifest, file, objective, net, report),
-            Err(_) => {
+        (Some(objective), Some(net)) => match Objective::parse(objective) {
+            Some(objective) => nets::check(folder, manifest, file, objective, net, report),
+            None => {
                 report.skip_file(file, format!("this build has no objective {objective}"));
                 Ok(())
             }
