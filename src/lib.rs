@@ -20,4 +20,15 @@ pub mod rng;
 pub mod run;
 pub mod steps;
 
+pub use data::image_view::ImageView;
+pub use device::Device;
 pub use error::{Error, Result};
+pub use run::context::{Event, Observer};
+pub use run::detector::{Detection, Detector, Input, Verdict};
+pub use run::heatmap::Heatmap;
+pub use run::model::Model;
+pub use run::settings::Settings;
+pub use run::state::Epoch;
+pub use run::stop::Stop;
+pub use run::train::Trained;
+pub use run::trainer::Trainer;

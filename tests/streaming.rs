@@ -4,12 +4,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fcdd::data::ahead::ahead;
 use fcdd::data::batches::{EpochPlan, TrainingData, TrainingSet};
 use fcdd::data::dataset::DatasetKind;
 use fcdd::data::fit::{RawForm, ResizeMode};
 use fcdd::data::folder::{Broken, pictures, read_all};
 use fcdd::data::pipeline::{PipelineKind, Preprocessing};
+use fcdd::data::prefetch::{Job, prefetched};
 use fcdd::data::store::{Hold, Raw};
 use fcdd::data::supervise::{NoiseMode, Supervise};
 
@@ -75,7 +75,9 @@ fn a_streamed_set_is_the_held_one_a_few_batches_at_a_time() {
         let order = streamed.order(2);
         let before = NOW.load(Ordering::Relaxed);
         MOST.store(before, Ordering::Relaxed);
-        let sums: Vec<f64> = ahead(order.chunks(BATCH).map(|samples| streamed.batch(2, samples, true)), |batches| {
+        let bytes = streamed.batch_bytes(BATCH, true);
+        let jobs = order.chunks(BATCH).map(|samples| Job { bytes, make: || streamed.batch(2, samples, true) });
+        let sums: Vec<f64> = prefetched(3 * bytes, jobs, |batches| {
             batches.map(|batch| batch.unwrap().inputs.iter().map(|&v| f64::from(v)).sum()).collect()
         });
         let most = MOST.load(Ordering::Relaxed) - before;

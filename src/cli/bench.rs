@@ -1,11 +1,11 @@
 //! `fcdd bench`
 
 use super::common::{DeviceArg, choice, print_json, print_lines};
+use super::terminal::log;
 use super::{FOUND_WANTING, Outcome};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::run::bench::{Cost, Options, Peaks, Refusal, Task, TileTiming, Timing, Work, bench, tiles};
-use crate::run::progress::log;
 
 /// Time training steps and inference beside the floors that this machine's speed sets, or the latency of judging one picture.
 ///

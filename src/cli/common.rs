@@ -1,17 +1,18 @@
 //! Flags and manners that verbs share.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use super::INTERRUPTED;
+use super::terminal::{Terminal, log};
 use crate::device::{self, Device};
 use crate::error::{Error, Result};
 use crate::named::Named;
+use crate::run::context::Context;
 use crate::run::evaluate::Evaluation;
-use crate::run::progress::log;
 use crate::run::stop::Stop;
 
 /// Where to compute.
@@ -48,6 +49,19 @@ pub fn choose(choice: device::Choice) -> Result<Device> {
         }
     }
     Ok(device)
+}
+
+/// What this program shows of its work.
+static TERMINAL: LazyLock<Terminal> = LazyLock::new(Terminal::default);
+
+/// Shows the work of several threads.
+pub fn terminal() -> &'static Terminal {
+    &TERMINAL
+}
+
+/// Work on a device that is shown on the terminal, and cannot be stopped on the way.
+pub fn context(device: &Device) -> Context<'_> {
+    Context { observer: &*TERMINAL, ..Context::silent(device) }
 }
 
 /// Test images to picture.

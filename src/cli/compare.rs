@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Outcome;
-use super::common::{DeviceArg, print_json, print_lines};
+use super::common::{DeviceArg, context, print_json, print_lines};
 use crate::error::Result;
 use crate::run::compare::{Compared, SHEET, compare};
 
@@ -31,7 +31,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
-    let compared = compare(&device, &args.models, args.data.as_deref(), &args.viz_ids, &args.out)?;
+    let compared = compare(&context(&device), &args.models, args.data.as_deref(), &args.viz_ids, &args.out)?;
     if args.json {
         print_json(&compared)?;
         return Ok(Outcome::Fine);

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::common::{DeviceArg, print_json, print_lines, stop_flag};
+use super::common::{DeviceArg, context, print_json, print_lines, stop_flag};
+use super::terminal::log;
 use super::{INTERRUPTED, Outcome};
 use crate::error::Result;
+use crate::run::context::Context;
 use crate::run::demo::{Figure, demo};
-use crate::run::progress::log;
 
 /// Show the whole way on synthetic surfaces: no data, no network, about a minute.
 #[derive(Debug, clap::Args)]
@@ -30,7 +31,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let stop = stop_flag()?;
-    let Some(report) = demo(&device, &args.out, args.seed, args.epochs, &stop)? else {
+    let Some(report) = demo(&Context { stop: &stop, ..context(&device) }, &args.out, args.seed, args.epochs)? else {
         log("the demo was stopped before it had trained; run it again to see its figures");
         return Ok(Outcome::Ended(INTERRUPTED));
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Outcome;
-use super::common::{ChosenArg, DeviceArg, describe, print_json, print_lines};
+use super::common::{ChosenArg, DeviceArg, context, describe, print_json, print_lines};
 use crate::error::Result;
 use crate::run::directory;
 use crate::run::model::{Model, model_file};
@@ -33,12 +33,13 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
+    let context = context(&device);
     let model = Model::load(&args.model)?;
     let beside = model_file(&args.model).parent().map(PathBuf::from).unwrap_or_default();
     let out = args.out.unwrap_or(beside);
-    let test = TestSet::load(&model, args.data.as_deref())?;
+    let test = TestSet::load(&model, args.data.as_deref(), &context)?;
     test.check(&args.chosen.viz_ids)?;
-    let evaluation = evaluate_into(&device, &model, &args.model, &test, &out, &args.chosen.viz_ids)?.evaluation;
+    let evaluation = evaluate_into(&context, &model, &args.model, &test, &out, &args.chosen.viz_ids)?.evaluation;
     if args.json {
         print_json(&evaluation)?;
     } else {

@@ -8,6 +8,7 @@ mod evaluate;
 mod info;
 mod predict;
 mod sweep;
+mod terminal;
 mod train;
 mod verify;
 
@@ -15,8 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::terminal::log;
 use crate::error::Result;
-use crate::run::progress::log;
 
 /// Exit code of a check that ran and found something wanting.
 const FOUND_WANTING: u8 = 1;

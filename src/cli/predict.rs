@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::common::{DeviceArg, print_json, print_lines};
+use super::common::{DeviceArg, context, print_json, print_lines};
+use super::terminal::log;
 use super::{ERROR, Outcome};
 use crate::error::{Error, Result};
 use crate::run::model::Model;
 use crate::run::predict::{Prediction, predict};
-use crate::run::progress::log;
 
 /// Judge pictures: score, heatmap and overlay for each.
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,7 @@ struct Report {
 pub fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let model = Model::load(&args.model)?;
-    let predictions = predict(&device, &model, &args.paths, &args.out, args.threshold)?;
+    let predictions = predict(&context(&device), &model, &args.paths, &args.out, args.threshold)?;
     let failed: Vec<String> = predictions.failed.iter().map(Error::to_string).collect();
     if args.json {
         print_json(&Report { predictions: predictions.done, failed: failed.clone() })?;

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::common::{choose, print_json, print_lines, stop_flag};
+use super::common::{choose, print_json, print_lines, stop_flag, terminal};
+use super::terminal::log;
 use super::train::Choices;
 use super::{ERROR, INTERRUPTED, Outcome};
 use crate::device::{self, Choice, Device};
 use crate::error::{Error, Result};
 use crate::run::directory;
-use crate::run::progress::log;
 use crate::run::report::quoted;
 use crate::run::sweep::plan::{Plan, Shard, unfinished};
 use crate::run::sweep::slurm::write_slurm;
@@ -77,7 +77,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     let left = unfinished(runs)?;
     plan.save(&out)?;
     log(format!("{} of {of} runs to do{}", left.len(), if left.len() < of { "; finished ones are kept" } else { "" }));
-    let failures = work(&devices, &left, &stop);
+    let failures = work(&devices, &left, terminal(), &stop);
     show(&sum_up(&out)?, &out, json)?;
     failures.iter().for_each(|failure| log(format!("error: {}: {}", failure.run, failure.error)));
     if stop.is_requested() {

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::common::{ChosenArg, DeviceArg, choice, describe, print_json, print_lines, stop_flag};
+use super::common::{ChosenArg, DeviceArg, choice, context, describe, print_json, print_lines, stop_flag};
+use super::terminal::log;
 use super::{INTERRUPTED, Outcome};
 use crate::data::dataset::DatasetKind;
 use crate::data::outliers::OutlierSource;
@@ -17,9 +18,9 @@ use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::model::Objective;
 use crate::named::Named;
+use crate::run::context::Context;
 use crate::run::directory;
 use crate::run::evaluate::Evaluation;
-use crate::run::progress::log;
 use crate::run::results::finish;
 use crate::run::settings::{Moved, Settings};
 use crate::run::train;
@@ -171,16 +172,15 @@ struct Report<'a> {
 pub fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let stop = stop_flag()?;
+    let context = Context { stop: &stop, ..context(&device) };
     let Args { choices, task, out, resume, chosen: ChosenArg { viz_ids: chosen }, json, .. } = args;
     let (trained, task, directory) = match (resume, out) {
-        (Some(run), None) if task == OneTask::default() => {
-            train::resume(&device, &run, choices.moved()?, &chosen, &stop)?
-        }
+        (Some(run), None) if task == OneTask::default() => train::resume(&context, &run, choices.moved()?, &chosen)?,
         (Some(_), _) => return Err(settled()),
-        (None, Some(out)) => train::start(&device, &task.settings(choices)?, &out, &chosen, &stop)?,
+        (None, Some(out)) => train::start(&context, &task.settings(choices)?, &out, &chosen)?,
         (None, None) => return Err(Error::setting("no folder for the run", "name one with --out RUN")),
     };
-    let evaluation = finish(&device, &trained, &task, &directory, &chosen)?.map(|tested| tested.evaluation);
+    let evaluation = finish(&context, &trained, &task, &directory, &chosen)?.map(|tested| tested.evaluation);
     let last = trained.history.last();
     let run = directory.path().display().to_string();
     if json {

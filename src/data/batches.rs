@@ -276,6 +276,12 @@ impl TrainingSet {
         }
     }
 
+    /// Bytes of a batch of `n` images.
+    pub fn batch_bytes(&self, n: usize, maps: bool) -> usize {
+        let p = &self.data.preprocessing;
+        n * (p.input_len() + 1 + if maps { p.side * p.side } else { 0 }) * size_of::<f32>()
+    }
+
     /// Makes a batch in memory of its own.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::data::dataset::DatasetKind;
-use crate::data::images::{Images, Mask, read_picture};
+use crate::data::images::{Images, Mask, read_own_channels};
 use crate::data::resize::{bilinear, floor_nearest, nearest};
 use crate::error::Result;
 
@@ -53,9 +53,17 @@ impl RawForm {
 
     /// Reads a picture as one such image; also its own (height, width).
     pub fn read(&self, path: &Path) -> Result<(Images, (usize, usize))> {
-        let picture = read_picture(path, self.channels)?;
-        let size = (picture.height, picture.width);
-        Ok((self.fit.apply(picture, self.side), size))
+        let picture = read_own_channels(path)?;
+        Ok((self.of(&picture), (picture.height, picture.width)))
+    }
+
+    /// A picture as one such image.
+    pub fn of(&self, picture: &Images) -> Images {
+        if picture.channels > self.channels {
+            return self.fit.apply(&picture.clone().with_channels(self.channels), self.side);
+        }
+        // Grey becomes RGB once it is small: each channel is resized by itself.
+        self.fit.apply(picture, self.side).with_channels(self.channels)
     }
 }
 
@@ -71,8 +79,8 @@ impl ResizeMode {
     }
 
     /// One image of any shape as `side × side` pixels.
-    pub fn apply(self, picture: Images, side: usize) -> Images {
-        let Images { height, width, channels, pixels, .. } = &picture;
+    pub fn apply(self, picture: &Images, side: usize) -> Images {
+        let Images { height, width, channels, pixels, .. } = picture;
         if let Some((rows, columns)) = self.samples((*height, *width), side) {
             let row =
                 |&y: &usize| columns.iter().flat_map(move |&x| &pixels[(y * width + x) * channels..][..*channels]);
@@ -169,7 +177,7 @@ mod tests {
     #[test]
     fn the_short_side_is_torchvisions() {
         for (height, width, row, sum) in SHORT_SIDE {
-            let fitted = ResizeMode::ShortSide.apply(picture(height, width), 5);
+            let fitted = ResizeMode::ShortSide.apply(&picture(height, width), 5);
             assert_eq!((fitted.height, fitted.width, &fitted.pixels[..5]), (5, 5, &row[..]), "{height}×{width}");
             assert_eq!(fitted.pixels.iter().map(|&v| u32::from(v)).sum::<u32>(), sum, "{height}×{width}");
         }
@@ -185,8 +193,8 @@ mod tests {
     #[test]
     fn nearest_neighbours_are_picked() {
         let wide = picture(1, 4);
-        assert_eq!(ResizeMode::Nearest.apply(wide.clone(), 2).pixels, [91, 17, 91, 17]);
-        assert_eq!(ResizeMode::FloorNearest.apply(wide, 2).pixels, [0, 182, 0, 182]);
+        assert_eq!(ResizeMode::Nearest.apply(&wide, 2).pixels, [91, 17, 91, 17]);
+        assert_eq!(ResizeMode::FloorNearest.apply(&wide, 2).pixels, [0, 182, 0, 182]);
     }
 
     #[test]

@@ -99,9 +99,9 @@ impl Images {
     }
 
     /// Resized to `side × side` as Pillow's bilinear filter does: antialiased when shrinking, other shapes squashed.
-    pub fn resized(self, side: usize) -> Images {
+    pub fn resized(&self, side: usize) -> Images {
         if (self.height, self.width) == (side, side) {
-            return self;
+            return self.clone();
         }
         let n = side * side * self.channels;
         let mut pixels = vec![0; self.count * n];
@@ -109,7 +109,7 @@ impl Images {
             .par_chunks_mut(n.max(1))
             .enumerate()
             .for_each(|(i, out)| bilinear(self.image(i), self.height, self.width, self.channels, side, side, out));
-        Images { height: side, width: side, pixels, ..self }
+        Images { count: self.count, pixels, ..Images::empty(side, side, self.channels) }
     }
 }
 
@@ -129,14 +129,31 @@ pub fn luma([r, g, b]: [u8; 3]) -> u8 {
 ///
 /// The orientation that a camera recorded (EXIF) is applied; 16-bit samples are reduced to 8; transparency is dropped.
 pub fn read_picture(path: &Path, channels: usize) -> Result<Images> {
-    let picture = decode(path)?;
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
-    let images = if picture.color().has_color() {
-        Images { count: 1, height, width, channels: 3, pixels: picture.into_rgb8().into_raw() }
-    } else {
-        Images { count: 1, height, width, channels: 1, pixels: picture.into_luma8().into_raw() }
-    };
-    Ok(images.with_channels(channels))
+    Ok(read_own_channels(path)?.with_channels(channels))
+}
+
+/// The same in the picture's own channels: 1 where it is grey, else 3.
+pub fn read_own_channels(path: &Path) -> Result<Images> {
+    decode(path).map(Images::from)
+}
+
+/// One image, grey or RGB as it is. 16-bit samples are reduced to 8; transparency is dropped.
+impl From<DynamicImage> for Images {
+    fn from(image: DynamicImage) -> Images {
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        let (channels, pixels) = if image.color().has_color() {
+            (3, image.into_rgb8().into_raw())
+        } else {
+            (1, image.into_luma8().into_raw())
+        };
+        Images { count: 1, height, width, channels, pixels }
+    }
+}
+
+/// Bytes of a picture's pixels, from the head of its file; None where that cannot be read.
+pub fn picture_bytes(path: &Path) -> Option<usize> {
+    let (width, height) = ImageReader::open(path).ok()?.with_guessed_format().ok()?.into_dimensions().ok()?;
+    Some(3 * width as usize * height as usize)
 }
 
 /// (height, width) of a picture as [`read_picture`] reads it, from the head of its file.

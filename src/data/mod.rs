@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`images`], [`resize`] | pictures as bytes: reading, grey and RGB, masks; resizing as Pillow does |
 //! | [`fit`] | how a picture of any shape becomes a square |
-//! | [`store`], [`ahead`] | sets of images, in memory or decoded when they are needed; work in advance |
+//! | [`store`], [`prefetch`] | sets of images, in memory or decoded when they are needed; work done ahead of its use |
 //! | [`idx`], [`cifar`], [`folder`] | one file format each |
 //! | [`sets`] | how each data set lies on disk |
 //! | [`dataset`], [`outliers`] | labelled sets with a training and a test split; sets that serve as anomalies |
@@ -21,7 +21,6 @@
 //! number is addressed by (seed, purpose, epoch, sample, index). So a batch is the same for any batch size, thread count or
 //! device.
 
-pub mod ahead;
 pub mod anomaly;
 pub mod batches;
 pub mod cifar;
@@ -32,6 +31,7 @@ pub mod dataset;
 pub mod fit;
 pub mod folder;
 pub mod idx;
+pub mod image_view;
 pub mod images;
 pub mod interpret;
 pub mod jitter;
@@ -39,6 +39,7 @@ pub mod labelled;
 pub mod lcn;
 pub mod outliers;
 pub mod pipeline;
+pub mod prefetch;
 pub mod recipes;
 pub mod resize;
 pub mod sets;

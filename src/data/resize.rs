@@ -1,5 +1,10 @@
 //! Resizing of byte images: Pillow's antialiased bilinear filter, bit for bit, and two rules of nearest neighbour.
 
+use rayon::prelude::*;
+
+/// Rows, at least, that a thread takes at a time.
+const ROWS: usize = 64;
+
 /// Weights are multiples of 2⁻²², as in Pillow.
 const PRECISION: u32 = 22;
 
@@ -24,26 +29,30 @@ pub fn bilinear(
     let (columns, rows) = (Taps::new(width, out_width), Taps::new(height, out_height));
     let stride = out_width * channels;
     let mut narrow = vec![0; height * stride];
-    for (source, target) in image.chunks_exact(width * channels).zip(narrow.chunks_exact_mut(stride)) {
+    let sources = image.par_chunks_exact(width * channels);
+    sources.zip(narrow.par_chunks_exact_mut(stride)).with_min_len(ROWS).for_each(|(source, target)| {
         for (pixel, (first, weights)) in target.chunks_exact_mut(channels).zip(&columns.spans) {
             for (c, value) in pixel.iter_mut().enumerate() {
                 let taps = source[first * channels + c..].iter().step_by(channels);
                 *value = round(weights.iter().zip(taps).map(|(w, &v)| w * i32::from(v)).sum());
             }
         }
-    }
-    let mut sums = vec![0; stride];
-    for (target, (first, weights)) in out.chunks_exact_mut(stride).zip(&rows.spans) {
-        sums.fill(0);
-        for (w, source) in weights.iter().zip(narrow[first * stride..].chunks_exact(stride)) {
-            for (sum, &v) in sums.iter_mut().zip(source) {
-                *sum += w * i32::from(v);
+    });
+    let targets = out.par_chunks_exact_mut(stride).zip(&rows.spans).with_min_len(ROWS);
+    targets.for_each_init(
+        || vec![0; stride],
+        |sums, (target, (first, weights))| {
+            sums.fill(0);
+            for (w, source) in weights.iter().zip(narrow[first * stride..].chunks_exact(stride)) {
+                for (sum, &v) in sums.iter_mut().zip(source) {
+                    *sum += w * i32::from(v);
+                }
             }
-        }
-        for (value, &sum) in target.iter_mut().zip(&sums) {
-            *value = round(sum);
-        }
-    }
+            for (value, &sum) in target.iter_mut().zip(&*sums) {
+                *value = round(sum);
+            }
+        },
+    );
 }
 
 /// The source index that nearest-neighbour resizing from `from` to `to` samples takes for output `i`, as Pillow does, by the

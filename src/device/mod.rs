@@ -51,6 +51,11 @@ pub enum Device {
 }
 
 impl Device {
+    /// The first GPU where one can be used, else the CPU.
+    pub fn auto() -> Result<Device> {
+        Ok(choose(Choice::Auto)?.0)
+    }
+
     /// `cpu` or `cuda`.
     pub fn name(&self) -> &'static str {
         match self {

@@ -35,7 +35,7 @@ pub struct Batch<'a> {
 pub type Feed = Box<dyn Fn(Batch<'_>) -> cuda::Result<()> + Send>;
 
 /// Losses and labels of an epoch's samples, in their order.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct EpochLog {
     pub losses: Vec<f32>,
     pub labels: Vec<f32>,
@@ -133,6 +133,11 @@ impl Gpu {
             launched: VecDeque::new(),
         });
         Ok(())
+    }
+
+    /// Whether a source of batches is attached.
+    pub fn is_attached(&self) -> bool {
+        self.epochs.is_some()
     }
 
     /// Uploads what an epoch needs: its order and the hyper-parameters of its batches.

@@ -9,7 +9,7 @@ use super::{Hyper, Step};
 use crate::device::cuda::{self, Graph, PointerMut};
 use crate::device::{Device, HostBuffers, View};
 use crate::error::{Error, Result};
-use crate::model::{Arch, Weights};
+use crate::model::{Arch, Objective, Weights};
 use crate::real::Real;
 
 /// Input, labels and, for the map loss, maps of a batch.
@@ -244,6 +244,16 @@ impl<T: Real> Network<T> {
         Ok(self.memory.get(score))
     }
 
+    /// Anomaly maps of the images that [`Network::infer`] scored: [`Ports`] tells their shape. Those of HSC are computed now.
+    pub fn maps(&mut self, n: usize) -> Result<&[T]> {
+        if self.arch.objective == Objective::Hsc {
+            self.run(n, None, |plan| &plan.explain)?;
+        }
+        let map = self.plan(n)?.ports.map;
+        self.download(&[map])?;
+        Ok(self.memory.get(map))
+    }
+
     /// Maps and heatmaps of the images that [`Network::infer`] judged: [`Ports`] tells their shapes.
     pub fn explain(&mut self, n: usize) -> Result<Explanation<'_, T>> {
         self.run(n, None, |plan| &plan.explain)?;
@@ -261,32 +271,56 @@ impl<T: Real> Network<T> {
         self.gpu()?.attach(feed, samples, stride)
     }
 
-    /// Trains an epoch on the GPU with the attached source: the samples in `order`, a batch for each of `hypers`. Every step is a
-    /// replayed graph; the host waits at the epoch's end alone. Before each step `go_on` gets the number of samples launched so far;
-    /// where it returns false the epoch ends there, and so does the log.
+    /// Trains an epoch: the samples in `order`, a batch for each of `hypers`. Before each step `before` is called, with the losses so
+    /// far and the number of samples whose steps are done or launched; it fills the inputs in ([`Network::training_inputs`]) unless a source
+    /// on the GPU is attached. Where it returns false the epoch ends there, and so
+    /// does the log.
+    ///
+    /// With an attached source every step is a replayed graph and the host waits at the epoch's end alone: there are no losses before.
     pub fn epoch(
         &mut self,
         epoch: u32,
         order: &[u32],
         hypers: &[Hyper],
-        mut go_on: impl FnMut(usize) -> Result<bool>,
+        mut before: impl FnMut(&mut Network<T>, &EpochLog, usize) -> Result<bool>,
     ) -> Result<EpochLog> {
-        let stride = self.options.batch;
-        self.gpu()?.begin_epoch(epoch, order, hypers)?;
-        let mut done = 0;
-        for samples in order.chunks(stride) {
-            if !go_on(done)? {
+        let attached = self.gpu.as_ref().is_some_and(Gpu::is_attached);
+        if attached {
+            self.gpu()?.begin_epoch(epoch, order, hypers)?;
+        }
+        let (mut log, mut done) = (EpochLog::default(), 0);
+        for (samples, hyper) in order.chunks(self.options.batch).zip(hypers) {
+            if !before(self, &log, done)? {
                 break;
             }
-            let index = self.plan_index(samples.len())?;
-            let plan = &self.plans[index];
-            let ports = training_ports(&plan.ports)?;
-            let gpu = self.gpu.as_mut().ok_or_else(not_on_a_gpu)?;
-            gpu.step(plan, &ports, stride)?;
-            self.batches += 1;
+            if attached {
+                self.replay(samples.len())?;
+            } else {
+                self.train_logged(samples.len(), hyper, &mut log)?;
+            }
             done += samples.len();
         }
-        self.gpu()?.end_epoch(done)
+        if attached { self.gpu()?.end_epoch(done) } else { Ok(log) }
+    }
+
+    /// Replays the training step on the next `n` images of the attached source.
+    fn replay(&mut self, n: usize) -> Result<()> {
+        let (index, stride) = (self.plan_index(n)?, self.options.batch);
+        let plan = &self.plans[index];
+        let gpu = self.gpu.as_mut().ok_or_else(not_on_a_gpu)?;
+        gpu.step(plan, &training_ports(&plan.ports)?, stride)?;
+        self.batches += 1;
+        Ok(())
+    }
+
+    /// [`Network::train`], whose losses are added to a log.
+    fn train_logged(&mut self, n: usize, hyper: &Hyper, log: &mut EpochLog) -> Result<()> {
+        let f32s = |values: &[T]| values.iter().map(|v| v.f64() as f32).collect::<Vec<_>>();
+        let losses = f32s(self.train(n, hyper)?);
+        log.losses.extend(losses);
+        let labels = training_ports(&self.plan(n)?.ports)?.labels;
+        log.labels.extend(f32s(self.memory.get(labels)));
+        Ok(())
     }
 
     fn gpu(&mut self) -> Result<&mut Gpu> {

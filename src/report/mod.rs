@@ -4,7 +4,6 @@ pub mod heatmap;
 pub mod html;
 pub mod jet;
 pub mod npy;
-pub mod overlay;
 pub mod plot;
 pub mod png;
 pub mod resample;

@@ -1,22 +1,32 @@
 //! Maps of one size as maps of another, for pictures and masks at their own size.
 
-/// Bilinear interpolation of a map between sizes (height, width), pixel centres at half-integers and borders continued, as
+/// Bilinear interpolation of maps between sizes (height, width), pixel centres at half-integers and borders continued, as
 /// `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`.
-///
-/// # Panics
-/// When the map does not hold `from.0 * from.1` values, or is empty and the result is not.
-pub fn bilinear(map: &[f32], from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
-    assert_eq!(map.len(), from.0 * from.1, "a map of {} × {}", from.0, from.1);
-    let (rows, columns) = (taps(from.0, to.0), taps(from.1, to.1));
-    let mut resized = Vec::with_capacity(to.0 * to.1);
-    for &(y0, y1, fy) in &rows {
-        let (upper, lower) = (&map[y0 * from.1..][..from.1], &map[y1 * from.1..][..from.1]);
-        resized.extend(columns.iter().map(|&(x0, x1, fx)| {
+pub struct Bilinear {
+    width: usize,
+    /// For each output row and column, the two inputs it lies between and the weight of the second.
+    rows: Vec<(usize, usize, f32)>,
+    columns: Vec<(usize, usize, f32)>,
+}
+
+impl Bilinear {
+    /// Between two sizes; neither is empty.
+    pub fn new(from: (usize, usize), to: (usize, usize)) -> Bilinear {
+        Bilinear { width: from.1, rows: taps(from.0, to.0), columns: taps(from.1, to.1) }
+    }
+
+    /// The values of an output row.
+    ///
+    /// # Panics
+    /// When the map or the rows are shorter than that.
+    pub fn row<'a>(&'a self, map: &'a [f32], row: usize) -> impl Iterator<Item = f32> + 'a {
+        let (y0, y1, fy) = self.rows[row];
+        let (upper, lower) = (&map[y0 * self.width..][..self.width], &map[y1 * self.width..][..self.width]);
+        self.columns.iter().map(move |&(x0, x1, fx)| {
             let mix = |row: &[f32]| row[x0] + (row[x1] - row[x0]) * fx;
             mix(upper) + (mix(lower) - mix(upper)) * fy
-        }));
+        })
     }
-    resized
 }
 
 /// Nearest neighbour between sizes (height, width), also the authors' upsampling without receptive fields: row ⌊i·from/to⌋ and likewise the column, as
@@ -52,6 +62,10 @@ mod tests {
     /// `F.interpolate(torch.tensor([[[[0., 4.], [8., 12.]]]]), size=(2, 4), mode="bilinear")`
     #[test]
     fn bilinear_equals_torch() {
+        let bilinear = |map: &[f32], from, to: (usize, usize)| -> Vec<f32> {
+            let between = Bilinear::new(from, to);
+            (0..to.0).flat_map(|y| between.row(map, y)).collect()
+        };
         let wide = bilinear(&[0.0, 4.0, 8.0, 12.0], (2, 2), (2, 4));
         assert_eq!(wide, [0.0, 1.0, 3.0, 4.0, 8.0, 9.0, 11.0, 12.0]);
         assert_eq!(bilinear(&wide, (2, 4), (2, 4)), wide);

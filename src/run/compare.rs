@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use serde::Serialize;
 
+use super::context::Context;
 use super::directory::write_csv;
 use super::evaluate::{Evaluation, Tested, evaluate};
+use super::heatmap::Renderer;
 use super::model::Model;
 use super::pictures::{mask_picture, rgb};
 use super::prepare::TestSet;
-use super::render::Renderer;
-use super::score::Scorer;
+use super::score::{Scorer, Shown};
 use super::select::spaced;
 use crate::data::images::Mask;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::report::overlay::heatmap;
 use crate::report::png::save_png;
 use crate::report::sheet::{Group, Row, Tile, sheet, whole_enlargement};
 use crate::report::significant;
@@ -61,7 +61,7 @@ struct Column {
 /// # Errors
 /// Where the models' settings name different test sets.
 pub fn compare(
-    device: &Device,
+    context: &Context,
     paths: &[PathBuf],
     data: Option<&Path>,
     chosen: &[usize],
@@ -72,22 +72,22 @@ pub fn compare(
     let (Some(first), Some(path)) = (models.first(), paths.first()) else {
         return Err(Error::setting("there is nothing to compare", "name the folders of runs"));
     };
-    let test = TestSet::load(first, data)?;
+    let test = TestSet::load(first, data, context)?;
     test.check(chosen)?;
     let (mut compared, mut columns) = (Vec::new(), Vec::new());
     let mut chosen = chosen.to_vec();
     for ((name, model), at) in names.into_iter().zip(&models).zip(paths) {
         // Each net has its own side, at which its images are held.
-        let own = TestSet::load(model, data)?;
+        let own = TestSet::load(model, data, context)?;
         if !same_images(first, &test, model, &own) {
             let problem = format!("{} and {} have different test images", path.display(), at.display());
             return Err(Error::setting(problem, "compare runs of one data set and class, or name it by --data PATH"));
         }
-        let tested = evaluate(device, model, &own)?;
+        let tested = evaluate(context, model, &own)?;
         if chosen.is_empty() {
             chosen = equally_spaced(&tested);
         }
-        columns.push(Column { tiles: heatmaps(device, model, &own, &chosen)?, name: name.clone() });
+        columns.push(Column { tiles: heatmaps(context.device, model, &own, &chosen)?, name: name.clone() });
         compared.push(Compared::new(name, model, tested.evaluation));
     }
     files::create_folder(out)?;
@@ -132,11 +132,10 @@ fn equally_spaced(tested: &Tested) -> Vec<usize> {
 /// What a model says of the chosen images.
 fn heatmaps(device: &Device, model: &Model, test: &TestSet, chosen: &[usize]) -> Result<Vec<Tile>> {
     let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
-    let side = scorer.side() as u32;
     let mut tiles = Vec::new();
-    scorer.score(&test.split.images.select(chosen), true, |_, scored| {
-        let map = renderer.scaled(model.meta.scale, renderer.of_heatmap(scored.heatmap));
-        tiles.push(Tile::new(heatmap(&map, side, side), significant(f64::from(scored.score))));
+    scorer.score(&test.split.images.select(chosen), Shown::Heatmaps, |_, scored| {
+        let heatmap = renderer.heatmap(model.meta.scale, renderer.of_heatmap(scored.heatmap));
+        tiles.push(Tile::new(heatmap.to_image(), significant(f64::from(scored.score))));
         Ok(())
     })?;
     Ok(tiles)

@@ -10,27 +10,24 @@ use image::RgbImage;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::context::Context;
 use super::directory::{self, RunDirectory};
 use super::evaluate::{Score, Tested};
+use super::heatmap::Renderer;
 use super::model::Model;
 use super::pictures;
 use super::prepare::{TestSet, prepare};
-use super::progress::log;
-use super::render::Renderer;
 use super::results::finish;
 use super::select::{extremes, spaced};
 use super::settings::Settings;
-use super::stop::Stop;
 use super::train;
 use crate::data::dataset::DatasetKind;
 use crate::data::images::Mask;
 use crate::data::surfaces::{Contrast, Defect, Surface, synthesise};
-use crate::device::Device;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::metrics::scores::Scores;
-use crate::report::overlay::heatmap;
 use crate::report::png::save_png;
 use crate::report::sheet::{Group, Row, Tile, sheet};
 
@@ -94,25 +91,28 @@ pub fn settings(data: &Path, seed: u64, epochs: Option<u32>) -> Settings {
 }
 
 /// Runs the demo in `out`: SURFACE/data, SURFACE/run, overview.png and demo.json.
-pub fn demo(device: &Device, out: &Path, seed: u64, epochs: Option<u32>, stop: &Stop) -> Result<Option<Report>> {
+pub fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>) -> Result<Option<Report>> {
     files::create_folder(out)?;
     let mut figures = Vec::new();
     let mut groups = Vec::new();
     for surface in Surface::ALL {
         let folder = out.join(surface.name());
         let data = folder.join("data");
-        log(format!("{}: making {TRAIN} good pictures to learn from, and a test set with defects", surface.name()));
+        context.note(format!(
+            "{}: making {TRAIN} good pictures to learn from, and a test set with defects",
+            surface.name()
+        ));
         let defects = write_data(surface, &data, seed)?;
         let settings = settings(&data, seed, epochs).located()?;
-        let task = prepare(&settings)?;
+        let task = prepare(&settings, context)?;
         let run = RunDirectory::replace(&folder.join("run"))?;
         run.write_json(directory::CONFIG, &settings)?;
-        let trained = train::train(device, &task.set, &settings, None, Some(&run), stop)?;
-        let Some(tested) = finish(device, &trained, &task, &run, &[])? else { return Ok(None) };
+        let trained = train::train(context, &task.set, &settings, None, Some(&run))?;
+        let Some(tested) = finish(context, &trained, &task, &run, &[])? else { return Ok(None) };
         let judged = judged(&trained.model, &task.test, &tested, &defects)?;
         for contrast in Contrast::ALL {
             figures.push(figure(surface, contrast, &judged)?);
-            groups.push(group(surface, contrast, &judged, &trained.model));
+            groups.push(group(surface, contrast, &judged, &trained.model)?);
         }
     }
     let overview = out.join("overview.png");
@@ -210,7 +210,7 @@ fn figure(surface: Surface, contrast: Contrast, judged: &[Judged]) -> Result<Fig
 
 /// Rows of the overview for one contrast: the highest-scoring good picture, then defects from the lowest score (the worst miss) to
 /// the highest, equally spaced.
-fn group(surface: Surface, contrast: Contrast, judged: &[Judged], model: &Model) -> Group {
+fn group(surface: Surface, contrast: Contrast, judged: &[Judged], model: &Model) -> Result<Group> {
     let scores: Vec<f32> = judged.iter().map(|j| j.score).collect();
     let which = |wanted: &dyn Fn(Option<(Defect, Contrast)>) -> bool| -> Vec<usize> {
         (0..judged.len()).filter(|&i| wanted(judged[i].defect)).collect()
@@ -218,23 +218,19 @@ fn group(surface: Surface, contrast: Contrast, judged: &[Judged], model: &Model)
     let good = extremes(&which(&|defect| defect.is_none()), &scores, 1, true);
     let defects = spaced(&which(&|defect| defect.is_some_and(|(_, c)| c == contrast)), &scores, SHOWN);
     let shown: Vec<&Judged> = good.into_iter().chain(defects).map(|i| &judged[i]).collect();
-    let side = SIDE as u32;
+    let renderer = Renderer::new(model)?;
     let input = shown.iter().map(|j| {
         let name = j.defect.map_or("good", |(defect, _)| defect.name());
         Tile::new(j.picture.clone(), format!("{name} {:.3}", j.score))
     });
-    let hot = shown.iter().map(|j| {
-        let mut map = j.map.clone();
-        model.meta.scale.apply(&mut map);
-        Tile::new(heatmap(&map, side, side), "")
-    });
+    let hot = shown.iter().map(|j| Tile::new(renderer.heatmap(model.meta.scale, j.map.clone()).to_image(), ""));
     let mask = shown.iter().map(|j| Tile::new(pictures::mask_picture(Some(&j.mask)), ""));
-    Group {
+    Ok(Group {
         heading: format!(
             "{} surface, {} defects: the good picture with the highest score, then the worst to the best found",
             surface.name(),
             contrast.name()
         ),
         rows: vec![Row::new("input, score", input), Row::new("heatmap", hot), Row::new("mask", mask)],
-    }
+    })
 }

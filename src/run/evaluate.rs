@@ -2,14 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::context::Context;
+use super::heatmap::over_channels;
 use super::model::Model;
 use super::prepare::TestSet;
-use super::progress::{Progress, log};
-use super::render::over_channels;
-use super::score::{Scored, Scorer};
+use super::score::{Scored, Scorer, Shown};
 use crate::data::dataset::Split;
 use crate::data::fit::ResizeMode;
-use crate::device::Device;
 use crate::error::Result;
 use crate::memory;
 use crate::metrics::roc::RocCurve;
@@ -65,7 +64,7 @@ pub struct Tested {
     pub evaluation: Evaluation,
     /// One per image.
     pub scores: Vec<Score>,
-    /// Anomaly maps [n, …], each shaped as [`Renderer::map_shape`](super::render::Renderer::map_shape) says.
+    /// Anomaly maps [n, …], each shaped as [`Renderer::map_shape`](super::heatmap::Renderer::map_shape) says.
     pub maps: Vec<f32>,
     /// ROC curve over all pixels, thinned to steps of a thousandth; None without masks.
     pub pixel_curve: Option<RocCurve>,
@@ -85,17 +84,17 @@ pub struct Score {
 }
 
 /// Judges the test images and sums it up.
-pub fn evaluate(device: &Device, model: &Model, test: &TestSet) -> Result<Tested> {
+pub fn evaluate(context: &Context, model: &Model, test: &TestSet) -> Result<Tested> {
     let TestSet { split, class_names, class, .. } = test;
-    let mut scorer = Scorer::new(device, model)?;
+    let mut scorer = Scorer::new(context.device, model)?;
     let side = scorer.side();
     let threshold = model.meta.threshold;
     let fit = model.meta.preprocessing.fit;
-    let mut pixels = room_for_pixels(split, fit);
+    let mut pixels = room_for_pixels(split, fit, context);
     let mut rows = Vec::with_capacity(split.images.count());
     let mut maps = Vec::new();
-    let mut progress = Progress::new("evaluating", split.images.count() as u64);
-    scorer.score(&split.images, true, |i, Scored { score, map, heatmap }| {
+    let mut progress = context.task("evaluating", split.images.count() as u64);
+    scorer.score(&split.images, Shown::Heatmaps, |i, Scored { score, map, heatmap }| {
         maps.extend_from_slice(map);
         if let (Some(pixels), Some(Some(mask))) = (&mut pixels, split.masks.get(i)) {
             let mask = fit.visible(mask);
@@ -143,7 +142,7 @@ pub fn evaluate(device: &Device, model: &Model, test: &TestSet) -> Result<Tested
 
 /// A collection with room for the pixels of a split's masks; None, with a word why, where there is no memory for them: what was trained
 /// for hours is not to be lost for its pixel figures.
-fn room_for_pixels(split: &Split, fit: ResizeMode) -> Option<Scores> {
+fn room_for_pixels(split: &Split, fit: ResizeMode, context: &Context) -> Option<Scores> {
     let masks = || split.masks.iter().flatten().map(|mask| fit.visible(mask));
     let all: usize = masks().map(|mask| mask.pixels.len()).sum();
     let anomalous: usize = masks().map(|mask| mask.pixels.iter().filter(|&&m| m != 0).count()).sum();
@@ -151,7 +150,7 @@ fn room_for_pixels(split: &Split, fit: ResizeMode) -> Option<Scores> {
     match memory::fits("the scores of all pixels", bytes, "judge fewer or smaller pictures to have them") {
         Ok(()) => Some(Scores::with_capacity(all - anomalous, anomalous)),
         Err(error) => {
-            log(format!("no figures of pixels: {error}"));
+            context.note(format!("no figures of pixels: {error}"));
             None
         }
     }

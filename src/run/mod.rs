@@ -4,25 +4,27 @@
 //! | --- | --- |
 //! | [`train`], [`evaluate`], [`predict`], [`sweep`], [`compare`](mod@compare), [`demo`], [`verify`], [`bench`](mod@bench), [`info`] | one verb each |
 //! | [`settings`], [`prepare`] | everything that decides a run; from there to training and test images |
-//! | `trainer` | a network in training, epoch by epoch |
-//! | [`model`], [`score`], [`render`], [`layout`] | the model file; judging with it; heatmaps to show; nets in memory |
+//! | [`detector`], [`trainer`] | detection and training for other programs: the crate's front |
+//! | `training_loop` | a network in training, epoch by epoch |
+//! | [`model`], [`score`], [`heatmap`], [`layout`] | the model file; scoring with it; heatmaps to show; nets in memory |
 //! | [`directory`], [`state`] | a run's files; what resuming needs |
 //! | [`results`], [`pictures`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, which images they show, the page |
-//! | [`progress`], [`stop`] | progress on standard error; Ctrl-C |
+//! | [`context`], [`stop`] | where to compute, whom to tell, when to stop |
 
 pub mod bench;
 pub mod compare;
+pub mod context;
 pub mod demo;
+pub mod detector;
 pub mod directory;
 pub mod evaluate;
+pub mod heatmap;
 pub mod info;
 pub mod layout;
 pub mod model;
 pub mod pictures;
 pub mod predict;
 pub mod prepare;
-pub mod progress;
-pub mod render;
 pub mod report;
 pub mod results;
 pub mod score;
@@ -32,5 +34,6 @@ pub mod state;
 pub mod stop;
 pub mod sweep;
 pub mod train;
-mod trainer;
+pub mod trainer;
+mod training_loop;
 pub mod verify;

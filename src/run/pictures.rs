@@ -3,10 +3,10 @@
 use image::RgbImage;
 
 use super::evaluate::Tested;
+use super::heatmap::Renderer;
 use super::model::Model;
 use super::prepare::TestSet;
-use super::render::Renderer;
-use super::score::Scorer;
+use super::score::{Scorer, Shown};
 use super::select::{extremes, spaced};
 use super::settings::Settings;
 use crate::data::batches::{Batch, TrainingSet};
@@ -17,7 +17,6 @@ use crate::data::store::ImageSource;
 use crate::device::Device;
 use crate::error::Result;
 use crate::report::heatmap::Scale;
-use crate::report::overlay::heatmap;
 use crate::report::sheet::{Group, Row, Tile, sheet, whole_enlargement};
 use crate::report::significant;
 
@@ -104,7 +103,7 @@ pub fn training_overview(device: &Device, set: &TrainingSet, model: &Model) -> R
                 input.copy_from_slice(inputs);
                 Ok(())
             },
-            true,
+            Shown::Maps,
             |_, scored| {
                 scores.push(scored.score);
                 maps.extend_from_slice(scored.map);
@@ -260,7 +259,7 @@ impl<'a> Gallery<'a> {
         let hot = |local: bool| {
             let map = self.heatmap(i);
             let scale = if local { Scale::of(&map, self.quantile) } else { self.shared };
-            heatmap(&self.renderer.scaled(scale, map), self.side as u32, self.side as u32)
+            self.renderer.heatmap(scale, map).to_image()
         };
         match show {
             Show::Input => Tile::new(rgb(inputs, k), self.captions[i].as_str()),

@@ -7,20 +7,14 @@ use image::RgbImage;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::context::Context;
+use super::detector::{Detection, Detector, Input, Kept, Verdict};
 use super::directory::{self, write_csv};
 use super::model::Model;
-use super::progress::{Progress, log};
-use super::render::Renderer;
-use super::score::Scorer;
-use crate::data::fit::{RawForm, ResizeMode};
 use crate::data::folder::{left_alone, pictures};
-use crate::data::images::{Images, read_picture};
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::report::overlay::{blend, heatmap};
 use crate::report::png::save_png;
-use crate::report::resample::bilinear;
 
 /// Opacity of the heatmap over the image.
 const ALPHA: f32 = 0.45;
@@ -44,70 +38,53 @@ pub struct Predictions {
     pub failed: Vec<Error>,
 }
 
-/// Judges pictures, and those in folders, writing `NAME_heatmap.png`, `NAME_overlay.png` and `scores.csv` into `out`.
+/// Scores images, and those in folders, writing `NAME_heatmap.png`, `NAME_overlay.png` and `scores.csv` into `out`.
 pub fn predict(
-    device: &Device,
+    context: &Context,
     model: &Model,
     paths: &[PathBuf],
     out: &Path,
     threshold: Option<f32>,
 ) -> Result<Predictions> {
-    if let Some(threshold) = threshold.filter(|threshold| !threshold.is_finite()) {
-        return Err(Error::setting(format!("--threshold {threshold} is no score"), "choose a number, such as 0.5"));
+    let mut detector = Detector::new(model, context.device)?;
+    if let Some(threshold) = threshold {
+        detector = detector.with_threshold(threshold)?;
     }
     check_out(out)?;
-    let jobs = jobs(paths, out)?;
+    let jobs = jobs(paths, out, context)?;
     check_inputs_stay(&jobs)?;
-    let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
     files::create_folder(out)?;
-    let threshold = threshold.unwrap_or(model.meta.threshold);
-    let mut progress = Progress::new("predicting", jobs.len() as u64);
+    let mut progress = context.task("predicting", jobs.len() as u64);
     let mut predictions = Predictions { done: Vec::new(), failed: Vec::new() };
-    for jobs in jobs.chunks(scorer.batch_size()) {
-        let read: Vec<Result<Images>> = jobs.par_iter().map(|job| read_picture(&job.image, 3)).collect();
-        let (mut originals, mut raw) = (Vec::new(), Vec::new());
-        for (job, picture) in jobs.iter().zip(read) {
-            match picture {
-                Ok(picture) => {
-                    let RawForm { side, channels, fit } = model.meta.preprocessing.raw_form();
-                    raw.push(fit.apply(picture.clone().with_channels(channels), side));
-                    originals.push((job, picture));
-                }
-                Err(error) => predictions.failed.push(error),
-            }
-        }
-        let mut judged = Vec::new();
-        if let Some(batch) = join(&raw) {
-            let scored = scorer.score_batch(&batch, true, |_, scored| {
-                judged.push((scored.score, renderer.of_heatmap(scored.heatmap)));
-                Ok(())
-            });
+    let inputs: Vec<Input> = jobs.iter().map(|job| Input::File(job.image.clone())).collect();
+    let mut jobs = jobs.iter();
+    for group in detector.groups(inputs.into_iter(), true) {
+        let group = match group {
+            Ok(group) => group,
             // A model that does not answer in numbers will not do so for the others: the table is of those before.
-            if let Err(error) = scored {
+            Err(error) => {
                 predictions.failed.push(error);
                 break;
             }
+        };
+        let n = group.len() as u64;
+        let mut detected = Vec::new();
+        for (kept, job) in group.into_iter().zip(jobs.by_ref()) {
+            match kept {
+                Ok(kept) => detected.push((job, kept)),
+                Err(error) => predictions.failed.push(error),
+            }
         }
-        let side = scorer.side();
-        let written: Vec<Result<Prediction>> = originals
-            .into_par_iter()
-            .zip(judged)
-            .map(|((job, picture), (score, map))| {
-                draw(model.meta.preprocessing.fit, job, picture, renderer.scaled(model.meta.scale, map), side)?;
-                let [image, heatmap, overlay] =
-                    [&job.image, &job.heatmap, &job.overlay].map(|path| path.display().to_string());
-                Ok(Prediction { image, score, threshold, anomalous: score > threshold, heatmap, overlay })
-            })
-            .collect();
+        let written: Vec<Result<Prediction>> = detected.into_par_iter().map(|(job, kept)| draw(job, kept)).collect();
         for prediction in written {
             predictions.done.push(prediction?);
         }
-        progress.advance(jobs.len() as u64, String::new);
+        progress.advance(n, String::new);
     }
     if !predictions.done.is_empty() {
         write_csv(&out.join(directory::SCORES), &predictions.done)?;
     }
-    progress.finish(&format!("judged {} pictures", predictions.done.len()));
+    progress.finish(&format!("scored {} images", predictions.done.len()));
     Ok(predictions)
 }
 
@@ -144,7 +121,7 @@ fn check_inputs_stay(jobs: &[Job]) -> Result<()> {
 
 /// All pictures that the paths name; those in a folder without the heatmaps and overlays that an earlier `predict` left in `out`,
 /// where that lies in the folder. Results of a folder's pictures keep their place within it; equal names get a number.
-fn jobs(paths: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
+fn jobs(paths: &[PathBuf], out: &Path, context: &Context) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     let mut taken = HashSet::new();
     // Only a folder with a table of scores holds results.
@@ -158,7 +135,7 @@ fn jobs(paths: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
             skipped += all - found.len();
         }
         if path.is_dir() {
-            left_alone(&found).iter().for_each(log);
+            left_alone(&found).iter().for_each(|note| context.note(note));
         }
         if found.is_empty() {
             return Err(Error::file(
@@ -183,7 +160,10 @@ fn jobs(paths: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
         }
     }
     if skipped > 0 {
-        log(format!("skipped {skipped} pictures in {} that are results: *_heatmap.png, *_overlay.png", out.display()));
+        context.note(format!(
+            "skipped {skipped} pictures in {} that are results: *_heatmap.png, *_overlay.png",
+            out.display()
+        ));
     }
     Ok(jobs)
 }
@@ -195,29 +175,19 @@ fn is_result(image: &Path, out: &Path) -> bool {
         && image.canonicalize().is_ok_and(|image| image.starts_with(out))
 }
 
-/// Images of one shape as one batch.
-fn join(images: &[Images]) -> Option<Images> {
-    let (first, rest) = images.split_first()?;
-    let mut all = first.clone();
-    rest.iter().for_each(|image| all.push(image));
-    Some(all)
-}
-
-/// Writes heatmap and overlay at the picture's own size, of temperatures on the model's fixed scale: a good part looks cold.
-fn draw(fit: ResizeMode, job: &Job, picture: Images, map: Vec<f32>, side: usize) -> Result<()> {
-    let (height, width) = (picture.height, picture.width);
-    // What the model has not seen stays cold.
-    let seen = fit.region((height, width));
-    let part = bilinear(&map, (side, side), (seen.height, seen.width));
-    let mut map = vec![0.0; height * width];
-    for (row, part) in map.chunks_exact_mut(width).skip(seen.top).zip(part.chunks_exact(seen.width)) {
-        row[seen.left..seen.left + seen.width].copy_from_slice(part);
-    }
+/// Writes heatmap and overlay at the image's own size, on the model's fixed scale: a good part looks cold.
+fn draw(job: &Job, (detection, image): Kept) -> Result<Prediction> {
+    let heatmap = detection.heatmap()?;
     if let Some(folder) = job.heatmap.parent() {
         files::create_folder(folder)?;
     }
-    save_png(&job.heatmap, &heatmap(&map, width as u32, height as u32))?;
-    let rgb = RgbImage::from_raw(width as u32, height as u32, picture.pixels)
-        .ok_or_else(|| Error::file(&job.image, "its pixels do not fill its size", "save the picture again"))?;
-    save_png(&job.overlay, &blend(&rgb, &map, ALPHA))
+    save_png(&job.heatmap, &heatmap.to_image())?;
+    let mut overlay = image
+        .and_then(|image| RgbImage::from_raw(image.width as u32, image.height as u32, image.with_channels(3).pixels))
+        .ok_or_else(|| Error::internal(format!("the pixels of {} are not at hand", job.image.display())))?;
+    heatmap.overlay(&mut overlay, ALPHA);
+    save_png(&job.overlay, &overlay)?;
+    let [image, heatmap, overlay] = [&job.image, &job.heatmap, &job.overlay].map(|path| path.display().to_string());
+    let Detection { score, threshold, verdict, .. } = detection;
+    Ok(Prediction { image, score, threshold, anomalous: verdict == Verdict::Anomalous, heatmap, overlay })
 }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::context::Context;
 use super::model::Model;
-use super::progress::log;
 use super::settings::Settings;
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::dataset::{Dataset, DatasetKind, Source, Split};
@@ -41,7 +41,7 @@ pub struct TestSet {
 
 impl TestSet {
     /// The test split that a model's settings name, or the one in `data`, without pictures that the model has learned from.
-    pub fn load(model: &Model, data: Option<&Path>) -> Result<TestSet> {
+    pub fn load(model: &Model, data: Option<&Path>, context: &Context) -> Result<TestSet> {
         let (settings, preprocessing) = (&model.meta.settings, &model.meta.preprocessing);
         let data = data.or(settings.data.as_deref());
         let dataset = Dataset::load_test(&Source {
@@ -50,7 +50,7 @@ impl TestSet {
             raw: Raw { form: preprocessing.raw_form(), hold: settings.hold },
             ..Source::new(settings.dataset, data, preprocessing.raw_side, preprocessing.channels)
         })?;
-        dataset.test.notes.iter().for_each(log);
+        dataset.test.notes.iter().for_each(|note| context.note(note));
         // As the settings name it, so that the two compare.
         let data = data.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
         let (judged, seen) = labelled::tell_apart(&dataset.test, &model.meta.unjudged, None);
@@ -91,7 +91,7 @@ impl TestSet {
 }
 
 /// Loads what the settings name and makes the training set.
-pub fn prepare(settings: &Settings) -> Result<Task> {
+pub fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     settings.check()?;
     let raw_side = raw_side(settings.dataset, settings.pipeline, settings.side);
     let channels = settings.arch()?.channels;
@@ -108,9 +108,8 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
         raw,
         ..Source::new(settings.dataset, settings.data.as_deref(), raw_side, channels)
     })?;
-    dataset.train.notes.iter().for_each(log);
-    dataset.test.notes.iter().for_each(log);
-    let outliers = load_outliers(settings, &dataset.class, raw)?;
+    dataset.train.notes.iter().chain(&dataset.test.notes).for_each(|note| context.note(note));
+    let outliers = load_outliers(settings, &dataset.class, raw, context)?;
     let (mut others, mut test) = (None, None);
     if let Some((anomalies, learned)) = true_anomalies(settings, &dataset, fit)? {
         let (judged, seen) = labelled::tell_apart(&dataset.test, &learned, settings.part_gap);
@@ -138,19 +137,19 @@ pub fn prepare(settings: &Settings) -> Result<Task> {
     })?;
     let Dataset { class: name, nominal: class, class_names, test: all, .. } = dataset;
     let test = TestSet { split: test.unwrap_or(all), name, class, class_names, data: settings.data.clone(), fit };
-    test.unmeasurable(settings).iter().for_each(log);
+    test.unmeasurable(settings).iter().for_each(|note| context.note(note));
     Ok(Task { set, test })
 }
 
 /// Images of another set, where the settings name one.
-fn load_outliers(settings: &Settings, class: &str, raw: Raw) -> Result<Option<ImageSource>> {
+fn load_outliers(settings: &Settings, class: &str, raw: Raw, context: &Context) -> Result<Option<ImageSource>> {
     let Some(source) = &settings.outliers else { return Ok(None) };
     if settings.learns_mvtec_gt() || !settings.supervise.draws_outliers(settings.noise) {
         return Ok(None);
     }
     let wanted = Wanted { dataset: settings.dataset, class, raw, limit: settings.oe_limit };
     let outliers = source.load(&wanted)?;
-    outliers.skipped.iter().for_each(log);
+    outliers.skipped.iter().for_each(|note| context.note(note));
     Ok(Some(outliers.images))
 }
 

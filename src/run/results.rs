@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::context::Context;
 use super::directory::{self, RunDirectory, write_csv, write_json};
 use super::evaluate::{Tested, evaluate};
+use super::heatmap::Renderer;
 use super::model::{Model, model_file};
 use super::pictures::{Gallery, training_overview};
 use super::prepare::{Task, TestSet};
-use super::render::Renderer;
 use super::report::{self, Story};
 use super::settings::Settings;
 use super::state::Epoch;
 use super::train::Trained;
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::metrics::roc::RocCurve;
@@ -41,7 +41,7 @@ pub struct TestPlots {
 
 /// Completes a run's folder after its training. Stopped runs and data without test images get what can be had.
 pub fn finish(
-    device: &Device,
+    context: &Context,
     trained: &Trained,
     task: &Task,
     directory: &RunDirectory,
@@ -50,7 +50,7 @@ pub fn finish(
     let model = &trained.model;
     // An earlier page would make a run that is killed here look complete.
     files::remove(&directory.file(directory::REPORT))?;
-    let overview = training_overview(device, &task.set, model)?;
+    let overview = training_overview(context.device, &task.set, model)?;
     save_png(directory.file(directory::TRAINING_OVERVIEW), &overview)?;
     // A run that was ended between its state and its history, or has lost the latter, gets it back here.
     if !trained.history.is_empty() {
@@ -61,7 +61,7 @@ pub fn finish(
         files::write_atomically(&directory.file(directory::LOSS_PLOT), plot.as_bytes())?;
     }
     let untested = trained.interrupted || task.test.split.images.count() == 0;
-    let test = if untested { None } else { Some(test_part(device, model, &task.test, directory.path(), chosen)?) };
+    let test = if untested { None } else { Some(test_part(context, model, &task.test, directory.path(), chosen)?) };
     let judged = test.as_ref().map(|(tested, plots)| (tested, plots));
     let story = Story { model, training: Some(&training), set: &task.test, test: judged };
     report::write(directory.path(), &story)?;
@@ -71,7 +71,7 @@ pub fn finish(
 /// Judges a model by test images and leaves the results in `out`; its report tells of the training too if the model lies in the
 /// folder of its run.
 pub fn evaluate_into(
-    device: &Device,
+    context: &Context,
     model: &Model,
     path: &Path,
     test: &TestSet,
@@ -80,7 +80,7 @@ pub fn evaluate_into(
 ) -> Result<Tested> {
     let training = Training::of(model, path)?;
     files::create_folder(out)?;
-    let (tested, plots) = test_part(device, model, test, out, chosen)?;
+    let (tested, plots) = test_part(context, model, test, out, chosen)?;
     let story = Story { model, training: training.as_ref(), set: test, test: Some((&tested, &plots)) };
     report::write(out, &story)?;
     Ok(tested)
@@ -131,13 +131,13 @@ struct Point {
 /// Judges the test images and writes all files of the test. Those that an earlier test left and this one does not have are
 /// removed: what lies in the folder is of one test.
 fn test_part(
-    device: &Device,
+    context: &Context,
     model: &Model,
     test: &TestSet,
     out: &Path,
     chosen: &[usize],
 ) -> Result<(Tested, TestPlots)> {
-    let tested = evaluate(device, model, test)?;
+    let tested = evaluate(context, model, test)?;
     let file = |name: &str| out.join(name);
     write_json(&file(directory::EVALUATION), &tested.evaluation)?;
     write_csv(&file(directory::SCORES), &tested.scores)?;

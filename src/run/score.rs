@@ -1,21 +1,25 @@
-//! Judging images with a trained model.
+//! Scoring images with a trained model.
 
 use super::layout::lay_out;
 use super::model::{Model, ModelMeta};
 use super::settings::Settings;
-use crate::data::ahead::ahead;
 use crate::data::cuda::DeviceTestSet;
 use crate::data::images::Images;
 use crate::data::pipeline::Preprocessing;
+use crate::data::prefetch::{Job, prefetched};
 use crate::data::store::ImageSource;
 use crate::device::Device;
 use crate::engine::Network;
 use crate::engine::lower::Options;
 use crate::engine::network::Explanation;
 use crate::error::{CudaError, Error, Result};
+use crate::model::Objective;
 
 /// Images per batch where memory allows it: enough to fill the cores, little enough memory for inputs of 224 pixels.
 const BATCH: usize = 16;
+
+/// Batches of raw images in memory: one in use, one ready, one in the making.
+const AHEAD: usize = 3;
 
 /// What a model says of one image.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +30,16 @@ pub struct Scored<'a> {
     pub map: &'a [f32],
     /// The map at the input's size: of FCDD upsampled to [side, side], else the map itself. Empty unless asked for.
     pub heatmap: &'a [f32],
+}
+
+/// What is wanted besides scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    Nothing,
+    /// Anomaly maps.
+    Maps,
+    /// Anomaly maps and heatmaps.
+    Heatmaps,
 }
 
 /// A model laid out for inference.
@@ -58,20 +72,22 @@ impl Scorer {
         Ok(Scorer { network, raw, preprocessing: preprocessing.clone() })
     }
 
-    /// Scores a set of raw images, of which a few batches are in memory at a time: the next are read while one is judged. `visit`
-    /// gets each image's index and judgement, with map and heatmap if `explained`.
+    /// Scores a set of raw images: the next are read while one batch is scored. `visit` gets each image's index and what was found.
     pub fn score(
         &mut self,
         images: &ImageSource,
-        explained: bool,
+        shown: Shown,
         mut visit: impl FnMut(usize, Scored) -> Result<()>,
     ) -> Result<()> {
         let (batch, all) = (self.batch_size(), (0..images.count()).collect::<Vec<_>>());
-        ahead(all.chunks(batch).map(|indices| images.load(indices)), |mut batches| {
+        let jobs = all
+            .chunks(batch)
+            .map(|indices| Job { bytes: indices.len() * images.image_len(), make: || images.load(indices) });
+        prefetched(AHEAD * batch * images.image_len(), jobs, |mut batches| {
             let mut first = 0;
             batches.try_for_each(|images| {
                 let images = images?;
-                self.score_batch(&images, explained, |i, scored| visit(first + i, scored))?;
+                self.score_batch(&images, shown, |i, scored| visit(first + i, scored))?;
                 first += images.count;
                 Ok(())
             })
@@ -82,7 +98,7 @@ impl Scorer {
     pub fn score_batch(
         &mut self,
         images: &Images,
-        explained: bool,
+        shown: Shown,
         visit: impl FnMut(usize, Scored) -> Result<()>,
     ) -> Result<()> {
         let Scorer { network, raw, preprocessing } = self;
@@ -97,7 +113,7 @@ impl Scorer {
                 network.infer(n)?;
             }
         }
-        hand_out(network, n, explained, visit)
+        hand_out(network, n, shown, visit)
     }
 
     /// Scores `n` inputs that `fill` writes, n [side, side, channels], already preprocessed; at most [`Scorer::batch_size`].
@@ -105,12 +121,17 @@ impl Scorer {
         &mut self,
         n: usize,
         fill: impl FnOnce(&mut [f32]) -> Result<()>,
-        explained: bool,
+        shown: Shown,
         visit: impl FnMut(usize, Scored) -> Result<()>,
     ) -> Result<()> {
         fill(self.network.input(n)?)?;
         self.network.infer(n)?;
-        hand_out(&mut self.network, n, explained, visit)
+        hand_out(&mut self.network, n, shown, visit)
+    }
+
+    /// Whether anomaly maps come with the scores, at no cost: all but those that are gradients.
+    pub fn maps_are_by_products(&self) -> bool {
+        self.network.arch().objective != Objective::Hsc
     }
 
     /// Largest batch.
@@ -128,7 +149,7 @@ impl Scorer {
 fn hand_out(
     network: &mut Network<f32>,
     n: usize,
-    explained: bool,
+    shown: Shown,
     mut visit: impl FnMut(usize, Scored) -> Result<()>,
 ) -> Result<()> {
     let scores = network.scores(n)?.to_vec();
@@ -137,10 +158,13 @@ fn hand_out(
             format!("the model's score of an image is {score}, no finite number: its weights are damaged or diverged");
         return Err(Error::Numeric { problem, remedy: "copy it again, or train again with a lower --lr".into() });
     }
-    let Explanation { maps, heatmaps } =
-        if explained { network.explain(n)? } else { Explanation { maps: &[], heatmaps: &[] } };
-    let judgements = scores.iter().zip(parts(maps, n)).zip(parts(heatmaps, n)).enumerate();
-    for (i, ((&score, map), heatmap)) in judgements {
+    let Explanation { maps, heatmaps } = match shown {
+        Shown::Nothing => Explanation { maps: &[], heatmaps: &[] },
+        Shown::Maps => Explanation { maps: network.maps(n)?, heatmaps: &[] },
+        Shown::Heatmaps => network.explain(n)?,
+    };
+    let all = scores.iter().zip(parts(maps, n)).zip(parts(heatmaps, n)).enumerate();
+    for (i, ((&score, map), heatmap)) in all {
         visit(i, Scored { score, map, heatmap })?;
     }
     Ok(())

@@ -10,6 +10,9 @@ pub struct Stop {
     listening: AtomicUsize,
 }
 
+/// The request that nobody makes.
+pub static NEVER: Stop = Stop::new();
+
 /// As long as this lives, something listens.
 #[must_use]
 pub struct Listening<'a>(&'a AtomicUsize);
@@ -21,6 +24,11 @@ impl Drop for Listening<'_> {
 }
 
 impl Stop {
+    /// Nothing is requested yet.
+    pub const fn new() -> Stop {
+        Stop { requested: AtomicBool::new(false), listening: AtomicUsize::new(0) }
+    }
+
     /// Requests a stop. False where nothing listens, or where one was requested before: then the caller has to end the program.
     pub fn request(&self) -> bool {
         !self.requested.swap(true, Ordering::Relaxed) && self.listening.load(Ordering::Relaxed) > 0

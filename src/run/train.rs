@@ -3,17 +3,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::context::Context;
 use super::directory::{self, RunDirectory};
+use super::heatmap::Renderer;
 use super::model::Model;
 use super::pictures;
 use super::prepare::{Task, prepare};
-use super::progress::Progress;
-use super::render::Renderer;
-use super::score::Scorer;
+use super::score::{Scorer, Shown};
 use super::settings::{Moved, Settings};
 use super::state::{Epoch, State};
-use super::stop::Stop;
-use super::trainer::{Trainer, initial};
+use super::training_loop::{TrainingLoop, initial};
 use crate::data::batches::{Fingerprint, TrainingData, TrainingSet};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -43,45 +42,38 @@ pub struct Trained {
 /// Trains in a new folder. `chosen` are test images that the caller means to picture afterwards: if one does not exist, no run is
 /// begun.
 pub fn start(
-    device: &Device,
+    context: &Context,
     settings: &Settings,
     out: &Path,
     chosen: &[usize],
-    stop: &Stop,
 ) -> Result<(Trained, Task, RunDirectory)> {
     let settings = settings.clone().located()?;
     settings.check()?;
     initial(&settings)?; // weights that cannot be had begin no run
-    let task = prepare(&settings)?;
+    let task = prepare(&settings, context)?;
     task.test.check(chosen)?;
     let directory = RunDirectory::create(out)?;
     directory.write_json(directory::CONFIG, &settings)?;
-    let trained = train(device, &task.set, &settings, None, Some(&directory), stop)?;
+    let trained = train(context, &task.set, &settings, None, Some(&directory))?;
     Ok((trained, task, directory))
 }
 
 /// Continues a run from its last saved epoch, with its own settings but for data that has `moved`; the result is bit for bit that
 /// of an uninterrupted run on the same device.
-pub fn resume(
-    device: &Device,
-    run: &Path,
-    moved: Moved,
-    chosen: &[usize],
-    stop: &Stop,
-) -> Result<(Trained, Task, RunDirectory)> {
+pub fn resume(context: &Context, run: &Path, moved: Moved, chosen: &[usize]) -> Result<(Trained, Task, RunDirectory)> {
     let directory = RunDirectory::open(run)?;
     let settings: Settings = directory.read_json(directory::CONFIG)?;
     let settings = settings.moved(moved)?.located()?;
     let path = directory.file(directory::STATE);
     let state = if path.exists() { Some(State::load(&path)?) } else { None };
-    let task = prepare(&settings)?;
+    let task = prepare(&settings, context)?;
     task.test.check(chosen)?;
     if let Some(state) = &state {
         same_images(state.fingerprint, task.set.fingerprint()?)?;
     }
     files::remove_unfinished(directory.path())?;
     directory.write_json(directory::CONFIG, &settings)?;
-    let trained = train(device, &task.set, &settings, state, Some(&directory), stop)?;
+    let trained = train(context, &task.set, &settings, state, Some(&directory))?;
     Ok((trained, task, directory))
 }
 
@@ -101,43 +93,43 @@ fn same_images(then: Fingerprint, now: Fingerprint) -> Result<()> {
 }
 
 /// Trains on a set. With a folder, a preview of the set is left there before, states after epochs and the model at the end, also when
-/// `stop` is raised.
+/// a stop is requested.
 pub fn train(
-    device: &Device,
+    context: &Context,
     set: &TrainingSet,
     settings: &Settings,
     state: Option<State>,
     directory: Option<&RunDirectory>,
-    stop: &Stop,
 ) -> Result<Trained> {
-    let mut trainer = Trainer::new(device, set, settings, state)?;
+    let stop = context.stop;
+    let mut training = TrainingLoop::new(context, set, settings, state)?;
     if let Some(directory) = directory {
         save_png(directory.file(directory::PREVIEW), &pictures::preview(set, settings)?)?;
     }
-    let remaining = u64::from(settings.epochs.saturating_sub(trainer.epochs_done()));
-    let mut progress = Progress::new("training", remaining * set.len() as u64);
+    let remaining = u64::from(settings.epochs.saturating_sub(training.epochs_done()));
+    let mut progress = context.task("training", remaining * set.len() as u64);
     let started = Instant::now();
     let mut due = started;
     let listening = stop.listen();
-    while trainer.epochs_done() < settings.epochs && !stop.is_requested() {
-        if trainer.epoch(&mut progress, stop)?
+    while training.epochs_done() < settings.epochs && !stop.is_requested() {
+        if training.epoch(&mut progress, context)?
             && let Some(directory) = directory
-            && (Instant::now() >= due || trainer.epochs_done() == settings.epochs || stop.is_requested())
+            && (Instant::now() >= due || training.epochs_done() == settings.epochs || stop.is_requested())
         {
-            due = Instant::now() + SAVING_SHARE * save(&trainer, directory)?;
+            due = Instant::now() + SAVING_SHARE * save(&training, directory)?;
         }
     }
     drop(listening);
-    let epochs = trainer.epochs_done();
+    let epochs = training.epochs_done();
     if settings.reestimate && epochs == settings.epochs {
-        trainer.reestimate()?;
+        training.reestimate()?;
     }
     let TrainingData { preprocessing, others, .. } = set.data();
-    let mut model = Model { meta: Model::meta(settings, preprocessing, epochs), weights: trainer.weights()? };
+    let mut model = Model { meta: Model::meta(settings, preprocessing, epochs), weights: training.weights()? };
     model.meta.unjudged = others.as_ref().map_or_else(Vec::new, |others| others.unjudged.clone());
-    let history = std::mem::take(&mut trainer.history);
-    drop(trainer); // its memory may be what judging needs
-    calibrate(device, &mut model, set)?;
+    let history = std::mem::take(&mut training.history);
+    drop(training); // its memory may be what scoring needs
+    calibrate(context.device, &mut model, set)?;
     if let Some(directory) = directory {
         model.save(&directory.file(directory::MODEL))?;
     }
@@ -148,10 +140,10 @@ pub fn train(
 }
 
 /// Saves what the run can go on from; returns how long that took.
-fn save(trainer: &Trainer, directory: &RunDirectory) -> Result<Duration> {
+fn save(training: &TrainingLoop, directory: &RunDirectory) -> Result<Duration> {
     let started = Instant::now();
-    trainer.state()?.save(&directory.file(directory::STATE))?;
-    directory::write_csv(&directory.file(directory::HISTORY), &trainer.history)?;
+    training.state()?.save(&directory.file(directory::STATE))?;
+    directory::write_csv(&directory.file(directory::HISTORY), &training.history)?;
     Ok(started.elapsed())
 }
 
@@ -163,7 +155,7 @@ fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()
     let step = nominal.count().div_ceil(CALIBRATION_IMAGES);
     let images = nominal.select(&(0..nominal.count()).step_by(step).collect::<Vec<_>>());
     let mut scores = Vec::with_capacity(images.count());
-    scorer.score(&images, false, |_, scored| {
+    scorer.score(&images, Shown::Nothing, |_, scored| {
         scores.push(scored.score);
         Ok(())
     })?;
@@ -175,7 +167,7 @@ fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()
     let mut labels = vec![0.0; n];
     let mut reference = Vec::new();
     let fill = |input: &mut [f32]| set.fill(epoch, &order[..n], input, &mut labels, None);
-    scorer.batch(n, fill, true, |_, scored| {
+    scorer.batch(n, fill, Shown::Heatmaps, |_, scored| {
         reference.extend(renderer.of_heatmap(scored.heatmap));
         Ok(())
     })?;

@@ -111,7 +111,7 @@ pub fn by_graphs(gpu: &Gpu, set: &TrainingSet, trained: Trained, staged: bool) -
     let mut losses = Vec::new();
     for epoch in 0..trained.epochs {
         let order = set.order(epoch);
-        let stage = |launched: usize| {
+        let stage = |_: &mut _, _: &_, launched: usize| {
             if let Some(staging) = &mut staging {
                 let mut bytes = vec![0; set.staged_len(BATCH)];
                 set.stage(epoch, &order[launched..COUNT.min(launched + BATCH)], BATCH, &mut bytes)?;
@@ -172,11 +172,11 @@ fn a_stopped_epoch_has_a_short_log() {
             there.enqueue(b.n, b.stride, b.clock, b.order, b.input, b.labels, b.maps)
         };
         network.attach(Box::new(feed), COUNT).unwrap();
-        let log = network.epoch(0, &set.order(0), &hypers(0), |launched| Ok(launched < BATCH)).unwrap();
+        let log = network.epoch(0, &set.order(0), &hypers(0), |_, _, launched| Ok(launched < BATCH)).unwrap();
         assert_eq!((log.losses.len(), log.labels.len()), (BATCH, BATCH));
         assert!(log.losses.iter().all(|loss| loss.is_finite() && *loss > 0.0));
         // The next epoch starts afresh.
-        assert_eq!(network.epoch(0, &set.order(0), &hypers(0), |_| Ok(true)).unwrap().losses.len(), COUNT);
+        assert_eq!(network.epoch(0, &set.order(0), &hypers(0), |_, _, _| Ok(true)).unwrap().losses.len(), COUNT);
     });
 }
 

@@ -23,7 +23,7 @@ pub fn train(network: &mut Network<f32>, cuda: &Arc<Cuda>, steps: usize) -> Resu
     let order: Vec<u32> = (0..steps * batch).map(|i| (i % set.len()) as u32).collect();
     draw_from(network, DeviceSet::new(cuda, &set, batch)?, order.len())?;
     let mut marks = Vec::new();
-    let log = network.epoch(0, &order, &vec![HYPER; steps], |_| {
+    let log = network.epoch(0, &order, &vec![HYPER; steps], |_, _, _| {
         marks.push(cuda.mark());
         Ok(true)
     })?;

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::{Weights, baselines};
 use crate::report::png::save_png;
 use crate::run::model::Model;
-use crate::run::score::{Scored, Scorer};
+use crate::run::score::{Scored, Scorer, Shown};
 use crate::run::settings::Settings;
 
 /// Judging one picture of 640 × 640 pixels from its file.
@@ -44,6 +44,6 @@ impl Latency {
     /// Decodes, resizes, normalises and judges the picture.
     pub fn judge(&mut self, visit: impl FnMut(usize, Scored) -> Result<()>) -> Result<()> {
         let picture: Images = read_picture(&self.folder.path().join("picture.png"), self.preprocessing.channels)?;
-        self.scorer.score_batch(&picture.resized(self.preprocessing.raw_side), true, visit)
+        self.scorer.score_batch(&picture.resized(self.preprocessing.raw_side), Shown::Heatmaps, visit)
     }
 }

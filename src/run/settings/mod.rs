@@ -95,6 +95,11 @@ pub struct Moved {
 }
 
 impl Settings {
+    /// For a folder of images: good ones only, or MVTec-AD's layout.
+    pub fn folder(data: impl Into<PathBuf>) -> Settings {
+        Settings { data: Some(data.into()), ..Settings::preset(DatasetKind::Folder) }
+    }
+
     /// The same for another objective, with the net that matches. An autoencoder learns from good images alone, and FCDD alone from
     /// ground-truth maps.
     pub fn with_objective(self, objective: Objective) -> Settings {

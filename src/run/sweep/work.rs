@@ -7,7 +7,7 @@ use std::thread;
 use super::plan::{Run, Status};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::run::progress::under_name;
+use crate::run::context::{Context, Observer, Prefixed};
 use crate::run::results::finish;
 use crate::run::settings::{Moved, Settings};
 use crate::run::stop::Stop;
@@ -23,14 +23,16 @@ pub struct Failure {
 /// does not hold up the others. Once a stop is requested, what is being trained stops and no run is begun.
 ///
 /// Runs share no state, and none of their results depends on the number of threads: they end in the same bits one by one or at once.
-pub fn work(devices: &[Device], runs: &[(Run, Status)], stop: &Stop) -> Vec<Failure> {
+pub fn work(devices: &[Device], runs: &[(Run, Status)], observer: &dyn Observer, stop: &Stop) -> Vec<Failure> {
     let _listening = stop.listen();
     let next = AtomicUsize::new(0);
     let worker = |device: &Device| {
         let mut failures = Vec::new();
         while let Some((run, status)) = runs.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !stop.is_requested())
         {
-            if let Err(error) = under_name(&run.name(), || one(device, run, *status, stop)) {
+            let prefixed = Prefixed { name: &run.name(), observer };
+            let context = Context { device, observer: &prefixed, stop };
+            if let Err(error) = one(&context, run, *status) {
                 failures.push(Failure { run: run.name(), error });
             }
         }
@@ -44,16 +46,16 @@ pub fn work(devices: &[Device], runs: &[(Run, Status)], stop: &Stop) -> Vec<Fail
 }
 
 /// Does one run, or what is left of it.
-fn one(device: &Device, run: &Run, status: Status, stop: &Stop) -> Result<()> {
+fn one(context: &Context, run: &Run, status: Status) -> Result<()> {
     let Run { settings, folder } = run;
     let (trained, task, directory) = match status {
         Status::Begun => {
             let Settings { data, outliers, hold, .. } = settings.clone();
             let moved = Moved { data, outliers, hold: Some(hold) };
-            train::resume(device, folder, moved, &[], stop)?
+            train::resume(context, folder, moved, &[])?
         }
-        Status::New | Status::Complete => train::start(device, settings, folder, &[], stop)?,
+        Status::New | Status::Complete => train::start(context, settings, folder, &[])?,
     };
-    finish(device, &trained, &task, &directory, &[])?;
+    finish(context, &trained, &task, &directory, &[])?;
     Ok(())
 }

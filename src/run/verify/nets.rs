@@ -14,7 +14,7 @@ use crate::model::arch::NORM_MOMENTUM;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Objective, Weights, baselines};
 use crate::real::Real;
-use crate::run::render::blur_taps;
+use crate::run::heatmap::blur_taps;
 use crate::steps::blur::gaussian_blur;
 use crate::steps::hsc_loss::Gradient;
 use crate::steps::upsample::default_sigma;

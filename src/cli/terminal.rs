@@ -1,0 +1,88 @@
+//! Progress and notes on standard error: bars where a person looks on, plain lines elsewhere.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::run::context::{Event, Observer};
+
+/// The bars of all tasks under way, one below the other.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Time between plain lines of a task.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// One line on standard error. If it cannot be written, the work goes on all the same.
+pub fn log(line: impl Display) {
+    let _ = BARS.suspend(|| writeln!(std::io::stderr(), "{line}"));
+}
+
+/// Shows what it is told on standard error.
+#[derive(Default)]
+pub struct Terminal {
+    tasks: Mutex<HashMap<String, Task>>,
+}
+
+/// A task under way.
+struct Task {
+    bar: Option<ProgressBar>,
+    started: Instant,
+    /// When its last plain line was written.
+    told: Instant,
+}
+
+impl Task {
+    fn new(total: u64) -> Task {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = BARS.add(ProgressBar::new(total));
+            let template = "{msg} {wide_bar} {percent}% {per_sec} {eta} left";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                let rate = |state: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
+                    let _ = write!(w, "{:.0} images/s", state.per_sec());
+                };
+                bar.set_style(style.with_key("per_sec", rate));
+            }
+            bar
+        });
+        let now = Instant::now();
+        Task { bar, started: now, told: now }
+    }
+
+    /// Shows how it stands; on plain lines, every [`INTERVAL`].
+    fn show(&mut self, task: &str, done: u64, total: u64, detail: &dyn Fn() -> String) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("{task} {}", detail()));
+            bar.set_position(done);
+        } else if self.told.elapsed() >= INTERVAL {
+            self.told = Instant::now();
+            let rate = done as f64 / self.started.elapsed().as_secs_f64();
+            let left = Duration::from_secs_f64((total.saturating_sub(done)) as f64 / rate.max(1e-9));
+            let (percent, left) = (100 * done / total.max(1), indicatif::HumanDuration(left));
+            let detail = Some(detail()).filter(|detail| !detail.is_empty()).map(|detail| format!("{detail}, "));
+            log(format!("{task} {percent}%, {}{rate:.0} images/s, {left} left", detail.unwrap_or_default()));
+        }
+    }
+}
+
+impl Observer for Terminal {
+    fn observe(&self, event: Event) {
+        let tasks = || self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Progress { task, done, total, detail } => {
+                tasks().entry(task.to_string()).or_insert_with(|| Task::new(total)).show(task, done, total, detail);
+            }
+            Event::Finished { task, summary } => {
+                if let Some(Task { bar: Some(bar), .. }) = tasks().remove(task) {
+                    bar.finish_and_clear();
+                    BARS.remove(&bar);
+                }
+                log(summary);
+            }
+            Event::Note(note) => log(note),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Images in a caller's memory.
+
+use std::borrow::Cow;
+
+use image::DynamicImage;
+
+use crate::data::images::Images;
+use crate::error::{Error, Result};
+
+/// An image in memory that is not copied: grey or RGB, 8 or 16 bits a sample, rows from the top, channels innermost.
+#[derive(Clone, Debug)]
+pub struct ImageView<'a> {
+    height: usize,
+    width: usize,
+    /// 1 or 3.
+    channels: usize,
+    /// Samples from the beginning of a row to that of the next.
+    stride: usize,
+    samples: Samples<'a>,
+}
+
+#[derive(Clone, Debug)]
+enum Samples<'a> {
+    U8(Cow<'a, [u8]>),
+    U16(Cow<'a, [u16]>),
+}
+
+impl<'a> ImageView<'a> {
+    /// Grey values of 8 bits, `height * width` of them.
+    ///
+    /// # Errors
+    /// Where there is no pixel, or `samples` are fewer.
+    pub fn grey8(samples: &'a [u8], height: usize, width: usize) -> Result<ImageView<'a>> {
+        ImageView { height, width, channels: 1, stride: width, samples: Samples::U8(samples.into()) }.checked()
+    }
+
+    /// Red, green and blue of 8 bits, `height * width * 3` values. Errors as of [`ImageView::grey8`].
+    pub fn rgb8(samples: &'a [u8], height: usize, width: usize) -> Result<ImageView<'a>> {
+        let stride = width.saturating_mul(3);
+        ImageView { height, width, channels: 3, stride, samples: Samples::U8(samples.into()) }.checked()
+    }
+
+    /// Grey values of 16 bits, of which the upper 8 count. Errors as of [`ImageView::grey8`].
+    pub fn grey16(samples: &'a [u16], height: usize, width: usize) -> Result<ImageView<'a>> {
+        ImageView { height, width, channels: 1, stride: width, samples: Samples::U16(samples.into()) }.checked()
+    }
+
+    /// Red, green and blue of 16 bits, of which the upper 8 count. Errors as of [`ImageView::grey8`].
+    pub fn rgb16(samples: &'a [u16], height: usize, width: usize) -> Result<ImageView<'a>> {
+        let stride = width.saturating_mul(3);
+        ImageView { height, width, channels: 3, stride, samples: Samples::U16(samples.into()) }.checked()
+    }
+
+    /// The same of rows that begin `stride` samples apart: what lies between them is left out.
+    ///
+    /// # Errors
+    /// Where rows would overlap or go beyond the samples.
+    pub fn with_stride(self, stride: usize) -> Result<ImageView<'a>> {
+        ImageView { stride, ..self }.checked()
+    }
+
+    /// Rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Columns.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    fn checked(self) -> Result<ImageView<'a>> {
+        let ImageView { height, width, channels, stride, ref samples } = self;
+        let there = match samples {
+            Samples::U8(samples) => samples.len(),
+            Samples::U16(samples) => samples.len(),
+        };
+        let row = width.saturating_mul(channels);
+        let needed = stride.saturating_mul(height.saturating_sub(1)).saturating_add(row);
+        let problem = if height == 0 || width == 0 {
+            format!("an image of {height}×{width} pixels (height × width)")
+        } else if stride < row {
+            format!("rows {stride} samples apart, of {row} samples each")
+        } else if there < needed {
+            format!(
+                "{there} samples for an image of {height}×{width} pixels (height × width) and {channels} channels, which takes {needed}"
+            )
+        } else {
+            return Ok(self);
+        };
+        Err(Error::setting(problem, "give all samples of an image, row by row"))
+    }
+
+    /// Its pixels as 8 bits.
+    pub(crate) fn to_images(&self) -> Images {
+        let row = self.width * self.channels;
+        let rows = |i: usize| i * self.stride..i * self.stride + row;
+        let pixels = match &self.samples {
+            Samples::U8(samples) => (0..self.height).flat_map(|i| &samples[rows(i)]).copied().collect(),
+            Samples::U16(samples) => (0..self.height).flat_map(|i| &samples[rows(i)]).map(|&v| upper_byte(v)).collect(),
+        };
+        Images { count: 1, height: self.height, width: self.width, channels: self.channels, pixels }
+    }
+}
+
+/// 16 bits as 8, rounded, as the crate `image` does.
+fn upper_byte(value: u16) -> u8 {
+    ((u32::from(value) + 128) / 257) as u8
+}
+
+/// Transparency is dropped; other samples than those of 8 or 16 bits become 8.
+impl<'a> From<&'a DynamicImage> for ImageView<'a> {
+    fn from(image: &'a DynamicImage) -> ImageView<'a> {
+        let (height, width) = (image.height() as usize, image.width() as usize);
+        let (channels, samples) = match image {
+            DynamicImage::ImageLuma8(image) => (1, Samples::U8(image.as_raw().into())),
+            DynamicImage::ImageRgb8(image) => (3, Samples::U8(image.as_raw().into())),
+            DynamicImage::ImageLuma16(image) => (1, Samples::U16(image.as_raw().into())),
+            DynamicImage::ImageRgb16(image) => (3, Samples::U16(image.as_raw().into())),
+            other if other.color().has_color() => (3, Samples::U8(other.to_rgb8().into_raw().into())),
+            other => (1, Samples::U8(other.to_luma8().into_raw().into())),
+        };
+        ImageView { height, width, channels, stride: width * channels, samples }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixteen_bits_become_eight_as_in_the_crate_image() {
+        let samples: Vec<u16> = (0..=u16::MAX).collect();
+        let grey = DynamicImage::ImageLuma16(image::ImageBuffer::from_raw(256, 256, samples.clone()).unwrap());
+        assert_eq!(ImageView::from(&grey).to_images().pixels, grey.to_luma8().into_raw());
+        assert_eq!(ImageView::grey16(&samples, 256, 256).unwrap().to_images().pixels, grey.to_luma8().into_raw());
+        let rgb = DynamicImage::ImageRgb16(image::ImageBuffer::from_raw(128, 128, samples[..49152].to_vec()).unwrap());
+        assert_eq!(ImageView::from(&rgb).to_images().pixels, rgb.to_rgb8().into_raw());
+    }
+
+    #[test]
+    fn rows_may_lie_apart() {
+        let samples = [1, 2, 3, 0, 4, 5, 6];
+        let image = ImageView::grey8(&samples, 2, 3).unwrap().with_stride(4).unwrap().to_images();
+        assert_eq!((image.height, image.width, image.pixels), (2, 3, vec![1, 2, 3, 4, 5, 6]));
+        let image = ImageView::rgb8(&samples, 2, 1).unwrap().with_stride(4).unwrap().to_images();
+        assert_eq!(image.pixels, [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused() {
+        let says = |view: Result<ImageView>, words: &str| {
+            let message = view.unwrap_err().to_string();
+            assert!(message.contains(words), "{message}");
+        };
+        says(ImageView::grey8(&[], 0, 3), "0×3 pixels");
+        says(
+            ImageView::rgb8(&[0; 17], 2, 3),
+            "17 samples for an image of 2×3 pixels (height × width) and 3 channels, which takes 18",
+        );
+        says(ImageView::grey8(&[0; 9], 2, 3).unwrap().with_stride(2), "rows 2 samples apart, of 3 samples each");
+        says(ImageView::grey8(&[0; 9], 2, 3).unwrap().with_stride(7), "which takes 10");
+        says(ImageView::grey16(&[0; 9], usize::MAX, 3), "9 samples");
+    }
+}

@@ -1,0 +1,370 @@
+//! Detection for other programs: a model on a device, images in, scores and heatmaps out.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use image::DynamicImage;
+use rayon::prelude::*;
+
+use super::heatmap::{Heatmap, Renderer};
+use super::model::{Model, ModelMeta};
+use super::score::{Scored, Scorer, Shown};
+use crate::data::fit::RawForm;
+use crate::data::image_view::ImageView;
+use crate::data::images::{Images, picture_bytes, read_own_channels};
+use crate::data::prefetch::{Items, Job, prefetching};
+use crate::device::Device;
+use crate::error::{Error, Result};
+
+/// Bytes of decoded images that are brought to the net's input at the same time; a larger one is alone.
+const GROUP: usize = 64 << 20;
+
+/// Bytes of decoded images that are there at a time.
+const LIMIT: usize = 4 * GROUP;
+
+/// A trained model on a device, ready to score images.
+///
+/// It may be shared by threads: each prepares its images by itself, and they take turns at the net, which uses all cores or the GPU.
+/// Cloning it shares the model and its memory.
+///
+/// ```no_run
+/// use fcdd::{Detector, Device, Verdict};
+///
+/// let detector = Detector::load("run/model.safetensors", Device::auto()?)?;
+/// let detection = detector.detect(&image::open("part.png")?)?;
+/// if detection.verdict == Verdict::Anomalous {
+///     detection.heatmap()?.to_image().save("where.png")?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Detector {
+    shared: Arc<Shared>,
+    threshold: f32,
+}
+
+struct Shared {
+    meta: ModelMeta,
+    renderer: Renderer,
+    scorer: Mutex<Scorer>,
+    batch: usize,
+}
+
+/// What a model says of an image. It owns all that it tells.
+#[derive(Clone)]
+pub struct Detection {
+    /// How anomalous the image is: 0 or more, without an upper bound. Scores of one model compare, those of two do not.
+    pub score: f32,
+    /// The score above which images are anomalous.
+    pub threshold: f32,
+    /// What follows from the two.
+    pub verdict: Verdict,
+    detector: Arc<Shared>,
+    /// (height, width) of the image.
+    size: (usize, usize),
+    evidence: Evidence,
+}
+
+/// What the score says of an image.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The score does not exceed the threshold.
+    Good,
+    /// It does.
+    Anomalous,
+}
+
+/// What the heatmap is made from once it is asked for.
+#[derive(Clone)]
+enum Evidence {
+    /// The anomaly map.
+    Map(Vec<f32>),
+    /// The heatmap as the net made it.
+    Heatmap(Vec<f32>),
+    /// The raw image, to be scored again: the map is the gradient of the score.
+    Raw(Vec<u8>),
+}
+
+/// An image to detect anomalies in: in memory, or a file that is read by the detector.
+#[derive(Clone, Debug)]
+pub enum Input {
+    Image(DynamicImage),
+    File(PathBuf),
+}
+
+impl From<DynamicImage> for Input {
+    fn from(image: DynamicImage) -> Input {
+        Input::Image(image)
+    }
+}
+
+impl From<PathBuf> for Input {
+    fn from(path: PathBuf) -> Input {
+        Input::File(path)
+    }
+}
+
+impl From<&Path> for Input {
+    fn from(path: &Path) -> Input {
+        Input::File(path.to_path_buf())
+    }
+}
+
+impl From<&str> for Input {
+    fn from(path: &str) -> Input {
+        Input::File(path.into())
+    }
+}
+
+impl Input {
+    /// Bytes of its pixels; of a file whose head cannot be read 0, until reading all of it says why.
+    fn bytes(&self) -> usize {
+        match self {
+            Input::Image(image) => image.as_bytes().len(),
+            Input::File(path) => picture_bytes(path).unwrap_or(0),
+        }
+    }
+
+    /// Its pixels, in their own channels.
+    fn read(self) -> Result<Images> {
+        match self {
+            Input::Image(image) => Ok(Images::from(image)),
+            Input::File(path) => read_own_channels(&path),
+        }
+    }
+}
+
+impl Detector {
+    /// Loads a model file, or the model of a run's folder, on a device.
+    ///
+    /// # Errors
+    /// A file that is no whole model of this version, or a device without memory for it.
+    pub fn load(path: impl AsRef<Path>, device: Device) -> Result<Detector> {
+        Detector::new(&Model::load(path.as_ref())?, &device)
+    }
+
+    /// A detector of a model in memory.
+    ///
+    /// # Errors
+    /// A device without memory for it.
+    pub fn new(model: &Model, device: &Device) -> Result<Detector> {
+        let scorer = Scorer::new(device, model)?;
+        let shared = Shared {
+            meta: model.meta.clone(),
+            renderer: Renderer::new(model)?,
+            batch: scorer.batch_size(),
+            scorer: Mutex::new(scorer),
+        };
+        Ok(Detector { shared: Arc::new(shared), threshold: model.meta.threshold })
+    }
+
+    /// The score above which images are called anomalous. A model's own is exceeded by 1 % of the good images that it was trained on.
+    pub fn threshold(&self) -> f32 {
+        self.threshold
+    }
+
+    /// The same detector with another threshold.
+    ///
+    /// # Errors
+    /// A threshold that is not finite.
+    pub fn with_threshold(self, threshold: f32) -> Result<Detector> {
+        if !threshold.is_finite() {
+            return Err(Error::setting(format!("--threshold {threshold} is no score"), "choose a number, such as 0.5"));
+        }
+        Ok(Detector { threshold, ..self })
+    }
+
+    /// Scores one image in memory.
+    ///
+    /// # Errors
+    /// A score that is no number, from damaged weights; a GPU that fails.
+    pub fn detect<'a>(&self, image: impl Into<ImageView<'a>>) -> Result<Detection> {
+        let image: ImageView = image.into();
+        let raw = self.shared.meta.preprocessing.raw_form().of(&image.to_images()).pixels;
+        let prepared = Prepared { raw, size: (image.height(), image.width()), image: None };
+        let mut scored = self.shared.score(vec![prepared], false, self.threshold)?;
+        scored.pop().map(|(detection, _)| detection).ok_or_else(|| Error::internal("an image has no score"))
+    }
+
+    /// Scores images in their order, several at a time; the next are read and resized in a thread of their own meanwhile, as many as
+    /// fit into a fixed amount of memory.
+    ///
+    /// # Errors
+    /// A file that cannot be read fails alone; where the model or the GPU fails, that error is the last item.
+    ///
+    /// ```no_run
+    /// # use fcdd::{Detector, Device};
+    /// # let detector = Detector::load("run", Device::Cpu)?;
+    /// for detection in detector.detect_iter(["a.png", "b.png"]) {
+    ///     println!("{}", detection?.score);
+    /// }
+    /// # Ok::<(), fcdd::Error>(())
+    /// ```
+    pub fn detect_iter<I>(&self, images: I) -> impl Iterator<Item = Result<Detection>> + use<I>
+    where
+        I: IntoIterator<IntoIter: Send + 'static, Item: Into<Input> + 'static>,
+    {
+        let groups = self.groups(images.into_iter().map(Into::into), false);
+        Flat { groups, ready: VecDeque::new() }
+    }
+
+    /// The same, as many images at a time as are scored together. With `keep`, heatmaps are made by the net and images are kept.
+    pub(super) fn groups(&self, images: impl Iterator<Item = Input> + Send + 'static, keep: bool) -> Groups {
+        let Detector { shared, threshold } = self.clone();
+        let (form, batch) = (shared.meta.preprocessing.raw_form(), shared.batch);
+        let mut images = images.map(|input| (input.bytes(), input)).peekable();
+        let jobs = std::iter::from_fn(move || {
+            let (mut bytes, first) = images.next()?;
+            let mut group = vec![first];
+            while let Some((more, input)) =
+                images.next_if(|(more, _)| group.len() < batch && bytes.saturating_add(*more) <= GROUP)
+            {
+                bytes += more;
+                group.push(input);
+            }
+            let prepare = move |input: Input| prepare(input, &form, keep);
+            Some(Job { bytes, make: move || group.into_par_iter().map(prepare).collect() })
+        });
+        Groups { detector: shared, keep, threshold, prepared: prefetching(LIMIT, jobs), failed: false }
+    }
+}
+
+/// An image as the net takes it.
+struct Prepared {
+    /// [raw side, raw side, channels]
+    raw: Vec<u8>,
+    size: (usize, usize),
+    /// Its own pixels, where they are kept.
+    image: Option<Images>,
+}
+
+fn prepare(input: Input, form: &RawForm, keep: bool) -> Result<Prepared> {
+    let image = input.read()?;
+    let raw = form.of(&image).pixels;
+    Ok(Prepared { raw, size: (image.height, image.width), image: keep.then_some(image) })
+}
+
+/// A detection, and the image's own pixels where they were kept.
+pub(super) type Kept = (Detection, Option<Images>);
+
+/// Detections of several images at a time.
+pub(super) struct Groups {
+    detector: Arc<Shared>,
+    keep: bool,
+    threshold: f32,
+    prepared: Items<Vec<Result<Prepared>>>,
+    failed: bool,
+}
+
+impl Iterator for Groups {
+    type Item = Result<Vec<Result<Kept>>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let (mut errors, mut prepared) = (Vec::new(), Vec::new());
+        for one in self.prepared.next()? {
+            errors.push(one.map(|one| prepared.push(one)).err());
+        }
+        let scored = self.detector.score(prepared, self.keep, self.threshold);
+        self.failed = scored.is_err();
+        Some(scored.map(|scored| {
+            let mut scored = scored.into_iter();
+            errors.into_iter().filter_map(|error| error.map(Err).or_else(|| scored.next().map(Ok))).collect()
+        }))
+    }
+}
+
+/// One detection after the other.
+struct Flat {
+    groups: Groups,
+    ready: VecDeque<Result<Kept>>,
+}
+
+impl Iterator for Flat {
+    type Item = Result<Detection>;
+
+    fn next(&mut self) -> Option<Result<Detection>> {
+        while self.ready.is_empty() {
+            match self.groups.next()? {
+                Ok(group) => self.ready.extend(group),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        self.ready.pop_front().map(|kept| kept.map(|(detection, _)| detection))
+    }
+}
+
+impl Shared {
+    /// The scorer, when it is this thread's turn. One that panicked has left nothing behind: each batch is filled in anew.
+    fn scorer(&self) -> MutexGuard<'_, Scorer> {
+        self.scorer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Scores at most a batch of images.
+    fn score(self: &Arc<Shared>, images: Vec<Prepared>, keep: bool, threshold: f32) -> Result<Vec<Kept>> {
+        if images.is_empty() {
+            return Ok(Vec::new());
+        }
+        let raw = self.raw(images.iter().map(|image| image.raw.as_slice()));
+        let mut evidence = Vec::with_capacity(images.len());
+        let mut scorer = self.scorer();
+        let by_product = scorer.maps_are_by_products();
+        let shown = if keep {
+            Shown::Heatmaps
+        } else if by_product {
+            Shown::Maps
+        } else {
+            Shown::Nothing
+        };
+        scorer.score_batch(&raw, shown, |_, Scored { score, map, heatmap }| {
+            evidence.push((score, if keep { heatmap } else { map }.to_vec()));
+            Ok(())
+        })?;
+        drop(scorer);
+        let kept = images.into_iter().zip(evidence).map(|(Prepared { raw, size, image }, (score, values))| {
+            let evidence = match (keep, by_product) {
+                (true, _) => Evidence::Heatmap(values),
+                (false, true) => Evidence::Map(values),
+                (false, false) => Evidence::Raw(raw),
+            };
+            let verdict = if score > threshold { Verdict::Anomalous } else { Verdict::Good };
+            (Detection { score, threshold, verdict, detector: self.clone(), size, evidence }, image)
+        });
+        Ok(kept.collect())
+    }
+
+    /// Raw images as one batch.
+    fn raw<'a>(&self, images: impl Iterator<Item = &'a [u8]>) -> Images {
+        let RawForm { side, channels, .. } = self.meta.preprocessing.raw_form();
+        let pixels: Vec<u8> = images.flatten().copied().collect();
+        Images { count: pixels.len() / (side * side * channels), pixels, ..Images::empty(side, side, channels) }
+    }
+}
+
+impl Detection {
+    /// Where in the image the anomaly lies, at the image's own size.
+    ///
+    /// # Errors
+    /// Of nets whose map is a gradient of the score (HSC), which is computed only now: a GPU that fails.
+    pub fn heatmap(&self) -> Result<Heatmap> {
+        let Shared { meta, renderer, .. } = &*self.detector;
+        let values = match &self.evidence {
+            Evidence::Map(map) => renderer.of_map(map),
+            Evidence::Heatmap(heatmap) => renderer.of_heatmap(heatmap),
+            Evidence::Raw(raw) => {
+                let mut values = Vec::new();
+                let raw = self.detector.raw(std::iter::once(raw.as_slice()));
+                self.detector.scorer().score_batch(&raw, Shown::Heatmaps, |_, scored| {
+                    values = renderer.of_heatmap(scored.heatmap);
+                    Ok(())
+                })?;
+                values
+            }
+        };
+        Ok(renderer.heatmap(meta.scale, values).at(self.size, meta.preprocessing.fit))
+    }
+}

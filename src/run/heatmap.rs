@@ -1,0 +1,214 @@
+//! From a model's anomaly maps to heatmaps: upsampling without the net, for images that were scored before; colours and overlays.
+
+use image::RgbImage;
+use rayon::prelude::*;
+
+use super::model::Model;
+use crate::data::fit::{Region, ResizeMode};
+use crate::error::Result;
+use crate::model::{Objective, baselines, nets};
+use crate::report::heatmap::Scale;
+use crate::report::jet::jet;
+use crate::report::resample::Bilinear;
+use crate::steps::blur::gaussian_blur;
+use crate::steps::upsample::{Taps, upsample};
+
+/// Where in an image the anomaly lies: values from 0 (normal) to 1 (anomalous) on a scale, the same for all images of a model.
+///
+/// It keeps the values at the side of the net's input; those of an image's own pixels are interpolated when they are asked for. What
+/// the net has not seen of an image, since the image was cropped, is 0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heatmap {
+    /// [side, side]
+    input: Vec<f32>,
+    side: usize,
+    height: usize,
+    width: usize,
+    /// What the net has seen of the image.
+    seen: Region,
+}
+
+/// How a model's maps become heatmaps.
+pub struct Renderer {
+    form: Form,
+    /// Side of inputs and heatmaps.
+    side: usize,
+}
+
+enum Form {
+    /// Upsampled by receptive fields from maps of side `u`.
+    Upsampled { taps: Taps, u: usize },
+    /// Gradients are blurred by a kernel of so many taps.
+    Blurred { taps: usize, sigma: f64 },
+    /// Errors of each channel are shown by their mean, once each is scaled.
+    Averaged { channels: usize },
+}
+
+impl Renderer {
+    /// For the maps of a model.
+    pub fn new(model: &Model) -> Result<Renderer> {
+        let (settings, arch) = (&model.meta.settings, model.arch()?);
+        let (side, sigma) = (settings.side, settings.sigma);
+        let form = match arch.objective {
+            Objective::Fcdd => {
+                let field = arch.receptive_field(side);
+                Form::Upsampled { taps: Taps::new(field, side, sigma), u: field.n }
+            }
+            Objective::Hsc => Form::Blurred { taps: blur_taps(&arch.name)?, sigma },
+            Objective::Ae => Form::Averaged { channels: arch.channels },
+        };
+        Ok(Renderer { form, side })
+    }
+
+    /// Shape of one map.
+    pub fn map_shape(&self) -> Vec<usize> {
+        let side = self.side;
+        match self.form {
+            Form::Upsampled { u, .. } => vec![u, u],
+            Form::Averaged { channels } if channels > 1 => vec![side, side, channels],
+            Form::Blurred { .. } | Form::Averaged { .. } => vec![side, side],
+        }
+    }
+
+    /// The heatmap to show of a map.
+    pub fn of_map(&self, map: &[f32]) -> Vec<f32> {
+        match &self.form {
+            Form::Upsampled { taps, u } => {
+                let mut heatmap = vec![0.0; self.side * self.side];
+                upsample(taps, *u, map, &mut heatmap, &mut vec![0.0; u * self.side]);
+                heatmap
+            }
+            Form::Blurred { .. } | Form::Averaged { .. } => self.of_heatmap(map),
+        }
+    }
+
+    /// The heatmap to show of a heatmap as the net gives it.
+    pub fn of_heatmap(&self, heatmap: &[f32]) -> Vec<f32> {
+        match self.form {
+            Form::Blurred { taps, sigma } => gaussian_blur(heatmap, self.side, self.side, 1, taps, sigma),
+            Form::Upsampled { .. } | Form::Averaged { .. } => heatmap.to_vec(),
+        }
+    }
+
+    /// A heatmap of the net's input, of values as [`Renderer::of_map`] and [`Renderer::of_heatmap`] give them.
+    pub fn heatmap(&self, scale: Scale<f32>, mut values: Vec<f32>) -> Heatmap {
+        scale.apply(&mut values);
+        let side = self.side;
+        let seen = Region { top: 0, left: 0, height: side, width: side };
+        Heatmap { input: over_channels(values, side), side, height: side, width: side, seen }
+    }
+}
+
+impl Heatmap {
+    /// The same of an image of (height, width) that was brought to the net's input by this mode.
+    pub fn at(self, (height, width): (usize, usize), resize: ResizeMode) -> Heatmap {
+        Heatmap { height, width, seen: resize.region((height, width)), ..self }
+    }
+
+    /// Rows.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Columns.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The values [height, width].
+    pub fn values(&self) -> Vec<f32> {
+        let mut values = vec![0.0; self.height * self.width];
+        self.paint(&mut values, 1, |pixel, value| pixel[0] = value);
+        values
+    }
+
+    /// In the colours of the jet map, from dark blue to dark red.
+    pub fn to_image(&self) -> RgbImage {
+        let mut image = RgbImage::from_pixel(self.width as u32, self.height as u32, image::Rgb(jet(0.0)));
+        self.paint(&mut image, 3, |pixel, value| pixel.copy_from_slice(&jet(value)));
+        image
+    }
+
+    /// Lays the colours over the image that it is of: `alpha` = 0 shows the image alone, 1 the heatmap alone.
+    ///
+    /// # Panics
+    /// When the image has another size.
+    pub fn overlay(&self, image: &mut RgbImage, alpha: f32) {
+        assert_eq!((image.height() as usize, image.width() as usize), (self.height, self.width), "the image's size");
+        let blend = |pixel: &mut [u8], value: f32| {
+            for (under, over) in pixel.iter_mut().zip(jet(value)) {
+                let (u, o) = (f32::from(*under), f32::from(over));
+                *under = (u + (o - u) * alpha + 0.5) as u8;
+            }
+        };
+        let whole = Region { top: 0, left: 0, height: self.height, width: self.width };
+        if self.seen != whole {
+            let Region { top, left, height, width } = self.seen;
+            for (x, y, pixel) in image.enumerate_pixels_mut() {
+                let (x, y) = (x as usize, y as usize);
+                if !(top..top + height).contains(&y) || !(left..left + width).contains(&x) {
+                    blend(&mut pixel.0, 0.0);
+                }
+            }
+        }
+        self.paint(image, 3, blend);
+    }
+
+    /// Does something to each pixel of `n` values that the net has seen, with the heatmap's value there.
+    fn paint<T: Send>(&self, pixels: &mut [T], n: usize, set: impl Fn(&mut [T], f32) + Sync) {
+        let Region { top, left, height, width } = self.seen;
+        let between = Bilinear::new((self.side, self.side), (height, width));
+        pixels.par_chunks_mut(self.width * n).skip(top).take(height).enumerate().for_each(|(y, row)| {
+            let row = row[left * n..(left + width) * n].chunks_exact_mut(n);
+            row.zip(between.row(&self.input, y)).for_each(|(pixel, value)| set(pixel, value));
+        });
+    }
+}
+
+/// Taps of the blur of an HSC net's heatmaps: the receptive field of the matching FCDD net, made odd.
+pub fn blur_taps(net: &str) -> Result<usize> {
+    let fcdd = nets::by_name(&baselines::counterpart(net, Objective::Fcdd), true)?;
+    Ok((fcdd.receptive_field(fcdd.side).size - 1) | 1)
+}
+
+/// The mean over the channels of each pixel: [side, side] from [side, side, channels].
+pub fn over_channels(values: Vec<f32>, side: usize) -> Vec<f32> {
+    match values.len() / (side * side) {
+        1 => values,
+        channels => values.chunks_exact(channels).map(|pixel| pixel.iter().sum::<f32>() / channels as f32).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A heatmap of two pixels, and an image of them between one column on either side that the net has not seen.
+    fn heatmap() -> Heatmap {
+        let seen = Region { top: 0, left: 1, height: 2, width: 2 };
+        Heatmap { input: vec![0.0, 1.0, 0.0, 1.0], side: 2, height: 2, width: 4, seen }
+    }
+
+    #[test]
+    fn what_was_not_seen_is_zero() {
+        assert_eq!(heatmap().values(), [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+        let image = heatmap().to_image();
+        let colours: Vec<[u8; 3]> = image.pixels().map(|pixel| pixel.0).collect();
+        assert_eq!(colours[..4], [jet(0.0), jet(0.0), jet(1.0), jet(0.0)]);
+    }
+
+    #[test]
+    fn alpha_leads_from_the_image_to_the_heatmap() {
+        let image = RgbImage::from_raw(4, 2, (10..34).collect()).unwrap();
+        let over = |alpha| {
+            let mut image = image.clone();
+            heatmap().overlay(&mut image, alpha);
+            image
+        };
+        assert_eq!(over(0.0), image);
+        assert_eq!(over(1.0), heatmap().to_image());
+        // Of jet(0) = (0, 0, 128) and jet(1) = (128, 0, 0), half each, rounded.
+        assert_eq!(over(0.5).get_pixel(0, 0).0, [5, 6, 70]);
+        assert_eq!(over(0.5).get_pixel(2, 0).0, [72, 9, 9]);
+    }
+}

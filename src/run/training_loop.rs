@@ -1,0 +1,314 @@
+//! A network in training: epochs of steps, fed from host memory or on a GPU, and the state that a run goes on from.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::context::{Context, Progress};
+use super::layout::{draw_from, lay_out};
+use super::settings::Settings;
+use super::state::{Epoch, State};
+use crate::data::batches::{Batch, Fingerprint, TrainingSet};
+use crate::data::cuda::DeviceSet;
+use crate::data::prefetch::{Job, prefetched};
+use crate::device::Device;
+use crate::device::cuda::{Cuda, Staging};
+use crate::engine::gpu::EpochLog;
+use crate::engine::lower::{Options, Training};
+use crate::engine::{Hyper, Network};
+use crate::error::{CudaError, Error, Result};
+use crate::model::Weights;
+use crate::model::arch::NORM_MOMENTUM;
+use crate::model::checkpoint::take_pretrained;
+use crate::model::weights::Layout;
+
+/// Batches over which running statistics are re-estimated ("precise BN", Wu & Johnson 2021).
+const REESTIMATION_BATCHES: u32 = 10;
+
+/// Batches in memory: one in use, one ready, one in the making.
+const AHEAD: usize = 3;
+
+/// The weights that a run starts from.
+pub(super) fn initial(settings: &Settings) -> Result<Weights> {
+    let arch = settings.arch()?;
+    let mut weights = Weights::init(&arch, settings.seed);
+    if let Some(path) = &settings.weights {
+        take_pretrained(&arch, path, &mut weights)?;
+    }
+    Ok(weights)
+}
+
+/// Who makes the batches.
+enum Feeding {
+    /// The CPU.
+    Host,
+    /// The GPU, of the set in its memory.
+    Device,
+    /// The GPU, of what the host stages for each batch.
+    Staged(Box<Staging>),
+}
+
+/// What the host has made for a step.
+enum Made {
+    Batch(Batch),
+    /// What a batch is made of.
+    Staged(Vec<u8>),
+    /// Nothing: the GPU has it all.
+    Nothing,
+}
+
+/// A network in training.
+pub(super) struct TrainingLoop<'a> {
+    set: &'a TrainingSet,
+    settings: &'a Settings,
+    network: Network<f32>,
+    feeding: Feeding,
+    steps: u64,
+    pub(super) history: Vec<Epoch>,
+    fingerprint: Fingerprint,
+}
+
+impl TrainingLoop<'_> {
+    pub(super) fn new<'a>(
+        context: &Context,
+        set: &'a TrainingSet,
+        settings: &'a Settings,
+        state: Option<State>,
+    ) -> Result<TrainingLoop<'a>> {
+        let arch = settings.arch()?;
+        let Settings { optimizer, maps, seed, .. } = *settings;
+        let training = Training { optimizer, maps, input_grad: false, seed };
+        let options = Options {
+            batch: settings.batch.min(set.len()),
+            side: settings.side,
+            format: settings.precision,
+            sigma: settings.sigma,
+            gradient: settings.gradient,
+            training: Some(training),
+        };
+        let weights = match &state {
+            Some(state) => state.weights.clone(),
+            None => initial(settings)?,
+        };
+        let layout = Layout::new(&arch);
+        if (weights.params.len(), weights.stats.len()) != (layout.params_len, layout.stats_len) {
+            let problem = "the training state belongs to another net than the run's settings name";
+            return Err(Error::setting(problem, "restore the run's config.json, or start a new run"));
+        }
+        let mut network = lay_out(context.device, &arch, options, &weights)?;
+        let (mut steps, mut history) = (0, Vec::new());
+        if let Some(state) = state {
+            network.set_moments(&state.moments)?;
+            (steps, history) = (state.steps, state.history);
+        }
+        let feeding = match context.device {
+            Device::Cpu => Feeding::Host,
+            Device::Cuda(cuda) => attach(&mut network, cuda, set, context)?,
+        };
+        Ok(TrainingLoop { set, settings, network, feeding, steps, history, fingerprint: set.fingerprint()? })
+    }
+
+    pub(super) fn epochs_done(&self) -> u32 {
+        self.history.len() as u32
+    }
+
+    /// One epoch; false if it was stopped on the way.
+    pub(super) fn epoch(&mut self, progress: &mut Progress, context: &Context) -> Result<bool> {
+        let epoch = self.epochs_done();
+        let lr = self.settings.schedule.rate(self.settings.lr, epoch);
+        let started = Instant::now();
+        let order = self.set.order(epoch);
+        let batches = order.len().div_ceil(self.network.options().batch) as u64;
+        let hyper = |step| Hyper {
+            lr,
+            weight_decay: self.settings.weight_decay,
+            step: self.steps + step,
+            norm_momentum: NORM_MOMENTUM,
+        };
+        let hypers: Vec<Hyper> = (1..=batches).map(hyper).collect();
+        let log = self.steps_of(epoch, &order, &hypers, progress, context)?;
+        if let Some(outliers) = &self.set.data().outliers {
+            let replaced = outliers.take_replaced().into_iter();
+            replaced.for_each(|file| context.note(format!("took another outlier in its place: {file}")));
+        }
+        if log.losses.len() < order.len() {
+            return Ok(false);
+        }
+        let mut tally = Tally::default();
+        tally.add(&log, 0);
+        self.steps += batches;
+        let [nominal, anomalous] = tally.class_means();
+        self.history.push(Epoch {
+            epoch: epoch + 1,
+            lr,
+            loss: tally.mean().unwrap_or_default(),
+            loss_nominal: nominal,
+            loss_anomalous: anomalous,
+            images_per_second: self.set.len() as f64 / started.elapsed().as_secs_f64(),
+        });
+        Ok(true)
+    }
+
+    /// The steps of an epoch, until it ends or is stopped. What the host makes for a step it makes while the net trains on those before.
+    fn steps_of(
+        &mut self,
+        epoch: u32,
+        order: &[u32],
+        hypers: &[Hyper],
+        progress: &mut Progress,
+        context: &Context,
+    ) -> Result<EpochLog> {
+        let TrainingLoop { set, settings, network, feeding, .. } = self;
+        let (set, batch) = (*set, network.options().batch);
+        let diverged = |sample: usize| {
+            let step = hypers[sample / batch].step;
+            diverged(settings, format!("the loss is no longer a number in epoch {}, step {step}", epoch + 1))
+        };
+        let make_batch = |samples: &[u32]| set.batch(epoch, samples, settings.maps).map(Made::Batch);
+        let make_staged = |samples: &[u32]| {
+            let mut bytes = vec![0; set.staged_len(batch)];
+            set.stage(epoch, samples, batch, &mut bytes).map(|()| Made::Staged(bytes))
+        };
+        let make_nothing = |_: &[u32]| Ok(Made::Nothing);
+        let (bytes, make): (usize, &(dyn Fn(&[u32]) -> Result<Made> + Sync)) = match feeding {
+            Feeding::Host => (set.batch_bytes(batch, settings.maps), &make_batch),
+            Feeding::Staged(_) => (set.staged_len(batch), &make_staged),
+            Feeding::Device => (0, &make_nothing),
+        };
+        let jobs = order.chunks(batch).map(|samples| Job { bytes, make: move || make(samples) });
+        let (mut tally, mut before) = (Tally::default(), 0);
+        let log = prefetched(AHEAD * bytes, jobs, |mut made| {
+            network.epoch(epoch, order, hypers, |network, log, done| {
+                if let Some(sample) = tally.add(log, tally.count()) {
+                    return Err(diverged(sample));
+                }
+                let (total, loss) = (settings.epochs, tally.mean());
+                progress.advance((done - before) as u64, || match loss {
+                    Some(loss) => format!("epoch {}/{total}, loss {loss:.4}", epoch + 1),
+                    None => format!("epoch {}/{total}", epoch + 1),
+                });
+                before = done;
+                if context.stop.is_requested() {
+                    return Ok(false);
+                }
+                match (made.next().transpose()?, &mut *feeding) {
+                    (Some(Made::Batch(batch)), _) => take(network, &batch)?,
+                    (Some(Made::Staged(bytes)), Feeding::Staged(staging)) => staging.stage(&bytes)?,
+                    _ => {}
+                }
+                Ok(true)
+            })
+        })?;
+        progress.advance((log.losses.len() - before) as u64, String::new);
+        match log.losses.iter().position(|loss| !loss.is_finite()) {
+            Some(sample) => Err(diverged(sample)),
+            None => Ok(log),
+        }
+    }
+
+    /// Replaces the running statistics by the plain average over some training batches; the weights stay.
+    pub(super) fn reestimate(&mut self) -> Result<()> {
+        let epochs = self.settings.epochs;
+        let batch = self.network.options().batch;
+        for i in 0..REESTIMATION_BATCHES {
+            // Each batch from an epoch of its own, after the last trained one: small sets have fewer than ten batches.
+            let order = self.set.order(epochs + i);
+            let (input, labels, maps) = self.network.training_inputs(batch)?;
+            self.set.fill(epochs + i, &order[..batch], input, labels, maps)?;
+            let norm_momentum = 1.0 / f64::from(i + 1);
+            self.network.forward(batch, &Hyper { norm_momentum, ..Hyper::IDLE })?;
+        }
+        Ok(())
+    }
+
+    /// The present weights. A loss that was a number does not vouch for them: the update came after it.
+    pub(super) fn weights(&self) -> Result<Weights> {
+        let weights = self.network.weights()?;
+        if weights.are_finite() {
+            Ok(weights)
+        } else {
+            Err(diverged(self.settings, "the net's weights are no longer numbers".to_string()))
+        }
+    }
+
+    pub(super) fn state(&self) -> Result<State> {
+        Ok(State {
+            weights: self.weights()?,
+            moments: self.network.moments()?,
+            steps: self.steps,
+            history: self.history.clone(),
+            fingerprint: self.fingerprint,
+        })
+    }
+}
+
+/// Copies a batch into the network's inputs.
+fn take(network: &mut Network<f32>, batch: &Batch) -> Result<()> {
+    let (input, labels, maps) = network.training_inputs(batch.labels.len())?;
+    input.copy_from_slice(&batch.inputs);
+    labels.copy_from_slice(&batch.labels);
+    if let Some(maps) = maps {
+        maps.copy_from_slice(&batch.maps);
+    }
+    Ok(())
+}
+
+fn diverged(settings: &Settings, problem: String) -> Error {
+    Error::Numeric { problem, remedy: format!("train with a lower --lr than {}", settings.lr) }
+}
+
+/// Makes the GPU draw the network's batches: of the whole set in its memory, or of what is staged where the set is not held. If there
+/// is no room, they come from host memory.
+fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet, context: &Context) -> Result<Feeding> {
+    let batch = network.options().batch;
+    let there = if set.is_held() {
+        DeviceSet::new(cuda, set, batch).map(|there| (there, Feeding::Device))
+    } else {
+        DeviceSet::staged(cuda, set, batch).map(|(there, staging)| (there, Feeding::Staged(Box::new(staging))))
+    };
+    let (there, feeding) = match there {
+        Ok(there) => there,
+        Err(CudaError::OutOfMemory { asked, free, .. }) => {
+            let [asked, free] = [asked, free].map(|bytes| bytes >> 20);
+            context.note(format!(
+                "the images do not fit into GPU memory ({asked} MiB asked, {free} free): batches are made on the CPU"
+            ));
+            return Ok(Feeding::Host);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    draw_from(network, there, set.len())?;
+    Ok(feeding)
+}
+
+/// Sums of losses over an epoch, apart for nominal and anomalous images.
+#[derive(Default)]
+struct Tally {
+    sum: [f64; 2],
+    count: [usize; 2],
+}
+
+impl Tally {
+    /// Counts the samples of a log from `first` on; returns the first whose loss is no number.
+    fn add(&mut self, log: &EpochLog, first: usize) -> Option<usize> {
+        for (&loss, &label) in log.losses.iter().zip(&log.labels).skip(first) {
+            self.sum[usize::from(label > 0.0)] += f64::from(loss);
+            self.count[usize::from(label > 0.0)] += 1;
+        }
+        (first..log.losses.len()).find(|&sample| !log.losses[sample].is_finite())
+    }
+
+    /// Samples so far.
+    fn count(&self) -> usize {
+        self.count.iter().sum()
+    }
+
+    /// Over all samples; None before the first.
+    fn mean(&self) -> Option<f64> {
+        (self.count() > 0).then(|| self.sum.iter().sum::<f64>() / self.count() as f64)
+    }
+
+    /// Means of the nominal and the anomalous images, where there were any.
+    fn class_means(&self) -> [Option<f64>; 2] {
+        [0, 1].map(|i| (self.count[i] > 0).then(|| self.sum[i] / self.count[i] as f64))
+    }
+}
