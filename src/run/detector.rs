@@ -118,6 +118,12 @@ impl From<&str> for Input {
     }
 }
 
+impl From<String> for Input {
+    fn from(path: String) -> Input {
+        Input::File(path.into())
+    }
+}
+
 impl Input {
     /// Bytes of its pixels; of a file whose head cannot be read 0, until reading all of it says why.
     fn bytes(&self) -> usize {

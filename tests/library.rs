@@ -1,0 +1,170 @@
+//! The crate as other programs use it: detection and training without the command line.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use fcdd::{Detection, Detector, Device, Event, ImageView, Settings, Stop, Trainer, Verdict};
+use image::DynamicImage;
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/run-0.1");
+
+fn detector() -> Detector {
+    Detector::load(Path::new(GOLDEN).join("run"), Device::Cpu).unwrap()
+}
+
+/// The images that the golden model was tested on.
+fn images() -> Vec<PathBuf> {
+    let folders = ["good", "dent"].map(|kind| Path::new(GOLDEN).join("data/test").join(kind));
+    let mut images: Vec<PathBuf> =
+        folders.iter().flat_map(|folder| folder.read_dir().unwrap().map(|entry| entry.unwrap().path())).collect();
+    images.sort();
+    images
+}
+
+/// The same but for rounding: the matrix product of another number of images may add in another order, a few parts in 10⁷ of a score and
+/// of a heatmap's largest values.
+fn same(a: &Detection, b: &Detection) {
+    assert!((a.score - b.score).abs() <= 1e-6 * a.score, "{} {}", a.score, b.score);
+    assert_eq!((a.threshold, a.verdict), (b.threshold, b.verdict));
+    let (a, b) = (a.heatmap().unwrap(), b.heatmap().unwrap());
+    assert_eq!((a.height(), a.width()), (b.height(), b.width()));
+    assert!(a.values().iter().zip(b.values()).all(|(a, b)| (a - b).abs() <= 1e-5));
+}
+
+#[test]
+fn what_is_public_may_cross_threads() {
+    fn crosses<T: Send + Sync + 'static>() {}
+    crosses::<Detector>();
+    crosses::<Detection>();
+    crosses::<Settings>();
+    crosses::<Stop>();
+    crosses::<fcdd::Error>();
+    crosses::<Trainer<'static>>();
+}
+
+#[test]
+fn images_in_memory_are_scored_as_files_are() {
+    let detector = detector();
+    let by_file: Vec<Detection> = detector.detect_iter(images()).collect::<Result<_, _>>().unwrap();
+    assert_eq!(by_file.len(), 8);
+    let decoded: Vec<DynamicImage> = images().iter().map(|path| image::open(path).unwrap()).collect();
+    for (detection, image) in by_file.iter().zip(&decoded) {
+        same(detection, &detector.detect(image).unwrap());
+        let grey = image.to_luma8();
+        let (height, width) = (grey.height() as usize, grey.width() as usize);
+        same(detection, &detector.detect(ImageView::grey8(&grey, height, width).unwrap()).unwrap());
+        let rgb = image.to_rgb8();
+        same(detection, &detector.detect(ImageView::rgb8(&rgb, height, width).unwrap()).unwrap());
+        let wide = image.to_luma16();
+        same(detection, &detector.detect(ImageView::grey16(&wide, height, width).unwrap()).unwrap());
+        // Rows that lie apart, as in the memory of a camera.
+        let padded: Vec<u8> = grey.chunks(width).flat_map(|row| row.iter().copied().chain([255; 5])).collect();
+        let view = ImageView::grey8(&padded, height, width).unwrap().with_stride(width + 5).unwrap();
+        same(detection, &detector.detect(view).unwrap());
+    }
+    for (detection, again) in by_file.iter().zip(detector.detect_iter(decoded)) {
+        same(detection, &again.unwrap());
+    }
+}
+
+#[test]
+fn heatmaps_have_the_size_of_their_image() {
+    let image = DynamicImage::new_rgb8(50, 31);
+    let heatmap = detector().detect(&image).unwrap().heatmap().unwrap();
+    assert_eq!((heatmap.height(), heatmap.width(), heatmap.values().len()), (31, 50, 31 * 50));
+    assert!(heatmap.values().iter().all(|value| (0.0..=1.0).contains(value)));
+    assert_eq!((heatmap.to_image().width(), heatmap.to_image().height()), (50, 31));
+}
+
+#[test]
+fn the_threshold_decides_the_verdict() {
+    let image = DynamicImage::new_luma8(28, 28);
+    let score = detector().detect(&image).unwrap().score;
+    let verdict = |threshold| detector().with_threshold(threshold).unwrap().detect(&image).unwrap().verdict;
+    assert_eq!(verdict(score), Verdict::Good);
+    assert_eq!(verdict(score.next_down()), Verdict::Anomalous);
+    assert!(detector().with_threshold(f32::NAN).is_err());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_fails_alone() {
+    let mut paths = images();
+    paths.insert(3, "absent.png".into());
+    let results: Vec<_> = detector().detect_iter(paths).collect();
+    let failed: Vec<usize> = (0..results.len()).filter(|&i| results[i].is_err()).collect();
+    assert_eq!((results.len(), failed), (9, vec![3]));
+    let message = results[3].as_ref().err().unwrap().to_string();
+    assert!(message.contains("absent.png"), "{message}");
+}
+
+#[test]
+fn threads_share_a_detector() {
+    let detector = detector();
+    let decoded: Vec<DynamicImage> = images().iter().map(|path| image::open(path).unwrap()).collect();
+    let alone: Vec<f32> = decoded.iter().map(|image| detector.detect(image).unwrap().score).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for (image, &score) in decoded.iter().zip(&alone) {
+                    assert_eq!(detector.detect(image).unwrap().score, score);
+                }
+            });
+        }
+    });
+}
+
+/// Settings for a quick training on the golden run's images.
+fn settings() -> Settings {
+    let folder = Settings::folder(Path::new(GOLDEN).join("data"));
+    Settings { net: "FCDD_CNN28".into(), side: 28, epochs: 3, batch: 4, seed: 3, ..folder }
+}
+
+#[test]
+fn training_tells_of_itself_and_gives_a_model() {
+    let told = Mutex::new((Vec::new(), 0, Vec::new()));
+    let observe = |event: Event| {
+        let mut told = told.lock().unwrap();
+        match event {
+            Event::Progress { task, done, total, detail } => {
+                assert_eq!((task, total), ("training", 36));
+                told.0.push(done);
+                told.1 += usize::from(detail().contains("loss"));
+            }
+            Event::Finished { summary, .. } => told.2.push(summary.to_string()),
+            _ => {}
+        }
+    };
+    let trained = Trainer::new(settings()).on_event(&observe).train(&Device::Cpu).unwrap();
+    let (done, losses, finished) = told.into_inner().unwrap();
+    assert!(done.is_sorted() && done.last() == Some(&36) && losses > 0, "{done:?}");
+    assert!(finished.len() == 1 && finished[0].starts_with("trained after 3 of 3 epochs"), "{finished:?}");
+    assert_eq!((trained.history.len(), trained.interrupted), (3, false));
+
+    // The model file holds all that a detector needs.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    trained.model.save(&path).unwrap();
+    let (kept, loaded) =
+        (Detector::new(&trained.model, &Device::Cpu).unwrap(), Detector::load(&path, Device::Cpu).unwrap());
+    for image in images() {
+        let image = image::open(image).unwrap();
+        same(&kept.detect(&image).unwrap(), &loaded.detect(&image).unwrap());
+    }
+}
+
+#[test]
+fn training_in_a_folder_leaves_a_run_and_can_be_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, stop) = (folder.path().join("run"), Stop::new());
+    let stop_after_an_epoch = |event: Event| {
+        if let Event::Progress { done: 12.., .. } = event {
+            stop.request();
+        }
+    };
+    let trainer = Trainer::new(Settings { epochs: 50, ..settings() }).in_folder(&run);
+    let trained = trainer.on_event(&stop_after_an_epoch).stop_by(&stop).train(&Device::Cpu).unwrap();
+    assert!(trained.interrupted && (1..50).contains(&trained.history.len()), "{}", trained.history.len());
+    assert!(run.join("model.safetensors").is_file() && run.join("report.html").is_file());
+    let again = Trainer::new(settings()).in_folder(&run).train(&Device::Cpu).err().unwrap().to_string();
+    assert!(again.contains("already holds a run"), "{again}");
+}
