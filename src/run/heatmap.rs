@@ -129,40 +129,34 @@ impl Heatmap {
         image
     }
 
-    /// Lays the colours over the image that it is of: `alpha` = 0 shows the image alone, 1 the heatmap alone.
+    /// Lays its colours over the image that it is of: `alpha` = 0 shows the image alone, 1 the heatmap alone.
     ///
     /// # Panics
     /// When the image has another size.
     pub fn overlay(&self, image: &mut RgbImage, alpha: f32) {
-        assert_eq!((image.height() as usize, image.width() as usize), (self.height, self.width), "the image's size");
-        let blend = |pixel: &mut [u8], value: f32| {
-            for (under, over) in pixel.iter_mut().zip(jet(value)) {
-                let (u, o) = (f32::from(*under), f32::from(over));
-                *under = (u + (o - u) * alpha + 0.5) as u8;
-            }
-        };
-        let whole = Region { top: 0, left: 0, height: self.height, width: self.width };
-        if self.seen != whole {
-            let Region { top, left, height, width } = self.seen;
-            for (x, y, pixel) in image.enumerate_pixels_mut() {
-                let (x, y) = (x as usize, y as usize);
-                if !(top..top + height).contains(&y) || !(left..left + width).contains(&x) {
-                    blend(&mut pixel.0, 0.0);
-                }
-            }
-        }
-        self.paint(image, 3, blend);
+        blend(image, &self.to_image(), alpha);
     }
 
     /// Does something to each pixel of `n` values that the net has seen, with the heatmap's value there.
     fn paint<T: Send>(&self, pixels: &mut [T], n: usize, set: impl Fn(&mut [T], f32) + Sync) {
         let Region { top, left, height, width } = self.seen;
         let between = Bilinear::new((self.side, self.side), (height, width));
-        pixels.par_chunks_mut(self.width * n).skip(top).take(height).enumerate().for_each(|(y, row)| {
-            let row = row[left * n..(left + width) * n].chunks_exact_mut(n);
-            row.zip(between.row(&self.input, y)).for_each(|(pixel, value)| set(pixel, value));
-        });
+        pixels.par_chunks_mut(self.width * n).skip(top).take(height).enumerate().with_min_len(16).for_each(
+            |(y, row)| {
+                let row = row[left * n..(left + width) * n].chunks_exact_mut(n);
+                row.zip(between.row(&self.input, y)).for_each(|(pixel, value)| set(pixel, value));
+            },
+        );
     }
+}
+
+/// Lays one image over another of its size.
+pub(super) fn blend(image: &mut RgbImage, over: &RgbImage, alpha: f32) {
+    assert_eq!(image.dimensions(), over.dimensions(), "the image's size");
+    image.par_iter_mut().zip(over.par_iter()).with_min_len(1 << 16).for_each(|(under, &over)| {
+        let (u, o) = (f32::from(*under), f32::from(over));
+        *under = (u + (o - u) * alpha + 0.5) as u8;
+    });
 }
 
 /// Taps of the blur of an HSC net's heatmaps: the receptive field of the matching FCDD net, made odd.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::detector::{Detection, Detector, Input, Kept, Verdict};
 use super::directory::{self, write_csv};
+use super::heatmap::blend;
 use super::model::Model;
 use crate::data::folder::{left_alone, pictures};
 use crate::error::{Error, Result};
@@ -177,15 +178,16 @@ fn is_result(image: &Path, out: &Path) -> bool {
 
 /// Writes heatmap and overlay at the image's own size, on the model's fixed scale: a good part looks cold.
 fn draw(job: &Job, (detection, image): Kept) -> Result<Prediction> {
-    let heatmap = detection.heatmap()?;
+    let colours = detection.heatmap()?.to_image();
     if let Some(folder) = job.heatmap.parent() {
         files::create_folder(folder)?;
     }
-    save_png(&job.heatmap, &heatmap.to_image())?;
+    save_png(&job.heatmap, &colours)?;
     let mut overlay = image
         .and_then(|image| RgbImage::from_raw(image.width as u32, image.height as u32, image.with_channels(3).pixels))
         .ok_or_else(|| Error::internal(format!("the pixels of {} are not at hand", job.image.display())))?;
-    heatmap.overlay(&mut overlay, ALPHA);
+    blend(&mut overlay, &colours, ALPHA);
+    drop(colours);
     save_png(&job.overlay, &overlay)?;
     let [image, heatmap, overlay] = [&job.image, &job.heatmap, &job.overlay].map(|path| path.display().to_string());
     let Detection { score, threshold, verdict, .. } = detection;
