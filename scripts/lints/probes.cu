@@ -18,14 +18,6 @@ PROBE(probe_cp_async16, const char* in, int bytes) {
   DYN_SHARED(char, shared);
   cp_async16_partial(shared + 0x100, in, bytes);
 }
-PROBE(probe_cp_async8, const char* in, int bytes) {
-  DYN_SHARED(char, shared);
-  cp_async8_partial(shared + 0x100, in, bytes);
-}
-PROBE(probe_cp_async4, const char* in, int bytes) {
-  DYN_SHARED(char, shared);
-  cp_async4_partial(shared + 0x100, in, bytes);
-}
 PROBE(probe_cp_async16_valid, const char* in, int valid) {
   DYN_SHARED(char, shared);
   cp_async16(shared + 0x100, in, valid);

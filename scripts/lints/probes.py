@@ -70,21 +70,17 @@ def pack_bf16(arch, code):
     conversion(arch, code, LOADED(IN, 1))
 
 
-def cp_async(size, bypass):
+def cp_async(arch, code):
     """cp.async: its size, cache and direction; of `bytes` bytes the rest is zeroed, for which the address carries what is missing."""
-
-    def lint(arch, code):
-        for given in {size, size // 2, 1, 0}:
-            seen = only(Thread(arch, words(IN, 0, given)).run(code), "LDGSTS")
-            suffixes = seen["name"].split(".")
-            wanted("the size", {"128", "64"} & set(suffixes), {16: {"128"}, 8: {"64"}, 4: set()}[size])
-            wanted("the copy past the first cache", "BYPASS" in suffixes, bypass)
-            wanted("zeros behind the bytes", "ZFILL" in suffixes, True)
-            wanted("the place in shared memory", seen["shared"], SHARED(arch) + 0x100)
-            wanted(f"whether {given} bytes are copied", seen["copies"], int(given > 0))
-            wanted(f"the place of {given} bytes", seen["address"], IN + (size - given) % size)
-
-    return lint
+    for given in (16, 8, 1, 0):
+        seen = only(Thread(arch, words(IN, 0, given)).run(code), "LDGSTS")
+        suffixes = seen["name"].split(".")
+        wanted("a copy of 16 bytes", "128" in suffixes, True)
+        wanted("the copy past the first cache", "BYPASS" in suffixes, True)
+        wanted("zeros behind the bytes", "ZFILL" in suffixes, True)
+        wanted("the place in shared memory", seen["shared"], SHARED(arch) + 0x100)
+        wanted(f"whether {given} bytes are copied", seen["copies"], int(given > 0))
+        wanted(f"the place of {given} bytes", seen["address"], IN + (16 - given) % 16)
 
 
 def cp_async_valid(arch, code):
@@ -194,9 +190,7 @@ def kernels_before(arch, code):
 LINTS = {
     "to_bf16": to_bf16,
     "pack_bf16": pack_bf16,
-    "cp_async16": cp_async(16, True),
-    "cp_async8": cp_async(8, False),
-    "cp_async4": cp_async(4, False),
+    "cp_async16": cp_async,
     "cp_async16_valid": cp_async_valid,
     "cp_async_groups": cp_async_groups,
     "ldmatrix_x2": ldmatrix(2, False),
