@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from types import SimpleNamespace
 SCRATCH = Path(tempfile.gettempdir()) / "fcdd-gpu-proof"
 MARK = "FCDD_PROOF"  # in the environment of all that the proof starts: by this it is found again
 ARCHIVE_LIMIT, RESERVE = 15 << 20, 64 << 10
+FILE_LIMIT = 256 << 20  # of each file that a command writes: one that prints without end leaves room for the others
 GRACE = 3  # seconds between asking a command to end and ending it; in rehearsals their share
 
 
@@ -107,6 +109,8 @@ class Proof:
         self.log.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(OSError):
             (out / ".reserve").write_bytes(bytes(RESERVE))
+        with contextlib.suppress(ValueError):  # of a limit that is lower already
+            resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))  # commands inherit it
         self.token = f"{os.getpid()}-{time.time_ns()}"
         self.watchman = subprocess.Popen([*watchman, self.token], stdin=subprocess.PIPE, start_new_session=True)
 
