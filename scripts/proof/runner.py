@@ -72,9 +72,11 @@ def sweep(token):
     return False  # a process that a driver holds cannot be killed
 
 
-def watch(token):
-    """Outlives the proof: when that is gone without a word, ends what it has left running."""
+def watch(token, reserve):
+    """Outlives the proof: when that is gone without a word, removes its reserve and ends what it has left running."""
     if sys.stdin.buffer.read() != b"done":
+        with contextlib.suppress(OSError):
+            os.unlink(reserve)
         for _ in range(20):  # what it was just about to start carries no mark yet
             sweep(token)
             time.sleep(0.1)
@@ -88,6 +90,8 @@ class Proof:
         self.name, self.out, self.size, self.seconds = name, out, size, seconds
         self.until, self.grace = time.monotonic() + seconds, GRACE  # of the part that is running
         self.rows, self.failed, self.numbers = [], [], itertools.count()
+        self.reserve, self.token = out / ".reserve", f"{os.getpid()}-{time.time_ns()}"
+        self.ended = ""  # by which signal
         self.debugger = threading.Lock()
         self.alone = open(SCRATCH.with_suffix(".lock"), "w")  # held while this process lives
         try:
@@ -107,16 +111,23 @@ class Proof:
                 show(f"{out / 'first.tar.gz'} cannot be read ({error}): no switch counts as proven")
         self.log = SCRATCH / name
         self.log.mkdir(parents=True, exist_ok=True)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, self.end)
         with contextlib.suppress(OSError):
-            (out / ".reserve").write_bytes(bytes(RESERVE))
+            self.reserve.write_bytes(bytes(RESERVE))
         with contextlib.suppress(ValueError):  # of a limit that is lower already
             resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))  # commands inherit it
-        self.token = f"{os.getpid()}-{time.time_ns()}"
-        self.watchman = subprocess.Popen([*watchman, self.token], stdin=subprocess.PIPE, start_new_session=True)
+        self.watchman = subprocess.Popen([*watchman, self.token, self.reserve], stdin=subprocess.PIPE, start_new_session=True)
+
+    def end(self, number, _):
+        """Upon a signal: kills what runs, and leaves no time for more; the rows so far are packed as after any part."""
+        self.ended = f"the proof was ended by {signal.Signals(number).name}"
+        sweep(self.token)
 
     def left(self):
         """Seconds that a command may take."""
-        return self.until - time.monotonic() - self.grace
+        return 0 if self.ended else self.until - time.monotonic() - self.grace
 
     def row(self, name, outcome, seconds=0, said="", **facts):
         self.rows.append({"name": name, "outcome": outcome, "seconds": round(seconds, 1), "said": said, **facts})
@@ -133,9 +144,8 @@ class Proof:
     def run(self, name, command, seconds, environment={}, output=None, say=None, debug=False, **facts):
         """A command and its row; returns its outcome. `output` names the file of its standard output where that is read later, `say` picks
         from what it printed what the row tells, `debug` asks where it hangs; `facts` become part of the row."""
-        limit = min(seconds, self.left())
-        if limit < 0.5:
-            return self.row(name, "not run", said="no time was left", **facts)
+        if self.left() < 0.5:
+            return self.row(name, "not run", said=self.ended or "no time was left", **facts)
         token = f"{self.token}.{next(self.numbers)}."
         file = re.sub(r"[^\w.-]+", "-", name)
         paths = [self.log / (output or f"{file}.txt"), self.log / f"{file}.err"]
@@ -149,7 +159,7 @@ class Proof:
         except OSError as error:
             return self.row(name, "failed", said=str(error), **facts)
         try:
-            code = process.wait(limit)
+            code = process.wait(min(seconds, self.left()))
             outcome = "passed" if code == 0 else f"failed ({code})"
         except subprocess.TimeoutExpired:
             outcome = "out of time"
@@ -163,7 +173,7 @@ class Proof:
             outcome += ", cannot be killed"
         process.poll()
         text = "\n".join(ends(path) for path in paths)
-        said = (say or last_word)(text) if outcome == "passed" else complaint(text)
+        said = (say or last_word)(text) if outcome == "passed" else self.ended or complaint(text)
         return self.row(name, outcome, time.monotonic() - started, said, **facts)
 
     def where_it_hangs(self, process, file):
@@ -196,7 +206,7 @@ class Proof:
             except OSError as error:
                 show(f"{self.out / self.name}.tar.gz: {error}")
                 with contextlib.suppress(OSError):
-                    (self.out / ".reserve").unlink()
+                    self.reserve.unlink()
         return False
 
     def write_archive(self, files):
@@ -223,6 +233,8 @@ class Proof:
             refuse(f"nothing can be written to {self.out}: name a folder for the results")
         archived = True
         for part in table:
+            if self.ended:
+                break
             self.until += part.seconds * share
             try:
                 part.work(self)
@@ -233,12 +245,14 @@ class Proof:
         show(f"{len(self.rows) - len(bad)} rows passed or skipped, {len(bad)} not; {self.out / self.name}.tar.gz")
         for row in bad:
             show(f"  {row['name']}: {row['outcome']}")
+        if self.ended:
+            show(self.ended)
         with contextlib.suppress(OSError):
-            (self.out / ".reserve").unlink()
+            self.reserve.unlink()
         self.watchman.communicate(b"done")
         if not archived:
             show(f"the last rows are not in {self.out / self.name}.tar.gz: it could not be written")
-        return 1 if bad or not archived else 0
+        return 1 if bad or not archived or self.ended else 0
 
 
 def ends(path, most=1 << 20):
