@@ -23,6 +23,7 @@ from types import SimpleNamespace
 SCRATCH = Path(tempfile.gettempdir()) / "fcdd-gpu-proof"
 MARK = "FCDD_PROOF"  # in the environment of all that the proof starts: by this it is found again
 ARCHIVE_LIMIT, RESERVE = 15 << 20, 64 << 10
+ROOM = 64 << 20  # what must be free for a command to begin: a test that finds no room fails, though nothing is wrong with it
 FILE_LIMIT = 256 << 20  # of each file that a command writes: one that prints without end leaves room for the others
 GRACE = 3  # seconds between asking a command to end and ending it; in rehearsals their share
 
@@ -129,6 +130,14 @@ class Proof:
         """Seconds that a command may take."""
         return 0 if self.ended else self.until - time.monotonic() - self.grace
 
+    def hindrance(self):
+        """Why no command can begin, if so."""
+        if self.left() < 0.5:
+            return self.ended or "no time was left"
+        with contextlib.suppress(OSError):
+            if shutil.disk_usage(SCRATCH).free < ROOM:
+                return f"no room: {SCRATCH} has less than {ROOM >> 20} MiB free"
+
     def row(self, name, outcome, seconds=0, said="", **facts):
         self.rows.append({"name": name, "outcome": outcome, "seconds": round(seconds, 1), "said": said, **facts})
         show(f"{name:<62} {outcome:<12} {seconds:7.1f} s  {said}")
@@ -144,8 +153,8 @@ class Proof:
     def run(self, name, command, seconds, environment={}, output=None, say=None, debug=False, **facts):
         """A command and its row; returns its outcome. `output` names the file of its standard output where that is read later, `say` picks
         from what it printed what the row tells, `debug` asks where it hangs; `facts` become part of the row."""
-        if self.left() < 0.5:
-            return self.row(name, "not run", said=self.ended or "no time was left", **facts)
+        if why := self.hindrance():
+            return self.row(name, "not run", said=why, **facts)
         token = f"{self.token}.{next(self.numbers)}."
         file = re.sub(r"[^\w.-]+", "-", name)
         paths = [self.log / (output or f"{file}.txt"), self.log / f"{file}.err"]
