@@ -1,6 +1,7 @@
 """Runs commands that may fail, hang or refuse to end, within a budget; keeps what they say, and packs it after each part."""
 
 import contextlib
+import ctypes
 import fcntl
 import io
 import itertools
@@ -21,6 +22,7 @@ from types import SimpleNamespace
 
 # What commands leave, on the machine of the proof: the second command reads what the first one found.
 SCRATCH = Path(tempfile.gettempdir()) / "fcdd-gpu-proof"
+PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h: processes that lose their parent become children of the proof
 MARK = "FCDD_PROOF"  # in the environment of all that the proof starts: by this it is found again
 ARCHIVE_LIMIT, RESERVE = 15 << 20, 64 << 10
 ROOM = 64 << 20  # what must be free for a command to begin: a test that finds no room fails, though nothing is wrong with it
@@ -57,6 +59,15 @@ def marked(token):
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if int(folder.name) != os.getpid() and f"{MARK}={token}".encode() in (folder / "environ").read_bytes():
+                yield int(folder.name)
+
+
+def children():
+    """Processes whose parent is the caller."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            # What follows the name in parentheses: state, parent.
+            if int((folder / "stat").read_bytes().rpartition(b") ")[2].split()[1]) == os.getpid():
                 yield int(folder.name)
 
 
@@ -119,6 +130,7 @@ class Proof:
             self.reserve.write_bytes(bytes(RESERVE))
         with contextlib.suppress(ValueError):  # of a limit that is lower already
             resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))  # commands inherit it
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self.watchman = subprocess.Popen([*watchman, self.token, self.reserve], stdin=subprocess.PIPE, start_new_session=True)
 
     def end(self, number, _):
@@ -185,6 +197,18 @@ class Proof:
         said = (say or last_word)(text) if outcome == "passed" else self.ended or complaint(text)
         return self.row(name, outcome, time.monotonic() - started, said, **facts)
 
+    def sweep_orphans(self):
+        """Ends what commands left running without the mark, when none runs: all children but the watchman."""
+        for _ in range(10):
+            left = [process for process in children() if process != self.watchman.pid]
+            for process in left:
+                with contextlib.suppress(OSError):
+                    os.kill(process, signal.SIGKILL)
+                    os.waitpid(process, os.WNOHANG)
+            if not left:
+                return
+            time.sleep(0.1)
+
     def where_it_hangs(self, process, file):
         """Asks a debugger, once at a time and while there is time."""
         debugger, seconds = tool("cuda-gdb"), min(15, self.left())
@@ -249,6 +273,7 @@ class Proof:
                 part.work(self)
             except Exception as error:  # whatever it is, the other parts are not to be lost
                 self.row(part.name, "failed", said=f"{type(error).__name__}: {error}")
+            self.sweep_orphans()
             archived = self.archive()
         bad = [row for row in self.rows if row["outcome"] not in ("passed", "skipped")]
         show(f"{len(self.rows) - len(bad)} rows passed or skipped, {len(bad)} not; {self.out / self.name}.tar.gz")
