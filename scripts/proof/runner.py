@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import fcntl
 import io
 import itertools
 import json
@@ -11,6 +10,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -23,6 +23,7 @@ from types import SimpleNamespace
 # What commands leave, on the machine of the proof: the second command reads what the first one found.
 SCRATCH = Path(tempfile.gettempdir()) / "fcdd-gpu-proof"
 PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h: processes that lose their parent become children of the proof
+ALONE = "\0fcdd-gpu-proof"  # a socket without a file: of the machine, wherever TMPDIR is
 MARK = "FCDD_PROOF"  # in the environment of all that the proof starts: by this it is found again
 ARCHIVE_LIMIT, RESERVE = 15 << 20, 64 << 10
 ROOM = 64 << 20  # what must be free for a command to begin: a test that finds no room fails, though nothing is wrong with it
@@ -105,12 +106,13 @@ class Proof:
         self.reserve, self.token = out / ".reserve", f"{os.getpid()}-{time.time_ns()}"
         self.ended = ""  # by which signal
         self.debugger = threading.Lock()
-        self.alone = open(SCRATCH.with_suffix(".lock"), "w")  # held while this process lives
+        self.alone = socket.socket(socket.AF_UNIX)  # its name is taken while this process lives
         try:
-            fcntl.flock(self.alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.alone.bind(ALONE)
+        except OSError:
+            refuse("another proof is running on this machine")
+        try:
             out.mkdir(parents=True, exist_ok=True)
-        except BlockingIOError:
-            refuse(f"another proof is running on this machine (it holds {self.alone.name})")
         except OSError as error:
             refuse(f"{out}: {error.strerror}: name a folder for the results")
         if name == "first":
