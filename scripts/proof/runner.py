@@ -24,6 +24,7 @@ from types import SimpleNamespace
 SCRATCH = Path(tempfile.gettempdir()) / "fcdd-gpu-proof"
 PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h: processes that lose their parent become children of the proof
 ALONE = "\0fcdd-gpu-proof"  # a socket without a file: of the machine, wherever TMPDIR is
+LEAST = 0.3  # of a command's seconds: with less its shortest parts end before a program on a GPU has begun
 MARK = "FCDD_PROOF"  # in the environment of all that the proof starts: by this it is found again
 ARCHIVE_LIMIT, RESERVE = 15 << 20, 64 << 10
 ROOM = 64 << 20  # what must be free for a command to begin: a test that finds no room fails, though nothing is wrong with it
