@@ -58,7 +58,7 @@ template <bool MN_MAJOR> static __device__ __forceinline__ void product(float* d
   for (int i = 0; i < 64; i++) sum[i / 4][i % 4] = d[i];
   wgmma_sums_settled(sum);
   wgmma_fence();
-  const char *a = shared + 0x4000, *b = shared + 0x8000;
+  const char *a = shared + 0x4000, *b = shared + 0x24000;
   wgmma_64x128x16<MN_MAJOR>(sum, MN_MAJOR ? mn_major(a, 0x2000) : k_major(a), MN_MAJOR ? mn_major(b, 0x2000) : k_major(b));
   wgmma_commit();
   wgmma_wait<5>();
