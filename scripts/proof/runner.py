@@ -125,7 +125,10 @@ class Proof:
             except (OSError, EOFError, tarfile.TarError) as error:
                 show(f"{out / 'first.tar.gz'} cannot be read ({error}): no switch counts as proven")
         self.log = SCRATCH / name
-        self.log.mkdir(parents=True, exist_ok=True)
+        try:
+            self.log.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            refuse(f"{self.log}: {error.strerror}: name a folder for temporary files in TMPDIR")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
                 signal.signal(number, self.end)
