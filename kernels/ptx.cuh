@@ -41,25 +41,13 @@ static __device__ __forceinline__ unsigned pack_bf16(float lo, float hi) {
 
 static __device__ __forceinline__ unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
 
-// ---- cp.async: copies from global to shared memory that are done when their group has been waited for. Of 16, 8 or 4 bytes the
-// first `bytes` are read, the others become zero; without _partial all of them or, where not `valid`, none.
+// ---- cp.async: copies from global to shared memory that are done when their group has been waited for. Of 16 bytes the first
+// `bytes` are read, the others become zero; without _partial all of them or, where not `valid`, none.
 static __device__ __forceinline__ void cp_async16_partial(void* shared, const void* global, int bytes) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
 }
-static __device__ __forceinline__ void cp_async8_partial(void* shared, const void* global, int bytes) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;\n" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
-}
-static __device__ __forceinline__ void cp_async4_partial(void* shared, const void* global, int bytes) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;\n" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
-}
 static __device__ __forceinline__ void cp_async16(void* shared, const void* global, bool valid = true) {
   cp_async16_partial(shared, global, valid ? 16 : 0);
-}
-static __device__ __forceinline__ void cp_async8(void* shared, const void* global, bool valid = true) {
-  cp_async8_partial(shared, global, valid ? 8 : 0);
-}
-static __device__ __forceinline__ void cp_async4(void* shared, const void* global, bool valid = true) {
-  cp_async4_partial(shared, global, valid ? 4 : 0);
 }
 static __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 // Waits until at most the KEEP latest groups of this thread are under way. Other threads see the data after a barrier.
@@ -97,19 +85,15 @@ static __device__ __forceinline__ void mma_bf16_16816(float (&d)[4], const unsig
 
 #else  // ---- the same for the host. Macros, so that a fault names the line of the kernel.
 
-#define cp_async16_partial(shared, global, bytes) standin::cp_async(shared, global, bytes, 16, STANDIN_SITE)
-#define cp_async8_partial(shared, global, bytes) standin::cp_async(shared, global, bytes, 8, STANDIN_SITE)
-#define cp_async4_partial(shared, global, bytes) standin::cp_async(shared, global, bytes, 4, STANDIN_SITE)
-#define cp_async16(...) standin::cp_async_whole<16>(STANDIN_SITE, __VA_ARGS__)
-#define cp_async8(...) standin::cp_async_whole<8>(STANDIN_SITE, __VA_ARGS__)
-#define cp_async4(...) standin::cp_async_whole<4>(STANDIN_SITE, __VA_ARGS__)
+#define cp_async16_partial(shared, global, bytes) standin::cp_async(shared, global, bytes, STANDIN_SITE)
+#define cp_async16(...) standin::cp_async_whole(STANDIN_SITE, __VA_ARGS__)
 #define cp_async_commit() standin::cp_async_commit()
 template <int KEEP> inline void cp_async_wait() { standin::cp_async_wait(KEEP); }
 
 namespace standin {
 
-template <int BYTES> inline void cp_async_whole(const char* site, void* shared, const void* global, bool valid = true) {
-  cp_async(shared, global, valid ? BYTES : 0, BYTES, site);
+inline void cp_async_whole(const char* site, void* shared, const void* global, bool valid = true) {
+  cp_async(shared, global, valid ? 16 : 0, site);
 }
 
 struct LdmatrixLane {

@@ -287,7 +287,7 @@ class Thread:
             seen["c"] = self.values(operands[2], 64)
             self.put(operands[0], *(("product", i) for i in range(64)))
         elif first == "UTMALDG":
-            seen["copy"] = self.values(re.search(r"\[(\w+)\]", operands[0]).group(1), 6)
+            seen["copy"], seen["map"] = (self.values(operand.strip("[]"), n) for operand, n in zip(operands, (6, 2)))
             seen["offsets"] = self.value(operands[2]) if len(operands) > 2 else None
         elif first == "SYNCS":
             seen["address"] = self.address(operands[1])

@@ -18,14 +18,6 @@ PROBE(probe_cp_async16, const char* in, int bytes) {
   DYN_SHARED(char, shared);
   cp_async16_partial(shared + 0x100, in, bytes);
 }
-PROBE(probe_cp_async8, const char* in, int bytes) {
-  DYN_SHARED(char, shared);
-  cp_async8_partial(shared + 0x100, in, bytes);
-}
-PROBE(probe_cp_async4, const char* in, int bytes) {
-  DYN_SHARED(char, shared);
-  cp_async4_partial(shared + 0x100, in, bytes);
-}
 PROBE(probe_cp_async16_valid, const char* in, int valid) {
   DYN_SHARED(char, shared);
   cp_async16(shared + 0x100, in, valid);
@@ -66,7 +58,7 @@ template <bool MN_MAJOR> static __device__ __forceinline__ void product(float* d
   for (int i = 0; i < 64; i++) sum[i / 4][i % 4] = d[i];
   wgmma_sums_settled(sum);
   wgmma_fence();
-  const char *a = shared + 0x4000, *b = shared + 0x8000;
+  const char *a = shared + 0x4000, *b = shared + 0x24000;
   wgmma_64x128x16<MN_MAJOR>(sum, MN_MAJOR ? mn_major(a, 0x2000) : k_major(a), MN_MAJOR ? mn_major(b, 0x2000) : k_major(b));
   wgmma_commit();
   wgmma_wait<5>();

@@ -5,10 +5,11 @@ The expectations are written from the PTX manual's and CUTLASS's definitions; no
 
 from .machine_code import SHARED, Thread, generation
 
-# Where a tensor map that is the first parameter begins on sm_90, whose parameters start at 0x210.
-MAP = 0x240 - 0x210
-# What the probes' pointers hold: far apart, so that a sum tells its summands.
-IN, MORE, OUT = 0x10000000, 0x20000000, 0x30000000
+# On sm_90, whose parameters start at 0x210: where a tensor map that is the first parameter begins, and where the constant stands that
+# tells where in memory the parameters lie.
+MAP, TELLS = 0x240 - 0x210, 0x198 - 0x210
+# What the probes' pointers hold, and where their parameters lie: far apart, so that a sum tells its summands.
+IN, MORE, OUT, LIE = 0x10000000, 0x20000000, 0x30000000, 0x40000000
 LOADED = lambda pointer, i: ("loaded", pointer + 4 * i)
 
 
@@ -34,7 +35,7 @@ def words(*values):
 
 def behind_map(*values):
     """Parameters behind a tensor map of 128 bytes, which starts at a multiple of 64."""
-    return {MAP + 128 + at: value for at, value in words(*values).items()}
+    return {TELLS: LIE} | {MAP + 128 + at: value for at, value in words(*values).items()}
 
 
 def only(thread, first):
@@ -70,21 +71,17 @@ def pack_bf16(arch, code):
     conversion(arch, code, LOADED(IN, 1))
 
 
-def cp_async(size, bypass):
+def cp_async(arch, code):
     """cp.async: its size, cache and direction; of `bytes` bytes the rest is zeroed, for which the address carries what is missing."""
-
-    def lint(arch, code):
-        for given in {size, size // 2, 1, 0}:
-            seen = only(Thread(arch, words(IN, 0, given)).run(code), "LDGSTS")
-            suffixes = seen["name"].split(".")
-            wanted("the size", {"128", "64"} & set(suffixes), {16: {"128"}, 8: {"64"}, 4: set()}[size])
-            wanted("the copy past the first cache", "BYPASS" in suffixes, bypass)
-            wanted("zeros behind the bytes", "ZFILL" in suffixes, True)
-            wanted("the place in shared memory", seen["shared"], SHARED(arch) + 0x100)
-            wanted(f"whether {given} bytes are copied", seen["copies"], int(given > 0))
-            wanted(f"the place of {given} bytes", seen["address"], IN + (size - given) % size)
-
-    return lint
+    for given in (16, 8, 1, 0):
+        seen = only(Thread(arch, words(IN, 0, given)).run(code), "LDGSTS")
+        suffixes = seen["name"].split(".")
+        wanted("a copy of 16 bytes", "128" in suffixes, True)
+        wanted("the copy past the first cache", "BYPASS" in suffixes, True)
+        wanted("zeros behind the bytes", "ZFILL" in suffixes, True)
+        wanted("the place in shared memory", seen["shared"], SHARED(arch) + 0x100)
+        wanted(f"whether {given} bytes are copied", seen["copies"], int(given > 0))
+        wanted(f"the place of {given} bytes", seen["address"], IN + (16 - given) % 16)
 
 
 def cp_async_valid(arch, code):
@@ -135,7 +132,7 @@ def wgmma(mn_major):
         wanted("the form", seen["name"], "HGMMA.64x128x16.F32.BF16")
         wanted("the flags", seen["flags"], ".tnspA.tnspB" if mn_major else "")
         layout = MN_MAJOR(64) if mn_major else K_MAJOR
-        for operand, place in (("a", 0x4000), ("b", 0x8000)):
+        for operand, place in (("a", 0x4000), ("b", 0x24000)):  # beyond 128 KiB, for the highest bit of a place
             low, high = seen[operand]
             wanted(f"the descriptor of {operand}", high << 32 | low, gmma_descriptor(SHARED(arch) + place, **layout))
         # A product that does not add has further operands: a predicate.
@@ -169,18 +166,20 @@ def mbarrier(arch, code):
 
 
 def tma_rows(arch, code):
-    """A box of a matrix: place, barrier, column, row."""
+    """A box of a matrix: map, place, barrier, column, row."""
     x, y = 0x111, 0x222
     seen = only(Thread(arch, behind_map(x, y)).run(code), "UTMALDG")
     wanted("the form", seen["name"], "UTMALDG.2D")
+    wanted("the map", seen["map"], [LIE + MAP, 0])
     wanted("place, barrier, column, row", seen["copy"][:4], [SHARED(arch) + 0x400, SHARED(arch) + 0x100, x, y])
 
 
 def tma_windows(arch, code):
-    """Pixels of windows: place, barrier, channel, column, row, image, and the tap's offsets, column first."""
+    """Pixels of windows: map, place, barrier, channel, column, row, image, and the tap's offsets, column first."""
     at, (s, r) = [0x111, 0x222, 0x333, 0x444], (0x5, 0x6)
     seen = only(Thread(arch, behind_map(*at, s, r)).run(code), "UTMALDG")
     wanted("the form", seen["name"], "UTMALDG.4D.IM2COL")
+    wanted("the map", seen["map"], [LIE + MAP, 0])
     wanted("place, barrier, channel, column, row, image", seen["copy"], [SHARED(arch) + 0x400, SHARED(arch) + 0x100, *at])
     wanted("the tap's offsets", seen["offsets"], s | r << 8)
 
@@ -194,9 +193,7 @@ def kernels_before(arch, code):
 LINTS = {
     "to_bf16": to_bf16,
     "pack_bf16": pack_bf16,
-    "cp_async16": cp_async(16, True),
-    "cp_async8": cp_async(8, False),
-    "cp_async4": cp_async(4, False),
+    "cp_async16": cp_async,
     "cp_async16_valid": cp_async_valid,
     "cp_async_groups": cp_async_groups,
     "ldmatrix_x2": ldmatrix(2, False),

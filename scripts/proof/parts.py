@@ -23,7 +23,7 @@ ON_A_GPU = SimpleNamespace(
 # In the stand-in all is slow: few and small, to show that the proof itself works.
 REHEARSED = SimpleNamespace(
     nets=["FCDD_CNN28"], repeats=1, bench=["--batch", "2", "--task", "infer"], tiles=["--batch", "2"], workers=2, test_seconds=6,
-    tests="primitives::(mma|ldmatrix_x2|to_bf16|griddepcontrol)|epoch::a_stopped|network::launches|baselines::hsc",
+    tests="primitives::(mma|ldmatrix_x2|to_bf16|griddepcontrol|mbarrier_expect)|epoch::a_stopped|network::launches|baselines::hsc",
     sanitizer=lambda kind, test: ["env", "FCDD_TEST_DEVICE=checked", *test],
     small=["--smoke"], table=["--smoke", "--jobs", "1"], peer=["--device", "cpu"], verify=False,
 )  # fmt: skip

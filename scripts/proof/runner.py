@@ -1,14 +1,16 @@
 """Runs commands that may fail, hang or refuse to end, within a budget; keeps what they say, and packs it after each part."""
 
 import contextlib
-import fcntl
+import ctypes
 import io
 import itertools
 import json
 import os
 import re
+import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -20,8 +22,13 @@ from types import SimpleNamespace
 
 # What commands leave, on the machine of the proof: the second command reads what the first one found.
 SCRATCH = Path(tempfile.gettempdir()) / "fcdd-gpu-proof"
+PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h: processes that lose their parent become children of the proof
+ALONE = "\0fcdd-gpu-proof"  # a socket without a file: of the machine, wherever TMPDIR is
+LEAST = 0.3  # of a command's seconds: with less its shortest parts end before a program on a GPU has begun
 MARK = "FCDD_PROOF"  # in the environment of all that the proof starts: by this it is found again
 ARCHIVE_LIMIT, RESERVE = 15 << 20, 64 << 10
+ROOM = 64 << 20  # what must be free for a command to begin: a test that finds no room fails, though nothing is wrong with it
+FILE_LIMIT = 256 << 20  # of each file that a command writes: one that prints without end leaves room for the others
 GRACE = 3  # seconds between asking a command to end and ending it; in rehearsals their share
 
 
@@ -57,6 +64,15 @@ def marked(token):
                 yield int(folder.name)
 
 
+def children():
+    """Processes whose parent is the caller."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            # What follows the name in parentheses: state, parent.
+            if int((folder / "stat").read_bytes().rpartition(b") ")[2].split()[1]) == os.getpid():
+                yield int(folder.name)
+
+
 def sweep(token):
     """Ends all that carries the mark; whether nothing is left."""
     for _ in range(50):
@@ -70,9 +86,11 @@ def sweep(token):
     return False  # a process that a driver holds cannot be killed
 
 
-def watch(token):
-    """Outlives the proof: when that is gone without a word, ends what it has left running."""
+def watch(token, reserve):
+    """Outlives the proof: when that is gone without a word, removes its reserve and ends what it has left running."""
     if sys.stdin.buffer.read() != b"done":
+        with contextlib.suppress(OSError):
+            os.unlink(reserve)
         for _ in range(20):  # what it was just about to start carries no mark yet
             sweep(token)
             time.sleep(0.1)
@@ -86,13 +104,16 @@ class Proof:
         self.name, self.out, self.size, self.seconds = name, out, size, seconds
         self.until, self.grace = time.monotonic() + seconds, GRACE  # of the part that is running
         self.rows, self.failed, self.numbers = [], [], itertools.count()
+        self.reserve, self.token = out / ".reserve", f"{os.getpid()}-{time.time_ns()}"
+        self.ended = ""  # by which signal
         self.debugger = threading.Lock()
-        self.alone = open(SCRATCH.with_suffix(".lock"), "w")  # held while this process lives
+        self.alone = socket.socket(socket.AF_UNIX)  # its name is taken while this process lives
         try:
-            fcntl.flock(self.alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.alone.bind(ALONE)
+        except OSError:
+            refuse("another proof is running on this machine")
+        try:
             out.mkdir(parents=True, exist_ok=True)
-        except BlockingIOError:
-            refuse(f"another proof is running on this machine (it holds {self.alone.name})")
         except OSError as error:
             refuse(f"{out}: {error.strerror}: name a folder for the results")
         if name == "first":
@@ -104,15 +125,36 @@ class Proof:
             except (OSError, EOFError, tarfile.TarError) as error:
                 show(f"{out / 'first.tar.gz'} cannot be read ({error}): no switch counts as proven")
         self.log = SCRATCH / name
-        self.log.mkdir(parents=True, exist_ok=True)
+        try:
+            self.log.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            refuse(f"{self.log}: {error.strerror}: name a folder for temporary files in TMPDIR")
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, self.end)
         with contextlib.suppress(OSError):
-            (out / ".reserve").write_bytes(bytes(RESERVE))
-        self.token = f"{os.getpid()}-{time.time_ns()}"
-        self.watchman = subprocess.Popen([*watchman, self.token], stdin=subprocess.PIPE, start_new_session=True)
+            self.reserve.write_bytes(bytes(RESERVE))
+        with contextlib.suppress(ValueError):  # of a limit that is lower already
+            resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))  # commands inherit it
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self.watchman = subprocess.Popen([*watchman, self.token, self.reserve], stdin=subprocess.PIPE, start_new_session=True)
+
+    def end(self, number, _):
+        """Upon a signal: kills what runs, and leaves no time for more; the rows so far are packed as after any part."""
+        self.ended = f"the proof was ended by {signal.Signals(number).name}"
+        sweep(self.token)
 
     def left(self):
         """Seconds that a command may take."""
-        return self.until - time.monotonic() - self.grace
+        return 0 if self.ended else self.until - time.monotonic() - self.grace
+
+    def hindrance(self):
+        """Why no command can begin, if so."""
+        if self.left() < 0.5:
+            return self.ended or "no time was left"
+        with contextlib.suppress(OSError):
+            if shutil.disk_usage(SCRATCH).free < ROOM:
+                return f"no room: {SCRATCH} has less than {ROOM >> 20} MiB free"
 
     def row(self, name, outcome, seconds=0, said="", **facts):
         self.rows.append({"name": name, "outcome": outcome, "seconds": round(seconds, 1), "said": said, **facts})
@@ -129,9 +171,8 @@ class Proof:
     def run(self, name, command, seconds, environment={}, output=None, say=None, debug=False, **facts):
         """A command and its row; returns its outcome. `output` names the file of its standard output where that is read later, `say` picks
         from what it printed what the row tells, `debug` asks where it hangs; `facts` become part of the row."""
-        limit = min(seconds, self.left())
-        if limit < 0.5:
-            return self.row(name, "not run", said="no time was left", **facts)
+        if why := self.hindrance():
+            return self.row(name, "not run", said=why, **facts)
         token = f"{self.token}.{next(self.numbers)}."
         file = re.sub(r"[^\w.-]+", "-", name)
         paths = [self.log / (output or f"{file}.txt"), self.log / f"{file}.err"]
@@ -145,7 +186,7 @@ class Proof:
         except OSError as error:
             return self.row(name, "failed", said=str(error), **facts)
         try:
-            code = process.wait(limit)
+            code = process.wait(min(seconds, self.left()))
             outcome = "passed" if code == 0 else f"failed ({code})"
         except subprocess.TimeoutExpired:
             outcome = "out of time"
@@ -159,8 +200,20 @@ class Proof:
             outcome += ", cannot be killed"
         process.poll()
         text = "\n".join(ends(path) for path in paths)
-        said = (say or last_word)(text) if outcome == "passed" else complaint(text)
+        said = (say or last_word)(text) if outcome == "passed" else self.ended or complaint(text)
         return self.row(name, outcome, time.monotonic() - started, said, **facts)
+
+    def sweep_orphans(self):
+        """Ends what commands left running without the mark, when none runs: all children but the watchman."""
+        for _ in range(10):
+            left = [process for process in children() if process != self.watchman.pid]
+            for process in left:
+                with contextlib.suppress(OSError):
+                    os.kill(process, signal.SIGKILL)
+                    os.waitpid(process, os.WNOHANG)
+            if not left:
+                return
+            time.sleep(0.1)
 
     def where_it_hangs(self, process, file):
         """Asks a debugger, once at a time and while there is time."""
@@ -192,7 +245,7 @@ class Proof:
             except OSError as error:
                 show(f"{self.out / self.name}.tar.gz: {error}")
                 with contextlib.suppress(OSError):
-                    (self.out / ".reserve").unlink()
+                    self.reserve.unlink()
         return False
 
     def write_archive(self, files):
@@ -219,22 +272,27 @@ class Proof:
             refuse(f"nothing can be written to {self.out}: name a folder for the results")
         archived = True
         for part in table:
+            if self.ended:
+                break
             self.until += part.seconds * share
             try:
                 part.work(self)
             except Exception as error:  # whatever it is, the other parts are not to be lost
                 self.row(part.name, "failed", said=f"{type(error).__name__}: {error}")
+            self.sweep_orphans()
             archived = self.archive()
         bad = [row for row in self.rows if row["outcome"] not in ("passed", "skipped")]
         show(f"{len(self.rows) - len(bad)} rows passed or skipped, {len(bad)} not; {self.out / self.name}.tar.gz")
         for row in bad:
             show(f"  {row['name']}: {row['outcome']}")
+        if self.ended:
+            show(self.ended)
         with contextlib.suppress(OSError):
-            (self.out / ".reserve").unlink()
+            self.reserve.unlink()
         self.watchman.communicate(b"done")
         if not archived:
             show(f"the last rows are not in {self.out / self.name}.tar.gz: it could not be written")
-        return 1 if bad or not archived else 0
+        return 1 if bad or not archived or self.ended else 0
 
 
 def ends(path, most=1 << 20):

@@ -5,23 +5,26 @@
 
 namespace standin {
 
+// Bytes of a copy: the kernels use this one of the three sizes.
+constexpr int COPIED = 16;
+
 static void carry_out(const AsyncCopy& c) {
   memcpy(c.shared, c.global, c.bytes);
-  memset((char*)c.shared + c.bytes, 0, c.total - c.bytes);
+  memset((char*)c.shared + c.bytes, 0, COPIED - c.bytes);
 }
 
-void cp_async(void* shared, const void* global, int bytes, int total, const char* site) {
+void cp_async(void* shared, const void* global, int bytes, const char* site) {
   require_compute_capability(80, site);
-  if (bytes < 0 || bytes > total) fault(LAUNCH_FAILED, "%s: cp.async of %d bytes with %d from memory", site, total, bytes);
-  if ((uintptr_t(shared) | uintptr_t(global)) & (total - 1))
-    fault(MISALIGNED_ADDRESS, "%s: cp.async needs addresses aligned to %d bytes: shared %p, global %p", site, total, shared, global);
+  if (bytes < 0 || bytes > COPIED) fault(LAUNCH_FAILED, "%s: cp.async of %d bytes with %d from memory", site, COPIED, bytes);
+  if ((uintptr_t(shared) | uintptr_t(global)) & (COPIED - 1))
+    fault(MISALIGNED_ADDRESS, "%s: cp.async needs addresses aligned to %d bytes: shared %p, global %p", site, COPIED, shared, global);
   worker->site = site;
   if (bytes) checked_access(global, bytes, Access::READ, nullptr);
-  checked_access(shared, total, Access::COPY_BEGINS, nullptr);
+  checked_access(shared, COPIED, Access::COPY_BEGINS, nullptr);
   worker->site = nullptr;
   auto& groups = worker->current->copies;
   if (groups.empty()) groups.emplace_back();
-  groups.back().push_back({shared, global, bytes, total, site});
+  groups.back().push_back({shared, global, bytes, site});
   if (settings.early_copies) carry_out(groups.back().back());
 }
 
@@ -36,7 +39,7 @@ void cp_async_wait(int keep) {
   while ((int)groups.size() > keep + 1) {
     for (auto& c : groups.front()) {
       if (!settings.early_copies) carry_out(c);
-      checked_access(c.shared, c.total, Access::COPY_ENDS, nullptr);
+      checked_access(c.shared, COPIED, Access::COPY_ENDS, nullptr);
     }
     groups.erase(groups.begin());
   }

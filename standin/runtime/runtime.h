@@ -70,7 +70,7 @@ void copy_written(Allocation& to, size_t at, Allocation& from, size_t offset, si
 struct AsyncCopy {
   void* shared;
   const void* global;
-  int bytes, total;
+  int bytes;
   const char* site;
 };
 // A thread's part of a matrix product that has been begun.

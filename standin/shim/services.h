@@ -54,8 +54,8 @@ void* dynamic_shared();
 // The thread has waited for the kernels before this one, and may touch memory although it was launched ahead of their end.
 void kernels_before();
 
-// Asynchronous copies from global to shared memory.
-void cp_async(void* shared, const void* global, int bytes, int total, const char* site);
+// Asynchronous copies of 16 bytes from global to shared memory, zeros behind the first `bytes`.
+void cp_async(void* shared, const void* global, int bytes, const char* site);
 void cp_async_commit();
 void cp_async_wait(int keep);
 

@@ -156,7 +156,7 @@ fn asynchronous_copies_come_late_or_early_and_fill_with_zeros() {
     };
     let before = vec![-7; 12];
     let first = vec![1, 2, 3, 4, -7, -7, -7, -7, -7, -7, -7, -7];
-    let all = vec![1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 9, -7];
+    let all = vec![1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0];
     assert_eq!(run(CpAsync::Late), [before, first, all.clone()]);
     assert_eq!(run(CpAsync::Early), [all.clone(), all.clone(), all]);
 }

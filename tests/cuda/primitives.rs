@@ -212,45 +212,32 @@ fn mma_m16n8k16() {
 // ---- "Data Movement and Conversion Instructions: Non-bulk copy, cp.async": of cp-size bytes the first src-size are read, the others
 // become zero.
 
-fn cp_async(width: usize) {
+#[test]
+fn cp_async_16_bytes() {
+    const WIDTH: usize = 16;
     with_kernels(Needs::Since(80), |gpu, kernels| {
-        let source: Vec<u8> = (0..32 * width).map(|i| (i % 229 + 1) as u8).collect();
+        let source: Vec<u8> = (0..32 * WIDTH).map(|i| (i % 229 + 1) as u8).collect();
         let x = upload(gpu, &source);
         gpu.in_every_order(|order| {
             for whole in [false, true] {
-                let bytes = |lane: usize| if whole { lane % 3 / 2 * width } else { lane % (width + 1) };
-                let y = upload(gpu, &[0u8; 32 * 16]);
+                let bytes = |lane: usize| if whole { lane % 3 / 2 * WIDTH } else { lane % (WIDTH + 1) };
+                let y = upload(gpu, &[0u8; 33 * WIDTH]);
                 let given = upload(gpu, &(0..32).map(|lane| bytes(lane) as i32).collect::<Vec<_>>());
                 let launch = kernels.launch(1, 32, 0);
                 let (from, to) = (x.pointer(), y.pointer_mut());
-                plain::primitive_cp_async(launch, from, given.pointer(), to, width as i32, whole.into()).unwrap();
+                plain::primitive_cp_async(launch, from, given.pointer(), to, whole.into()).unwrap();
                 kernels.wait().unwrap();
-                let wanted = |i: usize| match (i / width, i % width) {
+                let wanted = |i: usize| match (i / WIDTH, i % WIDTH) {
                     (32.., _) => 0xee, // behind the copies: as it was
-                    (lane, at) if at < bytes(lane) => source[lane * 7 % 32 * width + at],
+                    (lane, at) if at < bytes(lane) => source[lane * 7 % 32 * WIDTH + at],
                     _ => 0,
                 };
-                let wanted: Vec<u8> = (0..32 * 16).map(wanted).collect();
+                let wanted: Vec<u8> = (0..33 * WIDTH).map(wanted).collect();
                 let what = if whole { "all or none" } else { "part" };
-                same(&format!("cp.async of {width} bytes, {what}, {order}"), &read(&y), &wanted);
+                same(&format!("cp.async of {WIDTH} bytes, {what}, {order}"), &read(&y), &wanted);
             }
         });
     });
-}
-
-#[test]
-fn cp_async_16_bytes() {
-    cp_async(16);
-}
-
-#[test]
-fn cp_async_8_bytes() {
-    cp_async(8);
-}
-
-#[test]
-fn cp_async_4_bytes() {
-    cp_async(4);
 }
 
 /// "cp.async.wait_group": waits until at most so many of the latest groups are under way.

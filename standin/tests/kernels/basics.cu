@@ -76,15 +76,15 @@ extern "C" __global__ void basic_early_exit(int* y, int n) {
   y[t] = sum;
 }
 
-// What shared memory holds before and after the wait for a copy; of the second row only the first 8 bytes of 16 are read.
+// What shared memory holds before and after the wait for a copy; of the second row only the first 8 bytes of 16 are read, of the third
+// none.
 extern "C" __global__ void basic_cp_async(const int* x, int* y) {
   __shared__ __align__(16) int tile[3][4];
   for (int i = 0; i < 12; i++) tile[i / 4][i % 4] = -7;
   cp_async16(tile[0], x);
   cp_async_commit();
   cp_async16_partial(tile[1], x + 4, 8);
-  cp_async8(tile[2], x + 8, false);
-  cp_async4(tile[2] + 2, x + 8);
+  cp_async16(tile[2], x + 8, false);
   cp_async_commit();
   for (int i = 0; i < 12; i++) y[i] = tile[i / 4][i % 4];
   cp_async_wait<1>();

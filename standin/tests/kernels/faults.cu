@@ -245,7 +245,7 @@ BODY weak_wait(const float* x, float* y, int) {
   __shared__ __align__(16) float tile[2][128];
   const int t = threadIdx.x;
   for (int buffer = 0; buffer < 2; buffer++) {
-    cp_async4(&tile[buffer][t], x + t);
+    if (t % 4 == 0) cp_async16(&tile[buffer][t], x + t);
     cp_async_commit();
   }
   cp_async_wait<FAULTY ? 1 : 0>();
@@ -259,7 +259,7 @@ TWINS(weak_wait)
 BODY wait_without_barrier(const float* x, float* y, int) {
   __shared__ __align__(16) float tile[128];
   const int t = threadIdx.x;
-  cp_async4(&tile[t], x + t);
+  if (t % 4 == 0) cp_async16(&tile[t], x + t);
   cp_async_commit();
   cp_async_wait<0>();
   if (!FAULTY) __syncthreads();
@@ -272,7 +272,7 @@ BODY copy_into_read_buffer(const float* x, float* y, int) {
   const int t = threadIdx.x;
   float sum = 0.f;
   for (int round = 0; round < 2; round++) {
-    cp_async4(&tile[t], x + t);
+    if (t % 4 == 0) cp_async16(&tile[t], x + t);
     cp_async_commit();
     cp_async_wait<0>();
     __syncthreads();
@@ -296,7 +296,7 @@ TWINS(copy_beyond)
 BODY forgotten_copy(const float* x, float* y, int) {
   __shared__ __align__(16) float tile[128];
   const int t = threadIdx.x;
-  cp_async4(&tile[t], x + t);
+  if (t % 4 == 0) cp_async16(&tile[t], x + t);
   cp_async_commit();
   if (!FAULTY) cp_async_wait<0>();
   y[t] = x[t];

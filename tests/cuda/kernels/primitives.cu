@@ -60,34 +60,29 @@ extern "C" __global__ void __launch_bounds__(32) primitive_mma(const unsigned* a
 
 // ---- cp.async
 
-__device__ __forceinline__ void copy_chunks(const unsigned char* x, const int* bytes, unsigned char* y, int width, int whole) {
-  __shared__ __align__(16) unsigned char tile[32 * 16];
+__device__ __forceinline__ void copy_chunks(const unsigned char* x, const int* bytes, unsigned char* y, int whole) {
+  __shared__ __align__(16) unsigned char tile[33 * 16];
   const int lane = threadIdx.x;
-  for (int i = lane; i < 32 * 16; i += 32) tile[i] = 0xee;
+  for (int i = lane; i < 33 * 16; i += 32) tile[i] = 0xee;
   __syncthreads();
-  unsigned char* to = tile + lane * width;
+  unsigned char* to = tile + lane * 16;
   // From anywhere: an address that is not the lane's own shows.
-  const unsigned char* from = x + lane * 7 % 32 * width;
+  const unsigned char* from = x + lane * 7 % 32 * 16;
   if (whole) {
-    const bool valid = bytes[lane] > 0;
-    if (width == 16) cp_async16(to, from, valid);
-    if (width == 8) cp_async8(to, from, valid);
-    if (width == 4) cp_async4(to, from, valid);
+    cp_async16(to, from, bytes[lane] > 0);
   } else {
-    if (width == 16) cp_async16_partial(to, from, bytes[lane]);
-    if (width == 8) cp_async8_partial(to, from, bytes[lane]);
-    if (width == 4) cp_async4_partial(to, from, bytes[lane]);
+    cp_async16_partial(to, from, bytes[lane]);
   }
   cp_async_commit();
   cp_async_wait<0>();
   __syncthreads();
-  for (int i = lane; i < 32 * 16; i += 32) y[i] = tile[i];
+  for (int i = lane; i < 33 * 16; i += 32) y[i] = tile[i];
 }
-// y [32 * 16] = shared memory after lane l has copied `bytes[l]` of `width` bytes from chunk 7 l of x, where `whole` all or none.
+// y [33 * 16] = shared memory after lane l has copied `bytes[l]` of 16 bytes from chunk 7 l of x, where `whole` all or none.
 extern "C" __global__ void __launch_bounds__(32)
-    primitive_cp_async(const unsigned char* x, const int* bytes, unsigned char* y, int width, int whole) {
+    primitive_cp_async(const unsigned char* x, const int* bytes, unsigned char* y, int whole) {
   kernels_before();
-  SINCE_SM_80(copy_chunks(x, bytes, y, width, whole));
+  SINCE_SM_80(copy_chunks(x, bytes, y, whole));
 }
 
 __device__ __forceinline__ void copy_in_groups(const uint4* x, uint4* y, int steps) {
