@@ -231,12 +231,6 @@ impl Arch {
         self.pretrained && !self.layers.iter().any(|layer| matches!(layer, Layer::Norm { .. }))
     }
 
-    /// Parameters, those of unused norms included, as the authors count them.
-    pub fn parameters(&self) -> usize {
-        let unused: usize = if self.bias { self.unused_norms.iter().map(|(_, c)| 2 * c).sum() } else { 0 };
-        super::weights::Layout::new(self).params_len + unused
-    }
-
     /// FLOPs of convolutions and fully connected layers per image: (forward, forward and backward). Frozen layers take part in the forward pass only, and nothing
     /// needs the gradient of the input.
     pub fn flops(&self, side: usize) -> Result<(u64, u64)> {

@@ -1,4 +1,4 @@
-//! The table of FCDD nets. A new net is one new line in [`by_name`] and in [`names`]. Nets of the baselines are in [`super::baselines`].
+//! The table of FCDD nets. A new net is one new line in [`by_name`] and in [`names`]. Nets of the baselines are in `baselines.rs`.
 
 use super::arch::{Arch, Init, Layer, Objective};
 use crate::error::{Error, Result};

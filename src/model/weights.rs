@@ -190,6 +190,14 @@ impl Layout {
     }
 }
 
+impl Arch {
+    /// Parameters, those of unused norms included, as the authors count them.
+    pub fn parameters(&self) -> usize {
+        let unused: usize = if self.bias { self.unused_norms.iter().map(|(_, c)| 2 * c).sum() } else { 0 };
+        Layout::new(self).params_len + unused
+    }
+}
+
 /// The numbers that a net has learnt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {

@@ -3,7 +3,6 @@
 use arrayvec::ArrayVec;
 
 use super::norm::{Norm, Stats};
-use super::optimizer::Adam;
 use crate::device::cuda::{self, DeviceBuffers};
 use crate::device::{ByteView, HostBuffers, View};
 use crate::real::Real;
@@ -52,7 +51,10 @@ pub trait Operation {
     }
 }
 
-/// Numbers that change from step to step.
+/// Decay of Adam's first and second moments.
+pub const ADAM_BETA: [f64; 2] = [0.9, 0.999];
+
+/// The hyperparameters of one update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hyper {
     pub lr: f64,
@@ -67,9 +69,15 @@ impl Hyper {
     /// For steps that read none.
     pub const IDLE: Hyper = Hyper { lr: 0.0, weight_decay: 0.0, step: 0, norm_momentum: 0.0 };
 
+    /// Learning rate with the bias correction of Adam's first moment, and the root of the second moment's.
+    pub(super) fn bias_corrected(&self) -> (f64, f64) {
+        let [first, second] = ADAM_BETA.map(|b| 1.0 - b.powf(self.step as f64));
+        (self.lr / first, second.sqrt())
+    }
+
     /// As the kernels read them: see `kernels/hyper.cuh`.
     pub fn row(&self) -> [f32; DeviceBuffers::HYPER] {
-        let (rate, root) = Adam::corrected(self.lr, self.step);
+        let (rate, root) = self.bias_corrected();
         let [lr, weight_decay, norm_momentum, rate, root] =
             [self.lr, self.weight_decay, self.norm_momentum, rate, root].map(|v| v as f32);
         [lr, weight_decay, norm_momentum, rate, root, f32::from_bits(self.step as u32), 0.0, 0.0]

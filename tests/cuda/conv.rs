@@ -5,7 +5,7 @@ use fcdd::engine::Step;
 use fcdd::real::rounded_to_bf16;
 use fcdd::run::verify::stepwise::{HYPER, Tested};
 use fcdd::steps::activation::Activation;
-use fcdd::steps::cast::Form;
+use fcdd::steps::conv::weights::WeightForm;
 use fcdd::steps::conv::{Dgrad, Epilogue, Fprop, Geometry, Wgrad};
 use fcdd::steps::norm::{Affine, Norm, Stats};
 use proptest::prelude::*;
@@ -266,7 +266,7 @@ pub fn epilogues(gpu: &Gpu, g: Geometry, format: DType) {
 fn operands(g: &Geometry, format: DType) -> (Vec<f64>, Vec<f64>) {
     let rounded = |v: f64| if format == DType::Bf16 { rounded_to_bf16(v) } else { f64::from(v as f32) };
     let x = noise(0, g.x_len()).iter().map(|v| rounded(v + 4.0)).collect();
-    let mut w = vec![0.0; if format == DType::Bf16 { Form::Straight.len(g) } else { g.w_len() }];
+    let mut w = vec![0.0; if format == DType::Bf16 { WeightForm::Krsc.len(g) } else { g.w_len() }];
     let rows = w.len() / g.k;
     for row in w.chunks_exact_mut(rows) {
         row[..g.taps()].iter_mut().zip(noise(1, g.taps())).for_each(|(w, v)| *w = rounded(v));

@@ -5,7 +5,8 @@ use fcdd::device::{ByteBufferId, ByteView, DType, View};
 use fcdd::engine::Step;
 use fcdd::real::rounded_to_bf16;
 use fcdd::run::verify::stepwise::HYPER;
-use fcdd::steps::cast::{Cast, CastWeights, Form, Layer};
+use fcdd::steps::cast::{Cast, CastWeights, Layer};
+use fcdd::steps::conv::weights::WeightForm;
 use fcdd::steps::conv::{Dgrad, Epilogue, Fprop, Geometry, Wgrad, reference};
 use half::bf16;
 use proptest::prelude::*;
@@ -79,7 +80,7 @@ struct Passes {
 
 impl Passes {
     fn new(gpu: &Gpu, g: &Geometry, operands: &Operands, bias: bool) -> Passes {
-        let forms = [Form::Straight, Form::Turned];
+        let forms = [WeightForm::Krsc, WeightForm::Flipped];
         let [straight, turned] = forms.map(|form| form.len(g));
         let lengths = [
             (g.x_len(), DType::Bf16),
@@ -392,7 +393,7 @@ fn cast_weights() {
         let (params, casts) = (View::of(0, 0), View::of(1, 0).bf16());
         for geometry in shapes {
             let place = View { start: source, len: geometry.w_len(), ..params };
-            for form in [Form::Straight, Form::Turned] {
+            for form in [WeightForm::Krsc, WeightForm::Flipped] {
                 let len = form.len(&geometry);
                 layers.push(Layer { form, geometry, source: place, target: View { start: target, len, ..casts } });
                 target += len;

@@ -13,7 +13,7 @@ mod tensor_map;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result, sys};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
 
 pub use graph::{Graph, Mark};
@@ -24,6 +24,7 @@ pub use tensor_map::{TensorMap, Windows};
 
 use crate::error::CudaError;
 use kernels::{ARCHITECTURES, IMAGES, KERNELS, NVCC};
+use launch::Function;
 
 /// `Result` of the driver's calls.
 pub type Result<T> = std::result::Result<T, CudaError>;
@@ -33,7 +34,7 @@ pub struct Cuda {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     /// As numbered in [`KERNELS`].
-    functions: Vec<CudaFunction>,
+    functions: Vec<Function>,
     multiprocessors: u32,
     wgmma: AtomicBool,
     launch_ahead: AtomicBool,
@@ -98,7 +99,9 @@ impl Cuda {
             modules.push(module);
         }
         for kernel in KERNELS {
-            functions.push(modules[kernel.image].load_function(kernel.name).map_err(failed("load a kernel"))?);
+            let function = modules[kernel.image].load_function(kernel.name).map_err(failed("load a kernel"))?;
+            let file = IMAGES[kernel.image].file;
+            functions.push(Function { function, name: kernel.name, file, max_threads: kernel.max_threads });
         }
         let multiprocessors = context
             .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)

@@ -1,7 +1,7 @@
 //! The backward pass of the stages: of a training step, and of an HSC score in evaluation mode.
 
+use super::allocator::{Allocator, part, prefix};
 use super::stages::{Block, Stage, Values, first_trained};
-use super::{Allocator, part, prefix};
 use crate::device::{DType, View};
 use crate::engine::Step;
 use crate::steps::conv::{Dgrad, Wgrad};
@@ -111,7 +111,7 @@ impl Backward<'_> {
         }
         if onwards {
             let dx = prefix(gradients[1], block.conv.x_len());
-            steps.push(Step::ConvDgrad(Dgrad { geometry: block.conv, dy, w: block.turned, dx }));
+            steps.push(Step::ConvDgrad(Dgrad { geometry: block.conv, dy, w: block.flipped, dx }));
             gradients.swap(0, 1);
         }
     }

@@ -5,108 +5,28 @@
 //! | `stages` | layers to stages, and their forward pass |
 //! | `backward` | the stages' backward pass |
 //! | `objective` | scores, heatmaps and losses |
+//!
+//! `options` says what a plan can do, `allocator` hands out its buffers.
 
+mod allocator;
 mod backward;
 mod objective;
+mod options;
 mod stages;
 
+use self::allocator::{Allocator, part, prefix};
 use self::backward::Backward;
 use self::objective::End;
+pub use self::options::{Optimizer, Options, Training};
 use self::stages::{Pass, stages};
 use super::Step;
 use super::plan::{Buffers, Plan, Ports, TrainingPorts};
-use crate::device::{BufferId, ByteBufferId, ByteView, DType, View};
+use crate::device::{DType, View};
 use crate::error::{Error, Result};
 use crate::model::arch::{Arch, Objective};
 use crate::model::weights::Layout;
 use crate::steps::cast::Cast;
-use crate::steps::hsc_loss::Gradient;
 use crate::steps::optimizer::{Adam, Sgd};
-
-/// Which optimizer a plan updates with.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    strum::VariantArray,
-    strum::IntoStaticStr,
-    strum::EnumMessage,
-    serde::Serialize,
-    serde::Deserialize,
-)]
-#[strum(serialize_all = "kebab-case")]
-#[serde(rename_all = "kebab-case")]
-pub enum Optimizer {
-    /// Nesterov momentum 0.9.
-    Sgd,
-    /// β 0.9 and 0.999.
-    Adam,
-}
-
-/// What a plan can do.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Options {
-    /// Images per batch.
-    pub batch: usize,
-    /// Input side in pixels.
-    pub side: usize,
-    /// Of the values between the layers, their gradients and the weights that they are multiplied with; parameters, statistics, scores
-    /// and maps are f32.
-    pub format: DType,
-    /// σ of the upsampling's Gaussian, for FCDD.
-    pub sigma: f64,
-    /// What heatmaps show, for HSC.
-    pub gradient: Gradient,
-    /// None for inference alone, which needs far less memory.
-    pub training: Option<Training>,
-}
-
-/// What a training plan can do.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Training {
-    pub optimizer: Optimizer,
-    /// Train on ground-truth maps instead of labels, which FCDD alone can.
-    pub maps: bool,
-    /// Also compute the gradient of the input.
-    pub input_grad: bool,
-    /// Of the dropout.
-    pub seed: u64,
-}
-
-/// Hands out buffers.
-#[derive(Default)]
-struct Allocator {
-    buffers: Buffers,
-}
-
-impl Allocator {
-    /// f32 numbers.
-    fn real(&mut self, len: usize) -> View {
-        self.of(DType::F32, len)
-    }
-
-    fn of(&mut self, format: DType, len: usize) -> View {
-        self.buffers.reals.push((len, format));
-        View { buffer: BufferId(self.buffers.reals.len() - 1), start: 0, len, format }
-    }
-
-    fn bytes(&mut self, len: usize) -> ByteView {
-        self.buffers.bytes.push(len);
-        ByteView { buffer: ByteBufferId(self.buffers.bytes.len() - 1), len }
-    }
-}
-
-/// The first `len` elements of a view.
-fn prefix(view: View, len: usize) -> View {
-    View { len, ..view }
-}
-
-/// Part of a view.
-fn part(view: View, start: usize, len: usize) -> View {
-    View { start: view.start + start, len, ..view }
-}
 
 /// Lowers a net. Plans of one net and one set of options that differ in the batch alone number their buffers alike, so a plan for
 /// a smaller batch runs in the memory of a larger one's.

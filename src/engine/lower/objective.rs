@@ -1,8 +1,9 @@
 //! What an objective makes of the net's last value: scores, maps and heatmaps, losses and their gradients.
 
+use super::allocator::{Allocator, part, prefix};
 use super::backward::Backward;
+use super::options::Options;
 use super::stages::Stage;
-use super::{Allocator, Options, part, prefix};
 use crate::device::View;
 use crate::engine::Step;
 use crate::engine::plan::TrainingPorts;

@@ -1,13 +1,15 @@
 //! Layers grouped into stages, where their values lie, and their forward pass.
 
-use super::{Allocator, Options, part, prefix};
+use super::allocator::{Allocator, part, prefix};
+use super::options::Options;
 use crate::device::{ByteView, DType, View};
 use crate::engine::Step;
 use crate::error::{Error, Result};
 use crate::model::arch::{Arch, Layer, Shape};
 use crate::model::weights::{Layout, NormStats};
 use crate::steps::activation::Activation;
-use crate::steps::cast::{self, CastWeights, Form};
+use crate::steps::cast::{self, CastWeights};
+use crate::steps::conv::weights::WeightForm;
 use crate::steps::conv::{self, Epilogue, Fprop};
 use crate::steps::dropout::Dropout;
 use crate::steps::enlarge::{self, UpsampleNearest2x};
@@ -37,8 +39,8 @@ pub(super) struct Block<'a> {
     pub conv: conv::Geometry,
     pub weight: View,
     /// The weights as the convolution reads them forward and, if it is needed, backward: cast to bf16, or as they are.
-    pub straight: View,
-    pub turned: View,
+    pub krsc: View,
+    pub flipped: View,
     pub bias: Option<View>,
     norm: Option<(&'a NormStats, Option<Affine>)>,
     pub activation: Activation,
@@ -124,8 +126,8 @@ pub(super) fn stages<'a>(arch: &Arch, layout: &'a Layout, options: &Options, par
                 stages.push(Stage::Block(Box::new(Block {
                     conv: g,
                     weight,
-                    straight: weight,
-                    turned: weight,
+                    krsc: weight,
+                    flipped: weight,
                     bias: view(format!("{name}.bias")),
                     norm: None,
                     activation: Activation::IDENTITY,
@@ -177,8 +179,8 @@ pub(super) fn cast_weights(
     let mut len = 0;
     for (i, stage) in stages.iter().enumerate() {
         let Stage::Block(block) = stage else { continue };
-        let backwards = (options.training.is_some() && i > first).then_some(Form::Turned);
-        for form in [Form::Straight].into_iter().chain(backwards) {
+        let backwards = (options.training.is_some() && i > first).then_some(WeightForm::Flipped);
+        for form in [WeightForm::Krsc].into_iter().chain(backwards) {
             let cast = form.len(&block.conv);
             let target = View { start: len, len: cast, ..params.bf16() };
             layers.push(cast::Layer { form, geometry: block.conv, source: block.weight, target });
@@ -193,8 +195,8 @@ pub(super) fn cast_weights(
         let Stage::Block(block) = stage else { continue };
         for layer in layers.iter().filter(|layer| layer.source == block.weight) {
             match layer.form {
-                Form::Straight => block.straight = layer.target,
-                Form::Turned => block.turned = layer.target,
+                WeightForm::Krsc => block.krsc = layer.target,
+                WeightForm::Flipped => block.flipped = layer.target,
             }
         }
     }
@@ -281,7 +283,7 @@ fn forward_block(block: &Block, values: &Values, pass: Pass, steps: &mut Vec<Ste
     let conv = Fprop {
         geometry: block.conv,
         x: values.x,
-        w: block.straight,
+        w: block.krsc,
         b: block.bias,
         y: values.conv,
         stats: None,

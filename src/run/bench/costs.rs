@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::peaks::Peaks;
-use super::{Options, Task, lowered};
+use super::task::{Options, Task, lowered};
 use crate::engine::lower::lower;
 use crate::engine::{Plan, Step};
 use crate::error::Result;

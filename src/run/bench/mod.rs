@@ -5,6 +5,7 @@ mod costs;
 mod drawn;
 mod latency;
 mod peaks;
+mod task;
 mod tiles;
 
 use std::sync::Arc;
@@ -13,55 +14,23 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::layout::lay_out;
-use super::settings::check_size;
 use crate::device::cuda::{Cuda, Mark};
-use crate::device::{DType, Device, View};
-use crate::engine::lower::{self, Optimizer, Training};
+use crate::device::{Device, View};
 use crate::engine::{Hyper, Network, Step};
 use crate::error::{Error, Result};
 use crate::metrics::quantile;
-use crate::model::arch::{Arch, NORM_MOMENTUM};
+use crate::model::arch::NORM_MOMENTUM;
 use crate::model::{Weights, baselines};
 use crate::named::Named;
 use crate::rng::{Purpose, Stream};
-use crate::steps::hsc_loss::Gradient;
+
+use task::lowered;
 
 pub use costs::{Cost, Work};
 pub use latency::Latency;
 pub use peaks::{Copier, Peaks};
+pub use task::{Options, Task};
 pub use tiles::{TileTiming, tiles};
-
-/// What is timed.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, strum::VariantArray, strum::IntoStaticStr, strum::EnumMessage, Serialize,
-)]
-#[strum(serialize_all = "kebab-case")]
-#[serde(rename_all = "lowercase")]
-pub enum Task {
-    /// Forward, backward and update of one batch
-    Train,
-    /// Scores and heatmaps of one batch
-    Infer,
-    /// One picture from its file: decoding, resizing, normalising, inference, heatmap
-    Predict,
-}
-
-/// What to time.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub net: String,
-    pub task: Task,
-    /// Images per batch; None for the size of the paper's experiments, on the CPU 16 at 224 pixels, and for [`Task::Predict`].
-    pub batch: Option<usize>,
-    /// Input side in pixels; None for the net's own, and for [`Task::Predict`].
-    pub side: Option<usize>,
-    /// Of the values between layers.
-    pub format: DType,
-    /// Timed batches or pictures; others go before them, to warm up.
-    pub repeats: usize,
-    /// Whether a GPU is to compute, or its work to be counted.
-    pub on_gpu: bool,
-}
 
 /// How a GPU was made to run the batches of a timing. One replayed graph on a batch that lies in its memory, in caches as warm as the batch
 /// before left them: as `benches/peer/gpu.py` times PyTorch.
@@ -113,45 +82,6 @@ impl Timing {
     pub fn quantile(&self, q: f64) -> f64 {
         quantile(&self.seconds, q)
     }
-}
-
-impl Task {
-    /// Runs one batch of a network that was laid out for this task.
-    pub fn run(self, network: &mut Network<f32>, batch: usize, hyper: &Hyper) -> Result<()> {
-        if self == Task::Train {
-            network.train(batch, hyper)?;
-        } else {
-            network.infer(batch)?;
-            network.explain(batch)?;
-        }
-        Ok(())
-    }
-}
-
-/// Images per batch where none are asked for.
-fn usual_batch(side: usize, on_gpu: bool) -> usize {
-    match side {
-        32 => 200,
-        224 if !on_gpu => 16,
-        _ => 128,
-    }
-}
-
-/// How a net is laid out for a task.
-fn lowered(arch: &Arch, options: &Options) -> Result<lower::Options> {
-    let side = options.side.unwrap_or(arch.side);
-    if options.task == Task::Predict && (options.batch.is_some() || options.side.is_some()) {
-        let problem = "--task predict judges one picture at a time, at the net's own side";
-        return Err(Error::setting(problem, "leave --batch and --side out"));
-    }
-    let batch = match options.task {
-        Task::Predict => 1,
-        Task::Train | Task::Infer => options.batch.unwrap_or_else(|| usual_batch(arch.side, options.on_gpu)),
-    };
-    check_size(arch, side, batch)?;
-    let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 };
-    let training = (options.task == Task::Train).then_some(training);
-    Ok(lower::Options { batch, side, format: options.format, sigma: 1.2, gradient: Gradient::Grad, training })
 }
 
 /// Times tasks of one net on random images, on a GPU in each way in which a batch can be run; `peaks` are those of the device, for

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Copier, Options, costs, lowered};
+use super::costs;
+use super::peaks::Copier;
+use super::task::{Options, lowered};
 use crate::device::cuda::Cuda;
 use crate::engine::Step;
 use crate::engine::lower::lower;

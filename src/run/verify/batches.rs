@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::named::Named;
 use flate2::Crc;
 
-use super::{Check, Report};
+use super::check::{Check, Report};
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::cuda::DeviceSet;
 use crate::data::dataset::DatasetKind;

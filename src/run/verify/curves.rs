@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::{Ours, Rule};
+use super::check::{Check, Precision, Report};
+use super::compare::{Ours, Rule, compare_all};
 use super::golden::File;
-use super::{Check, Precision, Report, compare_all};
 use crate::error::Result;
 use crate::metrics::scores::Ranking;
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::Ours;
+use super::check::{Precision, Report};
+use super::compare::{Ours, compare_all};
+use super::convert;
 use super::golden::File;
-use super::{Precision, Report, compare_all, plain};
 use crate::data::lcn;
 use crate::error::Result;
 use crate::real::Real;
@@ -23,7 +24,7 @@ pub fn check_lcn(file: &File, report: &mut Report) -> Result<()> {
 fn contrast<T: Real>(file: &File, images: &[&str]) -> Result<BTreeMap<String, Ours>> {
     let mut found = BTreeMap::new();
     for image in images {
-        let input: Vec<T> = plain::of(&file.get(&format!("{image}/input"))?.values);
+        let input: Vec<T> = convert::of(&file.get(&format!("{image}/input"))?.values);
         for (name, normalise) in [("l1", lcn::lcn_l1::<T> as fn(&mut [T])), ("l2", lcn::lcn_l2::<T>)] {
             let mut values = input.clone();
             normalise(&mut values);
@@ -49,7 +50,7 @@ fn blurred<T: Real>(file: &File) -> Result<BTreeMap<String, Ours>> {
     let [n, c, h, w] = input.shape[..] else {
         return Err(file.error(format!("'input' has shape {:?}, not [n, c, h, w]", input.shape)));
     };
-    let images: Vec<T> = plain::of(&plain::to_nhwc(&input.values, n, c));
+    let images: Vec<T> = convert::of(&convert::to_nhwc(&input.values, n, c));
     let mut found = BTreeMap::new();
     for key in file.keys() {
         let truncated = key.starts_with("out_k");
@@ -59,7 +60,7 @@ fn blurred<T: Real>(file: &File) -> Result<BTreeMap<String, Ours>> {
         let blur = |image| blur::gaussian_blur(image, h, w, c, k, sigma);
         let values: Vec<f64> = images.chunks_exact(h * w * c).flat_map(blur).map(|v: T| v.f64()).collect();
         let values: Vec<f64> = values.into_iter().map(|v| if truncated { v.trunc() } else { v }).collect();
-        found.insert(key.to_string(), Ours::values(&plain::to_nchw(&values, n, c)));
+        found.insert(key.to_string(), Ours::values(&convert::to_nchw(&values, n, c)));
     }
     Ok(found)
 }

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use super::selfcheck::noise;
+use super::batch::noise;
+use super::check::{Check, Report};
+use super::convert;
 use super::stepwise::{self, HYPER, Sum, Tested};
-use super::{Check, Report, plain};
 use crate::device::{DType, HostBuffers, View};
 use crate::engine::lower::{self, Optimizer, Training, lower};
 use crate::engine::{Plan, Step};
@@ -130,7 +131,7 @@ fn prepare(plan: &Plan, exact: &mut HostBuffers<f64>) {
     exact.get_mut(ports.input).copy_from_slice(&noise(1, ports.input.len));
     exact.get_mut(ports.output).copy_from_slice(&noise(2, ports.output.len));
     for (view, values) in &plan.constants {
-        exact.get_mut(*view).copy_from_slice(&plain::of::<f64>(&plain::of::<f32>(values)));
+        exact.get_mut(*view).copy_from_slice(&convert::of::<f64>(&convert::of::<f32>(values)));
     }
     let Some(training) = ports.training else { return };
     exact.get_mut(training.labels).iter_mut().enumerate().for_each(|(i, label)| *label = (i % 2) as f64);

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::{Ours, Rule};
+use super::check::{Check, Precision, Report};
+use super::compare::{Ours, Rule, compare_all};
+use super::convert;
 use super::execute::execute;
 use super::golden::File;
-use super::{Check, Precision, Report, compare_all, plain};
 use crate::device::{Device, HostBuffers, View};
 use crate::engine::Step;
 use crate::error::Result;
@@ -67,8 +68,8 @@ fn hsc<T: Real>(device: &Device, case: &str, outs: &[f64], labels: &[f64]) -> Re
     let lengths = [outs.len(), n, n, n, outs.len()];
     let [o, score, label_view, loss, d_o] = std::array::from_fn(|buffer| View::of(buffer, lengths[buffer]));
     let mut memory = HostBuffers::<T>::new(&lengths, &[], 0);
-    memory.get_mut(o).copy_from_slice(&plain::of::<T>(outs));
-    memory.get_mut(label_view).copy_from_slice(&plain::of::<T>(labels));
+    memory.get_mut(o).copy_from_slice(&convert::of::<T>(outs));
+    memory.get_mut(label_view).copy_from_slice(&convert::of::<T>(labels));
     let training = Some(hsc_loss::Training { labels: label_view, loss });
     let steps = [Step::HscScore(HscScore { o, score }), Step::HscLoss(HscLoss { o, score, training, d_o })];
     execute(device, &steps, &mut memory)?;
@@ -132,13 +133,13 @@ impl Inputs {
         let by_labels = self.maps.is_none().then_some(Labels { labels, loss, dz });
         let head = Head { geometry, x, w, b: None, z, a, score, labels: by_labels };
         let mut memory = HostBuffers::<T>::new(&lengths, &[], (n * u * side).max(head.workspace()));
-        memory.get_mut(x).copy_from_slice(&plain::of::<T>(&self.outs));
+        memory.get_mut(x).copy_from_slice(&convert::of::<T>(&self.outs));
         memory.get_mut(w).fill(T::one());
-        memory.get_mut(labels).copy_from_slice(&plain::of::<T>(&self.labels));
+        memory.get_mut(labels).copy_from_slice(&convert::of::<T>(&self.labels));
         let mut steps = vec![Step::Head(head)];
         if let Some((truth, taps)) = &self.maps {
-            memory.get_mut(maps).copy_from_slice(&plain::of::<T>(truth));
-            memory.get_mut(kernel).copy_from_slice(&plain::of::<T>(taps.kernel()));
+            memory.get_mut(maps).copy_from_slice(&convert::of::<T>(truth));
+            memory.get_mut(kernel).copy_from_slice(&convert::of::<T>(taps.kernel()));
             steps.extend([
                 Step::Upsample(Upsample { taps: taps.clone(), kernel, u, a, out: heatmap }),
                 Step::MapLoss(MapLoss { a: heatmap, maps, loss, da: d_heatmap }),

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::compare::{Ours, Rule, summary};
+use super::batch::Batch;
+use super::check::{Check, Precision, Report};
+use super::compare::{Ours, Rule, compare_all, summary};
 use super::golden::{File, Manifest, Tensor};
-use super::{Check, Precision, Report, compare_all, plain, stepwise};
+use super::{convert, plain, stepwise};
 use crate::device::{DType, Device};
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network};
@@ -107,44 +109,6 @@ pub fn weights(arch: &Arch, file: &File, [params, buffers]: [&str; 2]) -> Result
     Ok(weights)
 }
 
-/// A batch of images and labels.
-pub struct Batch {
-    pub n: usize,
-    pub side: usize,
-    /// NHWC.
-    pub input: Vec<f64>,
-    pub labels: Vec<f64>,
-}
-
-impl Batch {
-    /// The batch stored as `input` and `labels`.
-    pub fn read(arch: &Arch, file: &File) -> Result<Batch> {
-        Batch::from(arch, file, "input", "labels")
-    }
-
-    /// The batch under the given keys.
-    pub fn from(arch: &Arch, file: &File, input: &str, labels: &str) -> Result<Batch> {
-        let (tensor, labels) = (file.get(input)?, file.get(labels)?);
-        let [n, c, side, width] = tensor.shape[..] else {
-            return Err(file.error(format!("tensor '{input}' has shape {:?}, not [n, c, h, w]", tensor.shape)));
-        };
-        if c != arch.channels || side != width || labels.values.len() != n || n == 0 {
-            return Err(
-                file.error(format!("tensor '{input}' of shape {:?} is no batch for {}", tensor.shape, arch.name))
-            );
-        }
-        Ok(Batch { n, side, input: plain::to_nhwc(&tensor.values, n, c), labels: labels.values.clone() })
-    }
-
-    /// Puts the batch into a training network.
-    pub fn fill<T: Real>(&self, network: &mut Network<T>) -> Result<()> {
-        let (input, labels, _) = network.training_inputs(self.n)?;
-        input.iter_mut().zip(&self.input).for_each(|(to, &from)| *to = T::of(from));
-        labels.iter_mut().zip(&self.labels).for_each(|(to, &from)| *to = T::of(from));
-        Ok(())
-    }
-}
-
 /// What a net's file says of the net itself.
 fn constants(arch: &Arch, file: &File, side: usize, report: &mut Report) -> Result<()> {
     let name = |what: &str| format!("{} {what}", file.name);
@@ -194,7 +158,7 @@ fn values<T: Real>(
     // Images as PyTorch orders them; vectors and maps of one channel are the same in both orders.
     let nchw = |values: &[T]| {
         let pixels = if arch.objective == Objective::Ae { arch.channels } else { 1 };
-        Ours::values(&plain::to_nchw(&plain::of::<f64>(values), batch.n, pixels))
+        Ours::values(&convert::to_nchw(&convert::of::<f64>(values), batch.n, pixels))
     };
     give("out_train", nchw(&network.read(ports.output)?));
     if let Some(ports) = ports.training {
@@ -203,7 +167,7 @@ fn values<T: Real>(
         give("loss_none", loss);
         if let Some(view) = ports.input_grad {
             let gradient = Ours::values(&network.read(view)?).values;
-            give("grad_input", Ours::values(&plain::to_nchw(&gradient, batch.n, arch.channels)));
+            give("grad_input", Ours::values(&convert::to_nchw(&gradient, batch.n, arch.channels)));
         }
         gradients(arch, &network.read(ports.grads)?, file, &mut give);
     }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::Ours;
+use super::batch::Batch;
+use super::check::{Precision, Report};
+use super::compare::{Ours, compare_all};
 use super::golden::{Config, File};
-use super::nets::{self, Batch};
-use super::{Precision, Report, compare_all};
+use super::nets;
 use crate::device::{DType, Device};
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::schedule::Schedule;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::Ours;
+use super::check::{Precision, Report};
+use super::compare::{Ours, compare_all};
+use super::convert;
 use super::golden::File;
-use super::{Precision, Report, compare_all, plain};
 use crate::error::Result;
 use crate::model::nets;
 use crate::real::Real;
@@ -27,8 +28,9 @@ fn pictures<T: Real>(file: &File) -> Result<BTreeMap<String, Ours>> {
         let Some((tensor, norm)) = key.rsplit_once('/') else { continue };
         let Some((kind, q)) = norm.rsplit_once("_q") else { continue };
         let (Ok(q), Some(maps)) = (q.parse::<f64>(), file.find(tensor)) else { continue };
-        let mut values: Vec<T> = plain::of(&maps.values);
-        let reference: Option<Vec<T>> = file.find("ref").filter(|_| kind == "global_ref").map(|r| plain::of(&r.values));
+        let mut values: Vec<T> = convert::of(&maps.values);
+        let reference: Option<Vec<T>> =
+            file.find("ref").filter(|_| kind == "global_ref").map(|r| convert::of(&r.values));
         match kind {
             "local" => heatmap::local_norm(&mut values, maps.values.len() / maps.shape[0].max(1), q),
             "global" | "global_ref" => heatmap::global_norm(&mut values, reference.as_deref(), q),
@@ -67,16 +69,16 @@ fn pipeline<T: Real>(file: &File, case: &str, found: &mut BTreeMap<String, Ours>
         let mut maps = vec![T::zero(); n * arch.side * arch.side];
         let mut workspace = vec![T::zero(); n * u * arch.side];
         let taps = upsample::Taps::new(field, arch.side, sigma);
-        upsample::upsample(&taps, u, &plain::of::<T>(&low.values), &mut maps, &mut workspace);
+        upsample::upsample(&taps, u, &convert::of::<T>(&low.values), &mut maps, &mut workspace);
         let side = arch.side.min(largest as usize);
         let reduce = |map: &[T]| resample::nearest(map, (arch.side, arch.side), (side, side));
         let mut maps: Vec<T> = maps.chunks_exact(arch.side * arch.side).flat_map(reduce).collect();
         match norm {
             "local" => heatmap::local_norm(&mut maps, side * side, q),
-            _ => heatmap::global_norm(&mut maps, Some(&plain::of::<T>(&reference.values)), q),
+            _ => heatmap::global_norm(&mut maps, Some(&convert::of::<T>(&reference.values)), q),
         }
         let coloured: Vec<f64> = maps.iter().flat_map(|&v| jet::jet_rgb(v).map(f64::from)).collect();
-        found.insert(format!("{case}/{norm}/jet"), Ours::values(&plain::to_nchw(&coloured, n, 3)));
+        found.insert(format!("{case}/{norm}/jet"), Ours::values(&convert::to_nchw(&coloured, n, 3)));
         found.insert(key, Ours::values(&maps));
     }
     Ok(())

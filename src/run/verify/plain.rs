@@ -1,6 +1,7 @@
-//! A net layer by layer in plain operations, for the values that fused steps never hold, and the golden files' layout.
+//! A net layer by layer in plain operations, for the values that fused steps never hold.
 
-use super::nets::Batch;
+use super::batch::Batch;
+use super::convert::{of, to_nchw, to_nhwc};
 use crate::error::Result;
 use crate::model::arch::Shape;
 use crate::model::weights::Layout;
@@ -101,26 +102,4 @@ fn statistics<T: Real>(x: &[T], c: usize) -> (Vec<T>, Vec<T>) {
     let mut squares = vec![0.0; c];
     x.iter().enumerate().for_each(|(i, v)| squares[i % c] += (v.f64() - mean[i % c]).powi(2));
     (of(&mean), of(&squares.iter().map(|sum| sum / pixels).collect::<Vec<_>>()))
-}
-
-/// Values in another arithmetic.
-pub fn of<T: Real>(values: &[impl Real]) -> Vec<T> {
-    values.iter().map(|v| T::of(v.f64())).collect()
-}
-
-/// [n, c, pixels] as [n, pixels, c].
-pub fn to_nhwc(values: &[f64], n: usize, c: usize) -> Vec<f64> {
-    transpose(values, n, c)
-}
-
-/// [n, pixels, c] as [n, c, pixels].
-pub fn to_nchw(values: &[f64], n: usize, c: usize) -> Vec<f64> {
-    transpose(values, n, values.len() / (n * c).max(1))
-}
-
-/// Exchanges rows and columns of each of `n` matrices with `rows` rows.
-fn transpose(values: &[f64], n: usize, rows: usize) -> Vec<f64> {
-    let columns = values.len() / (n * rows).max(1);
-    let matrices = values.chunks_exact((rows * columns).max(1));
-    matrices.flat_map(|m| (0..columns).flat_map(move |j| (0..rows).map(move |i| m[i * columns + j]))).collect()
 }

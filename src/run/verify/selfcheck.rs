@@ -1,9 +1,10 @@
 //! Checks of this machine against itself, without golden files.
 
+use super::batch::{Batch, noise};
+use super::check::{Check, Report};
 use super::compare::{ratio, worse};
-use super::nets::Batch;
 use super::stepwise::Tested;
-use super::{Check, Report, batches, layers, plain, stepwise};
+use super::{batches, layers, stepwise};
 use crate::device::{DType, Device, HostBuffers, View};
 use crate::engine::lower::{self, Optimizer, Training};
 use crate::engine::{Hyper, Network, Step};
@@ -12,7 +13,7 @@ use crate::model::arch::NORM_MOMENTUM;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Objective, Weights, baselines, nets};
 use crate::real::Real;
-use crate::rng::{Purpose, Stream, philox};
+use crate::rng::philox;
 use crate::steps::dropout::Dropout;
 use crate::steps::hsc_loss::Gradient;
 use crate::steps::upsample::{self, Taps};
@@ -32,7 +33,7 @@ pub fn run(report: &mut Report) -> Result<()> {
         ("AE32", 32, false),
     ] {
         let arch = baselines::any(net, true)?;
-        let batch = batch(&arch, 3, side);
+        let batch = Batch::noise(&arch, 3, side);
         gradients(&arch, &batch, maps, report)?;
         threads(&arch, &batch, maps, report)?;
         repeats(&arch, &batch, maps, report)?;
@@ -54,19 +55,6 @@ fn on_bf16(device: &Device) -> Result<bool> {
         Device::Cpu => true,
         Device::Cuda(cuda) => cuda.has_bf16()?,
     })
-}
-
-/// Standard normal numbers, the `index`-th sequence.
-pub fn noise(index: u32, len: usize) -> Vec<f64> {
-    let mut values = vec![0.0; len];
-    Stream::new(1, Purpose::Check, 0, index).fill_normal(&mut values);
-    plain::of(&values)
-}
-
-/// A batch of noise in which every other image is anomalous.
-fn batch(arch: &Arch, n: usize, side: usize) -> Batch {
-    let labels = (0..n).map(|i| (i % 2) as f64).collect();
-    Batch { n, side, input: noise(0, n * side * side * arch.channels), labels }
 }
 
 /// Known answers of Philox4x32-10 (Random123 1.14).

@@ -8,9 +8,10 @@
 
 use std::time::Instant;
 
+use super::batch::Batch;
+use super::check::{Check, Report};
 use super::compare::{Distance, ratio, worse};
-use super::nets::Batch;
-use super::{Check, Report, plain};
+use super::convert;
 use crate::device::cuda::DeviceBuffers;
 use crate::device::{ByteView, DType, Device, HostBuffers, View};
 use crate::engine::lower::{self, Training};
@@ -130,7 +131,7 @@ impl Tested {
             self.write_bytes(view, &vec![u8::MAX; view.len])?;
         }
         for &(_, view) in &reads.reals {
-            self.write(view, &plain::of::<f32>(source.get(view)))?;
+            self.write(view, &convert::of::<f32>(source.get(view)))?;
         }
         if let Some(view) = reads.argmax {
             self.write_bytes(view, source.bytes(view))?;
@@ -254,7 +255,7 @@ pub fn step(
 /// An output against its exact values.
 pub fn compared(name: &str, tested: &Tested, view: View, exact: &HostBuffers<f64>, sum: Sum) -> Result<Check> {
     let Sum { length, scale, cut_off } = sum;
-    let mut ours: Vec<f64> = plain::of(&tested.read(view)?);
+    let mut ours: Vec<f64> = convert::of(&tested.read(view)?);
     if view.format == DType::Bf16 {
         // A value that rounding to nearest accounts for is the exact one.
         ours.iter_mut().zip(exact.get(view)).for_each(|(ours, &exact)| {

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::Ours;
+use super::check::{Check, Precision, Report};
+use super::compare::{Ours, compare_all};
+use super::convert;
 use super::execute::execute;
 use super::golden::File;
-use super::{Check, Precision, Report, compare_all, plain};
 use crate::device::{Device, HostBuffers, View};
 use crate::engine::Step;
 use crate::error::Result;
@@ -80,7 +81,7 @@ fn values<T: Real>(
     field: ReceptiveField,
 ) -> Result<BTreeMap<String, Ours>> {
     let u = field.n;
-    let maps: Vec<T> = plain::of(input);
+    let maps: Vec<T> = convert::of(input);
     let n = maps.len() / (u * u);
     let upsampled = |case: &Case| -> Result<Vec<T>> {
         let Some(sigma) = case.sigma else {
@@ -92,7 +93,7 @@ fn values<T: Real>(
         let [a, kernel, out] = std::array::from_fn(|i| View::of(i, lengths[i]));
         let mut memory = HostBuffers::new(&lengths, &[], n * u * case.side);
         memory.get_mut(a).copy_from_slice(&maps);
-        memory.get_mut(kernel).copy_from_slice(&plain::of::<T>(taps.kernel()));
+        memory.get_mut(kernel).copy_from_slice(&convert::of::<T>(taps.kernel()));
         execute(device, &[Step::Upsample(Upsample { taps, kernel, u, a, out })], &mut memory)?;
         Ok(memory.get(out).to_vec())
     };

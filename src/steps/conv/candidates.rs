@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::cuda::sum_of_parts;
+use super::launch::sum_of_parts;
 use super::tensor::{self, By};
 use super::{Dgrad, Fprop, Wgrad};
 use crate::device::cuda::{Cuda, DeviceBuffers, Result};

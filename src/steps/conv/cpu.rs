@@ -17,19 +17,6 @@ use crate::real::Real;
 /// From this many products per kernel row on, the row form beats the unfolding; below, its products are too short.
 const LONG_ROW: usize = 48;
 
-/// Tasks per thread: what one thread is late with, another takes over.
-const TASKS: usize = 4;
-
-/// Parts that fprop is cut into, each with scratch of its own.
-pub(super) fn lanes() -> usize {
-    TASKS * rayon::current_num_threads()
-}
-
-/// The parts that `scratch` has room for, which may have been laid out for fewer threads than run now.
-pub(super) fn lanes_within<T>(scratch: &[T], lane_len: usize) -> usize {
-    lanes().min(scratch.len() / lane_len)
-}
-
 fn by_rows(g: &Geometry) -> bool {
     !g.is_pointwise() && g.side * g.c >= LONG_ROW
 }

@@ -1,11 +1,12 @@
-//! Convolution on the GPU: `kernels/conv_fprop.cu`, `kernels/conv_dgrad.cu`, `kernels/conv_wgrad.cu`.
+//! Convolution of f32 on the GPU: `kernels/conv_fprop.cu`, `kernels/conv_dgrad.cu`, `kernels/conv_wgrad.cu`.
 //!
 //! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU.
 
-use super::{Dgrad, Epilogue, Fprop, Geometry, Wgrad, tensor};
-use crate::device::cuda::kernels::{conv_dgrad, conv_fprop, conv_wgrad, conv_wgrad_bf16};
+use super::launch::{After, Parts, int};
+use super::{Dgrad, Fprop, Geometry, Wgrad};
+use crate::device::View;
+use crate::device::cuda::kernels::{conv_dgrad, conv_fprop, conv_wgrad};
 use crate::device::cuda::{DeviceBuffers, Launch, Pointer, PointerMut, Result};
-use crate::device::{DType, View};
 use crate::steps::norm::cuda::Channels;
 
 /// A kernel in two forms: `quads` reads four channels at a time, `singles` one.
@@ -120,9 +121,6 @@ const MANY_THREADS: usize = 2 * 132 * 512;
 /// Fewest pixels of a part, so that writing and adding up the sums stays a small share of the work.
 const PART_PIXELS: usize = 128;
 
-/// Most elements of workspace for the sums of the parts: 64 MiB.
-const SUMS: usize = 1 << 24;
-
 /// The tile for a product of many pixels by some channels: as wide as the channels.
 fn tile_for_pixels<K: Copy>(tiles: &[Tile<K>; 4], pixels: usize, channels: usize) -> &Tile<K> {
     let [to_16, to_32, small, large] = tiles;
@@ -149,26 +147,6 @@ fn tile_for_weights(k: usize) -> &'static Tile<WgradKernel> {
 /// Whether a view of images of so many channels can be read four channels at a time.
 fn in_quads(view: View, channels: usize) -> bool {
     channels.is_multiple_of(4) && view.start.is_multiple_of(4)
-}
-
-/// A size as kernels take it. They count pixels in 32 bits, and elements in 64; networks with more pixels are refused before
-/// (`engine::gpu`).
-pub(super) fn int(size: usize) -> i32 {
-    i32::try_from(size).expect("a convolution of fewer than 2^31 pixels")
-}
-
-/// What follows the sums of a convolution, as kernels take it.
-pub(super) struct After<'a> {
-    pub bias: Pointer<'a, f32>,
-    pub norm: Channels<'a>,
-    pub slope: f32,
-}
-
-impl<'a> After<'a> {
-    pub fn new(bias: Option<View>, epilogue: Epilogue, memory: &'a DeviceBuffers) -> After<'a> {
-        let slope = epilogue.activation.slope as f32;
-        After { bias: memory.pointer_opt(bias), norm: Channels::new(epilogue.norm, memory), slope }
-    }
 }
 
 /// [`Fprop`] of f32.
@@ -207,88 +185,16 @@ pub(super) fn dgrad(step: &Dgrad, memory: &DeviceBuffers) -> Result<()> {
     tile.kernel(in_quads(step.dy, g.k))(launch, dy, w, dx, n, h, width, c, k, side, stride, pad)
 }
 
-/// How wgrad cuts the pixels.
-pub(super) struct Parts {
-    pub count: usize,
-    /// Of each part but the last, which may have fewer.
-    pub pixels: usize,
-}
-
-impl Parts {
-    /// As many as are `wanted`, of at least `fewest` pixels and whole steps of the kernel's `walk` along them.
-    pub fn new(step: &Wgrad, wanted: usize, fewest: usize, walk: usize) -> Parts {
-        let all = step.geometry.pixels();
-        let most = (all / fewest).min(SUMS / step.part_length()).max(1);
-        let pixels = all.div_ceil(wanted.min(most)).next_multiple_of(walk);
-        Parts { count: all.div_ceil(pixels), pixels }
-    }
-
-    /// Of a step of f32 or bf16.
-    pub fn of(step: &Wgrad) -> Parts {
-        match step.x.format {
-            DType::F32 => {
-                let tile = tile_for_weights(step.geometry.k);
-                let [rows, columns] = tile.grid(step.geometry.k, step.geometry.taps());
-                let wanted = MANY_THREADS.div_ceil(rows * columns * tile.threads as usize);
-                Parts::new(step, wanted, PART_PIXELS, 8)
-            }
-            DType::Bf16 => tensor::parts(step),
-        }
-    }
-}
-
-/// [`Wgrad`] of f32 or bf16.
-pub(super) fn wgrad(step: &Wgrad, memory: &DeviceBuffers) -> Result<()> {
-    let parts = Parts::of(step);
-    sum_of_parts(step, memory, &parts, |sums| match step.x.format {
-        DType::F32 => shares(step, memory, sums, &parts),
-        DType::Bf16 => tensor::shares(step, memory, tensor::wgrad_by(memory.cuda(), &step.geometry), sums, &parts),
-    })
-}
-
-/// The parts' `shares`, which are written to where it is told, then their sum.
-pub(super) fn sum_of_parts<'a>(
-    step: &Wgrad,
-    memory: &'a DeviceBuffers,
-    parts: &Parts,
-    shares: impl FnOnce(PointerMut<'a, f32>) -> Result<()>,
-) -> Result<()> {
-    let (g, cuda, length) = (&step.geometry, memory.cuda(), step.part_length());
-    let (dw, db) = (memory.pointer_mut(step.dw), memory.pointer_mut_opt(step.db));
-    // A single part is the result.
-    let (sums, bias_sums) = match parts.count {
-        1 => (dw, db),
-        _ => (memory.workspace(), memory.workspace().offset(g.w_len())),
-    };
-    shares(sums)?;
-    let [count, part_pixels, part_length, pixels, k] = [parts.count, parts.pixels, length, g.pixels(), g.k].map(int);
-    if step.db.is_some() {
-        let launch = cuda.launch([g.k.div_ceil(256) as u32, count as u32, 1], 256, 0);
-        let (sums, view) = (bias_sums, step.dy);
-        match view.format {
-            DType::F32 => {
-                conv_wgrad::conv_wgrad_bias(launch, memory.pointer(view), sums, part_pixels, part_length, pixels, k)
-            }
-            DType::Bf16 => conv_wgrad_bf16::conv_wgrad_bf16_bias(
-                launch,
-                memory.pointer(view),
-                sums,
-                part_pixels,
-                part_length,
-                pixels,
-                k,
-            ),
-        }?;
-    }
-    if parts.count == 1 {
-        return Ok(());
-    }
-    let launch = cuda.launch([length.div_ceil(32) as u32, 1, 1], 256, 0);
-    conv_wgrad::conv_wgrad_sum(launch, sums.read(), dw, db, count, part_length, part_length, int(g.w_len()))
+/// The parts of wgrad of f32.
+pub(super) fn parts(step: &Wgrad) -> Parts {
+    let tile = tile_for_weights(step.geometry.k);
+    let [rows, columns] = tile.grid(step.geometry.k, step.geometry.taps());
+    let wanted = MANY_THREADS.div_ceil(rows * columns * tile.threads as usize);
+    Parts::new(step, wanted, PART_PIXELS, 8)
 }
 
 /// Each part's share of dw in f32, one after another in `sums`.
-fn shares(step: &Wgrad, memory: &DeviceBuffers, sums: PointerMut<'_, f32>, parts: &Parts) -> Result<()> {
+pub(super) fn shares(step: &Wgrad, memory: &DeviceBuffers, sums: PointerMut<'_, f32>, parts: &Parts) -> Result<()> {
     let (g, tile) = (&step.geometry, tile_for_weights(step.geometry.k));
     let [rows, columns] = tile.grid(g.k, g.taps());
     let launch = memory.cuda().launch([columns as u32, rows as u32, parts.count as u32], tile.threads, 0);

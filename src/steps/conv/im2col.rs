@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::Geometry;
-use super::cpu::{lanes, lanes_within};
+use super::lanes::{lanes, lanes_within};
 use crate::device::matmul::{Matrix, matmul};
 use crate::real::Real;
 

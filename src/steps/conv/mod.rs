@@ -6,9 +6,12 @@ pub mod candidates;
 pub mod cpu;
 pub mod cuda;
 pub mod im2col;
+mod lanes;
+mod launch;
 pub mod reference;
 pub mod rows;
 pub mod tensor;
+pub mod weights;
 pub mod wgmma;
 
 use std::borrow::Cow;
@@ -16,13 +19,13 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 
 use super::activation::Activation;
-use super::cast::Form;
 use super::norm::{Norm, Stats, scale_shift};
 use super::operation::{Access, Hyper, Operation};
 use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::simd::vectorised;
 use crate::device::{DType, HostBuffers, View};
 use crate::real::Real;
+use weights::WeightForm;
 
 /// Shapes of one convolution with a square kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -134,7 +137,7 @@ const PIXELS: usize = 256;
 
 /// `y = conv(x, w) + b`, and what its epilogue makes of it.
 ///
-/// Either all of x, w and y are f32, or all are bf16 and w is cast in [`Form::Straight`]; sums are f32. On a GPU y may be f32 where x is
+/// Either all of x, w and y are f32, or all are bf16 and w is cast in [`WeightForm::Krsc`]; sums are f32. On a GPU y may be f32 where x is
 /// bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct Fprop {
@@ -171,7 +174,7 @@ impl Operation for Fprop {
         cpu::fprop(
             &self.geometry,
             memory.get(self.x),
-            &weights(&self.geometry, memory, self.w, Form::Straight),
+            &uncast(&self.geometry, memory, self.w, WeightForm::Krsc),
             memory.get_opt(self.b),
             &mut y[self.y.range()],
             &mut workspace,
@@ -226,7 +229,7 @@ impl Operation for Fprop {
 
 /// `dx = convᵀ(dy, w)`.
 ///
-/// Either all are f32, or all are bf16 and w is cast in [`Form::Turned`]. On a GPU dx may be f32 where dy is bf16.
+/// Either all are f32, or all are bf16 and w is cast in [`WeightForm::Flipped`]. On a GPU dx may be f32 where dy is bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct Dgrad {
     pub geometry: Geometry,
@@ -253,7 +256,7 @@ impl Operation for Dgrad {
         cpu::dgrad(
             &self.geometry,
             memory.get(self.dy),
-            &weights(&self.geometry, memory, self.w, Form::Turned),
+            &uncast(&self.geometry, memory, self.w, WeightForm::Flipped),
             &mut dx[self.dx.range()],
             &mut workspace,
         );
@@ -285,7 +288,7 @@ impl Operation for Dgrad {
 }
 
 /// Weights [k, side, side, c], as they are or as they were before a cast to `form`.
-fn weights<'a, T: Real>(g: &Geometry, memory: &'a HostBuffers<T>, w: View, form: Form) -> Cow<'a, [T]> {
+fn uncast<'a, T: Real>(g: &Geometry, memory: &'a HostBuffers<T>, w: View, form: WeightForm) -> Cow<'a, [T]> {
     let given = memory.get(w);
     match w.format {
         DType::F32 => Cow::Borrowed(given),
@@ -345,18 +348,22 @@ impl Operation for Wgrad {
     }
 
     fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
-        cuda::wgrad(self, memory)
+        let parts = self.parts();
+        launch::sum_of_parts(self, memory, &parts, |sums| match self.x.format {
+            DType::F32 => cuda::shares(self, memory, sums, &parts),
+            DType::Bf16 => tensor::shares(self, memory, tensor::wgrad_by(memory.cuda(), &self.geometry), sums, &parts),
+        })
     }
 
     fn cuda_workspace(&self) -> usize {
-        match cuda::Parts::of(self).count {
+        match self.parts().count {
             1 => 0,
             parts => parts * self.part_length(),
         }
     }
 
     fn launches(&self) -> usize {
-        1 + usize::from(self.db.is_some()) + usize::from(cuda::Parts::of(self).count > 1)
+        1 + usize::from(self.db.is_some()) + usize::from(self.parts().count > 1)
     }
 
     fn flops(&self) -> u64 {
@@ -369,6 +376,14 @@ impl Operation for Wgrad {
 }
 
 impl Wgrad {
+    /// How a GPU cuts the pixels.
+    fn parts(&self) -> launch::Parts {
+        match self.x.format {
+            DType::F32 => cuda::parts(self),
+            DType::Bf16 => tensor::parts(self),
+        }
+    }
+
     /// Sums of one part of the pixels: of the weights, and of the bias if it is wanted.
     fn part_length(&self) -> usize {
         self.geometry.w_len() + self.db.map_or(0, |_| self.geometry.k)

@@ -12,7 +12,7 @@
 
 use half::bf16;
 
-use super::cuda::{After, Parts, int};
+use super::launch::{After, Parts, int};
 use super::{Dgrad, Epilogue, Fprop, Geometry, Wgrad, wgmma};
 use crate::device::cuda::kernels::{conv_fprop_bf16, conv_wgrad_bf16};
 use crate::device::cuda::{Cuda, DeviceBuffers, Launch, Pointer, PointerMut, Result};

@@ -1,11 +1,11 @@
-//! Convolution by WGMMA and TMA of sm_90a, in place of [`super::tensor`]'s kernels for many channels:
+//! Convolution by WGMMA and TMA of sm_90a, in place of the kernels of `tensor.rs` for many channels:
 //! `kernels/conv_fprop_wgmma.cu` for the forward pass and the gradient of the input, `kernels/conv_wgrad_wgmma.cu`.
 //!
 //! Only where it was asked for, with `FCDD_WGMMA=1`: it is proven in the stand-in, no GPU has confirmed it yet.
 
 use half::bf16;
 
-use super::cuda::{After, Parts, int};
+use super::launch::{After, Parts, int};
 use super::{Geometry, Wgrad};
 use crate::device::cuda::kernels::{conv_fprop_wgmma, conv_wgrad_wgmma};
 use crate::device::cuda::{Cuda, DeviceBuffers, Pointer, PointerMut, Result, TensorMap, Windows};

@@ -1,0 +1,59 @@
+//! How the weights of a convolution lie where they were cast to bf16.
+
+use super::Geometry;
+use crate::real::Real;
+
+/// Elements that kernels read at a time; rows are filled with zeros up to a multiple.
+pub(in crate::steps) const CHUNK: usize = 8;
+
+/// The weights of a convolution as one of its passes reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightForm {
+    /// [k, side · side · c], for the forward pass.
+    Krsc,
+    /// [c, side · side · k] with rows and columns of the kernel from last to first, for the gradient of the input, which is the forward
+    /// pass of dy with them.
+    Flipped,
+}
+
+impl WeightForm {
+    /// Rows, and elements of each without the zeros.
+    fn rows(self, g: &Geometry) -> [usize; 2] {
+        match self {
+            WeightForm::Krsc => [g.k, g.taps()],
+            WeightForm::Flipped => [g.c, g.side * g.side * g.k],
+        }
+    }
+
+    /// Elements of a row with the zeros.
+    pub(in crate::steps) fn row_len(self, g: &Geometry) -> usize {
+        self.rows(g)[1].next_multiple_of(CHUNK)
+    }
+
+    /// Elements that a layer's weights take.
+    pub fn len(self, g: &Geometry) -> usize {
+        self.rows(g)[0] * self.row_len(g)
+    }
+
+    /// Fills weights [k, side, side, c] with what was cast to this form.
+    pub fn restore<T: Real>(self, g: &Geometry, cast: &[T], w: &mut [T]) {
+        self.pairs(g, |from, to| w[from] = cast[to]);
+    }
+
+    /// Every element's place in the weights and in the cast.
+    pub(in crate::steps) fn pairs(self, g: &Geometry, mut pair: impl FnMut(usize, usize)) {
+        let taps = g.side * g.side;
+        let stride = self.row_len(g);
+        for k in 0..g.k {
+            for tap in 0..taps {
+                for c in 0..g.c {
+                    let to = match self {
+                        WeightForm::Krsc => k * stride + tap * g.c + c,
+                        WeightForm::Flipped => c * stride + (taps - 1 - tap) * g.k + k,
+                    };
+                    pair((k * taps + tap) * g.c + c, to);
+                }
+            }
+        }
+    }
+}
