@@ -213,7 +213,11 @@ impl Arch {
             let (k, stride, pad) = match *layer {
                 Layer::Conv { side, .. } => (side, 1, side / 2),
                 Layer::Pool { side, stride, pad } => (side, stride, pad),
-                _ => continue,
+                Layer::Norm { .. } | Layer::Activation(_) | Layer::Dropout | Layer::Sigmoid => continue,
+                // No fully convolutional net has these.
+                Layer::Linear { .. } | Layer::Deconv { .. } | Layer::Reshape { .. } | Layer::UpsampleNearest2x => {
+                    continue;
+                }
             };
             field = ReceptiveField {
                 n: (field.n + 2 * pad).saturating_sub(k) / stride + 1,

@@ -118,7 +118,18 @@ fn key(step: &Step) -> String {
         Step::GradientHeatmap(s) => format!("{:?}", s.gradient),
         Step::Reconstruction(s) => format!("{}", s.sigmoid),
         Step::ReconstructionLoss(s) => format!("{}", s.sigmoid),
-        _ => String::new(),
+        // Kind and lengths tell these apart.
+        Step::Head(_)
+        | Step::HeadBackward(_)
+        | Step::MapLoss(_)
+        | Step::PseudoHuberBackward(_)
+        | Step::HscScore(_)
+        | Step::HscLoss(_)
+        | Step::Dropout(_)
+        | Step::Cast(_)
+        | Step::CastWeights(_)
+        | Step::Sgd(_)
+        | Step::Adam(_) => String::new(),
     };
     format!("{} {shape}", step.describe())
 }

@@ -2,7 +2,7 @@
 
 use super::batch::Batch;
 use super::convert::{of, to_nchw, to_nhwc};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::arch::Shape;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Layer, Objective, Weights};
@@ -66,7 +66,19 @@ pub fn activations<T: Real>(
                 x = x.chunks_exact(side * side * c).flat_map(nearest).collect();
                 (None, c)
             }
-            _ => continue,
+            // Golden files hold no values of these.
+            (Layer::Dropout | Layer::Sigmoid, _) => continue,
+            (
+                Layer::Conv { .. }
+                | Layer::Linear { .. }
+                | Layer::Deconv { .. }
+                | Layer::Norm { .. }
+                | Layer::Activation(_)
+                | Layer::Pool { .. }
+                | Layer::Reshape { .. }
+                | Layer::UpsampleNearest2x,
+                shape,
+            ) => return Err(Error::internal(format!("{}: {layer:?} has the shape {shape:?}", arch.name))),
         };
         if let Some(name) = name {
             let values: Vec<f64> = x.iter().map(|v| v.f64()).collect();
@@ -84,11 +96,10 @@ fn encoder(arch: &Arch) -> &'static str {
 /// The name of a module without a name of its own, where the net numbers its layers: an activation or a pool of VGG's features.
 fn indexed(arch: &Arch, layer: usize) -> Option<String> {
     // The convolution that it follows names the sequence, in which the layers up to the last pool lie one by one.
-    let conv = arch.layers[..layer].iter().rev().find_map(|l| match l {
-        Layer::Conv { name, .. } => Some(name),
-        Layer::Linear { .. } | Layer::Deconv { .. } => None,
-        _ => None,
-    });
+    let conv = arch.layers[..layer]
+        .iter()
+        .rev()
+        .find_map(|layer| if let Layer::Conv { name, .. } = layer { Some(name) } else { None });
     let sequence = conv?.rsplit_once("features.")?.0;
     Some(format!("{sequence}features.{layer}"))
 }
