@@ -50,18 +50,18 @@ pub struct View {
     pub start: usize,
     pub len: usize,
     /// Of the buffer.
-    pub format: DType,
+    pub dtype: DType,
 }
 
 impl View {
     /// All of an f32 buffer, `buffer` counted from 0.
     pub fn of(buffer: usize, len: usize) -> View {
-        View { buffer: BufferId(buffer), start: 0, len, format: DType::F32 }
+        View { buffer: BufferId(buffer), start: 0, len, dtype: DType::F32 }
     }
 
     /// The same elements of a bf16 buffer.
     pub fn bf16(self) -> View {
-        View { format: DType::Bf16, ..self }
+        View { dtype: DType::Bf16, ..self }
     }
 
     /// The elements that this view covers in its buffer.

@@ -16,7 +16,7 @@ const END_STEP_THREADS: u32 = 256;
 const AHEAD: usize = 4;
 
 /// Where a batch is to be made on the device. Its image i is sample `order[clock[0]·stride + i]` of epoch `clock[1]`.
-pub struct Batch<'a> {
+pub struct BatchTarget<'a> {
     /// Images in the batch.
     pub n: usize,
     /// Images in a full batch.
@@ -32,7 +32,7 @@ pub struct Batch<'a> {
 }
 
 /// Makes batches on the device: launches kernels, and neither allocates nor copies nor waits, since it is captured in a graph.
-pub type Feed = Box<dyn Fn(Batch<'_>) -> cuda::Result<()> + Send>;
+pub type Feed = Box<dyn Fn(BatchTarget<'_>) -> cuda::Result<()> + Send>;
 
 /// Losses and labels of an epoch's samples, in their order.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +64,7 @@ impl Gpu {
     /// Lays out a plan's memory. `bytes_of(batch)` is what a plan for another batch would need, to tell in the error which one would fit.
     pub fn new(cuda: &Arc<Cuda>, plan: &Plan, bytes_of: impl Fn(usize) -> Option<usize>) -> Result<Gpu> {
         check_sizes(plan)?;
-        if plan.buffers.reals.iter().any(|&(_, format)| format == DType::Bf16) && !cuda.has_bf16()? {
+        if plan.buffers.reals.iter().any(|&(_, dtype)| dtype == DType::Bf16) && !cuda.has_bf16()? {
             return Err(CudaError::NoBf16.into());
         }
         cuda.synchronize()?; // what was freed before counts as free from then on
@@ -188,7 +188,7 @@ fn enqueue(
     memory: &DeviceBuffers,
     epochs: &EpochRunner,
 ) -> Result<()> {
-    (epochs.feed)(Batch {
+    (epochs.feed)(BatchTarget {
         n: plan.batch,
         stride,
         clock: memory.clock.pointer(),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::gpu::{EpochLog, Feed, Gpu};
-use super::lower::{Options, lower};
+use super::lower::{PlanOptions, lower};
 use super::plan::{Plan, Ports, TrainingPorts};
 use super::{Hyper, Step};
 use crate::device::cuda::{self, Graph, PointerMut};
@@ -15,13 +15,13 @@ use crate::real::Real;
 /// Input, labels and, for the map loss, maps of a batch.
 pub type TrainingInputs<'a, T> = (&'a mut [T], &'a mut [T], Option<&'a mut [T]>);
 
-/// A net on a device: on the CPU in f32 for work and f64 for proof, on a GPU in f32, or with values of bf16 ([`Options::format`]).
+/// A net on a device: on the CPU in f32 for work and f64 for proof, on a GPU in f32, or with values of bf16 ([`PlanOptions::dtype`]).
 ///
 /// On a GPU, inputs are filled in and results are read in host memory all the same; each call copies what it needs. Training that
 /// does without copies is [`Network::epoch`].
 pub struct Network<T> {
     arch: Arch,
-    options: Options,
+    options: PlanOptions,
     /// The plan of the full batch first, then one per smaller batch met.
     plans: Vec<Plan>,
     /// All buffers on the CPU; on a GPU the ports alone.
@@ -34,7 +34,7 @@ pub struct Network<T> {
 
 impl<T: Real> Network<T> {
     /// Lays out memory on the CPU for batches of up to `options.batch` images and loads the weights.
-    pub fn new(arch: &Arch, options: Options, weights: &Weights) -> Result<Network<T>> {
+    pub fn new(arch: &Arch, options: PlanOptions, weights: &Weights) -> Result<Network<T>> {
         Network::on(&Device::Cpu, arch, options, weights)
     }
 
@@ -42,7 +42,7 @@ impl<T: Real> Network<T> {
     ///
     /// # Errors
     /// If the shapes are impossible, or the GPU has too little memory: the error tells which batch would fit.
-    pub fn on(device: &Device, arch: &Arch, options: Options, weights: &Weights) -> Result<Network<T>> {
+    pub fn on(device: &Device, arch: &Arch, options: PlanOptions, weights: &Weights) -> Result<Network<T>> {
         let plan = lower(arch, &options)?;
         let (memory, gpu) = match device {
             Device::Cpu => (plan.buffers.host(plan.workspace()), None),
@@ -50,7 +50,8 @@ impl<T: Real> Network<T> {
                 return Err(Error::setting("a GPU computes in f32 alone", "choose --device cpu"));
             }
             Device::Cuda(cuda) => {
-                let bytes_of = |batch| lower(arch, &Options { batch, ..options }).ok().map(|plan| plan.cuda_bytes());
+                let bytes_of =
+                    |batch| lower(arch, &PlanOptions { batch, ..options }).ok().map(|plan| plan.cuda_bytes());
                 let gpu = Gpu::new(cuda, &plan, bytes_of)?;
                 let mut lengths = vec![0; plan.buffers.reals.len()];
                 for view in plan.ports.views() {
@@ -128,7 +129,7 @@ impl<T: Real> Network<T> {
     }
 
     /// What the network was laid out for.
-    pub fn options(&self) -> &Options {
+    pub fn options(&self) -> &PlanOptions {
         &self.options
     }
 
@@ -156,7 +157,7 @@ impl<T: Real> Network<T> {
                 "use a smaller batch",
             ));
         }
-        let plan = lower(&self.arch, &Options { batch: n, ..self.options })?;
+        let plan = lower(&self.arch, &PlanOptions { batch: n, ..self.options })?;
         if let Some(gpu) = &mut self.gpu {
             gpu.reserve(&plan)?;
         }

@@ -131,7 +131,7 @@ impl Plan {
     /// Bytes of GPU memory that the plan needs.
     pub fn cuda_bytes(&self) -> usize {
         let Buffers { reals, bytes } = &self.buffers;
-        let reals: usize = reals.iter().map(|(len, format)| len * format.size()).sum();
+        let reals: usize = reals.iter().map(|(len, dtype)| len * dtype.size()).sum();
         reals + self.cuda_workspace() * size_of::<f32>() + bytes.iter().sum::<usize>()
     }
 }

@@ -123,13 +123,13 @@ pub struct Arch {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Shape {
     /// Convolutions, and what is one inside: fully connected layers and transposed convolutions.
-    Conv(conv::Geometry),
+    Conv(conv::ConvGeometry),
     /// Norms, activations, dropout and sigmoid keep the shape [n, side, side, c].
     Same {
         side: usize,
         c: usize,
     },
-    Pool(pool::Geometry),
+    Pool(pool::PoolGeometry),
     /// From [n, 1, 1, c·side²] to [n, side, side, c].
     Reshape {
         side: usize,
@@ -150,7 +150,8 @@ impl Arch {
         for layer in &self.layers {
             shapes.push(match *layer {
                 Layer::Conv { out, side: k, .. } => {
-                    let g = conv::Geometry { n, h: side_now, w: side_now, c, k: out, side: k, stride: 1, pad: k / 2 };
+                    let g =
+                        conv::ConvGeometry { n, h: side_now, w: side_now, c, k: out, side: k, stride: 1, pad: k / 2 };
                     c = out;
                     Shape::Conv(g)
                 }
@@ -158,13 +159,13 @@ impl Arch {
                     if side_now * side_now != pixels {
                         return Err(self.only_its_own_side(side));
                     }
-                    let g = conv::Geometry { n, h: 1, w: 1, c: pixels * c, k: out, side: 1, stride: 1, pad: 0 };
+                    let g = conv::ConvGeometry { n, h: 1, w: 1, c: pixels * c, k: out, side: 1, stride: 1, pad: 0 };
                     (side_now, c) = (1, out);
                     Shape::Conv(g)
                 }
                 Layer::Deconv { out, side: k, pad, .. } => {
                     let pad = k - 1 - pad;
-                    let g = conv::Geometry { n, h: side_now, w: side_now, c, k: out, side: k, stride: 1, pad };
+                    let g = conv::ConvGeometry { n, h: side_now, w: side_now, c, k: out, side: k, stride: 1, pad };
                     (side_now, c) = (g.oh(), out);
                     Shape::Conv(g)
                 }
@@ -186,7 +187,7 @@ impl Arch {
                             format!("use a larger side, such as {}", self.side),
                         ));
                     }
-                    let g = pool::Geometry { n, h: side_now, w: side_now, c, side: k, stride, pad };
+                    let g = pool::PoolGeometry { n, h: side_now, w: side_now, c, side: k, stride, pad };
                     side_now = g.oh();
                     Shape::Pool(g)
                 }

@@ -1,6 +1,6 @@
 //! Contact sheets: groups of rows of captioned pictures on white.
 
-use super::text::{Block, Type};
+use super::text::{TextBlock, Type};
 use crate::error::Result;
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
@@ -66,7 +66,7 @@ const TEXT_WIDTH: u32 = 720;
 /// Composes a sheet whose tiles are squares of `tile_side` pixels (at least 8). The sheet grows with its content, so that nothing
 /// is cropped. Pictures smaller than a tile are enlarged with their pixels visible, larger ones reduced smoothly.
 pub fn sheet(title: &str, groups: &[Group], tile_side: u32) -> Result<RgbImage> {
-    let layout = Layout::new(title, groups, tile_side.max(8))?;
+    let layout = SheetLayout::new(title, groups, tile_side.max(8))?;
     let height = layout.walk(title, groups, None);
     let mut canvas = RgbImage::from_pixel(layout.width, height, PAPER);
     layout.walk(title, groups, Some(&mut canvas));
@@ -80,7 +80,7 @@ pub fn whole_enlargement(side: usize, limit: usize) -> u32 {
 }
 
 /// What all rows of a sheet have in common.
-struct Layout {
+struct SheetLayout {
     title: Type,
     heading: Type,
     row_title: Type,
@@ -92,9 +92,9 @@ struct Layout {
     left: u32,
 }
 
-impl Layout {
-    fn new(title: &str, groups: &[Group], tile_side: u32) -> Result<Layout> {
-        let mut layout = Layout {
+impl SheetLayout {
+    fn new(title: &str, groups: &[Group], tile_side: u32) -> Result<SheetLayout> {
+        let mut layout = SheetLayout {
             title: Type::new(28.0)?,
             heading: Type::new(21.0)?,
             row_title: Type::new(18.0)?,
@@ -105,7 +105,7 @@ impl Layout {
         };
         let rows = || groups.iter().flat_map(|group| &group.rows);
         let titles =
-            rows().map(|row| Block::new(&layout.row_title, &row.title, TITLE_WIDTH).width()).max().unwrap_or(0);
+            rows().map(|row| TextBlock::new(&layout.row_title, &row.title, TITLE_WIDTH).width()).max().unwrap_or(0);
         if titles > 0 {
             layout.left += titles + SPACE;
         }
@@ -121,7 +121,7 @@ impl Layout {
     fn walk(&self, title: &str, groups: &[Group], mut canvas: Option<&mut RgbImage>) -> u32 {
         let text_width = self.width - 2 * MARGIN;
         let mut y = MARGIN;
-        let title = Block::new(&self.title, title, text_width);
+        let title = TextBlock::new(&self.title, title, text_width);
         if let Some(canvas) = canvas.as_deref_mut() {
             title.draw(canvas, MARGIN, y, INK);
         }
@@ -130,7 +130,7 @@ impl Layout {
             if y > MARGIN {
                 y += SPACE;
             }
-            let heading = Block::new(&self.heading, &group.heading, text_width);
+            let heading = TextBlock::new(&self.heading, &group.heading, text_width);
             if let Some(canvas) = canvas.as_deref_mut() {
                 heading.draw(canvas, MARGIN, y, INK);
             }
@@ -144,7 +144,7 @@ impl Layout {
 
     /// One row from `y` on; returns where it ends.
     fn row(&self, row: &Row, y: u32, mut canvas: Option<&mut RgbImage>) -> u32 {
-        let title = Block::new(&self.row_title, &row.title, TITLE_WIDTH);
+        let title = TextBlock::new(&self.row_title, &row.title, TITLE_WIDTH);
         let pictures = row.tiles.iter().any(|tile| tile.image.width() > 0);
         let tile_height = if pictures { self.tile_side } else { 0 };
         if let Some(canvas) = canvas.as_deref_mut() {
@@ -153,7 +153,7 @@ impl Layout {
         let mut end = y + title.height().max(tile_height);
         for (column, tile) in row.tiles.iter().enumerate() {
             let x = self.left + column as u32 * (self.tile_side + GAP);
-            let caption = Block::new(&self.caption, &tile.caption, self.tile_side);
+            let caption = TextBlock::new(&self.caption, &tile.caption, self.tile_side);
             let below = y + tile_height + GAP / 2;
             if let Some(canvas) = canvas.as_deref_mut() {
                 self.fit(&tile.image, x, y, canvas);

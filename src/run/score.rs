@@ -10,7 +10,7 @@ use crate::data::pipeline::Preprocessing;
 use crate::data::store::ImageSource;
 use crate::device::Device;
 use crate::engine::Network;
-use crate::engine::lower::Options;
+use crate::engine::lower::PlanOptions;
 use crate::engine::network::Explanation;
 use crate::error::{CudaError, Error, Result};
 
@@ -40,8 +40,8 @@ impl Scorer {
     /// Lays out a model on a device.
     pub fn new(device: &Device, model: &Model) -> Result<Scorer> {
         let ModelMeta { settings, preprocessing, .. } = &model.meta;
-        let Settings { side, sigma, gradient, precision: format, .. } = *settings;
-        let options = |batch| Options { batch, side, format, sigma, gradient, training: None };
+        let Settings { side, sigma, gradient, precision: dtype, .. } = *settings;
+        let options = |batch| PlanOptions { batch, side, dtype, sigma, gradient, training: None };
         let arch = model.arch()?;
         let network = match lay_out(device, &arch, options(BATCH), &model.weights) {
             // A GPU that is nearly full judges fewer images at a time.

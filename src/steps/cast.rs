@@ -4,7 +4,7 @@ use super::operation::{Access, Hyper, Operation};
 use crate::device::cuda::{self, DeviceBuffers, kernels};
 use crate::device::{ByteView, HostBuffers, View};
 use crate::real::Real;
-use crate::steps::conv::Geometry;
+use crate::steps::conv::ConvGeometry;
 use crate::steps::conv::weights::{CHUNK, WeightForm};
 
 /// `y = x`, y in bf16.
@@ -41,9 +41,9 @@ impl Operation for Cast {
 
 /// The weights of one layer, [k, side, side, c], and where they go. Rows are filled with zeros up to a multiple of 8 elements.
 #[derive(Clone, Copy, Debug)]
-pub struct Layer {
+pub struct CastLayer {
     pub form: WeightForm,
-    pub geometry: Geometry,
+    pub geometry: ConvGeometry,
     /// Among the parameters.
     pub source: View,
     /// Among the casts; starts at a multiple of 8.
@@ -55,7 +55,7 @@ pub struct Layer {
 pub struct CastWeights {
     pub params: View,
     pub casts: View,
-    pub layers: Vec<Layer>,
+    pub layers: Vec<CastLayer>,
     /// Of [`CastWeights::table`].
     pub table: ByteView,
 }
@@ -97,14 +97,14 @@ impl Operation for CastWeights {
 
 impl CastWeights {
     fn blocks(&self) -> usize {
-        self.layers.iter().map(Layer::blocks).sum()
+        self.layers.iter().map(CastLayer::blocks).sum()
     }
 
-    /// What the kernel reads of the layers: `Layer` of `kernels/cast.cu`.
+    /// What the kernel reads of the layers: `CastLayer` of `kernels/cast.cu`.
     pub fn table(&self) -> Vec<i32> {
         let mut first = 0;
-        let row = |layer: &Layer| {
-            let Geometry { side, c, k, .. } = layer.geometry;
+        let row = |layer: &CastLayer| {
+            let ConvGeometry { side, c, k, .. } = layer.geometry;
             let stride = layer.form.row_len(&layer.geometry);
             let flipped = usize::from(layer.form == WeightForm::Flipped);
             let [source, target] =
@@ -122,7 +122,7 @@ impl CastWeights {
     }
 }
 
-impl Layer {
+impl CastLayer {
     /// Blocks of the kernel that work on the layer.
     fn blocks(&self) -> usize {
         let g = &self.geometry;

@@ -131,7 +131,7 @@ impl Access {
 
     /// Bytes, each operand counted once.
     pub(crate) fn bytes(&self) -> u64 {
-        let reals: usize = self.reals.iter().map(|(_, view)| view.len * view.format.size()).sum();
+        let reals: usize = self.reals.iter().map(|(_, view)| view.len * view.dtype.size()).sum();
         (reals + self.argmax.map_or(0, |view| view.len)) as u64
     }
 }

@@ -15,9 +15,9 @@ impl Allocator {
         self.of(DType::F32, len)
     }
 
-    pub fn of(&mut self, format: DType, len: usize) -> View {
-        self.buffers.reals.push((len, format));
-        View { buffer: BufferId(self.buffers.reals.len() - 1), start: 0, len, format }
+    pub fn of(&mut self, dtype: DType, len: usize) -> View {
+        self.buffers.reals.push((len, dtype));
+        View { buffer: BufferId(self.buffers.reals.len() - 1), start: 0, len, dtype }
     }
 
     pub fn bytes(&mut self, len: usize) -> ByteView {

@@ -15,9 +15,9 @@ mod options;
 mod stages;
 
 use self::allocator::{Allocator, part, prefix};
-use self::backward::Backward;
+use self::backward::BackwardPass;
 use self::objective::End;
-pub use self::options::{Optimizer, Options, Training};
+pub use self::options::{Optimizer, PlanOptions, TrainingOptions};
 use self::stages::{Pass, stages};
 use super::Step;
 use super::plan::{Buffers, Plan, Ports, TrainingPorts};
@@ -33,11 +33,11 @@ use crate::steps::optimizer::{Adam, Sgd};
 ///
 /// # Errors
 /// If the net does not take the input's side, or its objective no ground-truth maps or no bf16.
-pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
-    if options.format == DType::Bf16 && arch.objective != Objective::Fcdd {
+pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
+    if options.dtype == DType::Bf16 && arch.objective != Objective::Fcdd {
         return Err(Error::setting(format!("{} computes in f32 alone", arch.name), "choose --precision f32"));
     }
-    if options.format == DType::Bf16 && options.training.is_some_and(|training| training.input_grad) {
+    if options.dtype == DType::Bf16 && options.training.is_some_and(|training| training.input_grad) {
         return Err(Error::internal("the gradient of the input is computed in f32 alone"));
     }
     if options.training.is_some_and(|training| training.maps) && arch.objective != Objective::Fcdd {
@@ -61,7 +61,7 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
         _ => 0,
     };
     // What the first layer reads.
-    let (first, cast_input) = match options.format {
+    let (first, cast_input) = match options.dtype {
         DType::F32 => (input, None),
         DType::Bf16 => {
             let cast = allocator.of(DType::Bf16, input.len);
@@ -70,12 +70,12 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
     };
     let cast_weights = stages::cast_weights(&mut stages, options, params, &mut allocator);
     let judging = !keep;
-    let values = stages::place(&stages, first, kept_from, judging, options.format, &mut allocator);
+    let values = stages::place(&stages, first, kept_from, judging, options.dtype, &mut allocator);
     let gradients =
-        if keep { backward::buffers(&stages, options.format, &mut allocator) } else { [prefix(input, 0); 2] };
+        if keep { backward::buffers(&stages, options.dtype, &mut allocator) } else { [prefix(input, 0); 2] };
     let features = values.last().map_or(first, |v| v.out);
     let end = End::new(arch, options, last, input, features, &mut allocator)?;
-    let back = Backward { stages: &stages, values: &values, norm_eps: arch.norm_eps, gradients };
+    let back = BackwardPass { stages: &stages, values: &values, norm_eps: arch.norm_eps, gradients };
 
     let mut plan = Plan {
         batch: n,

@@ -27,25 +27,25 @@ pub enum Optimizer {
 
 /// What a plan can do.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Options {
+pub struct PlanOptions {
     /// Images per batch.
     pub batch: usize,
     /// Input side in pixels.
     pub side: usize,
     /// Of the values between the layers, their gradients and the weights that they are multiplied with; parameters, statistics, scores
     /// and maps are f32.
-    pub format: DType,
+    pub dtype: DType,
     /// σ of the upsampling's Gaussian, for FCDD.
     pub sigma: f64,
     /// What heatmaps show, for HSC.
     pub gradient: Gradient,
     /// None for inference alone, which needs far less memory.
-    pub training: Option<Training>,
+    pub training: Option<TrainingOptions>,
 }
 
 /// What a training plan can do.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Training {
+pub struct TrainingOptions {
     pub optimizer: Optimizer,
     /// Train on ground-truth maps instead of labels, which FCDD alone can.
     pub maps: bool,

@@ -1,7 +1,7 @@
 //! Layers grouped into stages, where their values lie, and their forward pass.
 
 use super::allocator::{Allocator, part, prefix};
-use super::options::Options;
+use super::options::PlanOptions;
 use crate::device::{ByteView, DType, View};
 use crate::engine::Step;
 use crate::error::{Error, Result};
@@ -12,11 +12,11 @@ use crate::steps::cast::{self, CastWeights};
 use crate::steps::conv::weights::WeightForm;
 use crate::steps::conv::{self, Epilogue, Fprop};
 use crate::steps::dropout::Dropout;
-use crate::steps::enlarge::{self, UpsampleNearest2x};
 use crate::steps::norm::{Affine, Norm, Stats};
 use crate::steps::norm_act_pool::NormActPool;
 use crate::steps::pool;
 use crate::steps::reshape::Reshape;
+use crate::steps::upsample_nearest::{UpsampleNearest2x, UpsampleNearestGeometry};
 
 /// What is lowered together.
 pub(super) enum Stage<'a> {
@@ -27,7 +27,7 @@ pub(super) enum Stage<'a> {
         c: usize,
         pixels: usize,
     },
-    UpsampleNearest2x(enlarge::Geometry),
+    UpsampleNearest2x(UpsampleNearestGeometry),
     /// In place.
     Dropout {
         n: usize,
@@ -36,7 +36,7 @@ pub(super) enum Stage<'a> {
 
 /// A convolution and what follows it up to the next stage.
 pub(super) struct Block<'a> {
-    pub conv: conv::Geometry,
+    pub conv: conv::ConvGeometry,
     pub weight: View,
     /// The weights as the convolution reads them forward and, if it is needed, backward: cast to bf16, or as they are.
     pub krsc: View,
@@ -44,7 +44,7 @@ pub(super) struct Block<'a> {
     pub bias: Option<View>,
     norm: Option<(&'a NormStats, Option<Affine>)>,
     pub activation: Activation,
-    pub pool: pool::Geometry,
+    pub pool: pool::PoolGeometry,
     pub frozen: bool,
 }
 
@@ -113,7 +113,12 @@ pub(super) struct Values {
 }
 
 /// Groups the layers into stages.
-pub(super) fn stages<'a>(arch: &Arch, layout: &'a Layout, options: &Options, params: View) -> Result<Vec<Stage<'a>>> {
+pub(super) fn stages<'a>(
+    arch: &Arch,
+    layout: &'a Layout,
+    options: &PlanOptions,
+    params: View,
+) -> Result<Vec<Stage<'a>>> {
     let view = |name: String| layout.param(&name).map(|p| part(params, p.start, p.len()));
     let n = options.batch;
     let mut stages: Vec<Stage> = Vec::new();
@@ -131,7 +136,7 @@ pub(super) fn stages<'a>(arch: &Arch, layout: &'a Layout, options: &Options, par
                     bias: view(format!("{name}.bias")),
                     norm: None,
                     activation: Activation::IDENTITY,
-                    pool: pool::Geometry::none(g.n, g.oh(), g.ow(), g.k),
+                    pool: pool::PoolGeometry::none(g.n, g.oh(), g.ow(), g.k),
                     frozen: i < arch.frozen,
                 })))
             }
@@ -146,7 +151,7 @@ pub(super) fn stages<'a>(arch: &Arch, layout: &'a Layout, options: &Options, par
                 stages.push(Stage::Reshape { n, c, pixels: side * side });
             }
             (Layer::UpsampleNearest2x, Shape::UpsampleNearest2x { side, c }, _) => {
-                stages.push(Stage::UpsampleNearest2x(enlarge::Geometry { n, side, c }));
+                stages.push(Stage::UpsampleNearest2x(UpsampleNearestGeometry { n, side, c }));
             }
             (Layer::Dropout, ..) => stages.push(Stage::Dropout { n }),
             // The objective's steps fold it in.
@@ -167,11 +172,11 @@ pub(super) fn first_trained(stages: &[Stage]) -> usize {
 /// them.
 pub(super) fn cast_weights(
     stages: &mut [Stage],
-    options: &Options,
+    options: &PlanOptions,
     params: View,
     allocator: &mut Allocator,
 ) -> Option<CastWeights> {
-    if options.format == DType::F32 {
+    if options.dtype == DType::F32 {
         return None;
     }
     let first = first_trained(stages);
@@ -183,7 +188,7 @@ pub(super) fn cast_weights(
         for form in [WeightForm::Krsc].into_iter().chain(backwards) {
             let cast = form.len(&block.conv);
             let target = View { start: len, len: cast, ..params.bf16() };
-            layers.push(cast::Layer { form, geometry: block.conv, source: block.weight, target });
+            layers.push(cast::CastLayer { form, geometry: block.conv, source: block.weight, target });
             len += cast;
         }
     }
@@ -211,16 +216,16 @@ pub(super) fn place(
     input: View,
     kept_from: usize,
     judging: bool,
-    format: DType,
+    dtype: DType,
     allocator: &mut Allocator,
 ) -> Vec<Values> {
     let (passing, kept) = stages.split_at(kept_from);
     let lengths = |stages: &[Stage]| -> Vec<usize> { stages.iter().flat_map(|stage| stage.lengths(judging)).collect() };
     let (passing, kept) = (lengths(passing), lengths(kept));
     let longest = |turn: usize| passing.iter().skip(turn).step_by(2).copied().max().unwrap_or(0);
-    let turns = [0, 1].map(|turn| allocator.of(format, longest(turn)));
+    let turns = [0, 1].map(|turn| allocator.of(dtype, longest(turn)));
     let passing = passing.iter().enumerate().map(|(i, &len)| prefix(turns[i % 2], len));
-    let kept: Vec<View> = kept.into_iter().map(|len| allocator.of(format, len)).collect();
+    let kept: Vec<View> = kept.into_iter().map(|len| allocator.of(dtype, len)).collect();
     let mut views = passing.chain(kept);
     let mut x = input;
     let mut values = Vec::with_capacity(stages.len());

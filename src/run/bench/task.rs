@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::device::DType;
-use crate::engine::lower::{self, Optimizer, Training};
+use crate::engine::lower::{self, Optimizer, TrainingOptions};
 use crate::engine::{Hyper, Network};
 use crate::error::{Error, Result};
 use crate::model::Arch;
@@ -16,7 +16,7 @@ use crate::steps::hsc_loss::Gradient;
 )]
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "lowercase")]
-pub enum Task {
+pub enum BenchTask {
     /// Forward, backward and update of one batch
     Train,
     /// Scores and heatmaps of one batch
@@ -27,25 +27,25 @@ pub enum Task {
 
 /// What to time.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct BenchOptions {
     pub net: String,
-    pub task: Task,
-    /// Images per batch; None for the size of the paper's experiments, on the CPU 16 at 224 pixels, and for [`Task::Predict`].
+    pub task: BenchTask,
+    /// Images per batch; None for the size of the paper's experiments, on the CPU 16 at 224 pixels, and for [`BenchTask::Predict`].
     pub batch: Option<usize>,
-    /// Input side in pixels; None for the net's own, and for [`Task::Predict`].
+    /// Input side in pixels; None for the net's own, and for [`BenchTask::Predict`].
     pub side: Option<usize>,
     /// Of the values between layers.
-    pub format: DType,
+    pub dtype: DType,
     /// Timed batches or pictures; others go before them, to warm up.
     pub repeats: usize,
     /// Whether a GPU is to compute, or its work to be counted.
     pub on_gpu: bool,
 }
 
-impl Task {
+impl BenchTask {
     /// Runs one batch of a network that was laid out for this task.
     pub fn run(self, network: &mut Network<f32>, batch: usize, hyper: &Hyper) -> Result<()> {
-        if self == Task::Train {
+        if self == BenchTask::Train {
             network.train(batch, hyper)?;
         } else {
             network.infer(batch)?;
@@ -65,18 +65,18 @@ fn usual_batch(side: usize, on_gpu: bool) -> usize {
 }
 
 /// How a net is laid out for a task.
-pub(super) fn lowered(arch: &Arch, options: &Options) -> Result<lower::Options> {
+pub(super) fn lowered(arch: &Arch, options: &BenchOptions) -> Result<lower::PlanOptions> {
     let side = options.side.unwrap_or(arch.side);
-    if options.task == Task::Predict && (options.batch.is_some() || options.side.is_some()) {
+    if options.task == BenchTask::Predict && (options.batch.is_some() || options.side.is_some()) {
         let problem = "--task predict judges one picture at a time, at the net's own side";
         return Err(Error::setting(problem, "leave --batch and --side out"));
     }
     let batch = match options.task {
-        Task::Predict => 1,
-        Task::Train | Task::Infer => options.batch.unwrap_or_else(|| usual_batch(arch.side, options.on_gpu)),
+        BenchTask::Predict => 1,
+        BenchTask::Train | BenchTask::Infer => options.batch.unwrap_or_else(|| usual_batch(arch.side, options.on_gpu)),
     };
     check_size(arch, side, batch)?;
-    let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 };
-    let training = (options.task == Task::Train).then_some(training);
-    Ok(lower::Options { batch, side, format: options.format, sigma: 1.2, gradient: Gradient::Grad, training })
+    let training = TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 };
+    let training = (options.task == BenchTask::Train).then_some(training);
+    Ok(lower::PlanOptions { batch, side, dtype: options.dtype, sigma: 1.2, gradient: Gradient::Grad, training })
 }

@@ -1,7 +1,7 @@
 //! Batches that nets are checked on.
 
 use super::convert;
-use super::golden::File;
+use super::golden::GoldenFile;
 use crate::engine::Network;
 use crate::error::Result;
 use crate::model::Arch;
@@ -16,7 +16,7 @@ pub fn noise(index: u32, len: usize) -> Vec<f64> {
 }
 
 /// A batch of images and labels.
-pub struct Batch {
+pub struct CheckBatch {
     pub n: usize,
     pub side: usize,
     /// NHWC.
@@ -24,14 +24,14 @@ pub struct Batch {
     pub labels: Vec<f64>,
 }
 
-impl Batch {
+impl CheckBatch {
     /// The batch stored as `input` and `labels`.
-    pub fn read(arch: &Arch, file: &File) -> Result<Batch> {
-        Batch::from(arch, file, "input", "labels")
+    pub fn read(arch: &Arch, file: &GoldenFile) -> Result<CheckBatch> {
+        CheckBatch::from(arch, file, "input", "labels")
     }
 
     /// The batch under the given keys.
-    pub fn from(arch: &Arch, file: &File, input: &str, labels: &str) -> Result<Batch> {
+    pub fn from(arch: &Arch, file: &GoldenFile, input: &str, labels: &str) -> Result<CheckBatch> {
         let (tensor, labels) = (file.get(input)?, file.get(labels)?);
         let [n, c, side, width] = tensor.shape[..] else {
             return Err(file.error(format!("tensor '{input}' has shape {:?}, not [n, c, h, w]", tensor.shape)));
@@ -41,13 +41,13 @@ impl Batch {
                 file.error(format!("tensor '{input}' of shape {:?} is no batch for {}", tensor.shape, arch.name))
             );
         }
-        Ok(Batch { n, side, input: convert::to_nhwc(&tensor.values, n, c), labels: labels.values.clone() })
+        Ok(CheckBatch { n, side, input: convert::to_nhwc(&tensor.values, n, c), labels: labels.values.clone() })
     }
 
     /// A batch of noise in which every other image is anomalous.
-    pub fn noise(arch: &Arch, n: usize, side: usize) -> Batch {
+    pub fn noise(arch: &Arch, n: usize, side: usize) -> CheckBatch {
         let labels = (0..n).map(|i| (i % 2) as f64).collect();
-        Batch { n, side, input: noise(0, n * side * side * arch.channels), labels }
+        CheckBatch { n, side, input: noise(0, n * side * side * arch.channels), labels }
     }
 
     /// Puts the batch into a training network.

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use super::golden::File;
+use super::golden::GoldenFile;
 use crate::device::Device;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub enum CheckOutcome {
     Passed,
     Failed,
     /// Not checked; the detail says why.
@@ -20,7 +20,7 @@ pub enum Outcome {
 pub struct Check {
     /// File, arithmetic and tensor, such as `net_FCDD_CNN28 f64 grad/conv1.weight`.
     pub name: String,
-    pub outcome: Outcome,
+    pub outcome: CheckOutcome,
     /// The measured error, in the units of the bound.
     pub error: f64,
     /// The largest error that passes.
@@ -34,7 +34,7 @@ pub struct Check {
 impl Check {
     /// A check that passes if `error` is at most `bound`; NaN fails.
     pub fn measured(name: impl Into<String>, error: f64, bound: f64, detail: impl Into<String>) -> Check {
-        let outcome = if error <= bound { Outcome::Passed } else { Outcome::Failed };
+        let outcome = if error <= bound { CheckOutcome::Passed } else { CheckOutcome::Failed };
         Check { name: name.into(), outcome, error, bound, detail: detail.into(), seconds: None }
     }
 
@@ -47,7 +47,7 @@ impl Check {
     pub fn skipped(name: impl Into<String>, why: impl Into<String>) -> Check {
         Check {
             name: name.into(),
-            outcome: Outcome::Skipped,
+            outcome: CheckOutcome::Skipped,
             error: 0.0,
             bound: 0.0,
             detail: why.into(),
@@ -58,37 +58,37 @@ impl Check {
 
 /// The three figures that close a verification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub struct CheckCounts {
     pub passed: usize,
     pub failed: usize,
     pub skipped: usize,
 }
 
 /// Counts checks on their way to the caller.
-pub struct Report<'a> {
+pub struct CheckReport<'a> {
     sink: &'a mut dyn FnMut(&Check),
-    summary: Summary,
+    summary: CheckCounts,
     /// What is verified.
     device: &'a Device,
 }
 
-impl<'a> Report<'a> {
+impl<'a> CheckReport<'a> {
     /// Collects checks of a device for `sink`.
-    pub fn new(device: &'a Device, sink: &'a mut dyn FnMut(&Check)) -> Report<'a> {
-        Report { sink, summary: Summary::default(), device }
+    pub fn new(device: &'a Device, sink: &'a mut dyn FnMut(&Check)) -> CheckReport<'a> {
+        CheckReport { sink, summary: CheckCounts::default(), device }
     }
 
     /// What was counted so far.
-    pub(super) fn summary(&self) -> Summary {
+    pub(super) fn summary(&self) -> CheckCounts {
         self.summary
     }
 
     /// Hands a check on.
     pub fn add(&mut self, check: Check) {
         match check.outcome {
-            Outcome::Passed => self.summary.passed += 1,
-            Outcome::Failed => self.summary.failed += 1,
-            Outcome::Skipped => self.summary.skipped += 1,
+            CheckOutcome::Passed => self.summary.passed += 1,
+            CheckOutcome::Failed => self.summary.failed += 1,
+            CheckOutcome::Skipped => self.summary.skipped += 1,
         }
         (self.sink)(&check);
     }
@@ -99,7 +99,7 @@ impl<'a> Report<'a> {
     }
 
     /// Skips a file as a whole.
-    pub(super) fn skip_file(&mut self, file: &File, why: impl Into<String>) {
+    pub(super) fn skip_file(&mut self, file: &GoldenFile, why: impl Into<String>) {
         file.disregard();
         self.add(Check::skipped(file.name.as_str(), why));
     }

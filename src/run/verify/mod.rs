@@ -28,13 +28,13 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::Objective;
 use crate::named::Named;
-use golden::{File, Manifest};
+use golden::{GoldenFile, Manifest};
 
-pub use check::{Check, Outcome, Report, Summary};
+pub use check::{Check, CheckCounts, CheckOutcome, CheckReport};
 
 /// What to verify.
 #[derive(Clone)]
-pub struct Options {
+pub struct VerifyOptions {
     /// A golden folder; without one, this machine is checked against itself.
     pub golden: Option<PathBuf>,
     /// What computes in f32; f64 is the CPU's.
@@ -46,8 +46,8 @@ pub struct Options {
 /// # Errors
 /// If the golden folder cannot be read, contradicts its manifest, or holds nothing that could be checked. A wrong number is no error but
 /// a failed check.
-pub fn verify(options: &Options, sink: &mut dyn FnMut(&Check)) -> Result<Summary> {
-    let mut report = Report::new(&options.device, sink);
+pub fn verify(options: &VerifyOptions, sink: &mut dyn FnMut(&Check)) -> Result<CheckCounts> {
+    let mut report = CheckReport::new(&options.device, sink);
     match &options.golden {
         Some(folder) => {
             golden_folder(folder, &mut report)?;
@@ -61,14 +61,14 @@ pub fn verify(options: &Options, sink: &mut dyn FnMut(&Check)) -> Result<Summary
 }
 
 /// Checks every file of a golden folder, and names those that are listed but absent or present but not listed.
-fn golden_folder(folder: &Path, report: &mut Report) -> Result<()> {
+fn golden_folder(folder: &Path, report: &mut CheckReport) -> Result<()> {
     let manifest = Manifest::read(folder)?;
     for (file_name, entry) in &manifest.files {
         if !folder.join(file_name).exists() {
             report.add(Check::skipped(file_name.as_str(), "listed in the manifest, not in this folder"));
             continue;
         }
-        let file = File::read(folder, file_name, entry)?;
+        let file = GoldenFile::read(folder, file_name, entry)?;
         golden_file(folder, &manifest, &file, report)?;
         for key in file.unread() {
             report.add(Check::skipped(format!("{} {key}", file.name), "no check for this tensor"));
@@ -85,7 +85,7 @@ fn golden_folder(folder: &Path, report: &mut Report) -> Result<()> {
 }
 
 /// Checks one file by its kind.
-fn golden_file(folder: &Path, manifest: &Manifest, file: &File, report: &mut Report) -> Result<()> {
+fn golden_file(folder: &Path, manifest: &Manifest, file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     let name = file.name.as_str();
     match (file.entry.objective.as_deref(), file.entry.net.as_deref()) {
         (Some(objective), Some(net)) => match Objective::parse(objective) {

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::batch::Batch;
-use super::check::{Check, Precision, Report};
+use super::batch::CheckBatch;
+use super::check::{Check, CheckReport, Precision};
 use super::compare::{Ours, Rule, compare_all, summary};
-use super::golden::{File, Manifest, Tensor};
+use super::golden::{GoldenFile, Manifest, Tensor};
 use super::{convert, plain, stepwise};
 use crate::device::{DType, Device};
-use crate::engine::lower::{self, Optimizer, Training};
+use crate::engine::lower::{self, Optimizer, TrainingOptions};
 use crate::engine::{Hyper, Network};
 use crate::error::Result;
 use crate::model::arch::NORM_MOMENTUM;
@@ -32,10 +32,10 @@ const FIRST: usize = 64;
 pub fn check(
     folder: &Path,
     manifest: &Manifest,
-    file: &File,
+    file: &GoldenFile,
     objective: Objective,
     net: &str,
-    report: &mut Report,
+    report: &mut CheckReport,
 ) -> Result<()> {
     let Ok(arch) = baselines::of_objective(objective, net, file.entry.bias.unwrap_or(true)) else {
         report.skip_file(file, format!("this build has no net {net}"));
@@ -49,12 +49,12 @@ pub fn check(
         }
         Some(other) => {
             let entry = manifest.files.get(other).cloned().unwrap_or_default();
-            Some(File::read(folder, other, &entry)?)
+            Some(GoldenFile::read(folder, other, &entry)?)
         }
     };
     let source = other.as_ref().unwrap_or(file);
     let weights = weights(&arch, source, ["param", "buffer"])?;
-    let batch = Batch::read(&arch, file)?;
+    let batch = CheckBatch::read(&arch, file)?;
     constants(&arch, file, batch.side, report)?;
 
     let mut values = values::<f64>(&Device::Cpu, &arch, &weights, &batch, file, source)?;
@@ -64,12 +64,12 @@ pub fn check(
         let mut values = self::values::<f32>(&device, &arch, &weights, &batch, file, source)?;
         compare_all(file, Precision::F32, &mut |key| values.remove(key), report)?;
     }
-    let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: true, seed: 0 };
+    let training = TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: true, seed: 0 };
     stepwise::networks(&file.name, &arch, &weights, &batch, DType::F32, training, report)
 }
 
 /// Parameters and running statistics, stored under the two prefixes with PyTorch's names and layouts.
-pub fn weights(arch: &Arch, file: &File, [params, buffers]: [&str; 2]) -> Result<Weights> {
+pub fn weights(arch: &Arch, file: &GoldenFile, [params, buffers]: [&str; 2]) -> Result<Weights> {
     let layout = Layout::new(arch);
     let mut weights = Weights { params: vec![0.0; layout.params_len], stats: vec![0.0; layout.stats_len], batches: 0 };
     let read = |key: String, shape: &[usize]| -> Result<&Tensor> {
@@ -110,7 +110,7 @@ pub fn weights(arch: &Arch, file: &File, [params, buffers]: [&str; 2]) -> Result
 }
 
 /// What a net's file says of the net itself.
-fn constants(arch: &Arch, file: &File, side: usize, report: &mut Report) -> Result<()> {
+fn constants(arch: &Arch, file: &GoldenFile, side: usize, report: &mut CheckReport) -> Result<()> {
     let name = |what: &str| format!("{} {what}", file.name);
     if arch.objective == Objective::Fcdd {
         let field = arch.receptive_field(side);
@@ -138,14 +138,14 @@ fn values<T: Real>(
     device: &Device,
     arch: &Arch,
     weights: &Weights,
-    batch: &Batch,
-    file: &File,
-    source: &File,
+    batch: &CheckBatch,
+    file: &GoldenFile,
+    source: &GoldenFile,
 ) -> Result<BTreeMap<String, Ours>> {
-    let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: true, seed: 0 };
+    let training = TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: true, seed: 0 };
     let (gradient, training) = (Gradient::Grad, Some(training));
     let options =
-        lower::Options { batch: batch.n, side: batch.side, format: DType::F32, sigma: 1.0, gradient, training };
+        lower::PlanOptions { batch: batch.n, side: batch.side, dtype: DType::F32, sigma: 1.0, gradient, training };
     let mut network = Network::<T>::on(device, arch, options, weights)?;
     batch.fill(&mut network)?;
     network.forward(batch.n, &Hyper { step: 1, norm_momentum: NORM_MOMENTUM, ..Hyper::IDLE })?;
@@ -196,14 +196,14 @@ fn gradient_heatmaps<T: Real>(
     device: &Device,
     arch: &Arch,
     weights: &Weights,
-    batch: &Batch,
-    file: &File,
+    batch: &CheckBatch,
+    file: &GoldenFile,
     give: &mut impl FnMut(&str, Ours),
 ) -> Result<()> {
     let (taps, side) = (blur_taps(&arch.name)?, batch.side);
     for (name, gradient) in [("grad_heatmap", Gradient::Grad), ("xgrad_heatmap", Gradient::Xgrad)] {
-        let training = Some(Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
-        let options = lower::Options { batch: batch.n, side, format: DType::F32, sigma: 1.0, gradient, training };
+        let training = Some(TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
+        let options = lower::PlanOptions { batch: batch.n, side, dtype: DType::F32, sigma: 1.0, gradient, training };
         let mut network = Network::<T>::on(device, arch, options, weights)?;
         batch.fill(&mut network)?;
         network.forward(batch.n, &Hyper { step: 1, norm_momentum: NORM_MOMENTUM, ..Hyper::IDLE })?;
@@ -224,7 +224,7 @@ fn gradient_heatmaps<T: Real>(
 }
 
 /// Gradients of all parameters, whole and summarised.
-fn gradients<T: Real>(arch: &Arch, grads: &[T], file: &File, give: &mut impl FnMut(&str, Ours)) {
+fn gradients<T: Real>(arch: &Arch, grads: &[T], file: &GoldenFile, give: &mut impl FnMut(&str, Ours)) {
     for param in &Layout::new(arch).params {
         let inside = &grads[param.start..param.start + param.len()];
         let outside: Vec<f64> = (0..param.len()).map(|i| inside[param.inside(i)].f64()).collect();
@@ -244,7 +244,7 @@ fn gradients<T: Real>(arch: &Arch, grads: &[T], file: &File, give: &mut impl FnM
 pub fn buffers<T: Real>(
     arch: &Arch,
     network: &mut Network<T>,
-    file: &File,
+    file: &GoldenFile,
     [before, after]: [&str; 2],
     give: &mut dyn FnMut(String, Ours),
 ) -> Result<()> {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::check::{Precision, Report};
+use super::check::{CheckReport, Precision};
 use super::compare::{Ours, compare_all};
 use super::convert;
-use super::golden::File;
+use super::golden::GoldenFile;
 use crate::error::Result;
 use crate::model::nets;
 use crate::real::Real;
@@ -13,7 +13,7 @@ use crate::report::{heatmap, jet, resample};
 use crate::steps::upsample;
 
 /// Checks `<t>/local_q<q>`, `<t>/global_q<q>`, `x/global_ref_q<q>`, the whole pipeline `pipe/<net>/…`, and the colour map.
-pub fn check(file: &File, report: &mut Report) -> Result<()> {
+pub fn check(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     let mut f64s = pictures::<f64>(file)?;
     compare_all(file, Precision::F64, &mut |key| f64s.remove(key), report)?;
     let mut f32s = pictures::<f32>(file)?;
@@ -22,7 +22,7 @@ pub fn check(file: &File, report: &mut Report) -> Result<()> {
 }
 
 /// All normalised maps and pictures of the file.
-fn pictures<T: Real>(file: &File) -> Result<BTreeMap<String, Ours>> {
+fn pictures<T: Real>(file: &GoldenFile) -> Result<BTreeMap<String, Ours>> {
     let mut found = BTreeMap::new();
     for key in file.keys() {
         let Some((tensor, norm)) = key.rsplit_once('/') else { continue };
@@ -48,7 +48,7 @@ fn pictures<T: Real>(file: &File) -> Result<BTreeMap<String, Ours>> {
 
 /// From a low-resolution map to a picture: upsampled by receptive field, reduced to `maxres` where it is larger, normalised,
 /// coloured. The reference of the global normalisation is not upsampled there.
-fn pipeline<T: Real>(file: &File, case: &str, found: &mut BTreeMap<String, Ours>) -> Result<()> {
+fn pipeline<T: Real>(file: &GoldenFile, case: &str, found: &mut BTreeMap<String, Ours>) -> Result<()> {
     let net = case.rsplit('/').next().unwrap_or(case);
     let (low, reference) = (file.get(&format!("{case}/lowres"))?, file.get(&format!("{case}/lowres_ref"))?);
     let Ok(arch) = nets::by_name(net, true) else { return Ok(()) };
@@ -68,7 +68,7 @@ fn pipeline<T: Real>(file: &File, case: &str, found: &mut BTreeMap<String, Ours>
         };
         let mut maps = vec![T::zero(); n * arch.side * arch.side];
         let mut workspace = vec![T::zero(); n * u * arch.side];
-        let taps = upsample::Taps::new(field, arch.side, sigma);
+        let taps = upsample::GaussianTaps::new(field, arch.side, sigma);
         upsample::upsample(&taps, u, &convert::of::<T>(&low.values), &mut maps, &mut workspace);
         let side = arch.side.min(largest as usize);
         let reduce = |map: &[T]| resample::nearest(map, (arch.side, arch.side), (side, side));

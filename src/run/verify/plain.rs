@@ -1,6 +1,6 @@
 //! A net layer by layer in plain operations, for the values that fused steps never hold.
 
-use super::batch::Batch;
+use super::batch::CheckBatch;
 use super::convert::{of, to_nchw, to_nhwc};
 use crate::error::{Error, Result};
 use crate::model::arch::Shape;
@@ -14,7 +14,7 @@ use crate::steps::{activation, conv, norm, pool};
 pub fn activations<T: Real>(
     arch: &Arch,
     weights: &Weights,
-    batch: &Batch,
+    batch: &CheckBatch,
     give: &mut dyn FnMut(&str, &[f64]),
 ) -> Result<()> {
     let layout = Layout::new(arch);

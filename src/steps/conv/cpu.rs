@@ -11,33 +11,33 @@
 //! The bits do not depend on the number of threads: fprop is cut by it, but no sum crosses a cut; wgrad is cut by its shape alone, and its
 //! partial sums are merged in a fixed order.
 
-use super::{Geometry, im2col, reference, rows};
+use super::{ConvGeometry, im2col, reference, rows};
 use crate::real::Real;
 
 /// From this many products per kernel row on, the row form beats the unfolding; below, its products are too short.
 const LONG_ROW: usize = 48;
 
-fn by_rows(g: &Geometry) -> bool {
+fn by_rows(g: &ConvGeometry) -> bool {
     !g.is_pointwise() && g.side * g.c >= LONG_ROW
 }
 
 /// Scratch elements of [`fprop`]: the weights as a matrix, and what the form needs.
-pub fn fprop_workspace(g: &Geometry) -> usize {
+pub fn fprop_workspace(g: &ConvGeometry) -> usize {
     g.w_len() + if by_rows(g) { rows::workspace(g) } else { im2col::fprop_workspace(g) }
 }
 
 /// Scratch elements of [`dgrad`].
-pub fn dgrad_workspace(g: &Geometry) -> usize {
+pub fn dgrad_workspace(g: &ConvGeometry) -> usize {
     turned(g).map_or(0, |t| fprop_workspace(&t))
 }
 
 /// Scratch elements of [`wgrad`].
-pub fn wgrad_workspace(g: &Geometry) -> usize {
+pub fn wgrad_workspace(g: &ConvGeometry) -> usize {
     im2col::wgrad_workspace(g)
 }
 
 /// Forward pass; see [`reference::fprop`] for the formula. `workspace` holds at least [`fprop_workspace`] elements.
-pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], workspace: &mut [T]) {
+pub fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], workspace: &mut [T]) {
     let (matrix, scratch) = workspace.split_at_mut(g.w_len());
     for (k, w) in w.chunks_exact(g.taps()).enumerate() {
         for (tap, &w) in w.iter().enumerate() {
@@ -48,7 +48,7 @@ pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [
 }
 
 /// Gradient of the input; see [`reference::dgrad`]. With stride 1 it is a convolution of `dy` with the turned weights.
-pub fn dgrad<T: Real>(g: &Geometry, dy: &[T], w: &[T], dx: &mut [T], workspace: &mut [T]) {
+pub fn dgrad<T: Real>(g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut [T], workspace: &mut [T]) {
     let Some(t) = turned(g) else {
         return reference::dgrad(g, dy, w, dx);
     };
@@ -62,18 +62,18 @@ pub fn dgrad<T: Real>(g: &Geometry, dy: &[T], w: &[T], dx: &mut [T], workspace: 
 }
 
 /// Gradient of the weights; see [`reference::wgrad`].
-pub fn wgrad<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
+pub fn wgrad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
     im2col::wgrad(g, x, dy, dw, workspace);
 }
 
 /// Forward pass with the weights as a matrix [taps, k].
-fn multiply<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], scratch: &mut [T]) {
+fn multiply<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], scratch: &mut [T]) {
     if by_rows(g) { rows::fprop(g, x, w, b, y, scratch) } else { im2col::fprop(g, x, w, b, y, scratch) }
 }
 
 /// The convolution that dgrad is: input dy [n, oh, ow, k], output dx [n, h, w, c]. None where the stride leaves gaps.
-fn turned(g: &Geometry) -> Option<Geometry> {
-    (g.stride == 1 && g.pad < g.side).then(|| Geometry {
+fn turned(g: &ConvGeometry) -> Option<ConvGeometry> {
+    (g.stride == 1 && g.pad < g.side).then(|| ConvGeometry {
         h: g.oh(),
         w: g.ow(),
         c: g.k,

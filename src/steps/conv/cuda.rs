@@ -3,14 +3,14 @@
 //! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU.
 
 use super::launch::{After, Parts, int};
-use super::{Dgrad, Fprop, Geometry, Wgrad};
+use super::{ConvGeometry, Dgrad, Fprop, Wgrad};
 use crate::device::View;
 use crate::device::cuda::kernels::{conv_dgrad, conv_fprop, conv_wgrad};
 use crate::device::cuda::{DeviceBuffers, Launch, Pointer, PointerMut, Result};
-use crate::steps::norm::cuda::Channels;
+use crate::steps::norm::cuda::NormChannels;
 
 /// A kernel in two forms: `quads` reads four channels at a time, `singles` one.
-struct Tile<K> {
+struct F32Tile<K> {
     /// Rows and columns of the product that a block computes.
     rows: usize,
     columns: usize,
@@ -19,7 +19,7 @@ struct Tile<K> {
     singles: K,
 }
 
-impl<K: Copy> Tile<K> {
+impl<K: Copy> F32Tile<K> {
     fn kernel(&self, quads: bool) -> K {
         if quads { self.quads } else { self.singles }
     }
@@ -86,18 +86,24 @@ type WgradKernel = fn(
 
 macro_rules! tile {
     ($rows:literal, $columns:literal, $threads:literal, $module:ident, $quads:ident, $singles:ident) => {
-        Tile { rows: $rows, columns: $columns, threads: $threads, quads: $module::$quads, singles: $module::$singles }
+        F32Tile {
+            rows: $rows,
+            columns: $columns,
+            threads: $threads,
+            quads: $module::$quads,
+            singles: $module::$singles,
+        }
     };
 }
 
 /// Tiles of fprop and dgrad, in the order of [`tile_for_pixels`].
-const FPROP: [Tile<FpropKernel>; 4] = [
+const FPROP: [F32Tile<FpropKernel>; 4] = [
     tile!(256, 8, 128, conv_fprop, conv_fprop_256x8_quads, conv_fprop_256x8_singles),
     tile!(256, 32, 128, conv_fprop, conv_fprop_256x32_quads, conv_fprop_256x32_singles),
     tile!(64, 64, 128, conv_fprop, conv_fprop_64x64_quads, conv_fprop_64x64_singles),
     tile!(128, 64, 128, conv_fprop, conv_fprop_128x64_quads, conv_fprop_128x64_singles),
 ];
-const DGRAD: [Tile<DgradKernel>; 4] = [
+const DGRAD: [F32Tile<DgradKernel>; 4] = [
     tile!(256, 8, 128, conv_dgrad, conv_dgrad_256x8_quads, conv_dgrad_256x8_singles),
     tile!(256, 32, 128, conv_dgrad, conv_dgrad_256x32_quads, conv_dgrad_256x32_singles),
     tile!(64, 64, 128, conv_dgrad, conv_dgrad_64x64_quads, conv_dgrad_64x64_singles),
@@ -105,7 +111,7 @@ const DGRAD: [Tile<DgradKernel>; 4] = [
 ];
 
 /// Tiles of wgrad, in the order of [`tile_for_weights`].
-const WGRAD: [Tile<WgradKernel>; 4] = [
+const WGRAD: [F32Tile<WgradKernel>; 4] = [
     tile!(8, 128, 64, conv_wgrad, conv_wgrad_8x128_quads, conv_wgrad_8x128_singles),
     tile!(32, 128, 128, conv_wgrad, conv_wgrad_32x128_quads, conv_wgrad_32x128_singles),
     tile!(64, 64, 128, conv_wgrad, conv_wgrad_64x64_quads, conv_wgrad_64x64_singles),
@@ -122,7 +128,7 @@ const MANY_THREADS: usize = 2 * 132 * 512;
 const PART_PIXELS: usize = 128;
 
 /// The tile for a product of many pixels by some channels: as wide as the channels.
-fn tile_for_pixels<K: Copy>(tiles: &[Tile<K>; 4], pixels: usize, channels: usize) -> &Tile<K> {
+fn tile_for_pixels<K: Copy>(tiles: &[F32Tile<K>; 4], pixels: usize, channels: usize) -> &F32Tile<K> {
     let [to_16, to_32, small, large] = tiles;
     let [rows, columns] = large.grid(pixels, channels);
     match channels {
@@ -134,7 +140,7 @@ fn tile_for_pixels<K: Copy>(tiles: &[Tile<K>; 4], pixels: usize, channels: usize
 }
 
 /// The tile for a product of output channels by taps.
-fn tile_for_weights(k: usize) -> &'static Tile<WgradKernel> {
+fn tile_for_weights(k: usize) -> &'static F32Tile<WgradKernel> {
     let [to_16, to_32, small, large] = &WGRAD;
     match k {
         0..=16 => to_16,
@@ -158,7 +164,7 @@ pub(super) fn fprop(step: &Fprop, memory: &DeviceBuffers) -> Result<()> {
     let launch = memory.cuda().launch([int(rows * columns) as u32, 1, 1], tile.threads, 0);
     let [n, h, width, c, k, side, stride, pad] = sizes(g);
     let parts = step.stats.map_or(PointerMut::null(), |_| memory.workspace());
-    let After { bias: b, norm: Channels { mean, var, gamma, beta, eps }, slope } =
+    let After { bias: b, norm: NormChannels { mean, var, gamma, beta, eps }, slope } =
         After::new(step.b, step.epilogue, memory);
     tile.kernel(in_quads(step.x, g.c))(
         launch, x, w, b, mean, var, gamma, beta, y, parts, eps, slope, n, h, width, c, k, side, stride, pad,
@@ -167,7 +173,7 @@ pub(super) fn fprop(step: &Fprop, memory: &DeviceBuffers) -> Result<()> {
 }
 
 /// Pixels of a tile of [`fprop`].
-pub(super) fn fprop_rows(g: &Geometry) -> usize {
+pub(super) fn fprop_rows(g: &ConvGeometry) -> usize {
     tile_for_pixels(&FPROP, g.pixels(), g.k).rows
 }
 
@@ -205,6 +211,6 @@ pub(super) fn shares(step: &Wgrad, memory: &DeviceBuffers, sums: PointerMut<'_, 
 }
 
 /// The sizes that every kernel takes, in its order.
-fn sizes(g: &Geometry) -> [i32; 8] {
+fn sizes(g: &ConvGeometry) -> [i32; 8] {
     [g.n, g.h, g.w, g.c, g.k, g.side, g.stride, g.pad].map(int)
 }

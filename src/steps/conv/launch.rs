@@ -4,7 +4,7 @@ use super::{Epilogue, Wgrad};
 use crate::device::cuda::kernels::{conv_wgrad, conv_wgrad_bf16};
 use crate::device::cuda::{DeviceBuffers, Pointer, PointerMut, Result};
 use crate::device::{DType, View};
-use crate::steps::norm::cuda::Channels;
+use crate::steps::norm::cuda::NormChannels;
 
 /// Most elements of workspace for the sums of the parts: 64 MiB.
 const SUMS: usize = 1 << 24;
@@ -18,14 +18,14 @@ pub(super) fn int(size: usize) -> i32 {
 /// What follows the sums of a convolution, as kernels take it.
 pub(super) struct After<'a> {
     pub bias: Pointer<'a, f32>,
-    pub norm: Channels<'a>,
+    pub norm: NormChannels<'a>,
     pub slope: f32,
 }
 
 impl<'a> After<'a> {
     pub fn new(bias: Option<View>, epilogue: Epilogue, memory: &'a DeviceBuffers) -> After<'a> {
         let slope = epilogue.activation.slope as f32;
-        After { bias: memory.pointer_opt(bias), norm: Channels::new(epilogue.norm, memory), slope }
+        After { bias: memory.pointer_opt(bias), norm: NormChannels::new(epilogue.norm, memory), slope }
     }
 }
 
@@ -65,7 +65,7 @@ pub(super) fn sum_of_parts<'a>(
     if step.db.is_some() {
         let launch = cuda.launch([g.k.div_ceil(256) as u32, count as u32, 1], 256, 0);
         let (sums, view) = (bias_sums, step.dy);
-        match view.format {
+        match view.dtype {
             DType::F32 => {
                 conv_wgrad::conv_wgrad_bias(launch, memory.pointer(view), sums, part_pixels, part_length, pixels, k)
             }

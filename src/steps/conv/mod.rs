@@ -29,7 +29,7 @@ use weights::WeightForm;
 
 /// Shapes of one convolution with a square kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Geometry {
+pub struct ConvGeometry {
     /// Images in the batch.
     pub n: usize,
     /// Input height and width.
@@ -45,7 +45,7 @@ pub struct Geometry {
     pub pad: usize,
 }
 
-impl Geometry {
+impl ConvGeometry {
     /// In words, such as `128×14² 128→128 5×5`.
     pub fn layer(&self) -> String {
         format!("{}×{}² {}→{} {side}×{side}", self.n, self.h, self.c, self.k, side = self.side)
@@ -141,7 +141,7 @@ const PIXELS: usize = 256;
 /// bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct Fprop {
-    pub geometry: Geometry,
+    pub geometry: ConvGeometry,
     pub x: View,
     pub w: View,
     /// None where the net has no biases, and before a norm in training mode, which cancels them.
@@ -195,7 +195,7 @@ impl Operation for Fprop {
     }
 
     fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
-        match self.x.format {
+        match self.x.dtype {
             DType::F32 => cuda::fprop(self, memory),
             DType::Bf16 => {
                 let g = &self.geometry;
@@ -206,7 +206,7 @@ impl Operation for Fprop {
 
     fn cuda_workspace(&self) -> usize {
         let g = &self.geometry;
-        let rows = || match self.x.format {
+        let rows = || match self.x.dtype {
             DType::F32 => cuda::fprop_rows(g),
             DType::Bf16 => tensor::fprop_rows(g),
         };
@@ -232,7 +232,7 @@ impl Operation for Fprop {
 /// Either all are f32, or all are bf16 and w is cast in [`WeightForm::Flipped`]. On a GPU dx may be f32 where dy is bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct Dgrad {
-    pub geometry: Geometry,
+    pub geometry: ConvGeometry,
     pub dy: View,
     pub w: View,
     pub dx: View,
@@ -269,7 +269,7 @@ impl Operation for Dgrad {
     }
 
     fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
-        match self.dy.format {
+        match self.dy.dtype {
             DType::F32 => cuda::dgrad(self, memory),
             DType::Bf16 => {
                 let g = &self.geometry;
@@ -288,9 +288,9 @@ impl Operation for Dgrad {
 }
 
 /// Weights [k, side, side, c], as they are or as they were before a cast to `form`.
-fn uncast<'a, T: Real>(g: &Geometry, memory: &'a HostBuffers<T>, w: View, form: WeightForm) -> Cow<'a, [T]> {
+fn uncast<'a, T: Real>(g: &ConvGeometry, memory: &'a HostBuffers<T>, w: View, form: WeightForm) -> Cow<'a, [T]> {
     let given = memory.get(w);
-    match w.format {
+    match w.dtype {
         DType::F32 => Cow::Borrowed(given),
         DType::Bf16 => {
             let mut restored = vec![T::zero(); g.w_len()];
@@ -305,7 +305,7 @@ fn uncast<'a, T: Real>(g: &Geometry, memory: &'a HostBuffers<T>, w: View, form: 
 /// x and dy are both f32 or both bf16, the results f32.
 #[derive(Clone, Copy, Debug)]
 pub struct Wgrad {
-    pub geometry: Geometry,
+    pub geometry: ConvGeometry,
     pub x: View,
     pub dy: View,
     pub dw: View,
@@ -349,7 +349,7 @@ impl Operation for Wgrad {
 
     fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
         let parts = self.parts();
-        launch::sum_of_parts(self, memory, &parts, |sums| match self.x.format {
+        launch::sum_of_parts(self, memory, &parts, |sums| match self.x.dtype {
             DType::F32 => cuda::shares(self, memory, sums, &parts),
             DType::Bf16 => tensor::shares(self, memory, tensor::wgrad_by(memory.cuda(), &self.geometry), sums, &parts),
         })
@@ -378,7 +378,7 @@ impl Operation for Wgrad {
 impl Wgrad {
     /// How a GPU cuts the pixels.
     fn parts(&self) -> launch::Parts {
-        match self.x.format {
+        match self.x.dtype {
             DType::F32 => cuda::parts(self),
             DType::Bf16 => tensor::parts(self),
         }

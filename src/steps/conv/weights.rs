@@ -1,6 +1,6 @@
 //! How the weights of a convolution lie where they were cast to bf16.
 
-use super::Geometry;
+use super::ConvGeometry;
 use crate::real::Real;
 
 /// Elements that kernels read at a time; rows are filled with zeros up to a multiple.
@@ -18,7 +18,7 @@ pub enum WeightForm {
 
 impl WeightForm {
     /// Rows, and elements of each without the zeros.
-    fn rows(self, g: &Geometry) -> [usize; 2] {
+    fn rows(self, g: &ConvGeometry) -> [usize; 2] {
         match self {
             WeightForm::Krsc => [g.k, g.taps()],
             WeightForm::Flipped => [g.c, g.side * g.side * g.k],
@@ -26,22 +26,22 @@ impl WeightForm {
     }
 
     /// Elements of a row with the zeros.
-    pub(in crate::steps) fn row_len(self, g: &Geometry) -> usize {
+    pub(in crate::steps) fn row_len(self, g: &ConvGeometry) -> usize {
         self.rows(g)[1].next_multiple_of(CHUNK)
     }
 
     /// Elements that a layer's weights take.
-    pub fn len(self, g: &Geometry) -> usize {
+    pub fn len(self, g: &ConvGeometry) -> usize {
         self.rows(g)[0] * self.row_len(g)
     }
 
     /// Fills weights [k, side, side, c] with what was cast to this form.
-    pub fn restore<T: Real>(self, g: &Geometry, cast: &[T], w: &mut [T]) {
+    pub fn restore<T: Real>(self, g: &ConvGeometry, cast: &[T], w: &mut [T]) {
         self.pairs(g, |from, to| w[from] = cast[to]);
     }
 
     /// Every element's place in the weights and in the cast.
-    pub(in crate::steps) fn pairs(self, g: &Geometry, mut pair: impl FnMut(usize, usize)) {
+    pub(in crate::steps) fn pairs(self, g: &ConvGeometry, mut pair: impl FnMut(usize, usize)) {
         let taps = g.side * g.side;
         let stride = self.row_len(g);
         for k in 0..g.k {
