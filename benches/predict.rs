@@ -1,4 +1,4 @@
-//! On the GPU where there is one, else on the CPU: latency of judging one picture from its file: decoding, resizing, normalising, inference and heatmap.
+//! On the GPU where there is one, else on the CPU: latency of scoring one image from its file: decoding, resizing, normalising, inference and heatmap.
 //!
 //! `cargo bench --bench predict`; `fcdd bench --task predict` gives p50 and p99.
 
@@ -12,7 +12,7 @@ fn predict(criterion: &mut Criterion) {
     group.sample_size(10);
     for name in ["FCDD_CNN32_LW3K", "FCDD_CNN224", "FCDD_CNN224_VGG_F"] {
         let mut latency = Latency::new(&device, name).unwrap();
-        group.bench_function(name, |bencher| bencher.iter(|| latency.judge(|_, _| Ok(())).unwrap()));
+        group.bench_function(name, |bencher| bencher.iter(|| latency.score(|_, _| Ok(())).unwrap()));
     }
     group.finish();
 }

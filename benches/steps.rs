@@ -65,7 +65,7 @@ fn steps(criterion: &mut Criterion<Clock>) {
             let plan = lower(&arch, &options).unwrap();
             let phases = [
                 ("train", [&plan.forward, &plan.backward, &plan.update]),
-                ("infer", [&plan.infer, &plan.explain, &plan.renew]),
+                ("infer", [&plan.infer, &plan.heatmaps, &plan.renew]),
             ];
             for (phase, step) in
                 phases.iter().flat_map(|(phase, of)| of.iter().copied().flatten().map(move |s| (phase, s)))

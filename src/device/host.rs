@@ -10,7 +10,7 @@ pub struct BufferId(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteBufferId(pub usize);
 
-/// What the numbers of a real buffer are.
+/// The data type of a buffer of reals.
 #[derive(
     Clone,
     Copy,
@@ -29,7 +29,7 @@ pub struct ByteBufferId(pub usize);
 pub enum DType {
     #[default]
     F32,
-    /// What tensor cores multiply: on a GPU stored so; on the CPU in the host's own type, rounded after each step.
+    /// For tensor cores. The CPU keeps such values in its own type and rounds them after each step.
     Bf16,
 }
 
@@ -49,7 +49,7 @@ pub struct View {
     pub buffer: BufferId,
     pub start: usize,
     pub len: usize,
-    /// Of the buffer.
+    /// Data type of the buffer.
     pub dtype: DType,
 }
 

@@ -1,5 +1,5 @@
-//! Where memory lives and what computes: host buffers, and what the CPU forms lean on (the matrix product, vector instructions); the
-//! CUDA device. Every `unsafe` block of the crate is here.
+//! Host buffers, and what the CPU forms need (matrix product, vector instructions); the CUDA device. Every `unsafe` block of the crate
+//! is here.
 //!
 //! What the compiler does not check is asked of callers, in the docs of [`cuda::Cuda::capture`], [`cuda::DeviceBuffers::reserve_workspace`],
 //! [`cuda::DeviceBuffers::reserve_hyper`] and [`cuda::PointerMut::offset`]: a launch reads and writes only where memory is. `engine::gpu` answers
@@ -60,8 +60,8 @@ impl Device {
     }
 }
 
-/// Settles a choice. The second value says why a GPU is not used where that was left open. Devices that are opened apart work apart,
-/// also on one GPU.
+/// Opens the chosen device. The second value is the reason why [`DeviceChoice::Auto`] took no GPU. Each opening has a stream of its own,
+/// also on the same GPU.
 pub fn choose(choice: DeviceChoice) -> Result<(Device, Option<CudaError>)> {
     match choice {
         DeviceChoice::Cpu => Ok((Device::Cpu, None)),
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_have_words_and_numbers() {
+    fn choices_are_parsed() {
         let read = |text: &str| text.parse::<DeviceChoice>();
         for (text, choice) in [
             ("auto", DeviceChoice::Auto),

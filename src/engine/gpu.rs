@@ -31,7 +31,7 @@ pub struct BatchTarget<'a> {
     pub maps: Option<PointerMut<'a, f32>>,
 }
 
-/// Makes batches on the device: launches kernels, and neither allocates nor copies nor waits, since it is captured in a graph.
+/// Makes batches on the device by launching kernels. It is captured in a graph, so it may not allocate, copy or wait.
 pub type Feed = Box<dyn Fn(BatchTarget<'_>) -> cuda::Result<()> + Send>;
 
 /// Losses and labels of an epoch's samples, in their order.
@@ -93,7 +93,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// Launches steps, with one set of hyper-parameters where they read any.
+    /// Launches steps, with one set of hyperparameters where they read any.
     pub fn run(&mut self, steps: &[Step], hyper: Option<&Hyper>) -> Result<()> {
         if let Some(hyper) = hyper {
             self.memory.hyper.write(0, &hyper.row())?;
@@ -105,7 +105,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// Captures steps, with one set of hyper-parameters. They name this memory, which must not move before the graph's last launch.
+    /// Captures steps, with one set of hyperparameters. They name this memory, which must not move before the graph's last launch.
     pub fn capture(&mut self, steps: &[Step], hyper: &Hyper) -> Result<Graph> {
         self.run(&[], Some(hyper))?;
         self.memory.cuda().capture(|| Ok(steps.iter().try_for_each(|step| step.cuda(&self.memory))?))
@@ -135,7 +135,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// Uploads what an epoch needs: its order and the hyper-parameters of its batches.
+    /// Uploads what an epoch needs: its order and the hyperparameters of its batches.
     pub fn begin_epoch(&mut self, epoch: u32, order: &[u32], hypers: &[Hyper]) -> Result<()> {
         let rows: Vec<f32> = hypers.iter().flat_map(Hyper::row).collect();
         self.memory.hyper.write(0, &rows)?;
@@ -155,7 +155,7 @@ impl Gpu {
         };
         graph.launch()?;
         epochs.graphs.insert(plan.batch, graph);
-        // The host stays some steps ahead of the device, not an epoch: what it says of the progress is true, and it can be stopped.
+        // The host stays a few steps ahead of the device, not an epoch, so that the progress it shows is true and it can be stopped.
         epochs.launched.push_back(memory.cuda().mark()?);
         if epochs.launched.len() > AHEAD
             && let Some(mark) = epochs.launched.pop_front()

@@ -1,4 +1,4 @@
-//! A net in memory: its plans and its numbers, ready to train and to judge.
+//! A net in memory: its plans and its values, ready for training and inference.
 
 use std::time::Instant;
 
@@ -15,10 +15,9 @@ use crate::real::Real;
 /// Input, labels and, for the map loss, maps of a batch.
 pub type TrainingInputs<'a, T> = (&'a mut [T], &'a mut [T], Option<&'a mut [T]>);
 
-/// A net on a device: on the CPU in f32 for work and f64 for proof, on a GPU in f32, or with values of bf16 ([`PlanOptions::dtype`]).
+/// A net on a device: on the CPU in f32, or in f64 as reference; on a GPU in f32, or with activations of bf16 ([`PlanOptions::dtype`]).
 ///
-/// On a GPU, inputs are filled in and results are read in host memory all the same; each call copies what it needs. Training that
-/// does without copies is [`Network::epoch`].
+/// On a GPU too, inputs and results lie in host memory: each call copies what it needs. [`Network::epoch`] trains without copies.
 pub struct Network<T> {
     arch: Arch,
     options: PlanOptions,
@@ -221,18 +220,18 @@ impl<T: Real> Network<T> {
     pub fn infer(&mut self, n: usize) -> Result<&[T]> {
         let input = self.plan(n)?.ports.input;
         self.upload(&[input])?;
-        self.judge(n)
+        self.score(n)
     }
 
     /// [`Network::infer`] on inputs [n, side, side, channels] that `feed` makes on the GPU by launching kernels.
     pub fn infer_fed(&mut self, n: usize, feed: impl FnOnce(PointerMut<'_, f32>) -> cuda::Result<()>) -> Result<&[T]> {
         let ports = self.plan(n)?.ports;
         feed(self.gpu()?.memory.pointer_mut(ports.input))?;
-        self.judge(n)
+        self.score(n)
     }
 
     /// Runs the inference steps on the inputs that lie in the device's memory.
-    fn judge(&mut self, n: usize) -> Result<&[T]> {
+    fn score(&mut self, n: usize) -> Result<&[T]> {
         self.run(n, None, |plan| &plan.infer)?;
         let score = self.plan(n)?.ports.score;
         self.download(&[score])?;
@@ -245,15 +244,15 @@ impl<T: Real> Network<T> {
         Ok(self.memory.get(score))
     }
 
-    /// Maps and heatmaps of the images that [`Network::infer`] judged: [`Ports`] tells their shapes.
-    pub fn explain(&mut self, n: usize) -> Result<Explanation<'_, T>> {
-        self.run(n, None, |plan| &plan.explain)?;
+    /// Maps and heatmaps of the images that [`Network::infer`] scored; [`Ports`] has their shapes.
+    pub fn heatmaps(&mut self, n: usize) -> Result<Heatmaps<'_, T>> {
+        self.run(n, None, |plan| &plan.heatmaps)?;
         let Ports { map, heatmap, .. } = self.plan(n)?.ports;
         self.download(&[map])?;
         if heatmap != map {
             self.download(&[heatmap])?;
         }
-        Ok(Explanation { maps: self.memory.get(map), heatmaps: self.memory.get(heatmap) })
+        Ok(Heatmaps { maps: self.memory.get(map), heatmaps: self.memory.get(heatmap) })
     }
 
     /// Attaches a source of batches on the GPU, for epochs of up to `samples` samples.
@@ -263,7 +262,7 @@ impl<T: Real> Network<T> {
     }
 
     /// Trains an epoch on the GPU with the attached source: the samples in `order`, a batch for each of `hypers`. Every step is a
-    /// replayed graph; the host waits at the epoch's end alone. Before each step `go_on` gets the number of samples launched so far;
+    /// replayed graph; the host waits only at the end of the epoch. Before each step `go_on` gets the number of samples launched so far;
     /// where it returns false the epoch ends there, and so does the log.
     pub fn epoch(
         &mut self,
@@ -312,7 +311,7 @@ impl<T: Real> Network<T> {
         self.upload(&[view])
     }
 
-    /// One step of a plan by itself, with the hyper-parameters of the last forward pass; on a GPU it is launched and not awaited.
+    /// One step of a plan by itself, with the hyperparameters of the last forward pass; on a GPU it is launched and not awaited.
     pub fn launch(&mut self, step: &Step) -> Result<()> {
         match &mut self.gpu {
             Some(gpu) => gpu.run(std::slice::from_ref(step), None)?,
@@ -322,7 +321,7 @@ impl<T: Real> Network<T> {
     }
 
     /// Captures steps of a plan as one graph, for `work` to launch as often as it likes: each time they run on what then lies in the
-    /// GPU's memory, with the same hyper-parameters.
+    /// GPU's memory, with the same hyperparameters.
     pub fn captured<R>(
         &mut self,
         steps: &[Step],
@@ -360,9 +359,9 @@ impl<T: Real> Network<T> {
     }
 }
 
-/// Where the anomalies of a batch lie.
+/// Where the anomalies of a batch's images lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Explanation<'a, T> {
+pub struct Heatmaps<'a, T> {
     pub maps: &'a [T],
     pub heatmaps: &'a [T],
 }

@@ -63,7 +63,7 @@ pub enum Layer {
         pixels: usize,
         init: Init,
     },
-    /// Transposed convolution of stride 1: a convolution with the turned kernel and a padding of side − 1 − `pad`.
+    /// Transposed convolution of stride 1: a convolution with the flipped kernel and a padding of side − 1 − `pad`.
     Deconv {
         name: String,
         out: usize,

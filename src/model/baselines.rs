@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::named::Named;
 use crate::steps::activation::Activation;
 
-/// An encoder, whose autoencoder has `AE` in the place of `CNN`, with the FCDD net whose receptive field blurs its pictures.
+/// An encoder, whose autoencoder has `AE` in the place of `CNN`, with the FCDD net whose receptive field its heatmaps are blurred with.
 struct BaselineEntry {
     encoder: &'static str,
     fcdd: &'static str,

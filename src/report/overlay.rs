@@ -1,4 +1,4 @@
-//! Heatmaps as pictures, alone and over the inspected image.
+//! Heatmaps in colour, alone and over the inspected image.
 
 use super::jet::jet;
 use image::{Rgb, RgbImage};

@@ -1,4 +1,4 @@
-//! Text in pictures, anti-aliased: Ubuntu Light, from the `epaint_default_fonts` crate (Ubuntu Font Licence).
+//! Text in images, anti-aliased: Ubuntu Light, from the `epaint_default_fonts` crate (Ubuntu Font Licence).
 
 use ab_glyph::{Font, FontRef, Glyph, PxScale, ScaleFont, point};
 use epaint_default_fonts::UBUNTU_LIGHT;

@@ -11,7 +11,7 @@ use crate::data::store::ImageSource;
 use crate::device::Device;
 use crate::engine::Network;
 use crate::engine::lower::PlanOptions;
-use crate::engine::network::Explanation;
+use crate::engine::network::Heatmaps;
 use crate::error::{CudaError, Error, Result};
 
 /// Images per batch where memory allows it: enough to fill the cores, little enough memory for inputs of 224 pixels.
@@ -137,8 +137,8 @@ fn hand_out(
             format!("the model's score of an image is {score}, no finite number: its weights are damaged or diverged");
         return Err(Error::Numeric { problem, remedy: "copy it again, or train again with a lower --lr".into() });
     }
-    let Explanation { maps, heatmaps } =
-        if explained { network.explain(n)? } else { Explanation { maps: &[], heatmaps: &[] } };
+    let Heatmaps { maps, heatmaps } =
+        if explained { network.heatmaps(n)? } else { Heatmaps { maps: &[], heatmaps: &[] } };
     let judgements = scores.iter().zip(parts(maps, n)).zip(parts(heatmaps, n)).enumerate();
     for (i, ((&score, map), heatmap)) in judgements {
         visit(i, Scored { score, map, heatmap })?;

@@ -1,7 +1,7 @@
 //! The head of an FCDD net, in one pass each way: the steps `head` and `head_backward`.
 //!
-//! The 1×1 convolution to the map z of one channel, the anomaly map a = √(z²+1) − 1 (paper, section 4), image scores, and where labels
-//! are learned from also the losses and their gradient by z. The formulas are in [`super::fcdd_loss`].
+//! The 1×1 convolution to the map z of one channel, the anomaly map a = √(z²+1) − 1 (paper, section 4), image scores, and in training with
+//! labels also the losses and their gradient by z. The formulas are in [`super::fcdd_loss`].
 
 use half::bf16;
 use rayon::prelude::*;
@@ -76,7 +76,7 @@ impl Operation for Head {
         conv::fprop(&self.geometry, x, w, b, &mut z[self.z.range()], &mut workspace);
         memory.put(self.z.buffer, z);
         memory.put_workspace(workspace);
-        self.judge(memory);
+        self.scores(memory);
         if let Some(labels) = &self.labels {
             self.learn(labels, memory);
         }
@@ -105,7 +105,7 @@ impl Operation for Head {
 
 impl Head {
     /// a and scores from z.
-    fn judge<T: Real>(&self, memory: &mut HostBuffers<T>) {
+    fn scores<T: Real>(&self, memory: &mut HostBuffers<T>) {
         let (mut a, mut score) = (memory.take(self.a.buffer), memory.take(self.score.buffer));
         let pixels = self.z.len / self.score.len;
         let images = a[self.a.range()].par_chunks_exact_mut(pixels).zip(memory.get(self.z).par_chunks_exact(pixels));

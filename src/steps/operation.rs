@@ -1,4 +1,4 @@
-//! What every kind of step tells of itself and can do. All of it stands in the step's own file.
+//! What every kind of step implements, each in its own file.
 
 use arrayvec::ArrayVec;
 
@@ -9,7 +9,7 @@ use crate::real::Real;
 
 /// A kind of step: an operation with its geometry and the views that it reads and writes.
 pub trait Operation {
-    /// What the kind is called in reports and errors; [`super`] tells the files.
+    /// Name of the kind in reports and errors; [`super`] lists the files.
     fn kind(&self) -> &'static str;
 
     /// What the step reads, scratch space aside.
@@ -18,7 +18,7 @@ pub trait Operation {
     /// What the step writes, scratch space aside.
     fn writes(&self) -> Access;
 
-    /// Runs on the CPU. The workspace of `memory` holds at least [`Operation::workspace`] elements. What is bf16 is written unrounded.
+    /// Runs on the CPU. The workspace of `memory` holds at least [`Operation::workspace`] elements. Outputs of bf16 are not rounded yet.
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper);
 
     /// Scratch elements that the CPU form needs.
@@ -26,7 +26,7 @@ pub trait Operation {
         0
     }
 
-    /// Runs on the GPU: launches its kernels and returns. Hyper-parameters are those that `memory` holds for the present batch, its
+    /// Runs on the GPU: launches its kernels and returns. Hyperparameters are those that `memory` holds for the present batch, its
     /// workspace holds at least [`Operation::cuda_workspace`] elements.
     fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()>;
 

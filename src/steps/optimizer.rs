@@ -16,8 +16,8 @@ const CHUNK: usize = 1 << 14;
 /// Nesterov momentum of the paper's runs.
 pub const MOMENTUM: f64 = 0.9;
 
-/// Stochastic gradient descent with Nesterov momentum: buf = 0.9·buf + g; w −= lr·(g + 0.9·buf). The buffer starts at zero, which
-/// makes the first step's buf = g.
+/// Stochastic gradient descent with Nesterov momentum: buf = 0.9·buf + g; w −= lr·(g + 0.9·buf). The buffer starts at zero, so
+/// the first step's buf = g.
 #[derive(Clone, Copy, Debug)]
 pub struct Sgd {
     pub params: View,

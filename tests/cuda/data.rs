@@ -313,7 +313,7 @@ fn every_way_through_the_images() {
 }
 
 #[test]
-fn pictures_of_the_size_that_confetti_is_for() {
+fn images_of_the_size_that_confetti_is_for() {
     let Some(gpu) = gpu() else { return };
     if gpu.is_checked() {
         return; // slow, and nothing new in kind

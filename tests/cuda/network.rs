@@ -204,15 +204,15 @@ fn inference_as_on_the_cpu() {
             let arch = baselines::any(net, true).unwrap();
             let options =
                 PlanOptions { batch: 3, side, dtype: DType::F32, sigma: 2.0, gradient: Gradient::Grad, training: None };
-            let judge = |device: &Device, n: usize| {
+            let infer = |device: &Device, n: usize| {
                 let mut net = Network::<f32>::on(device, &arch, options, &Weights::init(&arch, 3)).unwrap();
                 Stream::new(5, Purpose::Check, 0, 9).fill_normal(net.input(n).unwrap());
                 let scores = net.infer(n).unwrap().to_vec();
-                let explained = net.explain(n).unwrap();
+                let explained = net.heatmaps(n).unwrap();
                 [scores, explained.maps.to_vec(), explained.heatmaps.to_vec()]
             };
             for n in if gpu.is_checked() { vec![1] } else { vec![3, 1] } {
-                for (ours, reference) in judge(&gpu.device, n).iter().zip(judge(&Device::Cpu, n)) {
+                for (ours, reference) in infer(&gpu.device, n).iter().zip(infer(&Device::Cpu, n)) {
                     // Some tens of layers' roundings.
                     assert!(distance(ours, &reference) <= 1e-5, "{net}: {:e}", distance(ours, &reference));
                 }

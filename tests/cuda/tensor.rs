@@ -81,11 +81,11 @@ struct Passes {
 impl Passes {
     fn new(gpu: &Gpu, g: &ConvGeometry, operands: &Operands, bias: bool) -> Passes {
         let forms = [WeightForm::Krsc, WeightForm::Flipped];
-        let [straight, turned] = forms.map(|form| form.len(g));
+        let [krsc, flipped] = forms.map(|form| form.len(g));
         let lengths = [
             (g.x_len(), DType::Bf16),
             (g.w_len(), DType::F32),
-            (straight + turned, DType::Bf16),
+            (krsc + flipped, DType::Bf16),
             (g.k, DType::F32),
             (g.y_len(), DType::Bf16),
             (g.y_len(), DType::Bf16),
@@ -96,8 +96,8 @@ impl Passes {
         ];
         let view = |i: usize| View { dtype: lengths[i].1, ..View::of(i, lengths[i].0) };
         let [x, params, casts, b, dy, y, exact_y, dx, exact_dx, grads] = std::array::from_fn(view);
-        let [w, turned] = [(0, straight), (straight, turned)].map(|(start, len)| View { start, len, ..casts });
-        let layers = forms.into_iter().zip([w, turned]);
+        let [w, flipped] = [(0, krsc), (krsc, flipped)].map(|(start, len)| View { start, len, ..casts });
+        let layers = forms.into_iter().zip([w, flipped]);
         let layers = layers.map(|(form, target)| CastLayer { form, geometry: *g, source: params, target }).collect();
         let table = ByteView { buffer: ByteBufferId(0), len: 4 * CastWeights::table_len(2) };
         let cast = CastWeights { params, casts, layers, table };
@@ -105,7 +105,7 @@ impl Passes {
         let wanted = |view| bias.then_some(view);
         let fprop =
             |y| Step::ConvFprop(Fprop { geometry: *g, x, w, b: wanted(b), y, stats: None, epilogue: Epilogue::NONE });
-        let dgrad = |dx| Step::ConvDgrad(Dgrad { geometry: *g, dy, w: turned, dx });
+        let dgrad = |dx| Step::ConvDgrad(Dgrad { geometry: *g, dy, w: flipped, dx });
         let numbers = cast.table();
         let steps = vec![
             Step::CastWeights(cast),
@@ -383,7 +383,7 @@ fn casts_round_to_nearest_even() {
     });
 }
 
-/// The weights of several layers at once, straight and turned around, with zeros behind the ends of rows.
+/// The weights of several layers at once, KRSC and flipped, with zeros behind the ends of rows.
 #[test]
 fn cast_weights() {
     on_tensor_cores(|gpu| {

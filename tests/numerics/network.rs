@@ -128,7 +128,7 @@ fn hsc_heatmaps_are_gradients_of_the_scores() {
         network.train(n, &hyper(1)).unwrap();
         fill(&mut network, n, 1);
         network.infer(n).unwrap();
-        let heatmaps = network.explain(n).unwrap().heatmaps.to_vec();
+        let heatmaps = network.heatmaps(n).unwrap().heatmaps.to_vec();
         let (mut ours, mut numeric) = (vec![], vec![]);
         for i in (0..n * pixels).step_by(97) {
             let x = network.input(n).unwrap()[i];
@@ -179,7 +179,7 @@ fn trained(arch: &Arch, side: usize, training: TrainingOptions) -> (Weights, Vec
         network.train(n, &hyper(step as u64 + 1)).unwrap();
     }
     network.infer(5).unwrap();
-    let heatmaps = network.explain(5).unwrap().heatmaps.to_vec();
+    let heatmaps = network.heatmaps(5).unwrap().heatmaps.to_vec();
     (network.weights().unwrap(), heatmaps)
 }
 
@@ -218,26 +218,26 @@ fn a_smaller_batch_in_the_same_memory() {
             assert_eq!(large.weights().unwrap().params, own.weights().unwrap().params);
             assert_eq!(large.weights().unwrap().stats, own.weights().unwrap().stats);
             assert_eq!(large.infer(n).unwrap(), own.infer(n).unwrap());
-            assert_eq!(large.explain(n).unwrap(), own.explain(n).unwrap());
+            assert_eq!(large.heatmaps(n).unwrap(), own.heatmaps(n).unwrap());
         }
     }
 }
 
 /// Inference without training: half the buffers, the same scores.
 #[test]
-fn every_net_judges_alike_with_and_without_memory_for_training() {
+fn every_net_scores_alike_with_and_without_memory_for_training() {
     for name in nets::names().iter().filter(|name| !name.contains("VGG") && !name.ends_with('K')) {
         let arch = nets::by_name(name, true).unwrap();
         let mut trains = network::<f32>(&arch, 2, 20, TRAINING);
         let options = PlanOptions { training: None, ..*trains.options() };
-        let mut judges = Network::<f32>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
+        let mut infers = Network::<f32>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
         let image = of::<f32>(&noise(0, 2 * 20 * 20 * arch.channels));
-        for network in [&mut trains, &mut judges] {
+        for network in [&mut trains, &mut infers] {
             network.input(2).unwrap().copy_from_slice(&image);
         }
-        assert_eq!(trains.infer(2).unwrap(), judges.infer(2).unwrap(), "{name}");
-        assert!(judges.memory().size_in_bytes() < trains.memory().size_in_bytes(), "{name}");
-        assert!(judges.train(2, &hyper(1)).is_err() && judges.infer(3).is_err() && judges.infer(0).is_err());
+        assert_eq!(trains.infer(2).unwrap(), infers.infer(2).unwrap(), "{name}");
+        assert!(infers.memory().size_in_bytes() < trains.memory().size_in_bytes(), "{name}");
+        assert!(infers.train(2, &hyper(1)).is_err() && infers.infer(3).is_err() && infers.infer(0).is_err());
     }
 }
 

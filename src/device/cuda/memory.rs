@@ -121,8 +121,8 @@ impl Number for bf16 {
 
 /// All buffers of one plan, in device memory; the counterpart of [`crate::device::HostBuffers`].
 ///
-/// Numbers that change from step to step lie in device memory too, so that a captured step can be replayed: `clock` holds the
-/// number of the batch within the epoch and the epoch, `hyper` a row of [`DeviceBuffers::HYPER`] numbers per batch.
+/// Hyperparameters lie in device memory too, so that a captured step can be replayed: `clock` holds the number of the batch within
+/// the epoch and the epoch, `hyper` a row of [`DeviceBuffers::HYPER`] numbers per batch.
 pub struct DeviceBuffers {
     cuda: Arc<Cuda>,
     reals: Vec<Reals>,
@@ -244,7 +244,7 @@ impl DeviceBuffers {
         Ok(moves)
     }
 
-    /// Makes room for the hyper-parameters of an epoch of `batches`. Graphs that were captured before must not run again.
+    /// Makes room for the hyperparameters of an epoch of `batches`. Graphs that were captured before must not run again.
     pub fn reserve_hyper(&mut self, batches: usize) -> Result<()> {
         if self.hyper.len() < batches * DeviceBuffers::HYPER {
             self.hyper = self.cuda.zeros(batches * DeviceBuffers::HYPER)?;

@@ -69,8 +69,8 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
         }
     };
     let cast_weights = stages::cast_weights(&mut stages, options, params, &mut allocator);
-    let judging = !keep;
-    let values = stages::place(&stages, first, kept_from, judging, options.dtype, &mut allocator);
+    let inference_only = !keep;
+    let values = stages::place(&stages, first, kept_from, inference_only, options.dtype, &mut allocator);
     let gradients =
         if keep { backward::buffers(&stages, options.dtype, &mut allocator) } else { [prefix(input, 0); 2] };
     let features = values.last().map_or(first, |v| v.out);
@@ -97,12 +97,12 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
         update: vec![],
         renew: cast_weights.iter().cloned().map(Step::CastWeights).collect(),
         infer: cast_input.into_iter().collect(),
-        explain: vec![],
+        heatmaps: vec![],
     };
-    let judging = Pass { stats, norm_eps: arch.norm_eps, training: None, winners: by_gradient };
-    stages::forward(&stages, &values, judging, &mut plan.infer);
-    plan.infer.push(end.judge(None));
-    end.explain(&back, stats, &mut plan.explain);
+    let inference = Pass { stats, norm_eps: arch.norm_eps, training: None, winners: by_gradient };
+    stages::forward(&stages, &values, inference, &mut plan.infer);
+    plan.infer.push(end.scoring(None));
+    end.heatmaps(&back, stats, &mut plan.heatmaps);
 
     if let Some(training) = options.training {
         let batch_stats = allocator.real(layout.stats_len);
@@ -117,9 +117,9 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
             moments: allocator.real(layout.params_len * if training.optimizer == Optimizer::Adam { 2 } else { 1 }),
             input_grad: None,
         };
-        plan.forward.push(end.judge(Some(&ports)));
+        plan.forward.push(end.scoring(Some(&ports)));
         if training.maps {
-            end.explain(&back, stats, &mut plan.forward);
+            end.heatmaps(&back, stats, &mut plan.forward);
         }
         // The gradient goes below the head if something is trained there.
         let below = training.input_grad || stages::first_trained(&stages) < stages.len();

@@ -88,7 +88,7 @@ impl End {
         })
     }
 
-    /// Views that hold the same numbers for ever.
+    /// Views of constants.
     pub fn constants(&self) -> Vec<(View, Vec<f64>)> {
         match &self.kind {
             Kind::Fcdd(fcdd) => vec![(fcdd.kernel, fcdd.taps.kernel().to_vec())],
@@ -96,8 +96,8 @@ impl End {
         }
     }
 
-    /// Scores, and what comes with them: in training with labels also losses and dz.
-    pub fn judge(&self, training: Option<&TrainingPorts>) -> Step {
+    /// The step that scores a batch; in training with labels it also gives the losses and dz.
+    pub fn scoring(&self, training: Option<&TrainingPorts>) -> Step {
         let &End { input, features, output, score, map, .. } = self;
         match &self.kind {
             Kind::Fcdd(fcdd) => {
@@ -113,8 +113,8 @@ impl End {
         }
     }
 
-    /// Map and heatmap of what was judged; `stats` are the running statistics.
-    pub fn explain(&self, back: &BackwardPass, stats: View, steps: &mut Vec<Step>) {
+    /// Maps and heatmaps of the images that were scored; `stats` are the running statistics.
+    pub fn heatmaps(&self, back: &BackwardPass, stats: View, steps: &mut Vec<Step>) {
         let &End { input: x, features, score, map, heatmap, .. } = self;
         match &self.kind {
             Kind::Fcdd(fcdd) => {
@@ -128,7 +128,7 @@ impl End {
                     steps.push(Step::GradientHeatmap(GradientHeatmap { gradient: *gradient, x, dx, heatmap }));
                 }
             }
-            // The errors were there with the scores.
+            // The scoring step wrote them already.
             Kind::Ae { .. } => {}
         }
     }

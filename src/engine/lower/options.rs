@@ -32,10 +32,10 @@ pub struct PlanOptions {
     pub batch: usize,
     /// Input side in pixels.
     pub side: usize,
-    /// Of the values between the layers, their gradients and the weights that they are multiplied with; parameters, statistics, scores
-    /// and maps are f32.
+    /// Data type of activations, their gradients and the weights that they are multiplied with; parameters, statistics, scores and maps
+    /// are f32.
     pub dtype: DType,
-    /// σ of the upsampling's Gaussian, for FCDD.
+    /// σ of the Gaussian that heatmaps are upsampled with, for FCDD.
     pub sigma: f64,
     /// What heatmaps show, for HSC.
     pub gradient: Gradient,
@@ -51,6 +51,6 @@ pub struct TrainingOptions {
     pub maps: bool,
     /// Also compute the gradient of the input.
     pub input_grad: bool,
-    /// Of the dropout.
+    /// Seed of the dropout.
     pub seed: u64,
 }

@@ -77,10 +77,10 @@ impl Block<'_> {
 }
 
 impl Stage<'_> {
-    /// Values that the stage writes in turn, in buffers of their own; `judging` they are all that is ever done.
-    fn lengths(&self, judging: bool) -> Vec<usize> {
+    /// Values that the stage writes in turn, in buffers of their own; fewer in a plan for inference alone, where an epilogue saves one.
+    fn lengths(&self, inference_only: bool) -> Vec<usize> {
         match self {
-            Stage::Block(b) if judging && b.fuses() => vec![b.pool.y_len()],
+            Stage::Block(b) if inference_only && b.fuses() => vec![b.pool.y_len()],
             Stage::Block(b) if b.has_tail() => vec![b.conv.y_len(), b.pool.y_len()],
             Stage::Block(b) => vec![b.conv.y_len()],
             Stage::Reshape { n, c, pixels } => vec![n * c * pixels],
@@ -215,12 +215,13 @@ pub(super) fn place(
     stages: &[Stage],
     input: View,
     kept_from: usize,
-    judging: bool,
+    inference_only: bool,
     dtype: DType,
     allocator: &mut Allocator,
 ) -> Vec<Values> {
     let (passing, kept) = stages.split_at(kept_from);
-    let lengths = |stages: &[Stage]| -> Vec<usize> { stages.iter().flat_map(|stage| stage.lengths(judging)).collect() };
+    let lengths =
+        |stages: &[Stage]| -> Vec<usize> { stages.iter().flat_map(|stage| stage.lengths(inference_only)).collect() };
     let (passing, kept) = (lengths(passing), lengths(kept));
     let longest = |turn: usize| passing.iter().skip(turn).step_by(2).copied().max().unwrap_or(0);
     let turns = [0, 1].map(|turn| allocator.of(dtype, longest(turn)));
@@ -230,7 +231,7 @@ pub(super) fn place(
     let mut x = input;
     let mut values = Vec::with_capacity(stages.len());
     for stage in stages {
-        let own: Vec<View> = views.by_ref().take(stage.lengths(judging).len()).collect();
+        let own: Vec<View> = views.by_ref().take(stage.lengths(inference_only).len()).collect();
         let (conv, out) = (own.first().copied().unwrap_or(x), own.last().copied().unwrap_or(x));
         values.push(Values { x, conv, out, argmax: None });
         x = out;

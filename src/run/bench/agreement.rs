@@ -72,7 +72,7 @@ fn results(device: &Device, cuda: &Arc<Cuda>, options: &BenchOptions) -> Result<
     match options.task {
         BenchTask::Predict => {
             let mut latency = Latency::new(device, &options.net)?;
-            latency.judge(|_, scored| {
+            latency.score(|_, scored| {
                 keep("the score".into(), vec![scored.score], APART);
                 keep("the heatmap".into(), scored.heatmap.to_vec(), APART);
                 Ok(())
@@ -166,7 +166,7 @@ mod tests {
                 assert!(told.contains(word), "{word} in {told}");
             }
         }
-        // What is no number is near to nothing.
+        // NaN is near to nothing.
         assert!(compare(&before, &[found(1, [f32::NAN, 1.5])], true).is_err());
         // Where nothing is added in another order, the last bit counts.
         assert_eq!(compare(&before, &last_bit, true), Ok(()));

@@ -109,7 +109,7 @@ impl Work {
 pub(super) fn steps(plan: &Plan, task: BenchTask) -> impl Iterator<Item = &Step> {
     let phases = match task {
         BenchTask::Train => vec![&plan.forward, &plan.backward, &plan.update],
-        BenchTask::Infer | BenchTask::Predict => vec![&plan.infer, &plan.explain],
+        BenchTask::Infer | BenchTask::Predict => vec![&plan.infer, &plan.heatmaps],
     };
     phases.into_iter().flatten()
 }

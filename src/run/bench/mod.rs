@@ -1,4 +1,4 @@
-//! The verb `bench`: how fast this machine trains and judges, step by step beside the floors that its own speed sets.
+//! The verb `bench`: how fast this machine trains and infers, step by step beside the floors that its own speed sets.
 
 mod agreement;
 mod costs;
@@ -102,7 +102,7 @@ fn timed(device: &Device, peaks: Option<&Peaks>, options: &BenchOptions) -> Resu
     let mut work = Work::count(options)?;
     let ways = if options.task == BenchTask::Predict {
         let mut latency = Latency::new(device, &options.net)?;
-        vec![("", repeated(options.repeats, || latency.judge(|_, _| Ok(())))?)]
+        vec![("", repeated(options.repeats, || latency.score(|_, _| Ok(())))?)]
     } else {
         let mut network = prepared(device, options)?;
         let ways = match device {
@@ -190,14 +190,14 @@ pub fn whole(network: &mut Network<f32>, task: BenchTask) -> Result<Vec<Step>> {
     Ok(costs::steps(network.plan(batch)?, task).cloned().collect())
 }
 
-/// Where the losses of a training step lie, or the scores of what was judged.
+/// The view of the losses of a training step, or of the scores of an inference.
 fn result(network: &mut Network<f32>, task: BenchTask) -> Result<View> {
     let batch = network.options().batch;
     let ports = network.plan(batch)?.ports;
     Ok(ports.training.filter(|_| task == BenchTask::Train).map_or(ports.score, |training| training.loss))
 }
 
-/// Refuses what is no number.
+/// Fails where a value is NaN or infinite.
 fn finite(options: &BenchOptions, what: &str, values: &[f32]) -> Result<()> {
     if values.iter().all(|value| value.is_finite()) {
         return Ok(());
@@ -206,15 +206,15 @@ fn finite(options: &BenchOptions, what: &str, values: &[f32]) -> Result<()> {
     Err(Error::Numeric { problem, remedy: NOT_TIMED.into() })
 }
 
-/// What is done about wrong results.
+/// The remedy in errors of wrong results.
 const NOT_TIMED: &str = "this net is not timed; `fcdd verify` tells which step is at fault";
 
-/// What computes.
+/// Device, data type and switches.
 fn mode(device: &Device, options: &BenchOptions) -> String {
     format!("fcdd {} {}{}", device.name(), options.dtype.word(), switches(device))
 }
 
-/// What is switched on that is not the usual.
+/// What is switched on beside the defaults.
 fn switches(device: &Device) -> String {
     let Device::Cuda(cuda) = device else { return String::new() };
     let on = [(" pdl", cuda.launches_ahead()), (" wgmma", cuda.has_wgmma())];

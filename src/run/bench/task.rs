@@ -21,7 +21,7 @@ pub enum BenchTask {
     Train,
     /// Scores and heatmaps of one batch
     Infer,
-    /// One picture from its file: decoding, resizing, normalising, inference, heatmap
+    /// One image from its file: decoding, resizing, normalising, inference, heatmap
     Predict,
 }
 
@@ -36,7 +36,7 @@ pub struct BenchOptions {
     pub side: Option<usize>,
     /// Of the values between layers.
     pub dtype: DType,
-    /// Timed batches or pictures; others go before them, to warm up.
+    /// Timed batches or images; others run before them as a warm-up.
     pub repeats: usize,
     /// Whether a GPU is to compute, or its work to be counted.
     pub on_gpu: bool,
@@ -49,7 +49,7 @@ impl BenchTask {
             network.train(batch, hyper)?;
         } else {
             network.infer(batch)?;
-            network.explain(batch)?;
+            network.heatmaps(batch)?;
         }
         Ok(())
     }
@@ -68,7 +68,7 @@ fn usual_batch(side: usize, on_gpu: bool) -> usize {
 pub(super) fn lowered(arch: &Arch, options: &BenchOptions) -> Result<lower::PlanOptions> {
     let side = options.side.unwrap_or(arch.side);
     if options.task == BenchTask::Predict && (options.batch.is_some() || options.side.is_some()) {
-        let problem = "--task predict judges one picture at a time, at the net's own side";
+        let problem = "--task predict scores one image at a time, at the net's own side";
         return Err(Error::setting(problem, "leave --batch and --side out"));
     }
     let batch = match options.task {

@@ -11,12 +11,12 @@ mod convert;
 mod curves;
 mod execute;
 pub mod golden;
+mod heatmaps;
 mod images;
 mod layers;
 mod losses;
 mod nets;
 mod optimizer;
-mod pictures;
 mod plain;
 mod selfcheck;
 pub mod stepwise;
@@ -102,7 +102,7 @@ fn golden_file(folder: &Path, manifest: &Manifest, file: &GoldenFile, report: &m
         (None, None) if name.starts_with("gkern") => upsampling::check_kernels(file, report),
         (None, None) if name.starts_with("roc") => curves::check(file, report),
         (None, None) if name.starts_with("lcn") => images::check_lcn(file, report),
-        (None, None) if name.starts_with("heatmap_norm") => pictures::check(file, report),
+        (None, None) if name.starts_with("heatmap_norm") => heatmaps::check(file, report),
         (None, None) if name.starts_with("smooth_noise") => images::check_blur(file, report),
         _ => {
             report.skip_file(file, "this build has no operations of this kind");

@@ -208,7 +208,7 @@ fn gradient_heatmaps<T: Real>(
         batch.fill(&mut network)?;
         network.forward(batch.n, &Hyper { step: 1, norm_momentum: NORM_MOMENTUM, ..Hyper::IDLE })?;
         network.infer(batch.n)?;
-        let heatmaps = network.explain(batch.n)?.heatmaps;
+        let heatmaps = network.heatmaps(batch.n)?.heatmaps;
         give(name, Ours::values(heatmaps));
         for key in file.keys() {
             let Some(sigma) = key.strip_prefix(name).and_then(|rest| rest.strip_prefix("_blur_std")) else { continue };

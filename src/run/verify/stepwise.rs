@@ -31,7 +31,7 @@ const ROUNDOFF: f64 = 1.0 / 16_777_216.0;
 /// Half the distance between neighbours of bf16, which have 8 bits, relative to the power of two below them.
 const BF16_ROUNDOFF: f64 = 1.0 / 256.0;
 
-/// Hyper-parameters of checked steps.
+/// Hyperparameters of checked steps.
 pub const HYPER: Hyper = Hyper { lr: 0.01, weight_decay: 1e-3, step: 1, norm_momentum: NORM_MOMENTUM };
 
 /// A winner of a pool may differ where two values of a window round alike: this part of all, and two more.
@@ -410,7 +410,7 @@ fn leave_cancellation(step: &Adam, memory: &mut HostBuffers<f64>) {
     memory.put(step.grads.buffer, grads);
 }
 
-/// Moves inputs of an activation whose sign is within rounding to the side that it says.
+/// Moves inputs of an activation whose sign rounding could flip away from zero, to the side on which they are.
 fn leave_decisions(step: &NormActPoolBackward, memory: &mut HostBuffers<f64>) {
     let Some(norm) = step.norm else { return };
     let mut x = memory.take(step.x.buffer);

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | fprop, many channels | [`super::rows`]: the input is read in place |
 //! | fprop, few channels | [`super::im2col`]: all taps in one product |
-//! | dgrad, stride 1 | fprop of `dy` with the turned weights |
+//! | dgrad, stride 1 | fprop of `dy` with the flipped weights |
 //! | dgrad, other strides | [`super::reference`] |
 //! | wgrad | [`super::im2col`] |
 //!
@@ -28,7 +28,7 @@ pub fn fprop_workspace(g: &ConvGeometry) -> usize {
 
 /// Scratch elements of [`dgrad`].
 pub fn dgrad_workspace(g: &ConvGeometry) -> usize {
-    turned(g).map_or(0, |t| fprop_workspace(&t))
+    flipped(g).map_or(0, |t| fprop_workspace(&t))
 }
 
 /// Scratch elements of [`wgrad`].
@@ -47,9 +47,9 @@ pub fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &m
     multiply(g, x, matrix, b, y, scratch);
 }
 
-/// Gradient of the input; see [`reference::dgrad`]. With stride 1 it is a convolution of `dy` with the turned weights.
+/// Gradient of the input; see [`reference::dgrad`]. With stride 1 it is a convolution of `dy` with the flipped weights.
 pub fn dgrad<T: Real>(g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut [T], workspace: &mut [T]) {
-    let Some(t) = turned(g) else {
+    let Some(t) = flipped(g) else {
         return reference::dgrad(g, dy, w, dx);
     };
     let (matrix, scratch) = workspace.split_at_mut(t.w_len());
@@ -72,7 +72,7 @@ fn multiply<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mu
 }
 
 /// The convolution that dgrad is: input dy [n, oh, ow, k], output dx [n, h, w, c]. None where the stride leaves gaps.
-fn turned(g: &ConvGeometry) -> Option<ConvGeometry> {
+fn flipped(g: &ConvGeometry) -> Option<ConvGeometry> {
     (g.stride == 1 && g.pad < g.side).then(|| ConvGeometry {
         h: g.oh(),
         w: g.ow(),

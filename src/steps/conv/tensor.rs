@@ -1,13 +1,13 @@
 //! Convolution on the tensor cores (sm_80 and later): `kernels/conv_fprop_bf16.cu`, `kernels/conv_wgrad_bf16.cu`.
 //!
 //! Activations, weights and gradients of activations are bf16, sums f32, gradients of weights and biases f32. The weights are kept
-//! in f32 and cast after each update ([`crate::steps::cast`]): for the forward pass, and turned around for the gradient of the input,
-//! which is the forward pass of dy with them. Stride 1; any kernel and padding. Where the channels that are summed over are no
+//! in f32 and cast after each update ([`crate::steps::cast`]): as KRSC for fprop, and flipped for dgrad, which is an fprop of dy with
+//! the flipped weights. Stride 1; any kernel and padding. Where the channels that are summed over are no
 //! multiple of 8 (first layers), their taps are gathered one by one ("packed").
 //!
-//! Every bf16 operand starts at 16 bytes. On a GPU before sm_80 a launch ends in an error.
+//! Every bf16 operand is aligned to 16 bytes. On a GPU before sm_80 a launch returns an error.
 //!
-//! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU. The exception must be asked for:
+//! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU. The exception is off by default:
 //! with `FCDD_WGMMA=1` layers of many channels use [`super::wgmma`] on GPUs of compute capability 9.0.
 
 use half::bf16;
@@ -182,7 +182,7 @@ pub(super) fn fprop_by(cuda: &Cuda, pixels: usize, [c, k]: [usize; 2]) -> By<Mma
     }
 }
 
-/// What could: the narrowest tile, and those of which less than half would be empty.
+/// The candidates: the narrowest tile, and those of which less than half would be empty.
 pub(super) fn fprop_candidates(cuda: &Cuda, [c, k]: [usize; 2]) -> Vec<By<MmaFpropKernel>> {
     let tiles = if is_packed(c) { &FPROP_PACKED[..] } else { &FPROP };
     candidates(tiles, |tile| tile.columns < 2 * k, cuda.can_wgmma() && wgmma::fits_fprop(c, k))
@@ -196,7 +196,7 @@ pub(super) fn wgrad_by(cuda: &Cuda, g: &ConvGeometry) -> By<MmaWgradKernel> {
     }
 }
 
-/// What could, as in [`fprop_candidates`].
+/// The candidates, as in [`fprop_candidates`].
 pub(super) fn wgrad_candidates(cuda: &Cuda, g: &ConvGeometry) -> Vec<By<MmaWgradKernel>> {
     let tiles = if is_packed(g.c) { &WGRAD_PACKED[..] } else { &WGRAD };
     candidates(tiles, |tile| tile.rows < 2 * g.k, cuda.can_wgmma() && wgmma::fits_wgrad(g))
@@ -208,7 +208,7 @@ fn candidates<K>(tiles: &'static [MmaTile<K>], fits: impl Fn(&MmaTile<K>) -> boo
     std::iter::once(narrowest).chain(wider).map(By::Mma).chain(wgmma.then_some(By::Wgmma)).collect()
 }
 
-/// The kernels know of no stride, and no net has one.
+/// The kernels support stride 1 alone, and no net has another.
 fn assert_takes(g: &ConvGeometry) {
     assert_eq!(g.stride, 1, "a convolution of bf16 with a stride");
 }

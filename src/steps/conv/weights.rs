@@ -6,13 +6,12 @@ use crate::real::Real;
 /// Elements that kernels read at a time; rows are filled with zeros up to a multiple.
 pub(in crate::steps) const CHUNK: usize = 8;
 
-/// The weights of a convolution as one of its passes reads them.
+/// Which pass of the convolution the weights are laid out for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightForm {
-    /// [k, side · side · c], for the forward pass.
+    /// [k, side · side · c], for fprop.
     Krsc,
-    /// [c, side · side · k] with rows and columns of the kernel from last to first, for the gradient of the input, which is the forward
-    /// pass of dy with them.
+    /// [c, side · side · k] with the kernel's rows and columns flipped, for dgrad, which is an fprop of dy with them.
     Flipped,
 }
 

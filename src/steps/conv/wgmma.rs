@@ -1,7 +1,7 @@
 //! Convolution by WGMMA and TMA of sm_90a, in place of the kernels of `tensor.rs` for many channels:
 //! `kernels/conv_fprop_wgmma.cu` for the forward pass and the gradient of the input, `kernels/conv_wgrad_wgmma.cu`.
 //!
-//! Only where it was asked for, with `FCDD_WGMMA=1`: it is proven in the stand-in, no GPU has confirmed it yet.
+//! Used only with `FCDD_WGMMA=1`: it passes its tests in the stand-in, and has not run on a GPU yet.
 
 use half::bf16;
 

@@ -1,4 +1,4 @@
-//! `heatmap_norm`: heatmaps as pictures.
+//! `heatmap_norm`: heatmaps as they are shown.
 
 use std::collections::BTreeMap;
 
@@ -14,15 +14,15 @@ use crate::steps::upsample;
 
 /// Checks `<t>/local_q<q>`, `<t>/global_q<q>`, `x/global_ref_q<q>`, the whole pipeline `pipe/<net>/…`, and the colour map.
 pub fn check(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
-    let mut f64s = pictures::<f64>(file)?;
+    let mut f64s = heatmaps::<f64>(file)?;
     compare_all(file, Precision::F64, &mut |key| f64s.remove(key), report)?;
-    let mut f32s = pictures::<f32>(file)?;
+    let mut f32s = heatmaps::<f32>(file)?;
     compare_all(file, Precision::F32, &mut |key| f32s.remove(key), report)?;
     Ok(())
 }
 
-/// All normalised maps and pictures of the file.
-fn pictures<T: Real>(file: &GoldenFile) -> Result<BTreeMap<String, Ours>> {
+/// All normalised maps and coloured heatmaps of the file.
+fn heatmaps<T: Real>(file: &GoldenFile) -> Result<BTreeMap<String, Ours>> {
     let mut found = BTreeMap::new();
     for key in file.keys() {
         let Some((tensor, norm)) = key.rsplit_once('/') else { continue };
@@ -46,7 +46,7 @@ fn pictures<T: Real>(file: &GoldenFile) -> Result<BTreeMap<String, Ours>> {
     Ok(found)
 }
 
-/// From a low-resolution map to a picture: upsampled by receptive field, reduced to `maxres` where it is larger, normalised,
+/// From a low-resolution map to an image: upsampled by receptive field, reduced to `maxres` where it is larger, normalised,
 /// coloured. The reference of the global normalisation is not upsampled there.
 fn pipeline<T: Real>(file: &GoldenFile, case: &str, found: &mut BTreeMap<String, Ours>) -> Result<()> {
     let net = case.rsplit('/').next().unwrap_or(case);
