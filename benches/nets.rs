@@ -8,21 +8,21 @@ mod support;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fcdd::device::Device;
 use fcdd::named::Named;
-use fcdd::run::bench::{HYPER, Options, Task, Work, prepared, whole};
+use fcdd::run::bench::{BenchOptions, BenchTask, HYPER, Work, prepared, whole};
 
-use support::{Clock, device, formats};
+use support::{Clock, device, dtypes};
 
 fn nets(criterion: &mut Criterion<Clock>) {
     let on_gpu = matches!(device(), Device::Cuda(_));
     for name in ["FCDD_CNN28", "FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"] {
         let mut group = criterion.benchmark_group(name);
-        for (&format, task) in formats().iter().flat_map(|format| [(format, Task::Train), (format, Task::Infer)]) {
+        for (&dtype, task) in dtypes().iter().flat_map(|dtype| [(dtype, BenchTask::Train), (dtype, BenchTask::Infer)]) {
             let net = name.to_string();
-            let options = Options { net, task, batch: None, side: None, format, repeats: 0, on_gpu };
+            let options = BenchOptions { net, task, batch: None, side: None, dtype, repeats: 0, on_gpu };
             let batch = Work::count(&options).unwrap().batch;
             group.throughput(Throughput::Elements(batch as u64));
             let mut network = None;
-            group.bench_function(format!("{} {} {}", device().name(), format.word(), task.word()), |bencher| {
+            group.bench_function(format!("{} {} {}", device().name(), dtype.word(), task.word()), |bencher| {
                 let network = network.get_or_insert_with(|| prepared(device(), &options).unwrap());
                 if on_gpu {
                     let steps = whole(network, task).unwrap();

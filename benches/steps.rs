@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use fcdd::device::Device;
-use fcdd::engine::lower::{self, Optimizer, Training, lower};
+use fcdd::engine::lower::{self, Optimizer, TrainingOptions, lower};
 use fcdd::engine::{Hyper, Network, Step};
 use fcdd::model::{Arch, Weights, nets};
 use fcdd::named::Named;
@@ -19,12 +19,12 @@ use fcdd::rng::{Purpose, Stream};
 use fcdd::run::bench::Copier;
 use fcdd::steps::hsc_loss::Gradient;
 
-use support::{Clock, device, formats};
+use support::{Clock, device, dtypes};
 
 /// A net, laid out when the first of its steps is timed.
 struct Net {
     arch: Arch,
-    options: lower::Options,
+    options: lower::PlanOptions,
     network: Option<Network<f32>>,
 }
 
@@ -57,23 +57,23 @@ fn steps(criterion: &mut Criterion<Clock>) {
     for (name, batch, maps) in
         [("CNN28", 128, false), ("CNN28_W", 128, false), ("CNN32_LW3K", 200, false), ("CNN224_VGG_F", large, true)]
     {
-        for &format in formats() {
+        for &dtype in dtypes() {
             let arch = nets::by_name(name, true).unwrap();
-            let training = Some(Training { optimizer: Optimizer::Sgd, maps, input_grad: false, seed: 0 });
+            let training = Some(TrainingOptions { optimizer: Optimizer::Sgd, maps, input_grad: false, seed: 0 });
             let (side, gradient) = (arch.side, Gradient::Grad);
-            let options = lower::Options { batch, side, format, sigma: 1.2, gradient, training };
+            let options = lower::PlanOptions { batch, side, dtype, sigma: 1.2, gradient, training };
             let plan = lower(&arch, &options).unwrap();
             let phases = [
                 ("train", [&plan.forward, &plan.backward, &plan.update]),
-                ("infer", [&plan.infer, &plan.explain, &plan.renew]),
+                ("infer", [&plan.infer, &plan.heatmaps, &plan.renew]),
             ];
             for (phase, step) in
                 phases.iter().flat_map(|(phase, of)| of.iter().copied().flatten().map(move |s| (phase, s)))
             {
-                let (format, shape) = (format.word(), step.shape());
+                let (dtype, shape) = (dtype.word(), step.shape());
                 // A layer of both phases that reads and writes the same is one.
-                let is_new = met.insert(format!("{format} {shape} {}", step.describe()));
-                let id = format!("{} {format} {phase} {shape}", device().name());
+                let is_new = met.insert(format!("{dtype} {shape} {}", step.describe()));
+                let id = format!("{} {dtype} {phase} {shape}", device().name());
                 let steps = by_kind.entry(step.kind()).or_default();
                 if is_new && steps.iter().all(|(_, other, _)| *other != id) {
                     steps.push((nets.len(), id, step.clone()));

@@ -31,7 +31,7 @@ const FLAGS: [&str; 9] = [
     "-Ikernels",
 ];
 
-/// What a kernel file says, and the project's headers that it includes.
+/// The text of a kernel file, and the project's headers that it includes.
 #[derive(Debug)]
 pub struct Text {
     pub source: String,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused something on a path.
-    #[error("cannot {action} {}: {}", path.display(), explain(source))]
+    #[error("cannot {action} {}: {}", path.display(), described(source))]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// A file was read but does not hold what it should.
     #[error("{}: {problem}; {remedy}", path.display())]
@@ -18,10 +18,10 @@ pub enum Error {
     /// The GPU, its driver, or a kernel.
     #[error(transparent)]
     Cuda(#[from] CudaError),
-    /// Numbers that stopped being numbers, or are not those that they should be.
+    /// Values that are NaN or infinite, or differ from those expected.
     #[error("{problem}; {remedy}")]
     Numeric { problem: String, remedy: String },
-    /// A mistake of this program, whatever it was given.
+    /// A bug of this program.
     #[error("{problem}; please report this as a bug")]
     Internal { problem: String },
 }
@@ -49,7 +49,7 @@ pub enum CudaError {
         compute_capability.1, compute_capability.0, compute_capability.1
     )]
     UnsupportedDevice { name: String, compute_capability: (i32, i32), architectures: String },
-    #[error("this GPU is older than the bf16 of tensor cores, compute capability 8.0; choose --precision f32")]
+    #[error("bf16 needs tensor cores of compute capability 8.0 or newer, which this GPU lacks; choose --precision f32")]
     NoBf16,
     /// `batch` is the largest that would fit, where that is known.
     #[error("out of GPU memory: {} were asked for, {} are free; {}", size(*asked), size(*free), smaller(*batch))]
@@ -62,7 +62,7 @@ pub enum CudaError {
     #[error("step {step}: {source}")]
     Step { step: String, source: Box<CudaError> },
     #[error(
-        "the GPU failed to {action}: {reason}; if other programs run well on it, run this one under compute-sanitizer and report what it says"
+        "the GPU failed to {action}: {reason}; if other programs run well on it, run this one under compute-sanitizer and report its output"
     )]
     Call { action: &'static str, reason: String },
 }
@@ -120,8 +120,8 @@ impl Error {
     }
 }
 
-/// The system's words, with the remedy where there is an obvious one.
-fn explain(source: &io::Error) -> String {
+/// The system's message, with the remedy where there is an obvious one.
+fn described(source: &io::Error) -> String {
     let remedy = match source.kind() {
         io::ErrorKind::NotFound => "check the spelling of the path",
         io::ErrorKind::PermissionDenied => "check its permissions",

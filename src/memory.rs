@@ -1,15 +1,15 @@
-//! Memory that settings ask for: too much of it is said in words, where the allocator would end the program.
+//! Memory that settings ask for: too much of it is an error, where the allocator would abort the program.
 
 use std::fs;
 
 use crate::error::{Error, Result};
 
-/// Fails unless the system would hand out `bytes` of memory for `what`, such as "a batch of 9 images". What it hands out need not
-/// be there once it is used; but what it refuses would end the program.
+/// Fails unless the system would hand out `bytes` of memory for `what`, such as "a batch of 9 images". Memory that it grants
+/// may still be missing once it is used; a refusal would abort the program.
 pub fn room_for(what: &str, bytes: usize, remedy: &str) -> Result<()> {
     let mut probe: Vec<u8> = Vec::new();
     let refused = probe.try_reserve_exact(bytes).is_err();
-    // Looked at, so that the compiler does not leave the allocation out.
+    // So that the compiler does not leave the allocation out.
     std::hint::black_box(&mut probe);
     if refused {
         return Err(Error::setting(format!("{what} takes {} of memory, more than there is", gib(bytes)), remedy));
@@ -17,7 +17,7 @@ pub fn room_for(what: &str, bytes: usize, remedy: &str) -> Result<()> {
     Ok(())
 }
 
-/// Fails where so many `bytes` that will be used for `what`, such as "the masks of 9 pictures", are not free: the system would end
+/// Fails where so many `bytes` that will be used for `what`, such as "the masks of 9 images", are not free: the system would end
 /// the program.
 pub fn fits(what: &str, bytes: usize, remedy: &str) -> Result<()> {
     match free() {

@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fcdd::device::DType;
-use fcdd::engine::lower::{Optimizer, Options, Training};
+use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Weights, nets};
 use fcdd::steps::hsc_loss::Gradient;
@@ -35,9 +35,9 @@ fn steps_allocate_nothing() {
     for (name, side) in [("CNN28", 28), ("CNN32_S", 32), ("CNN224", 64)] {
         for (optimizer, maps) in [(Optimizer::Sgd, false), (Optimizer::Adam, true)] {
             let arch = nets::by_name(name, true).unwrap();
-            let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
+            let training = Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0 });
             let options =
-                Options { batch: 8, side, format: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training };
+                PlanOptions { batch: 8, side, dtype: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training };
             let mut network = Network::<f32>::new(&arch, options, &Weights::init(&arch, 0)).unwrap();
             let hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step: 1, norm_momentum: 0.1 };
             // The first step warms the thread pool up.

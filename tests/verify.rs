@@ -5,22 +5,22 @@ use std::path::{Path, PathBuf};
 
 use fcdd::Error;
 use fcdd::device::Device;
-use fcdd::run::verify::{Check, Options, Outcome, Summary, verify};
+use fcdd::run::verify::{Check, CheckCounts, CheckOutcome, VerifyOptions, verify};
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
 /// All checks of a folder.
-fn checks(folder: &Path) -> Result<(Summary, Vec<Check>), Error> {
+fn checks(folder: &Path) -> Result<(CheckCounts, Vec<Check>), Error> {
     let mut checks = Vec::new();
-    let summary = verify(&Options { golden: Some(folder.to_path_buf()), device: Device::Cpu }, &mut |check| {
+    let summary = verify(&VerifyOptions { golden: Some(folder.to_path_buf()), device: Device::Cpu }, &mut |check| {
         checks.push(check.clone())
     })?;
     Ok((summary, checks))
 }
 
-fn of(checks: &[Check], outcome: Outcome) -> Vec<&Check> {
+fn of(checks: &[Check], outcome: CheckOutcome) -> Vec<&Check> {
     checks.iter().filter(|check| check.outcome == outcome).collect()
 }
 
@@ -55,10 +55,10 @@ fn edit(folder: &Path, change: impl Fn(&mut serde_json::Value)) {
 #[test]
 fn the_compact_part_passes() {
     let (summary, all) = checks(&golden()).unwrap();
-    assert!(of(&all, Outcome::Failed).is_empty(), "{:#?}", of(&all, Outcome::Failed));
+    assert!(of(&all, CheckOutcome::Failed).is_empty(), "{:#?}", of(&all, CheckOutcome::Failed));
     assert!(summary.passed >= 310, "{summary:?}");
     // Skipped are only the tensors that are there for information.
-    assert!(of(&all, Outcome::Skipped).iter().all(|check| check.name.contains("f32_torch")));
+    assert!(of(&all, CheckOutcome::Skipped).iter().all(|check| check.name.contains("f32_torch")));
     for kind in ["net_", "optim_", "loss_fcdd", "receptive_upsample", "gkern", "lcn", "roc", "heatmap_norm"] {
         assert!(all.iter().any(|check| check.name.starts_with(kind)), "{kind}");
     }
@@ -72,8 +72,8 @@ fn the_compact_part_passes() {
 #[test]
 fn self_checks_pass() {
     let mut failed = Vec::new();
-    let summary = verify(&Options { golden: None, device: Device::Cpu }, &mut |check| {
-        if check.outcome != Outcome::Passed {
+    let summary = verify(&VerifyOptions { golden: None, device: Device::Cpu }, &mut |check| {
+        if check.outcome != CheckOutcome::Passed {
             failed.push(check.clone());
         }
     });
@@ -97,7 +97,7 @@ fn a_wrong_number_fails_its_own_check() {
         poke(&folder.path().join(file), tensor, element, |v| v * 1.0001 + 1e-3 * v.abs().max(1e-2));
         let (summary, all) = checks(folder.path()).unwrap();
         assert!(summary.failed >= 1, "{tensor}");
-        for check in of(&all, Outcome::Failed) {
+        for check in of(&all, CheckOutcome::Failed) {
             assert!(check.name.ends_with(tensor), "{check:?}");
             assert!(check.error > check.bound);
         }
@@ -118,7 +118,8 @@ fn absent_and_unlisted_files_are_named() {
     fs::copy(golden().join("gkern.safetensors"), folder.path().join("extra.safetensors")).unwrap();
     let (summary, all) = checks(folder.path()).unwrap();
     assert_eq!(summary.failed, 0);
-    let skipped: Vec<String> = of(&all, Outcome::Skipped).iter().map(|c| format!("{}: {}", c.name, c.detail)).collect();
+    let skipped: Vec<String> =
+        of(&all, CheckOutcome::Skipped).iter().map(|c| format!("{}: {}", c.name, c.detail)).collect();
     assert!(
         skipped.iter().any(|s| s.starts_with("roc.safetensors") && s.contains("not in this folder")),
         "{skipped:?}"
@@ -135,7 +136,7 @@ fn unknown_kinds_and_tensors_are_skipped_by_name() {
         net["objective"] = "diffusion".into();
     });
     let (_, all) = checks(folder.path()).unwrap();
-    assert!(of(&all, Outcome::Skipped).iter().any(|c| c.name == "net_FCDD_CNN28"));
+    assert!(of(&all, CheckOutcome::Skipped).iter().any(|c| c.name == "net_FCDD_CNN28"));
 
     let folder = copy(&["lcn.safetensors"]);
     let file = folder.path().join("lcn.safetensors");
@@ -148,7 +149,7 @@ fn unknown_kinds_and_tensors_are_skipped_by_name() {
         keys.remove("c1_28/l1");
     });
     let (_, all) = checks(folder.path()).unwrap();
-    assert!(of(&all, Outcome::Skipped).iter().any(|c| c.name == "lcn c1_28/l9"), "{all:?}");
+    assert!(of(&all, CheckOutcome::Skipped).iter().any(|c| c.name == "lcn c1_28/l9"), "{all:?}");
 }
 
 #[test]

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use criterion::Criterion;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use fcdd::device::cuda::Mark;
-use fcdd::device::{Choice, DType, Device, choose};
+use fcdd::device::{DType, Device, DeviceChoice, choose};
 
 /// The GPU where there is one, else the CPU; says once which.
 pub fn device() -> &'static Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
     DEVICE.get_or_init(|| {
-        let (device, why_not) = choose(Choice::Auto).unwrap();
+        let (device, why_not) = choose(DeviceChoice::Auto).unwrap();
         match &device {
             Device::Cuda(cuda) => eprintln!("on {}, by its own clock", cuda.describe().unwrap().name),
             Device::Cpu => {
@@ -25,7 +25,7 @@ pub fn device() -> &'static Device {
 }
 
 /// What nets are timed in: bf16 is emulated on the CPU.
-pub fn formats() -> &'static [DType] {
+pub fn dtypes() -> &'static [DType] {
     match device() {
         Device::Cuda(cuda) if cuda.has_bf16().unwrap() => &[DType::F32, DType::Bf16],
         _ => &[DType::F32],

@@ -5,7 +5,7 @@ use super::terminal::log;
 use super::{FOUND_WANTING, Outcome};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
-use crate::run::bench::{Cost, Options, Peaks, Refusal, Task, TileTiming, Timing, Work, bench, tiles};
+use crate::run::bench::{BenchOptions, BenchTask, Cost, Peaks, Refusal, TileTiming, Timing, Work, bench, tiles};
 
 /// Time training steps and inference beside the floors that this machine's speed sets, or the latency of judging one picture.
 ///
@@ -20,8 +20,8 @@ pub struct Args {
     #[arg(value_name = "NET", default_values = ["FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"])]
     nets: Vec<String>,
     /// What to time [default: train and infer]
-    #[arg(long, value_parser = choice::<Task>())]
-    task: Option<Task>,
+    #[arg(long, value_parser = choice::<BenchTask>())]
+    task: Option<BenchTask>,
     /// Images per batch [default: 128 at 28 pixels, 200 at 32, 128 at 224, on the CPU 16]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
@@ -101,7 +101,8 @@ pub fn run(args: Args) -> Result<Outcome> {
     if args.tiles {
         return time_tiles(&args, &device);
     }
-    let peaks = if args.task == Some(Task::Predict) { None } else { Some(Peaks::measure(&device, args.precision)?) };
+    let peaks =
+        if args.task == Some(BenchTask::Predict) { None } else { Some(Peaks::measure(&device, args.precision)?) };
     if let Some(peaks) = peaks.as_ref().filter(|_| !args.json) {
         print_lines(&format!(
             "peaks: copy {:.1} GB/s, matrix product {:.1} GFLOP/s ({})",
@@ -144,29 +145,30 @@ fn time_tiles(args: &Args, device: &Device) -> Result<Outcome> {
     let Device::Cuda(cuda) = device else {
         return Err(Error::setting("the CPU computes in no tiles", "leave --tiles out, or choose a GPU with --device"));
     };
-    let options = args.nets.iter().map(|net| Options { format: DType::Bf16, ..args.options(net, Task::Train, true) });
+    let options =
+        args.nets.iter().map(|net| BenchOptions { dtype: DType::Bf16, ..args.options(net, BenchTask::Train, true) });
     let timed = options.map(|options| tiles(cuda, &options)).collect::<Result<Vec<_>>>()?;
     print_json(&Tiles { tiles: timed.into_iter().flatten().collect() })?;
     Ok(Outcome::Fine)
 }
 
 impl Args {
-    fn options(&self, net: &str, task: Task, on_gpu: bool) -> Options {
-        Options {
+    fn options(&self, net: &str, task: BenchTask, on_gpu: bool) -> BenchOptions {
+        BenchOptions {
             net: net.to_string(),
             task,
             batch: self.batch.map(|n| n as usize),
             side: self.side,
-            repeats: usize::from(self.repeats.unwrap_or(if task == Task::Predict { 200 } else { 5 })),
-            format: self.precision,
+            repeats: usize::from(self.repeats.unwrap_or(if task == BenchTask::Predict { 200 } else { 5 })),
+            dtype: self.precision,
             on_gpu,
         }
     }
 }
 
 /// What is to be timed or counted, one after the other.
-fn options(args: &Args, on_gpu: bool) -> Vec<Options> {
-    let tasks = args.task.map_or(vec![Task::Train, Task::Infer], |task| vec![task]);
+fn options(args: &Args, on_gpu: bool) -> Vec<BenchOptions> {
+    let tasks = args.task.map_or(vec![BenchTask::Train, BenchTask::Infer], |task| vec![task]);
     args.nets.iter().flat_map(|net| tasks.iter().map(move |&task| args.options(net, task, on_gpu))).collect()
 }
 
@@ -195,14 +197,14 @@ fn describe(timings: &[Timing], layers: bool) -> String {
 
 fn task(timings: &[Timing], layers: bool) -> String {
     let lines = timings.iter().map(summary);
-    let table = timings.first().filter(|t| t.work.task != Task::Predict).map(|t| table(&t.work, layers));
+    let table = timings.first().filter(|t| t.work.task != BenchTask::Predict).map(|t| table(&t.work, layers));
     lines.chain(table).collect::<Vec<_>>().join("\n")
 }
 
 fn summary(t: &Timing) -> String {
     let [least, middle, late, most] = [0.0, 0.5, 0.99, 1.0].map(|q| t.quantile(q) * 1e3);
     let what = format!("{}, {} threads, {}", title(&t.work), t.threads, t.mode);
-    if t.work.task == Task::Predict {
+    if t.work.task == BenchTask::Predict {
         return format!("{what}: p50 {middle:.2} ms, p99 {late:.2} ms, from {} pictures", t.seconds.len());
     }
     let rate = t.images_per_second;

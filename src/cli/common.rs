@@ -20,13 +20,13 @@ use crate::run::stop::Stop;
 pub struct DeviceArg {
     /// Where to compute: auto (the GPU where one can be used, else the CPU), cpu, cuda, or the number of a GPU
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    device: device::Choice,
+    device: device::DeviceChoice,
 }
 
 impl DeviceArg {
     /// Whether a GPU was asked for by name.
     pub fn is_cuda(&self) -> bool {
-        matches!(self.device, device::Choice::Cuda(_))
+        matches!(self.device, device::DeviceChoice::Cuda(_))
     }
 
     /// Settles the choice and says once where the work will run, if that was left open.
@@ -36,9 +36,9 @@ impl DeviceArg {
 }
 
 /// Settles a choice of device and says where the work will run, if that was left open.
-pub fn choose(choice: device::Choice) -> Result<Device> {
+pub fn choose(choice: device::DeviceChoice) -> Result<Device> {
     let (device, why_not) = device::choose(choice)?;
-    if choice == device::Choice::Auto {
+    if choice == device::DeviceChoice::Auto {
         match &device {
             Device::Cuda(cuda) => log(format!("computing on {}", cuda.describe()?.name)),
             Device::Cpu => {

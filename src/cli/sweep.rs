@@ -6,7 +6,7 @@ use super::common::{choose, print_json, print_lines, stop_flag, terminal};
 use super::terminal::log;
 use super::train::Choices;
 use super::{ERROR, INTERRUPTED, Outcome};
-use crate::device::{self, Choice, Device};
+use crate::device::{self, Device, DeviceChoice};
 use crate::error::{Error, Result};
 use crate::run::directory;
 use crate::run::report::quoted;
@@ -41,7 +41,7 @@ pub struct Args {
     slurm: bool,
     /// Where to compute: GPUs by number, or cpu; runs are spread over them
     #[arg(long, alias = "device", value_name = "D,…", value_delimiter = ',', default_value = "auto")]
-    devices: Vec<Choice>,
+    devices: Vec<DeviceChoice>,
     /// Runs at once on each device
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: u8,
@@ -63,7 +63,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     let plan = Plan::new(choices.settings()?, &classes, seeds)?;
     plan.settings.check()?;
     if slurm {
-        let path = write_slurm(&plan, &out, devices != [Choice::Cpu])?;
+        let path = write_slurm(&plan, &out, devices != [DeviceChoice::Cpu])?;
         print_lines(&format!("submit it with: sbatch {}", quoted(&path.display().to_string())))?;
         return Ok(Outcome::Fine);
     }
@@ -88,7 +88,7 @@ pub fn run(args: Args) -> Result<Outcome> {
 }
 
 /// Opens each device once per run at a time: runs on one GPU have streams of their own.
-fn open(choices: &[Choice], jobs: u8) -> Result<Vec<Device>> {
+fn open(choices: &[DeviceChoice], jobs: u8) -> Result<Vec<Device>> {
     let mut devices = Vec::new();
     for &choice in choices {
         devices.push(choose(choice)?);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::common::{DeviceArg, print_json, print_lines};
 use super::{FOUND_WANTING, Outcome};
 use crate::error::Result;
-use crate::run::verify::{self, Check, Options, Outcome as Checked, Summary};
+use crate::run::verify::{self, Check, CheckCounts, CheckOutcome, VerifyOptions};
 
 /// Check the numerics of this machine: exit code 1 if anything is off.
 #[derive(Debug, clap::Args)]
@@ -25,14 +25,14 @@ pub struct Args {
 /// What `verify --json` prints.
 #[derive(Serialize)]
 struct Report {
-    summary: Summary,
+    summary: CheckCounts,
     checks: Vec<Check>,
 }
 
 pub fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let mut checks = Vec::new();
-    let summary = verify::verify(&Options { golden: args.golden, device }, &mut |check: &Check| {
+    let summary = verify::verify(&VerifyOptions { golden: args.golden, device }, &mut |check: &Check| {
         if args.json {
             checks.push(check.clone());
         } else {
@@ -52,11 +52,11 @@ pub fn run(args: Args) -> Result<Outcome> {
 /// One check as a line.
 fn line(check: &Check) -> String {
     let word = match check.outcome {
-        Checked::Passed => "ok",
-        Checked::Failed => "FAILED",
-        Checked::Skipped => "skipped",
+        CheckOutcome::Passed => "ok",
+        CheckOutcome::Failed => "FAILED",
+        CheckOutcome::Skipped => "skipped",
     };
-    let relation = if check.outcome == Checked::Failed { ">" } else { "≤" };
+    let relation = if check.outcome == CheckOutcome::Failed { ">" } else { "≤" };
     let figures = match check.bound > 0.0 {
         true => format!(" {:.2e} {relation} {:.1e}", check.error, check.bound),
         false => String::new(),

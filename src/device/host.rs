@@ -10,7 +10,7 @@ pub struct BufferId(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteBufferId(pub usize);
 
-/// What the numbers of a real buffer are.
+/// The data type of a buffer of reals.
 #[derive(
     Clone,
     Copy,
@@ -29,7 +29,7 @@ pub struct ByteBufferId(pub usize);
 pub enum DType {
     #[default]
     F32,
-    /// What tensor cores multiply: on a GPU stored so; on the CPU in the host's own type, rounded after each step.
+    /// For tensor cores. The CPU keeps such values in its own type and rounds them after each step.
     Bf16,
 }
 
@@ -49,19 +49,19 @@ pub struct View {
     pub buffer: BufferId,
     pub start: usize,
     pub len: usize,
-    /// Of the buffer.
-    pub format: DType,
+    /// Data type of the buffer.
+    pub dtype: DType,
 }
 
 impl View {
     /// All of an f32 buffer, `buffer` counted from 0.
     pub fn of(buffer: usize, len: usize) -> View {
-        View { buffer: BufferId(buffer), start: 0, len, format: DType::F32 }
+        View { buffer: BufferId(buffer), start: 0, len, dtype: DType::F32 }
     }
 
     /// The same elements of a bf16 buffer.
     pub fn bf16(self) -> View {
-        View { format: DType::Bf16, ..self }
+        View { dtype: DType::Bf16, ..self }
     }
 
     /// The elements that this view covers in its buffer.

@@ -1,4 +1,4 @@
-//! Matrix product on the CPU by the `gemm` crate, behind a checked, safe face.
+//! Matrix product on the CPU by the `gemm` crate, behind a safe function that checks shapes.
 
 use crate::real::Real;
 

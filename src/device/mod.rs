@@ -1,5 +1,5 @@
-//! Where memory lives and what computes: host buffers, and what the CPU forms lean on (the matrix product, vector instructions); the
-//! CUDA device. Every `unsafe` block of the crate is here.
+//! Host buffers, and what the CPU forms need (matrix product, vector instructions); the CUDA device. Every `unsafe` block of the crate
+//! is here.
 //!
 //! What the compiler does not check is asked of callers, in the docs of [`cuda::Cuda::capture`], [`cuda::DeviceBuffers::reserve_workspace`],
 //! [`cuda::DeviceBuffers::reserve_hyper`] and [`cuda::PointerMut::offset`]: a launch reads and writes only where memory is. `engine::gpu` answers
@@ -20,7 +20,7 @@ use cuda::Cuda;
 
 /// Where to compute: `auto`, `cpu`, `cuda` or the number of a GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
+pub enum DeviceChoice {
     /// The first GPU where one can be used, else the CPU.
     Auto,
     Cpu,
@@ -28,15 +28,15 @@ pub enum Choice {
     Cuda(usize),
 }
 
-impl FromStr for Choice {
+impl FromStr for DeviceChoice {
     type Err = Error;
 
-    fn from_str(text: &str) -> Result<Choice> {
+    fn from_str(text: &str) -> Result<DeviceChoice> {
         match text {
-            "auto" => Ok(Choice::Auto),
-            "cpu" => Ok(Choice::Cpu),
-            "cuda" => Ok(Choice::Cuda(0)),
-            number => number.parse().map(Choice::Cuda).map_err(|_| {
+            "auto" => Ok(DeviceChoice::Auto),
+            "cpu" => Ok(DeviceChoice::Cpu),
+            "cuda" => Ok(DeviceChoice::Cuda(0)),
+            number => number.parse().map(DeviceChoice::Cuda).map_err(|_| {
                 Error::setting(format!("'{text}' is no device"), "choose auto, cpu, cuda or the number of a GPU")
             }),
         }
@@ -53,7 +53,7 @@ pub enum Device {
 impl Device {
     /// The first GPU where one can be used, else the CPU.
     pub fn auto() -> Result<Device> {
-        Ok(choose(Choice::Auto)?.0)
+        Ok(choose(DeviceChoice::Auto)?.0)
     }
 
     /// `cpu` or `cuda`.
@@ -65,13 +65,13 @@ impl Device {
     }
 }
 
-/// Settles a choice. The second value says why a GPU is not used where that was left open. Devices that are opened apart work apart,
-/// also on one GPU.
-pub fn choose(choice: Choice) -> Result<(Device, Option<CudaError>)> {
+/// Opens the chosen device. The second value is the reason why [`DeviceChoice::Auto`] took no GPU. Each opening has a stream of its own,
+/// also on the same GPU.
+pub fn choose(choice: DeviceChoice) -> Result<(Device, Option<CudaError>)> {
     match choice {
-        Choice::Cpu => Ok((Device::Cpu, None)),
-        Choice::Cuda(number) => Ok((Device::Cuda(Cuda::open(number)?), None)),
-        Choice::Auto => Ok(match Cuda::open(0) {
+        DeviceChoice::Cpu => Ok((Device::Cpu, None)),
+        DeviceChoice::Cuda(number) => Ok((Device::Cuda(Cuda::open(number)?), None)),
+        DeviceChoice::Auto => Ok(match Cuda::open(0) {
             Ok(cuda) => (Device::Cuda(cuda), None),
             Err(error) => (Device::Cpu, Some(error)),
         }),
@@ -83,11 +83,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_have_words_and_numbers() {
-        let read = |text: &str| text.parse::<Choice>();
-        for (text, choice) in
-            [("auto", Choice::Auto), ("cpu", Choice::Cpu), ("cuda", Choice::Cuda(0)), ("3", Choice::Cuda(3))]
-        {
+    fn choices_are_parsed() {
+        let read = |text: &str| text.parse::<DeviceChoice>();
+        for (text, choice) in [
+            ("auto", DeviceChoice::Auto),
+            ("cpu", DeviceChoice::Cpu),
+            ("cuda", DeviceChoice::Cuda(0)),
+            ("3", DeviceChoice::Cuda(3)),
+        ] {
             assert_eq!(read(text).unwrap(), choice);
         }
         assert!(read("gpu").unwrap_err().to_string().contains("cpu, cuda or the number"));

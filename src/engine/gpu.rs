@@ -16,7 +16,7 @@ const END_STEP_THREADS: u32 = 256;
 const AHEAD: usize = 4;
 
 /// Where a batch is to be made on the device. Its image i is sample `order[clock[0]·stride + i]` of epoch `clock[1]`.
-pub struct Batch<'a> {
+pub struct BatchTarget<'a> {
     /// Images in the batch.
     pub n: usize,
     /// Images in a full batch.
@@ -31,8 +31,8 @@ pub struct Batch<'a> {
     pub maps: Option<PointerMut<'a, f32>>,
 }
 
-/// Makes batches on the device: launches kernels, and neither allocates nor copies nor waits, since it is captured in a graph.
-pub type Feed = Box<dyn Fn(Batch<'_>) -> cuda::Result<()> + Send>;
+/// Makes batches on the device by launching kernels. It is captured in a graph, so it may not allocate, copy or wait.
+pub type Feed = Box<dyn Fn(BatchTarget<'_>) -> cuda::Result<()> + Send>;
 
 /// Losses and labels of an epoch's samples, in their order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,7 +64,7 @@ impl Gpu {
     /// Lays out a plan's memory. `bytes_of(batch)` is what a plan for another batch would need, to tell in the error which one would fit.
     pub fn new(cuda: &Arc<Cuda>, plan: &Plan, bytes_of: impl Fn(usize) -> Option<usize>) -> Result<Gpu> {
         check_sizes(plan)?;
-        if plan.buffers.reals.iter().any(|&(_, format)| format == DType::Bf16) && !cuda.has_bf16()? {
+        if plan.buffers.reals.iter().any(|&(_, dtype)| dtype == DType::Bf16) && !cuda.has_bf16()? {
             return Err(CudaError::NoBf16.into());
         }
         cuda.synchronize()?; // what was freed before counts as free from then on
@@ -93,7 +93,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// Launches steps, with one set of hyper-parameters where they read any.
+    /// Launches steps, with one set of hyperparameters where they read any.
     pub fn run(&mut self, steps: &[Step], hyper: Option<&Hyper>) -> Result<()> {
         if let Some(hyper) = hyper {
             self.memory.hyper.write(0, &hyper.row())?;
@@ -105,7 +105,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// Captures steps, with one set of hyper-parameters. They name this memory, which must not move before the graph's last launch.
+    /// Captures steps, with one set of hyperparameters. They name this memory, which must not move before the graph's last launch.
     pub fn capture(&mut self, steps: &[Step], hyper: &Hyper) -> Result<Graph> {
         self.run(&[], Some(hyper))?;
         self.memory.cuda().capture(|| Ok(steps.iter().try_for_each(|step| step.cuda(&self.memory))?))
@@ -140,7 +140,7 @@ impl Gpu {
         self.epochs.is_some()
     }
 
-    /// Uploads what an epoch needs: its order and the hyper-parameters of its batches.
+    /// Uploads what an epoch needs: its order and the hyperparameters of its batches.
     pub fn begin_epoch(&mut self, epoch: u32, order: &[u32], hypers: &[Hyper]) -> Result<()> {
         let rows: Vec<f32> = hypers.iter().flat_map(Hyper::row).collect();
         self.memory.hyper.write(0, &rows)?;
@@ -160,7 +160,7 @@ impl Gpu {
         };
         graph.launch()?;
         epochs.graphs.insert(plan.batch, graph);
-        // The host stays some steps ahead of the device, not an epoch: what it says of the progress is true, and it can be stopped.
+        // The host stays a few steps ahead of the device, not an epoch, so that the progress it shows is true and it can be stopped.
         epochs.launched.push_back(memory.cuda().mark()?);
         if epochs.launched.len() > AHEAD
             && let Some(mark) = epochs.launched.pop_front()
@@ -193,7 +193,7 @@ fn enqueue(
     memory: &DeviceBuffers,
     epochs: &EpochRunner,
 ) -> Result<()> {
-    (epochs.feed)(Batch {
+    (epochs.feed)(BatchTarget {
         n: plan.batch,
         stride,
         clock: memory.clock.pointer(),
@@ -224,7 +224,29 @@ fn check_sizes(plan: &Plan) -> Result<()> {
     let pixels = |step: &Step| match step {
         Step::ConvFprop(s) => (s.geometry.n * s.geometry.h * s.geometry.w).max(s.geometry.pixels()),
         Step::NormActPool(s) => s.pool.n * s.pool.h * s.pool.w,
-        _ => 0,
+        Step::UpsampleNearest2x(s) => 4 * s.geometry.n * s.geometry.side * s.geometry.side,
+        Step::Upsample(s) => s.out.len,
+        Step::MapLoss(s) => s.a.len,
+        Step::GradientHeatmap(s) => s.heatmap.len,
+        // The backward passes are over the maps of the forward passes.
+        Step::ConvDgrad(_)
+        | Step::ConvWgrad(_)
+        | Step::NormActPoolBackward(_)
+        | Step::HeadBackward(_)
+        | Step::PseudoHuberBackward(_)
+        | Step::UpsampleAdjoint(_)
+        | Step::UpsampleNearest2xBackward(_) => 0,
+        // No more pixels than the steps before them.
+        Step::Head(_)
+        | Step::Reshape(_)
+        | Step::HscScore(_)
+        | Step::HscLoss(_)
+        | Step::Reconstruction(_)
+        | Step::ReconstructionLoss(_)
+        | Step::Dropout(_)
+        | Step::Cast(_) => 0,
+        // Parameters are counted below.
+        Step::Sgd(_) | Step::Adam(_) | Step::CastWeights(_) => 0,
     };
     if plan.steps().any(|step| pixels(step) > MOST) {
         let problem = format!("a batch of {} images has more pixels than the kernels count ({MOST})", plan.batch);

@@ -1,9 +1,9 @@
-//! A net in memory: its plans and its numbers, ready to train and to judge.
+//! A net in memory: its plans and its values, ready for training and inference.
 
 use std::time::Instant;
 
 use super::gpu::{EpochLog, Feed, Gpu};
-use super::lower::{Options, lower};
+use super::lower::{PlanOptions, lower};
 use super::plan::{Plan, Ports, TrainingPorts};
 use super::{Hyper, Step};
 use crate::device::cuda::{self, Graph, PointerMut};
@@ -15,13 +15,12 @@ use crate::real::Real;
 /// Input, labels and, for the map loss, maps of a batch.
 pub type TrainingInputs<'a, T> = (&'a mut [T], &'a mut [T], Option<&'a mut [T]>);
 
-/// A net on a device: on the CPU in f32 for work and f64 for proof, on a GPU in f32, or with values of bf16 ([`Options::format`]).
+/// A net on a device: on the CPU in f32, or in f64 as reference; on a GPU in f32, or with activations of bf16 ([`PlanOptions::dtype`]).
 ///
-/// On a GPU, inputs are filled in and results are read in host memory all the same; each call copies what it needs. Training that
-/// does without copies is [`Network::epoch`].
+/// On a GPU too, inputs and results lie in host memory: each call copies what it needs. [`Network::epoch`] trains without copies.
 pub struct Network<T> {
     arch: Arch,
-    options: Options,
+    options: PlanOptions,
     /// The plan of the full batch first, then one per smaller batch met.
     plans: Vec<Plan>,
     /// All buffers on the CPU; on a GPU the ports alone.
@@ -34,7 +33,7 @@ pub struct Network<T> {
 
 impl<T: Real> Network<T> {
     /// Lays out memory on the CPU for batches of up to `options.batch` images and loads the weights.
-    pub fn new(arch: &Arch, options: Options, weights: &Weights) -> Result<Network<T>> {
+    pub fn new(arch: &Arch, options: PlanOptions, weights: &Weights) -> Result<Network<T>> {
         Network::on(&Device::Cpu, arch, options, weights)
     }
 
@@ -42,7 +41,7 @@ impl<T: Real> Network<T> {
     ///
     /// # Errors
     /// If the shapes are impossible, or the GPU has too little memory: the error tells which batch would fit.
-    pub fn on(device: &Device, arch: &Arch, options: Options, weights: &Weights) -> Result<Network<T>> {
+    pub fn on(device: &Device, arch: &Arch, options: PlanOptions, weights: &Weights) -> Result<Network<T>> {
         let plan = lower(arch, &options)?;
         let (memory, gpu) = match device {
             Device::Cpu => (plan.buffers.host(plan.workspace()), None),
@@ -50,7 +49,8 @@ impl<T: Real> Network<T> {
                 return Err(Error::setting("a GPU computes in f32 alone", "choose --device cpu"));
             }
             Device::Cuda(cuda) => {
-                let bytes_of = |batch| lower(arch, &Options { batch, ..options }).ok().map(|plan| plan.cuda_bytes());
+                let bytes_of =
+                    |batch| lower(arch, &PlanOptions { batch, ..options }).ok().map(|plan| plan.cuda_bytes());
                 let gpu = Gpu::new(cuda, &plan, bytes_of)?;
                 let mut lengths = vec![0; plan.buffers.reals.len()];
                 for view in plan.ports.views() {
@@ -128,7 +128,7 @@ impl<T: Real> Network<T> {
     }
 
     /// What the network was laid out for.
-    pub fn options(&self) -> &Options {
+    pub fn options(&self) -> &PlanOptions {
         &self.options
     }
 
@@ -156,7 +156,7 @@ impl<T: Real> Network<T> {
                 "use a smaller batch",
             ));
         }
-        let plan = lower(&self.arch, &Options { batch: n, ..self.options })?;
+        let plan = lower(&self.arch, &PlanOptions { batch: n, ..self.options })?;
         if let Some(gpu) = &mut self.gpu {
             gpu.reserve(&plan)?;
         }
@@ -220,18 +220,18 @@ impl<T: Real> Network<T> {
     pub fn infer(&mut self, n: usize) -> Result<&[T]> {
         let input = self.plan(n)?.ports.input;
         self.upload(&[input])?;
-        self.judge(n)
+        self.score(n)
     }
 
     /// [`Network::infer`] on inputs [n, side, side, channels] that `feed` makes on the GPU by launching kernels.
     pub fn infer_fed(&mut self, n: usize, feed: impl FnOnce(PointerMut<'_, f32>) -> cuda::Result<()>) -> Result<&[T]> {
         let ports = self.plan(n)?.ports;
         feed(self.gpu()?.memory.pointer_mut(ports.input))?;
-        self.judge(n)
+        self.score(n)
     }
 
     /// Runs the inference steps on the inputs that lie in the device's memory.
-    fn judge(&mut self, n: usize) -> Result<&[T]> {
+    fn score(&mut self, n: usize) -> Result<&[T]> {
         self.run(n, None, |plan| &plan.infer)?;
         let score = self.plan(n)?.ports.score;
         self.download(&[score])?;
@@ -244,25 +244,25 @@ impl<T: Real> Network<T> {
         Ok(self.memory.get(score))
     }
 
-    /// Anomaly maps of the images that [`Network::infer`] scored: [`Ports`] tells their shape. Those of HSC are computed now.
+    /// Anomaly maps of the images that [`Network::infer`] scored; [`Ports`] has their shape. Those of HSC are computed now.
     pub fn maps(&mut self, n: usize) -> Result<&[T]> {
         if self.arch.objective == Objective::Hsc {
-            self.run(n, None, |plan| &plan.explain)?;
+            self.run(n, None, |plan| &plan.heatmaps)?;
         }
         let map = self.plan(n)?.ports.map;
         self.download(&[map])?;
         Ok(self.memory.get(map))
     }
 
-    /// Maps and heatmaps of the images that [`Network::infer`] judged: [`Ports`] tells their shapes.
-    pub fn explain(&mut self, n: usize) -> Result<Explanation<'_, T>> {
-        self.run(n, None, |plan| &plan.explain)?;
+    /// Maps and heatmaps of the images that [`Network::infer`] scored; [`Ports`] has their shapes.
+    pub fn heatmaps(&mut self, n: usize) -> Result<Heatmaps<'_, T>> {
+        self.run(n, None, |plan| &plan.heatmaps)?;
         let Ports { map, heatmap, .. } = self.plan(n)?.ports;
         self.download(&[map])?;
         if heatmap != map {
             self.download(&[heatmap])?;
         }
-        Ok(Explanation { maps: self.memory.get(map), heatmaps: self.memory.get(heatmap) })
+        Ok(Heatmaps { maps: self.memory.get(map), heatmaps: self.memory.get(heatmap) })
     }
 
     /// Attaches a source of batches on the GPU, for epochs of up to `samples` samples.
@@ -345,7 +345,7 @@ impl<T: Real> Network<T> {
         self.upload(&[view])
     }
 
-    /// One step of a plan by itself, with the hyper-parameters of the last forward pass; on a GPU it is launched and not awaited.
+    /// One step of a plan by itself, with the hyperparameters of the last forward pass; on a GPU it is launched and not awaited.
     pub fn launch(&mut self, step: &Step) -> Result<()> {
         match &mut self.gpu {
             Some(gpu) => gpu.run(std::slice::from_ref(step), None)?,
@@ -355,7 +355,7 @@ impl<T: Real> Network<T> {
     }
 
     /// Captures steps of a plan as one graph, for `work` to launch as often as it likes: each time they run on what then lies in the
-    /// GPU's memory, with the same hyper-parameters.
+    /// GPU's memory, with the same hyperparameters.
     pub fn captured<R>(
         &mut self,
         steps: &[Step],
@@ -393,9 +393,9 @@ impl<T: Real> Network<T> {
     }
 }
 
-/// Where the anomalies of a batch lie.
+/// Where the anomalies of a batch's images lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Explanation<'a, T> {
+pub struct Heatmaps<'a, T> {
     pub maps: &'a [T],
     pub heatmaps: &'a [T],
 }

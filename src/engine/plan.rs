@@ -60,7 +60,7 @@ impl Ports {
     }
 }
 
-/// Lengths of the buffers, in elements, and what the reals are.
+/// Lengths of the buffers, in elements, and the data types of the reals.
 #[derive(Clone, Debug, Default)]
 pub struct Buffers {
     pub reals: Vec<(usize, DType)>,
@@ -81,7 +81,7 @@ pub struct Plan {
     /// Images per batch.
     pub batch: usize,
     pub buffers: Buffers,
-    /// Views that hold the same numbers for ever, written before the first step.
+    /// Views of constants, written before the first step.
     pub constants: Vec<(View, Vec<f64>)>,
     /// What kernels read of the plan itself.
     pub tables: Vec<(ByteView, Vec<i32>)>,
@@ -91,18 +91,18 @@ pub struct Plan {
     /// Losses and gradients of the trained parameters.
     pub backward: Vec<Step>,
     pub update: Vec<Step>,
-    /// Run when the weights were replaced from outside.
+    /// Run after the weights were replaced from outside.
     pub renew: Vec<Step>,
     /// Evaluation mode: input to output and scores, with the running statistics.
     pub infer: Vec<Step>,
     /// Map and heatmap of what was inferred.
-    pub explain: Vec<Step>,
+    pub heatmaps: Vec<Step>,
 }
 
 impl Plan {
     /// Every step, phase after phase.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        [&self.renew, &self.forward, &self.backward, &self.update, &self.infer, &self.explain].into_iter().flatten()
+        [&self.renew, &self.forward, &self.backward, &self.update, &self.infer, &self.heatmaps].into_iter().flatten()
     }
 
     /// GPU memory for the plan, with its constants and tables.
@@ -118,12 +118,12 @@ impl Plan {
         Ok(memory)
     }
 
-    /// Scratch elements that the hungriest step needs on the CPU.
+    /// The largest workspace of any step on the CPU, in elements.
     pub fn workspace(&self) -> usize {
         self.steps().map(Step::workspace).max().unwrap_or(0)
     }
 
-    /// Scratch elements that the hungriest step needs on the GPU.
+    /// The largest workspace of any step on the GPU, in elements.
     pub fn cuda_workspace(&self) -> usize {
         self.steps().map(Step::cuda_workspace).max().unwrap_or(0)
     }
@@ -131,7 +131,7 @@ impl Plan {
     /// Bytes of GPU memory that the plan needs.
     pub fn cuda_bytes(&self) -> usize {
         let Buffers { reals, bytes } = &self.buffers;
-        let reals: usize = reals.iter().map(|(len, format)| len * format.size()).sum();
+        let reals: usize = reals.iter().map(|(len, dtype)| len * dtype.size()).sum();
         reals + self.cuda_workspace() * size_of::<f32>() + bytes.iter().sum::<usize>()
     }
 }

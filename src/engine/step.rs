@@ -7,7 +7,6 @@ use crate::real::{Real, rounded_to_bf16};
 use crate::steps::cast::{Cast, CastWeights};
 use crate::steps::conv::{Dgrad, Fprop, Wgrad};
 use crate::steps::dropout::Dropout;
-use crate::steps::enlarge::{UpsampleNearest2x, UpsampleNearest2xBackward};
 use crate::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
 use crate::steps::head::{Head, HeadBackward};
 use crate::steps::hsc_loss::{GradientHeatmap, HscLoss, HscScore};
@@ -17,6 +16,7 @@ use crate::steps::optimizer::{Adam, Sgd};
 use crate::steps::reconstruction_loss::{Reconstruction, ReconstructionLoss};
 use crate::steps::reshape::Reshape;
 use crate::steps::upsample::{Upsample, UpsampleAdjoint};
+use crate::steps::upsample_nearest::{UpsampleNearest2x, UpsampleNearest2xBackward};
 
 /// One operation with its geometry and the buffers it reads and writes.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ impl Step {
     pub fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
         self.cpu_unrounded(memory, hyper);
         for (_, view) in self.writes().reals {
-            if view.format == DType::Bf16 {
+            if view.dtype == DType::Bf16 {
                 memory.get_mut(view).iter_mut().for_each(|v| *v = T::of(rounded_to_bf16(v.f64())));
             }
         }

@@ -2,7 +2,7 @@
 
 use super::scores::Ranking;
 
-/// The false positive rate up to which PRO looks, as in the paper: beyond it a heatmap is of no use.
+/// The false positive rate up to which PRO looks, as in the paper: a heatmap with more false positives is of no use.
 const MAX_FPR: f64 = 0.3;
 
 /// A whole region in the integers that overlaps are summed in. A pixel's share of its region is rounded down to them,

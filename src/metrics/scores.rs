@@ -30,7 +30,7 @@ struct Anomalous {
 pub struct Ranking(Scores);
 
 /// One distinct score of a ranking.
-pub(super) struct Step<'a> {
+pub(super) struct Threshold<'a> {
     /// The score: a sample counts as positive from here on.
     pub threshold: f32,
     /// How many nominal samples have this score.
@@ -121,11 +121,11 @@ impl Ranking {
     }
 
     /// The distinct scores from the highest down.
-    pub(super) fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+    pub(super) fn steps(&self) -> impl Iterator<Item = Threshold<'_>> {
         let (mut nominal, mut anomalous) = (&self.0.nominal[..], &self.0.anomalous[..]);
         std::iter::from_fn(move || {
             let key = nominal.last().copied().max(anomalous.last().map(|sample| sample.key))?;
-            Some(Step {
+            Some(Threshold {
                 threshold: score(key),
                 nominal: cut_last(&mut nominal, |&k| k == key).len(),
                 anomalous: cut_last(&mut anomalous, |sample| sample.key == key),
@@ -136,7 +136,7 @@ impl Ranking {
     }
 }
 
-impl Step<'_> {
+impl Threshold<'_> {
     /// How many anomalous samples have this score.
     pub fn anomalous(&self) -> usize {
         self.anomalous.len()

@@ -63,7 +63,7 @@ pub enum Layer {
         pixels: usize,
         init: Init,
     },
-    /// Transposed convolution of stride 1: a convolution with the turned kernel and a padding of side − 1 − `pad`.
+    /// Transposed convolution of stride 1: a convolution with the flipped kernel and a padding of side − 1 − `pad`.
     Deconv {
         name: String,
         out: usize,
@@ -123,13 +123,13 @@ pub struct Arch {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Shape {
     /// Convolutions, and what is one inside: fully connected layers and transposed convolutions.
-    Conv(conv::Geometry),
+    Conv(conv::ConvGeometry),
     /// Norms, activations, dropout and sigmoid keep the shape [n, side, side, c].
     Same {
         side: usize,
         c: usize,
     },
-    Pool(pool::Geometry),
+    Pool(pool::PoolGeometry),
     /// From [n, 1, 1, c·side²] to [n, side, side, c].
     Reshape {
         side: usize,
@@ -150,7 +150,8 @@ impl Arch {
         for layer in &self.layers {
             shapes.push(match *layer {
                 Layer::Conv { out, side: k, .. } => {
-                    let g = conv::Geometry { n, h: side_now, w: side_now, c, k: out, side: k, stride: 1, pad: k / 2 };
+                    let g =
+                        conv::ConvGeometry { n, h: side_now, w: side_now, c, k: out, side: k, stride: 1, pad: k / 2 };
                     c = out;
                     Shape::Conv(g)
                 }
@@ -158,13 +159,13 @@ impl Arch {
                     if side_now * side_now != pixels {
                         return Err(self.only_its_own_side(side));
                     }
-                    let g = conv::Geometry { n, h: 1, w: 1, c: pixels * c, k: out, side: 1, stride: 1, pad: 0 };
+                    let g = conv::ConvGeometry { n, h: 1, w: 1, c: pixels * c, k: out, side: 1, stride: 1, pad: 0 };
                     (side_now, c) = (1, out);
                     Shape::Conv(g)
                 }
                 Layer::Deconv { out, side: k, pad, .. } => {
                     let pad = k - 1 - pad;
-                    let g = conv::Geometry { n, h: side_now, w: side_now, c, k: out, side: k, stride: 1, pad };
+                    let g = conv::ConvGeometry { n, h: side_now, w: side_now, c, k: out, side: k, stride: 1, pad };
                     (side_now, c) = (g.oh(), out);
                     Shape::Conv(g)
                 }
@@ -186,7 +187,7 @@ impl Arch {
                             format!("use a larger side, such as {}", self.side),
                         ));
                     }
-                    let g = pool::Geometry { n, h: side_now, w: side_now, c, side: k, stride, pad };
+                    let g = pool::PoolGeometry { n, h: side_now, w: side_now, c, side: k, stride, pad };
                     side_now = g.oh();
                     Shape::Pool(g)
                 }
@@ -213,7 +214,11 @@ impl Arch {
             let (k, stride, pad) = match *layer {
                 Layer::Conv { side, .. } => (side, 1, side / 2),
                 Layer::Pool { side, stride, pad } => (side, stride, pad),
-                _ => continue,
+                Layer::Norm { .. } | Layer::Activation(_) | Layer::Dropout | Layer::Sigmoid => continue,
+                // No fully convolutional net has these.
+                Layer::Linear { .. } | Layer::Deconv { .. } | Layer::Reshape { .. } | Layer::UpsampleNearest2x => {
+                    continue;
+                }
             };
             field = ReceptiveField {
                 n: (field.n + 2 * pad).saturating_sub(k) / stride + 1,
@@ -229,12 +234,6 @@ impl Arch {
     /// another scale.
     pub fn takes_imagenet_scale(&self) -> bool {
         self.pretrained && !self.layers.iter().any(|layer| matches!(layer, Layer::Norm { .. }))
-    }
-
-    /// Parameters, those of unused norms included, as the authors count them.
-    pub fn parameters(&self) -> usize {
-        let unused: usize = if self.bias { self.unused_norms.iter().map(|(_, c)| 2 * c).sum() } else { 0 };
-        super::weights::Layout::new(self).params_len + unused
     }
 
     /// FLOPs of convolutions and fully connected layers per image: (forward, forward and backward). Frozen layers take part in the forward pass only, and nothing

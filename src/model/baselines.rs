@@ -8,25 +8,25 @@ use crate::error::{Error, Result};
 use crate::named::Named;
 use crate::steps::activation::Activation;
 
-/// An encoder, whose autoencoder has `AE` in the place of `CNN`, with the FCDD net whose receptive field blurs its pictures.
-struct Entry {
+/// An encoder, whose autoencoder has `AE` in the place of `CNN`, with the FCDD net whose receptive field its heatmaps are blurred with.
+struct BaselineEntry {
     encoder: &'static str,
     fcdd: &'static str,
-    build: fn(Builder) -> Builder,
+    build: fn(BaselineBuilder) -> BaselineBuilder,
 }
 
-const TABLE: [Entry; 8] = [
-    Entry { encoder: "CNN28", fcdd: "FCDD_CNN28", build: |net| net28(net, [8, 4]) },
-    Entry { encoder: "CNN28_W", fcdd: "FCDD_CNN28_W", build: |net| net28(net, [128, 64]) },
-    Entry { encoder: "CNN32", fcdd: "FCDD_CNN32_S", build: net32 },
-    Entry { encoder: "CNN32_LW3K", fcdd: "FCDD_CNN32_LW3K", build: net32_lw3k },
-    Entry { encoder: "CNN224", fcdd: "FCDD_CNN224", build: net224 },
-    Entry { encoder: "CNN224_VGG_NOPT", fcdd: "FCDD_CNN224_VGG_NOPT", build: |net| vgg11(net, false, 0) },
-    Entry { encoder: "CNN224_VGG", fcdd: "FCDD_CNN224_VGG", build: |net| vgg11(net, true, 0) },
-    Entry { encoder: "CNN224_VGG_F", fcdd: "FCDD_CNN224_VGG_F", build: |net| vgg11(net, true, 15) },
+const TABLE: [BaselineEntry; 8] = [
+    BaselineEntry { encoder: "CNN28", fcdd: "FCDD_CNN28", build: |net| net28(net, [8, 4]) },
+    BaselineEntry { encoder: "CNN28_W", fcdd: "FCDD_CNN28_W", build: |net| net28(net, [128, 64]) },
+    BaselineEntry { encoder: "CNN32", fcdd: "FCDD_CNN32_S", build: net32 },
+    BaselineEntry { encoder: "CNN32_LW3K", fcdd: "FCDD_CNN32_LW3K", build: net32_lw3k },
+    BaselineEntry { encoder: "CNN224", fcdd: "FCDD_CNN224", build: net224 },
+    BaselineEntry { encoder: "CNN224_VGG_NOPT", fcdd: "FCDD_CNN224_VGG_NOPT", build: |net| vgg11(net, false, 0) },
+    BaselineEntry { encoder: "CNN224_VGG", fcdd: "FCDD_CNN224_VGG", build: |net| vgg11(net, true, 0) },
+    BaselineEntry { encoder: "CNN224_VGG_F", fcdd: "FCDD_CNN224_VGG_F", build: |net| vgg11(net, true, 15) },
 ];
 
-impl Entry {
+impl BaselineEntry {
     fn name(&self, objective: Objective) -> String {
         match objective {
             Objective::Fcdd => self.fcdd.to_string(),
@@ -51,7 +51,7 @@ pub fn by_name(name: &str, bias: bool) -> Result<Arch> {
             format!("choose one of {}", names().join(", ")),
         ));
     };
-    let net = (entry.build)(Builder::new(upper, objective, bias));
+    let net = (entry.build)(BaselineBuilder::new(upper, objective, bias));
     if net.arch.norm_eps == VGG_EPS && !bias {
         return Err(Error::setting(format!("{name} has no form without biases"), "leave --no-bias out"));
     }
@@ -86,7 +86,9 @@ fn another(arch: &Arch, objective: Objective) -> Error {
 
 /// The net of an objective that matches a net of any other: of the same name, else of the same size.
 pub fn counterpart(name: &str, objective: Objective) -> String {
-    let is = |entry: &&Entry| [Objective::Fcdd, Objective::Hsc, Objective::Ae].iter().any(|&o| entry.name(o) == name);
+    let is = |entry: &&BaselineEntry| {
+        [Objective::Fcdd, Objective::Hsc, Objective::Ae].iter().any(|&o| entry.name(o) == name)
+    };
     if objective == Objective::Fcdd && name.starts_with("FCDD_") {
         return name.to_string();
     }
@@ -102,18 +104,18 @@ pub fn counterpart(name: &str, objective: Objective) -> String {
 const VGG_EPS: f64 = 1e-5;
 
 /// (channels of the two convolutions): 7×7 maps to a vector of 48.
-fn net28(net: Builder, [c1, c2]: [usize; 2]) -> Builder {
+fn net28(net: BaselineBuilder, [c1, c2]: [usize; 2]) -> BaselineBuilder {
     let net = net.input(1, 28).block("conv1", 5, c1, "bn1").pool(2, 2, 0).block("conv2", 5, c2, "bn2").pool(2, 2, 0);
     net.linear("fc_final", 49, 48).decoder(|net| {
         // The authors' activation comes after the reshaping: the same, value by value.
-        let net = net.leaky().reshape(4, 3).enlarge();
-        let net = net.deconv("deconv1", 5, c2, 2).norm("bn3").leaky().enlarge();
-        net.deconv("deconv2", 5, c1, 3).norm("bn4").leaky().enlarge().deconv("deconv3", 5, 1, 2).sigmoid()
+        let net = net.leaky().reshape(4, 3).upsample();
+        let net = net.deconv("deconv1", 5, c2, 2).norm("bn3").leaky().upsample();
+        net.deconv("deconv2", 5, c1, 3).norm("bn4").leaky().upsample().deconv("deconv3", 5, 1, 2).sigmoid()
     })
 }
 
 /// 4×4 maps through 512 to a vector of 64; the decoder starts with its norm.
-fn net32(net: Builder) -> Builder {
+fn net32(net: BaselineBuilder) -> BaselineBuilder {
     let net = net.input(3, 32);
     let net = [("1", 32), ("2", 64), ("3", 128)]
         .into_iter()
@@ -121,27 +123,27 @@ fn net32(net: Builder) -> Builder {
     net.ending(16, 512, 64).decoder(|net| {
         let net = net.norm("bn1d").leaky().reshape(4, 4);
         let net = [("1", 128, "4"), ("2", 64, "5"), ("3", 32, "6")].into_iter().fold(net, |net, (i, out, norm)| {
-            net.deconv(&format!("deconv{i}"), 5, out, 2).norm(&format!("bn2d{norm}")).leaky().enlarge()
+            net.deconv(&format!("deconv{i}"), 5, out, 2).norm(&format!("bn2d{norm}")).leaky().upsample()
         });
         net.deconv("deconv4", 5, 3, 2)
     })
 }
 
 /// The wide one with 3×3 kernels. Its decoder starts as PyTorch does by default.
-fn net32_lw3k(net: Builder) -> Builder {
+fn net32_lw3k(net: BaselineBuilder) -> BaselineBuilder {
     let net = net.input(3, 32).block("conv1", 3, 128, "bn2d1").pool(2, 2, 0);
     let net = net.block("conv2", 3, 256, "bn2d2").block("conv25", 3, 256, "bn2d25").pool(2, 2, 0);
     net.block("conv3", 3, 128, "bn2d3").pool(2, 2, 0).ending(16, 512, 64).decoder(|mut net| {
         net.deconv_init = Init::Uniform;
-        let net = net.norm("bn1d").leaky().reshape(4, 4).deconv("deconv1", 3, 128, 1).norm("bn2d4").leaky().enlarge();
+        let net = net.norm("bn1d").leaky().reshape(4, 4).deconv("deconv1", 3, 128, 1).norm("bn2d4").leaky().upsample();
         let net = net.deconv("deconv2", 3, 256, 1).norm("bn2d5").leaky();
-        let net = net.deconv("deconv25", 3, 256, 1).norm("bn2d55").leaky().enlarge();
-        net.deconv("deconv3", 3, 128, 1).norm("bn2d6").leaky().enlarge().deconv("deconv4", 3, 3, 1)
+        let net = net.deconv("deconv25", 3, 256, 1).norm("bn2d55").leaky().upsample();
+        net.deconv("deconv3", 3, 128, 1).norm("bn2d6").leaky().upsample().deconv("deconv4", 3, 3, 1)
     })
 }
 
 /// 7×7 maps through 1536 to a vector of 784.
-fn net224(net: Builder) -> Builder {
+fn net224(net: BaselineBuilder) -> BaselineBuilder {
     let convs = [(5, 8, true), (5, 32, true), (3, 64, false), (3, 128, true), (3, 128, true), (3, 64, true)];
     let net = convs.into_iter().enumerate().fold(net.input(3, 224), |net, (i, (side, out, pool))| {
         let net = net.block(&format!("conv{}", i + 1), side, out, &format!("bn2d{}", i + 1));
@@ -153,14 +155,14 @@ fn net224(net: Builder) -> Builder {
         let net = deconvs.into_iter().enumerate().fold(net, |net, (i, (side, out, enlarged))| {
             let net = net.deconv(&format!("deconv{}", i + 1), side, out, side / 2);
             let net = net.norm(&format!("bn2dd{}", i + 1)).leaky();
-            if enlarged { net.enlarge() } else { net }
+            if enlarged { net.upsample() } else { net }
         });
         net.deconv("deconv7", 5, 3, 2).sigmoid()
     })
 }
 
 /// torchvision's vgg11_bn up to its second fully connected layer; `frozen` leading feature layers.
-fn vgg11(mut net: Builder, pretrained: bool, frozen: usize) -> Builder {
+fn vgg11(mut net: BaselineBuilder, pretrained: bool, frozen: usize) -> BaselineBuilder {
     net.arch.pretrained = pretrained;
     net.arch.norm_eps = VGG_EPS;
     net.arch.conv_init = Init::Kaiming;
@@ -180,18 +182,18 @@ fn vgg11(mut net: Builder, pretrained: bool, frozen: usize) -> Builder {
         let net =
             net.norm("bn1d").relu().linear("declassifier.0", 1, 25088).norm("declassifier.1").relu().reshape(7, 512);
         // Indices of the authors' sequence, in which the enlarging counts.
-        let net = net.enlarge();
+        let net = net.upsample();
         let deconvs = [(1, 512), (4, 512), (8, 512), (11, 256), (15, 256), (18, 128), (22, 64)];
         let net = deconvs.into_iter().fold(net, |net, (i, out)| {
             let net = net.deconv(&format!("defeatures.{i}"), 3, out, 1).norm(&format!("defeatures.{}", i + 1)).relu();
-            if [4, 11, 18, 22].contains(&i) { net.enlarge() } else { net }
+            if [4, 11, 18, 22].contains(&i) { net.upsample() } else { net }
         });
         net.deconv("defeatures.26", 3, 3, 1)
     })
 }
 
 /// Builds an encoder, and its decoder where the objective has one.
-struct Builder {
+struct BaselineBuilder {
     arch: Arch,
     linear_init: Init,
     deconv_init: Init,
@@ -199,8 +201,8 @@ struct Builder {
     prefix: &'static str,
 }
 
-impl Builder {
-    fn new(name: String, objective: Objective, bias: bool) -> Builder {
+impl BaselineBuilder {
+    fn new(name: String, objective: Objective, bias: bool) -> BaselineBuilder {
         let arch = Arch {
             name,
             objective,
@@ -215,15 +217,15 @@ impl Builder {
             unused_norms: Vec::new(),
         };
         let prefix = if objective == Objective::Ae { "encoder." } else { "" };
-        Builder { arch, linear_init: Init::Uniform, deconv_init: Init::Xavier, prefix }
+        BaselineBuilder { arch, linear_init: Init::Uniform, deconv_init: Init::Xavier, prefix }
     }
 
-    fn input(mut self, channels: usize, side: usize) -> Builder {
+    fn input(mut self, channels: usize, side: usize) -> BaselineBuilder {
         (self.arch.channels, self.arch.side) = (channels, side);
         self
     }
 
-    fn push(mut self, layer: Layer) -> Builder {
+    fn push(mut self, layer: Layer) -> BaselineBuilder {
         self.arch.layers.push(layer);
         self
     }
@@ -232,63 +234,63 @@ impl Builder {
         format!("{}{name}", self.prefix)
     }
 
-    fn conv(self, name: &str, side: usize, out: usize) -> Builder {
+    fn conv(self, name: &str, side: usize, out: usize) -> BaselineBuilder {
         let name = self.name(name);
         self.push(Layer::Conv { name, out, side })
     }
 
-    fn norm(self, name: &str) -> Builder {
+    fn norm(self, name: &str) -> BaselineBuilder {
         let name = self.name(name);
         self.push(Layer::Norm { name })
     }
 
-    fn leaky(self) -> Builder {
+    fn leaky(self) -> BaselineBuilder {
         self.push(Layer::Activation(Activation::LEAKY_RELU))
     }
 
-    fn relu(self) -> Builder {
+    fn relu(self) -> BaselineBuilder {
         self.push(Layer::Activation(Activation::RELU))
     }
 
     /// Convolution, norm, leaky ReLU.
-    fn block(self, conv: &str, side: usize, out: usize, norm: &str) -> Builder {
+    fn block(self, conv: &str, side: usize, out: usize, norm: &str) -> BaselineBuilder {
         self.conv(conv, side, out).norm(norm).leaky()
     }
 
-    fn pool(self, side: usize, stride: usize, pad: usize) -> Builder {
+    fn pool(self, side: usize, stride: usize, pad: usize) -> BaselineBuilder {
         self.push(Layer::Pool { side, stride, pad })
     }
 
     /// Fully connected layer on maps of `pixels` pixels.
-    fn linear(self, name: &str, pixels: usize, out: usize) -> Builder {
+    fn linear(self, name: &str, pixels: usize, out: usize) -> BaselineBuilder {
         let (name, init) = (self.name(name), self.linear_init);
         self.push(Layer::Linear { name, out, pixels, init })
     }
 
     /// The two fully connected layers that end most encoders.
-    fn ending(self, pixels: usize, hidden: usize, out: usize) -> Builder {
+    fn ending(self, pixels: usize, hidden: usize, out: usize) -> BaselineBuilder {
         self.linear("fc1", pixels, hidden).norm("bn1d1").leaky().linear("fc_final", 1, out)
     }
 
-    fn deconv(self, name: &str, side: usize, out: usize, pad: usize) -> Builder {
+    fn deconv(self, name: &str, side: usize, out: usize, pad: usize) -> BaselineBuilder {
         let (name, init) = (self.name(name), self.deconv_init);
         self.push(Layer::Deconv { name, out, side, pad, init })
     }
 
-    fn reshape(self, side: usize, c: usize) -> Builder {
+    fn reshape(self, side: usize, c: usize) -> BaselineBuilder {
         self.push(Layer::Reshape { side, c })
     }
 
-    fn enlarge(self) -> Builder {
+    fn upsample(self) -> BaselineBuilder {
         self.push(Layer::UpsampleNearest2x)
     }
 
-    fn sigmoid(self) -> Builder {
+    fn sigmoid(self) -> BaselineBuilder {
         self.push(Layer::Sigmoid)
     }
 
     /// Adds the decoder of an autoencoder.
-    fn decoder(mut self, build: impl FnOnce(Builder) -> Builder) -> Builder {
+    fn decoder(mut self, build: impl FnOnce(BaselineBuilder) -> BaselineBuilder) -> BaselineBuilder {
         if self.arch.objective != Objective::Ae {
             return self;
         }

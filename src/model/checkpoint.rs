@@ -75,26 +75,26 @@ pub fn take_pretrained(arch: &Arch, path: &Path, weights: &mut Weights) -> Resul
         return Err(Error::setting(problem, "leave it out, or choose a VGG net"));
     }
     let bytes = files::read(path)?;
-    let file = File::parse(path, &bytes, PRETRAINED)?;
+    let file = TensorFile::parse(path, &bytes, PRETRAINED)?;
     file.fill(arch, weights, pretrained_name)
 }
 
 /// An opened safetensors file of any content.
-pub struct File<'a> {
+pub struct TensorFile<'a> {
     path: &'a Path,
     pub tensors: SafeTensors<'a>,
     /// Text entries of the header.
     pub header: HashMap<String, String>,
 }
 
-impl<'a> File<'a> {
+impl<'a> TensorFile<'a> {
     /// Parses the bytes of `path`; the remedy is for files that are cut short or something else.
-    pub fn parse(path: &'a Path, bytes: &'a [u8], remedy: &str) -> Result<File<'a>> {
+    pub fn parse(path: &'a Path, bytes: &'a [u8], remedy: &str) -> Result<TensorFile<'a>> {
         let broken = |e| Error::file(path, format!("not a complete safetensors file ({e})"), remedy);
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(broken)?;
         let header = metadata.metadata().clone().unwrap_or_default();
         let tensors = SafeTensors::deserialize(bytes).map_err(broken)?;
-        Ok(File { path, tensors, header })
+        Ok(TensorFile { path, tensors, header })
     }
 
     /// The weights, checked against the net: every tensor present, of its shape, and finite.
@@ -183,7 +183,7 @@ mod tests {
     fn a_round_trip_keeps_every_bit_and_the_header() {
         let (arch, weights) = sample();
         let bytes = to_bytes(&arch, &weights, HashMap::from([("fcdd".into(), "{}".into())])).unwrap();
-        let file = File::parse(Path::new("m"), &bytes, "").unwrap();
+        let file = TensorFile::parse(Path::new("m"), &bytes, "").unwrap();
         assert_eq!(file.weights(&arch).unwrap(), weights);
         assert_eq!(file.header["fcdd"], "{}");
         // The authors' strict loading wants the norm that they never use.
@@ -220,7 +220,7 @@ mod tests {
         let other = nets::by_name("CNN32_S", true).unwrap();
         let bytes = to_bytes(&arch, &weights, HashMap::new()).unwrap();
         let error = |bytes: &[u8], arch: &Arch| {
-            File::parse(Path::new("m"), bytes, "").and_then(|f| f.weights(arch)).unwrap_err().to_string()
+            TensorFile::parse(Path::new("m"), bytes, "").and_then(|f| f.weights(arch)).unwrap_err().to_string()
         };
         assert!(error(&bytes, &other).contains("conv1.weight"), "{}", error(&bytes, &other));
         for cut in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {

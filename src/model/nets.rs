@@ -1,4 +1,4 @@
-//! The table of FCDD nets. A new net is one new line in [`by_name`] and in [`names`]. Nets of the baselines are in [`super::baselines`].
+//! The table of FCDD nets. A new net is one new line in [`by_name`] and in [`names`]. Nets of the baselines are in `baselines.rs`.
 
 use super::arch::{Arch, Init, Layer, Objective};
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ pub fn names() -> Vec<String> {
 pub fn by_name(name: &str, bias: bool) -> Result<Arch> {
     let upper = name.to_uppercase();
     let stem = upper.strip_prefix("FCDD_").unwrap_or(&upper);
-    let net = Builder::new(stem, bias);
+    let net = FcddBuilder::new(stem, bias);
     let kernel = |family: &str, last: usize| {
         let k: usize = stem.strip_prefix(family)?.strip_suffix('K')?.parse().ok()?;
         (k % 2 == 1 && (3..=last).contains(&k)).then_some(k)
@@ -74,7 +74,7 @@ pub fn by_name(name: &str, bias: bool) -> Result<Arch> {
 }
 
 /// The CNN224 family: (kernel side, channels) of its five convolutions.
-fn cnn224(net: Builder, convs: [(usize, usize); 5]) -> Arch {
+fn cnn224(net: FcddBuilder, convs: [(usize, usize); 5]) -> Arch {
     let [c1, c2, c3, c4, c5] = convs;
     net.input(3, 224)
         .block(c1.0, c1.1)
@@ -89,14 +89,14 @@ fn cnn224(net: Builder, convs: [(usize, usize); 5]) -> Arch {
 }
 
 /// VGG-11-BN's features up to the sixth convolution.
-fn vgg11(net: Builder) -> Arch {
+fn vgg11(net: FcddBuilder) -> Arch {
     let mut net = vgg(net, true, [(64, true), (128, true), (256, false), (256, true), (512, false), (512, false)]);
     net.norm_eps = 1e-5;
     net
 }
 
 /// VGG-16's features, without norms, up to the third convolution of the fourth stage (relu4_3).
-fn vgg16(net: Builder) -> Arch {
+fn vgg16(net: FcddBuilder) -> Arch {
     let two = |out| [(out, false), (out, true)];
     let last = [(512, false), (512, false), (512, false)];
     let convs = two(64).into_iter().chain(two(128)).chain([(256, false), (256, false), (256, true)]).chain(last);
@@ -104,7 +104,7 @@ fn vgg16(net: Builder) -> Arch {
 }
 
 /// Features of a VGG net, named by their index as torchvision does: 3×3 convolutions of (channels, whether a pool follows).
-fn vgg(net: Builder, norms: bool, convs: impl IntoIterator<Item = (usize, bool)>) -> Arch {
+fn vgg(net: FcddBuilder, norms: bool, convs: impl IntoIterator<Item = (usize, bool)>) -> Arch {
     let mut net = net.input(3, 224);
     let name = |i: usize| format!("features.{i}");
     for (out, pool) in convs {
@@ -120,7 +120,7 @@ fn vgg(net: Builder, norms: bool, convs: impl IntoIterator<Item = (usize, bool)>
 }
 
 /// Builds the small nets, numbering their modules as the authors do: conv1 bn2d1 conv2 … conv_final.
-struct Builder {
+struct FcddBuilder {
     arch: Arch,
     /// Number of the last convolution.
     count: usize,
@@ -128,8 +128,8 @@ struct Builder {
     name: Option<&'static str>,
 }
 
-impl Builder {
-    fn new(stem: &str, bias: bool) -> Builder {
+impl FcddBuilder {
+    fn new(stem: &str, bias: bool) -> FcddBuilder {
         let arch = Arch {
             name: format!("FCDD_{stem}"),
             objective: Objective::Fcdd,
@@ -143,16 +143,16 @@ impl Builder {
             pretrained: false,
             unused_norms: Vec::new(),
         };
-        Builder { arch, count: 0, name: None }
+        FcddBuilder { arch, count: 0, name: None }
     }
 
-    fn input(mut self, channels: usize, side: usize) -> Builder {
+    fn input(mut self, channels: usize, side: usize) -> FcddBuilder {
         (self.arch.channels, self.arch.side) = (channels, side);
         self
     }
 
     /// Gives the next convolution (and its norm) another number than the next one.
-    fn named(mut self, number: &'static str) -> Builder {
+    fn named(mut self, number: &'static str) -> FcddBuilder {
         self.name = Some(number);
         self
     }
@@ -172,26 +172,26 @@ impl Builder {
     }
 
     /// Convolution alone.
-    fn conv(mut self, side: usize, out: usize) -> Builder {
+    fn conv(mut self, side: usize, out: usize) -> FcddBuilder {
         self.push_conv(side, out);
         self
     }
 
     /// Convolution, norm, leaky ReLU.
-    fn block(mut self, side: usize, out: usize) -> Builder {
+    fn block(mut self, side: usize, out: usize) -> FcddBuilder {
         let number = self.push_conv(side, out);
         self.arch.layers.push(Layer::Norm { name: format!("bn2d{number}") });
         self.arch.layers.push(Layer::Activation(Activation::LEAKY_RELU));
         self
     }
 
-    fn pool(mut self, side: usize, stride: usize, pad: usize) -> Builder {
+    fn pool(mut self, side: usize, stride: usize, pad: usize) -> FcddBuilder {
         self.arch.layers.push(Layer::Pool { side, stride, pad });
         self
     }
 
     /// The third norm that some of the authors' modules carry unused.
-    fn unused_norm(mut self, channels: usize) -> Builder {
+    fn unused_norm(mut self, channels: usize) -> FcddBuilder {
         self.arch.unused_norms.push(("bn2d3".to_string(), channels));
         self
     }

@@ -24,8 +24,8 @@ enum Order {
         c: usize,
         pixels: usize,
     },
-    /// Outside [c, k, rows, columns], inside the kernel of the convolution that a transposed one is: [k, rows, columns, c], turned.
-    Turned {
+    /// Outside [c, k, rows, columns], inside the kernel of the convolution that a transposed one is: [k, rows, columns, c], flipped.
+    Flipped {
         c: usize,
         k: usize,
         pixels: usize,
@@ -59,7 +59,7 @@ impl Param {
                 let (k, rest) = (i / (c * pixels), i % (c * pixels));
                 (k * pixels + rest % pixels) * c + rest / pixels
             }
-            Order::Turned { c, k, pixels } => {
+            Order::Flipped { c, k, pixels } => {
                 let (from, to, tap) = (i / (k * pixels), i / pixels % k, i % pixels);
                 (to * pixels + pixels - 1 - tap) * c + from
             }
@@ -128,7 +128,7 @@ impl Layout {
                     let (pixels, shape) = (side * side, vec![c, *out, *side, *side]);
                     // PyTorch reads fans off the shape, and a transposed convolution's has inputs and outputs exchanged.
                     let fan = Fan { input: out * pixels, output: c * pixels };
-                    layout.push_weights(arch, name, shape, Order::Turned { c, k: *out, pixels }, *out, *init, fan);
+                    layout.push_weights(arch, name, shape, Order::Flipped { c, k: *out, pixels }, *out, *init, fan);
                     c = *out;
                 }
                 Layer::Norm { name } => {
@@ -190,6 +190,14 @@ impl Layout {
     }
 }
 
+impl Arch {
+    /// Parameters, those of unused norms included, as the authors count them.
+    pub fn parameters(&self) -> usize {
+        let unused: usize = if self.bias { self.unused_norms.iter().map(|(_, c)| 2 * c).sum() } else { 0 };
+        Layout::new(self).params_len + unused
+    }
+}
+
 /// The numbers that a net has learnt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
@@ -202,7 +210,7 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Initial values: weights and biases as [`Init`] says, norms the identity.
+    /// Initial values: weights and biases by [`Init`], norms the identity.
     pub fn init(arch: &Arch, seed: u64) -> Weights {
         let layout = Layout::new(arch);
         let mut params = vec![0.0; layout.params_len];
@@ -268,10 +276,10 @@ mod tests {
         let conv = param(&[2, 3, 2, 2], Order::ChannelsLast { c: 3, pixels: 4 });
         // Element (k 1, c 2, h 0, w 1) of OIHW.
         assert_eq!(conv.inside(12 + 2 * 4 + 1), (4 + 1) * 3 + 2);
-        let turned = param(&[3, 2, 2, 2], Order::Turned { c: 3, k: 2, pixels: 4 });
+        let flipped = param(&[3, 2, 2, 2], Order::Flipped { c: 3, k: 2, pixels: 4 });
         // Element (c 2, k 1, h 0, w 1) of IOHW: tap 1 becomes tap 2.
-        assert_eq!(turned.inside(2 * 8 + 4 + 1), (4 + 2) * 3 + 2);
-        for param in [conv, turned] {
+        assert_eq!(flipped.inside(2 * 8 + 4 + 1), (4 + 2) * 3 + 2);
+        for param in [conv, flipped] {
             let mut all: Vec<usize> = (0..24).map(|i| param.inside(i)).collect();
             all.sort_unstable();
             assert!(all.into_iter().eq(0..24));

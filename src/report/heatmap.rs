@@ -2,7 +2,7 @@
 
 use crate::real::Real;
 
-/// What a map is shown with: `(value − minimum) / range`, clamped to 0…1. A model may carry one, so that pictures of any time
+/// What a map is shown with: `(value − minimum) / range`, clamped to 0…1. A model may carry one, so that images of any time
 /// compare.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Scale<T> {
@@ -44,14 +44,14 @@ impl<T: Real> Scale<T> {
 }
 
 /// Scales each of the maps, `size` values each (all channels of a sample together), by its own minimum and `q`-quantile: shows
-/// where within a picture the anomaly lies.
+/// where within an image the anomaly lies.
 pub fn local_norm<T: Real>(maps: &mut [T], size: usize, q: f64) {
     for map in maps.chunks_mut(size.max(1)) {
         Scale::of(map, q).apply(map);
     }
 }
 
-/// Scales all maps by the minimum and `q`-quantile of a reference, or of the maps together without one: shows which pictures are
+/// Scales all maps by the minimum and `q`-quantile of a reference, or of the maps together without one: shows which images are
 /// anomalous. The reference need not have the size of the maps.
 pub fn global_norm<T: Real>(maps: &mut [T], reference: Option<&[T]>, q: f64) {
     Scale::of(reference.unwrap_or(maps), q).apply(maps);

@@ -1,4 +1,4 @@
-//! One self-contained page: styles, pictures and plots within it, no scripts, no network. All text is escaped by [`maud`].
+//! One self-contained page: styles, images and plots within it, no scripts, no network. All text is escaped by [`maud`].
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -81,7 +81,7 @@ pub fn plots(plots: &[(String, String, String)]) -> Markup {
 }
 
 /// Light paper, one column, system letters. Pictures fit into the column of a wide screen; elsewhere, the hint to scroll has a height
-/// only below pictures that are wider than their column.
+/// only below images that are wider than their column.
 const STYLE: &str = "
 :root { color-scheme: light; }
 * { box-sizing: border-box; }

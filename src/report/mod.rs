@@ -1,4 +1,4 @@
-//! Pictures, plots, pages: colour map, heatmap normalisation, contact sheets, curves, HTML, NumPy arrays.
+//! Images, plots, pages: colour map, heatmap normalisation, contact sheets, curves, HTML, NumPy arrays.
 
 pub mod heatmap;
 pub mod html;

@@ -1,4 +1,4 @@
-//! Picture files.
+//! Image files.
 
 use crate::files::write_atomically;
 use crate::{Error, Result};
@@ -13,7 +13,7 @@ pub fn save_png(path: impl AsRef<Path>, image: &RgbImage) -> Result<()> {
     image.write_to(&mut bytes, ImageFormat::Png).map_err(|error| {
         Error::file(
             path,
-            format!("a picture of {} × {} pixels is no PNG ({error})", image.width(), image.height()),
+            format!("an image of {} × {} pixels is no PNG ({error})", image.width(), image.height()),
             "give it at least one pixel",
         )
     })?;
@@ -23,7 +23,7 @@ pub fn save_png(path: impl AsRef<Path>, image: &RgbImage) -> Result<()> {
 /// Width and height of a PNG in pixels.
 pub fn png_size(path: &Path) -> Result<(u32, u32)> {
     let size = ImageReader::open(path).map_err(Error::io("read", path))?.into_dimensions();
-    size.map_err(|error| Error::file(path, format!("not a readable picture ({error})"), "delete it"))
+    size.map_err(|error| Error::file(path, format!("not a readable image ({error})"), "delete it"))
 }
 
 #[cfg(test)]
@@ -31,9 +31,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_saved_picture_reads_back_and_replaces_an_older_one() {
+    fn a_saved_image_reads_back_and_replaces_an_older_one() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("picture.png");
+        let path = folder.path().join("image.png");
         for value in [1, 2] {
             let image = RgbImage::from_pixel(3, 2, image::Rgb([value, 0, 255]));
             save_png(&path, &image).unwrap();
@@ -46,7 +46,7 @@ mod tests {
     fn failures_name_the_path_and_leave_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let image = RgbImage::from_pixel(1, 1, image::Rgb([0; 3]));
-        let missing = folder.path().join("missing").join("picture.png");
+        let missing = folder.path().join("missing").join("image.png");
         let message = save_png(&missing, &image).unwrap_err().to_string();
         assert!(message.contains("missing") && message.contains("check the spelling"), "{message}");
         let message = save_png(folder.path().join("empty.png"), &RgbImage::new(0, 0)).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Maps of one size as maps of another, for pictures and masks at their own size.
+//! Maps of one size as maps of another, for images and masks at their own size.
 
 /// Bilinear interpolation of maps between sizes (height, width), pixel centres at half-integers and borders continued, as
 /// `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`.

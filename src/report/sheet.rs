@@ -1,11 +1,11 @@
-//! Contact sheets: groups of rows of captioned pictures on white.
+//! Contact sheets: groups of rows of captioned images on white.
 
-use super::text::{Block, Type};
+use super::text::{TextBlock, Type};
 use crate::error::Result;
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
-/// A picture with a caption below it (empty for none).
+/// An image with a caption below it (empty for none).
 #[derive(Clone, Debug)]
 pub struct Tile {
     /// Any size and shape; fitted into the tile with its proportions kept.
@@ -19,7 +19,7 @@ pub struct Tile {
 pub struct Row {
     /// What the row shows, such as "heatmap".
     pub title: String,
-    /// From left to right; rows of one sheet need not be equally long. Where none has a picture, the captions are all there is:
+    /// From left to right; rows of one sheet need not be equally long. Where none has an image, the captions are all there is:
     /// titles of the columns below.
     pub tiles: Vec<Tile>,
 }
@@ -34,7 +34,7 @@ pub struct Group {
 }
 
 impl Tile {
-    /// A picture with a caption.
+    /// An image with a caption.
     pub fn new(image: RgbImage, caption: impl Into<String>) -> Tile {
         Tile { image, caption: caption.into() }
     }
@@ -49,10 +49,10 @@ impl Row {
 
 const PAPER: Rgb<u8> = Rgb([255; 3]);
 const INK: Rgb<u8> = Rgb([16; 3]);
-/// Of the line around each picture, without which a white one would be lost on the paper.
+/// Of the line around each image, without which a white one would be lost on the paper.
 const FRAME: Rgb<u8> = Rgb([176; 3]);
 
-/// Around the sheet, in pixels; the lines around pictures at its edge are drawn into it.
+/// Around the sheet, in pixels; the lines around images at its edge are drawn into it.
 const MARGIN: u32 = 20;
 /// Between tiles, and between a tile and its caption.
 const GAP: u32 = 6;
@@ -64,23 +64,23 @@ const TITLE_WIDTH: u32 = 160;
 const TEXT_WIDTH: u32 = 720;
 
 /// Composes a sheet whose tiles are squares of `tile_side` pixels (at least 8). The sheet grows with its content, so that nothing
-/// is cropped. Pictures smaller than a tile are enlarged with their pixels visible, larger ones reduced smoothly.
+/// is cropped. Images smaller than a tile are enlarged with their pixels visible, larger ones reduced smoothly.
 pub fn sheet(title: &str, groups: &[Group], tile_side: u32) -> Result<RgbImage> {
-    let layout = Layout::new(title, groups, tile_side.max(8))?;
+    let layout = SheetLayout::new(title, groups, tile_side.max(8))?;
     let height = layout.walk(title, groups, None);
     let mut canvas = RgbImage::from_pixel(layout.width, height, PAPER);
     layout.walk(title, groups, Some(&mut canvas));
     Ok(canvas)
 }
 
-/// The largest side of a tile up to `limit` that shows all pixels of a picture of `side` pixels equally large; `limit` for
-/// pictures that have to be reduced.
+/// The largest side of a tile up to `limit` that shows all pixels of an image of `side` pixels equally large; `limit` for
+/// images that have to be reduced.
 pub fn whole_enlargement(side: usize, limit: usize) -> u32 {
     (if side == 0 || side > limit { limit } else { limit / side * side }) as u32
 }
 
 /// What all rows of a sheet have in common.
-struct Layout {
+struct SheetLayout {
     title: Type,
     heading: Type,
     row_title: Type,
@@ -92,9 +92,9 @@ struct Layout {
     left: u32,
 }
 
-impl Layout {
-    fn new(title: &str, groups: &[Group], tile_side: u32) -> Result<Layout> {
-        let mut layout = Layout {
+impl SheetLayout {
+    fn new(title: &str, groups: &[Group], tile_side: u32) -> Result<SheetLayout> {
+        let mut layout = SheetLayout {
             title: Type::new(28.0)?,
             heading: Type::new(21.0)?,
             row_title: Type::new(18.0)?,
@@ -105,7 +105,7 @@ impl Layout {
         };
         let rows = || groups.iter().flat_map(|group| &group.rows);
         let titles =
-            rows().map(|row| Block::new(&layout.row_title, &row.title, TITLE_WIDTH).width()).max().unwrap_or(0);
+            rows().map(|row| TextBlock::new(&layout.row_title, &row.title, TITLE_WIDTH).width()).max().unwrap_or(0);
         if titles > 0 {
             layout.left += titles + SPACE;
         }
@@ -121,7 +121,7 @@ impl Layout {
     fn walk(&self, title: &str, groups: &[Group], mut canvas: Option<&mut RgbImage>) -> u32 {
         let text_width = self.width - 2 * MARGIN;
         let mut y = MARGIN;
-        let title = Block::new(&self.title, title, text_width);
+        let title = TextBlock::new(&self.title, title, text_width);
         if let Some(canvas) = canvas.as_deref_mut() {
             title.draw(canvas, MARGIN, y, INK);
         }
@@ -130,7 +130,7 @@ impl Layout {
             if y > MARGIN {
                 y += SPACE;
             }
-            let heading = Block::new(&self.heading, &group.heading, text_width);
+            let heading = TextBlock::new(&self.heading, &group.heading, text_width);
             if let Some(canvas) = canvas.as_deref_mut() {
                 heading.draw(canvas, MARGIN, y, INK);
             }
@@ -144,16 +144,16 @@ impl Layout {
 
     /// One row from `y` on; returns where it ends.
     fn row(&self, row: &Row, y: u32, mut canvas: Option<&mut RgbImage>) -> u32 {
-        let title = Block::new(&self.row_title, &row.title, TITLE_WIDTH);
-        let pictures = row.tiles.iter().any(|tile| tile.image.width() > 0);
-        let tile_height = if pictures { self.tile_side } else { 0 };
+        let title = TextBlock::new(&self.row_title, &row.title, TITLE_WIDTH);
+        let images = row.tiles.iter().any(|tile| tile.image.width() > 0);
+        let tile_height = if images { self.tile_side } else { 0 };
         if let Some(canvas) = canvas.as_deref_mut() {
             title.draw(canvas, MARGIN, y + tile_height.saturating_sub(title.height()) / 2, INK);
         }
         let mut end = y + title.height().max(tile_height);
         for (column, tile) in row.tiles.iter().enumerate() {
             let x = self.left + column as u32 * (self.tile_side + GAP);
-            let caption = Block::new(&self.caption, &tile.caption, self.tile_side);
+            let caption = TextBlock::new(&self.caption, &tile.caption, self.tile_side);
             let below = y + tile_height + GAP / 2;
             if let Some(canvas) = canvas.as_deref_mut() {
                 self.fit(&tile.image, x, y, canvas);
@@ -166,23 +166,23 @@ impl Layout {
         end
     }
 
-    /// Draws a picture centred in its tile.
-    fn fit(&self, picture: &RgbImage, x: u32, y: u32, canvas: &mut RgbImage) {
-        let longest = picture.width().max(picture.height());
-        if picture.width() == 0 || picture.height() == 0 {
+    /// Draws an image centred in its tile.
+    fn fit(&self, image: &RgbImage, x: u32, y: u32, canvas: &mut RgbImage) {
+        let longest = image.width().max(image.height());
+        if image.width() == 0 || image.height() == 0 {
             return;
         }
         let fitted = |side: u32| {
             let (side, tile, longest) = (u64::from(side), u64::from(self.tile_side), u64::from(longest));
             ((side * tile + longest / 2) / longest).max(1) as u32
         };
-        let (width, height) = (fitted(picture.width()), fitted(picture.height()));
+        let (width, height) = (fitted(image.width()), fitted(image.height()));
         let filter = if longest < self.tile_side { FilterType::Nearest } else { FilterType::Triangle };
         let (left, top) = (x + (self.tile_side - width) / 2, y + (self.tile_side - height) / 2);
         // The frame lies outside, so that it hides nothing: margin and gaps have room for it.
         let framed = RgbImage::from_pixel(width + 2, height + 2, FRAME);
         imageops::replace(canvas, &framed, i64::from(left) - 1, i64::from(top) - 1);
-        imageops::replace(canvas, &imageops::resize(picture, width, height, filter), left.into(), top.into());
+        imageops::replace(canvas, &imageops::resize(image, width, height, filter), left.into(), top.into());
     }
 }
 
@@ -199,11 +199,11 @@ mod tests {
     }
 
     /// Nothing but paper and frames within the margin, whatever the content.
-    fn assert_clear_margin(picture: &RgbImage) {
-        for (x, y, pixel) in picture.enumerate_pixels() {
-            let inner = x >= MARGIN && y >= MARGIN && x + MARGIN < picture.width() && y + MARGIN < picture.height();
+    fn assert_clear_margin(image: &RgbImage) {
+        for (x, y, pixel) in image.enumerate_pixels() {
+            let inner = x >= MARGIN && y >= MARGIN && x + MARGIN < image.width() && y + MARGIN < image.height();
             let frame = *pixel == FRAME && x + 1 >= MARGIN && y + 1 >= MARGIN;
-            assert!(inner || *pixel == PAPER || frame, "({x}, {y}) of {:?}", picture.dimensions());
+            assert!(inner || *pixel == PAPER || frame, "({x}, {y}) of {:?}", image.dimensions());
         }
     }
 
@@ -224,17 +224,17 @@ mod tests {
 
     #[test]
     fn tiles_keep_their_proportions_and_do_not_overlap() {
-        let picture = sheet("", &[group("", "", vec![tile(20, 10, ""), tile(300, 600, "")])], 60).unwrap();
-        let red = picture.pixels().filter(|p| p.0 == [200, 0, 0]).count();
+        let image = sheet("", &[group("", "", vec![tile(20, 10, ""), tile(300, 600, "")])], 60).unwrap();
+        let red = image.pixels().filter(|p| p.0 == [200, 0, 0]).count();
         assert_eq!(red, 60 * 30 + 30 * 60);
-        assert_eq!(picture.width(), 2 * MARGIN + 2 * 60 + GAP);
+        assert_eq!(image.width(), 2 * MARGIN + 2 * 60 + GAP);
     }
 
     #[test]
     fn white_pictures_stand_out_from_the_paper() {
         let white = Tile::new(RgbImage::from_pixel(20, 10, PAPER), "");
-        let picture = sheet("", &[group("", "", vec![white])], 60).unwrap();
-        let frame = picture.pixels().filter(|&&pixel| pixel == FRAME).count();
+        let image = sheet("", &[group("", "", vec![white])], 60).unwrap();
+        let frame = image.pixels().filter(|&&pixel| pixel == FRAME).count();
         assert_eq!(frame, 2 * (60 + 2) + 2 * 30);
     }
 
@@ -247,8 +247,8 @@ mod tests {
 
     #[test]
     fn captions_without_pictures_are_titles_of_columns() {
-        let picture = sheet("", &[group("", "", vec![tile(0, 0, "run"), tile(0, 0, "other")])], 96).unwrap();
-        assert!(picture.height() < 2 * MARGIN + 96, "{}", picture.height());
+        let image = sheet("", &[group("", "", vec![tile(0, 0, "run"), tile(0, 0, "other")])], 96).unwrap();
+        assert!(image.height() < 2 * MARGIN + 96, "{}", image.height());
     }
 
     #[test]

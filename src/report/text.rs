@@ -1,4 +1,4 @@
-//! Text in pictures, anti-aliased: Ubuntu Light, from the `epaint_default_fonts` crate (Ubuntu Font Licence).
+//! Text in images, anti-aliased: Ubuntu Light, from the `epaint_default_fonts` crate (Ubuntu Font Licence).
 
 use ab_glyph::{Font, FontRef, Glyph, PxScale, ScaleFont, point};
 use epaint_default_fonts::UBUNTU_LIGHT;
@@ -74,15 +74,15 @@ impl Type {
 
 /// Text broken into lines: what a layout needs to know before anything is drawn.
 #[derive(Clone, Debug)]
-pub(super) struct Block<'a> {
+pub(super) struct TextBlock<'a> {
     face: &'a Type,
     lines: Vec<String>,
 }
 
-impl Block<'_> {
+impl TextBlock<'_> {
     /// Keeps the text's own lines, and breaks them between words and after hyphens so that none is wider than `width` pixels; only
     /// a word that is too long by itself is cut.
-    pub(super) fn new<'a>(face: &'a Type, text: &str, width: u32) -> Block<'a> {
+    pub(super) fn new<'a>(face: &'a Type, text: &str, width: u32) -> TextBlock<'a> {
         let fits = |line: &str| face.width(line) <= width;
         let mut lines = Vec::new();
         for paragraph in text.lines() {
@@ -106,7 +106,7 @@ impl Block<'_> {
             }
             lines.extend((!line.is_empty()).then_some(line));
         }
-        Block { face, lines }
+        TextBlock { face, lines }
     }
 
     /// Width of the longest line in pixels.
@@ -144,15 +144,15 @@ mod tests {
     fn lines_break_between_words_and_fit() {
         let face = Type::new(16.0).unwrap();
         let width = face.width("a scratch,");
-        let block = Block::new(&face, "a scratch, 0.993 unbreakableword", width);
+        let block = TextBlock::new(&face, "a scratch, 0.993 unbreakableword", width);
         assert_eq!(block.lines[..2], ["a scratch,", "0.993"]);
         assert_eq!(block.lines[2..].concat(), "unbreakableword");
         assert!(block.width() <= width && block.lines.len() > 3, "{:?}", block.lines);
         assert_eq!(block.height(), 16 * block.lines.len() as u32);
-        assert_eq!(Block::new(&face, "a loose-thread", face.width("a loose-")).lines, ["a loose-", "thread"]);
-        assert_eq!(Block::new(&face, "one\ntwo", 999).lines, ["one", "two"]);
-        assert_eq!(Block::new(&face, "abc", 0).lines, ["a", "b", "c"], "some progress at any width");
-        assert_eq!(Block::new(&face, "", 80).height(), 0);
+        assert_eq!(TextBlock::new(&face, "a loose-thread", face.width("a loose-")).lines, ["a loose-", "thread"]);
+        assert_eq!(TextBlock::new(&face, "one\ntwo", 999).lines, ["one", "two"]);
+        assert_eq!(TextBlock::new(&face, "abc", 0).lines, ["a", "b", "c"], "some progress at any width");
+        assert_eq!(TextBlock::new(&face, "", 80).height(), 0);
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
         let face = Type::new(40.0).unwrap();
         let drawn = |text: &str| {
             let mut canvas = RgbImage::from_pixel(80, 80, Rgb([255; 3]));
-            Block::new(&face, text, 60).draw(&mut canvas, 20, 20, Rgb([0; 3]));
+            TextBlock::new(&face, text, 60).draw(&mut canvas, 20, 20, Rgb([0; 3]));
             canvas
         };
         let unknown = drawn("\u{1F600}");

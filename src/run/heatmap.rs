@@ -11,7 +11,7 @@ use crate::report::heatmap::Scale;
 use crate::report::jet::jet;
 use crate::report::resample::Bilinear;
 use crate::steps::blur::gaussian_blur;
-use crate::steps::upsample::{Taps, upsample};
+use crate::steps::upsample::{GaussianTaps, upsample};
 
 /// Where in an image the anomaly lies: values from 0 (normal) to 1 (anomalous) on a scale, the same for all images of a model.
 ///
@@ -37,7 +37,7 @@ pub struct Renderer {
 
 enum Form {
     /// Upsampled by receptive fields from maps of side `u`.
-    Upsampled { taps: Taps, u: usize },
+    Upsampled { taps: GaussianTaps, u: usize },
     /// Gradients are blurred by a kernel of so many taps.
     Blurred { taps: usize, sigma: f64 },
     /// Errors of each channel are shown by their mean, once each is scaled.
@@ -52,7 +52,7 @@ impl Renderer {
         let form = match arch.objective {
             Objective::Fcdd => {
                 let field = arch.receptive_field(side);
-                Form::Upsampled { taps: Taps::new(field, side, sigma), u: field.n }
+                Form::Upsampled { taps: GaussianTaps::new(field, side, sigma), u: field.n }
             }
             Objective::Hsc => Form::Blurred { taps: blur_taps(&arch.name)?, sigma },
             Objective::Ae => Form::Averaged { channels: arch.channels },

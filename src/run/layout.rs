@@ -3,14 +3,14 @@
 use crate::data::cuda::DeviceSet;
 use crate::device::Device;
 use crate::engine::Network;
-use crate::engine::gpu::Batch;
-use crate::engine::lower::{Options, lower};
+use crate::engine::gpu::BatchTarget;
+use crate::engine::lower::{PlanOptions, lower};
 use crate::error::Result;
 use crate::memory::room_for;
 use crate::model::{Arch, Weights};
 
 /// Lays out a net; fails where there is no memory for it.
-pub fn lay_out(device: &Device, arch: &Arch, options: Options, weights: &Weights) -> Result<Network<f32>> {
+pub fn lay_out(device: &Device, arch: &Arch, options: PlanOptions, weights: &Weights) -> Result<Network<f32>> {
     if let Device::Cuda(_) = device {
         return Network::on(device, arch, options, weights); // which sees to the memory of the GPU
     }
@@ -24,8 +24,8 @@ pub fn lay_out(device: &Device, arch: &Arch, options: Options, weights: &Weights
 
 /// Makes a network on a GPU draw its batches from a set that lies there, in epochs of up to `samples` samples.
 pub fn draw_from(network: &mut Network<f32>, set: DeviceSet, samples: usize) -> Result<()> {
-    let feed = move |batch: Batch<'_>| {
-        let Batch { n, stride, clock, order, input, labels, maps } = batch;
+    let feed = move |batch: BatchTarget<'_>| {
+        let BatchTarget { n, stride, clock, order, input, labels, maps } = batch;
         set.enqueue(n, stride, clock, order, input, labels, maps)
     };
     network.attach(Box::new(feed), samples)

@@ -86,7 +86,7 @@ impl Model {
     pub fn load(path: &Path) -> Result<Model> {
         let path = model_file(path);
         let bytes = files::read(&path)?;
-        let file = checkpoint::File::parse(&path, &bytes, REMEDY)?;
+        let file = checkpoint::TensorFile::parse(&path, &bytes, REMEDY)?;
         let Some(meta) = file.header.get(ENTRY) else {
             return Err(Error::file(
                 &path,

@@ -10,8 +10,8 @@ use crate::data::prefetch::{Job, prefetched};
 use crate::data::store::ImageSource;
 use crate::device::Device;
 use crate::engine::Network;
-use crate::engine::lower::Options;
-use crate::engine::network::Explanation;
+use crate::engine::lower::PlanOptions;
+use crate::engine::network::Heatmaps;
 use crate::error::{CudaError, Error, Result};
 use crate::model::Objective;
 
@@ -54,8 +54,8 @@ impl Scorer {
     /// Lays out a model on a device.
     pub fn new(device: &Device, model: &Model) -> Result<Scorer> {
         let ModelMeta { settings, preprocessing, .. } = &model.meta;
-        let Settings { side, sigma, gradient, precision: format, .. } = *settings;
-        let options = |batch| Options { batch, side, format, sigma, gradient, training: None };
+        let Settings { side, sigma, gradient, precision: dtype, .. } = *settings;
+        let options = |batch| PlanOptions { batch, side, dtype, sigma, gradient, training: None };
         let arch = model.arch()?;
         let network = match lay_out(device, &arch, options(BATCH), &model.weights) {
             // A GPU that is nearly full judges fewer images at a time.
@@ -158,10 +158,10 @@ fn hand_out(
             format!("the model's score of an image is {score}, no finite number: its weights are damaged or diverged");
         return Err(Error::Numeric { problem, remedy: "copy it again, or train again with a lower --lr".into() });
     }
-    let Explanation { maps, heatmaps } = match shown {
-        Shown::Nothing => Explanation { maps: &[], heatmaps: &[] },
-        Shown::Maps => Explanation { maps: network.maps(n)?, heatmaps: &[] },
-        Shown::Heatmaps => network.explain(n)?,
+    let Heatmaps { maps, heatmaps } = match shown {
+        Shown::Nothing => Heatmaps { maps: &[], heatmaps: &[] },
+        Shown::Maps => Heatmaps { maps: network.maps(n)?, heatmaps: &[] },
+        Shown::Heatmaps => network.heatmaps(n)?,
     };
     let all = scores.iter().zip(parts(maps, n)).zip(parts(heatmaps, n)).enumerate();
     for (i, ((&score, map), heatmap)) in all {

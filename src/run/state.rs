@@ -78,7 +78,7 @@ impl State {
     pub fn load(path: &Path) -> Result<State> {
         let remedy = "the run cannot be resumed; start a new one";
         let bytes = files::read(path)?;
-        let file = checkpoint::File::parse(path, &bytes, remedy)?;
+        let file = checkpoint::TensorFile::parse(path, &bytes, remedy)?;
         let broken = |problem: String| Error::file(path, problem, remedy);
         let header = file.header.get(ENTRY).ok_or_else(|| broken("holds no training state".into()))?;
         let header: Header =

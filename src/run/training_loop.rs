@@ -13,7 +13,7 @@ use crate::data::prefetch::{Job, prefetched};
 use crate::device::Device;
 use crate::device::cuda::{Cuda, Staging};
 use crate::engine::gpu::EpochLog;
-use crate::engine::lower::{Options, Training};
+use crate::engine::lower::{PlanOptions, TrainingOptions};
 use crate::engine::{Hyper, Network};
 use crate::error::{CudaError, Error, Result};
 use crate::model::Weights;
@@ -76,11 +76,11 @@ impl TrainingLoop<'_> {
     ) -> Result<TrainingLoop<'a>> {
         let arch = settings.arch()?;
         let Settings { optimizer, maps, seed, .. } = *settings;
-        let training = Training { optimizer, maps, input_grad: false, seed };
-        let options = Options {
+        let training = TrainingOptions { optimizer, maps, input_grad: false, seed };
+        let options = PlanOptions {
             batch: settings.batch.min(set.len()),
             side: settings.side,
-            format: settings.precision,
+            dtype: settings.precision,
             sigma: settings.sigma,
             gradient: settings.gradient,
             training: Some(training),

@@ -1,7 +1,7 @@
 //! The step `dropout` (Srivastava et al. 2014): in training, zeroes each value with probability ½ and doubles the others.
 //!
-//! The backward pass is the same step on the gradient. Which values go is drawn from the seed, the number of the update and the image's
-//! place in its batch, so both passes and both devices draw alike. (A net with two such layers would have to tell them apart.)
+//! The backward pass is the same step on the gradient. The mask is drawn from the seed, the number of the update and the image's place
+//! in its batch, so that both passes and both devices draw the same. (Two such layers in one net would draw the same mask.)
 
 use rayon::prelude::*;
 

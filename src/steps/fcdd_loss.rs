@@ -2,7 +2,7 @@
 //!
 //! Per pixel a = √(z²+1) − 1; the image score s is the mean of a over its pixels. All forms are free of cancellation:
 //! a = z²/(√(z²+1)+1), and log(1 − exp(−s)) as in [`anomalous_loss`]. Losses are means over the batch. Learning from labels is fused
-//! with the head of the net: [`super::head`].
+//! with the head of the net: `head.rs`.
 
 use std::f64::consts::LN_2;
 

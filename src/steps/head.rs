@@ -1,12 +1,12 @@
 //! The head of an FCDD net, in one pass each way: the steps `head` and `head_backward`.
 //!
-//! The 1×1 convolution to the map z of one channel, the anomaly map a = √(z²+1) − 1 (paper, section 4), image scores, and where labels
-//! are learned from also the losses and their gradient by z. The formulas are in [`super::fcdd_loss`].
+//! The 1×1 convolution to the map z of one channel, the anomaly map a = √(z²+1) − 1 (paper, section 4), image scores, and in training with
+//! labels also the losses and their gradient by z. The formulas are in [`super::fcdd_loss`].
 
 use half::bf16;
 use rayon::prelude::*;
 
-use super::conv::{Geometry, cpu as conv, reference};
+use super::conv::{ConvGeometry, cpu as conv, reference};
 use super::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
 use super::operation::{Access, Hyper, Operation};
 use super::vectors::Vectors;
@@ -26,7 +26,7 @@ const TILE: usize = 256;
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
     /// 1×1, of one output channel.
-    pub geometry: Geometry,
+    pub geometry: ConvGeometry,
     /// [n, u, u, c]
     pub x: View,
     /// \[c\]
@@ -38,7 +38,7 @@ pub struct Head {
     pub a: View,
     /// \[n\]
     pub score: View,
-    pub labels: Option<Labels>,
+    pub labels: Option<LabelLoss>,
 }
 
 /// What is learned from labels: the loss of each image, and its gradient by z.
@@ -46,7 +46,7 @@ pub struct Head {
 /// Nominal (label 0): the score s. Anomalous (label 1): −log(1 − exp(−s)). A batch with a single label value trains as if nominal,
 /// whatever the value: the authors' rule. The loss of the batch is the mean.
 #[derive(Clone, Copy, Debug)]
-pub struct Labels {
+pub struct LabelLoss {
     /// 0 or 1 per image, \[n\].
     pub labels: View,
     /// \[n\]
@@ -76,7 +76,7 @@ impl Operation for Head {
         conv::fprop(&self.geometry, x, w, b, &mut z[self.z.range()], &mut workspace);
         memory.put(self.z.buffer, z);
         memory.put_workspace(workspace);
-        self.judge(memory);
+        self.scores(memory);
         if let Some(labels) = &self.labels {
             self.learn(labels, memory);
         }
@@ -88,7 +88,7 @@ impl Operation for Head {
 
     fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         use kernels::head::{head_bf16x1, head_bf16x8, head_f32x1, head_f32x4};
-        match self.x.format {
+        match self.x.dtype {
             DType::F32 => self.launch(memory, [head_f32x1, head_f32x4]),
             DType::Bf16 => self.launch(memory, [head_bf16x1, head_bf16x8]),
         }
@@ -105,7 +105,7 @@ impl Operation for Head {
 
 impl Head {
     /// a and scores from z.
-    fn judge<T: Real>(&self, memory: &mut HostBuffers<T>) {
+    fn scores<T: Real>(&self, memory: &mut HostBuffers<T>) {
         let (mut a, mut score) = (memory.take(self.a.buffer), memory.take(self.score.buffer));
         let pixels = self.z.len / self.score.len;
         let images = a[self.a.range()].par_chunks_exact_mut(pixels).zip(memory.get(self.z).par_chunks_exact(pixels));
@@ -118,7 +118,7 @@ impl Head {
     }
 
     /// Losses and dz from z and scores.
-    fn learn<T: Real>(&self, of: &Labels, memory: &mut HostBuffers<T>) {
+    fn learn<T: Real>(&self, of: &LabelLoss, memory: &mut HostBuffers<T>) {
         let (mut loss, mut dz) = (memory.take(of.loss.buffer), memory.take(of.dz.buffer));
         let (labels, scores) = (memory.get(of.labels), memory.get(self.score));
         let single = labels.iter().all(|&l| l == labels[0]);
@@ -139,7 +139,7 @@ impl Head {
     }
 
     fn launch<T: Number>(&self, memory: &DeviceBuffers, [narrow, wide]: [HeadKernel<T>; 2]) -> cuda::Result<()> {
-        let vectors = Vectors::new(self.x.format, self.geometry.c);
+        let vectors = Vectors::new(self.x.dtype, self.geometry.c);
         let n = self.score.len;
         (if vectors.wide { wide } else { narrow })(
             memory.cuda().launch([n as u32, 1, 1], THREADS, 0),
@@ -180,7 +180,7 @@ type HeadKernel<T> = fn(
 /// dx, dw and db from dz.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadBackward {
-    pub geometry: Geometry,
+    pub geometry: ConvGeometry,
     pub x: View,
     pub w: View,
     pub dz: View,
@@ -228,7 +228,7 @@ impl Operation for HeadBackward {
 
     fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         use kernels::head::{head_backward_bf16x1, head_backward_bf16x8, head_backward_f32x1, head_backward_f32x4};
-        match self.x.format {
+        match self.x.dtype {
             DType::F32 => self.launch(memory, [head_backward_f32x1, head_backward_f32x4]),
             DType::Bf16 => self.launch::<bf16>(memory, [head_backward_bf16x1, head_backward_bf16x8]),
         }
@@ -253,9 +253,13 @@ impl Operation for HeadBackward {
 }
 
 impl HeadBackward {
-    fn launch<T: Number>(&self, memory: &DeviceBuffers, [narrow, wide]: [BackwardKernel<T>; 2]) -> cuda::Result<()> {
+    fn launch<T: Number>(
+        &self,
+        memory: &DeviceBuffers,
+        [narrow, wide]: [HeadBackwardKernel<T>; 2],
+    ) -> cuda::Result<()> {
         let (c, pixels, cuda) = (self.geometry.c, self.dz.len, memory.cuda());
-        let Vectors { wide: in_vectors, groups, lanes } = Vectors::new(self.x.format, c);
+        let Vectors { wide: in_vectors, groups, lanes } = Vectors::new(self.x.dtype, c);
         let sums = memory.workspace();
         (if in_vectors { wide } else { narrow })(
             cuda.launch([pixels.div_ceil(TILE) as u32, groups.div_ceil(lanes) as u32, 1], THREADS, 0),
@@ -280,7 +284,7 @@ impl HeadBackward {
     }
 }
 
-type BackwardKernel<T> = fn(
+type HeadBackwardKernel<T> = fn(
     Launch<'_>,
     Pointer<'_, T>,
     Pointer<'_, f32>,

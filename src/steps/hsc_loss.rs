@@ -60,14 +60,14 @@ impl Operation for HscScore {
 pub struct HscLoss {
     pub o: View,
     pub score: View,
-    pub training: Option<Training>,
+    pub training: Option<HscTraining>,
     /// do [n, length]
     pub d_o: View,
 }
 
 /// Nominal images (label 0) lose their score s, anomalous ones (1) −log(1 − exp(−s)); unlike FCDD whatever the other labels are.
 #[derive(Clone, Copy, Debug)]
-pub struct Training {
+pub struct HscTraining {
     /// 0 or 1 per image, \[n\].
     pub labels: View,
     /// Loss of each image, \[n\].

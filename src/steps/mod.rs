@@ -9,7 +9,7 @@
 //! | `hsc_score`, `hsc_loss`, `gradient_heatmap` | [`hsc_loss`] | `hsc_loss.cu` |
 //! | `reconstruction`, `reconstruction_loss` | [`reconstruction_loss`] | `reconstruction_loss.cu` |
 //! | `reshape` | [`reshape`] | `reshape.cu` |
-//! | `enlarge`, `enlarge_adjoint` | [`enlarge`] | `enlarge.cu` |
+//! | `upsample_nearest`, `upsample_nearest_backward` | [`upsample_nearest`] | `upsample_nearest.cu` |
 //! | `dropout` | [`dropout`] | `dropout.cu` |
 //! | `upsample`, `upsample_adjoint` | [`upsample`] | `upsample.cu` |
 //! | `sgd`, `adam` | [`optimizer`] | `optimizer.cu` |
@@ -22,7 +22,6 @@ pub mod blur;
 pub mod cast;
 pub mod conv;
 pub mod dropout;
-pub mod enlarge;
 pub mod fcdd_loss;
 pub mod head;
 pub mod hsc_loss;
@@ -34,4 +33,5 @@ pub mod pool;
 pub mod reconstruction_loss;
 pub mod reshape;
 pub mod upsample;
+pub mod upsample_nearest;
 mod vectors;

@@ -1,16 +1,15 @@
-//! What every kind of step tells of itself and can do. All of it stands in the step's own file.
+//! What every kind of step implements, each in its own file.
 
 use arrayvec::ArrayVec;
 
 use super::norm::{Norm, Stats};
-use super::optimizer::Adam;
 use crate::device::cuda::{self, DeviceBuffers};
 use crate::device::{ByteView, HostBuffers, View};
 use crate::real::Real;
 
 /// A kind of step: an operation with its geometry and the views that it reads and writes.
 pub trait Operation {
-    /// What the kind is called in reports and errors; [`super`] tells the files.
+    /// Name of the kind in reports and errors; [`super`] lists the files.
     fn kind(&self) -> &'static str;
 
     /// What the step reads, scratch space aside.
@@ -19,7 +18,7 @@ pub trait Operation {
     /// What the step writes, scratch space aside.
     fn writes(&self) -> Access;
 
-    /// Runs on the CPU. The workspace of `memory` holds at least [`Operation::workspace`] elements. What is bf16 is written unrounded.
+    /// Runs on the CPU. The workspace of `memory` holds at least [`Operation::workspace`] elements. Outputs of bf16 are not rounded yet.
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper);
 
     /// Scratch elements that the CPU form needs.
@@ -27,7 +26,7 @@ pub trait Operation {
         0
     }
 
-    /// Runs on the GPU: launches its kernels and returns. Hyper-parameters are those that `memory` holds for the present batch, its
+    /// Runs on the GPU: launches its kernels and returns. Hyperparameters are those that `memory` holds for the present batch, its
     /// workspace holds at least [`Operation::cuda_workspace`] elements.
     fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()>;
 
@@ -52,7 +51,10 @@ pub trait Operation {
     }
 }
 
-/// Numbers that change from step to step.
+/// Decay of Adam's first and second moments.
+pub const ADAM_BETA: [f64; 2] = [0.9, 0.999];
+
+/// The hyperparameters of one update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hyper {
     pub lr: f64,
@@ -67,9 +69,15 @@ impl Hyper {
     /// For steps that read none.
     pub const IDLE: Hyper = Hyper { lr: 0.0, weight_decay: 0.0, step: 0, norm_momentum: 0.0 };
 
+    /// Learning rate with the bias correction of Adam's first moment, and the root of the second moment's.
+    pub(super) fn bias_corrected(&self) -> (f64, f64) {
+        let [first, second] = ADAM_BETA.map(|b| 1.0 - b.powf(self.step as f64));
+        (self.lr / first, second.sqrt())
+    }
+
     /// As the kernels read them: see `kernels/hyper.cuh`.
     pub fn row(&self) -> [f32; DeviceBuffers::HYPER] {
-        let (rate, root) = Adam::corrected(self.lr, self.step);
+        let (rate, root) = self.bias_corrected();
         let [lr, weight_decay, norm_momentum, rate, root] =
             [self.lr, self.weight_decay, self.norm_momentum, rate, root].map(|v| v as f32);
         [lr, weight_decay, norm_momentum, rate, root, f32::from_bits(self.step as u32), 0.0, 0.0]
@@ -123,7 +131,7 @@ impl Access {
 
     /// Bytes, each operand counted once.
     pub(crate) fn bytes(&self) -> u64 {
-        let reals: usize = self.reals.iter().map(|(_, view)| view.len * view.format.size()).sum();
+        let reals: usize = self.reals.iter().map(|(_, view)| view.len * view.dtype.size()).sum();
         (reals + self.argmax.map_or(0, |view| view.len)) as u64
     }
 }

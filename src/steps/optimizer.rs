@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation};
+use super::operation::{ADAM_BETA, Access, Hyper, Operation};
 use crate::device::cuda::{self, DeviceBuffers, kernels};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -13,14 +13,11 @@ const THREADS: u32 = 256;
 /// Elements per parallel chunk.
 const CHUNK: usize = 1 << 14;
 
-/// Decay of Adam's first and second moments.
-const BETA: [f64; 2] = [0.9, 0.999];
-
 /// Nesterov momentum of the paper's runs.
 pub const MOMENTUM: f64 = 0.9;
 
-/// Stochastic gradient descent with Nesterov momentum: buf = 0.9·buf + g; w −= lr·(g + 0.9·buf). The buffer starts at zero, which
-/// makes the first step's buf = g.
+/// Stochastic gradient descent with Nesterov momentum: buf = 0.9·buf + g; w −= lr·(g + 0.9·buf). The buffer starts at zero, so
+/// the first step's buf = g.
 #[derive(Clone, Copy, Debug)]
 pub struct Sgd {
     pub params: View,
@@ -98,10 +95,10 @@ impl Operation for Adam {
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
         let (mut params, mut moments) = (memory.take(self.params.buffer), memory.take(self.m.buffer));
         let (m, v) = moments.split_at_mut(self.v.start);
-        let (rate, root) = Adam::corrected(hyper.lr, hyper.step);
+        let (rate, root) = hyper.bias_corrected();
         let (rate, root) = (T::of(rate), T::of(root));
-        let (b1, b2, wd, eps) = (T::of(BETA[0]), T::of(BETA[1]), T::of(hyper.weight_decay), T::of(1e-8));
-        let (c1, c2) = (T::of(1.0 - BETA[0]), T::of(1.0 - BETA[1]));
+        let (b1, b2, wd, eps) = (T::of(ADAM_BETA[0]), T::of(ADAM_BETA[1]), T::of(hyper.weight_decay), T::of(1e-8));
+        let (c1, c2) = (T::of(1.0 - ADAM_BETA[0]), T::of(1.0 - ADAM_BETA[1]));
         params[self.params.range()]
             .par_chunks_mut(CHUNK)
             .zip(m[self.m.range()].par_chunks_mut(CHUNK).zip(v[..self.v.len].par_chunks_mut(CHUNK)))
@@ -129,13 +126,5 @@ impl Operation for Adam {
             memory.clock.pointer(),
             self.params.len as i32,
         )
-    }
-}
-
-impl Adam {
-    /// Learning rate with the bias correction of the first moment, and the root of the second moment's, after `step` steps.
-    pub fn corrected(lr: f64, step: u64) -> (f64, f64) {
-        let [first, second] = BETA.map(|b| 1.0 - b.powf(step as f64));
-        (lr / first, second.sqrt())
     }
 }

@@ -6,7 +6,7 @@ use crate::real::Real;
 
 /// Shapes of a max pool with a square window; padding never wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
+pub struct PoolGeometry {
     pub n: usize,
     pub h: usize,
     pub w: usize,
@@ -16,15 +16,15 @@ pub struct Geometry {
     pub pad: usize,
 }
 
-impl Geometry {
+impl PoolGeometry {
     /// In words, such as `128×14² 128 pool 2/2`.
     pub fn layer(&self) -> String {
         format!("{}×{}² {} pool {}/{}", self.n, self.h, self.c, self.side, self.stride)
     }
 
     /// No pooling: a 1×1 window.
-    pub fn none(n: usize, h: usize, w: usize, c: usize) -> Geometry {
-        Geometry { n, h, w, c, side: 1, stride: 1, pad: 0 }
+    pub fn none(n: usize, h: usize, w: usize, c: usize) -> PoolGeometry {
+        PoolGeometry { n, h, w, c, side: 1, stride: 1, pad: 0 }
     }
 
     pub fn oh(&self) -> usize {
@@ -79,7 +79,7 @@ impl Geometry {
 }
 
 /// `y = max` over each window and the number of the winning tap, the first among equals (as PyTorch chooses).
-pub fn forward<T: Real>(g: &Geometry, x: &[T], y: &mut [T], argmax: &mut [u8]) {
+pub fn forward<T: Real>(g: &PoolGeometry, x: &[T], y: &mut [T], argmax: &mut [u8]) {
     let (oh, ow) = (g.oh(), g.ow());
     for n in 0..g.n {
         for p in 0..oh {
@@ -102,7 +102,7 @@ pub fn forward<T: Real>(g: &Geometry, x: &[T], y: &mut [T], argmax: &mut [u8]) {
 }
 
 /// `dx = Σ dy` over the windows that each input won.
-pub fn backward<T: Real>(g: &Geometry, dy: &[T], argmax: &[u8], dx: &mut [T]) {
+pub fn backward<T: Real>(g: &PoolGeometry, dy: &[T], argmax: &[u8], dx: &mut [T]) {
     let (oh, ow) = (g.oh(), g.ow());
     dx.fill(T::zero());
     for n in 0..g.n {

@@ -79,7 +79,7 @@ impl Operation for Reconstruction {
 }
 
 /// Losses, and the gradient of the batch's mean loss by z: 2(y − x)/N, times y(1 − y) behind the logistic function, over all N values.
-/// The input is the target, and no gradient flows into it as such.
+/// The input is the target: no gradient flows into it.
 #[derive(Clone, Copy, Debug)]
 pub struct ReconstructionLoss {
     pub sigmoid: bool,

@@ -51,7 +51,7 @@ pub fn gaussian_kernel(size: usize, sigma: f64) -> Vec<f64> {
 
 /// The banded matrix U.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Taps {
+pub struct GaussianTaps {
     /// The Gaussian g.
     kernel: Vec<f64>,
     /// `origin = pad − ⌊shift⌋` of the formula above.
@@ -61,9 +61,9 @@ pub struct Taps {
     rows: Vec<(usize, Vec<f64>)>,
 }
 
-impl Taps {
+impl GaussianTaps {
     /// Taps from `field.n` to `side` pixels.
-    pub fn new(field: ReceptiveField, side: usize, sigma: f64) -> Taps {
+    pub fn new(field: ReceptiveField, side: usize, sigma: f64) -> GaussianTaps {
         let kernel = gaussian_kernel(field.size, sigma);
         let origin = (field.size as isize - 1) / 2 - field.shift.trunc() as isize;
         let rows = (0..side)
@@ -77,7 +77,7 @@ impl Taps {
                 (sources.first().copied().unwrap_or(0), sources.iter().filter_map(|&i| weight(i)).collect())
             })
             .collect();
-        Taps { kernel, origin, jump: field.jump, rows }
+        GaussianTaps { kernel, origin, jump: field.jump, rows }
     }
 
     /// The Gaussian g, one-dimensional.
@@ -99,7 +99,7 @@ impl Taps {
 /// `out = U·a·Uᵀ` for each image: a [n, u, u] to out [n, S, S].
 #[derive(Clone, Debug)]
 pub struct Upsample {
-    pub taps: Taps,
+    pub taps: GaussianTaps,
     /// The Gaussian g of `taps`, where the GPU reads it.
     pub kernel: View,
     /// Side u of the low-resolution map.
@@ -176,7 +176,7 @@ impl Operation for Upsample {
 /// `da = Uᵀ·dout·U`, the adjoint of [`Upsample`]: the gradient path of losses on the upsampled map.
 #[derive(Clone, Debug)]
 pub struct UpsampleAdjoint {
-    pub taps: Taps,
+    pub taps: GaussianTaps,
     pub kernel: View,
     pub u: usize,
     pub dout: View,
@@ -228,7 +228,7 @@ impl Operation for UpsampleAdjoint {
 }
 
 /// Upsamples each [u, u] map of `a` to [S, S]; `workspace` holds u·S elements per map.
-pub fn upsample<T: Real>(taps: &Taps, u: usize, a: &[T], out: &mut [T], workspace: &mut [T]) {
+pub fn upsample<T: Real>(taps: &GaussianTaps, u: usize, a: &[T], out: &mut [T], workspace: &mut [T]) {
     let side = taps.side();
     out.par_chunks_exact_mut(side * side)
         .zip(a.par_chunks_exact(u * u))
@@ -250,7 +250,7 @@ pub fn upsample<T: Real>(taps: &Taps, u: usize, a: &[T], out: &mut [T], workspac
 }
 
 /// The adjoint of [`upsample`]: ⟨upsample(a), b⟩ = ⟨a, adjoint(b)⟩.
-pub fn adjoint<T: Real>(taps: &Taps, u: usize, dout: &[T], da: &mut [T], workspace: &mut [T]) {
+pub fn adjoint<T: Real>(taps: &GaussianTaps, u: usize, dout: &[T], da: &mut [T], workspace: &mut [T]) {
     let side = taps.side();
     da.par_chunks_exact_mut(u * u)
         .zip(dout.par_chunks_exact(side * side))

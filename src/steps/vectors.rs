@@ -17,8 +17,8 @@ pub struct Vectors {
 
 impl Vectors {
     /// For rows of `c` channels in buffers of their own, which start at 16 bytes.
-    pub fn new(format: DType, c: usize) -> Vectors {
-        let numbers = WIDE / format.size();
+    pub fn new(dtype: DType, c: usize) -> Vectors {
+        let numbers = WIDE / dtype.size();
         let wide = c.is_multiple_of(numbers);
         let groups = if wide { c / numbers } else { c };
         Vectors { wide, groups, lanes: groups.next_power_of_two().min(32) }

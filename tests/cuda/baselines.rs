@@ -2,10 +2,10 @@
 
 use fcdd::engine::Step;
 use fcdd::steps::dropout::Dropout;
-use fcdd::steps::enlarge::{Geometry, UpsampleNearest2x, UpsampleNearest2xBackward};
-use fcdd::steps::hsc_loss::{Gradient, GradientHeatmap, HscLoss, HscScore, Training};
+use fcdd::steps::hsc_loss::{Gradient, GradientHeatmap, HscLoss, HscScore, HscTraining};
 use fcdd::steps::reconstruction_loss::{Reconstruction, ReconstructionLoss};
 use fcdd::steps::reshape::Reshape;
+use fcdd::steps::upsample_nearest::{UpsampleNearest2x, UpsampleNearest2xBackward, UpsampleNearestGeometry};
 
 use crate::numbers::{memory, noise};
 use crate::support::on_device;
@@ -22,7 +22,7 @@ fn hsc_score_and_loss() {
                     memory([&o[..], &score, &labels, &score, &vec![0.0; n * length]], &[], 0);
                 let what = format!("{n} vectors of {length}, size {size}");
                 gpu.agrees(&what, &Step::HscScore(HscScore { o, score }), &memory);
-                for training in [Some(Training { labels, loss }), None] {
+                for training in [Some(HscTraining { labels, loss }), None] {
                     gpu.agrees(&what, &Step::HscLoss(HscLoss { o, score, training, d_o }), &memory);
                 }
             }
@@ -73,10 +73,10 @@ fn reconstruction_and_loss() {
 }
 
 #[test]
-fn reshape_enlarge_and_dropout() {
+fn reshape_upsample_nearest_and_dropout() {
     on_device(|gpu| {
         for (n, side, c) in [(1, 1, 1), (3, 4, 3), (2, 7, 16), (5, 11, 33)] {
-            let geometry = Geometry { n, side, c };
+            let geometry = UpsampleNearestGeometry { n, side, c };
             let (small, large) = (noise(0, geometry.small_len()), noise(1, geometry.large_len()));
             let (memory, [x, y, dy, dx]) = memory([&small[..], &large, &large, &small], &[], 0);
             for step in [

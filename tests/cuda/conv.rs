@@ -3,10 +3,10 @@
 use fcdd::device::{DType, HostBuffers, View};
 use fcdd::engine::Step;
 use fcdd::real::rounded_to_bf16;
-use fcdd::run::verify::stepwise::{HYPER, Tested};
+use fcdd::run::verify::stepwise::{HYPER, TestedDevice};
 use fcdd::steps::activation::Activation;
-use fcdd::steps::cast::Form;
-use fcdd::steps::conv::{Dgrad, Epilogue, Fprop, Geometry, Wgrad};
+use fcdd::steps::conv::weights::WeightForm;
+use fcdd::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad};
 use fcdd::steps::norm::{Affine, Norm, Stats};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -21,12 +21,12 @@ const ROUNDOFF: f64 = 1.0 / 16_777_216.0;
 /// sum, which stays below, so a few of them cover all.
 const ROUNDINGS: f64 = 8.0;
 
-fn geometry(n: usize, [h, w]: [usize; 2], c: usize, k: usize, [side, stride, pad]: [usize; 3]) -> Geometry {
-    Geometry { n, h, w, c, k, side, stride, pad }
+fn geometry(n: usize, [h, w]: [usize; 2], c: usize, k: usize, [side, stride, pad]: [usize; 3]) -> ConvGeometry {
+    ConvGeometry { n, h, w, c, k, side, stride, pad }
 }
 
 /// All passes of a convolution on the device, beside the CPU in f64. `offset` elements lie in front of each operand.
-fn passes(gpu: &Gpu, g: &Geometry, bias: bool, offset: usize) {
+fn passes(gpu: &Gpu, g: &ConvGeometry, bias: bool, offset: usize) {
     let (steps, memory) = steps(g, bias, offset);
     for step in steps {
         let what = format!("{} {g:?}, bias {bias}, offset {offset}", step.kind());
@@ -36,7 +36,7 @@ fn passes(gpu: &Gpu, g: &Geometry, bias: bool, offset: usize) {
 }
 
 /// fprop, dgrad and wgrad of one convolution, and memory with their inputs.
-fn steps(g: &Geometry, bias: bool, offset: usize) -> ([Step; 3], HostBuffers<f64>) {
+fn steps(g: &ConvGeometry, bias: bool, offset: usize) -> ([Step; 3], HostBuffers<f64>) {
     let lengths = [g.x_len(), g.w_len(), g.k, g.y_len(), g.w_len() + g.k];
     let buffers: [Vec<f64>; 5] = std::array::from_fn(|i| noise(i as u32, offset + lengths[i]));
     let [x, w, b, y, grads] = std::array::from_fn(|i| View { start: offset, ..View::of(i, lengths[i]) });
@@ -53,7 +53,7 @@ fn steps(g: &Geometry, bias: bool, offset: usize) -> ([Step; 3], HostBuffers<f64
 
 /// |error| ≤ roundings · ε · Σ |a||b| for each element: what cancels in the sum, or is small beside others, hides nothing.
 fn each_element_agrees(gpu: &Gpu, what: &str, step: &Step, memory: &HostBuffers<f64>) {
-    let mut tested = Tested::for_step(&gpu.device, step, &memory.lengths()).unwrap();
+    let mut tested = TestedDevice::for_step(&gpu.device, step, &memory.lengths()).unwrap();
     tested.run(step, memory, &HYPER).unwrap();
     let (mut exact, mut magnitudes) = (memory.clone(), memory.clone());
     for (_, view) in step.reads().reals {
@@ -233,12 +233,12 @@ fn epilogues_of_the_outputs() {
 }
 
 /// Those of a convolution of operands in a format.
-pub fn epilogues(gpu: &Gpu, g: Geometry, format: DType) {
-    let (x, w) = operands(&g, format);
+pub fn epilogues(gpu: &Gpu, g: ConvGeometry, dtype: DType) {
+    let (x, w) = operands(&g, dtype);
     let nothing = vec![0.0; g.y_len()];
     let fixed: Vec<f64> = noise(2, 4 * g.k).iter().map(|v| f64::from((0.25 + v.abs()) as f32)).collect();
     let buffers = [&x[..], &w, &nothing, &fixed, &noise(3, g.k)];
-    let whole = |i: usize| View { format: if i < 3 { format } else { DType::F32 }, ..View::of(i, buffers[i].len()) };
+    let whole = |i: usize| View { dtype: if i < 3 { dtype } else { DType::F32 }, ..View::of(i, buffers[i].len()) };
     let [x, w, y, fixed, b] = std::array::from_fn(whole);
     let quarter = |i: usize| View { start: i * g.k, len: g.k, ..fixed };
     let norm = |affine: bool| Norm {
@@ -263,10 +263,10 @@ pub fn epilogues(gpu: &Gpu, g: Geometry, format: DType) {
 }
 
 /// Images with a mean far from zero, where sums of squares cancel, and weights as the convolution reads them.
-fn operands(g: &Geometry, format: DType) -> (Vec<f64>, Vec<f64>) {
-    let rounded = |v: f64| if format == DType::Bf16 { rounded_to_bf16(v) } else { f64::from(v as f32) };
+fn operands(g: &ConvGeometry, dtype: DType) -> (Vec<f64>, Vec<f64>) {
+    let rounded = |v: f64| if dtype == DType::Bf16 { rounded_to_bf16(v) } else { f64::from(v as f32) };
     let x = noise(0, g.x_len()).iter().map(|v| rounded(v + 4.0)).collect();
-    let mut w = vec![0.0; if format == DType::Bf16 { Form::Straight.len(g) } else { g.w_len() }];
+    let mut w = vec![0.0; if dtype == DType::Bf16 { WeightForm::Krsc.len(g) } else { g.w_len() }];
     let rows = w.len() / g.k;
     for row in w.chunks_exact_mut(rows) {
         row[..g.taps()].iter_mut().zip(noise(1, g.taps())).for_each(|(w, v)| *w = rounded(v));
@@ -275,12 +275,12 @@ fn operands(g: &Geometry, format: DType) -> (Vec<f64>, Vec<f64>) {
 }
 
 /// Those of a convolution of operands in a format; its bias moves the running mean alone.
-pub fn statistics(gpu: &Gpu, g: Geometry, format: DType, bias: bool) {
-    let (x, w) = operands(&g, format);
+pub fn statistics(gpu: &Gpu, g: ConvGeometry, dtype: DType, bias: bool) {
+    let (x, w) = operands(&g, dtype);
     let running: Vec<f64> = noise(2, 2 * g.k).iter().map(|v| v.abs()).collect();
     let nothing = vec![0.0; g.y_len().max(2 * g.k)];
     let buffers = [&x[..], &w, &nothing[..g.y_len()], &nothing[..2 * g.k], &running, &noise(3, g.k)];
-    let whole = |i: usize| View { format: if i < 3 { format } else { DType::F32 }, ..View::of(i, buffers[i].len()) };
+    let whole = |i: usize| View { dtype: if i < 3 { dtype } else { DType::F32 }, ..View::of(i, buffers[i].len()) };
     let [x, w, y, batch, running, b] = std::array::from_fn(whole);
     let [mean, running_mean] = [batch, running].map(|view| View { len: g.k, ..view });
     let [var, running_var] = [batch, running].map(|view| View { start: g.k, len: g.k, ..view });

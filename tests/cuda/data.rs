@@ -14,7 +14,7 @@ use fcdd::data::store::ImageSource;
 use fcdd::data::supervise::{NoiseMode, Supervise};
 use fcdd::device::cuda::{Buffer, Cuda, kernels};
 use fcdd::rng::{Purpose, Stream, ln, philox, sin_cos_turns};
-use fcdd::run::verify::{Check, Outcome, Report, batches};
+use fcdd::run::verify::{Check, CheckOutcome, CheckReport, batches};
 
 use crate::support::{Gpu, gpu};
 use NoiseMode::*;
@@ -313,7 +313,7 @@ fn every_way_through_the_images() {
 }
 
 #[test]
-fn pictures_of_the_size_that_confetti_is_for() {
+fn images_of_the_size_that_confetti_is_for() {
     let Some(gpu) = gpu() else { return };
     if gpu.is_checked() {
         return; // slow, and nothing new in kind
@@ -411,11 +411,11 @@ fn golden_checksums() {
     }
     let mut wrong = Vec::new();
     let mut sink = |check: &Check| {
-        if check.outcome != Outcome::Passed {
+        if check.outcome != CheckOutcome::Passed {
             wrong.push(format!("{}: {}", check.name, check.detail));
         }
     };
-    batches::check(&mut Report::new(&gpu.device, &mut sink)).unwrap();
+    batches::check(&mut CheckReport::new(&gpu.device, &mut sink)).unwrap();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

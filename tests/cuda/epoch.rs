@@ -9,7 +9,7 @@ use fcdd::data::store::ImageSource;
 use fcdd::data::supervise::{NoiseMode, Supervise};
 use fcdd::device::cuda::Graph;
 use fcdd::device::{DType, Device};
-use fcdd::engine::lower::{Optimizer, Options, Training, lower};
+use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Weights, nets};
 use fcdd::rng::{Purpose, Stream};
@@ -49,7 +49,7 @@ pub fn set(supervise: Supervise, noise: NoiseMode) -> TrainingSet {
 #[derive(Clone, Copy, Debug)]
 pub struct Trained {
     pub net: &'static str,
-    pub format: DType,
+    pub dtype: DType,
     pub optimizer: Optimizer,
     pub maps: bool,
     pub epochs: u32,
@@ -58,13 +58,13 @@ pub struct Trained {
 impl Trained {
     /// Two epochs of FCDD_CNN28 in f32 without maps.
     const PLAIN: Trained =
-        Trained { net: "FCDD_CNN28", format: DType::F32, optimizer: Optimizer::Sgd, maps: false, epochs: 2 };
+        Trained { net: "FCDD_CNN28", dtype: DType::F32, optimizer: Optimizer::Sgd, maps: false, epochs: 2 };
 
     fn network(&self, device: &Device) -> Network<f32> {
-        let Trained { net, format, optimizer, maps, .. } = *self;
+        let Trained { net, dtype, optimizer, maps, .. } = *self;
         let arch = nets::by_name(net, true).unwrap();
-        let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
-        let options = Options { batch: BATCH, side: 28, format, sigma: 1.2, gradient: Gradient::Grad, training };
+        let training = Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0 });
+        let options = PlanOptions { batch: BATCH, side: 28, dtype, sigma: 1.2, gradient: Gradient::Grad, training };
         Network::on(device, &arch, options, &Weights::init(&arch, 3)).unwrap()
     }
 }
@@ -104,7 +104,7 @@ pub fn by_graphs(gpu: &Gpu, set: &TrainingSet, trained: Trained, staged: bool) -
     } else {
         (DeviceSet::new(gpu.cuda(), set, BATCH).unwrap(), None)
     };
-    let feed = move |b: fcdd::engine::gpu::Batch<'_>| {
+    let feed = move |b: fcdd::engine::gpu::BatchTarget<'_>| {
         there.enqueue(b.n, b.stride, b.clock, b.order, b.input, b.labels, b.maps)
     };
     network.attach(Box::new(feed), COUNT).unwrap();
@@ -168,7 +168,7 @@ fn a_stopped_epoch_has_a_short_log() {
         let set = set(Supervise::MalformedNormalGt, NoiseMode::Blob);
         let mut network = Trained::PLAIN.network(&gpu.device);
         let there = DeviceSet::new(gpu.cuda(), &set, BATCH).unwrap();
-        let feed = move |b: fcdd::engine::gpu::Batch<'_>| {
+        let feed = move |b: fcdd::engine::gpu::BatchTarget<'_>| {
             there.enqueue(b.n, b.stride, b.clock, b.order, b.input, b.labels, b.maps)
         };
         network.attach(Box::new(feed), COUNT).unwrap();
@@ -187,9 +187,9 @@ fn a_step_of_cnn28_w_has_at_most_25_launches() {
         // The paper's: with fewer images the convolutions' gradients need fewer launches. Nothing is run.
         let batch = 128;
         let arch = nets::by_name("FCDD_CNN28_W", true).unwrap();
-        let training = Some(Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
-        let (format, gradient) = (DType::Bf16, Gradient::Grad);
-        let plan = lower(&arch, &Options { batch, side: 28, format, sigma: 1.2, gradient, training }).unwrap();
+        let training = Some(TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
+        let (dtype, gradient) = (DType::Bf16, Gradient::Grad);
+        let plan = lower(&arch, &PlanOptions { batch, side: 28, dtype, sigma: 1.2, gradient, training }).unwrap();
         let memory = plan.cuda_memory(gpu.cuda()).unwrap();
         let ports = plan.ports.training.unwrap();
         let order = gpu.cuda().upload(&vec![0; batch]).unwrap();

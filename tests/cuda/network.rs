@@ -1,12 +1,12 @@
 //! Whole networks on the device beside the CPU.
 
 use fcdd::device::{DType, Device};
-use fcdd::engine::lower::{Optimizer, Options, Training, lower};
+use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Arch, Objective, Weights, baselines, nets};
 use fcdd::rng::{Purpose, Stream};
-use fcdd::run::verify::stepwise::{self, Tested};
-use fcdd::run::verify::{Check, Outcome, Report};
+use fcdd::run::verify::stepwise::{self, TestedDevice};
+use fcdd::run::verify::{Check, CheckOutcome, CheckReport};
 use fcdd::steps::hsc_loss::Gradient;
 
 use crate::numbers::{largest, noise};
@@ -19,7 +19,7 @@ fn network(device: &Device, arch: &Arch, batch: usize, side: usize, optimizer: O
 
 /// A net with values of a format.
 fn network_of(
-    format: DType,
+    dtype: DType,
     device: &Device,
     arch: &Arch,
     batch: usize,
@@ -27,11 +27,11 @@ fn network_of(
     optimizer: Optimizer,
     maps: bool,
 ) -> Network<f32> {
-    let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
+    let training = Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0 });
     Network::on(
         device,
         arch,
-        Options { batch, side, format, sigma: 1.2, gradient: Gradient::Grad, training },
+        PlanOptions { batch, side, dtype, sigma: 1.2, gradient: Gradient::Grad, training },
         &Weights::init(arch, 3),
     )
     .unwrap()
@@ -176,8 +176,8 @@ fn training_in_bf16_follows_the_cpus() {
     on_device(|gpu| {
         let arch = nets::by_name("FCDD_CNN28", true).unwrap();
         let (n, steps) = if gpu.is_checked() { (3, 1) } else { (16, 20) };
-        let train = |device: &Device, format| {
-            let mut net = network_of(format, device, &arch, n, 28, Optimizer::Sgd, false);
+        let train = |device: &Device, dtype| {
+            let mut net = network_of(dtype, device, &arch, n, 28, Optimizer::Sgd, false);
             let mean = |losses: Vec<f32>| losses.iter().map(|&l| f64::from(l)).sum::<f64>() / losses.len() as f64;
             (1..=steps).map(|step| mean(trained(&mut net, n, step).0)).collect::<Vec<f64>>()
         };
@@ -203,16 +203,16 @@ fn inference_as_on_the_cpu() {
         {
             let arch = baselines::any(net, true).unwrap();
             let options =
-                Options { batch: 3, side, format: DType::F32, sigma: 2.0, gradient: Gradient::Grad, training: None };
-            let judge = |device: &Device, n: usize| {
+                PlanOptions { batch: 3, side, dtype: DType::F32, sigma: 2.0, gradient: Gradient::Grad, training: None };
+            let infer = |device: &Device, n: usize| {
                 let mut net = Network::<f32>::on(device, &arch, options, &Weights::init(&arch, 3)).unwrap();
                 Stream::new(5, Purpose::Check, 0, 9).fill_normal(net.input(n).unwrap());
                 let scores = net.infer(n).unwrap().to_vec();
-                let explained = net.explain(n).unwrap();
+                let explained = net.heatmaps(n).unwrap();
                 [scores, explained.maps.to_vec(), explained.heatmaps.to_vec()]
             };
             for n in if gpu.is_checked() { vec![1] } else { vec![3, 1] } {
-                for (ours, reference) in judge(&gpu.device, n).iter().zip(judge(&Device::Cpu, n)) {
+                for (ours, reference) in infer(&gpu.device, n).iter().zip(infer(&Device::Cpu, n)) {
                     // Some tens of layers' roundings.
                     assert!(distance(ours, &reference) <= 1e-5, "{net}: {:e}", distance(ours, &reference));
                 }
@@ -226,10 +226,10 @@ fn inference_as_on_the_cpu() {
 fn a_batch_beyond_the_memory_names_one_that_fits() {
     on_device(|gpu| {
         let arch = nets::by_name("FCDD_CNN224_VGG", true).unwrap();
-        let options = |batch| Options {
+        let options = |batch| PlanOptions {
             batch,
             side: 224,
-            format: DType::F32,
+            dtype: DType::F32,
             sigma: 2.0,
             gradient: Gradient::Grad,
             training: None,
@@ -247,25 +247,25 @@ fn a_batch_beyond_the_memory_names_one_that_fits() {
 }
 
 /// Asserts that every step of a net's plan, in the plan's own memory and each from the CPU's inputs, gives what the CPU gives.
-fn steps_agree(gpu: &Gpu, net: &str, side: usize, format: DType, order: &str) {
+fn steps_agree(gpu: &Gpu, net: &str, side: usize, dtype: DType, order: &str) {
     let arch = baselines::any(net, true).unwrap();
     let maps = arch.objective == Objective::Fcdd;
-    let input_grad = format == DType::F32;
-    let training = Some(Training { optimizer: Optimizer::Adam, maps, input_grad, seed: 0 });
-    let options = Options { batch: 2, side, format, sigma: 1.2, gradient: Gradient::Grad, training };
+    let input_grad = dtype == DType::F32;
+    let training = Some(TrainingOptions { optimizer: Optimizer::Adam, maps, input_grad, seed: 0 });
+    let options = PlanOptions { batch: 2, side, dtype, sigma: 1.2, gradient: Gradient::Grad, training };
     let mut exact = Network::<f64>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
     let (input, _, maps) = exact.training_inputs(2).unwrap();
     input.copy_from_slice(&noise(0, input.len()));
     maps.into_iter().for_each(|maps| maps[side * side..].fill(1.0));
     let plan = exact.plan(2).unwrap().clone();
-    let mut tested = Tested::for_plan(&gpu.device, &plan).unwrap();
+    let mut tested = TestedDevice::for_plan(&gpu.device, &plan).unwrap();
     let mut failed = Vec::new();
     let mut sink = |check: &Check| {
-        if check.outcome == Outcome::Failed {
+        if check.outcome == CheckOutcome::Failed {
             failed.push(format!("{} {:.2e} > {:.2e}", check.name, check.error, check.bound));
         }
     };
-    let mut report = Report::new(&gpu.device, &mut sink);
+    let mut report = CheckReport::new(&gpu.device, &mut sink);
     stepwise::steps(&format!("{net}, {order}"), &plan, exact.memory(), &mut tested, &mut report).unwrap();
     assert!(failed.is_empty(), "{failed:#?}");
 }
@@ -320,14 +320,15 @@ fn launches_are_as_counted() {
             ("FCDD_CNN28_W", false, 2, DType::Bf16),
             ("FCDD_CNN224_VGG_F", true, 1, DType::Bf16),
         ];
-        for (net, maps, batch, format) in nets {
+        for (net, maps, batch, dtype) in nets {
             let arch = nets::by_name(net, true).unwrap();
             // Adam, so that both optimizers are counted.
             let optimizer = if maps { Optimizer::Adam } else { Optimizer::Sgd };
-            let training = Some(Training { optimizer, maps, input_grad: false, seed: 0 });
+            let training = Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0 });
             let side = if arch.side == 28 { 28 } else { 32 };
             let plan =
-                lower(&arch, &Options { batch, side, format, sigma: 1.2, gradient: Gradient::Grad, training }).unwrap();
+                lower(&arch, &PlanOptions { batch, side, dtype, sigma: 1.2, gradient: Gradient::Grad, training })
+                    .unwrap();
             let memory = plan.cuda_memory(gpu.cuda()).unwrap();
             for step in plan.steps() {
                 let graph = gpu.cuda().capture(|| step.cuda(&memory)).unwrap();

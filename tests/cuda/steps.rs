@@ -5,12 +5,12 @@ use fcdd::engine::Step;
 use fcdd::steps::activation::Activation;
 use fcdd::steps::conv;
 use fcdd::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
-use fcdd::steps::head::{Head, HeadBackward, Labels};
+use fcdd::steps::head::{Head, HeadBackward, LabelLoss};
 use fcdd::steps::norm::{Affine, Norm};
 use fcdd::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
 use fcdd::steps::optimizer::{Adam, Sgd};
-use fcdd::steps::pool::Geometry;
-use fcdd::steps::upsample::{ReceptiveField, Taps, Upsample, UpsampleAdjoint};
+use fcdd::steps::pool::PoolGeometry;
+use fcdd::steps::upsample::{GaussianTaps, ReceptiveField, Upsample, UpsampleAdjoint};
 
 use crate::numbers::{memory, noise};
 use crate::support::{Gpu, on_device, round};
@@ -23,7 +23,7 @@ const MAPS: [(usize, usize, usize, usize); 7] =
 const WINDOWS: [(usize, usize, usize); 5] = [(1, 1, 0), (2, 2, 0), (3, 2, 1), (2, 3, 0), (3, 1, 1)];
 
 /// Memory for norm, activation and pool: x, mean, var, γ, β, y, dx, dγβ.
-fn norm_act_pool_memory(g: &Geometry) -> (HostBuffers<f64>, [View; 8]) {
+fn norm_act_pool_memory(g: &PoolGeometry) -> (HostBuffers<f64>, [View; 8]) {
     let c = g.c;
     let variance: Vec<f64> = noise(2, c).iter().map(|v| f64::from((v * v + 0.1) as f32)).collect();
     let buffers = [
@@ -45,17 +45,17 @@ fn norm_act_pool_and_backward() {
 }
 
 /// Over maps of either format.
-pub fn norm_act_pools(gpu: &Gpu, format: DType) {
+pub fn norm_act_pools(gpu: &Gpu, dtype: DType) {
     for (n, h, w, c) in MAPS {
         for (side, stride, pad) in WINDOWS {
-            let pool = Geometry { n, h, w, c, side, stride, pad };
+            let pool = PoolGeometry { n, h, w, c, side, stride, pad };
             if h + 2 * pad < side || w + 2 * pad < side {
                 continue;
             }
             // With a norm and γ, β; with a norm alone; without.
             for (norms, affine) in [(true, true), (true, false), (false, false)] {
                 let (mut memory, [x, mean, var, gamma, beta, y, dx, daffine]) = norm_act_pool_memory(&pool);
-                let [x, y, dx] = [x, y, dx].map(|view| View { format, ..view });
+                let [x, y, dx] = [x, y, dx].map(|view| View { dtype, ..view });
                 round(&mut memory, &[x, y]);
                 let affine = affine.then_some(Affine { gamma, beta });
                 let norm = norms.then_some(Norm { mean, var, affine, eps: 1e-4 });
@@ -83,8 +83,8 @@ pub fn norm_act_pools(gpu: &Gpu, format: DType) {
 }
 
 /// A head over maps of u² pixels: with labels, and without.
-fn head(n: usize, u: usize, c: usize) -> conv::Geometry {
-    conv::Geometry { n, h: u, w: u, c, k: 1, side: 1, stride: 1, pad: 0 }
+fn head(n: usize, u: usize, c: usize) -> conv::ConvGeometry {
+    conv::ConvGeometry { n, h: u, w: u, c, k: 1, side: 1, stride: 1, pad: 0 }
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn heads_and_backward() {
 }
 
 /// Over features of either format: channels in vectors and one by one, fewer and more than a warp reads at once.
-pub fn heads(gpu: &Gpu, format: DType) {
+pub fn heads(gpu: &Gpu, dtype: DType) {
     let sizes = [(1, 1, 1), (2, 3, 3), (5, 7, 8), (3, 6, 33), (2, 9, 128), (3, 28, 16), (1, 5, 520), (130, 3, 8)];
     for (n, u, c) in sizes {
         let geometry = head(n, u, c);
@@ -117,10 +117,10 @@ pub fn heads(gpu: &Gpu, format: DType) {
             ];
             let (mut memory, [x, w, b, z, a, score, labels, loss, dz, dx, grads]) =
                 memory(buffers, &[], 8 * geometry.x_len());
-            let [x, dx] = [x, dx].map(|view| View { format, ..view });
+            let [x, dx] = [x, dx].map(|view| View { dtype, ..view });
             round(&mut memory, &[x]);
             let what = format!("{n} maps of {u}² of {c}");
-            for (b, labels) in [(Some(b), Some(Labels { labels, loss, dz })), (None, None)] {
+            for (b, labels) in [(Some(b), Some(LabelLoss { labels, loss, dz })), (None, None)] {
                 gpu.agrees(&what, &Step::Head(Head { geometry, x, w, b, z, a, score, labels }), &memory);
             }
             let (dw, db) = (View { len: c, ..grads }, View { start: c, len: 1, ..grads });
@@ -146,7 +146,7 @@ fn losses_of_small_and_large_scores() {
             let z = score.map(|s| f64::from((s * (s + 2.0)).sqrt() as f32));
             let buffers = [&z[..], &[1.0], &[0.0; 2], &[0.0; 2], &[0.0; 2], &label, &[0.0; 2], &[0.0; 2]];
             let (memory, [x, w, z, a, score, labels, loss, dz]) = memory(buffers, &[], 16);
-            let labels = Some(Labels { labels, loss, dz });
+            let labels = Some(LabelLoss { labels, loss, dz });
             let head = Head { geometry: head(2, 1, 1), x, w, b: None, z, a, score, labels };
             gpu.agrees(&format!("score {}", scores[i]), &Step::Head(head), &memory);
         }
@@ -180,7 +180,7 @@ fn upsample_and_adjoint() {
             (5, field(5, 2, 31, -3.0), 11),
             (2, field(28, 8, 93, 0.5), 224),
         ] {
-            let (u, taps) = (field.n, Taps::new(field, side, 2.0));
+            let (u, taps) = (field.n, GaussianTaps::new(field, side, 2.0));
             let kernel: Vec<f64> = taps.kernel().iter().map(|&g| f64::from(g as f32)).collect();
             let buffers = [&noise(0, n * u * u)[..], &kernel, &noise(1, n * side * side)];
             let (memory, [a, kernel, out]) = memory(buffers, &[], n * u * side);

@@ -9,8 +9,8 @@ use fcdd::device::cuda::Cuda;
 use fcdd::device::{DType, Device, HostBuffers, View};
 use fcdd::engine::Step;
 use fcdd::real::rounded_to_bf16;
-use fcdd::run::verify::stepwise::{self, HYPER, Tested};
-use fcdd::run::verify::{Check, Outcome, Report};
+use fcdd::run::verify::stepwise::{self, HYPER, TestedDevice};
+use fcdd::run::verify::{Check, CheckOutcome, CheckReport};
 use fcdd_standin::{Mode, Options, Order};
 
 /// What a test runs on. Held by one test at a time: the stand-in's order is one for the process.
@@ -42,7 +42,7 @@ pub fn skipped(why: &str) {
 
 /// Rounds what lies in views of bf16.
 pub fn round(memory: &mut HostBuffers<f64>, views: &[View]) {
-    for view in views.iter().filter(|view| view.format == DType::Bf16) {
+    for view in views.iter().filter(|view| view.dtype == DType::Bf16) {
         memory.get_mut(*view).iter_mut().for_each(|v| *v = rounded_to_bf16(*v));
     }
 }
@@ -152,7 +152,7 @@ impl Gpu {
     #[track_caller]
     pub fn has_the_cpus_bits(&self, what: &str, step: &Step, memory: &HostBuffers<f64>) {
         let [ours, cpus] = [&self.device, &Device::Cpu].map(|device| {
-            let mut tested = Tested::for_step(device, step, &memory.lengths()).unwrap();
+            let mut tested = TestedDevice::for_step(device, step, &memory.lengths()).unwrap();
             tested.run(step, memory, &HYPER).unwrap();
             let writes = step.writes();
             let reals = writes.reals.iter().flat_map(|&(_, view)| tested.read(view).unwrap()).map(f32::to_bits);
@@ -171,15 +171,15 @@ impl Gpu {
         self.in_every_order(|order| {
             let mut failed = Vec::new();
             let mut sink = |check: &Check| {
-                if check.outcome == Outcome::Failed {
+                if check.outcome == CheckOutcome::Failed {
                     failed.push(format!("{} {:.2e} > {:.2e}", check.name, check.error, check.bound));
                 }
             };
-            let mut tested = Tested::for_step(&self.device, step, &memory.lengths()).unwrap();
+            let mut tested = TestedDevice::for_step(&self.device, step, &memory.lengths()).unwrap();
             let mut exact = memory.clone();
             let name = format!("{what}, {order}:");
             if let Err(error) =
-                stepwise::step(&name, step, &mut exact, &mut tested, &mut Report::new(&self.device, &mut sink))
+                stepwise::step(&name, step, &mut exact, &mut tested, &mut CheckReport::new(&self.device, &mut sink))
             {
                 panic!("{name} {error}; {}", fcdd_standin::last_report().unwrap_or_default());
             }

@@ -4,7 +4,7 @@
 use fcdd::data::supervise::{NoiseMode, Supervise};
 use fcdd::device::DType;
 use fcdd::engine::Network;
-use fcdd::engine::lower::{Optimizer, Options};
+use fcdd::engine::lower::{Optimizer, PlanOptions};
 use fcdd::model::{Weights, nets};
 use fcdd::rng::{Purpose, Stream};
 use fcdd::steps::hsc_loss::Gradient;
@@ -23,35 +23,35 @@ fn net(gpu: &Gpu, on: &[Switch]) -> &'static str {
 }
 
 /// A training with some switches on; None on a device that lacks one. On a GPU of many epochs: what overlaps wrongly may do so rarely.
-fn training(gpu: &Gpu, net: &'static str, on: &[Switch], format: DType, graphs: bool) -> Option<State> {
+fn training(gpu: &Gpu, net: &'static str, on: &[Switch], dtype: DType, graphs: bool) -> Option<State> {
     let set = set(Supervise::MalformedNormalGt, NoiseMode::Blob);
     let epochs = if gpu.mode.is_none() { 30 } else { 1 };
-    let trained = Trained { net, format, optimizer: Optimizer::Sgd, maps: true, epochs };
+    let trained = Trained { net, dtype, optimizer: Optimizer::Sgd, maps: true, epochs };
     gpu.switched(on, || if graphs { by_graphs(gpu, &set, trained, false) } else { one_by_one(gpu, &set, trained) })
 }
 
 /// Scores, maps and heatmaps with some switches on; None on a device that lacks one.
-fn inference(gpu: &Gpu, net: &str, on: &[Switch], format: DType) -> Option<[Vec<f32>; 3]> {
+fn inference(gpu: &Gpu, net: &str, on: &[Switch], dtype: DType) -> Option<[Vec<f32>; 3]> {
     let arch = nets::by_name(net, true).unwrap();
-    let options = Options { batch: 3, side: 28, format, sigma: 1.2, gradient: Gradient::Grad, training: None };
+    let options = PlanOptions { batch: 3, side: 28, dtype, sigma: 1.2, gradient: Gradient::Grad, training: None };
     gpu.switched(on, || {
         let mut net = Network::<f32>::on(&gpu.device, &arch, options, &Weights::init(&arch, 3)).unwrap();
         Stream::new(5, Purpose::Check, 0, 9).fill_normal(net.input(3).unwrap());
         let scores = net.infer(3).unwrap().to_vec();
-        let explained = net.explain(3).unwrap();
+        let explained = net.heatmaps(3).unwrap();
         [scores, explained.maps.to_vec(), explained.heatmaps.to_vec()]
     })
 }
 
 /// Asserts that PDL leaves the bits that the same switches leave without it.
-fn same_bits(gpu: &Gpu, without: &[Switch], with: &[Switch], format: DType) {
+fn same_bits(gpu: &Gpu, without: &[Switch], with: &[Switch], dtype: DType) {
     let net = net(gpu, with);
     for graphs in [false, true] {
-        let (plain, ahead) = (training(gpu, net, without, format, graphs), training(gpu, net, with, format, graphs));
-        assert!(ahead.is_none() || plain == ahead, "{format:?}, graphs {graphs}: a training has other bits");
+        let (plain, ahead) = (training(gpu, net, without, dtype, graphs), training(gpu, net, with, dtype, graphs));
+        assert!(ahead.is_none() || plain == ahead, "{dtype:?}, graphs {graphs}: a training has other bits");
     }
-    let (plain, ahead) = (inference(gpu, net, without, format), inference(gpu, net, with, format));
-    assert!(ahead.is_none() || plain == ahead, "{format:?}: inference has other bits");
+    let (plain, ahead) = (inference(gpu, net, without, dtype), inference(gpu, net, with, dtype));
+    assert!(ahead.is_none() || plain == ahead, "{dtype:?}: inference has other bits");
 }
 
 #[test]

@@ -5,8 +5,9 @@ use fcdd::device::{ByteBufferId, ByteView, DType, View};
 use fcdd::engine::Step;
 use fcdd::real::rounded_to_bf16;
 use fcdd::run::verify::stepwise::HYPER;
-use fcdd::steps::cast::{Cast, CastWeights, Form, Layer};
-use fcdd::steps::conv::{Dgrad, Epilogue, Fprop, Geometry, Wgrad, reference};
+use fcdd::steps::cast::{Cast, CastLayer, CastWeights};
+use fcdd::steps::conv::weights::WeightForm;
+use fcdd::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad, reference};
 use half::bf16;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -43,7 +44,7 @@ struct Operands {
 }
 
 impl Operands {
-    fn new(g: &Geometry) -> Operands {
+    fn new(g: &ConvGeometry) -> Operands {
         let rounded = |i, len| noise(i, len).into_iter().map(rounded_to_bf16).collect();
         Operands { x: rounded(0, g.x_len()), w: rounded(1, g.w_len()), b: noise(2, g.k), dy: rounded(3, g.y_len()) }
     }
@@ -54,7 +55,7 @@ impl Operands {
     }
 
     /// y, dx, dw and db.
-    fn results(&self, g: &Geometry, bias: bool) -> [Vec<f64>; 4] {
+    fn results(&self, g: &ConvGeometry, bias: bool) -> [Vec<f64>; 4] {
         let mut results = [g.y_len(), g.x_len(), g.w_len(), g.k].map(|len| vec![0.0; len]);
         let [y, dx, dw, db] = &mut results;
         reference::fprop(g, &self.x, &self.w, bias.then_some(&self.b), y);
@@ -78,13 +79,13 @@ struct Passes {
 }
 
 impl Passes {
-    fn new(gpu: &Gpu, g: &Geometry, operands: &Operands, bias: bool) -> Passes {
-        let forms = [Form::Straight, Form::Turned];
-        let [straight, turned] = forms.map(|form| form.len(g));
+    fn new(gpu: &Gpu, g: &ConvGeometry, operands: &Operands, bias: bool) -> Passes {
+        let forms = [WeightForm::Krsc, WeightForm::Flipped];
+        let [krsc, flipped] = forms.map(|form| form.len(g));
         let lengths = [
             (g.x_len(), DType::Bf16),
             (g.w_len(), DType::F32),
-            (straight + turned, DType::Bf16),
+            (krsc + flipped, DType::Bf16),
             (g.k, DType::F32),
             (g.y_len(), DType::Bf16),
             (g.y_len(), DType::Bf16),
@@ -93,18 +94,18 @@ impl Passes {
             (g.x_len(), DType::F32),
             (g.w_len() + g.k, DType::F32),
         ];
-        let view = |i: usize| View { format: lengths[i].1, ..View::of(i, lengths[i].0) };
+        let view = |i: usize| View { dtype: lengths[i].1, ..View::of(i, lengths[i].0) };
         let [x, params, casts, b, dy, y, exact_y, dx, exact_dx, grads] = std::array::from_fn(view);
-        let [w, turned] = [(0, straight), (straight, turned)].map(|(start, len)| View { start, len, ..casts });
-        let layers = forms.into_iter().zip([w, turned]);
-        let layers = layers.map(|(form, target)| Layer { form, geometry: *g, source: params, target }).collect();
+        let [w, flipped] = [(0, krsc), (krsc, flipped)].map(|(start, len)| View { start, len, ..casts });
+        let layers = forms.into_iter().zip([w, flipped]);
+        let layers = layers.map(|(form, target)| CastLayer { form, geometry: *g, source: params, target }).collect();
         let table = ByteView { buffer: ByteBufferId(0), len: 4 * CastWeights::table_len(2) };
         let cast = CastWeights { params, casts, layers, table };
         let (dw, db) = (View { len: g.w_len(), ..grads }, View { start: g.w_len(), len: g.k, ..grads });
         let wanted = |view| bias.then_some(view);
         let fprop =
             |y| Step::ConvFprop(Fprop { geometry: *g, x, w, b: wanted(b), y, stats: None, epilogue: Epilogue::NONE });
-        let dgrad = |dx| Step::ConvDgrad(Dgrad { geometry: *g, dy, w: turned, dx });
+        let dgrad = |dx| Step::ConvDgrad(Dgrad { geometry: *g, dy, w: flipped, dx });
         let numbers = cast.table();
         let steps = vec![
             Step::CastWeights(cast),
@@ -134,7 +135,7 @@ impl Passes {
 }
 
 /// All passes of a convolution on the device, once.
-fn run(gpu: &Gpu, g: &Geometry, operands: &Operands, bias: bool) -> [Vec<f32>; 6] {
+fn run(gpu: &Gpu, g: &ConvGeometry, operands: &Operands, bias: bool) -> [Vec<f32>; 6] {
     let passes = Passes::new(gpu, g, operands, bias);
     for step in &passes.steps {
         step.cuda(&passes.memory).unwrap();
@@ -147,7 +148,7 @@ fn run(gpu: &Gpu, g: &Geometry, operands: &Operands, bias: bool) -> [Vec<f32>; 6
 
 /// Asserts that all passes give what the CPU gives in f64, each element within the bound of its own sum, and the same bits in every
 /// order.
-fn passes(gpu: &Gpu, g: &Geometry, bias: bool) {
+fn passes(gpu: &Gpu, g: &ConvGeometry, bias: bool) {
     let operands = Operands::new(g);
     let [y, dx, dw, db] = operands.results(g, bias);
     let [y_size, dx_size, dw_size, db_size] = operands.magnitudes().results(g, bias);
@@ -182,8 +183,8 @@ fn passes(gpu: &Gpu, g: &Geometry, bias: bool) {
     });
 }
 
-fn geometry(n: usize, [h, w]: [usize; 2], c: usize, k: usize, [side, pad]: [usize; 2]) -> Geometry {
-    Geometry { n, h, w, c, k, side, stride: 1, pad }
+fn geometry(n: usize, [h, w]: [usize; 2], c: usize, k: usize, [side, pad]: [usize; 2]) -> ConvGeometry {
+    ConvGeometry { n, h, w, c, k, side, stride: 1, pad }
 }
 
 /// Sides of kernels and images that leave little, more padding than kernel, channels of one chunk and of single ones.
@@ -382,7 +383,7 @@ fn casts_round_to_nearest_even() {
     });
 }
 
-/// The weights of several layers at once, straight and turned around, with zeros behind the ends of rows.
+/// The weights of several layers at once, KRSC and flipped, with zeros behind the ends of rows.
 #[test]
 fn cast_weights() {
     on_tensor_cores(|gpu| {
@@ -392,9 +393,9 @@ fn cast_weights() {
         let (params, casts) = (View::of(0, 0), View::of(1, 0).bf16());
         for geometry in shapes {
             let place = View { start: source, len: geometry.w_len(), ..params };
-            for form in [Form::Straight, Form::Turned] {
+            for form in [WeightForm::Krsc, WeightForm::Flipped] {
                 let len = form.len(&geometry);
-                layers.push(Layer { form, geometry, source: place, target: View { start: target, len, ..casts } });
+                layers.push(CastLayer { form, geometry, source: place, target: View { start: target, len, ..casts } });
                 target += len;
             }
             source += geometry.w_len() + 1;

@@ -2,7 +2,7 @@
 
 use fcdd::device::{DType, View};
 use fcdd::engine::Step;
-use fcdd::engine::lower::{Optimizer, Options, Training, lower};
+use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
 use fcdd::model::nets;
 use fcdd::rng::{Purpose, Stream};
 use fcdd::steps::hsc_loss::Gradient;
@@ -21,9 +21,9 @@ fn every_candidate_gives_what_the_chosen_one_gives() {
         let mut compared = std::collections::BTreeSet::new();
         for (net, side) in nets.into_iter().take(if gpu.is_checked() { 1 } else { 2 }) {
             let arch = nets::by_name(net, true).unwrap();
-            let training = Some(Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
-            let (format, gradient) = (DType::Bf16, Gradient::Grad);
-            let plan = lower(&arch, &Options { batch: 9, side, format, sigma: 1.2, gradient, training }).unwrap();
+            let training = Some(TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
+            let (dtype, gradient) = (DType::Bf16, Gradient::Grad);
+            let plan = lower(&arch, &PlanOptions { batch: 9, side, dtype, sigma: 1.2, gradient, training }).unwrap();
             let mut memory = plan.cuda_memory(cuda).unwrap();
             for step in [&plan.forward, &plan.backward].into_iter().flatten() {
                 let candidates = match step {
@@ -45,18 +45,18 @@ fn every_candidate_gives_what_the_chosen_one_gives() {
                     let read = |(_, view): (_, View)| {
                         let mut values = vec![0.0; view.len];
                         memory.read(view, &mut values).unwrap();
-                        (view.format, values)
+                        (view.dtype, values)
                     };
                     step.writes().reals.into_iter().map(read).collect::<Vec<_>>()
                 };
                 let usual = run(&|memory| step.cuda(memory));
                 for candidate in &candidates {
                     let what = format!("{net} {} {} {:?}", step.kind(), step.shape(), candidate.tile);
-                    for ((format, found), (_, usual)) in run(&|memory| candidate.cuda(memory)).into_iter().zip(&usual) {
+                    for ((dtype, found), (_, usual)) in run(&|memory| candidate.cuda(memory)).into_iter().zip(&usual) {
                         let largest = usual.iter().fold(0.0f32, |most, v| most.max(v.abs()));
                         let apart = found.iter().zip(usual).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
                         // Sums of some thousand products in another order; those of bf16 may round to the other neighbour.
-                        let bound = if format == DType::Bf16 { 1.0 / 128.0 } else { 1e-4 };
+                        let bound = if dtype == DType::Bf16 { 1.0 / 128.0 } else { 1e-4 };
                         assert!(largest > 0.0 && apart <= bound * largest, "{what}: {apart} of {largest}");
                         assert!(!candidate.chosen || apart == 0.0, "{what} is not what the step takes");
                     }

@@ -1,10 +1,10 @@
-//! `reshape`, `enlarge` and `dropout`: what only moves values or leaves them out.
+//! `reshape`, `upsample_nearest` and `dropout`: what only moves values or leaves them out.
 
 use crate::support::{dot, memory, noise};
 use fcdd::steps::dropout::Dropout;
-use fcdd::steps::enlarge::{Geometry, UpsampleNearest2x, UpsampleNearest2xBackward};
 use fcdd::steps::operation::{Hyper, Operation};
 use fcdd::steps::reshape::Reshape;
+use fcdd::steps::upsample_nearest::{UpsampleNearest2x, UpsampleNearest2xBackward, UpsampleNearestGeometry};
 
 #[test]
 fn reshape_there_and_back() {
@@ -19,9 +19,9 @@ fn reshape_there_and_back() {
 }
 
 #[test]
-fn enlarge_and_its_adjoint() {
+fn upsample_nearest_and_its_gradient() {
     for (n, side, c) in [(1, 1, 1), (2, 3, 2), (3, 4, 5)] {
-        let geometry = Geometry { n, side, c };
+        let geometry = UpsampleNearestGeometry { n, side, c };
         let (small, large) = (noise(0, geometry.small_len()), noise(1, geometry.large_len()));
         let (mut memory, [x, y, dy, dx]) = memory::<f64, 4>([&small, &large, &large, &small], &[], 0);
         UpsampleNearest2x { geometry, x, y }.cpu(&mut memory, &Hyper::IDLE);

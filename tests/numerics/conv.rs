@@ -4,17 +4,17 @@ use crate::support::{
     GRADIENT_BOUND, assert_close, assert_gradient, assert_within, dot, f32_bound, largest, noise, of,
 };
 use fcdd::real::Real;
-use fcdd::steps::conv::{Geometry, cpu, reference};
+use fcdd::steps::conv::{ConvGeometry, cpu, reference};
 use proptest::prelude::*;
 
 /// Sums of at most some thousand products in f64: a few roundings of 1e-16 each.
 const F64_BOUND: f64 = 1e-12;
 
 /// Any shape that has an output: odd and even, a kernel larger than the input, padding larger than the kernel.
-fn geometries() -> impl Strategy<Value = Geometry> {
+fn geometries() -> impl Strategy<Value = ConvGeometry> {
     let sizes = (1..=3usize, 1..=9usize, 1..=9usize, 1..=5usize, 1..=5usize);
     (sizes, prop::sample::select(vec![1usize, 2, 3, 5]), 1..=3usize, 0..=6usize)
-        .prop_map(|((n, h, w, c, k), side, stride, pad)| Geometry { n, h, w, c, k, side, stride, pad })
+        .prop_map(|((n, h, w, c, k), side, stride, pad)| ConvGeometry { n, h, w, c, k, side, stride, pad })
         .prop_filter("no output", |g| g.h.min(g.w) + 2 * g.pad >= g.side)
 }
 
@@ -26,17 +26,17 @@ struct Passes<T> {
     db: Vec<T>,
 }
 
-fn operands<T: Real>(g: &Geometry) -> [Vec<T>; 4] {
+fn operands<T: Real>(g: &ConvGeometry) -> [Vec<T>; 4] {
     [noise(0, g.x_len()), noise(1, g.w_len()), noise(2, g.k), noise(3, g.y_len())].map(|v| of(&v))
 }
 
 /// Outputs start as NaN: what is not written shows.
-fn blank<T: Real>(g: &Geometry) -> Passes<T> {
+fn blank<T: Real>(g: &ConvGeometry) -> Passes<T> {
     let [y, dx, dw, db] = [g.y_len(), g.x_len(), g.w_len(), g.k].map(|len| vec![T::nan(); len]);
     Passes { y, dx, dw, db }
 }
 
-fn plain<T: Real>(g: &Geometry) -> Passes<T> {
+fn plain<T: Real>(g: &ConvGeometry) -> Passes<T> {
     let ([x, w, b, dy], mut out) = (operands::<T>(g), blank(g));
     reference::fprop(g, &x, &w, Some(&b), &mut out.y);
     reference::dgrad(g, &dy, &w, &mut out.dx);
@@ -45,7 +45,7 @@ fn plain<T: Real>(g: &Geometry) -> Passes<T> {
     out
 }
 
-fn fast<T: Real>(g: &Geometry) -> Passes<T> {
+fn fast<T: Real>(g: &ConvGeometry) -> Passes<T> {
     let ([x, w, b, dy], mut out) = (operands::<T>(g), blank(g));
     let scratch = |len: usize| vec![T::nan(); len];
     cpu::fprop(g, &x, &w, Some(&b), &mut out.y, &mut scratch(cpu::fprop_workspace(g)));
@@ -55,7 +55,7 @@ fn fast<T: Real>(g: &Geometry) -> Passes<T> {
     out
 }
 
-fn assert_forms_agree(g: &Geometry) {
+fn assert_forms_agree(g: &ConvGeometry) {
     let (exact, f64s, f32s) = (plain::<f64>(g), fast::<f64>(g), fast::<f32>(g));
     for (what, exact, f64s, f32s, length) in [
         ("fprop", &exact.y, &f64s.y, &f32s.y, g.taps()),
@@ -98,7 +98,7 @@ fn shapes_beyond_a_tile() {
         [(3, 67, 3, 8, 5, 2), (2, 33, 64, 16, 3, 1), (5, 28, 16, 1, 1, 0), (1, 129, 1, 4, 3, 1), (2, 31, 7, 5, 2, 1)]
     {
         for stride in [1, 2] {
-            assert_forms_agree(&Geometry { n, h: side_of_image, w: side_of_image, c, k, side, stride, pad });
+            assert_forms_agree(&ConvGeometry { n, h: side_of_image, w: side_of_image, c, k, side, stride, pad });
         }
     }
 }
@@ -106,8 +106,8 @@ fn shapes_beyond_a_tile() {
 #[test]
 fn gradients_by_finite_differences() {
     for (side, stride, pad) in [(1, 1, 0), (2, 1, 0), (3, 1, 1), (3, 2, 2), (5, 1, 2)] {
-        let g = Geometry { n: 2, h: 5, w: 4, c: 2, k: 3, side, stride, pad };
-        let g = Geometry { h: g.h.max(side), w: g.w.max(side), ..g };
+        let g = ConvGeometry { n: 2, h: 5, w: 4, c: 2, k: 3, side, stride, pad };
+        let g = ConvGeometry { h: g.h.max(side), w: g.w.max(side), ..g };
         let ([x, w, b, dy], passes) = (operands::<f64>(&g), fast::<f64>(&g));
         let loss = |x: &[f64], w: &[f64], b: &[f64]| {
             let mut y = vec![0.0; g.y_len()];
@@ -122,7 +122,7 @@ fn gradients_by_finite_differences() {
 
 #[test]
 fn the_bits_do_not_depend_on_the_number_of_threads() {
-    let g = Geometry { n: 3, h: 41, w: 37, c: 16, k: 24, side: 3, stride: 1, pad: 1 };
+    let g = ConvGeometry { n: 3, h: 41, w: 37, c: 16, k: 24, side: 3, stride: 1, pad: 1 };
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| fast::<f32>(&g))
@@ -138,7 +138,7 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
 #[test]
 fn scratch_for_fewer_threads_is_enough() {
     for (c, side) in [(16, 3), (2, 3), (8, 1)] {
-        let g = Geometry { n: 2, h: 33, w: 37, c, k: 8, side, stride: 1, pad: side / 2 };
+        let g = ConvGeometry { n: 2, h: 33, w: 37, c, k: 8, side, stride: 1, pad: side / 2 };
         let [x, w, b, _] = operands::<f64>(&g);
         let pool = |threads: usize| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let mut scratch = vec![f64::NAN; pool(1).install(|| cpu::fprop_workspace(&g))];

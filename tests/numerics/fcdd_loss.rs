@@ -4,11 +4,11 @@ use crate::support::{assert_close, assert_gradient, largest, memory, noise, of};
 use fcdd::device::HostBuffers;
 use fcdd::model::nets;
 use fcdd::real::Real;
-use fcdd::steps::conv::Geometry;
+use fcdd::steps::conv::ConvGeometry;
 use fcdd::steps::fcdd_loss::{MapLoss, PseudoHuberBackward, anomalous_loss, pseudo_huber, pseudo_huber_slope};
-use fcdd::steps::head::{Head, Labels};
+use fcdd::steps::head::{Head, LabelLoss};
 use fcdd::steps::operation::{Hyper, Operation};
-use fcdd::steps::upsample::{Taps, Upsample, UpsampleAdjoint};
+use fcdd::steps::upsample::{GaussianTaps, Upsample, UpsampleAdjoint};
 
 const N: usize = 4;
 const U: usize = 7;
@@ -17,8 +17,8 @@ const U: usize = 7;
 const WORKSPACE: usize = 1 << 12;
 
 /// A head that passes one channel on, so that its z is what it reads.
-fn passing(len: usize) -> Geometry {
-    Geometry { n: len / (U * U), h: U, w: U, c: 1, k: 1, side: 1, stride: 1, pad: 0 }
+fn passing(len: usize) -> ConvGeometry {
+    ConvGeometry { n: len / (U * U), h: U, w: U, c: 1, k: 1, side: 1, stride: 1, pad: 0 }
 }
 
 /// Losses and gradient by z under labels.
@@ -26,14 +26,14 @@ fn by_labels<T: Real>(z: &[f64], labels: &[f64]) -> (Vec<T>, Vec<T>) {
     let (map, image) = (vec![f64::NAN; z.len()], vec![f64::NAN; labels.len()]);
     let buffers = [z, &[1.0], &map, labels, &map, &image, &image, &map];
     let (mut memory, [x, w, z, labels, a, score, loss, dz]) = memory::<T, 8>(buffers, &[], WORKSPACE);
-    let labels = Some(Labels { labels, loss, dz });
+    let labels = Some(LabelLoss { labels, loss, dz });
     Head { geometry: passing(x.len), x, w, b: None, z, a, score, labels }.cpu(&mut memory, &Hyper::IDLE);
     (memory.get(loss).to_vec(), memory.get(dz).to_vec())
 }
 
 /// Losses and gradient by z under maps of 28 × 28 pixels.
 fn by_maps<T: Real>(z: &[f64], maps: &[f64]) -> (Vec<T>, Vec<T>) {
-    let taps = Taps::new(nets::by_name("CNN28", true).unwrap().receptive_field(28), 28, 1.2);
+    let taps = GaussianTaps::new(nets::by_name("CNN28", true).unwrap().receptive_field(28), 28, 1.2);
     let n = z.len() / (U * U);
     let (low, high, image) = (vec![f64::NAN; z.len()], vec![f64::NAN; maps.len()], vec![f64::NAN; n]);
     let kernel = taps.kernel().to_vec();

@@ -3,7 +3,7 @@
 use crate::support::{GRADIENT_BOUND, assert_close, assert_gradient, memory, noise, of};
 use fcdd::real::Real;
 use fcdd::steps::fcdd_loss::anomalous_loss;
-use fcdd::steps::hsc_loss::{Gradient, GradientHeatmap, HscLoss, HscScore, Training};
+use fcdd::steps::hsc_loss::{Gradient, GradientHeatmap, HscLoss, HscScore, HscTraining};
 use fcdd::steps::operation::{Hyper, Operation};
 
 const N: usize = 4;
@@ -14,7 +14,7 @@ fn evaluated<T: Real>(o: &[f64], labels: Option<&[f64]>) -> [Vec<T>; 3] {
     let image = vec![f64::NAN; N];
     let buffers = [o, labels.unwrap_or(&image), &image, &image, &vec![f64::NAN; o.len()]];
     let (mut memory, [o, label_view, score, loss, d_o]) = memory::<T, 5>(buffers, &[], 0);
-    let training = labels.map(|_| Training { labels: label_view, loss });
+    let training = labels.map(|_| HscTraining { labels: label_view, loss });
     HscScore { o, score }.cpu(&mut memory, &Hyper::IDLE);
     HscLoss { o, score, training, d_o }.cpu(&mut memory, &Hyper::IDLE);
     [score, loss, d_o].map(|view| memory.get(view).to_vec())

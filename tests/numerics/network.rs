@@ -2,23 +2,24 @@
 
 use crate::support::{assert_close, dot, noise, of};
 use fcdd::device::DType;
-use fcdd::engine::lower::{Optimizer, Options, Training};
+use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::weights::Layout;
 use fcdd::model::{Arch, Objective, Weights, baselines, nets};
 use fcdd::real::Real;
 use fcdd::steps::hsc_loss::Gradient;
 
-const TRAINING: Training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 };
+const TRAINING: TrainingOptions =
+    TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 };
 
 fn hyper(step: u64) -> Hyper {
     Hyper { lr: 1e-2, weight_decay: 1e-3, step, norm_momentum: 0.1 }
 }
 
 /// A training network.
-fn network<T: Real>(arch: &Arch, batch: usize, side: usize, training: Training) -> Network<T> {
+fn network<T: Real>(arch: &Arch, batch: usize, side: usize, training: TrainingOptions) -> Network<T> {
     let options =
-        Options { batch, side, format: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training: Some(training) };
+        PlanOptions { batch, side, dtype: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training: Some(training) };
     Network::new(arch, options, &Weights::init(arch, 3)).unwrap()
 }
 
@@ -51,7 +52,7 @@ fn assert_gradients(name: &str, side: usize, bias: bool, maps: bool) {
 fn assert_gradients_of(arch: &Arch, side: usize, maps: bool) {
     // So small that no winner of a pool and no sign before an activation changes on the way.
     const H: f64 = 1e-6;
-    let training = Training { maps, input_grad: true, ..TRAINING };
+    let training = TrainingOptions { maps, input_grad: true, ..TRAINING };
     let n = 3;
     let mut network = network::<f64>(arch, n, side, training);
     fill(&mut network, n, 0);
@@ -121,13 +122,13 @@ fn hsc_heatmaps_are_gradients_of_the_scores() {
     let (n, pixels) = (3, 28 * 28);
     for gradient in [Gradient::Grad, Gradient::Xgrad] {
         let options =
-            Options { batch: n, side: 28, format: DType::F32, sigma: 1.2, gradient, training: Some(TRAINING) };
+            PlanOptions { batch: n, side: 28, dtype: DType::F32, sigma: 1.2, gradient, training: Some(TRAINING) };
         let mut network = Network::<f64>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
         fill(&mut network, n, 0);
         network.train(n, &hyper(1)).unwrap();
         fill(&mut network, n, 1);
         network.infer(n).unwrap();
-        let heatmaps = network.explain(n).unwrap().heatmaps.to_vec();
+        let heatmaps = network.heatmaps(n).unwrap().heatmaps.to_vec();
         let (mut ours, mut numeric) = (vec![], vec![]);
         for i in (0..n * pixels).step_by(97) {
             let x = network.input(n).unwrap()[i];
@@ -171,14 +172,14 @@ fn frozen_layers_keep_their_parameters_and_move_their_statistics() {
 }
 
 /// Trains a few steps, the last on a smaller batch, and evaluates; parameters, statistics and scores.
-fn trained(arch: &Arch, side: usize, training: Training) -> (Weights, Vec<f32>) {
+fn trained(arch: &Arch, side: usize, training: TrainingOptions) -> (Weights, Vec<f32>) {
     let mut network = network::<f32>(arch, 5, side, training);
     for (step, n) in [5, 5, 5, 2].into_iter().enumerate() {
         fill(&mut network, n, step as u32);
         network.train(n, &hyper(step as u64 + 1)).unwrap();
     }
     network.infer(5).unwrap();
-    let heatmaps = network.explain(5).unwrap().heatmaps.to_vec();
+    let heatmaps = network.heatmaps(5).unwrap().heatmaps.to_vec();
     (network.weights().unwrap(), heatmaps)
 }
 
@@ -187,7 +188,7 @@ fn one_and_two_threads_give_the_same_bits() {
     for (name, side) in [("CNN28", 28), ("CNN32_S", 32), ("CNN224", 48), ("CNN28_W", 12)] {
         for (optimizer, maps) in [(Optimizer::Sgd, false), (Optimizer::Adam, true)] {
             let arch = nets::by_name(name, true).unwrap();
-            let training = Training { optimizer, maps, input_grad: false, seed: 0 };
+            let training = TrainingOptions { optimizer, maps, input_grad: false, seed: 0 };
             let on = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| trained(&arch, side, training))
@@ -205,7 +206,7 @@ fn a_smaller_batch_in_the_same_memory() {
     let arch = nets::by_name("CNN32_S", true).unwrap();
     for maps in [false, true] {
         for n in 1..=4 {
-            let training = Training { maps, ..TRAINING };
+            let training = TrainingOptions { maps, ..TRAINING };
             let (mut large, mut own) = (network::<f32>(&arch, 5, 16, training), network::<f32>(&arch, n, 16, training));
             fill(&mut large, 5, 9);
             large.forward(5, &Hyper { norm_momentum: 0.0, ..hyper(1) }).unwrap();
@@ -217,26 +218,26 @@ fn a_smaller_batch_in_the_same_memory() {
             assert_eq!(large.weights().unwrap().params, own.weights().unwrap().params);
             assert_eq!(large.weights().unwrap().stats, own.weights().unwrap().stats);
             assert_eq!(large.infer(n).unwrap(), own.infer(n).unwrap());
-            assert_eq!(large.explain(n).unwrap(), own.explain(n).unwrap());
+            assert_eq!(large.heatmaps(n).unwrap(), own.heatmaps(n).unwrap());
         }
     }
 }
 
 /// Inference without training: half the buffers, the same scores.
 #[test]
-fn every_net_judges_alike_with_and_without_memory_for_training() {
+fn every_net_scores_alike_with_and_without_memory_for_training() {
     for name in nets::names().iter().filter(|name| !name.contains("VGG") && !name.ends_with('K')) {
         let arch = nets::by_name(name, true).unwrap();
         let mut trains = network::<f32>(&arch, 2, 20, TRAINING);
-        let options = Options { training: None, ..*trains.options() };
-        let mut judges = Network::<f32>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
+        let options = PlanOptions { training: None, ..*trains.options() };
+        let mut infers = Network::<f32>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
         let image = of::<f32>(&noise(0, 2 * 20 * 20 * arch.channels));
-        for network in [&mut trains, &mut judges] {
+        for network in [&mut trains, &mut infers] {
             network.input(2).unwrap().copy_from_slice(&image);
         }
-        assert_eq!(trains.infer(2).unwrap(), judges.infer(2).unwrap(), "{name}");
-        assert!(judges.memory().size_in_bytes() < trains.memory().size_in_bytes(), "{name}");
-        assert!(judges.train(2, &hyper(1)).is_err() && judges.infer(3).is_err() && judges.infer(0).is_err());
+        assert_eq!(trains.infer(2).unwrap(), infers.infer(2).unwrap(), "{name}");
+        assert!(infers.memory().size_in_bytes() < trains.memory().size_in_bytes(), "{name}");
+        assert!(infers.train(2, &hyper(1)).is_err() && infers.infer(3).is_err() && infers.infer(0).is_err());
     }
 }
 

@@ -7,7 +7,7 @@ use fcdd::steps::activation::{self, Activation};
 use fcdd::steps::norm::{self, Affine, Norm, Stats};
 use fcdd::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
 use fcdd::steps::operation::{Hyper, Operation};
-use fcdd::steps::pool::{self, Geometry};
+use fcdd::steps::pool::{self, PoolGeometry};
 use proptest::prelude::*;
 
 const EPS: f64 = 1e-4;
@@ -24,7 +24,7 @@ fn statistics(x: &[f64], c: usize) -> (Vec<f64>, Vec<f64>) {
 /// What surrounds a fused pass in these tests.
 #[derive(Clone, Copy, Debug)]
 struct Layer {
-    pool: Geometry,
+    pool: PoolGeometry,
     norm: bool,
     affine: bool,
     activation: Activation,
@@ -135,17 +135,10 @@ impl Layer {
     }
 }
 
-fn pools() -> impl Strategy<Value = Geometry> {
+fn pools() -> impl Strategy<Value = PoolGeometry> {
     let windows = prop::sample::select(vec![(1, 1, 0), (2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 0)]);
-    (1..=3usize, 3..=9usize, 3..=9usize, 1..=5usize, windows).prop_map(|(n, h, w, c, (side, stride, pad))| Geometry {
-        n,
-        h,
-        w,
-        c,
-        side,
-        stride,
-        pad,
-    })
+    (1..=3usize, 3..=9usize, 3..=9usize, 1..=5usize, windows)
+        .prop_map(|(n, h, w, c, (side, stride, pad))| PoolGeometry { n, h, w, c, side, stride, pad })
 }
 
 fn activations() -> impl Strategy<Value = Activation> {
@@ -185,7 +178,7 @@ proptest! {
 fn gradients_by_finite_differences() {
     for (side, stride, pad) in [(1, 1, 0), (2, 2, 0), (3, 2, 1)] {
         for activation in [Activation::LEAKY_RELU, Activation::RELU, Activation::IDENTITY] {
-            let pool = Geometry { n: 2, h: 5, w: 4, c: 3, side, stride, pad };
+            let pool = PoolGeometry { n: 2, h: 5, w: 4, c: 3, side, stride, pad };
             for (norm, affine) in [(true, true), (true, false), (false, false)] {
                 let layer = Layer { pool, norm, affine, activation };
                 let (x, (gamma, beta), dy) = (layer.x(), layer.affine(), noise(3, pool.y_len()));

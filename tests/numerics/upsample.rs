@@ -2,7 +2,7 @@
 
 use crate::support::{assert_close, dot, f32_bound, noise, of};
 use fcdd::model::nets;
-use fcdd::steps::upsample::{ReceptiveField, Taps, adjoint, gaussian_kernel, upsample};
+use fcdd::steps::upsample::{GaussianTaps, ReceptiveField, adjoint, gaussian_kernel, upsample};
 use proptest::prelude::*;
 
 /// Algorithm 1 as the paper states it: a two-dimensional transposed convolution, then a crop.
@@ -27,7 +27,7 @@ fn direct(field: ReceptiveField, side: usize, sigma: f64, a: &[f64]) -> Vec<f64>
 }
 
 /// Upsamples one map.
-fn ours(taps: &Taps, u: usize, a: &[f64]) -> Vec<f64> {
+fn ours(taps: &GaussianTaps, u: usize, a: &[f64]) -> Vec<f64> {
     let mut out = vec![f64::NAN; taps.side() * taps.side()];
     upsample(taps, u, a, &mut out, &mut vec![f64::NAN; u * taps.side()]);
     out
@@ -40,7 +40,7 @@ fn every_net_upsamples_as_the_transposed_convolution_does() {
         let field = arch.receptive_field(arch.side);
         let a = noise(0, field.n * field.n);
         for sigma in [1.2, 8.0] {
-            let taps = Taps::new(field, arch.side, sigma);
+            let taps = GaussianTaps::new(field, arch.side, sigma);
             // Products of two factors instead of one, sums of a few dozen terms.
             assert_close(&ours(&taps, field.n, &a), &direct(field, arch.side, sigma, &a), 1e-13, &name);
             let (mut out, mut workspace) = (vec![0.0f32; arch.side * arch.side], vec![0.0; field.n * arch.side]);
@@ -60,7 +60,7 @@ proptest! {
     ) {
         let field = ReceptiveField { n: u, jump, size, shift: f64::from(half) / 2.0 };
         let side = (u - 1) * jump + 1 + extra;
-        let taps = Taps::new(field, side, 1.5);
+        let taps = GaussianTaps::new(field, side, 1.5);
         let (a, b) = (noise(0, n * u * u), noise(1, n * side * side));
         let (mut up, mut down) = (vec![f64::NAN; b.len()], vec![f64::NAN; a.len()]);
         let mut workspace = vec![f64::NAN; n * u * side];
@@ -79,7 +79,7 @@ proptest! {
 #[test]
 fn gradient_by_finite_differences() {
     let field = nets::by_name("CNN28", true).unwrap().receptive_field(28);
-    let taps = Taps::new(field, 28, 1.2);
+    let taps = GaussianTaps::new(field, 28, 1.2);
     let (a, b) = (noise(0, field.n * field.n), noise(1, 28 * 28));
     let mut da = vec![f64::NAN; a.len()];
     adjoint(&taps, field.n, &b, &mut da, &mut vec![0.0; field.n * 28]);

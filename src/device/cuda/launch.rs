@@ -3,10 +3,9 @@
 use std::ffi::c_void;
 use std::marker::PhantomData;
 
-use cudarc::driver::sys;
+use cudarc::driver::{CudaFunction, sys};
 
-use super::kernels::{IMAGES, KERNELS};
-use super::{Cuda, Result, TensorMap, reason};
+use super::{Cuda, Result, reason};
 use crate::error::CudaError;
 
 /// Most parameters that a kernel has.
@@ -93,7 +92,7 @@ pub trait Argument: sealed::Sealed {
     }
 }
 
-mod sealed {
+pub(super) mod sealed {
     pub trait Sealed {}
 }
 
@@ -105,10 +104,18 @@ impl<T> sealed::Sealed for Pointer<'_, T> {}
 impl<T> Argument for Pointer<'_, T> {}
 impl<T> sealed::Sealed for PointerMut<'_, T> {}
 impl<T> Argument for PointerMut<'_, T> {}
-impl sealed::Sealed for TensorMap<'_> {}
-impl Argument for TensorMap<'_> {}
 
-/// A launch to be filled with a kernel and its arguments, by the stubs of [`super::kernels`].
+/// A kernel that was loaded onto the device.
+pub(super) struct Function {
+    pub function: CudaFunction,
+    pub name: &'static str,
+    /// The file with its source, `kernels/FILE.cu`.
+    pub file: &'static str,
+    /// Threads per block of its launch bounds.
+    pub max_threads: Option<u32>,
+}
+
+/// A launch to be filled with a kernel and its arguments, by the stubs of `kernels.rs`.
 #[derive(Clone, Copy)]
 pub struct Launch<'a> {
     cuda: &'a Cuda,
@@ -130,18 +137,18 @@ impl Cuda {
 }
 
 impl Launch<'_> {
-    /// Launches kernel number `kernel` of [`KERNELS`]; the generated stubs see to it that the arguments are its parameters.
+    /// Launches kernel number `kernel` of the device; the generated stubs see to it that the arguments are its parameters.
     pub(super) fn run(self, kernel: usize, arguments: &[&dyn Argument]) -> Result<()> {
-        assert!(arguments.len() <= MAX_PARAMETERS, "{} has more parameters than a launch", KERNELS[kernel].name);
+        let Function { function, name, max_threads, .. } = &self.cuda.functions[kernel];
+        assert!(arguments.len() <= MAX_PARAMETERS, "{name} has more parameters than a launch");
         let mut parameters = [std::ptr::null_mut(); MAX_PARAMETERS];
         for (parameter, argument) in parameters.iter_mut().zip(arguments) {
             *parameter = argument.location();
         }
-        if let Some(most) = KERNELS[kernel].max_threads.filter(|&most| self.threads > most) {
+        if let Some(most) = max_threads.filter(|&most| self.threads > most) {
             return Err(self.failed(kernel, format!("its launch bounds allow {most} threads")));
         }
         self.cuda.bind()?;
-        let function = &self.cuda.functions[kernel];
         if self.shared > SHARED_WITHOUT_ASKING {
             let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             function.set_attribute(attribute, self.shared as i32).map_err(|e| self.failed(kernel, reason(e)))?;
@@ -179,9 +186,9 @@ impl Launch<'_> {
 
     fn failed(&self, kernel: usize, reason: String) -> CudaError {
         let Launch { grid, threads, shared, .. } = *self;
-        let (kernel, file) = (KERNELS[kernel].name, IMAGES[KERNELS[kernel].image].file);
+        let &Function { name, file, .. } = &self.cuda.functions[kernel];
         CudaError::Launch {
-            kernel,
+            kernel: name,
             file,
             shape: format!("{grid:?} blocks of {threads} threads, {shared} B shared"),
             reason,

@@ -100,20 +100,20 @@ pub enum Reals {
 
 /// The numbers that buffers of reals may hold.
 pub trait Number: DeviceRepr + Sized {
-    const FORMAT: DType;
+    const DTYPE: DType;
     /// The buffer, if it holds such numbers.
     fn of(reals: &Reals) -> Option<&Buffer<Self>>;
 }
 
 impl Number for f32 {
-    const FORMAT: DType = DType::F32;
+    const DTYPE: DType = DType::F32;
     fn of(reals: &Reals) -> Option<&Buffer<f32>> {
         if let Reals::F32(buffer) = reals { Some(buffer) } else { None }
     }
 }
 
 impl Number for bf16 {
-    const FORMAT: DType = DType::Bf16;
+    const DTYPE: DType = DType::Bf16;
     fn of(reals: &Reals) -> Option<&Buffer<bf16>> {
         if let Reals::Bf16(buffer) = reals { Some(buffer) } else { None }
     }
@@ -121,8 +121,8 @@ impl Number for bf16 {
 
 /// All buffers of one plan, in device memory; the counterpart of [`crate::device::HostBuffers`].
 ///
-/// Numbers that change from step to step lie in device memory too, so that a captured step can be replayed: `clock` holds the
-/// number of the batch within the epoch and the epoch, `hyper` a row of [`DeviceBuffers::HYPER`] numbers per batch.
+/// Hyperparameters lie in device memory too, so that a captured step can be replayed: `clock` holds the number of the batch within
+/// the epoch and the epoch, `hyper` a row of [`DeviceBuffers::HYPER`] numbers per batch.
 pub struct DeviceBuffers {
     cuda: Arc<Cuda>,
     reals: Vec<Reals>,
@@ -138,8 +138,8 @@ impl DeviceBuffers {
 
     /// Zeroed buffers of the given lengths, and workspace without defined content.
     pub fn new(cuda: &Arc<Cuda>, reals: &[(usize, DType)], bytes: &[usize], workspace: usize) -> Result<DeviceBuffers> {
-        let zeros = |&(len, format): &(usize, DType)| {
-            Ok(match format {
+        let zeros = |&(len, dtype): &(usize, DType)| {
+            Ok(match dtype {
                 DType::F32 => Reals::F32(cuda.zeros(len)?),
                 DType::Bf16 => Reals::Bf16(cuda.zeros(len)?),
             })
@@ -171,7 +171,7 @@ impl DeviceBuffers {
 
     /// Where a kernel writes a view of such numbers.
     pub fn pointer_mut<T: Number>(&self, view: View) -> PointerMut<'_, T> {
-        let buffer = T::of(&self.reals[view.buffer.0]).filter(|_| view.format == T::FORMAT);
+        let buffer = T::of(&self.reals[view.buffer.0]).filter(|_| view.dtype == T::DTYPE);
         let buffer = buffer.expect("a view of the numbers that the kernel takes");
         assert!(view.start + view.len <= buffer.len(), "a view beyond its buffer");
         buffer.pointer_mut().offset(view.start)
@@ -244,7 +244,7 @@ impl DeviceBuffers {
         Ok(moves)
     }
 
-    /// Makes room for the hyper-parameters of an epoch of `batches`. Graphs that were captured before must not run again.
+    /// Makes room for the hyperparameters of an epoch of `batches`. Graphs that were captured before must not run again.
     pub fn reserve_hyper(&mut self, batches: usize) -> Result<()> {
         if self.hyper.len() < batches * DeviceBuffers::HYPER {
             self.hyper = self.cuda.zeros(batches * DeviceBuffers::HYPER)?;

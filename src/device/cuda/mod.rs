@@ -13,7 +13,7 @@ mod tensor_map;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result, sys};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
 
 pub use graph::{Graph, Mark};
@@ -24,6 +24,7 @@ pub use tensor_map::{TensorMap, Windows};
 
 use crate::error::CudaError;
 use kernels::{ARCHITECTURES, IMAGES, KERNELS, NVCC};
+use launch::Function;
 
 /// `Result` of the driver's calls.
 pub type Result<T> = std::result::Result<T, CudaError>;
@@ -33,13 +34,13 @@ pub struct Cuda {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     /// As numbered in [`KERNELS`].
-    functions: Vec<CudaFunction>,
+    functions: Vec<Function>,
     multiprocessors: u32,
     wgmma: AtomicBool,
     launch_ahead: AtomicBool,
 }
 
-/// Set to 1 in the environment, it makes a device of compute capability 9.0 use WGMMA, the matrix product of warpgroups.
+/// Set to 1 in the environment, it makes a device of compute capability 9.0 use WGMMA (warpgroup matrix multiply-accumulate).
 pub const WGMMA: &str = "FCDD_WGMMA";
 
 /// Set to 1 in the environment, it launches each kernel ahead of the end of those before it (programmatic dependent launch).
@@ -98,7 +99,9 @@ impl Cuda {
             modules.push(module);
         }
         for kernel in KERNELS {
-            functions.push(modules[kernel.image].load_function(kernel.name).map_err(failed("load a kernel"))?);
+            let function = modules[kernel.image].load_function(kernel.name).map_err(failed("load a kernel"))?;
+            let file = IMAGES[kernel.image].file;
+            functions.push(Function { function, name: kernel.name, file, max_threads: kernel.max_threads });
         }
         let multiprocessors = context
             .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
@@ -121,14 +124,14 @@ impl Cuda {
         self.wgmma.load(Ordering::Relaxed)
     }
 
-    /// Whether device and build have that product, be it used or not.
+    /// Whether device and build support WGMMA, be it used or not.
     pub fn can_wgmma(&self) -> bool {
         let has = self.context.compute_capability().is_ok_and(|capability| capability == (9, 0));
         // A build for other GPUs runs there from PTX, which lacks it.
         has && ARCHITECTURES.contains(&"sm_90")
     }
 
-    /// Switches that product on or off where there is one. When a device is opened, the variable `FCDD_WGMMA` decides.
+    /// Switches WGMMA on or off where it is supported. When a device is opened, the variable `FCDD_WGMMA` decides.
     pub fn use_wgmma(&self, on: bool) {
         self.wgmma.store(on && self.can_wgmma(), Ordering::Relaxed);
     }
@@ -172,7 +175,7 @@ impl Cuda {
         self.context.check_err().map_err(failed("free memory"))
     }
 
-    /// Runs work that is all that a profiler sees which was told to wait for it (`ncu --profile-from-start off`).
+    /// Runs `work` as the only work that a profiler records (`ncu --profile-from-start off`).
     pub fn profiled<T, E: From<CudaError>>(
         &self,
         work: impl FnOnce() -> std::result::Result<T, E>,
@@ -199,7 +202,7 @@ impl Cuda {
     }
 }
 
-/// Finds the driver; its version as [`driver_version`] has it.
+/// Loads the driver and returns its version, as [`driver_version`] does.
 fn start_driver() -> Result<i32> {
     // SAFETY: this only tries to load the library.
     if !unsafe { sys::is_culib_present() } {

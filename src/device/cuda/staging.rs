@@ -1,4 +1,4 @@
-//! Host memory that changes from step to step, on its way to the device while the step before runs.
+//! Copies each batch from the host to the device while the step before it runs.
 
 use std::sync::Arc;
 

@@ -1,11 +1,12 @@
-//! Descriptions of tensors for TMA, the bulk copies of sm_90 (`kernels/tma.cuh`): what lies where in memory, and what box of it a copy
-//! brings. Of bf16, in rows of [`TensorMap::COLUMNS`] elements whose chunks of 16 bytes are swapped as `wgmma` wants them.
+//! Tensor maps for TMA, the bulk copies of sm_90 (`kernels/tma.cuh`): the layout of a tensor of bf16, and the box that a copy brings. A
+//! box has rows of [`TensorMap::COLUMNS`] elements in the 128-byte swizzle that WGMMA reads.
 
 use std::marker::PhantomData;
 
 use cudarc::driver::sys;
 use half::bf16;
 
+use super::launch::{Argument, sealed};
 use super::{Pointer, Result, driver_version, failed};
 
 /// A tensor in live device memory, as a kernel's parameter.
@@ -15,6 +16,9 @@ pub struct TensorMap<'a> {
     map: sys::CUtensorMap,
     memory: PhantomData<&'a bf16>,
 }
+
+impl sealed::Sealed for TensorMap<'_> {}
+impl Argument for TensorMap<'_> {}
 
 /// The windows of a convolution of stride 1 over images [n, h, w, c].
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +34,7 @@ pub struct Windows {
 }
 
 impl<'a> TensorMap<'a> {
-    /// Neighbouring elements that a copy brings: the 128 bytes within which chunks are swapped.
+    /// Elements of a row of the box: the 128 bytes of a swizzle.
     pub const COLUMNS: usize = 64;
 
     /// A matrix [rows, columns], of which a copy brings `box_rows` rows of [`Self::COLUMNS`] columns.

@@ -1,24 +1,24 @@
 //! The backward pass of the stages: of a training step, and of an HSC score in evaluation mode.
 
+use super::allocator::{Allocator, part, prefix};
 use super::stages::{Block, Stage, Values, first_trained};
-use super::{Allocator, part, prefix};
 use crate::device::{DType, View};
 use crate::engine::Step;
 use crate::steps::conv::{Dgrad, Wgrad};
 use crate::steps::dropout::Dropout;
-use crate::steps::enlarge::UpsampleNearest2xBackward;
 use crate::steps::norm::Affine;
 use crate::steps::norm_act_pool::NormActPoolBackward;
 use crate::steps::reshape::Reshape;
+use crate::steps::upsample_nearest::UpsampleNearest2xBackward;
 
 /// Two buffers that gradients of values take turns in: each is dead once the next is computed.
-pub(super) fn buffers(stages: &[Stage], format: DType, allocator: &mut Allocator) -> [View; 2] {
+pub(super) fn buffers(stages: &[Stage], dtype: DType, allocator: &mut Allocator) -> [View; 2] {
     let longest = stages.iter().map(Stage::longest_gradient).max().unwrap_or(0);
-    [0, 1].map(|_| allocator.of(format, longest))
+    [0, 1].map(|_| allocator.of(dtype, longest))
 }
 
 /// Everything that a backward pass is lowered from.
-pub(super) struct Backward<'a> {
+pub(super) struct BackwardPass<'a> {
     pub stages: &'a [Stage<'a>],
     pub values: &'a [Values],
     pub norm_eps: f64,
@@ -37,7 +37,7 @@ pub(super) struct Learning {
     pub input_grad: bool,
 }
 
-impl Backward<'_> {
+impl BackwardPass<'_> {
     /// Pushes the stages in reverse. `stats` are what the norms normalised with: in training those of the batch, and the pass ends at
     /// the first trained layer where the input's gradient is not wanted; else they are fixed, and the pass goes down to the input.
     /// Returns where the gradient lies that it ended with.
@@ -111,7 +111,7 @@ impl Backward<'_> {
         }
         if onwards {
             let dx = prefix(gradients[1], block.conv.x_len());
-            steps.push(Step::ConvDgrad(Dgrad { geometry: block.conv, dy, w: block.turned, dx }));
+            steps.push(Step::ConvDgrad(Dgrad { geometry: block.conv, dy, w: block.flipped, dx }));
             gradients.swap(0, 1);
         }
     }

@@ -5,119 +5,39 @@
 //! | `stages` | layers to stages, and their forward pass |
 //! | `backward` | the stages' backward pass |
 //! | `objective` | scores, heatmaps and losses |
+//!
+//! `options` says what a plan can do, `allocator` hands out its buffers.
 
+mod allocator;
 mod backward;
 mod objective;
+mod options;
 mod stages;
 
-use self::backward::Backward;
+use self::allocator::{Allocator, part, prefix};
+use self::backward::BackwardPass;
 use self::objective::End;
+pub use self::options::{Optimizer, PlanOptions, TrainingOptions};
 use self::stages::{Pass, stages};
 use super::Step;
 use super::plan::{Buffers, Plan, Ports, TrainingPorts};
-use crate::device::{BufferId, ByteBufferId, ByteView, DType, View};
+use crate::device::{DType, View};
 use crate::error::{Error, Result};
 use crate::model::arch::{Arch, Objective};
 use crate::model::weights::Layout;
 use crate::steps::cast::Cast;
-use crate::steps::hsc_loss::Gradient;
 use crate::steps::optimizer::{Adam, Sgd};
-
-/// Which optimizer a plan updates with.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    strum::VariantArray,
-    strum::IntoStaticStr,
-    strum::EnumMessage,
-    serde::Serialize,
-    serde::Deserialize,
-)]
-#[strum(serialize_all = "kebab-case")]
-#[serde(rename_all = "kebab-case")]
-pub enum Optimizer {
-    /// Nesterov momentum 0.9.
-    Sgd,
-    /// β 0.9 and 0.999.
-    Adam,
-}
-
-/// What a plan can do.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Options {
-    /// Images per batch.
-    pub batch: usize,
-    /// Input side in pixels.
-    pub side: usize,
-    /// Of the values between the layers, their gradients and the weights that they are multiplied with; parameters, statistics, scores
-    /// and maps are f32.
-    pub format: DType,
-    /// σ of the upsampling's Gaussian, for FCDD.
-    pub sigma: f64,
-    /// What heatmaps show, for HSC.
-    pub gradient: Gradient,
-    /// None for inference alone, which needs far less memory.
-    pub training: Option<Training>,
-}
-
-/// What a training plan can do.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Training {
-    pub optimizer: Optimizer,
-    /// Train on ground-truth maps instead of labels, which FCDD alone can.
-    pub maps: bool,
-    /// Also compute the gradient of the input.
-    pub input_grad: bool,
-    /// Of the dropout.
-    pub seed: u64,
-}
-
-/// Hands out buffers.
-#[derive(Default)]
-struct Allocator {
-    buffers: Buffers,
-}
-
-impl Allocator {
-    /// f32 numbers.
-    fn real(&mut self, len: usize) -> View {
-        self.of(DType::F32, len)
-    }
-
-    fn of(&mut self, format: DType, len: usize) -> View {
-        self.buffers.reals.push((len, format));
-        View { buffer: BufferId(self.buffers.reals.len() - 1), start: 0, len, format }
-    }
-
-    fn bytes(&mut self, len: usize) -> ByteView {
-        self.buffers.bytes.push(len);
-        ByteView { buffer: ByteBufferId(self.buffers.bytes.len() - 1), len }
-    }
-}
-
-/// The first `len` elements of a view.
-fn prefix(view: View, len: usize) -> View {
-    View { len, ..view }
-}
-
-/// Part of a view.
-fn part(view: View, start: usize, len: usize) -> View {
-    View { start: view.start + start, len, ..view }
-}
 
 /// Lowers a net. Plans of one net and one set of options that differ in the batch alone number their buffers alike, so a plan for
 /// a smaller batch runs in the memory of a larger one's.
 ///
 /// # Errors
 /// If the net does not take the input's side, or its objective no ground-truth maps or no bf16.
-pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
-    if options.format == DType::Bf16 && arch.objective != Objective::Fcdd {
+pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
+    if options.dtype == DType::Bf16 && arch.objective != Objective::Fcdd {
         return Err(Error::setting(format!("{} computes in f32 alone", arch.name), "choose --precision f32"));
     }
-    if options.format == DType::Bf16 && options.training.is_some_and(|training| training.input_grad) {
+    if options.dtype == DType::Bf16 && options.training.is_some_and(|training| training.input_grad) {
         return Err(Error::internal("the gradient of the input is computed in f32 alone"));
     }
     if options.training.is_some_and(|training| training.maps) && arch.objective != Objective::Fcdd {
@@ -141,7 +61,7 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
         _ => 0,
     };
     // What the first layer reads.
-    let (first, cast_input) = match options.format {
+    let (first, cast_input) = match options.dtype {
         DType::F32 => (input, None),
         DType::Bf16 => {
             let cast = allocator.of(DType::Bf16, input.len);
@@ -149,13 +69,13 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
         }
     };
     let cast_weights = stages::cast_weights(&mut stages, options, params, &mut allocator);
-    let judging = !keep;
-    let values = stages::place(&stages, first, kept_from, judging, options.format, &mut allocator);
+    let inference_only = !keep;
+    let values = stages::place(&stages, first, kept_from, inference_only, options.dtype, &mut allocator);
     let gradients =
-        if keep { backward::buffers(&stages, options.format, &mut allocator) } else { [prefix(input, 0); 2] };
+        if keep { backward::buffers(&stages, options.dtype, &mut allocator) } else { [prefix(input, 0); 2] };
     let features = values.last().map_or(first, |v| v.out);
     let end = End::new(arch, options, last, input, features, &mut allocator)?;
-    let back = Backward { stages: &stages, values: &values, norm_eps: arch.norm_eps, gradients };
+    let back = BackwardPass { stages: &stages, values: &values, norm_eps: arch.norm_eps, gradients };
 
     let mut plan = Plan {
         batch: n,
@@ -177,12 +97,12 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
         update: vec![],
         renew: cast_weights.iter().cloned().map(Step::CastWeights).collect(),
         infer: cast_input.into_iter().collect(),
-        explain: vec![],
+        heatmaps: vec![],
     };
-    let judging = Pass { stats, norm_eps: arch.norm_eps, training: None, winners: by_gradient };
-    stages::forward(&stages, &values, judging, &mut plan.infer);
-    plan.infer.push(end.judge(None));
-    end.explain(&back, stats, &mut plan.explain);
+    let inference = Pass { stats, norm_eps: arch.norm_eps, training: None, winners: by_gradient };
+    stages::forward(&stages, &values, inference, &mut plan.infer);
+    plan.infer.push(end.scoring(None));
+    end.heatmaps(&back, stats, &mut plan.heatmaps);
 
     if let Some(training) = options.training {
         let batch_stats = allocator.real(layout.stats_len);
@@ -197,9 +117,9 @@ pub fn lower(arch: &Arch, options: &Options) -> Result<Plan> {
             moments: allocator.real(layout.params_len * if training.optimizer == Optimizer::Adam { 2 } else { 1 }),
             input_grad: None,
         };
-        plan.forward.push(end.judge(Some(&ports)));
+        plan.forward.push(end.scoring(Some(&ports)));
         if training.maps {
-            end.explain(&back, stats, &mut plan.forward);
+            end.heatmaps(&back, stats, &mut plan.forward);
         }
         // The gradient goes below the head if something is trained there.
         let below = training.input_grad || stages::first_trained(&stages) < stages.len();

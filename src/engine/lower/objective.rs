@@ -1,8 +1,9 @@
 //! What an objective makes of the net's last value: scores, maps and heatmaps, losses and their gradients.
 
-use super::backward::Backward;
+use super::allocator::{Allocator, part, prefix};
+use super::backward::BackwardPass;
+use super::options::PlanOptions;
 use super::stages::Stage;
-use super::{Allocator, Options, part, prefix};
 use crate::device::View;
 use crate::engine::Step;
 use crate::engine::plan::TrainingPorts;
@@ -10,10 +11,10 @@ use crate::error::{Error, Result};
 use crate::model::arch::{Arch, Layer, Objective};
 use crate::steps::conv;
 use crate::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
-use crate::steps::head::{Head, HeadBackward, Labels};
+use crate::steps::head::{Head, HeadBackward, LabelLoss};
 use crate::steps::hsc_loss::{self, Gradient, GradientHeatmap, HscLoss, HscScore};
 use crate::steps::reconstruction_loss::{Reconstruction, ReconstructionLoss};
-use crate::steps::upsample::{Taps, Upsample, UpsampleAdjoint};
+use crate::steps::upsample::{GaussianTaps, Upsample, UpsampleAdjoint};
 
 /// The end of a net.
 pub(super) struct End {
@@ -36,10 +37,10 @@ enum Kind {
 /// What follows an FCDD net's features.
 struct Fcdd {
     /// The 1×1 convolution to one channel.
-    geometry: conv::Geometry,
+    geometry: conv::ConvGeometry,
     weight: View,
     bias: Option<View>,
-    taps: Taps,
+    taps: GaussianTaps,
     /// The Gaussian of `taps`.
     kernel: View,
     /// Side of the output map.
@@ -52,7 +53,7 @@ impl End {
     /// `last` is the last stage of an FCDD net, which is its head.
     pub fn new(
         arch: &Arch,
-        options: &Options,
+        options: &PlanOptions,
         last: Option<Stage>,
         input: View,
         features: View,
@@ -66,7 +67,7 @@ impl End {
                     return Err(Error::internal(format!("{} does not end in a 1×1 convolution", arch.name)));
                 };
                 let field = arch.receptive_field(side);
-                let (u, taps) = (field.n, Taps::new(field, side, options.sigma));
+                let (u, taps) = (field.n, GaussianTaps::new(field, side, options.sigma));
                 let (map, heatmap) = (allocator.real(n * u * u), allocator.real(n * side * side));
                 let kernel = allocator.real(taps.kernel().len());
                 let [z, dz] = [0, 1].map(|_| allocator.real(n * u * u));
@@ -87,7 +88,7 @@ impl End {
         })
     }
 
-    /// Views that hold the same numbers for ever.
+    /// Views of constants.
     pub fn constants(&self) -> Vec<(View, Vec<f64>)> {
         match &self.kind {
             Kind::Fcdd(fcdd) => vec![(fcdd.kernel, fcdd.taps.kernel().to_vec())],
@@ -95,14 +96,14 @@ impl End {
         }
     }
 
-    /// Scores, and what comes with them: in training with labels also losses and dz.
-    pub fn judge(&self, training: Option<&TrainingPorts>) -> Step {
+    /// The step that scores a batch; in training with labels it also gives the losses and dz.
+    pub fn scoring(&self, training: Option<&TrainingPorts>) -> Step {
         let &End { input, features, output, score, map, .. } = self;
         match &self.kind {
             Kind::Fcdd(fcdd) => {
                 let &Fcdd { geometry, weight: w, bias: b, dz, .. } = &**fcdd;
                 let by_labels = training.filter(|ports| ports.maps.is_none());
-                let labels = by_labels.map(|ports| Labels { labels: ports.labels, loss: ports.loss, dz });
+                let labels = by_labels.map(|ports| LabelLoss { labels: ports.labels, loss: ports.loss, dz });
                 Step::Head(Head { geometry, x: features, w, b, z: output, a: map, score, labels })
             }
             Kind::Hsc { .. } => Step::HscScore(HscScore { o: features, score }),
@@ -112,8 +113,8 @@ impl End {
         }
     }
 
-    /// Map and heatmap of what was judged; `stats` are the running statistics.
-    pub fn explain(&self, back: &Backward, stats: View, steps: &mut Vec<Step>) {
+    /// Maps and heatmaps of the images that were scored; `stats` are the running statistics.
+    pub fn heatmaps(&self, back: &BackwardPass, stats: View, steps: &mut Vec<Step>) {
         let &End { input: x, features, score, map, heatmap, .. } = self;
         match &self.kind {
             Kind::Fcdd(fcdd) => {
@@ -127,7 +128,7 @@ impl End {
                     steps.push(Step::GradientHeatmap(GradientHeatmap { gradient: *gradient, x, dx, heatmap }));
                 }
             }
-            // The errors were there with the scores.
+            // The scoring step wrote them already.
             Kind::Ae { .. } => {}
         }
     }
@@ -167,7 +168,7 @@ impl End {
                 }));
             }
             Kind::Hsc { .. } => {
-                let training = Some(hsc_loss::Training { labels, loss });
+                let training = Some(hsc_loss::HscTraining { labels, loss });
                 steps.push(Step::HscLoss(HscLoss { o: features, score, training, d_o: gradient }));
             }
             &Kind::Ae { sigmoid } => {

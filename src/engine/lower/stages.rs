@@ -1,20 +1,22 @@
 //! Layers grouped into stages, where their values lie, and their forward pass.
 
-use super::{Allocator, Options, part, prefix};
+use super::allocator::{Allocator, part, prefix};
+use super::options::PlanOptions;
 use crate::device::{ByteView, DType, View};
 use crate::engine::Step;
 use crate::error::{Error, Result};
 use crate::model::arch::{Arch, Layer, Shape};
 use crate::model::weights::{Layout, NormStats};
 use crate::steps::activation::Activation;
-use crate::steps::cast::{self, CastWeights, Form};
+use crate::steps::cast::{self, CastWeights};
+use crate::steps::conv::weights::WeightForm;
 use crate::steps::conv::{self, Epilogue, Fprop};
 use crate::steps::dropout::Dropout;
-use crate::steps::enlarge::{self, UpsampleNearest2x};
 use crate::steps::norm::{Affine, Norm, Stats};
 use crate::steps::norm_act_pool::NormActPool;
 use crate::steps::pool;
 use crate::steps::reshape::Reshape;
+use crate::steps::upsample_nearest::{UpsampleNearest2x, UpsampleNearestGeometry};
 
 /// What is lowered together.
 pub(super) enum Stage<'a> {
@@ -25,7 +27,7 @@ pub(super) enum Stage<'a> {
         c: usize,
         pixels: usize,
     },
-    UpsampleNearest2x(enlarge::Geometry),
+    UpsampleNearest2x(UpsampleNearestGeometry),
     /// In place.
     Dropout {
         n: usize,
@@ -34,15 +36,15 @@ pub(super) enum Stage<'a> {
 
 /// A convolution and what follows it up to the next stage.
 pub(super) struct Block<'a> {
-    pub conv: conv::Geometry,
+    pub conv: conv::ConvGeometry,
     pub weight: View,
     /// The weights as the convolution reads them forward and, if it is needed, backward: cast to bf16, or as they are.
-    pub straight: View,
-    pub turned: View,
+    pub krsc: View,
+    pub flipped: View,
     pub bias: Option<View>,
     norm: Option<(&'a NormStats, Option<Affine>)>,
     pub activation: Activation,
-    pub pool: pool::Geometry,
+    pub pool: pool::PoolGeometry,
     pub frozen: bool,
 }
 
@@ -75,10 +77,10 @@ impl Block<'_> {
 }
 
 impl Stage<'_> {
-    /// Values that the stage writes in turn, in buffers of their own; `judging` they are all that is ever done.
-    fn lengths(&self, judging: bool) -> Vec<usize> {
+    /// Values that the stage writes in turn, in buffers of their own; fewer in a plan for inference alone, where an epilogue saves one.
+    fn lengths(&self, inference_only: bool) -> Vec<usize> {
         match self {
-            Stage::Block(b) if judging && b.fuses() => vec![b.pool.y_len()],
+            Stage::Block(b) if inference_only && b.fuses() => vec![b.pool.y_len()],
             Stage::Block(b) if b.has_tail() => vec![b.conv.y_len(), b.pool.y_len()],
             Stage::Block(b) => vec![b.conv.y_len()],
             Stage::Reshape { n, c, pixels } => vec![n * c * pixels],
@@ -111,7 +113,12 @@ pub(super) struct Values {
 }
 
 /// Groups the layers into stages.
-pub(super) fn stages<'a>(arch: &Arch, layout: &'a Layout, options: &Options, params: View) -> Result<Vec<Stage<'a>>> {
+pub(super) fn stages<'a>(
+    arch: &Arch,
+    layout: &'a Layout,
+    options: &PlanOptions,
+    params: View,
+) -> Result<Vec<Stage<'a>>> {
     let view = |name: String| layout.param(&name).map(|p| part(params, p.start, p.len()));
     let n = options.batch;
     let mut stages: Vec<Stage> = Vec::new();
@@ -124,12 +131,12 @@ pub(super) fn stages<'a>(arch: &Arch, layout: &'a Layout, options: &Options, par
                 stages.push(Stage::Block(Box::new(Block {
                     conv: g,
                     weight,
-                    straight: weight,
-                    turned: weight,
+                    krsc: weight,
+                    flipped: weight,
                     bias: view(format!("{name}.bias")),
                     norm: None,
                     activation: Activation::IDENTITY,
-                    pool: pool::Geometry::none(g.n, g.oh(), g.ow(), g.k),
+                    pool: pool::PoolGeometry::none(g.n, g.oh(), g.ow(), g.k),
                     frozen: i < arch.frozen,
                 })))
             }
@@ -144,7 +151,7 @@ pub(super) fn stages<'a>(arch: &Arch, layout: &'a Layout, options: &Options, par
                 stages.push(Stage::Reshape { n, c, pixels: side * side });
             }
             (Layer::UpsampleNearest2x, Shape::UpsampleNearest2x { side, c }, _) => {
-                stages.push(Stage::UpsampleNearest2x(enlarge::Geometry { n, side, c }));
+                stages.push(Stage::UpsampleNearest2x(UpsampleNearestGeometry { n, side, c }));
             }
             (Layer::Dropout, ..) => stages.push(Stage::Dropout { n }),
             // The objective's steps fold it in.
@@ -165,11 +172,11 @@ pub(super) fn first_trained(stages: &[Stage]) -> usize {
 /// them.
 pub(super) fn cast_weights(
     stages: &mut [Stage],
-    options: &Options,
+    options: &PlanOptions,
     params: View,
     allocator: &mut Allocator,
 ) -> Option<CastWeights> {
-    if options.format == DType::F32 {
+    if options.dtype == DType::F32 {
         return None;
     }
     let first = first_trained(stages);
@@ -177,11 +184,11 @@ pub(super) fn cast_weights(
     let mut len = 0;
     for (i, stage) in stages.iter().enumerate() {
         let Stage::Block(block) = stage else { continue };
-        let backwards = (options.training.is_some() && i > first).then_some(Form::Turned);
-        for form in [Form::Straight].into_iter().chain(backwards) {
+        let backwards = (options.training.is_some() && i > first).then_some(WeightForm::Flipped);
+        for form in [WeightForm::Krsc].into_iter().chain(backwards) {
             let cast = form.len(&block.conv);
             let target = View { start: len, len: cast, ..params.bf16() };
-            layers.push(cast::Layer { form, geometry: block.conv, source: block.weight, target });
+            layers.push(cast::CastLayer { form, geometry: block.conv, source: block.weight, target });
             len += cast;
         }
     }
@@ -193,8 +200,8 @@ pub(super) fn cast_weights(
         let Stage::Block(block) = stage else { continue };
         for layer in layers.iter().filter(|layer| layer.source == block.weight) {
             match layer.form {
-                Form::Straight => block.straight = layer.target,
-                Form::Turned => block.turned = layer.target,
+                WeightForm::Krsc => block.krsc = layer.target,
+                WeightForm::Flipped => block.flipped = layer.target,
             }
         }
     }
@@ -208,22 +215,23 @@ pub(super) fn place(
     stages: &[Stage],
     input: View,
     kept_from: usize,
-    judging: bool,
-    format: DType,
+    inference_only: bool,
+    dtype: DType,
     allocator: &mut Allocator,
 ) -> Vec<Values> {
     let (passing, kept) = stages.split_at(kept_from);
-    let lengths = |stages: &[Stage]| -> Vec<usize> { stages.iter().flat_map(|stage| stage.lengths(judging)).collect() };
+    let lengths =
+        |stages: &[Stage]| -> Vec<usize> { stages.iter().flat_map(|stage| stage.lengths(inference_only)).collect() };
     let (passing, kept) = (lengths(passing), lengths(kept));
     let longest = |turn: usize| passing.iter().skip(turn).step_by(2).copied().max().unwrap_or(0);
-    let turns = [0, 1].map(|turn| allocator.of(format, longest(turn)));
+    let turns = [0, 1].map(|turn| allocator.of(dtype, longest(turn)));
     let passing = passing.iter().enumerate().map(|(i, &len)| prefix(turns[i % 2], len));
-    let kept: Vec<View> = kept.into_iter().map(|len| allocator.of(format, len)).collect();
+    let kept: Vec<View> = kept.into_iter().map(|len| allocator.of(dtype, len)).collect();
     let mut views = passing.chain(kept);
     let mut x = input;
     let mut values = Vec::with_capacity(stages.len());
     for stage in stages {
-        let own: Vec<View> = views.by_ref().take(stage.lengths(judging).len()).collect();
+        let own: Vec<View> = views.by_ref().take(stage.lengths(inference_only).len()).collect();
         let (conv, out) = (own.first().copied().unwrap_or(x), own.last().copied().unwrap_or(x));
         values.push(Values { x, conv, out, argmax: None });
         x = out;
@@ -281,7 +289,7 @@ fn forward_block(block: &Block, values: &Values, pass: Pass, steps: &mut Vec<Ste
     let conv = Fprop {
         geometry: block.conv,
         x: values.x,
-        w: block.straight,
+        w: block.krsc,
         b: block.bias,
         y: values.conv,
         stats: None,

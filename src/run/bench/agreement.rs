@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{COLD, DRAWN, FIXED, Latency, NOT_TIMED, Options, Task, drawn, finite, prepared, replayed, result};
+use super::{
+    BenchOptions, BenchTask, COLD, DRAWN, FIXED, Latency, NOT_TIMED, drawn, finite, prepared, replayed, result,
+};
 use crate::device::cuda::{Cuda, PDL, WGMMA};
 use crate::device::{DType, Device};
 use crate::engine::Network;
@@ -34,9 +36,9 @@ struct Found {
 ///
 /// # Errors
 /// [`Error::Numeric`] where the results are not the same.
-pub(super) fn check(device: &Device, cuda: &Arc<Cuda>, options: &Options) -> Result<()> {
+pub(super) fn check(device: &Device, cuda: &Arc<Cuda>, options: &BenchOptions) -> Result<()> {
     let (wgmma, ahead) = (cuda.has_wgmma(), cuda.launches_ahead());
-    let reorders = options.format == DType::Bf16;
+    let reorders = options.dtype == DType::Bf16;
     let switches =
         [(WGMMA, wgmma, Cuda::use_wgmma as fn(&Cuda, bool), reorders), (PDL, ahead, Cuda::launch_ahead, false)];
     let on = switches.iter().filter(|(_, on, ..)| *on);
@@ -64,19 +66,19 @@ pub(super) fn check(device: &Device, cuda: &Arc<Cuda>, options: &Options) -> Res
 }
 
 /// What a task leaves as the device is set, always from the same weights and batches.
-fn results(device: &Device, cuda: &Arc<Cuda>, options: &Options) -> Result<Vec<Found>> {
+fn results(device: &Device, cuda: &Arc<Cuda>, options: &BenchOptions) -> Result<Vec<Found>> {
     let mut all = Vec::new();
     let mut keep = |what: String, values: Vec<f32>, apart: f64| all.push(Found { what, values, apart });
     match options.task {
-        Task::Predict => {
+        BenchTask::Predict => {
             let mut latency = Latency::new(device, &options.net)?;
-            latency.judge(|_, scored| {
+            latency.score(|_, scored| {
                 keep("the score".into(), vec![scored.score], APART);
                 keep("the heatmap".into(), scored.heatmap.to_vec(), APART);
                 Ok(())
             })?;
         }
-        Task::Infer => {
+        BenchTask::Infer => {
             let mut network = prepared(device, options)?;
             let ports = network.plan(network.options().batch)?.ports;
             let mut inferred = |network: &Network<f32>, how| {
@@ -85,13 +87,13 @@ fn results(device: &Device, cuda: &Arc<Cuda>, options: &Options) -> Result<Vec<F
                 Ok(())
             };
             inferred(&network, COLD)?;
-            replayed(&mut network, Task::Infer, 1, |network| inferred(network, FIXED))?;
+            replayed(&mut network, BenchTask::Infer, 1, |network| inferred(network, FIXED))?;
         }
-        Task::Train => {
+        BenchTask::Train => {
             let mut network = prepared(device, options)?;
-            let losses = result(&mut network, Task::Train)?;
+            let losses = result(&mut network, BenchTask::Train)?;
             let mut step = 0;
-            replayed(&mut network, Task::Train, STEPS, |network| {
+            replayed(&mut network, BenchTask::Train, STEPS, |network| {
                 step += 1;
                 keep(format!("the losses of step {step} ({FIXED})"), network.read(losses)?, APART);
                 Ok(())
@@ -164,7 +166,7 @@ mod tests {
                 assert!(told.contains(word), "{word} in {told}");
             }
         }
-        // What is no number is near to nothing.
+        // NaN is near to nothing.
         assert!(compare(&before, &[found(1, [f32::NAN, 1.5])], true).is_err());
         // Where nothing is added in another order, the last bit counts.
         assert_eq!(compare(&before, &last_bit, true), Ok(()));

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::peaks::Peaks;
-use super::{Options, Task, lowered};
+use super::task::{BenchOptions, BenchTask, lowered};
 use crate::engine::lower::lower;
 use crate::engine::{Plan, Step};
 use crate::error::Result;
@@ -59,7 +59,7 @@ impl Cost {
 #[derive(Clone, Debug, Serialize)]
 pub struct Work {
     pub net: String,
-    pub task: Task,
+    pub task: BenchTask,
     pub batch: usize,
     pub side: usize,
     /// Its steps, in the order of running.
@@ -71,7 +71,7 @@ impl Work {
     ///
     /// # Errors
     /// If the net is unknown, or does not admit the side or the batch.
-    pub fn count(options: &Options) -> Result<Work> {
+    pub fn count(options: &BenchOptions) -> Result<Work> {
         let arch = baselines::any(&options.net, true)?;
         let lowered = lowered(&arch, options)?;
         let plan = lower(&arch, &lowered)?;
@@ -106,10 +106,10 @@ impl Work {
 }
 
 /// The steps of a task, in the order of running.
-pub(super) fn steps(plan: &Plan, task: Task) -> impl Iterator<Item = &Step> {
+pub(super) fn steps(plan: &Plan, task: BenchTask) -> impl Iterator<Item = &Step> {
     let phases = match task {
-        Task::Train => vec![&plan.forward, &plan.backward, &plan.update],
-        Task::Infer | Task::Predict => vec![&plan.infer, &plan.explain],
+        BenchTask::Train => vec![&plan.forward, &plan.backward, &plan.update],
+        BenchTask::Infer | BenchTask::Predict => vec![&plan.infer, &plan.heatmaps],
     };
     phases.into_iter().flatten()
 }
@@ -124,18 +124,18 @@ mod tests {
     fn counts_are_those_of_the_architecture() {
         let count = |task| {
             let net = "FCDD_CNN28".to_string();
-            Work::count(&Options {
+            Work::count(&BenchOptions {
                 net,
                 task,
                 batch: Some(10),
                 side: None,
-                format: DType::F32,
+                dtype: DType::F32,
                 repeats: 1,
                 on_gpu: false,
             })
             .unwrap()
         };
-        let (train, infer) = (count(Task::Train), count(Task::Infer));
+        let (train, infer) = (count(BenchTask::Train), count(BenchTask::Infer));
         assert_eq!((infer.total().flops as f64 / 1e4).round(), 1570.0);
         assert_eq!((train.total().flops as f64 / 1e4).round(), 4395.0);
         let first = &infer.layers[0];

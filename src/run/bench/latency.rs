@@ -1,5 +1,6 @@
-//! The latency of judging one picture from its file.
+//! The latency of scoring one image from its file.
 
+use image::RgbImage;
 use tempfile::TempDir;
 
 use crate::data::dataset::DatasetKind;
@@ -14,7 +15,7 @@ use crate::run::model::Model;
 use crate::run::score::{Scored, Scorer, Shown};
 use crate::run::settings::Settings;
 
-/// Judging one picture of 640 × 640 pixels from its file.
+/// Scores one image of 640 × 640 pixels from its file.
 pub struct Latency {
     scorer: Scorer,
     preprocessing: Preprocessing,
@@ -22,18 +23,18 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// A net with random weights, and a picture to judge.
+    /// A net with random weights, and an image to score.
     pub fn new(device: &Device, net: &str) -> Result<Latency> {
         const SIDE: u32 = 640;
         let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
         let pixels = synthesise(Surface::Woven, None, SIDE as usize, 0, 0).pixels;
-        let picture = image::RgbImage::from_raw(SIDE, SIDE, pixels).unwrap_or_else(|| image::RgbImage::new(SIDE, SIDE));
-        save_png(folder.path().join("picture.png"), &picture)?;
+        let image = RgbImage::from_raw(SIDE, SIDE, pixels).unwrap_or_else(|| RgbImage::new(SIDE, SIDE));
+        save_png(folder.path().join("image.png"), &image)?;
         let arch = baselines::any(net, true)?;
         let preset = Settings::preset(DatasetKind::Folder);
         let settings = Settings { net: arch.name.clone(), side: arch.side, ..preset.with_objective(arch.objective) };
-        let picture = read_picture(&folder.path().join("picture.png"), arch.channels)?;
-        let nominal = picture.resized(arch.side).into();
+        let image = read_picture(&folder.path().join("image.png"), arch.channels)?;
+        let nominal = image.resized(arch.side).into();
         let (dataset, side, channels) = (settings.dataset, arch.side, arch.channels);
         let preprocessing = Preprocessing::new(settings.pipeline, dataset, side, side, channels, &nominal)?;
         let meta = Model::meta(&settings, &preprocessing, 0);
@@ -41,9 +42,9 @@ impl Latency {
         Ok(Latency { scorer, preprocessing, folder })
     }
 
-    /// Decodes, resizes, normalises and judges the picture.
-    pub fn judge(&mut self, visit: impl FnMut(usize, Scored) -> Result<()>) -> Result<()> {
-        let picture: Images = read_picture(&self.folder.path().join("picture.png"), self.preprocessing.channels)?;
-        self.scorer.score_batch(&picture.resized(self.preprocessing.raw_side), Shown::Heatmaps, visit)
+    /// Decodes, resizes, normalises and scores the image.
+    pub fn score(&mut self, visit: impl FnMut(usize, Scored) -> Result<()>) -> Result<()> {
+        let image: Images = read_picture(&self.folder.path().join("image.png"), self.preprocessing.channels)?;
+        self.scorer.score_batch(&image.resized(self.preprocessing.raw_side), Shown::Heatmaps, visit)
     }
 }

@@ -1,10 +1,11 @@
-//! The verb `bench`: how fast this machine trains and judges, step by step beside the floors that its own speed sets.
+//! The verb `bench`: how fast this machine trains and infers, step by step beside the floors that its own speed sets.
 
 mod agreement;
 mod costs;
 mod drawn;
 mod latency;
 mod peaks;
+mod task;
 mod tiles;
 
 use std::sync::Arc;
@@ -13,55 +14,23 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::layout::lay_out;
-use super::settings::check_size;
 use crate::device::cuda::{Cuda, Mark};
-use crate::device::{DType, Device, View};
-use crate::engine::lower::{self, Optimizer, Training};
+use crate::device::{Device, View};
 use crate::engine::{Hyper, Network, Step};
 use crate::error::{Error, Result};
 use crate::metrics::quantile;
-use crate::model::arch::{Arch, NORM_MOMENTUM};
+use crate::model::arch::NORM_MOMENTUM;
 use crate::model::{Weights, baselines};
 use crate::named::Named;
 use crate::rng::{Purpose, Stream};
-use crate::steps::hsc_loss::Gradient;
+
+use task::lowered;
 
 pub use costs::{Cost, Work};
 pub use latency::Latency;
 pub use peaks::{Copier, Peaks};
+pub use task::{BenchOptions, BenchTask};
 pub use tiles::{TileTiming, tiles};
-
-/// What is timed.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, strum::VariantArray, strum::IntoStaticStr, strum::EnumMessage, Serialize,
-)]
-#[strum(serialize_all = "kebab-case")]
-#[serde(rename_all = "lowercase")]
-pub enum Task {
-    /// Forward, backward and update of one batch
-    Train,
-    /// Scores and heatmaps of one batch
-    Infer,
-    /// One picture from its file: decoding, resizing, normalising, inference, heatmap
-    Predict,
-}
-
-/// What to time.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub net: String,
-    pub task: Task,
-    /// Images per batch; None for the size of the paper's experiments, on the CPU 16 at 224 pixels, and for [`Task::Predict`].
-    pub batch: Option<usize>,
-    /// Input side in pixels; None for the net's own, and for [`Task::Predict`].
-    pub side: Option<usize>,
-    /// Of the values between layers.
-    pub format: DType,
-    /// Timed batches or pictures; others go before them, to warm up.
-    pub repeats: usize,
-    /// Whether a GPU is to compute, or its work to be counted.
-    pub on_gpu: bool,
-}
 
 /// How a GPU was made to run the batches of a timing. One replayed graph on a batch that lies in its memory, in caches as warm as the batch
 /// before left them: as `benches/peer/gpu.py` times PyTorch.
@@ -74,12 +43,12 @@ pub const COLD: &str = "launch by launch, inputs cold";
 /// Times of one net and task, run in one way. `benches/peer` prints the same fields for PyTorch.
 #[derive(Clone, Debug, Serialize)]
 pub struct Timing {
-    /// With a time and a floor for each step, from further batches with a clock around each step; without for [`Task::Predict`].
+    /// With a time and a floor for each step, from further batches with a clock around each step; without for [`BenchTask::Predict`].
     #[serde(flatten)]
     pub work: Work,
     /// What computes, and how.
     pub mode: String,
-    /// [`FIXED`], [`DRAWN`] or [`COLD`]; empty on the CPU, and for [`Task::Predict`].
+    /// [`FIXED`], [`DRAWN`] or [`COLD`]; empty on the CPU, and for [`BenchTask::Predict`].
     #[serde(skip_serializing_if = "str::is_empty")]
     pub how: &'static str,
     pub threads: usize,
@@ -93,7 +62,7 @@ pub struct Timing {
 #[derive(Clone, Debug, Serialize)]
 pub struct Refusal {
     pub net: String,
-    pub task: Task,
+    pub task: BenchTask,
     pub batch: usize,
     pub side: usize,
     pub mode: String,
@@ -102,7 +71,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// Of a task that [`bench()`] did not time.
-    pub fn new(device: &Device, options: &Options, error: &Error) -> Result<Refusal> {
+    pub fn new(device: &Device, options: &BenchOptions, error: &Error) -> Result<Refusal> {
         let Work { net, task, batch, side, .. } = Work::count(options)?;
         Ok(Refusal { net, task, batch, side, mode: mode(device, options), error: error.to_string() })
     }
@@ -115,51 +84,12 @@ impl Timing {
     }
 }
 
-impl Task {
-    /// Runs one batch of a network that was laid out for this task.
-    pub fn run(self, network: &mut Network<f32>, batch: usize, hyper: &Hyper) -> Result<()> {
-        if self == Task::Train {
-            network.train(batch, hyper)?;
-        } else {
-            network.infer(batch)?;
-            network.explain(batch)?;
-        }
-        Ok(())
-    }
-}
-
-/// Images per batch where none are asked for.
-fn usual_batch(side: usize, on_gpu: bool) -> usize {
-    match side {
-        32 => 200,
-        224 if !on_gpu => 16,
-        _ => 128,
-    }
-}
-
-/// How a net is laid out for a task.
-fn lowered(arch: &Arch, options: &Options) -> Result<lower::Options> {
-    let side = options.side.unwrap_or(arch.side);
-    if options.task == Task::Predict && (options.batch.is_some() || options.side.is_some()) {
-        let problem = "--task predict judges one picture at a time, at the net's own side";
-        return Err(Error::setting(problem, "leave --batch and --side out"));
-    }
-    let batch = match options.task {
-        Task::Predict => 1,
-        Task::Train | Task::Infer => options.batch.unwrap_or_else(|| usual_batch(arch.side, options.on_gpu)),
-    };
-    check_size(arch, side, batch)?;
-    let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 };
-    let training = (options.task == Task::Train).then_some(training);
-    Ok(lower::Options { batch, side, format: options.format, sigma: 1.2, gradient: Gradient::Grad, training })
-}
-
 /// Times tasks of one net on random images, on a GPU in each way in which a batch can be run; `peaks` are those of the device, for
 /// floors.
 ///
 /// # Errors
 /// Above all [`Error::Numeric`] where results are wrong: then nothing of this net has a time.
-pub fn bench(device: &Device, peaks: Option<&Peaks>, tasks: &[Options]) -> Result<Vec<Timing>> {
+pub fn bench(device: &Device, peaks: Option<&Peaks>, tasks: &[BenchOptions]) -> Result<Vec<Timing>> {
     if let Device::Cuda(cuda) = device {
         tasks.iter().try_for_each(|options| agreement::check(device, cuda, options))?;
     }
@@ -168,11 +98,11 @@ pub fn bench(device: &Device, peaks: Option<&Peaks>, tasks: &[Options]) -> Resul
 }
 
 /// One task, in each way.
-fn timed(device: &Device, peaks: Option<&Peaks>, options: &Options) -> Result<Vec<Timing>> {
+fn timed(device: &Device, peaks: Option<&Peaks>, options: &BenchOptions) -> Result<Vec<Timing>> {
     let mut work = Work::count(options)?;
-    let ways = if options.task == Task::Predict {
+    let ways = if options.task == BenchTask::Predict {
         let mut latency = Latency::new(device, &options.net)?;
-        vec![("", repeated(options.repeats, || latency.judge(|_, _| Ok(())))?)]
+        vec![("", repeated(options.repeats, || latency.score(|_, _| Ok(())))?)]
     } else {
         let mut network = prepared(device, options)?;
         let ways = match device {
@@ -207,7 +137,11 @@ fn timed(device: &Device, peaks: Option<&Peaks>, options: &Options) -> Result<Ve
 }
 
 /// Seconds of each batch in each way of a GPU, by its own clock; as many batches go before them.
-fn on_a_gpu(cuda: &Arc<Cuda>, network: &mut Network<f32>, options: &Options) -> Result<Vec<(&'static str, Vec<f64>)>> {
+fn on_a_gpu(
+    cuda: &Arc<Cuda>,
+    network: &mut Network<f32>,
+    options: &BenchOptions,
+) -> Result<Vec<(&'static str, Vec<f64>)>> {
     let plan = 2 * options.repeats + 1;
     let mut marks = Vec::new();
     replayed(network, options.task, plan, |_| {
@@ -215,7 +149,7 @@ fn on_a_gpu(cuda: &Arc<Cuda>, network: &mut Network<f32>, options: &Options) -> 
         Ok(())
     })?;
     let fixed = (FIXED, laps(&marks)?);
-    let other = if options.task == Task::Train {
+    let other = if options.task == BenchTask::Train {
         let (losses, marks) = drawn::train(network, cuda, plan)?;
         finite(options, "the losses of drawn batches", &losses)?;
         (DRAWN, laps(&marks)?)
@@ -231,7 +165,7 @@ fn on_a_gpu(cuda: &Arc<Cuda>, network: &mut Network<f32>, options: &Options) -> 
 /// Runs a task so often as one replayed graph, on the batch that lies in the GPU's memory; calls `after` each launch.
 fn replayed(
     network: &mut Network<f32>,
-    task: Task,
+    task: BenchTask,
     plan: usize,
     mut after: impl FnMut(&Network<f32>) -> Result<()>,
 ) -> Result<()> {
@@ -251,20 +185,20 @@ fn laps(marks: &[Mark]) -> Result<Vec<f64>> {
 }
 
 /// The steps of a task, in the order of running.
-pub fn whole(network: &mut Network<f32>, task: Task) -> Result<Vec<Step>> {
+pub fn whole(network: &mut Network<f32>, task: BenchTask) -> Result<Vec<Step>> {
     let batch = network.options().batch;
     Ok(costs::steps(network.plan(batch)?, task).cloned().collect())
 }
 
-/// Where the losses of a training step lie, or the scores of what was judged.
-fn result(network: &mut Network<f32>, task: Task) -> Result<View> {
+/// The view of the losses of a training step, or of the scores of an inference.
+fn result(network: &mut Network<f32>, task: BenchTask) -> Result<View> {
     let batch = network.options().batch;
     let ports = network.plan(batch)?.ports;
-    Ok(ports.training.filter(|_| task == Task::Train).map_or(ports.score, |training| training.loss))
+    Ok(ports.training.filter(|_| task == BenchTask::Train).map_or(ports.score, |training| training.loss))
 }
 
-/// Refuses what is no number.
-fn finite(options: &Options, what: &str, values: &[f32]) -> Result<()> {
+/// Fails where a value is NaN or infinite.
+fn finite(options: &BenchOptions, what: &str, values: &[f32]) -> Result<()> {
     if values.iter().all(|value| value.is_finite()) {
         return Ok(());
     }
@@ -272,15 +206,15 @@ fn finite(options: &Options, what: &str, values: &[f32]) -> Result<()> {
     Err(Error::Numeric { problem, remedy: NOT_TIMED.into() })
 }
 
-/// What is done about wrong results.
+/// The remedy in errors of wrong results.
 const NOT_TIMED: &str = "this net is not timed; `fcdd verify` tells which step is at fault";
 
-/// What computes.
-fn mode(device: &Device, options: &Options) -> String {
-    format!("fcdd {} {}{}", device.name(), options.format.word(), switches(device))
+/// Device, data type and switches.
+fn mode(device: &Device, options: &BenchOptions) -> String {
+    format!("fcdd {} {}{}", device.name(), options.dtype.word(), switches(device))
 }
 
-/// What is switched on that is not the usual.
+/// What is switched on beside the defaults.
 fn switches(device: &Device) -> String {
     let Device::Cuda(cuda) = device else { return String::new() };
     let on = [(" pdl", cuda.launches_ahead()), (" wgmma", cuda.has_wgmma())];
@@ -291,7 +225,7 @@ fn switches(device: &Device) -> String {
 pub const HYPER: Hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step: 1, norm_momentum: NORM_MOMENTUM };
 
 /// A network laid out for a task, with a batch of random images, every other one anomalous; it has run once.
-pub fn prepared(device: &Device, options: &Options) -> Result<Network<f32>> {
+pub fn prepared(device: &Device, options: &BenchOptions) -> Result<Network<f32>> {
     let arch = baselines::any(&options.net, true)?;
     let lowered = lowered(&arch, options)?;
     let mut network = lay_out(device, &arch, lowered, &Weights::init(&arch, 0))?;
@@ -306,7 +240,7 @@ pub fn prepared(device: &Device, options: &Options) -> Result<Network<f32>> {
 
 /// Median seconds of each step by itself, the steps in their order. On a GPU each is timed after a copy that leaves nothing of its
 /// inputs in the caches; on the CPU they are as warm as the steps before left them.
-fn steps(device: &Device, network: &mut Network<f32>, options: &Options) -> Result<Vec<f64>> {
+fn steps(device: &Device, network: &mut Network<f32>, options: &BenchOptions) -> Result<Vec<f64>> {
     let steps = whole(network, options.task)?;
     let copier = match device {
         Device::Cpu => None,

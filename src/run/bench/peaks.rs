@@ -12,7 +12,7 @@ use crate::device::{DType, Device, View};
 use crate::error::Result;
 use crate::named::Named;
 use crate::rng::{Purpose, Stream};
-use crate::steps::conv::{Epilogue, Fprop, Geometry};
+use crate::steps::conv::{ConvGeometry, Epilogue, Fprop};
 use crate::steps::operation::Operation;
 
 /// Runs of each measurement; the fastest counts.
@@ -40,11 +40,11 @@ impl Peaks {
     ///
     /// # Errors
     /// Where a GPU has no memory for it: 129 MiB for the product, for the copy a quarter of what is free or at most 512 MiB.
-    pub fn measure(device: &Device, format: DType) -> Result<Peaks> {
+    pub fn measure(device: &Device, dtype: DType) -> Result<Peaks> {
         match device {
             // Which only rounds to bf16.
             Device::Cpu => Ok(on_the_cpu()),
-            Device::Cuda(cuda) => on_a_gpu(cuda, format),
+            Device::Cuda(cuda) => on_a_gpu(cuda, dtype),
         }
     }
 
@@ -92,12 +92,12 @@ fn on_the_cpu() -> Peaks {
     }
 }
 
-fn on_a_gpu(cuda: &Arc<Cuda>, format: DType) -> Result<Peaks> {
+fn on_a_gpu(cuda: &Arc<Cuda>, dtype: DType) -> Result<Peaks> {
     let copier = Copier::new(cuda)?;
     let copy = least(|| Ok(timed(cuda, || copier.run())?))?;
     let bytes_per_second = copier.bytes() as f64 / copy;
     drop(copier);
-    let (geometry, product) = product(cuda, format)?;
+    let (geometry, product) = product(cuda, dtype)?;
     Ok(Peaks {
         bytes_per_second,
         flops_per_second: geometry.flops() as f64 / product,
@@ -106,7 +106,7 @@ fn on_a_gpu(cuda: &Arc<Cuda>, format: DType) -> Result<Peaks> {
             geometry.pixels(),
             geometry.taps(),
             geometry.k,
-            format.word()
+            dtype.word()
         ),
     })
 }
@@ -116,13 +116,13 @@ const CHANNELS: usize = 256;
 
 /// A 3×3 convolution that keeps the GPU busy, and the seconds it takes: of more and more pixels, until it takes a millisecond. A byte of it
 /// takes a thousand operations and more, so that nothing but computing bounds it.
-fn product(cuda: &Arc<Cuda>, format: DType) -> Result<(Geometry, f64)> {
+fn product(cuda: &Arc<Cuda>, dtype: DType) -> Result<(ConvGeometry, f64)> {
     const LEAST: usize = 64;
     const MOST: usize = 65536;
     const WIDTH: usize = 16;
-    let view = |number, len| View { format, ..View::of(number, len) };
+    let view = |number, len| View { dtype, ..View::of(number, len) };
     let whole = [MOST * CHANNELS, 9 * CHANNELS * CHANNELS, MOST * CHANNELS];
-    let mut memory = DeviceBuffers::new(cuda, &whole.map(|len| (len, format)), &[], 0)?;
+    let mut memory = DeviceBuffers::new(cuda, &whole.map(|len| (len, dtype)), &[], 0)?;
     let mut values = vec![0.0; whole[0]];
     Stream::new(0, Purpose::Check, 0, 0).fill_normal(&mut values);
     memory.write(view(0, whole[0]), &values)?;
@@ -130,7 +130,7 @@ fn product(cuda: &Arc<Cuda>, format: DType) -> Result<(Geometry, f64)> {
     let mut pixels = LEAST;
     loop {
         let geometry =
-            Geometry { n: 1, h: pixels / WIDTH, w: WIDTH, c: CHANNELS, k: CHANNELS, side: 3, stride: 1, pad: 1 };
+            ConvGeometry { n: 1, h: pixels / WIDTH, w: WIDTH, c: CHANNELS, k: CHANNELS, side: 3, stride: 1, pad: 1 };
         let [x, w, y] = [(0, geometry.x_len()), (1, geometry.w_len()), (2, geometry.y_len())].map(|(i, n)| view(i, n));
         let step = Fprop { geometry, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE };
         let seconds = least(|| Ok(timed(cuda, || step.cuda(&memory))?))?;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Copier, Options, costs, lowered};
+use super::costs;
+use super::peaks::Copier;
+use super::task::{BenchOptions, lowered};
 use crate::device::cuda::Cuda;
 use crate::engine::Step;
 use crate::engine::lower::lower;
@@ -12,8 +14,8 @@ use crate::error::{CudaError, Result};
 use crate::metrics::quantile;
 use crate::model::baselines;
 use crate::rng::{Purpose, Stream};
-use crate::steps::conv::Geometry;
-use crate::steps::conv::candidates::Tile;
+use crate::steps::conv::ConvGeometry;
+use crate::steps::conv::candidates::CandidateTile;
 
 /// One pass of the layers of one shape, in one tile.
 #[derive(Serialize)]
@@ -22,11 +24,11 @@ pub struct TileTiming {
     /// `conv_fprop` (with the statistics of training), `conv_dgrad` or `conv_wgrad`.
     pub pass: &'static str,
     pub layer: String,
-    pub geometry: Geometry,
+    pub geometry: ConvGeometry,
     pub flops: u64,
     pub bytes: u64,
     #[serde(flatten)]
-    pub tile: Tile,
+    pub tile: CandidateTile,
     /// Whether it is the one that a net takes.
     pub chosen: bool,
     /// Of each run, after one that warms up; with nothing of the inputs in the caches.
@@ -35,7 +37,7 @@ pub struct TileTiming {
 }
 
 /// Times the convolutions of a training step, each shape once.
-pub fn tiles(cuda: &Arc<Cuda>, options: &Options) -> Result<Vec<TileTiming>> {
+pub fn tiles(cuda: &Arc<Cuda>, options: &BenchOptions) -> Result<Vec<TileTiming>> {
     let arch = baselines::any(&options.net, true)?;
     let plan = lower(&arch, &lowered(&arch, options)?)?;
     if !cuda.has_bf16()? {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::named::Named;
 use flate2::Crc;
 
-use super::{Check, Report};
+use super::check::{Check, CheckReport};
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::cuda::DeviceSet;
 use crate::data::dataset::DatasetKind;
@@ -72,7 +72,7 @@ const FAMILIES: [DatasetKind; 7] = [
 
 /// Checks a batch of every recipe of a data set, all of them at once; and of every noise that a mode of supervision takes one in
 /// grey and one in colours.
-pub fn check(report: &mut Report) -> Result<()> {
+pub fn check(report: &mut CheckReport) -> Result<()> {
     for dataset in FAMILIES {
         let (side, channels) = if dataset == DatasetKind::Fmnist { (28, 1) } else { (32, 3) };
         let recipe = |kind| set(kind, dataset, side, channels, Supervise::MalformedNormalGt, NoiseMode::Confetti);
@@ -126,7 +126,7 @@ fn images(index: u32, side: usize, channels: usize) -> ImageSource {
 }
 
 /// Inputs, labels and maps of one batch.
-type Batch = [Vec<f32>; 3];
+type DrawnBatch = [Vec<f32>; 3];
 
 /// Draws a batch of each set on a device.
 fn batches(device: &Device, sets: &[TrainingSet], name: &str) -> Result<Check> {
@@ -156,12 +156,12 @@ fn batches(device: &Device, sets: &[TrainingSet], name: &str) -> Result<Check> {
     Ok(Check { seconds: (seconds > 0.0).then_some(seconds), ..Check::exact(name, Some(found) == expected, detail) })
 }
 
-fn empty(set: &TrainingSet) -> Batch {
+fn empty(set: &TrainingSet) -> DrawnBatch {
     let p = &set.data().preprocessing;
     [p.input_len(), 1, p.side * p.side].map(|len| vec![0.0; BATCH * len])
 }
 
-fn drawn_by_cpu(set: &TrainingSet) -> Result<Batch> {
+fn drawn_by_cpu(set: &TrainingSet) -> Result<DrawnBatch> {
     let mut batch = empty(set);
     let [inputs, labels, maps] = &mut batch;
     set.fill(EPOCH, &set.order(EPOCH), inputs, labels, Some(maps))?;
@@ -169,7 +169,7 @@ fn drawn_by_cpu(set: &TrainingSet) -> Result<Batch> {
 }
 
 /// And what it takes, in seconds.
-fn drawn_by_gpu(cuda: &Arc<Cuda>, set: &TrainingSet) -> Result<(Batch, f64)> {
+fn drawn_by_gpu(cuda: &Arc<Cuda>, set: &TrainingSet) -> Result<(DrawnBatch, f64)> {
     let mut batch = empty(set);
     let there = DeviceSet::new(cuda, set, BATCH)?;
     let (clock, order) = (cuda.upload(&[0, EPOCH])?, cuda.upload(&set.order(EPOCH))?);

@@ -3,8 +3,8 @@
 //! f64: 1e-6 of the reference's largest value and of its norm; the references are stored rounded to f32, which is 6e-8.
 //! f32: the manifest's `tol_f32`, ten times the worst that the authors' own float variants deviate.
 
-use super::golden::{Deviation, File};
-use super::{Check, Precision};
+use super::check::{Check, CheckReport, Precision};
+use super::golden::{Deviation, GoldenFile};
 use crate::error::Result;
 use crate::real::Real;
 
@@ -56,7 +56,7 @@ pub fn summary(values: &[f64]) -> [f64; 4] {
 }
 
 /// Compares a tensor of ours with the file's.
-pub fn tensor(file: &File, key: &str, precision: Precision, ours: &Ours) -> Result<Check> {
+pub fn tensor(file: &GoldenFile, key: &str, precision: Precision, ours: &Ours) -> Result<Check> {
     let reference = file.get(key)?;
     let listed = file.listed(key);
     let name = format!("{} {} {key}", file.name, precision.name());
@@ -103,6 +103,21 @@ pub fn tensor(file: &File, key: &str, precision: Precision, ours: &Ours) -> Resu
             Check::measured(name, error, 1.0, detail)
         }
     })
+}
+
+/// Compares every tensor that a case gives a value for.
+pub fn compare_all(
+    file: &GoldenFile,
+    precision: Precision,
+    given: &mut dyn FnMut(&str) -> Option<Ours>,
+    report: &mut CheckReport,
+) -> Result<()> {
+    for key in file.keys() {
+        if let Some(ours) = given(key) {
+            report.add(tensor(file, key, precision, &ours)?);
+        }
+    }
+    Ok(())
 }
 
 /// How far two tensors of one length are apart. NaN on either side makes every figure NaN.

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::{Ours, Rule};
-use super::golden::File;
-use super::{Check, Precision, Report, compare_all};
+use super::check::{Check, CheckReport, Precision};
+use super::compare::{Ours, Rule, compare_all};
+use super::golden::GoldenFile;
 use crate::error::Result;
 use crate::metrics::scores::Ranking;
 
 /// Checks areas and curves: `<case>/{scores,labels,auc}` and `<case>/drop_intermediate_<True|False>/{fpr,tpr,thresholds}`.
-pub fn check(file: &File, report: &mut Report) -> Result<()> {
+pub fn check(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     let mut found = BTreeMap::new();
     for case in file.cases("scores") {
         let scores: Vec<f32> = file.get(&format!("{case}/scores"))?.values.iter().map(|&s| s as f32).collect();

@@ -21,13 +21,13 @@ pub const REMEDY: &str = "copy the golden folder again from where it was made";
 #[derive(Debug, Deserialize)]
 pub struct Manifest {
     /// What each file holds.
-    pub files: BTreeMap<String, Entry>,
+    pub files: BTreeMap<String, GoldenEntry>,
 }
 
 /// One file in the manifest. Only files of nets name a net and an objective.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Entry {
+pub struct GoldenEntry {
     pub net: Option<String>,
     pub bias: Option<bool>,
     pub objective: Option<String>,
@@ -96,11 +96,11 @@ pub struct Tensor {
 
 /// A golden file with its manifest entry. It remembers which tensors were asked for.
 #[derive(Debug)]
-pub struct File {
+pub struct GoldenFile {
     /// Name without the extension.
     pub name: String,
     path: PathBuf,
-    pub entry: Entry,
+    pub entry: GoldenEntry,
     tensors: BTreeMap<String, Tensor>,
     read: RefCell<BTreeSet<String>>,
 }
@@ -115,13 +115,13 @@ impl Manifest {
     }
 }
 
-impl File {
+impl GoldenFile {
     /// Reads and checks a file against its manifest entry.
-    pub fn read(folder: &Path, file_name: &str, entry: &Entry) -> Result<File> {
+    pub fn read(folder: &Path, file_name: &str, entry: &GoldenEntry) -> Result<GoldenFile> {
         let path = folder.join(file_name);
         let bytes = files::read(&path)?;
         let fail = |problem: String| Error::file(&path, problem, REMEDY);
-        let parsed = checkpoint::File::parse(&path, &bytes, REMEDY)?;
+        let parsed = checkpoint::TensorFile::parse(&path, &bytes, REMEDY)?;
         let mut tensors = BTreeMap::new();
         for (name, view) in parsed.tensors.iter() {
             let (values, dtype) = decode(view.dtype(), view.data())
@@ -147,7 +147,7 @@ impl File {
             return Err(fail(format!("has no tensor '{missing}', which the manifest lists")));
         }
         let name = file_name.trim_end_matches(".safetensors").to_string();
-        Ok(File { name, path, entry: entry.clone(), tensors, read: RefCell::default() })
+        Ok(GoldenFile { name, path, entry: entry.clone(), tensors, read: RefCell::default() })
     }
 
     /// A tensor that the check cannot do without.

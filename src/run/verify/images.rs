@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::Ours;
-use super::golden::File;
-use super::{Precision, Report, compare_all, plain};
+use super::check::{CheckReport, Precision};
+use super::compare::{Ours, compare_all};
+use super::convert;
+use super::golden::GoldenFile;
 use crate::data::lcn;
 use crate::error::Result;
 use crate::real::Real;
 use crate::steps::blur;
 
 /// Checks `<image>/{input,l1,l2}`.
-pub fn check_lcn(file: &File, report: &mut Report) -> Result<()> {
+pub fn check_lcn(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     let images = file.cases("input");
     let mut f64s = contrast::<f64>(file, &images)?;
     compare_all(file, Precision::F64, &mut |key| f64s.remove(key), report)?;
@@ -20,10 +21,10 @@ pub fn check_lcn(file: &File, report: &mut Report) -> Result<()> {
 }
 
 /// Both normalisations of each image.
-fn contrast<T: Real>(file: &File, images: &[&str]) -> Result<BTreeMap<String, Ours>> {
+fn contrast<T: Real>(file: &GoldenFile, images: &[&str]) -> Result<BTreeMap<String, Ours>> {
     let mut found = BTreeMap::new();
     for image in images {
-        let input: Vec<T> = plain::of(&file.get(&format!("{image}/input"))?.values);
+        let input: Vec<T> = convert::of(&file.get(&format!("{image}/input"))?.values);
         for (name, normalise) in [("l1", lcn::lcn_l1::<T> as fn(&mut [T])), ("l2", lcn::lcn_l2::<T>)] {
             let mut values = input.clone();
             normalise(&mut values);
@@ -34,7 +35,7 @@ fn contrast<T: Real>(file: &File, images: &[&str]) -> Result<BTreeMap<String, Ou
 }
 
 /// Checks `out_k<k>_std<σ>`, blurred and truncated to integers, and `blurred_float_k<k>_std<σ>`.
-pub fn check_blur(file: &File, report: &mut Report) -> Result<()> {
+pub fn check_blur(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     let mut f64s = blurred::<f64>(file)?;
     compare_all(file, Precision::F64, &mut |key| f64s.remove(key), report)?;
     let mut f32s = blurred::<f32>(file)?;
@@ -44,12 +45,12 @@ pub fn check_blur(file: &File, report: &mut Report) -> Result<()> {
 }
 
 /// The blurred noise, for each kernel that the file names.
-fn blurred<T: Real>(file: &File) -> Result<BTreeMap<String, Ours>> {
+fn blurred<T: Real>(file: &GoldenFile) -> Result<BTreeMap<String, Ours>> {
     let input = file.get("input")?;
     let [n, c, h, w] = input.shape[..] else {
         return Err(file.error(format!("'input' has shape {:?}, not [n, c, h, w]", input.shape)));
     };
-    let images: Vec<T> = plain::of(&plain::to_nhwc(&input.values, n, c));
+    let images: Vec<T> = convert::of(&convert::to_nhwc(&input.values, n, c));
     let mut found = BTreeMap::new();
     for key in file.keys() {
         let truncated = key.starts_with("out_k");
@@ -59,7 +60,7 @@ fn blurred<T: Real>(file: &File) -> Result<BTreeMap<String, Ours>> {
         let blur = |image| blur::gaussian_blur(image, h, w, c, k, sigma);
         let values: Vec<f64> = images.chunks_exact(h * w * c).flat_map(blur).map(|v: T| v.f64()).collect();
         let values: Vec<f64> = values.into_iter().map(|v| if truncated { v.trunc() } else { v }).collect();
-        found.insert(key.to_string(), Ours::values(&plain::to_nchw(&values, n, c)));
+        found.insert(key.to_string(), Ours::values(&convert::to_nchw(&values, n, c)));
     }
     Ok(found)
 }

@@ -4,16 +4,17 @@
 
 use std::collections::BTreeSet;
 
-use super::selfcheck::noise;
-use super::stepwise::{self, HYPER, Sum, Tested};
-use super::{Check, Report, plain};
+use super::batch::noise;
+use super::check::{Check, CheckReport};
+use super::convert;
+use super::stepwise::{self, HYPER, Sum, TestedDevice};
 use crate::device::{DType, HostBuffers, View};
-use crate::engine::lower::{self, Optimizer, Training, lower};
+use crate::engine::lower::{self, Optimizer, TrainingOptions, lower};
 use crate::engine::{Plan, Step};
 use crate::error::Result;
 use crate::model::{Objective, baselines, nets};
 use crate::steps::activation;
-use crate::steps::conv::{Dgrad, Epilogue, Fprop, Geometry, Wgrad, reference};
+use crate::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad, reference};
 use crate::steps::hsc_loss::Gradient;
 use crate::steps::norm::{self, Affine, Norm, Stats};
 
@@ -28,7 +29,7 @@ const MOST_PARAMETERS: usize = 1 << 25;
 const BATCH: usize = 2;
 
 /// Checks each step once that differs from those before.
-pub fn check(report: &mut Report) -> Result<()> {
+pub fn check(report: &mut CheckReport) -> Result<()> {
     let mut seen = BTreeSet::new();
     for net in nets::names().into_iter().chain(baselines::names()) {
         let arch = baselines::any(&net, true)?;
@@ -39,9 +40,9 @@ pub fn check(report: &mut Report) -> Result<()> {
             [(Optimizer::Sgd, false, Gradient::Grad), (Optimizer::Adam, true, Gradient::Xgrad)]
         {
             let maps = maps && arch.objective == Objective::Fcdd;
-            let training = Some(Training { optimizer, maps, input_grad: true, seed: 1 });
-            let format = DType::F32;
-            let options = lower::Options { batch: BATCH, side: arch.side, format, sigma: 2.0, gradient, training };
+            let training = Some(TrainingOptions { optimizer, maps, input_grad: true, seed: 1 });
+            let dtype = DType::F32;
+            let options = lower::PlanOptions { batch: BATCH, side: arch.side, dtype, sigma: 2.0, gradient, training };
             let plan = lower(&arch, &options)?;
             Walk { name: &net, plan: &plan, seen: &mut seen }.run(report)?;
         }
@@ -58,14 +59,14 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn run(&mut self, report: &mut Report) -> Result<()> {
+    fn run(&mut self, report: &mut CheckReport) -> Result<()> {
         let plan = self.plan;
         if plan.steps().all(|step| self.seen.contains(&key(step))) {
             return Ok(());
         }
         let mut exact = plan.buffers.host::<f64>(plan.workspace());
         prepare(plan, &mut exact);
-        let mut tested = Tested::for_plan(report.device(), plan)?;
+        let mut tested = TestedDevice::for_plan(report.device(), plan)?;
         for (number, step) in plan.steps().enumerate() {
             let new = self.seen.insert(key(step));
             if let Step::ConvFprop(Fprop { geometry, .. })
@@ -117,7 +118,18 @@ fn key(step: &Step) -> String {
         Step::GradientHeatmap(s) => format!("{:?}", s.gradient),
         Step::Reconstruction(s) => format!("{}", s.sigmoid),
         Step::ReconstructionLoss(s) => format!("{}", s.sigmoid),
-        _ => String::new(),
+        // Kind and lengths tell these apart.
+        Step::Head(_)
+        | Step::HeadBackward(_)
+        | Step::MapLoss(_)
+        | Step::PseudoHuberBackward(_)
+        | Step::HscScore(_)
+        | Step::HscLoss(_)
+        | Step::Dropout(_)
+        | Step::Cast(_)
+        | Step::CastWeights(_)
+        | Step::Sgd(_)
+        | Step::Adam(_) => String::new(),
     };
     format!("{} {shape}", step.describe())
 }
@@ -130,7 +142,7 @@ fn prepare(plan: &Plan, exact: &mut HostBuffers<f64>) {
     exact.get_mut(ports.input).copy_from_slice(&noise(1, ports.input.len));
     exact.get_mut(ports.output).copy_from_slice(&noise(2, ports.output.len));
     for (view, values) in &plan.constants {
-        exact.get_mut(*view).copy_from_slice(&plain::of::<f64>(&plain::of::<f32>(values)));
+        exact.get_mut(*view).copy_from_slice(&convert::of::<f64>(&convert::of::<f32>(values)));
     }
     let Some(training) = ports.training else { return };
     exact.get_mut(training.labels).iter_mut().enumerate().for_each(|(i, label)| *label = (i % 2) as f64);
@@ -141,10 +153,10 @@ fn prepare(plan: &Plan, exact: &mut HostBuffers<f64>) {
 }
 
 /// One pass of a convolution on the verified device against the plain formula, on as many pixels as the plain formula can afford.
-fn convolution(net: &str, step: &Step, full: &Geometry, report: &mut Report) -> Result<()> {
+fn convolution(net: &str, step: &Step, full: &ConvGeometry, report: &mut CheckReport) -> Result<()> {
     let pixels = (PRODUCTS / full.w_len()).clamp(1, full.h * full.w);
     let side = ((pixels as f64).sqrt() as usize).max(full.side).min(full.h);
-    let g = Geometry { n: 1, h: side, w: side, ..*full };
+    let g = ConvGeometry { n: 1, h: side, w: side, ..*full };
     let lengths = [g.x_len(), g.w_len(), g.k, g.y_len(), g.w_len() + g.k, 2 * g.k, 2 * g.k, 4 * g.k];
     let view = |buffer: usize| View::of(buffer, lengths[buffer]);
     let [x, w, b, y, grads, batch, running, fixed] = std::array::from_fn(view);
@@ -174,7 +186,7 @@ fn convolution(net: &str, step: &Step, full: &Geometry, report: &mut Report) -> 
         exact.get_mut(view).copy_from_slice(&noise(i as u32, view.len));
     }
     exact.get_mut(quarter(1)).iter_mut().for_each(|var| *var = f64::from((0.5 + var.abs()) as f32));
-    let mut tested = Tested::for_step(report.device(), &step, &lengths)?;
+    let mut tested = TestedDevice::for_step(report.device(), &step, &lengths)?;
     tested.run(&step, &exact, &HYPER)?;
     let (xs, ws, dys) = (exact.get(x).to_vec(), exact.get(w).to_vec(), exact.get(y).to_vec());
     let bias = exact.get(b).to_vec();

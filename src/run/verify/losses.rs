@@ -3,28 +3,29 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::{Ours, Rule};
+use super::check::{Check, CheckReport, Precision};
+use super::compare::{Ours, Rule, compare_all};
+use super::convert;
 use super::execute::execute;
-use super::golden::File;
-use super::{Check, Precision, Report, compare_all, plain};
+use super::golden::GoldenFile;
 use crate::device::{Device, HostBuffers, View};
 use crate::engine::Step;
 use crate::error::Result;
 use crate::model::nets;
 use crate::real::Real;
-use crate::steps::conv::Geometry;
+use crate::steps::conv::ConvGeometry;
 use crate::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
-use crate::steps::head::{Head, Labels};
+use crate::steps::head::{Head, LabelLoss};
 use crate::steps::hsc_loss::{self, HscLoss, HscScore};
 use crate::steps::operation::Operation;
-use crate::steps::upsample::{Taps, Upsample, UpsampleAdjoint, default_sigma};
+use crate::steps::upsample::{GaussianTaps, Upsample, UpsampleAdjoint, default_sigma};
 
 /// The manifest's f32 tolerances were measured on formulas that cancel for small outputs, up to 1e26. Ours do not: a handful of
 /// roundings in mean, exponential and logarithm.
 const F32_CAP: f64 = 1e-5;
 
 /// Checks the file.
-pub fn check(file: &File, report: &mut Report) -> Result<()> {
+pub fn check(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     for case in file.cases("outs") {
         for key in file.keys().filter(|key| key.strip_prefix(case).is_some_and(|rest| rest.starts_with("/f32_torch/")))
         {
@@ -45,7 +46,7 @@ pub fn check(file: &File, report: &mut Report) -> Result<()> {
 }
 
 /// Checks the file of HSC: `<case>/{outs,labels,mean,per_sample,grad}`. In evaluation every image's loss is its score.
-pub fn check_hsc(file: &File, report: &mut Report) -> Result<()> {
+pub fn check_hsc(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     for case in file.cases("outs") {
         let (outs, labels) = (file.get(&format!("{case}/outs"))?, file.get(&format!("{case}/labels"))?);
         if outs.shape.len() != 2 || outs.values.is_empty() || outs.shape[0] != labels.values.len() {
@@ -67,9 +68,9 @@ fn hsc<T: Real>(device: &Device, case: &str, outs: &[f64], labels: &[f64]) -> Re
     let lengths = [outs.len(), n, n, n, outs.len()];
     let [o, score, label_view, loss, d_o] = std::array::from_fn(|buffer| View::of(buffer, lengths[buffer]));
     let mut memory = HostBuffers::<T>::new(&lengths, &[], 0);
-    memory.get_mut(o).copy_from_slice(&plain::of::<T>(outs));
-    memory.get_mut(label_view).copy_from_slice(&plain::of::<T>(labels));
-    let training = Some(hsc_loss::Training { labels: label_view, loss });
+    memory.get_mut(o).copy_from_slice(&convert::of::<T>(outs));
+    memory.get_mut(label_view).copy_from_slice(&convert::of::<T>(labels));
+    let training = Some(hsc_loss::HscTraining { labels: label_view, loss });
     let steps = [Step::HscScore(HscScore { o, score }), Step::HscLoss(HscLoss { o, score, training, d_o })];
     execute(device, &steps, &mut memory)?;
     let per_sample = Ours::values(memory.get(loss));
@@ -86,12 +87,12 @@ struct Inputs {
     outs: Vec<f64>,
     labels: Vec<f64>,
     /// Ground truth and the upsampling to its size.
-    maps: Option<(Vec<f64>, Taps)>,
+    maps: Option<(Vec<f64>, GaussianTaps)>,
 }
 
 impl Inputs {
     /// Reads a case; None if it is about a net that this build does not know.
-    fn read(file: &File, case: &str) -> Result<Option<Inputs>> {
+    fn read(file: &GoldenFile, case: &str) -> Result<Option<Inputs>> {
         let outs = file.get(&format!("{case}/outs"))?;
         let mut labels = file.get(&format!("{case}/labels"))?.values.clone();
         let [n, 1, u, width] = outs.shape[..] else {
@@ -113,7 +114,10 @@ impl Inputs {
             if field.n != u || truth.values.len() != n * side * side {
                 return Err(file.error(format!("outputs and maps of '{case}' do not fit {net}")));
             }
-            maps = Some((truth.values.clone(), Taps::new(field, side, sigma.unwrap_or(default_sigma(field.size)))));
+            maps = Some((
+                truth.values.clone(),
+                GaussianTaps::new(field, side, sigma.unwrap_or(default_sigma(field.size))),
+            ));
         }
         Ok(Some(Inputs { n, u, outs: outs.values.clone(), labels, maps }))
     }
@@ -128,17 +132,17 @@ impl Inputs {
         let [z, a, score, labels, loss, dz, maps, heatmap, d_heatmap, da, kernel, x, w] = std::array::from_fn(view);
         // A head that passes one channel on.
         let (n, u) = (self.n, self.u);
-        let geometry = Geometry { n, h: u, w: u, c: 1, k: 1, side: 1, stride: 1, pad: 0 };
-        let by_labels = self.maps.is_none().then_some(Labels { labels, loss, dz });
+        let geometry = ConvGeometry { n, h: u, w: u, c: 1, k: 1, side: 1, stride: 1, pad: 0 };
+        let by_labels = self.maps.is_none().then_some(LabelLoss { labels, loss, dz });
         let head = Head { geometry, x, w, b: None, z, a, score, labels: by_labels };
         let mut memory = HostBuffers::<T>::new(&lengths, &[], (n * u * side).max(head.workspace()));
-        memory.get_mut(x).copy_from_slice(&plain::of::<T>(&self.outs));
+        memory.get_mut(x).copy_from_slice(&convert::of::<T>(&self.outs));
         memory.get_mut(w).fill(T::one());
-        memory.get_mut(labels).copy_from_slice(&plain::of::<T>(&self.labels));
+        memory.get_mut(labels).copy_from_slice(&convert::of::<T>(&self.labels));
         let mut steps = vec![Step::Head(head)];
         if let Some((truth, taps)) = &self.maps {
-            memory.get_mut(maps).copy_from_slice(&plain::of::<T>(truth));
-            memory.get_mut(kernel).copy_from_slice(&plain::of::<T>(taps.kernel()));
+            memory.get_mut(maps).copy_from_slice(&convert::of::<T>(truth));
+            memory.get_mut(kernel).copy_from_slice(&convert::of::<T>(taps.kernel()));
             steps.extend([
                 Step::Upsample(Upsample { taps: taps.clone(), kernel, u, a, out: heatmap }),
                 Step::MapLoss(MapLoss { a: heatmap, maps, loss, da: d_heatmap }),
@@ -160,7 +164,7 @@ impl Inputs {
 }
 
 /// Net and σ of a case `gt/<NET>_std<σ or None>[_…]`.
-fn net_and_sigma<'a>(file: &File, case: &'a str) -> Result<(&'a str, Option<f64>)> {
+fn net_and_sigma<'a>(file: &GoldenFile, case: &'a str) -> Result<(&'a str, Option<f64>)> {
     let parsed = case.rsplit('/').next().and_then(|name| name.split_once("_std")).and_then(|(net, rest)| {
         let sigma = rest.split('_').next()?;
         if sigma == "None" { Some((net, None)) } else { Some((net, Some(sigma.parse().ok()?))) }

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::compare::{Ours, Rule, summary};
-use super::golden::{File, Manifest, Tensor};
-use super::{Check, Precision, Report, compare_all, plain, stepwise};
+use super::batch::CheckBatch;
+use super::check::{Check, CheckReport, Precision};
+use super::compare::{Ours, Rule, compare_all, summary};
+use super::golden::{GoldenFile, Manifest, Tensor};
+use super::{convert, plain, stepwise};
 use crate::device::{DType, Device};
-use crate::engine::lower::{self, Optimizer, Training};
+use crate::engine::lower::{self, Optimizer, TrainingOptions};
 use crate::engine::{Hyper, Network};
 use crate::error::Result;
 use crate::model::arch::NORM_MOMENTUM;
@@ -30,10 +32,10 @@ const FIRST: usize = 64;
 pub fn check(
     folder: &Path,
     manifest: &Manifest,
-    file: &File,
+    file: &GoldenFile,
     objective: Objective,
     net: &str,
-    report: &mut Report,
+    report: &mut CheckReport,
 ) -> Result<()> {
     let Ok(arch) = baselines::of_objective(objective, net, file.entry.bias.unwrap_or(true)) else {
         report.skip_file(file, format!("this build has no net {net}"));
@@ -47,12 +49,12 @@ pub fn check(
         }
         Some(other) => {
             let entry = manifest.files.get(other).cloned().unwrap_or_default();
-            Some(File::read(folder, other, &entry)?)
+            Some(GoldenFile::read(folder, other, &entry)?)
         }
     };
     let source = other.as_ref().unwrap_or(file);
     let weights = weights(&arch, source, ["param", "buffer"])?;
-    let batch = Batch::read(&arch, file)?;
+    let batch = CheckBatch::read(&arch, file)?;
     constants(&arch, file, batch.side, report)?;
 
     let mut values = values::<f64>(&Device::Cpu, &arch, &weights, &batch, file, source)?;
@@ -62,12 +64,12 @@ pub fn check(
         let mut values = self::values::<f32>(&device, &arch, &weights, &batch, file, source)?;
         compare_all(file, Precision::F32, &mut |key| values.remove(key), report)?;
     }
-    let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: true, seed: 0 };
+    let training = TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: true, seed: 0 };
     stepwise::networks(&file.name, &arch, &weights, &batch, DType::F32, training, report)
 }
 
 /// Parameters and running statistics, stored under the two prefixes with PyTorch's names and layouts.
-pub fn weights(arch: &Arch, file: &File, [params, buffers]: [&str; 2]) -> Result<Weights> {
+pub fn weights(arch: &Arch, file: &GoldenFile, [params, buffers]: [&str; 2]) -> Result<Weights> {
     let layout = Layout::new(arch);
     let mut weights = Weights { params: vec![0.0; layout.params_len], stats: vec![0.0; layout.stats_len], batches: 0 };
     let read = |key: String, shape: &[usize]| -> Result<&Tensor> {
@@ -107,46 +109,8 @@ pub fn weights(arch: &Arch, file: &File, [params, buffers]: [&str; 2]) -> Result
     Ok(weights)
 }
 
-/// A batch of images and labels.
-pub struct Batch {
-    pub n: usize,
-    pub side: usize,
-    /// NHWC.
-    pub input: Vec<f64>,
-    pub labels: Vec<f64>,
-}
-
-impl Batch {
-    /// The batch stored as `input` and `labels`.
-    pub fn read(arch: &Arch, file: &File) -> Result<Batch> {
-        Batch::from(arch, file, "input", "labels")
-    }
-
-    /// The batch under the given keys.
-    pub fn from(arch: &Arch, file: &File, input: &str, labels: &str) -> Result<Batch> {
-        let (tensor, labels) = (file.get(input)?, file.get(labels)?);
-        let [n, c, side, width] = tensor.shape[..] else {
-            return Err(file.error(format!("tensor '{input}' has shape {:?}, not [n, c, h, w]", tensor.shape)));
-        };
-        if c != arch.channels || side != width || labels.values.len() != n || n == 0 {
-            return Err(
-                file.error(format!("tensor '{input}' of shape {:?} is no batch for {}", tensor.shape, arch.name))
-            );
-        }
-        Ok(Batch { n, side, input: plain::to_nhwc(&tensor.values, n, c), labels: labels.values.clone() })
-    }
-
-    /// Puts the batch into a training network.
-    pub fn fill<T: Real>(&self, network: &mut Network<T>) -> Result<()> {
-        let (input, labels, _) = network.training_inputs(self.n)?;
-        input.iter_mut().zip(&self.input).for_each(|(to, &from)| *to = T::of(from));
-        labels.iter_mut().zip(&self.labels).for_each(|(to, &from)| *to = T::of(from));
-        Ok(())
-    }
-}
-
 /// What a net's file says of the net itself.
-fn constants(arch: &Arch, file: &File, side: usize, report: &mut Report) -> Result<()> {
+fn constants(arch: &Arch, file: &GoldenFile, side: usize, report: &mut CheckReport) -> Result<()> {
     let name = |what: &str| format!("{} {what}", file.name);
     if arch.objective == Objective::Fcdd {
         let field = arch.receptive_field(side);
@@ -174,14 +138,14 @@ fn values<T: Real>(
     device: &Device,
     arch: &Arch,
     weights: &Weights,
-    batch: &Batch,
-    file: &File,
-    source: &File,
+    batch: &CheckBatch,
+    file: &GoldenFile,
+    source: &GoldenFile,
 ) -> Result<BTreeMap<String, Ours>> {
-    let training = Training { optimizer: Optimizer::Sgd, maps: false, input_grad: true, seed: 0 };
+    let training = TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: true, seed: 0 };
     let (gradient, training) = (Gradient::Grad, Some(training));
     let options =
-        lower::Options { batch: batch.n, side: batch.side, format: DType::F32, sigma: 1.0, gradient, training };
+        lower::PlanOptions { batch: batch.n, side: batch.side, dtype: DType::F32, sigma: 1.0, gradient, training };
     let mut network = Network::<T>::on(device, arch, options, weights)?;
     batch.fill(&mut network)?;
     network.forward(batch.n, &Hyper { step: 1, norm_momentum: NORM_MOMENTUM, ..Hyper::IDLE })?;
@@ -194,7 +158,7 @@ fn values<T: Real>(
     // Images as PyTorch orders them; vectors and maps of one channel are the same in both orders.
     let nchw = |values: &[T]| {
         let pixels = if arch.objective == Objective::Ae { arch.channels } else { 1 };
-        Ours::values(&plain::to_nchw(&plain::of::<f64>(values), batch.n, pixels))
+        Ours::values(&convert::to_nchw(&convert::of::<f64>(values), batch.n, pixels))
     };
     give("out_train", nchw(&network.read(ports.output)?));
     if let Some(ports) = ports.training {
@@ -203,7 +167,7 @@ fn values<T: Real>(
         give("loss_none", loss);
         if let Some(view) = ports.input_grad {
             let gradient = Ours::values(&network.read(view)?).values;
-            give("grad_input", Ours::values(&plain::to_nchw(&gradient, batch.n, arch.channels)));
+            give("grad_input", Ours::values(&convert::to_nchw(&gradient, batch.n, arch.channels)));
         }
         gradients(arch, &network.read(ports.grads)?, file, &mut give);
     }
@@ -232,19 +196,19 @@ fn gradient_heatmaps<T: Real>(
     device: &Device,
     arch: &Arch,
     weights: &Weights,
-    batch: &Batch,
-    file: &File,
+    batch: &CheckBatch,
+    file: &GoldenFile,
     give: &mut impl FnMut(&str, Ours),
 ) -> Result<()> {
     let (taps, side) = (blur_taps(&arch.name)?, batch.side);
     for (name, gradient) in [("grad_heatmap", Gradient::Grad), ("xgrad_heatmap", Gradient::Xgrad)] {
-        let training = Some(Training { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
-        let options = lower::Options { batch: batch.n, side, format: DType::F32, sigma: 1.0, gradient, training };
+        let training = Some(TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
+        let options = lower::PlanOptions { batch: batch.n, side, dtype: DType::F32, sigma: 1.0, gradient, training };
         let mut network = Network::<T>::on(device, arch, options, weights)?;
         batch.fill(&mut network)?;
         network.forward(batch.n, &Hyper { step: 1, norm_momentum: NORM_MOMENTUM, ..Hyper::IDLE })?;
         network.infer(batch.n)?;
-        let heatmaps = network.explain(batch.n)?.heatmaps;
+        let heatmaps = network.heatmaps(batch.n)?.heatmaps;
         give(name, Ours::values(heatmaps));
         for key in file.keys() {
             let Some(sigma) = key.strip_prefix(name).and_then(|rest| rest.strip_prefix("_blur_std")) else { continue };
@@ -260,7 +224,7 @@ fn gradient_heatmaps<T: Real>(
 }
 
 /// Gradients of all parameters, whole and summarised.
-fn gradients<T: Real>(arch: &Arch, grads: &[T], file: &File, give: &mut impl FnMut(&str, Ours)) {
+fn gradients<T: Real>(arch: &Arch, grads: &[T], file: &GoldenFile, give: &mut impl FnMut(&str, Ours)) {
     for param in &Layout::new(arch).params {
         let inside = &grads[param.start..param.start + param.len()];
         let outside: Vec<f64> = (0..param.len()).map(|i| inside[param.inside(i)].f64()).collect();
@@ -280,7 +244,7 @@ fn gradients<T: Real>(arch: &Arch, grads: &[T], file: &File, give: &mut impl FnM
 pub fn buffers<T: Real>(
     arch: &Arch,
     network: &mut Network<T>,
-    file: &File,
+    file: &GoldenFile,
     [before, after]: [&str; 2],
     give: &mut dyn FnMut(String, Ours),
 ) -> Result<()> {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::Ours;
-use super::golden::{Config, File};
-use super::nets::{self, Batch};
-use super::{Precision, Report, compare_all};
+use super::batch::CheckBatch;
+use super::check::{CheckReport, Precision};
+use super::compare::{Ours, compare_all};
+use super::golden::{Config, GoldenFile};
+use super::nets;
 use crate::device::{DType, Device};
-use crate::engine::lower::{self, Optimizer, Training};
+use crate::engine::lower::{self, Optimizer, TrainingOptions};
 use crate::engine::schedule::Schedule;
 use crate::engine::{Hyper, Network};
 use crate::error::Result;
@@ -18,7 +19,7 @@ use crate::real::Real;
 use crate::steps::hsc_loss::Gradient;
 
 /// Checks the file.
-pub fn check(file: &File, net: &str, report: &mut Report) -> Result<()> {
+pub fn check(file: &GoldenFile, net: &str, report: &mut CheckReport) -> Result<()> {
     let Ok(arch) = crate::model::nets::by_name(net, file.entry.bias.unwrap_or(true)) else {
         report.skip_file(file, format!("this build has no net {net}"));
         return Ok(());
@@ -27,14 +28,14 @@ pub fn check(file: &File, net: &str, report: &mut Report) -> Result<()> {
     let mut batches = Vec::new();
     while file.find(&format!("batch{}/input", batches.len())).is_some() {
         let i = batches.len();
-        batches.push(Batch::from(&arch, file, &format!("batch{i}/input"), &format!("batch{i}/labels"))?);
+        batches.push(CheckBatch::from(&arch, file, &format!("batch{i}/input"), &format!("batch{i}/labels"))?);
     }
     let Some(first) = batches.first() else { return Err(file.error("has no tensor 'batch0/input'")) };
     if batches.iter().any(|b| (b.n, b.side) != (first.n, first.side)) {
         return Err(file.error("batches of different shapes"));
     }
     for (name, config) in &file.entry.configs {
-        let run = Run { arch: &arch, weights: &weights, batches: &batches, name, file };
+        let run = OptimizerRun { arch: &arch, weights: &weights, batches: &batches, name, file };
         let (optimizer, schedule) = settings(file, config)?;
         let mut f64s = run.values::<f64>(&Device::Cpu, config, optimizer, &schedule)?;
         compare_all(file, Precision::F64, &mut |key| f64s.remove(key), report)?;
@@ -45,7 +46,7 @@ pub fn check(file: &File, net: &str, report: &mut Report) -> Result<()> {
 }
 
 /// Optimizer and schedule of a configuration.
-fn settings(file: &File, config: &Config) -> Result<(Optimizer, Schedule)> {
+fn settings(file: &GoldenFile, config: &Config) -> Result<(Optimizer, Schedule)> {
     let optimizer = match config.opt.as_str() {
         "sgd" => Optimizer::Sgd,
         "adam" => Optimizer::Adam,
@@ -62,15 +63,15 @@ fn settings(file: &File, config: &Config) -> Result<(Optimizer, Schedule)> {
 }
 
 /// One configuration's training run.
-struct Run<'a> {
+struct OptimizerRun<'a> {
     arch: &'a Arch,
     weights: &'a Weights,
-    batches: &'a [Batch],
+    batches: &'a [CheckBatch],
     name: &'a str,
-    file: &'a File,
+    file: &'a GoldenFile,
 }
 
-impl Run<'_> {
+impl OptimizerRun<'_> {
     /// Trains one step per batch, each an epoch of its own; everything that the file may hold of it, by key.
     fn values<T: Real>(
         &self,
@@ -80,9 +81,9 @@ impl Run<'_> {
         schedule: &Schedule,
     ) -> Result<BTreeMap<String, Ours>> {
         let (n, side) = (self.batches[0].n, self.batches[0].side);
-        let training = Some(Training { optimizer, maps: false, input_grad: false, seed: 0 });
+        let training = Some(TrainingOptions { optimizer, maps: false, input_grad: false, seed: 0 });
         let options =
-            lower::Options { batch: n, side, format: DType::F32, sigma: 1.0, gradient: Gradient::Grad, training };
+            lower::PlanOptions { batch: n, side, dtype: DType::F32, sigma: 1.0, gradient: Gradient::Grad, training };
         let mut network = Network::<T>::on(device, self.arch, options, self.weights)?;
         let ports = network.plan(n)?.ports;
         let mut found = BTreeMap::new();

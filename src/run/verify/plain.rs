@@ -1,7 +1,8 @@
-//! A net layer by layer in plain operations, for the values that fused steps never hold, and the golden files' layout.
+//! A net layer by layer in plain operations, for the values that fused steps never hold.
 
-use super::nets::Batch;
-use crate::error::Result;
+use super::batch::CheckBatch;
+use super::convert::{of, to_nchw, to_nhwc};
+use crate::error::{Error, Result};
 use crate::model::arch::Shape;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Layer, Objective, Weights};
@@ -13,7 +14,7 @@ use crate::steps::{activation, conv, norm, pool};
 pub fn activations<T: Real>(
     arch: &Arch,
     weights: &Weights,
-    batch: &Batch,
+    batch: &CheckBatch,
     give: &mut dyn FnMut(&str, &[f64]),
 ) -> Result<()> {
     let layout = Layout::new(arch);
@@ -65,7 +66,19 @@ pub fn activations<T: Real>(
                 x = x.chunks_exact(side * side * c).flat_map(nearest).collect();
                 (None, c)
             }
-            _ => continue,
+            // Golden files hold no values of these.
+            (Layer::Dropout | Layer::Sigmoid, _) => continue,
+            (
+                Layer::Conv { .. }
+                | Layer::Linear { .. }
+                | Layer::Deconv { .. }
+                | Layer::Norm { .. }
+                | Layer::Activation(_)
+                | Layer::Pool { .. }
+                | Layer::Reshape { .. }
+                | Layer::UpsampleNearest2x,
+                shape,
+            ) => return Err(Error::internal(format!("{}: {layer:?} has the shape {shape:?}", arch.name))),
         };
         if let Some(name) = name {
             let values: Vec<f64> = x.iter().map(|v| v.f64()).collect();
@@ -83,11 +96,10 @@ fn encoder(arch: &Arch) -> &'static str {
 /// The name of a module without a name of its own, where the net numbers its layers: an activation or a pool of VGG's features.
 fn indexed(arch: &Arch, layer: usize) -> Option<String> {
     // The convolution that it follows names the sequence, in which the layers up to the last pool lie one by one.
-    let conv = arch.layers[..layer].iter().rev().find_map(|l| match l {
-        Layer::Conv { name, .. } => Some(name),
-        Layer::Linear { .. } | Layer::Deconv { .. } => None,
-        _ => None,
-    });
+    let conv = arch.layers[..layer]
+        .iter()
+        .rev()
+        .find_map(|layer| if let Layer::Conv { name, .. } = layer { Some(name) } else { None });
     let sequence = conv?.rsplit_once("features.")?.0;
     Some(format!("{sequence}features.{layer}"))
 }
@@ -101,26 +113,4 @@ fn statistics<T: Real>(x: &[T], c: usize) -> (Vec<T>, Vec<T>) {
     let mut squares = vec![0.0; c];
     x.iter().enumerate().for_each(|(i, v)| squares[i % c] += (v.f64() - mean[i % c]).powi(2));
     (of(&mean), of(&squares.iter().map(|sum| sum / pixels).collect::<Vec<_>>()))
-}
-
-/// Values in another arithmetic.
-pub fn of<T: Real>(values: &[impl Real]) -> Vec<T> {
-    values.iter().map(|v| T::of(v.f64())).collect()
-}
-
-/// [n, c, pixels] as [n, pixels, c].
-pub fn to_nhwc(values: &[f64], n: usize, c: usize) -> Vec<f64> {
-    transpose(values, n, c)
-}
-
-/// [n, pixels, c] as [n, c, pixels].
-pub fn to_nchw(values: &[f64], n: usize, c: usize) -> Vec<f64> {
-    transpose(values, n, values.len() / (n * c).max(1))
-}
-
-/// Exchanges rows and columns of each of `n` matrices with `rows` rows.
-fn transpose(values: &[f64], n: usize, rows: usize) -> Vec<f64> {
-    let columns = values.len() / (n * rows).max(1);
-    let matrices = values.chunks_exact((rows * columns).max(1));
-    matrices.flat_map(|m| (0..columns).flat_map(move |j| (0..rows).map(move |i| m[i * columns + j]))).collect()
 }

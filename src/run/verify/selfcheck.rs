@@ -1,24 +1,25 @@
 //! Checks of this machine against itself, without golden files.
 
+use super::batch::{CheckBatch, noise};
+use super::check::{Check, CheckReport};
 use super::compare::{ratio, worse};
-use super::nets::Batch;
-use super::stepwise::Tested;
-use super::{Check, Report, batches, layers, plain, stepwise};
+use super::stepwise::TestedDevice;
+use super::{batches, layers, stepwise};
 use crate::device::{DType, Device, HostBuffers, View};
-use crate::engine::lower::{self, Optimizer, Training};
+use crate::engine::lower::{self, Optimizer, TrainingOptions};
 use crate::engine::{Hyper, Network, Step};
 use crate::error::{Error, Result};
 use crate::model::arch::NORM_MOMENTUM;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Objective, Weights, baselines, nets};
 use crate::real::Real;
-use crate::rng::{Purpose, Stream, philox};
+use crate::rng::philox;
 use crate::steps::dropout::Dropout;
 use crate::steps::hsc_loss::Gradient;
-use crate::steps::upsample::{self, Taps};
+use crate::steps::upsample::{self, GaussianTaps};
 
 /// Runs all self-checks.
-pub fn run(report: &mut Report) -> Result<()> {
+pub fn run(report: &mut CheckReport) -> Result<()> {
     random_numbers(report);
     layers::check(report)?;
     batches::check(report)?;
@@ -32,15 +33,15 @@ pub fn run(report: &mut Report) -> Result<()> {
         ("AE32", 32, false),
     ] {
         let arch = baselines::any(net, true)?;
-        let batch = batch(&arch, 3, side);
+        let batch = CheckBatch::noise(&arch, 3, side);
         gradients(&arch, &batch, maps, report)?;
         threads(&arch, &batch, maps, report)?;
         repeats(&arch, &batch, maps, report)?;
-        let training = Training { optimizer: Optimizer::Adam, maps, input_grad: true, seed: 1 };
+        let training = TrainingOptions { optimizer: Optimizer::Adam, maps, input_grad: true, seed: 1 };
         let weights = Weights::init(&arch, 1);
         stepwise::networks(&format!("{net} at {side}"), &arch, &weights, &batch, DType::F32, training, report)?;
         if arch.objective == Objective::Fcdd && on_bf16(report.device())? {
-            let training = Training { input_grad: false, ..training };
+            let training = TrainingOptions { input_grad: false, ..training };
             let name = format!("{net} in bf16 at {side}");
             stepwise::networks(&name, &arch, &weights, &batch, DType::Bf16, training, report)?;
         }
@@ -56,21 +57,8 @@ fn on_bf16(device: &Device) -> Result<bool> {
     })
 }
 
-/// Standard normal numbers, the `index`-th sequence.
-pub fn noise(index: u32, len: usize) -> Vec<f64> {
-    let mut values = vec![0.0; len];
-    Stream::new(1, Purpose::Check, 0, index).fill_normal(&mut values);
-    plain::of(&values)
-}
-
-/// A batch of noise in which every other image is anomalous.
-fn batch(arch: &Arch, n: usize, side: usize) -> Batch {
-    let labels = (0..n).map(|i| (i % 2) as f64).collect();
-    Batch { n, side, input: noise(0, n * side * side * arch.channels), labels }
-}
-
 /// Known answers of Philox4x32-10 (Random123 1.14).
-fn random_numbers(report: &mut Report) {
+fn random_numbers(report: &mut CheckReport) {
     let answers = [
         ([0; 2], [0; 4], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
         ([!0; 2], [!0; 4], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
@@ -80,23 +68,23 @@ fn random_numbers(report: &mut Report) {
 }
 
 /// Dropout, which only nets too large to be checked whole have.
-fn dropout(report: &mut Report) -> Result<()> {
+fn dropout(report: &mut CheckReport) -> Result<()> {
     let (n, length) = (3, 1001);
     let values = View::of(0, n * length);
     let mut exact = HostBuffers::<f64>::new(&[values.len], &[], 0);
     exact.get_mut(values).copy_from_slice(&noise(0, values.len));
     let step = Step::Dropout(Dropout { seed: 1, values, n });
-    let mut tested = Tested::for_step(report.device(), &step, &[values.len])?;
+    let mut tested = TestedDevice::for_step(report.device(), &step, &[values.len])?;
     stepwise::step("dropout", &step, &mut exact, &mut tested, report)
 }
 
 /// ⟨upsample(a), b⟩ = ⟨a, adjoint(b)⟩ for every net.
-fn upsampling(report: &mut Report) -> Result<()> {
+fn upsampling(report: &mut CheckReport) -> Result<()> {
     for net in nets::names() {
         let arch = nets::by_name(&net, true)?;
         let field = arch.receptive_field(arch.side);
         let (u, side) = (field.n, arch.side);
-        let taps = Taps::new(field, side, upsample::default_sigma(field.size));
+        let taps = GaussianTaps::new(field, side, upsample::default_sigma(field.size));
         let (a, b) = (noise(0, u * u), noise(1, side * side));
         let (mut up, mut down, mut workspace) = (vec![0.0; side * side], vec![0.0; u * u], vec![0.0; u * side]);
         upsample::upsample(&taps, u, &a, &mut up, &mut workspace);
@@ -111,7 +99,7 @@ fn upsampling(report: &mut Report) -> Result<()> {
 }
 
 /// The mean loss of a batch.
-fn loss(network: &mut Network<f64>, batch: &Batch) -> Result<f64> {
+fn loss(network: &mut Network<f64>, batch: &CheckBatch) -> Result<f64> {
     network.forward(batch.n, &Hyper { step: 1, ..Hyper::IDLE })?;
     network.backward(batch.n)?;
     let ports = network.plan(batch.n)?.ports;
@@ -123,15 +111,15 @@ fn loss(network: &mut Network<f64>, batch: &Batch) -> Result<f64> {
 fn network<T: Real>(
     device: &Device,
     arch: &Arch,
-    batch: &Batch,
+    batch: &CheckBatch,
     maps: bool,
     optimizer: Optimizer,
 ) -> Result<Network<T>> {
-    let training = Training { optimizer, maps, input_grad: false, seed: 1 };
-    let options = lower::Options {
+    let training = TrainingOptions { optimizer, maps, input_grad: false, seed: 1 };
+    let options = lower::PlanOptions {
         batch: batch.n,
         side: batch.side,
-        format: DType::F32,
+        dtype: DType::F32,
         sigma: 1.2,
         gradient: Gradient::Grad,
         training: Some(training),
@@ -147,7 +135,7 @@ fn network<T: Real>(
 }
 
 /// The gradient of every parameter tensor along a random direction against central differences, in f64.
-fn gradients(arch: &Arch, batch: &Batch, maps: bool, report: &mut Report) -> Result<()> {
+fn gradients(arch: &Arch, batch: &CheckBatch, maps: bool, report: &mut CheckReport) -> Result<()> {
     let mut network = network::<f64>(&Device::Cpu, arch, batch, maps, Optimizer::Sgd)?;
     loss(&mut network, batch)?;
     let ports = network.plan(batch.n)?.ports;
@@ -177,7 +165,7 @@ fn gradients(arch: &Arch, batch: &Batch, maps: bool, report: &mut Report) -> Res
 }
 
 /// Three training steps on the verified GPU give the same bits twice.
-fn repeats(arch: &Arch, batch: &Batch, maps: bool, report: &mut Report) -> Result<()> {
+fn repeats(arch: &Arch, batch: &CheckBatch, maps: bool, report: &mut CheckReport) -> Result<()> {
     let device @ Device::Cuda(_) = report.device().clone() else { return Ok(()) };
     let train = || -> Result<Weights> {
         let mut network = network::<f32>(&device, arch, batch, maps, Optimizer::Adam)?;
@@ -196,7 +184,7 @@ fn repeats(arch: &Arch, batch: &Batch, maps: bool, report: &mut Report) -> Resul
 }
 
 /// Three training steps with one and with two threads of the CPU give the same bits.
-fn threads(arch: &Arch, batch: &Batch, maps: bool, report: &mut Report) -> Result<()> {
+fn threads(arch: &Arch, batch: &CheckBatch, maps: bool, report: &mut CheckReport) -> Result<()> {
     let train = |threads: usize| -> Result<Weights> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|e| Error::setting(format!("cannot start threads ({e})"), "close other programs"))?;

@@ -8,12 +8,13 @@
 
 use std::time::Instant;
 
+use super::batch::CheckBatch;
+use super::check::{Check, CheckReport};
 use super::compare::{Distance, ratio, worse};
-use super::nets::Batch;
-use super::{Check, Report, plain};
+use super::convert;
 use crate::device::cuda::DeviceBuffers;
 use crate::device::{ByteView, DType, Device, HostBuffers, View};
-use crate::engine::lower::{self, Training};
+use crate::engine::lower::{self, TrainingOptions};
 use crate::engine::{Hyper, Network, Plan, Step};
 use crate::error::Result;
 use crate::model::arch::NORM_MOMENTUM;
@@ -30,39 +31,39 @@ const ROUNDOFF: f64 = 1.0 / 16_777_216.0;
 /// Half the distance between neighbours of bf16, which have 8 bits, relative to the power of two below them.
 const BF16_ROUNDOFF: f64 = 1.0 / 256.0;
 
-/// Hyper-parameters of checked steps.
+/// Hyperparameters of checked steps.
 pub const HYPER: Hyper = Hyper { lr: 0.01, weight_decay: 1e-3, step: 1, norm_momentum: NORM_MOMENTUM };
 
 /// A winner of a pool may differ where two values of a window round alike: this part of all, and two more.
 const DIFFERENT_WINNERS: f64 = 1e-5;
 
 /// Runs the steps of a plan in f32, in memory of its own.
-pub enum Tested {
+pub enum TestedDevice {
     Cpu(HostBuffers<f32>),
     Cuda(DeviceBuffers),
 }
 
-impl Tested {
+impl TestedDevice {
     /// Memory for a plan.
-    pub fn for_plan(device: &Device, plan: &Plan) -> Result<Tested> {
+    pub fn for_plan(device: &Device, plan: &Plan) -> Result<TestedDevice> {
         Ok(match device {
-            Device::Cpu => Tested::Cpu(plan.buffers.host(plan.workspace())),
-            Device::Cuda(cuda) => Tested::Cuda(plan.cuda_memory(cuda)?),
+            Device::Cpu => TestedDevice::Cpu(plan.buffers.host(plan.workspace())),
+            Device::Cuda(cuda) => TestedDevice::Cuda(plan.cuda_memory(cuda)?),
         })
     }
 
     /// Memory of the given lengths for one step; winners of a pool have as many bytes as its output.
-    pub fn for_step(device: &Device, step: &Step, lengths: &[usize]) -> Result<Tested> {
+    pub fn for_step(device: &Device, step: &Step, lengths: &[usize]) -> Result<TestedDevice> {
         let bytes: Vec<usize> =
             [step.reads().argmax, step.writes().argmax].into_iter().flatten().map(|b| b.len).collect();
         Ok(match device {
-            Device::Cpu => Tested::Cpu(HostBuffers::new(lengths, &bytes, step.workspace())),
+            Device::Cpu => TestedDevice::Cpu(HostBuffers::new(lengths, &bytes, step.workspace())),
             Device::Cuda(cuda) => {
                 let mut reals: Vec<_> = lengths.iter().map(|&len| (len, DType::F32)).collect();
                 for (_, view) in step.reads().reals.into_iter().chain(step.writes().reals) {
-                    reals[view.buffer.0].1 = view.format;
+                    reals[view.buffer.0].1 = view.dtype;
                 }
-                Tested::Cuda(DeviceBuffers::new(cuda, &reals, &bytes, step.cuda_workspace())?)
+                TestedDevice::Cuda(DeviceBuffers::new(cuda, &reals, &bytes, step.cuda_workspace())?)
             }
         })
     }
@@ -70,27 +71,27 @@ impl Tested {
     /// `f32 on DEVICE`, for the words of a check.
     fn name(&self) -> &'static str {
         match self {
-            Tested::Cpu(_) => "f32",
-            Tested::Cuda(_) => "f32 on the GPU",
+            TestedDevice::Cpu(_) => "f32",
+            TestedDevice::Cuda(_) => "f32 on the GPU",
         }
     }
 
     fn write(&mut self, view: View, values: &[f32]) -> Result<()> {
         match self {
-            Tested::Cpu(memory) => memory.get_mut(view).copy_from_slice(values),
-            Tested::Cuda(memory) => memory.write(view, values)?,
+            TestedDevice::Cpu(memory) => memory.get_mut(view).copy_from_slice(values),
+            TestedDevice::Cuda(memory) => memory.write(view, values)?,
         }
         Ok(())
     }
 
     fn write_bytes(&mut self, view: ByteView, values: &[u8]) -> Result<()> {
         match self {
-            Tested::Cpu(memory) => {
+            TestedDevice::Cpu(memory) => {
                 let mut bytes = memory.take_bytes(view.buffer);
                 bytes[..view.len].copy_from_slice(values);
                 memory.put_bytes(view.buffer, bytes);
             }
-            Tested::Cuda(memory) => memory.write_bytes(view, values)?,
+            TestedDevice::Cuda(memory) => memory.write_bytes(view, values)?,
         }
         Ok(())
     }
@@ -98,8 +99,8 @@ impl Tested {
     /// Reads an output.
     pub fn read(&self, view: View) -> Result<Vec<f32>> {
         match self {
-            Tested::Cpu(memory) => Ok(memory.get(view).to_vec()),
-            Tested::Cuda(memory) => {
+            TestedDevice::Cpu(memory) => Ok(memory.get(view).to_vec()),
+            TestedDevice::Cuda(memory) => {
                 let mut values = vec![0.0; view.len];
                 memory.read(view, &mut values)?;
                 Ok(values)
@@ -110,8 +111,8 @@ impl Tested {
     /// Reads the winners of a pool.
     pub fn read_bytes(&self, view: ByteView) -> Result<Vec<u8>> {
         match self {
-            Tested::Cpu(memory) => Ok(memory.bytes(view).to_vec()),
-            Tested::Cuda(memory) => {
+            TestedDevice::Cpu(memory) => Ok(memory.bytes(view).to_vec()),
+            TestedDevice::Cuda(memory) => {
                 let mut values = vec![0; view.len];
                 memory.read_bytes(view, &mut values)?;
                 Ok(values)
@@ -130,12 +131,12 @@ impl Tested {
             self.write_bytes(view, &vec![u8::MAX; view.len])?;
         }
         for &(_, view) in &reads.reals {
-            self.write(view, &plain::of::<f32>(source.get(view)))?;
+            self.write(view, &convert::of::<f32>(source.get(view)))?;
         }
         if let Some(view) = reads.argmax {
             self.write_bytes(view, source.bytes(view))?;
         }
-        if let Tested::Cuda(memory) = self {
+        if let TestedDevice::Cuda(memory) = self {
             memory.hyper.write(0, &hyper.row())?;
             memory.clock.write(0, &[0, 0])?;
         }
@@ -145,8 +146,8 @@ impl Tested {
     /// Runs a step on the inputs that are there, to its end.
     fn again(&mut self, step: &Step, hyper: &Hyper) -> Result<()> {
         match self {
-            Tested::Cpu(memory) => step.cpu(memory, hyper),
-            Tested::Cuda(memory) => {
+            TestedDevice::Cpu(memory) => step.cpu(memory, hyper),
+            TestedDevice::Cuda(memory) => {
                 step.cuda(memory)?;
                 memory.cuda().synchronize()?;
             }
@@ -173,15 +174,15 @@ pub fn networks(
     name: &str,
     arch: &Arch,
     weights: &Weights,
-    batch: &Batch,
-    format: DType,
-    training: Training,
-    report: &mut Report,
+    batch: &CheckBatch,
+    dtype: DType,
+    training: TrainingOptions,
+    report: &mut CheckReport,
 ) -> Result<()> {
-    let options = lower::Options {
+    let options = lower::PlanOptions {
         batch: batch.n,
         side: batch.side,
-        format,
+        dtype,
         sigma: 2.0,
         gradient: Gradient::Grad,
         training: Some(training),
@@ -189,7 +190,7 @@ pub fn networks(
     let mut exact = Network::<f64>::new(arch, options, weights)?;
     batch.fill(&mut exact)?;
     let plan = exact.plan(batch.n)?.clone();
-    let mut tested = Tested::for_plan(report.device(), &plan)?;
+    let mut tested = TestedDevice::for_plan(report.device(), &plan)?;
     steps(name, &plan, exact.memory(), &mut tested, report)
 }
 
@@ -198,8 +199,8 @@ pub fn steps(
     name: &str,
     plan: &Plan,
     exact: &mut HostBuffers<f64>,
-    tested: &mut Tested,
-    report: &mut Report,
+    tested: &mut TestedDevice,
+    report: &mut CheckReport,
 ) -> Result<()> {
     // The Gaussian of the upsampling is no f32 number.
     for (view, _) in &plan.constants {
@@ -216,8 +217,8 @@ pub fn step(
     name: &str,
     step: &Step,
     exact: &mut HostBuffers<f64>,
-    tested: &mut Tested,
-    report: &mut Report,
+    tested: &mut TestedDevice,
+    report: &mut CheckReport,
 ) -> Result<()> {
     match step {
         Step::NormActPoolBackward(step) => leave_decisions(step, exact),
@@ -252,10 +253,10 @@ pub fn step(
 }
 
 /// An output against its exact values.
-pub fn compared(name: &str, tested: &Tested, view: View, exact: &HostBuffers<f64>, sum: Sum) -> Result<Check> {
+pub fn compared(name: &str, tested: &TestedDevice, view: View, exact: &HostBuffers<f64>, sum: Sum) -> Result<Check> {
     let Sum { length, scale, cut_off } = sum;
-    let mut ours: Vec<f64> = plain::of(&tested.read(view)?);
-    if view.format == DType::Bf16 {
+    let mut ours: Vec<f64> = convert::of(&tested.read(view)?);
+    if view.dtype == DType::Bf16 {
         // A value that rounding to nearest accounts for is the exact one.
         ours.iter_mut().zip(exact.get(view)).for_each(|(ours, &exact)| {
             let rounding = BF16_ROUNDOFF * power_of_two_below(exact.abs().max(ours.abs()));
@@ -264,7 +265,7 @@ pub fn compared(name: &str, tested: &Tested, view: View, exact: &HostBuffers<f64
     }
     let distance = Distance::new(&ours, exact.get(view));
     let error = ratio(distance.max_abs, worse(scale, distance.largest));
-    let cut_off = if matches!(tested, Tested::Cuda(_)) { cut_off } else { 0.0 };
+    let cut_off = if matches!(tested, TestedDevice::Cuda(_)) { cut_off } else { 0.0 };
     let bound = ROUNDOFF * (4.0 * ((length as f64).sqrt() + 8.0) + cut_off);
     let detail = format!("{} against f64 from the same inputs, sums of {length}", tested.name());
     Ok(Check::measured(name, error, bound, detail))
@@ -374,13 +375,13 @@ fn cut_off(step: &Step, length: usize) -> f64 {
         Step::ConvWgrad(s) => s.x,
         _ => return 0.0,
     };
-    if x.format == DType::Bf16 { 2.0 * (length as f64 / 8.0) } else { 0.0 }
+    if x.dtype == DType::Bf16 { 2.0 * (length as f64 / 8.0) } else { 0.0 }
 }
 
 /// Rounds a view to what it is kept in.
 pub fn round(memory: &mut HostBuffers<f64>, view: View) {
     memory.get_mut(view).iter_mut().for_each(|v| {
-        *v = match view.format {
+        *v = match view.dtype {
             DType::F32 => f64::from(*v as f32),
             DType::Bf16 => rounded_to_bf16(*v),
         }
@@ -409,7 +410,7 @@ fn leave_cancellation(step: &Adam, memory: &mut HostBuffers<f64>) {
     memory.put(step.grads.buffer, grads);
 }
 
-/// Moves inputs of an activation whose sign is within rounding to the side that it says.
+/// Moves inputs of an activation whose sign rounding could flip away from zero, to the side on which they are.
 fn leave_decisions(step: &NormActPoolBackward, memory: &mut HostBuffers<f64>) {
     let Some(norm) = step.norm else { return };
     let mut x = memory.take(step.x.buffer);
@@ -425,7 +426,7 @@ fn leave_decisions(step: &NormActPoolBackward, memory: &mut HostBuffers<f64>) {
         if value.abs() <= 8.0 * ROUNDOFF * size && scale != 0.0 {
             let away = if (value > 0.0) == (scale > 0.0) { 1.0 } else { -1.0 };
             let moved = *x + away * 32.0 * ROUNDOFF * size / scale.abs();
-            *x = match step.x.format {
+            *x = match step.x.dtype {
                 DType::F32 => f64::from(moved as f32),
                 // The next number, of which rounding to nearest would fall short.
                 DType::Bf16 => rounded_to_bf16(moved + away * moved.abs() * 2.0 * BF16_ROUNDOFF),

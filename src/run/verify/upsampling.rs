@@ -3,20 +3,21 @@
 
 use std::collections::BTreeMap;
 
-use super::compare::Ours;
+use super::check::{Check, CheckReport, Precision};
+use super::compare::{Ours, compare_all};
+use super::convert;
 use super::execute::execute;
-use super::golden::File;
-use super::{Check, Precision, Report, compare_all, plain};
+use super::golden::GoldenFile;
 use crate::device::{Device, HostBuffers, View};
 use crate::engine::Step;
 use crate::error::Result;
 use crate::model::nets;
 use crate::real::Real;
 use crate::report::resample;
-use crate::steps::upsample::{ReceptiveField, Taps, Upsample, default_sigma, gaussian_kernel};
+use crate::steps::upsample::{GaussianTaps, ReceptiveField, Upsample, default_sigma, gaussian_kernel};
 
 /// Checks the file.
-pub fn check(file: &File, report: &mut Report) -> Result<()> {
+pub fn check(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     for net in file.cases("input") {
         let input = file.get(&format!("{net}/input"))?;
         let reception = &file.get(&format!("{net}/reception"))?.values;
@@ -56,7 +57,7 @@ struct Case {
 }
 
 /// The stored results of a net.
-fn cases(file: &File, net: &str, field: ReceptiveField) -> Result<Vec<Case>> {
+fn cases(file: &GoldenFile, net: &str, field: ReceptiveField) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for key in file.keys() {
         let Some(kind) = key.strip_prefix(net).and_then(|rest| rest.strip_prefix('/')) else { continue };
@@ -80,19 +81,19 @@ fn values<T: Real>(
     field: ReceptiveField,
 ) -> Result<BTreeMap<String, Ours>> {
     let u = field.n;
-    let maps: Vec<T> = plain::of(input);
+    let maps: Vec<T> = convert::of(input);
     let n = maps.len() / (u * u);
     let upsampled = |case: &Case| -> Result<Vec<T>> {
         let Some(sigma) = case.sigma else {
             let nearest = |map: &[T]| resample::nearest(map, (u, u), (case.side, case.side));
             return Ok(maps.chunks_exact(u * u).flat_map(nearest).collect());
         };
-        let taps = Taps::new(field, case.side, sigma);
+        let taps = GaussianTaps::new(field, case.side, sigma);
         let lengths = [maps.len(), taps.kernel().len(), n * case.side * case.side];
         let [a, kernel, out] = std::array::from_fn(|i| View::of(i, lengths[i]));
         let mut memory = HostBuffers::new(&lengths, &[], n * u * case.side);
         memory.get_mut(a).copy_from_slice(&maps);
-        memory.get_mut(kernel).copy_from_slice(&plain::of::<T>(taps.kernel()));
+        memory.get_mut(kernel).copy_from_slice(&convert::of::<T>(taps.kernel()));
         execute(device, &[Step::Upsample(Upsample { taps, kernel, u, a, out })], &mut memory)?;
         Ok(memory.get(out).to_vec())
     };
@@ -100,7 +101,7 @@ fn values<T: Real>(
 }
 
 /// Checks the kernels: `k<size>_std<σ or None>`, size × size.
-pub fn check_kernels(file: &File, report: &mut Report) -> Result<()> {
+pub fn check_kernels(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     let mut found = BTreeMap::new();
     for key in file.keys() {
         let Some((size, sigma)) = key.strip_prefix('k').and_then(|rest| rest.split_once("_std")) else { continue };

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use super::cuda::sum_of_parts;
+use super::launch::sum_of_parts;
 use super::tensor::{self, By};
 use super::{Dgrad, Fprop, Wgrad};
 use crate::device::cuda::{Cuda, DeviceBuffers, Result};
 
 /// What the blocks of a kernel compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Tile {
+pub struct CandidateTile {
     /// `mma`, `mma, packed` for channels that are no multiple of 8, or `wgmma`.
     pub product: &'static str,
     pub rows: usize,
@@ -18,30 +18,30 @@ pub struct Tile {
     pub parts: Option<usize>,
 }
 
-impl Tile {
+impl CandidateTile {
     /// Of a product that sums over so many channels.
-    fn new<K>(by: &By<K>, channels: usize, parts: Option<usize>) -> Tile {
+    fn new<K>(by: &By<K>, channels: usize, parts: Option<usize>) -> CandidateTile {
         let [rows, columns] = by.sides();
         let product = match by {
             By::Wgmma => "wgmma",
             By::Mma(_) if tensor::is_packed(channels) => "mma, packed",
             By::Mma(_) => "mma",
         };
-        Tile { product, rows, columns, parts }
+        CandidateTile { product, rows, columns, parts }
     }
 }
 
 /// A step in one tile.
 pub struct Candidate<'a> {
-    pub tile: Tile,
+    pub tile: CandidateTile,
     /// Whether the step takes this tile as the device is set.
     pub chosen: bool,
     /// Scratch elements that it needs.
     pub workspace: usize,
-    launch: Launch<'a>,
+    launch: LaunchCandidate<'a>,
 }
 
-type Launch<'a> = Box<dyn Fn(&DeviceBuffers) -> Result<()> + 'a>;
+type LaunchCandidate<'a> = Box<dyn Fn(&DeviceBuffers) -> Result<()> + 'a>;
 
 impl Candidate<'_> {
     /// Runs the step, as [`super::Operation::cuda`] does.
@@ -54,11 +54,11 @@ impl Fprop {
     /// Its candidates; x is bf16.
     pub fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
         let g = &self.geometry;
-        let chosen = Tile::new(&tensor::fprop_by(cuda, g.pixels(), [g.c, g.k]), g.c, None);
+        let chosen = CandidateTile::new(&tensor::fprop_by(cuda, g.pixels(), [g.c, g.k]), g.c, None);
         let candidate = |by| {
-            let tile = Tile::new(&by, g.c, None);
+            let tile = CandidateTile::new(&by, g.c, None);
             let workspace = self.stats.map_or(0, |_| 2 * g.k * g.pixels().div_ceil(tile.rows));
-            let launch: Launch = Box::new(move |memory| tensor::fprop(self, memory, by));
+            let launch: LaunchCandidate = Box::new(move |memory| tensor::fprop(self, memory, by));
             Candidate { tile, chosen: tile == chosen, workspace, launch }
         };
         tensor::fprop_candidates(cuda, [g.c, g.k]).into_iter().map(candidate).collect()
@@ -69,10 +69,10 @@ impl Dgrad {
     /// Its candidates; dy is bf16.
     pub fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
         let g = &self.geometry;
-        let chosen = Tile::new(&tensor::fprop_by(cuda, g.n * g.h * g.w, [g.k, g.c]), g.k, None);
+        let chosen = CandidateTile::new(&tensor::fprop_by(cuda, g.n * g.h * g.w, [g.k, g.c]), g.k, None);
         let candidate = |by| {
-            let tile = Tile::new(&by, g.k, None);
-            let launch: Launch = Box::new(move |memory| tensor::dgrad(self, memory, by));
+            let tile = CandidateTile::new(&by, g.k, None);
+            let launch: LaunchCandidate = Box::new(move |memory| tensor::dgrad(self, memory, by));
             Candidate { tile, chosen: tile == chosen, workspace: 0, launch }
         };
         tensor::fprop_candidates(cuda, [g.k, g.c]).into_iter().map(candidate).collect()
@@ -83,7 +83,7 @@ impl Wgrad {
     /// Its candidates; x is bf16. Of each tile with the pixels in one part, two, four and so on, and in as many as are chosen.
     pub fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
         let usual = tensor::parts(self).count;
-        let chosen = Tile::new(&tensor::wgrad_by(cuda, &self.geometry), self.geometry.c, Some(usual));
+        let chosen = CandidateTile::new(&tensor::wgrad_by(cuda, &self.geometry), self.geometry.c, Some(usual));
         let wanted = (0..usize::BITS).map(|i| 1 << i).take_while(|&n| n <= tensor::MANY_BLOCKS).chain([usual]);
         // Few pixels are cut into fewer parts than wanted.
         let mut counts: Vec<usize> = wanted.map(|wanted| tensor::parts_of(self, wanted).count).collect();
@@ -92,9 +92,9 @@ impl Wgrad {
         let mut candidates = Vec::new();
         for by in tensor::wgrad_candidates(cuda, &self.geometry) {
             for &count in &counts {
-                let tile = Tile::new(&by, self.geometry.c, Some(count));
+                let tile = CandidateTile::new(&by, self.geometry.c, Some(count));
                 let workspace = if count == 1 { 0 } else { count * self.part_length() };
-                let launch: Launch = Box::new(move |memory| {
+                let launch: LaunchCandidate = Box::new(move |memory| {
                     let parts = tensor::parts_of(self, count);
                     sum_of_parts(self, memory, &parts, |sums| tensor::shares(self, memory, by, sums, &parts))
                 });

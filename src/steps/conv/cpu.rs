@@ -4,53 +4,40 @@
 //! | --- | --- |
 //! | fprop, many channels | [`super::rows`]: the input is read in place |
 //! | fprop, few channels | [`super::im2col`]: all taps in one product |
-//! | dgrad, stride 1 | fprop of `dy` with the turned weights |
+//! | dgrad, stride 1 | fprop of `dy` with the flipped weights |
 //! | dgrad, other strides | [`super::reference`] |
 //! | wgrad | [`super::im2col`] |
 //!
 //! The bits do not depend on the number of threads: fprop is cut by it, but no sum crosses a cut; wgrad is cut by its shape alone, and its
 //! partial sums are merged in a fixed order.
 
-use super::{Geometry, im2col, reference, rows};
+use super::{ConvGeometry, im2col, reference, rows};
 use crate::real::Real;
 
 /// From this many products per kernel row on, the row form beats the unfolding; below, its products are too short.
 const LONG_ROW: usize = 48;
 
-/// Tasks per thread: what one thread is late with, another takes over.
-const TASKS: usize = 4;
-
-/// Parts that fprop is cut into, each with scratch of its own.
-pub(super) fn lanes() -> usize {
-    TASKS * rayon::current_num_threads()
-}
-
-/// The parts that `scratch` has room for, which may have been laid out for fewer threads than run now.
-pub(super) fn lanes_within<T>(scratch: &[T], lane_len: usize) -> usize {
-    lanes().min(scratch.len() / lane_len)
-}
-
-fn by_rows(g: &Geometry) -> bool {
+fn by_rows(g: &ConvGeometry) -> bool {
     !g.is_pointwise() && g.side * g.c >= LONG_ROW
 }
 
 /// Scratch elements of [`fprop`]: the weights as a matrix, and what the form needs.
-pub fn fprop_workspace(g: &Geometry) -> usize {
+pub fn fprop_workspace(g: &ConvGeometry) -> usize {
     g.w_len() + if by_rows(g) { rows::workspace(g) } else { im2col::fprop_workspace(g) }
 }
 
 /// Scratch elements of [`dgrad`].
-pub fn dgrad_workspace(g: &Geometry) -> usize {
-    turned(g).map_or(0, |t| fprop_workspace(&t))
+pub fn dgrad_workspace(g: &ConvGeometry) -> usize {
+    flipped(g).map_or(0, |t| fprop_workspace(&t))
 }
 
 /// Scratch elements of [`wgrad`].
-pub fn wgrad_workspace(g: &Geometry) -> usize {
+pub fn wgrad_workspace(g: &ConvGeometry) -> usize {
     im2col::wgrad_workspace(g)
 }
 
 /// Forward pass; see [`reference::fprop`] for the formula. `workspace` holds at least [`fprop_workspace`] elements.
-pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], workspace: &mut [T]) {
+pub fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], workspace: &mut [T]) {
     let (matrix, scratch) = workspace.split_at_mut(g.w_len());
     for (k, w) in w.chunks_exact(g.taps()).enumerate() {
         for (tap, &w) in w.iter().enumerate() {
@@ -60,9 +47,9 @@ pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [
     multiply(g, x, matrix, b, y, scratch);
 }
 
-/// Gradient of the input; see [`reference::dgrad`]. With stride 1 it is a convolution of `dy` with the turned weights.
-pub fn dgrad<T: Real>(g: &Geometry, dy: &[T], w: &[T], dx: &mut [T], workspace: &mut [T]) {
-    let Some(t) = turned(g) else {
+/// Gradient of the input; see [`reference::dgrad`]. With stride 1 it is a convolution of `dy` with the flipped weights.
+pub fn dgrad<T: Real>(g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut [T], workspace: &mut [T]) {
+    let Some(t) = flipped(g) else {
         return reference::dgrad(g, dy, w, dx);
     };
     let (matrix, scratch) = workspace.split_at_mut(t.w_len());
@@ -75,18 +62,18 @@ pub fn dgrad<T: Real>(g: &Geometry, dy: &[T], w: &[T], dx: &mut [T], workspace: 
 }
 
 /// Gradient of the weights; see [`reference::wgrad`].
-pub fn wgrad<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
+pub fn wgrad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
     im2col::wgrad(g, x, dy, dw, workspace);
 }
 
 /// Forward pass with the weights as a matrix [taps, k].
-fn multiply<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], scratch: &mut [T]) {
+fn multiply<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], scratch: &mut [T]) {
     if by_rows(g) { rows::fprop(g, x, w, b, y, scratch) } else { im2col::fprop(g, x, w, b, y, scratch) }
 }
 
 /// The convolution that dgrad is: input dy [n, oh, ow, k], output dx [n, h, w, c]. None where the stride leaves gaps.
-fn turned(g: &Geometry) -> Option<Geometry> {
-    (g.stride == 1 && g.pad < g.side).then(|| Geometry {
+fn flipped(g: &ConvGeometry) -> Option<ConvGeometry> {
+    (g.stride == 1 && g.pad < g.side).then(|| ConvGeometry {
         h: g.oh(),
         w: g.ow(),
         c: g.k,

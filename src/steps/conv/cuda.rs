@@ -1,15 +1,16 @@
-//! Convolution on the GPU: `kernels/conv_fprop.cu`, `kernels/conv_dgrad.cu`, `kernels/conv_wgrad.cu`.
+//! Convolution of f32 on the GPU: `kernels/conv_fprop.cu`, `kernels/conv_dgrad.cu`, `kernels/conv_wgrad.cu`.
 //!
 //! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU.
 
-use super::{Dgrad, Epilogue, Fprop, Geometry, Wgrad, tensor};
-use crate::device::cuda::kernels::{conv_dgrad, conv_fprop, conv_wgrad, conv_wgrad_bf16};
+use super::launch::{After, Parts, int};
+use super::{ConvGeometry, Dgrad, Fprop, Wgrad};
+use crate::device::View;
+use crate::device::cuda::kernels::{conv_dgrad, conv_fprop, conv_wgrad};
 use crate::device::cuda::{DeviceBuffers, Launch, Pointer, PointerMut, Result};
-use crate::device::{DType, View};
-use crate::steps::norm::cuda::Channels;
+use crate::steps::norm::cuda::NormChannels;
 
 /// A kernel in two forms: `quads` reads four channels at a time, `singles` one.
-struct Tile<K> {
+struct F32Tile<K> {
     /// Rows and columns of the product that a block computes.
     rows: usize,
     columns: usize,
@@ -18,7 +19,7 @@ struct Tile<K> {
     singles: K,
 }
 
-impl<K: Copy> Tile<K> {
+impl<K: Copy> F32Tile<K> {
     fn kernel(&self, quads: bool) -> K {
         if quads { self.quads } else { self.singles }
     }
@@ -85,18 +86,24 @@ type WgradKernel = fn(
 
 macro_rules! tile {
     ($rows:literal, $columns:literal, $threads:literal, $module:ident, $quads:ident, $singles:ident) => {
-        Tile { rows: $rows, columns: $columns, threads: $threads, quads: $module::$quads, singles: $module::$singles }
+        F32Tile {
+            rows: $rows,
+            columns: $columns,
+            threads: $threads,
+            quads: $module::$quads,
+            singles: $module::$singles,
+        }
     };
 }
 
 /// Tiles of fprop and dgrad, in the order of [`tile_for_pixels`].
-const FPROP: [Tile<FpropKernel>; 4] = [
+const FPROP: [F32Tile<FpropKernel>; 4] = [
     tile!(256, 8, 128, conv_fprop, conv_fprop_256x8_quads, conv_fprop_256x8_singles),
     tile!(256, 32, 128, conv_fprop, conv_fprop_256x32_quads, conv_fprop_256x32_singles),
     tile!(64, 64, 128, conv_fprop, conv_fprop_64x64_quads, conv_fprop_64x64_singles),
     tile!(128, 64, 128, conv_fprop, conv_fprop_128x64_quads, conv_fprop_128x64_singles),
 ];
-const DGRAD: [Tile<DgradKernel>; 4] = [
+const DGRAD: [F32Tile<DgradKernel>; 4] = [
     tile!(256, 8, 128, conv_dgrad, conv_dgrad_256x8_quads, conv_dgrad_256x8_singles),
     tile!(256, 32, 128, conv_dgrad, conv_dgrad_256x32_quads, conv_dgrad_256x32_singles),
     tile!(64, 64, 128, conv_dgrad, conv_dgrad_64x64_quads, conv_dgrad_64x64_singles),
@@ -104,7 +111,7 @@ const DGRAD: [Tile<DgradKernel>; 4] = [
 ];
 
 /// Tiles of wgrad, in the order of [`tile_for_weights`].
-const WGRAD: [Tile<WgradKernel>; 4] = [
+const WGRAD: [F32Tile<WgradKernel>; 4] = [
     tile!(8, 128, 64, conv_wgrad, conv_wgrad_8x128_quads, conv_wgrad_8x128_singles),
     tile!(32, 128, 128, conv_wgrad, conv_wgrad_32x128_quads, conv_wgrad_32x128_singles),
     tile!(64, 64, 128, conv_wgrad, conv_wgrad_64x64_quads, conv_wgrad_64x64_singles),
@@ -120,11 +127,8 @@ const MANY_THREADS: usize = 2 * 132 * 512;
 /// Fewest pixels of a part, so that writing and adding up the sums stays a small share of the work.
 const PART_PIXELS: usize = 128;
 
-/// Most elements of workspace for the sums of the parts: 64 MiB.
-const SUMS: usize = 1 << 24;
-
 /// The tile for a product of many pixels by some channels: as wide as the channels.
-fn tile_for_pixels<K: Copy>(tiles: &[Tile<K>; 4], pixels: usize, channels: usize) -> &Tile<K> {
+fn tile_for_pixels<K: Copy>(tiles: &[F32Tile<K>; 4], pixels: usize, channels: usize) -> &F32Tile<K> {
     let [to_16, to_32, small, large] = tiles;
     let [rows, columns] = large.grid(pixels, channels);
     match channels {
@@ -136,7 +140,7 @@ fn tile_for_pixels<K: Copy>(tiles: &[Tile<K>; 4], pixels: usize, channels: usize
 }
 
 /// The tile for a product of output channels by taps.
-fn tile_for_weights(k: usize) -> &'static Tile<WgradKernel> {
+fn tile_for_weights(k: usize) -> &'static F32Tile<WgradKernel> {
     let [to_16, to_32, small, large] = &WGRAD;
     match k {
         0..=16 => to_16,
@@ -151,26 +155,6 @@ fn in_quads(view: View, channels: usize) -> bool {
     channels.is_multiple_of(4) && view.start.is_multiple_of(4)
 }
 
-/// A size as kernels take it. They count pixels in 32 bits, and elements in 64; networks with more pixels are refused before
-/// (`engine::gpu`).
-pub(super) fn int(size: usize) -> i32 {
-    i32::try_from(size).expect("a convolution of fewer than 2^31 pixels")
-}
-
-/// What follows the sums of a convolution, as kernels take it.
-pub(super) struct After<'a> {
-    pub bias: Pointer<'a, f32>,
-    pub norm: Channels<'a>,
-    pub slope: f32,
-}
-
-impl<'a> After<'a> {
-    pub fn new(bias: Option<View>, epilogue: Epilogue, memory: &'a DeviceBuffers) -> After<'a> {
-        let slope = epilogue.activation.slope as f32;
-        After { bias: memory.pointer_opt(bias), norm: Channels::new(epilogue.norm, memory), slope }
-    }
-}
-
 /// [`Fprop`] of f32.
 pub(super) fn fprop(step: &Fprop, memory: &DeviceBuffers) -> Result<()> {
     let g = &step.geometry;
@@ -180,7 +164,7 @@ pub(super) fn fprop(step: &Fprop, memory: &DeviceBuffers) -> Result<()> {
     let launch = memory.cuda().launch([int(rows * columns) as u32, 1, 1], tile.threads, 0);
     let [n, h, width, c, k, side, stride, pad] = sizes(g);
     let parts = step.stats.map_or(PointerMut::null(), |_| memory.workspace());
-    let After { bias: b, norm: Channels { mean, var, gamma, beta, eps }, slope } =
+    let After { bias: b, norm: NormChannels { mean, var, gamma, beta, eps }, slope } =
         After::new(step.b, step.epilogue, memory);
     tile.kernel(in_quads(step.x, g.c))(
         launch, x, w, b, mean, var, gamma, beta, y, parts, eps, slope, n, h, width, c, k, side, stride, pad,
@@ -189,7 +173,7 @@ pub(super) fn fprop(step: &Fprop, memory: &DeviceBuffers) -> Result<()> {
 }
 
 /// Pixels of a tile of [`fprop`].
-pub(super) fn fprop_rows(g: &Geometry) -> usize {
+pub(super) fn fprop_rows(g: &ConvGeometry) -> usize {
     tile_for_pixels(&FPROP, g.pixels(), g.k).rows
 }
 
@@ -207,88 +191,16 @@ pub(super) fn dgrad(step: &Dgrad, memory: &DeviceBuffers) -> Result<()> {
     tile.kernel(in_quads(step.dy, g.k))(launch, dy, w, dx, n, h, width, c, k, side, stride, pad)
 }
 
-/// How wgrad cuts the pixels.
-pub(super) struct Parts {
-    pub count: usize,
-    /// Of each part but the last, which may have fewer.
-    pub pixels: usize,
-}
-
-impl Parts {
-    /// As many as are `wanted`, of at least `fewest` pixels and whole steps of the kernel's `walk` along them.
-    pub fn new(step: &Wgrad, wanted: usize, fewest: usize, walk: usize) -> Parts {
-        let all = step.geometry.pixels();
-        let most = (all / fewest).min(SUMS / step.part_length()).max(1);
-        let pixels = all.div_ceil(wanted.min(most)).next_multiple_of(walk);
-        Parts { count: all.div_ceil(pixels), pixels }
-    }
-
-    /// Of a step of f32 or bf16.
-    pub fn of(step: &Wgrad) -> Parts {
-        match step.x.format {
-            DType::F32 => {
-                let tile = tile_for_weights(step.geometry.k);
-                let [rows, columns] = tile.grid(step.geometry.k, step.geometry.taps());
-                let wanted = MANY_THREADS.div_ceil(rows * columns * tile.threads as usize);
-                Parts::new(step, wanted, PART_PIXELS, 8)
-            }
-            DType::Bf16 => tensor::parts(step),
-        }
-    }
-}
-
-/// [`Wgrad`] of f32 or bf16.
-pub(super) fn wgrad(step: &Wgrad, memory: &DeviceBuffers) -> Result<()> {
-    let parts = Parts::of(step);
-    sum_of_parts(step, memory, &parts, |sums| match step.x.format {
-        DType::F32 => shares(step, memory, sums, &parts),
-        DType::Bf16 => tensor::shares(step, memory, tensor::wgrad_by(memory.cuda(), &step.geometry), sums, &parts),
-    })
-}
-
-/// The parts' `shares`, which are written to where it is told, then their sum.
-pub(super) fn sum_of_parts<'a>(
-    step: &Wgrad,
-    memory: &'a DeviceBuffers,
-    parts: &Parts,
-    shares: impl FnOnce(PointerMut<'a, f32>) -> Result<()>,
-) -> Result<()> {
-    let (g, cuda, length) = (&step.geometry, memory.cuda(), step.part_length());
-    let (dw, db) = (memory.pointer_mut(step.dw), memory.pointer_mut_opt(step.db));
-    // A single part is the result.
-    let (sums, bias_sums) = match parts.count {
-        1 => (dw, db),
-        _ => (memory.workspace(), memory.workspace().offset(g.w_len())),
-    };
-    shares(sums)?;
-    let [count, part_pixels, part_length, pixels, k] = [parts.count, parts.pixels, length, g.pixels(), g.k].map(int);
-    if step.db.is_some() {
-        let launch = cuda.launch([g.k.div_ceil(256) as u32, count as u32, 1], 256, 0);
-        let (sums, view) = (bias_sums, step.dy);
-        match view.format {
-            DType::F32 => {
-                conv_wgrad::conv_wgrad_bias(launch, memory.pointer(view), sums, part_pixels, part_length, pixels, k)
-            }
-            DType::Bf16 => conv_wgrad_bf16::conv_wgrad_bf16_bias(
-                launch,
-                memory.pointer(view),
-                sums,
-                part_pixels,
-                part_length,
-                pixels,
-                k,
-            ),
-        }?;
-    }
-    if parts.count == 1 {
-        return Ok(());
-    }
-    let launch = cuda.launch([length.div_ceil(32) as u32, 1, 1], 256, 0);
-    conv_wgrad::conv_wgrad_sum(launch, sums.read(), dw, db, count, part_length, part_length, int(g.w_len()))
+/// The parts of wgrad of f32.
+pub(super) fn parts(step: &Wgrad) -> Parts {
+    let tile = tile_for_weights(step.geometry.k);
+    let [rows, columns] = tile.grid(step.geometry.k, step.geometry.taps());
+    let wanted = MANY_THREADS.div_ceil(rows * columns * tile.threads as usize);
+    Parts::new(step, wanted, PART_PIXELS, 8)
 }
 
 /// Each part's share of dw in f32, one after another in `sums`.
-fn shares(step: &Wgrad, memory: &DeviceBuffers, sums: PointerMut<'_, f32>, parts: &Parts) -> Result<()> {
+pub(super) fn shares(step: &Wgrad, memory: &DeviceBuffers, sums: PointerMut<'_, f32>, parts: &Parts) -> Result<()> {
     let (g, tile) = (&step.geometry, tile_for_weights(step.geometry.k));
     let [rows, columns] = tile.grid(g.k, g.taps());
     let launch = memory.cuda().launch([columns as u32, rows as u32, parts.count as u32], tile.threads, 0);
@@ -299,6 +211,6 @@ fn shares(step: &Wgrad, memory: &DeviceBuffers, sums: PointerMut<'_, f32>, parts
 }
 
 /// The sizes that every kernel takes, in its order.
-fn sizes(g: &Geometry) -> [i32; 8] {
+fn sizes(g: &ConvGeometry) -> [i32; 8] {
     [g.n, g.h, g.w, g.c, g.k, g.side, g.stride, g.pad].map(int)
 }

@@ -5,8 +5,8 @@
 
 use rayon::prelude::*;
 
-use super::Geometry;
-use super::cpu::{lanes, lanes_within};
+use super::ConvGeometry;
+use super::lanes::{lanes, lanes_within};
 use crate::device::matmul::{Matrix, matmul};
 use crate::real::Real;
 
@@ -17,34 +17,34 @@ const TILE_ELEMENTS: usize = 1 << 16;
 const WGRAD_PARTS: usize = 8;
 
 /// Tiles of each part of wgrad, and the number of parts.
-fn wgrad_parts(g: &Geometry) -> (usize, usize) {
+fn wgrad_parts(g: &ConvGeometry) -> (usize, usize) {
     let tiles = g.pixels().div_ceil(tile_pixels(g));
     let tiles_per_part = tiles.div_ceil(WGRAD_PARTS);
     (tiles_per_part, tiles.div_ceil(tiles_per_part))
 }
 
 /// Output pixels per tile.
-fn tile_pixels(g: &Geometry) -> usize {
+fn tile_pixels(g: &ConvGeometry) -> usize {
     (TILE_ELEMENTS / g.taps()).clamp(32, 4096).min(g.pixels().max(1))
 }
 
 /// Elements of scratch that one thread needs to unfold a tile (one, unused, where nothing is unfolded).
-fn tile_len(g: &Geometry) -> usize {
+fn tile_len(g: &ConvGeometry) -> usize {
     if g.is_pointwise() { 1 } else { tile_pixels(g) * g.taps() }
 }
 
 /// Scratch elements of [`fprop`].
-pub fn fprop_workspace(g: &Geometry) -> usize {
+pub fn fprop_workspace(g: &ConvGeometry) -> usize {
     lanes() * tile_len(g)
 }
 
 /// Scratch elements of [`wgrad`]: a tile and a partial sum per part.
-pub fn wgrad_workspace(g: &Geometry) -> usize {
+pub fn wgrad_workspace(g: &ConvGeometry) -> usize {
     wgrad_parts(g).1 * (tile_len(g) + g.w_len())
 }
 
 /// Forward pass with weights [taps, k]; see [`super::reference::fprop`] for the formula.
-pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], workspace: &mut [T]) {
+pub fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], workspace: &mut [T]) {
     let (tile, pixels) = (tile_pixels(g), g.pixels());
     let tiles_per_lane = pixels.div_ceil(tile).div_ceil(lanes_within(workspace, tile_len(g)));
     let weights = Matrix::row_major(w, g.taps(), g.k);
@@ -62,7 +62,7 @@ pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [
 }
 
 /// Gradient of the weights; see [`super::reference::wgrad`].
-pub fn wgrad<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
+pub fn wgrad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
     let tile = tile_pixels(g);
     let (tiles_per_part, parts) = wgrad_parts(g);
     let (partial, scratch) = workspace.split_at_mut(parts * g.w_len());
@@ -92,7 +92,7 @@ pub fn wgrad<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T], workspace: 
 }
 
 /// Rows of the im2col matrix for output pixels `first..first + rows` (counted over the batch): [rows, side·side·c].
-fn unfold<'a, T: Real>(g: &Geometry, x: &'a [T], first: usize, rows: usize, scratch: &'a mut [T]) -> Matrix<'a, T> {
+fn unfold<'a, T: Real>(g: &ConvGeometry, x: &'a [T], first: usize, rows: usize, scratch: &'a mut [T]) -> Matrix<'a, T> {
     if g.is_pointwise() {
         return Matrix::row_major(&x[first * g.c..], rows, g.c);
     }

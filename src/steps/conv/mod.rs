@@ -6,9 +6,12 @@ pub mod candidates;
 pub mod cpu;
 pub mod cuda;
 pub mod im2col;
+mod lanes;
+mod launch;
 pub mod reference;
 pub mod rows;
 pub mod tensor;
+pub mod weights;
 pub mod wgmma;
 
 use std::borrow::Cow;
@@ -16,17 +19,17 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 
 use super::activation::Activation;
-use super::cast::Form;
 use super::norm::{Norm, Stats, scale_shift};
 use super::operation::{Access, Hyper, Operation};
 use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::simd::vectorised;
 use crate::device::{DType, HostBuffers, View};
 use crate::real::Real;
+use weights::WeightForm;
 
 /// Shapes of one convolution with a square kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Geometry {
+pub struct ConvGeometry {
     /// Images in the batch.
     pub n: usize,
     /// Input height and width.
@@ -42,7 +45,7 @@ pub struct Geometry {
     pub pad: usize,
 }
 
-impl Geometry {
+impl ConvGeometry {
     /// In words, such as `128×14² 128→128 5×5`.
     pub fn layer(&self) -> String {
         format!("{}×{}² {}→{} {side}×{side}", self.n, self.h, self.c, self.k, side = self.side)
@@ -134,11 +137,11 @@ const PIXELS: usize = 256;
 
 /// `y = conv(x, w) + b`, and what its epilogue makes of it.
 ///
-/// Either all of x, w and y are f32, or all are bf16 and w is cast in [`Form::Straight`]; sums are f32. On a GPU y may be f32 where x is
+/// Either all of x, w and y are f32, or all are bf16 and w is cast in [`WeightForm::Krsc`]; sums are f32. On a GPU y may be f32 where x is
 /// bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct Fprop {
-    pub geometry: Geometry,
+    pub geometry: ConvGeometry,
     pub x: View,
     pub w: View,
     /// None where the net has no biases, and before a norm in training mode, which cancels them.
@@ -171,7 +174,7 @@ impl Operation for Fprop {
         cpu::fprop(
             &self.geometry,
             memory.get(self.x),
-            &weights(&self.geometry, memory, self.w, Form::Straight),
+            &uncast(&self.geometry, memory, self.w, WeightForm::Krsc),
             memory.get_opt(self.b),
             &mut y[self.y.range()],
             &mut workspace,
@@ -192,7 +195,7 @@ impl Operation for Fprop {
     }
 
     fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
-        match self.x.format {
+        match self.x.dtype {
             DType::F32 => cuda::fprop(self, memory),
             DType::Bf16 => {
                 let g = &self.geometry;
@@ -203,7 +206,7 @@ impl Operation for Fprop {
 
     fn cuda_workspace(&self) -> usize {
         let g = &self.geometry;
-        let rows = || match self.x.format {
+        let rows = || match self.x.dtype {
             DType::F32 => cuda::fprop_rows(g),
             DType::Bf16 => tensor::fprop_rows(g),
         };
@@ -226,10 +229,10 @@ impl Operation for Fprop {
 
 /// `dx = convᵀ(dy, w)`.
 ///
-/// Either all are f32, or all are bf16 and w is cast in [`Form::Turned`]. On a GPU dx may be f32 where dy is bf16.
+/// Either all are f32, or all are bf16 and w is cast in [`WeightForm::Flipped`]. On a GPU dx may be f32 where dy is bf16.
 #[derive(Clone, Copy, Debug)]
 pub struct Dgrad {
-    pub geometry: Geometry,
+    pub geometry: ConvGeometry,
     pub dy: View,
     pub w: View,
     pub dx: View,
@@ -253,7 +256,7 @@ impl Operation for Dgrad {
         cpu::dgrad(
             &self.geometry,
             memory.get(self.dy),
-            &weights(&self.geometry, memory, self.w, Form::Turned),
+            &uncast(&self.geometry, memory, self.w, WeightForm::Flipped),
             &mut dx[self.dx.range()],
             &mut workspace,
         );
@@ -266,7 +269,7 @@ impl Operation for Dgrad {
     }
 
     fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
-        match self.dy.format {
+        match self.dy.dtype {
             DType::F32 => cuda::dgrad(self, memory),
             DType::Bf16 => {
                 let g = &self.geometry;
@@ -285,9 +288,9 @@ impl Operation for Dgrad {
 }
 
 /// Weights [k, side, side, c], as they are or as they were before a cast to `form`.
-fn weights<'a, T: Real>(g: &Geometry, memory: &'a HostBuffers<T>, w: View, form: Form) -> Cow<'a, [T]> {
+fn uncast<'a, T: Real>(g: &ConvGeometry, memory: &'a HostBuffers<T>, w: View, form: WeightForm) -> Cow<'a, [T]> {
     let given = memory.get(w);
-    match w.format {
+    match w.dtype {
         DType::F32 => Cow::Borrowed(given),
         DType::Bf16 => {
             let mut restored = vec![T::zero(); g.w_len()];
@@ -302,7 +305,7 @@ fn weights<'a, T: Real>(g: &Geometry, memory: &'a HostBuffers<T>, w: View, form:
 /// x and dy are both f32 or both bf16, the results f32.
 #[derive(Clone, Copy, Debug)]
 pub struct Wgrad {
-    pub geometry: Geometry,
+    pub geometry: ConvGeometry,
     pub x: View,
     pub dy: View,
     pub dw: View,
@@ -345,18 +348,22 @@ impl Operation for Wgrad {
     }
 
     fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
-        cuda::wgrad(self, memory)
+        let parts = self.parts();
+        launch::sum_of_parts(self, memory, &parts, |sums| match self.x.dtype {
+            DType::F32 => cuda::shares(self, memory, sums, &parts),
+            DType::Bf16 => tensor::shares(self, memory, tensor::wgrad_by(memory.cuda(), &self.geometry), sums, &parts),
+        })
     }
 
     fn cuda_workspace(&self) -> usize {
-        match cuda::Parts::of(self).count {
+        match self.parts().count {
             1 => 0,
             parts => parts * self.part_length(),
         }
     }
 
     fn launches(&self) -> usize {
-        1 + usize::from(self.db.is_some()) + usize::from(cuda::Parts::of(self).count > 1)
+        1 + usize::from(self.db.is_some()) + usize::from(self.parts().count > 1)
     }
 
     fn flops(&self) -> u64 {
@@ -369,6 +376,14 @@ impl Operation for Wgrad {
 }
 
 impl Wgrad {
+    /// How a GPU cuts the pixels.
+    fn parts(&self) -> launch::Parts {
+        match self.x.dtype {
+            DType::F32 => cuda::parts(self),
+            DType::Bf16 => tensor::parts(self),
+        }
+    }
+
     /// Sums of one part of the pixels: of the weights, and of the bias if it is wanted.
     fn part_length(&self) -> usize {
         self.geometry.w_len() + self.db.map_or(0, |_| self.geometry.k)

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::Geometry;
+use super::ConvGeometry;
 use crate::real::Real;
 
 /// Row or column of the input that kernel tap `tap` of output `o` reads, if it lies inside `0..side`.
@@ -11,7 +11,7 @@ fn source(o: usize, tap: usize, stride: usize, pad: usize, side: usize) -> Optio
 }
 
 /// `y[n,oh,ow,k] = b[k] + Σ_{r,s,c} x[n, oh·stride+r−pad, ow·stride+s−pad, c] · w[k,r,s,c]`, zero outside the input.
-pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T]) {
+pub fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T]) {
     let (oh, ow) = (g.oh(), g.ow());
     y.par_chunks_mut(oh * ow * g.k).zip(x.par_chunks(g.h * g.w * g.c)).for_each(|(y, x)| {
         for p in 0..oh {
@@ -35,7 +35,7 @@ pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [
 }
 
 /// `dx[n,i,j,c] = Σ_{k,r,s} dy[n,p,q,k] · w[k,r,s,c]` over the outputs (p, q) whose tap (r, s) reads (i, j).
-pub fn dgrad<T: Real>(g: &Geometry, dy: &[T], w: &[T], dx: &mut [T]) {
+pub fn dgrad<T: Real>(g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut [T]) {
     let (oh, ow) = (g.oh(), g.ow());
     dx.par_chunks_mut(g.h * g.w * g.c).zip(dy.par_chunks(oh * ow * g.k)).for_each(|(dx, dy)| {
         dx.fill(T::zero());
@@ -59,7 +59,7 @@ pub fn dgrad<T: Real>(g: &Geometry, dy: &[T], w: &[T], dx: &mut [T]) {
 }
 
 /// `dw[k,r,s,c] = Σ_{n,p,q} dy[n,p,q,k] · x[n, p·stride+r−pad, q·stride+s−pad, c]`.
-pub fn wgrad<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T]) {
+pub fn wgrad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T]) {
     let (oh, ow) = (g.oh(), g.ow());
     dw.par_chunks_mut(g.taps()).enumerate().for_each(|(k, dw)| {
         dw.fill(T::zero());
@@ -83,7 +83,7 @@ pub fn wgrad<T: Real>(g: &Geometry, x: &[T], dy: &[T], dw: &mut [T]) {
 }
 
 /// `db[k] = Σ_{n,p,q} dy[n,p,q,k]`.
-pub fn bias_grad<T: Real>(g: &Geometry, dy: &[T], db: &mut [T]) {
+pub fn bias_grad<T: Real>(g: &ConvGeometry, dy: &[T], db: &mut [T]) {
     db.fill(T::zero());
     for pixel in dy.chunks_exact(g.k) {
         for (sum, &d) in db.iter_mut().zip(pixel) {

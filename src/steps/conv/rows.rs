@@ -6,23 +6,23 @@
 
 use rayon::prelude::*;
 
-use super::Geometry;
-use super::cpu::{lanes, lanes_within};
+use super::ConvGeometry;
+use super::lanes::{lanes, lanes_within};
 use crate::device::matmul::{Matrix, matmul};
 use crate::real::Real;
 
 /// Elements of a padded input row.
-fn row_len(g: &Geometry) -> usize {
+fn row_len(g: &ConvGeometry) -> usize {
     (g.w + 2 * g.pad) * g.c
 }
 
 /// Scratch elements: for each lane, the padded input rows that one output row reads.
-pub fn workspace(g: &Geometry) -> usize {
+pub fn workspace(g: &ConvGeometry) -> usize {
     lanes() * g.side * row_len(g)
 }
 
 /// Forward pass with weights [taps, k]; see [`super::reference::fprop`] for the formula.
-pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], scratch: &mut [T]) {
+pub fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], scratch: &mut [T]) {
     let (oh, out_row) = (g.oh(), g.ow() * g.k);
     let ring_len = g.side * row_len(g);
     let rows_per_lane = (g.n * oh).div_ceil(lanes_within(scratch, ring_len));
@@ -38,7 +38,7 @@ pub fn fprop<T: Real>(g: &Geometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [
 }
 
 /// Output row p of the image in the ring.
-fn output_row<T: Real>(g: &Geometry, ring: &Ring<T>, w: &[T], b: Option<&[T]>, p: usize, y: &mut [T]) {
+fn output_row<T: Real>(g: &ConvGeometry, ring: &Ring<T>, w: &[T], b: Option<&[T]>, p: usize, y: &mut [T]) {
     match b {
         Some(b) => y.chunks_exact_mut(g.k).for_each(|y| y.copy_from_slice(b)),
         None => y.fill(T::zero()),
@@ -53,7 +53,7 @@ fn output_row<T: Real>(g: &Geometry, ring: &Ring<T>, w: &[T], b: Option<&[T]>, p
 
 /// The latest padded input rows of one image, row i at place i modulo the kernel's side.
 struct Ring<'a, T> {
-    g: &'a Geometry,
+    g: &'a ConvGeometry,
     rows: &'a mut [T],
     image: usize,
     /// The first row of the image that has not been loaded.
@@ -61,7 +61,7 @@ struct Ring<'a, T> {
 }
 
 impl<'a, T: Real> Ring<'a, T> {
-    fn new(g: &'a Geometry, rows: &'a mut [T]) -> Ring<'a, T> {
+    fn new(g: &'a ConvGeometry, rows: &'a mut [T]) -> Ring<'a, T> {
         // The padding stays zero: only the middle of a row is written again.
         rows.fill(T::zero());
         Ring { g, rows, image: 0, next: 0 }

@@ -1,23 +1,23 @@
 //! Convolution on the tensor cores (sm_80 and later): `kernels/conv_fprop_bf16.cu`, `kernels/conv_wgrad_bf16.cu`.
 //!
 //! Activations, weights and gradients of activations are bf16, sums f32, gradients of weights and biases f32. The weights are kept
-//! in f32 and cast after each update ([`crate::steps::cast`]): for the forward pass, and turned around for the gradient of the input,
-//! which is the forward pass of dy with them. Stride 1; any kernel and padding. Where the channels that are summed over are no
+//! in f32 and cast after each update ([`crate::steps::cast`]): as KRSC for fprop, and flipped for dgrad, which is an fprop of dy with
+//! the flipped weights. Stride 1; any kernel and padding. Where the channels that are summed over are no
 //! multiple of 8 (first layers), their taps are gathered one by one ("packed").
 //!
-//! Every bf16 operand starts at 16 bytes. On a GPU before sm_80 a launch ends in an error.
+//! Every bf16 operand is aligned to 16 bytes. On a GPU before sm_80 a launch returns an error.
 //!
-//! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU. The exception must be asked for:
+//! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU. The exception is off by default:
 //! with `FCDD_WGMMA=1` layers of many channels use [`super::wgmma`] on GPUs of compute capability 9.0.
 
 use half::bf16;
 
-use super::cuda::{After, Parts, int};
-use super::{Dgrad, Epilogue, Fprop, Geometry, Wgrad, wgmma};
+use super::launch::{After, Parts, int};
+use super::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad, wgmma};
 use crate::device::cuda::kernels::{conv_fprop_bf16, conv_wgrad_bf16};
 use crate::device::cuda::{Cuda, DeviceBuffers, Launch, Pointer, PointerMut, Result};
 use crate::device::{DType, View};
-use crate::steps::norm::cuda::Channels;
+use crate::steps::norm::cuda::NormChannels;
 
 /// Elements of the 16 bytes that kernels read at a time.
 const CHUNK: usize = 8;
@@ -37,7 +37,7 @@ const SUM_COST: usize = 6;
 /// Fewest pixels of a part of wgrad, so that writing and adding up the sums stays a small share of the work.
 const PART_PIXELS: usize = 512;
 
-pub(super) type FpropKernel = fn(
+pub(super) type MmaFpropKernel = fn(
     Launch<'_>,
     Pointer<'_, bf16>,
     Pointer<'_, bf16>,
@@ -59,7 +59,7 @@ pub(super) type FpropKernel = fn(
     i32,
     i32,
 ) -> Result<()>;
-pub(super) type WgradKernel = fn(
+pub(super) type MmaWgradKernel = fn(
     Launch<'_>,
     Pointer<'_, bf16>,
     Pointer<'_, bf16>,
@@ -76,13 +76,13 @@ pub(super) type WgradKernel = fn(
 ) -> Result<()>;
 
 /// A kernel and the piece of the product that each of its blocks computes.
-pub(super) struct Tile<K: 'static> {
+pub(super) struct MmaTile<K: 'static> {
     pub rows: usize,
     pub columns: usize,
     kernel: K,
 }
 
-impl<K> Tile<K> {
+impl<K> MmaTile<K> {
     /// Tiles of a product, along its rows and its columns.
     fn grid(&self, rows: usize, columns: usize) -> [usize; 2] {
         [rows.div_ceil(self.rows), columns.div_ceil(self.columns)]
@@ -96,14 +96,14 @@ impl<K> Tile<K> {
 
 macro_rules! tiles {
     ($type:ident, $module:ident: $($rows:literal x $columns:literal $kernel:ident),*) => {
-        [$(Tile { rows: $rows, columns: $columns, kernel: $module::$kernel as $type }),*]
+        [$(MmaTile { rows: $rows, columns: $columns, kernel: $module::$kernel as $type }),*]
     };
 }
 
 /// What computes a product: a kernel of this file, or [`wgmma`]'s.
 #[derive(Clone, Copy)]
 pub(super) enum By<K: 'static> {
-    Mma(&'static Tile<K>),
+    Mma(&'static MmaTile<K>),
     Wgmma,
 }
 
@@ -118,29 +118,29 @@ impl<K> By<K> {
 }
 
 /// Tiles of pixels by output channels, in the order of [`fprop_tile`].
-const FPROP: [Tile<FpropKernel>; 5] = tiles![FpropKernel, conv_fprop_bf16:
+const FPROP: [MmaTile<MmaFpropKernel>; 5] = tiles![MmaFpropKernel, conv_fprop_bf16:
     128 x 16 conv_fprop_bf16_128x16,
     128 x 32 conv_fprop_bf16_128x32,
     64 x 64 conv_fprop_bf16_64x64,
     128 x 64 conv_fprop_bf16_128x64,
     128 x 128 conv_fprop_bf16_128x128];
-const FPROP_PACKED: [Tile<FpropKernel>; 3] = tiles![FpropKernel, conv_fprop_bf16:
+const FPROP_PACKED: [MmaTile<MmaFpropKernel>; 3] = tiles![MmaFpropKernel, conv_fprop_bf16:
     64 x 16 conv_fprop_bf16_64x16_packed,
     64 x 32 conv_fprop_bf16_64x32_packed,
     64 x 64 conv_fprop_bf16_64x64_packed];
 
 /// Tiles of output channels by taps, in the order of [`wgrad_tile`].
-const WGRAD: [Tile<WgradKernel>; 4] = tiles![WgradKernel, conv_wgrad_bf16:
+const WGRAD: [MmaTile<MmaWgradKernel>; 4] = tiles![MmaWgradKernel, conv_wgrad_bf16:
     16 x 128 conv_wgrad_bf16_16x128,
     32 x 128 conv_wgrad_bf16_32x128,
     64 x 128 conv_wgrad_bf16_64x128,
     128 x 128 conv_wgrad_bf16_128x128];
-const WGRAD_PACKED: [Tile<WgradKernel>; 2] = tiles![WgradKernel, conv_wgrad_bf16:
+const WGRAD_PACKED: [MmaTile<MmaWgradKernel>; 2] = tiles![MmaWgradKernel, conv_wgrad_bf16:
     32 x 64 conv_wgrad_bf16_32x64_packed,
     64 x 64 conv_wgrad_bf16_64x64_packed];
 
 /// The tile for so many pixels and output channels: as wide as the channels, and small enough for many blocks.
-fn fprop_tile(packed: bool, pixels: usize, channels: usize) -> &'static Tile<FpropKernel> {
+fn fprop_tile(packed: bool, pixels: usize, channels: usize) -> &'static MmaTile<MmaFpropKernel> {
     if packed {
         let [to_16, to_32, large] = &FPROP_PACKED;
         return match channels {
@@ -149,7 +149,8 @@ fn fprop_tile(packed: bool, pixels: usize, channels: usize) -> &'static Tile<Fpr
             _ => large,
         };
     }
-    let many_blocks = |tile: &Tile<FpropKernel>| tile.grid(pixels, channels).iter().product::<usize>() >= MANY_BLOCKS;
+    let many_blocks =
+        |tile: &MmaTile<MmaFpropKernel>| tile.grid(pixels, channels).iter().product::<usize>() >= MANY_BLOCKS;
     let [to_16, to_32, small, middle, large] = &FPROP;
     match channels {
         0..=16 => to_16,
@@ -161,7 +162,7 @@ fn fprop_tile(packed: bool, pixels: usize, channels: usize) -> &'static Tile<Fpr
 }
 
 /// The tile for so many output channels; the taps have tiles enough, and their pixels are cut into parts.
-fn wgrad_tile(packed: bool, channels: usize) -> &'static Tile<WgradKernel> {
+fn wgrad_tile(packed: bool, channels: usize) -> &'static MmaTile<MmaWgradKernel> {
     let ([to_16, to_32, to_64, large], [packed_to_32, packed_large]) = (&WGRAD, &WGRAD_PACKED);
     match (packed, channels) {
         (true, 0..=32) => packed_to_32,
@@ -174,48 +175,48 @@ fn wgrad_tile(packed: bool, channels: usize) -> &'static Tile<WgradKernel> {
 }
 
 /// What computes the forward pass of so many pixels and channels in and out.
-pub(super) fn fprop_by(cuda: &Cuda, pixels: usize, [c, k]: [usize; 2]) -> By<FpropKernel> {
+pub(super) fn fprop_by(cuda: &Cuda, pixels: usize, [c, k]: [usize; 2]) -> By<MmaFpropKernel> {
     match cuda.has_wgmma() && wgmma::fits_fprop(c, k) {
         true => By::Wgmma,
         false => By::Mma(fprop_tile(is_packed(c), pixels, k)),
     }
 }
 
-/// What could: the narrowest tile, and those of which less than half would be empty.
-pub(super) fn fprop_candidates(cuda: &Cuda, [c, k]: [usize; 2]) -> Vec<By<FpropKernel>> {
+/// The candidates: the narrowest tile, and those of which less than half would be empty.
+pub(super) fn fprop_candidates(cuda: &Cuda, [c, k]: [usize; 2]) -> Vec<By<MmaFpropKernel>> {
     let tiles = if is_packed(c) { &FPROP_PACKED[..] } else { &FPROP };
     candidates(tiles, |tile| tile.columns < 2 * k, cuda.can_wgmma() && wgmma::fits_fprop(c, k))
 }
 
 /// What computes the gradient of the weights.
-pub(super) fn wgrad_by(cuda: &Cuda, g: &Geometry) -> By<WgradKernel> {
+pub(super) fn wgrad_by(cuda: &Cuda, g: &ConvGeometry) -> By<MmaWgradKernel> {
     match cuda.has_wgmma() && wgmma::fits_wgrad(g) {
         true => By::Wgmma,
         false => By::Mma(wgrad_tile(is_packed(g.c), g.k)),
     }
 }
 
-/// What could, as in [`fprop_candidates`].
-pub(super) fn wgrad_candidates(cuda: &Cuda, g: &Geometry) -> Vec<By<WgradKernel>> {
+/// The candidates, as in [`fprop_candidates`].
+pub(super) fn wgrad_candidates(cuda: &Cuda, g: &ConvGeometry) -> Vec<By<MmaWgradKernel>> {
     let tiles = if is_packed(g.c) { &WGRAD_PACKED[..] } else { &WGRAD };
     candidates(tiles, |tile| tile.rows < 2 * g.k, cuda.can_wgmma() && wgmma::fits_wgrad(g))
 }
 
-fn candidates<K>(tiles: &'static [Tile<K>], fits: impl Fn(&Tile<K>) -> bool, wgmma: bool) -> Vec<By<K>> {
+fn candidates<K>(tiles: &'static [MmaTile<K>], fits: impl Fn(&MmaTile<K>) -> bool, wgmma: bool) -> Vec<By<K>> {
     let [narrowest, wider @ ..] = tiles else { return Vec::new() };
     let wider = wider.iter().filter(|tile| fits(tile));
     std::iter::once(narrowest).chain(wider).map(By::Mma).chain(wgmma.then_some(By::Wgmma)).collect()
 }
 
-/// The kernels know of no stride, and no net has one.
-fn assert_takes(g: &Geometry) {
+/// The kernels support stride 1 alone, and no net has another.
+fn assert_takes(g: &ConvGeometry) {
     assert_eq!(g.stride, 1, "a convolution of bf16 with a stride");
 }
 
 /// [`Fprop`] of bf16; y may be f32, which shows the sums as they are before they are rounded.
 ///
 /// Bound: the tensor cores where a byte of x and y takes some 300 flop or more, else the bytes.
-pub(super) fn fprop(step: &Fprop, memory: &DeviceBuffers, by: By<FpropKernel>) -> Result<()> {
+pub(super) fn fprop(step: &Fprop, memory: &DeviceBuffers, by: By<MmaFpropKernel>) -> Result<()> {
     let g = &step.geometry;
     assert_takes(g);
     let sizes = [int(g.n), int(g.h), int(g.w), int(g.c), int(g.k), int(g.side), int(g.pad)];
@@ -227,12 +228,12 @@ pub(super) fn fprop(step: &Fprop, memory: &DeviceBuffers, by: By<FpropKernel>) -
 }
 
 /// Pixels of a tile of [`fprop`]; those of [`wgmma`] are no smaller.
-pub(super) fn fprop_rows(g: &Geometry) -> usize {
+pub(super) fn fprop_rows(g: &ConvGeometry) -> usize {
     fprop_tile(is_packed(g.c), g.pixels(), g.k).rows
 }
 
 /// [`Dgrad`] of bf16; dx may be f32, as y of [`fprop`]. Bound: as there.
-pub(super) fn dgrad(step: &Dgrad, memory: &DeviceBuffers, by: By<FpropKernel>) -> Result<()> {
+pub(super) fn dgrad(step: &Dgrad, memory: &DeviceBuffers, by: By<MmaFpropKernel>) -> Result<()> {
     let g = &step.geometry;
     assert_takes(g);
     // Negative where padding puts outputs beyond the reach of the image.
@@ -245,7 +246,7 @@ pub(super) fn dgrad(step: &Dgrad, memory: &DeviceBuffers, by: By<FpropKernel>) -
 /// The kernel of both, with the sizes that it takes, in its order.
 #[expect(clippy::too_many_arguments, reason = "the kernel's own")]
 fn launch_fprop(
-    by: By<FpropKernel>,
+    by: By<MmaFpropKernel>,
     memory: &DeviceBuffers,
     [n, h, width, c, k, side, pad]: [i32; 7],
     pixels: usize,
@@ -254,7 +255,7 @@ fn launch_fprop(
     y: View,
     parts: PointerMut<'_, f32>,
 ) -> Result<()> {
-    let (y, y32) = match y.format {
+    let (y, y32) = match y.dtype {
         DType::Bf16 => (memory.pointer_mut(y), PointerMut::null()),
         DType::F32 => (PointerMut::null(), memory.pointer_mut(y)),
     };
@@ -267,7 +268,7 @@ fn launch_fprop(
     };
     let [rows, columns] = tile.grid(pixels, k as usize);
     let launch = memory.cuda().launch([int(rows * columns) as u32, 1, 1], THREADS, tile.shared());
-    let After { bias: b, norm: Channels { mean, var, gamma, beta, eps }, slope } = after;
+    let After { bias: b, norm: NormChannels { mean, var, gamma, beta, eps }, slope } = after;
     (tile.kernel)(launch, x, w, b, mean, var, gamma, beta, y, y32, parts, eps, slope, n, h, width, c, k, side, pad)
 }
 
@@ -299,7 +300,7 @@ pub(super) fn parts_of(step: &Wgrad, wanted: usize) -> Parts {
 pub(super) fn shares(
     step: &Wgrad,
     memory: &DeviceBuffers,
-    by: By<WgradKernel>,
+    by: By<MmaWgradKernel>,
     sums: PointerMut<'_, f32>,
     parts: &Parts,
 ) -> Result<()> {

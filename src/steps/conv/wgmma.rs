@@ -1,15 +1,15 @@
-//! Convolution by WGMMA and TMA of sm_90a, in place of [`super::tensor`]'s kernels for many channels:
+//! Convolution by WGMMA and TMA of sm_90a, in place of the kernels of `tensor.rs` for many channels:
 //! `kernels/conv_fprop_wgmma.cu` for the forward pass and the gradient of the input, `kernels/conv_wgrad_wgmma.cu`.
 //!
-//! Only where it was asked for, with `FCDD_WGMMA=1`: it is proven in the stand-in, no GPU has confirmed it yet.
+//! Used only with `FCDD_WGMMA=1`: it passes its tests in the stand-in, and has not run on a GPU yet.
 
 use half::bf16;
 
-use super::cuda::{After, Parts, int};
-use super::{Geometry, Wgrad};
+use super::launch::{After, Parts, int};
+use super::{ConvGeometry, Wgrad};
 use crate::device::cuda::kernels::{conv_fprop_wgmma, conv_wgrad_wgmma};
 use crate::device::cuda::{Cuda, DeviceBuffers, Pointer, PointerMut, Result, TensorMap, Windows};
-use crate::steps::norm::cuda::Channels;
+use crate::steps::norm::cuda::NormChannels;
 
 /// Rows and columns of a block's tile.
 pub(super) const TILE: usize = 128;
@@ -48,14 +48,14 @@ pub(super) fn fprop(
     let weights = TensorMap::rows(weights, size(k), size(side * side * c), TILE)?;
     let blocks = pixels.div_ceil(TILE) * size(k).div_ceil(TILE);
     let launch = cuda.launch([int(blocks) as u32, 1, 1], THREADS, SHARED);
-    let After { bias, norm: Channels { mean, var, gamma, beta, eps }, slope } = after;
+    let After { bias, norm: NormChannels { mean, var, gamma, beta, eps }, slope } = after;
     conv_fprop_wgmma::conv_fprop_wgmma_128x128(
         launch, x, weights, bias, mean, var, gamma, beta, y, y32, parts, eps, slope, n, h, w, c, k, side, pad,
     )
 }
 
 /// Whether the gradient of the weights can be done here.
-pub(super) fn fits_wgrad(g: &Geometry) -> bool {
+pub(super) fn fits_wgrad(g: &ConvGeometry) -> bool {
     fits_fprop(g.c, g.k) && g.k.is_multiple_of(8)
 }
 
@@ -63,7 +63,7 @@ pub(super) fn fits_wgrad(g: &Geometry) -> bool {
 ///
 /// Bound: the tensor cores.
 pub(super) fn shares(step: &Wgrad, memory: &DeviceBuffers, sums: PointerMut<'_, f32>, parts: &Parts) -> Result<()> {
-    let Geometry { n, h, w, c, k, side, pad, .. } = step.geometry;
+    let ConvGeometry { n, h, w, c, k, side, pad, .. } = step.geometry;
     let windows = Windows { n, h, w, c, side, pad: int(pad) };
     let x = TensorMap::windows(memory.pointer(step.x), windows, DEPTH)?;
     let dy = TensorMap::rows(memory.pointer(step.dy), step.geometry.pixels(), k, DEPTH)?;

@@ -27,7 +27,7 @@ impl Stats {
 }
 
 /// A norm's per-channel values on the device: mean, variance, γ, β; null where there are none.
-pub(in crate::steps) struct Channels<'a> {
+pub(in crate::steps) struct NormChannels<'a> {
     pub mean: Pointer<'a, f32>,
     pub var: Pointer<'a, f32>,
     pub gamma: Pointer<'a, f32>,
@@ -35,10 +35,10 @@ pub(in crate::steps) struct Channels<'a> {
     pub eps: f32,
 }
 
-impl<'a> Channels<'a> {
-    pub fn new(norm: Option<Norm>, memory: &'a DeviceBuffers) -> Channels<'a> {
+impl<'a> NormChannels<'a> {
+    pub fn new(norm: Option<Norm>, memory: &'a DeviceBuffers) -> NormChannels<'a> {
         let affine = norm.and_then(|n| n.affine);
-        Channels {
+        NormChannels {
             mean: memory.pointer_opt(norm.map(|n| n.mean)),
             var: memory.pointer_opt(norm.map(|n| n.var)),
             gamma: memory.pointer_opt(affine.map(|a| a.gamma)),

@@ -1,5 +1,5 @@
 //! Batch normalisation over NHWC maps (Ioffe & Szegedy 2015): the plain formulas, and its statistics, which the convolution
-//! before it takes along: [`crate::steps::conv::Fprop::stats`].
+//! before it takes along: `stats` of `conv::Fprop`.
 //!
 //! A channel's statistics run over all pixels of all images. The biased variance normalises, the unbiased one enters the
 //! running estimate (as PyTorch does).

@@ -9,7 +9,7 @@ use crate::device::HostBuffers;
 use crate::device::simd::vectorised;
 use crate::real::Real;
 use crate::steps::norm::scale_shift;
-use crate::steps::pool::Geometry;
+use crate::steps::pool::PoolGeometry;
 
 /// [`NormActPool`].
 pub(super) fn forward<T: Real>(step: &NormActPool, memory: &mut HostBuffers<T>) {
@@ -54,7 +54,7 @@ fn block<T: Copy, const N: usize>(values: &[T], first: usize) -> [T; N] {
 
 /// One image forward.
 struct Forward<'a, T> {
-    g: &'a Geometry,
+    g: &'a PoolGeometry,
     channels: &'a Channels<'a, T>,
     /// [h, w, c]
     x: &'a [T],
@@ -116,7 +116,7 @@ impl<T: Real> Forward<'_, T> {
 
 /// One image backward.
 struct Backward<'a, T> {
-    g: &'a Geometry,
+    g: &'a PoolGeometry,
     channels: &'a Channels<'a, T>,
     mean: &'a [T],
     /// [h, w, c]

@@ -6,8 +6,8 @@ use super::{NormActPool, NormActPoolBackward};
 use crate::device::DType;
 use crate::device::cuda::kernels::norm_act_pool as kernels;
 use crate::device::cuda::{self, DeviceBuffers, Launch, Number, Pointer, PointerMut};
-use crate::steps::norm::cuda::{Channels, MERGE_THREADS};
-use crate::steps::pool::Geometry;
+use crate::steps::norm::cuda::{MERGE_THREADS, NormChannels};
+use crate::steps::pool::PoolGeometry;
 use crate::steps::vectors::Vectors;
 
 /// Threads per block, as in the kernels.
@@ -18,7 +18,7 @@ const FORWARD_TILE: usize = 128;
 const TILE: usize = 512;
 
 /// n, h, w, c, side, stride, pad.
-fn shape(g: &Geometry) -> [i32; 7] {
+fn shape(g: &PoolGeometry) -> [i32; 7] {
     [g.n, g.h, g.w, g.c, g.side, g.stride, g.pad].map(|v| v as i32)
 }
 
@@ -32,8 +32,8 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(format: DType, pixels: usize, c: usize, tile: usize) -> Rows {
-        let Vectors { wide, groups, lanes } = Vectors::new(format, c);
+    fn new(dtype: DType, pixels: usize, c: usize, tile: usize) -> Rows {
+        let Vectors { wide, groups, lanes } = Vectors::new(dtype, c);
         Rows { grid: [pixels.div_ceil(tile) as u32, groups.div_ceil(lanes) as u32, 1], lanes: lanes as i32, wide }
     }
 }
@@ -126,7 +126,7 @@ const BF16: [Kernels<bf16>; 2] = [
 
 /// [`NormActPool`].
 pub(super) fn forward(step: &NormActPool, memory: &DeviceBuffers) -> cuda::Result<()> {
-    match step.x.format {
+    match step.x.dtype {
         DType::F32 => launch_forward(step, memory, &F32),
         DType::Bf16 => launch_forward(step, memory, &BF16),
     }
@@ -137,11 +137,11 @@ fn launch_forward<T: Number>(
     memory: &DeviceBuffers,
     kernels: &[Kernels<T>; 2],
 ) -> cuda::Result<()> {
-    let Channels { mean, var, gamma, beta, eps } = Channels::new(step.norm, memory);
+    let NormChannels { mean, var, gamma, beta, eps } = NormChannels::new(step.norm, memory);
     let argmax = step.argmax.map_or(PointerMut::null(), |view| memory.bytes(view));
     let g = &step.pool;
     let [n, h, w, c, side, stride, pad] = shape(g);
-    let Rows { grid, lanes, wide } = Rows::new(step.x.format, g.n * g.oh() * g.ow(), g.c, FORWARD_TILE);
+    let Rows { grid, lanes, wide } = Rows::new(step.x.dtype, g.n * g.oh() * g.ow(), g.c, FORWARD_TILE);
     (kernels[usize::from(wide)].forward)(
         memory.cuda().launch(grid, THREADS, 0),
         memory.pointer(step.x),
@@ -166,7 +166,7 @@ fn launch_forward<T: Number>(
 
 /// [`NormActPoolBackward`]: one pass back through pool and activation, and with a norm of batch statistics two more for its gradient.
 pub(super) fn backward(step: &NormActPoolBackward, memory: &DeviceBuffers) -> cuda::Result<()> {
-    match step.x.format {
+    match step.x.dtype {
         DType::F32 => launch_backward(step, memory, &F32),
         DType::Bf16 => launch_backward(step, memory, &BF16),
     }
@@ -177,11 +177,11 @@ fn launch_backward<T: Number>(
     memory: &DeviceBuffers,
     kernels: &[Kernels<T>; 2],
 ) -> cuda::Result<()> {
-    let Channels { mean, var, gamma, beta, eps } = Channels::new(step.norm, memory);
+    let NormChannels { mean, var, gamma, beta, eps } = NormChannels::new(step.norm, memory);
     let g = &step.pool;
     let [n, h, w, c, side, stride, pad] = shape(g);
     let pixels = g.n * g.h * g.w;
-    let Rows { grid, lanes, wide } = Rows::new(step.x.format, pixels, g.c, TILE);
+    let Rows { grid, lanes, wide } = Rows::new(step.x.dtype, pixels, g.c, TILE);
     let (device, kernels) = (memory.cuda(), &kernels[usize::from(wide)]);
     let (x, dy) = (memory.pointer(step.x), memory.pointer(step.dy));
     let argmax = step.argmax.map_or(Pointer::null(), |view| memory.bytes(view).read());
@@ -251,6 +251,6 @@ fn launch_backward<T: Number>(
 }
 
 /// Scratch elements of [`backward`]: sums of each tile, and their totals.
-pub(super) fn backward_workspace(g: &Geometry) -> usize {
+pub(super) fn backward_workspace(g: &PoolGeometry) -> usize {
     2 * g.c * (1 + (g.n * g.h * g.w).div_ceil(TILE))
 }

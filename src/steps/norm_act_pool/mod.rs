@@ -9,7 +9,7 @@ mod cuda;
 use super::activation::Activation;
 use super::norm::{Affine, Norm};
 use super::operation::{Access, Hyper, Operation};
-use super::pool::Geometry;
+use super::pool::PoolGeometry;
 use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{ByteView, HostBuffers, View};
 use crate::real::Real;
@@ -17,7 +17,7 @@ use crate::real::Real;
 /// `y = pool(act(norm(x)))`.
 #[derive(Clone, Copy, Debug)]
 pub struct NormActPool {
-    pub pool: Geometry,
+    pub pool: PoolGeometry,
     pub norm: Option<Norm>,
     pub activation: Activation,
     /// [n, h, w, c]
@@ -61,7 +61,7 @@ impl Operation for NormActPool {
 /// `dx` from `dy`; with a norm of batch statistics also dγ and dβ.
 #[derive(Clone, Copy, Debug)]
 pub struct NormActPoolBackward {
-    pub pool: Geometry,
+    pub pool: PoolGeometry,
     pub norm: Option<Norm>,
     /// The norm's statistics are those of the batch, so that they too depend on x; otherwise it is a fixed affine map.
     pub batch_statistics: bool,

@@ -1,4 +1,4 @@
-// enlarge: nearest-neighbour upsampling by two of maps [n, side, side, c], and its adjoint. One thread per value written; bound by the
+// upsample_nearest: nearest-neighbour upsampling by two of maps [n, side, side, c], and its adjoint. One thread per value written; bound by the
 // bytes of the large maps. The arithmetic is that of the CPU, so the bits are the same.
 #include "portable.cuh"
 
@@ -6,7 +6,7 @@ constexpr int THREADS = 256;
 
 // y[n, i, j, c] = x[n, i / 2, j / 2, c].
 extern "C" __global__ void __launch_bounds__(THREADS)
-enlarge(const float* __restrict__ x, float* __restrict__ y, int n, int side, int c) {
+upsample_nearest(const float* __restrict__ x, float* __restrict__ y, int n, int side, int c) {
   kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
   const int large = 2 * side;
@@ -20,7 +20,7 @@ enlarge(const float* __restrict__ x, float* __restrict__ y, int n, int side, int
 
 // dx[n, i, j, c] = the sum of dy over rows 2 i, 2 i + 1 and columns 2 j, 2 j + 1.
 extern "C" __global__ void __launch_bounds__(THREADS)
-enlarge_adjoint(const float* __restrict__ dy, float* __restrict__ dx, int n, int side, int c) {
+upsample_nearest_backward(const float* __restrict__ dy, float* __restrict__ dx, int n, int side, int c) {
   kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
   if (index >= (size_t)n * side * side * c) return;

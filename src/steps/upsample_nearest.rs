@@ -1,4 +1,4 @@
-//! Nearest-neighbour upsampling by two, as decoders use it: the steps `enlarge` and `enlarge_adjoint`.
+//! Nearest-neighbour upsampling by two, as decoders use it: the steps `upsample_nearest` and `upsample_nearest_backward`.
 
 use rayon::prelude::*;
 
@@ -7,18 +7,18 @@ use crate::device::cuda::{self, DeviceBuffers, kernels};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
 
-/// Threads per block, as in `kernels/enlarge.cu`.
+/// Threads per block, as in `kernels/upsample_nearest.cu`.
 const THREADS: u32 = 256;
 
 /// Shape of the small maps: [n, side, side, c]. The large ones are [n, 2·side, 2·side, c].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
+pub struct UpsampleNearestGeometry {
     pub n: usize,
     pub side: usize,
     pub c: usize,
 }
 
-impl Geometry {
+impl UpsampleNearestGeometry {
     /// Values of the small maps.
     pub fn small_len(&self) -> usize {
         self.n * self.side * self.side * self.c
@@ -38,14 +38,14 @@ impl Geometry {
 /// `y[n, i, j, c] = x[n, ⌊i/2⌋, ⌊j/2⌋, c]`.
 #[derive(Clone, Copy, Debug)]
 pub struct UpsampleNearest2x {
-    pub geometry: Geometry,
+    pub geometry: UpsampleNearestGeometry,
     pub x: View,
     pub y: View,
 }
 
 impl Operation for UpsampleNearest2x {
     fn kind(&self) -> &'static str {
-        "enlarge"
+        "upsample_nearest"
     }
 
     fn reads(&self) -> Access {
@@ -58,7 +58,7 @@ impl Operation for UpsampleNearest2x {
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let mut y = memory.take(self.y.buffer);
-        let Geometry { side, c, .. } = self.geometry;
+        let UpsampleNearestGeometry { side, c, .. } = self.geometry;
         let pairs = y[self.y.range()].par_chunks_exact_mut(4 * side * c);
         pairs.zip(memory.get(self.x).par_chunks_exact(side * c)).for_each(|(pair, x)| {
             let (upper, lower) = pair.split_at_mut(2 * side * c);
@@ -74,21 +74,28 @@ impl Operation for UpsampleNearest2x {
     fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         let [n, side, c] = self.geometry.numbers();
         let launch = memory.cuda().launch_per_item(self.geometry.large_len(), THREADS);
-        kernels::enlarge::enlarge(launch, memory.pointer(self.x), memory.pointer_mut(self.y), n, side, c)
+        kernels::upsample_nearest::upsample_nearest(
+            launch,
+            memory.pointer(self.x),
+            memory.pointer_mut(self.y),
+            n,
+            side,
+            c,
+        )
     }
 }
 
 /// `dx = Σ dy` over the four pixels that each input became: the adjoint of [`UpsampleNearest2x`].
 #[derive(Clone, Copy, Debug)]
 pub struct UpsampleNearest2xBackward {
-    pub geometry: Geometry,
+    pub geometry: UpsampleNearestGeometry,
     pub dy: View,
     pub dx: View,
 }
 
 impl Operation for UpsampleNearest2xBackward {
     fn kind(&self) -> &'static str {
-        "enlarge_adjoint"
+        "upsample_nearest_backward"
     }
 
     fn reads(&self) -> Access {
@@ -101,7 +108,7 @@ impl Operation for UpsampleNearest2xBackward {
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let mut dx = memory.take(self.dx.buffer);
-        let Geometry { side, c, .. } = self.geometry;
+        let UpsampleNearestGeometry { side, c, .. } = self.geometry;
         let rows = dx[self.dx.range()].par_chunks_exact_mut(side * c);
         rows.zip(memory.get(self.dy).par_chunks_exact(4 * side * c)).for_each(|(dx, pair)| {
             let (upper, lower) = pair.split_at(2 * side * c);
@@ -116,6 +123,13 @@ impl Operation for UpsampleNearest2xBackward {
     fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         let [n, side, c] = self.geometry.numbers();
         let launch = memory.cuda().launch_per_item(self.geometry.small_len(), THREADS);
-        kernels::enlarge::enlarge_adjoint(launch, memory.pointer(self.dy), memory.pointer_mut(self.dx), n, side, c)
+        kernels::upsample_nearest::upsample_nearest_backward(
+            launch,
+            memory.pointer(self.dy),
+            memory.pointer_mut(self.dx),
+            n,
+            side,
+            c,
+        )
     }
 }

@@ -1,0 +1,58 @@
+//! How the weights of a convolution lie where they were cast to bf16.
+
+use super::ConvGeometry;
+use crate::real::Real;
+
+/// Elements that kernels read at a time; rows are filled with zeros up to a multiple.
+pub(in crate::steps) const CHUNK: usize = 8;
+
+/// Which pass of the convolution the weights are laid out for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightForm {
+    /// [k, side · side · c], for fprop.
+    Krsc,
+    /// [c, side · side · k] with the kernel's rows and columns flipped, for dgrad, which is an fprop of dy with them.
+    Flipped,
+}
+
+impl WeightForm {
+    /// Rows, and elements of each without the zeros.
+    fn rows(self, g: &ConvGeometry) -> [usize; 2] {
+        match self {
+            WeightForm::Krsc => [g.k, g.taps()],
+            WeightForm::Flipped => [g.c, g.side * g.side * g.k],
+        }
+    }
+
+    /// Elements of a row with the zeros.
+    pub(in crate::steps) fn row_len(self, g: &ConvGeometry) -> usize {
+        self.rows(g)[1].next_multiple_of(CHUNK)
+    }
+
+    /// Elements that a layer's weights take.
+    pub fn len(self, g: &ConvGeometry) -> usize {
+        self.rows(g)[0] * self.row_len(g)
+    }
+
+    /// Fills weights [k, side, side, c] with what was cast to this form.
+    pub fn restore<T: Real>(self, g: &ConvGeometry, cast: &[T], w: &mut [T]) {
+        self.pairs(g, |from, to| w[from] = cast[to]);
+    }
+
+    /// Every element's place in the weights and in the cast.
+    pub(in crate::steps) fn pairs(self, g: &ConvGeometry, mut pair: impl FnMut(usize, usize)) {
+        let taps = g.side * g.side;
+        let stride = self.row_len(g);
+        for k in 0..g.k {
+            for tap in 0..taps {
+                for c in 0..g.c {
+                    let to = match self {
+                        WeightForm::Krsc => k * stride + tap * g.c + c,
+                        WeightForm::Flipped => c * stride + (taps - 1 - tap) * g.k + k,
+                    };
+                    pair((k * taps + tap) * g.c + c, to);
+                }
+            }
+        }
+    }
+}
