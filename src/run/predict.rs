@@ -12,9 +12,9 @@ use super::model::Model;
 use super::progress::{Progress, log};
 use super::render::Renderer;
 use super::score::Scorer;
-use crate::data::fit::{RawForm, ResizeMode};
 use crate::data::folder::{left_alone, pictures};
 use crate::data::images::{Images, read_picture};
+use crate::data::resize_mode::{RawForm, ResizeMode};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files;
@@ -69,8 +69,8 @@ pub fn predict(
         for (job, picture) in jobs.iter().zip(read) {
             match picture {
                 Ok(picture) => {
-                    let RawForm { side, channels, fit } = model.meta.preprocessing.raw_form();
-                    raw.push(fit.apply(picture.clone().with_channels(channels), side));
+                    let RawForm { side, channels, resize } = model.meta.preprocessing.raw_form();
+                    raw.push(resize.apply(picture.clone().with_channels(channels), side));
                     originals.push((job, picture));
                 }
                 Err(error) => predictions.failed.push(error),
@@ -93,7 +93,7 @@ pub fn predict(
             .into_par_iter()
             .zip(judged)
             .map(|((job, picture), (score, map))| {
-                draw(model.meta.preprocessing.fit, job, picture, renderer.scaled(model.meta.scale, map), side)?;
+                draw(model.meta.preprocessing.resize, job, picture, renderer.scaled(model.meta.scale, map), side)?;
                 let [image, heatmap, overlay] =
                     [&job.image, &job.heatmap, &job.overlay].map(|path| path.display().to_string());
                 Ok(Prediction { image, score, threshold, anomalous: score > threshold, heatmap, overlay })

@@ -2,10 +2,10 @@
 
 use tempfile::TempDir;
 
-use crate::data::dataset::DatasetKind;
 use crate::data::images::{Images, read_picture};
 use crate::data::pipeline::Preprocessing;
 use crate::data::surfaces::{Surface, synthesise};
+use crate::datasets::folder::FOLDER;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::{Weights, baselines};
@@ -30,12 +30,12 @@ impl Latency {
         let picture = image::RgbImage::from_raw(SIDE, SIDE, pixels).unwrap_or_else(|| image::RgbImage::new(SIDE, SIDE));
         save_png(folder.path().join("picture.png"), &picture)?;
         let arch = baselines::any(net, true)?;
-        let preset = Settings::preset(DatasetKind::Folder);
+        let preset = Settings::preset(FOLDER);
         let settings = Settings { net: arch.name.clone(), side: arch.side, ..preset.with_objective(arch.objective) };
         let picture = read_picture(&folder.path().join("picture.png"), arch.channels)?;
         let nominal = picture.resized(arch.side).into();
         let (dataset, side, channels) = (settings.dataset, arch.side, arch.channels);
-        let preprocessing = Preprocessing::new(settings.pipeline, dataset, side, side, channels, &nominal)?;
+        let preprocessing = dataset.recipe.preprocessing(settings.pipeline, side, side, channels, &nominal)?;
         let meta = Model::meta(&settings, &preprocessing, 0);
         let scorer = Scorer::new(device, &Model { meta, weights: Weights::init(&arch, 0) })?;
         Ok(Latency { scorer, preprocessing, folder })
