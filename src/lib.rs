@@ -1,11 +1,12 @@
 //! FCDD: Fully Convolutional Data Description (Liznerski et al., ICLR 2021) as a hand-written kernel engine.
 //!
 //! Modules, from the top down; each imports only from those after it:
-//! [`cli`] → [`run`] → [`report`], [`metrics`], [`data`], [`engine`] → [`model`] → [`steps`] → [`device`].
-//! [`error`], [`files`], [`memory`], [`real`] and [`rng`] are used by all of them.
+//! [`cli`] → [`run`] → [`datasets`] → [`report`], [`metrics`], [`data`], [`engine`] → [`model`] → [`steps`] → [`device`].
+//! [`error`], [`files`], [`memory`], [`named`], [`real`] and [`rng`] are used by all of them.
 
 pub mod cli;
 pub mod data;
+pub mod datasets;
 pub mod device;
 pub mod engine;
 pub mod error;

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fcdd::data::batches::{EpochPlan, TrainingData, TrainingSet};
-use fcdd::data::dataset::DatasetKind;
-use fcdd::data::fit::{RawForm, ResizeMode};
 use fcdd::data::folder::{Broken, pictures, read_all};
-use fcdd::data::pipeline::{PipelineKind, Preprocessing};
+use fcdd::data::image_source::{Hold, Raw};
+use fcdd::data::pipeline::PipelineKind;
 use fcdd::data::prefetch::{Job, prefetched};
-use fcdd::data::store::{Hold, Raw};
+use fcdd::data::resize_mode::{RawForm, ResizeMode};
 use fcdd::data::supervise::{NoiseMode, Supervise};
+use fcdd::datasets::folder::FOLDER;
 
 /// Counts the bytes that are allocated, and the most there were.
 struct Counting;
@@ -50,10 +50,10 @@ fn write(folder: &Path, salt: u32) -> Vec<PathBuf> {
 }
 
 fn set(nominal: &[PathBuf], outliers: &[PathBuf], supervise: Supervise, hold: Hold) -> TrainingSet {
-    let raw = Raw { form: RawForm { side: SIDE, channels: 3, fit: ResizeMode::Squash }, hold };
+    let raw = Raw { form: RawForm { side: SIDE, channels: 3, resize: ResizeMode::Squash }, hold };
     let nominal = read_all(nominal, raw, Broken::Refused).unwrap().images;
     TrainingSet::new(TrainingData {
-        preprocessing: Preprocessing::new(PipelineKind::Aug1, DatasetKind::Folder, SIDE, SIDE, 3, &nominal).unwrap(),
+        preprocessing: FOLDER.recipe.preprocessing(PipelineKind::Aug1, SIDE, SIDE, 3, &nominal).unwrap(),
         nominal,
         others: None,
         outliers: Some(read_all(outliers, raw, Broken::Refused).unwrap().images),

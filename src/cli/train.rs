@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::common::{ChosenArg, DeviceArg, choice, context, describe, print_json, print_lines, stop_flag};
 use super::terminal::log;
 use super::{INTERRUPTED, Outcome};
-use crate::data::dataset::DatasetKind;
-use crate::data::outliers::OutlierSource;
+use crate::data::image_source::Hold;
 use crate::data::pipeline::PipelineKind;
-use crate::data::store::Hold;
 use crate::data::supervise::{NoiseMode, Supervise};
+use crate::datasets::DatasetKind;
+use crate::datasets::outliers::OutlierSource;
 use crate::device::DType;
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
@@ -286,6 +286,9 @@ impl Choices {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::datasets::cifar100::CIFAR100;
+    use crate::datasets::fmnist::FMNIST;
+    use crate::datasets::folder::FOLDER;
     use clap::Parser;
 
     #[derive(Parser)]
@@ -297,7 +300,7 @@ mod tests {
     /// What the report prints under "How to reproduce" is the same run, whatever the defaults.
     #[test]
     fn the_command_of_settings_is_those_settings() {
-        for dataset in [DatasetKind::Fmnist, DatasetKind::Cifar100, DatasetKind::Folder] {
+        for dataset in [FMNIST, CIFAR100, FOLDER] {
             let outliers = "cifar100:o p.bin".parse().ok();
             let preset = Settings { oe_limit: Some(7), ..Settings::preset(dataset).with_anomalies(outliers, None) };
             let other = Settings {
@@ -325,8 +328,8 @@ mod tests {
             // Flags about labelled anomalies, where a set may have some.
             let published = Settings {
                 supervise: Supervise::Other,
-                as_published: dataset == DatasetKind::Folder,
-                part_gap: (dataset == DatasetKind::Folder).then_some(7),
+                as_published: dataset == FOLDER,
+                part_gap: (dataset == FOLDER).then_some(7),
                 oe_limit: Some(1),
                 ..other.clone()
             };

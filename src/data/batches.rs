@@ -6,11 +6,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::anomaly::Synthesiser;
-use crate::data::dataset::Split;
-use crate::data::fit::ResizeMode;
+use crate::data::image_source::ImageSource;
 use crate::data::images::Mask;
 use crate::data::pipeline::Preprocessing;
-use crate::data::store::ImageSource;
+use crate::data::resize_mode::ResizeMode;
+use crate::data::split::Split;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};

@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
+use crate::data::image_source::ImageSource;
 use crate::data::interpret::Scratch;
 use crate::data::pipeline::{Preprocessing, Transform};
-use crate::data::store::ImageSource;
 use crate::error::{Error, Result};
 
 /// [`Transform::MinMax`] with each channel's smallest and largest value over the images, or `jointly` those of all channels. The
@@ -80,10 +80,11 @@ fn per_image<T: Copy + Send + Sync>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::dataset::{DEBIAN_FMNIST, Dataset, DatasetKind, Source};
-    use crate::data::fit::ResizeMode;
     use crate::data::images::Images;
     use crate::data::pipeline::PipelineKind;
+    use crate::data::resize_mode::ResizeMode;
+    use crate::datasets::dataset::{Dataset, Source};
+    use crate::datasets::fmnist::{DEBIAN, FMNIST};
     use std::io::Write;
     use std::path::{Path, PathBuf};
 
@@ -91,7 +92,7 @@ mod tests {
         Preprocessing {
             channels,
             raw_side: side,
-            fit: ResizeMode::Squash,
+            resize: ResizeMode::Squash,
             side,
             train: vec![last.clone()],
             test: vec![last],
@@ -123,12 +124,12 @@ mod tests {
     #[test]
     fn fashion_mnist_has_the_published_extremes() {
         let named = std::env::var_os("FCDD_FMNIST").map(PathBuf::from);
-        if named.is_none() && !Path::new(DEBIAN_FMNIST).exists() {
+        if named.is_none() && !Path::new(DEBIAN).exists() {
             // Past the harness, which shows what a test prints only where it fails.
-            let _ = writeln!(std::io::stderr(), "skipped: there is no {DEBIAN_FMNIST}");
+            let _ = writeln!(std::io::stderr(), "skipped: there is no {DEBIAN}");
             return;
         }
-        let set = Dataset::load(&Source::new(DatasetKind::Fmnist, named.as_deref(), 28, 1)).unwrap();
+        let set = Dataset::load(&Source::new(FMNIST, named.as_deref(), 28, 1)).unwrap();
         let published: [(f64, f64); 10] = [
             (-2.68124, 24.85431),
             (-2.57786, 11.1698),
@@ -143,7 +144,7 @@ mod tests {
         ];
         for (class, (low, high)) in published.into_iter().enumerate() {
             let nominal = set.train.images.select(&set.train.indices(|c| usize::from(c) == class));
-            let p = Preprocessing::new(PipelineKind::Lcnaug1, DatasetKind::Fmnist, 28, 28, 1, &nominal).unwrap();
+            let p = FMNIST.recipe.preprocessing(PipelineKind::Lcnaug1, 28, 28, 1, &nominal).unwrap();
             let Some(Transform::MinMax { min, max }) = p.test.last() else { panic!("{p:?}") };
             let (min, max) = (f64::from(min[0]), f64::from(max[0]));
             assert!((min - low).abs() < 2e-5 && (max - high).abs() < 2e-5, "class {class}: {min} {max}");

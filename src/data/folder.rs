@@ -1,7 +1,7 @@
 //! Pictures in folders: finding them and their masks, and reading them.
 //!
-//! How a data set's folders are laid out is in [`sets`](crate::data::sets); each layout lists its pictures ([`Listed`]), which
-//! [`read`](fn@read) makes a split of. A mask belongs to the picture of the same name: `NAME_mask.png` or `NAME.png` to `NAME.jpg`.
+//! How its folders are laid out is a dataset's own; each layout lists its pictures ([`Listed`]), which [`read`](fn@read) makes a
+//! split of. A mask belongs to the picture of the same name: `NAME_mask.png` or `NAME.png` to `NAME.jpg`.
 
 mod notes;
 
@@ -12,10 +12,9 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::data::dataset::Split;
+use crate::data::image_source::{Files, ImageSource, Raw};
 use crate::data::images::{Images, Mask, picture_size, read_mask};
-use crate::data::sets::Query;
-use crate::data::store::{Files, ImageSource, Raw};
+use crate::data::split::{Query, Split};
 use crate::error::{Error, Result};
 use crate::memory;
 
@@ -79,10 +78,9 @@ pub struct Read {
 /// A picture that cannot be read, unless such are to be skipped; a mask that cannot, or has another size than its picture; more masks
 /// than there is memory for.
 pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
-    let source = query.source;
     let paths: Vec<PathBuf> = listed.iter().map(|picture| picture.path.clone()).collect();
-    let broken = if source.skip_broken { Broken::LeftOut } else { Broken::Refused };
-    let Read { images, kept, sizes, skipped } = read_all(&paths, source.raw, broken)?;
+    let broken = if query.skip_broken { Broken::LeftOut } else { Broken::Refused };
+    let Read { images, kept, sizes, skipped } = read_all(&paths, query.raw, broken)?;
     let mut notes: Vec<String> = skipped.into_iter().chain(left_alone(&paths)).collect();
     let kept: Vec<(&Listed, (usize, usize))> = kept.iter().map(|&i| &listed[i]).zip(sizes).collect();
     let mut masks = Vec::new();
@@ -300,7 +298,8 @@ fn relative_name(path: &Path, root: &Path) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::data::dataset::{Dataset, DatasetKind, Source};
+    use crate::datasets::dataset::{Dataset, Source};
+    use crate::datasets::folder::FOLDER;
     use image::GrayImage;
 
     /// Leaves a grey picture in `root`.
@@ -325,7 +324,7 @@ pub(crate) mod tests {
     }
 
     fn load(root: &Path) -> Result<Dataset> {
-        Dataset::load(&Source::new(DatasetKind::Folder, Some(root), 16, 3))
+        Dataset::load(&Source::new(FOLDER, Some(root), 16, 3))
     }
 
     #[test]
@@ -352,8 +351,7 @@ pub(crate) mod tests {
         let set = load(&flat).unwrap();
         assert_eq!((set.train.images.count(), set.test.images.count()), (2, 0));
         assert_eq!(set.train.names[0], "000.png");
-        let message =
-            Dataset::load_test(&Source::new(DatasetKind::Folder, Some(&flat), 16, 3)).unwrap_err().to_string();
+        let message = Dataset::load_test(&Source::new(FOLDER, Some(&flat), 16, 3)).unwrap_err().to_string();
         assert!(message.contains("no test pictures") && message.contains("DIR/test/good"), "{message}");
         save(&flat, "test/good/5.png", (4, 4), 0);
         save(&flat, "test/dent/6.png", (4, 4), 0);
@@ -396,7 +394,7 @@ pub(crate) mod tests {
         let message = load(dir.path()).unwrap_err().to_string();
         let words = ["0005.png: not a readable picture", "like 1 others of 4 pictures", "--skip-broken"];
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
-        let source = Source { skip_broken: true, ..Source::new(DatasetKind::Folder, Some(dir.path()), 16, 3) };
+        let source = Source { skip_broken: true, ..Source::new(FOLDER, Some(dir.path()), 16, 3) };
         let set = Dataset::load(&source).unwrap();
         assert_eq!(set.train.names, ["train/good/000.png", "train/good/001.JPG"]);
         assert_eq!(set.train.images.held().unwrap().image(1)[0], 2);
@@ -406,7 +404,7 @@ pub(crate) mod tests {
         // What is not held is left out too: heads are whole where the rest is not.
         let whole = fs::read(dir.path().join("test/hole/007.png")).unwrap();
         fs::write(dir.path().join("train/good/0009.png"), &whole[..whole.len() - 20]).unwrap();
-        let raw = Raw { hold: crate::data::store::Hold::Never, ..source.raw };
+        let raw = Raw { hold: crate::data::image_source::Hold::Never, ..source.raw };
         let files = Dataset::load(&Source { raw, ..source }).unwrap();
         assert_eq!(files.train.names, set.train.names);
         assert!(files.train.images.held().is_none() && files.train.notes[0].starts_with("skipped 3 of 5 pictures"));
@@ -416,7 +414,11 @@ pub(crate) mod tests {
     fn outliers_that_turn_out_broken_late_are_replaced() {
         let dir = tree();
         let paths: Vec<PathBuf> = pictures(&dir.path().join("train/good"), false).unwrap();
-        let form = crate::data::fit::RawForm { side: 4, channels: 1, fit: crate::data::fit::ResizeMode::Squash };
+        let form = crate::data::resize_mode::RawForm {
+            side: 4,
+            channels: 1,
+            resize: crate::data::resize_mode::ResizeMode::Squash,
+        };
         let store = ImageSource::Files(Files::new(&paths, form).replacing());
         fs::write(&paths[0], b"no picture").unwrap();
         for _ in 0..2 {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::data::dataset::Split;
+use crate::data::split::Split;
 use crate::rng::{Purpose, Stream};
 
 /// Chooses `k` anomalies of each kind in a split, all where `k` is None: the same ones for the same seed and split. One whose mask is

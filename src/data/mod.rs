@@ -1,15 +1,15 @@
-//! From files to batches: file → images → (anomaly, augmentation, normalisation) → batch.
+//! From files to batches, whatever the dataset: file → images → (anomaly, augmentation, normalisation) → batch.
 //!
 //! | file | holds |
 //! | --- | --- |
 //! | [`images`], [`resize`] | pictures as bytes: reading, grey and RGB, masks; resizing as Pillow does |
-//! | [`fit`] | how a picture of any shape becomes a square |
-//! | [`store`], [`prefetch`] | sets of images, in memory or decoded when they are needed; work done ahead of its use |
+//! | [`resize_mode`] | how an image of any shape becomes a square |
+//! | [`image_source`], [`prefetch`] | sets of images, in memory or decoded when they are needed; work done ahead of its use |
+//! | [`image_view`] | images in a caller's memory |
 //! | [`idx`], [`cifar`], [`folder`] | one file format each |
-//! | [`sets`] | how each data set lies on disk |
-//! | [`dataset`], [`outliers`] | labelled sets with a training and a test split; sets that serve as anomalies |
+//! | [`split`] | a split of a dataset with its labels, and what is asked for to read one |
 //! | [`labelled`] | which labelled anomalies of a test split are learned from, and leave it |
-//! | [`pipeline`], [`interpret`], [`recipes`] | preprocessing as a list of transforms, its interpreter; the lists of the data sets |
+//! | [`pipeline`], [`interpret`] | preprocessing as a list of transforms, its interpreter |
 //! | [`jitter`], `contrast`, [`constants`] | colour jitter, what depends on a whole image, what is computed from the data |
 //! | [`lcn`] | the formula that `contrast`'s integers are checked against |
 //! | [`anomaly`] | artificial anomalies |
@@ -27,22 +27,19 @@ pub mod cifar;
 pub mod constants;
 pub(crate) mod contrast;
 pub mod cuda;
-pub mod dataset;
-pub mod fit;
 pub mod folder;
 pub mod idx;
+pub mod image_source;
 pub mod image_view;
 pub mod images;
 pub mod interpret;
 pub mod jitter;
 pub mod labelled;
 pub mod lcn;
-pub mod outliers;
 pub mod pipeline;
 pub mod prefetch;
-pub mod recipes;
 pub mod resize;
-pub mod sets;
-pub mod store;
+pub mod resize_mode;
+pub mod split;
 pub mod supervise;
 pub mod surfaces;

@@ -1,13 +1,13 @@
 //! Preprocessing as data: a list of transforms for training and one for testing.
 //!
-//! The lists are plain values that serialise; the test list travels inside the model file. [`crate::data::recipes`] writes them,
+//! The lists are plain values that serialise; the test list travels inside the model file. Each dataset writes its own,
 //! [`crate::data::interpret`] runs them. An image passes a list as bytes first (geometry, colour jitter), then [`Transform::ToUnit`] or [`Transform::Lcn`]
 //! turns it into floats, which the rest scales. A ground-truth map takes the geometric transforms only.
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::fit::{RawForm, ResizeMode};
 use crate::data::jitter::Amounts;
+use crate::data::resize_mode::{RawForm, ResizeMode};
 use crate::error::{Error, Result};
 
 /// One step of preprocessing. Images are square, of some side, with the channels of their [`Preprocessing`].
@@ -139,8 +139,8 @@ pub struct Preprocessing {
     /// Side of the images that come in.
     pub raw_side: usize,
     /// How pictures are brought to that side.
-    #[serde(default)]
-    pub fit: ResizeMode,
+    #[serde(default, rename = "fit")]
+    pub resize: ResizeMode,
     /// Side of the inputs that go out.
     pub side: usize,
     /// What training samples pass.
@@ -152,7 +152,7 @@ pub struct Preprocessing {
 impl Preprocessing {
     /// The raw images that come in.
     pub fn raw_form(&self) -> RawForm {
-        RawForm { side: self.raw_side, channels: self.channels, fit: self.fit }
+        RawForm { side: self.raw_side, channels: self.channels, resize: self.resize }
     }
 
     /// Values per input: `side * side * channels`.
@@ -331,9 +331,11 @@ impl Transform {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::dataset::DatasetKind;
+    use crate::data::image_source::ImageSource;
     use crate::data::images::Images;
-    use crate::data::store::ImageSource;
+    use crate::datasets::DatasetKind;
+    use crate::datasets::folder::FOLDER;
+    use crate::datasets::mvtec::MVTEC;
     use crate::named::Named;
     use Transform::*;
 
@@ -343,13 +345,13 @@ mod tests {
     }
 
     fn new(kind: PipelineKind, dataset: DatasetKind, raw: usize, side: usize, channels: usize) -> Preprocessing {
-        Preprocessing::new(kind, dataset, raw, side, channels, &images(raw, channels)).unwrap()
+        dataset.recipe.preprocessing(kind, raw, side, channels, &images(raw, channels)).unwrap()
     }
 
     #[test]
     fn inputs_can_be_looked_at() {
         for (kind, channels) in [(PipelineKind::None, 1), (PipelineKind::Aug1, 3), (PipelineKind::Lcnaug1, 3)] {
-            let p = new(kind, DatasetKind::Folder, 4, 4, channels);
+            let p = new(kind, FOLDER, 4, 4, channels);
             let image: Vec<u8> = (0..16 * channels).map(|i| (i * 5) as u8).collect();
             let mut input = vec![0.0; p.input_len()];
             p.apply_test(&image, &mut input);
@@ -359,13 +361,13 @@ mod tests {
             };
             assert_eq!(p.picture(&input), stretched, "{kind:?}");
         }
-        assert_eq!(new(PipelineKind::Lcnaug1, DatasetKind::Folder, 1, 1, 1).picture(&[0.5]), [0], "constant images");
+        assert_eq!(new(PipelineKind::Lcnaug1, FOLDER, 1, 1, 1).picture(&[0.5]), [0], "constant images");
     }
 
     #[test]
     fn lists_survive_json() {
         for kind in PipelineKind::all() {
-            let p = new(kind, DatasetKind::Mvtec, 34, 32, 3);
+            let p = new(kind, MVTEC, 34, 32, 3);
             let json = serde_json::to_string(&p).unwrap();
             assert_eq!(serde_json::from_str::<Preprocessing>(&json).unwrap(), p, "{json}");
         }
@@ -376,7 +378,7 @@ mod tests {
 
     #[test]
     fn lists_that_cannot_run_are_refused() {
-        let good = new(PipelineKind::Lcnaug1, DatasetKind::Folder, 32, 28, 1);
+        let good = new(PipelineKind::Lcnaug1, FOLDER, 32, 28, 1);
         let refused = |change: fn(&mut Preprocessing)| {
             let mut p = good.clone();
             change(&mut p);

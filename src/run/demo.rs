@@ -21,9 +21,9 @@ use super::results::finish;
 use super::select::{extremes, spaced};
 use super::settings::Settings;
 use super::train;
-use crate::data::dataset::DatasetKind;
 use crate::data::images::Mask;
 use crate::data::surfaces::{Contrast, Defect, Surface, synthesise};
+use crate::datasets::folder::FOLDER;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::files;
@@ -79,7 +79,7 @@ struct Judged {
 
 /// Settings of the demo on one surface's folder.
 pub fn settings(data: &Path, seed: u64, epochs: Option<u32>) -> Settings {
-    let preset = Settings::preset(DatasetKind::Folder);
+    let preset = Settings::preset(FOLDER);
     Settings {
         data: Some(data.to_path_buf()),
         side: SIDE,

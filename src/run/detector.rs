@@ -10,10 +10,10 @@ use rayon::prelude::*;
 use super::heatmap::{Heatmap, Renderer};
 use super::model::{Model, ModelMeta};
 use super::score::{Scored, Scorer, Shown};
-use crate::data::fit::RawForm;
 use crate::data::image_view::ImageView;
 use crate::data::images::{Images, picture_bytes, read_own_channels};
 use crate::data::prefetch::{Items, Job, prefetching};
+use crate::data::resize_mode::RawForm;
 use crate::device::Device;
 use crate::error::{Error, Result};
 
@@ -371,6 +371,6 @@ impl Detection {
                 values
             }
         };
-        Ok(renderer.heatmap(meta.scale, values).at(self.size, meta.preprocessing.fit))
+        Ok(renderer.heatmap(meta.scale, values).at(self.size, meta.preprocessing.resize))
     }
 }

@@ -4,7 +4,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::model::Model;
-use crate::data::fit::{Region, ResizeMode};
+use crate::data::resize_mode::{Region, ResizeMode};
 use crate::error::Result;
 use crate::model::{Objective, baselines, nets};
 use crate::report::heatmap::Scale;

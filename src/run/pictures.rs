@@ -10,10 +10,10 @@ use super::score::{Scorer, Shown};
 use super::select::{extremes, spaced};
 use super::settings::Settings;
 use crate::data::batches::{Batch, TrainingSet};
-use crate::data::fit::ResizeMode;
+use crate::data::image_source::ImageSource;
+use crate::data::image_source::spread;
 use crate::data::images::{Images, Mask};
-use crate::data::outliers::spread;
-use crate::data::store::ImageSource;
+use crate::data::resize_mode::ResizeMode;
 use crate::device::Device;
 use crate::error::Result;
 use crate::report::heatmap::Scale;
@@ -167,7 +167,7 @@ impl<'a> Gallery<'a> {
     ) -> Result<Gallery<'a>> {
         let (side, quantile) = (model.meta.settings.side, model.meta.settings.quantile);
         let (renderer, shared) = (Renderer::new(model)?, Scale { minimum: 0.0, range: 0.0 });
-        let fit = model.meta.preprocessing.fit;
+        let fit = model.meta.preprocessing.resize;
         let mut gallery =
             Gallery { images, masks, fit, captions, labels, scores, maps, renderer, side, quantile, shared };
         gallery.shared = Scale::of(&gallery.reference(), quantile);

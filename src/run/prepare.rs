@@ -6,15 +6,14 @@ use super::context::Context;
 use super::model::Model;
 use super::settings::Settings;
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
-use crate::data::dataset::{Dataset, DatasetKind, Source, Split};
-use crate::data::fit::{RawForm, ResizeMode};
+use crate::data::image_source::{Hold, ImageSource, Raw};
 use crate::data::labelled;
-use crate::data::outliers::Wanted;
-use crate::data::pipeline::{PipelineKind, Preprocessing};
-use crate::data::recipes::raw_side;
-use crate::data::sets::mvtec;
-use crate::data::store::{Hold, ImageSource, Raw};
+use crate::data::resize_mode::{RawForm, ResizeMode};
+use crate::data::split::Split;
 use crate::data::supervise::Supervise;
+use crate::datasets::dataset::{Dataset, Source};
+use crate::datasets::mvtec;
+use crate::datasets::outliers::Wanted;
 use crate::error::{Error, Result};
 
 /// A loaded dataset as one task: one class is nominal, every other one anomalous.
@@ -56,7 +55,7 @@ impl TestSet {
         let (judged, seen) = labelled::tell_apart(&dataset.test, &model.meta.unjudged, None);
         let split = if seen.is_empty() { dataset.test } else { dataset.test.select(&judged) };
         let Dataset { class: name, nominal: class, class_names, .. } = dataset;
-        Ok(TestSet { split, name, class, class_names, data, fit: preprocessing.fit })
+        Ok(TestSet { split, name, class, class_names, data, fit: preprocessing.resize })
     }
 
     /// Why the test images will tell nothing, if they do not, in words; a folder of good pictures alone needs none.
@@ -70,7 +69,7 @@ impl TestSet {
                 ""
             };
         match (nominal, anomalous) {
-            (0, 0) if settings.dataset == DatasetKind::Folder => None,
+            (0, 0) if settings.dataset.good_alone => None,
             (0, 0) => Some("there are no test pictures: the model will not be measured".to_string()),
             (0, n) => Some(format!("all {n} test pictures are anomalous: the model cannot be measured")),
             (n, 0) => Some(format!("all {n} test pictures are nominal: the model cannot be measured{hint}")),
@@ -93,12 +92,12 @@ impl TestSet {
 /// Loads what the settings name and makes the training set.
 pub fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     settings.check()?;
-    let raw_side = raw_side(settings.dataset, settings.pipeline, settings.side);
+    let raw_side = settings.dataset.recipe.raw_side(settings.pipeline, settings.side);
     let channels = settings.arch()?.channels;
-    let fit = ResizeMode::of(settings.dataset, settings.pipeline == PipelineKind::Aug1Masks);
+    let resize = (settings.dataset.recipe.resize)(settings.pipeline);
     // Anomalies that are made beforehand are held, and so is what they are made of.
     let hold = if settings.offline_supervision { Hold::Always } else { settings.hold };
-    let raw = Raw { form: RawForm { side: raw_side, channels, fit }, hold };
+    let raw = Raw { form: RawForm { side: raw_side, channels, resize }, hold };
     let swapped = settings.outliers_are_nominal();
     let dataset = Dataset::load(&Source {
         class: &settings.class,
@@ -111,7 +110,7 @@ pub fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     dataset.train.notes.iter().chain(&dataset.test.notes).for_each(|note| context.note(note));
     let outliers = load_outliers(settings, &dataset.class, raw, context)?;
     let (mut others, mut test) = (None, None);
-    if let Some((anomalies, learned)) = true_anomalies(settings, &dataset, fit)? {
+    if let Some((anomalies, learned)) = true_anomalies(settings, &dataset, resize)? {
         let (judged, seen) = labelled::tell_apart(&dataset.test, &learned, settings.part_gap);
         others = Some(LabelledAnomalies { unjudged: names(&dataset.test, &seen), ..anomalies });
         test = (!seen.is_empty()).then(|| dataset.test.select(&judged));
@@ -122,9 +121,8 @@ pub fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         _ => (dataset.train.images.select(&dataset.nominal()?), None),
     };
     let supervise = if swapped || settings.learns_mvtec_gt() { Supervise::Other } else { settings.supervise };
-    let preprocessing =
-        Preprocessing::new(settings.pipeline, settings.dataset, raw_side, settings.side, channels, &nominal)?;
-    let fit = preprocessing.fit;
+    let recipe = &settings.dataset.recipe;
+    let preprocessing = recipe.preprocessing(settings.pipeline, raw_side, settings.side, channels, &nominal)?;
     let set = TrainingSet::new(TrainingData {
         nominal,
         others,
@@ -136,7 +134,8 @@ pub fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         seed: settings.seed,
     })?;
     let Dataset { class: name, nominal: class, class_names, test: all, .. } = dataset;
-    let test = TestSet { split: test.unwrap_or(all), name, class, class_names, data: settings.data.clone(), fit };
+    let test =
+        TestSet { split: test.unwrap_or(all), name, class, class_names, data: settings.data.clone(), fit: resize };
     test.unmeasurable(settings).iter().for_each(|note| context.note(note));
     Ok(Task { set, test })
 }
@@ -158,7 +157,7 @@ fn load_outliers(settings: &Settings, class: &str, raw: Raw, context: &Context) 
 fn true_anomalies(
     settings: &Settings,
     dataset: &Dataset,
-    fit: ResizeMode,
+    resize: ResizeMode,
 ) -> Result<Option<(LabelledAnomalies, Vec<String>)>> {
     let limit = settings.oe_limit;
     let in_training = |limit| labelled::choose(&dataset.train, dataset.nominal, limit, settings.seed);
@@ -186,7 +185,7 @@ fn true_anomalies(
         return Err(Error::setting(format!("there are no true anomalies of {} to train on", dataset.class), remedy));
     }
     let learned = if settings.as_published { Vec::new() } else { names(split, &chosen) };
-    Ok(Some((LabelledAnomalies::new(split, &chosen, fit), learned)))
+    Ok(Some((LabelledAnomalies::new(split, &chosen, resize), learned)))
 }
 
 /// Fails unless the labelled anomalies that are named are those of the set itself.

@@ -12,7 +12,6 @@ use super::results::{TestPlots, Training};
 use super::settings::Settings;
 use super::state::Epoch;
 use super::train::THRESHOLD_QUANTILE;
-use crate::data::dataset::DatasetKind;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::error::Result;
 use crate::files;
@@ -48,9 +47,9 @@ pub fn write(folder: &Path, story: &Story) -> Result<()> {
 
 /// What was nominal: the class by its name where that is known, and the data set.
 fn title(settings: &Settings, story: &Story) -> String {
-    match settings.dataset {
-        DatasetKind::Folder => format!("Good pictures of {}", data(settings)),
-        _ => format!("{}: class {}", dataset_name(settings.dataset), story.set.name),
+    match settings.dataset.good_alone {
+        true => format!("Good pictures of {}", data(settings)),
+        false => format!("{}: class {}", settings.dataset.name(), story.set.name),
     }
 }
 
@@ -294,11 +293,6 @@ pub fn quoted(word: &str) -> String {
     }
 }
 
-/// Name of a data set as people write it.
-pub(super) fn dataset_name(dataset: DatasetKind) -> String {
-    dataset.explanation().split(':').next().unwrap_or_default().to_string()
-}
-
 fn data(settings: &Settings) -> String {
     settings.data.as_ref().map_or("as installed".to_string(), |path| path.display().to_string())
 }
@@ -315,11 +309,12 @@ fn percent(share: f64) -> String {
 mod tests {
     use super::*;
     use crate::data::pipeline::PipelineKind;
+    use crate::datasets::folder::FOLDER;
 
     /// What the page says of the training samples follows from the settings.
     #[test]
     fn samples_are_described_as_they_are() {
-        let preset = Settings::preset(DatasetKind::Folder);
+        let preset = Settings::preset(FOLDER);
         let says = |supervise, pipeline| samples(&Settings { supervise, pipeline, ..preset.clone() });
         let text = says(Supervise::Unsupervised, PipelineKind::Aug1);
         assert!(text.ends_with("All of them are nominal."), "{text}");

@@ -5,13 +5,20 @@ use std::sync::Arc;
 
 use fcdd::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use fcdd::data::cuda::{DeviceSet, DeviceTestSet};
-use fcdd::data::dataset::DatasetKind;
-use fcdd::data::fit::ResizeMode;
+use fcdd::data::image_source::ImageSource;
 use fcdd::data::images::{Images, Mask};
 use fcdd::data::jitter::Amounts;
 use fcdd::data::pipeline::{PipelineKind, Preprocessing, Transform};
-use fcdd::data::store::ImageSource;
+use fcdd::data::resize_mode::ResizeMode;
 use fcdd::data::supervise::{NoiseMode, Supervise};
+use fcdd::datasets::DatasetKind;
+use fcdd::datasets::cifar10::CIFAR10;
+use fcdd::datasets::cifar100::CIFAR100;
+use fcdd::datasets::fmnist::FMNIST;
+use fcdd::datasets::folder::FOLDER;
+use fcdd::datasets::imagenet::IMAGENET;
+use fcdd::datasets::mnist::MNIST;
+use fcdd::datasets::mvtec::MVTEC;
 use fcdd::device::cuda::{Buffer, Cuda, kernels};
 use fcdd::rng::{Purpose, Stream, ln, philox, sin_cos_turns};
 use fcdd::run::verify::{Check, CheckOutcome, CheckReport, batches};
@@ -48,7 +55,8 @@ fn images(count: usize, side: usize, channels: usize, salt: u32) -> Images {
 /// Lists of transforms from `raw` to some side, by number: the recipes, then some that no recipe has.
 fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
     let nominal = ImageSource::from(images(8, raw, channels, 1));
-    let recipe = |kind, dataset, side| Preprocessing::new(kind, dataset, raw, side, channels, &nominal).unwrap();
+    let recipe =
+        |kind, dataset: DatasetKind, side| dataset.recipe.preprocessing(kind, raw, side, channels, &nominal).unwrap();
     let smaller = raw - raw / 8;
     let scaling = Transform::MinMax { min: vec![-0.3; channels], max: vec![0.9; channels] };
     let standard = Transform::MeanStd { mean: [0.3, 0.5, 0.1][..channels].to_vec(), std: vec![0.7; channels] };
@@ -56,17 +64,17 @@ fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
     let colours = |amount| Transform::Jitter(Amounts { hue: 0.3, ..Amounts::all(amount) });
     let own = |side, train| {
         let test = vec![Transform::ResizeNearest { side }, Transform::Lcn, standard.clone()];
-        let preprocessing = Preprocessing { channels, raw_side: raw, fit: ResizeMode::Squash, side, train, test };
+        let preprocessing = Preprocessing { channels, raw_side: raw, resize: ResizeMode::Squash, side, train, test };
         preprocessing.check().unwrap();
         preprocessing
     };
     match list {
-        0 => recipe(PipelineKind::Lcnaug1, DatasetKind::Fmnist, raw),
-        1 => recipe(PipelineKind::Aug1, DatasetKind::Fmnist, raw),
-        2 => recipe(PipelineKind::None, DatasetKind::Mnist, raw),
-        3 => recipe(PipelineKind::Lcnaug1, DatasetKind::Folder, smaller),
-        4 => recipe(PipelineKind::Aug1, DatasetKind::Folder, smaller),
-        5 => recipe(PipelineKind::Lcnaug1, DatasetKind::Cifar100, raw + 5),
+        0 => recipe(PipelineKind::Lcnaug1, FMNIST, raw),
+        1 => recipe(PipelineKind::Aug1, FMNIST, raw),
+        2 => recipe(PipelineKind::None, MNIST, raw),
+        3 => recipe(PipelineKind::Lcnaug1, FOLDER, smaller),
+        4 => recipe(PipelineKind::Aug1, FOLDER, smaller),
+        5 => recipe(PipelineKind::Lcnaug1, CIFAR100, raw + 5),
         // Colours change what padding brought in; noise comes twice and between scalings.
         6 => own(
             smaller,
@@ -104,9 +112,9 @@ fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
                 Transform::Noise { std: 0.1 },
             ],
         ),
-        8 => recipe(PipelineKind::Lcnaug1, DatasetKind::Mvtec, smaller),
-        9 => recipe(PipelineKind::Aug1, DatasetKind::Imagenet, smaller),
-        10 => recipe(PipelineKind::Aug1Blackcenter, DatasetKind::Cifar10, raw),
+        8 => recipe(PipelineKind::Lcnaug1, MVTEC, smaller),
+        9 => recipe(PipelineKind::Aug1, IMAGENET, smaller),
+        10 => recipe(PipelineKind::Aug1Blackcenter, CIFAR10, raw),
         // The contrast of floats, of mixed colours and again.
         11 => own(
             raw,

@@ -2,11 +2,11 @@
 
 use fcdd::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use fcdd::data::cuda::DeviceSet;
-use fcdd::data::dataset::DatasetKind;
+use fcdd::data::image_source::ImageSource;
 use fcdd::data::images::{Images, Mask};
-use fcdd::data::pipeline::{PipelineKind, Preprocessing};
-use fcdd::data::store::ImageSource;
+use fcdd::data::pipeline::PipelineKind;
 use fcdd::data::supervise::{NoiseMode, Supervise};
+use fcdd::datasets::fmnist::FMNIST;
 use fcdd::device::cuda::Graph;
 use fcdd::device::{DType, Device};
 use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
@@ -33,7 +33,7 @@ pub fn set(supervise: Supervise, noise: NoiseMode) -> TrainingSet {
     let half = Mask { height: 28, width: 28, pixels: (0..784).map(|i| u8::from(i % 28 < 9)).collect() };
     let masks = (0..COUNT).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
     TrainingSet::new(TrainingData {
-        preprocessing: Preprocessing::new(PipelineKind::Lcnaug1, DatasetKind::Fmnist, 28, 28, 1, &nominal).unwrap(),
+        preprocessing: FMNIST.recipe.preprocessing(PipelineKind::Lcnaug1, 28, 28, 1, &nominal).unwrap(),
         nominal,
         others: Some(LabelledAnomalies { images: images(1), masks, unjudged: Vec::new() }),
         outliers: Some(images(2)),

@@ -2,8 +2,8 @@
 
 use super::{LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::anomaly::{self, malform};
+use crate::data::image_source::ImageSource;
 use crate::data::interpret;
-use crate::data::store::ImageSource;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::error::Result;
 use crate::rng::{Purpose, Stream};

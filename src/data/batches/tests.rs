@@ -1,7 +1,8 @@
 use super::*;
-use crate::data::dataset::DatasetKind;
 use crate::data::images::Images;
 use crate::data::pipeline::{PipelineKind, Transform};
+use crate::datasets::fmnist::FMNIST;
+use crate::datasets::folder::FOLDER;
 use NoiseMode::*;
 use Supervise::*;
 
@@ -15,10 +16,10 @@ fn images(side: usize, channels: usize, shift: usize) -> Images {
 fn data(raw: usize, side: usize, channels: usize, supervise: Supervise, noise: NoiseMode) -> TrainingData {
     let nominal = ImageSource::from(images(raw, channels, 0));
     let (kind, dataset) = match channels {
-        1 => (PipelineKind::Lcnaug1, DatasetKind::Fmnist),
-        _ => (PipelineKind::Aug1, DatasetKind::Folder),
+        1 => (PipelineKind::Lcnaug1, FMNIST),
+        _ => (PipelineKind::Aug1, FOLDER),
     };
-    let preprocessing = Preprocessing::new(kind, dataset, raw, side, channels, &nominal).unwrap();
+    let preprocessing = dataset.recipe.preprocessing(kind, raw, side, channels, &nominal).unwrap();
     let half = Mask { height: raw, width: raw, pixels: (0..raw * raw).map(|i| u8::from(i % raw < raw / 2)).collect() };
     let masks = (0..24).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
     let others = Some(LabelledAnomalies { images: images(raw, channels, 70).into(), masks, unjudged: Vec::new() });
@@ -97,7 +98,7 @@ fn half_of_the_samples_become_anomalies_afresh_in_each_epoch() {
 fn plain(side: usize, channels: usize, supervise: Supervise, noise: NoiseMode) -> TrainingSet {
     let list = vec![Transform::ToUnit];
     let preprocessing =
-        Preprocessing { channels, raw_side: side, fit: ResizeMode::Squash, side, train: list.clone(), test: list };
+        Preprocessing { channels, raw_side: side, resize: ResizeMode::Squash, side, train: list.clone(), test: list };
     let channels_one = data(side, side, channels, supervise, noise);
     TrainingSet::new(TrainingData { preprocessing, ..channels_one }).unwrap()
 }

@@ -12,9 +12,9 @@ mod program;
 use std::sync::Arc;
 
 use crate::data::batches::{LabelledAnomalies, TrainingData, TrainingSet};
+use crate::data::image_source::ImageSource;
 use crate::data::images::Images;
 use crate::data::pipeline::{Preprocessing, Transform};
-use crate::data::store::ImageSource;
 use crate::data::supervise::Supervise;
 use crate::device::cuda::{Buffer, Cuda, Pointer, PointerMut, Result, Staging, kernels};
 use noise::Noise;

@@ -1,10 +1,10 @@
 use super::*;
-use crate::data::fit::ResizeMode;
+use crate::data::resize_mode::ResizeMode;
 use proptest::prelude::*;
 
 fn preprocessing(raw_side: usize, side: usize, channels: usize, train: Vec<Transform>) -> Preprocessing {
     let test = vec![Transform::ResizeNearest { side }, Transform::ToUnit];
-    let p = Preprocessing { channels, raw_side, fit: ResizeMode::Squash, side, train, test };
+    let p = Preprocessing { channels, raw_side, resize: ResizeMode::Squash, side, train, test };
     p.check().unwrap();
     p
 }

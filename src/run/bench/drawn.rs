@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::HYPER;
 use crate::data::batches::{EpochPlan, TrainingData, TrainingSet};
 use crate::data::cuda::DeviceSet;
-use crate::data::dataset::DatasetKind;
+use crate::data::image_source::ImageSource;
 use crate::data::images::Images;
-use crate::data::pipeline::Preprocessing;
-use crate::data::store::ImageSource;
+use crate::datasets::cifar10::CIFAR10;
+use crate::datasets::fmnist::FMNIST;
+use crate::datasets::mvtec::MVTEC;
 use crate::device::cuda::{self, Cuda, Mark};
 use crate::engine::Network;
 use crate::error::Result;
@@ -35,14 +36,14 @@ fn set(network: &Network<f32>) -> Result<TrainingSet> {
     let (arch, options) = (network.arch(), network.options());
     let (side, channels) = (options.side, arch.channels);
     let preset = Settings::preset(match arch.side {
-        28 => DatasetKind::Fmnist,
-        32 => DatasetKind::Cifar10,
-        _ => DatasetKind::Mvtec,
+        28 => FMNIST,
+        32 => CIFAR10,
+        _ => MVTEC,
     });
     let random = Stream::new(0, Purpose::Check, 0, 1);
     let pixels = (0..options.batch * side * side * channels).map(|i| random.bits(i as u32) as u8).collect();
     let nominal: ImageSource = Images { count: options.batch, height: side, width: side, channels, pixels }.into();
-    let preprocessing = Preprocessing::new(preset.pipeline, preset.dataset, side, side, channels, &nominal)?;
+    let preprocessing = preset.dataset.recipe.preprocessing(preset.pipeline, side, side, channels, &nominal)?;
     TrainingSet::new(TrainingData {
         outliers: Some(nominal.clone()),
         nominal,

@@ -3,10 +3,10 @@
 use image::RgbImage;
 use tempfile::TempDir;
 
-use crate::data::dataset::DatasetKind;
 use crate::data::images::{Images, read_picture};
 use crate::data::pipeline::Preprocessing;
 use crate::data::surfaces::{Surface, synthesise};
+use crate::datasets::folder::FOLDER;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::{Weights, baselines};
@@ -31,12 +31,12 @@ impl Latency {
         let image = RgbImage::from_raw(SIDE, SIDE, pixels).unwrap_or_else(|| RgbImage::new(SIDE, SIDE));
         save_png(folder.path().join("image.png"), &image)?;
         let arch = baselines::any(net, true)?;
-        let preset = Settings::preset(DatasetKind::Folder);
+        let preset = Settings::preset(FOLDER);
         let settings = Settings { net: arch.name.clone(), side: arch.side, ..preset.with_objective(arch.objective) };
         let image = read_picture(&folder.path().join("image.png"), arch.channels)?;
         let nominal = image.resized(arch.side).into();
         let (dataset, side, channels) = (settings.dataset, arch.side, arch.channels);
-        let preprocessing = Preprocessing::new(settings.pipeline, dataset, side, side, channels, &nominal)?;
+        let preprocessing = dataset.recipe.preprocessing(settings.pipeline, side, side, channels, &nominal)?;
         let meta = Model::meta(&settings, &preprocessing, 0);
         let scorer = Scorer::new(device, &Model { meta, weights: Weights::init(&arch, 0) })?;
         Ok(Latency { scorer, preprocessing, folder })

@@ -3,7 +3,6 @@
 use std::fmt::Display;
 
 use super::Settings;
-use crate::data::dataset::DatasetKind;
 use crate::data::pipeline::MAX_SIDE;
 use crate::data::supervise::Supervise;
 use crate::device::DType;
@@ -117,7 +116,7 @@ impl Settings {
 
     /// Refuses labelled anomalies where there can be none, and flags about them where none are learned from.
     fn check_labelled(&self) -> Result<()> {
-        let knows_good = matches!(self.dataset, DatasetKind::Mvtec | DatasetKind::Custom | DatasetKind::Folder);
+        let knows_good = self.dataset.labels_good;
         if self.learns_mvtec_gt() && !(knows_good && self.supervise == Supervise::Noise) {
             return refuse(
                 "outliers mvtec_gt",

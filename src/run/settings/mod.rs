@@ -5,14 +5,15 @@ mod presets;
 
 use std::path::{Path, PathBuf};
 
+use crate::datasets::folder::FOLDER;
 use crate::named::Named;
 use serde::{Deserialize, Serialize};
 
-use crate::data::dataset::DatasetKind;
-use crate::data::outliers::{OutlierKind, OutlierSource};
+use crate::data::image_source::Hold;
 use crate::data::pipeline::PipelineKind;
-use crate::data::store::Hold;
 use crate::data::supervise::{NoiseMode, Supervise};
+use crate::datasets::DatasetKind;
+use crate::datasets::outliers::OutlierSource;
 use crate::device::DType;
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
@@ -97,7 +98,7 @@ pub struct Moved {
 impl Settings {
     /// For a folder of images: good ones only, or MVTec-AD's layout.
     pub fn folder(data: impl Into<PathBuf>) -> Settings {
-        Settings { data: Some(data.into()), ..Settings::preset(DatasetKind::Folder) }
+        Settings { data: Some(data.into()), ..Settings::preset(FOLDER) }
     }
 
     /// The same for another objective, with the net that matches. An autoencoder learns from good images alone, and FCDD alone from
@@ -214,12 +215,12 @@ impl Settings {
 
     /// Whether labelled anomalies of the nominal class are learned from, as the outliers `mvtec_gt`.
     pub fn learns_mvtec_gt(&self) -> bool {
-        self.outliers.as_ref().is_some_and(|source| source.kind() == OutlierKind::MvtecGt)
+        self.outliers.as_ref().is_some_and(OutlierSource::are_own_anomalies)
     }
 
     /// Whether outliers are nominal, and pictures of the class what the score is to rate.
     pub fn outliers_are_nominal(&self) -> bool {
-        self.dataset.rates_its_class() && self.supervise == Supervise::Noise && self.noise == NoiseMode::Outliers
+        self.dataset.rates_its_class && self.supervise == Supervise::Noise && self.noise == NoiseMode::Outliers
     }
 }
 

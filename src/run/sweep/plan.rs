@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::PLAN;
-use crate::data::dataset::{class_index, nominal_classes};
+use crate::datasets::dataset::{class_index, nominal_classes};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::run::directory::{self, RunDirectory, write_json};
@@ -186,8 +186,8 @@ fn differences(there: &Settings, wanted: &Settings) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::dataset::DatasetKind;
-    use crate::data::outliers::OutlierSource;
+    use crate::datasets::mnist::MNIST;
+    use crate::datasets::outliers::OutlierSource;
 
     fn source(text: &str) -> Option<OutlierSource> {
         Some(text.parse().unwrap())
@@ -195,7 +195,7 @@ mod tests {
 
     fn plan(data: &Path, classes: &[&str], seeds: u64) -> Result<Plan> {
         let outliers = source("cifar100:o.bin");
-        let settings = Settings::preset(DatasetKind::Mnist).with_anomalies(outliers, None);
+        let settings = Settings::preset(MNIST).with_anomalies(outliers, None);
         let classes: Vec<String> = classes.iter().map(ToString::to_string).collect();
         Plan::new(Settings { data: Some(data.to_path_buf()), ..settings }, &classes, seeds)
     }

@@ -6,8 +6,11 @@
 use serde::Serialize;
 
 use super::summary::Measure;
-use crate::data::dataset::DatasetKind::{self, Cifar10, Fmnist, Imagenet, Mvtec};
-use crate::data::sets::wordnet::IMAGENET_30;
+use crate::datasets::DatasetKind;
+use crate::datasets::cifar10::CIFAR10;
+use crate::datasets::fmnist::FMNIST;
+use crate::datasets::imagenet::{IMAGENET, IMAGENET_30};
+use crate::datasets::mvtec::MVTEC;
 
 /// A row of a published table.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -27,7 +30,7 @@ pub struct Published {
 
 /// Classes that the published means of a data set are over.
 pub fn class_count(dataset: DatasetKind) -> usize {
-    if dataset == Imagenet { IMAGENET_30.len() } else { classes(dataset).split_whitespace().count() }
+    if dataset == IMAGENET { IMAGENET_30.len() } else { classes(dataset).split_whitespace().count() }
 }
 
 /// The rows that concern a data set.
@@ -43,53 +46,55 @@ impl Published {
     }
 }
 
-/// Classes in the order of the published figures.
+/// Classes in the order of the published figures; none where none are published.
 fn classes(dataset: DatasetKind) -> &'static str {
-    match dataset {
-        Fmnist => "t-shirt trouser pullover dress coat sandal shirt sneaker bag ankle-boot",
-        Cifar10 => "airplane automobile bird cat deer dog frog horse ship truck",
-        Mvtec => {
-            "bottle cable capsule carpet grid hazelnut leather metal_nut pill screw tile toothbrush transistor wood zipper"
-        }
-        _ => "",
-    }
+    CLASSES.iter().find(|(of, _)| *of == dataset).map_or("", |(_, classes)| classes)
 }
+
+const CLASSES: [(DatasetKind, &str); 3] = [
+    (FMNIST, "t-shirt trouser pullover dress coat sandal shirt sneaker bag ankle-boot"),
+    (CIFAR10, "airplane automobile bird cat deer dog frog horse ship truck"),
+    (
+        MVTEC,
+        "bottle cable capsule carpet grid hazelnut leather metal_nut pill screw tile toothbrush transistor wood zipper",
+    ),
+];
 
 const fn image(dataset: DatasetKind, method: &'static str, mean: f64) -> Published {
     Published { dataset, method, measure: Measure::ImageAuroc, mean, sd: None, per_class: &[], labelled: false }
 }
 
 const fn pixel(method: &'static str, mean: f64) -> Published {
-    Published { dataset: Mvtec, method, measure: Measure::PixelAuroc, mean, sd: None, per_class: &[], labelled: false }
+    Published { dataset: MVTEC, method, measure: Measure::PixelAuroc, mean, sd: None, per_class: &[], labelled: false }
 }
 
 const TABLE: [Published; 31] = [
     Published {
         per_class: &[0.82, 0.98, 0.84, 0.92, 0.87, 0.90, 0.75, 0.99, 0.86, 0.94],
-        ..image(Fmnist, "FCDD, CIFAR-100 as outliers", 0.89)
+        ..image(FMNIST, "FCDD, CIFAR-100 as outliers", 0.89)
     },
-    image(Fmnist, "FCDD, EMNIST as outliers", 0.86),
-    image(Fmnist, "AE", 0.82),
-    image(Fmnist, "Deep SVDD", 0.93),
-    image(Fmnist, "GEO", 0.94),
+    image(FMNIST, "FCDD, EMNIST as outliers", 0.86),
+    image(FMNIST, "AE", 0.82),
+    image(FMNIST, "Deep SVDD", 0.93),
+    image(FMNIST, "GEO", 0.94),
     Published {
         per_class: &[0.95, 0.96, 0.91, 0.90, 0.94, 0.93, 0.97, 0.96, 0.97, 0.96],
-        ..image(Cifar10, "FCDD, CIFAR-100 as outliers", 0.95)
+        ..image(CIFAR10, "FCDD, CIFAR-100 as outliers", 0.95)
     },
-    image(Cifar10, "HSC with outliers", 0.96),
-    image(Cifar10, "Deep SAD with outliers", 0.95),
-    image(Cifar10, "GEO+ with outliers", 0.96),
-    image(Cifar10, "Focal", 0.87),
-    image(Cifar10, "AE", 0.59),
-    image(Cifar10, "Deep SVDD", 0.65),
-    image(Cifar10, "GEO", 0.86),
-    image(Cifar10, "GEO+", 0.90),
-    image(Imagenet, "FCDD, ImageNet-22k as outliers", 0.94),
-    image(Imagenet, "HSC with outliers", 0.97),
-    image(Imagenet, "Deep SAD with outliers", 0.97),
-    image(Imagenet, "GEO+", 0.86),
-    image(Imagenet, "Focal", 0.56),
-    image(Imagenet, "AE", 0.56),
+    image(CIFAR10, "HSC with outliers", 0.96),
+    image(CIFAR10, "Deep SAD with outliers", 0.95),
+    image(CIFAR10, "GEO+ with outliers", 0.96),
+    image(CIFAR10, "Focal", 0.87),
+    image(CIFAR10, "AE", 0.59),
+    image(CIFAR10, "Deep SVDD", 0.65),
+    image(CIFAR10, "GEO", 0.86),
+    image(CIFAR10, "GEO+", 0.90),
+    image(IMAGENET, "FCDD, ImageNet-22k as outliers", 0.94),
+    image(IMAGENET, "HSC with outliers", 0.97),
+    image(IMAGENET, "Deep SAD with outliers", 0.97),
+    image(IMAGENET, "GEO+", 0.86),
+    image(IMAGENET, "Focal", 0.56),
+    image(IMAGENET, "AE", 0.56),
     Published {
         sd: Some(0.04),
         per_class: &[0.97, 0.90, 0.93, 0.96, 0.91, 0.95, 0.98, 0.94, 0.81, 0.86, 0.91, 0.94, 0.88, 0.88, 0.92],
@@ -116,7 +121,7 @@ const TABLE: [Published; 31] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::dataset::nominal_classes;
+    use crate::datasets::dataset::nominal_classes;
 
     #[test]
     fn figures_per_class_average_to_the_means() {
@@ -133,8 +138,8 @@ mod tests {
     #[test]
     fn classes_are_called_as_the_data_set_calls_them() {
         let data = tempfile::tempdir().unwrap();
-        let names = nominal_classes(Fmnist, Some(data.path())).unwrap();
-        assert_eq!(names.join(" "), classes(Fmnist));
+        let names = nominal_classes(FMNIST, Some(data.path())).unwrap();
+        assert_eq!(names.join(" "), classes(FMNIST));
         assert_eq!(TABLE[0].of_class("bag"), Some(0.86));
         assert_eq!(TABLE[0].of_class("hat").or(TABLE[1].of_class("bag")), None);
     }

@@ -8,7 +8,6 @@ use crate::data::supervise::Supervise;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::Objective;
-use crate::run::report::dataset_name;
 
 /// Marks figures that are remembered and not looked up.
 const DAGGER: &str = "†";
@@ -32,7 +31,7 @@ pub fn write(summary: &Summary, folder: &Path) -> Result<()> {
 /// What the sweep is called.
 pub fn title(summary: &Summary) -> String {
     let settings = &summary.plan.settings;
-    format!("{}: {}", dataset_name(settings.dataset), settings.net)
+    format!("{}: {}", settings.dataset.name(), settings.net)
 }
 
 /// A row per class and one over all, with what was published per class.

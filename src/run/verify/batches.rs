@@ -9,12 +9,18 @@ use flate2::Crc;
 use super::check::{Check, CheckReport};
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::cuda::DeviceSet;
-use crate::data::dataset::DatasetKind;
+use crate::data::image_source::ImageSource;
 use crate::data::images::{Images, Mask};
-use crate::data::pipeline::{PipelineKind, Preprocessing};
-use crate::data::recipes::raw_side;
-use crate::data::store::ImageSource;
+use crate::data::pipeline::PipelineKind;
 use crate::data::supervise::{NoiseMode, Supervise};
+use crate::datasets::DatasetKind;
+use crate::datasets::cifar10::CIFAR10;
+use crate::datasets::custom::CUSTOM;
+use crate::datasets::fmnist::FMNIST;
+use crate::datasets::folder::FOLDER;
+use crate::datasets::imagenet::IMAGENET;
+use crate::datasets::mvtec::MVTEC;
+use crate::datasets::pascalvoc::PASCALVOC;
 use crate::device::Device;
 use crate::device::cuda::Cuda;
 use crate::error::Result;
@@ -26,13 +32,13 @@ const EPOCH: u32 = 3;
 
 /// CRC-32 over the inputs, labels and maps of each check's batches.
 const CHECKSUMS: [(&str, u32); 31] = [
-    ("batches, recipes of Fmnist", 0x1f6d_ef30),
-    ("batches, recipes of Cifar10", 0x2c5a_e2ea),
-    ("batches, recipes of Mvtec", 0x6a38_d073),
-    ("batches, recipes of Imagenet", 0xdcc8_b286),
-    ("batches, recipes of Pascalvoc", 0x6a67_562b),
-    ("batches, recipes of Custom", 0x847c_d278),
-    ("batches, recipes of Folder", 0xa9ed_59c4),
+    ("batches, recipes of fmnist", 0x1f6d_ef30),
+    ("batches, recipes of cifar10", 0x2c5a_e2ea),
+    ("batches, recipes of mvtec", 0x6a38_d073),
+    ("batches, recipes of imagenet", 0xdcc8_b286),
+    ("batches, recipes of pascalvoc", 0x6a67_562b),
+    ("batches, recipes of custom", 0x847c_d278),
+    ("batches, recipes of folder", 0xa9ed_59c4),
     ("batches, Unsupervised Gaussian", 0x1653_e489),
     ("batches, Other Gaussian", 0xcf35_5be1),
     ("batches, Noise Gaussian", 0x56d5_c9a2),
@@ -60,30 +66,22 @@ const CHECKSUMS: [(&str, u32); 31] = [
 ];
 
 /// Data sets of which each has recipes of its own.
-const FAMILIES: [DatasetKind; 7] = [
-    DatasetKind::Fmnist,
-    DatasetKind::Cifar10,
-    DatasetKind::Mvtec,
-    DatasetKind::Imagenet,
-    DatasetKind::Pascalvoc,
-    DatasetKind::Custom,
-    DatasetKind::Folder,
-];
+const FAMILIES: [DatasetKind; 7] = [FMNIST, CIFAR10, MVTEC, IMAGENET, PASCALVOC, CUSTOM, FOLDER];
 
 /// Checks a batch of every recipe of a data set, all of them at once; and of every noise that a mode of supervision takes one in
 /// grey and one in colours.
 pub fn check(report: &mut CheckReport) -> Result<()> {
     for dataset in FAMILIES {
-        let (side, channels) = if dataset == DatasetKind::Fmnist { (28, 1) } else { (32, 3) };
+        let (side, channels) = if dataset == FMNIST { (28, 1) } else { (32, 3) };
         let recipe = |kind| set(kind, dataset, side, channels, Supervise::MalformedNormalGt, NoiseMode::Confetti);
         let sets: Vec<_> = PipelineKind::all().into_iter().map(recipe).collect::<Result<_>>()?;
-        report.add(batches(report.device(), &sets, &format!("batches, recipes of {dataset:?}"))?);
+        report.add(batches(report.device(), &sets, &format!("batches, recipes of {dataset}"))?);
     }
     for supervise in Supervise::all() {
         let noises = if supervise.makes_noise() { NoiseMode::all() } else { vec![NoiseMode::Gaussian] };
         for &noise in noises.iter().filter(|&&noise| supervise.check(noise).is_ok()) {
-            let grey = set(PipelineKind::Lcnaug1, DatasetKind::Fmnist, 28, 1, supervise, noise)?;
-            let coloured = set(PipelineKind::Aug1, DatasetKind::Folder, 64, 3, supervise, noise)?;
+            let grey = set(PipelineKind::Lcnaug1, FMNIST, 28, 1, supervise, noise)?;
+            let coloured = set(PipelineKind::Aug1, FOLDER, 64, 3, supervise, noise)?;
             report.add(batches(report.device(), &[grey, coloured], &format!("batches, {supervise:?} {noise:?}"))?);
         }
     }
@@ -98,12 +96,12 @@ fn set(
     supervise: Supervise,
     noise: NoiseMode,
 ) -> Result<TrainingSet> {
-    let raw = raw_side(dataset, kind, side);
+    let raw = dataset.recipe.raw_side(kind, side);
     let nominal = images(0, raw, channels);
     let half = Mask { height: raw, width: raw, pixels: (0..raw * raw).map(|i| u8::from(i % raw < raw / 2)).collect() };
     let masks = (0..BATCH).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
     TrainingSet::new(TrainingData {
-        preprocessing: Preprocessing::new(kind, dataset, raw, side, channels, &nominal)?,
+        preprocessing: dataset.recipe.preprocessing(kind, raw, side, channels, &nominal)?,
         nominal,
         others: Some(LabelledAnomalies { images: images(2, raw, channels), masks, unjudged: Vec::new() }),
         outliers: Some(images(1, raw, channels)),

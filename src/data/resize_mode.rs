@@ -1,16 +1,15 @@
-//! How a picture of any shape becomes a raw image: a square of some side.
+//! How an image of any shape becomes a raw image: a square of some side.
 
 use std::borrow::Cow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::dataset::DatasetKind;
 use crate::data::images::{Images, Mask, read_own_channels};
 use crate::data::resize::{bilinear, floor_nearest, nearest};
 use crate::error::Result;
 
-/// How a picture is fitted to a square.
+/// How an image is resized to a square.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResizeMode {
@@ -42,7 +41,7 @@ pub struct RawForm {
     pub side: usize,
     /// 1 (grey) or 3 (red, green, blue).
     pub channels: usize,
-    pub fit: ResizeMode,
+    pub resize: ResizeMode,
 }
 
 impl RawForm {
@@ -60,24 +59,14 @@ impl RawForm {
     /// A picture as one such image.
     pub fn of(&self, picture: &Images) -> Images {
         if picture.channels > self.channels {
-            return self.fit.apply(&picture.clone().with_channels(self.channels), self.side);
+            return self.resize.apply(&picture.clone().with_channels(self.channels), self.side);
         }
         // Grey becomes RGB once it is small: each channel is resized by itself.
-        self.fit.apply(picture, self.side).with_channels(self.channels)
+        self.resize.apply(picture, self.side).with_channels(self.channels)
     }
 }
 
 impl ResizeMode {
-    /// How the paper's experiments fit the pictures of a data set; `masks`: whether these come with ground truth.
-    pub fn of(dataset: DatasetKind, masks: bool) -> ResizeMode {
-        match dataset {
-            DatasetKind::Mvtec => ResizeMode::FloorNearest,
-            DatasetKind::Custom if masks => ResizeMode::Nearest,
-            DatasetKind::Imagenet | DatasetKind::Custom => ResizeMode::ShortSide,
-            _ => ResizeMode::Squash,
-        }
-    }
-
     /// One image of any shape as `side × side` pixels.
     pub fn apply(self, picture: &Images, side: usize) -> Images {
         let Images { height, width, channels, pixels, .. } = picture;
@@ -162,15 +151,6 @@ mod tests {
     fn picture(height: usize, width: usize) -> Images {
         let pixels = (0..height * width).map(|i| ((i / width) * 37 + (i % width) * 91) as u8).collect();
         Images { count: 1, pixels, ..Images::empty(height, width, 1) }
-    }
-
-    #[test]
-    fn each_data_set_has_the_papers() {
-        assert_eq!(ResizeMode::of(DatasetKind::Mvtec, true), ResizeMode::FloorNearest);
-        assert_eq!(ResizeMode::of(DatasetKind::Custom, true), ResizeMode::Nearest);
-        assert_eq!(ResizeMode::of(DatasetKind::Custom, false), ResizeMode::ShortSide);
-        assert_eq!(ResizeMode::of(DatasetKind::Imagenet, false), ResizeMode::ShortSide);
-        assert_eq!(ResizeMode::of(DatasetKind::Pascalvoc, false), ResizeMode::Squash);
     }
 
     /// PIL and torchvision on this picture: sums over `Resize(5)` and `CenterCrop(5)`, and their first row.

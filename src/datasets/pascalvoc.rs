@@ -6,14 +6,65 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DatasetReader, Labels, Part, Query, missing, words};
-use crate::data::dataset::Split;
+use super::imagenet;
+use super::preset::Preset;
+use super::recipe::{ImageNoise, Moments, Recipe, View};
+use super::spec::{DatasetKind, DatasetReader, DatasetSpec, missing, words};
 use crate::data::folder::{self, Listed};
+use crate::data::resize_mode::ResizeMode;
+use crate::data::split::{Labels, Part, Query, Split};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Pascal VOC 2007.
-pub struct PascalVoc;
+pub const PASCALVOC: DatasetKind = DatasetKind::new(&DatasetSpec {
+    word: "pascalvoc",
+    explanation: "Pascal VOC 2007: horses against the rest",
+    reader: &PascalVoc,
+    home: None,
+    may_be_file: false,
+    labels_good: false,
+    rates_its_class: true,
+    good_alone: false,
+    recipe: Recipe {
+        resize: |_| ResizeMode::Squash,
+        raw_side: 224,
+        view: View::Whole,
+        augment: |to| to.then_whole(vec![to.jitter_all(0.01)]),
+        noise: ImageNoise::Plain { std: 0.001 },
+        mean_std: Some(MOMENTS),
+        joint_extremes: false,
+    },
+    imagenet_ids: &LIKE_PASCAL_VOC,
+    outliers: &[],
+    preset: || Preset { class: "horse", quantile: 0.99, ..imagenet::preset() },
+});
+
+/// Mean and standard deviation that the authors use whatever the class.
+pub const MOMENTS: Moments = [[0.4469, 0.4227, 0.3906], [0.2691, 0.2659, 0.2789]];
+
+/// Classes of ImageNet (2012) one of whose names has that of a Pascal VOC class as a word or as the end of one.
+#[rustfmt::skip]
+const LIKE_PASCAL_VOC: [&str; 64] = [
+    // bicycle; boat; bottle; bus
+    "n02835271", "n03344393", "n03662601", "n03873416", "n04273569", "n04347754",
+    "n02823428", "n03109150", "n03937543", "n03983396", "n04557648", "n04591713", "n03769881", "n04146614", "n04487081",
+    // bird
+    "n01534433", "n01537544", "n01833805", "n02165456",
+    // car
+    "n02814533", "n02965783", "n02974003", "n03393912", "n03895866", "n04037443", "n04285008", "n04335435", "n04461696",
+    // cat
+    "n02123045", "n02123159", "n02123394", "n02123597", "n02124075", "n02443114", "n02445715", "n02497673", "n02509815",
+    // chair; dining table
+    "n02791124", "n03376595", "n04099969", "n03201208",
+    // dog
+    "n02085936", "n02097474", "n02105641", "n02105855", "n02106662", "n02107574", "n02107683", "n02108915", "n02109961",
+    "n02110341", "n02110627", "n02110958", "n02111277", "n02116738", "n03218198", "n07697537",
+    // horse; sheep; train; television and monitor
+    "n02398521", "n03538406", "n12768682", "n02415577", "n02917067", "n03782006", "n04404412",
+];
+
+#[derive(Debug)]
+struct PascalVoc;
 
 const TREE: &str = "  DIR/JPEGImages/*.jpg (or in DIR/VOCdevkit/VOC2007)
   DIR/ImageSets/Main/CLASS_trainval.txt
@@ -48,7 +99,7 @@ impl DatasetReader for PascalVoc {
         let pictures = root.join("JPEGImages");
         let listed = parse(&list, &pictures)?;
         let absent = |picture: &&Listed| query.wants(picture.class) && !picture.path.exists();
-        if let Some(absent) = listed.iter().find(absent).filter(|_| !query.source.skip_broken) {
+        if let Some(absent) = listed.iter().find(absent).filter(|_| !query.skip_broken) {
             let name = absent.path.file_name().unwrap_or_default().display();
             let problem = format!("names {name}, which is not in {}", pictures.display());
             return Err(missing(&list, problem, TREE));
@@ -84,8 +135,9 @@ fn parse(list: &Path, pictures: &Path) -> Result<Vec<Listed>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::data::dataset::{Dataset, DatasetKind, Source};
+    use super::PASCALVOC;
     use crate::data::folder::tests::save;
+    use crate::datasets::dataset::{Dataset, Source};
     use std::fs;
 
     #[test]
@@ -97,7 +149,7 @@ mod tests {
         fs::create_dir_all(&lists).unwrap();
         fs::write(lists.join("horse_trainval.txt"), "000001 -1\n000002  1\n000003  0\n").unwrap();
         fs::write(lists.join("horse_test.txt"), "000004  1\r\n000005 -1\r\n000006 -1\r\n").unwrap();
-        let horse = Source { class: "horse", ..Source::new(DatasetKind::Pascalvoc, Some(dir.path()), 8, 3) };
+        let horse = Source { class: "horse", ..Source::new(PASCALVOC, Some(dir.path()), 8, 3) };
         let set = Dataset::load(&Source { anomalies: true, ..horse }).unwrap();
         assert_eq!(
             (set.class.as_str(), set.nominal, set.class_names.as_slice()),

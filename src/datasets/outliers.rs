@@ -1,4 +1,4 @@
-//! Outlier exposure: sets whose images serve as examples of "anything else".
+//! Outlier exposure: datasets whose images serve as examples of "anything else".
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,71 +6,30 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::dataset::DatasetKind;
+use super::spec::{DatasetKind, OutlierImages, OutlierSpec};
 use crate::data::folder::{self, Broken, Read};
+use crate::data::image_source::{ImageSource, Raw, spread};
 use crate::data::images::Images;
-use crate::data::sets::wordnet::{self, IMAGENET_30, LIKE_PASCAL_VOC};
-use crate::data::sets::{self, DatasetReader, Part, cifar10, cifar100, mnist, mvtec};
-use crate::data::store::{ImageSource, Raw};
 use crate::error::{Error, Result};
-
-/// The kinds of outliers, each with its word.
-const KINDS: [(OutlierKind, &str); 10] = [
-    (OutlierKind::Mnist, "mnist"),
-    (OutlierKind::Emnist, "emnist"),
-    (OutlierKind::Fmnist, "fmnist"),
-    (OutlierKind::Cifar10, "cifar10"),
-    (OutlierKind::Cifar100, "cifar100"),
-    (OutlierKind::Imagenet, "imagenet"),
-    (OutlierKind::Imagenet22k, "imagenet22k"),
-    (OutlierKind::Mvtec, "mvtec"),
-    (OutlierKind::MvtecGt, "mvtec_gt"),
-    (OutlierKind::Images, "images"),
-];
-
-/// What outliers are images of, and how these lie on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutlierKind {
-    /// The training images of MNIST.
-    Mnist,
-    /// The training images of EMNIST's letters.
-    Emnist,
-    /// The training images of Fashion-MNIST.
-    Fmnist,
-    /// The training images of CIFAR-10.
-    Cifar10,
-    /// A folder or file of records as those of CIFAR-100, any labels.
-    Cifar100,
-    /// ImageNet: a folder per class, named by WordNet id, in `DIR/train` or `DIR`. Classes that are nominal are left out: the
-    /// thirty of ImageNet-30, those like Pascal VOC's.
-    Imagenet,
-    /// ImageNet-22k: the same.
-    Imagenet22k,
-    /// Good and defective pictures of MVTec-AD's other classes.
-    Mvtec,
-    /// Labelled anomalies of the nominal class itself, from the test split, with their masks; see [`crate::data::labelled`].
-    MvtecGt,
-    /// Every picture in a folder and the folders within it.
-    Images,
-}
+use crate::named::Named;
 
 /// Where outliers come from; written `KIND:PATH`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct OutlierSource {
-    kind: OutlierKind,
+    kind: &'static OutlierSpec,
     path: PathBuf,
 }
 
 /// What outliers are to be, and beside what.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// The nominal set and class.
+    /// The nominal dataset and class.
     pub dataset: DatasetKind,
     pub class: &'a str,
-    /// What the images become; those that are no files of pictures are squashed and held.
+    /// What the images become; those that are no files of their own are squashed and held.
     pub raw: Raw,
-    /// Only so many of them, spread evenly over the set; of MVTec-AD, so many per class and type of defect.
+    /// Only so many of them, spread evenly over the dataset; of MVTec-AD, so many per class and type of defect.
     pub limit: Option<usize>,
 }
 
@@ -82,16 +41,6 @@ pub struct Outliers {
 }
 
 impl OutlierSource {
-    /// A source.
-    pub fn new(kind: OutlierKind, path: impl Into<PathBuf>) -> OutlierSource {
-        OutlierSource { kind, path: path.into() }
-    }
-
-    /// What it is of.
-    pub fn kind(&self) -> OutlierKind {
-        self.kind
-    }
-
     /// Where the images lie.
     pub fn path(&self) -> &Path {
         &self.path
@@ -102,17 +51,15 @@ impl OutlierSource {
         OutlierSource { path, ..*self }
     }
 
-    /// The label that the nominal class has among the outliers, where they are of the nominal set.
+    /// Whether these are labelled anomalies of the nominal class itself, from the test split.
+    pub fn are_own_anomalies(&self) -> bool {
+        matches!(self.kind.images, OutlierImages::OwnAnomalies)
+    }
+
+    /// The label that the nominal class has among the outliers, where they are of the nominal dataset.
     fn nominal_label(&self, wanted: &Wanted) -> Result<Option<usize>> {
-        let same = match self.kind {
-            OutlierKind::Mnist => wanted.dataset == DatasetKind::Mnist,
-            OutlierKind::Emnist => wanted.dataset == DatasetKind::Emnist,
-            OutlierKind::Fmnist => wanted.dataset == DatasetKind::Fmnist,
-            OutlierKind::Cifar10 => wanted.dataset == DatasetKind::Cifar10,
-            OutlierKind::Cifar100 => wanted.dataset == DatasetKind::Cifar100,
-            _ => false,
-        };
-        let classes = if same { sets::format(wanted.dataset).classes(&self.path)? } else { Vec::new() };
+        let same = wanted.dataset.outliers.contains(self.kind);
+        let classes = if same { wanted.dataset.reader.classes(&self.path)? } else { Vec::new() };
         Ok(classes.iter().position(|name| name == wanted.class))
     }
 
@@ -123,17 +70,14 @@ impl OutlierSource {
             let remedy = "check the spelling, or name where they lie by --outliers KIND:PATH";
             return Err(Error::file(path, "there are no outliers here", remedy));
         }
-        let (images, labels) = match self.kind {
-            OutlierKind::Mnist | OutlierKind::Fmnist => mnist::read_digits(path, Part::Train)?,
-            OutlierKind::Emnist => mnist::read_letters(path, Part::Train)?,
-            OutlierKind::Cifar10 => cifar10::read(path, Part::Train)?,
-            OutlierKind::Cifar100 => cifar100::read(path, Part::Train)?,
-            OutlierKind::Imagenet | OutlierKind::Imagenet22k => {
-                return load_pictures(path, vec![imagenet(path, wanted.dataset)?], wanted);
+        let (images, labels) = match self.kind.images {
+            OutlierImages::Labelled(read) => read(path)?,
+            OutlierImages::Files(list) => {
+                return load_files(path, list(path, wanted.dataset, wanted.class)?, wanted);
             }
-            OutlierKind::Mvtec => return load_pictures(path, other_classes(path, wanted.class)?, wanted),
-            OutlierKind::Images => return load_pictures(path, vec![folder::pictures(path, true)?], wanted),
-            OutlierKind::MvtecGt => return Err(Error::internal("labelled anomalies are chosen from the test split")),
+            OutlierImages::OwnAnomalies => {
+                return Err(Error::internal("labelled anomalies are chosen from the test split"));
+            }
         };
         let nominal = self.nominal_label(wanted)?;
         let others: Vec<usize> = (0..images.count).filter(|&i| Some(usize::from(labels[i])) != nominal).collect();
@@ -150,8 +94,8 @@ impl OutlierSource {
     }
 }
 
-/// Reads groups of pictures, at most as many of each as are wanted.
-fn load_pictures(path: &Path, groups: Vec<Vec<PathBuf>>, wanted: &Wanted) -> Result<Outliers> {
+/// Reads groups of images, at most as many of each as are wanted.
+fn load_files(path: &Path, groups: Vec<Vec<PathBuf>>, wanted: &Wanted) -> Result<Outliers> {
     let few = |group: Vec<PathBuf>| match wanted.limit {
         Some(k) => spread(group.len(), k).into_iter().map(|i| group[i].clone()).collect(),
         None => group,
@@ -165,46 +109,9 @@ fn load_pictures(path: &Path, groups: Vec<Vec<PathBuf>>, wanted: &Wanted) -> Res
     Ok(Outliers { images, skipped })
 }
 
-/// ImageNet's pictures but those of the classes that are nominal.
-fn imagenet(root: &Path, nominal: DatasetKind) -> Result<Vec<PathBuf>> {
-    let train = root.join("train");
-    let root = if train.is_dir() { train.as_path() } else { root };
-    let excluded: Vec<&str> = match nominal {
-        DatasetKind::Imagenet => IMAGENET_30.iter().map(|(_, id)| *id).collect(),
-        DatasetKind::Pascalvoc => LIKE_PASCAL_VOC.to_vec(),
-        _ => Vec::new(),
-    };
-    let classes: Vec<String> = folder::folders(root)?.into_iter().filter(|name| wordnet::is_id(name)).collect();
-    if classes.is_empty() {
-        return Err(Error::file(
-            root,
-            "holds no folder named by WordNet id",
-            "expected are folders such as DIR/n01440764",
-        ));
-    }
-    let kept = classes.iter().filter(|name| !excluded.contains(&name.as_str()));
-    let pictures = kept.map(|name| folder::pictures(&root.join(name), true)).collect::<Result<Vec<_>>>()?;
-    Ok(pictures.concat())
-}
-
-/// The pictures of MVTec-AD's classes but one, apart by class and type of defect.
-fn other_classes(root: &Path, class: &str) -> Result<Vec<Vec<PathBuf>>> {
-    let mut groups = Vec::new();
-    for other in mvtec::Mvtec.classes(root)?.iter().filter(|other| *other != class) {
-        let folder = mvtec::class_folder(root, other);
-        let mut good = folder::pictures(&folder.join("train").join(mvtec::GOOD), false)?;
-        let test = folder.join("test");
-        for kind in if test.is_dir() { folder::folders(&test)? } else { Vec::new() } {
-            let pictures = folder::pictures(&test.join(&kind), false)?;
-            if kind == mvtec::GOOD { good.extend(pictures) } else { groups.push(pictures) }
-        }
-        groups.push(good);
-    }
-    if groups.is_empty() {
-        let problem = format!("holds no class of MVTec-AD but {class}");
-        return Err(Error::file(root, problem, "name the folder that holds the folders of all classes"));
-    }
-    Ok(groups)
+/// The kinds of outliers: those of all datasets.
+fn kinds() -> impl Iterator<Item = &'static OutlierSpec> {
+    DatasetKind::all().into_iter().flat_map(|dataset| dataset.outliers)
 }
 
 impl FromStr for OutlierSource {
@@ -212,15 +119,15 @@ impl FromStr for OutlierSource {
 
     fn from_str(text: &str) -> Result<OutlierSource> {
         let remedy = || {
-            let kinds: Vec<String> = KINDS.iter().map(|(_, word)| format!("{word}:PATH")).collect();
+            let kinds: Vec<String> = kinds().map(|kind| format!("{}:PATH", kind.word)).collect();
             format!("write {}", kinds.join(", "))
         };
         let (kind, path) = match text.split_once(':') {
             Some((kind, path)) if !path.is_empty() => (kind, PathBuf::from(path)),
             _ => return Err(Error::setting(format!("`{text}` names no source of outliers"), remedy())),
         };
-        match KINDS.iter().find(|(_, word)| *word == kind) {
-            Some(&(kind, _)) => Ok(OutlierSource { kind, path }),
+        match kinds().find(|known| known.word == kind) {
+            Some(kind) => Ok(OutlierSource { kind, path }),
             None => Err(Error::setting(format!("`{kind}` is no kind of outliers"), remedy())),
         }
     }
@@ -228,8 +135,7 @@ impl FromStr for OutlierSource {
 
 impl fmt::Display for OutlierSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = KINDS.iter().find(|(kind, _)| *kind == self.kind).map_or("", |(_, word)| word);
-        write!(f, "{word}:{}", self.path.display())
+        write!(f, "{}:{}", self.kind.word, self.path.display())
     }
 }
 
@@ -247,24 +153,27 @@ impl From<OutlierSource> for String {
     }
 }
 
-/// At most `k` indices below `n`, evenly spaced.
-pub(crate) fn spread(n: usize, k: usize) -> Vec<usize> {
-    let k = k.min(n);
-    (0..k).map(|i| i * n / k).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::cifar::tests::record;
-    use crate::data::fit::{RawForm, ResizeMode};
     use crate::data::folder::tests::save;
-    use crate::data::store::Hold;
+    use crate::data::image_source::Hold;
+    use crate::data::resize_mode::{RawForm, ResizeMode};
+    use crate::datasets::cifar10::CIFAR10;
+    use crate::datasets::custom::CUSTOM;
+    use crate::datasets::folder::FOLDER;
+    use crate::datasets::imagenet::IMAGENET;
+    use crate::datasets::pascalvoc::PASCALVOC;
     use std::fs;
 
     fn wanted(side: usize, channels: usize, limit: Option<usize>) -> Wanted<'static> {
-        let form = RawForm { side, channels, fit: ResizeMode::Squash };
-        Wanted { dataset: DatasetKind::Folder, class: "good", raw: Raw { form, hold: Hold::Always }, limit }
+        let form = RawForm { side, channels, resize: ResizeMode::Squash };
+        Wanted { dataset: FOLDER, class: "good", raw: Raw { form, hold: Hold::Always }, limit }
+    }
+
+    fn source(word: &str, path: impl AsRef<Path>) -> OutlierSource {
+        format!("{word}:{}", path.as_ref().display()).parse().unwrap()
     }
 
     /// The first value of each image.
@@ -295,7 +204,7 @@ mod tests {
         let file = dir.path().join("photos.bin");
         let records = [record(&[1, 200], [255, 0, 0]), record(&[0, 0], [0; 3]), record(&[0, 0], [9; 3])];
         fs::write(&file, records.concat()).unwrap();
-        let source = OutlierSource::new(OutlierKind::Cifar100, file);
+        let source = source("cifar100", file);
         let images = source.load(&wanted(28, 1, None)).unwrap().images;
         assert_eq!((images.count(), images.shape()), (3, [28, 28, 1]));
         assert_eq!(images.held().unwrap().image(0), [76; 784]);
@@ -309,18 +218,18 @@ mod tests {
         for i in 1..=5u8 {
             fs::write(dir.path().join(format!("data_batch_{i}.bin")), record(&[i], [10 * i; 3])).unwrap();
         }
-        let source = OutlierSource::new(OutlierKind::Cifar10, dir.path());
+        let source = source("cifar10", dir.path());
         let of = |dataset, class, limit| values(&source, &Wanted { dataset, class, ..wanted(32, 3, limit) });
-        assert_eq!(of(DatasetKind::Cifar10, "bird", None), [10, 30, 40, 50], "a bird has label 2");
-        assert_eq!(of(DatasetKind::Cifar10, "bird", Some(4)), [10, 30, 40, 50]);
-        assert_eq!(of(DatasetKind::Cifar10, "truck", None), [10, 20, 30, 40, 50]);
-        assert_eq!(of(DatasetKind::Custom, "bird", None), [10, 20, 30, 40, 50]);
+        assert_eq!(of(CIFAR10, "bird", None), [10, 30, 40, 50], "a bird has label 2");
+        assert_eq!(of(CIFAR10, "bird", Some(4)), [10, 30, 40, 50]);
+        assert_eq!(of(CIFAR10, "truck", None), [10, 20, 30, 40, 50]);
+        assert_eq!(of(CUSTOM, "bird", None), [10, 20, 30, 40, 50]);
     }
 
     #[test]
     fn pictures_are_found_in_folders_within_folders() {
         let dir = tempfile::tempdir().unwrap();
-        let source = OutlierSource::new(OutlierKind::Images, dir.path());
+        let source = source("images", dir.path());
         assert!(source.load(&wanted(8, 1, None)).unwrap_err().to_string().contains("holds no pictures"));
         for (name, value) in [("b.png", 2), ("a/x/y.png", 1), ("c/z.png", 3)] {
             save(dir.path(), name, (5, 7), value);
@@ -348,12 +257,12 @@ mod tests {
         for (folder, value) in [("n01440764", 1), ("n12267677", 2), ("n04285008", 3), ("misc", 4)] {
             save(dir.path(), &format!("train/{folder}/a.png"), (4, 4), value);
         }
-        for kind in [OutlierKind::Imagenet, OutlierKind::Imagenet22k] {
-            let source = OutlierSource::new(kind, dir.path());
+        for kind in ["imagenet", "imagenet22k"] {
+            let source = source(kind, dir.path());
             let of = |dataset| values(&source, &Wanted { dataset, ..wanted(4, 1, None) });
-            assert_eq!(of(DatasetKind::Cifar10), [1, 3, 2], "in the order of their ids");
-            assert_eq!(of(DatasetKind::Imagenet), [1, 3]);
-            assert_eq!(of(DatasetKind::Pascalvoc), [1, 2]);
+            assert_eq!(of(CIFAR10), [1, 3, 2], "in the order of their ids");
+            assert_eq!(of(IMAGENET), [1, 3]);
+            assert_eq!(of(PASCALVOC), [1, 2]);
             assert_eq!(values(&source.at(dir.path().join("train")), &wanted(4, 1, None)), [1, 3, 2]);
             let message = source.at(dir.path().join("train/misc")).load(&wanted(4, 1, None)).unwrap_err().to_string();
             assert!(message.contains("DIR/n01440764"), "{message}");
@@ -369,7 +278,7 @@ mod tests {
                 save(dir.path(), &format!("{class}/{folder}/1.png"), (4, 4), value + 2 * i as u8 + 1);
             }
         }
-        let source = OutlierSource::new(OutlierKind::Mvtec, dir.path());
+        let source = source("mvtec", dir.path());
         let of = |class, limit| values(&source, &Wanted { class, ..wanted(4, 1, limit) });
         assert_eq!(of("bottle", None), [24, 25, 26, 27, 20, 21, 22, 23]);
         assert_eq!(of("cable", Some(1)), [14, 16, 10], "one of each kind");

@@ -5,13 +5,57 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DatasetReader, Labels, Part, Query, missing};
-use crate::data::dataset::Split;
+use super::preset::Preset;
+use super::recipe::{ImageNoise, Recipe, View};
+use super::spec::{DatasetKind, DatasetReader, DatasetSpec, missing};
 use crate::data::folder::{self, Truth};
+use crate::data::pipeline::{PipelineKind, Transform};
+use crate::data::resize_mode::ResizeMode;
+use crate::data::split::{Labels, Part, Query, Split};
+use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
 
-/// A user's classes.
-pub struct Custom;
+pub const CUSTOM: DatasetKind = DatasetKind::new(&DatasetSpec {
+    word: "custom",
+    explanation: "Pictures in a folder per class, with the paper's settings for them",
+    reader: &Custom,
+    home: None,
+    may_be_file: false,
+    labels_good: true,
+    rates_its_class: false,
+    good_alone: false,
+    recipe: Recipe {
+        resize: |kind| match kind == PipelineKind::Aug1Masks {
+            true => ResizeMode::Nearest,
+            false => ResizeMode::ShortSide,
+        },
+        raw_side: 248,
+        view: View::Centre,
+        augment: |to| match to.kind == PipelineKind::Aug1Masks {
+            true => vec![to.crop_or_whole(), Transform::Flip, to.jitter_all(0.01)],
+            false => [vec![to.jitter_all(0.01), Transform::Flip], to.crop()].concat(),
+        },
+        noise: ImageNoise::Plain { std: 0.001 },
+        mean_std: None,
+        joint_extremes: false,
+    },
+    imagenet_ids: &[],
+    outliers: &[],
+    preset: || Preset {
+        net: "FCDD_CNN224_VGG_F",
+        side: 224,
+        pipeline: PipelineKind::Aug1,
+        epochs: 200,
+        lr: 1e-3,
+        schedule: Schedule::Lambda { gamma: 0.985 },
+        sigma: 10.0,
+        quantile: 0.97,
+        ..Preset::small_grey()
+    },
+});
+
+#[derive(Debug)]
+struct Custom;
 
 const NORMAL: &str = "normal";
 const ANOMALOUS: &str = "anomalous";
@@ -86,11 +130,11 @@ fn is_judged(root: &Path, class: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::dataset::{Dataset, DatasetKind, Source};
     use crate::data::folder::tests::save;
+    use crate::datasets::dataset::{Dataset, Source};
 
     fn load(root: &Path, class: &str) -> Result<Dataset> {
-        Dataset::load(&Source { class, anomalies: true, ..Source::new(DatasetKind::Custom, Some(root), 8, 1) })
+        Dataset::load(&Source { class, anomalies: true, ..Source::new(CUSTOM, Some(root), 8, 1) })
     }
 
     #[test]

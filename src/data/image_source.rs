@@ -9,9 +9,8 @@ use flate2::Crc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::data::fit::RawForm;
 use crate::data::images::Images;
-use crate::data::outliers::spread;
+use crate::data::resize_mode::RawForm;
 use crate::error::{Error, Result};
 use crate::memory;
 
@@ -264,6 +263,12 @@ impl Files {
     }
 }
 
+/// At most `k` indices below `n`, evenly spaced.
+pub fn spread(n: usize, k: usize) -> Vec<usize> {
+    let k = k.min(n);
+    (0..k).map(|i| i * n / k).collect()
+}
+
 fn lock(replaced: &Mutex<Vec<String>>) -> std::sync::MutexGuard<'_, Vec<String>> {
     replaced.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -287,11 +292,11 @@ impl File {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::fit::ResizeMode;
+    use crate::data::resize_mode::ResizeMode;
     use image::RgbImage;
     use std::path::Path;
 
-    const FORM: RawForm = RawForm { side: 8, channels: 3, fit: ResizeMode::Squash };
+    const FORM: RawForm = RawForm { side: 8, channels: 3, resize: ResizeMode::Squash };
 
     fn save(path: &Path, salt: u32) {
         RgbImage::from_fn(10, 8, |x, y| image::Rgb([(x * 20 + salt) as u8, (y * 30) as u8, salt as u8]))

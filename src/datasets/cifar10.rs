@@ -4,15 +4,50 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DatasetReader, Part, Query, missing, words};
+use super::preset::Preset;
+use super::recipe::{ImageNoise, Recipe, View};
+use super::spec::{DatasetKind, DatasetReader, DatasetSpec, OutlierImages, OutlierSpec, missing, words};
 use crate::data::cifar::{self, Labels, SIDE};
-use crate::data::dataset::Split;
 use crate::data::images::{Images, read_picture};
+use crate::data::pipeline::Transform;
+use crate::data::resize_mode::ResizeMode;
+use crate::data::split::{Part, Query, Split};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// CIFAR-10.
-pub struct Cifar10;
+pub const CIFAR10: DatasetKind = DatasetKind::new(&DatasetSpec {
+    word: "cifar10",
+    explanation: "CIFAR-10: binary records or PNG sheets, ten kinds of things",
+    reader: &Cifar10,
+    home: None,
+    may_be_file: false,
+    labels_good: false,
+    rates_its_class: false,
+    good_alone: false,
+    recipe: SMALL_PHOTOGRAPHS,
+    imagenet_ids: &[],
+    outliers: &[OutlierSpec { word: "cifar10", images: OutlierImages::Labelled(|root| read(root, Part::Train)) }],
+    preset: Preset::small_photographs,
+});
+
+/// The recipe of small photographs.
+pub const SMALL_PHOTOGRAPHS: Recipe = Recipe {
+    resize: |_| ResizeMode::Squash,
+    raw_side: 224,
+    view: View::Whole,
+    augment: |to| {
+        to.then_whole(match to.kind.normalises_contrast() {
+            true => vec![Transform::PadCrop { pad: 4 }, Transform::Flip],
+            false => vec![to.jitter_all(0.01), Transform::PadCrop { pad: 4 }, Transform::Flip],
+        })
+    },
+    noise: ImageNoise::Plain { std: 0.001 },
+    mean_std: None,
+    joint_extremes: true,
+};
+
+#[derive(Debug)]
+struct Cifar10;
 
 const TREE: &str = "  DIR/data_batch_{1,2,3,4,5}.bin (or in DIR/cifar-10-batches-bin)
   DIR/test_batch.bin
@@ -34,7 +69,7 @@ impl DatasetReader for Cifar10 {
 }
 
 /// Images and labels of a split.
-pub fn read(root: &Path, part: Part) -> Result<(Images, Vec<u8>)> {
+fn read(root: &Path, part: Part) -> Result<(Images, Vec<u8>)> {
     let names: Vec<String> = match part {
         Part::Train => (1..=5).map(|i| format!("data_batch_{i}")).collect(),
         Part::Test => vec!["test_batch".to_string()],
@@ -94,11 +129,11 @@ fn sheet(path: &PathBuf) -> Result<Images> {
 mod tests {
     use super::*;
     use crate::data::cifar::tests::record;
-    use crate::data::dataset::{Dataset, DatasetKind, Source};
+    use crate::datasets::dataset::{Dataset, Source};
     use std::fs;
 
     fn load(root: &Path) -> Result<Dataset> {
-        Dataset::load(&Source { class: "ship", ..Source::new(DatasetKind::Cifar10, Some(root), 32, 3) })
+        Dataset::load(&Source { class: "ship", ..Source::new(CIFAR10, Some(root), 32, 3) })
     }
 
     #[test]

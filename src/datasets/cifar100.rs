@@ -2,14 +2,32 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DatasetReader, Part, Query, missing, words};
+use super::cifar10::SMALL_PHOTOGRAPHS;
+use super::preset::Preset;
+use super::spec::{DatasetKind, DatasetReader, DatasetSpec, OutlierImages, OutlierSpec, missing, words};
 use crate::data::cifar::{self, Labels};
-use crate::data::dataset::Split;
 use crate::data::images::Images;
+use crate::data::split::{Part, Query, Split};
 use crate::error::Result;
 
-/// CIFAR-100 with its fine labels.
-pub struct Cifar100;
+pub const CIFAR100: DatasetKind = DatasetKind::new(&DatasetSpec {
+    word: "cifar100",
+    explanation: "CIFAR-100: binary records, a hundred kinds of things",
+    reader: &Cifar100,
+    home: None,
+    may_be_file: true,
+    labels_good: false,
+    rates_its_class: false,
+    good_alone: false,
+    recipe: SMALL_PHOTOGRAPHS,
+    imagenet_ids: &[],
+    outliers: &[OutlierSpec { word: "cifar100", images: OutlierImages::Labelled(|root| read(root, Part::Train)) }],
+    preset: Preset::small_photographs,
+});
+
+/// With its fine labels.
+#[derive(Debug)]
+struct Cifar100;
 
 const TREE: &str = "  DIR/train.bin (or in DIR/cifar-100-binary)
   DIR/test.bin";
@@ -40,7 +58,7 @@ impl DatasetReader for Cifar100 {
 }
 
 /// Images and fine labels of a split: of a file in the folder, in the folder that the archive unpacks to, or of `root` itself.
-pub fn read(root: &Path, part: Part) -> Result<(Images, Vec<u8>)> {
+fn read(root: &Path, part: Part) -> Result<(Images, Vec<u8>)> {
     let name = format!("{}.bin", part.name());
     let candidates: [PathBuf; 3] = [root.to_path_buf(), root.join(&name), root.join("cifar-100-binary").join(&name)];
     match candidates.iter().find(|path| path.is_file()) {

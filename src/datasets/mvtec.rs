@@ -5,13 +5,65 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DatasetReader, Labels, Part, Query, missing};
-use crate::data::dataset::Split;
+use super::preset::Preset;
+use super::recipe::{ImageNoise, Recipe, View};
+use super::spec::{DatasetKind, DatasetReader, DatasetSpec, OutlierImages, OutlierSpec, missing};
 use crate::data::folder::{self, Listed, Truth};
+use crate::data::jitter::Amounts;
+use crate::data::pipeline::Transform;
+use crate::data::resize_mode::ResizeMode;
+use crate::data::split::{Labels, Part, Query, Split};
+use crate::data::supervise::{NoiseMode, Supervise};
+use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
 
-/// MVTec-AD: a folder per class, or one such folder by itself.
-pub struct Mvtec;
+pub const MVTEC: DatasetKind = DatasetKind::new(&DatasetSpec {
+    word: "mvtec",
+    explanation: "MVTec-AD: a folder per kind of product or surface",
+    reader: &Mvtec,
+    home: None,
+    may_be_file: false,
+    labels_good: true,
+    rates_its_class: false,
+    good_alone: false,
+    recipe: Recipe {
+        resize: |_| ResizeMode::FloorNearest,
+        raw_side: 240,
+        view: View::Whole,
+        augment: |to| {
+            let faint = to.jitter(Amounts { brightness: 0.005, ..Amounts::all(0.0005) });
+            let colours = Transform::Choice { first: vec![to.jitter_all(0.04)], second: vec![faint] };
+            vec![to.crop_or_whole(), colours]
+        },
+        noise: ImageNoise::Spread { share: 0.1 },
+        mean_std: None,
+        joint_extremes: false,
+    },
+    imagenet_ids: &[],
+    outliers: &[
+        OutlierSpec { word: "mvtec", images: OutlierImages::Files(|root, _, class| other_classes(root, class)) },
+        OutlierSpec { word: "mvtec_gt", images: OutlierImages::OwnAnomalies },
+    ],
+    preset: || Preset {
+        net: "FCDD_CNN224_VGG_F",
+        side: 224,
+        supervise: Supervise::MalformedNormal,
+        noise: NoiseMode::Confetti,
+        maps: true,
+        epochs: 200,
+        passes: 10,
+        lr: 1e-3,
+        weight_decay: 1e-4,
+        schedule: Schedule::Lambda { gamma: 0.985 },
+        sigma: 12.0,
+        quantile: 0.99,
+        ..Preset::small_grey()
+    },
+});
+
+/// A folder per class, or one such folder by itself.
+#[derive(Debug)]
+struct Mvtec;
 
 /// Label 0.
 pub const GOOD: &str = "good";
@@ -92,6 +144,26 @@ pub fn list(folder: &Path, query: &Query) -> Result<Vec<Listed>> {
     Ok(listed)
 }
 
+/// The images of all classes but one, apart by class and type of defect.
+fn other_classes(root: &Path, class: &str) -> Result<Vec<Vec<PathBuf>>> {
+    let mut groups = Vec::new();
+    for other in Mvtec.classes(root)?.iter().filter(|other| *other != class) {
+        let folder = class_folder(root, other);
+        let mut good = folder::pictures(&folder.join("train").join(GOOD), false)?;
+        let test = folder.join("test");
+        for kind in if test.is_dir() { folder::folders(&test)? } else { Vec::new() } {
+            let pictures = folder::pictures(&test.join(&kind), false)?;
+            if kind == GOOD { good.extend(pictures) } else { groups.push(pictures) }
+        }
+        groups.push(good);
+    }
+    if groups.is_empty() {
+        let problem = format!("holds no class of MVTec-AD but {class}");
+        return Err(Error::file(root, problem, "name the folder that holds the folders of all classes"));
+    }
+    Ok(groups)
+}
+
 /// Refuses masks that are no folder, and those of a folder of pictures that is not there.
 fn check_masks(masks: &Path, split: &Path) -> Result<()> {
     if masks.is_file() {
@@ -120,8 +192,8 @@ fn own_name(folder: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::dataset::{Dataset, DatasetKind, Source, nominal_classes};
     use crate::data::folder::tests::save;
+    use crate::datasets::dataset::{Dataset, Source, nominal_classes};
 
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -137,14 +209,14 @@ mod tests {
     }
 
     fn load(root: &Path, class: &str) -> Result<Dataset> {
-        let source = Source::new(DatasetKind::Mvtec, Some(root), 8, 1);
+        let source = Source::new(MVTEC, Some(root), 8, 1);
         Dataset::load(&Source { class, anomalies: true, ..source })
     }
 
     #[test]
     fn a_class_is_a_folder() {
         let dir = tree();
-        let classes = || nominal_classes(DatasetKind::Mvtec, Some(dir.path()));
+        let classes = || nominal_classes(MVTEC, Some(dir.path()));
         assert_eq!(classes().unwrap(), ["bottle", "zipper"]);
         let set = load(dir.path(), "zipper").unwrap();
         assert_eq!(
@@ -193,7 +265,7 @@ mod tests {
         save(&root, "train_maps/dent/1.png", (8, 8), 200);
         let set = load(&root, "0").unwrap();
         assert!(!set.train.masks[0].as_ref().unwrap().any() && set.train.masks[1].as_ref().unwrap().any());
-        let unasked = Dataset::load(&Source::new(DatasetKind::Mvtec, Some(&root), 8, 1)).unwrap();
+        let unasked = Dataset::load(&Source::new(MVTEC, Some(&root), 8, 1)).unwrap();
         assert_eq!(unasked.train.classes, [0]);
     }
 }

@@ -1,0 +1,111 @@
+//! A user's folder: the layout of a class of MVTec-AD, or good pictures only.
+//!
+//! A folder that holds pictures directly is a training split of good ones; it may have `test` and `ground_truth` beside them.
+
+use std::path::Path;
+
+use super::mvtec;
+use super::preset::Preset;
+use super::recipe::{ImageNoise, Recipe, View};
+use super::spec::{DatasetKind, DatasetReader, DatasetSpec, OutlierImages, OutlierSpec, missing};
+use crate::data::folder::{self, Listed};
+use crate::data::jitter::Amounts;
+use crate::data::pipeline::Transform;
+use crate::data::resize_mode::ResizeMode;
+use crate::data::split::{Labels, Part, Query, Split};
+use crate::data::supervise::{NoiseMode, Supervise};
+use crate::engine::lower::Optimizer;
+use crate::engine::schedule::Schedule;
+use crate::error::Result;
+
+pub const FOLDER: DatasetKind = DatasetKind::new(&DatasetSpec {
+    word: "folder",
+    explanation: "A folder of pictures: MVTec-AD's layout, or good pictures only",
+    reader: &Folder,
+    home: None,
+    may_be_file: false,
+    labels_good: true,
+    rates_its_class: false,
+    good_alone: true,
+    recipe: Recipe {
+        resize: |_| ResizeMode::Squash,
+        raw_side: 224,
+        view: View::Whole,
+        augment: |to| {
+            // Shifted with mirrored borders instead of cropped: the net sees the texture at the scale, and the borders as whole, as it
+            // will in testing.
+            let amounts = Amounts { brightness: 0.04, contrast: 0.04, ..Amounts::default() };
+            to.then_whole(vec![Transform::Jitter(amounts), Transform::Shift { pad: to.side / 16 }, Transform::Flip])
+        },
+        noise: ImageNoise::Plain { std: 0.01 },
+        mean_std: None,
+        joint_extremes: false,
+    },
+    imagenet_ids: &[],
+    outliers: &[OutlierSpec {
+        word: "images",
+        images: OutlierImages::Files(|root, _, _| Ok(vec![folder::pictures(root, true)?])),
+    }],
+    preset: || Preset {
+        net: "FCDD_CNN224",
+        side: 224,
+        supervise: Supervise::MalformedNormalGt,
+        noise: NoiseMode::FineConfetti,
+        maps: true,
+        epochs: 50,
+        batch: 8,
+        optimizer: Optimizer::Adam,
+        lr: 1e-3,
+        schedule: Schedule::Lambda { gamma: 0.9 },
+        sigma: 4.0,
+        quantile: 0.99,
+        reestimate: true,
+        ..Preset::small_grey()
+    },
+});
+
+#[derive(Debug)]
+struct Folder;
+
+const TREE: &str = "  DIR/*.png, good pictures only, or
+  DIR/train/good/*.png
+  DIR/test/good/*.png
+  DIR/test/DEFECT/*.png
+  DIR/ground_truth/DEFECT/NAME_mask.png (optional)
+  DIR/train/DEFECT/*.png, with masks in train_maps/DEFECT (optional, for --supervise other)";
+
+impl DatasetReader for Folder {
+    fn classes(&self, _root: &Path) -> Result<Vec<String>> {
+        Ok(vec![mvtec::GOOD.to_string()])
+    }
+
+    fn labels(&self, root: &Path, _classes: &[String], _class: u16) -> Result<Labels> {
+        mvtec::labels(root)
+    }
+
+    fn read(&self, query: &Query) -> Result<Split> {
+        let root = query.root;
+        if query.part == Part::Test || root.join("train").is_dir() {
+            let good = root.join("train").join(mvtec::GOOD);
+            if query.part == Part::Train && !good.is_dir() {
+                return Err(missing(&good, "holds no pictures", TREE));
+            }
+            let mut split = folder::read(query, mvtec::list(root, query)?)?;
+            let beside = if query.part == Part::Train { folder::pictures(root, false)?.len() } else { 0 };
+            if beside > 0 {
+                let why = "since it has a folder train";
+                split.notes.push(format!("left alone, {why}: pictures in {} itself ({beside})", root.display()));
+            }
+            return Ok(split);
+        }
+        let pictures = folder::pictures(root, false)?;
+        if pictures.is_empty() {
+            return Err(missing(root, "holds no pictures", TREE));
+        }
+        folder::read(query, pictures.into_iter().map(|path| Listed::unmarked(path, 0)).collect())
+    }
+
+    fn tree(&self) -> &'static str {
+        TREE
+    }
+}
