@@ -11,7 +11,7 @@ use crate::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
 use crate::steps::head::{Head, HeadBackward};
 use crate::steps::hsc_loss::{GradientHeatmap, HscLoss, HscScore};
 use crate::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
-use crate::steps::operation::{Access, Hyper, Operation};
+use crate::steps::operation::{Access, Hyper, Operation, Sums};
 use crate::steps::optimizer::{Adam, Sgd};
 use crate::steps::reconstruction_loss::{Reconstruction, ReconstructionLoss};
 use crate::steps::reshape::Reshape;
@@ -135,6 +135,16 @@ impl Step {
     /// See [`Operation::flops`].
     pub fn flops(&self) -> u64 {
         of_any_kind!(self, step => step.flops())
+    }
+
+    /// See [`Operation::sums`].
+    pub fn sums(&self, output: &str, largest: &[f64], exact: &HostBuffers<f64>) -> Sums {
+        of_any_kind!(self, step => step.sums(output, largest, exact))
+    }
+
+    /// See [`Operation::on_tensor_cores`].
+    pub fn on_tensor_cores(&self) -> bool {
+        of_any_kind!(self, step => step.on_tensor_cores())
     }
 
     /// Bytes that the step has to move: each operand read or written once, scratch space aside.

@@ -1,6 +1,6 @@
 //! f32 values as the bf16 that tensor cores multiply, rounded to nearest even: the steps `cast` and `cast_weights`, `kernels/cast.cu`.
 
-use super::operation::{Access, Hyper, Operation};
+use super::operation::{Access, Hyper, Operation, Sums};
 use crate::device::cuda::{self, DeviceBuffers, kernels};
 use crate::device::{ByteView, HostBuffers, View};
 use crate::real::Real;
@@ -25,6 +25,10 @@ impl Operation for Cast {
 
     fn writes(&self) -> Access {
         Access::new([("y", self.y)])
+    }
+
+    fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums::NONE
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
@@ -71,6 +75,10 @@ impl Operation for CastWeights {
 
     fn writes(&self) -> Access {
         Access::new([("casts", self.casts)])
+    }
+
+    fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums::NONE
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {

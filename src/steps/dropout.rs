@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation};
+use super::operation::{Access, Hyper, Operation, Sums};
 use crate::device::cuda::{self, DeviceBuffers, kernels};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -35,6 +35,10 @@ impl Operation for Dropout {
 
     fn writes(&self) -> Access {
         Access::new([("values", self.values)])
+    }
+
+    fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums::NONE
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {

@@ -8,7 +8,7 @@ use std::f64::consts::LN_2;
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation};
+use super::operation::{Access, Hyper, Operation, Sums};
 use crate::device::cuda::{self, DeviceBuffers, kernels};
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum_over};
@@ -62,6 +62,10 @@ impl Operation for MapLoss {
 
     fn writes(&self) -> Access {
         Access::new([("loss", self.loss), ("da", self.da)])
+    }
+
+    fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums::of(self.a.len / self.loss.len)
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
@@ -118,6 +122,10 @@ impl Operation for PseudoHuberBackward {
 
     fn writes(&self) -> Access {
         Access::new([("dz", self.dz)])
+    }
+
+    fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums::NONE
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::conv::{ConvGeometry, cpu as conv, reference};
 use super::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
-use super::operation::{Access, Hyper, Operation};
+use super::operation::{Access, Hyper, Operation, Sums};
 use super::vectors::Vectors;
 use crate::device::cuda::{self, DeviceBuffers, Launch, Number, Pointer, PointerMut, kernels};
 use crate::device::{DType, HostBuffers, View};
@@ -68,6 +68,18 @@ impl Operation for Head {
         Access::new([("z", self.z), ("a", self.a), ("score", self.score)])
             .and("loss", self.labels.map(|of| of.loss))
             .and("dz", self.labels.map(|of| of.dz))
+    }
+
+    fn sums(&self, output: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
+        let (c, product) = (self.geometry.c, largest[0] * largest[1]);
+        match output {
+            "z" => Sums { terms: c, scale: product },
+            // What is wrong with z by rounding is in all that follows.
+            _ => {
+                let scale = if output == "dz" { 0.0 } else { product };
+                Sums { terms: c + self.z.len / self.score.len, scale }
+            }
+        }
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
@@ -202,6 +214,14 @@ impl Operation for HeadBackward {
 
     fn writes(&self) -> Access {
         Access::new([("dw", self.dw)]).and("db", self.db).and("dx", self.dx)
+    }
+
+    fn sums(&self, output: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
+        match output {
+            "dx" => Sums::NONE,
+            "db" => Sums { terms: self.dz.len, scale: largest[2] },
+            _ => Sums { terms: self.dz.len, scale: largest[0] * largest[2] },
+        }
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {

@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::fcdd_loss::anomalous_loss;
-use super::operation::{Access, Hyper, Operation};
+use super::operation::{Access, Hyper, Operation, Sums};
 use crate::device::cuda::{self, DeviceBuffers, kernels};
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum_over};
@@ -33,6 +33,10 @@ impl Operation for HscScore {
 
     fn writes(&self) -> Access {
         Access::new([("score", self.score)])
+    }
+
+    fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums::of(self.o.len / self.score.len)
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
@@ -85,6 +89,10 @@ impl Operation for HscLoss {
 
     fn writes(&self) -> Access {
         Access::new([("do", self.d_o)]).and("loss", self.training.map(|training| training.loss))
+    }
+
+    fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums::NONE
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
@@ -171,6 +179,10 @@ impl Operation for GradientHeatmap {
 
     fn writes(&self) -> Access {
         Access::new([("heatmap", self.heatmap)])
+    }
+
+    fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums::of(self.x.len / self.heatmap.len)
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {

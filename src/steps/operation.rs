@@ -45,9 +45,37 @@ pub trait Operation {
         0
     }
 
+    /// How the values of the output of this name are summed. `largest` holds the largest magnitude of each input, `exact` the inputs.
+    fn sums(&self, output: &str, largest: &[f64], exact: &HostBuffers<f64>) -> Sums;
+
+    /// Whether the GPU form sums on tensor cores.
+    fn on_tensor_cores(&self) -> bool {
+        false
+    }
+
     /// Shape of the layer that the step belongs to, such as `128×14² 128→128 5×5`; None where it belongs to none.
     fn layer(&self) -> Option<String> {
         None
+    }
+}
+
+/// How the values of an output are summed, from which checks derive their tolerance: the rounding errors of a sum of n terms of either
+/// sign grow like √n times the sum's own size.
+#[derive(Clone, Copy, Debug)]
+pub struct Sums {
+    /// Terms of each value.
+    pub terms: usize,
+    /// What rounding errors are relative to, where that is larger than the output.
+    pub scale: f64,
+}
+
+impl Sums {
+    /// Values of a few operations, none of which cancels.
+    pub(super) const NONE: Sums = Sums { terms: 1, scale: 0.0 };
+
+    /// Sums of so many terms that do not cancel.
+    pub(super) fn of(terms: usize) -> Sums {
+        Sums { terms, scale: 0.0 }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::operation::{ADAM_BETA, Access, Hyper, Operation};
+use super::operation::{ADAM_BETA, Access, Hyper, Operation, Sums};
 use crate::device::cuda::{self, DeviceBuffers, kernels};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -36,6 +36,10 @@ impl Operation for Sgd {
 
     fn writes(&self) -> Access {
         Access::new([("params", self.params), ("momentum", self.momentum)])
+    }
+
+    fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums::NONE
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
@@ -90,6 +94,10 @@ impl Operation for Adam {
 
     fn writes(&self) -> Access {
         Access::new([("params", self.params), ("m", self.m), ("v", self.v)])
+    }
+
+    fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums::NONE
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {

@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation};
+use super::operation::{Access, Hyper, Operation, Sums};
 use crate::device::cuda::{self, DeviceBuffers, kernels};
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum};
@@ -43,6 +43,14 @@ impl Operation for Reconstruction {
 
     fn writes(&self) -> Access {
         Access::new([("y", self.y), ("map", self.map), ("score", self.score)])
+    }
+
+    fn sums(&self, output: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
+        match output {
+            "y" => Sums::NONE,
+            // The difference of reconstruction and input may cancel: it is as exact as the two are large.
+            _ => Sums { terms: self.z.len / self.score.len, scale: (largest[0] + largest[1]).powi(2) },
+        }
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
@@ -102,6 +110,13 @@ impl Operation for ReconstructionLoss {
 
     fn writes(&self) -> Access {
         Access::new([("loss", self.loss), ("dz", self.dz)])
+    }
+
+    fn sums(&self, output: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
+        match output {
+            "dz" => Sums { terms: 1, scale: (largest[0] + largest[1]) * 2.0 / self.y.len as f64 },
+            _ => Sums::NONE,
+        }
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {

@@ -4,7 +4,7 @@
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation};
+use super::operation::{Access, Hyper, Operation, Sums};
 use crate::device::cuda::{self, DeviceBuffers, kernels};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -34,6 +34,10 @@ impl Operation for Reshape {
 
     fn writes(&self) -> Access {
         Access::new([("y", self.y)])
+    }
+
+    fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums::NONE
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {

@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation};
+use super::operation::{Access, Hyper, Operation, Sums};
 use crate::device::cuda::{self, DeviceBuffers, kernels};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -121,6 +121,10 @@ impl Operation for Upsample {
         Access::new([("out", self.out)])
     }
 
+    fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums::of(self.u * self.u)
+    }
+
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let (mut out, mut workspace) = (memory.take(self.out.buffer), memory.take_workspace());
         upsample(&self.taps, self.u, memory.get(self.a), &mut out[self.out.range()], &mut workspace);
@@ -194,6 +198,10 @@ impl Operation for UpsampleAdjoint {
 
     fn writes(&self) -> Access {
         Access::new([("da", self.da)])
+    }
+
+    fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums::of(self.taps.side() * self.taps.side())
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation};
+use super::operation::{Access, Hyper, Operation, Sums};
 use crate::device::cuda::{self, DeviceBuffers, kernels};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -56,6 +56,10 @@ impl Operation for UpsampleNearest2x {
         Access::new([("y", self.y)])
     }
 
+    fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums::NONE
+    }
+
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let mut y = memory.take(self.y.buffer);
         let UpsampleNearestGeometry { side, c, .. } = self.geometry;
@@ -104,6 +108,10 @@ impl Operation for UpsampleNearest2xBackward {
 
     fn writes(&self) -> Access {
         Access::new([("dx", self.dx)])
+    }
+
+    fn sums(&self, _: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums { terms: 4, scale: largest[0] }
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {

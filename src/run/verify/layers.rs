@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::batch::noise;
 use super::check::{Check, CheckReport};
 use super::convert;
-use super::stepwise::{self, HYPER, Sum, TestedDevice};
+use super::stepwise::{self, HYPER, TestedDevice};
 use crate::device::{DType, HostBuffers, View};
 use crate::engine::lower::{self, Optimizer, TrainingOptions, lower};
 use crate::engine::{Plan, Step};
@@ -17,6 +17,7 @@ use crate::steps::activation;
 use crate::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad, reference};
 use crate::steps::hsc_loss::Gradient;
 use crate::steps::norm::{self, Affine, Norm, Stats};
+use crate::steps::operation::Sums;
 
 /// Products per pass that the plain convolutions are given; larger layers run on fewer pixels.
 const PRODUCTS: usize = 1 << 24;
@@ -171,7 +172,7 @@ fn convolution(net: &str, step: &Step, full: &ConvGeometry, report: &mut CheckRe
         affine: norm.affine.map(|_| Affine { gamma: quarter(2), beta: quarter(3) }),
         ..norm
     };
-    let (step, sums) = match step {
+    let (step, terms) = match step {
         Step::ConvDgrad(_) => (Step::ConvDgrad(Dgrad { geometry: g, dy: y, w, dx: x }), g.taps() / g.c * g.k),
         Step::ConvWgrad(s) => (Step::ConvWgrad(Wgrad { geometry: g, x, dy: y, dw, db: s.db.map(|_| db) }), g.pixels()),
         Step::ConvFprop(s) => {
@@ -226,7 +227,7 @@ fn convolution(net: &str, step: &Step, full: &ConvGeometry, report: &mut CheckRe
         );
         // Statistics may cancel: they are as exact as the operands, whose largest values are about 1.
         let scale = if output == "y" || !matches!(step, Step::ConvFprop(_)) { 0.0 } else { 1.0 };
-        checks.push(stepwise::compared(&name, &tested, view, &exact, Sum::of(&step, sums, scale))?);
+        checks.push(stepwise::compared(&name, &step, &tested, view, &exact, Sums { terms, scale })?);
     }
     let seconds = Some(tested.time(&step, &HYPER)?);
     for check in checks {

@@ -21,8 +21,8 @@ use crate::model::arch::NORM_MOMENTUM;
 use crate::model::{Arch, Weights};
 use crate::real::{Real, rounded_to_bf16};
 use crate::steps::hsc_loss::Gradient;
-use crate::steps::norm::Norm;
 use crate::steps::norm_act_pool::NormActPoolBackward;
+use crate::steps::operation::Sums;
 use crate::steps::optimizer::Adam;
 
 /// Unit roundoff of f32.
@@ -227,16 +227,12 @@ pub fn step(
     }
     let (reads, writes) = (step.reads(), step.writes());
     let inputs: Vec<f64> = reads.reals.iter().map(|&(_, view)| largest(exact.get(view))).collect();
-    let sum = |output| {
-        let (length, scale) = terms(step, output, &inputs, exact);
-        Sum::of(step, length, scale)
-    };
-    let sums: Vec<Sum> = writes.reals.iter().map(|&(output, _)| sum(output)).collect();
+    let sums: Vec<Sums> = writes.reals.iter().map(|&(output, _)| step.sums(output, &inputs, exact)).collect();
     tested.run(step, exact, &HYPER)?;
     step.cpu_unrounded(exact, &HYPER);
     let mut checks = Vec::new();
-    for (&(output, view), sum) in writes.reals.iter().zip(sums) {
-        checks.push(compared(&format!("{name} {output}"), tested, view, exact, sum)?);
+    for (&(output, view), sums) in writes.reals.iter().zip(sums) {
+        checks.push(compared(&format!("{name} {output}"), step, tested, view, exact, sums)?);
         round(exact, view);
     }
     if let Some(view) = writes.argmax {
@@ -252,9 +248,16 @@ pub fn step(
     Ok(())
 }
 
-/// An output against its exact values.
-pub fn compared(name: &str, tested: &TestedDevice, view: View, exact: &HostBuffers<f64>, sum: Sum) -> Result<Check> {
-    let Sum { length, scale, cut_off } = sum;
+/// An output of a step against its exact values.
+pub fn compared(
+    name: &str,
+    step: &Step,
+    tested: &TestedDevice,
+    view: View,
+    exact: &HostBuffers<f64>,
+    sums: Sums,
+) -> Result<Check> {
+    let Sums { terms, scale } = sums;
     let mut ours: Vec<f64> = convert::of(&tested.read(view)?);
     if view.dtype == DType::Bf16 {
         // A value that rounding to nearest accounts for is the exact one.
@@ -265,117 +268,17 @@ pub fn compared(name: &str, tested: &TestedDevice, view: View, exact: &HostBuffe
     }
     let distance = Distance::new(&ours, exact.get(view));
     let error = ratio(distance.max_abs, worse(scale, distance.largest));
-    let cut_off = if matches!(tested, TestedDevice::Cuda(_)) { cut_off } else { 0.0 };
-    let bound = ROUNDOFF * (4.0 * ((length as f64).sqrt() + 8.0) + cut_off);
-    let detail = format!("{} against f64 from the same inputs, sums of {length}", tested.name());
+    let on_tensor_cores = matches!(tested, TestedDevice::Cuda(_)) && step.on_tensor_cores();
+    let cut_off = if on_tensor_cores { cut_off(terms) } else { 0.0 };
+    let bound = ROUNDOFF * (4.0 * ((terms as f64).sqrt() + 8.0) + cut_off);
+    let detail = format!("{} against f64 from the same inputs, sums of {terms}", tested.name());
     Ok(Check::measured(name, error, bound, detail))
-}
-
-/// How the values of an output are summed.
-#[derive(Clone, Copy, Debug)]
-pub struct Sum {
-    /// Terms of each.
-    length: usize,
-    /// What rounding errors are relative to, where that is larger than the output.
-    scale: f64,
-    /// What tensor cores cut off besides, in units of the roundoff.
-    cut_off: f64,
-}
-
-impl Sum {
-    pub fn of(step: &Step, length: usize, scale: f64) -> Sum {
-        Sum { length, scale, cut_off: cut_off(step, length) }
-    }
-}
-
-/// How many terms a value of an output sums, and what its rounding errors are relative to, if that is larger than the output: the
-/// rounding errors of a sum of n terms of either sign grow like √n times the sum's own size. `inputs` holds the largest magnitude
-/// of each input, `exact` the inputs themselves.
-fn terms(step: &Step, output: &str, inputs: &[f64], exact: &HostBuffers<f64>) -> (usize, f64) {
-    match step {
-        // Outputs of few elements may cancel: they are as exact as the terms are large.
-        Step::ConvFprop(s) => {
-            let scale = inputs[0] * inputs[1] * largest_scale(s.epilogue.norm, exact);
-            let terms = s.geometry.taps() + if s.epilogue.is_none() { 0 } else { EPILOGUE };
-            (terms, if output.ends_with("var") { scale * scale } else { scale })
-        }
-        Step::ConvDgrad(s) => (s.geometry.taps() / s.geometry.c * s.geometry.k, inputs[0] * inputs[1]),
-        Step::ConvWgrad(s) => (s.geometry.pixels(), if output == "db" { inputs[1] } else { inputs[0] * inputs[1] }),
-        // scale·x + (β − mean·scale), which cancels where a norm has few values.
-        Step::NormActPool(_) => (3, 0.0),
-        Step::NormActPoolBackward(s) if output == "dx" => (s.pool.n * s.pool.h * s.pool.w, largest_term(s, exact)),
-        Step::NormActPoolBackward(s) => (s.pool.n * s.pool.h * s.pool.w, usual_sum(exact.get(s.dy), s.pool.c)),
-        Step::Head(s) if output == "z" => (s.geometry.c, inputs[0] * inputs[1]),
-        // What is wrong with z by rounding is in all that follows.
-        Step::Head(s) => {
-            (s.geometry.c + s.z.len / s.score.len, if output == "dz" { 0.0 } else { inputs[0] * inputs[1] })
-        }
-        Step::HeadBackward(_) if output == "dx" => (1, 0.0),
-        Step::HeadBackward(s) => (s.dz.len, if output == "db" { inputs[2] } else { inputs[0] * inputs[2] }),
-        Step::MapLoss(s) => (s.a.len / s.loss.len, 0.0),
-        Step::Upsample(s) => (s.u * s.u, 0.0),
-        Step::UpsampleAdjoint(s) => (s.taps.side() * s.taps.side(), 0.0),
-        Step::HscScore(s) => (s.o.len / s.score.len, 0.0),
-        Step::GradientHeatmap(s) => (s.x.len / s.heatmap.len, 0.0),
-        // The difference of reconstruction and input may cancel: it is as exact as the two are large.
-        Step::Reconstruction(s) if output != "y" => (s.z.len / s.score.len, (inputs[0] + inputs[1]).powi(2)),
-        Step::ReconstructionLoss(s) if output == "dz" => (1, (inputs[0] + inputs[1]) * 2.0 / s.y.len as f64),
-        Step::UpsampleNearest2xBackward(_) => (4, inputs[0]),
-        Step::PseudoHuberBackward(_)
-        | Step::HscLoss(_)
-        | Step::Reconstruction(_)
-        | Step::ReconstructionLoss(_)
-        | Step::Reshape(_)
-        | Step::UpsampleNearest2x(_)
-        | Step::Dropout(_)
-        | Step::Cast(_)
-        | Step::CastWeights(_)
-        | Step::Sgd(_)
-        | Step::Adam(_) => (1, 0.0),
-    }
-}
-
-/// Operations of an epilogue: the bias, γ/√(var + ε), its product with the mean, and what it makes of a sum.
-const EPILOGUE: usize = 8;
-
-/// The largest γ/√(var + ε) of any channel; 1 without a norm.
-fn largest_scale(norm: Option<Norm>, exact: &HostBuffers<f64>) -> f64 {
-    let Some(norm) = norm else { return 1.0 };
-    let gamma = norm.affine.map(|affine| exact.get(affine.gamma));
-    let scale = |(c, var): (usize, &f64)| gamma.map_or(1.0, |gamma| gamma[c]) / (var + norm.eps).sqrt();
-    exact.get(norm.var).iter().enumerate().map(scale).fold(0.0, |largest, scale| worse(scale.abs(), largest))
-}
-
-/// The largest γ/√(var + ε)·dy of any channel. The norm's gradient takes from this term its mean and its part along the normed
-/// input: of a channel of two values nothing is left but rounding.
-fn largest_term(step: &NormActPoolBackward, exact: &HostBuffers<f64>) -> f64 {
-    let (Some(norm), true) = (step.norm, step.batch_statistics) else { return 0.0 };
-    let channels = step.pool.c;
-    let var = exact.get(norm.var);
-    let gamma = norm.affine.map(|affine| exact.get(affine.gamma));
-    exact.get(step.dy).iter().enumerate().fold(0.0, |largest, (i, dy)| {
-        let c = i % channels;
-        let scale = gamma.map_or(1.0, |gamma| gamma[c]) / (var[c] + norm.eps).sqrt();
-        worse((scale * dy).abs(), largest)
-    })
-}
-
-/// What a channel's values, of either sign, usually add up to: √n times their root mean square. The gradients of γ and β are such sums,
-/// and where all of them cancel they are no more exact than that.
-fn usual_sum(values: &[f64], channels: usize) -> f64 {
-    (values.iter().map(|v| v * v).sum::<f64>() / channels as f64).sqrt()
 }
 
 /// What tensor cores cut off of a sum, in units of the roundoff: each instruction takes eight (compute capability 8.x) or sixteen terms
 /// and cuts the sum off, always towards zero, by up to twice what rounding is off by. So these errors grow with their number.
-fn cut_off(step: &Step, length: usize) -> f64 {
-    let x = match step {
-        Step::ConvFprop(s) => s.x,
-        Step::ConvDgrad(s) => s.dy,
-        Step::ConvWgrad(s) => s.x,
-        _ => return 0.0,
-    };
-    if x.dtype == DType::Bf16 { 2.0 * (length as f64 / 8.0) } else { 0.0 }
+fn cut_off(terms: usize) -> f64 {
+    2.0 * (terms as f64 / 8.0)
 }
 
 /// Rounds a view to what it is kept in.

@@ -20,7 +20,7 @@ use rayon::prelude::*;
 
 use super::activation::Activation;
 use super::norm::{Norm, Stats, scale_shift};
-use super::operation::{Access, Hyper, Operation};
+use super::operation::{Access, Hyper, Operation, Sums};
 use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::simd::vectorised;
 use crate::device::{DType, HostBuffers, View};
@@ -109,6 +109,9 @@ impl Epilogue {
     /// Nothing.
     pub const NONE: Epilogue = Epilogue { norm: None, activation: Activation::IDENTITY };
 
+    /// Operations on a sum: the bias, γ/√(var + ε), its product with the mean, and what it makes of the sum.
+    const OPERATIONS: usize = 8;
+
     /// Whether it does nothing.
     pub fn is_none(&self) -> bool {
         self.norm.is_none() && self.activation == Activation::IDENTITY
@@ -167,6 +170,17 @@ impl Operation for Fprop {
 
     fn writes(&self) -> Access {
         Access::new([("y", self.y)]).and_writes_of(self.stats)
+    }
+
+    fn sums(&self, output: &str, largest: &[f64], exact: &HostBuffers<f64>) -> Sums {
+        // Outputs of few elements may cancel: they are as exact as the terms are large.
+        let scale = largest[0] * largest[1] * self.epilogue.norm.map_or(1.0, |norm| norm.largest_scale(exact));
+        let terms = self.geometry.taps() + if self.epilogue.is_none() { 0 } else { Epilogue::OPERATIONS };
+        Sums { terms, scale: if output.ends_with("var") { scale * scale } else { scale } }
+    }
+
+    fn on_tensor_cores(&self) -> bool {
+        self.x.dtype == DType::Bf16
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
@@ -251,6 +265,15 @@ impl Operation for Dgrad {
         Access::new([("dx", self.dx)])
     }
 
+    fn sums(&self, _: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
+        let g = &self.geometry;
+        Sums { terms: g.side * g.side * g.k, scale: largest[0] * largest[1] }
+    }
+
+    fn on_tensor_cores(&self) -> bool {
+        self.dy.dtype == DType::Bf16
+    }
+
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let (mut dx, mut workspace) = (memory.take(self.dx.buffer), memory.take_workspace());
         cpu::dgrad(
@@ -324,6 +347,15 @@ impl Operation for Wgrad {
 
     fn writes(&self) -> Access {
         Access::new([("dw", self.dw)]).and("db", self.db)
+    }
+
+    fn sums(&self, output: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
+        let scale = if output == "db" { largest[1] } else { largest[0] * largest[1] };
+        Sums { terms: self.geometry.pixels(), scale }
+    }
+
+    fn on_tensor_cores(&self) -> bool {
+        self.x.dtype == DType::Bf16
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {

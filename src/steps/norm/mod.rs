@@ -26,6 +26,15 @@ pub struct Norm {
     pub eps: f64,
 }
 
+impl Norm {
+    /// The largest γ/√(var + ε) of any channel.
+    pub(super) fn largest_scale(&self, exact: &HostBuffers<f64>) -> f64 {
+        let gamma = self.affine.map(|affine| exact.get(affine.gamma));
+        let scale = |(c, var): (usize, &f64)| gamma.map_or(1.0, |gamma| gamma[c]) / (var + self.eps).sqrt();
+        exact.get(self.var).iter().enumerate().map(scale).fold(0.0, |largest, scale| largest.max(scale.abs()))
+    }
+}
+
 /// Scale γ and shift β of a norm, \[c\] each.
 #[derive(Clone, Copy, Debug)]
 pub struct Affine {

@@ -8,7 +8,7 @@ mod cuda;
 
 use super::activation::Activation;
 use super::norm::{Affine, Norm};
-use super::operation::{Access, Hyper, Operation};
+use super::operation::{Access, Hyper, Operation, Sums};
 use super::pool::PoolGeometry;
 use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{ByteView, HostBuffers, View};
@@ -39,6 +39,11 @@ impl Operation for NormActPool {
 
     fn writes(&self) -> Access {
         Access::new([("y", self.y)]).and_argmax(self.argmax)
+    }
+
+    fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
+        // scale·x + (β − mean·scale), which cancels where a norm has few values.
+        Sums::of(3)
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
@@ -90,6 +95,12 @@ impl Operation for NormActPoolBackward {
             .and("dbeta", self.daffine.map(|a| a.beta))
     }
 
+    fn sums(&self, output: &str, _: &[f64], exact: &HostBuffers<f64>) -> Sums {
+        let terms = self.pool.n * self.pool.h * self.pool.w;
+        let scale = if output == "dx" { self.largest_term(exact) } else { usual_sum(exact.get(self.dy), self.pool.c) };
+        Sums { terms, scale }
+    }
+
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         cpu::backward(self, memory);
     }
@@ -120,4 +131,23 @@ impl NormActPoolBackward {
     fn with_sums(&self) -> bool {
         self.norm.is_some() && self.batch_statistics
     }
+
+    /// The largest γ/√(var + ε)·dy of any channel. The norm's gradient takes from this term its mean and its part along the normed
+    /// input: of a channel of two values nothing is left but rounding.
+    fn largest_term(&self, exact: &HostBuffers<f64>) -> f64 {
+        let (Some(norm), true) = (self.norm, self.batch_statistics) else { return 0.0 };
+        let var = exact.get(norm.var);
+        let gamma = norm.affine.map(|affine| exact.get(affine.gamma));
+        exact.get(self.dy).iter().enumerate().fold(0.0, |largest, (i, dy)| {
+            let c = i % self.pool.c;
+            let scale = gamma.map_or(1.0, |gamma| gamma[c]) / (var[c] + norm.eps).sqrt();
+            largest.max((scale * dy).abs())
+        })
+    }
+}
+
+/// What a channel's values, of either sign, usually add up to: √n times their root mean square. The gradients of γ and β are such sums,
+/// and where all of them cancel they are no more exact than that.
+fn usual_sum(values: &[f64], channels: usize) -> f64 {
+    (values.iter().map(|v| v * v).sum::<f64>() / channels as f64).sqrt()
 }
