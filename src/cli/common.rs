@@ -50,12 +50,12 @@ pub fn choose(choice: device::Choice) -> Result<Device> {
     Ok(device)
 }
 
-/// Test images to picture.
+/// Test images to show.
 #[derive(Debug, clap::Args)]
 pub struct ChosenArg {
-    /// Test images to picture in chosen.png, by their row in scores.csv from 0
-    #[arg(long, value_name = "I,J,…", value_delimiter = ',')]
-    pub viz_ids: Vec<usize>,
+    /// Test images to show in chosen.png, by their row in scores.csv from 0
+    #[arg(long = "viz-ids", value_name = "I,J,…", value_delimiter = ',')]
+    pub chosen: Vec<usize>,
 }
 
 /// Sizes the thread pool.
@@ -113,10 +113,13 @@ pub fn stop_flag() -> Result<Arc<Stop>> {
     Ok(stop)
 }
 
-/// Parses one of a closed set of values; help lists them with their explanations. An underscore stands for a hyphen.
+/// Parses one of a closed set of values; help lists them with their explanations.
 pub fn choice<T: Named>() -> impl TypedValueParser<Value = T> {
-    let possible =
-        |value: T| PossibleValue::new(value.word()).alias(value.word().replace('-', "_")).help(value.explanation());
-    PossibleValuesParser::new(T::all().into_iter().map(possible))
+    PossibleValuesParser::new(T::all().into_iter().map(|value| possible(value.word(), value.explanation())))
         .try_map(|word| T::parse(&word).ok_or_else(|| format!("'{word}' is none of the values")))
+}
+
+/// One of the values of a flag. An underscore stands for a hyphen.
+pub fn possible(word: &'static str, explanation: &'static str) -> PossibleValue {
+    PossibleValue::new(word).alias(word.replace('-', "_")).help(explanation)
 }

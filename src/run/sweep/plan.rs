@@ -90,7 +90,7 @@ impl Plan {
     pub fn command(&self, out: &str) -> Vec<String> {
         let own = ["--classes", &self.classes.join(","), "--seeds", &self.seeds.to_string(), "--out", out];
         let words = ["fcdd", "sweep"].into_iter().map(str::to_string);
-        words.chain(self.settings.words()).chain(own.map(str::to_string)).collect()
+        words.chain(self.settings.words(|setting| !setting.per_run)).chain(own.map(str::to_string)).collect()
     }
 
     /// The runs below a sweep's folder: of the first seed for every class, then of the next one.
