@@ -7,6 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use super::INTERRUPTED;
+use super::flags::in_flags;
 use crate::device::{self, Device};
 use crate::error::{Error, Result};
 use crate::named::Named;
@@ -42,7 +43,7 @@ pub fn choose(choice: device::Choice) -> Result<Device> {
             Device::Cuda(cuda) => log(format!("computing on {}", cuda.describe()?.name)),
             Device::Cpu => {
                 let threads = rayon::current_num_threads();
-                let reason = why_not.map(|why| format!(" ({})", why.in_brief())).unwrap_or_default();
+                let reason = why_not.map(|why| format!(" ({})", in_flags(&why.in_brief()))).unwrap_or_default();
                 log(format!("computing on the CPU with {threads} threads{reason}"));
             }
         }

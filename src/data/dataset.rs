@@ -245,15 +245,15 @@ fn root(kind: DatasetKind, data: Option<&Path>) -> Result<PathBuf> {
         Some(path) => Err(Error::file(
             path,
             "no such data folder",
-            "check its spelling, or name the folder where it lies by --data DIR",
+            "check its spelling, or name the folder where it lies by `data` DIR",
         )),
         None if kind != DatasetKind::Fmnist => {
-            Err(Error::setting("the data is not named", "name the folder that holds it by --data DIR"))
+            Err(Error::setting("the data is not named", "name the folder that holds it by `data` DIR"))
         }
         None if Path::new(DEBIAN_FMNIST).is_dir() => Ok(PathBuf::from(DEBIAN_FMNIST)),
         None => {
             let remedy =
-                "run `apt-get install dataset-fashion-mnist`, or name a folder with its idx files by --data DIR";
+                "run `apt-get install dataset-fashion-mnist`, or name a folder with its idx files by `data` DIR";
             Err(Error::file(DEBIAN_FMNIST, "Fashion-MNIST is not installed here", remedy))
         }
     }
@@ -337,7 +337,7 @@ mod tests {
             assert!(message.contains(words), "{message}");
         };
         says(DatasetKind::Fmnist, Some("/no/such/folder"), "/no/such/folder: no such data folder");
-        says(DatasetKind::Mnist, None, "--data DIR");
+        says(DatasetKind::Mnist, None, "`data` DIR");
         says(DatasetKind::Fmnist, Some(file!()), "is a file");
     }
 }

@@ -120,7 +120,7 @@ impl OutlierSource {
     pub fn load(&self, wanted: &Wanted) -> Result<Outliers> {
         let (path, Wanted { raw: Raw { form, .. }, limit, .. }) = (&self.path, *wanted);
         if !path.exists() {
-            let remedy = "check the spelling, or name where they lie by --outliers KIND:PATH";
+            let remedy = "check the spelling, or name where they lie by `outliers` KIND:PATH";
             return Err(Error::file(path, "there are no outliers here", remedy));
         }
         let (images, labels) = match self.kind {
@@ -217,11 +217,11 @@ impl FromStr for OutlierSource {
         };
         let (kind, path) = match text.split_once(':') {
             Some((kind, path)) if !path.is_empty() => (kind, PathBuf::from(path)),
-            _ => return Err(Error::setting(format!("`{text}` names no source of outliers"), remedy())),
+            _ => return Err(Error::setting(format!("'{text}' names no source of outliers"), remedy())),
         };
         match KINDS.iter().find(|(_, word)| *word == kind) {
             Some(&(kind, _)) => Ok(OutlierSource { kind, path }),
-            None => Err(Error::setting(format!("`{kind}` is no kind of outliers"), remedy())),
+            None => Err(Error::setting(format!("'{kind}' is no kind of outliers"), remedy())),
         }
     }
 }

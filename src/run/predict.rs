@@ -53,7 +53,7 @@ pub fn predict(
     threshold: Option<f32>,
 ) -> Result<Predictions> {
     if let Some(threshold) = threshold.filter(|threshold| !threshold.is_finite()) {
-        return Err(Error::setting(format!("--threshold {threshold} is no score"), "choose a number, such as 0.5"));
+        return Err(Error::setting(format!("`threshold` {threshold} is no score"), "choose a number, such as 0.5"));
     }
     check_out(out)?;
     let jobs = jobs(paths, out)?;
@@ -125,7 +125,7 @@ fn check_out(out: &Path) -> Result<()> {
         return Ok(());
     };
     let problem = format!("holds results of training or evaluation ({file}), which those of predict would replace");
-    Err(Error::file(out, problem, "choose another folder for --out"))
+    Err(Error::file(out, problem, "choose another folder for `out`"))
 }
 
 /// Fails if a result would take the place of a picture that is to be judged.
@@ -136,7 +136,7 @@ fn check_inputs_stay(jobs: &[Job]) -> Result<()> {
             [heatmap, overlay].into_iter().find(|result| result.canonicalize().is_ok_and(|path| images.contains(&path)))
         {
             let problem = format!("is to be judged, but a result of {} would replace it", image.display());
-            return Err(Error::file(result, problem, "choose another folder for --out"));
+            return Err(Error::file(result, problem, "choose another folder for `out`"));
         }
     }
     Ok(())

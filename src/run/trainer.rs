@@ -280,7 +280,7 @@ impl Trainer<'_> {
     }
 
     fn diverged(&self, problem: String) -> Error {
-        Error::Numeric { problem, remedy: format!("train with a lower --lr than {}", self.settings.lr) }
+        Error::Numeric { problem, remedy: format!("train with a lower `lr` than {}", self.settings.lr) }
     }
 
     pub(super) fn state(&self) -> Result<State> {

@@ -141,8 +141,8 @@ fn usual_batch(side: usize, on_gpu: bool) -> usize {
 fn lowered(arch: &Arch, options: &Options) -> Result<lower::Options> {
     let side = options.side.unwrap_or(arch.side);
     if options.task == Task::Predict && (options.batch.is_some() || options.side.is_some()) {
-        let problem = "--task predict judges one picture at a time, at the net's own side";
-        return Err(Error::setting(problem, "leave --batch and --side out"));
+        let problem = "`task` predict judges one picture at a time, at the net's own side";
+        return Err(Error::setting(problem, "leave `batch` and `side` out"));
     }
     let batch = match options.task {
         Task::Predict => 1,
@@ -273,7 +273,7 @@ fn finite(options: &Options, what: &str, values: &[f32]) -> Result<()> {
 }
 
 /// What is done about wrong results.
-const NOT_TIMED: &str = "this net is not timed; `fcdd verify` tells which step is at fault";
+const NOT_TIMED: &str = "this net is not timed; verify tells which step is at fault";
 
 /// What computes.
 fn mode(device: &Device, options: &Options) -> String {

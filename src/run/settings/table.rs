@@ -269,7 +269,8 @@ impl Setting {
 
     /// Its value in words; None where it is not set or does nothing.
     pub fn told(&self, settings: &Settings) -> Option<String> {
-        (self.told)(settings).filter(|_| (self.matters)(settings))
+        let is_off = self.switch.is_some_and(|on| self.text(settings) != Some(on.to_string()));
+        (self.told)(settings).filter(|_| !is_off && (self.matters)(settings))
     }
 
     /// Refuses its value where it cannot work or would do nothing.
