@@ -29,15 +29,15 @@ pub enum Error {
 /// What can go wrong between this program and a GPU.
 #[derive(Debug, thiserror::Error)]
 pub enum CudaError {
-    #[error("this build has no CUDA kernels; install nvcc (scripts/get-nvcc) and build again, or choose --device cpu")]
+    #[error("this build has no CUDA kernels; install nvcc (scripts/get-nvcc) and build again, or choose `device` cpu")]
     NoKernels,
-    #[error("no CUDA driver was found (libcuda.so); install NVIDIA's driver, or choose --device cpu")]
+    #[error("no CUDA driver was found (libcuda.so); install NVIDIA's driver, or choose `device` cpu")]
     NoDriver,
     #[error(
-        "the NVIDIA driver supports CUDA {found}, but this build's kernels need {needed}; update the driver, or choose --device cpu"
+        "the NVIDIA driver supports CUDA {found}, but this build's kernels need {needed}; update the driver, or choose `device` cpu"
     )]
     DriverTooOld { found: String, needed: String },
-    #[error("the CUDA driver sees no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES, or choose --device cpu")]
+    #[error("the CUDA driver sees no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES, or choose `device` cpu")]
     NoDevice,
     #[error(
         "there is no GPU {number}; the driver sees {count}, numbered from 0: check nvidia-smi and CUDA_VISIBLE_DEVICES"
@@ -45,11 +45,11 @@ pub enum CudaError {
     NoSuchDevice { number: usize, count: i32 },
     #[error(
         "the kernels of this build ({architectures}) do not run on {name}, compute capability {}.{}; they need 7.5 or newer: \
-         choose --device cpu, or build with FCDD_CUDA_ARCHS={}{} where the GPU is newer than that", compute_capability.0,
+         choose `device` cpu, or build with FCDD_CUDA_ARCHS={}{} where the GPU is newer than that", compute_capability.0,
         compute_capability.1, compute_capability.0, compute_capability.1
     )]
     UnsupportedDevice { name: String, compute_capability: (i32, i32), architectures: String },
-    #[error("bf16 needs tensor cores of compute capability 8.0 or newer, which this GPU lacks; choose --precision f32")]
+    #[error("bf16 needs tensor cores of compute capability 8.0 or newer, which this GPU lacks; choose `precision` f32")]
     NoBf16,
     /// `batch` is the largest that would fit, where that is known.
     #[error("out of GPU memory: {} were asked for, {} are free; {}", size(*asked), size(*free), smaller(*batch))]
@@ -89,8 +89,8 @@ fn size(bytes: usize) -> String {
 
 fn smaller(batch: Option<usize>) -> String {
     match batch {
-        Some(batch) => format!("a batch of {batch} would fit (--batch {batch})"),
-        None => "free memory that other programs hold, or choose --device cpu".to_string(),
+        Some(batch) => format!("a batch of {batch} would fit (`batch` {batch})"),
+        None => "free memory that other programs hold, or choose `device` cpu".to_string(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `fcdd bench`
 
 use super::common::{DeviceArg, choice, print_json, print_lines};
+use super::flags::in_flags;
 use super::terminal::log;
 use super::{FOUND_WANTING, Outcome};
 use crate::device::{DType, Device};
@@ -126,7 +127,7 @@ pub fn run(args: Args) -> Result<Outcome> {
                 }));
             }
             Err(error @ Error::Numeric { .. }) => {
-                log(format!("error: {error}"));
+                log(format!("error: {}", in_flags(&error.to_string())));
                 outcome = Outcome::Ended(FOUND_WANTING);
                 for options in tasks {
                     timings.push(Entry::Refused(Refusal::new(&device, options, &error)?));

@@ -7,6 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use super::INTERRUPTED;
+use super::flags::in_flags;
 use super::terminal::{Terminal, log};
 use crate::device::{self, Device};
 use crate::error::{Error, Result};
@@ -43,7 +44,7 @@ pub fn choose(choice: device::DeviceChoice) -> Result<Device> {
             Device::Cuda(cuda) => log(format!("computing on {}", cuda.describe()?.name)),
             Device::Cpu => {
                 let threads = rayon::current_num_threads();
-                let reason = why_not.map(|why| format!(" ({})", why.in_brief())).unwrap_or_default();
+                let reason = why_not.map(|why| format!(" ({})", in_flags(&why.in_brief()))).unwrap_or_default();
                 log(format!("computing on the CPU with {threads} threads{reason}"));
             }
         }
@@ -64,12 +65,11 @@ pub fn context(device: &Device) -> Context<'_> {
     Context { observer: &*TERMINAL, ..Context::silent(device) }
 }
 
-/// Test images to picture.
 #[derive(Debug, clap::Args)]
 pub struct ChosenArg {
-    /// Test images to picture in chosen.png, by their row in scores.csv from 0
-    #[arg(long, value_name = "I,J,…", value_delimiter = ',')]
-    pub viz_ids: Vec<usize>,
+    /// Test images to show in chosen.png, by their row in scores.csv from 0
+    #[arg(long = "viz-ids", value_name = "I,J,…", value_delimiter = ',')]
+    pub chosen: Vec<usize>,
 }
 
 /// Sizes the thread pool.
@@ -127,10 +127,13 @@ pub fn stop_flag() -> Result<Arc<Stop>> {
     Ok(stop)
 }
 
-/// Parses one of a closed set of values; help lists them with their explanations. An underscore stands for a hyphen.
+/// Parses one of a closed set of values; help lists them with their explanations.
 pub fn choice<T: Named>() -> impl TypedValueParser<Value = T> {
-    let possible =
-        |value: T| PossibleValue::new(value.word()).alias(value.word().replace('-', "_")).help(value.explanation());
-    PossibleValuesParser::new(T::all().into_iter().map(possible))
+    PossibleValuesParser::new(T::all().into_iter().map(|value| possible(value.word(), value.explanation())))
         .try_map(|word| T::parse(&word).ok_or_else(|| format!("'{word}' is none of the values")))
+}
+
+/// One of the values of a flag. An underscore stands for a hyphen.
+pub fn possible(word: &'static str, explanation: &'static str) -> PossibleValue {
+    PossibleValue::new(word).alias(word.replace('-', "_")).help(explanation)
 }

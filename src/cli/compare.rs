@@ -17,8 +17,8 @@ pub struct Args {
     #[arg(long, value_name = "PATH", alias = "test")]
     data: Option<PathBuf>,
     /// Test images to show, by their row in scores.csv from 0 [default: of each label, equally spaced by the first model's score]
-    #[arg(long, value_name = "I,J,…", value_delimiter = ',')]
-    viz_ids: Vec<usize>,
+    #[arg(long = "viz-ids", value_name = "I,J,…", value_delimiter = ',')]
+    chosen: Vec<usize>,
     /// Folder for compare.png and compare.csv
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -31,7 +31,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
-    let compared = compare(&context(&device), &args.models, args.data.as_deref(), &args.viz_ids, &args.out)?;
+    let compared = compare(&context(&device), &args.models, args.data.as_deref(), &args.chosen, &args.out)?;
     if args.json {
         print_json(&compared)?;
         return Ok(Outcome::Fine);

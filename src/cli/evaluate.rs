@@ -38,8 +38,8 @@ pub fn run(args: Args) -> Result<Outcome> {
     let beside = model_file(&args.model).parent().map(PathBuf::from).unwrap_or_default();
     let out = args.out.unwrap_or(beside);
     let test = TestSet::load(&model, args.data.as_deref(), &context)?;
-    test.check(&args.chosen.viz_ids)?;
-    let evaluation = evaluate_into(&context, &model, &args.model, &test, &out, &args.chosen.viz_ids)?.evaluation;
+    test.check(&args.chosen.chosen)?;
+    let evaluation = evaluate_into(&context, &model, &args.model, &test, &out, &args.chosen.chosen)?.evaluation;
     if args.json {
         print_json(&evaluation)?;
     } else {

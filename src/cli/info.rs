@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::common::{print_json, print_lines};
+use super::flags::in_flags;
 use crate::error::Result;
 use crate::run::info::{CudaInfo, info};
 
@@ -63,7 +64,7 @@ fn kernels(cuda: &CudaInfo) -> String {
 /// What the machine has.
 fn device(cuda: &CudaInfo) -> String {
     let Some(device) = &cuda.device else {
-        return format!("no GPU is used: {}", cuda.problem.as_deref().unwrap_or("none was found"));
+        return format!("no GPU is used: {}", cuda.problem.as_deref().map_or("none was found".to_string(), in_flags));
     };
     let (major, minor) = device.compute_capability;
     let [free, memory] = [device.free, device.memory].map(|bytes| bytes >> 20);

@@ -5,19 +5,25 @@ mod common;
 mod compare;
 mod demo;
 mod evaluate;
+mod flags;
 mod info;
 mod predict;
+mod settings;
+mod slurm;
 mod sweep;
 mod terminal;
 mod train;
 mod verify;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::terminal::log;
 use crate::error::Result;
+use flags::in_flags;
+use settings::{named_dataset, with_defaults};
 
 /// Exit code of a check that ran and found something wanting.
 const FOUND_WANTING: u8 = 1;
@@ -44,7 +50,6 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Train a model on good images
     Train(Box<train::Args>),
     /// Measure a model on a labelled test set
     Evaluate(evaluate::Args),
@@ -73,15 +78,24 @@ enum Outcome {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli) {
+    match run(parse(std::env::args_os().collect())) {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Ended(code)) => ExitCode::from(code),
         Err(error) => {
-            log(format!("error: {error}"));
+            log(format!("error: {}", in_flags(&error.to_string())));
             ExitCode::from(ERROR)
         }
     }
+}
+
+/// Parses the command line; help and errors end the program. Help tells the defaults of the dataset that is named.
+fn parse(words: Vec<OsString>) -> Cli {
+    let dataset = named_dataset(Cli::command(), &words);
+    let mut program = ["train", "sweep"]
+        .into_iter()
+        .fold(Cli::command(), |program, verb| program.mut_subcommand(verb, |command| with_defaults(command, dataset)));
+    let cli = program.try_get_matches_from_mut(words).and_then(|matches| Cli::from_arg_matches(&matches));
+    cli.unwrap_or_else(|error| error.format(&mut program).exit())
 }
 
 fn run(cli: Cli) -> Result<Outcome> {

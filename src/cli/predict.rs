@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::common::{DeviceArg, context, print_json, print_lines};
+use super::flags::in_flags;
 use super::terminal::log;
 use super::{ERROR, Outcome};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::run::model::Model;
 use crate::run::predict::{Prediction, predict};
 
@@ -43,7 +44,7 @@ pub fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let model = Model::load(&args.model)?;
     let predictions = predict(&context(&device), &model, &args.paths, &args.out, args.threshold)?;
-    let failed: Vec<String> = predictions.failed.iter().map(Error::to_string).collect();
+    let failed: Vec<String> = predictions.failed.iter().map(|error| in_flags(&error.to_string())).collect();
     if args.json {
         print_json(&Report { predictions: predictions.done, failed: failed.clone() })?;
     } else {

@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use super::common::{choose, print_json, print_lines, stop_flag, terminal};
+use super::flags::in_flags;
+use super::settings::Choices;
+use super::slurm::write_slurm;
 use super::terminal::log;
-use super::train::Choices;
 use super::{ERROR, INTERRUPTED, Outcome};
 use crate::device::{self, Device, DeviceChoice};
 use crate::error::{Error, Result};
 use crate::run::directory;
 use crate::run::report::quoted;
 use crate::run::sweep::plan::{Plan, Shard, unfinished};
-use crate::run::sweep::slurm::write_slurm;
 use crate::run::sweep::summary::Summary;
 use crate::run::sweep::work::work;
 use crate::run::sweep::{sum_up, tables};
@@ -19,17 +20,17 @@ use crate::run::sweep::{sum_up, tables};
 /// Train on every class with several seeds, and sum it up. Done again, it keeps what is finished and goes on with the rest.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    choices: Choices,
+    /// Folder for the runs, normal_CLASS/it_SEED, and for what they say together
+    #[arg(long, value_name = "DIR", required_unless_present = "summary", display_order = 1)]
+    out: Option<PathBuf>,
     /// Classes to take as nominal, one after the other, by number or name [default: all]
     #[arg(long, value_name = "C,…", value_delimiter = ',', allow_negative_numbers = true)]
     classes: Vec<String>,
     /// Runs per class, with the seeds 0 to N−1
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     seeds: u64,
-    /// Folder for the runs, normal_CLASS/it_SEED, and for what they say together
-    #[arg(long, value_name = "DIR", required_unless_present = "summary")]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    choices: Choices<true>,
     /// Train nothing: sum up what there is of the sweep in a folder
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "shard", "slurm"])]
     summary: Option<PathBuf>,
@@ -53,7 +54,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<Outcome> {
     let Args { choices, classes, seeds, out, summary, shard, slurm, devices, jobs, json } = args;
     if let Some(folder) = summary {
-        if choices != Choices::default() || !classes.is_empty() {
+        if !choices.is_empty() || !classes.is_empty() {
             let problem = "--summary sums up what there is: a sweep's settings are settled";
             return Err(Error::setting(problem, "give the folder alone"));
         }
@@ -79,7 +80,9 @@ pub fn run(args: Args) -> Result<Outcome> {
     log(format!("{} of {of} runs to do{}", left.len(), if left.len() < of { "; finished ones are kept" } else { "" }));
     let failures = work(&devices, &left, terminal(), &stop);
     show(&sum_up(&out)?, &out, json)?;
-    failures.iter().for_each(|failure| log(format!("error: {}: {}", failure.run, failure.error)));
+    failures
+        .iter()
+        .for_each(|failure| log(format!("error: {}: {}", failure.run, in_flags(&failure.error.to_string()))));
     if stop.is_requested() {
         log("stopped; give the same command again to go on: what is finished is kept");
         return Ok(Outcome::Ended(INTERRUPTED));

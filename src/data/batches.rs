@@ -139,21 +139,21 @@ impl TrainingSet {
             Some(images) if uses_outliers => usable(images, "outliers", "choose another source of outliers")?,
             None if uses_outliers => {
                 let remedy =
-                    "name one by --outliers (mnist:DIR, cifar100:FILE, images:DIR …) or choose another --noise";
+                    "name one by `outliers` (mnist:DIR, cifar100:FILE, images:DIR …) or choose another `noise`";
                 return Err(Error::setting("no source of outliers is given", remedy));
             }
             _ => {}
         }
         match others {
             Some(LabelledAnomalies { images, masks, .. }) if *supervise == Supervise::Other => {
-                usable(images, "true anomalies to train on", "choose another --supervise")?;
+                usable(images, "true anomalies to train on", "choose another `supervise`")?;
                 let fits = |mask: &Mask| (mask.height, mask.width) == (side, side);
                 if !masks.is_empty() && (masks.len() != images.count() || !masks.iter().flatten().all(fits)) {
                     return Err(Error::setting("masks that do not match the true anomalies", "give one per image"));
                 }
             }
             None if *supervise == Supervise::Other => {
-                return Err(Error::setting("there are no true anomalies to train on", "choose another --supervise"));
+                return Err(Error::setting("there are no true anomalies to train on", "choose another `supervise`"));
             }
             _ => {}
         }
@@ -163,7 +163,7 @@ impl TrainingSet {
             if !set.is_held() {
                 return Err(Error::setting(
                     "anomalies made before training need all images in memory",
-                    "choose --hold always",
+                    "choose `hold` always",
                 ));
             }
             set.made = Some(set.make_anomalies()?);
@@ -173,7 +173,7 @@ impl TrainingSet {
             let problem = format!("{passes} passes over {} pictures in an epoch", set.pictures());
             return Err(Error::setting(
                 problem,
-                "choose other --passes: the samples of an epoch are numbered by 32 bits",
+                "choose other `passes`: the samples of an epoch are numbered by 32 bits",
             ));
         }
         Ok(set)

@@ -156,7 +156,7 @@ pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
             return Err(Error::file(
                 path,
                 problem + &others,
-                remedy + ", or leave out what is broken by --skip-broken",
+                remedy + ", or leave out what is broken by `skip_broken`",
             ));
         }
         Some(first) => return Err(first),
@@ -392,7 +392,7 @@ pub(crate) mod tests {
             fs::write(dir.path().join(name), b"no picture").unwrap();
         }
         let message = load(dir.path()).unwrap_err().to_string();
-        let words = ["0005.png: not a readable picture", "like 1 others of 4 pictures", "--skip-broken"];
+        let words = ["0005.png: not a readable picture", "like 1 others of 4 pictures", "`skip_broken`"];
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
         let source = Source { skip_broken: true, ..Source::new(FOLDER, Some(dir.path()), 16, 3) };
         let set = Dataset::load(&source).unwrap();

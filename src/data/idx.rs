@@ -71,7 +71,7 @@ fn read_plain_or_gz(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>)> {
         let problem = format!("holds neither {name} nor {name}.gz");
         let (images, labels) = (name.replace("labels-idx1", "images-idx3"), name.replace("images-idx3", "labels-idx1"));
         let remedy = format!(
-            "name the folder with the idx files by --data or in --outliers; expected are these, plain or gzipped:\n  DIR/{images}.gz\n  \
+            "name the folder with the idx files by `data` or in `outliers`; expected are these, plain or gzipped:\n  DIR/{images}.gz\n  \
              DIR/{labels}.gz"
         );
         return Err(Error::file(folder, problem, remedy));
@@ -137,7 +137,7 @@ pub(crate) mod tests {
         let mismatch = message(&images, &idx_labels(&[1, 2, 3]));
         assert!(mismatch.contains("t-labels-idx1-ubyte") && mismatch.contains("3 labels"), "{mismatch}");
         let absent = read_pair(Path::new("/nonexistent"), "t").unwrap_err().to_string();
-        assert!(absent.contains("/nonexistent") && absent.contains("--data"), "{absent}");
+        assert!(absent.contains("/nonexistent") && absent.contains("`data`"), "{absent}");
     }
 
     proptest::proptest! {

@@ -87,7 +87,7 @@ impl FromStr for Hold {
             _ => most(),
         };
         hold.ok_or_else(|| {
-            Error::setting(format!("`{text}` is no amount of memory"), "write auto, always, never or a number of MiB")
+            Error::setting(format!("'{text}' is no amount of memory"), "write auto, always, never or a number of MiB")
         })
     }
 }
@@ -281,7 +281,7 @@ impl File {
         now.update(&image.pixels);
         let sum = now.sum();
         if self.checksum.get_or_init(|| now).sum() != sum {
-            let remedy = "restore it, or train anew with another --out";
+            let remedy = "restore it, or train anew with another `out`";
             return Err(Error::file(&self.path, "shows another picture than when it was first read", remedy));
         }
         out.copy_from_slice(&image.pixels);

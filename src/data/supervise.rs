@@ -95,7 +95,7 @@ impl Supervise {
         if self == Supervise::Noise && !noise.stands_alone() {
             return Err(Error::setting(
                 "confetti only changes an image: in the image's place it is a black picture",
-                "choose --supervise malformed-normal or malformed-normal-gt, or another --noise",
+                "choose `supervise` malformed-normal or malformed-normal-gt, or another `noise`",
             ));
         }
         Ok(())

@@ -72,7 +72,7 @@ const TREE: &str = "  DIR/CLASS/train/good/*.png (or one such CLASS folder as DI
   DIR/CLASS/test/good/*.png
   DIR/CLASS/test/DEFECT/*.png
   DIR/CLASS/ground_truth/DEFECT/NAME_mask.png (optional)
-  DIR/CLASS/train/DEFECT/*.png, with masks in train_maps/DEFECT (optional, for --supervise other)";
+  DIR/CLASS/train/DEFECT/*.png, with masks in train_maps/DEFECT (optional, for `supervise` other)";
 
 impl DatasetReader for Mvtec {
     fn classes(&self, root: &Path) -> Result<Vec<String>> {

@@ -67,7 +67,7 @@ impl OutlierSource {
     pub fn load(&self, wanted: &Wanted) -> Result<Outliers> {
         let (path, Wanted { raw: Raw { form, .. }, limit, .. }) = (&self.path, *wanted);
         if !path.exists() {
-            let remedy = "check the spelling, or name where they lie by --outliers KIND:PATH";
+            let remedy = "check the spelling, or name where they lie by `outliers` KIND:PATH";
             return Err(Error::file(path, "there are no outliers here", remedy));
         }
         let (images, labels) = match self.kind.images {
@@ -124,11 +124,11 @@ impl FromStr for OutlierSource {
         };
         let (kind, path) = match text.split_once(':') {
             Some((kind, path)) if !path.is_empty() => (kind, PathBuf::from(path)),
-            _ => return Err(Error::setting(format!("`{text}` names no source of outliers"), remedy())),
+            _ => return Err(Error::setting(format!("'{text}' names no source of outliers"), remedy())),
         };
         match kinds().find(|known| known.word == kind) {
             Some(kind) => Ok(OutlierSource { kind, path }),
-            None => Err(Error::setting(format!("`{kind}` is no kind of outliers"), remedy())),
+            None => Err(Error::setting(format!("'{kind}' is no kind of outliers"), remedy())),
         }
     }
 }

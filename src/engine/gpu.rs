@@ -250,11 +250,11 @@ fn check_sizes(plan: &Plan) -> Result<()> {
     };
     if plan.steps().any(|step| pixels(step) > MOST) {
         let problem = format!("a batch of {} images has more pixels than the kernels count ({MOST})", plan.batch);
-        return Err(Error::setting(problem, "choose a smaller --batch or --side"));
+        return Err(Error::setting(problem, "choose a smaller `batch` or `side`"));
     }
     if plan.ports.params.len > MOST {
         let problem = format!("the net has more parameters than the kernels count ({MOST})");
-        return Err(Error::setting(problem, "choose a smaller net, or a smaller --side where the net depends on it"));
+        return Err(Error::setting(problem, "choose a smaller net, or a smaller `side` where the net depends on it"));
     }
     Ok(())
 }

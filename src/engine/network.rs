@@ -46,7 +46,7 @@ impl<T: Real> Network<T> {
         let (memory, gpu) = match device {
             Device::Cpu => (plan.buffers.host(plan.workspace()), None),
             Device::Cuda(_) if size_of::<T>() != size_of::<f32>() => {
-                return Err(Error::setting("a GPU computes in f32 alone", "choose --device cpu"));
+                return Err(Error::setting("a GPU computes in f32 alone", "choose `device` cpu"));
             }
             Device::Cuda(cuda) => {
                 let bytes_of =

@@ -203,7 +203,7 @@ impl Arch {
         let own = self.side;
         Error::setting(
             format!("{} takes inputs of {own}×{own} pixels alone, not of {side}×{side}", self.name),
-            format!("choose --side {own}, or a fully convolutional net (FCDD)"),
+            format!("choose `side` {own}, or a fully convolutional net (FCDD)"),
         )
     }
 

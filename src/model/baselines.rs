@@ -53,7 +53,7 @@ pub fn by_name(name: &str, bias: bool) -> Result<Arch> {
     };
     let net = (entry.build)(BaselineBuilder::new(upper, objective, bias));
     if net.arch.norm_eps == VGG_EPS && !bias {
-        return Err(Error::setting(format!("{name} has no form without biases"), "leave --no-bias out"));
+        return Err(Error::setting(format!("{name} has no form without biases"), "keep its biases"));
     }
     Ok(net.arch)
 }
@@ -80,8 +80,8 @@ pub fn of_objective(objective: Objective, name: &str, bias: bool) -> Result<Arch
 
 fn another(arch: &Arch, objective: Objective) -> Error {
     let (own, asked) = (arch.objective.word(), objective.word());
-    let remedy = format!("choose --objective {own}, or another --net, such as {}", counterpart(&arch.name, objective));
-    Error::setting(format!("{} is a net of --objective {own}, not of {asked}", arch.name), remedy)
+    let remedy = format!("choose `objective` {own}, or another `net`, such as {}", counterpart(&arch.name, objective));
+    Error::setting(format!("{} is a net of `objective` {own}, not of {asked}", arch.name), remedy)
 }
 
 /// The net of an objective that matches a net of any other: of the same name, else of the same size.
@@ -324,7 +324,7 @@ mod tests {
             assert_eq!(arch.name, name);
             arch.shapes(2, arch.side).unwrap_or_else(|e| panic!("{name}: {e}"));
             let refused = arch.shapes(2, arch.side / 2).unwrap_err().to_string();
-            assert!(refused.contains(&format!("--side {}", arch.side)), "{refused}");
+            assert!(refused.contains(&format!("`side` {}", arch.side)), "{refused}");
             assert!(Layout::new(&arch).params_len > 0);
         }
         assert!(by_name("CNN99", true).is_err() && by_name("FCDD_CNN28", true).is_err());
@@ -354,7 +354,7 @@ mod tests {
             (Objective::Ae, "CNN28"),
         ] {
             let error = of_objective(objective, name, true).unwrap_err().to_string();
-            assert!(error.contains("--objective"), "{error}");
+            assert!(error.contains("`objective`"), "{error}");
         }
     }
 }

@@ -55,7 +55,7 @@ pub fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, String>)
 }
 
 /// Where the weights of pretrained nets are to be had.
-pub const PRETRAINED: &str = "name a safetensors file of torchvision's or timm's vgg11_bn (vgg16 for VGG16 nets) by --weights FILE, such as \
+pub const PRETRAINED: &str = "name a safetensors file of torchvision's or timm's vgg11_bn (vgg16 for VGG16 nets) by `weights` FILE, such as \
      model.safetensors of https://huggingface.co/timm/vgg11_bn.tv_in1k, or choose the net's NOPT variant, which starts from scratch";
 
 /// The name of a tensor in files of whole VGG nets; None for tensors that only our nets have.
@@ -71,7 +71,7 @@ fn pretrained_name(name: &str) -> Option<&str> {
 /// Where the net has no pretrained layers; where the file lacks one of them or holds it in another shape.
 pub fn take_pretrained(arch: &Arch, path: &Path, weights: &mut Weights) -> Result<()> {
     if !arch.pretrained {
-        let problem = format!("--weights {}: no layer of {} is pretrained", path.display(), arch.name);
+        let problem = format!("`weights` {}: no layer of {} is pretrained", path.display(), arch.name);
         return Err(Error::setting(problem, "leave it out, or choose a VGG net"));
     }
     let bytes = files::read(path)?;
@@ -154,7 +154,7 @@ impl<'a> TensorFile<'a> {
             Some(i) => Err(Error::file(
                 self.path,
                 format!("tensor '{name}' holds {} at element {i}", values[i]),
-                "the training diverged; train again with a lower --lr",
+                "the training diverged; train again with a lower `lr`",
             )),
             None => Ok(values),
         }

@@ -177,7 +177,7 @@ impl Detector {
     /// A threshold that is not finite.
     pub fn with_threshold(self, threshold: f32) -> Result<Detector> {
         if !threshold.is_finite() {
-            return Err(Error::setting(format!("--threshold {threshold} is no score"), "choose a number, such as 0.5"));
+            return Err(Error::setting(format!("`threshold` {threshold} is no score"), "choose a number, such as 0.5"));
         }
         Ok(Detector { threshold, ..self })
     }

@@ -75,11 +75,7 @@ impl RunDirectory {
     pub fn create(path: &Path) -> Result<RunDirectory> {
         files::create_folder(path)?;
         if path.join(CONFIG).exists() && [STATE, MODEL].iter().any(|name| path.join(name).exists()) {
-            return Err(Error::file(
-                path,
-                "already holds a run",
-                "continue it with `fcdd train --resume RUN`, or choose another --out",
-            ));
+            return Err(Error::file(path, "already holds a run", "continue it with `resume`, or choose another `out`"));
         }
         files::remove_unfinished(path)?;
         Ok(RunDirectory { path: path.to_path_buf() })
@@ -96,7 +92,7 @@ impl RunDirectory {
         if path.join(CONFIG).is_file() {
             return Ok(RunDirectory { path: path.to_path_buf() });
         }
-        let remedy = "name the folder that `fcdd train --out` made";
+        let remedy = "name the folder of a run";
         Err(Error::file(path, format!("is no run: it has no {CONFIG}"), remedy))
     }
 

@@ -91,7 +91,7 @@ impl Model {
             return Err(Error::file(
                 &path,
                 "holds weights but no description of a model",
-                "name a model.safetensors that `fcdd train` wrote",
+                "name a model.safetensors that training wrote",
             ));
         };
         let meta: ModelMeta = serde_json::from_str(meta).map_err(|e| {

@@ -103,7 +103,7 @@ fn check_out(out: &Path) -> Result<()> {
         return Ok(());
     };
     let problem = format!("holds results of training or evaluation ({file}), which those of predict would replace");
-    Err(Error::file(out, problem, "choose another folder for --out"))
+    Err(Error::file(out, problem, "choose another folder for `out`"))
 }
 
 /// Fails if a result would take the place of a picture that is to be judged.
@@ -114,7 +114,7 @@ fn check_inputs_stay(jobs: &[Job]) -> Result<()> {
             [heatmap, overlay].into_iter().find(|result| result.canonicalize().is_ok_and(|path| images.contains(&path)))
         {
             let problem = format!("is to be judged, but a result of {} would replace it", image.display());
-            return Err(Error::file(result, problem, "choose another folder for --out"));
+            return Err(Error::file(result, problem, "choose another folder for `out`"));
         }
     }
     Ok(())

@@ -64,7 +64,7 @@ impl TestSet {
             [true, false].map(|nominal| self.split.indices(|c| (c == self.class) == nominal).len());
         let hint =
             if settings.oe_limit.is_none() && (settings.learns_mvtec_gt() || settings.supervise == Supervise::Other) {
-                "; --oe-limit K learns from K of each kind and leaves the others to judge by"
+                "; `oe_limit` K learns from K of each kind and leaves the others to judge by"
             } else {
                 ""
             };
@@ -82,10 +82,10 @@ impl TestSet {
         let n = self.split.images.count();
         let Some(absent) = chosen.iter().find(|&&i| i >= n) else { return Ok(()) };
         let remedy = match n {
-            0 => "the data has no test images: leave --viz-ids out".to_string(),
+            0 => "the data has no test images: leave `chosen` out".to_string(),
             _ => format!("choose from 0…{}", n - 1),
         };
-        Err(Error::setting(format!("--viz-ids: there is no test image {absent}"), remedy))
+        Err(Error::setting(format!("`chosen`: there is no test image {absent}"), remedy))
     }
 }
 
@@ -170,7 +170,7 @@ fn true_anomalies(
         return Ok(None);
     } else if dataset.anomalous().is_empty() {
         if limit.is_none() {
-            let remedy = "lay some beside the good ones, or say with --oe-limit K how many of each kind to take from the test images";
+            let remedy = "lay some beside the good ones, or say with `oe_limit` K how many of each kind to take from the test images";
             return Err(Error::setting(
                 "there are no labelled anomalies to train on among the training images",
                 remedy,
@@ -181,7 +181,7 @@ fn true_anomalies(
         (&dataset.train, in_training(limit))
     };
     if chosen.is_empty() {
-        let remedy = "add pictures of defects (with masks that are not empty), or choose another --supervise";
+        let remedy = "add pictures of defects (with masks that are not empty), or choose another `supervise`";
         return Err(Error::setting(format!("there are no true anomalies of {} to train on", dataset.class), remedy));
     }
     let learned = if settings.as_published { Vec::new() } else { names(split, &chosen) };
@@ -195,8 +195,8 @@ fn check_same_place(settings: &Settings, class: &str) -> Result<()> {
     if named.is_some() && named == settings.data.as_deref().and_then(folder) {
         return Ok(());
     }
-    let problem = "--outliers mvtec_gt:DIR takes labelled anomalies of the nominal class from its own test images";
-    Err(Error::setting(problem, "name the folder that --data names"))
+    let problem = "`outliers` mvtec_gt:DIR takes labelled anomalies of the nominal class from its own test images";
+    Err(Error::setting(problem, "name the folder that `data` names"))
 }
 
 fn names(split: &Split, indices: &[usize]) -> Vec<String> {

@@ -9,10 +9,10 @@ use super::evaluate::Tested;
 use super::model::Model;
 use super::prepare::TestSet;
 use super::results::{TestPlots, Training};
-use super::settings::Settings;
+use super::settings::{SETTINGS, Settings};
 use super::state::Epoch;
 use super::train::THRESHOLD_QUANTILE;
-use crate::data::supervise::{NoiseMode, Supervise};
+use crate::data::supervise::Supervise;
 use crate::error::Result;
 use crate::files;
 use crate::model::Objective;
@@ -62,8 +62,8 @@ fn lead(story: &Story) -> Markup {
         }
         @if done < asked {
             p.notice {
-                "The training was stopped after " (done) " of " (count(asked as usize, "epoch")) ". "
-                code { "fcdd train --resume RUN" } " continues it; " code { "fcdd evaluate RUN" } " measures the model as it is."
+                "The training was stopped after " (done) " of " (count(asked as usize, "epoch")) ": it can be resumed, and the model \
+                evaluated as it is."
             }
         }
     }
@@ -94,8 +94,8 @@ fn results(story: &Story) -> Markup {
                 @if story.set.split.images.count() > 0 {
                     "The model has not been tested, since its training was stopped."
                 } @else {
-                    "The model has not been tested: the data has no test images. With images in DIR/test/good and DIR/test/DEFECT, "
-                    code { "fcdd evaluate RUN --data DIR" } " measures it."
+                    "The model has not been tested: the data has no test images. It can be evaluated with images in DIR/test/good and \
+                    DIR/test/DEFECT."
                 }
             }
         };
@@ -213,64 +213,21 @@ fn epochs(history: &[Epoch]) -> Markup {
     table(&header, &history.iter().map(row).collect::<Vec<_>>())
 }
 
-/// The settings in words.
+/// The settings in words, and what the run made of them.
 fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
-    let mut rows: Vec<(&str, String)> = Vec::new();
-    rows.push(("Data", format!("{} ({})", settings.dataset.explanation(), data(settings))));
-    rows.push(("Class", story.set.name.clone()));
+    let meta = &story.model.meta;
+    let mut rows = vec![("Dataset", settings.dataset.explanation().to_string())];
     if let Some(data) = story.set.data.as_ref().filter(|_| story.set.data != settings.data) {
         rows.push(("Test data", data.display().to_string()));
     }
-    rows.push(("Anomalies", anomalies(settings)));
-    let truth = match settings.objective {
-        Objective::Ae => "the squared error of the reconstruction",
-        _ if settings.maps => "on ground-truth maps, pixel by pixel",
-        _ => "on labels, one per image",
-    };
-    rows.push(("Objective", settings.objective.explanation().to_string()));
-    rows.push(("Loss", truth.to_string()));
-    let bias = if settings.bias { "" } else { ", without biases" };
-    rows.push(("Net", format!("{}, inputs of {side} × {side} pixels{bias}", settings.net, side = settings.side)));
-    rows.push(("Preprocessing", settings.pipeline.explanation().to_string()));
-    let optimizer = settings.optimizer.word();
-    rows.push((
-        "Optimisation",
-        format!(
-            "{optimizer}, learning rate {} ({}), weight decay {}, {} images a step",
-            settings.lr, settings.schedule, settings.weight_decay, settings.batch
-        ),
-    ));
-    let passes = if settings.passes == 1 { String::new() } else { format!(", each of {} passes", settings.passes) };
-    rows.push(("Epochs", format!("{} of {}{passes}", story.model.meta.epochs, settings.epochs)));
-    let unjudged = story.model.meta.unjudged.len();
-    if unjudged > 0 {
-        rows.push(("Left out of the test", count(unjudged, "picture") + " of parts that were learned from"));
+    rows.push(("Nominal", story.set.name.clone()));
+    rows.extend(SETTINGS.iter().filter_map(|setting| Some((setting.title, setting.told(settings)?))));
+    rows.push(("Epochs done", meta.epochs.to_string()));
+    if !meta.unjudged.is_empty() {
+        rows.push(("Left out of the test", count(meta.unjudged.len(), "image") + " of parts that were learned from"));
     }
-    if settings.reestimate {
-        rows.push(("Norms", "statistics re-estimated after the last epoch".to_string()));
-    }
-    let drawn = match settings.objective {
-        Objective::Fcdd => format!("Gaussian of σ = {} pixels", settings.sigma),
-        Objective::Hsc => format!("{}, blurred with σ = {} pixels", settings.gradient.explanation(), settings.sigma),
-        Objective::Ae => "squared errors".to_string(),
-    };
-    rows.push(("Heatmaps", format!("{drawn}; the {} quantile is the hottest colour", settings.quantile)));
-    rows.push(("Seed", settings.seed.to_string()));
-    rows.push(("Program", format!("fcdd {}", story.model.meta.version)));
+    rows.push(("Program", format!("fcdd {}", meta.version)));
     rows.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
-}
-
-fn anomalies(settings: &Settings) -> String {
-    let when = if settings.offline_supervision { ", once before training" } else { "" };
-    let how = format!("{}{when}", settings.supervise.explanation());
-    match (settings.supervise, settings.noise, &settings.outliers) {
-        (Supervise::Unsupervised | Supervise::Other, ..) => how,
-        (_, NoiseMode::Outliers, Some(outliers)) => {
-            let limit = settings.oe_limit.map_or(String::new(), |limit| format!(", {limit} of them"));
-            format!("{how}. Images: {outliers}{limit}")
-        }
-        (_, noise, _) => format!("{how}. Noise: {}", noise.explanation()),
-    }
 }
 
 fn reproduction(settings: &Settings, story: &Story) -> Markup {

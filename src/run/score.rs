@@ -156,7 +156,7 @@ fn hand_out(
     if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
         let problem =
             format!("the model's score of an image is {score}, no finite number: its weights are damaged or diverged");
-        return Err(Error::Numeric { problem, remedy: "copy it again, or train again with a lower --lr".into() });
+        return Err(Error::Numeric { problem, remedy: "copy it again, or train again with a lower `lr`".into() });
     }
     let Heatmaps { maps, heatmaps } = match shown {
         Shown::Nothing => Heatmaps { maps: &[], heatmaps: &[] },

@@ -88,7 +88,7 @@ fn same_images(then: Fingerprint, now: Fingerprint) -> Result<()> {
     };
     Err(Error::setting(
         format!("the images to learn from are not those that the run began with ({how})"),
-        "restore them, name their folder by --data or --outliers, or train anew with another --out",
+        "restore them, name their folder by `data` or `outliers`, or train anew with another `out`",
     ))
 }
 

@@ -253,7 +253,7 @@ fn take(network: &mut Network<f32>, batch: &Batch) -> Result<()> {
 }
 
 fn diverged(settings: &Settings, problem: String) -> Error {
-    Error::Numeric { problem, remedy: format!("train with a lower --lr than {}", settings.lr) }
+    Error::Numeric { problem, remedy: format!("train with a lower `lr` than {}", settings.lr) }
 }
 
 /// Makes the GPU draw the network's batches: of the whole set in its memory, or of what is staged where the set is not held. If there

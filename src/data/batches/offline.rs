@@ -16,7 +16,7 @@ impl TrainingSet {
     pub(super) fn make_anomalies(&self) -> Result<LabelledAnomalies> {
         let TrainingData { nominal, others, supervise, .. } = &self.data;
         if *supervise == Supervise::Unsupervised {
-            return Err(Error::setting("there are no anomalies to make before training", "choose another --supervise"));
+            return Err(Error::setting("there are no anomalies to make before training", "choose another `supervise`"));
         }
         let (count, [height, width, channels]) = (nominal.count(), nominal.shape());
         Images::room_for(count, height, channels)?;

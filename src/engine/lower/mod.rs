@@ -35,14 +35,14 @@ use crate::steps::optimizer::{Adam, Sgd};
 /// If the net does not take the input's side, or its objective no ground-truth maps or no bf16.
 pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
     if options.dtype == DType::Bf16 && arch.objective != Objective::Fcdd {
-        return Err(Error::setting(format!("{} computes in f32 alone", arch.name), "choose --precision f32"));
+        return Err(Error::setting(format!("{} computes in f32 alone", arch.name), "choose `precision` f32"));
     }
     if options.dtype == DType::Bf16 && options.training.is_some_and(|training| training.input_grad) {
         return Err(Error::internal("the gradient of the input is computed in f32 alone"));
     }
     if options.training.is_some_and(|training| training.maps) && arch.objective != Objective::Fcdd {
         let problem = format!("{} learns from labels alone, not from ground-truth maps", arch.name);
-        return Err(Error::setting(problem, "choose --maps false"));
+        return Err(Error::setting(problem, "choose `maps` false"));
     }
     let layout = Layout::new(arch);
     let (n, side) = (options.batch, options.side);

@@ -206,8 +206,8 @@ fn finite(options: &BenchOptions, what: &str, values: &[f32]) -> Result<()> {
     Err(Error::Numeric { problem, remedy: NOT_TIMED.into() })
 }
 
-/// The remedy in errors of wrong results.
-const NOT_TIMED: &str = "this net is not timed; `fcdd verify` tells which step is at fault";
+/// What is done about wrong results.
+const NOT_TIMED: &str = "this net is not timed; verify tells which step is at fault";
 
 /// Device, data type and switches.
 fn mode(device: &Device, options: &BenchOptions) -> String {

@@ -68,8 +68,8 @@ fn usual_batch(side: usize, on_gpu: bool) -> usize {
 pub(super) fn lowered(arch: &Arch, options: &BenchOptions) -> Result<lower::PlanOptions> {
     let side = options.side.unwrap_or(arch.side);
     if options.task == BenchTask::Predict && (options.batch.is_some() || options.side.is_some()) {
-        let problem = "--task predict scores one image at a time, at the net's own side";
-        return Err(Error::setting(problem, "leave --batch and --side out"));
+        let problem = "`task` predict scores one image at a time, at the net's own side";
+        return Err(Error::setting(problem, "leave `batch` and `side` out"));
     }
     let batch = match options.task {
         BenchTask::Predict => 1,

@@ -1,7 +1,9 @@
-//! Everything that decides a training run; the paper's choice of it per dataset; what is refused.
+//! Everything that decides a training run: the [table](SETTINGS) of settings; the paper's choice of them per dataset; what is refused.
 
 mod check;
 mod presets;
+mod table;
+mod value;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +24,8 @@ use crate::model::{Arch, Objective, baselines};
 use crate::steps::hsc_loss::Gradient;
 
 pub use check::{MAX_BATCH, check_size};
+pub use table::{Group, SETTINGS, Setting};
+pub use value::Form;
 
 /// The settings of a training run, kept as `config.json` in its folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,6 +105,36 @@ impl Settings {
         Settings { data: Some(data.into()), ..Settings::preset(FOLDER) }
     }
 
+    /// The preset of a dataset with what is [given](Settings::given) beside it. What is not given follows from what is: the net from
+    /// the objective, anomalies from outliers, side and pipeline from the net.
+    pub fn with(dataset: DatasetKind, given: &[(&str, String)]) -> Result<Settings> {
+        let is_given = |name: &str| given.iter().any(|(other, _)| *other == name);
+        let asked = Settings::preset(dataset).given(given)?;
+        let noise = is_given("noise").then_some(asked.noise);
+        let preset = Settings::preset(dataset).with_objective(asked.objective).with_anomalies(asked.outliers, noise);
+        let mut settings = preset.given(given)?;
+        let arch = settings.arch()?;
+        if !is_given("side") {
+            settings.side = arch.side;
+        }
+        if !is_given("pipeline") && arch.takes_imagenet_scale() {
+            settings.pipeline = PipelineKind::Imagenet;
+        }
+        Ok(settings)
+    }
+
+    /// The same with other values for some settings, by their names and as text.
+    pub fn given(mut self, given: &[(&str, String)]) -> Result<Settings> {
+        for (name, text) in given {
+            let Some(setting) = Setting::of(name) else {
+                return Err(Error::setting(format!("there is no setting '{name}'"), "check its spelling"));
+            };
+            let problem = |why| Error::setting(format!("`{name}` {text}"), why);
+            setting.read(&mut self, text).map_err(problem)?;
+        }
+        Ok(self)
+    }
+
     /// The same for another objective, with the net that matches. An autoencoder learns from good images alone, and FCDD alone from
     /// ground-truth maps.
     pub fn with_objective(self, objective: Objective) -> Settings {
@@ -136,7 +170,7 @@ impl Settings {
             && self.outliers.as_ref().is_none_or(|then| then.at(now.path().to_path_buf()) != *now)
         {
             let then = self.outliers.map_or("none".to_string(), |then| then.to_string());
-            let problem = format!("--outliers {now}: the outliers of the run are {then}");
+            let problem = format!("`outliers` {now}: the outliers of the run are {then}");
             return Err(Error::setting(problem, "name where the same images lie now, or leave it out"));
         }
         Ok(Settings {
@@ -154,62 +188,22 @@ impl Settings {
 
     /// The words of the command that trains with these settings into `out`: every flag, so that no default matters.
     pub fn command(&self, out: &str) -> Vec<String> {
-        let seed = self.seed.to_string();
-        let own = ["--class", &self.class, "--seed", &seed, "--out", out];
         let words = ["fcdd", "train"].into_iter().map(str::to_string);
-        words.chain(self.words()).chain(own.map(str::to_string)).collect()
+        words.chain(self.words(|_| true)).chain(["--out", out].map(str::to_string)).collect()
     }
 
-    /// The words for all of these settings but class and seed.
-    pub fn words(&self) -> Vec<String> {
+    /// The words for the dataset and for those settings that `which` picks.
+    pub fn words(&self, which: fn(&Setting) -> bool) -> Vec<String> {
         let mut words = vec![self.dataset.word().to_string()];
-        let mut flag = |name: &str, value: String| words.extend([format!("--{name}"), value]);
-        if let Some(data) = &self.data {
-            flag("data", data.display().to_string());
+        for setting in SETTINGS.iter().filter(|setting| which(setting)) {
+            let Some(text) = setting.text(self) else { continue };
+            let flag = format!("--{}", setting.flag());
+            match setting.switch {
+                None => words.extend([flag, text]),
+                Some(on) if text == on.to_string() => words.push(flag),
+                Some(_) => {}
+            }
         }
-        flag("objective", self.objective.word().to_string());
-        flag("net", self.net.clone());
-        if let Some(weights) = &self.weights {
-            flag("weights", weights.display().to_string());
-        }
-        if self.objective == Objective::Hsc {
-            flag("gradient", self.gradient.word().to_string());
-        }
-        flag("side", self.side.to_string());
-        flag("pipeline", self.pipeline.word().to_string());
-        flag("supervise", self.supervise.word().to_string());
-        flag("noise", self.noise.word().to_string());
-        if let Some(outliers) = &self.outliers {
-            flag("outliers", outliers.to_string());
-        }
-        if let Some(limit) = self.oe_limit {
-            flag("oe-limit", limit.to_string());
-        }
-        if let Some(gap) = self.part_gap {
-            flag("part-gap", gap.to_string());
-        }
-        if self.precision != DType::F32 {
-            flag("precision", self.precision.word().to_string());
-        }
-        flag("maps", self.maps.to_string());
-        flag("epochs", self.epochs.to_string());
-        flag("passes", self.passes.to_string());
-        flag("batch", self.batch.to_string());
-        flag("optimizer", self.optimizer.word().to_string());
-        flag("lr", self.lr.to_string());
-        flag("weight-decay", self.weight_decay.to_string());
-        flag("schedule", self.schedule.to_string());
-        flag("sigma", self.sigma.to_string());
-        flag("quantile", self.quantile.to_string());
-        flag("reestimate", self.reestimate.to_string());
-        flag("hold", self.hold.to_string());
-        let switches = [
-            ("--no-bias", !self.bias),
-            ("--offline-supervision", self.offline_supervision),
-            ("--as-published", self.as_published),
-            ("--skip-broken", self.skip_broken),
-        ];
-        words.extend(switches.into_iter().filter(|(_, on)| *on).map(|(name, _)| name.to_string()));
         words
     }
 

@@ -101,7 +101,8 @@ fn read(path: &Path) -> Result<Option<Points>> {
     if !path.exists() {
         return Ok(None);
     }
-    let broken = |e: csv::Error| Error::file(path, format!("cannot be read ({e})"), "restore it: `fcdd evaluate RUN`");
+    let broken =
+        |e: csv::Error| Error::file(path, format!("cannot be read ({e})"), "evaluate the run again to restore it");
     let mut rows = csv::Reader::from_path(path).map_err(broken)?;
     let points = rows.deserialize::<Point>().map(|point| point.map(|p| (p.false_positive_rate, p.true_positive_rate)));
     points.collect::<Result<_, _>>().map(Some).map_err(broken)

@@ -11,7 +11,7 @@
 //!
 //! | here | holds |
 //! | --- | --- |
-//! | [`plan`], [`work`](mod@work), [`slurm`] | which runs there are; doing them; as a job of Slurm |
+//! | [`plan`], [`work`](mod@work) | which runs there are; doing them |
 //! | [`summary`], [`tables`], [`curves`], [`page`] | figures of the runs together; as tables; their ROC curves; their page |
 //! | [`published`] | what the paper reports |
 
@@ -19,7 +19,6 @@ pub mod curves;
 pub mod page;
 pub mod plan;
 pub mod published;
-pub mod slurm;
 pub mod summary;
 pub mod tables;
 pub mod work;

@@ -63,7 +63,7 @@ impl Plan {
     pub fn of(folder: &Path) -> Result<Plan> {
         let path = folder.join(PLAN);
         if !path.is_file() {
-            let remedy = "name the folder that `fcdd sweep --out` made";
+            let remedy = "name the folder of a sweep";
             return Err(Error::file(folder, format!("is no sweep: it has no {PLAN}"), remedy));
         }
         serde_json::from_slice(&files::read(&path)?)
@@ -90,7 +90,7 @@ impl Plan {
     pub fn command(&self, out: &str) -> Vec<String> {
         let own = ["--classes", &self.classes.join(","), "--seeds", &self.seeds.to_string(), "--out", out];
         let words = ["fcdd", "sweep"].into_iter().map(str::to_string);
-        words.chain(self.settings.words()).chain(own.map(str::to_string)).collect()
+        words.chain(self.settings.words(|setting| !setting.per_run)).chain(own.map(str::to_string)).collect()
     }
 
     /// The runs below a sweep's folder: of the first seed for every class, then of the next one.
@@ -172,7 +172,7 @@ fn same(there: &Settings, wanted: &Settings, folder: &Path) -> Result<()> {
         return Ok(());
     }
     let problem = format!("holds runs with other settings ({})", differences(&there, wanted).join("; "));
-    Err(Error::file(folder, problem, "choose another --out, or the same settings as there"))
+    Err(Error::file(folder, problem, "choose another `out`, or the same settings as there"))
 }
 
 /// What differs between settings, in words.
@@ -222,7 +222,7 @@ mod tests {
         let mut other = plan(data.path(), &["1"], 1).unwrap();
         other.settings.lr = 1.0;
         let error = other.save(out.path()).unwrap_err().to_string();
-        assert!(error.contains("lr 0.01 there, 1.0 now") && error.contains("another --out"), "{error}");
+        assert!(error.contains("lr 0.01 there, 1.0 now") && error.contains("another `out`"), "{error}");
         other = plan(data.path(), &["1"], 1).unwrap();
         other.settings.outliers = source("images:o");
         assert!(other.save(out.path()).unwrap_err().to_string().contains("outliers"));

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::plan::Plan;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::run::report::quoted;
+use crate::run::sweep::plan::Plan;
 
 /// Writes a job script into the sweep's folder and returns its path. Each task gets a GPU, or only cores.
 pub fn write_slurm(plan: &Plan, folder: &Path, gpu: bool) -> Result<PathBuf> {

@@ -1,0 +1,210 @@
+//! The settings of new runs as flags, made from their table.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{MAIN_SEPARATOR, Path};
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser, ValueParser};
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
+
+use super::common::possible;
+use super::flags::of_settings;
+use super::terminal::log;
+use crate::data::supervise::NoiseMode;
+use crate::datasets::DatasetKind;
+use crate::datasets::folder::FOLDER;
+use crate::error::{Error, Result};
+use crate::named::Named;
+use crate::run::settings::{Form, Group, Moved, SETTINGS, Setting, Settings};
+
+/// The argument that names a dataset.
+const DATASET: &str = "dataset";
+
+/// What is asked of new runs: `SWEEP` leaves out what tells the runs of a sweep apart.
+#[derive(Debug, Default)]
+pub struct Choices<const SWEEP: bool> {
+    dataset: Option<Nominal>,
+    /// Names of settings, and the text for each.
+    given: Vec<(&'static str, String)>,
+}
+
+/// Where good images come from.
+#[derive(Clone, Debug, PartialEq)]
+enum Nominal {
+    Set(DatasetKind),
+    /// A folder of the user's.
+    Folder(String),
+}
+
+impl<const SWEEP: bool> Choices<SWEEP> {
+    pub fn is_empty(&self) -> bool {
+        self.dataset.is_none() && self.given.is_empty()
+    }
+
+    /// The dataset's preset with what is given.
+    pub fn settings(self) -> Result<Settings> {
+        let Choices { dataset, mut given } = self;
+        let dataset = match dataset {
+            Some(Nominal::Set(kind)) => kind,
+            Some(Nominal::Folder(path)) => {
+                if let Some((_, data)) = given.iter().find(|(name, _)| *name == "data") {
+                    let problem = format!("{path} and `data` {data} both name the data");
+                    return Err(Error::setting(problem, "leave one of them out"));
+                }
+                given.push(("data", path));
+                FOLDER
+            }
+            None => {
+                let remedy = "name the folder of your images, or a dataset such as fmnist; --help lists them";
+                return Err(Error::setting("there is nothing to learn from", remedy));
+            }
+        };
+        let settings = Settings::with(dataset, &given)?;
+        let stands_in = !given.iter().any(|(name, _)| *name == "noise") && settings.noise != NoiseMode::Outliers;
+        if stands_in && settings.supervise.makes_noise() && Settings::preset(dataset).noise == NoiseMode::Outliers {
+            log(format!("no --outliers given: learning anomalies from {} added to good images", settings.noise.word()));
+        }
+        Ok(settings)
+    }
+
+    /// Where the data of a run has moved and whether to hold it; None where more than that is given.
+    pub fn moved(self) -> Result<Option<Moved>> {
+        let may = ["data", "outliers", "hold"];
+        if self.dataset.is_some() || self.given.iter().any(|(name, _)| !may.contains(name)) {
+            return Ok(None);
+        }
+        let Settings { data, outliers, hold, .. } = Settings::preset(FOLDER).given(&self.given)?;
+        let hold = self.given.iter().any(|(name, _)| *name == "hold").then_some(hold);
+        Ok(Some(Moved { data, outliers, hold }))
+    }
+
+    fn settings_table() -> impl Iterator<Item = &'static Setting> {
+        SETTINGS.iter().filter(|setting| !(SWEEP && setting.per_run))
+    }
+}
+
+impl<const SWEEP: bool> clap::Args for Choices<SWEEP> {
+    fn augment_args(command: Command) -> Command {
+        let dataset = Arg::new(DATASET)
+            .value_name("DIR|DATASET")
+            .value_parser(NominalParser)
+            .help("Where good images come from: a folder of yours, or one of the datasets");
+        command.arg(dataset).args(Self::settings_table().map(arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<const SWEEP: bool> FromArgMatches for Choices<SWEEP> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |setting: &Setting| match setting.switch {
+            Some(on) => matches.get_flag(setting.name).then(|| (setting.name, on.to_string())),
+            None => matches.get_one::<String>(setting.name).map(|text| (setting.name, text.clone())),
+        };
+        let dataset = matches.get_one::<Nominal>(DATASET).cloned();
+        Ok(Choices { dataset, given: Self::settings_table().filter_map(given).collect() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// A setting as a flag.
+fn arg(setting: &'static Setting) -> Arg {
+    let arg = Arg::new(setting.name).long(setting.flag()).help(of_settings(setting.about));
+    let arg = match setting.group {
+        // First of all flags.
+        Group::Daily if setting.name == "data" => arg.display_order(0),
+        Group::Daily => arg,
+        Group::Anomalies => arg.help_heading("Anomalies"),
+        Group::Optimisation => arg.help_heading("Optimisation"),
+        Group::Heatmaps => arg.help_heading("Heatmaps"),
+        Group::Paper => arg.help_heading("Paper experiments"),
+    };
+    if setting.switch.is_some() {
+        return arg.action(ArgAction::SetTrue);
+    }
+    let arg = arg.value_name(setting.placeholder).allow_negative_numbers(true);
+    match setting.form {
+        Form::Bool => {
+            arg.value_name("BOOL").value_parser(["true", "false"]).num_args(0..=1).default_missing_value("true")
+        }
+        Form::Choice(words) => {
+            let values = words().into_iter().map(|(word, about)| possible(word, about));
+            arg.value_parser(PossibleValuesParser::new(values))
+        }
+        // A text that is no value is refused before anything is done.
+        Form::Text => arg.value_parser(ValueParser::from(move |text: &str| {
+            setting.read(&mut Settings::preset(FOLDER), text).map(|()| text.to_string())
+        })),
+    }
+}
+
+/// A command whose help tells the defaults of a dataset.
+pub fn with_defaults(command: Command, dataset: DatasetKind) -> Command {
+    let Ok(settings) = Settings::with(dataset, &[]) else { return command };
+    command.mut_args(|arg| {
+        let Some(setting) = Setting::of(arg.get_id().as_str()).filter(|setting| setting.switch.is_none()) else {
+            return arg;
+        };
+        let default = match (setting.text(&settings), setting.name, &dataset.home) {
+            (Some(text), ..) => text,
+            (None, "data", Some(home)) => home.path.to_string(),
+            (None, ..) => return arg,
+        };
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        arg.help(format!("{help} [default: {default}]"))
+    })
+}
+
+/// The dataset that a command line names, whatever else stands there; a folder of the user's where it names none.
+pub fn named_dataset(command: Command, words: &[OsString]) -> DatasetKind {
+    let words = words.iter().filter(|word| !["-h", "--help"].map(OsStr::new).contains(&word.as_os_str()));
+    let matches = command.ignore_errors(true).try_get_matches_from(words).ok();
+    let of_verb = matches.as_ref().and_then(ArgMatches::subcommand).map(|(_, of_verb)| of_verb);
+    match of_verb.and_then(|matches| matches.try_get_one(DATASET).ok().flatten()) {
+        Some(Nominal::Set(kind)) => *kind,
+        _ => FOLDER,
+    }
+}
+
+/// Takes the word of a dataset, or the path of a folder: of one that exists, or one that is clearly meant as such.
+#[derive(Clone)]
+struct NominalParser;
+
+impl TypedValueParser for NominalParser {
+    type Value = Nominal;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Nominal, clap::Error> {
+        if let Some(word) = value.to_str() {
+            if let Some(kind) = DatasetKind::parse(word) {
+                return Ok(Nominal::Set(kind));
+            }
+            if word.contains(['/', MAIN_SEPARATOR]) || Path::new(word).exists() {
+                return Ok(Nominal::Folder(word.to_string()));
+            }
+        }
+        let datasets = PossibleValuesParser::new(datasets());
+        let mut error = datasets.parse_ref(command, arg, value).map(Nominal::Folder).err();
+        // The list of datasets is at hand; so is the other thing that could have been meant.
+        if let Some(error) = &mut error {
+            let hint = "a folder of yours is named by a path that exists".to_string().into();
+            error.insert(clap::error::ContextKind::Suggested, clap::error::ContextValue::StyledStrs(vec![hint]));
+        }
+        Err(error.unwrap_or_else(|| command.clone().error(clap::error::ErrorKind::InvalidValue, "no dataset")))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(datasets().into_iter()))
+    }
+}
+
+/// The user's own folder first.
+fn datasets() -> Vec<PossibleValue> {
+    let mut all = DatasetKind::all();
+    all.sort_by_key(|&kind| kind != FOLDER);
+    all.into_iter().map(|kind| possible(kind.word(), kind.explanation())).collect()
+}

@@ -1,0 +1,286 @@
+//! The table of settings: a setting is a field of [`Settings`], its default in `presets.rs`, and its line here, which says what it is
+//! called, what it means, and what is refused. The command line's flags, its help, the command that reproduces a run and the page of
+//! a run are made from it.
+
+use super::Settings;
+use super::check::{self, refuse, within};
+use super::value::{Form, Value};
+use crate::data::supervise::Supervise;
+use crate::error::Result;
+use crate::model::Objective;
+
+/// One setting.
+pub struct Setting {
+    /// Its field in [`Settings`].
+    pub name: &'static str,
+    pub group: Group,
+    /// Its name in a table.
+    pub title: &'static str,
+    /// What it means, in a line.
+    pub about: &'static str,
+    pub form: Form,
+    /// What stands for its value in help.
+    pub placeholder: &'static str,
+    /// The value that is chosen by naming the setting alone, for those that are on or off.
+    pub switch: Option<bool>,
+    /// Whether it tells apart the runs of a sweep.
+    pub per_run: bool,
+    read: fn(&mut Settings, &str) -> Result<(), String>,
+    text: fn(&Settings) -> Option<String>,
+    told: fn(&Settings) -> Option<String>,
+    matters: fn(&Settings) -> bool,
+    check: fn(&Settings) -> Result<()>,
+}
+
+/// Epochs, at most: some more are numbered after the last for samples that the net was not trained on.
+const MAX_EPOCHS: u32 = 1_000_000;
+
+/// Passes of an epoch, at most.
+const MAX_PASSES: u32 = 1000;
+
+/// Narrowest Gaussian in pixels: its square still divides.
+const MIN_SIGMA: f64 = 1e-3;
+
+/// What settings are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    Daily,
+    Anomalies,
+    Optimisation,
+    Heatmaps,
+    /// What the paper's experiments vary.
+    Paper,
+}
+
+/// The setting that a field holds.
+macro_rules! setting {
+    ($field:ident, $group:ident, $title:literal, $about:expr) => {
+        Setting {
+            name: stringify!($field),
+            group: Group::$group,
+            title: $title,
+            about: $about,
+            form: form(|settings| &settings.$field),
+            placeholder: "N",
+            switch: None,
+            per_run: false,
+            read: |settings, text| Value::read(text).map(|value| settings.$field = value),
+            text: |settings| settings.$field.text(),
+            told: |settings| settings.$field.told(),
+            matters: |_| true,
+            check: |_| Ok(()),
+        }
+    };
+}
+
+/// The form of a field's values.
+const fn form<T: Value>(_: fn(&Settings) -> &T) -> Form {
+    T::FORM
+}
+
+/// All settings but the dataset, in the order that help and pages have them.
+pub static SETTINGS: [Setting; 31] = [
+    setting!(data, Daily, "Data", "Folder (or file) of the dataset").value("PATH"),
+    setting!(
+        epochs,
+        Daily,
+        "Epochs",
+        "Epochs: after each, the learning rate falls and the state is saved, after every few of very short ones"
+    )
+    .check(|s| within("epochs", s.epochs, MAX_EPOCHS)),
+    setting!(side, Daily, "Input side", "Input side in pixels").value("PIXELS"),
+    setting!(net, Daily, "Net", "Net, by name").value("NET"),
+    setting!(batch, Daily, "Images per step", "Images per step").value("N"),
+    setting!(
+        precision,
+        Daily,
+        "Precision",
+        "Of the values between layers: bf16 is for the tensor cores of GPUs; the CPU rounds as they do"
+    )
+    .value("PRECISION")
+    .check(check::precision),
+    setting!(
+        hold,
+        Daily,
+        "Held in memory",
+        "Sets of images to decode once and hold in memory: auto (up to half of what is free), always, never, or a number of MiB"
+    )
+    .value("MIB"),
+    setting!(
+        skip_broken,
+        Daily,
+        "Broken images left out",
+        "Leave out images that cannot be read, instead of refusing the data"
+    )
+    .switch(true),
+    setting!(seed, Daily, "Seed", "Seed of all randomness").per_run(),
+    setting!(supervise, Anomalies, "Anomalies", "What the net learns anomalies from")
+        .value("MODE")
+        .check(check::supervise),
+    setting!(noise, Anomalies, "Noise", "What artificial anomalies are made of: outliers where `outliers` names some")
+        .value("MODE")
+        .told_where(|s| s.supervise.makes_noise()),
+    setting!(
+        outliers,
+        Anomalies,
+        "Outliers",
+        "Images that serve as anomalies: mnist:DIR, emnist:DIR, fmnist:DIR, cifar10:DIR, cifar100:FILE, imagenet:DIR, \
+         imagenet22k:DIR, mvtec:DIR, mvtec_gt:DIR (labelled anomalies of the set itself) or images:DIR"
+    )
+    .value("KIND:PATH")
+    .check(check::outliers),
+    setting!(
+        oe_limit,
+        Anomalies,
+        "Outliers at most",
+        "Use only this many of the outliers; of mvtec, mvtec_gt and `supervise` other, so many of each kind"
+    )
+    .check(check::oe_limit),
+    setting!(
+        maps,
+        Anomalies,
+        "Ground-truth maps",
+        "Train on ground-truth maps, pixel by pixel (true), or on labels, one per image (false)"
+    )
+    .told_where(|s| s.objective == Objective::Fcdd)
+    .check(check::maps),
+    setting!(
+        part_gap,
+        Anomalies,
+        "Numbers of a part apart",
+        "Names that end in numbers at most N apart, from one to the next, mean images of one part (0: the same number): \
+         all of them leave the evaluation with a labelled anomaly"
+    )
+    .check(|s| check::about_labelled(s, "part_gap", s.part_gap.is_some())),
+    setting!(lr, Optimisation, "Learning rate", "Learning rate").value("LR").check(|s| match s.lr {
+        lr if lr.is_finite() && lr > 0.0 => Ok(()),
+        lr => refuse("lr", format!("{lr} is no learning rate"), "choose a positive number, such as 1e-3"),
+    }),
+    setting!(
+        schedule,
+        Optimisation,
+        "Schedule",
+        "How the learning rate falls: lambda:γ (each epoch) or milestones:γ:e1,e2"
+    )
+    .value("SCHEDULE"),
+    setting!(optimizer, Optimisation, "Optimizer", "What takes the steps").value("OPTIMIZER"),
+    setting!(weight_decay, Optimisation, "Weight decay", "Weight decay").value("W").check(|s| match s.weight_decay {
+        weight if weight.is_finite() && weight >= 0.0 => Ok(()),
+        weight => refuse("weight_decay", format!("{weight} is no weight"), "choose 0 or more"),
+    }),
+    setting!(passes, Optimisation, "Passes per epoch", "Passes over the good images in an epoch")
+        .check(|s| within("passes", s.passes, MAX_PASSES)),
+    setting!(
+        reestimate,
+        Optimisation,
+        "Statistics re-estimated",
+        "Re-estimate the norms' statistics after the last epoch"
+    ),
+    setting!(sigma, Heatmaps, "Gaussian of the heatmaps", "Width of the heatmaps' Gaussian in input pixels")
+        .value("PIXELS")
+        .told_where(|s| s.objective != Objective::Ae)
+        .check(|s| match s.sigma {
+            sigma if sigma.is_finite() && sigma >= MIN_SIGMA => Ok(()),
+            sigma => refuse("sigma", format!("{sigma} is no width"), &format!("choose {MIN_SIGMA} pixels or more")),
+        }),
+    setting!(quantile, Heatmaps, "Hottest colour", "Quantile of heatmap values that is drawn hottest").value("Q").check(
+        |s| match s.quantile {
+            quantile if quantile > 0.0 && quantile <= 1.0 => Ok(()),
+            quantile => refuse("quantile", format!("{quantile} is no quantile"), "choose a number in (0, 1]"),
+        },
+    ),
+    setting!(class, Paper, "Class", "Class to take as nominal, by number or name; of pascalvoc, the one to rate")
+        .value("CLASS")
+        .per_run(),
+    setting!(objective, Paper, "Objective", "What the net is trained for").value("OBJECTIVE"),
+    setting!(gradient, Paper, "Gradient", "What heatmaps show of the score's gradient, for hsc")
+        .value("GRADIENT")
+        .told_where(|s| s.objective == Objective::Hsc)
+        .check(check::gradient),
+    setting!(
+        weights,
+        Paper,
+        "Pretrained weights",
+        "Weights of vgg11_bn or vgg16 (safetensors) that a VGG net's features start from"
+    )
+    .value("FILE"),
+    setting!(bias, Paper, "Biases", "Leave out the convolutions' biases and the norms' scale and shift").switch(false),
+    setting!(pipeline, Paper, "Preprocessing", "Augmentation and normalisation").value("PIPELINE"),
+    setting!(
+        offline_supervision,
+        Paper,
+        "Anomalies made before training",
+        "Make as many anomalies as there are good images once, before training, instead of afresh in place of half of them"
+    )
+    .switch(true)
+    .check(|s| match s.offline_supervision && s.supervise == Supervise::Unsupervised {
+        false => Ok(()),
+        true => refuse("offline_supervision", "makes no anomalies", "choose another `supervise`, or leave it out"),
+    }),
+    setting!(
+        as_published,
+        Paper,
+        "Tested on what was learned from",
+        "Test also on those labelled anomalies of the test images that were learned from, as the paper does"
+    )
+    .switch(true)
+    .check(|s| check::about_labelled(s, "as_published", s.as_published)),
+];
+
+impl Setting {
+    /// What stands for its value in help.
+    const fn value(self, placeholder: &'static str) -> Setting {
+        Setting { placeholder, ..self }
+    }
+
+    /// Naming it chooses `on`, and where it is left out the opposite holds.
+    const fn switch(self, on: bool) -> Setting {
+        Setting { switch: Some(on), ..self }
+    }
+
+    const fn per_run(self) -> Setting {
+        Setting { per_run: true, ..self }
+    }
+
+    /// Where it does nothing, a page does not tell it.
+    const fn told_where(self, matters: fn(&Settings) -> bool) -> Setting {
+        Setting { matters, ..self }
+    }
+
+    /// What refuses values that cannot work, and those that would do nothing.
+    const fn check(self, check: fn(&Settings) -> Result<()>) -> Setting {
+        Setting { check, ..self }
+    }
+
+    /// The setting of a field.
+    pub fn of(name: &str) -> Option<&'static Setting> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// Sets it to what a text says; a text that is no value of it is an error that says what would be one.
+    pub fn read(&self, settings: &mut Settings, text: &str) -> Result<(), String> {
+        (self.read)(settings, text)
+    }
+
+    /// Its value, as [`Setting::read`] reads it; None where it is not set.
+    pub fn text(&self, settings: &Settings) -> Option<String> {
+        (self.text)(settings)
+    }
+
+    /// Its value in words; None where it is not set or does nothing.
+    pub fn told(&self, settings: &Settings) -> Option<String> {
+        let is_off = self.switch.is_some_and(|on| self.text(settings) != Some(on.to_string()));
+        (self.told)(settings).filter(|_| !is_off && (self.matters)(settings))
+    }
+
+    /// Refuses its value where it cannot work or would do nothing.
+    pub(super) fn refuse(&self, settings: &Settings) -> Result<()> {
+        (self.check)(settings)
+    }
+
+    /// As a flag of the program.
+    pub fn flag(&self) -> String {
+        let without = if self.switch == Some(false) { "no-" } else { "" };
+        format!("{without}{}", self.name.replace('_', "-"))
+    }
+}

@@ -1,0 +1,125 @@
+//! How the values of settings are written as text and read from it.
+
+use std::path::PathBuf;
+
+use crate::data::image_source::Hold;
+use crate::data::pipeline::PipelineKind;
+use crate::data::supervise::{NoiseMode, Supervise};
+use crate::datasets::outliers::OutlierSource;
+use crate::device::DType;
+use crate::engine::lower::Optimizer;
+use crate::engine::schedule::Schedule;
+use crate::model::Objective;
+use crate::named::Named;
+use crate::steps::hsc_loss::Gradient;
+
+/// What the text of a value looks like.
+#[derive(Clone, Copy)]
+pub enum Form {
+    /// A number, a name, a path …
+    Text,
+    /// `true` or `false`.
+    Bool,
+    /// One of these words, each with its explanation.
+    Choice(fn() -> Vec<(&'static str, &'static str)>),
+}
+
+/// What the fields of [`Settings`](super::Settings) hold.
+pub trait Value: Sized {
+    const FORM: Form = Form::Text;
+
+    /// Reads a value, or says why not.
+    fn read(text: &str) -> Result<Self, String>;
+
+    /// As [`Value::read`] reads it; None for a value that is not set.
+    fn text(&self) -> Option<String>;
+
+    /// As a page tells it.
+    fn told(&self) -> Option<String> {
+        self.text()
+    }
+}
+
+impl<T: Value> Value for Option<T> {
+    const FORM: Form = T::FORM;
+
+    fn read(text: &str) -> Result<Self, String> {
+        T::read(text).map(Some)
+    }
+
+    fn text(&self) -> Option<String> {
+        self.as_ref().and_then(T::text)
+    }
+
+    fn told(&self) -> Option<String> {
+        self.as_ref().and_then(T::told)
+    }
+}
+
+impl Value for PathBuf {
+    fn read(text: &str) -> Result<Self, String> {
+        Ok(PathBuf::from(text))
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(self.display().to_string())
+    }
+}
+
+impl Value for bool {
+    const FORM: Form = Form::Bool;
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "write true or false".to_string())
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+
+    fn told(&self) -> Option<String> {
+        Some(if *self { "yes" } else { "no" }.to_string())
+    }
+}
+
+/// Types that are read and written by `FromStr` and `Display`.
+macro_rules! plain {
+    ($($type:ty),*) => { $(
+        impl Value for $type {
+            fn read(text: &str) -> Result<Self, String> {
+                text.parse().map_err(|e: <$type as std::str::FromStr>::Err| e.to_string())
+            }
+
+            fn text(&self) -> Option<String> {
+                Some(self.to_string())
+            }
+        }
+    )* };
+}
+
+plain!(u32, u64, usize, f64, String, Hold, OutlierSource, Schedule);
+
+/// Closed sets of named values.
+macro_rules! named {
+    ($($type:ty),*) => { $(
+        impl Value for $type {
+            const FORM: Form = Form::Choice(|| <$type>::all().into_iter().map(|v| (v.word(), v.explanation())).collect());
+
+            fn read(text: &str) -> Result<Self, String> {
+                let words = || <$type>::all().into_iter().map(Named::word).collect::<Vec<_>>().join(", ");
+                Named::parse(text).ok_or_else(|| format!("choose one of {}", words()))
+            }
+
+            fn text(&self) -> Option<String> {
+                Some(self.word().to_string())
+            }
+
+            fn told(&self) -> Option<String> {
+                let explanation = self.explanation().trim_end_matches('.');
+                Some(if explanation.is_empty() { self.word().to_string() } else { format!("{}: {explanation}", self.word()) })
+            }
+        }
+    )* };
+}
+
+named!(Objective, Gradient, DType, PipelineKind, Supervise, NoiseMode, Optimizer);
