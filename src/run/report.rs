@@ -13,7 +13,7 @@ use super::settings::Settings;
 use super::state::Epoch;
 use super::train::THRESHOLD_QUANTILE;
 use crate::data::dataset::DatasetKind;
-use crate::data::supervise::{NoiseMode, Supervise};
+use crate::data::supervise::Supervise;
 use crate::error::Result;
 use crate::files;
 use crate::model::Objective;
@@ -266,7 +266,7 @@ fn anomalies(settings: &Settings) -> String {
     let how = format!("{}{when}", settings.supervise.explanation());
     match (settings.supervise, settings.noise, &settings.outliers) {
         (Supervise::Unsupervised | Supervise::Other, ..) => how,
-        (_, NoiseMode::Outliers, Some(outliers)) => {
+        (_, noise, Some(outliers)) if noise.takes_outliers() => {
             let limit = settings.oe_limit.map_or(String::new(), |limit| format!(", {limit} of them"));
             format!("{how}. Images: {outliers}{limit}")
         }
