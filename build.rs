@@ -53,8 +53,11 @@ fn kernels() -> Result<(), String> {
     // Names are checked before the compiler is kept busy.
     stubs::stubs(&sources, None).map_err(|e| e.to_string())?;
     let compiled = compile(&root, &sources, &texts, &out)?;
-    for (file, sources) in [("kernels.rs", &sources[..tests_begin]), ("test_kernels.rs", &sources[tests_begin..])] {
-        let text = stubs::stubs(sources, compiled.as_ref()).map_err(|e| e.to_string())?;
+    let constants = stubs::constants(&constants(&root)?);
+    for (file, sources, more) in
+        [("kernels.rs", &sources[..tests_begin], constants.as_str()), ("test_kernels.rs", &sources[tests_begin..], "")]
+    {
+        let text = stubs::stubs(sources, compiled.as_ref()).map_err(|e| e.to_string())? + more;
         fs::write(out.join(file), text).map_err(|e| format!("{file}: {e}"))?;
     }
     Ok(())
@@ -97,6 +100,18 @@ fn sources(root: &Path, folder: &str) -> Result<Vec<(Source, Text)>, String> {
         Ok((Source { path: shown, stem: name(path.file_stem()), kernels }, Text { source, headers }))
     };
     files(&root.join(folder), "cu")?.into_iter().map(source).collect()
+}
+
+/// The integer constants of the kernels and their headers, by file: those of `sample.cuh` are `sample`'s.
+fn constants(root: &Path) -> Result<BTreeMap<String, BTreeMap<String, i32>>, String> {
+    let mut constants: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+    for path in [files(&root.join(KERNELS), "cuh")?, files(&root.join(KERNELS), "cu")?].concat() {
+        let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let found = signatures::constants(&path.to_string_lossy(), &text).map_err(|e| e.to_string())?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        constants.entry(stem).or_default().extend(found);
+    }
+    Ok(constants)
 }
 
 /// Files of a folder with this extension, by name; none if there is no such folder.

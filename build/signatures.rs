@@ -9,7 +9,7 @@
 //! followed by `{` (its definition) or `;` (a prototype). Preprocessor lines are not expanded. So kernels made by a macro are
 //! listed as prototypes ahead of it, one each; a prototype and the definition of the same kernel count once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 /// What is wrong, where, and what to write instead.
@@ -131,6 +131,15 @@ pub fn kernels(file: &str, source: &str, headers: &[String]) -> Result<Vec<Kerne
         }
     }
     Ok(found.into_iter().map(|(kernel, _)| kernel).collect())
+}
+
+/// The integer constants that a text defines and whose values it tells by itself: names in capitals.
+pub fn constants(file: &str, text: &str) -> Result<BTreeMap<String, i32>, Error> {
+    let mut constants = Constants::default();
+    constants.collect(&tokenize(file, text)?);
+    let capitals = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    let capitals = constants.0.into_iter().filter(|(name, _)| capitals(name));
+    Ok(capitals.filter_map(|(name, value)| Some((name, i32::try_from(value?).ok()?))).collect())
 }
 
 impl Kernel {
@@ -273,7 +282,8 @@ fn define(file: &str, directive: &str) -> Option<(String, Vec<Token>)> {
 struct Constants(HashMap<String, Option<i64>>);
 
 impl Constants {
-    /// Adds what `#define NAME value`, `constexpr int NAME = value, …;` and `const int NAME = value;` define, in order.
+    /// Adds what `#define NAME value`, `constexpr int NAME = value, …;`, `const int NAME = value;` and `enum { NAME, … };` define, in
+    /// order.
     fn collect(&mut self, text: &Text) {
         for (name, value) in &text.defines {
             self.add(name, value);
@@ -282,6 +292,9 @@ impl Constants {
         let mut at = 0;
         while at < tokens.len() {
             let constant = tokens[at].is("constexpr") || tokens[at].is("const");
+            if tokens[at].is("enum") {
+                self.enumerators(&tokens[at + 1..]);
+            }
             at += 1;
             if !constant {
                 continue;
@@ -306,8 +319,34 @@ impl Constants {
         }
     }
 
+    /// Adds `{ NAME, NAME = value, … }` behind an enum's name; those of `enum class` are no constants by themselves.
+    fn enumerators(&mut self, tokens: &[Token]) {
+        let named = tokens.first().is_some_and(|t| t.kind == Kind::Word);
+        let open = usize::from(named);
+        if !tokens.get(open).is_some_and(|t| t.is("{")) {
+            return;
+        }
+        let (mut at, mut next) = (open + 1, Some(0));
+        while let Some(name) = tokens.get(at).filter(|t| t.kind == Kind::Word) {
+            let end = end_of_value(tokens, at);
+            if tokens.get(at + 1).is_some_and(|t| t.is("=")) {
+                next = self.value(&tokens[at + 2..end]);
+            }
+            self.insert(&name.text, next);
+            next = next.map(|value| value + 1);
+            if !tokens.get(end).is_some_and(|t| t.is(",")) {
+                break;
+            }
+            at = end + 1;
+        }
+    }
+
     fn add(&mut self, name: &str, value: &[Token]) {
         let value = self.value(value);
+        self.insert(name, value);
+    }
+
+    fn insert(&mut self, name: &str, value: Option<i64>) {
         let known = self.0.entry(name.into()).or_insert(value);
         if *known != value {
             *known = None;

@@ -1,5 +1,6 @@
 //! Writes the Rust side of the kernels: images, kernels and one typed function for each.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::signatures::{Error, Kernel, Parameter, Passed};
@@ -59,6 +60,22 @@ pub fn stubs(sources: &[Source], compiled: Option<&Compiled>) -> Result<String, 
         out += "}\n";
     }
     Ok(out)
+}
+
+/// Text of a module `constants` with a module for each file that has some.
+pub fn constants(files: &BTreeMap<String, BTreeMap<String, i32>>) -> String {
+    let mut out = String::from(
+        "\n/// Integer constants of the kernels, by the file that they stand in: `kernels/sample.cuh` is `sample`.\n",
+    );
+    out += "pub mod constants {\n";
+    for (stem, constants) in files.iter().filter(|(_, constants)| !constants.is_empty()) {
+        put(&mut out, format_args!("    pub mod {} {{\n", identifier(stem)));
+        for (name, value) in constants {
+            put(&mut out, format_args!("        pub const {name}: i32 = {value};\n"));
+        }
+        out += "    }\n";
+    }
+    out + "}\n"
 }
 
 /// Appends; writing to a string cannot fail.

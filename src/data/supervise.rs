@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::data::anomaly::NoiseMode;
 use crate::error::{Error, Result};
+use crate::named::Named;
 
 /// What the net learns anomalies from. In every mode but the first, each drawn nominal sample gives way to an anomaly with
 /// probability ½, afresh in each epoch, unless [anomalies are made beforehand](crate::data::batches::Rounds::offline).
@@ -33,47 +35,6 @@ pub enum Supervise {
     MalformedNormalGt,
 }
 
-/// What artificial anomalies are made of.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    strum::VariantArray,
-    strum::IntoStaticStr,
-    strum::EnumMessage,
-    Serialize,
-    Deserialize,
-)]
-#[strum(serialize_all = "kebab-case")]
-#[serde(rename_all = "kebab-case")]
-pub enum NoiseMode {
-    /// Normal noise per value, standard deviation 64 of 255
-    Gaussian,
-    /// Uniform noise per value
-    Uniform,
-    /// One random colour per image
-    Solid,
-    /// Small white squares
-    Blob,
-    /// Larger white squares and squares of random colours
-    MixedBlob,
-    /// Blurred dark and coloured squares, rotated; for adding to a sample only
-    Confetti,
-    /// Specks, strips and patches of all sizes, dark or bright, faint or strong; for adding to a sample only
-    FineConfetti,
-    /// Images of another data set (outlier exposure)
-    Outliers,
-}
-
-impl NoiseMode {
-    /// Whether this noise is something to see by itself: confetti is changes to an image, mostly of nothing and some below 0.
-    pub fn stands_alone(self) -> bool {
-        !matches!(self, NoiseMode::Confetti | NoiseMode::FineConfetti)
-    }
-}
-
 impl Supervise {
     /// Whether anomalies are made, so that [`NoiseMode`] matters.
     pub fn makes_noise(self) -> bool {
@@ -87,14 +48,14 @@ impl Supervise {
 
     /// Whether anomalies are made of images of another data set.
     pub fn draws_outliers(self, noise: NoiseMode) -> bool {
-        self.makes_noise() && noise == NoiseMode::Outliers
+        self.makes_noise() && noise.takes_outliers()
     }
 
     /// Fails where this noise cannot serve.
     pub fn check(self, noise: NoiseMode) -> Result<()> {
         if self == Supervise::Noise && !noise.stands_alone() {
             return Err(Error::setting(
-                "confetti only changes an image: in the image's place it is a black picture",
+                format!("{} only changes an image: in the image's place it is a black picture", noise.word()),
                 "choose `supervise` malformed-normal or malformed-normal-gt, or another `noise`",
             ));
         }
@@ -105,7 +66,6 @@ impl Supervise {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::named::Named;
 
     #[test]
     fn words_take_hyphens_and_underscores() {

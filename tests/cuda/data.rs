@@ -20,15 +20,16 @@ use fcdd::datasets::imagenet::IMAGENET;
 use fcdd::datasets::mnist::MNIST;
 use fcdd::datasets::mvtec::MVTEC;
 use fcdd::device::cuda::{Buffer, Cuda, kernels};
+use fcdd::named::Named;
 use fcdd::rng::{Purpose, Stream, ln, philox, sin_cos_turns};
 use fcdd::run::verify::{Check, CheckOutcome, CheckReport, batches};
 
+use crate::own_noise::GREY;
 use crate::support::{Gpu, gpu};
 use NoiseMode::*;
 use Supervise::*;
 
 const SUPERVISES: [Supervise; 5] = [Unsupervised, Other, Noise, MalformedNormal, MalformedNormalGt];
-const NOISES: [NoiseMode; 8] = [Gaussian, Uniform, Solid, Blob, MixedBlob, Confetti, FineConfetti, Outliers];
 
 /// Images of all kinds: textures of a full or a small range, noise, and now and then black, white or one grey. `salt` makes sets
 /// of them differ.
@@ -240,10 +241,10 @@ fn check(cuda: &Arc<Cuda>, set: &TrainingSet, what: &str) {
 /// Every combination that a training set takes.
 fn modes() -> impl Iterator<Item = (Supervise, NoiseMode)> {
     SUPERVISES.into_iter().flat_map(|supervise| {
-        let noises = if supervise.makes_noise() { &NOISES[..] } else { &NOISES[..1] };
+        let noises = if supervise.makes_noise() { NoiseMode::all() } else { vec![Gaussian] };
         noises
-            .iter()
-            .map(move |&noise| (supervise, noise))
+            .into_iter()
+            .map(move |noise| (supervise, noise))
             .filter(|&(supervise, noise)| supervise != Noise || noise.stands_alone())
     })
 }
@@ -271,6 +272,20 @@ fn every_mode_at_every_side() {
         }
     }
     cuda.synchronize().unwrap();
+}
+
+/// A mode that the table does not list takes the same paths: its own file is all that it needs.
+#[test]
+fn a_mode_of_ones_own() {
+    let Some(gpu) = gpu() else { return };
+    for (list, supervise) in [Noise, MalformedNormal, MalformedNormalGt].into_iter().enumerate() {
+        let set = training_set(9, 3, list, supervise, NoiseMode::Own(&GREY));
+        // Its noise is what it says, not that of another mode.
+        let (order, solid) = (set.order(0), training_set(9, 3, list, supervise, Solid));
+        assert_ne!(on_cpu(&set, 0, &order), on_cpu(&solid, 0, &order), "{supervise:?}");
+        check(gpu.cuda(), &set, &format!("{supervise:?}, a mode of one's own"));
+    }
+    gpu.cuda().synchronize().unwrap();
 }
 
 #[test]

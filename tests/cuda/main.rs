@@ -13,6 +13,7 @@ mod data;
 mod epoch;
 mod kernels;
 mod network;
+mod own_noise;
 mod planted;
 mod primitives;
 mod steps;

@@ -1,11 +1,48 @@
 //! Sets of squares at random places: a small table of squares per image, gathered per pixel.
 
+use std::sync::Arc;
+
+use crate::data::anomaly::gpu::{Draw, GpuBatch, GpuNoise};
+use crate::data::anomaly::{Mode, Noise, Scratch};
+use crate::device::cuda::kernels::{self, constants};
+use crate::device::cuda::{Buffer, Cuda, Result};
 use crate::rng::{Stream, sin_cos_turns};
+
+/// The mode of small squares, meant for 28 to 32 px.
+pub const BLOB: Mode = Mode {
+    word: "blob",
+    explanation: "Small white squares",
+    stands_alone: true,
+    takes_outliers: false,
+    prepare: |side, channels| {
+        let look = Look { smallest: 6.0, largest: 6.0, rotated: false, colour: Colour::Constant(255) };
+        Arc::new(Squares { side, channels, sets: vec![BlobSet::new(0, 0.002, look, side, side.min(32))] })
+    },
+    checksums: &[("noise", 0x0d43_038e), ("malformed-normal", 0x55b5_b7fb), ("malformed-normal-gt", 0xd3a4_3124)],
+};
+
+/// The mode of larger squares, given for 240 px.
+pub const MIXED_BLOB: Mode = Mode {
+    word: "mixed-blob",
+    explanation: "Larger white squares and squares of random colours",
+    stands_alone: true,
+    takes_outliers: false,
+    prepare: |side, channels| {
+        let set = |number, colour| {
+            let look = Look { smallest: 34.0, largest: 34.0, rotated: false, colour };
+            BlobSet::new(number, 1e-5, look, side, 240)
+        };
+        Arc::new(Squares { side, channels, sets: vec![set(0, Colour::Constant(255)), set(1, Colour::Bright)] })
+    },
+    checksums: &[("noise", 0x882e_150d), ("malformed-normal", 0xd8f4_b292), ("malformed-normal-gt", 0x1237_9ed8)],
+};
 
 /// Numbers of a stream that belong to one set: the count, then [`PER_BLOB`] for each square.
 const PER_SET: u32 = 4096;
 /// Numbers of a stream per square: row, column, side, angle, three channels; one is unused.
-const PER_BLOB: u32 = 8;
+const PER_BLOB: u32 = constants::blobs::PER_SQUARE as u32;
+/// Bytes of a [`Blob`] in shared memory: six floats and three shorts, in whole words.
+const GPU_BLOB: usize = 32;
 
 /// How squares are coloured.
 #[derive(Clone, Copy, Debug)]
@@ -106,26 +143,21 @@ impl BlobSet {
     }
 
     /// Numbers of a row of [`BlobSet::row`].
-    pub(crate) const ROW: usize = 8;
+    const ROW: usize = constants::blobs::SET_ROW as usize;
 
     /// The set as `kernels/blobs.cu` reads it; `start` is where its distribution function lies among other numbers.
-    pub(crate) fn row(&self, start: usize) -> [u32; BlobSet::ROW] {
+    fn row(&self, start: usize) -> [u32; BlobSet::ROW] {
         let (kind, constant) = match self.colour {
-            Colour::Constant(value) => (0, value as u32),
-            Colour::Bright => (1, 0),
-            Colour::Dark => (2, 0),
+            Colour::Constant(value) => (constants::blobs::COLOUR_CONSTANT, value as u32),
+            Colour::Bright => (constants::blobs::COLOUR_BRIGHT, 0),
+            Colour::Dark => (constants::blobs::COLOUR_DARK, 0),
         };
         let (start, counts) = (start as u32, self.counts.len() as u32);
-        [self.first, start, counts, self.smallest, self.largest, u32::from(self.rotated), kind, constant]
-    }
-
-    /// Its distribution function: `counts[k]` is 2³² times the probability of at most `k` squares.
-    pub(crate) fn counts(&self) -> &[u32] {
-        &self.counts
+        [self.first, start, counts, self.smallest, self.largest, u32::from(self.rotated), kind as u32, constant]
     }
 
     /// The most squares that an image can have.
-    pub(crate) fn most(&self) -> usize {
+    fn most(&self) -> usize {
         self.counts.len().max(1)
     }
 
@@ -142,6 +174,63 @@ impl Blob {
         let v = self.cosine * dy - self.sine * dx;
         let [along, across] = self.half;
         (-along..along).contains(&u) && (-across..across).contains(&v)
+    }
+}
+
+/// Sets of squares for images of one shape.
+#[derive(Debug)]
+struct Squares {
+    side: usize,
+    channels: usize,
+    sets: Vec<BlobSet>,
+}
+
+/// Sets of squares in device memory.
+pub struct GpuSquares {
+    tables: Buffer<u32>,
+    sets: usize,
+    /// The most squares that an image can have.
+    most: usize,
+}
+
+impl Noise for Squares {
+    fn fill(&self, stream: Stream, _outlier: Option<&[u8]>, scratch: &mut Scratch, noise: &mut [i16]) {
+        noise.fill(0);
+        for set in &self.sets {
+            set.add(stream, self.side, self.channels, &mut scratch.blobs, noise);
+        }
+    }
+
+    fn on_gpu(&self, cuda: &Arc<Cuda>, _batch: usize) -> Result<Box<dyn GpuNoise>> {
+        Ok(Box::new(GpuSquares::new(cuda, &self.sets)?))
+    }
+}
+
+impl GpuSquares {
+    /// Uploads the tables of up to `MOST_SETS` sets.
+    pub fn new(cuda: &Arc<Cuda>, sets: &[BlobSet]) -> Result<GpuSquares> {
+        assert!(sets.len() <= constants::blobs::MOST_SETS as usize, "{} sets of squares", sets.len());
+        let mut start = sets.len() * BlobSet::ROW;
+        let mut tables = Vec::new();
+        for set in sets {
+            tables.extend(set.row(start));
+            start += set.counts.len();
+        }
+        tables.extend(sets.iter().flat_map(|set| &set.counts));
+        let most = sets.iter().map(BlobSet::most).sum();
+        Ok(GpuSquares { tables: cuda.upload(&tables)?, sets: sets.len(), most })
+    }
+}
+
+impl GpuNoise for GpuSquares {
+    fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
+        let Draw { clock, order, stride, seed, supervise } = batch.draw;
+        let launch = batch.launch(batch.pixels(), self.most * GPU_BLOB);
+        let (tables, sets) = (self.tables.pointer(), self.sets as i32);
+        let (side, channels, values) = (batch.side as i32, batch.channels as i32, batch.values);
+        kernels::blobs::blobs_squares(
+            launch, tables, sets, clock, order, stride, seed, supervise, side, channels, values,
+        )
     }
 }
 

@@ -5,9 +5,24 @@
 //! truncated to integers. One colour per square, as the paper says (the code draws it per size of square); squares are
 //! clipped at the border.
 
-use crate::data::anomaly::blobs::{Blob, BlobSet, Colour, Look};
+use std::sync::Arc;
+
+use crate::data::anomaly::blobs::{Blob, BlobSet, Colour, GpuSquares, Look};
+use crate::data::anomaly::gpu::{Draw, GpuBatch, GpuNoise};
+use crate::data::anomaly::{Mode, Noise, Scratch};
+use crate::device::cuda::{Buffer, Cuda, Result, kernels};
 use crate::rng::Stream;
 use crate::steps::blur::{gaussian_weights, reflect};
+
+/// The mode.
+pub const CONFETTI: Mode = Mode {
+    word: "confetti",
+    explanation: "Blurred dark and coloured squares, rotated; for adding to a sample only",
+    stands_alone: false,
+    takes_outliers: false,
+    prepare: |side, channels| Arc::new(ConfettiNoise { confetti: Confetti::new(side), channels }),
+    checksums: &[("malformed-normal", 0xa4ae_26bc), ("malformed-normal-gt", 0x8732_b594)],
+};
 
 /// The side that the figures above are for.
 const REFERENCE: usize = 240;
@@ -50,16 +65,6 @@ impl Confetti {
         }
     }
 
-    /// Its two sets of squares.
-    pub(crate) fn sets(&self) -> &[BlobSet] {
-        &self.sets
-    }
-
-    /// The weights of its blur.
-    pub(crate) fn weights(&self) -> &[i32] {
-        &self.weights
-    }
-
     /// Fills `noise` with `side² · channels` values in −511…0.
     pub fn fill(
         &self,
@@ -74,6 +79,91 @@ impl Confetti {
             set.add(stream, self.side, channels, blobs, noise);
         }
         blur(noise, self.side, channels, &self.weights, blur_scratch);
+    }
+}
+
+/// Confetti for images of so many channels.
+#[derive(Debug)]
+struct ConfettiNoise {
+    confetti: Confetti,
+    channels: usize,
+}
+
+/// Squares in device memory, and their blur.
+struct GpuConfetti {
+    squares: GpuSquares,
+    blur: GpuBlur,
+}
+
+/// The weights of a blur in device memory.
+pub(super) struct GpuBlur {
+    weights: Buffer<i32>,
+    /// A batch blurred along its rows.
+    rows: Buffer<i32>,
+}
+
+impl Noise for ConfettiNoise {
+    fn fill(&self, stream: Stream, _outlier: Option<&[u8]>, scratch: &mut Scratch, noise: &mut [i16]) {
+        self.confetti.fill(stream, self.channels, &mut scratch.blobs, &mut scratch.blur, noise);
+    }
+
+    fn on_gpu(&self, cuda: &Arc<Cuda>, batch: usize) -> Result<Box<dyn GpuNoise>> {
+        let Confetti { side, sets, weights } = &self.confetti;
+        let blur = GpuBlur::new(cuda, weights, batch * side * side * self.channels)?;
+        Ok(Box::new(GpuConfetti { squares: GpuSquares::new(cuda, sets)?, blur }))
+    }
+}
+
+impl GpuNoise for GpuConfetti {
+    fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
+        self.squares.enqueue(batch)?;
+        self.blur.enqueue(batch)
+    }
+}
+
+impl GpuBlur {
+    /// For batches of up to `len` values.
+    pub fn new(cuda: &Arc<Cuda>, weights: &[i32], len: usize) -> Result<GpuBlur> {
+        Ok(GpuBlur { weights: cuda.upload(weights)?, rows: cuda.alloc(len)? })
+    }
+
+    /// Blurs the noise of a batch: two launches.
+    pub fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
+        let Draw { clock, order, stride, seed, supervise } = batch.draw;
+        let (weights, taps) = (self.weights.pointer(), self.weights.len() as i32);
+        let (side, channels, values, rows) =
+            (batch.side as i32, batch.channels as i32, batch.values, self.rows.pointer_mut());
+        let launch = || batch.launch(batch.len(), 0);
+        let from = values.read();
+        kernels::confetti::confetti_blur_rows(
+            launch(),
+            from,
+            weights,
+            taps,
+            clock,
+            order,
+            stride,
+            seed,
+            supervise,
+            side,
+            channels,
+            rows,
+        )?;
+        let from = rows.read();
+        kernels::confetti::confetti_blur_columns(
+            launch(),
+            from,
+            weights,
+            taps,
+            clock,
+            order,
+            stride,
+            seed,
+            supervise,
+            side,
+            channels,
+            values,
+        )
     }
 }
 

@@ -5,9 +5,25 @@
 //! (so that strips come out as often as patches), of either sign, and all of a picture share one strength, log-uniform too: faint
 //! pictures have to be told by faint marks. A light blur softens the edges.
 
+use std::sync::Arc;
+
 use crate::data::anomaly::blobs::{Blob, paint};
-use crate::data::anomaly::confetti::{BlurScratch, blur, integer_weights};
+use crate::data::anomaly::confetti::{BlurScratch, GpuBlur, blur, integer_weights};
+use crate::data::anomaly::gpu::{Draw, GpuBatch, GpuNoise};
+use crate::data::anomaly::{Mode, Noise, Scratch};
+use crate::device::cuda::kernels::{self, constants};
+use crate::device::cuda::{Buffer, Cuda, Result};
 use crate::rng::{Stream, sin_cos_turns};
+
+/// The mode.
+pub const FINE_CONFETTI: Mode = Mode {
+    word: "fine-confetti",
+    explanation: "Specks, strips and patches of all sizes, dark or bright, faint or strong; for adding to a sample only",
+    stands_alone: false,
+    takes_outliers: false,
+    prepare: |side, channels| Arc::new(FineConfettiNoise { confetti: FineConfetti::new(side), channels }),
+    checksums: &[("malformed-normal", 0x11f8_1024), ("malformed-normal-gt", 0x55e6_3b27)],
+};
 
 /// The side that the lengths below are for.
 const REFERENCE: f64 = 240.0;
@@ -18,11 +34,11 @@ const SIGMA: f64 = 1.5;
 /// Strength that a picture's colours are scaled by, of 256.
 const STRENGTHS: [f64; 2] = [24.0, 256.0];
 /// Rectangles per picture, at most; every number from 1 is as likely.
-const MOST: u32 = 6;
+const MOST: u32 = constants::blobs::MOST_STRIPS as u32;
 /// Entries of the tables that log-uniform values are drawn from.
-const ENTRIES: usize = 64;
+const ENTRIES: usize = constants::blobs::ENTRIES as usize;
 /// Numbers of a stream per rectangle: row, column, two sides, angle, sign, brightness, three channels.
-const PER_BLOB: u32 = 10;
+const PER_BLOB: u32 = constants::blobs::PER_STRIP as u32;
 
 /// The tables of fine confetti for images of one side.
 #[derive(Clone, Debug)]
@@ -48,16 +64,6 @@ impl FineConfetti {
             strengths: spaced(STRENGTHS).map(|s| s.round() as i32).collect(),
             weights: integer_weights(2 * (2.5 * sigma).ceil() as usize + 1, sigma),
         }
-    }
-
-    /// Half sides of rectangles and strengths of pictures, to draw from.
-    pub(crate) fn tables(&self) -> (&[f32], &[i32]) {
-        (&self.halves, &self.strengths)
-    }
-
-    /// The weights of its blur.
-    pub(crate) fn weights(&self) -> &[i32] {
-        &self.weights
     }
 
     /// Fills `noise` with `side² · channels` values in −255…255.
@@ -94,6 +100,45 @@ impl FineConfetti {
         noise.fill(0);
         paint(blobs, self.side, channels, noise);
         blur(noise, self.side, channels, &self.weights, blur_scratch);
+    }
+}
+
+/// Fine confetti for images of so many channels.
+#[derive(Debug)]
+struct FineConfettiNoise {
+    confetti: FineConfetti,
+    channels: usize,
+}
+
+/// Its tables in device memory.
+struct GpuFineConfetti {
+    halves: Buffer<f32>,
+    strengths: Buffer<i32>,
+    blur: GpuBlur,
+}
+
+impl Noise for FineConfettiNoise {
+    fn fill(&self, stream: Stream, _outlier: Option<&[u8]>, scratch: &mut Scratch, noise: &mut [i16]) {
+        self.confetti.fill(stream, self.channels, &mut scratch.blobs, &mut scratch.blur, noise);
+    }
+
+    fn on_gpu(&self, cuda: &Arc<Cuda>, batch: usize) -> Result<Box<dyn GpuNoise>> {
+        let FineConfetti { side, halves, strengths, weights } = &self.confetti;
+        let blur = GpuBlur::new(cuda, weights, batch * side * side * self.channels)?;
+        Ok(Box::new(GpuFineConfetti { halves: cuda.upload(halves)?, strengths: cuda.upload(strengths)?, blur }))
+    }
+}
+
+impl GpuNoise for GpuFineConfetti {
+    fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
+        let Draw { clock, order, stride, seed, supervise } = batch.draw;
+        let launch = batch.launch(batch.pixels(), 0);
+        let (halves, strengths) = (self.halves.pointer(), self.strengths.pointer());
+        let (side, channels, values) = (batch.side as i32, batch.channels as i32, batch.values);
+        kernels::blobs::blobs_strips(
+            launch, halves, strengths, clock, order, stride, seed, supervise, side, channels, values,
+        )?;
+        self.blur.enqueue(batch)
     }
 }
 

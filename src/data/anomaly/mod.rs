@@ -5,38 +5,150 @@
 //! (240/S)², so that as many squares are expected); `blob` is meant for 28 to 32 px, holds as it is up to 32 px and scales
 //! from there on. Each set of squares has at least one.
 
+//!
+//! A mode is a file here that holds all there is to know of it, and a line of the table below. CONTRIBUTING.md says how to add one.
+
 pub mod blobs;
 pub mod confetti;
 pub mod fine_confetti;
+pub mod gaussian;
+pub mod gpu;
 pub mod malform;
-pub mod noise;
+pub mod outliers;
+pub mod solid;
+pub mod uniform;
 
-use crate::data::supervise::NoiseMode;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::device::cuda::{self, Cuda};
+use crate::named::Named;
 use crate::rng::Stream;
-use blobs::{BlobSet, Colour, Look};
-use confetti::Confetti;
-use fine_confetti::FineConfetti;
+use gpu::GpuNoise;
+
+/// All that the program knows of a mode.
+#[derive(Debug)]
+pub struct Mode {
+    /// Its word, such as `mixed-blob`, on the command line and in files: it stays as it is.
+    pub word: &'static str,
+    /// What it is, in a line.
+    pub explanation: &'static str,
+    /// Whether this noise is something to see by itself: confetti is changes to an image, mostly of nothing and some below 0.
+    pub stands_alone: bool,
+    /// Whether it is made of the images of another data set.
+    pub takes_outliers: bool,
+    /// Prepares it for images of `side × side × channels`.
+    pub prepare: fn(side: usize, channels: usize) -> Arc<dyn Noise>,
+    /// CRC-32 of the batches that `fcdd verify` draws, by the word of the way of supervision: the bits that they have everywhere.
+    pub checksums: &'static [(&'static str, u32)],
+}
+
+/// A mode prepared for images of one shape, with the tables it needs.
+pub trait Noise: Debug + Send + Sync {
+    /// Fills `noise` (`side² · channels` values in −511…511, NHWC) from a stream. `outlier` is the image that serves as noise, in a mode
+    /// that takes outliers.
+    fn fill(&self, stream: Stream, outlier: Option<&[u8]>, scratch: &mut Scratch, noise: &mut [i16]);
+
+    /// The same on a GPU, with the same bits: uploads the tables. A batch is of up to `batch` images.
+    ///
+    /// # Errors
+    /// Where the memory of the GPU does not suffice.
+    fn on_gpu(&self, cuda: &Arc<Cuda>, batch: usize) -> cuda::Result<Box<dyn GpuNoise>>;
+}
+
+/// The modes, by the names of [`NoiseMode`].
+macro_rules! modes {
+    ($($name:ident: $mode:expr,)*) => {
+        /// What artificial anomalies are made of.
+        #[derive(Clone, Copy, Debug)]
+        pub enum NoiseMode {
+            $(#[doc = concat!("`", stringify!($mode), "`")] $name,)*
+            /// One of the caller's own, which no word names.
+            Own(&'static Mode),
+        }
+
+        impl NoiseMode {
+            /// All that the program knows of it.
+            pub fn mode(self) -> &'static Mode {
+                match self {
+                    $(NoiseMode::$name => &$mode,)*
+                    NoiseMode::Own(mode) => mode,
+                }
+            }
+        }
+
+        impl Named for NoiseMode {
+            fn all() -> Vec<NoiseMode> {
+                vec![$(NoiseMode::$name),*]
+            }
+
+            fn word(self) -> &'static str {
+                self.mode().word
+            }
+
+            fn explanation(self) -> &'static str {
+                self.mode().explanation
+            }
+        }
+    };
+}
+
+modes! {
+    Gaussian: gaussian::GAUSSIAN,
+    Uniform: uniform::UNIFORM,
+    Solid: solid::SOLID,
+    Blob: blobs::BLOB,
+    MixedBlob: blobs::MIXED_BLOB,
+    Confetti: confetti::CONFETTI,
+    FineConfetti: fine_confetti::FINE_CONFETTI,
+    Outliers: outliers::OUTLIERS,
+}
+
+impl NoiseMode {
+    /// See [`Mode::stands_alone`].
+    pub fn stands_alone(self) -> bool {
+        self.mode().stands_alone
+    }
+
+    /// See [`Mode::takes_outliers`].
+    pub fn takes_outliers(self) -> bool {
+        self.mode().takes_outliers
+    }
+}
+
+impl PartialEq for NoiseMode {
+    fn eq(&self, other: &NoiseMode) -> bool {
+        self.word() == other.word()
+    }
+}
+
+impl Eq for NoiseMode {}
+
+impl Serialize for NoiseMode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+impl<'de> Deserialize<'de> for NoiseMode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NoiseMode, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let known = || NoiseMode::all().into_iter().find(|mode| mode.word() == word);
+        known().ok_or_else(|| {
+            let all: Vec<_> = NoiseMode::all().into_iter().map(Named::word).collect();
+            de::Error::custom(format!("the noise `{word}` is none of {}", all.join(", ")))
+        })
+    }
+}
 
 /// Makes the noise of one mode for images of one shape: `side × side × channels` integers in −511…511, added to or clamped to
 /// bytes by [`malform`].
 #[derive(Clone, Debug)]
 pub struct Synthesiser {
-    side: usize,
-    channels: usize,
-    recipe: Recipe,
-}
-
-/// A mode with the tables it needs.
-#[derive(Clone, Debug)]
-pub(crate) enum Recipe {
-    Gaussian,
-    Uniform,
-    Solid,
-    Squares(Vec<BlobSet>),
-    Confetti(Confetti),
-    FineConfetti(FineConfetti),
-    /// Images of another set, which the caller holds.
-    Outliers,
+    len: usize,
+    noise: Arc<dyn Noise>,
 }
 
 /// Memory that a thread reuses from image to image.
@@ -50,66 +162,24 @@ pub struct Scratch {
 impl Synthesiser {
     /// Prepares a mode for images of a shape.
     pub fn new(mode: NoiseMode, side: usize, channels: usize) -> Synthesiser {
-        let recipe = match mode {
-            NoiseMode::Gaussian => Recipe::Gaussian,
-            NoiseMode::Uniform => Recipe::Uniform,
-            NoiseMode::Solid => Recipe::Solid,
-            NoiseMode::Blob => {
-                let look = Look { smallest: 6.0, largest: 6.0, rotated: false, colour: Colour::Constant(255) };
-                Recipe::Squares(vec![BlobSet::new(0, 0.002, look, side, side.min(32))])
-            }
-            NoiseMode::MixedBlob => {
-                let set = |number, colour| {
-                    let look = Look { smallest: 34.0, largest: 34.0, rotated: false, colour };
-                    BlobSet::new(number, 1e-5, look, side, 240)
-                };
-                Recipe::Squares(vec![set(0, Colour::Constant(255)), set(1, Colour::Bright)])
-            }
-            NoiseMode::Confetti => Recipe::Confetti(Confetti::new(side)),
-            NoiseMode::FineConfetti => Recipe::FineConfetti(FineConfetti::new(side)),
-            NoiseMode::Outliers => Recipe::Outliers,
-        };
-        Synthesiser { side, channels, recipe }
+        Synthesiser { len: side * side * channels, noise: (mode.mode().prepare)(side, channels) }
     }
 
     /// The mode with its tables.
-    pub(crate) fn recipe(&self) -> &Recipe {
-        &self.recipe
+    pub(crate) fn noise(&self) -> &dyn Noise {
+        &*self.noise
     }
 
-    /// Fills `noise` (`side² · channels` values, NHWC) from a stream. `outlier` is the image that serves as noise in the mode
-    /// [`NoiseMode::Outliers`], unused in others.
+    /// See [`Noise::fill`].
     pub fn fill(&self, stream: Stream, outlier: Option<&[u8]>, scratch: &mut Scratch, noise: &mut [i16]) {
-        assert_eq!(noise.len(), self.side * self.side * self.channels);
-        match &self.recipe {
-            Recipe::Gaussian => noise::gaussian(stream, &mut scratch.normals, noise),
-            Recipe::Uniform => noise::uniform(stream, noise),
-            Recipe::Solid => noise::solid(stream, self.channels, noise),
-            Recipe::Squares(sets) => {
-                noise.fill(0);
-                for set in sets {
-                    set.add(stream, self.side, self.channels, &mut scratch.blobs, noise);
-                }
-            }
-            Recipe::Confetti(confetti) => {
-                confetti.fill(stream, self.channels, &mut scratch.blobs, &mut scratch.blur, noise);
-            }
-            Recipe::FineConfetti(confetti) => {
-                confetti.fill(stream, self.channels, &mut scratch.blobs, &mut scratch.blur, noise);
-            }
-            Recipe::Outliers => {
-                for (value, &byte) in noise.iter_mut().zip(outlier.into_iter().flatten()) {
-                    *value = i16::from(byte);
-                }
-            }
-        }
+        assert_eq!(noise.len(), self.len);
+        self.noise.fill(stream, outlier, scratch, noise);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::named::Named;
     use crate::rng::Purpose;
 
     /// Every mode, at any side from one pixel on, makes noise that is not zero (but for chance in `solid` and the like).

@@ -4,7 +4,7 @@ use super::{LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::anomaly::{self, malform};
 use crate::data::image_source::ImageSource;
 use crate::data::interpret;
-use crate::data::supervise::{NoiseMode, Supervise};
+use crate::data::supervise::Supervise;
 use crate::error::Result;
 use crate::rng::{Purpose, Stream};
 
@@ -118,8 +118,8 @@ impl TrainingSet {
 
     fn make_noise(&self, scratch: &mut Scratch, epoch: u32, sample: u32) -> Result<()> {
         let Scratch { image, outlier, noise, anomaly, .. } = scratch;
-        let drawn = match (&self.data.outliers, self.data.noise) {
-            (Some(images), NoiseMode::Outliers) => {
+        let drawn = match &self.data.outliers {
+            Some(images) if self.data.noise.takes_outliers() => {
                 outlier.resize(image.len(), 0);
                 images.read(self.pick(epoch, sample, images.count()), outlier)?;
                 Some(outlier.as_slice())

@@ -11,20 +11,40 @@ mod program;
 
 use std::sync::Arc;
 
+use crate::data::anomaly::gpu::Draw;
 use crate::data::batches::{LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::image_source::ImageSource;
 use crate::data::images::Images;
 use crate::data::pipeline::{Preprocessing, Transform};
 use crate::data::supervise::Supervise;
-use crate::device::cuda::{Buffer, Cuda, Pointer, PointerMut, Result, Staging, kernels};
-use noise::Noise;
+use crate::device::cuda::kernels::{self, constants};
+use crate::device::cuda::{Buffer, Cuda, Pointer, PointerMut, Result, Staging};
+use crate::rng::Purpose;
+use noise::BatchNoise;
 use program::Program;
 
 /// Threads of a block, at most, as in `kernels/augment.cu`.
 const THREADS: usize = 768;
 
-/// The way of supervision where anomalies were made beforehand, as in `kernels/sample.cuh`.
-const OFFLINE: i32 = 5;
+// The numbers of purposes stand in `kernels/philox.cuh` once more.
+const _: () = {
+    assert!(Purpose::Supervise as i32 == constants::philox::PURPOSE_SUPERVISE);
+    assert!(Purpose::Anomaly as i32 == constants::philox::PURPOSE_ANOMALY);
+    assert!(Purpose::Augment as i32 == constants::philox::PURPOSE_AUGMENT);
+    assert!(Purpose::AugmentNoise as i32 == constants::philox::PURPOSE_AUGMENT_NOISE);
+    assert!(Purpose::Dropout as i32 == constants::philox::PURPOSE_DROPOUT);
+};
+
+/// A way of supervision as `kernels/sample.cuh` numbers it.
+fn number(supervise: Supervise) -> i32 {
+    match supervise {
+        Supervise::Unsupervised => constants::sample::UNSUPERVISED,
+        Supervise::Other => constants::sample::OTHER,
+        Supervise::Noise => constants::sample::NOISE,
+        Supervise::MalformedNormal => constants::sample::MALFORMED_NORMAL,
+        Supervise::MalformedNormalGt => constants::sample::MALFORMED_NORMAL_GT,
+    }
+}
 
 /// A training set in device memory.
 ///
@@ -40,7 +60,7 @@ pub struct DeviceSet {
     /// Nominal images; 0 where they are staged.
     count: usize,
     others: Option<DeviceOthers>,
-    noise: Option<Noise>,
+    noise: Option<BatchNoise>,
     batch: usize,
 }
 
@@ -64,17 +84,6 @@ pub struct DeviceTestSet {
     frame: Frame,
     images: Buffer<u8>,
     count: usize,
-}
-
-/// Where the numbers lie that say which sample an image of a batch is.
-#[derive(Clone, Copy)]
-struct Draw<'a> {
-    clock: Pointer<'a, u32>,
-    order: Pointer<'a, u32>,
-    stride: u32,
-    seed: u64,
-    /// As `kernels/sample.cuh` numbers them: in the order of [`Supervise`], then [`OFFLINE`].
-    supervise: i32,
 }
 
 /// A list of transforms and the shapes that it turns into each other.
@@ -117,11 +126,11 @@ impl DeviceSet {
                 None => (Bytes::new(cuda.zeros(0)?), 0),
             };
             let shape = (frame.raw_side, frame.channels);
-            Some(Noise::new(cuda, set.synthesiser().recipe(), outliers, shape, batch)?)
+            Some(BatchNoise::new(cuda, set.synthesiser().noise(), outliers, shape, batch)?)
         } else {
             None
         };
-        let supervise = if set.made().is_some() { OFFLINE } else { *supervise as i32 };
+        let supervise = if set.made().is_some() { constants::sample::OFFLINE } else { number(*supervise) };
         let (nominal, count) = (Bytes::held(cuda, nominal)?, nominal.count());
         Ok(DeviceSet { frame, seed: *seed, supervise, nominal, count, others, noise, batch })
     }
@@ -138,14 +147,14 @@ impl DeviceSet {
         let (nominal, other, masks) = (part(0), part(batch * frame.raw_len()), part(2 * batch * frame.raw_len()));
         let noise = if supervise.makes_noise() {
             let shape = (frame.raw_side, frame.channels);
-            Some(Noise::new(cuda, set.synthesiser().recipe(), (other.clone(), 0), shape, batch)?)
+            Some(BatchNoise::new(cuda, set.synthesiser().noise(), (other.clone(), 0), shape, batch)?)
         } else {
             None
         };
         let others = DeviceOthers { images: other, masks: Some(masks), count: 0 };
         let others = (*supervise == Supervise::Other).then_some(others);
         let there =
-            DeviceSet { frame, seed: *seed, supervise: *supervise as i32, nominal, count: 0, others, noise, batch };
+            DeviceSet { frame, seed: *seed, supervise: number(*supervise), nominal, count: 0, others, noise, batch };
         Ok((there, staging))
     }
 
@@ -253,7 +262,7 @@ impl DeviceTestSet {
             return Ok(());
         }
         let null = Pointer::null();
-        let draw = Draw { clock: null, order: null, stride: 0, seed: 0, supervise: Supervise::Unsupervised as i32 };
+        let draw = Draw { clock: null, order: null, stride: 0, seed: 0, supervise: constants::sample::UNSUPERVISED };
         let content = Content {
             nominal: self.images.pointer_mut().offset(first * self.frame.raw_len()).read(),
             count: n as u32,

@@ -4,14 +4,18 @@ use std::slice;
 use std::sync::Arc;
 
 use crate::data::jitter::Amounts;
-use crate::data::pipeline::{Transform, draws_of};
+use crate::data::pipeline::{MOST_TRANSFORMS, Transform, draws_of};
+use crate::device::cuda::kernels::constants::transforms;
 use crate::device::cuda::{Buffer, Cuda, Result};
 
 /// Integers per transform: operation, padding, side before, side after, first number of the sample's `Augment` stream, whether it
 /// is of a choice (±(number of the coin + 1): taken on heads, on tails; 0: always).
-const INTS: usize = 6;
+const INTS: usize = transforms::INTS_PER_TRANSFORM as usize;
 /// Floats per transform: two for each of three channels.
-const FLOATS: usize = 6;
+const FLOATS: usize = transforms::FLOATS_PER_TRANSFORM as usize;
+
+// What a list may have, the kernel has room for.
+const _: () = assert!(MOST_TRANSFORMS <= transforms::MOST_TRANSFORMS as usize);
 
 /// A list in device memory.
 pub(super) struct Program {
@@ -76,22 +80,22 @@ impl Table {
 fn operation(transform: &Transform) -> (i32, usize) {
     match *transform {
         // Its parts have rows of their own.
-        Transform::Choice { .. } => (0, 0),
-        Transform::PadCrop { pad } => (1, pad),
-        Transform::Shift { pad } => (2, pad),
-        Transform::Crop { .. } => (3, 0),
-        Transform::CentreCrop { .. } => (4, 0),
-        Transform::ResizeNearest { .. } => (5, 0),
-        Transform::Flip => (6, 0),
-        Transform::Jitter(_) => (7, 0),
-        Transform::ToUnit => (8, 0),
-        Transform::Lcn => (9, 0),
-        Transform::Noise { .. } => (10, 0),
-        Transform::SpreadNoise { .. } => (11, 0),
-        Transform::Clamp => (12, 0),
-        Transform::BlackOut { .. } => (13, 0),
-        Transform::MinMax { .. } => (14, 0),
-        Transform::MeanStd { .. } => (15, 0),
+        Transform::Choice { .. } => (transforms::OP_NOTHING, 0),
+        Transform::PadCrop { pad } => (transforms::OP_PAD_CROP, pad),
+        Transform::Shift { pad } => (transforms::OP_SHIFT, pad),
+        Transform::Crop { .. } => (transforms::OP_CROP, 0),
+        Transform::CentreCrop { .. } => (transforms::OP_CENTRE_CROP, 0),
+        Transform::ResizeNearest { .. } => (transforms::OP_RESIZE, 0),
+        Transform::Flip => (transforms::OP_FLIP, 0),
+        Transform::Jitter(_) => (transforms::OP_JITTER, 0),
+        Transform::ToUnit => (transforms::OP_TO_UNIT, 0),
+        Transform::Lcn => (transforms::OP_LCN, 0),
+        Transform::Noise { .. } => (transforms::OP_NOISE, 0),
+        Transform::SpreadNoise { .. } => (transforms::OP_SPREAD_NOISE, 0),
+        Transform::Clamp => (transforms::OP_CLAMP, 0),
+        Transform::BlackOut { .. } => (transforms::OP_BLACK_OUT, 0),
+        Transform::MinMax { .. } => (transforms::OP_MIN_MAX, 0),
+        Transform::MeanStd { .. } => (transforms::OP_MEAN_STD, 0),
     }
 }
 

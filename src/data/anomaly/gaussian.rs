@@ -1,0 +1,60 @@
+//! Normal noise of standard deviation 64, truncated to integers: value `i` from normal `i` of the stream.
+
+use std::sync::Arc;
+
+use crate::data::anomaly::gpu::{Draw, GpuBatch, GpuNoise};
+use crate::data::anomaly::{Mode, Noise, Scratch};
+use crate::device::cuda::{Cuda, Result, kernels};
+use crate::rng::Stream;
+
+/// The mode.
+pub const GAUSSIAN: Mode = Mode {
+    word: "gaussian",
+    explanation: "Normal noise per value, standard deviation 64 of 255",
+    stands_alone: true,
+    takes_outliers: false,
+    prepare: |_, _| Arc::new(Gaussian),
+    checksums: &[("noise", 0x56d5_c9a2), ("malformed-normal", 0x730b_1cdb), ("malformed-normal-gt", 0xfcae_ff07)],
+};
+
+#[derive(Clone, Copy, Debug)]
+struct Gaussian;
+
+impl Noise for Gaussian {
+    fn fill(&self, stream: Stream, _outlier: Option<&[u8]>, scratch: &mut Scratch, noise: &mut [i16]) {
+        scratch.normals.resize(noise.len(), 0.0);
+        stream.fill_normal(&mut scratch.normals);
+        for (value, normal) in noise.iter_mut().zip(&scratch.normals) {
+            *value = (*normal * 64.0) as i16;
+        }
+    }
+
+    fn on_gpu(&self, _cuda: &Arc<Cuda>, _batch: usize) -> Result<Box<dyn GpuNoise>> {
+        Ok(Box::new(*self))
+    }
+}
+
+impl GpuNoise for Gaussian {
+    fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
+        let Draw { clock, order, stride, seed, supervise } = batch.draw;
+        let (launch, len, values) = (batch.launch(batch.len(), 0), batch.len() as u32, batch.values);
+        kernels::noise::noise_gaussian(launch, clock, order, stride, seed, supervise, len, values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Purpose;
+
+    #[test]
+    fn moments() {
+        let stream = Stream::new(1, Purpose::Anomaly, 2, 3);
+        let mut noise = vec![0; 60_000];
+        Gaussian.fill(stream, None, &mut Scratch::default(), &mut noise);
+        let n = noise.len() as f64;
+        let mean = noise.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+        let deviation = (noise.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n).sqrt();
+        assert!(mean.abs() < 1.5 && (deviation - 63.7).abs() < 1.0, "{mean} {deviation}");
+    }
+}

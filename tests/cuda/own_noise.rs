@@ -1,0 +1,41 @@
+//! A noise mode as CONTRIBUTING.md says to add one, of the test's own: what it holds is all that batches on the CPU and on the GPU need.
+//! It reuses a kernel with other constants.
+
+use std::sync::Arc;
+
+use fcdd::data::anomaly::gpu::{Draw, GpuBatch, GpuNoise};
+use fcdd::data::anomaly::{Mode, Noise, Scratch};
+use fcdd::device::cuda::{Cuda, Result, kernels};
+use fcdd::rng::Stream;
+
+/// One random grey per image, whatever its channels.
+pub const GREY: Mode = Mode {
+    word: "grey",
+    explanation: "One random grey per image",
+    stands_alone: true,
+    takes_outliers: false,
+    prepare: |_, _| Arc::new(Grey),
+    checksums: &[],
+};
+
+#[derive(Clone, Copy, Debug)]
+struct Grey;
+
+impl Noise for Grey {
+    fn fill(&self, stream: Stream, _outlier: Option<&[u8]>, _scratch: &mut Scratch, noise: &mut [i16]) {
+        noise.fill((stream.bits(0) >> 24) as i16);
+    }
+
+    fn on_gpu(&self, _cuda: &Arc<Cuda>, _batch: usize) -> Result<Box<dyn GpuNoise>> {
+        Ok(Box::new(*self))
+    }
+}
+
+impl GpuNoise for Grey {
+    fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
+        let Draw { clock, order, stride, seed, supervise } = batch.draw;
+        let (launch, len) = (batch.launch(batch.len(), 0), batch.len() as u32);
+        // A solid colour of one channel: every value takes the first number's.
+        kernels::noise::noise_solid(launch, clock, order, stride, seed, supervise, len, 1, batch.values)
+    }
+}
