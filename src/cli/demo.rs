@@ -6,6 +6,7 @@ use super::common::{DeviceArg, print_json, print_lines, stop_flag};
 use super::{INTERRUPTED, Outcome};
 use crate::error::Result;
 use crate::run::demo::{Figure, demo};
+use crate::run::figures::Measure;
 use crate::run::progress::log;
 
 /// Show the whole way on synthetic surfaces: no data, no network, about a minute.
@@ -38,8 +39,8 @@ pub fn run(args: Args) -> Result<Outcome> {
         print_json(&report)?;
         return Ok(Outcome::Fine);
     }
-    let mut lines =
-        vec![format!("{:<8} {:<8} {:>12} {:>12} {:>8}", "surface", "defects", "image AUROC", "pixel AUROC", "PRO")];
+    let [image, pixel, pro] = Measure::MAIN.map(Measure::name);
+    let mut lines = vec![format!("{:<8} {:<8} {image:>12} {pixel:>12} {pro:>8}", "surface", "defects")];
     for f in &report.figures {
         let Figure { surface, contrast, image_auroc, pixel_auroc, pro, .. } = f;
         lines.push(format!("{surface:<8} {contrast:<8} {image_auroc:>12.4} {pixel_auroc:>12.4} {pro:>8.4}"));

@@ -7,6 +7,7 @@
 //! | `trainer` | a network in training, epoch by epoch |
 //! | [`model`], [`score`], [`render`], [`layout`] | the model file; judging with it; heatmaps to show; nets in memory |
 //! | [`directory`], [`state`] | a run's files; what resuming needs |
+//! | [`figures`] | what a model is measured by |
 //! | [`results`], [`pictures`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, which images they show, the page |
 //! | [`progress`], [`stop`] | progress on standard error; Ctrl-C |
 
@@ -15,6 +16,7 @@ pub mod compare;
 pub mod demo;
 pub mod directory;
 pub mod evaluate;
+pub mod figures;
 pub mod info;
 pub mod layout;
 pub mod model;

@@ -5,9 +5,9 @@
 
 use serde::Serialize;
 
-use super::summary::Measure;
 use crate::data::dataset::DatasetKind::{self, Cifar10, Fmnist, Imagenet, Mvtec};
 use crate::data::sets::wordnet::IMAGENET_30;
+use crate::run::figures::Measure;
 
 /// A row of a published table.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
