@@ -63,9 +63,9 @@ fn kernels() -> Result<(), String> {
     Ok(())
 }
 
-/// Runs nvcc, where there is one; `FCDD_CUDA_ARCHS=none` goes without.
+/// Runs nvcc, where there is one; `FCDD_CUDA_ARCHS=none` and builds without the feature `cuda` go without.
 fn compile(root: &Path, sources: &[Source], texts: &[Text], out: &Path) -> Result<Option<Compiled>, String> {
-    if sources.is_empty() || variable("FCDD_CUDA_ARCHS") == "none" {
+    if sources.is_empty() || variable("FCDD_CUDA_ARCHS") == "none" || env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return Ok(None);
     }
     let nvcc = match nvcc::find(root)? {

@@ -1,9 +1,10 @@
 //! FCDD: Fully Convolutional Data Description (Liznerski et al., ICLR 2021) as a hand-written kernel engine.
 //!
 //! Modules, from the top down; each imports only from those after it:
-//! [`cli`] → [`run`] → [`datasets`] → [`report`], [`metrics`], [`data`], [`engine`] → [`model`] → [`steps`] → [`device`].
+//! `cli` → [`run`] → [`datasets`] → [`report`], [`metrics`], [`data`], [`engine`] → [`model`] → [`steps`] → [`device`].
 //! [`error`], [`files`], [`memory`], [`named`], [`real`] and [`rng`] are used by all of them.
 
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;
 pub mod datasets;

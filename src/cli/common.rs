@@ -99,15 +99,8 @@ pub fn print_lines(text: &str) -> Result<()> {
 /// An evaluation as lines of text.
 pub fn describe(evaluation: &Evaluation) -> String {
     let mut lines = vec![format!("test images    {} nominal, {} anomalous", evaluation.nominal, evaluation.anomalous)];
-    lines.extend(evaluation.figures().iter().map(|(name, value)| format!("{name:<14} {value:.4}")));
-    if let (Some(fpr), Some(tpr)) = (evaluation.false_positive_rate, evaluation.true_positive_rate) {
-        lines.push(format!(
-            "threshold      {:.5}: {:.1} % of the anomalous and {:.1} % of the nominal images exceed it",
-            evaluation.threshold,
-            100.0 * tpr,
-            100.0 * fpr
-        ));
-    }
+    lines.extend(evaluation.figures().iter().map(|(measure, value)| format!("{:<14} {value:.4}", measure.name())));
+    lines.push(format!("threshold      {:.5}: images with a higher score are called anomalous", evaluation.threshold));
     lines.join("\n")
 }
 

@@ -6,6 +6,7 @@ use super::Outcome;
 use super::common::{DeviceArg, context, print_json, print_lines};
 use crate::error::Result;
 use crate::run::compare::{Compared, SHEET, compare};
+use crate::run::figures::Measure;
 
 /// Lay the heatmaps of several models side by side, for the same test images.
 #[derive(Debug, clap::Args)]
@@ -37,11 +38,14 @@ pub fn run(args: Args) -> Result<Outcome> {
         return Ok(Outcome::Fine);
     }
     let width = compared.iter().map(|row| row.run.chars().count()).max().unwrap_or(0).max("run".len());
-    print_lines(&format!("{:<width$}  {:>11}  {:>11}  {:>6}", "run", "image AUROC", "pixel AUROC", "PRO"))?;
-    let figure = |value: Option<f64>| value.map_or("–".to_string(), |value| format!("{value:.4}"));
-    for Compared { run, image_auroc, pixel_auroc, pro, .. } in &compared {
-        let [image, pixel, pro] = [image_auroc, pixel_auroc, pro].map(|value| figure(*value));
-        print_lines(&format!("{run:<width$}  {image:>11}  {pixel:>11}  {pro:>6}"))?;
+    let line = |run: &str, cells: [String; 3]| {
+        let [image, pixel, pro] = cells;
+        print_lines(&format!("{run:<width$}  {image:>11}  {pixel:>11}  {pro:>6}"))
+    };
+    line("run", Measure::MAIN.map(|measure| measure.name().to_string()))?;
+    for Compared { run, evaluation, .. } in &compared {
+        let figure = |measure: Measure| measure.of(evaluation).map_or("–".to_string(), |value| format!("{value:.4}"));
+        line(run, Measure::MAIN.map(figure))?;
     }
     print_lines(&format!("pictures  {}", args.out.join(SHEET).display()))?;
     Ok(Outcome::Fine)

@@ -8,6 +8,7 @@ use super::{INTERRUPTED, Outcome};
 use crate::error::Result;
 use crate::run::context::Context;
 use crate::run::demo::{Figure, demo};
+use crate::run::figures::Measure;
 
 /// Show the whole way on synthetic surfaces: no data, no network, about a minute.
 #[derive(Debug, clap::Args)]
@@ -39,8 +40,8 @@ pub fn run(args: Args) -> Result<Outcome> {
         print_json(&report)?;
         return Ok(Outcome::Fine);
     }
-    let mut lines =
-        vec![format!("{:<8} {:<8} {:>12} {:>12} {:>8}", "surface", "defects", "image AUROC", "pixel AUROC", "PRO")];
+    let [image, pixel, pro] = Measure::MAIN.map(Measure::name);
+    let mut lines = vec![format!("{:<8} {:<8} {image:>12} {pixel:>12} {pro:>8}", "surface", "defects")];
     for f in &report.figures {
         let Figure { surface, contrast, image_auroc, pixel_auroc, pro, .. } = f;
         lines.push(format!("{surface:<8} {contrast:<8} {image_auroc:>12.4} {pixel_auroc:>12.4} {pro:>8.4}"));

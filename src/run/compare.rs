@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::context::Context;
 use super::directory::write_csv;
 use super::evaluate::{Evaluation, Tested, evaluate};
+use super::figures::Measure;
 use super::heatmap::Renderer;
 use super::model::Model;
 use super::pictures::{mask_picture, rgb};
@@ -40,12 +42,8 @@ pub struct Compared {
     pub net: String,
     pub side: usize,
     pub epochs: u32,
-    pub image_auroc: Option<f64>,
-    pub image_average_precision: Option<f64>,
-    pub image_f1_max: Option<f64>,
-    pub pixel_auroc: Option<f64>,
-    pub pixel_average_precision: Option<f64>,
-    pub pro: Option<f64>,
+    #[serde(flatten)]
+    pub evaluation: Evaluation,
 }
 
 /// One column of the sheet.
@@ -92,25 +90,22 @@ pub fn compare(
     }
     files::create_folder(out)?;
     save_png(out.join(SHEET), &picture(&test, &chosen, &columns)?)?;
-    write_csv(&out.join(TABLE), &compared)?;
+    let header = ["run", "net", "side", "epochs"].into_iter().chain(Measure::ALL.map(Measure::key));
+    let rows = std::iter::once(header.map(Value::from).collect()).chain(compared.iter().map(Compared::row));
+    write_csv(&out.join(TABLE), rows)?;
     Ok(compared)
 }
 
 impl Compared {
     fn new(run: String, model: &Model, evaluation: Evaluation) -> Compared {
         let settings = &model.meta.settings;
-        Compared {
-            run,
-            net: settings.net.clone(),
-            side: settings.side,
-            epochs: model.meta.epochs,
-            image_auroc: evaluation.image_auroc,
-            image_average_precision: evaluation.image_average_precision,
-            image_f1_max: evaluation.image_f1_max,
-            pixel_auroc: evaluation.pixel_auroc,
-            pixel_average_precision: evaluation.pixel_average_precision,
-            pro: evaluation.pro,
-        }
+        Compared { run, net: settings.net.clone(), side: settings.side, epochs: model.meta.epochs, evaluation }
+    }
+
+    /// A row of the table.
+    fn row(&self) -> Vec<Value> {
+        let own = [json!(self.run), json!(self.net), json!(self.side), json!(self.epochs)];
+        own.into_iter().chain(Measure::ALL.map(|measure| json!(measure.of(&self.evaluation)))).collect()
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
+use super::figures::Measure;
 use super::heatmap::over_channels;
 use super::model::Model;
 use super::prepare::TestSet;
@@ -44,17 +45,9 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// The figures that summarise a model, with their names, for people.
-    pub fn figures(&self) -> Vec<(&'static str, f64)> {
-        let figures = [
-            ("image AUROC", self.image_auroc),
-            ("image AP", self.image_average_precision),
-            ("image F1-max", self.image_f1_max),
-            ("pixel AUROC", self.pixel_auroc),
-            ("pixel AP", self.pixel_average_precision),
-            ("PRO", self.pro),
-        ];
-        figures.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    /// The figures that the test split has.
+    pub fn figures(&self) -> Vec<(Measure, f64)> {
+        Measure::ALL.into_iter().filter_map(|measure| Some((measure, measure.of(self)?))).collect()
     }
 }
 

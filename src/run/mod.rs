@@ -8,6 +8,7 @@
 //! | `training_loop` | a network in training, epoch by epoch |
 //! | [`model`], [`score`], [`heatmap`], [`layout`] | the model file; scoring with it; heatmaps to show; nets in memory |
 //! | [`directory`], [`state`] | a run's files; what resuming needs |
+//! | [`figures`] | what a model is measured by |
 //! | [`results`], [`pictures`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, which images they show, the page |
 //! | [`context`], [`stop`] | where to compute, whom to tell, when to stop |
 
@@ -18,6 +19,7 @@ pub mod demo;
 pub mod detector;
 pub mod directory;
 pub mod evaluate;
+pub mod figures;
 pub mod heatmap;
 pub mod info;
 pub mod layout;

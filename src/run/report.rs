@@ -102,7 +102,9 @@ fn results(story: &Story) -> Markup {
         return section("Results", &body);
     };
     let e = &tested.evaluation;
-    let named = e.figures().into_iter().map(|(name, value)| (name.to_string(), format!("{value:.4}")));
+    let found = e.figures();
+    let named = found.iter().map(|(measure, value)| (measure.name().to_string(), format!("{value:.4}")));
+    let readings = found.iter().map(|(measure, _)| (measure.name().to_string(), measure.reading()));
     let mut shown = Vec::new();
     if let Some(svg) = &test_plots.roc {
         let alt = "ROC curve: true positive rate over false positive rate for every threshold";
@@ -119,11 +121,9 @@ fn results(story: &Story) -> Markup {
         (figures(&named.collect::<Vec<_>>()))
         p {
             "Measured on " (count(e.nominal, "nominal image")) " and " (count(e.anomalous, "anomalous image")) ". "
-            @if let (Some(fpr), Some(tpr)) = (e.false_positive_rate, e.true_positive_rate) {
-                (percent(tpr)) " of the anomalous and " (percent(fpr)) " of the nominal ones exceed the model's threshold of "
-                (significant(f64::from(e.threshold))) "."
-            }
+            "Images whose score exceeds the model's threshold of " (significant(f64::from(e.threshold))) " are called anomalous."
         }
+        details { summary { "How to read the figures" } (pairs(&readings.collect::<Vec<_>>())) }
         @if test_plots.roc.is_none() {
             p.notice { "There is no ROC curve: it takes both nominal and anomalous test images." }
         }
@@ -256,10 +256,6 @@ fn data(settings: &Settings) -> String {
 
 fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
 }
 
 #[cfg(test)]

@@ -369,6 +369,54 @@ fn info_and_help_are_quiet() {
     }
 }
 
+/// Help tells the defaults of the dataset that is named, what daily use needs first.
+#[test]
+fn help_is_of_the_dataset() {
+    let scratch = Scratch::new();
+    let help = |words: &str| {
+        let ran = scratch.run(words);
+        let told = ran.expect_success().stdout();
+        // However it is wrapped.
+        told.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    for (words, epochs, sigma) in [
+        ("train --help", 50, 4),
+        ("train folder --help", 50, 4),
+        ("train mvtec --help", 200, 12),
+        ("train --help mvtec --side 32", 200, 12),
+        ("sweep cifar10 --help", 600, 1),
+    ] {
+        let told = help(words);
+        assert!(told.contains(&format!("very short ones [default: {epochs}]")), "{words}: {told}");
+        assert!(told.contains(&format!("Gaussian in input pixels [default: {sigma}")), "{words}: {told}");
+    }
+    let told = help("train --help");
+    let places =
+        ["- folder:", "- fmnist:", "--data <", "--out <", "--epochs <", "--lr <", "Paper experiments:", "--class <"];
+    let places = places.map(|word| told.find(word).unwrap_or_else(|| panic!("{word}: {told}")));
+    assert!(places.is_sorted(), "{places:?}");
+    assert!(!help("sweep --help").contains("--class <"), "a sweep has --classes");
+}
+
+/// `fcdd train DIR` is all that a folder of pictures needs; nothing is overwritten.
+#[test]
+fn a_folder_is_named_by_itself() {
+    let scratch = Scratch::new().with_pictures();
+    let flags = "--net FCDD_CNN32_S --side 32 --batch 4 --epochs 1";
+    for out in ["parts-run", "parts-run-2"] {
+        assert!(scratch.run(&format!("train parts {flags}")).expect_success().stdout().contains(out), "{out}");
+        assert!(scratch.path(out).join("model.safetensors").exists(), "{out}");
+    }
+    let model = |run: &str| fs::read(scratch.path(run).join("model.safetensors")).unwrap();
+    scratch.run(&format!("train folder --data ./parts {flags} --out same")).expect_success();
+    assert!(model("same") == model("parts-run"));
+    scratch.run("train ./nowhere").expect_error(&["nowhere", "--data"]);
+    scratch.run("train parts --data other").expect_error(&["parts", "--data other"]);
+    let ran = scratch.run("train fashion");
+    assert!(ran.0.status.code() == Some(2) && ran.stderr().contains("folder, fmnist, mnist"), "{}", ran.stderr());
+    assert!(!scratch.path("nowhere-run").exists());
+}
+
 /// Counting runs nothing and needs no device: the figures are those of the paper's net, on a machine without a GPU too.
 #[test]
 fn bench_counts_and_measures() {

@@ -284,3 +284,38 @@ impl Setting {
         format!("{without}{}", self.name.replace('_', "-"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::datasets::fmnist::FMNIST;
+    use crate::datasets::folder::FOLDER;
+
+    #[test]
+    fn every_field_has_a_line() {
+        let settings = serde_json::to_value(Settings::preset(FOLDER)).unwrap();
+        let fields: BTreeSet<&str> = settings.as_object().unwrap().keys().map(String::as_str).collect();
+        let lines: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.name).chain(["dataset"]).collect();
+        assert_eq!(lines, fields);
+        assert_eq!(lines.len(), SETTINGS.len() + 1, "each has one");
+    }
+
+    #[test]
+    fn settings_are_named_and_given_as_text() {
+        let given = |name: &'static str, text: &str| Settings::with(FMNIST, &[(name, text.to_string())]);
+        assert_eq!(given("epochs", "3").unwrap().epochs, 3);
+        // What follows from what is given.
+        assert_eq!(given("objective", "ae").unwrap().supervise, Supervise::Unsupervised);
+        assert_eq!(given("net", "FCDD_CNN224").unwrap().side, 224);
+        for (name, text, words) in [
+            ("epochs", "many", "`epochs` many"),
+            ("objective", "other", "choose one of fcdd, hsc, ae"),
+            ("epoch", "3", "no setting 'epoch'"),
+        ] {
+            let error = given(name, text).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

@@ -5,12 +5,13 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::plan::class_folder;
-use super::summary::{Measure, Summary};
+use super::summary::Summary;
 use super::tables::counted;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::report::plot::{Curve, Hue, roc};
 use crate::run::directory;
+use crate::run::figures::Measure;
 
 /// Steps of the false positive rate at which curves are averaged.
 const STEPS: usize = 500;

@@ -5,12 +5,12 @@
 
 use serde::Serialize;
 
-use super::summary::Measure;
 use crate::datasets::DatasetKind;
 use crate::datasets::cifar10::CIFAR10;
 use crate::datasets::fmnist::FMNIST;
 use crate::datasets::imagenet::{IMAGENET, IMAGENET_30};
 use crate::datasets::mvtec::MVTEC;
+use crate::run::figures::Measure;
 
 /// A row of a published table.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

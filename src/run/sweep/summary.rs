@@ -9,36 +9,7 @@ use super::published::{Published, published};
 use crate::error::Result;
 use crate::run::directory::{self, RunDirectory};
 use crate::run::evaluate::Evaluation;
-
-/// What a sweep reports of each run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Measure {
-    ImageAuroc,
-    PixelAuroc,
-    Pro,
-}
-
-impl Measure {
-    pub const ALL: [Measure; 3] = [Measure::ImageAuroc, Measure::PixelAuroc, Measure::Pro];
-
-    /// For people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Measure::ImageAuroc => "image AUROC",
-            Measure::PixelAuroc => "pixel AUROC",
-            Measure::Pro => "PRO",
-        }
-    }
-
-    fn of(self, evaluation: &Evaluation) -> Option<f64> {
-        match self {
-            Measure::ImageAuroc => evaluation.image_auroc,
-            Measure::PixelAuroc => evaluation.pixel_auroc,
-            Measure::Pro => evaluation.pro,
-        }
-    }
-}
+use crate::run::figures::Measure;
 
 /// What there is of a sweep.
 #[derive(Clone, Debug, Serialize)]
@@ -114,14 +85,14 @@ impl Summary {
                 Figure::new(measure, evaluations.iter().filter_map(|evaluation| measure.of(evaluation)).collect())
             };
             if !seeds.is_empty() {
-                let figures = Measure::ALL.into_iter().filter_map(over_seeds).collect();
+                let figures = Measure::MAIN.into_iter().filter_map(over_seeds).collect();
                 classes.push(Class { name: class.clone(), seeds, figures });
             }
         }
         let over_classes = |measure| {
             Figure::new(measure, classes.iter().filter_map(|class| Some(class.figure(measure)?.mean)).collect())
         };
-        let overall = Measure::ALL.into_iter().filter_map(over_classes).collect();
+        let overall = Measure::MAIN.into_iter().filter_map(over_classes).collect();
         let published = published(plan.settings.dataset);
         Ok(Summary { plan, classes, overall, missing, published })
     }

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use super::published::{Published, class_count};
-use super::summary::{Figure, Measure, Summary};
+use super::summary::{Figure, Summary};
 use crate::data::supervise::Supervise;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::Objective;
+use crate::run::figures::Measure;
 
 /// Marks figures that are remembered and not looked up.
 const DAGGER: &str = "†";
@@ -89,7 +90,7 @@ pub fn beside_published(summary: &Summary) -> Option<Table> {
         let rows = summary.published.iter().filter(move |row| row.measure == measure).map(row).collect::<Vec<_>>();
         if rows.is_empty() { Vec::new() } else { own.chain(rows).collect() }
     };
-    let rows: Vec<Vec<String>> = Measure::ALL.into_iter().flat_map(of_measure).collect();
+    let rows: Vec<Vec<String>> = Measure::MAIN.into_iter().flat_map(of_measure).collect();
     let header = ["method", "measure", "mean over the classes"].map(str::to_string).into();
     (!rows.is_empty()).then_some(Table { header, rows })
 }

@@ -1,0 +1,139 @@
+//! What a model is measured by on a test split: one table for evaluations, comparisons, sweeps, the demo and their pages.
+
+use serde::Serialize;
+
+use super::evaluate::Evaluation;
+
+/// A figure of an [`Evaluation`]; as JSON and in tables of files it has the name of its field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    ImageAuroc,
+    ImageAveragePrecision,
+    ImageF1Max,
+    PixelAuroc,
+    PixelAveragePrecision,
+    Pro,
+    FalsePositiveRate,
+    TruePositiveRate,
+}
+
+/// What there is to know of a measure.
+struct About {
+    key: &'static str,
+    name: &'static str,
+    reading: &'static str,
+    of: fn(&Evaluation) -> Option<f64>,
+}
+
+impl Measure {
+    pub const ALL: [Measure; 8] = [
+        Measure::ImageAuroc,
+        Measure::ImageAveragePrecision,
+        Measure::ImageF1Max,
+        Measure::PixelAuroc,
+        Measure::PixelAveragePrecision,
+        Measure::Pro,
+        Measure::FalsePositiveRate,
+        Measure::TruePositiveRate,
+    ];
+
+    /// What tables show that have many rows.
+    pub const MAIN: [Measure; 3] = [Measure::ImageAuroc, Measure::PixelAuroc, Measure::Pro];
+
+    /// Its name in files.
+    pub fn key(self) -> &'static str {
+        self.about().key
+    }
+
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        self.about().name
+    }
+
+    /// How to read it.
+    pub fn reading(self) -> &'static str {
+        self.about().reading
+    }
+
+    /// Its value, where the test split has one.
+    pub fn of(self, evaluation: &Evaluation) -> Option<f64> {
+        (self.about().of)(evaluation)
+    }
+
+    fn about(self) -> About {
+        match self {
+            Measure::ImageAuroc => About {
+                key: "image_auroc",
+                name: "image AUROC",
+                reading: "how often an anomalous image scores higher than a nominal one: 1 is perfect, 0.5 is guessing",
+                of: |e| e.image_auroc,
+            },
+            Measure::ImageAveragePrecision => About {
+                key: "image_average_precision",
+                name: "image AP",
+                reading: "average precision: the share of anomalous images among those above a threshold, averaged over the anomalous \
+                          images found; guessing reaches their share of the test images",
+                of: |e| e.image_average_precision,
+            },
+            Measure::ImageF1Max => About {
+                key: "image_f1_max",
+                name: "image F1-max",
+                reading: "F1, the harmonic mean of precision and recall, at the best threshold of all",
+                of: |e| e.image_f1_max,
+            },
+            Measure::PixelAuroc => About {
+                key: "pixel_auroc",
+                name: "pixel AUROC",
+                reading: "as image AUROC, of all pixels; large defects count more than small ones",
+                of: |e| e.pixel_auroc,
+            },
+            Measure::PixelAveragePrecision => About {
+                key: "pixel_average_precision",
+                name: "pixel AP",
+                reading: "as image AP, of all pixels; strict where few pixels are anomalous",
+                of: |e| e.pixel_average_precision,
+            },
+            Measure::Pro => About {
+                key: "pro",
+                name: "PRO",
+                reading: "per-region overlap: the covered share of each defect, whatever its size, averaged up to a false positive rate \
+                          of 0.3",
+                of: |e| e.pro,
+            },
+            Measure::FalsePositiveRate => About {
+                key: "false_positive_rate",
+                name: "FPR",
+                reading: "the share of the nominal images that exceed the model's threshold",
+                of: |e| e.false_positive_rate,
+            },
+            Measure::TruePositiveRate => About {
+                key: "true_positive_rate",
+                name: "TPR",
+                reading: "the share of the anomalous images that exceed the model's threshold",
+                of: |e| e.true_positive_rate,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files of evaluations and of sweeps call a figure the same.
+    #[test]
+    fn keys_are_the_fields_of_an_evaluation() {
+        let evaluation: Evaluation = serde_json::from_value(serde_json::json!({
+            "image_auroc": 0.1, "image_average_precision": 0.2, "image_f1_max": 0.3, "image_f1_threshold": 9.0, "pixel_auroc": 0.4,
+            "pixel_average_precision": 0.5, "pro": 0.6, "nominal": 1, "anomalous": 1, "threshold": 9.0,
+            "false_positive_rate": 0.7, "true_positive_rate": 0.8
+        }))
+        .unwrap();
+        let fields = serde_json::to_value(&evaluation).unwrap();
+        for measure in Measure::ALL {
+            assert_eq!(measure.of(&evaluation), fields[measure.key()].as_f64(), "{measure:?}");
+            assert_eq!(serde_json::to_value(measure).unwrap(), measure.key());
+        }
+    }
+}
