@@ -12,8 +12,8 @@ use super::model::Model;
 use super::progress::{Progress, log};
 use super::render::Renderer;
 use super::score::Scorer;
-use crate::data::folder::{left_alone, pictures};
-use crate::data::images::{Images, read_picture};
+use crate::data::folder::{self, left_alone};
+use crate::data::images::{Images, read_image};
 use crate::data::resize_mode::{RawForm, ResizeMode};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -64,7 +64,7 @@ pub fn predict(
     let mut progress = Progress::new("predicting", jobs.len() as u64);
     let mut predictions = Predictions { done: Vec::new(), failed: Vec::new() };
     for jobs in jobs.chunks(scorer.batch_size()) {
-        let read: Vec<Result<Images>> = jobs.par_iter().map(|job| read_picture(&job.image, 3)).collect();
+        let read: Vec<Result<Images>> = jobs.par_iter().map(|job| read_image(&job.image, 3)).collect();
         let (mut originals, mut raw) = (Vec::new(), Vec::new());
         for (job, picture) in jobs.iter().zip(read) {
             match picture {
@@ -151,7 +151,7 @@ fn jobs(paths: &[PathBuf], out: &Path) -> Result<Vec<Job>> {
     let earlier = if out.join(directory::SCORES).is_file() { out.canonicalize().ok() } else { None };
     let mut skipped = 0;
     for path in paths {
-        let mut found = if path.is_dir() { pictures(path, true)? } else { vec![path.clone()] };
+        let mut found = if path.is_dir() { folder::images(path, true)? } else { vec![path.clone()] };
         if let Some(out) = earlier.as_ref().filter(|_| path.is_dir()) {
             let all = found.len();
             found.retain(|image| !is_result(image, out));

@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 
-use crate::data::images::{Images, read_picture};
+use crate::data::images::{Images, read_image};
 use crate::data::pipeline::Preprocessing;
 use crate::data::surfaces::{Surface, synthesise};
 use crate::datasets::folder::FOLDER;
@@ -32,7 +32,7 @@ impl Latency {
         let arch = baselines::any(net, true)?;
         let preset = Settings::preset(FOLDER);
         let settings = Settings { net: arch.name.clone(), side: arch.side, ..preset.with_objective(arch.objective) };
-        let picture = read_picture(&folder.path().join("picture.png"), arch.channels)?;
+        let picture = read_image(&folder.path().join("picture.png"), arch.channels)?;
         let nominal = picture.resized(arch.side).into();
         let (dataset, side, channels) = (settings.dataset, arch.side, arch.channels);
         let preprocessing = dataset.recipe.preprocessing(settings.pipeline, side, side, channels, &nominal)?;
@@ -43,7 +43,7 @@ impl Latency {
 
     /// Decodes, resizes, normalises and judges the picture.
     pub fn judge(&mut self, visit: impl FnMut(usize, Scored) -> Result<()>) -> Result<()> {
-        let picture: Images = read_picture(&self.folder.path().join("picture.png"), self.preprocessing.channels)?;
+        let picture: Images = read_image(&self.folder.path().join("picture.png"), self.preprocessing.channels)?;
         self.scorer.score_batch(&picture.resized(self.preprocessing.raw_side), true, visit)
     }
 }
