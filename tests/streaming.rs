@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fcdd::data::batches::{EpochPlan, TrainingData, TrainingSet};
-use fcdd::data::folder::{Broken, pictures, read_all};
+use fcdd::data::folder::{Broken, images, read_all};
 use fcdd::data::image_source::{Hold, Raw};
 use fcdd::data::pipeline::PipelineKind;
 use fcdd::data::prefetch::{Job, prefetched};
@@ -46,7 +46,7 @@ fn write(folder: &Path, salt: u32) -> Vec<PathBuf> {
         let pixel = |x: u32, y: u32| image::Rgb([(x * 3 + i) as u8, (y * 5 + salt) as u8, (x * y + i * salt) as u8]);
         image::RgbImage::from_fn(SIDE as u32, 70, pixel).save(folder.join(format!("{i:04}.png"))).unwrap();
     }
-    pictures(folder, false).unwrap()
+    images(folder, false).unwrap()
 }
 
 fn set(nominal: &[PathBuf], outliers: &[PathBuf], supervise: Supervise, hold: Hold) -> TrainingSet {

@@ -1,7 +1,7 @@
-//! Pictures in folders: finding them and their masks, and reading them.
+//! Images in folders: finding them and their masks, and reading them.
 //!
-//! How its folders are laid out is a dataset's own; each layout lists its pictures ([`Listed`]), which [`read`](fn@read) makes a
-//! split of. A mask belongs to the picture of the same name: `NAME_mask.png` or `NAME.png` to `NAME.jpg`.
+//! How its folders are laid out is a dataset's own; each layout lists its images ([`Listed`]), which [`read`](fn@read) makes a
+//! split of. A mask belongs to the image of the same name: `NAME_mask.png` or `NAME.png` to `NAME.jpg`.
 
 mod notes;
 
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::data::image_source::{Files, ImageSource, Raw};
-use crate::data::images::{Images, Mask, picture_size, read_mask};
+use crate::data::images::{Images, Mask, image_size, read_mask};
 use crate::data::split::{Query, Split};
 use crate::error::{Error, Result};
 use crate::memory;
@@ -22,7 +22,7 @@ pub use notes::left_alone;
 
 const EXTENSIONS: [&str; 12] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pgm", "ppm", "pnm", "pbm", "pam"];
 
-/// A picture that has not been read yet.
+/// An image that has not been read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     pub path: PathBuf,
@@ -37,30 +37,30 @@ pub struct Listed {
 pub enum Truth {
     /// Nothing is anomalous.
     Flawless,
-    /// In this mask; of a folder's pictures, in the masks of this folder, one for each.
+    /// In this mask; of a folder's images, in the masks of this folder, one for each.
     In(PathBuf),
 }
 
 impl Listed {
-    /// A picture without ground truth.
+    /// An image without ground truth.
     pub fn unmarked(path: PathBuf, class: u16) -> Listed {
         Listed { path, class, mask: None }
     }
 }
 
-/// What becomes of pictures that cannot be read.
+/// What becomes of images that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken {
     /// They are an error.
     Refused,
-    /// They are left out. To find them, every picture is decoded at once, those that are not held too.
+    /// They are left out. To find them, every image is decoded at once, those that are not held too.
     LeftOut,
-    /// They are left out; of pictures that are not held only as many are decoded as a checksum looks at. Others that turn out broken when
+    /// They are left out; of images that are not held only as many are decoded as a checksum looks at. Others that turn out broken when
     /// they are drawn are replaced by the next ([`ImageSource::take_replaced`]).
     Replaced,
 }
 
-/// What came of reading pictures.
+/// What came of reading images.
 pub struct Read {
     /// Those that could be read.
     pub images: ImageSource,
@@ -72,40 +72,40 @@ pub struct Read {
     pub skipped: Option<String>,
 }
 
-/// Makes a split of listed pictures.
+/// Makes a split of listed images.
 ///
 /// # Errors
-/// A picture that cannot be read, unless such are to be skipped; a mask that cannot, or has another size than its picture; more masks
+/// An image that cannot be read, unless such are to be skipped; a mask that cannot, or has another size than its image; more masks
 /// than there is memory for.
 pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
-    let paths: Vec<PathBuf> = listed.iter().map(|picture| picture.path.clone()).collect();
+    let paths: Vec<PathBuf> = listed.iter().map(|image| image.path.clone()).collect();
     let broken = if query.skip_broken { Broken::LeftOut } else { Broken::Refused };
     let Read { images, kept, sizes, skipped } = read_all(&paths, query.raw, broken)?;
     let mut notes: Vec<String> = skipped.into_iter().chain(left_alone(&paths)).collect();
     let kept: Vec<(&Listed, (usize, usize))> = kept.iter().map(|&i| &listed[i]).zip(sizes).collect();
     let mut masks = Vec::new();
-    if kept.iter().any(|(picture, _)| picture.mask.is_some()) {
+    if kept.iter().any(|(image, _)| image.mask.is_some()) {
         let pixels: Vec<usize> = kept.iter().filter(|(p, _)| p.mask.is_some()).map(|(_, (h, w))| h * w).collect();
         let what = format!("the masks of {} pictures", pixels.len());
         memory::fits(&what, pixels.iter().sum(), "give fewer or smaller pictures, or remove the folder of masks")?;
         masks = kept
             .par_iter()
-            .map(|(picture, size)| mask_of(picture, *size))
+            .map(|(image, size)| mask_of(image, *size))
             .collect::<Vec<_>>()
             .into_iter()
             .collect::<Result<_>>()?;
-        notes.extend(notes::unmarked(kept.iter().map(|(picture, _)| *picture), &masks));
+        notes.extend(notes::unmarked(kept.iter().map(|(image, _)| *image), &masks));
     }
     Ok(Split {
         images,
-        classes: kept.iter().map(|(picture, _)| picture.class).collect(),
-        names: kept.iter().map(|(picture, _)| relative_name(&picture.path, query.root)).collect(),
+        classes: kept.iter().map(|(image, _)| image.class).collect(),
+        names: kept.iter().map(|(image, _)| relative_name(&image.path, query.root)).collect(),
         masks,
         notes,
     })
 }
 
-/// The raw images of pictures: decoded in parallel and held in memory, or left in their files where they are too many to hold; of
+/// The raw images of image files: decoded in parallel and held in memory, or left in their files where they are too many to hold; of
 /// those the heads are read, and all of them where that tells which are `broken`.
 pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
     let (all, len) = (paths.len(), raw.form.image_len());
@@ -117,8 +117,8 @@ pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
         images.count = all;
         images.pixels.resize(all * len, 0);
         let read = |(out, path): (&mut [u8], &PathBuf)| {
-            let (picture, size) = raw.form.read(path)?;
-            out.copy_from_slice(&picture.pixels);
+            let (image, size) = raw.form.read(path)?;
+            out.copy_from_slice(&image.pixels);
             Ok(size)
         };
         images.pixels.par_chunks_mut(len.max(1)).zip(paths).map(read).collect()
@@ -127,7 +127,7 @@ pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
         if broken == Broken::Replaced {
             Files::checked(all).into_iter().for_each(|i| decoded[i] = true);
         }
-        let read = |(i, path): (usize, &PathBuf)| if decoded[i] { files.check(i) } else { picture_size(path) };
+        let read = |(i, path): (usize, &PathBuf)| if decoded[i] { files.check(i) } else { image_size(path) };
         paths.par_iter().enumerate().map(read).collect()
     };
     let store = match broken {
@@ -164,28 +164,28 @@ pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
     Ok(Read { images: store.select(&kept), kept, sizes, skipped: Some(skipped) })
 }
 
-/// The pictures of a folder with their ground truth, if it is known: an error where a mask is missing, is nobody's, or could
-/// be that of two pictures.
+/// The images of a folder with their ground truth, if it is known: an error where a mask is missing, is nobody's, or could
+/// be that of two images.
 pub fn with_masks(folder: &Path, class: u16, truth: Option<Truth>) -> Result<Vec<Listed>> {
-    let pictures = pictures_of(folder)?;
+    let images = images_of(folder)?;
     let masks = match truth {
-        None => vec![None; pictures.len()],
-        Some(Truth::Flawless) => vec![Some(Truth::Flawless); pictures.len()],
-        Some(Truth::In(masks)) => pair(&pictures, &masks)?.into_iter().map(|mask| Some(Truth::In(mask))).collect(),
+        None => vec![None; images.len()],
+        Some(Truth::Flawless) => vec![Some(Truth::Flawless); images.len()],
+        Some(Truth::In(masks)) => pair(&images, &masks)?.into_iter().map(|mask| Some(Truth::In(mask))).collect(),
     };
-    Ok(pictures.into_iter().zip(masks).map(|(path, mask)| Listed { path, class, mask }).collect())
+    Ok(images.into_iter().zip(masks).map(|(path, mask)| Listed { path, class, mask }).collect())
 }
 
-/// The mask of each picture.
-fn pair(pictures: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
+/// The mask of each image.
+fn pair(images: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
     let mut by_stem: HashMap<&OsStr, &PathBuf> = HashMap::new();
-    for picture in pictures {
-        if let Some(twin) = by_stem.insert(stem(picture), picture) {
+    for image in images {
+        if let Some(twin) = by_stem.insert(stem(image), image) {
             let problem = format!("has the name of {}: both would claim one mask", file_name(twin));
-            return Err(Error::file(picture, problem, "rename one of them"));
+            return Err(Error::file(image, problem, "rename one of them"));
         }
     }
-    let masks = if folder.is_dir() { self::pictures(folder, false)? } else { Vec::new() };
+    let masks = if folder.is_dir() { self::images(folder, false)? } else { Vec::new() };
     let mut mask_by_stem: HashMap<&OsStr, &PathBuf> = HashMap::new();
     for mask in &masks {
         if let Some(twin) = mask_by_stem.insert(stem(mask), mask) {
@@ -193,13 +193,13 @@ fn pair(pictures: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
             return Err(Error::file(mask, problem, "remove one of them"));
         }
     }
-    let mut paired = Vec::with_capacity(pictures.len());
-    for picture in pictures {
-        let mut marked: OsString = stem(picture).to_os_string();
+    let mut paired = Vec::with_capacity(images.len());
+    for image in images {
+        let mut marked: OsString = stem(image).to_os_string();
         marked.push("_mask");
-        let Some(mask) = mask_by_stem.remove(marked.as_os_str()).or_else(|| mask_by_stem.remove(stem(picture))) else {
+        let Some(mask) = mask_by_stem.remove(marked.as_os_str()).or_else(|| mask_by_stem.remove(stem(image))) else {
             let path = folder.join(marked).with_extension("png");
-            let problem = format!("the mask of {} is missing", picture.display());
+            let problem = format!("the mask of {} is missing", image.display());
             let remedy = "add it, or remove the whole folder of masks to do without them";
             return Err(Error::file(path, problem, remedy));
         };
@@ -211,8 +211,8 @@ fn pair(pictures: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-fn mask_of(picture: &Listed, (height, width): (usize, usize)) -> Result<Option<Mask>> {
-    let path = match &picture.mask {
+fn mask_of(image: &Listed, (height, width): (usize, usize)) -> Result<Option<Mask>> {
+    let path = match &image.mask {
         None => return Ok(None),
         Some(Truth::Flawless) => return Ok(Some(Mask { height, width, pixels: vec![0; height * width] })),
         Some(Truth::In(path)) => path,
@@ -225,28 +225,28 @@ fn mask_of(picture: &Listed, (height, width): (usize, usize)) -> Result<Option<M
         "the mask has {}×{} pixels (height × width), its picture {} has {height}×{width}",
         mask.height,
         mask.width,
-        picture.path.display()
+        image.path.display()
     );
     Err(Error::file(path, problem, "a mask needs its picture's size"))
 }
 
-/// The pictures of a folder that stands for a class or a kind of defect, of which there must be some.
-pub fn pictures_of(folder: &Path) -> Result<Vec<PathBuf>> {
-    let found = pictures(folder, false)?;
+/// The images of a folder that stands for a class or a kind of defect, of which there must be some.
+pub fn images_of(folder: &Path) -> Result<Vec<PathBuf>> {
+    let found = images(folder, false)?;
     if found.is_empty() {
         return Err(Error::file(folder, "holds no pictures", "put some in, or remove the folder"));
     }
     Ok(found)
 }
 
-/// The pictures of a folder in order of their names, by extension; hidden files are left out. `recursive` descends into
+/// The images of a folder in order of their names, by extension; hidden files are left out. `recursive` descends into
 /// its folders too.
-pub fn pictures(folder: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
+pub fn images(folder: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for path in entries(folder)? {
         if path.is_dir() {
             if recursive && !path.is_symlink() {
-                found.extend(pictures(&path, true)?);
+                found.extend(images(&path, true)?);
             }
         } else if has_extension(&path, &EXTENSIONS) {
             found.push(path);
@@ -302,7 +302,7 @@ pub(crate) mod tests {
     use crate::datasets::folder::FOLDER;
     use image::GrayImage;
 
-    /// Leaves a grey picture in `root`.
+    /// Leaves a grey image in `root`.
     pub(crate) fn save(root: &Path, name: &str, (width, height): (u32, u32), value: u8) {
         let path = root.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -386,7 +386,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn broken_pictures_are_refused_or_skipped() {
+    fn broken_images_are_refused_or_skipped() {
         let dir = tree();
         for name in ["train/good/0005.png", "train/good/0007.png", "test/scratch/000.png"] {
             fs::write(dir.path().join(name), b"no picture").unwrap();
@@ -413,7 +413,7 @@ pub(crate) mod tests {
     #[test]
     fn outliers_that_turn_out_broken_late_are_replaced() {
         let dir = tree();
-        let paths: Vec<PathBuf> = pictures(&dir.path().join("train/good"), false).unwrap();
+        let paths: Vec<PathBuf> = images(&dir.path().join("train/good"), false).unwrap();
         let form = crate::data::resize_mode::RawForm {
             side: 4,
             channels: 1,

@@ -1,4 +1,4 @@
-//! Sets of raw images: held in memory, or picture files that are decoded each time they are asked for.
+//! Sets of raw images: held in memory, or image files that are decoded each time they are asked for.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use crate::memory;
 /// Of a set with more images than this, the checksum looks at so many, evenly spread: decoding millions takes hours.
 const CHECKED: usize = 1 << 16;
 
-/// Which sets of picture files are decoded once and held in memory; the others are decoded anew whenever they are needed, which takes
+/// Which sets of image files are decoded once and held in memory; the others are decoded anew whenever they are needed, which takes
 /// longer and changes no result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -31,7 +31,7 @@ pub enum Hold {
     Mebibytes(usize),
 }
 
-/// How pictures become sets of raw images.
+/// How files become sets of raw images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Raw {
     pub form: RawForm,
@@ -45,7 +45,7 @@ pub enum ImageSource {
     Files(Files),
 }
 
-/// Raw images that are read from picture files.
+/// Raw images that are read from image files.
 #[derive(Clone, Debug)]
 pub struct Files {
     form: RawForm,
@@ -172,7 +172,7 @@ impl ImageSource {
     /// Writes the `i`-th image, of [`ImageSource::image_len`] bytes, to `out`.
     ///
     /// # Errors
-    /// A file that cannot be read any more, or that shows another picture than when it was first read.
+    /// A file that cannot be read any more, or that shows another image than when it was first read.
     pub fn read(&self, i: usize, out: &mut [u8]) -> Result<()> {
         match self {
             ImageSource::Held(images) => out.copy_from_slice(images.image(i)),
@@ -214,7 +214,7 @@ impl ImageSource {
 }
 
 impl Files {
-    /// Picture files that have not been looked at.
+    /// Image files that have not been looked at.
     pub fn new(paths: &[PathBuf], form: RawForm) -> Files {
         let file = |path: &PathBuf| {
             Arc::new(File { path: path.clone(), checksum: OnceLock::new(), broken: AtomicBool::new(false) })
@@ -227,7 +227,7 @@ impl Files {
         Files { replaced: Some(Arc::default()), ..self }
     }
 
-    /// Decodes the `i`-th picture to see that it can be; returns its own (height, width).
+    /// Decodes the `i`-th image to see that it can be; returns its own (height, width).
     pub fn check(&self, i: usize) -> Result<(usize, usize)> {
         self.files[i].read(&self.form, &mut vec![0; self.form.image_len()])
     }

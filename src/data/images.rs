@@ -1,4 +1,4 @@
-//! Pictures as bytes: reading any format, grey and RGB, resizing, masks.
+//! Images as bytes: reading any format, grey and RGB, resizing, masks.
 
 use std::fs;
 use std::io::Cursor;
@@ -16,7 +16,7 @@ use crate::memory::{self, room_for};
 /// Mask values from here on mean "anomalous": real masks have soft edges.
 pub const MASK_THRESHOLD: u8 = 128;
 
-/// Of a picture with more bytes than this it is checked whether they fit into memory, twice: decoded and converted.
+/// Of an image with more bytes than this it is checked whether they fit into memory, twice: decoded and converted.
 const LARGE: usize = 1 << 26;
 
 /// Images of one size: `count × height × width × channels` bytes, channels innermost (NHWC).
@@ -125,10 +125,10 @@ pub fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b) + 0x8000) >> 16) as u8
 }
 
-/// Reads a PNG, JPEG, BMP, TIFF, WebP or PNM picture at its own size as one image of 1 or 3 channels.
+/// Reads a PNG, JPEG, BMP, TIFF, WebP or PNM file at its own size as one image of 1 or 3 channels.
 ///
 /// The orientation that a camera recorded (EXIF) is applied; 16-bit samples are reduced to 8; transparency is dropped.
-pub fn read_picture(path: &Path, channels: usize) -> Result<Images> {
+pub fn read_image(path: &Path, channels: usize) -> Result<Images> {
     Ok(read_own_channels(path)?.with_channels(channels))
 }
 
@@ -151,13 +151,13 @@ impl From<DynamicImage> for Images {
 }
 
 /// Bytes of a picture's pixels, from the head of its file; None where that cannot be read.
-pub fn picture_bytes(path: &Path) -> Option<usize> {
+pub fn image_bytes(path: &Path) -> Option<usize> {
     let (width, height) = ImageReader::open(path).ok()?.with_guessed_format().ok()?.into_dimensions().ok()?;
     Some(3 * width as usize * height as usize)
 }
 
-/// (height, width) of a picture as [`read_picture`] reads it, from the head of its file.
-pub fn picture_size(path: &Path) -> Result<(usize, usize)> {
+/// (height, width) of an image as [`read_image`] reads it, from the head of its file.
+pub fn image_size(path: &Path) -> Result<(usize, usize)> {
     let mut decoder = open(path)?;
     let orientation = decoder.orientation().map_err(|e| unreadable(path, &e.to_string()))?;
     let (width, height) = decoder.dimensions();
@@ -170,9 +170,9 @@ pub fn picture_size(path: &Path) -> Result<(usize, usize)> {
     Ok((height as usize, width as usize))
 }
 
-/// Reads a ground-truth mask at its own size: anomalous where the picture's brightness is [`MASK_THRESHOLD`] or more.
+/// Reads a ground-truth mask at its own size: anomalous where the image's brightness is [`MASK_THRESHOLD`] or more.
 pub fn read_mask(path: &Path) -> Result<Mask> {
-    let Images { height, width, mut pixels, .. } = read_picture(path, 1)?;
+    let Images { height, width, mut pixels, .. } = read_image(path, 1)?;
     for value in &mut pixels {
         *value = u8::from(*value >= MASK_THRESHOLD);
     }
@@ -183,19 +183,19 @@ fn decode(path: &Path) -> Result<DynamicImage> {
     let broken = |e: image::ImageError| unreadable(path, &e.to_string());
     let mut decoder = open(path)?;
     let orientation = decoder.orientation().map_err(broken)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
-    picture.apply_orientation(orientation);
-    Ok(picture)
+    let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    image.apply_orientation(orientation);
+    Ok(image)
 }
 
-/// The decoder of a picture's format, its head read.
+/// The decoder of an image's format, its head read.
 fn open(path: &Path) -> Result<impl ImageDecoder + use<>> {
     // Reading from a pipe or a device may never end.
     if !fs::metadata(path).map_err(Error::io("read", path))?.is_file() {
         return Err(Error::file(path, "not a regular file", "give a picture's file, or remove this one"));
     }
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    // The decoder fills what is missing with grey; a picture to be judged must be whole.
+    // The decoder fills what is missing with grey; an image to be scored must be whole.
     if bytes.starts_with(&[0xFF, 0xD8]) && !jpeg_is_whole(&bytes) {
         return Err(unreadable(path, "the JPEG data is cut short"));
     }
@@ -274,20 +274,20 @@ mod tests {
     }
 
     #[test]
-    fn reads_grey_colour_deep_and_transparent_pictures() {
+    fn reads_grey_colour_deep_and_transparent_images() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         GrayImage::from_raw(3, 1, vec![0, 127, 255]).unwrap().save(path("grey.png")).unwrap();
-        assert_eq!(read_picture(&path("grey.png"), 1).unwrap(), one(1, 3, 1, vec![0, 127, 255]));
-        assert_eq!(read_picture(&path("grey.png"), 3).unwrap().pixels[3..6], [127; 3]);
+        assert_eq!(read_image(&path("grey.png"), 1).unwrap(), one(1, 3, 1, vec![0, 127, 255]));
+        assert_eq!(read_image(&path("grey.png"), 3).unwrap().pixels[3..6], [127; 3]);
         assert_eq!(read_mask(&path("grey.png")).unwrap().pixels, [0, 0, 1]);
         RgbImage::from_pixel(1, 2, Rgb([255, 0, 0])).save(path("red.bmp")).unwrap();
-        assert_eq!(read_picture(&path("red.bmp"), 1).unwrap(), one(2, 1, 1, vec![76, 76]));
+        assert_eq!(read_image(&path("red.bmp"), 1).unwrap(), one(2, 1, 1, vec![76, 76]));
         let deep: ImageBuffer<Luma<u16>, _> = ImageBuffer::from_raw(2, 1, vec![65_535, 257 * 40]).unwrap();
         deep.save(path("deep.png")).unwrap();
-        assert_eq!(read_picture(&path("deep.png"), 1).unwrap().pixels, [255, 40]);
+        assert_eq!(read_image(&path("deep.png"), 1).unwrap().pixels, [255, 40]);
         image::RgbaImage::from_pixel(1, 1, Rgba([9, 8, 7, 0])).save(path("clear.png")).unwrap();
-        assert_eq!(read_picture(&path("clear.png"), 3).unwrap().pixels, [9, 8, 7]);
+        assert_eq!(read_image(&path("clear.png"), 3).unwrap().pixels, [9, 8, 7]);
     }
 
     /// A JPEG whose EXIF block says "rotate by 90° clockwise" is turned.
@@ -304,9 +304,9 @@ mod tests {
         bytes.append(&mut exif);
         bytes.extend_from_slice(&jpeg[2..]);
         std::fs::write(&path, bytes).unwrap();
-        let read = read_picture(&path, 1).unwrap();
+        let read = read_image(&path, 1).unwrap();
         assert_eq!((read.height, read.width), (16, 8));
-        assert_eq!(picture_size(&path).unwrap(), (16, 8));
+        assert_eq!(image_size(&path).unwrap(), (16, 8));
         assert!(read.pixels[0] > 250 && read.pixels[16 * 8 - 1] < 5, "the white half is on top");
     }
 
@@ -322,7 +322,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("print.jpg");
         std::fs::write(&path, base64::engine::general_purpose::STANDARD.decode(JPEG).unwrap()).unwrap();
-        let read = read_picture(&path, 3).unwrap();
+        let read = read_image(&path, 3).unwrap();
         assert_eq!((read.height, read.width), (8, 8));
         // As Pillow's conversion has it, but for rounding.
         let near = |at: usize, colour: [u8; 3]| {
@@ -334,12 +334,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_is_named() {
+    fn what_is_no_image_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("bad.png");
         let says = |bytes: &[u8], words: &str| {
             std::fs::write(&path, bytes).unwrap();
-            let message = read_picture(&path, 1).unwrap_err().to_string();
+            let message = read_image(&path, 1).unwrap_err().to_string();
             assert!(message.contains("bad.png") && message.contains(words) && !message.contains('\n'), "{message}");
         };
         says(b"hello, I am a text file", "not a readable picture");
@@ -356,11 +356,11 @@ mod tests {
             photo.write_to(&mut bytes, format).unwrap();
             let bytes = bytes.into_inner();
             std::fs::write(&path, &bytes).unwrap();
-            assert_eq!(read_picture(&path, 3).unwrap().height, 64, "{format:?}");
+            assert_eq!(read_image(&path, 3).unwrap().height, 64, "{format:?}");
             says(&bytes[..bytes.len() * 3 / 4], "not a readable picture");
         }
-        assert!(read_picture(&dir.path().join("absent.png"), 1).unwrap_err().to_string().contains("absent.png"));
-        assert!(read_picture(dir.path(), 1).is_err());
+        assert!(read_image(&dir.path().join("absent.png"), 1).unwrap_err().to_string().contains("absent.png"));
+        assert!(read_image(dir.path(), 1).is_err());
     }
 
     proptest::proptest! {
@@ -371,7 +371,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("x");
             std::fs::write(&path, bytes).unwrap();
-            let _ = read_picture(&path, 3);
+            let _ = read_image(&path, 3);
         }
     }
 }

@@ -20,9 +20,9 @@ pub fn choose(split: &Split, nominal: u16, k: Option<usize>, seed: u64) -> Vec<u
     chosen
 }
 
-/// Indices of a test split: of the pictures that say how well something was learned, and of those that were learned from, which have
+/// Indices of a test split: of the images that say how well something was learned, and of those that were learned from, which have
 /// these names or show the same parts. With a `gap`, names that end in numbers at most so far apart, from one to the next, mean
-/// pictures of one part: `exp1_num_108719.jpg` to `exp6_num_108812.jpg` with a gap of 22.
+/// images of one part: `exp1_num_108719.jpg` to `exp6_num_108812.jpg` with a gap of 22.
 pub fn tell_apart(split: &Split, learned: &[String], gap: Option<u64>) -> (Vec<usize>, Vec<usize>) {
     let names: HashSet<&str> = learned.iter().map(String::as_str).collect();
     let numbers = gap.map_or_else(HashSet::new, |gap| chained(split, learned, gap));

@@ -25,7 +25,7 @@ pub enum ResizeMode {
     ShortSide,
 }
 
-/// A part of a picture, in its pixels.
+/// A part of an image, in its pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
     pub top: usize,
@@ -34,7 +34,7 @@ pub struct Region {
     pub width: usize,
 }
 
-/// The raw images that pictures are turned into.
+/// The raw images that images of any shape are turned into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawForm {
     /// Rows and columns.
@@ -50,26 +50,26 @@ impl RawForm {
         self.side * self.side * self.channels
     }
 
-    /// Reads a picture as one such image; also its own (height, width).
+    /// Reads a file as one such image; also the image's own (height, width).
     pub fn read(&self, path: &Path) -> Result<(Images, (usize, usize))> {
-        let picture = read_own_channels(path)?;
-        Ok((self.of(&picture), (picture.height, picture.width)))
+        let image = read_own_channels(path)?;
+        Ok((self.of(&image), (image.height, image.width)))
     }
 
-    /// A picture as one such image.
-    pub fn of(&self, picture: &Images) -> Images {
-        if picture.channels > self.channels {
-            return self.resize.apply(&picture.clone().with_channels(self.channels), self.side);
+    /// A image as one such image.
+    pub fn of(&self, image: &Images) -> Images {
+        if image.channels > self.channels {
+            return self.resize.apply(&image.clone().with_channels(self.channels), self.side);
         }
         // Grey becomes RGB once it is small: each channel is resized by itself.
-        self.resize.apply(picture, self.side).with_channels(self.channels)
+        self.resize.apply(image, self.side).with_channels(self.channels)
     }
 }
 
 impl ResizeMode {
     /// One image of any shape as `side × side` pixels.
-    pub fn apply(self, picture: &Images, side: usize) -> Images {
-        let Images { height, width, channels, pixels, .. } = picture;
+    pub fn apply(self, image: &Images, side: usize) -> Images {
+        let Images { height, width, channels, pixels, .. } = image;
         if let Some((rows, columns)) = self.samples((*height, *width), side) {
             let row =
                 |&y: &usize| columns.iter().flat_map(move |&x| &pixels[(y * width + x) * channels..][..*channels]);
@@ -77,7 +77,7 @@ impl ResizeMode {
             return Images { count: 1, pixels: sampled, ..Images::empty(side, side, *channels) };
         }
         if self == ResizeMode::Squash {
-            return picture.resized(side);
+            return image.resized(side);
         }
         let (tall, wide) = short_side((*height, *width), side);
         let mut resized = vec![0; tall * wide * channels];
@@ -88,7 +88,7 @@ impl ResizeMode {
         Images { count: 1, pixels: centre, ..Images::empty(side, side, *channels) }
     }
 
-    /// The part of a picture's mask that its raw image shows, at the picture's own size.
+    /// The part of an image's mask that its raw image shows, at the image's own size.
     pub fn visible(self, mask: &Mask) -> Cow<'_, Mask> {
         let Region { top, left, height, width } = self.region((mask.height, mask.width));
         if (height, width) == (mask.height, mask.width) {
@@ -99,7 +99,7 @@ impl ResizeMode {
         Cow::Owned(Mask { height, width, pixels })
     }
 
-    /// The part of a picture of (height, width) that its raw image shows.
+    /// The part of an image of (height, width) that its raw image shows.
     pub fn region(self, (height, width): (usize, usize)) -> Region {
         if self != ResizeMode::ShortSide {
             return Region { top: 0, left: 0, height, width };
@@ -108,7 +108,7 @@ impl ResizeMode {
         Region { top: centred(height, side), left: centred(width, side), height: side, width: side }
     }
 
-    /// The mask of a picture as that of its raw image, by nearest neighbour.
+    /// The mask of an image as that of its raw image, by nearest neighbour.
     pub fn mask(self, mask: &Mask, side: usize) -> Mask {
         let size = (mask.height, mask.width);
         let (rows, columns) = self.samples(size, side).unwrap_or_else(|| {
@@ -132,7 +132,7 @@ impl ResizeMode {
     }
 }
 
-/// The size of a picture whose short side has become `side`, as torchvision's `Resize(side)`: the long side is rounded down.
+/// The size of an image whose short side has become `side`, as torchvision's `Resize(side)`: the long side is rounded down.
 fn short_side((height, width): (usize, usize), side: usize) -> (usize, usize) {
     if height <= width { (side, side * width / height) } else { (side * height / width, side) }
 }
@@ -148,16 +148,16 @@ fn centred(length: usize, side: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn picture(height: usize, width: usize) -> Images {
+    fn image(height: usize, width: usize) -> Images {
         let pixels = (0..height * width).map(|i| ((i / width) * 37 + (i % width) * 91) as u8).collect();
         Images { count: 1, pixels, ..Images::empty(height, width, 1) }
     }
 
-    /// PIL and torchvision on this picture: sums over `Resize(5)` and `CenterCrop(5)`, and their first row.
+    /// PIL and torchvision on this image: sums over `Resize(5)` and `CenterCrop(5)`, and their first row.
     #[test]
     fn the_short_side_is_torchvisions() {
         for (height, width, row, sum) in SHORT_SIDE {
-            let fitted = ResizeMode::ShortSide.apply(&picture(height, width), 5);
+            let fitted = ResizeMode::ShortSide.apply(&image(height, width), 5);
             assert_eq!((fitted.height, fitted.width, &fitted.pixels[..5]), (5, 5, &row[..]), "{height}×{width}");
             assert_eq!(fitted.pixels.iter().map(|&v| u32::from(v)).sum::<u32>(), sum, "{height}×{width}");
         }
@@ -172,13 +172,13 @@ mod tests {
 
     #[test]
     fn nearest_neighbours_are_picked() {
-        let wide = picture(1, 4);
+        let wide = image(1, 4);
         assert_eq!(ResizeMode::Nearest.apply(&wide, 2).pixels, [91, 17, 91, 17]);
         assert_eq!(ResizeMode::FloorNearest.apply(&wide, 2).pixels, [0, 182, 0, 182]);
     }
 
     #[test]
-    fn masks_follow_their_pictures() {
+    fn masks_follow_their_images() {
         let pixels = vec![1, 0, 0, 1, 0, 0, 1, 0];
         let mask = Mask { height: 2, width: 4, pixels };
         assert_eq!(ResizeMode::Squash.mask(&mask, 2).pixels, [0, 1, 0, 0]);
@@ -187,7 +187,7 @@ mod tests {
         let visible = ResizeMode::ShortSide.visible(&mask);
         assert_eq!((visible.height, visible.width, visible.pixels.as_slice()), (2, 2, &[0, 0, 0, 1][..]));
         assert_eq!(*ResizeMode::Nearest.visible(&mask), mask);
-        // A side that is not the picture's: the centre of four times the size.
+        // A side that is not the image's: the centre of four times the size.
         let large = ResizeMode::ShortSide.mask(&mask, 4);
         assert_eq!(large.pixels, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1]);
     }

@@ -8,7 +8,7 @@ use super::preset::Preset;
 use super::recipe::{ImageNoise, Recipe, View};
 use super::spec::{DatasetKind, DatasetReader, DatasetSpec, OutlierImages, OutlierSpec, missing, words};
 use crate::data::cifar::{self, Labels, SIDE};
-use crate::data::images::{Images, read_picture};
+use crate::data::images::{Images, read_image};
 use crate::data::pipeline::Transform;
 use crate::data::resize_mode::ResizeMode;
 use crate::data::split::{Part, Query, Split};
@@ -117,7 +117,7 @@ fn join(parts: impl Iterator<Item = Result<(Images, Vec<u8>)>>) -> Result<(Image
 
 /// A sheet's images.
 fn sheet(path: &PathBuf) -> Result<Images> {
-    let Images { height, width, pixels, .. } = read_picture(path, 3)?;
+    let Images { height, width, pixels, .. } = read_image(path, 3)?;
     if width != SIDE * SIDE {
         let problem = format!("{width} pixels wide where a row of {} is an image", SIDE * SIDE);
         return Err(Error::file(path, problem, "unpack the package again"));

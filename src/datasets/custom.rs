@@ -1,7 +1,7 @@
-//! A user's classes, in either of the authors' two layouts: classes against each other, or normal and anomalous pictures of each.
+//! A user's classes, in either of the authors' two layouts: classes against each other, or normal and anomalous images of each.
 //!
 //! Where `train_maps` or `test_maps` exists, it mirrors its split: the mask of `test/CLASS/NAME.jpg` is `test_maps/CLASS/NAME.png` or
-//! `test_maps/CLASS/NAME_mask.png`, and every anomalous picture needs one.
+//! `test_maps/CLASS/NAME_mask.png`, and every anomalous image needs one.
 
 use std::path::{Path, PathBuf};
 
@@ -70,10 +70,10 @@ impl DatasetReader for Custom {
         if classes.is_empty() {
             return Err(missing(&train, "holds no folder of a class", TREE));
         }
-        let (judged, plain): (Vec<_>, Vec<_>) =
+        let (divided, plain): (Vec<_>, Vec<_>) =
             classes.iter().partition(|class| train.join(class).join(NORMAL).is_dir());
-        if let (Some(judged), Some(plain)) = (judged.first(), plain.first()) {
-            let problem = format!("class {judged} has a folder {NORMAL}, class {plain} has none");
+        if let (Some(divided), Some(plain)) = (divided.first(), plain.first()) {
+            let problem = format!("class {divided} has a folder {NORMAL}, class {plain} has none");
             return Err(Error::file(&train, problem, format!("expected is one of these trees:\n{TREE}")));
         }
         Ok(classes)
@@ -81,7 +81,7 @@ impl DatasetReader for Custom {
 
     fn labels(&self, root: &Path, classes: &[String], class: u16) -> Result<Labels> {
         let root = root_of(root);
-        if is_judged(&root, &classes[usize::from(class)]) {
+        if has_normal(&root, &classes[usize::from(class)]) {
             return Ok(Labels { names: vec![NORMAL.to_string(), ANOMALOUS.to_string()], nominal: 0 });
         }
         let test = root.join("test");
@@ -94,15 +94,15 @@ impl DatasetReader for Custom {
         let root = root_of(query.root);
         let (mut split, mut maps) = (root.join(query.part.name()), root.join(format!("{}_maps", query.part.name())));
         let has_maps = maps.is_dir();
-        if is_judged(&root, query.class) {
+        if has_normal(&root, query.class) {
             (split, maps) = (split.join(query.class), maps.join(query.class));
         }
         let mut listed = Vec::new();
         for (class, name) in query.labels.names.iter().enumerate() {
-            let (class, pictures) = (class as u16, split.join(name));
-            if query.wants(class) && pictures.is_dir() {
+            let (class, images) = (class as u16, split.join(name));
+            if query.wants(class) && images.is_dir() {
                 let truth = if class == query.labels.nominal { Truth::Flawless } else { Truth::In(maps.join(name)) };
-                listed.extend(folder::with_masks(&pictures, class, has_maps.then_some(truth))?);
+                listed.extend(folder::with_masks(&images, class, has_maps.then_some(truth))?);
             }
         }
         if listed.is_empty() && query.part == Part::Train {
@@ -122,8 +122,8 @@ fn root_of(root: &Path) -> PathBuf {
     if nested.join("train").is_dir() { nested } else { root.to_path_buf() }
 }
 
-/// Whether normal and anomalous pictures of a class are told apart.
-fn is_judged(root: &Path, class: &str) -> bool {
+/// Whether normal and anomalous images of a class are told apart.
+fn has_normal(root: &Path, class: &str) -> bool {
     root.join("train").join(class).join(NORMAL).is_dir()
 }
 
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_have_normal_and_anomalous_pictures() {
+    fn classes_have_normal_and_anomalous_images() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("custom");
         for (i, name) in

@@ -1,6 +1,6 @@
-//! A user's folder: the layout of a class of MVTec-AD, or good pictures only.
+//! A user's folder: the layout of a class of MVTec-AD, or good images only.
 //!
-//! A folder that holds pictures directly is a training split of good ones; it may have `test` and `ground_truth` beside them.
+//! A folder that holds images directly is a training split of good ones; it may have `test` and `ground_truth` beside them.
 
 use std::path::Path;
 
@@ -44,7 +44,7 @@ pub const FOLDER: DatasetKind = DatasetKind::new(&DatasetSpec {
     imagenet_ids: &[],
     outliers: &[OutlierSpec {
         word: "images",
-        images: OutlierImages::Files(|root, _, _| Ok(vec![folder::pictures(root, true)?])),
+        images: OutlierImages::Files(|root, _, _| Ok(vec![folder::images(root, true)?])),
     }],
     preset: || Preset {
         net: "FCDD_CNN224",
@@ -91,18 +91,18 @@ impl DatasetReader for Folder {
                 return Err(missing(&good, "holds no pictures", TREE));
             }
             let mut split = folder::read(query, mvtec::list(root, query)?)?;
-            let beside = if query.part == Part::Train { folder::pictures(root, false)?.len() } else { 0 };
+            let beside = if query.part == Part::Train { folder::images(root, false)?.len() } else { 0 };
             if beside > 0 {
                 let why = "since it has a folder train";
                 split.notes.push(format!("left alone, {why}: pictures in {} itself ({beside})", root.display()));
             }
             return Ok(split);
         }
-        let pictures = folder::pictures(root, false)?;
-        if pictures.is_empty() {
+        let images = folder::images(root, false)?;
+        if images.is_empty() {
             return Err(missing(root, "holds no pictures", TREE));
         }
-        folder::read(query, pictures.into_iter().map(|path| Listed::unmarked(path, 0)).collect())
+        folder::read(query, images.into_iter().map(|path| Listed::unmarked(path, 0)).collect())
     }
 
     fn tree(&self) -> &'static str {

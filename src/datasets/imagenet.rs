@@ -105,15 +105,15 @@ impl DatasetReader for Imagenet {
             Part::Test if query.root.join("val").is_dir() => query.root.join("val"),
             Part::Test => query.root.join("test"),
         };
-        let mut pictures = Vec::new();
+        let mut images = Vec::new();
         for (class, (name, id)) in IMAGENET_30.iter().enumerate().filter(|(class, _)| query.wants(*class as u16)) {
             let folder = split.join(id);
             if !folder.is_dir() {
                 return Err(missing(&folder, format!("the pictures of class {name} are missing"), TREE));
             }
-            pictures.extend(folder::pictures_of(&folder)?.into_iter().map(|path| Listed::unmarked(path, class as u16)));
+            images.extend(folder::images_of(&folder)?.into_iter().map(|path| Listed::unmarked(path, class as u16)));
         }
-        folder::read(query, pictures)
+        folder::read(query, images)
     }
 
     fn tree(&self) -> &'static str {
@@ -134,7 +134,7 @@ fn outliers(root: &Path, nominal: DatasetKind, _class: &str) -> Result<Vec<Vec<P
         ));
     }
     let kept = classes.iter().filter(|name| !nominal.imagenet_ids.contains(&name.as_str()));
-    let images = kept.map(|name| folder::pictures(&root.join(name), true)).collect::<Result<Vec<_>>>()?;
+    let images = kept.map(|name| folder::images(&root.join(name), true)).collect::<Result<Vec<_>>>()?;
     Ok(vec![images.concat()])
 }
 

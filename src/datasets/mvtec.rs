@@ -1,6 +1,6 @@
-//! MVTec-AD's layout: good pictures to learn from, good and defective ones with masks to judge by, per kind of product.
+//! MVTec-AD's layout: good images to learn from, good and defective ones with masks to measure by, per kind of product.
 //!
-//! Masks have the size of their picture; 128 or more is defective. Where `ground_truth` exists, every defective picture needs its
+//! Masks have the size of their image; 128 or more is defective. Where `ground_truth` exists, every defective image needs its
 //! mask. Labelled anomalies to learn from (`--supervise other`) may lie beside `train/good`.
 
 use std::path::{Path, PathBuf};
@@ -125,7 +125,7 @@ pub fn labels(folder: &Path) -> Result<Labels> {
     Ok(Labels { names, nominal: 0 })
 }
 
-/// The pictures of a class's folder that a query is for; none where the split is missing.
+/// The images of a class's folder that a query is for; none where the split is missing.
 pub fn list(folder: &Path, query: &Query) -> Result<Vec<Listed>> {
     let split = folder.join(query.part.name());
     let masks = match query.part {
@@ -135,10 +135,10 @@ pub fn list(folder: &Path, query: &Query) -> Result<Vec<Listed>> {
     check_masks(&masks, &split)?;
     let mut listed = Vec::new();
     for (class, name) in query.labels.names.iter().enumerate().filter(|(class, _)| query.wants(*class as u16)) {
-        let pictures = split.join(name);
-        if pictures.is_dir() {
+        let images = split.join(name);
+        if images.is_dir() {
             let truth = if name == GOOD { Truth::Flawless } else { Truth::In(masks.join(name)) };
-            listed.extend(folder::with_masks(&pictures, class as u16, masks.is_dir().then_some(truth))?);
+            listed.extend(folder::with_masks(&images, class as u16, masks.is_dir().then_some(truth))?);
         }
     }
     Ok(listed)
@@ -149,11 +149,11 @@ fn other_classes(root: &Path, class: &str) -> Result<Vec<Vec<PathBuf>>> {
     let mut groups = Vec::new();
     for other in Mvtec.classes(root)?.iter().filter(|other| *other != class) {
         let folder = class_folder(root, other);
-        let mut good = folder::pictures(&folder.join("train").join(GOOD), false)?;
+        let mut good = folder::images(&folder.join("train").join(GOOD), false)?;
         let test = folder.join("test");
         for kind in if test.is_dir() { folder::folders(&test)? } else { Vec::new() } {
-            let pictures = folder::pictures(&test.join(&kind), false)?;
-            if kind == GOOD { good.extend(pictures) } else { groups.push(pictures) }
+            let images = folder::images(&test.join(&kind), false)?;
+            if kind == GOOD { good.extend(images) } else { groups.push(images) }
         }
         groups.push(good);
     }
@@ -164,15 +164,15 @@ fn other_classes(root: &Path, class: &str) -> Result<Vec<Vec<PathBuf>>> {
     Ok(groups)
 }
 
-/// Refuses masks that are no folder, and those of a folder of pictures that is not there.
+/// Refuses masks that are no folder, and those of a folder of images that is not there.
 fn check_masks(masks: &Path, split: &Path) -> Result<()> {
     if masks.is_file() {
         return Err(Error::file(masks, "is a file where a folder of masks is expected", "move it away"));
     }
     for kind in if masks.is_dir() { folder::folders(masks)? } else { Vec::new() } {
-        let (folder, pictures) = (masks.join(&kind), split.join(&kind));
-        if !pictures.is_dir() && !folder::pictures(&folder, false)?.is_empty() {
-            let problem = format!("holds masks, but there is no folder {} of their pictures", pictures.display());
+        let (folder, images) = (masks.join(&kind), split.join(&kind));
+        if !images.is_dir() && !folder::images(&folder, false)?.is_empty() {
+            let problem = format!("holds masks, but there is no folder {} of their pictures", images.display());
             return Err(Error::file(folder, problem, "add the pictures, or remove the masks"));
         }
     }
@@ -233,14 +233,14 @@ mod tests {
         assert!(message.contains("no class 'carpet'") && message.contains("bottle, zipper"), "{message}");
         let message = load(&dir.path().join("readme"), "0").unwrap_err().to_string();
         assert!(message.contains("DIR/CLASS/train/good/*.png"), "{message}");
-        // A class without good pictures does not go unnoticed.
+        // A class without good images does not go unnoticed.
         save(dir.path(), "cable/test/good/000.png", (8, 8), 0);
         let message = classes().unwrap_err().to_string();
         assert!(message.contains("cable: has no folder train/good"), "{message}");
     }
 
     #[test]
-    fn masks_without_pictures_are_refused() {
+    fn masks_without_images_are_refused() {
         let dir = tree();
         let root = dir.path().join("bottle");
         save(&root, "ground_truth/ghost/000_mask.png", (8, 8), 255);

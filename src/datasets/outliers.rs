@@ -63,7 +63,7 @@ impl OutlierSource {
         Ok(classes.iter().position(|name| name == wanted.class))
     }
 
-    /// The images, resized and converted; those of the nominal class are left out. Pictures that cannot be read are skipped.
+    /// The images, resized and converted; those of the nominal class are left out. Images that cannot be read are skipped.
     pub fn load(&self, wanted: &Wanted) -> Result<Outliers> {
         let (path, Wanted { raw: Raw { form, .. }, limit, .. }) = (&self.path, *wanted);
         if !path.exists() {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_found_in_folders_within_folders() {
+    fn images_are_found_in_folders_within_folders() {
         let dir = tempfile::tempdir().unwrap();
         let source = source("images", dir.path());
         assert!(source.load(&wanted(8, 1, None)).unwrap_err().to_string().contains("holds no pictures"));

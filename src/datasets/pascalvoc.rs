@@ -1,8 +1,8 @@
-//! Pascal VOC 2007: pictures with lists of which of them show a class.
+//! Pascal VOC 2007: images with lists of which of them show a class.
 //!
-//! The score is to rate the class that is named, so its pictures are the anomalous ones (label 1) and all others nominal. In the
-//! paper this is "nominal label 1": outliers, if there are any, are what is pulled to zero, in place of the other pictures. A
-//! picture in which the class is marked as difficult (0 in the list) is left out, as VOC's own evaluation does.
+//! The score is to rate the class that is named, so its images are the anomalous ones (label 1) and all others nominal. In the
+//! paper this is "nominal label 1": outliers, if there are any, are what is pulled to zero, in place of the other images. A
+//! image in which the class is marked as difficult (0 in the list) is left out, as VOC's own evaluation does.
 
 use std::path::{Path, PathBuf};
 
@@ -70,7 +70,7 @@ const TREE: &str = "  DIR/JPEGImages/*.jpg (or in DIR/VOCdevkit/VOC2007)
   DIR/ImageSets/Main/CLASS_trainval.txt
   DIR/ImageSets/Main/CLASS_test.txt";
 
-/// Label of the pictures that show the class.
+/// Label of the images that show the class.
 const SHOWN: u16 = 1;
 
 impl DatasetReader for PascalVoc {
@@ -96,15 +96,15 @@ impl DatasetReader for PascalVoc {
         if !list.is_file() {
             return Err(missing(&list, "the list of pictures is missing", TREE));
         }
-        let pictures = root.join("JPEGImages");
-        let listed = parse(&list, &pictures)?;
-        let absent = |picture: &&Listed| query.wants(picture.class) && !picture.path.exists();
+        let images = root.join("JPEGImages");
+        let listed = parse(&list, &images)?;
+        let absent = |image: &&Listed| query.wants(image.class) && !image.path.exists();
         if let Some(absent) = listed.iter().find(absent).filter(|_| !query.skip_broken) {
             let name = absent.path.file_name().unwrap_or_default().display();
-            let problem = format!("names {name}, which is not in {}", pictures.display());
+            let problem = format!("names {name}, which is not in {}", images.display());
             return Err(missing(&list, problem, TREE));
         }
-        folder::read(query, listed.into_iter().filter(|picture| query.wants(picture.class)).collect())
+        folder::read(query, listed.into_iter().filter(|image| query.wants(image.class)).collect())
     }
 
     fn tree(&self) -> &'static str {
@@ -112,17 +112,17 @@ impl DatasetReader for PascalVoc {
     }
 }
 
-/// The pictures of a list: a name per line, then 1 where the class is shown, -1 where not, 0 where it is hard to tell.
-fn parse(list: &Path, pictures: &Path) -> Result<Vec<Listed>> {
+/// The images of a list: a name per line, then 1 where the class is shown, -1 where not, 0 where it is hard to tell.
+fn parse(list: &Path, images: &Path) -> Result<Vec<Listed>> {
     let bytes = files::read(list)?;
     let text = String::from_utf8_lossy(&bytes);
     let mut listed = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let mut parts = line.split_whitespace();
-        let picture = |name: &str| -> PathBuf { pictures.join(format!("{name}.jpg")) };
+        let image = |name: &str| -> PathBuf { images.join(format!("{name}.jpg")) };
         match (parts.next(), parts.next()) {
-            (Some(name), Some("1")) => listed.push(Listed::unmarked(picture(name), SHOWN)),
-            (Some(name), Some("-1")) => listed.push(Listed::unmarked(picture(name), 0)),
+            (Some(name), Some("1")) => listed.push(Listed::unmarked(image(name), SHOWN)),
+            (Some(name), Some("-1")) => listed.push(Listed::unmarked(image(name), 0)),
             (Some(_), Some("0")) => {}
             _ => {
                 let problem = format!("line {} is no picture with 1, 0 or -1: '{line}'", number + 1);
@@ -141,7 +141,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn pictures_of_the_class_are_the_anomalous_ones() {
+    fn images_of_the_class_are_the_anomalous_ones() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("VOCdevkit/VOC2007");
         (1..=6u8).for_each(|i| save(&root, &format!("JPEGImages/00000{i}.jpg"), (8, 8), 20 * i));

@@ -11,7 +11,7 @@ use super::heatmap::{Heatmap, Renderer};
 use super::model::{Model, ModelMeta};
 use super::score::{Scored, Scorer, Shown};
 use crate::data::image_view::ImageView;
-use crate::data::images::{Images, picture_bytes, read_own_channels};
+use crate::data::images::{Images, image_bytes, read_own_channels};
 use crate::data::prefetch::{Items, Job, prefetching};
 use crate::data::resize_mode::RawForm;
 use crate::device::Device;
@@ -129,7 +129,7 @@ impl Input {
     fn bytes(&self) -> usize {
         match self {
             Input::Image(image) => image.as_bytes().len(),
-            Input::File(path) => picture_bytes(path).unwrap_or(0),
+            Input::File(path) => image_bytes(path).unwrap_or(0),
         }
     }
 

@@ -12,7 +12,7 @@ use super::detector::{Detection, Detector, Input, Kept, Verdict};
 use super::directory::{self, write_csv};
 use super::heatmap::blend;
 use super::model::Model;
-use crate::data::folder::{left_alone, pictures};
+use crate::data::folder::{self, left_alone};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::report::png::save_png;
@@ -129,7 +129,7 @@ fn jobs(paths: &[PathBuf], out: &Path, context: &Context) -> Result<Vec<Job>> {
     let earlier = if out.join(directory::SCORES).is_file() { out.canonicalize().ok() } else { None };
     let mut skipped = 0;
     for path in paths {
-        let mut found = if path.is_dir() { pictures(path, true)? } else { vec![path.clone()] };
+        let mut found = if path.is_dir() { folder::images(path, true)? } else { vec![path.clone()] };
         if let Some(out) = earlier.as_ref().filter(|_| path.is_dir()) {
             let all = found.len();
             found.retain(|image| !is_result(image, out));

@@ -3,24 +3,24 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{Listed, Truth, entries, file_name, has_extension, pictures};
-use crate::data::images::{MASK_THRESHOLD, Mask, read_picture};
+use super::{Listed, Truth, entries, file_name, has_extension, images};
+use crate::data::images::{MASK_THRESHOLD, Mask, read_image};
 
-/// Extensions of pictures that are not read.
+/// Extensions of images that are not read.
 const OTHER_FORMATS: [&str; 18] = [
     "avif", "cr2", "dds", "dng", "exr", "gif", "hdr", "heic", "heif", "ico", "jp2", "jxl", "nef", "psd", "qoi", "raw",
     "svg", "tga",
 ];
 
-/// Folders that have a meaning beside pictures.
+/// Folders that have a meaning beside images.
 const LAYOUT: [&str; 5] = ["train", "test", "ground_truth", "train_maps", "test_maps"];
 
-/// Pictures that lie in the folders of those that were listed, or in folders within, and were not.
+/// Images that lie in the folders of those that were listed, or in folders within, and were not.
 pub fn left_alone(listed: &[PathBuf]) -> Vec<String> {
     let folders: BTreeSet<&Path> = listed.iter().filter_map(|path| path.parent()).collect();
     let mut notes = Vec::new();
     for folder in &folders {
-        // A folder that cannot be read any more is the business of whoever reads its pictures.
+        // A folder that cannot be read any more is the business of whoever reads its images.
         let entries = entries(folder).unwrap_or_default();
         let others: Vec<&PathBuf> = entries.iter().filter(|path| has_extension(path, &OTHER_FORMATS)).collect();
         if let Some(first) = others.first() {
@@ -38,7 +38,7 @@ pub fn left_alone(listed: &[PathBuf]) -> Vec<String> {
                 && !folders.iter().any(|other| other.starts_with(path))
         };
         let apart: Vec<PathBuf> =
-            entries.iter().filter(is_apart).flat_map(|path| pictures(path, true).unwrap_or_default()).collect();
+            entries.iter().filter(is_apart).flat_map(|path| images(path, true).unwrap_or_default()).collect();
         if let Some(first) = apart.first() {
             let within = first.strip_prefix(folder).unwrap_or(first);
             notes.push(format!(
@@ -54,7 +54,7 @@ pub fn left_alone(listed: &[PathBuf]) -> Vec<String> {
 
 /// Masks in which nothing is marked.
 pub fn unmarked<'a>(listed: impl Iterator<Item = &'a Listed>, masks: &[Option<Mask>]) -> Option<String> {
-    let with_masks = listed.zip(masks).filter_map(|(picture, mask)| match (&picture.mask, mask) {
+    let with_masks = listed.zip(masks).filter_map(|(image, mask)| match (&image.mask, mask) {
         (Some(Truth::In(path)), Some(mask)) => Some((path, mask)),
         _ => None,
     });
@@ -66,7 +66,7 @@ pub fn unmarked<'a>(listed: impl Iterator<Item = &'a Listed>, masks: &[Option<Ma
         }
     }
     let first = empty.first()?;
-    let brightest = read_picture(first, 1).ok()?.pixels.into_iter().max().unwrap_or(0);
+    let brightest = read_image(first, 1).ok()?.pixels.into_iter().max().unwrap_or(0);
     let remedy = if brightest == 0 {
         String::new()
     } else {
@@ -95,7 +95,7 @@ mod tests {
         for name in ["good/1.png", "good/2.png", "good/more/3.png", "good/more/still/4.png", "good/test/5.png"] {
             save(root, name, (2, 2), 0);
         }
-        let good = pictures(&root.join("good"), false).unwrap();
+        let good = images(&root.join("good"), false).unwrap();
         let notes = left_alone(&good);
         assert_eq!(notes.len(), 1, "{notes:?}");
         assert!(notes[0].contains("good: 2 pictures, the first is more/3.png"), "{notes:?}");
@@ -106,7 +106,7 @@ mod tests {
             "{notes:?}"
         );
         // What was listed is not left alone.
-        let all = pictures(&root.join("good"), true).unwrap();
+        let all = images(&root.join("good"), true).unwrap();
         assert_eq!(left_alone(&all).len(), 1);
     }
 

@@ -3,7 +3,7 @@
 use image::RgbImage;
 use tempfile::TempDir;
 
-use crate::data::images::{Images, read_picture};
+use crate::data::images::{Images, read_image};
 use crate::data::pipeline::Preprocessing;
 use crate::data::surfaces::{Surface, synthesise};
 use crate::datasets::folder::FOLDER;
@@ -33,7 +33,7 @@ impl Latency {
         let arch = baselines::any(net, true)?;
         let preset = Settings::preset(FOLDER);
         let settings = Settings { net: arch.name.clone(), side: arch.side, ..preset.with_objective(arch.objective) };
-        let image = read_picture(&folder.path().join("image.png"), arch.channels)?;
+        let image = read_image(&folder.path().join("image.png"), arch.channels)?;
         let nominal = image.resized(arch.side).into();
         let (dataset, side, channels) = (settings.dataset, arch.side, arch.channels);
         let preprocessing = dataset.recipe.preprocessing(settings.pipeline, side, side, channels, &nominal)?;
@@ -44,7 +44,7 @@ impl Latency {
 
     /// Decodes, resizes, normalises and scores the image.
     pub fn score(&mut self, visit: impl FnMut(usize, Scored) -> Result<()>) -> Result<()> {
-        let image: Images = read_picture(&self.folder.path().join("image.png"), self.preprocessing.channels)?;
+        let image: Images = read_image(&self.folder.path().join("image.png"), self.preprocessing.channels)?;
         self.scorer.score_batch(&image.resized(self.preprocessing.raw_side), Shown::Heatmaps, visit)
     }
 }
