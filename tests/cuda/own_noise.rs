@@ -34,7 +34,7 @@ impl Noise for Grey {
 impl GpuNoise for Grey {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
         let Draw { clock, order, stride, seed, supervise } = batch.draw;
-        let (launch, len) = (batch.launch(batch.len(), 0), batch.len() as u32);
+        let (launch, len) = (batch.launch(batch.image_len(), 0), batch.image_len() as u32);
         // A solid colour of one channel: every value takes the first number's.
         kernels::noise::noise_solid(launch, clock, order, stride, seed, supervise, len, 1, batch.values)
     }

@@ -133,7 +133,7 @@ impl GpuBlur {
         let (weights, taps) = (self.weights.pointer(), self.weights.len() as i32);
         let (side, channels, values, rows) =
             (batch.side as i32, batch.channels as i32, batch.values, self.rows.pointer_mut());
-        let launch = || batch.launch(batch.len(), 0);
+        let launch = || batch.launch(batch.image_len(), 0);
         let from = values.read();
         kernels::confetti::confetti_blur_rows(
             launch(),

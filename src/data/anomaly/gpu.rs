@@ -57,7 +57,7 @@ impl<'a> GpuBatch<'a> {
     }
 
     /// Values of an image.
-    pub fn len(&self) -> usize {
+    pub fn image_len(&self) -> usize {
         self.pixels() * self.channels
     }
 

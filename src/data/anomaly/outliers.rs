@@ -35,7 +35,7 @@ impl Noise for Outliers {
 impl GpuNoise for Outliers {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
         let Draw { clock, order, stride, seed, supervise } = batch.draw;
-        let (launch, len, values) = (batch.launch(batch.len(), 0), batch.len() as u32, batch.values);
+        let (launch, len, values) = (batch.launch(batch.image_len(), 0), batch.image_len() as u32, batch.values);
         let (images, count) = (batch.outliers, batch.outlier_count);
         kernels::noise::noise_outliers(launch, images, count, clock, order, stride, seed, supervise, len, values)
     }

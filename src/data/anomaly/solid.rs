@@ -38,7 +38,7 @@ impl Noise for Solid {
 impl GpuNoise for Solid {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
         let Draw { clock, order, stride, seed, supervise } = batch.draw;
-        let (launch, len, values) = (batch.launch(batch.len(), 0), batch.len() as u32, batch.values);
+        let (launch, len, values) = (batch.launch(batch.image_len(), 0), batch.image_len() as u32, batch.values);
         let channels = self.channels as u32;
         kernels::noise::noise_solid(launch, clock, order, stride, seed, supervise, len, channels, values)
     }

@@ -37,7 +37,7 @@ impl Noise for Uniform {
 impl GpuNoise for Uniform {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
         let Draw { clock, order, stride, seed, supervise } = batch.draw;
-        let (launch, len, values) = (batch.launch(batch.len(), 0), batch.len() as u32, batch.values);
+        let (launch, len, values) = (batch.launch(batch.image_len(), 0), batch.image_len() as u32, batch.values);
         kernels::noise::noise_uniform(launch, clock, order, stride, seed, supervise, len, values)
     }
 }
