@@ -1,5 +1,5 @@
-// upsample_nearest: nearest-neighbour upsampling by two of maps [n, side, side, c], and its adjoint. One thread per value written; bound by the
-// bytes of the large maps. The arithmetic is that of the CPU, so the bits are the same.
+// upsample_nearest: nearest-neighbour upsampling by two of maps [n, side, side, c], and its gradient. One thread per value written; bound
+// by the bytes of the large maps. The arithmetic is that of the CPU, so the bits are the same.
 #include "portable.cuh"
 
 constexpr int THREADS = 256;
