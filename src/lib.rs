@@ -1,25 +1,73 @@
-//! FCDD: Fully Convolutional Data Description (Liznerski et al., ICLR 2021) as a hand-written kernel engine.
+//! Finds defects in images of parts and surfaces after seeing good ones only, and shows where: Fully Convolutional Data Description
+//! ([Liznerski et al., ICLR 2021](https://arxiv.org/abs/2007.01760)), on the CPU or in CUDA kernels of its own.
 //!
-//! Modules, from the top down; each imports only from those after it:
-//! `cli` → [`run`] → [`datasets`] → [`report`], [`metrics`], [`data`], [`engine`] → [`model`] → [`steps`] → [`device`].
-//! [`error`], [`files`], [`memory`], [`named`], [`real`] and [`rng`] are used by all of them.
+//! A trained model becomes a [`Detector`], which says of each image how anomalous it is, and where:
+//!
+//! ```no_run
+//! use fcdd::{Detector, Device, Verdict};
+//!
+//! let detector = Detector::load("run/model.safetensors", Device::auto()?)?;
+//! let detection = detector.detect(&image::open("part.png")?)?;
+//! println!("{} {:?}", detection.score, detection.verdict);
+//! if detection.verdict == Verdict::Anomalous {
+//!     detection.heatmap()?.to_image().save("where.png")?;
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A [`Trainer`] makes such a model of a folder of good images:
+//!
+//! ```no_run
+//! use fcdd::{Device, Settings, Trainer};
+//!
+//! let trained = Trainer::new(Settings::folder("good_parts")).train(&Device::auto()?)?;
+//! trained.model.save("model.safetensors".as_ref())?;
+//! # Ok::<(), fcdd::Error>(())
+//! ```
+//!
+//! The program `fcdd` does both from a command line, and more: it evaluates, sweeps classes and seeds, and verifies its own numerics.
+//!
+//! | feature | on by default | has |
+//! | --- | --- | --- |
+//! | `cli` | yes | the program, and what it takes on a terminal |
+//! | `cuda` | yes | the CUDA kernels, compiled where the build finds nvcc |
+//!
+//! Modules that these pages do not show are public for the program, its tests and its benchmarks alone, and may change at any time.
+
+// Rooms, from the top down; each imports only from those after it, and files of one room do not import each other in a circle:
+//   cli → run → datasets → report, metrics, data, engine → model → steps → device
+// All of them use:
+//   error, files, memory, named, real, rng
 
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
 pub mod data;
+#[doc(hidden)]
 pub mod datasets;
+#[doc(hidden)]
 pub mod device;
+#[doc(hidden)]
 pub mod engine;
-pub mod error;
-pub mod files;
-pub mod memory;
+mod error;
+mod files;
+mod memory;
+#[doc(hidden)]
 pub mod metrics;
+#[doc(hidden)]
 pub mod model;
+#[doc(hidden)]
 pub mod named;
+#[doc(hidden)]
 pub mod real;
+#[doc(hidden)]
 pub mod report;
+#[doc(hidden)]
 pub mod rng;
+#[doc(hidden)]
 pub mod run;
+#[doc(hidden)]
 pub mod steps;
 
 pub use data::image_view::ImageView;

@@ -13,7 +13,7 @@ use crate::device::{self, Device};
 use crate::error::{Error, Result};
 use crate::named::Named;
 use crate::run::context::Context;
-use crate::run::evaluate::Evaluation;
+use crate::run::figures::Evaluation;
 use crate::run::stop::Stop;
 
 /// Where to compute.

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::named::Named;
 use crate::run::context::Context;
 use crate::run::directory;
-use crate::run::evaluate::Evaluation;
+use crate::run::figures::Evaluation;
 use crate::run::results::finish;
 use crate::run::settings::Settings;
 use crate::run::train;

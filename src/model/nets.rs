@@ -1,76 +1,79 @@
-//! The table of FCDD nets. A new net is one new line in [`by_name`] and in [`names`]. Nets of the baselines are in `baselines.rs`.
+//! The table of FCDD nets. A new net is one new line in `NETS`. Nets of the baselines are in `baselines.rs`.
 
 use super::arch::{Arch, Init, Layer, Objective};
 use crate::error::{Error, Result};
 use crate::steps::activation::Activation;
 
-/// Names of all nets, families with a kernel side k written out.
+/// A net, or a family of nets that differ in the side k of their kernels.
+struct Entry {
+    /// Without `FCDD_`; of a family also without `_kK`.
+    name: &'static str,
+    /// The largest k of a family: it has all odd ones from 3 on.
+    largest: Option<usize>,
+    build: fn(FcddBuilder, usize) -> Arch,
+}
+
+const fn net(name: &'static str, build: fn(FcddBuilder, usize) -> Arch) -> Entry {
+    Entry { name, largest: None, build }
+}
+
+const fn family(name: &'static str, largest: usize, build: fn(FcddBuilder, usize) -> Arch) -> Entry {
+    Entry { name, largest: Some(largest), build }
+}
+
+/// All nets.
+const NETS: [Entry; 15] = [
+    net("CNN28", |net, _| net.input(1, 28).block(5, 8).pool(2, 2, 0).conv(5, 16).pool(2, 2, 0).head()),
+    net("CNN28_W", |net, _| net.input(1, 28).block(5, 128).pool(2, 2, 0).conv(5, 128).pool(2, 2, 0).head()),
+    net("CNN32", |net, _| {
+        net.input(3, 32).block(5, 32).pool(2, 2, 0).block(5, 64).pool(2, 2, 0).conv(5, 128).unused_norm(128).head()
+    }),
+    net("CNN32_S", |net, _| net.input(3, 32).block(3, 32).pool(2, 2, 0).block(3, 64).pool(2, 2, 0).conv(3, 128).head()),
+    net("CNN32_LW3K", |net, _| {
+        let net = net.input(3, 32).block(3, 128).pool(2, 2, 0).block(3, 256);
+        net.named("25").block(3, 256).pool(2, 2, 0).named("3").conv(3, 128).unused_norm(128).head()
+    }),
+    family("CNN32", 17, |net, k| {
+        net.input(3, 32).block(k, 128).pool(2, 2, 0).block(3, 256).pool(2, 2, 0).conv(3, 128).head()
+    }),
+    net("CNN224", |net, _| cnn224(net, [(5, 8), (5, 32), (3, 64), (3, 128), (3, 128)])),
+    net("CNN224_W", |net, _| cnn224(net, [(5, 32), (5, 128), (3, 256), (3, 256), (3, 128)])),
+    family("CNN224", 13, |net, k| cnn224(net, [(k, 32), (k, 128), (k, 256), (k, 256), (k, 128)])),
+    net("CNN224_VGG_NOPT", |net, _| vgg11(net)),
+    net("CNN224_VGG", |net, _| Arch { pretrained: true, ..vgg11(net) }),
+    net("CNN224_VGG_F", |net, _| Arch { pretrained: true, frozen: 15, ..vgg11(net) }),
+    net("CNN224_VGG16_NOPT", |net, _| vgg16(net)),
+    net("CNN224_VGG16", |net, _| Arch { pretrained: true, ..vgg16(net) }),
+    // As in VGG_F, the first three stages are frozen and the fourth is trained.
+    net("CNN224_VGG16_F", |net, _| Arch { pretrained: true, frozen: 17, ..vgg16(net) }),
+];
+
+impl Entry {
+    /// The names of its nets, without `FCDD_`, each with its k.
+    fn names(&self) -> impl Iterator<Item = (String, usize)> {
+        let name = self.name;
+        let alone = self.largest.is_none().then(|| (name.to_string(), 0));
+        alone.into_iter().chain((3..=self.largest.unwrap_or(0)).step_by(2).map(move |k| (format!("{name}_{k}K"), k)))
+    }
+}
+
+/// Names of all nets.
 pub fn names() -> Vec<String> {
-    let fixed = |names: &[&str]| names.iter().map(|n| format!("FCDD_{n}")).collect::<Vec<_>>();
-    let family =
-        |stem: &str, last: usize| (3..=last).step_by(2).map(|k| format!("FCDD_{stem}_{k}K")).collect::<Vec<_>>();
-    [
-        fixed(&["CNN28", "CNN28_W", "CNN32", "CNN32_S", "CNN32_LW3K"]),
-        family("CNN32", 17),
-        fixed(&["CNN224", "CNN224_W"]),
-        family("CNN224", 13),
-        fixed(&["CNN224_VGG_NOPT", "CNN224_VGG", "CNN224_VGG_F"]),
-        fixed(&["CNN224_VGG16_NOPT", "CNN224_VGG16", "CNN224_VGG16_F"]),
-    ]
-    .concat()
+    NETS.iter().flat_map(Entry::names).map(|(name, _)| format!("FCDD_{name}")).collect()
 }
 
 /// The net of that name; the prefix `FCDD_` may be left out.
 pub fn by_name(name: &str, bias: bool) -> Result<Arch> {
     let upper = name.to_uppercase();
     let stem = upper.strip_prefix("FCDD_").unwrap_or(&upper);
-    let net = FcddBuilder::new(stem, bias);
-    let kernel = |family: &str, last: usize| {
-        let k: usize = stem.strip_prefix(family)?.strip_suffix('K')?.parse().ok()?;
-        (k % 2 == 1 && (3..=last).contains(&k)).then_some(k)
-    };
-    let arch = match stem {
-        "CNN28" => net.input(1, 28).block(5, 8).pool(2, 2, 0).conv(5, 16).pool(2, 2, 0).head(),
-        "CNN28_W" => net.input(1, 28).block(5, 128).pool(2, 2, 0).conv(5, 128).pool(2, 2, 0).head(),
-        "CNN32" => {
-            net.input(3, 32).block(5, 32).pool(2, 2, 0).block(5, 64).pool(2, 2, 0).conv(5, 128).unused_norm(128).head()
+    let found = NETS.iter().find_map(|entry| Some((entry, entry.names().find(|(name, _)| name == stem)?.1)));
+    match found {
+        Some((entry, k)) => Ok((entry.build)(FcddBuilder::new(stem, bias), k)),
+        None => {
+            let problem = format!("there is no net named '{name}'");
+            Err(Error::setting(problem, format!("choose one of {}", names().join(", "))))
         }
-        "CNN32_S" => net.input(3, 32).block(3, 32).pool(2, 2, 0).block(3, 64).pool(2, 2, 0).conv(3, 128).head(),
-        "CNN32_LW3K" => net
-            .input(3, 32)
-            .block(3, 128)
-            .pool(2, 2, 0)
-            .block(3, 256)
-            .named("25")
-            .block(3, 256)
-            .pool(2, 2, 0)
-            .named("3")
-            .conv(3, 128)
-            .unused_norm(128)
-            .head(),
-        "CNN224" => cnn224(net, [(5, 8), (5, 32), (3, 64), (3, 128), (3, 128)]),
-        "CNN224_W" => cnn224(net, [(5, 32), (5, 128), (3, 256), (3, 256), (3, 128)]),
-        "CNN224_VGG_NOPT" => vgg11(net),
-        "CNN224_VGG" => Arch { pretrained: true, ..vgg11(net) },
-        "CNN224_VGG_F" => Arch { pretrained: true, frozen: 15, ..vgg11(net) },
-        "CNN224_VGG16_NOPT" => vgg16(net),
-        "CNN224_VGG16" => Arch { pretrained: true, ..vgg16(net) },
-        // As in VGG_F, the first three stages are frozen and the fourth is trained.
-        "CNN224_VGG16_F" => Arch { pretrained: true, frozen: 17, ..vgg16(net) },
-        _ => {
-            if let Some(k) = kernel("CNN32_", 17) {
-                net.input(3, 32).block(k, 128).pool(2, 2, 0).block(3, 256).pool(2, 2, 0).conv(3, 128).head()
-            } else if let Some(k) = kernel("CNN224_", 13) {
-                cnn224(net, [(k, 32), (k, 128), (k, 256), (k, 256), (k, 128)])
-            } else {
-                return Err(Error::setting(
-                    format!("there is no net named '{name}'"),
-                    format!("choose one of {}", names().join(", ")),
-                ));
-            }
-        }
-    };
-    Ok(arch)
+    }
 }
 
 /// The CNN224 family: (kernel side, channels) of its five convolutions.

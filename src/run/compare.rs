@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::directory::write_csv;
-use super::evaluate::{Evaluation, Tested, evaluate};
-use super::figures::Measure;
+use super::evaluate::{Tested, evaluate};
+use super::figures::{Evaluation, Measure};
 use super::heatmap::Renderer;
 use super::model::Model;
 use super::pictures::{mask_picture, rgb};

@@ -1,9 +1,9 @@
 //! The verb `evaluate`: figures on the test split.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::context::Context;
-use super::figures::Measure;
+use super::figures::Evaluation;
 use super::heatmap::over_channels;
 use super::model::Model;
 use super::prepare::TestSet;
@@ -19,39 +19,7 @@ use crate::report::resample::nearest;
 /// Points of a pixel ROC curve are at least this far apart along one of the axes.
 const CURVE_STEP: f64 = 1e-3;
 
-/// Figures on a test split.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Evaluation {
-    /// Area under the ROC curve of the image scores; None where a class is missing.
-    pub image_auroc: Option<f64>,
-    /// Average precision of the image scores; None where a class is missing.
-    pub image_average_precision: Option<f64>,
-    /// The best F1 that any threshold reaches on the image scores, and that threshold in the model's sense: scores
-    /// above it are anomalous. None where a class is missing.
-    pub image_f1_max: Option<f64>,
-    pub image_f1_threshold: Option<f32>,
-    /// Area under the ROC curve over all pixels at the masks' own sizes; None without masks, or without memory for the scores.
-    pub pixel_auroc: Option<f64>,
-    /// Average precision over the same pixels.
-    pub pixel_average_precision: Option<f64>,
-    /// Per-region overlap over the same pixels, up to a false positive rate of 0.3; None without any anomalous pixel.
-    pub pro: Option<f64>,
-    pub nominal: usize,
-    pub anomalous: usize,
-    /// The model's threshold, and how it judges: shares of the nominal and of the anomalous images called anomalous.
-    pub threshold: f32,
-    pub false_positive_rate: Option<f64>,
-    pub true_positive_rate: Option<f64>,
-}
-
-impl Evaluation {
-    /// The figures that the test split has.
-    pub fn figures(&self) -> Vec<(Measure, f64)> {
-        Measure::ALL.into_iter().filter_map(|measure| Some((measure, measure.of(self)?))).collect()
-    }
-}
-
-/// A model's judgement of a test split.
+/// A model's scores on a test split.
 #[derive(Clone, Debug)]
 pub struct Tested {
     pub evaluation: Evaluation,
@@ -76,7 +44,7 @@ pub struct Score {
     pub predicted: u8,
 }
 
-/// Judges the test images and sums it up.
+/// Scores the test images and sums it up.
 pub fn evaluate(context: &Context, model: &Model, test: &TestSet) -> Result<Tested> {
     let TestSet { split, class_names, class, .. } = test;
     let mut scorer = Scorer::new(context.device, model)?;

@@ -1,8 +1,38 @@
 //! What a model is measured by on a test split: one table for evaluations, comparisons, sweeps, the demo and their pages.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::evaluate::Evaluation;
+/// Figures on a test split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Area under the ROC curve of the image scores; None where a class is missing.
+    pub image_auroc: Option<f64>,
+    /// Average precision of the image scores; None where a class is missing.
+    pub image_average_precision: Option<f64>,
+    /// The best F1 that any threshold reaches on the image scores, and that threshold in the model's sense: scores
+    /// above it are anomalous. None where a class is missing.
+    pub image_f1_max: Option<f64>,
+    pub image_f1_threshold: Option<f32>,
+    /// Area under the ROC curve over all pixels at the masks' own sizes; None without masks, or without memory for the scores.
+    pub pixel_auroc: Option<f64>,
+    /// Average precision over the same pixels.
+    pub pixel_average_precision: Option<f64>,
+    /// Per-region overlap over the same pixels, up to a false positive rate of 0.3; None without any anomalous pixel.
+    pub pro: Option<f64>,
+    pub nominal: usize,
+    pub anomalous: usize,
+    /// The model's threshold, and the shares of the nominal and of the anomalous images above it.
+    pub threshold: f32,
+    pub false_positive_rate: Option<f64>,
+    pub true_positive_rate: Option<f64>,
+}
+
+impl Evaluation {
+    /// The figures that the test split has.
+    pub fn figures(&self) -> Vec<(Measure, f64)> {
+        Measure::ALL.into_iter().filter_map(|measure| Some((measure, measure.of(self)?))).collect()
+    }
+}
 
 /// A figure of an [`Evaluation`]; as JSON and in tables of files it has the name of its field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -9,7 +9,7 @@
 //! | [`model`], [`score`], [`heatmap`], [`layout`] | the model file; scoring with it; heatmaps to show; nets in memory |
 //! | [`directory`], [`state`] | a run's files; what resuming needs |
 //! | [`figures`] | what a model is measured by |
-//! | [`results`], [`pictures`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, which images they show, the page |
+//! | [`results`], [`pictures`], [`plots`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, curves, which images they show, the page |
 //! | [`context`], [`stop`] | where to compute, whom to tell, when to stop |
 
 pub mod bench;
@@ -25,6 +25,7 @@ pub mod info;
 pub mod layout;
 pub mod model;
 pub mod pictures;
+pub mod plots;
 pub mod predict;
 pub mod prepare;
 pub mod report;

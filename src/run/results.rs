@@ -1,6 +1,6 @@
 //! What a run leaves once its model is there: figures, tables, pictures, plots, and a page that shows them all.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -8,36 +8,18 @@ use super::context::Context;
 use super::directory::{self, RunDirectory, write_csv, write_json};
 use super::evaluate::{Tested, evaluate};
 use super::heatmap::Renderer;
-use super::model::{Model, model_file};
+use super::model::Model;
 use super::pictures::{Gallery, training_overview};
+use super::plots::{TestPlots, Training, plots};
 use super::prepare::{Task, TestSet};
 use super::report::{self, Story};
-use super::settings::Settings;
-use super::state::Epoch;
 use super::train::Trained;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files;
 use crate::metrics::roc::RocCurve;
 use crate::metrics::scores::Ranking;
 use crate::report::npy::save_npy;
-use crate::report::plot::{Curve, Hue, histogram, losses, roc};
 use crate::report::png::save_png;
-use crate::report::significant;
-
-/// The training behind a model, where its run's folder is at hand.
-pub struct Training {
-    /// Where the pictures of the training lie.
-    pub folder: PathBuf,
-    pub history: Vec<Epoch>,
-    /// Losses over the epochs as SVG; None before the first epoch ended.
-    pub plot: Option<String>,
-}
-
-/// Plots of a test, as SVG; None where a label is missing.
-pub struct TestPlots {
-    pub roc: Option<String>,
-    pub scores: String,
-}
 
 /// Completes a run's folder after its training. Stopped runs and data without test images get what can be had.
 pub fn finish(
@@ -84,40 +66,6 @@ pub fn evaluate_into(
     let story = Story { model, training: training.as_ref(), set: test, test: Some((&tested, &plots)) };
     report::write(out, &story)?;
     Ok(tested)
-}
-
-impl Training {
-    fn new(folder: &Path, history: Vec<Epoch>) -> Result<Training> {
-        let curve = |hue: Hue, name: &str, loss: &dyn Fn(&Epoch) -> Option<f64>| Curve {
-            hue,
-            name: name.to_string(),
-            points: history.iter().filter_map(|e| Some((e.epoch as i32, loss(e)?))).collect(),
-        };
-        let curves = [
-            curve(Hue::Ink, "all samples", &|e| Some(e.loss)),
-            curve(Hue::Blue, "nominal", &|e| e.loss_nominal),
-            curve(Hue::Red, "anomalous", &|e| e.loss_anomalous),
-        ];
-        let curves: Vec<_> = curves.into_iter().filter(|curve| !curve.points.is_empty()).collect();
-        let plot = if curves.is_empty() { None } else { Some(losses(&curves)?) };
-        Ok(Training { folder: folder.to_path_buf(), history, plot })
-    }
-
-    /// The training of the model at `path`, if the folder there holds the run that made it.
-    fn of(model: &Model, path: &Path) -> Result<Option<Training>> {
-        let folder = model_file(path).parent().map(PathBuf::from).unwrap_or_default();
-        let Ok(run) = RunDirectory::open(&folder) else { return Ok(None) };
-        let (settings, history) = (run.read_json::<Settings>(directory::CONFIG), run.file(directory::HISTORY));
-        if !settings.is_ok_and(|settings| settings == model.meta.settings) || !history.exists() {
-            return Ok(None);
-        }
-        let broken = |e: csv::Error| {
-            Error::file(&history, format!("cannot be read ({e})"), "restore it, or delete it to report without it")
-        };
-        let mut rows = csv::Reader::from_path(&history).map_err(broken)?;
-        let epochs: Result<Vec<Epoch>, _> = rows.deserialize().collect();
-        Training::new(run.path(), epochs.map_err(broken)?).map(Some)
-    }
 }
 
 /// A point of a ROC curve in a table.
@@ -176,26 +124,5 @@ fn points(curve: &RocCurve) -> impl Iterator<Item = Point> {
         false_positive_rate,
         true_positive_rate,
         threshold,
-    })
-}
-
-fn plots(tested: &Tested, image_curve: Option<&RocCurve>, scores: &[f32], labels: &[bool]) -> Result<TestPlots> {
-    let evaluation = &tested.evaluation;
-    let curves: Vec<Curve<f64>> = [
-        (Hue::Ink, "images", image_curve, evaluation.image_auroc),
-        (Hue::Blue, "pixels", tested.pixel_curve.as_ref(), evaluation.pixel_auroc),
-    ]
-    .into_iter()
-    .filter_map(|(hue, name, curve, area)| {
-        let points = curve?.fpr.iter().copied().zip(curve?.tpr.iter().copied()).collect();
-        Some(Curve { hue, name: format!("{name}, area {}", significant(area?)), points })
-    })
-    .collect();
-    let of = |label: bool| -> Vec<f32> {
-        scores.iter().zip(labels).filter(|(_, l)| **l == label).map(|(s, _)| *s).collect()
-    };
-    Ok(TestPlots {
-        roc: if curves.is_empty() { None } else { Some(roc(&curves)?) },
-        scores: histogram(&of(false), &of(true), evaluation.threshold)?,
     })
 }

@@ -3,7 +3,6 @@
 use std::fmt::Display;
 
 use super::Settings;
-use super::table::SETTINGS;
 use crate::data::pipeline::MAX_SIDE;
 use crate::data::supervise::Supervise;
 use crate::device::DType;
@@ -16,23 +15,13 @@ use crate::steps::hsc_loss::Gradient;
 /// Images per batch, at most.
 pub const MAX_BATCH: usize = 1 << 16;
 
-impl Settings {
-    /// Refuses what cannot work, and settings that would do nothing, before anything is loaded.
-    pub fn check(&self) -> Result<()> {
-        let arch = self.arch()?;
-        check_size(&arch, self.side, self.batch)?;
-        if arch.pretrained && self.weights.is_none() {
-            let problem =
-                format!("{} starts from weights that were trained on ImageNet, and none are named", arch.name);
-            return Err(Error::setting(problem, PRETRAINED));
-        }
-        SETTINGS.iter().try_for_each(|setting| setting.refuse(self))
+/// Refuses a pretrained net without the weights that it starts from.
+pub fn pretrained(s: &Settings, arch: &Arch) -> Result<()> {
+    if arch.pretrained && s.weights.is_none() {
+        let problem = format!("{} starts from weights that were trained on ImageNet, and none are named", arch.name);
+        return Err(Error::setting(problem, PRETRAINED));
     }
-
-    /// Whether there can be labelled anomalies: in sets that tell good images from defective ones.
-    fn knows_good(&self) -> bool {
-        self.dataset.labels_good
-    }
+    Ok(())
 }
 
 pub fn supervise(s: &Settings) -> Result<()> {
@@ -58,7 +47,7 @@ pub fn outliers(s: &Settings) -> Result<()> {
                 "leave `outliers` out, or choose `noise` outliers and `supervise` noise",
             ))
         }
-        _ if s.learns_mvtec_gt() && !(s.knows_good() && s.supervise == Supervise::Noise) => refuse(
+        _ if s.learns_mvtec_gt() && !(s.dataset.labels_good && s.supervise == Supervise::Noise) => refuse(
             "outliers",
             "mvtec_gt are labelled anomalies of the nominal class, which take the place of good images",
             "choose a set of good and defective images (mvtec, custom, folder) and `supervise` noise",
@@ -103,7 +92,7 @@ fn of_objective(s: &Settings, objective: Objective, name: &str, value: Option<&s
 
 /// Refuses what is about labelled anomalies where none are learned from.
 pub fn about_labelled(s: &Settings, name: &str, chosen: bool) -> Result<()> {
-    if !chosen || (s.knows_good() && (s.learns_mvtec_gt() || s.supervise == Supervise::Other)) {
+    if !chosen || (s.dataset.labels_good && (s.learns_mvtec_gt() || s.supervise == Supervise::Other)) {
         return Ok(());
     }
     let remedy = "choose `supervise` other or `outliers` mvtec_gt:DIR for such a set, or leave it out";

@@ -135,6 +135,14 @@ impl Settings {
         Ok(self)
     }
 
+    /// Refuses what cannot work, and settings that would do nothing, before anything is loaded.
+    pub fn check(&self) -> Result<()> {
+        let arch = self.arch()?;
+        check_size(&arch, self.side, self.batch)?;
+        check::pretrained(self, &arch)?;
+        SETTINGS.iter().try_for_each(|setting| setting.refuse(self))
+    }
+
     /// The same for another objective, with the net that matches. An autoencoder learns from good images alone, and FCDD alone from
     /// ground-truth maps.
     pub fn with_objective(self, objective: Objective) -> Settings {

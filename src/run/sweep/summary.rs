@@ -8,7 +8,7 @@ use super::plan::{Plan, Status};
 use super::published::{Published, published};
 use crate::error::Result;
 use crate::run::directory::{self, RunDirectory};
-use crate::run::evaluate::Evaluation;
+use crate::run::figures::Evaluation;
 use crate::run::figures::Measure;
 
 /// What there is of a sweep.
