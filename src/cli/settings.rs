@@ -3,7 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{MAIN_SEPARATOR, Path};
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser, ValueParser};
+use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 
 use super::common::possible;
@@ -18,6 +19,9 @@ use crate::run::settings::{Form, Group, Moved, SETTINGS, Setting, Settings};
 
 /// The argument that names a dataset.
 const DATASET: &str = "dataset";
+
+/// Settings are kept as text, and data is found by its name again.
+const NOT_UNICODE: &str = "is not named in Unicode: rename it";
 
 /// What is asked of new runs: `SWEEP` leaves out what tells the runs of a sweep apart.
 #[derive(Debug, Default)]
@@ -55,7 +59,7 @@ impl<const SWEEP: bool> Choices<SWEEP> {
             }
             None => {
                 let remedy = "name the folder of your images, or a dataset such as fmnist; --help lists them";
-                return Err(Error::setting("there is nothing to learn from", remedy));
+                return Err(Error::setting("no dataset is named", remedy));
             }
         };
         let settings = Settings::with(dataset, &given)?;
@@ -137,8 +141,9 @@ fn arg(setting: &'static Setting) -> Arg {
             arg.value_parser(PossibleValuesParser::new(values))
         }
         // A text that is no value is refused before anything is done.
-        Form::Text => arg.value_parser(ValueParser::from(move |text: &str| {
-            setting.read(&mut Settings::preset(FOLDER), text).map(|()| text.to_string())
+        Form::Text => arg.value_parser(OsStringValueParser::new().try_map(move |text| {
+            let text = text.into_string().map_err(|_| NOT_UNICODE.to_string())?;
+            setting.read(&mut Settings::preset(FOLDER), &text).map(|()| text)
         })),
     }
 }
@@ -179,22 +184,22 @@ impl TypedValueParser for NominalParser {
     type Value = Nominal;
 
     fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Nominal, clap::Error> {
-        if let Some(word) = value.to_str() {
-            if let Some(kind) = DatasetKind::parse(word) {
-                return Ok(Nominal::Set(kind));
-            }
-            if word.contains(['/', MAIN_SEPARATOR]) || Path::new(word).exists() {
-                return Ok(Nominal::Folder(word.to_string()));
-            }
+        let Some(word) = value.to_str() else {
+            return Err(command.clone().error(ErrorKind::InvalidUtf8, format!("the folder of images {NOT_UNICODE}")));
+        };
+        if let Some(kind) = DatasetKind::parse(word) {
+            return Ok(Nominal::Set(kind));
         }
-        let datasets = PossibleValuesParser::new(datasets());
-        let mut error = datasets.parse_ref(command, arg, value).map(Nominal::Folder).err();
-        // The list of datasets is at hand; so is the other thing that could have been meant.
-        if let Some(error) = &mut error {
+        if word.contains(['/', MAIN_SEPARATOR]) || Path::new(word).exists() {
+            return Ok(Nominal::Folder(word.to_string()));
+        }
+        // Lists the datasets, and what else could have been meant.
+        let none = PossibleValuesParser::new(datasets()).parse_ref(command, arg, value);
+        none.map(Nominal::Folder).map_err(|mut error| {
             let hint = "a folder of yours is named by a path that exists".to_string().into();
-            error.insert(clap::error::ContextKind::Suggested, clap::error::ContextValue::StyledStrs(vec![hint]));
-        }
-        Err(error.unwrap_or_else(|| command.clone().error(clap::error::ErrorKind::InvalidValue, "no dataset")))
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint]));
+            error
+        })
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::flags::in_flags;
 use crate::run::context::{Event, Observer};
 
 /// The bars of all tasks under way, one below the other.
@@ -82,7 +83,7 @@ impl Observer for Terminal {
                 }
                 log(summary);
             }
-            Event::Note(note) => log(note),
+            Event::Note(note) => log(in_flags(note)),
         }
     }
 }

@@ -72,7 +72,9 @@ fn names_need_not_be_unicode() {
     };
     let named = OsStr::from_bytes(b"parts\xff");
     fs::rename(scratch.path("parts"), scratch.path("").join(named)).unwrap();
-    train(named).expect_error(&["Unicode", "rename"]);
+    let ran = train(named);
+    assert_eq!(ran.0.status.code(), Some(2));
+    assert!(["--data", "Unicode", "rename"].iter().all(|word| ran.stderr().contains(word)), "{}", ran.stderr());
     scratch.write("data/train/good/0.png", &png(32, 32));
     fs::create_dir_all(scratch.path("data/test").join(named)).unwrap();
     train(OsStr::new("data")).expect_error(&["Unicode", "rename"]);

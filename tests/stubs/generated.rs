@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use crate::signatures::kernels;
@@ -153,4 +154,16 @@ fn names_that_clash_are_refused() {
         let error = stubs(&[source("kernels/a.cu", stem, kernel)], None).unwrap_err();
         assert!(error.message.contains("becomes a module's"), "{error}");
     }
+}
+
+/// Integers in capitals that the text tells by itself; what depends on a macro of the compiler, and other names, are left out.
+#[test]
+fn constants_reach_rust_by_their_file() {
+    let text = "constexpr int SIZE = 8; constexpr int LARGE = 2 * SIZE; constexpr int small = 3; constexpr int OTHER = UNKNOWN;";
+    let found = crate::signatures::constants("kernels/x.cuh", text).unwrap();
+    assert_eq!(found, BTreeMap::from([("LARGE".to_string(), 16), ("SIZE".to_string(), 8)]));
+    let files = BTreeMap::from([("x".to_string(), found), ("none".to_string(), BTreeMap::new())]);
+    let module = crate::stubs::constants(&files);
+    assert!(module.contains("pub mod constants {\n    pub mod x {\n        pub const LARGE: i32 = 16;\n"), "{module}");
+    assert!(!module.contains("none"), "{module}");
 }
