@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | [`images`], [`resize`] | pictures as bytes: reading, grey and RGB, masks; resizing as Pillow does |
+//! | [`images`], [`resize`] | images as bytes: reading, grey and RGB, masks; resizing as Pillow does |
 //! | [`resize_mode`] | how an image of any shape becomes a square |
 //! | [`image_source`], [`prefetch`] | sets of images, in memory or decoded when they are needed; work done ahead of its use |
 //! | [`image_view`] | images in a caller's memory |

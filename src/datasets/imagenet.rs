@@ -36,7 +36,7 @@ pub const IMAGENET: DatasetKind = DatasetKind::new(&DatasetSpec {
         OutlierSpec { word: "imagenet", images: OutlierImages::Files(outliers) },
         OutlierSpec { word: "imagenet22k", images: OutlierImages::Files(outliers) },
     ],
-    preset: preset,
+    preset,
 });
 
 /// The paper's for large photographs.

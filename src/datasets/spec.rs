@@ -83,12 +83,18 @@ pub struct OutlierSpec {
 pub enum OutlierImages {
     /// These, with their labels, from a folder or file. Those of the nominal class are left out where they are of the nominal
     /// dataset.
-    Labelled(fn(root: &Path) -> Result<(Images, Vec<u8>)>),
+    Labelled(ReadLabelled),
     /// Those of these files, which come in groups. A limit is on each group.
-    Files(fn(root: &Path, nominal: DatasetKind, class: &str) -> Result<Vec<Vec<PathBuf>>>),
+    Files(ListFiles),
     /// Labelled anomalies of the nominal class itself, from the test split, with their masks; see [`crate::data::labelled`].
     OwnAnomalies,
 }
+
+/// Reads images and their labels from a folder or file.
+type ReadLabelled = fn(root: &Path) -> Result<(Images, Vec<u8>)>;
+
+/// Lists the files of a folder, in groups, that are outliers to a class of a nominal dataset.
+type ListFiles = fn(root: &Path, nominal: DatasetKind, class: &str) -> Result<Vec<Vec<PathBuf>>>;
 
 impl DatasetKind {
     pub const fn new(spec: &'static DatasetSpec) -> DatasetKind {
