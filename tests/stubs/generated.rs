@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-use crate::signatures::kernels;
-use crate::stubs::{Compiled, Source, stubs};
+use crate::signatures::{self, kernels};
+use crate::stubs::{self, Compiled, Source, stubs};
 
 /// Stands for the device's types of the same names.
 pub struct Image {
@@ -118,6 +118,20 @@ fn functions_pass_their_arguments_in_order() {
         expected::KERNELS.iter().map(|k| (expected::IMAGES[k.image].file, k.name, k.max_threads)).collect();
     assert_eq!(table, [("sample", "sgd", Some(256)), ("sample", "pack", Some(64)), ("sample", "fence", None)]);
     assert!(expected::NVCC.is_none() && expected::ARCHITECTURES.is_empty() && expected::IMAGES[0].code.is_empty());
+}
+
+#[test]
+fn constants_are_exported_with_the_values_that_the_text_gives_them() {
+    let text = "enum Way { NONE, SOME = 4, MORE, };\nenum class Apart { INSIDE };\nconstexpr int ROW = 2 * SOME;\n\
+                constexpr unsigned WIDE = 0xFFFFFFFFu;\nconst int TWICE = 1; const int TWICE = 2; const int small = 3;\n";
+    let found = signatures::constants("kernels/a.cuh", text).unwrap();
+    let module = stubs::constants(&BTreeMap::from([("a".into(), found), ("b".into(), BTreeMap::new())]));
+    let lines: Vec<_> = module.lines().map(str::trim).filter(|line| line.starts_with("pub")).collect();
+    // No scoped enumerators, nothing ambiguous, nothing that an i32 cannot hold.
+    let constants =
+        ["MORE: i32 = 5;", "NONE: i32 = 0;", "ROW: i32 = 8;", "SOME: i32 = 4;"].map(|c| format!("pub const {c}"));
+    assert_eq!(lines[..2], ["pub mod constants {", "pub mod a {"]);
+    assert_eq!(lines[2..], constants);
 }
 
 #[test]
