@@ -13,7 +13,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Event::Note(note) => eprintln!("{note}"),
         _ => {}
     };
-    let settings = Settings { epochs: 10, ..Settings::folder(folder) };
+    let mut settings = Settings::folder(folder);
+    settings.epochs = 10;
     let trained = Trainer::new(settings).on_event(&show).train(&Device::auto()?)?;
     for epoch in &trained.history {
         println!("epoch {}: loss {:.4}", epoch.epoch, epoch.loss);

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// What can go wrong anywhere in the program.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused something on a path.
@@ -27,6 +28,7 @@ pub enum Error {
 }
 
 /// What can go wrong between this program and a GPU.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum CudaError {
     #[error("this build has no CUDA kernels; install nvcc (scripts/get-nvcc) and build again, or choose `device` cpu")]

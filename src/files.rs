@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 const UNFINISHED: &str = ".fcdd-";
 
 /// Replaces `path` by `bytes` atomically.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -31,12 +31,12 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Creates a folder and those above it.
-pub fn create_folder(path: &Path) -> Result<()> {
+pub(crate) fn create_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(Error::io("create the folder", path))
 }
 
 /// Removes a file if it is there.
-pub fn remove(path: &Path) -> Result<()> {
+pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
         _ => Ok(()),
@@ -44,7 +44,7 @@ pub fn remove(path: &Path) -> Result<()> {
 }
 
 /// Removes the unfinished files that a killed program has left in a folder.
-pub fn remove_unfinished(folder: &Path) -> Result<()> {
+pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let entry = entry.map_err(Error::io("read", folder))?;
         if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
@@ -55,7 +55,7 @@ pub fn remove_unfinished(folder: &Path) -> Result<()> {
 }
 
 /// Reads a whole file.
-pub fn read(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(Error::io("read", path))
 }
 

@@ -34,6 +34,10 @@
 //!
 //! Modules that these pages do not show are public for the program, its tests and its benchmarks alone, and may change at any time.
 
+#![warn(unreachable_pub)] // what is public is meant to be
+#![allow(rustdoc::private_intra_doc_links)] // docs of inner modules are read with --document-private-items
+#![cfg_attr(not(feature = "cli"), allow(dead_code))] // the verbs of the program
+
 // Rooms, from the top down; each imports only from those after it, and files of one room do not import each other in a circle:
 //   cli → run → datasets → report, metrics, data, engine → model → steps → device
 // All of them use:
@@ -72,7 +76,7 @@ pub mod steps;
 
 pub use data::image_view::ImageView;
 pub use device::Device;
-pub use error::{Error, Result};
+pub use error::{CudaError, Error, Result};
 pub use run::context::{Event, Observer};
 pub use run::detector::{Detection, Detector, Input, Verdict};
 pub use run::heatmap::Heatmap;
@@ -82,3 +86,18 @@ pub use run::state::Epoch;
 pub use run::stop::Stop;
 pub use run::train::Trained;
 pub use run::trainer::Trainer;
+
+/// What [`Settings`] chooses from.
+pub mod settings {
+    pub use crate::data::image_source::Hold;
+    pub use crate::data::pipeline::PipelineKind;
+    pub use crate::data::supervise::{NoiseMode, Supervise};
+    pub use crate::datasets::DatasetKind;
+    pub use crate::datasets::outliers::OutlierSource;
+    pub use crate::device::DType;
+    pub use crate::engine::lower::Optimizer;
+    pub use crate::engine::schedule::Schedule;
+    pub use crate::model::Objective;
+    pub use crate::named::Named;
+    pub use crate::steps::hsc_loss::Gradient;
+}

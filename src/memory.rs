@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 
 /// Fails unless the system would hand out `bytes` of memory for `what`, such as "a batch of 9 images". Memory that it grants
 /// may still be missing once it is used; a refusal would abort the program.
-pub fn room_for(what: &str, bytes: usize, remedy: &str) -> Result<()> {
+pub(crate) fn room_for(what: &str, bytes: usize, remedy: &str) -> Result<()> {
     let mut probe: Vec<u8> = Vec::new();
     let refused = probe.try_reserve_exact(bytes).is_err();
     // So that the compiler does not leave the allocation out.
@@ -19,7 +19,7 @@ pub fn room_for(what: &str, bytes: usize, remedy: &str) -> Result<()> {
 
 /// Fails where so many `bytes` that will be used for `what`, such as "the masks of 9 images", are not free: the system would end
 /// the program.
-pub fn fits(what: &str, bytes: usize, remedy: &str) -> Result<()> {
+pub(crate) fn fits(what: &str, bytes: usize, remedy: &str) -> Result<()> {
     match free() {
         Some(free) if bytes > free => {
             let problem = format!("{what} take {} of memory, and {} are free", gib(bytes), gib(free));
@@ -35,7 +35,7 @@ fn gib(bytes: usize) -> String {
 
 /// Bytes of memory that programs can still get, where the system tells: what Linux calls available, and what is left of the group's
 /// limit in a container.
-pub fn free() -> Option<usize> {
+pub(crate) fn free() -> Option<usize> {
     let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();
     let system = fs::read_to_string("/proc/meminfo").ok()?;
     let line = system.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;

@@ -115,8 +115,10 @@ fn threads_share_a_detector() {
 
 /// Settings for a quick training on the golden run's images.
 fn settings() -> Settings {
-    let folder = Settings::folder(Path::new(GOLDEN).join("data"));
-    Settings { net: "FCDD_CNN28".into(), side: 28, epochs: 3, batch: 4, seed: 3, ..folder }
+    let mut settings = Settings::folder(Path::new(GOLDEN).join("data"));
+    (settings.net, settings.side) = ("FCDD_CNN28".to_string(), 28);
+    (settings.epochs, settings.batch, settings.seed) = (3, 4, 3);
+    settings
 }
 
 #[test]
@@ -161,10 +163,12 @@ fn training_in_a_folder_leaves_a_run_and_can_be_stopped() {
             stop.request();
         }
     };
-    let trainer = Trainer::new(Settings { epochs: 50, ..settings() }).in_folder(&run);
+    let mut settings = settings();
+    settings.epochs = 50;
+    let trainer = Trainer::new(settings.clone()).in_folder(&run);
     let trained = trainer.on_event(&stop_after_an_epoch).stop_by(&stop).train(&Device::Cpu).unwrap();
     assert!(trained.interrupted && (1..50).contains(&trained.history.len()), "{}", trained.history.len());
     assert!(run.join("model.safetensors").is_file() && run.join("report.html").is_file());
-    let again = Trainer::new(settings()).in_folder(&run).train(&Device::Cpu).err().unwrap().to_string();
+    let again = Trainer::new(settings).in_folder(&run).train(&Device::Cpu).err().unwrap().to_string();
     assert!(again.contains("already holds a run"), "{again}");
 }

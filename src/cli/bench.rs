@@ -16,7 +16,7 @@ use crate::run::bench::{BenchOptions, BenchTask, Cost, Peaks, Refusal, TileTimin
 /// nothing of the inputs in the caches, and so is each step by itself. With FCDD_WGMMA=1 or FCDD_PDL=1 the results are first compared
 /// with those without: where they differ a net has no time, and the exit code is 1.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Nets; `fcdd info` lists them
     #[arg(value_name = "NET", default_values = ["FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"])]
     nets: Vec<String>,
@@ -94,7 +94,7 @@ struct Counted {
     total: Cost,
 }
 
-pub fn run(args: Args) -> Result<Outcome> {
+pub(super) fn run(args: Args) -> Result<Outcome> {
     if args.count {
         return count(&args);
     }

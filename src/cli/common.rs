@@ -18,7 +18,7 @@ use crate::run::stop::Stop;
 
 /// Where to compute.
 #[derive(Debug, clap::Args)]
-pub struct DeviceArg {
+pub(super) struct DeviceArg {
     /// Where to compute: auto (the GPU where one can be used, else the CPU), cpu, cuda, or the number of a GPU
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     device: device::DeviceChoice,
@@ -26,18 +26,18 @@ pub struct DeviceArg {
 
 impl DeviceArg {
     /// Whether a GPU was asked for by name.
-    pub fn is_cuda(&self) -> bool {
+    pub(super) fn is_cuda(&self) -> bool {
         matches!(self.device, device::DeviceChoice::Cuda(_))
     }
 
     /// Settles the choice and says once where the work will run, if that was left open.
-    pub fn choose(&self) -> Result<Device> {
+    pub(super) fn choose(&self) -> Result<Device> {
         choose(self.device)
     }
 }
 
 /// Settles a choice of device and says where the work will run, if that was left open.
-pub fn choose(choice: device::DeviceChoice) -> Result<Device> {
+pub(super) fn choose(choice: device::DeviceChoice) -> Result<Device> {
     let (device, why_not) = device::choose(choice)?;
     if choice == device::DeviceChoice::Auto {
         match &device {
@@ -56,24 +56,24 @@ pub fn choose(choice: device::DeviceChoice) -> Result<Device> {
 static TERMINAL: LazyLock<Terminal> = LazyLock::new(Terminal::default);
 
 /// Shows the work of several threads.
-pub fn terminal() -> &'static Terminal {
+pub(super) fn terminal() -> &'static Terminal {
     &TERMINAL
 }
 
 /// Work on a device that is shown on the terminal, and cannot be stopped on the way.
-pub fn context(device: &Device) -> Context<'_> {
+pub(super) fn context(device: &Device) -> Context<'_> {
     Context { observer: &*TERMINAL, ..Context::silent(device) }
 }
 
 #[derive(Debug, clap::Args)]
-pub struct ChosenArg {
+pub(super) struct ChosenArg {
     /// Test images to show in chosen.png, by their row in scores.csv from 0
     #[arg(long = "viz-ids", value_name = "I,J,…", value_delimiter = ',')]
     pub chosen: Vec<usize>,
 }
 
 /// Sizes the thread pool.
-pub fn set_threads(threads: Option<u16>) -> Result<()> {
+pub(super) fn set_threads(threads: Option<u16>) -> Result<()> {
     let Some(threads) = threads else { return Ok(()) };
     rayon::ThreadPoolBuilder::new()
         .num_threads(usize::from(threads))
@@ -82,14 +82,14 @@ pub fn set_threads(threads: Option<u16>) -> Result<()> {
 }
 
 /// Prints one JSON object on standard output.
-pub fn print_json(value: &impl Serialize) -> Result<()> {
+pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     let text =
         serde_json::to_string_pretty(value).map_err(|e| Error::internal(format!("the result is no JSON ({e})")))?;
     print_lines(&text)
 }
 
 /// Prints text on standard output; a reader that has gone away is no error.
-pub fn print_lines(text: &str) -> Result<()> {
+pub(super) fn print_lines(text: &str) -> Result<()> {
     match writeln!(std::io::stdout(), "{text}") {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write to", "standard output")(e)),
         _ => Ok(()),
@@ -97,7 +97,7 @@ pub fn print_lines(text: &str) -> Result<()> {
 }
 
 /// An evaluation as lines of text.
-pub fn describe(evaluation: &Evaluation) -> String {
+pub(super) fn describe(evaluation: &Evaluation) -> String {
     let mut lines = vec![format!("test images    {} nominal, {} anomalous", evaluation.nominal, evaluation.anomalous)];
     lines.extend(evaluation.figures().iter().map(|(measure, value)| format!("{:<14} {value:.4}", measure.name())));
     lines.push(format!("threshold      {:.5}: images with a higher score are called anomalous", evaluation.threshold));
@@ -105,7 +105,7 @@ pub fn describe(evaluation: &Evaluation) -> String {
 }
 
 /// What Ctrl-C (or a polite kill) requests. Where nothing listens, and the second time, the program ends at once.
-pub fn stop_flag() -> Result<Arc<Stop>> {
+pub(super) fn stop_flag() -> Result<Arc<Stop>> {
     let stop = Arc::new(Stop::default());
     let requested = stop.clone();
     ctrlc::set_handler(move || {
@@ -121,12 +121,12 @@ pub fn stop_flag() -> Result<Arc<Stop>> {
 }
 
 /// Parses one of a closed set of values; help lists them with their explanations.
-pub fn choice<T: Named>() -> impl TypedValueParser<Value = T> {
+pub(super) fn choice<T: Named>() -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(T::all().into_iter().map(|value| possible(value.word(), value.explanation())))
         .try_map(|word| T::parse(&word).ok_or_else(|| format!("'{word}' is none of the values")))
 }
 
 /// One of the values of a flag. An underscore stands for a hyphen.
-pub fn possible(word: &'static str, explanation: &'static str) -> PossibleValue {
+pub(super) fn possible(word: &'static str, explanation: &'static str) -> PossibleValue {
     PossibleValue::new(word).alias(word.replace('-', "_")).help(explanation)
 }

@@ -10,7 +10,7 @@ use crate::run::figures::Measure;
 
 /// Lay the heatmaps of several models side by side, for the same test images.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Folders of runs, or model files
     #[arg(required = true, value_name = "RUN|MODEL")]
     models: Vec<PathBuf>,
@@ -30,7 +30,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> Result<Outcome> {
+pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let compared = compare(&context(&device), &args.models, args.data.as_deref(), &args.chosen, &args.out)?;
     if args.json {

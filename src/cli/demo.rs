@@ -12,7 +12,7 @@ use crate::run::figures::Measure;
 
 /// Show the whole way on synthetic surfaces: no data, no network, about a minute.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Folder for pictures, models and the overview; results of an earlier demo are replaced
     #[arg(long, value_name = "DIR", default_value = "demo")]
     out: PathBuf,
@@ -29,7 +29,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> Result<Outcome> {
+pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let stop = stop_flag()?;
     let Some(report) = demo(&Context { stop: &stop, ..context(&device) }, &args.out, args.seed, args.epochs)? else {

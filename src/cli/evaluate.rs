@@ -12,7 +12,7 @@ use crate::run::results::evaluate_into;
 
 /// Measure a model on a labelled test set.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Folder of a run, or a model file
     #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
@@ -31,7 +31,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> Result<Outcome> {
+pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let context = context(&device);
     let model = Model::load(&args.model)?;

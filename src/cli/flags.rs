@@ -8,7 +8,7 @@ use super::Cli;
 use crate::run::settings::Setting;
 
 /// A message of the library: names of what the program takes as flags, which stand in backticks, become these flags.
-pub fn in_flags(message: &str) -> String {
+pub(super) fn in_flags(message: &str) -> String {
     if !message.contains('`') {
         return message.to_string();
     }
@@ -20,7 +20,7 @@ pub fn in_flags(message: &str) -> String {
 }
 
 /// The same for what the table of settings says.
-pub fn of_settings(message: &str) -> String {
+pub(super) fn of_settings(message: &str) -> String {
     rewritten(message, |name| Setting::of(name).map(Setting::flag))
 }
 

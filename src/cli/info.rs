@@ -8,13 +8,13 @@ use crate::run::info::{CudaInfo, info};
 
 /// Show devices, build and nets.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Print it as one JSON object
     #[arg(long)]
     json: bool,
 }
 
-pub fn run(args: Args) -> Result<Outcome> {
+pub(super) fn run(args: Args) -> Result<Outcome> {
     let info = info()?;
     if args.json {
         print_json(&info)?;

@@ -14,7 +14,7 @@ use crate::run::predict::{Prediction, predict};
 
 /// Judge pictures: score, heatmap and overlay for each.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Folder of a run, or a model file
     model: PathBuf,
     /// Pictures, or folders of pictures
@@ -40,7 +40,7 @@ struct Report {
     failed: Vec<String>,
 }
 
-pub fn run(args: Args) -> Result<Outcome> {
+pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let model = Model::load(&args.model)?;
     let predictions = predict(&context(&device), &model, &args.paths, &args.out, args.threshold)?;

@@ -25,7 +25,7 @@ const NOT_UNICODE: &str = "is not named in Unicode: rename it";
 
 /// What is asked of new runs: `SWEEP` leaves out what tells the runs of a sweep apart.
 #[derive(Debug, Default)]
-pub struct Choices<const SWEEP: bool> {
+pub(super) struct Choices<const SWEEP: bool> {
     dataset: Option<Nominal>,
     /// Names of settings, and the text for each.
     given: Vec<(&'static str, String)>,
@@ -40,12 +40,12 @@ enum Nominal {
 }
 
 impl<const SWEEP: bool> Choices<SWEEP> {
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.dataset.is_none() && self.given.is_empty()
     }
 
     /// The dataset's preset with what is given.
-    pub fn settings(self) -> Result<Settings> {
+    pub(super) fn settings(self) -> Result<Settings> {
         let Choices { dataset, mut given } = self;
         let dataset = match dataset {
             Some(Nominal::Set(kind)) => kind,
@@ -71,7 +71,7 @@ impl<const SWEEP: bool> Choices<SWEEP> {
     }
 
     /// Where the data of a run has moved and whether to hold it; None where more than that is given.
-    pub fn moved(self) -> Result<Option<Moved>> {
+    pub(super) fn moved(self) -> Result<Option<Moved>> {
         let may = ["data", "outliers", "hold"];
         if self.dataset.is_some() || self.given.iter().any(|(name, _)| !may.contains(name)) {
             return Ok(None);
@@ -149,7 +149,7 @@ fn arg(setting: &'static Setting) -> Arg {
 }
 
 /// A command whose help tells the defaults of a dataset.
-pub fn with_defaults(command: Command, dataset: DatasetKind) -> Command {
+pub(super) fn with_defaults(command: Command, dataset: DatasetKind) -> Command {
     let Ok(settings) = Settings::with(dataset, &[]) else { return command };
     command.mut_args(|arg| {
         let Some(setting) = Setting::of(arg.get_id().as_str()).filter(|setting| setting.switch.is_none()) else {
@@ -166,7 +166,7 @@ pub fn with_defaults(command: Command, dataset: DatasetKind) -> Command {
 }
 
 /// The dataset that a command line names, whatever else stands there; a folder of the user's where it names none.
-pub fn named_dataset(command: Command, words: &[OsString]) -> DatasetKind {
+pub(super) fn named_dataset(command: Command, words: &[OsString]) -> DatasetKind {
     let words = words.iter().filter(|word| !["-h", "--help"].map(OsStr::new).contains(&word.as_os_str()));
     let matches = command.ignore_errors(true).try_get_matches_from(words).ok();
     let of_verb = matches.as_ref().and_then(ArgMatches::subcommand).map(|(_, of_verb)| of_verb);

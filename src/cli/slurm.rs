@@ -8,7 +8,7 @@ use crate::run::report::quoted;
 use crate::run::sweep::plan::Plan;
 
 /// Writes a job script into the sweep's folder and returns its path. Each task gets a GPU, or only cores.
-pub fn write_slurm(plan: &Plan, folder: &Path, gpu: bool) -> Result<PathBuf> {
+pub(super) fn write_slurm(plan: &Plan, folder: &Path, gpu: bool) -> Result<PathBuf> {
     files::create_folder(folder)?;
     let folder = folder.canonicalize().map_err(Error::io("find", folder))?;
     let program = std::env::current_exe().map_err(Error::io("find", "the program"))?;

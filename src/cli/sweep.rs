@@ -19,7 +19,7 @@ use crate::run::sweep::{sum_up, tables};
 
 /// Train on every class with several seeds, and sum it up. Done again, it keeps what is finished and goes on with the rest.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Folder for the runs, normal_CLASS/it_SEED, and for what they say together
     #[arg(long, value_name = "DIR", required_unless_present = "summary", display_order = 1)]
     out: Option<PathBuf>,
@@ -51,7 +51,7 @@ pub struct Args {
     json: bool,
 }
 
-pub fn run(args: Args) -> Result<Outcome> {
+pub(super) fn run(args: Args) -> Result<Outcome> {
     let Args { choices, classes, seeds, out, summary, shard, slurm, devices, jobs, json } = args;
     if let Some(folder) = summary {
         if !choices.is_empty() || !classes.is_empty() {

@@ -18,13 +18,13 @@ static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// One line on standard error. If it cannot be written, the work goes on all the same.
-pub fn log(line: impl Display) {
+pub(super) fn log(line: impl Display) {
     let _ = BARS.suspend(|| writeln!(std::io::stderr(), "{line}"));
 }
 
 /// Shows what it is told on standard error.
 #[derive(Default)]
-pub struct Terminal {
+pub(super) struct Terminal {
     tasks: Mutex<HashMap<String, Task>>,
 }
 

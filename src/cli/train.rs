@@ -23,7 +23,7 @@ use crate::run::train;
 /// those of the dataset that is named: `fcdd train mvtec --help` tells mvtec's.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "`fcdd info` lists the nets.")]
-pub struct Args {
+pub(super) struct Args {
     /// Folder to leave the run in [default: NAME-run, by the name of the data, or the next one that is free]
     #[arg(long, value_name = "RUN", display_order = 1)]
     out: Option<PathBuf>,
@@ -54,7 +54,7 @@ struct Report<'a> {
     evaluation: Option<&'a Evaluation>,
 }
 
-pub fn run(args: Args) -> Result<Outcome> {
+pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let stop = stop_flag()?;
     let context = Context { stop: &stop, ..context(&device) };

@@ -11,7 +11,7 @@ use crate::run::verify::{self, Check, CheckCounts, CheckOutcome, VerifyOptions};
 
 /// Check the numerics of this machine: exit code 1 if anything is off.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Folder of golden files (with manifest.json) to compare with [default: this machine's own checks]
     #[arg(long, value_name = "DIR")]
     golden: Option<PathBuf>,
@@ -29,7 +29,7 @@ struct Report {
     checks: Vec<Check>,
 }
 
-pub fn run(args: Args) -> Result<Outcome> {
+pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let mut checks = Vec::new();
     let summary = verify::verify(&VerifyOptions { golden: args.golden, device }, &mut |check: &Check| {

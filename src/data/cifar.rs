@@ -7,12 +7,12 @@ use crate::data::images::Images;
 use crate::error::{Error, Result};
 
 /// Side of the images.
-pub const SIDE: usize = 32;
+pub(crate) const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
 
 /// The label bytes that a record begins with; the last one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Labels {
+pub(crate) enum Labels {
     /// CIFAR-10.
     One,
     /// CIFAR-100.
@@ -36,12 +36,12 @@ impl Labels {
 }
 
 /// Reads a file of records: RGB images and labels.
-pub fn read(path: &Path, labels: Labels) -> Result<(Images, Vec<u8>)> {
+pub(crate) fn read(path: &Path, labels: Labels) -> Result<(Images, Vec<u8>)> {
     parse(&fs::read(path).map_err(Error::io("read", path))?, labels, path)
 }
 
 /// Images and labels of a file's bytes; `path` is for messages.
-pub fn parse(bytes: &[u8], labels: Labels, path: &Path) -> Result<(Images, Vec<u8>)> {
+pub(crate) fn parse(bytes: &[u8], labels: Labels, path: &Path) -> Result<(Images, Vec<u8>)> {
     let (head, set) = (labels.bytes(), labels.set());
     let record = head + 3 * PLANE;
     if bytes.is_empty() || !bytes.len().is_multiple_of(record) {

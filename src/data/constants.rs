@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// [`Transform::MinMax`] with each channel's smallest and largest value over the images, or `jointly` those of all channels. The
 /// images pass the test list of `unscaled` first. Where all values of a channel are equal, it is only shifted.
-pub fn lcn_extremes(unscaled: &Preprocessing, images: &ImageSource, jointly: bool) -> Result<Transform> {
+pub(crate) fn lcn_extremes(unscaled: &Preprocessing, images: &ImageSource, jointly: bool) -> Result<Transform> {
     let each = per_image(unscaled, images, [f32::INFINITY, f32::NEG_INFINITY], |[min, max], value| {
         [min.min(value), max.max(value)]
     })?;
@@ -26,7 +26,7 @@ pub fn lcn_extremes(unscaled: &Preprocessing, images: &ImageSource, jointly: boo
 
 /// [`Transform::MeanStd`] with each channel's mean and (population) standard deviation over the images, which pass the test
 /// list of `unscaled` first. Where all values of a channel are equal, it is only shifted.
-pub fn mean_std(unscaled: &Preprocessing, images: &ImageSource) -> Result<Transform> {
+pub(crate) fn mean_std(unscaled: &Preprocessing, images: &ImageSource) -> Result<Transform> {
     let each = per_image(unscaled, images, [0.0f64; 2], |[sum, squares], value| {
         let value = f64::from(value);
         [sum + value, squares + value * value]

@@ -17,7 +17,7 @@ const LABELS_MAGIC: u32 = 0x0000_0801;
 const DOWNLOAD_AGAIN: &str = "download it again";
 
 /// Reads `STEM-images-idx3-ubyte` and `STEM-labels-idx1-ubyte` (each plain or `.gz`) from a folder: grey images, labels.
-pub fn read_pair(folder: &Path, stem: &str) -> Result<(Images, Vec<u8>)> {
+pub(crate) fn read_pair(folder: &Path, stem: &str) -> Result<(Images, Vec<u8>)> {
     let (image_path, image_bytes) = read_plain_or_gz(folder, &format!("{stem}-images-idx3-ubyte"))?;
     let images = parse_images(&image_bytes, &image_path)?;
     let (label_path, label_bytes) = read_plain_or_gz(folder, &format!("{stem}-labels-idx1-ubyte"))?;
@@ -30,7 +30,7 @@ pub fn read_pair(folder: &Path, stem: &str) -> Result<(Images, Vec<u8>)> {
 }
 
 /// Images of an idx3 file's bytes; `path` is for messages.
-pub fn parse_images(bytes: &[u8], path: &Path) -> Result<Images> {
+pub(crate) fn parse_images(bytes: &[u8], path: &Path) -> Result<Images> {
     let ([count, height, width], pixels) = parse(bytes, path, IMAGES_MAGIC, "images")?;
     if height == 0 || width == 0 {
         return Err(Error::file(path, format!("images of {height}×{width} pixels"), DOWNLOAD_AGAIN));
@@ -39,7 +39,7 @@ pub fn parse_images(bytes: &[u8], path: &Path) -> Result<Images> {
 }
 
 /// Labels of an idx1 file's bytes; `path` is for messages.
-pub fn parse_labels(bytes: &[u8], path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn parse_labels(bytes: &[u8], path: &Path) -> Result<Vec<u8>> {
     let ([_count], labels) = parse(bytes, path, LABELS_MAGIC, "labels")?;
     Ok(labels.to_vec())
 }

@@ -152,6 +152,8 @@ impl From<DynamicImage> for Images {
 
 /// Bytes of a picture's pixels, from the head of its file; None where that cannot be read.
 pub fn image_bytes(path: &Path) -> Option<usize> {
+    // Opening a pipe may never end.
+    fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     let (width, height) = ImageReader::open(path).ok()?.with_guessed_format().ok()?.into_dimensions().ok()?;
     Some(3 * width as usize * height as usize)
 }

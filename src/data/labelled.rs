@@ -7,7 +7,7 @@ use crate::rng::{Purpose, Stream};
 
 /// Chooses `k` anomalies of each kind in a split, all where `k` is None: the same ones for the same seed and split. One whose mask is
 /// empty shows nothing that could be learned, and is never chosen.
-pub fn choose(split: &Split, nominal: u16, k: Option<usize>, seed: u64) -> Vec<usize> {
+pub(crate) fn choose(split: &Split, nominal: u16, k: Option<usize>, seed: u64) -> Vec<usize> {
     let shows = |&i: &usize| split.masks.get(i).and_then(Option::as_ref).is_none_or(|mask| mask.any());
     let kinds = split.classes.iter().copied().max().map_or(0, |last| last + 1);
     let mut chosen = Vec::new();
@@ -23,7 +23,7 @@ pub fn choose(split: &Split, nominal: u16, k: Option<usize>, seed: u64) -> Vec<u
 /// Indices of a test split: of the images that say how well something was learned, and of those that were learned from, which have
 /// these names or show the same parts. With a `gap`, names that end in numbers at most so far apart, from one to the next, mean
 /// images of one part: `exp1_num_108719.jpg` to `exp6_num_108812.jpg` with a gap of 22.
-pub fn tell_apart(split: &Split, learned: &[String], gap: Option<u64>) -> (Vec<usize>, Vec<usize>) {
+pub(crate) fn tell_apart(split: &Split, learned: &[String], gap: Option<u64>) -> (Vec<usize>, Vec<usize>) {
     let names: HashSet<&str> = learned.iter().map(String::as_str).collect();
     let numbers = gap.map_or_else(HashSet::new, |gap| chained(split, learned, gap));
     let seen = |name: &str| names.contains(name) || last_number(name).is_some_and(|number| numbers.contains(&number));

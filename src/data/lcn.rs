@@ -10,12 +10,12 @@
 use crate::real::{Real, sum, sum_over};
 
 /// `(x − mean) / mean(|x − mean|)` over all values of one image, in place.
-pub fn lcn_l1<T: Real>(image: &mut [T]) {
+pub(crate) fn lcn_l1<T: Real>(image: &mut [T]) {
     normalise(image, |centred, n| sum_over(0..centred.len(), |i| centred[i].abs()) / n);
 }
 
 /// `(x − mean) / (√Σ(x − mean)² / n)` over all `n` values of one image, in place.
-pub fn lcn_l2<T: Real>(image: &mut [T]) {
+pub(crate) fn lcn_l2<T: Real>(image: &mut [T]) {
     normalise(image, |centred, n| sum_over(0..centred.len(), |i| centred[i] * centred[i]).sqrt() / n);
 }
 

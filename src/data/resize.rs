@@ -16,7 +16,7 @@ struct Taps {
 /// Resizes an image of `height × width × channels` bytes to `out_height × out_width`, written to `out`. When shrinking, the
 /// triangle filter widens with the ratio of each axis. Columns first, each pass rounded to bytes (as Pillow up to 12; 13 begins
 /// with the rows where these shrink while the columns grow).
-pub fn bilinear(
+pub(crate) fn bilinear(
     image: &[u8],
     height: usize,
     width: usize,
@@ -58,13 +58,13 @@ pub fn bilinear(
 /// The source index that nearest-neighbour resizing from `from` to `to` samples takes for output `i`, as Pillow does, by the
 /// centres of pixels: ⌊(i + ½) · from / to⌋. (Pillow adds up steps in f64; where a centre meets a corner, which from 240 to 224
 /// none does, it may take the pixel before.)
-pub fn nearest(i: usize, from: usize, to: usize) -> usize {
+pub(crate) fn nearest(i: usize, from: usize, to: usize) -> usize {
     (2 * i + 1) * from / (2 * to)
 }
 
 /// The same as `torch.nn.functional.interpolate` does, by the corners of pixels: ⌊i · from / to⌋, in its f32 arithmetic, which
 /// now and then falls short of a whole number. The authors store MVTec-AD so.
-pub fn floor_nearest(i: usize, from: usize, to: usize) -> usize {
+pub(crate) fn floor_nearest(i: usize, from: usize, to: usize) -> usize {
     ((i as f32 * (from as f32 / to as f32)) as usize).min(from - 1)
 }
 

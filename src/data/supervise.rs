@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::named::Named;
 
 /// What the net learns anomalies from. In every mode but the first, each drawn nominal sample gives way to an anomaly with
-/// probability ½, afresh in each epoch, unless [anomalies are made beforehand](crate::data::batches::Rounds::offline).
+/// probability ½, afresh in each epoch, unless [anomalies are made beforehand](crate::data::batches::EpochPlan::offline).
 #[derive(
     Clone,
     Copy,

@@ -15,7 +15,7 @@ use crate::data::split::{Labels, Part, Query, Split};
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
 
-pub const CUSTOM: DatasetKind = DatasetKind::new(&DatasetSpec {
+pub(crate) const CUSTOM: DatasetKind = DatasetKind::new(&DatasetSpec {
     word: "custom",
     explanation: "Pictures in a folder per class, with the paper's settings for them",
     reader: &Custom,

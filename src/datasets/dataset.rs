@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// A labelled dataset with a training and a test split.
 #[derive(Clone, Debug)]
-pub struct Dataset {
+pub(crate) struct Dataset {
     /// What is learned, by name: a class, or the thing of which there are good and defective images.
     pub class: String,
     /// Names of the labels of the images.
@@ -26,7 +26,7 @@ pub struct Dataset {
 
 /// Which images to load, and in which shape.
 #[derive(Clone, Copy, Debug)]
-pub struct Source<'a> {
+pub(crate) struct Source<'a> {
     pub kind: DatasetKind,
     /// The folder or file of the dataset; None for one that is found by itself.
     pub data: Option<&'a Path>,
@@ -43,7 +43,7 @@ pub struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// The first class of a dataset, its nominal images to learn from, without masks, in as much memory as there is.
-    pub fn new(kind: DatasetKind, data: Option<&'a Path>, side: usize, channels: usize) -> Source<'a> {
+    pub(crate) fn new(kind: DatasetKind, data: Option<&'a Path>, side: usize, channels: usize) -> Source<'a> {
         let form = RawForm { side, channels, resize: (kind.recipe.resize)(PipelineKind::None) };
         let raw = Raw { form, hold: Hold::Auto };
         Source { kind, data, class: "0", raw, nominal: true, anomalies: false, skip_broken: false }
@@ -86,7 +86,7 @@ impl Task<'_> {
 
 impl Dataset {
     /// Loads both splits. A dataset that is one file is the training split.
-    pub fn load(source: &Source) -> Result<Dataset> {
+    pub(crate) fn load(source: &Source) -> Result<Dataset> {
         let task = source.open()?;
         let train = task.read(Part::Train)?;
         let test = if task.root.is_file() { task.empty() } else { task.read(Part::Test)? };
@@ -94,7 +94,7 @@ impl Dataset {
     }
 
     /// The same with an empty training split, for evaluation. A dataset that is one file is the test split here.
-    pub fn load_test(source: &Source) -> Result<Dataset> {
+    pub(crate) fn load_test(source: &Source) -> Result<Dataset> {
         let task = source.open()?;
         let test = task.read(Part::Test)?;
         if test.images.count() == 0 {
@@ -105,7 +105,7 @@ impl Dataset {
     }
 
     /// Indices of the training images of the nominal class.
-    pub fn nominal(&self) -> Result<Vec<usize>> {
+    pub(crate) fn nominal(&self) -> Result<Vec<usize>> {
         let indices = self.train.indices(|class| class == self.nominal);
         if indices.is_empty() {
             let (class, name) = (self.nominal, &self.class_names[usize::from(self.nominal)]);
@@ -116,13 +116,13 @@ impl Dataset {
     }
 
     /// Indices of the training images of every other class: the true anomalies.
-    pub fn anomalous(&self) -> Vec<usize> {
+    pub(crate) fn anomalous(&self) -> Vec<usize> {
         self.train.indices(|class| class != self.nominal)
     }
 }
 
 /// The class that a user named by index or by name.
-pub fn class_index(classes: &[String], class: &str) -> Result<u16> {
+pub(crate) fn class_index(classes: &[String], class: &str) -> Result<u16> {
     let by_name = classes.iter().position(|name| name.eq_ignore_ascii_case(class));
     match (by_name, class.parse::<usize>()) {
         (Some(index), _) => Ok(index as u16),
@@ -140,7 +140,7 @@ pub fn class_index(classes: &[String], class: &str) -> Result<u16> {
 }
 
 /// Names of the classes that can be nominal: what a sweep goes over.
-pub fn nominal_classes(kind: DatasetKind, data: Option<&Path>) -> Result<Vec<String>> {
+pub(crate) fn nominal_classes(kind: DatasetKind, data: Option<&Path>) -> Result<Vec<String>> {
     kind.reader.classes(&root(kind, data)?)
 }
 

@@ -10,7 +10,7 @@ use crate::data::images::Images;
 use crate::data::split::{Part, Query, Split};
 use crate::error::Result;
 
-pub const EMNIST: DatasetKind = DatasetKind::new(&DatasetSpec {
+pub(crate) const EMNIST: DatasetKind = DatasetKind::new(&DatasetSpec {
     word: "emnist",
     explanation: "EMNIST letters: idx files, 26 letters",
     reader: &EmnistLetters,

@@ -13,19 +13,19 @@
 
 pub mod cifar10;
 pub mod cifar100;
-pub mod custom;
-pub mod dataset;
-pub mod emnist;
+pub(crate) mod custom;
+pub(crate) mod dataset;
+pub(crate) mod emnist;
 pub mod fmnist;
 pub mod folder;
 pub mod imagenet;
 pub mod mnist;
 pub mod mvtec;
-pub mod outliers;
-pub mod pascalvoc;
-pub mod preset;
-pub mod recipe;
-pub mod spec;
+pub(crate) mod outliers;
+pub(crate) mod pascalvoc;
+pub(crate) mod preset;
+pub(crate) mod recipe;
+pub(crate) mod spec;
 #[cfg(test)]
 mod toy;
 

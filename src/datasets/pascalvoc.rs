@@ -16,7 +16,7 @@ use crate::data::split::{Labels, Part, Query, Split};
 use crate::error::{Error, Result};
 use crate::files;
 
-pub const PASCALVOC: DatasetKind = DatasetKind::new(&DatasetSpec {
+pub(crate) const PASCALVOC: DatasetKind = DatasetKind::new(&DatasetSpec {
     word: "pascalvoc",
     explanation: "Pascal VOC 2007: horses against the rest",
     reader: &PascalVoc,
@@ -40,7 +40,7 @@ pub const PASCALVOC: DatasetKind = DatasetKind::new(&DatasetSpec {
 });
 
 /// Mean and standard deviation that the authors use whatever the class.
-pub const MOMENTS: Moments = [[0.4469, 0.4227, 0.3906], [0.2691, 0.2659, 0.2789]];
+pub(crate) const MOMENTS: Moments = [[0.4469, 0.4227, 0.3906], [0.2691, 0.2659, 0.2789]];
 
 /// Classes of ImageNet (2012) one of whose names has that of a Pascal VOC class as a word or as the end of one.
 #[rustfmt::skip]

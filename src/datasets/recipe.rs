@@ -11,10 +11,10 @@ use crate::data::resize_mode::ResizeMode;
 use crate::error::Result;
 
 /// Mean and standard deviation of each colour.
-pub type Moments = [[f32; 3]; 2];
+pub(crate) type Moments = [[f32; 3]; 2];
 
 /// Those of ImageNet, which the authors use whatever the class.
-pub const IMAGENET_MOMENTS: Moments = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
+pub(crate) const IMAGENET_MOMENTS: Moments = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
 
 /// What a dataset's images pass on their way to the net.
 #[derive(Clone, Copy, Debug)]

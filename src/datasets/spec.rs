@@ -150,11 +150,11 @@ impl PartialEq for OutlierSpec {
 impl Eq for OutlierSpec {}
 
 /// An error about something that is missing from a dataset, with the tree that was expected.
-pub fn missing(path: &Path, problem: impl Into<String>, tree: &str) -> Error {
+pub(crate) fn missing(path: &Path, problem: impl Into<String>, tree: &str) -> Error {
     Error::file(path, problem, format!("expected is this tree:\n{tree}"))
 }
 
 /// Names from a list of words.
-pub fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_string).collect()
 }

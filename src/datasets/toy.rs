@@ -11,7 +11,7 @@ use crate::data::resize_mode::ResizeMode;
 use crate::data::split::{Query, Split};
 use crate::error::Result;
 
-pub const TOY: DatasetKind = DatasetKind::new(&DatasetSpec {
+pub(super) const TOY: DatasetKind = DatasetKind::new(&DatasetSpec {
     word: "toy",
     explanation: "Toys: images from nowhere, dark ones and bright ones",
     reader: &Toy,

@@ -4,7 +4,7 @@ use crate::real::Real;
 
 /// A matrix inside a slice: element (i, j) is at `i * row_stride + j * column_stride`.
 #[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a, T> {
+pub(crate) struct Matrix<'a, T> {
     pub data: &'a [T],
     pub rows: usize,
     pub columns: usize,
@@ -14,12 +14,12 @@ pub struct Matrix<'a, T> {
 
 impl<'a, T> Matrix<'a, T> {
     /// Rows one after the other.
-    pub fn row_major(data: &'a [T], rows: usize, columns: usize) -> Matrix<'a, T> {
+    pub(crate) fn row_major(data: &'a [T], rows: usize, columns: usize) -> Matrix<'a, T> {
         Matrix { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
     /// The same elements with rows and columns exchanged.
-    pub fn transposed(self) -> Matrix<'a, T> {
+    pub(crate) fn transposed(self) -> Matrix<'a, T> {
         Matrix {
             data: self.data,
             rows: self.columns,
@@ -43,7 +43,7 @@ impl<'a, T> Matrix<'a, T> {
 ///
 /// # Panics
 /// Panics if the inner dimensions differ or a slice is shorter than its matrix.
-pub fn matmul<T: Real>(out: &mut [T], a: Matrix<T>, b: Matrix<T>, accumulate: bool) {
+pub(crate) fn matmul<T: Real>(out: &mut [T], a: Matrix<T>, b: Matrix<T>, accumulate: bool) {
     assert_eq!(a.columns, b.rows, "matmul: inner dimensions");
     assert!(a.data.len() >= a.extent() && b.data.len() >= b.extent(), "matmul: operand shorter than its shape");
     assert!(out.len() >= a.rows * b.columns, "matmul: output shorter than its shape");

@@ -6,9 +6,9 @@
 //! for the graphs, each step's launcher for its offsets.
 
 pub mod cuda;
-pub mod host;
-pub mod matmul;
-pub mod simd;
+pub(crate) mod host;
+pub(crate) mod matmul;
+pub(crate) mod simd;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -54,6 +54,11 @@ impl Device {
     /// The first GPU where one can be used, else the CPU.
     pub fn auto() -> Result<Device> {
         Ok(choose(DeviceChoice::Auto)?.0)
+    }
+
+    /// The GPU of this number, from 0.
+    pub fn gpu(number: usize) -> Result<Device> {
+        Ok(choose(DeviceChoice::Cuda(number))?.0)
     }
 
     /// `cpu` or `cuda`.

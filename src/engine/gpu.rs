@@ -44,7 +44,7 @@ pub struct EpochLog {
 /// What trains whole epochs on the device.
 struct EpochRunner {
     feed: Feed,
-    /// Of the epoch's samples, [capacity].
+    /// Of the epoch's samples, `[capacity]`.
     order: Buffer<u32>,
     /// Losses, then labels, [2, capacity].
     log: Buffer<f32>,
@@ -62,7 +62,7 @@ pub(super) struct Gpu {
 
 impl Gpu {
     /// Lays out a plan's memory. `bytes_of(batch)` is what a plan for another batch would need, to tell in the error which one would fit.
-    pub fn new(cuda: &Arc<Cuda>, plan: &Plan, bytes_of: impl Fn(usize) -> Option<usize>) -> Result<Gpu> {
+    pub(super) fn new(cuda: &Arc<Cuda>, plan: &Plan, bytes_of: impl Fn(usize) -> Option<usize>) -> Result<Gpu> {
         check_sizes(plan)?;
         if plan.buffers.reals.iter().any(|&(_, dtype)| dtype == DType::Bf16) && !cuda.has_bf16()? {
             return Err(CudaError::NoBf16.into());
@@ -84,7 +84,7 @@ impl Gpu {
     }
 
     /// Makes room for the scratch space of one more plan.
-    pub fn reserve(&mut self, plan: &Plan) -> Result<()> {
+    pub(super) fn reserve(&mut self, plan: &Plan) -> Result<()> {
         if self.memory.reserve_workspace(plan.cuda_workspace())?
             && let Some(epochs) = &mut self.epochs
         {
@@ -94,7 +94,7 @@ impl Gpu {
     }
 
     /// Launches steps, with one set of hyperparameters where they read any.
-    pub fn run(&mut self, steps: &[Step], hyper: Option<&Hyper>) -> Result<()> {
+    pub(super) fn run(&mut self, steps: &[Step], hyper: Option<&Hyper>) -> Result<()> {
         if let Some(hyper) = hyper {
             self.memory.hyper.write(0, &hyper.row())?;
             self.memory.clock.write(0, &[0, 0])?;
@@ -106,14 +106,19 @@ impl Gpu {
     }
 
     /// Captures steps, with one set of hyperparameters. They name this memory, which must not move before the graph's last launch.
-    pub fn capture(&mut self, steps: &[Step], hyper: &Hyper) -> Result<Graph> {
+    pub(super) fn capture(&mut self, steps: &[Step], hyper: &Hyper) -> Result<Graph> {
         self.run(&[], Some(hyper))?;
         self.memory.cuda().capture(|| Ok(steps.iter().try_for_each(|step| step.cuda(&self.memory))?))
     }
 
     /// Seconds by the device's clock that steps take, right after the work that `before` launches. That keeps the device busy while the
     /// steps are launched, so that no launch is waited for.
-    pub fn time(&mut self, steps: &[Step], hyper: &Hyper, before: impl FnOnce() -> cuda::Result<()>) -> Result<f64> {
+    pub(super) fn time(
+        &mut self,
+        steps: &[Step],
+        hyper: &Hyper,
+        before: impl FnOnce() -> cuda::Result<()>,
+    ) -> Result<f64> {
         self.run(&[], Some(hyper))?;
         before()?;
         let start = self.memory.cuda().mark()?;
@@ -122,7 +127,7 @@ impl Gpu {
     }
 
     /// Prepares epochs of up to `samples` samples in batches of `stride`.
-    pub fn attach(&mut self, feed: Feed, samples: usize, stride: usize) -> Result<()> {
+    pub(super) fn attach(&mut self, feed: Feed, samples: usize, stride: usize) -> Result<()> {
         let cuda = self.memory.cuda().clone();
         self.memory.reserve_hyper(samples.div_ceil(stride))?;
         self.epochs = Some(EpochRunner {
@@ -136,12 +141,12 @@ impl Gpu {
     }
 
     /// Whether a source of batches is attached.
-    pub fn is_attached(&self) -> bool {
+    pub(super) fn is_attached(&self) -> bool {
         self.epochs.is_some()
     }
 
     /// Uploads what an epoch needs: its order and the hyperparameters of its batches.
-    pub fn begin_epoch(&mut self, epoch: u32, order: &[u32], hypers: &[Hyper]) -> Result<()> {
+    pub(super) fn begin_epoch(&mut self, epoch: u32, order: &[u32], hypers: &[Hyper]) -> Result<()> {
         let rows: Vec<f32> = hypers.iter().flat_map(Hyper::row).collect();
         self.memory.hyper.write(0, &rows)?;
         self.memory.clock.write(0, &[0, epoch])?;
@@ -151,7 +156,7 @@ impl Gpu {
 
     /// Launches the next step of the epoch: draws the batch, trains on it, logs its losses. Captures the step when a batch size is
     /// met for the first time; nothing is allocated, copied or waited for.
-    pub fn step(&mut self, plan: &Plan, ports: &TrainingPorts, stride: usize) -> Result<()> {
+    pub(super) fn step(&mut self, plan: &Plan, ports: &TrainingPorts, stride: usize) -> Result<()> {
         let Gpu { memory, epochs } = self;
         let epochs = epochs.as_mut().ok_or_else(no_feed)?;
         let graph = match epochs.graphs.remove(&plan.batch) {
@@ -171,7 +176,7 @@ impl Gpu {
     }
 
     /// Waits for the epoch's end and reads its log.
-    pub fn end_epoch(&mut self, samples: usize) -> Result<EpochLog> {
+    pub(super) fn end_epoch(&mut self, samples: usize) -> Result<EpochLog> {
         let epochs = self.epochs()?;
         let capacity = epochs.order.len();
         let (mut losses, mut labels) = (vec![0.0; samples], vec![0.0; samples]);

@@ -2,10 +2,10 @@
 
 pub mod gpu;
 pub mod lower;
-pub mod network;
-pub mod plan;
-pub mod schedule;
-pub mod step;
+pub(crate) mod network;
+pub(crate) mod plan;
+pub(crate) mod schedule;
+pub(crate) mod step;
 
 pub use network::Network;
 pub use plan::Plan;

@@ -13,7 +13,7 @@ use crate::model::{Arch, Objective, Weights};
 use crate::real::Real;
 
 /// Input, labels and, for the map loss, maps of a batch.
-pub type TrainingInputs<'a, T> = (&'a mut [T], &'a mut [T], Option<&'a mut [T]>);
+pub(crate) type TrainingInputs<'a, T> = (&'a mut [T], &'a mut [T], Option<&'a mut [T]>);
 
 /// A net on a device: on the CPU in f32, or in f64 as reference; on a GPU in f32, or with activations of bf16 ([`PlanOptions::dtype`]).
 ///

@@ -13,11 +13,11 @@
 
 use crate::real::Real;
 
-pub mod precision_recall;
-pub mod pro;
-pub mod regions;
-pub mod roc;
-pub mod scores;
+pub(crate) mod precision_recall;
+pub(crate) mod pro;
+pub(crate) mod regions;
+pub(crate) mod roc;
+pub(crate) mod scores;
 
 /// The smallest value that a share `q` of all values does not exceed; 0 without values.
 pub fn quantile<T: Real>(values: &[T], q: f64) -> T {

@@ -4,7 +4,7 @@ use super::scores::Ranking;
 
 /// The best compromise between precision and recall.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BestF1 {
+pub(crate) struct BestF1 {
     /// Harmonic mean of precision and recall.
     pub f1: f64,
     /// A sample counts as positive from this score on; the highest such score where several reach the best F1.
@@ -14,7 +14,7 @@ pub struct BestF1 {
 impl Ranking {
     /// Average precision Σ (Rₙ − Rₙ₋₁) Pₙ over all thresholds, as scikit-learn's `average_precision_score`. None where
     /// a class is missing.
-    pub fn average_precision(&self) -> Option<f64> {
+    pub(crate) fn average_precision(&self) -> Option<f64> {
         let (_, anomalous) = self.classes()?;
         let sum: f64 = self
             .steps()
@@ -27,7 +27,7 @@ impl Ranking {
     }
 
     /// The highest F1 = 2 PR / (P + R) over all thresholds (F1-max). None where a class is missing.
-    pub fn best_f1(&self) -> Option<BestF1> {
+    pub(crate) fn best_f1(&self) -> Option<BestF1> {
         let (_, anomalous) = self.classes()?;
         let mut best = BestF1 { f1: 0.0, threshold: f32::INFINITY };
         for step in self.steps() {

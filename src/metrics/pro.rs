@@ -13,7 +13,7 @@ impl Ranking {
     /// Per-region overlap: the share of an anomalous region that is found, averaged over the regions so that each
     /// weighs the same whatever its size, then averaged over the false positive rates of the nominal pixels from 0 to
     /// 0.3. Between thresholds the curve is straight. None where a class is missing.
-    pub fn pro(&self) -> Option<f64> {
+    pub(crate) fn pro(&self) -> Option<f64> {
         let (nominal, _) = self.classes()?;
         let all = self.regions() as f64 * WHOLE as f64;
         // In false positives rather than their rate, so that the sums stay exact for long.

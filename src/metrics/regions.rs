@@ -6,7 +6,7 @@
 ///
 /// # Panics
 /// When the mask is not made of whole rows.
-pub fn region_sizes(mask: &[u8], width: usize) -> (Vec<u32>, usize) {
+pub(crate) fn region_sizes(mask: &[u8], width: usize) -> (Vec<u32>, usize) {
     assert!(mask.len().is_multiple_of(width), "whole rows of {width}");
     let mut sizes = vec![0; mask.len()];
     let mut regions = 0;

@@ -4,7 +4,7 @@ use super::scores::Ranking;
 
 /// A ROC curve from (0, 0) to (1, 1), with scikit-learn's (1.3 and later) conventions.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RocCurve {
+pub(crate) struct RocCurve {
     /// False positive rate per point.
     pub fpr: Vec<f64>,
     /// True positive rate per point.
@@ -16,7 +16,7 @@ pub struct RocCurve {
 impl Ranking {
     /// Area under the ROC curve: the probability that an anomalous sample scores above a nominal one, with ½ for a tie.
     /// None where a class is missing.
-    pub fn auroc(&self) -> Option<f64> {
+    pub(crate) fn auroc(&self) -> Option<f64> {
         let (nominal, anomalous) = self.classes()?;
         // Twice the number of pairs in the right order, ties counting once.
         let won = |below: usize, tied: usize| 2 * below as u128 + tied as u128;
@@ -27,7 +27,7 @@ impl Ranking {
 
     /// The ROC curve. `drop_intermediate` leaves out points on straight lines between their neighbours. None where a
     /// class is missing.
-    pub fn roc_curve(&self, drop_intermediate: bool) -> Option<RocCurve> {
+    pub(crate) fn roc_curve(&self, drop_intermediate: bool) -> Option<RocCurve> {
         let (nominal, anomalous) = self.classes()?;
         let points: Vec<_> =
             self.steps().map(|step| (f64::from(step.threshold), [step.false_positives, step.true_positives])).collect();
@@ -48,7 +48,7 @@ impl Ranking {
 
     /// The ROC curve with the points that are at least `step` apart from the one before along either axis, and the last: what a
     /// plot of many millions of pixels needs, in no more memory. None where a class is missing.
-    pub fn roc_outline(&self, step: f64) -> Option<RocCurve> {
+    pub(crate) fn roc_outline(&self, step: f64) -> Option<RocCurve> {
         let (nominal, anomalous) = self.classes()?;
         let mut curve = RocCurve { fpr: vec![0.0], tpr: vec![0.0], thresholds: vec![f64::INFINITY] };
         let mut kept = (0.0, 0.0);

@@ -10,7 +10,7 @@ use rayon::slice::ParallelSliceMut;
 /// per pixel of that image; ranking adds nothing. A list that outgrows its capacity moves to a place twice as large,
 /// which takes up to three times its bytes for a moment.
 #[derive(Clone, Debug, Default)]
-pub struct Scores {
+pub(crate) struct Scores {
     /// [`key`]s of the nominal samples.
     nominal: Vec<u32>,
     anomalous: Vec<Anomalous>,
@@ -27,7 +27,7 @@ struct Anomalous {
 
 /// Scores in order, from which every figure is taken.
 #[derive(Clone, Debug)]
-pub struct Ranking(Scores);
+pub(crate) struct Ranking(Scores);
 
 /// One distinct score of a ranking.
 pub(super) struct Threshold<'a> {
@@ -44,12 +44,12 @@ pub(super) struct Threshold<'a> {
 
 impl Scores {
     /// No scores yet, with room for so many samples.
-    pub fn with_capacity(nominal: usize, anomalous: usize) -> Scores {
+    pub(crate) fn with_capacity(nominal: usize, anomalous: usize) -> Scores {
         Scores { nominal: Vec::with_capacity(nominal), anomalous: Vec::with_capacity(anomalous), regions: 0 }
     }
 
     /// Bytes of memory for so many samples.
-    pub fn bytes(nominal: usize, anomalous: usize) -> usize {
+    pub(crate) fn bytes(nominal: usize, anomalous: usize) -> usize {
         nominal.saturating_mul(size_of::<u32>()).saturating_add(anomalous.saturating_mul(size_of::<Anomalous>()))
     }
 
@@ -58,7 +58,7 @@ impl Scores {
     ///
     /// # Panics
     /// When the lengths differ.
-    pub fn push_samples(&mut self, scores: &[f32], labels: &[bool]) -> Result<()> {
+    pub(crate) fn push_samples(&mut self, scores: &[f32], labels: &[bool]) -> Result<()> {
         assert_eq!(scores.len(), labels.len(), "one label per score");
         let anomalous = labels.iter().filter(|&&label| label).count();
         self.push(scores, labels.iter().map(|&label| u32::from(label)), anomalous)
@@ -69,7 +69,7 @@ impl Scores {
     ///
     /// # Panics
     /// When the lengths differ or are not of whole rows.
-    pub fn push_image(&mut self, scores: &[f32], mask: &[u8], width: usize) -> Result<()> {
+    pub(crate) fn push_image(&mut self, scores: &[f32], mask: &[u8], width: usize) -> Result<()> {
         assert_eq!(scores.len(), mask.len(), "one mask value per score");
         let (sizes, regions) = region_sizes(mask, width);
         self.push(scores, sizes.into_iter(), regions)
@@ -94,7 +94,7 @@ impl Scores {
     }
 
     /// Sorts the scores in place.
-    pub fn rank(mut self) -> Ranking {
+    pub(crate) fn rank(mut self) -> Ranking {
         self.nominal.par_sort_unstable();
         self.anomalous.par_sort_unstable_by_key(|sample| sample.key);
         Ranking(self)
@@ -103,7 +103,7 @@ impl Scores {
 
 impl Ranking {
     /// The ranking of samples that stand for themselves; see [`Scores::push_samples`].
-    pub fn of_samples(scores: &[f32], labels: &[bool]) -> Result<Ranking> {
+    pub(crate) fn of_samples(scores: &[f32], labels: &[bool]) -> Result<Ranking> {
         let mut collected = Scores::default();
         collected.push_samples(scores, labels)?;
         Ok(collected.rank())
@@ -138,12 +138,12 @@ impl Ranking {
 
 impl Threshold<'_> {
     /// How many anomalous samples have this score.
-    pub fn anomalous(&self) -> usize {
+    pub(super) fn anomalous(&self) -> usize {
         self.anomalous.len()
     }
 
     /// The region sizes of the anomalous samples with this score.
-    pub fn region_sizes(&self) -> impl Iterator<Item = u32> {
+    pub(super) fn region_sizes(&self) -> impl Iterator<Item = u32> {
         self.anomalous.iter().map(|sample| sample.region)
     }
 }
@@ -174,20 +174,20 @@ pub(super) mod tests {
 
     /// Eight scores with ties, and their labels, that figures of scikit-learn are quoted for:
     /// `s = [.1, .4, .35, .8, .4, .4, .7, .05]; y = [0, 0, 1, 1, 1, 0, 1, 0]`
-    pub fn eight() -> Ranking {
+    pub(crate) fn eight() -> Ranking {
         let scores = [0.1, 0.4, 0.35, 0.8, 0.4, 0.4, 0.7, 0.05];
         Ranking::of_samples(&scores, &[false, false, true, true, true, false, true, false]).unwrap()
     }
 
     /// A thousand scores with many ties: `i = np.arange(1000); y = i * i % 7 < 2; s = i * 7919 % 101 + 20 * y`
-    pub fn thousand() -> Ranking {
+    pub(crate) fn thousand() -> Ranking {
         let label = |i: u32| i * i % 7 < 2;
         let scores: Vec<f32> = (0..1000).map(|i| (i * 7919 % 101 + 20 * u32::from(label(i))) as f32).collect();
         Ranking::of_samples(&scores, &(0..1000).map(label).collect::<Vec<_>>()).unwrap()
     }
 
     /// Random samples. Small integers make ties; halves of negative ones test the sign.
-    pub fn samples() -> impl Strategy<Value = (Vec<f32>, Vec<bool>)> {
+    pub(crate) fn samples() -> impl Strategy<Value = (Vec<f32>, Vec<bool>)> {
         prop::collection::vec(((-6i8..6).prop_map(|v| f32::from(v) * 0.5), any::<bool>()), 0..60)
             .prop_map(|samples| samples.into_iter().unzip())
     }

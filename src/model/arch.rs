@@ -6,7 +6,7 @@ use crate::steps::upsample::ReceptiveField;
 use crate::steps::{conv, pool};
 
 /// Weight of a batch in the norms' running statistics while training: PyTorch's default, as the authors train.
-pub const NORM_MOMENTUM: f64 = 0.1;
+pub(crate) const NORM_MOMENTUM: f64 = 0.1;
 
 /// What a net is trained for, and how its output becomes scores and heatmaps.
 #[derive(

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::files;
 
 /// Serialises weights and header entries.
-pub fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, String>) -> Result<Vec<u8>> {
+pub(crate) fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, String>) -> Result<Vec<u8>> {
     let layout = Layout::new(arch);
     let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
     let mut push = |name: String, shape: &[usize], values: &[f32]| {
@@ -55,7 +55,7 @@ pub fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, String>)
 }
 
 /// Where the weights of pretrained nets are to be had.
-pub const PRETRAINED: &str = "name a safetensors file of torchvision's or timm's vgg11_bn (vgg16 for VGG16 nets) by `weights` FILE, such as \
+pub(crate) const PRETRAINED: &str = "name a safetensors file of torchvision's or timm's vgg11_bn (vgg16 for VGG16 nets) by `weights` FILE, such as \
      model.safetensors of https://huggingface.co/timm/vgg11_bn.tv_in1k, or choose the net's NOPT variant, which starts from scratch";
 
 /// The name of a tensor in files of whole VGG nets; None for tensors that only our nets have.
@@ -69,7 +69,7 @@ fn pretrained_name(name: &str) -> Option<&str> {
 ///
 /// # Errors
 /// Where the net has no pretrained layers; where the file lacks one of them or holds it in another shape.
-pub fn take_pretrained(arch: &Arch, path: &Path, weights: &mut Weights) -> Result<()> {
+pub(crate) fn take_pretrained(arch: &Arch, path: &Path, weights: &mut Weights) -> Result<()> {
     if !arch.pretrained {
         let problem = format!("`weights` {}: no layer of {} is pretrained", path.display(), arch.name);
         return Err(Error::setting(problem, "leave it out, or choose a VGG net"));
@@ -80,7 +80,7 @@ pub fn take_pretrained(arch: &Arch, path: &Path, weights: &mut Weights) -> Resul
 }
 
 /// An opened safetensors file of any content.
-pub struct TensorFile<'a> {
+pub(crate) struct TensorFile<'a> {
     path: &'a Path,
     pub tensors: SafeTensors<'a>,
     /// Text entries of the header.
@@ -89,7 +89,7 @@ pub struct TensorFile<'a> {
 
 impl<'a> TensorFile<'a> {
     /// Parses the bytes of `path`; the remedy is for files that are cut short or something else.
-    pub fn parse(path: &'a Path, bytes: &'a [u8], remedy: &str) -> Result<TensorFile<'a>> {
+    pub(crate) fn parse(path: &'a Path, bytes: &'a [u8], remedy: &str) -> Result<TensorFile<'a>> {
         let broken = |e| Error::file(path, format!("not a complete safetensors file ({e})"), remedy);
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(broken)?;
         let header = metadata.metadata().clone().unwrap_or_default();
@@ -98,7 +98,7 @@ impl<'a> TensorFile<'a> {
     }
 
     /// The weights, checked against the net: every tensor present, of its shape, and finite.
-    pub fn weights(&self, arch: &Arch) -> Result<Weights> {
+    pub(crate) fn weights(&self, arch: &Arch) -> Result<Weights> {
         let layout = Layout::new(arch);
         let mut weights =
             Weights { params: vec![0.0; layout.params_len], stats: vec![0.0; layout.stats_len], batches: 0 };
@@ -162,7 +162,7 @@ impl<'a> TensorFile<'a> {
 }
 
 /// The values of an f32 tensor; None for any other type.
-pub fn floats(tensor: &TensorView) -> Option<Vec<f32>> {
+pub(crate) fn floats(tensor: &TensorView) -> Option<Vec<f32>> {
     let bytes = (tensor.dtype() == Dtype::F32).then(|| tensor.data().as_chunks().0)?;
     Some(bytes.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
 }

@@ -1,8 +1,8 @@
 //! What a net is: its table of layers, receptive field, parameters, initialisation and files.
 
-pub mod arch;
+pub(crate) mod arch;
 pub mod baselines;
-pub mod checkpoint;
+pub(crate) mod checkpoint;
 pub mod nets;
 pub mod weights;
 

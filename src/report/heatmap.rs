@@ -45,7 +45,7 @@ impl<T: Real> Scale<T> {
 
 /// Scales each of the maps, `size` values each (all channels of a sample together), by its own minimum and `q`-quantile: shows
 /// where within an image the anomaly lies.
-pub fn local_norm<T: Real>(maps: &mut [T], size: usize, q: f64) {
+pub(crate) fn local_norm<T: Real>(maps: &mut [T], size: usize, q: f64) {
     for map in maps.chunks_mut(size.max(1)) {
         Scale::of(map, q).apply(map);
     }
@@ -53,7 +53,7 @@ pub fn local_norm<T: Real>(maps: &mut [T], size: usize, q: f64) {
 
 /// Scales all maps by the minimum and `q`-quantile of a reference, or of the maps together without one: shows which images are
 /// anomalous. The reference need not have the size of the maps.
-pub fn global_norm<T: Real>(maps: &mut [T], reference: Option<&[T]>, q: f64) {
+pub(crate) fn global_norm<T: Real>(maps: &mut [T], reference: Option<&[T]>, q: f64) {
     Scale::of(reference.unwrap_or(maps), q).apply(maps);
 }
 

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 
 /// A whole page: a title, what it is about, and sections.
-pub fn page(title: &str, lead: &Markup, sections: &[Markup]) -> String {
+pub(crate) fn page(title: &str, lead: &Markup, sections: &[Markup]) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -28,26 +28,26 @@ pub fn page(title: &str, lead: &Markup, sections: &[Markup]) -> String {
 }
 
 /// A part of the page under a heading.
-pub fn section(heading: &str, body: &Markup) -> Markup {
+pub(crate) fn section(heading: &str, body: &Markup) -> Markup {
     html! { section { h2 { (heading) } (body) } }
 }
 
 /// Figures in large type, each with its name.
-pub fn figures(figures: &[(String, String)]) -> Markup {
+pub(crate) fn figures(figures: &[(String, String)]) -> Markup {
     html! {
         dl.figures { @for (name, value) in figures { div { dt { (name) } dd { (value) } } } }
     }
 }
 
 /// Names and what they are, one pair a row.
-pub fn pairs(rows: &[(String, impl Render)]) -> Markup {
+pub(crate) fn pairs(rows: &[(String, impl Render)]) -> Markup {
     html! {
         div.scroll { table.pairs { tbody { @for (name, value) in rows { tr { th scope="row" { (name) } td { (value) } } } } } }
     }
 }
 
 /// A table of numbers under a header.
-pub fn table(header: &[&str], rows: &[Vec<String>]) -> Markup {
+pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> Markup {
     html! {
         div.scroll {
             table.numbers {
@@ -59,7 +59,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> Markup {
 }
 
 /// A PNG `width` pixels wide at its own size, which a narrow screen scrolls to see all of; `alt` for those who cannot see it.
-pub fn picture(png: &[u8], width: u32, alt: &str, caption: &str) -> Markup {
+pub(crate) fn picture(png: &[u8], width: u32, alt: &str, caption: &str) -> Markup {
     html! {
         figure.picture style={ "--width: " (width) "px" } {
             div.scroll tabindex="0" { img src={ "data:image/png;base64," (STANDARD.encode(png)) } alt=(alt); }
@@ -70,7 +70,7 @@ pub fn picture(png: &[u8], width: u32, alt: &str, caption: &str) -> Markup {
 }
 
 /// Plots side by side where there is room. Each is (SVG, `alt`, caption).
-pub fn plots(plots: &[(String, String, String)]) -> Markup {
+pub(crate) fn plots(plots: &[(String, String, String)]) -> Markup {
     html! {
         div.plots {
             @for (svg, alt, caption) in plots {

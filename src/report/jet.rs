@@ -11,16 +11,16 @@ const GREEN: [[f64; 2]; 6] = [[0.0, 0.0], [0.125, 0.0], [0.375, 1.0], [0.64, 1.0
 const BLUE: [[f64; 2]; 5] = [[0.0, 0.5], [0.11, 1.0], [0.34, 1.0], [0.65, 0.0], [1.0, 0.0]];
 
 /// The 256 colours, RGB in 0…1.
-pub static JET: [[f32; 3]; SIZE] = table();
+pub(crate) static JET: [[f32; 3]; SIZE] = table();
 
 /// The colour of a value in 0…1, RGB in 0…1. Values outside take the colour of the nearer end, NaN that of 0.
-pub fn jet_rgb(value: impl Real) -> [f32; 3] {
+pub(crate) fn jet_rgb(value: impl Real) -> [f32; 3] {
     // The product is exact, the cast saturates and takes NaN to 0.
     JET[((value.f64() * SIZE as f64) as usize).min(SIZE - 1)]
 }
 
 /// The colour of a value in 0…1 as RGB bytes. Values outside take the colour of the nearer end, NaN that of 0.
-pub fn jet(value: f32) -> [u8; 3] {
+pub(crate) fn jet(value: f32) -> [u8; 3] {
     jet_rgb(value).map(|c| (c * 255.0 + 0.5) as u8)
 }
 

@@ -1,13 +1,13 @@
 //! Images, plots, pages: colour map, heatmap normalisation, contact sheets, curves, HTML, NumPy arrays.
 
-pub mod heatmap;
-pub mod html;
-pub mod jet;
-pub mod npy;
-pub mod plot;
-pub mod png;
-pub mod resample;
-pub mod sheet;
+pub(crate) mod heatmap;
+pub(crate) mod html;
+pub(crate) mod jet;
+pub(crate) mod npy;
+pub(crate) mod plot;
+pub(crate) mod png;
+pub(crate) mod resample;
+pub(crate) mod sheet;
 mod text;
 
 /// A number with three significant digits, as people read it: 0.0123, 4.56, 789.

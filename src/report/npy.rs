@@ -12,7 +12,7 @@ const ALIGNMENT: usize = 64;
 ///
 /// # Panics
 /// When the values do not fill the shape, or its text exceeds the format's 65,535 bytes.
-pub fn save_npy(path: &Path, shape: &[usize], values: &[f32]) -> Result<()> {
+pub(crate) fn save_npy(path: &Path, shape: &[usize], values: &[f32]) -> Result<()> {
     write_atomically(path, &npy(shape, values))
 }
 

@@ -47,7 +47,7 @@ const HEADROOM: f64 = 1.35;
 
 /// Colours of curves. They stay apart for colour-blind eyes and in grey.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hue {
+pub(crate) enum Hue {
     Ink,
     /// Of what is nominal.
     Blue,
@@ -67,7 +67,7 @@ impl Hue {
 
 /// A named line.
 #[derive(Clone, Debug)]
-pub struct Curve<X> {
+pub(crate) struct Curve<X> {
     pub hue: Hue,
     /// For the legend; a curve without a name is one of many, drawn thin.
     pub name: String,
@@ -76,7 +76,7 @@ pub struct Curve<X> {
 }
 
 /// Losses over the epochs (counted from 1), as SVG.
-pub fn losses(curves: &[Curve<i32>]) -> Result<String> {
+pub(crate) fn losses(curves: &[Curve<i32>]) -> Result<String> {
     let points = || curves.iter().flat_map(|curve| &curve.points);
     let last = points().map(|p| p.0).max().unwrap_or(1);
     let highest = points().map(|p| p.1).fold(0.0, f64::max);
@@ -97,7 +97,7 @@ pub fn losses(curves: &[Curve<i32>]) -> Result<String> {
 }
 
 /// ROC curves over the diagonal of guessing, as SVG.
-pub fn roc(curves: &[Curve<f64>]) -> Result<String> {
+pub(crate) fn roc(curves: &[Curve<f64>]) -> Result<String> {
     svg(|area| {
         let mut chart = builder(area).build_cartesian_2d(0.0..1.0, 0.0..1.0).map_err(bug)?;
         let mut mesh = chart.configure_mesh();
@@ -120,7 +120,7 @@ pub fn roc(curves: &[Curve<f64>]) -> Result<String> {
 
 /// Histogram of the scores of each label, in percent of the label's images, over a logarithmic axis: scores of nominal images lie
 /// orders of magnitude below those of anomalous ones. Scores of 0 or less count as the smallest positive one.
-pub fn histogram(nominal: &[f32], anomalous: &[f32], threshold: f32) -> Result<String> {
+pub(crate) fn histogram(nominal: &[f32], anomalous: &[f32], threshold: f32) -> Result<String> {
     let range = decades(nominal.iter().chain(anomalous).chain([&threshold]).copied());
     let labels = [(Hue::Blue, "nominal", nominal), (Hue::Red, "anomalous", anomalous)];
     let bars = labels.map(|(hue, name, scores)| Curve { hue, name: name.to_string(), points: steps(scores, &range) });

@@ -7,7 +7,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 /// Writes a PNG, whole or not at all.
-pub fn save_png(path: impl AsRef<Path>, image: &RgbImage) -> Result<()> {
+pub(crate) fn save_png(path: impl AsRef<Path>, image: &RgbImage) -> Result<()> {
     let path = path.as_ref();
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, ImageFormat::Png).map_err(|error| {
@@ -21,7 +21,7 @@ pub fn save_png(path: impl AsRef<Path>, image: &RgbImage) -> Result<()> {
 }
 
 /// Width and height of a PNG in pixels.
-pub fn png_size(path: &Path) -> Result<(u32, u32)> {
+pub(crate) fn png_size(path: &Path) -> Result<(u32, u32)> {
     let size = ImageReader::open(path).map_err(Error::io("read", path))?.into_dimensions();
     size.map_err(|error| Error::file(path, format!("not a readable image ({error})"), "delete it"))
 }

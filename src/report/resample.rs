@@ -2,7 +2,7 @@
 
 /// Bilinear interpolation of maps between sizes (height, width), pixel centres at half-integers and borders continued, as
 /// `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`.
-pub struct Bilinear {
+pub(crate) struct Bilinear {
     width: usize,
     /// For each output row and column, the two inputs it lies between and the weight of the second.
     rows: Vec<(usize, usize, f32)>,
@@ -11,7 +11,7 @@ pub struct Bilinear {
 
 impl Bilinear {
     /// Between two sizes; neither is empty.
-    pub fn new(from: (usize, usize), to: (usize, usize)) -> Bilinear {
+    pub(crate) fn new(from: (usize, usize), to: (usize, usize)) -> Bilinear {
         Bilinear { width: from.1, rows: taps(from.0, to.0), columns: taps(from.1, to.1) }
     }
 
@@ -19,7 +19,7 @@ impl Bilinear {
     ///
     /// # Panics
     /// When the map or the rows are shorter than that.
-    pub fn row<'a>(&'a self, map: &'a [f32], row: usize) -> impl Iterator<Item = f32> + 'a {
+    pub(crate) fn row<'a>(&'a self, map: &'a [f32], row: usize) -> impl Iterator<Item = f32> + 'a {
         let (y0, y1, fy) = self.rows[row];
         let (upper, lower) = (&map[y0 * self.width..][..self.width], &map[y1 * self.width..][..self.width]);
         self.columns.iter().map(move |&(x0, x1, fx)| {
@@ -34,7 +34,7 @@ impl Bilinear {
 ///
 /// # Panics
 /// When the map does not hold `from.0 * from.1` values, or is empty and the result is not.
-pub fn nearest<T: Copy>(map: &[T], from: (usize, usize), to: (usize, usize)) -> Vec<T> {
+pub(crate) fn nearest<T: Copy>(map: &[T], from: (usize, usize), to: (usize, usize)) -> Vec<T> {
     assert_eq!(map.len(), from.0 * from.1, "a map of {} × {}", from.0, from.1);
     let mut resized = Vec::with_capacity(to.0 * to.1);
     for y in 0..to.0 {

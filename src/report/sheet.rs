@@ -7,7 +7,7 @@ use image::{Rgb, RgbImage};
 
 /// An image with a caption below it (empty for none).
 #[derive(Clone, Debug)]
-pub struct Tile {
+pub(crate) struct Tile {
     /// Any size and shape; fitted into the tile with its proportions kept.
     pub image: RgbImage,
     /// Wrapped to the tile's width; its own line breaks are kept.
@@ -16,7 +16,7 @@ pub struct Tile {
 
 /// Tiles side by side, with a title on their left (empty for none).
 #[derive(Clone, Debug)]
-pub struct Row {
+pub(crate) struct Row {
     /// What the row shows, such as "heatmap".
     pub title: String,
     /// From left to right; rows of one sheet need not be equally long. Where none has an image, the captions are all there is:
@@ -26,7 +26,7 @@ pub struct Row {
 
 /// Rows that belong together, such as input, heatmap and mask of the same samples, under a heading (empty for none).
 #[derive(Clone, Debug)]
-pub struct Group {
+pub(crate) struct Group {
     /// What the group shows, such as "most anomalous".
     pub heading: String,
     /// From top to bottom.
@@ -35,14 +35,14 @@ pub struct Group {
 
 impl Tile {
     /// An image with a caption.
-    pub fn new(image: RgbImage, caption: impl Into<String>) -> Tile {
+    pub(crate) fn new(image: RgbImage, caption: impl Into<String>) -> Tile {
         Tile { image, caption: caption.into() }
     }
 }
 
 impl Row {
     /// Tiles with a title.
-    pub fn new(title: &str, tiles: impl IntoIterator<Item = Tile>) -> Row {
+    pub(crate) fn new(title: &str, tiles: impl IntoIterator<Item = Tile>) -> Row {
         Row { title: title.to_string(), tiles: tiles.into_iter().collect() }
     }
 }
@@ -65,7 +65,7 @@ const TEXT_WIDTH: u32 = 720;
 
 /// Composes a sheet whose tiles are squares of `tile_side` pixels (at least 8). The sheet grows with its content, so that nothing
 /// is cropped. Images smaller than a tile are enlarged with their pixels visible, larger ones reduced smoothly.
-pub fn sheet(title: &str, groups: &[Group], tile_side: u32) -> Result<RgbImage> {
+pub(crate) fn sheet(title: &str, groups: &[Group], tile_side: u32) -> Result<RgbImage> {
     let layout = SheetLayout::new(title, groups, tile_side.max(8))?;
     let height = layout.walk(title, groups, None);
     let mut canvas = RgbImage::from_pixel(layout.width, height, PAPER);
@@ -75,7 +75,7 @@ pub fn sheet(title: &str, groups: &[Group], tile_side: u32) -> Result<RgbImage> 
 
 /// The largest side of a tile up to `limit` that shows all pixels of an image of `side` pixels equally large; `limit` for
 /// images that have to be reduced.
-pub fn whole_enlargement(side: usize, limit: usize) -> u32 {
+pub(crate) fn whole_enlargement(side: usize, limit: usize) -> u32 {
     (if side == 0 || side > limit { limit } else { limit / side * side }) as u32
 }
 

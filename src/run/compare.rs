@@ -25,8 +25,8 @@ use crate::report::sheet::{Group, Row, Tile, sheet, whole_enlargement};
 use crate::report::significant;
 
 /// The sheet of heatmaps, and the table of figures.
-pub const SHEET: &str = "compare.png";
-pub const TABLE: &str = "compare.csv";
+pub(crate) const SHEET: &str = "compare.png";
+pub(crate) const TABLE: &str = "compare.csv";
 
 /// Test images per label where none are chosen: equally spaced by the first model's score.
 const SPACED: usize = 6;
@@ -36,7 +36,7 @@ const TILE: usize = 128;
 
 /// Figures of one model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Compared {
+pub(crate) struct Compared {
     /// The shortest end of its path that tells it from the others.
     pub run: String,
     pub net: String,
@@ -58,7 +58,7 @@ struct Column {
 ///
 /// # Errors
 /// Where the models' settings name different test sets.
-pub fn compare(
+pub(crate) fn compare(
     context: &Context,
     paths: &[PathBuf],
     data: Option<&Path>,

@@ -29,14 +29,14 @@ impl<F: Fn(Event) + Sync> Observer for F {
 }
 
 /// Keeps silent.
-pub struct Silent;
+pub(crate) struct Silent;
 
 impl Observer for Silent {
     fn observe(&self, _: Event) {}
 }
 
 /// An observer of one of several pieces of work, whose name it puts before all that it passes on.
-pub struct Prefixed<'a> {
+pub(crate) struct Prefixed<'a> {
     pub name: &'a str,
     pub observer: &'a dyn Observer,
 }
@@ -58,7 +58,7 @@ impl Observer for Prefixed<'_> {
 
 /// Where to compute, whom to tell, when to stop.
 #[derive(Clone, Copy)]
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     pub device: &'a Device,
     pub observer: &'a dyn Observer,
     pub stop: &'a Stop,
@@ -66,17 +66,17 @@ pub struct Context<'a> {
 
 impl<'a> Context<'a> {
     /// Work on a device that tells nobody and is not stopped.
-    pub fn silent(device: &'a Device) -> Context<'a> {
+    pub(crate) fn silent(device: &'a Device) -> Context<'a> {
         Context { device, observer: &Silent, stop: &NEVER }
     }
 
     /// Tells something.
-    pub fn note(&self, note: impl Display) {
+    pub(crate) fn note(&self, note: impl Display) {
         self.observer.observe(Event::Note(&note.to_string()));
     }
 
     /// Begins a task of so many images.
-    pub fn task(&self, task: &'a str, total: u64) -> Progress<'a> {
+    pub(crate) fn task(&self, task: &'a str, total: u64) -> Progress<'a> {
         let progress = Progress { observer: self.observer, task, done: 0, total };
         progress.tell(&String::new);
         progress
@@ -84,7 +84,7 @@ impl<'a> Context<'a> {
 }
 
 /// Progress of one task.
-pub struct Progress<'a> {
+pub(crate) struct Progress<'a> {
     observer: &'a dyn Observer,
     task: &'a str,
     done: u64,
@@ -93,7 +93,7 @@ pub struct Progress<'a> {
 
 impl Progress<'_> {
     /// `images` more are done.
-    pub fn advance(&mut self, images: u64, detail: impl Fn() -> String) {
+    pub(crate) fn advance(&mut self, images: u64, detail: impl Fn() -> String) {
         self.done += images;
         self.tell(&detail);
     }
@@ -103,7 +103,7 @@ impl Progress<'_> {
     }
 
     /// The task has ended in this.
-    pub fn finish(self, summary: &str) {
+    pub(crate) fn finish(self, summary: &str) {
         self.observer.observe(Event::Finished { task: self.task, summary });
     }
 }

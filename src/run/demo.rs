@@ -48,14 +48,14 @@ const SHOWN: usize = 8;
 
 /// What the demo found.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     pub figures: Vec<Figure>,
     pub overview: String,
 }
 
 /// Figures on one surface at one contrast: all good test pictures against the defects of that contrast.
 #[derive(Clone, Debug, Serialize)]
-pub struct Figure {
+pub(crate) struct Figure {
     pub surface: &'static str,
     pub contrast: &'static str,
     pub pictures: usize,
@@ -78,7 +78,7 @@ struct Judged {
 }
 
 /// Settings of the demo on one surface's folder.
-pub fn settings(data: &Path, seed: u64, epochs: Option<u32>) -> Settings {
+pub(crate) fn settings(data: &Path, seed: u64, epochs: Option<u32>) -> Settings {
     let preset = Settings::preset(FOLDER);
     Settings {
         data: Some(data.to_path_buf()),
@@ -91,7 +91,7 @@ pub fn settings(data: &Path, seed: u64, epochs: Option<u32>) -> Settings {
 }
 
 /// Runs the demo in `out`: SURFACE/data, SURFACE/run, overview.png and demo.json.
-pub fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>) -> Result<Option<Report>> {
+pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>) -> Result<Option<Report>> {
     files::create_folder(out)?;
     let mut figures = Vec::new();
     let mut groups = Vec::new();

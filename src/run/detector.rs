@@ -52,6 +52,7 @@ struct Shared {
 }
 
 /// What a model says of an image. It owns all that it tells.
+#[non_exhaustive]
 #[derive(Clone)]
 pub struct Detection {
     /// How anomalous the image is: 0 or more, without an upper bound. Scores of one model compare, those of two do not.
@@ -88,6 +89,7 @@ enum Evidence {
 }
 
 /// An image to detect anomalies in: in memory, or a file that is read by the detector.
+#[non_exhaustive]
 #[derive(Clone, Debug)]
 pub enum Input {
     Image(DynamicImage),

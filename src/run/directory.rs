@@ -8,39 +8,39 @@ use crate::error::{Error, Result};
 use crate::files;
 
 /// The whole run on one page.
-pub const REPORT: &str = "report.html";
+pub(crate) const REPORT: &str = "report.html";
 /// Settings of the run.
-pub const CONFIG: &str = "config.json";
+pub(crate) const CONFIG: &str = "config.json";
 /// One line per epoch.
-pub const HISTORY: &str = "history.csv";
+pub(crate) const HISTORY: &str = "history.csv";
 /// The trained model.
-pub const MODEL: &str = "model.safetensors";
+pub(crate) const MODEL: &str = "model.safetensors";
 /// What resuming needs, as of the last epoch that was saved.
-pub const STATE: &str = "state.safetensors";
+pub(crate) const STATE: &str = "state.safetensors";
 /// Training samples of the first batch, after augmentation.
-pub const PREVIEW: &str = "preview.png";
+pub(crate) const PREVIEW: &str = "preview.png";
 /// Losses over the epochs.
-pub const LOSS_PLOT: &str = "loss.svg";
+pub(crate) const LOSS_PLOT: &str = "loss.svg";
 /// Training samples with what the model says of them.
-pub const TRAINING_OVERVIEW: &str = "overview_training.png";
+pub(crate) const TRAINING_OVERVIEW: &str = "overview_training.png";
 /// Figures on the test split.
-pub const EVALUATION: &str = "evaluation.json";
+pub(crate) const EVALUATION: &str = "evaluation.json";
 /// Score of each test image.
-pub const SCORES: &str = "scores.csv";
+pub(crate) const SCORES: &str = "scores.csv";
 /// Histogram of the scores.
-pub const SCORES_PLOT: &str = "scores.svg";
+pub(crate) const SCORES_PLOT: &str = "scores.svg";
 /// Anomaly map of each test image before upsampling, in the order of the scores: float32 [n, u, u] for `numpy.load`.
-pub const MAPS: &str = "maps.npy";
+pub(crate) const MAPS: &str = "maps.npy";
 /// ROC curves of the images and of the pixels, point by point, and as a plot.
-pub const ROC: &str = "roc.csv";
-pub const PIXEL_ROC: &str = "roc_pixels.csv";
-pub const ROC_PLOT: &str = "roc.svg";
+pub(crate) const ROC: &str = "roc.csv";
+pub(crate) const PIXEL_ROC: &str = "roc_pixels.csv";
+pub(crate) const ROC_PLOT: &str = "roc.svg";
 /// Test images with what the model says of them.
-pub const OVERVIEW: &str = "overview.png";
+pub(crate) const OVERVIEW: &str = "overview.png";
 /// Test images equally spaced by score, as in the paper's figures.
-pub const PAPER: &str = "paper.png";
+pub(crate) const PAPER: &str = "paper.png";
 /// Test images that the user asked for.
-pub const CHOSEN: &str = "chosen.png";
+pub(crate) const CHOSEN: &str = "chosen.png";
 
 /// All of these: what a run's folder may hold of the program's.
 const FILES: [&str; 18] = [
@@ -66,13 +66,13 @@ const FILES: [&str; 18] = [
 
 /// A run's folder.
 #[derive(Clone, Debug)]
-pub struct RunDirectory {
+pub(crate) struct RunDirectory {
     path: PathBuf,
 }
 
 impl RunDirectory {
     /// A new run in `path`, which must not hold one yet; one that ended before there was anything to keep does not count.
-    pub fn create(path: &Path) -> Result<RunDirectory> {
+    pub(crate) fn create(path: &Path) -> Result<RunDirectory> {
         files::create_folder(path)?;
         if path.join(CONFIG).exists() && [STATE, MODEL].iter().any(|name| path.join(name).exists()) {
             return Err(Error::file(path, "already holds a run", "continue it with `resume`, or choose another `out`"));
@@ -82,13 +82,13 @@ impl RunDirectory {
     }
 
     /// A run in `path` that takes the place of an earlier one; files of other programs stay.
-    pub fn replace(path: &Path) -> Result<RunDirectory> {
+    pub(crate) fn replace(path: &Path) -> Result<RunDirectory> {
         FILES.iter().try_for_each(|name| files::remove(&path.join(name)))?;
         RunDirectory::create(path)
     }
 
     /// An existing run.
-    pub fn open(path: &Path) -> Result<RunDirectory> {
+    pub(crate) fn open(path: &Path) -> Result<RunDirectory> {
         if path.join(CONFIG).is_file() {
             return Ok(RunDirectory { path: path.to_path_buf() });
         }
@@ -97,27 +97,27 @@ impl RunDirectory {
     }
 
     /// Whether the run is trained and tested, with all its files: its page comes last.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         [MODEL, EVALUATION, REPORT].iter().all(|name| self.file(name).is_file())
     }
 
     /// The folder.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// A file of the run.
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// Writes a value as JSON.
-    pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+    pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
         write_json(&self.file(name), value)
     }
 
     /// Reads a value from JSON.
-    pub fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
+    pub(crate) fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
         let path = self.file(name);
         serde_json::from_slice(&files::read(&path)?)
             .map_err(|e| Error::file(&path, format!("cannot be read ({e})"), "restore it, or start a new run"))
@@ -125,7 +125,7 @@ impl RunDirectory {
 }
 
 /// Writes a value as indented JSON, atomically.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|e| Error::internal(format!("{} cannot be written as JSON ({e})", path.display())))?;
     bytes.push(b'\n');
@@ -133,7 +133,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 }
 
 /// Writes rows as CSV with a header line, atomically.
-pub fn write_csv(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<()> {
+pub(crate) fn write_csv(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let bug = |e: String| Error::internal(format!("{} cannot be written as CSV ({e})", path.display()));
     for row in rows {

@@ -21,7 +21,7 @@ const CURVE_STEP: f64 = 1e-3;
 
 /// A model's scores on a test split.
 #[derive(Clone, Debug)]
-pub struct Tested {
+pub(crate) struct Tested {
     pub evaluation: Evaluation,
     /// One per image.
     pub scores: Vec<Score>,
@@ -33,7 +33,7 @@ pub struct Tested {
 
 /// Score of one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Score {
+pub(crate) struct Score {
     pub image: String,
     /// The image's class.
     pub class: String,
@@ -45,7 +45,7 @@ pub struct Score {
 }
 
 /// Scores the test images and sums it up.
-pub fn evaluate(context: &Context, model: &Model, test: &TestSet) -> Result<Tested> {
+pub(crate) fn evaluate(context: &Context, model: &Model, test: &TestSet) -> Result<Tested> {
     let TestSet { split, class_names, class, .. } = test;
     let mut scorer = Scorer::new(context.device, model)?;
     let side = scorer.side();

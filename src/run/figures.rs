@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Figures on a test split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Evaluation {
+pub(crate) struct Evaluation {
     /// Area under the ROC curve of the image scores; None where a class is missing.
     pub image_auroc: Option<f64>,
     /// Average precision of the image scores; None where a class is missing.
@@ -29,7 +29,7 @@ pub struct Evaluation {
 
 impl Evaluation {
     /// The figures that the test split has.
-    pub fn figures(&self) -> Vec<(Measure, f64)> {
+    pub(crate) fn figures(&self) -> Vec<(Measure, f64)> {
         Measure::ALL.into_iter().filter_map(|measure| Some((measure, measure.of(self)?))).collect()
     }
 }
@@ -37,7 +37,7 @@ impl Evaluation {
 /// A figure of an [`Evaluation`]; as JSON and in tables of files it has the name of its field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Measure {
+pub(crate) enum Measure {
     ImageAuroc,
     ImageAveragePrecision,
     ImageF1Max,
@@ -57,7 +57,7 @@ struct About {
 }
 
 impl Measure {
-    pub const ALL: [Measure; 8] = [
+    pub(crate) const ALL: [Measure; 8] = [
         Measure::ImageAuroc,
         Measure::ImageAveragePrecision,
         Measure::ImageF1Max,
@@ -69,25 +69,25 @@ impl Measure {
     ];
 
     /// What tables show that have many rows.
-    pub const MAIN: [Measure; 3] = [Measure::ImageAuroc, Measure::PixelAuroc, Measure::Pro];
+    pub(crate) const MAIN: [Measure; 3] = [Measure::ImageAuroc, Measure::PixelAuroc, Measure::Pro];
 
     /// Its name in files.
-    pub fn key(self) -> &'static str {
+    pub(crate) fn key(self) -> &'static str {
         self.about().key
     }
 
     /// Its name for people.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.about().name
     }
 
     /// How to read it.
-    pub fn reading(self) -> &'static str {
+    pub(crate) fn reading(self) -> &'static str {
         self.about().reading
     }
 
     /// Its value, where the test split has one.
-    pub fn of(self, evaluation: &Evaluation) -> Option<f64> {
+    pub(crate) fn of(self, evaluation: &Evaluation) -> Option<f64> {
         (self.about().of)(evaluation)
     }
 

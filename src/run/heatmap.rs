@@ -29,7 +29,7 @@ pub struct Heatmap {
 }
 
 /// How a model's maps become heatmaps.
-pub struct Renderer {
+pub(crate) struct Renderer {
     form: Form,
     /// Side of inputs and heatmaps.
     side: usize,
@@ -46,7 +46,7 @@ enum Form {
 
 impl Renderer {
     /// For the maps of a model.
-    pub fn new(model: &Model) -> Result<Renderer> {
+    pub(crate) fn new(model: &Model) -> Result<Renderer> {
         let (settings, arch) = (&model.meta.settings, model.arch()?);
         let (side, sigma) = (settings.side, settings.sigma);
         let form = match arch.objective {
@@ -61,7 +61,7 @@ impl Renderer {
     }
 
     /// Shape of one map.
-    pub fn map_shape(&self) -> Vec<usize> {
+    pub(crate) fn map_shape(&self) -> Vec<usize> {
         let side = self.side;
         match self.form {
             Form::Upsampled { u, .. } => vec![u, u],
@@ -71,7 +71,7 @@ impl Renderer {
     }
 
     /// The heatmap to show of a map.
-    pub fn of_map(&self, map: &[f32]) -> Vec<f32> {
+    pub(crate) fn of_map(&self, map: &[f32]) -> Vec<f32> {
         match &self.form {
             Form::Upsampled { taps, u } => {
                 let mut heatmap = vec![0.0; self.side * self.side];
@@ -83,7 +83,7 @@ impl Renderer {
     }
 
     /// The heatmap to show of a heatmap as the net gives it.
-    pub fn of_heatmap(&self, heatmap: &[f32]) -> Vec<f32> {
+    pub(crate) fn of_heatmap(&self, heatmap: &[f32]) -> Vec<f32> {
         match self.form {
             Form::Blurred { taps, sigma } => gaussian_blur(heatmap, self.side, self.side, 1, taps, sigma),
             Form::Upsampled { .. } | Form::Averaged { .. } => heatmap.to_vec(),
@@ -91,7 +91,7 @@ impl Renderer {
     }
 
     /// A heatmap of the net's input, of values as [`Renderer::of_map`] and [`Renderer::of_heatmap`] give them.
-    pub fn heatmap(&self, scale: Scale<f32>, mut values: Vec<f32>) -> Heatmap {
+    pub(crate) fn heatmap(&self, scale: Scale<f32>, mut values: Vec<f32>) -> Heatmap {
         scale.apply(&mut values);
         let side = self.side;
         let seen = Region { top: 0, left: 0, height: side, width: side };
@@ -160,13 +160,13 @@ pub(super) fn blend(image: &mut RgbImage, over: &RgbImage, alpha: f32) {
 }
 
 /// Taps of the blur of an HSC net's heatmaps: the receptive field of the matching FCDD net, made odd.
-pub fn blur_taps(net: &str) -> Result<usize> {
+pub(crate) fn blur_taps(net: &str) -> Result<usize> {
     let fcdd = nets::by_name(&baselines::counterpart(net, Objective::Fcdd), true)?;
     Ok((fcdd.receptive_field(fcdd.side).size - 1) | 1)
 }
 
 /// The mean over the channels of each pixel: [side, side] from [side, side, channels].
-pub fn over_channels(values: Vec<f32>, side: usize) -> Vec<f32> {
+pub(crate) fn over_channels(values: Vec<f32>, side: usize) -> Vec<f32> {
     match values.len() / (side * side) {
         1 => values,
         channels => values.chunks_exact(channels).map(|pixel| pixel.iter().sum::<f32>() / channels as f32).collect(),

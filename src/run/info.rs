@@ -8,7 +8,7 @@ use crate::model::{Objective, baselines, nets};
 
 /// What `info` tells.
 #[derive(Clone, Debug, Serialize)]
-pub struct Info {
+pub(crate) struct Info {
     pub build: &'static str,
     pub cpu_threads: usize,
     pub cuda: CudaInfo,
@@ -17,7 +17,7 @@ pub struct Info {
 
 /// The CUDA side of the build and of the machine.
 #[derive(Clone, Debug, Serialize)]
-pub struct CudaInfo {
+pub(crate) struct CudaInfo {
     /// Release of the nvcc that compiled the kernels; none in a build without them.
     pub nvcc: Option<&'static str>,
     /// Architectures that the kernels were compiled for.
@@ -39,7 +39,7 @@ impl CudaInfo {
 
 /// A net at its own input side.
 #[derive(Clone, Debug, Serialize)]
-pub struct Net {
+pub(crate) struct Net {
     pub name: String,
     pub objective: Objective,
     pub channels: usize,
@@ -57,7 +57,7 @@ pub struct Net {
 }
 
 /// Collects it all.
-pub fn info() -> Result<Info> {
+pub(crate) fn info() -> Result<Info> {
     let net = |name: String| -> Result<Net> {
         let arch = baselines::any(&name, true)?;
         let field = (arch.objective == Objective::Fcdd).then(|| arch.receptive_field(arch.side));

@@ -10,7 +10,7 @@ use crate::memory::room_for;
 use crate::model::{Arch, Weights};
 
 /// Lays out a net; fails where there is no memory for it.
-pub fn lay_out(device: &Device, arch: &Arch, options: PlanOptions, weights: &Weights) -> Result<Network<f32>> {
+pub(crate) fn lay_out(device: &Device, arch: &Arch, options: PlanOptions, weights: &Weights) -> Result<Network<f32>> {
     if let Device::Cuda(_) = device {
         return Network::on(device, arch, options, weights); // which sees to the memory of the GPU
     }
@@ -23,7 +23,7 @@ pub fn lay_out(device: &Device, arch: &Arch, options: PlanOptions, weights: &Wei
 }
 
 /// Makes a network on a GPU draw its batches from a set that lies there, in epochs of up to `samples` samples.
-pub fn draw_from(network: &mut Network<f32>, set: DeviceSet, samples: usize) -> Result<()> {
+pub(crate) fn draw_from(network: &mut Network<f32>, set: DeviceSet, samples: usize) -> Result<()> {
     let feed = move |batch: BatchTarget<'_>| {
         let BatchTarget { n, stride, clock, order, input, labels, maps } = batch;
         set.enqueue(n, stride, clock, order, input, labels, maps)

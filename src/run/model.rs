@@ -129,6 +129,6 @@ impl Model {
 }
 
 /// The model file that a path names: itself, or the one in a run's folder.
-pub fn model_file(path: &Path) -> PathBuf {
+pub(crate) fn model_file(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(super::directory::MODEL) } else { path.to_path_buf() }
 }

@@ -45,7 +45,7 @@ const REFERENCE: usize = 64;
 const LABELS: [(&str, bool); 2] = [("nominal", false), ("anomalous", true)];
 
 /// The first training samples after augmentation, with their maps where the run trains on maps.
-pub fn preview(set: &TrainingSet, settings: &Settings) -> Result<RgbImage> {
+pub(crate) fn preview(set: &TrainingSet, settings: &Settings) -> Result<RgbImage> {
     let samples = &set.order(0)[..settings.batch.min(PREVIEW).min(set.len())];
     let drawn = Drawn::new(set, 0, samples, settings.maps)?;
     let rows = |shown: &[usize]| {
@@ -89,7 +89,7 @@ impl Drawn {
 }
 
 /// An overview of training samples: those of one more epoch, so that none of them is one that the net was fitted to just now.
-pub fn training_overview(device: &Device, set: &TrainingSet, model: &Model) -> Result<RgbImage> {
+pub(crate) fn training_overview(device: &Device, set: &TrainingSet, model: &Model) -> Result<RgbImage> {
     let epoch = model.meta.settings.epochs;
     let order = set.order(epoch);
     let drawn = Drawn::new(set, epoch, &order[..TRAINING_SAMPLES.min(order.len())], model.meta.settings.maps)?;
@@ -117,7 +117,7 @@ pub fn training_overview(device: &Device, set: &TrainingSet, model: &Model) -> R
 }
 
 /// Judged images to choose from.
-pub struct Gallery<'a> {
+pub(crate) struct Gallery<'a> {
     images: &'a ImageSource,
     /// One per image, or none at all.
     masks: &'a [Option<Mask>],
@@ -147,7 +147,7 @@ enum Show {
 
 impl<'a> Gallery<'a> {
     /// The test images.
-    pub fn of_test(model: &Model, test: &'a TestSet, tested: &'a Tested) -> Result<Gallery<'a>> {
+    pub(crate) fn of_test(model: &Model, test: &'a TestSet, tested: &'a Tested) -> Result<Gallery<'a>> {
         let score = |s: &f32| significant(f64::from(*s));
         let scores: Vec<f32> = tested.scores.iter().map(|row| row.score).collect();
         let captions = tested.scores.iter().zip(&scores).enumerate();
@@ -192,7 +192,7 @@ impl<'a> Gallery<'a> {
     }
 
     /// The first images of each label, then the most nominal and the most anomalous of each.
-    pub fn overview(&self, title: &str) -> Result<RgbImage> {
+    pub(crate) fn overview(&self, title: &str) -> Result<RgbImage> {
         let mut groups = Vec::new();
         for (name, label) in LABELS {
             let of = self.labelled(label);
@@ -210,7 +210,7 @@ impl<'a> Gallery<'a> {
     }
 
     /// Images equally spaced by score, per label, on both scales, as the paper shows them.
-    pub fn spaced(&self) -> Result<RgbImage> {
+    pub(crate) fn spaced(&self) -> Result<RgbImage> {
         let group = |(name, label): (&str, bool)| {
             (format!("{}, from the lowest score to the highest", capitalised(name)), {
                 spaced(&self.labelled(label), &self.scores, SPACED)
@@ -221,7 +221,7 @@ impl<'a> Gallery<'a> {
     }
 
     /// These images.
-    pub fn chosen(&self, indices: &[usize]) -> Result<RgbImage> {
+    pub(crate) fn chosen(&self, indices: &[usize]) -> Result<RgbImage> {
         let groups = vec![(String::new(), indices.to_vec())];
         self.sheet("Chosen test images", groups, &[Show::Input, Show::Local, Show::Shared, Show::Mask])
     }
@@ -275,7 +275,7 @@ impl<'a> Gallery<'a> {
 }
 
 /// One of the images in colour.
-pub fn rgb(images: &Images, i: usize) -> RgbImage {
+pub(crate) fn rgb(images: &Images, i: usize) -> RgbImage {
     let (image, width, channels) = (images.image(i), images.width, images.channels);
     RgbImage::from_fn(width as u32, images.height as u32, |x, y| {
         let at = (y as usize * width + x as usize) * channels;
@@ -284,7 +284,7 @@ pub fn rgb(images: &Images, i: usize) -> RgbImage {
 }
 
 /// A mask in black and white; a picture without pixels where there is none.
-pub fn mask_picture(mask: Option<&Mask>) -> RgbImage {
+pub(crate) fn mask_picture(mask: Option<&Mask>) -> RgbImage {
     let Some(Mask { height, width, pixels }) = mask else { return RgbImage::new(0, 0) };
     RgbImage::from_fn(*width as u32, *height as u32, |x, y| {
         image::Rgb([255 * pixels[y as usize * width + x as usize]; 3])

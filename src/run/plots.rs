@@ -13,7 +13,7 @@ use crate::report::plot::{Curve, Hue, histogram, losses, roc};
 use crate::report::significant;
 
 /// The training behind a model, where its run's folder is at hand.
-pub struct Training {
+pub(crate) struct Training {
     /// Where the images of the training lie.
     pub folder: PathBuf,
     pub history: Vec<Epoch>,
@@ -22,14 +22,14 @@ pub struct Training {
 }
 
 /// Plots of a test, as SVG; None where a label is missing.
-pub struct TestPlots {
+pub(crate) struct TestPlots {
     pub roc: Option<String>,
     pub scores: String,
 }
 
 impl Training {
     /// Of a history.
-    pub fn new(folder: &Path, history: Vec<Epoch>) -> Result<Training> {
+    pub(crate) fn new(folder: &Path, history: Vec<Epoch>) -> Result<Training> {
         let curve = |hue: Hue, name: &str, loss: &dyn Fn(&Epoch) -> Option<f64>| Curve {
             hue,
             name: name.to_string(),
@@ -46,7 +46,7 @@ impl Training {
     }
 
     /// The training of the model at `path`, if the folder there holds the run that made it.
-    pub fn of(model: &Model, path: &Path) -> Result<Option<Training>> {
+    pub(crate) fn of(model: &Model, path: &Path) -> Result<Option<Training>> {
         let folder = model_file(path).parent().map(PathBuf::from).unwrap_or_default();
         let Ok(run) = RunDirectory::open(&folder) else { return Ok(None) };
         let (settings, history) = (run.read_json::<Settings>(directory::CONFIG), run.file(directory::HISTORY));
@@ -63,7 +63,12 @@ impl Training {
 }
 
 /// The plots of a test.
-pub fn plots(tested: &Tested, image_curve: Option<&RocCurve>, scores: &[f32], labels: &[bool]) -> Result<TestPlots> {
+pub(crate) fn plots(
+    tested: &Tested,
+    image_curve: Option<&RocCurve>,
+    scores: &[f32],
+    labels: &[bool],
+) -> Result<TestPlots> {
     let evaluation = &tested.evaluation;
     let curves: Vec<Curve<f64>> = [
         (Hue::Ink, "images", image_curve, evaluation.image_auroc),

@@ -22,7 +22,7 @@ const ALPHA: f32 = 0.45;
 
 /// Judgement of one picture.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Prediction {
+pub(crate) struct Prediction {
     /// As text: names of files need not be.
     pub image: String,
     pub score: f32,
@@ -33,14 +33,14 @@ pub struct Prediction {
 }
 
 /// What came of a set of pictures.
-pub struct Predictions {
+pub(crate) struct Predictions {
     pub done: Vec<Prediction>,
     /// Pictures that could not be read, without which the others were judged; and what ended the judging, if anything did.
     pub failed: Vec<Error>,
 }
 
 /// Scores images, and those in folders, writing `NAME_heatmap.png`, `NAME_overlay.png` and `scores.csv` into `out`.
-pub fn predict(
+pub(crate) fn predict(
     context: &Context,
     model: &Model,
     paths: &[PathBuf],

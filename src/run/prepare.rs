@@ -17,14 +17,14 @@ use crate::datasets::outliers::Wanted;
 use crate::error::{Error, Result};
 
 /// A loaded dataset as one task: one class is nominal, every other one anomalous.
-pub struct Task {
+pub(crate) struct Task {
     pub set: TrainingSet,
     /// Without images for a folder of good images alone.
     pub test: TestSet,
 }
 
 /// Labelled images to judge a model by.
-pub struct TestSet {
+pub(crate) struct TestSet {
     pub split: Split,
     /// What was learned, by name.
     pub name: String,
@@ -40,7 +40,7 @@ pub struct TestSet {
 
 impl TestSet {
     /// The test split that a model's settings name, or the one in `data`, without pictures that the model has learned from.
-    pub fn load(model: &Model, data: Option<&Path>, context: &Context) -> Result<TestSet> {
+    pub(crate) fn load(model: &Model, data: Option<&Path>, context: &Context) -> Result<TestSet> {
         let (settings, preprocessing) = (&model.meta.settings, &model.meta.preprocessing);
         let data = data.or(settings.data.as_deref());
         let dataset = Dataset::load_test(&Source {
@@ -78,7 +78,7 @@ impl TestSet {
     }
 
     /// Fails unless all of these are indices of test images.
-    pub fn check(&self, chosen: &[usize]) -> Result<()> {
+    pub(crate) fn check(&self, chosen: &[usize]) -> Result<()> {
         let n = self.split.images.count();
         let Some(absent) = chosen.iter().find(|&&i| i >= n) else { return Ok(()) };
         let remedy = match n {
@@ -90,7 +90,7 @@ impl TestSet {
 }
 
 /// Loads what the settings name and makes the training set.
-pub fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
+pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     settings.check()?;
     let raw_side = settings.dataset.recipe.raw_side(settings.pipeline, settings.side);
     let channels = settings.arch()?.channels;

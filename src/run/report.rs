@@ -22,7 +22,7 @@ use crate::report::png::png_size;
 use crate::report::significant;
 
 /// What the page tells.
-pub struct Story<'a> {
+pub(crate) struct Story<'a> {
     pub model: &'a Model,
     /// None where the run's folder is not at hand.
     pub training: Option<&'a Training>,
@@ -32,7 +32,7 @@ pub struct Story<'a> {
 }
 
 /// Writes the page into `folder`, where the test's pictures lie.
-pub fn write(folder: &Path, story: &Story) -> Result<()> {
+pub(crate) fn write(folder: &Path, story: &Story) -> Result<()> {
     let settings = &story.model.meta.settings;
     let mut sections = vec![results(story)];
     if story.test.is_some() {
@@ -241,7 +241,7 @@ fn reproduction(settings: &Settings, story: &Story) -> Markup {
 }
 
 /// A word as a POSIX shell takes it.
-pub fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_string()

@@ -22,7 +22,7 @@ use crate::report::npy::save_npy;
 use crate::report::png::save_png;
 
 /// Completes a run's folder after its training. Stopped runs and data without test images get what can be had.
-pub fn finish(
+pub(crate) fn finish(
     context: &Context,
     trained: &Trained,
     task: &Task,
@@ -52,7 +52,7 @@ pub fn finish(
 
 /// Judges a model by test images and leaves the results in `out`; its report tells of the training too if the model lies in the
 /// folder of its run.
-pub fn evaluate_into(
+pub(crate) fn evaluate_into(
     context: &Context,
     model: &Model,
     path: &Path,

@@ -34,7 +34,7 @@ pub struct Scored<'a> {
 
 /// What is wanted besides scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub(crate) enum Shown {
     Nothing,
     /// Anomaly maps.
     Maps,
@@ -43,7 +43,7 @@ pub enum Shown {
 }
 
 /// A model laid out for inference.
-pub struct Scorer {
+pub(crate) struct Scorer {
     network: Network<f32>,
     /// On a GPU: where it turns images into inputs.
     raw: Option<DeviceTestSet>,
@@ -52,7 +52,7 @@ pub struct Scorer {
 
 impl Scorer {
     /// Lays out a model on a device.
-    pub fn new(device: &Device, model: &Model) -> Result<Scorer> {
+    pub(crate) fn new(device: &Device, model: &Model) -> Result<Scorer> {
         let ModelMeta { settings, preprocessing, .. } = &model.meta;
         let Settings { side, sigma, gradient, precision: dtype, .. } = *settings;
         let options = |batch| PlanOptions { batch, side, dtype, sigma, gradient, training: None };
@@ -73,7 +73,7 @@ impl Scorer {
     }
 
     /// Scores a set of raw images: the next are read while one batch is scored. `visit` gets each image's index and what was found.
-    pub fn score(
+    pub(crate) fn score(
         &mut self,
         images: &ImageSource,
         shown: Shown,
@@ -95,7 +95,7 @@ impl Scorer {
     }
 
     /// Scores at most [`Scorer::batch_size`] raw images.
-    pub fn score_batch(
+    pub(crate) fn score_batch(
         &mut self,
         images: &Images,
         shown: Shown,
@@ -117,7 +117,7 @@ impl Scorer {
     }
 
     /// Scores `n` inputs that `fill` writes, n [side, side, channels], already preprocessed; at most [`Scorer::batch_size`].
-    pub fn batch(
+    pub(crate) fn batch(
         &mut self,
         n: usize,
         fill: impl FnOnce(&mut [f32]) -> Result<()>,
@@ -130,17 +130,17 @@ impl Scorer {
     }
 
     /// Whether anomaly maps come with the scores, at no cost: all but those that are gradients.
-    pub fn maps_are_by_products(&self) -> bool {
+    pub(crate) fn maps_are_by_products(&self) -> bool {
         self.network.arch().objective != Objective::Hsc
     }
 
     /// Largest batch.
-    pub fn batch_size(&self) -> usize {
+    pub(crate) fn batch_size(&self) -> usize {
         self.network.options().batch
     }
 
     /// Side of inputs and heatmaps.
-    pub fn side(&self) -> usize {
+    pub(crate) fn side(&self) -> usize {
         self.network.options().side
     }
 }

@@ -2,7 +2,7 @@
 
 /// The `k` of these images with the lowest scores (`highest` = false), from the lowest up, or with the highest, from the highest
 /// down. Of equal scores the image that comes first goes first.
-pub fn extremes(of: &[usize], scores: &[f32], k: usize, highest: bool) -> Vec<usize> {
+pub(crate) fn extremes(of: &[usize], scores: &[f32], k: usize, highest: bool) -> Vec<usize> {
     let mut ordered = of.to_vec();
     ordered.sort_unstable_by(|&a, &b| {
         let rising = scores[a].total_cmp(&scores[b]);
@@ -13,7 +13,7 @@ pub fn extremes(of: &[usize], scores: &[f32], k: usize, highest: bool) -> Vec<us
 }
 
 /// At most `k` of these images, from the lowest score to the highest, at equal distances in the order of their scores.
-pub fn spaced(of: &[usize], scores: &[f32], k: usize) -> Vec<usize> {
+pub(crate) fn spaced(of: &[usize], scores: &[f32], k: usize) -> Vec<usize> {
     let ordered = extremes(of, scores, of.len(), false);
     if ordered.len() <= k {
         return ordered;

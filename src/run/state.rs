@@ -17,6 +17,7 @@ use crate::model::{Weights, checkpoint};
 const ENTRY: &str = "state";
 
 /// One epoch of the history.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Counted from 1.
@@ -31,7 +32,7 @@ pub struct Epoch {
 
 /// The state of a run after an epoch.
 #[derive(Clone, Debug, PartialEq)]
-pub struct State {
+pub(crate) struct State {
     pub weights: Weights,
     pub moments: Vec<f32>,
     /// Updates made.
@@ -52,7 +53,7 @@ struct Header {
 
 impl State {
     /// Writes the state atomically.
-    pub fn save(&self, path: &Path) -> Result<()> {
+    pub(crate) fn save(&self, path: &Path) -> Result<()> {
         let bug =
             |e: String| Error::internal(format!("{}: the training state cannot be written ({e})", path.display()));
         let header = Header {
@@ -75,7 +76,7 @@ impl State {
     }
 
     /// Reads a state.
-    pub fn load(path: &Path) -> Result<State> {
+    pub(crate) fn load(path: &Path) -> Result<State> {
         let remedy = "the run cannot be resumed; start a new one";
         let bytes = files::read(path)?;
         let file = checkpoint::TensorFile::parse(path, &bytes, remedy)?;

@@ -11,7 +11,7 @@ pub struct Stop {
 }
 
 /// The request that nobody makes.
-pub static NEVER: Stop = Stop::new();
+pub(crate) static NEVER: Stop = Stop::new();
 
 /// As long as this lives, something listens.
 #[must_use]

@@ -22,7 +22,7 @@ use crate::report::heatmap::Scale;
 use crate::report::png::save_png;
 
 /// Quantile of the nominal training scores that becomes the threshold.
-pub const THRESHOLD_QUANTILE: f64 = 0.99;
+pub(crate) const THRESHOLD_QUANTILE: f64 = 0.99;
 
 /// Nominal training images, at most, that threshold and colour scale are calibrated on.
 const CALIBRATION_IMAGES: usize = 512;
@@ -32,6 +32,7 @@ const CALIBRATION_IMAGES: usize = 512;
 const SAVING_SHARE: u32 = 50;
 
 /// What a training run ended in.
+#[non_exhaustive]
 pub struct Trained {
     pub model: Model,
     pub history: Vec<Epoch>,
@@ -41,7 +42,7 @@ pub struct Trained {
 
 /// Trains in a new folder. `chosen` are test images that the caller means to picture afterwards: if one does not exist, no run is
 /// begun.
-pub fn start(
+pub(crate) fn start(
     context: &Context,
     settings: &Settings,
     out: &Path,
@@ -60,7 +61,12 @@ pub fn start(
 
 /// Continues a run from its last saved epoch, with its own settings but for data that has `moved`; the result is bit for bit that
 /// of an uninterrupted run on the same device.
-pub fn resume(context: &Context, run: &Path, moved: Moved, chosen: &[usize]) -> Result<(Trained, Task, RunDirectory)> {
+pub(crate) fn resume(
+    context: &Context,
+    run: &Path,
+    moved: Moved,
+    chosen: &[usize],
+) -> Result<(Trained, Task, RunDirectory)> {
     let directory = RunDirectory::open(run)?;
     let settings: Settings = directory.read_json(directory::CONFIG)?;
     let settings = settings.moved(moved)?.located()?;
@@ -94,7 +100,7 @@ fn same_images(then: Fingerprint, now: Fingerprint) -> Result<()> {
 
 /// Trains on a set. With a folder, a preview of the set is left there before, states after epochs and the model at the end, also when
 /// a stop is requested.
-pub fn train(
+pub(crate) fn train(
     context: &Context,
     set: &TrainingSet,
     settings: &Settings,

@@ -4,7 +4,7 @@ use crate::real::Real;
 
 /// `k` weights of a Gaussian with standard deviation `sigma`, centred, summing to 1. For even `k` the centre lies between
 /// two taps.
-pub fn gaussian_weights<T: Real>(k: usize, sigma: f64) -> Vec<T> {
+pub(crate) fn gaussian_weights<T: Real>(k: usize, sigma: f64) -> Vec<T> {
     let centre = (k as f64 - 1.0) / 2.0;
     let weights: Vec<f64> = (0..k).map(|i| (-(i as f64 - centre).powi(2) / (2.0 * sigma * sigma)).exp()).collect();
     let sum: f64 = weights.iter().sum();
@@ -12,7 +12,7 @@ pub fn gaussian_weights<T: Real>(k: usize, sigma: f64) -> Vec<T> {
 }
 
 /// Index in `0..n` of position `i` when the image is mirrored at its first and last sample: … 2 1 | 0 1 2 … n−1 | n−2 ….
-pub fn reflect(i: isize, n: usize) -> usize {
+pub(crate) fn reflect(i: isize, n: usize) -> usize {
     if n == 1 {
         return 0;
     }
@@ -22,7 +22,7 @@ pub fn reflect(i: isize, n: usize) -> usize {
 }
 
 /// Blurs an image of `height × width × channels` values with a kernel of `k × k` taps (`k` odd).
-pub fn gaussian_blur<T: Real>(
+pub(crate) fn gaussian_blur<T: Real>(
     image: &[T],
     height: usize,
     width: usize,

@@ -18,7 +18,7 @@
 //! [`operation`] is what they have in common; [`blur`] is an operation of the data path.
 
 pub mod activation;
-pub mod blur;
+pub(crate) mod blur;
 pub mod cast;
 pub mod conv;
 pub mod dropout;

@@ -6,7 +6,7 @@ use crate::device::DType;
 const WIDE: usize = 16;
 
 /// Threads along a row of channels.
-pub struct Vectors {
+pub(super) struct Vectors {
     /// Whether a thread reads 16 bytes of channels at a time, else one channel.
     pub wide: bool,
     /// Such accesses per row.
@@ -17,7 +17,7 @@ pub struct Vectors {
 
 impl Vectors {
     /// For rows of `c` channels in buffers of their own, which start at 16 bytes.
-    pub fn new(dtype: DType, c: usize) -> Vectors {
+    pub(super) fn new(dtype: DType, c: usize) -> Vectors {
         let numbers = WIDE / dtype.size();
         let wide = c.is_multiple_of(numbers);
         let groups = if wide { c / numbers } else { c };

@@ -9,7 +9,7 @@ use crate::device::cuda::{Buffer, Cuda, Result};
 use crate::rng::{Stream, sin_cos_turns};
 
 /// The mode of small squares, meant for 28 to 32 px.
-pub const BLOB: Mode = Mode {
+pub(crate) const BLOB: Mode = Mode {
     word: "blob",
     explanation: "Small white squares",
     stands_alone: true,
@@ -22,7 +22,7 @@ pub const BLOB: Mode = Mode {
 };
 
 /// The mode of larger squares, given for 240 px.
-pub const MIXED_BLOB: Mode = Mode {
+pub(crate) const MIXED_BLOB: Mode = Mode {
     word: "mixed-blob",
     explanation: "Larger white squares and squares of random colours",
     stands_alone: true,
@@ -46,7 +46,7 @@ const GPU_BLOB: usize = 32;
 
 /// How squares are coloured.
 #[derive(Clone, Copy, Debug)]
-pub enum Colour {
+pub(crate) enum Colour {
     /// The same value in every channel.
     Constant(i16),
     /// 0…255, at random per square and channel.
@@ -57,7 +57,7 @@ pub enum Colour {
 
 /// What squares look like at the side their figures are for.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub(crate) struct Look {
     /// Smallest side in pixels.
     pub smallest: f64,
     /// Largest side in pixels; every whole number of pixels between is as likely.
@@ -70,7 +70,7 @@ pub struct Look {
 
 /// Squares of one look, as many as a rate per pixel gives. Later squares lie over earlier ones.
 #[derive(Clone, Debug)]
-pub struct BlobSet {
+pub(crate) struct BlobSet {
     /// Which numbers of a stream it uses.
     first: u32,
     /// `counts[k]`: 2³² times the probability of at most `k` squares.
@@ -83,7 +83,7 @@ pub struct BlobSet {
 
 /// One rectangle: a pixel belongs to it if, seen from the centre and turned back, it is less than half a side away.
 #[derive(Clone, Copy, Debug)]
-pub struct Blob {
+pub(crate) struct Blob {
     /// Centre in pixels.
     pub row: f32,
     pub column: f32,
@@ -99,7 +99,7 @@ pub struct Blob {
 impl BlobSet {
     /// The set with this `number` (0, 1 …) among those of a mode, for images of `side × side` pixels, when `rate` per pixel and
     /// `look` are given for images of `reference × reference`.
-    pub fn new(number: u32, rate: f64, look: Look, side: usize, reference: usize) -> BlobSet {
+    pub(crate) fn new(number: u32, rate: f64, look: Look, side: usize, reference: usize) -> BlobSet {
         let scaled = |length: f64| ((length * side as f64 / reference as f64).round() as u32).max(1);
         BlobSet {
             first: number * PER_SET,
@@ -112,7 +112,7 @@ impl BlobSet {
     }
 
     /// Adds the squares that a stream gives to `noise` (`side² · channels` values); they are clipped at the border.
-    pub fn add(&self, stream: Stream, side: usize, channels: usize, blobs: &mut Vec<Blob>, noise: &mut [i16]) {
+    pub(crate) fn add(&self, stream: Stream, side: usize, channels: usize, blobs: &mut Vec<Blob>, noise: &mut [i16]) {
         self.draw(stream, side, blobs);
         paint(blobs, side, channels, noise);
     }
@@ -186,7 +186,7 @@ struct Squares {
 }
 
 /// Sets of squares in device memory.
-pub struct GpuSquares {
+pub(crate) struct GpuSquares {
     tables: Buffer<u32>,
     sets: usize,
     /// The most squares that an image can have.
@@ -208,7 +208,7 @@ impl Noise for Squares {
 
 impl GpuSquares {
     /// Uploads the tables of up to `MOST_SETS` sets.
-    pub fn new(cuda: &Arc<Cuda>, sets: &[BlobSet]) -> Result<GpuSquares> {
+    pub(crate) fn new(cuda: &Arc<Cuda>, sets: &[BlobSet]) -> Result<GpuSquares> {
         assert!(sets.len() <= constants::blobs::MOST_SETS as usize, "{} sets of squares", sets.len());
         let mut start = sets.len() * BlobSet::ROW;
         let mut tables = Vec::new();
@@ -235,7 +235,7 @@ impl GpuNoise for GpuSquares {
 }
 
 /// Adds a table of rectangles to `noise` (`side² · channels` values), clipped at the border; later ones lie over earlier ones.
-pub fn paint(blobs: &[Blob], side: usize, channels: usize, noise: &mut [i16]) {
+pub(crate) fn paint(blobs: &[Blob], side: usize, channels: usize, noise: &mut [i16]) {
     for (y, row) in noise.chunks_exact_mut(side * channels).enumerate() {
         for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
             if let Some(blob) = blobs.iter().rev().find(|blob| blob.covers(y, x)) {

@@ -15,7 +15,7 @@ use crate::rng::Stream;
 use crate::steps::blur::{gaussian_weights, reflect};
 
 /// The mode.
-pub const CONFETTI: Mode = Mode {
+pub(crate) const CONFETTI: Mode = Mode {
     word: "confetti",
     explanation: "Blurred dark and coloured squares, rotated; for adding to a sample only",
     stands_alone: false,
@@ -34,7 +34,7 @@ const ONE: i32 = 1 << 16;
 
 /// The tables of confetti for images of one side.
 #[derive(Clone, Debug)]
-pub struct Confetti {
+pub(crate) struct Confetti {
     side: usize,
     sets: [BlobSet; 2],
     /// An odd number of weights, in units of 1 / [`ONE`].
@@ -43,7 +43,7 @@ pub struct Confetti {
 
 /// Memory of the blur that a thread reuses.
 #[derive(Default)]
-pub struct BlurScratch {
+pub(crate) struct BlurScratch {
     padded: Vec<i32>,
     rows: Vec<i32>,
     sums: Vec<i64>,
@@ -51,7 +51,7 @@ pub struct BlurScratch {
 
 impl Confetti {
     /// Confetti for images of `side × side` pixels; lengths scale by side / 240.
-    pub fn new(side: usize) -> Confetti {
+    pub(crate) fn new(side: usize) -> Confetti {
         let set = |number, rate, colour| {
             let look = Look { smallest: 8.0, largest: 54.0, rotated: true, colour };
             BlobSet::new(number, rate, look, side, REFERENCE)
@@ -66,7 +66,7 @@ impl Confetti {
     }
 
     /// Fills `noise` with `side² · channels` values in −511…0.
-    pub fn fill(
+    pub(crate) fn fill(
         &self,
         stream: Stream,
         channels: usize,
@@ -123,12 +123,12 @@ impl GpuNoise for GpuConfetti {
 
 impl GpuBlur {
     /// For batches of up to `len` values.
-    pub fn new(cuda: &Arc<Cuda>, weights: &[i32], len: usize) -> Result<GpuBlur> {
+    pub(super) fn new(cuda: &Arc<Cuda>, weights: &[i32], len: usize) -> Result<GpuBlur> {
         Ok(GpuBlur { weights: cuda.upload(weights)?, rows: cuda.alloc(len)? })
     }
 
     /// Blurs the noise of a batch: two launches.
-    pub fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
+    pub(super) fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
         let Draw { clock, order, stride, seed, supervise } = batch.draw;
         let (weights, taps) = (self.weights.pointer(), self.weights.len() as i32);
         let (side, channels, values, rows) =

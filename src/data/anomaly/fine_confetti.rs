@@ -16,7 +16,7 @@ use crate::device::cuda::{Buffer, Cuda, Result};
 use crate::rng::{Stream, sin_cos_turns};
 
 /// The mode.
-pub const FINE_CONFETTI: Mode = Mode {
+pub(crate) const FINE_CONFETTI: Mode = Mode {
     word: "fine-confetti",
     explanation: "Specks, strips and patches of all sizes, dark or bright, faint or strong; for adding to a sample only",
     stands_alone: false,
@@ -42,7 +42,7 @@ const PER_BLOB: u32 = constants::blobs::PER_STRIP as u32;
 
 /// The tables of fine confetti for images of one side.
 #[derive(Clone, Debug)]
-pub struct FineConfetti {
+pub(crate) struct FineConfetti {
     side: usize,
     /// Half sides of rectangles.
     halves: Vec<f32>,
@@ -53,7 +53,7 @@ pub struct FineConfetti {
 
 impl FineConfetti {
     /// Fine confetti for images of `side × side` pixels; lengths scale by side / 240.
-    pub fn new(side: usize) -> FineConfetti {
+    pub(crate) fn new(side: usize) -> FineConfetti {
         let scale = side as f64 / REFERENCE;
         let spaced =
             |[low, high]: [f64; 2]| (0..ENTRIES).map(move |i| low * (high / low).powf(i as f64 / (ENTRIES - 1) as f64));
@@ -67,7 +67,7 @@ impl FineConfetti {
     }
 
     /// Fills `noise` with `side² · channels` values in −255…255.
-    pub fn fill(
+    pub(crate) fn fill(
         &self,
         stream: Stream,
         channels: usize,

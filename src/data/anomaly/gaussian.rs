@@ -8,7 +8,7 @@ use crate::device::cuda::{Cuda, Result, kernels};
 use crate::rng::Stream;
 
 /// The mode.
-pub const GAUSSIAN: Mode = Mode {
+pub(crate) const GAUSSIAN: Mode = Mode {
     word: "gaussian",
     explanation: "Normal noise per value, standard deviation 64 of 255",
     stands_alone: true,

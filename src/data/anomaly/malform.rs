@@ -1,7 +1,7 @@
 //! What noise does to an image.
 
 /// An image in the sample's place: the noise clamped to bytes.
-pub fn replace(noise: &[i16], image: &mut [u8]) {
+pub(crate) fn replace(noise: &[i16], image: &mut [u8]) {
     for (value, &n) in image.iter_mut().zip(noise) {
         *value = n.clamp(0, 255) as u8;
     }
@@ -9,7 +9,7 @@ pub fn replace(noise: &[i16], image: &mut [u8]) {
 
 /// Adds noise to an image, clamped to bytes. Where that leaves the image almost as it was (mean signed change below 0.025 of
 /// 255, as for dark noise on black), the inverted noise is used if it changes more.
-pub fn malform(noise: &[i16], image: &mut [u8]) {
+pub(crate) fn malform(noise: &[i16], image: &mut [u8]) {
     let change = |sign: i16| -> i64 {
         let changes = image.iter().zip(noise).map(|(&v, &n)| i64::from(moved(v, sign * n)) - i64::from(v));
         changes.sum::<i64>().abs()
@@ -23,7 +23,7 @@ pub fn malform(noise: &[i16], image: &mut [u8]) {
 }
 
 /// Adds noise to an image, clamped to bytes; inverted in the pixels whose mean brightness exceeds 0.11 · 255.
-pub fn malform_by_brightness(noise: &[i16], image: &mut [u8], channels: usize) {
+pub(crate) fn malform_by_brightness(noise: &[i16], image: &mut [u8], channels: usize) {
     for (pixel, noise) in image.chunks_exact_mut(channels).zip(noise.chunks_exact(channels)) {
         let sum: u32 = pixel.iter().map(|&v| u32::from(v)).sum();
         // sum / channels > 28.05 in integers.
@@ -35,7 +35,7 @@ pub fn malform_by_brightness(noise: &[i16], image: &mut [u8], channels: usize) {
 }
 
 /// Marks in `mask` the pixels of which some channel differs, with 1, others with 0.
-pub fn mark_changes(before: &[u8], after: &[u8], channels: usize, mask: &mut [u8]) {
+pub(crate) fn mark_changes(before: &[u8], after: &[u8], channels: usize, mask: &mut [u8]) {
     for ((mark, a), b) in mask.iter_mut().zip(before.chunks_exact(channels)).zip(after.chunks_exact(channels)) {
         *mark = u8::from(a != b);
     }

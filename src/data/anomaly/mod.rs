@@ -8,15 +8,15 @@
 //!
 //! A mode is a file here that holds all there is to know of it, and a line of the table below. CONTRIBUTING.md says how to add one.
 
-pub mod blobs;
-pub mod confetti;
-pub mod fine_confetti;
-pub mod gaussian;
+pub(crate) mod blobs;
+pub(crate) mod confetti;
+pub(crate) mod fine_confetti;
+pub(crate) mod gaussian;
 pub mod gpu;
-pub mod malform;
-pub mod outliers;
-pub mod solid;
-pub mod uniform;
+pub(crate) mod malform;
+pub(crate) mod outliers;
+pub(crate) mod solid;
+pub(crate) mod uniform;
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use crate::device::cuda::{Cuda, Result, kernels};
 use crate::rng::Stream;
 
 /// The mode.
-pub const OUTLIERS: Mode = Mode {
+pub(crate) const OUTLIERS: Mode = Mode {
     word: "outliers",
     explanation: "Images of another data set (outlier exposure)",
     stands_alone: true,

@@ -8,7 +8,7 @@ use crate::device::cuda::{Cuda, Result, kernels};
 use crate::rng::Stream;
 
 /// The mode.
-pub const SOLID: Mode = Mode {
+pub(crate) const SOLID: Mode = Mode {
     word: "solid",
     explanation: "One random colour per image",
     stands_alone: true,

@@ -8,7 +8,7 @@ use crate::device::cuda::{Cuda, Result, kernels};
 use crate::rng::Stream;
 
 /// The mode.
-pub const UNIFORM: Mode = Mode {
+pub(crate) const UNIFORM: Mode = Mode {
     word: "uniform",
     explanation: "Uniform noise per value",
     stands_alone: true,

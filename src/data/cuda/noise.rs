@@ -20,7 +20,7 @@ pub(super) struct BatchNoise {
 
 impl BatchNoise {
     /// For batches of up to `batch` images of `side × side`.
-    pub fn new(
+    pub(super) fn new(
         cuda: &Arc<Cuda>,
         noise: &dyn Noise,
         outliers: (Bytes, usize),
@@ -32,12 +32,12 @@ impl BatchNoise {
     }
 
     /// Where [`BatchNoise::enqueue`] leaves its values.
-    pub fn values(&self) -> &Buffer<i16> {
+    pub(super) fn values(&self) -> &Buffer<i16> {
         &self.values
     }
 
     /// Makes the noise of those images of a batch of `n` that become anomalies.
-    pub fn enqueue(&self, n: usize, draw: Draw<'_>) -> Result<()> {
+    pub(super) fn enqueue(&self, n: usize, draw: Draw<'_>) -> Result<()> {
         let (outliers, count) = &self.outliers;
         self.mode.enqueue(&GpuBatch {
             cuda: &self.cuda,

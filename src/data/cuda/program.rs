@@ -35,7 +35,7 @@ struct Table {
 }
 
 impl Program {
-    pub fn new(cuda: &Arc<Cuda>, list: &[Transform], raw_side: usize) -> Result<Program> {
+    pub(super) fn new(cuda: &Arc<Cuda>, list: &[Transform], raw_side: usize) -> Result<Program> {
         let Table { ints, floats, widest } = Table::new(list, raw_side);
         let steps = ints.len() as i32;
         let (ints, floats) = (cuda.upload(ints.as_flattened())?, cuda.upload(floats.as_flattened())?);

@@ -53,7 +53,7 @@ pub fn left_alone(listed: &[PathBuf]) -> Vec<String> {
 }
 
 /// Masks in which nothing is marked.
-pub fn unmarked<'a>(listed: impl Iterator<Item = &'a Listed>, masks: &[Option<Mask>]) -> Option<String> {
+pub(super) fn unmarked<'a>(listed: impl Iterator<Item = &'a Listed>, masks: &[Option<Mask>]) -> Option<String> {
     let with_masks = listed.zip(masks).filter_map(|(image, mask)| match (&image.mask, mask) {
         (Some(Truth::In(path)), Some(mask)) => Some((path, mask)),
         _ => None,

@@ -9,14 +9,14 @@ mod textures;
 use crate::rng::{Purpose, Stream};
 
 /// The side that lengths inside the generator refer to, in pixels.
-pub const REFERENCE_SIDE: usize = 128;
+pub(crate) const REFERENCE_SIDE: usize = 128;
 
 /// From this blending weight of the defect on, a pixel counts as anomalous.
 const MASK_THRESHOLD: f32 = 0.25;
 
 /// What is inspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Surface {
+pub(crate) enum Surface {
     /// Plain-weave linen: single threads over and under each other.
     Woven,
     /// Metal sheet with fine streaks along one direction.
@@ -25,7 +25,7 @@ pub enum Surface {
 
 /// What can be wrong with a surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Defect {
+pub(crate) enum Defect {
     /// A thin, slightly curved line.
     Scratch,
     /// A dark opening with a ragged edge.
@@ -38,7 +38,7 @@ pub enum Defect {
 
 /// How much a defect stands out. The shape of the defect does not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Contrast {
+pub(crate) enum Contrast {
     /// Hard to see at a glance.
     Faint,
     /// Visible when one looks for it.
@@ -49,10 +49,10 @@ pub enum Contrast {
 
 impl Surface {
     /// Both surfaces.
-    pub const ALL: [Surface; 2] = [Surface::Woven, Surface::Brushed];
+    pub(crate) const ALL: [Surface; 2] = [Surface::Woven, Surface::Brushed];
 
     /// Lower-case name for tables and files.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Surface::Woven => "woven",
             Surface::Brushed => "brushed",
@@ -62,10 +62,10 @@ impl Surface {
 
 impl Defect {
     /// All four defects.
-    pub const ALL: [Defect; 4] = [Defect::Scratch, Defect::Hole, Defect::Stain, Defect::LooseThread];
+    pub(crate) const ALL: [Defect; 4] = [Defect::Scratch, Defect::Hole, Defect::Stain, Defect::LooseThread];
 
     /// Lower-case name for tables and files.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Defect::Scratch => "scratch",
             Defect::Hole => "hole",
@@ -77,10 +77,10 @@ impl Defect {
 
 impl Contrast {
     /// From the hardest to the easiest.
-    pub const ALL: [Contrast; 3] = [Contrast::Faint, Contrast::Middle, Contrast::Strong];
+    pub(crate) const ALL: [Contrast; 3] = [Contrast::Faint, Contrast::Middle, Contrast::Strong];
 
     /// Lower-case name for tables and files.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Contrast::Faint => "faint",
             Contrast::Middle => "middle",
@@ -91,7 +91,7 @@ impl Contrast {
 
 /// A square picture and its ground truth.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
+pub(crate) struct Picture {
     /// RGB bytes, height × width × 3.
     pub pixels: Vec<u8>,
     /// 1 where the defect covers at least a quarter of the pixel and changes its colour, else 0; height × width.
@@ -102,7 +102,13 @@ pub struct Picture {
 ///
 /// The surface depends on (`surface`, `side`, `seed`, `index`) alone: with another or no defect it is the same piece of cloth
 /// or metal under the same light, and with another contrast the defect has the same shape and place.
-pub fn synthesise(surface: Surface, defect: Option<(Defect, Contrast)>, side: usize, seed: u64, index: u32) -> Picture {
+pub(crate) fn synthesise(
+    surface: Surface,
+    defect: Option<(Defect, Contrast)>,
+    side: usize,
+    seed: u64,
+    index: u32,
+) -> Picture {
     let stream = |part: Part| Stream::new(seed, Purpose::Surface, surface as u32 * 8 + part as u32, index);
     let clean = match surface {
         Surface::Woven => textures::woven(side, stream),

@@ -11,16 +11,16 @@ pub(super) struct Allocator {
 
 impl Allocator {
     /// f32 numbers.
-    pub fn real(&mut self, len: usize) -> View {
+    pub(super) fn real(&mut self, len: usize) -> View {
         self.of(DType::F32, len)
     }
 
-    pub fn of(&mut self, dtype: DType, len: usize) -> View {
+    pub(super) fn of(&mut self, dtype: DType, len: usize) -> View {
         self.buffers.reals.push((len, dtype));
         View { buffer: BufferId(self.buffers.reals.len() - 1), start: 0, len, dtype }
     }
 
-    pub fn bytes(&mut self, len: usize) -> ByteView {
+    pub(super) fn bytes(&mut self, len: usize) -> ByteView {
         self.buffers.bytes.push(len);
         ByteView { buffer: ByteBufferId(self.buffers.bytes.len() - 1), len }
     }

@@ -41,7 +41,7 @@ impl BackwardPass<'_> {
     /// Pushes the stages in reverse. `stats` are what the norms normalised with: in training those of the batch, and the pass ends at
     /// the first trained layer where the input's gradient is not wanted; else they are fixed, and the pass goes down to the input.
     /// Returns where the gradient lies that it ended with.
-    pub fn push(&self, stats: View, learning: Option<Learning>, steps: &mut Vec<Step>) -> Option<View> {
+    pub(super) fn push(&self, stats: View, learning: Option<Learning>, steps: &mut Vec<Step>) -> Option<View> {
         let mut gradients = self.gradients;
         let first = first_trained(self.stages);
         let to_input = learning.is_none_or(|learning| learning.input_grad);

@@ -51,7 +51,7 @@ struct Fcdd {
 
 impl End {
     /// `last` is the last stage of an FCDD net, which is its head.
-    pub fn new(
+    pub(super) fn new(
         arch: &Arch,
         options: &PlanOptions,
         last: Option<Stage>,
@@ -89,7 +89,7 @@ impl End {
     }
 
     /// Views of constants.
-    pub fn constants(&self) -> Vec<(View, Vec<f64>)> {
+    pub(super) fn constants(&self) -> Vec<(View, Vec<f64>)> {
         match &self.kind {
             Kind::Fcdd(fcdd) => vec![(fcdd.kernel, fcdd.taps.kernel().to_vec())],
             Kind::Hsc { .. } | Kind::Ae { .. } => vec![],
@@ -97,7 +97,7 @@ impl End {
     }
 
     /// The step that scores a batch; in training with labels it also gives the losses and dz.
-    pub fn scoring(&self, training: Option<&TrainingPorts>) -> Step {
+    pub(super) fn scoring(&self, training: Option<&TrainingPorts>) -> Step {
         let &End { input, features, output, score, map, .. } = self;
         match &self.kind {
             Kind::Fcdd(fcdd) => {
@@ -114,7 +114,7 @@ impl End {
     }
 
     /// Maps and heatmaps of the images that were scored; `stats` are the running statistics.
-    pub fn heatmaps(&self, back: &BackwardPass, stats: View, steps: &mut Vec<Step>) {
+    pub(super) fn heatmaps(&self, back: &BackwardPass, stats: View, steps: &mut Vec<Step>) {
         let &End { input: x, features, score, map, heatmap, .. } = self;
         match &self.kind {
             Kind::Fcdd(fcdd) => {
@@ -135,7 +135,7 @@ impl End {
 
     /// Losses, and their gradient by the last stage's output into the first of `gradients`; of FCDD only if something `below` the head
     /// is trained.
-    pub fn loss(
+    pub(super) fn loss(
         &self,
         ports: &TrainingPorts,
         gradients: [View; 2],

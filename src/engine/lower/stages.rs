@@ -50,7 +50,7 @@ pub(super) struct Block<'a> {
 
 impl Block<'_> {
     /// True if anything follows the convolution.
-    pub fn has_tail(&self) -> bool {
+    pub(super) fn has_tail(&self) -> bool {
         self.norm.is_some() || self.activation != Activation::IDENTITY || self.pools()
     }
 
@@ -65,12 +65,12 @@ impl Block<'_> {
     }
 
     /// Whether a norm follows the convolution.
-    pub fn has_norm(&self) -> bool {
+    pub(super) fn has_norm(&self) -> bool {
         self.norm.is_some()
     }
 
     /// The norm with statistics from `stats`.
-    pub fn norm(&self, stats: View, eps: f64) -> Option<Norm> {
+    pub(super) fn norm(&self, stats: View, eps: f64) -> Option<Norm> {
         let (norm, affine) = self.norm?;
         Some(Norm { mean: part(stats, norm.start, norm.c), var: part(stats, norm.start + norm.c, norm.c), affine, eps })
     }
@@ -90,12 +90,12 @@ impl Stage<'_> {
     }
 
     /// Whether it is a 1×1 convolution to one channel and nothing else.
-    pub fn is_head(&self) -> bool {
+    pub(super) fn is_head(&self) -> bool {
         matches!(self, Stage::Block(b) if b.conv.is_pointwise() && b.conv.k == 1 && !b.has_tail())
     }
 
     /// The longest gradient that passes through.
-    pub fn longest_gradient(&self) -> usize {
+    pub(super) fn longest_gradient(&self) -> usize {
         let input = if let Stage::Block(b) = self { b.conv.x_len() } else { 0 };
         self.lengths(false).into_iter().fold(input, usize::max)
     }

@@ -18,7 +18,7 @@ use crate::run::layout::draw_from;
 use crate::run::settings::Settings;
 
 /// Trains so many steps; losses, and when the device came to each step.
-pub fn train(network: &mut Network<f32>, cuda: &Arc<Cuda>, steps: usize) -> Result<(Vec<f32>, Vec<Mark>)> {
+pub(super) fn train(network: &mut Network<f32>, cuda: &Arc<Cuda>, steps: usize) -> Result<(Vec<f32>, Vec<Mark>)> {
     let batch = network.options().batch;
     let set = set(network)?;
     let order: Vec<u32> = (0..steps * batch).map(|i| (i % set.len()) as u32).collect();

@@ -13,10 +13,10 @@ use crate::named::Named;
 use crate::steps::hsc_loss::Gradient;
 
 /// Images per batch, at most.
-pub const MAX_BATCH: usize = 1 << 16;
+pub(crate) const MAX_BATCH: usize = 1 << 16;
 
 /// Refuses a pretrained net without the weights that it starts from.
-pub fn pretrained(s: &Settings, arch: &Arch) -> Result<()> {
+pub(super) fn pretrained(s: &Settings, arch: &Arch) -> Result<()> {
     if arch.pretrained && s.weights.is_none() {
         let problem = format!("{} starts from weights that were trained on ImageNet, and none are named", arch.name);
         return Err(Error::setting(problem, PRETRAINED));
@@ -24,7 +24,7 @@ pub fn pretrained(s: &Settings, arch: &Arch) -> Result<()> {
     Ok(())
 }
 
-pub fn supervise(s: &Settings) -> Result<()> {
+pub(super) fn supervise(s: &Settings) -> Result<()> {
     s.supervise.check(s.noise)?;
     if s.objective == Objective::Ae && s.supervise != Supervise::Unsupervised {
         let remedy = "an autoencoder learns from good images alone: choose `supervise` unsupervised, or leave it out";
@@ -33,7 +33,7 @@ pub fn supervise(s: &Settings) -> Result<()> {
     Ok(())
 }
 
-pub fn outliers(s: &Settings) -> Result<()> {
+pub(super) fn outliers(s: &Settings) -> Result<()> {
     let draws = s.supervise.draws_outliers(s.noise);
     match &s.outliers {
         None if draws => Err(Error::setting(
@@ -56,7 +56,7 @@ pub fn outliers(s: &Settings) -> Result<()> {
     }
 }
 
-pub fn oe_limit(s: &Settings) -> Result<()> {
+pub(super) fn oe_limit(s: &Settings) -> Result<()> {
     match s.oe_limit {
         Some(limit) if s.outliers.is_none() && s.supervise != Supervise::Other => {
             refuse("oe_limit", format!("{limit} limits nothing"), "name images with `outliers`, or leave it out")
@@ -66,17 +66,17 @@ pub fn oe_limit(s: &Settings) -> Result<()> {
     }
 }
 
-pub fn maps(s: &Settings) -> Result<()> {
+pub(super) fn maps(s: &Settings) -> Result<()> {
     let remedy = "only `objective` fcdd learns from ground-truth maps: choose `maps` false, or leave it out";
     of_objective(s, Objective::Fcdd, "maps", s.maps.then_some("true"), remedy)
 }
 
-pub fn precision(s: &Settings) -> Result<()> {
+pub(super) fn precision(s: &Settings) -> Result<()> {
     let other = (s.precision != DType::F32).then(|| s.precision.word());
     of_objective(s, Objective::Fcdd, "precision", other, "choose `precision` f32, or leave it out")
 }
 
-pub fn gradient(s: &Settings) -> Result<()> {
+pub(super) fn gradient(s: &Settings) -> Result<()> {
     let other = (s.gradient != Gradient::Grad).then(|| s.gradient.word());
     let remedy = "leave it out: only heatmaps of `objective` hsc are gradients";
     of_objective(s, Objective::Hsc, "gradient", other, remedy)
@@ -91,7 +91,7 @@ fn of_objective(s: &Settings, objective: Objective, name: &str, value: Option<&s
 }
 
 /// Refuses what is about labelled anomalies where none are learned from.
-pub fn about_labelled(s: &Settings, name: &str, chosen: bool) -> Result<()> {
+pub(super) fn about_labelled(s: &Settings, name: &str, chosen: bool) -> Result<()> {
     if !chosen || (s.dataset.labels_good && (s.learns_mvtec_gt() || s.supervise == Supervise::Other)) {
         return Ok(());
     }
@@ -100,12 +100,12 @@ pub fn about_labelled(s: &Settings, name: &str, chosen: bool) -> Result<()> {
 }
 
 /// Refuses numbers outside of 1 to `most`.
-pub fn within(name: &str, value: u32, most: u32) -> Result<()> {
+pub(super) fn within(name: &str, value: u32, most: u32) -> Result<()> {
     if (1..=most).contains(&value) { Ok(()) } else { refuse(name, value, &format!("choose 1 to {most}")) }
 }
 
 /// Refuses sides and batches that a net cannot take, and those for which the lengths of its buffers would overflow.
-pub fn check_size(arch: &Arch, side: usize, batch: usize) -> Result<()> {
+pub(crate) fn check_size(arch: &Arch, side: usize, batch: usize) -> Result<()> {
     if side > MAX_SIDE {
         return refuse("side", side, &format!("choose {MAX_SIDE} pixels or less, such as {}", arch.side));
     }
@@ -116,6 +116,6 @@ pub fn check_size(arch: &Arch, side: usize, batch: usize) -> Result<()> {
 }
 
 /// The error of a setting with a value. In messages the names of settings stand in backticks.
-pub fn refuse(name: &str, value: impl Display, remedy: &str) -> Result<()> {
+pub(super) fn refuse(name: &str, value: impl Display, remedy: &str) -> Result<()> {
     Err(Error::setting(format!("`{name}` {value}"), remedy))
 }

@@ -23,11 +23,15 @@ use crate::error::{Error, Result};
 use crate::model::{Arch, Objective, baselines};
 use crate::steps::hsc_loss::Gradient;
 
-pub use check::{MAX_BATCH, check_size};
-pub use table::{Group, SETTINGS, Setting};
-pub use value::Form;
+pub(crate) use check::check_size;
+#[cfg(feature = "cli")]
+pub(crate) use table::Group;
+pub(crate) use table::{SETTINGS, Setting};
+#[cfg(feature = "cli")]
+pub(crate) use value::Form;
 
 /// The settings of a training run, kept as `config.json` in its folder.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     pub dataset: DatasetKind,

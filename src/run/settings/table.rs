@@ -79,7 +79,7 @@ const fn form<T: Value>(_: fn(&Settings) -> &T) -> Form {
 }
 
 /// All settings but the dataset, in the order that help and pages have them.
-pub static SETTINGS: [Setting; 31] = [
+pub(crate) static SETTINGS: [Setting; 31] = [
     setting!(data, Daily, "Data", "Folder (or file) of the dataset").value("PATH"),
     setting!(
         epochs,

@@ -25,7 +25,7 @@ pub enum Form {
 }
 
 /// What the fields of [`Settings`](super::Settings) hold.
-pub trait Value: Sized {
+pub(super) trait Value: Sized {
     const FORM: Form = Form::Text;
 
     /// Reads a value, or says why not.

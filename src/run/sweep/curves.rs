@@ -17,7 +17,7 @@ use crate::run::figures::Measure;
 const STEPS: usize = 500;
 
 /// ROC plots of one measure, as SVG.
-pub struct Plots {
+pub(crate) struct Plots {
     pub measure: Measure,
     /// The classes, each averaged over its seeds.
     pub overall: String,
@@ -36,7 +36,7 @@ struct Point {
 type Points = Vec<(f64, f64)>;
 
 /// Draws the curves of the finished runs and writes the plots into the folders of the classes and of the sweep.
-pub fn write(summary: &Summary, folder: &Path) -> Result<Vec<Plots>> {
+pub(crate) fn write(summary: &Summary, folder: &Path) -> Result<Vec<Plots>> {
     let kinds = [
         (Measure::ImageAuroc, directory::ROC, "roc.svg"),
         (Measure::PixelAuroc, directory::PIXEL_ROC, "roc_pixels.svg"),
@@ -68,7 +68,7 @@ pub fn write(summary: &Summary, folder: &Path) -> Result<Vec<Plots>> {
 
 impl Plots {
     /// What the curves are of.
-    pub fn of(&self) -> &'static str {
+    pub(crate) fn of(&self) -> &'static str {
         if self.measure == Measure::PixelAuroc { "pixels" } else { "images" }
     }
 }

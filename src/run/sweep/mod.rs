@@ -15,13 +15,13 @@
 //! | [`summary`], [`tables`], [`curves`], [`page`] | figures of the runs together; as tables; their ROC curves; their page |
 //! | [`published`] | what the paper reports |
 
-pub mod curves;
-pub mod page;
-pub mod plan;
-pub mod published;
-pub mod summary;
-pub mod tables;
-pub mod work;
+pub(crate) mod curves;
+pub(crate) mod page;
+pub(crate) mod plan;
+pub(crate) mod published;
+pub(crate) mod summary;
+pub(crate) mod tables;
+pub(crate) mod work;
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ use crate::error::Result;
 const PLAN: &str = "sweep.json";
 
 /// Sums up what there is of the sweep in a folder, and leaves the summary's files there.
-pub fn sum_up(folder: &Path) -> Result<Summary> {
+pub(crate) fn sum_up(folder: &Path) -> Result<Summary> {
     let summary = Summary::of(folder)?;
     write_json(&folder.join("summary.json"), &summary)?;
     tables::write(&summary, folder)?;

@@ -14,7 +14,7 @@ use crate::run::directory;
 use crate::run::report::quoted;
 
 /// Draws the ROC curves and writes the page into the sweep's folder.
-pub fn write(summary: &Summary, folder: &Path) -> Result<()> {
+pub(crate) fn write(summary: &Summary, folder: &Path) -> Result<()> {
     let drawn = curves::write(summary, folder)?;
     let mut sections = vec![section("Results", &results(summary, &drawn))];
     if let Some(published) = tables::beside_published(summary) {

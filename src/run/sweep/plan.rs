@@ -14,7 +14,7 @@ use crate::run::settings::{Moved, Settings};
 
 /// What a sweep goes over, kept as `sweep.json` in its folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Of every run, but for class and seed.
     pub settings: Settings,
     /// Names of the nominal classes, in the order of the data set.
@@ -25,14 +25,14 @@ pub struct Plan {
 
 /// One run of a sweep.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Run {
+pub(crate) struct Run {
     pub settings: Settings,
     pub folder: PathBuf,
 }
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub(crate) enum Status {
     /// There is nothing to go on from.
     New,
     /// Its training or its test was cut short.
@@ -42,14 +42,14 @@ pub enum Status {
 
 /// One of equal parts of a sweep, as `I/N` with I from 1 to N.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
+pub(crate) struct Shard {
     pub number: usize,
     pub of: usize,
 }
 
 impl Plan {
     /// The runs of some classes, named or numbered as the data set has them; of all its classes if there are none.
-    pub fn new(settings: Settings, classes: &[String], seeds: u64) -> Result<Plan> {
+    pub(crate) fn new(settings: Settings, classes: &[String], seeds: u64) -> Result<Plan> {
         let settings = settings.located()?;
         let known = nominal_classes(settings.dataset, settings.data.as_deref())?;
         let wanted = classes.iter().map(|class| class_index(&known, class)).collect::<Result<Vec<_>>>()?;
@@ -60,7 +60,7 @@ impl Plan {
     }
 
     /// The plan of the sweep in a folder.
-    pub fn of(folder: &Path) -> Result<Plan> {
+    pub(crate) fn of(folder: &Path) -> Result<Plan> {
         let path = folder.join(PLAN);
         if !path.is_file() {
             let remedy = "name the folder of a sweep";
@@ -72,7 +72,7 @@ impl Plan {
 
     /// Writes the plan into a folder. A sweep that is there already grows by these classes and seeds; it has to be one with the same
     /// settings.
-    pub fn save(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn save(&self, folder: &Path) -> Result<()> {
         files::create_folder(folder)?;
         let mut plan = self.clone();
         if folder.join(PLAN).exists() {
@@ -87,14 +87,14 @@ impl Plan {
     }
 
     /// The words of the command that does the sweep into `out`: every flag, so that no default matters.
-    pub fn command(&self, out: &str) -> Vec<String> {
+    pub(crate) fn command(&self, out: &str) -> Vec<String> {
         let own = ["--classes", &self.classes.join(","), "--seeds", &self.seeds.to_string(), "--out", out];
         let words = ["fcdd", "sweep"].into_iter().map(str::to_string);
         words.chain(self.settings.words(|setting| !setting.per_run)).chain(own.map(str::to_string)).collect()
     }
 
     /// The runs below a sweep's folder: of the first seed for every class, then of the next one.
-    pub fn runs(&self, folder: &Path) -> Vec<Run> {
+    pub(crate) fn runs(&self, folder: &Path) -> Vec<Run> {
         let of_seed = |seed| {
             self.classes.iter().map(move |class| Run {
                 folder: class_folder(folder, class).join(format!("it_{seed}")),
@@ -109,19 +109,19 @@ impl Plan {
 ///
 /// # Errors
 /// Where a folder holds a run with other settings.
-pub fn unfinished(runs: Vec<Run>) -> Result<Vec<(Run, Status)>> {
+pub(crate) fn unfinished(runs: Vec<Run>) -> Result<Vec<(Run, Status)>> {
     let all = runs.into_iter().map(|run| run.status().map(|status| (run, status))).collect::<Result<Vec<_>>>()?;
     Ok(all.into_iter().filter(|(_, status)| *status != Status::Complete).collect())
 }
 
 /// Folder of a class's runs.
-pub fn class_folder(folder: &Path, class: &str) -> PathBuf {
+pub(crate) fn class_folder(folder: &Path, class: &str) -> PathBuf {
     folder.join(format!("normal_{class}"))
 }
 
 impl Run {
     /// What people know it by.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("class {}, seed {}", self.settings.class, self.settings.seed)
     }
 
@@ -129,7 +129,7 @@ impl Run {
     ///
     /// # Errors
     /// Where the folder holds a run with other settings. Data may have moved.
-    pub fn status(&self) -> Result<Status> {
+    pub(crate) fn status(&self) -> Result<Status> {
         let Ok(run) = RunDirectory::open(&self.folder) else { return Ok(Status::New) };
         let there: Settings = run.read_json(directory::CONFIG)?;
         same(&there, &self.settings, &self.folder)?;
@@ -145,7 +145,7 @@ impl Run {
 
 impl Shard {
     /// Every n-th of the runs, so that each part has some of every class.
-    pub fn of<T>(self, runs: Vec<T>) -> Vec<T> {
+    pub(crate) fn of<T>(self, runs: Vec<T>) -> Vec<T> {
         runs.into_iter().skip(self.number - 1).step_by(self.of).collect()
     }
 }

@@ -14,7 +14,7 @@ use crate::run::figures::Measure;
 
 /// A row of a published table.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Published {
+pub(crate) struct Published {
     pub dataset: DatasetKind,
     pub method: &'static str,
     pub measure: Measure,
@@ -29,18 +29,18 @@ pub struct Published {
 }
 
 /// Classes that the published means of a data set are over.
-pub fn class_count(dataset: DatasetKind) -> usize {
+pub(crate) fn class_count(dataset: DatasetKind) -> usize {
     if dataset == IMAGENET { IMAGENET_30.len() } else { classes(dataset).split_whitespace().count() }
 }
 
 /// The rows that concern a data set.
-pub fn published(dataset: DatasetKind) -> Vec<Published> {
+pub(crate) fn published(dataset: DatasetKind) -> Vec<Published> {
     TABLE.iter().filter(|row| row.dataset == dataset).copied().collect()
 }
 
 impl Published {
     /// The figure of one class.
-    pub fn of_class(&self, class: &str) -> Option<f64> {
+    pub(crate) fn of_class(&self, class: &str) -> Option<f64> {
         let at = classes(self.dataset).split_whitespace().position(|name| name == class)?;
         self.per_class.get(at).copied()
     }

@@ -13,7 +13,7 @@ use crate::run::figures::Measure;
 
 /// What there is of a sweep.
 #[derive(Clone, Debug, Serialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     pub plan: Plan,
     /// Those with a finished run, in the order of the plan.
     pub classes: Vec<Class>,
@@ -26,7 +26,7 @@ pub struct Summary {
 
 /// The finished runs of a class.
 #[derive(Clone, Debug, Serialize)]
-pub struct Class {
+pub(crate) struct Class {
     pub name: String,
     pub seeds: Vec<u64>,
     /// Over the seeds.
@@ -35,7 +35,7 @@ pub struct Class {
 
 /// A measure over several runs or classes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Figure {
+pub(crate) struct Figure {
     pub measure: Measure,
     pub mean: f64,
     /// Standard deviation of the sample (with n − 1); None for a single value.
@@ -59,14 +59,14 @@ impl Figure {
 
 impl Class {
     /// The figure of a measure, where the runs have it.
-    pub fn figure(&self, measure: Measure) -> Option<&Figure> {
+    pub(crate) fn figure(&self, measure: Measure) -> Option<&Figure> {
         self.figures.iter().find(|figure| figure.measure == measure)
     }
 }
 
 impl Summary {
     /// Reads the figures of the finished runs below a sweep's folder.
-    pub fn of(folder: &Path) -> Result<Summary> {
+    pub(crate) fn of(folder: &Path) -> Result<Summary> {
         let plan = Plan::of(folder)?;
         let (mut classes, mut missing) = (Vec::new(), Vec::new());
         let runs = plan.runs(folder);

@@ -18,25 +18,25 @@ const FOOTNOTE: &str =
     "† remembered figures whose averages are the published means to within .01: for orientation only.";
 
 /// A table of text.
-pub struct Table {
+pub(crate) struct Table {
     pub header: Vec<String>,
     pub rows: Vec<Vec<String>>,
 }
 
 /// Writes `summary.csv` and `summary.md`.
-pub fn write(summary: &Summary, folder: &Path) -> Result<()> {
+pub(crate) fn write(summary: &Summary, folder: &Path) -> Result<()> {
     files::write_atomically(&folder.join("summary.csv"), &csv(summary)?)?;
     files::write_atomically(&folder.join("summary.md"), markdown(summary).as_bytes())
 }
 
 /// What the sweep is called.
-pub fn title(summary: &Summary) -> String {
+pub(crate) fn title(summary: &Summary) -> String {
     let settings = &summary.plan.settings;
     format!("{}: {}", settings.dataset.name(), settings.net)
 }
 
 /// A row per class and one over all, with what was published per class.
-pub fn per_class(summary: &Summary) -> Table {
+pub(crate) fn per_class(summary: &Summary) -> Table {
     let measures = || summary.overall.iter().map(|figure| figure.measure);
     let beside = published_per_class(summary);
     let mut header: Vec<String> = ["nominal class", "runs"].map(str::to_string).into();
@@ -68,7 +68,7 @@ fn published_per_class(summary: &Summary) -> Vec<&Published> {
 }
 
 /// What has to be said beside the tables.
-pub fn notes(summary: &Summary) -> Vec<String> {
+pub(crate) fn notes(summary: &Summary) -> Vec<String> {
     let (own, all) = (summary.classes.len(), class_count(summary.plan.settings.dataset));
     let footnote = (!published_per_class(summary).is_empty()).then(|| FOOTNOTE.to_string());
     let part = (!summary.published.is_empty() && own < all)
@@ -77,7 +77,7 @@ pub fn notes(summary: &Summary) -> Vec<String> {
 }
 
 /// What others report, and the sweep's own mean beside it; none where nothing is published.
-pub fn beside_published(summary: &Summary) -> Option<Table> {
+pub(crate) fn beside_published(summary: &Summary) -> Option<Table> {
     let row = |row: &Published| {
         let mean = Figure { measure: row.measure, mean: row.mean, sd: row.sd, values: Vec::new() };
         let decimals = if row.sd.is_some() || row.mean * 100.0 == (row.mean * 100.0).round() { 2 } else { 3 };
@@ -96,7 +96,7 @@ pub fn beside_published(summary: &Summary) -> Option<Table> {
 }
 
 /// So many of something.
-pub fn counted(n: usize, one: &str, many: &str) -> String {
+pub(crate) fn counted(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
@@ -107,13 +107,13 @@ fn in_words(figure: &Figure) -> String {
 }
 
 /// The runs that are missing, in words.
-pub fn missing(summary: &Summary) -> Option<String> {
+pub(crate) fn missing(summary: &Summary) -> Option<String> {
     let n = summary.missing.len();
     (n > 0).then(|| format!("{n} of the sweep's runs are not finished: {}.", summary.missing.join("; ")))
 }
 
 /// The classes as plain text, columns aligned.
-pub fn plain(summary: &Summary) -> String {
+pub(crate) fn plain(summary: &Summary) -> String {
     let Table { mut header, mut rows } = per_class(summary);
     // Of what was published the figures are enough here.
     header.iter_mut().filter(|name| name.ends_with(DAGGER)).for_each(|name| *name = format!("published{DAGGER}"));
@@ -143,7 +143,7 @@ fn markdown(summary: &Summary) -> String {
 }
 
 /// What the figures are.
-pub const ABOUT: &str =
+pub(crate) const ABOUT: &str =
     "Mean ± standard deviation over the seeds of a class; in the last row over the means of the classes.";
 
 /// A row per class and measure: `class`, `measure`, `values`, `mean`, `sd`. The values are those of a class's runs; where the class is

@@ -14,7 +14,7 @@ use crate::run::stop::Stop;
 use crate::run::train;
 
 /// A run that could not be done, and why.
-pub struct Failure {
+pub(crate) struct Failure {
     pub run: String,
     pub error: Error,
 }
@@ -23,7 +23,7 @@ pub struct Failure {
 /// does not hold up the others. Once a stop is requested, what is being trained stops and no run is begun.
 ///
 /// Runs share no state, and none of their results depends on the number of threads: they end in the same bits one by one or at once.
-pub fn work(devices: &[Device], runs: &[(Run, Status)], observer: &dyn Observer, stop: &Stop) -> Vec<Failure> {
+pub(crate) fn work(devices: &[Device], runs: &[(Run, Status)], observer: &dyn Observer, stop: &Stop) -> Vec<Failure> {
     let _listening = stop.listen();
     let next = AtomicUsize::new(0);
     let worker = |device: &Device| {

@@ -9,7 +9,7 @@ use crate::real::Real;
 use crate::rng::{Purpose, Stream};
 
 /// Standard normal numbers, the `index`-th sequence.
-pub fn noise(index: u32, len: usize) -> Vec<f64> {
+pub(super) fn noise(index: u32, len: usize) -> Vec<f64> {
     let mut values = vec![0.0; len];
     Stream::new(1, Purpose::Check, 0, index).fill_normal(&mut values);
     convert::of(&values)

@@ -107,7 +107,7 @@ impl<'a> CheckReport<'a> {
 
 /// The arithmetic that a value was computed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
+pub(super) enum Precision {
     F32,
     F64,
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::real::Real;
 
 /// Relative bound of the f64 checks.
-pub const F64_BOUND: f64 = 1e-6;
+pub(super) const F64_BOUND: f64 = 1e-6;
 
 /// Floors of `tol_f32`, and what holds where the manifest gives none: relative to the largest value, and to the norm.
 const F32_FLOOR: [f64; 2] = [4e-7, 1e-6];
@@ -19,14 +19,14 @@ const F32_FLOOR: [f64; 2] = [4e-7, 1e-6];
 const ZERO_GRADIENT: [f64; 2] = [1e-12, 1e-5];
 
 /// A tensor that was computed here, and what to hold it against.
-pub struct Ours {
+pub(super) struct Ours {
     pub values: Vec<f64>,
     pub rule: Rule,
 }
 
 /// What a tensor is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Rule {
+pub(super) enum Rule {
     /// Values, compared as such.
     Values,
     /// Values whose tolerance is capped to this relative bound, since ours cancel less than what the tolerance was measured on.
@@ -39,24 +39,24 @@ pub enum Rule {
 
 impl Ours {
     /// Plain values of any arithmetic.
-    pub fn values<T: Real>(values: &[T]) -> Ours {
+    pub(super) fn values<T: Real>(values: &[T]) -> Ours {
         Ours { values: values.iter().map(|v| v.f64()).collect(), rule: Rule::Values }
     }
 
     /// The same values under another rule.
-    pub fn under(self, rule: Rule) -> Ours {
+    pub(super) fn under(self, rule: Rule) -> Ours {
         Ours { rule, ..self }
     }
 }
 
 /// [sum, norm, min, max].
-pub fn summary(values: &[f64]) -> [f64; 4] {
+pub(super) fn summary(values: &[f64]) -> [f64; 4] {
     let fold = |f: fn(f64, f64) -> f64, start| values.iter().copied().fold(start, f);
     [values.iter().sum(), norm(values.iter()), fold(f64::min, f64::INFINITY), fold(f64::max, f64::NEG_INFINITY)]
 }
 
 /// Compares a tensor of ours with the file's.
-pub fn tensor(file: &GoldenFile, key: &str, precision: Precision, ours: &Ours) -> Result<Check> {
+pub(super) fn tensor(file: &GoldenFile, key: &str, precision: Precision, ours: &Ours) -> Result<Check> {
     let reference = file.get(key)?;
     let listed = file.listed(key);
     let name = format!("{} {} {key}", file.name, precision.name());
@@ -106,7 +106,7 @@ pub fn tensor(file: &GoldenFile, key: &str, precision: Precision, ours: &Ours) -
 }
 
 /// Compares every tensor that a case gives a value for.
-pub fn compare_all(
+pub(super) fn compare_all(
     file: &GoldenFile,
     precision: Precision,
     given: &mut dyn FnMut(&str) -> Option<Ours>,
@@ -122,7 +122,7 @@ pub fn compare_all(
 
 /// How far two tensors of one length are apart. NaN on either side makes every figure NaN.
 #[derive(Clone, Copy, Debug)]
-pub struct Distance {
+pub(super) struct Distance {
     pub max_abs: f64,
     pub rel_l2: f64,
     /// The reference's largest magnitude.
@@ -131,7 +131,7 @@ pub struct Distance {
 
 impl Distance {
     /// Between `ours` and the reference `theirs`.
-    pub fn new(ours: &[f64], theirs: &[f64]) -> Distance {
+    pub(super) fn new(ours: &[f64], theirs: &[f64]) -> Distance {
         let differences: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| if a == b { 0.0 } else { a - b }).collect();
         let max = |values: &[f64]| values.iter().map(|v| v.abs()).fold(0.0, worse);
         Distance {
@@ -142,18 +142,18 @@ impl Distance {
     }
 
     /// The larger of the two relative distances.
-    pub fn relative(&self) -> f64 {
+    pub(super) fn relative(&self) -> f64 {
         worse(ratio(self.max_abs, self.largest), self.rel_l2)
     }
 }
 
 /// The larger of two errors; NaN is the largest of all.
-pub fn worse(a: f64, b: f64) -> f64 {
+pub(super) fn worse(a: f64, b: f64) -> f64 {
     if a.is_nan() || a > b { a } else { b }
 }
 
 /// a / b, where nothing of nothing is nothing.
-pub fn ratio(a: f64, b: f64) -> f64 {
+pub(super) fn ratio(a: f64, b: f64) -> f64 {
     if a == 0.0 { 0.0 } else { a / b }
 }
 

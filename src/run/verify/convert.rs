@@ -3,17 +3,17 @@
 use crate::real::Real;
 
 /// Values in another arithmetic.
-pub fn of<T: Real>(values: &[impl Real]) -> Vec<T> {
+pub(super) fn of<T: Real>(values: &[impl Real]) -> Vec<T> {
     values.iter().map(|v| T::of(v.f64())).collect()
 }
 
 /// [n, c, pixels] as [n, pixels, c].
-pub fn to_nhwc(values: &[f64], n: usize, c: usize) -> Vec<f64> {
+pub(super) fn to_nhwc(values: &[f64], n: usize, c: usize) -> Vec<f64> {
     transpose(values, n, c)
 }
 
 /// [n, pixels, c] as [n, c, pixels].
-pub fn to_nchw(values: &[f64], n: usize, c: usize) -> Vec<f64> {
+pub(super) fn to_nchw(values: &[f64], n: usize, c: usize) -> Vec<f64> {
     transpose(values, n, values.len() / (n * c).max(1))
 }
 

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::metrics::scores::Ranking;
 
 /// Checks areas and curves: `<case>/{scores,labels,auc}` and `<case>/drop_intermediate_<True|False>/{fpr,tpr,thresholds}`.
-pub fn check(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
+pub(super) fn check(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     let mut found = BTreeMap::new();
     for case in file.cases("scores") {
         let scores: Vec<f32> = file.get(&format!("{case}/scores"))?.values.iter().map(|&s| s as f32).collect();

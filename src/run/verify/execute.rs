@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::real::Real;
 
 /// Runs steps in turn over all of `memory`. On a GPU, which computes in f32, the memory goes there and back.
-pub fn execute<T: Real>(device: &Device, steps: &[Step], memory: &mut HostBuffers<T>) -> Result<()> {
+pub(super) fn execute<T: Real>(device: &Device, steps: &[Step], memory: &mut HostBuffers<T>) -> Result<()> {
     let Device::Cuda(cuda) = device else {
         steps.iter().for_each(|step| step.cpu(memory, &Hyper::IDLE));
         return Ok(());

@@ -15,11 +15,11 @@ use crate::files;
 use crate::model::checkpoint;
 
 /// What to do about a folder that is not whole.
-pub const REMEDY: &str = "copy the golden folder again from where it was made";
+pub(crate) const REMEDY: &str = "copy the golden folder again from where it was made";
 
 /// The manifest of a golden folder.
 #[derive(Debug, Deserialize)]
-pub struct Manifest {
+pub(crate) struct Manifest {
     /// What each file holds.
     pub files: BTreeMap<String, GoldenEntry>,
 }
@@ -107,7 +107,7 @@ pub struct GoldenFile {
 
 impl Manifest {
     /// Reads the manifest of a golden folder.
-    pub fn read(folder: &Path) -> Result<Manifest> {
+    pub(crate) fn read(folder: &Path) -> Result<Manifest> {
         let path = folder.join("manifest.json");
         let bytes = files::read(&path)?;
         serde_json::from_slice(&bytes)

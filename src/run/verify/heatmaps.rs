@@ -13,7 +13,7 @@ use crate::report::{heatmap, jet, resample};
 use crate::steps::upsample;
 
 /// Checks `<t>/local_q<q>`, `<t>/global_q<q>`, `x/global_ref_q<q>`, the whole pipeline `pipe/<net>/…`, and the colour map.
-pub fn check(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
+pub(super) fn check(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     let mut f64s = heatmaps::<f64>(file)?;
     compare_all(file, Precision::F64, &mut |key| f64s.remove(key), report)?;
     let mut f32s = heatmaps::<f32>(file)?;

@@ -12,7 +12,7 @@ use crate::real::Real;
 use crate::steps::blur;
 
 /// Checks `<image>/{input,l1,l2}`.
-pub fn check_lcn(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
+pub(super) fn check_lcn(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     let images = file.cases("input");
     let mut f64s = contrast::<f64>(file, &images)?;
     compare_all(file, Precision::F64, &mut |key| f64s.remove(key), report)?;
@@ -35,7 +35,7 @@ fn contrast<T: Real>(file: &GoldenFile, images: &[&str]) -> Result<BTreeMap<Stri
 }
 
 /// Checks `out_k<k>_std<σ>`, blurred and truncated to integers, and `blurred_float_k<k>_std<σ>`.
-pub fn check_blur(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
+pub(super) fn check_blur(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     let mut f64s = blurred::<f64>(file)?;
     compare_all(file, Precision::F64, &mut |key| f64s.remove(key), report)?;
     let mut f32s = blurred::<f32>(file)?;

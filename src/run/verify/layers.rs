@@ -30,7 +30,7 @@ const MOST_PARAMETERS: usize = 1 << 25;
 const BATCH: usize = 2;
 
 /// Checks each step once that differs from those before.
-pub fn check(report: &mut CheckReport) -> Result<()> {
+pub(super) fn check(report: &mut CheckReport) -> Result<()> {
     let mut seen = BTreeSet::new();
     for net in nets::names().into_iter().chain(baselines::names()) {
         let arch = baselines::any(&net, true)?;

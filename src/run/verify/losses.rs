@@ -25,7 +25,7 @@ use crate::steps::upsample::{GaussianTaps, Upsample, UpsampleAdjoint, default_si
 const F32_CAP: f64 = 1e-5;
 
 /// Checks the file.
-pub fn check(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
+pub(super) fn check(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     for case in file.cases("outs") {
         for key in file.keys().filter(|key| key.strip_prefix(case).is_some_and(|rest| rest.starts_with("/f32_torch/")))
         {
@@ -46,7 +46,7 @@ pub fn check(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
 }
 
 /// Checks the file of HSC: `<case>/{outs,labels,mean,per_sample,grad}`. In evaluation every image's loss is its score.
-pub fn check_hsc(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
+pub(super) fn check_hsc(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     for case in file.cases("outs") {
         let (outs, labels) = (file.get(&format!("{case}/outs"))?, file.get(&format!("{case}/labels"))?);
         if outs.shape.len() != 2 || outs.values.is_empty() || outs.shape[0] != labels.values.len() {

@@ -10,7 +10,7 @@ mod compare;
 mod convert;
 mod curves;
 mod execute;
-pub mod golden;
+pub(crate) mod golden;
 mod heatmaps;
 mod images;
 mod layers;

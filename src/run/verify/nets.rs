@@ -29,7 +29,7 @@ const END_TO_END_SIDE: usize = 64;
 const FIRST: usize = 64;
 
 /// Checks the file of a net.
-pub fn check(
+pub(super) fn check(
     folder: &Path,
     manifest: &Manifest,
     file: &GoldenFile,
@@ -69,7 +69,7 @@ pub fn check(
 }
 
 /// Parameters and running statistics, stored under the two prefixes with PyTorch's names and layouts.
-pub fn weights(arch: &Arch, file: &GoldenFile, [params, buffers]: [&str; 2]) -> Result<Weights> {
+pub(super) fn weights(arch: &Arch, file: &GoldenFile, [params, buffers]: [&str; 2]) -> Result<Weights> {
     let layout = Layout::new(arch);
     let mut weights = Weights { params: vec![0.0; layout.params_len], stats: vec![0.0; layout.stats_len], batches: 0 };
     let read = |key: String, shape: &[usize]| -> Result<&Tensor> {
@@ -241,7 +241,7 @@ fn gradients<T: Real>(arch: &Arch, grads: &[T], file: &GoldenFile, give: &mut im
 
 /// The norms' buffers as a network holds them now, under the second prefix. Those of norms that the authors' modules own and never
 /// use stay what they are under the first.
-pub fn buffers<T: Real>(
+pub(super) fn buffers<T: Real>(
     arch: &Arch,
     network: &mut Network<T>,
     file: &GoldenFile,

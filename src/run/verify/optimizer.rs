@@ -19,7 +19,7 @@ use crate::real::Real;
 use crate::steps::hsc_loss::Gradient;
 
 /// Checks the file.
-pub fn check(file: &GoldenFile, net: &str, report: &mut CheckReport) -> Result<()> {
+pub(super) fn check(file: &GoldenFile, net: &str, report: &mut CheckReport) -> Result<()> {
     let Ok(arch) = crate::model::nets::by_name(net, file.entry.bias.unwrap_or(true)) else {
         report.skip_file(file, format!("this build has no net {net}"));
         return Ok(());

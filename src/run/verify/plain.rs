@@ -11,7 +11,7 @@ use crate::report::resample;
 use crate::steps::{activation, conv, norm, pool};
 
 /// Hands on the training-mode output of every module, [n, c, h, w], by PyTorch's name.
-pub fn activations<T: Real>(
+pub(super) fn activations<T: Real>(
     arch: &Arch,
     weights: &Weights,
     batch: &CheckBatch,

@@ -19,7 +19,7 @@ use crate::steps::hsc_loss::Gradient;
 use crate::steps::upsample::{self, GaussianTaps};
 
 /// Runs all self-checks.
-pub fn run(report: &mut CheckReport) -> Result<()> {
+pub(super) fn run(report: &mut CheckReport) -> Result<()> {
     random_numbers(report);
     layers::check(report)?;
     batches::check(report)?;

@@ -17,7 +17,7 @@ use crate::report::resample;
 use crate::steps::upsample::{GaussianTaps, ReceptiveField, Upsample, default_sigma, gaussian_kernel};
 
 /// Checks the file.
-pub fn check(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
+pub(super) fn check(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     for net in file.cases("input") {
         let input = file.get(&format!("{net}/input"))?;
         let reception = &file.get(&format!("{net}/reception"))?.values;
@@ -101,7 +101,7 @@ fn values<T: Real>(
 }
 
 /// Checks the kernels: `k<size>_std<σ or None>`, size × size.
-pub fn check_kernels(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
+pub(super) fn check_kernels(file: &GoldenFile, report: &mut CheckReport) -> Result<()> {
     let mut found = BTreeMap::new();
     for key in file.keys() {
         let Some((size, sigma)) = key.strip_prefix('k').and_then(|rest| rest.split_once("_std")) else { continue };

@@ -34,17 +34,17 @@ fn tile_len(g: &ConvGeometry) -> usize {
 }
 
 /// Scratch elements of [`fprop`].
-pub fn fprop_workspace(g: &ConvGeometry) -> usize {
+pub(crate) fn fprop_workspace(g: &ConvGeometry) -> usize {
     lanes() * tile_len(g)
 }
 
 /// Scratch elements of [`wgrad`]: a tile and a partial sum per part.
-pub fn wgrad_workspace(g: &ConvGeometry) -> usize {
+pub(crate) fn wgrad_workspace(g: &ConvGeometry) -> usize {
     wgrad_parts(g).1 * (tile_len(g) + g.w_len())
 }
 
 /// Forward pass with weights [taps, k]; see [`super::reference::fprop`] for the formula.
-pub fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], workspace: &mut [T]) {
+pub(crate) fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], workspace: &mut [T]) {
     let (tile, pixels) = (tile_pixels(g), g.pixels());
     let tiles_per_lane = pixels.div_ceil(tile).div_ceil(lanes_within(workspace, tile_len(g)));
     let weights = Matrix::row_major(w, g.taps(), g.k);
@@ -62,7 +62,7 @@ pub fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &m
 }
 
 /// Gradient of the weights; see [`super::reference::wgrad`].
-pub fn wgrad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
+pub(crate) fn wgrad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
     let tile = tile_pixels(g);
     let (tiles_per_part, parts) = wgrad_parts(g);
     let (partial, scratch) = workspace.split_at_mut(parts * g.w_len());

@@ -23,7 +23,7 @@ pub(super) struct After<'a> {
 }
 
 impl<'a> After<'a> {
-    pub fn new(bias: Option<View>, epilogue: Epilogue, memory: &'a DeviceBuffers) -> After<'a> {
+    pub(super) fn new(bias: Option<View>, epilogue: Epilogue, memory: &'a DeviceBuffers) -> After<'a> {
         let slope = epilogue.activation.slope as f32;
         After { bias: memory.pointer_opt(bias), norm: NormChannels::new(epilogue.norm, memory), slope }
     }
@@ -38,7 +38,7 @@ pub(super) struct Parts {
 
 impl Parts {
     /// As many as are `wanted`, of at least `fewest` pixels and whole steps of the kernel's `walk` along them.
-    pub fn new(step: &Wgrad, wanted: usize, fewest: usize, walk: usize) -> Parts {
+    pub(super) fn new(step: &Wgrad, wanted: usize, fewest: usize, walk: usize) -> Parts {
         let all = step.geometry.pixels();
         let most = (all / fewest).min(SUMS / step.part_length()).max(1);
         let pixels = all.div_ceil(wanted.min(most)).next_multiple_of(walk);

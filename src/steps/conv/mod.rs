@@ -2,17 +2,17 @@
 //!
 //! Activations are NHWC, weights KRSC (output channel, kernel row, kernel column, input channel), both contiguous.
 
-pub mod candidates;
+pub(crate) mod candidates;
 pub mod cpu;
-pub mod cuda;
-pub mod im2col;
+pub(crate) mod cuda;
+pub(crate) mod im2col;
 mod lanes;
 mod launch;
 pub mod reference;
-pub mod rows;
-pub mod tensor;
+pub(crate) mod rows;
+pub(crate) mod tensor;
 pub mod weights;
-pub mod wgmma;
+pub(crate) mod wgmma;
 
 use std::borrow::Cow;
 

@@ -17,12 +17,12 @@ fn row_len(g: &ConvGeometry) -> usize {
 }
 
 /// Scratch elements: for each lane, the padded input rows that one output row reads.
-pub fn workspace(g: &ConvGeometry) -> usize {
+pub(crate) fn workspace(g: &ConvGeometry) -> usize {
     lanes() * g.side * row_len(g)
 }
 
 /// Forward pass with weights [taps, k]; see [`super::reference::fprop`] for the formula.
-pub fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], scratch: &mut [T]) {
+pub(crate) fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], scratch: &mut [T]) {
     let (oh, out_row) = (g.oh(), g.ow() * g.k);
     let ring_len = g.side * row_len(g);
     let rows_per_lane = (g.n * oh).div_ceil(lanes_within(scratch, ring_len));

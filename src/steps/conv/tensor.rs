@@ -109,7 +109,7 @@ pub(super) enum By<K: 'static> {
 
 impl<K> By<K> {
     /// Rows and columns of its tile.
-    pub fn sides(&self) -> [usize; 2] {
+    pub(super) fn sides(&self) -> [usize; 2] {
         match self {
             By::Mma(tile) => [tile.rows, tile.columns],
             By::Wgmma => [wgmma::TILE; 2],

@@ -36,7 +36,7 @@ pub(in crate::steps) struct NormChannels<'a> {
 }
 
 impl<'a> NormChannels<'a> {
-    pub fn new(norm: Option<Norm>, memory: &'a DeviceBuffers) -> NormChannels<'a> {
+    pub(crate) fn new(norm: Option<Norm>, memory: &'a DeviceBuffers) -> NormChannels<'a> {
         let affine = norm.and_then(|n| n.affine);
         NormChannels {
             mean: memory.pointer_opt(norm.map(|n| n.mean)),
