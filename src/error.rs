@@ -101,23 +101,23 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// For `map_err` on I/O results: `fs::read(p).map_err(Error::io("read", p))`.
-    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
+    pub(crate) fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
         let path = path.as_ref().to_path_buf();
         move |source| Error::Io { action, path, source }
     }
 
     /// A file whose content is at fault.
-    pub fn file(path: impl AsRef<Path>, problem: impl Into<String>, remedy: impl Into<String>) -> Error {
+    pub(crate) fn file(path: impl AsRef<Path>, problem: impl Into<String>, remedy: impl Into<String>) -> Error {
         Error::File { path: path.as_ref().to_path_buf(), problem: problem.into(), remedy: remedy.into() }
     }
 
     /// A setting that is at fault.
-    pub fn setting(problem: impl Into<String>, remedy: impl Into<String>) -> Error {
+    pub(crate) fn setting(problem: impl Into<String>, remedy: impl Into<String>) -> Error {
         Error::Setting { problem: problem.into(), remedy: remedy.into() }
     }
 
     /// Something that cannot happen unless this program is at fault.
-    pub fn internal(problem: impl Into<String>) -> Error {
+    pub(crate) fn internal(problem: impl Into<String>) -> Error {
         Error::Internal { problem: problem.into() }
     }
 }

@@ -65,7 +65,7 @@ struct File {
 
 impl Hold {
     /// Whether a set of so many bytes is to be held.
-    pub fn holds(self, bytes: usize) -> bool {
+    pub(crate) fn holds(self, bytes: usize) -> bool {
         match self {
             Hold::Auto => memory::free().is_none_or(|free| bytes <= free / 2),
             Hold::Always => true,

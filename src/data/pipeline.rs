@@ -121,12 +121,12 @@ pub enum PipelineKind {
 
 impl PipelineKind {
     /// Whether inputs are normalised in contrast, so that their brightness does not compare.
-    pub fn normalises_contrast(self) -> bool {
+    pub(crate) fn normalises_contrast(self) -> bool {
         matches!(self, PipelineKind::Lcnaug1 | PipelineKind::Lcn)
     }
 
     /// Whether training images are augmented.
-    pub fn augments(self) -> bool {
+    pub(crate) fn augments(self) -> bool {
         !matches!(self, PipelineKind::Lcn | PipelineKind::None)
     }
 }

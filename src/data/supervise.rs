@@ -42,17 +42,17 @@ impl Supervise {
     }
 
     /// Whether an anomaly is the drawn sample with something added, not another image in its place.
-    pub fn alters(self) -> bool {
+    pub(crate) fn alters(self) -> bool {
         matches!(self, Supervise::MalformedNormal | Supervise::MalformedNormalGt)
     }
 
     /// Whether anomalies are made of images of another data set.
-    pub fn draws_outliers(self, noise: NoiseMode) -> bool {
+    pub(crate) fn draws_outliers(self, noise: NoiseMode) -> bool {
         self.makes_noise() && noise.takes_outliers()
     }
 
     /// Fails where this noise cannot serve.
-    pub fn check(self, noise: NoiseMode) -> Result<()> {
+    pub(crate) fn check(self, noise: NoiseMode) -> Result<()> {
         if self == Supervise::Noise && !noise.stands_alone() {
             return Err(Error::setting(
                 format!("{} only changes an image: in the image's place it is a black picture", noise.word()),

@@ -23,7 +23,7 @@ pub struct OutlierSource {
 
 /// What outliers are to be, and beside what.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     /// The nominal dataset and class.
     pub dataset: DatasetKind,
     pub class: &'a str,
@@ -35,7 +35,7 @@ pub struct Wanted<'a> {
 
 /// Outliers, and what was left out of them because it could not be read, in words.
 #[derive(Clone, Debug)]
-pub struct Outliers {
+pub(crate) struct Outliers {
     pub images: ImageSource,
     pub skipped: Option<String>,
 }
@@ -47,12 +47,12 @@ impl OutlierSource {
     }
 
     /// The same kind of images in another place.
-    pub fn at(&self, path: PathBuf) -> OutlierSource {
+    pub(crate) fn at(&self, path: PathBuf) -> OutlierSource {
         OutlierSource { path, ..*self }
     }
 
     /// Whether these are labelled anomalies of the nominal class itself, from the test split.
-    pub fn are_own_anomalies(&self) -> bool {
+    pub(crate) fn are_own_anomalies(&self) -> bool {
         matches!(self.kind.images, OutlierImages::OwnAnomalies)
     }
 
@@ -64,7 +64,7 @@ impl OutlierSource {
     }
 
     /// The images, resized and converted; those of the nominal class are left out. Images that cannot be read are skipped.
-    pub fn load(&self, wanted: &Wanted) -> Result<Outliers> {
+    pub(crate) fn load(&self, wanted: &Wanted) -> Result<Outliers> {
         let (path, Wanted { raw: Raw { form, .. }, limit, .. }) = (&self.path, *wanted);
         if !path.exists() {
             let remedy = "check the spelling, or name where they lie by `outliers` KIND:PATH";

@@ -97,7 +97,7 @@ type ReadLabelled = fn(root: &Path) -> Result<(Images, Vec<u8>)>;
 type ListFiles = fn(root: &Path, nominal: DatasetKind, class: &str) -> Result<Vec<Vec<PathBuf>>>;
 
 impl DatasetKind {
-    pub const fn new(spec: &'static DatasetSpec) -> DatasetKind {
+    pub(crate) const fn new(spec: &'static DatasetSpec) -> DatasetKind {
         DatasetKind(spec)
     }
 

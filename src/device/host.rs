@@ -35,7 +35,7 @@ pub enum DType {
 
 impl DType {
     /// Bytes of a number.
-    pub fn size(self) -> usize {
+    pub(crate) fn size(self) -> usize {
         match self {
             DType::F32 => size_of::<f32>(),
             DType::Bf16 => size_of::<half::bf16>(),

@@ -14,7 +14,7 @@ pub enum Schedule {
 
 impl Schedule {
     /// The learning rate of an epoch, counted from 0.
-    pub fn rate(&self, lr: f64, epoch: u32) -> f64 {
+    pub(crate) fn rate(&self, lr: f64, epoch: u32) -> f64 {
         match self {
             Schedule::Lambda { gamma } => lr * gamma.powf(f64::from(epoch)),
             Schedule::Milestones { gamma, epochs } => {

@@ -5,7 +5,7 @@ use crate::real::Real;
 /// What a map is shown with: `(value − minimum) / range`, clamped to 0…1. A model may carry one, so that images of any time
 /// compare.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Scale<T> {
+pub(crate) struct Scale<T> {
     /// The value shown as 0.
     pub minimum: T,
     /// The distance from the minimum to the value shown as 1.
@@ -15,7 +15,7 @@ pub struct Scale<T> {
 impl<T: Real> Scale<T> {
     /// The scale of these values: their minimum, and the `q`-quantile of what exceeds it, which is the k-th smallest with
     /// k = ⌊q·N⌋ (at least 1). `q` = 1 gives the maximum. Without values the scale is (0, 0).
-    pub fn of(values: &[T], q: f64) -> Scale<T> {
+    pub(crate) fn of(values: &[T], q: f64) -> Scale<T> {
         let mut excess = values.to_vec();
         let minimum = excess.iter().copied().reduce(T::min).unwrap_or_default();
         excess.iter_mut().for_each(|v| *v -= minimum);
@@ -29,7 +29,7 @@ impl<T: Real> Scale<T> {
     }
 
     /// Scales values in place. Where the range is 0, as that of a constant map, what exceeds the minimum becomes 1, the rest 0.
-    pub fn apply(&self, values: &mut [T]) {
+    pub(crate) fn apply(&self, values: &mut [T]) {
         for value in values {
             let excess = *value - self.minimum;
             *value = if self.range > T::zero() {

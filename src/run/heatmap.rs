@@ -101,7 +101,7 @@ impl Renderer {
 
 impl Heatmap {
     /// The same of an image of (height, width) that was brought to the net's input by this mode.
-    pub fn at(self, (height, width): (usize, usize), resize: ResizeMode) -> Heatmap {
+    pub(crate) fn at(self, (height, width): (usize, usize), resize: ResizeMode) -> Heatmap {
         Heatmap { height, width, seen: resize.region((height, width)), ..self }
     }
 

@@ -15,7 +15,7 @@ use crate::report::heatmap::Scale;
 /// The header entry that holds the [`ModelMeta`].
 const ENTRY: &str = "fcdd";
 
-/// Version of the card's format.
+/// Version of the format.
 const FORMAT: u32 = 1;
 
 /// For model files that are broken.
@@ -23,7 +23,7 @@ const REMEDY: &str = "copy it again from where it was trained, or train again";
 
 /// What travels with the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelMeta {
+pub(crate) struct ModelMeta {
     pub format: u32,
     pub preprocessing: Preprocessing,
     /// How heatmap values become colours, the same for every picture.
@@ -34,14 +34,14 @@ pub struct ModelMeta {
     pub epochs: u32,
     /// How the model came about: its net, input side and Gaussian among them.
     pub settings: Settings,
-    /// Names of test images that were learned from, or show the same parts: they are not judged by.
+    /// Names of test images that were learned from, or show the same parts: the model is not tested on them.
     #[serde(default)]
     pub unjudged: Vec<String>,
     pub version: String,
 }
 
 impl ModelMeta {
-    /// Fails unless a model can be laid out and judge by this card: for values that come from a file.
+    /// Fails unless a model can be laid out and score by this: for values that come from a file.
     fn check(&self) -> Result<()> {
         let ModelMeta { settings, preprocessing, .. } = self;
         settings.check()?;
@@ -64,13 +64,23 @@ impl ModelMeta {
 /// A trained model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
-    pub meta: ModelMeta,
-    pub weights: Weights,
+    pub(crate) meta: ModelMeta,
+    pub(crate) weights: Weights,
 }
 
 impl Model {
-    /// The net of the card.
-    pub fn arch(&self) -> Result<Arch> {
+    /// How it came about: its net, input side and data among them.
+    pub fn settings(&self) -> &Settings {
+        &self.meta.settings
+    }
+
+    /// The score above which it calls images anomalous.
+    pub fn threshold(&self) -> f32 {
+        self.meta.threshold
+    }
+
+    /// Its net.
+    pub(crate) fn arch(&self) -> Result<Arch> {
         self.meta.settings.arch()
     }
 
@@ -113,8 +123,8 @@ impl Model {
         Ok(Model { meta, weights })
     }
 
-    /// A card for these settings.
-    pub fn meta(settings: &Settings, preprocessing: &Preprocessing, epochs: u32) -> ModelMeta {
+    /// What travels with the weights of these settings.
+    pub(crate) fn meta(settings: &Settings, preprocessing: &Preprocessing, epochs: u32) -> ModelMeta {
         ModelMeta {
             format: FORMAT,
             preprocessing: preprocessing.clone(),

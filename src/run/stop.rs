@@ -15,7 +15,7 @@ pub(crate) static NEVER: Stop = Stop::new();
 
 /// As long as this lives, something listens.
 #[must_use]
-pub struct Listening<'a>(&'a AtomicUsize);
+pub(crate) struct Listening<'a>(&'a AtomicUsize);
 
 impl Drop for Listening<'_> {
     fn drop(&mut self) {
@@ -40,7 +40,7 @@ impl Stop {
     }
 
     /// Promises to look at [`Stop::is_requested`] until what this returns is dropped.
-    pub fn listen(&self) -> Listening<'_> {
+    pub(crate) fn listen(&self) -> Listening<'_> {
         self.listening.fetch_add(1, Ordering::Relaxed);
         Listening(&self.listening)
     }

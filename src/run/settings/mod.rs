@@ -97,7 +97,7 @@ pub struct Settings {
 
 /// What a run may be told anew: where its data lies now, as far as that is not where it was, and what is held of it.
 #[derive(Clone, Debug, Default)]
-pub struct Moved {
+pub(crate) struct Moved {
     pub data: Option<PathBuf>,
     pub outliers: Option<OutlierSource>,
     pub hold: Option<Hold>,
@@ -157,7 +157,7 @@ impl Settings {
 
     /// The same for a source of outliers and a noise mode, where they are named: outliers are there to be learned from, as in the
     /// paper. Where the preset wants some and nothing else is named, confetti stands in, which needs no data.
-    pub fn with_anomalies(self, outliers: Option<OutlierSource>, noise: Option<NoiseMode>) -> Settings {
+    pub(crate) fn with_anomalies(self, outliers: Option<OutlierSource>, noise: Option<NoiseMode>) -> Settings {
         let (supervise, by_default) = match (&outliers, noise) {
             _ if self.objective == Objective::Ae => (self.supervise, self.noise),
             (Some(_), _) => (Supervise::Noise, NoiseMode::Outliers),
@@ -169,7 +169,7 @@ impl Settings {
 
     /// The same with absolute paths: the run does not depend on the folder that it was started in. Paths that lead nowhere stay as
     /// they are, until loading them says so.
-    pub fn located(self) -> Result<Settings> {
+    pub(crate) fn located(self) -> Result<Settings> {
         let data = self.data.map(|path| absolute(&path)).transpose()?;
         let weights = self.weights.map(|path| absolute(&path)).transpose()?;
         let outliers = self.outliers.map(|source| absolute(source.path()).map(|path| source.at(path))).transpose()?;
@@ -177,7 +177,7 @@ impl Settings {
     }
 
     /// The same for data that lies elsewhere now. Outliers stay of their kind.
-    pub fn moved(self, Moved { data, outliers, hold }: Moved) -> Result<Settings> {
+    pub(crate) fn moved(self, Moved { data, outliers, hold }: Moved) -> Result<Settings> {
         if let Some(now) = &outliers
             && self.outliers.as_ref().is_none_or(|then| then.at(now.path().to_path_buf()) != *now)
         {
@@ -194,18 +194,18 @@ impl Settings {
     }
 
     /// The objective's net of that name.
-    pub fn arch(&self) -> Result<Arch> {
+    pub(crate) fn arch(&self) -> Result<Arch> {
         baselines::of_objective(self.objective, &self.net, self.bias)
     }
 
     /// The words of the command that trains with these settings into `out`: every flag, so that no default matters.
-    pub fn command(&self, out: &str) -> Vec<String> {
+    pub(crate) fn command(&self, out: &str) -> Vec<String> {
         let words = ["fcdd", "train"].into_iter().map(str::to_string);
         words.chain(self.words(|_| true)).chain(["--out", out].map(str::to_string)).collect()
     }
 
     /// The words for the dataset and for those settings that `which` picks.
-    pub fn words(&self, which: fn(&Setting) -> bool) -> Vec<String> {
+    pub(crate) fn words(&self, which: fn(&Setting) -> bool) -> Vec<String> {
         let mut words = vec![self.dataset.word().to_string()];
         for setting in SETTINGS.iter().filter(|setting| which(setting)) {
             let Some(text) = setting.text(self) else { continue };
@@ -220,12 +220,12 @@ impl Settings {
     }
 
     /// Whether labelled anomalies of the nominal class are learned from, as the outliers `mvtec_gt`.
-    pub fn learns_mvtec_gt(&self) -> bool {
+    pub(crate) fn learns_mvtec_gt(&self) -> bool {
         self.outliers.as_ref().is_some_and(OutlierSource::are_own_anomalies)
     }
 
     /// Whether outliers are nominal, and pictures of the class what the score is to rate.
-    pub fn outliers_are_nominal(&self) -> bool {
+    pub(crate) fn outliers_are_nominal(&self) -> bool {
         self.dataset.rates_its_class && self.supervise == Supervise::Noise && self.noise == NoiseMode::Outliers
     }
 }

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::model::Objective;
 
 /// One setting.
-pub struct Setting {
+pub(crate) struct Setting {
     /// Its field in [`Settings`].
     pub name: &'static str,
     pub group: Group,
@@ -43,7 +43,7 @@ const MIN_SIGMA: f64 = 1e-3;
 
 /// What settings are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
+pub(crate) enum Group {
     Daily,
     Anomalies,
     Optimisation,
@@ -253,22 +253,22 @@ impl Setting {
     }
 
     /// The setting of a field.
-    pub fn of(name: &str) -> Option<&'static Setting> {
+    pub(crate) fn of(name: &str) -> Option<&'static Setting> {
         SETTINGS.iter().find(|setting| setting.name == name)
     }
 
     /// Sets it to what a text says; a text that is no value of it is an error that says what would be one.
-    pub fn read(&self, settings: &mut Settings, text: &str) -> Result<(), String> {
+    pub(crate) fn read(&self, settings: &mut Settings, text: &str) -> Result<(), String> {
         (self.read)(settings, text)
     }
 
     /// Its value, as [`Setting::read`] reads it; None where it is not set.
-    pub fn text(&self, settings: &Settings) -> Option<String> {
+    pub(crate) fn text(&self, settings: &Settings) -> Option<String> {
         (self.text)(settings)
     }
 
     /// Its value in words; None where it is not set or does nothing.
-    pub fn told(&self, settings: &Settings) -> Option<String> {
+    pub(crate) fn told(&self, settings: &Settings) -> Option<String> {
         let is_off = self.switch.is_some_and(|on| self.text(settings) != Some(on.to_string()));
         (self.told)(settings).filter(|_| !is_off && (self.matters)(settings))
     }
@@ -279,7 +279,7 @@ impl Setting {
     }
 
     /// As a flag of the program.
-    pub fn flag(&self) -> String {
+    pub(crate) fn flag(&self) -> String {
         let without = if self.switch == Some(false) { "no-" } else { "" };
         format!("{without}{}", self.name.replace('_', "-"))
     }

@@ -15,7 +15,7 @@ use crate::steps::hsc_loss::Gradient;
 
 /// What the text of a value looks like.
 #[derive(Clone, Copy)]
-pub enum Form {
+pub(crate) enum Form {
     /// A number, a name, a path …
     Text,
     /// `true` or `false`.
