@@ -72,7 +72,7 @@ struct View {
 
 // The raw image of the sample and its ground truth. A `count` of 0 says that there is a nominal image, and another, for each image of
 // the batch, instead of sets to pick from. Settles whether the sample is anomalous where anomalies stand beside the `count` nominal
-// images: they are the second half of the pictures that a pass goes through.
+// images: they are the second half of the images that a pass goes through.
 __device__ __forceinline__ Source
 source_of(Sample& sample, const unsigned char* __restrict__ nominal, unsigned count, const unsigned char* __restrict__ others,
           const unsigned char* __restrict__ masks, unsigned other_count, const short* __restrict__ noise, int supervise,

@@ -8,7 +8,7 @@ use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::run::bench::{BenchOptions, BenchTask, Cost, Peaks, Refusal, TileTiming, Timing, Work, bench, tiles};
 
-/// Time training steps and inference beside the floors that this machine's speed sets, or the latency of judging one picture.
+/// Time training steps and inference beside the floors that this machine's speed sets, or the latency of judging one image.
 ///
 /// A floor is the longer of two times: the operations at the rate of a matrix product, the bytes (each operand of a step once) at that
 /// of a copy, both measured first. On a GPU, training and inference are timed as one replayed graph on a batch that stays in its memory (as
@@ -32,7 +32,7 @@ pub(super) struct Args {
     /// Of the values between layers, and of the matrix product that floors are measured with
     #[arg(long, value_parser = choice::<DType>(), default_value = "f32")]
     precision: DType,
-    /// Timed batches of each [default: 5; 200 pictures for predict]
+    /// Timed batches of each [default: 5; 200 images for predict]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     repeats: Option<u16>,
     /// Count operations, bytes and the launches of a GPU, and run nothing; no device is needed
@@ -206,7 +206,7 @@ fn summary(t: &Timing) -> String {
     let [least, middle, late, most] = [0.0, 0.5, 0.99, 1.0].map(|q| t.quantile(q) * 1e3);
     let what = format!("{}, {} threads, {}", title(&t.work), t.threads, t.mode);
     if t.work.task == BenchTask::Predict {
-        return format!("{what}: p50 {middle:.2} ms, p99 {late:.2} ms, from {} pictures", t.seconds.len());
+        return format!("{what}: p50 {middle:.2} ms, p99 {late:.2} ms, from {} images", t.seconds.len());
     }
     let rate = t.images_per_second;
     let floor = t.work.total().floor.map_or(0.0, |floor| floor * 1e3);

@@ -47,6 +47,6 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         let figure = |measure: Measure| measure.of(evaluation).map_or("–".to_string(), |value| format!("{value:.4}"));
         line(run, Measure::MAIN.map(figure))?;
     }
-    print_lines(&format!("pictures  {}", args.out.join(SHEET).display()))?;
+    print_lines(&format!("images  {}", args.out.join(SHEET).display()))?;
     Ok(Outcome::Fine)
 }

@@ -13,10 +13,10 @@ use crate::run::figures::Measure;
 /// Show the whole way on synthetic surfaces: no data, no network, about a minute.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Folder for pictures, models and the overview; results of an earlier demo are replaced
+    /// Folder for images, models and the overview; results of an earlier demo are replaced
     #[arg(long, value_name = "DIR", default_value = "demo")]
     out: PathBuf,
-    /// Passes over the good pictures [default: 14]
+    /// Passes over the good images [default: 14]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
     /// Seed of all randomness

@@ -12,18 +12,18 @@ use crate::error::Result;
 use crate::run::model::Model;
 use crate::run::predict::{Prediction, predict};
 
-/// Judge pictures: score, heatmap and overlay for each.
+/// Judge images: score, heatmap and overlay for each.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Folder of a run, or a model file
     model: PathBuf,
-    /// Pictures, or folders of pictures
+    /// Images, or folders of images
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Folder for heatmaps, overlays and scores.csv
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Score above which a picture is called anomalous [default: the model's]
+    /// Score above which an image is called anomalous [default: the model's]
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
     threshold: Option<f32>,
     #[command(flatten)]

@@ -79,7 +79,7 @@ pub struct Fingerprint {
 
 /// A training set that batches are drawn from.
 ///
-/// A sample is a picture on one of the epoch's passes: picture p on pass k is sample k · pictures + p. The pictures are the nominal
+/// A sample is an image on one of the epoch's passes: image p on pass k is sample k · images + p. The images are the nominal
 /// images, followed by the anomalies where these were made beforehand. What becomes of a sample depends only on (seed, epoch, sample):
 /// without anomalies of its own the set replaces it by one on a fair coin (number 0 of its `Supervise` stream), which anomaly or
 /// outlier by number 1 of that stream; noise comes from its `Anomaly` stream; then it passes the training transforms.
@@ -102,7 +102,7 @@ pub struct Batch {
 }
 
 impl LabelledAnomalies {
-    /// The images of a split at `indices`, with masks fitted to the raw side as the pictures are.
+    /// The images of a split at `indices`, with masks fitted to the raw side as the images are.
     pub fn new(split: &Split, indices: &[usize], fit: ResizeMode) -> LabelledAnomalies {
         let images = split.images.select(indices);
         let masks = if split.masks.is_empty() {
@@ -133,7 +133,7 @@ impl TrainingSet {
             }
             Ok(())
         };
-        usable(nominal, "nominal training images", "give at least one good picture")?;
+        usable(nominal, "nominal training images", "give at least one good image")?;
         let uses_outliers = supervise.draws_outliers(*noise);
         match outliers {
             Some(images) if uses_outliers => usable(images, "outliers", "choose another source of outliers")?,
@@ -170,7 +170,7 @@ impl TrainingSet {
         }
         let passes = set.data.plan.passes;
         if passes == 0 || u32::try_from(set.pictures()).ok().and_then(|n| n.checked_mul(passes)).is_none() {
-            let problem = format!("{passes} passes over {} pictures in an epoch", set.pictures());
+            let problem = format!("{passes} passes over {} images in an epoch", set.pictures());
             return Err(Error::setting(
                 problem,
                 "choose other `passes`: the samples of an epoch are numbered by 32 bits",
@@ -194,7 +194,7 @@ impl TrainingSet {
         self.made.as_ref()
     }
 
-    /// Pictures to draw from: nominal images and, where these were made beforehand, as many anomalies.
+    /// Images to draw from: nominal images and, where these were made beforehand, as many anomalies.
     fn pictures(&self) -> usize {
         self.data.nominal.count() + self.made.as_ref().map_or(0, |made| made.images.count())
     }

@@ -86,8 +86,8 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
     let mut masks = Vec::new();
     if kept.iter().any(|(image, _)| image.mask.is_some()) {
         let pixels: Vec<usize> = kept.iter().filter(|(p, _)| p.mask.is_some()).map(|(_, (h, w))| h * w).collect();
-        let what = format!("the masks of {} pictures", pixels.len());
-        memory::fits(&what, pixels.iter().sum(), "give fewer or smaller pictures, or remove the folder of masks")?;
+        let what = format!("the masks of {} images", pixels.len());
+        memory::fits(&what, pixels.iter().sum(), "give fewer or smaller images, or remove the folder of masks")?;
         masks = kept
             .par_iter()
             .map(|(image, size)| mask_of(image, *size))
@@ -149,10 +149,10 @@ pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
     let skipped = match unreadable.into_iter().next() {
         None => return Ok(Read { images: store, kept, sizes, skipped: None }),
         Some(first) if broken != Broken::Refused => {
-            format!("skipped {bad} of {all} pictures, which cannot be read, the first: {first}")
+            format!("skipped {bad} of {all} images, which cannot be read, the first: {first}")
         }
         Some(Error::File { path, problem, remedy }) => {
-            let others = if bad > 1 { format!(", like {} others of {all} pictures", bad - 1) } else { String::new() };
+            let others = if bad > 1 { format!(", like {} others of {all} images", bad - 1) } else { String::new() };
             return Err(Error::file(
                 path,
                 problem + &others,
@@ -206,7 +206,7 @@ fn pair(images: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
         paired.push(mask.clone());
     }
     match masks.iter().find(|mask| mask_by_stem.get(stem(mask)) == Some(mask)) {
-        Some(lonely) => Err(Error::file(lonely, "is a mask without a picture", "add its picture, or remove it")),
+        Some(lonely) => Err(Error::file(lonely, "is a mask without an image", "add its image, or remove it")),
         None => Ok(paired),
     }
 }
@@ -222,19 +222,19 @@ fn mask_of(image: &Listed, (height, width): (usize, usize)) -> Result<Option<Mas
         return Ok(Some(mask));
     }
     let problem = format!(
-        "the mask has {}×{} pixels (height × width), its picture {} has {height}×{width}",
+        "the mask has {}×{} pixels (height × width), its image {} has {height}×{width}",
         mask.height,
         mask.width,
         image.path.display()
     );
-    Err(Error::file(path, problem, "a mask needs its picture's size"))
+    Err(Error::file(path, problem, "a mask needs its image's size"))
 }
 
 /// The images of a folder that stands for a class or a kind of defect, of which there must be some.
 pub fn images_of(folder: &Path) -> Result<Vec<PathBuf>> {
     let found = images(folder, false)?;
     if found.is_empty() {
-        return Err(Error::file(folder, "holds no pictures", "put some in, or remove the folder"));
+        return Err(Error::file(folder, "holds no images", "put some in, or remove the folder"));
     }
     Ok(found)
 }
@@ -318,8 +318,8 @@ pub(crate) mod tests {
         save(dir.path(), "test/hole/007.png", (10, 10), 5);
         save(dir.path(), "ground_truth/scratch/000_mask.png", (20, 10), 128);
         save(dir.path(), "ground_truth/hole/007_mask.png", (10, 10), 127);
-        fs::write(dir.path().join("train/good/Thumbs.db"), b"no picture").unwrap();
-        fs::write(dir.path().join("train/good/.hidden.png"), b"no picture").unwrap();
+        fs::write(dir.path().join("train/good/Thumbs.db"), b"no image").unwrap();
+        fs::write(dir.path().join("train/good/.hidden.png"), b"no image").unwrap();
         dir
     }
 
@@ -336,7 +336,7 @@ pub(crate) mod tests {
         assert_eq!(set.train.images.load(&[0]).unwrap().pixels, [1; 16 * 16 * 3]);
         assert_eq!(set.test.names, ["test/good/000.png", "test/hole/007.png", "test/scratch/000.png"]);
         assert_eq!(set.test.classes, [0, 1, 2]);
-        assert!(!set.test.masks[0].as_ref().unwrap().any(), "good pictures have an empty mask");
+        assert!(!set.test.masks[0].as_ref().unwrap().any(), "good images have an empty mask");
         assert!(!set.test.masks[1].as_ref().unwrap().any(), "127 is below the threshold");
         let scratch = set.test.masks[2].as_ref().unwrap();
         assert_eq!((scratch.height, scratch.width, scratch.any()), (10, 20, true));
@@ -352,7 +352,7 @@ pub(crate) mod tests {
         assert_eq!((set.train.images.count(), set.test.images.count()), (2, 0));
         assert_eq!(set.train.names[0], "000.png");
         let message = Dataset::load_test(&Source::new(FOLDER, Some(&flat), 16, 3)).unwrap_err().to_string();
-        assert!(message.contains("no test pictures") && message.contains("DIR/test/good"), "{message}");
+        assert!(message.contains("no test images") && message.contains("DIR/test/good"), "{message}");
         save(&flat, "test/good/5.png", (4, 4), 0);
         save(&flat, "test/dent/6.png", (4, 4), 0);
         let set = load(&flat).unwrap();
@@ -368,10 +368,10 @@ pub(crate) mod tests {
             assert!(words.iter().all(|w| message.contains(w)), "{message}");
         };
         let remove = |path: &'static str| move |root: &Path| fs::remove_file(root.join(path)).unwrap();
-        says(&|root| fs::remove_dir_all(root.join("train")).unwrap(), &["holds no pictures", "DIR/train/good/*.png"]);
-        says(&|root| fs::remove_dir_all(root.join("train/good")).unwrap(), &["good: holds no pictures"]);
+        says(&|root| fs::remove_dir_all(root.join("train")).unwrap(), &["holds no images", "DIR/train/good/*.png"]);
+        says(&|root| fs::remove_dir_all(root.join("train/good")).unwrap(), &["good: holds no images"]);
         says(&remove("ground_truth/hole/007_mask.png"), &["007_mask.png: the mask of", "is missing"]);
-        says(&remove("test/hole/007.png"), &["test/hole: holds no pictures"]);
+        says(&remove("test/hole/007.png"), &["test/hole: holds no images"]);
         says(&|root| save(root, "ground_truth/hole/007_mask.png", (4, 4), 0), &["007_mask.png", "4×4", "10×10"]);
         says(&|root| save(root, "ground_truth/hole/008_mask.png", (4, 4), 0), &["008_mask.png: is a mask without"]);
         says(&|root| save(root, "ground_truth/hole/007.png", (4, 4), 0), &["007.png: is a mask without"]);
@@ -380,26 +380,26 @@ pub(crate) mod tests {
             &|root| save(root, "ground_truth/hole/007_mask.bmp", (10, 10), 0),
             &["007_mask.png: has the name of 007_mask.bmp", "remove one"],
         );
-        says(&|root| fs::write(root.join("test/hole/007.png"), "no").unwrap(), &["007.png: not a readable picture"]);
+        says(&|root| fs::write(root.join("test/hole/007.png"), "no").unwrap(), &["007.png: not a readable image"]);
         let empty = tempfile::tempdir().unwrap();
-        assert!(load(empty.path()).unwrap_err().to_string().contains("holds no pictures"));
+        assert!(load(empty.path()).unwrap_err().to_string().contains("holds no images"));
     }
 
     #[test]
     fn broken_images_are_refused_or_skipped() {
         let dir = tree();
         for name in ["train/good/0005.png", "train/good/0007.png", "test/scratch/000.png"] {
-            fs::write(dir.path().join(name), b"no picture").unwrap();
+            fs::write(dir.path().join(name), b"no image").unwrap();
         }
         let message = load(dir.path()).unwrap_err().to_string();
-        let words = ["0005.png: not a readable picture", "like 1 others of 4 pictures", "`skip_broken`"];
+        let words = ["0005.png: not a readable image", "like 1 others of 4 images", "`skip_broken`"];
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
         let source = Source { skip_broken: true, ..Source::new(FOLDER, Some(dir.path()), 16, 3) };
         let set = Dataset::load(&source).unwrap();
         assert_eq!(set.train.names, ["train/good/000.png", "train/good/001.JPG"]);
         assert_eq!(set.train.images.held().unwrap().image(1)[0], 2);
         let skipped = &set.train.notes[0];
-        assert!(skipped.starts_with("skipped 2 of 4 pictures") && skipped.contains("0005.png"), "{skipped}");
+        assert!(skipped.starts_with("skipped 2 of 4 images") && skipped.contains("0005.png"), "{skipped}");
         assert_eq!((&set.test.classes, set.test.masks.len()), (&vec![0, 1], 2));
         // What is not held is left out too: heads are whole where the rest is not.
         let whole = fs::read(dir.path().join("test/hole/007.png")).unwrap();
@@ -407,7 +407,7 @@ pub(crate) mod tests {
         let raw = Raw { hold: crate::data::image_source::Hold::Never, ..source.raw };
         let files = Dataset::load(&Source { raw, ..source }).unwrap();
         assert_eq!(files.train.names, set.train.names);
-        assert!(files.train.images.held().is_none() && files.train.notes[0].starts_with("skipped 3 of 5 pictures"));
+        assert!(files.train.images.held().is_none() && files.train.notes[0].starts_with("skipped 3 of 5 images"));
     }
 
     #[test]
@@ -420,15 +420,15 @@ pub(crate) mod tests {
             resize: crate::data::resize_mode::ResizeMode::Squash,
         };
         let store = ImageSource::Files(Files::new(&paths, form).replacing());
-        fs::write(&paths[0], b"no picture").unwrap();
+        fs::write(&paths[0], b"no image").unwrap();
         for _ in 0..2 {
             assert_eq!(store.load(&[0, 1]).unwrap().pixels, [2; 32]);
         }
         let replaced = store.take_replaced();
-        assert!(replaced.len() == 1 && replaced[0].contains("000.png: not a readable picture"), "{replaced:?}");
+        assert!(replaced.len() == 1 && replaced[0].contains("000.png: not a readable image"), "{replaced:?}");
         assert!(store.take_replaced().is_empty());
         // One that could be read before has changed.
-        fs::write(&paths[1], b"no picture").unwrap();
+        fs::write(&paths[1], b"no image").unwrap();
         assert!(store.load(&[1]).unwrap_err().to_string().contains("001.JPG"));
     }
 }

@@ -282,7 +282,7 @@ impl File {
         let sum = now.sum();
         if self.checksum.get_or_init(|| now).sum() != sum {
             let remedy = "restore it, or train anew with another `out`";
-            return Err(Error::file(&self.path, "shows another picture than when it was first read", remedy));
+            return Err(Error::file(&self.path, "shows another image than when it was first read", remedy));
         }
         out.copy_from_slice(&image.pixels);
         Ok(size)
@@ -348,9 +348,9 @@ mod tests {
         };
         let path = folder.path().join("01.png");
         save(&path, 200);
-        says("another picture");
-        std::fs::write(&path, "no picture").unwrap();
-        says("not a readable picture");
+        says("another image");
+        std::fs::write(&path, "no image").unwrap();
+        says("not a readable image");
         std::fs::remove_file(&path).unwrap();
         says("cannot read");
         save(&path, 7);

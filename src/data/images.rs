@@ -132,7 +132,7 @@ pub fn read_image(path: &Path, channels: usize) -> Result<Images> {
     Ok(read_own_channels(path)?.with_channels(channels))
 }
 
-/// The same in the picture's own channels: 1 where it is grey, else 3.
+/// The same in the image's own channels: 1 where it is grey, else 3.
 pub fn read_own_channels(path: &Path) -> Result<Images> {
     decode(path).map(Images::from)
 }
@@ -150,7 +150,7 @@ impl From<DynamicImage> for Images {
     }
 }
 
-/// Bytes of a picture's pixels, from the head of its file; None where that cannot be read.
+/// Bytes of an image's pixels, from the head of its file; None where that cannot be read.
 pub fn image_bytes(path: &Path) -> Option<usize> {
     // Opening a pipe may never end.
     fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
@@ -194,7 +194,7 @@ fn decode(path: &Path) -> Result<DynamicImage> {
 fn open(path: &Path) -> Result<impl ImageDecoder + use<>> {
     // Reading from a pipe or a device may never end.
     if !fs::metadata(path).map_err(Error::io("read", path))?.is_file() {
-        return Err(Error::file(path, "not a regular file", "give a picture's file, or remove this one"));
+        return Err(Error::file(path, "not a regular file", "give an image's file, or remove this one"));
     }
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
     // The decoder fills what is missing with grey; an image to be scored must be whole.
@@ -212,7 +212,7 @@ fn open(path: &Path) -> Result<impl ImageDecoder + use<>> {
     }
     // What a damaged head claims is not asked of the allocator, which would end the program.
     let bytes = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
-    let (what, twice) = ("a picture", bytes.saturating_mul(2));
+    let (what, twice) = ("an image", bytes.saturating_mul(2));
     if bytes > LARGE && room_for(what, twice, "").and(memory::fits(what, twice, "")).is_err() {
         return Err(unreadable(path, &format!("its {width} × {height} pixels do not fit into memory")));
     }
@@ -221,7 +221,7 @@ fn open(path: &Path) -> Result<impl ImageDecoder + use<>> {
 
 fn unreadable(path: &Path, why: &str) -> Error {
     let remedy = "give a whole PNG, JPEG, BMP, TIFF, WebP or PNM file, or remove this one";
-    Error::file(path, format!("not a readable picture ({})", one_line(why)), remedy)
+    Error::file(path, format!("not a readable image ({})", one_line(why)), remedy)
 }
 
 /// Whether the segments and scans of a JPEG file lead to its end marker.
@@ -344,14 +344,14 @@ mod tests {
             let message = read_image(&path, 1).unwrap_err().to_string();
             assert!(message.contains("bad.png") && message.contains(words) && !message.contains('\n'), "{message}");
         };
-        says(b"hello, I am a text file", "not a readable picture");
+        says(b"hello, I am a text file", "not a readable image");
         says(b"", "the file is empty");
         says(b"P6\n0 64\n255\n", "it has no pixels");
         says(b"P6\n64 0\n255\n", "it has no pixels");
         says(b"P6\n4000000 4000000\n255\n", "do not fit into memory");
         GrayImage::new(50, 50).save(&path).unwrap();
         let whole = std::fs::read(&path).unwrap();
-        says(&whole[..whole.len() / 2], "not a readable picture");
+        says(&whole[..whole.len() / 2], "not a readable image");
         let photo = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * y) as u8, x as u8, y as u8]));
         for format in [ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::WebP, ImageFormat::Pnm] {
             let mut bytes = std::io::Cursor::new(Vec::new());
@@ -359,7 +359,7 @@ mod tests {
             let bytes = bytes.into_inner();
             std::fs::write(&path, &bytes).unwrap();
             assert_eq!(read_image(&path, 3).unwrap().height, 64, "{format:?}");
-            says(&bytes[..bytes.len() * 3 / 4], "not a readable picture");
+            says(&bytes[..bytes.len() * 3 / 4], "not a readable image");
         }
         assert!(read_image(&dir.path().join("absent.png"), 1).unwrap_err().to_string().contains("absent.png"));
         assert!(read_image(dir.path(), 1).is_err());

@@ -105,7 +105,7 @@ pub enum PipelineKind {
     Lcnaug1,
     /// Colour jitter, random crops and flips, a little noise, mean and standard deviation of the nominal images
     Aug1,
-    /// The same where custom pictures have masks: whole pictures are judged, not their centres
+    /// The same where custom images have masks: whole images are judged, not their centres
     Aug1Masks,
     /// As aug1; the middle 60 % of each training image are black
     Aug1Blackcenter,
@@ -138,7 +138,7 @@ pub struct Preprocessing {
     pub channels: usize,
     /// Side of the images that come in.
     pub raw_side: usize,
-    /// How pictures are brought to that side.
+    /// How images are brought to that side.
     #[serde(default, rename = "fit")]
     pub resize: ResizeMode,
     /// Side of the inputs that go out.
@@ -162,7 +162,7 @@ impl Preprocessing {
 
     /// An input of the net as bytes to look at, the last scaling undone. Local contrast normalisation has no scale of its own:
     /// there the smallest value becomes black and the largest white.
-    pub fn picture(&self, input: &[f32]) -> Vec<u8> {
+    pub fn viewable(&self, input: &[f32]) -> Vec<u8> {
         let undone = |(i, &x): (usize, &f32)| match self.test.last() {
             Some(Transform::MinMax { min, max }) => {
                 x * (max[i % self.channels] - min[i % self.channels]) + min[i % self.channels]
@@ -359,9 +359,9 @@ mod tests {
                 PipelineKind::Lcnaug1 => image.iter().map(|&v| (f32::from(v) * 255.0 / 235.0).round() as u8).collect(),
                 _ => image,
             };
-            assert_eq!(p.picture(&input), stretched, "{kind:?}");
+            assert_eq!(p.viewable(&input), stretched, "{kind:?}");
         }
-        assert_eq!(new(PipelineKind::Lcnaug1, FOLDER, 1, 1, 1).picture(&[0.5]), [0], "constant images");
+        assert_eq!(new(PipelineKind::Lcnaug1, FOLDER, 1, 1, 1).viewable(&[0.5]), [0], "constant images");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 
 pub(crate) const CUSTOM: DatasetKind = DatasetKind::new(&DatasetSpec {
     word: "custom",
-    explanation: "Pictures in a folder per class, with the paper's settings for them",
+    explanation: "Images in a folder per class, with the paper's settings for them",
     reader: &Custom,
     home: None,
     may_be_file: false,
@@ -106,7 +106,7 @@ impl DatasetReader for Custom {
             }
         }
         if listed.is_empty() && query.part == Part::Train {
-            return Err(missing(&split, format!("holds no pictures of class {}", query.class), TREE));
+            return Err(missing(&split, format!("holds no images of class {}", query.class), TREE));
         }
         folder::read(query, listed)
     }

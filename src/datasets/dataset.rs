@@ -98,7 +98,7 @@ impl Dataset {
         let task = source.open()?;
         let test = task.read(Part::Test)?;
         if test.images.count() == 0 {
-            return Err(missing(&task.root, "holds no test pictures", task.source.kind.reader.tree()));
+            return Err(missing(&task.root, "holds no test images", task.source.kind.reader.tree()));
         }
         let train = task.empty();
         Ok(task.with(train, test))

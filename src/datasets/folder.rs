@@ -20,7 +20,7 @@ use crate::error::Result;
 
 pub const FOLDER: DatasetKind = DatasetKind::new(&DatasetSpec {
     word: "folder",
-    explanation: "A folder of pictures: MVTec-AD's layout, or good pictures only",
+    explanation: "A folder of images: MVTec-AD's layout, or good images only",
     reader: &Folder,
     home: None,
     may_be_file: false,
@@ -67,7 +67,7 @@ pub const FOLDER: DatasetKind = DatasetKind::new(&DatasetSpec {
 #[derive(Debug)]
 struct Folder;
 
-const TREE: &str = "  DIR/*.png, good pictures only, or
+const TREE: &str = "  DIR/*.png, good images only, or
   DIR/train/good/*.png
   DIR/test/good/*.png
   DIR/test/DEFECT/*.png
@@ -88,19 +88,19 @@ impl DatasetReader for Folder {
         if query.part == Part::Test || root.join("train").is_dir() {
             let good = root.join("train").join(mvtec::GOOD);
             if query.part == Part::Train && !good.is_dir() {
-                return Err(missing(&good, "holds no pictures", TREE));
+                return Err(missing(&good, "holds no images", TREE));
             }
             let mut split = folder::read(query, mvtec::list(root, query)?)?;
             let beside = if query.part == Part::Train { folder::images(root, false)?.len() } else { 0 };
             if beside > 0 {
                 let why = "since it has a folder train";
-                split.notes.push(format!("left alone, {why}: pictures in {} itself ({beside})", root.display()));
+                split.notes.push(format!("left alone, {why}: images in {} itself ({beside})", root.display()));
             }
             return Ok(split);
         }
         let images = folder::images(root, false)?;
         if images.is_empty() {
-            return Err(missing(root, "holds no pictures", TREE));
+            return Err(missing(root, "holds no images", TREE));
         }
         folder::read(query, images.into_iter().map(|path| Listed::unmarked(path, 0)).collect())
     }

@@ -109,7 +109,7 @@ impl DatasetReader for Imagenet {
         for (class, (name, id)) in IMAGENET_30.iter().enumerate().filter(|(class, _)| query.wants(*class as u16)) {
             let folder = split.join(id);
             if !folder.is_dir() {
-                return Err(missing(&folder, format!("the pictures of class {name} are missing"), TREE));
+                return Err(missing(&folder, format!("the images of class {name} are missing"), TREE));
             }
             images.extend(folder::images_of(&folder)?.into_iter().map(|path| Listed::unmarked(path, class as u16)));
         }
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(Dataset::load_test(&source).unwrap().test.images.held().unwrap().image(29)[0], 129);
         fs::remove_dir_all(dir.path().join("test/n04389033")).unwrap();
         let message = Dataset::load(&source).unwrap_err().to_string();
-        assert!(message.contains("n04389033: the pictures of class tank are missing"), "{message}");
+        assert!(message.contains("n04389033: the images of class tank are missing"), "{message}");
         assert!(message.contains("  DIR/train/n12267677"), "{message}");
     }
 }

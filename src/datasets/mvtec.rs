@@ -172,8 +172,8 @@ fn check_masks(masks: &Path, split: &Path) -> Result<()> {
     for kind in if masks.is_dir() { folder::folders(masks)? } else { Vec::new() } {
         let (folder, images) = (masks.join(&kind), split.join(&kind));
         if !images.is_dir() && !folder::images(&folder, false)?.is_empty() {
-            let problem = format!("holds masks, but there is no folder {} of their pictures", images.display());
-            return Err(Error::file(folder, problem, "add the pictures, or remove the masks"));
+            let problem = format!("holds masks, but there is no folder {} of their images", images.display());
+            return Err(Error::file(folder, problem, "add the images, or remove the masks"));
         }
     }
     Ok(())
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(set.train.images.held().unwrap().image(0)[0], 50);
         assert_eq!(set.test.names, ["zipper/test/good/000.png", "zipper/test/broken/000.png"]);
         let mask = set.test.masks[1].as_ref().unwrap();
-        assert_eq!((mask.height, mask.width, mask.any()), (12, 8, true), "at the picture's size");
+        assert_eq!((mask.height, mask.width, mask.any()), (12, 8, true), "at the image's size");
         let alone = load(&dir.path().join("bottle"), "0").unwrap();
         assert_eq!((alone.class.as_str(), alone.train.images.held().unwrap().image(0)[0]), ("bottle", 10));
         let message = load(dir.path(), "carpet").unwrap_err().to_string();

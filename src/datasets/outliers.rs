@@ -103,7 +103,7 @@ fn load_files(path: &Path, groups: Vec<Vec<PathBuf>>, wanted: &Wanted) -> Result
     let paths: Vec<PathBuf> = groups.into_iter().flat_map(few).collect();
     let Read { images, skipped, .. } = folder::read_all(&paths, wanted.raw, Broken::Replaced)?;
     if images.count() == 0 {
-        let problem = skipped.unwrap_or_else(|| "holds no pictures".to_string());
+        let problem = skipped.unwrap_or_else(|| "holds no images".to_string());
         return Err(Error::file(path, problem, "name a folder with PNG, JPEG, BMP, TIFF, WebP or PNM files"));
     }
     Ok(Outliers { images, skipped })
@@ -230,7 +230,7 @@ mod tests {
     fn images_are_found_in_folders_within_folders() {
         let dir = tempfile::tempdir().unwrap();
         let source = source("images", dir.path());
-        assert!(source.load(&wanted(8, 1, None)).unwrap_err().to_string().contains("holds no pictures"));
+        assert!(source.load(&wanted(8, 1, None)).unwrap_err().to_string().contains("holds no images"));
         for (name, value) in [("b.png", 2), ("a/x/y.png", 1), ("c/z.png", 3)] {
             save(dir.path(), name, (5, 7), value);
         }
@@ -240,12 +240,12 @@ mod tests {
         assert!(absent.to_string().contains("absent"), "{absent}");
         // A broken one is skipped and told of, unless it is all there is.
         for name in ["a/x/y.png", "b.png"] {
-            fs::write(dir.path().join(name), b"no picture").unwrap();
+            fs::write(dir.path().join(name), b"no image").unwrap();
         }
         let outliers = source.load(&wanted(8, 1, None)).unwrap();
         let skipped = outliers.skipped.unwrap();
         assert_eq!(outliers.images.count(), 1);
-        assert!(skipped.contains("skipped 2 of 3 pictures") && skipped.contains("y.png"), "{skipped}");
+        assert!(skipped.contains("skipped 2 of 3 images") && skipped.contains("y.png"), "{skipped}");
         let broken = source.at(dir.path().join("a")).load(&wanted(8, 1, None)).unwrap_err();
         assert!(broken.to_string().contains("y.png"), "{broken}");
     }

@@ -94,7 +94,7 @@ impl DatasetReader for PascalVoc {
         };
         let list = root.join("ImageSets").join("Main").join(list);
         if !list.is_file() {
-            return Err(missing(&list, "the list of pictures is missing", TREE));
+            return Err(missing(&list, "the list of images is missing", TREE));
         }
         let images = root.join("JPEGImages");
         let listed = parse(&list, &images)?;
@@ -125,7 +125,7 @@ fn parse(list: &Path, images: &Path) -> Result<Vec<Listed>> {
             (Some(name), Some("-1")) => listed.push(Listed::unmarked(image(name), 0)),
             (Some(_), Some("0")) => {}
             _ => {
-                let problem = format!("line {} is no picture with 1, 0 or -1: '{line}'", number + 1);
+                let problem = format!("line {} is no image with 1, 0 or -1: '{line}'", number + 1);
                 return Err(Error::file(list, problem, "give VOC's own list"));
             }
         }
@@ -166,7 +166,7 @@ mod tests {
             let message = Dataset::load(source).unwrap_err().to_string();
             assert!(words.iter().all(|word| message.contains(word)), "{message}");
         };
-        says(&Source { class: "cow", ..horse }, &["cow_", "the list of pictures is missing", "DIR/ImageSets/Main"]);
+        says(&Source { class: "cow", ..horse }, &["cow_", "the list of images is missing", "DIR/ImageSets/Main"]);
         says(&Source { class: "unicorn", ..horse }, &["no class 'unicorn'", "tvmonitor"]);
         fs::write(lists.join("horse_test.txt"), "000004  1\n000005 yes\n").unwrap();
         says(&horse, &["horse_test.txt", "line 2", "000005 yes"]);

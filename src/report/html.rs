@@ -80,7 +80,7 @@ pub(crate) fn plots(plots: &[(String, String, String)]) -> Markup {
     }
 }
 
-/// Light paper, one column, system letters. Pictures fit into the column of a wide screen; elsewhere, the hint to scroll has a height
+/// Light paper, one column, system letters. Images fit into the column of a wide screen; elsewhere, the hint to scroll has a height
 /// only below images that are wider than their column.
 const STYLE: &str = "
 :root { color-scheme: light; }

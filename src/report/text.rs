@@ -119,7 +119,7 @@ impl TextBlock<'_> {
         self.lines.len() as u32 * self.face.line()
     }
 
-    /// Draws the lines with the upper left corner at (x, y). What lies outside the picture is left out.
+    /// Draws the lines with the upper left corner at (x, y). What lies outside the image is left out.
     pub(super) fn draw(&self, canvas: &mut RgbImage, x: u32, y: u32, colour: Rgb<u8>) {
         self.draw_indented(canvas, (x, y), colour, |_| 0);
     }

@@ -12,10 +12,10 @@ use super::evaluate::{Tested, evaluate};
 use super::figures::{Evaluation, Measure};
 use super::heatmap::Renderer;
 use super::model::Model;
-use super::pictures::{mask_picture, rgb};
 use super::prepare::TestSet;
 use super::score::{Scorer, Shown};
 use super::select::spaced;
+use super::sheets::{mask_image, rgb};
 use crate::data::images::Mask;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -89,7 +89,7 @@ pub(crate) fn compare(
         compared.push(Compared::new(name, model, tested.evaluation));
     }
     files::create_folder(out)?;
-    save_png(out.join(SHEET), &picture(&test, &chosen, &columns)?)?;
+    save_png(out.join(SHEET), &comparison(&test, &chosen, &columns)?)?;
     let header = ["run", "net", "side", "epochs"].into_iter().chain(Measure::ALL.map(Measure::key));
     let rows = std::iter::once(header.map(Value::from).collect()).chain(compared.iter().map(Compared::row));
     write_csv(&out.join(TABLE), rows)?;
@@ -137,7 +137,7 @@ fn heatmaps(device: &Device, model: &Model, test: &TestSet, chosen: &[usize]) ->
 }
 
 /// A row per image: the image, each model's heatmap with its score below, and the mask where there are any.
-fn picture(test: &TestSet, chosen: &[usize], columns: &[Column]) -> Result<RgbImage> {
+fn comparison(test: &TestSet, chosen: &[usize], columns: &[Column]) -> Result<RgbImage> {
     let split = &test.split;
     let title_tile = |text: &str| Tile::new(RgbImage::new(0, 0), text);
     let mut titles = vec![title_tile("input")];
@@ -151,7 +151,7 @@ fn picture(test: &TestSet, chosen: &[usize], columns: &[Column]) -> Result<RgbIm
         tiles.extend(columns.iter().map(|column| column.tiles[place].clone()));
         // Squashed or cut as the image beside it.
         let fitted = |mask: &Mask| test.fit.mask(mask, inputs.height);
-        tiles.extend(split.masks.get(i).map(|mask| Tile::new(mask_picture(mask.as_ref().map(fitted).as_ref()), "")));
+        tiles.extend(split.masks.get(i).map(|mask| Tile::new(mask_image(mask.as_ref().map(fitted).as_ref()), "")));
         rows.push(Row::new(&format!("{class}\nno. {i}"), tiles));
     }
     let about = format!("Nominal: {}. Below each heatmap its score; colours on each model's own scale.", test.name);

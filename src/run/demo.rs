@@ -1,6 +1,6 @@
-//! The verb `demo`: the whole way from good pictures to heatmaps, with synthetic surfaces, no data and no network.
+//! The verb `demo`: the whole way from good images to heatmaps, with synthetic surfaces, no data and no network.
 //!
-//! For each kind of surface it writes a folder of pictures in MVTec-AD's layout, trains on the good ones with fine confetti as the only
+//! For each kind of surface it writes a folder of images in MVTec-AD's layout, trains on the good ones with fine confetti as the only
 //! anomaly, and measures the model on defects that it has never seen, at three contrasts.
 
 use std::collections::HashMap;
@@ -15,11 +15,11 @@ use super::directory::{self, RunDirectory};
 use super::evaluate::{Score, Tested};
 use super::heatmap::Renderer;
 use super::model::Model;
-use super::pictures;
 use super::prepare::{TestSet, prepare};
 use super::results::finish;
 use super::select::{extremes, spaced};
 use super::settings::Settings;
+use super::sheets;
 use super::train;
 use crate::data::images::Mask;
 use crate::data::surfaces::{Contrast, Defect, Surface, synthesise};
@@ -31,19 +31,19 @@ use crate::metrics::scores::Scores;
 use crate::report::png::save_png;
 use crate::report::sheet::{Group, Row, Tile, sheet};
 
-/// Side of the pictures in pixels.
+/// Side of the images in pixels.
 const SIDE: usize = 128;
 
-/// Good pictures to train on, per surface.
+/// Good images to train on, per surface.
 const TRAIN: u32 = 256;
 
-/// Good pictures to test on, per surface.
+/// Good images to test on, per surface.
 const TEST_GOOD: u32 = 64;
 
-/// Defective pictures per surface, kind of defect and contrast.
+/// Defective images per surface, kind of defect and contrast.
 const TEST_DEFECTS: u32 = 12;
 
-/// Pictures of the overview, per contrast.
+/// Images of the overview, per contrast.
 const SHOWN: usize = 8;
 
 /// What the demo found.
@@ -53,21 +53,21 @@ pub(crate) struct Report {
     pub overview: String,
 }
 
-/// Figures on one surface at one contrast: all good test pictures against the defects of that contrast.
+/// Figures on one surface at one contrast: all good test images against the defects of that contrast.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figure {
     pub surface: &'static str,
     pub contrast: &'static str,
-    pub pictures: usize,
+    pub images: usize,
     pub image_auroc: f64,
     pub pixel_auroc: f64,
     pub pro: f64,
 }
 
-/// The defects of a test set by the names of their pictures.
+/// The defects of a test set by the names of their images.
 type Defects = HashMap<String, (Defect, Contrast)>;
 
-/// A judged test picture.
+/// A judged test image.
 struct Judged {
     defect: Option<(Defect, Contrast)>,
     picture: RgbImage,
@@ -98,10 +98,8 @@ pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>
     for surface in Surface::ALL {
         let folder = out.join(surface.name());
         let data = folder.join("data");
-        context.note(format!(
-            "{}: making {TRAIN} good pictures to learn from, and a test set with defects",
-            surface.name()
-        ));
+        context
+            .note(format!("{}: making {TRAIN} good images to learn from, and a test set with defects", surface.name()));
         let defects = write_data(surface, &data, seed)?;
         let settings = settings(&data, seed, epochs).located()?;
         let task = prepare(&settings, context)?;
@@ -116,13 +114,13 @@ pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>
         }
     }
     let overview = out.join("overview.png");
-    save_png(&overview, &sheet("fcdd demo: trained on good pictures and fine confetti alone", &groups, 112)?)?;
+    save_png(&overview, &sheet("fcdd demo: trained on good images and fine confetti alone", &groups, 112)?)?;
     let report = Report { figures, overview: overview.display().to_string() };
     directory::write_json(&out.join("demo.json"), &report)?;
     Ok(Some(report))
 }
 
-/// Writes a surface's training and test pictures, and returns what is wrong with the latter.
+/// Writes a surface's training and test images, and returns what is wrong with the latter.
 fn write_data(surface: Surface, data: &Path, seed: u64) -> Result<Defects> {
     let good = data.join("train/good");
     files::create_folder(&good)?;
@@ -144,7 +142,7 @@ fn write_data(surface: Surface, data: &Path, seed: u64) -> Result<Defects> {
         .into_par_iter()
         .enumerate()
         .map(|(i, defect)| {
-            // Test pictures are numbered after the training ones: another draw of the same surface.
+            // Test images are numbered after the training ones: another draw of the same surface.
             let picture = synthesise(surface, defect, SIDE, seed, TRAIN + i as u32);
             let (kind, name) = match defect {
                 None => ("good", format!("{i:03}")),
@@ -162,13 +160,13 @@ fn write_data(surface: Surface, data: &Path, seed: u64) -> Result<Defects> {
         .collect()
 }
 
-/// Pixels [SIDE, SIDE, 3] as a picture.
+/// Pixels [SIDE, SIDE, 3] as an image.
 fn rgb(pixels: &[u8]) -> Result<RgbImage> {
     RgbImage::from_raw(SIDE as u32, SIDE as u32, pixels.to_vec())
-        .ok_or_else(|| Error::internal("a synthetic picture has the wrong size"))
+        .ok_or_else(|| Error::internal("a synthetic image has the wrong size"))
 }
 
-/// The test pictures with what the model says of them.
+/// The test images with what the model says of them.
 fn judged(model: &Model, test: &TestSet, tested: &Tested, defects: &Defects) -> Result<Vec<Judged>> {
     let renderer = Renderer::new(model)?;
     let maps = tested.maps.chunks_exact(renderer.map_shape().iter().product());
@@ -176,7 +174,7 @@ fn judged(model: &Model, test: &TestSet, tested: &Tested, defects: &Defects) -> 
     let judged = |((i, row), map): ((usize, &Score), &[f32])| {
         Ok(Judged {
             defect: defects.get(&row.image).copied(),
-            picture: pictures::rgb(&test.split.images.load(&[i])?, 0),
+            picture: sheets::rgb(&test.split.images.load(&[i])?, 0),
             mask: test.split.masks[i].clone().unwrap_or_else(whole),
             score: row.score,
             map: renderer.of_map(map),
@@ -185,7 +183,7 @@ fn judged(model: &Model, test: &TestSet, tested: &Tested, defects: &Defects) -> 
     tested.scores.iter().enumerate().zip(maps).map(judged).collect()
 }
 
-/// Good pictures and those with defects of one contrast.
+/// Good images and those with defects of one contrast.
 fn of_contrast(judged: &[Judged], contrast: Contrast) -> impl Iterator<Item = &Judged> {
     judged.iter().filter(move |j| j.defect.is_none_or(|(_, c)| c == contrast))
 }
@@ -200,7 +198,7 @@ fn figure(surface: Surface, contrast: Contrast, judged: &[Judged]) -> Result<Fig
     Ok(Figure {
         surface: surface.name(),
         contrast: contrast.name(),
-        pictures: of_contrast(judged, contrast).count(),
+        images: of_contrast(judged, contrast).count(),
         // Both classes are always there.
         image_auroc: images.auroc().unwrap_or_default(),
         pixel_auroc: pixels.auroc().unwrap_or_default(),
@@ -208,7 +206,7 @@ fn figure(surface: Surface, contrast: Contrast, judged: &[Judged]) -> Result<Fig
     })
 }
 
-/// Rows of the overview for one contrast: the highest-scoring good picture, then defects from the lowest score (the worst miss) to
+/// Rows of the overview for one contrast: the highest-scoring good image, then defects from the lowest score (the worst miss) to
 /// the highest, equally spaced.
 fn group(surface: Surface, contrast: Contrast, judged: &[Judged], model: &Model) -> Result<Group> {
     let scores: Vec<f32> = judged.iter().map(|j| j.score).collect();
@@ -224,10 +222,10 @@ fn group(surface: Surface, contrast: Contrast, judged: &[Judged], model: &Model)
         Tile::new(j.picture.clone(), format!("{name} {:.3}", j.score))
     });
     let hot = shown.iter().map(|j| Tile::new(renderer.heatmap(model.meta.scale, j.map.clone()).to_image(), ""));
-    let mask = shown.iter().map(|j| Tile::new(pictures::mask_picture(Some(&j.mask)), ""));
+    let mask = shown.iter().map(|j| Tile::new(sheets::mask_image(Some(&j.mask)), ""));
     Ok(Group {
         heading: format!(
-            "{} surface, {} defects: the good picture with the highest score, then the worst to the best found",
+            "{} surface, {} defects: the good image with the highest score, then the worst to the best found",
             surface.name(),
             contrast.name()
         ),

@@ -9,7 +9,7 @@
 //! | [`model`], [`score`], [`heatmap`], [`layout`] | the model file; scoring with it; heatmaps to show; nets in memory |
 //! | [`directory`], [`state`] | a run's files; what resuming needs |
 //! | [`figures`] | what a model is measured by |
-//! | [`results`], [`pictures`], [`plots`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, curves, which images they show, the page |
+//! | [`results`], [`sheets`], [`plots`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, curves, which images they show, the page |
 //! | [`context`], [`stop`] | where to compute, whom to tell, when to stop |
 
 pub mod bench;
@@ -24,7 +24,6 @@ pub(crate) mod heatmap;
 pub(crate) mod info;
 pub(crate) mod layout;
 pub(crate) mod model;
-pub(crate) mod pictures;
 pub(crate) mod plots;
 pub(crate) mod predict;
 pub(crate) mod prepare;
@@ -33,6 +32,7 @@ pub(crate) mod results;
 pub(crate) mod score;
 pub(crate) mod select;
 pub(crate) mod settings;
+pub(crate) mod sheets;
 pub(crate) mod state;
 pub(crate) mod stop;
 pub(crate) mod sweep;

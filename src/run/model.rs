@@ -26,7 +26,7 @@ const REMEDY: &str = "copy it again from where it was trained, or train again";
 pub(crate) struct ModelMeta {
     pub format: u32,
     pub preprocessing: Preprocessing,
-    /// How heatmap values become colours, the same for every picture.
+    /// How heatmap values become colours, the same for every image.
     pub scale: Scale<f32>,
     /// Images that score above are called anomalous.
     pub threshold: f32,

@@ -1,4 +1,4 @@
-//! The verb `predict`: a score, a heatmap and an overlay for any picture.
+//! The verb `predict`: a score, a heatmap and an overlay for any image.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::report::png::save_png;
 /// Opacity of the heatmap over the image.
 const ALPHA: f32 = 0.45;
 
-/// Judgement of one picture.
+/// Judgement of one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Prediction {
     /// As text: names of files need not be.
@@ -32,10 +32,10 @@ pub(crate) struct Prediction {
     pub overlay: String,
 }
 
-/// What came of a set of pictures.
+/// What came of a set of images.
 pub(crate) struct Predictions {
     pub done: Vec<Prediction>,
-    /// Pictures that could not be read, without which the others were judged; and what ended the judging, if anything did.
+    /// Images that could not be read, without which the others were judged; and what ended the judging, if anything did.
     pub failed: Vec<Error>,
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn predict(
     Ok(predictions)
 }
 
-/// One picture and where its results go.
+/// One image and where its results go.
 #[derive(Clone, Debug, PartialEq)]
 struct Job {
     image: PathBuf,
@@ -106,7 +106,7 @@ fn check_out(out: &Path) -> Result<()> {
     Err(Error::file(out, problem, "choose another folder for `out`"))
 }
 
-/// Fails if a result would take the place of a picture that is to be judged.
+/// Fails if a result would take the place of an image that is to be judged.
 fn check_inputs_stay(jobs: &[Job]) -> Result<()> {
     let images: HashSet<PathBuf> = jobs.iter().filter_map(|job| job.image.canonicalize().ok()).collect();
     for Job { image, heatmap, overlay } in jobs {
@@ -120,8 +120,8 @@ fn check_inputs_stay(jobs: &[Job]) -> Result<()> {
     Ok(())
 }
 
-/// All pictures that the paths name; those in a folder without the heatmaps and overlays that an earlier `predict` left in `out`,
-/// where that lies in the folder. Results of a folder's pictures keep their place within it; equal names get a number.
+/// All images that the paths name; those in a folder without the heatmaps and overlays that an earlier `predict` left in `out`,
+/// where that lies in the folder. Results of a folder's images keep their place within it; equal names get a number.
 fn jobs(paths: &[PathBuf], out: &Path, context: &Context) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     let mut taken = HashSet::new();
@@ -141,8 +141,8 @@ fn jobs(paths: &[PathBuf], out: &Path, context: &Context) -> Result<Vec<Job>> {
         if found.is_empty() {
             return Err(Error::file(
                 path,
-                "holds no pictures",
-                "name a picture or a folder of PNG, JPEG, BMP, TIFF or WebP",
+                "holds no images",
+                "name an image or a folder of PNG, JPEG, BMP, TIFF or WebP",
             ));
         }
         for image in found {
@@ -162,14 +162,14 @@ fn jobs(paths: &[PathBuf], out: &Path, context: &Context) -> Result<Vec<Job>> {
     }
     if skipped > 0 {
         context.note(format!(
-            "skipped {skipped} pictures in {} that are results: *_heatmap.png, *_overlay.png",
+            "skipped {skipped} images in {} that are results: *_heatmap.png, *_overlay.png",
             out.display()
         ));
     }
     Ok(jobs)
 }
 
-/// Whether a picture is named as a result and lies in `out`, an absolute path.
+/// Whether an image is named as a result and lies in `out`, an absolute path.
 fn is_result(image: &Path, out: &Path) -> bool {
     let name = image.file_name().unwrap_or_default().to_string_lossy();
     (name.ends_with("_heatmap.png") || name.ends_with("_overlay.png"))

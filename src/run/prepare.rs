@@ -34,12 +34,12 @@ pub(crate) struct TestSet {
     pub class_names: Vec<String>,
     /// Folder or file of the dataset; None where it was found by itself.
     pub data: Option<PathBuf>,
-    /// How its pictures became square.
+    /// How its images became square.
     pub fit: ResizeMode,
 }
 
 impl TestSet {
-    /// The test split that a model's settings name, or the one in `data`, without pictures that the model has learned from.
+    /// The test split that a model's settings name, or the one in `data`, without images that the model has learned from.
     pub(crate) fn load(model: &Model, data: Option<&Path>, context: &Context) -> Result<TestSet> {
         let (settings, preprocessing) = (&model.meta.settings, &model.meta.preprocessing);
         let data = data.or(settings.data.as_deref());
@@ -58,7 +58,7 @@ impl TestSet {
         Ok(TestSet { split, name, class, class_names, data, fit: preprocessing.resize })
     }
 
-    /// Why the test images will tell nothing, if they do not, in words; a folder of good pictures alone needs none.
+    /// Why the test images will tell nothing, if they do not, in words; a folder of good images alone needs none.
     fn unmeasurable(&self, settings: &Settings) -> Option<String> {
         let [nominal, anomalous] =
             [true, false].map(|nominal| self.split.indices(|c| (c == self.class) == nominal).len());
@@ -70,9 +70,9 @@ impl TestSet {
             };
         match (nominal, anomalous) {
             (0, 0) if settings.dataset.good_alone => None,
-            (0, 0) => Some("there are no test pictures: the model will not be measured".to_string()),
-            (0, n) => Some(format!("all {n} test pictures are anomalous: the model cannot be measured")),
-            (n, 0) => Some(format!("all {n} test pictures are nominal: the model cannot be measured{hint}")),
+            (0, 0) => Some("there are no test images: the model will not be measured".to_string()),
+            (0, n) => Some(format!("all {n} test images are anomalous: the model cannot be measured")),
+            (n, 0) => Some(format!("all {n} test images are nominal: the model cannot be measured{hint}")),
             _ => None,
         }
     }
@@ -116,7 +116,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         test = (!seen.is_empty()).then(|| dataset.test.select(&judged));
     }
     let (nominal, at_most) = match (&outliers, &others) {
-        // An epoch is as long as in the paper, where it goes through the pictures of the class.
+        // An epoch is as long as in the paper, where it goes through the images of the class.
         (Some(outliers), Some(others)) if swapped => (outliers.clone(), Some(others.images.count())),
         _ => (dataset.train.images.select(&dataset.nominal()?), None),
     };
@@ -181,7 +181,7 @@ fn true_anomalies(
         (&dataset.train, in_training(limit))
     };
     if chosen.is_empty() {
-        let remedy = "add pictures of defects (with masks that are not empty), or choose another `supervise`";
+        let remedy = "add images of defects (with masks that are not empty), or choose another `supervise`";
         return Err(Error::setting(format!("there are no true anomalies of {} to train on", dataset.class), remedy));
     }
     let learned = if settings.as_published { Vec::new() } else { names(split, &chosen) };

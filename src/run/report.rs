@@ -31,7 +31,7 @@ pub(crate) struct Story<'a> {
     pub test: Option<(&'a Tested, &'a TestPlots)>,
 }
 
-/// Writes the page into `folder`, where the test's pictures lie.
+/// Writes the page into `folder`, where the test's images lie.
 pub(crate) fn write(folder: &Path, story: &Story) -> Result<()> {
     let settings = &story.model.meta.settings;
     let mut sections = vec![results(story)];
@@ -48,7 +48,7 @@ pub(crate) fn write(folder: &Path, story: &Story) -> Result<()> {
 /// What was nominal: the class by its name where that is known, and the data set.
 fn title(settings: &Settings, story: &Story) -> String {
     match settings.dataset.good_alone {
-        true => format!("Good pictures of {}", data(settings)),
+        true => format!("Good images of {}", data(settings)),
         false => format!("{}: class {}", settings.dataset.name(), story.set.name),
     }
 }
@@ -138,8 +138,8 @@ fn test_pictures(folder: &Path) -> Result<Markup> {
         "{colours}, on a scale that all of them share. Below each image: its score, its class and its number in scores.csv."
     );
     let paper = format!(
-        "{colours}. On its own scale a heatmap shows where within the picture the net looks, even where there is nothing; on the \
-         common scale it shows which pictures deviate."
+        "{colours}. On its own scale a heatmap shows where within the image the net looks, even where there is nothing; on the \
+         common scale it shows which images deviate."
     );
     Ok(html! {
         (picture_file(folder, directory::CHOSEN, "Chosen test images with their heatmaps", &paper)?)
@@ -180,14 +180,14 @@ fn samples(settings: &Settings) -> String {
         }
     };
     let contrast = if settings.pipeline.normalises_contrast() {
-        " Contrast is normalised, so brightness does not compare between pictures."
+        " Contrast is normalised, so brightness does not compare between images."
     } else {
         ""
     };
     format!("What the net learned from: samples of the first batch. {anomalies}{contrast}")
 }
 
-/// A picture of the folder; nothing if it is not there.
+/// An image of the folder; nothing if it is not there.
 fn picture_file(folder: &Path, name: &str, alt: &str, caption: &str) -> Result<Markup> {
     let path = folder.join(name);
     if !path.exists() {
@@ -236,7 +236,7 @@ fn reproduction(settings: &Settings, story: &Story) -> Markup {
     let evaluate = story.test.map(|_| format!("fcdd evaluate RUN{}", data.unwrap_or_default()));
     html! {
         pre { code { (train) @if let Some(evaluate) = &evaluate { "\n" (evaluate) } } }
-        p { "The result does not depend on the number of threads. Every figure and picture of this page is a file in the run's folder." }
+        p { "The result does not depend on the number of threads. Every figure and image of this page is a file in the run's folder." }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a run leaves once its model is there: figures, tables, pictures, plots, and a page that shows them all.
+//! What a run leaves once its model is there: figures, tables, images, plots, and a page that shows them all.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use super::directory::{self, RunDirectory, write_csv, write_json};
 use super::evaluate::{Tested, evaluate};
 use super::heatmap::Renderer;
 use super::model::Model;
-use super::pictures::{Gallery, training_overview};
 use super::plots::{TestPlots, Training, plots};
 use super::prepare::{Task, TestSet};
 use super::report::{self, Story};
+use super::sheets::{Gallery, training_overview};
 use super::train::Trained;
 use crate::error::Result;
 use crate::files;

@@ -7,10 +7,10 @@ use super::context::Context;
 use super::directory::{self, RunDirectory};
 use super::heatmap::Renderer;
 use super::model::Model;
-use super::pictures;
 use super::prepare::{Task, prepare};
 use super::score::{Scorer, Shown};
 use super::settings::{Moved, Settings};
+use super::sheets;
 use super::state::{Epoch, State};
 use super::training_loop::{TrainingLoop, initial};
 use crate::data::batches::{Fingerprint, TrainingData, TrainingSet};
@@ -40,7 +40,7 @@ pub struct Trained {
     pub interrupted: bool,
 }
 
-/// Trains in a new folder. `chosen` are test images that the caller means to picture afterwards: if one does not exist, no run is
+/// Trains in a new folder. `chosen` are test images that the caller means to image afterwards: if one does not exist, no run is
 /// begun.
 pub(crate) fn start(
     context: &Context,
@@ -110,7 +110,7 @@ pub(crate) fn train(
     let stop = context.stop;
     let mut training = TrainingLoop::new(context, set, settings, state)?;
     if let Some(directory) = directory {
-        save_png(directory.file(directory::PREVIEW), &pictures::preview(set, settings)?)?;
+        save_png(directory.file(directory::PREVIEW), &sheets::preview(set, settings)?)?;
     }
     let remaining = u64::from(settings.epochs.saturating_sub(training.epochs_done()));
     let mut progress = context.task("training", remaining * set.len() as u64);

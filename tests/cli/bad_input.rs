@@ -180,26 +180,26 @@ fn an_unwritable_output_folder() {
 fn a_picture_that_is_none() {
     let scratch = Scratch::new().with_run();
     scratch.write("pictures/good.png", &png(40, 30));
-    scratch.write("pictures/text.png", b"this is no picture");
+    scratch.write("pictures/text.png", b"this is no image");
     let cut = png(64, 64);
     scratch.write("cut.png", &cut[..cut.len() / 2]);
     scratch.run("predict run cut.png --out one").expect_error(&["cut.png"]);
     assert!(scratch.files("one").is_empty(), "no table of nothing");
-    // One bad picture does not keep the others from being judged.
-    let ran = scratch.run("predict run pictures --out many");
-    ran.expect_error(&["text.png", "not a readable picture"]);
+    // One bad image does not keep the others from being judged.
+    let ran = scratch.run("predict run images --out many");
+    ran.expect_error(&["text.png", "not a readable image"]);
     assert!(ran.stdout().contains("good.png"));
     assert_eq!(scratch.files("many"), ["good_heatmap.png", "good_overlay.png", "scores.csv"]);
     scratch.run("predict run nothing.png --out none").expect_error(&["nothing.png"]);
     fs::create_dir(scratch.path("empty")).unwrap();
-    scratch.run("predict run empty --out none").expect_error(&["empty", "no pictures"]);
+    scratch.run("predict run empty --out none").expect_error(&["empty", "no images"]);
     for threshold in ["nan", "inf", "-inf"] {
-        let words = format!("predict run pictures/good.png --out never --threshold={threshold}");
+        let words = format!("predict run images/good.png --out never --threshold={threshold}");
         scratch.run(&words).expect_error(&["--threshold", "no score"]);
     }
     assert!(!scratch.path("never").exists());
     scratch.write("taken", b"a file");
-    scratch.run("predict run pictures/good.png --out taken").expect_error(&["taken", "choose another name"]);
+    scratch.run("predict run images/good.png --out taken").expect_error(&["taken", "choose another name"]);
 }
 
 #[cfg(unix)]

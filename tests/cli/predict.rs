@@ -1,10 +1,10 @@
-//! Judging pictures: what is judged, where results go, and what they must not replace.
+//! Judging images: what is judged, where results go, and what they must not replace.
 
 use std::fs;
 
 use crate::support::{Ran, Scratch, png};
 
-/// Results among the pictures are not judged the next time.
+/// Results among the images are not judged the next time.
 #[test]
 fn predict_passes_over_its_own_results() {
     let scratch = Scratch::new().with_run();
@@ -15,7 +15,7 @@ fn predict_passes_over_its_own_results() {
             let ran = scratch.run(&format!("predict run parts --out {out} --json"));
             let judged = ran.expect_success().json()["predictions"].as_array().unwrap().len();
             let skipped = ran.stderr().contains(&format!("in {out} that are results"));
-            // A picture that is merely called like a result is judged, as long as no results lie there.
+            // An image that is merely called like a result is judged, as long as no results lie there.
             let expected = match (out, again) {
                 ("parts/out", _) => 2,
                 (_, false) => 6,

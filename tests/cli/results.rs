@@ -1,4 +1,4 @@
-//! What a run's folder holds: arrays, tables, pictures, and the page that shows them.
+//! What a run's folder holds: arrays, tables, images, and the page that shows them.
 
 use std::fs;
 

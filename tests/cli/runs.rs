@@ -58,7 +58,7 @@ fn train_evaluate_predict() {
     }
     assert_eq!(scratch.files("eval"), TEST_FILES);
 
-    // Prediction needs neither training data nor square pictures; equal names do not collide.
+    // Prediction needs neither training data nor square images; equal names do not collide.
     fs::remove_dir_all(scratch.path("data")).unwrap();
     scratch.write("a/part.png", &png(50, 20));
     scratch.write("b/part.png", &png(28, 28));
@@ -70,7 +70,7 @@ fn train_evaluate_predict() {
     assert_eq!(scratch.files("out"), pictures);
     for name in ["heatmap", "overlay"] {
         let picture = image::open(scratch.path(&format!("out/part_{name}.png"))).unwrap();
-        assert_eq!((picture.width(), picture.height()), (50, 20), "the picture's own size");
+        assert_eq!((picture.width(), picture.height()), (50, 20), "the image's own size");
     }
 }
 
@@ -200,7 +200,7 @@ fn a_run_depends_on_no_folder() {
     scratch.run("evaluate run").expect_success();
 }
 
-/// Pictures that are decoded anew for each batch lead to the same weights; one that cannot be read any more ends the run in words, and
+/// Images that are decoded anew for each batch lead to the same weights; one that cannot be read any more ends the run in words, and
 /// it goes on from where it was.
 #[test]
 fn a_streamed_run_ends_in_the_bits_of_a_held_one() {
@@ -214,7 +214,7 @@ fn a_streamed_run_ends_in_the_bits_of_a_held_one() {
     assert_eq!(file("always/evaluation.json"), file("never/evaluation.json"));
     let picture = file("parts/train/good/3.png");
     scratch.write("parts/train/good/3.png", b"damaged");
-    scratch.run("train --resume never").expect_error(&["3.png", "not a readable picture"]);
+    scratch.run("train --resume never").expect_error(&["3.png", "not a readable image"]);
     scratch.write("parts/train/good/3.png", &picture);
     scratch.run("train --resume never --hold 1").expect_success();
 }
@@ -326,7 +326,7 @@ fn folders_of_pictures_train_and_give_pixel_figures() {
         assert!(evaluated.stdout().lines().any(|l| l.starts_with(figure)), "{figure}: {}", evaluated.stdout());
     }
     assert!(scratch.path("run/roc_pixels.csv").exists());
-    // A flat folder of good pictures: no test set, so no figures, but a model.
+    // A flat folder of good images: no test set, so no figures, but a model.
     scratch
         .run("train folder --data parts/train/good --net FCDD_CNN32_S --side 32 --epochs 1 --out flat")
         .expect_success();
@@ -398,7 +398,7 @@ fn help_is_of_the_dataset() {
     assert!(!help("sweep --help").contains("--class <"), "a sweep has --classes");
 }
 
-/// `fcdd train DIR` is all that a folder of pictures needs; nothing is overwritten.
+/// `fcdd train DIR` is all that a folder of images needs; nothing is overwritten.
 #[test]
 fn a_folder_is_named_by_itself() {
     let scratch = Scratch::new().with_pictures();

@@ -1,4 +1,4 @@
-//! Data sets of pictures: labelled anomalies, outliers, anomalies made beforehand, trees that are not as they should be.
+//! Data sets of images: labelled anomalies, outliers, anomalies made beforehand, trees that are not as they should be.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::support::Scratch;
 
 const SMALL: &str = "--net FCDD_CNN32_S --side 32 --batch 8";
 
-/// A grey picture with a bright square of `side` pixels.
+/// A grey image with a bright square of `side` pixels.
 fn part(side: u32, shade: u8) -> Vec<u8> {
     let pixel = |x: u32, y: u32| if x < side && y < side { 250 } else { shade + ((x * 7 + y * 3) % 16) as u8 };
     let image = image::GrayImage::from_fn(32, 32, |x, y| image::Luma([pixel(x, y)]));
@@ -37,7 +37,7 @@ fn tiles() -> Scratch {
     scratch
 }
 
-/// The judged pictures of a run, by name.
+/// The judged images of a run, by name.
 fn judged(scratch: &Scratch, run: &str) -> Vec<String> {
     let table = fs::read_to_string(scratch.path(&format!("{run}/scores.csv"))).unwrap();
     table.lines().skip(1).map(|line| line.split(',').next().unwrap().to_string()).collect()
@@ -49,10 +49,10 @@ fn labelled_anomalies_leave_the_evaluation() {
     let words =
         format!("train mvtec --data tiles {SMALL} --outliers mvtec_gt:tiles --oe-limit 1 --epochs 2 --passes 2");
     let report = scratch.run(&format!("{words} --out one --json")).expect_success().json();
-    // After so few steps pixels are told apart well, pictures not yet.
+    // After so few steps pixels are told apart well, images not yet.
     assert!(report["pixel_auroc"].as_f64().unwrap() > 0.9, "bright squares: {report}");
     assert_eq!(judged(&scratch, "one").len(), 24 - 2, "one of each kind of defect was learned from");
-    // Evaluated anew, and from a model alone, the same pictures are judged.
+    // Evaluated anew, and from a model alone, the same images are judged.
     let before = fs::read(scratch.path("one/scores.csv")).unwrap();
     scratch.run("evaluate one").expect_success();
     assert!(fs::read(scratch.path("one/scores.csv")).unwrap() == before);
@@ -63,7 +63,7 @@ fn labelled_anomalies_leave_the_evaluation() {
 
     scratch.run(&format!("{words} --part-gap 0 --out parts")).expect_success();
     let names = judged(&scratch, "parts");
-    assert_eq!(names.len(), 24 - 4, "a part's second picture goes with the first");
+    assert_eq!(names.len(), 24 - 4, "a part's second image goes with the first");
     let empty = "test/chip/exp0_num_100.png".to_string();
     assert!(names.contains(&empty), "what has an empty mask is not learned from");
     scratch.run(&format!("{words} --as-published --out published")).expect_success();
@@ -118,11 +118,11 @@ fn pascal_voc_rates_its_class() {
         let list: String = pictures.map(|i| format!("{i:06} {}\n", if i % 2 == 0 { "1" } else { "-1" })).collect();
         scratch.write(&format!("voc/ImageSets/Main/horse_{split}.txt"), list.as_bytes());
     }
-    scratch.write("other/broken.png", b"no picture");
+    scratch.write("other/broken.png", b"no image");
     let words =
         format!("train pascalvoc --data voc {SMALL} --pipeline none --outliers images:other --epochs 60 --lr 1e-2");
     let ran = scratch.run(&format!("{words} --out run --json"));
-    assert!(ran.expect_success().stderr().contains("skipped 1 of 17 pictures"), "{}", ran.stderr());
+    assert!(ran.expect_success().stderr().contains("skipped 1 of 17 images"), "{}", ran.stderr());
     let report = ran.json();
     assert_eq!((report["nominal"].as_u64(), report["anomalous"].as_u64()), (Some(4), Some(4)));
     assert!(report["image_auroc"].as_f64().unwrap() > 0.9, "horses have a bright square: {report}");
@@ -145,13 +145,13 @@ fn trees_and_flags_that_are_refused() {
         .expect_error(&["data_batch_1"]);
     scratch.run("train mnist --data tiles --out run").expect_error(&["expected are these, plain or gzipped"]);
     scratch.run("train pascalvoc --data tiles --out run").expect_error(&["horse_trainval.txt"]);
-    scratch.write("tiles/train/good/broken.png", b"no picture");
+    scratch.write("tiles/train/good/broken.png", b"no image");
     let flags = "--epochs 1 --supervise unsupervised";
     train(flags).expect_error(&["broken.png", "--skip-broken"]);
     assert!(scratch.files("run").is_empty());
     for hold in ["always", "never"] {
         let words = format!("train mvtec --data tiles {SMALL} --out {hold} {flags} --skip-broken --hold {hold}");
         let ran = scratch.run(&words);
-        assert!(ran.expect_success().stderr().contains("skipped 1 of 25 pictures"), "{}", ran.stderr());
+        assert!(ran.expect_success().stderr().contains("skipped 1 of 25 images"), "{}", ran.stderr());
     }
 }

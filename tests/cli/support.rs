@@ -87,7 +87,7 @@ impl Scratch {
         scratch
     }
 
-    /// Folders of pictures of several sizes: `parts` as MVTec-AD's, without masks, and `other`.
+    /// Folders of images of several sizes: `parts` as MVTec-AD's, without masks, and `other`.
     pub fn with_pictures(self) -> Scratch {
         for i in 0..9 {
             self.write(&format!("parts/train/good/{i}.png"), &png(32 + i, 40));

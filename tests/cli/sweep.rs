@@ -211,7 +211,7 @@ fn compare_lays_models_side_by_side() {
     scratch.run("compare run --viz-ids 99 --out none").expect_error(&["no test image 99"]);
     assert!(!scratch.path("none").exists());
 
-    // Pictures with masks, of any shape.
+    // Images with masks, of any shape.
     for i in 0..4 {
         scratch.write(&format!("parts/train/good/{i}.png"), &png(40 + i, 36));
     }

@@ -1,9 +1,9 @@
 //! Fine confetti: specks, strips and patches of all sizes, dark or bright, faint or strong; added to a sample.
 //!
-//! The paper's confetti is large, dark, and strong somewhere in every picture, so that the loss of a picture is won by its easiest
-//! square. Real defects are also thin, bright or faint. Here a picture holds few rectangles, each side log-uniform on its own
-//! (so that strips come out as often as patches), of either sign, and all of a picture share one strength, log-uniform too: faint
-//! pictures have to be told by faint marks. A light blur softens the edges.
+//! The paper's confetti is large, dark, and strong somewhere in every image, so that the loss of an image is won by its easiest
+//! square. Real defects are also thin, bright or faint. Here an image holds few rectangles, each side log-uniform on its own
+//! (so that strips come out as often as patches), of either sign, and all of an image share one strength, log-uniform too: faint
+//! images have to be told by faint marks. A light blur softens the edges.
 
 use std::sync::Arc;
 
@@ -31,9 +31,9 @@ const REFERENCE: f64 = 240.0;
 const SIDES: [f64; 2] = [1.5, 54.0];
 /// Standard deviation of the blur.
 const SIGMA: f64 = 1.5;
-/// Strength that a picture's colours are scaled by, of 256.
+/// Strength that an image's colours are scaled by, of 256.
 const STRENGTHS: [f64; 2] = [24.0, 256.0];
-/// Rectangles per picture, at most; every number from 1 is as likely.
+/// Rectangles per image, at most; every number from 1 is as likely.
 const MOST: u32 = constants::blobs::MOST_STRIPS as u32;
 /// Entries of the tables that log-uniform values are drawn from.
 const ENTRIES: usize = constants::blobs::ENTRIES as usize;
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use crate::rng::Purpose;
 
-    /// Pictures of 240 × 240 pixels: their rectangles and their noise.
+    /// Images of 240 × 240 pixels: their rectangles and their noise.
     fn drawn(channels: usize, visit: &mut dyn FnMut(&[Blob], &[i16])) {
         let confetti = FineConfetti::new(240);
         let (mut blobs, mut scratch) = (Vec::new(), BlurScratch::default());
@@ -173,7 +173,7 @@ mod tests {
                 }
             }
         });
-        // 50 of 300 pictures each, standard deviation 6.5; half of about 1050 rectangles, standard deviation 16.
+        // 50 of 300 images each, standard deviation 6.5; half of about 1050 rectangles, standard deviation 16.
         assert!(counts[0] == 0 && counts[1..].iter().all(|n| (24..=76).contains(n)), "{counts:?}");
         let [dark, bright] = signs;
         assert!(i32::abs(dark - bright) < 130, "{dark} dark, {bright} bright");
@@ -186,7 +186,7 @@ mod tests {
             let sizes = || blobs.iter().map(|blob| blob.colour.map(|c| c.abs()));
             // Brightness 128…255 and a channel's share of three quarters or more: a factor of 8/3, and rounding.
             let (least, most) = (sizes().flatten().min().unwrap(), sizes().flatten().max().unwrap());
-            assert!(f32::from(most) <= 2.67 * (f32::from(least) + 1.0), "{least} to {most} in one picture");
+            assert!(f32::from(most) <= 2.67 * (f32::from(least) + 1.0), "{least} to {most} in one image");
             (weakest, strongest) = (weakest.min(most), strongest.max(most));
             // The middle of the strengths on a logarithmic scale, √(24 · 256) = 78 of 256, times a mean brightness of about 200.
             below_middle += i32::from(most < 61);
@@ -194,6 +194,6 @@ mod tests {
             assert!(loudest <= most, "the blur only softens");
         });
         assert!((9..=24).contains(&weakest) && strongest > 220, "{weakest} to {strongest}");
-        assert!((110..=190).contains(&below_middle), "{below_middle} of 300 pictures are faint");
+        assert!((110..=190).contains(&below_middle), "{below_middle} of 300 images are faint");
     }
 }

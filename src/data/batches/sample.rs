@@ -73,7 +73,7 @@ impl TrainingSet {
         Stream::new(self.data.seed, Purpose::Supervise, epoch, sample)
     }
 
-    /// The picture that a sample is.
+    /// The image that a sample is.
     fn picture(&self, sample: u32) -> usize {
         sample as usize % self.pictures()
     }
@@ -91,7 +91,7 @@ impl TrainingSet {
         self.chance(epoch, sample).below(1, count as u32) as usize
     }
 
-    /// Puts into `scratch` the anomaly that a nominal picture becomes as a sample.
+    /// Puts into `scratch` the anomaly that a nominal image becomes as a sample.
     pub(super) fn make_anomaly(&self, scratch: &mut Scratch, picture: usize, epoch: u32, sample: u32) -> Result<()> {
         let TrainingData { nominal, others, supervise, plan, preprocessing, .. } = &self.data;
         let channels = preprocessing.channels;

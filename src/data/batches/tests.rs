@@ -202,7 +202,7 @@ fn passes_go_through_all_images_each_in_its_own_order() {
     }
     let images = |pass: usize| order[24 * pass..][..24].iter().map(|sample| sample % 24).collect::<Vec<_>>();
     assert_ne!(images(0), images(1));
-    // One picture on two passes is two samples, and another coin.
+    // One image on two passes is two samples, and another coin.
     let labels = |set: &TrainingSet, pass: u32| fill(set, 5, &(24 * pass..24 * (pass + 1)).collect::<Vec<_>>()).labels;
     assert_eq!(labels(&set, 0), labels(&once, 0));
     assert_ne!(labels(&set, 0), labels(&set, 1));

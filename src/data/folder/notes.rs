@@ -73,14 +73,14 @@ pub(super) fn unmarked<'a>(listed: impl Iterator<Item = &'a Listed>, masks: &[Op
         format!(", and the brightest of this one is {brightest}: let masks be 0 and 255")
     };
     Some(format!(
-        "{} of {all} masks of defective pictures mark nothing, the first is {}; a pixel is marked from {MASK_THRESHOLD} on{remedy}",
+        "{} of {all} masks of defective images mark nothing, the first is {}; a pixel is marked from {MASK_THRESHOLD} on{remedy}",
         empty.len(),
         first.display()
     ))
 }
 
 fn counted(n: usize) -> String {
-    if n == 1 { "1 picture".to_string() } else { format!("{n} pictures") }
+    if n == 1 { "1 image".to_string() } else { format!("{n} images") }
 }
 
 #[cfg(test)]
@@ -98,11 +98,11 @@ mod tests {
         let good = images(&root.join("good"), false).unwrap();
         let notes = left_alone(&good);
         assert_eq!(notes.len(), 1, "{notes:?}");
-        assert!(notes[0].contains("good: 2 pictures, the first is more/3.png"), "{notes:?}");
+        assert!(notes[0].contains("good: 2 images, the first is more/3.png"), "{notes:?}");
         std::fs::write(root.join("good/a.GIF"), "").unwrap();
         let notes = left_alone(&good);
         assert!(
-            notes[0].contains("good: 1 picture of formats other than PNG") && notes[0].ends_with("a.GIF"),
+            notes[0].contains("good: 1 image of formats other than PNG") && notes[0].ends_with("a.GIF"),
             "{notes:?}"
         );
         // What was listed is not left alone.

@@ -6,7 +6,7 @@ use crate::rng::{Draws, Stream};
 
 /// How far a defect of full weight moves the surface's colour towards its own.
 ///
-/// Fixed by looking at the pictures: faint is hard for a person to see at a glance, middle is visible when one looks for it,
+/// Fixed by looking at the images: faint is hard for a person to see at a glance, middle is visible when one looks for it,
 /// strong is obvious. The weave hides more than the metal does, hence the two rows. No detector had a say in them.
 pub(super) fn strength(surface: Surface, defect: Defect, contrast: Contrast) -> f32 {
     use Defect::*;

@@ -1,7 +1,7 @@
-//! Synthetic inspection pictures for the demo: woven cloth and brushed metal, flawless or with one defect, with exact masks.
+//! Synthetic inspection images for the demo: woven cloth and brushed metal, flawless or with one defect, with exact masks.
 //!
-//! Every picture is a pure function of (surface, defect, side, seed, index): only integers and plain f32 arithmetic are used,
-//! so it is the same on any machine. Lengths are written in pixels of a picture of [`REFERENCE_SIDE`] and scale with the side.
+//! Every image is a pure function of (surface, defect, side, seed, index): only integers and plain f32 arithmetic are used,
+//! so it is the same on any machine. Lengths are written in pixels of an image of [`REFERENCE_SIDE`] and scale with the side.
 
 mod defects;
 mod textures;
@@ -89,16 +89,16 @@ impl Contrast {
     }
 }
 
-/// A square picture and its ground truth.
+/// A square image and its ground truth.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Picture {
+pub(crate) struct SurfaceImage {
     /// RGB bytes, height × width × 3.
     pub pixels: Vec<u8>,
     /// 1 where the defect covers at least a quarter of the pixel and changes its colour, else 0; height × width.
     pub mask: Vec<u8>,
 }
 
-/// One picture of `side` × `side` pixels (meant for 96 to 256).
+/// One image of `side` × `side` pixels (meant for 96 to 256).
 ///
 /// The surface depends on (`surface`, `side`, `seed`, `index`) alone: with another or no defect it is the same piece of cloth
 /// or metal under the same light, and with another contrast the defect has the same shape and place.
@@ -108,7 +108,7 @@ pub(crate) fn synthesise(
     side: usize,
     seed: u64,
     index: u32,
-) -> Picture {
+) -> SurfaceImage {
     let stream = |part: Part| Stream::new(seed, Purpose::Surface, surface as u32 * 8 + part as u32, index);
     let clean = match surface {
         Surface::Woven => textures::woven(side, stream),
@@ -119,7 +119,7 @@ pub(crate) fn synthesise(
     let noise_level = 0.006 + 0.006 * stream(Part::NoiseLevel).uniform(0);
     let bytes = |colour: [f32; 3], noise: f32| colour.map(|c| (c * 255.0 + noise * noise_level * 255.0 + 0.5) as u8);
 
-    let mut picture = Picture { pixels: Vec::with_capacity(side * side * 3), mask: vec![0; side * side] };
+    let mut picture = SurfaceImage { pixels: Vec::with_capacity(side * side * 3), mask: vec![0; side * side] };
     let Some((defect, contrast)) = defect else {
         picture.pixels.extend(clean.iter().zip(&noise).flat_map(|(&c, &n)| bytes(c, n)));
         return picture;
@@ -134,7 +134,7 @@ pub(crate) fn synthesise(
     picture
 }
 
-/// The independent random streams of one picture.
+/// The independent random streams of one image.
 #[derive(Clone, Copy)]
 enum Part {
     Layout = 0,

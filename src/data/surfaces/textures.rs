@@ -150,7 +150,7 @@ impl Frame {
     }
 }
 
-/// Illumination: brightness, its gradient over the picture, and a trace of colour.
+/// Illumination: brightness, its gradient over the image, and a trace of colour.
 struct Light {
     gain: [f32; 3],
     slope: [f32; 2],

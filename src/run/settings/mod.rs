@@ -66,10 +66,10 @@ pub struct Settings {
     /// Judge also by the labelled anomalies that were learned from.
     #[serde(default)]
     pub as_published: bool,
-    /// Names that end in numbers at most so far apart mean pictures of one part, which leave the evaluation with a labelled anomaly.
+    /// Names that end in numbers at most so far apart mean images of one part, which leave the evaluation with a labelled anomaly.
     #[serde(default)]
     pub part_gap: Option<u64>,
-    /// Leave out pictures that cannot be read.
+    /// Leave out images that cannot be read.
     #[serde(default)]
     pub skip_broken: bool,
     /// Train on ground-truth maps instead of labels.
@@ -90,7 +90,7 @@ pub struct Settings {
     /// Re-estimate the norms' running statistics over ten training batches after the last epoch.
     pub reestimate: bool,
     pub seed: u64,
-    /// Which sets of pictures are held in memory. Changes no result.
+    /// Which sets of images are held in memory. Changes no result.
     #[serde(default)]
     pub hold: Hold,
 }
@@ -224,7 +224,7 @@ impl Settings {
         self.outliers.as_ref().is_some_and(OutlierSource::are_own_anomalies)
     }
 
-    /// Whether outliers are nominal, and pictures of the class what the score is to rate.
+    /// Whether outliers are nominal, and images of the class what the score is to rate.
     pub(crate) fn outliers_are_nominal(&self) -> bool {
         self.dataset.rates_its_class && self.supervise == Supervise::Noise && self.noise == NoiseMode::Outliers
     }

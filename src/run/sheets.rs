@@ -54,7 +54,7 @@ pub(crate) fn preview(set: &TrainingSet, settings: &Settings) -> Result<RgbImage
         if !settings.maps {
             return vec![Row::new("", samples)];
         }
-        let maps = shown.iter().map(|&i| Tile::new(mask_picture(drawn.masks[i].as_ref()), ""));
+        let maps = shown.iter().map(|&i| Tile::new(mask_image(drawn.masks[i].as_ref()), ""));
         vec![Row::new("sample", samples), Row::new("map", maps)]
     };
     let all: Vec<usize> = (0..samples.len()).collect();
@@ -78,7 +78,7 @@ impl Drawn {
         let preprocessing = &set.data().preprocessing;
         let (n, side, channels) = (samples.len(), preprocessing.side, preprocessing.channels);
         let Batch { inputs, labels, maps: truth } = set.batch(epoch, samples, maps)?;
-        let pixels = inputs.chunks_exact(preprocessing.input_len()).flat_map(|input| preprocessing.picture(input));
+        let pixels = inputs.chunks_exact(preprocessing.input_len()).flat_map(|input| preprocessing.viewable(input));
         let images = Images { count: n, pixels: pixels.collect(), ..Images::empty(side, side, channels) };
         let mask = |map: &[f32]| {
             Some(Mask { height: side, width: side, pixels: map.iter().map(|&v| u8::from(v > 0.5)).collect() })
@@ -130,7 +130,7 @@ pub(crate) struct Gallery<'a> {
     renderer: Renderer,
     side: usize,
     quantile: f64,
-    /// Of all pictures with a common scale.
+    /// Of all images with a common scale.
     shared: Scale<f32>,
 }
 
@@ -138,9 +138,9 @@ pub(crate) struct Gallery<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Show {
     Input,
-    /// Heatmap on a scale of its own: where within the picture the anomaly lies.
+    /// Heatmap on a scale of its own: where within the image the anomaly lies.
     Local,
-    /// Heatmap on the common scale: which pictures are anomalous.
+    /// Heatmap on the common scale: which images are anomalous.
     Shared,
     Mask,
 }
@@ -268,7 +268,7 @@ impl<'a> Gallery<'a> {
             Show::Mask => {
                 // Squashed or cut as the image beside it.
                 let fitted = self.masks[i].as_ref().map(|mask| self.fit.mask(mask, inputs.height));
-                Tile::new(mask_picture(fitted.as_ref()), "")
+                Tile::new(mask_image(fitted.as_ref()), "")
             }
         }
     }
@@ -283,8 +283,8 @@ pub(crate) fn rgb(images: &Images, i: usize) -> RgbImage {
     })
 }
 
-/// A mask in black and white; a picture without pixels where there is none.
-pub(crate) fn mask_picture(mask: Option<&Mask>) -> RgbImage {
+/// A mask in black and white; an image without pixels where there is none.
+pub(crate) fn mask_image(mask: Option<&Mask>) -> RgbImage {
     let Some(Mask { height, width, pixels }) = mask else { return RgbImage::new(0, 0) };
     RgbImage::from_fn(*width as u32, *height as u32, |x, y| {
         image::Rgb([255 * pixels[y as usize * width + x as usize]; 3])
