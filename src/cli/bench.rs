@@ -8,7 +8,7 @@ use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::run::bench::{BenchOptions, BenchTask, Cost, Peaks, Refusal, TileTiming, Timing, Work, bench, tiles};
 
-/// Time training steps and inference beside the floors that this machine's speed sets, or the latency of judging one image.
+/// Time training steps and inference beside the floors that this machine's speed sets, or the latency of scoring one image.
 ///
 /// A floor is the longer of two times: the operations at the rate of a matrix product, the bytes (each operand of a step once) at that
 /// of a copy, both measured first. On a GPU, training and inference are timed as one replayed graph on a batch that stays in its memory (as

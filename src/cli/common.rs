@@ -98,13 +98,13 @@ pub(super) fn print_lines(text: &str) -> Result<()> {
 
 /// An evaluation as lines of text.
 pub(super) fn describe(evaluation: &Evaluation) -> String {
-    let mut lines = vec![format!("test images    {} nominal, {} anomalous", evaluation.nominal, evaluation.anomalous)];
+    let mut lines = vec![format!("test images    {} normal, {} anomalous", evaluation.nominal, evaluation.anomalous)];
     lines.extend(evaluation.figures().iter().map(|(measure, value)| format!("{:<14} {value:.4}", measure.name())));
     lines.push(format!("threshold      {:.5}: images with a higher score are called anomalous", evaluation.threshold));
     lines.join("\n")
 }
 
-/// What Ctrl-C (or a polite kill) requests. Where nothing listens, and the second time, the program ends at once.
+/// What Ctrl-C or SIGTERM requests. Where nothing listens, and the second time, the program ends at once.
 pub(super) fn stop_flag() -> Result<Arc<Stop>> {
     let stop = Arc::new(Stop::default());
     let requested = stop.clone();

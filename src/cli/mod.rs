@@ -53,7 +53,7 @@ enum Verb {
     Train(Box<train::Args>),
     /// Measure a model on a labelled test set
     Evaluate(evaluate::Args),
-    /// Judge images: score, heatmap and overlay for each
+    /// Score images: score, verdict, heatmap and overlay of each
     Predict(predict::Args),
     /// Train on every class with several seeds, and sum it up
     Sweep(Box<sweep::Args>),

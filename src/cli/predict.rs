@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::run::model::Model;
 use crate::run::predict::{Prediction, predict};
 
-/// Judge images: score, heatmap and overlay for each.
+/// Score images: score, verdict, heatmap and overlay of each.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Folder of a run, or a model file

@@ -68,7 +68,7 @@ pub struct Read {
     pub kept: Vec<usize>,
     /// Their own (height, width).
     pub sizes: Vec<(usize, usize)>,
-    /// How many could not, and the first of them, in words.
+    /// How many could not, and the first of them, as a text.
     pub skipped: Option<String>,
 }
 

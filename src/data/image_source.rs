@@ -50,7 +50,7 @@ pub enum ImageSource {
 pub struct Files {
     form: RawForm,
     files: Vec<Arc<File>>,
-    /// Where a file that turns out broken when it is first asked for may be replaced by the next one: what was replaced, in words.
+    /// Where a file that turns out broken when it is first asked for may be replaced by the next one: the errors of what was replaced.
     replaced: Option<Arc<Mutex<Vec<String>>>>,
 }
 

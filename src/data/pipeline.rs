@@ -105,7 +105,7 @@ pub enum PipelineKind {
     Lcnaug1,
     /// Colour jitter, random crops and flips, a little noise, mean and standard deviation of the nominal images
     Aug1,
-    /// The same where custom images have masks: whole images are judged, not their centres
+    /// The same where custom images have masks: whole images are scored, not their centres
     Aug1Masks,
     /// As aug1; the middle 60 % of each training image are black
     Aug1Blackcenter,

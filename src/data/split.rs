@@ -18,7 +18,7 @@ pub struct Split {
     pub names: Vec<String>,
     /// Ground truth per image at its *own* size before it was resized, all zero for good ones. Empty if the dataset has no masks.
     pub masks: Vec<Option<Mask>>,
-    /// What a user may want to know of the files, in words: what was left out, masks that mark nothing.
+    /// What a user may want to know of the files, as texts: what was left out, masks that mark nothing.
     pub notes: Vec<String>,
 }
 

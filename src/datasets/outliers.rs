@@ -33,7 +33,7 @@ pub(crate) struct Wanted<'a> {
     pub limit: Option<usize>,
 }
 
-/// Outliers, and what was left out of them because it could not be read, in words.
+/// Outliers, and what was left out of them because it could not be read, as a text.
 #[derive(Clone, Debug)]
 pub(crate) struct Outliers {
     pub images: ImageSource,

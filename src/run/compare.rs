@@ -53,7 +53,7 @@ struct Column {
     tiles: Vec<Tile>,
 }
 
-/// Judges the first model's test set, or the one in `data`, with each model, and leaves sheet and table in `out`. The sheet shows the
+/// Scores the first model's test set, or the one in `data`, with each model, and leaves sheet and table in `out`. The sheet shows the
 /// `chosen` images, by their place in the set.
 ///
 /// # Errors

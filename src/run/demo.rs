@@ -67,8 +67,8 @@ pub(crate) struct Figure {
 /// The defects of a test set by the names of their images.
 type Defects = HashMap<String, (Defect, Contrast)>;
 
-/// A judged test image.
-struct Judged {
+/// A scored test image.
+struct ScoredImage {
     defect: Option<(Defect, Contrast)>,
     picture: RgbImage,
     mask: Mask,
@@ -107,10 +107,10 @@ pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>
         run.write_json(directory::CONFIG, &settings)?;
         let trained = train::train(context, &task.set, &settings, None, Some(&run))?;
         let Some(tested) = finish(context, &trained, &task, &run, &[])? else { return Ok(None) };
-        let judged = judged(&trained.model, &task.test, &tested, &defects)?;
+        let scored = scored(&trained.model, &task.test, &tested, &defects)?;
         for contrast in Contrast::ALL {
-            figures.push(figure(surface, contrast, &judged)?);
-            groups.push(group(surface, contrast, &judged, &trained.model)?);
+            figures.push(figure(surface, contrast, &scored)?);
+            groups.push(group(surface, contrast, &scored, &trained.model)?);
         }
     }
     let overview = out.join("overview.png");
@@ -167,12 +167,12 @@ fn rgb(pixels: &[u8]) -> Result<RgbImage> {
 }
 
 /// The test images with what the model says of them.
-fn judged(model: &Model, test: &TestSet, tested: &Tested, defects: &Defects) -> Result<Vec<Judged>> {
+fn scored(model: &Model, test: &TestSet, tested: &Tested, defects: &Defects) -> Result<Vec<ScoredImage>> {
     let renderer = Renderer::new(model)?;
     let maps = tested.maps.chunks_exact(renderer.map_shape().iter().product());
     let whole = || Mask { height: SIDE, width: SIDE, pixels: vec![0; SIDE * SIDE] };
-    let judged = |((i, row), map): ((usize, &Score), &[f32])| {
-        Ok(Judged {
+    let scored = |((i, row), map): ((usize, &Score), &[f32])| {
+        Ok(ScoredImage {
             defect: defects.get(&row.image).copied(),
             picture: sheets::rgb(&test.split.images.load(&[i])?, 0),
             mask: test.split.masks[i].clone().unwrap_or_else(whole),
@@ -180,17 +180,17 @@ fn judged(model: &Model, test: &TestSet, tested: &Tested, defects: &Defects) -> 
             map: renderer.of_map(map),
         })
     };
-    tested.scores.iter().enumerate().zip(maps).map(judged).collect()
+    tested.scores.iter().enumerate().zip(maps).map(scored).collect()
 }
 
 /// Good images and those with defects of one contrast.
-fn of_contrast(judged: &[Judged], contrast: Contrast) -> impl Iterator<Item = &Judged> {
-    judged.iter().filter(move |j| j.defect.is_none_or(|(_, c)| c == contrast))
+fn of_contrast(scored: &[ScoredImage], contrast: Contrast) -> impl Iterator<Item = &ScoredImage> {
+    scored.iter().filter(move |j| j.defect.is_none_or(|(_, c)| c == contrast))
 }
 
-fn figure(surface: Surface, contrast: Contrast, judged: &[Judged]) -> Result<Figure> {
+fn figure(surface: Surface, contrast: Contrast, scored: &[ScoredImage]) -> Result<Figure> {
     let (mut images, mut pixels) = (Scores::default(), Scores::default());
-    for j in of_contrast(judged, contrast) {
+    for j in of_contrast(scored, contrast) {
         images.push_samples(&[j.score], &[j.defect.is_some()])?;
         pixels.push_image(&j.map, &j.mask.pixels, SIDE)?;
     }
@@ -198,7 +198,7 @@ fn figure(surface: Surface, contrast: Contrast, judged: &[Judged]) -> Result<Fig
     Ok(Figure {
         surface: surface.name(),
         contrast: contrast.name(),
-        images: of_contrast(judged, contrast).count(),
+        images: of_contrast(scored, contrast).count(),
         // Both classes are always there.
         image_auroc: images.auroc().unwrap_or_default(),
         pixel_auroc: pixels.auroc().unwrap_or_default(),
@@ -208,14 +208,14 @@ fn figure(surface: Surface, contrast: Contrast, judged: &[Judged]) -> Result<Fig
 
 /// Rows of the overview for one contrast: the highest-scoring good image, then defects from the lowest score (the worst miss) to
 /// the highest, equally spaced.
-fn group(surface: Surface, contrast: Contrast, judged: &[Judged], model: &Model) -> Result<Group> {
-    let scores: Vec<f32> = judged.iter().map(|j| j.score).collect();
+fn group(surface: Surface, contrast: Contrast, scored: &[ScoredImage], model: &Model) -> Result<Group> {
+    let scores: Vec<f32> = scored.iter().map(|j| j.score).collect();
     let which = |wanted: &dyn Fn(Option<(Defect, Contrast)>) -> bool| -> Vec<usize> {
-        (0..judged.len()).filter(|&i| wanted(judged[i].defect)).collect()
+        (0..scored.len()).filter(|&i| wanted(scored[i].defect)).collect()
     };
     let good = extremes(&which(&|defect| defect.is_none()), &scores, 1, true);
     let defects = spaced(&which(&|defect| defect.is_some_and(|(_, c)| c == contrast)), &scores, SHOWN);
-    let shown: Vec<&Judged> = good.into_iter().chain(defects).map(|i| &judged[i]).collect();
+    let shown: Vec<&ScoredImage> = good.into_iter().chain(defects).map(|i| &scored[i]).collect();
     let renderer = Renderer::new(model)?;
     let input = shown.iter().map(|j| {
         let name = j.defect.map_or("good", |(defect, _)| defect.name());

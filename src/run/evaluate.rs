@@ -108,7 +108,7 @@ fn room_for_pixels(split: &Split, fit: ResizeMode, context: &Context) -> Option<
     let all: usize = masks().map(|mask| mask.pixels.len()).sum();
     let anomalous: usize = masks().map(|mask| mask.pixels.iter().filter(|&&m| m != 0).count()).sum();
     let bytes = Scores::bytes(all - anomalous, anomalous);
-    match memory::fits("the scores of all pixels", bytes, "judge fewer or smaller images to have them") {
+    match memory::fits("the scores of all pixels", bytes, "test on fewer or smaller images to have them") {
         Ok(()) => Some(Scores::with_capacity(all - anomalous, anomalous)),
         Err(error) => {
             context.note(format!("no figures of pixels: {error}"));

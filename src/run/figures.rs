@@ -96,7 +96,7 @@ impl Measure {
             Measure::ImageAuroc => About {
                 key: "image_auroc",
                 name: "image AUROC",
-                reading: "how often an anomalous image scores higher than a nominal one: 1 is perfect, 0.5 is guessing",
+                reading: "how often an anomalous image scores higher than a normal one: 1 is perfect, 0.5 is guessing",
                 of: |e| e.image_auroc,
             },
             Measure::ImageAveragePrecision => About {
@@ -134,7 +134,7 @@ impl Measure {
             Measure::FalsePositiveRate => About {
                 key: "false_positive_rate",
                 name: "FPR",
-                reading: "the share of the nominal images that exceed the model's threshold",
+                reading: "the share of the normal images that exceed the model's threshold",
                 of: |e| e.false_positive_rate,
             },
             Measure::TruePositiveRate => About {

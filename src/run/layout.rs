@@ -1,4 +1,4 @@
-//! Networks in memory: the one place that lays them out for training, judging and timing.
+//! Networks in memory: the one place that lays them out for training, scoring and timing.
 
 use crate::data::cuda::DeviceSet;
 use crate::device::Device;

@@ -20,7 +20,7 @@ use crate::report::png::save_png;
 /// Opacity of the heatmap over the image.
 const ALPHA: f32 = 0.45;
 
-/// Judgement of one image.
+/// What was found of one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Prediction {
     /// As text: names of files need not be.
@@ -35,7 +35,7 @@ pub(crate) struct Prediction {
 /// What came of a set of images.
 pub(crate) struct Predictions {
     pub done: Vec<Prediction>,
-    /// Images that could not be read, without which the others were judged; and what ended the judging, if anything did.
+    /// Images that could not be read, without which the others were scored; and what ended the scoring, if anything did.
     pub failed: Vec<Error>,
 }
 
@@ -106,14 +106,14 @@ fn check_out(out: &Path) -> Result<()> {
     Err(Error::file(out, problem, "choose another folder for `out`"))
 }
 
-/// Fails if a result would take the place of an image that is to be judged.
+/// Fails if a result would take the place of an image that is to be scored.
 fn check_inputs_stay(jobs: &[Job]) -> Result<()> {
     let images: HashSet<PathBuf> = jobs.iter().filter_map(|job| job.image.canonicalize().ok()).collect();
     for Job { image, heatmap, overlay } in jobs {
         if let Some(result) =
             [heatmap, overlay].into_iter().find(|result| result.canonicalize().is_ok_and(|path| images.contains(&path)))
         {
-            let problem = format!("is to be judged, but a result of {} would replace it", image.display());
+            let problem = format!("is to be scored, but a result of {} would replace it", image.display());
             return Err(Error::file(result, problem, "choose another folder for `out`"));
         }
     }

@@ -23,7 +23,7 @@ pub(crate) struct Task {
     pub test: TestSet,
 }
 
-/// Labelled images to judge a model by.
+/// Labelled images to test a model on.
 pub(crate) struct TestSet {
     pub split: Split,
     /// What was learned, by name.
@@ -52,19 +52,19 @@ impl TestSet {
         dataset.test.notes.iter().for_each(|note| context.note(note));
         // As the settings name it, so that the two compare.
         let data = data.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
-        let (judged, seen) = labelled::tell_apart(&dataset.test, &model.meta.unjudged, None);
-        let split = if seen.is_empty() { dataset.test } else { dataset.test.select(&judged) };
+        let (tested, seen) = labelled::tell_apart(&dataset.test, &model.meta.unjudged, None);
+        let split = if seen.is_empty() { dataset.test } else { dataset.test.select(&tested) };
         let Dataset { class: name, nominal: class, class_names, .. } = dataset;
         Ok(TestSet { split, name, class, class_names, data, fit: preprocessing.resize })
     }
 
-    /// Why the test images will tell nothing, if they do not, in words; a folder of good images alone needs none.
+    /// Why the test images will tell nothing, if they do not; a folder of good images alone needs none.
     fn unmeasurable(&self, settings: &Settings) -> Option<String> {
         let [nominal, anomalous] =
             [true, false].map(|nominal| self.split.indices(|c| (c == self.class) == nominal).len());
         let hint =
             if settings.oe_limit.is_none() && (settings.learns_mvtec_gt() || settings.supervise == Supervise::Other) {
-                "; `oe_limit` K learns from K of each kind and leaves the others to judge by"
+                "; `oe_limit` K learns from K of each kind and leaves the others to test on"
             } else {
                 ""
             };
@@ -111,9 +111,9 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     let outliers = load_outliers(settings, &dataset.class, raw, context)?;
     let (mut others, mut test) = (None, None);
     if let Some((anomalies, learned)) = true_anomalies(settings, &dataset, resize)? {
-        let (judged, seen) = labelled::tell_apart(&dataset.test, &learned, settings.part_gap);
+        let (tested, seen) = labelled::tell_apart(&dataset.test, &learned, settings.part_gap);
         others = Some(LabelledAnomalies { unjudged: names(&dataset.test, &seen), ..anomalies });
-        test = (!seen.is_empty()).then(|| dataset.test.select(&judged));
+        test = (!seen.is_empty()).then(|| dataset.test.select(&tested));
     }
     let (nominal, at_most) = match (&outliers, &others) {
         // An epoch is as long as in the paper, where it goes through the images of the class.
@@ -152,7 +152,7 @@ fn load_outliers(settings: &Settings, class: &str, raw: Raw, context: &Context) 
     Ok(Some(outliers.images))
 }
 
-/// The true anomalies to learn from, and the names of those that are not to be judged by: labelled ones of the training split or,
+/// The true anomalies to learn from, and the names of those that are not to be tested on: labelled ones of the training split or,
 /// where it has none, of the test split.
 fn true_anomalies(
     settings: &Settings,

@@ -27,7 +27,7 @@ pub(crate) struct Story<'a> {
     /// None where the run's folder is not at hand.
     pub training: Option<&'a Training>,
     pub set: &'a TestSet,
-    /// None where the set was not judged.
+    /// None where the model was not tested.
     pub test: Option<(&'a Tested, &'a TestPlots)>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn write(folder: &Path, story: &Story) -> Result<()> {
     files::write_atomically(&folder.join(directory::REPORT), page.as_bytes())
 }
 
-/// What was nominal: the class by its name where that is known, and the data set.
+/// What is normal: the class by its name where that is known, and the data set.
 fn title(settings: &Settings, story: &Story) -> String {
     match settings.dataset.good_alone {
         true => format!("Good images of {}", data(settings)),
@@ -74,10 +74,10 @@ fn method(objective: Objective) -> &'static str {
     match objective {
         Objective::Fcdd => {
             "by Fully Convolutional Data Description to know these images. Its heatmap is its score: both are near 0 where an image \
-             looks nominal and grow without bound the more it deviates."
+             looks normal and grow without bound the more it deviates."
         }
         Objective::Hsc => {
-            "by hypersphere classification to know these images. Its score is near 0 where an image looks nominal and grows without \
+            "by hypersphere classification to know these images. Its score is near 0 where an image looks normal and grows without \
              bound the more it deviates; the heatmap is the gradient of the score by the pixels."
         }
         Objective::Ae => {
@@ -108,24 +108,24 @@ fn results(story: &Story) -> Markup {
     let mut shown = Vec::new();
     if let Some(svg) = &test_plots.roc {
         let alt = "ROC curve: true positive rate over false positive rate for every threshold";
-        let caption = "Share of the anomalous found over the share of the nominal accused, for every threshold. Dashed: guessing.";
+        let caption = "True positive rate over false positive rate, for every threshold. Dashed: guessing.";
         shown.push((svg.clone(), alt.to_string(), caption.to_string()));
     }
-    let alt = "Histogram of the scores of nominal and of anomalous test images, with the model's threshold";
+    let alt = "Histogram of the scores of normal and of anomalous test images, with the model's threshold";
     let caption = format!(
-        "Scores of the test images, on a logarithmic axis. {:.0} % of the nominal training images do not exceed the threshold.",
+        "Scores of the test images, on a logarithmic axis. {:.0} % of the normal training images do not exceed the threshold.",
         100.0 * THRESHOLD_QUANTILE
     );
     shown.push((test_plots.scores.clone(), alt.to_string(), caption));
     let body = html! {
         (figures(&named.collect::<Vec<_>>()))
         p {
-            "Measured on " (count(e.nominal, "nominal image")) " and " (count(e.anomalous, "anomalous image")) ". "
+            "Measured on " (count(e.nominal, "normal image")) " and " (count(e.anomalous, "anomalous image")) ". "
             "Images whose score exceeds the model's threshold of " (significant(f64::from(e.threshold))) " are called anomalous."
         }
         details { summary { "How to read the figures" } (pairs(&readings.collect::<Vec<_>>())) }
         @if test_plots.roc.is_none() {
-            p.notice { "There is no ROC curve: it takes both nominal and anomalous test images." }
+            p.notice { "There is no ROC curve: it takes both normal and anomalous test images." }
         }
         (plots(&shown))
     };
@@ -133,7 +133,7 @@ fn results(story: &Story) -> Markup {
 }
 
 fn test_pictures(folder: &Path) -> Result<Markup> {
-    let colours = "Heatmaps run from dark blue (nominal) over green to dark red (anomalous)";
+    let colours = "Heatmaps run from dark blue (normal) over green to dark red (anomalous)";
     let overview = format!(
         "{colours}, on a scale that all of them share. Below each image: its score, its class and its number in scores.csv."
     );
@@ -154,11 +154,11 @@ fn training(story: &Story) -> Result<Markup> {
         return Ok(html! { p.notice { (absent) } });
     };
     let loss = plot.iter().map(|svg| {
-        let alt = "Mean loss over the epochs, of all samples, of the nominal and of the anomalous ones";
+        let alt = "Mean loss over the epochs, of all samples, of the normal and of the anomalous ones";
         (svg.clone(), alt.to_string(), "Mean loss of each epoch's samples.".to_string())
     });
     let preview = samples(&story.model.meta.settings);
-    let overview = "Samples of one more epoch as the trained net judges them; under each its score.";
+    let overview = "Samples of one more epoch with the heatmaps of the trained net, and their scores.";
     Ok(html! {
         @if plot.is_none() { p.notice { "No epoch was completed: there are no losses to show." } }
         (plots(&loss.collect::<Vec<_>>()))
@@ -172,11 +172,11 @@ fn training(story: &Story) -> Result<Markup> {
 fn samples(settings: &Settings) -> String {
     let anomalies = match settings.supervise {
         _ if settings.offline_supervision => "Half of them are anomalies that were made before training.",
-        Supervise::Unsupervised => "All of them are nominal.",
-        Supervise::Other => "On the toss of a coin, an image of another class took a nominal one's place.",
-        Supervise::Noise => "On the toss of a coin, an artificial anomaly took a nominal image's place.",
+        Supervise::Unsupervised => "All of them are normal.",
+        Supervise::Other => "With probability 0.5, an image of another class took a normal one's place.",
+        Supervise::Noise => "With probability 0.5, an artificial anomaly took a normal image's place.",
         Supervise::MalformedNormal | Supervise::MalformedNormalGt => {
-            "On the toss of a coin, a nominal image was turned into an anomaly by noise added to it."
+            "With probability 0.5, a normal image was turned into an anomaly by noise added to it."
         }
     };
     let contrast = if settings.pipeline.normalises_contrast() {
@@ -209,11 +209,11 @@ fn epochs(history: &[Epoch]) -> Markup {
             format!("{:.0}", e.images_per_second),
         ]
     };
-    let header = ["epoch", "learning rate", "loss", "nominal", "anomalous", "images/s"];
+    let header = ["epoch", "learning rate", "loss", "normal", "anomalous", "images/s"];
     table(&header, &history.iter().map(row).collect::<Vec<_>>())
 }
 
-/// The settings in words, and what the run made of them.
+/// The settings, and what the run made of them.
 fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
     let meta = &story.model.meta;
     let mut rows = vec![("Dataset", settings.dataset.explanation().to_string())];
@@ -270,7 +270,7 @@ mod tests {
         let preset = Settings::preset(FOLDER);
         let says = |supervise, pipeline| samples(&Settings { supervise, pipeline, ..preset.clone() });
         let text = says(Supervise::Unsupervised, PipelineKind::Aug1);
-        assert!(text.ends_with("All of them are nominal."), "{text}");
+        assert!(text.ends_with("All of them are normal."), "{text}");
         let text = says(Supervise::MalformedNormalGt, PipelineKind::Lcnaug1);
         assert!(text.contains("noise added") && text.contains("Contrast is normalised"), "{text}");
         assert!(says(Supervise::Other, PipelineKind::None).contains("another class"));

@@ -44,13 +44,13 @@ pub(crate) fn finish(
     }
     let untested = trained.interrupted || task.test.split.images.count() == 0;
     let test = if untested { None } else { Some(test_part(context, model, &task.test, directory.path(), chosen)?) };
-    let judged = test.as_ref().map(|(tested, plots)| (tested, plots));
-    let story = Story { model, training: Some(&training), set: &task.test, test: judged };
+    let tested = test.as_ref().map(|(tested, plots)| (tested, plots));
+    let story = Story { model, training: Some(&training), set: &task.test, test: tested };
     report::write(directory.path(), &story)?;
     Ok(test.map(|(tested, _)| tested))
 }
 
-/// Judges a model by test images and leaves the results in `out`; its report tells of the training too if the model lies in the
+/// Tests a model on images and leaves the results in `out`; its report tells of the training too if the model lies in the
 /// folder of its run.
 pub(crate) fn evaluate_into(
     context: &Context,
@@ -76,7 +76,7 @@ struct Point {
     threshold: f64,
 }
 
-/// Judges the test images and writes all files of the test. Those that an earlier test left and this one does not have are
+/// Scores the test images and writes all files of the test. Those that an earlier test left and this one does not have are
 /// removed: what lies in the folder is of one test.
 fn test_part(
     context: &Context,

@@ -58,7 +58,7 @@ impl Scorer {
         let options = |batch| PlanOptions { batch, side, dtype, sigma, gradient, training: None };
         let arch = model.arch()?;
         let network = match lay_out(device, &arch, options(BATCH), &model.weights) {
-            // A GPU that is nearly full judges fewer images at a time.
+            // A GPU that is nearly full scores fewer images at a time.
             Err(Error::Cuda(CudaError::OutOfMemory { batch: Some(batch), .. })) => {
                 lay_out(device, &arch, options(batch), &model.weights)?
             }

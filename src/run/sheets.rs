@@ -29,7 +29,7 @@ const TILE: usize = 96;
 /// Samples of the dataset's preview, at most: fewer where a batch has fewer.
 const PREVIEW: usize = 120;
 
-/// Training samples that are judged for their overview, at most.
+/// Training samples that are scored for their overview, at most.
 const TRAINING_SAMPLES: usize = 128;
 
 /// Images of an overview: the first of each label, and those at either end of each label's scores.
@@ -42,14 +42,14 @@ const SPACED: usize = 6;
 /// Images per label, at most, that decide the shared colour scale.
 const REFERENCE: usize = 64;
 
-const LABELS: [(&str, bool); 2] = [("nominal", false), ("anomalous", true)];
+const LABELS: [(&str, bool); 2] = [("normal", false), ("anomalous", true)];
 
 /// The first training samples after augmentation, with their maps where the run trains on maps.
 pub(crate) fn preview(set: &TrainingSet, settings: &Settings) -> Result<RgbImage> {
     let samples = &set.order(0)[..settings.batch.min(PREVIEW).min(set.len())];
     let drawn = Drawn::new(set, 0, samples, settings.maps)?;
     let rows = |shown: &[usize]| {
-        let label = |i: usize| if drawn.labels[i] { "anomalous" } else { "nominal" };
+        let label = |i: usize| if drawn.labels[i] { "anomalous" } else { "normal" };
         let samples = shown.iter().map(|&i| Tile::new(rgb(&drawn.images, i), label(i)));
         if !settings.maps {
             return vec![Row::new("", samples)];
@@ -116,7 +116,7 @@ pub(crate) fn training_overview(device: &Device, set: &TrainingSet, model: &Mode
         .overview("Training samples after augmentation, and what the model says of them")
 }
 
-/// Judged images to choose from.
+/// Scored images to choose from.
 pub(crate) struct Gallery<'a> {
     images: &'a ImageSource,
     /// One per image, or none at all.
@@ -174,7 +174,7 @@ impl<'a> Gallery<'a> {
         Ok(gallery)
     }
 
-    /// Heatmaps of as many nominal as anomalous images, spread evenly over the set; of the one label there is, if there is one.
+    /// Heatmaps of as many normal as anomalous images, spread evenly over the set; of the one label there is, if there is one.
     fn reference(&self) -> Vec<f32> {
         let labels = LABELS.map(|(_, label)| self.labelled(label));
         let smallest = labels.iter().map(Vec::len).filter(|&n| n > 0).min().unwrap_or(0).min(REFERENCE);
@@ -191,7 +191,7 @@ impl<'a> Gallery<'a> {
         self.renderer.of_map(&self.maps[i * len..][..len])
     }
 
-    /// The first images of each label, then the most nominal and the most anomalous of each.
+    /// The first images of each label, then the most normal and the most anomalous of each.
     pub(crate) fn overview(&self, title: &str) -> Result<RgbImage> {
         let mut groups = Vec::new();
         for (name, label) in LABELS {
@@ -201,7 +201,7 @@ impl<'a> Gallery<'a> {
         }
         for (name, label) in LABELS {
             let of = self.labelled(label);
-            for (which, highest) in [("most nominal", false), ("most anomalous", true)] {
+            for (which, highest) in [("most normal", false), ("most anomalous", true)] {
                 let heading = format!("{name} images that the model finds {which}");
                 groups.push((capitalised(&heading), extremes(&of, &self.scores, EXTREMES, highest)));
             }

@@ -17,7 +17,7 @@ pub struct PoolGeometry {
 }
 
 impl PoolGeometry {
-    /// In words, such as `128×14² 128 pool 2/2`.
+    /// As a text, such as `128×14² 128 pool 2/2`.
     pub fn layer(&self) -> String {
         format!("{}×{}² {} pool {}/{}", self.n, self.h, self.c, self.side, self.stride)
     }

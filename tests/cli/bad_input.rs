@@ -185,7 +185,7 @@ fn a_picture_that_is_none() {
     scratch.write("cut.png", &cut[..cut.len() / 2]);
     scratch.run("predict run cut.png --out one").expect_error(&["cut.png"]);
     assert!(scratch.files("one").is_empty(), "no table of nothing");
-    // One bad image does not keep the others from being judged.
+    // One bad image does not keep the others from being scored.
     let ran = scratch.run("predict run images --out many");
     ran.expect_error(&["text.png", "not a readable image"]);
     assert!(ran.stdout().contains("good.png"));

@@ -67,9 +67,9 @@ fn too_little_memory_names_a_batch_that_fits() {
     let words = "bench FCDD_CNN224 --task train --batch 64 --repeats 1 --device cuda";
     let Some(ran) = with_standin(&scratch, &[("STANDIN_MEMORY", "256")], words) else { return };
     ran.expect_error(&["out of GPU memory", "--batch "]);
-    // Judging takes the batch that fits by itself; training gives its memory back before.
-    let judge = "bench FCDD_CNN32_S --task predict --repeats 1 --device cuda";
-    with_standin(&scratch, &[("STANDIN_MEMORY", "2")], judge).unwrap().expect_success();
+    // Scoring takes the batch that fits by itself; training gives its memory back before.
+    let predict = "bench FCDD_CNN32_S --task predict --repeats 1 --device cuda";
+    with_standin(&scratch, &[("STANDIN_MEMORY", "2")], predict).unwrap().expect_success();
     let ran = with_standin(
         &scratch,
         &[("STANDIN_MEMORY", "1")],
@@ -78,7 +78,7 @@ fn too_little_memory_names_a_batch_that_fits() {
     ran.unwrap().expect_error(&["out of GPU memory", "--device cpu"]);
 }
 
-/// Trains, judges and predicts on the GPU what it does on the CPU.
+/// Trains, evaluates and predicts on the GPU what it does on the CPU.
 #[test]
 fn runs_on_the_gpu_end_as_on_the_cpu() {
     let scratch = Scratch::new().with_data();

@@ -1,10 +1,10 @@
-//! Judging images: what is judged, where results go, and what they must not replace.
+//! Predicting: what is scored, where results go, and what they must not replace.
 
 use std::fs;
 
 use crate::support::{Ran, Scratch, png};
 
-/// Results among the images are not judged the next time.
+/// Results among the images are not scored the next time.
 #[test]
 fn predict_passes_over_its_own_results() {
     let scratch = Scratch::new().with_run();
@@ -13,15 +13,15 @@ fn predict_passes_over_its_own_results() {
     for out in ["parts/out", "parts"] {
         for again in [false, true] {
             let ran = scratch.run(&format!("predict run parts --out {out} --json"));
-            let judged = ran.expect_success().json()["predictions"].as_array().unwrap().len();
+            let scored = ran.expect_success().json()["predictions"].as_array().unwrap().len();
             let skipped = ran.stderr().contains(&format!("in {out} that are results"));
-            // An image that is merely called like a result is judged, as long as no results lie there.
+            // An image that is merely called like a result is scored, as long as no results lie there.
             let expected = match (out, again) {
                 ("parts/out", _) => 2,
                 (_, false) => 6,
                 _ => 1,
             };
-            assert_eq!((judged, skipped), (expected, again), "{out}");
+            assert_eq!((scored, skipped), (expected, again), "{out}");
         }
     }
 }
@@ -87,8 +87,8 @@ fn progress_that_nobody_can_read_stops_nothing() {
     let scratch = Scratch::new().with_run();
     scratch.write("p.png", &png(28, 28));
     let full = || fs::File::options().write(true).open("/dev/full").unwrap();
-    let judged = scratch.command().args("predict run p.png --out out".split(' ')).stderr(full()).output().unwrap();
-    assert_eq!(judged.status.code(), Some(0));
+    let scored = scratch.command().args("predict run p.png --out out".split(' ')).stderr(full()).output().unwrap();
+    assert_eq!(scored.status.code(), Some(0));
     assert_eq!(scratch.files("out"), ["p_heatmap.png", "p_overlay.png", "scores.csv"]);
     let failed = scratch.command().args("predict run none.png --out out".split(' ')).stderr(full()).output().unwrap();
     assert_eq!(failed.status.code(), Some(2));

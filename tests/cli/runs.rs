@@ -38,13 +38,13 @@ fn train_evaluate_predict() {
     // anomalous.
     let scores = fs::read_to_string(scratch.path("run/scores.csv")).unwrap();
     let threshold: f32 = trained["image_f1_threshold"].to_string().parse().unwrap();
-    let judged: Vec<(bool, bool)> = scores
+    let predicted: Vec<(bool, bool)> = scores
         .lines()
         .skip(1)
         .map(|line| line.split(',').collect::<Vec<_>>())
         .map(|row| (row[2] == "1", row[3].parse::<f32>().unwrap() > threshold))
         .collect();
-    let count = |wanted: fn(&(bool, bool)) -> bool| judged.iter().filter(|j| wanted(j)).count() as f64;
+    let count = |wanted: fn(&(bool, bool)) -> bool| predicted.iter().filter(|j| wanted(j)).count() as f64;
     let f1 = 2.0 * count(|j| j.0 && j.1) / (count(|j| j.0) + count(|j| j.1));
     assert_eq!(trained["image_f1_max"].as_f64().unwrap(), f1);
 
@@ -107,7 +107,7 @@ fn bf16_rounds_everywhere_and_is_for_fcdd() {
     let (exact, rounded) = (run("f32"), run("bf16"));
     // Values of three digits, in sums of many.
     assert!(exact != rounded && (rounded / exact - 1.0).abs() < 0.05, "{exact} {rounded}");
-    // The model judges as it was trained, also where it is moved, and the page says how.
+    // The model scores as it was trained, also where it is moved, and the page says how.
     let read = |name: &str| fs::read(scratch.path(name)).unwrap();
     scratch.run("evaluate bf16 --out eval").expect_success();
     assert!(read("bf16/maps.npy") == read("eval/maps.npy"));
@@ -200,7 +200,7 @@ fn a_run_depends_on_no_folder() {
     scratch.run("evaluate run").expect_success();
 }
 
-/// Images that are decoded anew for each batch lead to the same weights; one that cannot be read any more ends the run in words, and
+/// Images that are decoded anew for each batch lead to the same weights; one that cannot be read any more ends the run with an error, and
 /// it goes on from where it was.
 #[test]
 fn a_streamed_run_ends_in_the_bits_of_a_held_one() {

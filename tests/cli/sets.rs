@@ -37,8 +37,8 @@ fn tiles() -> Scratch {
     scratch
 }
 
-/// The judged images of a run, by name.
-fn judged(scratch: &Scratch, run: &str) -> Vec<String> {
+/// The tested images of a run, by name.
+fn tested(scratch: &Scratch, run: &str) -> Vec<String> {
     let table = fs::read_to_string(scratch.path(&format!("{run}/scores.csv"))).unwrap();
     table.lines().skip(1).map(|line| line.split(',').next().unwrap().to_string()).collect()
 }
@@ -51,8 +51,8 @@ fn labelled_anomalies_leave_the_evaluation() {
     let report = scratch.run(&format!("{words} --out one --json")).expect_success().json();
     // After so few steps pixels are told apart well, images not yet.
     assert!(report["pixel_auroc"].as_f64().unwrap() > 0.9, "bright squares: {report}");
-    assert_eq!(judged(&scratch, "one").len(), 24 - 2, "one of each kind of defect was learned from");
-    // Evaluated anew, and from a model alone, the same images are judged.
+    assert_eq!(tested(&scratch, "one").len(), 24 - 2, "one of each kind of defect was learned from");
+    // Evaluated anew, and from a model alone, the same images are tested on.
     let before = fs::read(scratch.path("one/scores.csv")).unwrap();
     scratch.run("evaluate one").expect_success();
     assert!(fs::read(scratch.path("one/scores.csv")).unwrap() == before);
@@ -62,12 +62,12 @@ fn labelled_anomalies_leave_the_evaluation() {
     fs::rename(scratch.path("moved"), scratch.path("tiles")).unwrap();
 
     scratch.run(&format!("{words} --part-gap 0 --out parts")).expect_success();
-    let names = judged(&scratch, "parts");
+    let names = tested(&scratch, "parts");
     assert_eq!(names.len(), 24 - 4, "a part's second image goes with the first");
     let empty = "test/chip/exp0_num_100.png".to_string();
     assert!(names.contains(&empty), "what has an empty mask is not learned from");
     scratch.run(&format!("{words} --as-published --out published")).expect_success();
-    assert_eq!(judged(&scratch, "published").len(), 24);
+    assert_eq!(tested(&scratch, "published").len(), 24);
 }
 
 #[test]
@@ -76,12 +76,12 @@ fn other_takes_labelled_anomalies_of_either_split() {
     let words = format!("train folder --data tiles {SMALL} --supervise other --epochs 1");
     scratch.run(&format!("{words} --out none")).expect_error(&["no labelled anomalies", "--oe-limit"]);
     scratch.run(&format!("{words} --oe-limit 2 --out test")).expect_success();
-    assert_eq!(judged(&scratch, "test").len(), 24 - 4);
+    assert_eq!(tested(&scratch, "test").len(), 24 - 4);
     scratch.write("tiles/train/chip/exp3_num_101.png", &part(12, 60));
     scratch.run(&format!("{words} --out train")).expect_success();
-    assert_eq!(judged(&scratch, "train").len(), 24, "those of the training split are in no test");
+    assert_eq!(tested(&scratch, "train").len(), 24, "those of the training split are in no test");
     scratch.run(&format!("{words} --part-gap 0 --out parts")).expect_success();
-    let names = judged(&scratch, "parts");
+    let names = tested(&scratch, "parts");
     assert!(names.len() == 22 && !names.contains(&"test/chip/exp1_num_101.png".to_string()), "{names:?}");
 }
 

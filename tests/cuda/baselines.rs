@@ -63,8 +63,8 @@ fn reconstruction_and_loss() {
             let (memory, [x, z, y, map, score, loss, dz]) = memory(buffers, &[], 0);
             for sigmoid in [false, true] {
                 let what = format!("{n} of {length}, sigmoid {sigmoid}");
-                let judged = Reconstruction { sigmoid, x, z, y, map, score };
-                gpu.agrees(&what, &Step::Reconstruction(judged), &memory);
+                let scored = Reconstruction { sigmoid, x, z, y, map, score };
+                gpu.agrees(&what, &Step::Reconstruction(scored), &memory);
                 let loss = ReconstructionLoss { sigmoid, x, y, score, loss, dz };
                 gpu.agrees(&what, &Step::ReconstructionLoss(loss), &memory);
             }

@@ -63,7 +63,7 @@ pub struct Settings {
     /// Make as many anomalies as there are nominal images once, before training.
     #[serde(default)]
     pub offline_supervision: bool,
-    /// Judge also by the labelled anomalies that were learned from.
+    /// Test also on the labelled anomalies that were learned from.
     #[serde(default)]
     pub as_published: bool,
     /// Names that end in numbers at most so far apart mean images of one part, which leave the evaluation with a labelled anomaly.

@@ -267,7 +267,7 @@ impl Setting {
         (self.text)(settings)
     }
 
-    /// Its value in words; None where it is not set or does nothing.
+    /// Its value as people read it; None where it is not set or does nothing.
     pub(crate) fn told(&self, settings: &Settings) -> Option<String> {
         let is_off = self.switch.is_some_and(|on| self.text(settings) != Some(on.to_string()));
         (self.told)(settings).filter(|_| !is_off && (self.matters)(settings))

@@ -175,7 +175,7 @@ fn same(there: &Settings, wanted: &Settings, folder: &Path) -> Result<()> {
     Err(Error::file(folder, problem, "choose another `out`, or the same settings as there"))
 }
 
-/// What differs between settings, in words.
+/// What differs between settings, as a text.
 fn differences(there: &Settings, wanted: &Settings) -> Vec<String> {
     let [there, wanted] = [there, wanted].map(|settings| serde_json::to_value(settings).unwrap_or_default());
     let fields = wanted.as_object().into_iter().flatten();

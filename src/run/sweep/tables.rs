@@ -106,7 +106,7 @@ fn in_words(figure: &Figure) -> String {
     format!("{:.3}{sd}", figure.mean)
 }
 
-/// The runs that are missing, in words.
+/// The runs that are missing, as a text.
 pub(crate) fn missing(summary: &Summary) -> Option<String> {
     let n = summary.missing.len();
     (n > 0).then(|| format!("{n} of the sweep's runs are not finished: {}.", summary.missing.join("; ")))

@@ -46,7 +46,7 @@ pub struct ConvGeometry {
 }
 
 impl ConvGeometry {
-    /// In words, such as `128×14² 128→128 5×5`.
+    /// As a text, such as `128×14² 128→128 5×5`.
     pub fn layer(&self) -> String {
         format!("{}×{}² {}→{} {side}×{side}", self.n, self.h, self.c, self.k, side = self.side)
     }
