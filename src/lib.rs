@@ -1,7 +1,7 @@
 //! Finds defects in images of parts and surfaces after seeing good ones only, and shows where: Fully Convolutional Data Description
 //! ([Liznerski et al., ICLR 2021](https://arxiv.org/abs/2007.01760)), on the CPU or in CUDA kernels of its own.
 //!
-//! A trained model becomes a [`Detector`], which says of each image how anomalous it is, and where:
+//! A trained model becomes a [`Detector`], which gives each image a score, a verdict and a heatmap:
 //!
 //! ```no_run
 //! use fcdd::{Detector, Device, Verdict};

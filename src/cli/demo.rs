@@ -10,7 +10,7 @@ use crate::run::context::Context;
 use crate::run::demo::{Figure, demo};
 use crate::run::figures::Measure;
 
-/// Show the whole way on synthetic surfaces: no data, no network, about a minute.
+/// Show the whole way on synthetic surfaces: needs no data and no internet, about a minute.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Folder for images, models and the overview; results of an earlier demo are replaced

@@ -59,7 +59,7 @@ enum Verb {
     Sweep(Box<sweep::Args>),
     /// Lay the heatmaps of several models side by side
     Compare(compare::Args),
-    /// Show the whole way on synthetic surfaces: no data, no network
+    /// Show the whole way on synthetic surfaces: needs no data and no internet
     Demo(demo::Args),
     /// Check the numerics of this machine
     Verify(verify::Args),

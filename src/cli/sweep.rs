@@ -55,7 +55,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let Args { choices, classes, seeds, out, summary, shard, slurm, devices, jobs, json } = args;
     if let Some(folder) = summary {
         if !choices.is_empty() || !classes.is_empty() {
-            let problem = "--summary sums up what there is: a sweep's settings are settled";
+            let problem = "--summary sums up what there is, and takes no settings";
             return Err(Error::setting(problem, "give the folder alone"));
         }
         return show(&sum_up(&folder)?, &folder, json).map(|()| Outcome::Fine);

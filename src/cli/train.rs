@@ -100,8 +100,8 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
 /// The error of flags that a run has settled for good.
 fn settled() -> Error {
     Error::setting(
-        "--resume continues a run in its folder and with its own settings: neither can be given anew",
-        "leave out what the run has settled (of what decides a run, --data, --outliers and --hold alone may be given), or start a new run with --out RUN",
+        "--resume continues a run in its folder and with its own settings",
+        "leave out all that changes the run but --data, --outliers and --hold, or start a new run with --out RUN",
     )
 }
 

@@ -146,14 +146,17 @@ impl TrainingSet {
         }
         match others {
             Some(LabelledAnomalies { images, masks, .. }) if *supervise == Supervise::Other => {
-                usable(images, "true anomalies to train on", "choose another `supervise`")?;
+                usable(images, "labelled anomalies to train on", "choose another `supervise`")?;
                 let fits = |mask: &Mask| (mask.height, mask.width) == (side, side);
                 if !masks.is_empty() && (masks.len() != images.count() || !masks.iter().flatten().all(fits)) {
-                    return Err(Error::setting("masks that do not match the true anomalies", "give one per image"));
+                    return Err(Error::setting("masks that do not match the labelled anomalies", "give one per image"));
                 }
             }
             None if *supervise == Supervise::Other => {
-                return Err(Error::setting("there are no true anomalies to train on", "choose another `supervise`"));
+                return Err(Error::setting(
+                    "there are no labelled anomalies to train on",
+                    "choose another `supervise`",
+                ));
             }
             _ => {}
         }

@@ -152,7 +152,7 @@ pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
             format!("skipped {bad} of {all} images, which cannot be read, the first: {first}")
         }
         Some(Error::File { path, problem, remedy }) => {
-            let others = if bad > 1 { format!(", like {} others of {all} images", bad - 1) } else { String::new() };
+            let others = if bad > 1 { format!("; {bad} of {all} images cannot be read") } else { String::new() };
             return Err(Error::file(
                 path,
                 problem + &others,

@@ -55,7 +55,7 @@ impl Supervise {
     pub(crate) fn check(self, noise: NoiseMode) -> Result<()> {
         if self == Supervise::Noise && !noise.stands_alone() {
             return Err(Error::setting(
-                format!("{} only changes an image: in the image's place it is a black image", noise.word()),
+                format!("{} only changes an image and cannot replace one", noise.word()),
                 "choose `supervise` malformed-normal or malformed-normal-gt, or another `noise`",
             ));
         }

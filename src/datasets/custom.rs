@@ -74,7 +74,7 @@ impl DatasetReader for Custom {
             classes.iter().partition(|class| train.join(class).join(NORMAL).is_dir());
         if let (Some(divided), Some(plain)) = (divided.first(), plain.first()) {
             let problem = format!("class {divided} has a folder {NORMAL}, class {plain} has none");
-            return Err(Error::file(&train, problem, format!("expected is one of these trees:\n{TREE}")));
+            return Err(Error::file(&train, problem, format!("expected layouts:\n{TREE}")));
         }
         Ok(classes)
     }

@@ -151,7 +151,7 @@ impl Eq for OutlierSpec {}
 
 /// An error about something that is missing from a dataset, with the tree that was expected.
 pub(crate) fn missing(path: &Path, problem: impl Into<String>, tree: &str) -> Error {
-    Error::file(path, problem, format!("expected is this tree:\n{tree}"))
+    Error::file(path, problem, format!("expected layout:\n{tree}"))
 }
 
 /// Names from a list of words.

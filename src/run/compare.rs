@@ -79,7 +79,10 @@ pub(crate) fn compare(
         let own = TestSet::load(model, data, context)?;
         if !same_images(first, &test, model, &own) {
             let problem = format!("{} and {} have different test images", path.display(), at.display());
-            return Err(Error::setting(problem, "compare runs of one data set and class, or name it by `data` PATH"));
+            return Err(Error::setting(
+                problem,
+                "compare runs of one dataset and class that left the same images out of the test, or name the data by `data` PATH",
+            ));
         }
         let tested = evaluate(context, model, &own)?;
         if chosen.is_empty() {

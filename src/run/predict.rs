@@ -113,7 +113,8 @@ fn check_inputs_stay(jobs: &[Job]) -> Result<()> {
         if let Some(result) =
             [heatmap, overlay].into_iter().find(|result| result.canonicalize().is_ok_and(|path| images.contains(&path)))
         {
-            let problem = format!("is to be scored, but a result of {} would replace it", image.display());
+            let problem =
+                format!("is one of the images to score, but a result of {} would replace it", image.display());
             return Err(Error::file(result, problem, "choose another folder for `out`"));
         }
     }

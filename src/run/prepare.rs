@@ -72,7 +72,7 @@ impl TestSet {
             (0, 0) if settings.dataset.good_alone => None,
             (0, 0) => Some("there are no test images: the model will not be measured".to_string()),
             (0, n) => Some(format!("all {n} test images are anomalous: the model cannot be measured")),
-            (n, 0) => Some(format!("all {n} test images are nominal: the model cannot be measured{hint}")),
+            (n, 0) => Some(format!("all {n} test images are normal: the model cannot be measured{hint}")),
             _ => None,
         }
     }
@@ -182,7 +182,10 @@ fn true_anomalies(
     };
     if chosen.is_empty() {
         let remedy = "add images of defects (with masks that are not empty), or choose another `supervise`";
-        return Err(Error::setting(format!("there are no true anomalies of {} to train on", dataset.class), remedy));
+        return Err(Error::setting(
+            format!("there are no labelled anomalies of {} to train on", dataset.class),
+            remedy,
+        ));
     }
     let learned = if settings.as_published { Vec::new() } else { names(split, &chosen) };
     Ok(Some((LabelledAnomalies::new(split, &chosen, resize), learned)))

@@ -89,8 +89,8 @@ fn same_images(then: Fingerprint, now: Fingerprint) -> Result<()> {
         return Ok(());
     }
     let how = match then.nominal == now.nominal {
-        true => "as many good ones, but not the same".to_string(),
-        false => format!("{} good ones then, {} now", then.nominal, now.nominal),
+        true => "the same number of good images, but other contents".to_string(),
+        false => format!("{} good images then, {} now", then.nominal, now.nominal),
     };
     Err(Error::setting(
         format!("the images to learn from are not those that the run began with ({how})"),

@@ -56,6 +56,9 @@ enum Made {
     Nothing,
 }
 
+/// Makes what a step on some samples needs.
+type Make<'a> = dyn Fn(&[u32]) -> Result<Made> + Sync + 'a;
+
 /// A network in training.
 pub(super) struct TrainingLoop<'a> {
     set: &'a TrainingSet,
@@ -128,7 +131,7 @@ impl TrainingLoop<'_> {
         let log = self.steps_of(epoch, &order, &hypers, progress, context)?;
         if let Some(outliers) = &self.set.data().outliers {
             let replaced = outliers.take_replaced().into_iter();
-            replaced.for_each(|file| context.note(format!("took another outlier in its place: {file}")));
+            replaced.for_each(|file| context.note(format!("an outlier cannot be read, another was used: {file}")));
         }
         if log.losses.len() < order.len() {
             return Ok(false);
@@ -169,7 +172,7 @@ impl TrainingLoop<'_> {
             set.stage(epoch, samples, batch, &mut bytes).map(|()| Made::Staged(bytes))
         };
         let make_nothing = |_: &[u32]| Ok(Made::Nothing);
-        let (bytes, make): (usize, &(dyn Fn(&[u32]) -> Result<Made> + Sync)) = match feeding {
+        let (bytes, make): (usize, &Make) = match feeding {
             Feeding::Host => (set.batch_bytes(batch, settings.maps), &make_batch),
             Feeding::Staged(_) => (set.staged_len(batch), &make_staged),
             Feeding::Device => (0, &make_nothing),

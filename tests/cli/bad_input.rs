@@ -179,8 +179,8 @@ fn an_unwritable_output_folder() {
 #[test]
 fn a_picture_that_is_none() {
     let scratch = Scratch::new().with_run();
-    scratch.write("pictures/good.png", &png(40, 30));
-    scratch.write("pictures/text.png", b"this is no image");
+    scratch.write("images/good.png", &png(40, 30));
+    scratch.write("images/text.png", b"this is no image");
     let cut = png(64, 64);
     scratch.write("cut.png", &cut[..cut.len() / 2]);
     scratch.run("predict run cut.png --out one").expect_error(&["cut.png"]);

@@ -227,9 +227,9 @@ fn a_run_is_resumed_with_the_images_it_began_with() {
     scratch.run(words).expect_success();
     let first = fs::read(&parts[0]).unwrap();
     fs::remove_file(&parts[0]).unwrap();
-    scratch.run("train --resume run").expect_error(&["4 good ones then, 3 now", "restore them", "--data"]);
+    scratch.run("train --resume run").expect_error(&["4 good images then, 3 now", "restore them", "--data"]);
     scratch.write("parts/0.png", &png(99, 32));
-    scratch.run("train --resume run").expect_error(&["as many good ones, but not the same"]);
+    scratch.run("train --resume run").expect_error(&["the same number of good images, but other contents"]);
     scratch.write("parts/0.png", &first);
     // What a killed program was writing is gone afterwards.
     scratch.write("run/.fcdd-aB3dE6", b"unfinished");

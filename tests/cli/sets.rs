@@ -139,7 +139,7 @@ fn trees_and_flags_that_are_refused() {
     train("--passes 0").expect_error(&["--passes 0"]);
     train("--oe-limit 0 --supervise other").expect_error(&["--oe-limit 0"]);
     train("--supervise unsupervised --offline-supervision").expect_error(&["--offline-supervision"]);
-    scratch.run("train imagenet --data tiles --out run").expect_error(&["n12267677", "expected is this tree"]);
+    scratch.run("train imagenet --data tiles --out run").expect_error(&["n12267677", "expected layout:"]);
     scratch
         .run("train cifar10 --data tiles --noise uniform --supervise noise --out run")
         .expect_error(&["data_batch_1"]);

@@ -171,7 +171,7 @@ fn what_does_not_fit_is_refused() {
     refused(&|parts| parts.noise = Confetti, "confetti");
     refused(&|parts| parts.noise = FineConfetti, "confetti");
     refused(&|parts| parts.nominal = Images::empty(8, 8, 1).into(), "0 nominal training images");
-    refused(&|parts| (parts.supervise, parts.others) = (Other, None), "no true anomalies");
+    refused(&|parts| (parts.supervise, parts.others) = (Other, None), "no labelled anomalies");
     refused(
         &|parts| {
             (parts.supervise, parts.others) = (

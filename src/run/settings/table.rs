@@ -1,4 +1,4 @@
-//! The table of settings: a setting is a field of [`Settings`], its default in `presets.rs`, and its line here, which says what it is
+//! The table of settings: a setting is a field of [`Settings`], its default in `datasets/preset.rs`, and its line here, which says what it is
 //! called, what it means, and what is refused. The command line's flags, its help, the command that reproduces a run and the page of
 //! a run are made from it.
 
@@ -95,7 +95,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         precision,
         Daily,
         "Precision",
-        "Of the values between layers: bf16 is for the tensor cores of GPUs; the CPU rounds as they do"
+        "Precision of the values between layers: bf16 is for the tensor cores of GPUs; the CPU rounds as they do"
     )
     .value("PRECISION")
     .check(check::precision),
@@ -133,7 +133,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         oe_limit,
         Anomalies,
         "Outliers at most",
-        "Use only this many of the outliers; of mvtec, mvtec_gt and `supervise` other, so many of each kind"
+        "Use only this many of the outliers; of mvtec, mvtec_gt and `supervise` other, that many of each kind"
     )
     .check(check::oe_limit),
     setting!(
@@ -147,7 +147,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
     setting!(
         part_gap,
         Anomalies,
-        "Numbers of a part apart",
+        "Part gap",
         "Names that end in numbers at most N apart, from one to the next, mean images of one part (0: the same number): \
          all of them leave the evaluation with a labelled anomaly"
     )
@@ -163,7 +163,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         "How the learning rate falls: lambda:γ (each epoch) or milestones:γ:e1,e2"
     )
     .value("SCHEDULE"),
-    setting!(optimizer, Optimisation, "Optimizer", "What takes the steps").value("OPTIMIZER"),
+    setting!(optimizer, Optimisation, "Optimizer", "Optimizer of the weights").value("OPTIMIZER"),
     setting!(weight_decay, Optimisation, "Weight decay", "Weight decay").value("W").check(|s| match s.weight_decay {
         weight if weight.is_finite() && weight >= 0.0 => Ok(()),
         weight => refuse("weight_decay", format!("{weight} is no weight"), "choose 0 or more"),
@@ -189,7 +189,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
             quantile => refuse("quantile", format!("{quantile} is no quantile"), "choose a number in (0, 1]"),
         },
     ),
-    setting!(class, Paper, "Class", "Class to take as nominal, by number or name; of pascalvoc, the one to rate")
+    setting!(class, Paper, "Class", "Class to take as nominal, by number or name; of pascalvoc, the anomalous one")
         .value("CLASS")
         .per_run(),
     setting!(objective, Paper, "Objective", "What the net is trained for").value("OBJECTIVE"),

@@ -157,7 +157,10 @@ impl FromStr for Shard {
         let parts = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
         match parts {
             Some((number, of)) if (1..=of).contains(&number) => Ok(Shard { number, of }),
-            _ => Err(Error::setting(format!("'{text}' is no part of a whole"), "give 1/4 for the first of four parts")),
+            _ => Err(Error::setting(
+                format!("'{text}' is no shard I/N with I from 1 to N"),
+                "give 1/4 for the first of four parts",
+            )),
         }
     }
 }
