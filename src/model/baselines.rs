@@ -15,7 +15,7 @@ struct BaselineEntry {
     build: fn(BaselineBuilder) -> BaselineBuilder,
 }
 
-const TABLE: [BaselineEntry; 8] = [
+const TABLE: &[BaselineEntry] = &[
     BaselineEntry { encoder: "CNN28", fcdd: "FCDD_CNN28", build: |net| net28(net, [8, 4]) },
     BaselineEntry { encoder: "CNN28_W", fcdd: "FCDD_CNN28_W", build: |net| net28(net, [128, 64]) },
     BaselineEntry { encoder: "CNN32", fcdd: "FCDD_CNN32_S", build: net32 },

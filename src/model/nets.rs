@@ -22,7 +22,7 @@ const fn family(name: &'static str, largest: usize, build: fn(FcddBuilder, usize
 }
 
 /// All nets.
-const NETS: [Entry; 15] = [
+const NETS: &[Entry] = &[
     net("CNN28", |net, _| net.input(1, 28).block(5, 8).pool(2, 2, 0).conv(5, 16).pool(2, 2, 0).head()),
     net("CNN28_W", |net, _| net.input(1, 28).block(5, 128).pool(2, 2, 0).conv(5, 128).pool(2, 2, 0).head()),
     net("CNN32", |net, _| {

@@ -1,6 +1,7 @@
 //! Detection for other programs: a model on a device, images in, scores and heatmaps out.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -350,6 +351,23 @@ impl Shared {
         let RawForm { side, channels, .. } = self.meta.preprocessing.raw_form();
         let pixels: Vec<u8> = images.flatten().copied().collect();
         Images { count: pixels.len() / (side * side * channels), pixels, ..Images::empty(side, side, channels) }
+    }
+}
+
+impl fmt::Debug for Detection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Detection { score, threshold, verdict, .. } = self;
+        let mut shown = f.debug_struct("Detection");
+        shown.field("score", score).field("threshold", threshold).field("verdict", verdict).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Detector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings = &self.shared.meta.settings;
+        let mut shown = f.debug_struct("Detector");
+        shown.field("net", &settings.net).field("side", &settings.side).field("threshold", &self.threshold);
+        shown.finish_non_exhaustive()
     }
 }
 

@@ -143,6 +143,10 @@ fn batches(device: &Device, sets: &[TrainingSet], name: &str, expected: Option<u
         Device::Cpu => format!("CRC-32 {found:#010x} of {values} values"),
         Device::Cuda(_) => format!("CRC-32 {found:#010x}, {different} of {values} values differ from the CPU's"),
     };
+    let detail = match expected {
+        Some(_) => detail,
+        None => format!("{detail}; none is listed to compare with: list this one where those of its like stand"),
+    };
     Ok(Check { seconds: (seconds > 0.0).then_some(seconds), ..Check::exact(name, Some(found) == expected, detail) })
 }
 
