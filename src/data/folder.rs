@@ -152,7 +152,7 @@ pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
             format!("skipped {bad} of {all} images, which cannot be read, the first: {first}")
         }
         Some(Error::File { path, problem, remedy }) => {
-            let others = if bad > 1 { format!("; {bad} of {all} images cannot be read") } else { String::new() };
+            let others = if bad > 1 { format!(", as are {} more of {all} images", bad - 1) } else { String::new() };
             return Err(Error::file(
                 path,
                 problem + &others,
@@ -392,7 +392,7 @@ pub(crate) mod tests {
             fs::write(dir.path().join(name), b"no image").unwrap();
         }
         let message = load(dir.path()).unwrap_err().to_string();
-        let words = ["0005.png: not a readable image", "like 1 others of 4 images", "`skip_broken`"];
+        let words = ["0005.png: not a readable image", "as are 1 more of 4 images", "`skip_broken`"];
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
         let source = Source { skip_broken: true, ..Source::new(FOLDER, Some(dir.path()), 16, 3) };
         let set = Dataset::load(&source).unwrap();

@@ -40,12 +40,12 @@ impl<'a> ImageView<'a> {
         ImageView { height, width, channels: 3, stride, samples: Samples::U8(samples.into()) }.checked()
     }
 
-    /// Grey values of 16 bits, of which the upper 8 count. Errors as of [`ImageView::grey8`].
+    /// Grey values of 16 bits, rounded to 8 as the crate `image` does. Errors as of [`ImageView::grey8`].
     pub fn grey16(samples: &'a [u16], height: usize, width: usize) -> Result<ImageView<'a>> {
         ImageView { height, width, channels: 1, stride: width, samples: Samples::U16(samples.into()) }.checked()
     }
 
-    /// Red, green and blue of 16 bits, of which the upper 8 count. Errors as of [`ImageView::grey8`].
+    /// Red, green and blue of 16 bits, rounded to 8 as the crate `image` does. Errors as of [`ImageView::grey8`].
     pub fn rgb16(samples: &'a [u16], height: usize, width: usize) -> Result<ImageView<'a>> {
         let stride = width.saturating_mul(3);
         ImageView { height, width, channels: 3, stride, samples: Samples::U16(samples.into()) }.checked()

@@ -17,7 +17,7 @@ pub enum Event<'a> {
     Note(&'a str),
 }
 
-/// Who is told. Any `Fn(Event) + Sync` is one, and `()` keeps silent.
+/// Who is told: any `Fn(Event) + Sync`.
 pub trait Observer: Sync {
     fn observe(&self, event: Event);
 }

@@ -149,7 +149,7 @@ impl Detector {
     /// Loads a model file, or the model of a run's folder, on a device.
     ///
     /// # Errors
-    /// A file that is no whole model of this version, or a device without memory for it.
+    /// A file that is no whole model, or of a newer format than this version reads; a device without memory for it.
     pub fn load(path: impl AsRef<Path>, device: Device) -> Result<Detector> {
         Detector::new(&Model::load(path.as_ref())?, &device)
     }
@@ -169,7 +169,8 @@ impl Detector {
         Ok(Detector { shared: Arc::new(shared), threshold: model.meta.threshold })
     }
 
-    /// The score above which images are called anomalous. A model's own is exceeded by 1 % of the good images that it was trained on.
+    /// The score above which images are called anomalous. A model's own is the 0.99 quantile of the scores
+    /// of good training images, of at most 512.
     pub fn threshold(&self) -> f32 {
         self.threshold
     }

@@ -115,7 +115,7 @@ impl Heatmap {
         self.width
     }
 
-    /// The values [height, width].
+    /// The values [height, width], clamped to 0…1 by the scale.
     pub fn values(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.height * self.width];
         self.paint(&mut values, 1, |pixel, value| pixel[0] = value);
