@@ -1,4 +1,4 @@
-// Noise without shape, per value or per image, and images of another set as noise: `src/data/anomaly/noise.rs`.
+// Noise without shape, per value or per image, and images of another set as noise: `src/data/anomaly/{gaussian,uniform,solid,outliers}.rs`.
 //
 // Each kernel fills `noise` (image by image `len` = side² · channels values, NHWC) for those images of the batch that become
 // anomalies, and leaves the others as they are. Grid: (images, parts of an image); any shape does. Bound: 2 bytes written

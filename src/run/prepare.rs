@@ -35,7 +35,7 @@ pub(crate) struct TestSet {
     /// Folder or file of the dataset; None where it was found by itself.
     pub data: Option<PathBuf>,
     /// How its images became square.
-    pub fit: ResizeMode,
+    pub resize: ResizeMode,
 }
 
 impl TestSet {
@@ -55,7 +55,7 @@ impl TestSet {
         let (tested, seen) = labelled::tell_apart(&dataset.test, &model.meta.unjudged, None);
         let split = if seen.is_empty() { dataset.test } else { dataset.test.select(&tested) };
         let Dataset { class: name, nominal: class, class_names, .. } = dataset;
-        Ok(TestSet { split, name, class, class_names, data, fit: preprocessing.resize })
+        Ok(TestSet { split, name, class, class_names, data, resize: preprocessing.resize })
     }
 
     /// Why the test images will tell nothing, if they do not; a folder of good images alone needs none.
@@ -134,8 +134,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         seed: settings.seed,
     })?;
     let Dataset { class: name, nominal: class, class_names, test: all, .. } = dataset;
-    let test =
-        TestSet { split: test.unwrap_or(all), name, class, class_names, data: settings.data.clone(), fit: resize };
+    let test = TestSet { split: test.unwrap_or(all), name, class, class_names, data: settings.data.clone(), resize };
     test.unmeasurable(settings).iter().for_each(|note| context.note(note));
     Ok(Task { set, test })
 }

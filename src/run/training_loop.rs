@@ -223,7 +223,7 @@ impl TrainingLoop<'_> {
         Ok(())
     }
 
-    /// The present weights. A loss that was a number does not vouch for them: the update came after it.
+    /// The present weights. They may be no numbers though the loss was one: the update came after it.
     pub(super) fn weights(&self) -> Result<Weights> {
         let weights = self.network.weights()?;
         if weights.are_finite() {
