@@ -4,10 +4,13 @@
 //! [`crate::data::interpret`] runs them. An image passes a list as bytes first (geometry, colour jitter), then [`Transform::ToUnit`] or [`Transform::Lcn`]
 //! turns it into floats, which the rest scales. A ground-truth map takes the geometric transforms only.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
+use crate::data::images::Mask;
 use crate::data::jitter::Amounts;
-use crate::data::resize_mode::{RawForm, ResizeMode};
+use crate::data::resize_mode::{RawForm, Region, ResizeMode};
 use crate::error::{Error, Result};
 
 /// One step of preprocessing. Images are square, of some side, with the channels of their [`Preprocessing`].
@@ -153,6 +156,26 @@ impl Preprocessing {
     /// The raw images that come in.
     pub fn raw_form(&self) -> RawForm {
         RawForm { side: self.raw_side, channels: self.channels, resize: self.resize }
+    }
+
+    /// The part of an image of (height, width) that a test input shows.
+    pub fn seen(&self, size: (usize, usize)) -> Region {
+        let cropped = |(from, region): (usize, Region), transform: &Transform| {
+            let to = transform.side_after(from);
+            (to, if matches!(transform, Transform::CentreCrop { .. }) { region.centre(from, to) } else { region })
+        };
+        self.test.iter().fold((self.raw_side, self.resize.region(size)), cropped).1
+    }
+
+    /// The part of an image's mask that a test input shows, at the image's own size.
+    pub fn visible<'a>(&self, mask: &'a Mask) -> Cow<'a, Mask> {
+        let Region { top, left, height, width } = self.seen((mask.height, mask.width));
+        if (height, width) == (mask.height, mask.width) {
+            return Cow::Borrowed(mask);
+        }
+        let rows = mask.pixels.chunks_exact(mask.width).skip(top).take(height);
+        let pixels = rows.flat_map(|row| &row[left..left + width]).copied().collect();
+        Cow::Owned(Mask { height, width, pixels })
     }
 
     /// Values per input: `side * side * channels`.
@@ -334,7 +357,9 @@ mod tests {
     use crate::data::image_source::ImageSource;
     use crate::data::images::Images;
     use crate::datasets::DatasetKind;
+    use crate::datasets::custom::CUSTOM;
     use crate::datasets::folder::FOLDER;
+    use crate::datasets::imagenet::IMAGENET;
     use crate::datasets::mvtec::MVTEC;
     use crate::named::Named;
     use Transform::*;
@@ -346,6 +371,28 @@ mod tests {
 
     fn new(kind: PipelineKind, dataset: DatasetKind, raw: usize, side: usize, channels: usize) -> Preprocessing {
         dataset.recipe.preprocessing(kind, raw, side, channels, &images(raw, channels)).unwrap()
+    }
+
+    #[test]
+    fn what_an_input_shows_is_known() {
+        let whole = Region::whole((40, 80));
+        assert_eq!(new(PipelineKind::Aug1, MVTEC, 32, 28, 3).seen((40, 80)), whole);
+        let cropped = new(PipelineKind::Aug1, IMAGENET, 32, 28, 1);
+        // 28 of 32 rows and columns of the centre square; 2 of 32 are 2.5 of 40.
+        assert_eq!(cropped.seen((40, 80)), Region { top: 3, left: 23, height: 35, width: 35 });
+        // A raw image that is bright where an input is said to show it.
+        let raw = (0..32 * 32).map(|i| u8::from((2..30).contains(&(i / 32)) && (2..30).contains(&(i % 32))) * 200);
+        let raw = Images { count: 1, height: 32, width: 32, channels: 1, pixels: raw.collect() };
+        assert_eq!(cropped.seen((32, 32)), Region { top: 2, left: 2, height: 28, width: 28 });
+        let mut input = vec![0.0; cropped.input_len()];
+        cropped.apply_test(&raw.pixels, &mut input);
+        assert_eq!(cropped.viewable(&input), [200; 28 * 28]);
+
+        let mut mask = Mask { height: 40, width: 80, pixels: vec![0; 40 * 80] };
+        mask.pixels[3 * 80 + 23] = 1;
+        let visible = cropped.visible(&mask);
+        assert_eq!((visible.height, visible.width, visible.pixels[0]), (35, 35, 1));
+        assert_eq!(*new(PipelineKind::Aug1Masks, CUSTOM, 32, 28, 3).visible(&mask), mask);
     }
 
     #[test]

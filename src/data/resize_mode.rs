@@ -1,6 +1,5 @@
 //! How an image of any shape becomes a raw image: a square of some side.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +31,23 @@ pub struct Region {
     pub left: usize,
     pub height: usize,
     pub width: usize,
+}
+
+impl Region {
+    /// All of an image of (height, width).
+    pub fn whole((height, width): (usize, usize)) -> Region {
+        Region { top: 0, left: 0, height, width }
+    }
+
+    /// What a crop to the centre `to` of each `from` pixels, half of the rest rounded down, leaves of it.
+    pub fn centre(self, from: usize, to: usize) -> Region {
+        let before = (from - to) / 2;
+        // Of the pixel at which a share of a length ends.
+        let cut = |length: usize, share: usize| (length * share + from / 2) / from;
+        let along = |length| (cut(length, before), cut(length, before + to));
+        let ((top, bottom), (left, right)) = (along(self.height), along(self.width));
+        Region { top: self.top + top, left: self.left + left, height: bottom - top, width: right - left }
+    }
 }
 
 /// The raw images that images of any shape are turned into.
@@ -88,21 +104,10 @@ impl ResizeMode {
         Images { count: 1, pixels: centre, ..Images::empty(side, side, *channels) }
     }
 
-    /// The part of an image's mask that its raw image shows, at the image's own size.
-    pub fn visible(self, mask: &Mask) -> Cow<'_, Mask> {
-        let Region { top, left, height, width } = self.region((mask.height, mask.width));
-        if (height, width) == (mask.height, mask.width) {
-            return Cow::Borrowed(mask);
-        }
-        let rows = mask.pixels.chunks_exact(mask.width).skip(top).take(height);
-        let pixels = rows.flat_map(|row| &row[left..left + width]).copied().collect();
-        Cow::Owned(Mask { height, width, pixels })
-    }
-
     /// The part of an image of (height, width) that its raw image shows.
     pub fn region(self, (height, width): (usize, usize)) -> Region {
         if self != ResizeMode::ShortSide {
-            return Region { top: 0, left: 0, height, width };
+            return Region::whole((height, width));
         }
         let side = height.min(width);
         Region { top: centred(height, side), left: centred(width, side), height: side, width: side }
@@ -184,9 +189,6 @@ mod tests {
         assert_eq!(ResizeMode::Squash.mask(&mask, 2).pixels, [0, 1, 0, 0]);
         assert_eq!(ResizeMode::FloorNearest.mask(&mask, 2).pixels, [1, 0, 0, 1]);
         assert_eq!(ResizeMode::ShortSide.mask(&mask, 2).pixels, [0, 0, 0, 1]);
-        let visible = ResizeMode::ShortSide.visible(&mask);
-        assert_eq!((visible.height, visible.width, visible.pixels.as_slice()), (2, 2, &[0, 0, 0, 1][..]));
-        assert_eq!(*ResizeMode::Nearest.visible(&mask), mask);
         // A side that is not the image's: the centre of four times the size.
         let large = ResizeMode::ShortSide.mask(&mask, 4);
         assert_eq!(large.pixels, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1]);

@@ -130,9 +130,11 @@ fn equally_spaced(tested: &Tested) -> Vec<usize> {
 /// What a model says of the chosen images.
 fn heatmaps(device: &Device, model: &Model, test: &TestSet, chosen: &[usize]) -> Result<Vec<Tile>> {
     let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
+    let raw = [model.meta.preprocessing.raw_side; 2].into();
+    let seen = model.meta.preprocessing.seen(raw);
     let mut tiles = Vec::new();
     scorer.score(&test.split.images.select(chosen), Shown::Heatmaps, |_, scored| {
-        let heatmap = renderer.heatmap(model.meta.scale, renderer.of_heatmap(scored.heatmap));
+        let heatmap = renderer.heatmap(model.meta.scale, renderer.of_heatmap(scored.heatmap)).within(raw, seen);
         tiles.push(Tile::new(heatmap.to_image(), significant(f64::from(scored.score))));
         Ok(())
     })?;

@@ -392,6 +392,6 @@ impl Detection {
                 values
             }
         };
-        Ok(renderer.heatmap(meta.scale, values).at(self.size, meta.preprocessing.resize))
+        Ok(renderer.heatmap(meta.scale, values).within(self.size, meta.preprocessing.seen(self.size)))
     }
 }

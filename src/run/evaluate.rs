@@ -8,7 +8,7 @@ use super::heatmap::over_channels;
 use super::model::Model;
 use super::prepare::TestSet;
 use super::score::{Scored, Scorer, Shown};
-use crate::data::resize_mode::ResizeMode;
+use crate::data::pipeline::Preprocessing;
 use crate::data::split::Split;
 use crate::error::Result;
 use crate::memory;
@@ -50,15 +50,15 @@ pub(crate) fn evaluate(context: &Context, model: &Model, test: &TestSet) -> Resu
     let mut scorer = Scorer::new(context.device, model)?;
     let side = scorer.side();
     let threshold = model.meta.threshold;
-    let fit = model.meta.preprocessing.resize;
-    let mut pixels = room_for_pixels(split, fit, context);
+    let preprocessing = &model.meta.preprocessing;
+    let mut pixels = room_for_pixels(split, preprocessing, context);
     let mut rows = Vec::with_capacity(split.images.count());
     let mut maps = Vec::new();
     let mut progress = context.task("evaluating", split.images.count() as u64);
     scorer.score(&split.images, Shown::Heatmaps, |i, Scored { score, map, heatmap }| {
         maps.extend_from_slice(map);
         if let (Some(pixels), Some(Some(mask))) = (&mut pixels, split.masks.get(i)) {
-            let mask = fit.visible(mask);
+            let mask = preprocessing.visible(mask);
             let heatmap = over_channels(heatmap.to_vec(), side);
             let heatmap = nearest(&heatmap, (side, side), (mask.height, mask.width));
             pixels.push_image(&heatmap, &mask.pixels, mask.width)?;
@@ -103,8 +103,8 @@ pub(crate) fn evaluate(context: &Context, model: &Model, test: &TestSet) -> Resu
 
 /// A collection with room for the pixels of a split's masks; None, with a word why, where there is no memory for them: what was trained
 /// for hours is not to be lost for its pixel figures.
-fn room_for_pixels(split: &Split, fit: ResizeMode, context: &Context) -> Option<Scores> {
-    let masks = || split.masks.iter().flatten().map(|mask| fit.visible(mask));
+fn room_for_pixels(split: &Split, preprocessing: &Preprocessing, context: &Context) -> Option<Scores> {
+    let masks = || split.masks.iter().flatten().map(|mask| preprocessing.visible(mask));
     let all: usize = masks().map(|mask| mask.pixels.len()).sum();
     let anomalous: usize = masks().map(|mask| mask.pixels.iter().filter(|&&m| m != 0).count()).sum();
     let bytes = Scores::bytes(all - anomalous, anomalous);

@@ -4,7 +4,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::model::Model;
-use crate::data::resize_mode::{Region, ResizeMode};
+use crate::data::resize_mode::Region;
 use crate::error::Result;
 use crate::model::{Objective, baselines, nets};
 use crate::report::heatmap::Scale;
@@ -94,15 +94,15 @@ impl Renderer {
     pub(crate) fn heatmap(&self, scale: Scale<f32>, mut values: Vec<f32>) -> Heatmap {
         scale.apply(&mut values);
         let side = self.side;
-        let seen = Region { top: 0, left: 0, height: side, width: side };
+        let seen = Region::whole((side, side));
         Heatmap { input: over_channels(values, side), side, height: side, width: side, seen }
     }
 }
 
 impl Heatmap {
-    /// The same of an image of (height, width) that was brought to the net's input by this mode.
-    pub(crate) fn at(self, (height, width): (usize, usize), resize: ResizeMode) -> Heatmap {
-        Heatmap { height, width, seen: resize.region((height, width)), ..self }
+    /// The same of an image of (height, width) of which the net's input shows a part.
+    pub(crate) fn within(self, (height, width): (usize, usize), seen: Region) -> Heatmap {
+        Heatmap { height, width, seen, ..self }
     }
 
     /// Rows.

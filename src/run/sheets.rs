@@ -13,7 +13,8 @@ use crate::data::batches::{Batch, TrainingSet};
 use crate::data::image_source::ImageSource;
 use crate::data::image_source::spread;
 use crate::data::images::{Images, Mask};
-use crate::data::resize_mode::ResizeMode;
+use crate::data::pipeline::Preprocessing;
+use crate::data::resize_mode::{Region, ResizeMode};
 use crate::device::Device;
 use crate::error::Result;
 use crate::report::heatmap::Scale;
@@ -112,16 +113,19 @@ pub(crate) fn training_overview(device: &Device, set: &TrainingSet, model: &Mode
         )?;
     }
     let captions = scores.iter().map(|&score| significant(f64::from(score))).collect();
-    Gallery::new(model, &drawn.images.into(), &drawn.masks, captions, drawn.labels, scores, &maps)?
+    let all = Region::whole((drawn.images.height, drawn.images.width));
+    Gallery::new(model, &drawn.images.into(), all, &drawn.masks, captions, drawn.labels, scores, &maps)?
         .overview("Training samples after augmentation, and what the model says of them")
 }
 
 /// Scored images to choose from.
 pub(crate) struct Gallery<'a> {
     images: &'a ImageSource,
+    /// What of each image the net has seen.
+    seen: Region,
     /// One per image, or none at all.
     masks: &'a [Option<Mask>],
-    fit: ResizeMode,
+    resize: ResizeMode,
     captions: Vec<String>,
     labels: Vec<bool>,
     scores: Vec<f32>,
@@ -153,12 +157,15 @@ impl<'a> Gallery<'a> {
         let captions = tested.scores.iter().zip(&scores).enumerate();
         let captions = captions.map(|(i, (row, s))| format!("{}\n{}\n#{i}", score(s), row.class)).collect();
         let labels = tested.scores.iter().map(|row| row.label == 1).collect();
-        Gallery::new(model, &test.split.images, &test.split.masks, captions, labels, scores, &tested.maps)
+        let Preprocessing { raw_side, .. } = model.meta.preprocessing;
+        let seen = model.meta.preprocessing.seen((raw_side, raw_side));
+        Gallery::new(model, &test.split.images, seen, &test.split.masks, captions, labels, scores, &tested.maps)
     }
 
     fn new(
         model: &Model,
         images: &'a ImageSource,
+        seen: Region,
         masks: &'a [Option<Mask>],
         captions: Vec<String>,
         labels: Vec<bool>,
@@ -167,9 +174,9 @@ impl<'a> Gallery<'a> {
     ) -> Result<Gallery<'a>> {
         let (side, quantile) = (model.meta.settings.side, model.meta.settings.quantile);
         let (renderer, shared) = (Renderer::new(model)?, Scale { minimum: 0.0, range: 0.0 });
-        let fit = model.meta.preprocessing.resize;
+        let Preprocessing { resize, .. } = model.meta.preprocessing;
         let mut gallery =
-            Gallery { images, masks, fit, captions, labels, scores, maps, renderer, side, quantile, shared };
+            Gallery { images, seen, masks, resize, captions, labels, scores, maps, renderer, side, quantile, shared };
         gallery.shared = Scale::of(&gallery.reference(), quantile);
         Ok(gallery)
     }
@@ -259,7 +266,7 @@ impl<'a> Gallery<'a> {
         let hot = |local: bool| {
             let map = self.heatmap(i);
             let scale = if local { Scale::of(&map, self.quantile) } else { self.shared };
-            self.renderer.heatmap(scale, map).to_image()
+            self.renderer.heatmap(scale, map).within((inputs.height, inputs.width), self.seen).to_image()
         };
         match show {
             Show::Input => Tile::new(rgb(inputs, k), self.captions[i].as_str()),
@@ -267,7 +274,7 @@ impl<'a> Gallery<'a> {
             Show::Shared => Tile::new(hot(false), ""),
             Show::Mask => {
                 // Squashed or cut as the image beside it.
-                let fitted = self.masks[i].as_ref().map(|mask| self.fit.mask(mask, inputs.height));
+                let fitted = self.masks[i].as_ref().map(|mask| self.resize.mask(mask, inputs.height));
                 Tile::new(mask_image(fitted.as_ref()), "")
             }
         }
