@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use fcdd::settings::{DatasetKind, Named};
 use fcdd::{Detection, Detector, Device, Event, ImageView, Settings, Stop, Trainer, Verdict};
 use image::DynamicImage;
 
@@ -74,6 +75,28 @@ fn heatmaps_have_the_size_of_their_image() {
     assert_eq!((heatmap.height(), heatmap.width(), heatmap.values().len()), (31, 50, 31 * 50));
     assert!(heatmap.values().iter().all(|value| (0.0..=1.0).contains(value)));
     assert_eq!((heatmap.to_image().width(), heatmap.to_image().height()), (50, 31));
+}
+
+/// The authors crop `custom` images to their centre. Of rows it is 28 from the 2nd on of 31, here the 2nd to the 34th of 36; of columns the same
+/// of the middle square.
+#[test]
+fn heatmaps_lie_where_the_image_was_cropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let class = folder.path().join("custom/train/part");
+    std::fs::create_dir_all(&class).unwrap();
+    for (i, path) in images().iter().enumerate() {
+        std::fs::copy(path, class.join(format!("{i}.png"))).unwrap();
+    }
+    let given =
+        [("data", folder.path().display().to_string()), ("class", "part".to_string()), ("side", "28".to_string())];
+    let mut settings = Settings::with(DatasetKind::parse("custom").unwrap(), &given).unwrap();
+    (settings.net, settings.epochs, settings.batch) = ("FCDD_CNN28".to_string(), 1, 4);
+    let trained = Trainer::new(settings).train(&Device::Cpu).unwrap();
+    let detector = Detector::new(&trained.model, &Device::Cpu).unwrap();
+    let heatmap = detector.detect(&DynamicImage::new_rgb8(72, 36)).unwrap().heatmap().unwrap().values();
+    let seen = |i: usize| (1..34).contains(&(i / 72)) && (19..52).contains(&(i % 72));
+    assert!((0..36 * 72).all(|i| seen(i) || heatmap[i] == 0.0));
+    assert!((0..36 * 72).any(|i| seen(i) && heatmap[i] > 0.0));
 }
 
 #[test]
