@@ -1,22 +1,25 @@
-// dropout, in place: zeroes each value with probability 1/2 and doubles the others. The same numbers as on the CPU: one stream of Philox per
-// image of the batch and update. One thread per four values of an image; bound by the bytes read and written.
+// dropout: zeroes each value with probability 1/2 and doubles the others; y may be x. The same numbers as on the CPU: one stream of Philox per
+// dropout of the net, image of the batch and update. One thread per four values of an image; bound by the bytes read and written.
 #include "philox.cuh"
 #include "hyper.cuh"
 
 constexpr int THREADS = 256;
+// A stream's number: the image, and from this bit on the dropout.
+constexpr int DROPOUT_SHIFT = 24;
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-dropout(float* values, const float* __restrict__ hyper, const unsigned* __restrict__ clock, unsigned long long seed, int n, int length) {
+dropout(const float* x, float* y, const float* __restrict__ hyper, const unsigned* __restrict__ clock, unsigned long long seed, int number,
+  int n, int length) {
   kernels_before();
   const int blocks = (length + 3) / 4;
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
   if (index >= (size_t)n * blocks) return;
   const unsigned image = index / blocks, block = index % blocks;
   const unsigned update = __float_as_uint(hyper_row(hyper, clock)[HYPER_UPDATE]);
-  const Words4 words = Stream(seed, PURPOSE_DROPOUT, update, image).block(block);
-  float* at = values + (size_t)image * length + 4 * (size_t)block;
+  const Words4 words = Stream(seed, PURPOSE_DROPOUT, update, image | (unsigned)number << DROPOUT_SHIFT).block(block);
+  const size_t at = (size_t)image * length + 4 * (size_t)block;
 #pragma unroll
   for (int i = 0; i < 4; i++) {
-    if (4 * (int)block + i < length) at[i] = words.word[i] >> 31 ? at[i] + at[i] : 0.0f;
+    if (4 * (int)block + i < length) y[at + i] = words.word[i] >> 31 ? x[at + i] + x[at + i] : 0.0f;
   }
 }

@@ -33,6 +33,12 @@ impl Real for f64 {
     }
 }
 
+/// Unit roundoff of f32.
+pub(crate) const ROUNDOFF: f64 = 1.0 / 16_777_216.0;
+
+/// Half the distance between neighbours of bf16, which have 8 bits, relative to the power of two below them.
+pub(crate) const BF16_ROUNDOFF: f64 = 1.0 / 256.0;
+
 /// The bf16 nearest to an f32, ties to even. ([`bf16::from_f64`] looks at half of its bits and misses what breaks a tie.)
 pub fn rounded_to_bf16(value: f64) -> f64 {
     bf16::from_f32(value as f32).to_f64()

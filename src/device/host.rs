@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// A buffer of reals in a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BufferId(pub usize);
 
 /// A buffer of bytes in a plan.

@@ -226,35 +226,10 @@ fn enqueue(
 /// Kernels count pixels and parameters in 32 bits, with room for the last block to overshoot.
 fn check_sizes(plan: &Plan) -> Result<()> {
     const MOST: usize = (1 << 31) - (1 << 16);
-    let pixels = |step: &Step| match step {
-        Step::ConvFprop(s) => (s.geometry.n * s.geometry.h * s.geometry.w).max(s.geometry.pixels()),
-        Step::NormActPool(s) => s.pool.n * s.pool.h * s.pool.w,
-        Step::UpsampleNearest2x(s) => 4 * s.geometry.n * s.geometry.side * s.geometry.side,
-        Step::Upsample(s) => s.out.len,
-        Step::MapLoss(s) => s.a.len,
-        Step::GradientHeatmap(s) => s.heatmap.len,
-        // The backward passes are over the maps of the forward passes.
-        Step::ConvDgrad(_)
-        | Step::ConvWgrad(_)
-        | Step::NormActPoolBackward(_)
-        | Step::HeadBackward(_)
-        | Step::PseudoHuberBackward(_)
-        | Step::UpsampleAdjoint(_)
-        | Step::UpsampleNearest2xBackward(_) => 0,
-        // No more pixels than the steps before them.
-        Step::Head(_)
-        | Step::Reshape(_)
-        | Step::HscScore(_)
-        | Step::HscLoss(_)
-        | Step::Reconstruction(_)
-        | Step::ReconstructionLoss(_)
-        | Step::Dropout(_)
-        | Step::Cast(_) => 0,
-        // Parameters are counted below.
-        Step::Sgd(_) | Step::Adam(_) | Step::CastWeights(_) => 0,
-    };
-    if plan.steps().any(|step| pixels(step) > MOST) {
-        let problem = format!("a batch of {} images has more pixels than the kernels count ({MOST})", plan.batch);
+    if let Some(step) = plan.steps().find(|step| step.counted() > MOST) {
+        let (batch, kind) = (plan.batch, step.kind());
+        let problem =
+            format!("a batch of {batch} images has more pixels or values than the kernels of {kind} count ({MOST})");
         return Err(Error::setting(problem, "choose a smaller `batch` or `side`"));
     }
     if plan.ports.params.len > MOST {

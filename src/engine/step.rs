@@ -4,85 +4,84 @@ use crate::device::cuda::DeviceBuffers;
 use crate::device::{DType, HostBuffers};
 use crate::error::CudaError;
 use crate::real::{Real, rounded_to_bf16};
-use crate::steps::cast::{Cast, CastWeights};
-use crate::steps::conv::{Dgrad, Fprop, Wgrad};
-use crate::steps::dropout::Dropout;
-use crate::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
-use crate::steps::head::{Head, HeadBackward};
-use crate::steps::hsc_loss::{GradientHeatmap, HscLoss, HscScore};
-use crate::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
 use crate::steps::operation::{Access, Hyper, Operation, Sums};
-use crate::steps::optimizer::{Adam, Sgd};
-use crate::steps::reconstruction_loss::{Reconstruction, ReconstructionLoss};
-use crate::steps::reshape::Reshape;
-use crate::steps::upsample::{Upsample, UpsampleAdjoint};
-use crate::steps::upsample_nearest::{UpsampleNearest2x, UpsampleNearest2xBackward};
+use crate::steps::{
+    add, average_pool, cast, concat, conv, dropout, fcdd_loss, head, hsc_loss, norm_act_pool, optimizer,
+    reconstruction_loss, reshape, upsample, upsample_nearest,
+};
 
-/// One operation with its geometry and the buffers it reads and writes.
-#[derive(Clone, Debug)]
-pub enum Step {
-    ConvFprop(Fprop),
-    ConvDgrad(Dgrad),
-    ConvWgrad(Wgrad),
-    NormActPool(NormActPool),
-    NormActPoolBackward(NormActPoolBackward),
-    Head(Head),
-    HeadBackward(HeadBackward),
-    MapLoss(MapLoss),
-    PseudoHuberBackward(PseudoHuberBackward),
-    Upsample(Upsample),
-    UpsampleAdjoint(UpsampleAdjoint),
-    HscScore(HscScore),
-    HscLoss(HscLoss),
-    GradientHeatmap(GradientHeatmap),
-    Reconstruction(Reconstruction),
-    ReconstructionLoss(ReconstructionLoss),
-    Reshape(Reshape),
-    UpsampleNearest2x(UpsampleNearest2x),
-    UpsampleNearest2xBackward(UpsampleNearest2xBackward),
-    Dropout(Dropout),
-    Sgd(Sgd),
-    Adam(Adam),
-    Cast(Cast),
-    CastWeights(CastWeights),
-}
+/// The kinds of steps, a line each; what a kind does and costs stands in its own file.
+macro_rules! steps {
+    ($d:tt $($kind:ident: $type:ty,)*) => {
+        /// One operation with its geometry and the buffers it reads and writes.
+        #[derive(Clone, Debug)]
+        pub enum Step {
+            $($kind($type),)*
+        }
 
-/// Hands a step of whatever kind to an expression over [`Operation`].
-macro_rules! of_any_kind {
-    ($of:expr, $step:ident => $body:expr) => {
-        match $of {
-            Step::ConvFprop($step) => $body,
-            Step::ConvDgrad($step) => $body,
-            Step::ConvWgrad($step) => $body,
-            Step::NormActPool($step) => $body,
-            Step::NormActPoolBackward($step) => $body,
-            Step::Head($step) => $body,
-            Step::HeadBackward($step) => $body,
-            Step::MapLoss($step) => $body,
-            Step::PseudoHuberBackward($step) => $body,
-            Step::Upsample($step) => $body,
-            Step::UpsampleAdjoint($step) => $body,
-            Step::HscScore($step) => $body,
-            Step::HscLoss($step) => $body,
-            Step::GradientHeatmap($step) => $body,
-            Step::Reconstruction($step) => $body,
-            Step::ReconstructionLoss($step) => $body,
-            Step::Reshape($step) => $body,
-            Step::UpsampleNearest2x($step) => $body,
-            Step::UpsampleNearest2xBackward($step) => $body,
-            Step::Dropout($step) => $body,
-            Step::Sgd($step) => $body,
-            Step::Adam($step) => $body,
-            Step::Cast($step) => $body,
-            Step::CastWeights($step) => $body,
+        /// Hands a step of whatever kind to an expression over [`Operation`].
+        macro_rules! of_any_kind {
+            ($d of:expr, $d step:ident => $d body:expr) => {
+                match $d of {
+                    $(Step::$kind($d step) => $d body,)*
+                }
+            };
         }
     };
+}
+
+steps! { $
+    ConvFprop: conv::Fprop,
+    ConvDgrad: conv::Dgrad,
+    ConvWgrad: conv::Wgrad,
+    NormActPool: norm_act_pool::NormActPool,
+    NormActPoolBackward: norm_act_pool::NormActPoolBackward,
+    Head: head::Head,
+    HeadBackward: head::HeadBackward,
+    MapLoss: fcdd_loss::MapLoss,
+    PseudoHuberBackward: fcdd_loss::PseudoHuberBackward,
+    Upsample: upsample::Upsample,
+    UpsampleAdjoint: upsample::UpsampleAdjoint,
+    HscScore: hsc_loss::HscScore,
+    HscLoss: hsc_loss::HscLoss,
+    GradientHeatmap: hsc_loss::GradientHeatmap,
+    Reconstruction: reconstruction_loss::Reconstruction,
+    ReconstructionLoss: reconstruction_loss::ReconstructionLoss,
+    Add: add::Add,
+    AddBackward: add::AddBackward,
+    Concat: concat::Concat,
+    ConcatBackward: concat::ConcatBackward,
+    AveragePool: average_pool::AveragePool,
+    AveragePoolBackward: average_pool::AveragePoolBackward,
+    Reshape: reshape::Reshape,
+    UpsampleNearest2x: upsample_nearest::UpsampleNearest2x,
+    UpsampleNearest2xBackward: upsample_nearest::UpsampleNearest2xBackward,
+    Dropout: dropout::Dropout,
+    Sgd: optimizer::Sgd,
+    Adam: optimizer::Adam,
+    Cast: cast::Cast,
+    CastWeights: cast::CastWeights,
 }
 
 impl Step {
     /// See [`Operation::kind`].
     pub fn kind(&self) -> &'static str {
         of_any_kind!(self, step => step.kind())
+    }
+
+    /// See [`Operation::counted`].
+    pub fn counted(&self) -> usize {
+        of_any_kind!(self, step => step.counted())
+    }
+
+    /// Kind, lengths and [`Operation::variant`]: what tells it apart from all other steps.
+    pub fn signature(&self) -> String {
+        format!("{} {}", self.describe(), of_any_kind!(self, step => step.variant()))
+    }
+
+    /// See [`Operation::settle`].
+    pub fn settle(&self, memory: &mut HostBuffers<f64>, hyper: &Hyper) {
+        of_any_kind!(self, step => step.settle(memory, hyper));
     }
 
     /// See [`Operation::reads`].

@@ -226,7 +226,7 @@ impl BaselineBuilder {
     }
 
     fn push(mut self, layer: Layer) -> BaselineBuilder {
-        self.arch.layers.push(layer);
+        self.arch.push(layer);
         self
     }
 
@@ -236,7 +236,7 @@ impl BaselineBuilder {
 
     fn conv(self, name: &str, side: usize, out: usize) -> BaselineBuilder {
         let name = self.name(name);
-        self.push(Layer::Conv { name, out, side })
+        self.push(Layer::Conv { name, out, side, stride: 1, bias: true })
     }
 
     fn norm(self, name: &str) -> BaselineBuilder {

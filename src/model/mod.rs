@@ -6,5 +6,5 @@ pub(crate) mod checkpoint;
 pub mod nets;
 pub mod weights;
 
-pub use arch::{Arch, Layer, Objective};
+pub use arch::{Arch, Init, Layer, Node, Objective, Source};
 pub use weights::Weights;

@@ -112,9 +112,11 @@ fn vgg(net: FcddBuilder, norms: bool, convs: impl IntoIterator<Item = (usize, bo
     let name = |i: usize| format!("features.{i}");
     for (out, pool) in convs {
         let i = net.arch.layers.len();
-        net.arch.layers.push(Layer::Conv { name: name(i), out, side: 3 });
-        net.arch.layers.extend(norms.then(|| Layer::Norm { name: name(i + 1) }));
-        net.arch.layers.push(Layer::Activation(Activation::RELU));
+        net.arch.push(Layer::Conv { name: name(i), out, side: 3, stride: 1, bias: true });
+        if norms {
+            net.arch.push(Layer::Norm { name: name(i + 1) });
+        }
+        net.arch.push(Layer::Activation(Activation::RELU));
         if pool {
             net = net.pool(2, 2, 0);
         }
@@ -170,7 +172,7 @@ impl FcddBuilder {
 
     fn push_conv(&mut self, side: usize, out: usize) -> String {
         let number = self.number();
-        self.arch.layers.push(Layer::Conv { name: format!("conv{number}"), out, side });
+        self.arch.push(Layer::Conv { name: format!("conv{number}"), out, side, stride: 1, bias: true });
         number
     }
 
@@ -183,13 +185,13 @@ impl FcddBuilder {
     /// Convolution, norm, leaky ReLU.
     fn block(mut self, side: usize, out: usize) -> FcddBuilder {
         let number = self.push_conv(side, out);
-        self.arch.layers.push(Layer::Norm { name: format!("bn2d{number}") });
-        self.arch.layers.push(Layer::Activation(Activation::LEAKY_RELU));
+        self.arch.push(Layer::Norm { name: format!("bn2d{number}") });
+        self.arch.push(Layer::Activation(Activation::LEAKY_RELU));
         self
     }
 
     fn pool(mut self, side: usize, stride: usize, pad: usize) -> FcddBuilder {
-        self.arch.layers.push(Layer::Pool { side, stride, pad });
+        self.arch.push(Layer::Pool { side, stride, pad });
         self
     }
 
@@ -201,7 +203,7 @@ impl FcddBuilder {
 
     /// The 1×1 convolution to one channel that ends every FCDD net.
     fn head(mut self) -> Arch {
-        self.arch.layers.push(Layer::Conv { name: "conv_final".to_string(), out: 1, side: 1 });
+        self.arch.push(Layer::Conv { name: "conv_final".to_string(), out: 1, side: 1, stride: 1, bias: true });
         self.arch
     }
 }
@@ -230,7 +232,7 @@ mod tests {
         ];
         for (name, n, jump, size, shift, params, bare, forward, train) in table {
             let arch = by_name(name, true).unwrap();
-            let field = arch.receptive_field(arch.side);
+            let field = arch.receptive_field(arch.side).unwrap();
             assert_eq!((field.n, field.jump, field.size, field.shift), (n, jump, size, shift), "{name}");
             assert_eq!(arch.parameters(), params, "{name}");
             if bare > 0 {
@@ -248,7 +250,7 @@ mod tests {
         for name in names() {
             let arch = by_name(&name, true).unwrap();
             assert_eq!(arch.name, name);
-            assert!(matches!(arch.layers.last(), Some(Layer::Conv { out: 1, side: 1, .. })));
+            arch.check().unwrap();
         }
         for name in ["CNN32_4K", "CNN32_19K", "CNN224_1K", "RESNET", ""] {
             assert!(by_name(name, true).is_err(), "{name}");

@@ -1,6 +1,6 @@
 //! Parameters and running statistics of a net: where each lies in the flat buffers, and its initial value.
 
-use super::arch::{Arch, Init, Layer};
+use super::arch::{Arch, Init, Layer, Node, Source};
 use crate::rng::{Purpose, Stream};
 
 /// A parameter tensor and its place in the flat parameter buffer.
@@ -97,39 +97,38 @@ impl Layout {
     /// The layout of a net.
     pub fn new(arch: &Arch) -> Layout {
         let mut layout = Layout { params: vec![], params_len: 0, norms: vec![], stats_len: 0, trained_from: 0 };
-        let mut c = arch.channels;
-        for (i, layer) in arch.layers.iter().enumerate() {
+        // Channels of each layer's output.
+        let mut channels: Vec<usize> = Vec::with_capacity(arch.layers.len());
+        for (i, Node { layer, inputs }) in arch.layers.iter().enumerate() {
             if i == arch.frozen {
                 layout.trained_from = layout.params_len;
             }
-            match layer {
-                Layer::Conv { name, out, side } => {
+            let read = |input: &Source| match input {
+                Source::Input => arch.channels,
+                Source::Layer(of) => channels[*of],
+            };
+            let c = inputs.first().map_or(0, read);
+            let made = match layer {
+                Layer::Conv { name, out, side, bias, .. } => {
                     let (pixels, shape) = (side * side, vec![*out, c, *side, *side]);
                     let fan = Fan { input: c * pixels, output: out * pixels };
-                    layout.push_weights(
-                        arch,
-                        name,
-                        shape,
-                        Order::ChannelsLast { c, pixels },
-                        *out,
-                        arch.conv_init,
-                        fan,
-                    );
-                    c = *out;
+                    let weights = (shape, Order::ChannelsLast { c, pixels });
+                    layout.push_weights(name, weights, arch.conv_init, fan, (arch.bias && *bias).then_some(*out));
+                    *out
                 }
                 Layer::Linear { name, out, pixels, init } => {
-                    let shape = vec![*out, c * pixels];
                     let fan = Fan { input: c * pixels, output: *out };
-                    let order = Order::ChannelsLast { c, pixels: *pixels };
-                    layout.push_weights(arch, name, shape, order, *out, *init, fan);
-                    c = *out;
+                    let weights = (vec![*out, c * pixels], Order::ChannelsLast { c, pixels: *pixels });
+                    layout.push_weights(name, weights, *init, fan, arch.bias.then_some(*out));
+                    *out
                 }
                 Layer::Deconv { name, out, side, init, .. } => {
                     let (pixels, shape) = (side * side, vec![c, *out, *side, *side]);
                     // PyTorch reads fans off the shape, and a transposed convolution's has inputs and outputs exchanged.
                     let fan = Fan { input: out * pixels, output: c * pixels };
-                    layout.push_weights(arch, name, shape, Order::Flipped { c, k: *out, pixels }, *out, *init, fan);
-                    c = *out;
+                    let weights = (shape, Order::Flipped { c, k: *out, pixels });
+                    layout.push_weights(name, weights, *init, fan, arch.bias.then_some(*out));
+                    *out
                 }
                 Layer::Norm { name } => {
                     if arch.bias {
@@ -138,32 +137,34 @@ impl Layout {
                     }
                     layout.norms.push(NormStats { name: name.clone(), c, start: layout.stats_len });
                     layout.stats_len += 2 * c;
+                    c
                 }
-                Layer::Reshape { c: maps, .. } => c = *maps,
+                Layer::Reshape { c: maps, .. } => *maps,
+                Layer::Concat => inputs.iter().map(read).sum(),
                 Layer::Activation(_)
                 | Layer::Pool { .. }
+                | Layer::AveragePool { .. }
+                | Layer::Add
                 | Layer::UpsampleNearest2x
                 | Layer::Dropout
-                | Layer::Sigmoid => {}
-            }
+                | Layer::Sigmoid => c,
+            };
+            channels.push(made);
         }
         layout
     }
 
-    /// Weights and, where the net has them, biases of a layer.
-    #[expect(clippy::too_many_arguments, reason = "what tells layers apart, once for three kinds")]
+    /// Weights of a shape and order, and biases where there are any: as many as these.
     fn push_weights(
         &mut self,
-        arch: &Arch,
         name: &str,
-        shape: Vec<usize>,
-        order: Order,
-        out: usize,
+        (shape, order): (Vec<usize>, Order),
         init: Init,
         fan: Fan,
+        biases: Option<usize>,
     ) {
         let default = Initial::Uniform(1.0 / (fan.input as f32).sqrt());
-        let (weights, biases) = match init {
+        let (weights, shifts) = match init {
             Init::Uniform => (default, default),
             Init::Xavier => {
                 let gain = 2.0 / (1.0 + 0.01 * 0.01);
@@ -173,8 +174,8 @@ impl Layout {
             Init::Normal => (Initial::Normal(0.01), Initial::Constant(0.0)),
         };
         self.push(format!("{name}.weight"), shape, order, weights);
-        if arch.bias {
-            self.push(format!("{name}.bias"), vec![out], Order::Same, biases);
+        if let Some(count) = biases {
+            self.push(format!("{name}.bias"), vec![count], Order::Same, shifts);
         }
     }
 

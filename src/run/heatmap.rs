@@ -51,7 +51,7 @@ impl Renderer {
         let (side, sigma) = (settings.side, settings.sigma);
         let form = match arch.objective {
             Objective::Fcdd => {
-                let field = arch.receptive_field(side);
+                let field = arch.receptive_field(side)?;
                 Form::Upsampled { taps: GaussianTaps::new(field, side, sigma), u: field.n }
             }
             Objective::Hsc => Form::Blurred { taps: blur_taps(&arch.name)?, sigma },
@@ -162,7 +162,7 @@ pub(super) fn blend(image: &mut RgbImage, over: &RgbImage, alpha: f32) {
 /// Taps of the blur of an HSC net's heatmaps: the receptive field of the matching FCDD net, made odd.
 pub(crate) fn blur_taps(net: &str) -> Result<usize> {
     let fcdd = nets::by_name(&baselines::counterpart(net, Objective::Fcdd), true)?;
-    Ok((fcdd.receptive_field(fcdd.side).size - 1) | 1)
+    Ok((fcdd.receptive_field(fcdd.side)?.size - 1) | 1)
 }
 
 /// The mean over the channels of each pixel: [side, side] from [side, side, channels].

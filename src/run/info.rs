@@ -60,7 +60,7 @@ pub(crate) struct Net {
 pub(crate) fn info() -> Result<Info> {
     let net = |name: String| -> Result<Net> {
         let arch = baselines::any(&name, true)?;
-        let field = (arch.objective == Objective::Fcdd).then(|| arch.receptive_field(arch.side));
+        let field = (arch.objective == Objective::Fcdd).then(|| arch.receptive_field(arch.side)).transpose()?;
         let (forward_flops, training_flops) = arch.flops(arch.side)?;
         Ok(Net {
             objective: arch.objective,

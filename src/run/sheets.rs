@@ -113,18 +113,24 @@ pub(crate) fn training_overview(device: &Device, set: &TrainingSet, model: &Mode
         )?;
     }
     let captions = scores.iter().map(|&score| significant(f64::from(score))).collect();
-    let all = Region::whole((drawn.images.height, drawn.images.width));
-    Gallery::new(model, &drawn.images.into(), all, &drawn.masks, captions, drawn.labels, scores, &maps)?
+    let seen = Region::whole((drawn.images.height, drawn.images.width));
+    let shown = ShownImages { images: &drawn.images.into(), seen, masks: &drawn.masks };
+    Gallery::new(model, shown, captions, drawn.labels, scores, &maps)?
         .overview("Training samples after augmentation, and what the model says of them")
 }
 
-/// Scored images to choose from.
-pub(crate) struct Gallery<'a> {
+/// Images to show.
+struct ShownImages<'a> {
     images: &'a ImageSource,
     /// What of each image the net has seen.
     seen: Region,
     /// One per image, or none at all.
     masks: &'a [Option<Mask>],
+}
+
+/// Scored images to choose from.
+pub(crate) struct Gallery<'a> {
+    shown: ShownImages<'a>,
     resize: ResizeMode,
     captions: Vec<String>,
     labels: Vec<bool>,
@@ -159,14 +165,13 @@ impl<'a> Gallery<'a> {
         let labels = tested.scores.iter().map(|row| row.label == 1).collect();
         let Preprocessing { raw_side, .. } = model.meta.preprocessing;
         let seen = model.meta.preprocessing.seen((raw_side, raw_side));
-        Gallery::new(model, &test.split.images, seen, &test.split.masks, captions, labels, scores, &tested.maps)
+        let shown = ShownImages { images: &test.split.images, seen, masks: &test.split.masks };
+        Gallery::new(model, shown, captions, labels, scores, &tested.maps)
     }
 
     fn new(
         model: &Model,
-        images: &'a ImageSource,
-        seen: Region,
-        masks: &'a [Option<Mask>],
+        shown: ShownImages<'a>,
         captions: Vec<String>,
         labels: Vec<bool>,
         scores: Vec<f32>,
@@ -175,8 +180,7 @@ impl<'a> Gallery<'a> {
         let (side, quantile) = (model.meta.settings.side, model.meta.settings.quantile);
         let (renderer, shared) = (Renderer::new(model)?, Scale { minimum: 0.0, range: 0.0 });
         let Preprocessing { resize, .. } = model.meta.preprocessing;
-        let mut gallery =
-            Gallery { images, seen, masks, resize, captions, labels, scores, maps, renderer, side, quantile, shared };
+        let mut gallery = Gallery { shown, resize, captions, labels, scores, maps, renderer, side, quantile, shared };
         gallery.shared = Scale::of(&gallery.reference(), quantile);
         Ok(gallery)
     }
@@ -245,9 +249,9 @@ impl<'a> Gallery<'a> {
     }
 
     fn rows(&self, indices: &[usize], shows: &[Show]) -> Result<Vec<Row>> {
-        let inputs = self.images.load(indices)?;
+        let inputs = self.shown.images.load(indices)?;
         let both = shows.contains(&Show::Local);
-        let shown = shows.iter().filter(|&&show| show != Show::Mask || !self.masks.is_empty());
+        let shown = shows.iter().filter(|&&show| show != Show::Mask || !self.shown.masks.is_empty());
         let row = |&show: &Show| {
             let title = match show {
                 Show::Input => "input",
@@ -266,7 +270,7 @@ impl<'a> Gallery<'a> {
         let hot = |local: bool| {
             let map = self.heatmap(i);
             let scale = if local { Scale::of(&map, self.quantile) } else { self.shared };
-            self.renderer.heatmap(scale, map).within((inputs.height, inputs.width), self.seen).to_image()
+            self.renderer.heatmap(scale, map).within((inputs.height, inputs.width), self.shown.seen).to_image()
         };
         match show {
             Show::Input => Tile::new(rgb(inputs, k), self.captions[i].as_str()),
@@ -274,7 +278,7 @@ impl<'a> Gallery<'a> {
             Show::Shared => Tile::new(hot(false), ""),
             Show::Mask => {
                 // Squashed or cut as the image beside it.
-                let fitted = self.masks[i].as_ref().map(|mask| self.resize.mask(mask, inputs.height));
+                let fitted = self.shown.masks[i].as_ref().map(|mask| self.resize.mask(mask, inputs.height));
                 Tile::new(mask_image(fitted.as_ref()), "")
             }
         }

@@ -19,6 +19,14 @@ impl Operation for Cast {
         "cast"
     }
 
+    fn counted(&self) -> usize {
+        self.x.len
+    }
+
+    fn variant(&self) -> String {
+        String::new()
+    }
+
     fn reads(&self) -> Access {
         Access::new([("x", self.x)])
     }
@@ -67,6 +75,14 @@ pub struct CastWeights {
 impl Operation for CastWeights {
     fn kind(&self) -> &'static str {
         "cast_weights"
+    }
+
+    fn counted(&self) -> usize {
+        self.casts.len
+    }
+
+    fn variant(&self) -> String {
+        String::new()
     }
 
     fn reads(&self) -> Access {

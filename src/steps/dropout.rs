@@ -1,7 +1,7 @@
 //! The step `dropout` (Srivastava et al. 2014): in training, zeroes each value with probability ½ and doubles the others.
 //!
-//! The backward pass is the same step on the gradient. The mask is drawn from the seed, the number of the update and the image's place
-//! in its batch, so that both passes and both devices draw the same. (Two such layers in one net would draw the same mask.)
+//! The backward pass is the same step on the gradient. The mask is drawn from the seed, the dropout's number in its net, the number of the
+//! update and the image's place in its batch, so that both passes and both devices draw the same.
 
 use rayon::prelude::*;
 
@@ -11,15 +11,18 @@ use crate::device::{HostBuffers, View};
 use crate::real::Real;
 use crate::rng::{Purpose, Stream};
 
-/// Threads per block, as in `kernels/dropout.cu`.
-const THREADS: u32 = 256;
+/// Threads per block.
+const THREADS: u32 = kernels::constants::dropout::THREADS as u32;
 
-/// In place on `values`.
+/// `y = 0` or `2·x`; y may be x.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
     pub seed: u64,
+    /// Of the net's dropouts, from 0.
+    pub number: u32,
     /// [n, …]
-    pub values: View,
+    pub x: View,
+    pub y: View,
     /// Images in the batch.
     pub n: usize,
 }
@@ -29,12 +32,20 @@ impl Operation for Dropout {
         "dropout"
     }
 
+    fn counted(&self) -> usize {
+        self.x.len
+    }
+
+    fn variant(&self) -> String {
+        (self.x == self.y).to_string()
+    }
+
     fn reads(&self) -> Access {
-        Access::new([("values", self.values)])
+        Access::new([("x", self.x)])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("values", self.values)])
+        Access::new([("y", self.y)])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -42,28 +53,40 @@ impl Operation for Dropout {
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
-        let length = self.values.len / self.n;
-        let images = memory.get_mut(self.values).par_chunks_exact_mut(length);
-        images.enumerate().for_each(|(image, values)| {
-            let stream = Stream::new(self.seed, Purpose::Dropout, hyper.step as u32, image as u32);
-            for (block, values) in values.chunks_mut(4).enumerate() {
-                for (value, bits) in values.iter_mut().zip(stream.block(block as u32)) {
-                    *value = if bits >> 31 == 1 { *value + *value } else { T::zero() };
-                }
-            }
-        });
+        let mut y = memory.take(self.y.buffer);
+        if self.x != self.y {
+            y[self.y.range()].copy_from_slice(memory.get(self.x));
+        }
+        apply(self.seed, self.number, hyper.step as u32, self.n, &mut y[self.y.range()]);
+        memory.put(self.y.buffer, y);
     }
 
     fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        let length = self.values.len / self.n;
+        let length = self.x.len / self.n;
         kernels::dropout::dropout(
             memory.cuda().launch_per_item(self.n * length.div_ceil(4), THREADS),
-            memory.pointer_mut(self.values),
+            memory.pointer(self.x),
+            memory.pointer_mut(self.y),
             memory.hyper.pointer(),
             memory.clock.pointer(),
             self.seed,
+            self.number as i32,
             self.n as i32,
             length as i32,
         )
     }
+}
+
+/// Dropout number `number` of a net in an update, in place on the values of `n` images.
+pub(crate) fn apply<T: Real>(seed: u64, number: u32, update: u32, n: usize, values: &mut [T]) {
+    let length = values.len() / n;
+    values.par_chunks_exact_mut(length).enumerate().for_each(|(image, values)| {
+        let stream = number << kernels::constants::dropout::DROPOUT_SHIFT | image as u32;
+        let stream = Stream::new(seed, Purpose::Dropout, update, stream);
+        for (block, values) in values.chunks_mut(4).enumerate() {
+            for (value, bits) in values.iter_mut().zip(stream.block(block as u32)) {
+                *value = if bits >> 31 == 1 { *value + *value } else { T::zero() };
+            }
+        }
+    });
 }

@@ -56,6 +56,14 @@ impl Operation for MapLoss {
         "map_loss"
     }
 
+    fn counted(&self) -> usize {
+        self.a.len
+    }
+
+    fn variant(&self) -> String {
+        String::new()
+    }
+
     fn reads(&self) -> Access {
         Access::new([("a", self.a), ("maps", self.maps)])
     }
@@ -114,6 +122,14 @@ pub struct PseudoHuberBackward {
 impl Operation for PseudoHuberBackward {
     fn kind(&self) -> &'static str {
         "pseudo_huber_backward"
+    }
+
+    fn counted(&self) -> usize {
+        self.z.len
+    }
+
+    fn variant(&self) -> String {
+        String::new()
     }
 
     fn reads(&self) -> Access {

@@ -60,6 +60,14 @@ impl Operation for Head {
         "head"
     }
 
+    fn counted(&self) -> usize {
+        self.geometry.most_pixels()
+    }
+
+    fn variant(&self) -> String {
+        format!("{} {}", self.b.is_some(), self.labels.is_some())
+    }
+
     fn reads(&self) -> Access {
         Access::new([("x", self.x), ("w", self.w)]).and("b", self.b).and("labels", self.labels.map(|of| of.labels))
     }
@@ -206,6 +214,14 @@ pub struct HeadBackward {
 impl Operation for HeadBackward {
     fn kind(&self) -> &'static str {
         "head_backward"
+    }
+
+    fn counted(&self) -> usize {
+        self.geometry.most_pixels()
+    }
+
+    fn variant(&self) -> String {
+        format!("{} {}", self.db.is_some(), self.dx.is_some())
     }
 
     fn reads(&self) -> Access {

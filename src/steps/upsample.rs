@@ -28,6 +28,38 @@ pub struct ReceptiveField {
     pub shift: f64,
 }
 
+impl ReceptiveField {
+    /// Through a layer with kernels of `side`, a stride and a padding.
+    pub(crate) fn through(self, side: usize, stride: usize, pad: usize) -> ReceptiveField {
+        ReceptiveField {
+            n: (self.n + 2 * pad).saturating_sub(side) / stride + 1,
+            jump: self.jump * stride,
+            size: self.size + (side - 1) * self.jump,
+            shift: self.shift + ((side as f64 - 1.0) / 2.0 - pad as f64) * self.jump as f64,
+        }
+    }
+
+    /// Each output twice: its two halves lie a quarter of the jump before and behind it. None where the jump has no half.
+    pub(crate) fn upsampled(self) -> Option<ReceptiveField> {
+        let jump = self.jump.is_multiple_of(2).then_some(self.jump / 2)?;
+        Some(ReceptiveField { n: 2 * self.n, jump, shift: self.shift - jump as f64 / 2.0, ..self })
+    }
+
+    /// The smallest field that holds two of outputs in the same places; None where the outputs lie unequally far apart.
+    pub(crate) fn joined(self, other: ReceptiveField) -> Option<ReceptiveField> {
+        if (self.n, self.jump) != (other.n, other.jump) {
+            return None;
+        }
+        let ends = |field: ReceptiveField| {
+            let half = (field.size as f64 - 1.0) / 2.0;
+            (field.shift - half, field.shift + half)
+        };
+        let ((a, b), (c, d)) = (ends(self), ends(other));
+        let (first, last) = (a.min(c), b.max(d));
+        Some(ReceptiveField { size: (last - first).ceil() as usize + 1, shift: (first + last) / 2.0, ..self })
+    }
+}
+
 /// Default σ of the Gaussian for receptive fields of `size`: the authors' rule, 10 from 32 pixels on.
 pub fn default_sigma(size: usize) -> f64 {
     if size < 32 { (0.45 * size as f64 + 1.0).log10() + 0.25 } else { 10.0 }
@@ -113,6 +145,14 @@ impl Operation for Upsample {
         "upsample"
     }
 
+    fn counted(&self) -> usize {
+        self.out.len
+    }
+
+    fn variant(&self) -> String {
+        format!("{:?}", self.taps)
+    }
+
     fn reads(&self) -> Access {
         Access::new([("a", self.a), ("kernel", self.kernel)])
     }
@@ -190,6 +230,14 @@ pub struct UpsampleAdjoint {
 impl Operation for UpsampleAdjoint {
     fn kind(&self) -> &'static str {
         "upsample_adjoint"
+    }
+
+    fn counted(&self) -> usize {
+        self.dout.len
+    }
+
+    fn variant(&self) -> String {
+        format!("{:?}", self.taps)
     }
 
     fn reads(&self) -> Access {

@@ -48,6 +48,14 @@ impl Operation for UpsampleNearest2x {
         "upsample_nearest"
     }
 
+    fn counted(&self) -> usize {
+        self.y.len / self.geometry.c
+    }
+
+    fn variant(&self) -> String {
+        format!("{:?}", self.geometry)
+    }
+
     fn reads(&self) -> Access {
         Access::new([("x", self.x)])
     }
@@ -100,6 +108,14 @@ pub struct UpsampleNearest2xBackward {
 impl Operation for UpsampleNearest2xBackward {
     fn kind(&self) -> &'static str {
         "upsample_nearest_backward"
+    }
+
+    fn counted(&self) -> usize {
+        self.dy.len / self.geometry.c
+    }
+
+    fn variant(&self) -> String {
+        format!("{:?}", self.geometry)
     }
 
     fn reads(&self) -> Access {

@@ -84,7 +84,8 @@ fn reshape_upsample_nearest_and_dropout() {
                 Step::UpsampleNearest2xBackward(UpsampleNearest2xBackward { geometry, dy, dx }),
                 Step::Reshape(Reshape { rows: c, columns: side * side, x, y: dx }),
                 Step::Reshape(Reshape { rows: side * side, columns: c, x, y: dx }),
-                Step::Dropout(Dropout { seed: 1 << 40 | 3, values: dy, n }),
+                Step::Dropout(Dropout { seed: 1 << 40 | 3, number: 0, x: dy, y: dy, n }),
+                Step::Dropout(Dropout { seed: 1 << 40 | 3, number: 2, x: dy, y, n }),
             ] {
                 let what = format!("{geometry:?}");
                 gpu.agrees(&what, &step, &memory);

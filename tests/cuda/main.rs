@@ -11,6 +11,7 @@ mod baselines;
 mod conv;
 mod data;
 mod epoch;
+mod joins;
 mod kernels;
 mod network;
 mod own_noise;

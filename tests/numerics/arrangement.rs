@@ -41,17 +41,17 @@ fn upsample_nearest_and_its_gradient() {
 fn dropout_drops_half_and_the_same_in_both_passes() {
     let (n, length) = (3, 1001);
     let ones = vec![1.0; n * length];
-    let dropped = |seed, update| {
+    let dropped = |seed, number, update| {
         let (mut memory, [values]) = memory::<f64, 1>([&ones], &[], 0);
-        Dropout { seed, values, n }.cpu(&mut memory, &Hyper { step: update, ..Hyper::IDLE });
+        Dropout { seed, number, x: values, y: values, n }.cpu(&mut memory, &Hyper { step: update, ..Hyper::IDLE });
         memory.get(values).to_vec()
     };
-    let first = dropped(1, 5);
+    let first = dropped(1, 0, 5);
     assert!(first.iter().all(|&v| v == 0.0 || v == 2.0));
     // Of 3003 tosses half, within five standard deviations of √3003/2.
     let kept = first.iter().filter(|&&v| v > 0.0).count() as f64;
     assert!((kept - 1501.5).abs() < 5.0 * 27.4, "{kept}");
-    assert_eq!(first, dropped(1, 5));
-    assert!(first != dropped(1, 6) && first != dropped(2, 5));
+    assert_eq!(first, dropped(1, 0, 5));
+    assert!(first != dropped(1, 0, 6) && first != dropped(2, 0, 5) && first != dropped(1, 1, 5));
     assert!(first[..length] != first[length..2 * length], "images differ");
 }

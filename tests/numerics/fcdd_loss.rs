@@ -33,7 +33,7 @@ fn by_labels<T: Real>(z: &[f64], labels: &[f64]) -> (Vec<T>, Vec<T>) {
 
 /// Losses and gradient by z under maps of 28 × 28 pixels.
 fn by_maps<T: Real>(z: &[f64], maps: &[f64]) -> (Vec<T>, Vec<T>) {
-    let taps = GaussianTaps::new(nets::by_name("CNN28", true).unwrap().receptive_field(28), 28, 1.2);
+    let taps = GaussianTaps::new(nets::by_name("CNN28", true).unwrap().receptive_field(28).unwrap(), 28, 1.2);
     let n = z.len() / (U * U);
     let (low, high, image) = (vec![f64::NAN; z.len()], vec![f64::NAN; maps.len()], vec![f64::NAN; n]);
     let kernel = taps.kernel().to_vec();

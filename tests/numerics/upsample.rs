@@ -37,7 +37,7 @@ fn ours(taps: &GaussianTaps, u: usize, a: &[f64]) -> Vec<f64> {
 fn every_net_upsamples_as_the_transposed_convolution_does() {
     for name in nets::names() {
         let arch = nets::by_name(&name, true).unwrap();
-        let field = arch.receptive_field(arch.side);
+        let field = arch.receptive_field(arch.side).unwrap();
         let a = noise(0, field.n * field.n);
         for sigma in [1.2, 8.0] {
             let taps = GaussianTaps::new(field, arch.side, sigma);
@@ -78,7 +78,7 @@ proptest! {
 /// A linear map's gradient: finite differences of ⟨upsample(a), b⟩ give the adjoint's values.
 #[test]
 fn gradient_by_finite_differences() {
-    let field = nets::by_name("CNN28", true).unwrap().receptive_field(28);
+    let field = nets::by_name("CNN28", true).unwrap().receptive_field(28).unwrap();
     let taps = GaussianTaps::new(field, 28, 1.2);
     let (a, b) = (noise(0, field.n * field.n), noise(1, 28 * 28));
     let mut da = vec![f64::NAN; a.len()];

@@ -1,9 +1,17 @@
 //! The backward pass of the stages: of a training step, and of an HSC score in evaluation mode.
 
-use super::allocator::{Allocator, part, prefix};
-use super::stages::{Block, Stage, Values, first_trained};
-use crate::device::{DType, View};
+use std::collections::BTreeMap;
+
+use super::allocator::{Allocator, part};
+use super::forward::Values;
+use super::stages::{Block, Stage, StageKind, is_reached, reached};
+use crate::device::View;
 use crate::engine::Step;
+use crate::model::arch::Source;
+use crate::steps::activation::Activation;
+use crate::steps::add::{Add, AddBackward};
+use crate::steps::average_pool::AveragePoolBackward;
+use crate::steps::concat::{ConcatBackward, parts};
 use crate::steps::conv::{Dgrad, Wgrad};
 use crate::steps::dropout::Dropout;
 use crate::steps::norm::Affine;
@@ -11,108 +19,187 @@ use crate::steps::norm_act_pool::NormActPoolBackward;
 use crate::steps::reshape::Reshape;
 use crate::steps::upsample_nearest::UpsampleNearest2xBackward;
 
-/// Two buffers that gradients of values take turns in: each is dead once the next is computed.
-pub(super) fn buffers(stages: &[Stage], dtype: DType, allocator: &mut Allocator) -> [View; 2] {
-    let longest = stages.iter().map(Stage::longest_gradient).max().unwrap_or(0);
-    [0, 1].map(|_| allocator.of(dtype, longest))
-}
-
-/// Everything that a backward pass is lowered from.
-pub(super) struct BackwardPass<'a> {
-    pub stages: &'a [Stage<'a>],
-    pub values: &'a [Values],
-    pub norm_eps: f64,
-    /// The first holds the gradient of the last stage's output when the pass begins.
-    pub gradients: [View; 2],
-}
-
 /// What a backward pass in training is for.
 #[derive(Clone, Copy)]
 pub(super) struct Learning {
     /// Gradients of the parameters.
     pub grads: View,
-    /// Of the dropout.
+    /// Of the dropouts.
     pub seed: u64,
     /// Go on to the input.
     pub input_grad: bool,
 }
 
-impl BackwardPass<'_> {
-    /// Pushes the stages in reverse. `stats` are what the norms normalised with: in training those of the batch, and the pass ends at
-    /// the first trained layer where the input's gradient is not wanted; else they are fixed, and the pass goes down to the input.
-    /// Returns where the gradient lies that it ended with.
-    pub(super) fn push(&self, stats: View, learning: Option<Learning>, steps: &mut Vec<Step>) -> Option<View> {
-        let mut gradients = self.gradients;
-        let first = first_trained(self.stages);
-        let to_input = learning.is_none_or(|learning| learning.input_grad);
-        for (i, (stage, values)) in self.stages.iter().zip(self.values).enumerate().rev() {
-            if i < first && !to_input {
-                break;
-            }
-            let (dy, dx) = (prefix(gradients[0], values.out.len), prefix(gradients[1], values.x.len));
-            match stage {
-                Stage::Block(block) => {
-                    let onwards = i > first || to_input;
-                    self.block(block, values, &mut gradients, stats, learning, onwards, steps);
-                    continue;
-                }
-                &Stage::Reshape { c, pixels, .. } => {
-                    steps.push(Step::Reshape(Reshape { rows: pixels, columns: c, x: dy, y: dx }));
-                }
-                &Stage::UpsampleNearest2x(geometry) => {
-                    steps.push(Step::UpsampleNearest2xBackward(UpsampleNearest2xBackward { geometry, dy, dx }))
-                }
-                &Stage::Dropout { n } => {
-                    let dropout = learning.map(|learning| Dropout { seed: learning.seed, values: dy, n });
-                    steps.extend(dropout.map(Step::Dropout));
-                    continue;
-                }
-            }
-            gradients.swap(0, 1);
-        }
-        let input = self.values.first()?.x;
-        to_input.then(|| prefix(gradients[0], input.len))
-    }
+/// What backward passes go through.
+#[derive(Clone, Copy)]
+pub(super) struct Stages<'a> {
+    pub stages: &'a [Stage<'a>],
+    pub values: &'a [Values],
+    pub norm_eps: f64,
+    /// Images in the batch.
+    pub n: usize,
+}
 
-    /// One block: its tail, the gradients of its parameters, and, `onwards`, that of its input.
-    #[expect(clippy::too_many_arguments, reason = "one arm of the match above")]
-    fn block(
-        &self,
-        block: &Block,
-        values: &Values,
-        gradients: &mut [View; 2],
+impl Stages<'_> {
+    /// Pushes the stages in reverse, from the gradient `dy` of the last one's output. `stats` are what the norms normalised with: in
+    /// training those of the batch, and the pass ends at the first trained layers where the input's gradient is not wanted; else they are
+    /// fixed, and the pass goes down to the input. Returns where the input's gradient lies, if it is wanted.
+    pub(super) fn backward(
+        self,
+        dy: View,
         stats: View,
         learning: Option<Learning>,
-        onwards: bool,
+        allocator: &mut Allocator,
         steps: &mut Vec<Step>,
-    ) {
-        let grad = |view: View| learning.map(|learning| part(learning.grads, view.start, view.len));
+    ) -> Option<View> {
+        let to_input = learning.is_none_or(|learning| learning.input_grad);
+        let Some(last) = self.stages.len().checked_sub(1) else { return to_input.then_some(dy) };
+        let reached = reached(self.stages, to_input);
+        let pending = BTreeMap::from([(Source::Layer(last), dy)]);
+        let mut pass = BackwardPass { net: self, stats, learning, allocator, steps, pending };
+        for (i, (stage, values)) in self.stages.iter().zip(self.values).enumerate().rev() {
+            let Some(dy) = pass.pending.remove(&Source::Layer(i)).filter(|_| reached[i]) else { continue };
+            pass.stage(stage, values, dy, |&input| is_reached(&reached, to_input, input));
+        }
+        pass.pending.remove(&Source::Input)
+    }
+}
+
+/// A backward pass on its way. Gradients pass: the buffer of one is used again once it was read. Where several stages read a value, its
+/// gradient is the sum of what they give.
+struct BackwardPass<'a> {
+    net: Stages<'a>,
+    stats: View,
+    learning: Option<Learning>,
+    allocator: &'a mut Allocator,
+    steps: &'a mut Vec<Step>,
+    /// Gradients that no stage has read yet, by the value that they are of.
+    pending: BTreeMap<Source, View>,
+}
+
+impl BackwardPass<'_> {
+    /// One stage: from the gradient of its output to those of the inputs that are wanted.
+    fn stage(&mut self, stage: &Stage, values: &Values, dy: View, wanted: impl Fn(&Source) -> bool) {
+        let x = stage.inputs[0];
+        match &stage.kind {
+            StageKind::Block(block) => self.block(block, values, dy, wanted(&x).then_some(x)),
+            &StageKind::Add { activation, .. } => {
+                let mut d_sum = dy;
+                if activation != Activation::IDENTITY {
+                    d_sum = self.passing(dy, dy.len);
+                    self.steps.push(Step::AddBackward(AddBackward { activation, y: values.out, dy, dx: d_sum }));
+                    self.allocator.release(dy);
+                }
+                for &input in stage.inputs.iter().filter(|input| wanted(input)) {
+                    self.allocator.hold(d_sum);
+                    self.give(input, d_sum);
+                }
+                self.allocator.release(d_sum);
+            }
+            StageKind::Concat { channels, pixels } => {
+                let lengths = channels.iter().map(|c| c * pixels);
+                let dxs: Vec<Option<View>> = stage
+                    .inputs
+                    .iter()
+                    .zip(lengths)
+                    .map(|(input, len)| wanted(input).then(|| self.passing(dy, len)))
+                    .collect();
+                let parts = parts(channels, dxs.iter().copied());
+                self.steps.push(Step::ConcatBackward(ConcatBackward { parts, dy }));
+                self.allocator.release(dy);
+                for (&input, dx) in stage.inputs.iter().zip(dxs) {
+                    if let Some(dx) = dx {
+                        self.give(input, dx);
+                    }
+                }
+            }
+            &StageKind::AveragePool(geometry) => {
+                self.through(x, dy, values, |dy, dx| {
+                    Step::AveragePoolBackward(AveragePoolBackward { geometry, dy, dx })
+                });
+            }
+            &StageKind::Reshape { c, pixels, .. } => {
+                self.through(x, dy, values, |dy, dx| Step::Reshape(Reshape { rows: pixels, columns: c, x: dy, y: dx }));
+            }
+            &StageKind::UpsampleNearest2x(geometry) => {
+                self.through(x, dy, values, |dy, dx| {
+                    Step::UpsampleNearest2xBackward(UpsampleNearest2xBackward { geometry, dy, dx })
+                });
+            }
+            &StageKind::Dropout { number } => match self.learning {
+                Some(Learning { seed, .. }) => {
+                    let dx = if self.allocator.is_sole(dy) { dy } else { self.passing(dy, dy.len) };
+                    self.steps.push(Step::Dropout(Dropout { seed, number, x: dy, y: dx, n: self.net.n }));
+                    if dx != dy {
+                        self.allocator.release(dy);
+                    }
+                    self.give(x, dx);
+                }
+                None => self.give(x, dy),
+            },
+        }
+    }
+
+    /// A step from the gradient of a stage's output to that of its only input.
+    fn through(&mut self, input: Source, dy: View, values: &Values, step: impl FnOnce(View, View) -> Step) {
+        let dx = self.passing(dy, values.x().len);
+        self.steps.push(step(dy, dx));
+        self.allocator.release(dy);
+        self.give(input, dx);
+    }
+
+    /// One block: its tail, the gradients of its parameters, and that of its input, where it is wanted.
+    fn block(&mut self, block: &Block, values: &Values, mut dy: View, input: Option<Source>) {
+        let grads = self.learning.map(|learning| learning.grads);
+        let grad = |view: View| grads.map(|grads| part(grads, view.start, view.len));
         if block.has_tail() {
-            let norm = block.norm(stats, self.norm_eps);
-            steps.push(Step::NormActPoolBackward(NormActPoolBackward {
+            let norm = block.norm(self.stats, self.net.norm_eps);
+            let dx = self.passing(dy, block.pool.x_len());
+            self.steps.push(Step::NormActPoolBackward(NormActPoolBackward {
                 pool: block.pool,
                 norm,
-                batch_statistics: learning.is_some(),
+                batch_statistics: self.learning.is_some(),
                 activation: block.activation,
                 x: values.conv,
                 argmax: values.argmax,
-                dy: prefix(gradients[0], block.pool.y_len()),
-                dx: prefix(gradients[1], block.pool.x_len()),
+                dy,
+                dx,
                 daffine: norm
                     .and_then(|n| n.affine)
                     .and_then(|a| Some(Affine { gamma: grad(a.gamma)?, beta: grad(a.beta)? })),
             }));
-            gradients.swap(0, 1);
+            self.allocator.release(dy);
+            dy = dx;
         }
-        let dy = prefix(gradients[0], block.conv.y_len());
         if let (Some(dw), false) = (grad(block.weight), block.frozen) {
-            let db = block.bias.filter(|_| !block.has_norm()).and_then(grad);
-            steps.push(Step::ConvWgrad(Wgrad { geometry: block.conv, x: values.x, dy, dw, db }));
+            let db = block.bias.filter(|_| block.norm.is_none()).and_then(grad);
+            self.steps.push(Step::ConvWgrad(Wgrad { geometry: block.conv, x: values.x(), dy, dw, db }));
         }
-        if onwards {
-            let dx = prefix(gradients[1], block.conv.x_len());
-            steps.push(Step::ConvDgrad(Dgrad { geometry: block.conv, dy, w: block.flipped, dx }));
-            gradients.swap(0, 1);
+        if let Some(input) = input {
+            let dx = self.passing(dy, block.conv.x_len());
+            self.steps.push(Step::ConvDgrad(Dgrad { geometry: block.conv, dy, w: block.flipped, dx }));
+            self.give(input, dx);
         }
+        self.allocator.release(dy);
+    }
+
+    /// A buffer for a gradient of the type of another.
+    fn passing(&mut self, like: View, len: usize) -> View {
+        self.allocator.passing(like.dtype, len)
+    }
+
+    /// Adds to a value's gradient.
+    fn give(&mut self, value: Source, dx: View) {
+        let sum = match self.pending.remove(&value) {
+            Some(before) => {
+                let sum = self.passing(dx, dx.len);
+                self.steps.push(Step::Add(Add { activation: Activation::IDENTITY, a: before, b: dx, y: sum }));
+                self.allocator.release(before);
+                self.allocator.release(dx);
+                sum
+            }
+            None => dx,
+        };
+        self.pending.insert(value, sum);
     }
 }

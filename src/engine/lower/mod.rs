@@ -2,7 +2,8 @@
 //!
 //! | file | lowers |
 //! | --- | --- |
-//! | `stages` | layers to stages, and their forward pass |
+//! | `stages` | layers to stages: the rules of what may follow what |
+//! | `forward` | where the stages' values lie, and their forward pass |
 //! | `backward` | the stages' backward pass |
 //! | `objective` | scores, heatmaps and losses |
 //!
@@ -10,15 +11,17 @@
 
 mod allocator;
 mod backward;
+mod forward;
 mod objective;
 mod options;
 mod stages;
 
-use self::allocator::{Allocator, part, prefix};
-use self::backward::BackwardPass;
+use self::allocator::{Allocator, part};
+use self::backward::{Learning, Stages};
+use self::forward::{Pass, Running};
 use self::objective::End;
 pub use self::options::{Optimizer, PlanOptions, TrainingOptions};
-use self::stages::{Pass, stages};
+use self::stages::stages;
 use super::Step;
 use super::plan::{Buffers, Plan, Ports, TrainingPorts};
 use crate::device::{DType, View};
@@ -32,7 +35,7 @@ use crate::steps::optimizer::{Adam, Sgd};
 /// a smaller batch runs in the memory of a larger one's.
 ///
 /// # Errors
-/// If the net does not take the input's side, or its objective no ground-truth maps or no bf16.
+/// If the net's layers do not fit together or do not take the input's side, or its objective takes no ground-truth maps or no bf16.
 pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
     if options.dtype == DType::Bf16 && arch.objective != Objective::Fcdd {
         return Err(Error::setting(format!("{} computes in f32 alone", arch.name), "choose `precision` f32"));
@@ -55,11 +58,9 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
     // A gradient reads the values of the forward pass again: in training, and in evaluation that of an HSC score.
     let by_gradient = arch.objective == Objective::Hsc;
     let keep = options.training.is_some() || by_gradient;
-    let kept_from = match options.training {
-        None if !by_gradient => stages.len(),
-        Some(training) if !by_gradient && !training.input_grad => stages::first_trained(&stages),
-        _ => 0,
-    };
+    let input_grad = options.training.is_some_and(|training| training.input_grad);
+    let reached = stages::reached(&stages, by_gradient || input_grad);
+    let kept: Vec<bool> = reached.iter().map(|&reached| keep && reached).collect();
     // What the first layer reads.
     let (first, cast_input) = match options.dtype {
         DType::F32 => (input, None),
@@ -70,12 +71,10 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
     };
     let cast_weights = stages::cast_weights(&mut stages, options, params, &mut allocator);
     let inference_only = !keep;
-    let values = stages::place(&stages, first, kept_from, inference_only, options.dtype, &mut allocator);
-    let gradients =
-        if keep { backward::buffers(&stages, options.dtype, &mut allocator) } else { [prefix(input, 0); 2] };
+    let values = forward::place(&stages, first, &kept, inference_only, options.dtype, &mut allocator);
     let features = values.last().map_or(first, |v| v.out);
     let end = End::new(arch, options, last, input, features, &mut allocator)?;
-    let back = BackwardPass { stages: &stages, values: &values, norm_eps: arch.norm_eps, gradients };
+    let net = Stages { stages: &stages, values: &values, norm_eps: arch.norm_eps, n };
 
     let mut plan = Plan {
         batch: n,
@@ -99,16 +98,16 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
         infer: cast_input.into_iter().collect(),
         heatmaps: vec![],
     };
-    let inference = Pass { stats, norm_eps: arch.norm_eps, training: None, winners: by_gradient };
-    stages::forward(&stages, &values, inference, &mut plan.infer);
+    let inference = Pass { stats, norm_eps: arch.norm_eps, n, training: None, winners: by_gradient };
+    forward::forward(&stages, &values, inference, &mut plan.infer);
     plan.infer.push(end.scoring(None));
-    end.heatmaps(&back, stats, &mut plan.heatmaps);
+    end.heatmaps(net, stats, &mut allocator, &mut plan.heatmaps);
 
     if let Some(training) = options.training {
         let batch_stats = allocator.real(layout.stats_len);
-        let running = Some(stages::Running { stats, seed: training.seed });
-        let pass = Pass { stats: batch_stats, norm_eps: arch.norm_eps, training: running, winners: true };
-        stages::forward(&stages, &values, pass, &mut plan.forward);
+        let running = Some(Running { stats, seed: training.seed });
+        let pass = Pass { stats: batch_stats, norm_eps: arch.norm_eps, n, training: running, winners: true };
+        forward::forward(&stages, &values, pass, &mut plan.forward);
         let mut ports = TrainingPorts {
             labels: allocator.real(n),
             maps: training.maps.then(|| allocator.real(n * side * side)),
@@ -119,14 +118,14 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
         };
         plan.forward.push(end.scoring(Some(&ports)));
         if training.maps {
-            end.heatmaps(&back, stats, &mut plan.forward);
+            end.heatmaps(net, stats, &mut allocator, &mut plan.forward);
         }
         // The gradient goes below the head if something is trained there.
-        let below = training.input_grad || stages::first_trained(&stages) < stages.len();
-        end.loss(&ports, gradients, below, &mut allocator, &mut plan.backward);
-        let learning = backward::Learning { grads: ports.grads, seed: training.seed, input_grad: training.input_grad };
-        let input_grad = back.push(batch_stats, Some(learning), &mut plan.backward);
-        ports.input_grad = input_grad.filter(|_| training.input_grad);
+        let below = training.input_grad || reached.last().is_some_and(|&reached| reached);
+        if let Some(dy) = end.loss(&ports, below, &mut allocator, &mut plan.backward) {
+            let learning = Learning { grads: ports.grads, seed: training.seed, input_grad: training.input_grad };
+            ports.input_grad = net.backward(dy, batch_stats, Some(learning), &mut allocator, &mut plan.backward);
+        }
         plan.ports.training = Some(ports);
         plan.update.push(update(params, &ports, &layout, training.optimizer));
         plan.update.extend(plan.renew.iter().cloned());

@@ -1,14 +1,14 @@
 //! What an objective makes of the net's last value: scores, maps and heatmaps, losses and their gradients.
 
-use super::allocator::{Allocator, part, prefix};
-use super::backward::BackwardPass;
+use super::allocator::{Allocator, part};
+use super::backward::Stages;
 use super::options::PlanOptions;
-use super::stages::Stage;
+use super::stages::{Block, Stage, StageKind};
 use crate::device::View;
 use crate::engine::Step;
 use crate::engine::plan::TrainingPorts;
 use crate::error::{Error, Result};
-use crate::model::arch::{Arch, Layer, Objective};
+use crate::model::arch::{Arch, Layer, Node, Objective};
 use crate::steps::conv;
 use crate::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
 use crate::steps::head::{Head, HeadBackward, LabelLoss};
@@ -63,15 +63,15 @@ impl End {
         let score = allocator.real(n);
         Ok(match arch.objective {
             Objective::Fcdd => {
-                let Some(Stage::Block(block)) = last.filter(Stage::is_head) else {
+                let Some(StageKind::Block(block)) = last.map(|stage| stage.kind) else {
                     return Err(Error::internal(format!("{} does not end in a 1×1 convolution", arch.name)));
                 };
-                let field = arch.receptive_field(side);
+                let field = arch.receptive_field(side)?;
                 let (u, taps) = (field.n, GaussianTaps::new(field, side, options.sigma));
                 let (map, heatmap) = (allocator.real(n * u * u), allocator.real(n * side * side));
                 let kernel = allocator.real(taps.kernel().len());
                 let [z, dz] = [0, 1].map(|_| allocator.real(n * u * u));
-                let (geometry, weight, bias) = (block.conv, block.weight, block.bias);
+                let Block { conv: geometry, weight, bias, .. } = *block;
                 let kind = Kind::Fcdd(Box::new(Fcdd { geometry, weight, bias, taps, kernel, u, dz }));
                 End { kind, input, features, output: z, score, map, heatmap }
             }
@@ -81,7 +81,7 @@ impl End {
                 End { kind, input, features, output: features, score, map, heatmap: map }
             }
             Objective::Ae => {
-                let sigmoid = arch.layers.last() == Some(&Layer::Sigmoid);
+                let sigmoid = matches!(arch.layers.last(), Some(Node { layer: Layer::Sigmoid, .. }));
                 let [output, map] = [0, 1].map(|_| allocator.real(features.len));
                 End { kind: Kind::Ae { sigmoid }, input, features, output, score, map, heatmap: map }
             }
@@ -114,7 +114,7 @@ impl End {
     }
 
     /// Maps and heatmaps of the images that were scored; `stats` are the running statistics.
-    pub(super) fn heatmaps(&self, back: &BackwardPass, stats: View, steps: &mut Vec<Step>) {
+    pub(super) fn heatmaps(&self, net: Stages, stats: View, allocator: &mut Allocator, steps: &mut Vec<Step>) {
         let &End { input: x, features, score, map, heatmap, .. } = self;
         match &self.kind {
             Kind::Fcdd(fcdd) => {
@@ -122,10 +122,11 @@ impl End {
                 steps.push(Step::Upsample(Upsample { taps, kernel, u, a: map, out: heatmap }));
             }
             Kind::Hsc { gradient } => {
-                let d_o = prefix(back.gradients[0], features.len);
+                let d_o = allocator.passing(features.dtype, features.len);
                 steps.push(Step::HscLoss(HscLoss { o: features, score, training: None, d_o }));
-                if let Some(dx) = back.push(stats, None, steps) {
+                if let Some(dx) = net.backward(d_o, stats, None, allocator, steps) {
                     steps.push(Step::GradientHeatmap(GradientHeatmap { gradient: *gradient, x, dx, heatmap }));
+                    allocator.release(dx);
                 }
             }
             // The scoring step wrote them already.
@@ -133,19 +134,17 @@ impl End {
         }
     }
 
-    /// Losses, and their gradient by the last stage's output into the first of `gradients`; of FCDD only if something `below` the head
-    /// is trained.
+    /// Losses and their gradient by the last stage's output, which is returned; of FCDD only if something `below` the head is trained.
     pub(super) fn loss(
         &self,
         ports: &TrainingPorts,
-        gradients: [View; 2],
         below: bool,
         allocator: &mut Allocator,
         steps: &mut Vec<Step>,
-    ) {
+    ) -> Option<View> {
         let &End { input: x, features, output, score, map, heatmap, .. } = self;
         let &TrainingPorts { labels, loss, .. } = ports;
-        let gradient = prefix(gradients[0], features.len);
+        let gradient = allocator.passing(features.dtype, features.len);
         match &self.kind {
             Kind::Fcdd(fcdd) => {
                 let &Fcdd { geometry, weight, bias, ref taps, kernel, u, dz } = &**fcdd;
@@ -176,5 +175,10 @@ impl End {
                 steps.push(Step::ReconstructionLoss(ReconstructionLoss { sigmoid, x, y, score, loss, dz }));
             }
         }
+        if below {
+            return Some(gradient);
+        }
+        allocator.release(gradient);
+        None
     }
 }

@@ -1,26 +1,50 @@
-//! Layers grouped into stages, where their values lie, and their forward pass.
+//! Layers grouped into stages, and the rules of what may follow what.
+//!
+//! | stage | layers |
+//! | --- | --- |
+//! | block | convolution, fully connected layer or transposed convolution; then, each at most once and in this order, norm, activation, max pool |
+//! | sum | sum; then, at most once, activation |
+//! | any other | concatenation, average pool, reshape, upsampling or dropout |
+//!
+//! A layer joins the stage of the layer that it reads, if nothing else reads that. The sigmoid that may end an autoencoder belongs to the
+//! objective.
 
-use super::allocator::{Allocator, part, prefix};
+use super::allocator::{Allocator, part};
 use super::options::PlanOptions;
-use crate::device::{ByteView, DType, View};
-use crate::engine::Step;
+use crate::device::{DType, View};
 use crate::error::{Error, Result};
-use crate::model::arch::{Arch, Layer, Shape};
+use crate::model::arch::{Arch, Layer, Node, Objective, Shape, Source};
 use crate::model::weights::{Layout, NormStats};
 use crate::steps::activation::Activation;
 use crate::steps::cast::{self, CastWeights};
+use crate::steps::conv;
 use crate::steps::conv::weights::WeightForm;
-use crate::steps::conv::{self, Epilogue, Fprop};
-use crate::steps::dropout::Dropout;
-use crate::steps::norm::{Affine, Norm, Stats};
-use crate::steps::norm_act_pool::NormActPool;
+use crate::steps::norm::{Affine, Norm};
 use crate::steps::pool;
-use crate::steps::reshape::Reshape;
-use crate::steps::upsample_nearest::{UpsampleNearest2x, UpsampleNearestGeometry};
+use crate::steps::upsample_nearest::UpsampleNearestGeometry;
 
 /// What is lowered together.
-pub(super) enum Stage<'a> {
+pub(super) struct Stage<'a> {
+    /// The images, or stages before it: by their number.
+    pub inputs: Vec<Source>,
+    pub kind: StageKind<'a>,
+    /// The last of its layers.
+    layer: usize,
+}
+
+pub(super) enum StageKind<'a> {
     Block(Box<Block<'a>>),
+    /// Of so many values.
+    Add {
+        len: usize,
+        activation: Activation,
+    },
+    /// Of values with so many channels each.
+    Concat {
+        pixels: usize,
+        channels: Vec<usize>,
+    },
+    AveragePool(pool::PoolGeometry),
     /// A vector as `c` maps of so many pixels.
     Reshape {
         n: usize,
@@ -28,9 +52,9 @@ pub(super) enum Stage<'a> {
         pixels: usize,
     },
     UpsampleNearest2x(UpsampleNearestGeometry),
-    /// In place.
+    /// In place; the dropout of this number.
     Dropout {
-        n: usize,
+        number: u32,
     },
 }
 
@@ -42,7 +66,7 @@ pub(super) struct Block<'a> {
     pub krsc: View,
     pub flipped: View,
     pub bias: Option<View>,
-    norm: Option<(&'a NormStats, Option<Affine>)>,
+    pub norm: Option<(&'a NormStats, Option<Affine>)>,
     pub activation: Activation,
     pub pool: pool::PoolGeometry,
     pub frozen: bool,
@@ -55,18 +79,13 @@ impl Block<'_> {
     }
 
     /// Whether a pool is what follows, or part of it.
-    fn pools(&self) -> bool {
+    pub(super) fn pools(&self) -> bool {
         (self.pool.side, self.pool.stride) != (1, 1)
     }
 
     /// Whether what follows, the statistics fixed, may be the convolution's epilogue: nothing has to be kept, and there is no pool.
-    fn fuses(&self) -> bool {
+    pub(super) fn fuses(&self) -> bool {
         self.has_tail() && !self.pools()
-    }
-
-    /// Whether a norm follows the convolution.
-    pub(super) fn has_norm(&self) -> bool {
-        self.norm.is_some()
     }
 
     /// The norm with statistics from `stats`.
@@ -78,41 +97,55 @@ impl Block<'_> {
 
 impl Stage<'_> {
     /// Values that the stage writes in turn, in buffers of their own; fewer in a plan for inference alone, where an epilogue saves one.
-    fn lengths(&self, inference_only: bool) -> Vec<usize> {
-        match self {
-            Stage::Block(b) if inference_only && b.fuses() => vec![b.pool.y_len()],
-            Stage::Block(b) if b.has_tail() => vec![b.conv.y_len(), b.pool.y_len()],
-            Stage::Block(b) => vec![b.conv.y_len()],
-            Stage::Reshape { n, c, pixels } => vec![n * c * pixels],
-            Stage::UpsampleNearest2x(g) => vec![g.large_len()],
-            Stage::Dropout { .. } => vec![],
+    pub(super) fn lengths(&self, inference_only: bool) -> Vec<usize> {
+        match &self.kind {
+            StageKind::Block(b) if inference_only && b.fuses() => vec![b.pool.y_len()],
+            StageKind::Block(b) if b.has_tail() => vec![b.conv.y_len(), b.pool.y_len()],
+            StageKind::Block(b) => vec![b.conv.y_len()],
+            StageKind::Add { len, .. } => vec![*len],
+            StageKind::Concat { pixels, channels } => vec![pixels * channels.iter().sum::<usize>()],
+            StageKind::AveragePool(g) => vec![g.y_len()],
+            StageKind::Reshape { n, c, pixels } => vec![n * c * pixels],
+            StageKind::UpsampleNearest2x(g) => vec![g.large_len()],
+            StageKind::Dropout { .. } => vec![],
         }
     }
 
-    /// Whether it is a 1×1 convolution to one channel and nothing else.
-    pub(super) fn is_head(&self) -> bool {
-        matches!(self, Stage::Block(b) if b.conv.is_pointwise() && b.conv.k == 1 && !b.has_tail())
-    }
-
-    /// The longest gradient that passes through.
-    pub(super) fn longest_gradient(&self) -> usize {
-        let input = if let Stage::Block(b) = self { b.conv.x_len() } else { 0 };
-        self.lengths(false).into_iter().fold(input, usize::max)
+    /// How far along its stage's order the last layer is; None where nothing more may join.
+    fn place(&self) -> Option<Place> {
+        match &self.kind {
+            StageKind::Block(b) if b.pools() => None,
+            StageKind::Block(b) if b.activation != Activation::IDENTITY => Some(Place::Activation),
+            StageKind::Block(b) if b.norm.is_some() => Some(Place::Norm),
+            StageKind::Block(_) => Some(Place::Convolution),
+            StageKind::Add { activation, .. } if *activation == Activation::IDENTITY => Some(Place::Sum),
+            StageKind::Add { .. }
+            | StageKind::Concat { .. }
+            | StageKind::AveragePool(_)
+            | StageKind::Reshape { .. }
+            | StageKind::UpsampleNearest2x(_)
+            | StageKind::Dropout { .. } => None,
+        }
     }
 }
 
-/// Where a stage's values lie.
-#[derive(Clone, Copy)]
-pub(super) struct Values {
-    pub x: View,
-    /// A block's convolution's output.
-    pub conv: View,
-    /// The stage's output: of a block `conv` itself where nothing follows, of dropout `x`.
-    pub out: View,
-    pub argmax: Option<ByteView>,
+/// The last layer of a stage that more may join.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Convolution,
+    Norm,
+    Activation,
+    Sum,
 }
+
+/// What may follow what, for whom it is told when something else does.
+const LEGAL: &str = "a convolution, fully connected layer or transposed convolution may be followed by a norm, then an activation, then a max \
+                     pool, each at most once; a sum by an activation; and what is followed may be read by nothing else";
 
 /// Groups the layers into stages.
+///
+/// # Errors
+/// Names the layer that does not fit, and what would.
 pub(super) fn stages<'a>(
     arch: &Arch,
     layout: &'a Layout,
@@ -121,14 +154,39 @@ pub(super) fn stages<'a>(
 ) -> Result<Vec<Stage<'a>>> {
     let view = |name: String| layout.param(&name).map(|p| part(params, p.start, p.len()));
     let n = options.batch;
-    let mut stages: Vec<Stage> = Vec::new();
     let shapes = arch.shapes(n, options.side)?;
-    for (i, (layer, shape)) in arch.layers.iter().zip(shapes).enumerate() {
-        match (layer, shape, stages.last_mut()) {
-            (Layer::Conv { name, .. } | Layer::Linear { name, .. } | Layer::Deconv { name, .. }, Shape::Conv(g), _) => {
+    let mut stages: Vec<Stage> = Vec::new();
+    // The stage that each layer belongs to.
+    let mut stage_of: Vec<usize> = Vec::with_capacity(arch.layers.len());
+    let mut dropouts = 0;
+    for (i, (Node { layer, inputs }, shape)) in arch.layers.iter().zip(shapes).enumerate() {
+        let joins = matches!(layer, Layer::Norm { .. } | Layer::Activation(_) | Layer::Pool { .. } | Layer::Sigmoid);
+        if joins {
+            let stage = joined(arch, i, &stage_of, &mut stages)?;
+            join(arch, i, layout, params, stage, &shape)?;
+            stage.layer = i;
+            stage_of.push(stage_of[layer_of(inputs[0])?]);
+            continue;
+        }
+        // The images, or what ends in the layers that it reads.
+        let inputs = inputs.iter().map(|input| match *input {
+            Source::Input => Ok(Source::Input),
+            Source::Layer(of) if stages[stage_of[of]].layer == of => Ok(Source::Layer(stage_of[of])),
+            Source::Layer(of) => {
+                let inside = format!(
+                    "reads {}, which {} has taken in",
+                    arch.describe(of),
+                    arch.describe(stages[stage_of[of]].layer)
+                );
+                Err(arch.illegal(i, inside, LEGAL))
+            }
+        });
+        let inputs = inputs.collect::<Result<Vec<Source>>>()?;
+        let kind = match (layer, shape) {
+            (Layer::Conv { name, .. } | Layer::Linear { name, .. } | Layer::Deconv { name, .. }, Shape::Conv(g)) => {
                 let weight = view(format!("{name}.weight"))
                     .ok_or_else(|| Error::internal(format!("layer {name} has no weights")))?;
-                stages.push(Stage::Block(Box::new(Block {
+                StageKind::Block(Box::new(Block {
                     conv: g,
                     weight,
                     krsc: weight,
@@ -138,34 +196,147 @@ pub(super) fn stages<'a>(
                     activation: Activation::IDENTITY,
                     pool: pool::PoolGeometry::none(g.n, g.oh(), g.ow(), g.k),
                     frozen: i < arch.frozen,
-                })))
+                }))
             }
-            (Layer::Norm { name }, _, Some(Stage::Block(block))) => {
-                let affine = view(format!("{name}.weight")).zip(view(format!("{name}.bias")));
-                let affine = affine.map(|(gamma, beta)| Affine { gamma, beta });
-                block.norm = layout.norms.iter().find(|n| n.name == *name).map(|n| (n, affine));
+            (Layer::Add, Shape::Same { side, c }) => {
+                StageKind::Add { len: n * side * side * c, activation: Activation::IDENTITY }
             }
-            (Layer::Activation(activation), _, Some(Stage::Block(block))) => block.activation = *activation,
-            (Layer::Pool { .. }, Shape::Pool(g), Some(Stage::Block(block))) => block.pool = g,
-            (Layer::Reshape { .. }, Shape::Reshape { side, c }, _) => {
-                stages.push(Stage::Reshape { n, c, pixels: side * side });
+            (Layer::Concat, Shape::Concat { side, channels }) => {
+                StageKind::Concat { pixels: n * side * side, channels }
             }
-            (Layer::UpsampleNearest2x, Shape::UpsampleNearest2x { side, c }, _) => {
-                stages.push(Stage::UpsampleNearest2x(UpsampleNearestGeometry { n, side, c }));
+            (Layer::AveragePool { .. }, Shape::AveragePool(g)) => StageKind::AveragePool(g),
+            (Layer::Reshape { .. }, Shape::Reshape { side, c }) => StageKind::Reshape { n, c, pixels: side * side },
+            (Layer::UpsampleNearest2x, Shape::UpsampleNearest2x { side, c }) => {
+                StageKind::UpsampleNearest2x(UpsampleNearestGeometry { n, side, c })
             }
-            (Layer::Dropout, ..) => stages.push(Stage::Dropout { n }),
-            // The objective's steps fold it in.
-            (Layer::Sigmoid, ..) => {}
-            (layer, ..) => return Err(Error::internal(format!("{}: {layer:?} follows no convolution", arch.name))),
-        }
+            (Layer::Dropout, Shape::Same { .. }) => {
+                // It writes where it reads.
+                let source = arch.layers[i].inputs[0];
+                if source == Source::Input || arch.readers(source).count() > 1 {
+                    let legal = "a dropout reads a layer that nothing else reads";
+                    return Err(arch.illegal(i, "reads what it would change for others", legal));
+                }
+                dropouts += 1;
+                StageKind::Dropout { number: dropouts - 1 }
+            }
+            (
+                Layer::Conv { .. }
+                | Layer::Linear { .. }
+                | Layer::Deconv { .. }
+                | Layer::Norm { .. }
+                | Layer::Activation(_)
+                | Layer::Pool { .. }
+                | Layer::AveragePool { .. }
+                | Layer::Add
+                | Layer::Concat
+                | Layer::Reshape { .. }
+                | Layer::UpsampleNearest2x
+                | Layer::Dropout
+                | Layer::Sigmoid,
+                shape,
+            ) => return Err(Error::internal(format!("{}: {} has the shape {shape:?}", arch.name, arch.describe(i)))),
+        };
+        stage_of.push(stages.len());
+        stages.push(Stage { inputs, kind, layer: i });
     }
+    check_dtype(arch, options, &stages)?;
     Ok(stages)
 }
 
-/// The first stage with parameters that are trained.
-pub(super) fn first_trained(stages: &[Stage]) -> usize {
-    let trained = |stage: &Stage| matches!(stage, Stage::Block(block) if !block.frozen);
-    stages.iter().position(trained).unwrap_or(stages.len())
+/// The number of a layer that is read.
+fn layer_of(source: Source) -> Result<usize> {
+    match source {
+        Source::Layer(layer) => Ok(layer),
+        Source::Input => Err(Error::internal("the images are no layer")),
+    }
+}
+
+/// The stage that layer `i` joins: of the layer that it reads, which nothing else reads.
+fn joined<'s, 'a>(arch: &Arch, i: usize, stage_of: &[usize], stages: &'s mut [Stage<'a>]) -> Result<&'s mut Stage<'a>> {
+    let Source::Layer(of) = arch.layers[i].inputs[0] else {
+        return Err(arch.illegal(i, "reads the images", LEGAL));
+    };
+    if let Some(other) = arch.readers(Source::Layer(of)).find(|&reader| reader != i) {
+        let problem = format!("follows {}, which {} reads too", arch.describe(of), arch.describe(other));
+        return Err(arch.illegal(i, problem, LEGAL));
+    }
+    Ok(&mut stages[stage_of[of]])
+}
+
+/// Adds a norm, activation, pool or sigmoid to a stage.
+fn join<'a>(
+    arch: &Arch,
+    i: usize,
+    layout: &'a Layout,
+    params: View,
+    stage: &mut Stage<'a>,
+    shape: &Shape,
+) -> Result<()> {
+    let misplaced = |before: usize| arch.illegal(i, format!("follows {}", arch.describe(before)), LEGAL);
+    let (before, place) = (stage.layer, stage.place());
+    let layer = &arch.layers[i].layer;
+    if let StageKind::Block(block) = &mut stage.kind
+        && block.frozen
+        && i >= arch.frozen
+        && layer.name().is_some()
+    {
+        let problem = format!("is trained, {} before it is frozen", arch.describe(before));
+        return Err(arch.illegal(i, problem, "a convolution and its norm are frozen together"));
+    }
+    match (layer, shape, &mut stage.kind, place) {
+        (Layer::Norm { name }, _, StageKind::Block(block), Some(Place::Convolution)) => {
+            let view = |name: String| layout.param(&name).map(|p| part(params, p.start, p.len()));
+            let affine = view(format!("{name}.weight")).zip(view(format!("{name}.bias")));
+            let affine = affine.map(|(gamma, beta)| Affine { gamma, beta });
+            block.norm = layout.norms.iter().find(|norm| norm.name == *name).map(|norm| (norm, affine));
+        }
+        (Layer::Activation(activation), _, StageKind::Block(block), Some(Place::Convolution | Place::Norm)) => {
+            block.activation = *activation;
+        }
+        (Layer::Activation(of), _, StageKind::Add { activation, .. }, Some(Place::Sum)) => *activation = *of,
+        (Layer::Pool { .. }, Shape::Pool(g), StageKind::Block(block), Some(_)) => block.pool = *g,
+        (Layer::Sigmoid, ..) if arch.objective == Objective::Ae && i + 1 == arch.layers.len() => {}
+        (Layer::Sigmoid, ..) => {
+            return Err(arch.illegal(i, "is not the last layer of an autoencoder", "only there the loss takes it in"));
+        }
+        _ => return Err(misplaced(before)),
+    }
+    Ok(())
+}
+
+/// Fails where a stage computes in f32 alone.
+fn check_dtype(arch: &Arch, options: &PlanOptions, stages: &[Stage]) -> Result<()> {
+    if options.dtype == DType::F32 {
+        return Ok(());
+    }
+    let only_f32 = |stage: &&Stage| match &stage.kind {
+        StageKind::Block(block) => block.conv.stride > 1,
+        StageKind::Add { .. } | StageKind::Concat { .. } | StageKind::AveragePool(_) => false,
+        StageKind::Reshape { .. } | StageKind::UpsampleNearest2x(_) | StageKind::Dropout { .. } => true,
+    };
+    stages
+        .iter()
+        .find(only_f32)
+        .map_or(Ok(()), |stage| Err(arch.illegal(stage.layer, "computes in f32 alone", "choose `precision` f32")))
+}
+
+/// Which stages a backward pass reaches: those with something that is trained, and all that read them; all of them where it goes on to
+/// the images.
+pub(super) fn reached(stages: &[Stage], to_input: bool) -> Vec<bool> {
+    let mut reached = Vec::with_capacity(stages.len());
+    for stage in stages {
+        let trained = matches!(&stage.kind, StageKind::Block(block) if !block.frozen);
+        reached.push(trained || stage.inputs.iter().any(|&input| is_reached(&reached, to_input, input)));
+    }
+    reached
+}
+
+/// Whether a backward pass reaches a value.
+pub(super) fn is_reached(reached: &[bool], to_input: bool, value: Source) -> bool {
+    match value {
+        Source::Input => to_input,
+        Source::Layer(stage) => reached[stage],
+    }
 }
 
 /// Gives the weights of all convolutions a cast to bf16 where that is what values are multiplied in, and returns the step that casts
@@ -179,13 +350,13 @@ pub(super) fn cast_weights(
     if options.dtype == DType::F32 {
         return None;
     }
-    let first = first_trained(stages);
+    let reached = reached(stages, false);
     let mut layers = Vec::new();
     let mut len = 0;
-    for (i, stage) in stages.iter().enumerate() {
-        let Stage::Block(block) = stage else { continue };
-        let backwards = (options.training.is_some() && i > first).then_some(WeightForm::Flipped);
-        for form in [WeightForm::Krsc].into_iter().chain(backwards) {
+    for stage in stages.iter() {
+        let StageKind::Block(block) = &stage.kind else { continue };
+        let onwards = options.training.is_some() && is_reached(&reached, false, stage.inputs[0]);
+        for form in [WeightForm::Krsc].into_iter().chain(onwards.then_some(WeightForm::Flipped)) {
             let cast = form.len(&block.conv);
             let target = View { start: len, len: cast, ..params.bf16() };
             layers.push(cast::CastLayer { form, geometry: block.conv, source: block.weight, target });
@@ -197,7 +368,7 @@ pub(super) fn cast_weights(
         layer.target.buffer = casts.buffer;
     }
     for stage in stages {
-        let Stage::Block(block) = stage else { continue };
+        let StageKind::Block(block) = &mut stage.kind else { continue };
         for layer in layers.iter().filter(|layer| layer.source == block.weight) {
             match layer.form {
                 WeightForm::Krsc => block.krsc = layer.target,
@@ -207,124 +378,4 @@ pub(super) fn cast_weights(
     }
     let table = allocator.bytes(size_of::<i32>() * CastWeights::table_len(layers.len()));
     Some(CastWeights { params, casts, layers, table })
-}
-
-/// Gives each stage's values their buffers: from stage `kept_from` on own ones, since a backward pass reads them again; before it
-/// two that take turns, so that no step reads the buffer that it writes.
-pub(super) fn place(
-    stages: &[Stage],
-    input: View,
-    kept_from: usize,
-    inference_only: bool,
-    dtype: DType,
-    allocator: &mut Allocator,
-) -> Vec<Values> {
-    let (passing, kept) = stages.split_at(kept_from);
-    let lengths =
-        |stages: &[Stage]| -> Vec<usize> { stages.iter().flat_map(|stage| stage.lengths(inference_only)).collect() };
-    let (passing, kept) = (lengths(passing), lengths(kept));
-    let longest = |turn: usize| passing.iter().skip(turn).step_by(2).copied().max().unwrap_or(0);
-    let turns = [0, 1].map(|turn| allocator.of(dtype, longest(turn)));
-    let passing = passing.iter().enumerate().map(|(i, &len)| prefix(turns[i % 2], len));
-    let kept: Vec<View> = kept.into_iter().map(|len| allocator.of(dtype, len)).collect();
-    let mut views = passing.chain(kept);
-    let mut x = input;
-    let mut values = Vec::with_capacity(stages.len());
-    for stage in stages {
-        let own: Vec<View> = views.by_ref().take(stage.lengths(inference_only).len()).collect();
-        let (conv, out) = (own.first().copied().unwrap_or(x), own.last().copied().unwrap_or(x));
-        values.push(Values { x, conv, out, argmax: None });
-        x = out;
-    }
-    for (stage, values) in stages.iter().zip(&mut values).skip(kept_from) {
-        if let Stage::Block(block) = stage {
-            values.argmax = block.pools().then(|| allocator.bytes(block.pool.y_len()));
-        }
-    }
-    values
-}
-
-/// How a forward pass goes.
-#[derive(Clone, Copy)]
-pub(super) struct Pass {
-    /// The statistics that norms normalise with.
-    pub stats: View,
-    pub norm_eps: f64,
-    pub training: Option<Running>,
-    /// Keep the winners of pools for a backward pass.
-    pub winners: bool,
-}
-
-/// What a forward pass in training mode also does.
-#[derive(Clone, Copy)]
-pub(super) struct Running {
-    /// The running statistics, which it updates.
-    pub stats: View,
-    /// Of the dropout.
-    pub seed: u64,
-}
-
-/// The forward pass of all stages.
-pub(super) fn forward(stages: &[Stage], values: &[Values], pass: Pass, steps: &mut Vec<Step>) {
-    for (stage, values) in stages.iter().zip(values) {
-        let &Values { x, out: y, .. } = values;
-        match stage {
-            Stage::Block(block) => forward_block(block, values, pass, steps),
-            &Stage::Reshape { c, pixels, .. } => {
-                steps.push(Step::Reshape(Reshape { rows: c, columns: pixels, x, y }));
-            }
-            &Stage::UpsampleNearest2x(geometry) => {
-                steps.push(Step::UpsampleNearest2x(UpsampleNearest2x { geometry, x, y }))
-            }
-            &Stage::Dropout { n } => {
-                let dropout = pass.training.map(|running| Dropout { seed: running.seed, values: y, n });
-                steps.extend(dropout.map(Step::Dropout));
-            }
-        }
-    }
-}
-
-/// Convolution and tail of one block. A bias before a norm of batch statistics cancels: it only moves the running mean.
-fn forward_block(block: &Block, values: &Values, pass: Pass, steps: &mut Vec<Step>) {
-    let conv = Fprop {
-        geometry: block.conv,
-        x: values.x,
-        w: block.krsc,
-        b: block.bias,
-        y: values.conv,
-        stats: None,
-        epilogue: Epilogue::NONE,
-    };
-    let norm = block.norm(pass.stats, pass.norm_eps);
-    // Of values that pass in two buffers, the output may lie where the input does.
-    if pass.training.is_none() && !pass.winners && block.fuses() && values.x.buffer != values.out.buffer {
-        let epilogue = Epilogue { norm, activation: block.activation };
-        steps.push(Step::ConvFprop(Fprop { y: values.out, epilogue, ..conv }));
-        return;
-    }
-    match (block.norm, pass.training) {
-        (Some((norm, _)), Some(running)) => {
-            let stats = Stats {
-                x: values.conv,
-                c: norm.c,
-                bias: block.bias,
-                mean: part(pass.stats, norm.start, norm.c),
-                var: part(pass.stats, norm.start + norm.c, norm.c),
-                running_mean: part(running.stats, norm.start, norm.c),
-                running_var: part(running.stats, norm.start + norm.c, norm.c),
-            };
-            steps.push(Step::ConvFprop(Fprop { b: None, stats: Some(stats), ..conv }));
-        }
-        _ => steps.push(Step::ConvFprop(conv)),
-    }
-    if block.has_tail() {
-        steps.push(Step::NormActPool(NormActPool {
-            pool: block.pool,
-            norm,
-            activation: block.activation,
-            x: values.conv,
-            y: values.out,
-            argmax: values.argmax.filter(|_| pass.winners),
-        }));
-    }
 }

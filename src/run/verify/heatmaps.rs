@@ -53,7 +53,7 @@ fn pipeline<T: Real>(file: &GoldenFile, case: &str, found: &mut BTreeMap<String,
     let (low, reference) = (file.get(&format!("{case}/lowres"))?, file.get(&format!("{case}/lowres_ref"))?);
     let Ok(arch) = nets::by_name(net, true) else { return Ok(()) };
     let (n, u) = (low.shape[0], low.shape[low.shape.len() - 1]);
-    let field = arch.receptive_field(arch.side);
+    let field = arch.receptive_field(arch.side)?;
     if field.n != u || low.values.len() != n * u * u {
         return Err(file.error(format!("'{case}/lowres' has shape {:?}, not that of {net}", low.shape)));
     }

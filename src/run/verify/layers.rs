@@ -62,14 +62,14 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn run(&mut self, report: &mut CheckReport) -> Result<()> {
         let plan = self.plan;
-        if plan.steps().all(|step| self.seen.contains(&key(step))) {
+        if plan.steps().all(|step| self.seen.contains(&step.signature())) {
             return Ok(());
         }
         let mut exact = plan.buffers.host::<f64>(plan.workspace());
         prepare(plan, &mut exact);
         let mut tested = TestedDevice::for_plan(report.device(), plan)?;
         for (number, step) in plan.steps().enumerate() {
-            let new = self.seen.insert(key(step));
+            let new = self.seen.insert(step.signature());
             if let Step::ConvFprop(Fprop { geometry, .. })
             | Step::ConvDgrad(Dgrad { geometry, .. })
             | Step::ConvWgrad(Wgrad { geometry, .. }) = step
@@ -98,41 +98,6 @@ impl Walk<'_> {
         }
         Ok(())
     }
-}
-
-/// What tells steps apart.
-fn key(step: &Step) -> String {
-    let shape = match step {
-        Step::ConvFprop(s) => {
-            let Epilogue { norm, activation } = s.epilogue;
-            format!("{:?} {} {} {} {activation:?}", s.geometry, s.b.is_some(), s.stats.is_some(), norm.is_some())
-        }
-        Step::ConvDgrad(s) => format!("{:?}", s.geometry),
-        Step::ConvWgrad(s) => format!("{:?} {}", s.geometry, s.db.is_some()),
-        Step::NormActPool(s) => format!("{:?} {:?} {}", s.pool, s.activation, s.argmax.is_some()),
-        Step::NormActPoolBackward(s) => format!("{:?} {:?} {}", s.pool, s.activation, s.batch_statistics),
-        Step::Upsample(s) => format!("{:?}", s.taps),
-        Step::UpsampleAdjoint(s) => format!("{:?}", s.taps),
-        Step::Reshape(s) => format!("{}×{}", s.rows, s.columns),
-        Step::UpsampleNearest2x(s) => format!("{:?}", s.geometry),
-        Step::UpsampleNearest2xBackward(s) => format!("{:?}", s.geometry),
-        Step::GradientHeatmap(s) => format!("{:?}", s.gradient),
-        Step::Reconstruction(s) => format!("{}", s.sigmoid),
-        Step::ReconstructionLoss(s) => format!("{}", s.sigmoid),
-        // Kind and lengths tell these apart.
-        Step::Head(_)
-        | Step::HeadBackward(_)
-        | Step::MapLoss(_)
-        | Step::PseudoHuberBackward(_)
-        | Step::HscScore(_)
-        | Step::HscLoss(_)
-        | Step::Dropout(_)
-        | Step::Cast(_)
-        | Step::CastWeights(_)
-        | Step::Sgd(_)
-        | Step::Adam(_) => String::new(),
-    };
-    format!("{} {shape}", step.describe())
 }
 
 /// Fills what no step writes: parameters and constants with noise or what they are, every other image anomalous, with its upper half

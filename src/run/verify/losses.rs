@@ -110,7 +110,7 @@ impl Inputs {
             let side = *truth.shape.last().unwrap_or(&0);
             let (net, sigma) = net_and_sigma(file, case)?;
             let Ok(arch) = nets::by_name(net, true) else { return Ok(None) };
-            let field = arch.receptive_field(side);
+            let field = arch.receptive_field(side)?;
             if field.n != u || truth.values.len() != n * side * side {
                 return Err(file.error(format!("outputs and maps of '{case}' do not fit {net}")));
             }

@@ -5,6 +5,7 @@
 
 mod batch;
 pub mod batches;
+pub mod by_layers;
 mod check;
 mod compare;
 mod convert;
@@ -18,6 +19,7 @@ mod losses;
 mod nets;
 mod optimizer;
 mod plain;
+pub mod random_nets;
 mod selfcheck;
 pub mod stepwise;
 mod upsampling;

@@ -113,7 +113,7 @@ pub(super) fn weights(arch: &Arch, file: &GoldenFile, [params, buffers]: [&str; 
 fn constants(arch: &Arch, file: &GoldenFile, side: usize, report: &mut CheckReport) -> Result<()> {
     let name = |what: &str| format!("{} {what}", file.name);
     if arch.objective == Objective::Fcdd {
-        let field = arch.receptive_field(side);
+        let field = arch.receptive_field(side)?;
         let ours = [field.n as f64, field.jump as f64, field.size as f64, field.shift];
         let reception = file.find("reception").is_some_and(|tensor| tensor.values == ours);
         report.add(Check::exact(name("reception"), reception, format!("[n, j, r, s] = {ours:?}")));

@@ -1,14 +1,308 @@
-//! A net layer by layer in plain operations, for the values that fused steps never hold.
+//! Nets layer by layer in plain operations, without stages, fused steps or shared buffers: what lowered nets are checked against.
 
 use super::batch::CheckBatch;
 use super::convert::{of, to_nchw, to_nhwc};
 use crate::error::{Error, Result};
-use crate::model::arch::Shape;
+use crate::model::arch::{Node, Shape, Source};
 use crate::model::weights::Layout;
 use crate::model::{Arch, Layer, Objective, Weights};
 use crate::real::Real;
 use crate::report::resample;
-use crate::steps::{activation, conv, norm, pool};
+use crate::steps::{activation, average_pool, conv, dropout, norm, pool};
+
+/// How norms normalise, and whether dropouts drop.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Mode {
+    /// By the statistics of the batch; dropouts, if they drop, draw from the seed and the number of the update.
+    Training { dropouts: Option<(u64, u32)> },
+    /// By the running statistics.
+    Inference,
+}
+
+/// What a layer makes of a batch.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Output<T> {
+    pub values: Vec<T>,
+    /// Mean and biased variance that a norm normalised by.
+    statistics: [Vec<T>; 2],
+    /// The winners of a max pool.
+    argmax: Vec<u8>,
+    /// Of a dropout, among the net's.
+    number: u32,
+}
+
+/// Gradients of a net.
+#[derive(Clone, Debug)]
+pub(super) struct Gradients<T> {
+    /// Laid out by [`Layout`]; of frozen layers too.
+    pub params: Vec<T>,
+    pub input: Vec<T>,
+}
+
+/// A net with weights, for batches of one size.
+pub(super) struct PlainNet<'a, T> {
+    arch: &'a Arch,
+    layout: Layout,
+    shapes: Vec<Shape>,
+    params: Vec<T>,
+    stats: Vec<T>,
+    n: usize,
+}
+
+impl<T: Real> PlainNet<'_, T> {
+    /// For `n` images of `side`.
+    pub(super) fn new<'a>(arch: &'a Arch, weights: &Weights, n: usize, side: usize) -> Result<PlainNet<'a, T>> {
+        let (layout, shapes) = (Layout::new(arch), arch.shapes(n, side)?);
+        Ok(PlainNet { arch, layout, shapes, params: of(&weights.params), stats: of(&weights.stats), n })
+    }
+
+    /// The output of each layer for a batch [n, side, side, c].
+    pub(super) fn forward(&self, input: &[T], mode: Mode) -> Result<Vec<Output<T>>> {
+        let mut outputs: Vec<Output<T>> = Vec::with_capacity(self.shapes.len());
+        for (i, node) in self.arch.layers.iter().enumerate() {
+            let read = |source: &Source| match *source {
+                Source::Input => input,
+                Source::Layer(of) => &outputs[of].values,
+            };
+            let inputs: Vec<&[T]> = node.inputs.iter().map(read).collect();
+            let output = self.layer(i, &inputs, mode)?;
+            outputs.push(output);
+        }
+        Ok(outputs)
+    }
+
+    /// The gradients of what has the gradient `dy` by the last layer's output.
+    pub(super) fn backward(&self, input: &[T], outputs: &[Output<T>], mode: Mode, dy: &[T]) -> Result<Gradients<T>> {
+        let mut params = vec![T::zero(); self.params.len()];
+        let mut d_input = vec![T::zero(); input.len()];
+        let mut d_outputs: Vec<Vec<T>> = outputs.iter().map(|output| vec![T::zero(); output.values.len()]).collect();
+        if let Some(last) = d_outputs.last_mut() {
+            last.copy_from_slice(dy);
+        }
+        for (i, node) in self.arch.layers.iter().enumerate().rev() {
+            let read = |source: &Source| match *source {
+                Source::Input => input,
+                Source::Layer(of) => &outputs[of].values,
+            };
+            let inputs: Vec<&[T]> = node.inputs.iter().map(read).collect();
+            let dy = std::mem::take(&mut d_outputs[i]);
+            let dxs = self.layer_backward(i, &inputs, &outputs[i], mode, dy, &mut params)?;
+            for (source, dx) in node.inputs.iter().zip(dxs) {
+                let sum = match *source {
+                    Source::Input => &mut d_input,
+                    Source::Layer(of) => &mut d_outputs[of],
+                };
+                sum.iter_mut().zip(dx).for_each(|(sum, dx)| *sum += dx);
+            }
+        }
+        Ok(Gradients { params, input: d_input })
+    }
+
+    fn param(&self, name: String) -> Option<&[T]> {
+        let param = self.layout.param(&name)?;
+        Some(&self.params[param.start..][..param.len()])
+    }
+
+    /// Scale and shift of a norm.
+    fn affine(&self, name: &str) -> Option<(&[T], &[T])> {
+        self.param(format!("{name}.weight")).zip(self.param(format!("{name}.bias")))
+    }
+
+    /// What layer `i` makes of its inputs.
+    fn layer(&self, i: usize, inputs: &[&[T]], mode: Mode) -> Result<Output<T>> {
+        let mut output = Output { values: inputs[0].to_vec(), ..Output::default() };
+        let y = &mut output.values;
+        match (&self.arch.layers[i].layer, &self.shapes[i]) {
+            (Layer::Conv { name, .. } | Layer::Linear { name, .. } | Layer::Deconv { name, .. }, Shape::Conv(g)) => {
+                let w = self.param(format!("{name}.weight")).unwrap_or_default();
+                *y = vec![T::zero(); g.y_len()];
+                conv::reference::fprop(g, inputs[0], w, self.param(format!("{name}.bias")), y);
+            }
+            (Layer::Norm { name }, Shape::Same { c, .. }) => {
+                output.statistics = self.statistics(name, inputs[0], *c, mode);
+                let [mean, var] = &output.statistics;
+                norm::forward(inputs[0], mean, var, self.affine(name), self.arch.norm_eps, y);
+            }
+            (Layer::Activation(function), Shape::Same { .. }) => activation::forward(*function, y),
+            (Layer::Pool { .. }, Shape::Pool(g)) => {
+                (*y, output.argmax) = (vec![T::zero(); g.y_len()], vec![0; g.y_len()]);
+                pool::forward(g, inputs[0], y, &mut output.argmax);
+            }
+            (Layer::AveragePool { .. }, Shape::AveragePool(g)) => {
+                *y = vec![T::zero(); g.y_len()];
+                average_pool::forward(g, inputs[0], y);
+            }
+            (Layer::Add, Shape::Same { .. }) => y.iter_mut().zip(inputs[1]).for_each(|(y, &x)| *y += x),
+            (Layer::Concat, Shape::Concat { channels, .. }) => {
+                let pixel =
+                    |p: usize| inputs.iter().zip(channels).flat_map(move |(x, &c)| x[p * c..][..c].iter().copied());
+                *y = (0..y.len() / channels[0]).flat_map(pixel).collect();
+            }
+            (Layer::Reshape { .. }, Shape::Reshape { c, .. }) => *y = of(&to_nhwc(&of::<f64>(y), self.n, *c)),
+            (Layer::UpsampleNearest2x, &Shape::UpsampleNearest2x { side, c }) => {
+                let nearest = |map: &[T]| {
+                    let pixels: Vec<&[T]> = map.chunks_exact(c).collect();
+                    resample::nearest(&pixels, (side, side), (2 * side, 2 * side)).concat()
+                };
+                *y = inputs[0].chunks_exact(side * side * c).flat_map(nearest).collect();
+            }
+            (Layer::Dropout, Shape::Same { .. }) => {
+                let before = &self.arch.layers[..i];
+                output.number = before.iter().filter(|node| node.layer == Layer::Dropout).count() as u32;
+                if let Mode::Training { dropouts: Some((seed, update)) } = mode {
+                    dropout::apply(seed, output.number, update, self.n, y);
+                }
+            }
+            (Layer::Sigmoid, Shape::Same { .. }) => y.iter_mut().for_each(|y| *y = T::one() / (T::one() + (-*y).exp())),
+            (
+                Layer::Conv { .. }
+                | Layer::Linear { .. }
+                | Layer::Deconv { .. }
+                | Layer::Norm { .. }
+                | Layer::Activation(_)
+                | Layer::Pool { .. }
+                | Layer::AveragePool { .. }
+                | Layer::Add
+                | Layer::Concat
+                | Layer::Reshape { .. }
+                | Layer::UpsampleNearest2x
+                | Layer::Dropout
+                | Layer::Sigmoid,
+                shape,
+            ) => return Err(self.misshapen(i, shape)),
+        }
+        Ok(output)
+    }
+
+    /// The gradients of layer `i`'s inputs; those of its parameters are written to `params`.
+    fn layer_backward(
+        &self,
+        i: usize,
+        inputs: &[&[T]],
+        output: &Output<T>,
+        mode: Mode,
+        mut dy: Vec<T>,
+        params: &mut [T],
+    ) -> Result<Vec<Vec<T>>> {
+        let mut give = |name: String, values: &[T]| {
+            if let Some(param) = self.layout.param(&name) {
+                params[param.start..][..param.len()].copy_from_slice(values);
+            }
+        };
+        let mut dx = vec![T::zero(); inputs[0].len()];
+        match (&self.arch.layers[i].layer, &self.shapes[i]) {
+            (Layer::Conv { name, .. } | Layer::Linear { name, .. } | Layer::Deconv { name, .. }, Shape::Conv(g)) => {
+                let (mut dw, mut db) = (vec![T::zero(); g.w_len()], vec![T::zero(); g.k]);
+                conv::reference::wgrad(g, inputs[0], &dy, &mut dw);
+                conv::reference::bias_grad(g, &dy, &mut db);
+                let w = self.param(format!("{name}.weight")).unwrap_or_default();
+                conv::reference::dgrad(g, &dy, w, &mut dx);
+                give(format!("{name}.weight"), &dw);
+                give(format!("{name}.bias"), &db);
+            }
+            (Layer::Norm { name }, Shape::Same { c, .. }) => {
+                let ([mean, var], gamma) = (&output.statistics, self.affine(name).map(|(gamma, _)| gamma));
+                match mode {
+                    Mode::Training { .. } => {
+                        let (dgamma, dbeta) = norm::backward(inputs[0], mean, var, gamma, self.arch.norm_eps, &mut dy);
+                        give(format!("{name}.weight"), &dgamma);
+                        give(format!("{name}.bias"), &dbeta);
+                    }
+                    Mode::Inference => dy.iter_mut().enumerate().for_each(|(i, dy)| {
+                        let gamma = gamma.map_or(T::one(), |gamma| gamma[i % c]);
+                        *dy *= gamma / (var[i % c] + T::of(self.arch.norm_eps)).sqrt();
+                    }),
+                }
+                dx = dy;
+            }
+            (Layer::Activation(function), Shape::Same { .. }) => {
+                activation::backward(*function, inputs[0], &mut dy);
+                dx = dy;
+            }
+            (Layer::Pool { .. }, Shape::Pool(g)) => pool::backward(g, &dy, &output.argmax, &mut dx),
+            (Layer::AveragePool { .. }, Shape::AveragePool(g)) => average_pool::backward(g, &dy, &mut dx),
+            (Layer::Add, Shape::Same { .. }) => return Ok(vec![dy.clone(), dy]),
+            (Layer::Concat, Shape::Concat { channels, .. }) => {
+                let width = channels.iter().sum();
+                let firsts = channels.iter().scan(0, |next, &c| Some(std::mem::replace(next, *next + c)));
+                let part = |(first, &c): (usize, &usize)| {
+                    dy.chunks_exact(width).flat_map(|pixel| pixel[first..][..c].iter().copied()).collect()
+                };
+                return Ok(firsts.zip(channels).map(part).collect());
+            }
+            (Layer::Reshape { .. }, Shape::Reshape { c, .. }) => dx = of(&to_nchw(&of::<f64>(&dy), self.n, *c)),
+            (Layer::UpsampleNearest2x, &Shape::UpsampleNearest2x { side, c }) => {
+                for (at, &dy) in dy.iter().enumerate() {
+                    let (channel, column, row) = (at % c, at / c % (2 * side), at / c / (2 * side));
+                    // Rows of all images: an image has twice as many in dy.
+                    dx[(row / 2 * side + column / 2) * c + channel] += dy;
+                }
+            }
+            (Layer::Dropout, Shape::Same { .. }) => {
+                if let Mode::Training { dropouts: Some((seed, update)) } = mode {
+                    dropout::apply(seed, output.number, update, self.n, &mut dy);
+                }
+                dx = dy;
+            }
+            (Layer::Sigmoid, Shape::Same { .. }) => {
+                dy.iter_mut().zip(&output.values).for_each(|(dy, &y)| *dy *= y * (T::one() - y));
+                dx = dy;
+            }
+            (
+                Layer::Conv { .. }
+                | Layer::Linear { .. }
+                | Layer::Deconv { .. }
+                | Layer::Norm { .. }
+                | Layer::Activation(_)
+                | Layer::Pool { .. }
+                | Layer::AveragePool { .. }
+                | Layer::Add
+                | Layer::Concat
+                | Layer::Reshape { .. }
+                | Layer::UpsampleNearest2x
+                | Layer::Dropout
+                | Layer::Sigmoid,
+                shape,
+            ) => return Err(self.misshapen(i, shape)),
+        }
+        Ok(vec![dx])
+    }
+
+    /// The running statistics after a forward pass in training; `momentum` is the weight of the batch.
+    pub(super) fn running(&self, outputs: &[Output<T>], momentum: f64) -> Vec<T> {
+        let mut running = self.stats.clone();
+        for (node, output) in self.arch.layers.iter().zip(outputs) {
+            let name = node.layer.name().unwrap_or_default();
+            let (Layer::Norm { .. }, Some(norm)) =
+                (&node.layer, self.layout.norms.iter().find(|norm| norm.name == name))
+            else {
+                continue;
+            };
+            let pixels = (output.values.len() / norm.c) as f64;
+            // PyTorch keeps the unbiased variance.
+            for (offset, (of, factor)) in
+                [0, norm.c].iter().zip(output.statistics.iter().zip([1.0, pixels / (pixels - 1.0)]))
+            {
+                for (kept, &value) in running[norm.start + offset..][..norm.c].iter_mut().zip(of) {
+                    *kept = T::of((1.0 - momentum) * kept.f64() + momentum * factor * value.f64());
+                }
+            }
+        }
+        running
+    }
+
+    /// Mean and biased variance that a norm normalises by.
+    fn statistics(&self, name: &str, x: &[T], c: usize, mode: Mode) -> [Vec<T>; 2] {
+        match (mode, self.layout.norms.iter().find(|norm| norm.name == name)) {
+            (Mode::Inference, Some(norm)) => [0, c].map(|offset| self.stats[norm.start + offset..][..c].to_vec()),
+            (Mode::Inference | Mode::Training { .. }, _) => statistics(x, c),
+        }
+    }
+
+    fn misshapen(&self, layer: usize, shape: &Shape) -> Error {
+        Error::internal(format!("{}: {} has the shape {shape:?}", self.arch.name, self.arch.describe(layer)))
+    }
+}
 
 /// Hands on the training-mode output of every module, [n, c, h, w], by PyTorch's name.
 pub(super) fn activations<T: Real>(
@@ -17,72 +311,31 @@ pub(super) fn activations<T: Real>(
     batch: &CheckBatch,
     give: &mut dyn FnMut(&str, &[f64]),
 ) -> Result<()> {
-    let layout = Layout::new(arch);
-    let param = |name: String| {
-        let param = layout.param(&name)?;
-        Some(of::<T>(&weights.params[param.start..param.start + param.len()]))
-    };
-    let mut x: Vec<T> = of(&batch.input);
-    let shapes = arch.shapes(batch.n, batch.side)?;
+    let net = PlainNet::<T>::new(arch, weights, batch.n, batch.side)?;
+    let outputs = net.forward(&of(&batch.input), Mode::Training { dropouts: None })?;
     let mut pools = 0;
-    for (i, (layer, shape)) in arch.layers.iter().zip(shapes).enumerate() {
-        let (name, c) = match (layer, shape) {
-            (Layer::Conv { name, .. } | Layer::Linear { name, .. } | Layer::Deconv { name, .. }, Shape::Conv(g)) => {
-                let w = param(format!("{name}.weight")).unwrap_or_default();
-                let mut y = vec![T::zero(); g.y_len()];
-                conv::reference::fprop(&g, &x, &w, param(format!("{name}.bias")).as_deref(), &mut y);
-                x = y;
-                (Some(name.clone()), g.k)
-            }
-            (Layer::Norm { name }, Shape::Same { c, .. }) => {
-                let (mean, var) = statistics(&x, c);
-                let affine = param(format!("{name}.weight")).zip(param(format!("{name}.bias")));
-                let affine = affine.as_ref().map(|(gamma, beta)| (gamma.as_slice(), beta.as_slice()));
-                let mut y = vec![T::zero(); x.len()];
-                norm::forward(&x, &mean, &var, affine, arch.norm_eps, &mut y);
-                x = y;
-                (Some(name.clone()), c)
-            }
-            (Layer::Activation(function), Shape::Same { c, .. }) => {
-                activation::forward(*function, &mut x);
-                (indexed(arch, i), c)
-            }
-            (Layer::Pool { .. }, Shape::Pool(g)) => {
-                let (mut y, mut argmax) = (vec![T::zero(); g.y_len()], vec![0; g.y_len()]);
-                pool::forward(&g, &x, &mut y, &mut argmax);
-                x = y;
+    for (i, (Node { layer, .. }, Output { values, .. })) in arch.layers.iter().zip(&outputs).enumerate() {
+        let name = match layer {
+            Layer::Conv { name, .. }
+            | Layer::Linear { name, .. }
+            | Layer::Deconv { name, .. }
+            | Layer::Norm { name } => Some(name.clone()),
+            Layer::Activation(_) => indexed(arch, i),
+            Layer::Pool { .. } => {
                 pools += 1;
-                (Some(indexed(arch, i).unwrap_or_else(|| format!("{}pool{pools}", encoder(arch)))), g.c)
-            }
-            (Layer::Reshape { .. }, Shape::Reshape { side, c }) => {
-                x = of(&to_nhwc(&of::<f64>(&x), batch.n, c));
-                (None, side)
-            }
-            (Layer::UpsampleNearest2x, Shape::UpsampleNearest2x { side, c }) => {
-                let nearest = |map: &[T]| {
-                    let pixels: Vec<&[T]> = map.chunks_exact(c).collect();
-                    resample::nearest(&pixels, (side, side), (2 * side, 2 * side)).concat()
-                };
-                x = x.chunks_exact(side * side * c).flat_map(nearest).collect();
-                (None, c)
+                Some(indexed(arch, i).unwrap_or_else(|| format!("{}pool{pools}", encoder(arch))))
             }
             // Golden files hold no values of these.
-            (Layer::Dropout | Layer::Sigmoid, _) => continue,
-            (
-                Layer::Conv { .. }
-                | Layer::Linear { .. }
-                | Layer::Deconv { .. }
-                | Layer::Norm { .. }
-                | Layer::Activation(_)
-                | Layer::Pool { .. }
-                | Layer::Reshape { .. }
-                | Layer::UpsampleNearest2x,
-                shape,
-            ) => return Err(Error::internal(format!("{}: {layer:?} has the shape {shape:?}", arch.name))),
+            Layer::AveragePool { .. }
+            | Layer::Add
+            | Layer::Concat
+            | Layer::Reshape { .. }
+            | Layer::UpsampleNearest2x
+            | Layer::Dropout
+            | Layer::Sigmoid => None,
         };
         if let Some(name) = name {
-            let values: Vec<f64> = x.iter().map(|v| v.f64()).collect();
-            give(&name, &to_nchw(&values, batch.n, c));
+            give(&name, &to_nchw(&of::<f64>(values), batch.n, net.shapes[i].output().1));
         }
     }
     Ok(())
@@ -99,18 +352,18 @@ fn indexed(arch: &Arch, layer: usize) -> Option<String> {
     let conv = arch.layers[..layer]
         .iter()
         .rev()
-        .find_map(|layer| if let Layer::Conv { name, .. } = layer { Some(name) } else { None });
+        .find_map(|node| if let Layer::Conv { name, .. } = &node.layer { Some(name) } else { None });
     let sequence = conv?.rsplit_once("features.")?.0;
     Some(format!("{sequence}features.{layer}"))
 }
 
 /// Mean and biased variance of each channel, in two passes.
-fn statistics<T: Real>(x: &[T], c: usize) -> (Vec<T>, Vec<T>) {
+fn statistics<T: Real>(x: &[T], c: usize) -> [Vec<T>; 2] {
     let pixels = (x.len() / c) as f64;
     let mut sums = vec![0.0; c];
     x.iter().enumerate().for_each(|(i, v)| sums[i % c] += v.f64());
     let mean: Vec<f64> = sums.iter().map(|sum| sum / pixels).collect();
     let mut squares = vec![0.0; c];
     x.iter().enumerate().for_each(|(i, v)| squares[i % c] += (v.f64() - mean[i % c]).powi(2));
-    (of(&mean), of(&squares.iter().map(|sum| sum / pixels).collect::<Vec<_>>()))
+    [of(&mean), of(&squares.iter().map(|sum| sum / pixels).collect::<Vec<_>>())]
 }

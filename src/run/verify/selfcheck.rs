@@ -73,7 +73,7 @@ fn dropout(report: &mut CheckReport) -> Result<()> {
     let values = View::of(0, n * length);
     let mut exact = HostBuffers::<f64>::new(&[values.len], &[], 0);
     exact.get_mut(values).copy_from_slice(&noise(0, values.len));
-    let step = Step::Dropout(Dropout { seed: 1, values, n });
+    let step = Step::Dropout(Dropout { seed: 1, number: 0, x: values, y: values, n });
     let mut tested = TestedDevice::for_step(report.device(), &step, &[values.len])?;
     stepwise::step("dropout", &step, &mut exact, &mut tested, report)
 }
@@ -82,7 +82,7 @@ fn dropout(report: &mut CheckReport) -> Result<()> {
 fn upsampling(report: &mut CheckReport) -> Result<()> {
     for net in nets::names() {
         let arch = nets::by_name(&net, true)?;
-        let field = arch.receptive_field(arch.side);
+        let field = arch.receptive_field(arch.side)?;
         let (u, side) = (field.n, arch.side);
         let taps = GaussianTaps::new(field, side, upsample::default_sigma(field.size));
         let (a, b) = (noise(0, u * u), noise(1, side * side));

@@ -19,17 +19,9 @@ use crate::engine::{Hyper, Network, Plan, Step};
 use crate::error::Result;
 use crate::model::arch::NORM_MOMENTUM;
 use crate::model::{Arch, Weights};
-use crate::real::{Real, rounded_to_bf16};
+use crate::real::{BF16_ROUNDOFF, ROUNDOFF, Real, rounded_to_bf16};
 use crate::steps::hsc_loss::Gradient;
-use crate::steps::norm_act_pool::NormActPoolBackward;
 use crate::steps::operation::Sums;
-use crate::steps::optimizer::Adam;
-
-/// Unit roundoff of f32.
-const ROUNDOFF: f64 = 1.0 / 16_777_216.0;
-
-/// Half the distance between neighbours of bf16, which have 8 bits, relative to the power of two below them.
-const BF16_ROUNDOFF: f64 = 1.0 / 256.0;
 
 /// Hyperparameters of checked steps.
 pub const HYPER: Hyper = Hyper { lr: 0.01, weight_decay: 1e-3, step: 1, norm_momentum: NORM_MOMENTUM };
@@ -220,11 +212,7 @@ pub fn step(
     tested: &mut TestedDevice,
     report: &mut CheckReport,
 ) -> Result<()> {
-    match step {
-        Step::NormActPoolBackward(step) => leave_decisions(step, exact),
-        Step::Adam(step) => leave_cancellation(step, exact),
-        _ => {}
-    }
+    step.settle(exact, &HYPER);
     let (reads, writes) = (step.reads(), step.writes());
     let inputs: Vec<f64> = reads.reals.iter().map(|&(_, view)| largest(exact.get(view))).collect();
     let sums: Vec<Sums> = writes.reals.iter().map(|&(output, _)| step.sums(output, &inputs, exact)).collect();
@@ -300,41 +288,4 @@ fn power_of_two_below(value: f64) -> f64 {
 /// The largest magnitude.
 fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |m, v| worse(v.abs(), m))
-}
-
-/// Moves gradients that cancel against the weight decay: of such a sum Adam sees little more than the sign, which rounding settles.
-fn leave_cancellation(step: &Adam, memory: &mut HostBuffers<f64>) {
-    let mut grads = memory.take(step.grads.buffer);
-    for (g, p) in grads[step.grads.range()].iter_mut().zip(memory.get(step.params)) {
-        if (*g + HYPER.weight_decay * p).abs() < g.abs() * 1e-3 {
-            *g = f64::from((*g * 1.5) as f32);
-        }
-    }
-    memory.put(step.grads.buffer, grads);
-}
-
-/// Moves inputs of an activation whose sign rounding could flip away from zero, to the side on which they are.
-fn leave_decisions(step: &NormActPoolBackward, memory: &mut HostBuffers<f64>) {
-    let Some(norm) = step.norm else { return };
-    let mut x = memory.take(step.x.buffer);
-    let (mean, var) = (memory.get(norm.mean), memory.get(norm.var));
-    let affine = norm.affine.map(|a| (memory.get(a.gamma), memory.get(a.beta)));
-    for (i, x) in x[step.x.range()].iter_mut().enumerate() {
-        let c = i % step.pool.c;
-        let (gamma, beta) = affine.map_or((1.0, 0.0), |(gamma, beta)| (gamma[c], beta[c]));
-        let scale = gamma / (var[c] + norm.eps).sqrt();
-        let shift = beta - mean[c] * scale;
-        let size = (scale * *x).abs() + (mean[c] * scale).abs() + beta.abs();
-        let value = scale * *x + shift;
-        if value.abs() <= 8.0 * ROUNDOFF * size && scale != 0.0 {
-            let away = if (value > 0.0) == (scale > 0.0) { 1.0 } else { -1.0 };
-            let moved = *x + away * 32.0 * ROUNDOFF * size / scale.abs();
-            *x = match step.x.dtype {
-                DType::F32 => f64::from(moved as f32),
-                // The next number, of which rounding to nearest would fall short.
-                DType::Bf16 => rounded_to_bf16(moved + away * moved.abs() * 2.0 * BF16_ROUNDOFF),
-            };
-        }
-    }
-    memory.put(step.x.buffer, x);
 }

@@ -86,6 +86,11 @@ impl ConvGeometry {
         self.n * self.oh() * self.ow()
     }
 
+    /// Pixels of the larger of input and output.
+    pub(crate) fn most_pixels(&self) -> usize {
+        self.pixels().max(self.n * self.h * self.w)
+    }
+
     /// Whether the unfolded input is the input itself: 1×1 kernels.
     pub fn is_pointwise(&self) -> bool {
         self.side == 1 && self.stride == 1 && self.pad == 0
@@ -159,6 +164,15 @@ pub struct Fprop {
 impl Operation for Fprop {
     fn kind(&self) -> &'static str {
         "conv_fprop"
+    }
+
+    fn counted(&self) -> usize {
+        self.geometry.most_pixels()
+    }
+
+    fn variant(&self) -> String {
+        let Epilogue { norm, activation } = self.epilogue;
+        format!("{:?} {} {} {} {activation:?}", self.geometry, self.b.is_some(), self.stats.is_some(), norm.is_some())
     }
 
     fn reads(&self) -> Access {
@@ -257,6 +271,14 @@ impl Operation for Dgrad {
         "conv_dgrad"
     }
 
+    fn counted(&self) -> usize {
+        self.geometry.most_pixels()
+    }
+
+    fn variant(&self) -> String {
+        format!("{:?}", self.geometry)
+    }
+
     fn reads(&self) -> Access {
         Access::new([("dy", self.dy), ("w", self.w)])
     }
@@ -339,6 +361,14 @@ pub struct Wgrad {
 impl Operation for Wgrad {
     fn kind(&self) -> &'static str {
         "conv_wgrad"
+    }
+
+    fn counted(&self) -> usize {
+        self.geometry.most_pixels()
+    }
+
+    fn variant(&self) -> String {
+        format!("{:?} {}", self.geometry, self.db.is_some())
     }
 
     fn reads(&self) -> Access {

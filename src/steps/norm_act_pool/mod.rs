@@ -11,8 +11,8 @@ use super::norm::{Affine, Norm};
 use super::operation::{Access, Hyper, Operation, Sums};
 use super::pool::PoolGeometry;
 use crate::device::cuda::{DeviceBuffers, Result};
-use crate::device::{ByteView, HostBuffers, View};
-use crate::real::Real;
+use crate::device::{ByteView, DType, HostBuffers, View};
+use crate::real::{BF16_ROUNDOFF, ROUNDOFF, Real, rounded_to_bf16};
 
 /// `y = pool(act(norm(x)))`.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,14 @@ pub struct NormActPool {
 impl Operation for NormActPool {
     fn kind(&self) -> &'static str {
         "norm_act_pool"
+    }
+
+    fn counted(&self) -> usize {
+        self.pool.n * self.pool.h * self.pool.w
+    }
+
+    fn variant(&self) -> String {
+        format!("{:?} {:?} {}", self.pool, self.activation, self.argmax.is_some())
     }
 
     fn reads(&self) -> Access {
@@ -83,6 +91,40 @@ pub struct NormActPoolBackward {
 impl Operation for NormActPoolBackward {
     fn kind(&self) -> &'static str {
         "norm_act_pool_backward"
+    }
+
+    fn counted(&self) -> usize {
+        self.pool.n * self.pool.h * self.pool.w
+    }
+
+    /// Inputs of the activation whose sign rounding could flip, away from zero, to the side on which they are.
+    fn settle(&self, memory: &mut HostBuffers<f64>, _: &Hyper) {
+        let Some(norm) = self.norm else { return };
+        let mut x = memory.take(self.x.buffer);
+        let (mean, var) = (memory.get(norm.mean), memory.get(norm.var));
+        let affine = norm.affine.map(|a| (memory.get(a.gamma), memory.get(a.beta)));
+        for (i, x) in x[self.x.range()].iter_mut().enumerate() {
+            let c = i % self.pool.c;
+            let (gamma, beta) = affine.map_or((1.0, 0.0), |(gamma, beta)| (gamma[c], beta[c]));
+            let scale = gamma / (var[c] + norm.eps).sqrt();
+            let shift = beta - mean[c] * scale;
+            let size = (scale * *x).abs() + (mean[c] * scale).abs() + beta.abs();
+            let value = scale * *x + shift;
+            if value.abs() <= 8.0 * ROUNDOFF * size && scale != 0.0 {
+                let away = if (value > 0.0) == (scale > 0.0) { 1.0 } else { -1.0 };
+                let moved = *x + away * 32.0 * ROUNDOFF * size / scale.abs();
+                *x = match self.x.dtype {
+                    DType::F32 => f64::from(moved as f32),
+                    // The next number, of which rounding to nearest would fall short.
+                    DType::Bf16 => rounded_to_bf16(moved + away * moved.abs() * 2.0 * BF16_ROUNDOFF),
+                };
+            }
+        }
+        memory.put(self.x.buffer, x);
+    }
+
+    fn variant(&self) -> String {
+        format!("{:?} {:?} {}", self.pool, self.activation, self.batch_statistics)
     }
 
     fn reads(&self) -> Access {

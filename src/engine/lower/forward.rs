@@ -1,0 +1,209 @@
+//! Where the stages' values lie, and their forward pass.
+
+use super::allocator::{Allocator, part};
+use super::stages::{Block, Stage, StageKind};
+use crate::device::{ByteView, DType, View};
+use crate::engine::Step;
+use crate::model::arch::Source;
+use crate::steps::add::Add;
+use crate::steps::average_pool::AveragePool;
+use crate::steps::concat::{Concat, parts};
+use crate::steps::conv::{Epilogue, Fprop};
+use crate::steps::dropout::Dropout;
+use crate::steps::norm::Stats;
+use crate::steps::norm_act_pool::NormActPool;
+use crate::steps::reshape::Reshape;
+use crate::steps::upsample_nearest::UpsampleNearest2x;
+
+/// Where a stage's values lie.
+pub(super) struct Values {
+    pub inputs: Vec<View>,
+    /// A block's convolution's output.
+    pub conv: View,
+    /// The stage's output: of a block `conv` itself where nothing follows, of dropout its input.
+    pub out: View,
+    pub argmax: Option<ByteView>,
+}
+
+impl Values {
+    /// What a stage of one input reads.
+    pub(super) fn x(&self) -> View {
+        self.inputs[0]
+    }
+}
+
+/// Gives each stage's values their buffers. Values that a backward pass reads again have their own, since they are written or read by a
+/// stage that is `kept`; others pass: their buffers are used again once the last stage has read them.
+pub(super) fn place(
+    stages: &[Stage],
+    input: View,
+    kept: &[bool],
+    inference_only: bool,
+    dtype: DType,
+    allocator: &mut Allocator,
+) -> Vec<Values> {
+    let dying = dying(stages, kept);
+    let mut values: Vec<Values> = Vec::with_capacity(stages.len());
+    for (i, stage) in stages.iter().enumerate() {
+        let read = |input_of: &Source| match *input_of {
+            Source::Input => input,
+            Source::Layer(stage) => values[stage].out,
+        };
+        let inputs: Vec<View> = stage.inputs.iter().map(read).collect();
+        let take = |allocator: &mut Allocator, len| {
+            if kept[i] { allocator.of(dtype, len) } else { allocator.passing(dtype, len) }
+        };
+        let lengths = stage.lengths(inference_only);
+        let conv = lengths.first().map_or(inputs[0], |&len| take(allocator, len));
+        // What the convolution was the last to read, its tail may overwrite.
+        dying[i].iter().for_each(|&stage| allocator.release(values[stage].out));
+        let out = match lengths.get(1) {
+            Some(&len) => {
+                let out = take(allocator, len);
+                allocator.release(conv);
+                out
+            }
+            None => conv,
+        };
+        let argmax = match &stage.kind {
+            StageKind::Block(block) if kept[i] && block.pools() => Some(allocator.bytes(block.pool.y_len())),
+            StageKind::Block(_)
+            | StageKind::Add { .. }
+            | StageKind::Concat { .. }
+            | StageKind::AveragePool(_)
+            | StageKind::Reshape { .. }
+            | StageKind::UpsampleNearest2x(_)
+            | StageKind::Dropout { .. } => None,
+        };
+        values.push(Values { inputs, conv, out, argmax });
+    }
+    values
+}
+
+/// For each stage those whose passing output it is the last to read.
+fn dying(stages: &[Stage], kept: &[bool]) -> Vec<Vec<usize>> {
+    // The stage that wrote a stage's output first: dropout writes where it reads.
+    let mut writer: Vec<Source> = Vec::with_capacity(stages.len());
+    let mut last_reader = vec![None; stages.len()];
+    let mut kept_value = kept.to_vec();
+    for (i, stage) in stages.iter().enumerate() {
+        let first_writer = |input: &Source| match *input {
+            Source::Input => Source::Input,
+            Source::Layer(stage) => writer[stage],
+        };
+        let inputs: Vec<Source> = stage.inputs.iter().map(first_writer).collect();
+        for input in &inputs {
+            if let Source::Layer(read) = *input {
+                last_reader[read] = Some(i);
+                kept_value[read] |= kept[i];
+            }
+        }
+        let in_place = matches!(stage.kind, StageKind::Dropout { .. });
+        writer.push(if in_place { inputs[0] } else { Source::Layer(i) });
+    }
+    // The last output is read by the objective.
+    if let Some(Source::Layer(output)) = writer.last() {
+        kept_value[*output] = true;
+    }
+    let mut dying = vec![Vec::new(); stages.len()];
+    for (stage, reader) in last_reader.into_iter().enumerate() {
+        if let Some(reader) = reader.filter(|_| !kept_value[stage]) {
+            dying[reader].push(stage);
+        }
+    }
+    dying
+}
+
+/// How a forward pass goes.
+#[derive(Clone, Copy)]
+pub(super) struct Pass {
+    /// The statistics that norms normalise with.
+    pub stats: View,
+    pub norm_eps: f64,
+    /// Images in the batch.
+    pub n: usize,
+    pub training: Option<Running>,
+    /// Keep the winners of pools for a backward pass.
+    pub winners: bool,
+}
+
+/// What a forward pass in training mode also does.
+#[derive(Clone, Copy)]
+pub(super) struct Running {
+    /// The running statistics, which it updates.
+    pub stats: View,
+    /// Of the dropouts.
+    pub seed: u64,
+}
+
+/// The forward pass of all stages.
+pub(super) fn forward(stages: &[Stage], values: &[Values], pass: Pass, steps: &mut Vec<Step>) {
+    for (stage, values) in stages.iter().zip(values) {
+        let (x, y) = (values.x(), values.out);
+        match &stage.kind {
+            StageKind::Block(block) => forward_block(block, values, pass, steps),
+            &StageKind::Add { activation, .. } => {
+                steps.push(Step::Add(Add { activation, a: x, b: values.inputs[1], y }));
+            }
+            StageKind::Concat { channels, .. } => {
+                steps.push(Step::Concat(Concat { parts: parts(channels, values.inputs.iter().copied().map(Some)), y }));
+            }
+            &StageKind::AveragePool(geometry) => steps.push(Step::AveragePool(AveragePool { geometry, x, y })),
+            &StageKind::Reshape { c, pixels, .. } => {
+                steps.push(Step::Reshape(Reshape { rows: c, columns: pixels, x, y }));
+            }
+            &StageKind::UpsampleNearest2x(geometry) => {
+                steps.push(Step::UpsampleNearest2x(UpsampleNearest2x { geometry, x, y }))
+            }
+            &StageKind::Dropout { number } => {
+                let of = |running: Running| Dropout { seed: running.seed, number, x, y, n: pass.n };
+                steps.extend(pass.training.map(of).map(Step::Dropout));
+            }
+        }
+    }
+}
+
+/// Convolution and tail of one block. A bias before a norm of batch statistics cancels: it only moves the running mean.
+fn forward_block(block: &Block, values: &Values, pass: Pass, steps: &mut Vec<Step>) {
+    let conv = Fprop {
+        geometry: block.conv,
+        x: values.x(),
+        w: block.krsc,
+        b: block.bias,
+        y: values.conv,
+        stats: None,
+        epilogue: Epilogue::NONE,
+    };
+    let norm = block.norm(pass.stats, pass.norm_eps);
+    // Of values that pass, the output may lie where the input does.
+    if pass.training.is_none() && !pass.winners && block.fuses() && values.x().buffer != values.out.buffer {
+        let epilogue = Epilogue { norm, activation: block.activation };
+        steps.push(Step::ConvFprop(Fprop { y: values.out, epilogue, ..conv }));
+        return;
+    }
+    match (block.norm, pass.training) {
+        (Some((norm, _)), Some(running)) => {
+            let stats = Stats {
+                x: values.conv,
+                c: norm.c,
+                bias: block.bias,
+                mean: part(pass.stats, norm.start, norm.c),
+                var: part(pass.stats, norm.start + norm.c, norm.c),
+                running_mean: part(running.stats, norm.start, norm.c),
+                running_var: part(running.stats, norm.start + norm.c, norm.c),
+            };
+            steps.push(Step::ConvFprop(Fprop { b: None, stats: Some(stats), ..conv }));
+        }
+        _ => steps.push(Step::ConvFprop(conv)),
+    }
+    if block.has_tail() {
+        steps.push(Step::NormActPool(NormActPool {
+            pool: block.pool,
+            norm,
+            activation: block.activation,
+            x: values.conv,
+            y: values.out,
+            argmax: values.argmax.filter(|_| pass.winners),
+        }));
+    }
+}

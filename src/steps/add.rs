@@ -1,0 +1,141 @@
+//! The sum of two values with an activation, and the activation's gradient: the steps `add` and `add_backward`.
+//!
+//! The gradient of a sum is that of each of its terms, so the activation alone has a backward pass.
+
+use rayon::prelude::*;
+
+use super::activation::Activation;
+use super::operation::{Access, Hyper, Operation, Sums};
+use super::vectors::{Vectors, with_kernel};
+use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::{HostBuffers, View};
+use crate::real::Real;
+
+/// Threads per block.
+const THREADS: u32 = kernels::constants::add::THREADS as u32;
+
+/// Values of a task on the CPU.
+const CHUNK: usize = 1 << 14;
+
+/// `y = act(a + b)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Add {
+    pub activation: Activation,
+    pub a: View,
+    pub b: View,
+    pub y: View,
+}
+
+impl Operation for Add {
+    fn kind(&self) -> &'static str {
+        "add"
+    }
+
+    fn counted(&self) -> usize {
+        self.y.len
+    }
+
+    fn variant(&self) -> String {
+        format!("{:?}", self.activation)
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("a", self.a), ("b", self.b)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("y", self.y)])
+    }
+
+    fn sums(&self, _: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums { terms: 2, scale: largest[0].max(largest[1]) }
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
+        let mut y = memory.take(self.y.buffer);
+        let slope = T::of(self.activation.slope);
+        let terms = memory.get(self.a).par_chunks(CHUNK).zip(memory.get(self.b).par_chunks(CHUNK));
+        y[self.y.range()].par_chunks_mut(CHUNK).zip(terms).for_each(|(y, (a, b))| {
+            for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
+                let sum = a + b;
+                *y = if sum > T::zero() { sum } else { slope * sum };
+            }
+        });
+        memory.put(self.y.buffer, y);
+    }
+
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
+        use kernels::add::*;
+        let &Add { activation, a, b, y } = self;
+        let Vectors { wide, groups, .. } = Vectors::new(y.dtype, y.len);
+        let launch = memory.cuda().launch_per_item(groups, THREADS);
+        with_kernel!(y.dtype, wide, [add_f32x1, add_f32x4, add_bf16x1, add_bf16x8], kernel => {
+            let y = memory.pointer_mut(y);
+            kernel(launch, memory.pointer(a), memory.pointer(b), y, activation.slope as f32, groups as i32)
+        })
+    }
+}
+
+/// `dx = y > 0 ? dy : slope·dy`: the gradient of each term of [`Add`]. The sum has the sign of y.
+#[derive(Clone, Copy, Debug)]
+pub struct AddBackward {
+    pub activation: Activation,
+    /// What [`Add`] gave.
+    pub y: View,
+    pub dy: View,
+    pub dx: View,
+}
+
+impl Operation for AddBackward {
+    fn kind(&self) -> &'static str {
+        "add_backward"
+    }
+
+    fn counted(&self) -> usize {
+        self.dx.len
+    }
+
+    fn variant(&self) -> String {
+        format!("{:?}", self.activation)
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("y", self.y), ("dy", self.dy)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("dx", self.dx)])
+    }
+
+    fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums::NONE
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
+        let mut dx = memory.take(self.dx.buffer);
+        let slope = T::of(self.activation.slope);
+        let read = memory.get(self.y).par_chunks(CHUNK).zip(memory.get(self.dy).par_chunks(CHUNK));
+        dx[self.dx.range()].par_chunks_mut(CHUNK).zip(read).for_each(|(dx, (y, dy))| {
+            for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
+                *dx = if y > T::zero() { dy } else { slope * dy };
+            }
+        });
+        memory.put(self.dx.buffer, dx);
+    }
+
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
+        use kernels::add::*;
+        let &AddBackward { activation, y, dy, dx } = self;
+        let Vectors { wide, groups, .. } = Vectors::new(dx.dtype, dx.len);
+        let launch = memory.cuda().launch_per_item(groups, THREADS);
+        with_kernel!(
+            dx.dtype,
+            wide,
+            [add_backward_f32x1, add_backward_f32x4, add_backward_bf16x1, add_backward_bf16x8],
+            kernel => {
+                let dx = memory.pointer_mut(dx);
+                kernel(launch, memory.pointer(y), memory.pointer(dy), dx, activation.slope as f32, groups as i32)
+            }
+        )
+    }
+}

@@ -1,0 +1,174 @@
+//! Average pooling over NHWC maps, without padding: the steps `average_pool` and `average_pool_backward`.
+
+use rayon::prelude::*;
+
+use super::operation::{Access, Hyper, Operation, Sums};
+use super::pool::PoolGeometry;
+use super::vectors::{Vectors, with_kernel};
+use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::{HostBuffers, View};
+use crate::real::Real;
+
+/// Threads per block.
+const THREADS: u32 = kernels::constants::average_pool::THREADS as u32;
+
+/// `y = Σ x / side²` over each window.
+#[derive(Clone, Copy, Debug)]
+pub struct AveragePool {
+    /// Its padding is 0.
+    pub geometry: PoolGeometry,
+    pub x: View,
+    pub y: View,
+}
+
+impl Operation for AveragePool {
+    fn kind(&self) -> &'static str {
+        "average_pool"
+    }
+
+    fn counted(&self) -> usize {
+        self.x.len / self.geometry.c
+    }
+
+    fn variant(&self) -> String {
+        format!("{:?}", self.geometry)
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("x", self.x)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("y", self.y)])
+    }
+
+    fn sums(&self, _: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums { terms: self.geometry.side * self.geometry.side, scale: largest[0] }
+    }
+
+    fn layer(&self) -> Option<String> {
+        Some(self.geometry.layer())
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
+        let mut y = memory.take(self.y.buffer);
+        forward(&self.geometry, memory.get(self.x), &mut y[self.y.range()]);
+        memory.put(self.y.buffer, y);
+    }
+
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
+        use kernels::average_pool::*;
+        let &AveragePool { geometry: g, x, y } = self;
+        let Vectors { wide, groups, .. } = Vectors::new(y.dtype, g.c);
+        let launch = memory.cuda().launch_per_item(g.n * g.oh() * g.ow() * groups, THREADS);
+        let [n, h, w, c, side, stride] = numbers(&g);
+        with_kernel!(
+            y.dtype,
+            wide,
+            [average_pool_f32x1, average_pool_f32x4, average_pool_bf16x1, average_pool_bf16x8],
+            kernel => kernel(launch, memory.pointer(x), memory.pointer_mut(y), n, h, w, c, side, stride)
+        )
+    }
+}
+
+/// `dx = Σ dy / side²` over the windows that hold each input: the adjoint of [`AveragePool`].
+#[derive(Clone, Copy, Debug)]
+pub struct AveragePoolBackward {
+    pub geometry: PoolGeometry,
+    pub dy: View,
+    pub dx: View,
+}
+
+impl Operation for AveragePoolBackward {
+    fn kind(&self) -> &'static str {
+        "average_pool_backward"
+    }
+
+    fn counted(&self) -> usize {
+        self.dx.len / self.geometry.c
+    }
+
+    fn variant(&self) -> String {
+        format!("{:?}", self.geometry)
+    }
+
+    fn reads(&self) -> Access {
+        Access::new([("dy", self.dy)])
+    }
+
+    fn writes(&self) -> Access {
+        Access::new([("dx", self.dx)])
+    }
+
+    fn sums(&self, _: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
+        Sums { terms: self.geometry.side.div_ceil(self.geometry.stride).pow(2), scale: largest[0] }
+    }
+
+    fn layer(&self) -> Option<String> {
+        Some(self.geometry.layer())
+    }
+
+    fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
+        let mut dx = memory.take(self.dx.buffer);
+        backward(&self.geometry, memory.get(self.dy), &mut dx[self.dx.range()]);
+        memory.put(self.dx.buffer, dx);
+    }
+
+    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
+        use kernels::average_pool::*;
+        let &AveragePoolBackward { geometry: g, dy, dx } = self;
+        let Vectors { wide, groups, .. } = Vectors::new(dx.dtype, g.c);
+        let launch = memory.cuda().launch_per_item(g.n * g.h * g.w * groups, THREADS);
+        let [n, h, w, c, side, stride] = numbers(&g);
+        with_kernel!(
+            dx.dtype,
+            wide,
+            [
+                average_pool_backward_f32x1,
+                average_pool_backward_f32x4,
+                average_pool_backward_bf16x1,
+                average_pool_backward_bf16x8
+            ],
+            kernel => kernel(launch, memory.pointer(dy), memory.pointer_mut(dx), n, h, w, c, side, stride)
+        )
+    }
+}
+
+/// n, h, w, c, side, stride, as kernels take them.
+fn numbers(g: &PoolGeometry) -> [i32; 6] {
+    [g.n, g.h, g.w, g.c, g.side, g.stride].map(|v| v as i32)
+}
+
+/// The CPU form of [`AveragePool`].
+pub fn forward<T: Real>(g: &PoolGeometry, x: &[T], y: &mut [T]) {
+    let (oh, ow, area) = (g.oh(), g.ow(), T::of((g.side * g.side) as f64));
+    y.par_chunks_exact_mut(ow * g.c).enumerate().for_each(|(row, y)| {
+        let image = &x[row / oh * g.h * g.w * g.c..][..g.h * g.w * g.c];
+        for (q, y) in y.chunks_exact_mut(g.c).enumerate() {
+            y.fill(T::zero());
+            let [rows, columns] = g.taps(row % oh, q);
+            for (r, s) in rows.flat_map(|r| columns.clone().map(move |s| (r, s))) {
+                let x = &image[g.pixel([row % oh, q], [r, s]) * g.c..][..g.c];
+                y.iter_mut().zip(x).for_each(|(y, &x)| *y += x);
+            }
+            y.iter_mut().for_each(|y| *y /= area);
+        }
+    });
+}
+
+/// The CPU form of [`AveragePoolBackward`].
+pub fn backward<T: Real>(g: &PoolGeometry, dy: &[T], dx: &mut [T]) {
+    let (oh, ow, area) = (g.oh(), g.ow(), T::of((g.side * g.side) as f64));
+    dx.par_chunks_exact_mut(g.w * g.c).enumerate().for_each(|(row, dx)| {
+        let image = &dy[row / g.h * oh * ow * g.c..][..oh * ow * g.c];
+        for (j, dx) in dx.chunks_exact_mut(g.c).enumerate() {
+            dx.fill(T::zero());
+            let [rows, columns] = g.outputs(row % g.h, j);
+            for (p, q) in rows.flat_map(|p| columns.clone().map(move |q| (p, q))) {
+                let dy = &image[(p * ow + q) * g.c..][..g.c];
+                dx.iter_mut().zip(dy).for_each(|(dx, &dy)| *dx += dy);
+            }
+            dx.iter_mut().for_each(|dx| *dx /= area);
+        }
+    });
+}

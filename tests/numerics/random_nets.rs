@@ -1,0 +1,226 @@
+//! Lowered nets against their layers one by one: random legal nets, and illegal ones that are refused.
+
+use fcdd::device::DType;
+use fcdd::engine::lower::{PlanOptions, lower};
+use fcdd::model::{Arch, Init, Layer, Objective, Source, nets};
+use fcdd::run::verify::by_layers::{BOUND, differences};
+use fcdd::run::verify::random_nets::random_net;
+use fcdd::steps::activation::Activation;
+use fcdd::steps::hsc_loss::Gradient;
+use proptest::prelude::*;
+
+fn assert_equal(arch: &Arch, maps: bool, input_grad: bool) {
+    for (what, error) in differences(arch, 3, maps, input_grad).unwrap_or_else(|e| panic!("{e}: {arch:#?}")) {
+        assert!(error <= BOUND, "{what} differs by {error:e} in {arch:#?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn fcdd_nets_are_their_layers(numbers in prop::collection::vec(any::<u32>(), 0..60), maps: bool, input_grad: bool) {
+        assert_equal(&random_net(Objective::Fcdd, &numbers), maps, input_grad);
+    }
+
+    #[test]
+    fn hsc_nets_are_their_layers(numbers in prop::collection::vec(any::<u32>(), 0..60), input_grad: bool) {
+        assert_equal(&random_net(Objective::Hsc, &numbers), false, input_grad);
+    }
+
+    #[test]
+    fn autoencoders_are_their_layers(numbers in prop::collection::vec(any::<u32>(), 0..60), input_grad: bool) {
+        assert_equal(&random_net(Objective::Ae, &numbers), false, input_grad);
+    }
+}
+
+/// Random nets have every layer in every place: what stands in the table of the tests above.
+#[test]
+fn random_nets_are_of_all_kinds() {
+    let mut kinds = std::collections::BTreeSet::new();
+    for seed in 0..600u32 {
+        let numbers: Vec<u32> = (0..40).map(|i| (seed * 40 + i).wrapping_mul(2_654_435_761) >> 7).collect();
+        let objective = [Objective::Fcdd, Objective::Hsc, Objective::Ae][seed as usize % 3];
+        let arch = random_net(objective, &numbers);
+        for (i, node) in arch.layers.iter().enumerate() {
+            let kind = format!("{:?}", node.layer).split([' ', '(', '{']).next().unwrap().to_string();
+            kinds.insert(format!("{kind} of {}", node.inputs.len()));
+            let readers = arch.layers.iter().filter(|other| other.inputs.contains(&Source::Layer(i))).count();
+            kinds.insert(format!("read by {}", readers.min(3)));
+            kinds.insert(format!("frozen {}", i < arch.frozen));
+        }
+    }
+    for kind in [
+        "Conv of 1",
+        "Norm of 1",
+        "Activation of 1",
+        "Pool of 1",
+        "AveragePool of 1",
+        "Add of 2",
+        "Concat of 2",
+        "Concat of 3",
+        "Concat of 4",
+        "UpsampleNearest2x of 1",
+        "Dropout of 1",
+        "Linear of 1",
+        "Reshape of 1",
+        "Deconv of 1",
+        "Sigmoid of 1",
+        "read by 2",
+        "read by 3",
+        "frozen true",
+    ] {
+        assert!(kinds.contains(kind), "no {kind} among {kinds:?}");
+    }
+}
+
+fn conv(name: &str, out: usize) -> Layer {
+    Layer::Conv { name: name.to_string(), out, side: 3, stride: 1, bias: true }
+}
+
+fn norm(name: &str) -> Layer {
+    Layer::Norm { name: name.to_string() }
+}
+
+const RELU: Layer = Layer::Activation(Activation::RELU);
+const POOL: Layer = Layer::Pool { side: 2, stride: 2, pad: 0 };
+
+fn head() -> Layer {
+    Layer::Conv { name: "head".to_string(), out: 1, side: 1, stride: 1, bias: true }
+}
+
+/// A net of layers in a row.
+fn chain(objective: Objective, layers: impl IntoIterator<Item = Layer>) -> Arch {
+    let mut arch = nets::by_name("CNN28", true).unwrap();
+    (arch.name, arch.objective, arch.channels) = ("WRONG".to_string(), objective, 2);
+    arch.layers.clear();
+    layers.into_iter().for_each(|layer| {
+        arch.push(layer);
+    });
+    arch
+}
+
+fn fcdd(layers: impl IntoIterator<Item = Layer>) -> Arch {
+    chain(Objective::Fcdd, layers.into_iter().chain([head()]))
+}
+
+/// Why a net is refused.
+fn refusal(arch: &Arch) -> String {
+    let options =
+        PlanOptions { batch: 2, side: 8, dtype: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training: None };
+    lower(arch, &options).err().unwrap_or_else(|| panic!("this net was lowered: {arch:#?}")).to_string()
+}
+
+/// Nets that cannot be lowered as they stand; each message names the net, the layer and what would be legal.
+#[test]
+fn wrong_nets_are_refused() {
+    let ordered = "may be followed by a norm, then an activation, then a max pool";
+    let graph = |build: &dyn Fn(&mut Arch)| {
+        let mut arch = chain(Objective::Fcdd, [conv("a", 3)]);
+        build(&mut arch);
+        arch.push(head());
+        arch
+    };
+    let linear = |name: &str, out, pixels| Layer::Linear { name: name.to_string(), out, pixels, init: Init::Uniform };
+    let deconv = Layer::Deconv { name: "d".to_string(), out: 2, side: 3, pad: 1, init: Init::Uniform };
+    for (arch, layer, legal) in [
+        // Lowered as norm, activation, pool, whatever their order was.
+        (fcdd([conv("a", 3), POOL, norm("n"), RELU]), "layer 2 (norm n) follows layer 1 (max pool)", ordered),
+        (fcdd([conv("a", 3), RELU, norm("n")]), "layer 2 (norm n) follows layer 1 (activation)", ordered),
+        (fcdd([conv("a", 3), POOL, RELU]), "layer 2 (activation) follows layer 1 (max pool)", ordered),
+        // The second took the place of the first.
+        (fcdd([conv("a", 3), RELU, Layer::Activation(Activation::LEAKY_RELU)]), "layer 2 (activation)", ordered),
+        (fcdd([conv("a", 3), norm("m"), norm("n")]), "layer 2 (norm n)", ordered),
+        (fcdd([conv("a", 3), POOL, POOL]), "layer 2 (max pool)", ordered),
+        // It vanished.
+        (fcdd([conv("a", 3), Layer::Sigmoid, conv("b", 3)]), "layer 1 (sigmoid)", "only there the loss takes it in"),
+        // Two layers shared their weights.
+        (fcdd([conv("a", 2), conv("a", 2)]), "layer 1 (convolution a) has the name of another", "names of their own"),
+        // The receptive field passed over them.
+        (fcdd([conv("a", 3), deconv.clone()]), "layer 1 (transposed convolution d)", "fully convolutional"),
+        (
+            fcdd([conv("a", 3), Layer::UpsampleNearest2x]),
+            "layer 1 (upsampling) upsamples outputs that lie 1 pixels apart",
+            "halved",
+        ),
+        // Kernels of even sides made maps larger.
+        (
+            fcdd([Layer::Conv { name: "a".to_string(), out: 2, side: 2, stride: 1, bias: true }]),
+            "layer 0 (convolution a) has a kernel of 2×2",
+            "odd sides",
+        ),
+        // The number of the winner did not fit a byte.
+        (fcdd([conv("a", 3), Layer::Pool { side: 17, stride: 1, pad: 8 }]), "layer 1 (max pool)", "1 to 16 rows"),
+        // The norm was trained, the convolution before it not.
+        (
+            Arch { frozen: 1, ..fcdd([conv("a", 3), norm("n"), RELU]) },
+            "layer 1 (norm n) is trained, layer 0 (convolution a) before it is frozen",
+            "frozen together",
+        ),
+        (Arch { frozen: 2, ..fcdd([conv("a", 3)]) }, "layer 1 (convolution head)", "something has to be trained"),
+        // Scores were lengths of maps.
+        (chain(Objective::Hsc, [conv("a", 3)]), "layer 0 (convolution a)", "end in a fully connected layer"),
+        // The reconstruction had other channels than the image.
+        (chain(Objective::Ae, [conv("a", 3)]), "takes inputs of 28×28", "choose `side`"),
+        // The images themselves were dropped.
+        (chain(Objective::Fcdd, [Layer::Dropout, head()]), "layer 0 (dropout)", "nothing else reads"),
+        (fcdd([RELU]), "layer 0 (activation) reads the images", ordered),
+        (fcdd([conv("a", 3), Layer::Reshape { side: 2, c: 3 }]), "layer 1 (reshape)", "a vector of as many values"),
+        (fcdd([linear("l", 4, 64)]), "layer 0 (fully connected layer l) has no receptive field", "fully convolutional"),
+        // Graphs.
+        (
+            graph(&|arch| {
+                arch.push(RELU);
+                arch.push_on(Layer::Add, [Source::Layer(0), Source::Layer(1)]);
+            }),
+            "layer 1 (activation) follows layer 0 (convolution a), which layer 2 (sum) reads too",
+            ordered,
+        ),
+        (
+            graph(&|arch| {
+                let b = arch.push_on(conv("b", 4), [Source::Input]);
+                arch.push_on(Layer::Add, [Source::Layer(0), b]);
+            }),
+            "layer 2 (sum) reads values of 8²×3 and 8²×4",
+            "as many channels",
+        ),
+        (
+            graph(&|arch| {
+                let b = arch.push_on(Layer::AveragePool { side: 2, stride: 2 }, [Source::Input]);
+                arch.push_on(Layer::Concat, [Source::Layer(0), b]);
+            }),
+            "layer 2 (concatenation) reads values of 8² and 4² pixels",
+            "all have one side",
+        ),
+        (
+            graph(&|arch| {
+                arch.push_on(conv("b", 4), [Source::Input]);
+            }),
+            "layer 0 (convolution a) is read by no layer",
+            "read by one after it",
+        ),
+        (
+            graph(&|arch| {
+                arch.push_on(Layer::Add, [Source::Layer(0)]);
+            }),
+            "layer 1 (sum) reads 1 values",
+            "2 to 2",
+        ),
+        (
+            graph(&|arch| {
+                arch.push_on(Layer::Add, [Source::Layer(0), Source::Layer(2)]);
+            }),
+            "layer 1 (sum) reads layer 2",
+            "layers before them",
+        ),
+        (
+            graph(&|arch| {
+                arch.push(Layer::Dropout);
+                arch.push_on(Layer::Add, [Source::Layer(0), Source::Layer(1)]);
+            }),
+            "layer 1 (dropout)",
+            "nothing else reads",
+        ),
+    ] {
+        let message = refusal(&arch);
+        assert!(message.contains("WRONG") && message.contains(layer) && message.contains(legal), "{layer}: {message}");
+    }
+}
