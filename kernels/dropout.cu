@@ -1,10 +1,14 @@
-// dropout, in place: zeroes each value with probability 1/2 and doubles the others. The same numbers as on the CPU: one stream of Philox per
-// image of the batch and update. One thread per four values of an image; bound by the bytes read and written.
+// Dropout, in place: zeroes each value with probability 1/2 and doubles the others. The random numbers are those of the CPU: one Philox
+// stream per image of the batch and update.
 #include "philox.cuh"
 #include "hyper.cuh"
 
 constexpr int THREADS = 256;
 
+// values [n, length] in place.
+//
+// Launch: ⌈n · ⌈length / 4⌉ / 256⌉ blocks, 256 threads, four values of an image per thread. No shared memory. Bound: bytes, each value is
+// read and written once.
 extern "C" __global__ void __launch_bounds__(THREADS)
 dropout(float* values, const float* __restrict__ hyper, const unsigned* __restrict__ clock, unsigned long long seed, int n, int length) {
   kernels_before();
