@@ -1,7 +1,7 @@
 // The head of an FCDD net in one pass: 1×1 convolution to one channel, anomaly map, score and loss; and its backward pass.
 //
-// z[p] = b + Σ_c x[p, c] · w[c]; a = z² / (√(z² + 1) + 1), which is √(z² + 1) − 1 without cancellation; the score of an image is the mean of
-// a. With labels also the loss of each image and its gradient by z. x [n, pixels, c] holds f32 or bf16, all else is f32.
+// z[p] = b + Σ_c x[p, c] · w[c]; a = z² / (√(z² + 1) + 1), which is √(z² + 1) − 1 without cancellation; the score of an image is the mean
+// of a. With labels also the loss of each image and its gradient by z. x [n, pixels, c] holds f32 or bf16, all else is f32.
 #include "fcdd_loss.cuh"
 #include "reduce.cuh"
 #include "vector.cuh"
