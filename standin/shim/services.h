@@ -1,5 +1,5 @@
-// What compiled kernels ask of the runtime: the indices of a thread, barriers, warp collectives, asynchronous copies, faults,
-// and the registry that finds a kernel by its name. Seen by both sides; implemented in runtime/.
+// What compiled kernels use of the runtime: the indices of a thread, barriers, warp collectives, asynchronous copies, faults,
+// and the registry that finds a kernel by its name. Included by both sides; implemented in runtime/.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include <type_traits>
 #include <utility>
 
-// The runtime's own pieces, compiled into a kernel's library, are no accesses of a kernel: the checked build leaves them alone.
+// For functions of the runtime that are compiled into a kernel's library: the checked build does not check their accesses.
 #define STANDIN_UNCHECKED __attribute__((no_sanitize("thread", "undefined")))
 #define STANDIN_TEXT_OF(x) #x
 #define STANDIN_TEXT(x) STANDIN_TEXT_OF(x)
@@ -79,7 +79,7 @@ void mbarrier_wait(unsigned long long* barrier, unsigned parity, const char* sit
 void tma_load(void* shared, const void* tensor_map, unsigned long long* barrier, std::initializer_list<int> coordinates,
               std::initializer_list<unsigned short> offsets, const char* site);
 
-// Checks on behalf of emulated instructions.
+// Checks of the accesses that emulated instructions make.
 void shared_row_read(const void* row, unsigned bytes, const char* instruction, const char* site);
 void note_atomic(const void* p, unsigned bytes);
 void note_fence();
