@@ -24,7 +24,7 @@ JUMP, FIELD = 8, 59  # of FCDD_CNN224
 
 
 def stored(path):
-    """An image as the data set keeps it: 240 x 240, each pixel the one at floor(i * size / 240)."""
+    """An image as fcdd stores it: 240 x 240, each pixel the one at floor(i * size / 240)."""
     image = np.asarray(Image.open(path).convert("RGB"))
     rows, columns = (np.arange(STORED) * size // STORED for size in image.shape[:2])
     return image[rows][:, columns]
