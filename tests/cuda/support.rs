@@ -189,7 +189,10 @@ impl Gpu {
             let writes = step.writes();
             let outputs = writes.reals.iter().map(|&(_, view)| tested.read(view).unwrap());
             let these: Vec<Vec<u32>> = outputs.map(|values| values.iter().map(|v| v.to_bits()).collect()).collect();
-            assert!(bits.as_ref().is_none_or(|bits| *bits == these), "{name} the bits differ from those of the first order");
+            assert!(
+                bits.as_ref().is_none_or(|bits| *bits == these),
+                "{name} the bits differ from those of the first order"
+            );
             bits = Some(these);
         });
     }

@@ -58,7 +58,10 @@ fn every_candidate_gives_what_the_chosen_one_gives() {
                         // Sums of some thousand products in another order; those in bf16 may be rounded the other way.
                         let bound = if dtype == DType::Bf16 { 1.0 / 128.0 } else { 1e-4 };
                         assert!(largest > 0.0 && apart <= bound * largest, "{what}: {apart} of {largest}");
-                        assert!(!candidate.chosen || apart == 0.0, "{what} is marked as chosen, but the step uses another tile");
+                        assert!(
+                            !candidate.chosen || apart == 0.0,
+                            "{what} is marked as chosen, but the step uses another tile"
+                        );
                     }
                     compared.insert((step.kind(), candidate.tile.product));
                 }
