@@ -54,7 +54,7 @@ void* dynamic_shared();
 // The thread has waited for the kernels before this one, and may touch memory although it was launched ahead of their end.
 void kernels_before();
 
-// Asynchronous copies of 16 bytes from global to shared memory, zeros behind the first `bytes`.
+// Asynchronous copies of 16 bytes from global to shared memory, zeros after the first `bytes`.
 void cp_async(void* shared, const void* global, int bytes, const char* site);
 void cp_async_commit();
 void cp_async_wait(int keep);
@@ -69,7 +69,7 @@ void wgmma_fence();
 void wgmma_commit();
 void wgmma_wait(int keep, const char* site);
 
-// Barriers in shared memory. An arrival may announce bytes, which TMA brings.
+// Barriers in shared memory. An arrival may announce bytes of TMA copies.
 void mbarrier_init(unsigned long long* barrier, unsigned arrivals, const char* site);
 void mbarrier_fence_init();
 void mbarrier_arrive_expecting(unsigned long long* barrier, unsigned bytes, const char* site);

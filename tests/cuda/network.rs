@@ -209,8 +209,8 @@ fn inference_as_on_the_cpu() {
                 let mut net = Network::<f32>::on(device, &arch, options, &Weights::init(&arch, 3)).unwrap();
                 Stream::new(5, Purpose::Check, 0, 9).fill_normal(net.input(n).unwrap());
                 let scores = net.infer(n).unwrap().to_vec();
-                let explained = net.heatmaps(n).unwrap();
-                [scores, explained.maps.to_vec(), explained.heatmaps.to_vec()]
+                let heatmaps = net.heatmaps(n).unwrap();
+                [scores, heatmaps.maps.to_vec(), heatmaps.heatmaps.to_vec()]
             };
             for n in if gpu.is_checked() { vec![1] } else { vec![3, 1] } {
                 for (ours, reference) in infer(&gpu.device, n).iter().zip(infer(&Device::Cpu, n)) {

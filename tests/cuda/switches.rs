@@ -38,8 +38,8 @@ fn inference(gpu: &Gpu, net: &str, on: &[Switch], dtype: DType) -> Option<[Vec<f
         let mut net = Network::<f32>::on(&gpu.device, &arch, options, &Weights::init(&arch, 3)).unwrap();
         Stream::new(5, Purpose::Check, 0, 9).fill_normal(net.input(3).unwrap());
         let scores = net.infer(3).unwrap().to_vec();
-        let explained = net.heatmaps(3).unwrap();
-        [scores, explained.maps.to_vec(), explained.heatmaps.to_vec()]
+        let heatmaps = net.heatmaps(3).unwrap();
+        [scores, heatmaps.maps.to_vec(), heatmaps.heatmaps.to_vec()]
     })
 }
 

@@ -80,11 +80,11 @@ fn a_batch_of_one_label_trains_as_if_normal() {
     let z = noise(0, N * U * U);
     assert_eq!(by_labels::<f64>(&z, &[0.0; N]), by_labels::<f64>(&z, &[1.0; N]));
     let mixed = by_labels::<f64>(&z, &[0.0, 1.0, 0.0, 1.0]).0;
-    let nominal = by_labels::<f64>(&z, &[0.0; N]).0;
-    assert_eq!((mixed[0], mixed[2]), (nominal[0], nominal[2]));
-    assert!(mixed[1] != nominal[1]);
+    let normal = by_labels::<f64>(&z, &[0.0; N]).0;
+    assert_eq!((mixed[0], mixed[2]), (normal[0], normal[2]));
+    assert!(mixed[1] != normal[1]);
     // −log(1 − exp(−s)) as it is written.
-    assert!((mixed[1] + (1.0 - (-nominal[1]).exp()).ln()).abs() < 1e-12);
+    assert!((mixed[1] + (1.0 - (-normal[1]).exp()).ln()).abs() < 1e-12);
 }
 
 /// In f32 the formulas of the paper lose all digits for outputs below 1e-4; the forms used here keep them.
