@@ -1,7 +1,7 @@
 //! Whole training steps and inference with heatmaps: `cargo bench --bench nets [-- FILTER]`. Criterion's `elem/s` is images/s.
 //!
-//! On a GPU by its own clock, as one replayed graph on a batch that stays in its memory: the caches are as warm as the batch before left
-//! them. `fcdd bench` also times training with drawn batches and cold inference.
+//! On a GPU timed with CUDA events, as one replayed graph on a batch that stays in device memory, with the caches as the previous run left
+//! them. `fcdd bench` also times training with drawn batches, and inference with cold caches.
 
 mod support;
 

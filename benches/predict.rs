@@ -1,4 +1,5 @@
-//! On the GPU where there is one, else on the CPU: latency of scoring one image from its file: decoding, resizing, normalising, inference and heatmap.
+//! Latency of scoring one image from its file: decoding, resizing, normalising, inference and heatmap. On the GPU where there is one, else
+//! on the CPU.
 //!
 //! `cargo bench --bench predict`; `fcdd bench --task predict` gives p50 and p99.
 
@@ -17,6 +18,6 @@ fn predict(criterion: &mut Criterion) {
     group.finish();
 }
 
-// Plots would want a font.
+// Without plots, which would need a font.
 criterion_group! { name = benches; config = Criterion::default().without_plots(); targets = predict }
 criterion_main!(benches);

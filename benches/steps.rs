@@ -1,9 +1,8 @@
 //! Every step of the training and inference plans of the paper's nets by itself, each kind and shape once:
 //! `cargo bench --bench steps [-- FILTER]`, such as `-- 'conv_wgrad/cuda bf16'`.
 //!
-//! On a GPU by its own clock, with nothing of the inputs in the caches: a copy of more than they hold runs before each step, untimed.
-//! On the CPU the inputs are as warm as the run before left them. Criterion's `elem/s` is FLOP/s for convolutions and values read and
-//! written per second for all other steps.
+//! On a GPU timed with CUDA events and with cold caches: before each step an untimed copy evicts them. On the CPU the caches are as the
+//! previous run left them. Criterion's `elem/s` is FLOP/s for convolutions, and values read and written per second for all other steps.
 
 mod support;
 
@@ -29,7 +28,7 @@ struct Net {
 }
 
 impl Net {
-    /// The network, after a training step: every buffer holds what it holds in earnest.
+    /// The network, after one training step: every buffer holds realistic values.
     fn network(&mut self) -> &mut Network<f32> {
         let Net { arch, options, network } = self;
         network.get_or_insert_with(|| {
@@ -71,7 +70,7 @@ fn steps(criterion: &mut Criterion<Clock>) {
                 phases.iter().flat_map(|(phase, of)| of.iter().copied().flatten().map(move |s| (phase, s)))
             {
                 let (dtype, shape) = (dtype.word(), step.shape());
-                // A layer of both phases that reads and writes the same is one.
+                // A step that is the same in training and inference is timed once.
                 let is_new = met.insert(format!("{dtype} {shape} {}", step.describe()));
                 let id = format!("{} {dtype} {phase} {shape}", device().name());
                 let steps = by_kind.entry(step.kind()).or_default();

@@ -7,15 +7,15 @@ namespace {
 
 constexpr int MOST_CHANGES = 4 * MOST_TRANSFORMS;
 
-// What a block knows of its image.
+// A block's shared memory.
 struct Shared {
   Transform steps[MOST_TRANSFORMS];
-  Change changes[MOST_CHANGES];   // of colours, by the transforms so far
+  Change changes[MOST_CHANGES];   // changes of colour by the transforms so far
   unsigned long long totals[2];
   unsigned histogram[256];
-  float table[3][256];            // what a byte becomes, per channel, up to the first step that looks at more
-  unsigned char inside[256];      // what the changes so far make of a grey raw byte
-  unsigned char outside[MOST_TRANSFORMS];  // and of the black that a step padded with
+  float table[3][256];            // per channel, the float of each byte after the steps that need that byte alone
+  unsigned char inside[256];      // each raw byte after the changes so far, as grey
+  unsigned char outside[MOST_TRANSFORMS];  // the padding of each step (black) after the changes that followed it
 };
 
 // A raw image seen through the geometric transforms and those of bytes so far.
@@ -28,14 +28,14 @@ struct View {
   int changes;  // how many
   bool mixed;   // whether one of them mixes the channels of a pixel
 
-  // Where channels are not mixed.
+  // The byte at a place; only where no change mixes channels.
   __device__ __forceinline__ int byte(const Place& place) const {
     const int row = rows[place.y], column = columns[place.x], padded = padded_by(row, column);
     if (padded >= 0) return shared.outside[padded];
     return shared.inside[source.byte((static_cast<size_t>(row) * raw_side + column) * channels + place.c)];
   }
 
-  // Of three channels.
+  // A pixel of an image with three channels.
   __device__ __forceinline__ Colour colour(int y, int x) const {
     const int row = rows[y], column = columns[x], padded = padded_by(row, column);
     if (padded >= 0) return {shared.outside[padded], shared.outside[padded], shared.outside[padded]};
@@ -50,8 +50,8 @@ struct View {
     return channels == 3 ? luma(colour(pixel.y, pixel.x)) : byte(pixel);
   }
 
-  // Adds a change, which is seen after the next barrier. What transforms before number `at` padded with changes too; what later ones
-  // pad with does not. All threads of the block call it.
+  // Adds a change of colours, visible after the next barrier. It also applies to the padding of the transforms before number `at`, not
+  // to that of later ones. All threads of the block call it.
   __device__ __forceinline__ void add(const Change& change, int at) {
     if (threadIdx.x == 0) shared.changes[changes] = change;
     for (int v = threadIdx.x; v < 256; v += blockDim.x) {
@@ -70,23 +70,23 @@ struct View {
   }
 };
 
-// The raw image of the sample and its ground truth. A `count` of 0 says that there is a nominal image, and another, for each image of
-// the batch, instead of sets to pick from. Settles whether the sample is anomalous where anomalies stand beside the `count` nominal
-// images: they are the second half of the images that a pass goes through.
+// The raw image of a sample and its ground truth. With a `count` of 0, `nominal` and `others` hold one staged image for each image of the
+// batch; otherwise they are whole sets to pick from. With OFFLINE (anomalies made before training) a pass goes through the `count` normal
+// images, then through the anomalies, so that the image decides whether the sample is anomalous.
 __device__ __forceinline__ Source
 source_of(Sample& sample, const unsigned char* __restrict__ nominal, unsigned count, const unsigned char* __restrict__ others,
           const unsigned char* __restrict__ masks, unsigned other_count, const short* __restrict__ noise, int supervise,
           int raw_side, int channels) {
   const size_t pixels = static_cast<size_t>(raw_side) * raw_side, len = pixels * channels;
-  unsigned picture = count ? sample.number % (supervise == OFFLINE ? 2 * count : count) : blockIdx.x;
+  unsigned image = count ? sample.number % (supervise == OFFLINE ? 2 * count : count) : blockIdx.x;
   if (supervise == OFFLINE) {
-    sample.anomalous = picture >= count;
-    if (sample.anomalous) picture -= count;
+    sample.anomalous = image >= count;
+    if (sample.anomalous) image -= count;
   }
-  Source source = {nominal + picture * len, nullptr, nullptr, NOISE_NONE, 1, false, sample.anomalous ? 1.0f : 0.0f};
+  Source source = {nominal + image * len, nullptr, nullptr, NOISE_NONE, 1, false, sample.anomalous ? 1.0f : 0.0f};
   if (!sample.anomalous) return source;
   if (supervise == OTHER || supervise == OFFLINE) {
-    const unsigned pick = supervise == OTHER && count ? sample.pick(other_count) : picture;
+    const unsigned pick = supervise == OTHER && count ? sample.pick(other_count) : image;
     source.image = others + pick * len;
     source.mask = masks ? masks + pick * pixels : nullptr;
   } else {
@@ -99,7 +99,7 @@ source_of(Sample& sample, const unsigned char* __restrict__ nominal, unsigned co
 
 // Mean brightness of an image of side² pixels, rounded half up: `jitter::mean_luma`.
 __device__ __forceinline__ int mean_brightness(Shared& shared, const View& view, int side) {
-  __syncthreads();  // what was added is seen, and a former total no longer needed
+  __syncthreads();  // changes are visible, and nobody reads the previous total any more
   if (threadIdx.x == 0) shared.totals[0] = 0;
   __syncthreads();
   long long sum = 0;
@@ -128,7 +128,7 @@ __device__ __forceinline__ void jitter(Shared& shared, View& view, int at, const
   __syncthreads();
 }
 
-// How often each of the bytes that `byte_at(i, place)` gives occurs; seen after it. For each value of n it is called once.
+// Histogram of the n bytes `byte_at(i, place)`, each of which is computed once; complete on return.
 template <class ByteAt>
 __device__ __forceinline__ void count_bytes(Shared& shared, int n, int side, int channels, const ByteAt& byte_at) {
   for (int v = threadIdx.x; v < 256; v += blockDim.x) shared.histogram[v] = 0;
@@ -144,7 +144,7 @@ __device__ __forceinline__ void count_bytes(Shared& shared, int n, int side, int
   __syncthreads();
 }
 
-// Adds `of(v)` for every byte v counted to a total that is 0; every thread gets the sum.
+// Σ of(v) over the counted bytes v, returned to every thread. `*total` must be 0.
 template <class Of>
 __device__ __forceinline__ long long sum_of_bytes(Shared& shared, unsigned long long* total, const Of& of) {
   long long sum = 0;
@@ -154,7 +154,7 @@ __device__ __forceinline__ long long sum_of_bytes(Shared& shared, unsigned long 
   return static_cast<long long>(*total);
 }
 
-// Of the bytes counted: `Histogram::lcn_table`.
+// Contrast of the counted bytes: `Histogram::lcn_table`.
 __device__ __forceinline__ Contrast contrast(Shared& shared, long long n) {
   const long long sum = sum_of_bytes(shared, &shared.totals[0], [](int v) { return static_cast<long long>(v); });
   const long long spread = sum_of_bytes(shared, &shared.totals[1], [=](int v) {
@@ -164,7 +164,7 @@ __device__ __forceinline__ Contrast contrast(Shared& shared, long long n) {
   return {n, sum, spread};
 }
 
-// Of the bytes counted: `Histogram::deviation`.
+// Standard deviation of the counted bytes: `Histogram::deviation`.
 __device__ __forceinline__ float deviation(Shared& shared, long long count) {
   if (count < 2) return 0.0f;
   const double n = static_cast<double>(count);
@@ -175,9 +175,9 @@ __device__ __forceinline__ float deviation(Shared& shared, long long count) {
   return static_cast<float>(sqrt(fmax(variance, 0.0)) / 255.0);
 }
 
-// Of n floats that the block has written: `contrast::lcn`.
+// Contrast of n floats that the block has written: `contrast::lcn`.
 __device__ __forceinline__ FloatContrast float_contrast(Shared& shared, const float* values, int n) {
-  __syncthreads();  // the values are seen, and former totals no longer needed
+  __syncthreads();  // the values are visible, and nobody reads the previous totals any more
   if (threadIdx.x < 2) shared.totals[threadIdx.x] = 0;
   __syncthreads();
   long long sum = 0;
@@ -196,23 +196,23 @@ __device__ __forceinline__ FloatContrast float_contrast(Shared& shared, const fl
   return {mean, spread == 0 ? 0.0f : static_cast<float>(n) / static_cast<float>(spread)};
 }
 
-// The first step from `from` on, of `steps`, for which `is(op)` holds; `steps` where none is.
+// The first step in from..steps for which `is(op)` holds; `steps` if there is none.
 template <class Is>
 __device__ __forceinline__ int find(const Shared& shared, int from, int steps, const Is& is) {
   while (from < steps && !is(shared.steps[from].op)) ++from;
   return from;
 }
 
-// The transforms of floats, four values per thread and round: they share a block of random numbers.
+// The transforms of floats. A thread computes four neighbouring values at a time, which share one Philox block.
 struct Floats {
   const Shared& shared;
   const float* __restrict__ numbers;
   const Stream& speckle;
-  float* input;  // of the image
+  float* input;  // of the net, written here
   int n, side, channels;
   float spread;
 
-  // Writes what the steps from `from` to before `to` make of `first(i, place)`, which may read value i of `input`.
+  // Writes `first(i, place)` after the steps from..to; `first` may read value i of `input`.
   template <class First>
   __device__ __forceinline__ void write(int from, int to, const First& first) const {
     const bool noisy = find(shared, from, to, [](int op) { return op == OP_NOISE || op == OP_SPREAD_NOISE; }) < to;
@@ -245,15 +245,14 @@ struct Floats {
 }  // namespace
 
 // Makes inputs (side² · channels floats per image, NHWC), labels (1 for anomalies, else 0) and, where `maps` is not null, maps
-// (side² floats): `TrainingSet::fill`. `count`: nominal images, 0 where one was staged for each image of the batch. With `order`
-// null it makes the inputs of the `count` raw images themselves, from `nominal` on
-// (`Preprocessing::apply_test`), and no labels.
+// (side² floats): `TrainingSet::fill`. `count`: normal images, 0 where one was staged for each image of the batch. With `order` null,
+// the inputs are those of the raw images at `nominal` in their order, as in a test (`Preprocessing::apply_test`); there are no labels.
 //
-// Launch: a block per image, of whole warps; 768 threads at most, which leaves registers enough for none to spill. Shared memory:
-// about 7 KB, and dynamically two `short` for each row of the largest side on the way. Bound: memory; per value about 4 bytes
-// written, and 1 byte (3 with noise) read up to four times (sign of the noise, jitter, LCN, output), from L2 after the first.
-// Philox and Box–Muller, about 60 flops per value, where the list has noise; about 100, a dozen of them in double, per pixel and
-// look at the image where hue changes. LCN of floats reads what was written three times and writes it once more.
+// Launch: one block per image, of whole warps, at most 768 threads: with more, registers would spill. Shared memory: about 7 KB, static,
+// and dynamic two `short` for each row of the largest side between transforms. Bound: memory; per value about 4 bytes written, and 1 byte
+// (3 with noise) read up to four times (sign of the noise, jitter, LCN, output), from L2 after the first time. A transform that adds noise
+// costs about 60 flops per value (Philox and Box–Muller), a change of hue about 100 flops, a dozen of them in double, per pixel and
+// reading of the image. LCN of floats reads the written values three times and writes them once more.
 extern "C" __global__ void __launch_bounds__(768) augment_batch(
     const unsigned char* __restrict__ nominal, unsigned count, const unsigned char* __restrict__ others,
     const unsigned char* __restrict__ masks, unsigned other_count, const short* __restrict__ noise,
@@ -278,7 +277,7 @@ extern "C" __global__ void __launch_bounds__(768) augment_batch(
   for (int s = threadIdx.x; s < steps; s += blockDim.x) shared.steps[s] = read_transform(program + s * INTS_PER_TRANSFORM, random);
   __syncthreads();
 
-  // Bytes: geometry composes, jitter looks at the image as it is by then.
+  // Transforms of bytes: geometry is composed, each jitter reads the image as transformed so far.
   int s = 0;
   for (; shared.steps[s].op != OP_TO_UNIT && shared.steps[s].op != OP_LCN; ++s) {
     if (shared.steps[s].op != OP_JITTER) continue;
@@ -291,7 +290,7 @@ extern "C" __global__ void __launch_bounds__(768) augment_batch(
   trace_all(shared.steps, s, side, rows, rows + widest);
   __syncthreads();
 
-  // Where channels are mixed, pixels are made once, and kept where the input will be.
+  // Where channels are mixed, each pixel is computed once and kept in the output buffer until the floats replace it.
   const int len = side * side * channels;
   float* input = inputs + static_cast<size_t>(blockIdx.x) * len;
   if (view.mixed) {
@@ -307,7 +306,7 @@ extern "C" __global__ void __launch_bounds__(768) augment_batch(
     return view.mixed ? static_cast<int>(input[i]) : view.byte(place);
   };
 
-  // Bytes to floats: a table for all that does not depend on the place.
+  // Bytes to floats: a table holds everything that depends on the byte and the channel alone.
   const bool is_lcn = shared.steps[s].op == OP_LCN;
   Contrast of_image = {0, 0, 0};
   float spread = 0.0f;

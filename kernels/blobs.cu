@@ -1,11 +1,10 @@
 // Noise of rectangles at random places: `src/data/anomaly/{blobs,fine_confetti}.rs`.
 //
-// A block draws the rectangles of its image into shared memory, a thread each, and gathers them per pixel: the last one that
-// covers a pixel colours it. Grid: (images, parts of an image); any shape does. Images that become no anomalies are left as
-// they are. Bound: 2 bytes written per value; about 12 flops per pixel and rectangle, of which there are few.
+// A block draws the rectangles of its image into shared memory, one per thread; then each thread colours pixels by the last rectangle
+// that covers them. The noise of images that do not become anomalies is left as it is.
 #include "sample.cuh"
 
-// One rectangle: a pixel belongs to it if, seen from the centre and turned back, it is less than half a side away.
+// One rectangle. A pixel belongs to it if its offset from the centre, rotated back, is less than half a side along both axes.
 struct Blob {
   float row, column, along, across, sine, cosine;
   short colour[3];
@@ -22,8 +21,8 @@ struct Blob {
 // One set of squares as a row of integers: `BlobSet::row`.
 constexpr int SET_ROW = 8;
 struct BlobSet {
-  unsigned first;                // of the numbers of a stream that it uses
-  unsigned counts_start, counts; // its distribution function among the integers of all sets
+  unsigned first;                // the first number of the stream that it uses
+  unsigned counts_start, counts; // where its distribution function of counts starts in the tables, and its length
   unsigned smallest, largest;
   bool rotated;
   int kind;                      // of colour
@@ -42,11 +41,11 @@ struct BlobSet {
 
 enum ColourKind { COLOUR_CONSTANT, COLOUR_BRIGHT, COLOUR_DARK };
 
-// Numbers of a stream per square.
+// Random numbers per square.
 constexpr unsigned PER_SQUARE = 8;
 
 __device__ __forceinline__ Blob draw_square(const BlobSet& set, const Stream& stream, unsigned b, unsigned side) {
-  // Numbers index … index + 7 are two blocks: row, column, side, angle; the channels.
+  // Numbers index … index + 7 are two Philox blocks: row, column, side, angle; then one number per channel.
   const unsigned index = set.first + PER_SQUARE * (b + 1);
   const Words4 place = stream.block(index / 4);
   const Words4 bright = stream.block(index / 4 + 1);
@@ -79,8 +78,11 @@ __device__ __forceinline__ const Blob* topmost(const Blob* blobs, int count, int
 // The most sets of a mode.
 constexpr int MOST_SETS = 2;
 
-// Sets of squares: inside a set later ones lie over earlier ones, sets are added. `tables` holds `sets` rows of integers, then
-// their distribution functions. Dynamic shared memory: a `Blob` for each square that the sets can have.
+// Sets of squares: within a set later squares cover earlier ones; the sets are added. `tables` holds `sets` rows of integers, then
+// their distribution functions.
+//
+// Launch: grid (images, parts of an image) of any shape, 256 threads. Shared memory, dynamic: a `Blob` for each square that the sets can
+// have. Bound: 2 bytes written per value, or 12 flops per pixel and square.
 extern "C" __global__ void __launch_bounds__(256) blobs_squares(
     const unsigned* __restrict__ tables, int sets, const unsigned* __restrict__ clock, const unsigned* __restrict__ order,
     unsigned stride, unsigned long long seed, int supervise, int side, int channels, short* __restrict__ noise) {
@@ -120,12 +122,15 @@ extern "C" __global__ void __launch_bounds__(256) blobs_squares(
   }
 }
 
-// Figures of fine confetti: `fine_confetti.rs`.
+// Constants of fine confetti, as in `fine_confetti.rs`.
 constexpr int MOST_STRIPS = 6;
 constexpr unsigned ENTRIES = 64;
 constexpr unsigned PER_STRIP = 10;
 
 // Rectangles of fine confetti. `halves` and `strengths` are the tables of log-uniform half sides and strengths.
+//
+// Launch: grid (images, parts of an image) of any shape, 256 threads. Shared memory, static: 192 bytes. Bound: 2 bytes written
+// per value, or 12 flops per pixel and rectangle.
 extern "C" __global__ void __launch_bounds__(256) blobs_strips(
     const float* __restrict__ halves, const int* __restrict__ strengths, const unsigned* __restrict__ clock,
     const unsigned* __restrict__ order, unsigned stride, unsigned long long seed, int supervise, int side, int channels,

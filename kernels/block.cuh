@@ -1,4 +1,4 @@
-// What the threads of a block do together.
+// Integer sums over the threads of a block.
 #pragma once
 #include "portable.cuh"
 

@@ -3,7 +3,7 @@
 
 // y[i] = x[i].
 //
-// Launch: ⌈length / 2048⌉ blocks in x, 256 threads of eight neighbours each. x and y start at 16 bytes. No shared memory. Bound: bytes,
+// Launch: ⌈length / 2048⌉ blocks in x, 256 threads of eight elements each. x and y are aligned to 16 bytes. No shared memory. Bound: bytes,
 // 6 per element.
 extern "C" __global__ void __launch_bounds__(256) cast(const float* __restrict__ x, bf16* __restrict__ y, long long length) {
   kernels_before();
@@ -19,14 +19,14 @@ extern "C" __global__ void __launch_bounds__(256) cast(const float* __restrict__
 
 // A layer's weights [k, taps, c] at `source`, to be rounded to rows of `stride` elements (a multiple of 8) at `target` (a multiple of 8),
 // with zeros at the end of each row:
-//   straight  [k][taps, c], for the forward pass
-//   turned    [c][taps from the last to the first, k], with which fprop of dy is the gradient of the input
-// Blocks from `first_block` on work on it: straight ⌈k · stride / 1024⌉, turned ⌈k / 32⌉ · ⌈c / 32⌉ · taps.
+//   krsc     [k][taps, c], for fprop
+//   flipped  [c][taps from the last to the first, k], for dgrad, which is fprop of dy with these weights
+// Blocks from `first_block` on work on it: krsc ⌈k · stride / 1024⌉, flipped ⌈k / 32⌉ · ⌈c / 32⌉ · taps.
 struct Layer {
-  int first_block, turned, source, target, k, taps, c, stride;
+  int first_block, flipped, source, target, k, taps, c, stride;
 };
 
-static __device__ __forceinline__ void straight(const float* __restrict__ x, bf16* __restrict__ y, const Layer& layer, int block) {
+static __device__ __forceinline__ void krsc(const float* __restrict__ x, bf16* __restrict__ y, const Layer& layer, int block) {
   const int length = layer.taps * layer.c, at = (block * 128 + threadIdx.x) * 8;
   const int row = at / layer.stride, column = at % layer.stride;
   if (row >= layer.k) return;
@@ -36,8 +36,8 @@ static __device__ __forceinline__ void straight(const float* __restrict__ x, bf1
   store(y + at, chunk);
 }
 
-static __device__ __forceinline__ void turned(const float* __restrict__ x, bf16* __restrict__ y, const Layer& layer, int block,
-                                              float (*tile)[33]) {
+static __device__ __forceinline__ void flipped(const float* __restrict__ x, bf16* __restrict__ y, const Layer& layer, int block,
+                                               float (*tile)[33]) {
   const int k = layer.k, c = layer.c, taps = layer.taps, across = (k + 31) / 32;
   const int first_k = block % across * 32, first_c = block / across / taps * 32, tap = block / across % taps;
 #pragma unroll
@@ -50,7 +50,7 @@ static __device__ __forceinline__ void turned(const float* __restrict__ x, bf16*
   if (first_c + column >= c) return;
   bf16* line = y + (size_t)(first_c + column) * layer.stride;
   bf16* out = line + ((taps - 1 - tap) * k + first_k + row);
-  // Where k is a multiple of 8, rows of k are whole chunks.
+  // Where k is a multiple of 8, eight elements are stored at once.
   if (k % 8 == 0) {
     if (first_k + row >= k) return;
     Floats<8> chunk;
@@ -62,15 +62,15 @@ static __device__ __forceinline__ void turned(const float* __restrict__ x, bf16*
 #pragma unroll
   for (int i = 0; i < 8; i++)
     if (first_k + row + i < k) out[i] = to_bf16(tile[row + i][column]);
-  // The last tap's last block ends the row.
+  // The block that writes the end of a row also writes the zeros after it.
   if (tap == 0 && first_k + 32 >= k)
     for (int at = taps * k + threadIdx.x % 4; at < layer.stride; at += 4) line[at] = bf16{0};
 }
 
-// The weights of all layers at once: x holds the parameters, y what `layers` of them say.
+// Rounds the weights of all layers at once: from the parameters x to y, as the `layers` entries of `table` (Layer) say.
 //
-// Launch: as many blocks in x as the layers need, 128 threads. Shared memory, static: 4.1 KiB. y starts at 16 bytes. Bound: bytes, 6 per
-// element.
+// Launch: as many blocks in x as the layers need, 128 threads. Shared memory, static: 4.1 KiB. y is aligned to 16 bytes. Bound: bytes, 6
+// per element.
 extern "C" __global__ void __launch_bounds__(128) cast_weights(const float* __restrict__ x, bf16* __restrict__ y,
                                                                const int* __restrict__ table, int layers) {
   kernels_before();
@@ -80,8 +80,8 @@ extern "C" __global__ void __launch_bounds__(128) cast_weights(const float* __re
   while (at + 1 < layers && list[at + 1].first_block <= (int)blockIdx.x) at++;
   const Layer layer = list[at];
   const int block = blockIdx.x - layer.first_block;
-  if (layer.turned)
-    turned(x + layer.source, y + layer.target, layer, block, tile);
+  if (layer.flipped)
+    flipped(x + layer.source, y + layer.target, layer, block, tile);
   else
-    straight(x + layer.source, y + layer.target, layer, block);
+    krsc(x + layer.source, y + layer.target, layer, block);
 }

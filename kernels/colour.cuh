@@ -18,7 +18,7 @@ __device__ __forceinline__ int blend(int value, int base, float factor) {
   return static_cast<int>(fminf(fmaxf(blended, 0.0f), 255.0f));
 }
 
-// `jitter::hsv`: quotients in float, sums in double, as Pillow. The hue turned by `steps` of 255.
+// `jitter::hsv`: quotients in float, sums in double, as in Pillow. The hue is rotated by `steps` of 255.
 __device__ __forceinline__ Colour hsv(const Colour& colour, int steps) {
   const int most = max(colour.r, max(colour.g, colour.b)), least = min(colour.r, min(colour.g, colour.b));
   if (most == least) return {steps, 0, most};
@@ -53,18 +53,18 @@ __device__ __forceinline__ Colour rgb(const Colour& hsv) {
   }
 }
 
-// What a jitter does in turn.
+// The changes that a jitter consists of.
 enum ChangeKind { CHANGE_BRIGHTNESS, CHANGE_CONTRAST, CHANGE_SATURATION, CHANGE_HUE };
 
-// One change of all pixels, its random numbers drawn: brightness and contrast are blends with a grey `base`, saturation is one with
-// the pixel's own grey, the hue turns by `base` steps.
+// One change of all pixels, its random numbers already drawn: brightness and contrast blend with the grey `base`, saturation blends with
+// the pixel's own grey, hue is rotated by `base` steps.
 struct Change {
   int kind, base;
   float factor;
 
   __device__ __forceinline__ bool mixes() const { return kind >= CHANGE_SATURATION; }
 
-  // Of a grey pixel, or of a channel where none are mixed.
+  // The new value of a grey pixel, or of one channel if the change does not mix channels.
   __device__ __forceinline__ int of_grey(int value) const { return mixes() ? value : blend(value, base, factor); }
 
   __device__ __forceinline__ Colour of(const Colour& colour) const {
@@ -74,7 +74,7 @@ struct Change {
   }
 };
 
-// One of the 24 orders of changes: `jitter::order`. Four bits for each, the first lowest.
+// One of the 24 orders of the four changes: `jitter::order`. Four bits for each, the first change in the lowest.
 __device__ __forceinline__ unsigned order_of_changes(unsigned index) {
   const auto insert = [](unsigned order, unsigned place, unsigned change) {
     const unsigned low = order & ((1u << 4 * place) - 1);
@@ -84,7 +84,7 @@ __device__ __forceinline__ unsigned order_of_changes(unsigned index) {
   return insert(insert(two, index % 12 / 4, CHANGE_SATURATION), index % 4, CHANGE_HUE);
 }
 
-// A jitter with its random numbers drawn.
+// A jitter, its random numbers already drawn.
 struct Jitter {
   unsigned order;
   float bright, steep, vivid;

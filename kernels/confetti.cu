@@ -1,9 +1,11 @@
 // The blur of confetti: separable, in integers, border reflected: `src/data/anomaly/confetti.rs`, where the order of summation
 // does not matter.
 //
-// Two kernels, along the rows and along the columns, over those images of the batch that become anomalies. Grid: (images, parts of an
-// image), a value per thread and round; any shape does. Bound: `taps` multiply-adds per value and direction; neighbours
-// read the same values, so that memory is read about once (2 + 4 bytes per value along the rows, 4 + 2 along the columns).
+// Two kernels, along the rows and along the columns, over those images of the batch that become anomalies.
+//
+// Launch of both: grid (images, parts of an image) of any shape, 256 threads, one value per thread and iteration. No shared memory.
+// Bound: `taps` multiply-adds per value; neighbouring threads read the same values, so device memory is read about once (2 bytes read and
+// 4 written per value along the rows, 4 and 2 along the columns).
 #include "reflect.cuh"
 #include "sample.cuh"
 

@@ -1,21 +1,21 @@
-// Convolutions as implicit matrix products in f32: one main loop, and the operands it multiplies.
+// Convolutions as implicit matrix products (implicit GEMM) in f32: one main loop, and the operands that it multiplies.
 //
-// A block computes a tile of BM rows and BN columns of a product, walking along the depth (what is summed over) BK at a time.
-// Both operands pass through shared memory, stored depth by depth, in two buffers: while one is multiplied, the next part of
-// the depth travels from global memory to registers. Each pass of a convolution says where its operands come from:
+// A block computes a tile of BM rows and BN columns of a product, in steps of BK along the depth (the dimension that is summed over).
+// Both operands go through shared memory, depth-major and double-buffered: while one step's operands are multiplied, the next step's are
+// loaded from global memory to registers. The operands of each pass of a convolution:
 //
 //   pass    rows                columns       depth
 //   fprop   output pixels       k             r, s, c      windows of x     · rows of the weights
 //   dgrad   input pixels        c             r, s, k      windows of dy    · columns of the weights
 //   wgrad   k                   r, s, c       pixels       dy, transposed   · windows of x, transposed
 //
-// Nothing is unfolded in global memory, and the order of every sum depends on the shapes alone.
+// No im2col matrix is written to global memory, and the order of every sum depends on the shapes alone.
 #pragma once
 #include "odometer.cuh"
 
 // Depth between two barriers.
 constexpr int BK = 8;
-// Elements added to each row in shared memory, so that storing a transposed operand meets every bank once.
+// Elements added to each row in shared memory, so that storing a transposed operand has no bank conflicts.
 constexpr int SHARED_PAD = 4;
 
 // The shape of a block's work: a tile of BM_ · BN_, of which each thread sums TM_ · TN_ in groups of four neighbours.
@@ -23,7 +23,7 @@ template <int BM_, int BN_, int TM_, int TN_>
 struct Tile {
   static constexpr int BM = BM_, BN = BN_, TM = TM_, TN = TN_;
   static constexpr int THREADS_M = BM / TM, THREADS_N = BN / TN, THREADS = THREADS_M * THREADS_N;
-  // A warp covers a piece as square as it can: few different addresses per read of shared memory.
+  // A warp covers a part of the tile that is as square as possible, so that its lanes read few different addresses of shared memory.
   static constexpr int LANES_M = THREADS_M < 4 ? THREADS_M : THREADS_N < 8 ? 32 / THREADS_N : 4;
   static constexpr int LANES_N = 32 / LANES_M;
   static constexpr int WARPS_N = THREADS_N / LANES_N;
@@ -45,14 +45,14 @@ struct Tile {
 template <int WIDTH>
 using Slab = float[BK][WIDTH + SHARED_PAD];
 
-// Both operands' part of the depth in shared memory.
+// Both operands of one step in shared memory.
 template <class T>
 struct __align__(16) Buffers {
   Slab<T::BM> a;
   Slab<T::BN> b;
 };
 
-// sum[i][j] = Σ over `steps` parts of the depth of a[·][row i] · b[·][column j].
+// sum[i][j] = Σ a[·][row i] · b[·][column j] over the depth, in `steps` steps.
 template <class T, class A, class B>
 __device__ __forceinline__ void multiply(A& a, B& b, int steps, float (&sum)[T::TM][T::TN]) {
   __shared__ Buffers<T> buffers[2];
@@ -92,7 +92,7 @@ __device__ __forceinline__ void multiply(A& a, B& b, int steps, float (&sum)[T::
         for (int j = 0; j < T::TN; j++) sum[i][j] = fmaf(x[i], y[j], sum[i][j]);
     }
     if (more) {
-      // The other buffer was last read before the previous barrier.
+      // Nobody reads the other buffer any more: its last reads came before the previous barrier.
       Buffers<T>& next = buffers[(step + 1) & 1];
       a.store(next.a);
       b.store(next.b);
@@ -143,7 +143,7 @@ __device__ __forceinline__ bool in_quads(const float* p, int length) {
   return reinterpret_cast<size_t>(p) % sizeof(float4) == 0 && length % 4 == 0;
 }
 
-// Four neighbours of which the first `count` exist (any number; the others are 0). With `quads`, all exist or none.
+// Four neighbours of which the first `count` exist (any number); the others are 0. With `quads`, either all or none of them exist.
 __device__ __forceinline__ float4 load_quad(const float* __restrict__ p, int count, bool quads) {
   float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
   if (quads) {
@@ -169,8 +169,8 @@ __device__ __forceinline__ void store_quad(float* p, float4 v, int count, bool q
   }
 }
 
-// A K-major operand, contiguous along the depth: a thread holds four depths of one row or more, and transposes them into
-// shared memory. The two threads of a row read 32 neighbouring bytes.
+// A K-major operand, contiguous along the depth: a thread loads four depths of each of its rows and transposes them into shared memory.
+// The two threads of a row read 32 neighbouring bytes.
 template <class T, int WIDTH>
 struct KMajor {
   static constexpr int QUADS = BK / 4, STRIDE = T::THREADS / QUADS;
@@ -178,7 +178,7 @@ struct KMajor {
   static_assert(WIDTH < STRIDE || WIDTH % STRIDE == 0, "threads share the rows evenly");
   float4 held[HELD];
 
-  // Whether this thread has a part: narrow operands leave some without.
+  // Whether this thread loads anything: narrow operands need fewer threads.
   static __device__ __forceinline__ bool active() { return WIDTH >= STRIDE || (int)threadIdx.x < WIDTH * QUADS; }
   static __device__ __forceinline__ int row(int i) { return threadIdx.x / QUADS + i * STRIDE; }
   static __device__ __forceinline__ int depth() { return threadIdx.x % QUADS * 4; }
@@ -195,7 +195,7 @@ struct KMajor {
   }
 };
 
-// An MN-major operand, contiguous along its rows: a thread holds four neighbouring rows at one depth or more.
+// An MN-major operand, contiguous along its rows: a thread loads four neighbouring rows at each of its depths.
 template <class T, int WIDTH>
 struct MnMajor {
   static constexpr int QUADS = WIDTH / 4, STRIDE = T::THREADS / QUADS < BK ? T::THREADS / QUADS : BK;
@@ -214,9 +214,9 @@ struct MnMajor {
   }
 };
 
-// Images [·, h, w, c] seen through windows: at depth (r, s, channel), the row of output (n, p, q) is the element
-// (n, p·scale + first_i + DIR·r, q·scale + first_j + DIR·s, channel), and 0 outside the image. With QUADS, c is a multiple of
-// four and the images are aligned to 16 bytes: four depths are one read; otherwise each element is found by itself.
+// Rows of the im2col matrix of images [·, h, w, c]: at depth (r, s, channel), the row of output (n, p, q) is the element
+// (n, p·scale + first_i + DIR·r, q·scale + first_j + DIR·s, channel), and 0 outside the image. With QUADS_READ, c is a multiple of four and
+// the images are aligned to 16 bytes: four depths are one load; otherwise each element is loaded by itself.
 template <class T, bool QUADS_READ, int DIR>
 struct Windows : KMajor<T, T::BM> {
   using Base = KMajor<T, T::BM>;
@@ -228,13 +228,13 @@ struct Windows : KMajor<T, T::BM> {
   __device__ __forceinline__ Windows(const float* images_, int h_, int w_, int c_, int window_rows_, int window_columns)
       : images(images_), h(h_), w(w_), c(c_), window_rows(window_rows_), at(Base::depth(), BK, c_, max(window_columns, 1)) {}
 
-  // Lays the rows of the tile that starts at output `first` over outputs [·, p, q], `outputs` in all.
+  // Sets the rows to those of the tile that starts at output `first` of outputs [·, p, q], `outputs` in all.
   __device__ __forceinline__ void rows(int first, int outputs, int p, int q, int scale, int first_i, int first_j) {
 #pragma unroll
     for (int l = 0; l < Base::HELD; l++) {
       const int output = first + Base::row(l);
       const int image = output / q / p;
-      // Rows past the last output lie outside every image.
+      // Rows past the last output are placed outside every image, so that they read zeros.
       i[l] = output < outputs ? output / q % p * scale + first_i : -(1 << 30);
       j[l] = output % q * scale + first_j;
       pixel[l] = output < outputs ? (image * h + i[l]) * w + j[l] : 0;

@@ -1,21 +1,21 @@
-// Convolutions as implicit matrix products on the tensor cores: bf16 operands, sums in f32.
+// Convolutions as implicit matrix products (implicit GEMM) on the tensor cores: bf16 operands, f32 accumulators.
 //
-// A block of four warps computes a tile of BM rows and BN columns of a product, walking along the depth (what is summed over) BK at a
-// time. cp.async brings both operands' parts to shared memory, 16 bytes at a time and STAGES - 1 parts ahead; ldmatrix takes them from
-// there to mma. conv_wgmma.cuh has blocks of another kind, which share what follows the products.
+// A block of four warps computes a tile of BM rows and BN columns of a product, in steps of BK along the depth (the dimension that is
+// summed over). cp.async copies both operands to shared memory, 16 bytes at a time and STAGES - 1 steps ahead; ldmatrix loads them from
+// there for mma. conv_wgmma.cuh has another main loop, with the same code after it (column_moments, store).
 //
 //   kernel  rows            columns      depth
 //   fprop   output pixels   k            r, s, c    unfolded images · rows of the weights
 //   wgrad   k               r, s, c      pixels     dy, transposed  · unfolded images
 //
-// The gradient of the input is fprop of dy with the weights turned around (cast.cu). Images are unfolded (im2col) in shared
-// memory only. The order of every sum depends on the shapes alone.
+// dgrad is fprop of dy with flipped weights (cast.cu). Images are unfolded (im2col) in shared memory only. The order of every sum depends
+// on the shapes alone.
 #pragma once
 #include "epilogue.cuh"
 #include "odometer.cuh"
 #include "ptx.cuh"
 
-// A kernel file whose blocks multiply with more threads, or copy ahead less far, says so before it includes this.
+// A kernel file whose blocks multiply with more threads, or have fewer stages, defines these before it includes this file.
 #ifndef CONV_THREADS
 #define CONV_THREADS 128
 #endif
@@ -26,14 +26,14 @@ constexpr int THREADS = CONV_THREADS, WARPS = THREADS / 32;
 // Depth between two barriers.
 constexpr int BK = 32;
 constexpr int STAGES = CONV_STAGES;
-// Elements of a chunk: the 16 bytes that a thread copies, and a row of a matrix for ldmatrix.
+// Elements of a chunk: the 16 bytes that a thread copies at a time, and one row of a matrix for ldmatrix.
 constexpr int CHUNK = 8;
 
 // The shape of a block's work: a tile of BM_ · BN_, of which each warp computes WM · WN.
 template <int BM_, int BN_, int WM, int WN>
 struct Tile {
   static constexpr int BM = BM_, BN = BN_;
-  // Products of mma that a warp sums: MI of 16 rows by NI of 8 columns.
+  // A warp has MI by NI mma tiles of 16 rows and 8 columns.
   static constexpr int MI = WM / 16, NI = WN / 8;
   static_assert(BM / WM * (BN / WN) == WARPS && BM % WM == 0 && BN % WN == 0, "the warps cover the tile");
   static_assert(WM % 16 == 0 && WN % 16 == 0, "a warp loads 16 rows or columns at a time");
@@ -43,8 +43,8 @@ struct Tile {
   static __device__ __forceinline__ int column() { return threadIdx.x / 32 % (BN / WN) * WN; }
 };
 
-// Rows of CHUNKS · 16 bytes in shared memory. The chunks of a row are swapped among each other so that equal chunks of eight
-// neighbouring rows, and the chunks of one row, lie in different banks: neither copies nor ldmatrix wait for a bank.
+// Rows of CHUNKS · 16 bytes in shared memory, swizzled: the chunks of a row are permuted so that the same chunk of eight neighbouring rows,
+// and the chunks of one row, lie in different banks. Neither copies nor ldmatrix have bank conflicts.
 template <int ROWS, int CHUNKS>
 struct Swizzled {
   static_assert((CHUNKS & (CHUNKS - 1)) == 0, "chunks are swapped by exclusive or");
@@ -55,16 +55,16 @@ struct Swizzled {
     return chunks + (row * CHUNKS + (chunk ^ swap));
   }
 
-  // How the threads of a block share the chunks: each has the same chunk of HELD rows, STRIDE apart.
+  // The chunks that a thread copies: the same chunk of HELD rows, STRIDE apart.
   static constexpr int STRIDE = THREADS / CHUNKS < ROWS ? THREADS / CHUNKS : ROWS, HELD = ROWS / STRIDE;
   static_assert(THREADS % CHUNKS == 0 && ROWS % STRIDE == 0, "threads share the rows evenly");
-  // Whether this thread has a part: a small array leaves some without.
+  // Whether this thread copies anything: small arrays need fewer threads.
   static __device__ __forceinline__ bool active() { return THREADS <= STRIDE * CHUNKS || (int)threadIdx.x < STRIDE * CHUNKS; }
   static __device__ __forceinline__ int row(int held) { return threadIdx.x / CHUNKS + held * STRIDE; }
   static __device__ __forceinline__ int chunk() { return threadIdx.x % CHUNKS; }
 };
 
-// A part of a K-major operand, contiguous along the depth: a row for each of WIDTH rows or columns of the product.
+// One step of a K-major operand, contiguous along the depth: a row for each of WIDTH rows or columns of the product.
 template <int WIDTH>
 struct KMajor : Swizzled<WIDTH, BK / CHUNK> {
   // Operand a of mma: 16 rows of the product at 16 depths.
@@ -80,7 +80,7 @@ struct KMajor : Swizzled<WIDTH, BK / CHUNK> {
   }
 };
 
-// A part of an MN-major operand, contiguous along the rows or columns of the product: a row for each depth.
+// One step of an MN-major operand, contiguous along the rows or columns of the product: a row for each depth.
 template <int WIDTH>
 struct MnMajor : Swizzled<BK, WIDTH / CHUNK> {
   __device__ __forceinline__ void load_rows(unsigned (&r)[4], int row, int depth) {
@@ -94,14 +94,14 @@ struct MnMajor : Swizzled<BK, WIDTH / CHUNK> {
   }
 };
 
-// Both operands' part of the depth.
+// Both operands of one step.
 template <class A, class B>
 struct Stage {
   typename A::Part a;
   typename B::Part b;
 };
 
-// sum = Σ over `steps` parts of the depth of a · b. An operand's load() begins to copy its next part.
+// sum = a · b over the depth, in `steps` steps. An operand's load() starts the copies of its next step.
 template <class T, class A, class B>
 __device__ __forceinline__ void multiply(Stage<A, B>* stages, A& a, B& b, int steps, float (&sum)[T::MI][T::NI][4]) {
 #pragma unroll
@@ -121,7 +121,7 @@ __device__ __forceinline__ void multiply(Stage<A, B>* stages, A& a, B& b, int st
   int now = 0, spare = STAGES - 1;
   for (int step = 0; step < steps; step++) {
     cp_async_wait<STAGES - 2>();
-    // After it every thread's copies of this step have arrived, and nobody reads the spare stage any more.
+    // After this barrier every thread's copies of this step have arrived, and nobody reads the stage that is filled next.
     __syncthreads();
     Stage<A, B>& stage = stages[now];
 #pragma unroll
@@ -137,7 +137,7 @@ __device__ __forceinline__ void multiply(Stage<A, B>* stages, A& a, B& b, int st
         columns[j + 1][0] = pair[2], columns[j + 1][1] = pair[3];
       }
       if (depth == 0) {
-        // While ldmatrix is under way.
+        // Here, so that the copies are issued while ldmatrix is in flight.
         if (step + STAGES - 1 < steps) {
           a.load(stages[spare].a);
           b.load(stages[spare].b);
@@ -154,12 +154,12 @@ __device__ __forceinline__ void multiply(Stage<A, B>* stages, A& a, B& b, int st
   }
 }
 
-// Images [·, h, w, c] unfolded: a row for each window, of which (i, j) is the first pixel, number `pixel` of all images; a column
-// for each tap (channel, s, r, as the odometer counts them). Outside the images and behind the last tap are zeros.
+// The im2col matrix of images [·, h, w, c]: a row for each window, of which (i, j) is the first pixel, with the index `pixel` among those
+// of all images; a column for each tap (channel, s, r, in the order of the odometer). Zeros outside the images and after the last tap.
 //   PACKED  any c, the taps are gathered one by one; else c is a multiple of 8 and the images are aligned to 16 bytes
 template <bool PACKED>
 struct Unfolded {
-  // A row of no window.
+  // `i` of a row that has no window.
   static constexpr int NOWHERE = -(1 << 30);
   const bf16* __restrict__ images;
   int h, w, c, side;
@@ -191,7 +191,7 @@ struct Unfolded {
   }
 };
 
-// Two neighbours of a row, at the place of the first.
+// Stores two neighbouring elements of a row at p.
 static __device__ __forceinline__ void put_pair(bf16* p, float a, float b) { *reinterpret_cast<unsigned*>(p) = pack_bf16(a, b); }
 static __device__ __forceinline__ void put_pair(float* p, float a, float b) { *reinterpret_cast<float2*>(p) = make_float2(a, b); }
 
@@ -245,8 +245,8 @@ __device__ __forceinline__ void column_moments(Stage* stages, const float (&sum)
   }
 }
 
-// Writes the tile that starts at (first_row, first_column) of out [rows, columns], through the shared memory of the stages so that
-// whole rows are stored, 16 bytes at a time where rows are aligned so. The epilogue comes before the rounding to Out.
+// Writes the tile that starts at (first_row, first_column) of out [rows, columns]: through the shared memory of the stages, so that whole
+// rows are stored, 16 bytes at a time where rows are aligned to 16 bytes. The epilogue is applied before the rounding to Out.
 template <class T, class After, class Out, class Stage>
 __device__ __forceinline__ void store(Stage* stages, const float (&sum)[T::MI][T::NI][4], const After& epilogue,
                                       Out* __restrict__ out, int first_row, int first_column, int rows, int columns) {

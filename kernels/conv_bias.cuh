@@ -4,8 +4,8 @@
 
 static __device__ __forceinline__ float to_float(float f) { return f; }
 
-// sums[part · part_length + k] = Σ dy[pixel, k] over the pixels of part blockIdx.y, for the 256 channels of blockIdx.x. By 256
-// threads: as many rows of threads as fit stride over the pixels, and their sums are added in order.
+// sums[part · part_length + k] = Σ dy[pixel, k] over the pixels of part blockIdx.y, for the 256 channels of blockIdx.x. The 256 threads
+// form as many rows of one thread per channel as fit; the rows take the pixels in turn, and their sums are added in order.
 template <class Element>
 __device__ __forceinline__ void bias_share(const Element* __restrict__ dy, float* __restrict__ sums, int part_pixels,
                                            int part_length, int pixels, int k) {

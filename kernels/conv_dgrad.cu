@@ -2,8 +2,8 @@
 // (r, s) read (i, j): i = p·stride + r − pad, j = q·stride + s − pad.
 #include "conv.cuh"
 
-// The weights [k, side, side, c] as columns c of the product, at depth (row of taps, column of taps, k) of one phase: taps
-// first_r, first_r + stride, … and first_s, first_s + stride, …
+// The weights [k, side, side, c] as columns c of the product, at depth (row of taps, column of taps, k). Of the taps only those of one
+// phase: rows first_r, first_r + stride, … and columns first_s, first_s + stride, …
 template <class T>
 struct WeightColumns : MnMajor<T, T::BN> {
   using Base = MnMajor<T, T::BN>;
@@ -41,7 +41,7 @@ __device__ __forceinline__ void dgrad(const float* __restrict__ dy, const float*
                                       int n, int h, int w, int c, int k, int side, int stride, int pad) {
   kernels_before();
   const int oh = (h + 2 * pad - side) / stride + 1, ow = (w + 2 * pad - side) / stride + 1;
-  // Input pixels of one phase (i mod stride, j mod stride) are reached by the same taps, at neighbouring outputs.
+  // All input pixels of one phase (i mod stride, j mod stride) are read by the same taps, those of neighbouring outputs.
   const int phase_i = blockIdx.y / stride, phase_j = blockIdx.y % stride;
   const int rows = (h - phase_i + stride - 1) / stride, columns = (w - phase_j + stride - 1) / stride;
   const int pixels = n * rows * columns;
@@ -76,10 +76,10 @@ __device__ __forceinline__ void dgrad(const float* __restrict__ dy, const float*
   }
 }
 
-// conv_dgrad_BMxBN_quads and conv_dgrad_BMxBN_singles: dx = convᵀ(dy, w) by tiles of BM input pixels and BN input channels.
+// conv_dgrad_BMxBN_quads and conv_dgrad_BMxBN_singles: dx = convᵀ(dy, w), one tile of BM input pixels and BN input channels per block.
 //
 // Launch: ⌈n · ⌈h / stride⌉ · ⌈w / stride⌉ / BM⌉ · ⌈c / BN⌉ blocks in x, stride² in y, one for each phase of the input pixels
-// modulo the stride; threads BM·BN / (TM·TN) as in the bounds below. Shared memory, static: 2 · 8 · (BM + BN + 8) floats.
+// modulo the stride; BM·BN / (TM·TN) threads, as in the launch bounds. Shared memory, static: 2 · 8 · (BM + BN + 8) floats.
 // Bound: FMA throughput, 2 · n·h·w · c · (side / stride)² · k flop; for one output channel (the head), the bytes of dx.
 //   quads    k a multiple of 4 and dy aligned to 16 bytes: dy is read four channels at a time
 //   singles  any k: dy is read element by element

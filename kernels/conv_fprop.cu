@@ -30,7 +30,7 @@ __device__ __forceinline__ void fprop(const float* __restrict__ x, const float* 
   kernels_before();
   const int oh = (h + 2 * pad - side) / stride + 1, ow = (w + 2 * pad - side) / stride + 1;
   const int pixels = n * oh * ow, depth = side * side * c;
-  // Neighbouring blocks read the same pixels.
+  // Neighbouring blocks read the same pixels, which then come from L2.
   const int tiles = (k + T::BN - 1) / T::BN;
   const int first_pixel = blockIdx.x / tiles * T::BM, first_k = blockIdx.x % tiles * T::BN;
 
@@ -59,15 +59,17 @@ __device__ __forceinline__ void fprop(const float* __restrict__ x, const float* 
   }
 }
 
-// conv_fprop_BMxBN_quads and conv_fprop_BMxBN_singles: y = act(norm(conv(x, w) + b)) by tiles of BM output pixels and BN output channels.
+// conv_fprop_BMxBN_quads and conv_fprop_BMxBN_singles: y = act(norm(conv(x, w) + b)), one tile of BM output pixels and BN output channels per
+// block.
 //
-// Launch: ⌈pixels / BM⌉ · ⌈k / BN⌉ blocks in x; threads BM·BN / (TM·TN) as in the bounds below. Shared memory, static:
-// 2 · 8 · (BM + BN + 8) floats, and up to 9 · BN. Bound: FMA throughput, 2 · pixels · k · side² · c flop, wherever k is 32 or more; for k = 8 the
-// reads of shared memory come close.
+// Launch: ⌈pixels / BM⌉ · ⌈k / BN⌉ blocks in x; BM·BN / (TM·TN) threads, as in the launch bounds. Shared memory, static:
+// 2 · 8 · (BM + BN + 8) floats, and up to 9 · BN. Bound: FMA throughput, 2 · pixels · k · side² · c flop, where k is 32 or more; for k = 8 the
+// reads of shared memory are nearly as slow.
 //   quads    c a multiple of 4 and x aligned to 16 bytes: x is read four channels at a time
 //   singles  any c, as in the first layers with 1 or 3 channels: x is read element by element
-// bias may be null; so may mean (with var), gamma and beta; a slope of 1 is no activation. parts may be null, else it gets each tile's
-// moments of the sums without the bias, and the epilogue is the bias alone. 64x64 is for layers whose larger tiles would not fill a device, the tall tiles for few k.
+// bias may be null; so may mean (with var), gamma and beta; a slope of 1 is no activation. Where `parts` is not null, it gets each tile's
+// moments (column_moments) of the sums without the bias, and the epilogue is the bias alone. 64x64 is for layers in which larger tiles would
+// not occupy the whole device, 256x32 and 256x8 are for few output channels.
 extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_128x64_quads(
     const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
     const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,

@@ -1,5 +1,5 @@
 // Convolution of stride 1 on the tensor cores, forward: y[n, p, q, k] = b[k] + Σ_{r,s,c} x[n, p + r − pad, q + s − pad, c] · w[k, r, s, c].
-// The gradient of the input is the same sum over dy, of padding side − 1 − pad and with weights turned around (cast.cu).
+// dgrad is the same sum over dy, with padding side − 1 − pad and flipped weights (cast.cu).
 #include "conv_fprop_bf16.cuh"
 
 template <class T, bool PACKED>
@@ -11,7 +11,7 @@ __device__ __forceinline__ void fprop(const bf16* __restrict__ x, const bf16* __
   using B = Weights<T>;
   const int oh = h + 2 * pad - side + 1, ow = w + 2 * pad - side + 1;
   const int pixels = n * oh * ow, depth = (side * side * c + CHUNK - 1) / CHUNK * CHUNK;
-  // Neighbouring blocks read the same pixels.
+  // Neighbouring blocks read the same pixels, which then come from L2.
   const int tiles = (k + T::BN - 1) / T::BN;
   const int first_pixel = blockIdx.x / tiles * T::BM, first_k = blockIdx.x % tiles * T::BN;
 
@@ -28,14 +28,14 @@ __device__ __forceinline__ void fprop(const bf16* __restrict__ x, const bf16* __
     store<T>(stages, sum, epilogue, y, first_pixel, first_k, pixels, k);
 }
 
-// conv_fprop_bf16_BMxBN and conv_fprop_bf16_BMxBN_packed: y = act(norm(conv(x, w) + b)) by tiles of BM output pixels and BN output
-// channels. y is written in bf16 or, where `y32` is not null, there in f32. bias may be null; so may mean (with var), gamma and beta; a
-// slope of 1 is no activation. Where `parts` is not null, it gets each tile's mean and M2 of every channel, [⌈pixels / BM⌉][2][k], for a
-// norm that follows (norm.cu); there is no epilogue then.
+// conv_fprop_bf16_BMxBN and conv_fprop_bf16_BMxBN_packed: y = act(norm(conv(x, w) + b)), one tile of BM output pixels and BN output
+// channels per block. The result is written to y in bf16 or, where `y32` is not null, to y32 in f32. bias may be null; so may mean (with
+// var), gamma and beta; a slope of 1 is no activation. Where `parts` is not null, it gets each tile's mean and M2 of every channel,
+// [⌈pixels / BM⌉][2][k], for a norm that follows (norm.cu); the arguments of the epilogue are null then.
 //
-// Launch: ⌈pixels / BM⌉ · ⌈k / BN⌉ blocks in x, 128 threads. Shared memory, dynamic: 4 · 64 · (BM + BN) bytes. x and w start at
-// 16 bytes; the rows of w have a length of side²·c rounded up to a multiple of 8, zeros behind the taps. Bound: tensor cores,
-// 2 · pixels · k · side²·c flop, from some 300 flop per byte of x and y on; below, as in the first layers, the bytes of y.
+// Launch: ⌈pixels / BM⌉ · ⌈k / BN⌉ blocks in x, 128 threads. Shared memory, dynamic: 4 · 64 · (BM + BN) bytes. x and w are aligned to 16
+// bytes; a row of w has side²·c elements, padded with zeros to a multiple of 8. Bound: tensor cores, 2 · pixels · k · side²·c flop, where
+// there are some 300 flop or more per byte of x and y; with fewer, as in the first layers, the bytes of y.
 //   packed  any c, for the first layers with 1 or 3 channels: the taps of a pixel are gathered one by one; else c is a multiple of 8
 extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_fprop_bf16_128x128(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,

@@ -1,4 +1,4 @@
-// The operands of a forward convolution of stride 1 as conv_bf16.cuh multiplies them: windows of output pixels, rows of weights.
+// The operands of fprop with stride 1, for the main loop in conv_bf16.cuh: windows of output pixels, rows of weights.
 #pragma once
 #include "conv_bf16.cuh"
 

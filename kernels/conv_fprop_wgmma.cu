@@ -1,5 +1,5 @@
-// Convolution of stride 1 on the tensor cores of sm_90a, forward: conv_fprop_bf16.cu with WGMMA, which reads both operands
-// from shared memory and leaves the registers to the sums, and with operands that TMA brings. For many channels.
+// Convolution of stride 1 on the tensor cores of sm_90a, forward: conv_fprop_bf16.cu with WGMMA, which reads both operands from shared
+// memory and leaves the registers to the accumulators, and with TMA, which copies the operands. For many channels.
 //
 // architectures: 90a
 #include "conv_wgmma.cuh"
@@ -8,7 +8,7 @@ __device__ __forceinline__ void fprop(const CUtensorMap& x, const CUtensorMap& w
                                       bf16* __restrict__ y, float* __restrict__ y32, float* __restrict__ parts, int n, int h, int w,
                                       int c, int k, int side, int pad) {
   const int oh = h + 2 * pad - side + 1, ow = w + 2 * pad - side + 1, pixels = n * oh * ow;
-  // Neighbouring blocks read the same pixels.
+  // Neighbouring blocks read the same pixels, which then come from L2.
   const int tiles = (k + T::BN - 1) / T::BN;
   const int first_pixel = blockIdx.x / tiles * T::BM, first_k = blockIdx.x % tiles * T::BN;
   const int chunks = c / DEPTH, steps = side * side * chunks;
@@ -29,7 +29,7 @@ __device__ __forceinline__ void fprop(const CUtensorMap& x, const CUtensorMap& w
       }
     }
   }
-  // Who copied has nothing more to do.
+  // The warp that copies has nothing more to do.
   if (!pipeline.multiplies()) return;
 
   float sum[T::MI][T::NI][4];
@@ -41,11 +41,12 @@ __device__ __forceinline__ void fprop(const CUtensorMap& x, const CUtensorMap& w
     store<T>(pipeline.stages, sum, epilogue, y, first_pixel, first_k, pixels, k);
 }
 
-// y = act(norm(conv(x, w) + b)) by tiles of 128 output pixels and 128 output channels; arguments as those of conv_fprop_bf16_128x128, but for x, a
-// map of the windows of [n, h, w, c] by 64 channels of 128 pixels, and w, one of the rows [k, side, side, c] by 64 elements of 128.
+// y = act(norm(conv(x, w) + b)), one tile of 128 output pixels and 128 output channels per block. The arguments are those of
+// conv_fprop_bf16_128x128, except that x and w are tensor maps: x is an im2col map of [n, h, w, c] with boxes of 64 channels of 128 pixels,
+// w a map of the rows [k, side²·c] with boxes of 64 elements of 128 rows.
 //
 // Launch: ⌈pixels / 128⌉ · ⌈k / 128⌉ blocks in x, 288 threads; c is a multiple of 64. Shared memory: 3 · 128 · 256 + 1024 bytes, dynamic,
-// and 64. Bound: tensor cores, 2 · pixels · k · side²·c flop.
+// and 128, static. Bound: tensor cores, 2 · pixels · k · side²·c flop.
 extern "C" __global__ void __launch_bounds__(288, 2) conv_fprop_wgmma_128x128(
     const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap weights, const float* __restrict__ bias,
     const float* __restrict__ mean, const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta,

@@ -1,6 +1,6 @@
-// How a block of sm_90a computes a tile of 128 rows and 128 columns of a product: one thread copies parts of both operands, two
-// warpgroups multiply those that have arrived. For products as conv_bf16.cuh tells. Two blocks share a multiprocessor: while one stores
-// its tile, the other multiplies.
+// The main loop of convolutions on sm_90a, warp-specialised: one thread starts the TMA copies of both operands, two warpgroups multiply those
+// that have arrived. A block computes a tile of 128 rows and 128 columns of the products that conv_bf16.cuh describes. Two blocks share a
+// multiprocessor: while one stores its tile, the other multiplies.
 #pragma once
 #define CONV_THREADS 256
 #define CONV_STAGES 3
@@ -8,16 +8,16 @@
 #include "tma.cuh"
 #include "wgmma.cuh"
 
-// The warps are two warpgroups, each with 64 rows and all columns; one more warp copies.
+// Eight warps are two warpgroups, each with 64 rows and all columns of the tile; a ninth warp copies.
 using T = Tile<128, 128, 16, 128>;
 
-// Depth of a part, and what TMA brings at once of what is contiguous: 128 bytes, within which it swaps chunks.
+// Depth of one step. 64 elements are the 128 contiguous bytes within which TMA swizzles.
 constexpr int DEPTH = 64;
 
-// Of a and b, both K-major or both MN-major.
+// One stage: operands a and b of one step, both K-major or both MN-major.
 struct Operands {
   bf16 a[T::BM * DEPTH], b[T::BN * DEPTH];
-  // 64 rows or columns of the product, MN-major.
+  // Elements of 64 rows or columns of an MN-major operand.
   static constexpr int BLOCK = DEPTH * DEPTH;
 };
 
@@ -25,11 +25,11 @@ struct Pipeline {
   Operands* stages;
   MBarrier *arrived, *used;
 
-  // All threads of the block together.
+  // Called by all threads of the block.
   __device__ __forceinline__ Pipeline() {
     DYN_SHARED(unsigned char, raw);
     __shared__ MBarrier barriers[2][STAGES];
-    // Operands start at multiples of 1024 bytes.
+    // Operands are aligned to 1024 bytes, after which the swizzling pattern repeats.
     stages = reinterpret_cast<Operands*>(raw + (-reinterpret_cast<uintptr_t>(raw) & 1023));
     arrived = barriers[0], used = barriers[1];
     if (threadIdx.x == 0) {
@@ -45,18 +45,18 @@ struct Pipeline {
   static __device__ __forceinline__ bool multiplies() { return threadIdx.x < THREADS; }
   static __device__ __forceinline__ bool copies() { return threadIdx.x == THREADS; }
 
-  // The barrier of a step's copies.
+  // The barrier at which a step's copies arrive.
   __device__ __forceinline__ MBarrier* full(int step) const { return &arrived[step % STAGES]; }
 
-  // Room for the operands of a step, when it is free; announces them.
+  // Waits until the stage of a step is free, announces the bytes of its copies to the barrier, and returns the stage.
   __device__ __forceinline__ Operands& begin_copies(int step) const {
-    // The first round finds all stages free: the phase before the first has ended.
+    // In the first round all stages are free: the wait returns at once, since the phase before the first counts as ended.
     mbarrier_wait(&used[step % STAGES], (step / STAGES & 1) ^ 1);
     mbarrier_arrive_expecting(full(step), sizeof(Operands));
     return stages[step % STAGES];
   }
 
-  // sum = Σ over `steps` parts of the depth of a · b, both K-major or both MN_MAJOR.
+  // sum = a · b over the depth, in `steps` steps; both operands K-major, or both MN-major.
   template <bool MN_MAJOR>
   __device__ __forceinline__ void multiply(float (&sum)[T::MI][T::NI][4], int steps) const {
 #pragma unroll
@@ -80,7 +80,7 @@ struct Pipeline {
         }
       }
       wgmma_commit();
-      // Those of the step before are done: its stage is free.
+      // The products of the previous step are complete, so its stage is free.
       wgmma_wait<1>();
       if (step > 0 && threadIdx.x % 32 == 0) mbarrier_arrive(&used[(step - 1) % STAGES]);
     }

@@ -1,8 +1,8 @@
 // Convolution, gradients of the weights and the bias: dw[k, r, s, c] = Σ_{n,p,q} dy[n, p, q, k] · x[n, p·stride + r − pad,
 // q·stride + s − pad, c] and db[k] = Σ_{n,p,q} dy[n, p, q, k].
 //
-// The pixels are cut into parts. Each part's sums are written by themselves, [part][k·side²·c, then k of the bias], and added up
-// in a fixed order by conv_wgrad_sum: no atomics, the same bits in every run.
+// Split-K: the pixels are cut into parts, whose partial sums are stored separately, [part][k·side²·c, then k of the bias], and added in a
+// fixed order by conv_wgrad_sum. There are no atomics, so every run gives the same bits.
 #include "conv.cuh"
 #include "conv_bias.cuh"
 
@@ -26,8 +26,8 @@ struct Gradients : MnMajor<T, T::BM> {
   }
 };
 
-// x through its windows as columns (r, s, c) of the product, at depth (n, p, q). With QUADS_READ, c is a multiple of four and x
-// aligned to 16 bytes.
+// The im2col matrix of x, transposed: columns (r, s, c) of the product, at depth (n, p, q). With QUADS_READ, c is a multiple of four and x
+// is aligned to 16 bytes.
 template <class T, bool QUADS_READ>
 struct Taps : MnMajor<T, T::BN> {
   using Base = MnMajor<T, T::BN>;
@@ -45,7 +45,7 @@ struct Taps : MnMajor<T, T::BN> {
     for (int e = 0; e < SINGLES; e++) {
       const int column = first_column + Base::row() + e;
       const bool exists = Base::active() && column < side * side * c;
-      // Columns past the last tap lie outside every image.
+      // Columns past the last tap are placed outside every image, so that they read zeros.
       r[e] = exists ? column / c / side - pad : -(1 << 30);
       s[e] = column / c % side - pad;
       channel[e] = column % c;
@@ -106,9 +106,10 @@ __device__ __forceinline__ void wgrad(const float* __restrict__ x, const float* 
   }
 }
 
-// conv_wgrad_BMxBN_quads and conv_wgrad_BMxBN_singles: each part's share of dw by tiles of BM output channels and BN taps.
+// conv_wgrad_BMxBN_quads and conv_wgrad_BMxBN_singles: the partial sums of dw, one tile of BM output channels and BN columns (r, s, c) of
+// one part per block.
 //
-// Launch: ⌈side²·c / BN⌉ blocks in x, ⌈k / BM⌉ in y, ⌈pixels / part_pixels⌉ in z; threads BM·BN / (TM·TN) as in the bounds below.
+// Launch: ⌈side²·c / BN⌉ blocks in x, ⌈k / BM⌉ in y, ⌈pixels / part_pixels⌉ in z; BM·BN / (TM·TN) threads, as in the launch bounds.
 // Shared memory, static: 2 · 8 · (BM + BN + 8) floats. Writes sums[part · part_length + k·side²·c]. Bound: FMA throughput,
 // 2 · pixels · k · side² · c flop; for one output channel (the head), the bytes of x.
 //   quads    c a multiple of 4 and x aligned to 16 bytes: x is read four channels at a time
@@ -161,10 +162,9 @@ extern "C" __global__ void __launch_bounds__(64, 8) conv_wgrad_8x128_singles(
   wgrad<Tile<8, 128, 4, 4>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
 }
 
-// Each part's share of db: sums[part · part_length + k] = Σ dy[pixel, k] over the pixels of the part.
+// The partial sums of db: sums[part · part_length + k] = Σ dy[pixel, k] over the pixels of the part (conv_bias.cuh).
 //
-// Launch: ⌈k / 256⌉ blocks in x, one for each part in y, 256 threads: as many rows of threads as fit stride over the pixels, and
-// their sums are added in order. Shared memory, static: 1 KiB. Bound: bytes, 4 · pixels · k.
+// Launch: ⌈k / 256⌉ blocks in x, one for each part in y, 256 threads. Shared memory, static: 1 KiB. Bound: bytes, 4 · pixels · k.
 extern "C" __global__ void __launch_bounds__(256) conv_wgrad_bias(const float* __restrict__ dy, float* __restrict__ sums,
                                                                   int part_pixels, int part_length, int pixels, int k) {
   bias_share(dy, sums, part_pixels, part_length, pixels, k);
@@ -173,8 +173,8 @@ extern "C" __global__ void __launch_bounds__(256) conv_wgrad_bias(const float* _
 // Adds the parts: dw[i] = Σ_part sums[part · part_length + i] for i < dw_length, db[i − dw_length] for the rest below `length`. db may
 // be null where the length is that of dw.
 //
-// Launch: ⌈length / 32⌉ blocks in x, 256 threads: eight rows of 32 stride over the parts, and their sums are added in order.
-// Shared memory, static: 1 KiB. Bound: bytes, 4 · (parts + 1) · length.
+// Launch: ⌈length / 32⌉ blocks in x, 256 threads: eight rows of 32 take the parts in turn, and their sums are added in order. Shared
+// memory, static: 1 KiB. Bound: bytes, 4 · (parts + 1) · length.
 extern "C" __global__ void __launch_bounds__(256) conv_wgrad_sum(const float* __restrict__ sums, float* __restrict__ dw,
                                                                  float* __restrict__ db, int parts, int part_length, int length,
                                                                  int dw_length) {

@@ -1,8 +1,8 @@
 // Convolution of stride 1 on the tensor cores, gradients of the weights and the bias: dw[k, r, s, c] = Σ_{n,p,q} dy[n, p, q, k] ·
 // x[n, p + r − pad, q + s − pad, c] and db[k] = Σ_{n,p,q} dy[n, p, q, k].
 //
-// The pixels are cut into parts. Each part's sums are written by themselves in f32, [part][k·side²·c, then k of the bias], and
-// added up in a fixed order by conv_wgrad_sum (conv_wgrad.cu): no atomics, the same bits in every run.
+// Split-K: the pixels are cut into parts, whose partial sums are stored separately in f32, [part][k·side²·c, then k of the bias], and added
+// in a fixed order by conv_wgrad_sum (conv_wgrad.cu). There are no atomics, so every run gives the same bits.
 #include "conv_bf16.cuh"
 #include "conv_bias.cuh"
 
@@ -35,7 +35,7 @@ struct Gradients {
   }
 };
 
-// The unfolded images as columns (r, s, c) of the product, at depth (n, p, q).
+// The im2col matrix, transposed: columns (r, s, c) of the product, at depth (n, p, q).
 template <class T, bool PACKED>
 struct Taps {
   using Part = MnMajor<T::BN>;
@@ -79,10 +79,11 @@ __device__ __forceinline__ void wgrad(const bf16* __restrict__ x, const bf16* __
   store<T>(stages, sum, NoEpilogue{}, sums + (size_t)blockIdx.z * part_length, first_k, first_tap, k, side * side * c);
 }
 
-// conv_wgrad_bf16_BMxBN and conv_wgrad_bf16_BMxBN_packed: each part's share of dw by tiles of BM output channels and BN taps.
+// conv_wgrad_bf16_BMxBN and conv_wgrad_bf16_BMxBN_packed: the partial sums of dw, one tile of BM output channels and BN columns (r, s, c)
+// of one part per block.
 //
 // Launch: ⌈side²·c / BN⌉ blocks in x, ⌈k / BM⌉ in y, ⌈pixels / part_pixels⌉ in z, 128 threads. Shared memory, dynamic:
-// 4 · 64 · (BM + BN) bytes. Writes sums[part · part_length + k·side²·c]. x and dy start at 16 bytes; where k is no multiple of 8
+// 4 · 64 · (BM + BN) bytes. Writes sums[part · part_length + k·side²·c]. x and dy are aligned to 16 bytes; where k is no multiple of 8
 // (heads), dy is read element by element. Bound: tensor cores, 2 · pixels · k · side²·c flop; for few channels the bytes of dy.
 //   packed  any c, for the first layers with 1 or 3 channels: the taps of a pixel are gathered one by one; else c is a multiple of 8
 extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_wgrad_bf16_128x128(
@@ -121,7 +122,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_wgrad_bf16_32x64_p
   SINCE_SM_80(wgrad<Tile<32, 64, 16, 32>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
 }
 
-// Each part's share of db: sums[part · part_length + k] = Σ dy[pixel, k] over the pixels of the part.
+// The partial sums of db: sums[part · part_length + k] = Σ dy[pixel, k] over the pixels of the part (conv_bias.cuh).
 //
 // Launch: ⌈k / 256⌉ blocks in x, one for each part in y, 256 threads. Shared memory, static: 1 KiB. Bound: bytes, 2 · pixels · k.
 extern "C" __global__ void __launch_bounds__(256) conv_wgrad_bf16_bias(const bf16* __restrict__ dy, float* __restrict__ sums,

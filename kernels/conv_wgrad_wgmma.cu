@@ -1,5 +1,5 @@
-// Convolution of stride 1 on the tensor cores of sm_90a, gradient of the weights: conv_wgrad_bf16.cu with WGMMA
-// and operands that TMA brings, both as they lie in memory, MN-major. For many channels.
+// Convolution of stride 1 on the tensor cores of sm_90a, gradient of the weights: conv_wgrad_bf16.cu with WGMMA, and with TMA, which copies
+// both operands as they lie in memory, MN-major. For many channels.
 //
 // architectures: 90a
 #include "conv_wgmma.cuh"
@@ -14,11 +14,11 @@ __device__ __forceinline__ void wgrad(const CUtensorMap& x, const CUtensorMap& d
   Pipeline pipeline;
   kernels_before();
   if (pipeline.copies()) {
-    // Columns are taps' channels, 64 at a time. The last tile may have half as many: its other half is computed and not stored.
+    // A copy has 64 channels of one tap. If the last tile has only 64 columns, its second half is computed and not stored.
     const int chunks = c / DEPTH, last = side * side * chunks - 1;
     for (int step = 0; step < steps; step++) {
       Operands& stage = pipeline.begin_copies(step);
-      // Behind the last pixel there are zeros; parts before the last are whole steps.
+      // All parts but the last consist of whole steps; after the last pixel TMA fills in zeros.
       const int pixel = begin + step * DEPTH;
       const int j = pixel % ow - pad, i = pixel / ow % oh - pad, image = pixel / ow / oh;
 #pragma unroll
@@ -30,7 +30,7 @@ __device__ __forceinline__ void wgrad(const CUtensorMap& x, const CUtensorMap& d
       }
     }
   }
-  // Who copied has nothing more to do.
+  // The warp that copies has nothing more to do.
   if (!pipeline.multiplies()) return;
 
   float sum[T::MI][T::NI][4];
@@ -38,11 +38,12 @@ __device__ __forceinline__ void wgrad(const CUtensorMap& x, const CUtensorMap& d
   store<T>(pipeline.stages, sum, NoEpilogue{}, sums + (size_t)blockIdx.z * part_length, first_k, first_tap, k, side * side * c);
 }
 
-// Each part's share of dw by tiles of 128 output channels and 128 taps; arguments as those of conv_wgrad_bf16_128x128, but for x, a map
-// of the windows of [n, h, w, c] by 64 channels of 64 pixels, and dy, one of the rows [pixels, k] by 64 elements of 64.
+// The partial sums of dw, one tile of 128 output channels and 128 columns (r, s, c) of one part per block. The arguments are those of
+// conv_wgrad_bf16_128x128, except that x and dy are tensor maps: x is an im2col map of [n, h, w, c] with boxes of 64 channels of 64 pixels,
+// dy a map of the rows [pixels, k] with boxes of 64 elements of 64 rows.
 //
 // Launch: ⌈side²·c / 128⌉ blocks in x, ⌈k / 128⌉ in y, ⌈pixels / part_pixels⌉ in z, 288 threads; part_pixels and c are multiples of 64,
-// k of 8. Shared memory: 3 · 128 · 256 + 1024 bytes, dynamic, and 64. Bound: tensor cores, 2 · pixels · k · side²·c flop.
+// k of 8. Shared memory: 3 · 128 · 256 + 1024 bytes, dynamic, and 128, static. Bound: tensor cores, 2 · pixels · k · side²·c flop.
 extern "C" __global__ void __launch_bounds__(288, 2) conv_wgrad_wgmma_128x128(
     const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap dy, float* __restrict__ sums, int part_pixels,
     int part_length, int n, int h, int w, int c, int k, int side, int pad) {

@@ -1,5 +1,5 @@
-// dropout: zeroes each value with probability 1/2 and doubles the others; y may be x. The same numbers as on the CPU: one stream of Philox per
-// dropout of the net, image of the batch and update. One thread per four values of an image; bound by the bytes read and written.
+// Dropout: zeroes each value with probability 1/2 and doubles the others. The random numbers are those of the CPU: one Philox stream per
+// dropout of the net, image of the batch and update.
 #include "philox.cuh"
 #include "hyper.cuh"
 
@@ -7,6 +7,10 @@ constexpr int THREADS = 256;
 // A stream's number: the image, and from this bit on the dropout.
 constexpr int DROPOUT_SHIFT = 24;
 
+// y from x [n, length]; y may be x.
+//
+// Launch: ⌈n · ⌈length / 4⌉ / 256⌉ blocks, 256 threads, four values of an image per thread. No shared memory. Bound: bytes, each value is
+// read and written once.
 extern "C" __global__ void __launch_bounds__(THREADS)
 dropout(const float* x, float* y, const float* __restrict__ hyper, const unsigned* __restrict__ clock, unsigned long long seed, int number,
   int n, int length) {

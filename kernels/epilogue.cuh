@@ -1,10 +1,10 @@
-// What follows the sums of a convolution in its own pass: bias, a norm of fixed statistics, activation. The arithmetic is that of
-// norm_act_pool.cu.
+// The epilogue of a convolution, applied to its sums before they are stored: bias, a norm of fixed statistics, activation. The
+// arithmetic is that of norm_act_pool.cu.
 #pragma once
 #include "portable.cuh"
 
 struct Epilogue {
-  // Per channel, and null where there is none: bias; mean and var together; gamma, beta.
+  // One value per channel. Each may be null, mean and var only together.
   const float* __restrict__ bias;
   const float* __restrict__ mean;
   const float* __restrict__ var;
@@ -16,7 +16,7 @@ struct Epilogue {
     float bias, scale, shift;
   };
 
-  // Of channel k; the identity beyond the last of `channels`.
+  // The constants of channel k; those of the identity if there is no such channel.
   __device__ __forceinline__ Channel of(int k, int channels) const {
     Channel at = {0.0f, 1.0f, 0.0f};
     if (k >= channels) return at;
@@ -34,7 +34,7 @@ struct Epilogue {
   }
 };
 
-// Leaves sums as they are.
+// Stores sums unchanged.
 struct NoEpilogue {
   struct Channel {};
   __device__ __forceinline__ Channel of(int, int) const { return {}; }

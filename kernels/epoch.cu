@@ -1,9 +1,11 @@
-// End of a training step: the batch's losses and labels go to their places in the epoch's log, then the clock advances.
+// End of a training step: copies the batch's losses and labels into the epoch's log, then advances the clock (hyper.cuh).
 #include "hyper.cuh"
 
 constexpr int THREADS = 256;
 
-// One block. log [2][capacity]: losses, then labels, of the epoch's samples in order; batches are `stride` apart.
+// log [2][capacity]: losses, then labels, of the epoch's samples in order; batches are `stride` apart.
+//
+// Launch: one block of 256 threads. No shared memory. Bound: launch.
 extern "C" __global__ void __launch_bounds__(THREADS)
 end_step(const float* __restrict__ loss, const float* __restrict__ labels, float* log, unsigned* clock, int n, int stride, int capacity) {
   kernels_before();

@@ -1,11 +1,13 @@
-// The FCDD objective with ground-truth maps: map_loss, pseudo_huber_backward. With labels it is part of the head (head.cu).
+// The FCDD objective with ground-truth maps: map_loss, pseudo_huber_backward. The objective with labels is in head.cu.
 #include "fcdd_loss.cuh"
 #include "reduce.cuh"
 
 constexpr int THREADS = 256;
 
-// Loss with a map g of 0 and 1 per image on the upsampled anomaly map A, and its gradient by A: one block per image;
-// mean(A (1 - g)) + (-log(1 - exp(-mean(A g))) if g has any 1). Bound by the bytes of A, g and da.
+// The loss of each image, from its upsampled anomaly map A and its ground-truth map g of 0 and 1, and the gradient by A:
+// mean(A (1 - g)) + (-log(1 - exp(-mean(A g))) if g has any 1).
+//
+// Launch: one block of 256 threads per image. Shared memory, static: 128 bytes. Bound: the bytes of A, g and da.
 extern "C" __global__ void __launch_bounds__(THREADS)
 map_loss(const float* __restrict__ a, const float* __restrict__ maps, float* loss, float* da, int n, int pixels) {
   kernels_before();
@@ -30,7 +32,9 @@ map_loss(const float* __restrict__ a, const float* __restrict__ maps, float* los
   }
 }
 
-// dz = da * z / sqrt(z^2 + 1), one thread per value.
+// dz = da * z / sqrt(z^2 + 1).
+//
+// Launch: ⌈len / 256⌉ blocks, 256 threads, one value per thread. No shared memory. Bound: the bytes of z, da and dz.
 extern "C" __global__ void __launch_bounds__(THREADS)
 pseudo_huber_backward(const float* __restrict__ z, const float* __restrict__ da, float* dz, int len) {
   kernels_before();

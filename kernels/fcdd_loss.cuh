@@ -1,4 +1,4 @@
-// The formulas of the FCDD objective, free of cancellation, as in src/steps/fcdd_loss.rs.
+// The formulas of the FCDD objective in forms without cancellation, as in src/steps/fcdd_loss.rs.
 #pragma once
 #include "portable.cuh"
 
@@ -9,8 +9,8 @@ struct Loss {
   float value, slope;
 };
 
-// The loss of an anomalous image, -log(1 - exp(-s) + TINY) for its score s, and its derivative by s. Each logarithm keeps its digits on its
-// side of log 2 (Maechler 2012).
+// The loss of an anomalous image, -log(1 - exp(-s) + TINY) for its score s, and its derivative by s. Below s = log 2 one form of the
+// logarithm is accurate, above it the other (Maechler 2012).
 static __device__ __forceinline__ Loss anomalous_loss(float s) {
   constexpr float TINY = 1e-31f, LN_2 = 0.69314718f;
   const float inside = -expm1f(-s) + TINY;

@@ -1,13 +1,13 @@
-// The head of an FCDD net: the 1×1 convolution to one channel with what follows it, in one pass, and its backward pass.
+// The head of an FCDD net in one pass: 1×1 convolution to one channel, anomaly map, score and loss; and its backward pass.
 //
-// z[p] = b + Σ_c x[p, c] · w[c]; a = z² / (√(z² + 1) + 1), which does not cancel; the score of an image is the mean of a. With labels also
-// the loss of each image and its gradient by z. x [n, pixels, c] holds f32 or bf16, all else is f32.
+// z[p] = b + Σ_c x[p, c] · w[c]; a = z² / (√(z² + 1) + 1), which is √(z² + 1) − 1 without cancellation; the score of an image is the mean
+// of a. With labels also the loss of each image and its gradient by z. x [n, pixels, c] holds f32 or bf16, all else is f32.
 #include "fcdd_loss.cuh"
 #include "reduce.cuh"
 #include "vector.cuh"
 
 constexpr int THREADS = 256;
-// Pixels of a part of the backward pass.
+// Pixels per partial sum of the backward pass.
 constexpr int TILE = 256;
 
 template <class T, int V>
@@ -20,7 +20,7 @@ __device__ __forceinline__ void head(const T* __restrict__ x, const float* __res
   const size_t image = (size_t)blockIdx.x * pixels;
   const int lane = threadIdx.x % lanes, row = threadIdx.x / lanes, rows = THREADS / lanes;
   float sum = 0.0f;
-  // Every thread takes part in the exchange below, also where its pixel does not exist.
+  // Threads without a pixel of their own take part too: the shuffles below need all lanes.
   for (int first = 0; first < pixels; first += rows) {
     const int pixel = first + row;
     float value = 0.0f;
@@ -44,7 +44,7 @@ __device__ __forceinline__ void head(const T* __restrict__ x, const float* __res
   const float s = block_sum(sum, parts) / (float)pixels;
   if (threadIdx.x == 0) score[blockIdx.x] = s;
   if (!labels) return;
-  // A batch with a single label value trains as if nominal.
+  // A batch in which all labels are equal trains as if all images were normal.
   float others = 0.0f;
   for (int i = threadIdx.x; i < n; i += THREADS) others += labels[i] != labels[0] ? 1.0f : 0.0f;
   const bool mixed = block_sum(others, parts) > 0.0f;
@@ -93,9 +93,9 @@ __device__ __forceinline__ void head_backward(const T* __restrict__ x, const flo
   if (walk.channel == 0) share[c] = db.v[0];
 }
 
-// Forward. `labels`, `loss` and `dz` are null where there is nothing to learn from.
+// Forward. `labels`, `loss` and `dz` are null in inference.
 //
-// Launch: a block of 256 threads per image, of which `lanes` (a power of two up to 32) share a pixel. Shared memory, static: 128 bytes.
+// Launch: one block of 256 threads per image; `lanes` threads (a power of two up to 32) share a pixel. Shared memory, static: 128 bytes.
 // Bound: the bytes of x.
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
 head_f32x4(const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, float* __restrict__ z,
@@ -125,11 +125,11 @@ head_bf16x1(const bf16* __restrict__ x, const float* __restrict__ weights, const
   head<bf16, 1>(x, weights, bias, z, a, score, labels, loss, dz, n, pixels, c, lanes);
 }
 
-// Backward: dx = dz · w (null: not wanted), and each part's share of dw and db, sums [⌈pixels / 256⌉][c + 1]. `pixels` counts those of
-// the whole batch.
+// Backward: dx = dz · w (null: not wanted), and partial sums of dw and db over 256 pixels each, sums [⌈pixels / 256⌉][c + 1]. `pixels` is
+// the number of pixels in the batch.
 //
-// Launch: ⌈pixels / 256⌉ blocks in x, ⌈c / V / lanes⌉ in y, 256 threads: `lanes` side by side. Shared memory, static: V KiB. Bound: the
-// bytes of x and dx.
+// Launch: ⌈pixels / 256⌉ blocks in x, ⌈c / V / lanes⌉ in y, 256 threads: `lanes` threads side by side, each with V channels. Shared memory,
+// static: V KiB. Bound: the bytes of x and dx.
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
 head_backward_f32x4(const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ dz, float* __restrict__ dx,
      float* __restrict__ sums, int pixels, int c, int lanes) {

@@ -1,11 +1,13 @@
-// The objective of hypersphere classification: hsc_score, hsc_loss, gradient_heatmap. The score of a vector o is
-// s = sum(o^2) / (sqrt(sum(o^2) + 1) + 1), free of cancellation.
+// The objective of hypersphere classification (HSC): hsc_score, hsc_loss, gradient_heatmap. The score of an image with the output vector o
+// is s = sqrt(sum(o^2) + 1) - 1, computed without cancellation as sum(o^2) / (sqrt(sum(o^2) + 1) + 1).
 #include "fcdd_loss.cuh"
 #include "reduce.cuh"
 
 constexpr int THREADS = 256;
 
-// Scores. One block per image of `length` values; bound by the bytes of o. Shared memory, static: 128 bytes.
+// Scores, from vectors o of `length` values.
+//
+// Launch: one block of 256 threads per image. Shared memory, static: 128 bytes. Bound: the bytes of o.
 extern "C" __global__ void __launch_bounds__(THREADS) hsc_score(const float* __restrict__ o, float* score, int length) {
   kernels_before();
   __shared__ float parts[32];
@@ -16,8 +18,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) hsc_score(const float* __r
   if (threadIdx.x == 0) score[blockIdx.x] = square / (sqrtf(square + 1.0f) + 1.0f);
 }
 
-// Losses, and the gradient of their mean by o; without labels (null) the gradient of each image's own score. One thread per value of o;
-// bound by the bytes of o and do.
+// Losses, and the gradient of their mean by o; without labels (null) the gradient of each image's own score.
+//
+// Launch: ⌈n · length / 256⌉ blocks, 256 threads, one value of o per thread. No shared memory. Bound: the bytes of o and its gradient.
 extern "C" __global__ void __launch_bounds__(THREADS)
 hsc_loss(const float* __restrict__ o, const float* __restrict__ score, const float* __restrict__ labels, float* loss, float* d_o, int n,
          int length) {
@@ -35,8 +38,9 @@ hsc_loss(const float* __restrict__ o, const float* __restrict__ score, const flo
   d_o[index] = slope / (s + 1.0f) * o[index];
 }
 
-// Heatmaps: the sum over the channels of |dx|, or of |x dx| where x is given (not null). One thread per pixel; bound by the bytes of x and
-// dx.
+// Heatmaps: the sum over the channels of |dx|, or of |x dx| where x is given (not null).
+//
+// Launch: ⌈pixels / 256⌉ blocks, 256 threads, one pixel per thread. No shared memory. Bound: the bytes of x and dx.
 extern "C" __global__ void __launch_bounds__(THREADS)
 gradient_heatmap(const float* __restrict__ x, const float* __restrict__ dx, float* __restrict__ heatmap, int pixels, int c) {
   kernels_before();

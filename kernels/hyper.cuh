@@ -1,12 +1,13 @@
-// Numbers that change from step to step, in device memory so that a captured step can be replayed.
+// Hyperparameters and the clock: numbers that change between training steps. They lie in device memory so that the CUDA graph of a step
+// can be replayed.
 #pragma once
 #include "portable.cuh"
 
 // clock[CLOCK_BATCH] counts the batches of the epoch, clock[CLOCK_EPOCH] is the epoch.
 enum { CLOCK_BATCH = 0, CLOCK_EPOCH = 1 };
 
-// What the clock shows. A kernel that only reads it could read it before kernels_before(), as far as the compiler knows, and the kernel
-// before may be the one that advances it. Before sm_90 none is launched ahead.
+// An element of the clock. The compiler could move a plain load of it ahead of kernels_before(), while the previous kernel may still be
+// the one that advances it. Before sm_90 kernels do not overlap.
 static __device__ __forceinline__ unsigned shown(const unsigned* clock, int what) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
   return clock[what];
@@ -15,7 +16,7 @@ static __device__ __forceinline__ unsigned shown(const unsigned* clock, int what
 #endif
 }
 
-// Columns of the hyper-parameters, a row of HYPER_COLUMNS per batch of the epoch. HYPER_UPDATE holds the bits of the update's number.
+// Columns of the hyperparameters, one row of HYPER_COLUMNS per batch of the epoch. HYPER_UPDATE holds the number of the update, an integer.
 enum {
   HYPER_LR = 0,
   HYPER_WEIGHT_DECAY = 1,
@@ -26,7 +27,7 @@ enum {
   HYPER_COLUMNS = 8
 };
 
-// The hyper-parameters of the batch that is being trained on.
+// The hyperparameters of the current batch.
 static __device__ __forceinline__ const float* hyper_row(const float* hyper, const unsigned* clock) {
   return hyper + (size_t)shown(clock, CLOCK_BATCH) * HYPER_COLUMNS;
 }

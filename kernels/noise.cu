@@ -1,11 +1,13 @@
-// Noise without shape, per value or per image, and images of another set as noise: `src/data/anomaly/{gaussian,uniform,solid,outliers}.rs`.
+// Noise per value, one colour per image, and outlier images as noise: `src/data/anomaly/{gaussian,uniform,solid,outliers}.rs`.
 //
-// Each kernel fills `noise` (image by image `len` = side² · channels values, NHWC) for those images of the batch that become
-// anomalies, and leaves the others as they are. Grid: (images, parts of an image); any shape does. Bound: 2 bytes written
-// per value.
+// Each kernel fills `noise` (for each image `len` = side² · channels values, NHWC) for those images of the batch that become anomalies,
+// and leaves the rest as it is.
+//
+// Launch of all: grid (images, parts of an image) of any shape, 256 threads. No shared memory. Bound: 2 bytes written per value, and what
+// is said of each.
 #include "sample.cuh"
 
-// Normal noise of standard deviation 64, truncated: value i from normal i of the sample's stream. About 60 flops per value.
+// Normal noise of standard deviation 64, truncated to integers: value i from normal i of the sample's stream. About 60 flops per value.
 extern "C" __global__ void __launch_bounds__(256) noise_gaussian(
     const unsigned* __restrict__ clock, const unsigned* __restrict__ order, unsigned stride, unsigned long long seed,
     int supervise, unsigned len, short* __restrict__ noise) {
@@ -56,7 +58,7 @@ extern "C" __global__ void __launch_bounds__(256) noise_solid(
   }
 }
 
-// The image of another set that the sample picks, or, with a `count` of 0, the one that was staged for it. 1 byte read per value.
+// The outlier image that the sample picks, or, with a `count` of 0, the one that was staged for it. 1 byte read per value.
 extern "C" __global__ void __launch_bounds__(256) noise_outliers(
     const unsigned char* __restrict__ outliers, unsigned count, const unsigned* __restrict__ clock,
     const unsigned* __restrict__ order, unsigned stride, unsigned long long seed, int supervise, unsigned len,

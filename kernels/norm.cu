@@ -1,6 +1,6 @@
-// Statistics of a norm: mean and biased variance of each channel, and the update of the running estimates, from what convolutions leave
-// of their tiles of pixels (column_moments). The sum of squares is never formed: it cancels. A tile has its mean and M2 = sum of
-// (x - mean)^2, which are merged in a fixed order (Chan et al. 1983).
+// Statistics of a batch norm: mean and biased variance of each channel, and the update of the running estimates. The convolution before it
+// writes mean and M2 = sum of (x - mean)^2 of each tile of pixels (column_moments), which are merged here in a fixed order (Chan et al.
+// 1983). A sum of squares is never formed: it would cancel.
 #include "portable.cuh"
 #include "hyper.cuh"
 
@@ -17,9 +17,10 @@ static __device__ __forceinline__ Moments merged(Moments a, Moments b) {
   return {sum, a.mean + delta * (b.count / sum), a.m2 + b.m2 + delta * delta * (a.count * (b.count / sum))};
 }
 
-// Launch: one warp per channel, 256 threads. Bound: launch; the bytes of `parts` [tiles][2][c]. Each lane merges every 32nd tile of
-// `tile_pixels`, then the lanes are merged pairwise. `bias` (null: none) is the convolution's, which the tiles lack: it only moves the running
-// mean.
+// Merges `parts` [tiles][2][c], of `tile_pixels` pixels each: each lane merges every 32nd tile, then the lanes are merged pairwise. `bias`
+// (null: none) is that of the convolution, which the tiles lack: it only moves the running mean.
+//
+// Launch: ⌈c / 8⌉ blocks, 256 threads, one warp per channel. No shared memory. Bound: launch, or the bytes of `parts`.
 extern "C" __global__ void __launch_bounds__(THREADS)
 norm_stats_merge(const float* __restrict__ parts, const float* __restrict__ bias, float* mean, float* var, float* running_mean,
                  float* running_var, const float* __restrict__ hyper, const unsigned* __restrict__ clock, int pixels, int c,
@@ -38,7 +39,7 @@ norm_stats_merge(const float* __restrict__ parts, const float* __restrict__ bias
   for (int offset = 1; offset < 32; offset *= 2) {
     const Moments other = {__shfl_down_sync(0xffffffffu, total.count, offset), __shfl_down_sync(0xffffffffu, total.mean, offset),
                            __shfl_down_sync(0xffffffffu, total.m2, offset)};
-    // Lanes whose partner lies beyond the warp merge themselves; nothing reads them.
+    // Lanes whose partner would lie beyond the warp merge with themselves; their result is not used.
     total = merged(total, other);
   }
   if (live && lane == 0) {

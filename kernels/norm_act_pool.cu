@@ -1,12 +1,12 @@
 // norm_act_pool: y = maxpool(activation(norm(x))) over NHWC maps in one pass, and its backward pass.
 //
-// The arithmetic is that of the CPU, operation by operation, so the winners of the pool are the same. Each kernel exists for maps of f32
-// and of bf16, which read and write 16 bytes of channels at a time (f32x4, bf16x8), and for channels that are no multiple of that
-// (f32x1, bf16x1). A thread keeps to its channels, whose scale and shift it computes once.
+// The arithmetic is that of the CPU, operation by operation, so the pool's argmax is the same. Each kernel exists for maps of f32 and of
+// bf16, reading and writing 16 bytes of channels at a time (f32x4, bf16x8), and for channels that are no multiple of that (f32x1, bf16x1).
+// A thread works on the same V channels for all its pixels and computes their scale and shift once.
 #include "reduce.cuh"
 #include "vector.cuh"
 
-// Pixels of a block: of y forward, of x backward.
+// Pixels per block: FORWARD_TILE of y, TILE of x in the backward passes.
 constexpr int FORWARD_TILE = 128, TILE = 512;
 constexpr int THREADS = 256;
 
@@ -68,8 +68,8 @@ __device__ __forceinline__ void forward(const T* __restrict__ x, const float* __
   }
 }
 
-// Walks a tile of x [n, h, w, c]. For each pixel `use` gets its place, V channels of x, and their gradient before the activation: dy brought
-// back through pool and activation, gathered from the windows that each input won.
+// Walks over a tile of x [n, h, w, c]. For each pixel calls `use` with its index, V channels of x, and the gradient before the activation: dy
+// back through pool and activation, gathered from the windows of which the input is the maximum.
 template <class T, int V, class Use>
 __device__ __forceinline__ void gather(const Walk<V, THREADS, TILE>& walk, const Affine<V>& norm, const T* __restrict__ x,
                                        const unsigned char* __restrict__ argmax, const T* __restrict__ dy, float slope, int h, int w,
@@ -165,11 +165,11 @@ __device__ __forceinline__ void backward(const T* __restrict__ x, const float* _
                });
 }
 
-// Forward, x [n, h, w, c] to y [n, oh, ow, c]. `argmax` (null: not wanted) gets the winning tap, the first among equals; backward it is
-// null for windows of a single tap.
+// Forward, x [n, h, w, c] to y [n, oh, ow, c]. `argmax` (null: not wanted) gets the tap of the maximum, the first of equal ones; in the
+// backward passes it is null for windows of a single tap.
 //
-// Launch: ⌈n · oh · ow / 128⌉ blocks in x, ⌈c / V / lanes⌉ in y, 256 threads: `lanes` (a power of two up to 32) side by side. No shared memory.
-// Bound: the bytes of x and y.
+// Launch: ⌈n · oh · ow / 128⌉ blocks in x, ⌈c / V / lanes⌉ in y, 256 threads: `lanes` threads (a power of two up to 32) side by side, each
+// with V channels. No shared memory. Bound: the bytes of x and y.
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
 norm_act_pool_f32x4(const float* __restrict__ x, const float* __restrict__ mean, const float* __restrict__ var,
                      const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
@@ -203,7 +203,7 @@ norm_act_pool_bf16x1(const bf16* __restrict__ x, const float* __restrict__ mean,
 }
 
 // Backward with a norm of batch statistics, first pass: `parts` [tiles][2][c] gets each tile's sums of d * (x - mean) and of d, the gradient
-// before the activation. It is gathered anew in the third pass: keeping it would cost more bytes, and a rounding.
+// before the activation. The third pass computes d again: storing it would cost more bytes, and a rounding in bf16.
 //
 // Launch: ⌈n · h · w / 512⌉ blocks in x, ⌈c / V / lanes⌉ in y, 256 threads. Shared memory, static: V KiB. Bound: the bytes of x and dy.
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
@@ -238,8 +238,10 @@ norm_act_pool_backward_sums_bf16x1(const bf16* __restrict__ x, const float* __re
   backward_sums<bf16, 1>(x, mean, var, gamma, beta, argmax, dy, parts, eps, slope, n, h, w, c, side, stride, pad, lanes);
 }
 
-// Backward, second pass: merges the tiles' sums, one warp per channel, in a fixed order. Writes dgamma and dbeta (null: not wanted), and
-// into `totals` [2][c] what the third pass subtracts per pixel: rstd * dgamma / pixels and dbeta / pixels.
+// Backward, second pass: adds the tiles' sums in a fixed order. Writes dgamma and dbeta (null: not wanted), and into `totals` [2][c] what the
+// third pass subtracts per pixel: rstd * dgamma / pixels and dbeta / pixels.
+//
+// Launch: ⌈c / 8⌉ blocks, 256 threads, one warp per channel. No shared memory. Bound: launch, or the bytes of `parts`.
 extern "C" __global__ void __launch_bounds__(THREADS)
 norm_act_pool_backward_merge(const float* __restrict__ parts, const float* __restrict__ var, float* dgamma, float* dbeta, float* totals,
                              float eps, int pixels, int c) {
@@ -265,8 +267,8 @@ norm_act_pool_backward_merge(const float* __restrict__ parts, const float* __res
   }
 }
 
-// Backward, third pass: dx = scale * (d - dbeta / M - (x - mean) * rstd * dgamma / M). The only pass where the norm's statistics are fixed or
-// there is no norm: `totals` is null, and dx = scale * d.
+// Backward, third pass: dx = scale * (d - dbeta / M - (x - mean) * rstd * dgamma / M) for M pixels. If the norm's statistics are fixed or there
+// is no norm, this is the only pass: `totals` is null, and dx = scale * d.
 //
 // Launch: as the first pass. No shared memory. Bound: the bytes of x, dy and dx.
 extern "C" __global__ void __launch_bounds__(THREADS, 2)

@@ -1,8 +1,8 @@
-// Walking through three nested loops without dividing.
+// The indices of three nested loops, advanced by a fixed step without divisions.
 #pragma once
 #include "portable.cuh"
 
-// A position in a block of nx · ny · many elements that advances by a fixed step without dividing: x runs fastest.
+// An index into elements [·, ny, nx] as (x, y, z), x running fastest.
 struct Odometer {
   int x, y, z;
   int nx, ny;
@@ -23,7 +23,7 @@ struct Odometer {
     z += dz + (carry_y ? 1 : 0);
   }
 
-  // Advances by one element.
+  // Advances by one element instead of the step.
   __device__ __forceinline__ void next() {
     if (++x == nx) {
       x = 0;

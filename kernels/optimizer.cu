@@ -1,7 +1,8 @@
-// SGD with Nesterov momentum and Adam over one flat buffer of parameters. Weight decay is coupled: g += wd * w first.
+// SGD with Nesterov momentum and Adam over one flat buffer of parameters. Weight decay is coupled: g += wd * w first. The arithmetic is that
+// of the CPU, operation by operation, so the bits are the same.
 //
-// One thread per parameter; bound by bytes: parameters and moments are read and written once, gradients read. The arithmetic is that of the
-// CPU, operation by operation, so the bits are the same. Hyper-parameters come from the row of the present batch.
+// Launch of both: ⌈len / 256⌉ blocks, 256 threads, one parameter per thread. No shared memory. Bound: bytes: parameters and moments are read
+// and written once, gradients read once.
 #include "hyper.cuh"
 
 constexpr int THREADS = 256;

@@ -1,8 +1,10 @@
 // The functions of philox.cuh by themselves, for checks against the CPU.
 #include "philox.cuh"
 
-// Numbers 0 … n − 1 of a stream: bits, and the same indices' standard normals.
-// One thread per block of four; 8 bytes written per number, about 250 instructions per four.
+// Numbers 0 … n − 1 of a stream: bits, and the standard normals with the same indices.
+//
+// Launch: ⌈n / 1024⌉ blocks, 256 threads, four numbers per thread. No shared memory. Bound: about 250 instructions per four numbers, or
+// 8 bytes written per number.
 extern "C" __global__ void __launch_bounds__(256) philox_stream(
     unsigned long long seed, unsigned purpose, unsigned epoch, unsigned sample, unsigned n, unsigned* __restrict__ bits,
     float* __restrict__ normals) {
@@ -21,7 +23,9 @@ extern "C" __global__ void __launch_bounds__(256) philox_stream(
   }
 }
 
-// `ln` of n positive normal numbers; sine and cosine of n turns. One thread per number; 20 bytes moved each.
+// `ln` of n positive normal numbers; sine and cosine of n angles, in turns.
+//
+// Launch: ⌈n / 256⌉ blocks, 256 threads, one number per thread. No shared memory. Bound: bytes, 20 per number.
 extern "C" __global__ void __launch_bounds__(256) philox_functions(
     const float* __restrict__ x, const unsigned* __restrict__ turns, unsigned n, float* __restrict__ logarithm,
     float* __restrict__ sine, float* __restrict__ cosine) {
@@ -34,7 +38,9 @@ extern "C" __global__ void __launch_bounds__(256) philox_functions(
   cosine[i] = turned.second;
 }
 
-// Philox itself: n times two key words and four counter words in, four words out. One thread each; 40 bytes moved.
+// Philox itself: n times two key words and four counter words in, four words out.
+//
+// Launch: ⌈n / 256⌉ blocks, 256 threads, one counter per thread. No shared memory. Bound: bytes, 40 per counter.
 extern "C" __global__ void __launch_bounds__(256)
     philox_rounds(const unsigned* __restrict__ inputs, unsigned n, unsigned* __restrict__ outputs) {
   kernels_before();

@@ -5,7 +5,7 @@
 #pragma once
 #include "portable.cuh"
 
-// What a number is drawn for: `rng::Purpose`. Those that kernels draw for.
+// What a number is drawn for: those values of `rng::Purpose` that kernels use.
 constexpr unsigned PURPOSE_SUPERVISE = 2;
 constexpr unsigned PURPOSE_ANOMALY = 3;
 constexpr unsigned PURPOSE_AUGMENT = 4;

@@ -7,16 +7,18 @@
 //   * dynamic shared memory comes through DYN_SHARED, whose start is 128-byte aligned;
 //   * warp collectives take the full mask; blocks never wait for each other by spinning;
 //   * sizes are parameters; fused multiply-adds are written fmaf (nvcc contracts nothing: --fmad=false);
-//   * every thread calls kernels_before() before it touches memory: the kernel may have been launched ahead of their end;
-//   * several threads that store to one place use an atomic even where all store the same value.
+//   * every thread calls kernels_before() before it touches global memory: the kernel may be launched before the previous kernels have
+//     ended (programmatic dependent launch, PDL);
+//   * several threads that store to one place use an atomic even where all store the same value;
+//   * the comment above a kernel says what it computes, its launch, its shared memory, and its bound: what limits its time on a GPU.
 #pragma once
 #ifdef __CUDACC__
 #include <cstdint>
 // One array for all kernels of a module; each gives it a type of its own.
 extern __shared__ __align__(128) unsigned char dyn_shared_raw[];
 #define DYN_SHARED(T, name) T* name = reinterpret_cast<T*>(dyn_shared_raw)
-// Waits for the kernels before this one, if it was launched ahead of their end (programmatic dependent launch, sm_90), and lets the next
-// one be launched ahead likewise: as soon as all blocks of this one have begun, its blocks take what room there is.
+// If this kernel was launched before the previous ones have ended (PDL, sm_90 and later), waits for them; and lets the next kernel be
+// launched early too: once all blocks of this kernel have begun, its blocks use the free slots of the multiprocessors.
 static __device__ __forceinline__ void kernels_before() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;\n" ::: "memory");
@@ -37,6 +39,6 @@ struct __align__(4) bf16x2 {
   bf16 lo, hi;
 };
 static __device__ __forceinline__ float to_float(bf16 h) { return __uint_as_float((unsigned)h.bits << 16); }
-// Of two bf16 packed in one word, the first and the second.
+// The first and the second of two bf16 packed in one word.
 static __device__ __forceinline__ float low_to_float(unsigned packed) { return __uint_as_float(packed << 16); }
 static __device__ __forceinline__ float high_to_float(unsigned packed) { return __uint_as_float(packed & 0xffff0000u); }

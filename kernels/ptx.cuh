@@ -1,9 +1,9 @@
-// Every instruction that is written as inline PTX, as a small function with its meaning on the host beside it, where the CPU
-// stand-in takes it from. They need sm_80, save the conversions to bf16: kernels that use them say so by SINCE_SM_80.
+// Every instruction that is written as inline PTX, as a small function, each followed by an equivalent in C++ for the CPU stand-in. All but
+// the conversions to bf16 need sm_80: kernels that use them put their body into SINCE_SM_80.
 #pragma once
 #include "portable.cuh"
 
-// Around the body of a kernel. On a GPU before sm_80 it is not there: a launch ends in an error.
+// Wraps the body of a kernel. On a GPU before sm_80 the body is a trap, so that a launch ends in an error.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 #define SINCE_SM_80(...) __trap()
 #else
@@ -12,7 +12,7 @@
 
 // ---- float to bf16, rounded to nearest even; every NaN becomes 0x7fff
 
-// The rounding in integers: the meaning on the host, and before sm_80.
+// The rounding in integers: for the host, and for GPUs before sm_80.
 static __device__ __forceinline__ unsigned round_to_bf16_bits(float f) {
   const unsigned u = __float_as_uint(f);
   return (u & 0x7fffffffu) > 0x7f800000u ? 0x7fffu : (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
@@ -41,8 +41,8 @@ static __device__ __forceinline__ unsigned pack_bf16(float lo, float hi) {
 
 static __device__ __forceinline__ unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
 
-// ---- cp.async: copies from global to shared memory that are done when their group has been waited for. Of 16 bytes the first
-// `bytes` are read, the others become zero; without _partial all of them or, where not `valid`, none.
+// ---- cp.async: copies from global to shared memory that are complete when their group has been waited for. Of 16 bytes the first `bytes`
+// are read and the others become zero; cp_async16 reads all of them or, where not `valid`, none.
 static __device__ __forceinline__ void cp_async16_partial(void* shared, const void* global, int bytes) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
 }
@@ -50,7 +50,7 @@ static __device__ __forceinline__ void cp_async16(void* shared, const void* glob
   cp_async16_partial(shared, global, valid ? 16 : 0);
 }
 static __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
-// Waits until at most the KEEP latest groups of this thread are under way. Other threads see the data after a barrier.
+// Waits until at most the KEEP latest groups of this thread are in flight. Other threads see the data after a barrier.
 template <int KEEP> static __device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;\n" ::"n"(KEEP) : "memory");
 }
@@ -83,7 +83,7 @@ static __device__ __forceinline__ void mma_bf16_16816(float (&d)[4], const unsig
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-#else  // ---- the same for the host. Macros, so that a fault names the line of the kernel.
+#else  // ---- the same for the host, as macros, so that a fault names the line of the kernel.
 
 #define cp_async16_partial(shared, global, bytes) standin::cp_async(shared, global, bytes, STANDIN_SITE)
 #define cp_async16(...) standin::cp_async_whole(STANDIN_SITE, __VA_ARGS__)

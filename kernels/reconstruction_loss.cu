@@ -1,11 +1,12 @@
-// The objective of autoencoders: reconstruction, reconstruction_loss. y = z, or 1 / (1 + exp(-z)) with `sigmoid`; the map is (y - x)^2, the
-// score of an image its mean.
+// The objective of autoencoders: reconstruction, reconstruction_loss. y = z, or 1 / (1 + exp(-z)) with `sigmoid`; the anomaly map is
+// (y - x)^2, the score of an image its mean.
 #include "reduce.cuh"
 
 constexpr int THREADS = 256;
 
-// Reconstruction, squared errors and scores. One block per image of `length` values; bound by the bytes of x, z, y and the map. Shared
-// memory, static: 128 bytes.
+// Reconstruction, squared errors and scores of images of `length` values.
+//
+// Launch: one block of 256 threads per image. Shared memory, static: 128 bytes. Bound: the bytes of x, z, y and the map.
 extern "C" __global__ void __launch_bounds__(THREADS)
 reconstruction(const float* __restrict__ x, const float* __restrict__ z, float* __restrict__ y, float* __restrict__ map, float* score,
                int sigmoid, int length) {
@@ -24,7 +25,9 @@ reconstruction(const float* __restrict__ x, const float* __restrict__ z, float* 
   if (threadIdx.x == 0) score[blockIdx.x] = sum / (float)length;
 }
 
-// Losses, which are the scores, and the gradient of their mean by z. One thread per value; bound by the bytes of x, y and dz.
+// Losses, which are the scores, and the gradient of their mean by z.
+//
+// Launch: ⌈n · length / 256⌉ blocks, 256 threads, one value per thread. No shared memory. Bound: the bytes of x, y and dz.
 extern "C" __global__ void __launch_bounds__(THREADS)
 reconstruction_loss(const float* __restrict__ x, const float* __restrict__ y, const float* __restrict__ score, float* loss,
                     float* __restrict__ dz, int sigmoid, int n, int length) {

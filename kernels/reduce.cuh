@@ -2,7 +2,7 @@
 #pragma once
 #include "portable.cuh"
 
-// Sum over a warp by pairwise exchange; every lane gets it.
+// Sum over a warp, in every lane (butterfly).
 static __device__ __forceinline__ float warp_sum(float value) {
 #pragma unroll
   for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);

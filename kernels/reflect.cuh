@@ -1,3 +1,4 @@
+// Reflection at the borders of an image.
 #pragma once
 #include "portable.cuh"
 

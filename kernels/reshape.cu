@@ -1,9 +1,11 @@
-// reshape: y[n, j, i] = x[n, i, j], a vector in PyTorch's order to an NHWC map and back. One thread per value of y; bound by the bytes of x
-// and y.
+// Reshape: a vector in PyTorch's order (NCHW) to an NHWC map, and back.
 #include "portable.cuh"
 
 constexpr int THREADS = 256;
 
+// y[n, j, i] = x[n, i, j].
+//
+// Launch: ⌈n · rows · columns / 256⌉ blocks, 256 threads, one value of y per thread. No shared memory. Bound: the bytes of x and y.
 extern "C" __global__ void __launch_bounds__(THREADS)
 reshape(const float* __restrict__ x, float* __restrict__ y, int n, int rows, int columns) {
   kernels_before();

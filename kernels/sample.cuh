@@ -1,9 +1,9 @@
-// Which sample an image of a batch is, and what becomes of it: the draws of `src/data/batches.rs`.
+// Which sample an image of a batch is, and whether it becomes an anomaly: the random draws of `src/data/batches.rs`.
 #pragma once
 #include "philox.cuh"
 #include "hyper.cuh"
 
-// `supervise::Supervise`, and anomalies that were made beforehand and stand beside the nominal images.
+// `supervise::Supervise`; OFFLINE: anomalies that were made before training and follow the normal images.
 enum Supervise { UNSUPERVISED, OTHER, NOISE, MALFORMED_NORMAL, MALFORMED_NORMAL_GT, OFFLINE };
 
 struct Sample {
@@ -13,11 +13,11 @@ struct Sample {
 
   __device__ __forceinline__ Stream stream(unsigned purpose) const { return Stream(seed, purpose, epoch, number); }
 
-  // Which of `count` true anomalies or outliers takes its place or is added to it.
+  // Which of `count` true anomalies or outliers replaces it or is added to it.
   __device__ __forceinline__ unsigned pick(unsigned count) const { return stream(PURPOSE_SUPERVISE).below(1, count); }
 };
 
-// Image `image` of the batch that the clock (batch within the epoch, epoch) shows: sample order[batch · stride + image].
+// Image `image` of the clock's batch: sample order[batch · stride + image] of the clock's epoch.
 __device__ __forceinline__ Sample drawn(
     const unsigned* __restrict__ clock, const unsigned* __restrict__ order, unsigned stride, unsigned image,
     unsigned long long seed, int supervise) {

@@ -1,5 +1,5 @@
-// The raw image and ground truth of a sample, anomaly included, value by value: nothing is stored.
-// What noise does to an image is that of `src/data/anomaly/malform.rs`, who becomes what that of `src/data/batches.rs`.
+// The raw image and ground truth of a sample, anomaly included, computed value by value: nothing is stored. Noise changes an image as in
+// `src/data/anomaly/malform.rs`.
 #pragma once
 #include "block.cuh"
 #include "sample.cuh"
@@ -9,13 +9,13 @@ __device__ __forceinline__ int clamp_byte(int value) { return min(max(value, 0),
 enum NoiseUse { NOISE_NONE, NOISE_REPLACES, NOISE_ADDS };
 
 struct Source {
-  const unsigned char* image;  // nominal, or a true anomaly
+  const unsigned char* image;  // a normal one, or a true anomaly
   const unsigned char* mask;   // of a true anomaly; null where the map is the same everywhere
   const short* noise;
   NoiseUse use;
   int sign;            // of added noise
   bool marks_changes;  // whether the map is 1 where noise changed the pixel
-  float everywhere;    // else the map of each pixel, where there is no mask
+  float everywhere;    // otherwise, and if there is no mask: the map's value at all pixels
 
   // Value i (NHWC) of the raw image.
   __device__ __forceinline__ int byte(size_t i) const {
@@ -34,8 +34,8 @@ struct Source {
   }
 };
 
-// Settles the sign of added noise: where the mean signed change is below 0.025 of 255 and the inverted noise changes more, it
-// is inverted. All threads of the block call it; it reads image and noise once. `totals`: two sums in shared memory.
+// Chooses the sign of added noise: it is inverted if the mean signed change is below 0.025 of 255 and the inverted noise changes more.
+// All threads of the block call it; image and noise are read once. `totals`: two sums in shared memory.
 __device__ __forceinline__ void settle_sign(Source& source, size_t len, unsigned long long* totals) {
   if (threadIdx.x < 2) totals[threadIdx.x] = 0;
   __syncthreads();

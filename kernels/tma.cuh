@@ -1,13 +1,13 @@
-// TMA, the bulk copies of sm_90 from global to shared memory, and the barriers in shared memory that tell of their arrival, with their
-// meaning on the host beside them, as in ptx.cuh.
+// TMA, the bulk copies of sm_90 from global to shared memory, and the barriers in shared memory (mbarriers) at which they arrive; each
+// function is followed by an equivalent for the host, as in ptx.cuh.
 //
-// A barrier's phases end one after another: when as many threads as it was made for have arrived, and all bytes that they announced.
-// To wait for parity p is to wait for the end of phases 0, 2, 4 … (p = 0) or 1, 3, 5 … (p = 1), the phase before the first counting
-// among these. A copy is begun by one thread.
+// A phase of a barrier ends when as many threads as it was initialised for have arrived, and all bytes that they announced; then the next
+// phase begins. Waiting for parity p returns once the current phase has the other parity: waiting for parity 1 of a new barrier returns at
+// once. A copy is started by one thread.
 #pragma once
 #include "ptx.cuh"
 
-// Describes a tensor in memory, and the box of it that a copy brings; made by the driver (src/device/cuda/tensor_map.rs).
+// Describes a tensor in memory, and the box that one copy transfers; made by the driver (src/device/cuda/tensor_map.rs).
 struct __align__(64) CUtensorMap {
   unsigned long long opaque[16];
 };
@@ -19,12 +19,12 @@ typedef unsigned long long MBarrier;
 static __device__ __forceinline__ void mbarrier_init(MBarrier* barrier, unsigned arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;\n" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
 }
-// Makes what the thread initialised visible to copies; other threads need a barrier of the block besides.
+// Makes the barriers that this thread initialised visible to copies; other threads of the block need __syncthreads as well.
 static __device__ __forceinline__ void mbarrier_fence_init() { asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory"); }
 static __device__ __forceinline__ void mbarrier_arrive(MBarrier* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(shared_address(barrier)) : "memory");
 }
-// Arrives, and announces bytes that copies will bring.
+// Arrives, and announces the bytes of copies to come.
 static __device__ __forceinline__ void mbarrier_arrive_expecting(MBarrier* barrier, unsigned bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(shared_address(barrier)), "r"(bytes) : "memory");
 }
@@ -49,7 +49,7 @@ static __device__ __forceinline__ void tma_load_rows(void* shared, const CUtenso
       "l"(&map), "r"(shared_address(barrier)), "r"(x), "r"(y)
       : "memory");
 }
-// Channels from c on of the tap (s, r) of successive windows, the first at column w and row h of image n; zeros outside.
+// Im2col: channels from c on of the tap (s, r) of successive windows, the first at column w and row h of image n; zeros outside.
 static __device__ __forceinline__ void tma_load_windows(void* shared, const CUtensorMap& map, MBarrier* barrier, int c, int w, int h, int n,
                                                         int s, int r) {
   asm volatile(

@@ -1,14 +1,14 @@
 // The transforms of a preprocessing list, as `src/data/interpret.rs` runs them.
 //
-// A list arrives as a program of one row per transform. Geometric transforms only say where a pixel comes from, the rows and
-// the columns each on their own: a chain of them is a map from output rows to raw rows and one of columns. Changes of bytes that do
-// not mix channels are a table of 256, and a chain of them is one too; those that mix them are done pixel by pixel.
+// A list is given as a program of one row per transform. Geometric transforms only move pixels, rows and columns independently: a chain of
+// them is one map from output rows to raw rows and one from output columns to raw columns. Changes of bytes that do not mix channels are a
+// table of 256 values, and so is a chain of them; those that mix channels are computed pixel by pixel.
 #pragma once
 #include "block.cuh"
 #include "reflect.cuh"
 #include "philox.cuh"
 
-// As `src/data/cuda/program.rs` numbers them.
+// Numbered as in `src/data/cuda/program.rs`.
 enum Op {
   OP_NOTHING,
   OP_PAD_CROP,
@@ -30,11 +30,11 @@ enum Op {
 
 // The most transforms of a list: `pipeline::MOST_TRANSFORMS`.
 constexpr int MOST_TRANSFORMS = 32;
-// Numbers of a row: integers (operation, padding, side before, side after, first draw, choice), floats (two per channel).
+// A row has integers (operation, padding, side before, side after, first draw, choice) and floats (two per channel).
 constexpr int INTS_PER_TRANSFORM = 6;
 constexpr int FLOATS_PER_TRANSFORM = 6;
 
-// A geometric transform, its random numbers drawn: where rows and columns come from.
+// How a geometric transform moves rows and columns.
 enum Geometry { GEOMETRY_NONE, GEOMETRY_CROP, GEOMETRY_SHIFT, GEOMETRY_RESIZE, GEOMETRY_FLIP };
 
 struct Transform {
@@ -45,7 +45,7 @@ struct Transform {
 
 __device__ __forceinline__ Transform read_transform(const int* __restrict__ row, const Stream& random) {
   Transform step;
-  // Of a choice, the list that the coin does not take does nothing.
+  // A row that belongs to the branch of a random choice that was not drawn does nothing.
   const int choice = row[5];
   const bool taken = choice == 0 || random.coin(static_cast<unsigned>(abs(choice) - 1)) == (choice > 0);
   step.op = taken ? row[0] : OP_NOTHING;
@@ -109,11 +109,11 @@ __device__ __forceinline__ void trace_all(const Transform* steps, int count, int
 // Which step padded a pixel, the later of the two where row and column were; negative where none did.
 __device__ __forceinline__ int padded_by(int row, int column) { return max(-1 - row, -1 - column); }
 
-// How far the bytes of an image are apart: `contrast::Histogram`. The sum over its n values, and Σ|n · value − sum|.
+// What LCN (local contrast normalisation) needs of an image's n bytes, `contrast::Histogram`: their sum, and Σ|n · value − sum|.
 struct Contrast {
   long long n, sum, spread;
 
-  // What LCN makes of a byte.
+  // A byte after LCN.
   __device__ __forceinline__ float normalised(int byte) const {
     if (spread == 0) return 0.0f;  // a constant image has no contrast
     const float scale = static_cast<float>(n) / static_cast<float>(spread);
@@ -121,7 +121,7 @@ struct Contrast {
   }
 };
 
-// The same of floats in [0, 1], as multiples of 2^-30: `contrast::lcn`.
+// The same for floats in [0, 1], as multiples of 2^-30: `contrast::lcn`.
 struct FloatContrast {
   long long mean;
   float scale;
@@ -156,13 +156,13 @@ struct Place {
   }
 };
 
-// Whether a place lies in the middle three fifths of the side, both ways.
+// Whether a place lies in the middle three fifths of both sides.
 __device__ __forceinline__ bool in_centre(const Place& place, int side) {
   const int margin = side / 5;
   return min(place.y, place.x) >= margin && max(place.y, place.x) < side - margin;
 }
 
-// One transform of floats on a value at its place. `normal` is the value's own; `spread` the deviation of OP_SPREAD_NOISE.
+// One transform of floats on a value at its place. `normal` is a random normal of that value; `spread` the deviation of OP_SPREAD_NOISE.
 __device__ __forceinline__ float apply(int op, const float* __restrict__ numbers, const Place& place, int side, float value,
                                        float normal, float spread) {
   const float a = numbers[place.c], b = numbers[3 + place.c];

@@ -1,8 +1,10 @@
 // Receptive-field upsampling out = U a U^T of each map a [u, u] to [S, S], and its adjoint da = U^T dout U.
 //
-// U [S, u] is banded: U[o, i] = g[o + origin - i * jump] where that is one of the `size` values of g. Each product is a kernel of one thread
-// per value of its result, with the other in between in the workspace. Bound by bytes: the S x S maps are written or read once; what a
-// thread reads of the smaller operand stays in cache.
+// U [S, u] is banded: U[o, i] = g[o + origin - i * jump] where that is one of the `size` values of g, else 0. Each of the two products is a
+// kernel; the intermediate `wide` lies in the workspace.
+//
+// Launch of all: ⌈values of the result / 256⌉ blocks, 256 threads, one value per thread. No shared memory. Bound: the bytes of the larger
+// maps, read or written once; the smaller operand stays in cache.
 #include "portable.cuh"
 
 constexpr int THREADS = 256;

@@ -1,5 +1,7 @@
-// upsample_nearest: nearest-neighbour upsampling by two of maps [n, side, side, c], and its gradient. One thread per value written; bound
-// by the bytes of the large maps. The arithmetic is that of the CPU, so the bits are the same.
+// Nearest-neighbour upsampling by two of maps [n, side, side, c], and its gradient. The arithmetic is that of the CPU, so the bits are the
+// same.
+//
+// Launch of both: ⌈values written / 256⌉ blocks, 256 threads, one value per thread. No shared memory. Bound: the bytes of the large maps.
 #include "portable.cuh"
 
 constexpr int THREADS = 256;
@@ -27,7 +29,7 @@ upsample_nearest_backward(const float* __restrict__ dy, float* __restrict__ dx, 
   const int channel = index % c;
   const size_t pixel = index / c;
   const int j = pixel % side;
-  const size_t row = pixel / side;  // of all images
+  const size_t row = pixel / side;  // counted through all images
   const float* upper = dy + (2 * row * 2 * side + 2 * j) * c + channel;
   const float* lower = upper + (size_t)2 * side * c;
   dx[index] = (upper[0] + upper[c]) + (lower[0] + lower[c]);

@@ -1,4 +1,4 @@
-// V neighbouring numbers of a row, as floats: one access of 16 bytes, or of a single number. Rows of V > 1 are aligned so.
+// V neighbouring numbers of a row, as floats: one access of 16 bytes, or of a single number. For V > 1 rows are aligned to 16 bytes.
 #pragma once
 #include "ptx.cuh"
 
@@ -34,7 +34,7 @@ static __device__ __forceinline__ void store(bf16* p, const Floats<8>& f) {
                                             pack_bf16(f.v[6], f.v[7]));
 }
 
-// As many small numbers, a byte each.
+// V neighbouring bytes.
 template <int V>
 struct Bytes {
   unsigned char v[V];
@@ -74,8 +74,8 @@ static __device__ __forceinline__ void store_bytes(unsigned char* p, const Bytes
   *reinterpret_cast<uint2*>(p) = make_uint2(word_of(b.v), word_of(b.v + 4));
 }
 
-// A walk over the rows [pixels, c] of a tile: a block has `lanes` threads side by side, each with V channels, and strides over the pixels
-// with the others. Grid (tiles of TILE pixels, ⌈c / V / lanes⌉).
+// A walk over the pixels of a tile of [pixels, c]: `lanes` threads of a block share a pixel, each with V channels; the block's rows of such
+// threads take the pixels in turn. Grid (tiles of TILE pixels, ⌈c / V / lanes⌉).
 template <int V, int THREADS, int TILE>
 struct Walk {
   int channel, row, rows, first, last;
@@ -86,8 +86,8 @@ struct Walk {
         first(blockIdx.x * TILE), last(min((int)blockIdx.x * TILE + TILE, pixels)), live(channel < c) {}
 };
 
-// Sums over the threads of a block with the same threadIdx.x % lanes (a power of two), by halving; each of them gets it. `parts` holds V
-// values per thread in shared memory.
+// Sums over the threads of a block with the same threadIdx.x % lanes (a power of two), by halving; each of them gets its sum. `parts` holds
+// V values per thread in shared memory.
 template <int V>
 static __device__ __forceinline__ Floats<V> column_sums(const Floats<V>& value, Floats<V>* parts, int lanes) {
   __syncthreads();  // a former sum may still be read

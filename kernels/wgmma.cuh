@@ -1,40 +1,42 @@
-// WGMMA, the matrix product of sm_90a's warpgroups, with its meaning on the host beside it, as in ptx.cuh. Four warps, the first of
-// which is a multiple of four, multiply operands that lie in shared memory; the product is done when its group has been waited for.
+// WGMMA, the matrix product of sm_90a's warpgroups, followed by an equivalent for the host, as in ptx.cuh. A warpgroup (four consecutive
+// warps, the first with an index that is a multiple of four) multiplies operands in shared memory; the products are complete when their
+// group has been waited for.
 #pragma once
 #include "ptx.cuh"
 
-// Around the body of a kernel: elsewhere than on sm_90a it is not there, and a launch ends in an error.
+// Wraps the body of a kernel. On anything but sm_90a the body is a trap, so that a launch ends in an error.
 #if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define ON_SM_90A(...) __trap()
 #else
 #define ON_SM_90A(...) __VA_ARGS__
 #endif
 
-// An operand is a pointer to its first depth in shared memory, where its parts start at multiples of 1024 bytes and consist of rows of
-// 128 bytes whose chunks of 16 are swapped by exclusive or with the row modulo 8.
+// An operand is given by the address of its first depth. In shared memory it is aligned to 1024 bytes and consists of rows of 128 bytes
+// with 128-byte swizzling: the index of each 16-byte chunk is XORed with the row modulo 8.
 //   K-major    a row of 64 depths for each row or column of the product
 //   MN-major   a row of 64 rows or columns of the product for each depth; where the product has more, the next 64 are `block` bytes
 //              further on
 #ifdef __CUDACC__
 
 typedef unsigned long long Operand;
-// Address, and steps from one block to the next and from eight rows to the next, in units of 16 bytes; mode 1: swapped within 128 bytes.
+// The matrix descriptor: address, and the steps from one block to the next and from eight rows to the next eight, in units of 16 bytes;
+// swizzling mode 1 (128 bytes).
 static __device__ __forceinline__ Operand described(const void* shared, unsigned block) {
   return (shared_address(shared) >> 4 & 0x3fff) | (Operand)(block >> 4) << 16 | 64ull << 32 | 1ull << 62;
 }
 static __device__ __forceinline__ Operand k_major(const void* shared) { return described(shared, 16); }
 static __device__ __forceinline__ Operand mn_major(const void* shared, unsigned block) { return described(shared, block); }
 
-// Orders the sums' registers before the first product that adds to them.
+// Orders earlier accesses of the accumulators' registers before the first product that adds to them.
 static __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory"); }
 static __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory"); }
-// Waits until at most the KEEP latest groups are under way.
+// Waits until at most the KEEP latest groups are in flight.
 template <int KEEP> static __device__ __forceinline__ void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(KEEP) : "memory");
 }
 
-// After the wait for the last group, and before the first product: the compiler reads and writes the sums on this side of it only.
-// Without it ptxas lets products run one by one.
+// Keeps the compiler from moving accesses of the accumulators across it: called before the first product, and after the wait for the last
+// group. Without it ptxas serialises the products.
 static __device__ __forceinline__ void wgmma_sums_settled(float (&d)[16][4]) {
 #pragma unroll
   for (int j = 0; j < 16; j++)
@@ -42,7 +44,7 @@ static __device__ __forceinline__ void wgmma_sums_settled(float (&d)[16][4]) {
     for (int i = 0; i < 4; i++) asm volatile("" : "+f"(d[j][i])::"memory");
 }
 
-// d += a b at 16 depths, a of 64 rows, b of 128 columns, both K-major or both MN_MAJOR. Warp w of the four holds rows
+// d += a b over 16 depths, a of 64 rows, b of 128 columns, both K-major or both MN-major. Warp w of the four holds rows
 // 16 w + lane / 4 and, for i >= 2, eight further on: d[j][i] is column 8 j + 2 (lane % 4) + (i & 1).
 template <bool MN_MAJOR> static __device__ __forceinline__ void wgmma_64x128x16(float (&d)[16][4], Operand a, Operand b) {
 #define ROW(j) "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])

@@ -13,10 +13,10 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// For all that is compiled. `gnu2`: thread-locals by descriptors, since `__shared__` arrays are thread-locals of many libraries.
+/// For every compilation. `gnu2`: thread-locals by descriptors, since `__shared__` arrays are thread-locals of many libraries.
 const COMMON: &[&str] = &["-std=c++17", "-g1", "-fPIC", "-Wall", "-fno-strict-aliasing", "-mtls-dialect=gnu2"];
 const DRIVER: &[&str] = &["-O2"];
-/// For kernels in both modes. No contraction: what is fused is written `fmaf`, as under `nvcc --fmad=false`, so bits agree.
+/// For kernels in both modes. No contraction, as under `nvcc --fmad=false`: fused multiply-adds are written `fmaf`, so the bits agree.
 const KERNELS: &[&str] = &[
     "-march=native",
     "-ffp-contract=off",
@@ -25,11 +25,11 @@ const KERNELS: &[&str] = &[
     "-fno-threadsafe-statics",
     // A large frame meets the guard page of its fiber's stack, instead of stepping over it.
     "-fstack-clash-protection",
-    // Shared arrays of functions with the same name in two files are two arrays.
+    // Functions with the same name in two files must not share their `__shared__` arrays.
     "-fvisibility=hidden",
     "-fno-gnu-unique",
     "-Wno-unknown-pragmas",
-    // Comparing an int with threadIdx is how kernels are written.
+    // Kernels compare ints with threadIdx.
     "-Wno-sign-compare",
 ];
 const PLAIN: Mode = Mode { folder: "plain", driver: &[], kernels: &["-O3"], red_zones: false };
@@ -48,15 +48,15 @@ struct Mode {
     folder: &'static str,
     driver: &'static [&'static str],
     kernels: &'static [&'static str],
-    /// Room behind every shared array, so that an index beyond its end does not meet the next.
+    /// A gap after every shared array, so that an index beyond its end does not access the next array.
     red_zones: bool,
 }
 
-/// One product: the files and words it depends on, and how it is made from a command without inputs and output.
+/// One file to make: the files and arguments that it depends on, and the command, to which inputs and output are added.
 struct Job {
     product: PathBuf,
     arguments: Vec<OsString>,
-    /// A source that is compiled; without one the arguments link.
+    /// The source to compile; none for a job that links.
     source: Option<PathBuf>,
     kernel_file: bool,
     red_zones: bool,
@@ -311,7 +311,7 @@ fn kernels(text: &str) -> Vec<(String, Option<String>)> {
     found
 }
 
-/// Thread-local arrays, which stand for shared memory, each followed by 64 bytes that belong to none.
+/// Puts a red zone of 64 bytes after each thread-local array: these are the kernels' shared arrays.
 fn with_red_zones(assembly: &str) -> String {
     let mut thread_locals = false;
     let mut text = String::with_capacity(assembly.len());

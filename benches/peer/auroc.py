@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Whether training in bf16 finds what f32 finds: Fashion-MNIST's bags against all else.
+"""Checks that training in bf16 is as accurate as in f32: Fashion-MNIST, bags against the other classes.
 
     auroc.py FCDD OUT.json --data DIR [--switches wgmma pdl] [--device cuda|cpu] [--seeds 0 1 2] [--epochs N]
     auroc.py 'scripts/with-standin fcdd' OUT.json --smoke          # shows that this runs, on a few random images
 
-Both train FCDD_CNN28_W on the same images in the same order, from the same weights; anomalies are training images of the other classes,
-which a few epochs learn. The second convolution, with 97 % of the operations, has 128 channels in and out: forward and backward it is
-WGMMA's where --switches names it: they are on for bf16, and off for f32 whatever the environment says. Prints image AUROC and seconds of
-each run; OUT.json is renewed as they come. Exit code 1 if a run failed, if a switch that was asked for is not on, or if bf16 finds less.
-FCDD is the program and how it is started.
+Both train FCDD_CNN28_W on the same images in the same order, from the same weights. Anomalies are training images of the other classes,
+which the net learns in a few epochs. The switches are on for bf16, and off for f32 whatever the environment says. With `wgmma` the second
+convolution, which has 97 % of the operations and 128 channels in and out, is computed by WGMMA forward and backward. Prints image AUROC and
+seconds of each run; OUT.json is written again after each run. Exit code 1 if a run failed, if a switch that was asked for is not on, or if
+the AUROC of bf16 is lower by more than LOSS. FCDD is the command that starts the program.
 """
 
 import argparse
@@ -24,12 +24,12 @@ import tempfile
 import time
 from pathlib import Path
 
-# What can be switched on, by the word that `fcdd bench` has for it in a mode.
+# Switches by their word in the mode that `fcdd bench` prints, and their environment variables.
 SWITCHES = {"wgmma": "FCDD_WGMMA", "pdl": "FCDD_PDL"}
 PRECISIONS = ["f32", "bf16"]
 
-# What bf16 may lose of the mean image AUROC: less than what seeds are apart, 0.012 after ten epochs of FCDD_CNN28 on the CPU, where bf16
-# was within 0.0002 of f32 with the same seed. After one epoch single runs differ by 0.02.
+# How much lower the mean image AUROC of bf16 may be: less than the difference between seeds, 0.012 after ten epochs of FCDD_CNN28 on the
+# CPU, where bf16 was within 0.0002 of f32 with the same seed. After one epoch single runs differ by 0.02.
 LOSS = 0.01
 
 
@@ -56,7 +56,7 @@ def answer(command, switches, limit):
 
 
 def not_on(args):
-    """Which switches that were asked for the device does not have: it falls back without a word."""
+    """The switches that were asked for and that the device does not have: fcdd then falls back to other kernels without an error."""
     if not args.switches:
         return []
     command = [*args.fcdd, "bench", "FCDD_CNN28_W", "--task", "predict", "--precision", "bf16", "--repeats", "1", "--device", args.device]
@@ -82,7 +82,7 @@ def main():
     parser.add_argument("fcdd", type=shlex.split)
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
-    parser.add_argument("--switches", choices=SWITCHES, nargs="*", default=[], help="what is on for bf16")
+    parser.add_argument("--switches", choices=SWITCHES, nargs="*", default=[], help="on for bf16")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=10)
@@ -98,7 +98,7 @@ def main():
         for switch in args.switches:
             print(f"{switch} for bf16: {'NOT on' if switch in report['not_on'] else 'on'}")
         print("\n| precision | seed | image AUROC | loss | seconds |\n" + "| --- " * 5 + "|", flush=True)
-        # Seed by seed: what is cut short has pairs.
+        # Seed by seed, so that an interrupted run still has pairs to compare.
         for seed in args.seeds:
             for precision in PRECISIONS:
                 row = train(args, args.data, precision, seed, folder / f"{precision}-{seed}")
@@ -110,10 +110,10 @@ def main():
         return 1
     means = {p: statistics.mean(row["image_auroc"] for row in report["runs"] if row["precision"] == p) for p in PRECISIONS}
     print("\nmean image AUROC: " + ", ".join(f"{precision} {mean:.4f}" for precision, mean in means.items()))
-    found_less = not args.smoke and means["bf16"] < means["f32"] - LOSS
-    if found_less:
-        print(f"bf16 finds less, by more than {LOSS}")
-    return int(found_less or report["not_on"] != [])
+    is_worse = not args.smoke and means["bf16"] < means["f32"] - LOSS
+    if is_worse:
+        print(f"the mean image AUROC of bf16 is lower by more than {LOSS}")
+    return int(is_worse or report["not_on"] != [])
 
 
 if __name__ == "__main__":

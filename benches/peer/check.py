@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Whether the peer's nets are fcdd's: golden files of peer.py's nets, which `fcdd verify --golden` then computes from the same weights.
+"""Checks that peer.py's PyTorch nets are fcdd's: writes golden files of them, which `fcdd verify --golden` computes from the same weights.
 
     pip install torch numpy safetensors
     python benches/peer/check.py FCDD OUT.json [NET ...] [--device cuda|cpu]
 
 Of each net with random weights: output, loss, every gradient and the norms' statistics of a training batch, the evaluation after it, two
 steps of the optimizer, and the upsampling of its heatmaps; all in f64 on the CPU. fcdd compares them with its own f64 from end to end, and
-on the device step by step. FCDD is the program and how it is started, such as `fcdd` or `scripts/with-standin fcdd`. OUT.json says which
-nets passed; given as --checked, gpu.py times none that did not. Exit code 1 if a net did not pass.
+on the device step by step. FCDD is the command that starts the program, such as `fcdd` or `scripts/with-standin fcdd`. OUT.json says which
+nets passed; gpu.py takes it as --checked and does not time the others. Exit code 1 if a net did not pass.
 """
 
 import argparse
@@ -24,21 +24,21 @@ from torch import nn
 
 from peer import NETS, Heatmap, build, fingerprint, loss, pseudo_huber, sgd
 
-# fcdd's names of the modules with parameters, in their order. VGG's are numbered as the modules are, but for the last.
+# fcdd's names of the modules with parameters, in order. Those of VGG are numbered like the modules, except for the last.
 NAMES = {
     "FCDD_CNN28_W": ["conv1", "bn2d1", "conv2", "conv_final"],
     "FCDD_CNN32_LW3K": ["conv1", "bn2d1", "conv2", "bn2d2", "conv25", "bn2d25", "conv3", "conv_final"],
 }
-# Norms that the authors' modules own and never use: fcdd reads them.
+# Norms that the authors' nets have and never use; fcdd expects them in a file.
 UNUSED = {"FCDD_CNN32_LW3K": ("bn2d3", 128)}
 
-# Nets of more than 64 pixels are compared on the device step by step: a winner of a pool that rounding decides fails no check. Every net
-# halves its side three times at most, and is fully convolutional.
+# Above 64 pixels fcdd compares nets on the device step by step, so that a pool's argmax that depends on rounding fails no check. The nets are
+# fully convolutional and halve the side three times at most, so any multiple of 8 will do.
 BATCH, SIDE = 2, 72
 STEPS = 2
 
-# What f32 may be off by. A winner of a pool that rounding decides moves single weights: by up to 2.5 % of the largest update in ten draws.
-# A forgotten momentum or a frozen layer that learns is off by half an update and more, and f64 has the strict bounds.
+# Tolerances of f32. Where the argmax of a pool depends on rounding, single weights differ: by up to 2.5 % of the largest update in ten draws.
+# A missing momentum or a frozen layer that learns differs by half an update or more; the bounds of f64 are strict.
 OF_AN_UPDATE = 0.1
 # Sums of some hundred rounded products, in f32, and the loss, which cancels where scores are small.
 OF_A_VALUE = 1e-4
@@ -53,7 +53,7 @@ def names(name, net):
 
 
 def reception(net, side):
-    """Of the output map: its side, its pixels' distance in the input, the side of a receptive field, the shift of the first."""
+    """The output map's side, the distance of its pixels in the input, the side of a receptive field, and the shift of the first one."""
     n, jump, size, shift = side, 1, 1, 0.0
     for module in net:
         if isinstance(module, (nn.Conv2d, nn.MaxPool2d)):
@@ -115,7 +115,7 @@ def of_net(name):
     about = {
         "net": name, "bias": True, "objective": "fcdd",
         "max_abs_over_all_param_grads": max(g.abs().max().item() for g in grads.values()),
-        # A norm takes the mean, and with it the bias of the convolution before it.
+        # A norm subtracts the mean, and with it the bias of the convolution before it.
         "zero_grad_params": [of[f"{i - 1}.bias"] for i in norms],
         "bn": {
             of[f"{i}.weight"].removesuffix(".weight"): {"eps": norm.eps, "momentum": norm.momentum, "affine": norm.affine}
@@ -126,7 +126,7 @@ def of_net(name):
 
 
 def of_optimizer(name):
-    """Two steps, with rates that show in the weights."""
+    """Two steps of the optimizer, with rates large enough to change the weights visibly."""
     config = {"lr": 1e-2, "wdk": 1e-2, "sched": "lambda", "sched_params": [1.0], "opt": "sgd"}
     net = fresh(name)
     start = state(name, net, "param", "buffer0")
@@ -151,14 +151,14 @@ def of_optimizer(name):
 
 
 def tolerance(value, share, of):
-    """What f32 may be off by: a share of something beside the rounding of the value itself."""
+    """The tolerance of f32: a share of `of`, and the rounding of the value itself."""
     value, of = value.double(), of.double()
     rel_l2 = 1e-6 + share * (of.norm() / value.norm().clamp_min(1e-30)).item()
     return {"tol_f32": {"max_abs": 4e-7 * value.abs().max().item() + share * of.abs().max().item(), "rel_l2": rel_l2}}
 
 
 def of_upsampling(name):
-    """Maps as large as the net's own, whose heatmaps are as large as its inputs."""
+    """Upsampling of maps with the size of the net's output to heatmaps with that of its input."""
     _, (_, side, _), field, _ = NETS[name]
     where = reception(build(name), side)
     a = torch.randn(BATCH, 1, int(where[0]), int(where[0])).double()
@@ -178,7 +178,7 @@ def write(folder, name):
 
 
 def check(fcdd, device, name, limit):
-    """What `fcdd verify` says of a net's golden folder."""
+    """The outcome of `fcdd verify` on a net's golden folder."""
     torch.manual_seed(0)  # whichever nets were asked for
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -190,9 +190,9 @@ def check(fcdd, device, name, limit):
             return {"passed": False, "why": f"no answer from fcdd within {limit:g} seconds"}
         except json.JSONDecodeError:
             return {"passed": False, "why": done.stderr.strip() or f"fcdd ended with {done.returncode} and no report"}
-        except Exception as error:  # a net so different that it cannot be written down must not cost the others
+        except Exception as error:  # a net that cannot even be written to golden files: the other nets are still checked
             return {"passed": False, "why": f"{type(error).__name__}: {error}"}
-    # Steps are fcdd's f32 against fcdd's f64: what is off there is no fault of the peer's. All else that was written is to be compared.
+    # The steps compare fcdd's f32 with fcdd's f64: a difference there is no fault of peer.py's net. All other checks decide.
     steps, files = [], []
     for one in checks:
         (steps if one["name"].startswith(f"net_{name} step ") else files).append(one)
@@ -203,7 +203,7 @@ def check(fcdd, device, name, limit):
 
 
 def said(checks):
-    """What did not pass, the first of it."""
+    """The first checks that did not pass, in one line."""
     wrong = [one for one in checks if one["outcome"] != "passed"]
     lines = [f"{one['name']}: {one['error']:.2e} of {one['bound']:.1e}, {one['detail']}" for one in wrong[:4]]
     return "; ".join(lines + [f"{len(wrong) - 4} more"] * (len(wrong) > 4))

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""How long CIFAR-10's table takes (10 classes, 5 seeds, 600 epochs, FCDD_CNN32_LW3K), from a part of it.
+"""Extrapolates how long CIFAR-10's table takes (10 classes, 5 seeds, 600 epochs, FCDD_CNN32_LW3K) from short runs.
 
     cifar10_table.py FCDD OUT.json [--jobs N …] [--epochs SHORT LONG] [--smoke]
 
-Runs `fcdd sweep` twice per number of jobs N: N classes with one seed each, all at once, for SHORT and for LONG epochs. The difference is
-what epochs cost; what is left of the short sweep is what a run costs besides: reading, testing 10,000 images, the report. The table is
-fifty of these and 30,000 epochs. An epoch is 25 steps, 40 ms at 1.6 ms a step, and early ones cost what late ones do: 30 of them between
-SHORT and LONG are 1.2 s, in which the tenth of a second that starts may differ by is 8 % with one job and 2 % with four. Images are random
-bytes in the layout and number of CIFAR-10 and, as outliers, CIFAR-100: no step's time depends on them. FCDD is the program and how it is
-started, such as `fcdd` or `scripts/with-standin fcdd`.
+Runs `fcdd sweep` twice per number of jobs N: N classes with one seed each, all at once, for SHORT and for LONG epochs. The difference is the
+time of the epochs; the rest of the short sweep is the fixed time of a run: reading, testing 10,000 images, the report. The table is fifty
+runs with 30,000 epochs in all. An epoch has 25 steps, about 40 ms at 1.6 ms a step, and all epochs take the same time. The 30 epochs between
+SHORT and LONG take about 1.2 s; start-up times vary by a tenth of a second, which is 8 % of that with one job and 2 % with four. Images are
+random bytes in the layout and number of CIFAR-10 and, as outliers, CIFAR-100: no step's time depends on them. FCDD is the command that
+starts the program, such as `fcdd` or `scripts/with-standin fcdd`.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def main():
             found.append(row)
             for epochs in args.epochs:
                 row["seconds"].append(sweep(args.fcdd, epochs, jobs, data, folder / f"{jobs}_{epochs}", net))
-                args.out.write_text(json.dumps(found, indent=1) + "\n")  # what is cut short keeps what was found
+                args.out.write_text(json.dumps(found, indent=1) + "\n")  # now, so that an interrupted run keeps its results
                 print(f"{jobs} at once, {epochs} epochs: {row['seconds'][-1]:.2f} s", flush=True)
             short, long = row["seconds"]
             epoch = (long - short) / (args.epochs[1] - args.epochs[0]) / jobs

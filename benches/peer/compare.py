@@ -2,10 +2,10 @@
 """fcdd and PyTorch side by side: OUT.json with every timing and OUT.md with the tables.
 
     compare.py OUT [--rounds N] [--threads N]       # runs both on the CPU; needs fcdd on the PATH, and torch
-    compare.py OUT --files FILE.json …              # of what `fcdd bench --json` and gpu.py found on a GPU in one run
+    compare.py OUT --files FILE.json …              # from the output of `fcdd bench --json` and gpu.py on a GPU in one run
 
-On the CPU each round runs fcdd and every PyTorch mode once over all nets and tasks, so that a drift of the machine hits all alike.
-Rates are images/s, median over the rounds or repeats, least and most in brackets.
+On the CPU each round runs fcdd and every PyTorch mode once over all nets and tasks, so that a drift of the machine's speed affects all alike.
+Rates are images/s, the median over the rounds or repeats, minimum and maximum in brackets.
 """
 
 import argparse
@@ -56,12 +56,12 @@ def is_ours(timing):
 
 
 def is_like_the_peers(timing):
-    """Whether a timing of fcdd has a batch that stays where it is: what gpu.py times, and what both time on the CPU."""
+    """Whether a timing of fcdd uses a fixed batch, as gpu.py does, and as both do on the CPU."""
     return timing.get("how", "graph, fixed batch") == "graph, fixed batch"
 
 
 def is_unchecked(timing):
-    """Whether a timing is of a net that gpu.py could not know to be fcdd's."""
+    """Whether a timing is of a net that check.py did not compare with fcdd's."""
     return timing.get("checked") is False
 
 
@@ -79,7 +79,7 @@ def precision(mode):
 
 
 def speeds(timings, of_rounds):
-    """A line per case and mode, with the time of fcdd as a multiple of this mode's: of the fastest of its modes that are timed alike, in the
+    """A line per case and mode, with fcdd's time as a multiple of this mode's. fcdd's time is that of its fastest mode with a fixed batch in the
     same precision."""
     like = {t["mode"] for t in timings if is_ours(t) and is_like_the_peers(t)}
     lines = ["| case | mode | images/s | time of fcdd / of this |", "| --- | --- | --- | --- |"]
@@ -97,12 +97,12 @@ def speeds(timings, of_rounds):
     return lines
 
 
-# How a batch was run, where its report does not say.
+# How a batch was run, if its report does not say.
 UNSAID = "not said"
 
 
 def best(timings, like=None):
-    """Of the fastest mode its milliseconds, name and how it was run; of those run in one way, where there are any."""
+    """The fastest mode: its milliseconds, its name and how it was run. Only modes that were run in the way `like`, if there are any."""
     found = {}
     for t in timings:
         found.setdefault((t["mode"], t.get("how") or UNSAID), []).extend(t["seconds"])
@@ -112,7 +112,7 @@ def best(timings, like=None):
 
 
 def glance(timings):
-    """A line per case and precision: the best of both, and whether both were run in the same way."""
+    """A line per case and precision: the fastest mode of each, and whether both were run in the same way."""
     lines = ["| case | fcdd, ms | PyTorch, ms | time of fcdd / PyTorch | run alike |", "| --- " * 5 + "|"]
     for key, format in dict.fromkeys((case(t), precision(t["mode"])) for t in timings):
         of = [t for t in timings if (case(t), precision(t["mode"])) == (key, format)]
@@ -128,33 +128,33 @@ def glance(timings):
 
 
 def remarks(timings):
-    """What the tables do not show of how PyTorch was timed."""
+    """Notes on how PyTorch was timed that are not in the tables."""
     lines = []
     for steps in sorted({t["steps_per_repeat"] for t in timings if "steps_per_repeat" in t}):
         lines.append(f"A repeat of PyTorch's is the mean of {steps} steps, one of fcdd's is a single step; times are medians over repeats.")
     if any(is_unchecked(t) for t in timings):
-        lines.append("Unchecked: nobody knows whether PyTorch's net is fcdd's, check.py did not compare them.")
+        lines.append("Unchecked: check.py did not compare PyTorch's net with fcdd's, so they may differ.")
     return [line for one in lines for line in (one, "")]
 
 
 def floor(layers, bandwidth, rate):
-    """Milliseconds of all steps, each the longer of computing and moving."""
+    """The least possible milliseconds of all steps: of each the longer of its operations and its bytes at these rates."""
     return 1e3 * sum(max(c["flops"] / rate, c["bytes"] / bandwidth) for c in layers)
 
 
 def library_peaks(reports):
-    """What PyTorch's copy and matrix products reach; None where it did not run."""
+    """The rates of PyTorch's copy and matrix products; None if it did not run."""
     return next((r["peaks"] for r in reports if "flops_per_second_f32" in (r.get("peaks") or {})), None)
 
 
 def own_peaks(reports, format):
-    """The most that fcdd's own copy and product reach in a precision, whatever was switched on: one floor for all of them."""
+    """The highest rates of fcdd's own copy and matrix product in a precision, over all switches, so that all modes have the same floor."""
     peaks = [r["peaks"] for r in reports if r.get("peaks") and any(is_ours(t) and precision(t["mode"]) == format for t in r["timings"])]
     return [max(p[name] for p in peaks) for name in ("bytes_per_second", "flops_per_second")]
 
 
 def floors(reports):
-    """Of each case of fcdd: whole steps beside the floors at its own peaks and at those that PyTorch's libraries reach."""
+    """A line per case of fcdd: the time of a whole step beside its floors, at fcdd's own peak rates and at those of PyTorch's libraries."""
     theirs = library_peaks(reports)
     head = "| case | mode | ms | floor at own peaks, ms | reached | floor at the libraries' peaks, ms | reached |"
     lines = [head, "| --- " * 7 + "|"]
@@ -174,12 +174,12 @@ def floors(reports):
 
 
 def kinds(reports):
-    """What the time of fcdd goes to: median over the rounds, and how much of its floor each kind reaches."""
+    """fcdd's time by kind of step: median over the rounds, and the ratio of floor to time."""
     found = {}
     for t in filter(is_ours, (t for one in reports for t in one["timings"] if "error" not in t)):
         for kind in t.get("kinds", []):
             if kind["seconds"]:
-                # Steps are timed once, however their batches are.
+                # Single steps are timed once, whatever the kind of batch.
                 key, of = (*case(t), t["mode"].split(",")[0]), [c for c in t["layers"] if c["kind"] == kind["kind"]]
                 least = floor(of, *own_peaks(reports, precision(t["mode"]))) / 1e3
                 found.setdefault(key, {}).setdefault(kind["kind"], []).append((kind["seconds"], least))
@@ -194,8 +194,8 @@ def kinds(reports):
 
 
 def layers(reports):
-    """Of each case and precision of fcdd every step by itself: its floor, at the libraries' peaks or else its own, and the milliseconds of
-    each mode, with the share of the floor that it reaches."""
+    """A table per case and precision of fcdd with every step by itself: its floor, at the libraries' peak rates or else fcdd's own, and the
+    milliseconds of each mode with the ratio of floor to time."""
     theirs, found = library_peaks(reports), {}
     for one in reports:
         for t in filter(is_ours, one["timings"]):

@@ -63,10 +63,10 @@ def auroc(values, anomalous):
     return (rank[anomalous].sum() - p * (p - 1) / 2) / (p * (len(values) - p))
 
 
-def run(train, test, outliers, nominal_class, seed):
+def run(train, test, outliers, normal_class, seed):
     torch.manual_seed(seed)
-    nominal = train[0][torch.tensor(train[1] == nominal_class)]
-    normalised = contrast(nominal / 255)
+    normal = train[0][torch.tensor(train[1] == normal_class)]
+    normalised = contrast(normal / 255)
     low, high = normalised.min(), normalised.max()
     net = Net()
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-2, weight_decay=1e-6, momentum=0.9, nesterov=True)
@@ -76,7 +76,7 @@ def run(train, test, outliers, nominal_class, seed):
         return ((contrast(x / 255) - low) / (high - low))[:, None]
 
     def batch(samples):
-        n, x = len(samples), nominal[samples].clone()
+        n, x = len(samples), normal[samples].clone()
         anomalous = torch.rand(n) < 0.5
         x[anomalous] = outliers[torch.randint(0, len(outliers), (int(anomalous.sum()),))]
         x = F.pad(x, (PAD,) * 4)
@@ -89,7 +89,7 @@ def run(train, test, outliers, nominal_class, seed):
 
     for _ in range(EPOCHS):
         net.train()
-        for samples in torch.randperm(len(nominal)).split(BATCH):
+        for samples in torch.randperm(len(normal)).split(BATCH):
             x, anomalous = batch(samples)
             s = scores(net(x))
             mixed = bool(anomalous.any()) and not bool(anomalous.all())
@@ -103,7 +103,7 @@ def run(train, test, outliers, nominal_class, seed):
         net.eval()
         with torch.no_grad():
             found = torch.cat([scores(net(inputs(x))) for x in test[0].split(500)])
-        return auroc(found.numpy(), test[1] != nominal_class)
+        return auroc(found.numpy(), test[1] != normal_class)
 
     trained = evaluate()
     net.train()
@@ -111,7 +111,7 @@ def run(train, test, outliers, nominal_class, seed):
     net.bn2d1.momentum = None
     with torch.no_grad():
         for _ in range(10):
-            net(batch(torch.randperm(len(nominal))[:BATCH])[0])
+            net(batch(torch.randperm(len(normal))[:BATCH])[0])
     return trained, evaluate()
 
 
@@ -119,9 +119,9 @@ def main():
     torch.set_num_threads(1)
     path, classes, seeds = sys.argv[1:4]
     train, test, outliers = images("train"), images("t10k"), photographs(path)
-    for nominal_class in map(int, classes.split(",")):
+    for normal_class in map(int, classes.split(",")):
         for seed in map(int, seeds.split(",")):
-            print(nominal_class, seed, *run(train, test, outliers, nominal_class, seed), sep=",", flush=True)
+            print(normal_class, seed, *run(train, test, outliers, normal_class, seed), sep=",", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times FCDD nets in PyTorch on a GPU, and what a copy and matrix products reach there: the peer of `fcdd bench --device cuda`.
+"""Times FCDD nets in PyTorch on a GPU, and PyTorch's rates of a copy and of matrix products: the counterpart of `fcdd bench --device cuda`.
 
     pip install torch
     python benches/peer/check.py fcdd CHECKED.json                 # first: are these fcdd's nets?
@@ -10,11 +10,11 @@ channels_last, cudnn.benchmark, the batch already on the GPU. bf16 is autocast w
 `+graph` captures the whole step in one CUDA graph: forward, loss, backward, optimizer. Each repeat is the mean over `steps` steps between
 two events. Nets and objective are those of peer.py.
 
-Nothing is timed whose results are wrong: each mode is held against the plain one, bf16 against f32, and what was timed must have learned.
-Nets that check.py found to be others than fcdd's are not timed; those that CHECKED.json does not mention are, as unchecked. Each result is
-printed and OUT.json renewed as it comes. A process of its own does the timing; one that takes more than --limit seconds is killed, and all
-of them after --seconds. Exit code 1 if nothing was timed. The least comparison comes first; what compiles for minutes is best asked for in
-a second run:
+Wrong results are not timed: each mode is compared with eager mode, bf16 with f32, and after the timing the net must have learned. Nets that
+check.py found to differ from fcdd's are not timed; those that CHECKED.json does not mention are timed as unchecked. Each result is printed
+at once, and OUT.json written again. The timing runs in a process of its own, which is killed if one timing takes more than --limit seconds;
+after --seconds all timing ends. Exit code 1 if nothing was timed. The most important modes come first; modes that compile for minutes are
+best timed in a second run:
 
     python benches/peer/gpu.py OUT.json --mode eager+graph --limit 40
     python benches/peer/gpu.py OUT2.json FCDD_CNN32_LW3K FCDD_CNN224_VGG_F --mode max-autotune+graph --precision bf16 --limit 150
@@ -37,8 +37,8 @@ import torch
 
 from peer import NETS, Heatmap, build, fingerprint, loss, pseudo_huber, sgd
 
-# Per mode: the `mode` of torch.compile, and whether the step is one CUDA graph. The graphs that max-autotune makes by itself cannot be
-# captured in one of the whole step.
+# Per mode: the `mode` of torch.compile, and whether the step is one CUDA graph. max-autotune without its own CUDA graphs, which cannot be
+# captured into a graph of the whole step.
 MODES = {
     "eager+graph": (None, True),
     "max-autotune+graph": ("max-autotune-no-cudagraphs", True),
@@ -47,18 +47,18 @@ MODES = {
     "compile": ("default", False),
     "max-autotune": ("max-autotune-no-cudagraphs", False),
 }
-# What is timed before everything else: quick and known to be good, then what should be the best.
+# Timed first: modes that need no compilation and are known to work, then the one that should be the fastest.
 FIRST = [("eager+graph", "bf16"), ("eager+graph", "f32"), ("max-autotune+graph", "bf16")]
 
-# How far results may be apart, relative to the largest. Of inference in bf16, whose 8 bits round operands and result of each of up to 21
-# layers, by 2^-9 or less and independently of one another: √63 · 2^-9 = 1.6 %; a score goes with the square of a map's values, which
-# doubles it. Of training the mean of all scores, where that averages out; but gradients are a tenth off, and a step moves the loss by a
-# tenth. Modes of f32 differ in the order of sums alone, and in winners of pools, which move a gradient by up to 1 %.
+# How much results may differ, relative to the largest. Inference in bf16: operands and result of each of up to 21 layers are rounded by
+# 2^-9 or less, independently: √63 · 2^-9 = 1.6 %; a score is proportional to the square of a map's values, which doubles it. Training in
+# bf16: the losses are means over all scores, in which this averages out; but gradients differ by a tenth, and a step changes the loss by a
+# tenth. Modes of f32 differ only in the order of sums, and in the argmax of pools, which changes a gradient by up to 1 %.
 BOUNDS = {("infer", "bf16"): 0.032, ("train", "bf16"): 0.01, ("infer", "f32"): 1e-3, ("train", "f32"): 1e-3}
 
 
 class Clock:
-    """Seconds that work takes on a device."""
+    """Measures the seconds that work takes on a device."""
 
     def __init__(self, device):
         self.on_gpu = device.type == "cuda"
@@ -94,7 +94,7 @@ def peaks(device, clock, smoke):
 
 
 def clocks():
-    """What nvidia-smi says of clocks and power; None where there is none."""
+    """Clocks and power as nvidia-smi reports them; None without nvidia-smi."""
     query = "name,driver_version,clocks.sm,clocks.mem,clocks.max.sm,clocks.max.mem,power.draw,power.limit,temperature.gpu"
     try:
         command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
@@ -107,7 +107,7 @@ def clocks():
 def autocast(device, precision):
     if precision == "f32":
         return contextlib.nullcontext()
-    # Casts of the weights must not outlive a step: a graph would keep the first ones.
+    # No cache of cast weights: a graph would keep using those of the first step.
     return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
 
 
@@ -116,7 +116,7 @@ def compiled(work, how):
 
 
 class Training:
-    """Forward, loss, backward and optimizer on one batch. SGD has no state on the host that a step changes: a graph holds all of it."""
+    """Forward, loss, backward and optimizer on one batch. SGD changes no state on the host, so a graph can hold the whole step."""
 
     def __init__(self, name, precision, device, batch, how):
         _, (channels, side, _), _, _ = NETS[name]
@@ -142,14 +142,14 @@ class Training:
         return value.detach()
 
     def results(self, run):
-        """Losses of the first steps from the same weights, which are left where those steps lead."""
+        """Losses of the first steps, from the initial weights; leaves the trained ones."""
         self.net.load_state_dict(self.start)
         for state in self.optimizer.state.values():
             state["momentum_buffer"].zero_()
         return [torch.stack([run().clone() for _ in range(3)])]
 
     def prove(self, run, *_):
-        """That the steps until here and one more have trained what is to be trained, and nothing else."""
+        """Fails unless the steps so far and one more have changed the weights that are trained, and no others."""
         last = run().item()
         if not last < float("inf"):
             raise ValueError(f"the loss is {last} after the timing")
@@ -185,9 +185,9 @@ class Inference:
         return [value.clone() for value in run()]
 
     def prove(self, run, expected, bound):
-        """That a run after the timing still computes what eager does."""
+        """Fails unless a run after the timing still gives the results of eager mode."""
         for value in run():
-            value.fill_(float("nan"))  # a graph's results lie in one place: a replay that does nothing would leave the old ones
+            value.fill_(float("nan"))  # a graph writes to the same tensors each time: a replay that does nothing would leave old results
         compare(self.results(run), expected, bound, "after the timing and of eager")
 
 
@@ -195,9 +195,9 @@ WORK = {"train": Training, "infer": Inference}
 
 
 def compare(values, expected, bound, what):
-    """The largest difference relative to the largest value, of any of the tensors."""
+    """The largest difference of the tensors, relative to the largest value of each; fails if it is above the bound."""
     apart = [((a - b).abs().max() / b.abs().max()).item() for a, b in zip(values, expected)]
-    if not all(d <= bound for d in apart):  # no NaN is
+    if not all(d <= bound for d in apart):  # also true of NaN
         raise ValueError(f"results {what} are {', '.join(f'{d:.1e}' for d in apart)} apart, more than {bound:g}")
     return max(apart)
 
@@ -234,7 +234,7 @@ class Timer:
         return peaks(self.device, self.clock, self.args.smoke)
 
     def expected(self, name, task, precision, batch):
-        """Results of the plain mode; those of bf16 are held against f32."""
+        """Results of eager mode; those of bf16 are compared with f32."""
         key = name, task, precision
         if key not in self.plain:
             plain = WORK[task](name, precision, self.device, batch, None)
@@ -246,7 +246,7 @@ class Timer:
 
     def time(self, name, task, mode, precision, batch):
         (how, graph), bound = MODES[mode], BOUNDS[task, precision]
-        torch.backends.cudnn.benchmark = False  # no search for the fastest of what is not timed
+        torch.backends.cudnn.benchmark = False  # no search for the fastest algorithms where nothing is timed
         expected = self.expected(name, task, precision, batch)
         torch.backends.cudnn.benchmark = True
         work = WORK[task](name, precision, self.device, batch, how)
@@ -263,12 +263,12 @@ class Timer:
         return {"seconds": seconds, "images_per_second": batch / sorted(seconds)[len(seconds) // 2], "from_eager": difference}
 
     def serve(self, pipe):
-        """Answers what is asked until something fails."""
+        """Runs the jobs that come through the pipe, for ever."""
         while True:
             what, job = pipe.recv()
             try:
                 answer = getattr(self, what)(**job)
-            except Exception as error:  # a mode that this machine lacks the means for must not cost the others
+            except Exception as error:  # a mode that this machine does not support must not prevent the others
                 answer = {"error": (f"{type(error).__name__}: {error}".splitlines() or ["?"])[0]}
             pipe.send(answer)
             torch.compiler.reset()
@@ -277,12 +277,12 @@ class Timer:
 
 
 def serve(pipe, args):
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: ends with the process that asks
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: is killed when its parent ends
     Timer(args).serve(pipe)
 
 
 class Worker:
-    """A process that times, and that can be abandoned."""
+    """A process that runs timings and can be killed."""
 
     def __init__(self, args):
         self.args, self.process, self.pipe = args, None, None
@@ -301,7 +301,7 @@ class Worker:
         except (EOFError, OSError):
             answer = {"error": "the process that timed it died"}
         if "error" in answer:
-            self.close()  # whatever a failure leaves behind must not spoil what comes next
+            self.close()  # a fresh process for the next timing, whatever state the failure left
         return answer
 
     def close(self):
@@ -312,7 +312,7 @@ class Worker:
 
 
 def checked_nets(path):
-    """Of each net that check.py tells of in this file, whether it is fcdd's; of none where that was about another peer.py."""
+    """Whether each net is fcdd's, as check.py wrote into this file; no nets if it checked another version of peer.py."""
     if not path or not Path(path).exists():
         return {}
     found = json.loads(Path(path).read_text())
@@ -320,7 +320,7 @@ def checked_nets(path):
 
 
 def save(path, report):
-    """Renames what is whole: whoever reads the file, and whenever this is killed."""
+    """Writes a temporary file and renames it, so that the report is complete at any time."""
     Path(f"{path}.part").write_text(json.dumps(report, indent=1) + "\n")
     os.replace(f"{path}.part", path)
 
@@ -333,7 +333,7 @@ def main():
     parser.add_argument("--mode", choices=MODES, nargs="+")
     parser.add_argument("--precision", choices=["bf16", "f32"], nargs="+", default=["bf16", "f32"])
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--checked", help="what check.py wrote: nets that did not pass are not timed, others are unchecked")
+    parser.add_argument("--checked", help="output of check.py: nets that did not pass are not timed, nets not in it are marked unchecked")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--limit", type=float, default=120, help="seconds of one timing, compiling included")
@@ -345,7 +345,7 @@ def main():
 
 
 def everything(worker, args):
-    """Times all that was asked for, for as long as there is time; whether anything was timed."""
+    """Times all that was asked for, while there is time; returns whether anything was timed."""
     end = time.monotonic() + args.seconds
     modes = args.mode or [mode for mode, (_, graph) in MODES.items() if args.device == "cuda" or not graph]
     checked = checked_nets(args.checked)

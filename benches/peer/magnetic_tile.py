@@ -24,7 +24,7 @@ JUMP, FIELD = 8, 59  # of FCDD_CNN224
 
 
 def stored(path):
-    """An image as the data set keeps it: 240 x 240, each pixel the one at floor(i * size / 240)."""
+    """An image as fcdd stores it: 240 x 240, each pixel the one at floor(i * size / 240)."""
     image = np.asarray(Image.open(path).convert("RGB"))
     rows, columns = (np.arange(STORED) * size // STORED for size in image.shape[:2])
     return image[rows][:, columns]
@@ -108,8 +108,8 @@ def auroc(values, anomalous):
 def run(folder, rate, seed):
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    nominal = [stored(path) for path in sorted((folder / "train/good").iterdir())]
-    extremes = [contrast(tensor(resized(image))) for image in nominal]
+    normal = [stored(path) for path in sorted((folder / "train/good").iterdir())]
+    extremes = [contrast(tensor(resized(image))) for image in normal]
     low = torch.stack([x.amin((1, 2)) for x in extremes]).amin(0)[:, None, None]
     high = torch.stack([x.amax((1, 2)) for x in extremes]).amax(0)[:, None, None]
     del extremes
@@ -136,7 +136,7 @@ def run(folder, rate, seed):
         return scaled(x.clamp(0, 1)), float(anomalous)
 
     def batch(samples):
-        images, labels = zip(*(sample(nominal[i]) for i in samples))
+        images, labels = zip(*(sample(normal[i]) for i in samples))
         return torch.stack(images), torch.tensor(labels)
 
     def maps(images):
@@ -145,7 +145,7 @@ def run(folder, rate, seed):
 
     for _ in range(EPOCHS):
         net.train()
-        for samples in torch.randperm(len(nominal)).split(BATCH):
+        for samples in torch.randperm(len(normal)).split(BATCH):
             images, labels = batch(samples)
             full = matrix @ maps(images) @ matrix.T
             score = full.mean((1, 2))
@@ -182,7 +182,7 @@ def run(folder, rate, seed):
             norm.momentum = None
     with torch.no_grad():
         for _ in range(10):
-            net(batch(torch.randperm(len(nominal))[:BATCH])[0])
+            net(batch(torch.randperm(len(normal))[:BATCH])[0])
     return *trained, *evaluate()
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Times FCDD nets in PyTorch on the CPU and prints what `fcdd bench --json` prints: the peer that our CPU path is held against.
+"""Times FCDD nets in PyTorch on the CPU and prints the same JSON as `fcdd bench --json`, for comparison with fcdd's CPU path.
 
     pip install torch
     python benches/peer/peer.py [NET ...] [--task train|infer] [--mode eager|channels_last|compile] [--threads N] [--repeats N]
 
-The nets, the objective and the receptive-field upsampling are written here from the paper; batches and sides are those of
-`fcdd bench`. `compile` is torch.compile over channels_last tensors (the faster of its layouts here).
+The nets, the objective and the receptive-field upsampling are implemented here from the paper; batches and sides are those of
+`fcdd bench`. `compile` is torch.compile over channels_last tensors, with which it is faster than with contiguous ones.
 """
 
 import argparse
@@ -63,12 +63,12 @@ NETS = {
 
 
 def fingerprint():
-    """Of this file: what was found about these nets holds for no others."""
+    """The hash of this file: results of check.py hold for these nets only."""
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
 def build(name):
-    """A net with fresh weights. What is frozen learns nothing; its norms still follow the batch."""
+    """A net with fresh weights. Frozen layers are not trained, but their norms still use the statistics of the batch."""
     layers, _, _, frozen = NETS[name]
     net = nn.Sequential(*layers())
     for module in net[:frozen]:

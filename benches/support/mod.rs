@@ -14,17 +14,17 @@ pub fn device() -> &'static Device {
     DEVICE.get_or_init(|| {
         let (device, why_not) = choose(DeviceChoice::Auto).unwrap();
         match &device {
-            Device::Cuda(cuda) => eprintln!("on {}, by its own clock", cuda.describe().unwrap().name),
+            Device::Cuda(cuda) => eprintln!("on {}, timed with CUDA events", cuda.describe().unwrap().name),
             Device::Cpu => {
                 let why_not = why_not.map(|error| format!(": {}", error.in_brief())).unwrap_or_default();
-                eprintln!("on the CPU, {} threads, by the clock on the wall{why_not}", rayon::current_num_threads());
+                eprintln!("on the CPU, {} threads, in wall-clock time{why_not}", rayon::current_num_threads());
             }
         }
         device
     })
 }
 
-/// What nets are timed in: bf16 is emulated on the CPU.
+/// The types that nets are timed in: bf16 only on a GPU, since the CPU emulates it.
 pub fn dtypes() -> &'static [DType] {
     match device() {
         Device::Cuda(cuda) if cuda.has_bf16().unwrap() => &[DType::F32, DType::Bf16],
@@ -32,14 +32,14 @@ pub fn dtypes() -> &'static [DType] {
     }
 }
 
-/// Criterion with the device's clock; its plots would want a font.
+/// Criterion with the device's clock; without plots, which would need a font.
 pub fn criterion() -> Criterion<Clock> {
     device();
     let criterion = Criterion::default().with_measurement(Clock(WallTime)).without_plots().sample_size(10);
     criterion.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1))
 }
 
-/// On a GPU the time between two marks in the order of its work, on the CPU that on the wall.
+/// On a GPU the time between two CUDA events, on the CPU wall-clock time.
 pub struct Clock(WallTime);
 
 /// When something began.

@@ -1,4 +1,4 @@
-"""What the machine code of the kernels has to be: one function for each lint, two tables of them at the end."""
+"""Lints of the kernels' machine code: one function each, listed in two tables at the end."""
 
 import re
 from types import SimpleNamespace
@@ -8,14 +8,14 @@ from .probes import K_MAJOR, MN_MAJOR, gmma_descriptor
 
 COLUMNS = ["HMMA", "HGMMA", "LDSM", "LDGSTS.128", "LDG", "STS", "BAR", "SYNCS", "all"]
 
-# Warps that multiply and depth between two barriers, where threads copy; depth of the parts that TMA brings; bytes of an element.
+# With copies by threads: warps of a block, depth of a step. With TMA: depth of a step. Bytes of an element.
 WARPS, DEPTH, TMA_DEPTH, BF16 = 4, 32, 64, 2
-# The most that a kernel's code may be, in bytes: what caches of instructions hold.
+# The largest code of a kernel, in bytes, that instruction caches hold.
 LARGE = 64 << 10
 
 
 def tensor_core(architecture, kernel, code):
-    """What the lints of a tensor-core kernel look at; None where a kernel has no products on this GPU."""
+    """What the lints of a tensor-core kernel read; None if the kernel has no products on this GPU."""
     tile, warpgroups = re.search(r"(\d+)x(\d+)", kernel), "_wgmma_" in kernel
     if not tile or architecture == "sm_75" or warpgroups != (architecture == "sm_90a"):
         return None
@@ -28,7 +28,7 @@ def tensor_core(architecture, kernel, code):
     )  # fmt: skip
 
 
-# ---- tensor-core kernels: each tells what is wrong, or nothing
+# ---- lints of tensor-core kernels: each returns the fault that it finds, or None
 
 
 def has_a_loop(k):
@@ -45,17 +45,17 @@ def fed_by_ldmatrix(k):
 
 
 def copies(k):
-    """Copies to shared memory past the first cache, 16 bytes at a time, zeros by a predicate: as many as the operands take of each
-    of the 128 threads, but for those that are gathered element by element."""
+    """Copies to shared memory bypass L1, have 16 bytes, and fill in zeros by a predicate. There are as many as each of the 128 threads
+    needs for the operands, except for elements that are gathered one by one."""
     if k.warpgroups:
-        return "copies that threads make" if count(k.code, "LDGSTS") or k.counts["LDG"] or k.counts["STS"] else None
+        return "copies by threads, not by TMA" if count(k.code, "LDGSTS") or k.counts["LDG"] or k.counts["STS"] else None
     of = lambda side: (side + 31) // 32
     chunks, singles = of(k.rows) + of(k.columns), 8 * of(k.rows) if k.mn_major else 0
     if k.packed:
         chunks, singles = of(k.rows) if k.mn_major else of(k.columns), None
     made = [text for _, text in k.loop if matches(text, "LDGSTS")]
     if other := [text for text in made if not re.search(r"LDGSTS\.E\.BYPASS\.128 \[.*\], .*\], !?P\d$", text)]:
-        return f"a copy other than of 16 bytes past the first cache, with a predicate: {other[0]}"
+        return f"a copy other than of 16 bytes bypassing L1, with a predicate: {other[0]}"
     if len(made) != chunks:
         return f"{len(made)} copies of 16 bytes, not {chunks}"
     if singles is not None and not k.counts["LDG"] == k.counts["STS"] == singles:
@@ -63,8 +63,8 @@ def copies(k):
 
 
 def tma_copies(k):
-    """Boxes of matrices and windows of images: all rows and columns of the tile, 128 at once K-major, 64 MN-major;
-    the barrier is told of just their bytes."""
+    """TMA copies boxes of matrices and windows of images with all rows and columns of the tile, K-major 128 at a time, MN-major 64; the
+    bytes announced to the barrier are exactly theirs."""
     made = sorted(name(text) for _, text in k.code if matches(text, "UTMALDG"))
     each = 0 if not k.warpgroups else k.columns // TMA_DEPTH if k.mn_major else 1
     if made != ["UTMALDG.2D"] * each + ["UTMALDG.4D.IM2COL"] * each:
@@ -84,7 +84,7 @@ def tma_copies(k):
 
 
 def products(k):
-    """bf16 in, f32 out, in the one shape that the kernels are written for; enough of them for the tile."""
+    """Products have bf16 operands, f32 accumulators and the one shape that the kernels are written for; enough of them for the tile."""
     wanted = f"HGMMA.64x{k.columns}x16.F32.BF16" if k.warpgroups else "HMMA.16816.F32.BF16"
     if other := [text for _, text in k.code if re.match(r"[A-Z]+MMA\b", name(text)) and name(text) != wanted]:
         return f"a product other than {wanted}: {other[0]}"
@@ -93,8 +93,8 @@ def products(k):
 
 
 def operands(k):
-    """MN-major operands (wgrad's) are transposed, both of them in every product, others not; ldmatrix brings four
-    matrices at a time, just those that the products of a warp's share of the tile take."""
+    """MN-major operands (wgrad) are transposed, both of them in every product, others are not. ldmatrix loads four matrices at a time, and
+    exactly those that a warp's products need."""
     if k.warpgroups:
         for _, text in k.code:
             if matches(text, "HGMMA") and (".tnspA.tnspB" in text, "tnsp" in text) != (k.mn_major, k.mn_major):
@@ -116,7 +116,7 @@ def operands(k):
 
 
 def sums_in_flight(k):
-    """Between the first WGMMA and the wait for all of them no other instruction names a register of the sums."""
+    """Between the first WGMMA and the wait for all of them no other instruction names a register of the accumulators."""
     if not k.warpgroups:
         return None
     first = next(at for at, text in k.loop if matches(text, "HGMMA"))
@@ -131,25 +131,25 @@ def sums_in_flight(k):
     for at, text in k.code:
         if first < at < waits[0] and not matches(text, "HGMMA"):
             if used := [r for r in re.findall(r"\bR(\d+)", text) if int(r) in registers]:
-                return f"R{used[0]}, a sum, is touched while products are under way: {text}"
+                return f"R{used[0]}, an accumulator, is accessed while products are in flight: {text}"
 
 
 def descriptors(k):
-    """Descriptors as CUTLASS's rules make them, and their starts: both operands one behind the other, a step of 16 depths along a
-    swizzled row of 64 or 16 rows further on."""
+    """Descriptors are those of CUTLASS's rules, and their start addresses are right: operand b follows operand a; 16 depths further on is
+    further along the swizzled row (K-major), or 16 rows further down (MN-major)."""
     if not k.warpgroups:
         return None
     layout = MN_MAJOR(TMA_DEPTH) if k.mn_major else K_MAJOR
     step = 16 * TMA_DEPTH * BF16 if k.mn_major else 16 * BF16
     fixed = gmma_descriptor(0, **layout)
-    # What the loop finds in registers counts as 0: thread 0 and a start of its own.
+    # Registers start as 0: thread 0, and an arbitrary start address.
     made = [s for s in Thread(k.architecture).run(k.loop).trace if matches(s["name"], "HGMMA")]
     start = None
     for i, product in enumerate(made):
         for operand, behind in (("a", 0), ("b", k.rows * TMA_DEPTH * BF16)):
             low, high = product[operand]
             if not isinstance(low, int) or not isinstance(high, int):
-                return f"the descriptor of {operand} cannot be followed"
+                return f"the descriptor of {operand} cannot be computed"
             descriptor, place = high << 32 | low, (low & 0x3FFF) << 4
             if descriptor & ~0x3FFF != fixed:
                 return f"a descriptor {descriptor & ~0x3FFF:#x}, not {fixed:#x}"
@@ -159,23 +159,23 @@ def descriptors(k):
 
 
 def no_local_memory(k):
-    """Everything is in registers."""
+    """Nothing is spilled to local memory."""
     return "local memory" if count(k.code, "LDL") or count(k.code, "STL") else None
 
 
-# ---- every kernel
+# ---- lints of every kernel
 
 
 def not_early(architecture, code):
-    """Nothing in global memory is touched before the kernels before have ended."""
+    """Global memory is not accessed before the previous kernels have ended (PDL)."""
     words = [name(text).split(".")[0] for _, text in code]
     waits = words.index("ACQBULK") if "ACQBULK" in words else len(words)
     if any(word in ("LDG", "STG", "LDGSTS", "UTMALDG", "ATOMG", "RED", "REDG", "LD", "ST") for word in words[:waits]):
-        return "touches memory before the kernels before it have ended"
+        return "accesses memory before the previous kernels have ended"
 
 
 def waits_once(architecture, code):
-    """A kernel waits for those before and lets the next one begin, once each; one that is not for this GPU only traps."""
+    """A kernel waits for the previous ones once, and lets the next one begin once; a kernel that is not for this GPU only traps."""
     if count(code, "BPT.TRAP"):
         return None
     for word in ("ACQBULK", "PREEXIT"):
@@ -184,7 +184,7 @@ def waits_once(architecture, code):
 
 
 def rounds_to_bf16(architecture, code):
-    """Floats become bf16 by the one instruction that rounds to nearest even."""
+    """Floats are converted to bf16 by the instruction that rounds to nearest even, and no other."""
     for _, text in code:
         if re.match(r"F2FP?\..*BF16", name(text)) and not re.fullmatch(r"F2FP\.BF16(\.F32)?\.PACK_AB", name(text)):
             return f"another conversion: {text}"
@@ -197,21 +197,22 @@ EVERY = [not_early, waits_once, rounds_to_bf16]
 
 
 def tensor_core_faults(k):
-    """(lint, what is wrong)."""
+    """(lint, fault)."""
     for lint in TENSOR_CORE:
         if (k.loop or lint is has_a_loop) and (fault := lint(k)):
             yield lint.__name__, f"{k.kernel} on {k.architecture}: {fault}"
 
 
 def every_faults(architecture, kernel, code):
-    """(lint, what is wrong), on GPUs that launch kernels ahead."""
+    """(lint, fault), on GPUs with PDL."""
     for lint in EVERY:
         if fault := lint(architecture, code):
             yield lint.__name__, f"{kernel} on {architecture}: {fault}"
 
 
 def size_faults(sizes, exceptions):
-    """What is wrong with the sizes of code: kernel -> bytes, each the largest of all architectures; exceptions likewise."""
+    """Kernels whose code is too large or smaller than listed. `sizes`: kernel -> bytes, the largest of all architectures; `exceptions`: the
+    list."""
     for kernel, size in sorted(sizes.items()):
         if kernel not in exceptions and size > LARGE:
             yield f"{kernel}: {size} bytes of code, more than {LARGE}"
@@ -220,4 +221,4 @@ def size_faults(sizes, exceptions):
         elif kernel in exceptions and size < exceptions[kernel]:
             yield f"{kernel}: {size} bytes of code: " + ("write that into the list" if size > LARGE else "take it off the list")
     for kernel in sorted(exceptions.keys() - sizes.keys()):
-        yield f"{kernel} is not there: take it off the list"
+        yield f"there is no kernel {kernel}: take it off the list"

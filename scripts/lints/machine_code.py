@@ -1,4 +1,4 @@
-"""Reads machine code: what cuobjdump prints of an image, and what a thread does that executes it."""
+"""Reads machine code: parses what cuobjdump prints of an image, and simulates a thread that executes it."""
 
 import os
 import re
@@ -9,21 +9,21 @@ from pathlib import Path
 
 
 def flags(root):
-    """What build.rs compiles with."""
+    """The flags of build.rs."""
     listed = re.search(r"const FLAGS.*?= \[(.*?)\];", (root / "build/nvcc.rs").read_text(), re.S).group(1)
     return re.findall(r'"(.*?)"', listed)
 
 
 def compiled(root, source, architectures, folder, kernels="kernels"):
-    """The image of a file for these architectures, at build.rs's flags, in a folder; an error of the compiler is a RuntimeError with
-    its words. `kernels` is where headers are taken from."""
+    """Compiles a file for these architectures with build.rs's flags; returns the image, which lies in `folder`. An error of the compiler is a
+    RuntimeError with its message. `kernels` is the folder of the headers."""
     nvcc, image = os.environ.get("NVCC") or root / ".cuda/bin/nvcc", folder / f"{Path(source).stem}.fatbin"
     chosen = [flag.replace("-Ikernels", f"-I{kernels}") for flag in flags(root)]
     chosen += [f"-gencode=arch=compute_{number},code=sm_{number}" for number in architectures]
     done = subprocess.run([nvcc, *chosen, source, "-o", image], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise RuntimeError("\n".join(line for line in done.stdout.splitlines() if not line.startswith("ptxas info")))
-    # As information ptxas gives a loss of speed too, such as products that run one by one.
+    # ptxas reports serialised products and the like as information, not as a warning.
     if loss := re.search(r".*Performance Loss.*", done.stdout, re.I):
         raise RuntimeError(loss.group())
     return image
@@ -38,7 +38,7 @@ def kernels(cuobjdump, image, *flags):
             architecture = named.group(1)
         elif named := re.match(r"\s+Function : (\w+)", line):
             code = found.setdefault((architecture, named.group(1)), [])
-        # What @!PT guards is never executed: filling around copies on sm_80.
+        # Instructions with the guard @!PT are never executed: padding around copies on sm_80.
         elif instruction := re.match(r"\s+/\*([0-9a-f]{4,})\*/\s+(?!\s|@!PT)(.*?)\s*;", line):
             code.append((int(instruction.group(1), 16), instruction.group(2)))
     return found
@@ -52,7 +52,7 @@ def sizes(cuobjdump, image):
         for file in Path(folder).iterdir():
             elf, architecture = file.read_bytes(), re.search(r"sm_\w+", file.name).group()
             at, (each, n, names) = struct.unpack_from("<Q", elf, 40)[0], struct.unpack_from("<HHH", elf, 58)
-            # Name, place and size of a section.
+            # Name, offset and size of each section.
             starts = range(at, at + n * each, each)
             sections = [(*struct.unpack_from("<I", elf, start), *struct.unpack_from("<QQ", elf, start + 24)) for start in starts]
             for name_at, _, size in sections:
@@ -99,32 +99,32 @@ def main_loop(code):
 
 
 WORD = 0xFFFFFFFF
-# What a register holds that nothing here can compute.
+# The value of a register that cannot be computed here.
 UNKNOWN = ("?",)
-# Where a block's shared memory starts: since sm_90 behind a kilobyte of the system's.
+# Where a block's shared memory starts: since sm_90 after a kilobyte that the system reserves.
 SHARED = lambda architecture: 0x400 if generation(architecture) >= 90 else 0
 # Where a kernel's parameters start among the constants.
 PARAMETERS = lambda architecture: 0x380 if generation(architecture) >= 100 else 0x210 if generation(architecture) >= 90 else 0x160
 
 
 class Thread:
-    """Executes instructions of one thread, the first of its block. A register holds a number, or where its value came from, such as
-    ("loaded", address) or ("matrix", 2); what is computed of these, and by instructions that have no meaning here, is UNKNOWN.
-    `parameters` are words by their offset in the kernel's signature; registers start as 0.
+    """Simulates one thread, the first of its block. A register holds a number, or the origin of its value, such as ("loaded", address) or
+    ("matrix", 2). The results of arithmetic on such origins, and of instructions that are not simulated, are UNKNOWN. `parameters` are words by
+    their offset in the kernel's signature; registers start as 0.
 
-    `trace` lists the instructions that matter outside the thread, each with its name, its operands as they are written, and what they
-    are: addresses, and the values of registers at that moment."""
+    `trace` lists the instructions with effects outside the thread, each with its name, its operands as written, and their values at that
+    moment: addresses, and the contents of registers."""
 
     OUTSIDE = ("LDGSTS LDSM HMMA HGMMA STG UTMALDG SYNCS LDG LDGDEPBAR DEPBAR WARPGROUP PREEXIT ACQBULK FENCE F2FP").split()
 
     def __init__(self, architecture, parameters=(), ended=()):
         self.registers, self.trace = {}, []
         self.parameters, self.base = dict(parameters), PARAMETERS(architecture)
-        # Whether the barriers' phases have ended, one answer for each time that is asked; then yes.
+        # Results of the waits at mbarriers, in order; after the last one every wait succeeds.
         self.ended = list(ended)
 
     def run(self, code, limit=20000):
-        """From the first instruction until the thread exits or leaves the code."""
+        """Runs from the first instruction until the thread exits or leaves the code."""
         places, at = {address: i for i, (address, _) in enumerate(code)}, 0
         for _ in range(limit):
             if at is None or at >= len(code):
@@ -148,7 +148,7 @@ class Thread:
         return self.parameters.get(offset - self.base, 0)
 
     def value(self, operand):
-        """Of a register, a number or a constant."""
+        """The value of a register, a number or a constant."""
         operand = operand.replace(".reuse", "")
         if operand.startswith("-") and not operand.startswith("-0x"):
             inner = self.value(operand[1:])
@@ -169,7 +169,7 @@ class Thread:
         return self.registers.get(operand.split(".")[0], 0)
 
     def address(self, operand):
-        """The sum within brackets; what the descriptor in front of them adds is the whole memory's start."""
+        """The sum within the brackets. The descriptor before them, the base of all memory, is ignored."""
         total = 0
         for term in re.search(r"\[([^\[\]]*)\]$", operand).group(1).split("+"):
             value = self.value(term.strip())
@@ -179,7 +179,7 @@ class Thread:
         return total & WORD
 
     def values(self, operand, n):
-        """Of n registers from this one on."""
+        """The values of n registers from this one on."""
         operand = operand.replace(".reuse", "")
         if operand in ("RZ", "URZ"):
             return [0] * n
@@ -187,7 +187,7 @@ class Thread:
         return [self.registers.get(f"{kind}{int(number) + i}", 0) for i in range(n)]
 
     def put(self, operand, *values):
-        """Into registers from this one on."""
+        """Writes registers from this one on."""
         if operand in ("RZ", "URZ", "PT", "UPT"):
             return
         kind, number = re.match(r"(U?[RP])(\d+)", operand).groups()
@@ -216,7 +216,7 @@ class Thread:
             also, target = target, sources.pop(0)
         else:
             also = None
-        # Second results: carries of wide additions, which no address here has.
+        # Second results (carries of wide additions) are ignored: no address here needs them.
         if simple in ("ISETP", "PLOP3"):
             sources.pop(0)
         while simple in ("IADD3", "LEA", "IMAD", "VIADD") and re.fullmatch(r"U?P(\d|T)", sources[0]):
@@ -264,7 +264,7 @@ class Thread:
         return [UNKNOWN]
 
     def outside(self, called, first, suffixes, operands):
-        """Notes the instruction, and where what it brings comes from."""
+        """Records the instruction, and the origin of the values that it loads or computes."""
         seen = {"name": called, "operands": operands}
         if first == "LDG":
             seen["address"] = self.address(operands[1])

@@ -1,5 +1,5 @@
-// One kernel for each function of kernels/{ptx,wgmma,tma,portable}.cuh that is written as inline PTX: what scripts/lints/probes.py
-// reads the machine code of. Never run. Operands come from memory and results go there, each at a place of its own, so that the machine
+// One kernel for each function of kernels/{ptx,wgmma,tma,portable}.cuh that is written as inline PTX; scripts/lints/probes.py reads their
+// machine code. They are never run. Operands are loaded from memory and results stored there, each at its own address, so that the machine
 // code shows which register is which operand.
 //
 // architectures: 90a
@@ -8,7 +8,7 @@
 
 #define PROBE(name, ...) extern "C" __global__ void name(__VA_ARGS__)
 
-// The function's operands as the caller numbers them: word i of the arrays.
+// Operand i of the function is word i of the array.
 PROBE(probe_to_bf16, const float* in, unsigned short* out) { out[0] = to_bf16(in[0]).bits; }
 PROBE(probe_pack_bf16, const float* in, unsigned* out) { out[0] = pack_bf16(in[0], in[1]); }
 

@@ -1,28 +1,28 @@
-"""What the machine code of probes.cu has to say: each function of inline PTX by itself, with every operand at its place.
+"""Lints of probes.cu's machine code: each function of inline PTX has the right instruction, with the right operands.
 
-The expectations are written from the PTX manual's and CUTLASS's definitions; nothing in them is taken from kernels/.
+The expected values are taken from the PTX manual's and CUTLASS's definitions, none of them from kernels/.
 """
 
 from .machine_code import SHARED, Thread, generation
 
-# On sm_90, whose parameters start at 0x210: where a tensor map that is the first parameter begins, and where the constant stands that
-# tells where in memory the parameters lie.
+# On sm_90, relative to the start of the parameters at 0x210: a tensor map that is the first parameter, and the constant with the address of
+# the parameters in memory.
 MAP, TELLS = 0x240 - 0x210, 0x198 - 0x210
-# What the probes' pointers hold, and where their parameters lie: far apart, so that a sum tells its summands.
+# The values of the probes' pointers, and the address of their parameters: far apart, so that a sum shows which of them it contains.
 IN, MORE, OUT, LIE = 0x10000000, 0x20000000, 0x30000000, 0x40000000
 LOADED = lambda pointer, i: ("loaded", pointer + 4 * i)
 
 
 def gmma_descriptor(start, leading, stride, swizzled=1):
-    """Of an operand in shared memory, as cute::SM90::GMMA::GmmaDescriptor lays out its fields: start address in bits 0-13, leading
+    """The descriptor of an operand in shared memory, with the fields of cute::SM90::GMMA::GmmaDescriptor: start address in bits 0-13, leading
     dimension's byte offset in 16-29, stride dimension's in 32-45, all in units of 16 bytes, base offset 0 in 49-51, layout type in 62-63
     (1: B128, swizzled within 128 bytes)."""
     return (start >> 4 & 0x3FFF) | (leading >> 4) << 16 | (stride >> 4) << 32 | swizzled << 62
 
 
-# B128 canonical layouts of bf16: rows of 128 bytes in groups of eight. K-major: a group is 8 rows of the product, the stride leads to the
-# next; the leading offset has no meaning, CUTLASS writes 1 unit. MN-major: a group is 8 depths of 64 rows of the product, the stride leads
-# to the next depths, the leading offset to the next 64 rows.
+# B128 canonical layouts of bf16: rows of 128 bytes in groups of eight. K-major: a group is 8 rows of the product, the stride is the distance
+# to the next group; the leading offset is not used, CUTLASS writes 1 unit. MN-major: a group is 8 depths of 64 rows of the product, the
+# stride is the distance to the next 8 depths, the leading offset that to the next 64 rows.
 ROW_BYTES, GROUP = 128, 8
 K_MAJOR = {"leading": 16, "stride": GROUP * ROW_BYTES}
 MN_MAJOR = lambda depth: {"leading": depth * ROW_BYTES, "stride": GROUP * ROW_BYTES}
@@ -34,7 +34,7 @@ def words(*values):
 
 
 def behind_map(*values):
-    """Parameters behind a tensor map of 128 bytes, which starts at a multiple of 64."""
+    """Parameters after a tensor map of 128 bytes, which starts at a multiple of 64."""
     return {TELLS: LIE} | {MAP + 128 + at: value for at, value in words(*values).items()}
 
 
@@ -72,12 +72,13 @@ def pack_bf16(arch, code):
 
 
 def cp_async(arch, code):
-    """cp.async: its size, cache and direction; of `bytes` bytes the rest is zeroed, for which the address carries what is missing."""
+    """cp.async: size, cache and direction. Of 16 bytes `bytes` are copied and the rest is zeroed; the machine code adds the number of missing
+    bytes to the address."""
     for given in (16, 8, 1, 0):
         seen = only(Thread(arch, words(IN, 0, given)).run(code), "LDGSTS")
         suffixes = seen["name"].split(".")
         wanted("a copy of 16 bytes", "128" in suffixes, True)
-        wanted("the copy past the first cache", "BYPASS" in suffixes, True)
+        wanted("whether the copy bypasses L1", "BYPASS" in suffixes, True)
         wanted("zeros behind the bytes", "ZFILL" in suffixes, True)
         wanted("the place in shared memory", seen["shared"], SHARED(arch) + 0x100)
         wanted(f"whether {given} bytes are copied", seen["copies"], int(given > 0))
@@ -85,7 +86,7 @@ def cp_async(arch, code):
 
 
 def cp_async_valid(arch, code):
-    """Copies all where the flag is set, else zeros."""
+    """cp.async with a flag: copies all bytes if it is set, else writes zeros."""
     for valid in (0, 1):
         seen = only(Thread(arch, words(IN, 0, valid)).run(code), "LDGSTS")
         wanted("whether it copies", seen["copies"], valid)
@@ -94,14 +95,14 @@ def cp_async_valid(arch, code):
 
 
 def cp_async_groups(arch, code):
-    """A group is closed behind its copy, and the wait leaves as many as it is told."""
+    """A group is committed after its copy, and the wait leaves the given number of groups in flight."""
     thread = Thread(arch, words(IN, 0)).run(code)
     wanted("the order", [seen["name"].split(".")[0] for seen in thread.trace], ["LDGSTS", "LDGDEPBAR", "DEPBAR"])
     wanted("the groups left", thread.trace[2]["operands"], ["SB0", "0x5"])
 
 
 def ldmatrix(matrices, transposed):
-    """As many matrices as wanted, transposed or not, in order."""
+    """ldmatrix: the number of matrices, transposed or not, in order."""
 
     def lint(arch, code):
         thread = Thread(arch, words(OUT, 0)).run(code)
@@ -114,7 +115,7 @@ def ldmatrix(matrices, transposed):
 
 
 def mma(arch, code):
-    """d += a b: the shape, the types, and the order of each operand's registers."""
+    """mma, d += a b: the shape, the types, and the order of each operand's registers."""
     thread = Thread(arch, words(IN, 0, MORE, 0, OUT, 0)).run(code)
     seen = only(thread, "HMMA")
     wanted("the form", seen["name"], "HMMA.16816.F32.BF16")
@@ -124,7 +125,7 @@ def mma(arch, code):
 
 
 def wgmma(mn_major):
-    """d += a b: shape and types, transposition, descriptors, the sums' order, signs, and what is waited for."""
+    """wgmma, d += a b: shape and types, transposition, descriptors, the order of the accumulators, signs, and the groups waited for."""
 
     def lint(arch, code):
         thread = Thread(arch, words(OUT, 0)).run(code)
@@ -135,7 +136,7 @@ def wgmma(mn_major):
         for operand, place in (("a", 0x4000), ("b", 0x24000)):  # beyond 128 KiB, for the highest bit of a place
             low, high = seen[operand]
             wanted(f"the descriptor of {operand}", high << 32 | low, gmma_descriptor(SHARED(arch) + place, **layout))
-        # A product that does not add has further operands: a predicate.
+        # A product that overwrites d instead of adding to it has a predicate as a further operand.
         wanted("what follows the sums", seen["operands"][3:], ["gsb0"])
         wanted("the sums before", seen["c"], [LOADED(OUT, i) for i in range(64)])
         wanted("the sums after", stored(thread), {OUT + 4 * i: ("product", i) for i in range(64)})
@@ -146,8 +147,8 @@ def wgmma(mn_major):
 
 
 def mbarrier(arch, code):
-    """Each use at its barrier, with its count, bytes or parity; the wait asks again until the phase has ended. Of the fence behind the
-    making nothing is left but its place, a NOP."""
+    """mbarriers: each operation with its barrier and its count, bytes or parity; the wait polls until the phase has ended. The fence after the
+    initialisation becomes a NOP."""
     texts = [text.split()[0] for _, text in code]
     made, arrives = texts.index("SYNCS.EXCH.64"), texts.index("SYNCS.ARRIVE.TRANS64.A1T0")
     wanted("the fence behind the making", "NOP" in texts[made:arrives], True)
@@ -166,7 +167,7 @@ def mbarrier(arch, code):
 
 
 def tma_rows(arch, code):
-    """A box of a matrix: map, place, barrier, column, row."""
+    """TMA copy of a box of a matrix: map, address, barrier, column, row."""
     x, y = 0x111, 0x222
     seen = only(Thread(arch, behind_map(x, y)).run(code), "UTMALDG")
     wanted("the form", seen["name"], "UTMALDG.2D")
@@ -175,7 +176,7 @@ def tma_rows(arch, code):
 
 
 def tma_windows(arch, code):
-    """Pixels of windows: map, place, barrier, channel, column, row, image, and the tap's offsets, column first."""
+    """TMA copy of pixels of windows: map, address, barrier, channel, column, row, image, and the tap's offsets, column first."""
     at, (s, r) = [0x111, 0x222, 0x333, 0x444], (0x5, 0x6)
     seen = only(Thread(arch, behind_map(*at, s, r)).run(code), "UTMALDG")
     wanted("the form", seen["name"], "UTMALDG.4D.IM2COL")
@@ -185,7 +186,7 @@ def tma_windows(arch, code):
 
 
 def kernels_before(arch, code):
-    """The next kernel may begin, and this one waits for those before, ahead of its first access."""
+    """PDL: before its first access the kernel waits for the previous ones and lets the next one begin."""
     names = [seen["name"].split(".")[0] for seen in Thread(arch, words(IN, 0, OUT, 0)).run(code).trace]
     wanted("the order", names, ["PREEXIT", "ACQBULK", "LDG", "STG"] if generation(arch) >= 90 else ["LDG", "STG"])
 
@@ -211,7 +212,7 @@ LINTS = {
 
 
 def faults(found):
-    """Of an image of probes.cu: (lint, what is wrong)."""
+    """The faults of an image of probes.cu: (lint, fault)."""
     for (architecture, kernel), code in found.items():
         lint = kernel.removeprefix("probe_")
         try:

@@ -20,7 +20,7 @@ ON_A_GPU = SimpleNamespace(
     sanitizer=lambda kind, test: [tool("compute-sanitizer"), "--tool", kind, "--error-exitcode", "1", *test],
     small=[], table=[], peer=[], verify=True,
 )  # fmt: skip
-# In the stand-in all is slow: few and small, to show that the proof itself works.
+# The stand-in is slow: few and small cases, to show that the proof itself works.
 REHEARSED = SimpleNamespace(
     nets=["FCDD_CNN28"], repeats=1, bench=["--batch", "2", "--task", "infer"], tiles=["--batch", "2"], workers=2, test_seconds=6,
     tests="primitives::(mma|ldmatrix_x2|to_bf16|griddepcontrol|mbarrier_expect)|epoch::a_stopped|network::launches|baselines::hsc",
@@ -28,14 +28,14 @@ REHEARSED = SimpleNamespace(
     small=["--smoke"], table=["--smoke", "--jobs", "1"], peer=["--device", "cpu"], verify=False,
 )  # fmt: skip
 
-# What is used only once it is proven: its variable, and the tests that prove it.
+# Features that are off until proven: the environment variable of each, and the tests that prove it.
 SWITCHES = {"wgmma": ("FCDD_WGMMA", "wgmma|tma_|mbarrier"), "pdl": ("FCDD_PDL", "pdl|griddepcontrol")}
 # A test that takes nearly all of the memory runs when no other does.
 ALONE = "network::a_batch_beyond_the_memory_names_one_that_fits"
 
 
 def on(switches):
-    """The environment that switches them on."""
+    """The environment variables that turn the switches on."""
     return {SWITCHES[switch][0]: "1" for switch in switches}
 
 
@@ -61,7 +61,7 @@ def ways(proof):
 
 
 def machine(proof):
-    """GPU, driver, clocks, kernel."""
+    """GPU, driver, clocks, operating system."""
     device = lambda text: next((line.strip() for line in text.splitlines() if "compute capability" in line), last_word(text))
     proof.run("fcdd info", [HERE / "fcdd", "info"], 10, say=device)
     if shutil.which("nvidia-smi"):
@@ -78,7 +78,7 @@ def listed(proof):
 
 
 def test(proof, name, switches=(), ignored=False):
-    """One test in a process of its own, so that an error that stays with a process costs this test alone."""
+    """One test in a process of its own, so that a sticky CUDA error fails this test alone."""
     label = " ".join([name, *(f"+{switch}" for switch in switches)])
     words = [HERE / "cuda-tests", "--exact", name] + (["--ignored"] if ignored else [])
     facts = {"test": name, "switches": list(switches)}
@@ -104,7 +104,7 @@ def primitives(proof):
 
 
 def tests(proof):
-    """Every test of the CUDA back end in a process of its own; those of what no GPU has confirmed come last."""
+    """Every test of the CUDA back end in a process of its own; those of switches come last."""
     names = [name for name in listed(proof) if not name.startswith("primitives::") and name != ALONE]
     of_switches = lambda name: [switch for switch, (_, own) in SWITCHES.items() if re.search(own, name)]
     plain = sorted(names, key=lambda name: len(of_switches(name)))
@@ -123,7 +123,7 @@ def bench(proof, net, precision, switches=(), task=None):
 
 
 def rates(text):
-    """Images per second of the timings on a fixed batch, which are taken as PyTorch's are."""
+    """Images per second of the timings on a fixed batch, which are measured as PyTorch's are."""
     with contextlib.suppress(ValueError, KeyError):
         timings = json.JSONDecoder().raw_decode(text[text.index("{") :])[0]["timings"]
         fixed = [t for t in timings if "fixed batch" in t.get("how", "fixed batch") and "images_per_second" in t]
@@ -150,7 +150,7 @@ def python(proof, what):
 
 
 def peer(proof):
-    """The same nets in PyTorch: first whether they are the same, then eager mode as one graph, bf16."""
+    """PyTorch, bf16: first checks that its nets are fcdd's, then times eager mode as one CUDA graph."""
     if python(proof, "peer"):
         checked = proof.log / "peer-checked.json"
         proof.run("peer-checked", [sys.executable, HERE / "peer/check.py", HERE / "fcdd", checked, *proof.size.peer], 20)
@@ -159,14 +159,14 @@ def peer(proof):
 
 
 def timed_peer(proof, name, *words):
-    """Timings of PyTorch in bf16, which end by themselves when the part does."""
+    """Timings of PyTorch in bf16, which end when the part's time is over."""
     checked = SCRATCH / "first/peer-checked.json"
     command = [sys.executable, HERE / "peer/gpu.py", proof.log / f"{name}.json", "--checked", checked, "--precision", "bf16", "--limit", "90"]
     proof.run(name, [*command, "--seconds", f"{proof.left() - 2:.0f}", *words, *proof.size.small, *proof.size.peer], 200)
 
 
 def compare(proof):
-    """fcdd and PyTorch side by side, of all that has been timed."""
+    """Tables of fcdd and PyTorch side by side, from all timings."""
     files = [path for path in SCRATCH.rglob("*.json") if re.match(r"bench-|peer(-max-autotune)?\.json", path.name) and path.stat().st_size]
     proof.run("side by side", [sys.executable, HERE / "peer/compare.py", proof.log / "side-by-side", "--files", *files], 10)
 
@@ -180,13 +180,13 @@ def verify(proof):
         proof.run(" ".join(["verify", *(f"+{switch}" for switch in switches)]), command, 30, on(switches), say=count)
 
 
-# One of each kind; each pattern is that of a test.
+# One test of each kind, by the start of its name.
 SANITIZED = ["primitives::mma", "primitives::tma_rows", "epoch::a_stopped", "tensor::tiny", "tensor::wgmma", "steps::heads"]
 RACES = ["conv::tiny_shapes", "steps::norm_act_pool_and_backward"]
 
 
 def sanitizer(proof):
-    """Memory accesses of the tests that failed, else of a small test of each kind; races of two."""
+    """compute-sanitizer: memcheck of the tests that failed, else of a small test of each kind; racecheck of two."""
     if not proof.size.sanitizer("memcheck", [])[0]:
         return proof.skip("sanitizer", "compute-sanitizer is not on this machine")
     names = listed(proof)
@@ -202,7 +202,7 @@ def sanitizer(proof):
 
 
 def profiles(proof):
-    """Nsight Compute's figures of every kernel and launch shape of a training step."""
+    """Nsight Compute's metrics of every kernel and launch shape of a training step."""
     if not (profiler := tool("ncu")):
         return proof.skip("profiles", "ncu is not on this machine")
     sections = ["SpeedOfLight", "ComputeWorkloadAnalysis", "MemoryWorkloadAnalysis", "Occupancy", "WarpStateStats", "LaunchStats"]
@@ -226,7 +226,7 @@ def tiles(proof):
 
 
 def accuracy(proof):
-    """Image AUROC in bf16, with what is proven, beside f32."""
+    """Image AUROC in bf16, with the proven switches, beside f32."""
     data = HERE / "fashion-mnist"
     if not data.exists():
         return proof.skip("accuracy", "no Fashion-MNIST was packed")
@@ -235,7 +235,7 @@ def accuracy(proof):
 
 
 def slow_peer(proof):
-    """PyTorch's max-autotune as one graph, which compiles for a minute and more."""
+    """PyTorch's max-autotune as one CUDA graph, which compiles for more than a minute."""
     if python(proof, "slow peer"):
         timed_peer(proof, "peer-max-autotune", *proof.size.nets[1:], "--mode", "max-autotune+graph")
 

@@ -1,4 +1,4 @@
-"""Runs commands that may fail, hang or refuse to end, within a budget; keeps what they say, and packs it after each part."""
+"""Runs commands that may fail, hang or refuse to end, within a time budget; keeps their output, and archives it after each part."""
 
 import contextlib
 import ctypes
@@ -20,26 +20,26 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-# What commands leave, on the machine of the proof: the second command reads what the first one found.
+# Output of the commands, on the machine of the proof: the second command reads the results of the first one.
 SCRATCH = Path(tempfile.gettempdir()) / "fcdd-gpu-proof"
-PR_SET_CHILD_SUBREAPER = 36  # of linux/prctl.h: processes that lose their parent become children of the proof
-ALONE = "\0fcdd-gpu-proof"  # a socket without a file: of the machine, wherever TMPDIR is
-LEAST = 0.3  # of a command's seconds: with less its shortest parts end before a program on a GPU has begun
-MARK = "FCDD_PROOF"  # in the environment of all that the proof starts: by this it is found again
+PR_SET_CHILD_SUBREAPER = 36  # from linux/prctl.h: processes that lose their parent become children of the proof
+ALONE = "\0fcdd-gpu-proof"  # an abstract socket, a lock for the whole machine, whatever TMPDIR is
+LEAST = 0.3  # of a command's seconds: with less, its shortest parts would end before a program on a GPU has begun
+MARK = "FCDD_PROOF"  # in the environment of all processes that the proof starts, by which they are found again
 ARCHIVE_LIMIT, RESERVE = 15 << 20, 64 << 10
-ROOM = 64 << 20  # what must be free for a command to begin: a test that finds no room fails, though nothing is wrong with it
-FILE_LIMIT = 256 << 20  # of each file that a command writes: one that prints without end leaves room for the others
-GRACE = 3  # seconds between asking a command to end and ending it; in rehearsals their share
+ROOM = 64 << 20  # free disk space without which no command begins: a test would fail for lack of it alone
+FILE_LIMIT = 256 << 20  # of each file that a command writes: endless output does not fill the disk
+GRACE = 3  # seconds between SIGTERM and SIGKILL; less where the time is shortened
 
 
 def refuse(why):
-    """Ends the program before anything was done."""
+    """Ends the program with exit code 2, before anything was done."""
     print(f"gpu-proof: {why}", file=sys.stderr)
     sys.exit(2)
 
 
 def show(line):
-    """Prints a line in one piece, since threads print side by side; a closed pipe does not end the proof."""
+    """Prints a line with one write, since several threads print; a closed pipe does not end the proof."""
     with contextlib.suppress(OSError):
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
@@ -74,7 +74,7 @@ def children():
 
 
 def sweep(token):
-    """Ends all that carries the mark; whether nothing is left."""
+    """Kills all processes with this mark; returns whether none is left."""
     for _ in range(50):
         left = list(marked(token))
         if not left:
@@ -87,27 +87,28 @@ def sweep(token):
 
 
 def watch(token, reserve):
-    """Outlives the proof: when that is gone without a word, removes its reserve and ends what it has left running."""
+    """The watchdog, a process that outlives the proof: if the proof dies without ending properly, removes its reserve file and kills what it
+    left running."""
     if sys.stdin.buffer.read() != b"done":
         with contextlib.suppress(OSError):
             os.unlink(reserve)
-        for _ in range(20):  # what it was just about to start carries no mark yet
+        for _ in range(20):  # a process that it had just started may have no mark yet
             sweep(token)
             time.sleep(0.1)
 
 
 class Proof:
-    """One command of the proof: runs parts, prints a row for each thing that they do."""
+    """One command of the proof (first or second): runs its parts, prints a row for each result."""
 
-    def __init__(self, name, out, seconds, size, watchman):
-        """`size` says how much is done, `watchman` is the command that runs `watch`."""
+    def __init__(self, name, out, seconds, size, watchdog):
+        """`size`: the extent of the tests and timings. `watchdog`: the command that runs `watch`."""
         self.name, self.out, self.size, self.seconds = name, out, size, seconds
         self.until, self.grace = time.monotonic() + seconds, GRACE  # of the part that is running
         self.rows, self.failed, self.numbers = [], [], itertools.count()
         self.reserve, self.token = out / ".reserve", f"{os.getpid()}-{time.time_ns()}"
         self.ended = ""  # by which signal
         self.debugger = threading.Lock()
-        self.alone = socket.socket(socket.AF_UNIX)  # its name is taken while this process lives
+        self.alone = socket.socket(socket.AF_UNIX)  # holds the lock while this process lives
         try:
             self.alone.bind(ALONE)
         except OSError:
@@ -130,17 +131,17 @@ class Proof:
         except OSError as error:
             refuse(f"{self.log}: {error.strerror}: name a folder for temporary files in TMPDIR")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
                 signal.signal(number, self.end)
         with contextlib.suppress(OSError):
             self.reserve.write_bytes(bytes(RESERVE))
-        with contextlib.suppress(ValueError):  # of a limit that is lower already
+        with contextlib.suppress(ValueError):  # if the limit is lower already
             resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))  # commands inherit it
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self.watchman = subprocess.Popen([*watchman, self.token, self.reserve], stdin=subprocess.PIPE, start_new_session=True)
+        self.watchdog = subprocess.Popen([*watchdog, self.token, self.reserve], stdin=subprocess.PIPE, start_new_session=True)
 
     def end(self, number, _):
-        """Upon a signal: kills what runs, and leaves no time for more; the rows so far are packed as after any part."""
+        """Signal handler: kills what runs and allows no further command; the rows so far are archived as after any part."""
         self.ended = f"the proof was ended by {signal.Signals(number).name}"
         sweep(self.token)
 
@@ -149,7 +150,7 @@ class Proof:
         return 0 if self.ended else self.until - time.monotonic() - self.grace
 
     def hindrance(self):
-        """Why no command can begin, if so."""
+        """Why no command can begin, or None."""
         if self.left() < 0.5:
             return self.ended or "no time was left"
         with contextlib.suppress(OSError):
@@ -169,8 +170,8 @@ class Proof:
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     def run(self, name, command, seconds, environment={}, output=None, say=None, debug=False, **facts):
-        """A command and its row; returns its outcome. `output` names the file of its standard output where that is read later, `say` picks
-        from what it printed what the row tells, `debug` asks where it hangs; `facts` become part of the row."""
+        """Runs a command, prints its row, and returns the outcome. `output`: the file of its standard output, if that is read later; `say`: makes
+        the row's text from the output; `debug`: if it hangs, ask a debugger where; `facts`: further fields of the row."""
         if why := self.hindrance():
             return self.row(name, "not run", said=why, **facts)
         token = f"{self.token}.{next(self.numbers)}."
@@ -204,9 +205,9 @@ class Proof:
         return self.row(name, outcome, time.monotonic() - started, said, **facts)
 
     def sweep_orphans(self):
-        """Ends what commands left running without the mark, when none runs: all children but the watchman."""
+        """Kills processes without the mark that commands left running: all children but the watchdog. Called when no command runs."""
         for _ in range(10):
-            left = [process for process in children() if process != self.watchman.pid]
+            left = [process for process in children() if process != self.watchdog.pid]
             for process in left:
                 with contextlib.suppress(OSError):
                     os.kill(process, signal.SIGKILL)
@@ -216,13 +217,13 @@ class Proof:
             time.sleep(0.1)
 
     def where_it_hangs(self, process, file):
-        """Asks a debugger, once at a time and while there is time."""
+        """Asks a debugger where a process hangs, one process at a time and while there is time."""
         debugger, seconds = tool("cuda-gdb"), min(15, self.left())
         if debugger is None or seconds < 1 or not self.debugger.acquire(blocking=False):
             return
         command = [debugger, "-batch", "-nx", "-p", str(process), "-ex", "info cuda kernels", "-ex", "bt"]
         token = f"{self.token}.debugger."
-        # A full disk, say: the process that hangs has to be ended all the same.
+        # Whatever fails here, such as a full disk, the caller must still kill the process.
         with contextlib.suppress(OSError, subprocess.TimeoutExpired), open(self.log / f"{file}.hang.txt", "wb") as out:
             subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=seconds, env={**os.environ, MARK: token})
         sweep(token)
@@ -232,7 +233,8 @@ class Proof:
         self.row(name, "skipped", said=why)
 
     def archive(self):
-        """All rows and logs as one file in OUT, in place of the one before; where there is no room for it, the rows alone. Whether it is there."""
+        """Writes all rows and logs as one file in OUT, in place of the previous one; if there is no room for it, only the rows. Returns
+        whether one was written."""
         rows = self.log / "rows.jsonl"
         with contextlib.suppress(OSError):
             rows.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
@@ -264,8 +266,8 @@ class Proof:
             new.unlink(missing_ok=True)
 
     def parts(self, table):
-        """One part after the other. A part must end by the sum of its own and all earlier parts' seconds; unused time passes to the next.
-        Returns the exit code."""
+        """Runs one part after the other. A part must end by the sum of its own and all earlier parts' seconds, so unused time passes to the
+        next. Returns the exit code."""
         share = self.seconds / sum(part.seconds for part in table)
         self.until, self.grace = time.monotonic(), GRACE * min(share, 1)
         if not self.archive():
@@ -277,7 +279,7 @@ class Proof:
             self.until += part.seconds * share
             try:
                 part.work(self)
-            except Exception as error:  # whatever it is, the other parts are not to be lost
+            except Exception as error:  # whatever it is, the other parts must still run
                 self.row(part.name, "failed", said=f"{type(error).__name__}: {error}")
             self.sweep_orphans()
             archived = self.archive()
@@ -289,7 +291,7 @@ class Proof:
             show(self.ended)
         with contextlib.suppress(OSError):
             self.reserve.unlink()
-        self.watchman.communicate(b"done")
+        self.watchdog.communicate(b"done")
         if not archived:
             show(f"the last rows are not in {self.out / self.name}.tar.gz: it could not be written")
         return 1 if bad or not archived or self.ended else 0
@@ -309,12 +311,12 @@ def last_word(text):
     return lines[-1][:150] if lines else ""
 
 
-# Why something failed, the most telling first: what a sanitizer found, what a test asserted, what a program calls an error.
+# Lines that tell why a command failed, the most specific first: a sanitizer's finding, a test's assertion, an error message.
 COMPLAINTS = [r"^=+ (?!COMPUTE)(Invalid|Error|Race|Uninitialized|Program hit|Leaked)", r"panicked at", r"FAILED", r"error"]
 
 
 def complaint(text):
-    """The line that tells why something failed."""
+    """The line that tells why a command failed."""
     lines = [line.strip() for line in text.splitlines()]
     for pattern in COMPLAINTS:
         for i, line in enumerate(lines):

@@ -23,7 +23,7 @@ pub(super) struct Args {
     /// Folder for the runs, normal_CLASS/it_SEED, and for what they say together
     #[arg(long, value_name = "DIR", required_unless_present = "summary", display_order = 1)]
     out: Option<PathBuf>,
-    /// Classes to take as nominal, one after the other, by number or name [default: all]
+    /// Classes to take as normal, one after the other, by number or name [default: all]
     #[arg(long, value_name = "C,…", value_delimiter = ',', allow_negative_numbers = true)]
     classes: Vec<String>,
     /// Runs per class, with the seeds 0 to N−1

@@ -133,7 +133,7 @@ impl TrainingSet {
             }
             Ok(())
         };
-        usable(nominal, "nominal training images", "give at least one good image")?;
+        usable(nominal, "normal training images", "give at least one good image")?;
         let uses_outliers = supervise.draws_outliers(*noise);
         match outliers {
             Some(images) if uses_outliers => usable(images, "outliers", "choose another source of outliers")?,
@@ -172,8 +172,8 @@ impl TrainingSet {
             set.made = Some(set.make_anomalies()?);
         }
         let passes = set.data.plan.passes;
-        if passes == 0 || u32::try_from(set.pictures()).ok().and_then(|n| n.checked_mul(passes)).is_none() {
-            let problem = format!("{passes} passes over {} images in an epoch", set.pictures());
+        if passes == 0 || u32::try_from(set.images()).ok().and_then(|n| n.checked_mul(passes)).is_none() {
+            let problem = format!("{passes} passes over {} images in an epoch", set.images());
             return Err(Error::setting(
                 problem,
                 "choose other `passes`: the samples of an epoch are numbered by 32 bits",
@@ -198,13 +198,13 @@ impl TrainingSet {
     }
 
     /// Images to draw from: nominal images and, where these were made beforehand, as many anomalies.
-    fn pictures(&self) -> usize {
+    fn images(&self) -> usize {
         self.data.nominal.count() + self.made.as_ref().map_or(0, |made| made.images.count())
     }
 
     /// Samples of a pass.
     fn per_pass(&self) -> usize {
-        self.pictures().min(self.data.plan.at_most.unwrap_or(usize::MAX))
+        self.images().min(self.data.plan.at_most.unwrap_or(usize::MAX))
     }
 
     /// Samples per epoch.
@@ -237,10 +237,10 @@ impl TrainingSet {
 
     /// The samples in the order of an epoch.
     pub fn order(&self, epoch: u32) -> Vec<u32> {
-        let (pictures, per_pass) = (self.pictures() as u32, self.per_pass());
+        let (images, per_pass) = (self.images() as u32, self.per_pass());
         let pass = |pass: u32| {
-            let order = Stream::new(self.data.seed, Purpose::Shuffle, epoch, pass).permutation(pictures);
-            order.into_iter().take(per_pass).map(move |picture| pass * pictures + picture)
+            let order = Stream::new(self.data.seed, Purpose::Shuffle, epoch, pass).permutation(images);
+            order.into_iter().take(per_pass).map(move |image| pass * images + image)
         };
         (0..self.data.plan.passes).flat_map(pass).collect()
     }

@@ -204,7 +204,7 @@ mod tests {
             save(dir.path(), &name("test/broken/000.png"), (8, 12), value + 2);
             save(dir.path(), &name("ground_truth/broken/000_mask.png"), (8, 12), 255);
         }
-        save(dir.path(), "readme/picture.png", (8, 8), 0);
+        save(dir.path(), "readme/image.png", (8, 8), 0);
         dir
     }
 

@@ -59,9 +59,9 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> Markup {
 }
 
 /// A PNG `width` pixels wide at its own size, which a narrow screen scrolls to see all of; `alt` for those who cannot see it.
-pub(crate) fn picture(png: &[u8], width: u32, alt: &str, caption: &str) -> Markup {
+pub(crate) fn image_figure(png: &[u8], width: u32, alt: &str, caption: &str) -> Markup {
     html! {
-        figure.picture style={ "--width: " (width) "px" } {
+        figure.image style={ "--width: " (width) "px" } {
             div.scroll tabindex="0" { img src={ "data:image/png;base64," (STANDARD.encode(png)) } alt=(alt); }
             div.hint { "↔ Scroll sideways to see all of it." }
             figcaption { (caption) }
@@ -102,7 +102,7 @@ figure { margin: 0 0 28px; }
 figcaption { color: #555; font-size: .92rem; max-width: 50em; margin-top: 6px; }
 .scroll { overflow-x: auto; }
 .scroll img { display: block; max-width: none; }
-.picture { container-type: inline-size; }
+.image { container-type: inline-size; }
 .hint { overflow: hidden; max-height: clamp(0px, (var(--width) - 100cqw) * 99, 1.6em); color: #555; font-size: .92rem; }
 table { border-collapse: collapse; font-size: .95rem; }
 th, td { padding: 5px 16px 5px 0; text-align: left; vertical-align: top; border-bottom: 1px solid #e8e8e8; }
@@ -131,7 +131,7 @@ mod tests {
             (figures(std::slice::from_ref(&both)))
             (pairs(&[both]))
             (table(&[hostile], &[vec![hostile.to_string()]]))
-            (picture(b"png", 1, hostile, hostile))
+            (image_figure(b"png", 1, hostile, hostile))
             (plots(&[("<svg></svg>".into(), hostile.into(), hostile.into())]))
         };
         let page = page(hostile, &html! { p { (hostile) } }, &[section(hostile, &body)]);
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_page_needs_nothing_else() {
-        let page = page("t", &html! {}, &[picture(&[1, 2, 3, 4], 1, "a", "c")]);
+        let page = page("t", &html! {}, &[image_figure(&[1, 2, 3, 4], 1, "a", "c")]);
         assert!(
             page.starts_with("<!DOCTYPE html>") && page.contains("src=\"data:image/png;base64,AQIDBA==\" alt=\"a\"")
         );

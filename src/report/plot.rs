@@ -49,7 +49,7 @@ const HEADROOM: f64 = 1.35;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hue {
     Ink,
-    /// Of what is nominal.
+    /// For normal images.
     Blue,
     /// Of what is anomalous.
     Red,
@@ -118,11 +118,11 @@ pub(crate) fn roc(curves: &[Curve<f64>]) -> Result<String> {
     })
 }
 
-/// Histogram of the scores of each label, in percent of the label's images, over a logarithmic axis: scores of nominal images lie
+/// Histogram of the scores of each label, in percent of the label's images, over a logarithmic axis: scores of normal images lie
 /// orders of magnitude below those of anomalous ones. Scores of 0 or less count as the smallest positive one.
 pub(crate) fn histogram(nominal: &[f32], anomalous: &[f32], threshold: f32) -> Result<String> {
     let range = decades(nominal.iter().chain(anomalous).chain([&threshold]).copied());
-    let labels = [(Hue::Blue, "nominal", nominal), (Hue::Red, "anomalous", anomalous)];
+    let labels = [(Hue::Blue, "normal", nominal), (Hue::Red, "anomalous", anomalous)];
     let bars = labels.map(|(hue, name, scores)| Curve { hue, name: name.to_string(), points: steps(scores, &range) });
     let highest = bars.iter().flat_map(|bars| &bars.points).map(|p| p.1).fold(0.0, f64::max);
     svg(|area| {
@@ -271,7 +271,7 @@ mod tests {
     fn plots_are_svg_with_their_words() {
         let curve =
             |name: &str, points: &[(i32, f64)]| Curve { hue: Hue::Blue, name: name.into(), points: points.to_vec() };
-        let losses = losses(&[curve("all", &[(1, 0.5), (2, 0.25)]), curve("nominal", &[])]).unwrap();
+        let losses = losses(&[curve("all", &[(1, 0.5), (2, 0.25)]), curve("normal", &[])]).unwrap();
         let all = Curve { hue: Hue::Ink, name: "images <1>".into(), points: vec![(0.0, 0.0), (0.1, 1.0), (1.0, 1.0)] };
         let roc = roc(&[all]).unwrap();
         let scores = histogram(&[0.001, 0.002], &[0.5, 0.0], 0.01).unwrap();

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn white_pictures_stand_out_from_the_paper() {
+    fn white_images_stand_out_from_the_paper() {
         let white = Tile::new(RgbImage::from_pixel(20, 10, PAPER), "");
         let image = sheet("", &[group("", "", vec![white])], 60).unwrap();
         let frame = image.pixels().filter(|&&pixel| pixel == FRAME).count();
@@ -246,13 +246,13 @@ mod tests {
     }
 
     #[test]
-    fn captions_without_pictures_are_titles_of_columns() {
+    fn captions_without_images_are_titles_of_columns() {
         let image = sheet("", &[group("", "", vec![tile(0, 0, "run"), tile(0, 0, "other")])], 96).unwrap();
         assert!(image.height() < 2 * MARGIN + 96, "{}", image.height());
     }
 
     #[test]
-    fn small_pictures_are_enlarged_by_whole_factors() {
+    fn small_images_are_enlarged_by_whole_factors() {
         assert_eq!([0, 1, 28, 32, 96, 97].map(|side| whole_enlargement(side, 96)), [96, 96, 84, 96, 96, 96]);
     }
 }

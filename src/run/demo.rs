@@ -70,7 +70,7 @@ type Defects = HashMap<String, (Defect, Contrast)>;
 /// A scored test image.
 struct ScoredImage {
     defect: Option<(Defect, Contrast)>,
-    picture: RgbImage,
+    image: RgbImage,
     mask: Mask,
     score: f32,
     /// [SIDE, SIDE]
@@ -125,8 +125,8 @@ fn write_data(surface: Surface, data: &Path, seed: u64) -> Result<Defects> {
     let good = data.join("train/good");
     files::create_folder(&good)?;
     (0..TRAIN).into_par_iter().try_for_each(|i| {
-        let picture = synthesise(surface, None, SIDE, seed, i);
-        save_png(good.join(format!("{i:03}.png")), &rgb(&picture.pixels)?)
+        let image = synthesise(surface, None, SIDE, seed, i);
+        save_png(good.join(format!("{i:03}.png")), &rgb(&image.pixels)?)
     })?;
     let mut wanted: Vec<Option<(Defect, Contrast)>> = vec![None; TEST_GOOD as usize];
     for defect in Defect::ALL {
@@ -143,15 +143,15 @@ fn write_data(surface: Surface, data: &Path, seed: u64) -> Result<Defects> {
         .enumerate()
         .map(|(i, defect)| {
             // Test images are numbered after the training ones: another draw of the same surface.
-            let picture = synthesise(surface, defect, SIDE, seed, TRAIN + i as u32);
+            let image = synthesise(surface, defect, SIDE, seed, TRAIN + i as u32);
             let (kind, name) = match defect {
                 None => ("good", format!("{i:03}")),
                 Some((defect, contrast)) => (defect.name(), format!("{}_{i:03}", contrast.name())),
             };
             let file = format!("test/{kind}/{name}.png");
-            save_png(data.join(&file), &rgb(&picture.pixels)?)?;
+            save_png(data.join(&file), &rgb(&image.pixels)?)?;
             if defect.is_some() {
-                let mask = picture.mask.iter().flat_map(|&m| [255 * m; 3]).collect::<Vec<_>>();
+                let mask = image.mask.iter().flat_map(|&m| [255 * m; 3]).collect::<Vec<_>>();
                 save_png(data.join(format!("ground_truth/{kind}/{name}_mask.png")), &rgb(&mask)?)?;
             }
             Ok(defect.map(|defect| (file, defect)))
@@ -174,7 +174,7 @@ fn scored(model: &Model, test: &TestSet, tested: &Tested, defects: &Defects) -> 
     let scored = |((i, row), map): ((usize, &Score), &[f32])| {
         Ok(ScoredImage {
             defect: defects.get(&row.image).copied(),
-            picture: sheets::rgb(&test.split.images.load(&[i])?, 0),
+            image: sheets::rgb(&test.split.images.load(&[i])?, 0),
             mask: test.split.masks[i].clone().unwrap_or_else(whole),
             score: row.score,
             map: renderer.of_map(map),
@@ -219,7 +219,7 @@ fn group(surface: Surface, contrast: Contrast, scored: &[ScoredImage], model: &M
     let renderer = Renderer::new(model)?;
     let input = shown.iter().map(|j| {
         let name = j.defect.map_or("good", |(defect, _)| defect.name());
-        Tile::new(j.picture.clone(), format!("{name} {:.3}", j.score))
+        Tile::new(j.image.clone(), format!("{name} {:.3}", j.score))
     });
     let hot = shown.iter().map(|j| Tile::new(renderer.heatmap(model.meta.scale, j.map.clone()).to_image(), ""));
     let mask = shown.iter().map(|j| Tile::new(sheets::mask_image(Some(&j.mask)), ""));

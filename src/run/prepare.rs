@@ -197,7 +197,7 @@ fn check_same_place(settings: &Settings, class: &str) -> Result<()> {
     if named.is_some() && named == settings.data.as_deref().and_then(folder) {
         return Ok(());
     }
-    let problem = "`outliers` mvtec_gt:DIR takes labelled anomalies of the nominal class from its own test images";
+    let problem = "`outliers` mvtec_gt:DIR takes labelled anomalies of the normal class from its own test images";
     Err(Error::setting(problem, "name the folder that `data` names"))
 }
 

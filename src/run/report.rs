@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::files;
 use crate::model::Objective;
 use crate::named::Named;
-use crate::report::html::{figures, page, pairs, picture, plots, section, table};
+use crate::report::html::{figures, image_figure, page, pairs, plots, section, table};
 use crate::report::png::png_size;
 use crate::report::significant;
 
@@ -36,7 +36,7 @@ pub(crate) fn write(folder: &Path, story: &Story) -> Result<()> {
     let settings = &story.model.meta.settings;
     let mut sections = vec![results(story)];
     if story.test.is_some() {
-        sections.push(section("Test images", &test_pictures(folder)?));
+        sections.push(section("Test images", &test_images(folder)?));
     }
     sections.push(section("Training", &training(story)?));
     sections.push(section("Settings", &pairs(&described(settings, story))));
@@ -132,7 +132,7 @@ fn results(story: &Story) -> Markup {
     section("Results", &body)
 }
 
-fn test_pictures(folder: &Path) -> Result<Markup> {
+fn test_images(folder: &Path) -> Result<Markup> {
     let colours = "Heatmaps run from dark blue (normal) over green to dark red (anomalous)";
     let overview = format!(
         "{colours}, on a scale that all of them share. Below each image: its score, its class and its number in scores.csv."
@@ -142,9 +142,9 @@ fn test_pictures(folder: &Path) -> Result<Markup> {
          common scale it shows which images deviate."
     );
     Ok(html! {
-        (picture_file(folder, directory::CHOSEN, "Chosen test images with their heatmaps", &paper)?)
-        (picture_file(folder, directory::PAPER, "Test images equally spaced by score, with their heatmaps", &paper)?)
-        (picture_file(folder, directory::OVERVIEW, "Test images at both ends of the scores, with their heatmaps", &overview)?)
+        (image_file(folder, directory::CHOSEN, "Chosen test images with their heatmaps", &paper)?)
+        (image_file(folder, directory::PAPER, "Test images equally spaced by score, with their heatmaps", &paper)?)
+        (image_file(folder, directory::OVERVIEW, "Test images at both ends of the scores, with their heatmaps", &overview)?)
     })
 }
 
@@ -163,8 +163,8 @@ fn training(story: &Story) -> Result<Markup> {
         @if plot.is_none() { p.notice { "No epoch was completed: there are no losses to show." } }
         (plots(&loss.collect::<Vec<_>>()))
         @if !history.is_empty() { details { summary { "All epochs as a table" } (epochs(history)) } }
-        (picture_file(folder, directory::PREVIEW, "Training samples after augmentation", &preview)?)
-        (picture_file(folder, directory::TRAINING_OVERVIEW, "Training samples with their heatmaps", overview)?)
+        (image_file(folder, directory::PREVIEW, "Training samples after augmentation", &preview)?)
+        (image_file(folder, directory::TRAINING_OVERVIEW, "Training samples with their heatmaps", overview)?)
     })
 }
 
@@ -188,13 +188,13 @@ fn samples(settings: &Settings) -> String {
 }
 
 /// An image of the folder; nothing if it is not there.
-fn picture_file(folder: &Path, name: &str, alt: &str, caption: &str) -> Result<Markup> {
+fn image_file(folder: &Path, name: &str, alt: &str, caption: &str) -> Result<Markup> {
     let path = folder.join(name);
     if !path.exists() {
         return Ok(Markup::default());
     }
     let (width, _) = png_size(&path)?;
-    Ok(picture(&files::read(&path)?, width, alt, caption))
+    Ok(image_figure(&files::read(&path)?, width, alt, caption))
 }
 
 fn epochs(history: &[Epoch]) -> Markup {
@@ -220,7 +220,7 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
     if let Some(data) = story.set.data.as_ref().filter(|_| story.set.data != settings.data) {
         rows.push(("Test data", data.display().to_string()));
     }
-    rows.push(("Nominal", story.set.name.clone()));
+    rows.push(("Normal class", story.set.name.clone()));
     rows.extend(SETTINGS.iter().filter_map(|setting| Some((setting.title, setting.told(settings)?))));
     rows.push(("Epochs done", meta.epochs.to_string()));
     if !meta.unjudged.is_empty() {

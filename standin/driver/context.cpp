@@ -1,4 +1,4 @@
-// Initialisation, devices, contexts; and the stand-in's own functions, by which tests set how it behaves.
+// Initialisation, devices, contexts; and the stand-in's own functions, with which tests set how it behaves.
 #include "driver.h"
 #include <cstdlib>
 #include <cstring>
@@ -12,7 +12,7 @@ bool initialised;
 thread_local Context* current_context;
 static Context contexts[8];
 
-// A setting by its name; false for a name that is none.
+// Changes a setting by its name; false if there is none of that name.
 static bool set(const std::string& name, unsigned long long value) {
   auto& s = settings;
   if (name == "order") s.order = Order(value);
@@ -31,7 +31,7 @@ static bool set(const std::string& name, unsigned long long value) {
   return true;
 }
 
-// When the library is loaded, so that what a program sets later wins.
+// Runs when the library is loaded, so that settings that the program makes later take precedence.
 __attribute__((constructor)) static void read_environment() {
   static const struct {
     const char *variable, *setting;
@@ -65,7 +65,7 @@ API standin_report(char* text, size_t size) {
   if (size) snprintf(text, size, "%s", report.c_str());
   return (int)report.size();
 }
-// Forgets the sticky error, the report, captures under way and what is queued.
+// Clears the sticky error, the report, active captures and queued operations.
 API standin_reset() {
   LOCK;
   forget_captures();
@@ -121,7 +121,7 @@ API cuDeviceTotalMem_v2(size_t* bytes, int) {
   return OK;
 }
 API cuDeviceGetAttribute(int* value, int attribute, int) {
-  // Of an H100, save for the compute capability, which can be set.
+  // Those of an H100, except for the compute capability, which can be set.
   static const auto& table = *new std::map<int, int>{
       {1, 1024},       // threads per block
       {2, 1024},       // block dimensions
@@ -174,7 +174,7 @@ API cuDevicePrimaryCtxRelease_v2(int device) {
   LOCK;
   if (device < 0 || device >= 8 || !contexts[device].references) return INVALID_CONTEXT;
   drain_all();
-  if (--contexts[device].references == 0) sticky_error = OK;  // the context is gone, and its error with it
+  if (--contexts[device].references == 0) sticky_error = OK;  // the error belongs to the context, which is destroyed
   return OK;
 }
 API cuCtxGetCurrent(void** context) {

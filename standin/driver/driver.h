@@ -1,4 +1,4 @@
-// Inside the driver: the objects behind the CUDA driver API's handles, and one lock around all of them.
+// Internal to the driver: the objects that the CUDA driver API's handles point to, and one lock around all of them.
 //
 //   errors.cpp   names of error codes, the context's sticky error
 //   context.cpp  cuInit, devices, contexts; settings from the environment and from tests
@@ -33,7 +33,7 @@ enum Error {
 extern std::recursive_mutex driver_mutex;
 #define LOCK std::lock_guard<std::recursive_mutex> lock_(standin::driver_mutex)
 
-// After a kernel's fault every call returns its error, as on a GPU; standin_reset forgets it.
+// After a kernel's fault every call returns its error, as on a GPU; standin_reset clears it.
 extern int sticky_error;
 
 // ---- contexts
@@ -43,7 +43,7 @@ struct Context {
 extern bool initialised;
 extern thread_local Context* current_context __attribute__((tls_model("initial-exec")));
 
-// ---- streams: queues of operations. Eager: an operation runs when it is submitted. Lazy: when somebody waits for it.
+// ---- streams: queues of operations. Eager: an operation runs when it is submitted. Lazy: when something waits for it.
 struct Stream;
 struct Capture;
 enum class Node { KERNEL = 0, MEMCPY = 1, MEMSET = 2, HOST = 3 };  // CUgraphNodeType
@@ -63,7 +63,7 @@ struct Stream {
 };
 Stream* stream_of(void* handle);
 int submit(Stream*, Node, Work);       // to the queue, or to the graph that the stream is capturing
-int submit_unrecorded(Stream*, Work);  // what a capture leaves out
+int submit_unrecorded(Stream*, Work);  // for operations that a capture does not record
 int drain(Stream*);
 int drain_all();
 void forget_queues();
@@ -84,14 +84,14 @@ struct Capture {
   std::thread::id thread;
   bool invalid = false;
 };
-int forbid_in_capture(Stream*);      // calls that a capturing stream cannot take
+int forbid_in_capture(Stream*);      // calls that are not allowed on a capturing stream
 int forbid_during_captures();        // calls that may disturb a capture elsewhere, by its mode
 void forget_captures();
 
 // ---- memory
 int allocate(unsigned long long* p, size_t bytes);
 int release(unsigned long long p);
-bool gap_spoilt(const Allocation&);  // somebody wrote between the allocation and its pages' borders
+bool gap_spoilt(const Allocation&);  // something wrote between the allocation and its guard pages
 
 // ---- kernels
 Kernel* find_kernel(const char* name);

@@ -85,7 +85,7 @@ API cuGraphInstantiateWithFlags(void** executable, void* graph, unsigned long lo
   *executable = new Graph(*(Graph*)graph);
   return OK;
 }
-// Other parameters in the same nodes; another list of nodes is refused.
+// Updates the parameters of the same nodes; a different list of nodes is refused.
 struct UpdateResult {
   int result;
   void *node, *from;
@@ -117,7 +117,7 @@ API cuGraphLaunch(void* executable, void* stream) {
   LOCK;
   if (!current_context) return INVALID_CONTEXT;
   auto* graph = (Graph*)executable;
-  if (int error = forbid_in_capture(stream_of(stream))) return error;  // graphs within graphs are not supplied
+  if (int error = forbid_in_capture(stream_of(stream))) return error;  // graphs within graphs are not implemented
   return submit_unrecorded(stream_of(stream), [graph] {
     for (auto& node : graph->nodes)
       if (int error = node.work()) return error;

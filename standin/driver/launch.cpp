@@ -1,5 +1,5 @@
-// Launches: the limits that a driver enforces, pointers that are none, and after the kernel a look at the gaps beside the memory
-// that it was given.
+// Launches: checks the limits that a driver enforces and the pointers among the arguments, and after the kernel the gaps around the
+// allocations that these point to.
 #include "driver.h"
 #include <cstdio>
 #include <cstring>
@@ -15,7 +15,7 @@ static int check_limits(const Kernel& k, dim3 grid, dim3 block, unsigned shared)
   return OK;
 }
 
-// The first word of each parameter as an integer: the value of an int; of a pointer, 1 or, where it is null, 0.
+// The first word of each parameter as an integer: the value of an int; for a pointer 1, or 0 if it is null.
 static std::vector<int> first_words(const Kernel& k, void** parameters) {
   std::vector<int> words(k.parameters);
   for (int i = 0; i < k.parameters; i++) {

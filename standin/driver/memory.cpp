@@ -1,6 +1,6 @@
-// Device memory. Each allocation has a mapping of its own between two inaccessible pages and ends as close to the second as the
-// 256-byte alignment of a real driver lets it. It begins as 0xFF, NaN as a float; the gaps beside it hold a pattern that is looked
-// at after each launch and at the end, so that a write of a few bytes beyond shows too.
+// Device memory. Each allocation has a mapping of its own between two inaccessible guard pages and ends as close to the second as the
+// 256-byte alignment of a real driver allows. It is filled with 0xFF, NaN as a float; the gaps around it hold a pattern that is checked
+// after each launch and when the allocation is freed, so that a write a few bytes out of bounds is found too.
 #include "driver.h"
 #include <cstdlib>
 #include <cstring>
@@ -26,13 +26,13 @@ Allocation* find_allocation(const void* p) {
   auto holds = [&](Allocation* a) { return address >= a->mapping && address < a->mapping + a->mapping_size; };
   if (found_last && holds(found_last)) return found_last;
   auto after = allocations().upper_bound(address);
-  // Within its first page an address lies before the base, so the allocation after it may be meant.
+  // An address in the first page of an allocation lies before its base: look at the next allocation too.
   if (after != allocations().end() && holds(after->second)) return found_last = after->second;
   if (after != allocations().begin() && holds(std::prev(after)->second)) return found_last = std::prev(after)->second;
   return nullptr;
 }
 
-// ---- gaps: signalling NaNs, so that what is computed from one and written back differs from it
+// ---- gaps hold signalling NaNs: a value that is computed from one and written back differs from it
 static char gap_byte(const char* at) {
   static const unsigned char pattern[4] = {0xA5, 0xA5, 0xA5, 0x7F};
   return pattern[(uintptr_t)at & 3];
@@ -146,7 +146,7 @@ API cuMemAllocAsync(Pointer* p, size_t bytes, void* stream) {
   LOCK;
   if (!current_context) return INVALID_CONTEXT;
   if (sticky_error) return sticky_error;
-  if (auto& capture = stream_of(stream)->capture) {  // graphs with memory of their own are not supplied
+  if (auto& capture = stream_of(stream)->capture) {  // allocations in graphs are not implemented
     capture->invalid = true;
     return NOT_SUPPORTED;
   }
@@ -200,8 +200,8 @@ API cuMemFreeHost(void* p) {
   return sticky_error;
 }
 
-// ---- asynchronous copies. From pageable memory the data is staged before the call returns, to it the call returns when all is
-// done; pinned memory is read and written when the copy runs.
+// ---- asynchronous copies. From pageable memory the data is staged before the call returns; to pageable memory the call returns when the
+// copy is complete; pinned memory is read and written when the copy runs.
 
 API cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* stream) {
   LOCK;
@@ -247,7 +247,7 @@ API cuMemsetD32Async(Pointer to, unsigned value, size_t count, void* stream) {
   return submit(stream_of(stream), Node::MEMSET, [=] { return fill_range(to, value, count); });
 }
 
-// ---- synchronous copies, on the null stream: other streams are waited for
+// ---- synchronous copies, on the null stream; they wait for the other streams
 
 template <class F> static int synchronously(F copy) {
   LOCK;

@@ -1,5 +1,5 @@
-// Modules and functions. The image that a program loads is looked at for its form only; the kernels are those of the libraries in
-// the folder "kernels" beside this one, all of which are loaded at the start, and found by their names.
+// Modules and functions. Of the image that a program loads only the format is checked; the kernels are those of the libraries in the folder
+// "kernels" beside this one, all of which are loaded at the start. A kernel is found by its name.
 #include "driver.h"
 #include <algorithm>
 #include <cstring>

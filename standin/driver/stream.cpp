@@ -1,5 +1,5 @@
 // Streams and events. An eager stream runs an operation as soon as it is submitted, which is one legal order. A lazy one keeps it
-// until somebody waits, the other extreme: code that forgets to synchronise then reads old data.
+// until something waits for it, the other extreme: code that forgets to synchronise then reads old data.
 #include "driver.h"
 
 namespace standin {
@@ -9,7 +9,7 @@ static std::set<Stream*>& streams() {
   static auto& set = *new std::set<Stream*>{&null_stream};
   return set;
 }
-Stream* stream_of(void* handle) {  // 1 and 2 stand for the null stream in its legacy and its per-thread sense
+Stream* stream_of(void* handle) {  // 1 and 2 are the legacy and the per-thread null stream
   return handle == nullptr || handle == (void*)1 || handle == (void*)2 ? &null_stream : (Stream*)handle;
 }
 
@@ -88,7 +88,7 @@ API cuStreamQuery(void* stream) {
   LOCK;
   Stream* s = stream_of(stream);
   if (int error = forbid_in_capture(s)) return error;
-  if (!s->queue.empty()) run_next(s);  // somebody who polls shall see progress
+  if (!s->queue.empty()) run_next(s);  // so that polling makes progress
   return sticky_error ? sticky_error : s->queue.empty() ? OK : NOT_READY;
 }
 API cuStreamAttachMemAsync(void*, unsigned long long, size_t, unsigned) { return NOT_SUPPORTED; }

@@ -1,11 +1,11 @@
-// Descriptors of tensors in memory for TMA: those of bf16 alone, tiled with two dimensions and im2col with four.
+// Tensor maps for TMA: of bf16 only, tiled with two dimensions or im2col with four.
 #include "driver.h"
 #include "tensor_map.h"
 #include <cstring>
 
 namespace standin {
 
-// The part that both kinds share, or an error with a report.
+// Fills in what both kinds share, or returns an error with a report.
 static int encode(TensorMap& map, int type, unsigned rank, void* address, const uint64_t* sizes, const uint64_t* strides, const unsigned* steps,
                   int interleave, int swizzle, int fill) {
   auto refuse = [](const char* why) {

@@ -64,7 +64,7 @@ void enter(Worker& w, Fiber& f) {
   indices.thread = f.index;
 }
 
-// Nothing can run and not all have ended.
+// No thread can run, and not all have ended: reports which wait where.
 static void deadlock(Worker& w) {
   std::string text = "deadlock:";
   int named = 0;
@@ -78,7 +78,7 @@ static void deadlock(Worker& w) {
   w.where = nullptr;
 }
 
-// Leaves the current fiber, which has to wait, for another.
+// Switches from the current fiber, which has to wait, to another one.
 void wait_here(Worker& w, const char* site) {
   Fiber* self = w.current;
   self->waits_at = site;
@@ -127,7 +127,7 @@ void sync_block(const char* site) {
 unsigned sync_block_count(bool predicate, const char* site) {
   worker->barrier_votes += predicate;
   sync_block(site);
-  return worker->barrier_result;  // stands until all threads have come to the next barrier
+  return worker->barrier_result;  // unchanged until all threads have reached the next barrier
 }
 
 unsigned block_threads() { return worker->threads; }
@@ -162,7 +162,7 @@ void fiber_main() {
       standin_switch(&abandoned, w.scheduler);
     }
     enter(w, *next);
-    if (!next->stack_pointer) {  // begins on this very stack
+    if (!next->stack_pointer) {  // has not begun: starts on this stack
       next->stack = ended.stack;
       ended.stack = nullptr;
       continue;
@@ -176,7 +176,7 @@ void fiber_main() {
 
 // ---- one block
 
-// Static shared memory of the kernel's library: its segment of thread-locals, found around an address within.
+// Static shared memory of the kernel's library: its segment of thread-locals, found by an address in it.
 static void find_statics(Worker& w) {
   w.statics = (char*)w.launch->kernel->static_shared();
   w.statics_size = 0;
@@ -238,7 +238,7 @@ static void run_block(Worker& w, uint64_t number) {
   }
 }
 
-// ---- a worker's part of a launch
+// ---- the blocks that one worker runs
 
 static void prepare(Worker& w, const Launch& launch) {
   w.launch = &launch;

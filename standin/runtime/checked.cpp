@@ -1,12 +1,16 @@
 // The checked build: kernels are compiled with -fsanitize=thread and a part of -fsanitize=undefined, whose callbacks are here
-// instead of in the compiler's libraries. Every access of a kernel is compared with a shadow of memory: is it within bounds,
-// has it been written, and is it ordered with the accesses of other threads?
+// instead of in the compiler's libraries. Every access of a kernel is compared with a shadow memory: is it within bounds, has the
+// memory been written, and is it ordered with the accesses of other threads?
 //
-// One clock counts the events that order things: the begin of a launch and of a block, block barriers, warp barriers. Each byte
+// One clock counts the events that order accesses: the start of a launch and of a block, block barriers, warp barriers. Each byte
 // has a shadow cell with its last write and its last read, each with the time and the thread. An earlier access is ordered before
-// the current one if it is the same thread's, or of an earlier launch, or of the same block before its last barrier, or of the
-// same warp before its last __syncwarp, or of a block whose counter this block has seen (atomic after __threadfence), or of a warp
-// that came to an mbarrier after its last __syncwarp, where this thread has waited for that phase.
+// the current one if it was made
+//   * by the same thread,
+//   * in an earlier launch,
+//   * by the same block before its last barrier,
+//   * by the same warp before its last __syncwarp,
+//   * by a block whose atomic counter, incremented after __threadfence, this block has read,
+//   * by a warp before the last __syncwarp ahead of its arrival at an mbarrier, if this thread has waited for that phase.
 #include "runtime.h"
 #include <algorithm>
 #include <array>
@@ -41,7 +45,7 @@ static_assert(sizeof(ShadowCell) == 16);
 
 [[maybe_unused]] static uint32_t now = 1, launch_time, block_time, barrier_time;
 
-// ---- blocks that hand over through an atomic counter: "the last block to come does the rest"
+// ---- blocks that synchronise through an atomic counter, as where the last block to finish adds up the results of all
 struct Released {
   uint32_t block_begin, barrier;  // what the block did between these is visible
   uint16_t thread;                // and what this thread did, up to `until`
@@ -58,7 +62,7 @@ static bool is_acquired(const Access1& a) {
   return a.time < r.barrier || (a.spread == ONE_THREAD && a.thread == r.thread && a.time <= r.until);
 }
 
-// ---- mbarriers: for each thread of the block, before which time what each warp did, and what TMA wrote, is visible to it
+// ---- mbarriers: for each thread of the block, and for each warp and TMA, the time before which their accesses are visible to it
 [[maybe_unused]] static std::vector<std::array<uint32_t, AGENTS>> seen;
 
 static bool is_seen(const Access1& a, unsigned thread) {
@@ -66,8 +70,8 @@ static bool is_seen(const Access1& a, unsigned thread) {
   return a.kind == TMA_COPY ? a.time < times[TMA_COPIES] : a.spread <= ONE_WARP && a.time < times[a.thread / 32];
 }
 
-// A cell holds one time for reads of several warps. For dynamic shared memory, where warps hand operands back through mbarriers one by
-// one, each 16 bytes have the last read of each warp.
+// A cell holds one time for the reads of all warps. In dynamic shared memory, where warps release operands through mbarriers one by one,
+// each 16 bytes also have the time of the last read of each warp.
 constexpr int LINE = 16;
 static uint32_t (*line_reads())[32] {
   static auto* reads = (uint32_t(*)[32])calloc(DYNAMIC_MAPPING / LINE, sizeof(uint32_t[32]));
@@ -77,7 +81,7 @@ static void note_line_reads(ptrdiff_t offset, size_t bytes) {
   const unsigned warp = worker->current->linear / 32;
   for (size_t line = offset / LINE; line <= (offset + bytes - 1) / LINE; line++) line_reads()[line][warp] = now;
 }
-// Reads that the current thread knows to be over are forgotten before it writes.
+// Before a write, removes the reads that are ordered before it by mbarriers.
 static void forget_seen_reads(ShadowCell* cells, ptrdiff_t offset, size_t bytes) {
   const unsigned thread = worker->current->linear;
   const auto& times = seen[thread];
@@ -112,7 +116,7 @@ static void record(Access1& a, Kind kind, unsigned thread, const Warp& warp) {
   a = {now, (uint16_t)thread, spread, kind};
 }
 
-// What is wrong with an access to one byte, or null; and its trace in the shadow.
+// What is wrong with an access to one byte, or null; records it in the shadow cell.
 static const char* touch(ShadowCell& cell, Access access, bool shared) {
   const Worker& w = *worker;
   const unsigned thread = w.current->linear;
@@ -139,7 +143,7 @@ static const char* touch(ShadowCell& cell, Access access, bool shared) {
 }
 
 static const char* touch_all(ShadowCell* cells, size_t bytes, Access access, bool shared) {
-  // The bytes of one access mostly have the same history; then the first stands for all.
+  // If all bytes of an access have the same history, as most do, checking the first is enough.
   ShadowCell before = cells[0];
   if (const char* wrong = touch(cells[0], access, shared)) return wrong;
   for (size_t i = 1; i < bytes; i++) {
@@ -258,7 +262,7 @@ static void make_cells(Allocation& a) {
   }
 
   Allocation* a = find_allocation(address);
-  if (!a) return;  // constants; what is nobody's memory meets an inaccessible page
+  if (!a) return;  // constants; any other address hits an inaccessible page
   if (w->launch->ahead && !f.waited_before)
     fault_at(instruction, LAUNCH_FAILED, "%s of %zu bytes of an allocation, and the thread has not waited for the kernels before this one",
              name_of(access), bytes);
@@ -347,7 +351,7 @@ void note_atomic(const void*, unsigned) {}
 }  // namespace standin
 
 #ifdef STANDIN_CHECKED
-// ---- what the compiler calls before an access
+// ---- callbacks before an access
 
 using standin::Access;
 #define RETURN_ADDRESS __builtin_return_address(0)
@@ -371,7 +375,7 @@ void __tsan_vptr_update(void**, void*) {}
 void __tsan_read_range(void* p, size_t n) { standin::checked_access(p, n, Access::READ, RETURN_ADDRESS); }
 void __tsan_write_range(void* p, size_t n) { standin::checked_access(p, n, Access::WRITE, RETURN_ADDRESS); }
 
-// ---- and where it finds an operation that is undefined: misaligned access, index beyond an array, overflow, shift
+// ---- callbacks at undefined operations: misaligned access, index beyond an array, overflow, shift
 struct SourceLocation {
   const char* file;
   uint32_t line, column;

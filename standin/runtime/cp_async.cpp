@@ -1,11 +1,11 @@
 // Asynchronous copies happen as late as allowed, at the wait for their group, so that a wait that is missing or too weak shows as
-// stale data. `early_copies` does them at once, the other extreme. The checked build also knows which bytes are under way.
+// stale data. `early_copies` does them at once, the other extreme. The checked build also tracks which bytes are in flight.
 #include "runtime.h"
 #include <cstring>
 
 namespace standin {
 
-// Bytes of a copy: the kernels use this one of the three sizes.
+// Bytes of a copy: of the three sizes of cp.async the kernels use only this one.
 constexpr int COPIED = 16;
 
 static void carry_out(const AsyncCopy& c) {
@@ -45,7 +45,7 @@ void cp_async_wait(int keep) {
   }
 }
 
-// Data that nobody waits for is a mistake, or work for nothing.
+// A copy that is never waited for is a fault.
 void check_copies_at_exit(Fiber& f) {
   for (auto& group : f.copies)
     if (!group.empty()) fault(LAUNCH_FAILED, "the thread ends with a cp.async that was not waited for, from %s", group[0].site);

@@ -1,4 +1,4 @@
-// Faults. A check that fails, or a signal of the host, ends the block: control goes back to the worker, which reports where it was.
+// Faults. A failed check, or a signal of the host, ends the block: control returns to the worker, which reports where it happened.
 #include "runtime.h"
 #include <csignal>
 #include <cstdarg>
@@ -59,7 +59,7 @@ void fault_at(const void* instruction, int error, const char* format, ...) {
   leave(instruction, error, format, arguments);
 }
 
-// " (file.cu:12)" of an instruction, where the tool that knows is installed.
+// " (file.cu:12)" of an instruction, where addr2line is installed.
 std::string source_line(const void* instruction) {
   Dl_info library;
   if (!instruction || !dladdr(instruction, &library) || !library.dli_fname) return "";
@@ -74,7 +74,7 @@ std::string source_line(const void* instruction) {
   return !line[0] || line[0] == '?' ? "" : std::string(" (") + (name ? name + 1 : line) + ")";
 }
 
-// ---- signals: an access to an inaccessible page ends the block like any other fault
+// ---- signals: an access to an inaccessible page ends the block, as any other fault does
 
 static struct sigaction previous_segv, previous_bus, previous_fpe;
 static thread_local const void* fault_address;
@@ -100,7 +100,7 @@ static void after_signal() {
 
 static void on_signal(int signal, siginfo_t* info, void* context) {
   Worker* w = worker;
-  if (!w || !w->launch || !w->current) {  // not a kernel's: whoever was here before shall see it
+  if (!w || !w->launch || !w->current) {  // not caused by a kernel: restore the previous handler
     sigaction(signal, signal == SIGSEGV ? &previous_segv : signal == SIGBUS ? &previous_bus : &previous_fpe, nullptr);
     return;
   }

@@ -1,4 +1,4 @@
-// Fibers: every thread of a block has a stack of its own, and a switch between two costs about ten nanoseconds.
+// Fibers: every thread of a block has a stack of its own; a switch between two takes about ten nanoseconds.
 #include "runtime.h"
 #include <sys/mman.h>
 

@@ -1,8 +1,8 @@
-// Barriers in shared memory, and the TMA copies that arrive at them. A phase of a barrier ends when all its arrivals have
-// come and all bytes that they announced.
+// Barriers in shared memory (mbarriers), and the TMA copies that arrive at them. A phase of a barrier ends when all its arrivals have
+// come, and all bytes that they announced.
 //
-// A copy happens as late as allowed: when a thread waits for its barrier and nothing else can go on. `early_copies` does it at once;
-// in a shuffled order each copy is one or the other.
+// A copy happens as late as allowed: when a thread waits for its barrier and no other thread can run. `early_copies` does it at once; in a
+// shuffled order each copy is late or early at random.
 #include "runtime.h"
 #include "tensor_map.h"
 #include <algorithm>
@@ -107,7 +107,7 @@ static void carry_out(const TmaCopy& c) {
   each_row(map, c, [&](size_t offset, const char* from, int64_t first, int64_t end) {
     for (int64_t chunk = 0; chunk < map.box[0] * 2; chunk += 16) {
       char* to = c.shared + offset + chunk;
-      // Chunks of 16 bytes are swapped within 128 by the address's next three bits.
+      // Swizzled: the three bits of the address that number the 16-byte chunk are XORed with the next three.
       if (map.swizzled) to = (char*)(uintptr_t(to) ^ (uintptr_t(to) >> 7 & 7) << 4);
       const int64_t begin = std::max(first, chunk), stop = std::min(end, chunk + 16);
       if (stop - begin < 16) memset(to, 0, 16);
@@ -151,7 +151,7 @@ void tma_load(void* shared, const void* descriptor, unsigned long long* at, std:
   if (map.magic != TensorMap::MAGIC) fault(LAUNCH_FAILED, "%s: what is given as a tensor map is none", site);
   if (map.rank != coordinates.size() || map.im2col != (offsets.size() != 0))
     fault(LAUNCH_FAILED, "%s: a tensor map of %d dimensions, %s, is read as another", site, map.rank, map.im2col ? "im2col" : "tiled");
-  // A swizzled pattern begins anew every 1024 bytes.
+  // The swizzling pattern repeats every 1024 bytes.
   const unsigned alignment = map.swizzled ? 1024 : 128;
   if (uintptr_t(shared) % alignment) fault(MISALIGNED_ADDRESS, "%s: a TMA copy to %p needs an address aligned to %u bytes", site, shared, alignment);
   TmaCopy c{};

@@ -1,4 +1,4 @@
-// Inside the runtime: how a grid is executed, and what its parts know of each other.
+// Internal to the runtime: how a grid is executed, and what its files share.
 //
 //   fiber.cpp    stacks and the switch between the threads of a block
 //   block.cpp    one launch: workers, blocks, the barrier, the order of threads
@@ -42,7 +42,7 @@ struct Launch {
   const void* packed;
   dim3 grid, block;
   unsigned shared;
-  bool ahead;  // of the end of the kernels before it: threads have to wait for them
+  bool ahead;  // launched before the previous kernels have ended (PDL): threads have to wait for them
 };
 // Runs a grid to its end; returns 0 or a CUresult.
 int run_launch(const Launch&);
@@ -73,7 +73,7 @@ struct AsyncCopy {
   int bytes;
   const char* site;
 };
-// A thread's part of a matrix product that has been begun.
+// A thread's part of a matrix product in flight.
 struct Product {
   float* sums;
   int columns;
@@ -83,16 +83,16 @@ struct Product {
 };
 struct Fiber {
   void* stack_pointer = nullptr;  // null: has not begun
-  char* stack = nullptr;          // its upper end; null: runs on another's or has none
+  char* stack = nullptr;          // its upper end; null: runs on that of another fiber, or has none
   uint3 index;
   unsigned linear;
   const char* waits_at = nullptr;
-  bool waited_before = false;                  // for the kernels before this one
+  bool waited_before = false;                  // has waited for the kernels before this one
   std::vector<std::vector<AsyncCopy>> copies;  // committed groups, then the open one
   std::vector<std::vector<Product>> products;  // likewise
-  bool sums_fenced = false;                    // since it had no product under way
+  bool sums_fenced = false;                    // has called wgmma_fence since it last had no product in flight
 };
-// A TMA copy that has been begun.
+// A TMA copy in flight.
 struct TmaCopy {
   char* shared;
   alignas(64) char map[128];
@@ -101,12 +101,12 @@ struct TmaCopy {
   unsigned thread;
   bool done;
 };
-// Whose accesses an mbarrier orders: the warps', and those of TMA.
+// The agents whose accesses an mbarrier orders: 32 warps, and TMA.
 constexpr int TMA_COPIES = 32, AGENTS = 33;
 struct Barrier {
   unsigned arrivals, pending, phase = 0, initialiser;
-  long long bytes = 0;  // announced and not yet here
-  bool fenced = false;  // since its initialisation
+  long long bytes = 0;  // announced and not yet arrived
+  bool fenced = false;  // a fence has made its initialisation visible to TMA
   std::vector<TmaCopy> copies;
   std::vector<Fiber*> waiters;
   // Checked build: the times before which accesses are ordered before this phase's end, and were before the last one's.

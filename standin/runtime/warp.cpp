@@ -1,4 +1,4 @@
-// Warp collectives: lanes that name the same operation and the same mask meet; the last to arrive carries it out for all.
+// Warp collectives: lanes that call the same operation with the same mask meet; the last to arrive carries it out for all.
 #include "runtime.h"
 
 namespace standin {

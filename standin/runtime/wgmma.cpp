@@ -1,12 +1,11 @@
-// Matrix products of four warps happen as late as allowed, at the wait for their group: operands that are overwritten before, and sums
-// that are read before, show as wrong numbers. `early_copies` does them at once.
+// Matrix products of warpgroups (WGMMA) happen as late as allowed, at the wait for their group: operands that are overwritten before it,
+// and accumulators that are read before it, give wrong numbers. `early_copies` does them at once.
 #include "runtime.h"
 #include <cstring>
 
 namespace standin {
 
-// Where element (row, depth) of an operand lies: in rows of 128 bytes whose chunks of 16 bytes are swapped by the row modulo 8, as the
-// address has it.
+// Where element (row, depth) of an operand lies: in rows of 128 bytes with 128-byte swizzling, which goes by the bits of the address.
 static const char* place(const Operand& o, bool mn_major, int row, int depth) {
   uintptr_t at = uintptr_t(o.at);
   at += mn_major ? size_t(row / 64) * o.block + 128 * depth + 2 * (row % 64) : 128 * row + 2 * depth;
@@ -76,14 +75,14 @@ void wgmma_wait(int keep, const char* site) {
   Fiber& f = *worker->current;
   while ((int)f.products.size() > keep + 1) {
     for (auto& p : f.products.front()) {
-      // Only now are the operands free to be overwritten.
+      // From here on the operands may be overwritten.
       note_reads(p, f);
       if (!settings.early_copies) carry_out(p, f);
     }
     f.products.erase(f.products.begin());
   }
   if (keep == 0) f.sums_fenced = false;
-  // The whole warp waits, and what its lanes read lies behind it.
+  // The whole warp waits, so the reads of all its lanes are ordered before what follows.
   sync_warp(~0u, site);
 }
 

@@ -1,7 +1,7 @@
 // Mathematical functions, conversions and bit operations of CUDA C++.
 //
-// The same bits as on a GPU: float + - * /, sqrtf, fmaf, min and max, conversions, integers. Only near: expf, logf, expm1f and the
-// other functions that each library approximates in its own way, and everything with fast-math names.
+// The same bits as on a GPU: float + - * /, sqrtf, fmaf, min and max, conversions, integers. Close, but with other bits: expf, logf,
+// expm1f and the other functions that each library approximates in its own way, and all fast-math functions.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -14,7 +14,7 @@ __forceinline__ int __float_as_int(float f) { int i; memcpy(&i, &f, 4); return i
 __forceinline__ double __longlong_as_double(long long i) { double d; memcpy(&d, &i, 8); return d; }
 __forceinline__ long long __double_as_longlong(double d) { long long i; memcpy(&i, &d, 8); return i; }
 
-// Float to integer: a GPU saturates and makes 0 of NaN.
+// Float to integer: as on a GPU, saturates, and NaN becomes 0.
 namespace standin {
 template <class I, class F> __forceinline__ I saturate(F rounded) {
   constexpr I low = I(-1) < I(0) ? I(I(1) << (8 * sizeof(I) - 1)) : I(0), high = I(~low);

@@ -1,5 +1,5 @@
-// What compiled kernels ask of the runtime: the indices of a thread, barriers, warp collectives, asynchronous copies, faults,
-// and the registry that finds a kernel by its name. Seen by both sides; implemented in runtime/.
+// What compiled kernels use of the runtime: the indices of a thread, barriers, warp collectives, asynchronous copies, faults,
+// and the registry that finds a kernel by its name. Included by both sides; implemented in runtime/.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include <type_traits>
 #include <utility>
 
-// The runtime's own pieces, compiled into a kernel's library, are no accesses of a kernel: the checked build leaves them alone.
+// For functions of the runtime that are compiled into a kernel's library: the checked build does not check their accesses.
 #define STANDIN_UNCHECKED __attribute__((no_sanitize("thread", "undefined")))
 #define STANDIN_TEXT_OF(x) #x
 #define STANDIN_TEXT(x) STANDIN_TEXT_OF(x)
@@ -54,7 +54,7 @@ void* dynamic_shared();
 // The thread has waited for the kernels before this one, and may touch memory although it was launched ahead of their end.
 void kernels_before();
 
-// Asynchronous copies of 16 bytes from global to shared memory, zeros behind the first `bytes`.
+// Asynchronous copies of 16 bytes from global to shared memory, zeros after the first `bytes`.
 void cp_async(void* shared, const void* global, int bytes, const char* site);
 void cp_async_commit();
 void cp_async_wait(int keep);
@@ -69,7 +69,7 @@ void wgmma_fence();
 void wgmma_commit();
 void wgmma_wait(int keep, const char* site);
 
-// Barriers in shared memory. An arrival may announce bytes, which TMA brings.
+// Barriers in shared memory. An arrival may announce bytes of TMA copies.
 void mbarrier_init(unsigned long long* barrier, unsigned arrivals, const char* site);
 void mbarrier_fence_init();
 void mbarrier_arrive_expecting(unsigned long long* barrier, unsigned bytes, const char* site);
@@ -79,7 +79,7 @@ void mbarrier_wait(unsigned long long* barrier, unsigned parity, const char* sit
 void tma_load(void* shared, const void* tensor_map, unsigned long long* barrier, std::initializer_list<int> coordinates,
               std::initializer_list<unsigned short> offsets, const char* site);
 
-// Checks on behalf of emulated instructions.
+// Checks of the accesses that emulated instructions make.
 void shared_row_read(const void* row, unsigned bytes, const char* instruction, const char* site);
 void note_atomic(const void* p, unsigned bytes);
 void note_fence();

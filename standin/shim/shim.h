@@ -6,7 +6,7 @@
 #include "services.h"
 
 #define STANDIN 1
-#ifndef STANDIN_SCAN  // the scan of build.rs for kernels leaves these two words standing
+#ifndef STANDIN_SCAN  // build.rs scans the preprocessed text for these words
 #define __global__
 #define __launch_bounds__(...)
 #define __grid_constant__

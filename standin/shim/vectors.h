@@ -1,7 +1,7 @@
 // The built-in vector types with their sizes and alignments, and make_*.
 #pragma once
 
-// may_alias: kernels view arrays of scalars through them.
+// may_alias: kernels access arrays of scalars through them.
 #define STANDIN_VECTOR(T, NAME)                                                                                            \
   struct __attribute__((may_alias)) NAME##1 { T x; };                                                                      \
   struct __attribute__((may_alias, aligned(2 * sizeof(T)))) NAME##2 { T x, y; };                                           \

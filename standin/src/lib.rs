@@ -1,7 +1,7 @@
 //! A CPU stand-in of the CUDA driver, for testing kernels and the code that launches them where there is no GPU.
 //!
-//! [`activate`] loads a library that answers the CUDA driver API on the CPU. Its name is `libcuda.so`, so whoever asks the dynamic
-//! loader for the driver afterwards, as cudarc does at its first call, gets it. The kernels are the same `.cu` files that nvcc
+//! [`activate`] loads a library that implements the CUDA driver API on the CPU. Its name is `libcuda.so`, so code that asks the dynamic
+//! loader for the driver afterwards, as cudarc does at its first call, gets this library. The kernels are the same `.cu` files that nvcc
 //! compiles for a GPU, compiled by g++; see the README of this crate for what that shows and what it cannot.
 //!
 //! ```no_run
@@ -19,7 +19,7 @@ use std::sync::Mutex;
 /// How the kernels are compiled. One mode per process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Optimised; finds faults by guard pages, poisoned memory and the rules of barriers and collectives.
+    /// Optimised; finds faults by guard pages, NaN-filled memory and the rules of barriers and collectives.
     Plain,
     /// Every access is checked for bounds, initialisation, alignment and races; 2 to 15 times slower.
     Checked,
@@ -28,7 +28,7 @@ pub enum Mode {
 /// The order in which blocks, and within a block threads, are run. Correct kernels give the same results in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// From the first to the last, each as far as it gets.
+    /// From the first to the last; each runs until it has to wait.
     Ascending,
     /// From the last to the first.
     Descending,
@@ -39,18 +39,18 @@ pub enum Order {
 /// When the data of an asynchronous copy (`cp.async`) arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CpAsync {
-    /// As late as allowed, at the wait for it: a missing wait shows as old data.
+    /// As late as allowed, at the wait for it: with a missing wait, kernels read old data.
     Late,
-    /// At once: a buffer that is overwritten too early shows.
+    /// At once: where a buffer is overwritten too early, kernels read new data.
     Early,
 }
 
-/// How the stand-in behaves. What is not here, environment variables and [`set_device`] set.
+/// How the stand-in behaves. Other settings are made by environment variables and [`set_device`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     pub mode: Mode,
     pub order: Order,
-    /// Streams run when somebody waits for them, instead of at once.
+    /// Streams run when something waits for them, instead of at once.
     pub lazy: bool,
     pub cp_async: CpAsync,
     /// Threads of the host that run blocks; [`Mode::Checked`] uses one.
@@ -79,7 +79,7 @@ pub struct Device {
     pub count: u32,
     /// Memory in MiB; allocations beyond it fail.
     pub memory_mib: u64,
-    /// As the driver gives it, 13000 for CUDA 13.0. Below 12000 no module loads.
+    /// As `cuDriverGetVersion` returns it, 13000 for CUDA 13.0. Below 12000 no module loads.
     pub driver_version: u32,
     /// 75 for sm_75: below 80 the instructions of `ptx.cuh` are illegal.
     pub compute_capability: u32,
@@ -114,7 +114,8 @@ impl std::fmt::Display for Unavailable {
 
 impl std::error::Error for Unavailable {}
 
-/// An image that the stand-in takes for a module with every kernel, for programs that were built without nvcc and have no real one.
+/// A module image (fatbin) that the stand-in accepts and that has every kernel: for programs that were built without nvcc and have no real
+/// image.
 pub const EMPTY_FATBIN: [u8; 16] = [0x50, 0xED, 0x55, 0xBA, 1, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// The loaded library. It stays for the life of the process: the driver's handles point into it.
@@ -132,9 +133,8 @@ fn library<T>(f: impl FnOnce(&Library) -> T) -> Option<T> {
     LIBRARY.lock().unwrap_or_else(|e| e.into_inner()).as_ref().map(f)
 }
 
-/// Makes the stand-in the CUDA driver of this process. Has to come before the first call of CUDA; later calls, of the same mode,
-/// change the other options. Programs on the default options obey the environment variables `STANDIN_…` only through
-/// [`Options::from_environment`].
+/// Makes the stand-in the CUDA driver of this process. Must be called before the first call of CUDA; later calls with the same mode change
+/// the other options. The environment variables `STANDIN_…` for these options are read by [`Options::from_environment`] only.
 pub fn activate(options: &Options) -> Result<(), Unavailable> {
     let mut slot = LIBRARY.lock().unwrap_or_else(|e| e.into_inner());
     match &*slot {
@@ -207,7 +207,7 @@ pub fn set_order(order: Order) {
     set("order", order);
 }
 
-/// Whether streams run only when somebody waits for them. What is queued is run first.
+/// Whether streams run only when something waits for them. Queued operations run first.
 pub fn set_lazy(lazy: bool) {
     set("lazy", u64::from(lazy));
 }
@@ -242,7 +242,7 @@ pub fn last_report() -> Option<String> {
     .flatten()
 }
 
-/// Forgets the error that a fault leaves, the report, captures under way and queued work, none of which a real driver would.
+/// Clears the sticky error of a fault, the report, active captures and queued operations; a real driver has no such function.
 pub fn reset() {
     // SAFETY: the function has no arguments and locks the driver.
     library(|l| unsafe { (l.reset)() });
@@ -254,7 +254,7 @@ pub struct Statistics {
     pub launches: u64,
     pub blocks: u64,
     pub threads: u64,
-    /// From one thread of a block to another.
+    /// Switches from one thread of a block to another.
     pub switches: u64,
 }
 

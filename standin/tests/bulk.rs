@@ -1,4 +1,4 @@
-//! TMA, mbarriers and WGMMA: what they bring, in every order, and the mistakes that are found.
+//! TMA, mbarriers and WGMMA: their results in every order, and the faults that are found.
 
 mod common;
 use common::{Gpu, config};
@@ -178,7 +178,7 @@ fn product_of_a_warpgroup() {
     });
 }
 
-/// The mistakes that `bulk_ring` knows, and what is said of them; the first is none.
+/// The faults that `bulk_ring` can have, and what their reports contain; number 0 is the kernel without a fault.
 const MISTAKES: [Option<&str>; 11] = [
     None,
     Some("no fence made the mbarrier's initialisation visible to TMA"),

@@ -1,5 +1,5 @@
-//! A test of the tests: the checked stand-in finds every planted fault of `tests/kernels/faults.cu`, names it, and has nothing to
-//! say of the same kernel without the fault, whatever the order.
+//! The checked stand-in finds every planted fault of `tests/kernels/faults.cu`, names it, and reports nothing for the same kernel without
+//! the fault, in any order.
 
 mod common;
 
@@ -64,7 +64,7 @@ const FAULTS: &[(&str, u32, u32, &str)] = &[
     ),
 ];
 
-/// Runs one of the twins; `Err` holds the error's number.
+/// Runs a kernel with or without its fault; `Err` holds the error's number.
 fn run(gpu: &Gpu, kernel: &str, blocks: u32) -> Result<(), u32> {
     // Where sizes matter they are 100; elsewhere each of 128 threads has its element.
     let sized = ["dynamic_shared_bounds", "missing_tail_check", "read_one_beyond", "copy_beyond"]
@@ -83,7 +83,7 @@ fn run(gpu: &Gpu, kernel: &str, blocks: u32) -> Result<(), u32> {
     launch!(gpu, kernel, config(blocks, 128, 400), &x, &mut y, &count).unwrap();
     let result = gpu.sync().map_err(|e| e.0 as u32);
     if result.is_err() {
-        // The real error stays for ever; here the next case begins afresh.
+        // Freeing them would return the sticky error; the next case resets it.
         std::mem::forget((x, y));
     }
     result
@@ -109,7 +109,7 @@ fn planted_faults_are_found_and_their_twins_are_clean() {
             fcdd_standin::reset();
             let faulty = run(&gpu, &format!("faulty_{name}"), *blocks);
             let report = fcdd_standin::last_report().unwrap_or_default();
-            // In other orders the same mistake may be met from its other side.
+            // In other orders the same fault may be detected at the other of two conflicting accesses.
             let named = if order == Order::Ascending { report.contains(says) } else { true };
             if faulty != Err(*code) || !named || !report.starts_with(&format!("kernel faulty_{name}, block (")) {
                 wrong.push(format!("faulty_{name}, {order:?}: {faulty:?} {report:?}"));
@@ -120,7 +120,7 @@ fn planted_faults_are_found_and_their_twins_are_clean() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Sound kernels with everything at once: two buffers of asynchronous copies, ldmatrix, mma, barriers, odd sizes.
+/// A kernel without faults that uses everything at once: double-buffered asynchronous copies, ldmatrix, mma, barriers, odd sizes.
 #[test]
 fn a_pipelined_product_is_clean_in_every_order() {
     let Some(gpu) = Gpu::checked() else { return };

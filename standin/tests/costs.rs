@@ -1,4 +1,4 @@
-//! What the stand-in costs: `cargo test -p fcdd-standin --release --test costs -- --ignored --nocapture`, with
+//! How fast the stand-in is: `cargo test -p fcdd-standin --release --test costs -- --ignored --nocapture`, with
 //! `STANDIN_MODE=checked` for the checked build.
 
 mod common;
@@ -8,7 +8,7 @@ use fcdd_standin::{Mode, Options};
 use std::time::Instant;
 
 #[test]
-#[ignore = "measures, proves nothing"]
+#[ignore = "a measurement, no test"]
 fn costs() {
     let checked = std::env::var("STANDIN_MODE").is_ok_and(|m| m == "checked");
     let mode = if checked { Mode::Checked } else { Mode::Plain };

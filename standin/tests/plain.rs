@@ -1,4 +1,4 @@
-//! The plain stand-in: the device language, the driver API, and the faults that it finds without a checked build.
+//! The plain stand-in: CUDA C++, the driver API, and the faults that are found without the checked build.
 
 mod common;
 use common::{Gpu, config, numbers};
@@ -15,7 +15,7 @@ fn from_bf16(h: u16) -> f32 {
     f32::from_bits(u32::from(h) << 16)
 }
 
-// ---- the device language
+// ---- CUDA C++
 
 #[test]
 fn grid_stride_loop_has_the_bits_of_fused_multiply_add() {
@@ -424,7 +424,7 @@ fn lazy_streams_run_when_waited_for() {
     let before = launches();
     launch!(gpu, "basic_saxpy", config(1, 32, 0), &x, &mut y, &2f32, &10i32).unwrap();
     assert_eq!(launches(), before);
-    // Another stream that waits for an event brings the first one forward.
+    // Another stream that waits for an event makes the first one run up to it.
     let event = gpu.stream.record_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).unwrap();
     launch!(gpu, "basic_saxpy", config(1, 32, 0), &x, &mut y, &2f32, &10i32).unwrap();
     let side = gpu.context.new_stream().unwrap();
@@ -432,7 +432,7 @@ fn lazy_streams_run_when_waited_for() {
     assert_eq!(launches(), before);
     side.synchronize().unwrap();
     assert_eq!(launches(), before + 1);
-    // What is copied from pinned memory is what it holds when the copy runs.
+    // A copy reads pinned memory when it runs, not when it is submitted.
     // SAFETY: filled below before it is read.
     let mut pinned = unsafe { gpu.context.alloc_pinned::<f32>(10) }.unwrap();
     pinned.as_mut_slice().unwrap().fill(1.0);
@@ -485,7 +485,7 @@ fn an_old_driver_no_device_and_an_old_device() {
 
 // ---- faults
 
-/// What a launch and the synchronisation after it leave: the error's number and the report.
+/// The error's number and the report after a launch and a synchronisation.
 fn fault_of(gpu: &Gpu, launch: impl FnOnce()) -> (u32, String) {
     fcdd_standin::reset();
     launch();
@@ -506,7 +506,7 @@ fn out_of_bounds_is_error_700_and_says_where() {
     let place =
         "kernel basic_store, block (1,0,0), thread (2,0,0): access at offset 4120 of an allocation of 4000 bytes";
     assert!(report.starts_with(place), "{report}");
-    // Just behind the end there is room up to the alignment; the write is found afterwards.
+    // Between the end and the alignment there is no guard page: the write is found after the launch.
     let (code, report) = store(1001);
     assert_eq!(
         (code, report.as_str()),
@@ -521,7 +521,7 @@ fn out_of_bounds_is_error_700_and_says_where() {
     assert_eq!(refused.unwrap_err().0, sys::CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
     assert!(fcdd_standin::last_report().unwrap().ends_with("is not device memory"));
     fcdd_standin::reset();
-    std::mem::forget(y); // its border is spoilt
+    std::mem::forget(y); // freeing it would report the write again
 }
 
 #[test]

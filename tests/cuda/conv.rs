@@ -17,15 +17,15 @@ use crate::support::{Gpu, on_device};
 /// Unit roundoff of f32.
 const ROUNDOFF: f64 = 1.0 / 16_777_216.0;
 
-/// Roundings of a sum of products of either sign, relative to the sum of their magnitudes: each rounding is relative to a partial
-/// sum, which stays below, so a few of them cover all.
+/// Bound of the rounding errors of a sum of products of either sign, in units of the roundoff times the sum of their magnitudes. Each error
+/// is relative to a partial sum, most of which are far smaller than that, so a few roundings cover all.
 const ROUNDINGS: f64 = 8.0;
 
 fn geometry(n: usize, [h, w]: [usize; 2], c: usize, k: usize, [side, stride, pad]: [usize; 3]) -> ConvGeometry {
     ConvGeometry { n, h, w, c, k, side, stride, pad }
 }
 
-/// All passes of a convolution on the device, beside the CPU in f64. `offset` elements lie in front of each operand.
+/// Compares all passes of a convolution on the device with the CPU in f64. `offset` elements lie before each operand.
 fn passes(gpu: &Gpu, g: &ConvGeometry, bias: bool, offset: usize) {
     let (steps, memory) = steps(g, bias, offset);
     for step in steps {
@@ -51,7 +51,7 @@ fn steps(g: &ConvGeometry, bias: bool, offset: usize) -> ([Step; 3], HostBuffers
     (steps, memory)
 }
 
-/// |error| ≤ roundings · ε · Σ |a||b| for each element: what cancels in the sum, or is small beside others, hides nothing.
+/// |error| ≤ roundings · ε · Σ |a||b| for each element by itself, so that an error in a small element is found beside large ones.
 fn each_element_agrees(gpu: &Gpu, what: &str, step: &Step, memory: &HostBuffers<f64>) {
     let mut tested = TestedDevice::for_step(&gpu.device, step, &memory.lengths()).unwrap();
     tested.run(step, memory, &HYPER).unwrap();
@@ -70,7 +70,7 @@ fn each_element_agrees(gpu: &Gpu, what: &str, step: &Step, memory: &HostBuffers<
     }
 }
 
-/// Sides of kernels and images that leave little: one pixel, more padding than image, kernels larger than the image, gaps.
+/// Extreme sides of kernels and images: one pixel, more padding than image, kernels larger than the image, strides that skip pixels.
 #[test]
 fn tiny_shapes() {
     on_device(|gpu| {
@@ -105,7 +105,7 @@ fn odd_shapes() {
     });
 }
 
-/// Operands that do not start at 16 bytes are read element by element.
+/// Operands that are not aligned to 16 bytes are read element by element.
 #[test]
 fn unaligned_operands() {
     on_device(|gpu| {
@@ -116,7 +116,7 @@ fn unaligned_operands() {
     });
 }
 
-/// Each kind of layer of the nets: few images or a smaller map than the nets', all their channels.
+/// Each kind of layer of the nets, with all its channels, but few images or smaller maps.
 #[test]
 fn layers_of_the_nets() {
     on_device(|gpu| {
@@ -129,7 +129,7 @@ fn layers_of_the_nets() {
             (1, 56, 3, 8, [5, 1, 2]),
             (1, 20, 3, 64, [3, 1, 1]),
             (1, 17, 3, 32, [13, 1, 6]),
-            // Between.
+            // Middle layers.
             (2, 14, 8, 16, [5, 1, 2]),
             (1, 28, 8, 32, [5, 1, 2]),
             (1, 16, 32, 64, [3, 1, 1]),
@@ -152,7 +152,7 @@ fn layers_of_the_nets() {
     });
 }
 
-/// As many blocks as make the largest tiles worth their while, and several parts of wgrad.
+/// Enough blocks that the largest tiles are chosen, and several parts of wgrad.
 #[test]
 fn large_grids() {
     on_device(|gpu| {
@@ -162,7 +162,7 @@ fn large_grids() {
         passes(gpu, &geometry(2, [150, 170], 4, 65, [1, 1, 0]), true, 0);
         passes(gpu, &geometry(2, [150, 170], 65, 4, [1, 1, 0]), false, 0);
         passes(gpu, &geometry(3, [130, 131], 3, 2, [3, 1, 1]), true, 0);
-        // The widest tiles, over several steps of depth, by single channels and by four: costly, so each pass that has them, once.
+        // The widest tiles, over several steps of depth, by single channels and by four. Slow, so only the passes that use these tiles.
         for narrow in [3, 4] {
             let wide = 64 + narrow;
             for (pass, c, k) in [(0, narrow, wide), (1, wide, narrow)] {
@@ -196,7 +196,7 @@ fn random_shapes() {
     });
 }
 
-/// Statistics for a norm: every tile, full and not.
+/// Statistics for a norm: every tile shape, filled and partly filled.
 #[test]
 fn statistics_of_the_outputs() {
     on_device(|gpu| {
@@ -214,7 +214,7 @@ fn statistics_of_the_outputs() {
     });
 }
 
-/// What follows the sums in the convolution's own pass: norms with and without γ and β, activations, biases, on every tile.
+/// The epilogue: norms with and without γ and β, activations, biases, for every tile shape.
 #[test]
 fn epilogues_of_the_outputs() {
     on_device(|gpu| {
@@ -232,7 +232,7 @@ fn epilogues_of_the_outputs() {
     });
 }
 
-/// Those of a convolution of operands in a format.
+/// Tests the epilogues of a convolution with operands of a type.
 pub fn epilogues(gpu: &Gpu, g: ConvGeometry, dtype: DType) {
     let (x, w) = operands(&g, dtype);
     let nothing = vec![0.0; g.y_len()];
@@ -253,7 +253,7 @@ pub fn epilogues(gpu: &Gpu, g: ConvGeometry, dtype: DType) {
         (Some(norm(false)), Activation::RELU, true),
         (None, Activation::LEAKY_RELU, true),
     ];
-    // Those with many pixels are there for their tiles.
+    // Geometries with many pixels are here for their tiles.
     for &(norm, activation, bias) in if g.pixels() > 1000 { &all[..1] } else { &all } {
         let epilogue = Epilogue { norm, activation };
         let fprop = Step::ConvFprop(Fprop { geometry: g, x, w, b: bias.then_some(b), y, stats: None, epilogue });
@@ -274,7 +274,7 @@ fn operands(g: &ConvGeometry, dtype: DType) -> (Vec<f64>, Vec<f64>) {
     (x, w)
 }
 
-/// Those of a convolution of operands in a format; its bias moves the running mean alone.
+/// Tests the statistics of a convolution with operands of a type; its bias only moves the running mean.
 pub fn statistics(gpu: &Gpu, g: ConvGeometry, dtype: DType, bias: bool) {
     let (x, w) = operands(&g, dtype);
     let running: Vec<f64> = noise(2, 2 * g.k).iter().map(|v| v.abs()).collect();

@@ -1,4 +1,4 @@
-//! Batches made by kernels are the bits of those made on the CPU.
+//! Batches drawn on the GPU have the bits of those drawn on the CPU.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ use Supervise::*;
 
 const SUPERVISES: [Supervise; 5] = [Unsupervised, Other, Noise, MalformedNormal, MalformedNormalGt];
 
-/// Images of all kinds: textures of a full or a small range, noise, and now and then black, white or one grey. `salt` makes sets
-/// of them differ.
+/// Images of all kinds: textures with a full or a small range of values, noise, and some that are black, white or one grey. A different
+/// `salt` gives a different set.
 fn images(count: usize, side: usize, channels: usize, salt: u32) -> Images {
     let len = side * side * channels;
     let mut pixels = Vec::with_capacity(count * len);
@@ -76,7 +76,7 @@ fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
         3 => recipe(PipelineKind::Lcnaug1, FOLDER, smaller),
         4 => recipe(PipelineKind::Aug1, FOLDER, smaller),
         5 => recipe(PipelineKind::Lcnaug1, CIFAR100, raw + 5),
-        // Colours change what padding brought in; noise comes twice and between scalings.
+        // Changes of colour after padding; noise twice and between scalings.
         6 => own(
             smaller,
             vec![
@@ -96,7 +96,7 @@ fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
                 Transform::Noise { std: 0.5 },
             ],
         ),
-        // Colours are mixed twice, before and after padding.
+        // Channels are mixed twice, before and after padding.
         7 => own(
             smaller,
             vec![
@@ -116,7 +116,7 @@ fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
         8 => recipe(PipelineKind::Lcnaug1, MVTEC, smaller),
         9 => recipe(PipelineKind::Aug1, IMAGENET, smaller),
         10 => recipe(PipelineKind::Aug1Blackcenter, CIFAR10, raw),
-        // The contrast of floats, of mixed colours and again.
+        // LCN of floats, after channels were mixed, and a second time.
         11 => own(
             raw,
             vec![
@@ -151,7 +151,7 @@ const LISTS: usize = 13;
 
 fn training_set(raw: usize, channels: usize, list: usize, supervise: Supervise, noise: NoiseMode) -> TrainingSet {
     let half = Mask { height: raw, width: raw, pixels: (0..raw * raw).map(|i| u8::from(i * 3 % 7 < 3)).collect() };
-    // Sometimes no mask at all.
+    // Some sets have no masks.
     let masks = if list == 1 { Vec::new() } else { (0..5).map(|i| (i % 2 == 0).then(|| half.clone())).collect() };
     TrainingSet::new(TrainingData {
         nominal: images(11, raw, channels, 2).into(),
@@ -177,7 +177,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
-/// Memory in which every value that no kernel writes is found.
+/// Memory filled so that a value that no kernel writes is found.
 fn poisoned(cuda: &Arc<Cuda>, len: usize) -> Buffer<f32> {
     cuda.upload(&vec![f32::from_bits(0xFFFF_FFFF); len]).unwrap()
 }
@@ -216,7 +216,7 @@ fn on_device(
     Batch { inputs: bits(&read(&inputs)), labels: bits(&read(&labels)), maps: bits(&read(&maps)) }
 }
 
-/// All batches of some epochs, the last one of each short.
+/// Compares all batches of some epochs; the last batch of each is smaller.
 fn check(cuda: &Arc<Cuda>, set: &TrainingSet, what: &str) {
     const STRIDE: usize = 4;
     let device = DeviceSet::new(cuda, set, STRIDE).unwrap();
@@ -238,7 +238,7 @@ fn check(cuda: &Arc<Cuda>, set: &TrainingSet, what: &str) {
     }
 }
 
-/// Every combination that a training set takes.
+/// Every combination of supervision and noise that a training set can have.
 fn modes() -> impl Iterator<Item = (Supervise, NoiseMode)> {
     SUPERVISES.into_iter().flat_map(|supervise| {
         let noises = if supervise.makes_noise() { NoiseMode::all() } else { vec![Gaussian] };
@@ -266,7 +266,7 @@ fn every_mode_at_every_side() {
                 let set = training_set(side, channels, list % LISTS, supervise, noise);
                 let what = format!("{supervise:?} {noise:?}, {side} px, {channels} channels, list {}", list % LISTS);
                 check(cuda, &set, &what);
-                list += 3; // every list comes to every mode
+                list += 3; // so that every list meets every mode
             }
             list += 1;
         }
@@ -274,13 +274,13 @@ fn every_mode_at_every_side() {
     cuda.synchronize().unwrap();
 }
 
-/// A mode that the table does not list takes the same paths: its own file is all that it needs.
+/// A noise mode that is not in the library's table works too: its own file is all that it needs.
 #[test]
 fn a_mode_of_ones_own() {
     let Some(gpu) = gpu() else { return };
     for (list, supervise) in [Noise, MalformedNormal, MalformedNormalGt].into_iter().enumerate() {
         let set = training_set(9, 3, list, supervise, NoiseMode::Own(&GREY));
-        // Its noise is what it says, not that of another mode.
+        // It must make its own noise, not that of another mode.
         let (order, solid) = (set.order(0), training_set(9, 3, list, supervise, Solid));
         assert_ne!(on_cpu(&set, 0, &order), on_cpu(&solid, 0, &order), "{supervise:?}");
         check(gpu.cuda(), &set, &format!("{supervise:?}, a mode of one's own"));
@@ -305,7 +305,7 @@ fn every_list_of_transforms() {
     cuda.synchronize().unwrap();
 }
 
-/// Neither the order of blocks and threads nor when they run makes a difference.
+/// The result depends neither on the order of blocks and threads nor on when they run.
 #[test]
 fn every_mode_in_every_order() {
     let Some(gpu) = gpu() else { return };
@@ -317,7 +317,7 @@ fn every_mode_in_every_order() {
     gpu.cuda().synchronize().unwrap();
 }
 
-/// Several passes, and anomalies that were made beforehand.
+/// Several passes, and anomalies that were made before training.
 #[test]
 fn every_way_through_the_images() {
     let Some(gpu) = gpu() else { return };
@@ -339,7 +339,7 @@ fn every_way_through_the_images() {
 fn images_of_the_size_that_confetti_is_for() {
     let Some(gpu) = gpu() else { return };
     if gpu.is_checked() {
-        return; // slow, and nothing new in kind
+        return; // slow, and it runs the same code as small cases
     }
     let cuda = gpu.cuda();
     for (side, list, noise) in [(224, 4, Confetti), (240, 3, FineConfetti), (240, 8, Confetti), (256, 9, Blob)] {
@@ -430,7 +430,7 @@ fn test_images() {
 fn golden_checksums() {
     let Some(gpu) = gpu() else { return };
     if gpu.is_checked() {
-        return; // slow, and nothing new in kind
+        return; // slow, and it runs the same code as small cases
     }
     let mut wrong = Vec::new();
     let mut sink = |check: &Check| {

@@ -69,7 +69,7 @@ impl Trained {
     }
 }
 
-/// Each step with another learning rate, so that a wrong row of the table shows.
+/// Each step has a different learning rate, so that reading a wrong row of the table is found.
 fn hypers(epoch: u32) -> Vec<Hyper> {
     let steps = COUNT.div_ceil(BATCH) as u64;
     let step = |i: u64| i + 1 + u64::from(epoch) * steps;
@@ -78,10 +78,10 @@ fn hypers(epoch: u32) -> Vec<Hyper> {
         .collect()
 }
 
-/// What training leaves: weights, the optimizer's state, every loss.
+/// The results of a training: weights, the optimizer's state, every loss.
 pub type State = (Weights, Vec<f32>, Vec<f32>);
 
-/// A training launch by launch.
+/// Trains launch by launch.
 pub fn one_by_one(gpu: &Gpu, set: &TrainingSet, trained: Trained) -> State {
     let mut network = trained.network(&gpu.device);
     let mut losses = Vec::new();
@@ -95,7 +95,7 @@ pub fn one_by_one(gpu: &Gpu, set: &TrainingSet, trained: Trained) -> State {
     (network.weights().unwrap(), network.moments().unwrap(), losses)
 }
 
-/// A training of replayed graphs. `staged`: what a batch is made of comes from the host before each step.
+/// Trains by replayed graphs. `staged`: the raw images of a batch are copied from the host before each step.
 pub fn by_graphs(gpu: &Gpu, set: &TrainingSet, trained: Trained, staged: bool) -> State {
     let mut network = trained.network(&gpu.device);
     let (there, mut staging) = if staged {
@@ -161,7 +161,7 @@ fn staged_batches_leave_the_same_bits() {
     });
 }
 
-/// An epoch that is stopped ends after the step that was launched, with the log of its samples.
+/// An epoch that is stopped ends after the step that was launched last, with a log of the samples so far.
 #[test]
 fn a_stopped_epoch_has_a_short_log() {
     on_device(|gpu| {
@@ -175,16 +175,16 @@ fn a_stopped_epoch_has_a_short_log() {
         let log = network.epoch(0, &set.order(0), &hypers(0), |_, _, launched| Ok(launched < BATCH)).unwrap();
         assert_eq!((log.losses.len(), log.labels.len()), (BATCH, BATCH));
         assert!(log.losses.iter().all(|loss| loss.is_finite() && *loss > 0.0));
-        // The next epoch starts afresh.
+        // The next epoch starts from the beginning.
         assert_eq!(network.epoch(0, &set.order(0), &hypers(0), |_, _, _| Ok(true)).unwrap().losses.len(), COUNT);
     });
 }
 
-/// A whole step of FCDD_CNN28_W in bf16, from drawing the batch to its end, takes few launches: small nets spend their time between them.
+/// A whole step of FCDD_CNN28_W in bf16, drawing the batch included, has few launches: small nets spend their time in the gaps between them.
 #[test]
 fn a_step_of_cnn28_w_has_at_most_25_launches() {
     on_device(|gpu| {
-        // The paper's: with fewer images the convolutions' gradients need fewer launches. Nothing is run.
+        // The paper's batch size: with fewer images the convolutions' gradients need fewer launches. Nothing is run.
         let batch = 128;
         let arch = nets::by_name("FCDD_CNN28_W", true).unwrap();
         let training = Some(TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });

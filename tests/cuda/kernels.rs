@@ -1,5 +1,5 @@
-//! The tests' own kernels (`kernels/*.cu`), with a launch stub for each that `build.rs` generates as it does for the library's, and what
-//! these stubs launch with: a module and a stream beside those of the device under test, in the same context.
+//! The tests' own kernels (`kernels/*.cu`). `build.rs` generates a launch stub for each, as for the library's kernels. The stubs use a module
+//! and a stream of their own, in the context of the device under test.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use crate::support::{Gpu, on_device, skipped};
 
 include!(concat!(env!("OUT_DIR"), "/test_kernels.rs"));
 
-/// The kernels on a device, and a stream for them. Memory is the device's: whoever launches sees to it that its stream is idle.
+/// The kernels on a device, and a stream for them. Memory belongs to the device: before a launch the device's own stream must be idle.
 pub struct Kernels {
     stream: Arc<CudaStream>,
     functions: Vec<CudaFunction>,
 }
 
-/// A launch to be filled with a kernel and its arguments, by the stubs.
+/// A launch to which a stub adds the kernel and its arguments.
 #[derive(Clone, Copy)]
 pub struct Launch<'a> {
     kernels: &'a Kernels,
@@ -28,19 +28,19 @@ pub struct Launch<'a> {
     ahead: bool,
 }
 
-/// The driver's error of a call.
+/// The result of a driver call.
 type Result<T> = std::result::Result<T, sys::CUresult>;
 
-/// What a primitive needs.
+/// The compute capability that a primitive needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
-    /// Compute capability 7.5 as all kernels, 8.0 or 9.0, and what came later.
+    /// This compute capability (7.5, which all kernels need, 8.0 or 9.0) or a later one.
     Since(i32),
-    /// The instructions that 9.0 alone has.
+    /// 9.0 alone (sm_90a).
     Sm90a,
 }
 
-/// Runs a test on a device that has what it needs, in a build that has code for that.
+/// Runs a test if the device has this compute capability and the build has code for it.
 pub fn with_kernels(needs: Needs, test: impl FnOnce(&Gpu, &Kernels)) {
     on_device(|gpu| {
         let device = gpu.cuda().describe().unwrap();

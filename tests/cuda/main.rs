@@ -1,9 +1,9 @@
-//! The CUDA back end against the CPU: kernels, networks and batches. On a GPU where one is found, else in the CPU stand-in of the
-//! driver; `FCDD_TEST_DEVICE` (`gpu`, `standin`, `checked`) chooses. `primitives` are the instructions that the kernels write as PTX, each
-//! by itself against what NVIDIA's manual says of it: where something is wrong on a GPU, they are to be run first.
+//! Compares the CUDA back end with the CPU: kernels, networks and batches. The tests run on a GPU if one is found, else in the CPU stand-in
+//! of the driver; `FCDD_TEST_DEVICE` (`gpu`, `standin`, `checked`) chooses. `primitives` tests each instruction that the kernels write as PTX
+//! by itself, against NVIDIA's manual: if something fails on a GPU, run these first.
 
 #[path = "../numerics/support.rs"]
-#[allow(dead_code)] // the numerics use all of it
+#[allow(dead_code)] // tests/numerics uses all of it
 mod numbers;
 mod support;
 

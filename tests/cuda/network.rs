@@ -1,4 +1,4 @@
-//! Whole networks on the device beside the CPU.
+//! Compares whole networks on the device with the CPU.
 
 use fcdd::device::{DType, Device};
 use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
@@ -17,7 +17,7 @@ fn network(device: &Device, arch: &Arch, batch: usize, side: usize, optimizer: O
     network_of(DType::F32, device, arch, batch, side, optimizer, maps)
 }
 
-/// A net with values of a format.
+/// A net with values of a type.
 fn network_of(
     dtype: DType,
     device: &Device,
@@ -59,7 +59,7 @@ fn hyper(step: u64) -> Hyper {
     Hyper { lr: 1e-3, weight_decay: 1e-4, step, norm_momentum: 0.1 }
 }
 
-/// What a training step leaves: losses, gradients, weights.
+/// The results of a training step: losses, gradients, weights.
 fn trained(network: &mut Network<f32>, n: usize, step: u64) -> (Vec<f32>, Vec<f32>, Weights) {
     fill(network, n, step as u32);
     let losses = network.train(n, &hyper(step)).unwrap().to_vec();
@@ -74,7 +74,7 @@ pub fn distance(a: &[f32], b: &[f32]) -> f64 {
     largest(&difference) / largest(&reference).max(f64::MIN_POSITIVE)
 }
 
-/// Steps that each start from the CPU's state: losses agree to 1e-5, gradients to `bound` of the largest one.
+/// Asserts that training steps agree with the CPU, each from the CPU's state: losses to 1e-5, gradients to `bound` of the largest one.
 fn beside_the_cpu(gpu: &Gpu, net: &str, side: usize, optimizer: Optimizer, maps: bool, batches: &[usize], bound: f64) {
     let arch = baselines::any(net, true).unwrap();
     let largest_batch = batches.iter().copied().max().unwrap();
@@ -105,9 +105,9 @@ fn beside_the_cpu(gpu: &Gpu, net: &str, side: usize, optimizer: Optimizer, maps:
     );
 }
 
-/// Gradients are sums over batch and pixels that cancel: the rounding of either side, 2⁻²⁴ times some tens, weighs more against
-/// them than against their terms. A pool may also choose another winner where two values agree to the last bit, which moves one term
-/// of thousands.
+/// Gradients are sums over batch and pixels that cancel: the rounding errors of both sides, some tens of 2⁻²⁴ relative to the terms, are
+/// larger relative to the sum. Where two values of a pool's window differ by rounding only, its argmax may differ, which changes one term of
+/// thousands.
 const GRADIENTS: f64 = 2e-4;
 
 #[test]
@@ -139,8 +139,8 @@ fn maps_tails_and_single_images() {
 fn frozen_layers_stay() {
     on_device(|gpu| {
         let side = if gpu.is_checked() { 32 } else { 64 };
-        // Thirteen layers of ReLUs and pools on two small images: among some million decisions a few are within rounding, and each
-        // counts for a larger part than in `GRADIENTS`. `step_by_step` has no such allowance.
+        // Thirteen layers of ReLUs and pools on two small images: of some million comparisons a few depend on rounding, and each changes
+        // the gradient by more than in `GRADIENTS`. `step_by_step` has no such allowance.
         beside_the_cpu(gpu, "FCDD_CNN224_VGG_F", side, Optimizer::Sgd, false, &[2, 2], 2e-2);
         let arch = nets::by_name("FCDD_CNN224_VGG_F", true).unwrap();
         let mut net = network(&gpu.device, &arch, 2, side, Optimizer::Sgd, false);
@@ -151,7 +151,7 @@ fn frozen_layers_stay() {
     });
 }
 
-/// Two trainings give the same bits, in any order that blocks and threads take.
+/// Two trainings give the same bits, in any order of blocks and threads.
 #[test]
 fn trainings_repeat_bit_for_bit() {
     on_device(|gpu| {
@@ -163,14 +163,15 @@ fn trainings_repeat_bit_for_bit() {
                 let mut net = network(&gpu.device, &arch, n, 28, Optimizer::Sgd, false);
                 let weights = (1..=3).map(|step| trained(&mut net, n, step).2).last().unwrap();
                 let same = first.as_ref().is_none_or(|first| *first == weights);
-                assert!(same, "other weights, {order}");
+                assert!(same, "weights differ, {order}");
                 first = Some(weights);
             });
         }
     });
 }
 
-/// In bf16 the device and the CPU, which rounds as it does, learn alike: some sums round to other neighbours, so they part slowly.
+/// In bf16 the device and the CPU, which emulates its rounding, train alike. Some sums are rounded the other way, so the weights drift apart
+/// slowly.
 #[test]
 fn training_in_bf16_follows_the_cpus() {
     on_device(|gpu| {
@@ -184,7 +185,7 @@ fn training_in_bf16_follows_the_cpus() {
         let (ours, cpus) = (train(&gpu.device, DType::Bf16), train(&Device::Cpu, DType::Bf16));
         let exact = train(&Device::Cpu, DType::F32);
         let apart = |a: &[f64], b: &[f64]| a.iter().zip(b).fold(0.0f64, |most, (a, b)| most.max((a / b - 1.0).abs()));
-        // Two bf16 trainings are no further from each other than either is from f32, and that is a few roundings of 2⁻⁸.
+        // Two trainings in bf16 differ by no more than each differs from f32, which is a few roundings of 2⁻⁸.
         assert!(apart(&ours, &cpus) <= 0.02, "{:e}", apart(&ours, &cpus));
         assert!(apart(&cpus, &exact) <= 0.05, "{:e}", apart(&cpus, &exact));
         assert!(apart(&cpus, &exact) > 1e-6, "nothing was rounded");
@@ -208,8 +209,8 @@ fn inference_as_on_the_cpu() {
                 let mut net = Network::<f32>::on(device, &arch, options, &Weights::init(&arch, 3)).unwrap();
                 Stream::new(5, Purpose::Check, 0, 9).fill_normal(net.input(n).unwrap());
                 let scores = net.infer(n).unwrap().to_vec();
-                let explained = net.heatmaps(n).unwrap();
-                [scores, explained.maps.to_vec(), explained.heatmaps.to_vec()]
+                let heatmaps = net.heatmaps(n).unwrap();
+                [scores, heatmaps.maps.to_vec(), heatmaps.heatmaps.to_vec()]
             };
             for n in if gpu.is_checked() { vec![1] } else { vec![3, 1] } {
                 for (ours, reference) in infer(&gpu.device, n).iter().zip(infer(&Device::Cpu, n)) {
@@ -221,7 +222,7 @@ fn inference_as_on_the_cpu() {
     });
 }
 
-/// A batch that the memory cannot hold is refused with the one that fits.
+/// A batch that does not fit into memory is refused, and the error names one that fits.
 #[test]
 fn a_batch_beyond_the_memory_names_one_that_fits() {
     on_device(|gpu| {
@@ -246,7 +247,7 @@ fn a_batch_beyond_the_memory_names_one_that_fits() {
     });
 }
 
-/// Asserts that every step of a net's plan, in the plan's own memory and each from the CPU's inputs, gives what the CPU gives.
+/// Asserts that every step of a net's plan, run in the plan's own memory from the CPU's inputs, gives the CPU's results.
 fn steps_agree(gpu: &Gpu, net: &str, side: usize, dtype: DType, order: &str) {
     let arch = baselines::any(net, true).unwrap();
     let maps = arch.objective == Objective::Fcdd;
@@ -286,7 +287,7 @@ fn step_by_step() {
     });
 }
 
-/// Nets of many channels, which WGMMA multiplies where it is on.
+/// Nets with many channels, for which WGMMA is used where it is on.
 #[test]
 fn step_by_step_in_bf16() {
     on_device(wide_steps_agree);
@@ -302,7 +303,7 @@ fn step_by_step_with_wgmma_and_pdl() {
     on_device(|gpu| _ = gpu.switched(&[Switch::Wgmma, Switch::Pdl], || wide_steps_agree(gpu)));
 }
 
-/// In one order: `tensor` and `conv` go through all with the same kernels.
+/// In one order only: `tensor` and `conv` run the same kernels in all orders.
 fn wide_steps_agree(gpu: &Gpu) {
     if !gpu.is_checked() {
         steps_agree(gpu, "FCDD_CNN32_LW3K", 32, DType::Bf16, "once");
@@ -310,7 +311,7 @@ fn wide_steps_agree(gpu: &Gpu) {
     }
 }
 
-/// What `fcdd bench --count` tells is what is launched: every step of nets with and without maps, captured and counted.
+/// The launches that `fcdd bench --count` prints are those of a captured graph: every step of nets with and without maps.
 #[test]
 fn launches_are_as_counted() {
     on_device(|gpu| {

@@ -1,5 +1,5 @@
-//! A noise mode as CONTRIBUTING.md says to add one, of the test's own: what it holds is all that batches on the CPU and on the GPU need.
-//! It reuses a kernel with other constants.
+//! A noise mode that is defined here instead of in the library, following CONTRIBUTING.md: this file is all that batches on the CPU and on the
+//! GPU need. It reuses a kernel with other constants.
 
 use std::sync::Arc;
 

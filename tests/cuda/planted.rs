@@ -1,9 +1,9 @@
-//! Tests that fail on purpose, each in another way, so that the proof on a GPU can be rehearsed:
+//! Tests that fail on purpose, each in a different way, for rehearsals of scripts/gpu-proof. To run one:
 //! `--ignored --exact planted::never_ends`.
 
 use crate::kernels::{Needs, planted, with_kernels};
 
-/// The kernel's error stays with the context: whatever the process does afterwards fails too.
+/// The kernel's error is sticky: all later CUDA calls of the process fail too.
 #[test]
 #[ignore = "planted fault: for rehearsals of scripts/gpu-proof"]
 fn writes_out_of_bounds() {
@@ -14,7 +14,7 @@ fn writes_out_of_bounds() {
     });
 }
 
-/// The kernel hangs, and the test with it, until somebody ends the process.
+/// The kernel hangs, and the test with it, until the process is killed.
 #[test]
 #[ignore = "planted fault: for rehearsals of scripts/gpu-proof"]
 fn never_ends() {
@@ -25,7 +25,7 @@ fn never_ends() {
     });
 }
 
-/// The process ends by a signal, without a word from the harness.
+/// The process is killed by a signal, and the test harness prints nothing.
 #[test]
 #[ignore = "planted fault: for rehearsals of scripts/gpu-proof"]
 fn kills_its_process() {

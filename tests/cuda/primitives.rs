@@ -1,8 +1,8 @@
-//! The instructions that the kernels write as PTX (`kernels/ptx.cuh`, `tma.cuh`, `wgmma.cuh`, `portable.cuh`), each by itself: what
-//! comes out against what the manual says of them ("Parallel Thread Execution ISA", whose sections are named), written down here once
-//! more. The stand-in does not read the PTX, so only a GPU can show a wrong instruction; these tests do.
+//! The instructions that the kernels write as PTX (`kernels/ptx.cuh`, `tma.cuh`, `wgmma.cuh`, `portable.cuh`), each by itself. Expected
+//! results are computed here from NVIDIA's manual ("Parallel Thread Execution ISA"; its sections are quoted). The stand-in does not execute
+//! the PTX, so only on a GPU do these tests find a wrong instruction.
 //!
-//! All numbers are whole and small, so that sums are exact in any order.
+//! All numbers are small integers, so that sums are exact in any order.
 
 use fcdd::device::cuda::{Buffer, TensorMap, Windows};
 use half::bf16;
@@ -10,7 +10,7 @@ use half::bf16;
 use crate::kernels::{Kernels, Needs, primitives as plain, primitives_sm90 as sm90, with_kernels};
 use crate::support::Gpu;
 
-/// Scattered whole numbers of at most 128, which bf16 holds, the same in every run.
+/// Pseudorandom integers of magnitude 128 at most, which are exact in bf16; the same in every run.
 fn numbers(len: usize, seed: u32) -> Vec<f32> {
     let number = |i: usize| ((i as u32 ^ seed << 20).wrapping_mul(0x9E37_79B9) >> 16) % 257;
     (0..len).map(|i| number(i) as f32 - 128.0).collect()
@@ -36,7 +36,7 @@ fn read<T: cudarc::driver::DeviceRepr + Default + Clone>(buffer: &Buffer<T>) -> 
     values
 }
 
-/// The first of many numbers that is not as wanted.
+/// Asserts that all numbers are as wanted; the message names the first that is not.
 #[track_caller]
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &[T], wanted: &[T]) {
     assert_eq!(found.len(), wanted.len(), "{what}: how many");
@@ -47,17 +47,17 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &[T], wanted: &[T]) {
     }
 }
 
-// ---- "Data Movement and Conversion Instructions: cvt": to the nearest, of two as near the even one; NaN becomes 0x7fff.
+// ---- "Data Movement and Conversion Instructions: cvt": rounds to nearest, ties to even; NaN becomes 0x7fff.
 
 /// Bits of floats and of the bf16 that they become.
 const ROUNDED: [(u32, u16); 26] = [
     (0x0000_0000, 0x0000), // zeros
     (0x8000_0000, 0x8000),
     (0x3f80_0000, 0x3f80), // 1, exact
-    (0x3f80_7fff, 0x3f80), // just below the middle, the middle, just above it: behind an even number
+    (0x3f80_7fff, 0x3f80), // just below a tie, the tie, just above it: after an even number
     (0x3f80_8000, 0x3f80),
     (0x3f80_8001, 0x3f81),
-    (0x3f81_7fff, 0x3f81), // behind an odd one
+    (0x3f81_7fff, 0x3f81), // after an odd one
     (0x3f81_8000, 0x3f82),
     (0x3f81_8001, 0x3f82),
     (0xbf80_8000, 0xbf80), // the same below zero
@@ -120,7 +120,7 @@ fn pack_bf16() {
 fn ldmatrix(what: &str, form: i32, matrices: usize, transposed: bool) {
     with_kernels(Needs::Since(80), |gpu, kernels| {
         gpu.in_every_order(|order| {
-            // Every element is another.
+            // All elements are different.
             let elements: Vec<u16> = (0..256).map(|i| 0x100 + i).collect();
             let rows: Vec<i32> = (0..32).map(|lane| (lane * 5 + 3) % 32).collect();
             let (x, rows, y) = (upload(gpu, &elements), upload(gpu, &rows), upload(gpu, &[0u32; 128]));
@@ -228,7 +228,7 @@ fn cp_async_16_bytes() {
                 plain::primitive_cp_async(launch, from, given.pointer(), to, whole.into()).unwrap();
                 kernels.wait().unwrap();
                 let wanted = |i: usize| match (i / WIDTH, i % WIDTH) {
-                    (32.., _) => 0xee, // behind the copies: as it was
+                    (32.., _) => 0xee, // after the copies: unchanged
                     (lane, at) if at < bytes(lane) => source[lane * 7 % 32 * WIDTH + at],
                     _ => 0,
                 };
@@ -240,7 +240,7 @@ fn cp_async_16_bytes() {
     });
 }
 
-/// "cp.async.wait_group": waits until at most so many of the latest groups are under way.
+/// "cp.async.wait_group": waits until at most so many of the latest groups are in flight.
 #[test]
 fn cp_async_wait_group() {
     const STEPS: usize = 64;
@@ -260,7 +260,7 @@ fn cp_async_wait_group() {
 
 // ---- "Parallel Synchronization and Communication Instructions: mbarrier"
 
-/// What a kernel computes to lose time.
+/// The computation by which a kernel delays itself.
 fn late(mut number: u32, steps: usize) -> u32 {
     for _ in 0..steps {
         number = number.wrapping_mul(1664525).wrapping_add(1013904223);
@@ -268,8 +268,8 @@ fn late(mut number: u32, steps: usize) -> u32 {
     number
 }
 
-/// "Phase of the mbarrier object": a phase ends when all have arrived; try_wait.parity waits for the phase of that parity, the one
-/// before the first being odd; what was stored before an arrival is seen after the wait.
+/// "Phase of the mbarrier object": a phase ends when all have arrived; try_wait.parity waits for the end of the phase of that parity, where
+/// the phase before the first is odd; stores before an arrival are visible after the wait.
 #[test]
 fn mbarrier_phases() {
     const PHASES: usize = 9;
@@ -287,8 +287,8 @@ fn mbarrier_phases() {
     });
 }
 
-/// "Tracking asynchronous operations by the mbarrier object": a phase ends when all have arrived and all announced bytes have come,
-/// whichever is the last.
+/// "Tracking asynchronous operations by the mbarrier object": a phase ends when all threads and all announced bytes have arrived, in whichever
+/// order.
 #[test]
 fn mbarrier_expect_tx() {
     const PHASES: usize = 5;
@@ -315,8 +315,8 @@ fn mbarrier_expect_tx() {
     });
 }
 
-// ---- "Tensors: Swizzling Modes", CU_TENSOR_MAP_SWIZZLE_128B, CUTLASS's Swizzle<3, 4, 3>: of rows of 128 bytes from a multiple of 1024
-// on, the chunk of 16 bytes is the one wanted, exclusive or the row modulo 8.
+// ---- "Tensors: Swizzling Modes", CU_TENSOR_MAP_SWIZZLE_128B, CUTLASS's Swizzle<3, 4, 3>: in rows of 128 bytes, aligned to 1024, the index
+// of each 16-byte chunk is XORed with the row modulo 8.
 
 /// Where byte `at` of a row of 128 lies.
 fn swizzled(row: usize, at: usize) -> usize {
@@ -329,7 +329,7 @@ fn element(words: &[u32], row: usize, column: usize) -> u16 {
     (words[at / 4] >> (at % 4 * 8)) as u16
 }
 
-/// Compares what a kernel has left of boxes of `rows` rows with the elements they should hold.
+/// Compares boxes of `rows` rows in a kernel's output with the elements that they should hold.
 #[track_caller]
 fn boxes_hold(what: &str, words: &[u32], rows: usize, wanted: impl Fn(usize, usize, usize) -> f32) {
     for (index, words) in words.chunks(rows * 32).enumerate() {
@@ -340,15 +340,15 @@ fn boxes_hold(what: &str, words: &[u32], rows: usize, wanted: impl Fn(usize, usi
     }
 }
 
-/// "Tensors: Tiled mode": the box from (x, y) on, zeros outside of the tensor.
+/// "Tensors: Tiled mode": the box from (x, y) on, zeros outside the tensor.
 #[test]
 fn tma_rows() {
     with_kernels(Needs::Sm90a, |gpu, kernels| {
-        // The last box columns end inside a box, and inside a chunk of 16 bytes nothing may end.
+        // The matrix ends inside the last column of boxes, but not inside a chunk of 16 bytes.
         let (height, width) = (150, 136);
         let matrix = numbers(height * width, 5);
         let x = upload(gpu, &matrix.iter().map(|&v| bf16::from_f32(v)).collect::<Vec<_>>());
-        // The boxes of weights and of gradients.
+        // The boxes that are used for weights and for gradients.
         for rows in [128, 64] {
             let map = TensorMap::rows(x.pointer(), height, width, rows).unwrap();
             let inside = [[0, 0], [64, 9], [8, 3]];
@@ -378,8 +378,8 @@ fn tma_rows() {
     });
 }
 
-/// "Tensors: Im2col mode": pixels of the bounding box one after another, row by row and image by image, each moved by the offsets; zeros
-/// outside of the tensor. The box is that of the windows' first pixels, so its pixels are those of the convolution's output.
+/// "Tensors: Im2col mode": pixels of the bounding box one after another, row by row and image by image, each shifted by the offsets; zeros
+/// outside the tensor. The bounding box holds the windows' first pixels, so there is one for each pixel of the convolution's output.
 #[test]
 fn tma_windows() {
     with_kernels(Needs::Sm90a, |gpu, kernels| {
@@ -428,8 +428,8 @@ fn tma_windows() {
     });
 }
 
-// ---- "Asynchronous Warpgroup Level Matrix Multiply-Accumulate Instructions": operands in shared memory in the layout of 128-byte
-// swizzling, K-major (rows of 64 depths) or MN-major (rows of 64 rows or columns of the product, the next 64 one block further on).
+// ---- "Asynchronous Warpgroup Level Matrix Multiply-Accumulate Instructions" (WGMMA): operands in shared memory with 128-byte swizzling,
+// K-major (rows of 64 depths) or MN-major (rows of 64 rows or columns of the product, the next 64 in the next block).
 // "Register Fragments for wgmma.mma_async.m64nNk16": warp w holds rows 16 w + lane / 4 and eight further on, d[i] is in row
 // lane / 4 + 8 (i / 2 % 2), column 8 (i / 4) + 2 (lane % 4) + i % 2.
 
@@ -441,7 +441,7 @@ fn stages_bytes(stages: usize) -> u32 {
     (stages * 2 * OPERAND + 1024) as u32
 }
 
-/// Stages of operands a and b of 128 rows and columns and 64 depths: their numbers, and their bytes as they are to lie in shared memory.
+/// Stages of operands a and b of 128 rows and columns and 64 depths: their numbers, and their bytes in the layout of shared memory.
 struct Stages {
     numbers: Vec<f32>,
     words: Vec<u32>,
@@ -472,14 +472,14 @@ impl Stages {
     }
 }
 
-/// Row and column of the sum that is number `i` of 64 of each of 256 threads.
+/// Row and column of accumulator `i`, where each of 256 threads has 64.
 fn place_of_sum(i: usize) -> (usize, usize) {
     let (thread, i) = (i / 64, i % 64);
     let (warpgroup, warp, lane) = (thread / 128, thread / 32 % 4, thread % 32);
     (64 * warpgroup + 16 * warp + lane / 4 + 8 * (i / 2 % 2), 8 * (i / 4) + 2 * (lane % 4) + i % 2)
 }
 
-/// One product of 16 depths from every start that the convolutions use: four within a stage, of three stages.
+/// One product over 16 depths, from every start that the convolutions use: four in each of three stages.
 fn wgmma(mn_major: bool) {
     with_kernels(Needs::Sm90a, |gpu, kernels| {
         let (stages, before) = (Stages::new(3, mn_major), numbers(256 * 64, 8));
@@ -511,8 +511,8 @@ fn wgmma_mn_major() {
     wgmma(true);
 }
 
-/// Groups of four products each, of which the next begins before the last has ended: the wait for all but one of them frees their
-/// operands.
+/// Groups of four products each; a group starts before the previous one has ended. After the wait for all groups but one, the operands of the
+/// others may be overwritten.
 fn wgmma_groups(mn_major: bool) {
     const STEPS: usize = 7;
     with_kernels(Needs::Sm90a, |gpu, kernels| {
@@ -543,20 +543,20 @@ fn wgmma_groups_mn_major() {
     wgmma_groups(true);
 }
 
-// ---- "Miscellaneous Instructions: griddepcontrol": .wait waits until the kernels before have ended and their stores are seen;
-// .launch_dependents lets the next begin before that. Loads by ld.global.nc are for memory that nobody writes as long as the kernel runs:
-// the manual does not say whether they see what was stored before the wait ended.
+// ---- "Miscellaneous Instructions: griddepcontrol" (PDL): .wait waits until the previous kernels have ended and their stores are visible;
+// .launch_dependents lets the next kernel begin before that. ld.global.nc is for memory that nobody writes while the kernel runs: the manual
+// does not say whether it sees what the previous kernels stored before the wait ended.
 
-/// One kernel changes numbers in place, `consume` folds them into its own, many times over: launched one after another, ahead, and ahead
-/// in a graph that is replayed.
+/// One kernel changes numbers in place, and `consume` reads them into its own numbers, many times over: launched in order, with PDL, and with
+/// PDL in a replayed graph.
 fn dependent_launch(what: &str, consume: impl Fn(&Kernels, Pair<'_>, bool)) {
     with_kernels(Needs::Since(90), |gpu, kernels| {
-        // On a GPU, blocks of three kernels have room at once on each multiprocessor, and share its cache.
+        // On a GPU, blocks of three kernels fit on each multiprocessor at once and share its cache.
         let (blocks, plan, steps, replays) =
             if gpu.mode.is_some() { (3, 4, 10, 3) } else { (2 * gpu.cuda().multiprocessors(), 20, 400, 50) };
         let n = blocks as usize * 256;
         let start: Vec<u32> = (0..n as u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect();
-        // `steps` numbers further on is one multiplication and one addition.
+        // Moving `steps` numbers further in the sequence is one multiplication and one addition.
         let (factor, summand) = (late(1, steps).wrapping_sub(late(0, steps)), late(0, steps));
         let (mut numbers, mut wanted) = (start.clone(), vec![0u32; n]);
         for _ in 0..plan * replays {
@@ -590,7 +590,7 @@ fn dependent_launch(what: &str, consume: impl Fn(&Kernels, Pair<'_>, bool)) {
     });
 }
 
-/// What is produced and what is made of it, by so many blocks.
+/// The buffers of the producing and the consuming kernel, and the number of blocks.
 struct Pair<'a> {
     x: &'a Buffer<u32>,
     y: &'a Buffer<u32>,

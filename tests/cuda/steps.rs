@@ -1,4 +1,4 @@
-//! Every step that is no convolution, at odd, tiny and production-like shapes.
+//! Every step except convolutions, at odd, tiny and production-like shapes.
 
 use fcdd::device::{ByteBufferId, ByteView, DType, HostBuffers, View};
 use fcdd::engine::Step;
@@ -44,7 +44,7 @@ fn norm_act_pool_and_backward() {
     on_device(|gpu| norm_act_pools(gpu, DType::F32));
 }
 
-/// Over maps of either format.
+/// Over maps of f32 or bf16.
 pub fn norm_act_pools(gpu: &Gpu, dtype: DType) {
     for (n, h, w, c) in MAPS {
         for (side, stride, pad) in WINDOWS {
@@ -92,7 +92,7 @@ fn heads_and_backward() {
     on_device(|gpu| heads(gpu, DType::F32));
 }
 
-/// Over features of either format: channels in vectors and one by one, fewer and more than a warp reads at once.
+/// Over features of f32 or bf16: channels in vectors and one by one, fewer and more than a warp reads at once.
 pub fn heads(gpu: &Gpu, dtype: DType) {
     let sizes = [(1, 1, 1), (2, 3, 3), (5, 7, 8), (3, 6, 33), (2, 9, 128), (3, 28, 16), (1, 5, 520), (130, 3, 8)];
     for (n, u, c) in sizes {
@@ -140,9 +140,9 @@ fn losses_of_small_and_large_scores() {
         let n = scores.len();
         let labels: Vec<f64> = (0..n).map(|i| f64::from(u8::from(i != 3))).collect();
         for i in 0..n {
-            // One image at a time against its own size: beside the largest loss the others could be anything.
+            // One image at a time: relative to the largest loss of a batch, errors of the others would go unnoticed.
             let (score, label) = ([scores[3], scores[i]], [labels[3], labels[i]]);
-            // (s + 1)² = z² + 1, for an image of one pixel and a head that passes it on.
+            // (s + 1)² = z² + 1, for an image of one pixel and a head whose output is its input.
             let z = score.map(|s| f64::from((s * (s + 2.0)).sqrt() as f32));
             let buffers = [&z[..], &[1.0], &[0.0; 2], &[0.0; 2], &[0.0; 2], &label, &[0.0; 2], &[0.0; 2]];
             let (memory, [x, w, z, a, score, labels, loss, dz]) = memory(buffers, &[], 16);
@@ -210,7 +210,7 @@ fn optimizers() {
     });
 }
 
-/// A view behind others in its buffer leaves its neighbours alone.
+/// A step that writes a view in the middle of a buffer does not change what lies around it.
 #[test]
 fn neighbours_in_a_buffer_stay() {
     on_device(|gpu: &Gpu| {

@@ -13,14 +13,14 @@ use fcdd::run::verify::stepwise::{self, HYPER, TestedDevice};
 use fcdd::run::verify::{Check, CheckOutcome, CheckReport};
 use fcdd_standin::{Mode, Options, Order};
 
-/// What a test runs on. Held by one test at a time: the stand-in's order is one for the process.
+/// The device of a test. One test holds it at a time, since the stand-in's order belongs to the process.
 pub struct Gpu {
     pub device: Device,
     pub mode: Option<Mode>,
     _alone: MutexGuard<'static, ()>,
 }
 
-/// The device, for one test alone. Where there is none the test is to be skipped, or fails if `FCDD_REQUIRE_STANDIN` is set.
+/// The device, for one test alone. Without a device the test is to be skipped, or fails if `FCDD_REQUIRE_STANDIN` is set.
 pub fn gpu() -> Option<Gpu> {
     static ALONE: Mutex<()> = Mutex::new(());
     static DEVICE: OnceLock<Result<(Device, Option<Mode>), String>> = OnceLock::new();
@@ -35,12 +35,12 @@ pub fn gpu() -> Option<Gpu> {
     }
 }
 
-/// Says why a test is skipped, past the harness, which shows what a test prints only where it fails.
+/// Prints why a test is skipped, directly to stderr: the test harness shows the output of failed tests only.
 pub fn skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
-/// Rounds what lies in views of bf16.
+/// Rounds the values in views of bf16.
 pub fn round(memory: &mut HostBuffers<f64>, views: &[View]) {
     for view in views.iter().filter(|view| view.dtype == DType::Bf16) {
         memory.get_mut(*view).iter_mut().for_each(|v| *v = rounded_to_bf16(*v));
@@ -67,12 +67,12 @@ fn open() -> Result<(Device, Option<Mode>), String> {
         fcdd_standin::activate(&Options { mode, ..Options::default() }).map_err(|e| e.to_string())?;
     }
     let cuda = Cuda::open(0).map_err(|e| e.to_string())?;
-    // In the checked mode always, so that the checks see whether kernels wait for those before them.
+    // Always on in the checked mode, so that kernels that do not wait for the previous ones are found.
     cuda.launch_ahead(cuda.launches_ahead() || mode == Some(Mode::Checked));
     Ok((Device::Cuda(cuda), mode))
 }
 
-/// What a device can do that is switched on by `FCDD_WGMMA=1` and `FCDD_PDL=1` only.
+/// Features of a device that are off unless `FCDD_WGMMA=1` or `FCDD_PDL=1` turns them on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Switch {
     /// WGMMA, compute capability 9.0.
@@ -98,14 +98,14 @@ impl Switch {
 }
 
 impl Gpu {
-    /// Runs `work` with exactly these switches on, then leaves them as they were. On a device that lacks one nothing is run.
+    /// Runs `work` with exactly these switches on, then restores them. Nothing is run on a device that lacks one of them.
     pub fn switched<T>(&self, on: &[Switch], work: impl FnOnce() -> T) -> Option<T> {
         let cuda = self.cuda();
         let all = [Switch::Wgmma, Switch::Pdl];
         let before = all.map(|switch| switch.is_on(cuda));
         all.iter().for_each(|switch| switch.set(cuda, on.contains(switch)));
         let missing = on.iter().find(|switch| !switch.is_on(cuda));
-        // They are those of the device, which all tests share: reset whatever happens.
+        // They belong to the device, which all tests share: restored even if `work` panics.
         let done = missing.is_none().then(|| catch_unwind(AssertUnwindSafe(work)));
         all.iter().zip(before).for_each(|(switch, on)| switch.set(cuda, on));
         if let Some(switch) = missing {
@@ -120,10 +120,10 @@ impl Gpu {
         cuda
     }
 
-    /// Runs `work` in every order that blocks and threads may take, and lazily; on a GPU, and in the slow checked mode, twice.
+    /// Runs `work` in every order of blocks and threads, and with lazy streams; on a GPU, and in the slow checked mode, twice.
     pub fn in_every_order(&self, mut work: impl FnMut(&str)) {
         if self.mode != Some(Mode::Plain) {
-            // Twice, so that what must not differ between runs has something to differ from.
+            // Twice, so that results which must not differ between runs can be compared.
             work("once");
             return work("again");
         }
@@ -135,7 +135,7 @@ impl Gpu {
         ] {
             fcdd_standin::set_order(order);
             fcdd_standin::set_lazy(lazy);
-            // The order must be reset whatever happens: it is one for all tests.
+            // The order belongs to the process: restored even if `work` panics.
             let done = catch_unwind(AssertUnwindSafe(|| work(name)));
             fcdd_standin::set_order(Order::Ascending);
             fcdd_standin::set_lazy(false);
@@ -143,12 +143,12 @@ impl Gpu {
         }
     }
 
-    /// True where cases are to be small: in the slow mode that checks every access, and with `FCDD_TEST_SMALL` under a GPU's sanitizer.
+    /// Whether cases should be small: in the slow mode that checks every access, and with `FCDD_TEST_SMALL`, which is for compute-sanitizer.
     pub fn is_checked(&self) -> bool {
         self.mode == Some(Mode::Checked) || std::env::var_os("FCDD_TEST_SMALL").is_some()
     }
 
-    /// Asserts that a step, whose kernel has the CPU's arithmetic operation by operation, gives the CPU's bits in f32.
+    /// Asserts that a step gives the CPU's bits in f32; for kernels with the CPU's arithmetic, operation by operation.
     #[track_caller]
     pub fn has_the_cpus_bits(&self, what: &str, step: &Step, memory: &HostBuffers<f64>) {
         let [ours, cpus] = [&self.device, &Device::Cpu].map(|device| {
@@ -163,8 +163,8 @@ impl Gpu {
         assert!(ours == cpus, "{what}: {differ} of {} values are not the CPU's", ours.0.len());
     }
 
-    /// Asserts that a step gives on the device what it gives on the CPU in f64 from the same f32 inputs, within the bound of its
-    /// arithmetic, with poisoned outputs, and the same bits in every order. `memory` holds the inputs.
+    /// Asserts that a step on the device agrees with the CPU in f64 from the same f32 inputs, within the bound of its arithmetic, and that it has
+    /// the same bits in every order. Outputs are filled with NaN first. `memory` holds the inputs.
     #[track_caller]
     pub fn agrees(&self, what: &str, step: &Step, memory: &HostBuffers<f64>) {
         let mut bits: Option<Vec<Vec<u32>>> = None;
@@ -184,12 +184,15 @@ impl Gpu {
                 panic!("{name} {error}; {}", fcdd_standin::last_report().unwrap_or_default());
             }
             assert!(failed.is_empty(), "{failed:#?}");
-            // The comparison leaves inputs and outputs changed: once more from the start, for the bits.
+            // The comparison changes inputs and outputs, so the step runs once more from the original memory to compare the bits.
             tested.run(step, memory, &HYPER).unwrap();
             let writes = step.writes();
             let outputs = writes.reals.iter().map(|&(_, view)| tested.read(view).unwrap());
             let these: Vec<Vec<u32>> = outputs.map(|values| values.iter().map(|v| v.to_bits()).collect()).collect();
-            assert!(bits.as_ref().is_none_or(|bits| *bits == these), "{name} other bits than ascending");
+            assert!(
+                bits.as_ref().is_none_or(|bits| *bits == these),
+                "{name} the bits differ from those of the first order"
+            );
             bits = Some(these);
         });
     }

@@ -1,5 +1,5 @@
-//! Whole trainings and inference with what is switched on by hand, WGMMA and programmatic dependent launch (PDL), launch by launch and
-//! as replayed graphs. PDL changes when kernels begin, not what they compute: the bits are the same. WGMMA adds in another order.
+//! Whole trainings and inference with the features that are off by default, WGMMA and programmatic dependent launch (PDL), launch by launch
+//! and as replayed graphs. PDL changes when kernels begin, not what they compute: the bits are the same. WGMMA adds in another order.
 
 use fcdd::data::supervise::{NoiseMode, Supervise};
 use fcdd::device::DType;
@@ -16,13 +16,13 @@ const WGMMA: &[Switch] = &[Switch::Wgmma];
 const PDL: &[Switch] = &[Switch::Pdl];
 const BOTH: &[Switch] = &[Switch::Wgmma, Switch::Pdl];
 
-/// FCDD_CNN28_W, whose second layer has channels for WGMMA; where there is no GPU and nothing to multiply so, its small sister.
+/// FCDD_CNN28_W, whose second layer has enough channels for WGMMA; without a GPU, and if WGMMA is not tested, the smaller FCDD_CNN28.
 fn net(gpu: &Gpu, on: &[Switch]) -> &'static str {
     let wide = gpu.mode.is_none() || on.contains(&Switch::Wgmma);
     if wide && !gpu.is_checked() { "FCDD_CNN28_W" } else { "FCDD_CNN28" }
 }
 
-/// A training with some switches on; None on a device that lacks one. On a GPU of many epochs: what overlaps wrongly may do so rarely.
+/// Trains with some switches on; None on a device that lacks one. On a GPU for many epochs, since wrong overlaps of kernels may be rare.
 fn training(gpu: &Gpu, net: &'static str, on: &[Switch], dtype: DType, graphs: bool) -> Option<State> {
     let set = set(Supervise::MalformedNormalGt, NoiseMode::Blob);
     let epochs = if gpu.mode.is_none() { 30 } else { 1 };
@@ -38,20 +38,20 @@ fn inference(gpu: &Gpu, net: &str, on: &[Switch], dtype: DType) -> Option<[Vec<f
         let mut net = Network::<f32>::on(&gpu.device, &arch, options, &Weights::init(&arch, 3)).unwrap();
         Stream::new(5, Purpose::Check, 0, 9).fill_normal(net.input(3).unwrap());
         let scores = net.infer(3).unwrap().to_vec();
-        let explained = net.heatmaps(3).unwrap();
-        [scores, explained.maps.to_vec(), explained.heatmaps.to_vec()]
+        let heatmaps = net.heatmaps(3).unwrap();
+        [scores, heatmaps.maps.to_vec(), heatmaps.heatmaps.to_vec()]
     })
 }
 
-/// Asserts that PDL leaves the bits that the same switches leave without it.
+/// Asserts that results have the same bits with PDL (`with`) as without it (`without`).
 fn same_bits(gpu: &Gpu, without: &[Switch], with: &[Switch], dtype: DType) {
     let net = net(gpu, with);
     for graphs in [false, true] {
         let (plain, ahead) = (training(gpu, net, without, dtype, graphs), training(gpu, net, with, dtype, graphs));
-        assert!(ahead.is_none() || plain == ahead, "{dtype:?}, graphs {graphs}: a training has other bits");
+        assert!(ahead.is_none() || plain == ahead, "{dtype:?}, graphs {graphs}: the bits of a training differ");
     }
     let (plain, ahead) = (inference(gpu, net, without, dtype), inference(gpu, net, with, dtype));
-    assert!(ahead.is_none() || plain == ahead, "{dtype:?}: inference has other bits");
+    assert!(ahead.is_none() || plain == ahead, "{dtype:?}: the bits of inference differ");
 }
 
 #[test]
@@ -69,9 +69,9 @@ fn pdl_leaves_the_bits_of_wgmma() {
     on_device(|gpu| same_bits(gpu, WGMMA, BOTH, DType::Bf16));
 }
 
-/// The mean loss of the first epoch with WGMMA is that without, within 2 %: as far apart as two trainings in bf16 that round sums to
-/// other neighbours may be (`network::training_in_bf16_follows_the_cpus`); later they part. Scores, maps and heatmaps of one pass are nearer: each of four
-/// layers rounds to bf16, by 2⁻⁹ of a value, some of which fall to the other neighbour.
+/// The mean loss of the first epoch with WGMMA is that without it, within 2 %: two trainings in bf16 in which some sums are rounded the other
+/// way may differ by as much (`network::training_in_bf16_follows_the_cpus`), and by more later. Scores, maps and heatmaps of one pass are
+/// closer: each of four layers rounds to bf16, by 2⁻⁹ of a value, and some values are rounded the other way.
 #[test]
 fn wgmma_follows_the_plain_kernels() {
     on_device(|gpu| {

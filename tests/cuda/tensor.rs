@@ -1,4 +1,4 @@
-//! The convolutions on the tensor cores, and the casts that make their operands: against the CPU in f64 on the same bf16 operands.
+//! Compares the convolutions on the tensor cores with the CPU in f64 on the same bf16 operands; and tests the casts that make the operands.
 
 use fcdd::device::cuda::DeviceBuffers;
 use fcdd::device::{ByteBufferId, ByteView, DType, View};
@@ -16,19 +16,19 @@ use crate::conv::{epilogues, statistics};
 use crate::numbers::{memory, noise};
 use crate::support::{Gpu, Switch, gpu, on_device};
 
-/// Half the distance between neighbours, relative to the number: of bf16, and of f32.
+/// Unit roundoff of bf16, and of f32.
 const ROUNDOFF_BF16: f64 = 1.0 / 256.0;
 const ROUNDOFF_F32: f64 = 1.0 / 16_777_216.0;
 
-/// What the tensor cores may be off by in sums of `length` products, relative to the sum of the products' magnitudes, of which no
-/// partial sum is larger: every eight products are added to the sum at once, and it is cut off instead of rounded (2⁻²³); eight more for
-/// what follows in f32, the bias and the sums of parts. Hopper adds sixteen at once, but Ampere and Ada (compute capability 8.x) take an
-/// instruction's sixteen as two blocks of eight.
+/// Error bound of the tensor cores for sums of `length` products, relative to the sum of the products' magnitudes, which bounds every partial
+/// sum. Eight products are added to the accumulator at once, and the result is truncated instead of rounded (2⁻²³); eight roundings more are
+/// for the f32 arithmetic that follows, the bias and the sums of parts. Hopper adds sixteen products at once, but Ampere and Ada (compute
+/// capability 8.x) split the sixteen of an instruction into two blocks of eight.
 fn sum_bound(length: usize) -> f64 {
     2.0 * ROUNDOFF_F32 * (length as f64 / 8.0 + 8.0)
 }
 
-/// Runs a test where there are tensor cores that know bf16.
+/// Runs a test if the device has tensor cores for bf16.
 fn on_tensor_cores(test: impl FnOnce(&Gpu)) {
     if let Some(gpu) = gpu().filter(|gpu| gpu.cuda().describe().unwrap().compute_capability >= (8, 0)) {
         test(&gpu);
@@ -158,7 +158,7 @@ fn passes(gpu: &Gpu, g: &ConvGeometry, bias: bool) {
         let ours = run(gpu, g, &operands, bias);
         let these = ours.each_ref().map(|values| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
         if let Some(bits) = &bits {
-            return assert!(*bits == these, "{g:?}: other bits {order}");
+            return assert!(*bits == these, "{g:?}: the bits differ {order}");
         }
         bits = Some(these);
         let checks = [
@@ -187,7 +187,7 @@ fn geometry(n: usize, [h, w]: [usize; 2], c: usize, k: usize, [side, pad]: [usiz
     ConvGeometry { n, h, w, c, k, side, stride: 1, pad }
 }
 
-/// Sides of kernels and images that leave little, more padding than kernel, channels of one chunk and of single ones.
+/// Extreme sides of kernels and images, more padding than kernel, channels that fill one chunk and single channels.
 #[test]
 fn tiny_shapes() {
     on_tensor_cores(|gpu| {
@@ -216,7 +216,7 @@ fn odd_shapes() {
     });
 }
 
-/// Each kind of layer of the nets: few images or a smaller map than the nets', all their channels.
+/// Each kind of layer of the nets, with all its channels, but few images or smaller maps.
 #[test]
 fn layers_of_the_nets() {
     on_tensor_cores(|gpu| {
@@ -228,7 +228,7 @@ fn layers_of_the_nets() {
             (12, 3, 128, [3, 1]),
             (10, 3, 64, [3, 1]),
             (9, 3, 32, [13, 6]),
-            // Between.
+            // Middle layers.
             (14, 8, 16, [5, 2]),
             (5, 128, 128, [5, 2]),
             (5, 128, 256, [3, 1]),
@@ -247,7 +247,7 @@ fn layers_of_the_nets() {
     });
 }
 
-/// As many blocks as make the largest tiles worth their while, and several parts of wgrad with sums of the bias.
+/// Enough blocks that the largest tiles are chosen, and several parts of wgrad with sums of the bias.
 #[test]
 fn large_grids() {
     on_tensor_cores(|gpu| {
@@ -261,7 +261,7 @@ fn large_grids() {
     });
 }
 
-/// The largest tile asks for more shared memory than every kernel may have; a capture is not disturbed by that.
+/// The largest tile needs more shared memory than a kernel has by default; asking for it does not invalidate a capture.
 #[test]
 fn captured() {
     on_tensor_cores(|gpu| {
@@ -328,7 +328,7 @@ fn random_shapes() {
     });
 }
 
-/// Statistics for a norm, taken from the sums of a convolution before they are rounded: every tile, full and not.
+/// Statistics for a norm, computed from the sums of a convolution before they are rounded: every tile shape, filled and partly filled.
 #[test]
 fn statistics_and_epilogues_of_the_outputs() {
     on_tensor_cores(|gpu| {
@@ -347,7 +347,7 @@ fn statistics_and_epilogues_of_the_outputs() {
     });
 }
 
-/// Every kind of f32 has the bits of the definition, at any length; ties, overflow, denormals, NaN.
+/// Casts of all kinds of f32 (ties, overflow, denormals, NaN) have the bits of the definition, at any length.
 #[test]
 fn casts_round_to_nearest_even() {
     on_tensor_cores(|gpu| {
@@ -383,7 +383,7 @@ fn casts_round_to_nearest_even() {
     });
 }
 
-/// The weights of several layers at once, KRSC and flipped, with zeros behind the ends of rows.
+/// The weights of several layers at once, KRSC and flipped, with zeros after the ends of rows.
 #[test]
 fn cast_weights() {
     on_tensor_cores(|gpu| {
@@ -418,7 +418,7 @@ fn cast_weights() {
         let expected = f32s(host.get(casts));
         let differ = (0..target).filter(|&i| ours[i] != expected[i]).collect::<Vec<_>>();
         assert!(differ.is_empty(), "{} of {target}, the first {:?}", differ.len(), differ.first());
-        // As they were, from either form.
+        // Both forms give back the original weights.
         let Step::CastWeights(step) = &step else { return };
         for layer in &step.layers {
             let mut restored = vec![f64::NAN; layer.source.len];
@@ -429,7 +429,7 @@ fn cast_weights() {
     });
 }
 
-/// Norm, activation and pool over bf16 maps, of channels in chunks and one by one, each way.
+/// Norm, activation and pool over bf16 maps, forward and backward, with channels in chunks and one by one.
 #[test]
 fn norm_act_pool_of_bf16() {
     on_tensor_cores(|gpu| crate::steps::norm_act_pools(gpu, DType::Bf16));

@@ -1,4 +1,4 @@
-//! Every tile that a convolution of bf16 could be computed in gives what the chosen one gives.
+//! Every candidate tile of a bf16 convolution gives the results of the chosen one.
 
 use fcdd::device::{DType, View};
 use fcdd::engine::Step;
@@ -16,7 +16,7 @@ fn every_candidate_gives_what_the_chosen_one_gives() {
         if !cuda.has_bf16().unwrap() {
             return;
         }
-        // Narrow layers with packed ones, and layers that warpgroups could multiply.
+        // A net with narrow and packed layers, and one with layers for which WGMMA is a candidate.
         let nets = [("FCDD_CNN28", 12), ("FCDD_CNN32_LW3K", 8)];
         let mut compared = std::collections::BTreeSet::new();
         for (net, side) in nets.into_iter().take(if gpu.is_checked() { 1 } else { 2 }) {
@@ -55,10 +55,13 @@ fn every_candidate_gives_what_the_chosen_one_gives() {
                     for ((dtype, found), (_, usual)) in run(&|memory| candidate.cuda(memory)).into_iter().zip(&usual) {
                         let largest = usual.iter().fold(0.0f32, |most, v| most.max(v.abs()));
                         let apart = found.iter().zip(usual).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
-                        // Sums of some thousand products in another order; those of bf16 may round to the other neighbour.
+                        // Sums of some thousand products in another order; those in bf16 may be rounded the other way.
                         let bound = if dtype == DType::Bf16 { 1.0 / 128.0 } else { 1e-4 };
                         assert!(largest > 0.0 && apart <= bound * largest, "{what}: {apart} of {largest}");
-                        assert!(!candidate.chosen || apart == 0.0, "{what} is not what the step takes");
+                        assert!(
+                            !candidate.chosen || apart == 0.0,
+                            "{what} is marked as chosen, but the step uses another tile"
+                        );
                     }
                     compared.insert((step.kind(), candidate.tile.product));
                 }

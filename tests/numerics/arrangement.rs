@@ -1,4 +1,4 @@
-//! `reshape`, `upsample_nearest` and `dropout`: what only moves values or leaves them out.
+//! `reshape`, `upsample_nearest` and `dropout`: steps that only move values or drop them.
 
 use crate::support::{dot, memory, noise};
 use fcdd::steps::dropout::Dropout;
@@ -48,7 +48,7 @@ fn dropout_drops_half_and_the_same_in_both_passes() {
     };
     let first = dropped(1, 0, 5);
     assert!(first.iter().all(|&v| v == 0.0 || v == 2.0));
-    // Of 3003 tosses half, within five standard deviations of √3003/2.
+    // Half of 3003 values, within five standard deviations of √3003/2.
     let kept = first.iter().filter(|&&v| v > 0.0).count() as f64;
     assert!((kept - 1501.5).abs() < 5.0 * 27.4, "{kept}");
     assert_eq!(first, dropped(1, 0, 5));

@@ -7,7 +7,7 @@ use fcdd::real::Real;
 use fcdd::steps::conv::{ConvGeometry, cpu, reference};
 use proptest::prelude::*;
 
-/// Sums of at most some thousand products in f64: a few roundings of 1e-16 each.
+/// For sums of at most some thousand products in f64: a few roundings of 1e-16 each.
 const F64_BOUND: f64 = 1e-12;
 
 /// Any shape that has an output: odd and even, a kernel larger than the input, padding larger than the kernel.
@@ -30,7 +30,7 @@ fn operands<T: Real>(g: &ConvGeometry) -> [Vec<T>; 4] {
     [noise(0, g.x_len()), noise(1, g.w_len()), noise(2, g.k), noise(3, g.y_len())].map(|v| of(&v))
 }
 
-/// Outputs start as NaN: what is not written shows.
+/// Outputs start as NaN, so that a value that is not written is found.
 fn blank<T: Real>(g: &ConvGeometry) -> Passes<T> {
     let [y, dx, dw, db] = [g.y_len(), g.x_len(), g.w_len(), g.k].map(|len| vec![T::nan(); len]);
     Passes { y, dx, dw, db }
@@ -91,7 +91,7 @@ proptest! {
     }
 }
 
-/// Several tiles and parts, a tail that fills none of them, and the channel counts of the nets.
+/// Several tiles and parts, a tail that does not fill one, and the channel counts of the nets.
 #[test]
 fn shapes_beyond_a_tile() {
     for (n, side_of_image, c, k, side, pad) in
@@ -134,7 +134,7 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
     }
 }
 
-/// Memory laid out for one thread serves any number: no output is left out.
+/// Memory laid out for one thread is enough for any number of threads.
 #[test]
 fn scratch_for_fewer_threads_is_enough() {
     for (c, side) in [(16, 3), (2, 3), (8, 1)] {

@@ -16,7 +16,7 @@ const U: usize = 7;
 /// Room for a head.
 const WORKSPACE: usize = 1 << 12;
 
-/// A head that passes one channel on, so that its z is what it reads.
+/// A head with one input channel and weight 1, so that its z is its input.
 fn passing(len: usize) -> ConvGeometry {
     ConvGeometry { n: len / (U * U), h: U, w: U, c: 1, k: 1, side: 1, stride: 1, pad: 0 }
 }
@@ -49,7 +49,7 @@ fn by_maps<T: Real>(z: &[f64], maps: &[f64]) -> (Vec<T>, Vec<T>) {
     (memory.get(loss).to_vec(), memory.get(dz).to_vec())
 }
 
-/// Nothing anomalous, everything, the lower half, a single pixel.
+/// Ground-truth maps: nothing anomalous, everything, the lower half, a single pixel.
 fn maps() -> Vec<f64> {
     let mut maps = vec![0.0; N * 28 * 28];
     maps[784..2 * 784].fill(1.0);
@@ -67,7 +67,7 @@ fn gradients_by_finite_differences() {
     let z = noise(0, N * U * U);
     for labels in [[0.0, 1.0, 1.0, 0.0], [0.0; 4], [1.0; 4]] {
         let (_, dz) = by_labels::<f64>(&z, &labels);
-        // Gradients of size 1/200: rounding of the loss weighs as much more.
+        // Gradients are of size 1/200, so the rounding error of the loss is relatively larger.
         assert_gradient(|z| mean(&by_labels::<f64>(z, &labels).0), &z, &dz, 1e-7, "labels");
     }
     let maps = maps();
@@ -76,18 +76,18 @@ fn gradients_by_finite_differences() {
 }
 
 #[test]
-fn a_batch_of_one_label_trains_as_if_nominal() {
+fn a_batch_of_one_label_trains_as_if_normal() {
     let z = noise(0, N * U * U);
     assert_eq!(by_labels::<f64>(&z, &[0.0; N]), by_labels::<f64>(&z, &[1.0; N]));
     let mixed = by_labels::<f64>(&z, &[0.0, 1.0, 0.0, 1.0]).0;
-    let nominal = by_labels::<f64>(&z, &[0.0; N]).0;
-    assert_eq!((mixed[0], mixed[2]), (nominal[0], nominal[2]));
-    assert!(mixed[1] != nominal[1]);
+    let normal = by_labels::<f64>(&z, &[0.0; N]).0;
+    assert_eq!((mixed[0], mixed[2]), (normal[0], normal[2]));
+    assert!(mixed[1] != normal[1]);
     // −log(1 − exp(−s)) as it is written.
-    assert!((mixed[1] + (1.0 - (-nominal[1]).exp()).ln()).abs() < 1e-12);
+    assert!((mixed[1] + (1.0 - (-normal[1]).exp()).ln()).abs() < 1e-12);
 }
 
-/// In f32 the formulas as written lose all digits from outputs of 1e-4 on; these forms keep them.
+/// In f32 the formulas of the paper lose all digits for outputs below 1e-4; the forms used here keep them.
 #[test]
 fn small_outputs_keep_their_digits_in_f32() {
     let labels = [0.0, 1.0, 0.0, 1.0];
@@ -103,7 +103,7 @@ fn small_outputs_keep_their_digits_in_f32() {
     }
 }
 
-/// Losses of images that look anomalous are as small as exp(−s); so are their digits' distances.
+/// Losses of anomalous images with large scores s are as small as exp(−s), and have full relative precision.
 #[test]
 fn large_scores_keep_their_digits_in_f32() {
     for i in 0..=250 {
@@ -139,7 +139,7 @@ fn pieces_follow_their_formulas() {
         assert!((pseudo_huber(z) - ((z * z + 1.0).sqrt() - 1.0)).abs() < 1e-14);
         assert_gradient(|z| pseudo_huber(z[0]), &[z + 0.01], &[pseudo_huber_slope(z + 0.01)], 1e-8, "slope");
         let s = f64::from(i + 51) * 0.1;
-        // From s = 0.1 on the formula as written is good to 1e-14. At s = 10 the slope is 4e-5, and rounding of 2e-11 weighs more.
+        // From s = 0.1 on the formula of the paper is accurate to 1e-14. At s = 10 the slope is 4e-5, so an error of 2e-11 is relatively larger.
         assert!((anomalous_loss(s).0 + (1.0 - (-s).exp() + 1e-31).ln()).abs() < 1e-12);
         assert_gradient(|s| anomalous_loss(s[0]).0, &[s], &[anomalous_loss(s).1], 1e-6, "anomalous");
     }

@@ -48,7 +48,7 @@ fn assert_gradients(name: &str, side: usize, bias: bool, maps: bool) {
     assert_gradients_of(&nets::by_name(name, bias).unwrap(), side, maps);
 }
 
-/// Every parameter tensor and the input along a random direction.
+/// Asserts the gradients of every parameter tensor and of the input, each along a random direction.
 fn assert_gradients_of(arch: &Arch, side: usize, maps: bool) {
     // So small that no winner of a pool and no sign before an activation changes on the way.
     const H: f64 = 1e-6;
@@ -112,8 +112,8 @@ fn gradients_of_hsc_nets_by_finite_differences() {
     }
 }
 
-/// The heatmap of each image is the gradient of its own score with running statistics, whatever else is in the batch; after training
-/// steps, which move the statistics and leave gradients of their own in the same memory.
+/// The heatmap of each image is the gradient of its own score with running statistics, whatever else is in the batch. Tested after training
+/// steps, which move the statistics and write gradients to the same memory.
 #[test]
 fn hsc_heatmaps_are_gradients_of_the_scores() {
     // So small that no winner of a pool and no sign before an activation changes on the way.
@@ -200,7 +200,7 @@ fn one_and_two_threads_give_the_same_bits() {
     }
 }
 
-/// A tail batch runs in the memory of the full batch: same result as a network of its own size, to the bit.
+/// A smaller last batch runs in the memory of the full batch, with the bits of a network of its own size.
 #[test]
 fn a_smaller_batch_in_the_same_memory() {
     let arch = nets::by_name("CNN32_S", true).unwrap();
@@ -223,7 +223,7 @@ fn a_smaller_batch_in_the_same_memory() {
     }
 }
 
-/// Inference without training: half the buffers, the same scores.
+/// A network for inference only needs less memory and gives the same scores.
 #[test]
 fn every_net_scores_alike_with_and_without_memory_for_training() {
     for name in nets::names().iter().filter(|name| !name.contains("VGG") && !name.ends_with('K')) {

@@ -1,4 +1,4 @@
-//! Norm, activation and pool: the plain operations by finite differences, the fused passes against their composition.
+//! Norm, activation and pool: tests the plain operations by finite differences, and the fused passes against the composition of the plain ones.
 
 use crate::support::{GRADIENT_BOUND, assert_close, assert_gradient, dot, f32_bound, memory, noise, of};
 use fcdd::device::{ByteBufferId, ByteView, HostBuffers, View};
@@ -21,7 +21,7 @@ fn statistics(x: &[f64], c: usize) -> (Vec<f64>, Vec<f64>) {
     (mean, var)
 }
 
-/// What surrounds a fused pass in these tests.
+/// The parameters of a fused pass.
 #[derive(Clone, Copy, Debug)]
 struct Layer {
     pool: PoolGeometry,
@@ -105,7 +105,7 @@ impl Layer {
         backward.cpu(&mut memory, &Hyper::IDLE);
         let read = |memory: &HostBuffers<T>, view: View| memory.get(view).to_vec();
         if (g.side, g.stride, g.pad) == (1, 1, 0) {
-            // A single tap wins without being told.
+            // With a single tap no argmax is needed.
             let told = read(&memory, dx);
             NormActPoolBackward { argmax: None, ..backward }.cpu(&mut memory, &Hyper::IDLE);
             assert_eq!(told, read(&memory, dx));
@@ -155,7 +155,7 @@ proptest! {
         Layer { pool, norm, affine, activation }.assert_fused_is_the_composition();
     }
 
-    /// ⟨pool'(x)·u, v⟩ = ⟨u, pool'(x)ᵀ·v⟩ for the linear map that the winners make of a pool.
+    /// ⟨pool'(x)·u, v⟩ = ⟨u, pool'(x)ᵀ·v⟩: for a fixed argmax a pool is a linear map.
     #[test]
     fn a_pool_and_its_backward_pass_are_adjoint(g in pools()) {
         let (x, u, v) = (noise(0, g.x_len()), noise(1, g.x_len()), noise(2, g.y_len()));

@@ -30,6 +30,6 @@ fn gradients_by_finite_differences() {
 fn values_by_hand() {
     let [y, map, loss, _] = evaluated(&[0.5, 0.0, 1.0], &[0.0; N], true);
     assert_eq!((y, map, loss), (vec![0.5; N], vec![0.0, 0.25, 0.25], vec![0.0, 0.25, 0.25]));
-    // Far out the logistic function neither overflows nor leaves 0…1.
+    // For large arguments the logistic function neither overflows nor leaves 0…1.
     assert_eq!(evaluated(&[0.0; N], &[-1e4, 1e4, 0.0], true)[0], [0.0, 1.0, 0.5]);
 }

@@ -42,14 +42,13 @@ pub fn assert_within<A: Real, B: Real>(ours: &[A], reference: &[B], bound: f64, 
     }
 }
 
-/// What f32 may be off by in sums of `length` terms of either sign, relative to the largest sum: rounding errors of 2⁻²⁴ each add
-/// up like a random walk; 4 and 8 leave room for the largest of many values and for what surrounds the sum.
+/// Error bound of f32 for sums of `length` terms of either sign, relative to the largest sum: rounding errors of 2⁻²⁴ each add up like a random
+/// walk; the constants 4 and 8 allow for the largest of many values and for the operations around the sum.
 pub fn f32_bound(length: usize) -> f64 {
     4.0 * ((length as f64).sqrt() + 8.0) / 16_777_216.0
 }
 
-/// Asserts that `gradient` is that of `f` at `x`, by central differences in every direction of the axes, relative to the largest
-/// gradient.
+/// Asserts that `gradient` is that of `f` at `x`, by central differences along every axis, relative to the largest gradient.
 #[track_caller]
 pub fn assert_gradient(mut f: impl FnMut(&[f64]) -> f64, x: &[f64], gradient: &[f64], bound: f64, what: &str) {
     const H: f64 = 1e-5;

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_holds_one_to_six_rectangles_of_either_sign() {
+    fn an_image_holds_one_to_six_rectangles_of_either_sign() {
         let (mut counts, mut signs) = ([0; MOST as usize + 1], [0; 2]);
         drawn(1, &mut |blobs, noise| {
             counts[blobs.len()] += 1;
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_has_one_strength_and_strengths_span_their_range() {
+    fn an_image_has_one_strength_and_strengths_span_their_range() {
         let (mut weakest, mut strongest, mut below_middle) = (i16::MAX, 0, 0);
         drawn(3, &mut |blobs, noise| {
             let sizes = || blobs.iter().map(|blob| blob.colour.map(|c| c.abs()));

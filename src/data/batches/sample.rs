@@ -28,7 +28,7 @@ impl TrainingSet {
         let TrainingData { nominal, others, outliers, supervise, noise, .. } = &self.data;
         let anomalous = self.is_anomalous(epoch, sample);
         if !anomalous || supervise.alters() {
-            nominal.read(self.picture(sample), image)?;
+            nominal.read(self.image_of(sample), image)?;
         }
         match (others, outliers) {
             (Some(LabelledAnomalies { images, masks, .. }), _) if anomalous && *supervise == Supervise::Other => {
@@ -57,11 +57,11 @@ impl TrainingSet {
         map: Option<&mut [f32]>,
     ) -> Result<f32> {
         let TrainingData { nominal, preprocessing, seed, .. } = &self.data;
-        let (anomalous, picture) = (self.is_anomalous(epoch, sample), self.picture(sample));
+        let (anomalous, image) = (self.is_anomalous(epoch, sample), self.image_of(sample));
         match &self.made {
-            Some(made) if anomalous => scratch.take(made, picture - nominal.count())?,
-            None if anomalous => self.make_anomaly(scratch, picture, epoch, sample)?,
-            _ => scratch.load(nominal, picture, 0)?,
+            Some(made) if anomalous => scratch.take(made, image - nominal.count())?,
+            None if anomalous => self.make_anomaly(scratch, image, epoch, sample)?,
+            _ => scratch.load(nominal, image, 0)?,
         }
         let mask = map.map(|map| (scratch.mask.as_slice(), map));
         preprocessing.train_with(&mut scratch.transforms, &scratch.image, mask, (*seed, epoch, sample), input);
@@ -73,15 +73,15 @@ impl TrainingSet {
         Stream::new(self.data.seed, Purpose::Supervise, epoch, sample)
     }
 
-    /// The image that a sample is.
-    fn picture(&self, sample: u32) -> usize {
-        sample as usize % self.pictures()
+    /// The index of the image that a sample is drawn from.
+    fn image_of(&self, sample: u32) -> usize {
+        sample as usize % self.images()
     }
 
     fn is_anomalous(&self, epoch: u32, sample: u32) -> bool {
         let TrainingData { nominal, supervise, .. } = &self.data;
         match self.made {
-            Some(_) => self.picture(sample) >= nominal.count(),
+            Some(_) => self.image_of(sample) >= nominal.count(),
             None => *supervise != Supervise::Unsupervised && self.chance(epoch, sample).bits(0) >> 31 == 1,
         }
     }
@@ -92,7 +92,7 @@ impl TrainingSet {
     }
 
     /// Puts into `scratch` the anomaly that a nominal image becomes as a sample.
-    pub(super) fn make_anomaly(&self, scratch: &mut Scratch, picture: usize, epoch: u32, sample: u32) -> Result<()> {
+    pub(super) fn make_anomaly(&self, scratch: &mut Scratch, image: usize, epoch: u32, sample: u32) -> Result<()> {
         let TrainingData { nominal, others, supervise, plan, preprocessing, .. } = &self.data;
         let channels = preprocessing.channels;
         if let (Supervise::Other, Some(others)) = (supervise, others) {
@@ -100,7 +100,7 @@ impl TrainingSet {
         }
         scratch.drawn.resize(nominal.image_len(), 0);
         if supervise.alters() {
-            nominal.read(picture, &mut scratch.drawn)?;
+            nominal.read(image, &mut scratch.drawn)?;
         }
         scratch.image.clone_from(&scratch.drawn);
         scratch.truth(preprocessing.raw_side, 1);

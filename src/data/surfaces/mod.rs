@@ -119,19 +119,19 @@ pub(crate) fn synthesise(
     let noise_level = 0.006 + 0.006 * stream(Part::NoiseLevel).uniform(0);
     let bytes = |colour: [f32; 3], noise: f32| colour.map(|c| (c * 255.0 + noise * noise_level * 255.0 + 0.5) as u8);
 
-    let mut picture = SurfaceImage { pixels: Vec::with_capacity(side * side * 3), mask: vec![0; side * side] };
+    let mut image = SurfaceImage { pixels: Vec::with_capacity(side * side * 3), mask: vec![0; side * side] };
     let Some((defect, contrast)) = defect else {
-        picture.pixels.extend(clean.iter().zip(&noise).flat_map(|(&c, &n)| bytes(c, n)));
-        return picture;
+        image.pixels.extend(clean.iter().zip(&noise).flat_map(|(&c, &n)| bytes(c, n)));
+        return image;
     };
     let layer = defects::layer(surface, defect, side, stream(Part::Defect));
     let strength = defects::strength(surface, defect, contrast);
     for (i, (&colour, &noise)) in clean.iter().zip(&noise).enumerate() {
         let flawed = bytes(layer.apply(i, colour, strength), noise);
-        picture.mask[i] = u8::from(layer.cover[i] >= MASK_THRESHOLD && flawed != bytes(colour, noise));
-        picture.pixels.extend(flawed);
+        image.mask[i] = u8::from(layer.cover[i] >= MASK_THRESHOLD && flawed != bytes(colour, noise));
+        image.pixels.extend(flawed);
     }
-    picture
+    image
 }
 
 /// The independent random streams of one image.
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_depends_on_its_arguments_alone() {
+    fn an_image_depends_on_its_arguments_alone() {
         let of = |seed, index| synthesise(Surface::Woven, Some((Defect::Hole, Contrast::Middle)), 96, seed, index);
         assert_eq!(of(1, 2), of(1, 2));
         assert_ne!(of(1, 2).pixels, of(1, 3).pixels);
@@ -185,12 +185,12 @@ mod tests {
     }
 
     #[test]
-    fn flawless_pictures_have_empty_masks() {
+    fn flawless_images_have_empty_masks() {
         for surface in Surface::ALL {
             for side in [1, 28, 96, 257] {
-                let picture = synthesise(surface, None, side, 3, 4);
-                assert_eq!((picture.pixels.len(), picture.mask.len()), (side * side * 3, side * side));
-                assert!(picture.mask.iter().all(|&m| m == 0));
+                let image = synthesise(surface, None, side, 3, 4);
+                assert_eq!((image.pixels.len(), image.mask.len()), (side * side * 3, side * side));
+                assert!(image.mask.iter().all(|&m| m == 0));
             }
         }
     }
@@ -200,11 +200,11 @@ mod tests {
         for (surface, defect, index) in every_case() {
             let clean = synthesise(surface, None, SIDE, 11, index);
             for contrast in Contrast::ALL {
-                let picture = synthesise(surface, Some((defect, contrast)), SIDE, 11, index);
+                let image = synthesise(surface, Some((defect, contrast)), SIDE, 11, index);
                 let mut area = 0;
-                for (i, &m) in picture.mask.iter().enumerate() {
+                for (i, &m) in image.mask.iter().enumerate() {
                     let pixel = i * 3..i * 3 + 3;
-                    assert!(m == 0 || picture.pixels[pixel.clone()] != clean.pixels[pixel]);
+                    assert!(m == 0 || image.pixels[pixel.clone()] != clean.pixels[pixel]);
                     area += usize::from(m);
                 }
                 let share = area as f64 / (SIDE * SIDE) as f64;
@@ -218,8 +218,8 @@ mod tests {
         for (surface, defect, index) in every_case() {
             let clean = synthesise(surface, None, SIDE, 5, index);
             let change = Contrast::ALL.map(|contrast| {
-                let picture = synthesise(surface, Some((defect, contrast)), SIDE, 5, index);
-                picture.pixels.iter().zip(&clean.pixels).map(|(&a, &b)| u64::from(a.abs_diff(b))).sum::<u64>()
+                let image = synthesise(surface, Some((defect, contrast)), SIDE, 5, index);
+                image.pixels.iter().zip(&clean.pixels).map(|(&a, &b)| u64::from(a.abs_diff(b))).sum::<u64>()
             });
             assert!(0 < change[0] && change[0] * 3 < change[1] * 2 && change[1] * 3 < change[2] * 2, "{change:?}");
         }

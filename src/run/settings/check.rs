@@ -49,7 +49,7 @@ pub(super) fn outliers(s: &Settings) -> Result<()> {
         }
         _ if s.learns_mvtec_gt() && !(s.dataset.labels_good && s.supervise == Supervise::Noise) => refuse(
             "outliers",
-            "mvtec_gt are labelled anomalies of the nominal class, which take the place of good images",
+            "mvtec_gt are labelled anomalies of the normal class, which take the place of good images",
             "choose a set of good and defective images (mvtec, custom, folder) and `supervise` noise",
         ),
         _ => Ok(()),

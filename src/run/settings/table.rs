@@ -189,7 +189,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
             quantile => refuse("quantile", format!("{quantile} is no quantile"), "choose a number in (0, 1]"),
         },
     ),
-    setting!(class, Paper, "Class", "Class to take as nominal, by number or name; of pascalvoc, the anomalous one")
+    setting!(class, Paper, "Class", "Class to take as normal, by number or name; of pascalvoc, the anomalous one")
         .value("CLASS")
         .per_run(),
     setting!(objective, Paper, "Objective", "What the net is trained for").value("OBJECTIVE"),

@@ -1,4 +1,4 @@
-//! A device of the stand-in for tests: one at a time, since its settings and its sticky error belong to the process.
+//! A device of the stand-in for tests: used by one test at a time, since its settings and its sticky error belong to the process.
 
 #![allow(dead_code)] // compiled into several test programs, none of which uses all of it
 
@@ -14,7 +14,7 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// The stand-in with these options; `None`, with a word why, where it was not built.
+    /// The stand-in with these options; `None` where it was not built, after printing why.
     pub fn new(options: Options) -> Option<Self> {
         static LOCK: Mutex<()> = Mutex::new(());
         let guard = LOCK.lock().unwrap_or_else(|e| e.into_inner());
@@ -65,7 +65,7 @@ macro_rules! launch {
         let config = $config;
         let mut builder = stream.launch_builder(&function);
         $(builder.arg($argument);)*
-        // SAFETY: kernels of this crate with the arguments that they declare; what they do wrong the stand-in catches.
+        // SAFETY: kernels of this crate with the arguments that they declare; the stand-in catches their faults.
         unsafe { builder.launch(config) }
     }};
 }

@@ -1,11 +1,11 @@
-// Kernels that use the dialect as it is meant; tests/plain.rs compares each with what it should compute.
+// Kernels without faults that use all of CUDA C++ that the stand-in knows; tests/plain.rs compares their results with the expected ones.
 #include "ptx.cuh"
 
 extern "C" __global__ void basic_saxpy(const float* __restrict__ x, float* __restrict__ y, float a, int n) {
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) y[i] = fmaf(a, x[i], y[i]);
 }
 
-// Every thread of a grid in three dimensions leaves its indices at its place.
+// Every thread of a three-dimensional grid stores its indices.
 extern "C" __global__ void basic_indices(uint4* out) {
   const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   const unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;

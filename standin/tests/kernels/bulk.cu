@@ -1,4 +1,4 @@
-// TMA, mbarriers and WGMMA, alone and with planted faults.
+// TMA, mbarriers and WGMMA, correct and with planted faults.
 #include "portable.cuh"
 #include "tma.cuh"
 #include "wgmma.cuh"

@@ -1,5 +1,5 @@
-// Planted faults. Each body exists twice: as sound_NAME and, with FAULTY true, as faulty_NAME with one mistake. tests/checked.rs
-// shows that the checked stand-in names the mistake and finds nothing in the twin.
+// Planted faults. Each body is compiled twice: as sound_NAME and, with FAULTY true, as faulty_NAME with one fault. tests/checked.rs shows
+// that the checked stand-in names the fault, and finds nothing in sound_NAME.
 #include "wgmma.cuh"
 
 #define TWINS(NAME)                                                                                              \
@@ -85,7 +85,7 @@ BODY uninitialised_shared(const float* x, float* y, int) {
 }
 TWINS(uninitialised_shared)
 
-// A halo one too narrow, met through a pointer: only the room behind the array shows it.
+// A halo one element too narrow, accessed through a pointer: only the red zone after the array shows it.
 BODY halo_off_by_one(const float* x, float* y, int) {
   __shared__ float tile[129];
   __shared__ float behind[128];
@@ -160,7 +160,7 @@ BODY lost_update(const float* x, float* y, int) {
 }
 TWINS(lost_update)
 
-// The last block to come adds up what the others left; without the fence it may see old values.
+// The last block to finish adds up the results of the others; without the fence it may see old values.
 BODY counter_without_fence(const float* x, float* y, int) {
   __shared__ unsigned place;
   if (threadIdx.x == 0) {

@@ -1,9 +1,9 @@
-// Kernels that do wrong on purpose, for rehearsals of scripts/gpu-proof: what becomes of the tests after them, and of the time.
+// Faulty kernels for rehearsals of scripts/gpu-proof: the other tests must still run, and within the time.
 #include "portable.cuh"
 
-// Stores a TiB before an allocation: error 700, after which the context is lost.
+// Stores to an address a TiB before an allocation: error 700, after which the context is unusable.
 //
-// Launch: one thread.
+// Launch: one thread. No shared memory.
 extern "C" __global__ void planted_out_of_bounds(float* x) {
   kernels_before();
   x[-(1ll << 38)] = 1.0f;
@@ -11,7 +11,7 @@ extern "C" __global__ void planted_out_of_bounds(float* x) {
 
 // Waits for a flag that nobody sets.
 //
-// Launch: one thread.
+// Launch: one thread. No shared memory. Never ends.
 extern "C" __global__ void planted_endless(int* flag) {
   kernels_before();
   volatile int* set = flag;

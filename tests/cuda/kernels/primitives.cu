@@ -1,5 +1,5 @@
-// What ptx.cuh and portable.cuh write as PTX, each in a kernel that hands over what goes in and what comes out, for
-// tests/cuda/primitives.rs. One block each, but for the last three.
+// The functions that ptx.cuh and portable.cuh write as PTX, each in a kernel that passes its inputs and outputs, for
+// tests/cuda/primitives.rs. Each kernel is launched with one block, except the last three.
 #include "ptx.cuh"
 
 // ---- float to bf16
@@ -19,7 +19,7 @@ extern "C" __global__ void primitive_pack_bf16(const float* lo, const float* hi,
 enum Form { X2, X2_TRANS, X4, X4_TRANS };
 
 __device__ __forceinline__ void load_matrices(const unsigned short* x, const int* rows, unsigned* y, int form) {
-  // Not one behind another: an address that is not a lane's own shows.
+  // Rows at scattered places, so that a lane that uses another lane's address is found.
   __shared__ __align__(16) unsigned short tile[32][24];
   const int lane = threadIdx.x;
   for (int i = 0; i < 8; i++) tile[rows[lane]][i] = x[8 * lane + i];
@@ -66,7 +66,7 @@ __device__ __forceinline__ void copy_chunks(const unsigned char* x, const int* b
   for (int i = lane; i < 33 * 16; i += 32) tile[i] = 0xee;
   __syncthreads();
   unsigned char* to = tile + lane * 16;
-  // From anywhere: an address that is not the lane's own shows.
+  // From scattered addresses, so that a lane that uses another lane's address is found.
   const unsigned char* from = x + lane * 7 % 32 * 16;
   if (whole) {
     cp_async16(to, from, bytes[lane] > 0);
@@ -96,20 +96,20 @@ __device__ __forceinline__ void copy_in_groups(const uint4* x, uint4* y, int ste
   for (int step = 0; step < STAGES - 1; step++) begin(step);
   for (int step = 0; step < steps; step++) {
     cp_async_wait<STAGES - 2>();
-    // Everybody's copies are seen, and the stage of the step before has been read.
+    // All threads' copies are visible, and the stage of the previous step has been read.
     __syncthreads();
     y[step * 128 + t] = ring[step % STAGES][t ^ 37];
     begin(step + STAGES - 1);
   }
   cp_async_wait<0>();
 }
-// y [steps, 128 chunks of 4] = x, chunk t ^ 37 at place t, by way of a ring of four stages, as the convolutions have it.
+// y [steps, 128 chunks of 4] = x, with chunk t ^ 37 at place t, copied through a ring of four stages as in the convolutions.
 extern "C" __global__ void __launch_bounds__(128) primitive_cp_async_groups(const unsigned* x, unsigned* y, int steps) {
   kernels_before();
   SINCE_SM_80(copy_in_groups(reinterpret_cast<const uint4*>(x), reinterpret_cast<uint4*>(y), steps));
 }
 
-// ---- Programmatic dependent launch: one kernel changes x in place and takes its time, the next ones read it.
+// ---- Programmatic dependent launch (PDL): one kernel changes x in place, slowly; the next ones read it.
 
 // x = `steps` numbers further on in a sequence of random numbers.
 extern "C" __global__ void primitive_produce(unsigned* x, int steps) {

@@ -1,19 +1,19 @@
-// What tma.cuh and wgmma.cuh write as PTX, each in a kernel of one block that hands over what goes in and what comes out, for
+// The functions that tma.cuh and wgmma.cuh write as PTX, each in a kernel of one block that passes its inputs and outputs, for
 // tests/cuda/primitives.rs.
 //
 // architectures: 90a
 #include "tma.cuh"
 #include "wgmma.cuh"
 
-// Makes what the thread has stored to shared memory visible to WGMMA and TMA, which reach it another way. The library's
-// kernels need none: nothing but TMA brings their operands. On the host there is one way.
+// Makes the thread's stores to shared memory visible to WGMMA and TMA, which access it through another proxy. The library's kernels need
+// no such fence, since only TMA writes their operands; neither does the host.
 __device__ __forceinline__ void fence_proxy_async() {
 #ifdef __CUDACC__
   asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
 #endif
 }
 
-// Dynamic shared memory from a multiple of 1024 bytes on.
+// Dynamic shared memory, aligned to 1024 bytes.
 __device__ __forceinline__ unsigned char* arena() {
   DYN_SHARED(unsigned char, raw);
   return raw + (-reinterpret_cast<uintptr_t>(raw) & 1023);
@@ -28,7 +28,7 @@ __device__ __forceinline__ void make_barrier(MBarrier& barrier, unsigned arrival
   __syncthreads();
 }
 
-// A number that takes the longer, the larger `steps` is.
+// Computes for a time proportional to `steps`.
 __device__ __forceinline__ unsigned late(unsigned number, int steps) {
   for (int step = 0; step < steps; step++) number = number * 1664525u + 1013904223u;
   return number;
@@ -43,11 +43,11 @@ __device__ __forceinline__ void hand_around(unsigned* y, int phases) {
   make_barrier(taken, 96);
   const int t = threadIdx.x;
   for (int phase = 0; phase < phases; phase++) {
-    // At first the slots are free: the phase before the first has ended.
+    // In the first round the slots are free: the phase before the first counts as ended.
     mbarrier_wait(&taken, (phase & 1) ^ 1);
-    // Another warp is the last each time.
+    // A different warp arrives last each time.
     slots[t] = late(t + 1000 * phase, (t / 32 + phase) % 3 * 500);
-    // The checked stand-in takes an arrival for the warp's at its last __syncwarp, as the convolutions have it.
+    // As in the convolutions: for the checked stand-in an arrival releases what the warp did before its last __syncwarp.
     __syncwarp();
     mbarrier_arrive(&stored);
     mbarrier_wait(&stored, phase & 1);
@@ -56,7 +56,7 @@ __device__ __forceinline__ void hand_around(unsigned* y, int phases) {
     mbarrier_arrive(&taken);
   }
 }
-// y [phases, 96] = in each phase, what the thread 32 + phase further on has stored.
+// y [phases, 96] = in each phase, the value that the thread 32 + phase places further on has stored.
 extern "C" __global__ void __launch_bounds__(96) primitive_mbarrier_phases(unsigned* y, int phases) {
   kernels_before();
   ON_SM_90A(hand_around(y, phases));
@@ -77,13 +77,13 @@ __device__ __forceinline__ void arrive_with_bytes(const CUtensorMap& map, unsign
     __syncwarp();
     if (t == 32) mbarrier_arrive(&barrier);
     mbarrier_wait(&barrier, phase & 1);
-    // The first chunks of rows 0 and 56 are swapped with no other.
+    // Swizzling leaves the first chunks of rows 0 and 56 in place.
     y[phase * 64 + t] = t < 8 ? tile[t] : t < 16 ? tile[56 * 64 + t - 8] : slot;
     __syncthreads();
   }
 }
-// y [phases, 64] = what a TMA copy from row `phase` on has brought: 8 elements of its row 0, 8 of its row 56; and what a thread has
-// stored that arrives late.
+// y [phases, 64] = the results of a TMA copy from row `phase` on, 8 elements of its row 0 and 8 of its row 56; and the values stored by a
+// thread that arrives late.
 extern "C" __global__ void __launch_bounds__(64)
     primitive_mbarrier_expect_tx(const __grid_constant__ CUtensorMap map, unsigned* y, int phases) {
   kernels_before();
@@ -92,8 +92,8 @@ extern "C" __global__ void __launch_bounds__(64)
 
 // ---- TMA
 
-// Fills `bytes` of shared memory twice by what load() begins, and hands them over. The second round shows that the first has brought
-// as many bytes as were announced, and none after its phase.
+// Fills `bytes` of shared memory twice with the copies that load() starts, and stores them to y. The second round shows that the copies of the
+// first had exactly the announced number of bytes, and none arrived after its phase.
 template <class Load> __device__ __forceinline__ void copy_boxes(unsigned* y, int bytes, Load load) {
   __shared__ MBarrier barrier;
   unsigned char* shared = arena();
@@ -152,7 +152,7 @@ __device__ __forceinline__ void copy_stage(unsigned char* to, const unsigned* fr
   for (int i = threadIdx.x; i < Stage::BYTES / 16; i += 256) reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(from)[i];
 }
 
-// This warpgroup's product of 16 depths, of which the first is at depth `at` of a stage.
+// This warpgroup's product over 16 depths, from depth `at` of a stage on.
 template <bool MN_MAJOR> __device__ __forceinline__ void multiply(float (&d)[16][4], const unsigned char* stage, int at) {
   const unsigned char *a = stage + threadIdx.x / 128 * Stage::HALF, *b = stage + Stage::OPERAND;
   if (MN_MAJOR)
@@ -185,7 +185,7 @@ template <bool MN_MAJOR> __device__ __forceinline__ void multiply_one(const unsi
   wgmma_wait<0>();
   write_sums(d, sums);
 }
-// sums [256, 64] += one product of 16 depths, from depth `at` of one of three stages in x on.
+// sums [256, 64] += one product over 16 depths, from depth `at` of one of three stages in x on.
 extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_k_major(const unsigned* x, float* sums, int stage, int at) {
   kernels_before();
   ON_SM_90A(multiply_one<false>(x, sums, stage, at));
@@ -208,14 +208,14 @@ template <bool MN_MAJOR> __device__ __forceinline__ void multiply_groups(const u
     for (int at = 0; at < 64; at += 16) multiply<MN_MAJOR>(d, stages + step % 2 * Stage::BYTES, at);
     wgmma_commit();
     wgmma_wait<1>();
-    // The step before is done, by everybody: its stage is filled again while this step's products are under way.
+    // All threads have completed the previous step: its stage is filled again while this step's products are in flight.
     __syncthreads();
     if (step + 1 < steps) copy_stage(stages + (step + 1) % 2 * Stage::BYTES, x + (step + 1) * (Stage::BYTES / 4));
   }
   wgmma_wait<0>();
   write_sums(d, sums);
 }
-// sums [256, 64] += the products of all depths of `steps` stages, a group each, two at most under way.
+// sums [256, 64] += the products over all depths of `steps` stages, one group per stage, at most two groups in flight.
 extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_groups_k_major(const unsigned* x, float* sums, int steps) {
   kernels_before();
   ON_SM_90A(multiply_groups<false>(x, sums, steps));
