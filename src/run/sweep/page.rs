@@ -36,7 +36,7 @@ pub(crate) fn write(summary: &Summary, folder: &Path) -> Result<()> {
 
 fn lead(summary: &Summary) -> Markup {
     let plan = &summary.plan;
-    let classes = counted(plan.classes.len(), "nominal class", "nominal classes");
+    let classes = counted(plan.classes.len(), "normal class", "normal classes");
     let seeds = counted(plan.seeds as usize, "seed", "seeds");
     html! {
         p { (classes) ", " (seeds) " each. A figure of a class is the mean over its seeds." }
