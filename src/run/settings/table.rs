@@ -134,7 +134,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         oe_limit,
         Anomalies,
         "Outliers at most",
-        "Use only this many outliers; of mvtec, mvtec_gt and `supervise` other, that many of each kind of defect"
+        "Use only this many outliers; of mvtec, mvtec_gt and `supervise` other, that many of each class and kind of defect"
     )
     .check(check::oe_limit),
     setting!(
