@@ -133,7 +133,7 @@ impl TrainingSet {
             }
             Ok(())
         };
-        usable(nominal, "nominal training images", "give at least one good image")?;
+        usable(nominal, "normal training images", "give at least one good image")?;
         let uses_outliers = supervise.draws_outliers(*noise);
         match outliers {
             Some(images) if uses_outliers => usable(images, "outliers", "choose another source of outliers")?,

@@ -52,7 +52,7 @@ fn per_image<T: Copy + Send + Sync>(
     step: impl Fn(T, f32) -> T + Sync,
 ) -> Result<Vec<T>> {
     if images.count() == 0 {
-        return Err(Error::setting("there is no nominal image", "give at least one to learn from"));
+        return Err(Error::setting("there is no normal image", "give at least one to learn from"));
     }
     let channels = unscaled.channels;
     let mut results = vec![start; images.count() * channels];

@@ -23,7 +23,7 @@ use crate::named::Named;
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum Supervise {
-    /// No anomalies: nominal samples only
+    /// No anomalies: normal samples only
     Unsupervised,
     /// Real anomalies: labelled defects of a folder, or training images of the other classes
     Other,

@@ -170,7 +170,7 @@ impl Detector {
     }
 
     /// The score above which images are called anomalous. A model's own is the smallest score that 99 % of its good training images do
-    /// not exceed (of more than 512, of an even selection). New good images score higher: choose one by their scores.
+    /// not exceed (of more than 512, of an even selection). New good images may score higher: choose one by their scores.
     pub fn threshold(&self) -> f32 {
         self.threshold
     }

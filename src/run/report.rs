@@ -117,7 +117,7 @@ fn results(story: &Story) -> Markup {
     let alt = "Histogram of the scores of normal and of anomalous test images, with the model's threshold";
     let caption = format!(
         "Scores of the test images, on a logarithmic axis. The threshold is the smallest score that {:.0} % of the normal training \
-         images do not exceed, of an even selection of at most {CALIBRATION_IMAGES}. New normal images score higher than these: choose a \
+         images do not exceed, of an even selection of at most {CALIBRATION_IMAGES}. New normal images may score higher: choose a \
          threshold by their scores.",
         100.0 * THRESHOLD_QUANTILE
     );

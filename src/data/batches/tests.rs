@@ -170,7 +170,7 @@ fn what_does_not_fit_is_refused() {
     refused(&|parts| parts.outliers = Some(images(9, 1, 0).into()), "outliers of 9×9×1");
     refused(&|parts| parts.noise = Confetti, "confetti");
     refused(&|parts| parts.noise = FineConfetti, "confetti");
-    refused(&|parts| parts.nominal = Images::empty(8, 8, 1).into(), "0 nominal training images");
+    refused(&|parts| parts.nominal = Images::empty(8, 8, 1).into(), "0 normal training images");
     refused(&|parts| (parts.supervise, parts.others) = (Other, None), "no labelled anomalies");
     refused(
         &|parts| {

@@ -103,8 +103,8 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         hold,
         Daily,
         "Held in memory",
-        "Keep decoded images in memory: auto (where they take at most half of what is free), always, never, or where they take at most so \
-         many MiB; changes no result"
+        "Cache decoded images in memory: auto (if they take at most half of what is free), always, never, or if they take at most so many \
+         MiB; changes no result"
     )
     .value("MIB"),
     setting!(
@@ -150,8 +150,8 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         Anomalies,
         "Part gap",
         "Leave out of the test every image of a part that is learned from (`supervise` other, `outliers` mvtec_gt): images show one part \
-         where the numbers at the end of their names differ by at most N, from one to the next (N = 1: 7, 8 and 9 are one part). \
-         Folders do not count: only for numbers that do not begin anew in each"
+         where the numbers at the end of their file names differ by at most N, in chains (N = 1: 7, 8 and 9 are one part). Folders are \
+         ignored: only for data whose numbers are unique"
     )
     .check(|s| check::about_labelled(s, "part_gap", s.part_gap.is_some())),
     setting!(lr, Optimisation, "Learning rate", "Learning rate").value("LR").check(|s| match s.lr {
