@@ -152,7 +152,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
 fn normal_parts(settings: &Settings, dataset: &Dataset, left_out: &[usize]) -> Option<String> {
     let gap = settings.part_gap?;
     let is_normal = |i: &usize| dataset.test.classes[*i] == dataset.nominal;
-    let normal = left_out.iter().copied().filter(|i| is_normal(i)).count();
+    let normal = left_out.iter().filter(|i| is_normal(i)).count();
     let (of, all) = ((0..dataset.test.classes.len()).filter(is_normal).count(), dataset.test.classes.len());
     (normal > 0).then(|| {
         format!(
