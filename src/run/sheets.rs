@@ -114,7 +114,7 @@ pub(crate) fn training_overview(device: &Device, set: &TrainingSet, model: &Mode
     }
     let captions = scores.iter().map(|&score| significant(f64::from(score))).collect();
     let all = Region::whole((drawn.images.height, drawn.images.width));
-    Gallery::new(model, &drawn.images.into(), all, &drawn.masks, captions, drawn.labels, scores, &maps)?
+    Gallery::new(model, (&drawn.images.into(), all), &drawn.masks, captions, drawn.labels, scores, &maps)?
         .overview("Training samples after augmentation, and what the model says of them")
 }
 
@@ -159,13 +159,13 @@ impl<'a> Gallery<'a> {
         let labels = tested.scores.iter().map(|row| row.label == 1).collect();
         let Preprocessing { raw_side, .. } = model.meta.preprocessing;
         let seen = model.meta.preprocessing.seen((raw_side, raw_side));
-        Gallery::new(model, &test.split.images, seen, &test.split.masks, captions, labels, scores, &tested.maps)
+        let images = (&test.split.images, seen);
+        Gallery::new(model, images, &test.split.masks, captions, labels, scores, &tested.maps)
     }
 
     fn new(
         model: &Model,
-        images: &'a ImageSource,
-        seen: Region,
+        (images, seen): (&'a ImageSource, Region),
         masks: &'a [Option<Mask>],
         captions: Vec<String>,
         labels: Vec<bool>,
