@@ -119,7 +119,10 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     let (mut others, mut test, mut left_out) = (None, None, 0);
     if let Some((anomalies, learned)) = true_anomalies(settings, &dataset, resize)? {
         let (tested, seen) = labelled::tell_apart(&dataset.test, &learned, settings.part_gap);
-        normal_parts(settings, &dataset, &seen).iter().for_each(|note| context.note(note));
+        let learned_from = labelled::tell_apart(&dataset.test, &learned, None).1.len();
+        if seen.len() > learned_from {
+            too_many_parts(settings, &dataset, &seen).iter().for_each(|note| context.note(note));
+        }
         left_out = seen.len();
         others = Some(LabelledAnomalies { unjudged: names(&dataset.test, &seen), ..anomalies });
         test = (!seen.is_empty()).then(|| dataset.test.select(&tested));
@@ -148,17 +151,21 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     Ok(Task { set, test })
 }
 
-/// Warns where test images that are left out are good ones: numbers that begin anew in each folder tell no part from another.
-fn normal_parts(settings: &Settings, dataset: &Dataset, left_out: &[usize]) -> Option<String> {
+/// Warns where parts leave the test that nothing was learned from, as it seems: good ones, or all defects. Numbers that begin anew in
+/// each folder tell no part from another.
+fn too_many_parts(settings: &Settings, dataset: &Dataset, left_out: &[usize]) -> Option<String> {
     let gap = settings.part_gap?;
-    let is_normal = |i: &usize| dataset.test.classes[*i] == dataset.nominal;
-    let normal = left_out.iter().filter(|i| is_normal(i)).count();
-    let (of, all) = ((0..dataset.test.classes.len()).filter(is_normal).count(), dataset.test.classes.len());
-    (normal > 0).then(|| {
+    let is_normal = |i: usize| dataset.test.classes[i] == dataset.nominal;
+    let [normal, of_normal] = [
+        left_out.iter().filter(|&&i| is_normal(i)).count(),
+        (0..dataset.test.classes.len()).filter(|&i| is_normal(i)).count(),
+    ];
+    let [anomalous, of_anomalous] = [left_out.len() - normal, dataset.test.classes.len() - of_normal];
+    (normal > 0 || anomalous == of_anomalous).then(|| {
         format!(
-            "`part_gap` {gap} leaves {} of {all} test images out, {normal} of {of} normal ones among them, since the numbers at the end \
-             of their names are near those of anomalies that are learned from: give none where numbers begin anew in each folder",
-            left_out.len()
+            "`part_gap` {gap} leaves {normal} of {of_normal} normal and {anomalous} of {of_anomalous} anomalous test images out, since the \
+             numbers at the end of their names are near those of anomalies that are learned from: give none where numbers begin anew in \
+             each folder"
         )
     })
 }

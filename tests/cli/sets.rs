@@ -92,12 +92,15 @@ fn parts_that_take_good_images_out_of_the_test_are_told() {
     // A hole has number 140 to 143, the good ones 200 to 207, chips 100 to 103.
     let ran = scratch.run(&format!("{words} --part-gap 57 --out all"));
     let stderr = ran.expect_success().stderr();
-    assert!(stderr.contains("--part-gap 57 leaves 24 of 24 test images out, 8 of 8 normal ones"), "{stderr}");
+    assert!(stderr.contains("--part-gap 57 leaves 8 of 8 normal and 16 of 16 anomalous test images out"), "{stderr}");
     assert!(stderr.contains("none of 24 test images is left: the model will not be measured"), "{stderr}");
     let report = fs::read_to_string(scratch.path("all/report.html")).unwrap();
     assert!(report.contains("all test images show parts that it has learned from"), "{report}");
     scratch.run("evaluate all").expect_error(&["all 24 test images", "--data"]);
+    // By steps of 1 all chips are one part, and all holes.
     let stderr = scratch.run(&format!("{words} --part-gap 1 --out defects")).expect_success().stderr();
+    assert!(stderr.contains("leaves 0 of 8 normal and 16 of 16 anomalous"), "{stderr}");
+    let stderr = scratch.run(&format!("{words} --part-gap 0 --out parts")).expect_success().stderr();
     assert!(!stderr.contains("--part-gap"), "{stderr}");
 }
 
