@@ -20,7 +20,9 @@
 //! ```no_run
 //! use fcdd::{Device, Settings, Trainer};
 //!
-//! let trained = Trainer::new(Settings::folder("good_parts")).train(&Device::auto()?)?;
+//! let mut settings = Settings::folder("good_parts"); // or `Settings::preset`; then change its fields
+//! settings.seed = 1;
+//! let trained = Trainer::new(settings).train(&Device::auto()?)?;
 //! trained.model.save("model.safetensors".as_ref())?;
 //! # Ok::<(), fcdd::Error>(())
 //! ```
@@ -36,9 +38,9 @@
 
 #![warn(unreachable_pub)] // what is public is meant to be
 #![allow(rustdoc::private_intra_doc_links)] // docs of inner modules are read with --document-private-items
-#![cfg_attr(not(feature = "cli"), allow(dead_code))] // the verbs of the program
+#![cfg_attr(not(feature = "cli"), allow(dead_code))] // the subcommands of the program
 
-// Rooms, from the top down; each imports only from those after it, and files of one room do not import each other in a circle:
+// Rooms, the module layers from the top down: each imports only from those after it, no files of one import each other in a circle:
 //   cli → run → datasets → report, metrics, data, engine → model → steps → device
 // All of them use:
 //   error, files, memory, named, real, rng

@@ -67,7 +67,7 @@ pub(super) fn context(device: &Device) -> Context<'_> {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ChosenArg {
-    /// Test images to show in chosen.png, by their row in scores.csv from 0
+    /// Test images to show in chosen.png, by the number below them in the report (#0 is the first row of scores.csv)
     #[arg(long = "viz-ids", value_name = "I,J,…", value_delimiter = ',')]
     pub chosen: Vec<usize>,
 }

@@ -17,7 +17,7 @@ pub(super) struct Args {
     /// Folder of the dataset [default: where training found it]
     #[arg(long, value_name = "PATH", alias = "test")]
     data: Option<PathBuf>,
-    /// Test images to show, by their row in scores.csv from 0 [default: of each label, equally spaced by the first model's score]
+    /// Test images to show, by their number in a report (#0 is the first row of scores.csv) [default: of each label, equally spaced by the first model's score]
     #[arg(long = "viz-ids", value_name = "I,J,…", value_delimiter = ',')]
     chosen: Vec<usize>,
     /// Folder for compare.png and compare.csv

@@ -19,7 +19,7 @@ pub(super) struct Args {
     /// Folder of the dataset [default: where training found it]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Folder for figures, scores, maps, images and report.html [default: the model's folder]
+    /// Folder for figures, scores, maps, images and report.html; an earlier evaluation there is replaced [default: the model's folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]

@@ -37,7 +37,7 @@ const INTERRUPTED: u8 = 130;
 /// Threads, at most: more than any machine has cores, few enough to start at once.
 const MAX_THREADS: i64 = 1024;
 
-/// Explainable anomaly detection: learns from good images only, answers with a heatmap that is the score.
+/// Explainable anomaly detection: learns from good images only, answers with a score and a heatmap of where it comes from.
 #[derive(Debug, Parser)]
 #[command(name = "fcdd", version, propagate_version = true)]
 struct Cli {
@@ -55,7 +55,7 @@ enum Verb {
     Evaluate(evaluate::Args),
     /// Score images: score, verdict, heatmap and overlay of each
     Predict(predict::Args),
-    /// Train on every class with several seeds, and sum it up
+    /// Train with several seeds (and on every class), and summarise
     Sweep(Box<sweep::Args>),
     /// Lay the heatmaps of several models side by side
     Compare(compare::Args),

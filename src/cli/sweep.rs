@@ -17,13 +17,13 @@ use crate::run::sweep::summary::Summary;
 use crate::run::sweep::work::work;
 use crate::run::sweep::{sum_up, tables};
 
-/// Train on every class with several seeds, and sum it up. Done again, it keeps what is finished and goes on with the rest.
+/// Train with several seeds (and on every class), and summarise. Given again, it keeps what is finished and goes on with the rest.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Folder for the runs, normal_CLASS/it_SEED, and for what they say together
     #[arg(long, value_name = "DIR", required_unless_present = "summary", display_order = 1)]
     out: Option<PathBuf>,
-    /// Classes to take as normal, one after the other, by number or name [default: all]
+    /// Normal classes, one after the other, by number or name [default: all]
     #[arg(long, value_name = "C,…", value_delimiter = ',', allow_negative_numbers = true)]
     classes: Vec<String>,
     /// Runs per class, with the seeds 0 to N−1

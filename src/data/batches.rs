@@ -139,7 +139,7 @@ impl TrainingSet {
             Some(images) if uses_outliers => usable(images, "outliers", "choose another source of outliers")?,
             None if uses_outliers => {
                 let remedy =
-                    "name one by `outliers` (mnist:DIR, cifar100:FILE, images:DIR …) or choose another `noise`";
+                    "name one by `outliers` (mnist:DIR, cifar100:PATH, images:DIR …) or choose another `noise`";
                 return Err(Error::setting("no source of outliers is given", remedy));
             }
             _ => {}

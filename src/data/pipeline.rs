@@ -104,11 +104,11 @@ pub enum Transform {
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum PipelineKind {
-    /// Random crops and flips, local contrast normalisation, scaled by its extremes over the nominal images
+    /// The dataset's augmentation, local contrast normalisation, scaled to the minimum and maximum over the normal images
     Lcnaug1,
-    /// Colour jitter, random crops and flips, a little noise, mean and standard deviation of the nominal images
+    /// The dataset's augmentation, scaled by mean and standard deviation of the normal images
     Aug1,
-    /// The same where custom images have masks: whole images are scored, not their centres
+    /// As aug1, for custom data with masks: the whole image is scored, not its centre
     Aug1Masks,
     /// As aug1; the middle 60 % of each training image are black
     Aug1Blackcenter,
@@ -116,9 +116,9 @@ pub enum PipelineKind {
     Aug1BlackcenterInverted,
     /// As aug1, with the mean and standard deviation of ImageNet, for pretrained nets
     Imagenet,
-    /// No augmentation; local contrast normalisation, scaled by its extremes over the nominal images
+    /// No augmentation; local contrast normalisation, scaled to the minimum and maximum over the normal images
     Lcn,
-    /// No augmentation; mean and standard deviation of the nominal images
+    /// No augmentation; scaled by mean and standard deviation of the normal images
     None,
 }
 

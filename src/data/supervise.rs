@@ -23,13 +23,13 @@ use crate::named::Named;
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum Supervise {
-    /// No anomalies: nominal samples only
+    /// No anomalies: normal samples only
     Unsupervised,
-    /// True anomalies: training images of the other classes
+    /// Real anomalies: labelled defects of a folder, or training images of the other classes
     Other,
     /// An artificial image takes the sample's place
     Noise,
-    /// Noise is added to the sample; where ground-truth maps are used, all of it counts as anomalous
+    /// Noise is added to the sample; the whole image counts as anomalous
     MalformedNormal,
     /// Noise is added to the sample, and the pixels it changed are the ground-truth map
     MalformedNormalGt,

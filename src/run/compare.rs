@@ -159,8 +159,7 @@ fn comparison(test: &TestSet, chosen: &[usize], columns: &[Column]) -> Result<Rg
         tiles.extend(split.masks.get(i).map(|mask| Tile::new(mask_image(mask.as_ref().map(fitted).as_ref()), "")));
         rows.push(Row::new(&format!("{class}\nno. {i}"), tiles));
     }
-    let about =
-        format!("Normal class: {}. Below each heatmap its score; colours on each model's own scale.", test.name);
+    let about = format!("Class: {}. Below each heatmap its score; colours on each model's own scale.", test.name);
     let group = Group { heading: about, rows };
     sheet("The same test images, seen by several models", &[group], whole_enlargement(inputs.height, TILE))
 }

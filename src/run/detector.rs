@@ -52,11 +52,11 @@ struct Shared {
     batch: usize,
 }
 
-/// What a model says of an image. It owns all that it tells.
+/// The result for one image. It holds its own data and stays valid after the [`Detector`] is dropped.
 #[non_exhaustive]
 #[derive(Clone)]
 pub struct Detection {
-    /// How anomalous the image is: 0 or more, without an upper bound. Scores of one model compare, those of two do not.
+    /// How anomalous the image is: 0 or more, without an upper bound. Scores are comparable within one model only.
     pub score: f32,
     /// The score above which images are anomalous.
     pub threshold: f32,
@@ -169,8 +169,8 @@ impl Detector {
         Ok(Detector { shared: Arc::new(shared), threshold: model.meta.threshold })
     }
 
-    /// The score above which images are called anomalous. A model's own is the 0.99 quantile of the scores
-    /// of good training images, of at most 512.
+    /// The score above which images are called anomalous. A model's own is the smallest score that 99 % of its good training images do
+    /// not exceed (of more than 512, of an even selection). New good images may score higher: choose one by their scores.
     pub fn threshold(&self) -> f32 {
         self.threshold
     }

@@ -115,7 +115,8 @@ impl Heatmap {
         self.width
     }
 
-    /// The values [height, width], clamped to 0…1 by the scale.
+    /// The values [height, width] on the model's scale, clamped to 0…1. The anomaly map as it was before scaling cannot be had here:
+    /// `fcdd evaluate` writes those of test images to `maps.npy`.
     pub fn values(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.height * self.width];
         self.paint(&mut values, 1, |pixel, value| pixel[0] = value);

@@ -53,13 +53,17 @@ impl TestSet {
         // As the settings name it, so that the two compare.
         let data = data.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
         let (tested, seen) = labelled::tell_apart(&dataset.test, &model.meta.unjudged, None);
+        if tested.is_empty() {
+            let problem = format!("all {} test images show parts that the model has learned from", seen.len());
+            return Err(Error::setting(problem, "name other images by `data`"));
+        }
         let split = if seen.is_empty() { dataset.test } else { dataset.test.select(&tested) };
         let Dataset { class: name, nominal: class, class_names, .. } = dataset;
         Ok(TestSet { split, name, class, class_names, data, resize: preprocessing.resize })
     }
 
-    /// Why the test images will tell nothing, if they do not; a folder of good images alone needs none.
-    fn unmeasurable(&self, settings: &Settings) -> Option<String> {
+    /// Why the test images will tell nothing, if they do not, where so many were left out; a folder of good images alone needs none.
+    fn unmeasurable(&self, settings: &Settings, left_out: usize) -> Option<String> {
         let [nominal, anomalous] =
             [true, false].map(|nominal| self.split.indices(|c| (c == self.class) == nominal).len());
         let hint =
@@ -69,6 +73,9 @@ impl TestSet {
                 ""
             };
         match (nominal, anomalous) {
+            (0, 0) if left_out > 0 => {
+                Some(format!("none of {left_out} test images is left: the model will not be measured"))
+            }
             (0, 0) if settings.dataset.good_alone => None,
             (0, 0) => Some("there are no test images: the model will not be measured".to_string()),
             (0, n) => Some(format!("all {n} test images are anomalous: the model cannot be measured")),
@@ -109,9 +116,14 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     })?;
     dataset.train.notes.iter().chain(&dataset.test.notes).for_each(|note| context.note(note));
     let outliers = load_outliers(settings, &dataset.class, raw, context)?;
-    let (mut others, mut test) = (None, None);
+    let (mut others, mut test, mut left_out) = (None, None, 0);
     if let Some((anomalies, learned)) = true_anomalies(settings, &dataset, resize)? {
         let (tested, seen) = labelled::tell_apart(&dataset.test, &learned, settings.part_gap);
+        let learned_from = labelled::tell_apart(&dataset.test, &learned, None).1.len();
+        if seen.len() > learned_from {
+            too_many_parts(settings, &dataset, &seen).iter().for_each(|note| context.note(note));
+        }
+        left_out = seen.len();
         others = Some(LabelledAnomalies { unjudged: names(&dataset.test, &seen), ..anomalies });
         test = (!seen.is_empty()).then(|| dataset.test.select(&tested));
     }
@@ -135,8 +147,27 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     })?;
     let Dataset { class: name, nominal: class, class_names, test: all, .. } = dataset;
     let test = TestSet { split: test.unwrap_or(all), name, class, class_names, data: settings.data.clone(), resize };
-    test.unmeasurable(settings).iter().for_each(|note| context.note(note));
+    test.unmeasurable(settings, left_out).iter().for_each(|note| context.note(note));
     Ok(Task { set, test })
+}
+
+/// Warns where parts leave the test that nothing was learned from, as it seems: good ones, or all defects. Numbers that begin anew in
+/// each folder tell no part from another.
+fn too_many_parts(settings: &Settings, dataset: &Dataset, left_out: &[usize]) -> Option<String> {
+    let gap = settings.part_gap?;
+    let is_normal = |i: usize| dataset.test.classes[i] == dataset.nominal;
+    let [normal, of_normal] = [
+        left_out.iter().filter(|&&i| is_normal(i)).count(),
+        (0..dataset.test.classes.len()).filter(|&i| is_normal(i)).count(),
+    ];
+    let [anomalous, of_anomalous] = [left_out.len() - normal, dataset.test.classes.len() - of_normal];
+    (normal > 0 || anomalous == of_anomalous).then(|| {
+        format!(
+            "`part_gap` {gap} leaves {normal} of {of_normal} normal and {anomalous} of {of_anomalous} anomalous test images out, since the \
+             numbers at the end of their names are near those of anomalies that are learned from: give none where numbers begin anew in \
+             each folder"
+        )
+    })
 }
 
 /// Images of another set, where the settings name one.

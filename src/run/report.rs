@@ -10,8 +10,9 @@ use super::model::Model;
 use super::plots::{TestPlots, Training};
 use super::prepare::TestSet;
 use super::settings::{SETTINGS, Settings};
+use super::sheets::REFERENCE;
 use super::state::Epoch;
-use super::train::THRESHOLD_QUANTILE;
+use super::train::{CALIBRATION_IMAGES, THRESHOLD_QUANTILE};
 use crate::data::supervise::Supervise;
 use crate::error::Result;
 use crate::files;
@@ -73,8 +74,8 @@ fn lead(story: &Story) -> Markup {
 fn method(objective: Objective) -> &'static str {
     match objective {
         Objective::Fcdd => {
-            "by Fully Convolutional Data Description to know these images. Its heatmap is its score: both are near 0 where an image \
-             looks normal and grow without bound the more it deviates."
+            "by Fully Convolutional Data Description to know these images. Its score is the mean of the anomaly map: near 0 where an image \
+             looks normal, without an upper bound. The heatmap is that map, upsampled."
         }
         Objective::Hsc => {
             "by hypersphere classification to know these images. Its score is near 0 where an image looks normal and grows without \
@@ -93,6 +94,8 @@ fn results(story: &Story) -> Markup {
             p.notice {
                 @if story.set.split.images.count() > 0 {
                     "The model has not been tested, since its training was stopped."
+                } @else if !story.model.meta.unjudged.is_empty() {
+                    "The model has not been tested: all test images show parts that it has learned from."
                 } @else {
                     "The model has not been tested: the data has no test images. It can be evaluated with images in DIR/test/good and \
                     DIR/test/DEFECT."
@@ -113,7 +116,9 @@ fn results(story: &Story) -> Markup {
     }
     let alt = "Histogram of the scores of normal and of anomalous test images, with the model's threshold";
     let caption = format!(
-        "Scores of the test images, on a logarithmic axis. {:.0} % of the normal training images do not exceed the threshold.",
+        "Scores of the test images, on a logarithmic axis. The threshold is the smallest score that {:.0} % of the normal training \
+         images do not exceed, of an even selection of at most {CALIBRATION_IMAGES}. New normal images may score higher: choose a \
+         threshold by their scores.",
         100.0 * THRESHOLD_QUANTILE
     );
     shown.push((test_plots.scores.clone(), alt.to_string(), caption));
@@ -135,7 +140,8 @@ fn results(story: &Story) -> Markup {
 fn test_images(folder: &Path) -> Result<Markup> {
     let colours = "Heatmaps run from dark blue (normal) over green to dark red (anomalous)";
     let overview = format!(
-        "{colours}, on a scale that all of them share. Below each image: its score, its class and its number in scores.csv."
+        "{colours}, on a scale that all of them share: of up to {REFERENCE} test images of each label, where fcdd predict draws on the \
+         model's, of training samples. Below each image: its score, its class and its row in scores.csv, from #0."
     );
     let paper = format!(
         "{colours}. On its own scale a heatmap shows where within the image the net looks, even where there is nothing; on the \
@@ -173,7 +179,7 @@ fn samples(settings: &Settings) -> String {
     let anomalies = match settings.supervise {
         _ if settings.offline_supervision => "Half of them are anomalies that were made before training.",
         Supervise::Unsupervised => "All of them are normal.",
-        Supervise::Other => "With probability 0.5, an image of another class took a normal one's place.",
+        Supervise::Other => "With probability 0.5, a real anomaly took a normal image's place.",
         Supervise::Noise => "With probability 0.5, an artificial anomaly took a normal image's place.",
         Supervise::MalformedNormal | Supervise::MalformedNormalGt => {
             "With probability 0.5, a normal image was turned into an anomaly by noise added to it."
@@ -220,7 +226,8 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
     if let Some(data) = story.set.data.as_ref().filter(|_| story.set.data != settings.data) {
         rows.push(("Test data", data.display().to_string()));
     }
-    rows.push(("Normal class", story.set.name.clone()));
+    let rated = if settings.dataset.rates_its_class { "Anomalous class" } else { "Normal class" };
+    rows.push((rated, story.set.name.clone()));
     rows.extend(SETTINGS.iter().filter_map(|setting| Some((setting.title, setting.told(settings)?))));
     rows.push(("Epochs done", meta.epochs.to_string()));
     if !meta.unjudged.is_empty() {
@@ -273,7 +280,7 @@ mod tests {
         assert!(text.ends_with("All of them are normal."), "{text}");
         let text = says(Supervise::MalformedNormalGt, PipelineKind::Lcnaug1);
         assert!(text.contains("noise added") && text.contains("Contrast is normalised"), "{text}");
-        assert!(says(Supervise::Other, PipelineKind::None).contains("another class"));
+        assert!(says(Supervise::Other, PipelineKind::None).contains("a real anomaly"));
     }
 
     #[test]

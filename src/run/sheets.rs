@@ -41,7 +41,7 @@ const EXTREMES: usize = 10;
 const SPACED: usize = 6;
 
 /// Images per label, at most, that decide the shared colour scale.
-const REFERENCE: usize = 64;
+pub(crate) const REFERENCE: usize = 64;
 
 const LABELS: [(&str, bool); 2] = [("normal", false), ("anomalous", true)];
 

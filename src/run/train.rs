@@ -25,7 +25,7 @@ use crate::report::png::save_png;
 pub(crate) const THRESHOLD_QUANTILE: f64 = 0.99;
 
 /// Nominal training images, at most, that threshold and colour scale are calibrated on.
-const CALIBRATION_IMAGES: usize = 512;
+pub(crate) const CALIBRATION_IMAGES: usize = 512;
 
 /// States are so far apart that saving them takes one part in this many of the time. On a GPU an epoch of a small net may be over sooner
 /// than its state is on the disk.

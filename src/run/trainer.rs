@@ -30,22 +30,23 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// A training with these settings, which tells nobody how it goes and leaves no files.
+    /// A training with these settings. Unless asked for, it reports no progress and writes no files.
     pub fn new(settings: Settings) -> Trainer<'a> {
         Trainer { settings, folder: None, observer: None, stop: None }
     }
 
-    /// Leaves a run in a folder, as `fcdd train` does: states to go on from, the model, figures on the test images and a report.
+    /// Writes a run into a folder, as `fcdd train` does: the state to resume from, the model, figures on the test images and a report.
     pub fn in_folder(self, folder: impl AsRef<Path>) -> Trainer<'a> {
         Trainer { folder: Some(folder.as_ref().to_path_buf()), ..self }
     }
 
-    /// Tells of progress, and of what a person should know; from the thread that trains.
+    /// Calls `observer` with progress, and with notes such as which files were left out, from the thread that trains.
     pub fn on_event<F: Fn(Event) + Sync>(self, observer: &'a F) -> Trainer<'a> {
         Trainer { observer: Some(observer), ..self }
     }
 
-    /// Stops after the present step once another thread requests it; what was trained until then is the result.
+    /// Ends the training after the current step once [`Stop::request`] was called, from any thread; the result is the model as trained
+    /// until then.
     pub fn stop_by(self, stop: &'a Stop) -> Trainer<'a> {
         Trainer { stop: Some(stop), ..self }
     }

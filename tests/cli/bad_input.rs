@@ -85,7 +85,7 @@ fn impossible_settings() {
         ("--side 4097", "--side"),
         ("--side 18446744073709551615", "--side"),
         ("--sigma 1e-200", "--sigma"),
-        ("--oe-limit 0", "0 outliers"),
+        ("--oe-limit 0", "give at least 1"),
         ("--noise fine-confetti --supervise noise", "confetti"),
         ("--noise blob", "--outliers"),
         ("--supervise other", "--outliers"),
@@ -123,7 +123,7 @@ fn impossible_settings() {
     scratch.write("empty/manifest.json", br#"{"files": {"roc.safetensors": {}}}"#);
     scratch.run("verify --golden empty").expect_error(&["empty: holds nothing that can be checked"]);
     let without = "train fmnist --data data --out run";
-    scratch.run(&format!("{without} --oe-limit 9")).expect_error(&["--oe-limit 9", "--outliers"]);
+    scratch.run(&format!("{without} --oe-limit 9")).expect_error(&["--oe-limit 9 has no effect without --outliers"]);
     scratch.run(&format!("{without} --noise fine-confetti")).expect_error(&["confetti", "malformed-normal"]);
     assert!(scratch.files("run").is_empty());
 }

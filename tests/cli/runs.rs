@@ -387,8 +387,8 @@ fn help_is_of_the_dataset() {
         ("sweep cifar10 --help", 600, 1),
     ] {
         let told = help(words);
-        assert!(told.contains(&format!("very short ones [default: {epochs}]")), "{words}: {told}");
-        assert!(told.contains(&format!("Gaussian in input pixels [default: {sigma}")), "{words}: {told}");
+        assert!(told.contains(&format!("change --schedule with it [default: {epochs}]")), "{words}: {told}");
+        assert!(told.contains(&format!("also in training [default: {sigma}")), "{words}: {told}");
     }
     let told = help("train --help");
     let places =

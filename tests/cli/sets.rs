@@ -85,6 +85,25 @@ fn other_takes_labelled_anomalies_of_either_split() {
     assert!(names.len() == 22 && !names.contains(&"test/chip/exp1_num_101.png".to_string()), "{names:?}");
 }
 
+#[test]
+fn parts_that_take_good_images_out_of_the_test_are_told() {
+    let scratch = tiles();
+    let words = format!("train folder --data tiles {SMALL} --supervise other --oe-limit 1 --epochs 1");
+    // A hole has number 140 to 143, the good ones 200 to 207, chips 100 to 103.
+    let ran = scratch.run(&format!("{words} --part-gap 57 --out all"));
+    let stderr = ran.expect_success().stderr();
+    assert!(stderr.contains("--part-gap 57 leaves 8 of 8 normal and 16 of 16 anomalous test images out"), "{stderr}");
+    assert!(stderr.contains("none of 24 test images is left: the model will not be measured"), "{stderr}");
+    let report = fs::read_to_string(scratch.path("all/report.html")).unwrap();
+    assert!(report.contains("all test images show parts that it has learned from"), "{report}");
+    scratch.run("evaluate all").expect_error(&["all 24 test images", "--data"]);
+    // By steps of 1 all chips are one part, and all holes.
+    let stderr = scratch.run(&format!("{words} --part-gap 1 --out defects")).expect_success().stderr();
+    assert!(stderr.contains("leaves 0 of 8 normal and 16 of 16 anomalous"), "{stderr}");
+    let stderr = scratch.run(&format!("{words} --part-gap 0 --out parts")).expect_success().stderr();
+    assert!(!stderr.contains("--part-gap"), "{stderr}");
+}
+
 /// Killed or not, on one pass or several, with anomalies made beforehand: the same bits.
 #[test]
 fn offline_supervision_resumes() {

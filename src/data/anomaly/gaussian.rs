@@ -10,7 +10,7 @@ use crate::rng::Stream;
 /// The mode.
 pub(crate) const GAUSSIAN: Mode = Mode {
     word: "gaussian",
-    explanation: "Normal noise per value, standard deviation 64 of 255",
+    explanation: "Gaussian noise per value, σ = 64 of 255",
     stands_alone: true,
     takes_outliers: false,
     prepare: |_, _| Arc::new(Gaussian),

@@ -38,7 +38,7 @@ pub(super) fn outliers(s: &Settings) -> Result<()> {
     match &s.outliers {
         None if draws => Err(Error::setting(
             "the noise mode 'outliers' needs images to draw from",
-            "name them with `outliers` mnist:DIR, cifar100:FILE, images:DIR …, or choose another `noise`",
+            "name them with `outliers` mnist:DIR, cifar100:PATH, images:DIR …, or choose another `noise`",
         )),
         Some(outliers) if !draws => {
             let (supervise, noise) = (s.supervise.word(), s.noise.word());
@@ -59,9 +59,10 @@ pub(super) fn outliers(s: &Settings) -> Result<()> {
 pub(super) fn oe_limit(s: &Settings) -> Result<()> {
     match s.oe_limit {
         Some(limit) if s.outliers.is_none() && s.supervise != Supervise::Other => {
-            refuse("oe_limit", format!("{limit} limits nothing"), "name images with `outliers`, or leave it out")
+            let problem = format!("{limit} has no effect without `outliers` or `supervise` other");
+            refuse("oe_limit", problem, "name outliers, or leave it out")
         }
-        Some(0) => refuse("oe_limit", "0 leaves 0 outliers", "give at least 1, or choose another `noise`"),
+        Some(0) => refuse("oe_limit", "0 leaves nothing to learn from", "give at least 1"),
         _ => Ok(()),
     }
 }

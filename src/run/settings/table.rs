@@ -85,7 +85,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         epochs,
         Daily,
         "Epochs",
-        "Epochs: after each, the learning rate falls and the state is saved, after every few of very short ones"
+        "Epochs: one draws each good image `passes` times, about half of the samples become anomalies; change `schedule` with it"
     )
     .check(|s| within("epochs", s.epochs, MAX_EPOCHS)),
     setting!(side, Daily, "Input side", "Input side in pixels").value("PIXELS"),
@@ -103,7 +103,8 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         hold,
         Daily,
         "Held in memory",
-        "Sets of images to decode once and hold in memory: auto (up to half of what is free), always, never, or a number of MiB"
+        "Cache decoded images in memory: auto (if they take at most half of what is free), always, never, or if they take at most so many \
+         MiB; changes no result"
     )
     .value("MIB"),
     setting!(
@@ -124,8 +125,8 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         outliers,
         Anomalies,
         "Outliers",
-        "Images that serve as anomalies: mnist:DIR, emnist:DIR, fmnist:DIR, cifar10:DIR, cifar100:FILE, imagenet:DIR, \
-         imagenet22k:DIR, mvtec:DIR, mvtec_gt:DIR (labelled anomalies of the set itself) or images:DIR"
+        "Images that serve as anomalies: mnist:DIR, emnist:DIR, fmnist:DIR, cifar10:DIR, cifar100:PATH (a folder, or train.bin), \
+         imagenet:DIR, imagenet22k:DIR, mvtec:DIR, mvtec_gt:DIR (labelled anomalies of the set itself) or images:DIR"
     )
     .value("KIND:PATH")
     .check(check::outliers),
@@ -133,7 +134,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         oe_limit,
         Anomalies,
         "Outliers at most",
-        "Use only this many of the outliers; of mvtec, mvtec_gt and `supervise` other, that many of each kind"
+        "Use only this many outliers; of mvtec, mvtec_gt and `supervise` other, that many of each class and kind of defect"
     )
     .check(check::oe_limit),
     setting!(
@@ -148,8 +149,9 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         part_gap,
         Anomalies,
         "Part gap",
-        "Names that end in numbers at most N apart, from one to the next, mean images of one part (0: the same number): \
-         all of them leave the evaluation with a labelled anomaly"
+        "Leave out of the test every image of a part that is learned from (`supervise` other, `outliers` mvtec_gt): images show one part \
+         where the numbers at the end of their file names differ by at most N, in chains (N = 1: 7, 8 and 9 are one part). Folders are \
+         ignored: only for data whose numbers are unique"
     )
     .check(|s| check::about_labelled(s, "part_gap", s.part_gap.is_some())),
     setting!(lr, Optimisation, "Learning rate", "Learning rate").value("LR").check(|s| match s.lr {
@@ -160,7 +162,8 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         schedule,
         Optimisation,
         "Schedule",
-        "How the learning rate falls: lambda:γ (each epoch) or milestones:γ:e1,e2"
+        "How the learning rate falls: lambda:γ (times γ after each epoch) or milestones:γ:e1,e2 (times γ after these epochs, as PyTorch's \
+         MultiStepLR)"
     )
     .value("SCHEDULE"),
     setting!(optimizer, Optimisation, "Optimizer", "Optimizer of the weights").value("OPTIMIZER"),
@@ -174,22 +177,27 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         reestimate,
         Optimisation,
         "Statistics re-estimated",
-        "Re-estimate the norms' statistics after the last epoch"
+        "Take the batch norms' mean and variance anew from ten training batches after the last epoch"
     ),
-    setting!(sigma, Heatmaps, "Gaussian of the heatmaps", "Width of the heatmaps' Gaussian in input pixels")
-        .value("PIXELS")
+    setting!(
+        sigma,
+        Heatmaps,
+        "Gaussian of the heatmaps",
+        "Standard deviation σ of the Gaussian that upsamples maps to heatmaps, in input pixels; with `maps` true also in training"
+    )
+    .value("PIXELS")
         .told_where(|s| s.objective != Objective::Ae)
         .check(|s| match s.sigma {
             sigma if sigma.is_finite() && sigma >= MIN_SIGMA => Ok(()),
             sigma => refuse("sigma", format!("{sigma} is no width"), &format!("choose {MIN_SIGMA} pixels or more")),
         }),
-    setting!(quantile, Heatmaps, "Hottest colour", "Quantile of heatmap values that is drawn hottest").value("Q").check(
+    setting!(quantile, Heatmaps, "Hottest colour", "Quantile of heatmap values from which on colour is dark red").value("Q").check(
         |s| match s.quantile {
             quantile if quantile > 0.0 && quantile <= 1.0 => Ok(()),
             quantile => refuse("quantile", format!("{quantile} is no quantile"), "choose a number in (0, 1]"),
         },
     ),
-    setting!(class, Paper, "Class", "Class to take as normal, by number or name; of pascalvoc, the anomalous one")
+    setting!(class, Paper, "Class", "The normal class, by number or name; of pascalvoc, the anomalous one")
         .value("CLASS")
         .per_run(),
     setting!(objective, Paper, "Objective", "What the net is trained for").value("OBJECTIVE"),
@@ -210,7 +218,8 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         offline_supervision,
         Paper,
         "Anomalies made before training",
-        "Make as many anomalies as there are good images once, before training, instead of afresh in place of half of them"
+        "Make an anomaly of each good image once, before training, and learn from both; else each sample becomes an anomaly with \
+         probability 0.5, anew in each epoch"
     )
     .switch(true)
     .check(|s| match s.offline_supervision && s.supervise == Supervise::Unsupervised {
@@ -221,7 +230,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         as_published,
         Paper,
         "Tested on what was learned from",
-        "Test also on those labelled anomalies of the test images that were learned from, as the paper does"
+        "Keep in the test the defects that were learned from, as the paper does: figures look better"
     )
     .switch(true)
     .check(|s| check::about_labelled(s, "as_published", s.as_published)),

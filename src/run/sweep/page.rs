@@ -20,8 +20,9 @@ pub(crate) fn write(summary: &Summary, folder: &Path) -> Result<()> {
     if let Some(published) = tables::beside_published(summary) {
         sections.push(section("Beside what is published", &html! {
             p {
-                "Means over all classes of the data set and five seeds, from the tables of the paper (Liznerski et al., ICLR 2021). They compare with a "
-                "sweep that has the paper's settings, among them its outliers and its number of epochs."
+                "Means over all classes of the data set and five seeds, from summaries of the paper (Liznerski et al., ICLR 2021): check them "
+                "there before you cite them. They compare with a sweep that has the paper's settings, among them its outliers and its number of "
+                "epochs."
             }
             (text_table(&published))
         }));

@@ -39,7 +39,7 @@ pub(crate) fn title(summary: &Summary) -> String {
 pub(crate) fn per_class(summary: &Summary) -> Table {
     let measures = || summary.overall.iter().map(|figure| figure.measure);
     let beside = published_per_class(summary);
-    let mut header: Vec<String> = ["nominal class", "runs"].map(str::to_string).into();
+    let mut header: Vec<String> = ["normal class", "runs"].map(str::to_string).into();
     header.extend(measures().map(|measure| measure.name().to_string()));
     header.extend(beside.iter().map(|row| format!("published {}: {}{DAGGER}", row.measure.name(), row.method)));
     let cell = |value: Option<String>| value.unwrap_or_else(|| "–".to_string());
