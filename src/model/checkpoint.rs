@@ -55,14 +55,15 @@ pub(crate) fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, S
 }
 
 /// Where the weights of pretrained nets are to be had.
-pub(crate) const PRETRAINED: &str = "name a safetensors file of torchvision's or timm's vgg11_bn (vgg16 for VGG16 nets) by `weights` FILE, such as \
+pub(crate) const PRETRAINED: &str = "name a safetensors file of torchvision's or timm's vgg11_bn (vgg16 for VGG16 nets, resnet18 for RESNET18 nets) by `weights` FILE, such as \
      model.safetensors of https://huggingface.co/timm/vgg11_bn.tv_in1k, or choose the net's NOPT variant, which starts from scratch";
 
-/// The name of a tensor in files of whole VGG nets; None for tensors that only our nets have.
+/// The name of a tensor in files of whole VGG nets and ResNets; None for tensors that only our nets have.
 fn pretrained_name(name: &str) -> Option<&str> {
     let name = name.strip_prefix("encoder.").unwrap_or(name);
     let name = name.strip_prefix("vgg.").unwrap_or(name);
-    (name.starts_with("features.") || name.starts_with("classifier.")).then_some(name)
+    let parts = ["features.", "classifier.", "conv1.", "bn1.", "layer"];
+    parts.iter().any(|part| name.starts_with(part)).then_some(name)
 }
 
 /// Replaces the feature layers' weights and statistics by those of a pretrained net's file.
@@ -72,7 +73,7 @@ fn pretrained_name(name: &str) -> Option<&str> {
 pub(crate) fn take_pretrained(arch: &Arch, path: &Path, weights: &mut Weights) -> Result<()> {
     if !arch.pretrained {
         let problem = format!("`weights` {}: no layer of {} is pretrained", path.display(), arch.name);
-        return Err(Error::setting(problem, "leave it out, or choose a VGG net"));
+        return Err(Error::setting(problem, "leave it out, or choose a VGG or RESNET18 net"));
     }
     let bytes = files::read(path)?;
     let file = TensorFile::parse(path, &bytes, PRETRAINED)?;

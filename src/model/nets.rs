@@ -1,6 +1,6 @@
 //! The table of FCDD nets. A new net is one new line in `NETS`. Nets of the baselines are in `baselines.rs`.
 
-use super::arch::{Arch, Init, Layer, Objective};
+use super::arch::{Arch, Init, Layer, Objective, Source};
 use crate::error::{Error, Result};
 use crate::steps::activation::Activation;
 
@@ -46,6 +46,10 @@ const NETS: &[Entry] = &[
     net("CNN224_VGG16", |net, _| Arch { pretrained: true, ..vgg16(net) }),
     // As in VGG_F, the first three stages are frozen and the fourth is trained.
     net("CNN224_VGG16_F", |net, _| Arch { pretrained: true, frozen: 17, ..vgg16(net) }),
+    net("RESNET18_NOPT", |net, _| Arch { frozen: 0, ..resnet18(net) }),
+    net("RESNET18", |net, _| Arch { pretrained: true, frozen: 0, ..resnet18(net) }),
+    // As in VGG_F, all but the last stage is frozen.
+    net("RESNET18_F", |net, _| Arch { pretrained: true, ..resnet18(net) }),
 ];
 
 impl Entry {
@@ -122,6 +126,43 @@ fn vgg(net: FcddBuilder, norms: bool, convs: impl IntoIterator<Item = (usize, bo
         }
     }
     net.head()
+}
+
+/// ResNet-18's features up to the end of its third stage, `layer3`, named as torchvision and timm do. All but that stage is frozen.
+fn resnet18(net: FcddBuilder) -> Arch {
+    let mut net = net.input(3, 224);
+    net.arch.norm_eps = 1e-5;
+    let arch = &mut net.arch;
+    let stem = conv_norm(arch, Source::Input, ["conv1", "bn1"].map(String::from), 64, 7, 2);
+    arch.push_on(Layer::Activation(Activation::RELU), [stem]);
+    let mut x = arch.push(Layer::Pool { side: 3, stride: 2, pad: 1 });
+    for (stage, out, stride) in [("layer1", 64, 1), ("layer2", 128, 2), ("layer3", 256, 2)] {
+        arch.frozen = arch.layers.len();
+        x = basic_block(arch, x, &format!("{stage}.0"), out, stride);
+        x = basic_block(arch, x, &format!("{stage}.1"), out, 1);
+    }
+    net.head()
+}
+
+/// Two convolutions and what they are added to: the block's input, through a 1×1 convolution where that has another shape.
+fn basic_block(arch: &mut Arch, x: Source, name: &str, out: usize, stride: usize) -> Source {
+    let names = |i: usize| [format!("{name}.conv{i}"), format!("{name}.bn{i}")];
+    let first = conv_norm(arch, x, names(1), out, 3, stride);
+    let first = arch.push_on(Layer::Activation(Activation::RELU), [first]);
+    let second = conv_norm(arch, first, names(2), out, 3, 1);
+    let shortcut = match stride {
+        1 => x,
+        _ => conv_norm(arch, x, ["0", "1"].map(|i| format!("{name}.downsample.{i}")), out, 1, stride),
+    };
+    let sum = arch.push_on(Layer::Add, [second, shortcut]);
+    arch.push_on(Layer::Activation(Activation::RELU), [sum])
+}
+
+/// A convolution without bias, and its norm.
+fn conv_norm(arch: &mut Arch, x: Source, names: [String; 2], out: usize, side: usize, stride: usize) -> Source {
+    let [name, norm] = names;
+    let conv = arch.push_on(Layer::Conv { name, out, side, stride, bias: false }, [x]);
+    arch.push_on(Layer::Norm { name: norm }, [conv])
 }
 
 /// Builds the small nets, numbering their modules as the authors do: conv1 bn2d1 conv2 … conv_final.
@@ -229,6 +270,8 @@ mod tests {
             // Counted apart, layer by layer.
             ("CNN224_VGG16_NOPT", 28, 8, 92, 3.5, 7_635_777, 0, 27919.5, 83585.2),
             ("CNN224_VGG16_F", 28, 8, 92, 3.5, 7_635_777, 0, 27919.5, 44568.3),
+            ("RESNET18_NOPT", 14, 16, 211, 0.0, 2_783_041, 0, 2805.1, 8179.4),
+            ("RESNET18_F", 14, 16, 211, 0.0, 2_783_041, 0, 2805.1, 4321.1),
         ];
         for (name, n, jump, size, shift, params, bare, forward, train) in table {
             let arch = by_name(name, true).unwrap();

@@ -5,6 +5,8 @@
 #[path = "../numerics/support.rs"]
 #[allow(dead_code)] // tests/numerics uses all of it
 mod numbers;
+#[path = "../numerics/resnet.rs"]
+mod resnet;
 mod support;
 
 mod baselines;

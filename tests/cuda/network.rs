@@ -5,11 +5,13 @@ use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Arch, Objective, Weights, baselines, nets};
 use fcdd::rng::{Purpose, Stream};
+use fcdd::run::verify::random_nets::random_net;
 use fcdd::run::verify::stepwise::{self, TestedDevice};
-use fcdd::run::verify::{Check, CheckOutcome, CheckReport};
+use fcdd::run::verify::{Check, CheckBatch, CheckOutcome, CheckReport};
 use fcdd::steps::hsc_loss::Gradient;
 
 use crate::numbers::{largest, noise};
+use crate::resnet::assert_is_torchvisions;
 use crate::support::{Gpu, Switch, on_device};
 
 /// A net on a device.
@@ -335,6 +337,51 @@ fn launches_are_as_counted() {
                 let graph = gpu.cuda().capture(|| step.cuda(&memory)).unwrap();
                 assert_eq!(graph.launches().unwrap(), step.launches(), "{}", step.describe());
             }
+        }
+    });
+}
+
+/// f32 through twenty layers, of which norms over eight values lose some digits, as on the CPU.
+#[test]
+fn resnet_is_torchvisions() {
+    on_device(|gpu| {
+        // Too slow where every access is checked.
+        if !gpu.is_checked() {
+            assert_is_torchvisions::<f32>(&gpu.device, 1e-3);
+        }
+    });
+}
+
+/// Random nets of every kind of layer, step by step, and their whole training step beside the CPU's.
+#[test]
+fn random_nets() {
+    on_device(|gpu| {
+        for seed in 0..if gpu.is_checked() { 4 } else { 24 } {
+            let numbers: Vec<u32> = (0..30).map(|i| (seed * 30 + i + 1u32).wrapping_mul(2_654_435_761) >> 5).collect();
+            let objective = [Objective::Fcdd, Objective::Hsc, Objective::Ae][seed as usize % 3];
+            let arch = random_net(objective, &numbers);
+            let batch = CheckBatch::noise(&arch, 3, arch.side);
+            let training =
+                TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: seed % 2 == 0, seed: 7 };
+            let mut failed = Vec::new();
+            let mut sink = |check: &Check| {
+                if check.outcome == CheckOutcome::Failed {
+                    failed.push(format!("{}: {:e} > {:e}", check.name, check.error, check.bound));
+                }
+            };
+            let mut report = CheckReport::new(&gpu.device, &mut sink);
+            let weights = Weights::init(&arch, 3);
+            stepwise::networks("random net", &arch, &weights, &batch, DType::F32, training, &mut report).unwrap();
+            assert!(failed.is_empty(), "{failed:#?} in {arch:#?}");
+
+            let [on_cpu, on_gpu] = [&Device::Cpu, &gpu.device].map(|device| {
+                let mut network = network(device, &arch, 3, arch.side, Optimizer::Sgd, false);
+                trained(&mut network, 3, 1)
+            });
+            // Norms over a few values amplify rounding; steps in a wrong order or from wrong buffers are off by more.
+            let bound = 0.02;
+            assert!(distance(&on_gpu.0, &on_cpu.0) < bound, "losses of {arch:#?}");
+            assert!(distance(&on_gpu.1, &on_cpu.1) < bound, "gradients of {arch:#?}");
         }
     });
 }

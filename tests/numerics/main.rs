@@ -11,5 +11,9 @@ mod norm_act_pool;
 mod optimizer;
 mod random_nets;
 mod reconstruction_loss;
+mod resnet;
 mod support;
 mod upsample;
+
+// As the tests of the CUDA back end call it, which share `resnet`.
+use support as numbers;

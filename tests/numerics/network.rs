@@ -1,7 +1,8 @@
 //! Whole nets: gradients by finite differences, smaller batches in the same memory, thread counts, frozen layers.
 
+use crate::resnet::assert_is_torchvisions;
 use crate::support::{assert_close, dot, noise, of};
-use fcdd::device::DType;
+use fcdd::device::{DType, Device};
 use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::weights::Layout;
@@ -258,4 +259,11 @@ fn a_bias_before_a_norm_has_no_gradient() {
     };
     assert!(of("conv1.bias").iter().chain(of("conv2.bias")).all(|&g| g == 0.0));
     assert!(of("conv3.bias").iter().all(|&g| g != 0.0));
+}
+
+/// f64 on both sides; norms over eight values lose some digits of sums whose order differs. In f32 they lose as many of fewer.
+#[test]
+fn resnet_is_torchvisions() {
+    assert_is_torchvisions::<f64>(&Device::Cpu, 1e-9);
+    assert_is_torchvisions::<f32>(&Device::Cpu, 1e-3);
 }

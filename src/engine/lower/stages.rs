@@ -239,7 +239,7 @@ pub(super) fn stages<'a>(
         stage_of.push(stages.len());
         stages.push(Stage { inputs, kind, layer: i });
     }
-    check_dtype(arch, options, &stages)?;
+    check_precision(arch, options, &stages)?;
     Ok(stages)
 }
 
@@ -304,13 +304,16 @@ fn join<'a>(
     Ok(())
 }
 
-/// Fails where a stage computes in f32 alone.
-fn check_dtype(arch: &Arch, options: &PlanOptions, stages: &[Stage]) -> Result<()> {
+/// Fails where a stage computes in f32 alone: of a convolution with a stride the gradient of the input.
+fn check_precision(arch: &Arch, options: &PlanOptions, stages: &[Stage]) -> Result<()> {
     if options.dtype == DType::F32 {
         return Ok(());
     }
+    let reached = reached(stages, false);
     let only_f32 = |stage: &&Stage| match &stage.kind {
-        StageKind::Block(block) => block.conv.stride > 1,
+        StageKind::Block(block) => {
+            block.conv.stride > 1 && options.training.is_some() && is_reached(&reached, false, stage.inputs[0])
+        }
         StageKind::Add { .. } | StageKind::Concat { .. } | StageKind::AveragePool(_) => false,
         StageKind::Reshape { .. } | StageKind::UpsampleNearest2x(_) | StageKind::Dropout { .. } => true,
     };

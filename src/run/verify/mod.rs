@@ -32,6 +32,7 @@ use crate::model::Objective;
 use crate::named::Named;
 use golden::{GoldenFile, Manifest};
 
+pub use batch::CheckBatch;
 pub use check::{Check, CheckCounts, CheckOutcome, CheckReport};
 
 /// What to verify.

@@ -5,13 +5,13 @@
 //! | fprop, many channels | [`super::rows`]: the input is read in place |
 //! | fprop, few channels | [`super::im2col`]: all taps in one product |
 //! | dgrad, stride 1 | fprop of `dy` with the flipped weights |
-//! | dgrad, other strides | [`super::reference`] |
+//! | dgrad, other strides | [`super::im2col`]: a product per tile of `dy`, folded back (col2im) |
 //! | wgrad | [`super::im2col`] |
 //!
 //! The bits do not depend on the number of threads: fprop is cut by it, but no sum crosses a cut; wgrad is cut by its shape alone, and its
 //! partial sums are merged in a fixed order.
 
-use super::{ConvGeometry, im2col, reference, rows};
+use super::{ConvGeometry, im2col, rows};
 use crate::real::Real;
 
 /// From this many products per kernel row on, the row form beats the unfolding; below, its products are too short.
@@ -28,7 +28,7 @@ pub fn fprop_workspace(g: &ConvGeometry) -> usize {
 
 /// Scratch elements of [`dgrad`].
 pub fn dgrad_workspace(g: &ConvGeometry) -> usize {
-    flipped(g).map_or(0, |t| fprop_workspace(&t))
+    flipped(g).map_or_else(|| im2col::dgrad_workspace(g), |t| fprop_workspace(&t))
 }
 
 /// Scratch elements of [`wgrad`].
@@ -36,7 +36,7 @@ pub fn wgrad_workspace(g: &ConvGeometry) -> usize {
     im2col::wgrad_workspace(g)
 }
 
-/// Forward pass; see [`reference::fprop`] for the formula. `workspace` holds at least [`fprop_workspace`] elements.
+/// Forward pass; see [`super::reference::fprop`] for the formula. `workspace` holds at least [`fprop_workspace`] elements.
 pub fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], workspace: &mut [T]) {
     let (matrix, scratch) = workspace.split_at_mut(g.w_len());
     for (k, w) in w.chunks_exact(g.taps()).enumerate() {
@@ -47,10 +47,10 @@ pub fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &m
     multiply(g, x, matrix, b, y, scratch);
 }
 
-/// Gradient of the input; see [`reference::dgrad`]. With stride 1 it is a convolution of `dy` with the flipped weights.
+/// Gradient of the input; see [`super::reference::dgrad`]. With stride 1 it is a convolution of `dy` with the flipped weights.
 pub fn dgrad<T: Real>(g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut [T], workspace: &mut [T]) {
     let Some(t) = flipped(g) else {
-        return reference::dgrad(g, dy, w, dx);
+        return im2col::dgrad(g, dy, w, dx, workspace);
     };
     let (matrix, scratch) = workspace.split_at_mut(t.w_len());
     let taps = g.side * g.side;
@@ -61,7 +61,7 @@ pub fn dgrad<T: Real>(g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut [T], workspa
     multiply(&t, dy, matrix, None, dx, scratch);
 }
 
-/// Gradient of the weights; see [`reference::wgrad`].
+/// Gradient of the weights; see [`super::reference::wgrad`].
 pub fn wgrad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
     im2col::wgrad(g, x, dy, dw, workspace);
 }

@@ -61,6 +61,71 @@ pub(crate) fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>
     });
 }
 
+/// Output rows of a tile of dgrad.
+fn tile_rows(g: &ConvGeometry) -> usize {
+    (TILE_ELEMENTS / (g.ow() * g.taps()).max(1)).clamp(1, g.oh())
+}
+
+/// Scratch elements of [`dgrad`].
+pub(crate) fn dgrad_workspace(g: &ConvGeometry) -> usize {
+    lanes().min(g.n) * tile_rows(g) * g.ow() * g.taps()
+}
+
+/// Gradient of the input; see [`super::reference::dgrad`] for the formula. Tiles of each image are multiplied with the weights, and the
+/// products added where their taps were (col2im), tile after tile.
+pub(crate) fn dgrad<T: Real>(g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut [T], workspace: &mut [T]) {
+    let (rows, dy_row) = (tile_rows(g), g.ow() * g.k);
+    let scratch_len = rows * g.ow() * g.taps();
+    let images = g.n.div_ceil(lanes_within(workspace, scratch_len));
+    let (x_image, dy_image) = (g.h * g.w * g.c, g.oh() * dy_row);
+    let weights = Matrix::row_major(w, g.k, g.taps());
+    let of_lanes = dx.par_chunks_mut(images * x_image).zip(dy.par_chunks(images * dy_image));
+    of_lanes.zip(workspace.par_chunks_exact_mut(scratch_len)).for_each(|((dx, dy), scratch)| {
+        dx.fill(T::zero());
+        for (dx, dy) in dx.chunks_exact_mut(x_image).zip(dy.chunks_exact(dy_image)) {
+            for (tile, dy) in dy.chunks(rows * dy_row).enumerate() {
+                let pixels = dy.len() / g.k;
+                let products = &mut scratch[..pixels * g.taps()];
+                matmul(products, Matrix::row_major(dy, pixels, g.k), weights, false);
+                fold(g, products, tile * rows * g.ow(), dx);
+            }
+        }
+    });
+}
+
+/// Adds the rows of an im2col matrix, for an image's output pixels from `first` on, to where they were taken from.
+fn fold<T: Real>(g: &ConvGeometry, matrix: &[T], first: usize, image: &mut [T]) {
+    for (row, taps) in matrix.chunks_exact(g.taps()).enumerate() {
+        let (p, q) = ((first + row) / g.ow(), (first + row) % g.ow());
+        let Inside { skip, take, from } = Inside::new(g, q);
+        for (r, taps) in taps.chunks_exact(g.side * g.c).enumerate() {
+            if let Some(i) = (p * g.stride + r).checked_sub(g.pad).filter(|&i| i < g.h) {
+                let pixels = &mut image[(i * g.w + from) * g.c..][..take * g.c];
+                pixels.iter_mut().zip(&taps[skip * g.c..]).for_each(|(pixel, &tap)| *pixel += tap);
+            }
+        }
+    }
+}
+
+/// The taps of a row of a window that lie inside the input.
+struct Inside {
+    /// Taps left of it.
+    skip: usize,
+    take: usize,
+    /// The input column of the first.
+    from: usize,
+}
+
+impl Inside {
+    /// Of output column q.
+    fn new(g: &ConvGeometry, q: usize) -> Inside {
+        let left = (q * g.stride) as isize - g.pad as isize;
+        let skip = (-left).clamp(0, g.side as isize) as usize;
+        let take = (g.w as isize - left).clamp(skip as isize, g.side as isize) as usize - skip;
+        Inside { skip, take, from: if take > 0 { (left + skip as isize) as usize } else { 0 } }
+    }
+}
+
 /// Gradient of the weights; see [`super::reference::wgrad`].
 pub(crate) fn wgrad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T], workspace: &mut [T]) {
     let tile = tile_pixels(g);
@@ -101,20 +166,15 @@ fn unfold<'a, T: Real>(g: &ConvGeometry, x: &'a [T], first: usize, rows: usize, 
     for (row, out) in scratch.chunks_exact_mut(g.taps()).take(rows).enumerate() {
         let pixel = first + row;
         let (n, p, q) = (pixel / (oh * ow), pixel / ow % oh, pixel % ow);
-        // Taps left of the input, inside it, and right of it.
-        let left = (q * g.stride) as isize - g.pad as isize;
-        let skip = (-left).clamp(0, g.side as isize) as usize;
-        let take = (g.w as isize - left).clamp(skip as isize, g.side as isize) as usize - skip;
+        let Inside { skip, take, from } = Inside::new(g, q);
         for (r, out) in out.chunks_exact_mut(taps_row).enumerate() {
             let Some(i) = (p * g.stride + r).checked_sub(g.pad).filter(|&i| i < g.h) else {
                 out.fill(T::zero());
                 continue;
             };
             out[..skip * g.c].fill(T::zero());
-            if take > 0 {
-                let start = ((n * g.h + i) * g.w + (left + skip as isize) as usize) * g.c;
-                out[skip * g.c..(skip + take) * g.c].copy_from_slice(&x[start..start + take * g.c]);
-            }
+            let start = ((n * g.h + i) * g.w + from) * g.c;
+            out[skip * g.c..(skip + take) * g.c].copy_from_slice(&x[start..start + take * g.c]);
             out[(skip + take) * g.c..].fill(T::zero());
         }
     }
