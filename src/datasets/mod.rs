@@ -11,6 +11,8 @@
 //! nominal, every other one anomalous. In a dataset of good and defective images of several things (MVTec-AD), the class is the
 //! thing, and its images are labelled `good` or by their defect.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 pub mod cifar10;
 pub mod cifar100;
 pub(crate) mod custom;

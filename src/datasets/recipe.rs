@@ -270,9 +270,10 @@ mod tests {
         assert_eq!(scaling(PipelineKind::Imagenet, FOLDER, 3), fixed(IMAGENET_MOMENTS));
         assert!(matches!(scaling(PipelineKind::Imagenet, FOLDER, 1), MeanStd { mean, .. } if mean.len() == 1));
         assert_ne!(scaling(PipelineKind::Aug1, CUSTOM, 3), fixed(IMAGENET_MOMENTS));
-        let extremes = |dataset| match scaling(PipelineKind::Lcn, dataset, 3) {
-            MinMax { min, max } => (min, max),
-            other => panic!("{other:?}"),
+        let extremes = |dataset| {
+            let scaling = scaling(PipelineKind::Lcn, dataset, 3);
+            let MinMax { min, max } = scaling else { panic!("{scaling:?}") };
+            (min, max)
         };
         let ((joint, _), (each, top)) = (extremes(CIFAR10), extremes(MVTEC));
         assert!(joint == [joint[0]; 3] && each.contains(&joint[0]) && top.len() == 3);

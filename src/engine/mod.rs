@@ -1,5 +1,7 @@
 //! Lowers a net to a plan of steps and runs it forward, backward and update.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 pub mod gpu;
 pub mod lower;
 pub(crate) mod network;

@@ -1,5 +1,7 @@
 //! What a net is: its table of layers, receptive field, parameters, initialisation and files.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 pub(crate) mod arch;
 pub mod baselines;
 pub(crate) mod checkpoint;

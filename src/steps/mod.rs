@@ -20,6 +20,8 @@
 //!
 //! [`operation`] is what they have in common; [`blur`] is an operation of the data path.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 pub mod activation;
 pub mod add;
 pub mod average_pool;

@@ -194,6 +194,7 @@ impl GoldenFile {
 }
 
 /// Values as doubles and the type's name in the manifest.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the formats of another crate, of which four are read")]
 fn decode(dtype: Dtype, data: &[u8]) -> Option<(Vec<f64>, &'static str)> {
     fn each<const N: usize>(data: &[u8], value: impl Fn([u8; N]) -> f64) -> Vec<f64> {
         data.as_chunks().0.iter().map(|bytes| value(*bytes)).collect()

@@ -11,7 +11,7 @@ use super::stepwise::{self, HYPER, TestedDevice};
 use crate::device::{DType, HostBuffers, View};
 use crate::engine::lower::{self, Optimizer, TrainingOptions, lower};
 use crate::engine::{Plan, Step};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Objective, baselines, nets};
 use crate::steps::activation;
 use crate::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad, reference};
@@ -137,15 +137,16 @@ fn convolution(net: &str, step: &Step, full: &ConvGeometry, report: &mut CheckRe
         affine: norm.affine.map(|_| Affine { gamma: quarter(2), beta: quarter(3) }),
         ..norm
     };
-    let (step, terms) = match step {
-        Step::ConvDgrad(_) => (Step::ConvDgrad(Dgrad { geometry: g, dy: y, w, dx: x }), g.taps() / g.c * g.k),
-        Step::ConvWgrad(s) => (Step::ConvWgrad(Wgrad { geometry: g, x, dy: y, dw, db: s.db.map(|_| db) }), g.pixels()),
-        Step::ConvFprop(s) => {
-            let (b, stats) = (s.b.map(|_| b), s.stats.map(|_| stats));
-            let epilogue = Epilogue { norm: s.epilogue.norm.map(fixed_norm), ..s.epilogue };
-            (Step::ConvFprop(Fprop { geometry: g, x, w, b, y, stats, epilogue }), g.taps())
-        }
-        _ => return Ok(()),
+    let (step, terms) = if let Step::ConvDgrad(_) = step {
+        (Step::ConvDgrad(Dgrad { geometry: g, dy: y, w, dx: x }), g.taps() / g.c * g.k)
+    } else if let Step::ConvWgrad(s) = step {
+        (Step::ConvWgrad(Wgrad { geometry: g, x, dy: y, dw, db: s.db.map(|_| db) }), g.pixels())
+    } else if let Step::ConvFprop(s) = step {
+        let (b, stats) = (s.b.map(|_| b), s.stats.map(|_| stats));
+        let epilogue = Epilogue { norm: s.epilogue.norm.map(fixed_norm), ..s.epilogue };
+        (Step::ConvFprop(Fprop { geometry: g, x, w, b, y, stats, epilogue }), g.taps())
+    } else {
+        return Err(Error::internal(format!("{} is no convolution", step.kind())));
     };
     let mut exact = HostBuffers::<f64>::new(&lengths, &[], step.workspace());
     for (i, view) in [x, w, b, y, fixed].into_iter().enumerate() {
@@ -156,27 +157,24 @@ fn convolution(net: &str, step: &Step, full: &ConvGeometry, report: &mut CheckRe
     tested.run(&step, &exact, &HYPER)?;
     let (xs, ws, dys) = (exact.get(x).to_vec(), exact.get(w).to_vec(), exact.get(y).to_vec());
     let bias = exact.get(b).to_vec();
-    match &step {
-        Step::ConvFprop(s) => {
-            reference::fprop(&g, &xs, &ws, s.b.map(|_| bias.as_slice()), exact.get_mut(y));
-            if let Some(norm) = s.epilogue.norm {
-                let [mean, var, gamma, beta] = std::array::from_fn(|i| exact.get(quarter(i)).to_vec());
-                let (affine, x) = (norm.affine.map(|_| (&gamma[..], &beta[..])), exact.get(y).to_vec());
-                norm::forward(&x, &mean, &var, affine, norm.eps, exact.get_mut(y));
-            }
-            activation::forward(s.epilogue.activation, exact.get_mut(y));
-            if let Some(stats) = s.stats {
-                stats.cpu(&mut exact, HYPER.norm_momentum);
-            }
+    if let Step::ConvFprop(s) = &step {
+        reference::fprop(&g, &xs, &ws, s.b.map(|_| bias.as_slice()), exact.get_mut(y));
+        if let Some(norm) = s.epilogue.norm {
+            let [mean, var, gamma, beta] = std::array::from_fn(|i| exact.get(quarter(i)).to_vec());
+            let (affine, x) = (norm.affine.map(|_| (&gamma[..], &beta[..])), exact.get(y).to_vec());
+            norm::forward(&x, &mean, &var, affine, norm.eps, exact.get_mut(y));
         }
-        Step::ConvDgrad(_) => reference::dgrad(&g, &dys, &ws, exact.get_mut(x)),
-        Step::ConvWgrad(s) => {
-            reference::wgrad(&g, &xs, &dys, exact.get_mut(dw));
-            if s.db.is_some() {
-                reference::bias_grad(&g, &dys, exact.get_mut(db));
-            }
+        activation::forward(s.epilogue.activation, exact.get_mut(y));
+        if let Some(stats) = s.stats {
+            stats.cpu(&mut exact, HYPER.norm_momentum);
         }
-        _ => {}
+    } else if let Step::ConvDgrad(_) = &step {
+        reference::dgrad(&g, &dys, &ws, exact.get_mut(x));
+    } else if let Step::ConvWgrad(s) = &step {
+        reference::wgrad(&g, &xs, &dys, exact.get_mut(dw));
+        if s.db.is_some() {
+            reference::bias_grad(&g, &dys, exact.get_mut(db));
+        }
     }
     let mut checks = Vec::new();
     for (output, view) in step.writes().reals {

@@ -3,6 +3,8 @@
 //! All knowledge of the golden format lives here. What a file holds follows from its manifest entry and its name; every tensor of
 //! every file is an input, is compared, or is reported as skipped by name.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod batch;
 pub mod batches;
 pub mod by_layers;
