@@ -1,11 +1,10 @@
 //! Training batches: draw, replace by anomalies, augment, normalise. What becomes of one sample is in `sample`, anomalies that are made
 //! before training are in `offline`.
 
-use flate2::Crc;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::data::anomaly::Synthesiser;
+use crate::data::fingerprint::{Fingerprint, Sum};
 use crate::data::image_source::ImageSource;
 use crate::data::images::Mask;
 use crate::data::pipeline::Preprocessing;
@@ -68,13 +67,6 @@ pub struct LabelledAnomalies {
     pub masks: Vec<Option<Mask>>,
     /// Names of test images that they are, or that show the same parts: these say nothing about what was learned.
     pub unjudged: Vec<String>,
-}
-
-/// Tells images apart from others: how many are nominal, and a checksum of all that are learned from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fingerprint {
-    pub nominal: usize,
-    pub checksum: u32,
 }
 
 /// A training set that batches are drawn from.
@@ -230,9 +222,20 @@ impl TrainingSet {
     /// # Errors
     /// A file that cannot be read.
     pub fn fingerprint(&self) -> Result<Fingerprint> {
-        let mut checksum = Crc::new();
-        self.stores().try_for_each(|images| images.checksum(&mut checksum))?;
-        Ok(Fingerprint { nominal: self.data.nominal.count(), checksum: checksum.sum() })
+        self.fingerprint_by(Sum::default())
+    }
+
+    /// The same, of the kind of another.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn fingerprint_like(&self, other: Fingerprint) -> Result<Fingerprint> {
+        self.fingerprint_by(Sum::like(other.checksum))
+    }
+
+    fn fingerprint_by(&self, mut sum: Sum) -> Result<Fingerprint> {
+        self.stores().try_for_each(|images| images.checksum(&mut sum))?;
+        Ok(Fingerprint { nominal: self.data.nominal.count(), checksum: sum.checksum() })
     }
 
     /// The samples in the order of an epoch.

@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::{fmt, str::FromStr};
 
-use flate2::Crc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::data::fingerprint::{Sum, image_hash};
 use crate::data::images::Images;
 use crate::data::resize_mode::RawForm;
 use crate::error::{Error, Result};
 use crate::memory;
+
+/// Images that are held at once for a checksum of all their bytes.
+const AT_ONCE: usize = 64;
 
 /// Of a set with more images than this, the checksum looks at so many, evenly spread: decoding millions takes hours.
 const CHECKED: usize = 1 << 16;
@@ -58,7 +61,7 @@ pub struct Files {
 struct File {
     path: PathBuf,
     /// Of its raw image when it was first read.
-    checksum: OnceLock<Crc>,
+    hash: OnceLock<u128>,
     /// It was asked for and could not be read.
     broken: AtomicBool,
 }
@@ -193,20 +196,27 @@ impl ImageSource {
         Ok(images)
     }
 
-    /// Adds what tells these images from others, the same whether they are held or not: the bytes of all, of `CHECKED` at most.
-    /// Files that were read before are not read again.
-    pub fn checksum(&self, sum: &mut Crc) -> Result<()> {
+    /// Adds these images, `CHECKED` at most, to a checksum: the same whether they are held or not. For XXH3 files that were read before
+    /// are not read again.
+    pub fn checksum(&self, sum: &mut Sum) -> Result<()> {
         let checked = Files::checked(self.count());
-        match self {
-            ImageSource::Held(images) => checked.into_iter().for_each(|i| sum.update(images.image(i))),
-            ImageSource::Files(files) => {
-                let read = |i: usize| match files.files[i].checksum.get() {
+        match (self, sum) {
+            (ImageSource::Held(images), sum) => checked.into_iter().for_each(|i| sum.add(images.image(i))),
+            (ImageSource::Files(files), Sum::Xxh3(sum)) => {
+                let read = |i: usize| match files.files[i].hash.get() {
                     Some(_) => Ok(()),
                     None => files.read(i, &mut vec![0; files.form.image_len()]),
                 };
                 let results: Vec<Result<()>> = checked.par_iter().map(|&i| read(i)).collect();
                 results.into_iter().collect::<Result<()>>()?;
-                checked.into_iter().filter_map(|i| files.files[i].checksum.get()).for_each(|file| sum.combine(file));
+                let hashes = checked.into_iter().filter_map(|i| files.files[i].hash.get());
+                hashes.for_each(|hash| sum.update(&hash.to_le_bytes()));
+            }
+            (ImageSource::Files(_), sum @ Sum::Crc32(_)) => {
+                for some in checked.chunks(AT_ONCE) {
+                    let images = self.load(some)?;
+                    (0..some.len()).for_each(|i| sum.add(images.image(i)));
+                }
             }
         }
         Ok(())
@@ -217,7 +227,7 @@ impl Files {
     /// Image files that have not been looked at.
     pub fn new(paths: &[PathBuf], form: RawForm) -> Files {
         let file = |path: &PathBuf| {
-            Arc::new(File { path: path.clone(), checksum: OnceLock::new(), broken: AtomicBool::new(false) })
+            Arc::new(File { path: path.clone(), hash: OnceLock::new(), broken: AtomicBool::new(false) })
         };
         Files { form, files: paths.iter().map(file).collect(), replaced: None }
     }
@@ -251,7 +261,7 @@ impl Files {
                 Err(error) => error,
             };
             // One that could be read before has changed since.
-            let Some(replaced) = self.replaced.as_ref().filter(|_| file.checksum.get().is_none()) else {
+            let Some(replaced) = self.replaced.as_ref().filter(|_| file.hash.get().is_none()) else {
                 return Err(error);
             };
             if !file.broken.swap(true, Ordering::Relaxed) {
@@ -277,10 +287,8 @@ impl File {
     /// Writes its raw image; returns its own (height, width).
     fn read(&self, form: &RawForm, out: &mut [u8]) -> Result<(usize, usize)> {
         let (image, size) = form.read(&self.path)?;
-        let mut now = Crc::new();
-        now.update(&image.pixels);
-        let sum = now.sum();
-        if self.checksum.get_or_init(|| now).sum() != sum {
+        let hash = image_hash(&image.pixels);
+        if *self.hash.get_or_init(|| hash) != hash {
             let remedy = "restore it, or train anew with another `out`";
             return Err(Error::file(&self.path, "shows another image than when it was first read", remedy));
         }
@@ -292,6 +300,7 @@ impl File {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::fingerprint::Checksum;
     use crate::data::resize_mode::ResizeMode;
     use image::RgbImage;
     use std::path::Path;
@@ -314,11 +323,14 @@ mod tests {
         [files, held]
     }
 
-    fn sum(store: &ImageSource) -> u32 {
-        let mut sum = Crc::new();
-        sum.update(b"before");
-        store.checksum(&mut sum).unwrap();
-        sum.sum()
+    /// Of both kinds.
+    fn sum(store: &ImageSource) -> [Checksum; 2] {
+        [Checksum::Crc32(0), Checksum::Xxh3([0; 2])].map(|kind| {
+            let mut sum = Sum::like(kind);
+            sum.add(b"before");
+            store.checksum(&mut sum).unwrap();
+            sum.checksum()
+        })
     }
 
     #[test]

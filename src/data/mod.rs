@@ -5,6 +5,7 @@
 //! | [`images`], [`resize`] | images as bytes: reading, grey and RGB, masks; resizing as Pillow does |
 //! | [`resize_mode`] | how an image of any shape becomes a square |
 //! | [`image_source`], [`prefetch`] | sets of images, in memory or decoded when they are needed; work done ahead of its use |
+//! | [`fingerprint`] | what tells the images of a run from others |
 //! | [`image_view`] | images in a caller's memory |
 //! | [`idx`], [`cifar`], [`folder`] | one file format each |
 //! | [`split`] | a split of a dataset with its labels, and what is asked for to read one |
@@ -27,6 +28,7 @@ pub(crate) mod cifar;
 pub(crate) mod constants;
 pub(crate) mod contrast;
 pub mod cuda;
+pub mod fingerprint;
 pub mod folder;
 pub(crate) mod idx;
 pub mod image_source;

@@ -8,7 +8,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 
-use crate::data::batches::Fingerprint;
+use crate::data::fingerprint::Fingerprint;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{Weights, checkpoint};

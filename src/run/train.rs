@@ -13,7 +13,8 @@ use super::settings::{Moved, Settings};
 use super::sheets;
 use super::state::{Epoch, State};
 use super::training_loop::{TrainingLoop, initial};
-use crate::data::batches::{Fingerprint, TrainingData, TrainingSet};
+use crate::data::batches::{TrainingData, TrainingSet};
+use crate::data::fingerprint::Fingerprint;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files;
@@ -75,7 +76,7 @@ pub(crate) fn resume(
     let task = prepare(&settings, context)?;
     task.test.check(chosen)?;
     if let Some(state) = &state {
-        same_images(state.fingerprint, task.set.fingerprint()?)?;
+        same_images(state.fingerprint, task.set.fingerprint_like(state.fingerprint)?)?;
     }
     files::remove_unfinished(directory.path())?;
     directory.write_json(directory::CONFIG, &settings)?;
