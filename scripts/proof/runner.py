@@ -262,25 +262,24 @@ def said_of(text, say):
 
 
 def last_word(text):
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:150] if lines else ""
+    return text.strip().rpartition("\n")[2].strip()[:150]
 
 
 # Lines that tell why a command failed, the most specific first: a sanitizer's finding, a test's assertion, Python's exception.
 COMPLAINTS = [
-    r"^=+ (?!COMPUTE)(Invalid|Error|Race|Uninitialized|Program hit|Leaked)",
+    r"^ *=+ (?!COMPUTE)(Invalid|Error|Race|Uninitialized|Program hit|Leaked)",
     r"panicked at",
     r"^[\w.]+(Error|Exception): ",
     r"FAILED",
-    r"error",
+    r"(?i:error)",
 ]
 
 
 def complaint(text):
     """The line that tells why a command failed."""
-    lines = [line.strip() for line in text.splitlines()]
     for pattern in COMPLAINTS:
-        for i, line in enumerate(lines):
-            if re.search(pattern, line, re.I if pattern == "error" else 0):
-                return (" ".join(lines[i + 1 : i + 3]) if "panicked at" in line else line)[:150]
+        if found := re.search(pattern, text, re.M):
+            start = text.rfind("\n", 0, found.start()) + 1
+            lines = [line.strip() for line in text[start : start + 1000].splitlines()]
+            return (" ".join(lines[1:3]) if pattern == "panicked at" else lines[0])[:150]
     return last_word(text)
