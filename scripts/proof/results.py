@@ -52,6 +52,11 @@ def append(file, text):
     return False
 
 
+def lines_of(rows):
+    """Rows as the lines of a file."""
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
 def rows_of(file):
     """The rows that a file holds; lines that were not written to their end are left out."""
     rows = []
@@ -74,6 +79,7 @@ class Results:
     def __init__(self, name, out):
         self.name, self.out, self.log = name, out, SCRATCH / name
         self.rows = []
+        self.lost = False  # whether a row is not in OUT/NAME.jsonl
         self.written = set()  # output files that commands have begun
         self.outputs = {}  # what was kept of each, by its name in the archive: the disk may lose them later
         self.said = set()
@@ -115,12 +121,12 @@ class Results:
     def add(self, row):
         """Keeps a row."""
         self.rows.append(row)
-        line = json.dumps(row) + "\n"
-        append(self.log / "rows.jsonl", line)
-        if not append(self.lines, line):
+        text = lambda file: lines_of([row] if os.path.exists(file) else self.rows)  # somebody may have removed it
+        append(self.log / "rows.jsonl", text(self.log / "rows.jsonl"))
+        if not append(self.lines, text(self.lines)):
             with contextlib.suppress(OSError):
                 self.reserve.unlink(missing_ok=True)
-            append(self.lines, "\n" + line)  # the first attempt may have left half a line
+            self.lost |= not append(self.lines, "\n" + lines_of([row]))  # the first attempt may have left half a line
 
     def output(self, path):
         """The text that a command wrote to a file; a long file is cut on the disk too, to make room for others."""
@@ -155,7 +161,7 @@ class Results:
     def packed(self):
         """The archive."""
         rows = f"{self.name}/rows.jsonl"
-        self.outputs[rows] = "".join(json.dumps(row) + "\n" for row in self.rows).encode()
+        self.outputs[rows] = lines_of(self.rows).encode()
         by_size = lambda name: (not name.endswith("rows.jsonl"), len(self.outputs[name]))
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w:gz") as archive:

@@ -251,7 +251,8 @@ class Proof:
             self.results.reserve.unlink()
         self.watchdog.communicate(b"done")
         if not archived:
-            show(f"the last outputs are not in {self.results.archived}, which could not be renewed; {self.results.lines} has the rows")
+            rows = self.log / "rows.jsonl" if self.results.lost else self.results.lines
+            show(f"{self.results.archived} could not be renewed and lacks the last rows and outputs: see {rows} and {self.log}")
         return 1 if bad or not archived or self.ended else 0
 
 
