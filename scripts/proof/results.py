@@ -82,6 +82,7 @@ class Results:
         self.lost = False  # whether a row is not in OUT/NAME.jsonl
         self.written = set()  # output files that commands have begun
         self.outputs = {}  # what was kept of each, by its name in the archive: the disk may lose them later
+        self.inside = set()  # those of them that the last archive had room for
         self.said = set()
         self.lines, self.archived, self.reserve = out / f"{name}.jsonl", out / f"{name}.tar.gz", out / ".reserve"
 
@@ -162,10 +163,11 @@ class Results:
         """The archive."""
         rows = f"{self.name}/rows.jsonl"
         self.outputs[rows] = lines_of(self.rows).encode()
-        by_size = lambda name: (not name.endswith("rows.jsonl"), len(self.outputs[name]))
-        packed = io.BytesIO()
+        # Rows first, then what the last archive had, each time the smallest first.
+        order = lambda name: (not name.endswith("rows.jsonl"), name not in self.inside, len(self.outputs[name]))
+        packed, inside = io.BytesIO(), set()
         with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-            for name in sorted(self.outputs, key=by_size):  # rows first, then the smallest
+            for name in sorted(self.outputs, key=order):
                 content = self.outputs[name]
                 if packed.tell() + len(content) > ARCHIVE_LIMIT:
                     self.once(f"{name}: the archive has no room for it")
@@ -173,6 +175,8 @@ class Results:
                 member = tarfile.TarInfo(name)
                 member.size, member.mtime = len(content), time.time()
                 archive.addfile(member, io.BytesIO(content))
+                inside.add(name)
+        self.inside = inside
         return packed.getvalue()
 
     def archive(self):
