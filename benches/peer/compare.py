@@ -226,6 +226,38 @@ def peaks(reports):
     return lines
 
 
+def tables(reports, of_files):
+    """All tables of these reports, line by line."""
+    every = [timing for one in reports for timing in one["timings"]]
+    failed = [timing for timing in every if "error" in timing]
+    timings = [t | {"mode": t["mode"] + ", unchecked" * is_unchecked(t)} for t in every if "error" not in t]
+    lines = [*glance(timings), "", *remarks(timings), *speeds(timings, of_rounds=not of_files)]
+    if of_files:
+        lines += ["", "Floors of whole steps, the sum over their kernels' (operations of convolutions, bytes of each operand once):", ""]
+        lines += floors(reports)
+        lines += ["", "Peaks and clocks, as measured and asked for in this run:", "", *peaks(reports)]
+    lines += ["", "What the time of fcdd goes to, by kind of step timed alone (in brackets: floor / time):", "", *kinds(reports)]
+    if of_files:
+        lines += ["", "Steps timed alone, milliseconds (floor / time):", *layers(reports)]
+    lines += [f"- cut short {one['cut_short']}" for one in reports if "cut_short" in one]
+    if failed:
+        lines += ["", "What did not run:", ""] + [f"- {title(case(t))}, {t['mode']}: {t['error']}" for t in failed]
+    return lines
+
+
+def readable(files):
+    """The reports in these files, and why others are left out: each must give tables by itself, so that none can spoil those of all."""
+    reports, left_out = [], []
+    for file in files:
+        try:
+            one = {"source": Path(file).stem, **json.loads(Path(file).read_text())}
+            tables([one], of_files=True)
+            reports.append(one)
+        except Exception as error:
+            left_out.append(f"left out: {Path(file).name}, which is damaged or incomplete ({type(error).__name__}: {error})")
+    return reports, left_out
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out")
@@ -234,25 +266,13 @@ def main():
     parser.add_argument("--files", nargs="+", metavar="FILE", help="tables of these instead of running anything")
     args = parser.parse_args()
     if args.files:
-        reports = [{"source": Path(file).stem, **json.loads(Path(file).read_text())} for file in args.files]
+        reports, left_out = readable(args.files)
         lines = ["Timings of one run on one machine; images/s, median (least–most) over the repeats.", ""]
+        lines += [line for one in left_out for line in (one, "")]
     else:
         reports = rounds(args.rounds, args.threads)
         lines = [f"{processor()}, {args.threads} threads, {args.rounds} rounds; images/s, median (least–most).", ""]
-    every = [timing for one in reports for timing in one["timings"]]
-    failed = [timing for timing in every if "error" in timing]
-    timings = [t | {"mode": t["mode"] + ", unchecked" * is_unchecked(t)} for t in every if "error" not in t]
-    lines += [*glance(timings), "", *remarks(timings), *speeds(timings, of_rounds=not args.files)]
-    if args.files:
-        lines += ["", "Floors of whole steps, the sum over their kernels' (operations of convolutions, bytes of each operand once):", ""]
-        lines += floors(reports)
-        lines += ["", "Peaks and clocks, as measured and asked for in this run:", "", *peaks(reports)]
-    lines += ["", "What the time of fcdd goes to, by kind of step timed alone (in brackets: floor / time):", "", *kinds(reports)]
-    if args.files:
-        lines += ["", "Steps timed alone, milliseconds (floor / time):", *layers(reports)]
-    lines += [f"- cut short {one['cut_short']}" for one in reports if "cut_short" in one]
-    if failed:
-        lines += ["", "What did not run:", ""] + [f"- {title(case(t))}, {t['mode']}: {t['error']}" for t in failed]
+    lines += tables(reports, of_files=bool(args.files))
     Path(args.out + ".json").write_text(json.dumps(reports, indent=1) + "\n")
     Path(args.out + ".md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

@@ -315,8 +315,12 @@ def checked_nets(path):
     """Whether each net is fcdd's, as check.py wrote into this file; no nets if it checked another version of peer.py."""
     if not path or not Path(path).exists():
         return {}
-    found = json.loads(Path(path).read_text())
-    return {name: one["passed"] for name, one in found["nets"].items() if found["peer"] == fingerprint()}
+    try:
+        found = json.loads(Path(path).read_text())
+        return {name: one["passed"] for name, one in found["nets"].items() if found["peer"] == fingerprint()}
+    except (ValueError, KeyError, AttributeError, TypeError) as error:  # such as a file of a check that was cut short
+        print(f"{path}: not what check.py writes ({type(error).__name__}: {error}): all nets count as unchecked", flush=True)
+        return {}
 
 
 def save(path, report):

@@ -1,28 +1,32 @@
 """What the proof does on a GPU: the parts of its two commands, as tables at the end."""
 
-import contextlib
 import json
+import os
 import re
+import shlex
 import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
-from .runner import SCRATCH, Part, last_word, tool
+from .results import SCRATCH
+from .runner import Part, last_word, tool
 
 # The packed folder.
 HERE = Path(__file__).resolve().parent.parent
+FCDD = shlex.quote(str(HERE / "fcdd"))  # for the peer's scripts, which take a command
 
+# Tests side by side: each needs a core for its reference on the CPU, and nearly another one for its own work.
+WORKERS = max(2, min(10, os.cpu_count() * 5 // 8))
 ON_A_GPU = SimpleNamespace(
-    nets=["FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"], repeats=50, bench=[], tiles=[], tests="", workers=5, test_seconds=20,
+    nets=["FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"], repeats=50, bench=[], tiles=[], tests="", workers=WORKERS,
     sanitizer=lambda kind, test: [tool("compute-sanitizer"), "--tool", kind, "--error-exitcode", "1", *test],
     small=[], table=[], peer=[], verify=True,
 )  # fmt: skip
 # The stand-in is slow: few and small cases, to show that the proof itself works.
 REHEARSED = SimpleNamespace(
-    nets=["FCDD_CNN28"], repeats=1, bench=["--batch", "2", "--task", "infer"], tiles=["--batch", "2"], workers=2, test_seconds=6,
+    nets=["FCDD_CNN28"], repeats=1, bench=["--batch", "2", "--task", "infer"], tiles=["--batch", "2"], workers=2,
     tests="primitives::(mma|ldmatrix_x2|to_bf16|griddepcontrol|mbarrier_expect)|epoch::a_stopped|network::launches|baselines::hsc",
     sanitizer=lambda kind, test: ["env", "FCDD_TEST_DEVICE=checked", *test],
     small=["--smoke"], table=["--smoke", "--jobs", "1"], peer=["--device", "cpu"], verify=False,
@@ -40,13 +44,11 @@ def on(switches):
 
 
 def proven(proof):
-    """Switches whose own tests all ran and passed, and with which no other test failed."""
+    """Switches that the first command proved, and with which nothing failed since."""
 
     def is_proven(switch):
-        tests = [row for row in proof.known() if "test" in row]
-        own = [row for row in tests if re.search(SWITCHES[switch][1], row["test"])]
-        others = [row for row in tests if switch in row["switches"] and row["outcome"] != "not run"]
-        return own and all(row["outcome"] == "passed" and not row["said"].startswith("skipped") for row in own + others)
+        passed = any(row["name"] == f"switch {switch}" and row["outcome"] == "passed" for row in proof.known())
+        return passed and not any(switch in row.get("switches", ()) and row["outcome"].startswith("failed") for row in proof.known())
 
     return [switch for switch in SWITCHES if is_proven(switch)]
 
@@ -57,40 +59,53 @@ def ways(proof):
     return [[]] + [[switch] for switch in use] + ([use] if len(use) > 1 else [])
 
 
+def label(name, switches):
+    return " ".join([name, *(f"+{switch}" for switch in switches)])
+
+
 # ---- the first command
 
 
 def machine(proof):
     """GPU, driver, clocks, operating system."""
-    device = lambda text: next((line.strip() for line in text.splitlines() if "compute capability" in line), last_word(text))
-    proof.run("fcdd info", [HERE / "fcdd", "info"], 10, say=device)
+    device = lambda text: next((line.strip() for line in text.splitlines() if re.search("compute capability|no GPU", line)), last_word(text))
+    proof.run("fcdd info", [HERE / "fcdd", "info"], 10, say=device, must="compute capability")
     if shutil.which("nvidia-smi"):
         proof.run("nvidia-smi", ["nvidia-smi", "-q", "-d", "CLOCK,MEMORY,POWER"], 5, say=lambda text: "")
+    else:
+        proof.skip("nvidia-smi", "it is not on this machine")
     proof.run("uname", ["uname", "-srm"], 5)
 
 
 def listed(proof):
-    """The names of all tests of the CUDA back end."""
-    command = [HERE / "cuda-tests", "--list", "--format", "terse"]
-    text = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=20, check=True).stdout
-    names = [line.removesuffix(": test") for line in text.splitlines() if line.endswith(": test")]
-    return [name for name in names if re.match(proof.size.tests, name) and not name.startswith("planted::")]
+    """The names of all tests of the CUDA back end; asks for them once."""
+    if not proof.listed:
+        command, file = [HERE / "cuda-tests", "--list", "--format", "terse"], "list-of-tests.txt"
+        if proof.run("list of tests", command, 15, output=file, say=lambda text: f"{text.count(': test')} tests", must=": test") == "passed":
+            names = [line.removesuffix(": test") for line in (proof.log / file).read_text().splitlines() if line.endswith(": test")]
+            proof.listed = [name for name in names if re.match(proof.size.tests, name) and not name.startswith("planted::")]
+    return proof.listed
+
+
+def proves(switch, name):
+    """Whether a test is one of a switch's own."""
+    return re.search(SWITCHES[switch][1], name)
 
 
 def test(proof, name, switches=(), ignored=False):
     """One test in a process of its own, so that a sticky CUDA error fails this test alone."""
-    label = " ".join([name, *(f"+{switch}" for switch in switches)])
     words = [HERE / "cuda-tests", "--exact", name] + (["--ignored"] if ignored else [])
     facts = {"test": name, "switches": list(switches)}
-    for switch, (_, own) in SWITCHES.items():
-        concerns = lambda row: switch in row.get("switches", ()) or re.search(own, row.get("test", ""))
-        if concerns(facts) and sum(row["outcome"] == "out of time" for row in proof.rows if concerns(row)) > 1:
-            return proof.row(label, "not run", said=f"two tests of {switch} hung", **facts)
+    for switch in SWITCHES:
+        concerns = lambda row: "test" in row and (switch in row["switches"] or proves(switch, row["test"]))
+        if concerns(facts) and sum(row["outcome"].startswith("out of time") for row in proof.rows if concerns(row)) > 1:
+            return proof.row(label(name, switches), "not run", said=f"two tests of {switch} ran out of time", **facts)
     # Several run side by side, and each has a reference to compute on the CPU.
-    environment = {**on(switches), "RAYON_NUM_THREADS": "3"}
+    environment = {**on(switches), "RAYON_NUM_THREADS": "2"}
     skipped = lambda text: next((line for line in text.splitlines() if line.startswith("skipped: ")), "")
-    if "failed" in proof.run(label, words, proof.size.test_seconds, environment, say=skipped, debug=True, **facts):
-        proof.failed.append((label, words, environment))
+    limit = 20 * proof.pace
+    if "failed" in proof.run(label(name, switches), words, limit, environment, say=skipped, must="1 passed", debug=True, **facts):
+        proof.failed.append((label(name, switches), words, environment))
 
 
 def side_by_side(proof, tests):
@@ -103,57 +118,77 @@ def primitives(proof):
     side_by_side(proof, [(name,) for name in listed(proof) if name.startswith("primitives::")])
 
 
+def plain(proof):
+    """The tests that are neither a primitive's nor a switch's."""
+    return [name for name in listed(proof) if not name.startswith("primitives::") and not any(proves(switch, name) for switch in SWITCHES)]
+
+
 def tests(proof):
-    """Every test of the CUDA back end in a process of its own; those of switches come last."""
-    names = [name for name in listed(proof) if not name.startswith("primitives::") and name != ALONE]
-    of_switches = lambda name: [switch for switch, (_, own) in SWITCHES.items() if re.search(own, name)]
-    plain = sorted(names, key=lambda name: len(of_switches(name)))
-    nets = [name for name in plain if name.startswith("network::") and not of_switches(name)]
-    combined = [(name, switches) for switches in (["pdl"], ["wgmma"], ["pdl", "wgmma"]) for name in nets]
-    side_by_side(proof, [(name,) for name in plain] + combined)
-    if ALONE in listed(proof):
+    """Every test of the CUDA back end in a process of its own, but those of switches."""
+    names = plain(proof)
+    side_by_side(proof, [(name,) for name in names if name != ALONE])
+    if ALONE in names:
         test(proof, ALONE)
+
+
+def switches(proof):
+    """WGMMA and PDL: their own tests, then those of whole nets with one and with both."""
+    own = [name for name in listed(proof) if not name.startswith("primitives::") and any(proves(switch, name) for switch in SWITCHES)]
+    # Net by net, so that each switch soon has been in one; those in bf16 first, which WGMMA is for.
+    nets = sorted((name for name in plain(proof) if name.startswith("network::") and name != ALONE), key=lambda name: "bf16" not in name)
+    side_by_side(proof, [(name,) for name in own] + [(name, use) for name in nets for use in (["pdl"], ["wgmma"], ["pdl", "wgmma"])])
+    for switch in SWITCHES:
+        judge(proof, switch)
+
+
+def judge(proof, switch):
+    """The row that says whether a switch is proven: its own tests all passed, one of a whole net with it too, and none with it failed."""
+    has = lambda row, *outcomes: row["outcome"] in outcomes and not row["said"].startswith("skipped")
+    own = {name: None for name in listed(proof) if proves(switch, name)}
+    own |= {row["test"]: row for row in proof.rows if row.get("test") in own}
+    others = [row for row in proof.rows if switch in row.get("switches", ())]
+    wrong = [name for name, row in own.items() if not row or not has(row, "passed")]
+    wrong += [row["name"] for row in others if not has(row, "passed", "not run")]
+    nets = [row for row in others if has(row, "passed")]
+    missing = [row["name"] for row in others if has(row, "not run")]
+    if own and nets and not wrong:
+        rest = f"; not run: {', '.join(missing)}" if missing else ""
+        return proof.row(f"switch {switch}", "passed", said=f"{len(own)} tests of its own and {len(nets)} of nets passed{rest}")
+    proof.skip(f"switch {switch}", f"not used, for these did not pass: {', '.join(wrong or missing) or 'there are no tests'}")
 
 
 def bench(proof, net, precision, switches=(), task=None):
     name = "-".join(["bench", net, *([task] if task else []), precision, *switches])
     command = [HERE / "fcdd", "bench", net, "--device", "cuda", "--precision", precision, "--repeats", proof.size.repeats, "--json"]
     command += ["--task", task] if task else proof.size.bench
-    proof.run(name, command, 20, on(switches), output=f"{name}.json", say=rates)
+    proof.run(name, command, 20, on(switches), output=f"{name}.json", say=rates, must='"timings"', switches=list(switches))
 
 
 def rates(text):
     """Images per second of the timings on a fixed batch, which are measured as PyTorch's are."""
-    with contextlib.suppress(ValueError, KeyError):
-        timings = json.JSONDecoder().raw_decode(text[text.index("{") :])[0]["timings"]
-        fixed = [t for t in timings if "fixed batch" in t.get("how", "fixed batch") and "images_per_second" in t]
-        return ", ".join(f"{t['task']} {t['images_per_second']:.0f}/s" for t in fixed)
-    return last_word(text)
+    timings = json.JSONDecoder().raw_decode(text[text.index("{") :])[0]["timings"]
+    fixed = [t for t in timings if "fixed batch" in t.get("how", "fixed batch") and "images_per_second" in t]
+    return ", ".join(f"{t['task']} {t['images_per_second']:.0f}/s" for t in fixed)
 
 
 def timings(proof):
-    """`fcdd bench`, bf16, plain and with each switch whose tests passed."""
-    for switch in SWITCHES:
-        if switch not in proven(proof):
-            proof.skip(f"timings with {switch}", "not all tests of it passed")
+    """`fcdd bench`, bf16, plain and with each switch that is proven."""
     for switches in ways(proof):
         for net in proof.size.nets:
             bench(proof, net, "bf16", switches)
 
 
-def python(proof, what):
-    """The Python that has torch, if there is one."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        if not subprocess.run([sys.executable, "-c", "import torch"], capture_output=True, timeout=max(proof.left(), 1)).returncode:
-            return sys.executable
-    return proof.skip(what, f"{sys.executable} has no torch")
+def has_torch(proof):
+    """Whether this Python has PyTorch; a row says which, or why not."""
+    command = [sys.executable, "-c", "import torch; print('torch', torch.__version__)"]
+    return proof.run("torch", command, 30, must="torch", absent="No module named 'torch'") == "passed"
 
 
 def peer(proof):
     """PyTorch, bf16: first checks that its nets are fcdd's, then times eager mode as one CUDA graph."""
-    if python(proof, "peer"):
+    if has_torch(proof):
         checked = proof.log / "peer-checked.json"
-        proof.run("peer-checked", [sys.executable, HERE / "peer/check.py", HERE / "fcdd", checked, *proof.size.peer], 20)
+        proof.run("peer-checked", [sys.executable, HERE / "peer/check.py", FCDD, checked, *proof.size.peer], 20)
         timed_peer(proof, "peer", "--mode", "eager+graph")
         compare(proof)
 
@@ -167,17 +202,20 @@ def timed_peer(proof, name, *words):
 
 def compare(proof):
     """Tables of fcdd and PyTorch side by side, from all timings."""
-    files = [path for path in SCRATCH.rglob("*.json") if re.match(r"bench-|peer(-max-autotune)?\.json", path.name) and path.stat().st_size]
-    proof.run("side by side", [sys.executable, HERE / "peer/compare.py", proof.log / "side-by-side", "--files", *files], 10)
+    files = [path for path in sorted(SCRATCH.rglob("*.json")) if re.match(r"bench-|peer(-max-autotune)?\.json", path.name)]
+    if not files:
+        return proof.skip("side by side", "nothing was timed")
+    bad = lambda text: "; ".join(line for line in text.splitlines() if line.startswith("left out: "))
+    proof.run("side by side", [sys.executable, HERE / "peer/compare.py", proof.log / "side-by-side", "--files", *files], 10, say=bad)
 
 
 def verify(proof):
     """Golden values of the authors' implementation; `fcdd verify` plain and with each proven switch."""
     count = lambda text: next((line for line in reversed(text.splitlines()) if " passed, " in line), last_word(text))
     command = [HERE / "fcdd", "verify", "--device", "cuda"]
-    proof.run("verify --golden", [*command, "--golden", HERE / "golden"], 20, say=count)
+    proof.run("verify --golden", [*command, "--golden", HERE / "golden"], 20, say=count, must=" passed, ")
     for switches in ways(proof) if proof.size.verify else []:
-        proof.run(" ".join(["verify", *(f"+{switch}" for switch in switches)]), command, 30, on(switches), say=count)
+        proof.run(label("verify", switches), command, 30, on(switches), say=count, must=" passed, ", switches=switches)
 
 
 # One test of each kind, by the start of its name.
@@ -186,7 +224,7 @@ RACES = ["conv::tiny_shapes", "steps::norm_act_pool_and_backward"]
 
 
 def sanitizer(proof):
-    """compute-sanitizer: memcheck of the tests that failed, else of a small test of each kind; racecheck of two."""
+    """compute-sanitizer: memcheck of the tests that failed, else of a small test of each kind; racecheck of two. None that hung."""
     if not proof.size.sanitizer("memcheck", [])[0]:
         return proof.skip("sanitizer", "compute-sanitizer is not on this machine")
     names = listed(proof)
@@ -194,8 +232,12 @@ def sanitizer(proof):
     usual = [next((name for name in names if name.startswith(start)), None) for start in SANITIZED]
     checks = [("memcheck", *what) for what in proof.failed or [small(name) for name in usual if name]]
     checks += [("racecheck", *small(name)) for name in RACES if name in names]
-    for kind, label, words, environment in checks:
-        proof.run(f"{kind} {label}", proof.size.sanitizer(kind, words), 40, environment)
+    hung = [row["test"] for row in proof.rows if "test" in row and row["outcome"].startswith("out of time")]
+    for kind, name, words, environment in checks:
+        if name in hung:
+            proof.skip(f"{kind} {name}", "without the sanitizer it ran out of time")
+        else:
+            proof.run(f"{kind} {name}", proof.size.sanitizer(kind, words), 40, environment, must="1 passed")
 
 
 # ---- the second command
@@ -222,7 +264,7 @@ def tiles(proof):
     """Every candidate tile of each convolution, as JSON."""
     for net in proof.size.nets:
         command = [HERE / "fcdd", "bench", net, "--device", "cuda", "--tiles", *proof.size.tiles]
-        proof.run(f"tiles {net}", command, 20, on(proven(proof)), output=f"tiles-{net}.json", say=lambda text: "")
+        proof.run(f"tiles {net}", command, 20, on(proven(proof)), output=f"tiles-{net}.json", say=lambda text: "", must='"tiles"')
 
 
 def accuracy(proof):
@@ -230,13 +272,13 @@ def accuracy(proof):
     data = HERE / "fashion-mnist"
     if not data.exists():
         return proof.skip("accuracy", "no Fashion-MNIST was packed")
-    command = [sys.executable, HERE / "peer/auroc.py", HERE / "fcdd", proof.log / "auroc.json", "--data", data, *proof.size.small]
+    command = [sys.executable, HERE / "peer/auroc.py", FCDD, proof.log / "auroc.json", "--data", data, *proof.size.small]
     proof.run("accuracy", [*command, "--switches", *proven(proof)], 80)
 
 
 def slow_peer(proof):
     """PyTorch's max-autotune as one CUDA graph, which compiles for more than a minute."""
-    if python(proof, "slow peer"):
+    if has_torch(proof):
         timed_peer(proof, "peer-max-autotune", *proof.size.nets[1:], "--mode", "max-autotune+graph")
 
 
@@ -250,7 +292,7 @@ def other_timings(proof):
 
 def table(proof):
     """How long CIFAR-10's whole table would take."""
-    command = [sys.executable, HERE / "peer/cifar10_table.py", HERE / "fcdd", proof.log / "cifar10-table.json", *proof.size.table]
+    command = [sys.executable, HERE / "peer/cifar10_table.py", FCDD, proof.log / "cifar10-table.json", *proof.size.table]
     proof.run("table", command, 60, on(proven(proof)))
 
 
@@ -258,7 +300,8 @@ COMMANDS = {
     "first": [
         Part(name="machine", seconds=10, work=machine),
         Part(name="primitives", seconds=25, work=primitives),
-        Part(name="tests", seconds=75, work=tests),
+        Part(name="tests", seconds=45, work=tests),
+        Part(name="switches", seconds=30, work=switches),
         Part(name="timings", seconds=60, work=timings),
         Part(name="peer", seconds=45, work=peer),
         Part(name="verify", seconds=55, work=verify),

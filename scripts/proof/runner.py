@@ -1,10 +1,8 @@
-"""Runs commands that may fail, hang or refuse to end, within a time budget; keeps their output, and archives it after each part."""
+"""Runs commands that may fail, hang or refuse to end, within a time budget; each gives a row."""
 
 import contextlib
 import ctypes
-import io
 import itertools
-import json
 import os
 import re
 import resource
@@ -13,36 +11,21 @@ import signal
 import socket
 import subprocess
 import sys
-import tarfile
-import tempfile
 import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
-# Output of the commands, on the machine of the proof: the second command reads the results of the first one.
-SCRATCH = Path(tempfile.gettempdir()) / "fcdd-gpu-proof"
+from .results import SCRATCH, Results, refuse, show
+
 PR_SET_CHILD_SUBREAPER = 36  # from linux/prctl.h: processes that lose their parent become children of the proof
 ALONE = "\0fcdd-gpu-proof"  # an abstract socket, a lock for the whole machine, whatever TMPDIR is
 LEAST = 0.3  # of a command's seconds: with less, its shortest parts would end before a program on a GPU has begun
 MARK = "FCDD_PROOF"  # in the environment of all processes that the proof starts, by which they are found again
-ARCHIVE_LIMIT, RESERVE = 15 << 20, 64 << 10
 ROOM = 64 << 20  # free disk space without which no command begins: a test would fail for lack of it alone
 FILE_LIMIT = 256 << 20  # of each file that a command writes: endless output does not fill the disk
 GRACE = 3  # seconds between SIGTERM and SIGKILL; less where the time is shortened
-
-
-def refuse(why):
-    """Ends the program with exit code 2, before anything was done."""
-    print(f"gpu-proof: {why}", file=sys.stderr)
-    sys.exit(2)
-
-
-def show(line):
-    """Prints a line with one write, since several threads print; a closed pipe does not end the proof."""
-    with contextlib.suppress(OSError):
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+ASK = 5  # seconds of the debugger that a test that hangs gets at least, if one other hangs with it; less where the time is shortened
 
 
 class Part(SimpleNamespace):
@@ -102,107 +85,109 @@ class Proof:
 
     def __init__(self, name, out, seconds, size, watchdog):
         """`size`: the extent of the tests and timings. `watchdog`: the command that runs `watch`."""
-        self.name, self.out, self.size, self.seconds = name, out, size, seconds
-        self.until, self.grace = time.monotonic() + seconds, GRACE  # of the part that is running
-        self.rows, self.failed, self.numbers = [], [], itertools.count()
-        self.reserve, self.token = out / ".reserve", f"{os.getpid()}-{time.time_ns()}"
+        self.name, self.size, self.seconds = name, size, seconds
+        self.failed, self.listed, self.numbers = [], [], itertools.count()
+        self.token = f"{os.getpid()}-{time.time_ns()}"
         self.ended = ""  # by which signal
-        self.debugger = threading.Lock()
+        self.asks, self.hanging, self.asking = tool("cuda-gdb"), [], threading.Lock()
         self.alone = socket.socket(socket.AF_UNIX)  # holds the lock while this process lives
         try:
             self.alone.bind(ALONE)
         except OSError:
             refuse("another proof is running on this machine")
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            refuse(f"{out}: {error.strerror}: name a folder for the results")
-        if name == "first":
-            shutil.rmtree(SCRATCH, ignore_errors=True)
-        elif not SCRATCH.exists() and (out / "first.tar.gz").exists():
-            try:
-                with tarfile.open(out / "first.tar.gz") as archive:
-                    archive.extractall(SCRATCH, filter="data")
-            except (OSError, EOFError, tarfile.TarError) as error:
-                show(f"{out / 'first.tar.gz'} cannot be read ({error}): no switch counts as proven")
-        self.log = SCRATCH / name
-        try:
-            self.log.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            refuse(f"{self.log}: {error.strerror}: name a folder for temporary files in TMPDIR")
+        self.results = Results(name, out)
+        self.results.begin()
+        self.earlier = [] if name == "first" else self.results.of_first()
+        self.rows, self.log = self.results.rows, self.results.log
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
                 signal.signal(number, self.end)
-        with contextlib.suppress(OSError):
-            self.reserve.write_bytes(bytes(RESERVE))
         with contextlib.suppress(ValueError):  # if the limit is lower already
             resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))  # commands inherit it
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self.watchdog = subprocess.Popen([*watchdog, self.token, self.reserve], stdin=subprocess.PIPE, start_new_session=True)
+        command = [*watchdog, self.token, self.results.reserve]
+        self.watchdog = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
     def end(self, number, _):
         """Signal handler: kills what runs and allows no further command; the rows so far are archived as after any part."""
         self.ended = f"the proof was ended by {signal.Signals(number).name}"
         sweep(self.token)
 
-    def left(self):
-        """Seconds that a command may take."""
-        return 0 if self.ended else self.until - time.monotonic() - self.grace
+    def left(self, debug=False):
+        """Seconds that a command may take; with `debug`, less those in which the debugger asks two of them where they hang."""
+        reserved = 2 * ASK * self.pace if debug and self.asks else 0
+        return 0 if self.ended else self.until - time.monotonic() - GRACE * self.pace - reserved
 
-    def hindrance(self):
+    def hindrance(self, debug):
         """Why no command can begin, or None."""
-        if self.left() < 0.5:
+        if self.left(debug) < 0.5:
             return self.ended or "no time was left"
         with contextlib.suppress(OSError):
             if shutil.disk_usage(SCRATCH).free < ROOM:
                 return f"no room: {SCRATCH} has less than {ROOM >> 20} MiB free"
 
     def row(self, name, outcome, seconds=0, said="", **facts):
-        self.rows.append({"name": name, "outcome": outcome, "seconds": round(seconds, 1), "said": said, **facts})
+        self.results.add({"name": name, "outcome": outcome, "seconds": round(seconds, 1), "said": said, **facts})
         show(f"{name:<62} {outcome:<12} {seconds:7.1f} s  {said}")
         return outcome
 
-    def known(self):
-        """The rows of the first command."""
-        file = SCRATCH / "first/rows.jsonl"
-        if self.name == "first":
-            return self.rows
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    def skip(self, name, why):
+        self.row(name, "skipped", said=why)
 
-    def run(self, name, command, seconds, environment={}, output=None, say=None, debug=False, **facts):
+    def known(self):
+        """The rows of this command and, in the second, of the first."""
+        return self.earlier + self.rows
+
+    def run(self, name, command, seconds, environment={}, output=None, say=None, must="", absent=None, debug=False, **facts):
         """Runs a command, prints its row, and returns the outcome. `output`: the file of its standard output, if that is read later; `say`: makes
-        the row's text from the output; `debug`: if it hangs, ask a debugger where; `facts`: further fields of the row."""
-        if why := self.hindrance():
+        the row's text from the output; `must`: what the output contains if the command did its work; `absent`: what it contains if that which
+        was to run is not installed; `debug`: if it hangs, ask a debugger where; `facts`: further fields of the row."""
+        if why := self.hindrance(debug):
             return self.row(name, "not run", said=why, **facts)
-        token = f"{self.token}.{next(self.numbers)}."
         file = re.sub(r"[^\w.-]+", "-", name)
         paths = [self.log / (output or f"{file}.txt"), self.log / f"{file}.err"]
-        started, outcome = time.monotonic(), None
+        started = time.monotonic()
         try:
-            with open(paths[0], "wb") as out, open(paths[1], "wb") as err:
-                everything = {**os.environ, **environment, MARK: token}
-                process = subprocess.Popen(
-                    [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=everything, start_new_session=True
-                )  # fmt: skip
-        except OSError as error:
+            outcome = self.outcome(command, seconds, environment, paths, self.log / f"{file}.hang.txt" if debug else None)
+        except OSError as error:  # it could not be started
             return self.row(name, "failed", said=str(error), **facts)
+        text = "\n".join(self.results.output(path) for path in paths)
+        if outcome == "passed":
+            said = said_of(text, say or last_word)
+            if must not in text:
+                outcome, said = "failed", f"exit code 0, but its output has no '{must}': {said}"
+        elif self.ended:
+            outcome, said = "not run", self.ended
+        else:
+            said = complaint(text)
+            outcome = "skipped" if absent and absent in text else outcome
+        return self.row(name, outcome, time.monotonic() - started, said, **facts)
+
+    def outcome(self, command, seconds, environment, paths, hang):
+        """Runs a command and kills all that is left of it. `paths`: files for its output and errors; `hang`: one for where it hangs, or None."""
+        # The last character is no digit, so that the mark of command 1 is not found in that of command 12.
+        mark = f"{self.token}.{next(self.numbers)};"
+        self.log.mkdir(parents=True, exist_ok=True)
+        with open(paths[0], "wb") as out, open(paths[1], "wb") as err:
+            everything = {**os.environ, **environment, MARK: mark}
+            process = subprocess.Popen(
+                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=everything, start_new_session=True
+            )  # fmt: skip
         try:
-            code = process.wait(min(seconds, self.left()))
+            code = process.wait(max(0, min(seconds, self.left(hang is not None))))
             outcome = "passed" if code == 0 else f"failed ({code})"
         except subprocess.TimeoutExpired:
             outcome = "out of time"
-            if debug:
-                self.where_it_hangs(process.pid, file)
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(self.grace)
-        if not sweep(token):
+            if hang:
+                self.where_it_hangs(process.pid, hang)
+            for number, grace in ((signal.SIGTERM, 0 if self.ended else GRACE * self.pace), (signal.SIGKILL, 1)):
+                with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                    os.killpg(process.pid, number)
+                    process.wait(grace)
+        if not sweep(mark):  # also what left its process group
             outcome += ", cannot be killed"
         process.poll()
-        text = "\n".join(ends(path) for path in paths)
-        said = (say or last_word)(text) if outcome == "passed" else self.ended or complaint(text)
-        return self.row(name, outcome, time.monotonic() - started, said, **facts)
+        return outcome
 
     def sweep_orphans(self):
         """Kills processes without the mark that commands left running: all children but the watchdog. Called when no command runs."""
@@ -217,61 +202,34 @@ class Proof:
             time.sleep(0.1)
 
     def where_it_hangs(self, process, file):
-        """Asks a debugger where a process hangs, one process at a time and while there is time."""
-        debugger, seconds = tool("cuda-gdb"), min(15, self.left())
-        if debugger is None or seconds < 1 or not self.debugger.acquire(blocking=False):
+        """Asks a debugger where a process hangs, one process at a time (it stops the whole GPU) and while there is time."""
+        if not self.asks:
             return
-        command = [debugger, "-batch", "-nx", "-p", str(process), "-ex", "info cuda kernels", "-ex", "bt"]
-        token = f"{self.token}.debugger."
+        command = [self.asks, "-batch", "-nx", "-p", str(process), "-ex", "info cuda kernels", "-ex", "bt"]
+        mark = f"{self.token}.{next(self.numbers)};"
+        self.hanging.append(process)
         # Whatever fails here, such as a full disk, the caller must still kill the process.
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired), open(self.log / f"{file}.hang.txt", "wb") as out:
-            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=seconds, env={**os.environ, MARK: token})
-        sweep(token)
-        self.debugger.release()
-
-    def skip(self, name, why):
-        self.row(name, "skipped", said=why)
-
-    def archive(self):
-        """Writes all rows and logs as one file in OUT, in place of the previous one; if there is no room for it, only the rows. Returns
-        whether one was written."""
-        rows = self.log / "rows.jsonl"
-        with contextlib.suppress(OSError):
-            rows.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        files = sorted((path for path in SCRATCH.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
-        for keep in (files, [rows]):
-            try:
-                self.out.mkdir(parents=True, exist_ok=True)
-                self.write_archive(keep)
-                return True
-            except OSError as error:
-                show(f"{self.out / self.name}.tar.gz: {error}")
-                with contextlib.suppress(OSError):
-                    self.reserve.unlink()
-        return False
-
-    def write_archive(self, files):
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-            for path in files:  # the smallest first
-                if packed.tell() + path.stat().st_size < ARCHIVE_LIMIT:
-                    archive.add(path, path.relative_to(SCRATCH))
-                else:
-                    show(f"{path.name}: too large for the archive")
-        new = self.out / f".{self.name}.new"
-        try:
-            new.write_bytes(packed.getvalue())
-            os.replace(new, self.out / f"{self.name}.tar.gz")
-        finally:
-            new.unlink(missing_ok=True)
+        with self.asking, contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            if (left := self.left()) > 0.5:
+                seconds = min(left, 15, max(ASK * self.pace, left / len(self.hanging)))
+                with open(file, "wb") as out:
+                    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=seconds, env={**os.environ, MARK: mark})
+        sweep(mark)
+        self.hanging.remove(process)
 
     def parts(self, table):
         """Runs one part after the other. A part must end by the sum of its own and all earlier parts' seconds, so unused time passes to the
         next. Returns the exit code."""
         share = self.seconds / sum(part.seconds for part in table)
-        self.until, self.grace = time.monotonic(), GRACE * min(share, 1)
-        if not self.archive():
-            refuse(f"nothing can be written to {self.out}: name a folder for the results")
+        self.pace = min(share, 1)  # by which limits within a part shrink with it
+        self.until = time.monotonic()  # the end of the part that is running
+        if not self.results.archive():
+            refuse(f"nothing can be written to {self.results.out}: name a folder for the results")
+        if self.name != "first":
+            if self.earlier:
+                self.row("results of first", "passed", said=f"{len(self.earlier)} rows")
+            else:
+                self.skip("results of first", "there are none: no switch counts as proven, and no net of PyTorch's as checked")
         archived = True
         for part in table:
             if self.ended:
@@ -282,44 +240,49 @@ class Proof:
             except Exception as error:  # whatever it is, the other parts must still run
                 self.row(part.name, "failed", said=f"{type(error).__name__}: {error}")
             self.sweep_orphans()
-            archived = self.archive()
+            archived = self.results.archive()
         bad = [row for row in self.rows if row["outcome"] not in ("passed", "skipped")]
-        show(f"{len(self.rows) - len(bad)} rows passed or skipped, {len(bad)} not; {self.out / self.name}.tar.gz")
+        show(f"{len(self.rows) - len(bad)} rows passed or skipped, {len(bad)} not; {self.results.archived}")
         for row in bad:
             show(f"  {row['name']}: {row['outcome']}")
         if self.ended:
             show(self.ended)
         with contextlib.suppress(OSError):
-            self.reserve.unlink()
+            self.results.reserve.unlink()
         self.watchdog.communicate(b"done")
         if not archived:
-            show(f"the last rows are not in {self.out / self.name}.tar.gz: it could not be written")
+            rows = self.log / "rows.jsonl" if self.results.lost else self.results.lines
+            show(f"{self.results.archived} could not be renewed and lacks the last rows and outputs: see {rows} and {self.log}")
         return 1 if bad or not archived or self.ended else 0
 
 
-def ends(path, most=1 << 20):
-    """The text of a file; of a long one its beginning and its end."""
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        head, size = file.read(most), path.stat().st_size
-        file.seek(max(most, size - most))
-        return (head + file.read(most)).decode(errors="replace")
-    return ""
+def said_of(text, say):
+    """What a row says of a command's output; whatever is in it, the row is not lost."""
+    try:
+        return say(text)
+    except Exception as error:
+        return f"its output is not as expected: {type(error).__name__}: {error}"
 
 
 def last_word(text):
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:150] if lines else ""
+    return text.strip().rpartition("\n")[2].strip()[:150]
 
 
-# Lines that tell why a command failed, the most specific first: a sanitizer's finding, a test's assertion, an error message.
-COMPLAINTS = [r"^=+ (?!COMPUTE)(Invalid|Error|Race|Uninitialized|Program hit|Leaked)", r"panicked at", r"FAILED", r"error"]
+# Lines that tell why a command failed, the most specific first: a sanitizer's finding, a test's assertion, Python's exception.
+COMPLAINTS = [
+    r"^ *=+ (?!COMPUTE)(Invalid|Error|Race|Uninitialized|Program hit|Leaked)",
+    r"panicked at",
+    r"^[\w.]+(Error|Exception): ",
+    r"FAILED",
+    r"(?i:error)",
+]
 
 
 def complaint(text):
     """The line that tells why a command failed."""
-    lines = [line.strip() for line in text.splitlines()]
     for pattern in COMPLAINTS:
-        for i, line in enumerate(lines):
-            if re.search(pattern, line, re.I if pattern == "error" else 0):
-                return (" ".join(lines[i + 1 : i + 3]) if "panicked at" in line else line)[:150]
+        if found := re.search(pattern, text, re.M):
+            start = text.rfind("\n", 0, found.start()) + 1
+            lines = [line.strip() for line in text[start : start + 1000].splitlines()]
+            return (" ".join(lines[1:3]) if pattern == "panicked at" else lines[0])[:150]
     return last_word(text)

@@ -1,0 +1,196 @@
+"""Keeps the results of a command of the proof, whatever happens to the disk: each row at once, and after each part all rows and outputs."""
+
+import contextlib
+import io
+import itertools
+import json
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+# Output of the commands, on the machine of the proof: the second command reads the results of the first one. By user, for /tmp is shared.
+SCRATCH = Path(tempfile.gettempdir()) / f"fcdd-gpu-proof-{os.getuid()}"
+ARCHIVE_LIMIT, RESERVE = 15 << 20, 64 << 10
+WHOLE, END = 4 << 20, 1 << 20  # a file of up to 4 MiB is kept whole, of a longer one the first and the last MiB
+
+
+def refuse(why):
+    """Ends the program with exit code 2, before anything was done."""
+    print(f"gpu-proof: {why}", file=sys.stderr)
+    sys.exit(2)
+
+
+def show(line):
+    """Prints a line with one write, since several threads print; a closed pipe does not end the proof."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    with contextlib.suppress(OSError):
+        os.write(1, f"{line}\n".encode(encoding, "backslashreplace"))
+
+
+def kept(path):
+    """What is kept of a file: its content, or of a long one its beginning and its end."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= WHOLE:
+            return file.read()
+        head = file.read(END)
+        file.seek(size - END)
+        return head + f"\n[{size - 2 * END} bytes left out]\n".encode() + file.read(END)
+
+
+def append(file, text):
+    """Adds text to a file; returns whether it could."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with open(file, "a", encoding="utf-8") as opened:
+            opened.write(text)
+        return True
+    return False
+
+
+def lines_of(rows):
+    """Rows as the lines of a file."""
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def rows_of(file):
+    """The rows that a file holds; lines that were not written to their end are left out."""
+    rows = []
+    with contextlib.suppress(OSError):
+        for line in file.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict) and {"name", "outcome"} <= row.keys()]
+
+
+class Results:
+    """Rows and outputs, in memory and on the disk:
+
+    OUT/NAME.jsonl    a line for each row, at once
+    OUT/NAME.tar.gz   all rows and outputs, replaced after each part by one that has all of the earlier one and more
+    OUT/.reserve      keeps room for rows: given up when the disk is full, and then no archive is written
+    SCRATCH/NAME      the outputs as the commands write them
+    """
+
+    def __init__(self, name, out):
+        self.name, self.out, self.log = name, out, SCRATCH / name
+        self.rows = []
+        self.lost = False  # whether a row is not in OUT/NAME.jsonl
+        self.written = set()  # output files that commands have begun
+        self.outputs = {}  # what was kept of each, by its name in the archive: the disk may lose them later
+        self.inside = set()  # those of them that the last archive had room for
+        self.said = set()
+        self.lines, self.archived, self.reserve = out / f"{name}.jsonl", out / f"{name}.tar.gz", out / ".reserve"
+
+    def begin(self):
+        """Makes the folders; results of an earlier run in OUT get a number."""
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            earlier = [file for file in (self.lines, self.archived) if file.exists()]
+            numbered = lambda file, number: file.with_name(file.name.replace(self.name, f"{self.name}-{number}", 1))
+            number = next(n for n in itertools.count(1) if not any(numbered(file, n).exists() for file in earlier))
+            for file in earlier:
+                file.rename(numbered(file, number))
+                show(f"{self.out} has results already: {file.name} is now {numbered(file, number).name}")
+        except OSError as error:
+            refuse(f"{self.out}: {error.strerror}: name a folder for the results")
+        if self.name == "first":
+            shutil.rmtree(SCRATCH, ignore_errors=True)
+        try:
+            self.log.mkdir(parents=True, exist_ok=True)
+            if SCRATCH.stat().st_uid != os.getuid():
+                raise PermissionError(1, "it belongs to somebody else")
+        except OSError as error:
+            refuse(f"{self.log}: {error.strerror}: name a folder for temporary files in TMPDIR")
+
+    def of_first(self):
+        """The rows of the first command; its outputs are taken out of OUT/first.tar.gz where they are no longer in SCRATCH."""
+        first = self.out / "first.tar.gz"
+        if not (SCRATCH / "first").exists() and first.exists():
+            try:
+                with tarfile.open(first) as archive:
+                    # Python before 3.11.4 has no filter; the archive is our own.
+                    archive.extractall(SCRATCH, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+            except Exception as error:  # whatever is wrong with it: the second command goes on without
+                show(f"{first} cannot be read: {type(error).__name__}: {error}")
+        return rows_of(SCRATCH / "first/rows.jsonl") or rows_of(self.out / "first.jsonl")
+
+    def add(self, row):
+        """Keeps a row."""
+        self.rows.append(row)
+        text = lambda file: lines_of([row] if os.path.exists(file) else self.rows)  # somebody may have removed it
+        append(self.log / "rows.jsonl", text(self.log / "rows.jsonl"))
+        if not append(self.lines, text(self.lines)):
+            with contextlib.suppress(OSError):
+                self.reserve.unlink(missing_ok=True)
+            self.lost |= not append(self.lines, "\n" + lines_of([row]))  # the first attempt may have left half a line
+
+    def output(self, path):
+        """The text that a command wrote to a file; a long file is cut on the disk too, to make room for others."""
+        self.written.add(path)
+        try:
+            content = kept(path)
+            if path.stat().st_size > WHOLE:
+                self.once(f"{path.name}: more than {WHOLE >> 20} MiB, of which the first and the last MiB are kept")
+                path.write_bytes(content)
+        except OSError:
+            return ""
+        return content.decode(errors="replace")
+
+    def once(self, line):
+        """Prints a line, unless it was printed before."""
+        if line not in self.said:
+            self.said.add(line)
+            show(line)
+
+    def collect(self):
+        """Takes all outputs into memory. None is replaced by a shorter one: a full disk may have cut it."""
+        with contextlib.suppress(OSError):
+            for path in SCRATCH.rglob("*"):
+                with contextlib.suppress(OSError):
+                    name = str(path.relative_to(SCRATCH))
+                    if path.is_file() and len(content := kept(path)) >= len(self.outputs.get(name, b"")):
+                        self.outputs[name] = content
+        for path in sorted(self.written):
+            if str(path.relative_to(SCRATCH)) not in self.outputs:
+                self.once(f"{path}: gone or unreadable, not in the archive")
+
+    def packed(self):
+        """The archive."""
+        rows = f"{self.name}/rows.jsonl"
+        self.outputs[rows] = lines_of(self.rows).encode()
+        # Rows first, then what the last archive had, each time the smallest first.
+        order = lambda name: (not name.endswith("rows.jsonl"), name not in self.inside, len(self.outputs[name]))
+        packed, inside = io.BytesIO(), set()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            for name in sorted(self.outputs, key=order):
+                content = self.outputs[name]
+                if packed.tell() + len(content) > ARCHIVE_LIMIT:
+                    self.once(f"{name}: the archive has no room for it")
+                    continue
+                member = tarfile.TarInfo(name)
+                member.size, member.mtime = len(content), time.time()
+                archive.addfile(member, io.BytesIO(content))
+                inside.add(name)
+        self.inside = inside
+        return packed.getvalue()
+
+    def archive(self):
+        """Writes the archive, if there is room for it and the reserve; returns whether there was."""
+        new = self.out / f".{self.name}.new"
+        try:
+            self.collect()
+            self.out.mkdir(parents=True, exist_ok=True)
+            self.reserve.write_bytes(bytes(RESERVE))
+            new.write_bytes(self.packed())
+            os.replace(new, self.archived)
+            return True
+        except OSError as error:
+            show(f"{self.archived} was not renewed: {error}")
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+            return False
