@@ -3,19 +3,24 @@
 use fcdd::device::DType;
 use fcdd::engine::lower::{PlanOptions, lower};
 use fcdd::model::{Arch, Init, Layer, Objective, Source, nets};
-use fcdd::run::verify::by_layers::{BOUND, differences};
+use fcdd::run::verify::by_layers::{Difference, differences};
 use fcdd::run::verify::random_nets::random_net;
 use fcdd::steps::activation::Activation;
 use fcdd::steps::hsc_loss::Gradient;
 use proptest::prelude::*;
 
 fn assert_equal(arch: &Arch, maps: bool, input_grad: bool) {
-    for (what, error) in differences(arch, 3, maps, input_grad).unwrap_or_else(|e| panic!("{e}: {arch:#?}")) {
-        assert!(error <= BOUND, "{what} differs by {error:e} in {arch:#?}");
+    for Difference { name, error, bound } in
+        differences(arch, 3, maps, input_grad).unwrap_or_else(|e| panic!("{e}: {arch:#?}"))
+    {
+        assert!(error <= bound, "{name} differs by {error:e}, which is more than {bound:e}, in {arch:#?}");
     }
 }
 
 proptest! {
+    // Numbers that fail are another net once the generator changes.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn fcdd_nets_are_their_layers(numbers in prop::collection::vec(any::<u32>(), 0..60), maps: bool, input_grad: bool) {
         assert_equal(&random_net(Objective::Fcdd, &numbers), maps, input_grad);

@@ -14,22 +14,44 @@ use crate::steps::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
 use crate::steps::hsc_loss::Gradient;
 use crate::steps::upsample::{self, GaussianTaps};
 
-/// Both do the same sums of some hundred products in f64, in another order: some 10⁻¹⁴, of which norms over a few values, whose gradients
-/// cancel, leave some 10⁻¹¹. A wrong net is off by some percent.
-pub const BOUND: f64 = 1e-8;
+/// How much the images are changed, relatively, to see what rounding may do to a value: some thousand roundings of f64. Norms over a few
+/// values of a small variance magnify either.
+const CHANGE: f64 = 1e-12;
+
+/// What a value may be off by, relative to its largest number, beside that: other orders of sums of some hundred products, of which
+/// logarithms and differences leave fewer digits. A wrong net is off by some percent.
+const SUMMING: f64 = 1e-8;
+
+/// Values whose largest number is smaller are zero but for rounding, as those of nets whose activations are all zero: their errors are
+/// relative to this.
+const SMALL: f64 = 1e-6;
+
+/// −log(1 − exp(−s)) of a score s of 10⁻⁶.
+const POLE: f64 = 13.8;
 
 const SIGMA: f64 = 1.2;
 const SEED: u64 = 11;
 const HYPER: Hyper = Hyper { lr: 0.01, weight_decay: 0.0, step: 3, norm_momentum: NORM_MOMENTUM };
 
-/// A value of a net, and how far the two are apart, relative to the largest number of it.
-pub type Difference = (String, f64);
+/// Values of a net, by name.
+type Values = Vec<(String, Vec<f64>)>;
 
-/// What differs between a net and its layers for a batch: `maps` learns from ground-truth maps, `input_grad` asks for the gradient of
-/// the images.
+/// How far a value of a net and of its layers are apart, and how far they may be, relative to its largest number.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    pub name: String,
+    pub error: f64,
+    pub bound: f64,
+}
+
+/// The differences between a net and its layers for a batch: `maps` learns from ground-truth maps, `input_grad` asks for the gradient of the
+/// images.
 pub fn differences(arch: &Arch, n: usize, maps: bool, input_grad: bool) -> Result<Vec<Difference>> {
     let weights = weights(arch);
     let batch = CheckBatch::noise(arch, n, arch.side);
+    let noise = noise(1, batch.input.len());
+    let changed = batch.input.iter().zip(noise).map(|(x, noise)| x * (1.0 + CHANGE * noise)).collect();
+    let changed = CheckBatch { input: changed, labels: batch.labels.clone(), ..batch };
     let truth = maps.then(|| ground_truth(&batch));
     let training = TrainingOptions { optimizer: Optimizer::Adam, maps, input_grad, seed: SEED };
     let options = |training| PlanOptions {
@@ -40,57 +62,129 @@ pub fn differences(arch: &Arch, n: usize, maps: bool, input_grad: bool) -> Resul
         gradient: Gradient::Grad,
         training,
     };
-    let mut found = Vec::new();
-
     let plain = PlainNet::<f64>::new(arch, &weights, n, arch.side)?;
     let mut network = Network::<f64>::new(arch, options(Some(training)), &weights)?;
     let mut inference = Network::<f64>::new(arch, options(None), &weights)?;
-    for (name, network) in [("inference", &mut inference), ("evaluation of a training plan", &mut network)] {
-        network.input(n)?.copy_from_slice(&batch.input);
-        let scores = network.infer(n)?.to_vec();
-        let outputs = plain.forward(&batch.input, Mode::Inference)?;
-        let output = output_of(&outputs)?;
-        let view = network.plan(n)?.ports.output;
-        compare(&mut found, &format!("output in {name}"), &network.read(view)?, output);
-        let (expected, dy) = scores_of(arch, &batch, output);
-        compare(&mut found, &format!("scores in {name}"), &scores, &expected);
-        if arch.objective == Objective::Hsc {
-            let gradients = plain.backward(&batch.input, &outputs, Mode::Inference, &dy)?;
-            let heatmap: Vec<f64> =
-                gradients.input.chunks_exact(arch.channels).map(|pixel| pixel.iter().map(|d| d.abs()).sum()).collect();
-            compare(&mut found, &format!("heatmaps in {name}"), network.maps(n)?, &heatmap);
+
+    let mut found = Vec::new();
+    let [exact, moved] = [&batch, &changed].map(|batch| plain_evaluated(arch, &plain, batch));
+    let (exact, moved) = (exact?, moved?);
+    for (plan, network) in [("an inference plan", &mut inference), ("a training plan", &mut network)] {
+        let name = |name: &str| format!("{name} in evaluation by {plan}");
+        compare(&mut found, name, &evaluated(network, &batch)?, &exact, &moved);
+    }
+    let [exact, moved] =
+        [&batch, &changed].map(|batch| plain_trained(arch, &plain, batch, truth.as_deref(), input_grad));
+    let (mut exact, mut moved) = (exact?, moved?);
+    let mut ours = trained(&mut network, &batch, truth.as_deref())?;
+    // The loss of an anomalous image has a pole where its score is 0: near it losses and gradients are those of rounding.
+    if exact.iter().any(|(name, values)| name == "losses" && values.iter().any(|&loss| loss > POLE)) {
+        let beside = |(name, _): &(String, Vec<f64>)| name != "losses" && !name.starts_with("gradient");
+        for values in [&mut exact, &mut moved, &mut ours] {
+            values.retain(beside);
         }
     }
+    compare(&mut found, str::to_string, &ours, &exact, &moved);
+    Ok(found)
+}
 
-    let mode = Mode::Training { dropouts: Some((SEED, HYPER.step as u32)) };
-    let outputs = plain.forward(&batch.input, mode)?;
+/// Appends how far ours are from the exact values; `moved` are those of changed images.
+fn compare(found: &mut Vec<Difference>, name: impl Fn(&str) -> String, ours: &Values, exact: &Values, moved: &Values) {
+    // Of a gradient that is zero but for rounding, such as that of a bias before a norm, the largest one of all tells the size.
+    let gradients = exact.iter().filter(|(name, _)| name.starts_with(GRADIENT));
+    let floor = 1e-3 * gradients.map(|(_, values)| largest(values)).fold(0.0, f64::max);
+    assert!(ours.iter().map(|(name, _)| name).eq(exact.iter().map(|(name, _)| name)), "the same values");
+    for (((of, ours), (_, exact)), (_, moved)) in ours.iter().zip(exact).zip(moved) {
+        let size = largest(exact).max(if of.starts_with(GRADIENT) { floor } else { 0.0 }).max(SMALL);
+        let [error, sensitivity] = [ours, moved].map(|values| ratio(Distance::new(values, exact).max_abs, size));
+        found.push(Difference { name: name(of), error, bound: SUMMING + sensitivity });
+    }
+}
+
+/// What the names of parameters' gradients begin with.
+const GRADIENT: &str = "gradient of ";
+
+/// Output, scores and, where they are gradients, heatmaps of a network in evaluation mode.
+fn evaluated(network: &mut Network<f64>, batch: &CheckBatch) -> Result<Values> {
+    let n = batch.n;
+    network.input(n)?.copy_from_slice(&batch.input);
+    let scores = network.infer(n)?.to_vec();
+    let view = network.plan(n)?.ports.output;
+    let mut values = vec![("output".to_string(), network.read(view)?), ("scores".to_string(), scores)];
+    if network.arch().objective == Objective::Hsc {
+        values.push(("heatmaps".to_string(), network.maps(n)?.to_vec()));
+    }
+    Ok(values)
+}
+
+/// The same by layers.
+fn plain_evaluated(arch: &Arch, plain: &PlainNet<f64>, batch: &CheckBatch) -> Result<Values> {
+    let outputs = plain.forward(&batch.input, Mode::Inference)?;
     let output = output_of(&outputs)?;
-    batch.fill(&mut network)?;
-    if let (Some(truth), (_, _, Some(maps))) = (&truth, network.training_inputs(n)?) {
+    let (scores, dy) = scores_of(arch, batch, output);
+    let mut values = vec![("output".to_string(), output.to_vec()), ("scores".to_string(), scores)];
+    if arch.objective == Objective::Hsc {
+        let gradients = plain.backward(&batch.input, &outputs, Mode::Inference, &dy)?;
+        let pixels = gradients.input.chunks_exact(arch.channels);
+        values.push(("heatmaps".to_string(), pixels.map(|pixel| pixel.iter().map(|d| d.abs()).sum()).collect()));
+    }
+    Ok(values)
+}
+
+/// Output, losses, gradients and running statistics of a network in training.
+fn trained(network: &mut Network<f64>, batch: &CheckBatch, truth: Option<&[f64]>) -> Result<Values> {
+    let n = batch.n;
+    batch.fill(network)?;
+    if let (Some(truth), (_, _, Some(maps))) = (truth, network.training_inputs(n)?) {
         maps.copy_from_slice(truth);
     }
     network.forward(n, &HYPER)?;
     network.backward(n)?;
     let ports = network.plan(n)?.ports;
     let training = ports.training.ok_or_else(|| Error::internal("a training plan has training ports"))?;
-    compare(&mut found, "output", &network.read(ports.output)?, output);
-    let (losses, dy) = losses_of(arch, &batch, truth.as_deref(), output)?;
-    compare(&mut found, "losses", &network.read(training.loss)?, &losses);
-    let gradients = plain.backward(&batch.input, &outputs, mode, &dy)?;
-    let (layout, grads) = (Layout::new(arch), network.read(training.grads)?);
-    // Of a gradient that is zero but for rounding, such as that of a bias before a norm, the largest one of all tells the size.
-    let floor = 1e-3 * largest(&gradients.params[layout.trained_from..]);
-    for param in layout.params.iter().filter(|param| param.start >= layout.trained_from) {
-        let range = param.start..param.start + param.len();
-        let (ours, theirs) = (&grads[range.clone()], &gradients.params[range]);
-        let distance = Distance::new(ours, theirs);
-        found.push((format!("gradient of {}", param.name), ratio(distance.max_abs, distance.largest.max(floor))));
-    }
+    let grads = network.read(training.grads)?;
+    let mut values = vec![
+        ("output".to_string(), network.read(ports.output)?),
+        ("losses".to_string(), network.read(training.loss)?),
+        ("running statistics".to_string(), network.read(ports.stats)?),
+    ];
+    values.extend(gradients_by_name(network.arch(), &grads));
     if let Some(view) = training.input_grad {
-        compare(&mut found, "gradient of the input", &network.read(view)?, &gradients.input);
+        values.push(("gradient by the input".to_string(), network.read(view)?));
     }
-    compare(&mut found, "running statistics", &network.read(ports.stats)?, &plain.running(&outputs, NORM_MOMENTUM));
-    Ok(found)
+    Ok(values)
+}
+
+/// The same by layers.
+fn plain_trained(
+    arch: &Arch,
+    plain: &PlainNet<f64>,
+    batch: &CheckBatch,
+    truth: Option<&[f64]>,
+    input_grad: bool,
+) -> Result<Values> {
+    let mode = Mode::Training { dropouts: Some((SEED, HYPER.step as u32)) };
+    let outputs = plain.forward(&batch.input, mode)?;
+    let output = output_of(&outputs)?;
+    let (losses, dy) = losses_of(arch, batch, truth, output)?;
+    let gradients = plain.backward(&batch.input, &outputs, mode, &dy)?;
+    let mut values = vec![
+        ("output".to_string(), output.to_vec()),
+        ("losses".to_string(), losses),
+        ("running statistics".to_string(), plain.running(&outputs, NORM_MOMENTUM)),
+    ];
+    values.extend(gradients_by_name(arch, &gradients.params));
+    if input_grad {
+        values.push(("gradient by the input".to_string(), gradients.input));
+    }
+    Ok(values)
+}
+
+/// The gradients of the trained parameters.
+fn gradients_by_name(arch: &Arch, grads: &[f64]) -> Values {
+    let layout = Layout::new(arch);
+    let trained = layout.params.iter().filter(|param| param.start >= layout.trained_from);
+    trained.map(|param| (format!("{GRADIENT}{}", param.name), grads[param.start..][..param.len()].to_vec())).collect()
 }
 
 /// Initial weights, with norms that do something.
@@ -129,7 +223,7 @@ fn scores_of(arch: &Arch, batch: &CheckBatch, output: &[f64]) -> (Vec<f64>, Vec<
         let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / length as f64;
         let score = match arch.objective {
             Objective::Fcdd => mean(&mut output.iter().map(|&z| pseudo_huber(z))),
-            Objective::Hsc => (output.iter().map(|o| o * o).sum::<f64>() + 1.0).sqrt() - 1.0,
+            Objective::Hsc => pseudo_huber(output.iter().map(|o| o * o).sum::<f64>().sqrt()),
             Objective::Ae => mean(&mut output.iter().zip(input).map(|(y, x)| (y - x).powi(2))),
         };
         slopes.extend(output.iter().zip(input.iter().chain(std::iter::repeat(&0.0))).map(
@@ -182,9 +276,4 @@ fn losses_of(arch: &Arch, batch: &CheckBatch, truth: Option<&[f64]>, output: &[f
 
 fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()))
-}
-
-fn compare(found: &mut Vec<Difference>, name: &str, ours: &[f64], theirs: &[f64]) {
-    let distance = Distance::new(ours, theirs);
-    found.push((name.to_string(), ratio(distance.max_abs, distance.largest)));
 }
