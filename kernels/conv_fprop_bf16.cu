@@ -1,22 +1,21 @@
-// Convolution on the tensor cores, forward: y[n, p, q, k] = b[k] + Σ_{r,s,c} x[n, p·stride + r − pad, q·stride + s − pad, c] · w[k, r, s, c].
-// dgrad of stride 1 is the same sum over dy, with padding side − 1 − pad and flipped weights (cast.cu).
+// Convolution of stride 1 on the tensor cores, forward: y[n, p, q, k] = b[k] + Σ_{r,s,c} x[n, p + r − pad, q + s − pad, c] · w[k, r, s, c].
+// dgrad is the same sum over dy, with padding side − 1 − pad and flipped weights (cast.cu).
 #include "conv_fprop_bf16.cuh"
 
 template <class T, bool PACKED>
 __device__ __forceinline__ void fprop(const bf16* __restrict__ x, const bf16* __restrict__ weights,
                                       const Epilogue& epilogue, bf16* __restrict__ y, float* __restrict__ y32,
-                                      float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int stride,
-                                      int pad) {
+                                      float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
   kernels_before();
   using A = Windows<T, PACKED>;
   using B = Weights<T>;
-  const int oh = (h + 2 * pad - side) / stride + 1, ow = (w + 2 * pad - side) / stride + 1;
+  const int oh = h + 2 * pad - side + 1, ow = w + 2 * pad - side + 1;
   const int pixels = n * oh * ow, depth = (side * side * c + CHUNK - 1) / CHUNK * CHUNK;
   // Neighbouring blocks read the same pixels, which then come from L2.
   const int tiles = (k + T::BN - 1) / T::BN;
   const int first_pixel = blockIdx.x / tiles * T::BM, first_k = blockIdx.x % tiles * T::BN;
 
-  A a({x, h, w, c, side}, first_pixel, pixels, oh, ow, stride, pad);
+  A a({x, h, w, c, side}, first_pixel, pixels, oh, ow, pad);
   B b(weights, first_k, k, depth);
   typedef Stage<A, B> Operands;
   DYN_SHARED(Operands, stages);
@@ -42,62 +41,62 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_fprop_bf16_128x128
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
     const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
     float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
-    int stride, int pad) {
-  SINCE_SM_80(fprop<Tile<128, 128, 64, 64>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, stride, pad));
+    int pad) {
+  SINCE_SM_80(fprop<Tile<128, 128, 64, 64>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 3) conv_fprop_bf16_128x64(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
     const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
     float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
-    int stride, int pad) {
-  SINCE_SM_80(fprop<Tile<128, 64, 64, 32>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, stride, pad));
+    int pad) {
+  SINCE_SM_80(fprop<Tile<128, 64, 64, 32>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_64x64(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
     const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
     float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
-    int stride, int pad) {
-  SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, stride, pad));
+    int pad) {
+  SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_128x32(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
     const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
     float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
-    int stride, int pad) {
-  SINCE_SM_80(fprop<Tile<128, 32, 32, 32>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, stride, pad));
+    int pad) {
+  SINCE_SM_80(fprop<Tile<128, 32, 32, 32>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_128x16(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
     const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
     float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
-    int stride, int pad) {
-  SINCE_SM_80(fprop<Tile<128, 16, 32, 16>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, stride, pad));
+    int pad) {
+  SINCE_SM_80(fprop<Tile<128, 16, 32, 16>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_64x64_packed(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
     const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
     float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
-    int stride, int pad) {
-  SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, stride, pad));
+    int pad) {
+  SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_64x32_packed(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
     const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
     float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
-    int stride, int pad) {
-  SINCE_SM_80(fprop<Tile<64, 32, 16, 32>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, stride, pad));
+    int pad) {
+  SINCE_SM_80(fprop<Tile<64, 32, 16, 32>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 5) conv_fprop_bf16_64x16_packed(
     const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
     const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
     float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
-    int stride, int pad) {
-  SINCE_SM_80(fprop<Tile<64, 16, 16, 16>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, stride, pad));
+    int pad) {
+  SINCE_SM_80(fprop<Tile<64, 16, 16, 16>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
 }

@@ -1,5 +1,5 @@
-// Convolution on the tensor cores, gradients of the weights and the bias: dw[k, r, s, c] = Σ_{n,p,q} dy[n, p, q, k] ·
-// x[n, p·stride + r − pad, q·stride + s − pad, c] and db[k] = Σ_{n,p,q} dy[n, p, q, k].
+// Convolution of stride 1 on the tensor cores, gradients of the weights and the bias: dw[k, r, s, c] = Σ_{n,p,q} dy[n, p, q, k] ·
+// x[n, p + r − pad, q + s − pad, c] and db[k] = Σ_{n,p,q} dy[n, p, q, k].
 //
 // Split-K: the pixels are cut into parts, whose partial sums are stored separately in f32, [part][k·side²·c, then k of the bias], and added
 // in a fixed order by conv_wgrad_sum (conv_wgrad.cu). There are no atomics, so every run gives the same bits.
@@ -40,18 +40,18 @@ template <class T, bool PACKED>
 struct Taps {
   using Part = MnMajor<T::BN>;
   Unfolded<PACKED> images;
-  int stride, pad, left;
+  int pad, left;
   Odometer tap, at;  // at: q, p, n
 
   // For the tile that starts at tap `first`, over output pixels begin..end of those laid out [·, p, q].
-  __device__ __forceinline__ Taps(const Unfolded<PACKED>& images_, int first, int begin, int end, int p, int q, int stride_, int pad_)
-      : images(images_), stride(stride_), pad(pad_), left(end - begin - Part::row(0)),
+  __device__ __forceinline__ Taps(const Unfolded<PACKED>& images_, int first, int begin, int end, int p, int q, int pad_)
+      : images(images_), pad(pad_), left(end - begin - Part::row(0)),
         tap(first + Part::chunk() * CHUNK, 0, images_.c, images_.side), at(begin + Part::row(0), Part::STRIDE, q, p) {}
 
   __device__ __forceinline__ void load(Part& part) {
 #pragma unroll
     for (int held = 0; held < Part::HELD; held++) {
-      const int i = left > 0 ? at.y * stride - pad : images.NOWHERE, j = at.x * stride - pad;
+      const int i = left > 0 ? at.y - pad : images.NOWHERE, j = at.x - pad;
       const int pixel = left > 0 ? (at.z * images.h + i) * images.w + j : 0;
       if (Part::active()) images.copy(part.at(Part::row(held), Part::chunk()), i, j, pixel, tap);
       at.advance();
@@ -62,17 +62,16 @@ struct Taps {
 
 template <class T, bool PACKED>
 __device__ __forceinline__ void wgrad(const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums,
-                                      int part_pixels, int part_length, int n, int h, int w, int c, int k, int side, int stride,
-                                      int pad) {
+                                      int part_pixels, int part_length, int n, int h, int w, int c, int k, int side, int pad) {
   kernels_before();
   using A = Gradients<T>;
   using B = Taps<T, PACKED>;
-  const int oh = (h + 2 * pad - side) / stride + 1, ow = (w + 2 * pad - side) / stride + 1;
+  const int oh = h + 2 * pad - side + 1, ow = w + 2 * pad - side + 1;
   const int first_tap = blockIdx.x * T::BN, first_k = blockIdx.y * T::BM;
   const int begin = blockIdx.z * part_pixels, end = min(n * oh * ow - begin, part_pixels) + begin;
 
   A a(dy, first_k, k, begin, end);
-  B b({x, h, w, c, side}, first_tap, begin, end, oh, ow, stride, pad);
+  B b({x, h, w, c, side}, first_tap, begin, end, oh, ow, pad);
   typedef Stage<A, B> Operands;
   DYN_SHARED(Operands, stages);
   float sum[T::MI][T::NI][4];
@@ -89,38 +88,38 @@ __device__ __forceinline__ void wgrad(const bf16* __restrict__ x, const bf16* __
 //   packed  any c, for the first layers with 1 or 3 channels: the taps of a pixel are gathered one by one; else c is a multiple of 8
 extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_wgrad_bf16_128x128(
     const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
-    int h, int w, int c, int k, int side, int stride, int pad) {
-  SINCE_SM_80(wgrad<Tile<128, 128, 64, 64>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad));
+    int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(wgrad<Tile<128, 128, 64, 64>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 3) conv_wgrad_bf16_64x128(
     const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
-    int h, int w, int c, int k, int side, int stride, int pad) {
-  SINCE_SM_80(wgrad<Tile<64, 128, 32, 64>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad));
+    int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(wgrad<Tile<64, 128, 32, 64>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_wgrad_bf16_32x128(
     const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
-    int h, int w, int c, int k, int side, int stride, int pad) {
-  SINCE_SM_80(wgrad<Tile<32, 128, 32, 32>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad));
+    int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(wgrad<Tile<32, 128, 32, 32>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_wgrad_bf16_16x128(
     const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
-    int h, int w, int c, int k, int side, int stride, int pad) {
-  SINCE_SM_80(wgrad<Tile<16, 128, 16, 32>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad));
+    int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(wgrad<Tile<16, 128, 16, 32>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 3) conv_wgrad_bf16_64x64_packed(
     const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
-    int h, int w, int c, int k, int side, int stride, int pad) {
-  SINCE_SM_80(wgrad<Tile<64, 64, 32, 32>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad));
+    int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(wgrad<Tile<64, 64, 32, 32>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_wgrad_bf16_32x64_packed(
     const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
-    int h, int w, int c, int k, int side, int stride, int pad) {
-  SINCE_SM_80(wgrad<Tile<32, 64, 16, 32>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad));
+    int h, int w, int c, int k, int side, int pad) {
+  SINCE_SM_80(wgrad<Tile<32, 64, 16, 32>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
 }
 
 // The partial sums of db: sums[part · part_length + k] = Σ dy[pixel, k] over the pixels of the part (conv_bias.cuh).

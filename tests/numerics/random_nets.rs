@@ -229,3 +229,14 @@ fn wrong_nets_are_refused() {
         assert!(message.contains("WRONG") && message.contains(layer) && message.contains(legal), "{layer}: {message}");
     }
 }
+
+/// Convolutions with strides, which ResNets have, compute in f32 alone.
+#[test]
+fn strides_are_refused_in_bf16() {
+    let arch = nets::by_name("RESNET18_F", true).unwrap();
+    let options =
+        |dtype| PlanOptions { batch: 1, side: 32, dtype, sigma: 1.2, gradient: Gradient::Grad, training: None };
+    assert!(lower(&arch, &options(DType::F32)).is_ok());
+    let message = lower(&arch, &options(DType::Bf16)).err().unwrap().to_string();
+    assert!(message.contains("FCDD_RESNET18_F") && message.contains("`precision` f32"), "{message}");
+}

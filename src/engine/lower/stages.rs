@@ -304,16 +304,13 @@ fn join<'a>(
     Ok(())
 }
 
-/// Fails where a stage computes in f32 alone: of a convolution with a stride the gradient of the input.
+/// Fails where a stage computes in f32 alone.
 fn check_precision(arch: &Arch, options: &PlanOptions, stages: &[Stage]) -> Result<()> {
     if options.dtype == DType::F32 {
         return Ok(());
     }
-    let reached = reached(stages, false);
     let only_f32 = |stage: &&Stage| match &stage.kind {
-        StageKind::Block(block) => {
-            block.conv.stride > 1 && options.training.is_some() && is_reached(&reached, false, stage.inputs[0])
-        }
+        StageKind::Block(block) => block.conv.stride > 1,
         StageKind::Add { .. } | StageKind::Concat { .. } | StageKind::AveragePool(_) => false,
         StageKind::Reshape { .. } | StageKind::UpsampleNearest2x(_) | StageKind::Dropout { .. } => true,
     };

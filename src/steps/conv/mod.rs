@@ -227,7 +227,7 @@ impl Operation for Fprop {
             DType::F32 => cuda::fprop(self, memory),
             DType::Bf16 => {
                 let g = &self.geometry;
-                tensor::fprop(self, memory, tensor::fprop_by(memory.cuda(), g.pixels(), [g.c, g.k], g.stride))
+                tensor::fprop(self, memory, tensor::fprop_by(memory.cuda(), g.pixels(), [g.c, g.k]))
             }
         }
     }
@@ -318,7 +318,7 @@ impl Operation for Dgrad {
             DType::F32 => cuda::dgrad(self, memory),
             DType::Bf16 => {
                 let g = &self.geometry;
-                tensor::dgrad(self, memory, tensor::fprop_by(memory.cuda(), g.n * g.h * g.w, [g.k, g.c], g.stride))
+                tensor::dgrad(self, memory, tensor::fprop_by(memory.cuda(), g.n * g.h * g.w, [g.k, g.c]))
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Activations, weights and gradients of activations are bf16, sums f32, gradients of weights and biases f32. The weights are kept
 //! in f32 and cast after each update ([`crate::steps::cast`]): as KRSC for fprop, and flipped for dgrad, which is an fprop of dy with
-//! the flipped weights, of stride 1. Any kernel and padding. Where the channels that are summed over are no
+//! the flipped weights. Stride 1; any kernel and padding. Where the channels that are summed over are no
 //! multiple of 8 (first layers), their taps are gathered one by one ("packed").
 //!
 //! Every bf16 operand is aligned to 16 bytes. On a GPU before sm_80 a launch returns an error.
@@ -58,14 +58,12 @@ pub(super) type MmaFpropKernel = fn(
     i32,
     i32,
     i32,
-    i32,
 ) -> Result<()>;
 pub(super) type MmaWgradKernel = fn(
     Launch<'_>,
     Pointer<'_, bf16>,
     Pointer<'_, bf16>,
     PointerMut<'_, f32>,
-    i32,
     i32,
     i32,
     i32,
@@ -176,18 +174,18 @@ fn wgrad_tile(packed: bool, channels: usize) -> &'static MmaTile<MmaWgradKernel>
     }
 }
 
-/// What computes the forward pass of so many pixels, channels in and out, and a stride.
-pub(super) fn fprop_by(cuda: &Cuda, pixels: usize, [c, k]: [usize; 2], stride: usize) -> By<MmaFpropKernel> {
-    match cuda.has_wgmma() && wgmma::fits_fprop([c, k], stride) {
+/// What computes the forward pass of so many pixels and channels in and out.
+pub(super) fn fprop_by(cuda: &Cuda, pixels: usize, [c, k]: [usize; 2]) -> By<MmaFpropKernel> {
+    match cuda.has_wgmma() && wgmma::fits_fprop(c, k) {
         true => By::Wgmma,
         false => By::Mma(fprop_tile(is_packed(c), pixels, k)),
     }
 }
 
 /// The candidates: the narrowest tile, and those of which less than half would be empty.
-pub(super) fn fprop_candidates(cuda: &Cuda, [c, k]: [usize; 2], stride: usize) -> Vec<By<MmaFpropKernel>> {
+pub(super) fn fprop_candidates(cuda: &Cuda, [c, k]: [usize; 2]) -> Vec<By<MmaFpropKernel>> {
     let tiles = if is_packed(c) { &FPROP_PACKED[..] } else { &FPROP };
-    candidates(tiles, |tile| tile.columns < 2 * k, cuda.can_wgmma() && wgmma::fits_fprop([c, k], stride))
+    candidates(tiles, |tile| tile.columns < 2 * k, cuda.can_wgmma() && wgmma::fits_fprop(c, k))
 }
 
 /// What computes the gradient of the weights.
@@ -210,12 +208,18 @@ fn candidates<K>(tiles: &'static [MmaTile<K>], fits: impl Fn(&MmaTile<K>) -> boo
     std::iter::once(narrowest).chain(wider).map(By::Mma).chain(wgmma.then_some(By::Wgmma)).collect()
 }
 
+/// The kernels support stride 1 alone, and lowering refuses others in bf16.
+fn assert_takes(g: &ConvGeometry) {
+    assert_eq!(g.stride, 1, "a convolution of bf16 with a stride");
+}
+
 /// [`Fprop`] of bf16; y may be f32, which shows the sums as they are before they are rounded.
 ///
 /// Bound: the tensor cores where a byte of x and y takes some 300 flop or more, else the bytes.
 pub(super) fn fprop(step: &Fprop, memory: &DeviceBuffers, by: By<MmaFpropKernel>) -> Result<()> {
     let g = &step.geometry;
-    let sizes = [g.n, g.h, g.w, g.c, g.k, g.side, g.stride, g.pad].map(int);
+    assert_takes(g);
+    let sizes = [int(g.n), int(g.h), int(g.w), int(g.c), int(g.k), int(g.side), int(g.pad)];
     let parts = step.stats.map_or(PointerMut::null(), |_| memory.workspace());
     let after = After::new(step.b, step.epilogue, memory);
     launch_fprop(by, memory, sizes, g.pixels(), [step.x, step.w], after, step.y, parts)?;
@@ -231,10 +235,10 @@ pub(super) fn fprop_rows(g: &ConvGeometry) -> usize {
 /// [`Dgrad`] of bf16; dx may be f32, as y of [`fprop`]. Bound: as there.
 pub(super) fn dgrad(step: &Dgrad, memory: &DeviceBuffers, by: By<MmaFpropKernel>) -> Result<()> {
     let g = &step.geometry;
-    assert_eq!(g.stride, 1, "the gradient of the input of a bf16 convolution with a stride, which lowering refuses");
+    assert_takes(g);
     // Negative where padding puts outputs beyond the reach of the image.
     let pad = int(g.side) - 1 - int(g.pad);
-    let sizes = [int(g.n), int(g.oh()), int(g.ow()), int(g.k), int(g.c), int(g.side), 1, pad];
+    let sizes = [int(g.n), int(g.oh()), int(g.ow()), int(g.k), int(g.c), int(g.side), pad];
     let (none, no_parts) = (After::new(None, Epilogue::NONE, memory), PointerMut::null());
     launch_fprop(by, memory, sizes, g.n * g.h * g.w, [step.dy, step.w], none, step.dx, no_parts)
 }
@@ -244,7 +248,7 @@ pub(super) fn dgrad(step: &Dgrad, memory: &DeviceBuffers, by: By<MmaFpropKernel>
 fn launch_fprop(
     by: By<MmaFpropKernel>,
     memory: &DeviceBuffers,
-    [n, h, width, c, k, side, stride, pad]: [i32; 8],
+    [n, h, width, c, k, side, pad]: [i32; 7],
     pixels: usize,
     [x, w]: [View; 2],
     after: After<'_>,
@@ -265,9 +269,7 @@ fn launch_fprop(
     let [rows, columns] = tile.grid(pixels, k as usize);
     let launch = memory.cuda().launch([int(rows * columns) as u32, 1, 1], THREADS, tile.shared());
     let After { bias: b, norm: NormChannels { mean, var, gamma, beta, eps }, slope } = after;
-    (tile.kernel)(
-        launch, x, w, b, mean, var, gamma, beta, y, y32, parts, eps, slope, n, h, width, c, k, side, stride, pad,
-    )
+    (tile.kernel)(launch, x, w, b, mean, var, gamma, beta, y, y32, parts, eps, slope, n, h, width, c, k, side, pad)
 }
 
 pub(super) fn is_packed(channels: usize) -> bool {
@@ -303,11 +305,12 @@ pub(super) fn shares(
     parts: &Parts,
 ) -> Result<()> {
     let g = &step.geometry;
+    assert_takes(g);
     let By::Mma(tile) = by else { return wgmma::shares(step, memory, sums, parts) };
     let [rows, columns] = tile.grid(g.k, g.taps());
     let launch = memory.cuda().launch([columns as u32, rows as u32, parts.count as u32], THREADS, tile.shared());
     let (x, dy) = (memory.pointer(step.x), memory.pointer(step.dy));
     let [part_pixels, part_length] = [parts.pixels, step.part_length()].map(int);
-    let [n, h, width, c, k, side, stride, pad] = [g.n, g.h, g.w, g.c, g.k, g.side, g.stride, g.pad].map(int);
-    (tile.kernel)(launch, x, dy, sums, part_pixels, part_length, n, h, width, c, k, side, stride, pad)
+    let [n, h, width, c, k, side, pad] = [g.n, g.h, g.w, g.c, g.k, g.side, g.pad].map(int);
+    (tile.kernel)(launch, x, dy, sums, part_pixels, part_length, n, h, width, c, k, side, pad)
 }

@@ -24,8 +24,8 @@ const THREADS: u32 = 2 * 128 + 32;
 const SHARED: u32 = (3 * 2 * TILE * DEPTH * size_of::<bf16>() + 1024) as u32;
 
 /// Whether the forward pass with so many channels in and out can be done here.
-pub(super) fn fits_fprop([c, k]: [usize; 2], stride: usize) -> bool {
-    c.is_multiple_of(DEPTH) && k > TILE / 2 && stride == 1
+pub(super) fn fits_fprop(c: usize, k: usize) -> bool {
+    c.is_multiple_of(DEPTH) && k > TILE / 2
 }
 
 /// [`super::Fprop`] with the sizes n, h, w, c, k, side, pad, over `pixels` output pixels; y in bf16 or f32, the other one null.
@@ -56,7 +56,7 @@ pub(super) fn fprop(
 
 /// Whether the gradient of the weights can be done here.
 pub(super) fn fits_wgrad(g: &ConvGeometry) -> bool {
-    fits_fprop([g.c, g.k], g.stride) && g.k.is_multiple_of(8)
+    fits_fprop(g.c, g.k) && g.k.is_multiple_of(8)
 }
 
 /// Each part's share of dw of [`Wgrad`], one after another in `sums`; the parts are multiples of 64 pixels.
