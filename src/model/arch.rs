@@ -7,11 +7,9 @@ use std::ops::RangeInclusive;
 use crate::error::{Error, Result};
 use crate::named::Named;
 use crate::steps::activation::Activation;
+use crate::steps::concat::MOST_PARTS;
 use crate::steps::upsample::ReceptiveField;
 use crate::steps::{conv, pool};
-
-/// Values that a concatenation may join: as many as its kernel takes.
-pub(crate) const MOST_PARTS: usize = 4;
 
 /// Weight of a batch in the norms' running statistics while training: PyTorch's default, as the authors train.
 pub(crate) const NORM_MOMENTUM: f64 = 0.1;

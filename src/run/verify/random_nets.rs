@@ -1,7 +1,8 @@
 //! Random legal nets of every kind of layer, built from a list of numbers: the same numbers give the same net, and fewer a smaller one.
 
-use crate::model::arch::{Arch, Init, Layer, MOST_PARTS, Objective, Source};
+use crate::model::arch::{Arch, Init, Layer, Objective, Source};
 use crate::steps::activation::Activation;
+use crate::steps::concat::MOST_PARTS;
 
 /// Side of an autoencoder's images: its decoder begins with 2×2 maps.
 const AE_SIDE: usize = 8;
