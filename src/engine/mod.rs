@@ -7,10 +7,9 @@ pub mod lower;
 pub(crate) mod network;
 pub(crate) mod plan;
 pub(crate) mod schedule;
-pub(crate) mod step;
 
 pub use network::Network;
 pub use plan::Plan;
-pub use step::Step;
 
+pub use crate::steps::Step;
 pub use crate::steps::operation::Hyper;

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::step::Step;
 use crate::device::cuda::{self, Cuda, DeviceBuffers};
 use crate::device::{ByteView, DType, HostBuffers, View};
 use crate::real::Real;
+use crate::steps::Step;
 
 /// Views that callers fill and read.
 #[derive(Clone, Copy, Debug)]

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::ops::RangeInclusive;
 
+use super::layer::{Init, Layer, Shape};
 use crate::error::{Error, Result};
 use crate::named::Named;
-use crate::steps::activation::Activation;
-use crate::steps::concat::MOST_PARTS;
+use crate::steps::standalone::{Misfit, ValueShape};
 use crate::steps::upsample::ReceptiveField;
-use crate::steps::{conv, pool};
 
 /// Weight of a batch in the norms' running statistics while training: PyTorch's default, as the authors train.
 pub(crate) const NORM_MOMENTUM: f64 = 0.1;
@@ -38,79 +36,6 @@ pub enum Objective {
     Hsc,
     /// Autoencoder: the output is the input again; what it fails to reconstruct is the heatmap
     Ae,
-}
-
-/// How the initial weights of a layer are drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Init {
-    /// Uniform in ±1/√fan_in, biases too: PyTorch's default.
-    Uniform,
-    /// Uniform in ±gain·√(6 / (fan_in + fan_out)) with the gain of the leaky ReLU, √(2 / (1 + 0.01²)); biases as by default.
-    Xavier,
-    /// Normal with variance 2 / fan_out, biases 0: torchvision's convolutions.
-    Kaiming,
-    /// Normal with standard deviation 0.01, biases 0: torchvision's linear layers.
-    Normal,
-}
-
-/// One layer. Names are PyTorch's module names.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Layer {
-    /// Convolution with `side`×`side` kernels, an odd number, and as much padding as keeps the side where the stride is 1.
-    Conv {
-        name: String,
-        out: usize,
-        side: usize,
-        stride: usize,
-        /// Whether it has a bias where the net has biases.
-        bias: bool,
-    },
-    /// Fully connected layer on maps of `pixels` pixels: a 1×1 convolution of all of an image's values.
-    Linear {
-        name: String,
-        out: usize,
-        pixels: usize,
-        init: Init,
-    },
-    /// Transposed convolution of stride 1: a convolution with the flipped kernel and a padding of side − 1 − `pad`.
-    Deconv {
-        name: String,
-        out: usize,
-        side: usize,
-        pad: usize,
-        init: Init,
-    },
-    /// Batch normalisation.
-    Norm {
-        name: String,
-    },
-    Activation(Activation),
-    /// Max pooling.
-    Pool {
-        side: usize,
-        stride: usize,
-        pad: usize,
-    },
-    /// The mean over windows without padding.
-    AveragePool {
-        side: usize,
-        stride: usize,
-    },
-    /// The sum of two values of one shape.
-    Add,
-    /// The channels of several values of one side, one after the other.
-    Concat,
-    /// A vector in the order (channel, row, column) as `c` maps of `side`×`side` pixels.
-    Reshape {
-        side: usize,
-        c: usize,
-    },
-    /// Twice the side, each pixel four times.
-    UpsampleNearest2x,
-    /// In training, zeroes each value with probability ½ and doubles the others.
-    Dropout,
-    /// The logistic function, at the end of an autoencoder alone.
-    Sigmoid,
 }
 
 /// What a layer reads.
@@ -154,149 +79,15 @@ pub struct Arch {
     pub unused_norms: Vec<(String, usize)>,
 }
 
-/// A layer's geometry for a given batch and input side.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Shape {
-    /// Convolutions, and what is one inside: fully connected layers and transposed convolutions.
-    Conv(conv::ConvGeometry),
-    /// Norms, activations, sums, dropout and sigmoid keep the shape [n, side, side, c].
-    Same {
-        side: usize,
-        c: usize,
-    },
-    Pool(pool::PoolGeometry),
-    AveragePool(pool::PoolGeometry),
-    /// Of values with so many channels each.
-    Concat {
-        side: usize,
-        channels: Vec<usize>,
-    },
-    /// From [n, 1, 1, c·side²] to [n, side, side, c].
-    Reshape {
-        side: usize,
-        c: usize,
-    },
-    /// From [n, side, side, c] to [n, 2·side, 2·side, c].
-    UpsampleNearest2x {
-        side: usize,
-        c: usize,
-    },
-}
-
-impl Shape {
-    /// Side and channels of the output.
-    pub fn output(&self) -> (usize, usize) {
-        match *self {
-            Shape::Conv(g) => (g.oh(), g.k),
-            Shape::Same { side, c } | Shape::Reshape { side, c } => (side, c),
-            Shape::Pool(g) | Shape::AveragePool(g) => (g.oh(), g.c),
-            Shape::Concat { side, ref channels } => (side, channels.iter().sum()),
-            Shape::UpsampleNearest2x { side, c } => (2 * side, c),
-        }
-    }
-}
-
-impl Layer {
-    /// How many values it reads.
-    fn inputs(&self) -> RangeInclusive<usize> {
-        match self {
-            Layer::Add => 2..=2,
-            Layer::Concat => 2..=MOST_PARTS,
-            Layer::Conv { .. }
-            | Layer::Linear { .. }
-            | Layer::Deconv { .. }
-            | Layer::Norm { .. }
-            | Layer::Activation(_)
-            | Layer::Pool { .. }
-            | Layer::AveragePool { .. }
-            | Layer::Reshape { .. }
-            | Layer::UpsampleNearest2x
-            | Layer::Dropout
-            | Layer::Sigmoid => 1..=1,
-        }
-    }
-
-    /// The name of a layer with parameters.
-    pub fn name(&self) -> Option<&str> {
-        match self {
-            Layer::Conv { name, .. }
-            | Layer::Linear { name, .. }
-            | Layer::Deconv { name, .. }
-            | Layer::Norm { name } => Some(name),
-            Layer::Activation(_)
-            | Layer::Pool { .. }
-            | Layer::AveragePool { .. }
-            | Layer::Add
-            | Layer::Concat
-            | Layer::Reshape { .. }
-            | Layer::UpsampleNearest2x
-            | Layer::Dropout
-            | Layer::Sigmoid => None,
-        }
-    }
-
-    fn kind(&self) -> &'static str {
-        match self {
-            Layer::Conv { .. } => "convolution",
-            Layer::Linear { .. } => "fully connected layer",
-            Layer::Deconv { .. } => "transposed convolution",
-            Layer::Norm { .. } => "norm",
-            Layer::Activation(_) => "activation",
-            Layer::Pool { .. } => "max pool",
-            Layer::AveragePool { .. } => "average pool",
-            Layer::Add => "sum",
-            Layer::Concat => "concatenation",
-            Layer::Reshape { .. } => "reshape",
-            Layer::UpsampleNearest2x => "upsampling",
-            Layer::Dropout => "dropout",
-            Layer::Sigmoid => "sigmoid",
-        }
-    }
-
-    /// What is wrong with its own numbers, and what they may be.
-    fn fault(&self) -> Option<(String, &'static str)> {
-        match *self {
-            Layer::Conv { side, stride, .. } => (side % 2 == 0 || stride == 0).then(|| {
-                (
-                    format!("has a kernel of {side}×{side} and stride {stride}"),
-                    "kernels have odd sides, strides are at least 1",
-                )
-            }),
-            Layer::Deconv { side, pad, .. } => (pad >= side).then(|| {
-                (
-                    format!("has a kernel of {side}×{side} and a padding of {pad}"),
-                    "its padding is smaller than its kernel",
-                )
-            }),
-            Layer::Pool { side, stride, pad } => (side == 0 || stride == 0 || 2 * pad > side || side > pool::MOST_SIDE)
-                .then(|| {
-                    let found = format!("has a window of {side}×{side}, stride {stride} and a padding of {pad}");
-                    (found, "windows have 1 to 16 rows, strides are at least 1, padding is at most half a window")
-                }),
-            Layer::AveragePool { side, stride } => (side == 0 || stride == 0)
-                .then(|| (format!("has a window of {side}×{side} and stride {stride}"), "both are at least 1")),
-            Layer::Linear { .. }
-            | Layer::Norm { .. }
-            | Layer::Activation(_)
-            | Layer::Add
-            | Layer::Concat
-            | Layer::Reshape { .. }
-            | Layer::UpsampleNearest2x
-            | Layer::Dropout
-            | Layer::Sigmoid => None,
-        }
-    }
-}
-
 impl Arch {
     /// Adds a layer that reads the last one, or the images where it is the first. Returns where its output is read from.
-    pub fn push(&mut self, layer: Layer) -> Source {
+    pub fn push(&mut self, layer: impl Into<Layer>) -> Source {
         self.push_on(layer, [self.output()])
     }
 
     /// Adds a layer that reads these.
-    pub fn push_on(&mut self, layer: Layer, inputs: impl Into<Vec<Source>>) -> Source {
-        self.layers.push(Node { layer, inputs: inputs.into() });
+    pub fn push_on(&mut self, layer: impl Into<Layer>, inputs: impl Into<Vec<Source>>) -> Source {
+        self.layers.push(Node { layer: layer.into(), inputs: inputs.into() });
         self.output()
     }
 
@@ -310,6 +101,12 @@ impl Arch {
         let node = &self.layers[layer].layer;
         let name = node.name().map(|name| format!(" {name}")).unwrap_or_default();
         format!("layer {layer} ({}{name})", node.kind())
+    }
+
+    /// How many layers of its kind come before a layer.
+    pub(crate) fn number_of_its_kind(&self, layer: usize) -> u32 {
+        let kind = self.layers[layer].layer.kind();
+        self.layers[..layer].iter().filter(|node| node.layer.kind() == kind).count() as u32
     }
 
     /// The layers that read a value.
@@ -327,8 +124,8 @@ impl Arch {
     pub fn check(&self) -> Result<()> {
         let mut names = BTreeSet::new();
         for (i, Node { layer, inputs }) in self.layers.iter().enumerate() {
-            if let Some((problem, legal)) = layer.fault() {
-                return Err(self.illegal(i, problem, legal));
+            if let Some(fault) = layer.fault() {
+                return Err(self.misfit(i, fault, self.side));
             }
             let counts = layer.inputs();
             if !counts.contains(&inputs.len()) {
@@ -386,83 +183,35 @@ impl Arch {
     pub fn shapes(&self, n: usize, side: usize) -> Result<Vec<Shape>> {
         self.check()?;
         let mut shapes: Vec<Shape> = Vec::with_capacity(self.layers.len());
+        let images = ValueShape { n, side, c: self.channels };
         for (i, node) in self.layers.iter().enumerate() {
             let read = |input: &Source| match input {
-                Source::Input => (side, self.channels),
+                Source::Input => images,
                 Source::Layer(of) => shapes[*of].output(),
             };
-            let inputs: Vec<(usize, usize)> = node.inputs.iter().map(read).collect();
-            let (at, c) = inputs[0];
-            let too_small = |window: usize| {
-                let problem = format!("an input of {side}×{side} pixels is too small for {}", self.name);
-                (at < window).then(|| Error::setting(problem, format!("use a larger side, such as {}", self.side)))
-            };
-            let sides = || inputs.iter().map(|(side, _)| format!("{side}²")).collect::<Vec<_>>().join(" and ");
-            shapes.push(match node.layer {
-                Layer::Conv { out, side: k, stride, .. } => {
-                    Shape::Conv(conv::ConvGeometry { n, h: at, w: at, c, k: out, side: k, stride, pad: k / 2 })
-                }
-                Layer::Linear { out, pixels, .. } => {
-                    if at * at != pixels {
-                        return Err(self.only_its_own_side(side));
-                    }
-                    Shape::Conv(conv::ConvGeometry { n, h: 1, w: 1, c: pixels * c, k: out, side: 1, stride: 1, pad: 0 })
-                }
-                Layer::Deconv { out, side: k, pad, .. } => {
-                    let pad = k - 1 - pad;
-                    if let Some(error) = too_small(k.saturating_sub(2 * pad)) {
-                        return Err(error);
-                    }
-                    Shape::Conv(conv::ConvGeometry { n, h: at, w: at, c, k: out, side: k, stride: 1, pad })
-                }
-                Layer::Norm { .. } | Layer::Activation(_) | Layer::Dropout | Layer::Sigmoid => {
-                    Shape::Same { side: at, c }
-                }
-                Layer::Add => {
-                    if inputs[1] != inputs[0] {
-                        let shape = |(side, c): &(usize, usize)| format!("{side}²×{c}");
-                        let problem = format!("reads values of {} and {}", shape(&inputs[0]), shape(&inputs[1]));
-                        return Err(self.illegal(i, problem, "both have one side and as many channels"));
-                    }
-                    Shape::Same { side: at, c }
-                }
-                Layer::Concat => {
-                    if inputs.iter().any(|&(side, _)| side != at) {
-                        return Err(self.illegal(
-                            i,
-                            format!("reads values of {} pixels", sides()),
-                            "all have one side",
-                        ));
-                    }
-                    Shape::Concat { side: at, channels: inputs.iter().map(|&(_, c)| c).collect() }
-                }
-                Layer::Reshape { side: to, c: maps } => {
-                    if (at * at * c) != to * to * maps || at != 1 {
-                        let problem = format!("reads {at}²×{c} values where {to}²×{maps} are wanted");
-                        return Err(self.illegal(i, problem, "it reads a vector of as many values"));
-                    }
-                    Shape::Reshape { side: to, c: maps }
-                }
-                Layer::UpsampleNearest2x => Shape::UpsampleNearest2x { side: at, c },
-                Layer::Pool { side: k, stride, pad } => {
-                    if let Some(error) = too_small(k.saturating_sub(2 * pad)) {
-                        return Err(error);
-                    }
-                    Shape::Pool(pool::PoolGeometry { n, h: at, w: at, c, side: k, stride, pad })
-                }
-                Layer::AveragePool { side: k, stride } => {
-                    if let Some(error) = too_small(k) {
-                        return Err(error);
-                    }
-                    Shape::AveragePool(pool::PoolGeometry { n, h: at, w: at, c, side: k, stride, pad: 0 })
-                }
-            });
+            let inputs: Vec<ValueShape> = node.inputs.iter().map(read).collect();
+            shapes.push(node.layer.shape(&inputs).map_err(|misfit| self.misfit(i, misfit, side))?);
         }
         let output = shapes.last().map(Shape::output);
-        if self.objective == Objective::Ae && output != Some((side, self.channels)) {
+        if self.objective == Objective::Ae && output != Some(images) {
             return Err(self.only_its_own_side(side));
         }
         Ok(shapes)
+    }
+
+    /// The error of a layer that does not take what it reads, for images of a side.
+    fn misfit(&self, layer: usize, misfit: Misfit, side: usize) -> Error {
+        match misfit {
+            Misfit::Illegal(problem, legal) => self.illegal(layer, problem, legal),
+            Misfit::TooSmall => Error::setting(
+                format!("an input of {side}×{side} pixels is too small for {}", self.name),
+                format!("use a larger side, such as {}", self.side),
+            ),
+            Misfit::OwnSide => self.only_its_own_side(side),
+            Misfit::NoReceptiveField => {
+                self.illegal(layer, "has no receptive field", "FCDD nets are fully convolutional")
+            }
+        }
     }
 
     fn only_its_own_side(&self, side: usize) -> Error {
@@ -477,8 +226,9 @@ impl Arch {
     /// is the smallest that holds them all.
     ///
     /// # Errors
-    /// If a layer has no receptive field, or paths meet whose outputs lie unequally far apart.
+    /// If [`Arch::check`] fails, a layer has no receptive field, or paths meet whose outputs lie unequally far apart.
     pub fn receptive_field(&self, side: usize) -> Result<ReceptiveField> {
+        self.check()?;
         let image = ReceptiveField { n: side, jump: 1, size: 1, shift: 0.0 };
         let mut fields: Vec<ReceptiveField> = Vec::with_capacity(self.layers.len());
         for (i, node) in self.layers.iter().enumerate() {
@@ -486,27 +236,9 @@ impl Arch {
                 Source::Input => image,
                 Source::Layer(of) => fields[*of],
             };
-            let field = node.inputs.first().map_or(image, read);
-            fields.push(match node.layer {
-                Layer::Conv { side, stride, .. } => field.through(side, stride, side / 2),
-                Layer::Pool { side, stride, pad } => field.through(side, stride, pad),
-                Layer::AveragePool { side, stride } => field.through(side, stride, 0),
-                Layer::Norm { .. } | Layer::Activation(_) | Layer::Dropout => field,
-                Layer::UpsampleNearest2x => field.upsampled().ok_or_else(|| {
-                    let problem = format!("upsamples outputs that lie {} pixels apart", field.jump);
-                    self.illegal(i, problem, "an even number of pixels can be halved")
-                })?,
-                Layer::Add | Layer::Concat => node.inputs.iter().map(read).try_fold(field, |field, other| {
-                    field.joined(other).ok_or_else(|| {
-                        let problem = format!("joins outputs that lie {} and {} pixels apart", field.jump, other.jump);
-                        self.illegal(i, problem, "they lie equally far apart, and there are as many of them")
-                    })
-                })?,
-                Layer::Linear { .. } | Layer::Deconv { .. } | Layer::Reshape { .. } | Layer::Sigmoid => {
-                    let legal = "FCDD nets are fully convolutional";
-                    return Err(self.illegal(i, "has no receptive field", legal));
-                }
-            });
+            let inputs: Vec<ReceptiveField> = node.inputs.iter().map(read).collect();
+            let field = node.layer.receptive_field(&inputs);
+            fields.push(field.map_err(|misfit| self.misfit(i, misfit, side))?);
         }
         Ok(fields.last().copied().unwrap_or(image))
     }

@@ -2,11 +2,15 @@
 //!
 //! Each is the counterpart of an FCDD net of its size. A new net is one new line in `TABLE` and a function that builds it.
 
-use super::arch::{Arch, Init, Layer, Objective};
+use super::arch::{Arch, Objective};
+use super::layer::{Init, Layer};
 use super::nets;
 use crate::error::{Error, Result};
 use crate::named::Named;
 use crate::steps::activation::Activation;
+use crate::steps::dropout::layer::DropoutLayer;
+use crate::steps::reshape::layer::ReshapeLayer;
+use crate::steps::upsample_nearest::layer::UpsampleNearest2xLayer;
 
 /// An encoder, whose autoencoder has `AE` in the place of `CNN`, with the FCDD net whose receptive field its heatmaps are blurred with.
 struct BaselineEntry {
@@ -176,7 +180,7 @@ fn vgg11(mut net: BaselineBuilder, pretrained: bool, frozen: usize) -> BaselineB
         net = if pool { net.pool(2, 2, 0) } else { net };
     }
     net.linear_init = Init::Normal;
-    net = net.linear("vgg.classifier.0", 49, 4096).relu().push(Layer::Dropout).linear("vgg.classifier.3", 1, 4096);
+    net = net.linear("vgg.classifier.0", 49, 4096).relu().push(DropoutLayer).linear("vgg.classifier.3", 1, 4096);
     net.decoder(|mut net| {
         (net.linear_init, net.deconv_init) = (Init::Uniform, Init::Uniform);
         let net =
@@ -225,7 +229,7 @@ impl BaselineBuilder {
         self
     }
 
-    fn push(mut self, layer: Layer) -> BaselineBuilder {
+    fn push(mut self, layer: impl Into<Layer>) -> BaselineBuilder {
         self.arch.push(layer);
         self
     }
@@ -278,11 +282,11 @@ impl BaselineBuilder {
     }
 
     fn reshape(self, side: usize, c: usize) -> BaselineBuilder {
-        self.push(Layer::Reshape { side, c })
+        self.push(ReshapeLayer { side, c })
     }
 
     fn upsample(self) -> BaselineBuilder {
-        self.push(Layer::UpsampleNearest2x)
+        self.push(UpsampleNearest2xLayer)
     }
 
     fn sigmoid(self) -> BaselineBuilder {

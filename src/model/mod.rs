@@ -5,8 +5,10 @@
 pub(crate) mod arch;
 pub mod baselines;
 pub(crate) mod checkpoint;
+pub mod layer;
 pub mod nets;
 pub mod weights;
 
-pub use arch::{Arch, Init, Layer, Node, Objective, Source};
+pub use arch::{Arch, Node, Objective, Source};
+pub use layer::{Init, Layer};
 pub use weights::Weights;

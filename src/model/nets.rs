@@ -1,8 +1,10 @@
 //! The table of FCDD nets. A new net is one new line in `NETS`. Nets of the baselines are in `baselines.rs`.
 
-use super::arch::{Arch, Init, Layer, Objective, Source};
+use super::arch::{Arch, Objective, Source};
+use super::layer::{Init, Layer};
 use crate::error::{Error, Result};
 use crate::steps::activation::Activation;
+use crate::steps::add::layer::AddLayer;
 
 /// A net, or a family of nets that differ in the side k of their kernels.
 struct Entry {
@@ -154,7 +156,7 @@ fn basic_block(arch: &mut Arch, x: Source, name: &str, out: usize, stride: usize
         1 => x,
         _ => conv_norm(arch, x, ["0", "1"].map(|i| format!("{name}.downsample.{i}")), out, 1, stride),
     };
-    let sum = arch.push_on(Layer::Add, [second, shortcut]);
+    let sum = arch.push_on(AddLayer, [second, shortcut]);
     arch.push_on(Layer::Activation(Activation::RELU), [sum])
 }
 

@@ -1,6 +1,7 @@
 //! Parameters and running statistics of a net: where each lies in the flat buffers, and its initial value.
 
-use super::arch::{Arch, Init, Layer, Node, Source};
+use super::arch::{Arch, Node, Source};
+use super::layer::{Init, Layer};
 use crate::rng::{Purpose, Stream};
 
 /// A parameter tensor and its place in the flat parameter buffer.
@@ -107,20 +108,19 @@ impl Layout {
                 Source::Input => arch.channels,
                 Source::Layer(of) => channels[*of],
             };
-            let c = inputs.first().map_or(0, read);
-            let made = match layer {
+            let inputs: Vec<usize> = inputs.iter().map(read).collect();
+            let c = inputs.first().copied().unwrap_or_default();
+            match layer {
                 Layer::Conv { name, out, side, bias, .. } => {
                     let (pixels, shape) = (side * side, vec![*out, c, *side, *side]);
                     let fan = Fan { input: c * pixels, output: out * pixels };
                     let weights = (shape, Order::ChannelsLast { c, pixels });
                     layout.push_weights(name, weights, arch.conv_init, fan, (arch.bias && *bias).then_some(*out));
-                    *out
                 }
                 Layer::Linear { name, out, pixels, init } => {
                     let fan = Fan { input: c * pixels, output: *out };
                     let weights = (vec![*out, c * pixels], Order::ChannelsLast { c, pixels: *pixels });
                     layout.push_weights(name, weights, *init, fan, arch.bias.then_some(*out));
-                    *out
                 }
                 Layer::Deconv { name, out, side, init, .. } => {
                     let (pixels, shape) = (side * side, vec![c, *out, *side, *side]);
@@ -128,7 +128,6 @@ impl Layout {
                     let fan = Fan { input: out * pixels, output: c * pixels };
                     let weights = (shape, Order::Flipped { c, k: *out, pixels });
                     layout.push_weights(name, weights, *init, fan, arch.bias.then_some(*out));
-                    *out
                 }
                 Layer::Norm { name } => {
                     if arch.bias {
@@ -137,19 +136,10 @@ impl Layout {
                     }
                     layout.norms.push(NormStats { name: name.clone(), c, start: layout.stats_len });
                     layout.stats_len += 2 * c;
-                    c
                 }
-                Layer::Reshape { c: maps, .. } => *maps,
-                Layer::Concat => inputs.iter().map(read).sum(),
-                Layer::Activation(_)
-                | Layer::Pool { .. }
-                | Layer::AveragePool { .. }
-                | Layer::Add
-                | Layer::UpsampleNearest2x
-                | Layer::Dropout
-                | Layer::Sigmoid => c,
-            };
-            channels.push(made);
+                Layer::Activation(_) | Layer::Pool { .. } | Layer::Sigmoid | Layer::Standalone(_) => {}
+            }
+            channels.push(layer.channels(&inputs));
         }
         layout
     }

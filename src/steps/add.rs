@@ -2,6 +2,8 @@
 //!
 //! The gradient of a sum is that of each of its terms, so the activation alone has a backward pass.
 
+pub mod layer;
+
 use rayon::prelude::*;
 
 use super::activation::Activation;

@@ -1,5 +1,7 @@
 //! Average pooling over NHWC maps, without padding: the steps `average_pool` and `average_pool_backward`.
 
+pub mod layer;
+
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation, Sums};

@@ -1,5 +1,7 @@
 //! The channels of several maps one after the other, and back: the steps `concat` and `concat_backward`.
 
+pub mod layer;
+
 use arrayvec::ArrayVec;
 use rayon::prelude::*;
 
@@ -28,11 +30,6 @@ pub struct ConcatPart {
 
 /// The parts of a step, in their order.
 pub type ConcatParts = ArrayVec<ConcatPart, MOST_PARTS>;
-
-/// Parts of so many channels in these views.
-pub(crate) fn parts(channels: &[usize], views: impl Iterator<Item = Option<View>>) -> ConcatParts {
-    channels.iter().zip(views).map(|(&channels, view)| ConcatPart { channels, view }).collect()
-}
 
 /// `y[p, ·] = (a[p, ·], b[p, ·], …)`.
 #[derive(Clone, Debug)]

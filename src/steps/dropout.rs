@@ -3,6 +3,8 @@
 //! The backward pass is the same step on the gradient. The mask is drawn from the seed, the dropout's number in its net, the number of the
 //! update and the image's place in its batch, so that both passes and both devices draw the same.
 
+pub mod layer;
+
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation, Sums};

@@ -40,6 +40,10 @@ pub mod optimizer;
 pub mod pool;
 pub mod reconstruction_loss;
 pub mod reshape;
+pub mod standalone;
+pub(crate) mod step;
 pub mod upsample;
 pub mod upsample_nearest;
 mod vectors;
+
+pub use step::Step;

@@ -2,6 +2,8 @@
 //!
 //! Both are the transposition of a matrix per image, [c, pixels] to [pixels, c] forward, and the other way for the gradient.
 
+pub mod layer;
+
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation, Sums};

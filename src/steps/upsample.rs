@@ -46,7 +46,7 @@ impl ReceptiveField {
     }
 
     /// The smallest field that holds two of outputs in the same places; None where the outputs lie unequally far apart.
-    pub(crate) fn joined(self, other: ReceptiveField) -> Option<ReceptiveField> {
+    pub(super) fn joined(self, other: ReceptiveField) -> Option<ReceptiveField> {
         if (self.n, self.jump) != (other.n, other.jump) {
             return None;
         }

@@ -1,5 +1,7 @@
 //! Nearest-neighbour upsampling by two, as decoders use it: the steps `upsample_nearest` and `upsample_nearest_backward`.
 
+pub mod layer;
+
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation, Sums};

@@ -6,7 +6,13 @@ use fcdd::model::{Arch, Init, Layer, Objective, Source, nets};
 use fcdd::run::verify::by_layers::{Difference, differences};
 use fcdd::run::verify::random_nets::random_net;
 use fcdd::steps::activation::Activation;
+use fcdd::steps::add::layer::AddLayer;
+use fcdd::steps::average_pool::layer::AveragePoolLayer;
+use fcdd::steps::concat::layer::ConcatLayer;
+use fcdd::steps::dropout::layer::DropoutLayer;
 use fcdd::steps::hsc_loss::Gradient;
+use fcdd::steps::reshape::layer::ReshapeLayer;
+use fcdd::steps::upsample_nearest::layer::UpsampleNearest2xLayer;
 use proptest::prelude::*;
 
 fn assert_equal(arch: &Arch, maps: bool, input_grad: bool) {
@@ -46,29 +52,28 @@ fn random_nets_are_of_all_kinds() {
         let objective = [Objective::Fcdd, Objective::Hsc, Objective::Ae][seed as usize % 3];
         let arch = random_net(objective, &numbers);
         for (i, node) in arch.layers.iter().enumerate() {
-            let kind = format!("{:?}", node.layer).split([' ', '(', '{']).next().unwrap().to_string();
-            kinds.insert(format!("{kind} of {}", node.inputs.len()));
+            kinds.insert(format!("{} of {}", node.layer.kind(), node.inputs.len()));
             let readers = arch.layers.iter().filter(|other| other.inputs.contains(&Source::Layer(i))).count();
             kinds.insert(format!("read by {}", readers.min(3)));
             kinds.insert(format!("frozen {}", i < arch.frozen));
         }
     }
     for kind in [
-        "Conv of 1",
-        "Norm of 1",
-        "Activation of 1",
-        "Pool of 1",
-        "AveragePool of 1",
-        "Add of 2",
-        "Concat of 2",
-        "Concat of 3",
-        "Concat of 4",
-        "UpsampleNearest2x of 1",
-        "Dropout of 1",
-        "Linear of 1",
-        "Reshape of 1",
-        "Deconv of 1",
-        "Sigmoid of 1",
+        "convolution of 1",
+        "norm of 1",
+        "activation of 1",
+        "max pool of 1",
+        "average pool of 1",
+        "sum of 2",
+        "concatenation of 2",
+        "concatenation of 3",
+        "concatenation of 4",
+        "upsampling of 1",
+        "dropout of 1",
+        "fully connected layer of 1",
+        "reshape of 1",
+        "transposed convolution of 1",
+        "sigmoid of 1",
         "read by 2",
         "read by 3",
         "frozen true",
@@ -142,7 +147,7 @@ fn wrong_nets_are_refused() {
         // The receptive field passed over them.
         (fcdd([conv("a", 3), deconv.clone()]), "layer 1 (transposed convolution d)", "fully convolutional"),
         (
-            fcdd([conv("a", 3), Layer::UpsampleNearest2x]),
+            fcdd([conv("a", 3), UpsampleNearest2xLayer.into()]),
             "layer 1 (upsampling) upsamples outputs that lie 1 pixels apart",
             "halved",
         ),
@@ -166,15 +171,19 @@ fn wrong_nets_are_refused() {
         // The reconstruction had other channels than the image.
         (chain(Objective::Ae, [conv("a", 3)]), "takes inputs of 28×28", "choose `side`"),
         // The images themselves were dropped.
-        (chain(Objective::Fcdd, [Layer::Dropout, head()]), "layer 0 (dropout)", "nothing else reads"),
+        (chain(Objective::Fcdd, [DropoutLayer.into(), head()]), "layer 0 (dropout)", "nothing else reads"),
         (fcdd([RELU]), "layer 0 (activation) reads the images", ordered),
-        (fcdd([conv("a", 3), Layer::Reshape { side: 2, c: 3 }]), "layer 1 (reshape)", "a vector of as many values"),
+        (
+            fcdd([conv("a", 3), ReshapeLayer { side: 2, c: 3 }.into()]),
+            "layer 1 (reshape)",
+            "a vector of as many values",
+        ),
         (fcdd([linear("l", 4, 64)]), "layer 0 (fully connected layer l) has no receptive field", "fully convolutional"),
         // Graphs.
         (
             graph(&|arch| {
                 arch.push(RELU);
-                arch.push_on(Layer::Add, [Source::Layer(0), Source::Layer(1)]);
+                arch.push_on(AddLayer, [Source::Layer(0), Source::Layer(1)]);
             }),
             "layer 1 (activation) follows layer 0 (convolution a), which layer 2 (sum) reads too",
             ordered,
@@ -182,15 +191,15 @@ fn wrong_nets_are_refused() {
         (
             graph(&|arch| {
                 let b = arch.push_on(conv("b", 4), [Source::Input]);
-                arch.push_on(Layer::Add, [Source::Layer(0), b]);
+                arch.push_on(AddLayer, [Source::Layer(0), b]);
             }),
             "layer 2 (sum) reads values of 8²×3 and 8²×4",
             "as many channels",
         ),
         (
             graph(&|arch| {
-                let b = arch.push_on(Layer::AveragePool { side: 2, stride: 2 }, [Source::Input]);
-                arch.push_on(Layer::Concat, [Source::Layer(0), b]);
+                let b = arch.push_on(AveragePoolLayer { side: 2, stride: 2 }, [Source::Input]);
+                arch.push_on(ConcatLayer, [Source::Layer(0), b]);
             }),
             "layer 2 (concatenation) reads values of 8² and 4² pixels",
             "all have one side",
@@ -204,22 +213,22 @@ fn wrong_nets_are_refused() {
         ),
         (
             graph(&|arch| {
-                arch.push_on(Layer::Add, [Source::Layer(0)]);
+                arch.push_on(AddLayer, [Source::Layer(0)]);
             }),
             "layer 1 (sum) reads 1 values",
             "2 to 2",
         ),
         (
             graph(&|arch| {
-                arch.push_on(Layer::Add, [Source::Layer(0), Source::Layer(2)]);
+                arch.push_on(AddLayer, [Source::Layer(0), Source::Layer(2)]);
             }),
             "layer 1 (sum) reads layer 2",
             "layers before them",
         ),
         (
             graph(&|arch| {
-                arch.push(Layer::Dropout);
-                arch.push_on(Layer::Add, [Source::Layer(0), Source::Layer(1)]);
+                arch.push(DropoutLayer);
+                arch.push_on(AddLayer, [Source::Layer(0), Source::Layer(1)]);
             }),
             "layer 1 (dropout)",
             "nothing else reads",

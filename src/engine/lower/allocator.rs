@@ -46,11 +46,6 @@ impl Allocator {
         }
     }
 
-    /// Whether only one holds a view.
-    pub(super) fn is_sole(&self, view: View) -> bool {
-        self.held.get(&view.buffer) == Some(&1)
-    }
-
     /// One no longer needs a view; nothing happens to views that do not pass.
     pub(super) fn release(&mut self, view: View) {
         let Some(holders) = self.held.get_mut(&view.buffer) else { return };

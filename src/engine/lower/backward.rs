@@ -4,20 +4,16 @@ use std::collections::BTreeMap;
 
 use super::allocator::{Allocator, part};
 use super::forward::Values;
-use super::stages::{Block, Stage, StageKind, is_reached, reached};
+use super::stages::{Block, Stage, StageKind, StandaloneStage, is_reached, reached};
 use crate::device::View;
 use crate::engine::Step;
 use crate::model::arch::Source;
 use crate::steps::activation::Activation;
-use crate::steps::add::{Add, AddBackward};
-use crate::steps::average_pool::AveragePoolBackward;
-use crate::steps::concat::{ConcatBackward, parts};
+use crate::steps::add::Add;
 use crate::steps::conv::{Dgrad, Wgrad};
-use crate::steps::dropout::Dropout;
 use crate::steps::norm::Affine;
 use crate::steps::norm_act_pool::NormActPoolBackward;
-use crate::steps::reshape::Reshape;
-use crate::steps::upsample_nearest::UpsampleNearest2xBackward;
+use crate::steps::standalone::{Gradients, StandaloneLayer};
 
 /// What a backward pass in training is for.
 #[derive(Clone, Copy)]
@@ -36,8 +32,6 @@ pub(super) struct Stages<'a> {
     pub stages: &'a [Stage<'a>],
     pub values: &'a [Values],
     pub norm_eps: f64,
-    /// Images in the batch.
-    pub n: usize,
 }
 
 impl Stages<'_> {
@@ -80,72 +74,54 @@ struct BackwardPass<'a> {
 impl BackwardPass<'_> {
     /// One stage: from the gradient of its output to those of the inputs that are wanted.
     fn stage(&mut self, stage: &Stage, values: &Values, dy: View, wanted: impl Fn(&Source) -> bool) {
-        let x = stage.inputs[0];
         match &stage.kind {
-            StageKind::Block(block) => self.block(block, values, dy, wanted(&x).then_some(x)),
-            &StageKind::Add { activation, .. } => {
-                let mut d_sum = dy;
-                if activation != Activation::IDENTITY {
-                    d_sum = self.passing(dy, dy.len);
-                    self.steps.push(Step::AddBackward(AddBackward { activation, y: values.out, dy, dx: d_sum }));
-                    self.allocator.release(dy);
-                }
-                for &input in stage.inputs.iter().filter(|input| wanted(input)) {
-                    self.allocator.hold(d_sum);
-                    self.give(input, d_sum);
-                }
-                self.allocator.release(d_sum);
+            StageKind::Block(block) => {
+                let x = stage.inputs[0];
+                self.block(block, values, dy, wanted(&x).then_some(x));
             }
-            StageKind::Concat { channels, pixels } => {
-                let lengths = channels.iter().map(|c| c * pixels);
-                let dxs: Vec<Option<View>> = stage
-                    .inputs
-                    .iter()
-                    .zip(lengths)
-                    .map(|(input, len)| wanted(input).then(|| self.passing(dy, len)))
-                    .collect();
-                let parts = parts(channels, dxs.iter().copied());
-                self.steps.push(Step::ConcatBackward(ConcatBackward { parts, dy }));
+            StageKind::Standalone(standalone) => self.standalone(standalone, &stage.inputs, values, dy, wanted),
+        }
+    }
+
+    /// A layer that is lowered by itself.
+    fn standalone(
+        &mut self,
+        stage: &StandaloneStage,
+        inputs: &[Source],
+        values: &Values,
+        dy: View,
+        wanted: impl Fn(&Source) -> bool,
+    ) {
+        let (place, seed) = (stage.place(), self.learning.map(|learning| learning.seed));
+        match stage.layer.gradients(place, seed.is_some()) {
+            Gradients::Same => self.share(dy, inputs, wanted),
+            Gradients::Shared => {
+                let dx = self.passing(dy, values.inputs[0].len);
+                self.steps.extend(stage.layer.backward(place, values.out, dy, &[Some(dx)], seed));
                 self.allocator.release(dy);
-                for (&input, dx) in stage.inputs.iter().zip(dxs) {
+                self.share(dx, inputs, wanted);
+            }
+            Gradients::Each => {
+                let dx = |(input, x): (&Source, &View)| wanted(input).then(|| self.passing(dy, x.len));
+                let dxs: Vec<Option<View>> = inputs.iter().zip(&values.inputs).map(dx).collect();
+                self.steps.extend(stage.layer.backward(place, values.out, dy, &dxs, seed));
+                self.allocator.release(dy);
+                for (&input, dx) in inputs.iter().zip(dxs) {
                     if let Some(dx) = dx {
                         self.give(input, dx);
                     }
                 }
             }
-            &StageKind::AveragePool(geometry) => {
-                self.through(x, dy, values, |dy, dx| {
-                    Step::AveragePoolBackward(AveragePoolBackward { geometry, dy, dx })
-                });
-            }
-            &StageKind::Reshape { c, pixels, .. } => {
-                self.through(x, dy, values, |dy, dx| Step::Reshape(Reshape { rows: pixels, columns: c, x: dy, y: dx }));
-            }
-            &StageKind::UpsampleNearest2x(geometry) => {
-                self.through(x, dy, values, |dy, dx| {
-                    Step::UpsampleNearest2xBackward(UpsampleNearest2xBackward { geometry, dy, dx })
-                });
-            }
-            &StageKind::Dropout { number } => match self.learning {
-                Some(Learning { seed, .. }) => {
-                    let dx = if self.allocator.is_sole(dy) { dy } else { self.passing(dy, dy.len) };
-                    self.steps.push(Step::Dropout(Dropout { seed, number, x: dy, y: dx, n: self.net.n }));
-                    if dx != dy {
-                        self.allocator.release(dy);
-                    }
-                    self.give(x, dx);
-                }
-                None => self.give(x, dy),
-            },
         }
     }
 
-    /// A step from the gradient of a stage's output to that of its only input.
-    fn through(&mut self, input: Source, dy: View, values: &Values, step: impl FnOnce(View, View) -> Step) {
-        let dx = self.passing(dy, values.x().len);
-        self.steps.push(step(dy, dx));
-        self.allocator.release(dy);
-        self.give(input, dx);
+    /// Gives one gradient to all inputs that want it.
+    fn share(&mut self, dx: View, inputs: &[Source], wanted: impl Fn(&Source) -> bool) {
+        for &input in inputs.iter().filter(|input| wanted(input)) {
+            self.allocator.hold(dx);
+            self.give(input, dx);
+        }
+        self.allocator.release(dx);
     }
 
     /// One block: its tail, the gradients of its parameters, and that of its input, where it is wanted.

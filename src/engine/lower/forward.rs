@@ -5,22 +5,17 @@ use super::stages::{Block, Stage, StageKind};
 use crate::device::{ByteView, DType, View};
 use crate::engine::Step;
 use crate::model::arch::Source;
-use crate::steps::add::Add;
-use crate::steps::average_pool::AveragePool;
-use crate::steps::concat::{Concat, parts};
 use crate::steps::conv::{Epilogue, Fprop};
-use crate::steps::dropout::Dropout;
 use crate::steps::norm::Stats;
 use crate::steps::norm_act_pool::NormActPool;
-use crate::steps::reshape::Reshape;
-use crate::steps::upsample_nearest::UpsampleNearest2x;
+use crate::steps::standalone::StandaloneLayer;
 
 /// Where a stage's values lie.
 pub(super) struct Values {
     pub inputs: Vec<View>,
     /// A block's convolution's output.
     pub conv: View,
-    /// The stage's output: of a block `conv` itself where nothing follows, of dropout its input.
+    /// The stage's output: of a block `conv` itself where nothing follows, of what is done in place its input.
     pub out: View,
     pub argmax: Option<ByteView>,
 }
@@ -67,13 +62,7 @@ pub(super) fn place(
         };
         let argmax = match &stage.kind {
             StageKind::Block(block) if kept[i] && block.pools() => Some(allocator.bytes(block.pool.y_len())),
-            StageKind::Block(_)
-            | StageKind::Add { .. }
-            | StageKind::Concat { .. }
-            | StageKind::AveragePool(_)
-            | StageKind::Reshape { .. }
-            | StageKind::UpsampleNearest2x(_)
-            | StageKind::Dropout { .. } => None,
+            StageKind::Block(_) | StageKind::Standalone(_) => None,
         };
         values.push(Values { inputs, conv, out, argmax });
     }
@@ -82,7 +71,7 @@ pub(super) fn place(
 
 /// For each stage those whose passing output it is the last to read.
 fn dying(stages: &[Stage], kept: &[bool]) -> Vec<Vec<usize>> {
-    // The stage that wrote a stage's output first: dropout writes where it reads.
+    // The stage that wrote a stage's output first: some write where they read.
     let mut writer: Vec<Source> = Vec::with_capacity(stages.len());
     let mut last_reader = vec![None; stages.len()];
     let mut kept_value = kept.to_vec();
@@ -98,7 +87,7 @@ fn dying(stages: &[Stage], kept: &[bool]) -> Vec<Vec<usize>> {
                 kept_value[read] |= kept[i];
             }
         }
-        let in_place = matches!(stage.kind, StageKind::Dropout { .. });
+        let in_place = matches!(&stage.kind, StageKind::Standalone(stage) if stage.layer.in_place());
         writer.push(if in_place { inputs[0] } else { Source::Layer(i) });
     }
     // The last output is read by the objective.
@@ -120,8 +109,6 @@ pub(super) struct Pass {
     /// The statistics that norms normalise with.
     pub stats: View,
     pub norm_eps: f64,
-    /// Images in the batch.
-    pub n: usize,
     pub training: Option<Running>,
     /// Keep the winners of pools for a backward pass.
     pub winners: bool,
@@ -139,25 +126,11 @@ pub(super) struct Running {
 /// The forward pass of all stages.
 pub(super) fn forward(stages: &[Stage], values: &[Values], pass: Pass, steps: &mut Vec<Step>) {
     for (stage, values) in stages.iter().zip(values) {
-        let (x, y) = (values.x(), values.out);
         match &stage.kind {
             StageKind::Block(block) => forward_block(block, values, pass, steps),
-            &StageKind::Add { activation, .. } => {
-                steps.push(Step::Add(Add { activation, a: x, b: values.inputs[1], y }));
-            }
-            StageKind::Concat { channels, .. } => {
-                steps.push(Step::Concat(Concat { parts: parts(channels, values.inputs.iter().copied().map(Some)), y }));
-            }
-            &StageKind::AveragePool(geometry) => steps.push(Step::AveragePool(AveragePool { geometry, x, y })),
-            &StageKind::Reshape { c, pixels, .. } => {
-                steps.push(Step::Reshape(Reshape { rows: c, columns: pixels, x, y }));
-            }
-            &StageKind::UpsampleNearest2x(geometry) => {
-                steps.push(Step::UpsampleNearest2x(UpsampleNearest2x { geometry, x, y }))
-            }
-            &StageKind::Dropout { number } => {
-                let of = |running: Running| Dropout { seed: running.seed, number, x, y, n: pass.n };
-                steps.extend(pass.training.map(of).map(Step::Dropout));
+            StageKind::Standalone(stage) => {
+                let seed = pass.training.map(|running| running.seed);
+                steps.extend(stage.layer.forward(stage.place(), &values.inputs, values.out, seed));
             }
         }
     }

@@ -47,6 +47,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
         let problem = format!("{} learns from labels alone, not from ground-truth maps", arch.name);
         return Err(Error::setting(problem, "choose `maps` false"));
     }
+    arch.check()?;
     let layout = Layout::new(arch);
     let (n, side) = (options.batch, options.side);
     let mut allocator = Allocator::default();
@@ -74,7 +75,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
     let values = forward::place(&stages, first, &kept, inference_only, options.dtype, &mut allocator);
     let features = values.last().map_or(first, |v| v.out);
     let end = End::new(arch, options, last, input, features, &mut allocator)?;
-    let net = Stages { stages: &stages, values: &values, norm_eps: arch.norm_eps, n };
+    let net = Stages { stages: &stages, values: &values, norm_eps: arch.norm_eps };
 
     let mut plan = Plan {
         batch: n,
@@ -98,7 +99,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
         infer: cast_input.into_iter().collect(),
         heatmaps: vec![],
     };
-    let inference = Pass { stats, norm_eps: arch.norm_eps, n, training: None, winners: by_gradient };
+    let inference = Pass { stats, norm_eps: arch.norm_eps, training: None, winners: by_gradient };
     forward::forward(&stages, &values, inference, &mut plan.infer);
     plan.infer.push(end.scoring(None));
     end.heatmaps(net, stats, &mut allocator, &mut plan.heatmaps);
@@ -106,7 +107,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
     if let Some(training) = options.training {
         let batch_stats = allocator.real(layout.stats_len);
         let running = Some(Running { stats, seed: training.seed });
-        let pass = Pass { stats: batch_stats, norm_eps: arch.norm_eps, n, training: running, winners: true };
+        let pass = Pass { stats: batch_stats, norm_eps: arch.norm_eps, training: running, winners: true };
         forward::forward(&stages, &values, pass, &mut plan.forward);
         let mut ports = TrainingPorts {
             labels: allocator.real(n),

@@ -3,8 +3,7 @@
 //! | stage | layers |
 //! | --- | --- |
 //! | block | convolution, fully connected layer or transposed convolution; then, each at most once and in this order, norm, activation, max pool |
-//! | sum | sum; then, at most once, activation |
-//! | any other | concatenation, average pool, reshape, upsampling or dropout |
+//! | standalone | any layer that is lowered by itself; then, if it takes one in, such as a sum, an activation |
 //!
 //! A layer joins the stage of the layer that it reads, if nothing else reads that. The sigmoid that may end an autoencoder belongs to the
 //! objective.
@@ -13,7 +12,8 @@ use super::allocator::{Allocator, part};
 use super::options::PlanOptions;
 use crate::device::{DType, View};
 use crate::error::{Error, Result};
-use crate::model::arch::{Arch, Layer, Node, Objective, Shape, Source};
+use crate::model::arch::{Arch, Node, Objective, Source};
+use crate::model::layer::{Layer, Shape, Standalone};
 use crate::model::weights::{Layout, NormStats};
 use crate::steps::activation::Activation;
 use crate::steps::cast::{self, CastWeights};
@@ -21,7 +21,7 @@ use crate::steps::conv;
 use crate::steps::conv::weights::WeightForm;
 use crate::steps::norm::{Affine, Norm};
 use crate::steps::pool;
-use crate::steps::upsample_nearest::UpsampleNearestGeometry;
+use crate::steps::standalone::{Place, StandaloneLayer, ValueShape};
 
 /// What is lowered together.
 pub(super) struct Stage<'a> {
@@ -34,28 +34,22 @@ pub(super) struct Stage<'a> {
 
 pub(super) enum StageKind<'a> {
     Block(Box<Block<'a>>),
-    /// Of so many values.
-    Add {
-        len: usize,
-        activation: Activation,
-    },
-    /// Of values with so many channels each.
-    Concat {
-        pixels: usize,
-        channels: Vec<usize>,
-    },
-    AveragePool(pool::PoolGeometry),
-    /// A vector as `c` maps of so many pixels.
-    Reshape {
-        n: usize,
-        c: usize,
-        pixels: usize,
-    },
-    UpsampleNearest2x(UpsampleNearestGeometry),
-    /// In place; the dropout of this number.
-    Dropout {
-        number: u32,
-    },
+    Standalone(Box<StandaloneStage<'a>>),
+}
+
+/// A layer that is lowered by itself.
+pub(super) struct StandaloneStage<'a> {
+    pub layer: &'a Standalone,
+    inputs: Vec<ValueShape>,
+    output: ValueShape,
+    number: u32,
+    activation: Activation,
+}
+
+impl StandaloneStage<'_> {
+    pub(super) fn place(&self) -> Place<'_> {
+        Place { inputs: &self.inputs, output: self.output, number: self.number, activation: self.activation }
+    }
 }
 
 /// A convolution and what follows it up to the next stage.
@@ -102,40 +96,35 @@ impl Stage<'_> {
             StageKind::Block(b) if inference_only && b.fuses() => vec![b.pool.y_len()],
             StageKind::Block(b) if b.has_tail() => vec![b.conv.y_len(), b.pool.y_len()],
             StageKind::Block(b) => vec![b.conv.y_len()],
-            StageKind::Add { len, .. } => vec![*len],
-            StageKind::Concat { pixels, channels } => vec![pixels * channels.iter().sum::<usize>()],
-            StageKind::AveragePool(g) => vec![g.y_len()],
-            StageKind::Reshape { n, c, pixels } => vec![n * c * pixels],
-            StageKind::UpsampleNearest2x(g) => vec![g.large_len()],
-            StageKind::Dropout { .. } => vec![],
+            StageKind::Standalone(stage) if stage.layer.in_place() => vec![],
+            StageKind::Standalone(stage) => vec![stage.output.len()],
         }
     }
 
     /// How far along its stage's order the last layer is; None where nothing more may join.
-    fn place(&self) -> Option<Place> {
+    fn place(&self) -> Option<Last> {
         match &self.kind {
             StageKind::Block(b) if b.pools() => None,
-            StageKind::Block(b) if b.activation != Activation::IDENTITY => Some(Place::Activation),
-            StageKind::Block(b) if b.norm.is_some() => Some(Place::Norm),
-            StageKind::Block(_) => Some(Place::Convolution),
-            StageKind::Add { activation, .. } if *activation == Activation::IDENTITY => Some(Place::Sum),
-            StageKind::Add { .. }
-            | StageKind::Concat { .. }
-            | StageKind::AveragePool(_)
-            | StageKind::Reshape { .. }
-            | StageKind::UpsampleNearest2x(_)
-            | StageKind::Dropout { .. } => None,
+            StageKind::Block(b) if b.activation != Activation::IDENTITY => Some(Last::Activation),
+            StageKind::Block(b) if b.norm.is_some() => Some(Last::Norm),
+            StageKind::Block(_) => Some(Last::Convolution),
+            StageKind::Standalone(stage)
+                if stage.layer.takes_activation() && stage.activation == Activation::IDENTITY =>
+            {
+                Some(Last::Standalone)
+            }
+            StageKind::Standalone(_) => None,
         }
     }
 }
 
 /// The last layer of a stage that more may join.
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+enum Last {
     Convolution,
     Norm,
     Activation,
-    Sum,
+    Standalone,
 }
 
 /// What may follow what, for whom it is told when something else does.
@@ -147,7 +136,7 @@ const LEGAL: &str = "a convolution, fully connected layer or transposed convolut
 /// # Errors
 /// Names the layer that does not fit, and what would.
 pub(super) fn stages<'a>(
-    arch: &Arch,
+    arch: &'a Arch,
     layout: &'a Layout,
     options: &PlanOptions,
     params: View,
@@ -158,7 +147,6 @@ pub(super) fn stages<'a>(
     let mut stages: Vec<Stage> = Vec::new();
     // The stage that each layer belongs to.
     let mut stage_of: Vec<usize> = Vec::with_capacity(arch.layers.len());
-    let mut dropouts = 0;
     for (i, (Node { layer, inputs }, shape)) in arch.layers.iter().zip(shapes).enumerate() {
         let joins = matches!(layer, Layer::Norm { .. } | Layer::Activation(_) | Layer::Pool { .. } | Layer::Sigmoid);
         if joins {
@@ -198,26 +186,16 @@ pub(super) fn stages<'a>(
                     frozen: i < arch.frozen,
                 }))
             }
-            (Layer::Add, Shape::Same { side, c }) => {
-                StageKind::Add { len: n * side * side * c, activation: Activation::IDENTITY }
-            }
-            (Layer::Concat, Shape::Concat { side, channels }) => {
-                StageKind::Concat { pixels: n * side * side, channels }
-            }
-            (Layer::AveragePool { .. }, Shape::AveragePool(g)) => StageKind::AveragePool(g),
-            (Layer::Reshape { .. }, Shape::Reshape { side, c }) => StageKind::Reshape { n, c, pixels: side * side },
-            (Layer::UpsampleNearest2x, Shape::UpsampleNearest2x { side, c }) => {
-                StageKind::UpsampleNearest2x(UpsampleNearestGeometry { n, side, c })
-            }
-            (Layer::Dropout, Shape::Same { .. }) => {
-                // It writes where it reads.
+            (Layer::Standalone(layer), Shape::Standalone { inputs: shapes, output }) => {
                 let source = arch.layers[i].inputs[0];
-                if source == Source::Input || arch.readers(source).count() > 1 {
-                    let legal = "a dropout reads a layer that nothing else reads";
+                if layer.in_place() && (source == Source::Input || arch.readers(source).count() > 1) {
+                    let legal =
+                        format!("a {} writes where it reads: it reads a layer that nothing else reads", layer.kind());
                     return Err(arch.illegal(i, "reads what it would change for others", legal));
                 }
-                dropouts += 1;
-                StageKind::Dropout { number: dropouts - 1 }
+                let (inputs, number) = (shapes, arch.number_of_its_kind(i));
+                let activation = Activation::IDENTITY;
+                StageKind::Standalone(Box::new(StandaloneStage { layer, inputs, output, number, activation }))
             }
             (
                 Layer::Conv { .. }
@@ -226,13 +204,8 @@ pub(super) fn stages<'a>(
                 | Layer::Norm { .. }
                 | Layer::Activation(_)
                 | Layer::Pool { .. }
-                | Layer::AveragePool { .. }
-                | Layer::Add
-                | Layer::Concat
-                | Layer::Reshape { .. }
-                | Layer::UpsampleNearest2x
-                | Layer::Dropout
-                | Layer::Sigmoid,
+                | Layer::Sigmoid
+                | Layer::Standalone(_),
                 shape,
             ) => return Err(Error::internal(format!("{}: {} has the shape {shape:?}", arch.name, arch.describe(i)))),
         };
@@ -284,16 +257,18 @@ fn join<'a>(
         return Err(arch.illegal(i, problem, "a convolution and its norm are frozen together"));
     }
     match (layer, shape, &mut stage.kind, place) {
-        (Layer::Norm { name }, _, StageKind::Block(block), Some(Place::Convolution)) => {
+        (Layer::Norm { name }, _, StageKind::Block(block), Some(Last::Convolution)) => {
             let view = |name: String| layout.param(&name).map(|p| part(params, p.start, p.len()));
             let affine = view(format!("{name}.weight")).zip(view(format!("{name}.bias")));
             let affine = affine.map(|(gamma, beta)| Affine { gamma, beta });
             block.norm = layout.norms.iter().find(|norm| norm.name == *name).map(|norm| (norm, affine));
         }
-        (Layer::Activation(activation), _, StageKind::Block(block), Some(Place::Convolution | Place::Norm)) => {
+        (Layer::Activation(activation), _, StageKind::Block(block), Some(Last::Convolution | Last::Norm)) => {
             block.activation = *activation;
         }
-        (Layer::Activation(of), _, StageKind::Add { activation, .. }, Some(Place::Sum)) => *activation = *of,
+        (Layer::Activation(activation), _, StageKind::Standalone(stage), Some(Last::Standalone)) => {
+            stage.activation = *activation;
+        }
         (Layer::Pool { .. }, Shape::Pool(g), StageKind::Block(block), Some(_)) => block.pool = *g,
         (Layer::Sigmoid, ..) if arch.objective == Objective::Ae && i + 1 == arch.layers.len() => {}
         (Layer::Sigmoid, ..) => {
@@ -311,8 +286,7 @@ fn check_precision(arch: &Arch, options: &PlanOptions, stages: &[Stage]) -> Resu
     }
     let only_f32 = |stage: &&Stage| match &stage.kind {
         StageKind::Block(block) => block.conv.stride > 1,
-        StageKind::Add { .. } | StageKind::Concat { .. } | StageKind::AveragePool(_) => false,
-        StageKind::Reshape { .. } | StageKind::UpsampleNearest2x(_) | StageKind::Dropout { .. } => true,
+        StageKind::Standalone(stage) => !stage.layer.computes_in(options.dtype),
     };
     stages
         .iter()

@@ -1,22 +1,33 @@
 //! Nets layer by layer in plain operations, without stages, fused steps or shared buffers: what lowered nets are checked against.
 
 use super::batch::CheckBatch;
-use super::convert::{of, to_nchw, to_nhwc};
+use super::convert::{of, to_nchw};
 use crate::error::{Error, Result};
-use crate::model::arch::{Node, Shape, Source};
+use crate::model::arch::{Node, Source};
+use crate::model::layer::Shape;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Layer, Objective, Weights};
 use crate::real::Real;
-use crate::report::resample;
-use crate::steps::{activation, average_pool, conv, dropout, norm, pool};
+use crate::steps::activation::Activation;
+use crate::steps::standalone::{Draws, Place, StandaloneLayer, ValueShape};
+use crate::steps::{activation, conv, norm, pool};
 
 /// How norms normalise, and whether dropouts drop.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Mode {
     /// By the statistics of the batch; dropouts, if they drop, draw from the seed and the number of the update.
-    Training { dropouts: Option<(u64, u32)> },
+    Training { dropouts: Option<Draws> },
     /// By the running statistics.
     Inference,
+}
+
+impl Mode {
+    fn draws(self) -> Option<Draws> {
+        match self {
+            Mode::Training { dropouts } => dropouts,
+            Mode::Inference => None,
+        }
+    }
 }
 
 /// What a layer makes of a batch.
@@ -27,8 +38,6 @@ pub(super) struct Output<T> {
     statistics: [Vec<T>; 2],
     /// The winners of a max pool.
     argmax: Vec<u8>,
-    /// Of a dropout, among the net's.
-    number: u32,
 }
 
 /// Gradients of a net.
@@ -46,14 +55,13 @@ pub(super) struct PlainNet<'a, T> {
     shapes: Vec<Shape>,
     params: Vec<T>,
     stats: Vec<T>,
-    n: usize,
 }
 
 impl<T: Real> PlainNet<'_, T> {
     /// For `n` images of `side`.
     pub(super) fn new<'a>(arch: &'a Arch, weights: &Weights, n: usize, side: usize) -> Result<PlainNet<'a, T>> {
         let (layout, shapes) = (Layout::new(arch), arch.shapes(n, side)?);
-        Ok(PlainNet { arch, layout, shapes, params: of(&weights.params), stats: of(&weights.stats), n })
+        Ok(PlainNet { arch, layout, shapes, params: of(&weights.params), stats: of(&weights.stats) })
     }
 
     /// The output of each layer for a batch [n, side, side, c].
@@ -98,6 +106,11 @@ impl<T: Real> PlainNet<'_, T> {
         Ok(Gradients { params, input: d_input })
     }
 
+    fn place<'a>(&self, layer: usize, inputs: &'a [ValueShape], output: ValueShape) -> Place<'a> {
+        let number = self.arch.number_of_its_kind(layer);
+        Place { inputs, output, number, activation: Activation::IDENTITY }
+    }
+
     fn param(&self, name: String) -> Option<&[T]> {
         let param = self.layout.param(&name)?;
         Some(&self.params[param.start..][..param.len()])
@@ -118,42 +131,20 @@ impl<T: Real> PlainNet<'_, T> {
                 *y = vec![T::zero(); g.y_len()];
                 conv::reference::fprop(g, inputs[0], w, self.param(format!("{name}.bias")), y);
             }
-            (Layer::Norm { name }, Shape::Same { c, .. }) => {
-                output.statistics = self.statistics(name, inputs[0], *c, mode);
+            (Layer::Norm { name }, Shape::Same(shape)) => {
+                output.statistics = self.statistics(name, inputs[0], shape.c, mode);
                 let [mean, var] = &output.statistics;
                 norm::forward(inputs[0], mean, var, self.affine(name), self.arch.norm_eps, y);
             }
-            (Layer::Activation(function), Shape::Same { .. }) => activation::forward(*function, y),
+            (Layer::Activation(function), Shape::Same(_)) => activation::forward(*function, y),
             (Layer::Pool { .. }, Shape::Pool(g)) => {
                 (*y, output.argmax) = (vec![T::zero(); g.y_len()], vec![0; g.y_len()]);
                 pool::forward(g, inputs[0], y, &mut output.argmax);
             }
-            (Layer::AveragePool { .. }, Shape::AveragePool(g)) => {
-                *y = vec![T::zero(); g.y_len()];
-                average_pool::forward(g, inputs[0], y);
+            (Layer::Standalone(layer), Shape::Standalone { inputs: shapes, output }) => {
+                *y = layer.plain(self.place(i, shapes, *output), inputs, mode.draws());
             }
-            (Layer::Add, Shape::Same { .. }) => y.iter_mut().zip(inputs[1]).for_each(|(y, &x)| *y += x),
-            (Layer::Concat, Shape::Concat { channels, .. }) => {
-                let pixel =
-                    |p: usize| inputs.iter().zip(channels).flat_map(move |(x, &c)| x[p * c..][..c].iter().copied());
-                *y = (0..y.len() / channels[0]).flat_map(pixel).collect();
-            }
-            (Layer::Reshape { .. }, Shape::Reshape { c, .. }) => *y = of(&to_nhwc(&of::<f64>(y), self.n, *c)),
-            (Layer::UpsampleNearest2x, &Shape::UpsampleNearest2x { side, c }) => {
-                let nearest = |map: &[T]| {
-                    let pixels: Vec<&[T]> = map.chunks_exact(c).collect();
-                    resample::nearest(&pixels, (side, side), (2 * side, 2 * side)).concat()
-                };
-                *y = inputs[0].chunks_exact(side * side * c).flat_map(nearest).collect();
-            }
-            (Layer::Dropout, Shape::Same { .. }) => {
-                let before = &self.arch.layers[..i];
-                output.number = before.iter().filter(|node| node.layer == Layer::Dropout).count() as u32;
-                if let Mode::Training { dropouts: Some((seed, update)) } = mode {
-                    dropout::apply(seed, output.number, update, self.n, y);
-                }
-            }
-            (Layer::Sigmoid, Shape::Same { .. }) => y.iter_mut().for_each(|y| *y = T::one() / (T::one() + (-*y).exp())),
+            (Layer::Sigmoid, Shape::Same(_)) => y.iter_mut().for_each(|y| *y = T::one() / (T::one() + (-*y).exp())),
             (
                 Layer::Conv { .. }
                 | Layer::Linear { .. }
@@ -161,13 +152,8 @@ impl<T: Real> PlainNet<'_, T> {
                 | Layer::Norm { .. }
                 | Layer::Activation(_)
                 | Layer::Pool { .. }
-                | Layer::AveragePool { .. }
-                | Layer::Add
-                | Layer::Concat
-                | Layer::Reshape { .. }
-                | Layer::UpsampleNearest2x
-                | Layer::Dropout
-                | Layer::Sigmoid,
+                | Layer::Sigmoid
+                | Layer::Standalone(_),
                 shape,
             ) => return Err(self.misshapen(i, shape)),
         }
@@ -200,7 +186,7 @@ impl<T: Real> PlainNet<'_, T> {
                 give(format!("{name}.weight"), &dw);
                 give(format!("{name}.bias"), &db);
             }
-            (Layer::Norm { name }, Shape::Same { c, .. }) => {
+            (Layer::Norm { name }, Shape::Same(ValueShape { c, .. })) => {
                 let ([mean, var], gamma) = (&output.statistics, self.affine(name).map(|(gamma, _)| gamma));
                 match mode {
                     Mode::Training { .. } => {
@@ -215,36 +201,15 @@ impl<T: Real> PlainNet<'_, T> {
                 }
                 dx = dy;
             }
-            (Layer::Activation(function), Shape::Same { .. }) => {
+            (Layer::Activation(function), Shape::Same(_)) => {
                 activation::backward(*function, inputs[0], &mut dy);
                 dx = dy;
             }
             (Layer::Pool { .. }, Shape::Pool(g)) => pool::backward(g, &dy, &output.argmax, &mut dx),
-            (Layer::AveragePool { .. }, Shape::AveragePool(g)) => average_pool::backward(g, &dy, &mut dx),
-            (Layer::Add, Shape::Same { .. }) => return Ok(vec![dy.clone(), dy]),
-            (Layer::Concat, Shape::Concat { channels, .. }) => {
-                let width = channels.iter().sum();
-                let firsts = channels.iter().scan(0, |next, &c| Some(std::mem::replace(next, *next + c)));
-                let part = |(first, &c): (usize, &usize)| {
-                    dy.chunks_exact(width).flat_map(|pixel| pixel[first..][..c].iter().copied()).collect()
-                };
-                return Ok(firsts.zip(channels).map(part).collect());
+            (Layer::Standalone(layer), Shape::Standalone { inputs: shapes, output }) => {
+                return Ok(layer.plain_backward(self.place(i, shapes, *output), dy, mode.draws()));
             }
-            (Layer::Reshape { .. }, Shape::Reshape { c, .. }) => dx = of(&to_nchw(&of::<f64>(&dy), self.n, *c)),
-            (Layer::UpsampleNearest2x, &Shape::UpsampleNearest2x { side, c }) => {
-                for (at, &dy) in dy.iter().enumerate() {
-                    let (channel, column, row) = (at % c, at / c % (2 * side), at / c / (2 * side));
-                    // Rows of all images: an image has twice as many in dy.
-                    dx[(row / 2 * side + column / 2) * c + channel] += dy;
-                }
-            }
-            (Layer::Dropout, Shape::Same { .. }) => {
-                if let Mode::Training { dropouts: Some((seed, update)) } = mode {
-                    dropout::apply(seed, output.number, update, self.n, &mut dy);
-                }
-                dx = dy;
-            }
-            (Layer::Sigmoid, Shape::Same { .. }) => {
+            (Layer::Sigmoid, Shape::Same(_)) => {
                 dy.iter_mut().zip(&output.values).for_each(|(dy, &y)| *dy *= y * (T::one() - y));
                 dx = dy;
             }
@@ -255,13 +220,8 @@ impl<T: Real> PlainNet<'_, T> {
                 | Layer::Norm { .. }
                 | Layer::Activation(_)
                 | Layer::Pool { .. }
-                | Layer::AveragePool { .. }
-                | Layer::Add
-                | Layer::Concat
-                | Layer::Reshape { .. }
-                | Layer::UpsampleNearest2x
-                | Layer::Dropout
-                | Layer::Sigmoid,
+                | Layer::Sigmoid
+                | Layer::Standalone(_),
                 shape,
             ) => return Err(self.misshapen(i, shape)),
         }
@@ -326,16 +286,10 @@ pub(super) fn activations<T: Real>(
                 Some(indexed(arch, i).unwrap_or_else(|| format!("{}pool{pools}", encoder(arch))))
             }
             // Golden files hold no values of these.
-            Layer::AveragePool { .. }
-            | Layer::Add
-            | Layer::Concat
-            | Layer::Reshape { .. }
-            | Layer::UpsampleNearest2x
-            | Layer::Dropout
-            | Layer::Sigmoid => None,
+            Layer::Sigmoid | Layer::Standalone(_) => None,
         };
         if let Some(name) = name {
-            give(&name, &to_nchw(&of::<f64>(values), batch.n, net.shapes[i].output().1));
+            give(&name, &to_nchw(&of::<f64>(values), batch.n, net.shapes[i].output().c));
         }
     }
     Ok(())

@@ -1,8 +1,14 @@
 //! Random legal nets of every kind of layer, built from a list of numbers: the same numbers give the same net, and fewer a smaller one.
 
-use crate::model::arch::{Arch, Init, Layer, Objective, Source};
+use crate::model::arch::{Arch, Objective, Source};
+use crate::model::layer::{Init, Layer, Standalone};
 use crate::steps::activation::Activation;
-use crate::steps::concat::MOST_PARTS;
+use crate::steps::add::layer::AddLayer;
+use crate::steps::dropout::layer::DropoutLayer;
+use crate::steps::reshape::layer::ReshapeLayer;
+use crate::steps::standalone::{StandaloneLayer, ValueShape};
+use crate::steps::upsample::ReceptiveField;
+use crate::steps::upsample_nearest::layer::UpsampleNearest2xLayer;
 
 /// Side of an autoencoder's images: its decoder begins with 2×2 maps.
 const AE_SIDE: usize = 8;
@@ -24,17 +30,8 @@ pub fn random_net(objective: Objective, numbers: &[u32]) -> Arch {
 #[derive(Clone, Copy, PartialEq)]
 struct Value {
     source: Source,
-    side: usize,
-    c: usize,
-    /// Pixels of the input between neighbours, as a power of two that may be negative.
-    jump: i32,
-}
-
-impl Value {
-    /// Whether two values have a pixel for each of the other's.
-    fn matches(&self, other: &Value) -> bool {
-        (self.side, self.jump) == (other.side, other.jump)
-    }
+    shape: ValueShape,
+    field: ReceptiveField,
 }
 
 struct Builder<'a> {
@@ -66,7 +63,9 @@ impl<'a> Builder<'a> {
             pretrained: false,
             unused_norms: Vec::new(),
         };
-        let last = Value { source: Source::Input, side: 0, c: 0, jump: 0 };
+        let shape = ValueShape { n: 1, side: AE_SIDE, c: 1 };
+        let field = ReceptiveField { n: AE_SIDE, jump: 1, size: 1, shift: 0.0 };
+        let last = Value { source: Source::Input, shape, field };
         let mut net = Builder { arch, numbers, last, before: Vec::new(), starts: Vec::new(), frozen: 0 };
         net.frozen = net.choose(usize::MAX);
         net.arch.channels = 1 + net.choose(3);
@@ -74,7 +73,7 @@ impl<'a> Builder<'a> {
         if objective != Objective::Ae {
             net.arch.side = 5 + net.choose(6);
         }
-        (net.last.side, net.last.c) = (net.arch.side, net.arch.channels);
+        (net.last.shape.side, net.last.shape.c, net.last.field.n) = (net.arch.side, net.arch.channels, net.arch.side);
         net
     }
 
@@ -89,7 +88,7 @@ impl<'a> Builder<'a> {
         format!("{kind}{}", self.arch.layers.len())
     }
 
-    fn push(&mut self, layer: Layer, inputs: impl Into<Vec<Source>>) -> Source {
+    fn push(&mut self, layer: impl Into<Layer>, inputs: impl Into<Vec<Source>>) -> Source {
         self.arch.push_on(layer, inputs)
     }
 
@@ -98,11 +97,8 @@ impl<'a> Builder<'a> {
         self.starts.push(self.arch.layers.len());
         match self.choose(8) {
             0..=2 => self.block(),
-            3 => self.add(),
-            4 => self.concat(),
-            5 => self.average_pool(),
-            6 => self.upsample(),
-            _ => self.dropout(),
+            3 => self.residual(),
+            _ => self.standalone(),
         }
     }
 
@@ -129,91 +125,81 @@ impl<'a> Builder<'a> {
     }
 
     fn block(&mut self) {
-        let Value { source, side, jump, .. } = self.last;
+        let Value { source, shape, field } = self.last;
         let (out, kernel, stride) = (1 + self.choose(9), 1 + 2 * self.choose(3), 1 + self.choose(2));
         let bias = self.choose(3) > 0;
         let conv = Layer::Conv { name: self.name("conv"), out, side: kernel, stride, bias };
         let conv = self.push(conv, [source]);
-        let mut next = Value {
-            source: self.norm_and_activation(conv),
-            side: (side - 1) / stride + 1,
-            c: out,
-            jump: jump + i32::from(stride == 2),
-        };
+        let mut field = field.through(kernel, stride, kernel / 2);
+        let mut source = self.norm_and_activation(conv);
         let pools = [(2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 1, 0)];
         let choice = self.choose(8);
-        if let Some(&(window, stride, pad)) = pools.get(choice).filter(|_| next.side >= 2) {
-            next.source = self.push(Layer::Pool { side: window, stride, pad }, [next.source]);
-            next.side = (next.side + 2 * pad - window) / stride + 1;
-            next.jump += i32::from(stride == 2);
+        if let Some(&(window, stride, pad)) = pools.get(choice).filter(|_| field.n >= 2) {
+            source = self.push(Layer::Pool { side: window, stride, pad }, [source]);
+            field = field.through(window, stride, pad);
         }
-        self.step(next);
+        self.step(Value { source, shape: ValueShape { side: field.n, c: out, ..shape }, field });
     }
 
-    /// A sum with an earlier value of the same shape, with one that a convolution brings there, or with itself.
-    fn add(&mut self) {
+    /// A sum with what a convolution makes of an earlier value.
+    fn residual(&mut self) {
         let last = self.last;
-        let from = self.choose(self.before.len().max(1));
-        let candidates = self.before.iter().skip(from);
-        let fitting = candidates.flat_map(|&value| [1, 2].map(|stride| (value, stride))).find(|&(value, stride)| {
-            (value.side - 1) / stride + 1 == last.side && value.jump + i32::from(stride == 2) == last.jump
-        });
-        let other = match fitting {
-            Some((value, 1)) if value.c == last.c => value.source,
-            Some((value, stride)) => {
-                let kernel = 1 + 2 * self.choose(2);
-                let layer = Layer::Conv { name: self.name("shortcut"), out: last.c, side: kernel, stride, bias: true };
-                let conv = self.push(layer, [value.source]);
-                self.norm_and_activation(conv)
-            }
-            None => last.source,
+        let (from, kernel) = (self.choose(self.before.len().max(1)), 1 + 2 * self.choose(2));
+        let candidates = self.before.iter().skip(from).flat_map(|&value| [1, 2].map(|stride| (value, stride)));
+        let fits = |&(value, stride): &(Value, usize)| {
+            let field = value.field.through(kernel, stride, kernel / 2);
+            (field.n, field.jump) == (last.field.n, last.field.jump)
         };
-        let sum = self.push(Layer::Add, [last.source, other]);
-        let source = self.activation(sum);
-        self.step(Value { source, ..last });
+        let Some((value, stride)) = candidates.into_iter().find(fits) else { return };
+        let name = self.name("shortcut");
+        let conv = Layer::Conv { name, out: last.shape.c, side: kernel, stride, bias: true };
+        let conv = self.push(conv, [value.source]);
+        let source = self.norm_and_activation(conv);
+        let field = value.field.through(kernel, stride, kernel / 2);
+        self.join(&AddLayer.into(), &[last, Value { source, shape: last.shape, field }]);
     }
 
-    fn concat(&mut self) {
-        let last = self.last;
-        let count = 1 + self.choose(MOST_PARTS - 1);
-        let mut parts: Vec<Value> =
-            self.before.iter().rev().filter(|value| value.matches(&last)).take(count).copied().collect();
-        parts.push(last);
-        if parts.len() > 1 {
-            let source = self.push(Layer::Concat, parts.iter().map(|part| part.source).collect::<Vec<_>>());
-            self.step(Value { source, c: parts.iter().map(|part| part.c).sum(), ..last });
+    /// A layer that is lowered by itself, where one fits: it reads the last value, and earlier ones.
+    fn standalone(&mut self) {
+        let all = Standalone::examples();
+        let layer = &all[self.choose(all.len())];
+        let counts = layer.inputs();
+        let wanted = counts.start() + self.choose(counts.end() - counts.start() + 1);
+        let mut inputs = vec![self.last];
+        // It may read one value twice.
+        for value in self.before.iter().rev().chain([&self.last]) {
+            inputs.push(*value);
+            if inputs.len() > wanted || output(layer, &inputs).is_none() && inputs.len() >= *counts.start() {
+                inputs.pop();
+            }
         }
+        self.join(layer, &inputs);
     }
 
-    fn average_pool(&mut self) {
-        let last = self.last;
-        let (window, stride) = [(2, 2), (3, 1), (2, 1), (3, 2)][self.choose(4)];
-        if last.side >= window {
-            let source = self.push(Layer::AveragePool { side: window, stride }, [last.source]);
-            let side = (last.side - window) / stride + 1;
-            self.step(Value { source, side, jump: last.jump + i32::from(stride == 2), ..last });
+    /// The layer with these inputs, if it takes them.
+    fn join(&mut self, layer: &Standalone, inputs: &[Value]) {
+        let Some((shape, field)) = output(layer, inputs).filter(|(shape, _)| shape.side <= MOST_SIDE) else { return };
+        // What is changed in place may be read by nothing else.
+        let first = inputs[0].source;
+        if layer.in_place() && (first == Source::Input || self.arch.readers(first).next().is_some()) {
+            return;
         }
-    }
-
-    fn upsample(&mut self) {
-        let last = self.last;
-        // The receptive field of an FCDD net is known where the jump has a half.
-        if 2 * last.side <= MOST_SIDE && last.jump > 0 {
-            let source = self.push(Layer::UpsampleNearest2x, [last.source]);
-            self.step(Value { source, side: 2 * last.side, jump: last.jump - 1, ..last });
+        let sources: Vec<Source> = inputs.iter().map(|input| input.source).collect();
+        let mut source = self.push(layer.clone(), sources);
+        if layer.takes_activation() {
+            source = self.activation(source);
         }
-    }
-
-    /// In place: what it reads may not be read again, so it follows a layer that nothing else has read.
-    fn dropout(&mut self) {
-        if self.last.source != Source::Input && self.arch.readers(self.last.source).next().is_none() {
-            self.last.source = self.push(Layer::Dropout, [self.last.source]);
+        let next = Value { source, shape, field };
+        if layer.in_place() {
+            self.last = next;
+        } else {
+            self.step(next);
         }
     }
 
     /// What the objective ends in; layers up to some stage are frozen.
     fn end(&mut self) {
-        let Value { source, side, c, .. } = self.last;
+        let Value { source, shape: ValueShape { side, c, .. }, .. } = self.last;
         self.starts.push(self.arch.layers.len());
         match self.arch.objective {
             Objective::Fcdd => {
@@ -225,7 +211,7 @@ impl<'a> Builder<'a> {
                 let hidden = self.push(linear("hidden".to_string(), 7, side * side), [source]);
                 let mut hidden = self.norm_and_activation(hidden);
                 if self.choose(2) > 0 {
-                    hidden = self.push(Layer::Dropout, [hidden]);
+                    hidden = self.push(DropoutLayer, [hidden]);
                 }
                 self.push(linear("output".to_string(), 5, 1), [hidden]);
             }
@@ -234,8 +220,8 @@ impl<'a> Builder<'a> {
                     Layer::Linear { name: "code".to_string(), out: 12, pixels: side * side, init: Init::Uniform };
                 let code = self.push(linear, [source]);
                 let code = self.norm_and_activation(code);
-                let maps = self.push(Layer::Reshape { side: 2, c: 3 }, [code]);
-                let maps = self.push(Layer::UpsampleNearest2x, [maps]);
+                let maps = self.push(ReshapeLayer { side: 2, c: 3 }, [code]);
+                let maps = self.push(UpsampleNearest2xLayer, [maps]);
                 let deconv = |name: &str, out, side, pad| Layer::Deconv {
                     name: name.to_string(),
                     out,
@@ -245,7 +231,7 @@ impl<'a> Builder<'a> {
                 };
                 let maps = self.push(deconv("deconv1", 4, 3, 1), [maps]);
                 let maps = self.norm_and_activation(maps);
-                let maps = self.push(Layer::UpsampleNearest2x, [maps]);
+                let maps = self.push(UpsampleNearest2xLayer, [maps]);
                 let image = self.push(deconv("deconv2", self.arch.channels, 5, 2), [maps]);
                 if c > 4 {
                     self.push(Layer::Sigmoid, [image]);
@@ -255,4 +241,15 @@ impl<'a> Builder<'a> {
         // Half of the nets have frozen layers.
         self.arch.frozen = self.starts.get(self.frozen % (2 * self.starts.len())).copied().unwrap_or(0);
     }
+}
+
+/// Shape and receptive field of what a layer makes of these; None where it does not take them.
+fn output(layer: &Standalone, inputs: &[Value]) -> Option<(ValueShape, ReceptiveField)> {
+    let shapes: Vec<ValueShape> = inputs.iter().map(|input| input.shape).collect();
+    let channels: Vec<usize> = inputs.iter().map(|input| input.shape.c).collect();
+    let fields: Vec<ReceptiveField> = inputs.iter().map(|input| input.field).collect();
+    let fits = layer.inputs().contains(&inputs.len());
+    let side = layer.side(&shapes).ok().filter(|_| fits)?;
+    let shape = ValueShape { n: shapes[0].n, side, c: layer.channels(&channels) };
+    Some((shape, layer.receptive_field(&fields).ok()?))
 }

@@ -1,0 +1,314 @@
+//! The layers that nets are made of: their names, numbers, shapes and receptive fields. What a layer that is lowered by itself does stands in
+//! its own file, `steps/NAME/layer.rs`; the others are lowered together (`engine/lower/stages.rs`).
+
+use std::ops::RangeInclusive;
+
+use crate::device::{DType, View};
+use crate::real::Real;
+use crate::steps::activation::Activation;
+use crate::steps::conv::ConvGeometry;
+use crate::steps::pool::{self, PoolGeometry};
+use crate::steps::standalone::{Draws, Gradients, Misfit, Place, StandaloneLayer, ValueShape};
+use crate::steps::upsample::ReceptiveField;
+use crate::steps::{Step, add, average_pool, concat, dropout, reshape, upsample_nearest};
+
+/// The kinds of layers that are lowered by themselves, a line each.
+macro_rules! standalone_layers {
+    ($d:tt $($kind:ident: $type:ty,)*) => {
+        /// A layer that is lowered by itself.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Standalone {
+            $($kind($type),)*
+        }
+
+        $(impl From<$type> for Standalone {
+            fn from(layer: $type) -> Standalone {
+                Standalone::$kind(layer)
+            }
+        })*
+
+        /// Hands a layer of whatever kind to an expression over [`StandaloneLayer`].
+        macro_rules! of_any_kind {
+            ($d of:expr, $d layer:ident => $d body:expr) => {
+                match $d of {
+                    $(Standalone::$kind($d layer) => $d body,)*
+                }
+            };
+        }
+
+        impl Standalone {
+            fn of_all_kinds() -> Vec<Standalone> {
+                let kinds = [$(<$type>::examples().into_iter().map(Standalone::$kind).collect::<Vec<_>>(),)*];
+                kinds.concat()
+            }
+        }
+    };
+}
+
+standalone_layers! { $
+    Add: add::layer::AddLayer,
+    Concat: concat::layer::ConcatLayer,
+    AveragePool: average_pool::layer::AveragePoolLayer,
+    Reshape: reshape::layer::ReshapeLayer,
+    UpsampleNearest2x: upsample_nearest::layer::UpsampleNearest2xLayer,
+    Dropout: dropout::layer::DropoutLayer,
+}
+
+impl StandaloneLayer for Standalone {
+    fn kind(&self) -> &'static str {
+        of_any_kind!(self, layer => layer.kind())
+    }
+
+    fn examples() -> Vec<Standalone> {
+        Standalone::of_all_kinds()
+    }
+
+    fn inputs(&self) -> RangeInclusive<usize> {
+        of_any_kind!(self, layer => layer.inputs())
+    }
+
+    fn fault(&self) -> Option<Misfit> {
+        of_any_kind!(self, layer => layer.fault())
+    }
+
+    fn channels(&self, inputs: &[usize]) -> usize {
+        of_any_kind!(self, layer => layer.channels(inputs))
+    }
+
+    fn side(&self, inputs: &[ValueShape]) -> Result<usize, Misfit> {
+        of_any_kind!(self, layer => layer.side(inputs))
+    }
+
+    fn receptive_field(&self, inputs: &[ReceptiveField]) -> Result<ReceptiveField, Misfit> {
+        of_any_kind!(self, layer => layer.receptive_field(inputs))
+    }
+
+    fn computes_in(&self, dtype: DType) -> bool {
+        of_any_kind!(self, layer => layer.computes_in(dtype))
+    }
+
+    fn takes_activation(&self) -> bool {
+        of_any_kind!(self, layer => layer.takes_activation())
+    }
+
+    fn in_place(&self) -> bool {
+        of_any_kind!(self, layer => layer.in_place())
+    }
+
+    fn forward(&self, place: Place, inputs: &[View], y: View, seed: Option<u64>) -> Option<Step> {
+        of_any_kind!(self, layer => layer.forward(place, inputs, y, seed))
+    }
+
+    fn gradients(&self, place: Place, training: bool) -> Gradients {
+        of_any_kind!(self, layer => layer.gradients(place, training))
+    }
+
+    fn backward(&self, place: Place, y: View, dy: View, dxs: &[Option<View>], seed: Option<u64>) -> Option<Step> {
+        of_any_kind!(self, layer => layer.backward(place, y, dy, dxs, seed))
+    }
+
+    fn plain<T: Real>(&self, place: Place, inputs: &[&[T]], draws: Option<Draws>) -> Vec<T> {
+        of_any_kind!(self, layer => layer.plain(place, inputs, draws))
+    }
+
+    fn plain_backward<T: Real>(&self, place: Place, dy: Vec<T>, draws: Option<Draws>) -> Vec<Vec<T>> {
+        of_any_kind!(self, layer => layer.plain_backward(place, dy, draws))
+    }
+}
+
+/// How the initial weights of a layer are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Init {
+    /// Uniform in ±1/√fan_in, biases too: PyTorch's default.
+    Uniform,
+    /// Uniform in ±gain·√(6 / (fan_in + fan_out)) with the gain of the leaky ReLU, √(2 / (1 + 0.01²)); biases as by default.
+    Xavier,
+    /// Normal with variance 2 / fan_out, biases 0: torchvision's convolutions.
+    Kaiming,
+    /// Normal with standard deviation 0.01, biases 0: torchvision's linear layers.
+    Normal,
+}
+
+/// One layer. Names are PyTorch's module names.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Layer {
+    /// Convolution with `side`×`side` kernels, an odd number, and as much padding as keeps the side where the stride is 1.
+    Conv {
+        name: String,
+        out: usize,
+        side: usize,
+        stride: usize,
+        /// Whether it has a bias where the net has biases.
+        bias: bool,
+    },
+    /// Fully connected layer on maps of `pixels` pixels: a 1×1 convolution of all of an image's values.
+    Linear {
+        name: String,
+        out: usize,
+        pixels: usize,
+        init: Init,
+    },
+    /// Transposed convolution of stride 1: a convolution with the flipped kernel and a padding of side − 1 − `pad`.
+    Deconv {
+        name: String,
+        out: usize,
+        side: usize,
+        pad: usize,
+        init: Init,
+    },
+    /// Batch normalisation.
+    Norm {
+        name: String,
+    },
+    Activation(Activation),
+    /// Max pooling.
+    Pool {
+        side: usize,
+        stride: usize,
+        pad: usize,
+    },
+    /// The logistic function, at the end of an autoencoder alone.
+    Sigmoid,
+    /// Any other.
+    Standalone(Standalone),
+}
+
+impl<L: Into<Standalone>> From<L> for Layer {
+    fn from(layer: L) -> Layer {
+        Layer::Standalone(layer.into())
+    }
+}
+
+/// A layer's geometry for a given batch and input side.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    /// Convolutions, and what is one inside: fully connected layers and transposed convolutions.
+    Conv(ConvGeometry),
+    Pool(PoolGeometry),
+    /// Norms, activations and the sigmoid keep the shape.
+    Same(ValueShape),
+    Standalone {
+        inputs: Vec<ValueShape>,
+        output: ValueShape,
+    },
+}
+
+impl Shape {
+    /// Of the output.
+    pub fn output(&self) -> ValueShape {
+        match *self {
+            Shape::Conv(g) => ValueShape { n: g.n, side: g.oh(), c: g.k },
+            Shape::Pool(g) => ValueShape { n: g.n, side: g.oh(), c: g.c },
+            Shape::Same(output) | Shape::Standalone { output, .. } => output,
+        }
+    }
+}
+
+impl Layer {
+    /// How many values it reads.
+    pub(super) fn inputs(&self) -> RangeInclusive<usize> {
+        if let Layer::Standalone(layer) = self { layer.inputs() } else { 1..=1 }
+    }
+
+    /// The name of a layer with parameters.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Layer::Conv { name, .. }
+            | Layer::Linear { name, .. }
+            | Layer::Deconv { name, .. }
+            | Layer::Norm { name } => Some(name),
+            Layer::Activation(_) | Layer::Pool { .. } | Layer::Sigmoid | Layer::Standalone(_) => None,
+        }
+    }
+
+    /// As messages name it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Layer::Conv { .. } => "convolution",
+            Layer::Linear { .. } => "fully connected layer",
+            Layer::Deconv { .. } => "transposed convolution",
+            Layer::Norm { .. } => "norm",
+            Layer::Activation(_) => "activation",
+            Layer::Pool { .. } => "max pool",
+            Layer::Sigmoid => "sigmoid",
+            Layer::Standalone(layer) => layer.kind(),
+        }
+    }
+
+    /// What is wrong with its own numbers.
+    pub(super) fn fault(&self) -> Option<Misfit> {
+        let fault = |wrong: bool, problem: String, legal| wrong.then_some(Misfit::Illegal(problem, legal));
+        match *self {
+            Layer::Conv { side, stride, .. } => fault(
+                side % 2 == 0 || stride == 0,
+                format!("has a kernel of {side}×{side} and stride {stride}"),
+                "kernels have odd sides, strides are at least 1",
+            ),
+            Layer::Deconv { side, pad, .. } => fault(
+                pad >= side,
+                format!("has a kernel of {side}×{side} and a padding of {pad}"),
+                "its padding is smaller than its kernel",
+            ),
+            Layer::Pool { side, stride, pad } => fault(
+                side == 0 || stride == 0 || 2 * pad > side || side > pool::MOST_SIDE,
+                format!("has a window of {side}×{side}, stride {stride} and a padding of {pad}"),
+                "windows have 1 to 16 rows, strides are at least 1, padding is at most half a window",
+            ),
+            Layer::Standalone(ref layer) => layer.fault(),
+            Layer::Linear { .. } | Layer::Norm { .. } | Layer::Activation(_) | Layer::Sigmoid => None,
+        }
+    }
+
+    /// Channels of its output from those of what it reads.
+    pub(super) fn channels(&self, inputs: &[usize]) -> usize {
+        match *self {
+            Layer::Conv { out, .. } | Layer::Linear { out, .. } | Layer::Deconv { out, .. } => out,
+            Layer::Standalone(ref layer) => layer.channels(inputs),
+            Layer::Norm { .. } | Layer::Activation(_) | Layer::Pool { .. } | Layer::Sigmoid => inputs[0],
+        }
+    }
+
+    /// Its geometry from the shapes of what it reads.
+    pub(super) fn shape(&self, inputs: &[ValueShape]) -> Result<Shape, Misfit> {
+        let input = inputs[0];
+        let ValueShape { n, side: at, c } = input;
+        let fits = |window: usize| if at < window { Err(Misfit::TooSmall) } else { Ok(()) };
+        let conv = |side, k, kernel, stride, pad| ConvGeometry { n, h: side, w: side, c, k, side: kernel, stride, pad };
+        Ok(match *self {
+            Layer::Conv { out, side, stride, .. } => Shape::Conv(conv(at, out, side, stride, side / 2)),
+            Layer::Linear { out, pixels, .. } => {
+                if at * at != pixels {
+                    return Err(Misfit::OwnSide);
+                }
+                Shape::Conv(ConvGeometry { c: pixels * c, ..conv(1, out, 1, 1, 0) })
+            }
+            Layer::Deconv { out, side, pad, .. } => {
+                let pad = side - 1 - pad;
+                fits(side.saturating_sub(2 * pad))?;
+                Shape::Conv(conv(at, out, side, 1, pad))
+            }
+            Layer::Pool { side, stride, pad } => {
+                fits(side.saturating_sub(2 * pad))?;
+                Shape::Pool(PoolGeometry { n, h: at, w: at, c, side, stride, pad })
+            }
+            Layer::Norm { .. } | Layer::Activation(_) | Layer::Sigmoid => Shape::Same(input),
+            Layer::Standalone(ref layer) => {
+                let side = layer.side(inputs)?;
+                let c = layer.channels(&inputs.iter().map(|input| input.c).collect::<Vec<_>>());
+                Shape::Standalone { inputs: inputs.to_vec(), output: ValueShape { n, side, c } }
+            }
+        })
+    }
+
+    /// Receptive field of its output from those of what it reads.
+    pub(super) fn receptive_field(&self, inputs: &[ReceptiveField]) -> Result<ReceptiveField, Misfit> {
+        let field = inputs[0];
+        match *self {
+            Layer::Conv { side, stride, .. } => Ok(field.through(side, stride, side / 2)),
+            Layer::Pool { side, stride, pad } => Ok(field.through(side, stride, pad)),
+            Layer::Norm { .. } | Layer::Activation(_) => Ok(field),
+            Layer::Standalone(ref layer) => layer.receptive_field(inputs),
+            Layer::Linear { .. } | Layer::Deconv { .. } | Layer::Sigmoid => Err(Misfit::NoReceptiveField),
+        }
+    }
+}

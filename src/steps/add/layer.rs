@@ -1,0 +1,68 @@
+//! The layer: a sum of two values.
+
+use std::ops::RangeInclusive;
+
+use super::{Add, AddBackward};
+use crate::device::{DType, View};
+use crate::real::Real;
+use crate::steps::Step;
+use crate::steps::activation::Activation;
+use crate::steps::standalone::{Draws, Gradients, Misfit, Place, StandaloneLayer, ValueShape, joined_field};
+use crate::steps::upsample::ReceptiveField;
+
+/// The sum of two values of one shape.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AddLayer;
+
+impl StandaloneLayer for AddLayer {
+    fn kind(&self) -> &'static str {
+        "sum"
+    }
+
+    fn examples() -> Vec<AddLayer> {
+        vec![AddLayer]
+    }
+
+    fn inputs(&self) -> RangeInclusive<usize> {
+        2..=2
+    }
+
+    fn side(&self, inputs: &[ValueShape]) -> Result<usize, Misfit> {
+        let (a, b) = (inputs[0], inputs[1]);
+        let problem = || format!("reads values of {}²×{} and {}²×{}", a.side, a.c, b.side, b.c);
+        (a == b).then_some(a.side).ok_or_else(|| Misfit::Illegal(problem(), "both have one side and as many channels"))
+    }
+
+    fn receptive_field(&self, inputs: &[ReceptiveField]) -> Result<ReceptiveField, Misfit> {
+        joined_field(inputs)
+    }
+
+    fn computes_in(&self, _: DType) -> bool {
+        true
+    }
+
+    fn takes_activation(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, place: Place, inputs: &[View], y: View, _: Option<u64>) -> Option<Step> {
+        Some(Step::Add(Add { activation: place.activation, a: inputs[0], b: inputs[1], y }))
+    }
+
+    fn gradients(&self, place: Place, _: bool) -> Gradients {
+        if place.activation == Activation::IDENTITY { Gradients::Same } else { Gradients::Shared }
+    }
+
+    fn backward(&self, place: Place, y: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
+        let dx = dxs.first().copied().flatten()?;
+        Some(Step::AddBackward(AddBackward { activation: place.activation, y, dy, dx }))
+    }
+
+    fn plain<T: Real>(&self, _: Place, inputs: &[&[T]], _: Option<Draws>) -> Vec<T> {
+        inputs[0].iter().zip(inputs[1]).map(|(&a, &b)| a + b).collect()
+    }
+
+    fn plain_backward<T: Real>(&self, _: Place, dy: Vec<T>, _: Option<Draws>) -> Vec<Vec<T>> {
+        vec![dy.clone(), dy]
+    }
+}

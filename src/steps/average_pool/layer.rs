@@ -1,0 +1,78 @@
+//! The layer: the mean over windows.
+
+use super::{AveragePool, AveragePoolBackward, backward, forward};
+use crate::device::{DType, View};
+use crate::real::Real;
+use crate::steps::Step;
+use crate::steps::pool::PoolGeometry;
+use crate::steps::standalone::{Draws, Gradients, Misfit, Place, StandaloneLayer, ValueShape};
+use crate::steps::upsample::ReceptiveField;
+
+/// The mean over windows without padding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AveragePoolLayer {
+    /// Of the window.
+    pub side: usize,
+    pub stride: usize,
+}
+
+impl AveragePoolLayer {
+    fn geometry(&self, input: ValueShape) -> PoolGeometry {
+        let ValueShape { n, side, c } = input;
+        PoolGeometry { n, h: side, w: side, c, side: self.side, stride: self.stride, pad: 0 }
+    }
+}
+
+impl StandaloneLayer for AveragePoolLayer {
+    fn kind(&self) -> &'static str {
+        "average pool"
+    }
+
+    fn examples() -> Vec<AveragePoolLayer> {
+        [(2, 2), (3, 1), (2, 1), (3, 2)].map(|(side, stride)| AveragePoolLayer { side, stride }).to_vec()
+    }
+
+    fn fault(&self) -> Option<Misfit> {
+        let AveragePoolLayer { side, stride } = self;
+        let problem = || format!("has a window of {side}×{side} and stride {stride}");
+        (*side == 0 || *stride == 0).then(|| Misfit::Illegal(problem(), "both are at least 1"))
+    }
+
+    fn side(&self, inputs: &[ValueShape]) -> Result<usize, Misfit> {
+        let geometry = self.geometry(inputs[0]);
+        (self.side <= inputs[0].side).then(|| geometry.oh()).ok_or(Misfit::TooSmall)
+    }
+
+    fn receptive_field(&self, inputs: &[ReceptiveField]) -> Result<ReceptiveField, Misfit> {
+        Ok(inputs[0].through(self.side, self.stride, 0))
+    }
+
+    fn computes_in(&self, _: DType) -> bool {
+        true
+    }
+
+    fn forward(&self, place: Place, inputs: &[View], y: View, _: Option<u64>) -> Option<Step> {
+        Some(Step::AveragePool(AveragePool { geometry: self.geometry(place.inputs[0]), x: inputs[0], y }))
+    }
+
+    fn gradients(&self, _: Place, _: bool) -> Gradients {
+        Gradients::Each
+    }
+
+    fn backward(&self, place: Place, _: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
+        let dx = dxs.first().copied().flatten()?;
+        Some(Step::AveragePoolBackward(AveragePoolBackward { geometry: self.geometry(place.inputs[0]), dy, dx }))
+    }
+
+    fn plain<T: Real>(&self, place: Place, inputs: &[&[T]], _: Option<Draws>) -> Vec<T> {
+        let mut y = vec![T::zero(); place.output.len()];
+        forward(&self.geometry(place.inputs[0]), inputs[0], &mut y);
+        y
+    }
+
+    fn plain_backward<T: Real>(&self, place: Place, dy: Vec<T>, _: Option<Draws>) -> Vec<Vec<T>> {
+        let mut dx = vec![T::zero(); place.inputs[0].len()];
+        backward(&self.geometry(place.inputs[0]), &dy, &mut dx);
+        vec![dx]
+    }
+}

@@ -1,0 +1,82 @@
+//! The layer: the channels of several values.
+
+use std::ops::RangeInclusive;
+
+use super::{Concat, ConcatBackward, ConcatPart, ConcatParts, MOST_PARTS};
+use crate::device::{DType, View};
+use crate::real::Real;
+use crate::steps::Step;
+use crate::steps::standalone::{Draws, Gradients, Misfit, Place, StandaloneLayer, ValueShape, joined_field};
+use crate::steps::upsample::ReceptiveField;
+
+/// The channels of up to [`MOST_PARTS`] values of one side, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConcatLayer;
+
+impl StandaloneLayer for ConcatLayer {
+    fn kind(&self) -> &'static str {
+        "concatenation"
+    }
+
+    fn examples() -> Vec<ConcatLayer> {
+        vec![ConcatLayer]
+    }
+
+    fn inputs(&self) -> RangeInclusive<usize> {
+        2..=MOST_PARTS
+    }
+
+    fn channels(&self, inputs: &[usize]) -> usize {
+        inputs.iter().sum()
+    }
+
+    fn side(&self, inputs: &[ValueShape]) -> Result<usize, Misfit> {
+        let side = inputs[0].side;
+        if inputs.iter().all(|input| input.side == side) {
+            return Ok(side);
+        }
+        let sides = inputs.iter().map(|input| format!("{}²", input.side)).collect::<Vec<_>>().join(" and ");
+        Err(Misfit::Illegal(format!("reads values of {sides} pixels"), "all have one side"))
+    }
+
+    fn receptive_field(&self, inputs: &[ReceptiveField]) -> Result<ReceptiveField, Misfit> {
+        joined_field(inputs)
+    }
+
+    fn computes_in(&self, _: DType) -> bool {
+        true
+    }
+
+    fn forward(&self, place: Place, inputs: &[View], y: View, _: Option<u64>) -> Option<Step> {
+        Some(Step::Concat(Concat { parts: parts(place, inputs.iter().copied().map(Some)), y }))
+    }
+
+    fn gradients(&self, _: Place, _: bool) -> Gradients {
+        Gradients::Each
+    }
+
+    fn backward(&self, place: Place, _: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
+        Some(Step::ConcatBackward(ConcatBackward { parts: parts(place, dxs.iter().copied()), dy }))
+    }
+
+    fn plain<T: Real>(&self, place: Place, inputs: &[&[T]], _: Option<Draws>) -> Vec<T> {
+        let pixel =
+            |p: usize| inputs.iter().zip(place.inputs).flat_map(move |(x, input)| x[p * input.c..][..input.c].iter());
+        (0..place.output.pixels()).flat_map(pixel).copied().collect()
+    }
+
+    fn plain_backward<T: Real>(&self, place: Place, dy: Vec<T>, _: Option<Draws>) -> Vec<Vec<T>> {
+        let mut first = 0;
+        let part = |input: &ValueShape| {
+            let channels = first..first + input.c;
+            first = channels.end;
+            dy.chunks_exact(place.output.c).flat_map(|pixel| pixel[channels.clone()].iter().copied()).collect()
+        };
+        place.inputs.iter().map(part).collect()
+    }
+}
+
+/// The parts of a step in these views.
+fn parts(place: Place, views: impl Iterator<Item = Option<View>>) -> ConcatParts {
+    place.inputs.iter().zip(views).map(|(input, view)| ConcatPart { channels: input.c, view }).collect()
+}

@@ -1,0 +1,70 @@
+//! The layer: dropout.
+
+use super::{Dropout, apply};
+use crate::device::{DType, View};
+use crate::real::Real;
+use crate::steps::Step;
+use crate::steps::standalone::{Draws, Gradients, Misfit, Place, StandaloneLayer, ValueShape};
+use crate::steps::upsample::ReceptiveField;
+
+/// In training, zeroes each value with probability ½ and doubles the others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DropoutLayer;
+
+impl StandaloneLayer for DropoutLayer {
+    fn kind(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn examples() -> Vec<DropoutLayer> {
+        vec![DropoutLayer]
+    }
+
+    fn side(&self, inputs: &[ValueShape]) -> Result<usize, Misfit> {
+        Ok(inputs[0].side)
+    }
+
+    fn receptive_field(&self, inputs: &[ReceptiveField]) -> Result<ReceptiveField, Misfit> {
+        Ok(inputs[0])
+    }
+
+    fn computes_in(&self, dtype: DType) -> bool {
+        dtype == DType::F32
+    }
+
+    fn in_place(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, place: Place, inputs: &[View], y: View, seed: Option<u64>) -> Option<Step> {
+        Some(step(place, inputs[0], y, seed?))
+    }
+
+    fn gradients(&self, _: Place, training: bool) -> Gradients {
+        if training { Gradients::Each } else { Gradients::Same }
+    }
+
+    fn backward(&self, place: Place, _: View, dy: View, dxs: &[Option<View>], seed: Option<u64>) -> Option<Step> {
+        Some(step(place, dy, dxs.first().copied().flatten()?, seed?))
+    }
+
+    fn plain<T: Real>(&self, place: Place, inputs: &[&[T]], draws: Option<Draws>) -> Vec<T> {
+        dropped(place, inputs[0].to_vec(), draws)
+    }
+
+    fn plain_backward<T: Real>(&self, place: Place, dy: Vec<T>, draws: Option<Draws>) -> Vec<Vec<T>> {
+        vec![dropped(place, dy, draws)]
+    }
+}
+
+/// The same step forward and backward.
+fn step(place: Place, x: View, y: View, seed: u64) -> Step {
+    Step::Dropout(Dropout { seed, number: place.number, x, y, n: place.output.n })
+}
+
+fn dropped<T: Real>(place: Place, mut values: Vec<T>, draws: Option<Draws>) -> Vec<T> {
+    if let Some((seed, update)) = draws {
+        apply(seed, place.number, update, place.output.n, &mut values);
+    }
+    values
+}
