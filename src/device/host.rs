@@ -86,6 +86,8 @@ pub struct HostBuffers<T> {
     reals: Vec<Vec<T>>,
     bytes: Vec<Vec<u8>>,
     workspace: Vec<T>,
+    /// Whether what is bf16 on a GPU is not rounded here.
+    exact: bool,
 }
 
 impl<T: Copy + Default> HostBuffers<T> {
@@ -95,7 +97,18 @@ impl<T: Copy + Default> HostBuffers<T> {
             reals: reals.iter().map(|&len| vec![T::default(); len]).collect(),
             bytes: bytes.iter().map(|&len| vec![0; len]).collect(),
             workspace: vec![T::default(); workspace],
+            exact: false,
         }
+    }
+
+    /// From now on steps no longer round what is bf16 on a GPU: a plan then differs from the formulas by rounding of `T` alone.
+    pub fn keep_exact(&mut self) {
+        self.exact = true;
+    }
+
+    /// Whether steps round what is bf16 on a GPU.
+    pub(crate) fn rounds(&self) -> bool {
+        !self.exact
     }
 
     /// Reads a view.

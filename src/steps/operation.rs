@@ -57,6 +57,23 @@ pub trait Operation {
     /// Moves inputs where rounding could flip a decision of the step away from there, before two forms of it are compared.
     fn settle(&self, _: &mut HostBuffers<f64>, _: &Hyper) {}
 
+    /// For steps whose plain formula takes long: the step on fewer pixels, in f32 buffers of its own of these lengths, so that the formula
+    /// takes at most so many products. None where the CPU form is the formula.
+    fn sample(&self, _products: usize) -> Option<(Self, Vec<usize>)>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// Runs the plain formula of a [sample](Operation::sample).
+    fn formula(&self, memory: &mut HostBuffers<f64>, hyper: &Hyper) {
+        self.cpu(memory, hyper);
+    }
+
+    /// Renews the outputs that follow from the first one, after that was made up in the place of the formula.
+    fn complete(&self, _: &mut HostBuffers<f64>, _: &Hyper) {}
+
     /// Whether the GPU form sums on tensor cores.
     fn on_tensor_cores(&self) -> bool {
         false

@@ -19,6 +19,12 @@ macro_rules! steps {
             $($kind($type),)*
         }
 
+        $(impl From<$type> for Step {
+            fn from(step: $type) -> Step {
+                Step::$kind(step)
+            }
+        })*
+
         /// Hands a step of whatever kind to an expression over [`Operation`].
         macro_rules! of_any_kind {
             ($d of:expr, $d step:ident => $d body:expr) => {
@@ -84,6 +90,21 @@ impl Step {
         of_any_kind!(self, step => step.settle(memory, hyper));
     }
 
+    /// See [`Operation::sample`].
+    pub fn sample(&self, products: usize) -> Option<(Step, Vec<usize>)> {
+        of_any_kind!(self, step => step.sample(products).map(|(sample, lengths)| (Step::from(sample), lengths)))
+    }
+
+    /// See [`Operation::formula`].
+    pub fn formula(&self, memory: &mut HostBuffers<f64>, hyper: &Hyper) {
+        of_any_kind!(self, step => step.formula(memory, hyper));
+    }
+
+    /// See [`Operation::complete`].
+    pub fn complete(&self, memory: &mut HostBuffers<f64>, hyper: &Hyper) {
+        of_any_kind!(self, step => step.complete(memory, hyper));
+    }
+
     /// See [`Operation::reads`].
     pub fn reads(&self) -> Access {
         of_any_kind!(self, step => step.reads())
@@ -94,12 +115,12 @@ impl Step {
         of_any_kind!(self, step => step.writes())
     }
 
-    /// Runs the CPU form, and rounds what it wrote to bf16 where it is that: the sums of a step are never rounded on the way, as on a
-    /// GPU.
+    /// Runs the CPU form, and rounds what it wrote to bf16 where it is that, unless the memory [is kept exact](HostBuffers::keep_exact): the
+    /// sums of a step are never rounded on the way, as on a GPU.
     pub fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
         self.cpu_unrounded(memory, hyper);
         for (_, view) in self.writes().reals {
-            if view.dtype == DType::Bf16 {
+            if view.dtype == DType::Bf16 && memory.rounds() {
                 memory.get_mut(view).iter_mut().for_each(|v| *v = T::of(rounded_to_bf16(v.f64())));
             }
         }

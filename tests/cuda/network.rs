@@ -358,11 +358,20 @@ fn random_nets() {
     on_device(|gpu| {
         for seed in 0..if gpu.is_checked() { 4 } else { 24 } {
             let numbers: Vec<u32> = (0..30).map(|i| (seed * 30 + i + 1u32).wrapping_mul(2_654_435_761) >> 5).collect();
-            let objective = [Objective::Fcdd, Objective::Hsc, Objective::Ae][seed as usize % 3];
-            let arch = random_net(objective, &numbers);
+            let (objective, dtype) = [
+                (Objective::Fcdd, DType::F32),
+                (Objective::Hsc, DType::F32),
+                (Objective::Ae, DType::F32),
+                (Objective::Fcdd, DType::Bf16),
+            ][seed as usize % 4];
+            let arch = random_net(objective, dtype, &numbers);
             let batch = CheckBatch::noise(&arch, 3, arch.side);
-            let training =
-                TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: seed % 2 == 0, seed: 7 };
+            let training = TrainingOptions {
+                optimizer: Optimizer::Sgd,
+                maps: false,
+                input_grad: seed / 4 % 2 == 0 && dtype == DType::F32,
+                seed: 7,
+            };
             let mut failed = Vec::new();
             let mut sink = |check: &Check| {
                 if check.outcome == CheckOutcome::Failed {
@@ -371,15 +380,15 @@ fn random_nets() {
             };
             let mut report = CheckReport::new(&gpu.device, &mut sink);
             let weights = Weights::init(&arch, 3);
-            stepwise::networks("random net", &arch, &weights, &batch, DType::F32, training, &mut report).unwrap();
+            stepwise::networks("random net", &arch, &weights, &batch, dtype, training, &mut report).unwrap();
             assert!(failed.is_empty(), "{failed:#?} in {arch:#?}");
 
             let [on_cpu, on_gpu] = [&Device::Cpu, &gpu.device].map(|device| {
-                let mut network = network(device, &arch, 3, arch.side, Optimizer::Sgd, false);
+                let mut network = network_of(dtype, device, &arch, 3, arch.side, Optimizer::Sgd, false);
                 trained(&mut network, 3, 1)
             });
             // Norms over a few values amplify rounding; steps in a wrong order or from wrong buffers are off by more.
-            let bound = 0.02;
+            let bound = if dtype == DType::F32 { 0.02 } else { 0.3 };
             assert!(distance(&on_gpu.0, &on_cpu.0) < bound, "losses of {arch:#?}");
             assert!(distance(&on_gpu.1, &on_cpu.1) < bound, "gradients of {arch:#?}");
         }

@@ -15,9 +15,9 @@ use fcdd::steps::reshape::layer::ReshapeLayer;
 use fcdd::steps::upsample_nearest::layer::UpsampleNearest2xLayer;
 use proptest::prelude::*;
 
-fn assert_equal(arch: &Arch, maps: bool, input_grad: bool) {
+fn assert_equal(arch: &Arch, dtype: DType, maps: bool, input_grad: bool) {
     for Difference { name, error, bound } in
-        differences(arch, 3, maps, input_grad).unwrap_or_else(|e| panic!("{e}: {arch:#?}"))
+        differences(arch, dtype, 3, maps, input_grad).unwrap_or_else(|e| panic!("{e}: {arch:#?}"))
     {
         assert!(error <= bound, "{name} differs by {error:e}, which is more than {bound:e}, in {arch:#?}");
     }
@@ -29,17 +29,22 @@ proptest! {
 
     #[test]
     fn fcdd_nets_are_their_layers(numbers in prop::collection::vec(any::<u32>(), 0..60), maps: bool, input_grad: bool) {
-        assert_equal(&random_net(Objective::Fcdd, &numbers), maps, input_grad);
+        assert_equal(&random_net(Objective::Fcdd, DType::F32, &numbers), DType::F32, maps, input_grad);
+    }
+
+    #[test]
+    fn fcdd_nets_of_bf16_are_their_layers(numbers in prop::collection::vec(any::<u32>(), 0..60), maps: bool) {
+        assert_equal(&random_net(Objective::Fcdd, DType::Bf16, &numbers), DType::Bf16, maps, false);
     }
 
     #[test]
     fn hsc_nets_are_their_layers(numbers in prop::collection::vec(any::<u32>(), 0..60), input_grad: bool) {
-        assert_equal(&random_net(Objective::Hsc, &numbers), false, input_grad);
+        assert_equal(&random_net(Objective::Hsc, DType::F32, &numbers), DType::F32, false, input_grad);
     }
 
     #[test]
     fn autoencoders_are_their_layers(numbers in prop::collection::vec(any::<u32>(), 0..60), input_grad: bool) {
-        assert_equal(&random_net(Objective::Ae, &numbers), false, input_grad);
+        assert_equal(&random_net(Objective::Ae, DType::F32, &numbers), DType::F32, false, input_grad);
     }
 }
 
@@ -50,7 +55,7 @@ fn random_nets_are_of_all_kinds() {
     for seed in 0..600u32 {
         let numbers: Vec<u32> = (0..40).map(|i| (seed * 40 + i).wrapping_mul(2_654_435_761) >> 7).collect();
         let objective = [Objective::Fcdd, Objective::Hsc, Objective::Ae][seed as usize % 3];
-        let arch = random_net(objective, &numbers);
+        let arch = random_net(objective, DType::F32, &numbers);
         for (i, node) in arch.layers.iter().enumerate() {
             kinds.insert(format!("{} of {}", node.layer.kind(), node.inputs.len()));
             let readers = arch.layers.iter().filter(|other| other.inputs.contains(&Source::Layer(i))).count();

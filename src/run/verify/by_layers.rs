@@ -44,9 +44,9 @@ pub struct Difference {
     pub bound: f64,
 }
 
-/// The differences between a net and its layers for a batch: `maps` learns from ground-truth maps, `input_grad` asks for the gradient of the
-/// images.
-pub fn differences(arch: &Arch, n: usize, maps: bool, input_grad: bool) -> Result<Vec<Difference>> {
+/// The differences between a net, as it is lowered for numbers of a type, and its layers for a batch: `maps` learns from ground-truth maps,
+/// `input_grad` asks for the gradient of the images.
+pub fn differences(arch: &Arch, dtype: DType, n: usize, maps: bool, input_grad: bool) -> Result<Vec<Difference>> {
     let weights = weights(arch);
     let batch = CheckBatch::noise(arch, n, arch.side);
     let noise = noise(1, batch.input.len());
@@ -54,17 +54,15 @@ pub fn differences(arch: &Arch, n: usize, maps: bool, input_grad: bool) -> Resul
     let changed = CheckBatch { input: changed, labels: batch.labels.clone(), ..batch };
     let truth = maps.then(|| ground_truth(&batch));
     let training = TrainingOptions { optimizer: Optimizer::Adam, maps, input_grad, seed: SEED };
-    let options = |training| PlanOptions {
-        batch: n,
-        side: arch.side,
-        dtype: DType::F32,
-        sigma: SIGMA,
-        gradient: Gradient::Grad,
-        training,
-    };
+    let options =
+        |training| PlanOptions { batch: n, side: arch.side, dtype, sigma: SIGMA, gradient: Gradient::Grad, training };
     let plain = PlainNet::<f64>::new(arch, &weights, n, arch.side)?;
     let mut network = Network::<f64>::new(arch, options(Some(training)), &weights)?;
     let mut inference = Network::<f64>::new(arch, options(None), &weights)?;
+    for network in [&mut network, &mut inference] {
+        network.memory().keep_exact();
+        network.set_weights(&weights)?;
+    }
 
     let mut found = Vec::new();
     let [exact, moved] = [&batch, &changed].map(|batch| plain_evaluated(arch, &plain, batch));

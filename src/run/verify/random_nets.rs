@@ -1,5 +1,6 @@
 //! Random legal nets of every kind of layer, built from a list of numbers: the same numbers give the same net, and fewer a smaller one.
 
+use crate::device::DType;
 use crate::model::arch::{Arch, Objective, Source};
 use crate::model::layer::{Init, Layer, Standalone};
 use crate::steps::activation::Activation;
@@ -16,9 +17,9 @@ const AE_SIDE: usize = 8;
 /// Largest side that a net upsamples to.
 const MOST_SIDE: usize = 12;
 
-/// Builds a net of an objective; it takes images of its own side.
-pub fn random_net(objective: Objective, numbers: &[u32]) -> Arch {
-    let mut net = Builder::new(objective, numbers);
+/// Builds a net of an objective, of layers that compute in numbers of a type; it takes images of its own side.
+pub fn random_net(objective: Objective, dtype: DType, numbers: &[u32]) -> Arch {
+    let mut net = Builder::new(objective, dtype, numbers);
     while !net.numbers.is_empty() {
         net.grow();
     }
@@ -36,6 +37,7 @@ struct Value {
 
 struct Builder<'a> {
     arch: Arch,
+    dtype: DType,
     /// What choices are made by.
     numbers: &'a [u32],
     /// What the next layers read.
@@ -49,7 +51,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(objective: Objective, numbers: &'a [u32]) -> Builder<'a> {
+    fn new(objective: Objective, dtype: DType, numbers: &'a [u32]) -> Builder<'a> {
         let arch = Arch {
             name: "RANDOM".to_string(),
             objective,
@@ -66,7 +68,7 @@ impl<'a> Builder<'a> {
         let shape = ValueShape { n: 1, side: AE_SIDE, c: 1 };
         let field = ReceptiveField { n: AE_SIDE, jump: 1, size: 1, shift: 0.0 };
         let last = Value { source: Source::Input, shape, field };
-        let mut net = Builder { arch, numbers, last, before: Vec::new(), starts: Vec::new(), frozen: 0 };
+        let mut net = Builder { arch, dtype, numbers, last, before: Vec::new(), starts: Vec::new(), frozen: 0 };
         net.frozen = net.choose(usize::MAX);
         net.arch.channels = 1 + net.choose(3);
         net.arch.bias = net.choose(4) > 0;
@@ -82,6 +84,11 @@ impl<'a> Builder<'a> {
         let Some((&first, rest)) = self.numbers.split_first() else { return 0 };
         self.numbers = rest;
         first as usize % n
+    }
+
+    /// Of convolutions.
+    fn most_stride(&self) -> usize {
+        if self.dtype == DType::Bf16 { 1 } else { 2 }
     }
 
     fn name(&self, kind: &str) -> String {
@@ -126,7 +133,7 @@ impl<'a> Builder<'a> {
 
     fn block(&mut self) {
         let Value { source, shape, field } = self.last;
-        let (out, kernel, stride) = (1 + self.choose(9), 1 + 2 * self.choose(3), 1 + self.choose(2));
+        let (out, kernel, stride) = (1 + self.choose(9), 1 + 2 * self.choose(3), 1 + self.choose(self.most_stride()));
         let bias = self.choose(3) > 0;
         let conv = Layer::Conv { name: self.name("conv"), out, side: kernel, stride, bias };
         let conv = self.push(conv, [source]);
@@ -145,7 +152,9 @@ impl<'a> Builder<'a> {
     fn residual(&mut self) {
         let last = self.last;
         let (from, kernel) = (self.choose(self.before.len().max(1)), 1 + 2 * self.choose(2));
-        let candidates = self.before.iter().skip(from).flat_map(|&value| [1, 2].map(|stride| (value, stride)));
+        let strides = 1..=self.most_stride();
+        let candidates =
+            self.before.iter().skip(from).flat_map(|&value| strides.clone().map(move |stride| (value, stride)));
         let fits = |&(value, stride): &(Value, usize)| {
             let field = value.field.through(kernel, stride, kernel / 2);
             (field.n, field.jump) == (last.field.n, last.field.jump)
@@ -161,7 +170,8 @@ impl<'a> Builder<'a> {
 
     /// A layer that is lowered by itself, where one fits: it reads the last value, and earlier ones.
     fn standalone(&mut self) {
-        let all = Standalone::examples();
+        let mut all = Standalone::examples();
+        all.retain(|layer| layer.computes_in(self.dtype));
         let layer = &all[self.choose(all.len())];
         let counts = layer.inputs();
         let wanted = counts.start() + self.choose(counts.end() - counts.start() + 1);

@@ -1,8 +1,10 @@
 //! Checks of this machine against itself, without golden files.
 
 use super::batch::{CheckBatch, noise};
+use super::by_layers::{self, Difference};
 use super::check::{Check, CheckReport};
 use super::compare::{ratio, worse};
+use super::random_nets::random_net;
 use super::stepwise::TestedDevice;
 use super::{batches, layers, stepwise};
 use crate::device::{DType, Device, HostBuffers, View};
@@ -12,11 +14,15 @@ use crate::error::{Error, Result};
 use crate::model::arch::NORM_MOMENTUM;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Objective, Weights, baselines, nets};
+use crate::named::Named;
 use crate::real::Real;
-use crate::rng::philox;
+use crate::rng::{Purpose, Stream, philox};
 use crate::steps::dropout::Dropout;
 use crate::steps::hsc_loss::Gradient;
 use crate::steps::upsample::{self, GaussianTaps};
+
+/// Random nets of each kind.
+const RANDOM_NETS: u32 = 60;
 
 /// Runs all self-checks.
 pub(super) fn run(report: &mut CheckReport) -> Result<()> {
@@ -25,6 +31,7 @@ pub(super) fn run(report: &mut CheckReport) -> Result<()> {
     batches::check(report)?;
     upsampling(report)?;
     dropout(report)?;
+    lowering(report)?;
     for (net, side, maps) in [
         ("FCDD_CNN28", 12, false),
         ("FCDD_CNN32_S", 12, true),
@@ -65,6 +72,32 @@ fn random_numbers(report: &mut CheckReport) {
     ];
     let right = answers.iter().all(|&(key, counter, answer)| philox(key, counter) == answer);
     report.add(Check::exact("philox4x32-10 known answers", right, "Random123 1.14"));
+}
+
+/// Random nets, as they are lowered, against their layers one by one, in f64.
+fn lowering(report: &mut CheckReport) -> Result<()> {
+    for (objective, dtype) in [
+        (Objective::Fcdd, DType::F32),
+        (Objective::Fcdd, DType::Bf16),
+        (Objective::Hsc, DType::F32),
+        (Objective::Ae, DType::F32),
+    ] {
+        let mut largest = 0.0;
+        for net in 0..RANDOM_NETS {
+            let stream = Stream::new(2, Purpose::Check, objective as u32, net);
+            let numbers: Vec<u32> = (0..15).flat_map(|block| stream.block(block)).collect();
+            let arch = random_net(objective, dtype, &numbers[..net as usize % numbers.len()]);
+            let maps = objective == Objective::Fcdd && net % 2 == 1;
+            let input_grad = dtype == DType::F32 && net % 3 == 1;
+            for Difference { error, bound, .. } in by_layers::differences(&arch, dtype, 3, maps, input_grad)? {
+                largest = worse(ratio(error, bound), largest);
+            }
+        }
+        let name = format!("{RANDOM_NETS} random {} nets of {}", objective.word(), dtype.word());
+        let detail = "all values and gradients by their layers in f64, relative to what rounding explains";
+        report.add(Check::measured(name, largest, 1.0, detail));
+    }
+    Ok(())
 }
 
 /// Dropout, which only nets too large to be checked whole have.

@@ -212,12 +212,34 @@ pub fn step(
     tested: &mut TestedDevice,
     report: &mut CheckReport,
 ) -> Result<()> {
+    compare(name, step, |exact| step.cpu_unrounded(exact, &HYPER), exact, tested, report)
+}
+
+/// Compares one step with its plain formula.
+pub(super) fn step_by_formula(
+    name: &str,
+    step: &Step,
+    exact: &mut HostBuffers<f64>,
+    tested: &mut TestedDevice,
+    report: &mut CheckReport,
+) -> Result<()> {
+    compare(name, step, |exact| step.formula(exact, &HYPER), exact, tested, report)
+}
+
+fn compare(
+    name: &str,
+    step: &Step,
+    compute: impl FnOnce(&mut HostBuffers<f64>),
+    exact: &mut HostBuffers<f64>,
+    tested: &mut TestedDevice,
+    report: &mut CheckReport,
+) -> Result<()> {
     step.settle(exact, &HYPER);
     let (reads, writes) = (step.reads(), step.writes());
     let inputs: Vec<f64> = reads.reals.iter().map(|&(_, view)| largest(exact.get(view))).collect();
     let sums: Vec<Sums> = writes.reals.iter().map(|&(output, _)| step.sums(output, &inputs, exact)).collect();
     tested.run(step, exact, &HYPER)?;
-    step.cpu_unrounded(exact, &HYPER);
+    compute(exact);
     let mut checks = Vec::new();
     for (&(output, view), sums) in writes.reals.iter().zip(sums) {
         checks.push(compared(&format!("{name} {output}"), step, tested, view, exact, sums)?);
@@ -237,7 +259,7 @@ pub fn step(
 }
 
 /// An output of a step against its exact values.
-pub fn compared(
+fn compared(
     name: &str,
     step: &Step,
     tested: &TestedDevice,

@@ -10,6 +10,7 @@ mod lanes;
 mod launch;
 pub mod reference;
 pub(crate) mod rows;
+mod sample;
 pub(crate) mod tensor;
 pub mod weights;
 pub(crate) mod wgmma;
@@ -193,6 +194,21 @@ impl Operation for Fprop {
         Sums { terms, scale: if output.ends_with("var") { scale * scale } else { scale } }
     }
 
+    fn sample(&self, products: usize) -> Option<(Fprop, Vec<usize>)> {
+        Some(sample::of_fprop(self, products))
+    }
+
+    fn formula(&self, memory: &mut HostBuffers<f64>, hyper: &Hyper) {
+        sample::fprop(self, memory);
+        self.complete(memory, hyper);
+    }
+
+    fn complete(&self, memory: &mut HostBuffers<f64>, hyper: &Hyper) {
+        if let Some(stats) = self.stats {
+            stats.cpu(memory, hyper.norm_momentum);
+        }
+    }
+
     fn on_tensor_cores(&self) -> bool {
         self.x.dtype == DType::Bf16
     }
@@ -292,6 +308,14 @@ impl Operation for Dgrad {
         Sums { terms: g.side * g.side * g.k, scale: largest[0] * largest[1] }
     }
 
+    fn sample(&self, products: usize) -> Option<(Dgrad, Vec<usize>)> {
+        Some(sample::of_dgrad(self, products))
+    }
+
+    fn formula(&self, memory: &mut HostBuffers<f64>, _: &Hyper) {
+        sample::dgrad(self, memory);
+    }
+
     fn on_tensor_cores(&self) -> bool {
         self.dy.dtype == DType::Bf16
     }
@@ -382,6 +406,14 @@ impl Operation for Wgrad {
     fn sums(&self, output: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
         let scale = if output == "db" { largest[1] } else { largest[0] * largest[1] };
         Sums { terms: self.geometry.pixels(), scale }
+    }
+
+    fn sample(&self, products: usize) -> Option<(Wgrad, Vec<usize>)> {
+        Some(sample::of_wgrad(self, products))
+    }
+
+    fn formula(&self, memory: &mut HostBuffers<f64>, _: &Hyper) {
+        sample::wgrad(self, memory);
     }
 
     fn on_tensor_cores(&self) -> bool {
