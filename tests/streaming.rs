@@ -49,12 +49,12 @@ fn write(folder: &Path, salt: u32) -> Vec<PathBuf> {
     images(folder, false).unwrap()
 }
 
-fn set(nominal: &[PathBuf], outliers: &[PathBuf], supervise: Supervise, hold: Hold) -> TrainingSet {
+fn set(normal: &[PathBuf], outliers: &[PathBuf], supervise: Supervise, hold: Hold) -> TrainingSet {
     let raw = Raw { form: RawForm { side: SIDE, channels: 3, resize: ResizeMode::Squash }, hold };
-    let nominal = read_all(nominal, raw, Broken::Refused).unwrap().images;
+    let normal = read_all(normal, raw, Broken::Refused).unwrap().images;
     TrainingSet::new(TrainingData {
-        preprocessing: FOLDER.recipe.preprocessing(PipelineKind::Aug1, SIDE, SIDE, 3, &nominal).unwrap(),
-        nominal,
+        preprocessing: FOLDER.recipe.preprocessing(PipelineKind::Aug1, SIDE, SIDE, 3, &normal).unwrap(),
+        normal,
         others: None,
         outliers: Some(read_all(outliers, raw, Broken::Refused).unwrap().images),
         supervise,
@@ -68,9 +68,9 @@ fn set(nominal: &[PathBuf], outliers: &[PathBuf], supervise: Supervise, hold: Ho
 #[test]
 fn a_streamed_set_is_the_held_one_a_few_batches_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
-    let (nominal, outliers) = (write(&folder.path().join("good"), 1), write(&folder.path().join("other"), 9));
+    let (normal, outliers) = (write(&folder.path().join("good"), 1), write(&folder.path().join("other"), 9));
     for supervise in [Supervise::Noise, Supervise::MalformedNormalGt] {
-        let streamed = set(&nominal, &outliers, supervise, Hold::Never);
+        let streamed = set(&normal, &outliers, supervise, Hold::Never);
         assert!(!streamed.is_held());
         let order = streamed.order(2);
         let before = NOW.load(Ordering::Relaxed);
@@ -87,7 +87,7 @@ fn a_streamed_set_is_the_held_one_a_few_batches_at_a_time() {
         assert!(most < 4 * batch + decoding, "{most} bytes, a batch has {batch}");
         assert!(4 * batch + decoding < 2 * PICTURES as usize * SIDE * SIDE * 3 || rayon::current_num_threads() > 16);
 
-        let held = set(&nominal, &outliers, supervise, Hold::Always);
+        let held = set(&normal, &outliers, supervise, Hold::Always);
         assert!(held.is_held());
         assert_eq!(held.data().preprocessing, streamed.data().preprocessing);
         assert_eq!(held.fingerprint().unwrap(), streamed.fingerprint().unwrap());

@@ -98,7 +98,7 @@ pub(super) fn print_lines(text: &str) -> Result<()> {
 
 /// An evaluation as lines of text.
 pub(super) fn describe(evaluation: &Evaluation) -> String {
-    let mut lines = vec![format!("test images    {} normal, {} anomalous", evaluation.nominal, evaluation.anomalous)];
+    let mut lines = vec![format!("test images    {} normal, {} anomalous", evaluation.normal, evaluation.anomalous)];
     lines.extend(evaluation.figures().iter().map(|(measure, value)| format!("{:<14} {value:.4}", measure.name())));
     lines.push(format!("threshold      {:.5}: images with a higher score are called anomalous", evaluation.threshold));
     lines.join("\n")

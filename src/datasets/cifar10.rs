@@ -151,7 +151,7 @@ mod tests {
         let set = load(dir.path()).unwrap();
         assert_eq!(set.train.classes, [5, 6, 7, 8, 9]);
         assert_eq!(set.train.images.load(&[4]).unwrap().pixels[..3], [5, 0, 9]);
-        assert_eq!(set.nominal().unwrap(), [3], "ships");
+        assert_eq!(set.normal().unwrap(), [3], "ships");
         assert_eq!((set.test.images.count(), set.test.classes.as_slice()), (1, &[0][..]));
         fs::write(folder.join("test_batch.bin"), record(&[10], [1, 2, 3])).unwrap();
         assert!(load(dir.path()).unwrap_err().to_string().contains("label 10"));
@@ -170,7 +170,7 @@ mod tests {
         labels("train_lables.json", "[0,1,2,3,4,5,6,7,8,9]");
         labels("test_lables.json", "[8]");
         let set = load(dir.path()).unwrap();
-        assert_eq!((set.train.images.count(), set.nominal().unwrap()), (10, vec![8]));
+        assert_eq!((set.train.images.count(), set.normal().unwrap()), (10, vec![8]));
         // Row 1, column 2 of the second image of a sheet: its pixel 34.
         assert_eq!(set.train.images.load(&[1]).unwrap().pixels[3 * 34..][..3], [34, 0, 1]);
         assert_eq!(set.test.classes, [8]);

@@ -8,7 +8,7 @@
 //! | [`outliers`] | images of one dataset as anomalies for another |
 //!
 //! A dataset of images with labels (MNIST, CIFAR) or of one folder per class (ImageNet) gives one task per class: that class is
-//! nominal, every other one anomalous. In a dataset of good and defective images of several things (MVTec-AD), the class is the
+//! normal, every other one anomalous. In a dataset of good and defective images of several things (MVTec-AD), the class is the
 //! thing, and its images are labelled `good` or by their defect.
 
 #![deny(clippy::wildcard_enum_match_arm)]

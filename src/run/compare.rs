@@ -120,7 +120,7 @@ fn same_images(a: &Model, of_a: &TestSet, b: &Model, of_b: &TestSet) -> bool {
         && of_a.split.names == of_b.split.names
 }
 
-/// Some nominal and some anomalous images, from the lowest score to the highest.
+/// Some normal and some anomalous images, from the lowest score to the highest.
 fn equally_spaced(tested: &Tested) -> Vec<usize> {
     let scores: Vec<f32> = tested.scores.iter().map(|row| row.score).collect();
     let labelled = |label: u8| (0..scores.len()).filter(|&i| tested.scores[i].label == label).collect::<Vec<_>>();

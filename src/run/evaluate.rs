@@ -37,7 +37,7 @@ pub(crate) struct Score {
     pub image: String,
     /// The image's class.
     pub class: String,
-    /// 1 for every class but the nominal one.
+    /// 1 for every class but the normal one.
     pub label: u8,
     pub score: f32,
     /// Whether the score exceeds the model's threshold.
@@ -92,7 +92,7 @@ pub(crate) fn evaluate(context: &Context, model: &Model, test: &TestSet) -> Resu
         pixel_auroc: pixels.auroc(),
         pixel_average_precision: pixels.average_precision(),
         pro: pixels.pro(),
-        nominal: labels.iter().filter(|&&l| !l).count(),
+        normal: labels.iter().filter(|&&l| !l).count(),
         anomalous: labels.iter().filter(|&&l| l).count(),
         threshold,
         false_positive_rate: rate(0),

@@ -19,9 +19,10 @@ pub(crate) struct Evaluation {
     pub pixel_average_precision: Option<f64>,
     /// Per-region overlap over the same pixels, up to a false positive rate of 0.3; None without any anomalous pixel.
     pub pro: Option<f64>,
-    pub nominal: usize,
+    #[serde(rename = "nominal")]
+    pub normal: usize,
     pub anomalous: usize,
-    /// The model's threshold, and the shares of the nominal and of the anomalous images above it.
+    /// The model's threshold, and the shares of the normal and of the anomalous images above it.
     pub threshold: f32,
     pub false_positive_rate: Option<f64>,
     pub true_positive_rate: Option<f64>,

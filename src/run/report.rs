@@ -125,7 +125,7 @@ fn results(story: &Story) -> Markup {
     let body = html! {
         (figures(&named.collect::<Vec<_>>()))
         p {
-            "Measured on " (count(e.nominal, "normal image")) " and " (count(e.anomalous, "anomalous image")) ". "
+            "Measured on " (count(e.normal, "normal image")) " and " (count(e.anomalous, "anomalous image")) ". "
             "Images whose score exceeds the model's threshold of " (significant(f64::from(e.threshold))) " are called anomalous."
         }
         details { summary { "How to read the figures" } (pairs(&readings.collect::<Vec<_>>())) }
@@ -210,7 +210,7 @@ fn epochs(history: &[Epoch]) -> Markup {
             e.epoch.to_string(),
             significant(e.lr),
             format!("{:.5}", e.loss),
-            optional(e.loss_nominal),
+            optional(e.loss_normal),
             optional(e.loss_anomalous),
             format!("{:.0}", e.images_per_second),
         ]

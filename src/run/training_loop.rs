@@ -140,12 +140,12 @@ impl TrainingLoop<'_> {
         let mut tally = Tally::default();
         tally.add(&log, 0);
         self.steps += batches;
-        let [nominal, anomalous] = tally.class_means();
+        let [normal, anomalous] = tally.class_means();
         self.history.push(Epoch {
             epoch: epoch + 1,
             lr,
             loss: tally.mean().unwrap_or_default(),
-            loss_nominal: nominal,
+            loss_normal: normal,
             loss_anomalous: anomalous,
             images_per_second: self.set.len() as f64 / started.elapsed().as_secs_f64(),
         });
@@ -284,7 +284,7 @@ fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet, conte
     Ok(feeding)
 }
 
-/// Sums of losses over an epoch, apart for nominal and anomalous images.
+/// Sums of losses over an epoch, apart for normal and anomalous images.
 #[derive(Default)]
 struct Tally {
     sum: [f64; 2],
@@ -311,7 +311,7 @@ impl Tally {
         (self.count() > 0).then(|| self.sum.iter().sum::<f64>() / self.count() as f64)
     }
 
-    /// Means of the nominal and the anomalous images, where there were any.
+    /// Means of the normal and the anomalous images, where there were any.
     fn class_means(&self) -> [Option<f64>; 2] {
         [0, 1].map(|i| (self.count[i] > 0).then(|| self.sum[i] / self.count[i] as f64))
     }

@@ -121,7 +121,7 @@ const TABLE: [Published; 31] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datasets::dataset::nominal_classes;
+    use crate::datasets::dataset::normal_classes;
 
     #[test]
     fn figures_per_class_average_to_the_means() {
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn classes_are_called_as_the_data_set_calls_them() {
         let data = tempfile::tempdir().unwrap();
-        let names = nominal_classes(FMNIST, Some(data.path())).unwrap();
+        let names = normal_classes(FMNIST, Some(data.path())).unwrap();
         assert_eq!(names.join(" "), classes(FMNIST));
         assert_eq!(TABLE[0].of_class("bag"), Some(0.86));
         assert_eq!(TABLE[0].of_class("hat").or(TABLE[1].of_class("bag")), None);
