@@ -36,13 +36,13 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const PICTURES: u32 = 600;
+const IMAGES: u32 = 600;
 const SIDE: usize = 64;
 const BATCH: usize = 4;
 
 fn write(folder: &Path, salt: u32) -> Vec<PathBuf> {
     std::fs::create_dir(folder).unwrap();
-    for i in 0..PICTURES {
+    for i in 0..IMAGES {
         let pixel = |x: u32, y: u32| image::Rgb([(x * 3 + i) as u8, (y * 5 + salt) as u8, (x * y + i * salt) as u8]);
         image::RgbImage::from_fn(SIDE as u32, 70, pixel).save(folder.join(format!("{i:04}.png"))).unwrap();
     }
@@ -85,7 +85,7 @@ fn a_streamed_set_is_the_held_one_a_few_batches_at_a_time() {
         let batch = BATCH * SIDE * SIDE * 4 * 4;
         let decoding = rayon::current_num_threads() * 40 * SIDE * SIDE * 3;
         assert!(most < 4 * batch + decoding, "{most} bytes, a batch has {batch}");
-        assert!(4 * batch + decoding < 2 * PICTURES as usize * SIDE * SIDE * 3 || rayon::current_num_threads() > 16);
+        assert!(4 * batch + decoding < 2 * IMAGES as usize * SIDE * SIDE * 3 || rayon::current_num_threads() > 16);
 
         let held = set(&normal, &outliers, supervise, Hold::Always);
         assert!(held.is_held());

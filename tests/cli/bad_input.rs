@@ -177,7 +177,7 @@ fn an_unwritable_output_folder() {
 }
 
 #[test]
-fn a_picture_that_is_none() {
+fn an_image_that_is_none() {
     let scratch = Scratch::new().with_run();
     scratch.write("images/good.png", &png(40, 30));
     scratch.write("images/text.png", b"this is no image");
@@ -204,13 +204,13 @@ fn a_picture_that_is_none() {
 
 #[cfg(unix)]
 #[test]
-fn a_picture_that_never_ends() {
+fn an_image_that_never_ends() {
     let scratch = Scratch::new().with_run();
     fs::create_dir(scratch.path("parts")).unwrap();
     let pipe = scratch.path("parts/endless.png");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    for picture in ["parts", "parts/endless.png", "/dev/zero"] {
-        scratch.run(&format!("predict run {picture} --out out")).expect_error(&["not a regular file"]);
+    for image in ["parts", "parts/endless.png", "/dev/zero"] {
+        scratch.run(&format!("predict run {image} --out out")).expect_error(&["not a regular file"]);
     }
     scratch
         .run("train folder --data parts --net FCDD_CNN32_S --side 32 --out other")
@@ -248,16 +248,16 @@ fn checkpoints_that_are_broken() {
         ("/format", 7.into(), &["format 7"]),
     ];
     for (place, value, words) in cases {
-        scratch.write("other.safetensors", &with_card(&model, |meta| *meta.pointer_mut(place).unwrap() = value));
+        scratch.write("other.safetensors", &with_meta(&model, |meta| *meta.pointer_mut(place).unwrap() = value));
         let ran = scratch.run("predict other.safetensors p.png --out out");
         ran.expect_error(&[&["other.safetensors"], words].concat());
     }
-    // Where the card once repeated some of the settings, the repetition does not matter.
+    // Where the metadata once repeated some of the settings, the repetition does not matter.
     let repeats = |meta: &mut serde_json::Value| {
         let settings = meta["settings"].clone();
         ["net", "bias", "side", "sigma"].iter().for_each(|&name| meta[name] = settings[name].clone());
     };
-    scratch.write("older.safetensors", &with_card(&model, repeats));
+    scratch.write("older.safetensors", &with_meta(&model, repeats));
     scratch.run("predict older.safetensors p.png --out older").expect_success();
     // Weights that are no numbers, no variances, or lead to scores that are no numbers.
     let tensors = SafeTensors::deserialize(&model).unwrap();
@@ -272,8 +272,8 @@ fn checkpoints_that_are_broken() {
         let mut odd = model.clone();
         odd[start..start + data.len()].chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&value.to_le_bytes()));
         scratch.write("odd.safetensors", &odd);
-        for verb in ["predict odd.safetensors p.png", "evaluate odd.safetensors"] {
-            let ran = scratch.run(&format!("{verb} --out out"));
+        for command in ["predict odd.safetensors p.png", "evaluate odd.safetensors"] {
+            let ran = scratch.run(&format!("{command} --out out"));
             ran.expect_error(words);
             assert!(!ran.stdout().contains("good"));
         }
@@ -285,7 +285,7 @@ fn checkpoints_that_are_broken() {
 }
 
 /// A model file with another description.
-fn with_card(model: &[u8], change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+fn with_meta(model: &[u8], change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
     let (length, rest) = model.split_at(8);
     let (header, tensors) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
     let mut header: serde_json::Value = serde_json::from_slice(header).unwrap();

@@ -133,8 +133,8 @@ fn pascal_voc_rates_its_class() {
         scratch.write(&format!("voc/JPEGImages/{i:06}.jpg"), &part(side, 30 + i));
         scratch.write(&format!("other/{i}.png"), &part(0, 80 + i));
     }
-    for (split, pictures) in [("trainval", 0..8), ("test", 8..16)] {
-        let list: String = pictures.map(|i| format!("{i:06} {}\n", if i % 2 == 0 { "1" } else { "-1" })).collect();
+    for (split, images) in [("trainval", 0..8), ("test", 8..16)] {
+        let list: String = images.map(|i| format!("{i:06} {}\n", if i % 2 == 0 { "1" } else { "-1" })).collect();
         scratch.write(&format!("voc/ImageSets/Main/horse_{split}.txt"), list.as_bytes());
     }
     scratch.write("other/broken.png", b"no image");
