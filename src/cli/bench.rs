@@ -3,7 +3,7 @@
 use super::common::{DeviceArg, choice, print_json, print_lines};
 use super::flags::in_flags;
 use super::terminal::log;
-use super::{FOUND_WANTING, Outcome};
+use super::{CHECK_FAILED, Outcome};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::run::bench::{BenchOptions, BenchTask, Cost, Peaks, Refusal, TileTiming, Timing, Work, bench, tiles};
@@ -128,7 +128,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
             }
             Err(error @ Error::Numeric { .. }) => {
                 log(format!("error: {}", in_flags(&error.to_string())));
-                outcome = Outcome::Ended(FOUND_WANTING);
+                outcome = Outcome::Ended(CHECK_FAILED);
                 for options in tasks {
                     timings.push(Entry::Refused(Refusal::new(&device, options, &error)?));
                 }

@@ -1,4 +1,4 @@
-//! Flags and manners that verbs share.
+//! Flags and output that subcommands share.
 
 use std::io::Write;
 use std::sync::{Arc, LazyLock};

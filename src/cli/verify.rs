@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::common::{DeviceArg, print_json, print_lines};
-use super::{FOUND_WANTING, Outcome};
+use super::{CHECK_FAILED, Outcome};
 use crate::error::Result;
 use crate::run::verify::{self, Check, CheckCounts, CheckOutcome, VerifyOptions};
 
@@ -46,7 +46,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     } else {
         print_lines(&format!("{} passed, {} failed, {} skipped", summary.passed, summary.failed, summary.skipped))?;
     }
-    Ok(if failed { Outcome::Ended(FOUND_WANTING) } else { Outcome::Fine })
+    Ok(if failed { Outcome::Ended(CHECK_FAILED) } else { Outcome::Fine })
 }
 
 /// One check as a line.

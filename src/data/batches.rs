@@ -66,7 +66,7 @@ pub struct LabelledAnomalies {
     /// A mask at the raw side per image, or none at all. An image without mask is anomalous everywhere.
     pub masks: Vec<Option<Mask>>,
     /// Names of test images that they are, or that show the same parts: these say nothing about what was learned.
-    pub unjudged: Vec<String>,
+    pub untested: Vec<String>,
 }
 
 /// A training set that batches are drawn from.
@@ -103,7 +103,7 @@ impl LabelledAnomalies {
             let at_raw_side = |&i: &usize| split.masks[i].as_ref().map(|mask| fit.mask(mask, images.shape()[0]));
             indices.iter().map(at_raw_side).collect()
         };
-        LabelledAnomalies { images, masks, unjudged: Vec::new() }
+        LabelledAnomalies { images, masks, untested: Vec::new() }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The verb `compare`: what several models say of the same test images, side by side.
+//! The subcommand `compare`: what several models say of the same test images, side by side.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! The verb `demo`: the whole way from good images to heatmaps, with synthetic surfaces, no data and no network.
+//! The subcommand `demo`: the whole way from good images to heatmaps, with synthetic surfaces, no data and no network.
 //!
 //! For each kind of surface it writes a folder of images in MVTec-AD's layout, trains on the good ones with fine confetti as the only
 //! anomaly, and measures the model on defects that it has never seen, at three contrasts.

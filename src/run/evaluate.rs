@@ -1,4 +1,4 @@
-//! The verb `evaluate`: figures on the test split.
+//! The subcommand `evaluate`: figures on the test split.
 
 use serde::Serialize;
 

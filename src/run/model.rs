@@ -35,8 +35,8 @@ pub(crate) struct ModelMeta {
     /// How the model came about: its net, input side and Gaussian among them.
     pub settings: Settings,
     /// Names of test images that were learned from, or show the same parts: the model is not tested on them.
-    #[serde(default)]
-    pub unjudged: Vec<String>,
+    #[serde(default, rename = "unjudged")]
+    pub untested: Vec<String>,
     pub version: String,
 }
 
@@ -132,7 +132,7 @@ impl Model {
             threshold: 0.0,
             epochs,
             settings: settings.clone(),
-            unjudged: Vec::new(),
+            untested: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_string(),
         }
     }

@@ -1,4 +1,4 @@
-//! The verb `predict`: a score, a heatmap and an overlay for any image.
+//! The subcommand `predict`: a score, a heatmap and an overlay for any image.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -52,7 +52,7 @@ impl TestSet {
         dataset.test.notes.iter().for_each(|note| context.note(note));
         // As the settings name it, so that the two compare.
         let data = data.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
-        let (tested, seen) = labelled::tell_apart(&dataset.test, &model.meta.unjudged, None);
+        let (tested, seen) = labelled::tell_apart(&dataset.test, &model.meta.untested, None);
         if tested.is_empty() {
             let problem = format!("all {} test images show parts that the model has learned from", seen.len());
             return Err(Error::setting(problem, "name other images by `data`"));
@@ -123,7 +123,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
             too_many_parts(settings, &dataset, &seen).iter().for_each(|note| context.note(note));
         }
         left_out = seen.len();
-        others = Some(LabelledAnomalies { unjudged: names(&dataset.test, &seen), ..anomalies });
+        others = Some(LabelledAnomalies { untested: names(&dataset.test, &seen), ..anomalies });
         test = (!seen.is_empty()).then(|| dataset.test.select(&tested));
     }
     let (normal, at_most) = match (&outliers, &others) {

@@ -94,7 +94,7 @@ fn results(story: &Story) -> Markup {
             p.notice {
                 @if story.set.split.images.count() > 0 {
                     "The model has not been tested, since its training was stopped."
-                } @else if !story.model.meta.unjudged.is_empty() {
+                } @else if !story.model.meta.untested.is_empty() {
                     "The model has not been tested: all test images show parts that it has learned from."
                 } @else {
                     "The model has not been tested: the data has no test images. It can be evaluated with images in DIR/test/good and \
@@ -230,8 +230,8 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
     rows.push((rated, story.set.name.clone()));
     rows.extend(SETTINGS.iter().filter_map(|setting| Some((setting.title, setting.told(settings)?))));
     rows.push(("Epochs done", meta.epochs.to_string()));
-    if !meta.unjudged.is_empty() {
-        rows.push(("Left out of the test", count(meta.unjudged.len(), "image") + " of parts that were learned from"));
+    if !meta.untested.is_empty() {
+        rows.push(("Left out of the test", count(meta.untested.len(), "image") + " of parts that were learned from"));
     }
     rows.push(("Program", format!("fcdd {}", meta.version)));
     rows.into_iter().map(|(name, value)| (name.to_string(), value)).collect()

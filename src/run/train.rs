@@ -1,4 +1,4 @@
-//! The verb `train`: epochs of steps, states between them, and a calibrated model at the end.
+//! The subcommand `train`: epochs of steps, states between them, and a calibrated model at the end.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -133,7 +133,7 @@ pub(crate) fn train(
     }
     let TrainingData { preprocessing, others, .. } = set.data();
     let mut model = Model { meta: Model::meta(settings, preprocessing, epochs), weights: training.weights()? };
-    model.meta.unjudged = others.as_ref().map_or_else(Vec::new, |others| others.unjudged.clone());
+    model.meta.untested = others.as_ref().map_or_else(Vec::new, |others| others.untested.clone());
     let history = std::mem::take(&mut training.history);
     drop(training); // its memory may be what scoring needs
     calibrate(context.device, &mut model, set)?;
@@ -141,8 +141,8 @@ pub(crate) fn train(
         model.save(&directory.file(directory::MODEL))?;
     }
     let seconds = started.elapsed().as_secs_f64();
-    let verb = if epochs < settings.epochs { "stopped" } else { "trained" };
-    progress.finish(&format!("{verb} after {epochs} of {} epochs, {seconds:.1} s", settings.epochs));
+    let ended = if epochs < settings.epochs { "stopped" } else { "trained" };
+    progress.finish(&format!("{ended} after {epochs} of {} epochs, {seconds:.1} s", settings.epochs));
     Ok(Trained { model, history, interrupted: stop.is_requested() })
 }
 

@@ -155,7 +155,7 @@ fn training_set(raw: usize, channels: usize, list: usize, supervise: Supervise, 
     let masks = if list == 1 { Vec::new() } else { (0..5).map(|i| (i % 2 == 0).then(|| half.clone())).collect() };
     TrainingSet::new(TrainingData {
         normal: images(11, raw, channels, 2).into(),
-        others: Some(LabelledAnomalies { images: images(5, raw, channels, 3).into(), masks, unjudged: Vec::new() }),
+        others: Some(LabelledAnomalies { images: images(5, raw, channels, 3).into(), masks, untested: Vec::new() }),
         outliers: Some(images(6, raw, channels, 4).into()),
         preprocessing: preprocessing(list, raw, channels),
         supervise,

@@ -35,7 +35,7 @@ pub fn set(supervise: Supervise, noise: NoiseMode) -> TrainingSet {
     TrainingSet::new(TrainingData {
         preprocessing: FMNIST.recipe.preprocessing(PipelineKind::Lcnaug1, 28, 28, 1, &normal).unwrap(),
         normal,
-        others: Some(LabelledAnomalies { images: images(1), masks, unjudged: Vec::new() }),
+        others: Some(LabelledAnomalies { images: images(1), masks, untested: Vec::new() }),
         outliers: Some(images(2)),
         supervise,
         noise,

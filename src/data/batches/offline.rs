@@ -37,6 +37,6 @@ impl TrainingSet {
             made.try_for_each(|mask| mask.map(drop))?;
             Vec::new()
         };
-        Ok(LabelledAnomalies { images: images.into(), masks, unjudged: Vec::new() })
+        Ok(LabelledAnomalies { images: images.into(), masks, untested: Vec::new() })
     }
 }

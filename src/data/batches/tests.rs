@@ -22,7 +22,7 @@ fn data(raw: usize, side: usize, channels: usize, supervise: Supervise, noise: N
     let preprocessing = dataset.recipe.preprocessing(kind, raw, side, channels, &normal).unwrap();
     let half = Mask { height: raw, width: raw, pixels: (0..raw * raw).map(|i| u8::from(i % raw < raw / 2)).collect() };
     let masks = (0..24).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
-    let others = Some(LabelledAnomalies { images: images(raw, channels, 70).into(), masks, unjudged: Vec::new() });
+    let others = Some(LabelledAnomalies { images: images(raw, channels, 70).into(), masks, untested: Vec::new() });
     TrainingData {
         normal,
         others,
@@ -176,7 +176,7 @@ fn what_does_not_fit_is_refused() {
         &|parts| {
             (parts.supervise, parts.others) = (
                 Other,
-                Some(LabelledAnomalies { images: images(8, 1, 0).into(), masks: vec![None], unjudged: Vec::new() }),
+                Some(LabelledAnomalies { images: images(8, 1, 0).into(), masks: vec![None], untested: Vec::new() }),
             )
         },
         "masks",

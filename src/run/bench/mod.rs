@@ -1,4 +1,4 @@
-//! The verb `bench`: how fast this machine trains and infers, step by step beside the floors that its own speed sets.
+//! The subcommand `bench`: how fast this machine trains and infers, step by step beside the floors that its own speed sets.
 
 mod agreement;
 mod costs;

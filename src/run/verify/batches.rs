@@ -96,7 +96,7 @@ fn set(
     TrainingSet::new(TrainingData {
         preprocessing: dataset.recipe.preprocessing(kind, raw, side, channels, &normal)?,
         normal,
-        others: Some(LabelledAnomalies { images: images(2, raw, channels), masks, unjudged: Vec::new() }),
+        others: Some(LabelledAnomalies { images: images(2, raw, channels), masks, untested: Vec::new() }),
         outliers: Some(images(1, raw, channels)),
         supervise,
         noise,
