@@ -29,7 +29,7 @@ pub(super) struct Args {
     /// Input side in pixels [default: the net's]
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
-    /// Of the values between layers, and of the matrix product that floors are measured with
+    /// Precision of the values between layers, and of the matrix product that floors are measured with
     #[arg(long, value_parser = choice::<DType>(), default_value = "f32")]
     precision: DType,
     /// Timed batches of each [default: 5; 200 images for predict]

@@ -95,7 +95,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         precision,
         Daily,
         "Precision",
-        "Precision of the values between layers: bf16 is for the tensor cores of GPUs; the CPU rounds as they do"
+        "Precision of the values between layers; weights and sums are kept in 32 bits"
     )
     .value("PRECISION")
     .check(check::precision),
