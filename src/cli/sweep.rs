@@ -20,10 +20,10 @@ use crate::run::sweep::{sum_up, tables};
 /// Train with several seeds (and on every class), and summarise. Given again, it keeps what is finished and goes on with the rest.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Folder for the runs, normal_CLASS/it_SEED, and for what they say together
+    /// Folder for the runs, each in normal_CLASS/it_SEED, and for their summary
     #[arg(long, value_name = "DIR", required_unless_present = "summary", display_order = 1)]
     out: Option<PathBuf>,
-    /// Normal classes, one after the other, by number or name [default: all]
+    /// Classes by number or name, each of which is the normal one in its runs (of pascalvoc the anomalous one) [default: all]
     #[arg(long, value_name = "C,…", value_delimiter = ',', allow_negative_numbers = true)]
     classes: Vec<String>,
     /// Runs per class, with the seeds 0 to N−1

@@ -45,7 +45,7 @@ pub enum Part {
 pub struct Query<'a> {
     /// The folder or file of the dataset.
     pub root: &'a Path,
-    /// Name of the normal class.
+    /// Name of the class that the task is about.
     pub class: &'a str,
     /// Labels of the task.
     pub labels: &'a Labels,

@@ -46,7 +46,7 @@ impl Supervise {
         matches!(self, Supervise::MalformedNormal | Supervise::MalformedNormalGt)
     }
 
-    /// Whether anomalies are made of images of another data set.
+    /// Whether anomalies are made of images of another dataset.
     pub(crate) fn draws_outliers(self, noise: NoiseMode) -> bool {
         self.makes_noise() && noise.takes_outliers()
     }

@@ -30,7 +30,7 @@ pub(crate) struct Source<'a> {
     pub kind: DatasetKind,
     /// The folder or file of the dataset; None for one that is found by itself.
     pub data: Option<&'a Path>,
-    /// The normal class, by name or number.
+    /// The class that the task is about, by name or number: the normal one, unless the dataset [rates](DatasetSpec::rates_its_class) it.
     pub class: &'a str,
     /// What its images become.
     pub raw: Raw,
@@ -59,7 +59,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A dataset with its normal class, before its images are read.
+/// A dataset with the class that the task is about, before its images are read.
 struct Task<'a> {
     source: Source<'a>,
     root: PathBuf,
@@ -139,8 +139,8 @@ pub(crate) fn class_index(classes: &[String], class: &str) -> Result<u16> {
     }
 }
 
-/// Names of the classes that can be normal: what a sweep goes over.
-pub(crate) fn normal_classes(kind: DatasetKind, data: Option<&Path>) -> Result<Vec<String>> {
+/// Names of the classes that a run can be about: what a sweep goes over.
+pub(crate) fn known_classes(kind: DatasetKind, data: Option<&Path>) -> Result<Vec<String>> {
     kind.reader.classes(&root(kind, data)?)
 }
 

@@ -193,7 +193,7 @@ fn own_name(folder: &Path) -> String {
 mod tests {
     use super::*;
     use crate::data::folder::tests::save;
-    use crate::datasets::dataset::{Dataset, Source, normal_classes};
+    use crate::datasets::dataset::{Dataset, Source, known_classes};
 
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn a_class_is_a_folder() {
         let dir = tree();
-        let classes = || normal_classes(MVTEC, Some(dir.path()));
+        let classes = || known_classes(MVTEC, Some(dir.path()));
         assert_eq!(classes().unwrap(), ["bottle", "zipper"]);
         let set = load(dir.path(), "zipper").unwrap();
         assert_eq!(

@@ -18,7 +18,7 @@ use crate::files;
 
 pub(crate) const PASCALVOC: DatasetKind = DatasetKind::new(&DatasetSpec {
     word: "pascalvoc",
-    explanation: "Pascal VOC 2007: horses against the rest",
+    explanation: "Pascal VOC 2007: images of a class, such as horses, are the anomalies",
     reader: &PascalVoc,
     home: None,
     may_be_file: false,

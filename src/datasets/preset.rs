@@ -8,7 +8,7 @@ use crate::engine::schedule::Schedule;
 /// What a dataset is trained with, unless other settings are named.
 #[derive(Clone, Debug)]
 pub struct Preset {
-    /// The normal class, by index or name.
+    /// The class that a run is about, by index or name.
     pub class: &'static str,
     pub net: &'static str,
     /// Input side in pixels.

@@ -54,10 +54,10 @@ pub struct Home {
 
 /// How a dataset lies on disk.
 pub trait DatasetReader: Sync + fmt::Debug {
-    /// The classes that can be normal.
+    /// The classes that a run can be about.
     fn classes(&self, root: &Path) -> Result<Vec<String>>;
 
-    /// How the images of a task are labelled where the class of number `class` is normal: by the classes themselves, unless a
+    /// How the images of a task are labelled where it is about the class of number `class`: as normal, unless a
     /// layout says otherwise.
     fn labels(&self, _root: &Path, classes: &[String], class: u16) -> Result<Labels> {
         Ok(Labels { names: classes.to_vec(), normal: class })
@@ -104,6 +104,11 @@ impl DatasetKind {
     /// Its name as people write it.
     pub fn name(self) -> &'static str {
         self.explanation.split_once(':').map_or(self.explanation, |(name, _)| name)
+    }
+
+    /// What the images of the class are that a run is about.
+    pub(crate) fn class_is(self) -> &'static str {
+        if self.rates_its_class { "anomalous" } else { "normal" }
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Task {
 /// Labelled images to test a model on.
 pub(crate) struct TestSet {
     pub split: Split,
-    /// What was learned, by name.
+    /// The class or the folder that the run is about.
     pub name: String,
     /// The label of normal images.
     pub class: u16,

@@ -46,7 +46,7 @@ pub(crate) fn write(folder: &Path, story: &Story) -> Result<()> {
     files::write_atomically(&folder.join(directory::REPORT), page.as_bytes())
 }
 
-/// What is normal: the class by its name where that is known, and the data set.
+/// What the run is about: the good images of a folder, or a class of a dataset.
 fn title(settings: &Settings, story: &Story) -> String {
     match settings.dataset.good_alone {
         true => format!("Good images of {}", data(settings)),
@@ -74,15 +74,15 @@ fn lead(story: &Story) -> Markup {
 fn method(objective: Objective) -> &'static str {
     match objective {
         Objective::Fcdd => {
-            "by Fully Convolutional Data Description to know these images. Its score is the mean of the anomaly map: near 0 where an image \
+            "by Fully Convolutional Data Description to know normal images. Its score is the mean of the anomaly map: near 0 where an image \
              looks normal, without an upper bound. The heatmap is that map, upsampled."
         }
         Objective::Hsc => {
-            "by hypersphere classification to know these images. Its score is near 0 where an image looks normal and grows without \
+            "by hypersphere classification to know normal images. Its score is near 0 where an image looks normal and grows without \
              bound the more it deviates; the heatmap is the gradient of the score by the pixels."
         }
         Objective::Ae => {
-            "as an autoencoder of these images. Its score is the mean squared error of the reconstruction; the heatmap shows where the \
+            "as an autoencoder of normal images. Its score is the mean squared error of the reconstruction; the heatmap shows where the \
              errors lie."
         }
     }
@@ -226,8 +226,8 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
     if let Some(data) = story.set.data.as_ref().filter(|_| story.set.data != settings.data) {
         rows.push(("Test data", data.display().to_string()));
     }
-    let rated = if settings.dataset.rates_its_class { "Anomalous class" } else { "Normal class" };
-    rows.push((rated, story.set.name.clone()));
+    let is_normal = settings.dataset.class_is() == "normal";
+    rows.push((if is_normal { "Normal class" } else { "Anomalous class" }, story.set.name.clone()));
     rows.extend(SETTINGS.iter().filter_map(|setting| Some((setting.title, setting.told(settings)?))));
     rows.push(("Epochs done", meta.epochs.to_string()));
     if !meta.untested.is_empty() {

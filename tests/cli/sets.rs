@@ -139,10 +139,12 @@ fn pascal_voc_rates_its_class() {
     }
     scratch.write("other/broken.png", b"no image");
     let words =
-        format!("train pascalvoc --data voc {SMALL} --pipeline none --outliers images:other --epochs 60 --lr 1e-2");
-    let ran = scratch.run(&format!("{words} --out run --json"));
+        format!("sweep pascalvoc --data voc {SMALL} --pipeline none --outliers images:other --epochs 60 --lr 1e-2");
+    let ran = scratch.run(&format!("{words} --classes horse --seeds 1 --device cpu --out sweep"));
     assert!(ran.expect_success().stderr().contains("skipped 1 of 17 images"), "{}", ran.stderr());
-    let report = ran.json();
+    assert!(ran.stdout().contains("anomalous class"), "{}", ran.stdout());
+    let evaluation = fs::read(scratch.path("sweep/normal_horse/it_0/evaluation.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&evaluation).unwrap();
     assert_eq!((report["nominal"].as_u64(), report["anomalous"].as_u64()), (Some(4), Some(4)));
     assert!(report["image_auroc"].as_f64().unwrap() > 0.9, "horses have a bright square: {report}");
 }

@@ -37,7 +37,7 @@ pub struct Settings {
     pub dataset: DatasetKind,
     /// Folder or file of the dataset; None where it is found by itself.
     pub data: Option<PathBuf>,
-    /// The normal class, by index or name.
+    /// The class that the run is about, by index or name: the normal one; of Pascal VOC the anomalous one.
     pub class: String,
     #[serde(default)]
     pub objective: Objective,
