@@ -8,9 +8,9 @@ use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::run::bench::{BenchOptions, BenchTask, Cost, Peaks, Refusal, TileTiming, Timing, Work, bench, tiles};
 
-/// Time training steps and inference beside the floors that this machine's speed sets, or the latency of scoring one image.
+/// Time training and inference, beside the least time that this machine could take
 ///
-/// A floor is the longer of two times: the operations at the rate of a matrix product, the bytes (each operand of a step once) at that
+/// That floor is the longer of two times: the operations at the rate of a matrix product, the bytes (each operand of a step once) at that
 /// of a copy, both measured first. On a GPU, training and inference are timed as one replayed graph on a batch that stays in its memory (as
 /// benches/peer/gpu.py times PyTorch); training also with drawing the batch, as a run does it; inference also launch by launch with
 /// nothing of the inputs in the caches, and so is each step by itself. With FCDD_WGMMA=1 or FCDD_PDL=1 the results are first compared

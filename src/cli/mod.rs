@@ -37,7 +37,7 @@ const INTERRUPTED: u8 = 130;
 /// Threads, at most: more than any machine has cores, few enough to start at once.
 const MAX_THREADS: i64 = 1024;
 
-/// Explainable anomaly detection: learns from good images only, answers with a score and a heatmap of where it comes from.
+/// Finds defects in images after seeing good ones only: gives each image a score, and a heatmap that shows where.
 #[derive(Debug, Parser)]
 #[command(name = "fcdd", version, propagate_version = true)]
 struct Cli {
@@ -51,21 +51,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Train(Box<train::Args>),
-    /// Measure a model on a labelled test set
     Evaluate(evaluate::Args),
-    /// Score images: score, verdict, heatmap and overlay of each
     Predict(predict::Args),
-    /// Train with several seeds (and on every class), and summarise
     Sweep(Box<sweep::Args>),
-    /// Lay the heatmaps of several models side by side
     Compare(compare::Args),
-    /// Show the whole way on synthetic surfaces: needs no data and no internet
     Demo(demo::Args),
-    /// Check the numerics of this machine
     Verify(verify::Args),
-    /// Time training steps and inference
     Bench(bench::Args),
-    /// Show devices, build and nets
     Info(info::Args),
 }
 

@@ -9,10 +9,10 @@ use super::{CHECK_FAILED, Outcome};
 use crate::error::Result;
 use crate::run::verify::{self, Check, CheckCounts, CheckOutcome, VerifyOptions};
 
-/// Check the numerics of this machine: exit code 1 if anything is off.
+/// Check the numerics of this build on this machine; the exit code is 1 if a check fails
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Folder of golden files (with manifest.json) to compare with [default: this machine's own checks]
+    /// Compare with the golden files in this folder, which has a manifest.json, instead of running this machine's own checks
     #[arg(long, value_name = "DIR")]
     golden: Option<PathBuf>,
     #[command(flatten)]

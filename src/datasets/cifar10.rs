@@ -96,7 +96,7 @@ fn read(root: &Path, part: Part) -> Result<(Images, Vec<u8>)> {
     let (images, _) = join(names.iter().map(|name| Ok((sheet(&folder.join(format!("{name}.png")))?, Vec::new()))))?;
     let path = folder.join(format!("{}_lables.json", part.name()));
     let labels: Vec<u8> = serde_json::from_slice(&files::read(&path)?)
-        .map_err(|e| Error::file(&path, format!("is no list of labels ({e})"), "unpack the package again"))?;
+        .map_err(|e| Error::file(&path, format!("is not a list of labels ({e})"), "unpack the package again"))?;
     if labels.len() != images.count {
         let problem = format!("{} labels, but the sheets beside it hold {} images", labels.len(), images.count);
         return Err(Error::file(path, problem, "unpack the package again"));
@@ -181,7 +181,7 @@ mod tests {
         labels("test_lables.json", "[8, 9]");
         says("2 labels, but the sheets beside it hold 1 images");
         labels("test_lables.json", "[300]");
-        says("is no list of labels");
+        says("is not a list of labels");
         save("test_batch.png", 1, 1000);
         says("1000 pixels wide");
     }

@@ -78,7 +78,7 @@ impl<'de> Deserialize<'de> for DatasetKind {
         let word = String::deserialize(deserializer)?;
         ALL.iter().copied().find(|dataset| dataset.word == word).ok_or_else(|| {
             let known: Vec<&str> = ALL.iter().map(|dataset| dataset.word).collect();
-            serde::de::Error::custom(format!("`{word}` is no dataset: known are {}", known.join(", ")))
+            serde::de::Error::custom(format!("`{word}` is not a dataset: known are {}", known.join(", ")))
         })
     }
 }

@@ -158,7 +158,7 @@ fn other_classes(root: &Path, class: &str) -> Result<Vec<Vec<PathBuf>>> {
         groups.push(good);
     }
     if groups.is_empty() {
-        let problem = format!("holds no class of MVTec-AD but {class}");
+        let problem = format!("holds only the class {class} of MVTec-AD");
         return Err(Error::file(root, problem, "name the folder that holds the folders of all classes"));
     }
     Ok(groups)

@@ -124,11 +124,11 @@ impl FromStr for OutlierSource {
         };
         let (kind, path) = match text.split_once(':') {
             Some((kind, path)) if !path.is_empty() => (kind, PathBuf::from(path)),
-            _ => return Err(Error::setting(format!("'{text}' names no source of outliers"), remedy())),
+            _ => return Err(Error::setting(format!("'{text}' is not KIND:PATH"), remedy())),
         };
         match kinds().find(|known| known.word == kind) {
             Some(kind) => Ok(OutlierSource { kind, path }),
-            None => Err(Error::setting(format!("'{kind}' is no kind of outliers"), remedy())),
+            None => Err(Error::setting(format!("'{kind}' is not a kind of outliers"), remedy())),
         }
     }
 }
@@ -284,6 +284,6 @@ mod tests {
         assert_eq!(of("cable", Some(1)), [14, 16, 10], "one of each kind");
         assert_eq!(of("tile", Some(1)).len(), 6);
         let message = source.at(dir.path().join("cable")).load(&Wanted { class: "cable", ..wanted(4, 1, None) });
-        assert!(message.unwrap_err().to_string().contains("no class of MVTec-AD but cable"));
+        assert!(message.unwrap_err().to_string().contains("only the class cable of MVTec-AD"));
     }
 }

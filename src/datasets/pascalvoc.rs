@@ -125,7 +125,7 @@ fn parse(list: &Path, images: &Path) -> Result<Vec<Listed>> {
             (Some(name), Some("-1")) => listed.push(Listed::unmarked(image(name), 0)),
             (Some(_), Some("0")) => {}
             _ => {
-                let problem = format!("line {} is no image with 1, 0 or -1: '{line}'", number + 1);
+                let problem = format!("line {} is not the name of an image with 1, 0 or -1: '{line}'", number + 1);
                 return Err(Error::file(list, problem, "give VOC's own list"));
             }
         }

@@ -27,10 +27,10 @@ pub struct ByteBufferId(pub usize);
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "lowercase")]
 pub enum DType {
-    /// 32 bits.
+    /// 32 bits
     #[default]
     F32,
-    /// 16 bits, for the tensor cores of GPUs: half the bytes. The CPU keeps its own type, and rounds to 16 bits after each step.
+    /// 16 bits, for the tensor cores of GPUs: half the bytes; the CPU keeps its own type and rounds to 16 bits after each step
     Bf16,
 }
 

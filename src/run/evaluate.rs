@@ -101,7 +101,7 @@ pub(crate) fn evaluate(context: &Context, model: &Model, test: &TestSet) -> Resu
     Ok(Tested { evaluation, scores: rows, maps, pixel_curve: pixels.roc_outline(CURVE_STEP) })
 }
 
-/// A collection with room for the pixels of a split's masks; None, with a word why, where there is no memory for them: what was trained
+/// A collection with room for the pixels of a split's masks; None, with a note that says why, where there is no memory for them: what was trained
 /// for hours is not to be lost for its pixel figures.
 fn room_for_pixels(split: &Split, preprocessing: &Preprocessing, context: &Context) -> Option<Scores> {
     let masks = || split.masks.iter().flatten().map(|mask| preprocessing.visible(mask));

@@ -150,7 +150,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     Ok(Task { set, test })
 }
 
-/// Warns where parts leave the test that nothing was learned from, as it seems: good ones, or all defects. Numbers that begin anew in
+/// Warns where parts leave the test that nothing was learned from, as it seems: good ones, or all defects. Numbers that start again in
 /// each folder tell no part from another.
 fn too_many_parts(settings: &Settings, dataset: &Dataset, left_out: &[usize]) -> Option<String> {
     let gap = settings.part_gap?;
@@ -163,8 +163,8 @@ fn too_many_parts(settings: &Settings, dataset: &Dataset, left_out: &[usize]) ->
     (normal > 0 || anomalous == of_anomalous).then(|| {
         format!(
             "`part_gap` {gap} leaves {normal} of {of_normal} normal and {anomalous} of {of_anomalous} anomalous test images out, since the \
-             numbers at the end of their names are near those of anomalies that are learned from: give none where numbers begin anew in \
-             each folder"
+             numbers at the end of their names are near those of anomalies that are learned from: leave it out if numbers start \
+             again in each folder"
         )
     })
 }
@@ -199,7 +199,7 @@ fn true_anomalies(
         return Ok(None);
     } else if dataset.anomalous().is_empty() {
         if limit.is_none() {
-            let remedy = "lay some beside the good ones, or say with `oe_limit` K how many of each kind to take from the test images";
+            let remedy = "add some to the training images, or say with `oe_limit` K how many of each kind to take from the test images";
             return Err(Error::setting(
                 "there are no labelled anomalies to train on among the training images",
                 remedy,

@@ -25,7 +25,7 @@ use crate::report::significant;
 /// What the page tells.
 pub(crate) struct Story<'a> {
     pub model: &'a Model,
-    /// None where the run's folder is not at hand.
+    /// None where the run's folder is not known.
     pub training: Option<&'a Training>,
     pub set: &'a TestSet,
     /// None where the model was not tested.
@@ -63,8 +63,8 @@ fn lead(story: &Story) -> Markup {
         }
         @if done < asked {
             p.notice {
-                "The training was stopped after " (done) " of " (count(asked as usize, "epoch")) ": it can be resumed, and the model \
-                evaluated as it is."
+                "The training was stopped after " (done) " of " (count(asked as usize, "epoch")) ". It can be resumed, and the model as it \
+                is can be evaluated."
             }
         }
     }
@@ -117,8 +117,8 @@ fn results(story: &Story) -> Markup {
     let alt = "Histogram of the scores of normal and of anomalous test images, with the model's threshold";
     let caption = format!(
         "Scores of the test images, on a logarithmic axis. The threshold is the smallest score that {:.0} % of the normal training \
-         images do not exceed, of an even selection of at most {CALIBRATION_IMAGES}. New normal images may score higher: choose a \
-         threshold by their scores.",
+         images do not exceed, measured on at most {CALIBRATION_IMAGES} of them, evenly spaced. Normal images that the model has not seen may score \
+         higher: choose a threshold by the scores of such images.",
         100.0 * THRESHOLD_QUANTILE
     );
     shown.push((test_plots.scores.clone(), alt.to_string(), caption));
@@ -130,7 +130,7 @@ fn results(story: &Story) -> Markup {
         }
         details { summary { "How to read the figures" } (pairs(&readings.collect::<Vec<_>>())) }
         @if test_plots.roc.is_none() {
-            p.notice { "There is no ROC curve: it takes both normal and anomalous test images." }
+            p.notice { "There is no ROC curve: that needs both normal and anomalous test images." }
         }
         (plots(&shown))
     };
@@ -140,12 +140,12 @@ fn results(story: &Story) -> Markup {
 fn test_images(folder: &Path) -> Result<Markup> {
     let colours = "Heatmaps run from dark blue (normal) over green to dark red (anomalous)";
     let overview = format!(
-        "{colours}, on a scale that all of them share: of up to {REFERENCE} test images of each label, where fcdd predict draws on the \
-         model's, of training samples. Below each image: its score, its class and its row in scores.csv, from #0."
+        "{colours}. All of them share one scale, taken from up to {REFERENCE} test images of each label; fcdd predict uses the model's \
+         scale, taken from training samples. Below each image: its score, its class and its row in scores.csv, from #0."
     );
     let paper = format!(
-        "{colours}. On its own scale a heatmap shows where within the image the net looks, even where there is nothing; on the \
-         common scale it shows which images deviate."
+        "{colours}. On its own scale a heatmap shows where its highest values are, even if all of them are low; on the common scale it \
+         shows which images deviate."
     );
     Ok(html! {
         (image_file(folder, directory::CHOSEN, "Chosen test images with their heatmaps", &paper)?)
@@ -156,7 +156,7 @@ fn test_images(folder: &Path) -> Result<Markup> {
 
 fn training(story: &Story) -> Result<Markup> {
     let Some(Training { folder, history, plot }) = story.training else {
-        let absent = "The folder of the model's run is not at hand: there is nothing to tell of its training.";
+        let absent = "The model does not lie in the folder of its run: its training cannot be shown.";
         return Ok(html! { p.notice { (absent) } });
     };
     let loss = plot.iter().map(|svg| {
@@ -228,7 +228,7 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
     }
     let is_normal = settings.dataset.class_is() == "normal";
     rows.push((if is_normal { "Normal class" } else { "Anomalous class" }, story.set.name.clone()));
-    rows.extend(SETTINGS.iter().filter_map(|setting| Some((setting.title, setting.told(settings)?))));
+    rows.extend(SETTINGS.iter().filter_map(|setting| Some((setting.title, setting.shown(settings)?))));
     rows.push(("Epochs done", meta.epochs.to_string()));
     if !meta.untested.is_empty() {
         rows.push(("Left out of the test", count(meta.untested.len(), "image") + " of parts that were learned from"));

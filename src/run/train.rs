@@ -41,7 +41,7 @@ pub struct Trained {
     pub interrupted: bool,
 }
 
-/// Trains in a new folder. `chosen` are test images that the caller means to image afterwards: if one does not exist, no run is
+/// Trains in a new folder. `chosen` are test images that the caller means to show afterwards: if one does not exist, no run is
 /// begun.
 pub(crate) fn start(
     context: &Context,
@@ -95,7 +95,7 @@ fn same_images(then: Fingerprint, now: Fingerprint) -> Result<()> {
     };
     Err(Error::setting(
         format!("the images to learn from are not those that the run began with ({how})"),
-        "restore them, name their folder by `data` or `outliers`, or train anew with another `out`",
+        "restore them, name their folder by `data` or `outliers`, or train again with another `out`",
     ))
 }
 

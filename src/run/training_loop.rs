@@ -132,7 +132,9 @@ impl TrainingLoop<'_> {
         let log = self.steps_of(epoch, &order, &hypers, progress, context)?;
         if let Some(outliers) = &self.set.data().outliers {
             let replaced = outliers.take_replaced().into_iter();
-            replaced.for_each(|file| context.note(format!("an outlier cannot be read, another was used: {file}")));
+            replaced.for_each(|file| {
+                context.note(format!("an outlier cannot be read, and another was used instead: {file}"))
+            });
         }
         if log.losses.len() < order.len() {
             return Ok(false);
@@ -274,7 +276,7 @@ fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet, conte
         Err(CudaError::OutOfMemory { asked, free, .. }) => {
             let [asked, free] = [asked, free].map(|bytes| bytes >> 20);
             context.note(format!(
-                "the images do not fit into GPU memory ({asked} MiB asked, {free} free): batches are made on the CPU"
+                "the images do not fit into GPU memory ({asked} MiB are needed, {free} free): batches are made on the CPU"
             ));
             return Ok(Feeding::Host);
         }

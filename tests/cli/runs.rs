@@ -155,7 +155,7 @@ fn a_killed_run_resumes_to_the_same_bits() {
     let file = |name: &str| fs::read(scratch.path(name)).unwrap();
     assert!(file("cut/model.safetensors") == file("whole/model.safetensors"));
     assert_eq!(file("cut/scores.csv"), file("whole/scores.csv"));
-    scratch.run("train --resume nowhere").expect_error(&["nowhere", "no run"]);
+    scratch.run("train --resume nowhere").expect_error(&["nowhere", "not the folder of a run"]);
 }
 
 #[test]

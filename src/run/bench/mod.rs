@@ -207,7 +207,7 @@ fn finite(options: &BenchOptions, what: &str, values: &[f32]) -> Result<()> {
 }
 
 /// What is done about wrong results.
-const NOT_TIMED: &str = "this net is not timed; verify tells which step is at fault";
+const NOT_TIMED: &str = "this net is not timed; `fcdd verify` shows which step is at fault";
 
 /// Device, data type and switches.
 fn mode(device: &Device, options: &BenchOptions) -> String {

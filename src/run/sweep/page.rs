@@ -21,7 +21,7 @@ pub(crate) fn write(summary: &Summary, folder: &Path) -> Result<()> {
         sections.push(section("Beside what is published", &html! {
             p {
                 "Means over all classes of the dataset and five seeds, from summaries of the paper (Liznerski et al., ICLR 2021): check them "
-                "there before you cite them. They compare with a sweep that has the paper's settings, among them its outliers and its number of "
+                "there before you cite them. They can be compared with a sweep that has the paper's settings, among them its outliers and its number of "
                 "epochs."
             }
             (text_table(&published))

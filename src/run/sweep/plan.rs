@@ -64,7 +64,7 @@ impl Plan {
         let path = folder.join(PLAN);
         if !path.is_file() {
             let remedy = "name the folder of a sweep";
-            return Err(Error::file(folder, format!("is no sweep: it has no {PLAN}"), remedy));
+            return Err(Error::file(folder, format!("is not the folder of a sweep: it has no {PLAN}"), remedy));
         }
         serde_json::from_slice(&files::read(&path)?)
             .map_err(|e| Error::file(&path, format!("cannot be read ({e})"), "delete it and start the sweep again"))
@@ -158,7 +158,7 @@ impl FromStr for Shard {
         match parts {
             Some((number, of)) if (1..=of).contains(&number) => Ok(Shard { number, of }),
             _ => Err(Error::setting(
-                format!("'{text}' is no shard I/N with I from 1 to N"),
+                format!("'{text}' is not I/N with I from 1 to N"),
                 "give 1/4 for the first of four parts",
             )),
         }

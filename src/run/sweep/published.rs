@@ -1,7 +1,7 @@
 //! What others report on the same tasks: means over classes and five seeds of the area under the ROC curve.
 //!
 //! The means come from summaries of the paper (Liznerski et al., "Explainable Deep One-Class Classification", ICLR 2021) that agree
-//! with its abstract. Figures per class are remembered ones whose averages equal the means: for orientation only.
+//! with its abstract. Figures per class are quoted from memory; their averages equal the means: for orientation only.
 
 use serde::Serialize;
 

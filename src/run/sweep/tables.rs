@@ -10,12 +10,12 @@ use crate::files;
 use crate::model::Objective;
 use crate::run::figures::Measure;
 
-/// Marks figures that are remembered and not looked up.
+/// Marks published figures that are quoted from memory.
 const DAGGER: &str = "†";
 
 /// What the mark means.
 const FOOTNOTE: &str =
-    "† remembered figures whose averages are the published means to within .01: for orientation only.";
+    "† quoted from memory; their averages are the published means to within .01: for orientation only.";
 
 /// A table of text.
 pub(crate) struct Table {
