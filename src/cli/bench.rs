@@ -10,11 +10,11 @@ use crate::run::bench::{BenchOptions, BenchTask, Cost, Peaks, Refusal, TileTimin
 
 /// Time training and inference, beside the least time that this machine could take
 ///
-/// That floor is the longer of two times: the operations at the rate of a matrix product, the bytes (each operand of a step once) at that
-/// of a copy, both measured first. On a GPU, training and inference are timed as one replayed graph on a batch that stays in its memory (as
-/// benches/peer/gpu.py times PyTorch); training also with drawing the batch, as a run does it; inference also launch by launch with
-/// nothing of the inputs in the caches, and so is each step by itself. With FCDD_WGMMA=1 or FCDD_PDL=1 the results are first compared
-/// with those without: where they differ a net has no time, and the exit code is 1.
+/// That least time, the floor, is the longer of two: the operations at the rate of a matrix product, and the bytes (each operand of a
+/// step once) at that of a copy, both measured first. On a GPU, training and inference are timed as one replayed graph on a batch that
+/// stays in its memory (as benches/peer/gpu.py times PyTorch); training also with drawing the batch, as a run does it; inference also
+/// launch by launch with nothing of the inputs in the caches, and so is each step by itself. With FCDD_WGMMA=1 or FCDD_PDL=1 the
+/// results are first compared with those without: a net whose results differ is not timed, and the exit code is 1.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Nets; `fcdd info` lists them

@@ -91,7 +91,7 @@ impl<const SWEEP: bool> clap::Args for Choices<SWEEP> {
         let dataset = Arg::new(DATASET)
             .value_name("DIR|DATASET")
             .value_parser(GoodImagesParser)
-            .help("Where good images come from: a folder of yours, or one of the datasets");
+            .help("Where good images come from: a folder of your own, or one of the datasets");
         command.arg(dataset).args(Self::settings_table().map(arg))
     }
 
@@ -196,7 +196,7 @@ impl TypedValueParser for GoodImagesParser {
         // Lists the datasets, and what else could have been meant.
         let none = PossibleValuesParser::new(datasets()).parse_ref(command, arg, value);
         none.map(GoodImages::Folder).map_err(|mut error| {
-            let hint = "a folder of yours is named by a path that exists".to_string().into();
+            let hint = "a folder of your own must exist: check the spelling of its path".to_string().into();
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint]));
             error
         })

@@ -90,7 +90,10 @@ impl FromStr for Hold {
             _ => most(),
         };
         hold.ok_or_else(|| {
-            Error::setting(format!("invalid `hold` '{text}'"), "write auto, always, never or a number of MiB")
+            Error::setting(
+                format!("'{text}' is neither a word for this nor a number"),
+                "write auto, always, never or a number of MiB",
+            )
         })
     }
 }

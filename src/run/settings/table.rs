@@ -80,7 +80,7 @@ const fn form<T: Value>(_: fn(&Settings) -> &T) -> Form {
 
 /// All settings but the dataset, in the order that help and pages have them.
 pub(crate) static SETTINGS: [Setting; 31] = [
-    setting!(data, Daily, "Data", "Folder (or file) of the dataset that is named").value("PATH"),
+    setting!(data, Daily, "Data", "Folder (or file) that holds the dataset").value("PATH"),
     setting!(
         epochs,
         Daily,
