@@ -195,7 +195,7 @@ fn an_image_that_is_none() {
     scratch.run("predict run empty --out none").expect_error(&["empty", "no images"]);
     for threshold in ["nan", "inf", "-inf"] {
         let words = format!("predict run images/good.png --out never --threshold={threshold}");
-        scratch.run(&words).expect_error(&["--threshold", "no score"]);
+        scratch.run(&words).expect_error(&["--threshold", "not a score"]);
     }
     assert!(!scratch.path("never").exists());
     scratch.write("taken", b"a file");
@@ -232,7 +232,7 @@ fn checkpoints_that_are_broken() {
         ("/settings/net", "FCDD_CNN99".into(), &["FCDD_CNN99"]),
         ("/settings/net", "FCDD_CNN32".into(), &["its preprocessing makes", "1 channels", "3 channels"]),
         ("/settings/side", 40.into(), &["its preprocessing makes", "28×28", "40×40"]),
-        ("/settings/side", 0.into(), &["0×0"]),
+        ("/settings/side", 0.into(), &["--side 0"]),
         ("/settings/sigma", 0.into(), &["--sigma"]),
         ("/settings/side", 5000.into(), &["--side 5000"]),
         ("/preprocessing/channels", 2.into(), &["2 channels"]),
@@ -284,7 +284,7 @@ fn checkpoints_that_are_broken() {
     assert!(scratch.files("out").is_empty(), "nothing was written");
 }
 
-/// A model file with another description.
+/// A model file with other metadata.
 fn with_meta(model: &[u8], change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
     let (length, rest) = model.split_at(8);
     let (header, tensors) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
