@@ -41,8 +41,8 @@ fn lead(summary: &Summary) -> Markup {
     let seeds = counted(plan.seeds as usize, "seed", "seeds");
     html! {
         p {
-            (classes) ", each in turn the " (plan.settings.dataset.class_is()) " one; " (seeds) " each. A figure of a class is the mean over \
-            its seeds."
+            (classes) ", " (seeds) " each. The images of a run's class are its " (plan.settings.dataset.class_is()) " ones. A figure of a \
+            class is the mean over its seeds."
         }
         @if let Some(missing) = tables::missing(summary) { p.notice { (missing) } }
     }
