@@ -30,7 +30,7 @@ pub(crate) struct Source<'a> {
     pub kind: DatasetKind,
     /// The folder or file of the dataset; None for one that is found by itself.
     pub data: Option<&'a Path>,
-    /// The class that the task is about, by name or number: the normal one, unless the dataset [rates](DatasetSpec::rates_its_class) it.
+    /// The class that the task is about, by name or number: [normal or anomalous](DatasetKind::class_is).
     pub class: &'a str,
     /// What its images become.
     pub raw: Raw,
