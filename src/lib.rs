@@ -40,7 +40,7 @@
 #![allow(rustdoc::private_intra_doc_links)] // docs of inner modules are read with --document-private-items
 #![cfg_attr(not(feature = "cli"), allow(dead_code))] // the subcommands of the program
 
-// Rooms, the module layers from the top down: each imports only from those after it, no files of one import each other in a circle:
+// Module layers from the top down: each imports only from those after it, no files of one import each other in a circle:
 //   cli → run → datasets → report, metrics, data, engine → model → steps → device
 // All of them use:
 //   error, files, memory, named, real, rng

@@ -36,25 +36,25 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const PICTURES: u32 = 600;
+const IMAGES: u32 = 600;
 const SIDE: usize = 64;
 const BATCH: usize = 4;
 
 fn write(folder: &Path, salt: u32) -> Vec<PathBuf> {
     std::fs::create_dir(folder).unwrap();
-    for i in 0..PICTURES {
+    for i in 0..IMAGES {
         let pixel = |x: u32, y: u32| image::Rgb([(x * 3 + i) as u8, (y * 5 + salt) as u8, (x * y + i * salt) as u8]);
         image::RgbImage::from_fn(SIDE as u32, 70, pixel).save(folder.join(format!("{i:04}.png"))).unwrap();
     }
     images(folder, false).unwrap()
 }
 
-fn set(nominal: &[PathBuf], outliers: &[PathBuf], supervise: Supervise, hold: Hold) -> TrainingSet {
+fn set(normal: &[PathBuf], outliers: &[PathBuf], supervise: Supervise, hold: Hold) -> TrainingSet {
     let raw = Raw { form: RawForm { side: SIDE, channels: 3, resize: ResizeMode::Squash }, hold };
-    let nominal = read_all(nominal, raw, Broken::Refused).unwrap().images;
+    let normal = read_all(normal, raw, Broken::Refused).unwrap().images;
     TrainingSet::new(TrainingData {
-        preprocessing: FOLDER.recipe.preprocessing(PipelineKind::Aug1, SIDE, SIDE, 3, &nominal).unwrap(),
-        nominal,
+        preprocessing: FOLDER.recipe.preprocessing(PipelineKind::Aug1, SIDE, SIDE, 3, &normal).unwrap(),
+        normal,
         others: None,
         outliers: Some(read_all(outliers, raw, Broken::Refused).unwrap().images),
         supervise,
@@ -68,9 +68,9 @@ fn set(nominal: &[PathBuf], outliers: &[PathBuf], supervise: Supervise, hold: Ho
 #[test]
 fn a_streamed_set_is_the_held_one_a_few_batches_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
-    let (nominal, outliers) = (write(&folder.path().join("good"), 1), write(&folder.path().join("other"), 9));
+    let (normal, outliers) = (write(&folder.path().join("good"), 1), write(&folder.path().join("other"), 9));
     for supervise in [Supervise::Noise, Supervise::MalformedNormalGt] {
-        let streamed = set(&nominal, &outliers, supervise, Hold::Never);
+        let streamed = set(&normal, &outliers, supervise, Hold::Never);
         assert!(!streamed.is_held());
         let order = streamed.order(2);
         let before = NOW.load(Ordering::Relaxed);
@@ -85,9 +85,9 @@ fn a_streamed_set_is_the_held_one_a_few_batches_at_a_time() {
         let batch = BATCH * SIDE * SIDE * 4 * 4;
         let decoding = rayon::current_num_threads() * 40 * SIDE * SIDE * 3;
         assert!(most < 4 * batch + decoding, "{most} bytes, a batch has {batch}");
-        assert!(4 * batch + decoding < 2 * PICTURES as usize * SIDE * SIDE * 3 || rayon::current_num_threads() > 16);
+        assert!(4 * batch + decoding < 2 * IMAGES as usize * SIDE * SIDE * 3 || rayon::current_num_threads() > 16);
 
-        let held = set(&nominal, &outliers, supervise, Hold::Always);
+        let held = set(&normal, &outliers, supervise, Hold::Always);
         assert!(held.is_held());
         assert_eq!(held.data().preprocessing, streamed.data().preprocessing);
         assert_eq!(held.fingerprint().unwrap(), streamed.fingerprint().unwrap());

@@ -138,10 +138,10 @@ def switches(proof):
     nets = sorted((name for name in plain(proof) if name.startswith("network::") and name != ALONE), key=lambda name: "bf16" not in name)
     side_by_side(proof, [(name,) for name in own] + [(name, use) for name in nets for use in (["pdl"], ["wgmma"], ["pdl", "wgmma"])])
     for switch in SWITCHES:
-        judge(proof, switch)
+        conclude(proof, switch)
 
 
-def judge(proof, switch):
+def conclude(proof, switch):
     """The row that says whether a switch is proven: its own tests all passed, one of a whole net with it too, and none with it failed."""
     has = lambda row, *outcomes: row["outcome"] in outcomes and not row["said"].startswith("skipped")
     own = {name: None for name in listed(proof) if proves(switch, name)}

@@ -3,18 +3,18 @@
 use super::common::{DeviceArg, choice, print_json, print_lines};
 use super::flags::in_flags;
 use super::terminal::log;
-use super::{FOUND_WANTING, Outcome};
+use super::{CHECK_FAILED, Outcome};
 use crate::device::{DType, Device};
 use crate::error::{Error, Result};
 use crate::run::bench::{BenchOptions, BenchTask, Cost, Peaks, Refusal, TileTiming, Timing, Work, bench, tiles};
 
-/// Time training steps and inference beside the floors that this machine's speed sets, or the latency of scoring one image.
+/// Time training and inference, beside the least time that this machine could take
 ///
-/// A floor is the longer of two times: the operations at the rate of a matrix product, the bytes (each operand of a step once) at that
-/// of a copy, both measured first. On a GPU, training and inference are timed as one replayed graph on a batch that stays in its memory (as
-/// benches/peer/gpu.py times PyTorch); training also with drawing the batch, as a run does it; inference also launch by launch with
-/// nothing of the inputs in the caches, and so is each step by itself. With FCDD_WGMMA=1 or FCDD_PDL=1 the results are first compared
-/// with those without: where they differ a net has no time, and the exit code is 1.
+/// That least time, the floor, is the longer of two: the operations at the rate of a matrix product, and the bytes (each operand of a
+/// step once) at that of a copy, both measured first. On a GPU, training and inference are timed as one replayed graph on a batch that
+/// stays in its memory (as benches/peer/gpu.py times PyTorch); training also with drawing the batch, as a run does it; inference also
+/// launch by launch with nothing of the inputs in the caches, and so is each step by itself. With FCDD_WGMMA=1 or FCDD_PDL=1 the
+/// results are first compared with those without: a net whose results differ is not timed, and the exit code is 1.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Nets; `fcdd info` lists them
@@ -29,7 +29,7 @@ pub(super) struct Args {
     /// Input side in pixels [default: the net's]
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
-    /// Of the values between layers, and of the matrix product that floors are measured with
+    /// Precision of the values between layers, and of the matrix product that floors are measured with
     #[arg(long, value_parser = choice::<DType>(), default_value = "f32")]
     precision: DType,
     /// Timed batches of each [default: 5; 200 images for predict]
@@ -128,7 +128,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
             }
             Err(error @ Error::Numeric { .. }) => {
                 log(format!("error: {}", in_flags(&error.to_string())));
-                outcome = Outcome::Ended(FOUND_WANTING);
+                outcome = Outcome::Ended(CHECK_FAILED);
                 for options in tasks {
                     timings.push(Entry::Refused(Refusal::new(&device, options, &error)?));
                 }

@@ -1,5 +1,6 @@
-//! Flags and manners that verbs share.
+//! Flags and output that subcommands share.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
 
@@ -83,8 +84,8 @@ pub(super) fn set_threads(threads: Option<u16>) -> Result<()> {
 
 /// Prints one JSON object on standard output.
 pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
-    let text =
-        serde_json::to_string_pretty(value).map_err(|e| Error::internal(format!("the result is no JSON ({e})")))?;
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::internal(format!("the result cannot be written as JSON ({e})")))?;
     print_lines(&text)
 }
 
@@ -98,10 +99,16 @@ pub(super) fn print_lines(text: &str) -> Result<()> {
 
 /// An evaluation as lines of text.
 pub(super) fn describe(evaluation: &Evaluation) -> String {
-    let mut lines = vec![format!("test images    {} normal, {} anomalous", evaluation.nominal, evaluation.anomalous)];
-    lines.extend(evaluation.figures().iter().map(|(measure, value)| format!("{:<14} {value:.4}", measure.name())));
-    lines.push(format!("threshold      {:.5}: images with a higher score are called anomalous", evaluation.threshold));
+    let Evaluation { normal, anomalous, threshold, .. } = evaluation;
+    let mut lines = vec![named("test images", format!("{normal} normal, {anomalous} anomalous"))];
+    lines.extend(evaluation.figures().iter().map(|(measure, value)| named(measure.name(), format!("{value:.4}"))));
+    lines.push(named("threshold", format!("{threshold:.5}: images with a higher score are called anomalous")));
     lines.join("\n")
+}
+
+/// A line with a name, in a column as wide as the longest of them, and what it names.
+pub(super) fn named(name: &str, what: impl Display) -> String {
+    format!("{name:<19} {what}")
 }
 
 /// What Ctrl-C or SIGTERM requests. Where nothing listens, and the second time, the program ends at once.
@@ -110,7 +117,7 @@ pub(super) fn stop_flag() -> Result<Arc<Stop>> {
     let requested = stop.clone();
     ctrlc::set_handler(move || {
         if requested.request() {
-            log("stopping after this step; press again to stop at once");
+            log("stopping after this step; press Ctrl-C again to stop at once");
         } else {
             log("stopped; files that were finished are kept");
             std::process::exit(i32::from(INTERRUPTED));
@@ -123,7 +130,7 @@ pub(super) fn stop_flag() -> Result<Arc<Stop>> {
 /// Parses one of a closed set of values; help lists them with their explanations.
 pub(super) fn choice<T: Named>() -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(T::all().into_iter().map(|value| possible(value.word(), value.explanation())))
-        .try_map(|word| T::parse(&word).ok_or_else(|| format!("'{word}' is none of the values")))
+        .try_map(|word| T::parse(&word).ok_or_else(|| format!("'{word}' is not one of the values")))
 }
 
 /// One of the values of a flag. An underscore stands for a hyphen.

@@ -8,13 +8,13 @@ use crate::error::Result;
 use crate::run::compare::{Compared, SHEET, compare};
 use crate::run::figures::Measure;
 
-/// Lay the heatmaps of several models side by side, for the same test images.
+/// Show the heatmaps of several models side by side, for the same test images
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Folders of runs, or model files
     #[arg(required = true, value_name = "RUN|MODEL")]
     models: Vec<PathBuf>,
-    /// Folder of the dataset [default: where training found it]
+    /// Folder with the test images, laid out as the dataset [default: where training found it]
     #[arg(long, value_name = "PATH", alias = "test")]
     data: Option<PathBuf>,
     /// Test images to show, by their number in a report (#0 is the first row of scores.csv) [default: of each label, equally spaced by the first model's score]

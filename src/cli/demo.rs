@@ -10,17 +10,17 @@ use crate::run::context::Context;
 use crate::run::demo::{Figure, demo};
 use crate::run::figures::Measure;
 
-/// Show the whole way on synthetic surfaces: needs no data and no internet, about a minute.
+/// Train and test on synthetic surfaces: takes about a minute, no data and no network
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Folder for images, models and the overview; results of an earlier demo are replaced
     #[arg(long, value_name = "DIR", default_value = "demo")]
     out: PathBuf,
     /// Passes over the good images [default: 14]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
     /// Seed of all randomness
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
     device: DeviceArg,

@@ -3,23 +3,23 @@
 use std::path::PathBuf;
 
 use super::Outcome;
-use super::common::{ChosenArg, DeviceArg, context, describe, print_json, print_lines};
+use super::common::{ChosenArg, DeviceArg, context, describe, named, print_json, print_lines};
 use crate::error::Result;
 use crate::run::directory;
 use crate::run::model::{Model, model_file};
 use crate::run::prepare::TestSet;
 use crate::run::results::evaluate_into;
 
-/// Measure a model on a labelled test set.
+/// Measure a model on test images whose labels are known
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Folder of a run, or a model file
     #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
-    /// Folder of the dataset [default: where training found it]
+    /// Folder with the test images, laid out as the dataset [default: where training found it]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Folder for figures, scores, maps, images and report.html; an earlier evaluation there is replaced [default: the model's folder]
+    /// Folder for figures, scores, maps, images and report.html; replaces an earlier evaluation there [default: the model's folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -44,7 +44,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         print_json(&evaluation)?;
     } else {
         print_lines(&describe(&evaluation))?;
-        print_lines(&format!("report         {}", out.join(directory::REPORT).display()))?;
+        print_lines(&named("report", out.join(directory::REPORT).display()))?;
     }
     Ok(Outcome::Fine)
 }

@@ -1,4 +1,4 @@
-//! The library's messages in the program's words: what it calls a setting or a parameter is a flag here.
+//! The library's messages as the program shows them: what the library calls a setting or a parameter is a flag here.
 
 use std::collections::HashMap;
 
@@ -13,8 +13,8 @@ pub(super) fn in_flags(message: &str) -> String {
         return message.to_string();
     }
     let program = Cli::command();
-    let verbs = program.get_subcommands().flat_map(|verb| verb.get_arguments());
-    let flags = verbs.filter_map(|arg| Some((arg.get_id().to_string(), arg.get_long()?.to_string())));
+    let arguments = program.get_subcommands().flat_map(|command| command.get_arguments());
+    let flags = arguments.filter_map(|arg| Some((arg.get_id().to_string(), arg.get_long()?.to_string())));
     let flags: HashMap<String, String> = flags.collect();
     rewritten(message, |name| flags.get(name).cloned())
 }

@@ -6,7 +6,7 @@ use super::flags::in_flags;
 use crate::error::Result;
 use crate::run::info::{CudaInfo, info};
 
-/// Show devices, build and nets.
+/// Show this build, its devices and its nets
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Print it as one JSON object

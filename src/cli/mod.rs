@@ -1,4 +1,4 @@
-//! Words into validated settings into one verb. Figures go to standard output, progress and errors to standard error.
+//! Parses the command line and runs one subcommand. Figures go to standard output, progress and errors to standard error.
 
 mod bench;
 mod common;
@@ -25,8 +25,8 @@ use crate::error::Result;
 use flags::in_flags;
 use settings::{named_dataset, with_defaults};
 
-/// Exit code of a check that ran and found something wanting.
-const FOUND_WANTING: u8 = 1;
+/// Exit code of a check that ran and failed.
+const CHECK_FAILED: u8 = 1;
 
 /// Exit code of an error.
 const ERROR: u8 = 2;
@@ -37,39 +37,31 @@ const INTERRUPTED: u8 = 130;
 /// Threads, at most: more than any machine has cores, few enough to start at once.
 const MAX_THREADS: i64 = 1024;
 
-/// Explainable anomaly detection: learns from good images only, answers with a score and a heatmap of where it comes from.
+/// Finds defects in images after seeing good ones only: gives each image a score, and a heatmap that shows where.
 #[derive(Debug, Parser)]
 #[command(name = "fcdd", version, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    command: Command,
     /// Threads to compute with [default: all cores]; results do not depend on it
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS))]
     threads: Option<u16>,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum Command {
     Train(Box<train::Args>),
-    /// Measure a model on a labelled test set
     Evaluate(evaluate::Args),
-    /// Score images: score, verdict, heatmap and overlay of each
     Predict(predict::Args),
-    /// Train with several seeds (and on every class), and summarise
     Sweep(Box<sweep::Args>),
-    /// Lay the heatmaps of several models side by side
     Compare(compare::Args),
-    /// Show the whole way on synthetic surfaces: needs no data and no internet
     Demo(demo::Args),
-    /// Check the numerics of this machine
     Verify(verify::Args),
-    /// Time training steps and inference
     Bench(bench::Args),
-    /// Show devices, build and nets
     Info(info::Args),
 }
 
-/// What a verb ended in, apart from an error that stopped it.
+/// How a subcommand ended, apart from an error that stopped it.
 enum Outcome {
     Fine,
     /// Ended with another exit code than 0, after saying why.
@@ -93,22 +85,22 @@ fn parse(words: Vec<OsString>) -> Cli {
     let dataset = named_dataset(Cli::command(), &words);
     let mut program = ["train", "sweep"]
         .into_iter()
-        .fold(Cli::command(), |program, verb| program.mut_subcommand(verb, |command| with_defaults(command, dataset)));
+        .fold(Cli::command(), |program, name| program.mut_subcommand(name, |command| with_defaults(command, dataset)));
     let cli = program.try_get_matches_from_mut(words).and_then(|matches| Cli::from_arg_matches(&matches));
     cli.unwrap_or_else(|error| error.format(&mut program).exit())
 }
 
 fn run(cli: Cli) -> Result<Outcome> {
     common::set_threads(cli.threads)?;
-    match cli.verb {
-        Verb::Train(args) => train::run(*args),
-        Verb::Evaluate(args) => evaluate::run(args),
-        Verb::Predict(args) => predict::run(args),
-        Verb::Sweep(args) => sweep::run(*args),
-        Verb::Compare(args) => compare::run(args),
-        Verb::Demo(args) => demo::run(args),
-        Verb::Verify(args) => verify::run(args),
-        Verb::Bench(args) => bench::run(args),
-        Verb::Info(args) => info::run(args),
+    match cli.command {
+        Command::Train(args) => train::run(*args),
+        Command::Evaluate(args) => evaluate::run(args),
+        Command::Predict(args) => predict::run(args),
+        Command::Sweep(args) => sweep::run(*args),
+        Command::Compare(args) => compare::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Info(args) => info::run(args),
     }
 }

@@ -12,15 +12,16 @@ use crate::error::Result;
 use crate::run::model::Model;
 use crate::run::predict::{Prediction, predict};
 
-/// Score images: score, verdict, heatmap and overlay of each.
+/// Score new images: score, verdict, heatmap and overlay of each
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Folder of a run, or a model file
+    #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
     /// Images, or folders of images
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Folder for heatmaps, overlays and scores.csv
+    /// Folder for heatmaps, overlays and the table scores.csv
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Score above which an image is called anomalous [default: the model's]

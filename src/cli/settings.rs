@@ -26,14 +26,14 @@ const NOT_UNICODE: &str = "is not named in Unicode: rename it";
 /// What is asked of new runs: `SWEEP` leaves out what tells the runs of a sweep apart.
 #[derive(Debug, Default)]
 pub(super) struct Choices<const SWEEP: bool> {
-    dataset: Option<Nominal>,
+    dataset: Option<GoodImages>,
     /// Names of settings, and the text for each.
     given: Vec<(&'static str, String)>,
 }
 
 /// Where good images come from.
 #[derive(Clone, Debug, PartialEq)]
-enum Nominal {
+enum GoodImages {
     Set(DatasetKind),
     /// A folder of the user's.
     Folder(String),
@@ -48,8 +48,8 @@ impl<const SWEEP: bool> Choices<SWEEP> {
     pub(super) fn settings(self) -> Result<Settings> {
         let Choices { dataset, mut given } = self;
         let dataset = match dataset {
-            Some(Nominal::Set(kind)) => kind,
-            Some(Nominal::Folder(path)) => {
+            Some(GoodImages::Set(kind)) => kind,
+            Some(GoodImages::Folder(path)) => {
                 if let Some((_, data)) = given.iter().find(|(name, _)| *name == "data") {
                     let problem = format!("{path} and `data` {data} both name the data");
                     return Err(Error::setting(problem, "leave one of them out"));
@@ -90,8 +90,8 @@ impl<const SWEEP: bool> clap::Args for Choices<SWEEP> {
     fn augment_args(command: Command) -> Command {
         let dataset = Arg::new(DATASET)
             .value_name("DIR|DATASET")
-            .value_parser(NominalParser)
-            .help("Where good images come from: a folder of yours, or one of the datasets");
+            .value_parser(GoodImagesParser)
+            .help("Where good images come from: a folder of your own, or one of the datasets");
         command.arg(dataset).args(Self::settings_table().map(arg))
     }
 
@@ -106,7 +106,7 @@ impl<const SWEEP: bool> FromArgMatches for Choices<SWEEP> {
             Some(on) => matches.get_flag(setting.name).then(|| (setting.name, on.to_string())),
             None => matches.get_one::<String>(setting.name).map(|text| (setting.name, text.clone())),
         };
-        let dataset = matches.get_one::<Nominal>(DATASET).cloned();
+        let dataset = matches.get_one::<GoodImages>(DATASET).cloned();
         Ok(Choices { dataset, given: Self::settings_table().filter_map(given).collect() })
     }
 
@@ -169,34 +169,34 @@ pub(super) fn with_defaults(command: Command, dataset: DatasetKind) -> Command {
 pub(super) fn named_dataset(command: Command, words: &[OsString]) -> DatasetKind {
     let words = words.iter().filter(|word| !["-h", "--help"].map(OsStr::new).contains(&word.as_os_str()));
     let matches = command.ignore_errors(true).try_get_matches_from(words).ok();
-    let of_verb = matches.as_ref().and_then(ArgMatches::subcommand).map(|(_, of_verb)| of_verb);
-    match of_verb.and_then(|matches| matches.try_get_one(DATASET).ok().flatten()) {
-        Some(Nominal::Set(kind)) => *kind,
+    let of_command = matches.as_ref().and_then(ArgMatches::subcommand).map(|(_, of_command)| of_command);
+    match of_command.and_then(|matches| matches.try_get_one(DATASET).ok().flatten()) {
+        Some(GoodImages::Set(kind)) => *kind,
         _ => FOLDER,
     }
 }
 
 /// Takes the word of a dataset, or the path of a folder: of one that exists, or one that is clearly meant as such.
 #[derive(Clone)]
-struct NominalParser;
+struct GoodImagesParser;
 
-impl TypedValueParser for NominalParser {
-    type Value = Nominal;
+impl TypedValueParser for GoodImagesParser {
+    type Value = GoodImages;
 
-    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Nominal, clap::Error> {
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<GoodImages, clap::Error> {
         let Some(word) = value.to_str() else {
             return Err(command.clone().error(ErrorKind::InvalidUtf8, format!("the folder of images {NOT_UNICODE}")));
         };
         if let Some(kind) = DatasetKind::parse(word) {
-            return Ok(Nominal::Set(kind));
+            return Ok(GoodImages::Set(kind));
         }
         if word.contains(['/', MAIN_SEPARATOR]) || Path::new(word).exists() {
-            return Ok(Nominal::Folder(word.to_string()));
+            return Ok(GoodImages::Folder(word.to_string()));
         }
         // Lists the datasets, and what else could have been meant.
         let none = PossibleValuesParser::new(datasets()).parse_ref(command, arg, value);
-        none.map(Nominal::Folder).map_err(|mut error| {
-            let hint = "a folder of yours is named by a path that exists".to_string().into();
+        none.map(GoodImages::Folder).map_err(|mut error| {
+            let hint = "a folder of your own must exist: check the spelling of its path".to_string().into();
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint]));
             error
         })

@@ -17,13 +17,15 @@ use crate::run::sweep::summary::Summary;
 use crate::run::sweep::work::work;
 use crate::run::sweep::{sum_up, tables};
 
-/// Train with several seeds (and on every class), and summarise. Given again, it keeps what is finished and goes on with the rest.
+/// Train with several seeds, on each class of a dataset, and summarise
+///
+/// The same command given again keeps the runs that are finished and goes on with the others.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Folder for the runs, normal_CLASS/it_SEED, and for what they say together
+    /// Folder for the runs, each in normal_CLASS/it_SEED, and for their summary
     #[arg(long, value_name = "DIR", required_unless_present = "summary", display_order = 1)]
     out: Option<PathBuf>,
-    /// Normal classes, one after the other, by number or name [default: all]
+    /// Classes by number or name, each of which is the normal one in its runs (of pascalvoc the anomalous one) [default: all]
     #[arg(long, value_name = "C,…", value_delimiter = ',', allow_negative_numbers = true)]
     classes: Vec<String>,
     /// Runs per class, with the seeds 0 to N−1
@@ -31,16 +33,16 @@ pub(super) struct Args {
     seeds: u64,
     #[command(flatten)]
     choices: Choices<true>,
-    /// Train nothing: sum up what there is of the sweep in a folder
+    /// Train nothing: summarise the finished runs of the sweep in this folder
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "shard", "slurm"])]
     summary: Option<PathBuf>,
-    /// Do one of N equal parts: 1/2 and 2/2, on two machines with a common folder, are the whole
+    /// Train one of N equal parts of the runs: 1/2 on one machine and 2/2 on another, with a common folder
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
-    /// Train nothing: write DIR/slurm.sh, an array job of Slurm with one task a run, each on a GPU unless --devices is cpu
+    /// Train nothing: write slurm.sh into the folder, an array job of Slurm with one task per run, each on a GPU unless --devices is cpu
     #[arg(long, conflicts_with = "shard")]
     slurm: bool,
-    /// Where to compute: GPUs by number, or cpu; runs are spread over them
+    /// Where to compute: auto, cpu, or GPUs by number, over which the runs are spread
     #[arg(long, alias = "device", value_name = "D,…", value_delimiter = ',', default_value = "auto")]
     devices: Vec<DeviceChoice>,
     /// Runs at once on each device
@@ -55,7 +57,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let Args { choices, classes, seeds, out, summary, shard, slurm, devices, jobs, json } = args;
     if let Some(folder) = summary {
         if !choices.is_empty() || !classes.is_empty() {
-            let problem = "--summary sums up what there is, and takes no settings";
+            let problem = "--summary only reads finished runs, and takes no settings";
             return Err(Error::setting(problem, "give the folder alone"));
         }
         return show(&sum_up(&folder)?, &folder, json).map(|()| Outcome::Fine);
@@ -84,7 +86,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         .iter()
         .for_each(|failure| log(format!("error: {}: {}", failure.run, in_flags(&failure.error.to_string()))));
     if stop.is_requested() {
-        log("stopped; give the same command again to go on: what is finished is kept");
+        log("stopped; give the same command again to go on: finished runs are kept");
         return Ok(Outcome::Ended(INTERRUPTED));
     }
     Ok(if failures.is_empty() { Outcome::Fine } else { Outcome::Ended(ERROR) })

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::common::{ChosenArg, DeviceArg, context, describe, print_json, print_lines, stop_flag};
+use super::common::{ChosenArg, DeviceArg, context, describe, named, print_json, print_lines, stop_flag};
 use super::settings::Choices;
 use super::terminal::log;
 use super::{INTERRUPTED, Outcome};
@@ -19,16 +19,16 @@ use crate::run::train;
 
 /// Train a model on good images
 ///
-/// `fcdd train DIR` learns from a folder of yours, `fcdd train fmnist` from a dataset with the paper's settings. The defaults below are
-/// those of the dataset that is named: `fcdd train mvtec --help` tells mvtec's.
+/// `fcdd train DIR` learns from a folder of your own, `fcdd train fmnist` from a dataset with the paper's settings. The defaults below
+/// are those of your own folder, or of the dataset that the command names: `fcdd train mvtec --help` has mvtec's.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "`fcdd info` lists the nets.")]
 pub(super) struct Args {
-    /// Folder to leave the run in [default: NAME-run, by the name of the data, or the next one that is free]
+    /// Folder for the run, which must not hold one yet [default: NAME-run after the data's name; NAME-run-2 where that exists, and so on]
     #[arg(long, value_name = "RUN", display_order = 1)]
     out: Option<PathBuf>,
-    /// Continue a stopped run with its own settings; --data and --outliers tell where its data has moved, --hold whether to keep it
-    /// in memory
+    /// Continue a stopped run with its own settings; --data and --outliers say where its data lies now, --hold whether to keep it in
+    /// memory
     #[arg(long, value_name = "RUN", display_order = 2)]
     resume: Option<PathBuf>,
     #[command(flatten)]
@@ -87,8 +87,8 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         if let Some(evaluation) = &evaluation {
             print_lines(&describe(evaluation))?;
         }
-        print_lines(&format!("model          {}", directory.file(directory::MODEL).display()))?;
-        print_lines(&format!("report         {}", directory.file(directory::REPORT).display()))?;
+        print_lines(&named("model", directory.file(directory::MODEL).display()))?;
+        print_lines(&named("report", directory.file(directory::REPORT).display()))?;
     }
     if trained.interrupted {
         log(format!("continue with `fcdd train --resume {}`", directory.path().display()));
@@ -97,7 +97,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     Ok(Outcome::Fine)
 }
 
-/// The error of flags that a run has settled for good.
+/// The error of flags that a resumed run does not take.
 fn settled() -> Error {
     Error::setting(
         "--resume continues a run in its folder and with its own settings",

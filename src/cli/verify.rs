@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::common::{DeviceArg, print_json, print_lines};
-use super::{FOUND_WANTING, Outcome};
+use super::{CHECK_FAILED, Outcome};
 use crate::error::Result;
 use crate::run::verify::{self, Check, CheckCounts, CheckOutcome, VerifyOptions};
 
-/// Check the numerics of this machine: exit code 1 if anything is off.
+/// Check the numerics of this build on this machine; the exit code is 1 if a check fails
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Folder of golden files (with manifest.json) to compare with [default: this machine's own checks]
+    /// Compare with the golden files in this folder, which has a manifest.json, instead of running this machine's own checks
     #[arg(long, value_name = "DIR")]
     golden: Option<PathBuf>,
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     } else {
         print_lines(&format!("{} passed, {} failed, {} skipped", summary.passed, summary.failed, summary.skipped))?;
     }
-    Ok(if failed { Outcome::Ended(FOUND_WANTING) } else { Outcome::Fine })
+    Ok(if failed { Outcome::Ended(CHECK_FAILED) } else { Outcome::Fine })
 }
 
 /// One check as a line.

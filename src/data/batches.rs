@@ -22,8 +22,8 @@ use sample::Scratch;
 /// What a training set is made of. All images have the raw side and the channels of the preprocessing.
 #[derive(Clone, Debug)]
 pub struct TrainingData {
-    /// Nominal samples, each drawn once per epoch.
-    pub nominal: ImageSource,
+    /// Normal samples, each drawn once per epoch.
+    pub normal: ImageSource,
     /// True anomalies, for [`Supervise::Other`].
     pub others: Option<LabelledAnomalies>,
     /// Images of another set, for [`NoiseMode::Outliers`].
@@ -40,14 +40,14 @@ pub struct TrainingData {
     pub seed: u64,
 }
 
-/// How an epoch goes through the nominal images.
+/// How an epoch goes through the normal images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochPlan {
     /// Passes over them, each in another order and augmented afresh.
     pub passes: u32,
     /// Samples of a pass, at most: where there are more, each pass leaves out others.
     pub at_most: Option<usize>,
-    /// Whether anomalies are made once, as many as there are nominal images, and stand beside these instead of replacing some.
+    /// Whether anomalies are made once, as many as there are normal images, and stand beside these instead of replacing some.
     pub offline: bool,
 }
 
@@ -66,12 +66,12 @@ pub struct LabelledAnomalies {
     /// A mask at the raw side per image, or none at all. An image without mask is anomalous everywhere.
     pub masks: Vec<Option<Mask>>,
     /// Names of test images that they are, or that show the same parts: these say nothing about what was learned.
-    pub unjudged: Vec<String>,
+    pub untested: Vec<String>,
 }
 
 /// A training set that batches are drawn from.
 ///
-/// A sample is an image on one of the epoch's passes: image p on pass k is sample k · images + p. The images are the nominal
+/// A sample is an image on one of the epoch's passes: image p on pass k is sample k · images + p. The images are the normal
 /// images, followed by the anomalies where these were made beforehand. What becomes of a sample depends only on (seed, epoch, sample):
 /// without anomalies of its own the set replaces it by one on a fair coin (number 0 of its `Supervise` stream), which anomaly or
 /// outlier by number 1 of that stream; noise comes from its `Anomaly` stream; then it passes the training transforms.
@@ -79,7 +79,7 @@ pub struct LabelledAnomalies {
 pub struct TrainingSet {
     data: TrainingData,
     synthesiser: Synthesiser,
-    /// The anomalies of [`EpochPlan::offline`], one for each nominal image.
+    /// The anomalies of [`EpochPlan::offline`], one for each normal image.
     made: Option<LabelledAnomalies>,
 }
 
@@ -103,14 +103,14 @@ impl LabelledAnomalies {
             let at_raw_side = |&i: &usize| split.masks[i].as_ref().map(|mask| fit.mask(mask, images.shape()[0]));
             indices.iter().map(at_raw_side).collect()
         };
-        LabelledAnomalies { images, masks, unjudged: Vec::new() }
+        LabelledAnomalies { images, masks, untested: Vec::new() }
     }
 }
 
 impl TrainingSet {
     /// Checks that the ingredients fit together.
     pub fn new(data: TrainingData) -> Result<TrainingSet> {
-        let TrainingData { nominal, others, outliers, preprocessing, supervise, noise, .. } = &data;
+        let TrainingData { normal, others, outliers, preprocessing, supervise, noise, .. } = &data;
         preprocessing.check()?;
         supervise.check(*noise)?;
         let (side, channels) = (preprocessing.raw_side, preprocessing.channels);
@@ -125,7 +125,7 @@ impl TrainingSet {
             }
             Ok(())
         };
-        usable(nominal, "normal training images", "give at least one good image")?;
+        usable(normal, "normal training images", "give at least one good image")?;
         let uses_outliers = supervise.draws_outliers(*noise);
         match outliers {
             Some(images) if uses_outliers => usable(images, "outliers", "choose another source of outliers")?,
@@ -184,14 +184,14 @@ impl TrainingSet {
         &self.synthesiser
     }
 
-    /// The anomalies that stand beside the nominal images.
+    /// The anomalies that stand beside the normal images.
     pub(crate) fn made(&self) -> Option<&LabelledAnomalies> {
         self.made.as_ref()
     }
 
-    /// Images to draw from: nominal images and, where these were made beforehand, as many anomalies.
+    /// Images to draw from: normal images and, where these were made beforehand, as many anomalies.
     fn images(&self) -> usize {
-        self.data.nominal.count() + self.made.as_ref().map_or(0, |made| made.images.count())
+        self.data.normal.count() + self.made.as_ref().map_or(0, |made| made.images.count())
     }
 
     /// Samples of a pass.
@@ -207,9 +207,9 @@ impl TrainingSet {
 
     /// The sets of images that it draws from.
     fn stores(&self) -> impl Iterator<Item = &ImageSource> {
-        let TrainingData { nominal, others, outliers, .. } = &self.data;
+        let TrainingData { normal, others, outliers, .. } = &self.data;
         let others = others.as_ref().map(|others| &others.images);
-        [Some(nominal), others, outliers.as_ref()].into_iter().flatten()
+        [Some(normal), others, outliers.as_ref()].into_iter().flatten()
     }
 
     /// Whether all images are held in memory; else making a batch reads files.
@@ -235,7 +235,7 @@ impl TrainingSet {
 
     fn fingerprint_by(&self, mut sum: Sum) -> Result<Fingerprint> {
         self.stores().try_for_each(|images| images.checksum(&mut sum))?;
-        Ok(Fingerprint { nominal: self.data.nominal.count(), checksum: sum.checksum() })
+        Ok(Fingerprint { normal: self.data.normal.count(), checksum: sum.checksum() })
     }
 
     /// The samples in the order of an epoch.
@@ -251,7 +251,7 @@ impl TrainingSet {
     /// Makes a batch of `n = samples.len()` images: `inputs` takes n × side × side × channels floats (NHWC), `labels` n floats
     /// (1 for anomalies, else 0), `maps`, where wanted, n × side × side floats (1 where anomalous, else 0).
     ///
-    /// Maps of nominal samples are 0; of `noise` and `malformed-normal` 1; of `malformed-normal-gt` 1 where noise changed the
+    /// Maps of normal samples are 0; of `noise` and `malformed-normal` 1; of `malformed-normal-gt` 1 where noise changed the
     /// pixel; of true anomalies their mask, or 1 without one. All follow the image through crops and flips; what padding
     /// brings in is 0.
     ///
@@ -308,7 +308,7 @@ impl TrainingSet {
         batch * (2 * p.raw_form().image_len() + p.raw_side * p.raw_side)
     }
 
-    /// Writes what a batch is made of, for [`crate::data::cuda`]: room for `batch` nominal images, for as many outliers or true
+    /// Writes what a batch is made of, for [`crate::data::cuda`]: room for `batch` normal images, for as many outliers or true
     /// anomalies and for their masks. Each has the place of its sample; what a sample does not need is left as it is.
     ///
     /// # Errors

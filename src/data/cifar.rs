@@ -45,7 +45,7 @@ pub(crate) fn parse(bytes: &[u8], labels: Labels, path: &Path) -> Result<(Images
     let (head, set) = (labels.bytes(), labels.set());
     let record = head + 3 * PLANE;
     if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
-        let problem = format!("{} bytes are no whole number of {set} records of {record} bytes", bytes.len());
+        let problem = format!("{} bytes are not a whole number of {set} records of {record} bytes", bytes.len());
         return Err(Error::file(path, problem, format!("give a whole file of {set}'s binary version")));
     }
     let records = bytes.chunks_exact(record);

@@ -1,4 +1,4 @@
-//! Constants of the nominal training images: extremes after local contrast normalisation; mean and standard deviation.
+//! Constants of the normal training images: extremes after local contrast normalisation; mean and standard deviation.
 
 use rayon::prelude::*;
 
@@ -143,8 +143,8 @@ mod tests {
             (-1.38591, 11.42665),
         ];
         for (class, (low, high)) in published.into_iter().enumerate() {
-            let nominal = set.train.images.select(&set.train.indices(|c| usize::from(c) == class));
-            let p = FMNIST.recipe.preprocessing(PipelineKind::Lcnaug1, 28, 28, 1, &nominal).unwrap();
+            let normal = set.train.images.select(&set.train.indices(|c| usize::from(c) == class));
+            let p = FMNIST.recipe.preprocessing(PipelineKind::Lcnaug1, 28, 28, 1, &normal).unwrap();
             let Some(Transform::MinMax { min, max }) = p.test.last() else { panic!("{p:?}") };
             let (min, max) = (f64::from(min[0]), f64::from(max[0]));
             assert!((min - low).abs() < 2e-5 && (max - high).abs() < 2e-5, "class {class}: {min} {max}");

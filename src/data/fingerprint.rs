@@ -7,7 +7,8 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 /// How many images are normal, and a checksum of all that are learned from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
-    pub nominal: usize,
+    #[serde(rename = "nominal")]
+    pub normal: usize,
     pub checksum: Checksum,
 }
 
@@ -92,7 +93,7 @@ mod tests {
         for (text, checksum) in
             [("17", Checksum::Crc32(17)), ("[1,18446744073709551615]", Checksum::Xxh3([1, u64::MAX]))]
         {
-            let fingerprint = Fingerprint { nominal: 3, checksum };
+            let fingerprint = Fingerprint { normal: 3, checksum };
             let json = format!("{{\"nominal\":3,\"checksum\":{text}}}");
             assert_eq!(serde_json::from_str::<Fingerprint>(&json).unwrap(), fingerprint);
             assert_eq!(serde_json::to_string(&fingerprint).unwrap(), json);

@@ -181,7 +181,7 @@ fn pair(images: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
     let mut by_stem: HashMap<&OsStr, &PathBuf> = HashMap::new();
     for image in images {
         if let Some(twin) = by_stem.insert(stem(image), image) {
-            let problem = format!("has the name of {}: both would claim one mask", file_name(twin));
+            let problem = format!("has the name of {}, but each needs a mask of its own name", file_name(twin));
             return Err(Error::file(image, problem, "rename one of them"));
         }
     }
@@ -189,7 +189,7 @@ fn pair(images: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
     let mut mask_by_stem: HashMap<&OsStr, &PathBuf> = HashMap::new();
     for mask in &masks {
         if let Some(twin) = mask_by_stem.insert(stem(mask), mask) {
-            let problem = format!("has the name of {}: which of them is the mask?", file_name(twin));
+            let problem = format!("has the name of {}, but an image has one mask", file_name(twin));
             return Err(Error::file(mask, problem, "remove one of them"));
         }
     }

@@ -7,11 +7,11 @@ use crate::rng::{Purpose, Stream};
 
 /// Chooses `k` anomalies of each kind in a split, all where `k` is None: the same ones for the same seed and split. One whose mask is
 /// empty shows nothing that could be learned, and is never chosen.
-pub(crate) fn choose(split: &Split, nominal: u16, k: Option<usize>, seed: u64) -> Vec<usize> {
+pub(crate) fn choose(split: &Split, normal: u16, k: Option<usize>, seed: u64) -> Vec<usize> {
     let shows = |&i: &usize| split.masks.get(i).and_then(Option::as_ref).is_none_or(|mask| mask.any());
     let kinds = split.classes.iter().copied().max().map_or(0, |last| last + 1);
     let mut chosen = Vec::new();
-    for kind in (0..kinds).filter(|&kind| kind != nominal) {
+    for kind in (0..kinds).filter(|&kind| kind != normal) {
         let of_kind: Vec<usize> = split.indices(|class| class == kind).into_iter().filter(shows).collect();
         let order = Stream::new(seed, Purpose::Labelled, 0, u32::from(kind)).permutation(of_kind.len() as u32);
         chosen.extend(order.into_iter().take(k.unwrap_or(usize::MAX)).map(|place| of_kind[place as usize]));

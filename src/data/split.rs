@@ -27,8 +27,8 @@ pub struct Split {
 pub struct Labels {
     /// Their names.
     pub names: Vec<String>,
-    /// The one that is learned as nominal.
-    pub nominal: u16,
+    /// The one that is learned as normal.
+    pub normal: u16,
 }
 
 /// Which split.
@@ -45,15 +45,15 @@ pub enum Part {
 pub struct Query<'a> {
     /// The folder or file of the dataset.
     pub root: &'a Path,
-    /// Name of the nominal class.
+    /// Name of the class that the task is about.
     pub class: &'a str,
     /// Labels of the task.
     pub labels: &'a Labels,
     pub part: Part,
     /// What its images become.
     pub raw: Raw,
-    /// Whether to read nominal training images and those of other labels, where these are files of their own.
-    pub nominal: bool,
+    /// Whether to read normal training images and those of other labels, where these are files of their own.
+    pub normal: bool,
     pub anomalies: bool,
     /// Leave out images that cannot be read, rather than refuse the dataset.
     pub skip_broken: bool,
@@ -102,7 +102,7 @@ impl Query<'_> {
     pub fn wants(&self, class: u16) -> bool {
         match self.part {
             Part::Test => true,
-            Part::Train if class == self.labels.nominal => self.nominal,
+            Part::Train if class == self.labels.normal => self.normal,
             Part::Train => self.anomalies,
         }
     }

@@ -6,7 +6,7 @@ pub use crate::data::anomaly::NoiseMode;
 use crate::error::{Error, Result};
 use crate::named::Named;
 
-/// What the net learns anomalies from. In every mode but the first, each drawn nominal sample gives way to an anomaly with
+/// What the net learns anomalies from. In every mode but the first, each drawn normal sample gives way to an anomaly with
 /// probability ½, afresh in each epoch, unless [anomalies are made beforehand](crate::data::batches::EpochPlan::offline).
 #[derive(
     Clone,
@@ -46,7 +46,7 @@ impl Supervise {
         matches!(self, Supervise::MalformedNormal | Supervise::MalformedNormalGt)
     }
 
-    /// Whether anomalies are made of images of another data set.
+    /// Whether anomalies are made of images of another dataset.
     pub(crate) fn draws_outliers(self, noise: NoiseMode) -> bool {
         self.makes_noise() && noise.takes_outliers()
     }

@@ -96,7 +96,7 @@ fn read(root: &Path, part: Part) -> Result<(Images, Vec<u8>)> {
     let (images, _) = join(names.iter().map(|name| Ok((sheet(&folder.join(format!("{name}.png")))?, Vec::new()))))?;
     let path = folder.join(format!("{}_lables.json", part.name()));
     let labels: Vec<u8> = serde_json::from_slice(&files::read(&path)?)
-        .map_err(|e| Error::file(&path, format!("is no list of labels ({e})"), "unpack the package again"))?;
+        .map_err(|e| Error::file(&path, format!("is not a list of labels ({e})"), "unpack the package again"))?;
     if labels.len() != images.count {
         let problem = format!("{} labels, but the sheets beside it hold {} images", labels.len(), images.count);
         return Err(Error::file(path, problem, "unpack the package again"));
@@ -151,7 +151,7 @@ mod tests {
         let set = load(dir.path()).unwrap();
         assert_eq!(set.train.classes, [5, 6, 7, 8, 9]);
         assert_eq!(set.train.images.load(&[4]).unwrap().pixels[..3], [5, 0, 9]);
-        assert_eq!(set.nominal().unwrap(), [3], "ships");
+        assert_eq!(set.normal().unwrap(), [3], "ships");
         assert_eq!((set.test.images.count(), set.test.classes.as_slice()), (1, &[0][..]));
         fs::write(folder.join("test_batch.bin"), record(&[10], [1, 2, 3])).unwrap();
         assert!(load(dir.path()).unwrap_err().to_string().contains("label 10"));
@@ -170,7 +170,7 @@ mod tests {
         labels("train_lables.json", "[0,1,2,3,4,5,6,7,8,9]");
         labels("test_lables.json", "[8]");
         let set = load(dir.path()).unwrap();
-        assert_eq!((set.train.images.count(), set.nominal().unwrap()), (10, vec![8]));
+        assert_eq!((set.train.images.count(), set.normal().unwrap()), (10, vec![8]));
         // Row 1, column 2 of the second image of a sheet: its pixel 34.
         assert_eq!(set.train.images.load(&[1]).unwrap().pixels[3 * 34..][..3], [34, 0, 1]);
         assert_eq!(set.test.classes, [8]);
@@ -181,7 +181,7 @@ mod tests {
         labels("test_lables.json", "[8, 9]");
         says("2 labels, but the sheets beside it hold 1 images");
         labels("test_lables.json", "[300]");
-        says("is no list of labels");
+        says("is not a list of labels");
         save("test_batch.png", 1, 1000);
         says("1000 pixels wide");
     }

@@ -82,12 +82,12 @@ impl DatasetReader for Custom {
     fn labels(&self, root: &Path, classes: &[String], class: u16) -> Result<Labels> {
         let root = root_of(root);
         if has_normal(&root, &classes[usize::from(class)]) {
-            return Ok(Labels { names: vec![NORMAL.to_string(), ANOMALOUS.to_string()], nominal: 0 });
+            return Ok(Labels { names: vec![NORMAL.to_string(), ANOMALOUS.to_string()], normal: 0 });
         }
         let test = root.join("test");
         let tested = if test.is_dir() { folder::folders(&test)? } else { Vec::new() };
         let only_tested = tested.into_iter().filter(|name| !classes.contains(name));
-        Ok(Labels { names: classes.iter().cloned().chain(only_tested).collect(), nominal: class })
+        Ok(Labels { names: classes.iter().cloned().chain(only_tested).collect(), normal: class })
     }
 
     fn read(&self, query: &Query) -> Result<Split> {
@@ -101,7 +101,7 @@ impl DatasetReader for Custom {
         for (class, name) in query.labels.names.iter().enumerate() {
             let (class, images) = (class as u16, split.join(name));
             if query.wants(class) && images.is_dir() {
-                let truth = if class == query.labels.nominal { Truth::Flawless } else { Truth::In(maps.join(name)) };
+                let truth = if class == query.labels.normal { Truth::Flawless } else { Truth::In(maps.join(name)) };
                 listed.extend(folder::with_masks(&images, class, has_maps.then_some(truth))?);
             }
         }
@@ -144,9 +144,9 @@ mod tests {
             save(dir.path(), &format!("{name}.png"), (8, 8), i as u8);
         }
         let set = load(dir.path(), "b").unwrap();
-        assert_eq!((set.class_names.as_slice(), set.nominal), (&["a", "b", "odd"].map(String::from)[..], 1));
+        assert_eq!((set.class_names.as_slice(), set.normal), (&["a", "b", "odd"].map(String::from)[..], 1));
         assert_eq!((set.train.classes.as_slice(), set.test.classes.as_slice()), (&[0, 1][..], &[0, 1, 2][..]));
-        assert!(set.test.masks.is_empty() && set.nominal().unwrap() == [1]);
+        assert!(set.test.masks.is_empty() && set.normal().unwrap() == [1]);
         assert!(load(dir.path(), "odd").is_err(), "what cannot be learned is no class");
         save(dir.path(), "test_maps/a/3_mask.png", (8, 8), 255);
         let message = load(dir.path(), "b").unwrap_err().to_string();
@@ -169,7 +169,7 @@ mod tests {
         }
         let set = load(dir.path(), "x").unwrap();
         assert_eq!(
-            (set.class.as_str(), set.class_names.as_slice(), set.nominal),
+            (set.class.as_str(), set.class_names.as_slice(), set.normal),
             ("x", &["normal", "anomalous"].map(String::from)[..], 0)
         );
         assert_eq!((set.train.classes.as_slice(), set.test.classes.as_slice()), (&[0, 1][..], &[0, 1][..]));

@@ -1,4 +1,4 @@
-//! Loading a dataset as a task: one class is nominal, every other one anomalous.
+//! Loading a dataset as a task: one class is normal, every other one anomalous.
 
 use std::path::{Path, PathBuf};
 
@@ -16,8 +16,8 @@ pub(crate) struct Dataset {
     pub class: String,
     /// Names of the labels of the images.
     pub class_names: Vec<String>,
-    /// The nominal one.
-    pub nominal: u16,
+    /// The normal one.
+    pub normal: u16,
     /// Images to learn from.
     pub train: Split,
     /// Images to measure by.
@@ -30,23 +30,23 @@ pub(crate) struct Source<'a> {
     pub kind: DatasetKind,
     /// The folder or file of the dataset; None for one that is found by itself.
     pub data: Option<&'a Path>,
-    /// The nominal class, by name or number.
+    /// The class that the task is about, by name or number: [normal or anomalous](DatasetKind::class_is).
     pub class: &'a str,
     /// What its images become.
     pub raw: Raw,
-    /// Whether to read nominal training images and those of other labels, where these are files of their own.
-    pub nominal: bool,
+    /// Whether to read normal training images and those of other labels, where these are files of their own.
+    pub normal: bool,
     pub anomalies: bool,
     /// Leave out images that cannot be read, rather than refuse the dataset.
     pub skip_broken: bool,
 }
 
 impl<'a> Source<'a> {
-    /// The first class of a dataset, its nominal images to learn from, without masks, in as much memory as there is.
+    /// The first class of a dataset, its normal images to learn from, without masks, in as much memory as there is.
     pub(crate) fn new(kind: DatasetKind, data: Option<&'a Path>, side: usize, channels: usize) -> Source<'a> {
         let form = RawForm { side, channels, resize: (kind.recipe.resize)(PipelineKind::None) };
         let raw = Raw { form, hold: Hold::Auto };
-        Source { kind, data, class: "0", raw, nominal: true, anomalies: false, skip_broken: false }
+        Source { kind, data, class: "0", raw, normal: true, anomalies: false, skip_broken: false }
     }
 
     fn open(&self) -> Result<Task<'a>> {
@@ -59,7 +59,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A dataset with its nominal class, before its images are read.
+/// A dataset with the class that the task is about, before its images are read.
 struct Task<'a> {
     source: Source<'a>,
     root: PathBuf,
@@ -70,13 +70,13 @@ struct Task<'a> {
 impl Task<'_> {
     fn read(&self, part: Part) -> Result<Split> {
         let Task { source, root, class, labels } = self;
-        let Source { kind, raw, nominal, anomalies, skip_broken, .. } = *source;
-        kind.reader.read(&Query { root, class, labels, part, raw, nominal, anomalies, skip_broken })
+        let Source { kind, raw, normal, anomalies, skip_broken, .. } = *source;
+        kind.reader.read(&Query { root, class, labels, part, raw, normal, anomalies, skip_broken })
     }
 
     fn with(self, train: Split, test: Split) -> Dataset {
-        let Labels { names: class_names, nominal } = self.labels;
-        Dataset { class: self.class, class_names, nominal, train, test }
+        let Labels { names: class_names, normal } = self.labels;
+        Dataset { class: self.class, class_names, normal, train, test }
     }
 
     fn empty(&self) -> Split {
@@ -104,11 +104,11 @@ impl Dataset {
         Ok(task.with(train, test))
     }
 
-    /// Indices of the training images of the nominal class.
-    pub(crate) fn nominal(&self) -> Result<Vec<usize>> {
-        let indices = self.train.indices(|class| class == self.nominal);
+    /// Indices of the training images of the normal class.
+    pub(crate) fn normal(&self) -> Result<Vec<usize>> {
+        let indices = self.train.indices(|class| class == self.normal);
         if indices.is_empty() {
-            let (class, name) = (self.nominal, &self.class_names[usize::from(self.nominal)]);
+            let (class, name) = (self.normal, &self.class_names[usize::from(self.normal)]);
             let problem = format!("no training image is of class {class} ({name})");
             return Err(Error::setting(problem, "choose another class or complete the data"));
         }
@@ -117,7 +117,7 @@ impl Dataset {
 
     /// Indices of the training images of every other class: the true anomalies.
     pub(crate) fn anomalous(&self) -> Vec<usize> {
-        self.train.indices(|class| class != self.nominal)
+        self.train.indices(|class| class != self.normal)
     }
 }
 
@@ -139,8 +139,8 @@ pub(crate) fn class_index(classes: &[String], class: &str) -> Result<u16> {
     }
 }
 
-/// Names of the classes that can be nominal: what a sweep goes over.
-pub(crate) fn nominal_classes(kind: DatasetKind, data: Option<&Path>) -> Result<Vec<String>> {
+/// Names of the classes that a run can be about: what a sweep goes over.
+pub(crate) fn known_classes(kind: DatasetKind, data: Option<&Path>) -> Result<Vec<String>> {
     kind.reader.classes(&root(kind, data)?)
 }
 
@@ -192,10 +192,10 @@ mod tests {
         assert_eq!((set.train.images.count(), set.test.images.count()), (3, 1));
         assert_eq!(set.train.classes, [3, 0, 3]);
         assert_eq!(set.test.names, ["test/00000"]);
-        assert_eq!(set.nominal().unwrap(), [0, 2]);
+        assert_eq!(set.normal().unwrap(), [0, 2]);
         assert_eq!(set.anomalous(), [1]);
         let coats = load(FMNIST, dir.path(), "Coat", (28, 1)).unwrap();
-        assert!(coats.nominal().unwrap_err().to_string().contains("coat"));
+        assert!(coats.normal().unwrap_err().to_string().contains("coat"));
         let message = load(FMNIST, dir.path(), "10", (28, 1)).unwrap_err().to_string();
         assert!(message.contains("class 10 does not exist") && message.contains("8 bag"), "{message}");
         let large = load(MNIST, dir.path(), "0", (32, 3)).unwrap();

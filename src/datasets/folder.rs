@@ -94,7 +94,7 @@ impl DatasetReader for Folder {
             let beside = if query.part == Part::Train { folder::images(root, false)?.len() } else { 0 };
             if beside > 0 {
                 let why = "since it has a folder train";
-                split.notes.push(format!("left alone, {why}: images in {} itself ({beside})", root.display()));
+                split.notes.push(format!("not read, {why}: images in {} itself ({beside})", root.display()));
             }
             return Ok(split);
         }

@@ -121,8 +121,8 @@ impl DatasetReader for Imagenet {
     }
 }
 
-/// ImageNet's images but those of the classes that are nominal.
-fn outliers(root: &Path, nominal: DatasetKind, _class: &str) -> Result<Vec<Vec<PathBuf>>> {
+/// ImageNet's images but those of the classes that are normal.
+fn outliers(root: &Path, normal: DatasetKind, _class: &str) -> Result<Vec<Vec<PathBuf>>> {
     let train = root.join("train");
     let root = if train.is_dir() { train.as_path() } else { root };
     let classes: Vec<String> = folder::folders(root)?.into_iter().filter(|name| is_id(name)).collect();
@@ -133,7 +133,7 @@ fn outliers(root: &Path, nominal: DatasetKind, _class: &str) -> Result<Vec<Vec<P
             "expected are folders such as DIR/n01440764",
         ));
     }
-    let kept = classes.iter().filter(|name| !nominal.imagenet_ids.contains(&name.as_str()));
+    let kept = classes.iter().filter(|name| !normal.imagenet_ids.contains(&name.as_str()));
     let images = kept.map(|name| folder::images(&root.join(name), true)).collect::<Result<Vec<_>>>()?;
     Ok(vec![images.concat()])
 }
@@ -171,8 +171,8 @@ mod tests {
         save(dir.path(), "train/n01440764/tench.png", (4, 4), 0);
         let source = Source::new(IMAGENET, Some(dir.path()), 4, 3);
         let set = Dataset::load(&Source { class: "american Alligator", ..source }).unwrap();
-        assert_eq!((set.nominal, set.train.classes.as_slice(), set.test.images.count()), (3, &[3][..], 30));
-        assert_eq!(set.train.images.held().unwrap().image(0)[0], 3, "the nominal class alone is read");
+        assert_eq!((set.normal, set.train.classes.as_slice(), set.test.images.count()), (3, &[3][..], 30));
+        assert_eq!(set.train.images.held().unwrap().image(0)[0], 3, "the normal class alone is read");
         let all = Dataset::load(&Source { anomalies: true, ..source }).unwrap();
         assert_eq!((all.train.images.count(), all.anomalous().len()), (30, 29));
         fs::rename(dir.path().join("val"), dir.path().join("test")).unwrap();

@@ -8,7 +8,7 @@
 //! | [`outliers`] | images of one dataset as anomalies for another |
 //!
 //! A dataset of images with labels (MNIST, CIFAR) or of one folder per class (ImageNet) gives one task per class: that class is
-//! nominal, every other one anomalous. In a dataset of good and defective images of several things (MVTec-AD), the class is the
+//! normal, every other one anomalous. In a dataset of good and defective images of several things (MVTec-AD), the class is the
 //! thing, and its images are labelled `good` or by their defect.
 
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -78,7 +78,7 @@ impl<'de> Deserialize<'de> for DatasetKind {
         let word = String::deserialize(deserializer)?;
         ALL.iter().copied().find(|dataset| dataset.word == word).ok_or_else(|| {
             let known: Vec<&str> = ALL.iter().map(|dataset| dataset.word).collect();
-            serde::de::Error::custom(format!("`{word}` is no dataset: known are {}", known.join(", ")))
+            serde::de::Error::custom(format!("`{word}` is not a dataset: known are {}", known.join(", ")))
         })
     }
 }

@@ -122,7 +122,7 @@ pub fn labels(folder: &Path) -> Result<Labels> {
     names.sort();
     names.dedup();
     names.insert(0, GOOD.to_string());
-    Ok(Labels { names, nominal: 0 })
+    Ok(Labels { names, normal: 0 })
 }
 
 /// The images of a class's folder that a query is for; none where the split is missing.
@@ -158,7 +158,7 @@ fn other_classes(root: &Path, class: &str) -> Result<Vec<Vec<PathBuf>>> {
         groups.push(good);
     }
     if groups.is_empty() {
-        let problem = format!("holds no class of MVTec-AD but {class}");
+        let problem = format!("holds only the class {class} of MVTec-AD");
         return Err(Error::file(root, problem, "name the folder that holds the folders of all classes"));
     }
     Ok(groups)
@@ -193,7 +193,7 @@ fn own_name(folder: &Path) -> String {
 mod tests {
     use super::*;
     use crate::data::folder::tests::save;
-    use crate::datasets::dataset::{Dataset, Source, nominal_classes};
+    use crate::datasets::dataset::{Dataset, Source, known_classes};
 
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -216,11 +216,11 @@ mod tests {
     #[test]
     fn a_class_is_a_folder() {
         let dir = tree();
-        let classes = || nominal_classes(MVTEC, Some(dir.path()));
+        let classes = || known_classes(MVTEC, Some(dir.path()));
         assert_eq!(classes().unwrap(), ["bottle", "zipper"]);
         let set = load(dir.path(), "zipper").unwrap();
         assert_eq!(
-            (set.class.as_str(), set.nominal, set.class_names.as_slice()),
+            (set.class.as_str(), set.normal, set.class_names.as_slice()),
             ("zipper", 0, &["good", "broken"].map(String::from)[..])
         );
         assert_eq!(set.train.images.held().unwrap().image(0)[0], 50);

@@ -24,7 +24,7 @@ pub struct OutlierSource {
 /// What outliers are to be, and beside what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
-    /// The nominal dataset and class.
+    /// The normal dataset and class.
     pub dataset: DatasetKind,
     pub class: &'a str,
     /// What the images become; those that are no files of their own are squashed and held.
@@ -51,19 +51,19 @@ impl OutlierSource {
         OutlierSource { path, ..*self }
     }
 
-    /// Whether these are labelled anomalies of the nominal class itself, from the test split.
+    /// Whether these are labelled anomalies of the normal class itself, from the test split.
     pub(crate) fn are_own_anomalies(&self) -> bool {
         matches!(self.kind.images, OutlierImages::OwnAnomalies)
     }
 
-    /// The label that the nominal class has among the outliers, where they are of the nominal dataset.
-    fn nominal_label(&self, wanted: &Wanted) -> Result<Option<usize>> {
+    /// The label that the normal class has among the outliers, where they are of the normal dataset.
+    fn normal_label(&self, wanted: &Wanted) -> Result<Option<usize>> {
         let same = wanted.dataset.outliers.contains(self.kind);
         let classes = if same { wanted.dataset.reader.classes(&self.path)? } else { Vec::new() };
         Ok(classes.iter().position(|name| name == wanted.class))
     }
 
-    /// The images, resized and converted; those of the nominal class are left out. Images that cannot be read are skipped.
+    /// The images, resized and converted; those of the normal class are left out. Images that cannot be read are skipped.
     pub(crate) fn load(&self, wanted: &Wanted) -> Result<Outliers> {
         let (path, Wanted { raw: Raw { form, .. }, limit, .. }) = (&self.path, *wanted);
         if !path.exists() {
@@ -79,8 +79,8 @@ impl OutlierSource {
                 return Err(Error::internal("labelled anomalies are chosen from the test split"));
             }
         };
-        let nominal = self.nominal_label(wanted)?;
-        let others: Vec<usize> = (0..images.count).filter(|&i| Some(usize::from(labels[i])) != nominal).collect();
+        let normal = self.normal_label(wanted)?;
+        let others: Vec<usize> = (0..images.count).filter(|&i| Some(usize::from(labels[i])) != normal).collect();
         if others.is_empty() {
             return Err(Error::file(path, "holds no images of another class", "give a set with at least one"));
         }
@@ -124,11 +124,11 @@ impl FromStr for OutlierSource {
         };
         let (kind, path) = match text.split_once(':') {
             Some((kind, path)) if !path.is_empty() => (kind, PathBuf::from(path)),
-            _ => return Err(Error::setting(format!("'{text}' names no source of outliers"), remedy())),
+            _ => return Err(Error::setting(format!("'{text}' is not KIND:PATH"), remedy())),
         };
         match kinds().find(|known| known.word == kind) {
             Some(kind) => Ok(OutlierSource { kind, path }),
-            None => Err(Error::setting(format!("'{kind}' is no kind of outliers"), remedy())),
+            None => Err(Error::setting(format!("'{kind}' is not a kind of outliers"), remedy())),
         }
     }
 }
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nominal_class_is_no_outlier_of_its_own_set() {
+    fn the_normal_class_is_no_outlier_of_its_own_set() {
         let dir = tempfile::tempdir().unwrap();
         for i in 1..=5u8 {
             fs::write(dir.path().join(format!("data_batch_{i}.bin")), record(&[i], [10 * i; 3])).unwrap();
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn imagenet_leaves_nominal_classes_out() {
+    fn imagenet_leaves_normal_classes_out() {
         let dir = tempfile::tempdir().unwrap();
         // A tench, an acorn, a sports car, and something that is no class.
         for (folder, value) in [("n01440764", 1), ("n12267677", 2), ("n04285008", 3), ("misc", 4)] {
@@ -284,6 +284,6 @@ mod tests {
         assert_eq!(of("cable", Some(1)), [14, 16, 10], "one of each kind");
         assert_eq!(of("tile", Some(1)).len(), 6);
         let message = source.at(dir.path().join("cable")).load(&Wanted { class: "cable", ..wanted(4, 1, None) });
-        assert!(message.unwrap_err().to_string().contains("no class of MVTec-AD but cable"));
+        assert!(message.unwrap_err().to_string().contains("only the class cable of MVTec-AD"));
     }
 }

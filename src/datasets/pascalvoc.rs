@@ -1,7 +1,7 @@
 //! Pascal VOC 2007: images with lists of which of them show a class.
 //!
-//! The score is to rate the class that is named, so its images are the anomalous ones (label 1) and all others nominal. In the
-//! paper this is "nominal label 1": outliers, if there are any, are what is pulled to zero, in place of the other images. A
+//! The score is to rate the class that is named, so its images are the anomalous ones (label 1) and all others normal. In the
+//! paper this is "nominal label 1": outliers, if there are any, are what is pulled to zero, in place of the other images. An
 //! image in which the class is marked as difficult (0 in the list) is left out, as VOC's own evaluation does.
 
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::files;
 
 pub(crate) const PASCALVOC: DatasetKind = DatasetKind::new(&DatasetSpec {
     word: "pascalvoc",
-    explanation: "Pascal VOC 2007: horses against the rest",
+    explanation: "Pascal VOC 2007: images of a class, such as horses, are the anomalies",
     reader: &PascalVoc,
     home: None,
     may_be_file: false,
@@ -82,7 +82,7 @@ impl DatasetReader for PascalVoc {
     }
 
     fn labels(&self, _root: &Path, classes: &[String], class: u16) -> Result<Labels> {
-        Ok(Labels { names: vec!["rest".to_string(), classes[usize::from(class)].clone()], nominal: 0 })
+        Ok(Labels { names: vec!["rest".to_string(), classes[usize::from(class)].clone()], normal: 0 })
     }
 
     fn read(&self, query: &Query) -> Result<Split> {
@@ -125,7 +125,7 @@ fn parse(list: &Path, images: &Path) -> Result<Vec<Listed>> {
             (Some(name), Some("-1")) => listed.push(Listed::unmarked(image(name), 0)),
             (Some(_), Some("0")) => {}
             _ => {
-                let problem = format!("line {} is no image with 1, 0 or -1: '{line}'", number + 1);
+                let problem = format!("line {} is not the name of an image with 1, 0 or -1: '{line}'", number + 1);
                 return Err(Error::file(list, problem, "give VOC's own list"));
             }
         }
@@ -152,7 +152,7 @@ mod tests {
         let horse = Source { class: "horse", ..Source::new(PASCALVOC, Some(dir.path()), 8, 3) };
         let set = Dataset::load(&Source { anomalies: true, ..horse }).unwrap();
         assert_eq!(
-            (set.class.as_str(), set.nominal, set.class_names.as_slice()),
+            (set.class.as_str(), set.normal, set.class_names.as_slice()),
             ("horse", 0, &["rest", "horse"].map(String::from)[..])
         );
         assert_eq!((set.train.classes.as_slice(), set.test.classes.as_slice()), (&[0, 1][..], &[1, 0, 0][..]));
@@ -160,7 +160,7 @@ mod tests {
             set.train.names,
             ["VOCdevkit/VOC2007/JPEGImages/000001.jpg", "VOCdevkit/VOC2007/JPEGImages/000002.jpg"]
         );
-        let horses = Dataset::load(&Source { nominal: false, anomalies: true, ..horse }).unwrap();
+        let horses = Dataset::load(&Source { normal: false, anomalies: true, ..horse }).unwrap();
         assert_eq!(horses.train.classes, [1]);
         let says = |source: &Source, words: &[&str]| {
             let message = Dataset::load(source).unwrap_err().to_string();

@@ -8,7 +8,7 @@ use crate::engine::schedule::Schedule;
 /// What a dataset is trained with, unless other settings are named.
 #[derive(Clone, Debug)]
 pub struct Preset {
-    /// The nominal class, by index or name.
+    /// The class that a run is about, by index or name.
     pub class: &'static str,
     pub net: &'static str,
     /// Input side in pixels.
@@ -19,7 +19,7 @@ pub struct Preset {
     /// Train on ground-truth maps instead of labels.
     pub maps: bool,
     pub epochs: u32,
-    /// Passes over the nominal images in an epoch.
+    /// Passes over the normal images in an epoch.
     pub passes: u32,
     pub batch: usize,
     pub optimizer: Optimizer,

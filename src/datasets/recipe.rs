@@ -29,7 +29,7 @@ pub struct Recipe {
     pub augment: fn(&Augment) -> Vec<Transform>,
     /// The noise that training images get.
     pub noise: ImageNoise,
-    /// Mean and standard deviation that scale colours; None where they are those of the nominal images.
+    /// Mean and standard deviation that scale colours; None where they are those of the normal images.
     pub mean_std: Option<Moments>,
     /// Whether local contrast normalisation is followed by one scaling of all channels, not one of each.
     pub joint_extremes: bool,
@@ -101,14 +101,14 @@ impl Recipe {
         (side * held + 112) / 224
     }
 
-    /// The transforms, with the constants of the nominal training images (at the raw side).
+    /// The transforms, with the constants of the normal training images (at the raw side).
     pub fn preprocessing(
         &self,
         kind: PipelineKind,
         raw_side: usize,
         side: usize,
         channels: usize,
-        nominal: &ImageSource,
+        normal: &ImageSource,
     ) -> Result<Preprocessing> {
         let whole = self.whole(kind, raw_side, side);
         let mut train = if kind.augments() {
@@ -121,7 +121,7 @@ impl Recipe {
         let resize = (self.resize)(kind);
         let unscaled = Preprocessing { channels, raw_side, resize, side, train: test.clone(), test };
         unscaled.check()?;
-        let scaling = self.scaling(kind, &unscaled, nominal)?;
+        let scaling = self.scaling(kind, &unscaled, normal)?;
         train.extend(self.floats(kind));
         train.push(scaling.clone());
         let mut test = unscaled.test;
@@ -161,14 +161,14 @@ impl Recipe {
     }
 
     /// The last transform, with its constants.
-    fn scaling(&self, kind: PipelineKind, unscaled: &Preprocessing, nominal: &ImageSource) -> Result<Transform> {
+    fn scaling(&self, kind: PipelineKind, unscaled: &Preprocessing, normal: &ImageSource) -> Result<Transform> {
         if kind.normalises_contrast() {
-            return constants::lcn_extremes(unscaled, nominal, self.joint_extremes);
+            return constants::lcn_extremes(unscaled, normal, self.joint_extremes);
         }
         let fixed = if kind == PipelineKind::Imagenet { Some(IMAGENET_MOMENTS) } else { self.mean_std };
         match fixed.filter(|_| unscaled.channels == 3) {
             Some([mean, std]) => Ok(Transform::MeanStd { mean: mean.to_vec(), std: std.to_vec() }),
-            None => constants::mean_std(unscaled, nominal),
+            None => constants::mean_std(unscaled, normal),
         }
     }
 }

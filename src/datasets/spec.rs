@@ -25,7 +25,7 @@ pub struct DatasetSpec {
     pub may_be_file: bool,
     /// Whether its images are labelled as good or by their defect, so that labelled anomalies can be learned from.
     pub labels_good: bool,
-    /// Whether the score is to rate the class that is named, so that its images are the anomalous ones and outliers nominal.
+    /// Whether the score is to rate the class that is named, so that its images are the anomalous ones and outliers normal.
     pub rates_its_class: bool,
     /// Whether good images alone are a whole dataset: then it is its folder that has a name, not its class, and test images are
     /// not missed.
@@ -54,13 +54,13 @@ pub struct Home {
 
 /// How a dataset lies on disk.
 pub trait DatasetReader: Sync + fmt::Debug {
-    /// The classes that can be nominal.
+    /// The classes that a run can be about.
     fn classes(&self, root: &Path) -> Result<Vec<String>>;
 
-    /// How the images of a task are labelled where the class of number `class` is nominal: by the classes themselves, unless a
+    /// How the images of a task are labelled where it is about the class of number `class`: as normal, unless a
     /// layout says otherwise.
     fn labels(&self, _root: &Path, classes: &[String], class: u16) -> Result<Labels> {
-        Ok(Labels { names: classes.to_vec(), nominal: class })
+        Ok(Labels { names: classes.to_vec(), normal: class })
     }
 
     /// Reads a split of a task.
@@ -81,20 +81,20 @@ pub struct OutlierSpec {
 /// Which images serve as outliers.
 #[derive(Clone, Copy, Debug)]
 pub enum OutlierImages {
-    /// These, with their labels, from a folder or file. Those of the nominal class are left out where they are of the nominal
+    /// These, with their labels, from a folder or file. Those of the normal class are left out where they are of the normal
     /// dataset.
     Labelled(ReadLabelled),
     /// Those of these files, which come in groups. A limit is on each group.
     Files(ListFiles),
-    /// Labelled anomalies of the nominal class itself, from the test split, with their masks; see [`crate::data::labelled`].
+    /// Labelled anomalies of the normal class itself, from the test split, with their masks; see [`crate::data::labelled`].
     OwnAnomalies,
 }
 
 /// Reads images and their labels from a folder or file.
 type ReadLabelled = fn(root: &Path) -> Result<(Images, Vec<u8>)>;
 
-/// Lists the files of a folder, in groups, that are outliers to a class of a nominal dataset.
-type ListFiles = fn(root: &Path, nominal: DatasetKind, class: &str) -> Result<Vec<Vec<PathBuf>>>;
+/// Lists the files of a folder, in groups, that are outliers to a class of a normal dataset.
+type ListFiles = fn(root: &Path, normal: DatasetKind, class: &str) -> Result<Vec<Vec<PathBuf>>>;
 
 impl DatasetKind {
     pub(crate) const fn new(spec: &'static DatasetSpec) -> DatasetKind {
@@ -104,6 +104,11 @@ impl DatasetKind {
     /// Its name as people write it.
     pub fn name(self) -> &'static str {
         self.explanation.split_once(':').map_or(self.explanation, |(name, _)| name)
+    }
+
+    /// What the images of the class are that a run is about.
+    pub(crate) fn class_is(self) -> &'static str {
+        if self.rates_its_class { "anomalous" } else { "normal" }
     }
 }
 

@@ -27,9 +27,10 @@ pub struct ByteBufferId(pub usize);
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "lowercase")]
 pub enum DType {
+    /// 32 bits
     #[default]
     F32,
-    /// For tensor cores. The CPU keeps such values in its own type and rounds them after each step.
+    /// 16 bits, for the tensor cores of GPUs: half the bytes; the CPU keeps its own type and rounds to 16 bits after each step
     Bf16,
 }
 

@@ -1,4 +1,4 @@
-//! How well scores tell anomalous images and pixels from nominal ones.
+//! How well scores tell anomalous images and pixels from normal ones.
 //!
 //! | file | holds |
 //! | --- | --- |

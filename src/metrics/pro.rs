@@ -11,22 +11,22 @@ const WHOLE: u128 = 1 << 90;
 
 impl Ranking {
     /// Per-region overlap: the share of an anomalous region that is found, averaged over the regions so that each
-    /// weighs the same whatever its size, then averaged over the false positive rates of the nominal pixels from 0 to
+    /// weighs the same whatever its size, then averaged over the false positive rates of the normal pixels from 0 to
     /// 0.3. Between thresholds the curve is straight. None where a class is missing.
     pub(crate) fn pro(&self) -> Option<f64> {
-        let (nominal, _) = self.classes()?;
+        let (normal, _) = self.classes()?;
         let all = self.regions() as f64 * WHOLE as f64;
         // In false positives rather than their rate, so that the sums stay exact for long.
-        let limit = MAX_FPR * nominal as f64;
+        let limit = MAX_FPR * normal as f64;
         let (mut found, mut area) = (0, 0.0);
         for step in self.steps() {
             let before = found as f64 / all;
             found += step.region_sizes().map(|size| WHOLE / u128::from(size)).sum::<u128>();
             let after = found as f64 / all;
-            if step.nominal > 0 {
-                let start = (step.false_positives - step.nominal) as f64;
-                let width = (limit - start).min(step.nominal as f64);
-                let end = before + (after - before) * (width / step.nominal as f64);
+            if step.normal > 0 {
+                let start = (step.false_positives - step.normal) as f64;
+                let width = (limit - start).min(step.normal as f64);
+                let end = before + (after - before) * (width / step.normal as f64);
                 area += width * (before + end) / 2.0;
             }
             if step.false_positives as f64 >= limit {
@@ -95,8 +95,8 @@ mod tests {
         // The small region of two is found, the large one is missed.
         let mask = [vec![1, 0], vec![1; 7]].concat();
         let image = |small: f32, large: f32| ([vec![small, 0.5], vec![large; 7]].concat(), mask.clone(), 9);
-        let nominal = (vec![0.5; 9], vec![0; 9], 3);
-        let half = |image: Image| pro(&[image, nominal.clone()]).unwrap();
+        let normal = (vec![0.5; 9], vec![0; 9], 3);
+        let half = |image: Image| pro(&[image, normal.clone()]).unwrap();
         assert_eq!(half(image(1.0, 0.0)), 0.5);
         assert_eq!(half(image(0.0, 1.0)), 0.5);
     }
@@ -138,19 +138,19 @@ mod tests {
     /// the limit.
     fn by_definition(images: &[Image]) -> Option<f64> {
         let share = |scores: &[f32], t: f32| scores.iter().filter(|&&s| s >= t).count() as f64 / scores.len() as f64;
-        let mut nominal = Vec::new();
+        let mut normal = Vec::new();
         let mut parts: Vec<Vec<f32>> = Vec::new();
         for (scores, mask, width) in images {
-            nominal.extend((0..mask.len()).filter(|&i| mask[i] == 0).map(|i| scores[i]));
+            normal.extend((0..mask.len()).filter(|&i| mask[i] == 0).map(|i| scores[i]));
             parts.extend(regions(mask, *width).iter().map(|region| region.iter().map(|&i| scores[i]).collect()));
         }
-        if nominal.is_empty() || parts.is_empty() {
+        if normal.is_empty() || parts.is_empty() {
             return None;
         }
         let mut points = vec![(0.0, 0.0)];
         for t in (0..8).rev().map(|t| t as f32) {
             let overlap = parts.iter().map(|part| share(part, t)).sum::<f64>() / parts.len() as f64;
-            points.push((share(&nominal, t), overlap));
+            points.push((share(&normal, t), overlap));
         }
         let mut area = 0.0;
         for pair in points.windows(2) {

@@ -1,6 +1,6 @@
 //! Connected regions of a mask.
 
-/// For each pixel of a mask [height, width] the number of pixels in its region, 0 for nominal pixels (mask 0); and the
+/// For each pixel of a mask [height, width] the number of pixels in its region, 0 for normal pixels (mask 0); and the
 /// number of regions. Pixels that touch at a side or a corner are of one region, as for
 /// `scipy.ndimage.label(mask, numpy.ones((3, 3)))`.
 ///

@@ -14,21 +14,21 @@ pub(crate) struct RocCurve {
 }
 
 impl Ranking {
-    /// Area under the ROC curve: the probability that an anomalous sample scores above a nominal one, with ½ for a tie.
+    /// Area under the ROC curve: the probability that an anomalous sample scores above a normal one, with ½ for a tie.
     /// None where a class is missing.
     pub(crate) fn auroc(&self) -> Option<f64> {
-        let (nominal, anomalous) = self.classes()?;
+        let (normal, anomalous) = self.classes()?;
         // Twice the number of pairs in the right order, ties counting once.
         let won = |below: usize, tied: usize| 2 * below as u128 + tied as u128;
         let twice_won: u128 =
-            self.steps().map(|step| step.anomalous() as u128 * won(nominal - step.false_positives, step.nominal)).sum();
-        Some(twice_won as f64 / (2 * nominal as u128 * anomalous as u128) as f64)
+            self.steps().map(|step| step.anomalous() as u128 * won(normal - step.false_positives, step.normal)).sum();
+        Some(twice_won as f64 / (2 * normal as u128 * anomalous as u128) as f64)
     }
 
     /// The ROC curve. `drop_intermediate` leaves out points on straight lines between their neighbours. None where a
     /// class is missing.
     pub(crate) fn roc_curve(&self, drop_intermediate: bool) -> Option<RocCurve> {
-        let (nominal, anomalous) = self.classes()?;
+        let (normal, anomalous) = self.classes()?;
         let points: Vec<_> =
             self.steps().map(|step| (f64::from(step.threshold), [step.false_positives, step.true_positives])).collect();
         let straight = |i: usize| {
@@ -39,7 +39,7 @@ impl Ranking {
         let kept = (0..=last).filter(|&i| !drop_intermediate || i == 0 || i == last || !straight(i)).map(|i| points[i]);
         let mut curve = RocCurve { fpr: Vec::new(), tpr: Vec::new(), thresholds: Vec::new() };
         for (threshold, [false_positives, true_positives]) in std::iter::once((f64::INFINITY, [0, 0])).chain(kept) {
-            curve.fpr.push(false_positives as f64 / nominal as f64);
+            curve.fpr.push(false_positives as f64 / normal as f64);
             curve.tpr.push(true_positives as f64 / anomalous as f64);
             curve.thresholds.push(threshold);
         }
@@ -49,11 +49,11 @@ impl Ranking {
     /// The ROC curve with the points that are at least `step` apart from the one before along either axis, and the last: what a
     /// plot of many millions of pixels needs, in no more memory. None where a class is missing.
     pub(crate) fn roc_outline(&self, step: f64) -> Option<RocCurve> {
-        let (nominal, anomalous) = self.classes()?;
+        let (normal, anomalous) = self.classes()?;
         let mut curve = RocCurve { fpr: vec![0.0], tpr: vec![0.0], thresholds: vec![f64::INFINITY] };
         let mut kept = (0.0, 0.0);
         for point in self.steps() {
-            let at = (point.false_positives as f64 / nominal as f64, point.true_positives as f64 / anomalous as f64);
+            let at = (point.false_positives as f64 / normal as f64, point.true_positives as f64 / anomalous as f64);
             if at.0 - kept.0 >= step || at.1 - kept.1 >= step || at == (1.0, 1.0) {
                 curve.fpr.push(at.0);
                 curve.tpr.push(at.1);

@@ -6,13 +6,13 @@ use rayon::slice::ParallelSliceMut;
 
 /// Collects scores image by image.
 ///
-/// Memory: 4 bytes per nominal and 8 per anomalous sample within the capacity, and while an image is added at most 28
+/// Memory: 4 bytes per normal and 8 per anomalous sample within the capacity, and while an image is added at most 28
 /// per pixel of that image; ranking adds nothing. A list that outgrows its capacity moves to a place twice as large,
 /// which takes up to three times its bytes for a moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scores {
-    /// [`key`]s of the nominal samples.
-    nominal: Vec<u32>,
+    /// [`key`]s of the normal samples.
+    normal: Vec<u32>,
     anomalous: Vec<Anomalous>,
     regions: usize,
 }
@@ -33,10 +33,10 @@ pub(crate) struct Ranking(Scores);
 pub(super) struct Threshold<'a> {
     /// The score: a sample counts as positive from here on.
     pub threshold: f32,
-    /// How many nominal samples have this score.
-    pub nominal: usize,
+    /// How many normal samples have this score.
+    pub normal: usize,
     anomalous: &'a [Anomalous],
-    /// How many nominal samples have this score or a higher one.
+    /// How many normal samples have this score or a higher one.
     pub false_positives: usize,
     /// How many anomalous samples have this score or a higher one.
     pub true_positives: usize,
@@ -44,13 +44,13 @@ pub(super) struct Threshold<'a> {
 
 impl Scores {
     /// No scores yet, with room for so many samples.
-    pub(crate) fn with_capacity(nominal: usize, anomalous: usize) -> Scores {
-        Scores { nominal: Vec::with_capacity(nominal), anomalous: Vec::with_capacity(anomalous), regions: 0 }
+    pub(crate) fn with_capacity(normal: usize, anomalous: usize) -> Scores {
+        Scores { normal: Vec::with_capacity(normal), anomalous: Vec::with_capacity(anomalous), regions: 0 }
     }
 
     /// Bytes of memory for so many samples.
-    pub(crate) fn bytes(nominal: usize, anomalous: usize) -> usize {
-        nominal.saturating_mul(size_of::<u32>()).saturating_add(anomalous.saturating_mul(size_of::<Anomalous>()))
+    pub(crate) fn bytes(normal: usize, anomalous: usize) -> usize {
+        normal.saturating_mul(size_of::<u32>()).saturating_add(anomalous.saturating_mul(size_of::<Anomalous>()))
     }
 
     /// Adds samples that stand for themselves, such as images: one score and one label each, `true` for an anomaly,
@@ -64,7 +64,7 @@ impl Scores {
         self.push(scores, labels.iter().map(|&label| u32::from(label)), anomalous)
     }
 
-    /// Adds the pixels of an image: scores and mask, both [height, width], the mask 0 for nominal pixels. NaN scores
+    /// Adds the pixels of an image: scores and mask, both [height, width], the mask 0 for normal pixels. NaN scores
     /// are an error and add nothing.
     ///
     /// # Panics
@@ -75,7 +75,7 @@ impl Scores {
         self.push(scores, sizes.into_iter(), regions)
     }
 
-    /// Adds scores, each with the size of its sample's region, 0 for nominal samples.
+    /// Adds scores, each with the size of its sample's region, 0 for normal samples.
     fn push(&mut self, scores: &[f32], sizes: impl Iterator<Item = u32>, regions: usize) -> Result<()> {
         if let Some(at) = scores.iter().position(|score| score.is_nan()) {
             return Err(Error::Numeric {
@@ -85,7 +85,7 @@ impl Scores {
         }
         for (&score, region) in scores.iter().zip(sizes) {
             match region {
-                0 => self.nominal.push(key(score)),
+                0 => self.normal.push(key(score)),
                 _ => self.anomalous.push(Anomalous { key: key(score), region }),
             }
         }
@@ -95,7 +95,7 @@ impl Scores {
 
     /// Sorts the scores in place.
     pub(crate) fn rank(mut self) -> Ranking {
-        self.nominal.par_sort_unstable();
+        self.normal.par_sort_unstable();
         self.anomalous.par_sort_unstable_by_key(|sample| sample.key);
         Ranking(self)
     }
@@ -109,10 +109,10 @@ impl Ranking {
         Ok(collected.rank())
     }
 
-    /// Numbers of nominal and of anomalous samples; None where one of the classes is missing, and with it every figure.
+    /// Numbers of normal and of anomalous samples; None where one of the classes is missing, and with it every figure.
     pub(super) fn classes(&self) -> Option<(usize, usize)> {
-        let (nominal, anomalous) = (self.0.nominal.len(), self.0.anomalous.len());
-        (nominal > 0 && anomalous > 0).then_some((nominal, anomalous))
+        let (normal, anomalous) = (self.0.normal.len(), self.0.anomalous.len());
+        (normal > 0 && anomalous > 0).then_some((normal, anomalous))
     }
 
     /// Number of anomalous regions.
@@ -122,14 +122,14 @@ impl Ranking {
 
     /// The distinct scores from the highest down.
     pub(super) fn steps(&self) -> impl Iterator<Item = Threshold<'_>> {
-        let (mut nominal, mut anomalous) = (&self.0.nominal[..], &self.0.anomalous[..]);
+        let (mut normal, mut anomalous) = (&self.0.normal[..], &self.0.anomalous[..]);
         std::iter::from_fn(move || {
-            let key = nominal.last().copied().max(anomalous.last().map(|sample| sample.key))?;
+            let key = normal.last().copied().max(anomalous.last().map(|sample| sample.key))?;
             Some(Threshold {
                 threshold: score(key),
-                nominal: cut_last(&mut nominal, |&k| k == key).len(),
+                normal: cut_last(&mut normal, |&k| k == key).len(),
                 anomalous: cut_last(&mut anomalous, |sample| sample.key == key),
-                false_positives: self.0.nominal.len() - nominal.len(),
+                false_positives: self.0.normal.len() - normal.len(),
                 true_positives: self.0.anomalous.len() - anomalous.len(),
             })
         })

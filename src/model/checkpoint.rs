@@ -128,7 +128,7 @@ impl<'a> TensorFile<'a> {
                 let Some(name) = stored(&name) else { continue };
                 let values = self.tensor(arch, name, &[norm.c])?;
                 if let Some(variance) = values.iter().find(|&&v| part == "running_var" && v < 0.0) {
-                    let problem = format!("tensor '{name}' holds {variance}, which is no variance");
+                    let problem = format!("tensor '{name}' holds {variance}, which is not a variance");
                     return Err(Error::file(self.path, problem, "copy the file again, or train again"));
                 }
                 weights.stats[start..start + norm.c].copy_from_slice(&values);

@@ -120,9 +120,9 @@ pub(crate) fn roc(curves: &[Curve<f64>]) -> Result<String> {
 
 /// Histogram of the scores of each label, in percent of the label's images, over a logarithmic axis: scores of normal images lie
 /// orders of magnitude below those of anomalous ones. Scores of 0 or less count as the smallest positive one.
-pub(crate) fn histogram(nominal: &[f32], anomalous: &[f32], threshold: f32) -> Result<String> {
-    let range = decades(nominal.iter().chain(anomalous).chain([&threshold]).copied());
-    let labels = [(Hue::Blue, "normal", nominal), (Hue::Red, "anomalous", anomalous)];
+pub(crate) fn histogram(normal: &[f32], anomalous: &[f32], threshold: f32) -> Result<String> {
+    let range = decades(normal.iter().chain(anomalous).chain([&threshold]).copied());
+    let labels = [(Hue::Blue, "normal", normal), (Hue::Red, "anomalous", anomalous)];
     let bars = labels.map(|(hue, name, scores)| Curve { hue, name: name.to_string(), points: steps(scores, &range) });
     let highest = bars.iter().flat_map(|bars| &bars.points).map(|p| p.1).fold(0.0, f64::max);
     svg(|area| {

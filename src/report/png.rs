@@ -13,7 +13,7 @@ pub(crate) fn save_png(path: impl AsRef<Path>, image: &RgbImage) -> Result<()> {
     image.write_to(&mut bytes, ImageFormat::Png).map_err(|error| {
         Error::file(
             path,
-            format!("an image of {} × {} pixels is no PNG ({error})", image.width(), image.height()),
+            format!("an image of {} × {} pixels cannot be written as PNG ({error})", image.width(), image.height()),
             "give it at least one pixel",
         )
     })?;

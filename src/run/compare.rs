@@ -1,4 +1,4 @@
-//! The verb `compare`: what several models say of the same test images, side by side.
+//! The subcommand `compare`: heatmaps and scores of several models for the same test images, side by side.
 
 use std::path::{Path, PathBuf};
 
@@ -120,14 +120,14 @@ fn same_images(a: &Model, of_a: &TestSet, b: &Model, of_b: &TestSet) -> bool {
         && of_a.split.names == of_b.split.names
 }
 
-/// Some nominal and some anomalous images, from the lowest score to the highest.
+/// Some normal and some anomalous images, from the lowest score to the highest.
 fn equally_spaced(tested: &Tested) -> Vec<usize> {
     let scores: Vec<f32> = tested.scores.iter().map(|row| row.score).collect();
     let labelled = |label: u8| (0..scores.len()).filter(|&i| tested.scores[i].label == label).collect::<Vec<_>>();
     [0, 1].into_iter().flat_map(|label| spaced(&labelled(label), &scores, SPACED)).collect()
 }
 
-/// What a model says of the chosen images.
+/// A model's heatmaps and scores of the chosen images.
 fn heatmaps(device: &Device, model: &Model, test: &TestSet, chosen: &[usize]) -> Result<Vec<Tile>> {
     let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
     let raw = [model.meta.preprocessing.raw_side; 2].into();
@@ -161,7 +161,7 @@ fn comparison(test: &TestSet, chosen: &[usize], columns: &[Column]) -> Result<Rg
     }
     let about = format!("Class: {}. Below each heatmap its score; colours on each model's own scale.", test.name);
     let group = Group { heading: about, rows };
-    sheet("The same test images, seen by several models", &[group], whole_enlargement(inputs.height, TILE))
+    sheet("Heatmaps of several models for the same test images", &[group], whole_enlargement(inputs.height, TILE))
 }
 
 /// Paths without the beginning that all of them share.

@@ -1,4 +1,4 @@
-//! What a verb needs besides its settings: where to compute, whom to tell how it goes, and whether to stop.
+//! What a subcommand needs besides its settings: where to compute, whom to tell how it goes, and whether to stop.
 
 use std::fmt::Display;
 

@@ -1,4 +1,4 @@
-//! The verb `demo`: the whole way from good images to heatmaps, with synthetic surfaces, no data and no network.
+//! The subcommand `demo`: the whole way from good images to heatmaps, with synthetic surfaces, no data and no network.
 //!
 //! For each kind of surface it writes a folder of images in MVTec-AD's layout, trains on the good ones with fine confetti as the only
 //! anomaly, and measures the model on defects that it has never seen, at three contrasts.
@@ -98,8 +98,10 @@ pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>
     for surface in Surface::ALL {
         let folder = out.join(surface.name());
         let data = folder.join("data");
-        context
-            .note(format!("{}: making {TRAIN} good images to learn from, and a test set with defects", surface.name()));
+        context.note(format!(
+            "{}: drawing {TRAIN} good images to learn from, and test images with defects",
+            surface.name()
+        ));
         let defects = write_data(surface, &data, seed)?;
         let settings = settings(&data, seed, epochs).located()?;
         let task = prepare(&settings, context)?;
@@ -166,7 +168,7 @@ fn rgb(pixels: &[u8]) -> Result<RgbImage> {
         .ok_or_else(|| Error::internal("a synthetic image has the wrong size"))
 }
 
-/// The test images with what the model says of them.
+/// The test images with their scores and maps.
 fn scored(model: &Model, test: &TestSet, tested: &Tested, defects: &Defects) -> Result<Vec<ScoredImage>> {
     let renderer = Renderer::new(model)?;
     let maps = tested.maps.chunks_exact(renderer.map_shape().iter().product());
@@ -185,14 +187,14 @@ fn scored(model: &Model, test: &TestSet, tested: &Tested, defects: &Defects) -> 
 
 /// Good images and those with defects of one contrast.
 fn of_contrast(scored: &[ScoredImage], contrast: Contrast) -> impl Iterator<Item = &ScoredImage> {
-    scored.iter().filter(move |j| j.defect.is_none_or(|(_, c)| c == contrast))
+    scored.iter().filter(move |image| image.defect.is_none_or(|(_, c)| c == contrast))
 }
 
 fn figure(surface: Surface, contrast: Contrast, scored: &[ScoredImage]) -> Result<Figure> {
     let (mut images, mut pixels) = (Scores::default(), Scores::default());
-    for j in of_contrast(scored, contrast) {
-        images.push_samples(&[j.score], &[j.defect.is_some()])?;
-        pixels.push_image(&j.map, &j.mask.pixels, SIDE)?;
+    for image in of_contrast(scored, contrast) {
+        images.push_samples(&[image.score], &[image.defect.is_some()])?;
+        pixels.push_image(&image.map, &image.mask.pixels, SIDE)?;
     }
     let (images, pixels) = (images.rank(), pixels.rank());
     Ok(Figure {
@@ -209,7 +211,7 @@ fn figure(surface: Surface, contrast: Contrast, scored: &[ScoredImage]) -> Resul
 /// Rows of the overview for one contrast: the highest-scoring good image, then defects from the lowest score (the worst miss) to
 /// the highest, equally spaced.
 fn group(surface: Surface, contrast: Contrast, scored: &[ScoredImage], model: &Model) -> Result<Group> {
-    let scores: Vec<f32> = scored.iter().map(|j| j.score).collect();
+    let scores: Vec<f32> = scored.iter().map(|image| image.score).collect();
     let which = |wanted: &dyn Fn(Option<(Defect, Contrast)>) -> bool| -> Vec<usize> {
         (0..scored.len()).filter(|&i| wanted(scored[i].defect)).collect()
     };
@@ -217,15 +219,16 @@ fn group(surface: Surface, contrast: Contrast, scored: &[ScoredImage], model: &M
     let defects = spaced(&which(&|defect| defect.is_some_and(|(_, c)| c == contrast)), &scores, SHOWN);
     let shown: Vec<&ScoredImage> = good.into_iter().chain(defects).map(|i| &scored[i]).collect();
     let renderer = Renderer::new(model)?;
-    let input = shown.iter().map(|j| {
-        let name = j.defect.map_or("good", |(defect, _)| defect.name());
-        Tile::new(j.image.clone(), format!("{name} {:.3}", j.score))
+    let input = shown.iter().map(|scored| {
+        let name = scored.defect.map_or("good", |(defect, _)| defect.name());
+        Tile::new(scored.image.clone(), format!("{name} {:.3}", scored.score))
     });
-    let hot = shown.iter().map(|j| Tile::new(renderer.heatmap(model.meta.scale, j.map.clone()).to_image(), ""));
-    let mask = shown.iter().map(|j| Tile::new(sheets::mask_image(Some(&j.mask)), ""));
+    let hot =
+        shown.iter().map(|scored| Tile::new(renderer.heatmap(model.meta.scale, scored.map.clone()).to_image(), ""));
+    let mask = shown.iter().map(|scored| Tile::new(sheets::mask_image(Some(&scored.mask)), ""));
     Ok(Group {
         heading: format!(
-            "{} surface, {} defects: the good image with the highest score, then the worst to the best found",
+            "{} surface, {} defects: the good image with the highest score, then the defects by score, the lowest first",
             surface.name(),
             contrast.name()
         ),

@@ -68,7 +68,7 @@ pub struct Detection {
     evidence: Evidence,
 }
 
-/// What the score says of an image.
+/// Whether an image is good, by its score.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
@@ -181,7 +181,10 @@ impl Detector {
     /// A threshold that is not finite.
     pub fn with_threshold(self, threshold: f32) -> Result<Detector> {
         if !threshold.is_finite() {
-            return Err(Error::setting(format!("`threshold` {threshold} is no score"), "choose a number, such as 0.5"));
+            return Err(Error::setting(
+                format!("`threshold` {threshold} is not a score"),
+                "choose a number, such as 0.5",
+            ));
         }
         Ok(Detector { threshold, ..self })
     }

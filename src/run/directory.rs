@@ -21,7 +21,7 @@ pub(crate) const STATE: &str = "state.safetensors";
 pub(crate) const PREVIEW: &str = "preview.png";
 /// Losses over the epochs.
 pub(crate) const LOSS_PLOT: &str = "loss.svg";
-/// Training samples with what the model says of them.
+/// Training samples with the trained model's heatmaps.
 pub(crate) const TRAINING_OVERVIEW: &str = "overview_training.png";
 /// Figures on the test split.
 pub(crate) const EVALUATION: &str = "evaluation.json";
@@ -35,7 +35,7 @@ pub(crate) const MAPS: &str = "maps.npy";
 pub(crate) const ROC: &str = "roc.csv";
 pub(crate) const PIXEL_ROC: &str = "roc_pixels.csv";
 pub(crate) const ROC_PLOT: &str = "roc.svg";
-/// Test images with what the model says of them.
+/// Test images with their scores and heatmaps.
 pub(crate) const OVERVIEW: &str = "overview.png";
 /// Test images equally spaced by score, as in the paper's figures.
 pub(crate) const PAPER: &str = "paper.png";
@@ -93,7 +93,7 @@ impl RunDirectory {
             return Ok(RunDirectory { path: path.to_path_buf() });
         }
         let remedy = "name the folder of a run";
-        Err(Error::file(path, format!("is no run: it has no {CONFIG}"), remedy))
+        Err(Error::file(path, format!("is not the folder of a run: it has no {CONFIG}"), remedy))
     }
 
     /// Whether the run is trained and tested, with all its files: its page comes last.

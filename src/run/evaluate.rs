@@ -1,4 +1,4 @@
-//! The verb `evaluate`: figures on the test split.
+//! The subcommand `evaluate`: figures on the test split.
 
 use serde::Serialize;
 
@@ -37,7 +37,7 @@ pub(crate) struct Score {
     pub image: String,
     /// The image's class.
     pub class: String,
-    /// 1 for every class but the nominal one.
+    /// 1 for every class but the normal one.
     pub label: u8,
     pub score: f32,
     /// Whether the score exceeds the model's threshold.
@@ -92,7 +92,7 @@ pub(crate) fn evaluate(context: &Context, model: &Model, test: &TestSet) -> Resu
         pixel_auroc: pixels.auroc(),
         pixel_average_precision: pixels.average_precision(),
         pro: pixels.pro(),
-        nominal: labels.iter().filter(|&&l| !l).count(),
+        normal: labels.iter().filter(|&&l| !l).count(),
         anomalous: labels.iter().filter(|&&l| l).count(),
         threshold,
         false_positive_rate: rate(0),
@@ -101,7 +101,7 @@ pub(crate) fn evaluate(context: &Context, model: &Model, test: &TestSet) -> Resu
     Ok(Tested { evaluation, scores: rows, maps, pixel_curve: pixels.roc_outline(CURVE_STEP) })
 }
 
-/// A collection with room for the pixels of a split's masks; None, with a word why, where there is no memory for them: what was trained
+/// A collection with room for the pixels of a split's masks; None, with a note that says why, where there is no memory for them: what was trained
 /// for hours is not to be lost for its pixel figures.
 fn room_for_pixels(split: &Split, preprocessing: &Preprocessing, context: &Context) -> Option<Scores> {
     let masks = || split.masks.iter().flatten().map(|mask| preprocessing.visible(mask));

@@ -19,9 +19,10 @@ pub(crate) struct Evaluation {
     pub pixel_average_precision: Option<f64>,
     /// Per-region overlap over the same pixels, up to a false positive rate of 0.3; None without any anomalous pixel.
     pub pro: Option<f64>,
-    pub nominal: usize,
+    #[serde(rename = "nominal")]
+    pub normal: usize,
     pub anomalous: usize,
-    /// The model's threshold, and the shares of the nominal and of the anomalous images above it.
+    /// The model's threshold, and the shares of the normal and of the anomalous images above it.
     pub threshold: f32,
     pub false_positive_rate: Option<f64>,
     pub true_positive_rate: Option<f64>,
@@ -109,7 +110,7 @@ impl Measure {
             Measure::ImageF1Max => About {
                 key: "image_f1_max",
                 name: "image F1-max",
-                reading: "F1, the harmonic mean of precision and recall, at the best threshold of all",
+                reading: "F1, the harmonic mean of precision and recall, at the threshold where it is highest",
                 of: |e| e.image_f1_max,
             },
             Measure::PixelAuroc => About {
@@ -133,14 +134,14 @@ impl Measure {
             },
             Measure::FalsePositiveRate => About {
                 key: "false_positive_rate",
-                name: "FPR",
-                reading: "the share of the normal images that exceed the model's threshold",
+                name: "false positive rate",
+                reading: "the share of the normal images whose score exceeds the model's threshold",
                 of: |e| e.false_positive_rate,
             },
             Measure::TruePositiveRate => About {
                 key: "true_positive_rate",
-                name: "TPR",
-                reading: "the share of the anomalous images that exceed the model's threshold",
+                name: "true positive rate",
+                reading: "the share of the anomalous images whose score exceeds the model's threshold",
                 of: |e| e.true_positive_rate,
             },
         }

@@ -1,4 +1,4 @@
-//! The verb `info`: this machine, this build, and the nets.
+//! The subcommand `info`: this machine, this build, and the nets.
 
 use serde::Serialize;
 

@@ -1,8 +1,8 @@
-//! The verbs, and what they share: settings, the run's files, training data, scoring, progress.
+//! The subcommands, and what they share: settings, the run's files, training data, scoring, progress.
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | [`train`], [`evaluate`], [`predict`], [`sweep`], [`compare`](mod@compare), [`demo`], [`verify`], [`bench`](mod@bench), [`info`] | one verb each |
+//! | [`train`], [`evaluate`], [`predict`], [`sweep`], [`compare`](mod@compare), [`demo`], [`verify`], [`bench`](mod@bench), [`info`] | one subcommand each |
 //! | [`settings`], [`prepare`] | everything that decides a run; from there to training and test images |
 //! | [`detector`], [`trainer`] | detection and training for other programs: the crate's front |
 //! | `training_loop` | a network in training, epoch by epoch |

@@ -21,7 +21,7 @@ const FORMAT: u32 = 1;
 /// For model files that are broken.
 const REMEDY: &str = "copy it again from where it was trained, or train again";
 
-/// What travels with the weights.
+/// Metadata: what the model file holds beside the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ModelMeta {
     pub format: u32,
@@ -35,8 +35,8 @@ pub(crate) struct ModelMeta {
     /// How the model came about: its net, input side and Gaussian among them.
     pub settings: Settings,
     /// Names of test images that were learned from, or show the same parts: the model is not tested on them.
-    #[serde(default)]
-    pub unjudged: Vec<String>,
+    #[serde(default, rename = "unjudged")]
+    pub untested: Vec<String>,
     pub version: String,
 }
 
@@ -87,7 +87,7 @@ impl Model {
     /// Writes the model atomically.
     pub fn save(&self, path: &Path) -> Result<()> {
         let meta = serde_json::to_string(&self.meta)
-            .map_err(|e| Error::internal(format!("the model's description cannot be written ({e})")))?;
+            .map_err(|e| Error::internal(format!("the model's metadata cannot be written ({e})")))?;
         let bytes = checkpoint::to_bytes(&self.arch()?, &self.weights, HashMap::from([(ENTRY.to_string(), meta)]))?;
         files::write_atomically(path, &bytes)
     }
@@ -100,16 +100,12 @@ impl Model {
         let Some(meta) = file.header.get(ENTRY) else {
             return Err(Error::file(
                 &path,
-                "holds weights but no description of a model",
-                "name a model.safetensors that training wrote",
+                "holds weights, but not the metadata of an fcdd model",
+                "name a model.safetensors that `fcdd train` wrote",
             ));
         };
         let meta: ModelMeta = serde_json::from_str(meta).map_err(|e| {
-            Error::file(
-                &path,
-                format!("its description cannot be read ({e})"),
-                "it may come from another version of fcdd",
-            )
+            Error::file(&path, format!("its metadata cannot be read ({e})"), "it may come from another version of fcdd")
         })?;
         if meta.format != FORMAT {
             return Err(Error::file(
@@ -118,7 +114,7 @@ impl Model {
                 "use the version of fcdd that wrote it",
             ));
         }
-        meta.check().map_err(|e| Error::file(&path, format!("its description cannot be used ({e})"), REMEDY))?;
+        meta.check().map_err(|e| Error::file(&path, format!("its metadata cannot be used ({e})"), REMEDY))?;
         let weights = file.weights(&meta.settings.arch()?)?;
         Ok(Model { meta, weights })
     }
@@ -132,7 +128,7 @@ impl Model {
             threshold: 0.0,
             epochs,
             settings: settings.clone(),
-            unjudged: Vec::new(),
+            untested: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_string(),
         }
     }

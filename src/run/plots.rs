@@ -37,7 +37,7 @@ impl Training {
         };
         let curves = [
             curve(Hue::Ink, "all samples", &|e| Some(e.loss)),
-            curve(Hue::Blue, "normal", &|e| e.loss_nominal),
+            curve(Hue::Blue, "normal", &|e| e.loss_normal),
             curve(Hue::Red, "anomalous", &|e| e.loss_anomalous),
         ];
         let curves: Vec<_> = curves.into_iter().filter(|curve| !curve.points.is_empty()).collect();

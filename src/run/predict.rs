@@ -1,4 +1,4 @@
-//! The verb `predict`: a score, a heatmap and an overlay for any image.
+//! The subcommand `predict`: a score, a heatmap and an overlay for any image.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -143,7 +143,7 @@ fn jobs(paths: &[PathBuf], out: &Path, context: &Context) -> Result<Vec<Job>> {
             return Err(Error::file(
                 path,
                 "holds no images",
-                "name an image or a folder of PNG, JPEG, BMP, TIFF or WebP",
+                "name an image, or a folder of PNG, JPEG, BMP, TIFF, WebP or PNM files",
             ));
         }
         for image in found {
@@ -186,7 +186,7 @@ fn draw(job: &Job, (detection, image): Kept) -> Result<Prediction> {
     save_png(&job.heatmap, &colours)?;
     let mut overlay = image
         .and_then(|image| RgbImage::from_raw(image.width as u32, image.height as u32, image.with_channels(3).pixels))
-        .ok_or_else(|| Error::internal(format!("the pixels of {} are not at hand", job.image.display())))?;
+        .ok_or_else(|| Error::internal(format!("the pixels of {} were not kept", job.image.display())))?;
     blend(&mut overlay, &colours, ALPHA);
     drop(colours);
     save_png(&job.overlay, &overlay)?;

@@ -16,7 +16,7 @@ use crate::datasets::mvtec;
 use crate::datasets::outliers::Wanted;
 use crate::error::{Error, Result};
 
-/// A loaded dataset as one task: one class is nominal, every other one anomalous.
+/// A loaded dataset as one task: one class is normal, every other one anomalous.
 pub(crate) struct Task {
     pub set: TrainingSet,
     /// Without images for a folder of good images alone.
@@ -26,9 +26,9 @@ pub(crate) struct Task {
 /// Labelled images to test a model on.
 pub(crate) struct TestSet {
     pub split: Split,
-    /// What was learned, by name.
+    /// The class or the folder that the run is about.
     pub name: String,
-    /// The label of nominal images.
+    /// The label of normal images.
     pub class: u16,
     /// Names of all labels.
     pub class_names: Vec<String>,
@@ -52,27 +52,26 @@ impl TestSet {
         dataset.test.notes.iter().for_each(|note| context.note(note));
         // As the settings name it, so that the two compare.
         let data = data.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
-        let (tested, seen) = labelled::tell_apart(&dataset.test, &model.meta.unjudged, None);
+        let (tested, seen) = labelled::tell_apart(&dataset.test, &model.meta.untested, None);
         if tested.is_empty() {
             let problem = format!("all {} test images show parts that the model has learned from", seen.len());
             return Err(Error::setting(problem, "name other images by `data`"));
         }
         let split = if seen.is_empty() { dataset.test } else { dataset.test.select(&tested) };
-        let Dataset { class: name, nominal: class, class_names, .. } = dataset;
+        let Dataset { class: name, normal: class, class_names, .. } = dataset;
         Ok(TestSet { split, name, class, class_names, data, resize: preprocessing.resize })
     }
 
     /// Why the test images will tell nothing, if they do not, where so many were left out; a folder of good images alone needs none.
     fn unmeasurable(&self, settings: &Settings, left_out: usize) -> Option<String> {
-        let [nominal, anomalous] =
-            [true, false].map(|nominal| self.split.indices(|c| (c == self.class) == nominal).len());
+        let [normal, anomalous] = [true, false].map(|normal| self.split.indices(|c| (c == self.class) == normal).len());
         let hint =
             if settings.oe_limit.is_none() && (settings.learns_mvtec_gt() || settings.supervise == Supervise::Other) {
                 "; `oe_limit` K learns from K of each kind and leaves the others to test on"
             } else {
                 ""
             };
-        match (nominal, anomalous) {
+        match (normal, anomalous) {
             (0, 0) if left_out > 0 => {
                 Some(format!("none of {left_out} test images is left: the model will not be measured"))
             }
@@ -105,10 +104,10 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     // Anomalies that are made beforehand are held, and so is what they are made of.
     let hold = if settings.offline_supervision { Hold::Always } else { settings.hold };
     let raw = Raw { form: RawForm { side: raw_side, channels, resize }, hold };
-    let swapped = settings.outliers_are_nominal();
+    let swapped = settings.outliers_are_normal();
     let dataset = Dataset::load(&Source {
         class: &settings.class,
-        nominal: !swapped,
+        normal: !swapped,
         anomalies: swapped || settings.supervise == Supervise::Other,
         skip_broken: settings.skip_broken,
         raw,
@@ -124,19 +123,19 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
             too_many_parts(settings, &dataset, &seen).iter().for_each(|note| context.note(note));
         }
         left_out = seen.len();
-        others = Some(LabelledAnomalies { unjudged: names(&dataset.test, &seen), ..anomalies });
+        others = Some(LabelledAnomalies { untested: names(&dataset.test, &seen), ..anomalies });
         test = (!seen.is_empty()).then(|| dataset.test.select(&tested));
     }
-    let (nominal, at_most) = match (&outliers, &others) {
+    let (normal, at_most) = match (&outliers, &others) {
         // An epoch is as long as in the paper, where it goes through the images of the class.
         (Some(outliers), Some(others)) if swapped => (outliers.clone(), Some(others.images.count())),
-        _ => (dataset.train.images.select(&dataset.nominal()?), None),
+        _ => (dataset.train.images.select(&dataset.normal()?), None),
     };
     let supervise = if swapped || settings.learns_mvtec_gt() { Supervise::Other } else { settings.supervise };
     let recipe = &settings.dataset.recipe;
-    let preprocessing = recipe.preprocessing(settings.pipeline, raw_side, settings.side, channels, &nominal)?;
+    let preprocessing = recipe.preprocessing(settings.pipeline, raw_side, settings.side, channels, &normal)?;
     let set = TrainingSet::new(TrainingData {
-        nominal,
+        normal,
         others,
         outliers: outliers.filter(|_| !swapped),
         preprocessing,
@@ -145,17 +144,17 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         plan: EpochPlan { passes: settings.passes, at_most, offline: settings.offline_supervision },
         seed: settings.seed,
     })?;
-    let Dataset { class: name, nominal: class, class_names, test: all, .. } = dataset;
+    let Dataset { class: name, normal: class, class_names, test: all, .. } = dataset;
     let test = TestSet { split: test.unwrap_or(all), name, class, class_names, data: settings.data.clone(), resize };
     test.unmeasurable(settings, left_out).iter().for_each(|note| context.note(note));
     Ok(Task { set, test })
 }
 
-/// Warns where parts leave the test that nothing was learned from, as it seems: good ones, or all defects. Numbers that begin anew in
+/// Warns where parts leave the test that nothing was learned from, as it seems: good ones, or all defects. Numbers that start again in
 /// each folder tell no part from another.
 fn too_many_parts(settings: &Settings, dataset: &Dataset, left_out: &[usize]) -> Option<String> {
     let gap = settings.part_gap?;
-    let is_normal = |i: usize| dataset.test.classes[i] == dataset.nominal;
+    let is_normal = |i: usize| dataset.test.classes[i] == dataset.normal;
     let [normal, of_normal] = [
         left_out.iter().filter(|&&i| is_normal(i)).count(),
         (0..dataset.test.classes.len()).filter(|&i| is_normal(i)).count(),
@@ -164,8 +163,8 @@ fn too_many_parts(settings: &Settings, dataset: &Dataset, left_out: &[usize]) ->
     (normal > 0 || anomalous == of_anomalous).then(|| {
         format!(
             "`part_gap` {gap} leaves {normal} of {of_normal} normal and {anomalous} of {of_anomalous} anomalous test images out, since the \
-             numbers at the end of their names are near those of anomalies that are learned from: give none where numbers begin anew in \
-             each folder"
+             numbers at the end of their names are near those of anomalies that are learned from: leave it out if numbers start \
+             again in each folder"
         )
     })
 }
@@ -190,23 +189,23 @@ fn true_anomalies(
     resize: ResizeMode,
 ) -> Result<Option<(LabelledAnomalies, Vec<String>)>> {
     let limit = settings.oe_limit;
-    let in_training = |limit| labelled::choose(&dataset.train, dataset.nominal, limit, settings.seed);
-    let (split, chosen) = if settings.outliers_are_nominal() {
+    let in_training = |limit| labelled::choose(&dataset.train, dataset.normal, limit, settings.seed);
+    let (split, chosen) = if settings.outliers_are_normal() {
         (&dataset.train, in_training(None))
     } else if settings.learns_mvtec_gt() {
         check_same_place(settings, &dataset.class)?;
-        (&dataset.test, labelled::choose(&dataset.test, dataset.nominal, limit, settings.seed))
+        (&dataset.test, labelled::choose(&dataset.test, dataset.normal, limit, settings.seed))
     } else if settings.supervise != Supervise::Other {
         return Ok(None);
     } else if dataset.anomalous().is_empty() {
         if limit.is_none() {
-            let remedy = "lay some beside the good ones, or say with `oe_limit` K how many of each kind to take from the test images";
+            let remedy = "add some to the training images, or say with `oe_limit` K how many of each kind to take from the test images";
             return Err(Error::setting(
                 "there are no labelled anomalies to train on among the training images",
                 remedy,
             ));
         }
-        (&dataset.test, labelled::choose(&dataset.test, dataset.nominal, limit, settings.seed))
+        (&dataset.test, labelled::choose(&dataset.test, dataset.normal, limit, settings.seed))
     } else {
         (&dataset.train, in_training(limit))
     };

@@ -25,7 +25,7 @@ use crate::report::significant;
 /// What the page tells.
 pub(crate) struct Story<'a> {
     pub model: &'a Model,
-    /// None where the run's folder is not at hand.
+    /// None where the run's folder is not known.
     pub training: Option<&'a Training>,
     pub set: &'a TestSet,
     /// None where the model was not tested.
@@ -46,7 +46,7 @@ pub(crate) fn write(folder: &Path, story: &Story) -> Result<()> {
     files::write_atomically(&folder.join(directory::REPORT), page.as_bytes())
 }
 
-/// What is normal: the class by its name where that is known, and the data set.
+/// What the run is about: the good images of a folder, or a class of a dataset.
 fn title(settings: &Settings, story: &Story) -> String {
     match settings.dataset.good_alone {
         true => format!("Good images of {}", data(settings)),
@@ -63,8 +63,8 @@ fn lead(story: &Story) -> Markup {
         }
         @if done < asked {
             p.notice {
-                "The training was stopped after " (done) " of " (count(asked as usize, "epoch")) ": it can be resumed, and the model \
-                evaluated as it is."
+                "The training was stopped after " (done) " of " (count(asked as usize, "epoch")) ". It can be resumed, and the model as it \
+                is can be evaluated."
             }
         }
     }
@@ -74,15 +74,15 @@ fn lead(story: &Story) -> Markup {
 fn method(objective: Objective) -> &'static str {
     match objective {
         Objective::Fcdd => {
-            "by Fully Convolutional Data Description to know these images. Its score is the mean of the anomaly map: near 0 where an image \
+            "by Fully Convolutional Data Description to know normal images. Its score is the mean of the anomaly map: near 0 where an image \
              looks normal, without an upper bound. The heatmap is that map, upsampled."
         }
         Objective::Hsc => {
-            "by hypersphere classification to know these images. Its score is near 0 where an image looks normal and grows without \
+            "by hypersphere classification to know normal images. Its score is near 0 where an image looks normal and grows without \
              bound the more it deviates; the heatmap is the gradient of the score by the pixels."
         }
         Objective::Ae => {
-            "as an autoencoder of these images. Its score is the mean squared error of the reconstruction; the heatmap shows where the \
+            "as an autoencoder of normal images. Its score is the mean squared error of the reconstruction; the heatmap shows where the \
              errors lie."
         }
     }
@@ -94,7 +94,7 @@ fn results(story: &Story) -> Markup {
             p.notice {
                 @if story.set.split.images.count() > 0 {
                     "The model has not been tested, since its training was stopped."
-                } @else if !story.model.meta.unjudged.is_empty() {
+                } @else if !story.model.meta.untested.is_empty() {
                     "The model has not been tested: all test images show parts that it has learned from."
                 } @else {
                     "The model has not been tested: the data has no test images. It can be evaluated with images in DIR/test/good and \
@@ -117,20 +117,20 @@ fn results(story: &Story) -> Markup {
     let alt = "Histogram of the scores of normal and of anomalous test images, with the model's threshold";
     let caption = format!(
         "Scores of the test images, on a logarithmic axis. The threshold is the smallest score that {:.0} % of the normal training \
-         images do not exceed, of an even selection of at most {CALIBRATION_IMAGES}. New normal images may score higher: choose a \
-         threshold by their scores.",
+         images do not exceed, measured on at most {CALIBRATION_IMAGES} of them, evenly spaced. Normal images that the model has not seen may score \
+         higher: choose a threshold by the scores of such images.",
         100.0 * THRESHOLD_QUANTILE
     );
     shown.push((test_plots.scores.clone(), alt.to_string(), caption));
     let body = html! {
         (figures(&named.collect::<Vec<_>>()))
         p {
-            "Measured on " (count(e.nominal, "normal image")) " and " (count(e.anomalous, "anomalous image")) ". "
+            "Measured on " (count(e.normal, "normal image")) " and " (count(e.anomalous, "anomalous image")) ". "
             "Images whose score exceeds the model's threshold of " (significant(f64::from(e.threshold))) " are called anomalous."
         }
         details { summary { "How to read the figures" } (pairs(&readings.collect::<Vec<_>>())) }
         @if test_plots.roc.is_none() {
-            p.notice { "There is no ROC curve: it takes both normal and anomalous test images." }
+            p.notice { "There is no ROC curve: that needs both normal and anomalous test images." }
         }
         (plots(&shown))
     };
@@ -140,12 +140,12 @@ fn results(story: &Story) -> Markup {
 fn test_images(folder: &Path) -> Result<Markup> {
     let colours = "Heatmaps run from dark blue (normal) over green to dark red (anomalous)";
     let overview = format!(
-        "{colours}, on a scale that all of them share: of up to {REFERENCE} test images of each label, where fcdd predict draws on the \
-         model's, of training samples. Below each image: its score, its class and its row in scores.csv, from #0."
+        "{colours}. All of them share one scale, taken from up to {REFERENCE} test images of each label; fcdd predict uses the model's \
+         scale, taken from training samples. Below each image: its score, its class and its row in scores.csv, from #0."
     );
     let paper = format!(
-        "{colours}. On its own scale a heatmap shows where within the image the net looks, even where there is nothing; on the \
-         common scale it shows which images deviate."
+        "{colours}. On its own scale a heatmap shows where its highest values are, even if all of them are low; on the common scale it \
+         shows which images deviate."
     );
     Ok(html! {
         (image_file(folder, directory::CHOSEN, "Chosen test images with their heatmaps", &paper)?)
@@ -156,7 +156,7 @@ fn test_images(folder: &Path) -> Result<Markup> {
 
 fn training(story: &Story) -> Result<Markup> {
     let Some(Training { folder, history, plot }) = story.training else {
-        let absent = "The folder of the model's run is not at hand: there is nothing to tell of its training.";
+        let absent = "The model does not lie in the folder of its run: its training cannot be shown.";
         return Ok(html! { p.notice { (absent) } });
     };
     let loss = plot.iter().map(|svg| {
@@ -210,7 +210,7 @@ fn epochs(history: &[Epoch]) -> Markup {
             e.epoch.to_string(),
             significant(e.lr),
             format!("{:.5}", e.loss),
-            optional(e.loss_nominal),
+            optional(e.loss_normal),
             optional(e.loss_anomalous),
             format!("{:.0}", e.images_per_second),
         ]
@@ -226,12 +226,12 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
     if let Some(data) = story.set.data.as_ref().filter(|_| story.set.data != settings.data) {
         rows.push(("Test data", data.display().to_string()));
     }
-    let rated = if settings.dataset.rates_its_class { "Anomalous class" } else { "Normal class" };
-    rows.push((rated, story.set.name.clone()));
-    rows.extend(SETTINGS.iter().filter_map(|setting| Some((setting.title, setting.told(settings)?))));
+    let is_normal = settings.dataset.class_is() == "normal";
+    rows.push((if is_normal { "Normal class" } else { "Anomalous class" }, story.set.name.clone()));
+    rows.extend(SETTINGS.iter().filter_map(|setting| Some((setting.title, setting.shown(settings)?))));
     rows.push(("Epochs done", meta.epochs.to_string()));
-    if !meta.unjudged.is_empty() {
-        rows.push(("Left out of the test", count(meta.unjudged.len(), "image") + " of parts that were learned from"));
+    if !meta.untested.is_empty() {
+        rows.push(("Left out of the test", count(meta.untested.len(), "image") + " of parts that were learned from"));
     }
     rows.push(("Program", format!("fcdd {}", meta.version)));
     rows.into_iter().map(|(name, value)| (name.to_string(), value)).collect()

@@ -104,7 +104,7 @@ fn test_part(
     write_text(&file(directory::SCORES_PLOT), &plots.scores)?;
 
     let gallery = Gallery::of_test(model, test, &tested)?;
-    save_png(file(directory::OVERVIEW), &gallery.overview("Test images, and what the model says of them")?)?;
+    save_png(file(directory::OVERVIEW), &gallery.overview("Test images with their scores and heatmaps")?)?;
     save_png(file(directory::PAPER), &gallery.spaced()?)?;
     let chosen = if chosen.is_empty() { None } else { Some(gallery.chosen(chosen)?) };
     write_or_remove(&file(directory::CHOSEN), chosen.as_ref(), |path, sheet| save_png(path, sheet))?;

@@ -154,8 +154,9 @@ fn hand_out(
 ) -> Result<()> {
     let scores = network.scores(n)?.to_vec();
     if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
-        let problem =
-            format!("the model's score of an image is {score}, no finite number: its weights are damaged or diverged");
+        let problem = format!(
+            "the model's score of an image is {score}, not a finite number: its weights are damaged or diverged"
+        );
         return Err(Error::Numeric { problem, remedy: "copy it again, or train again with a lower `lr`".into() });
     }
     let Heatmaps { maps, heatmaps } = match shown {

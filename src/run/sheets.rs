@@ -1,4 +1,4 @@
-//! Contact sheets of test images and of training samples, with what a model says of them.
+//! Contact sheets of test images and of training samples, with their scores and heatmaps.
 
 use image::RgbImage;
 
@@ -89,7 +89,7 @@ impl Drawn {
     }
 }
 
-/// An overview of training samples: those of one more epoch, so that none of them is one that the net was fitted to just now.
+/// An overview of training samples: those of one more epoch, since the net has been fitted to those of the epochs before.
 pub(crate) fn training_overview(device: &Device, set: &TrainingSet, model: &Model) -> Result<RgbImage> {
     let epoch = model.meta.settings.epochs;
     let order = set.order(epoch);
@@ -116,7 +116,7 @@ pub(crate) fn training_overview(device: &Device, set: &TrainingSet, model: &Mode
     let seen = Region::whole((drawn.images.height, drawn.images.width));
     let shown = ShownImages { images: &drawn.images.into(), seen, masks: &drawn.masks };
     Gallery::new(model, shown, captions, drawn.labels, scores, &maps)?
-        .overview("Training samples after augmentation, and what the model says of them")
+        .overview("Training samples after augmentation, with the heatmaps of the trained model")
 }
 
 /// Images to show.

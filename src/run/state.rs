@@ -23,9 +23,10 @@ pub struct Epoch {
     /// Counted from 1.
     pub epoch: u32,
     pub lr: f64,
-    /// Mean loss over all images, over the nominal and over the anomalous ones (empty where there were none).
+    /// Mean loss over all images, over the normal and over the anomalous ones (empty where there were none).
     pub loss: f64,
-    pub loss_nominal: Option<f64>,
+    #[serde(rename = "loss_nominal")]
+    pub loss_normal: Option<f64>,
     pub loss_anomalous: Option<f64>,
     pub images_per_second: f64,
 }

@@ -1,4 +1,4 @@
-//! The verb `train`: epochs of steps, states between them, and a calibrated model at the end.
+//! The subcommand `train`: epochs of steps, states between them, and a calibrated model at the end.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,10 +22,10 @@ use crate::metrics::quantile;
 use crate::report::heatmap::Scale;
 use crate::report::png::save_png;
 
-/// Quantile of the nominal training scores that becomes the threshold.
+/// Quantile of the normal training scores that becomes the threshold.
 pub(crate) const THRESHOLD_QUANTILE: f64 = 0.99;
 
-/// Nominal training images, at most, that threshold and colour scale are calibrated on.
+/// Normal training images, at most, that threshold and colour scale are calibrated on.
 pub(crate) const CALIBRATION_IMAGES: usize = 512;
 
 /// States are so far apart that saving them takes one part in this many of the time. On a GPU an epoch of a small net may be over sooner
@@ -41,7 +41,7 @@ pub struct Trained {
     pub interrupted: bool,
 }
 
-/// Trains in a new folder. `chosen` are test images that the caller means to image afterwards: if one does not exist, no run is
+/// Trains in a new folder. `chosen` are test images that the caller means to show afterwards: if one does not exist, no run is
 /// begun.
 pub(crate) fn start(
     context: &Context,
@@ -89,13 +89,13 @@ fn same_images(then: Fingerprint, now: Fingerprint) -> Result<()> {
     if then == now {
         return Ok(());
     }
-    let how = match then.nominal == now.nominal {
+    let how = match then.normal == now.normal {
         true => "the same number of good images, but other contents".to_string(),
-        false => format!("{} good images then, {} now", then.nominal, now.nominal),
+        false => format!("{} good images then, {} now", then.normal, now.normal),
     };
     Err(Error::setting(
         format!("the images to learn from are not those that the run began with ({how})"),
-        "restore them, name their folder by `data` or `outliers`, or train anew with another `out`",
+        "restore them, name their folder by `data` or `outliers`, or train again with another `out`",
     ))
 }
 
@@ -133,7 +133,7 @@ pub(crate) fn train(
     }
     let TrainingData { preprocessing, others, .. } = set.data();
     let mut model = Model { meta: Model::meta(settings, preprocessing, epochs), weights: training.weights()? };
-    model.meta.unjudged = others.as_ref().map_or_else(Vec::new, |others| others.unjudged.clone());
+    model.meta.untested = others.as_ref().map_or_else(Vec::new, |others| others.untested.clone());
     let history = std::mem::take(&mut training.history);
     drop(training); // its memory may be what scoring needs
     calibrate(context.device, &mut model, set)?;
@@ -141,8 +141,8 @@ pub(crate) fn train(
         model.save(&directory.file(directory::MODEL))?;
     }
     let seconds = started.elapsed().as_secs_f64();
-    let verb = if epochs < settings.epochs { "stopped" } else { "trained" };
-    progress.finish(&format!("{verb} after {epochs} of {} epochs, {seconds:.1} s", settings.epochs));
+    let ended = if epochs < settings.epochs { "stopped" } else { "trained" };
+    progress.finish(&format!("{ended} after {epochs} of {} epochs, {seconds:.1} s", settings.epochs));
     Ok(Trained { model, history, interrupted: stop.is_requested() })
 }
 
@@ -154,13 +154,13 @@ fn save(training: &TrainingLoop, directory: &RunDirectory) -> Result<Duration> {
     Ok(started.elapsed())
 }
 
-/// Sets the model's threshold, the [`THRESHOLD_QUANTILE`] of nominal training scores, and its colour scale: from the minimum to the
+/// Sets the model's threshold, the [`THRESHOLD_QUANTILE`] of normal training scores, and its colour scale: from the minimum to the
 /// run's quantile over heatmaps of training samples, anomalies included.
 fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()> {
     let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
-    let nominal = &set.data().nominal;
-    let step = nominal.count().div_ceil(CALIBRATION_IMAGES);
-    let images = nominal.select(&(0..nominal.count()).step_by(step).collect::<Vec<_>>());
+    let normal = &set.data().normal;
+    let step = normal.count().div_ceil(CALIBRATION_IMAGES);
+    let images = normal.select(&(0..normal.count()).step_by(step).collect::<Vec<_>>());
     let mut scores = Vec::with_capacity(images.count());
     scorer.score(&images, Shown::Nothing, |_, scored| {
         scores.push(scored.score);

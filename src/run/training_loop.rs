@@ -132,7 +132,9 @@ impl TrainingLoop<'_> {
         let log = self.steps_of(epoch, &order, &hypers, progress, context)?;
         if let Some(outliers) = &self.set.data().outliers {
             let replaced = outliers.take_replaced().into_iter();
-            replaced.for_each(|file| context.note(format!("an outlier cannot be read, another was used: {file}")));
+            replaced.for_each(|file| {
+                context.note(format!("an outlier cannot be read, and another was used instead: {file}"))
+            });
         }
         if log.losses.len() < order.len() {
             return Ok(false);
@@ -140,12 +142,12 @@ impl TrainingLoop<'_> {
         let mut tally = Tally::default();
         tally.add(&log, 0);
         self.steps += batches;
-        let [nominal, anomalous] = tally.class_means();
+        let [normal, anomalous] = tally.class_means();
         self.history.push(Epoch {
             epoch: epoch + 1,
             lr,
             loss: tally.mean().unwrap_or_default(),
-            loss_nominal: nominal,
+            loss_normal: normal,
             loss_anomalous: anomalous,
             images_per_second: self.set.len() as f64 / started.elapsed().as_secs_f64(),
         });
@@ -274,7 +276,7 @@ fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet, conte
         Err(CudaError::OutOfMemory { asked, free, .. }) => {
             let [asked, free] = [asked, free].map(|bytes| bytes >> 20);
             context.note(format!(
-                "the images do not fit into GPU memory ({asked} MiB asked, {free} free): batches are made on the CPU"
+                "the images do not fit into GPU memory ({asked} MiB are needed, {free} free): batches are made on the CPU"
             ));
             return Ok(Feeding::Host);
         }
@@ -284,7 +286,7 @@ fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet, conte
     Ok(feeding)
 }
 
-/// Sums of losses over an epoch, apart for nominal and anomalous images.
+/// Sums of losses over an epoch, apart for normal and anomalous images.
 #[derive(Default)]
 struct Tally {
     sum: [f64; 2],
@@ -311,7 +313,7 @@ impl Tally {
         (self.count() > 0).then(|| self.sum.iter().sum::<f64>() / self.count() as f64)
     }
 
-    /// Means of the nominal and the anomalous images, where there were any.
+    /// Means of the normal and the anomalous images, where there were any.
     fn class_means(&self) -> [Option<f64>; 2] {
         [0, 1].map(|i| (self.count[i] > 0).then(|| self.sum[i] / self.count[i] as f64))
     }

@@ -177,7 +177,7 @@ fn an_unwritable_output_folder() {
 }
 
 #[test]
-fn a_picture_that_is_none() {
+fn an_image_that_is_none() {
     let scratch = Scratch::new().with_run();
     scratch.write("images/good.png", &png(40, 30));
     scratch.write("images/text.png", b"this is no image");
@@ -195,7 +195,7 @@ fn a_picture_that_is_none() {
     scratch.run("predict run empty --out none").expect_error(&["empty", "no images"]);
     for threshold in ["nan", "inf", "-inf"] {
         let words = format!("predict run images/good.png --out never --threshold={threshold}");
-        scratch.run(&words).expect_error(&["--threshold", "no score"]);
+        scratch.run(&words).expect_error(&["--threshold", "not a score"]);
     }
     assert!(!scratch.path("never").exists());
     scratch.write("taken", b"a file");
@@ -204,13 +204,13 @@ fn a_picture_that_is_none() {
 
 #[cfg(unix)]
 #[test]
-fn a_picture_that_never_ends() {
+fn an_image_that_never_ends() {
     let scratch = Scratch::new().with_run();
     fs::create_dir(scratch.path("parts")).unwrap();
     let pipe = scratch.path("parts/endless.png");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    for picture in ["parts", "parts/endless.png", "/dev/zero"] {
-        scratch.run(&format!("predict run {picture} --out out")).expect_error(&["not a regular file"]);
+    for image in ["parts", "parts/endless.png", "/dev/zero"] {
+        scratch.run(&format!("predict run {image} --out out")).expect_error(&["not a regular file"]);
     }
     scratch
         .run("train folder --data parts --net FCDD_CNN32_S --side 32 --out other")
@@ -232,7 +232,7 @@ fn checkpoints_that_are_broken() {
         ("/settings/net", "FCDD_CNN99".into(), &["FCDD_CNN99"]),
         ("/settings/net", "FCDD_CNN32".into(), &["its preprocessing makes", "1 channels", "3 channels"]),
         ("/settings/side", 40.into(), &["its preprocessing makes", "28×28", "40×40"]),
-        ("/settings/side", 0.into(), &["0×0"]),
+        ("/settings/side", 0.into(), &["--side 0"]),
         ("/settings/sigma", 0.into(), &["--sigma"]),
         ("/settings/side", 5000.into(), &["--side 5000"]),
         ("/preprocessing/channels", 2.into(), &["2 channels"]),
@@ -248,16 +248,16 @@ fn checkpoints_that_are_broken() {
         ("/format", 7.into(), &["format 7"]),
     ];
     for (place, value, words) in cases {
-        scratch.write("other.safetensors", &with_card(&model, |meta| *meta.pointer_mut(place).unwrap() = value));
+        scratch.write("other.safetensors", &with_meta(&model, |meta| *meta.pointer_mut(place).unwrap() = value));
         let ran = scratch.run("predict other.safetensors p.png --out out");
         ran.expect_error(&[&["other.safetensors"], words].concat());
     }
-    // Where the card once repeated some of the settings, the repetition does not matter.
+    // Where the metadata once repeated some of the settings, the repetition does not matter.
     let repeats = |meta: &mut serde_json::Value| {
         let settings = meta["settings"].clone();
         ["net", "bias", "side", "sigma"].iter().for_each(|&name| meta[name] = settings[name].clone());
     };
-    scratch.write("older.safetensors", &with_card(&model, repeats));
+    scratch.write("older.safetensors", &with_meta(&model, repeats));
     scratch.run("predict older.safetensors p.png --out older").expect_success();
     // Weights that are no numbers, no variances, or lead to scores that are no numbers.
     let tensors = SafeTensors::deserialize(&model).unwrap();
@@ -265,15 +265,15 @@ fn checkpoints_that_are_broken() {
     for (tensor, value, words) in [
         ("conv1.weight", f32::NAN, &["odd.safetensors", "conv1.weight", "NaN"][..]),
         (norm, -5.0, &["odd.safetensors", norm, "-5"]),
-        ("conv1.weight", f32::MAX, &["no finite number", "train again"]),
+        ("conv1.weight", f32::MAX, &["not a finite number", "train again"]),
     ] {
         let data = tensors.tensor(tensor).unwrap().data();
         let start = data.as_ptr() as usize - model.as_ptr() as usize;
         let mut odd = model.clone();
         odd[start..start + data.len()].chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&value.to_le_bytes()));
         scratch.write("odd.safetensors", &odd);
-        for verb in ["predict odd.safetensors p.png", "evaluate odd.safetensors"] {
-            let ran = scratch.run(&format!("{verb} --out out"));
+        for command in ["predict odd.safetensors p.png", "evaluate odd.safetensors"] {
+            let ran = scratch.run(&format!("{command} --out out"));
             ran.expect_error(words);
             assert!(!ran.stdout().contains("good"));
         }
@@ -284,8 +284,8 @@ fn checkpoints_that_are_broken() {
     assert!(scratch.files("out").is_empty(), "nothing was written");
 }
 
-/// A model file with another description.
-fn with_card(model: &[u8], change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+/// A model file with other metadata.
+fn with_meta(model: &[u8], change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
     let (length, rest) = model.split_at(8);
     let (header, tensors) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
     let mut header: serde_json::Value = serde_json::from_slice(header).unwrap();

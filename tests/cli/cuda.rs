@@ -5,7 +5,7 @@ use std::process::Command;
 
 use fcdd_standin::{Mode, library_dir};
 
-use crate::support::{PICTURES, Ran, Scratch};
+use crate::support::{ON_FOLDERS, Ran, Scratch};
 
 /// Runs `fcdd` with the stand-in as its driver and these variables. None where the stand-in was not built, or the program without
 /// kernels.
@@ -52,9 +52,9 @@ fn info_shows_the_device() {
 
 #[test]
 fn a_streamed_run_ends_in_the_bits_of_a_held_one() {
-    let scratch = Scratch::new().with_pictures();
+    let scratch = Scratch::new().with_folders();
     for hold in ["always", "never"] {
-        let words = format!("{PICTURES} --epochs 2 --device cuda --hold {hold} --out {hold}");
+        let words = format!("{ON_FOLDERS} --epochs 2 --device cuda --hold {hold} --out {hold}");
         let Some(ran) = with_standin(&scratch, &[], &words) else { return };
         ran.expect_success();
     }

@@ -117,27 +117,27 @@ fn write_data(scratch: &Scratch) {
     }
     for id in IMAGENET_30.split_whitespace() {
         for (split, count) in [("train", 4), ("val", 1)] {
-            (0..count).for_each(|i| picture(scratch, &format!("data/imagenet/{split}/{id}/{i}.JPEG")));
+            (0..count).for_each(|i| image(scratch, &format!("data/imagenet/{split}/{id}/{i}.JPEG")));
         }
     }
     for i in 0..4 {
-        picture(scratch, &format!("data/imagenet/train/n01440764/{i}.JPEG"));
-        picture(scratch, &format!("data/imagenet22k/n00004475/{i}.JPEG"));
+        image(scratch, &format!("data/imagenet/train/n01440764/{i}.JPEG"));
+        image(scratch, &format!("data/imagenet22k/n00004475/{i}.JPEG"));
         for class in ["bottle", "cable"] {
-            picture(scratch, &format!("data/mvtec/{class}/train/good/{i}.png"));
-            picture(scratch, &format!("data/mvtec/{class}/train/good/{}.png", i + 4));
-            picture(scratch, &format!("data/mvtec/{class}/test/good/{i}.png"));
-            picture(scratch, &format!("data/mvtec/{class}/test/broken/{i}.png"));
+            image(scratch, &format!("data/mvtec/{class}/train/good/{i}.png"));
+            image(scratch, &format!("data/mvtec/{class}/train/good/{}.png", i + 4));
+            image(scratch, &format!("data/mvtec/{class}/test/good/{i}.png"));
+            image(scratch, &format!("data/mvtec/{class}/test/broken/{i}.png"));
             let mask = image::GrayImage::from_fn(40, 40, |x, _| image::Luma([if x < 9 { 255 } else { 0 }]));
             let mask = image::DynamicImage::ImageLuma8(mask);
-            write_picture(scratch, &format!("data/mvtec/{class}/ground_truth/broken/{i}_mask.png"), &mask);
+            write_image(scratch, &format!("data/mvtec/{class}/ground_truth/broken/{i}_mask.png"), &mask);
         }
     }
     for (list, first) in [("trainval", 0), ("test", 12)] {
         let line = |i: u32| format!("{i:06} {}\n", if i.is_multiple_of(4) { " 1" } else { "-1" });
         let lines: String = (first..first + 12).map(line).collect();
         scratch.write(&format!("data/voc/ImageSets/Main/horse_{list}.txt"), lines.as_bytes());
-        (first..first + 12).for_each(|i| picture(scratch, &format!("data/voc/JPEGImages/{i:06}.jpg")));
+        (first..first + 12).for_each(|i| image(scratch, &format!("data/voc/JPEGImages/{i:06}.jpg")));
     }
 }
 
@@ -161,15 +161,15 @@ fn noise(n: u32) -> Vec<u8> {
     (0..n).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
-fn picture(scratch: &Scratch, path: &str) {
+fn image(scratch: &Scratch, path: &str) {
     let pixels = noise(40 * 40 * 3 + 100);
     // Each path another part of the noise.
     let start = path.bytes().map(usize::from).sum::<usize>() % 100;
     let image = RgbImage::from_raw(40, 40, pixels[start..][..40 * 40 * 3].to_vec()).unwrap();
-    write_picture(scratch, path, &image.into());
+    write_image(scratch, path, &image.into());
 }
 
-fn write_picture(scratch: &Scratch, path: &str, image: &image::DynamicImage) {
+fn write_image(scratch: &Scratch, path: &str, image: &image::DynamicImage) {
     let format = if path.ends_with("png") { ImageFormat::Png } else { ImageFormat::Jpeg };
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, format).unwrap();

@@ -27,7 +27,7 @@ fn predict_passes_over_its_own_results() {
 }
 
 #[test]
-fn results_replace_no_pictures_and_no_other_results() {
+fn results_replace_no_images_and_no_other_results() {
     let scratch = Scratch::new().with_run();
     scratch.write("a.png", &png(28, 28));
     let theirs = png(30, 30);
@@ -40,8 +40,8 @@ fn results_replace_no_pictures_and_no_other_results() {
     for out in ["run", "eval"] {
         scratch.run(&format!("predict run a.png --out {out}")).expect_error(&[out, "evaluation", "--out"]);
     }
-    for pictures in ["parts", "a.png parts/a_heatmap.png", "parts/a_heatmap.png parts/a.png"] {
-        let ran = scratch.run(&format!("predict run {pictures} --out parts"));
+    for images in ["parts", "a.png parts/a_heatmap.png", "parts/a_heatmap.png parts/a.png"] {
+        let ran = scratch.run(&format!("predict run {images} --out parts"));
         ran.expect_error(&["parts/a_heatmap.png", "a.png would replace it", "--out"]);
     }
     assert!(tables() == before && fs::read(scratch.path("parts/a_heatmap.png")).unwrap() == theirs);

@@ -1,10 +1,10 @@
-//! What the verbs do.
+//! What the subcommands do.
 
 use std::fs;
 use std::io::Read;
 use std::process::Stdio;
 
-use crate::support::{PICTURES, Ran, Scratch, png, wait_for};
+use crate::support::{ON_FOLDERS, Ran, Scratch, png, wait_for};
 
 /// What a test leaves where there are no masks.
 pub const TEST_FILES: [&str; 9] = [
@@ -66,11 +66,11 @@ fn train_evaluate_predict() {
     let predicted = predicted.expect_success().json();
     assert_eq!(predicted["predictions"].as_array().unwrap().len(), 2);
     assert_eq!(predicted["predictions"][0]["anomalous"], true, "any score exceeds 0");
-    let pictures = ["part_2_heatmap.png", "part_2_overlay.png", "part_heatmap.png", "part_overlay.png", "scores.csv"];
-    assert_eq!(scratch.files("out"), pictures);
+    let written = ["part_2_heatmap.png", "part_2_overlay.png", "part_heatmap.png", "part_overlay.png", "scores.csv"];
+    assert_eq!(scratch.files("out"), written);
     for name in ["heatmap", "overlay"] {
-        let picture = image::open(scratch.path(&format!("out/part_{name}.png"))).unwrap();
-        assert_eq!((picture.width(), picture.height()), (50, 20), "the image's own size");
+        let image = image::open(scratch.path(&format!("out/part_{name}.png"))).unwrap();
+        assert_eq!((image.width(), image.height()), (50, 20), "the image's own size");
     }
 }
 
@@ -155,7 +155,7 @@ fn a_killed_run_resumes_to_the_same_bits() {
     let file = |name: &str| fs::read(scratch.path(name)).unwrap();
     assert!(file("cut/model.safetensors") == file("whole/model.safetensors"));
     assert_eq!(file("cut/scores.csv"), file("whole/scores.csv"));
-    scratch.run("train --resume nowhere").expect_error(&["nowhere", "no run"]);
+    scratch.run("train --resume nowhere").expect_error(&["nowhere", "not the folder of a run"]);
 }
 
 #[test]
@@ -204,18 +204,18 @@ fn a_run_depends_on_no_folder() {
 /// it goes on from where it was.
 #[test]
 fn a_streamed_run_ends_in_the_bits_of_a_held_one() {
-    let scratch = Scratch::new().with_pictures();
+    let scratch = Scratch::new().with_folders();
     for hold in ["always", "never"] {
-        scratch.run(&format!("{PICTURES} --epochs 2 --device cpu --hold {hold} --out {hold}")).expect_success();
+        scratch.run(&format!("{ON_FOLDERS} --epochs 2 --device cpu --hold {hold} --out {hold}")).expect_success();
     }
     assert!(scratch.tensors("always/model.safetensors") == scratch.tensors("never/model.safetensors"));
     let file = |name: &str| fs::read(scratch.path(name)).unwrap();
     assert!(file("always/maps.npy") == file("never/maps.npy"));
     assert_eq!(file("always/evaluation.json"), file("never/evaluation.json"));
-    let picture = file("parts/train/good/3.png");
+    let image = file("parts/train/good/3.png");
     scratch.write("parts/train/good/3.png", b"damaged");
     scratch.run("train --resume never").expect_error(&["3.png", "not a readable image"]);
-    scratch.write("parts/train/good/3.png", &picture);
+    scratch.write("parts/train/good/3.png", &image);
     scratch.run("train --resume never --hold 1").expect_success();
 }
 
@@ -304,7 +304,7 @@ fn an_interrupt_outside_of_training_ends_the_program() {
 }
 
 #[test]
-fn folders_of_pictures_train_and_give_pixel_figures() {
+fn folders_of_images_train_and_give_pixel_figures() {
     let scratch = Scratch::new();
     for i in 0..8 {
         scratch.write(&format!("parts/train/good/{i}.png"), &png(40 + i, 36));
@@ -401,7 +401,7 @@ fn help_is_of_the_dataset() {
 /// `fcdd train DIR` is all that a folder of images needs; nothing is overwritten.
 #[test]
 fn a_folder_is_named_by_itself() {
-    let scratch = Scratch::new().with_pictures();
+    let scratch = Scratch::new().with_folders();
     let flags = "--net FCDD_CNN32_S --side 32 --batch 4 --epochs 1";
     for out in ["parts-run", "parts-run-2"] {
         assert!(scratch.run(&format!("train parts {flags}")).expect_success().stdout().contains(out), "{out}");

@@ -133,16 +133,18 @@ fn pascal_voc_rates_its_class() {
         scratch.write(&format!("voc/JPEGImages/{i:06}.jpg"), &part(side, 30 + i));
         scratch.write(&format!("other/{i}.png"), &part(0, 80 + i));
     }
-    for (split, pictures) in [("trainval", 0..8), ("test", 8..16)] {
-        let list: String = pictures.map(|i| format!("{i:06} {}\n", if i % 2 == 0 { "1" } else { "-1" })).collect();
+    for (split, images) in [("trainval", 0..8), ("test", 8..16)] {
+        let list: String = images.map(|i| format!("{i:06} {}\n", if i % 2 == 0 { "1" } else { "-1" })).collect();
         scratch.write(&format!("voc/ImageSets/Main/horse_{split}.txt"), list.as_bytes());
     }
     scratch.write("other/broken.png", b"no image");
     let words =
-        format!("train pascalvoc --data voc {SMALL} --pipeline none --outliers images:other --epochs 60 --lr 1e-2");
-    let ran = scratch.run(&format!("{words} --out run --json"));
+        format!("sweep pascalvoc --data voc {SMALL} --pipeline none --outliers images:other --epochs 60 --lr 1e-2");
+    let ran = scratch.run(&format!("{words} --classes horse --seeds 1 --device cpu --out sweep"));
     assert!(ran.expect_success().stderr().contains("skipped 1 of 17 images"), "{}", ran.stderr());
-    let report = ran.json();
+    assert!(ran.stdout().contains("anomalous class"), "{}", ran.stdout());
+    let evaluation = fs::read(scratch.path("sweep/normal_horse/it_0/evaluation.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&evaluation).unwrap();
     assert_eq!((report["nominal"].as_u64(), report["anomalous"].as_u64()), (Some(4), Some(4)));
     assert!(report["image_auroc"].as_f64().unwrap() > 0.9, "horses have a bright square: {report}");
 }

@@ -11,8 +11,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
-/// Trains on [`Scratch::with_pictures`].
-pub const PICTURES: &str =
+/// The words that train on the folders of [`Scratch::with_folders`].
+pub const ON_FOLDERS: &str =
     "train folder --data parts --net FCDD_CNN32_S --side 32 --batch 4 --noise outliers --outliers images:other";
 
 /// A scratch folder.
@@ -88,7 +88,7 @@ impl Scratch {
     }
 
     /// Folders of images of several sizes: `parts` as MVTec-AD's, without masks, and `other`.
-    pub fn with_pictures(self) -> Scratch {
+    pub fn with_folders(self) -> Scratch {
         for i in 0..9 {
             self.write(&format!("parts/train/good/{i}.png"), &png(32 + i, 40));
             self.write(&format!("other/{i}.png"), &png(50, 33 + i));

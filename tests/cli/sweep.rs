@@ -84,7 +84,7 @@ fn a_sweep_is_runs_and_a_summary() {
         "another --out",
     ]);
     scratch.run("sweep --summary sweep").expect_success();
-    scratch.run("sweep --summary data").expect_error(&["data", "is no sweep"]);
+    scratch.run("sweep --summary data").expect_error(&["data", "not the folder of a sweep"]);
     scratch.run("sweep --summary sweep --lr 1").expect_error(&["--summary"]);
 }
 

@@ -55,9 +55,9 @@ fn images(count: usize, side: usize, channels: usize, salt: u32) -> Images {
 
 /// Lists of transforms from `raw` to some side, by number: the recipes, then some that no recipe has.
 fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
-    let nominal = ImageSource::from(images(8, raw, channels, 1));
+    let normal = ImageSource::from(images(8, raw, channels, 1));
     let recipe =
-        |kind, dataset: DatasetKind, side| dataset.recipe.preprocessing(kind, raw, side, channels, &nominal).unwrap();
+        |kind, dataset: DatasetKind, side| dataset.recipe.preprocessing(kind, raw, side, channels, &normal).unwrap();
     let smaller = raw - raw / 8;
     let scaling = Transform::MinMax { min: vec![-0.3; channels], max: vec![0.9; channels] };
     let standard = Transform::MeanStd { mean: [0.3, 0.5, 0.1][..channels].to_vec(), std: vec![0.7; channels] };
@@ -154,8 +154,8 @@ fn training_set(raw: usize, channels: usize, list: usize, supervise: Supervise, 
     // Some sets have no masks.
     let masks = if list == 1 { Vec::new() } else { (0..5).map(|i| (i % 2 == 0).then(|| half.clone())).collect() };
     TrainingSet::new(TrainingData {
-        nominal: images(11, raw, channels, 2).into(),
-        others: Some(LabelledAnomalies { images: images(5, raw, channels, 3).into(), masks, unjudged: Vec::new() }),
+        normal: images(11, raw, channels, 2).into(),
+        others: Some(LabelledAnomalies { images: images(5, raw, channels, 3).into(), masks, untested: Vec::new() }),
         outliers: Some(images(6, raw, channels, 4).into()),
         preprocessing: preprocessing(list, raw, channels),
         supervise,

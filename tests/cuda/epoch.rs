@@ -29,13 +29,13 @@ fn images(salt: u32) -> ImageSource {
 }
 
 pub fn set(supervise: Supervise, noise: NoiseMode) -> TrainingSet {
-    let nominal = images(0);
+    let normal = images(0);
     let half = Mask { height: 28, width: 28, pixels: (0..784).map(|i| u8::from(i % 28 < 9)).collect() };
     let masks = (0..COUNT).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
     TrainingSet::new(TrainingData {
-        preprocessing: FMNIST.recipe.preprocessing(PipelineKind::Lcnaug1, 28, 28, 1, &nominal).unwrap(),
-        nominal,
-        others: Some(LabelledAnomalies { images: images(1), masks, unjudged: Vec::new() }),
+        preprocessing: FMNIST.recipe.preprocessing(PipelineKind::Lcnaug1, 28, 28, 1, &normal).unwrap(),
+        normal,
+        others: Some(LabelledAnomalies { images: images(1), masks, untested: Vec::new() }),
         outliers: Some(images(2)),
         supervise,
         noise,

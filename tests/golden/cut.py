@@ -24,7 +24,7 @@ def keep_kernel(key):
     return key.startswith(("k3_", "k4_", "k16_", "k18_", "k22_", "kernel_size_to_std/"))
 
 
-def keep_picture(key):
+def keep_heatmap(key):
     return key.startswith(("jet_lut", "pipe/FCDD_CNN28_W/"))
 
 
@@ -55,7 +55,7 @@ FILES = {
     "receptive_upsample.safetensors": keep_upsampling,
     "gkern.safetensors": keep_kernel,
     "lcn.safetensors": keep_contrast,
-    "heatmap_norm.safetensors": keep_picture,
+    "heatmap_norm.safetensors": keep_heatmap,
 }
 
 

@@ -1,6 +1,6 @@
 //! Artificial anomalies, made at the raw side before augmentation: noise as integers, and what it does to an image.
 //!
-//! Sizes in the paper and in the authors' code hold for the sides of its data sets. Here they follow the side S, so that an
+//! Sizes in the paper and in the authors' code hold for the sides of its datasets. Here they follow the side S, so that an
 //! anomaly looks alike at any size: `mixed-blob` and `confetti` scale from 240 px (lengths by S/240, rates per pixel by
 //! (240/S)², so that as many squares are expected); `blob` is meant for 28 to 32 px, holds as it is up to 32 px and scales
 //! from there on. Each set of squares has at least one.
@@ -37,7 +37,7 @@ pub struct Mode {
     pub explanation: &'static str,
     /// Whether this noise is something to see by itself: confetti is changes to an image, mostly of nothing and some below 0.
     pub stands_alone: bool,
-    /// Whether it is made of the images of another data set.
+    /// Whether it is made of the images of another dataset.
     pub takes_outliers: bool,
     /// Prepares it for images of `side × side × channels`.
     pub prepare: fn(side: usize, channels: usize) -> Arc<dyn Noise>,

@@ -1,4 +1,4 @@
-//! Images of another data set in place of noise (outlier exposure): the caller holds and picks them.
+//! Images of another dataset in place of noise (outlier exposure): the caller holds and picks them.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::rng::Stream;
 /// The mode.
 pub(crate) const OUTLIERS: Mode = Mode {
     word: "outliers",
-    explanation: "Images of another data set (outlier exposure)",
+    explanation: "Images of another dataset (outlier exposure)",
     stands_alone: true,
     takes_outliers: true,
     prepare: |_, _| Arc::new(Outliers),

@@ -11,23 +11,23 @@ use crate::error::{Error, Result};
 const EPOCH: u32 = u32::MAX;
 
 impl TrainingSet {
-    /// An anomaly for each nominal image, in their order: what that image becomes if noise is added where it is dark and taken away
+    /// An anomaly for each normal image, in their order: what that image becomes if noise is added where it is dark and taken away
     /// where it is bright, or what takes its place.
     pub(super) fn make_anomalies(&self) -> Result<LabelledAnomalies> {
-        let TrainingData { nominal, others, supervise, .. } = &self.data;
+        let TrainingData { normal, others, supervise, .. } = &self.data;
         if *supervise == Supervise::Unsupervised {
             return Err(Error::setting("there are no anomalies to make before training", "choose another `supervise`"));
         }
-        let (count, [height, width, channels]) = (nominal.count(), nominal.shape());
+        let (count, [height, width, channels]) = (normal.count(), normal.shape());
         Images::room_for(count, height, channels)?;
         let mut images = Images { count, ..Images::empty(height, width, channels) };
-        images.pixels.resize(count * nominal.image_len(), 0);
+        images.pixels.resize(count * normal.image_len(), 0);
         let make = |scratch: &mut Scratch, (sample, image): (usize, &mut [u8])| {
             self.make_anomaly(scratch, sample, EPOCH, sample as u32)?;
             image.copy_from_slice(&scratch.image);
             Ok(Some(Mask { height, width, pixels: scratch.mask.clone() }))
         };
-        let made = images.pixels.par_chunks_mut(nominal.image_len()).enumerate().map_init(Scratch::default, make);
+        let made = images.pixels.par_chunks_mut(normal.image_len()).enumerate().map_init(Scratch::default, make);
         // Where all masks are one all over, none says the same.
         let known = *supervise == Supervise::MalformedNormalGt
             || (*supervise == Supervise::Other && others.as_ref().is_some_and(|others| !others.masks.is_empty()));
@@ -37,6 +37,6 @@ impl TrainingSet {
             made.try_for_each(|mask| mask.map(drop))?;
             Vec::new()
         };
-        Ok(LabelledAnomalies { images: images.into(), masks, unjudged: Vec::new() })
+        Ok(LabelledAnomalies { images: images.into(), masks, untested: Vec::new() })
     }
 }

@@ -11,7 +11,7 @@ use crate::rng::{Purpose, Stream};
 /// Memory that a thread reuses from sample to sample.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// The nominal image that was drawn.
+    /// The normal image that was drawn.
     drawn: Vec<u8>,
     /// What becomes of it.
     pub(super) image: Vec<u8>,
@@ -25,10 +25,10 @@ pub(super) struct Scratch {
 impl TrainingSet {
     /// Writes what a sample is made of.
     pub(super) fn stage_one(&self, epoch: u32, sample: u32, [image, other, mask]: [&mut [u8]; 3]) -> Result<()> {
-        let TrainingData { nominal, others, outliers, supervise, noise, .. } = &self.data;
+        let TrainingData { normal, others, outliers, supervise, noise, .. } = &self.data;
         let anomalous = self.is_anomalous(epoch, sample);
         if !anomalous || supervise.alters() {
-            nominal.read(self.image_of(sample), image)?;
+            normal.read(self.image_of(sample), image)?;
         }
         match (others, outliers) {
             (Some(LabelledAnomalies { images, masks, .. }), _) if anomalous && *supervise == Supervise::Other => {
@@ -56,12 +56,12 @@ impl TrainingSet {
         input: &mut [f32],
         map: Option<&mut [f32]>,
     ) -> Result<f32> {
-        let TrainingData { nominal, preprocessing, seed, .. } = &self.data;
+        let TrainingData { normal, preprocessing, seed, .. } = &self.data;
         let (anomalous, image) = (self.is_anomalous(epoch, sample), self.image_of(sample));
         match &self.made {
-            Some(made) if anomalous => scratch.take(made, image - nominal.count())?,
+            Some(made) if anomalous => scratch.take(made, image - normal.count())?,
             None if anomalous => self.make_anomaly(scratch, image, epoch, sample)?,
-            _ => scratch.load(nominal, image, 0)?,
+            _ => scratch.load(normal, image, 0)?,
         }
         let mask = map.map(|map| (scratch.mask.as_slice(), map));
         preprocessing.train_with(&mut scratch.transforms, &scratch.image, mask, (*seed, epoch, sample), input);
@@ -79,9 +79,9 @@ impl TrainingSet {
     }
 
     fn is_anomalous(&self, epoch: u32, sample: u32) -> bool {
-        let TrainingData { nominal, supervise, .. } = &self.data;
+        let TrainingData { normal, supervise, .. } = &self.data;
         match self.made {
-            Some(_) => self.image_of(sample) >= nominal.count(),
+            Some(_) => self.image_of(sample) >= normal.count(),
             None => *supervise != Supervise::Unsupervised && self.chance(epoch, sample).bits(0) >> 31 == 1,
         }
     }
@@ -91,16 +91,16 @@ impl TrainingSet {
         self.chance(epoch, sample).below(1, count as u32) as usize
     }
 
-    /// Puts into `scratch` the anomaly that a nominal image becomes as a sample.
+    /// Puts into `scratch` the anomaly that a normal image becomes as a sample.
     pub(super) fn make_anomaly(&self, scratch: &mut Scratch, image: usize, epoch: u32, sample: u32) -> Result<()> {
-        let TrainingData { nominal, others, supervise, plan, preprocessing, .. } = &self.data;
+        let TrainingData { normal, others, supervise, plan, preprocessing, .. } = &self.data;
         let channels = preprocessing.channels;
         if let (Supervise::Other, Some(others)) = (supervise, others) {
             return scratch.take(others, self.pick(epoch, sample, others.images.count()));
         }
-        scratch.drawn.resize(nominal.image_len(), 0);
+        scratch.drawn.resize(normal.image_len(), 0);
         if supervise.alters() {
-            nominal.read(image, &mut scratch.drawn)?;
+            normal.read(image, &mut scratch.drawn)?;
         }
         scratch.image.clone_from(&scratch.drawn);
         scratch.truth(preprocessing.raw_side, 1);

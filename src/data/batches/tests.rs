@@ -14,17 +14,17 @@ fn images(side: usize, channels: usize, shift: usize) -> Images {
 }
 
 fn data(raw: usize, side: usize, channels: usize, supervise: Supervise, noise: NoiseMode) -> TrainingData {
-    let nominal = ImageSource::from(images(raw, channels, 0));
+    let normal = ImageSource::from(images(raw, channels, 0));
     let (kind, dataset) = match channels {
         1 => (PipelineKind::Lcnaug1, FMNIST),
         _ => (PipelineKind::Aug1, FOLDER),
     };
-    let preprocessing = dataset.recipe.preprocessing(kind, raw, side, channels, &nominal).unwrap();
+    let preprocessing = dataset.recipe.preprocessing(kind, raw, side, channels, &normal).unwrap();
     let half = Mask { height: raw, width: raw, pixels: (0..raw * raw).map(|i| u8::from(i % raw < raw / 2)).collect() };
     let masks = (0..24).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
-    let others = Some(LabelledAnomalies { images: images(raw, channels, 70).into(), masks, unjudged: Vec::new() });
+    let others = Some(LabelledAnomalies { images: images(raw, channels, 70).into(), masks, untested: Vec::new() });
     TrainingData {
-        nominal,
+        normal,
         others,
         outliers: Some(images(raw, channels, 40).into()),
         preprocessing,
@@ -106,19 +106,19 @@ fn plain(side: usize, channels: usize, supervise: Supervise, noise: NoiseMode) -
 #[test]
 fn maps_say_where_the_anomaly_is() {
     let samples: Vec<u32> = (0..24).collect();
-    type Check<'a> = &'a dyn Fn(&[f32], &[f32], &[u8]); // of an anomaly's input and map, and of the nominal image
+    type Check<'a> = &'a dyn Fn(&[f32], &[f32], &[u8]); // of an anomaly's input and map, and of the normal image
     let check = |supervise, noise, expected: Check| {
         let set = plain(40, 3, supervise, noise);
         let batch = fill(&set, 0, &samples);
         assert!(batch.labels.contains(&1.0) && batch.labels.contains(&0.0));
         for i in 0..24 {
             let (input, map) = (&batch.inputs[i * 4800..][..4800], &batch.maps[i * 1600..][..1600]);
-            let nominal = &set.data().nominal.load(&[i]).unwrap().pixels;
+            let normal = &set.data().normal.load(&[i]).unwrap().pixels;
             if batch.labels[i] == 0.0 {
                 assert!(map.iter().all(|&v| v == 0.0));
-                assert!(input.iter().zip(nominal).all(|(&v, &b)| v == f32::from(b) / 255.0));
+                assert!(input.iter().zip(normal).all(|(&v, &b)| v == f32::from(b) / 255.0));
             } else {
-                expected(input, map, nominal);
+                expected(input, map, normal);
             }
         }
     };
@@ -126,10 +126,10 @@ fn maps_say_where_the_anomaly_is() {
     check(Noise, Uniform, &ones);
     check(MalformedNormal, Confetti, &ones);
     for noise in [Confetti, FineConfetti, Blob, MixedBlob, Outliers] {
-        check(MalformedNormalGt, noise, &|input, map, nominal| {
+        check(MalformedNormalGt, noise, &|input, map, normal| {
             assert!(map.contains(&1.0), "{noise:?}");
             for (p, &marked) in map.iter().enumerate() {
-                let changed = (0..3).any(|c| input[3 * p + c] != f32::from(nominal[3 * p + c]) / 255.0);
+                let changed = (0..3).any(|c| input[3 * p + c] != f32::from(normal[3 * p + c]) / 255.0);
                 assert_eq!(marked, f32::from(u8::from(changed)), "{noise:?}");
             }
         });
@@ -170,13 +170,13 @@ fn what_does_not_fit_is_refused() {
     refused(&|parts| parts.outliers = Some(images(9, 1, 0).into()), "outliers of 9×9×1");
     refused(&|parts| parts.noise = Confetti, "confetti");
     refused(&|parts| parts.noise = FineConfetti, "confetti");
-    refused(&|parts| parts.nominal = Images::empty(8, 8, 1).into(), "0 normal training images");
+    refused(&|parts| parts.normal = Images::empty(8, 8, 1).into(), "0 normal training images");
     refused(&|parts| (parts.supervise, parts.others) = (Other, None), "no labelled anomalies");
     refused(
         &|parts| {
             (parts.supervise, parts.others) = (
                 Other,
-                Some(LabelledAnomalies { images: images(8, 1, 0).into(), masks: vec![None], unjudged: Vec::new() }),
+                Some(LabelledAnomalies { images: images(8, 1, 0).into(), masks: vec![None], untested: Vec::new() }),
             )
         },
         "masks",
@@ -215,7 +215,7 @@ fn passes_go_through_all_images_each_in_its_own_order() {
 }
 
 #[test]
-fn anomalies_made_beforehand_stand_beside_the_nominal_images() {
+fn anomalies_made_beforehand_stand_beside_the_normal_images() {
     for (supervise, noise) in
         [(Noise, Uniform), (MalformedNormal, Confetti), (MalformedNormalGt, Blob), (Other, Solid), (Noise, Outliers)]
     {
@@ -229,12 +229,12 @@ fn anomalies_made_beforehand_stand_beside_the_nominal_images() {
         let batch = fill(&set, 0, &order);
         assert!(batch.labels.iter().enumerate().all(|(i, &label)| label == f32::from(u8::from(i >= 24))));
         let pixel = |i: usize| (batch.inputs[i * 4800] * 255.0).round() as u8;
-        assert!((0..24).all(|i| pixel(i) == set.data().nominal.held().unwrap().image(i)[0]));
+        assert!((0..24).all(|i| pixel(i) == set.data().normal.held().unwrap().image(i)[0]));
         // The same ones in every epoch.
         let later = fill(&set, 7, &order);
         assert!(batch.inputs == later.inputs && batch.maps == later.maps, "{supervise:?} {noise:?}");
-        let (nominal, anomalous) = batch.maps.split_at(24 * 1600);
-        assert!(nominal.iter().all(|&v| v == 0.0));
+        let (normal, anomalous) = batch.maps.split_at(24 * 1600);
+        assert!(normal.iter().all(|&v| v == 0.0));
         let marked = anomalous.iter().filter(|&&v| v == 1.0).count();
         match supervise {
             Noise | MalformedNormal => assert_eq!(marked, 24 * 1600),

@@ -48,7 +48,7 @@ fn number(supervise: Supervise) -> i32 {
 
 /// A training set in device memory.
 ///
-/// It holds the nominal images as bytes, true anomalies or those made beforehand and their masks (one byte per pixel, if there are any),
+/// It holds the normal images as bytes, true anomalies or those made beforehand and their masks (one byte per pixel, if there are any),
 /// in `outliers` those too; for artificial anomalies two bytes per raw value of a batch, and four more where they are
 /// blurred. A set that does not fit is an out-of-memory error.
 pub struct DeviceSet {
@@ -56,8 +56,8 @@ pub struct DeviceSet {
     seed: u64,
     /// As `kernels/sample.cuh` numbers them.
     supervise: i32,
-    nominal: Bytes,
-    /// Nominal images; 0 where they are staged.
+    normal: Bytes,
+    /// Normal images; 0 where they are staged.
     count: usize,
     others: Option<DeviceOthers>,
     noise: Option<BatchNoise>,
@@ -97,7 +97,7 @@ struct Frame {
 
 /// What becomes of the raw images of one launch.
 struct Content<'a> {
-    nominal: Pointer<'a, u8>,
+    normal: Pointer<'a, u8>,
     count: u32,
     others: Pointer<'a, u8>,
     masks: Pointer<'a, u8>,
@@ -113,7 +113,7 @@ impl DeviceSet {
     /// # Errors
     /// Where the memory of the GPU does not suffice.
     pub fn new(cuda: &Arc<Cuda>, set: &TrainingSet, batch: usize) -> Result<DeviceSet> {
-        let TrainingData { nominal, others, outliers, preprocessing, supervise, seed, .. } = set.data();
+        let TrainingData { normal, others, outliers, preprocessing, supervise, seed, .. } = set.data();
         let frame = Frame::new(cuda, preprocessing, &preprocessing.train)?;
         let others = match (set.made(), others) {
             (Some(made), _) => Some(DeviceOthers::new(cuda, made)?),
@@ -131,8 +131,8 @@ impl DeviceSet {
             None
         };
         let supervise = if set.made().is_some() { constants::sample::OFFLINE } else { number(*supervise) };
-        let (nominal, count) = (Bytes::held(cuda, nominal)?, nominal.count());
-        Ok(DeviceSet { frame, seed: *seed, supervise, nominal, count, others, noise, batch })
+        let (normal, count) = (Bytes::held(cuda, normal)?, normal.count());
+        Ok(DeviceSet { frame, seed: *seed, supervise, normal, count, others, noise, batch })
     }
 
     /// A set of which each batch, as [`TrainingSet::stage`] lays it out, is staged before it is made.
@@ -144,7 +144,7 @@ impl DeviceSet {
         let frame = Frame::new(cuda, preprocessing, &preprocessing.train)?;
         let staging = Staging::new(cuda, set.staged_len(batch))?;
         let part = |start| Bytes { buffer: staging.target().clone(), start };
-        let (nominal, other, masks) = (part(0), part(batch * frame.raw_len()), part(2 * batch * frame.raw_len()));
+        let (normal, other, masks) = (part(0), part(batch * frame.raw_len()), part(2 * batch * frame.raw_len()));
         let noise = if supervise.makes_noise() {
             let shape = (frame.raw_side, frame.channels);
             Some(BatchNoise::new(cuda, set.synthesiser().noise(), (other.clone(), 0), shape, batch)?)
@@ -154,7 +154,7 @@ impl DeviceSet {
         let others = DeviceOthers { images: other, masks: Some(masks), count: 0 };
         let others = (*supervise == Supervise::Other).then_some(others);
         let there =
-            DeviceSet { frame, seed: *seed, supervise: number(*supervise), nominal, count: 0, others, noise, batch };
+            DeviceSet { frame, seed: *seed, supervise: number(*supervise), normal, count: 0, others, noise, batch };
         Ok((there, staging))
     }
 
@@ -182,7 +182,7 @@ impl DeviceSet {
         }
         let others = self.others.as_ref();
         let content = Content {
-            nominal: self.nominal.pointer(),
+            normal: self.normal.pointer(),
             count: self.count as u32,
             others: others.map_or(Pointer::null(), |others| others.images.pointer()),
             masks: others.and_then(|others| others.masks.as_ref()).map_or(Pointer::null(), Bytes::pointer),
@@ -264,7 +264,7 @@ impl DeviceTestSet {
         let null = Pointer::null();
         let draw = Draw { clock: null, order: null, stride: 0, seed: 0, supervise: constants::sample::UNSUPERVISED };
         let content = Content {
-            nominal: self.images.pointer_mut().offset(first * self.frame.raw_len()).read(),
+            normal: self.images.pointer_mut().offset(first * self.frame.raw_len()).read(),
             count: n as u32,
             others: Pointer::null(),
             masks: Pointer::null(),
@@ -299,7 +299,7 @@ impl Frame {
         let shared = 2 * self.program.widest * size_of::<i16>();
         kernels::augment::augment_batch(
             self.cuda.launch([n as u32, 1, 1], threads as u32, shared as u32),
-            content.nominal,
+            content.normal,
             content.count,
             content.others,
             content.masks,

@@ -1,4 +1,4 @@
-//! What a user may want to know of folders that were read: what lies in them and is no part of the set, and masks that mark nothing.
+//! What a user may want to know of folders that were read: which images in them were not read, and masks that mark nothing.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub fn left_alone(listed: &[PathBuf]) -> Vec<String> {
         let others: Vec<&PathBuf> = entries.iter().filter(|path| has_extension(path, &OTHER_FORMATS)).collect();
         if let Some(first) = others.first() {
             notes.push(format!(
-                "left alone in {}: {} of formats other than PNG, JPEG, BMP, TIFF, WebP and PNM, the first is {}",
+                "not read in {}: {} of formats other than PNG, JPEG, BMP, TIFF, WebP and PNM, the first is {}",
                 folder.display(),
                 counted(others.len()),
                 file_name(first)
@@ -42,7 +42,7 @@ pub fn left_alone(listed: &[PathBuf]) -> Vec<String> {
         if let Some(first) = apart.first() {
             let within = first.strip_prefix(folder).unwrap_or(first);
             notes.push(format!(
-                "left alone in folders within {}: {}, the first is {}",
+                "not read in folders within {}: {}, the first is {}",
                 folder.display(),
                 counted(apart.len()),
                 within.display()
@@ -70,10 +70,10 @@ pub(super) fn unmarked<'a>(listed: impl Iterator<Item = &'a Listed>, masks: &[Op
     let remedy = if brightest == 0 {
         String::new()
     } else {
-        format!(", and the brightest of this one is {brightest}: let masks be 0 and 255")
+        format!(", and the brightest of this mask is {brightest}: write 255 where the defect is, and 0 elsewhere")
     };
     Some(format!(
-        "{} of {all} masks of defective images mark nothing, the first is {}; a pixel is marked from {MASK_THRESHOLD} on{remedy}",
+        "{} of {all} masks of defective images mark nothing, the first is {}; a pixel counts as marked from the value {MASK_THRESHOLD} on{remedy}",
         empty.len(),
         first.display()
     ))
@@ -120,9 +120,12 @@ mod tests {
         let some = [listed("a.png", 255), listed("b.png", 1), listed("c.png", 0)];
         let mask = |value| Some(Mask { height: 1, width: 1, pixels: vec![value] });
         let note = unmarked(some.iter(), &[mask(1), mask(0), mask(0)]).unwrap();
-        assert!(note.starts_with("2 of 3 masks") && note.contains("b.png") && note.contains("is 1: let"), "{note}");
+        assert!(
+            note.starts_with("2 of 3 masks") && note.contains("b.png") && note.contains("is 1: write 255"),
+            "{note}"
+        );
         let note = unmarked(some[2..].iter(), &[mask(0)]).unwrap();
-        assert!(note.ends_with("c.png; a pixel is marked from 128 on"), "{note}");
+        assert!(note.ends_with("c.png; a pixel counts as marked from the value 128 on"), "{note}");
         assert_eq!(unmarked(some[..1].iter(), &[mask(1)]), None);
     }
 }

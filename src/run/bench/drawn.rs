@@ -42,11 +42,11 @@ fn set(network: &Network<f32>) -> Result<TrainingSet> {
     });
     let random = Stream::new(0, Purpose::Check, 0, 1);
     let pixels = (0..options.batch * side * side * channels).map(|i| random.bits(i as u32) as u8).collect();
-    let nominal: ImageSource = Images { count: options.batch, height: side, width: side, channels, pixels }.into();
-    let preprocessing = preset.dataset.recipe.preprocessing(preset.pipeline, side, side, channels, &nominal)?;
+    let normal: ImageSource = Images { count: options.batch, height: side, width: side, channels, pixels }.into();
+    let preprocessing = preset.dataset.recipe.preprocessing(preset.pipeline, side, side, channels, &normal)?;
     TrainingSet::new(TrainingData {
-        outliers: Some(nominal.clone()),
-        nominal,
+        outliers: Some(normal.clone()),
+        normal,
         others: None,
         preprocessing,
         supervise: preset.supervise,

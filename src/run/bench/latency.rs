@@ -34,9 +34,9 @@ impl Latency {
         let preset = Settings::preset(FOLDER);
         let settings = Settings { net: arch.name.clone(), side: arch.side, ..preset.with_objective(arch.objective) };
         let image = read_image(&folder.path().join("image.png"), arch.channels)?;
-        let nominal = image.resized(arch.side).into();
+        let normal = image.resized(arch.side).into();
         let (dataset, side, channels) = (settings.dataset, arch.side, arch.channels);
-        let preprocessing = dataset.recipe.preprocessing(settings.pipeline, side, side, channels, &nominal)?;
+        let preprocessing = dataset.recipe.preprocessing(settings.pipeline, side, side, channels, &normal)?;
         let meta = Model::meta(&settings, &preprocessing, 0);
         let scorer = Scorer::new(device, &Model { meta, weights: Weights::init(&arch, 0) })?;
         Ok(Latency { scorer, preprocessing, folder })

@@ -1,4 +1,4 @@
-//! The verb `bench`: how fast this machine trains and infers, step by step beside the floors that its own speed sets.
+//! The subcommand `bench`: how fast this machine trains and infers, step by step beside the floors that its own speed sets.
 
 mod agreement;
 mod costs;
@@ -207,7 +207,7 @@ fn finite(options: &BenchOptions, what: &str, values: &[f32]) -> Result<()> {
 }
 
 /// What is done about wrong results.
-const NOT_TIMED: &str = "this net is not timed; verify tells which step is at fault";
+const NOT_TIMED: &str = "this net is not timed; `fcdd verify` shows which step is at fault";
 
 /// Device, data type and switches.
 fn mode(device: &Device, options: &BenchOptions) -> String {

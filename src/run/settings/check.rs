@@ -107,8 +107,8 @@ pub(super) fn within(name: &str, value: u32, most: u32) -> Result<()> {
 
 /// Refuses sides and batches that a net cannot take, and those for which the lengths of its buffers would overflow.
 pub(crate) fn check_size(arch: &Arch, side: usize, batch: usize) -> Result<()> {
-    if side > MAX_SIDE {
-        return refuse("side", side, &format!("choose {MAX_SIDE} pixels or less, such as {}", arch.side));
+    if !(1..=MAX_SIDE).contains(&side) {
+        return refuse("side", side, &format!("choose 1 to {MAX_SIDE} pixels, such as {}", arch.side));
     }
     if !(1..=MAX_BATCH).contains(&batch) {
         return refuse("batch", batch, &format!("choose 1 to {MAX_BATCH} images"));

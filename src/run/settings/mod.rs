@@ -37,7 +37,7 @@ pub struct Settings {
     pub dataset: DatasetKind,
     /// Folder or file of the dataset; None where it is found by itself.
     pub data: Option<PathBuf>,
-    /// The nominal class, by index or name.
+    /// The class that the run is about, by index or name: the normal one; of Pascal VOC the anomalous one.
     pub class: String,
     #[serde(default)]
     pub objective: Objective,
@@ -60,7 +60,7 @@ pub struct Settings {
     pub outliers: Option<OutlierSource>,
     /// Use only this many outliers, or true anomalies of each kind.
     pub oe_limit: Option<usize>,
-    /// Make as many anomalies as there are nominal images once, before training.
+    /// Make as many anomalies as there are normal images once, before training.
     #[serde(default)]
     pub offline_supervision: bool,
     /// Test also on the labelled anomalies that were learned from.
@@ -75,7 +75,7 @@ pub struct Settings {
     /// Train on ground-truth maps instead of labels.
     pub maps: bool,
     pub epochs: u32,
-    /// Passes over the nominal images in an epoch.
+    /// Passes over the normal images in an epoch.
     #[serde(default = "one")]
     pub passes: u32,
     pub batch: usize,
@@ -219,13 +219,13 @@ impl Settings {
         words
     }
 
-    /// Whether labelled anomalies of the nominal class are learned from, as the outliers `mvtec_gt`.
+    /// Whether labelled anomalies of the normal class are learned from, as the outliers `mvtec_gt`.
     pub(crate) fn learns_mvtec_gt(&self) -> bool {
         self.outliers.as_ref().is_some_and(OutlierSource::are_own_anomalies)
     }
 
-    /// Whether outliers are nominal, and images of the class what the score is to rate.
-    pub(crate) fn outliers_are_nominal(&self) -> bool {
+    /// Whether outliers are normal, and images of the class what the score is to rate.
+    pub(crate) fn outliers_are_normal(&self) -> bool {
         self.dataset.rates_its_class && self.supervise == Supervise::Noise && self.noise == NoiseMode::Outliers
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Setting {
     pub per_run: bool,
     read: fn(&mut Settings, &str) -> Result<(), String>,
     text: fn(&Settings) -> Option<String>,
-    told: fn(&Settings) -> Option<String>,
+    shown: fn(&Settings) -> Option<String>,
     matters: fn(&Settings) -> bool,
     check: fn(&Settings) -> Result<()>,
 }
@@ -66,7 +66,7 @@ macro_rules! setting {
             per_run: false,
             read: |settings, text| Value::read(text).map(|value| settings.$field = value),
             text: |settings| settings.$field.text(),
-            told: |settings| settings.$field.told(),
+            shown: |settings| settings.$field.shown(),
             matters: |_| true,
             check: |_| Ok(()),
         }
@@ -80,22 +80,22 @@ const fn form<T: Value>(_: fn(&Settings) -> &T) -> Form {
 
 /// All settings but the dataset, in the order that help and pages have them.
 pub(crate) static SETTINGS: [Setting; 31] = [
-    setting!(data, Daily, "Data", "Folder (or file) of the dataset").value("PATH"),
+    setting!(data, Daily, "Data", "Folder (or file) that holds the dataset").value("PATH"),
     setting!(
         epochs,
         Daily,
         "Epochs",
-        "Epochs: one draws each good image `passes` times, about half of the samples become anomalies; change `schedule` with it"
+        "Epochs: each draws every good image `passes` times and turns about half of them into anomalies; change `schedule` with it"
     )
     .check(|s| within("epochs", s.epochs, MAX_EPOCHS)),
-    setting!(side, Daily, "Input side", "Input side in pixels").value("PIXELS"),
-    setting!(net, Daily, "Net", "Net, by name").value("NET"),
+    setting!(side, Daily, "Input side", "Side in pixels of the square that the net sees; images are resized to it").value("PIXELS"),
+    setting!(net, Daily, "Net", "Net, by its name").value("NET"),
     setting!(batch, Daily, "Images per step", "Images per step").value("N"),
     setting!(
         precision,
         Daily,
         "Precision",
-        "Precision of the values between layers: bf16 is for the tensor cores of GPUs; the CPU rounds as they do"
+        "Precision of the values between layers; weights and sums are kept in 32 bits"
     )
     .value("PRECISION")
     .check(check::precision),
@@ -103,10 +103,10 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         hold,
         Daily,
         "Held in memory",
-        "Cache decoded images in memory: auto (if they take at most half of what is free), always, never, or if they take at most so many \
-         MiB; changes no result"
+        "When to keep decoded images in memory: auto (if they take at most half of what is free), always, never, or a number of MiB \
+         that they may take; changes no result"
     )
-    .value("MIB"),
+    .value("WHEN"),
     setting!(
         skip_broken,
         Daily,
@@ -118,9 +118,9 @@ pub(crate) static SETTINGS: [Setting; 31] = [
     setting!(supervise, Anomalies, "Anomalies", "What the net learns anomalies from")
         .value("MODE")
         .check(check::supervise),
-    setting!(noise, Anomalies, "Noise", "What artificial anomalies are made of: outliers where `outliers` names some")
+    setting!(noise, Anomalies, "Noise", "What artificial anomalies are made of; with `outliers`, of those")
         .value("MODE")
-        .told_where(|s| s.supervise.makes_noise()),
+        .shown_where(|s| s.supervise.makes_noise()),
     setting!(
         outliers,
         Anomalies,
@@ -134,7 +134,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         oe_limit,
         Anomalies,
         "Outliers at most",
-        "Use only this many outliers; of mvtec, mvtec_gt and `supervise` other, that many of each class and kind of defect"
+        "Learn from at most this many outliers; of mvtec, mvtec_gt and `supervise` other, from that many of each class and kind of defect"
     )
     .check(check::oe_limit),
     setting!(
@@ -143,7 +143,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         "Ground-truth maps",
         "Train on ground-truth maps, pixel by pixel (true), or on labels, one per image (false)"
     )
-    .told_where(|s| s.objective == Objective::Fcdd)
+    .shown_where(|s| s.objective == Objective::Fcdd)
     .check(check::maps),
     setting!(
         part_gap,
@@ -156,7 +156,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
     .check(|s| check::about_labelled(s, "part_gap", s.part_gap.is_some())),
     setting!(lr, Optimisation, "Learning rate", "Learning rate").value("LR").check(|s| match s.lr {
         lr if lr.is_finite() && lr > 0.0 => Ok(()),
-        lr => refuse("lr", format!("{lr} is no learning rate"), "choose a positive number, such as 1e-3"),
+        lr => refuse("lr", format!("{lr} is not a learning rate"), "choose a positive number, such as 1e-3"),
     }),
     setting!(
         schedule,
@@ -169,7 +169,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
     setting!(optimizer, Optimisation, "Optimizer", "Optimizer of the weights").value("OPTIMIZER"),
     setting!(weight_decay, Optimisation, "Weight decay", "Weight decay").value("W").check(|s| match s.weight_decay {
         weight if weight.is_finite() && weight >= 0.0 => Ok(()),
-        weight => refuse("weight_decay", format!("{weight} is no weight"), "choose 0 or more"),
+        weight => refuse("weight_decay", format!("{weight} is not a weight decay"), "choose 0 or more"),
     }),
     setting!(passes, Optimisation, "Passes per epoch", "Passes over the good images in an epoch")
         .check(|s| within("passes", s.passes, MAX_PASSES)),
@@ -177,7 +177,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         reestimate,
         Optimisation,
         "Statistics re-estimated",
-        "Take the batch norms' mean and variance anew from ten training batches after the last epoch"
+        "After the last epoch, estimate the batch norms' mean and variance again, over ten training batches"
     ),
     setting!(
         sigma,
@@ -186,15 +186,15 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         "Standard deviation σ of the Gaussian that upsamples maps to heatmaps, in input pixels; with `maps` true also in training"
     )
     .value("PIXELS")
-        .told_where(|s| s.objective != Objective::Ae)
+        .shown_where(|s| s.objective != Objective::Ae)
         .check(|s| match s.sigma {
             sigma if sigma.is_finite() && sigma >= MIN_SIGMA => Ok(()),
-            sigma => refuse("sigma", format!("{sigma} is no width"), &format!("choose {MIN_SIGMA} pixels or more")),
+            sigma => refuse("sigma", format!("{sigma} is not a standard deviation"), &format!("choose {MIN_SIGMA} pixels or more")),
         }),
-    setting!(quantile, Heatmaps, "Hottest colour", "Quantile of heatmap values from which on colour is dark red").value("Q").check(
+    setting!(quantile, Heatmaps, "Hottest colour", "Quantile of the heatmaps' values from which on the colour is dark red").value("Q").check(
         |s| match s.quantile {
             quantile if quantile > 0.0 && quantile <= 1.0 => Ok(()),
-            quantile => refuse("quantile", format!("{quantile} is no quantile"), "choose a number in (0, 1]"),
+            quantile => refuse("quantile", format!("{quantile} is not a quantile"), "choose a number in (0, 1]"),
         },
     ),
     setting!(class, Paper, "Class", "The normal class, by number or name; of pascalvoc, the anomalous one")
@@ -203,13 +203,13 @@ pub(crate) static SETTINGS: [Setting; 31] = [
     setting!(objective, Paper, "Objective", "What the net is trained for").value("OBJECTIVE"),
     setting!(gradient, Paper, "Gradient", "What heatmaps show of the score's gradient, for hsc")
         .value("GRADIENT")
-        .told_where(|s| s.objective == Objective::Hsc)
+        .shown_where(|s| s.objective == Objective::Hsc)
         .check(check::gradient),
     setting!(
         weights,
         Paper,
         "Pretrained weights",
-        "Weights of vgg11_bn or vgg16 (safetensors) that a VGG net's features start from"
+        "Weights that a VGG or RESNET18 net starts from: vgg11_bn, vgg16 or resnet18, trained on ImageNet, as safetensors"
     )
     .value("FILE"),
     setting!(bias, Paper, "Biases", "Leave out the convolutions' biases and the norms' scale and shift").switch(false),
@@ -219,7 +219,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         Paper,
         "Anomalies made before training",
         "Make an anomaly of each good image once, before training, and learn from both; else each sample becomes an anomaly with \
-         probability 0.5, anew in each epoch"
+         probability 0.5, drawn again in each epoch"
     )
     .switch(true)
     .check(|s| match s.offline_supervision && s.supervise == Supervise::Unsupervised {
@@ -251,8 +251,8 @@ impl Setting {
         Setting { per_run: true, ..self }
     }
 
-    /// Where it does nothing, a page does not tell it.
-    const fn told_where(self, matters: fn(&Settings) -> bool) -> Setting {
+    /// A page leaves it out where it does nothing.
+    const fn shown_where(self, matters: fn(&Settings) -> bool) -> Setting {
         Setting { matters, ..self }
     }
 
@@ -266,7 +266,7 @@ impl Setting {
         SETTINGS.iter().find(|setting| setting.name == name)
     }
 
-    /// Sets it to what a text says; a text that is no value of it is an error that says what would be one.
+    /// Sets it to what a text says, or says what it could be set to.
     pub(crate) fn read(&self, settings: &mut Settings, text: &str) -> Result<(), String> {
         (self.read)(settings, text)
     }
@@ -276,10 +276,10 @@ impl Setting {
         (self.text)(settings)
     }
 
-    /// Its value as people read it; None where it is not set or does nothing.
-    pub(crate) fn told(&self, settings: &Settings) -> Option<String> {
+    /// Its value as a page shows it; None where it is not set or does nothing.
+    pub(crate) fn shown(&self, settings: &Settings) -> Option<String> {
         let is_off = self.switch.is_some_and(|on| self.text(settings) != Some(on.to_string()));
-        (self.told)(settings).filter(|_| !is_off && (self.matters)(settings))
+        (self.shown)(settings).filter(|_| !is_off && (self.matters)(settings))
     }
 
     /// Refuses its value where it cannot work or would do nothing.

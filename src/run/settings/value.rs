@@ -34,8 +34,8 @@ pub(super) trait Value: Sized {
     /// As [`Value::read`] reads it; None for a value that is not set.
     fn text(&self) -> Option<String>;
 
-    /// As a page tells it.
-    fn told(&self) -> Option<String> {
+    /// As a page shows it.
+    fn shown(&self) -> Option<String> {
         self.text()
     }
 }
@@ -51,8 +51,8 @@ impl<T: Value> Value for Option<T> {
         self.as_ref().and_then(T::text)
     }
 
-    fn told(&self) -> Option<String> {
-        self.as_ref().and_then(T::told)
+    fn shown(&self) -> Option<String> {
+        self.as_ref().and_then(T::shown)
     }
 }
 
@@ -77,7 +77,7 @@ impl Value for bool {
         Some(self.to_string())
     }
 
-    fn told(&self) -> Option<String> {
+    fn shown(&self) -> Option<String> {
         Some(if *self { "yes" } else { "no" }.to_string())
     }
 }
@@ -114,7 +114,7 @@ macro_rules! named {
                 Some(self.word().to_string())
             }
 
-            fn told(&self) -> Option<String> {
+            fn shown(&self) -> Option<String> {
                 let explanation = self.explanation().trim_end_matches('.');
                 Some(if explanation.is_empty() { self.word().to_string() } else { format!("{}: {explanation}", self.word()) })
             }

@@ -1,4 +1,4 @@
-//! The verb `sweep`: one run for each class and seed, as the paper's tables are made, and what they say together.
+//! The subcommand `sweep`: one run for each class and seed, as the paper's tables are made, and what they say together.
 //!
 //! A sweep's folder holds `normal_CLASS/it_SEED`, each a run as `train` leaves it, and
 //!

@@ -20,8 +20,8 @@ pub(crate) fn write(summary: &Summary, folder: &Path) -> Result<()> {
     if let Some(published) = tables::beside_published(summary) {
         sections.push(section("Beside what is published", &html! {
             p {
-                "Means over all classes of the data set and five seeds, from summaries of the paper (Liznerski et al., ICLR 2021): check them "
-                "there before you cite them. They compare with a sweep that has the paper's settings, among them its outliers and its number of "
+                "Means over all classes of the dataset and five seeds, from summaries of the paper (Liznerski et al., ICLR 2021): check them "
+                "there before you cite them. They can be compared with a sweep that has the paper's settings, among them its outliers and its number of "
                 "epochs."
             }
             (text_table(&published))
@@ -37,10 +37,13 @@ pub(crate) fn write(summary: &Summary, folder: &Path) -> Result<()> {
 
 fn lead(summary: &Summary) -> Markup {
     let plan = &summary.plan;
-    let classes = counted(plan.classes.len(), "normal class", "normal classes");
+    let classes = counted(plan.classes.len(), "class", "classes");
     let seeds = counted(plan.seeds as usize, "seed", "seeds");
     html! {
-        p { (classes) ", " (seeds) " each. A figure of a class is the mean over its seeds." }
+        p {
+            (classes) ", " (seeds) " each. The images of a run's class are its " (plan.settings.dataset.class_is()) " ones. A figure of a \
+            class is the mean over its seeds."
+        }
         @if let Some(missing) = tables::missing(summary) { p.notice { (missing) } }
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::PLAN;
-use crate::datasets::dataset::{class_index, nominal_classes};
+use crate::datasets::dataset::{class_index, known_classes};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::run::directory::{self, RunDirectory, write_json};
@@ -17,7 +17,7 @@ use crate::run::settings::{Moved, Settings};
 pub(crate) struct Plan {
     /// Of every run, but for class and seed.
     pub settings: Settings,
-    /// Names of the nominal classes, in the order of the data set.
+    /// Names of the classes, in the order of the dataset.
     pub classes: Vec<String>,
     /// Runs per class; their seeds count from 0.
     pub seeds: u64,
@@ -48,10 +48,10 @@ pub(crate) struct Shard {
 }
 
 impl Plan {
-    /// The runs of some classes, named or numbered as the data set has them; of all its classes if there are none.
+    /// The runs of some classes, named or numbered as the dataset has them; of all its classes if there are none.
     pub(crate) fn new(settings: Settings, classes: &[String], seeds: u64) -> Result<Plan> {
         let settings = settings.located()?;
-        let known = nominal_classes(settings.dataset, settings.data.as_deref())?;
+        let known = known_classes(settings.dataset, settings.data.as_deref())?;
         let wanted = classes.iter().map(|class| class_index(&known, class)).collect::<Result<Vec<_>>>()?;
         let all = wanted.is_empty();
         let classes =
@@ -64,7 +64,7 @@ impl Plan {
         let path = folder.join(PLAN);
         if !path.is_file() {
             let remedy = "name the folder of a sweep";
-            return Err(Error::file(folder, format!("is no sweep: it has no {PLAN}"), remedy));
+            return Err(Error::file(folder, format!("is not the folder of a sweep: it has no {PLAN}"), remedy));
         }
         serde_json::from_slice(&files::read(&path)?)
             .map_err(|e| Error::file(&path, format!("cannot be read ({e})"), "delete it and start the sweep again"))
@@ -78,7 +78,7 @@ impl Plan {
         if folder.join(PLAN).exists() {
             let there = Plan::of(folder)?;
             same(&there.settings, &self.settings, folder)?;
-            let known = nominal_classes(self.settings.dataset, self.settings.data.as_deref())?;
+            let known = known_classes(self.settings.dataset, self.settings.data.as_deref())?;
             plan.classes =
                 known.into_iter().filter(|c| self.classes.contains(c) || there.classes.contains(c)).collect();
             plan.seeds = self.seeds.max(there.seeds);
@@ -158,7 +158,7 @@ impl FromStr for Shard {
         match parts {
             Some((number, of)) if (1..=of).contains(&number) => Ok(Shard { number, of }),
             _ => Err(Error::setting(
-                format!("'{text}' is no shard I/N with I from 1 to N"),
+                format!("'{text}' is not I/N with I from 1 to N"),
                 "give 1/4 for the first of four parts",
             )),
         }

@@ -1,7 +1,7 @@
 //! What others report on the same tasks: means over classes and five seeds of the area under the ROC curve.
 //!
 //! The means come from summaries of the paper (Liznerski et al., "Explainable Deep One-Class Classification", ICLR 2021) that agree
-//! with its abstract. Figures per class are remembered ones whose averages equal the means: for orientation only.
+//! with its abstract. Figures per class are quoted from memory; their averages equal the means: for orientation only.
 
 use serde::Serialize;
 
@@ -28,12 +28,12 @@ pub(crate) struct Published {
     pub labelled: bool,
 }
 
-/// Classes that the published means of a data set are over.
+/// Classes that the published means of a dataset are over.
 pub(crate) fn class_count(dataset: DatasetKind) -> usize {
     if dataset == IMAGENET { IMAGENET_30.len() } else { classes(dataset).split_whitespace().count() }
 }
 
-/// The rows that concern a data set.
+/// The rows that concern a dataset.
 pub(crate) fn published(dataset: DatasetKind) -> Vec<Published> {
     TABLE.iter().filter(|row| row.dataset == dataset).copied().collect()
 }
@@ -121,7 +121,7 @@ const TABLE: [Published; 31] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datasets::dataset::nominal_classes;
+    use crate::datasets::dataset::known_classes;
 
     #[test]
     fn figures_per_class_average_to_the_means() {
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn classes_are_called_as_the_data_set_calls_them() {
         let data = tempfile::tempdir().unwrap();
-        let names = nominal_classes(FMNIST, Some(data.path())).unwrap();
+        let names = known_classes(FMNIST, Some(data.path())).unwrap();
         assert_eq!(names.join(" "), classes(FMNIST));
         assert_eq!(TABLE[0].of_class("bag"), Some(0.86));
         assert_eq!(TABLE[0].of_class("hat").or(TABLE[1].of_class("bag")), None);

@@ -10,12 +10,12 @@ use crate::files;
 use crate::model::Objective;
 use crate::run::figures::Measure;
 
-/// Marks figures that are remembered and not looked up.
+/// Marks published figures that are quoted from memory.
 const DAGGER: &str = "†";
 
 /// What the mark means.
 const FOOTNOTE: &str =
-    "† remembered figures whose averages are the published means to within .01: for orientation only.";
+    "† quoted from memory; their averages are the published means to within .01: for orientation only.";
 
 /// A table of text.
 pub(crate) struct Table {
@@ -39,7 +39,8 @@ pub(crate) fn title(summary: &Summary) -> String {
 pub(crate) fn per_class(summary: &Summary) -> Table {
     let measures = || summary.overall.iter().map(|figure| figure.measure);
     let beside = published_per_class(summary);
-    let mut header: Vec<String> = ["normal class", "runs"].map(str::to_string).into();
+    let class = format!("{} class", summary.plan.settings.dataset.class_is());
+    let mut header: Vec<String> = vec![class, "runs".to_string()];
     header.extend(measures().map(|measure| measure.name().to_string()));
     header.extend(beside.iter().map(|row| format!("published {}: {}{DAGGER}", row.measure.name(), row.method)));
     let cell = |value: Option<String>| value.unwrap_or_else(|| "–".to_string());

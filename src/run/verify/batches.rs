@@ -90,13 +90,13 @@ fn set(
     noise: NoiseMode,
 ) -> Result<TrainingSet> {
     let raw = dataset.recipe.raw_side(kind, side);
-    let nominal = images(0, raw, channels);
+    let normal = images(0, raw, channels);
     let half = Mask { height: raw, width: raw, pixels: (0..raw * raw).map(|i| u8::from(i % raw < raw / 2)).collect() };
     let masks = (0..BATCH).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
     TrainingSet::new(TrainingData {
-        preprocessing: dataset.recipe.preprocessing(kind, raw, side, channels, &nominal)?,
-        nominal,
-        others: Some(LabelledAnomalies { images: images(2, raw, channels), masks, unjudged: Vec::new() }),
+        preprocessing: dataset.recipe.preprocessing(kind, raw, side, channels, &normal)?,
+        normal,
+        others: Some(LabelledAnomalies { images: images(2, raw, channels), masks, untested: Vec::new() }),
         outliers: Some(images(1, raw, channels)),
         supervise,
         noise,
