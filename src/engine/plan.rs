@@ -34,7 +34,7 @@ pub struct Ports {
 /// Views of a training plan.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainingPorts {
-    /// 0 nominal, 1 anomalous, \[n\].
+    /// 0 normal, 1 anomalous, \[n\].
     pub labels: View,
     /// Ground-truth maps [n, side, side], for the map loss.
     pub maps: Option<View>,

@@ -43,7 +43,7 @@ pub struct Head {
 
 /// What is learned from labels: the loss of each image, and its gradient by z.
 ///
-/// Nominal (label 0): the score s. Anomalous (label 1): −log(1 − exp(−s)). A batch with a single label value trains as if nominal,
+/// Normal (label 0): the score s. Anomalous (label 1): −log(1 − exp(−s)). A batch with a single label value trains as if normal,
 /// whatever the value: the authors' rule. The loss of the batch is the mean.
 #[derive(Clone, Copy, Debug)]
 pub struct LabelLoss {

@@ -77,7 +77,7 @@ pub struct HscLoss {
     pub d_o: View,
 }
 
-/// Nominal images (label 0) lose their score s, anomalous ones (1) −log(1 − exp(−s)); unlike FCDD whatever the other labels are.
+/// Normal images (label 0) lose their score s, anomalous ones (1) −log(1 − exp(−s)); unlike FCDD whatever the other labels are.
 #[derive(Clone, Copy, Debug)]
 pub struct HscTraining {
     /// 0 or 1 per image, \[n\].

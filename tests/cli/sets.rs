@@ -1,4 +1,4 @@
-//! Data sets of images: labelled anomalies, outliers, anomalies made beforehand, trees that are not as they should be.
+//! Datasets of images: labelled anomalies, outliers, anomalies made beforehand, trees that are not as they should be.
 
 use std::fs;
 

@@ -19,9 +19,9 @@ use crate::steps::hsc_loss::Gradient;
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
 pub enum Optimizer {
-    /// Nesterov momentum 0.9.
+    /// Nesterov momentum 0.9
     Sgd,
-    /// β 0.9 and 0.999.
+    /// β 0.9 and 0.999
     Adam,
 }
 

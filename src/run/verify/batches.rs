@@ -43,10 +43,10 @@ const CHECKSUMS: [(&str, u32); 9] = [
     ("batches, Other Gaussian", 0xcf35_5be1),
 ];
 
-/// Data sets of which each has recipes of its own.
+/// Datasets of which each has recipes of its own.
 const FAMILIES: [DatasetKind; 7] = [FMNIST, CIFAR10, MVTEC, IMAGENET, PASCALVOC, CUSTOM, FOLDER];
 
-/// Checks a batch of every recipe of a data set, all of them at once; and of every noise that a mode of supervision takes one in
+/// Checks a batch of every recipe of a dataset, all of them at once; and of every noise that a mode of supervision takes one in
 /// grey and one in colours.
 pub fn check(report: &mut CheckReport) -> Result<()> {
     for dataset in FAMILIES {

@@ -22,7 +22,7 @@ const PRODUCTS: usize = 1 << 24;
 /// of kinds that smaller nets have.
 const MOST_PARAMETERS: usize = 1 << 25;
 
-/// A nominal and an anomalous image.
+/// A normal and an anomalous image.
 const BATCH: usize = 2;
 
 /// Checks each step once that differs from those before.

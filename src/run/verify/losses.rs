@@ -101,7 +101,7 @@ impl Inputs {
         if u != width || labels.len() != n || n == 0 {
             return Err(file.error(format!("outputs and labels of '{case}' do not fit together")));
         }
-        // In evaluation the loss is the anomaly map, whatever the labels: what all-nominal labels give.
+        // In evaluation the loss is the anomaly map, whatever the labels: what all-normal labels give.
         if case.ends_with("_evalmode") {
             labels.fill(0.0);
         }
