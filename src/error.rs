@@ -13,7 +13,8 @@ pub enum Error {
     /// A file was read but does not hold what it should.
     #[error("{}: {problem}; {remedy}", path.display())]
     File { path: PathBuf, problem: String, remedy: String },
-    /// A setting or a combination of settings that cannot work.
+    /// A setting or a combination of settings that cannot work. Names in backticks are fields of [`Settings`](crate::Settings), or flags of
+    /// the program.
     #[error("{problem}; {remedy}")]
     Setting { problem: String, remedy: String },
     /// The GPU, its driver, or a kernel.
@@ -46,8 +47,8 @@ pub enum CudaError {
     )]
     NoSuchDevice { number: usize, count: i32 },
     #[error(
-        "the kernels of this build ({architectures}) do not run on {name}, compute capability {}.{}; they need 7.5 or newer: \
-         choose `device` cpu, or build with FCDD_CUDA_ARCHS={}{} where the GPU is newer than that", compute_capability.0,
+        "the kernels of this build ({architectures}) do not run on {name}, compute capability {}.{}; build again with \
+         FCDD_CUDA_ARCHS={}{} (75 or higher), or choose `device` cpu", compute_capability.0,
         compute_capability.1, compute_capability.0, compute_capability.1
     )]
     UnsupportedDevice { name: String, compute_capability: (i32, i32), architectures: String },

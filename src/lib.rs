@@ -15,6 +15,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Images come in as the `DynamicImage` of the crate `image` 0.25, or as slices ([`ImageView`]).
+//!
 //! A [`Trainer`] makes such a model of a folder of good images:
 //!
 //! ```no_run
@@ -31,7 +33,7 @@
 //!
 //! | feature | on by default | has |
 //! | --- | --- | --- |
-//! | `cli` | yes | the program, and what it takes on a terminal |
+//! | `cli` | yes | the program `fcdd` with its command line |
 //! | `cuda` | yes | the CUDA kernels, compiled where the build finds nvcc |
 //!
 //! Modules that these pages do not show are public for the program, its tests and its benchmarks alone, and may change at any time.

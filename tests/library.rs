@@ -162,7 +162,7 @@ fn training_tells_of_itself_and_gives_a_model() {
     let trained = Trainer::new(settings()).on_event(&observe).train(&Device::Cpu).unwrap();
     let (done, losses, finished) = told.into_inner().unwrap();
     assert!(done.is_sorted() && done.last() == Some(&36) && losses > 0, "{done:?}");
-    assert!(finished.len() == 1 && finished[0].starts_with("trained after 3 of 3 epochs"), "{finished:?}");
+    assert!(finished.len() == 1 && finished[0].starts_with("finished after 3 of 3 epochs"), "{finished:?}");
     assert_eq!((trained.history.len(), trained.interrupted), (3, false));
 
     // The model file holds all that a detector needs.

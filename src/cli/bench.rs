@@ -13,7 +13,7 @@ use crate::run::bench::{BenchOptions, BenchTask, Cost, Peaks, Refusal, TileTimin
 /// That least time, the floor, is the longer of two: the operations at the rate of a matrix product, and the bytes (each operand of a
 /// step once) at that of a copy, both measured first. On a GPU, training and inference are timed as one replayed graph on a batch that
 /// stays in its memory (as benches/peer/gpu.py times PyTorch); training also with drawing the batch, as a run does it; inference also
-/// launch by launch with nothing of the inputs in the caches, and so is each step by itself. With FCDD_WGMMA=1 or FCDD_PDL=1 the
+/// launch by launch with cold caches, and so are single steps. With FCDD_WGMMA=1 or FCDD_PDL=1 the
 /// results are first compared with those without: a net whose results differ is not timed, and the exit code is 1.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -23,7 +23,7 @@ pub(super) struct Args {
     /// What to time [default: train and infer]
     #[arg(long, value_parser = choice::<BenchTask>())]
     task: Option<BenchTask>,
-    /// Images per batch [default: 128 at 28 pixels, 200 at 32, 128 at 224, on the CPU 16]
+    /// Images per batch [default: 200 at 32 pixels, 128 at other sides; on the CPU 16 at 224]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
     /// Input side in pixels [default: the net's]

@@ -22,7 +22,7 @@ use crate::run::sweep::{sum_up, tables};
 /// The same command given again keeps the runs that are finished and goes on with the others.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Folder for the runs, each in normal_CLASS/it_SEED, and for their summary
+    /// Folder for the runs, each in normal_CLASS/it_SEED (of pascalvoc too, whose CLASS is the anomalous one), and for their summary
     #[arg(long, value_name = "DIR", required_unless_present = "summary", display_order = 1)]
     out: Option<PathBuf>,
     /// Classes by number or name, each of which is the normal one in its runs (of pascalvoc the anomalous one) [default: all]

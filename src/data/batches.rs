@@ -24,7 +24,7 @@ use sample::Scratch;
 pub struct TrainingData {
     /// Normal samples, each drawn once per epoch.
     pub normal: ImageSource,
-    /// True anomalies, for [`Supervise::Other`].
+    /// Labelled anomalies, for [`Supervise::Other`].
     pub others: Option<LabelledAnomalies>,
     /// Images of another set, for [`NoiseMode::Outliers`].
     pub outliers: Option<ImageSource>,
@@ -58,7 +58,7 @@ impl Default for EpochPlan {
     }
 }
 
-/// True anomalies with their ground truth, where known.
+/// Labelled anomalies with their ground truth, where known.
 #[derive(Clone, Debug)]
 pub struct LabelledAnomalies {
     /// The anomalies.
@@ -131,7 +131,7 @@ impl TrainingSet {
             Some(images) if uses_outliers => usable(images, "outliers", "choose another source of outliers")?,
             None if uses_outliers => {
                 let remedy =
-                    "name one by `outliers` (mnist:DIR, cifar100:PATH, images:DIR …) or choose another `noise`";
+                    "name one with `outliers` (mnist:DIR, cifar100:PATH, images:DIR …) or choose another `noise`";
                 return Err(Error::setting("no source of outliers is given", remedy));
             }
             _ => {}

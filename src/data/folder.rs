@@ -153,11 +153,7 @@ pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
         }
         Some(Error::File { path, problem, remedy }) => {
             let others = if bad > 1 { format!(", as are {} more of {all} images", bad - 1) } else { String::new() };
-            return Err(Error::file(
-                path,
-                problem + &others,
-                remedy + ", or leave out what is broken by `skip_broken`",
-            ));
+            return Err(Error::file(path, problem + &others, remedy + ", or leave out such files with `skip_broken`"));
         }
         Some(first) => return Err(first),
     };
@@ -227,7 +223,7 @@ fn mask_of(image: &Listed, (height, width): (usize, usize)) -> Result<Option<Mas
         mask.width,
         image.path.display()
     );
-    Err(Error::file(path, problem, "a mask needs its image's size"))
+    Err(Error::file(path, problem, "save the mask at the size of its image"))
 }
 
 /// The images of a folder that stands for a class or a kind of defect, of which there must be some.

@@ -71,7 +71,7 @@ fn read_plain_or_gz(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>)> {
         let problem = format!("holds neither {name} nor {name}.gz");
         let (images, labels) = (name.replace("labels-idx1", "images-idx3"), name.replace("images-idx3", "labels-idx1"));
         let remedy = format!(
-            "name the folder with the idx files by `data` or in `outliers`; expected are these, plain or gzipped:\n  DIR/{images}.gz\n  \
+            "name the folder with the idx files with `data` or `outliers`; expected are these, plain or gzipped:\n  DIR/{images}.gz\n  \
              DIR/{labels}.gz"
         );
         return Err(Error::file(folder, problem, remedy));

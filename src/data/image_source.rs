@@ -91,7 +91,7 @@ impl FromStr for Hold {
         };
         hold.ok_or_else(|| {
             Error::setting(
-                format!("'{text}' is neither a word for this nor a number"),
+                format!("'{text}' does not say when to keep images in memory"),
                 "write auto, always, never or a number of MiB",
             )
         })
@@ -292,7 +292,7 @@ impl File {
         let (image, size) = form.read(&self.path)?;
         let hash = image_hash(&image.pixels);
         if *self.hash.get_or_init(|| hash) != hash {
-            let remedy = "restore it, or train again with another `out`";
+            let remedy = "restore it and continue with `resume`, or train again with another `out`";
             return Err(Error::file(&self.path, "shows another image than when it was first read", remedy));
         }
         out.copy_from_slice(&image.pixels);

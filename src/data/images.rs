@@ -54,7 +54,11 @@ impl Images {
     /// Fails where there is no memory for `count` images of `side × side × channels`.
     pub fn room_for(count: usize, side: usize, channels: usize) -> Result<()> {
         let bytes = count.saturating_mul(side * side * channels);
-        room_for(&format!("a set of {count} images of {side}×{side} pixels"), bytes, "choose a smaller side")
+        room_for(
+            &format!("a set of {count} images of {side}×{side} pixels"),
+            bytes,
+            "choose a smaller `side` or, for image files, `hold` never",
+        )
     }
 
     /// Bytes per image.
@@ -194,7 +198,7 @@ fn decode(path: &Path) -> Result<DynamicImage> {
 fn open(path: &Path) -> Result<impl ImageDecoder + use<>> {
     // Reading from a pipe or a device may never end.
     if !fs::metadata(path).map_err(Error::io("read", path))?.is_file() {
-        return Err(Error::file(path, "not a regular file", "give an image's file, or remove this one"));
+        return Err(Error::file(path, "not a regular file", "name an image file, or move this one away"));
     }
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
     // The decoder fills what is missing with grey; an image to be scored must be whole.

@@ -110,9 +110,9 @@ pub enum PipelineKind {
     Aug1,
     /// As aug1, for custom data with masks: the whole image is scored, not its centre
     Aug1Masks,
-    /// As aug1; the middle 60 % of each training image are black
+    /// As aug1; the centre of each training image, 60 % of its side, is black
     Aug1Blackcenter,
-    /// As aug1; all but the middle 60 % of each training image is black
+    /// As aug1; all but the centre of each training image, 60 % of its side, is black
     Aug1BlackcenterInverted,
     /// As aug1, with the mean and standard deviation of ImageNet, for pretrained nets
     Imagenet,

@@ -25,9 +25,9 @@ use crate::named::Named;
 pub enum Supervise {
     /// No anomalies: normal samples only
     Unsupervised,
-    /// Real anomalies: labelled defects of a folder, or training images of the other classes
+    /// Labelled anomalies: defects of a folder, or training images of the other classes
     Other,
-    /// An artificial image takes the sample's place
+    /// An artificial image or an outlier takes the sample's place
     Noise,
     /// Noise is added to the sample; the whole image counts as anomalous
     MalformedNormal,

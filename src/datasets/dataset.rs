@@ -152,10 +152,10 @@ fn root(kind: DatasetKind, data: Option<&Path>) -> Result<PathBuf> {
         Some(path) => Err(Error::file(
             path,
             "no such data folder",
-            "check its spelling, or name the folder where it lies by `data` DIR",
+            "check its spelling, or name the folder where it lies with `data` DIR",
         )),
         None => match &kind.home {
-            None => Err(Error::setting("the data is not named", "name the folder that holds it by `data` DIR")),
+            None => Err(Error::setting("the data is not named", "name the folder that holds it with `data` DIR")),
             Some(home) if Path::new(home.path).is_dir() => Ok(PathBuf::from(home.path)),
             Some(home) => Err(Error::file(home.path, home.absent, home.remedy)),
         },

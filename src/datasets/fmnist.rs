@@ -15,7 +15,7 @@ pub const FMNIST: DatasetKind = DatasetKind::new(&DatasetSpec {
     home: Some(Home {
         path: DEBIAN,
         absent: "Fashion-MNIST is not installed here",
-        remedy: "run `apt-get install dataset-fashion-mnist`, or name a folder with its idx files by `data` DIR",
+        remedy: "run `apt-get install dataset-fashion-mnist`, or name a folder with its idx files with `data` DIR",
     }),
     may_be_file: false,
     labels_good: false,

@@ -67,7 +67,7 @@ impl OutlierSource {
     pub(crate) fn load(&self, wanted: &Wanted) -> Result<Outliers> {
         let (path, Wanted { raw: Raw { form, .. }, limit, .. }) = (&self.path, *wanted);
         if !path.exists() {
-            let remedy = "check the spelling, or name where they lie by `outliers` KIND:PATH";
+            let remedy = "check the spelling, or name where they lie with `outliers` KIND:PATH";
             return Err(Error::file(path, "there are no outliers here", remedy));
         }
         let (images, labels) = match self.kind.images {
@@ -82,7 +82,7 @@ impl OutlierSource {
         let normal = self.normal_label(wanted)?;
         let others: Vec<usize> = (0..images.count).filter(|&i| Some(usize::from(labels[i])) != normal).collect();
         if others.is_empty() {
-            return Err(Error::file(path, "holds no images of another class", "give a set with at least one"));
+            return Err(Error::file(path, "holds no images of another class", "name outliers of other classes"));
         }
         let images = match limit {
             Some(k) => images.select(&spread(others.len(), k).into_iter().map(|i| others[i]).collect::<Vec<_>>()),

@@ -43,7 +43,7 @@ impl FromStr for DeviceChoice {
     }
 }
 
-/// What computes.
+/// Where a model computes: on the CPU or on one GPU.
 #[derive(Clone)]
 pub enum Device {
     Cpu,

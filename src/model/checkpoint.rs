@@ -55,7 +55,7 @@ pub(crate) fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, S
 }
 
 /// Where the weights of pretrained nets are to be had.
-pub(crate) const PRETRAINED: &str = "name a safetensors file of torchvision's or timm's vgg11_bn (vgg16 for VGG16 nets, resnet18 for RESNET18 nets) by `weights` FILE, such as \
+pub(crate) const PRETRAINED: &str = "name a safetensors file of torchvision's or timm's vgg11_bn (vgg16 for VGG16 nets, resnet18 for RESNET18 nets) with `weights` FILE, such as \
      model.safetensors of https://huggingface.co/timm/vgg11_bn.tv_in1k, or choose the net's NOPT variant, which starts from scratch";
 
 /// The name of a tensor in files of whole VGG nets and ResNets; None for tensors that only our nets have.
@@ -139,7 +139,10 @@ impl<'a> TensorFile<'a> {
 
     /// A finite f32 tensor of the given shape.
     fn tensor(&self, arch: &Arch, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let other_net = format!("the file belongs to another net than {}, or other settings (bias)", arch.name);
+        let other_net = format!(
+            "the file belongs to another net than {}, or to one with or without biases: name the file of this net",
+            arch.name
+        );
         let Ok(tensor) = self.tensors.tensor(name) else {
             return Err(Error::file(self.path, format!("has no tensor '{name}'"), other_net));
         };

@@ -81,7 +81,7 @@ pub(crate) fn compare(
             let problem = format!("{} and {} have different test images", path.display(), at.display());
             return Err(Error::setting(
                 problem,
-                "compare runs of one dataset and class that left the same images out of the test, or name the data by `data` PATH",
+                "compare runs of one dataset and class that left the same images out of the test, or name the data with `data` PATH",
             ));
         }
         let tested = evaluate(context, model, &own)?;
@@ -157,7 +157,7 @@ fn comparison(test: &TestSet, chosen: &[usize], columns: &[Column]) -> Result<Rg
         // Squashed or cut as the image beside it.
         let fitted = |mask: &Mask| test.resize.mask(mask, inputs.height);
         tiles.extend(split.masks.get(i).map(|mask| Tile::new(mask_image(mask.as_ref().map(fitted).as_ref()), "")));
-        rows.push(Row::new(&format!("{class}\nno. {i}"), tiles));
+        rows.push(Row::new(&format!("{class}\n#{i}"), tiles));
     }
     let about = format!("Class: {}. Below each heatmap its score; colours on each model's own scale.", test.name);
     let group = Group { heading: about, rows };

@@ -17,7 +17,7 @@ pub enum Event<'a> {
     Note(&'a str),
 }
 
-/// Who is told: any `Fn(Event) + Sync`.
+/// Receives the events of a training; any `Fn(Event) + Sync` is one.
 pub trait Observer: Sync {
     fn observe(&self, event: Event);
 }

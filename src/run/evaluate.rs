@@ -111,7 +111,7 @@ fn room_for_pixels(split: &Split, preprocessing: &Preprocessing, context: &Conte
     match memory::fits("the scores of all pixels", bytes, "test on fewer or smaller images to have them") {
         Ok(()) => Some(Scores::with_capacity(all - anomalous, anomalous)),
         Err(error) => {
-            context.note(format!("no pixel metrics: {error}"));
+            context.note(format!("no figures over pixels: {error}"));
             None
         }
     }

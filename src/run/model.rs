@@ -55,7 +55,7 @@ impl ModelMeta {
                 images(prepared, preprocessing.side),
                 images(net, settings.side)
             );
-            return Err(Error::setting(problem, "both belong to one training"));
+            return Err(Error::setting(problem, "the file was changed"));
         }
         Ok(())
     }

@@ -54,8 +54,8 @@ impl TestSet {
         let data = data.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
         let (tested, seen) = labelled::tell_apart(&dataset.test, &model.meta.untested, None);
         if tested.is_empty() {
-            let problem = format!("all {} test images show parts that the model has learned from", seen.len());
-            return Err(Error::setting(problem, "name other images by `data`"));
+            let problem = format!("all {} test images were learned from, or show parts that were", seen.len());
+            return Err(Error::setting(problem, "name images with other file names with `data`"));
         }
         let split = if seen.is_empty() { dataset.test } else { dataset.test.select(&tested) };
         let Dataset { class: name, normal: class, class_names, .. } = dataset;

@@ -95,7 +95,7 @@ fn results(story: &Story) -> Markup {
                 @if story.set.split.images.count() > 0 {
                     "The model has not been tested, since its training was stopped."
                 } @else if !story.model.meta.untested.is_empty() {
-                    "The model has not been tested: all test images show parts that it has learned from."
+                    "The model has not been tested: all test images were learned from, or show parts that were."
                 } @else {
                     "The model has not been tested: the data has no test images. It can be evaluated with images in DIR/test/good and \
                     DIR/test/DEFECT."
@@ -179,7 +179,7 @@ fn samples(settings: &Settings) -> String {
     let anomalies = match settings.supervise {
         _ if settings.offline_supervision => "Half of them are anomalies that were made before training.",
         Supervise::Unsupervised => "All of them are normal.",
-        Supervise::Other => "With probability 0.5, a real anomaly took a normal image's place.",
+        Supervise::Other => "With probability 0.5, a labelled anomaly took a normal image's place.",
         Supervise::Noise => "With probability 0.5, an artificial anomaly took a normal image's place.",
         Supervise::MalformedNormal | Supervise::MalformedNormalGt => {
             "With probability 0.5, a normal image was turned into an anomaly by noise added to it."

@@ -202,7 +202,7 @@ impl<'a> Gallery<'a> {
         self.renderer.of_map(&self.maps[i * len..][..len])
     }
 
-    /// The first images of each label, then the most normal and the most anomalous of each.
+    /// The first images of each label, then those with the lowest and the highest scores of each.
     pub(crate) fn overview(&self, title: &str) -> Result<RgbImage> {
         let mut groups = Vec::new();
         for (name, label) in LABELS {
@@ -212,8 +212,8 @@ impl<'a> Gallery<'a> {
         }
         for (name, label) in LABELS {
             let of = self.labelled(label);
-            for (which, highest) in [("most normal", false), ("most anomalous", true)] {
-                let heading = format!("{name} images that the model finds {which}");
+            for (which, highest) in [("lowest", false), ("highest", true)] {
+                let heading = format!("{name} images with the {which} scores");
                 groups.push((capitalised(&heading), extremes(&of, &self.scores, EXTREMES, highest)));
             }
         }

@@ -37,7 +37,7 @@ const SAVING_SHARE: u32 = 50;
 pub struct Trained {
     pub model: Model,
     pub history: Vec<Epoch>,
-    /// Stopped by Ctrl-C, as a rule before its last epoch.
+    /// Whether a stop was requested ([`Stop`](crate::Stop); in the program, Ctrl-C): the model is then, as a rule, from before the last epoch.
     pub interrupted: bool,
 }
 
@@ -95,7 +95,7 @@ fn same_images(then: Fingerprint, now: Fingerprint) -> Result<()> {
     };
     Err(Error::setting(
         format!("the images to learn from are not those that the run began with ({how})"),
-        "restore them, name their folder by `data` or `outliers`, or train again with another `out`",
+        "restore them, name their folder with `data` or `outliers`, or train again with another `out`",
     ))
 }
 
@@ -141,7 +141,7 @@ pub(crate) fn train(
         model.save(&directory.file(directory::MODEL))?;
     }
     let seconds = started.elapsed().as_secs_f64();
-    let ended = if epochs < settings.epochs { "stopped" } else { "trained" };
+    let ended = if epochs < settings.epochs { "stopped" } else { "finished" };
     progress.finish(&format!("{ended} after {epochs} of {} epochs, {seconds:.1} s", settings.epochs));
     Ok(Trained { model, history, interrupted: stop.is_requested() })
 }

@@ -195,6 +195,25 @@ fn wrong_nets_are_refused() {
         ),
         (
             graph(&|arch| {
+                let b = arch.push_on(conv("b", 3), [Source::Input]);
+                arch.push_on(AddLayer, [Source::Layer(0), b]);
+                arch.push(RELU);
+                arch.push(Layer::Activation(Activation::LEAKY_RELU));
+            }),
+            "layer 4 (activation) follows layer 3 (activation)",
+            ordered,
+        ),
+        (
+            graph(&|arch| {
+                let b = arch.push_on(conv("b", 3), [Source::Input]);
+                arch.push_on(ConcatLayer, [Source::Layer(0), b]);
+                arch.push(RELU);
+            }),
+            "layer 3 (activation) follows layer 2 (concatenation)",
+            ordered,
+        ),
+        (
+            graph(&|arch| {
                 let b = arch.push_on(conv("b", 4), [Source::Input]);
                 arch.push_on(AddLayer, [Source::Layer(0), b]);
             }),

@@ -64,7 +64,7 @@ macro_rules! modes {
         /// What artificial anomalies are made of.
         #[derive(Clone, Copy, Debug)]
         pub enum NoiseMode {
-            $(#[doc = concat!("`", stringify!($mode), "`")] $name,)*
+            $(#[doc = "Its [`explanation`](Named::explanation) says what it is."] $name,)*
             /// One of the caller's own, which no word names.
             Own(&'static Mode),
         }

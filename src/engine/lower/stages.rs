@@ -156,20 +156,12 @@ pub(super) fn stages<'a>(
             stage_of.push(stage_of[layer_of(inputs[0])?]);
             continue;
         }
-        // The images, or what ends in the layers that it reads.
+        // A layer that others read ends its stage: none has joined it (see `joined`).
         let inputs = inputs.iter().map(|input| match *input {
-            Source::Input => Ok(Source::Input),
-            Source::Layer(of) if stages[stage_of[of]].layer == of => Ok(Source::Layer(stage_of[of])),
-            Source::Layer(of) => {
-                let inside = format!(
-                    "reads {}, which {} has taken in",
-                    arch.describe(of),
-                    arch.describe(stages[stage_of[of]].layer)
-                );
-                Err(arch.illegal(i, inside, LEGAL))
-            }
+            Source::Input => Source::Input,
+            Source::Layer(of) => Source::Layer(stage_of[of]),
         });
-        let inputs = inputs.collect::<Result<Vec<Source>>>()?;
+        let inputs: Vec<Source> = inputs.collect();
         let kind = match (layer, shape) {
             (Layer::Conv { name, .. } | Layer::Linear { name, .. } | Layer::Deconv { name, .. }, Shape::Conv(g)) => {
                 let weight = view(format!("{name}.weight"))

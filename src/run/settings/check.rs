@@ -49,8 +49,8 @@ pub(super) fn outliers(s: &Settings) -> Result<()> {
         }
         _ if s.learns_mvtec_gt() && !(s.dataset.labels_good && s.supervise == Supervise::Noise) => refuse(
             "outliers",
-            "mvtec_gt are labelled anomalies of the normal class, which take the place of good images",
-            "choose a set of good and defective images (mvtec, custom, folder) and `supervise` noise",
+            "mvtec_gt needs a dataset of good and defective images, whose labelled anomalies take the place of good ones",
+            "train on mvtec, custom or a folder, with `supervise` noise",
         ),
         _ => Ok(()),
     }
@@ -74,7 +74,13 @@ pub(super) fn maps(s: &Settings) -> Result<()> {
 
 pub(super) fn precision(s: &Settings) -> Result<()> {
     let other = (s.precision != DType::F32).then(|| s.precision.word());
-    of_objective(s, Objective::Fcdd, "precision", other, "choose `precision` f32, or leave it out")
+    of_objective(
+        s,
+        Objective::Fcdd,
+        "precision",
+        other,
+        "only `objective` fcdd computes in bf16: choose `precision` f32, or leave it out",
+    )
 }
 
 pub(super) fn gradient(s: &Settings) -> Result<()> {
@@ -96,8 +102,12 @@ pub(super) fn about_labelled(s: &Settings, name: &str, chosen: bool) -> Result<(
     if !chosen || (s.dataset.labels_good && (s.learns_mvtec_gt() || s.supervise == Supervise::Other)) {
         return Ok(());
     }
-    let remedy = "choose `supervise` other or `outliers` mvtec_gt:DIR for such a set, or leave it out";
-    refuse(name, "is about labelled anomalies of a set of good and defective images", remedy)
+    let remedy = "choose `supervise` other or `outliers` mvtec_gt:DIR, or leave it out";
+    refuse(
+        name,
+        "has an effect only where labelled anomalies of a dataset of good and defective images are learned from",
+        remedy,
+    )
 }
 
 /// Refuses numbers outside of 1 to `most`.

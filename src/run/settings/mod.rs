@@ -58,7 +58,7 @@ pub struct Settings {
     pub supervise: Supervise,
     pub noise: NoiseMode,
     pub outliers: Option<OutlierSource>,
-    /// Use only this many outliers, or true anomalies of each kind.
+    /// Use only this many outliers, or labelled anomalies of each kind.
     pub oe_limit: Option<usize>,
     /// Make as many anomalies as there are normal images once, before training.
     #[serde(default)]
@@ -66,7 +66,8 @@ pub struct Settings {
     /// Test also on the labelled anomalies that were learned from.
     #[serde(default)]
     pub as_published: bool,
-    /// Names that end in numbers at most so far apart mean images of one part, which leave the evaluation with a labelled anomaly.
+    /// Leave out of the test every image of a part that is learned from: images show one part where the numbers at the end of their file names
+    /// differ by at most this, in chains.
     #[serde(default)]
     pub part_gap: Option<u64>,
     /// Leave out images that cannot be read.

@@ -1,5 +1,5 @@
-//! The table of settings: a setting is a field of [`Settings`], its default in `datasets/preset.rs`, and its line here, which says what it is
-//! called, what it means, and what is refused. The command line's flags, its help, the command that reproduces a run and the page of
+//! The table of settings: a setting is a field of [`Settings`], its default in `presets.rs` or, where it depends on the dataset,
+//! `datasets/preset.rs`, and its line here, which says what it is called, what it means, and what is refused. The command line's flags, its help, the command that reproduces a run and the page of
 //! a run are made from it.
 
 use super::Settings;
@@ -118,7 +118,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
     setting!(supervise, Anomalies, "Anomalies", "What the net learns anomalies from")
         .value("MODE")
         .check(check::supervise),
-    setting!(noise, Anomalies, "Noise", "What artificial anomalies are made of; with `outliers`, of those")
+    setting!(noise, Anomalies, "Noise", "What artificial anomalies are made of; where `outliers` are named, the default is outliers")
         .value("MODE")
         .shown_where(|s| s.supervise.makes_noise()),
     setting!(
@@ -126,7 +126,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         Anomalies,
         "Outliers",
         "Images that serve as anomalies: mnist:DIR, emnist:DIR, fmnist:DIR, cifar10:DIR, cifar100:PATH (a folder, or train.bin), \
-         imagenet:DIR, imagenet22k:DIR, mvtec:DIR, mvtec_gt:DIR (labelled anomalies of the set itself) or images:DIR"
+         imagenet:DIR, imagenet22k:DIR, mvtec:DIR, mvtec_gt:DIR (labelled anomalies of the dataset itself) or images:DIR"
     )
     .value("KIND:PATH")
     .check(check::outliers),
@@ -224,7 +224,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
     .switch(true)
     .check(|s| match s.offline_supervision && s.supervise == Supervise::Unsupervised {
         false => Ok(()),
-        true => refuse("offline_supervision", "makes no anomalies", "choose another `supervise`, or leave it out"),
+        true => refuse("offline_supervision", "has no effect with `supervise` unsupervised", "choose another `supervise`, or leave it out"),
     }),
     setting!(
         as_published,
