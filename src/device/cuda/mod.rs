@@ -17,7 +17,7 @@ use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
 
 pub use graph::{Graph, Mark};
-pub use launch::{Argument, Launch, Pointer, PointerMut};
+pub use launch::{Launch, Pointer, PointerMut};
 pub use memory::{Buffer, DeviceBuffers, Number};
 pub use staging::Staging;
 pub use tensor_map::{TensorMap, Windows};
@@ -100,8 +100,9 @@ impl Cuda {
         }
         for kernel in KERNELS {
             let function = modules[kernel.image].load_function(kernel.name).map_err(failed("load a kernel"))?;
-            let file = IMAGES[kernel.image].file;
-            functions.push(Function { function, name: kernel.name, file, max_threads: kernel.max_threads });
+            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK;
+            let max_threads = function.get_attribute(most).map_err(failed("ask for a kernel's threads"))? as u32;
+            functions.push(Function { function, name: kernel.name, file: IMAGES[kernel.image].file, max_threads });
         }
         let multiprocessors = context
             .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
