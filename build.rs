@@ -22,6 +22,9 @@ use stubs::{Compiled, Source};
 const KERNELS: &str = "kernels";
 const TEST_KERNELS: &str = "tests/cuda/kernels";
 
+/// The enum that `src/rng.rs` has, which is below the device.
+const PURPOSE: &str = "Purpose";
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build");
@@ -77,7 +80,9 @@ fn kernels() -> Result<(), String> {
     for file in headers.iter().chain(&library) {
         constants.entry(file.stem.clone()).or_default().extend(file.shared.constants.clone());
     }
-    let more = stubs::enums(&types.enums) + &stubs::constants(&constants);
+    let (purpose, others): (Vec<_>, Vec<_>) = types.enums.iter().partition(|shared| shared.name == PURPOSE);
+    fs::write(out.join("purpose.rs"), stubs::enums(purpose.into_iter())).map_err(|e| format!("purpose.rs: {e}"))?;
+    let more = stubs::enums(others.into_iter()) + &stubs::constants(&constants);
     for (file, sources, types, more) in [
         ("kernels.rs", &library_sources, &types, more.as_str()),
         ("test_kernels.rs", &test_sources, &test_types, ""),

@@ -358,7 +358,7 @@ impl Types {
                 let (size, align) = match &kind {
                     Kind::Number(number) => NUMBERS.iter().find(|(n, ..)| n == number).map(|&(_, _, size)| (size, size)).unwrap_or((0, 1)),
                     Kind::Pointer { .. } => (8, 8),
-                    Kind::TensorMap => (128, 64),
+                    Kind::TensorMap => (128, 128),
                     Kind::Enum(_) => (4, 4),
                     Kind::Struct(named) => {
                         let layout = self.layout(self.of(&named.name).map_err(error)?)?;

@@ -93,7 +93,7 @@ fn structure(out: &mut String, types: &Types, name: &str, layout: &Layout) -> Re
     let Ok(written) = types.of(name) else { return Ok(()) };
     let generic = |of: &str| written.generic.then(|| of.to_string());
     let named = |of: &str| Named { name: name.into(), of: generic(of) };
-    put(out, format_args!("\n/// `{name}` of `{}`.\n#[derive(Clone, Copy, Debug)]\n#[repr(C)]\n", written.file));
+    put(out, format_args!("\n/// `{name}` of `{}`.\n#[derive({}Debug)]\n#[repr(C)]\n", written.file, if written.generic { "" } else { "Clone, Copy, " }));
     put(out, format_args!("pub struct {} {{\n", rust_struct(types, &named("T"), layout, "'a")?));
     for Field { name, kind, .. } in &layout.fields {
         let kind = match kind {
@@ -109,8 +109,13 @@ fn structure(out: &mut String, types: &Types, name: &str, layout: &Layout) -> Re
         };
         put(out, format_args!("    pub {}: {kind},\n", identifier(name)));
     }
+    *out += "}\n";
+    if written.generic {
+        put(out, format_args!("impl<T> Copy for {name}<'_, T> {{}}\nimpl<T> Clone for {name}<'_, T> {{\n"));
+        *out += "    fn clone(&self) -> Self {\n        *self\n    }\n}\n";
+    }
     let checked = rust_struct(types, &named("float"), layout, "'static")?;
-    put(out, format_args!("}}\nconst _: () = {{\n    type Checked = {checked};\n"));
+    put(out, format_args!("const _: () = {{\n    type Checked = {checked};\n"));
     let Layout { size, align, fields } = layout;
     put(out, format_args!("    assert!(size_of::<Checked>() == {size} && align_of::<Checked>() == {align});\n"));
     for Field { name, offset, .. } in fields {
@@ -132,8 +137,8 @@ fn rust_number(number: &str) -> &str {
     NUMBERS.iter().find(|(c, ..)| *c == number).map_or(number, |(_, rust, _)| rust)
 }
 
-/// Text of the enums that kernels and Rust share.
-pub fn enums(enums: &[Enum]) -> String {
+/// Text of enums that kernels and Rust share.
+pub fn enums<'a>(enums: impl Iterator<Item = &'a Enum>) -> String {
     let mut out = String::new();
     for Enum { name, values } in enums {
         put(&mut out, format_args!("\n/// `{name}` of the kernels.\n#[derive(Clone, Copy, Debug, PartialEq, Eq)]\n#[repr(i32)]\n"));

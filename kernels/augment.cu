@@ -17,6 +17,7 @@ struct AugmentParameters {
 
 namespace {
 
+constexpr int THREADS = 768;
 constexpr int MOST_CHANGES = 4 * MOST_TRANSFORMS;
 
 // A block's shared memory.
@@ -268,7 +269,7 @@ static __device__ __forceinline__ void augment(const AugmentParameters& given) {
   __shared__ Shared shared;
   Sample sample = given.draw.order ? drawn(given.draw, blockIdx.x)
                         : Sample{0, 0, blockIdx.x, false};
-  const Stream random = sample.stream(PURPOSE_AUGMENT);
+  const Stream random = sample.stream(Purpose::AUGMENT);
   Source source = source_of(sample, given);
   if (source.use == NOISE_ADDS) {
     settle_sign(source, static_cast<size_t>(given.raw_side) * given.raw_side * given.channels, shared.totals);
@@ -338,7 +339,7 @@ static __device__ __forceinline__ void augment(const AugmentParameters& given) {
   }
   __syncthreads();
 
-  const Stream speckle = sample.stream(PURPOSE_AUGMENT_NOISE);
+  const Stream speckle = sample.stream(Purpose::AUGMENT_NOISE);
   const Floats floats = {shared, given.numbers, speckle, input, len, side, given.channels, spread};
   FloatContrast whole = {0, 0.0f};
   for (int from = rest;;) {
@@ -356,4 +357,4 @@ static __device__ __forceinline__ void augment(const AugmentParameters& given) {
     for (int p = threadIdx.x; p < side * side; p += blockDim.x) map[p] = view.mark(p / side, p % side);
   }
 }
-KERNEL(augment_batch, AugmentParameters, (768), augment)
+KERNEL(augment_batch, AugmentParameters, (THREADS), augment)

@@ -95,7 +95,7 @@ static __device__ __forceinline__ void squares(const SquaresParameters& given) {
   DYN_SHARED(Blob, blobs);
   const Sample sample = drawn(given.draw, blockIdx.x);
   if (!sample.anomalous) return;
-  const Stream stream = sample.stream(PURPOSE_ANOMALY);
+  const Stream stream = sample.stream(Purpose::ANOMALY);
   int starts[MOST_SETS + 1] = {0, 0, 0};
 #pragma unroll
   for (int s = 0; s < MOST_SETS; ++s) {
@@ -150,7 +150,7 @@ static __device__ __forceinline__ void strips(const StripsParameters& given) {
   __shared__ Blob blobs[MOST_STRIPS];
   const Sample sample = drawn(given.draw, blockIdx.x);
   if (!sample.anomalous) return;
-  const Stream stream = sample.stream(PURPOSE_ANOMALY);
+  const Stream stream = sample.stream(Purpose::ANOMALY);
   const int count = 1 + static_cast<int>(stream.below(0, MOST_STRIPS));
   for (int b = threadIdx.x; b < count; b += blockDim.x) {
     const unsigned index = 2 + PER_STRIP * b;

@@ -27,7 +27,7 @@ static __device__ __forceinline__ void zero_some(const DropoutParameters& given)
   if (index >= (size_t)given.n * blocks) return;
   const unsigned image = index / blocks, block = index % blocks;
   const unsigned update = __float_as_uint(hyper_row(given.hyper, given.clock)[HYPER_UPDATE]);
-  const Words4 words = Stream(given.seed, PURPOSE_DROPOUT, update, image | (unsigned)given.number << DROPOUT_SHIFT).block(block);
+  const Words4 words = Stream(given.seed, Purpose::DROPOUT, update, image | (unsigned)given.number << DROPOUT_SHIFT).block(block);
   const size_t at = (size_t)image * given.length + 4 * (size_t)block;
 #pragma unroll
   for (int i = 0; i < 4; i++) {

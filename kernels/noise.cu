@@ -18,7 +18,7 @@ static __device__ __forceinline__ void gaussian(const NoiseParameters& given) {
   kernels_before();
   const Sample sample = drawn(given.draw, blockIdx.x);
   if (!sample.anomalous) return;
-  const Stream stream = sample.stream(PURPOSE_ANOMALY);
+  const Stream stream = sample.stream(Purpose::ANOMALY);
   short* noise = given.noise + static_cast<size_t>(blockIdx.x) * given.len;
   for (unsigned b = blockIdx.y * blockDim.x + threadIdx.x; 4 * b < given.len; b += gridDim.y * blockDim.x) {
     const Floats4 normals = stream.normals(b);
@@ -35,7 +35,7 @@ static __device__ __forceinline__ void uniform(const NoiseParameters& given) {
   kernels_before();
   const Sample sample = drawn(given.draw, blockIdx.x);
   if (!sample.anomalous) return;
-  const Stream stream = sample.stream(PURPOSE_ANOMALY);
+  const Stream stream = sample.stream(Purpose::ANOMALY);
   short* noise = given.noise + static_cast<size_t>(blockIdx.x) * given.len;
   for (unsigned b = blockIdx.y * blockDim.x + threadIdx.x; 4 * b < given.len; b += gridDim.y * blockDim.x) {
     const Words4 words = stream.block(b);
@@ -52,7 +52,7 @@ static __device__ __forceinline__ void solid(const NoiseParameters& given) {
   kernels_before();
   const Sample sample = drawn(given.draw, blockIdx.x);
   if (!sample.anomalous) return;
-  const Words4 words = sample.stream(PURPOSE_ANOMALY).block(0);
+  const Words4 words = sample.stream(Purpose::ANOMALY).block(0);
   short* noise = given.noise + static_cast<size_t>(blockIdx.x) * given.len;
   for (unsigned i = blockIdx.y * blockDim.x + threadIdx.x; i < given.len; i += gridDim.y * blockDim.x) {
     const unsigned c = i % given.channels;

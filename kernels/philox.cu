@@ -3,7 +3,8 @@
 
 struct PhiloxStreamParameters {
   unsigned long long seed;
-  unsigned purpose, epoch, sample, n;
+  Purpose purpose;
+  unsigned epoch, sample, n;
   unsigned* bits;
   float* normals;
 };

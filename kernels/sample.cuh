@@ -19,16 +19,16 @@ struct Sample {
   unsigned epoch, number;
   bool anomalous;
 
-  __device__ __forceinline__ Stream stream(unsigned purpose) const { return Stream(seed, purpose, epoch, number); }
+  __device__ __forceinline__ Stream stream(Purpose purpose) const { return Stream(seed, purpose, epoch, number); }
 
   // Which of `count` true anomalies or outliers replaces it or is added to it.
-  __device__ __forceinline__ unsigned pick(unsigned count) const { return stream(PURPOSE_SUPERVISE).below(1, count); }
+  __device__ __forceinline__ unsigned pick(unsigned count) const { return stream(Purpose::SUPERVISE).below(1, count); }
 };
 
 // Image `image` of the batch.
 __device__ __forceinline__ Sample drawn(const Draw& draw, unsigned image) {
   const unsigned epoch = shown(draw.clock, CLOCK_EPOCH);
   const unsigned number = draw.order[static_cast<size_t>(shown(draw.clock, CLOCK_BATCH)) * draw.stride + image];
-  const bool anomalous = draw.supervise != Supervision::UNSUPERVISED && Stream(draw.seed, PURPOSE_SUPERVISE, epoch, number).coin(0);
+  const bool anomalous = draw.supervise != Supervision::UNSUPERVISED && Stream(draw.seed, Purpose::SUPERVISE, epoch, number).coin(0);
   return {draw.seed, epoch, number, anomalous};
 }

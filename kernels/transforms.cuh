@@ -72,6 +72,7 @@ __device__ __forceinline__ Transform read_transform(const int* __restrict__ row,
       break;
     case Op::RESIZE: step.geometry = GEOMETRY_RESIZE; break;
     case Op::FLIP: step.geometry = random.coin(draw) ? GEOMETRY_FLIP : GEOMETRY_NONE; break;
+    default: break;
   }
   if (places) {
     for (unsigned axis = 0; axis < 2; ++axis) {

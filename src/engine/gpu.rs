@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::plan::{Plan, TrainingPorts};
 use super::{Hyper, Step};
 use crate::device::DType;
+use crate::device::cuda::kernels::{EndStepParameters, constants};
 use crate::device::cuda::{self, Buffer, Cuda, DeviceBuffers, Graph, Mark, Pointer, PointerMut, kernels};
 use crate::error::{CudaError, Error, Result};
 
-/// Threads of the kernel that ends a step, as in `kernels/epoch.cu`.
-const END_STEP_THREADS: u32 = 256;
+/// Threads of the kernel that ends a step.
+const END_STEP_THREADS: u32 = constants::epoch::THREADS as u32;
 
 /// Steps that the host may be ahead of the device.
 const AHEAD: usize = 4;
@@ -210,16 +211,17 @@ fn enqueue(
     for step in [&plan.forward, &plan.backward, &plan.update].into_iter().flatten() {
         step.cuda(memory)?;
     }
-    kernels::epoch::end_step(
-        memory.cuda().launch([1, 1, 1], END_STEP_THREADS, 0),
-        memory.pointer(ports.loss),
-        memory.pointer(ports.labels),
-        epochs.log.pointer_mut(),
-        memory.clock.pointer_mut(),
-        plan.batch as i32,
-        stride as i32,
-        epochs.order.len() as i32,
-    )?;
+    let end = EndStepParameters {
+        loss: memory.pointer(ports.loss),
+        labels: memory.pointer(ports.labels),
+        log: epochs.log.pointer_mut(),
+        clock: memory.clock.pointer_mut(),
+        n: plan.batch as i32,
+        stride: stride as i32,
+        capacity: epochs.order.len() as i32,
+    };
+    // SAFETY: a loss and a label for each image of the batch; the clock names a batch of the epoch, for which the log has room.
+    unsafe { kernels::epoch::end_step(memory.cuda().launch([1, 1, 1], END_STEP_THREADS, 0), &end) }?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::norm::{Norm, Stats};
+use crate::device::cuda::kernels::constants::hyper;
 use crate::device::cuda::{self, DeviceBuffers};
 use crate::device::{ByteView, HostBuffers, View};
 use crate::real::Real;
@@ -115,9 +116,18 @@ impl Hyper {
     /// As the kernels read them: see `kernels/hyper.cuh`.
     pub fn row(&self) -> [f32; DeviceBuffers::HYPER] {
         let (rate, root) = self.bias_corrected();
-        let [lr, weight_decay, norm_momentum, rate, root] =
-            [self.lr, self.weight_decay, self.norm_momentum, rate, root].map(|v| v as f32);
-        [lr, weight_decay, norm_momentum, rate, root, f32::from_bits(self.step as u32), 0.0, 0.0]
+        let mut row = [0.0; DeviceBuffers::HYPER];
+        for (column, value) in [
+            (hyper::HYPER_LR, self.lr),
+            (hyper::HYPER_WEIGHT_DECAY, self.weight_decay),
+            (hyper::HYPER_NORM_MOMENTUM, self.norm_momentum),
+            (hyper::HYPER_ADAM_RATE, rate),
+            (hyper::HYPER_ADAM_ROOT, root),
+        ] {
+            row[column as usize] = value as f32;
+        }
+        row[hyper::HYPER_UPDATE as usize] = f32::from_bits(self.step as u32);
+        row
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::launch::{Launch, Pointer, PointerMut};
 use super::{Result, TensorMap};
+use crate::rng::Purpose;
 
 /// The code of one kernel file for all architectures.
 pub struct Image {

@@ -13,8 +13,9 @@ const THREADS: u32 = constants::head::THREADS as u32;
 /// Pixels of a part of the backward pass.
 const TILE: usize = constants::head::TILE as usize;
 
-/// A kernel that reads channels one by one, and one that reads 16 bytes of them.
-type Kernels<P> = [unsafe fn(Launch<'_>, &P) -> Result<()>; 2];
+/// Kernels that read channels one by one, and 16 bytes of them.
+type ForwardKernels<T> = [unsafe fn(Launch<'_>, &HeadParameters<'_, T>) -> Result<()>; 2];
+type BackwardKernels<T> = [unsafe fn(Launch<'_>, &HeadBackwardParameters<'_, T>) -> Result<()>; 2];
 
 /// [`Head`].
 pub(super) fn head(step: &Head, memory: &DeviceBuffers) -> Result<()> {
@@ -24,11 +25,7 @@ pub(super) fn head(step: &Head, memory: &DeviceBuffers) -> Result<()> {
     }
 }
 
-fn forward<'a, T: Number>(
-    step: &Head,
-    memory: &'a DeviceBuffers,
-    [narrow, wide]: Kernels<HeadParameters<'a, T>>,
-) -> Result<()> {
+fn forward<T: Number>(step: &Head, memory: &DeviceBuffers, [narrow, wide]: ForwardKernels<T>) -> Result<()> {
     let vectors = Vectors::new(step.x.dtype, step.geometry.c);
     let n = step.score.len;
     let parameters = HeadParameters {
@@ -59,10 +56,10 @@ pub(super) fn backward(step: &HeadBackward, memory: &DeviceBuffers) -> Result<()
     }
 }
 
-fn launch_backward<'a, T: Number>(
+fn launch_backward<T: Number>(
     step: &HeadBackward,
-    memory: &'a DeviceBuffers,
-    [narrow, wide]: Kernels<HeadBackwardParameters<'a, T>>,
+    memory: &DeviceBuffers,
+    [narrow, wide]: BackwardKernels<T>,
 ) -> Result<()> {
     let (c, pixels, cuda, sums) = (step.geometry.c, step.dz.len, memory.cuda(), memory.workspace());
     let Vectors { wide: in_vectors, groups, lanes } = Vectors::new(step.x.dtype, c);
