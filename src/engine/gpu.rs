@@ -1,5 +1,7 @@
 //! A plan on the GPU: its memory, and whole epochs as replayed CUDA graphs.
 
+#![allow(unsafe_code)] // launches, captures and replays
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -109,7 +111,9 @@ impl Gpu {
     /// Captures steps, with one set of hyperparameters. They name this memory, which must not move before the graph's last launch.
     pub(super) fn capture(&mut self, steps: &[Step], hyper: &Hyper) -> Result<Graph> {
         self.run(&[], Some(hyper))?;
-        self.memory.cuda().capture(|| Ok(steps.iter().try_for_each(|step| step.cuda(&self.memory))?))
+        let work = || Ok(steps.iter().try_for_each(|step| step.cuda(&self.memory))?);
+        // SAFETY: the steps name this memory alone; who launches the graph keeps it.
+        unsafe { self.memory.cuda().capture(work) }
     }
 
     /// Seconds by the device's clock that steps take, right after the work that `before` launches. That keeps the device busy while the
@@ -162,9 +166,11 @@ impl Gpu {
         let epochs = epochs.as_mut().ok_or_else(no_feed)?;
         let graph = match epochs.graphs.remove(&plan.batch) {
             Some(graph) => graph,
-            None => memory.cuda().capture(|| enqueue(plan, ports, stride, memory, epochs))?,
+            // SAFETY: the launches name the memory, the epoch's buffers and what the feed holds, which live as long as the graph.
+            None => unsafe { memory.cuda().capture(|| enqueue(plan, ports, stride, memory, epochs)) }?,
         };
-        graph.launch()?;
+        // SAFETY: graphs are dropped where their memory moves (`reserve`, `attach`).
+        unsafe { graph.launch() }?;
         epochs.graphs.insert(plan.batch, graph);
         // The host stays a few steps ahead of the device, not an epoch, so that the progress it shows is true and it can be stopped.
         epochs.launched.push_back(memory.cuda().mark()?);

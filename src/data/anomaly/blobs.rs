@@ -1,5 +1,7 @@
 //! Sets of squares at random places: a small table of squares per image, gathered per pixel.
 
+#![allow(unsafe_code)] // launches
+
 use std::sync::Arc;
 
 use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};

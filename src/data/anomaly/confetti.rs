@@ -5,6 +5,8 @@
 //! truncated to integers. One colour per square, as the paper says (the code draws it per size of square); squares are
 //! clipped at the border.
 
+#![allow(unsafe_code)] // launches
+
 use std::sync::Arc;
 
 use crate::data::anomaly::blobs::{Blob, BlobSet, Colour, GpuSquares, Look};

@@ -5,6 +5,8 @@
 //! (so that strips come out as often as patches), of either sign, and all of an image share one strength, log-uniform too: faint
 //! images have to be told by faint marks. A light blur softens the edges.
 
+#![allow(unsafe_code)] // launches
+
 use std::sync::Arc;
 
 use crate::data::anomaly::blobs::{Blob, paint};

@@ -1,5 +1,7 @@
 //! Normal noise of standard deviation 64, truncated to integers: value `i` from normal `i` of the stream.
 
+#![allow(unsafe_code)] // launches
+
 use std::sync::Arc;
 
 use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};

@@ -1,5 +1,7 @@
 //! What a mode needs to make the noise of a batch on a GPU.
 
+#![allow(unsafe_code)] // launches
+
 pub use crate::device::cuda::kernels::Draw;
 use crate::device::cuda::kernels::NoiseParameters;
 use crate::device::cuda::{Cuda, Launch, Pointer, PointerMut, Result};

@@ -1,5 +1,7 @@
 //! Images of another data set in place of noise (outlier exposure): the caller holds and picks them.
 
+#![allow(unsafe_code)] // launches
+
 use std::sync::Arc;
 
 use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};

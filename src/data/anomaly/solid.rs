@@ -1,5 +1,7 @@
 //! One colour per image, uniform over 0…255 per channel: channel `c` from the upper byte of number `c`.
 
+#![allow(unsafe_code)] // launches
+
 use std::sync::Arc;
 
 use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};

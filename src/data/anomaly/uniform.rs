@@ -1,5 +1,7 @@
 //! Uniform noise over 0…255: value `i` from the upper byte of number `i`.
 
+#![allow(unsafe_code)] // launches
+
 use std::sync::Arc;
 
 use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};

@@ -6,6 +6,8 @@
 //! three. Noise is kept per batch as 16-bit integers; images between the raw one and the input are not stored at all: their
 //! geometry is a map of rows and one of columns, their bytes a table.
 
+#![allow(unsafe_code)] // launches
+
 mod noise;
 mod program;
 

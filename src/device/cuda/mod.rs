@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
 
-pub use graph::{Graph, Mark};
+pub use graph::{Graph, Mark, Replays};
 pub use launch::{Launch, Pointer, PointerMut};
 pub use memory::{Buffer, DeviceBuffers, Number};
 pub use staging::Staging;

@@ -1,5 +1,7 @@
 //! What the device reaches at best: the speeds that floors are reckoned with.
 
+#![allow(unsafe_code)] // launches
+
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -1,5 +1,7 @@
 //! The sum on the GPU: `kernels/add.cu`.
 
+#![allow(unsafe_code)] // launches
+
 use super::{Add, AddBackward};
 use crate::device::cuda::kernels::{AddBackwardParameters, AddParameters, add as kernels, constants};
 use crate::device::cuda::{DeviceBuffers, Result};

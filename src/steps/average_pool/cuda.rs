@@ -1,5 +1,7 @@
 //! The average pool on the GPU: `kernels/average_pool.cu`.
 
+#![allow(unsafe_code)] // launches
+
 use super::{AveragePool, AveragePoolBackward};
 use crate::device::cuda::kernels::{
     AveragePoolBackwardParameters, AveragePoolParameters, AveragePoolShape, average_pool as kernels, constants,

@@ -1,5 +1,7 @@
 //! Rounding to bf16 on the GPU: `kernels/cast.cu`.
 
+#![allow(unsafe_code)] // launches
+
 use super::{Cast, CastWeights};
 use crate::device::cuda::kernels::{CastParameters, CastWeightsParameters, cast as kernels};
 use crate::device::cuda::{DeviceBuffers, Result};

@@ -1,5 +1,7 @@
 //! The concatenation on the GPU: `kernels/concat.cu`.
 
+#![allow(unsafe_code)] // launches
+
 use super::{Concat, ConcatBackward, ConcatParts, MOST_PARTS, width};
 use crate::device::View;
 use crate::device::cuda::kernels::{

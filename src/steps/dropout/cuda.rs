@@ -1,5 +1,7 @@
 //! Dropout on the GPU: `kernels/dropout.cu`.
 
+#![allow(unsafe_code)] // launches
+
 use super::Dropout;
 use crate::device::cuda::kernels::{DropoutParameters, constants, dropout as kernels};
 use crate::device::cuda::{DeviceBuffers, Result};

@@ -48,6 +48,10 @@ impl Operation for Dropout {
         Access::new([("y", self.y)])
     }
 
+    fn in_place(&self) -> &'static [&'static str] {
+        &["y"]
+    }
+
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
         Sums::NONE
     }

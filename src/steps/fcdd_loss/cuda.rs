@@ -1,5 +1,7 @@
 //! The FCDD objective with maps on the GPU: `kernels/fcdd_loss.cu`.
 
+#![allow(unsafe_code)] // launches
+
 use super::{MapLoss, PseudoHuberBackward};
 use crate::device::cuda::kernels::{MapLossParameters, PseudoHuberBackwardParameters, constants, fcdd_loss as kernels};
 use crate::device::cuda::{DeviceBuffers, Result};

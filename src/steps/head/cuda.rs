@@ -1,5 +1,7 @@
 //! The head on the GPU: `kernels/head.cu`.
 
+#![allow(unsafe_code)] // launches
+
 use super::{Head, HeadBackward};
 use crate::device::DType;
 use crate::device::cuda::kernels::{

@@ -1,5 +1,7 @@
 //! The objective of HSC on the GPU: `kernels/hsc_loss.cu`.
 
+#![allow(unsafe_code)] // launches
+
 use super::{Gradient, GradientHeatmap, HscLoss, HscScore};
 use crate::device::cuda::kernels::{
     GradientHeatmapParameters, HscLossParameters, HscScoreParameters, constants, hsc_loss as kernels,

@@ -1,5 +1,7 @@
 //! Statistics of a norm on the GPU: `kernels/norm.cu`.
 
+#![allow(unsafe_code)] // launches
+
 use super::{Norm, Stats};
 use crate::device::cuda::kernels::{NormChannels, NormStatsParameters, constants, norm as kernels};
 use crate::device::cuda::{DeviceBuffers, Result};

@@ -1,5 +1,7 @@
 //! Norm, activation and pool on the GPU: `kernels/norm_act_pool.cu`.
 
+#![allow(unsafe_code)] // launches
+
 use half::bf16;
 
 use super::{NormActPool, NormActPoolBackward};

@@ -1,5 +1,7 @@
 //! Updates on the GPU: `kernels/optimizer.cu`.
 
+#![allow(unsafe_code)] // launches
+
 use super::{Adam, Sgd};
 use crate::device::cuda::kernels::{AdamParameters, SgdParameters, constants, optimizer as kernels};
 use crate::device::cuda::{DeviceBuffers, Result};

@@ -1,5 +1,7 @@
 //! The objective of autoencoders on the GPU: `kernels/reconstruction_loss.cu`.
 
+#![allow(unsafe_code)] // launches
+
 use super::{Reconstruction, ReconstructionLoss};
 use crate::device::cuda::kernels::{
     ReconstructionLossParameters, ReconstructionParameters, constants, reconstruction_loss as kernels,

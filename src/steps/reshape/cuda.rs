@@ -1,5 +1,7 @@
 //! The reshape on the GPU: `kernels/reshape.cu`.
 
+#![allow(unsafe_code)] // launches
+
 use super::Reshape;
 use crate::device::cuda::kernels::{ReshapeParameters, constants, reshape as kernels};
 use crate::device::cuda::{DeviceBuffers, Result};

@@ -1,5 +1,7 @@
 //! Upsampling by receptive fields on the GPU: `kernels/upsample.cu`.
 
+#![allow(unsafe_code)] // launches
+
 use super::{GaussianTaps, Upsample, UpsampleAdjoint};
 use crate::device::View;
 use crate::device::cuda::kernels::{Band, UpsampleParameters, constants, upsample as kernels};

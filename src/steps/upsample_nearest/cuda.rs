@@ -1,5 +1,7 @@
 //! Upsampling by nearest neighbours on the GPU: `kernels/upsample_nearest.cu`.
 
+#![allow(unsafe_code)] // launches
+
 use super::{UpsampleNearest2x, UpsampleNearest2xBackward};
 use crate::device::cuda::kernels::{
     UpsampleNearestBackwardParameters, UpsampleNearestParameters, constants, upsample_nearest as kernels,

@@ -2,6 +2,8 @@
 //!
 //! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU.
 
+#![allow(unsafe_code)] // launches
+
 use super::{Parts, int, result, shape};
 use crate::device::View;
 use crate::device::cuda::kernels::{

@@ -1,5 +1,7 @@
 //! Convolution on the GPU: what the launchers of f32, of the tensor cores and of WGMMA have in common.
 
+#![allow(unsafe_code)] // launches
+
 pub(super) mod f32;
 pub(super) mod tensor;
 mod wgmma;

@@ -10,6 +10,8 @@
 //! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU. The exception is off by default:
 //! with `FCDD_WGMMA=1` layers of many channels use [`super::wgmma`] on GPUs of compute capability 9.0.
 
+#![allow(unsafe_code)] // launches
+
 use half::bf16;
 
 use super::{Parts, int, result, shape, wgmma};

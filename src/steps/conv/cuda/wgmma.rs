@@ -3,6 +3,8 @@
 //!
 //! Used only with `FCDD_WGMMA=1`: it passes its tests in the stand-in, and has not run on a GPU yet.
 
+#![allow(unsafe_code)] // launches
+
 use half::bf16;
 
 use super::int;
