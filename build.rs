@@ -83,10 +83,9 @@ fn kernels() -> Result<(), String> {
     let (purpose, others): (Vec<_>, Vec<_>) = types.enums.iter().partition(|shared| shared.name == PURPOSE);
     fs::write(out.join("purpose.rs"), stubs::enums(purpose.into_iter())).map_err(|e| format!("purpose.rs: {e}"))?;
     let more = stubs::enums(others.into_iter()) + &stubs::constants(&constants);
-    for (file, sources, types, more) in [
-        ("kernels.rs", &library_sources, &types, more.as_str()),
-        ("test_kernels.rs", &test_sources, &test_types, ""),
-    ] {
+    for (file, sources, types, more) in
+        [("kernels.rs", &library_sources, &types, more.as_str()), ("test_kernels.rs", &test_sources, &test_types, "")]
+    {
         let text = stubs::stubs(sources, types, compiled.as_ref()).map_err(|e| e.to_string())? + more;
         fs::write(out.join(file), text).map_err(|e| format!("{file}: {e}"))?;
     }

@@ -113,11 +113,8 @@ impl Nvcc {
         out: &Path,
         jobs: usize,
     ) -> Result<(), String> {
-        let mut left: Vec<_> = units
-            .iter()
-            .map(|unit| Task::new(self, unit, architectures, out))
-            .filter(|task| !task.is_done())
-            .collect();
+        let mut left: Vec<_> =
+            units.iter().map(|unit| Task::new(self, unit, architectures, out)).filter(|task| !task.is_done()).collect();
         // The longest is taken first, since it decides when all are done.
         left.sort_by_key(|task| task.stamp.len());
         let threads = jobs.clamp(1, left.len().max(1));
@@ -203,7 +200,9 @@ impl<'a> Task<'a> {
         let read: BTreeSet<&str> = self.unit.source.kernels.iter().map(|k| k.name.as_str()).collect();
         let path = &self.unit.source.path;
         if let Some(kernel) = compiled.difference(&read).next() {
-            return Err(format!("{path}: kernel {kernel} was not read: write KERNEL({kernel}, …) by itself, not in a macro"));
+            return Err(format!(
+                "{path}: kernel {kernel} was not read: write KERNEL({kernel}, …) by itself, not in a macro"
+            ));
         }
         match read.difference(&compiled).next() {
             Some(kernel) => {

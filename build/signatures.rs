@@ -90,7 +90,10 @@ pub enum Kind {
     /// By its name in C++.
     Number(String),
     /// `T*`, or `const T*`: what is only read.
-    Pointer { to: String, read: bool },
+    Pointer {
+        to: String,
+        read: bool,
+    },
     TensorMap,
     Enum(String),
     Struct(Named),
@@ -125,9 +128,13 @@ pub fn read(file: &str, text: &str) -> Result<Shared, Error> {
             "KERNEL" => shared.kernels.push(kernel(token.line, after).ok_or_else(|| {
                 error("cannot read this kernel: write KERNEL(name, Parameters, (threads, blocks), function)")
             })?),
-            "__global__" => return Err(error("a kernel by itself: write KERNEL(name, Parameters, (threads, blocks), function)")),
+            "__global__" => {
+                return Err(error("a kernel by itself: write KERNEL(name, Parameters, (threads, blocks), function)"));
+            }
             "struct" => shared.structs.extend(structure(file, before, after)),
-            "enum" => enumeration(after, &mut shared).ok_or_else(|| error("write enum class Name { FIRST, SECOND = 4 };"))?,
+            "enum" => {
+                enumeration(after, &mut shared).ok_or_else(|| error("write enum class Name { FIRST, SECOND = 4 };"))?
+            }
             "constexpr" => constants(after, &mut shared.constants),
             _ => {}
         }
@@ -197,7 +204,8 @@ fn bracketed<'a>(tokens: &'a [Token], open: &str) -> Option<&'a [Token]> {
     tokens.first().filter(|token| token.is(open))?;
     let mut depth = 0;
     let end = tokens.iter().position(|token| {
-        depth += i32::from(["(", "{", "["].contains(&&*token.text)) - i32::from([")", "}", "]"].contains(&&*token.text));
+        depth +=
+            i32::from(["(", "{", "["].contains(&&*token.text)) - i32::from([")", "}", "]"].contains(&&*token.text));
         depth == 0
     })?;
     Some(&tokens[1..end])
@@ -249,7 +257,8 @@ fn structure(file: &str, before: &[Token], after: &[Token]) -> Option<Struct> {
 fn enumeration(after: &[Token], shared: &mut Shared) -> Option<()> {
     let class = after.first()?.is("class");
     let named = &after[usize::from(class)..];
-    let Some(body) = named.iter().position(|token| !is_word(&token.text)).and_then(|at| bracketed(&named[at..], "{")) else {
+    let Some(body) = named.iter().position(|token| !is_word(&token.text)).and_then(|at| bracketed(&named[at..], "{"))
+    else {
         return (!class).then_some(());
     };
     let (mut values, mut next) = (Vec::new(), 0);
@@ -321,7 +330,11 @@ impl Types {
             [] => Err(format!("there is no struct {name}")),
             [first, second, ..] => {
                 let at = |s: &Struct| format!("{}:{}", s.file, s.line);
-                Err(format!("{} and {} have a struct {name}: what kernels take needs a name of its own", at(first), at(second)))
+                Err(format!(
+                    "{} and {} have a struct {name}: what kernels take needs a name of its own",
+                    at(first),
+                    at(second)
+                ))
             }
         }
     }
@@ -333,7 +346,11 @@ impl Types {
         let maps = self.leaves(&layout)?.iter().any(|leaf| leaf.kind == Kind::TensorMap);
         if maps != kernel.in_place {
             let of = &kernel.parameters.name;
-            return Err(error(format!("write {}, since it has {} tensor map", if maps { format!("const __grid_constant__ {of}") } else { of.clone() }, if maps { "a" } else { "no" })));
+            return Err(error(format!(
+                "write {}, since it has {} tensor map",
+                if maps { format!("const __grid_constant__ {of}") } else { of.clone() },
+                if maps { "a" } else { "no" }
+            )));
         }
         Ok(layout)
     }

@@ -93,7 +93,14 @@ fn structure(out: &mut String, types: &Types, name: &str, layout: &Layout) -> Re
     let Ok(written) = types.of(name) else { return Ok(()) };
     let generic = |of: &str| written.generic.then(|| of.to_string());
     let named = |of: &str| Named { name: name.into(), of: generic(of) };
-    put(out, format_args!("\n/// `{name}` of `{}`.\n#[derive({}Debug)]\n#[repr(C)]\n", written.file, if written.generic { "" } else { "Clone, Copy, " }));
+    put(
+        out,
+        format_args!(
+            "\n/// `{name}` of `{}`.\n#[derive({}Debug)]\n#[repr(C)]\n",
+            written.file,
+            if written.generic { "" } else { "Clone, Copy, " }
+        ),
+    );
     put(out, format_args!("pub struct {} {{\n", rust_struct(types, &named("T"), layout, "'a")?));
     for Field { name, kind, .. } in &layout.fields {
         let kind = match kind {
@@ -141,7 +148,12 @@ fn rust_number(number: &str) -> &str {
 pub fn enums<'a>(enums: impl Iterator<Item = &'a Enum>) -> String {
     let mut out = String::new();
     for Enum { name, values } in enums {
-        put(&mut out, format_args!("\n/// `{name}` of the kernels.\n#[derive(Clone, Copy, Debug, PartialEq, Eq)]\n#[repr(i32)]\n"));
+        put(
+            &mut out,
+            format_args!(
+                "\n/// `{name}` of the kernels.\n#[derive(Clone, Copy, Debug, PartialEq, Eq)]\n#[repr(i32)]\n"
+            ),
+        );
         put(&mut out, format_args!("pub enum {name} {{\n"));
         for (name, value) in values {
             put(&mut out, format_args!("    {} = {value},\n", camel(name)));

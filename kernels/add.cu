@@ -51,12 +51,9 @@ static __device__ __forceinline__ void backward(const AddBackwardParameters<T>& 
 
 KERNEL(add_f32x1, AddParameters<float>, (THREADS), sum<float, 1>)
 KERNEL(add_backward_f32x1, AddBackwardParameters<float>, (THREADS), backward<float, 1>)
-
 KERNEL(add_f32x4, AddParameters<float>, (THREADS), sum<float, 4>)
 KERNEL(add_backward_f32x4, AddBackwardParameters<float>, (THREADS), backward<float, 4>)
-
 KERNEL(add_bf16x1, AddParameters<bf16>, (THREADS), sum<bf16, 1>)
 KERNEL(add_backward_bf16x1, AddBackwardParameters<bf16>, (THREADS), backward<bf16, 1>)
-
 KERNEL(add_bf16x8, AddParameters<bf16>, (THREADS), sum<bf16, 8>)
 KERNEL(add_backward_bf16x8, AddBackwardParameters<bf16>, (THREADS), backward<bf16, 8>)

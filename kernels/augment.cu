@@ -88,21 +88,22 @@ struct View {
 // images, then through the anomalies, so that the image decides whether the sample is anomalous.
 __device__ __forceinline__ Source source_of(Sample& sample, const AugmentParameters& given) {
   const size_t pixels = static_cast<size_t>(given.raw_side) * given.raw_side, len = pixels * given.channels;
-  unsigned image = given.count ? sample.number % (given.draw.supervise == Supervision::OFFLINE ? 2 * given.count : given.count) : blockIdx.x;
-  if (given.draw.supervise == Supervision::OFFLINE) {
+  const Supervision supervise = given.draw.supervise;
+  unsigned image = given.count ? sample.number % (supervise == Supervision::OFFLINE ? 2 * given.count : given.count) : blockIdx.x;
+  if (supervise == Supervision::OFFLINE) {
     sample.anomalous = image >= given.count;
     if (sample.anomalous) image -= given.count;
   }
   Source source = {given.nominal + image * len, nullptr, nullptr, NOISE_NONE, 1, false, sample.anomalous ? 1.0f : 0.0f};
   if (!sample.anomalous) return source;
-  if (given.draw.supervise == Supervision::OTHER || given.draw.supervise == Supervision::OFFLINE) {
-    const unsigned pick = given.draw.supervise == Supervision::OTHER && given.count ? sample.pick(given.other_count) : image;
+  if (supervise == Supervision::OTHER || supervise == Supervision::OFFLINE) {
+    const unsigned pick = supervise == Supervision::OTHER && given.count ? sample.pick(given.other_count) : image;
     source.image = given.others + pick * len;
     source.mask = given.masks ? given.masks + pick * pixels : nullptr;
   } else {
     source.noise = given.noise + blockIdx.x * len;
-    source.use = given.draw.supervise == Supervision::NOISE ? NOISE_REPLACES : NOISE_ADDS;
-    source.marks_changes = given.draw.supervise == Supervision::MALFORMED_NORMAL_GT;
+    source.use = supervise == Supervision::NOISE ? NOISE_REPLACES : NOISE_ADDS;
+    source.marks_changes = supervise == Supervision::MALFORMED_NORMAL_GT;
   }
   return source;
 }
@@ -278,7 +279,9 @@ static __device__ __forceinline__ void augment(const AugmentParameters& given) {
 
   for (int v = threadIdx.x; v < 256; v += blockDim.x) shared.inside[v] = static_cast<unsigned char>(v);
   for (int s = threadIdx.x; s < MOST_TRANSFORMS; s += blockDim.x) shared.outside[s] = 0;
-  for (int s = threadIdx.x; s < given.steps; s += blockDim.x) shared.steps[s] = read_transform(given.program + s * INTS_PER_TRANSFORM, random);
+  for (int s = threadIdx.x; s < given.steps; s += blockDim.x) {
+    shared.steps[s] = read_transform(given.program + s * INTS_PER_TRANSFORM, random);
+  }
   __syncthreads();
 
   // Transforms of bytes: geometry is composed, each jitter reads the image as transformed so far.

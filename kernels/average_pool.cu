@@ -82,12 +82,9 @@ static __device__ __forceinline__ void backward(const AveragePoolBackwardParamet
 
 KERNEL(average_pool_f32x1, AveragePoolParameters<float>, (THREADS), forward<float, 1>)
 KERNEL(average_pool_backward_f32x1, AveragePoolBackwardParameters<float>, (THREADS), backward<float, 1>)
-
 KERNEL(average_pool_f32x4, AveragePoolParameters<float>, (THREADS), forward<float, 4>)
 KERNEL(average_pool_backward_f32x4, AveragePoolBackwardParameters<float>, (THREADS), backward<float, 4>)
-
 KERNEL(average_pool_bf16x1, AveragePoolParameters<bf16>, (THREADS), forward<bf16, 1>)
 KERNEL(average_pool_backward_bf16x1, AveragePoolBackwardParameters<bf16>, (THREADS), backward<bf16, 1>)
-
 KERNEL(average_pool_bf16x8, AveragePoolParameters<bf16>, (THREADS), forward<bf16, 8>)
 KERNEL(average_pool_backward_bf16x8, AveragePoolBackwardParameters<bf16>, (THREADS), backward<bf16, 8>)

@@ -65,12 +65,9 @@ static __device__ __forceinline__ void backward(const ConcatBackwardParameters<T
 
 KERNEL(concat_f32x1, ConcatParameters<float>, (THREADS), concat<float, 1>)
 KERNEL(concat_backward_f32x1, ConcatBackwardParameters<float>, (THREADS), backward<float, 1>)
-
 KERNEL(concat_f32x4, ConcatParameters<float>, (THREADS), concat<float, 4>)
 KERNEL(concat_backward_f32x4, ConcatBackwardParameters<float>, (THREADS), backward<float, 4>)
-
 KERNEL(concat_bf16x1, ConcatParameters<bf16>, (THREADS), concat<bf16, 1>)
 KERNEL(concat_backward_bf16x1, ConcatBackwardParameters<bf16>, (THREADS), backward<bf16, 1>)
-
 KERNEL(concat_bf16x8, ConcatParameters<bf16>, (THREADS), concat<bf16, 8>)
 KERNEL(concat_backward_bf16x8, ConcatBackwardParameters<bf16>, (THREADS), backward<bf16, 8>)

@@ -56,7 +56,8 @@ __device__ __forceinline__ void dgrad(const DgradParameters& given) {
   const int first_pixel = blockIdx.x / tiles * T::BM, first_c = blockIdx.x % tiles * T::BN;
   if (first_pixel >= pixels) return;
   const int first_r = (phase_i + shape.pad) % shape.stride, first_s = (phase_j + shape.pad) % shape.stride;
-  const int tap_rows = max(shape.side - first_r + shape.stride - 1, 0) / shape.stride, tap_columns = max(shape.side - first_s + shape.stride - 1, 0) / shape.stride;
+  const int tap_rows = max(shape.side - first_r + shape.stride - 1, 0) / shape.stride;
+  const int tap_columns = max(shape.side - first_s + shape.stride - 1, 0) / shape.stride;
   const int depth = tap_rows * tap_columns * shape.k;
 
   Windows<T, QUADS, -1> a(given.dy, oh, ow, shape.k, tap_rows, tap_columns);
@@ -91,17 +92,10 @@ __device__ __forceinline__ void dgrad(const DgradParameters& given) {
 //   quads    k a multiple of 4 and dy aligned to 16 bytes: dy is read four channels at a time
 //   singles  any k: dy is read element by element
 KERNEL(conv_dgrad_128x64_quads, DgradParameters, (128, 3), dgrad<Tile<128, 64, 8, 8>, true>)
-
 KERNEL(conv_dgrad_128x64_singles, DgradParameters, (128, 3), dgrad<Tile<128, 64, 8, 8>, false>)
-
 KERNEL(conv_dgrad_64x64_quads, DgradParameters, (128, 4), dgrad<Tile<64, 64, 4, 8>, true>)
-
 KERNEL(conv_dgrad_64x64_singles, DgradParameters, (128, 4), dgrad<Tile<64, 64, 4, 8>, false>)
-
 KERNEL(conv_dgrad_256x32_quads, DgradParameters, (128, 3), dgrad<Tile<256, 32, 8, 8>, true>)
-
 KERNEL(conv_dgrad_256x32_singles, DgradParameters, (128, 3), dgrad<Tile<256, 32, 8, 8>, false>)
-
 KERNEL(conv_dgrad_256x8_quads, DgradParameters, (128, 4), dgrad<Tile<256, 8, 4, 4>, true>)
-
 KERNEL(conv_dgrad_256x8_singles, DgradParameters, (128, 4), dgrad<Tile<256, 8, 4, 4>, false>)

@@ -72,17 +72,10 @@ __device__ __forceinline__ void fprop(const FpropParameters<float>& given) {
 // moments (column_moments) of the sums without the bias, and the epilogue is the bias alone. 64x64 is for layers in which larger tiles would
 // not occupy the whole device, 256x32 and 256x8 are for few output channels.
 KERNEL(conv_fprop_128x64_quads, FpropParameters<float>, (128, 3), fprop<Tile<128, 64, 8, 8>, true>)
-
 KERNEL(conv_fprop_128x64_singles, FpropParameters<float>, (128, 3), fprop<Tile<128, 64, 8, 8>, false>)
-
 KERNEL(conv_fprop_64x64_quads, FpropParameters<float>, (128, 4), fprop<Tile<64, 64, 4, 8>, true>)
-
 KERNEL(conv_fprop_64x64_singles, FpropParameters<float>, (128, 4), fprop<Tile<64, 64, 4, 8>, false>)
-
 KERNEL(conv_fprop_256x32_quads, FpropParameters<float>, (128, 3), fprop<Tile<256, 32, 8, 8>, true>)
-
 KERNEL(conv_fprop_256x32_singles, FpropParameters<float>, (128, 3), fprop<Tile<256, 32, 8, 8>, false>)
-
 KERNEL(conv_fprop_256x8_quads, FpropParameters<float>, (128, 4), fprop<Tile<256, 8, 4, 4>, true>)
-
 KERNEL(conv_fprop_256x8_singles, FpropParameters<float>, (128, 4), fprop<Tile<256, 8, 4, 4>, false>)

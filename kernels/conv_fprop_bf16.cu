@@ -39,17 +39,10 @@ __device__ __forceinline__ void fprop(const FpropParameters<bf16>& given) {
 // there are some 300 flop or more per byte of x and y; with fewer, as in the first layers, the bytes of y.
 //   packed  any c, for the first layers with 1 or 3 channels: the taps of a pixel are gathered one by one; else c is a multiple of 8
 KERNEL(conv_fprop_bf16_128x128, FpropParameters<bf16>, (THREADS, 2), SINCE_SM_80(fprop<Tile<128, 128, 64, 64>, false>))
-
 KERNEL(conv_fprop_bf16_128x64, FpropParameters<bf16>, (THREADS, 3), SINCE_SM_80(fprop<Tile<128, 64, 64, 32>, false>))
-
 KERNEL(conv_fprop_bf16_64x64, FpropParameters<bf16>, (THREADS, 4), SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, false>))
-
 KERNEL(conv_fprop_bf16_128x32, FpropParameters<bf16>, (THREADS, 4), SINCE_SM_80(fprop<Tile<128, 32, 32, 32>, false>))
-
 KERNEL(conv_fprop_bf16_128x16, FpropParameters<bf16>, (THREADS, 4), SINCE_SM_80(fprop<Tile<128, 16, 32, 16>, false>))
-
 KERNEL(conv_fprop_bf16_64x64_packed, FpropParameters<bf16>, (THREADS, 4), SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, true>))
-
 KERNEL(conv_fprop_bf16_64x32_packed, FpropParameters<bf16>, (THREADS, 4), SINCE_SM_80(fprop<Tile<64, 32, 16, 32>, true>))
-
 KERNEL(conv_fprop_bf16_64x16_packed, FpropParameters<bf16>, (THREADS, 5), SINCE_SM_80(fprop<Tile<64, 16, 16, 16>, true>))

@@ -48,7 +48,7 @@ __device__ __forceinline__ void fprop(const FpropMapsParameters& given) {
     store<T>(pipeline.stages, sum, epilogue, result.y, first_pixel, first_k, pixels, shape.k);
 }
 
-// y = act(norm(conv(x, w) + b)), one tile of 128 output pixels and 128 output channels per block. The arguments are those of
+// y = act(norm(conv(x, w) + b)), one tile of 128 output pixels and 128 output channels per block. The parameters are those of
 // conv_fprop_bf16_128x128, except that x and w are tensor maps: x is an im2col map of [n, h, w, c] with boxes of 64 channels of 128 pixels,
 // w a map of the rows [k, side²·c] with boxes of 64 elements of 128 rows.
 //

@@ -7,8 +7,7 @@ struct ConvShape {
   int n, h, w, c, k, side, stride, pad;
 };
 
-// What fprop writes: y = act(norm(sum + bias)). Where `parts` is not null, it gets each tile's mean and M2 of every channel,
-// [tiles of pixels][2][k], for a norm that follows (norm.cu); the norm here is null then.
+// What fprop writes: y = act(norm(sum + bias)), and where `parts` is not null, each tile's mean and M2 of every channel.
 template <class T>
 struct FpropResult {
   After after;

@@ -114,19 +114,12 @@ __device__ __forceinline__ void wgrad(const WgradParameters<float>& given) {
 //   quads    c a multiple of 4 and x aligned to 16 bytes: x is read four channels at a time
 //   singles  any c, as in the first layers with 1 or 3 channels: x is read element by element
 KERNEL(conv_wgrad_128x64_quads, WgradParameters<float>, (128, 3), wgrad<Tile<128, 64, 8, 8>, true>)
-
 KERNEL(conv_wgrad_128x64_singles, WgradParameters<float>, (128, 3), wgrad<Tile<128, 64, 8, 8>, false>)
-
 KERNEL(conv_wgrad_64x64_quads, WgradParameters<float>, (128, 4), wgrad<Tile<64, 64, 4, 8>, true>)
-
 KERNEL(conv_wgrad_64x64_singles, WgradParameters<float>, (128, 4), wgrad<Tile<64, 64, 4, 8>, false>)
-
 KERNEL(conv_wgrad_32x128_quads, WgradParameters<float>, (128, 4), wgrad<Tile<32, 128, 4, 8>, true>)
-
 KERNEL(conv_wgrad_32x128_singles, WgradParameters<float>, (128, 4), wgrad<Tile<32, 128, 4, 8>, false>)
-
 KERNEL(conv_wgrad_8x128_quads, WgradParameters<float>, (64, 8), wgrad<Tile<8, 128, 4, 4>, true>)
-
 KERNEL(conv_wgrad_8x128_singles, WgradParameters<float>, (64, 8), wgrad<Tile<8, 128, 4, 4>, false>)
 
 // The partial sums of db: sums[part · part_length + k] = Σ dy[pixel, k] over the pixels of the part (conv_bias.cuh).

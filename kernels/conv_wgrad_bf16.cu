@@ -76,7 +76,8 @@ __device__ __forceinline__ void wgrad(const WgradParameters<bf16>& given) {
   DYN_SHARED(Operands, stages);
   float sum[T::MI][T::NI][4];
   multiply<T>(stages, a, b, (end - begin + BK - 1) / BK, sum);
-  store<T>(stages, sum, NoEpilogue{}, given.parts.sums + (size_t)blockIdx.z * given.parts.part_length, first_k, first_tap, shape.k, shape.side * shape.side * shape.c);
+  float* part = given.parts.sums + (size_t)blockIdx.z * given.parts.part_length;
+  store<T>(stages, sum, NoEpilogue{}, part, first_k, first_tap, shape.k, shape.side * shape.side * shape.c);
 }
 
 // conv_wgrad_bf16_BMxBN and conv_wgrad_bf16_BMxBN_packed: the partial sums of dw, one tile of BM output channels and BN columns (r, s, c)
@@ -87,15 +88,10 @@ __device__ __forceinline__ void wgrad(const WgradParameters<bf16>& given) {
 // (heads), dy is read element by element. Bound: tensor cores, 2 · pixels · k · side²·c flop; for few channels the bytes of dy.
 //   packed  any c, for the first layers with 1 or 3 channels: the taps of a pixel are gathered one by one; else c is a multiple of 8
 KERNEL(conv_wgrad_bf16_128x128, WgradParameters<bf16>, (THREADS, 2), SINCE_SM_80(wgrad<Tile<128, 128, 64, 64>, false>))
-
 KERNEL(conv_wgrad_bf16_64x128, WgradParameters<bf16>, (THREADS, 3), SINCE_SM_80(wgrad<Tile<64, 128, 32, 64>, false>))
-
 KERNEL(conv_wgrad_bf16_32x128, WgradParameters<bf16>, (THREADS, 4), SINCE_SM_80(wgrad<Tile<32, 128, 32, 32>, false>))
-
 KERNEL(conv_wgrad_bf16_16x128, WgradParameters<bf16>, (THREADS, 4), SINCE_SM_80(wgrad<Tile<16, 128, 16, 32>, false>))
-
 KERNEL(conv_wgrad_bf16_64x64_packed, WgradParameters<bf16>, (THREADS, 3), SINCE_SM_80(wgrad<Tile<64, 64, 32, 32>, true>))
-
 KERNEL(conv_wgrad_bf16_32x64_packed, WgradParameters<bf16>, (THREADS, 4), SINCE_SM_80(wgrad<Tile<32, 64, 16, 32>, true>))
 
 // The partial sums of db: sums[part · part_length + k] = Σ dy[pixel, k] over the pixels of the part (conv_bias.cuh).

@@ -31,8 +31,8 @@ __device__ __forceinline__ void wgrad(const WgradMapsParameters& given) {
       for (int half = 0; half < 2; half++) {
         const int column = min(first_tap / DEPTH + half, last), tap = column / chunks;
         tma_load_rows(stage.a + half * Operands::BLOCK, given.dy, pipeline.full(step), first_k + half * DEPTH, pixel);
-        tma_load_windows(stage.b + half * Operands::BLOCK, given.x, pipeline.full(step), column % chunks * DEPTH, j, i, image, tap % shape.side,
-                         tap / shape.side);
+        tma_load_windows(stage.b + half * Operands::BLOCK, given.x, pipeline.full(step), column % chunks * DEPTH, j, i, image,
+                         tap % shape.side, tap / shape.side);
       }
     }
   }
@@ -41,10 +41,11 @@ __device__ __forceinline__ void wgrad(const WgradMapsParameters& given) {
 
   float sum[T::MI][T::NI][4];
   pipeline.multiply<true>(sum, steps);
-  store<T>(pipeline.stages, sum, NoEpilogue{}, given.parts.sums + (size_t)blockIdx.z * given.parts.part_length, first_k, first_tap, shape.k, shape.side * shape.side * shape.c);
+  float* part = given.parts.sums + (size_t)blockIdx.z * given.parts.part_length;
+  store<T>(pipeline.stages, sum, NoEpilogue{}, part, first_k, first_tap, shape.k, shape.side * shape.side * shape.c);
 }
 
-// The partial sums of dw, one tile of 128 output channels and 128 columns (r, s, c) of one part per block. The arguments are those of
+// The partial sums of dw, one tile of 128 output channels and 128 columns (r, s, c) of one part per block. The parameters are those of
 // conv_wgrad_bf16_128x128, except that x and dy are tensor maps: x is an im2col map of [n, h, w, c] with boxes of 64 channels of 64 pixels,
 // dy a map of the rows [pixels, k] with boxes of 64 elements of 64 rows.
 //

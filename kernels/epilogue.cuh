@@ -23,10 +23,10 @@ struct Epilogue {
     Channel at = {0.0f, 1.0f, 0.0f};
     if (k >= channels) return at;
     const NormChannels& norm = after.norm;
-    if (after.bias) at.bias = after.bias[k];
+    if (after.bias) at.bias = __ldg(after.bias + k);
     if (norm.mean) {
-      at.scale = (norm.gamma ? norm.gamma[k] : 1.0f) / sqrtf(norm.var[k] + norm.eps);
-      at.shift = (norm.beta ? norm.beta[k] : 0.0f) - norm.mean[k] * at.scale;
+      at.scale = (norm.gamma ? __ldg(norm.gamma + k) : 1.0f) / sqrtf(__ldg(norm.var + k) + norm.eps);
+      at.shift = (norm.beta ? __ldg(norm.beta + k) : 0.0f) - __ldg(norm.mean + k) * at.scale;
     }
     return at;
   }

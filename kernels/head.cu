@@ -112,11 +112,8 @@ __device__ __forceinline__ void head_backward(const HeadBackwardParameters<T>& g
 // Launch: one block of 256 threads per image; `lanes` threads (a power of two up to 32) share a pixel. Shared memory, static: 128 bytes.
 // Bound: the bytes of x.
 KERNEL(head_f32x4, HeadParameters<float>, (THREADS, 2), head<float, 4>)
-
 KERNEL(head_f32x1, HeadParameters<float>, (THREADS, 2), head<float, 1>)
-
 KERNEL(head_bf16x8, HeadParameters<bf16>, (THREADS, 2), head<bf16, 8>)
-
 KERNEL(head_bf16x1, HeadParameters<bf16>, (THREADS, 2), head<bf16, 1>)
 
 // Backward: dx = dz · w (null: not wanted), and partial sums of dw and db over 256 pixels each, sums [⌈pixels / 256⌉][c + 1]. `pixels` is
@@ -125,9 +122,6 @@ KERNEL(head_bf16x1, HeadParameters<bf16>, (THREADS, 2), head<bf16, 1>)
 // Launch: ⌈pixels / 256⌉ blocks in x, ⌈c / V / lanes⌉ in y, 256 threads: `lanes` threads side by side, each with V channels. Shared memory,
 // static: V KiB. Bound: the bytes of x and dx.
 KERNEL(head_backward_f32x4, HeadBackwardParameters<float>, (THREADS, 2), head_backward<float, 4>)
-
 KERNEL(head_backward_f32x1, HeadBackwardParameters<float>, (THREADS, 2), head_backward<float, 1>)
-
 KERNEL(head_backward_bf16x8, HeadBackwardParameters<bf16>, (THREADS, 2), head_backward<bf16, 8>)
-
 KERNEL(head_backward_bf16x1, HeadBackwardParameters<bf16>, (THREADS, 2), head_backward<bf16, 1>)

@@ -115,15 +115,17 @@ __device__ __forceinline__ void forward(const NormActPoolParameters<T>& given) {
 // Walks over a tile of x [n, h, w, c]. For each pixel calls `use` with its index, V channels of x, and the gradient before the activation: dy
 // back through pool and activation, gathered from the windows of which the input is the maximum.
 template <class T, int V, class Use>
-__device__ __forceinline__ void gather(const Walk<V, THREADS, TILE>& walk, const Affine<V>& norm, const NormActPoolGradient<T>& given, Use use) {
+__device__ __forceinline__ void gather(const Walk<V, THREADS, TILE>& walk, const Affine<V>& norm, const NormActPoolGradient<T>& given,
+                                       Use use) {
   const PoolShape& shape = given.shape;
   const int oh = (shape.h + 2 * shape.pad - shape.side) / shape.stride + 1, ow = (shape.w + 2 * shape.pad - shape.side) / shape.stride + 1;
   for (int pixel = walk.first + walk.row; pixel < walk.last; pixel += walk.rows) {
     const int j = pixel % shape.w, i = pixel / shape.w % shape.h;
     const size_t image = (size_t)(pixel / (shape.w * shape.h)) * oh * ow;
     // Output p reads the input rows p * stride - pad ... p * stride - pad + side - 1.
-    const int p0 = (max(i + shape.pad + 1 - shape.side, 0) + shape.stride - 1) / shape.stride, p1 = min((i + shape.pad) / shape.stride + 1, oh);
-    const int q0 = (max(j + shape.pad + 1 - shape.side, 0) + shape.stride - 1) / shape.stride, q1 = min((j + shape.pad) / shape.stride + 1, ow);
+    const int p0 = (max(i + shape.pad + 1 - shape.side, 0) + shape.stride - 1) / shape.stride;
+    const int q0 = (max(j + shape.pad + 1 - shape.side, 0) + shape.stride - 1) / shape.stride;
+    const int p1 = min((i + shape.pad) / shape.stride + 1, oh), q1 = min((j + shape.pad) / shape.stride + 1, ow);
     Floats<V> d;
 #pragma unroll
     for (int e = 0; e < V; e++) d.v[e] = 0.0f;
@@ -210,11 +212,8 @@ __device__ __forceinline__ void backward(const NormActPoolBackwardParameters<T>&
 // Launch: ⌈n · oh · ow / 128⌉ blocks in x, ⌈c / V / lanes⌉ in y, 256 threads: `lanes` threads (a power of two up to 32) side by side, each
 // with V channels. No shared memory. Bound: the bytes of x and y.
 KERNEL(norm_act_pool_f32x4, NormActPoolParameters<float>, (THREADS, 2), forward<float, 4>)
-
 KERNEL(norm_act_pool_f32x1, NormActPoolParameters<float>, (THREADS, 2), forward<float, 1>)
-
 KERNEL(norm_act_pool_bf16x8, NormActPoolParameters<bf16>, (THREADS, 2), forward<bf16, 8>)
-
 KERNEL(norm_act_pool_bf16x1, NormActPoolParameters<bf16>, (THREADS, 2), forward<bf16, 1>)
 
 // Backward with a norm of batch statistics, first pass: `parts` [tiles][2][c] gets each tile's sums of d * (x - mean) and of d, the gradient
@@ -222,11 +221,8 @@ KERNEL(norm_act_pool_bf16x1, NormActPoolParameters<bf16>, (THREADS, 2), forward<
 //
 // Launch: ⌈n · h · w / 512⌉ blocks in x, ⌈c / V / lanes⌉ in y, 256 threads. Shared memory, static: V KiB. Bound: the bytes of x and dy.
 KERNEL(norm_act_pool_backward_sums_f32x4, NormActPoolSumsParameters<float>, (THREADS, 2), backward_sums<float, 4>)
-
 KERNEL(norm_act_pool_backward_sums_f32x1, NormActPoolSumsParameters<float>, (THREADS, 2), backward_sums<float, 1>)
-
 KERNEL(norm_act_pool_backward_sums_bf16x8, NormActPoolSumsParameters<bf16>, (THREADS, 2), backward_sums<bf16, 8>)
-
 KERNEL(norm_act_pool_backward_sums_bf16x1, NormActPoolSumsParameters<bf16>, (THREADS, 2), backward_sums<bf16, 1>)
 
 // Backward, second pass: adds the tiles' sums in a fixed order. Writes dgamma and dbeta (null: not wanted), and into `totals` [2][c] what the
@@ -262,9 +258,6 @@ KERNEL(norm_act_pool_backward_merge, NormActPoolMergeParameters, (THREADS), back
 //
 // Launch: as the first pass. No shared memory. Bound: the bytes of x, dy and dx.
 KERNEL(norm_act_pool_backward_f32x4, NormActPoolBackwardParameters<float>, (THREADS, 2), backward<float, 4>)
-
 KERNEL(norm_act_pool_backward_f32x1, NormActPoolBackwardParameters<float>, (THREADS, 2), backward<float, 1>)
-
 KERNEL(norm_act_pool_backward_bf16x8, NormActPoolBackwardParameters<bf16>, (THREADS, 2), backward<bf16, 8>)
-
 KERNEL(norm_act_pool_backward_bf16x1, NormActPoolBackwardParameters<bf16>, (THREADS, 2), backward<bf16, 1>)

@@ -40,7 +40,9 @@ static __device__ __forceinline__ void widen_columns(const UpsampleParameters& g
   const int o = index % given.side;
   const float* row = given.from + index / given.side * given.u;
   float sum = 0.0f;
-  for (int i = first_source(band, o); i < end_of_sources(band, o, given.u); i++) sum = fmaf(band.g[o + band.origin - i * band.jump], row[i], sum);
+  for (int i = first_source(band, o); i < end_of_sources(band, o, given.u); i++) {
+    sum = fmaf(band.g[o + band.origin - i * band.jump], row[i], sum);
+  }
   given.to[index] = sum;
 }
 KERNEL(upsample_columns, UpsampleParameters, (THREADS), widen_columns)
@@ -86,7 +88,9 @@ static __device__ __forceinline__ void narrow_columns(const UpsampleParameters& 
   const int i = index % given.u;
   const float* row = given.from + index / given.u * given.side;
   float sum = 0.0f;
-  for (int o = first_output(band, i); o < end_of_outputs(band, i, given.side); o++) sum = fmaf(band.g[o + band.origin - i * band.jump], row[o], sum);
+  for (int o = first_output(band, i); o < end_of_outputs(band, i, given.side); o++) {
+    sum = fmaf(band.g[o + band.origin - i * band.jump], row[o], sum);
+  }
   given.to[index] = sum;
 }
 KERNEL(upsample_adjoint_columns, UpsampleParameters, (THREADS), narrow_columns)

@@ -75,7 +75,16 @@ fn main() {
     let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap());
     let main_kernels = root.join("../kernels").canonicalize().unwrap_or_else(|_| root.join("../kernels"));
-    for path in ["build.rs", "../build/signatures.rs", "shim", "runtime", "driver", "tests/kernels", "../kernels", "../tests/cuda/kernels"] {
+    for path in [
+        "build.rs",
+        "../build/signatures.rs",
+        "shim",
+        "runtime",
+        "driver",
+        "tests/kernels",
+        "../kernels",
+        "../tests/cuda/kernels",
+    ] {
         println!("cargo::rerun-if-changed={path}");
     }
     println!("cargo::rerun-if-env-changed=CXX");

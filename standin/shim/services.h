@@ -120,16 +120,17 @@ template <class... Parameters, void (*FUNCTION)(Parameters...)> struct Register<
   static void unpack(void* packed) { delete static_cast<Packed*>(packed); }
   STANDIN_UNCHECKED static void call(const void* packed) { std::apply(FUNCTION, *static_cast<const Packed*>(packed)); }
   // What is last are the arguments of __launch_bounds__.
-  explicit Register(const char* name, int max_threads = 1024, int = 0) : Register(name, by_parameter(), sizeof...(Parameters), max_threads) {}
+  explicit Register(const char* name, int max_threads = 1024, int = 0) { add(name, by_parameter(), sizeof...(Parameters), max_threads); }
   static const Argument* by_parameter() {
     int i = 0;
     static const Argument arguments[] = {Argument{nullptr, i++, 0, std::is_pointer_v<Parameters>}..., Argument{}};
     return arguments;
   }
   // The fields of the struct that the kernel takes.
-  template <int COUNT> explicit Register(const char* name, const Argument (&fields)[COUNT], int max_threads = 1024, int = 0)
-      : Register(name, fields, COUNT, max_threads) {}
-  Register(const char* name, const Argument* arguments, int count, int max_threads) {
+  template <int COUNT> explicit Register(const char* name, const Argument (&fields)[COUNT], int max_threads = 1024, int = 0) {
+    add(name, fields, COUNT, max_threads);
+  }
+  static void add(const char* name, const Argument* arguments, int count, int max_threads) {
     static Kernel kernel;
     kernel.name = name;
     kernel.max_threads = max_threads;

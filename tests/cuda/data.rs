@@ -463,8 +463,7 @@ fn random_numbers() {
     let n = inputs.len() / 6;
     let (device, outputs) = (cuda.upload(&inputs).unwrap(), cuda.zeros::<u32>(4 * n).unwrap());
     let launch = cuda.launch_per_item(n, 64);
-    let parameters =
-        PhiloxRoundsParameters { inputs: device.pointer(), n: n as u32, outputs: outputs.pointer_mut() };
+    let parameters = PhiloxRoundsParameters { inputs: device.pointer(), n: n as u32, outputs: outputs.pointer_mut() };
     // SAFETY: n times six numbers, and four.
     unsafe { kernels::philox::philox_rounds(launch, &parameters) }.unwrap();
     let mut words = vec![0; 4 * n];

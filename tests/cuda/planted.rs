@@ -23,7 +23,8 @@ fn never_ends() {
     with_kernels(Needs::Since(75), |gpu, kernels| {
         let flag = gpu.cuda().upload(&[0i32]).unwrap();
         // SAFETY: it reads the flag.
-        unsafe { planted::planted_endless(kernels.launch(1, 1, 0), &EndlessParameters { flag: flag.pointer_mut() }) }.unwrap();
+        unsafe { planted::planted_endless(kernels.launch(1, 1, 0), &EndlessParameters { flag: flag.pointer_mut() }) }
+            .unwrap();
         kernels.wait().unwrap();
     });
 }

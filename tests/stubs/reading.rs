@@ -34,10 +34,15 @@ fn spacing_comments_and_strings_do_not_matter() {
           3 ) , f< float , 4 > )  constexpr  int A=5 ;
         enum   class E { X , };
     "##;
-    for odd in [odd.replace("*/ #define", "*/\n#define"), odd.replace("*/ #define", "*/\n#define").replace('\n', "\r\n")] {
+    for odd in
+        [odd.replace("*/ #define", "*/\n#define"), odd.replace("*/ #define", "*/\n#define").replace('\n', "\r\n")]
+    {
         let odd = shared(&odd);
         assert_eq!((odd.kernels[0].line, odd.kernels.len()), (8, 1));
-        assert_eq!((&odd.kernels[0].name, &odd.kernels[0].parameters), (&plain.kernels[0].name, &plain.kernels[0].parameters));
+        assert_eq!(
+            (&odd.kernels[0].name, &odd.kernels[0].parameters),
+            (&plain.kernels[0].name, &plain.kernels[0].parameters)
+        );
         assert_eq!((odd.constants, odd.enums), (plain.constants.clone(), plain.enums.clone()));
     }
     let parameters = Named { name: "P".into(), of: Some("float".into()) };
@@ -56,7 +61,17 @@ fn structs_are_laid_out_as_in_c() {
     let Layout { size, align, fields } = layout(text).unwrap();
     let at: Vec<_> = fields.iter().map(|field| (field.name.as_str(), field.offset)).collect();
     let wanted = [
-        ("x", 0), ("y", 8), ("z", 16), ("a", 24), ("f", 28), ("inner", 32), ("way", 56), ("int_", 60), ("c", 64), ("map", 128), ("last", 256),
+        ("x", 0),
+        ("y", 8),
+        ("z", 16),
+        ("a", 24),
+        ("f", 28),
+        ("inner", 32),
+        ("way", 56),
+        ("int_", 60),
+        ("c", 64),
+        ("map", 128),
+        ("last", 256),
     ]; // fmt: skip
     assert_eq!((at, size, align), (wanted.to_vec(), 384, 128));
     assert_eq!(fields[0].kind, Kind::Pointer { to: "T".into(), read: true });
@@ -69,7 +84,9 @@ fn structs_are_laid_out_as_in_c() {
     assert_eq!(inner, [("s", 32), ("l", 40), ("b", 48)]);
     let checks = checks(&types, &shared(text).kernels).unwrap();
     let lines: Vec<_> = checks.lines().collect();
-    assert!(lines[0].starts_with("static_assert(sizeof(Inner) == 24 && alignof(Inner) == 8 && offsetof(Inner, s) == 0"));
+    assert!(
+        lines[0].starts_with("static_assert(sizeof(Inner) == 24 && alignof(Inner) == 8 && offsetof(Inner, s) == 0")
+    );
     assert!(lines[1].contains("sizeof(P<bf16>) == 384 && alignof(P<bf16>) == 128") && lines.len() == 2, "{checks}");
     assert!(lines[1].contains(" && offsetof(P<bf16>, map) == 128"), "{checks}");
 }
@@ -92,10 +109,28 @@ fn fields_that_cannot_be_passed_are_refused() {
         assert!(error.message.contains(words), "{error}");
     };
     for body in [
-        "bool flag;", "char c;", "long n;", "size_t n;", "void* y;", "float4* y;", "float y[4];", "float** y;", "float& y;", "int n = 3;",
-        "float* __restrict__ y;", "const int n;", "Shape shape;", "const Shape* shape;", "T* y;", "float;", "volatile float* y;",
-        "int f() const { return 0; }", "std::uint8_t y;",
-    ] /* fmt: skip */ {
+        "bool flag;",
+        "char c;",
+        "long n;",
+        "size_t n;",
+        "void* y;",
+        "float4* y;",
+        "float y[4];",
+        "float** y;",
+        "float& y;",
+        "int n = 3;",
+        "float* __restrict__ y;",
+        "const int n;",
+        "Shape shape;",
+        "const Shape* shape;",
+        "T* y;",
+        "float;",
+        "volatile float* y;",
+        "int f() const { return 0; }",
+        "std::uint8_t y;",
+    ]
+    /* fmt: skip */
+    {
         refuses(body, "of struct P, which a kernel takes: write `type name;` with one of float, double,");
     }
     refuses("int x;", "two fields are called x");
@@ -115,8 +150,16 @@ fn kernels_that_cannot_be_read_are_refused() {
     refuses("KERNEL(k, P, (32), f", 1, "write KERNEL(");
     refuses("KERNEL(k, P, (32), f)", 1, "there is no struct P");
     refuses("struct P { int n; };\nstruct P { int m; };\nKERNEL(k, P, (32), f)", 3, "needs a name of its own");
-    refuses("struct P { CUtensorMap m; };\nKERNEL(k, P, (32), f)", 2, "write const __grid_constant__ P, since it has a tensor map");
-    refuses("struct P { int n; };\nKERNEL(k, const __grid_constant__ P, (32), f)", 2, "write P, since it has no tensor map");
+    refuses(
+        "struct P { CUtensorMap m; };\nKERNEL(k, P, (32), f)",
+        2,
+        "write const __grid_constant__ P, since it has a tensor map",
+    );
+    refuses(
+        "struct P { int n; };\nKERNEL(k, const __grid_constant__ P, (32), f)",
+        2,
+        "write P, since it has no tensor map",
+    );
     refuses("int a;\n/* never closed", 2, "comment has no end");
     refuses("enum class E { A = B };", 1, "write enum class Name");
 }

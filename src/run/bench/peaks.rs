@@ -172,8 +172,7 @@ impl Copier {
     /// Launches the copy.
     pub fn run(&self) -> cuda::Result<()> {
         let quads = self.from.len() / 4;
-        let parameters =
-            CopyParameters { from: self.from.pointer(), to: self.to.pointer_mut(), quads: quads as i32 };
+        let parameters = CopyParameters { from: self.from.pointer(), to: self.to.pointer_mut(), quads: quads as i32 };
         // SAFETY: both buffers have so many quads.
         unsafe { kernels::copy::copy_quads(self.cuda.launch_per_item(quads, THREADS), &parameters) }
     }

@@ -4,9 +4,7 @@
 
 use super::{Concat, ConcatBackward, ConcatParts, MOST_PARTS, width};
 use crate::device::View;
-use crate::device::cuda::kernels::{
-    ConcatBackwardParameters, ConcatParameters, Joined, concat as kernels, constants,
-};
+use crate::device::cuda::kernels::{ConcatBackwardParameters, ConcatParameters, Joined, concat as kernels, constants};
 use crate::device::cuda::{DeviceBuffers, Launch, Number, PointerMut, Result};
 use crate::steps::vectors::{Vectors, with_kernel};
 

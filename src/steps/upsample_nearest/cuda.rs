@@ -13,8 +13,7 @@ const THREADS: u32 = constants::upsample_nearest::THREADS as u32;
 /// [`UpsampleNearest2x`].
 pub(super) fn forward(step: &UpsampleNearest2x, memory: &DeviceBuffers) -> Result<()> {
     let [n, side, c] = step.geometry.numbers();
-    let parameters =
-        UpsampleNearestParameters { x: memory.pointer(step.x), y: memory.pointer_mut(step.y), n, side, c };
+    let parameters = UpsampleNearestParameters { x: memory.pointer(step.x), y: memory.pointer_mut(step.y), n, side, c };
     let launch = memory.cuda().launch_per_item(step.geometry.large_len(), THREADS);
     // SAFETY: views lie in their buffers, and have the lengths of the geometry.
     unsafe { kernels::upsample_nearest(launch, &parameters) }

@@ -162,8 +162,7 @@ pub(in crate::steps::conv) fn shares(step: &Wgrad, memory: &DeviceBuffers, parts
     let (g, tile) = (&step.geometry, tile_for_weights(step.geometry.k));
     let [rows, columns] = tile.grid(g.k, g.taps());
     let count = g.pixels().div_ceil(parts.part_pixels as usize) as u32;
-    let parameters =
-        WgradParameters { x: memory.pointer(step.x), dy: memory.pointer(step.dy), parts, shape: shape(g) };
+    let parameters = WgradParameters { x: memory.pointer(step.x), dy: memory.pointer(step.dy), parts, shape: shape(g) };
     let launch = memory.cuda().launch([columns as u32, rows as u32, count], tile.threads, 0);
     // SAFETY: views lie in their buffers, and have the lengths of the geometry; the parts' sums have room (`sum_of_parts`).
     unsafe { tile.kernel(in_quads(step.x, g.c))(launch, &parameters) }

@@ -260,8 +260,7 @@ pub(in crate::steps::conv) fn shares(
     let g = &step.geometry;
     assert_takes(g);
     let count = g.pixels().div_ceil(parts.part_pixels as usize) as u32;
-    let parameters =
-        WgradParameters { x: memory.pointer(step.x), dy: memory.pointer(step.dy), parts, shape: shape(g) };
+    let parameters = WgradParameters { x: memory.pointer(step.x), dy: memory.pointer(step.dy), parts, shape: shape(g) };
     let By::Mma(tile) = by else { return wgmma::shares(memory.cuda(), g, parameters, count) };
     let [rows, columns] = tile.grid(g.k, g.taps());
     let launch = memory.cuda().launch([columns as u32, rows as u32, count], THREADS, tile.shared());
