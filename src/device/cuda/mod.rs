@@ -1,4 +1,5 @@
-//! The CUDA device: context, one stream, the kernels of this build, memory, graphs. All that is `unsafe` about it is here.
+//! The CUDA device: context, one stream, the kernels of this build, memory, graphs. Launching a kernel, capturing and replaying are left
+//! `unsafe`: whoever does it answers for the memory that kernels reach.
 //!
 //! All work goes to one stream in the order of the calls, so no events are needed, and what is freed is freed after its last use. Only
 //! [`Staging`] copies beside it, in a stream of its own.
