@@ -14,12 +14,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use nvcc::Text;
+use nvcc::Unit;
+use signatures::{Shared, Types};
 use stubs::{Compiled, Source};
 
 /// The kernels of the library, and those of its tests alone, which a package may lack.
 const KERNELS: &str = "kernels";
 const TEST_KERNELS: &str = "tests/cuda/kernels";
+
+/// The enum that `src/rng.rs` has, which is below the device.
+const PURPOSE: &str = "Purpose";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -43,29 +47,65 @@ fn variable(name: &str) -> String {
     env::var(name).unwrap_or_default()
 }
 
+/// A file of CUDA C++.
+struct File {
+    /// As it is named in messages: `kernels/add.cu`.
+    path: String,
+    stem: String,
+    text: String,
+    shared: Shared,
+}
+
 /// Compiles the kernels and writes `kernels.rs`, which says with what and for what; of those of the tests, `test_kernels.rs`.
 fn kernels() -> Result<(), String> {
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
-    let library = sources(&root, KERNELS)?;
-    let tests_begin = library.len();
-    let (sources, texts): (Vec<_>, Vec<_>) = library.into_iter().chain(sources(&root, TEST_KERNELS)?).unzip();
+    let headers = read(&root, KERNELS, "cuh")?;
+    let (library, tests) = (read(&root, KERNELS, "cu")?, read(&root, TEST_KERNELS, "cu")?);
+    let (types, test_types) = (types(&headers, &library), types(&headers, &tests));
+    let sources = |files: &[File]| -> Vec<Source> { files.iter().map(source).collect() };
+    let (library_sources, test_sources) = (sources(&library), sources(&tests));
+    let mut units = Vec::new();
+    for (file, types) in library.iter().map(|file| (file, &types)).chain(tests.iter().map(|file| (file, &test_types))) {
+        let mut included = BTreeMap::new();
+        include(&file.text, &headers, &mut included);
+        let checks = signatures::checks(types, &file.shared.kernels).map_err(|e| e.to_string())?;
+        let headers = included.into_values().collect();
+        units.push(Unit { source: source(file), text: file.text.clone(), headers, checks });
+    }
     // Names are checked before the compiler is kept busy.
-    stubs::stubs(&sources, None).map_err(|e| e.to_string())?;
-    let compiled = compile(&root, &sources, &texts, &out)?;
-    let constants = stubs::constants(&constants(&root)?);
-    for (file, sources, more) in
-        [("kernels.rs", &sources[..tests_begin], constants.as_str()), ("test_kernels.rs", &sources[tests_begin..], "")]
+    stubs::stubs(&library_sources, &types, None).map_err(|e| e.to_string())?;
+    let compiled = compile(&root, &units, &out)?;
+    let mut constants: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+    for file in headers.iter().chain(&library) {
+        constants.entry(file.stem.clone()).or_default().extend(file.shared.constants.clone());
+    }
+    let (purpose, others): (Vec<_>, Vec<_>) = types.enums.iter().partition(|shared| shared.name == PURPOSE);
+    fs::write(out.join("purpose.rs"), stubs::enums(purpose.into_iter())).map_err(|e| format!("purpose.rs: {e}"))?;
+    let more = stubs::enums(others.into_iter()) + &stubs::constants(&constants);
+    for (file, sources, types, more) in
+        [("kernels.rs", &library_sources, &types, more.as_str()), ("test_kernels.rs", &test_sources, &test_types, "")]
     {
-        let text = stubs::stubs(sources, compiled.as_ref()).map_err(|e| e.to_string())? + more;
+        let text = stubs::stubs(sources, types, compiled.as_ref()).map_err(|e| e.to_string())? + more;
         fs::write(out.join(file), text).map_err(|e| format!("{file}: {e}"))?;
     }
     Ok(())
 }
 
+fn source(file: &File) -> Source {
+    Source { path: file.path.clone(), stem: file.stem.clone(), kernels: file.shared.kernels.clone() }
+}
+
+/// The structs and enums of kernels and of the headers that they include.
+fn types(headers: &[File], kernels: &[File]) -> Types {
+    let mut types = Types::default();
+    headers.iter().chain(kernels).for_each(|file| types.add(&file.shared));
+    types
+}
+
 /// Runs nvcc, where there is one; `FCDD_CUDA_ARCHS=none` and builds without the feature `cuda` go without.
-fn compile(root: &Path, sources: &[Source], texts: &[Text], out: &Path) -> Result<Option<Compiled>, String> {
-    if sources.is_empty() || variable("FCDD_CUDA_ARCHS") == "none" || env::var_os("CARGO_FEATURE_CUDA").is_none() {
+fn compile(root: &Path, units: &[Unit], out: &Path) -> Result<Option<Compiled>, String> {
+    if units.is_empty() || variable("FCDD_CUDA_ARCHS") == "none" || env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return Ok(None);
     }
     let nvcc = match nvcc::find(root)? {
@@ -79,39 +119,20 @@ fn compile(root: &Path, sources: &[Source], texts: &[Text], out: &Path) -> Resul
     println!("cargo::rerun-if-changed={}", nvcc.path.display());
     let architectures = nvcc.architectures()?;
     let jobs = variable("NUM_JOBS").parse().unwrap_or(1);
-    nvcc.compile(sources, texts, &architectures, out, jobs)?;
+    nvcc.compile(units, &architectures, out, jobs)?;
     Ok(Some(Compiled { version: nvcc.version, architectures: architectures.names() }))
 }
 
-/// Reads the kernels of a folder. They include headers of the library's.
-fn sources(root: &Path, folder: &str) -> Result<Vec<(Source, Text)>, String> {
-    let read = |path: &Path| fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
+/// Reads the files of a folder with this extension.
+fn read(root: &Path, folder: &str, extension: &str) -> Result<Vec<File>, String> {
     let name = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
-    let mut headers = BTreeMap::new();
-    for path in files(&root.join(KERNELS), "cuh")? {
-        headers.insert(name(path.file_name()), read(&path)?);
-    }
-    let source = |path: PathBuf| {
-        let (source, shown) = (read(&path)?, format!("{folder}/{}", name(path.file_name())));
-        let mut included = BTreeMap::new();
-        include(&source, &headers, &mut included);
-        let headers: Vec<String> = included.into_values().collect();
-        let kernels = signatures::kernels(&shown, &source, &headers).map_err(|e| e.to_string())?;
-        Ok((Source { path: shown, stem: name(path.file_stem()), kernels }, Text { source, headers }))
-    };
-    files(&root.join(folder), "cu")?.into_iter().map(source).collect()
-}
-
-/// The integer constants of the kernels and their headers, by file: those of `sample.cuh` are `sample`'s.
-fn constants(root: &Path) -> Result<BTreeMap<String, BTreeMap<String, i32>>, String> {
-    let mut constants: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
-    for path in [files(&root.join(KERNELS), "cuh")?, files(&root.join(KERNELS), "cu")?].concat() {
+    let file = |path: PathBuf| {
         let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let found = signatures::constants(&path.to_string_lossy(), &text).map_err(|e| e.to_string())?;
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        constants.entry(stem).or_default().extend(found);
-    }
-    Ok(constants)
+        let (shown, stem) = (format!("{folder}/{}", name(path.file_name())), name(path.file_stem()));
+        let shared = signatures::read(&shown, &text).map_err(|e| e.to_string())?;
+        Ok(File { path: shown, stem, text, shared })
+    };
+    files(&root.join(folder), extension)?.into_iter().map(file).collect()
 }
 
 /// Files of a folder with this extension, by name; none if there is no such folder.
@@ -126,15 +147,15 @@ fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
     Ok(files)
 }
 
-/// Adds the headers of the folder that a text includes, and those that they include.
-fn include(text: &str, headers: &BTreeMap<String, String>, included: &mut BTreeMap<String, String>) {
+/// Adds the headers that a text includes, and those that they include, by their names.
+fn include(text: &str, headers: &[File], included: &mut BTreeMap<String, String>) {
     for line in text.lines().filter_map(|l| l.trim_start().strip_prefix('#')?.trim_start().strip_prefix("include")) {
         let Some(name) = line.split('"').nth(1) else { continue };
-        if let Some(header) = headers.get(name)
+        if let Some(header) = headers.iter().find(|header| header.path.ends_with(&format!("/{name}")))
             && !included.contains_key(name)
         {
-            included.insert(name.into(), header.clone());
-            include(header, headers, included);
+            included.insert(name.into(), header.text.clone());
+            include(&header.text, headers, included);
         }
     }
 }

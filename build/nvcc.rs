@@ -19,7 +19,7 @@ pub const VARIABLES: [&str; 7] =
 
 /// Plain arithmetic is not contracted to fused multiply-adds: kernels write fmaf where they want it, so that the same code has the
 /// same bits on the CPU. Compression for size makes the code about four times smaller.
-const FLAGS: [&str; 9] = [
+const FLAGS: [&str; 10] = [
     "-fatbin",
     "-std=c++17",
     "-O3",
@@ -28,14 +28,18 @@ const FLAGS: [&str; 9] = [
     "all-warnings",
     "-Xptxas=-v",
     "--compress-mode=size",
+    "-I.",
     "-Ikernels",
 ];
 
-/// The text of a kernel file, and the project's headers that it includes.
+/// A kernel file with its text, the texts of the project's headers that it includes, and what is compiled after it: that structs are laid
+/// out as in Rust.
 #[derive(Debug)]
-pub struct Text {
-    pub source: String,
+pub struct Unit {
+    pub source: Source,
+    pub text: String,
     pub headers: Vec<String>,
+    pub checks: String,
 }
 
 /// A compiler that answers.
@@ -104,18 +108,13 @@ impl Nvcc {
     /// `out/STEM.log`. `jobs` run at a time.
     pub fn compile(
         &self,
-        sources: &[Source],
-        texts: &[Text],
+        units: &[Unit],
         architectures: &Architectures,
         out: &Path,
         jobs: usize,
     ) -> Result<(), String> {
-        let mut left: Vec<_> = sources
-            .iter()
-            .zip(texts)
-            .map(|(source, text)| Task::new(self, source, text, architectures, out))
-            .filter(|task| !task.is_done())
-            .collect();
+        let mut left: Vec<_> =
+            units.iter().map(|unit| Task::new(self, unit, architectures, out)).filter(|task| !task.is_done()).collect();
         // The longest is taken first, since it decides when all are done.
         left.sort_by_key(|task| task.stamp.len());
         let threads = jobs.clamp(1, left.len().max(1));
@@ -143,8 +142,10 @@ impl Nvcc {
 /// A file to compile.
 struct Task<'a> {
     nvcc: &'a Nvcc,
-    source: &'a Source,
+    unit: &'a Unit,
     arguments: Vec<String>,
+    /// Includes the kernel file; its checks follow.
+    input: PathBuf,
     image: PathBuf,
     log: PathBuf,
     /// All that the result depends on, and where it is kept beside the result.
@@ -153,14 +154,15 @@ struct Task<'a> {
 }
 
 impl<'a> Task<'a> {
-    fn new(nvcc: &'a Nvcc, source: &'a Source, text: &Text, architectures: &Architectures, out: &Path) -> Task<'a> {
+    fn new(nvcc: &'a Nvcc, unit: &'a Unit, architectures: &Architectures, out: &Path) -> Task<'a> {
         let mut arguments: Vec<String> = FLAGS.iter().map(|f| f.to_string()).collect();
-        arguments.extend(architectures.arguments(&text.source));
+        arguments.extend(architectures.arguments(&unit.text));
         let outside: Vec<_> = VARIABLES.iter().filter(|v| v.starts_with("NVCC_")).map(env::var_os).collect();
-        let stamp = [format!("{} {arguments:?} {outside:?}", nvcc.version), text.source.clone()];
-        let stamp = stamp.iter().chain(&text.headers).map(String::as_str).collect::<Vec<_>>().join("\n");
-        let file = |extension: &str| out.join(format!("{}.{extension}", source.stem));
-        Task { nvcc, source, arguments, image: file("fatbin"), log: file("log"), stamp, stamp_file: file("stamp") }
+        let stamp = [format!("{} {arguments:?} {outside:?}", nvcc.version), unit.text.clone(), unit.checks.clone()];
+        let stamp = stamp.iter().chain(&unit.headers).map(String::as_str).collect::<Vec<_>>().join("\n");
+        let file = |extension: &str| out.join(format!("{}.{extension}", unit.source.stem));
+        let [input, image, log, stamp_file] = ["cu", "fatbin", "log", "stamp"].map(file);
+        Task { nvcc, unit, arguments, input, image, log, stamp, stamp_file }
     }
 
     fn is_done(&self) -> bool {
@@ -168,12 +170,13 @@ impl<'a> Task<'a> {
     }
 
     fn run(&self, threads: usize) -> Result<(), String> {
-        let path = &self.source.path;
+        let path = &self.unit.source.path;
         let io = |e: std::io::Error| format!("{path}: {e}");
         // Without a stamp, what is half written is not taken for done.
         let _ = fs::remove_file(&self.stamp_file);
+        fs::write(&self.input, format!("#include \"{path}\"\n{}", self.unit.checks)).map_err(io)?;
         let mut command = Command::new(&self.nvcc.path);
-        command.args(&self.arguments).arg(format!("--threads={threads}")).arg(path).arg("-o").arg(&self.image);
+        command.args(&self.arguments).arg(format!("--threads={threads}")).arg(&self.input).arg("-o").arg(&self.image);
         let output = command.output().map_err(io)?;
         let log = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         if !output.status.success() {
@@ -194,17 +197,16 @@ impl<'a> Task<'a> {
     fn check(&self, log: &str) -> Result<(), String> {
         let compiled = log.lines().filter_map(|l| l.split_once("Compiling entry function '")?.1.split('\'').next());
         let compiled: BTreeSet<&str> = compiled.collect();
-        let read: BTreeSet<&str> = self.source.kernels.iter().map(|k| k.name.as_str()).collect();
-        let path = &self.source.path;
+        let read: BTreeSet<&str> = self.unit.source.kernels.iter().map(|k| k.name.as_str()).collect();
+        let path = &self.unit.source.path;
         if let Some(kernel) = compiled.difference(&read).next() {
-            let form = "extern \"C\" __global__ void name(parameters);";
             return Err(format!(
-                "{path}: kernel {kernel} is made by a macro: list it ahead of that as a prototype, {form}"
+                "{path}: kernel {kernel} was not read: write KERNEL({kernel}, …) by itself, not in a macro"
             ));
         }
         match read.difference(&compiled).next() {
             Some(kernel) => {
-                Err(format!("{path}: kernel {kernel} is not in the compiled code: define it or take its prototype out"))
+                Err(format!("{path}: kernel {kernel} is not in the compiled code: take it out, or out of the #if"))
             }
             None => Ok(()),
         }

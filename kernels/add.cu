@@ -4,67 +4,56 @@
 
 constexpr int THREADS = 256;
 
+template <class T>
+struct AddParameters {
+  const T *a, *b;
+  T* y;
+  float slope;
+  int count;
+};
+
+template <class T>
+struct AddBackwardParameters {
+  const T *y, *dy;
+  T* dx;
+  float slope;
+  int count;
+};
+
 // `count` groups of V values.
 template <class T, int V>
-static __device__ __forceinline__ void sum(const T* a, const T* b, T* y, float slope, int count) {
+static __device__ __forceinline__ void sum(const AddParameters<T>& given) {
   kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
-  if (index >= (size_t)count) return;
-  const Floats<V> left = load<V>(a + index * V), right = load<V>(b + index * V);
+  if (index >= (size_t)given.count) return;
+  const Floats<V> left = load<V>(given.a + index * V), right = load<V>(given.b + index * V);
   Floats<V> result;
 #pragma unroll
   for (int i = 0; i < V; i++) {
     const float value = left.v[i] + right.v[i];
-    result.v[i] = value > 0.0f ? value : slope * value;
+    result.v[i] = value > 0.0f ? value : given.slope * value;
   }
-  store(y + index * V, result);
+  store(given.y + index * V, result);
 }
 
 // dx = y > 0 ? dy : slope * dy.
 template <class T, int V>
-static __device__ __forceinline__ void backward(const T* y, const T* dy, T* dx, float slope, int count) {
+static __device__ __forceinline__ void backward(const AddBackwardParameters<T>& given) {
   kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
-  if (index >= (size_t)count) return;
-  const Floats<V> values = load<V>(y + index * V), gradients = load<V>(dy + index * V);
+  if (index >= (size_t)given.count) return;
+  const Floats<V> values = load<V>(given.y + index * V), gradients = load<V>(given.dy + index * V);
   Floats<V> result;
 #pragma unroll
-  for (int i = 0; i < V; i++) result.v[i] = values.v[i] > 0.0f ? gradients.v[i] : slope * gradients.v[i];
-  store(dx + index * V, result);
+  for (int i = 0; i < V; i++) result.v[i] = values.v[i] > 0.0f ? gradients.v[i] : given.slope * gradients.v[i];
+  store(given.dx + index * V, result);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-add_f32x1(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ y, float slope, int count) {
-  sum<float, 1>(a, b, y, slope, count);
-}
-extern "C" __global__ void __launch_bounds__(THREADS)
-add_backward_f32x1(const float* __restrict__ y, const float* __restrict__ dy, float* __restrict__ dx, float slope, int count) {
-  backward<float, 1>(y, dy, dx, slope, count);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-add_f32x4(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ y, float slope, int count) {
-  sum<float, 4>(a, b, y, slope, count);
-}
-extern "C" __global__ void __launch_bounds__(THREADS)
-add_backward_f32x4(const float* __restrict__ y, const float* __restrict__ dy, float* __restrict__ dx, float slope, int count) {
-  backward<float, 4>(y, dy, dx, slope, count);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-add_bf16x1(const bf16* __restrict__ a, const bf16* __restrict__ b, bf16* __restrict__ y, float slope, int count) {
-  sum<bf16, 1>(a, b, y, slope, count);
-}
-extern "C" __global__ void __launch_bounds__(THREADS)
-add_backward_bf16x1(const bf16* __restrict__ y, const bf16* __restrict__ dy, bf16* __restrict__ dx, float slope, int count) {
-  backward<bf16, 1>(y, dy, dx, slope, count);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-add_bf16x8(const bf16* __restrict__ a, const bf16* __restrict__ b, bf16* __restrict__ y, float slope, int count) {
-  sum<bf16, 8>(a, b, y, slope, count);
-}
-extern "C" __global__ void __launch_bounds__(THREADS)
-add_backward_bf16x8(const bf16* __restrict__ y, const bf16* __restrict__ dy, bf16* __restrict__ dx, float slope, int count) {
-  backward<bf16, 8>(y, dy, dx, slope, count);
-}
+KERNEL(add_f32x1, AddParameters<float>, (THREADS), sum<float, 1>)
+KERNEL(add_backward_f32x1, AddBackwardParameters<float>, (THREADS), backward<float, 1>)
+KERNEL(add_f32x4, AddParameters<float>, (THREADS), sum<float, 4>)
+KERNEL(add_backward_f32x4, AddBackwardParameters<float>, (THREADS), backward<float, 4>)
+KERNEL(add_bf16x1, AddParameters<bf16>, (THREADS), sum<bf16, 1>)
+KERNEL(add_backward_bf16x1, AddBackwardParameters<bf16>, (THREADS), backward<bf16, 1>)
+KERNEL(add_bf16x8, AddParameters<bf16>, (THREADS), sum<bf16, 8>)
+KERNEL(add_backward_bf16x8, AddBackwardParameters<bf16>, (THREADS), backward<bf16, 8>)

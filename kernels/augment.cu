@@ -3,8 +3,21 @@
 #include "source.cuh"
 #include "transforms.cuh"
 
+// Raw images and where inputs, labels and maps go; see augment_batch below.
+struct AugmentParameters {
+  const unsigned char *normal, *others, *masks;
+  const short* noise;
+  Draw draw;
+  const int* program;
+  const float* numbers;
+  float *inputs, *labels, *maps;
+  unsigned count, other_count;
+  int steps, raw_side, widest, channels;
+};
+
 namespace {
 
+constexpr int THREADS = 768;
 constexpr int MOST_CHANGES = 4 * MOST_TRANSFORMS;
 
 // A block's shared memory.
@@ -70,29 +83,27 @@ struct View {
   }
 };
 
-// The raw image of a sample and its ground truth. With a `count` of 0, `nominal` and `others` hold one staged image for each image of the
+// The raw image of a sample and its ground truth. With a `count` of 0, `normal` and `others` hold one staged image for each image of the
 // batch; otherwise they are whole sets to pick from. With OFFLINE (anomalies made before training) a pass goes through the `count` normal
 // images, then through the anomalies, so that the image decides whether the sample is anomalous.
-__device__ __forceinline__ Source
-source_of(Sample& sample, const unsigned char* __restrict__ nominal, unsigned count, const unsigned char* __restrict__ others,
-          const unsigned char* __restrict__ masks, unsigned other_count, const short* __restrict__ noise, int supervise,
-          int raw_side, int channels) {
-  const size_t pixels = static_cast<size_t>(raw_side) * raw_side, len = pixels * channels;
-  unsigned image = count ? sample.number % (supervise == OFFLINE ? 2 * count : count) : blockIdx.x;
-  if (supervise == OFFLINE) {
-    sample.anomalous = image >= count;
-    if (sample.anomalous) image -= count;
+__device__ __forceinline__ Source source_of(Sample& sample, const AugmentParameters& given) {
+  const size_t pixels = static_cast<size_t>(given.raw_side) * given.raw_side, len = pixels * given.channels;
+  const Supervision supervise = given.draw.supervise;
+  unsigned image = given.count ? sample.number % (supervise == Supervision::OFFLINE ? 2 * given.count : given.count) : blockIdx.x;
+  if (supervise == Supervision::OFFLINE) {
+    sample.anomalous = image >= given.count;
+    if (sample.anomalous) image -= given.count;
   }
-  Source source = {nominal + image * len, nullptr, nullptr, NOISE_NONE, 1, false, sample.anomalous ? 1.0f : 0.0f};
+  Source source = {given.normal + image * len, nullptr, nullptr, NOISE_NONE, 1, false, sample.anomalous ? 1.0f : 0.0f};
   if (!sample.anomalous) return source;
-  if (supervise == OTHER || supervise == OFFLINE) {
-    const unsigned pick = supervise == OTHER && count ? sample.pick(other_count) : image;
-    source.image = others + pick * len;
-    source.mask = masks ? masks + pick * pixels : nullptr;
+  if (supervise == Supervision::OTHER || supervise == Supervision::OFFLINE) {
+    const unsigned pick = supervise == Supervision::OTHER && given.count ? sample.pick(given.other_count) : image;
+    source.image = given.others + pick * len;
+    source.mask = given.masks ? given.masks + pick * pixels : nullptr;
   } else {
-    source.noise = noise + blockIdx.x * len;
-    source.use = supervise == NOISE ? NOISE_REPLACES : NOISE_ADDS;
-    source.marks_changes = supervise == MALFORMED_NORMAL_GT;
+    source.noise = given.noise + blockIdx.x * len;
+    source.use = supervise == Supervision::NOISE ? NOISE_REPLACES : NOISE_ADDS;
+    source.marks_changes = supervise == Supervision::MALFORMED_NORMAL_GT;
   }
   return source;
 }
@@ -215,7 +226,7 @@ struct Floats {
   // Writes `first(i, place)` after the steps from..to; `first` may read value i of `input`.
   template <class First>
   __device__ __forceinline__ void write(int from, int to, const First& first) const {
-    const bool noisy = find(shared, from, to, [](int op) { return op == OP_NOISE || op == OP_SPREAD_NOISE; }) < to;
+    const bool noisy = find(shared, from, to, [](Op op) { return op == Op::NOISE || op == Op::SPREAD_NOISE; }) < to;
     for (int group = threadIdx.x; 4 * group < n; group += blockDim.x) {
       Floats4 normals = {{0.0f, 0.0f, 0.0f, 0.0f}};
       if (noisy) normals = speckle.normals(static_cast<unsigned>(group));
@@ -246,53 +257,49 @@ struct Floats {
 
 // Makes inputs (side² · channels floats per image, NHWC), labels (1 for anomalies, else 0) and, where `maps` is not null, maps
 // (side² floats): `TrainingSet::fill`. `count`: normal images, 0 where one was staged for each image of the batch. With `order` null,
-// the inputs are those of the raw images at `nominal` in their order, as in a test (`Preprocessing::apply_test`); there are no labels.
+// the inputs are those of the raw images at `normal` in their order, as in a test (`Preprocessing::apply_test`); there are no labels.
 //
 // Launch: one block per image, of whole warps, at most 768 threads: with more, registers would spill. Shared memory: about 7 KB, static,
 // and dynamic two `short` for each row of the largest side between transforms. Bound: memory; per value about 4 bytes written, and 1 byte
 // (3 with noise) read up to four times (sign of the noise, jitter, LCN, output), from L2 after the first time. A transform that adds noise
 // costs about 60 flops per value (Philox and Box–Muller), a change of hue about 100 flops, a dozen of them in double, per pixel and
 // reading of the image. LCN of floats reads the written values three times and writes them once more.
-extern "C" __global__ void __launch_bounds__(768) augment_batch(
-    const unsigned char* __restrict__ nominal, unsigned count, const unsigned char* __restrict__ others,
-    const unsigned char* __restrict__ masks, unsigned other_count, const short* __restrict__ noise,
-    const unsigned* __restrict__ clock, const unsigned* __restrict__ order, unsigned stride, unsigned long long seed,
-    int supervise, const int* __restrict__ program, const float* __restrict__ numbers, int steps, int raw_side, int widest,
-    int channels, float* __restrict__ inputs, float* __restrict__ labels, float* __restrict__ maps) {
+static __device__ __forceinline__ void augment(const AugmentParameters& given) {
   kernels_before();
   DYN_SHARED(short, rows);
   __shared__ Shared shared;
-  Sample sample = order ? drawn(clock, order, stride, blockIdx.x, seed, supervise)
+  Sample sample = given.draw.order ? drawn(given.draw, blockIdx.x)
                         : Sample{0, 0, blockIdx.x, false};
-  const Stream random = sample.stream(PURPOSE_AUGMENT);
-  Source source =
-      source_of(sample, nominal, count, others, masks, other_count, noise, supervise, raw_side, channels);
+  const Stream random = sample.stream(Purpose::AUGMENT);
+  Source source = source_of(sample, given);
   if (source.use == NOISE_ADDS) {
-    settle_sign(source, static_cast<size_t>(raw_side) * raw_side * channels, shared.totals);
+    settle_sign(source, static_cast<size_t>(given.raw_side) * given.raw_side * given.channels, shared.totals);
   }
-  View view = {source, shared, rows, rows + widest, raw_side, channels, 0, false};
+  View view = {source, shared, rows, rows + given.widest, given.raw_side, given.channels, 0, false};
 
   for (int v = threadIdx.x; v < 256; v += blockDim.x) shared.inside[v] = static_cast<unsigned char>(v);
   for (int s = threadIdx.x; s < MOST_TRANSFORMS; s += blockDim.x) shared.outside[s] = 0;
-  for (int s = threadIdx.x; s < steps; s += blockDim.x) shared.steps[s] = read_transform(program + s * INTS_PER_TRANSFORM, random);
+  for (int s = threadIdx.x; s < given.steps; s += blockDim.x) {
+    shared.steps[s] = read_transform(given.program + s * INTS_PER_TRANSFORM, random);
+  }
   __syncthreads();
 
   // Transforms of bytes: geometry is composed, each jitter reads the image as transformed so far.
   int s = 0;
-  for (; shared.steps[s].op != OP_TO_UNIT && shared.steps[s].op != OP_LCN; ++s) {
-    if (shared.steps[s].op != OP_JITTER) continue;
-    trace_all(shared.steps, s, shared.steps[s].before, rows, rows + widest);
+  for (; shared.steps[s].op != Op::TO_UNIT && shared.steps[s].op != Op::LCN; ++s) {
+    if (shared.steps[s].op != Op::JITTER) continue;
+    trace_all(shared.steps, s, shared.steps[s].before, rows, rows + given.widest);
     __syncthreads();
-    const unsigned draw = static_cast<unsigned>(program[s * INTS_PER_TRANSFORM + 4]);
-    jitter(shared, view, s, Jitter(numbers + s * FLOATS_PER_TRANSFORM, random, draw, channels));
+    const unsigned draw = static_cast<unsigned>(given.program[s * INTS_PER_TRANSFORM + 4]);
+    jitter(shared, view, s, Jitter(given.numbers + s * FLOATS_PER_TRANSFORM, random, draw, given.channels));
   }
   const int side = shared.steps[s].before;
-  trace_all(shared.steps, s, side, rows, rows + widest);
+  trace_all(shared.steps, s, side, rows, rows + given.widest);
   __syncthreads();
 
   // Where channels are mixed, each pixel is computed once and kept in the output buffer until the floats replace it.
-  const int len = side * side * channels;
-  float* input = inputs + static_cast<size_t>(blockIdx.x) * len;
+  const int len = side * side * given.channels;
+  float* input = given.inputs + static_cast<size_t>(blockIdx.x) * len;
   if (view.mixed) {
     for (int p = threadIdx.x; p < side * side; p += blockDim.x) {
       const Colour colour = view.colour(p / side, p % side);
@@ -307,49 +314,50 @@ extern "C" __global__ void __launch_bounds__(768) augment_batch(
   };
 
   // Bytes to floats: a table holds everything that depends on the byte and the channel alone.
-  const bool is_lcn = shared.steps[s].op == OP_LCN;
+  const bool is_lcn = shared.steps[s].op == Op::LCN;
   Contrast of_image = {0, 0, 0};
   float spread = 0.0f;
   if (is_lcn) {
-    count_bytes(shared, len, side, channels, byte_at);
+    count_bytes(shared, len, side, given.channels, byte_at);
     of_image = contrast(shared, len);
-  } else if (s + 1 < steps && shared.steps[s + 1].op == OP_SPREAD_NOISE) {
-    if (random.coin(static_cast<unsigned>(program[(s + 1) * INTS_PER_TRANSFORM + 4]))) {
-      count_bytes(shared, len, side, channels, byte_at);
-      spread = numbers[(s + 1) * FLOATS_PER_TRANSFORM] * deviation(shared, len);
+  } else if (s + 1 < given.steps && shared.steps[s + 1].op == Op::SPREAD_NOISE) {
+    if (random.coin(static_cast<unsigned>(given.program[(s + 1) * INTS_PER_TRANSFORM + 4]))) {
+      count_bytes(shared, len, side, given.channels, byte_at);
+      spread = given.numbers[(s + 1) * FLOATS_PER_TRANSFORM] * deviation(shared, len);
     }
   }
-  const int rest = find(shared, s + 1, steps, [](int op) {
-    return op == OP_NOISE || op == OP_SPREAD_NOISE || op == OP_BLACK_OUT || op == OP_LCN;
+  const int rest = find(shared, s + 1, given.steps, [](Op op) {
+    return op == Op::NOISE || op == Op::SPREAD_NOISE || op == Op::BLACK_OUT || op == Op::LCN;
   });
   for (int v = threadIdx.x; v < 256; v += blockDim.x) {
-    for (int c = 0; c < channels; ++c) {
+    for (int c = 0; c < given.channels; ++c) {
       Place place(0, 1, 1);
       place.c = c;
       float value = is_lcn ? of_image.normalised(v) : static_cast<float>(v) / 255.0f;
       for (int f = s + 1; f < rest; ++f) {
-        value = apply(shared.steps[f].op, numbers + f * FLOATS_PER_TRANSFORM, place, side, value, 0.0f, 0.0f);
+        value = apply(shared.steps[f].op, given.numbers + f * FLOATS_PER_TRANSFORM, place, side, value, 0.0f, 0.0f);
       }
       shared.table[c][v] = value;
     }
   }
   __syncthreads();
 
-  const Stream speckle = sample.stream(PURPOSE_AUGMENT_NOISE);
-  const Floats floats = {shared, numbers, speckle, input, len, side, channels, spread};
+  const Stream speckle = sample.stream(Purpose::AUGMENT_NOISE);
+  const Floats floats = {shared, given.numbers, speckle, input, len, side, given.channels, spread};
   FloatContrast whole = {0, 0.0f};
   for (int from = rest;;) {
-    const int until = find(shared, from, steps, [](int op) { return op == OP_LCN; });
+    const int until = find(shared, from, given.steps, [](Op op) { return op == Op::LCN; });
     floats.write(from, until, [&](int i, const Place& place) {
       return from == rest ? shared.table[place.c][byte_at(i, place)] : whole.normalised(input[i]);
     });
-    if (until == steps) break;
+    if (until == given.steps) break;
     whole = float_contrast(shared, input, len);
     from = until + 1;
   }
-  if (labels && threadIdx.x == 0) labels[blockIdx.x] = sample.anomalous ? 1.0f : 0.0f;
-  if (maps) {
-    float* map = maps + static_cast<size_t>(blockIdx.x) * side * side;
+  if (given.labels && threadIdx.x == 0) given.labels[blockIdx.x] = sample.anomalous ? 1.0f : 0.0f;
+  if (given.maps) {
+    float* map = given.maps + static_cast<size_t>(blockIdx.x) * side * side;
     for (int p = threadIdx.x; p < side * side; p += blockDim.x) map[p] = view.mark(p / side, p % side);
   }
 }
+KERNEL(augment_batch, AugmentParameters, (THREADS), augment)

@@ -18,6 +18,8 @@ struct Blob {
   }
 };
 
+enum class ColourKind { CONSTANT, BRIGHT, DARK };
+
 // One set of squares as a row of integers: `BlobSet::row`.
 constexpr int SET_ROW = 8;
 struct BlobSet {
@@ -25,7 +27,7 @@ struct BlobSet {
   unsigned counts_start, counts; // where its distribution function of counts starts in the tables, and its length
   unsigned smallest, largest;
   bool rotated;
-  int kind;                      // of colour
+  ColourKind kind;
   short constant;
 
   __device__ __forceinline__ BlobSet(const unsigned* __restrict__ row)
@@ -35,11 +37,9 @@ struct BlobSet {
         smallest(row[3]),
         largest(row[4]),
         rotated(row[5] != 0),
-        kind(static_cast<int>(row[6])),
+        kind(static_cast<ColourKind>(row[6])),
         constant(static_cast<short>(row[7])) {}
 };
-
-enum ColourKind { COLOUR_CONSTANT, COLOUR_BRIGHT, COLOUR_DARK };
 
 // Random numbers per square.
 constexpr unsigned PER_SQUARE = 8;
@@ -62,7 +62,7 @@ __device__ __forceinline__ Blob draw_square(const BlobSet& set, const Stream& st
   for (int c = 0; c < 3; ++c) {
     const int random = static_cast<int>(bright.word[c] >> 24);
     blob.colour[c] = static_cast<short>(
-        set.kind == COLOUR_CONSTANT ? set.constant : set.kind == COLOUR_BRIGHT ? random : random - 256);
+        set.kind == ColourKind::CONSTANT ? set.constant : set.kind == ColourKind::BRIGHT ? random : random - 256);
   }
   return blob;
 }
@@ -78,39 +78,44 @@ __device__ __forceinline__ const Blob* topmost(const Blob* blobs, int count, int
 // The most sets of a mode.
 constexpr int MOST_SETS = 2;
 
+struct SquaresParameters {
+  Draw draw;
+  const unsigned* tables;
+  short* noise;
+  int sets, side, channels;
+};
+
 // Sets of squares: within a set later squares cover earlier ones; the sets are added. `tables` holds `sets` rows of integers, then
 // their distribution functions.
 //
 // Launch: grid (images, parts of an image) of any shape, 256 threads. Shared memory, dynamic: a `Blob` for each square that the sets can
 // have. Bound: 2 bytes written per value, or 12 flops per pixel and square.
-extern "C" __global__ void __launch_bounds__(256) blobs_squares(
-    const unsigned* __restrict__ tables, int sets, const unsigned* __restrict__ clock, const unsigned* __restrict__ order,
-    unsigned stride, unsigned long long seed, int supervise, int side, int channels, short* __restrict__ noise) {
+static __device__ __forceinline__ void squares(const SquaresParameters& given) {
   kernels_before();
   DYN_SHARED(Blob, blobs);
-  const Sample sample = drawn(clock, order, stride, blockIdx.x, seed, supervise);
+  const Sample sample = drawn(given.draw, blockIdx.x);
   if (!sample.anomalous) return;
-  const Stream stream = sample.stream(PURPOSE_ANOMALY);
+  const Stream stream = sample.stream(Purpose::ANOMALY);
   int starts[MOST_SETS + 1] = {0, 0, 0};
 #pragma unroll
   for (int s = 0; s < MOST_SETS; ++s) {
     starts[s + 1] = starts[s];
-    if (s >= sets) continue;
-    const BlobSet set(tables + s * SET_ROW);
+    if (s >= given.sets) continue;
+    const BlobSet set(given.tables + s * SET_ROW);
     // The inverse of the distribution function at one uniform number; at least one.
     const unsigned uniform = stream.bits(set.first);
     unsigned count = 0;
-    while (count < set.counts && uniform >= tables[set.counts_start + count]) ++count;
+    while (count < set.counts && uniform >= given.tables[set.counts_start + count]) ++count;
     if (count == 0) count = 1;
     for (unsigned b = threadIdx.x; b < count; b += blockDim.x) {
-      blobs[starts[s] + b] = draw_square(set, stream, b, static_cast<unsigned>(side));
+      blobs[starts[s] + b] = draw_square(set, stream, b, static_cast<unsigned>(given.side));
     }
     starts[s + 1] += static_cast<int>(count);
   }
   __syncthreads();
-  noise += static_cast<size_t>(blockIdx.x) * side * side * channels;
-  for (int p = blockIdx.y * blockDim.x + threadIdx.x; p < side * side; p += gridDim.y * blockDim.x) {
-    const int y = p / side, x = p % side;
+  short* noise = given.noise + static_cast<size_t>(blockIdx.x) * given.side * given.side * given.channels;
+  for (int p = blockIdx.y * blockDim.x + threadIdx.x; p < given.side * given.side; p += gridDim.y * blockDim.x) {
+    const int y = p / given.side, x = p % given.side;
     int value[3] = {0, 0, 0};
 #pragma unroll
     for (int s = 0; s < MOST_SETS; ++s) {
@@ -118,40 +123,46 @@ extern "C" __global__ void __launch_bounds__(256) blobs_squares(
         for (int c = 0; c < 3; ++c) value[c] += blob->colour[c];
       }
     }
-    for (int c = 0; c < channels; ++c) noise[static_cast<size_t>(p) * channels + c] = static_cast<short>(value[c]);
+    for (int c = 0; c < given.channels; ++c) noise[static_cast<size_t>(p) * given.channels + c] = static_cast<short>(value[c]);
   }
 }
+KERNEL(blobs_squares, SquaresParameters, (256), squares)
 
 // Constants of fine confetti, as in `fine_confetti.rs`.
 constexpr int MOST_STRIPS = 6;
 constexpr unsigned ENTRIES = 64;
 constexpr unsigned PER_STRIP = 10;
 
+struct StripsParameters {
+  Draw draw;
+  const float* halves;
+  const int* strengths;
+  short* noise;
+  int side, channels;
+};
+
 // Rectangles of fine confetti. `halves` and `strengths` are the tables of log-uniform half sides and strengths.
 //
 // Launch: grid (images, parts of an image) of any shape, 256 threads. Shared memory, static: 192 bytes. Bound: 2 bytes written
 // per value, or 12 flops per pixel and rectangle.
-extern "C" __global__ void __launch_bounds__(256) blobs_strips(
-    const float* __restrict__ halves, const int* __restrict__ strengths, const unsigned* __restrict__ clock,
-    const unsigned* __restrict__ order, unsigned stride, unsigned long long seed, int supervise, int side, int channels,
-    short* __restrict__ noise) {
+static __device__ __forceinline__ void strips(const StripsParameters& given) {
   kernels_before();
   __shared__ Blob blobs[MOST_STRIPS];
-  const Sample sample = drawn(clock, order, stride, blockIdx.x, seed, supervise);
+  const Sample sample = drawn(given.draw, blockIdx.x);
   if (!sample.anomalous) return;
-  const Stream stream = sample.stream(PURPOSE_ANOMALY);
+  const Stream stream = sample.stream(Purpose::ANOMALY);
   const int count = 1 + static_cast<int>(stream.below(0, MOST_STRIPS));
   for (int b = threadIdx.x; b < count; b += blockDim.x) {
     const unsigned index = 2 + PER_STRIP * b;
-    const int strength = strengths[stream.below(1, ENTRIES)];
+    const int strength = given.strengths[stream.below(1, ENTRIES)];
     const Floats2 turned = sin_cos_turns(stream.bits(index + 4));
     const int sign = stream.coin(index + 5) ? 1 : -1;
     const int brightness = 128 + static_cast<int>(stream.below(index + 6, 128));
     Blob blob;
-    blob.row = static_cast<float>(stream.below(index, side));
-    blob.column = static_cast<float>(stream.below(index + 1, side));
-    blob.along = halves[stream.below(index + 2, ENTRIES)];
-    blob.across = halves[stream.below(index + 3, ENTRIES)];
+    blob.row = static_cast<float>(stream.below(index, given.side));
+    blob.column = static_cast<float>(stream.below(index + 1, given.side));
+    blob.along = given.halves[stream.below(index + 2, ENTRIES)];
+    blob.across = given.halves[stream.below(index + 3, ENTRIES)];
     blob.sine = turned.first;
     blob.cosine = turned.second;
     for (int c = 0; c < 3; ++c) {
@@ -161,11 +172,12 @@ extern "C" __global__ void __launch_bounds__(256) blobs_strips(
     blobs[b] = blob;
   }
   __syncthreads();
-  noise += static_cast<size_t>(blockIdx.x) * side * side * channels;
-  for (int p = blockIdx.y * blockDim.x + threadIdx.x; p < side * side; p += gridDim.y * blockDim.x) {
-    const Blob* blob = topmost(blobs, count, p / side, p % side);
-    for (int c = 0; c < channels; ++c) {
-      noise[static_cast<size_t>(p) * channels + c] = blob ? blob->colour[c] : static_cast<short>(0);
+  short* noise = given.noise + static_cast<size_t>(blockIdx.x) * given.side * given.side * given.channels;
+  for (int p = blockIdx.y * blockDim.x + threadIdx.x; p < given.side * given.side; p += gridDim.y * blockDim.x) {
+    const Blob* blob = topmost(blobs, count, p / given.side, p % given.side);
+    for (int c = 0; c < given.channels; ++c) {
+      noise[static_cast<size_t>(p) * given.channels + c] = blob ? blob->colour[c] : static_cast<short>(0);
     }
   }
 }
+KERNEL(blobs_strips, StripsParameters, (256), strips)

@@ -1,21 +1,28 @@
 // f32 to bf16, rounded to nearest even, in the forms that the tensor-core convolutions read.
 #include "vector.cuh"
 
+struct CastParameters {
+  const float* x;
+  bf16* y;
+  long long length;
+};
+
 // y[i] = x[i].
 //
 // Launch: ⌈length / 2048⌉ blocks in x, 256 threads of eight elements each. x and y are aligned to 16 bytes. No shared memory. Bound: bytes,
 // 6 per element.
-extern "C" __global__ void __launch_bounds__(256) cast(const float* __restrict__ x, bf16* __restrict__ y, long long length) {
+static __device__ __forceinline__ void cast_all(const CastParameters& given) {
   kernels_before();
   const long long first = (blockIdx.x * 256ll + threadIdx.x) * 8;
-  if (first >= length) return;
-  if (length - first >= 8) {
-    const Floats<4> low = load<4>(x + first), high = load<4>(x + first + 4);
-    store(y + first, Floats<8>{{low.v[0], low.v[1], low.v[2], low.v[3], high.v[0], high.v[1], high.v[2], high.v[3]}});
+  if (first >= given.length) return;
+  if (given.length - first >= 8) {
+    const Floats<4> low = load<4>(given.x + first), high = load<4>(given.x + first + 4);
+    store(given.y + first, Floats<8>{{low.v[0], low.v[1], low.v[2], low.v[3], high.v[0], high.v[1], high.v[2], high.v[3]}});
   } else {
-    for (long long i = first; i < length; i++) y[i] = to_bf16(x[i]);
+    for (long long i = first; i < given.length; i++) given.y[i] = to_bf16(given.x[i]);
   }
 }
+KERNEL(cast, CastParameters, (256), cast_all)
 
 // A layer's weights [k, taps, c] at `source`, to be rounded to rows of `stride` elements (a multiple of 8) at `target` (a multiple of 8),
 // with zeros at the end of each row:
@@ -67,21 +74,28 @@ static __device__ __forceinline__ void flipped(const float* __restrict__ x, bf16
     for (int at = taps * k + threadIdx.x % 4; at < layer.stride; at += 4) line[at] = bf16{0};
 }
 
+struct CastWeightsParameters {
+  const float* x;
+  bf16* y;
+  const int* table;
+  int layers;
+};
+
 // Rounds the weights of all layers at once: from the parameters x to y, as the `layers` entries of `table` (Layer) say.
 //
 // Launch: as many blocks in x as the layers need, 128 threads. Shared memory, static: 4.1 KiB. y is aligned to 16 bytes. Bound: bytes, 6
 // per element.
-extern "C" __global__ void __launch_bounds__(128) cast_weights(const float* __restrict__ x, bf16* __restrict__ y,
-                                                               const int* __restrict__ table, int layers) {
+static __device__ __forceinline__ void cast_layers(const CastWeightsParameters& given) {
   kernels_before();
   __shared__ float tile[32][33];
-  const Layer* list = reinterpret_cast<const Layer*>(table);
+  const Layer* list = reinterpret_cast<const Layer*>(given.table);
   int at = 0;
-  while (at + 1 < layers && list[at + 1].first_block <= (int)blockIdx.x) at++;
+  while (at + 1 < given.layers && list[at + 1].first_block <= (int)blockIdx.x) at++;
   const Layer layer = list[at];
   const int block = blockIdx.x - layer.first_block;
   if (layer.flipped)
-    flipped(x + layer.source, y + layer.target, layer, block, tile);
+    flipped(given.x + layer.source, given.y + layer.target, layer, block, tile);
   else
-    krsc(x + layer.source, y + layer.target, layer, block);
+    krsc(given.x + layer.source, given.y + layer.target, layer, block);
 }
+KERNEL(cast_weights, CastWeightsParameters, (128), cast_layers)

@@ -6,18 +6,37 @@
 constexpr int THREADS = 256;
 constexpr int MOST_PARTS = 4;
 
+// The ends of the first three parts, and the joined map [pixels, width].
+struct Joined {
+  int end_a, end_b, end_c, width, pixels;
+};
+
+template <class T>
+struct ConcatParameters {
+  const T *a, *b, *c, *d;
+  T* y;
+  Joined joined;
+};
+
+template <class T>
+struct ConcatBackwardParameters {
+  const T* dy;
+  T *a, *b, *c, *d;
+  Joined joined;
+};
+
 // A group of V values of the joined map: where it lies there, and in its part.
 template <class T, int V>
 struct Group {
   size_t joined, own;
   int part;
 
-  __device__ __forceinline__ Group(size_t index, int end_a, int end_b, int end_c, int width) : joined(index * V) {
-    const size_t pixel = joined / width;
-    const int channel = joined % width;
-    part = channel < end_a ? 0 : channel < end_b ? 1 : channel < end_c ? 2 : MOST_PARTS - 1;
-    const int first = part == 0 ? 0 : part == 1 ? end_a : part == 2 ? end_b : end_c;
-    const int end = part == 0 ? end_a : part == 1 ? end_b : part == 2 ? end_c : width;
+  __device__ __forceinline__ Group(size_t index, const Joined& map) : joined(index * V) {
+    const size_t pixel = joined / map.width;
+    const int channel = joined % map.width;
+    part = channel < map.end_a ? 0 : channel < map.end_b ? 1 : channel < map.end_c ? 2 : MOST_PARTS - 1;
+    const int first = part == 0 ? 0 : part == 1 ? map.end_a : part == 2 ? map.end_b : map.end_c;
+    const int end = part == 0 ? map.end_a : part == 1 ? map.end_b : part == 2 ? map.end_c : map.width;
     own = pixel * (end - first) + channel - first;
   }
 
@@ -25,67 +44,30 @@ struct Group {
 };
 
 template <class T, int V>
-static __device__ __forceinline__ void concat(const T* a, const T* b, const T* c, const T* d, T* y, int end_a, int end_b, int end_c,
-                                              int width, int pixels) {
+static __device__ __forceinline__ void concat(const ConcatParameters<T>& given) {
   kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
-  if (index >= (size_t)pixels * width / V) return;
-  const Group<const T, V> group(index, end_a, end_b, end_c, width);
-  store(y + group.joined, load<V>(group.among(a, b, c, d) + group.own));
+  if (index >= (size_t)given.joined.pixels * given.joined.width / V) return;
+  const Group<const T, V> group(index, given.joined);
+  store(given.y + group.joined, load<V>(group.among(given.a, given.b, given.c, given.d) + group.own));
 }
 
 // A part that is null is left out.
 template <class T, int V>
-static __device__ __forceinline__ void backward(const T* dy, T* a, T* b, T* c, T* d, int end_a, int end_b, int end_c, int width,
-                                                int pixels) {
+static __device__ __forceinline__ void backward(const ConcatBackwardParameters<T>& given) {
   kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
-  if (index >= (size_t)pixels * width / V) return;
-  const Group<T, V> group(index, end_a, end_b, end_c, width);
-  T* part = group.among(a, b, c, d);
-  if (part) store(part + group.own, load<V>(dy + group.joined));
+  if (index >= (size_t)given.joined.pixels * given.joined.width / V) return;
+  const Group<T, V> group(index, given.joined);
+  T* part = group.among(given.a, given.b, given.c, given.d);
+  if (part) store(part + group.own, load<V>(given.dy + group.joined));
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-concat_f32x1(const float* __restrict__ a, const float* __restrict__ b, const float* __restrict__ c, const float* __restrict__ d,
-  float* __restrict__ y, int end_a, int end_b, int end_c, int width, int pixels) {
-  concat<float, 1>(a, b, c, d, y, end_a, end_b, end_c, width, pixels);
-}
-extern "C" __global__ void __launch_bounds__(THREADS)
-concat_backward_f32x1(const float* __restrict__ dy, float* __restrict__ a, float* __restrict__ b, float* __restrict__ c, float* __restrict__ d,
-  int end_a, int end_b, int end_c, int width, int pixels) {
-  backward<float, 1>(dy, a, b, c, d, end_a, end_b, end_c, width, pixels);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-concat_f32x4(const float* __restrict__ a, const float* __restrict__ b, const float* __restrict__ c, const float* __restrict__ d,
-  float* __restrict__ y, int end_a, int end_b, int end_c, int width, int pixels) {
-  concat<float, 4>(a, b, c, d, y, end_a, end_b, end_c, width, pixels);
-}
-extern "C" __global__ void __launch_bounds__(THREADS)
-concat_backward_f32x4(const float* __restrict__ dy, float* __restrict__ a, float* __restrict__ b, float* __restrict__ c, float* __restrict__ d,
-  int end_a, int end_b, int end_c, int width, int pixels) {
-  backward<float, 4>(dy, a, b, c, d, end_a, end_b, end_c, width, pixels);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-concat_bf16x1(const bf16* __restrict__ a, const bf16* __restrict__ b, const bf16* __restrict__ c, const bf16* __restrict__ d,
-  bf16* __restrict__ y, int end_a, int end_b, int end_c, int width, int pixels) {
-  concat<bf16, 1>(a, b, c, d, y, end_a, end_b, end_c, width, pixels);
-}
-extern "C" __global__ void __launch_bounds__(THREADS)
-concat_backward_bf16x1(const bf16* __restrict__ dy, bf16* __restrict__ a, bf16* __restrict__ b, bf16* __restrict__ c, bf16* __restrict__ d,
-  int end_a, int end_b, int end_c, int width, int pixels) {
-  backward<bf16, 1>(dy, a, b, c, d, end_a, end_b, end_c, width, pixels);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-concat_bf16x8(const bf16* __restrict__ a, const bf16* __restrict__ b, const bf16* __restrict__ c, const bf16* __restrict__ d,
-  bf16* __restrict__ y, int end_a, int end_b, int end_c, int width, int pixels) {
-  concat<bf16, 8>(a, b, c, d, y, end_a, end_b, end_c, width, pixels);
-}
-extern "C" __global__ void __launch_bounds__(THREADS)
-concat_backward_bf16x8(const bf16* __restrict__ dy, bf16* __restrict__ a, bf16* __restrict__ b, bf16* __restrict__ c, bf16* __restrict__ d,
-  int end_a, int end_b, int end_c, int width, int pixels) {
-  backward<bf16, 8>(dy, a, b, c, d, end_a, end_b, end_c, width, pixels);
-}
+KERNEL(concat_f32x1, ConcatParameters<float>, (THREADS), concat<float, 1>)
+KERNEL(concat_backward_f32x1, ConcatBackwardParameters<float>, (THREADS), backward<float, 1>)
+KERNEL(concat_f32x4, ConcatParameters<float>, (THREADS), concat<float, 4>)
+KERNEL(concat_backward_f32x4, ConcatBackwardParameters<float>, (THREADS), backward<float, 4>)
+KERNEL(concat_bf16x1, ConcatParameters<bf16>, (THREADS), concat<bf16, 1>)
+KERNEL(concat_backward_bf16x1, ConcatBackwardParameters<bf16>, (THREADS), backward<bf16, 1>)
+KERNEL(concat_bf16x8, ConcatParameters<bf16>, (THREADS), concat<bf16, 8>)
+KERNEL(concat_backward_bf16x8, ConcatBackwardParameters<bf16>, (THREADS), backward<bf16, 8>)

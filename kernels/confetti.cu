@@ -9,45 +9,49 @@
 #include "reflect.cuh"
 #include "sample.cuh"
 
+struct BlurParameters {
+  Draw draw;
+  const int* weights;
+  short* noise;  // read along the rows, written along the columns
+  int* rows;     // the other way round
+  int taps, side, channels;
+};
+
 // rows[i] = Σ weight · noise, in units of 2⁻¹⁶: at most 511 · 2¹⁶ in size.
-extern "C" __global__ void __launch_bounds__(256) confetti_blur_rows(
-    const short* __restrict__ noise, const int* __restrict__ weights, int taps, const unsigned* __restrict__ clock,
-    const unsigned* __restrict__ order, unsigned stride, unsigned long long seed, int supervise, int side, int channels,
-    int* __restrict__ rows) {
+static __device__ __forceinline__ void blur_rows(const BlurParameters& given) {
   kernels_before();
-  if (!drawn(clock, order, stride, blockIdx.x, seed, supervise).anomalous) return;
-  const int len = side * side * channels;
-  noise += static_cast<size_t>(blockIdx.x) * len;
-  rows += static_cast<size_t>(blockIdx.x) * len;
-  const int radius = taps / 2;
+  if (!drawn(given.draw, blockIdx.x).anomalous) return;
+  const int len = given.side * given.side * given.channels;
+  const short* noise = given.noise + static_cast<size_t>(blockIdx.x) * len;
+  int* rows = given.rows + static_cast<size_t>(blockIdx.x) * len;
+  const int radius = given.taps / 2;
   for (int i = blockIdx.y * blockDim.x + threadIdx.x; i < len; i += gridDim.y * blockDim.x) {
-    const int c = i % channels, p = i / channels;
-    const int x = p % side;
-    const short* row = noise + static_cast<size_t>(p - x) * channels + c;
+    const int c = i % given.channels, p = i / given.channels;
+    const int x = p % given.side;
+    const short* row = noise + static_cast<size_t>(p - x) * given.channels + c;
     int sum = 0;
-    for (int t = 0; t < taps; ++t) sum += weights[t] * row[reflect(x + t - radius, side) * channels];
+    for (int t = 0; t < given.taps; ++t) sum += given.weights[t] * row[reflect(x + t - radius, given.side) * given.channels];
     rows[i] = sum;
   }
 }
+KERNEL(confetti_blur_rows, BlurParameters, (256), blur_rows)
 
 // noise[i] = Σ weight · rows / 2³², truncated towards zero.
-extern "C" __global__ void __launch_bounds__(256) confetti_blur_columns(
-    const int* __restrict__ rows, const int* __restrict__ weights, int taps, const unsigned* __restrict__ clock,
-    const unsigned* __restrict__ order, unsigned stride, unsigned long long seed, int supervise, int side, int channels,
-    short* __restrict__ noise) {
+static __device__ __forceinline__ void blur_columns(const BlurParameters& given) {
   kernels_before();
-  if (!drawn(clock, order, stride, blockIdx.x, seed, supervise).anomalous) return;
-  const int line = side * channels, len = side * line;
-  rows += static_cast<size_t>(blockIdx.x) * len;
-  noise += static_cast<size_t>(blockIdx.x) * len;
-  const int radius = taps / 2;
+  if (!drawn(given.draw, blockIdx.x).anomalous) return;
+  const int line = given.side * given.channels, len = given.side * line;
+  const int* rows = given.rows + static_cast<size_t>(blockIdx.x) * len;
+  short* noise = given.noise + static_cast<size_t>(blockIdx.x) * len;
+  const int radius = given.taps / 2;
   for (int i = blockIdx.y * blockDim.x + threadIdx.x; i < len; i += gridDim.y * blockDim.x) {
     const int y = i / line;
     const int* column = rows + i % line;
     long long sum = 0;
-    for (int t = 0; t < taps; ++t) {
-      sum += static_cast<long long>(weights[t]) * column[static_cast<size_t>(reflect(y + t - radius, side)) * line];
+    for (int t = 0; t < given.taps; ++t) {
+      sum += static_cast<long long>(given.weights[t]) * column[static_cast<size_t>(reflect(y + t - radius, given.side)) * line];
     }
     noise[i] = static_cast<short>(sum / (1ll << 32));
   }
 }
+KERNEL(confetti_blur_columns, BlurParameters, (256), blur_columns)

@@ -147,12 +147,12 @@ __device__ __forceinline__ bool in_quads(const float* p, int length) {
 __device__ __forceinline__ float4 load_quad(const float* __restrict__ p, int count, bool quads) {
   float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
   if (quads) {
-    if (count > 0) v = *reinterpret_cast<const float4*>(p);
+    if (count > 0) v = __ldg(reinterpret_cast<const float4*>(p));
   } else {
-    if (count > 0) v.x = p[0];
-    if (count > 1) v.y = p[1];
-    if (count > 2) v.z = p[2];
-    if (count > 3) v.w = p[3];
+    if (count > 0) v.x = __ldg(p + 0);
+    if (count > 1) v.y = __ldg(p + 1);
+    if (count > 2) v.z = __ldg(p + 2);
+    if (count > 3) v.w = __ldg(p + 3);
   }
   return v;
 }
@@ -249,14 +249,14 @@ struct Windows : KMajor<T, T::BM> {
     return images + ((long long)(pixel[l] + DIR * (d.z * w + d.y)) * c + d.x);
   }
 
-  __device__ __forceinline__ float single(int l, const Odometer& d) const { return inside(l, d) ? *element(l, d) : 0.0f; }
+  __device__ __forceinline__ float single(int l, const Odometer& d) const { return inside(l, d) ? __ldg(element(l, d)) : 0.0f; }
 
   __device__ __forceinline__ void load() {
     if (QUADS_READ) {
 #pragma unroll
       for (int l = 0; l < Base::HELD; l++) {
         const bool exists = inside(l, at);
-        this->held[l] = exists ? *reinterpret_cast<const float4*>(element(l, at)) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        this->held[l] = exists ? __ldg(reinterpret_cast<const float4*>(element(l, at))) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
       }
     } else {
       Odometer d = at;

@@ -11,7 +11,7 @@
 // dgrad is fprop of dy with flipped weights (cast.cu). Images are unfolded (im2col) in shared memory only. The order of every sum depends
 // on the shapes alone.
 #pragma once
-#include "epilogue.cuh"
+#include "conv_parameters.cuh"
 #include "odometer.cuh"
 #include "ptx.cuh"
 

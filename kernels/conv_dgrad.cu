@@ -1,6 +1,7 @@
 // Convolution, gradient of the input: dx[n, i, j, c] = Σ_{k,r,s} dy[n, p, q, k] · w[k, r, s, c] over the outputs (p, q) whose tap
 // (r, s) read (i, j): i = p·stride + r − pad, j = q·stride + s − pad.
 #include "conv.cuh"
+#include "conv_parameters.cuh"
 
 // The weights [k, side, side, c] as columns c of the product, at depth (row of taps, column of taps, k). Of the taps only those of one
 // phase: rows first_r, first_r + stride, … and columns first_s, first_s + stride, …
@@ -36,42 +37,49 @@ struct WeightColumns : MnMajor<T, T::BN> {
   }
 };
 
+struct DgradParameters {
+  const float *dy, *weights;
+  float* dx;
+  ConvShape shape;
+};
+
 template <class T, bool QUADS>
-__device__ __forceinline__ void dgrad(const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx,
-                                      int n, int h, int w, int c, int k, int side, int stride, int pad) {
+__device__ __forceinline__ void dgrad(const DgradParameters& given) {
+  const ConvShape& shape = given.shape;
   kernels_before();
-  const int oh = (h + 2 * pad - side) / stride + 1, ow = (w + 2 * pad - side) / stride + 1;
+  const int oh = (shape.h + 2 * shape.pad - shape.side) / shape.stride + 1, ow = (shape.w + 2 * shape.pad - shape.side) / shape.stride + 1;
   // All input pixels of one phase (i mod stride, j mod stride) are read by the same taps, those of neighbouring outputs.
-  const int phase_i = blockIdx.y / stride, phase_j = blockIdx.y % stride;
-  const int rows = (h - phase_i + stride - 1) / stride, columns = (w - phase_j + stride - 1) / stride;
-  const int pixels = n * rows * columns;
-  const int tiles = (c + T::BN - 1) / T::BN;
+  const int phase_i = blockIdx.y / shape.stride, phase_j = blockIdx.y % shape.stride;
+  const int rows = (shape.h - phase_i + shape.stride - 1) / shape.stride, columns = (shape.w - phase_j + shape.stride - 1) / shape.stride;
+  const int pixels = shape.n * rows * columns;
+  const int tiles = (shape.c + T::BN - 1) / T::BN;
   const int first_pixel = blockIdx.x / tiles * T::BM, first_c = blockIdx.x % tiles * T::BN;
   if (first_pixel >= pixels) return;
-  const int first_r = (phase_i + pad) % stride, first_s = (phase_j + pad) % stride;
-  const int tap_rows = max(side - first_r + stride - 1, 0) / stride, tap_columns = max(side - first_s + stride - 1, 0) / stride;
-  const int depth = tap_rows * tap_columns * k;
+  const int first_r = (phase_i + shape.pad) % shape.stride, first_s = (phase_j + shape.pad) % shape.stride;
+  const int tap_rows = max(shape.side - first_r + shape.stride - 1, 0) / shape.stride;
+  const int tap_columns = max(shape.side - first_s + shape.stride - 1, 0) / shape.stride;
+  const int depth = tap_rows * tap_columns * shape.k;
 
-  Windows<T, QUADS, -1> a(dy, oh, ow, k, tap_rows, tap_columns);
-  a.rows(first_pixel, pixels, rows, columns, 1, (phase_i + pad) / stride, (phase_j + pad) / stride);
-  WeightColumns<T> b(weights, first_c, c, k, side, stride, first_r, first_s, tap_rows, tap_columns);
+  Windows<T, QUADS, -1> a(given.dy, oh, ow, shape.k, tap_rows, tap_columns);
+  a.rows(first_pixel, pixels, rows, columns, 1, (phase_i + shape.pad) / shape.stride, (phase_j + shape.pad) / shape.stride);
+  WeightColumns<T> b(given.weights, first_c, shape.c, shape.k, shape.side, shape.stride, first_r, first_s, tap_rows, tap_columns);
   float sum[T::TM][T::TN];
   multiply<T>(a, b, (depth + BK - 1) / BK, sum);
 
-  const bool quads = in_quads(dx, c);
+  const bool quads = in_quads(given.dx, shape.c);
 #pragma unroll
   for (int i = 0; i < T::TM; i++) {
     const int row = first_pixel + T::row(i / 4) + i % 4;
     int pixel = row;
-    if (stride > 1) {
+    if (shape.stride > 1) {
       const int image = row / columns / rows, at_i = row / columns % rows, at_j = row % columns;
-      pixel = (image * h + phase_i + at_i * stride) * w + phase_j + at_j * stride;
+      pixel = (image * shape.h + phase_i + at_i * shape.stride) * shape.w + phase_j + at_j * shape.stride;
     }
 #pragma unroll
     for (int g = 0; g < T::TN / 4; g++) {
       const int column = first_c + T::column(g);
       const float4 v = make_float4(sum[i][4 * g], sum[i][4 * g + 1], sum[i][4 * g + 2], sum[i][4 * g + 3]);
-      store_quad(dx + ((size_t)pixel * c + column), v, row < pixels ? c - column : 0, quads);
+      store_quad(given.dx + ((size_t)pixel * shape.c + column), v, row < pixels ? shape.c - column : 0, quads);
     }
   }
 }
@@ -83,50 +91,11 @@ __device__ __forceinline__ void dgrad(const float* __restrict__ dy, const float*
 // Bound: FMA throughput, 2 · n·h·w · c · (side / stride)² · k flop; for one output channel (the head), the bytes of dx.
 //   quads    k a multiple of 4 and dy aligned to 16 bytes: dy is read four channels at a time
 //   singles  any k: dy is read element by element
-extern "C" __global__ void __launch_bounds__(128, 3) conv_dgrad_128x64_quads(
-    const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w, int c, int k,
-    int side, int stride, int pad) {
-  dgrad<Tile<128, 64, 8, 8>, true>(dy, weights, dx, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 3) conv_dgrad_128x64_singles(
-    const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w, int c, int k,
-    int side, int stride, int pad) {
-  dgrad<Tile<128, 64, 8, 8>, false>(dy, weights, dx, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 4) conv_dgrad_64x64_quads(
-    const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w, int c, int k,
-    int side, int stride, int pad) {
-  dgrad<Tile<64, 64, 4, 8>, true>(dy, weights, dx, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 4) conv_dgrad_64x64_singles(
-    const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w, int c, int k,
-    int side, int stride, int pad) {
-  dgrad<Tile<64, 64, 4, 8>, false>(dy, weights, dx, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 3) conv_dgrad_256x32_quads(
-    const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w, int c, int k,
-    int side, int stride, int pad) {
-  dgrad<Tile<256, 32, 8, 8>, true>(dy, weights, dx, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 3) conv_dgrad_256x32_singles(
-    const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w, int c, int k,
-    int side, int stride, int pad) {
-  dgrad<Tile<256, 32, 8, 8>, false>(dy, weights, dx, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 4) conv_dgrad_256x8_quads(
-    const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w, int c, int k,
-    int side, int stride, int pad) {
-  dgrad<Tile<256, 8, 4, 4>, true>(dy, weights, dx, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 4) conv_dgrad_256x8_singles(
-    const float* __restrict__ dy, const float* __restrict__ weights, float* __restrict__ dx, int n, int h, int w, int c, int k,
-    int side, int stride, int pad) {
-  dgrad<Tile<256, 8, 4, 4>, false>(dy, weights, dx, n, h, w, c, k, side, stride, pad);
-}
+KERNEL(conv_dgrad_128x64_quads, DgradParameters, (128, 3), dgrad<Tile<128, 64, 8, 8>, true>)
+KERNEL(conv_dgrad_128x64_singles, DgradParameters, (128, 3), dgrad<Tile<128, 64, 8, 8>, false>)
+KERNEL(conv_dgrad_64x64_quads, DgradParameters, (128, 4), dgrad<Tile<64, 64, 4, 8>, true>)
+KERNEL(conv_dgrad_64x64_singles, DgradParameters, (128, 4), dgrad<Tile<64, 64, 4, 8>, false>)
+KERNEL(conv_dgrad_256x32_quads, DgradParameters, (128, 3), dgrad<Tile<256, 32, 8, 8>, true>)
+KERNEL(conv_dgrad_256x32_singles, DgradParameters, (128, 3), dgrad<Tile<256, 32, 8, 8>, false>)
+KERNEL(conv_dgrad_256x8_quads, DgradParameters, (128, 4), dgrad<Tile<256, 8, 4, 4>, true>)
+KERNEL(conv_dgrad_256x8_singles, DgradParameters, (128, 4), dgrad<Tile<256, 8, 4, 4>, false>)

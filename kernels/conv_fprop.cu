@@ -1,6 +1,6 @@
 // Convolution, forward: y[n, p, q, k] = b[k] + Σ_{r,s,c} x[n, p·stride + r − pad, q·stride + s − pad, c] · w[k, r, s, c].
 #include "conv.cuh"
-#include "epilogue.cuh"
+#include "conv_parameters.cuh"
 
 // The weights [k, depth] as columns of the product.
 template <class T>
@@ -24,37 +24,38 @@ struct WeightRows : KMajor<T, T::BN> {
 };
 
 template <class T, bool QUADS>
-__device__ __forceinline__ void fprop(const float* __restrict__ x, const float* __restrict__ weights, const Epilogue& epilogue,
-                                      float* __restrict__ y, float* __restrict__ parts, int n, int h, int w, int c, int k, int side,
-                                      int stride, int pad) {
+__device__ __forceinline__ void fprop(const FpropParameters<float>& given) {
+  const ConvShape& shape = given.shape;
+  const FpropResult<float>& result = given.result;
+  const Epilogue epilogue{result.after};
   kernels_before();
-  const int oh = (h + 2 * pad - side) / stride + 1, ow = (w + 2 * pad - side) / stride + 1;
-  const int pixels = n * oh * ow, depth = side * side * c;
+  const int oh = (shape.h + 2 * shape.pad - shape.side) / shape.stride + 1, ow = (shape.w + 2 * shape.pad - shape.side) / shape.stride + 1;
+  const int pixels = shape.n * oh * ow, depth = shape.side * shape.side * shape.c;
   // Neighbouring blocks read the same pixels, which then come from L2.
-  const int tiles = (k + T::BN - 1) / T::BN;
+  const int tiles = (shape.k + T::BN - 1) / T::BN;
   const int first_pixel = blockIdx.x / tiles * T::BM, first_k = blockIdx.x % tiles * T::BN;
 
-  Windows<T, QUADS, 1> a(x, h, w, c, side, side);
-  a.rows(first_pixel, pixels, oh, ow, stride, -pad, -pad);
-  WeightRows<T> b(weights, first_k, k, depth);
+  Windows<T, QUADS, 1> a(given.x, shape.h, shape.w, shape.c, shape.side, shape.side);
+  a.rows(first_pixel, pixels, oh, ow, shape.stride, -shape.pad, -shape.pad);
+  WeightRows<T> b(given.weights, first_k, shape.k, depth);
   float sum[T::TM][T::TN];
   multiply<T>(a, b, (depth + BK - 1) / BK, sum);
-  if (parts) column_moments<T>(sum, parts, first_pixel, first_k, pixels, k);
+  if (result.parts) column_moments<T>(sum, result.parts, first_pixel, first_k, pixels, shape.k);
 
-  const bool quads = in_quads(y, k);
+  const bool quads = in_quads(result.y, shape.k);
 #pragma unroll
   for (int g = 0; g < T::TN / 4; g++) {
     const int column = first_k + T::column(g);
     Epilogue::Channel channels[4];
 #pragma unroll
-    for (int e = 0; e < 4; e++) channels[e] = epilogue.of(column + e, k);
+    for (int e = 0; e < 4; e++) channels[e] = epilogue.of(column + e, shape.k);
 #pragma unroll
     for (int i = 0; i < T::TM; i++) {
       const int pixel = first_pixel + T::row(i / 4) + i % 4;
       const float* s = &sum[i][4 * g];
       const float4 v = make_float4(epilogue(s[0], channels[0]), epilogue(s[1], channels[1]), epilogue(s[2], channels[2]),
                                    epilogue(s[3], channels[3]));
-      store_quad(y + ((size_t)pixel * k + column), v, pixel < pixels ? k - column : 0, quads);
+      store_quad(result.y + ((size_t)pixel * shape.k + column), v, pixel < pixels ? shape.k - column : 0, quads);
     }
   }
 }
@@ -70,58 +71,11 @@ __device__ __forceinline__ void fprop(const float* __restrict__ x, const float* 
 // bias may be null; so may mean (with var), gamma and beta; a slope of 1 is no activation. Where `parts` is not null, it gets each tile's
 // moments (column_moments) of the sums without the bias, and the epilogue is the bias alone. 64x64 is for layers in which larger tiles would
 // not occupy the whole device, 256x32 and 256x8 are for few output channels.
-extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_128x64_quads(
-    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
-    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
-    float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<128, 64, 8, 8>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, parts, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_128x64_singles(
-    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
-    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
-    float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<128, 64, 8, 8>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, parts, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_64x64_quads(
-    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
-    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
-    float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<64, 64, 4, 8>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, parts, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_64x64_singles(
-    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
-    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
-    float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<64, 64, 4, 8>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, parts, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_256x32_quads(
-    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
-    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
-    float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<256, 32, 8, 8>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, parts, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 3) conv_fprop_256x32_singles(
-    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
-    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
-    float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<256, 32, 8, 8>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, parts, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_256x8_quads(
-    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
-    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
-    float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<256, 8, 4, 4>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, parts, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 4) conv_fprop_256x8_singles(
-    const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
-    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, float* __restrict__ y,
-    float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  fprop<Tile<256, 8, 4, 4>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, parts, n, h, w, c, k, side, stride, pad);
-}
+KERNEL(conv_fprop_128x64_quads, FpropParameters<float>, (128, 3), fprop<Tile<128, 64, 8, 8>, true>)
+KERNEL(conv_fprop_128x64_singles, FpropParameters<float>, (128, 3), fprop<Tile<128, 64, 8, 8>, false>)
+KERNEL(conv_fprop_64x64_quads, FpropParameters<float>, (128, 4), fprop<Tile<64, 64, 4, 8>, true>)
+KERNEL(conv_fprop_64x64_singles, FpropParameters<float>, (128, 4), fprop<Tile<64, 64, 4, 8>, false>)
+KERNEL(conv_fprop_256x32_quads, FpropParameters<float>, (128, 3), fprop<Tile<256, 32, 8, 8>, true>)
+KERNEL(conv_fprop_256x32_singles, FpropParameters<float>, (128, 3), fprop<Tile<256, 32, 8, 8>, false>)
+KERNEL(conv_fprop_256x8_quads, FpropParameters<float>, (128, 4), fprop<Tile<256, 8, 4, 4>, true>)
+KERNEL(conv_fprop_256x8_singles, FpropParameters<float>, (128, 4), fprop<Tile<256, 8, 4, 4>, false>)

@@ -3,29 +3,30 @@
 #include "conv_fprop_bf16.cuh"
 
 template <class T, bool PACKED>
-__device__ __forceinline__ void fprop(const bf16* __restrict__ x, const bf16* __restrict__ weights,
-                                      const Epilogue& epilogue, bf16* __restrict__ y, float* __restrict__ y32,
-                                      float* __restrict__ parts, int n, int h, int w, int c, int k, int side, int pad) {
+__device__ __forceinline__ void fprop(const FpropParameters<bf16>& given) {
+  const ConvShape& shape = given.shape;
+  const FpropResult<bf16>& result = given.result;
+  const Epilogue epilogue{result.after};
   kernels_before();
   using A = Windows<T, PACKED>;
   using B = Weights<T>;
-  const int oh = h + 2 * pad - side + 1, ow = w + 2 * pad - side + 1;
-  const int pixels = n * oh * ow, depth = (side * side * c + CHUNK - 1) / CHUNK * CHUNK;
+  const int oh = shape.h + 2 * shape.pad - shape.side + 1, ow = shape.w + 2 * shape.pad - shape.side + 1;
+  const int pixels = shape.n * oh * ow, depth = (shape.side * shape.side * shape.c + CHUNK - 1) / CHUNK * CHUNK;
   // Neighbouring blocks read the same pixels, which then come from L2.
-  const int tiles = (k + T::BN - 1) / T::BN;
+  const int tiles = (shape.k + T::BN - 1) / T::BN;
   const int first_pixel = blockIdx.x / tiles * T::BM, first_k = blockIdx.x % tiles * T::BN;
 
-  A a({x, h, w, c, side}, first_pixel, pixels, oh, ow, pad);
-  B b(weights, first_k, k, depth);
+  A a({given.x, shape.h, shape.w, shape.c, shape.side}, first_pixel, pixels, oh, ow, shape.pad);
+  B b(given.weights, first_k, shape.k, depth);
   typedef Stage<A, B> Operands;
   DYN_SHARED(Operands, stages);
   float sum[T::MI][T::NI][4];
   multiply<T>(stages, a, b, (depth + BK - 1) / BK, sum);
-  if (parts) column_moments<T>(stages, sum, parts, first_pixel, first_k, pixels, k);
-  if (y32)
-    store<T>(stages, sum, epilogue, y32, first_pixel, first_k, pixels, k);
+  if (result.parts) column_moments<T>(stages, sum, result.parts, first_pixel, first_k, pixels, shape.k);
+  if (result.y32)
+    store<T>(stages, sum, epilogue, result.y32, first_pixel, first_k, pixels, shape.k);
   else
-    store<T>(stages, sum, epilogue, y, first_pixel, first_k, pixels, k);
+    store<T>(stages, sum, epilogue, result.y, first_pixel, first_k, pixels, shape.k);
 }
 
 // conv_fprop_bf16_BMxBN and conv_fprop_bf16_BMxBN_packed: y = act(norm(conv(x, w) + b)), one tile of BM output pixels and BN output
@@ -37,66 +38,11 @@ __device__ __forceinline__ void fprop(const bf16* __restrict__ x, const bf16* __
 // bytes; a row of w has side²·c elements, padded with zeros to a multiple of 8. Bound: tensor cores, 2 · pixels · k · side²·c flop, where
 // there are some 300 flop or more per byte of x and y; with fewer, as in the first layers, the bytes of y.
 //   packed  any c, for the first layers with 1 or 3 channels: the taps of a pixel are gathered one by one; else c is a multiple of 8
-extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_fprop_bf16_128x128(
-    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
-    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
-    float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
-    int pad) {
-  SINCE_SM_80(fprop<Tile<128, 128, 64, 64>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, 3) conv_fprop_bf16_128x64(
-    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
-    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
-    float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
-    int pad) {
-  SINCE_SM_80(fprop<Tile<128, 64, 64, 32>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_64x64(
-    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
-    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
-    float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
-    int pad) {
-  SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_128x32(
-    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
-    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
-    float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
-    int pad) {
-  SINCE_SM_80(fprop<Tile<128, 32, 32, 32>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_128x16(
-    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
-    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
-    float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
-    int pad) {
-  SINCE_SM_80(fprop<Tile<128, 16, 32, 16>, false>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_64x64_packed(
-    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
-    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
-    float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
-    int pad) {
-  SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_fprop_bf16_64x32_packed(
-    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
-    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
-    float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
-    int pad) {
-  SINCE_SM_80(fprop<Tile<64, 32, 16, 32>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, 5) conv_fprop_bf16_64x16_packed(
-    const bf16* __restrict__ x, const bf16* __restrict__ weights, const float* __restrict__ bias, const float* __restrict__ mean,
-    const float* __restrict__ var, const float* __restrict__ gamma, const float* __restrict__ beta, bf16* __restrict__ y,
-    float* __restrict__ y32, float* __restrict__ parts, float eps, float slope, int n, int h, int w, int c, int k, int side,
-    int pad) {
-  SINCE_SM_80(fprop<Tile<64, 16, 16, 16>, true>(x, weights, {bias, mean, var, gamma, beta, eps, slope}, y, y32, parts, n, h, w, c, k, side, pad));
-}
+KERNEL(conv_fprop_bf16_128x128, FpropParameters<bf16>, (THREADS, 2), SINCE_SM_80(fprop<Tile<128, 128, 64, 64>, false>))
+KERNEL(conv_fprop_bf16_128x64, FpropParameters<bf16>, (THREADS, 3), SINCE_SM_80(fprop<Tile<128, 64, 64, 32>, false>))
+KERNEL(conv_fprop_bf16_64x64, FpropParameters<bf16>, (THREADS, 4), SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, false>))
+KERNEL(conv_fprop_bf16_128x32, FpropParameters<bf16>, (THREADS, 4), SINCE_SM_80(fprop<Tile<128, 32, 32, 32>, false>))
+KERNEL(conv_fprop_bf16_128x16, FpropParameters<bf16>, (THREADS, 4), SINCE_SM_80(fprop<Tile<128, 16, 32, 16>, false>))
+KERNEL(conv_fprop_bf16_64x64_packed, FpropParameters<bf16>, (THREADS, 4), SINCE_SM_80(fprop<Tile<64, 64, 32, 32>, true>))
+KERNEL(conv_fprop_bf16_64x32_packed, FpropParameters<bf16>, (THREADS, 4), SINCE_SM_80(fprop<Tile<64, 32, 16, 32>, true>))
+KERNEL(conv_fprop_bf16_64x16_packed, FpropParameters<bf16>, (THREADS, 5), SINCE_SM_80(fprop<Tile<64, 16, 16, 16>, true>))

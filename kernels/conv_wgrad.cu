@@ -78,22 +78,21 @@ struct Taps : MnMajor<T, T::BN> {
 };
 
 template <class T, bool QUADS>
-__device__ __forceinline__ void wgrad(const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums,
-                                      int part_pixels, int part_length, int n, int h, int w, int c, int k, int side, int stride,
-                                      int pad) {
+__device__ __forceinline__ void wgrad(const WgradParameters<float>& given) {
+  const ConvShape& shape = given.shape;
   kernels_before();
-  const int oh = (h + 2 * pad - side) / stride + 1, ow = (w + 2 * pad - side) / stride + 1;
-  const int taps = side * side * c;
+  const int oh = (shape.h + 2 * shape.pad - shape.side) / shape.stride + 1, ow = (shape.w + 2 * shape.pad - shape.side) / shape.stride + 1;
+  const int taps = shape.side * shape.side * shape.c;
   const int first_tap = blockIdx.x * T::BN, first_k = blockIdx.y * T::BM;
-  const int begin = blockIdx.z * part_pixels, end = min(n * oh * ow - begin, part_pixels) + begin;
+  const int begin = blockIdx.z * given.parts.part_pixels, end = min(shape.n * oh * ow - begin, given.parts.part_pixels) + begin;
 
-  Gradients<T> a(dy, first_k, k, begin, end);
-  Taps<T, QUADS> b(x, h, w, c, side, stride, pad, first_tap, begin, end, oh, ow);
+  Gradients<T> a(given.dy, first_k, shape.k, begin, end);
+  Taps<T, QUADS> b(given.x, shape.h, shape.w, shape.c, shape.side, shape.stride, shape.pad, first_tap, begin, end, oh, ow);
   float sum[T::TM][T::TN];
   multiply<T>(a, b, (end - begin + BK - 1) / BK, sum);
 
-  float* part = sums + (size_t)blockIdx.z * part_length;
-  const bool quads = in_quads(sums, taps) && part_length % 4 == 0;
+  float* part = given.parts.sums + (size_t)blockIdx.z * given.parts.part_length;
+  const bool quads = in_quads(given.parts.sums, taps) && given.parts.part_length % 4 == 0;
 #pragma unroll
   for (int i = 0; i < T::TM; i++) {
     const int row = first_k + T::row(i / 4) + i % 4;
@@ -101,7 +100,7 @@ __device__ __forceinline__ void wgrad(const float* __restrict__ x, const float* 
     for (int g = 0; g < T::TN / 4; g++) {
       const int tap = first_tap + T::column(g);
       const float4 v = make_float4(sum[i][4 * g], sum[i][4 * g + 1], sum[i][4 * g + 2], sum[i][4 * g + 3]);
-      store_quad(part + ((size_t)row * taps + tap), v, row < k ? taps - tap : 0, quads);
+      store_quad(part + ((size_t)row * taps + tap), v, row < shape.k ? taps - tap : 0, quads);
     }
   }
 }
@@ -114,85 +113,48 @@ __device__ __forceinline__ void wgrad(const float* __restrict__ x, const float* 
 // 2 · pixels · k · side² · c flop; for one output channel (the head), the bytes of x.
 //   quads    c a multiple of 4 and x aligned to 16 bytes: x is read four channels at a time
 //   singles  any c, as in the first layers with 1 or 3 channels: x is read element by element
-extern "C" __global__ void __launch_bounds__(128, 3) conv_wgrad_128x64_quads(
-    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length,
-    int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  wgrad<Tile<128, 64, 8, 8>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 3) conv_wgrad_128x64_singles(
-    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length,
-    int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  wgrad<Tile<128, 64, 8, 8>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 4) conv_wgrad_64x64_quads(
-    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length,
-    int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  wgrad<Tile<64, 64, 4, 8>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 4) conv_wgrad_64x64_singles(
-    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length,
-    int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  wgrad<Tile<64, 64, 4, 8>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 4) conv_wgrad_32x128_quads(
-    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length,
-    int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  wgrad<Tile<32, 128, 4, 8>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(128, 4) conv_wgrad_32x128_singles(
-    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length,
-    int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  wgrad<Tile<32, 128, 4, 8>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(64, 8) conv_wgrad_8x128_quads(
-    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length,
-    int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  wgrad<Tile<8, 128, 4, 4>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
-}
-
-extern "C" __global__ void __launch_bounds__(64, 8) conv_wgrad_8x128_singles(
-    const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length,
-    int n, int h, int w, int c, int k, int side, int stride, int pad) {
-  wgrad<Tile<8, 128, 4, 4>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, stride, pad);
-}
+KERNEL(conv_wgrad_128x64_quads, WgradParameters<float>, (128, 3), wgrad<Tile<128, 64, 8, 8>, true>)
+KERNEL(conv_wgrad_128x64_singles, WgradParameters<float>, (128, 3), wgrad<Tile<128, 64, 8, 8>, false>)
+KERNEL(conv_wgrad_64x64_quads, WgradParameters<float>, (128, 4), wgrad<Tile<64, 64, 4, 8>, true>)
+KERNEL(conv_wgrad_64x64_singles, WgradParameters<float>, (128, 4), wgrad<Tile<64, 64, 4, 8>, false>)
+KERNEL(conv_wgrad_32x128_quads, WgradParameters<float>, (128, 4), wgrad<Tile<32, 128, 4, 8>, true>)
+KERNEL(conv_wgrad_32x128_singles, WgradParameters<float>, (128, 4), wgrad<Tile<32, 128, 4, 8>, false>)
+KERNEL(conv_wgrad_8x128_quads, WgradParameters<float>, (64, 8), wgrad<Tile<8, 128, 4, 4>, true>)
+KERNEL(conv_wgrad_8x128_singles, WgradParameters<float>, (64, 8), wgrad<Tile<8, 128, 4, 4>, false>)
 
 // The partial sums of db: sums[part · part_length + k] = Σ dy[pixel, k] over the pixels of the part (conv_bias.cuh).
 //
 // Launch: ⌈k / 256⌉ blocks in x, one for each part in y, 256 threads. Shared memory, static: 1 KiB. Bound: bytes, 4 · pixels · k.
-extern "C" __global__ void __launch_bounds__(256) conv_wgrad_bias(const float* __restrict__ dy, float* __restrict__ sums,
-                                                                  int part_pixels, int part_length, int pixels, int k) {
-  bias_share(dy, sums, part_pixels, part_length, pixels, k);
-}
+KERNEL(conv_wgrad_bias, WgradBiasParameters<float>, (256), bias_share)
+
+struct WgradSumParameters {
+  const float* sums;
+  float *dw, *db;
+  int parts, part_length, length, dw_length;
+};
 
 // Adds the parts: dw[i] = Σ_part sums[part · part_length + i] for i < dw_length, db[i − dw_length] for the rest below `length`. db may
 // be null where the length is that of dw.
 //
 // Launch: ⌈length / 32⌉ blocks in x, 256 threads: eight rows of 32 take the parts in turn, and their sums are added in order. Shared
 // memory, static: 1 KiB. Bound: bytes, 4 · (parts + 1) · length.
-extern "C" __global__ void __launch_bounds__(256) conv_wgrad_sum(const float* __restrict__ sums, float* __restrict__ dw,
-                                                                 float* __restrict__ db, int parts, int part_length, int length,
-                                                                 int dw_length) {
+static __device__ __forceinline__ void sum_of_parts(const WgradSumParameters& given) {
   kernels_before();
   __shared__ float shared[8][32];
   const int row = threadIdx.x / 32, lane = threadIdx.x % 32, i = blockIdx.x * 32 + lane;
   float sum = 0.0f;
-  if (i < length) {
+  if (i < given.length) {
 #pragma unroll 4
-    for (int part = row; part < parts; part += 8) sum += sums[(size_t)part * part_length + i];
+    for (int part = row; part < given.parts; part += 8) sum += given.sums[(size_t)part * given.part_length + i];
   }
   shared[row][lane] = sum;
   __syncthreads();
-  if (row > 0 || i >= length) return;
+  if (row > 0 || i >= given.length) return;
 #pragma unroll
   for (int r = 1; r < 8; r++) sum += shared[r][lane];
-  if (i < dw_length)
-    dw[i] = sum;
+  if (i < given.dw_length)
+    given.dw[i] = sum;
   else
-    db[i - dw_length] = sum;
+    given.db[i - given.dw_length] = sum;
 }
+KERNEL(conv_wgrad_sum, WgradSumParameters, (256), sum_of_parts)

@@ -61,22 +61,23 @@ struct Taps {
 };
 
 template <class T, bool PACKED>
-__device__ __forceinline__ void wgrad(const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums,
-                                      int part_pixels, int part_length, int n, int h, int w, int c, int k, int side, int pad) {
+__device__ __forceinline__ void wgrad(const WgradParameters<bf16>& given) {
+  const ConvShape& shape = given.shape;
   kernels_before();
   using A = Gradients<T>;
   using B = Taps<T, PACKED>;
-  const int oh = h + 2 * pad - side + 1, ow = w + 2 * pad - side + 1;
+  const int oh = shape.h + 2 * shape.pad - shape.side + 1, ow = shape.w + 2 * shape.pad - shape.side + 1;
   const int first_tap = blockIdx.x * T::BN, first_k = blockIdx.y * T::BM;
-  const int begin = blockIdx.z * part_pixels, end = min(n * oh * ow - begin, part_pixels) + begin;
+  const int begin = blockIdx.z * given.parts.part_pixels, end = min(shape.n * oh * ow - begin, given.parts.part_pixels) + begin;
 
-  A a(dy, first_k, k, begin, end);
-  B b({x, h, w, c, side}, first_tap, begin, end, oh, ow, pad);
+  A a(given.dy, first_k, shape.k, begin, end);
+  B b({given.x, shape.h, shape.w, shape.c, shape.side}, first_tap, begin, end, oh, ow, shape.pad);
   typedef Stage<A, B> Operands;
   DYN_SHARED(Operands, stages);
   float sum[T::MI][T::NI][4];
   multiply<T>(stages, a, b, (end - begin + BK - 1) / BK, sum);
-  store<T>(stages, sum, NoEpilogue{}, sums + (size_t)blockIdx.z * part_length, first_k, first_tap, k, side * side * c);
+  float* part = given.parts.sums + (size_t)blockIdx.z * given.parts.part_length;
+  store<T>(stages, sum, NoEpilogue{}, part, first_k, first_tap, shape.k, shape.side * shape.side * shape.c);
 }
 
 // conv_wgrad_bf16_BMxBN and conv_wgrad_bf16_BMxBN_packed: the partial sums of dw, one tile of BM output channels and BN columns (r, s, c)
@@ -86,46 +87,14 @@ __device__ __forceinline__ void wgrad(const bf16* __restrict__ x, const bf16* __
 // 4 · 64 · (BM + BN) bytes. Writes sums[part · part_length + k·side²·c]. x and dy are aligned to 16 bytes; where k is no multiple of 8
 // (heads), dy is read element by element. Bound: tensor cores, 2 · pixels · k · side²·c flop; for few channels the bytes of dy.
 //   packed  any c, for the first layers with 1 or 3 channels: the taps of a pixel are gathered one by one; else c is a multiple of 8
-extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_wgrad_bf16_128x128(
-    const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
-    int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(wgrad<Tile<128, 128, 64, 64>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, 3) conv_wgrad_bf16_64x128(
-    const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
-    int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(wgrad<Tile<64, 128, 32, 64>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_wgrad_bf16_32x128(
-    const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
-    int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(wgrad<Tile<32, 128, 32, 32>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_wgrad_bf16_16x128(
-    const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
-    int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(wgrad<Tile<16, 128, 16, 32>, false>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, 3) conv_wgrad_bf16_64x64_packed(
-    const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
-    int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(wgrad<Tile<64, 64, 32, 32>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, 4) conv_wgrad_bf16_32x64_packed(
-    const bf16* __restrict__ x, const bf16* __restrict__ dy, float* __restrict__ sums, int part_pixels, int part_length, int n,
-    int h, int w, int c, int k, int side, int pad) {
-  SINCE_SM_80(wgrad<Tile<32, 64, 16, 32>, true>(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
-}
+KERNEL(conv_wgrad_bf16_128x128, WgradParameters<bf16>, (THREADS, 2), SINCE_SM_80(wgrad<Tile<128, 128, 64, 64>, false>))
+KERNEL(conv_wgrad_bf16_64x128, WgradParameters<bf16>, (THREADS, 3), SINCE_SM_80(wgrad<Tile<64, 128, 32, 64>, false>))
+KERNEL(conv_wgrad_bf16_32x128, WgradParameters<bf16>, (THREADS, 4), SINCE_SM_80(wgrad<Tile<32, 128, 32, 32>, false>))
+KERNEL(conv_wgrad_bf16_16x128, WgradParameters<bf16>, (THREADS, 4), SINCE_SM_80(wgrad<Tile<16, 128, 16, 32>, false>))
+KERNEL(conv_wgrad_bf16_64x64_packed, WgradParameters<bf16>, (THREADS, 3), SINCE_SM_80(wgrad<Tile<64, 64, 32, 32>, true>))
+KERNEL(conv_wgrad_bf16_32x64_packed, WgradParameters<bf16>, (THREADS, 4), SINCE_SM_80(wgrad<Tile<32, 64, 16, 32>, true>))
 
 // The partial sums of db: sums[part · part_length + k] = Σ dy[pixel, k] over the pixels of the part (conv_bias.cuh).
 //
 // Launch: ⌈k / 256⌉ blocks in x, one for each part in y, 256 threads. Shared memory, static: 1 KiB. Bound: bytes, 2 · pixels · k.
-extern "C" __global__ void __launch_bounds__(256) conv_wgrad_bf16_bias(const bf16* __restrict__ dy, float* __restrict__ sums,
-                                                                       int part_pixels, int part_length, int pixels, int k) {
-  bias_share(dy, sums, part_pixels, part_length, pixels, k);
-}
+KERNEL(conv_wgrad_bf16_bias, WgradBiasParameters<bf16>, (256), bias_share)

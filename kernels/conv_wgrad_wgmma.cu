@@ -4,29 +4,35 @@
 // architectures: 90a
 #include "conv_wgmma.cuh"
 
-__device__ __forceinline__ void wgrad(const CUtensorMap& x, const CUtensorMap& dy, float* __restrict__ sums, int part_pixels,
-                                      int part_length, int n, int h, int w, int c, int k, int side, int pad) {
-  const int oh = h + 2 * pad - side + 1, ow = w + 2 * pad - side + 1;
+struct WgradMapsParameters {
+  CUtensorMap x, dy;
+  WgradParts parts;
+  ConvShape shape;
+};
+
+__device__ __forceinline__ void wgrad(const WgradMapsParameters& given) {
+  const ConvShape& shape = given.shape;
+  const int oh = shape.h + 2 * shape.pad - shape.side + 1, ow = shape.w + 2 * shape.pad - shape.side + 1;
   const int first_tap = blockIdx.x * T::BN, first_k = blockIdx.y * T::BM;
-  const int begin = blockIdx.z * part_pixels, end = min(n * oh * ow - begin, part_pixels) + begin;
+  const int begin = blockIdx.z * given.parts.part_pixels, end = min(shape.n * oh * ow - begin, given.parts.part_pixels) + begin;
   const int steps = (end - begin + DEPTH - 1) / DEPTH;
 
   Pipeline pipeline;
   kernels_before();
   if (pipeline.copies()) {
     // A copy has 64 channels of one tap. If the last tile has only 64 columns, its second half is computed and not stored.
-    const int chunks = c / DEPTH, last = side * side * chunks - 1;
+    const int chunks = shape.c / DEPTH, last = shape.side * shape.side * chunks - 1;
     for (int step = 0; step < steps; step++) {
       Operands& stage = pipeline.begin_copies(step);
       // All parts but the last consist of whole steps; after the last pixel TMA fills in zeros.
       const int pixel = begin + step * DEPTH;
-      const int j = pixel % ow - pad, i = pixel / ow % oh - pad, image = pixel / ow / oh;
+      const int j = pixel % ow - shape.pad, i = pixel / ow % oh - shape.pad, image = pixel / ow / oh;
 #pragma unroll
       for (int half = 0; half < 2; half++) {
         const int column = min(first_tap / DEPTH + half, last), tap = column / chunks;
-        tma_load_rows(stage.a + half * Operands::BLOCK, dy, pipeline.full(step), first_k + half * DEPTH, pixel);
-        tma_load_windows(stage.b + half * Operands::BLOCK, x, pipeline.full(step), column % chunks * DEPTH, j, i, image, tap % side,
-                         tap / side);
+        tma_load_rows(stage.a + half * Operands::BLOCK, given.dy, pipeline.full(step), first_k + half * DEPTH, pixel);
+        tma_load_windows(stage.b + half * Operands::BLOCK, given.x, pipeline.full(step), column % chunks * DEPTH, j, i, image,
+                         tap % shape.side, tap / shape.side);
       }
     }
   }
@@ -35,17 +41,14 @@ __device__ __forceinline__ void wgrad(const CUtensorMap& x, const CUtensorMap& d
 
   float sum[T::MI][T::NI][4];
   pipeline.multiply<true>(sum, steps);
-  store<T>(pipeline.stages, sum, NoEpilogue{}, sums + (size_t)blockIdx.z * part_length, first_k, first_tap, k, side * side * c);
+  float* part = given.parts.sums + (size_t)blockIdx.z * given.parts.part_length;
+  store<T>(pipeline.stages, sum, NoEpilogue{}, part, first_k, first_tap, shape.k, shape.side * shape.side * shape.c);
 }
 
-// The partial sums of dw, one tile of 128 output channels and 128 columns (r, s, c) of one part per block. The arguments are those of
+// The partial sums of dw, one tile of 128 output channels and 128 columns (r, s, c) of one part per block. The parameters are those of
 // conv_wgrad_bf16_128x128, except that x and dy are tensor maps: x is an im2col map of [n, h, w, c] with boxes of 64 channels of 64 pixels,
 // dy a map of the rows [pixels, k] with boxes of 64 elements of 64 rows.
 //
 // Launch: ⌈side²·c / 128⌉ blocks in x, ⌈k / 128⌉ in y, ⌈pixels / part_pixels⌉ in z, 288 threads; part_pixels and c are multiples of 64,
 // k of 8. Shared memory: 3 · 128 · 256 + 1024 bytes, dynamic, and 128, static. Bound: tensor cores, 2 · pixels · k · side²·c flop.
-extern "C" __global__ void __launch_bounds__(288, 2) conv_wgrad_wgmma_128x128(
-    const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap dy, float* __restrict__ sums, int part_pixels,
-    int part_length, int n, int h, int w, int c, int k, int side, int pad) {
-  ON_SM_90A(wgrad(x, dy, sums, part_pixels, part_length, n, h, w, c, k, side, pad));
-}
+KERNEL(conv_wgrad_wgmma_128x128, const __grid_constant__ WgradMapsParameters, (288, 2), ON_SM_90A(wgrad))

@@ -3,11 +3,18 @@
 
 constexpr int THREADS = 256;
 
+struct CopyParameters {
+  const float* from;
+  float* to;
+  int quads;
+};
+
 // to = from, both [4 * quads], aligned to 16 bytes.
 //
 // Launch: ⌈quads / 256⌉ blocks, 256 threads, four values per thread. No shared memory. Bound: bytes, each read and written once.
-extern "C" __global__ void __launch_bounds__(THREADS) copy_quads(const float* __restrict__ from, float* __restrict__ to, int quads) {
+static __device__ __forceinline__ void copy(const CopyParameters& given) {
   kernels_before();
   const int i = blockIdx.x * THREADS + threadIdx.x;
-  if (i < quads) reinterpret_cast<float4*>(to)[i] = reinterpret_cast<const float4*>(from)[i];
+  if (i < given.quads) reinterpret_cast<float4*>(given.to)[i] = reinterpret_cast<const float4*>(given.from)[i];
 }
+KERNEL(copy_quads, CopyParameters, (THREADS), copy)

@@ -3,17 +3,24 @@
 
 constexpr int THREADS = 256;
 
+struct EndStepParameters {
+  const float *loss, *labels;
+  float* log;
+  unsigned* clock;
+  int n, stride, capacity;
+};
+
 // log [2][capacity]: losses, then labels, of the epoch's samples in order; batches are `stride` apart.
 //
 // Launch: one block of 256 threads. No shared memory. Bound: launch.
-extern "C" __global__ void __launch_bounds__(THREADS)
-end_step(const float* __restrict__ loss, const float* __restrict__ labels, float* log, unsigned* clock, int n, int stride, int capacity) {
+static __device__ __forceinline__ void end(const EndStepParameters& given) {
   kernels_before();
-  const size_t first = (size_t)clock[CLOCK_BATCH] * stride;
-  for (int i = threadIdx.x; i < n; i += THREADS) {
-    log[first + i] = loss[i];
-    log[capacity + first + i] = labels[i];
+  const size_t first = (size_t)given.clock[CLOCK_BATCH] * given.stride;
+  for (int i = threadIdx.x; i < given.n; i += THREADS) {
+    given.log[first + i] = given.loss[i];
+    given.log[given.capacity + first + i] = given.labels[i];
   }
   __syncthreads();  // every thread has read the clock
-  if (threadIdx.x == 0) clock[CLOCK_BATCH] += 1;
+  if (threadIdx.x == 0) given.clock[CLOCK_BATCH] += 1;
 }
+KERNEL(end_step, EndStepParameters, (THREADS), end)

@@ -1,4 +1,4 @@
-// The formulas of the FCDD objective in forms without cancellation, as in src/steps/fcdd_loss.rs.
+// The formulas of the FCDD objective in forms without cancellation, as in src/steps/fcdd_loss.
 #pragma once
 #include "portable.cuh"
 

@@ -5,51 +5,69 @@
 
 constexpr int THREADS = 256;
 
+struct HscScoreParameters {
+  const float* o;
+  float* score;
+  int length;
+};
+
 // Scores, from vectors o of `length` values.
 //
 // Launch: one block of 256 threads per image. Shared memory, static: 128 bytes. Bound: the bytes of o.
-extern "C" __global__ void __launch_bounds__(THREADS) hsc_score(const float* __restrict__ o, float* score, int length) {
+static __device__ __forceinline__ void scores(const HscScoreParameters& given) {
   kernels_before();
   __shared__ float parts[32];
-  const float* vector = o + (size_t)blockIdx.x * length;
+  const float* vector = given.o + (size_t)blockIdx.x * given.length;
   float square = 0.0f;
-  for (int i = threadIdx.x; i < length; i += THREADS) square = fmaf(vector[i], vector[i], square);
+  for (int i = threadIdx.x; i < given.length; i += THREADS) square = fmaf(vector[i], vector[i], square);
   square = block_sum(square, parts);
-  if (threadIdx.x == 0) score[blockIdx.x] = square / (sqrtf(square + 1.0f) + 1.0f);
+  if (threadIdx.x == 0) given.score[blockIdx.x] = square / (sqrtf(square + 1.0f) + 1.0f);
 }
+KERNEL(hsc_score, HscScoreParameters, (THREADS), scores)
+
+struct HscLossParameters {
+  const float *o, *score, *labels;
+  float *loss, *d_o;
+  int n, length;
+};
 
 // Losses, and the gradient of their mean by o; without labels (null) the gradient of each image's own score.
 //
 // Launch: ⌈n · length / 256⌉ blocks, 256 threads, one value of o per thread. No shared memory. Bound: the bytes of o and its gradient.
-extern "C" __global__ void __launch_bounds__(THREADS)
-hsc_loss(const float* __restrict__ o, const float* __restrict__ score, const float* __restrict__ labels, float* loss, float* d_o, int n,
-         int length) {
+static __device__ __forceinline__ void losses(const HscLossParameters& given) {
   kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
-  if (index >= (size_t)n * length) return;
-  const int image = index / length;
-  const float s = score[image];
+  if (index >= (size_t)given.n * given.length) return;
+  const int image = index / given.length;
+  const float s = given.score[image];
   float slope = 1.0f;
-  if (labels) {
-    const Loss found = labels[image] > 0.0f ? anomalous_loss(s) : Loss{s, 1.0f};
-    if (index % length == 0) loss[image] = found.value;
-    slope = found.slope * (float)(1.0 / n);
+  if (given.labels) {
+    const Loss found = given.labels[image] > 0.0f ? anomalous_loss(s) : Loss{s, 1.0f};
+    if (index % given.length == 0) given.loss[image] = found.value;
+    slope = found.slope * (float)(1.0 / given.n);
   }
-  d_o[index] = slope / (s + 1.0f) * o[index];
+  given.d_o[index] = slope / (s + 1.0f) * given.o[index];
 }
+KERNEL(hsc_loss, HscLossParameters, (THREADS), losses)
+
+struct GradientHeatmapParameters {
+  const float *x, *dx;
+  float* heatmap;
+  int pixels, c;
+};
 
 // Heatmaps: the sum over the channels of |dx|, or of |x dx| where x is given (not null).
 //
 // Launch: ⌈pixels / 256⌉ blocks, 256 threads, one pixel per thread. No shared memory. Bound: the bytes of x and dx.
-extern "C" __global__ void __launch_bounds__(THREADS)
-gradient_heatmap(const float* __restrict__ x, const float* __restrict__ dx, float* __restrict__ heatmap, int pixels, int c) {
+static __device__ __forceinline__ void sum_of_channels(const GradientHeatmapParameters& given) {
   kernels_before();
   const size_t pixel = (size_t)blockIdx.x * THREADS + threadIdx.x;
-  if (pixel >= (size_t)pixels) return;
+  if (pixel >= (size_t)given.pixels) return;
   float sum = 0.0f;
-  for (int i = 0; i < c; i++) {
-    const float d = dx[pixel * c + i];
-    sum += fabsf(x ? x[pixel * c + i] * d : d);
+  for (int i = 0; i < given.c; i++) {
+    const float d = given.dx[pixel * given.c + i];
+    sum += fabsf(given.x ? given.x[pixel * given.c + i] * d : d);
   }
-  heatmap[pixel] = sum;
+  given.heatmap[pixel] = sum;
 }
+KERNEL(gradient_heatmap, GradientHeatmapParameters, (THREADS), sum_of_channels)

@@ -5,12 +5,19 @@
 #pragma once
 #include "portable.cuh"
 
-// What a number is drawn for: those values of `rng::Purpose` that kernels use.
-constexpr unsigned PURPOSE_SUPERVISE = 2;
-constexpr unsigned PURPOSE_ANOMALY = 3;
-constexpr unsigned PURPOSE_AUGMENT = 4;
-constexpr unsigned PURPOSE_AUGMENT_NOISE = 5;
-constexpr unsigned PURPOSE_DROPOUT = 7;
+// What a number is drawn for; each purpose is a stream of its own. The numbers stay as they are: seeds give what they gave.
+enum class Purpose {
+  INIT,           // initial weights
+  SHUFFLE,        // order of the samples in an epoch
+  SUPERVISE,      // whether a sample becomes an anomaly, and which outlier takes its place
+  ANOMALY,        // the content of an artificial anomaly
+  AUGMENT,        // geometric and colour augmentation
+  AUGMENT_NOISE,  // per-value noise of the augmentation
+  SURFACE,        // synthetic surfaces of the demo
+  DROPOUT,        // which values dropout zeroes; the update takes the place of the epoch, the image's number in its batch that of the sample
+  CHECK,          // random inputs of self-checks
+  LABELLED,       // which labelled anomalies are learned from
+};
 
 struct Words4 {
   unsigned word[4];
@@ -104,9 +111,9 @@ struct Stream {
   unsigned key[2];
   unsigned purpose, epoch, sample;
 
-  __device__ __forceinline__ Stream(unsigned long long seed, unsigned purpose, unsigned epoch, unsigned sample)
+  __device__ __forceinline__ Stream(unsigned long long seed, Purpose purpose, unsigned epoch, unsigned sample)
       : key{static_cast<unsigned>(seed), static_cast<unsigned>(seed >> 32)},
-        purpose(purpose),
+        purpose(static_cast<unsigned>(purpose)),
         epoch(epoch),
         sample(sample) {}
 

@@ -2,13 +2,14 @@
 // Kernels include this file, the project's other headers, and nothing else; instructions that CUDA C++ has no name for are in ptx.cuh.
 //
 // Rules that keep a kernel both fast and testable:
-//   * kernels are `extern "C" __global__ void unique_name(...)`; each instance of a template is such a kernel, written out, since build.rs
-//     makes Rust's launchers from the signatures and expands no macros;
+//   * a kernel is a line KERNEL(unique_name, Parameters, (threads, blocks), function), and its parameters one struct: build.rs reads both,
+//     expanding no macros, and makes Rust's struct and launcher of them (build/signatures.rs says what a struct may have);
 //   * dynamic shared memory comes through DYN_SHARED, whose start is 128-byte aligned;
 //   * warp collectives take the full mask; blocks never wait for each other by spinning;
 //   * sizes are parameters; fused multiply-adds are written fmaf (nvcc contracts nothing: --fmad=false);
 //   * every thread calls kernels_before() before it touches global memory: the kernel may be launched before the previous kernels have
 //     ended (programmatic dependent launch, PDL);
+//   * what no thread writes may be read by __ldg where nvcc should know it: of pointers in a struct it does not;
 //   * several threads that store to one place use an atomic even where all store the same value;
 //   * the comment above a kernel says what it computes, its launch, its shared memory, and its bound: what limits its time on a GPU.
 #pragma once
@@ -24,11 +25,22 @@ static __device__ __forceinline__ void kernels_before() {
   asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;\n" ::: "memory");
 #endif
 }
+// The function of a kernel that a GPU cannot run.
+template <class Parameters>
+static __device__ __forceinline__ void trapped(const Parameters&) {
+  __trap();
+}
 #else
 #include "shim.h"
 #define DYN_SHARED(T, name) T* name = static_cast<T*>(standin::dynamic_shared())
 #define kernels_before() standin::kernels_before()
 #endif
+
+// A kernel: its name, the struct that it takes, in brackets its launch bounds (most threads of a block, fewest blocks of a multiprocessor),
+// and the function that its threads call. The struct is taken by value: as `__grid_constant__` nvcc unrolls loops less. Only one with tensor
+// maps, of which TMA needs the address, is `const __grid_constant__`.
+#define KERNEL(NAME, PARAMETERS, BOUNDS, ...) \
+  extern "C" __global__ void __launch_bounds__ BOUNDS NAME(PARAMETERS given) { __VA_ARGS__(given); }
 
 // bfloat16: the upper half of a float. Conversions to it are in ptx.cuh (one instruction on sm_80 and later).
 struct __align__(2) bf16 {

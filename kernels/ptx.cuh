@@ -1,11 +1,11 @@
 // Every instruction that is written as inline PTX, as a small function, each followed by an equivalent in C++ for the CPU stand-in. All but
-// the conversions to bf16 need sm_80: kernels that use them put their body into SINCE_SM_80.
+// the conversions to bf16 need sm_80: kernels that use them put their function into SINCE_SM_80.
 #pragma once
 #include "portable.cuh"
 
-// Wraps the body of a kernel. On a GPU before sm_80 the body is a trap, so that a launch ends in an error.
+// Wraps the function of a kernel. On a GPU before sm_80 it is a trap, so that a launch ends in an error.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-#define SINCE_SM_80(...) __trap()
+#define SINCE_SM_80(...) trapped
 #else
 #define SINCE_SM_80(...) __VA_ARGS__
 #endif

@@ -3,26 +3,32 @@
 #include "philox.cuh"
 #include "hyper.cuh"
 
-// `supervise::Supervise`; OFFLINE: anomalies that were made before training and follow the normal images.
-enum Supervise { UNSUPERVISED, OTHER, NOISE, MALFORMED_NORMAL, MALFORMED_NORMAL_GT, OFFLINE };
+// `supervise::Supervise`, and OFFLINE: anomalies that were made before training and follow the normal images.
+enum class Supervision { UNSUPERVISED, OTHER, NOISE, MALFORMED_NORMAL, MALFORMED_NORMAL_GT, OFFLINE };
+
+// Which samples the images of a batch are: image i is sample order[clock[CLOCK_BATCH] · stride + i] of epoch clock[CLOCK_EPOCH].
+struct Draw {
+  const unsigned *clock, *order;
+  unsigned long long seed;
+  unsigned stride;
+  Supervision supervise;
+};
 
 struct Sample {
   unsigned long long seed;
   unsigned epoch, number;
   bool anomalous;
 
-  __device__ __forceinline__ Stream stream(unsigned purpose) const { return Stream(seed, purpose, epoch, number); }
+  __device__ __forceinline__ Stream stream(Purpose purpose) const { return Stream(seed, purpose, epoch, number); }
 
   // Which of `count` true anomalies or outliers replaces it or is added to it.
-  __device__ __forceinline__ unsigned pick(unsigned count) const { return stream(PURPOSE_SUPERVISE).below(1, count); }
+  __device__ __forceinline__ unsigned pick(unsigned count) const { return stream(Purpose::SUPERVISE).below(1, count); }
 };
 
-// Image `image` of the clock's batch: sample order[batch · stride + image] of the clock's epoch.
-__device__ __forceinline__ Sample drawn(
-    const unsigned* __restrict__ clock, const unsigned* __restrict__ order, unsigned stride, unsigned image,
-    unsigned long long seed, int supervise) {
-  const unsigned epoch = shown(clock, CLOCK_EPOCH);
-  const unsigned number = order[static_cast<size_t>(shown(clock, CLOCK_BATCH)) * stride + image];
-  const bool anomalous = supervise != UNSUPERVISED && Stream(seed, PURPOSE_SUPERVISE, epoch, number).coin(0);
-  return {seed, epoch, number, anomalous};
+// Image `image` of the batch.
+__device__ __forceinline__ Sample drawn(const Draw& draw, unsigned image) {
+  const unsigned epoch = shown(draw.clock, CLOCK_EPOCH);
+  const unsigned number = draw.order[static_cast<size_t>(shown(draw.clock, CLOCK_BATCH)) * draw.stride + image];
+  const bool anomalous = draw.supervise != Supervision::UNSUPERVISED && Stream(draw.seed, Purpose::SUPERVISE, epoch, number).coin(0);
+  return {draw.seed, epoch, number, anomalous};
 }

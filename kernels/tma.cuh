@@ -8,7 +8,7 @@
 #include "ptx.cuh"
 
 // Describes a tensor in memory, and the box that one copy transfers; made by the driver (src/device/cuda/tensor_map.rs).
-struct __align__(64) CUtensorMap {
+struct __align__(128) CUtensorMap {
   unsigned long long opaque[16];
 };
 

@@ -8,24 +8,23 @@
 #include "reflect.cuh"
 #include "philox.cuh"
 
-// Numbered as in `src/data/cuda/program.rs`.
-enum Op {
-  OP_NOTHING,
-  OP_PAD_CROP,
-  OP_SHIFT,
-  OP_CROP,
-  OP_CENTRE_CROP,
-  OP_RESIZE,
-  OP_FLIP,
-  OP_JITTER,
-  OP_TO_UNIT,
-  OP_LCN,
-  OP_NOISE,
-  OP_SPREAD_NOISE,
-  OP_CLAMP,
-  OP_BLACK_OUT,
-  OP_MIN_MAX,
-  OP_MEAN_STD,
+enum class Op {
+  NOTHING,
+  PAD_CROP,
+  SHIFT,
+  CROP,
+  CENTRE_CROP,
+  RESIZE,
+  FLIP,
+  JITTER,
+  TO_UNIT,
+  LCN,
+  NOISE,
+  SPREAD_NOISE,
+  CLAMP,
+  BLACK_OUT,
+  MIN_MAX,
+  MEAN_STD,
 };
 
 // The most transforms of a list: `pipeline::MOST_TRANSFORMS`.
@@ -38,7 +37,8 @@ constexpr int FLOATS_PER_TRANSFORM = 6;
 enum Geometry { GEOMETRY_NONE, GEOMETRY_CROP, GEOMETRY_SHIFT, GEOMETRY_RESIZE, GEOMETRY_FLIP };
 
 struct Transform {
-  int op, geometry;
+  Op op;
+  int geometry;
   int before, after;  // sides
   int offset[2];      // added to an output row, column
 };
@@ -48,7 +48,7 @@ __device__ __forceinline__ Transform read_transform(const int* __restrict__ row,
   // A row that belongs to the branch of a random choice that was not drawn does nothing.
   const int choice = row[5];
   const bool taken = choice == 0 || random.coin(static_cast<unsigned>(abs(choice) - 1)) == (choice > 0);
-  step.op = taken ? row[0] : OP_NOTHING;
+  step.op = taken ? static_cast<Op>(row[0]) : Op::NOTHING;
   const int pad = row[1];
   step.before = row[2];
   step.after = row[3];
@@ -57,21 +57,22 @@ __device__ __forceinline__ Transform read_transform(const int* __restrict__ row,
   step.offset[0] = step.offset[1] = 0;
   unsigned places = 0;
   switch (step.op) {
-    case OP_PAD_CROP:
-    case OP_SHIFT:
-      step.geometry = step.op == OP_SHIFT ? GEOMETRY_SHIFT : GEOMETRY_CROP;
+    case Op::PAD_CROP:
+    case Op::SHIFT:
+      step.geometry = step.op == Op::SHIFT ? GEOMETRY_SHIFT : GEOMETRY_CROP;
       places = 2 * static_cast<unsigned>(pad) + 1;
       break;
-    case OP_CROP:
+    case Op::CROP:
       step.geometry = GEOMETRY_CROP;
       places = static_cast<unsigned>(step.before - step.after + 1);
       break;
-    case OP_CENTRE_CROP:
+    case Op::CENTRE_CROP:
       step.geometry = GEOMETRY_CROP;
       step.offset[0] = step.offset[1] = (step.before - step.after) / 2;
       break;
-    case OP_RESIZE: step.geometry = GEOMETRY_RESIZE; break;
-    case OP_FLIP: step.geometry = random.coin(draw) ? GEOMETRY_FLIP : GEOMETRY_NONE; break;
+    case Op::RESIZE: step.geometry = GEOMETRY_RESIZE; break;
+    case Op::FLIP: step.geometry = random.coin(draw) ? GEOMETRY_FLIP : GEOMETRY_NONE; break;
+    default: break;
   }
   if (places) {
     for (unsigned axis = 0; axis < 2; ++axis) {
@@ -162,16 +163,16 @@ __device__ __forceinline__ bool in_centre(const Place& place, int side) {
   return min(place.y, place.x) >= margin && max(place.y, place.x) < side - margin;
 }
 
-// One transform of floats on a value at its place. `normal` is a random normal of that value; `spread` the deviation of OP_SPREAD_NOISE.
-__device__ __forceinline__ float apply(int op, const float* __restrict__ numbers, const Place& place, int side, float value,
+// One transform of floats on a value at its place. `normal` is a random normal of that value; `spread` the deviation of Op::SPREAD_NOISE.
+__device__ __forceinline__ float apply(Op op, const float* __restrict__ numbers, const Place& place, int side, float value,
                                        float normal, float spread) {
   const float a = numbers[place.c], b = numbers[3 + place.c];
   switch (op) {
-    case OP_NOISE: return value + numbers[0] * normal;
-    case OP_SPREAD_NOISE: return value + spread * normal;
-    case OP_CLAMP: return value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value;
-    case OP_BLACK_OUT: return in_centre(place, side) != (numbers[0] != 0.0f) ? 0.0f : value;
-    case OP_MIN_MAX: return (value - a) / (b - a);
+    case Op::NOISE: return value + numbers[0] * normal;
+    case Op::SPREAD_NOISE: return value + spread * normal;
+    case Op::CLAMP: return value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value;
+    case Op::BLACK_OUT: return in_centre(place, side) != (numbers[0] != 0.0f) ? 0.0f : value;
+    case Op::MIN_MAX: return (value - a) / (b - a);
     default: return (value - a) / b;
   }
 }

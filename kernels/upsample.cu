@@ -9,79 +9,88 @@
 
 constexpr int THREADS = 256;
 
-struct Taps {
+struct Band {
   const float* g;
   int size, origin, jump;
 };
 
+// One of the two products: of maps [n, u, u] and [n, side, side], or of the rows of one of them with the columns of the other.
+struct UpsampleParameters {
+  const float* from;
+  float* to;
+  Band band;
+  int n, u, side;
+};
+
 // Sources of output o: first and one past the last.
-static __device__ __forceinline__ int first_source(const Taps& t, int o) { return (max(o + t.origin - t.size + 1, 0) + t.jump - 1) / t.jump; }
-static __device__ __forceinline__ int end_of_sources(const Taps& t, int o, int u) {
+static __device__ __forceinline__ int first_source(const Band& t, int o) { return (max(o + t.origin - t.size + 1, 0) + t.jump - 1) / t.jump; }
+static __device__ __forceinline__ int end_of_sources(const Band& t, int o, int u) {
   return o + t.origin < 0 ? 0 : min((o + t.origin) / t.jump + 1, u);
 }
 // Outputs of source i: first and one past the last.
-static __device__ __forceinline__ int first_output(const Taps& t, int i) { return max(i * t.jump - t.origin, 0); }
-static __device__ __forceinline__ int end_of_outputs(const Taps& t, int i, int side) { return min(max(i * t.jump - t.origin + t.size, 0), side); }
+static __device__ __forceinline__ int first_output(const Band& t, int i) { return max(i * t.jump - t.origin, 0); }
+static __device__ __forceinline__ int end_of_outputs(const Band& t, int i, int side) { return min(max(i * t.jump - t.origin + t.size, 0), side); }
 
 // wide [rows, S] = a [rows, u] U^T, rows = n u.
-extern "C" __global__ void __launch_bounds__(THREADS)
-upsample_columns(const float* __restrict__ a, const float* __restrict__ g, float* wide, int rows, int u, int side, int size, int origin,
-                 int jump) {
+static __device__ __forceinline__ void widen_columns(const UpsampleParameters& given) {
   kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
-  if (index >= (size_t)rows * side) return;
-  const Taps taps = {g, size, origin, jump};
-  const int o = index % side;
-  const float* row = a + index / side * u;
+  if (index >= (size_t)given.n * given.u * given.side) return;
+  const Band& band = given.band;
+  const int o = index % given.side;
+  const float* row = given.from + index / given.side * given.u;
   float sum = 0.0f;
-  for (int i = first_source(taps, o); i < end_of_sources(taps, o, u); i++) sum = fmaf(g[o + origin - i * jump], row[i], sum);
-  wide[index] = sum;
+  for (int i = first_source(band, o); i < end_of_sources(band, o, given.u); i++) {
+    sum = fmaf(band.g[o + band.origin - i * band.jump], row[i], sum);
+  }
+  given.to[index] = sum;
 }
+KERNEL(upsample_columns, UpsampleParameters, (THREADS), widen_columns)
 
 // out [n, S, S] = U wide [n, u, S].
-extern "C" __global__ void __launch_bounds__(THREADS)
-upsample_rows(const float* __restrict__ wide, const float* __restrict__ g, float* out, int n, int u, int side, int size, int origin, int jump) {
+static __device__ __forceinline__ void widen_rows(const UpsampleParameters& given) {
   kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
-  if (index >= (size_t)n * side * side) return;
-  const Taps taps = {g, size, origin, jump};
-  const int x = index % side, o = index / side % side;
-  const float* image = wide + index / ((size_t)side * side) * u * side + x;
+  if (index >= (size_t)given.n * given.side * given.side) return;
+  const Band& band = given.band;
+  const int x = index % given.side, o = index / given.side % given.side;
+  const float* image = given.from + index / ((size_t)given.side * given.side) * given.u * given.side + x;
   float sum = 0.0f;
-  for (int i = first_source(taps, o); i < end_of_sources(taps, o, u); i++) {
-    sum = fmaf(g[o + origin - i * jump], image[(size_t)i * side], sum);
+  for (int i = first_source(band, o); i < end_of_sources(band, o, given.u); i++) {
+    sum = fmaf(band.g[o + band.origin - i * band.jump], image[(size_t)i * given.side], sum);
   }
-  out[index] = sum;
+  given.to[index] = sum;
 }
+KERNEL(upsample_rows, UpsampleParameters, (THREADS), widen_rows)
 
 // wide [n, u, S] = U^T dout [n, S, S].
-extern "C" __global__ void __launch_bounds__(THREADS)
-upsample_adjoint_rows(const float* __restrict__ dout, const float* __restrict__ g, float* wide, int n, int u, int side, int size, int origin,
-                      int jump) {
+static __device__ __forceinline__ void narrow_rows(const UpsampleParameters& given) {
   kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
-  if (index >= (size_t)n * u * side) return;
-  const Taps taps = {g, size, origin, jump};
-  const int x = index % side, i = index / side % u;
-  const float* image = dout + index / ((size_t)u * side) * side * side + x;
+  if (index >= (size_t)given.n * given.u * given.side) return;
+  const Band& band = given.band;
+  const int x = index % given.side, i = index / given.side % given.u;
+  const float* image = given.from + index / ((size_t)given.u * given.side) * given.side * given.side + x;
   float sum = 0.0f;
-  for (int o = first_output(taps, i); o < end_of_outputs(taps, i, side); o++) {
-    sum = fmaf(g[o + origin - i * jump], image[(size_t)o * side], sum);
+  for (int o = first_output(band, i); o < end_of_outputs(band, i, given.side); o++) {
+    sum = fmaf(band.g[o + band.origin - i * band.jump], image[(size_t)o * given.side], sum);
   }
-  wide[index] = sum;
+  given.to[index] = sum;
 }
+KERNEL(upsample_adjoint_rows, UpsampleParameters, (THREADS), narrow_rows)
 
 // da [rows, u] = wide [rows, S] U, rows = n u.
-extern "C" __global__ void __launch_bounds__(THREADS)
-upsample_adjoint_columns(const float* __restrict__ wide, const float* __restrict__ g, float* da, int rows, int u, int side, int size,
-                         int origin, int jump) {
+static __device__ __forceinline__ void narrow_columns(const UpsampleParameters& given) {
   kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
-  if (index >= (size_t)rows * u) return;
-  const Taps taps = {g, size, origin, jump};
-  const int i = index % u;
-  const float* row = wide + index / u * side;
+  if (index >= (size_t)given.n * given.u * given.u) return;
+  const Band& band = given.band;
+  const int i = index % given.u;
+  const float* row = given.from + index / given.u * given.side;
   float sum = 0.0f;
-  for (int o = first_output(taps, i); o < end_of_outputs(taps, i, side); o++) sum = fmaf(g[o + origin - i * jump], row[o], sum);
-  da[index] = sum;
+  for (int o = first_output(band, i); o < end_of_outputs(band, i, given.side); o++) {
+    sum = fmaf(band.g[o + band.origin - i * band.jump], row[o], sum);
+  }
+  given.to[index] = sum;
 }
+KERNEL(upsample_adjoint_columns, UpsampleParameters, (THREADS), narrow_columns)

@@ -6,31 +6,43 @@
 
 constexpr int THREADS = 256;
 
+struct UpsampleNearestParameters {
+  const float* x;
+  float* y;
+  int n, side, c;
+};
+
+struct UpsampleNearestBackwardParameters {
+  const float* dy;
+  float* dx;
+  int n, side, c;
+};
+
 // y[n, i, j, c] = x[n, i / 2, j / 2, c].
-extern "C" __global__ void __launch_bounds__(THREADS)
-upsample_nearest(const float* __restrict__ x, float* __restrict__ y, int n, int side, int c) {
+static __device__ __forceinline__ void repeat(const UpsampleNearestParameters& given) {
   kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
-  const int large = 2 * side;
-  if (index >= (size_t)n * large * large * c) return;
-  const int channel = index % c;
-  const size_t pixel = index / c;
+  const int large = 2 * given.side;
+  if (index >= (size_t)given.n * large * large * given.c) return;
+  const int channel = index % given.c;
+  const size_t pixel = index / given.c;
   const int j = pixel % large, i = pixel / large % large;
   const size_t image = pixel / ((size_t)large * large);
-  y[index] = x[((image * side + i / 2) * side + j / 2) * c + channel];
+  given.y[index] = given.x[((image * given.side + i / 2) * given.side + j / 2) * given.c + channel];
 }
+KERNEL(upsample_nearest, UpsampleNearestParameters, (THREADS), repeat)
 
 // dx[n, i, j, c] = the sum of dy over rows 2 i, 2 i + 1 and columns 2 j, 2 j + 1.
-extern "C" __global__ void __launch_bounds__(THREADS)
-upsample_nearest_backward(const float* __restrict__ dy, float* __restrict__ dx, int n, int side, int c) {
+static __device__ __forceinline__ void add_up(const UpsampleNearestBackwardParameters& given) {
   kernels_before();
   const size_t index = (size_t)blockIdx.x * THREADS + threadIdx.x;
-  if (index >= (size_t)n * side * side * c) return;
-  const int channel = index % c;
-  const size_t pixel = index / c;
-  const int j = pixel % side;
-  const size_t row = pixel / side;  // counted through all images
-  const float* upper = dy + (2 * row * 2 * side + 2 * j) * c + channel;
-  const float* lower = upper + (size_t)2 * side * c;
-  dx[index] = (upper[0] + upper[c]) + (lower[0] + lower[c]);
+  if (index >= (size_t)given.n * given.side * given.side * given.c) return;
+  const int channel = index % given.c;
+  const size_t pixel = index / given.c;
+  const int j = pixel % given.side;
+  const size_t row = pixel / given.side;  // counted through all images
+  const float* upper = given.dy + (2 * row * 2 * given.side + 2 * j) * given.c + channel;
+  const float* lower = upper + (size_t)2 * given.side * given.c;
+  given.dx[index] = (upper[0] + upper[given.c]) + (lower[0] + lower[given.c]);
 }
+KERNEL(upsample_nearest_backward, UpsampleNearestBackwardParameters, (THREADS), add_up)

@@ -4,9 +4,9 @@
 #pragma once
 #include "ptx.cuh"
 
-// Wraps the body of a kernel. On anything but sm_90a the body is a trap, so that a launch ends in an error.
+// Wraps the function of a kernel. On anything but sm_90a it is a trap, so that a launch ends in an error.
 #if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
-#define ON_SM_90A(...) __trap()
+#define ON_SM_90A(...) trapped
 #else
 #define ON_SM_90A(...) __VA_ARGS__
 #endif

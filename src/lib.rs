@@ -39,6 +39,7 @@
 //! Modules that these pages do not show are public for the program, its tests and its benchmarks alone, and may change at any time.
 
 #![warn(unreachable_pub)] // what is public is meant to be
+#![deny(unsafe_code, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)] // allowed in `device`, and where kernels are launched
 #![allow(rustdoc::private_intra_doc_links)] // docs of inner modules are read with --document-private-items
 #![cfg_attr(not(feature = "cli"), allow(dead_code))] // the subcommands of the program
 

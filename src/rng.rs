@@ -5,31 +5,8 @@
 //! f32 additions, multiplications, divisions and square roots (each exactly rounded by IEEE 754, none fused), so that a GPU
 //! compiled without contraction gives the same bits as this code.
 
-/// What a number is drawn for; each purpose is a stream of its own. The numbers stay as they are: seeds give what they gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Purpose {
-    /// Initial weights.
-    Init = 0,
-    /// Order of the samples in an epoch.
-    Shuffle = 1,
-    /// Whether a sample becomes an anomaly, and which outlier takes its place.
-    Supervise = 2,
-    /// The content of an artificial anomaly.
-    Anomaly = 3,
-    /// Geometric and colour augmentation.
-    Augment = 4,
-    /// Per-value noise of the augmentation.
-    AugmentNoise = 5,
-    /// Synthetic surfaces of the demo.
-    Surface = 6,
-    /// Which values dropout zeroes; the update takes the place of the epoch, the image's number in its batch that of the sample.
-    Dropout = 7,
-    /// Random inputs of self-checks.
-    Check = 8,
-    /// Which labelled anomalies are learned from.
-    Labelled = 9,
-}
+// What a number is drawn for: `Purpose` of `kernels/philox.cuh`.
+include!(concat!(env!("OUT_DIR"), "/purpose.rs"));
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];

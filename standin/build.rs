@@ -4,6 +4,7 @@
 //! A compilation is repeated only when its command line, its source, a header or the compiler has changed; a file of hashes beside
 //! each product says so. Without a C++ compiler the build succeeds and the crate says why it has no libraries.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsString;
 use std::fs;
@@ -12,6 +13,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[path = "../build/signatures.rs"]
+mod signatures;
+
+use signatures::{Kind, Types};
 
 /// For every compilation. `gnu2`: thread-locals by descriptors, since `__shared__` arrays are thread-locals of many libraries.
 const COMMON: &[&str] = &["-std=c++17", "-g1", "-fPIC", "-Wall", "-fno-strict-aliasing", "-mtls-dialect=gnu2"];
@@ -31,6 +37,8 @@ const KERNELS: &[&str] = &[
     "-Wno-unknown-pragmas",
     // Kernels compare ints with threadIdx.
     "-Wno-sign-compare",
+    // Tensor maps are passed at multiples of 128 bytes, which old compilers did not do.
+    "-Wno-psabi",
 ];
 const PLAIN: Mode = Mode { folder: "plain", driver: &[], kernels: &["-O3"], red_zones: false };
 const CHECKED: Mode = Mode {
@@ -67,7 +75,16 @@ fn main() {
     let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap());
     let main_kernels = root.join("../kernels").canonicalize().unwrap_or_else(|_| root.join("../kernels"));
-    for path in ["build.rs", "shim", "runtime", "driver", "tests/kernels", "../kernels", "../tests/cuda/kernels"] {
+    for path in [
+        "build.rs",
+        "../build/signatures.rs",
+        "shim",
+        "runtime",
+        "driver",
+        "tests/kernels",
+        "../kernels",
+        "../tests/cuda/kernels",
+    ] {
         println!("cargo::rerun-if-changed={path}");
     }
     println!("cargo::rerun-if-env-changed=CXX");
@@ -90,7 +107,7 @@ fn main() {
         .flat_map(|folder| files(&folder, &["h", "cuh"]))
         .collect();
     let mut base = DefaultHasher::new();
-    (&compiler, &version).hash(&mut base);
+    (&compiler, &version, include_str!("../build/signatures.rs")).hash(&mut base);
     for header in &headers {
         (header, fs::read(header).unwrap()).hash(&mut base);
     }
@@ -268,14 +285,46 @@ fn run(command: &mut Command) -> Result<Vec<u8>, String> {
 fn register_kernels(compiler: &str, job: &Job, source: &Path) -> Result<PathBuf, String> {
     let mut scan = Command::new(compiler);
     let text = run(scan.args(&job.arguments).args(["-x", "c++", "-E", "-P", "-w", "-DSTANDIN_SCAN"]).arg(source))?;
-    let mut program = format!("#include {:?}\n", source);
+    let (fields, checks) = fields(source)?;
+    let mut program = format!("#include {source:?}\n{checks}");
     for (name, bounds) in kernels(&String::from_utf8_lossy(&text)) {
-        let bounds = bounds.map(|b| format!(", {b}")).unwrap_or_default();
-        program += &format!("static standin::Register<&{name}> register_{name}(\"{name}\"{bounds});\n");
+        let mut given = format!("\"{name}\"");
+        if let Some(fields) = fields.get(&name) {
+            program += &format!("static const standin::Argument fields_{name}[] = {{{fields}}};\n");
+            given += &format!(", fields_{name}");
+        }
+        given += &bounds.map(|b| format!(", {b}")).unwrap_or_default();
+        program += &format!("static standin::Register<&{name}> register_{name}({given});\n");
     }
     let generated = job.product.with_extension("cpp");
     fs::write(&generated, program).map_err(|e| e.to_string())?;
     Ok(generated)
+}
+
+/// The fields of the structs that the kernels of a file take, by kernel, and the checks that the compiler lays them out so.
+fn fields(source: &Path) -> Result<(BTreeMap<String, String>, String), String> {
+    let read = |path: &Path| {
+        let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        // The stand-in's own kernels are of any form.
+        Ok::<_, String>(signatures::read(&path.display().to_string(), &text).unwrap_or_default())
+    };
+    let (shared, mut types) = (read(source)?, Types::default());
+    let headers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels");
+    for header in files(&headers, &["cuh"]) {
+        types.add(&read(&header)?);
+    }
+    types.add(&shared);
+    let mut kernels = BTreeMap::new();
+    for kernel in &shared.kernels {
+        let layout = types.parameters(&source.display().to_string(), kernel).map_err(|e| e.to_string())?;
+        let leaf = |leaf: signatures::Field| {
+            let pointer = matches!(leaf.kind, Kind::Pointer { .. });
+            format!("{{\"{}\", 0, {}, {pointer}}}", leaf.name, leaf.offset)
+        };
+        let leaves = types.leaves(&layout).map_err(|e| e.to_string())?;
+        kernels.insert(kernel.name.clone(), leaves.into_iter().map(leaf).collect::<Vec<_>>().join(", "));
+    }
+    Ok((kernels, signatures::checks(&types, &shared.kernels).map_err(|e| e.to_string())?))
 }
 
 /// Names and launch bounds of the kernels in preprocessed text, where the shim has left `__global__` and `__launch_bounds__`.

@@ -7,7 +7,7 @@ from .machine_code import SHARED, Thread, generation
 
 # On sm_90, relative to the start of the parameters at 0x210: a tensor map that is the first parameter, and the constant with the address of
 # the parameters in memory.
-MAP, TELLS = 0x240 - 0x210, 0x198 - 0x210
+MAP, TELLS = 0x280 - 0x210, 0x198 - 0x210
 # The values of the probes' pointers, and the address of their parameters: far apart, so that a sum shows which of them it contains.
 IN, MORE, OUT, LIE = 0x10000000, 0x20000000, 0x30000000, 0x40000000
 LOADED = lambda pointer, i: ("loaded", pointer + 4 * i)

@@ -1,9 +1,11 @@
-//! Host buffers, and what the CPU forms need (matrix product, vector instructions); the CUDA device. Every `unsafe` block of the crate
-//! is here.
+//! Host buffers, and what the CPU forms need (matrix product, vector instructions); the CUDA device.
 //!
-//! What the compiler does not check is asked of callers, in the docs of [`cuda::Cuda::capture`], [`cuda::DeviceBuffers::reserve_workspace`],
-//! [`cuda::DeviceBuffers::reserve_hyper`] and [`cuda::PointerMut::offset`]: a launch reads and writes only where memory is. `engine::gpu` answers
-//! for the graphs, each step's launcher for its offsets.
+//! `unsafe` is here and where kernels are launched (`steps/*/cuda.rs`, `data/cuda`, the noise modes, `engine::gpu`, `run::bench::peaks`), each
+//! time with a line that says why it holds. What the device checks itself: that a view lies in its buffer and has its numbers, that what a
+//! step writes overlaps nothing that it may not, that a struct of parameters is laid out as the kernel takes it. What is left to a launcher: that
+//! the lengths are those of the geometry.
+
+#![allow(unsafe_code)]
 
 pub mod cuda;
 pub(crate) mod host;

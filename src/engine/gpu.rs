@@ -1,16 +1,19 @@
 //! A plan on the GPU: its memory, and whole epochs as replayed CUDA graphs.
 
+#![allow(unsafe_code)] // launches, captures and replays
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::plan::{Plan, TrainingPorts};
 use super::{Hyper, Step};
 use crate::device::DType;
+use crate::device::cuda::kernels::{EndStepParameters, constants};
 use crate::device::cuda::{self, Buffer, Cuda, DeviceBuffers, Graph, Mark, Pointer, PointerMut, kernels};
 use crate::error::{CudaError, Error, Result};
 
-/// Threads of the kernel that ends a step, as in `kernels/epoch.cu`.
-const END_STEP_THREADS: u32 = 256;
+/// Threads of the kernel that ends a step.
+const END_STEP_THREADS: u32 = constants::epoch::THREADS as u32;
 
 /// Steps that the host may be ahead of the device.
 const AHEAD: usize = 4;
@@ -108,7 +111,9 @@ impl Gpu {
     /// Captures steps, with one set of hyperparameters. They name this memory, which must not move before the graph's last launch.
     pub(super) fn capture(&mut self, steps: &[Step], hyper: &Hyper) -> Result<Graph> {
         self.run(&[], Some(hyper))?;
-        self.memory.cuda().capture(|| Ok(steps.iter().try_for_each(|step| step.cuda(&self.memory))?))
+        let work = || Ok(steps.iter().try_for_each(|step| step.cuda(&self.memory))?);
+        // SAFETY: the steps name this memory alone; who launches the graph keeps it.
+        unsafe { self.memory.cuda().capture(work) }
     }
 
     /// Seconds by the device's clock that steps take, right after the work that `before` launches. That keeps the device busy while the
@@ -161,9 +166,11 @@ impl Gpu {
         let epochs = epochs.as_mut().ok_or_else(no_feed)?;
         let graph = match epochs.graphs.remove(&plan.batch) {
             Some(graph) => graph,
-            None => memory.cuda().capture(|| enqueue(plan, ports, stride, memory, epochs))?,
+            // SAFETY: the launches name the memory, the epoch's buffers and what the feed holds, which live as long as the graph.
+            None => unsafe { memory.cuda().capture(|| enqueue(plan, ports, stride, memory, epochs)) }?,
         };
-        graph.launch()?;
+        // SAFETY: graphs are dropped where their memory moves (`reserve`, `attach`).
+        unsafe { graph.launch() }?;
         epochs.graphs.insert(plan.batch, graph);
         // The host stays a few steps ahead of the device, not an epoch, so that the progress it shows is true and it can be stopped.
         epochs.launched.push_back(memory.cuda().mark()?);
@@ -210,16 +217,17 @@ fn enqueue(
     for step in [&plan.forward, &plan.backward, &plan.update].into_iter().flatten() {
         step.cuda(memory)?;
     }
-    kernels::epoch::end_step(
-        memory.cuda().launch([1, 1, 1], END_STEP_THREADS, 0),
-        memory.pointer(ports.loss),
-        memory.pointer(ports.labels),
-        epochs.log.pointer_mut(),
-        memory.clock.pointer_mut(),
-        plan.batch as i32,
-        stride as i32,
-        epochs.order.len() as i32,
-    )?;
+    let end = EndStepParameters {
+        loss: memory.pointer(ports.loss),
+        labels: memory.pointer(ports.labels),
+        log: epochs.log.pointer_mut(),
+        clock: memory.clock.pointer_mut(),
+        n: plan.batch as i32,
+        stride: stride as i32,
+        capacity: epochs.order.len() as i32,
+    };
+    // SAFETY: a loss and a label for each image of the batch; the clock names a batch of the epoch, for which the log has room.
+    unsafe { kernels::epoch::end_step(memory.cuda().launch([1, 1, 1], END_STEP_THREADS, 0), &end) }?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use super::gpu::{EpochLog, Feed, Gpu};
 use super::lower::{PlanOptions, lower};
 use super::plan::{Plan, Ports, TrainingPorts};
 use super::{Hyper, Step};
-use crate::device::cuda::{self, Graph, PointerMut};
+use crate::device::cuda::{self, PointerMut, Replays};
 use crate::device::{Device, HostBuffers, View};
 use crate::error::{Error, Result};
 use crate::model::{Arch, Objective, Weights};
@@ -360,12 +360,13 @@ impl<T: Real> Network<T> {
         &mut self,
         steps: &[Step],
         hyper: &Hyper,
-        work: impl FnOnce(&Network<T>, &Graph) -> Result<R>,
+        work: impl FnOnce(&Network<T>, Replays<'_>) -> Result<R>,
     ) -> Result<R> {
         let gpu = self.gpu()?;
         let (graph, cuda) = (gpu.capture(steps, hyper)?, gpu.memory.cuda().clone());
-        // Nothing that the graph names can move meanwhile: the network is only lent.
-        let done = work(self, &graph);
+        // SAFETY: nothing that the graph names can move meanwhile: the network is only lent.
+        #[allow(unsafe_code)]
+        let done = work(self, unsafe { graph.replays() });
         cuda.synchronize()?;
         done
     }

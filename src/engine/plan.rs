@@ -106,7 +106,11 @@ impl Plan {
     }
 
     /// GPU memory for the plan, with its constants and tables.
+    ///
+    /// # Errors
+    /// Those of an allocation, and a step that would write what it reads.
     pub fn cuda_memory(&self, cuda: &Arc<Cuda>) -> cuda::Result<DeviceBuffers> {
+        self.steps().try_for_each(Step::check)?;
         let mut memory = DeviceBuffers::new(cuda, &self.buffers.reals, &self.buffers.bytes, self.cuda_workspace())?;
         for (view, values) in &self.constants {
             let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();

@@ -1,4 +1,4 @@
-//! One home per step kind: its definition and geometry, its CPU form, the plain operations it composes, and its CUDA launcher.
+//! One home per step kind: its definition and geometry, its CPU form, the plain operations it composes, and its CUDA launcher (`cuda.rs`).
 //!
 //! | step | file | kernels |
 //! | --- | --- | --- |

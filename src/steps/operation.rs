@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::norm::{Norm, Stats};
+use crate::device::cuda::kernels::constants::hyper;
 use crate::device::cuda::{self, DeviceBuffers};
 use crate::device::{ByteView, HostBuffers, View};
 use crate::real::Real;
@@ -23,6 +24,26 @@ pub trait Operation {
 
     /// What the step writes, scratch space aside.
     fn writes(&self) -> Access;
+
+    /// The outputs that may take the place of an input of another name.
+    fn in_place(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What would be written while it is read: outputs that overlap each other, or an input of which they are not the whole, whether by its
+    /// name (as running statistics) or [in place](Operation::in_place).
+    fn overlap(&self) -> Option<String> {
+        let (reads, writes) = (self.reads().reals, self.writes().reals);
+        let meet = |a: View, b: View| a.buffer == b.buffer && a.start.max(b.start) < a.range().end.min(b.range().end);
+        for (i, &(name, output)) in writes.iter().enumerate() {
+            let same = |other: &str, view: View| view == output && (other == name || self.in_place().contains(&name));
+            let read = reads.iter().find(|&&(other, view)| meet(output, view) && !same(other, view));
+            if let Some((other, _)) = read.or(writes[..i].iter().find(|&&(_, view)| meet(output, view))) {
+                return Some(format!("its output {name} overlaps {other}"));
+            }
+        }
+        None
+    }
 
     /// Runs on the CPU. The workspace of `memory` holds at least [`Operation::workspace`] elements. Outputs of bf16 are not rounded yet.
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper);
@@ -132,9 +153,18 @@ impl Hyper {
     /// As the kernels read them: see `kernels/hyper.cuh`.
     pub fn row(&self) -> [f32; DeviceBuffers::HYPER] {
         let (rate, root) = self.bias_corrected();
-        let [lr, weight_decay, norm_momentum, rate, root] =
-            [self.lr, self.weight_decay, self.norm_momentum, rate, root].map(|v| v as f32);
-        [lr, weight_decay, norm_momentum, rate, root, f32::from_bits(self.step as u32), 0.0, 0.0]
+        let mut row = [0.0; DeviceBuffers::HYPER];
+        for (column, value) in [
+            (hyper::HYPER_LR, self.lr),
+            (hyper::HYPER_WEIGHT_DECAY, self.weight_decay),
+            (hyper::HYPER_NORM_MOMENTUM, self.norm_momentum),
+            (hyper::HYPER_ADAM_RATE, rate),
+            (hyper::HYPER_ADAM_ROOT, root),
+        ] {
+            row[column as usize] = value as f32;
+        }
+        row[hyper::HYPER_UPDATE as usize] = f32::from_bits(self.step as u32);
+        row
     }
 }
 
@@ -187,5 +217,30 @@ impl Access {
     pub(crate) fn bytes(&self) -> u64 {
         let reals: usize = self.reals.iter().map(|(_, view)| view.len * view.dtype.size()).sum();
         (reals + self.argmax.map_or(0, |view| view.len)) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::activation::Activation;
+    use crate::steps::add::Add;
+    use crate::steps::dropout::Dropout;
+    use crate::steps::optimizer::Sgd;
+
+    #[test]
+    fn outputs_lie_apart_from_inputs() {
+        let [a, b, y] = [0, 1, 2].map(|buffer| View::of(buffer, 8));
+        let add = |b, y| Add { activation: Activation { slope: 1.0 }, a, b, y }.overlap();
+        assert_eq!(add(b, y), None);
+        assert_eq!(add(b, a).unwrap(), "its output y overlaps a");
+        assert_eq!(add(b, View { start: 4, len: 8, ..b }).unwrap(), "its output y overlaps b");
+        assert_eq!(add(b, View { start: 8, ..b }), None);
+        let dropout = |y| Dropout { seed: 0, number: 0, n: 2, x: a, y }.overlap();
+        assert_eq!((dropout(a), dropout(b)), (None, None));
+        assert_eq!(dropout(View { start: 1, ..a }).unwrap(), "its output y overlaps x");
+        let sgd = |momentum| Sgd { params: a, grads: b, momentum }.overlap();
+        assert_eq!(sgd(y), None);
+        assert_eq!(sgd(a).unwrap(), "its output params overlaps momentum");
     }
 }

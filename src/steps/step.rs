@@ -131,6 +131,13 @@ impl Step {
         of_any_kind!(self, step => step.cpu(memory, hyper));
     }
 
+    /// See [`Operation::overlap`]; the error tells the step.
+    pub fn check(&self) -> Result<(), CudaError> {
+        let Some(reason) = of_any_kind!(self, step => step.overlap()) else { return Ok(()) };
+        let source = Box::new(CudaError::Call { action: "lay out a step", reason });
+        Err(CudaError::Step { step: self.describe(), source })
+    }
+
     /// See [`Operation::workspace`].
     pub fn workspace(&self) -> usize {
         of_any_kind!(self, step => step.workspace())

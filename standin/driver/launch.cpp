@@ -15,14 +15,16 @@ static int check_limits(const Kernel& k, dim3 grid, dim3 block, unsigned shared)
   return OK;
 }
 
-// The first word of each parameter as an integer: the value of an int; for a pointer 1, or 0 if it is null.
+static const char* at(const Argument& a, void** parameters) { return (const char*)parameters[a.parameter] + a.offset; }
+
+// The first word of each argument as an integer: the value of an int; for a pointer 1, or 0 if it is null.
 static std::vector<int> first_words(const Kernel& k, void** parameters) {
-  std::vector<int> words(k.parameters);
-  for (int i = 0; i < k.parameters; i++) {
-    if (k.pointer_parameters >> i & 1)
-      words[i] = *(void**)parameters[i] != nullptr;
+  std::vector<int> words(k.argument_count);
+  for (int i = 0; i < k.argument_count; i++) {
+    if (k.arguments[i].pointer)
+      words[i] = *(void* const*)at(k.arguments[i], parameters) != nullptr;
     else
-      memcpy(&words[i], parameters[i], sizeof(int));
+      memcpy(&words[i], at(k.arguments[i], parameters), sizeof(int));
   }
   return words;
 }
@@ -30,9 +32,12 @@ static std::vector<int> first_words(const Kernel& k, void** parameters) {
 static void trace(const Kernel& k, dim3 grid, dim3 block, unsigned shared, const std::vector<int>& words) {
   static FILE* file = fopen(settings.trace, "w");
   if (!file) return;
-  fprintf(file, "{\"kernel\": \"%s\", \"grid\": [%u, %u, %u], \"block\": [%u, %u, %u], \"shared\": %u, \"words\": [", k.name, grid.x, grid.y,
+  fprintf(file, "{\"kernel\": \"%s\", \"grid\": [%u, %u, %u], \"block\": [%u, %u, %u], \"shared\": %u, \"arguments\": [", k.name, grid.x, grid.y,
           grid.z, block.x, block.y, block.z, shared);
-  for (size_t i = 0; i < words.size(); i++) fprintf(file, i ? ", %d" : "%d", words[i]);
+  for (size_t i = 0; i < words.size(); i++) {
+    const Argument& a = k.arguments[i];
+    fprintf(file, "%s[\"%s\", %u, %s, %d]", i ? ", " : "", a.name ? a.name : "", a.offset, a.pointer ? "true" : "false", words[i]);
+  }
   fprintf(file, "]}\n");
   fflush(file);
 }
@@ -50,14 +55,16 @@ static int launch(void* function, dim3 grid, dim3 block, unsigned shared, void* 
     return error;
   }
   std::vector<void*> pointers;
-  for (int i = 0; i < kernel->parameters; i++) {
-    if (!(kernel->pointer_parameters >> i & 1)) continue;
+  for (int i = 0; i < kernel->argument_count; i++) {
+    const Argument& argument = kernel->arguments[i];
+    if (!argument.pointer) continue;
     void* p;
-    memcpy(&p, parameters[i], sizeof p);
+    memcpy(&p, at(argument, parameters), sizeof p);
     if (!p) continue;
     pointers.push_back(p);
     if (find_allocation(p)) continue;
-    report("kernel %s: parameter %d, %p, is not device memory", kernel->name, i, p);
+    const std::string name = argument.name ? argument.name : std::to_string(i);
+    report("kernel %s: parameter %s, %p, is not device memory", kernel->name, name.c_str(), p);
     return sticky_error = ILLEGAL_ADDRESS;
   }
   std::shared_ptr<void> packed(kernel->pack(parameters), kernel->unpack);

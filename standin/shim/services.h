@@ -85,12 +85,20 @@ void note_atomic(const void* p, unsigned bytes);
 void note_fence();
 void require_compute_capability(int at_least, const char* site);
 
+// A number or a pointer that a kernel is given: a parameter, or a field of the struct that is its only one.
+struct Argument {
+  const char* name;  // of a field
+  int parameter;
+  unsigned offset;  // in bytes, within the parameter
+  bool pointer;
+};
+
 // A kernel as its library registers it. The launcher copies the parameters, then calls once per thread.
 struct Kernel {
   const char* name;
   int max_threads;  // __launch_bounds__
-  int parameters;
-  unsigned long long pointer_parameters;  // bit i: parameter i is a pointer
+  const Argument* arguments;
+  int argument_count;
   void* (*pack)(void** parameters);
   void (*unpack)(void* packed);  // frees what pack returned
   void (*call)(const void* packed);
@@ -111,15 +119,23 @@ template <class... Parameters, void (*FUNCTION)(Parameters...)> struct Register<
   static void* pack(void** parameters) { return pack_each(parameters, std::index_sequence_for<Parameters...>{}); }
   static void unpack(void* packed) { delete static_cast<Packed*>(packed); }
   STANDIN_UNCHECKED static void call(const void* packed) { std::apply(FUNCTION, *static_cast<const Packed*>(packed)); }
-  // The arguments after the name are those of __launch_bounds__.
-  explicit Register(const char* name, int max_threads = 1024, int = 0) {
+  // What is last are the arguments of __launch_bounds__.
+  explicit Register(const char* name, int max_threads = 1024, int = 0) { add(name, by_parameter(), sizeof...(Parameters), max_threads); }
+  static const Argument* by_parameter() {
+    int i = 0;
+    static const Argument arguments[] = {Argument{nullptr, i++, 0, std::is_pointer_v<Parameters>}..., Argument{}};
+    return arguments;
+  }
+  // The fields of the struct that the kernel takes.
+  template <int COUNT> explicit Register(const char* name, const Argument (&fields)[COUNT], int max_threads = 1024, int = 0) {
+    add(name, fields, COUNT, max_threads);
+  }
+  static void add(const char* name, const Argument* arguments, int count, int max_threads) {
     static Kernel kernel;
     kernel.name = name;
     kernel.max_threads = max_threads;
-    kernel.parameters = sizeof...(Parameters);
-    unsigned i = 0;
-    ((kernel.pointer_parameters |= (unsigned long long)std::is_pointer_v<Parameters> << i++), ...);
-    (void)i;
+    kernel.arguments = arguments;
+    kernel.argument_count = count;
     kernel.pack = pack;
     kernel.unpack = unpack;
     kernel.call = call;

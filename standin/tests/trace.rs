@@ -20,9 +20,10 @@ fn dry_launches_are_told_and_not_run() {
     assert!(child.status().unwrap().success());
     let told = std::fs::read_to_string(&trace).unwrap();
     std::fs::remove_file(&trace).unwrap();
-    let words = format!("[1, 1, {}, 10007]", 0.3f32.to_bits());
-    let launch = r#""kernel": "basic_saxpy", "grid": [7, 1, 1], "block": [256, 1, 1], "shared": 0, "words":"#;
-    assert_eq!(told, format!("{{{launch} {words}}}\n"));
+    let [x, y, a, n] = [(true, 1), (true, 1), (false, 0.3f32.to_bits()), (false, 10_007)]
+        .map(|(pointer, word)| format!(r#"["", 0, {pointer}, {word}]"#));
+    let launch = r#""kernel": "basic_saxpy", "grid": [7, 1, 1], "block": [256, 1, 1], "shared": 0"#;
+    assert_eq!(told, format!("{{{launch}, \"arguments\": [{x}, {y}, {a}, {n}]}}\n"));
 }
 
 fn launch_dry() {

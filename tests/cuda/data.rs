@@ -19,7 +19,8 @@ use fcdd::datasets::folder::FOLDER;
 use fcdd::datasets::imagenet::IMAGENET;
 use fcdd::datasets::mnist::MNIST;
 use fcdd::datasets::mvtec::MVTEC;
-use fcdd::device::cuda::{Buffer, Cuda, kernels};
+use fcdd::device::cuda::kernels::{self, PhiloxFunctionsParameters, PhiloxRoundsParameters, PhiloxStreamParameters};
+use fcdd::device::cuda::{Buffer, Cuda};
 use fcdd::named::Named;
 use fcdd::rng::{Purpose, Stream, ln, philox, sin_cos_turns};
 use fcdd::run::verify::{Check, CheckOutcome, CheckReport, batches};
@@ -385,14 +386,16 @@ fn a_graph_draws_what_the_clock_shows() {
     let mut order = cuda.upload(&set.order(0)).unwrap();
     let (inputs, labels) = (poisoned(cuda, 5 * p.input_len()), poisoned(cuda, 5));
     let (at, row) = (clock.pointer(), order.pointer());
-    let graph =
-        cuda.capture(|| device.enqueue(5, 5, at, row, inputs.pointer_mut(), labels.pointer_mut(), None)).unwrap();
+    let work = || device.enqueue(5, 5, at, row, inputs.pointer_mut(), labels.pointer_mut(), None);
+    // SAFETY: all that the launches name lives until the end of this function.
+    let graph = unsafe { cuda.capture(work) }.unwrap();
     for epoch in 0..3 {
         let samples = set.order(epoch);
         order.write(0, &samples).unwrap();
         for number in 0..2u32 {
             clock.write(0, &[number, epoch]).unwrap();
-            graph.launch().unwrap();
+            // SAFETY: as above.
+            unsafe { graph.launch() }.unwrap();
             let expected = on_cpu(&set, epoch, &samples[5 * number as usize..][..5]);
             assert_eq!(bits(&read(&inputs)), expected.inputs, "epoch {epoch}, batch {number}");
             assert_eq!(bits(&read(&labels)), expected.labels);
@@ -460,7 +463,9 @@ fn random_numbers() {
     let n = inputs.len() / 6;
     let (device, outputs) = (cuda.upload(&inputs).unwrap(), cuda.zeros::<u32>(4 * n).unwrap());
     let launch = cuda.launch_per_item(n, 64);
-    kernels::philox::philox_rounds(launch, device.pointer(), n as u32, outputs.pointer_mut()).unwrap();
+    let parameters = PhiloxRoundsParameters { inputs: device.pointer(), n: n as u32, outputs: outputs.pointer_mut() };
+    // SAFETY: n times six numbers, and four.
+    unsafe { kernels::philox::philox_rounds(launch, &parameters) }.unwrap();
     let mut words = vec![0; 4 * n];
     outputs.read(0, &mut words).unwrap();
     assert_eq!(words[..12], known.concat());
@@ -471,17 +476,17 @@ fn random_numbers() {
     let n = 20_003;
     let stream = Stream::new(0xfedc_ba98_7654_3210, Purpose::AugmentNoise, 5, 77);
     let (words, normals) = (cuda.zeros::<u32>(n).unwrap(), poisoned(cuda, n));
-    kernels::philox::philox_stream(
-        cuda.launch_per_item(n.div_ceil(4), 256),
-        0xfedc_ba98_7654_3210,
-        Purpose::AugmentNoise as u32,
-        5,
-        77,
-        n as u32,
-        words.pointer_mut(),
-        normals.pointer_mut(),
-    )
-    .unwrap();
+    let parameters = PhiloxStreamParameters {
+        seed: 0xfedc_ba98_7654_3210,
+        purpose: Purpose::AugmentNoise,
+        epoch: 5,
+        sample: 77,
+        n: n as u32,
+        bits: words.pointer_mut(),
+        normals: normals.pointer_mut(),
+    };
+    // SAFETY: both buffers have n numbers.
+    unsafe { kernels::philox::philox_stream(cuda.launch_per_item(n.div_ceil(4), 256), &parameters) }.unwrap();
     let mut made = vec![0; n];
     words.read(0, &mut made).unwrap();
     assert!(made.iter().zip(0..).all(|(&word, i)| word == stream.bits(i)));
@@ -506,16 +511,16 @@ fn logarithms_and_angles() {
     let outputs = [(); 3].map(|()| poisoned(cuda, x.len()));
     let (device_x, device_turns) = (cuda.upload(&x).unwrap(), cuda.upload(&turns).unwrap());
     let [logarithm, sine, cosine] = &outputs;
-    kernels::philox::philox_functions(
-        cuda.launch_per_item(x.len(), 256),
-        device_x.pointer(),
-        device_turns.pointer(),
-        x.len() as u32,
-        logarithm.pointer_mut(),
-        sine.pointer_mut(),
-        cosine.pointer_mut(),
-    )
-    .unwrap();
+    let parameters = PhiloxFunctionsParameters {
+        x: device_x.pointer(),
+        turns: device_turns.pointer(),
+        n: x.len() as u32,
+        logarithm: logarithm.pointer_mut(),
+        sine: sine.pointer_mut(),
+        cosine: cosine.pointer_mut(),
+    };
+    // SAFETY: all buffers have n numbers.
+    unsafe { kernels::philox::philox_functions(cuda.launch_per_item(x.len(), 256), &parameters) }.unwrap();
     let [logarithm, sine, cosine] = outputs.each_ref().map(|buffer| bits(&read(buffer)));
     for i in 0..x.len() {
         assert_eq!(logarithm[i], ln(x[i]).to_bits(), "ln {}", x[i]);

@@ -1,12 +1,12 @@
-//! The tests' own kernels (`kernels/*.cu`). `build.rs` generates a launch stub for each, as for the library's kernels. The stubs use a module
-//! and a stream of their own, in the context of the device under test.
+//! The tests' own kernels (`kernels/*.cu`). `build.rs` generates a function that launches each, as for the library's kernels. They use a
+//! module and a stream of their own, in the context of the device under test.
 
 use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, CudaFunction, CudaGraph, CudaStream, sys};
 use cudarc::nvrtc::Ptx;
 use fcdd::device::cuda::kernels::{Image, Kernel};
-use fcdd::device::cuda::{Argument, Pointer, PointerMut, TensorMap};
+use fcdd::device::cuda::{Pointer, PointerMut, TensorMap};
 
 use crate::support::{Gpu, on_device, skipped};
 
@@ -18,7 +18,7 @@ pub struct Kernels {
     functions: Vec<CudaFunction>,
 }
 
-/// A launch to which a stub adds the kernel and its arguments.
+/// A launch to which a generated function adds the kernel and its parameters.
 #[derive(Clone, Copy)]
 pub struct Launch<'a> {
     kernels: &'a Kernels,
@@ -98,12 +98,13 @@ impl Launch<'_> {
         Launch { ahead, ..self }
     }
 
-    fn run(self, kernel: usize, arguments: &[&dyn Argument]) -> Result<()> {
-        assert!(KERNELS[kernel].max_threads.is_none_or(|most| self.threads <= most), "{}", KERNELS[kernel].name);
+    /// # Safety
+    /// `P` is the struct that the kernel takes, and its pointers are those of buffers that the kernel stays inside.
+    unsafe fn run<P>(self, kernel: usize, parameters: &P) -> Result<()> {
         let function = &self.kernels.functions[kernel];
         let most_shared = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         function.set_attribute(most_shared, self.shared as i32).map_err(|error| error.0)?;
-        let mut parameters: Vec<_> = arguments.iter().map(|argument| argument.location()).collect();
+        let mut parameters = [(&raw const *parameters).cast_mut().cast()];
         let mut ahead = sys::CUlaunchAttribute {
             id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
             pad: [0; 4],
@@ -121,8 +122,8 @@ impl Launch<'_> {
             attrs: &raw mut ahead,
             numAttrs: u32::from(self.ahead),
         };
-        // SAFETY: the stub was generated from the kernel's signature, so the arguments have its parameters' number and types; the call
-        // copies them. The tests wait for a kernel before they free what it was given.
+        // SAFETY: the kernel has one parameter, which is such a struct; the call copies it. The tests wait for a kernel before they free what
+        // it was given.
         let status = unsafe {
             let (function, extra) = (function.cu_function(), std::ptr::null_mut());
             sys::cuLaunchKernelEx(&raw const config, function, parameters.as_mut_ptr(), extra)

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use fcdd::data::anomaly::gpu::{Draw, GpuBatch, GpuNoise};
+use fcdd::data::anomaly::gpu::{GpuBatch, GpuNoise};
 use fcdd::data::anomaly::{Mode, Noise, Scratch};
-use fcdd::device::cuda::{Cuda, Result, kernels};
+use fcdd::device::cuda::kernels::{self, NoiseParameters};
+use fcdd::device::cuda::{Cuda, Result};
 use fcdd::rng::Stream;
 
 /// One random grey per image, whatever its channels.
@@ -33,9 +34,10 @@ impl Noise for Grey {
 
 impl GpuNoise for Grey {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
-        let Draw { clock, order, stride, seed, supervise } = batch.draw;
-        let (launch, len) = (batch.launch(batch.image_len(), 0), batch.image_len() as u32);
+        let len = batch.image_len();
         // A solid colour of one channel: every value takes the first number's.
-        kernels::noise::noise_solid(launch, clock, order, stride, seed, supervise, len, 1, batch.values)
+        let parameters = NoiseParameters { draw: batch.draw, noise: batch.values, len: len as u32, channels: 1 };
+        // SAFETY: the draw names the batch's samples, the values have room for its images.
+        unsafe { kernels::noise::noise_solid(batch.launch(len, 0), &parameters) }
     }
 }

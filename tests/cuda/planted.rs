@@ -1,7 +1,7 @@
 //! Tests that fail on purpose, each in a different way, for rehearsals of scripts/gpu-proof. To run one:
 //! `--ignored --exact planted::never_ends`.
 
-use crate::kernels::{Needs, planted, with_kernels};
+use crate::kernels::{EndlessParameters, Needs, OutOfBoundsParameters, planted, with_kernels};
 
 /// The kernel's error is sticky: all later CUDA calls of the process fail too.
 #[test]
@@ -9,7 +9,9 @@ use crate::kernels::{Needs, planted, with_kernels};
 fn writes_out_of_bounds() {
     with_kernels(Needs::Since(75), |gpu, kernels| {
         let x = gpu.cuda().upload(&[0.0f32]).unwrap();
-        planted::planted_out_of_bounds(kernels.launch(1, 1, 0), x.pointer_mut()).unwrap();
+        let parameters = OutOfBoundsParameters { x: x.pointer_mut() };
+        // Unsafe indeed.
+        unsafe { planted::planted_out_of_bounds(kernels.launch(1, 1, 0), &parameters) }.unwrap();
         kernels.wait().unwrap();
     });
 }
@@ -20,7 +22,9 @@ fn writes_out_of_bounds() {
 fn never_ends() {
     with_kernels(Needs::Since(75), |gpu, kernels| {
         let flag = gpu.cuda().upload(&[0i32]).unwrap();
-        planted::planted_endless(kernels.launch(1, 1, 0), flag.pointer_mut()).unwrap();
+        // SAFETY: it reads the flag.
+        unsafe { planted::planted_endless(kernels.launch(1, 1, 0), &EndlessParameters { flag: flag.pointer_mut() }) }
+            .unwrap();
         kernels.wait().unwrap();
     });
 }

@@ -3,11 +3,18 @@
 //! the PTX, so only on a GPU do these tests find a wrong instruction.
 //!
 //! All numbers are small integers, so that sums are exact in any order.
+//!
+//! All launches are `unsafe`: each test gives its kernel buffers of the lengths that the kernel's comment names.
 
 use fcdd::device::cuda::{Buffer, TensorMap, Windows};
 use half::bf16;
 
-use crate::kernels::{Kernels, Needs, primitives as plain, primitives_sm90 as sm90, with_kernels};
+use crate::kernels::{
+    ConsumeNcParameters, ConsumeParameters, CpAsyncGroupsParameters, CpAsyncParameters, Kernels, LdmatrixParameters,
+    MbarrierExpectTxParameters, MbarrierPhasesParameters, MmaParameters, Needs, PackBf16Parameters, ProduceParameters,
+    TmaParameters, ToBf16Parameters, WgmmaGroupsParameters, WgmmaParameters, primitives as plain,
+    primitives_sm90 as sm90, with_kernels,
+};
 use crate::support::Gpu;
 
 /// Pseudorandom integers of magnitude 128 at most, which are exact in bf16; the same in every run.
@@ -91,7 +98,13 @@ fn to_bf16() {
         let (floats, wanted): (Vec<f32>, Vec<u16>) = rounded().into_iter().map(|(f, b)| (f32::from_bits(f), b)).unzip();
         let (x, y) = (upload(gpu, &floats), upload(gpu, &vec![0u16; floats.len()]));
         let n = floats.len() as i32;
-        plain::primitive_to_bf16(kernels.launch(1, 256, 0), x.pointer(), y.pointer_mut(), n).unwrap();
+        unsafe {
+            plain::primitive_to_bf16(
+                kernels.launch(1, 256, 0),
+                &ToBf16Parameters { x: x.pointer(), y: y.pointer_mut(), n },
+            )
+        }
+        .unwrap();
         kernels.wait().unwrap();
         same("cvt.rn.bf16.f32", &read(&y), &wanted);
     });
@@ -108,7 +121,13 @@ fn pack_bf16() {
         let (x, z, y) = (upload(gpu, &floats(&lo)), upload(gpu, &floats(&hi)), upload(gpu, &vec![0u32; lo.len()]));
         let n = lo.len() as i32;
         let launch = kernels.launch(1, 256, 0);
-        plain::primitive_pack_bf16(launch, x.pointer(), z.pointer(), y.pointer_mut(), n).unwrap();
+        unsafe {
+            plain::primitive_pack_bf16(
+                launch,
+                &PackBf16Parameters { lo: x.pointer(), hi: z.pointer(), y: y.pointer_mut(), n },
+            )
+        }
+        .unwrap();
         kernels.wait().unwrap();
         same("cvt.rn.bf16x2.f32", &read(&y), &wanted);
     });
@@ -125,7 +144,13 @@ fn ldmatrix(what: &str, form: i32, matrices: usize, transposed: bool) {
             let rows: Vec<i32> = (0..32).map(|lane| (lane * 5 + 3) % 32).collect();
             let (x, rows, y) = (upload(gpu, &elements), upload(gpu, &rows), upload(gpu, &[0u32; 128]));
             let launch = kernels.launch(1, 32, 0);
-            plain::primitive_ldmatrix(launch, x.pointer(), rows.pointer(), y.pointer_mut(), form).unwrap();
+            unsafe {
+                plain::primitive_ldmatrix(
+                    launch,
+                    &LdmatrixParameters { x: x.pointer(), rows: rows.pointer(), y: y.pointer_mut(), form },
+                )
+            }
+            .unwrap();
             kernels.wait().unwrap();
             let element = |matrix: usize, row: usize, column: usize| {
                 let (row, column) = if transposed { (column, row) } else { (row, column) };
@@ -196,7 +221,13 @@ fn mma_m16n8k16() {
                 upload(gpu, &fragment_c.collect::<Vec<_>>()),
             );
             let launch = kernels.launch(1, 32, 0);
-            plain::primitive_mma(launch, x.pointer(), z.pointer(), y.pointer_mut(), STEPS as i32).unwrap();
+            unsafe {
+                plain::primitive_mma(
+                    launch,
+                    &MmaParameters { a: x.pointer(), b: z.pointer(), d: y.pointer_mut(), steps: STEPS as i32 },
+                )
+            }
+            .unwrap();
             kernels.wait().unwrap();
             let sum = |place: usize| {
                 let (row, column) = (place / 8, place % 8);
@@ -225,7 +256,13 @@ fn cp_async_16_bytes() {
                 let given = upload(gpu, &(0..32).map(|lane| bytes(lane) as i32).collect::<Vec<_>>());
                 let launch = kernels.launch(1, 32, 0);
                 let (from, to) = (x.pointer(), y.pointer_mut());
-                plain::primitive_cp_async(launch, from, given.pointer(), to, whole.into()).unwrap();
+                unsafe {
+                    plain::primitive_cp_async(
+                        launch,
+                        &CpAsyncParameters { x: from, bytes: given.pointer(), y: to, whole: whole.into() },
+                    )
+                }
+                .unwrap();
                 kernels.wait().unwrap();
                 let wanted = |i: usize| match (i / WIDTH, i % WIDTH) {
                     (32.., _) => 0xee, // after the copies: unchanged
@@ -250,7 +287,13 @@ fn cp_async_wait_group() {
         gpu.in_every_order(|order| {
             let y = upload(gpu, &vec![0u32; source.len()]);
             let launch = kernels.launch(1, 128, 0);
-            plain::primitive_cp_async_groups(launch, x.pointer(), y.pointer_mut(), STEPS as i32).unwrap();
+            unsafe {
+                plain::primitive_cp_async_groups(
+                    launch,
+                    &CpAsyncGroupsParameters { x: x.pointer(), y: y.pointer_mut(), steps: STEPS as i32 },
+                )
+            }
+            .unwrap();
             kernels.wait().unwrap();
             let wanted: Vec<u32> = (0..source.len()).map(|i| source[i ^ (37 * 4)]).collect();
             same(&format!("cp.async.wait_group, {order}"), &read(&y), &wanted);
@@ -276,7 +319,13 @@ fn mbarrier_phases() {
     with_kernels(Needs::Sm90a, |gpu, kernels| {
         gpu.in_every_order(|order| {
             let y = upload(gpu, &[0u32; PHASES * 96]);
-            sm90::primitive_mbarrier_phases(kernels.launch(1, 96, 96 * 4), y.pointer_mut(), PHASES as i32).unwrap();
+            unsafe {
+                sm90::primitive_mbarrier_phases(
+                    kernels.launch(1, 96, 96 * 4),
+                    &MbarrierPhasesParameters { y: y.pointer_mut(), phases: PHASES as i32 },
+                )
+            }
+            .unwrap();
             kernels.wait().unwrap();
             let wanted = |i: usize| {
                 let (phase, thread) = (i / 96, (i % 96 + 32 + i / 96) % 96);
@@ -299,7 +348,13 @@ fn mbarrier_expect_tx() {
         gpu.in_every_order(|order| {
             let y = upload(gpu, &[0u32; PHASES * 64]);
             let launch = kernels.launch(1, 64, 0);
-            sm90::primitive_mbarrier_expect_tx(launch, map, y.pointer_mut(), PHASES as i32).unwrap();
+            unsafe {
+                sm90::primitive_mbarrier_expect_tx(
+                    launch,
+                    &MbarrierExpectTxParameters { map, y: y.pointer_mut(), phases: PHASES as i32 },
+                )
+            }
+            .unwrap();
             kernels.wait().unwrap();
             let wanted = |i: usize| match (i / 64, i % 64) {
                 (phase, at @ 0..8) => u32::from(bits(matrix[phase * 64 + at])),
@@ -360,7 +415,19 @@ fn tma_rows() {
                     let y = upload(gpu, &vec![0u32; at.len() * box_bytes / 4]);
                     let launch = kernels.launch(1, 64, (at.len() * box_bytes + 1024) as u32);
                     let (count, to) = (at.len() as i32, y.pointer_mut());
-                    sm90::primitive_tma_rows(launch, map, given.pointer(), to, count, box_bytes as i32).unwrap();
+                    unsafe {
+                        sm90::primitive_tma_rows(
+                            launch,
+                            &TmaParameters {
+                                map,
+                                at: given.pointer(),
+                                y: to,
+                                boxes: count,
+                                box_bytes: box_bytes as i32,
+                            },
+                        )
+                    }
+                    .unwrap();
                     kernels.wait().unwrap();
                     boxes_hold(
                         &format!("{rows} rows from {at:?} on, {order}"),
@@ -408,7 +475,19 @@ fn tma_windows() {
                     let y = upload(gpu, &vec![0u32; at.len() * box_bytes / 4]);
                     let launch = kernels.launch(1, 64, (at.len() * box_bytes + 1024) as u32);
                     let (count, to) = (at.len() as i32, y.pointer_mut());
-                    sm90::primitive_tma_windows(launch, map, given.pointer(), to, count, box_bytes as i32).unwrap();
+                    unsafe {
+                        sm90::primitive_tma_windows(
+                            launch,
+                            &TmaParameters {
+                                map,
+                                at: given.pointer(),
+                                y: to,
+                                boxes: count,
+                                box_bytes: box_bytes as i32,
+                            },
+                        )
+                    }
+                    .unwrap();
                     kernels.wait().unwrap();
                     let what = format!("side {side}, pad {pad}, {pixels} windows from {at:?} on, {order}");
                     boxes_hold(&what, &read(&y), pixels, |index, row, column| {
@@ -489,7 +568,13 @@ fn wgmma(mn_major: bool) {
                 let sums = upload(gpu, &before);
                 let (launch, given) = (kernels.launch(1, 256, stages_bytes(3)), (stage as i32, at as i32));
                 let run = if mn_major { sm90::primitive_wgmma_mn_major } else { sm90::primitive_wgmma_k_major };
-                run(launch, x.pointer(), sums.pointer_mut(), given.0, given.1).unwrap();
+                unsafe {
+                    run(
+                        launch,
+                        &WgmmaParameters { x: x.pointer(), sums: sums.pointer_mut(), stage: given.0, at: given.1 },
+                    )
+                }
+                .unwrap();
                 kernels.wait().unwrap();
                 let wanted = before.iter().enumerate().map(|(i, before)| {
                     let (row, column) = place_of_sum(i);
@@ -522,7 +607,13 @@ fn wgmma_groups(mn_major: bool) {
             let sums = upload(gpu, &before);
             let run =
                 if mn_major { sm90::primitive_wgmma_groups_mn_major } else { sm90::primitive_wgmma_groups_k_major };
-            run(kernels.launch(1, 256, stages_bytes(2)), x.pointer(), sums.pointer_mut(), STEPS as i32).unwrap();
+            unsafe {
+                run(
+                    kernels.launch(1, 256, stages_bytes(2)),
+                    &WgmmaGroupsParameters { x: x.pointer(), sums: sums.pointer_mut(), steps: STEPS as i32 },
+                )
+            }
+            .unwrap();
             kernels.wait().unwrap();
             let wanted = before.iter().enumerate().map(|(i, before)| {
                 let (row, column) = place_of_sum(i);
@@ -572,7 +663,13 @@ fn dependent_launch(what: &str, consume: impl Fn(&Kernels, Pair<'_>, bool)) {
                 let a_few = || {
                     for _ in 0..plan {
                         let launch = kernels.launch(blocks, 256, 0).ahead(ahead);
-                        plain::primitive_produce(launch, x.pointer_mut(), steps as i32).unwrap();
+                        unsafe {
+                            plain::primitive_produce(
+                                launch,
+                                &ProduceParameters { x: x.pointer_mut(), steps: steps as i32 },
+                            )
+                        }
+                        .unwrap();
                         consume(kernels, Pair { x: &x, y: &y, blocks }, ahead);
                     }
                 };
@@ -601,7 +698,13 @@ struct Pair<'a> {
 fn griddepcontrol() {
     dependent_launch("ld.global", |kernels, Pair { x, y, blocks }, ahead| {
         let launch = kernels.launch(blocks, 256, 0).ahead(ahead);
-        plain::primitive_consume(launch, x.pointer_mut(), y.pointer_mut(), x.len() as i32).unwrap();
+        unsafe {
+            plain::primitive_consume(
+                launch,
+                &ConsumeParameters { x: x.pointer_mut(), y: y.pointer_mut(), n: x.len() as i32 },
+            )
+        }
+        .unwrap();
     });
 }
 
@@ -609,6 +712,12 @@ fn griddepcontrol() {
 fn griddepcontrol_then_ld_global_nc() {
     dependent_launch("ld.global.nc", |kernels, Pair { x, y, blocks }, ahead| {
         let launch = kernels.launch(blocks, 256, 0).ahead(ahead);
-        plain::primitive_consume_nc(launch, x.pointer(), y.pointer_mut(), x.len() as i32).unwrap();
+        unsafe {
+            plain::primitive_consume_nc(
+                launch,
+                &ConsumeNcParameters { x: x.pointer(), y: y.pointer_mut(), n: x.len() as i32 },
+            )
+        }
+        .unwrap();
     });
 }

@@ -269,7 +269,8 @@ fn captured() {
         let operands = Operands::new(&g);
         let [direct, replayed] = [0, 1].map(|_| Passes::new(gpu, &g, &operands, false));
         let fprop = |passes: &Passes| passes.steps[..2].iter().try_for_each(|step| step.cuda(&passes.memory));
-        gpu.cuda().capture(|| fprop(&replayed)).unwrap().launch().unwrap();
+        // SAFETY: the memory is there until it has been read.
+        unsafe { gpu.cuda().capture(|| fprop(&replayed)).unwrap().launch() }.unwrap();
         fprop(&direct).unwrap();
         let [direct, replayed] = [&direct, &replayed].map(|passes| passes.read(passes.results[0]));
         assert!(direct.iter().all(|v| !v.is_nan()) && direct == replayed);

@@ -1,5 +1,4 @@
-//! The build's reader of kernel signatures, the functions that it writes, and what it
-//! compiles for.
+//! The build's reader of what kernels and Rust share, the code that it writes of it, and what it compiles for.
 
 #[path = "../../build/architectures.rs"]
 mod architectures;

@@ -1,193 +1,165 @@
 //! Sources as people write them, good and bad.
 
-use crate::signatures::{Error, Kernel, Passed, kernels};
+use std::collections::BTreeMap;
 
-fn read(source: &str) -> Vec<Kernel> {
-    kernels("kernels/a.cu", source, &[]).unwrap_or_else(|e| panic!("{e}"))
+use crate::signatures::{Error, Kind, Layout, Named, Shared, Types, checks, read};
+
+fn shared(source: &str) -> Shared {
+    read("kernels/a.cu", source).unwrap_or_else(|e| panic!("{e}"))
 }
 
-fn refused(source: &str) -> Error {
-    match kernels("kernels/a.cu", source, &[]) {
-        Ok(kernels) => panic!("read as {kernels:?}"),
-        Err(error) => error,
-    }
+/// The layout of the parameters of the first kernel of a source.
+fn layout(source: &str) -> Result<Layout, Error> {
+    let shared = read("kernels/a.cu", source)?;
+    let mut types = Types::default();
+    types.add(&shared);
+    types.parameters("kernels/a.cu", &shared.kernels[0])
 }
 
-/// Signatures with their launch bounds.
-fn signatures(source: &str) -> Vec<(String, Option<u32>)> {
-    read(source).into_iter().map(|k| (k.signature(), k.max_threads)).collect()
-}
-
-fn max_threads(source: &str) -> Option<u32> {
-    read(source)[0].max_threads
-}
-
-/// Asserts that a parameter is refused in line 2 with these words.
-fn refuses(parameter: &str, words: &str) {
-    let error = refused(&format!("extern \"C\" __global__ void k(float* x,\n  {parameter}) {{}}"));
-    assert_eq!(error.line, 2, "{error}");
-    assert!(error.to_string().contains(words), "{error}");
+/// The layout of a struct of these fields.
+fn fields(body: &str) -> Result<Layout, Error> {
+    layout(&format!("struct P {{\n  float* x;\n  {body}\n}};\nKERNEL(k, P, (32), f)"))
 }
 
 #[test]
-fn spacing_and_comments_do_not_matter() {
-    let plain =
-        signatures(r#"extern "C" __global__ void __launch_bounds__(128) k(const float* x, float* y, int n) {}"#);
-    assert_eq!(plain, [("k(const float* x, float* y, int n)".into(), Some(128))]);
-    let odd = r#"
-        // extern "C" __global__ void gone(float* x) {}
-        /* extern "C" __global__ void gone(float* x) {} */
-        extern/**/"C"
-        __global__    void
-        __launch_bounds__ ( /* threads */ 128 )
-        k ( const   float*__restrict__  x , // what is read, (or not)
-            float  * __restrict__ y,int/* elements */n
-        )
-        { const char* text = "extern \"C\" __global__ void gone(float* x) {}"; char c = '"'; }
-    "#;
-    assert_eq!(signatures(odd), plain);
-    assert_eq!(signatures(&odd.replace('\n', "\r\n")), plain);
-    assert_eq!(read(odd)[0].line, 7);
-}
-
-#[test]
-fn text_in_strings_and_macros_is_no_kernel() {
-    let source = r##"
-        #define KERNEL(T) \
-          extern "C" __global__ void made_##T(float* x) { body<T>(x); }
-        const char* raw = R"x(extern "C" __global__ void gone(bool x) {} )" )x";
-        extern "C" __global__ void only(int n) { asm volatile("mov.u32 %0, %1; // \"" : "=r"(n) : "r"(1'000)); }
+fn spacing_comments_and_strings_do_not_matter() {
+    let plain = shared("KERNEL(k, P<float>, (128, 3), f<float, 4>)\nconstexpr int A = 5;\nenum class E { X };");
+    let odd = r##"
+        // KERNEL(gone, P, (1), f)
+        /* KERNEL(gone, P, (1), f) */ #define KERNEL(NAME) \
+          extern "C" __global__ void NAME()
+        const char* text = "KERNEL(gone, P, (1), \" f)"; char c = '"';
+        #if A
+        KERNEL ( k , /* its parameters */ P < float > , ( 128,
+          3 ) , f< float , 4 > )  constexpr  int A=5 ;
+        enum   class E { X , };
     "##;
-    assert_eq!(signatures(source), [("only(int n)".into(), None)]);
-}
-
-#[test]
-fn prototypes_list_what_a_macro_makes() {
-    let source = r#"
-        extern "C" __global__ void __launch_bounds__(16 * 16) matmul_16(const float* a, float* c, int n);
-        extern "C" __global__ void __launch_bounds__(32 * 32) matmul_32(const float* a, float* c, int n);
-        #define MATMUL(T) extern "C" __global__ void __launch_bounds__(T * T) matmul_##T(const float* a, float* c, int n) {}
-        MATMUL(16)
-        MATMUL(32)
-    "#;
-    let parameters = "(const float* a, float* c, int n)";
-    let expected = [(format!("matmul_16{parameters}"), Some(256)), (format!("matmul_32{parameters}"), Some(1024))];
-    assert_eq!(signatures(source), expected);
-}
-
-#[test]
-fn prototype_and_definition_count_once() {
-    let prototype = r#"extern "C" __global__ void k(const float* x, unsigned n);"#;
-    let definition =
-        r#"extern "C" __global__ void __launch_bounds__(64) k(const float* __restrict__ x, unsigned n) {}"#;
-    for source in [format!("{prototype}\n{definition}"), format!("{definition}\n{prototype}")] {
-        assert_eq!(signatures(&source), [("k(const float* x, unsigned n)".into(), Some(64))]);
+    for odd in
+        [odd.replace("*/ #define", "*/\n#define"), odd.replace("*/ #define", "*/\n#define").replace('\n', "\r\n")]
+    {
+        let odd = shared(&odd);
+        assert_eq!((odd.kernels[0].line, odd.kernels.len()), (8, 1));
+        assert_eq!(
+            (&odd.kernels[0].name, &odd.kernels[0].parameters),
+            (&plain.kernels[0].name, &plain.kernels[0].parameters)
+        );
+        assert_eq!((odd.constants, odd.enums), (plain.constants.clone(), plain.enums.clone()));
     }
-    let other = definition.replace("unsigned n", "int n");
-    let error = refused(&format!("{prototype}\n{other}"));
-    assert_eq!((error.line, error.message.contains("differs from what line 1 declares")), (2, true), "{error}");
-    let error = refused(&format!("{definition}\n\n{definition}"));
-    assert_eq!((error.line, error.message.contains("defined in line 1 already")), (3, true), "{error}");
+    let parameters = Named { name: "P".into(), of: Some("float".into()) };
+    assert_eq!((&*plain.kernels[0].name, &plain.kernels[0].parameters), ("k", &parameters));
 }
 
 #[test]
-fn types_and_qualifiers() {
-    let source = r#"extern "C" __global__ void k(float const* a, const double *const __restrict__ b, unsigned int* c, uint32_t d,
-        const int e, std::uint8_t* f, signed char g, unsigned short h, int64_t* i, unsigned long long j, const __nv_bfloat16* l,
-        const unsigned char* __restrict m, bf16* o, const __grid_constant__ CUtensorMap p);"#;
-    let read: Vec<_> = read(source)[0].parameters.iter().map(|p| (p.name.clone(), p.rust_type, p.passed)).collect();
-    let expected = [
-        ("a", "f32", Passed::Pointer),
-        ("b", "f64", Passed::Pointer),
-        ("c", "u32", Passed::PointerMut),
-        ("d", "u32", Passed::Value),
-        ("e", "i32", Passed::Value),
-        ("f", "u8", Passed::PointerMut),
-        ("g", "i8", Passed::Value),
-        ("h", "u16", Passed::Value),
-        ("i", "i64", Passed::PointerMut),
-        ("j", "u64", Passed::Value),
-        ("l", "half::bf16", Passed::Pointer),
-        ("m", "u8", Passed::Pointer),
-        ("o", "half::bf16", Passed::PointerMut),
-        ("p", "TensorMap<'_>", Passed::Value),
-    ];
-    assert_eq!(read, expected.map(|(name, rust_type, passed)| (name.to_string(), rust_type, passed)));
-    for empty in ["", "void"] {
-        assert_eq!(signatures(&format!("extern \"C\" __global__ void k({empty}) {{}}")), [("k()".into(), None)]);
-    }
+fn structs_are_laid_out_as_in_c() {
+    let text = "enum class Way { A, B };
+        struct Inner { short s; long long l; unsigned char b; };
+        template <class T> struct P {
+          const T *x; T *y, *z;            // what is read, and written
+          unsigned short a; float f; Inner inner; Way way; unsigned int_ ; signed char c; CUtensorMap map; bf16 last;
+        };
+        KERNEL(k, const __grid_constant__ P<bf16>, (32), f)";
+    let Layout { size, align, fields } = layout(text).unwrap();
+    let at: Vec<_> = fields.iter().map(|field| (field.name.as_str(), field.offset)).collect();
+    let wanted = [
+        ("x", 0),
+        ("y", 8),
+        ("z", 16),
+        ("a", 24),
+        ("f", 28),
+        ("inner", 32),
+        ("way", 56),
+        ("int_", 60),
+        ("c", 64),
+        ("map", 128),
+        ("last", 256),
+    ]; // fmt: skip
+    assert_eq!((at, size, align), (wanted.to_vec(), 384, 128));
+    assert_eq!(fields[0].kind, Kind::Pointer { to: "T".into(), read: true });
+    assert_eq!(fields[1].kind, Kind::Pointer { to: "T".into(), read: false });
+    assert_eq!(fields[6].kind, Kind::Enum("Way".into()));
+    let mut types = Types::default();
+    types.add(&shared(text));
+    let leaves = types.leaves(&Layout { size, align, fields }).unwrap();
+    let inner: Vec<_> = leaves.iter().skip(5).take(3).map(|leaf| (leaf.name.as_str(), leaf.offset)).collect();
+    assert_eq!(inner, [("s", 32), ("l", 40), ("b", 48)]);
+    let checks = checks(&types, &shared(text).kernels).unwrap();
+    let lines: Vec<_> = checks.lines().collect();
+    assert!(
+        lines[0].starts_with("static_assert(sizeof(Inner) == 24 && alignof(Inner) == 8 && offsetof(Inner, s) == 0")
+    );
+    assert!(lines[1].contains("sizeof(P<bf16>) == 384 && alignof(P<bf16>) == 128") && lines.len() == 2, "{checks}");
+    assert!(lines[1].contains(" && offsetof(P<bf16>, map) == 128"), "{checks}");
 }
 
 #[test]
-fn launch_bounds_are_evaluated_where_they_can_be() {
-    let bounds = |before: &str, bounds: &str| {
-        max_threads(&format!("{before}\nextern \"C\" __global__ void __launch_bounds__({bounds}) k(int n) {{}}"))
+fn constants_are_numbers_in_capitals() {
+    let text = "enum Way { NONE, SOME = 4, MORE, };\nenum class Apart { INSIDE };\nconstexpr int ROW = 8, OTHER = 2 * SOME;\n\
+                constexpr unsigned WIDE = 0xFFu;\nconst int TWICE = 1; constexpr int small = 3; constexpr int LONG = 1'024;\n\
+                constexpr int NEGATIVE = -2; static constexpr int T = BM / TM; constexpr float TINY = 1e-31f;";
+    let wanted = [("LONG", 1024), ("MORE", 5), ("NEGATIVE", -2), ("NONE", 0), ("ROW", 8), ("SOME", 4), ("WIDE", 255)];
+    assert_eq!(shared(text).constants, BTreeMap::from(wanted.map(|(name, value)| (name.to_string(), value))));
+    assert_eq!(shared(text).enums[0].values, [("INSIDE".to_string(), 0)]);
+}
+
+#[test]
+fn fields_that_cannot_be_passed_are_refused() {
+    let refuses = |body: &str, words: &str| {
+        let error = fields(body).unwrap_err();
+        assert_eq!(error.line, 3, "{error}");
+        assert!(error.message.contains(words), "{error}");
     };
-    assert_eq!(bounds("", "256"), Some(256));
-    assert_eq!(bounds("", "0x80u"), Some(128));
-    assert_eq!(bounds("", "1'024"), Some(1024));
-    assert_eq!(bounds("", "128, 4"), Some(128));
-    assert_eq!(bounds("", "(32 << 1) * (1 + 3) / 2 - 64 % 48"), Some(112));
-    assert_eq!(bounds("#define THREADS (4*32) // four warps\n# define BLOCKS 2", "THREADS, BLOCKS"), Some(128));
-    assert_eq!(bounds("constexpr int WARPS = 4, THREADS = 32 * WARPS;", "THREADS"), Some(128));
-    assert_eq!(bounds("static constexpr unsigned int THREADS = 32;", "THREADS"), Some(32));
-    assert_eq!(bounds("static const int THREADS = 32;", "THREADS"), Some(32));
-    // Unknown, or with several values.
-    assert_eq!(bounds("", "THREADS"), None);
-    assert_eq!(bounds("", "sizeof(int)"), None);
-    assert_eq!(bounds("constexpr int THREADS = pick(1, 2);", "THREADS"), None);
-    assert_eq!(bounds("#define THREADS 64\n#if A\n#define THREADS 32\n#endif", "THREADS"), None);
-    assert_eq!(bounds("", "1 / 0"), None);
-    // Either order of void and the bounds.
-    assert_eq!(max_threads("extern \"C\" __global__ __launch_bounds__(64) void k() {}"), Some(64));
-    assert_eq!(max_threads("extern \"C\" __global__ void k() {}"), None);
-    let headers = ["#pragma once\nconstexpr int THREADS = 96;".to_string()];
-    let source = "extern \"C\" __global__ void __launch_bounds__(THREADS) k() {}";
-    assert_eq!(kernels("a.cu", source, &headers).unwrap()[0].max_threads, Some(96));
-}
-
-#[test]
-fn parameters_that_cannot_be_passed_are_refused() {
-    refuses("bool flag", "pass an int or unsigned char");
-    refuses("const bool* flags", "type `bool` of `flags`");
-    refuses("float* y[4]", "is an array: write a pointer");
-    refuses("float y[]", "is an array: write a pointer");
-    refuses("float** y", "points to pointers: pass one buffer and offsets");
-    refuses("float* const* y", "points to pointers");
-    refuses("float& y", "is a reference");
-    refuses("int n = 3", "has a default");
-    refuses("float4* y", "take float* and cast inside");
-    refuses("Shape shape", "write one of float, double, ");
-    refuses("const Shape* shape", "type `Shape` of `shape`");
-    refuses("long n", "write long long");
-    refuses("size_t n", "write unsigned long long");
-    refuses("void* y", "write the element's type");
-    refuses("char c", "write signed char or unsigned char");
-    refuses("float", "has no name");
-    refuses("const float*", "has no name");
-    refuses("unsigned int", "has no name");
-    refuses("void (*f)(int)", "cannot read the parameter");
-    refuses("volatile float* y", "type `volatile float`");
-    refuses("CUtensorMap map", "write const __grid_constant__ CUtensorMap map");
-    refuses("const CUtensorMap* map", "write const __grid_constant__ CUtensorMap map");
-    refuses("int x", "two parameters are called x");
+    for body in [
+        "bool flag;",
+        "char c;",
+        "long n;",
+        "size_t n;",
+        "void* y;",
+        "float4* y;",
+        "float y[4];",
+        "float** y;",
+        "float& y;",
+        "int n = 3;",
+        "float* __restrict__ y;",
+        "const int n;",
+        "Shape shape;",
+        "const Shape* shape;",
+        "T* y;",
+        "float;",
+        "volatile float* y;",
+        "int f() const { return 0; }",
+        "std::uint8_t y;",
+    ]
+    /* fmt: skip */
+    {
+        refuses(body, "of struct P, which a kernel takes: write `type name;` with one of float, double,");
+    }
+    refuses("int x;", "two fields are called x");
 }
 
 #[test]
 fn kernels_that_cannot_be_read_are_refused() {
     let refuses = |source: &str, line: usize, words: &str| {
-        let error = refused(source);
-        assert_eq!(error.line, line, "{error}");
+        let error = layout(source).unwrap_err();
         assert!(error.to_string().starts_with(&format!("kernels/a.cu:{line}: ")), "{error}");
         assert!(error.message.contains(words), "{error}");
     };
-    refuses("\n\n__global__ void k(int n) {}", 3, "extern \"C\"");
-    refuses("template <int T>\n__global__ void k(int n) {}", 2, "__device__ function");
-    refuses("extern \"C\" {\n__global__ void k(int n) {}\n}", 2, "extern \"C\"");
-    refuses("extern \"C\" __global__ int k(int n) {}", 1, "cannot read this kernel at `int`");
-    refuses("extern \"C\" __global__ void NAME(k)(int n) {}", 1, "");
-    refuses("extern \"C\" __global__ void k(int n)\n__launch_bounds__(32) {}", 2, "write a body or a semicolon");
-    refuses("extern \"C\" __global__ void k(int n", 1, "a bracket was expected here, and closed");
-    refuses("extern \"C\" __global__ void", 1, "the end of the file");
+    refuses("\n\n__global__ void k(int n) {}", 3, "write KERNEL(");
+    refuses("KERNEL(k, P)", 1, "write KERNEL(name, Parameters, (threads, blocks), function)");
+    refuses("KERNEL(k, P, 32, f)", 1, "write KERNEL(");
+    refuses("KERNEL(k, float*, (32), f)", 1, "write KERNEL(");
+    refuses("KERNEL(k, P, (32), f", 1, "write KERNEL(");
+    refuses("KERNEL(k, P, (32), f)", 1, "there is no struct P");
+    refuses("struct P { int n; };\nstruct P { int m; };\nKERNEL(k, P, (32), f)", 3, "needs a name of its own");
+    refuses(
+        "struct P { CUtensorMap m; };\nKERNEL(k, P, (32), f)",
+        2,
+        "write const __grid_constant__ P, since it has a tensor map",
+    );
+    refuses(
+        "struct P { int n; };\nKERNEL(k, const __grid_constant__ P, (32), f)",
+        2,
+        "write P, since it has no tensor map",
+    );
     refuses("int a;\n/* never closed", 2, "comment has no end");
+    refuses("enum class E { A = B };", 1, "write enum class Name");
 }

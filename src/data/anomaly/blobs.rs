@@ -1,10 +1,12 @@
 //! Sets of squares at random places: a small table of squares per image, gathered per pixel.
 
+#![allow(unsafe_code)] // launches
+
 use std::sync::Arc;
 
-use crate::data::anomaly::gpu::{Draw, GpuBatch, GpuNoise};
+use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};
 use crate::data::anomaly::{Mode, Noise, Scratch};
-use crate::device::cuda::kernels::{self, constants};
+use crate::device::cuda::kernels::{self, ColourKind, SquaresParameters, constants};
 use crate::device::cuda::{Buffer, Cuda, Result};
 use crate::rng::{Stream, sin_cos_turns};
 
@@ -148,9 +150,9 @@ impl BlobSet {
     /// The set as `kernels/blobs.cu` reads it; `start` is where its distribution function lies among other numbers.
     fn row(&self, start: usize) -> [u32; BlobSet::ROW] {
         let (kind, constant) = match self.colour {
-            Colour::Constant(value) => (constants::blobs::COLOUR_CONSTANT, value as u32),
-            Colour::Bright => (constants::blobs::COLOUR_BRIGHT, 0),
-            Colour::Dark => (constants::blobs::COLOUR_DARK, 0),
+            Colour::Constant(value) => (ColourKind::Constant, value as u32),
+            Colour::Bright => (ColourKind::Bright, 0),
+            Colour::Dark => (ColourKind::Dark, 0),
         };
         let (start, counts) = (start as u32, self.counts.len() as u32);
         [self.first, start, counts, self.smallest, self.largest, u32::from(self.rotated), kind as u32, constant]
@@ -224,13 +226,17 @@ impl GpuSquares {
 
 impl GpuNoise for GpuSquares {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
-        let Draw { clock, order, stride, seed, supervise } = batch.draw;
-        let launch = batch.launch(batch.pixels(), self.most * GPU_BLOB);
-        let (tables, sets) = (self.tables.pointer(), self.sets as i32);
-        let (side, channels, values) = (batch.side as i32, batch.channels as i32, batch.values);
-        kernels::blobs::blobs_squares(
-            launch, tables, sets, clock, order, stride, seed, supervise, side, channels, values,
-        )
+        let parameters = SquaresParameters {
+            draw: batch.draw,
+            tables: self.tables.pointer(),
+            noise: batch.values,
+            sets: self.sets as i32,
+            side: batch.side as i32,
+            channels: batch.channels as i32,
+        };
+        // SAFETY: the draw names the batch's samples, the values have room for its images, and shared memory for the most squares; the
+        // tables are those of so many sets.
+        unsafe { kernels::blobs::blobs_squares(batch.launch(batch.pixels(), self.most * GPU_BLOB), &parameters) }
     }
 }
 

@@ -5,12 +5,15 @@
 //! truncated to integers. One colour per square, as the paper says (the code draws it per size of square); squares are
 //! clipped at the border.
 
+#![allow(unsafe_code)] // launches
+
 use std::sync::Arc;
 
 use crate::data::anomaly::blobs::{Blob, BlobSet, Colour, GpuSquares, Look};
-use crate::data::anomaly::gpu::{Draw, GpuBatch, GpuNoise};
+use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};
 use crate::data::anomaly::{Mode, Noise, Scratch};
-use crate::device::cuda::{Buffer, Cuda, Result, kernels};
+use crate::device::cuda::kernels::{self, BlurParameters};
+use crate::device::cuda::{Buffer, Cuda, Result};
 use crate::rng::Stream;
 use crate::steps::blur::{gaussian_weights, reflect};
 
@@ -129,41 +132,21 @@ impl GpuBlur {
 
     /// Blurs the noise of a batch: two launches.
     pub(super) fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
-        let Draw { clock, order, stride, seed, supervise } = batch.draw;
-        let (weights, taps) = (self.weights.pointer(), self.weights.len() as i32);
-        let (side, channels, values, rows) =
-            (batch.side as i32, batch.channels as i32, batch.values, self.rows.pointer_mut());
+        let parameters = BlurParameters {
+            draw: batch.draw,
+            weights: self.weights.pointer(),
+            noise: batch.values,
+            rows: self.rows.pointer_mut(),
+            taps: self.weights.len() as i32,
+            side: batch.side as i32,
+            channels: batch.channels as i32,
+        };
         let launch = || batch.launch(batch.image_len(), 0);
-        let from = values.read();
-        kernels::confetti::confetti_blur_rows(
-            launch(),
-            from,
-            weights,
-            taps,
-            clock,
-            order,
-            stride,
-            seed,
-            supervise,
-            side,
-            channels,
-            rows,
-        )?;
-        let from = rows.read();
-        kernels::confetti::confetti_blur_columns(
-            launch(),
-            from,
-            weights,
-            taps,
-            clock,
-            order,
-            stride,
-            seed,
-            supervise,
-            side,
-            channels,
-            values,
-        )
+        // SAFETY: the draw names the batch's samples; both buffers have room for its images.
+        unsafe {
+            kernels::confetti::confetti_blur_rows(launch(), &parameters)?;
+            kernels::confetti::confetti_blur_columns(launch(), &parameters)
+        }
     }
 }
 

@@ -5,13 +5,15 @@
 //! (so that strips come out as often as patches), of either sign, and all of an image share one strength, log-uniform too: faint
 //! images have to be told by faint marks. A light blur softens the edges.
 
+#![allow(unsafe_code)] // launches
+
 use std::sync::Arc;
 
 use crate::data::anomaly::blobs::{Blob, paint};
 use crate::data::anomaly::confetti::{BlurScratch, GpuBlur, blur, integer_weights};
-use crate::data::anomaly::gpu::{Draw, GpuBatch, GpuNoise};
+use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};
 use crate::data::anomaly::{Mode, Noise, Scratch};
-use crate::device::cuda::kernels::{self, constants};
+use crate::device::cuda::kernels::{self, StripsParameters, constants};
 use crate::device::cuda::{Buffer, Cuda, Result};
 use crate::rng::{Stream, sin_cos_turns};
 
@@ -131,13 +133,16 @@ impl Noise for FineConfettiNoise {
 
 impl GpuNoise for GpuFineConfetti {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
-        let Draw { clock, order, stride, seed, supervise } = batch.draw;
-        let launch = batch.launch(batch.pixels(), 0);
-        let (halves, strengths) = (self.halves.pointer(), self.strengths.pointer());
-        let (side, channels, values) = (batch.side as i32, batch.channels as i32, batch.values);
-        kernels::blobs::blobs_strips(
-            launch, halves, strengths, clock, order, stride, seed, supervise, side, channels, values,
-        )?;
+        let parameters = StripsParameters {
+            draw: batch.draw,
+            halves: self.halves.pointer(),
+            strengths: self.strengths.pointer(),
+            noise: batch.values,
+            side: batch.side as i32,
+            channels: batch.channels as i32,
+        };
+        // SAFETY: the draw names the batch's samples, the values have room for its images; the tables have all their entries.
+        unsafe { kernels::blobs::blobs_strips(batch.launch(batch.pixels(), 0), &parameters) }?;
         self.blur.enqueue(batch)
     }
 }

@@ -1,8 +1,10 @@
 //! Normal noise of standard deviation 64, truncated to integers: value `i` from normal `i` of the stream.
 
+#![allow(unsafe_code)] // launches
+
 use std::sync::Arc;
 
-use crate::data::anomaly::gpu::{Draw, GpuBatch, GpuNoise};
+use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};
 use crate::data::anomaly::{Mode, Noise, Scratch};
 use crate::device::cuda::{Cuda, Result, kernels};
 use crate::rng::Stream;
@@ -36,9 +38,8 @@ impl Noise for Gaussian {
 
 impl GpuNoise for Gaussian {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
-        let Draw { clock, order, stride, seed, supervise } = batch.draw;
-        let (launch, len, values) = (batch.launch(batch.image_len(), 0), batch.image_len() as u32, batch.values);
-        kernels::noise::noise_gaussian(launch, clock, order, stride, seed, supervise, len, values)
+        // SAFETY: it is one of those kernels.
+        unsafe { batch.fill(kernels::noise::noise_gaussian) }
     }
 }
 

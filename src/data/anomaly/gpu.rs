@@ -1,5 +1,9 @@
 //! What a mode needs to make the noise of a batch on a GPU.
 
+#![allow(unsafe_code)] // launches
+
+pub use crate::device::cuda::kernels::Draw;
+use crate::device::cuda::kernels::NoiseParameters;
 use crate::device::cuda::{Cuda, Launch, Pointer, PointerMut, Result};
 
 /// Threads per block, and values that each is meant to make.
@@ -35,21 +39,6 @@ pub struct GpuBatch<'a> {
     pub values: PointerMut<'a, i16>,
 }
 
-/// Where the numbers lie that say which sample an image of a batch is.
-#[derive(Clone, Copy)]
-pub struct Draw<'a> {
-    /// Number of the batch within the epoch, then the epoch.
-    pub clock: Pointer<'a, u32>,
-    /// Samples in the order of the epoch.
-    pub order: Pointer<'a, u32>,
-    /// Samples of a batch in that order.
-    pub stride: u32,
-    /// Of the training set.
-    pub seed: u64,
-    /// As `kernels/sample.cuh` numbers the ways of supervision.
-    pub supervise: i32,
-}
-
 impl<'a> GpuBatch<'a> {
     /// Pixels of an image.
     pub fn pixels(&self) -> usize {
@@ -66,5 +55,19 @@ impl<'a> GpuBatch<'a> {
     pub fn launch(&self, items: usize, shared: usize) -> Launch<'a> {
         let parts = items.div_ceil(THREADS * PER_THREAD).min(1 << 15);
         self.cuda.launch([self.n as u32, parts as u32, 1], THREADS as u32, shared as u32)
+    }
+
+    /// Launches a kernel that fills value by value, as those of `kernels/noise.cu`.
+    ///
+    /// # Safety
+    /// The kernel takes any grid and writes inside the images of the batch.
+    ///
+    /// # Errors
+    /// Those of a launch.
+    pub unsafe fn fill(&self, kernel: unsafe fn(Launch<'_>, &NoiseParameters<'_>) -> Result<()>) -> Result<()> {
+        let (len, channels) = (self.image_len(), self.channels as u32);
+        let parameters = NoiseParameters { draw: self.draw, noise: self.values, len: len as u32, channels };
+        // SAFETY: the draw names the batch's samples, the values have room for its images; the rest is the caller's part.
+        unsafe { kernel(self.launch(len, 0), &parameters) }
     }
 }

@@ -1,10 +1,13 @@
 //! Images of another dataset in place of noise (outlier exposure): the caller holds and picks them.
 
+#![allow(unsafe_code)] // launches
+
 use std::sync::Arc;
 
-use crate::data::anomaly::gpu::{Draw, GpuBatch, GpuNoise};
+use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};
 use crate::data::anomaly::{Mode, Noise, Scratch};
-use crate::device::cuda::{Cuda, Result, kernels};
+use crate::device::cuda::kernels::{self, OutlierNoiseParameters};
+use crate::device::cuda::{Cuda, Result};
 use crate::rng::Stream;
 
 /// The mode.
@@ -34,9 +37,15 @@ impl Noise for Outliers {
 
 impl GpuNoise for Outliers {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
-        let Draw { clock, order, stride, seed, supervise } = batch.draw;
-        let (launch, len, values) = (batch.launch(batch.image_len(), 0), batch.image_len() as u32, batch.values);
-        let (images, count) = (batch.outliers, batch.outlier_count);
-        kernels::noise::noise_outliers(launch, images, count, clock, order, stride, seed, supervise, len, values)
+        let len = batch.image_len();
+        let parameters = OutlierNoiseParameters {
+            draw: batch.draw,
+            outliers: batch.outliers,
+            noise: batch.values,
+            count: batch.outlier_count,
+            len: len as u32,
+        };
+        // SAFETY: the draw names the batch's samples; outliers and values have room for its images.
+        unsafe { kernels::noise::noise_outliers(batch.launch(len, 0), &parameters) }
     }
 }

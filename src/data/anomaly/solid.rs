@@ -1,8 +1,10 @@
 //! One colour per image, uniform over 0…255 per channel: channel `c` from the upper byte of number `c`.
 
+#![allow(unsafe_code)] // launches
+
 use std::sync::Arc;
 
-use crate::data::anomaly::gpu::{Draw, GpuBatch, GpuNoise};
+use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};
 use crate::data::anomaly::{Mode, Noise, Scratch};
 use crate::device::cuda::{Cuda, Result, kernels};
 use crate::rng::Stream;
@@ -37,10 +39,8 @@ impl Noise for Solid {
 
 impl GpuNoise for Solid {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
-        let Draw { clock, order, stride, seed, supervise } = batch.draw;
-        let (launch, len, values) = (batch.launch(batch.image_len(), 0), batch.image_len() as u32, batch.values);
-        let channels = self.channels as u32;
-        kernels::noise::noise_solid(launch, clock, order, stride, seed, supervise, len, channels, values)
+        // SAFETY: it is one of those kernels.
+        unsafe { batch.fill(kernels::noise::noise_solid) }
     }
 }
 

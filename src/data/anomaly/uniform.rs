@@ -1,8 +1,10 @@
 //! Uniform noise over 0…255: value `i` from the upper byte of number `i`.
 
+#![allow(unsafe_code)] // launches
+
 use std::sync::Arc;
 
-use crate::data::anomaly::gpu::{Draw, GpuBatch, GpuNoise};
+use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};
 use crate::data::anomaly::{Mode, Noise, Scratch};
 use crate::device::cuda::{Cuda, Result, kernels};
 use crate::rng::Stream;
@@ -36,9 +38,8 @@ impl Noise for Uniform {
 
 impl GpuNoise for Uniform {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
-        let Draw { clock, order, stride, seed, supervise } = batch.draw;
-        let (launch, len, values) = (batch.launch(batch.image_len(), 0), batch.image_len() as u32, batch.values);
-        kernels::noise::noise_uniform(launch, clock, order, stride, seed, supervise, len, values)
+        // SAFETY: it is one of those kernels.
+        unsafe { batch.fill(kernels::noise::noise_uniform) }
     }
 }
 

@@ -6,6 +6,8 @@
 //! three. Noise is kept per batch as 16-bit integers; images between the raw one and the input are not stored at all: their
 //! geometry is a map of rows and one of columns, their bytes a table.
 
+#![allow(unsafe_code)] // launches
+
 mod noise;
 mod program;
 
@@ -17,32 +19,23 @@ use crate::data::image_source::ImageSource;
 use crate::data::images::Images;
 use crate::data::pipeline::{Preprocessing, Transform};
 use crate::data::supervise::Supervise;
-use crate::device::cuda::kernels::{self, constants};
+use crate::device::cuda::kernels::{AugmentParameters, Supervision, augment, constants};
 use crate::device::cuda::{Buffer, Cuda, Pointer, PointerMut, Result, Staging};
-use crate::rng::Purpose;
 use noise::BatchNoise;
 use program::Program;
 
-/// Threads of a block, at most, as in `kernels/augment.cu`.
-const THREADS: usize = 768;
+/// Threads of a block, at most.
+const THREADS: usize = constants::augment::THREADS as usize;
 
-// The numbers of purposes stand in `kernels/philox.cuh` once more.
-const _: () = {
-    assert!(Purpose::Supervise as i32 == constants::philox::PURPOSE_SUPERVISE);
-    assert!(Purpose::Anomaly as i32 == constants::philox::PURPOSE_ANOMALY);
-    assert!(Purpose::Augment as i32 == constants::philox::PURPOSE_AUGMENT);
-    assert!(Purpose::AugmentNoise as i32 == constants::philox::PURPOSE_AUGMENT_NOISE);
-    assert!(Purpose::Dropout as i32 == constants::philox::PURPOSE_DROPOUT);
-};
-
-/// A way of supervision as `kernels/sample.cuh` numbers it.
-fn number(supervise: Supervise) -> i32 {
-    match supervise {
-        Supervise::Unsupervised => constants::sample::UNSUPERVISED,
-        Supervise::Other => constants::sample::OTHER,
-        Supervise::Noise => constants::sample::NOISE,
-        Supervise::MalformedNormal => constants::sample::MALFORMED_NORMAL,
-        Supervise::MalformedNormalGt => constants::sample::MALFORMED_NORMAL_GT,
+impl From<Supervise> for Supervision {
+    fn from(supervise: Supervise) -> Supervision {
+        match supervise {
+            Supervise::Unsupervised => Supervision::Unsupervised,
+            Supervise::Other => Supervision::Other,
+            Supervise::Noise => Supervision::Noise,
+            Supervise::MalformedNormal => Supervision::MalformedNormal,
+            Supervise::MalformedNormalGt => Supervision::MalformedNormalGt,
+        }
     }
 }
 
@@ -54,8 +47,7 @@ fn number(supervise: Supervise) -> i32 {
 pub struct DeviceSet {
     frame: Frame,
     seed: u64,
-    /// As `kernels/sample.cuh` numbers them.
-    supervise: i32,
+    supervise: Supervision,
     normal: Bytes,
     /// Normal images; 0 where they are staged.
     count: usize,
@@ -130,7 +122,7 @@ impl DeviceSet {
         } else {
             None
         };
-        let supervise = if set.made().is_some() { constants::sample::OFFLINE } else { number(*supervise) };
+        let supervise = if set.made().is_some() { Supervision::Offline } else { (*supervise).into() };
         let (normal, count) = (Bytes::held(cuda, normal)?, normal.count());
         Ok(DeviceSet { frame, seed: *seed, supervise, normal, count, others, noise, batch })
     }
@@ -154,7 +146,7 @@ impl DeviceSet {
         let others = DeviceOthers { images: other, masks: Some(masks), count: 0 };
         let others = (*supervise == Supervise::Other).then_some(others);
         let there =
-            DeviceSet { frame, seed: *seed, supervise: number(*supervise), normal, count: 0, others, noise, batch };
+            DeviceSet { frame, seed: *seed, supervise: (*supervise).into(), normal, count: 0, others, noise, batch };
         Ok((there, staging))
     }
 
@@ -206,7 +198,9 @@ impl Bytes {
     }
 
     fn pointer(&self) -> Pointer<'_, u8> {
-        self.buffer.pointer_mut().offset(self.start).read()
+        assert!(self.start <= self.buffer.len(), "a part beyond what is staged");
+        // SAFETY: it lies in the buffer.
+        unsafe { self.buffer.pointer_mut().offset(self.start) }.read()
     }
 }
 
@@ -262,9 +256,10 @@ impl DeviceTestSet {
             return Ok(());
         }
         let null = Pointer::null();
-        let draw = Draw { clock: null, order: null, stride: 0, seed: 0, supervise: constants::sample::UNSUPERVISED };
+        let draw = Draw { clock: null, order: null, stride: 0, seed: 0, supervise: Supervision::Unsupervised };
         let content = Content {
-            normal: self.images.pointer_mut().offset(first * self.frame.raw_len()).read(),
+            // SAFETY: the set holds that many images.
+            normal: unsafe { self.images.pointer_mut().offset(first * self.frame.raw_len()) }.read(),
             count: n as u32,
             others: Pointer::null(),
             masks: Pointer::null(),
@@ -297,28 +292,28 @@ impl Frame {
         // A thread makes four values at a time.
         let threads = self.input_len.div_ceil(4).next_multiple_of(32).clamp(64, THREADS);
         let shared = 2 * self.program.widest * size_of::<i16>();
-        kernels::augment::augment_batch(
-            self.cuda.launch([n as u32, 1, 1], threads as u32, shared as u32),
-            content.normal,
-            content.count,
-            content.others,
-            content.masks,
-            content.other_count,
-            content.noise,
-            draw.clock,
-            draw.order,
-            draw.stride,
-            draw.seed,
-            draw.supervise,
-            self.program.ints.pointer(),
-            self.program.floats.pointer(),
-            self.program.steps,
-            self.raw_side as i32,
-            self.program.widest as i32,
-            self.channels as i32,
-            input,
-            content.labels,
-            content.maps,
-        )
+        let Content { normal, count, others, masks, other_count, noise, labels, maps } = content;
+        let parameters = AugmentParameters {
+            normal,
+            others,
+            masks,
+            noise,
+            draw,
+            program: self.program.ints.pointer(),
+            numbers: self.program.floats.pointer(),
+            inputs: input,
+            labels,
+            maps,
+            count,
+            other_count,
+            steps: self.program.steps,
+            raw_side: self.raw_side as i32,
+            widest: self.program.widest as i32,
+            channels: self.channels as i32,
+        };
+        let launch = self.cuda.launch([n as u32, 1, 1], threads as u32, shared as u32);
+        // SAFETY: the images are `count` and `other_count` of raw_side² · channels bytes, or those staged for the batch; the caller has room
+        // for n inputs, labels and maps (`Content`).
+        unsafe { augment::augment_batch(launch, &parameters) }
     }
 }

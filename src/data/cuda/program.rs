@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::data::jitter::Amounts;
 use crate::data::pipeline::{MOST_TRANSFORMS, Transform, draws_of};
+use crate::device::cuda::kernels::Op;
 use crate::device::cuda::kernels::constants::transforms;
 use crate::device::cuda::{Buffer, Cuda, Result};
 
@@ -67,7 +68,7 @@ impl Table {
         for transform in list {
             let after = transform.side_after(side);
             let (op, pad) = operation(transform);
-            self.ints.push([op, pad as i32, side as i32, after as i32, draw as i32, condition]);
+            self.ints.push([op as i32, pad as i32, side as i32, after as i32, draw as i32, condition]);
             self.floats.push(numbers(transform));
             self.widest = self.widest.max(after);
             side = after;
@@ -76,26 +77,26 @@ impl Table {
     }
 }
 
-/// The number of an operation in `kernels/transforms.cuh`, and its padding.
-fn operation(transform: &Transform) -> (i32, usize) {
+/// What kernels do for a transform, and its padding.
+fn operation(transform: &Transform) -> (Op, usize) {
     match *transform {
         // Its parts have rows of their own.
-        Transform::Choice { .. } => (transforms::OP_NOTHING, 0),
-        Transform::PadCrop { pad } => (transforms::OP_PAD_CROP, pad),
-        Transform::Shift { pad } => (transforms::OP_SHIFT, pad),
-        Transform::Crop { .. } => (transforms::OP_CROP, 0),
-        Transform::CentreCrop { .. } => (transforms::OP_CENTRE_CROP, 0),
-        Transform::ResizeNearest { .. } => (transforms::OP_RESIZE, 0),
-        Transform::Flip => (transforms::OP_FLIP, 0),
-        Transform::Jitter(_) => (transforms::OP_JITTER, 0),
-        Transform::ToUnit => (transforms::OP_TO_UNIT, 0),
-        Transform::Lcn => (transforms::OP_LCN, 0),
-        Transform::Noise { .. } => (transforms::OP_NOISE, 0),
-        Transform::SpreadNoise { .. } => (transforms::OP_SPREAD_NOISE, 0),
-        Transform::Clamp => (transforms::OP_CLAMP, 0),
-        Transform::BlackOut { .. } => (transforms::OP_BLACK_OUT, 0),
-        Transform::MinMax { .. } => (transforms::OP_MIN_MAX, 0),
-        Transform::MeanStd { .. } => (transforms::OP_MEAN_STD, 0),
+        Transform::Choice { .. } => (Op::Nothing, 0),
+        Transform::PadCrop { pad } => (Op::PadCrop, pad),
+        Transform::Shift { pad } => (Op::Shift, pad),
+        Transform::Crop { .. } => (Op::Crop, 0),
+        Transform::CentreCrop { .. } => (Op::CentreCrop, 0),
+        Transform::ResizeNearest { .. } => (Op::Resize, 0),
+        Transform::Flip => (Op::Flip, 0),
+        Transform::Jitter(_) => (Op::Jitter, 0),
+        Transform::ToUnit => (Op::ToUnit, 0),
+        Transform::Lcn => (Op::Lcn, 0),
+        Transform::Noise { .. } => (Op::Noise, 0),
+        Transform::SpreadNoise { .. } => (Op::SpreadNoise, 0),
+        Transform::Clamp => (Op::Clamp, 0),
+        Transform::BlackOut { .. } => (Op::BlackOut, 0),
+        Transform::MinMax { .. } => (Op::MinMax, 0),
+        Transform::MeanStd { .. } => (Op::MeanStd, 0),
     }
 }
 

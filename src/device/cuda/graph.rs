@@ -42,9 +42,11 @@ pub struct Graph {
 unsafe impl Send for Graph {}
 
 impl Cuda {
-    /// Captures the launches of `work`, which must neither allocate nor copy nor wait. The memory that they name must outlive the
-    /// graph's last launch.
-    pub fn capture<E: From<CudaError>>(
+    /// Captures the launches of `work`, which must neither allocate nor copy nor wait.
+    ///
+    /// # Safety
+    /// Each launch of the graph repeats those of `work`, so what they answered for has to hold then too.
+    pub unsafe fn capture<E: From<CudaError>>(
         self: &Arc<Cuda>,
         work: impl FnOnce() -> std::result::Result<(), E>,
     ) -> std::result::Result<Graph, E> {
@@ -73,7 +75,10 @@ impl Drop for EndOfCapture<'_> {
 
 impl Graph {
     /// Runs the captured work, after all work before.
-    pub fn launch(&self) -> Result<()> {
+    ///
+    /// # Safety
+    /// The memory that the captured launches name is still there.
+    pub unsafe fn launch(&self) -> Result<()> {
         self.graph.launch().map_err(failed("launch a graph"))
     }
 
@@ -85,5 +90,30 @@ impl Graph {
             .result()
             .map_err(failed("count the launches of a graph"))?;
         Ok(count)
+    }
+
+    /// The graph for those who need not know what memory it names.
+    ///
+    /// # Safety
+    /// That memory stays while this is borrowed.
+    pub unsafe fn replays(&self) -> Replays<'_> {
+        Replays(self)
+    }
+}
+
+/// A captured sequence of launches whose memory is there.
+#[derive(Clone, Copy)]
+pub struct Replays<'a>(&'a Graph);
+
+impl Replays<'_> {
+    /// See [`Graph::launch`].
+    pub fn launch(&self) -> Result<()> {
+        // SAFETY: promised by `Graph::replays`.
+        unsafe { self.0.launch() }
+    }
+
+    /// See [`Graph::launches`].
+    pub fn launches(&self) -> Result<usize> {
+        self.0.launches()
     }
 }

@@ -1,6 +1,5 @@
 //! Launching kernels.
 
-use std::ffi::c_void;
 use std::marker::PhantomData;
 
 use cudarc::driver::{CudaFunction, sys};
@@ -8,13 +7,10 @@ use cudarc::driver::{CudaFunction, sys};
 use super::{Cuda, Result, reason};
 use crate::error::CudaError;
 
-/// Most parameters that a kernel has.
-const MAX_PARAMETERS: usize = 32;
-
 /// Dynamic shared memory beyond this many bytes has to be asked for.
 const SHARED_WITHOUT_ASKING: u32 = 48 << 10;
 
-/// Where a kernel reads: an address in live device memory.
+/// Where a kernel reads: an address in live device memory, or null.
 #[derive(Debug)]
 #[repr(transparent)]
 pub struct Pointer<'a, T> {
@@ -78,32 +74,14 @@ impl<'a, T> PointerMut<'a, T> {
         Pointer::new(self.address)
     }
 
-    /// `elements` further on; the caller stays inside the memory that the pointer came from.
-    pub fn offset(self, elements: usize) -> PointerMut<'a, T> {
+    /// `elements` further on.
+    ///
+    /// # Safety
+    /// The place lies in the memory that the pointer came from, or at its end.
+    pub unsafe fn offset(self, elements: usize) -> PointerMut<'a, T> {
         PointerMut::new(self.address + (elements * size_of::<T>()) as u64)
     }
 }
-
-/// What can be passed to a kernel: numbers, device pointers, descriptions of tensors.
-pub trait Argument: sealed::Sealed {
-    /// Where the value lies in host memory.
-    fn location(&self) -> *mut c_void {
-        (&raw const *self).cast::<c_void>().cast_mut()
-    }
-}
-
-pub(super) mod sealed {
-    pub trait Sealed {}
-}
-
-macro_rules! arguments {
-    ($($t:ty),*) => { $(impl sealed::Sealed for $t {} impl Argument for $t {})* };
-}
-arguments!(f32, f64, i8, u8, i16, u16, i32, u32, i64, u64, half::bf16);
-impl<T> sealed::Sealed for Pointer<'_, T> {}
-impl<T> Argument for Pointer<'_, T> {}
-impl<T> sealed::Sealed for PointerMut<'_, T> {}
-impl<T> Argument for PointerMut<'_, T> {}
 
 /// A kernel that was loaded onto the device.
 pub(super) struct Function {
@@ -111,11 +89,15 @@ pub(super) struct Function {
     pub name: &'static str,
     /// The file with its source, `kernels/FILE.cu`.
     pub file: &'static str,
-    /// Threads per block of its launch bounds.
-    pub max_threads: Option<u32>,
+    /// Threads per block, at most.
+    pub max_threads: u32,
 }
 
-/// A launch to be filled with a kernel and its arguments, by the stubs of `kernels.rs`.
+/// A launch to be filled with a kernel and its parameters, by the functions of `kernels.rs`.
+///
+/// # Safety
+/// What these functions ask of a caller: the kernel, in blocks of such a number and shape, reads and writes inside the memory that its
+/// parameters point to, null pointers are those that it allows for, and nothing else runs there meanwhile but work of the same stream.
 #[derive(Clone, Copy)]
 pub struct Launch<'a> {
     cuda: &'a Cuda,
@@ -137,16 +119,14 @@ impl Cuda {
 }
 
 impl Launch<'_> {
-    /// Launches kernel number `kernel` of the device; the generated stubs see to it that the arguments are its parameters.
-    pub(super) fn run(self, kernel: usize, arguments: &[&dyn Argument]) -> Result<()> {
-        let Function { function, name, max_threads, .. } = &self.cuda.functions[kernel];
-        assert!(arguments.len() <= MAX_PARAMETERS, "{name} has more parameters than a launch");
-        let mut parameters = [std::ptr::null_mut(); MAX_PARAMETERS];
-        for (parameter, argument) in parameters.iter_mut().zip(arguments) {
-            *parameter = argument.location();
-        }
-        if let Some(most) = max_threads.filter(|&most| self.threads > most) {
-            return Err(self.failed(kernel, format!("its launch bounds allow {most} threads")));
+    /// Launches kernel number `kernel` of the device.
+    ///
+    /// # Safety
+    /// `P` is the struct that the kernel takes, and its pointers are as [`Launch`] says.
+    pub(super) unsafe fn run<P>(self, kernel: usize, parameters: &P) -> Result<()> {
+        let &Function { ref function, max_threads, .. } = &self.cuda.functions[kernel];
+        if self.threads > max_threads {
+            return Err(self.failed(kernel, format!("its launch bounds allow {max_threads} threads")));
         }
         self.cuda.bind()?;
         if self.shared > SHARED_WITHOUT_ASKING {
@@ -171,10 +151,9 @@ impl Launch<'_> {
             attrs: &raw mut ahead,
             numAttrs: u32::from(self.cuda.launches_ahead()),
         };
-        // SAFETY: the stub was generated from the kernel's signature, so the arguments have its parameters' number and types, and
-        // they live until the call returns, which copies them. Pointers come from live device memory, which is freed in the order
-        // of the stream, after this launch; that the kernel stays inside it is the launcher's part: views of a plan lie inside their
-        // buffers, and the sizes passed are those that the buffers were made with.
+        let mut parameters = [(&raw const *parameters).cast_mut().cast()];
+        // SAFETY: the kernel has one parameter, which is such a struct, and lives until the call returns, which copies it. Memory that a
+        // pointer names is freed in the order of the stream, after this launch; that the kernel stays inside it is the caller's part.
         // A kernel that is launched ahead waits for those before it before it touches memory (rule of `kernels/portable.cuh`).
         unsafe {
             let (function, extra) = (function.cu_function(), std::ptr::null_mut());

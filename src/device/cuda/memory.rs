@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr, DriverError, ValidAsZeroBits, sys};
 use half::bf16;
 
+use super::kernels::constants;
 use super::{Cuda, Pointer, PointerMut, Result, failed};
 use crate::device::{ByteView, DType, View};
 use crate::error::CudaError;
@@ -134,7 +135,7 @@ pub struct DeviceBuffers {
 
 impl DeviceBuffers {
     /// Numbers per row of `hyper`; `kernels/hyper.cuh` names them.
-    pub const HYPER: usize = 8;
+    pub const HYPER: usize = constants::hyper::HYPER_COLUMNS as usize;
 
     /// Zeroed buffers of the given lengths, and workspace without defined content.
     pub fn new(cuda: &Arc<Cuda>, reals: &[(usize, DType)], bytes: &[usize], workspace: usize) -> Result<DeviceBuffers> {
@@ -174,7 +175,8 @@ impl DeviceBuffers {
         let buffer = T::of(&self.reals[view.buffer.0]).filter(|_| view.dtype == T::DTYPE);
         let buffer = buffer.expect("a view of the numbers that the kernel takes");
         assert!(view.start + view.len <= buffer.len(), "a view beyond its buffer");
-        buffer.pointer_mut().offset(view.start)
+        // SAFETY: the view begins and ends in its buffer.
+        unsafe { buffer.pointer_mut().offset(view.start) }
     }
 
     /// Where a kernel writes a view; null where there is none.

@@ -1,4 +1,5 @@
-//! The CUDA device: context, one stream, the kernels of this build, memory, graphs. All that is `unsafe` about it is here.
+//! The CUDA device: context, one stream, the kernels of this build, memory, graphs. Launching a kernel, capturing and replaying are left
+//! `unsafe`: whoever does it answers for the memory that kernels reach.
 //!
 //! All work goes to one stream in the order of the calls, so no events are needed, and what is freed is freed after its last use. Only
 //! [`Staging`] copies beside it, in a stream of its own.
@@ -16,8 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
 
-pub use graph::{Graph, Mark};
-pub use launch::{Argument, Launch, Pointer, PointerMut};
+pub use graph::{Graph, Mark, Replays};
+pub use launch::{Launch, Pointer, PointerMut};
 pub use memory::{Buffer, DeviceBuffers, Number};
 pub use staging::Staging;
 pub use tensor_map::{TensorMap, Windows};
@@ -100,8 +101,9 @@ impl Cuda {
         }
         for kernel in KERNELS {
             let function = modules[kernel.image].load_function(kernel.name).map_err(failed("load a kernel"))?;
-            let file = IMAGES[kernel.image].file;
-            functions.push(Function { function, name: kernel.name, file, max_threads: kernel.max_threads });
+            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK;
+            let max_threads = function.get_attribute(most).map_err(failed("ask for a kernel's threads"))? as u32;
+            functions.push(Function { function, name: kernel.name, file: IMAGES[kernel.image].file, max_threads });
         }
         let multiprocessors = context
             .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)

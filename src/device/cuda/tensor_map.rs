@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 use cudarc::driver::sys;
 use half::bf16;
 
-use super::launch::{Argument, sealed};
 use super::{Pointer, Result, driver_version, failed};
 
 /// A tensor in live device memory, as a kernel's parameter.
@@ -16,9 +15,6 @@ pub struct TensorMap<'a> {
     map: sys::CUtensorMap,
     memory: PhantomData<&'a bf16>,
 }
-
-impl sealed::Sealed for TensorMap<'_> {}
-impl Argument for TensorMap<'_> {}
 
 /// The windows of a convolution of stride 1 over images [n, h, w, c].
 #[derive(Clone, Copy, Debug)]

@@ -1,11 +1,14 @@
 //! What the device reaches at best: the speeds that floors are reckoned with.
 
+#![allow(unsafe_code)] // launches
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::device::cuda::kernels::{CopyParameters, constants};
 use crate::device::cuda::{self, Buffer, Cuda, DeviceBuffers, kernels};
 use crate::device::matmul::{Matrix, matmul};
 use crate::device::{DType, Device, View};
@@ -21,8 +24,7 @@ const RUNS: usize = 10;
 /// Floats of each side of a copy, 256 MiB: more than any cache holds.
 const COPIED: usize = 64 << 20;
 
-/// Threads per block, as in `kernels/copy.cu`.
-const THREADS: u32 = 256;
+const THREADS: u32 = constants::copy::THREADS as u32;
 
 /// Measured speeds.
 #[derive(Clone, Debug, Serialize)]
@@ -170,8 +172,9 @@ impl Copier {
     /// Launches the copy.
     pub fn run(&self) -> cuda::Result<()> {
         let quads = self.from.len() / 4;
-        let launch = self.cuda.launch_per_item(quads, THREADS);
-        kernels::copy::copy_quads(launch, self.from.pointer(), self.to.pointer_mut(), quads as i32)
+        let parameters = CopyParameters { from: self.from.pointer(), to: self.to.pointer_mut(), quads: quads as i32 };
+        // SAFETY: both buffers have so many quads.
+        unsafe { kernels::copy::copy_quads(self.cuda.launch_per_item(quads, THREADS), &parameters) }
     }
 
     /// Bytes that a copy reads and writes.

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::launch::sum_of_parts;
-use super::tensor::{self, By};
+use super::cuda::sum_of_parts;
+use super::cuda::tensor::{self, By};
 use super::{Dgrad, Fprop, Wgrad};
 use crate::device::cuda::{Cuda, DeviceBuffers, Result};
 
@@ -96,7 +96,7 @@ impl Wgrad {
                 let workspace = if count == 1 { 0 } else { count * self.part_length() };
                 let launch: LaunchCandidate = Box::new(move |memory| {
                     let parts = tensor::parts_of(self, count);
-                    sum_of_parts(self, memory, &parts, |sums| tensor::shares(self, memory, by, sums, &parts))
+                    sum_of_parts(self, memory, &parts, |sums| tensor::shares(self, memory, by, sums))
                 });
                 candidates.push(Candidate { tile, chosen: tile == chosen, workspace, launch });
             }

@@ -7,13 +7,10 @@ pub mod cpu;
 pub(crate) mod cuda;
 pub(crate) mod im2col;
 mod lanes;
-mod launch;
 pub mod reference;
 pub(crate) mod rows;
 mod sample;
-pub(crate) mod tensor;
 pub mod weights;
-pub(crate) mod wgmma;
 
 use std::borrow::Cow;
 
@@ -26,6 +23,7 @@ use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::simd::vectorised;
 use crate::device::{DType, HostBuffers, View};
 use crate::real::Real;
+use cuda::tensor;
 use weights::WeightForm;
 
 /// Shapes of one convolution with a square kernel.
@@ -240,7 +238,7 @@ impl Operation for Fprop {
 
     fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
         match self.x.dtype {
-            DType::F32 => cuda::fprop(self, memory),
+            DType::F32 => cuda::f32::fprop(self, memory),
             DType::Bf16 => {
                 let g = &self.geometry;
                 tensor::fprop(self, memory, tensor::fprop_by(memory.cuda(), g.pixels(), [g.c, g.k]))
@@ -251,7 +249,7 @@ impl Operation for Fprop {
     fn cuda_workspace(&self) -> usize {
         let g = &self.geometry;
         let rows = || match self.x.dtype {
-            DType::F32 => cuda::fprop_rows(g),
+            DType::F32 => cuda::f32::fprop_rows(g),
             DType::Bf16 => tensor::fprop_rows(g),
         };
         self.stats.map_or(0, |_| 2 * g.k * g.pixels().div_ceil(rows()))
@@ -339,7 +337,7 @@ impl Operation for Dgrad {
 
     fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
         match self.dy.dtype {
-            DType::F32 => cuda::dgrad(self, memory),
+            DType::F32 => cuda::f32::dgrad(self, memory),
             DType::Bf16 => {
                 let g = &self.geometry;
                 tensor::dgrad(self, memory, tensor::fprop_by(memory.cuda(), g.n * g.h * g.w, [g.k, g.c]))
@@ -443,9 +441,9 @@ impl Operation for Wgrad {
 
     fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
         let parts = self.parts();
-        launch::sum_of_parts(self, memory, &parts, |sums| match self.x.dtype {
-            DType::F32 => cuda::shares(self, memory, sums, &parts),
-            DType::Bf16 => tensor::shares(self, memory, tensor::wgrad_by(memory.cuda(), &self.geometry), sums, &parts),
+        cuda::sum_of_parts(self, memory, &parts, |sums| match self.x.dtype {
+            DType::F32 => cuda::f32::shares(self, memory, sums),
+            DType::Bf16 => tensor::shares(self, memory, tensor::wgrad_by(memory.cuda(), &self.geometry), sums),
         })
     }
 
@@ -471,9 +469,9 @@ impl Operation for Wgrad {
 
 impl Wgrad {
     /// How a GPU cuts the pixels.
-    fn parts(&self) -> launch::Parts {
+    fn parts(&self) -> cuda::Parts {
         match self.x.dtype {
-            DType::F32 => cuda::parts(self),
+            DType::F32 => cuda::f32::parts(self),
             DType::Bf16 => tensor::parts(self),
         }
     }

@@ -1,113 +1,51 @@
 //! Norm, activation and pool on the GPU: `kernels/norm_act_pool.cu`.
 
+#![allow(unsafe_code)] // launches
+
 use half::bf16;
 
 use super::{NormActPool, NormActPoolBackward};
 use crate::device::DType;
-use crate::device::cuda::kernels::norm_act_pool as kernels;
-use crate::device::cuda::{self, DeviceBuffers, Launch, Number, Pointer, PointerMut};
-use crate::steps::norm::cuda::{MERGE_THREADS, NormChannels};
+use crate::device::cuda::kernels::{
+    NormActPoolBackwardParameters, NormActPoolGradient, NormActPoolMergeParameters, NormActPoolParameters,
+    NormActPoolSumsParameters, NormChannels, PoolShape, constants, norm_act_pool as kernels,
+};
+use crate::device::cuda::{DeviceBuffers, Launch, Number, Pointer, PointerMut, Result};
+use crate::steps::norm::cuda::MERGE_THREADS;
 use crate::steps::pool::PoolGeometry;
 use crate::steps::vectors::Vectors;
 
-/// Threads per block, as in the kernels.
-const THREADS: u32 = 256;
+const THREADS: u32 = constants::norm_act_pool::THREADS as u32;
 
-/// Pixels per block, as in the kernels: of y forward, of x backward.
-const FORWARD_TILE: usize = 128;
-const TILE: usize = 512;
-
-/// n, h, w, c, side, stride, pad.
-fn shape(g: &PoolGeometry) -> [i32; 7] {
-    [g.n, g.h, g.w, g.c, g.side, g.stride, g.pad].map(|v| v as i32)
-}
+/// Pixels per block: of y forward, of x backward.
+const FORWARD_TILE: usize = constants::norm_act_pool::FORWARD_TILE as usize;
+const TILE: usize = constants::norm_act_pool::TILE as usize;
 
 /// How the kernels read maps [pixels, c].
 struct Rows {
     /// Blocks of so many pixels side by side, and of `lanes` threads along the channels.
     grid: [u32; 3],
-    lanes: i32,
+    shape: PoolShape,
     /// Whether they read 16 bytes of channels at a time.
     wide: bool,
 }
 
 impl Rows {
-    fn new(dtype: DType, pixels: usize, c: usize, tile: usize) -> Rows {
-        let Vectors { wide, groups, lanes } = Vectors::new(dtype, c);
-        Rows { grid: [pixels.div_ceil(tile) as u32, groups.div_ceil(lanes) as u32, 1], lanes: lanes as i32, wide }
+    fn new(dtype: DType, g: &PoolGeometry, pixels: usize, tile: usize) -> Rows {
+        let Vectors { wide, groups, lanes } = Vectors::new(dtype, g.c);
+        let [n, h, w, c, side, stride, pad, along] =
+            [g.n, g.h, g.w, g.c, g.side, g.stride, g.pad, lanes].map(|v| v as i32);
+        let grid = [pixels.div_ceil(tile) as u32, groups.div_ceil(lanes) as u32, 1];
+        Rows { grid, shape: PoolShape { n, h, w, c, side, stride, pad, lanes: along }, wide }
     }
 }
 
 /// The kernels of one number type.
-struct Kernels<T> {
-    forward: ForwardKernel<T>,
-    sums: SumsKernel<T>,
-    backward: BackwardKernel<T>,
+struct Kernels<T: 'static> {
+    forward: unsafe fn(Launch<'_>, &NormActPoolParameters<'_, T>) -> Result<()>,
+    sums: unsafe fn(Launch<'_>, &NormActPoolSumsParameters<'_, T>) -> Result<()>,
+    backward: unsafe fn(Launch<'_>, &NormActPoolBackwardParameters<'_, T>) -> Result<()>,
 }
-
-type ForwardKernel<T> = fn(
-    Launch<'_>,
-    Pointer<'_, T>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    PointerMut<'_, T>,
-    PointerMut<'_, u8>,
-    f32,
-    f32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-) -> cuda::Result<()>;
-type SumsKernel<T> = fn(
-    Launch<'_>,
-    Pointer<'_, T>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    Pointer<'_, u8>,
-    Pointer<'_, T>,
-    PointerMut<'_, f32>,
-    f32,
-    f32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-) -> cuda::Result<()>;
-type BackwardKernel<T> = fn(
-    Launch<'_>,
-    Pointer<'_, T>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    Pointer<'_, u8>,
-    Pointer<'_, T>,
-    Pointer<'_, f32>,
-    PointerMut<'_, T>,
-    f32,
-    f32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-) -> cuda::Result<()>;
 
 macro_rules! kernels {
     ($forward:ident, $sums:ident, $backward:ident) => {
@@ -125,47 +63,30 @@ const BF16: [Kernels<bf16>; 2] = [
 ];
 
 /// [`NormActPool`].
-pub(super) fn forward(step: &NormActPool, memory: &DeviceBuffers) -> cuda::Result<()> {
+pub(super) fn forward(step: &NormActPool, memory: &DeviceBuffers) -> Result<()> {
     match step.x.dtype {
         DType::F32 => launch_forward(step, memory, &F32),
         DType::Bf16 => launch_forward(step, memory, &BF16),
     }
 }
 
-fn launch_forward<T: Number>(
-    step: &NormActPool,
-    memory: &DeviceBuffers,
-    kernels: &[Kernels<T>; 2],
-) -> cuda::Result<()> {
-    let NormChannels { mean, var, gamma, beta, eps } = NormChannels::new(step.norm, memory);
-    let argmax = step.argmax.map_or(PointerMut::null(), |view| memory.bytes(view));
+fn launch_forward<T: Number>(step: &NormActPool, memory: &DeviceBuffers, kernels: &[Kernels<T>; 2]) -> Result<()> {
     let g = &step.pool;
-    let [n, h, w, c, side, stride, pad] = shape(g);
-    let Rows { grid, lanes, wide } = Rows::new(step.x.dtype, g.n * g.oh() * g.ow(), g.c, FORWARD_TILE);
-    (kernels[usize::from(wide)].forward)(
-        memory.cuda().launch(grid, THREADS, 0),
-        memory.pointer(step.x),
-        mean,
-        var,
-        gamma,
-        beta,
-        memory.pointer_mut(step.y),
-        argmax,
-        eps,
-        step.activation.slope as f32,
-        n,
-        h,
-        w,
-        c,
-        side,
-        stride,
-        pad,
-        lanes,
-    )
+    let Rows { grid, shape, wide } = Rows::new(step.x.dtype, g, g.n * g.oh() * g.ow(), FORWARD_TILE);
+    let parameters = NormActPoolParameters {
+        x: memory.pointer(step.x),
+        norm: NormChannels::new(step.norm, memory),
+        y: memory.pointer_mut(step.y),
+        argmax: step.argmax.map_or(PointerMut::null(), |view| memory.bytes(view)),
+        slope: step.activation.slope as f32,
+        shape,
+    };
+    // SAFETY: views lie in their buffers, and have the lengths of the geometry, those of the norm that of its channels.
+    unsafe { (kernels[usize::from(wide)].forward)(memory.cuda().launch(grid, THREADS, 0), &parameters) }
 }
 
 /// [`NormActPoolBackward`]: one pass back through pool and activation, and with a norm of batch statistics two more for its gradient.
-pub(super) fn backward(step: &NormActPoolBackward, memory: &DeviceBuffers) -> cuda::Result<()> {
+pub(super) fn backward(step: &NormActPoolBackward, memory: &DeviceBuffers) -> Result<()> {
     match step.x.dtype {
         DType::F32 => launch_backward(step, memory, &F32),
         DType::Bf16 => launch_backward(step, memory, &BF16),
@@ -176,78 +97,45 @@ fn launch_backward<T: Number>(
     step: &NormActPoolBackward,
     memory: &DeviceBuffers,
     kernels: &[Kernels<T>; 2],
-) -> cuda::Result<()> {
-    let NormChannels { mean, var, gamma, beta, eps } = NormChannels::new(step.norm, memory);
+) -> Result<()> {
     let g = &step.pool;
-    let [n, h, w, c, side, stride, pad] = shape(g);
     let pixels = g.n * g.h * g.w;
-    let Rows { grid, lanes, wide } = Rows::new(step.x.dtype, pixels, g.c, TILE);
+    let Rows { grid, shape, wide } = Rows::new(step.x.dtype, g, pixels, TILE);
     let (device, kernels) = (memory.cuda(), &kernels[usize::from(wide)]);
-    let (x, dy) = (memory.pointer(step.x), memory.pointer(step.dy));
-    let argmax = step.argmax.map_or(Pointer::null(), |view| memory.bytes(view).read());
-    let slope = step.activation.slope as f32;
-    let launch = || device.launch(grid, THREADS, 0);
+    let of = NormActPoolGradient {
+        x: memory.pointer(step.x),
+        norm: NormChannels::new(step.norm, memory),
+        argmax: step.argmax.map_or(Pointer::null(), |view| memory.bytes(view).read()),
+        dy: memory.pointer(step.dy),
+        slope: step.activation.slope as f32,
+        shape,
+    };
     let mut totals = Pointer::null();
     if step.with_sums() {
         // The workspace holds the totals [2, c], then the tiles' sums [tiles, 2, c].
-        let (sums, parts) = (memory.workspace(), memory.workspace().offset(2 * g.c));
-        (kernels.sums)(
-            launch(),
-            x,
-            mean,
-            var,
-            gamma,
-            beta,
-            argmax,
-            dy,
-            parts,
-            eps,
-            slope,
-            n,
-            h,
-            w,
-            c,
-            side,
-            stride,
-            pad,
-            lanes,
-        )?;
-        kernels::norm_act_pool_backward_merge(
-            device.launch_per_item(32 * g.c, MERGE_THREADS),
-            parts.read(),
-            var,
-            memory.pointer_mut_opt(step.daffine.map(|a| a.gamma)),
-            memory.pointer_mut_opt(step.daffine.map(|a| a.beta)),
-            sums,
-            eps,
-            pixels as i32,
-            c,
-        )?;
+        let sums = memory.workspace();
+        // SAFETY: that much was asked for (`backward_workspace`).
+        let parts = unsafe { sums.offset(2 * g.c) };
+        // SAFETY: views lie in their buffers, and have the lengths of the geometry; of the workspace, as above.
+        unsafe { (kernels.sums)(device.launch(grid, THREADS, 0), &NormActPoolSumsParameters { of, parts }) }?;
+        let merge = NormActPoolMergeParameters {
+            parts: parts.read(),
+            var: of.norm.var,
+            dgamma: memory.pointer_mut_opt(step.daffine.map(|a| a.gamma)),
+            dbeta: memory.pointer_mut_opt(step.daffine.map(|a| a.beta)),
+            totals: sums,
+            eps: of.norm.eps,
+            pixels: pixels as i32,
+            c: shape.c,
+        };
+        let launch = device.launch_per_item(32 * g.c, MERGE_THREADS);
+        // SAFETY: as above; the views have a value for each channel.
+        unsafe { kernels::norm_act_pool_backward_merge(launch, &merge) }?;
         totals = sums.read();
     }
-    let dx = memory.pointer_mut(step.dx);
-    (kernels.backward)(
-        launch(),
-        x,
-        mean,
-        var,
-        gamma,
-        beta,
-        argmax,
-        dy,
-        totals,
-        dx,
-        eps,
-        slope,
-        n,
-        h,
-        w,
-        c,
-        side,
-        stride,
-        pad,
-        lanes,
-    )
+    let parameters = NormActPoolBackwardParameters { of, totals, dx: memory.pointer_mut(step.dx) };
+    // SAFETY: as for the sums; dx has the length of x.
+    unsafe { (kernels.backward)(device.launch(grid, THREADS, 0), &parameters) }
 }
 
 /// Scratch elements of [`backward`]: sums of each tile, and their totals.

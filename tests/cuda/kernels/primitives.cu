@@ -4,15 +4,27 @@
 
 // ---- float to bf16
 
-extern "C" __global__ void primitive_to_bf16(const float* x, unsigned short* y, int n) {
+struct ToBf16Parameters {
+  const float* x;
+  unsigned short* y;
+  int n;
+};
+__device__ __forceinline__ void to_bf16_case(const ToBf16Parameters& given) {
   kernels_before();
-  for (int i = threadIdx.x; i < n; i += blockDim.x) y[i] = to_bf16(x[i]).bits;
+  for (int i = threadIdx.x; i < given.n; i += blockDim.x) given.y[i] = to_bf16(given.x[i]).bits;
 }
+KERNEL(primitive_to_bf16, ToBf16Parameters, (1024), to_bf16_case)
 
-extern "C" __global__ void primitive_pack_bf16(const float* lo, const float* hi, unsigned* y, int n) {
+struct PackBf16Parameters {
+  const float *lo, *hi;
+  unsigned* y;
+  int n;
+};
+__device__ __forceinline__ void pack_bf16_case(const PackBf16Parameters& given) {
   kernels_before();
-  for (int i = threadIdx.x; i < n; i += blockDim.x) y[i] = pack_bf16(lo[i], hi[i]);
+  for (int i = threadIdx.x; i < given.n; i += blockDim.x) given.y[i] = pack_bf16(given.lo[i], given.hi[i]);
 }
+KERNEL(primitive_pack_bf16, PackBf16Parameters, (1024), pack_bf16_case)
 
 // ---- ldmatrix
 
@@ -32,11 +44,18 @@ __device__ __forceinline__ void load_matrices(const unsigned short* x, const int
   if (form == X4_TRANS) ldmatrix_x4_trans(four, row);
   for (int i = 0; i < 4; i++) y[4 * lane + i] = form >= X4 ? four[i] : i < 2 ? two[i] : 0;
 }
+struct LdmatrixParameters {
+  const unsigned short* x;
+  const int* rows;
+  unsigned* y;
+  int form;
+};
 // y [lanes, 4] = the registers that each lane gets of x [lanes, 8], whose rows lie at places `rows` of shared memory.
-extern "C" __global__ void __launch_bounds__(32) primitive_ldmatrix(const unsigned short* x, const int* rows, unsigned* y, int form) {
+__device__ __forceinline__ void ldmatrix(const LdmatrixParameters& given) {
   kernels_before();
-  SINCE_SM_80(load_matrices(x, rows, y, form));
+  load_matrices(given.x, given.rows, given.y, given.form);
 }
+KERNEL(primitive_ldmatrix, LdmatrixParameters, (32), SINCE_SM_80(ldmatrix))
 
 // ---- mma
 
@@ -52,11 +71,17 @@ __device__ __forceinline__ void products(const unsigned* a, const unsigned* b, f
   }
   for (int i = 0; i < 4; i++) d[4 * lane + i] = sums[i];
 }
+struct MmaParameters {
+  const unsigned *a, *b;
+  float* d;
+  int steps;
+};
 // d [lanes, 4] += Σ of the products of the registers a [steps, lanes, 4] and b [steps, lanes, 2].
-extern "C" __global__ void __launch_bounds__(32) primitive_mma(const unsigned* a, const unsigned* b, float* d, int steps) {
+__device__ __forceinline__ void mma(const MmaParameters& given) {
   kernels_before();
-  SINCE_SM_80(products(a, b, d, steps));
+  products(given.a, given.b, given.d, given.steps);
 }
+KERNEL(primitive_mma, MmaParameters, (32), SINCE_SM_80(mma))
 
 // ---- cp.async
 
@@ -78,12 +103,18 @@ __device__ __forceinline__ void copy_chunks(const unsigned char* x, const int* b
   __syncthreads();
   for (int i = lane; i < 33 * 16; i += 32) y[i] = tile[i];
 }
+struct CpAsyncParameters {
+  const unsigned char* x;
+  const int* bytes;
+  unsigned char* y;
+  int whole;
+};
 // y [33 * 16] = shared memory after lane l has copied `bytes[l]` of 16 bytes from chunk 7 l of x, where `whole` all or none.
-extern "C" __global__ void __launch_bounds__(32)
-    primitive_cp_async(const unsigned char* x, const int* bytes, unsigned char* y, int whole) {
+__device__ __forceinline__ void cp_async(const CpAsyncParameters& given) {
   kernels_before();
-  SINCE_SM_80(copy_chunks(x, bytes, y, whole));
+  copy_chunks(given.x, given.bytes, given.y, given.whole);
 }
+KERNEL(primitive_cp_async, CpAsyncParameters, (32), SINCE_SM_80(cp_async))
 
 __device__ __forceinline__ void copy_in_groups(const uint4* x, uint4* y, int steps) {
   constexpr int STAGES = 4;
@@ -103,32 +134,54 @@ __device__ __forceinline__ void copy_in_groups(const uint4* x, uint4* y, int ste
   }
   cp_async_wait<0>();
 }
+struct CpAsyncGroupsParameters {
+  const unsigned* x;
+  unsigned* y;
+  int steps;
+};
 // y [steps, 128 chunks of 4] = x, with chunk t ^ 37 at place t, copied through a ring of four stages as in the convolutions.
-extern "C" __global__ void __launch_bounds__(128) primitive_cp_async_groups(const unsigned* x, unsigned* y, int steps) {
+__device__ __forceinline__ void cp_async_groups(const CpAsyncGroupsParameters& given) {
   kernels_before();
-  SINCE_SM_80(copy_in_groups(reinterpret_cast<const uint4*>(x), reinterpret_cast<uint4*>(y), steps));
+  copy_in_groups(reinterpret_cast<const uint4*>(given.x), reinterpret_cast<uint4*>(given.y), given.steps);
 }
+KERNEL(primitive_cp_async_groups, CpAsyncGroupsParameters, (128), SINCE_SM_80(cp_async_groups))
 
 // ---- Programmatic dependent launch (PDL): one kernel changes x in place, slowly; the next ones read it.
 
+struct ProduceParameters {
+  unsigned* x;
+  int steps;
+};
 // x = `steps` numbers further on in a sequence of random numbers.
-extern "C" __global__ void primitive_produce(unsigned* x, int steps) {
+__device__ __forceinline__ void produce(const ProduceParameters& given) {
   kernels_before();
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  unsigned number = x[i];
-  for (int step = 0; step < steps; step++) number = number * 1664525u + 1013904223u;
-  x[i] = number;
+  unsigned number = given.x[i];
+  for (int step = 0; step < given.steps; step++) number = number * 1664525u + 1013904223u;
+  given.x[i] = number;
 }
+KERNEL(primitive_produce, ProduceParameters, (1024), produce)
 
+struct ConsumeParameters {
+  unsigned *x, *y;
+  int n;
+};
 // y = 31 y + x, of a place that another block has written.
-extern "C" __global__ void primitive_consume(unsigned* x, unsigned* y, int n) {
+__device__ __forceinline__ void consume(const ConsumeParameters& given) {
   kernels_before();
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  y[i] = 31u * y[i] + x[(i + n / 2) % n];
+  given.y[i] = 31u * given.y[i] + given.x[(i + given.n / 2) % given.n];
 }
+KERNEL(primitive_consume, ConsumeParameters, (1024), consume)
+struct ConsumeNcParameters {
+  const unsigned* x;
+  unsigned* y;
+  int n;
+};
 // The same by ld.global.nc.
-extern "C" __global__ void primitive_consume_nc(const unsigned* __restrict__ x, unsigned* __restrict__ y, int n) {
+__device__ __forceinline__ void consume_nc(const ConsumeNcParameters& given) {
   kernels_before();
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  y[i] = 31u * y[i] + __ldg(&x[(i + n / 2) % n]);
+  given.y[i] = 31u * given.y[i] + __ldg(&given.x[(i + given.n / 2) % given.n]);
 }
+KERNEL(primitive_consume_nc, ConsumeNcParameters, (1024), consume_nc)

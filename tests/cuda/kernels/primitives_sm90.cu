@@ -56,11 +56,16 @@ __device__ __forceinline__ void hand_around(unsigned* y, int phases) {
     mbarrier_arrive(&taken);
   }
 }
+struct MbarrierPhasesParameters {
+  unsigned* y;
+  int phases;
+};
 // y [phases, 96] = in each phase, the value that the thread 32 + phase places further on has stored.
-extern "C" __global__ void __launch_bounds__(96) primitive_mbarrier_phases(unsigned* y, int phases) {
+__device__ __forceinline__ void mbarrier_phases(const MbarrierPhasesParameters& given) {
   kernels_before();
-  ON_SM_90A(hand_around(y, phases));
+  hand_around(given.y, given.phases);
 }
+KERNEL(primitive_mbarrier_phases, MbarrierPhasesParameters, (96), ON_SM_90A(mbarrier_phases))
 
 __device__ __forceinline__ void arrive_with_bytes(const CUtensorMap& map, unsigned* y, int phases) {
   __shared__ __align__(1024) unsigned short tile[64 * 64];
@@ -82,13 +87,18 @@ __device__ __forceinline__ void arrive_with_bytes(const CUtensorMap& map, unsign
     __syncthreads();
   }
 }
+struct MbarrierExpectTxParameters {
+  CUtensorMap map;
+  unsigned* y;
+  int phases;
+};
 // y [phases, 64] = the results of a TMA copy from row `phase` on, 8 elements of its row 0 and 8 of its row 56; and the values stored by a
 // thread that arrives late.
-extern "C" __global__ void __launch_bounds__(64)
-    primitive_mbarrier_expect_tx(const __grid_constant__ CUtensorMap map, unsigned* y, int phases) {
+__device__ __forceinline__ void mbarrier_expect_tx(const MbarrierExpectTxParameters& given) {
   kernels_before();
-  ON_SM_90A(arrive_with_bytes(map, y, phases));
+  arrive_with_bytes(given.map, given.y, given.phases);
 }
+KERNEL(primitive_mbarrier_expect_tx, const __grid_constant__ MbarrierExpectTxParameters, (64), ON_SM_90A(mbarrier_expect_tx))
 
 // ---- TMA
 
@@ -120,12 +130,18 @@ __device__ __forceinline__ void copy_rows(const CUtensorMap& map, const int* at,
     for (int box = 0; box < boxes; box++) tma_load_rows(shared + box * box_bytes, map, barrier, at[2 * box], at[2 * box + 1]);
   });
 }
+struct TmaParameters {
+  CUtensorMap map;
+  const int* at;
+  unsigned* y;
+  int boxes, box_bytes;
+};
 // y = shared memory after boxes of a matrix have been copied from (x, y) = at [boxes, 2] on.
-extern "C" __global__ void __launch_bounds__(64)
-    primitive_tma_rows(const __grid_constant__ CUtensorMap map, const int* at, unsigned* y, int boxes, int box_bytes) {
+__device__ __forceinline__ void tma_rows(const TmaParameters& given) {
   kernels_before();
-  ON_SM_90A(copy_rows(map, at, y, boxes, box_bytes));
+  copy_rows(given.map, given.at, given.y, given.boxes, given.box_bytes);
 }
+KERNEL(primitive_tma_rows, const __grid_constant__ TmaParameters, (64), ON_SM_90A(tma_rows))
 
 __device__ __forceinline__ void copy_windows(const CUtensorMap& map, const int* at, unsigned* y, int boxes, int box_bytes) {
   copy_boxes(y, boxes * box_bytes, [&](unsigned char* shared, MBarrier* barrier) {
@@ -136,11 +152,11 @@ __device__ __forceinline__ void copy_windows(const CUtensorMap& map, const int* 
   });
 }
 // y = shared memory after boxes of windows have been copied from (c, w, h, n, s, r) = at [boxes, 6] on.
-extern "C" __global__ void __launch_bounds__(64)
-    primitive_tma_windows(const __grid_constant__ CUtensorMap map, const int* at, unsigned* y, int boxes, int box_bytes) {
+__device__ __forceinline__ void tma_windows(const TmaParameters& given) {
   kernels_before();
-  ON_SM_90A(copy_windows(map, at, y, boxes, box_bytes));
+  copy_windows(given.map, given.at, given.y, given.boxes, given.box_bytes);
 }
+KERNEL(primitive_tma_windows, const __grid_constant__ TmaParameters, (64), ON_SM_90A(tma_windows))
 
 // ---- wgmma, by two warpgroups, as in conv_wgmma.cuh: a stage holds a of 128 rows, b of 128 columns, both of 64 depths.
 
@@ -185,15 +201,22 @@ template <bool MN_MAJOR> __device__ __forceinline__ void multiply_one(const unsi
   wgmma_wait<0>();
   write_sums(d, sums);
 }
+struct WgmmaParameters {
+  const unsigned* x;
+  float* sums;
+  int stage, at;
+};
 // sums [256, 64] += one product over 16 depths, from depth `at` of one of three stages in x on.
-extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_k_major(const unsigned* x, float* sums, int stage, int at) {
+__device__ __forceinline__ void wgmma_k_major(const WgmmaParameters& given) {
   kernels_before();
-  ON_SM_90A(multiply_one<false>(x, sums, stage, at));
+  multiply_one<false>(given.x, given.sums, given.stage, given.at);
 }
-extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_mn_major(const unsigned* x, float* sums, int stage, int at) {
+KERNEL(primitive_wgmma_k_major, WgmmaParameters, (256), ON_SM_90A(wgmma_k_major))
+__device__ __forceinline__ void wgmma_mn_major(const WgmmaParameters& given) {
   kernels_before();
-  ON_SM_90A(multiply_one<true>(x, sums, stage, at));
+  multiply_one<true>(given.x, given.sums, given.stage, given.at);
 }
+KERNEL(primitive_wgmma_mn_major, WgmmaParameters, (256), ON_SM_90A(wgmma_mn_major))
 
 template <bool MN_MAJOR> __device__ __forceinline__ void multiply_groups(const unsigned* x, float* sums, int steps) {
   unsigned char* stages = arena();
@@ -215,12 +238,19 @@ template <bool MN_MAJOR> __device__ __forceinline__ void multiply_groups(const u
   wgmma_wait<0>();
   write_sums(d, sums);
 }
+struct WgmmaGroupsParameters {
+  const unsigned* x;
+  float* sums;
+  int steps;
+};
 // sums [256, 64] += the products over all depths of `steps` stages, one group per stage, at most two groups in flight.
-extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_groups_k_major(const unsigned* x, float* sums, int steps) {
+__device__ __forceinline__ void wgmma_groups_k_major(const WgmmaGroupsParameters& given) {
   kernels_before();
-  ON_SM_90A(multiply_groups<false>(x, sums, steps));
+  multiply_groups<false>(given.x, given.sums, given.steps);
 }
-extern "C" __global__ void __launch_bounds__(256) primitive_wgmma_groups_mn_major(const unsigned* x, float* sums, int steps) {
+KERNEL(primitive_wgmma_groups_k_major, WgmmaGroupsParameters, (256), ON_SM_90A(wgmma_groups_k_major))
+__device__ __forceinline__ void wgmma_groups_mn_major(const WgmmaGroupsParameters& given) {
   kernels_before();
-  ON_SM_90A(multiply_groups<true>(x, sums, steps));
+  multiply_groups<true>(given.x, given.sums, given.steps);
 }
+KERNEL(primitive_wgmma_groups_mn_major, WgmmaGroupsParameters, (256), ON_SM_90A(wgmma_groups_mn_major))

@@ -1,7 +1,9 @@
 //! f32 values as the bf16 that tensor cores multiply, rounded to nearest even: the steps `cast` and `cast_weights`, `kernels/cast.cu`.
 
+mod cuda;
+
 use super::operation::{Access, Hyper, Operation, Sums};
-use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{ByteView, HostBuffers, View};
 use crate::real::Real;
 use crate::steps::conv::ConvGeometry;
@@ -45,9 +47,8 @@ impl Operation for Cast {
         memory.put(self.y.buffer, y);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        let launch = memory.cuda().launch_per_item(self.x.len.div_ceil(CHUNK), 256);
-        kernels::cast::cast(launch, memory.pointer(self.x), memory.pointer_mut(self.y), self.x.len as i64)
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::cast(self, memory)
     }
 }
 
@@ -107,15 +108,8 @@ impl Operation for CastWeights {
         memory.put(self.casts.buffer, casts);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        let launch = memory.cuda().launch([self.blocks() as u32, 1, 1], 128, 0);
-        kernels::cast::cast_weights(
-            launch,
-            memory.pointer(self.params),
-            memory.pointer_mut(self.casts),
-            memory.table(self.table),
-            self.layers.len() as i32,
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::weights(self, memory)
     }
 }
 

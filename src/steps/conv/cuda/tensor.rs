@@ -10,14 +10,17 @@
 //! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU. The exception is off by default:
 //! with `FCDD_WGMMA=1` layers of many channels use [`super::wgmma`] on GPUs of compute capability 9.0.
 
+#![allow(unsafe_code)] // launches
+
 use half::bf16;
 
-use super::launch::{After, Parts, int};
-use super::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad, wgmma};
-use crate::device::cuda::kernels::{conv_fprop_bf16, conv_wgrad_bf16};
-use crate::device::cuda::{Cuda, DeviceBuffers, Launch, Pointer, PointerMut, Result};
-use crate::device::{DType, View};
-use crate::steps::norm::cuda::NormChannels;
+use super::{Parts, int, result, shape, wgmma};
+use crate::device::View;
+use crate::device::cuda::kernels::{
+    ConvShape, FpropParameters, FpropResult, WgradParameters, WgradParts, conv_fprop_bf16, conv_wgrad_bf16,
+};
+use crate::device::cuda::{Cuda, DeviceBuffers, Launch, Result};
+use crate::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad};
 
 /// Elements of the 16 bytes that kernels read at a time.
 const CHUNK: usize = 8;
@@ -29,7 +32,7 @@ const THREADS: u32 = 128;
 const SHARED: usize = 4 * 32 * 2;
 
 /// Blocks that occupy a large GPU: two on each of 132 multiprocessors. With fewer, smaller tiles do better.
-pub(super) const MANY_BLOCKS: usize = 2 * 132;
+pub(in crate::steps::conv) const MANY_BLOCKS: usize = 2 * 132;
 
 /// Operations that a block does while a sum of one part is written and read again: a large GPU moves 3 TB/s, and a block does 2 TFLOP/s.
 const SUM_COST: usize = 6;
@@ -37,46 +40,11 @@ const SUM_COST: usize = 6;
 /// Fewest pixels of a part of wgrad, so that writing and adding up the sums stays a small share of the work.
 const PART_PIXELS: usize = 512;
 
-pub(super) type MmaFpropKernel = fn(
-    Launch<'_>,
-    Pointer<'_, bf16>,
-    Pointer<'_, bf16>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    PointerMut<'_, bf16>,
-    PointerMut<'_, f32>,
-    PointerMut<'_, f32>,
-    f32,
-    f32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-) -> Result<()>;
-pub(super) type MmaWgradKernel = fn(
-    Launch<'_>,
-    Pointer<'_, bf16>,
-    Pointer<'_, bf16>,
-    PointerMut<'_, f32>,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-) -> Result<()>;
+pub(in crate::steps::conv) type MmaFpropKernel = unsafe fn(Launch<'_>, &FpropParameters<'_, bf16>) -> Result<()>;
+pub(in crate::steps::conv) type MmaWgradKernel = unsafe fn(Launch<'_>, &WgradParameters<'_, bf16>) -> Result<()>;
 
 /// A kernel and the piece of the product that each of its blocks computes.
-pub(super) struct MmaTile<K: 'static> {
+pub(in crate::steps::conv) struct MmaTile<K: 'static> {
     pub rows: usize,
     pub columns: usize,
     kernel: K,
@@ -102,14 +70,14 @@ macro_rules! tiles {
 
 /// What computes a product: a kernel of this file, or [`wgmma`]'s.
 #[derive(Clone, Copy)]
-pub(super) enum By<K: 'static> {
+pub(in crate::steps::conv) enum By<K: 'static> {
     Mma(&'static MmaTile<K>),
     Wgmma,
 }
 
 impl<K> By<K> {
     /// Rows and columns of its tile.
-    pub(super) fn sides(&self) -> [usize; 2] {
+    pub(in crate::steps::conv) fn sides(&self) -> [usize; 2] {
         match self {
             By::Mma(tile) => [tile.rows, tile.columns],
             By::Wgmma => [wgmma::TILE; 2],
@@ -175,7 +143,7 @@ fn wgrad_tile(packed: bool, channels: usize) -> &'static MmaTile<MmaWgradKernel>
 }
 
 /// What computes the forward pass of so many pixels and channels in and out.
-pub(super) fn fprop_by(cuda: &Cuda, pixels: usize, [c, k]: [usize; 2]) -> By<MmaFpropKernel> {
+pub(in crate::steps::conv) fn fprop_by(cuda: &Cuda, pixels: usize, [c, k]: [usize; 2]) -> By<MmaFpropKernel> {
     match cuda.has_wgmma() && wgmma::fits_fprop(c, k) {
         true => By::Wgmma,
         false => By::Mma(fprop_tile(is_packed(c), pixels, k)),
@@ -183,13 +151,13 @@ pub(super) fn fprop_by(cuda: &Cuda, pixels: usize, [c, k]: [usize; 2]) -> By<Mma
 }
 
 /// The candidates: the narrowest tile, and those of which less than half would be empty.
-pub(super) fn fprop_candidates(cuda: &Cuda, [c, k]: [usize; 2]) -> Vec<By<MmaFpropKernel>> {
+pub(in crate::steps::conv) fn fprop_candidates(cuda: &Cuda, [c, k]: [usize; 2]) -> Vec<By<MmaFpropKernel>> {
     let tiles = if is_packed(c) { &FPROP_PACKED[..] } else { &FPROP };
     candidates(tiles, |tile| tile.columns < 2 * k, cuda.can_wgmma() && wgmma::fits_fprop(c, k))
 }
 
 /// What computes the gradient of the weights.
-pub(super) fn wgrad_by(cuda: &Cuda, g: &ConvGeometry) -> By<MmaWgradKernel> {
+pub(in crate::steps::conv) fn wgrad_by(cuda: &Cuda, g: &ConvGeometry) -> By<MmaWgradKernel> {
     match cuda.has_wgmma() && wgmma::fits_wgrad(g) {
         true => By::Wgmma,
         false => By::Mma(wgrad_tile(is_packed(g.c), g.k)),
@@ -197,7 +165,7 @@ pub(super) fn wgrad_by(cuda: &Cuda, g: &ConvGeometry) -> By<MmaWgradKernel> {
 }
 
 /// The candidates, as in [`fprop_candidates`].
-pub(super) fn wgrad_candidates(cuda: &Cuda, g: &ConvGeometry) -> Vec<By<MmaWgradKernel>> {
+pub(in crate::steps::conv) fn wgrad_candidates(cuda: &Cuda, g: &ConvGeometry) -> Vec<By<MmaWgradKernel>> {
     let tiles = if is_packed(g.c) { &WGRAD_PACKED[..] } else { &WGRAD };
     candidates(tiles, |tile| tile.rows < 2 * g.k, cuda.can_wgmma() && wgmma::fits_wgrad(g))
 }
@@ -216,68 +184,54 @@ fn assert_takes(g: &ConvGeometry) {
 /// [`Fprop`] of bf16; y may be f32, which shows the sums as they are before they are rounded.
 ///
 /// Bound: the tensor cores where a byte of x and y takes some 300 flop or more, else the bytes.
-pub(super) fn fprop(step: &Fprop, memory: &DeviceBuffers, by: By<MmaFpropKernel>) -> Result<()> {
-    let g = &step.geometry;
-    assert_takes(g);
-    let sizes = [int(g.n), int(g.h), int(g.w), int(g.c), int(g.k), int(g.side), int(g.pad)];
-    let parts = step.stats.map_or(PointerMut::null(), |_| memory.workspace());
-    let after = After::new(step.b, step.epilogue, memory);
-    launch_fprop(by, memory, sizes, g.pixels(), [step.x, step.w], after, step.y, parts)?;
+pub(in crate::steps::conv) fn fprop(step: &Fprop, memory: &DeviceBuffers, by: By<MmaFpropKernel>) -> Result<()> {
+    assert_takes(&step.geometry);
+    let result = result(memory, step.b, step.epilogue, step.y, step.stats.is_some());
+    launch_fprop(by, memory, [step.x, step.w], result, shape(&step.geometry), step.geometry.pixels())?;
     let [rows, _] = by.sides();
     step.stats.map_or(Ok(()), |stats| stats.merge(memory, rows))
 }
 
 /// Pixels of a tile of [`fprop`]; those of [`wgmma`] are no smaller.
-pub(super) fn fprop_rows(g: &ConvGeometry) -> usize {
+pub(in crate::steps::conv) fn fprop_rows(g: &ConvGeometry) -> usize {
     fprop_tile(is_packed(g.c), g.pixels(), g.k).rows
 }
 
 /// [`Dgrad`] of bf16; dx may be f32, as y of [`fprop`]. Bound: as there.
-pub(super) fn dgrad(step: &Dgrad, memory: &DeviceBuffers, by: By<MmaFpropKernel>) -> Result<()> {
+pub(in crate::steps::conv) fn dgrad(step: &Dgrad, memory: &DeviceBuffers, by: By<MmaFpropKernel>) -> Result<()> {
     let g = &step.geometry;
     assert_takes(g);
-    // Negative where padding puts outputs beyond the reach of the image.
-    let pad = int(g.side) - 1 - int(g.pad);
-    let sizes = [int(g.n), int(g.oh()), int(g.ow()), int(g.k), int(g.c), int(g.side), pad];
-    let (none, no_parts) = (After::new(None, Epilogue::NONE, memory), PointerMut::null());
-    launch_fprop(by, memory, sizes, g.n * g.h * g.w, [step.dy, step.w], none, step.dx, no_parts)
+    // Padding is negative where it puts outputs beyond the reach of the image.
+    let of = shape(g);
+    let shape = ConvShape { h: int(g.oh()), w: int(g.ow()), c: of.k, k: of.c, pad: of.side - 1 - of.pad, ..of };
+    let result = result(memory, None, Epilogue::NONE, step.dx, false);
+    launch_fprop(by, memory, [step.dy, step.w], result, shape, g.n * g.h * g.w)
 }
 
-/// The kernel of both, with the sizes that it takes, in its order.
-#[expect(clippy::too_many_arguments, reason = "the kernel's own")]
+/// The kernel of both, over so many output pixels.
 fn launch_fprop(
     by: By<MmaFpropKernel>,
     memory: &DeviceBuffers,
-    [n, h, width, c, k, side, pad]: [i32; 7],
-    pixels: usize,
     [x, w]: [View; 2],
-    after: After<'_>,
-    y: View,
-    parts: PointerMut<'_, f32>,
+    result: FpropResult<'_, bf16>,
+    shape: ConvShape,
+    pixels: usize,
 ) -> Result<()> {
-    let (y, y32) = match y.dtype {
-        DType::Bf16 => (memory.pointer_mut(y), PointerMut::null()),
-        DType::F32 => (PointerMut::null(), memory.pointer_mut(y)),
-    };
-    let (x, w) = (memory.pointer(x), memory.pointer(w));
-    let tile = match by {
-        By::Wgmma => {
-            return wgmma::fprop(memory.cuda(), [n, h, width, c, k, side, pad], pixels, x, w, after, (y, y32), parts);
-        }
-        By::Mma(tile) => tile,
-    };
-    let [rows, columns] = tile.grid(pixels, k as usize);
+    let parameters = FpropParameters { x: memory.pointer(x), weights: memory.pointer(w), result, shape };
+    let By::Mma(tile) = by else { return wgmma::fprop(memory.cuda(), parameters, pixels) };
+    let [rows, columns] = tile.grid(pixels, shape.k as usize);
     let launch = memory.cuda().launch([int(rows * columns) as u32, 1, 1], THREADS, tile.shared());
-    let After { bias: b, norm: NormChannels { mean, var, gamma, beta, eps }, slope } = after;
-    (tile.kernel)(launch, x, w, b, mean, var, gamma, beta, y, y32, parts, eps, slope, n, h, width, c, k, side, pad)
+    // SAFETY: views lie in their buffers, and have the lengths of the geometry, rows of weights those of a cast; the workspace holds two
+    // values of each tile and channel.
+    unsafe { (tile.kernel)(launch, &parameters) }
 }
 
-pub(super) fn is_packed(channels: usize) -> bool {
+pub(in crate::steps::conv) fn is_packed(channels: usize) -> bool {
     !channels.is_multiple_of(CHUNK)
 }
 
 /// How wgrad cuts the pixels: more parts occupy more of the GPU, in waves of blocks, and have more sums to write and to add.
-pub(super) fn parts(step: &Wgrad) -> Parts {
+pub(in crate::steps::conv) fn parts(step: &Wgrad) -> Parts {
     let g = &step.geometry;
     let tile = wgrad_tile(is_packed(g.c), g.k);
     let tiles: usize = tile.grid(g.k, g.taps()).iter().product();
@@ -290,27 +244,26 @@ pub(super) fn parts(step: &Wgrad) -> Parts {
 }
 
 /// As many parts as are wanted, or as the pixels allow.
-pub(super) fn parts_of(step: &Wgrad, wanted: usize) -> Parts {
+pub(in crate::steps::conv) fn parts_of(step: &Wgrad, wanted: usize) -> Parts {
     Parts::new(step, wanted, PART_PIXELS, 64)
 }
 
-/// Each part's share of dw of [`Wgrad`] of bf16, one after another in `sums`.
+/// Each part's share of dw of [`Wgrad`] of bf16.
 ///
 /// Bound: the tensor cores for many channels, the bytes of x and dy for few.
-pub(super) fn shares(
+pub(in crate::steps::conv) fn shares(
     step: &Wgrad,
     memory: &DeviceBuffers,
     by: By<MmaWgradKernel>,
-    sums: PointerMut<'_, f32>,
-    parts: &Parts,
+    parts: WgradParts<'_>,
 ) -> Result<()> {
     let g = &step.geometry;
     assert_takes(g);
-    let By::Mma(tile) = by else { return wgmma::shares(step, memory, sums, parts) };
+    let count = g.pixels().div_ceil(parts.part_pixels as usize) as u32;
+    let parameters = WgradParameters { x: memory.pointer(step.x), dy: memory.pointer(step.dy), parts, shape: shape(g) };
+    let By::Mma(tile) = by else { return wgmma::shares(memory.cuda(), g, parameters, count) };
     let [rows, columns] = tile.grid(g.k, g.taps());
-    let launch = memory.cuda().launch([columns as u32, rows as u32, parts.count as u32], THREADS, tile.shared());
-    let (x, dy) = (memory.pointer(step.x), memory.pointer(step.dy));
-    let [part_pixels, part_length] = [parts.pixels, step.part_length()].map(int);
-    let [n, h, width, c, k, side, pad] = [g.n, g.h, g.w, g.c, g.k, g.side, g.pad].map(int);
-    (tile.kernel)(launch, x, dy, sums, part_pixels, part_length, n, h, width, c, k, side, pad)
+    let launch = memory.cuda().launch([columns as u32, rows as u32, count], THREADS, tile.shared());
+    // SAFETY: views lie in their buffers, and have the lengths of the geometry; the parts' sums have room (`sum_of_parts`).
+    unsafe { (tile.kernel)(launch, &parameters) }
 }

@@ -2,12 +2,15 @@
 //!
 //! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU.
 
-use super::launch::{After, Parts, int};
-use super::{ConvGeometry, Dgrad, Fprop, Wgrad};
+#![allow(unsafe_code)] // launches
+
+use super::{Parts, int, result, shape};
 use crate::device::View;
-use crate::device::cuda::kernels::{conv_dgrad, conv_fprop, conv_wgrad};
-use crate::device::cuda::{DeviceBuffers, Launch, Pointer, PointerMut, Result};
-use crate::steps::norm::cuda::NormChannels;
+use crate::device::cuda::kernels::{
+    DgradParameters, FpropParameters, WgradParameters, WgradParts, conv_dgrad, conv_fprop, conv_wgrad,
+};
+use crate::device::cuda::{DeviceBuffers, Launch, Result};
+use crate::steps::conv::{ConvGeometry, Dgrad, Fprop, Wgrad};
 
 /// A kernel in two forms: `quads` reads four channels at a time, `singles` one.
 struct F32Tile<K> {
@@ -30,59 +33,9 @@ impl<K: Copy> F32Tile<K> {
     }
 }
 
-/// Kernels of the table below with one signature.
-type FpropKernel = fn(
-    Launch<'_>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    PointerMut<'_, f32>,
-    PointerMut<'_, f32>,
-    f32,
-    f32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-) -> Result<()>;
-type DgradKernel = fn(
-    Launch<'_>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    PointerMut<'_, f32>,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-) -> Result<()>;
-type WgradKernel = fn(
-    Launch<'_>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    PointerMut<'_, f32>,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-    i32,
-) -> Result<()>;
+type FpropKernel = unsafe fn(Launch<'_>, &FpropParameters<'_, f32>) -> Result<()>;
+type DgradKernel = unsafe fn(Launch<'_>, &DgradParameters<'_>) -> Result<()>;
+type WgradKernel = unsafe fn(Launch<'_>, &WgradParameters<'_, f32>) -> Result<()>;
 
 macro_rules! tile {
     ($rows:literal, $columns:literal, $threads:literal, $module:ident, $quads:ident, $singles:ident) => {
@@ -156,61 +109,61 @@ fn in_quads(view: View, channels: usize) -> bool {
 }
 
 /// [`Fprop`] of f32.
-pub(super) fn fprop(step: &Fprop, memory: &DeviceBuffers) -> Result<()> {
+pub(in crate::steps::conv) fn fprop(step: &Fprop, memory: &DeviceBuffers) -> Result<()> {
     let g = &step.geometry;
-    let (x, w, y) = (memory.pointer(step.x), memory.pointer(step.w), memory.pointer_mut(step.y));
     let tile = tile_for_pixels(&FPROP, g.pixels(), g.k);
     let [rows, columns] = tile.grid(g.pixels(), g.k);
+    let parameters = FpropParameters {
+        x: memory.pointer(step.x),
+        weights: memory.pointer(step.w),
+        result: result(memory, step.b, step.epilogue, step.y, step.stats.is_some()),
+        shape: shape(g),
+    };
     let launch = memory.cuda().launch([int(rows * columns) as u32, 1, 1], tile.threads, 0);
-    let [n, h, width, c, k, side, stride, pad] = sizes(g);
-    let parts = step.stats.map_or(PointerMut::null(), |_| memory.workspace());
-    let After { bias: b, norm: NormChannels { mean, var, gamma, beta, eps }, slope } =
-        After::new(step.b, step.epilogue, memory);
-    tile.kernel(in_quads(step.x, g.c))(
-        launch, x, w, b, mean, var, gamma, beta, y, parts, eps, slope, n, h, width, c, k, side, stride, pad,
-    )?;
+    // SAFETY: views lie in their buffers, and have the lengths of the geometry; the workspace holds two values of each tile and channel.
+    unsafe { tile.kernel(in_quads(step.x, g.c))(launch, &parameters) }?;
     step.stats.map_or(Ok(()), |stats| stats.merge(memory, tile.rows))
 }
 
 /// Pixels of a tile of [`fprop`].
-pub(super) fn fprop_rows(g: &ConvGeometry) -> usize {
+pub(in crate::steps::conv) fn fprop_rows(g: &ConvGeometry) -> usize {
     tile_for_pixels(&FPROP, g.pixels(), g.k).rows
 }
 
 /// [`Dgrad`] of f32.
-pub(super) fn dgrad(step: &Dgrad, memory: &DeviceBuffers) -> Result<()> {
+pub(in crate::steps::conv) fn dgrad(step: &Dgrad, memory: &DeviceBuffers) -> Result<()> {
     let g = &step.geometry;
     // Input pixels of one phase modulo the stride.
     let pixels = g.n * g.h.div_ceil(g.stride) * g.w.div_ceil(g.stride);
     let phases = g.stride * g.stride;
     let tile = tile_for_pixels(&DGRAD, pixels * phases, g.c);
     let [rows, columns] = tile.grid(pixels, g.c);
+    let parameters = DgradParameters {
+        dy: memory.pointer(step.dy),
+        weights: memory.pointer(step.w),
+        dx: memory.pointer_mut(step.dx),
+        shape: shape(g),
+    };
     let launch = memory.cuda().launch([int(rows * columns) as u32, int(phases) as u32, 1], tile.threads, 0);
-    let [n, h, width, c, k, side, stride, pad] = sizes(g);
-    let (dy, w, dx) = (memory.pointer(step.dy), memory.pointer(step.w), memory.pointer_mut(step.dx));
-    tile.kernel(in_quads(step.dy, g.k))(launch, dy, w, dx, n, h, width, c, k, side, stride, pad)
+    // SAFETY: views lie in their buffers, and have the lengths of the geometry.
+    unsafe { tile.kernel(in_quads(step.dy, g.k))(launch, &parameters) }
 }
 
 /// The parts of wgrad of f32.
-pub(super) fn parts(step: &Wgrad) -> Parts {
+pub(in crate::steps::conv) fn parts(step: &Wgrad) -> Parts {
     let tile = tile_for_weights(step.geometry.k);
     let [rows, columns] = tile.grid(step.geometry.k, step.geometry.taps());
     let wanted = MANY_THREADS.div_ceil(rows * columns * tile.threads as usize);
     Parts::new(step, wanted, PART_PIXELS, 8)
 }
 
-/// Each part's share of dw in f32, one after another in `sums`.
-pub(super) fn shares(step: &Wgrad, memory: &DeviceBuffers, sums: PointerMut<'_, f32>, parts: &Parts) -> Result<()> {
+/// Each part's share of dw in f32.
+pub(in crate::steps::conv) fn shares(step: &Wgrad, memory: &DeviceBuffers, parts: WgradParts<'_>) -> Result<()> {
     let (g, tile) = (&step.geometry, tile_for_weights(step.geometry.k));
     let [rows, columns] = tile.grid(g.k, g.taps());
-    let launch = memory.cuda().launch([columns as u32, rows as u32, parts.count as u32], tile.threads, 0);
-    let [part_pixels, part_length] = [parts.pixels, step.part_length()].map(int);
-    let [n, h, width, c, k, side, stride, pad] = sizes(g);
-    let (x, dy, kernel) = (memory.pointer(step.x), memory.pointer(step.dy), tile.kernel(in_quads(step.x, g.c)));
-    kernel(launch, x, dy, sums, part_pixels, part_length, n, h, width, c, k, side, stride, pad)
-}
-
-/// The sizes that every kernel takes, in its order.
-fn sizes(g: &ConvGeometry) -> [i32; 8] {
-    [g.n, g.h, g.w, g.c, g.k, g.side, g.stride, g.pad].map(int)
+    let count = g.pixels().div_ceil(parts.part_pixels as usize) as u32;
+    let parameters = WgradParameters { x: memory.pointer(step.x), dy: memory.pointer(step.dy), parts, shape: shape(g) };
+    let launch = memory.cuda().launch([columns as u32, rows as u32, count], tile.threads, 0);
+    // SAFETY: views lie in their buffers, and have the lengths of the geometry; the parts' sums have room (`sum_of_parts`).
+    unsafe { tile.kernel(in_quads(step.x, g.c))(launch, &parameters) }
 }

@@ -1,18 +1,15 @@
 //! Average pooling over NHWC maps, without padding: the steps `average_pool` and `average_pool_backward`.
 
+mod cuda;
 pub mod layer;
 
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation, Sums};
 use super::pool::PoolGeometry;
-use super::vectors::{Vectors, with_kernel};
-use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
-
-/// Threads per block.
-const THREADS: u32 = kernels::constants::average_pool::THREADS as u32;
 
 /// `y = Σ x / side²` over each window.
 #[derive(Clone, Copy, Debug)]
@@ -58,18 +55,8 @@ impl Operation for AveragePool {
         memory.put(self.y.buffer, y);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        use kernels::average_pool::*;
-        let &AveragePool { geometry: g, x, y } = self;
-        let Vectors { wide, groups, .. } = Vectors::new(y.dtype, g.c);
-        let launch = memory.cuda().launch_per_item(g.n * g.oh() * g.ow() * groups, THREADS);
-        let [n, h, w, c, side, stride] = numbers(&g);
-        with_kernel!(
-            y.dtype,
-            wide,
-            [average_pool_f32x1, average_pool_f32x4, average_pool_bf16x1, average_pool_bf16x8],
-            kernel => kernel(launch, memory.pointer(x), memory.pointer_mut(y), n, h, w, c, side, stride)
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::forward(self, memory)
     }
 }
 
@@ -116,29 +103,9 @@ impl Operation for AveragePoolBackward {
         memory.put(self.dx.buffer, dx);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        use kernels::average_pool::*;
-        let &AveragePoolBackward { geometry: g, dy, dx } = self;
-        let Vectors { wide, groups, .. } = Vectors::new(dx.dtype, g.c);
-        let launch = memory.cuda().launch_per_item(g.n * g.h * g.w * groups, THREADS);
-        let [n, h, w, c, side, stride] = numbers(&g);
-        with_kernel!(
-            dx.dtype,
-            wide,
-            [
-                average_pool_backward_f32x1,
-                average_pool_backward_f32x4,
-                average_pool_backward_bf16x1,
-                average_pool_backward_bf16x8
-            ],
-            kernel => kernel(launch, memory.pointer(dy), memory.pointer_mut(dx), n, h, w, c, side, stride)
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::backward(self, memory)
     }
-}
-
-/// n, h, w, c, side, stride, as kernels take them.
-fn numbers(g: &PoolGeometry) -> [i32; 6] {
-    [g.n, g.h, g.w, g.c, g.side, g.stride].map(|v| v as i32)
 }
 
 /// The CPU form of [`AveragePool`].

@@ -3,15 +3,14 @@
 //! The reconstruction y is the net's last value z, in some nets through the logistic function. The anomaly map is the squared error
 //! (y − x)² of each value; score and loss of an image are its mean.
 
+mod cuda;
+
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation, Sums};
-use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum};
-
-/// Threads per block, as in `kernels/reconstruction_loss.cu`.
-const THREADS: u32 = 256;
 
 /// Reconstruction, squared errors and scores.
 #[derive(Clone, Copy, Debug)]
@@ -79,18 +78,8 @@ impl Operation for Reconstruction {
         }
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        let n = self.score.len;
-        kernels::reconstruction_loss::reconstruction(
-            memory.cuda().launch([n as u32, 1, 1], THREADS, 0),
-            memory.pointer(self.x),
-            memory.pointer(self.z),
-            memory.pointer_mut(self.y),
-            memory.pointer_mut(self.map),
-            memory.pointer_mut(self.score),
-            i32::from(self.sigmoid),
-            (self.z.len / n) as i32,
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::reconstruction(self, memory)
     }
 }
 
@@ -148,17 +137,7 @@ impl Operation for ReconstructionLoss {
         memory.put(self.dz.buffer, dz);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        kernels::reconstruction_loss::reconstruction_loss(
-            memory.cuda().launch_per_item(self.y.len, THREADS),
-            memory.pointer(self.x),
-            memory.pointer(self.y),
-            memory.pointer(self.score),
-            memory.pointer_mut(self.loss),
-            memory.pointer_mut(self.dz),
-            i32::from(self.sigmoid),
-            self.score.len as i32,
-            (self.y.len / self.score.len) as i32,
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::loss(self, memory)
     }
 }

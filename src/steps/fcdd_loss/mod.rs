@@ -4,20 +4,19 @@
 //! a = z²/(√(z²+1)+1), and log(1 − exp(−s)) as in [`anomalous_loss`]. Losses are means over the batch. Learning from labels is fused
 //! with the head of the net: `head.rs`.
 
+mod cuda;
+
 use std::f64::consts::LN_2;
 
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation, Sums};
-use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum_over};
 
 /// Keeps the logarithm finite at s = 0; the authors' constant.
 const TINY: f64 = 1e-31;
-
-/// Threads per block, as in `kernels/fcdd_loss.cu`.
-const THREADS: u32 = 256;
 
 /// a = √(z²+1) − 1.
 pub fn pseudo_huber<T: Real>(z: T) -> T {
@@ -97,17 +96,8 @@ impl Operation for MapLoss {
         memory.put(self.da.buffer, da);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        let n = self.loss.len;
-        kernels::fcdd_loss::map_loss(
-            memory.cuda().launch([n as u32, 1, 1], THREADS, 0),
-            memory.pointer(self.a),
-            memory.pointer(self.maps),
-            memory.pointer_mut(self.loss),
-            memory.pointer_mut(self.da),
-            n as i32,
-            (self.a.len / n) as i32,
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::map_loss(self, memory)
     }
 }
 
@@ -151,13 +141,7 @@ impl Operation for PseudoHuberBackward {
         memory.put(self.dz.buffer, dz);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        kernels::fcdd_loss::pseudo_huber_backward(
-            memory.cuda().launch_per_item(self.z.len, THREADS),
-            memory.pointer(self.z),
-            memory.pointer(self.da),
-            memory.pointer_mut(self.dz),
-            self.z.len as i32,
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::pseudo_huber_backward(self, memory)
     }
 }

@@ -3,18 +3,17 @@
 //! The backward pass is the same step on the gradient. The mask is drawn from the seed, the dropout's number in its net, the number of the
 //! update and the image's place in its batch, so that both passes and both devices draw the same.
 
+mod cuda;
 pub mod layer;
 
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation, Sums};
-use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::cuda::kernels::constants;
+use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
 use crate::rng::{Purpose, Stream};
-
-/// Threads per block.
-const THREADS: u32 = kernels::constants::dropout::THREADS as u32;
 
 /// `y = 0` or `2·x`; y may be x.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +49,10 @@ impl Operation for Dropout {
         Access::new([("y", self.y)])
     }
 
+    fn in_place(&self) -> &'static [&'static str] {
+        &["y"]
+    }
+
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
         Sums::NONE
     }
@@ -63,19 +66,8 @@ impl Operation for Dropout {
         memory.put(self.y.buffer, y);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        let length = self.x.len / self.n;
-        kernels::dropout::dropout(
-            memory.cuda().launch_per_item(self.n * length.div_ceil(4), THREADS),
-            memory.pointer(self.x),
-            memory.pointer_mut(self.y),
-            memory.hyper.pointer(),
-            memory.clock.pointer(),
-            self.seed,
-            self.number as i32,
-            self.n as i32,
-            length as i32,
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::dropout(self, memory)
     }
 }
 
@@ -83,7 +75,7 @@ impl Operation for Dropout {
 pub(crate) fn apply<T: Real>(seed: u64, number: u32, update: u32, n: usize, values: &mut [T]) {
     let length = values.len() / n;
     values.par_chunks_exact_mut(length).enumerate().for_each(|(image, values)| {
-        let stream = number << kernels::constants::dropout::DROPOUT_SHIFT | image as u32;
+        let stream = number << constants::dropout::DROPOUT_SHIFT | image as u32;
         let stream = Stream::new(seed, Purpose::Dropout, update, stream);
         for (block, values) in values.chunks_mut(4).enumerate() {
             for (value, bits) in values.iter_mut().zip(stream.block(block as u32)) {

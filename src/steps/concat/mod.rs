@@ -1,21 +1,19 @@
 //! The channels of several maps one after the other, and back: the steps `concat` and `concat_backward`.
 
+mod cuda;
 pub mod layer;
 
 use arrayvec::ArrayVec;
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation, Sums};
-use super::vectors::{Vectors, with_kernel};
-use crate::device::cuda::{self, DeviceBuffers, Launch, Number, PointerMut, kernels};
+use crate::device::cuda::kernels::constants;
+use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
 
 /// Maps that one step joins at most.
-pub const MOST_PARTS: usize = kernels::constants::concat::MOST_PARTS as usize;
-
-/// Threads per block.
-const THREADS: u32 = kernels::constants::concat::THREADS as u32;
+pub const MOST_PARTS: usize = constants::concat::MOST_PARTS as usize;
 
 /// The names of parts in accesses.
 const NAMES: [[&str; MOST_PARTS]; 2] = [["a", "b", "c", "d"], ["da", "db", "dc", "dd"]];
@@ -79,14 +77,8 @@ impl Operation for Concat {
         memory.put(self.y.buffer, y);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        use kernels::concat::*;
-        let &Concat { ref parts, y } = self;
-        let Launched { launch, wide, ends: [a, b, c, width], pixels } = Launched::new(parts, y, memory);
-        with_kernel!(y.dtype, wide, [concat_f32x1, concat_f32x4, concat_bf16x1, concat_bf16x8], kernel => {
-            let [pa, pb, pc, pd] = pointers(parts, memory).map(PointerMut::read);
-            kernel(launch, pa, pb, pc, pd, memory.pointer_mut(y), a, b, c, width, pixels)
-        })
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::concat(self, memory)
     }
 }
 
@@ -137,19 +129,8 @@ impl Operation for ConcatBackward {
         }
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        use kernels::concat::*;
-        let &ConcatBackward { ref parts, dy } = self;
-        let Launched { launch, wide, ends: [a, b, c, width], pixels } = Launched::new(parts, dy, memory);
-        with_kernel!(
-            dy.dtype,
-            wide,
-            [concat_backward_f32x1, concat_backward_f32x4, concat_backward_bf16x1, concat_backward_bf16x8],
-            kernel => {
-                let [pa, pb, pc, pd] = pointers(parts, memory);
-                kernel(launch, memory.pointer(dy), pa, pb, pc, pd, a, b, c, width, pixels)
-            }
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::backward(self, memory)
     }
 }
 
@@ -167,34 +148,4 @@ fn channels(parts: &ConcatParts) -> Vec<(usize, bool)> {
 fn access(parts: &ConcatParts, names: usize) -> Access {
     let of = |access: Access, (part, name): (&ConcatPart, &'static str)| access.and(name, part.view);
     parts.iter().zip(NAMES[names]).fold(Access::default(), of)
-}
-
-/// Where the parts lie; null where there is none.
-fn pointers<'a, T: Number>(parts: &ConcatParts, memory: &'a DeviceBuffers) -> [PointerMut<'a, T>; MOST_PARTS] {
-    std::array::from_fn(|i| memory.pointer_mut_opt(parts.get(i).and_then(|part| part.view)))
-}
-
-/// How the kernels are launched.
-struct Launched<'a> {
-    launch: Launch<'a>,
-    wide: bool,
-    /// The channel behind each part, of absent parts as of the last.
-    ends: [i32; MOST_PARTS],
-    pixels: i32,
-}
-
-impl Launched<'_> {
-    /// For a joined map.
-    fn new<'a>(parts: &ConcatParts, joined: View, memory: &'a DeviceBuffers) -> Launched<'a> {
-        let width = width(parts);
-        let wide = parts.iter().all(|part| Vectors::new(joined.dtype, part.channels).wide);
-        let numbers = if wide { Vectors::numbers(joined.dtype) } else { 1 };
-        let mut end = 0;
-        let ends = std::array::from_fn(|i| {
-            end += parts.get(i).map_or(0, |part| part.channels);
-            end as i32
-        });
-        let launch = memory.cuda().launch_per_item(joined.len / numbers, THREADS);
-        Launched { launch, wide, ends, pixels: (joined.len / width) as i32 }
-    }
 }

@@ -4,15 +4,14 @@
 //! convolution is `A = U·a·Uᵀ` with one banded matrix U [S, n], `U[o, i] = g[o + pad − s − i·jump]`, pad = ⌊(r−1)/2⌋, s the shift
 //! without its fraction (towards 0).
 
+mod cuda;
+
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation, Sums};
-use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
-
-/// Threads per block, as in `kernels/upsample.cu`.
-const THREADS: u32 = 256;
 
 /// Receptive field of a net's output (paper, section 3): from (side, 1, 1, 0), each layer with kernel k, stride t, padding p gives
 /// n' = ⌊(n+2p−k)/t⌋+1, j' = j·t, r' = r+(k−1)·j, s' = s+((k−1)/2−p)·j.
@@ -184,36 +183,8 @@ impl Operation for Upsample {
         2
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        let (side, [size, origin, jump]) = (self.taps.side(), self.taps.numbers());
-        let (u, s, rows) = (self.u as i32, side as i32, self.a.len / self.u);
-        let (device, g, wide) = (memory.cuda(), memory.pointer(self.kernel), memory.workspace());
-        let first = device.launch_per_item(rows * side, THREADS);
-        kernels::upsample::upsample_columns(
-            first,
-            memory.pointer(self.a),
-            g,
-            wide,
-            rows as i32,
-            u,
-            s,
-            size,
-            origin,
-            jump,
-        )?;
-        let (second, n) = (device.launch_per_item(self.out.len, THREADS), (rows / self.u) as i32);
-        kernels::upsample::upsample_rows(
-            second,
-            wide.read(),
-            g,
-            memory.pointer_mut(self.out),
-            n,
-            u,
-            s,
-            size,
-            origin,
-            jump,
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::upsample(self, memory)
     }
 }
 
@@ -271,15 +242,8 @@ impl Operation for UpsampleAdjoint {
         2
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        let (side, [size, origin, jump]) = (self.taps.side(), self.taps.numbers());
-        let (u, s, rows) = (self.u as i32, side as i32, self.da.len / self.u);
-        let (device, g, wide) = (memory.cuda(), memory.pointer(self.kernel), memory.workspace());
-        let (first, n) = (device.launch_per_item(rows * side, THREADS), (rows / self.u) as i32);
-        let dout = memory.pointer(self.dout);
-        kernels::upsample::upsample_adjoint_rows(first, dout, g, wide, n, u, s, size, origin, jump)?;
-        let (second, da) = (device.launch_per_item(self.da.len, THREADS), memory.pointer_mut(self.da));
-        kernels::upsample::upsample_adjoint_columns(second, wide.read(), g, da, rows as i32, u, s, size, origin, jump)
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::adjoint(self, memory)
     }
 }
 

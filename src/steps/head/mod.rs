@@ -3,22 +3,16 @@
 //! The 1×1 convolution to the map z of one channel, the anomaly map a = √(z²+1) − 1 (paper, section 4), image scores, and in training with
 //! labels also the losses and their gradient by z. The formulas are in [`super::fcdd_loss`].
 
-use half::bf16;
+mod cuda;
+
 use rayon::prelude::*;
 
 use super::conv::{ConvGeometry, cpu as conv, reference};
 use super::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
 use super::operation::{Access, Hyper, Operation, Sums};
-use super::vectors::Vectors;
-use crate::device::cuda::{self, DeviceBuffers, Launch, Number, Pointer, PointerMut, kernels};
-use crate::device::{DType, HostBuffers, View};
+use crate::device::cuda::{DeviceBuffers, Result};
+use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum};
-
-/// Threads per block, as in `kernels/head.cu`.
-const THREADS: u32 = 256;
-
-/// Pixels of a part of the backward pass, as in `kernels/head.cu`.
-const TILE: usize = 256;
 
 /// z, a and scores of x; with labels also losses and dz.
 ///
@@ -106,12 +100,8 @@ impl Operation for Head {
         conv::fprop_workspace(&self.geometry)
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        use kernels::head::{head_bf16x1, head_bf16x8, head_f32x1, head_f32x4};
-        match self.x.dtype {
-            DType::F32 => self.launch(memory, [head_f32x1, head_f32x4]),
-            DType::Bf16 => self.launch(memory, [head_bf16x1, head_bf16x8]),
-        }
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::head(self, memory)
     }
 
     fn flops(&self) -> u64 {
@@ -157,45 +147,7 @@ impl Head {
         memory.put(of.loss.buffer, loss);
         memory.put(of.dz.buffer, dz);
     }
-
-    fn launch<T: Number>(&self, memory: &DeviceBuffers, [narrow, wide]: [HeadKernel<T>; 2]) -> cuda::Result<()> {
-        let vectors = Vectors::new(self.x.dtype, self.geometry.c);
-        let n = self.score.len;
-        (if vectors.wide { wide } else { narrow })(
-            memory.cuda().launch([n as u32, 1, 1], THREADS, 0),
-            memory.pointer(self.x),
-            memory.pointer(self.w),
-            memory.pointer_opt(self.b),
-            memory.pointer_mut(self.z),
-            memory.pointer_mut(self.a),
-            memory.pointer_mut(self.score),
-            memory.pointer_opt(self.labels.map(|of| of.labels)),
-            memory.pointer_mut_opt(self.labels.map(|of| of.loss)),
-            memory.pointer_mut_opt(self.labels.map(|of| of.dz)),
-            n as i32,
-            (self.z.len / n) as i32,
-            self.geometry.c as i32,
-            vectors.lanes as i32,
-        )
-    }
 }
-
-type HeadKernel<T> = fn(
-    Launch<'_>,
-    Pointer<'_, T>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    PointerMut<'_, f32>,
-    PointerMut<'_, f32>,
-    PointerMut<'_, f32>,
-    Pointer<'_, f32>,
-    PointerMut<'_, f32>,
-    PointerMut<'_, f32>,
-    i32,
-    i32,
-    i32,
-    i32,
-) -> cuda::Result<()>;
 
 /// dx, dw and db from dz.
 #[derive(Clone, Copy, Debug)]
@@ -262,12 +214,8 @@ impl Operation for HeadBackward {
         conv::wgrad_workspace(&self.geometry).max(conv::dgrad_workspace(&self.geometry))
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        use kernels::head::{head_backward_bf16x1, head_backward_bf16x8, head_backward_f32x1, head_backward_f32x4};
-        match self.x.dtype {
-            DType::F32 => self.launch(memory, [head_backward_f32x1, head_backward_f32x4]),
-            DType::Bf16 => self.launch::<bf16>(memory, [head_backward_bf16x1, head_backward_bf16x8]),
-        }
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::backward(self, memory)
     }
 
     fn launches(&self) -> usize {
@@ -275,7 +223,7 @@ impl Operation for HeadBackward {
     }
 
     fn cuda_workspace(&self) -> usize {
-        self.dz.len.div_ceil(TILE) * (self.geometry.c + 1)
+        cuda::backward_workspace(self)
     }
 
     fn flops(&self) -> u64 {
@@ -289,45 +237,8 @@ impl Operation for HeadBackward {
 }
 
 impl HeadBackward {
-    fn launch<T: Number>(
-        &self,
-        memory: &DeviceBuffers,
-        [narrow, wide]: [HeadBackwardKernel<T>; 2],
-    ) -> cuda::Result<()> {
-        let (c, pixels, cuda) = (self.geometry.c, self.dz.len, memory.cuda());
-        let Vectors { wide: in_vectors, groups, lanes } = Vectors::new(self.x.dtype, c);
-        let sums = memory.workspace();
-        (if in_vectors { wide } else { narrow })(
-            cuda.launch([pixels.div_ceil(TILE) as u32, groups.div_ceil(lanes) as u32, 1], THREADS, 0),
-            memory.pointer(self.x),
-            memory.pointer(self.w),
-            memory.pointer(self.dz),
-            memory.pointer_mut_opt(self.dx),
-            sums,
-            pixels as i32,
-            c as i32,
-            lanes as i32,
-        )?;
-        let (dw, db) = (memory.pointer_mut(self.dw), memory.pointer_mut_opt(self.db));
-        let (parts, part, wanted) = (pixels.div_ceil(TILE) as i32, c as i32 + 1, self.sums() as i32);
-        let launch = cuda.launch([self.sums().div_ceil(32) as u32, 1, 1], THREADS, 0);
-        kernels::conv_wgrad::conv_wgrad_sum(launch, sums.read(), dw, db, parts, part, wanted, c as i32)
-    }
-
     /// Sums that are wanted: of each channel, and of the bias.
     fn sums(&self) -> usize {
         self.geometry.c + usize::from(self.db.is_some())
     }
 }
-
-type HeadBackwardKernel<T> = fn(
-    Launch<'_>,
-    Pointer<'_, T>,
-    Pointer<'_, f32>,
-    Pointer<'_, f32>,
-    PointerMut<'_, T>,
-    PointerMut<'_, f32>,
-    i32,
-    i32,
-    i32,
-) -> cuda::Result<()>;

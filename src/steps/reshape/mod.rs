@@ -2,17 +2,15 @@
 //!
 //! Both are the transposition of a matrix per image, [c, pixels] to [pixels, c] forward, and the other way for the gradient.
 
+mod cuda;
 pub mod layer;
 
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation, Sums};
-use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
-
-/// Threads per block, as in `kernels/reshape.cu`.
-const THREADS: u32 = 256;
 
 /// `y[n, j, i] = x[n, i, j]` with `rows` values of i and `columns` of j.
 #[derive(Clone, Copy, Debug)]
@@ -62,14 +60,7 @@ impl Operation for Reshape {
         memory.put(self.y.buffer, y);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        kernels::reshape::reshape(
-            memory.cuda().launch_per_item(self.y.len, THREADS),
-            memory.pointer(self.x),
-            memory.pointer_mut(self.y),
-            (self.x.len / (self.rows * self.columns)) as i32,
-            self.rows as i32,
-            self.columns as i32,
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::reshape(self, memory)
     }
 }

@@ -2,19 +2,16 @@
 //!
 //! The gradient of a sum is that of each of its terms, so the activation alone has a backward pass.
 
+mod cuda;
 pub mod layer;
 
 use rayon::prelude::*;
 
 use super::activation::Activation;
 use super::operation::{Access, Hyper, Operation, Sums};
-use super::vectors::{Vectors, with_kernel};
-use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
-
-/// Threads per block.
-const THREADS: u32 = kernels::constants::add::THREADS as u32;
 
 /// Values of a task on the CPU.
 const CHUNK: usize = 1 << 14;
@@ -66,15 +63,8 @@ impl Operation for Add {
         memory.put(self.y.buffer, y);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        use kernels::add::*;
-        let &Add { activation, a, b, y } = self;
-        let Vectors { wide, groups, .. } = Vectors::new(y.dtype, y.len);
-        let launch = memory.cuda().launch_per_item(groups, THREADS);
-        with_kernel!(y.dtype, wide, [add_f32x1, add_f32x4, add_bf16x1, add_bf16x8], kernel => {
-            let y = memory.pointer_mut(y);
-            kernel(launch, memory.pointer(a), memory.pointer(b), y, activation.slope as f32, groups as i32)
-        })
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::add(self, memory)
     }
 }
 
@@ -125,19 +115,7 @@ impl Operation for AddBackward {
         memory.put(self.dx.buffer, dx);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        use kernels::add::*;
-        let &AddBackward { activation, y, dy, dx } = self;
-        let Vectors { wide, groups, .. } = Vectors::new(dx.dtype, dx.len);
-        let launch = memory.cuda().launch_per_item(groups, THREADS);
-        with_kernel!(
-            dx.dtype,
-            wide,
-            [add_backward_f32x1, add_backward_f32x4, add_backward_bf16x1, add_backward_bf16x8],
-            kernel => {
-                let dx = memory.pointer_mut(dx);
-                kernel(launch, memory.pointer(y), memory.pointer(dy), dx, activation.slope as f32, groups as i32)
-            }
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::backward(self, memory)
     }
 }

@@ -1,14 +1,13 @@
 //! SGD and Adam over one flat parameter buffer: the steps `sgd` and `adam`. Weight decay is coupled: g += wd·w first.
 
+mod cuda;
+
 use rayon::prelude::*;
 
 use super::operation::{ADAM_BETA, Access, Hyper, Operation, Sums};
-use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
-
-/// Threads per block, as in `kernels/optimizer.cu`.
-const THREADS: u32 = 256;
 
 /// Elements per parallel chunk.
 const CHUNK: usize = 1 << 14;
@@ -68,16 +67,8 @@ impl Operation for Sgd {
         memory.put(self.momentum.buffer, momentum);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        kernels::optimizer::sgd(
-            memory.cuda().launch_per_item(self.params.len, THREADS),
-            memory.pointer_mut(self.params),
-            memory.pointer(self.grads),
-            memory.pointer_mut(self.momentum),
-            memory.hyper.pointer(),
-            memory.clock.pointer(),
-            self.params.len as i32,
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::sgd(self, memory)
     }
 }
 
@@ -150,16 +141,7 @@ impl Operation for Adam {
         memory.put(self.m.buffer, moments);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        kernels::optimizer::adam(
-            memory.cuda().launch_per_item(self.params.len, THREADS),
-            memory.pointer_mut(self.params),
-            memory.pointer(self.grads),
-            memory.pointer_mut(self.m),
-            memory.pointer_mut(self.v),
-            memory.hyper.pointer(),
-            memory.clock.pointer(),
-            self.params.len as i32,
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::adam(self, memory)
     }
 }

@@ -4,16 +4,15 @@
 //! The score of an image is the pseudo-Huber length of its output vector, s = √(Σo² + 1) − 1, computed without cancellation as
 //! Σo²/(√(Σo² + 1) + 1).
 
+mod cuda;
+
 use rayon::prelude::*;
 
 use super::fcdd_loss::anomalous_loss;
 use super::operation::{Access, Hyper, Operation, Sums};
-use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum_over};
-
-/// Threads per block, as in `kernels/hsc_loss.cu`.
-const THREADS: u32 = 256;
 
 /// Scores \[n\] of the vectors o [n, length].
 #[derive(Clone, Copy, Debug)]
@@ -57,13 +56,8 @@ impl Operation for HscScore {
         memory.put(self.score.buffer, score);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        kernels::hsc_loss::hsc_score(
-            memory.cuda().launch([self.score.len as u32, 1, 1], THREADS, 0),
-            memory.pointer(self.o),
-            memory.pointer_mut(self.score),
-            (self.o.len / self.score.len) as i32,
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::score(self, memory)
     }
 }
 
@@ -135,18 +129,8 @@ impl Operation for HscLoss {
         memory.put(self.d_o.buffer, d_o);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        let n = self.score.len;
-        kernels::hsc_loss::hsc_loss(
-            memory.cuda().launch_per_item(self.o.len, THREADS),
-            memory.pointer(self.o),
-            memory.pointer(self.score),
-            memory.pointer_opt(self.training.map(|training| training.labels)),
-            memory.pointer_mut_opt(self.training.map(|training| training.loss)),
-            memory.pointer_mut(self.d_o),
-            n as i32,
-            (self.o.len / n) as i32,
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::loss(self, memory)
     }
 }
 
@@ -222,15 +206,7 @@ impl Operation for GradientHeatmap {
         memory.put(self.heatmap.buffer, heatmap);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        let factor = (self.gradient == Gradient::Xgrad).then_some(self.x);
-        kernels::hsc_loss::gradient_heatmap(
-            memory.cuda().launch_per_item(self.heatmap.len, THREADS),
-            memory.pointer_opt(factor),
-            memory.pointer(self.dx),
-            memory.pointer_mut(self.heatmap),
-            self.heatmap.len as i32,
-            (self.x.len / self.heatmap.len) as i32,
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::heatmap(self, memory)
     }
 }

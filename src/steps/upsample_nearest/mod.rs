@@ -1,16 +1,14 @@
 //! Nearest-neighbour upsampling by two, as decoders use it: the steps `upsample_nearest` and `upsample_nearest_backward`.
 
+mod cuda;
 pub mod layer;
 
 use rayon::prelude::*;
 
 use super::operation::{Access, Hyper, Operation, Sums};
-use crate::device::cuda::{self, DeviceBuffers, kernels};
+use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
-
-/// Threads per block, as in `kernels/upsample_nearest.cu`.
-const THREADS: u32 = 256;
 
 /// Shape of the small maps: [n, side, side, c]. The large ones are [n, 2·side, 2·side, c].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,17 +83,8 @@ impl Operation for UpsampleNearest2x {
         memory.put(self.y.buffer, y);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        let [n, side, c] = self.geometry.numbers();
-        let launch = memory.cuda().launch_per_item(self.geometry.large_len(), THREADS);
-        kernels::upsample_nearest::upsample_nearest(
-            launch,
-            memory.pointer(self.x),
-            memory.pointer_mut(self.y),
-            n,
-            side,
-            c,
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::forward(self, memory)
     }
 }
 
@@ -146,16 +135,7 @@ impl Operation for UpsampleNearest2xBackward {
         memory.put(self.dx.buffer, dx);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
-        let [n, side, c] = self.geometry.numbers();
-        let launch = memory.cuda().launch_per_item(self.geometry.small_len(), THREADS);
-        kernels::upsample_nearest::upsample_nearest_backward(
-            launch,
-            memory.pointer(self.dy),
-            memory.pointer_mut(self.dx),
-            n,
-            side,
-            c,
-        )
+    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        cuda::backward(self, memory)
     }
 }
