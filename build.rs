@@ -3,6 +3,8 @@
 
 #[path = "build/architectures.rs"]
 mod architectures;
+#[path = "build/layout.rs"]
+mod layout;
 #[path = "build/nvcc.rs"]
 mod nvcc;
 #[path = "build/signatures.rs"]
@@ -14,8 +16,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use layout::Types;
 use nvcc::Unit;
-use signatures::{Shared, Types};
+use signatures::Shared;
 use stubs::{Compiled, Source};
 
 /// The kernels of the library, and those of its tests alone, which a package may lack.
@@ -69,7 +72,7 @@ fn kernels() -> Result<(), String> {
     for (file, types) in library.iter().map(|file| (file, &types)).chain(tests.iter().map(|file| (file, &test_types))) {
         let mut included = BTreeMap::new();
         include(&file.text, &headers, &mut included);
-        let checks = signatures::checks(types, &file.shared.kernels).map_err(|e| e.to_string())?;
+        let checks = layout::checks(types, &file.shared.kernels).map_err(|e| e.to_string())?;
         let headers = included.into_values().collect();
         units.push(Unit { source: source(file), text: file.text.clone(), headers, checks });
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::signatures::{Enum, Error, Field, Kernel, Kind, Layout, NUMBERS, Named, Types};
+use super::layout::{Field, Kind, Layout, Types};
+use super::signatures::{Enum, Error, Kernel, NUMBERS, Named};
 
 /// A source file with its kernels.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //
 // Rules that keep a kernel both fast and testable:
 //   * a kernel is a line KERNEL(unique_name, Parameters, (threads, blocks), function), and its parameters one struct: build.rs reads both,
-//     expanding no macros, and makes Rust's struct and launcher of them (build/signatures.rs says what a struct may have);
+//     expanding no macros, and makes Rust's struct and launcher of them (build/layout.rs says what a struct may have);
 //   * dynamic shared memory comes through DYN_SHARED, whose start is 128-byte aligned;
 //   * warp collectives take the full mask; blocks never wait for each other by spinning;
 //   * sizes are parameters; fused multiply-adds are written fmaf (nvcc contracts nothing: --fmad=false);

@@ -14,10 +14,12 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+#[path = "../build/layout.rs"]
+mod layout;
 #[path = "../build/signatures.rs"]
 mod signatures;
 
-use signatures::{Kind, Types};
+use layout::{Field, Kind, Types};
 
 /// For every compilation. `gnu2`: thread-locals by descriptors, since `__shared__` arrays are thread-locals of many libraries.
 const COMMON: &[&str] = &["-std=c++17", "-g1", "-fPIC", "-Wall", "-fno-strict-aliasing", "-mtls-dialect=gnu2"];
@@ -77,6 +79,7 @@ fn main() {
     let main_kernels = root.join("../kernels").canonicalize().unwrap_or_else(|_| root.join("../kernels"));
     for path in [
         "build.rs",
+        "../build/layout.rs",
         "../build/signatures.rs",
         "shim",
         "runtime",
@@ -107,7 +110,7 @@ fn main() {
         .flat_map(|folder| files(&folder, &["h", "cuh"]))
         .collect();
     let mut base = DefaultHasher::new();
-    (&compiler, &version, include_str!("../build/signatures.rs")).hash(&mut base);
+    (&compiler, &version, include_str!("../build/layout.rs"), include_str!("../build/signatures.rs")).hash(&mut base);
     for header in &headers {
         (header, fs::read(header).unwrap()).hash(&mut base);
     }
@@ -317,14 +320,14 @@ fn fields(source: &Path) -> Result<(BTreeMap<String, String>, String), String> {
     let mut kernels = BTreeMap::new();
     for kernel in &shared.kernels {
         let layout = types.parameters(&source.display().to_string(), kernel).map_err(|e| e.to_string())?;
-        let leaf = |leaf: signatures::Field| {
+        let leaf = |leaf: Field| {
             let pointer = matches!(leaf.kind, Kind::Pointer { .. });
             format!("{{\"{}\", 0, {}, {pointer}}}", leaf.name, leaf.offset)
         };
         let leaves = types.leaves(&layout).map_err(|e| e.to_string())?;
         kernels.insert(kernel.name.clone(), leaves.into_iter().map(leaf).collect::<Vec<_>>().join(", "));
     }
-    Ok((kernels, signatures::checks(&types, &shared.kernels).map_err(|e| e.to_string())?))
+    Ok((kernels, layout::checks(&types, &shared.kernels).map_err(|e| e.to_string())?))
 }
 
 /// Names and launch bounds of the kernels in preprocessed text, where the shim has left `__global__` and `__launch_bounds__`.

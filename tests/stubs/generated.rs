@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-use crate::signatures::{self, Types};
+use crate::layout::Types;
+use crate::signatures;
 use crate::stubs::{self, Compiled, Source, stubs};
 
 /// Stands for the device's types of the same names.

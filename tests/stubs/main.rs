@@ -2,6 +2,8 @@
 
 #[path = "../../build/architectures.rs"]
 mod architectures;
+#[path = "../../build/layout.rs"]
+mod layout;
 #[path = "../../build/signatures.rs"]
 mod signatures;
 #[path = "../../build/stubs.rs"]

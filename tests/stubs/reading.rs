@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::signatures::{Error, Kind, Layout, Named, Shared, Types, checks, read};
+use crate::layout::{Kind, Layout, Types, checks};
+use crate::signatures::{Error, Named, Shared, read};
 
 fn shared(source: &str) -> Shared {
     read("kernels/a.cu", source).unwrap_or_else(|e| panic!("{e}"))
