@@ -1,4 +1,4 @@
-// The operands of fprop with stride 1, for the main loop in conv_bf16.cuh: windows of output pixels, rows of weights.
+// The operands of fprop, for the main loop in conv_bf16.cuh: windows of output pixels, rows of weights.
 #pragma once
 #include "conv_bf16.cuh"
 
@@ -11,14 +11,15 @@ struct Windows {
   int i[Part::HELD], j[Part::HELD], pixel[Part::HELD];
 
   // For the tile that starts at output pixel `first` of `outputs`, laid out [·, p, q].
-  __device__ __forceinline__ Windows(const Unfolded<PACKED>& images_, int first, int outputs, int p, int q, int pad)
+  __device__ __forceinline__ Windows(const Unfolded<PACKED>& images_, int first, int outputs, int p, int q, int stride,
+                                     int pad)
       : images(images_), tap(Part::chunk() * CHUNK, BK, images_.c, images_.side) {
 #pragma unroll
     for (int held = 0; held < Part::HELD; held++) {
       const int output = first + Part::row(held);
       const bool exists = output < outputs;
-      i[held] = exists ? output / q % p - pad : images.NOWHERE;
-      j[held] = output % q - pad;
+      i[held] = exists ? output / q % p * stride - pad : images.NOWHERE;
+      j[held] = output % q * stride - pad;
       pixel[held] = exists ? (output / q / p * images.h + i[held]) * images.w + j[held] : 0;
     }
   }

@@ -1,7 +1,7 @@
 //! Lowered nets against their layers one by one: random legal nets, and illegal ones that are refused.
 
 use fcdd::device::DType;
-use fcdd::engine::lower::{PlanOptions, lower};
+use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
 use fcdd::model::{Arch, Init, Layer, Objective, Source, nets};
 use fcdd::run::verify::by_layers::{Difference, differences};
 use fcdd::run::verify::random_nets::random_net;
@@ -263,13 +263,23 @@ fn wrong_nets_are_refused() {
     }
 }
 
-/// Convolutions with strides, which ResNets have, compute in f32 alone.
+/// The gradients of convolutions with strides, which ResNets have, are computed in f32 alone.
 #[test]
-fn strides_are_refused_in_bf16() {
-    let arch = nets::by_name("RESNET18_F", true).unwrap();
-    let options =
-        |dtype| PlanOptions { batch: 1, side: 32, dtype, sigma: 1.2, gradient: Gradient::Grad, training: None };
-    assert!(lower(&arch, &options(DType::F32)).is_ok());
-    let message = lower(&arch, &options(DType::Bf16)).err().unwrap().to_string();
-    assert!(message.contains("FCDD_RESNET18_F") && message.contains("`precision` f32"), "{message}");
+fn trained_strides_are_refused_in_bf16() {
+    let lowered = |net: &str, dtype, trains: bool| {
+        let training = TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 1 };
+        let training = trains.then_some(training);
+        let options = PlanOptions { batch: 1, side: 32, dtype, sigma: 1.2, gradient: Gradient::Grad, training };
+        lower(&nets::by_name(net, true).unwrap(), &options)
+    };
+    for (net, dtype, trains) in [
+        ("RESNET18_F", DType::F32, true),
+        ("RESNET18_F", DType::Bf16, true),
+        ("RESNET18", DType::F32, true),
+        ("RESNET18", DType::Bf16, false),
+    ] {
+        assert!(lowered(net, dtype, trains).is_ok(), "{net} in {dtype:?}, training {trains}");
+    }
+    let message = lowered("RESNET18", DType::Bf16, true).err().unwrap().to_string();
+    assert!(message.contains("FCDD_RESNET18: ") && message.contains("`precision` f32"), "{message}");
 }

@@ -271,19 +271,27 @@ fn join<'a>(
     Ok(())
 }
 
-/// Fails where a stage computes in f32 alone.
+/// Fails where a stage, or a gradient that training asks of it, is computed in f32 alone.
 fn check_precision(arch: &Arch, options: &PlanOptions, stages: &[Stage]) -> Result<()> {
     if options.dtype == DType::F32 {
         return Ok(());
     }
-    let only_f32 = |stage: &&Stage| match &stage.kind {
-        StageKind::Block(block) => block.conv.stride > 1,
-        StageKind::Standalone(stage) => !stage.layer.computes_in(options.dtype),
-    };
-    stages
-        .iter()
-        .find(only_f32)
-        .map_or(Ok(()), |stage| Err(arch.illegal(stage.layer, "computes in f32 alone", "choose `precision` f32")))
+    for (stage, reached) in stages.iter().zip(reached(stages, false)) {
+        let (wrong, problem, legal) = match &stage.kind {
+            StageKind::Block(block) => (
+                block.conv.stride > 1 && reached && options.training.is_some(),
+                "has a stride: its gradients are computed in f32 alone",
+                "choose `precision` f32, or a net in which it is frozen",
+            ),
+            StageKind::Standalone(stage) => {
+                (!stage.layer.computes_in(options.dtype), "computes in f32 alone", "choose `precision` f32")
+            }
+        };
+        if wrong {
+            return Err(arch.illegal(stage.layer, problem, legal));
+        }
+    }
+    Ok(())
 }
 
 /// Which stages a backward pass reaches: those with something that is trained, and all that read them; all of them where it goes on to

@@ -48,6 +48,8 @@ struct Builder<'a> {
     starts: Vec<usize>,
     /// Which of them it is.
     frozen: usize,
+    /// Layers before this one are frozen in any case.
+    frozen_at_least: usize,
 }
 
 impl<'a> Builder<'a> {
@@ -68,7 +70,16 @@ impl<'a> Builder<'a> {
         let shape = ValueShape { n: 1, side: AE_SIDE, c: 1 };
         let field = ReceptiveField { n: AE_SIDE, jump: 1, size: 1, shift: 0.0 };
         let last = Value { source: Source::Input, shape, field };
-        let mut net = Builder { arch, dtype, numbers, last, before: Vec::new(), starts: Vec::new(), frozen: 0 };
+        let mut net = Builder {
+            arch,
+            dtype,
+            numbers,
+            last,
+            before: Vec::new(),
+            starts: Vec::new(),
+            frozen: 0,
+            frozen_at_least: 0,
+        };
         net.frozen = net.choose(usize::MAX);
         net.arch.channels = 1 + net.choose(3);
         net.arch.bias = net.choose(4) > 0;
@@ -86,11 +97,6 @@ impl<'a> Builder<'a> {
         first as usize % n
     }
 
-    /// Of convolutions.
-    fn most_stride(&self) -> usize {
-        if self.dtype == DType::Bf16 { 1 } else { 2 }
-    }
-
     fn name(&self, kind: &str) -> String {
         format!("{kind}{}", self.arch.layers.len())
     }
@@ -106,6 +112,13 @@ impl<'a> Builder<'a> {
             0..=2 => self.block(),
             3 => self.residual(),
             _ => self.standalone(),
+        }
+    }
+
+    /// What was added so far stays frozen if its gradients are not computed in the net's numbers: those of a stride are in f32 alone.
+    fn freeze_strided(&mut self, stride: usize) {
+        if stride > 1 && self.dtype == DType::Bf16 {
+            self.frozen_at_least = self.arch.layers.len();
         }
     }
 
@@ -133,7 +146,7 @@ impl<'a> Builder<'a> {
 
     fn block(&mut self) {
         let Value { source, shape, field } = self.last;
-        let (out, kernel, stride) = (1 + self.choose(9), 1 + 2 * self.choose(3), 1 + self.choose(self.most_stride()));
+        let (out, kernel, stride) = (1 + self.choose(9), 1 + 2 * self.choose(3), 1 + self.choose(2));
         let bias = self.choose(3) > 0;
         let conv = Layer::Conv { name: self.name("conv"), out, side: kernel, stride, bias };
         let conv = self.push(conv, [source]);
@@ -145,6 +158,7 @@ impl<'a> Builder<'a> {
             source = self.push(Layer::Pool { side: window, stride, pad }, [source]);
             field = field.through(window, stride, pad);
         }
+        self.freeze_strided(stride);
         self.step(Value { source, shape: ValueShape { side: field.n, c: out, ..shape }, field });
     }
 
@@ -152,9 +166,7 @@ impl<'a> Builder<'a> {
     fn residual(&mut self) {
         let last = self.last;
         let (from, kernel) = (self.choose(self.before.len().max(1)), 1 + 2 * self.choose(2));
-        let strides = 1..=self.most_stride();
-        let candidates =
-            self.before.iter().skip(from).flat_map(|&value| strides.clone().map(move |stride| (value, stride)));
+        let candidates = self.before.iter().skip(from).flat_map(|&value| [1, 2].map(|stride| (value, stride)));
         let fits = |&(value, stride): &(Value, usize)| {
             let field = value.field.through(kernel, stride, kernel / 2);
             (field.n, field.jump) == (last.field.n, last.field.jump)
@@ -166,6 +178,7 @@ impl<'a> Builder<'a> {
         let source = self.norm_and_activation(conv);
         let field = value.field.through(kernel, stride, kernel / 2);
         self.join(&AddLayer.into(), &[last, Value { source, shape: last.shape, field }]);
+        self.freeze_strided(stride);
     }
 
     /// A layer that is lowered by itself, where one fits: it reads the last value, and earlier ones.
@@ -249,7 +262,8 @@ impl<'a> Builder<'a> {
             }
         }
         // Half of the nets have frozen layers.
-        self.arch.frozen = self.starts.get(self.frozen % (2 * self.starts.len())).copied().unwrap_or(0);
+        let frozen = self.starts.get(self.frozen % (2 * self.starts.len())).copied().unwrap_or(0);
+        self.arch.frozen = frozen.max(self.frozen_at_least);
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::cuda::sum_of_parts;
-use super::cuda::tensor::{self, By};
+use super::cuda::tensor::{self, By, Forward};
 use super::{Dgrad, Fprop, Wgrad};
 use crate::device::cuda::{Cuda, DeviceBuffers, Result};
 
@@ -54,14 +54,14 @@ impl Fprop {
     /// Its candidates; x is bf16.
     pub fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
         let g = &self.geometry;
-        let chosen = CandidateTile::new(&tensor::fprop_by(cuda, g.pixels(), [g.c, g.k]), g.c, None);
+        let chosen = CandidateTile::new(&tensor::fprop_by(cuda, Forward::of_fprop(g)), g.c, None);
         let candidate = |by| {
             let tile = CandidateTile::new(&by, g.c, None);
             let workspace = self.stats.map_or(0, |_| 2 * g.k * g.pixels().div_ceil(tile.rows));
             let launch: LaunchCandidate = Box::new(move |memory| tensor::fprop(self, memory, by));
             Candidate { tile, chosen: tile == chosen, workspace, launch }
         };
-        tensor::fprop_candidates(cuda, [g.c, g.k]).into_iter().map(candidate).collect()
+        tensor::fprop_candidates(cuda, Forward::of_fprop(g)).into_iter().map(candidate).collect()
     }
 }
 
@@ -69,13 +69,13 @@ impl Dgrad {
     /// Its candidates; dy is bf16.
     pub fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
         let g = &self.geometry;
-        let chosen = CandidateTile::new(&tensor::fprop_by(cuda, g.n * g.h * g.w, [g.k, g.c]), g.k, None);
+        let chosen = CandidateTile::new(&tensor::fprop_by(cuda, Forward::of_dgrad(g)), g.k, None);
         let candidate = |by| {
             let tile = CandidateTile::new(&by, g.k, None);
             let launch: LaunchCandidate = Box::new(move |memory| tensor::dgrad(self, memory, by));
             Candidate { tile, chosen: tile == chosen, workspace: 0, launch }
         };
-        tensor::fprop_candidates(cuda, [g.k, g.c]).into_iter().map(candidate).collect()
+        tensor::fprop_candidates(cuda, Forward::of_dgrad(g)).into_iter().map(candidate).collect()
     }
 }
 

@@ -23,7 +23,7 @@ use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::simd::vectorised;
 use crate::device::{DType, HostBuffers, View};
 use crate::real::Real;
-use cuda::tensor;
+use cuda::tensor::{self, Forward};
 use weights::WeightForm;
 
 /// Shapes of one convolution with a square kernel.
@@ -240,8 +240,8 @@ impl Operation for Fprop {
         match self.x.dtype {
             DType::F32 => cuda::f32::fprop(self, memory),
             DType::Bf16 => {
-                let g = &self.geometry;
-                tensor::fprop(self, memory, tensor::fprop_by(memory.cuda(), g.pixels(), [g.c, g.k]))
+                let by = tensor::fprop_by(memory.cuda(), Forward::of_fprop(&self.geometry));
+                tensor::fprop(self, memory, by)
             }
         }
     }
@@ -339,8 +339,8 @@ impl Operation for Dgrad {
         match self.dy.dtype {
             DType::F32 => cuda::f32::dgrad(self, memory),
             DType::Bf16 => {
-                let g = &self.geometry;
-                tensor::dgrad(self, memory, tensor::fprop_by(memory.cuda(), g.n * g.h * g.w, [g.k, g.c]))
+                let by = tensor::fprop_by(memory.cuda(), Forward::of_dgrad(&self.geometry));
+                tensor::dgrad(self, memory, by)
             }
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! Activations, weights and gradients of activations are bf16, sums f32, gradients of weights and biases f32. The weights are kept
 //! in f32 and cast after each update ([`crate::steps::cast`]): as KRSC for fprop, and flipped for dgrad, which is an fprop of dy with
-//! the flipped weights. Stride 1; any kernel and padding. Where the channels that are summed over are no
-//! multiple of 8 (first layers), their taps are gathered one by one ("packed").
+//! the flipped weights. Any kernel and padding; strides forward alone. Where the channels that are summed over are no multiple of 8 (first
+//! layers), their taps are gathered one by one ("packed").
 //!
 //! Every bf16 operand is aligned to 16 bytes. On a GPU before sm_80 a launch returns an error.
 //!
@@ -96,6 +96,10 @@ const FPROP_PACKED: [MmaTile<MmaFpropKernel>; 3] = tiles![MmaFpropKernel, conv_f
     64 x 16 conv_fprop_bf16_64x16_packed,
     64 x 32 conv_fprop_bf16_64x32_packed,
     64 x 64 conv_fprop_bf16_64x64_packed];
+/// Of convolutions with a stride: of many channels, and packed.
+const FPROP_STRIDED: [MmaTile<MmaFpropKernel>; 2] = tiles![MmaFpropKernel, conv_fprop_bf16:
+    64 x 64 conv_fprop_bf16_64x64_strided,
+    64 x 32 conv_fprop_bf16_64x32_packed_strided];
 
 /// Tiles of output channels by taps, in the order of [`wgrad_tile`].
 const WGRAD: [MmaTile<MmaWgradKernel>; 4] = tiles![MmaWgradKernel, conv_wgrad_bf16:
@@ -107,9 +111,40 @@ const WGRAD_PACKED: [MmaTile<MmaWgradKernel>; 2] = tiles![MmaWgradKernel, conv_w
     32 x 64 conv_wgrad_bf16_32x64_packed,
     64 x 64 conv_wgrad_bf16_64x64_packed];
 
-/// The tile for so many pixels and output channels: as wide as the channels, and small enough for many blocks.
-fn fprop_tile(packed: bool, pixels: usize, channels: usize) -> &'static MmaTile<MmaFpropKernel> {
-    if packed {
+/// A forward pass as tiles are chosen for it.
+#[derive(Clone, Copy)]
+pub(in crate::steps::conv) struct Forward {
+    /// Of the output.
+    pub pixels: usize,
+    /// In and out.
+    pub channels: [usize; 2],
+    pub strided: bool,
+}
+
+impl Forward {
+    pub(in crate::steps::conv) fn of_fprop(g: &ConvGeometry) -> Forward {
+        Forward { pixels: g.pixels(), channels: [g.c, g.k], strided: g.stride > 1 }
+    }
+
+    /// The forward pass that dgrad of stride 1 is.
+    pub(in crate::steps::conv) fn of_dgrad(g: &ConvGeometry) -> Forward {
+        Forward { pixels: g.n * g.h * g.w, channels: [g.k, g.c], strided: false }
+    }
+
+    fn by_wgmma(&self) -> bool {
+        let [c, k] = self.channels;
+        !self.strided && wgmma::fits_fprop(c, k)
+    }
+}
+
+/// The tile of a forward pass: as wide as the output's channels, and small enough for many blocks.
+fn fprop_tile(of: Forward) -> &'static MmaTile<MmaFpropKernel> {
+    let Forward { pixels, channels: [c, channels], strided } = of;
+    if strided {
+        let [whole, packed] = &FPROP_STRIDED;
+        return if is_packed(c) { packed } else { whole };
+    }
+    if is_packed(c) {
         let [to_16, to_32, large] = &FPROP_PACKED;
         return match channels {
             0..=16 => to_16,
@@ -142,18 +177,20 @@ fn wgrad_tile(packed: bool, channels: usize) -> &'static MmaTile<MmaWgradKernel>
     }
 }
 
-/// What computes the forward pass of so many pixels and channels in and out.
-pub(in crate::steps::conv) fn fprop_by(cuda: &Cuda, pixels: usize, [c, k]: [usize; 2]) -> By<MmaFpropKernel> {
-    match cuda.has_wgmma() && wgmma::fits_fprop(c, k) {
-        true => By::Wgmma,
-        false => By::Mma(fprop_tile(is_packed(c), pixels, k)),
-    }
+/// What computes a forward pass.
+pub(in crate::steps::conv) fn fprop_by(cuda: &Cuda, of: Forward) -> By<MmaFpropKernel> {
+    if cuda.has_wgmma() && of.by_wgmma() { By::Wgmma } else { By::Mma(fprop_tile(of)) }
 }
 
 /// The candidates: the narrowest tile, and those of which less than half would be empty.
-pub(in crate::steps::conv) fn fprop_candidates(cuda: &Cuda, [c, k]: [usize; 2]) -> Vec<By<MmaFpropKernel>> {
-    let tiles = if is_packed(c) { &FPROP_PACKED[..] } else { &FPROP };
-    candidates(tiles, |tile| tile.columns < 2 * k, cuda.can_wgmma() && wgmma::fits_fprop(c, k))
+pub(in crate::steps::conv) fn fprop_candidates(cuda: &Cuda, of: Forward) -> Vec<By<MmaFpropKernel>> {
+    let [c, k] = of.channels;
+    let tiles = match of.strided {
+        true => std::slice::from_ref(fprop_tile(of)),
+        false if is_packed(c) => &FPROP_PACKED[..],
+        false => &FPROP,
+    };
+    candidates(tiles, |tile| tile.columns < 2 * k, cuda.can_wgmma() && of.by_wgmma())
 }
 
 /// What computes the gradient of the weights.
@@ -176,16 +213,15 @@ fn candidates<K>(tiles: &'static [MmaTile<K>], fits: impl Fn(&MmaTile<K>) -> boo
     std::iter::once(narrowest).chain(wider).map(By::Mma).chain(wgmma.then_some(By::Wgmma)).collect()
 }
 
-/// The kernels support stride 1 alone, and lowering refuses others in bf16.
+/// The kernels of gradients support stride 1 alone, and lowering refuses others in bf16.
 fn assert_takes(g: &ConvGeometry) {
-    assert_eq!(g.stride, 1, "a convolution of bf16 with a stride");
+    assert_eq!(g.stride, 1, "the gradients of a convolution of bf16 with a stride");
 }
 
 /// [`Fprop`] of bf16; y may be f32, which shows the sums as they are before they are rounded.
 ///
 /// Bound: the tensor cores where a byte of x and y takes some 300 flop or more, else the bytes.
 pub(in crate::steps::conv) fn fprop(step: &Fprop, memory: &DeviceBuffers, by: By<MmaFpropKernel>) -> Result<()> {
-    assert_takes(&step.geometry);
     let result = result(memory, step.b, step.epilogue, step.y, step.stats.is_some());
     launch_fprop(by, memory, [step.x, step.w], result, shape(&step.geometry), step.geometry.pixels())?;
     let [rows, _] = by.sides();
@@ -194,7 +230,7 @@ pub(in crate::steps::conv) fn fprop(step: &Fprop, memory: &DeviceBuffers, by: By
 
 /// Pixels of a tile of [`fprop`]; those of [`wgmma`] are no smaller.
 pub(in crate::steps::conv) fn fprop_rows(g: &ConvGeometry) -> usize {
-    fprop_tile(is_packed(g.c), g.pixels(), g.k).rows
+    fprop_tile(Forward::of_fprop(g)).rows
 }
 
 /// [`Dgrad`] of bf16; dx may be f32, as y of [`fprop`]. Bound: as there.
