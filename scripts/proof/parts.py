@@ -338,7 +338,8 @@ def table(proof):
     def extrapolated(switches, share):
         out = proof.log / f"{file_of('cifar10-table', switches)}.json"
         command = [sys.executable, HERE / "peer/cifar10_table.py", FCDD, out, *proof.size.table]
-        return proof.run("table", command, 60, switches, share=share)
+        found = lambda text: next(line for line in reversed(text.splitlines()) if "the table extrapolated" in line)
+        return proof.run("table", command, 60, switches, share=share, say=found, must="the table extrapolated")
 
     the_best_way(proof, extrapolated)
 
