@@ -178,7 +178,7 @@ def conclude(proof, switches):
     wrong += [row["name"] for row in broken(proof, switches) if row["name"] not in wrong]
     wrong += [f"switch {switch}" for switch in switches if len(switches) > 1 and not usable(proof, [switch])]
     name = f"switch {' '.join(switches)}"
-    if nets and not wrong:
+    if nets and not wrong and (own or len(switches) > 1):
         rest = f"; not run: {', '.join(missing)}" if missing else ""
         return proof.row(name, "passed", said=f"{len(own)} tests of its own and {len(nets)} of nets passed{rest}")
     proof.skip(name, f"not used, for these did not pass: {', '.join(wrong or missing) or 'there are no tests'}")

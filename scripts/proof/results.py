@@ -141,7 +141,7 @@ class Results:
                 (new / "first").rename(SCRATCH / "first")
             return ""
         except Exception as error:  # whatever is wrong with it: the second command goes on without
-            return f"{first} cannot be read: {type(error).__name__}: {error}"
+            return f"{first} cannot be read: {type(error).__name__}: {' '.join(str(error).split())}"
         finally:
             shutil.rmtree(new, ignore_errors=True)
 

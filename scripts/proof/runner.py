@@ -153,9 +153,10 @@ class Proof:
         debug=False, **facts,
     ):  # fmt: skip
         """Runs a command, prints its row, and returns the outcome. `seconds`: its limit, less where the time of the proof is shortened;
-        `switches`: those that are on, and no others; `share`: the most of what is left of its part that it may take; `ending`: of the file of its standard output; `log`: a file that it writes messages to; `say`: makes the row's text from the output; `must`: what the output contains if the command did its work;
-        `absent`: what it contains if that which was to run is not installed; `debug`: if it hangs, ask a debugger where; `facts`: further
-        fields of the row."""
+        `switches`: those that are on, and no others; `share`: the most of what is left of its part that it may take; `ending`: of the file of
+        its standard output; `log`: a file that it writes messages to; `say`: makes the row's text from the output; `must`: what the output
+        contains if the command did its work; `absent`: what it contains if that which was to run is not installed; `debug`: if it hangs, ask a
+        debugger where; `facts`: further fields of the row."""
         name, facts = label(name, switches), {**facts, "switches": list(switches)}
         if why := self.hindrance(debug):
             return self.row(name, "not run", said=why, **facts)

@@ -161,7 +161,8 @@ class Profiles(Stub):
     def test_a_profile_without_kernels_failed(self):
         message = "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission"
         for code in (0, 1):
-            self.plant(f'case "$what" in ncu*) for word; do log=$word; [ "${{word%.csv}}" != "$word" ] && break; done; echo "{message}" > "$log"; exit {code};; esac')
+            log = 'for log; do [ "${log%.csv}" = "$log" ] || break; done'
+            self.plant(f'case "$what" in ncu*) {log}; echo "{message}" > "$log"; exit {code};; esac')
             found = self.prove("second")
             self.assertTrue(found["ncu FCDD_CNN28_W"].startswith("failed"))
             self.assertIn(message, self.rows["ncu FCDD_CNN28_W"]["said"])
@@ -238,7 +239,8 @@ class Pack(Stub):
         (self.folder / ".packed").touch()
         (self.folder / "results").mkdir()
         # Without cargo on the path it could not build.
-        done = subprocess.run([sys.executable, SCRIPTS / "gpu-proof", "pack", self.folder], env={"PATH": "/nowhere"}, capture_output=True, text=True)
+        command = [sys.executable, SCRIPTS / "gpu-proof", "pack", self.folder]
+        done = subprocess.run(command, env={"PATH": "/nowhere"}, capture_output=True, text=True)
         self.assertEqual(done.returncode, 2, done.stderr)
         self.assertIn(", results away", done.stderr)
         self.assertTrue((self.folder / "results").exists())
