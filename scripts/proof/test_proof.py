@@ -3,7 +3,6 @@
     python3 scripts/proof/test_proof.py [-v] [NAME]      a few seconds; nothing has to be built
 """
 
-import contextlib
 import json
 import os
 import shutil
