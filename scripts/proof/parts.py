@@ -173,7 +173,7 @@ def conclude(proof, switches):
     nets = [row["name"] for row in ran if row["switches"] and row["outcome"] == "passed"]
     own = [name for name in listed(proof) if turned_on(name) == switches]
     passed = [row["test"] for row in ran if not row["switches"] and row["outcome"] == "passed"]
-    missing = [row["name"] for row in rows if row["switches"] and row["outcome"] == "not run"]
+    missing = [row["name"] for row in rows if row["switches"] and row["outcome"] in ("not run", "cut off")]
     wrong = [name for name in own if name not in passed]
     wrong += [row["name"] for row in broken(proof, switches) if row["name"] not in wrong]
     wrong += [f"switch {switch}" for switch in switches if len(switches) > 1 and not usable(proof, [switch])]

@@ -167,6 +167,8 @@ class Proof:
             environment = {**environment, **{f"FCDD_{switch.upper()}": "1" for switch in switches}}
             limit = min(seconds * self.pace, self.left(debug) * share)
             outcome = self.outcome(command, limit, environment, paths, self.log / f"{file}.hang.txt" if debug else None)
+            if limit < seconds * self.pace / 2:  # it was given so little time that it need not have hung
+                outcome = outcome.replace("out of time", "cut off")
         except OSError as error:  # it could not be started
             return self.row(name, "failed", said=str(error), **facts)
         text = "\n".join(self.results.output(path) for path in (paths + [log] if log else paths))
