@@ -129,7 +129,7 @@ def test(proof, name, switches=(), ignored=False):
     skipped = lambda text: next((line for line in text.splitlines() if line.startswith("skipped: ")), "")
     how = dict(switches=switches, environment=environment, say=skipped, must="1 passed", debug=True, test=name)
     if "failed" in proof.run(name, words, 20, **how):
-        proof.failed.append((label(name, switches), words, switches, environment))
+        proof.failed.append((name, words, switches, environment))
 
 
 def side_by_side(proof, tests):
@@ -260,9 +260,9 @@ def sanitizer(proof):
     usual = [next((name for name in names if name.startswith(start)), None) for start in SANITIZED]
     checks = [("memcheck", *what) for what in proof.failed or [small(name) for name in usual if name]]
     checks += [("racecheck", *small(name)) for name in RACES if name in names]
-    hangs = [row["test"] for row in proof.rows if "test" in row and hung(row)]
+    hangs = [row["name"] for row in proof.rows if hung(row)]
     for kind, name, words, switches, environment in checks:
-        if name in hangs:
+        if label(name, switches) in hangs:
             proof.skip(f"{kind} {name}", "without the sanitizer it ran out of time")
         else:
             proof.run(f"{kind} {name}", proof.size.sanitizer(kind, words), 40, switches, environment, must="1 passed")
