@@ -78,6 +78,8 @@ def main():
             epoch = (long - short) / (args.epochs[1] - args.epochs[0]) / jobs
             besides = short / jobs - args.epochs[0] * epoch
             minutes = RUNS * (besides + EPOCHS * epoch) / 60
+            if min(epoch, besides) <= 0 and not args.smoke:  # of the smoke test's short sweeps this may be true
+                sys.exit(f"{jobs} at once: start-up times vary more than the sweeps differ, so nothing can be extrapolated")
             row |= {"seconds_per_epoch": epoch, "seconds_per_run_besides": besides, "minutes_of_the_table": minutes}
             args.out.write_text(json.dumps(found, indent=1) + "\n")
             print(

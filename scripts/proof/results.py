@@ -9,6 +9,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -64,7 +65,8 @@ def rows_of(file):
         for line in file.read_text(errors="replace").splitlines():
             with contextlib.suppress(ValueError):
                 rows.append(json.loads(line))
-    return [row for row in rows if isinstance(row, dict) and {"name", "outcome"} <= row.keys()]
+    is_row = lambda row: isinstance(row, dict) and all(isinstance(row.get(key), str) for key in ("name", "outcome"))
+    return [row for row in rows if is_row(row)]
 
 
 class Results:
@@ -78,7 +80,7 @@ class Results:
 
     def __init__(self, name, out):
         self.name, self.out, self.log = name, out, SCRATCH / name
-        self.rows = []
+        self.rows, self.adding = [], threading.Lock()
         self.lost = False  # whether a row is not in OUT/NAME.jsonl
         self.written = set()  # output files that commands have begun
         self.outputs = {}  # what was kept of each, by its name in the archive: the disk may lose them later
@@ -87,9 +89,15 @@ class Results:
         self.lines, self.archived, self.reserve = out / f"{name}.jsonl", out / f"{name}.tar.gz", out / ".reserve"
 
     def begin(self):
-        """Makes the folders; results of an earlier run in OUT get a number."""
+        """Makes the folders; results of an earlier run in OUT get a number. Nothing is removed from SCRATCH unless OUT can be written to."""
+        if SCRATCH.resolve() in (self.out, *self.out.parents):
+            refuse(f"{self.out} is in the folder of temporary files: name another one for the results")
         try:
             self.out.mkdir(parents=True, exist_ok=True)
+            try:  # whether it can be written to
+                self.reserve.write_bytes(bytes(RESERVE))
+            finally:
+                self.reserve.unlink(missing_ok=True)
             earlier = [file for file in (self.lines, self.archived) if file.exists()]
             numbered = lambda file, number: file.with_name(file.name.replace(self.name, f"{self.name}-{number}", 1))
             number = next(n for n in itertools.count(1) if not any(numbered(file, n).exists() for file in earlier))
@@ -98,8 +106,7 @@ class Results:
                 show(f"{self.out} has results already: {file.name} is now {numbered(file, number).name}")
         except OSError as error:
             refuse(f"{self.out}: {error.strerror}: name a folder for the results")
-        if self.name == "first":
-            shutil.rmtree(SCRATCH, ignore_errors=True)
+        shutil.rmtree(SCRATCH if self.name == "first" else self.log, ignore_errors=True)
         try:
             self.log.mkdir(parents=True, exist_ok=True)
             if SCRATCH.stat().st_uid != os.getuid():
@@ -107,27 +114,47 @@ class Results:
         except OSError as error:
             refuse(f"{self.log}: {error.strerror}: name a folder for temporary files in TMPDIR")
 
-    def of_first(self):
-        """The rows of the first command; its outputs are taken out of OUT/first.tar.gz where they are no longer in SCRATCH."""
-        first = self.out / "first.tar.gz"
-        if not (SCRATCH / "first").exists() and first.exists():
-            try:
+    def of_first(self, build):
+        """The rows of the first command, if it ran the same build of fcdd, and what is wrong with its results. Outputs that SCRATCH does not have
+        are taken out of OUT/first.tar.gz."""
+        files = [SCRATCH / "first/rows.jsonl", self.out / "first.jsonl"]
+        is_ours = lambda rows: any(row.get("build") == build for row in rows)
+        before, wrong = rows_of(files[0]), ""
+        if not is_ours(before):
+            shutil.rmtree(SCRATCH / "first", ignore_errors=True)
+            wrong = self.unpack_first()
+        found = [rows_of(file) for file in files]
+        rows = max(filter(is_ours, found), key=len, default=[])
+        if not rows:
+            shutil.rmtree(SCRATCH / "first", ignore_errors=True)
+            wrong = wrong or ("they are of another build of fcdd" if any([before, *found]) else "")
+        return rows, wrong
+
+    def unpack_first(self):
+        """Takes the outputs of the first command out of its archive, if there is one, all or none; returns what is wrong with it."""
+        first, new = self.out / "first.tar.gz", SCRATCH / "unpacked"
+        try:
+            if first.exists():
                 with tarfile.open(first) as archive:
                     # Python before 3.11.4 has no filter; the archive is our own.
-                    archive.extractall(SCRATCH, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
-            except Exception as error:  # whatever is wrong with it: the second command goes on without
-                show(f"{first} cannot be read: {type(error).__name__}: {error}")
-        return rows_of(SCRATCH / "first/rows.jsonl") or rows_of(self.out / "first.jsonl")
+                    archive.extractall(new, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+                (new / "first").rename(SCRATCH / "first")
+            return ""
+        except Exception as error:  # whatever is wrong with it: the second command goes on without
+            return f"{first} cannot be read: {type(error).__name__}: {' '.join(str(error).split())}"
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
 
     def add(self, row):
-        """Keeps a row."""
-        self.rows.append(row)
-        text = lambda file: lines_of([row] if os.path.exists(file) else self.rows)  # somebody may have removed it
-        append(self.log / "rows.jsonl", text(self.log / "rows.jsonl"))
-        if not append(self.lines, text(self.lines)):
-            with contextlib.suppress(OSError):
-                self.reserve.unlink(missing_ok=True)
-            self.lost |= not append(self.lines, "\n" + lines_of([row]))  # the first attempt may have left half a line
+        """Keeps a row. Several threads do: the rows have the same order in memory and in the files."""
+        with self.adding:
+            self.rows.append(row)
+            text = lambda file: lines_of([row] if os.path.exists(file) else self.rows)  # somebody may have removed it
+            append(self.log / "rows.jsonl", text(self.log / "rows.jsonl"))
+            if not append(self.lines, text(self.lines)):
+                with contextlib.suppress(OSError):
+                    self.reserve.unlink(missing_ok=True)
+                self.lost |= not append(self.lines, "\n" + lines_of([row]))  # the first attempt may have left half a line
 
     def output(self, path):
         """The text that a command wrote to a file; a long file is cut on the disk too, to make room for others."""

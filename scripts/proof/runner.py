@@ -39,6 +39,16 @@ def tool(name):
     return found and str(found)
 
 
+def label(name, switches):
+    """The name of what runs with switches."""
+    return " ".join([name, *(f"+{switch}" for switch in switches)])
+
+
+def file_of(name, switches=()):
+    """Such a name as that of a file, without its ending."""
+    return re.sub(r"[^\w.-]+", "-", label(name, switches))
+
+
 def marked(token):
     """Processes with this mark, the caller excepted."""
     for folder in Path("/proc").glob("[0-9]*"):
@@ -83,10 +93,10 @@ def watch(token, reserve):
 class Proof:
     """One command of the proof (first or second): runs its parts, prints a row for each result."""
 
-    def __init__(self, name, out, seconds, size, watchdog):
-        """`size`: the extent of the tests and timings. `watchdog`: the command that runs `watch`."""
-        self.name, self.size, self.seconds = name, size, seconds
-        self.failed, self.listed, self.numbers = [], [], itertools.count()
+    def __init__(self, name, out, seconds, size, build, watchdog):
+        """`size`: the extent of the tests and timings. `build`: which fcdd it proves. `watchdog`: the command that runs `watch`."""
+        self.name, self.size, self.seconds, self.build = name, size, seconds, build
+        self.failed, self.listed, self.numbers = [], None, itertools.count()
         self.token = f"{os.getpid()}-{time.time_ns()}"
         self.ended = ""  # by which signal
         self.asks, self.hanging, self.asking = tool("cuda-gdb"), [], threading.Lock()
@@ -97,7 +107,7 @@ class Proof:
             refuse("another proof is running on this machine")
         self.results = Results(name, out)
         self.results.begin()
-        self.earlier = [] if name == "first" else self.results.of_first()
+        self.earlier, self.wrong_earlier = ([], "") if name == "first" else self.results.of_first(build)
         self.rows, self.log = self.results.rows, self.results.log
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
@@ -138,24 +148,34 @@ class Proof:
         """The rows of this command and, in the second, of the first."""
         return self.earlier + self.rows
 
-    def run(self, name, command, seconds, environment={}, output=None, say=None, must="", absent=None, debug=False, **facts):
-        """Runs a command, prints its row, and returns the outcome. `output`: the file of its standard output, if that is read later; `say`: makes
-        the row's text from the output; `must`: what the output contains if the command did its work; `absent`: what it contains if that which
-        was to run is not installed; `debug`: if it hangs, ask a debugger where; `facts`: further fields of the row."""
+    def run(
+        self, name, command, seconds, switches=(), environment={}, share=1, ending=".txt", log=None, say=None, must="", absent=None,
+        debug=False, **facts,
+    ):  # fmt: skip
+        """Runs a command, prints its row, and returns the outcome. `seconds`: its limit, less where the time of the proof is shortened;
+        `switches`: those that are on, and no others; `share`: the most of what is left of its part that it may take; `ending`: of the file of
+        its standard output; `log`: a file that it writes messages to; `say`: makes the row's text from the output; `must`: what the output
+        contains if the command did its work; `absent`: what it contains if that which was to run is not installed; `debug`: if it hangs, ask a
+        debugger where; `facts`: further fields of the row."""
+        name, facts = label(name, switches), {**facts, "switches": list(switches)}
         if why := self.hindrance(debug):
             return self.row(name, "not run", said=why, **facts)
-        file = re.sub(r"[^\w.-]+", "-", name)
-        paths = [self.log / (output or f"{file}.txt"), self.log / f"{file}.err"]
+        file = file_of(name)
+        paths = [self.log / f"{file}{ending}", self.log / f"{file}.err"]
         started = time.monotonic()
         try:
-            outcome = self.outcome(command, seconds, environment, paths, self.log / f"{file}.hang.txt" if debug else None)
+            environment = {**environment, **{f"FCDD_{switch.upper()}": "1" for switch in switches}}
+            limit = min(seconds * self.pace, self.left(debug) * share)
+            outcome = self.outcome(command, limit, environment, paths, self.log / f"{file}.hang.txt" if debug else None)
+            if limit < seconds * self.pace / 2:  # it was given so little time that it need not have hung
+                outcome = outcome.replace("out of time", "cut off")
         except OSError as error:  # it could not be started
             return self.row(name, "failed", said=str(error), **facts)
-        text = "\n".join(self.results.output(path) for path in paths)
+        text = "\n".join(self.results.output(path) for path in (paths + [log] if log else paths))
         if outcome == "passed":
             said = said_of(text, say or last_word)
             if must not in text:
-                outcome, said = "failed", f"exit code 0, but its output has no '{must}': {said}"
+                outcome, said = "failed", f"exit code 0, but its output has no '{must}': {complaint(text)}"
         elif self.ended:
             outcome, said = "not run", self.ended
         else:
@@ -163,7 +183,7 @@ class Proof:
             outcome = "skipped" if absent and absent in text else outcome
         return self.row(name, outcome, time.monotonic() - started, said, **facts)
 
-    def outcome(self, command, seconds, environment, paths, hang):
+    def outcome(self, command, limit, environment, paths, hang):
         """Runs a command and kills all that is left of it. `paths`: files for its output and errors; `hang`: one for where it hangs, or None."""
         # The last character is no digit, so that the mark of command 1 is not found in that of command 12.
         mark = f"{self.token}.{next(self.numbers)};"
@@ -174,7 +194,7 @@ class Proof:
                 [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=everything, start_new_session=True
             )  # fmt: skip
         try:
-            code = process.wait(max(0, min(seconds, self.left(hang is not None))))
+            code = process.wait(max(0, min(limit, self.left(hang is not None))))  # it may have been ended just now
             outcome = "passed" if code == 0 else f"failed ({code})"
         except subprocess.TimeoutExpired:
             outcome = "out of time"
@@ -225,11 +245,12 @@ class Proof:
         self.until = time.monotonic()  # the end of the part that is running
         if not self.results.archive():
             refuse(f"nothing can be written to {self.results.out}: name a folder for the results")
+        self.row("proof", "passed", said=f"{self.size.about}; build {self.build}", build=self.build)
         if self.name != "first":
-            if self.earlier:
-                self.row("results of first", "passed", said=f"{len(self.earlier)} rows")
-            else:
-                self.skip("results of first", "there are none: no switch counts as proven, and no net of PyTorch's as checked")
+            none = "goes on without: no switch counts as proven, and no net of PyTorch's as checked"
+            said = [self.wrong_earlier, f"{len(self.earlier)} rows" if self.earlier else none]
+            outcome = "failed" if self.wrong_earlier else "passed" if self.earlier else "skipped"
+            self.row("results of first", outcome, said="; ".join(filter(None, said)))
         archived = True
         for part in table:
             if self.ended:
@@ -268,8 +289,10 @@ def last_word(text):
     return text.strip().rpartition("\n")[2].strip()[:150]
 
 
-# Lines that tell why a command failed, the most specific first: a sanitizer's finding, a test's assertion, Python's exception.
+# Lines that tell why a command failed, the most specific first: ncu's error, a sanitizer's finding, a test's assertion, Python's exception.
 COMPLAINTS = [
+    r"^==ERROR==",
+    r"^==WARNING== No kernels",
     r"^ *=+ (?!COMPUTE)(Invalid|Error|Race|Uninitialized|Program hit|Leaked)",
     r"panicked at",
     r"^[\w.]+(Error|Exception): ",
