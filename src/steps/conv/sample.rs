@@ -43,7 +43,8 @@ pub(super) fn fprop(step: &Fprop, memory: &mut HostBuffers<f64>) {
     reference::fprop(&step.geometry, memory.get(step.x), memory.get(step.w), memory.get_opt(step.b), values);
     if let Some(Norm { mean, var, affine, eps }) = step.epilogue.norm {
         let affine = affine.map(|affine| (memory.get(affine.gamma), memory.get(affine.beta)));
-        norm::forward(&values.to_vec(), memory.get(mean), memory.get(var), affine, eps, values);
+        let sums = values.to_vec();
+        norm::forward(&sums, memory.get(mean), memory.get(var), affine, eps, values);
     }
     activation::forward(step.epilogue.activation, values);
     memory.put(step.y.buffer, y);
