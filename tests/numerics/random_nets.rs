@@ -263,6 +263,21 @@ fn wrong_nets_are_refused() {
     }
 }
 
+/// Where paths meet, outputs depend on all that either path sees, whichever comes first.
+#[test]
+fn joined_paths_see_what_each_sees() {
+    let conv = |name: &str, side| Layer::Conv { name: name.to_string(), out: 3, side, stride: 1, bias: true };
+    for swapped in [false, true] {
+        let mut arch = chain(Objective::Fcdd, [conv("a", 3)]);
+        let long = arch.push(conv("b", 5));
+        let short = arch.push_on(conv("c", 1), [Source::Layer(0)]);
+        arch.push_on(AddLayer, if swapped { [long, short] } else { [short, long] });
+        arch.push(head());
+        let field = arch.receptive_field(8).unwrap();
+        assert_eq!((field.n, field.jump, field.size, field.shift), (8, 1, 7, 0.0));
+    }
+}
+
 /// The gradients of convolutions with strides, which ResNets have, are computed in f32 alone.
 #[test]
 fn trained_strides_are_refused_in_bf16() {
