@@ -115,12 +115,12 @@ impl RunDirectory {
     }
 
     /// Whether the run of these settings is trained for all its epochs and tested, with all its files: its page comes last.
-    pub(crate) fn is_complete(&self, settings: &Settings) -> Result<bool> {
-        if ![MODEL, EVALUATION, REPORT].iter().all(|name| self.file(name).is_file()) {
-            return Ok(false);
-        }
-        let model = ModelMeta::read(&self.file(MODEL))?;
-        Ok(model.epochs >= settings.epochs && model.settings.differences(settings).is_empty())
+    pub(crate) fn is_complete(&self, settings: &Settings) -> bool {
+        let is_whole =
+            |model: ModelMeta| model.epochs >= settings.epochs && model.settings.differences(settings).is_empty();
+        [MODEL, EVALUATION, REPORT].iter().all(|name| self.file(name).is_file())
+            // One that cannot be read is made again.
+            && ModelMeta::read(&self.file(MODEL)).is_ok_and(is_whole)
     }
 
     /// The folder.

@@ -3,6 +3,7 @@
 //! Where `OUT` holds no results yet, they are made in it; otherwise in `OUT.partial` beside it, and published once they are all there.
 //! A folder of results in the making holds [`JOURNAL`]: a killed program leaves them to read, and the same command goes on with them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -56,8 +57,12 @@ impl Output {
         if let Some(Journal { publishing: Some(old), .. }) = Journal::of(&partial)? {
             publish(&partial, out, old)?;
         }
-        for folder in [out, &partial].into_iter().filter(|folder| folder.is_dir()) {
-            files::remove_unfinished_below(folder)?;
+        let begun = Journal::of(out)?.map_or_else(Vec::new, |there| there.results);
+        let folders = results.iter().chain(&begun).filter_map(|name| Path::new(name).parent());
+        let folders: BTreeSet<PathBuf> = folders.map(|folder| out.join(folder)).chain([out.to_path_buf()]).collect();
+        folders.iter().filter(|folder| folder.is_dir()).try_for_each(|folder| files::remove_unfinished(folder))?;
+        if partial.is_dir() {
+            files::remove_unfinished_below(&partial)?;
         }
         let asked =
             |folder: &Path| -> Result<bool> { Ok(Journal::of(folder)?.is_some_and(|there| there.request == request)) };

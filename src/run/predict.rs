@@ -122,8 +122,8 @@ pub(crate) fn predict(
     // In the order of the images, those of an earlier call among them.
     let written = if done.is_empty() { files::remove(&path) } else { write_csv(&path, &done) };
     let finished = written.and_then(|()| match is_over {
+        _ if done.is_empty() => Ok(()), // and nothing is replaced
         true => output.finish(old_results(out)),
-        false if done.is_empty() => Ok(()),
         false => {
             Ok(context.note(format!("what there is lies in {}: the same command goes on with it", place.display())))
         }

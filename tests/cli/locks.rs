@@ -64,7 +64,8 @@ fn a_stopped_run_is_not_a_finished_one() {
 }
 
 /// A sweep of two classes with two seeds.
-const SWEEP: &str = "sweep fmnist --data data --net FCDD_CNN28 --batch 32 --epochs 20 --outliers cifar100:outliers.bin --device cpu --seeds 2";
+const SWEEP: &str =
+    "sweep fmnist --data data --net FCDD_CNN28 --batch 32 --outliers cifar100:outliers.bin --device cpu --seeds 2";
 
 fn sweep(scratch: &Scratch, flags: &str) -> Child {
     let words = format!("{SWEEP} {flags}");
@@ -76,13 +77,15 @@ fn sweep(scratch: &Scratch, flags: &str) -> Child {
 #[test]
 fn sweeps_share_their_runs() {
     let scratch = Scratch::new().with_data();
-    let one = Ran(sweep(&scratch, "--classes 0,1 --out one").wait_with_output().unwrap());
+    let one = Ran(sweep(&scratch, "--classes 0,1 --epochs 20 --out one").wait_with_output().unwrap());
     one.expect_success();
     for (out, processes) in [("two", 2), ("four", 4)] {
         let sweeps: Vec<Child> =
-            (0..processes).map(|_| sweep(&scratch, &format!("--classes 0,1 --out {out}"))).collect();
+            (0..processes).map(|_| sweep(&scratch, &format!("--classes 0,1 --epochs 20 --out {out}"))).collect();
         let ran: Vec<Ran> = sweeps.into_iter().map(|child| Ran(child.wait_with_output().unwrap())).collect();
-        ran.iter().for_each(|ran| drop(ran.expect_success()));
+        for ran in &ran {
+            ran.expect_success();
+        }
         let trained: usize = ran.iter().map(|ran| ran.stderr().matches("trained after 20 of 20 epochs").count()).sum();
         assert_eq!(trained, 4, "{out}");
         for ran in &ran {
@@ -100,15 +103,10 @@ fn sweeps_share_their_runs() {
 #[test]
 fn a_sweep_takes_over_from_a_killed_one() {
     let scratch = Scratch::new().with_data();
-    let flags = "--classes 0 --out sweep --epochs 300";
-    let words = format!("{SWEEP} {flags}").replacen("--epochs 20 ", "", 1);
-    let start = || {
-        let mut command = scratch.command();
-        command.args(words.split_whitespace()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
-    };
-    let mut first = start();
+    let flags = "--classes 0 --epochs 300 --out sweep";
+    let mut first = sweep(&scratch, flags);
     wait_for(|| scratch.path("sweep/normal_t-shirt/it_0/state.safetensors").exists());
-    let second = start();
+    let second = sweep(&scratch, flags);
     wait_for(|| scratch.path("sweep/normal_t-shirt/it_1/config.json").exists());
     first.kill().unwrap();
     first.wait().unwrap();
@@ -124,12 +122,9 @@ fn sweeps_of_other_classes_lose_none() {
     let scratch = Scratch::new().with_data();
     let sweeps: Vec<Child> =
         (0..4).map(|class| sweep(&scratch, &format!("--classes {} --epochs 1 --out sweep", class % 2))).collect();
-    drop(
-        sweeps
-            .into_iter()
-            .map(|child| Ran(child.wait_with_output().unwrap()).expect_success().stdout())
-            .collect::<Vec<_>>(),
-    );
+    for child in sweeps {
+        Ran(child.wait_with_output().unwrap()).expect_success();
+    }
     let plan: serde_json::Value = serde_json::from_slice(&fs::read(scratch.path("sweep/sweep.json")).unwrap()).unwrap();
     assert_eq!(plan["classes"], serde_json::json!(["t-shirt", "trouser"]));
     let summary = scratch.run("sweep --summary sweep --json").expect_success().json();

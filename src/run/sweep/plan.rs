@@ -135,7 +135,7 @@ impl Run {
         let Ok(run) = RunDirectory::open(&self.folder) else { return Ok(Status::New) };
         let there: Settings = run.read_json(directory::CONFIG)?;
         same(&there, &self.settings, &self.folder)?;
-        Ok(if run.is_complete(&there)? {
+        Ok(if run.is_complete(&there) {
             Status::Complete
         } else if [directory::STATE, directory::MODEL].iter().any(|name| run.file(name).exists()) {
             Status::Begun
