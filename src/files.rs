@@ -103,6 +103,11 @@ pub(crate) fn below(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Gives a file another name, for good.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).and_then(|()| sync_folder(folder_of(to))).map_err(Error::io("write", to))
+}
+
 /// Moves files from one folder to their places in another, where folders are created as needed. What cannot be moved does not hold up
 /// the others; the first error is returned.
 pub(crate) fn move_all(from: &Path, to: &Path, files: &[PathBuf]) -> Result<()> {

@@ -80,7 +80,7 @@ impl Output {
                 let remedy = format!("move it away: results that replace those in {} are made there", out.display());
                 return Err(Error::file(&partial, "holds files that are no unfinished results", remedy));
             }
-            fs::remove_dir_all(&partial).map_err(Error::io("remove", &partial))?;
+            discard(&partial)?;
         }
         let place = if replaces { partial } else { out.to_path_buf() };
         files::create_folder(&place)?;
@@ -167,6 +167,17 @@ fn resolved(path: &Path) -> PathBuf {
     there.map_or(path.clone(), |(above, rest)| above.join(rest))
 }
 
+/// Brings an end to what a killed program was doing beside a folder that is this process's own: results that were all there are put in
+/// place, others are removed.
+pub(crate) fn settle(out: &Path) -> Result<()> {
+    let partial = partial(out)?;
+    match Journal::of(&partial)? {
+        None => Ok(()),
+        Some(Journal { publishing: Some(old), .. }) => publish(&partial, out, old),
+        Some(_) => discard(&partial),
+    }
+}
+
 /// `OUT.partial`.
 fn partial(out: &Path) -> Result<PathBuf> {
     let path = out.canonicalize().map_err(Error::io("find", out))?;
@@ -184,19 +195,40 @@ fn publish(partial: &Path, out: &Path, mut old: Vec<String>) -> Result<()> {
     old.sort_by_key(|name| !tells(name));
     for name in &old {
         let path = out.join(name);
-        files::remove(&path)?;
+        if path.is_file() {
+            files::remove(&path)?;
+        }
         // Folders that are empty now were made for results.
         let above = path.ancestors().skip(1).take_while(|folder| *folder != out);
         let _ = above.take_while(|folder| fs::remove_dir(folder).is_ok()).count();
     }
     // From here on, what lies there is new.
     Journal { publishing: Some(Vec::new()), ..Journal::default() }.write(partial)?;
+    // While the others are on their way, those that tell of them are in neither folder by their names.
+    let hidden = TELLING.map(|name| (name, PathBuf::from(format!(".{name}"))));
+    for (name, hidden) in hidden.iter().filter(|(name, _)| partial.join(name).exists()) {
+        files::rename(&partial.join(name), &partial.join(hidden))?;
+    }
     let mut new = files::below(partial)?;
-    new.retain(|path| *path != Path::new(JOURNAL));
-    new.sort_by_key(|path| path.to_str().is_some_and(tells));
+    new.retain(|path| *path != Path::new(JOURNAL) && hidden.iter().all(|(_, hidden)| path != hidden));
     let moved = files::move_all(partial, out, &new);
-    fs::remove_dir_all(partial).map_err(Error::io("remove", partial))?;
+    for (name, hidden) in hidden.iter().rev().filter(|(_, hidden)| partial.join(hidden).exists()) {
+        files::rename(&partial.join(hidden), &out.join(name))?;
+    }
+    discard(partial)?;
     moved
+}
+
+/// Removes unfinished results: first what tells of them, last what says that they are ours.
+fn discard(partial: &Path) -> Result<()> {
+    let mut files = files::below(partial)?;
+    files.retain(|path| *path != Path::new(JOURNAL));
+    files.sort_by_key(|path| !path.to_str().is_some_and(|name| TELLING.contains(&name)));
+    files.iter().try_for_each(|path| files::remove(&partial.join(path)))?;
+    let folders = fs::read_dir(partial).map_err(Error::io("read", partial))?.flatten().map(|entry| entry.path());
+    folders.filter(|path| path.is_dir()).try_for_each(fs::remove_dir_all).map_err(Error::io("remove", partial))?;
+    files::remove(&partial.join(JOURNAL))?;
+    fs::remove_dir(partial).map_err(Error::io("remove", partial))
 }
 
 #[cfg(test)]
@@ -246,10 +278,10 @@ mod tests {
                         Journal { publishing: Some(Vec::new()), ..Journal::default() }.write(&partial).unwrap();
                     }
                     if killed > 3 {
+                        fs::rename(partial.join("scores.csv"), partial.join(".scores.csv")).unwrap();
                         fs::rename(partial.join("a"), out.join("a")).unwrap();
                     }
                     drop(begin(&out, "y")); // whatever comes next
-                    fs::remove_dir_all(&partial).unwrap();
                 }
             }
             assert_eq!(there(&out), ["a", "new/c", "notes.txt", "scores.csv"], "{killed}");
@@ -280,6 +312,12 @@ mod tests {
         assert!(begin(&out, "y").resumed && !partial.join(".fcdd-x1").exists());
         begin(&out, "y").finish(Vec::new()).unwrap();
         assert_eq!(there(&out), ["c", "scores.csv"]);
+        // Nor does what was killed while it was removed pass for results.
+        let gone = begin(&out, "x");
+        write(partial.join("deep/b"), "new");
+        drop(gone);
+        discard(&partial).unwrap();
+        assert!(!partial.exists());
         // What is not ours is not removed.
         write(out.join("scores.csv"), "old");
         write(partial.join("theirs"), "");

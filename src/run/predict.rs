@@ -125,7 +125,8 @@ pub(crate) fn predict(
         _ if done.is_empty() => Ok(()), // and nothing is replaced
         true => output.finish(old_results(out)),
         false => {
-            Ok(context.note(format!("what there is lies in {}: the same command goes on with it", place.display())))
+            context.note(format!("what there is lies in {}: the same command goes on with it", place.display()));
+            Ok(())
         }
     });
     failed.extend(finished.err());

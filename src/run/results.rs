@@ -9,7 +9,7 @@ use super::directory::{self, RunDirectory, Table, write_csv, write_json};
 use super::evaluate::{Score, Tested, evaluate};
 use super::heatmap::Renderer;
 use super::model::Model;
-use super::output::{Output, check_outside};
+use super::output::{JOURNAL, Output, check_outside, settle};
 use super::plots::{TestPlots, Training, plots};
 use super::predict::check_no_predictions;
 use super::prepare::{Task, TestSet};
@@ -32,8 +32,10 @@ pub(crate) fn finish(
     chosen: &[usize],
 ) -> Result<Option<Tested>> {
     let model = &trained.model;
+    settle(directory.path())?;
     // What an earlier test left would be beside new results of a run that is killed here.
-    directory::OF_TEST.into_iter().try_for_each(|name| files::remove(&directory.file(name)))?;
+    let earlier = directory::OF_TEST.into_iter().chain([JOURNAL]);
+    earlier.map(|name| directory.file(name)).try_for_each(|file| files::remove(&file))?;
     let overview = training_overview(context.device, &task.set, model)?;
     save_png(directory.file(directory::TRAINING_OVERVIEW), &overview)?;
     // A run that was ended between its state and its history, or has lost the latter, gets it back here.

@@ -117,9 +117,10 @@ impl State {
         Ok(State { weights, moments: read("moments")?, steps, history, begun, fingerprint, settings })
     }
 
-    /// Fails where the state at `path` is of a run with other settings.
+    /// Fails where the state at `path` is of a run with other settings. More epochs than it was begun with prolong a run.
     pub(crate) fn check(&self, settings: &Settings, path: &Path) -> Result<()> {
-        let other = self.settings.as_ref().map_or_else(Vec::new, |then| then.differences(settings));
+        let then = self.settings.clone().map(|then| Settings { epochs: settings.epochs, ..then });
+        let other = then.map_or_else(Vec::new, |then| then.differences(settings));
         if other.is_empty() {
             return Ok(());
         }

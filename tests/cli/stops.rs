@@ -40,7 +40,7 @@ fn a_stop_in_mid_epoch_is_answered_soon_and_resumes_to_the_same_bits() {
     while epochs(&scratch, "cut") < 2 && stops < 3 {
         wait_for(|| scratch.path("cut/preview.png").exists());
         // Some steps into the epoch: the state that is saved now is of no whole one.
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(100));
         let asked = Instant::now();
         signal(&child, "-TERM");
         let code = child.wait().unwrap().code();

@@ -26,7 +26,6 @@ pub fn is_result(image: &Path) -> bool {
 mod tests {
     use super::super::tests::save;
     use super::super::{holds_images, images};
-    use super::*;
 
     #[test]
     fn results_are_no_images_to_learn_from_or_to_score() {
