@@ -1,8 +1,12 @@
-//! Files are written whole or not at all: to a temporary file in the same folder, synced, then renamed over the target.
+//! Files are written whole or not at all: to a temporary file in the same folder, synced, then renamed over the target. The rename is
+//! synced too: after a power cut, what was told to be written is there.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
@@ -11,23 +15,45 @@ const UNFINISHED: &str = ".fcdd-";
 
 /// Replaces `path` by `bytes` atomically.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let write = || -> std::io::Result<()> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(UNFINISHED);
-        // Temporary files are private; what is kept has the permissions of any new file, which the system masks by the umask.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder)?;
+    let write = || -> io::Result<()> {
+        let mut file = temporary(folder_of(path))?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
-        Ok(())
+        sync_folder(folder_of(path))
     };
     write().map_err(Error::io("write", path))
+}
+
+/// An unfinished file in a folder, which is removed unless it is persisted.
+pub(crate) fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(UNFINISHED);
+    // Temporary files are private; what is kept has the permissions of any new file, which the system masks by the umask.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
+
+/// The folder that a path lies in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes what was renamed in a folder last through a power cut, where the system has a way to.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    match fs::File::open(folder).and_then(|folder| folder.sync_all()) {
+        // A folder that may be written into but not listed, and file systems that sync no folders.
+        Err(e)
+            if [ErrorKind::PermissionDenied, ErrorKind::InvalidInput, ErrorKind::Unsupported].contains(&e.kind()) =>
+        {
+            Ok(())
+        }
+        synced => synced,
+    }
 }
 
 /// Creates a folder and those above it.
@@ -38,7 +64,7 @@ pub(crate) fn create_folder(path: &Path) -> Result<()> {
 /// Removes a file if it is there.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
         _ => Ok(()),
     }
 }
@@ -52,6 +78,51 @@ pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The same in a folder and those within.
+pub(crate) fn remove_unfinished_below(folder: &Path) -> Result<()> {
+    let is_unfinished =
+        |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED));
+    below(folder)?.iter().filter(|path| is_unfinished(path)).try_for_each(|path| remove(&folder.join(path)))
+}
+
+/// All files in a folder and in those within, by their paths in it, sorted.
+pub(crate) fn below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(within) = folders.pop() {
+        let path = folder.join(&within);
+        for entry in fs::read_dir(&path).map_err(Error::io("read", &path))? {
+            let entry = entry.map_err(Error::io("read", &path))?;
+            let is_folder = entry.file_type().map_err(Error::io("read", &path))?.is_dir();
+            if is_folder { &mut folders } else { &mut found }.push(within.join(entry.file_name()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Gives a file another name, for good.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).and_then(|()| sync_folder(folder_of(to))).map_err(Error::io("write", to))
+}
+
+/// Moves files from one folder to their places in another, where folders are created as needed. What cannot be moved does not hold up
+/// the others; the first error is returned.
+pub(crate) fn move_all(from: &Path, to: &Path, files: &[PathBuf]) -> Result<()> {
+    let moved = files.iter().map(|file| {
+        let target = to.join(file);
+        create_folder(folder_of(&target))?;
+        fs::rename(from.join(file), &target).map_err(Error::io("write", target))
+    });
+    let moved: Vec<Result<()>> = moved.collect();
+    let folders: BTreeSet<PathBuf> = files.iter().map(|file| folder_of(&to.join(file)).to_path_buf()).collect();
+    let synced = folders
+        .iter()
+        .filter(|folder| folder.is_dir())
+        .map(|folder| sync_folder(folder).map_err(Error::io("write", folder)));
+    moved.into_iter().chain(synced).collect()
 }
 
 /// Reads a whole file.

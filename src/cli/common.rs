@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
@@ -111,20 +112,70 @@ pub(super) fn named(name: &str, what: impl Display) -> String {
     format!("{name:<19} {what}")
 }
 
-/// What Ctrl-C or SIGTERM requests. Where nothing listens, and the second time, the program ends at once.
+/// Time for a model and figures of what was learned, once the states of a stopped training are saved.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What Ctrl-C or SIGTERM requests. Where nothing listens, and the second time, the program ends at once; otherwise soon after the last
+/// listener is done. Signals that were ignored when the program began stay ignored: nohup means what it says.
 pub(super) fn stop_flag() -> Result<Arc<Stop>> {
     let stop = Arc::new(Stop::default());
     let requested = stop.clone();
+    let ignored = signals::ignored();
     ctrlc::set_handler(move || {
-        if requested.request() {
-            log("stopping after this step; press Ctrl-C again to stop at once");
-        } else {
-            log("stopped; files that were finished are kept");
-            std::process::exit(i32::from(INTERRUPTED));
+        if !requested.request() {
+            end("stopped; files that were finished are kept");
         }
+        log("stopping after this step; press Ctrl-C again to stop at once");
+        let requested = requested.clone();
+        std::thread::spawn(move || {
+            while requested.has_listeners() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            std::thread::sleep(PATIENCE);
+            end("stopped; the training is saved, and its model will be made when it goes on");
+        });
     })
     .map_err(|e| Error::internal(format!("cannot listen for Ctrl-C ({e})")))?;
+    signals::ignore(&ignored);
     Ok(stop)
+}
+
+/// Ends the program as one that was interrupted.
+fn end(why: &str) -> ! {
+    log(why);
+    std::process::exit(i32::from(INTERRUPTED))
+}
+
+#[cfg(unix)]
+mod signals {
+    use std::ptr;
+
+    /// Those of the signals that request a stop which this process ignores.
+    pub(super) fn ignored() -> Vec<libc::c_int> {
+        let is_ignored = |signal: &libc::c_int| {
+            // SAFETY: an action of zeros is one; where none is given, sigaction only tells the present one.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                libc::sigaction(*signal, ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_IGN
+            }
+        };
+        [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].into_iter().filter(is_ignored).collect()
+    }
+
+    /// Ignores signals.
+    pub(super) fn ignore(signals: &[libc::c_int]) {
+        for &signal in signals {
+            // SAFETY: no code of this program runs on a signal that is ignored.
+            unsafe { libc::signal(signal, libc::SIG_IGN) };
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod signals {
+    pub(super) fn ignored() {}
+
+    pub(super) fn ignore(_: &()) {}
 }
 
 /// Parses one of a closed set of values; help lists them with their explanations.

@@ -44,15 +44,20 @@ struct Report {
 pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let model = Model::load(&args.model)?;
-    let predictions = predict(&context(&device), &model, &args.paths, &args.out, args.threshold)?;
+    // What cannot be told does not stop the scoring.
+    let mut told = Ok(());
+    let mut found = |p: &Prediction| {
+        if !args.json {
+            let verdict = if p.anomalous { "anomalous" } else { "good" };
+            let line = print_lines(&format!("{:<9} {:.5} {}", verdict, p.score, p.image));
+            told = std::mem::replace(&mut told, Ok(())).and(line);
+        }
+    };
+    let predictions = predict(&context(&device), &model, &args.paths, &args.out, args.threshold, &mut found)?;
+    told?;
     let failed: Vec<String> = predictions.failed.iter().map(|error| in_flags(&error.to_string())).collect();
     if args.json {
         print_json(&Report { predictions: predictions.done, failed: failed.clone() })?;
-    } else {
-        for p in &predictions.done {
-            let verdict = if p.anomalous { "anomalous" } else { "good" };
-            print_lines(&format!("{:<9} {:.5} {}", verdict, p.score, p.image))?;
-        }
     }
     failed.iter().for_each(|message| log(format!("error: {message}")));
     Ok(if failed.is_empty() { Outcome::Fine } else { Outcome::Ended(ERROR) })

@@ -16,10 +16,12 @@ use crate::run::sweep::plan::{Plan, Shard, unfinished};
 use crate::run::sweep::summary::Summary;
 use crate::run::sweep::work::work;
 use crate::run::sweep::{sum_up, tables};
+use crate::run::train::check_place;
 
 /// Train with several seeds, on each class of a dataset, and summarise
 ///
-/// The same command given again keeps the runs that are finished and goes on with the others.
+/// The same command given again keeps the runs that are finished and goes on with the others; given to several processes at once, they
+/// share the runs.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Folder for the runs, each in normal_CLASS/it_SEED (of pascalvoc too, whose CLASS is the anomalous one), and for their summary
@@ -65,6 +67,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let out = out.ok_or_else(|| Error::setting("no folder for the sweep", "name one with --out DIR"))?;
     let plan = Plan::new(choices.settings()?, &classes, seeds)?;
     plan.settings.check()?;
+    check_place(&plan.settings, &out)?;
     if slurm {
         let path = write_slurm(&plan, &out, devices != [DeviceChoice::Cpu])?;
         print_lines(&format!("submit it with: sbatch {}", quoted(&path.display().to_string())))?;
@@ -80,7 +83,8 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let left = unfinished(runs)?;
     plan.save(&out)?;
     log(format!("{} of {of} runs to do{}", left.len(), if left.len() < of { "; finished ones are kept" } else { "" }));
-    let failures = work(&devices, &left, terminal(), &stop);
+    // A sweep that is killed leaves a summary of what there was; the last one tells what is wrong with it, if anything is.
+    let failures = work(&devices, &left, terminal(), &stop, &|| drop(sum_up(&out)));
     show(&sum_up(&out)?, &out, json)?;
     failures
         .iter()

@@ -4,6 +4,7 @@
 //! split of. A mask belongs to the image of the same name: `NAME_mask.png` or `NAME.png` to `NAME.jpg`.
 
 mod notes;
+mod results;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::memory;
 
 pub use notes::left_alone;
+pub use results::is_result;
 
 const EXTENSIONS: [&str; 12] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pgm", "ppm", "pnm", "pbm", "pam"];
 
@@ -235,8 +237,8 @@ pub fn images_of(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The images of a folder in order of their names, by extension; hidden files are left out. `recursive` descends into
-/// its folders too.
+/// The images of a folder in order of their names, by extension; hidden files and [results](is_result) are left out. `recursive`
+/// descends into its folders too.
 pub fn images(folder: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for path in entries(folder)? {
@@ -244,11 +246,19 @@ pub fn images(folder: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
             if recursive && !path.is_symlink() {
                 found.extend(images(&path, true)?);
             }
-        } else if has_extension(&path, &EXTENSIONS) {
+        } else if has_extension(&path, &EXTENSIONS) && !is_result(&path) {
             found.push(path);
         }
     }
     Ok(found)
+}
+
+/// Whether there are images in a folder or in those within.
+pub fn holds_images(folder: &Path) -> bool {
+    let (folders, files): (Vec<_>, Vec<_>) =
+        entries(folder).unwrap_or_default().into_iter().partition(|path| path.is_dir());
+    files.iter().any(|path| has_extension(path, &EXTENSIONS) && !is_result(path))
+        || folders.iter().any(|path| !path.is_symlink() && holds_images(path))
 }
 
 fn has_extension(path: &Path, extensions: &[&str]) -> bool {

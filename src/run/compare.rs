@@ -12,6 +12,7 @@ use super::evaluate::{Tested, evaluate};
 use super::figures::{Evaluation, Measure};
 use super::heatmap::Renderer;
 use super::model::Model;
+use super::output::{Output, check_outside};
 use super::prepare::TestSet;
 use super::score::{Scorer, Shown};
 use super::select::spaced;
@@ -19,7 +20,6 @@ use super::sheets::{mask_image, rgb};
 use crate::data::images::Mask;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::files;
 use crate::report::png::save_png;
 use crate::report::sheet::{Group, Row, Tile, sheet, whole_enlargement};
 use crate::report::significant;
@@ -72,6 +72,7 @@ pub(crate) fn compare(
     };
     let test = TestSet::load(first, data, context)?;
     test.check(chosen)?;
+    test.data.iter().try_for_each(|data| check_outside(out, data))?;
     let (mut compared, mut columns) = (Vec::new(), Vec::new());
     let mut chosen = chosen.to_vec();
     for ((name, model), at) in names.into_iter().zip(&models).zip(paths) {
@@ -84,18 +85,21 @@ pub(crate) fn compare(
                 "compare runs of one dataset and class that left the same images out of the test, or name the data with `data` PATH",
             ));
         }
-        let tested = evaluate(context, model, &own)?;
+        let tested = evaluate(context, model, &own, &mut |_| Ok(()))?;
         if chosen.is_empty() {
             chosen = equally_spaced(&tested);
         }
         columns.push(Column { tiles: heatmaps(context.device, model, &own, &chosen)?, name: name.clone() });
         compared.push(Compared::new(name, model, tested.evaluation));
     }
-    files::create_folder(out)?;
-    save_png(out.join(SHEET), &comparison(&test, &chosen, &columns)?)?;
+    let old = || [TABLE, SHEET].into_iter().filter(|name| out.join(name).exists()).map(str::to_string);
+    let output =
+        Output::begin(out, "compare".into(), [TABLE, SHEET].map(str::to_string).to_vec(), || old().next().is_some())?;
+    save_png(output.place().join(SHEET), &comparison(&test, &chosen, &columns)?)?;
     let header = ["run", "net", "side", "epochs"].into_iter().chain(Measure::ALL.map(Measure::key));
     let rows = std::iter::once(header.map(Value::from).collect()).chain(compared.iter().map(Compared::row));
-    write_csv(&out.join(TABLE), rows)?;
+    write_csv(&output.place().join(TABLE), rows)?;
+    output.finish(old().collect())?;
     Ok(compared)
 }
 

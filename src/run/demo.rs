@@ -14,6 +14,7 @@ use super::context::Context;
 use super::directory::{self, RunDirectory};
 use super::evaluate::{Score, Tested};
 use super::heatmap::Renderer;
+use super::lock::FolderLock;
 use super::model::Model;
 use super::prepare::{TestSet, prepare};
 use super::results::finish;
@@ -92,7 +93,8 @@ pub(crate) fn settings(data: &Path, seed: u64, epochs: Option<u32>) -> Settings 
 
 /// Runs the demo in `out`: SURFACE/data, SURFACE/run, overview.png and demo.json.
 pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>) -> Result<Option<Report>> {
-    files::create_folder(out)?;
+    let _lock = FolderLock::new(out)?;
+    files::remove_unfinished(out)?;
     let mut figures = Vec::new();
     let mut groups = Vec::new();
     for surface in Surface::ALL {
@@ -105,7 +107,7 @@ pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>
         let defects = write_data(surface, &data, seed)?;
         let settings = settings(&data, seed, epochs).located()?;
         let task = prepare(&settings, context)?;
-        let run = RunDirectory::replace(&folder.join("run"))?;
+        let run = RunDirectory::replace(FolderLock::new(&folder.join("run"))?)?;
         run.write_json(directory::CONFIG, &settings)?;
         let trained = train::train(context, &task.set, &settings, None, Some(&run))?;
         let Some(tested) = finish(context, &trained, &task, &run, &[])? else { return Ok(None) };

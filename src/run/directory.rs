@@ -1,9 +1,14 @@
 //! A run's folder and the files in it.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::lock::FolderLock;
+use super::model::ModelMeta;
+use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -64,41 +69,58 @@ const FILES: [&str; 18] = [
     CHOSEN,
 ];
 
+/// Those of a test, the page that tells of it first.
+pub(crate) const OF_TEST: [&str; 11] =
+    [REPORT, EVALUATION, SCORES, SCORES_PLOT, MAPS, ROC, PIXEL_ROC, ROC_PLOT, OVERVIEW, PAPER, CHOSEN];
+
 /// A run's folder.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct RunDirectory {
     path: PathBuf,
+    /// Where the run is written to.
+    _lock: Option<FolderLock>,
 }
 
 impl RunDirectory {
-    /// A new run in `path`, which must not hold one yet; one that ended before there was anything to keep does not count.
-    pub(crate) fn create(path: &Path) -> Result<RunDirectory> {
-        files::create_folder(path)?;
+    /// A new run in a folder, which must not hold one yet; one that ended before there was anything to keep does not count.
+    pub(crate) fn create(lock: FolderLock) -> Result<RunDirectory> {
+        let path = lock.folder();
         if path.join(CONFIG).exists() && [STATE, MODEL].iter().any(|name| path.join(name).exists()) {
             return Err(Error::file(path, "already holds a run", "continue it with `resume`, or choose another `out`"));
         }
         files::remove_unfinished(path)?;
-        Ok(RunDirectory { path: path.to_path_buf() })
+        Ok(RunDirectory { path: path.to_path_buf(), _lock: Some(lock) })
     }
 
-    /// A run in `path` that takes the place of an earlier one; files of other programs stay.
-    pub(crate) fn replace(path: &Path) -> Result<RunDirectory> {
-        FILES.iter().try_for_each(|name| files::remove(&path.join(name)))?;
-        RunDirectory::create(path)
+    /// A run in a folder that takes the place of an earlier one; files of other programs stay.
+    pub(crate) fn replace(lock: FolderLock) -> Result<RunDirectory> {
+        FILES.iter().try_for_each(|name| files::remove(&lock.folder().join(name)))?;
+        RunDirectory::create(lock)
     }
 
-    /// An existing run.
+    /// An existing run to go on with.
+    pub(crate) fn go_on(lock: FolderLock) -> Result<RunDirectory> {
+        let directory = RunDirectory::open(lock.folder())?;
+        files::remove_unfinished(lock.folder())?;
+        Ok(RunDirectory { _lock: Some(lock), ..directory })
+    }
+
+    /// An existing run to read.
     pub(crate) fn open(path: &Path) -> Result<RunDirectory> {
         if path.join(CONFIG).is_file() {
-            return Ok(RunDirectory { path: path.to_path_buf() });
+            return Ok(RunDirectory { path: path.to_path_buf(), _lock: None });
         }
         let remedy = "name the folder of a run";
         Err(Error::file(path, format!("is not the folder of a run: it has no {CONFIG}"), remedy))
     }
 
-    /// Whether the run is trained and tested, with all its files: its page comes last.
-    pub(crate) fn is_complete(&self) -> bool {
+    /// Whether the run of these settings is trained for all its epochs and tested, with all its files: its page comes last.
+    pub(crate) fn is_complete(&self, settings: &Settings) -> bool {
+        let is_whole =
+            |model: ModelMeta| model.epochs >= settings.epochs && model.settings.differences(settings).is_empty();
         [MODEL, EVALUATION, REPORT].iter().all(|name| self.file(name).is_file())
+            // One that cannot be read is made again.
+            && ModelMeta::read(&self.file(MODEL)).is_ok_and(is_whole)
     }
 
     /// The folder.
@@ -134,10 +156,38 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 
 /// Writes rows as CSV with a header line, atomically.
 pub(crate) fn write_csv(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<()> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
+    files::write_atomically(path, &csv_of(path, rows, true)?)
+}
+
+fn csv_of(path: &Path, rows: impl IntoIterator<Item = impl Serialize>, with_header: bool) -> Result<Vec<u8>> {
+    let mut writer = csv::WriterBuilder::new().has_headers(with_header).from_writer(Vec::new());
     let bug = |e: String| Error::internal(format!("{} cannot be written as CSV ({e})", path.display()));
     for row in rows {
         writer.serialize(row).map_err(|e| bug(e.to_string()))?;
     }
-    files::write_atomically(path, &writer.into_inner().map_err(|e| bug(e.to_string()))?)
+    writer.into_inner().map_err(|e| bug(e.to_string()))
+}
+
+/// A table in CSV whose rows are written as they come.
+pub(crate) struct Table {
+    path: PathBuf,
+    file: File,
+    is_empty: bool,
+}
+
+impl Table {
+    /// A table of some rows at first, in place of any that is there.
+    pub(crate) fn new(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<Table> {
+        let rows = csv_of(path, rows, true)?;
+        files::write_atomically(path, &rows)?;
+        let file = File::options().append(true).open(path).map_err(Error::io("write", path))?;
+        Ok(Table { path: path.to_path_buf(), file, is_empty: rows.is_empty() })
+    }
+
+    /// Adds rows at once: a program that is killed leaves all of them or none.
+    pub(crate) fn push(&mut self, rows: &[impl Serialize]) -> Result<()> {
+        let bytes = csv_of(&self.path, rows, self.is_empty)?;
+        self.is_empty &= rows.is_empty();
+        self.file.write_all(&bytes).map_err(Error::io("write", &self.path))
+    }
 }

@@ -44,8 +44,13 @@ pub(crate) struct Score {
     pub predicted: u8,
 }
 
-/// Scores the test images and sums it up.
-pub(crate) fn evaluate(context: &Context, model: &Model, test: &TestSet) -> Result<Tested> {
+/// Scores the test images, each of which is told to `found`, and sums it up.
+pub(crate) fn evaluate(
+    context: &Context,
+    model: &Model,
+    test: &TestSet,
+    found: &mut dyn FnMut(&Score) -> Result<()>,
+) -> Result<Tested> {
     let TestSet { split, class_names, class, .. } = test;
     let mut scorer = Scorer::new(context.device, model)?;
     let side = scorer.side();
@@ -64,13 +69,15 @@ pub(crate) fn evaluate(context: &Context, model: &Model, test: &TestSet) -> Resu
             pixels.push_image(&heatmap, &mask.pixels, mask.width)?;
         }
         let class_name = class_names.get(usize::from(split.classes[i])).cloned().unwrap_or_default();
-        rows.push(Score {
+        let row = Score {
             image: split.names[i].clone(),
             class: class_name,
             label: u8::from(split.classes[i] != *class),
             score,
             predicted: u8::from(score > threshold),
-        });
+        };
+        found(&row)?;
+        rows.push(row);
         progress.advance(1, String::new);
         Ok(())
     })?;

@@ -7,7 +7,8 @@
 //! | [`detector`], [`trainer`] | detection and training for other programs: the crate's front |
 //! | `training_loop` | a network in training, epoch by epoch |
 //! | [`model`], [`score`], [`heatmap`], [`layout`] | the model file; scoring with it; heatmaps to show; nets in memory |
-//! | [`directory`], [`state`] | a run's files; what resuming needs |
+//! | [`directory`], [`lock`], [`state`] | a run's files; that one process at a time writes them; what resuming needs |
+//! | [`output`] | results in a folder, which replace earlier ones as a whole |
 //! | [`figures`] | what a model is measured by |
 //! | [`results`], [`sheets`], [`plots`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, curves, which images they show, the page |
 //! | [`context`], [`stop`] | where to compute, whom to tell, when to stop |
@@ -23,7 +24,9 @@ pub(crate) mod figures;
 pub(crate) mod heatmap;
 pub(crate) mod info;
 pub(crate) mod layout;
+pub(crate) mod lock;
 pub(crate) mod model;
+pub(crate) mod output;
 pub(crate) mod plots;
 pub(crate) mod predict;
 pub(crate) mod prepare;

@@ -1,6 +1,8 @@
 //! The model file: weights and, in the header, everything that a prediction needs. No training data, no settings file.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,24 @@ pub(crate) struct ModelMeta {
 }
 
 impl ModelMeta {
+    /// That of a model file, whose weights are not read.
+    pub(crate) fn read(path: &Path) -> Result<ModelMeta> {
+        let broken = |problem: String| Error::file(path, problem, REMEDY);
+        let file = File::open(path).map_err(Error::io("read", path))?;
+        let len = file.metadata().map_err(Error::io("read", path))?.len();
+        let mut file = BufReader::new(file);
+        let mut head = [0; 8];
+        file.read_exact(&mut head).map_err(Error::io("read", path))?;
+        let head = u64::from_le_bytes(head);
+        if head > len {
+            return Err(broken("not a complete safetensors file".into()));
+        }
+        let head: Head = serde_json::from_reader(file.take(head))
+            .map_err(|e| broken(format!("its metadata cannot be read ({e})")))?;
+        serde_json::from_str(head.metadata.get(ENTRY).map_or("", String::as_str))
+            .map_err(|e| broken(format!("its metadata cannot be read ({e})")))
+    }
+
     /// Fails unless a model can be laid out and score by this: for values that come from a file.
     fn check(&self) -> Result<()> {
         let ModelMeta { settings, preprocessing, .. } = self;
@@ -59,6 +79,13 @@ impl ModelMeta {
         }
         Ok(())
     }
+}
+
+/// The head of a safetensors file, apart from its tensors.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(rename = "__metadata__", default)]
+    metadata: HashMap<String, String>,
 }
 
 /// A trained model.

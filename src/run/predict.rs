@@ -1,17 +1,19 @@
 //! The subcommand `predict`: a score, a heatmap and an overlay for any image.
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::collections::{HashMap, HashSet};
+use std::path::{Component, Path, PathBuf};
 
 use image::RgbImage;
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::context::Context;
 use super::detector::{Detection, Detector, Input, Kept, Verdict};
-use super::directory::{self, write_csv};
+use super::directory::{self, Table, write_csv};
 use super::heatmap::blend;
 use super::model::Model;
+use super::output::{Output, check_outside};
 use crate::data::folder::{self, left_alone};
 use crate::error::{Error, Result};
 use crate::files;
@@ -21,13 +23,14 @@ use crate::report::png::save_png;
 const ALPHA: f32 = 0.45;
 
 /// What was found of one image.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Prediction {
     /// As text: names of files need not be.
     pub image: String,
     pub score: f32,
     pub threshold: f32,
     pub anomalous: bool,
+    /// Empty where it could not be written.
     pub heatmap: String,
     pub overlay: String,
 }
@@ -35,66 +38,179 @@ pub(crate) struct Prediction {
 /// What came of a set of images.
 pub(crate) struct Predictions {
     pub done: Vec<Prediction>,
-    /// Images that could not be read, without which the others were scored; and what ended the scoring, if anything did.
+    /// Images that could not be read and results that could not be written, without which the others were scored; and what ended the
+    /// scoring, if anything did.
     pub failed: Vec<Error>,
 }
 
-/// Scores images, and those in folders, writing `NAME_heatmap.png`, `NAME_overlay.png` and `scores.csv` into `out`.
+/// Scores images, and those in folders, writing `NAME_heatmap.png`, `NAME_overlay.png` and `scores.csv` into `out`. Rows of the table
+/// are written, and told to `found`, as they come.
 pub(crate) fn predict(
     context: &Context,
     model: &Model,
     paths: &[PathBuf],
     out: &Path,
     threshold: Option<f32>,
+    found: &mut dyn FnMut(&Prediction),
 ) -> Result<Predictions> {
     let mut detector = Detector::new(model, context.device)?;
     if let Some(threshold) = threshold {
         detector = detector.with_threshold(threshold)?;
     }
     check_out(out)?;
-    let jobs = jobs(paths, out, context)?;
-    check_inputs_stay(&jobs)?;
-    files::create_folder(out)?;
-    let mut progress = context.task("predicting", jobs.len() as u64);
-    let mut predictions = Predictions { done: Vec::new(), failed: Vec::new() };
-    let inputs: Vec<Input> = jobs.iter().map(|job| Input::File(job.image.clone())).collect();
-    let mut jobs = jobs.iter();
+    paths.iter().try_for_each(|path| check_outside(out, path))?;
+    let jobs = jobs(paths, context)?;
+    check_inputs_stay(&jobs, out)?;
+    let results = jobs.iter().flat_map(|job| [job.result(HEATMAP), job.result(OVERLAY)]).collect();
+    let request = request(model, detector.threshold(), &jobs)?;
+    let output = Output::begin(out, request, results, || out.join(directory::SCORES).exists())?;
+    check_out(out)?; // what came there until it was this process's own
+    let place = output.place().to_path_buf();
+    let path = place.join(directory::SCORES);
+    let mut rows: Vec<Option<Prediction>> =
+        if output.resumed { earlier(&path, &jobs, out) } else { vec![None; jobs.len()] };
+    rows.iter().flatten().for_each(&mut *found);
+    let mut table = Table::new(&path, rows.iter().flatten())?;
+    let left: Vec<usize> = (0..jobs.len()).filter(|&i| rows[i].is_none()).collect();
+    if output.resumed {
+        context.note(format!(
+            "going on in {}: {} of {} images are scored",
+            place.display(),
+            jobs.len() - left.len(),
+            jobs.len()
+        ));
+    }
+    let mut progress = context.task("predicting", left.len() as u64);
+    let (mut failed, mut is_over) = (Vec::new(), true);
+    let inputs: Vec<Input> = left.iter().map(|&i| Input::File(jobs[i].image.clone())).collect();
+    let mut left = left.into_iter();
     for group in detector.groups(inputs.into_iter(), true) {
         let group = match group {
             Ok(group) => group,
             // A model that does not answer in numbers will not do so for the others: the table is of those before.
             Err(error) => {
-                predictions.failed.push(error);
+                failed.push(error);
+                is_over = false;
                 break;
             }
         };
         let n = group.len() as u64;
         let mut detected = Vec::new();
-        for (kept, job) in group.into_iter().zip(jobs.by_ref()) {
+        for (kept, i) in group.into_iter().zip(left.by_ref()) {
             match kept {
-                Ok(kept) => detected.push((job, kept)),
-                Err(error) => predictions.failed.push(error),
+                Ok(kept) => detected.push((i, kept)),
+                Err(error) => failed.push(error),
             }
         }
-        let written: Vec<Result<Prediction>> = detected.into_par_iter().map(|(job, kept)| draw(job, kept)).collect();
-        for prediction in written {
-            predictions.done.push(prediction?);
+        let drawn = detected.into_par_iter().map(|(i, kept)| (i, draw(&jobs[i], kept, out, &place)));
+        let mut new = Vec::new();
+        for (i, (prediction, errors)) in drawn.collect::<Vec<_>>() {
+            is_over &= !errors.iter().any(is_full);
+            failed.extend(errors);
+            new.push(prediction.clone());
+            rows[i] = Some(prediction);
         }
+        if let Err(error) = table.push(&new) {
+            is_over &= !is_full(&error);
+            failed.push(error);
+        }
+        new.iter().for_each(&mut *found);
         progress.advance(n, String::new);
     }
-    if !predictions.done.is_empty() {
-        write_csv(&out.join(directory::SCORES), &predictions.done)?;
-    }
-    progress.finish(&format!("scored {} images", predictions.done.len()));
-    Ok(predictions)
+    let done: Vec<Prediction> = rows.into_iter().flatten().collect();
+    progress.finish(&format!("scored {} images", done.len()));
+    // In the order of the images, those of an earlier call among them.
+    let written = if done.is_empty() { files::remove(&path) } else { write_csv(&path, &done) };
+    let finished = written.and_then(|()| match is_over {
+        _ if done.is_empty() => Ok(()), // and nothing is replaced
+        true => output.finish(old_results(out)),
+        false => {
+            context.note(format!("what there is lies in {}: the same command goes on with it", place.display()));
+            Ok(())
+        }
+    });
+    failed.extend(finished.err());
+    Ok(Predictions { done, failed })
 }
 
-/// One image and where its results go.
+/// Whether a disk was full, so that nothing more can be written.
+fn is_full(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+}
+
+/// How names of results end.
+const HEATMAP: &str = "heatmap";
+const OVERLAY: &str = "overlay";
+
+/// What tells the same request from another: the model, the threshold, and the images as they are now.
+fn request(model: &Model, threshold: f32, jobs: &[Job]) -> Result<String> {
+    let mut sum = Xxh3::new();
+    let mut add = |bytes: &[u8]| {
+        sum.update(&(bytes.len() as u64).to_le_bytes());
+        sum.update(bytes);
+    };
+    let meta = serde_json::to_vec(&model.meta)
+        .map_err(|e| Error::internal(format!("the model's metadata cannot be written ({e})")))?;
+    add(&meta);
+    add(bytemuck::cast_slice(&model.weights.params));
+    add(bytemuck::cast_slice(&model.weights.stats));
+    add(&threshold.to_le_bytes());
+    for job in jobs {
+        let file = std::fs::metadata(&job.image).ok();
+        let modified = file.as_ref().and_then(|file| file.modified().ok());
+        add(format!("{:?} {} {:?} {modified:?}", job.image, job.name, file.map(|file| file.len())).as_bytes());
+    }
+    Ok(format!("predict {:032x}", sum.digest128()))
+}
+
+/// The rows that an earlier call has left, by their jobs: those whose results are all there.
+fn earlier(table: &Path, jobs: &[Job], out: &Path) -> Vec<Option<Prediction>> {
+    let place = table.parent().unwrap_or(table);
+    let there = read_table(table);
+    let of = |job: &Job| {
+        let results = [HEATMAP, OVERLAY].map(|kind| job.result(kind));
+        let shown = results.each_ref().map(|result| out.join(result).display().to_string());
+        let row = there.get(&shown[0])?;
+        (row.overlay == shown[1] && results.iter().all(|result| place.join(result).is_file())).then(|| row.clone())
+    };
+    jobs.iter().map(of).collect()
+}
+
+/// The rows of a table by their heatmaps. One that was cut short, or is of another kind, ends before that.
+fn read_table(path: &Path) -> HashMap<String, Prediction> {
+    let Ok(mut table) = csv::Reader::from_path(path) else { return HashMap::new() };
+    let rows = table.deserialize::<Prediction>().map_while(std::result::Result::ok);
+    rows.map(|row| (row.heatmap.clone(), row)).collect()
+}
+
+/// The results of predict in a folder, by their names in it: its table, and what that names.
+fn old_results(out: &Path) -> Vec<String> {
+    let mut old = vec![directory::SCORES.to_string()];
+    for row in read_table(&out.join(directory::SCORES)).into_values() {
+        old.extend([row.heatmap, row.overlay].iter().filter_map(|path| within(Path::new(path), out)));
+    }
+    old
+}
+
+/// The end of a path that is a file's place in a folder, however the folder was named then.
+fn within(path: &Path, out: &Path) -> Option<String> {
+    let parts: Vec<_> = path.components().filter(|part| matches!(part, Component::Normal(_))).collect();
+    let ends = (0..parts.len()).map(|skipped| parts[skipped..].iter().collect::<PathBuf>());
+    ends.into_iter().find(|end| out.join(end).is_file()).and_then(|end| Some(end.to_str()?.to_string()))
+}
+
+/// One image, and the name of its results in the folder for them.
 #[derive(Clone, Debug, PartialEq)]
 struct Job {
     image: PathBuf,
-    heatmap: PathBuf,
-    overlay: PathBuf,
+    name: String,
+}
+
+impl Job {
+    /// The name of a result.
+    fn result(&self, kind: &str) -> String {
+        format!("{}_{kind}.png", self.name)
+    }
 }
 
 /// Fails if the table of scores would take the place of another one: that of a run, or of an evaluation elsewhere.
@@ -106,36 +222,44 @@ fn check_out(out: &Path) -> Result<()> {
     Err(Error::file(out, problem, "choose another folder for `out`"))
 }
 
-/// Fails if a result would take the place of an image that is to be scored.
-fn check_inputs_stay(jobs: &[Job]) -> Result<()> {
-    let images: HashSet<PathBuf> = jobs.iter().filter_map(|job| job.image.canonicalize().ok()).collect();
-    for Job { image, heatmap, overlay } in jobs {
-        if let Some(result) =
-            [heatmap, overlay].into_iter().find(|result| result.canonicalize().is_ok_and(|path| images.contains(&path)))
-        {
-            let problem =
-                format!("is one of the images to score, but a result of {} would replace it", image.display());
-            return Err(Error::file(result, problem, "choose another folder for `out`"));
-        }
+/// Fails if a folder holds results of predict, which those of another subcommand would come to lie beside.
+pub(crate) fn check_no_predictions(out: &Path) -> Result<()> {
+    if read_table(&out.join(directory::SCORES)).is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let problem = format!("holds results of predict ({}), which others would replace", directory::SCORES);
+    Err(Error::file(out, problem, "choose another folder for `out`"))
 }
 
-/// All images that the paths name; those in a folder without the heatmaps and overlays that an earlier `predict` left in `out`,
-/// where that lies in the folder. Results of a folder's images keep their place within it; equal names get a number.
-fn jobs(paths: &[PathBuf], out: &Path, context: &Context) -> Result<Vec<Job>> {
+/// Fails if a result would take the place of an image that is to be scored, or if that is one of the results that will be replaced.
+fn check_inputs_stay(jobs: &[Job], out: &Path) -> Result<()> {
+    let images: HashMap<PathBuf, &Job> =
+        jobs.iter().filter_map(|job| Some((job.image.canonicalize().ok()?, job))).collect();
+    let replaced = |result: &str| out.join(result).canonicalize().is_ok_and(|path| images.contains_key(&path));
+    for job in jobs {
+        if let Some(result) =
+            [HEATMAP, OVERLAY].map(|kind| job.result(kind)).into_iter().find(|result| replaced(result))
+        {
+            let problem =
+                format!("is one of the images to score, but a result of {} would replace it", job.image.display());
+            return Err(Error::file(out.join(result), problem, "choose another folder for `out`"));
+        }
+    }
+    match old_results(out).into_iter().find(|result| replaced(result)) {
+        Some(result) => {
+            let problem = "is one of the images to score, but is among the results that will be replaced";
+            Err(Error::file(out.join(result), problem, "choose another folder for `out`"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// All images that the paths name. Results of a folder's images keep their place within it; equal names get a number.
+fn jobs(paths: &[PathBuf], context: &Context) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     let mut taken = HashSet::new();
-    // Only a folder with a table of scores holds results.
-    let earlier = if out.join(directory::SCORES).is_file() { out.canonicalize().ok() } else { None };
-    let mut skipped = 0;
     for path in paths {
-        let mut found = if path.is_dir() { folder::images(path, true)? } else { vec![path.clone()] };
-        if let Some(out) = earlier.as_ref().filter(|_| path.is_dir()) {
-            let all = found.len();
-            found.retain(|image| !is_result(image, out));
-            skipped += all - found.len();
-        }
+        let found = if path.is_dir() { folder::images(path, true)? } else { vec![path.clone()] };
         if path.is_dir() {
             left_alone(&found).iter().for_each(|note| context.note(note));
         }
@@ -157,40 +281,44 @@ fn jobs(paths: &[PathBuf], out: &Path, context: &Context) -> Result<Vec<Job>> {
                 number += 1;
                 name = format!("{stem}_{number}");
             }
-            let result = |kind: &str| out.join(format!("{name}_{kind}.png"));
-            jobs.push(Job { heatmap: result("heatmap"), overlay: result("overlay"), image });
+            jobs.push(Job { image, name });
         }
-    }
-    if skipped > 0 {
-        context.note(format!(
-            "skipped {skipped} images in {} that are results: *_heatmap.png, *_overlay.png",
-            out.display()
-        ));
     }
     Ok(jobs)
 }
 
-/// Whether an image is named as a result and lies in `out`, an absolute path.
-fn is_result(image: &Path, out: &Path) -> bool {
-    let name = image.file_name().unwrap_or_default().to_string_lossy();
-    (name.ends_with("_heatmap.png") || name.ends_with("_overlay.png"))
-        && image.canonicalize().is_ok_and(|image| image.starts_with(out))
-}
-
-/// Writes heatmap and overlay at the image's own size, on the model's fixed scale: a good part looks cold.
-fn draw(job: &Job, (detection, image): Kept) -> Result<Prediction> {
-    let colours = detection.heatmap()?.to_image();
-    if let Some(folder) = job.heatmap.parent() {
-        files::create_folder(folder)?;
-    }
-    save_png(&job.heatmap, &colours)?;
-    let mut overlay = image
-        .and_then(|image| RgbImage::from_raw(image.width as u32, image.height as u32, image.with_channels(3).pixels))
-        .ok_or_else(|| Error::internal(format!("the pixels of {} were not kept", job.image.display())))?;
-    blend(&mut overlay, &colours, ALPHA);
-    drop(colours);
-    save_png(&job.overlay, &overlay)?;
-    let [image, heatmap, overlay] = [&job.image, &job.heatmap, &job.overlay].map(|path| path.display().to_string());
+/// Writes heatmap and overlay into `place` at the image's own size, on the model's fixed scale: a good part looks cold. The row names
+/// them by where they will lie in the end, in `out`; what cannot be written leaves an empty name and an error.
+fn draw(job: &Job, (detection, image): Kept, out: &Path, place: &Path) -> (Prediction, Vec<Error>) {
+    let mut errors = Vec::new();
+    let mut save = |kind: &str, image: &RgbImage| {
+        let result = job.result(kind);
+        let path = place.join(&result);
+        let saved = path.parent().map_or(Ok(()), files::create_folder).and_then(|()| save_png(&path, image));
+        match saved {
+            Ok(()) => out.join(result).display().to_string(),
+            Err(error) => {
+                errors.push(error);
+                String::new()
+            }
+        }
+    };
+    let drawn = detection.heatmap().map(|heatmap| heatmap.to_image()).and_then(|colours| {
+        let overlay = image.and_then(|image| {
+            RgbImage::from_raw(image.width as u32, image.height as u32, image.with_channels(3).pixels)
+        });
+        let kept = || Error::internal(format!("the pixels of {} were not kept", job.image.display()));
+        Ok((colours, overlay.ok_or_else(kept)?))
+    });
+    let [mut heatmap, mut overlay] = [const { String::new() }; 2];
+    let drawn = drawn.map(|(colours, mut over)| {
+        heatmap = save(HEATMAP, &colours);
+        blend(&mut over, &colours, ALPHA);
+        drop(colours);
+        overlay = save(OVERLAY, &over);
+    });
+    errors.extend(drawn.err());
     let Detection { score, threshold, verdict, .. } = detection;
-    Ok(Prediction { image, score, threshold, anomalous: verdict == Verdict::Anomalous, heatmap, overlay })
+    let image = job.image.display().to_string();
+    (Prediction { image, score, threshold, anomalous: verdict == Verdict::Anomalous, heatmap, overlay }, errors)
 }

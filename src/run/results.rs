@@ -5,11 +5,13 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::context::Context;
-use super::directory::{self, RunDirectory, write_csv, write_json};
-use super::evaluate::{Tested, evaluate};
+use super::directory::{self, RunDirectory, Table, write_csv, write_json};
+use super::evaluate::{Score, Tested, evaluate};
 use super::heatmap::Renderer;
 use super::model::Model;
+use super::output::{JOURNAL, Output, check_outside, settle};
 use super::plots::{TestPlots, Training, plots};
+use super::predict::check_no_predictions;
 use super::prepare::{Task, TestSet};
 use super::report::{self, Story};
 use super::sheets::{Gallery, training_overview};
@@ -30,8 +32,10 @@ pub(crate) fn finish(
     chosen: &[usize],
 ) -> Result<Option<Tested>> {
     let model = &trained.model;
-    // An earlier page would make a run that is killed here look complete.
-    files::remove(&directory.file(directory::REPORT))?;
+    settle(directory.path())?;
+    // What an earlier test left would be beside new results of a run that is killed here.
+    let earlier = directory::OF_TEST.into_iter().chain([JOURNAL]);
+    earlier.map(|name| directory.file(name)).try_for_each(|file| files::remove(&file))?;
     let overview = training_overview(context.device, &task.set, model)?;
     save_png(directory.file(directory::TRAINING_OVERVIEW), &overview)?;
     // A run that was ended between its state and its history, or has lost the latter, gets it back here.
@@ -60,11 +64,17 @@ pub(crate) fn evaluate_into(
     out: &Path,
     chosen: &[usize],
 ) -> Result<Tested> {
+    test.data.iter().try_for_each(|data| check_outside(out, data))?;
+    check_no_predictions(out)?;
     let training = Training::of(model, path)?;
-    files::create_folder(out)?;
-    let (tested, plots) = test_part(context, model, test, out, chosen)?;
+    let old = || directory::OF_TEST.into_iter().filter(|name| out.join(name).exists()).map(str::to_string);
+    let results = directory::OF_TEST.map(str::to_string).to_vec();
+    let output = Output::begin(out, "evaluate".into(), results, || old().next().is_some())?;
+    check_no_predictions(out)?; // what came there until it was this process's own
+    let (tested, plots) = test_part(context, model, test, output.place(), chosen)?;
     let story = Story { model, training: training.as_ref(), set: test, test: Some((&tested, &plots)) };
-    report::write(out, &story)?;
+    report::write(output.place(), &story)?;
+    output.finish(old().collect())?;
     Ok(tested)
 }
 
@@ -85,8 +95,9 @@ fn test_part(
     out: &Path,
     chosen: &[usize],
 ) -> Result<(Tested, TestPlots)> {
-    let tested = evaluate(context, model, test)?;
     let file = |name: &str| out.join(name);
+    let mut table = Table::new(&file(directory::SCORES), std::iter::empty::<Score>())?;
+    let tested = evaluate(context, model, test, &mut |row| table.push(std::slice::from_ref(row)))?;
     write_json(&file(directory::EVALUATION), &tested.evaluation)?;
     write_csv(&file(directory::SCORES), &tested.scores)?;
     let shape = [vec![tested.scores.len()], Renderer::new(model)?.map_shape()].concat();

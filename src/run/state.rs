@@ -1,4 +1,4 @@
-//! What resuming needs: the optimizer's state, the weights and the history as of the epoch after which it was saved.
+//! What resuming needs: the optimizer's state, the weights, the history, and the losses of an epoch in which it was saved.
 //!
 //! Randomness is counter-based, so no generator has a state: an epoch's number gives its permutation and augmentation.
 
@@ -8,7 +8,10 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 
+use super::directory::CONFIG;
+use super::settings::Settings;
 use crate::data::fingerprint::Fingerprint;
+use crate::engine::gpu::EpochLog;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{Weights, checkpoint};
@@ -31,16 +34,20 @@ pub struct Epoch {
     pub images_per_second: f64,
 }
 
-/// The state of a run after an epoch.
+/// The state of a run after an epoch, or in one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct State {
     pub weights: Weights,
     pub moments: Vec<f32>,
-    /// Updates made.
+    /// Updates made in whole epochs.
     pub steps: u64,
     pub history: Vec<Epoch>,
+    /// Of the samples that the next epoch has got through.
+    pub begun: EpochLog,
     /// Of the images that the run learns from.
     pub fingerprint: Fingerprint,
+    /// Of the run; None in states of version 0.1.
+    pub settings: Option<Settings>,
 }
 
 /// The part of the state that is not tensors.
@@ -50,6 +57,8 @@ struct Header {
     batches: u64,
     history: Vec<Epoch>,
     fingerprint: Fingerprint,
+    #[serde(default)]
+    settings: Option<Settings>,
 }
 
 impl State {
@@ -62,14 +71,20 @@ impl State {
             batches: self.weights.batches,
             history: self.history.clone(),
             fingerprint: self.fingerprint,
+            settings: self.settings.clone(),
         };
         let header = serde_json::to_string(&header).map_err(|e| bug(e.to_string()))?;
-        let tensors = [("moments", &self.moments), ("params", &self.weights.params), ("stats", &self.weights.stats)];
+        let EpochLog { losses, labels } = &self.begun;
+        let Weights { params, stats, .. } = &self.weights;
+        let mut tensors = vec![("moments", &self.moments), ("params", params), ("stats", stats)];
+        if !losses.is_empty() {
+            tensors.extend([("labels", labels), ("losses", losses)]);
+        }
         let views: Result<Vec<_>, _> = tensors
+            .into_iter()
             .map(|(name, data)| {
                 TensorView::new(Dtype::F32, vec![data.len()], bytemuck::cast_slice(data)).map(|view| (name, view))
             })
-            .into_iter()
             .collect();
         let header = Some(HashMap::from([(ENTRY.to_string(), header)]));
         let bytes = views.and_then(|views| serialize(views, header)).map_err(|e| bug(e.to_string()))?;
@@ -90,7 +105,26 @@ impl State {
             tensor.ok_or_else(|| broken(format!("has no float32 tensor '{name}'")))
         };
         let weights = Weights { params: read("params")?, stats: read("stats")?, batches: header.batches };
-        let Header { steps, history, fingerprint, .. } = header;
-        Ok(State { weights, moments: read("moments")?, steps, history, fingerprint })
+        // Those of version 0.1 were saved after epochs alone.
+        let begun = match file.tensors.tensor("losses") {
+            Ok(_) => EpochLog { losses: read("losses")?, labels: read("labels")? },
+            Err(_) => EpochLog::default(),
+        };
+        if begun.losses.len() != begun.labels.len() {
+            return Err(broken("has other numbers of losses than of labels".into()));
+        }
+        let Header { steps, history, fingerprint, settings, .. } = header;
+        Ok(State { weights, moments: read("moments")?, steps, history, begun, fingerprint, settings })
+    }
+
+    /// Fails where the state at `path` is of a run with other settings. More epochs than it was begun with prolong a run.
+    pub(crate) fn check(&self, settings: &Settings, path: &Path) -> Result<()> {
+        let then = self.settings.clone().map(|then| Settings { epochs: settings.epochs, ..then });
+        let other = then.map_or_else(Vec::new, |then| then.differences(settings));
+        if other.is_empty() {
+            return Ok(());
+        }
+        let problem = format!("belongs to a run with other settings than its {CONFIG} ({})", other.join("; "));
+        Err(Error::file(path, problem, format!("restore the run's {CONFIG}, or start a new run")))
     }
 }

@@ -31,12 +31,17 @@ impl Stop {
 
     /// Requests a stop. False where nothing listens, or where one was requested before: then the caller has to end the program.
     pub fn request(&self) -> bool {
-        !self.requested.swap(true, Ordering::Relaxed) && self.listening.load(Ordering::Relaxed) > 0
+        !self.requested.swap(true, Ordering::Relaxed) && self.has_listeners()
     }
 
     /// Whether a stop was requested.
     pub fn is_requested(&self) -> bool {
         self.requested.load(Ordering::Relaxed)
+    }
+
+    /// Whether anything listens.
+    pub(crate) fn has_listeners(&self) -> bool {
+        self.listening.load(Ordering::Relaxed) > 0
     }
 
     /// Promises to look at [`Stop::is_requested`] until what this returns is dropped.

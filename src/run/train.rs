@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use super::context::Context;
 use super::directory::{self, RunDirectory};
 use super::heatmap::Renderer;
+use super::lock::FolderLock;
 use super::model::Model;
+use super::output::check_outside;
 use super::prepare::{Task, prepare};
 use super::score::{Scorer, Shown};
 use super::settings::{Moved, Settings};
@@ -15,9 +17,9 @@ use super::state::{Epoch, State};
 use super::training_loop::{TrainingLoop, initial};
 use crate::data::batches::{TrainingData, TrainingSet};
 use crate::data::fingerprint::Fingerprint;
+use crate::datasets::outliers::OutlierSource;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::files;
 use crate::metrics::quantile;
 use crate::report::heatmap::Scale;
 use crate::report::png::save_png;
@@ -49,15 +51,36 @@ pub(crate) fn start(
     out: &Path,
     chosen: &[usize],
 ) -> Result<(Trained, Task, RunDirectory)> {
+    // Where the folder is there already, that another run is at it is told before anything is loaded.
+    let lock = if out.is_dir() { Some(FolderLock::new(out)?) } else { None };
+    start_in(context, settings, out, lock, chosen)
+}
+
+/// The same in a folder that may be this process's own already.
+pub(crate) fn start_in(
+    context: &Context,
+    settings: &Settings,
+    out: &Path,
+    lock: Option<FolderLock>,
+    chosen: &[usize],
+) -> Result<(Trained, Task, RunDirectory)> {
     let settings = settings.clone().located()?;
     settings.check()?;
+    check_place(&settings, out)?;
     initial(&settings)?; // weights that cannot be had begin no run
     let task = prepare(&settings, context)?;
     task.test.check(chosen)?;
-    let directory = RunDirectory::create(out)?;
+    let lock = lock.map_or_else(|| FolderLock::new(out), Ok)?;
+    let directory = RunDirectory::create(lock)?;
     directory.write_json(directory::CONFIG, &settings)?;
     let trained = train(context, &task.set, &settings, None, Some(&directory))?;
     Ok((trained, task, directory))
+}
+
+/// Fails where results would lie among the images that are learned from.
+pub(crate) fn check_place(settings: &Settings, out: &Path) -> Result<()> {
+    let outliers = settings.outliers.as_ref().map(OutlierSource::path);
+    settings.data.as_deref().into_iter().chain(outliers).try_for_each(|images| check_outside(out, images))
 }
 
 /// Continues a run from its last saved epoch, with its own settings but for data that has `moved`; the result is bit for bit that
@@ -68,17 +91,28 @@ pub(crate) fn resume(
     moved: Moved,
     chosen: &[usize],
 ) -> Result<(Trained, Task, RunDirectory)> {
-    let directory = RunDirectory::open(run)?;
+    RunDirectory::open(run)?; // what is no run is not written to
+    resume_in(context, FolderLock::new(run)?, moved, chosen)
+}
+
+/// The same in a folder that is this process's own already.
+pub(crate) fn resume_in(
+    context: &Context,
+    lock: FolderLock,
+    moved: Moved,
+    chosen: &[usize],
+) -> Result<(Trained, Task, RunDirectory)> {
+    let directory = RunDirectory::go_on(lock)?;
     let settings: Settings = directory.read_json(directory::CONFIG)?;
     let settings = settings.moved(moved)?.located()?;
     let path = directory.file(directory::STATE);
     let state = if path.exists() { Some(State::load(&path)?) } else { None };
+    state.as_ref().map_or(Ok(()), |state| state.check(&settings, &path))?;
     let task = prepare(&settings, context)?;
     task.test.check(chosen)?;
     if let Some(state) = &state {
         same_images(state.fingerprint, task.set.fingerprint_like(state.fingerprint)?)?;
     }
-    files::remove_unfinished(directory.path())?;
     directory.write_json(directory::CONFIG, &settings)?;
     let trained = train(context, &task.set, &settings, state, Some(&directory))?;
     Ok((trained, task, directory))
@@ -99,8 +133,8 @@ fn same_images(then: Fingerprint, now: Fingerprint) -> Result<()> {
     ))
 }
 
-/// Trains on a set. With a folder, a preview of the set is left there before, states after epochs and the model at the end, also when
-/// a stop is requested.
+/// Trains on a set. With a folder, a preview of the set is left there before, states after epochs and the model at the end. When a stop is
+/// requested, the state is saved in mid-epoch before a model of what was learned is made.
 pub(crate) fn train(
     context: &Context,
     set: &TrainingSet,
@@ -113,21 +147,21 @@ pub(crate) fn train(
     if let Some(directory) = directory {
         save_png(directory.file(directory::PREVIEW), &sheets::preview(set, settings)?)?;
     }
-    let remaining = u64::from(settings.epochs.saturating_sub(training.epochs_done()));
-    let mut progress = context.task("training", remaining * set.len() as u64);
+    let remaining = u64::from(settings.epochs.saturating_sub(training.epochs_done())) * set.len() as u64;
+    let mut progress = context.task("training", remaining.saturating_sub(training.samples_begun() as u64));
     let started = Instant::now();
     let mut due = started;
     let listening = stop.listen();
     while training.epochs_done() < settings.epochs && !stop.is_requested() {
-        if training.epoch(&mut progress, context)?
-            && let Some(directory) = directory
+        training.epoch(&mut progress, context)?;
+        if let Some(directory) = directory
             && (Instant::now() >= due || training.epochs_done() == settings.epochs || stop.is_requested())
         {
             due = Instant::now() + SAVING_SHARE * save(&training, directory)?;
         }
     }
-    drop(listening);
-    let epochs = training.epochs_done();
+    drop(listening); // what comes now is lost by a kill, and made again by the resumed run
+    let (epochs, begun) = (training.epochs_done(), training.samples_begun());
     if settings.reestimate && epochs == settings.epochs {
         training.reestimate()?;
     }
@@ -142,7 +176,8 @@ pub(crate) fn train(
     }
     let seconds = started.elapsed().as_secs_f64();
     let ended = if epochs < settings.epochs { "stopped" } else { "finished" };
-    progress.finish(&format!("{ended} after {epochs} of {} epochs, {seconds:.1} s", settings.epochs));
+    let begun = if begun > 0 { format!(" and {begun} of {} samples of the next", set.len()) } else { String::new() };
+    progress.finish(&format!("{ended} after {epochs} of {} epochs{begun}, {seconds:.1} s", settings.epochs));
     Ok(Trained { model, history, interrupted: stop.is_requested() })
 }
 

@@ -66,8 +66,11 @@ pub(super) struct TrainingLoop<'a> {
     settings: &'a Settings,
     network: Network<f32>,
     feeding: Feeding,
+    /// Of whole epochs.
     steps: u64,
     pub(super) history: Vec<Epoch>,
+    /// Of the samples that an epoch which was stopped on the way has got through: whole batches.
+    begun: EpochLog,
     fingerprint: Fingerprint,
 }
 
@@ -99,37 +102,51 @@ impl TrainingLoop<'_> {
             return Err(Error::setting(problem, "restore the run's config.json, or start a new run"));
         }
         let mut network = lay_out(context.device, &arch, options, &weights)?;
-        let (mut steps, mut history) = (0, Vec::new());
+        let (mut steps, mut history, mut begun) = (0, Vec::new(), EpochLog::default());
         if let Some(state) = state {
             network.set_moments(&state.moments)?;
-            (steps, history) = (state.steps, state.history);
+            (steps, history, begun) = (state.steps, state.history, state.begun);
+        }
+        if !begun.losses.len().is_multiple_of(options.batch) || begun.losses.len() >= set.len().max(1) {
+            let problem = "the training state tells of an epoch that is not one of this run";
+            return Err(Error::setting(problem, "start a new run"));
         }
         let feeding = match context.device {
             Device::Cpu => Feeding::Host,
             Device::Cuda(cuda) => attach(&mut network, cuda, set, context)?,
         };
-        Ok(TrainingLoop { set, settings, network, feeding, steps, history, fingerprint: set.fingerprint()? })
+        Ok(TrainingLoop { set, settings, network, feeding, steps, history, begun, fingerprint: set.fingerprint()? })
     }
 
     pub(super) fn epochs_done(&self) -> u32 {
         self.history.len() as u32
     }
 
-    /// One epoch; false if it was stopped on the way.
+    /// Samples of the next epoch that are done.
+    pub(super) fn samples_begun(&self) -> usize {
+        self.begun.losses.len()
+    }
+
+    /// One epoch, or what is left of it; false if it was stopped on the way.
     pub(super) fn epoch(&mut self, progress: &mut Progress, context: &Context) -> Result<bool> {
         let epoch = self.epochs_done();
         let lr = self.settings.schedule.rate(self.settings.lr, epoch);
         let started = Instant::now();
         let order = self.set.order(epoch);
-        let batches = order.len().div_ceil(self.network.options().batch) as u64;
+        let batch = self.network.options().batch;
+        let batches = order.len().div_ceil(batch) as u64;
+        let mut log = std::mem::take(&mut self.begun);
+        let before = log.losses.len();
         let hyper = |step| Hyper {
             lr,
             weight_decay: self.settings.weight_decay,
             step: self.steps + step,
             norm_momentum: NORM_MOMENTUM,
         };
-        let hypers: Vec<Hyper> = (1..=batches).map(hyper).collect();
-        let log = self.steps_of(epoch, &order, &hypers, progress, context)?;
+        let hypers: Vec<Hyper> = ((before / batch) as u64 + 1..=batches).map(hyper).collect();
+        let EpochLog { losses, labels } = self.steps_of(epoch, &order[before..], &hypers, progress, context)?;
+        log.losses.extend(losses);
+        log.labels.extend(labels);
         if let Some(outliers) = &self.set.data().outliers {
             let replaced = outliers.take_replaced().into_iter();
             replaced.for_each(|file| {
@@ -137,6 +154,7 @@ impl TrainingLoop<'_> {
             });
         }
         if log.losses.len() < order.len() {
+            self.begun = log;
             return Ok(false);
         }
         let mut tally = Tally::default();
@@ -149,7 +167,7 @@ impl TrainingLoop<'_> {
             loss: tally.mean().unwrap_or_default(),
             loss_normal: normal,
             loss_anomalous: anomalous,
-            images_per_second: self.set.len() as f64 / started.elapsed().as_secs_f64(),
+            images_per_second: (order.len() - before) as f64 / started.elapsed().as_secs_f64(),
         });
         Ok(true)
     }
@@ -242,7 +260,9 @@ impl TrainingLoop<'_> {
             moments: self.network.moments()?,
             steps: self.steps,
             history: self.history.clone(),
+            begun: self.begun.clone(),
             fingerprint: self.fingerprint,
+            settings: Some(self.settings.clone()),
         })
     }
 }

@@ -1,29 +1,120 @@
 //! Predicting: what is scored, where results go, and what they must not replace.
 
 use std::fs;
+use std::process::Stdio;
 
-use crate::support::{Ran, Scratch, png};
+use crate::support::{ON_FOLDERS, Ran, Scratch, png, wait_for};
 
-/// Results among the images are not scored the next time.
+/// Results do not come to lie among images, and those that do are neither scored nor learned from.
 #[test]
-fn predict_passes_over_its_own_results() {
-    let scratch = Scratch::new().with_run();
-    scratch.write("parts/a.png", &png(28, 28));
-    scratch.write("parts/deep/b_heatmap.png", &png(28, 28));
-    for out in ["parts/out", "parts"] {
-        for again in [false, true] {
-            let ran = scratch.run(&format!("predict run parts --out {out} --json"));
-            let scored = ran.expect_success().json()["predictions"].as_array().unwrap().len();
-            let skipped = ran.stderr().contains(&format!("in {out} that are results"));
-            // An image that is merely called like a result is scored, as long as no results lie there.
-            let expected = match (out, again) {
-                ("parts/out", _) => 2,
-                (_, false) => 6,
-                _ => 1,
-            };
-            assert_eq!((scored, skipped), (expected, again), "{out}");
-        }
+fn results_are_no_images() {
+    let scratch = Scratch::new().with_run().with_folders();
+    for out in ["parts", "parts/out", "parts/train/good/out"] {
+        let refused = ["out", "folder of images", "another folder"];
+        scratch.run(&format!("predict run parts/train --out parts/train/{out}")).expect_error(&refused);
+        scratch.run(&format!("{ON_FOLDERS} --epochs 1 --out {out}")).expect_error(&[
+            "parts",
+            "folder of images",
+            "--out",
+        ]);
+        let sweep = ON_FOLDERS.replacen("train", "sweep", 1);
+        scratch.run(&format!("{sweep} --epochs 1 --out {out}")).expect_error(&["parts", "folder of images"]);
     }
+    scratch.run(&format!("{ON_FOLDERS} --epochs 1 --out other/run")).expect_error(&["other", "folder of images"]);
+    assert!(!scratch.path("parts/out").exists() && !scratch.path("other/run").exists());
+    // As another version left them.
+    let before = scratch.run("predict run parts/train/good --out out --json").expect_success().json();
+    for name in ["0_heatmap.png", "0_overlay.png", "scores.csv"] {
+        fs::copy(scratch.path("out").join(name), scratch.path("parts/train/good").join(name)).unwrap();
+    }
+    for name in ["preview.png", "config.json", "model.safetensors"] {
+        fs::copy(scratch.path("run").join(name), scratch.path("parts/train/good").join(name)).unwrap();
+    }
+    let after = scratch.run("predict run parts/train/good --out again --json").expect_success().json();
+    assert_eq!(before["predictions"].as_array().unwrap().len(), after["predictions"].as_array().unwrap().len());
+    let trained = scratch.run(&format!("{ON_FOLDERS} --epochs 1 --out learned"));
+    trained.expect_success();
+    let state = fs::read(scratch.path("learned/state.safetensors")).unwrap();
+    assert!(String::from_utf8_lossy(&state).contains(r#"\"nominal\":9,"#), "of nine good images");
+    scratch.run("evaluate learned --out parts/test/eval").expect_error(&["folder of images", "--out"]);
+}
+
+#[test]
+fn a_result_that_cannot_be_written_does_not_lose_the_others() {
+    let scratch = Scratch::new().with_run();
+    let long = "n".repeat(250);
+    for name in ["a", "b", "c", &long] {
+        scratch.write(&format!("parts/{name}.png"), &png(28, 28));
+    }
+    scratch.write("parts/d.png", b"damaged");
+    fs::create_dir_all(scratch.path("out/b_heatmap.png")).unwrap();
+    let ran = scratch.run("predict run parts --out out");
+    assert_eq!((ran.0.status.code(), ran.stdout().lines().count()), (Some(2), 4), "{}", ran.stderr());
+    for word in ["b_heatmap.png", "nnn_heatmap.png", "nnn_overlay.png", "d.png"] {
+        assert!(ran.stderr().lines().any(|line| line.starts_with("error") && line.contains(word)), "{}", ran.stderr());
+    }
+    let table = fs::read_to_string(scratch.path("out/scores.csv")).unwrap();
+    assert!(table.lines().count() == 5 && table.contains(",,out/b_overlay.png"), "{table}");
+    let written = ["a_heatmap.png", "a_overlay.png", "b_overlay.png", "c_heatmap.png", "c_overlay.png", "scores.csv"];
+    assert_eq!(scratch.files("out"), written);
+}
+
+/// Many images in `many`, and a predict of them that was killed after some.
+fn killed(scratch: &Scratch, out: &str, place: &str) {
+    for i in 0..400 {
+        scratch.write(&format!("many/{}/{i}.png", i % 2), &png(200, 150 + i));
+    }
+    let mut command = scratch.command();
+    let words = format!("predict run many --out {out}");
+    let mut child = command.args(words.split(' ')).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let rows = || fs::read_to_string(scratch.path(place).join("scores.csv")).map_or(0, |table| table.lines().count());
+    wait_for(|| rows() > 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!((2..401).contains(&rows()) && scratch.path(place).join("unfinished.json").exists(), "{} rows", rows());
+    scratch.write(&format!("{place}/0/.fcdd-aB3dE6"), b"cut short");
+}
+
+/// Names of files but for the lock of a killed process, and the table as it would be in `out`.
+fn results(scratch: &Scratch, out: &str) -> (Vec<String>, String) {
+    let mut files = scratch.files(out);
+    files.retain(|name| name != ".fcdd.lock");
+    (files, fs::read_to_string(scratch.path(out).join("scores.csv")).unwrap().replace(out, "out"))
+}
+
+#[test]
+fn a_killed_predict_leaves_rows_and_goes_on() {
+    let scratch = Scratch::new().with_run();
+    killed(&scratch, "out", "out");
+    let ran = scratch.run("predict run many --out out");
+    assert!(ran.expect_success().stderr().contains("going on in out"), "{}", ran.stderr());
+    assert_eq!(ran.stdout().lines().count(), 400);
+    scratch.run("predict run many --out whole").expect_success();
+    assert!(results(&scratch, "out") == results(&scratch, "whole"));
+    assert_eq!(scratch.files("out").len(), 801);
+}
+
+#[test]
+fn results_are_replaced_as_a_whole() {
+    let scratch = Scratch::new().with_run();
+    for name in ["a", "b"] {
+        scratch.write(&format!("parts/{name}.png"), &png(28, 28));
+    }
+    scratch.run("predict run parts --out out").expect_success();
+    scratch.write("out/notes.txt", b"ours");
+    let before = results(&scratch, "out");
+    killed(&scratch, "out", "out.partial");
+    assert!(results(&scratch, "out") == before, "the old ones are whole until the new ones are");
+    scratch.run("predict run many --out out").expect_success();
+    assert_eq!(scratch.files("out").len(), 802);
+    killed(&scratch, "out", "out.partial");
+    // Another request begins anew, and leaves nothing of either.
+    scratch.run("predict run parts/a.png --out out").expect_success();
+    assert_eq!(scratch.files("out"), ["a_heatmap.png", "a_overlay.png", "notes.txt", "scores.csv"]);
+    assert!(!scratch.path("out.partial").exists() && !scratch.path("out/0").exists());
+    scratch.run("evaluate run --out out").expect_error(&["out", "results of predict", "--out"]);
+    scratch.run("predict run out/a_overlay.png --out out").expect_error(&["a_overlay.png", "will be replaced"]);
+    assert_eq!(fs::read_to_string(scratch.path("out/scores.csv")).unwrap().lines().count(), 2);
 }
 
 #[test]
@@ -40,7 +131,7 @@ fn results_replace_no_images_and_no_other_results() {
     for out in ["run", "eval"] {
         scratch.run(&format!("predict run a.png --out {out}")).expect_error(&[out, "evaluation", "--out"]);
     }
-    for images in ["parts", "a.png parts/a_heatmap.png", "parts/a_heatmap.png parts/a.png"] {
+    for images in ["a.png parts/a_heatmap.png", "parts/a_heatmap.png parts/a.png"] {
         let ran = scratch.run(&format!("predict run {images} --out parts"));
         ran.expect_error(&["parts/a_heatmap.png", "a.png would replace it", "--out"]);
     }

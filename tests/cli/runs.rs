@@ -268,7 +268,7 @@ fn an_interrupt_leaves_a_usable_model() {
     let mut child =
         scratch.command().args(words.split_whitespace()).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     wait_for(|| scratch.path("run/state.safetensors").exists());
-    let interrupted = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let interrupted = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(interrupted.success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let report = || fs::read_to_string(scratch.path("run/report.html")).unwrap();
@@ -295,7 +295,7 @@ fn an_interrupt_outside_of_training_ends_the_program() {
     let mut child = command.args(words.split(' ')).stderr(Stdio::piped()).spawn().unwrap();
     // Opens once the program reads.
     let held = fs::File::options().write(true).open(&pipe).unwrap();
-    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");

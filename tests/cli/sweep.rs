@@ -130,7 +130,7 @@ fn an_interrupted_sweep_says_how_to_go_on() {
     let mut command = scratch.command();
     let child = command.args(words.split_whitespace()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     wait_for(|| RUNS[..2].iter().all(|run| scratch.path("sweep").join(run).join("state.safetensors").exists()));
-    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     let ran = Ran(child.wait_with_output().unwrap());
     assert_eq!(ran.0.status.code(), Some(130), "{}", ran.stderr());
     assert!(ran.stderr().contains("give the same command again"), "{}", ran.stderr());

@@ -194,6 +194,19 @@ impl Settings {
         })
     }
 
+    /// What other settings have that these have not, as a text each; where data lies and what is held of it is no difference.
+    pub(crate) fn differences(&self, other: &Settings) -> Vec<String> {
+        let moved = Moved { data: other.data.clone(), outliers: other.outliers.clone(), hold: Some(other.hold) };
+        // Other outliers are a difference, not an error of their own.
+        let there = self.clone().moved(moved).unwrap_or_else(|_| self.clone());
+        if there == *other {
+            return Vec::new();
+        }
+        let [there, now] = [&there, other].map(|settings| serde_json::to_value(settings).unwrap_or_default());
+        let differs = now.as_object().into_iter().flatten().filter(|(name, value)| there[name.as_str()] != **value);
+        differs.map(|(name, value)| format!("{name} {} there, {value} now", there[name.as_str()])).collect()
+    }
+
     /// The objective's net of that name.
     pub(crate) fn arch(&self) -> Result<Arch> {
         baselines::of_objective(self.objective, &self.net, self.bias)

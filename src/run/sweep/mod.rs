@@ -25,16 +25,25 @@ pub(crate) mod work;
 
 use std::path::Path;
 
+use plan::{Plan, class_folder};
 use summary::Summary;
 
 use super::directory::write_json;
+use super::lock::FolderLock;
 use crate::error::Result;
+use crate::files;
 
 /// The plan of a sweep.
 const PLAN: &str = "sweep.json";
 
 /// Sums up what there is of the sweep in a folder, and leaves the summary's files there.
 pub(crate) fn sum_up(folder: &Path) -> Result<Summary> {
+    let plan = Plan::of(folder)?; // what is no sweep is not written to
+    let _lock = FolderLock::wait(folder)?;
+    files::remove_unfinished(folder)?;
+    for class in plan.classes.iter().map(|class| class_folder(folder, class)).filter(|class| class.is_dir()) {
+        files::remove_unfinished(&class)?;
+    }
     let summary = Summary::of(folder)?;
     write_json(&folder.join("summary.json"), &summary)?;
     tables::write(&summary, folder)?;

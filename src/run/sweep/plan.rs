@@ -10,7 +10,8 @@ use crate::datasets::dataset::{class_index, known_classes};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::run::directory::{self, RunDirectory, write_json};
-use crate::run::settings::{Moved, Settings};
+use crate::run::lock::FolderLock;
+use crate::run::settings::Settings;
 
 /// What a sweep goes over, kept as `sweep.json` in its folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,7 +74,8 @@ impl Plan {
     /// Writes the plan into a folder. A sweep that is there already grows by these classes and seeds; it has to be one with the same
     /// settings.
     pub(crate) fn save(&self, folder: &Path) -> Result<()> {
-        files::create_folder(folder)?;
+        let _lock = FolderLock::wait(folder)?;
+        files::remove_unfinished(folder)?;
         let mut plan = self.clone();
         if folder.join(PLAN).exists() {
             let there = Plan::of(folder)?;
@@ -105,13 +107,13 @@ impl Plan {
     }
 }
 
-/// Those of the runs that are not complete, and how far each is.
+/// Those of the runs that are not complete.
 ///
 /// # Errors
 /// Where a folder holds a run with other settings.
-pub(crate) fn unfinished(runs: Vec<Run>) -> Result<Vec<(Run, Status)>> {
+pub(crate) fn unfinished(runs: Vec<Run>) -> Result<Vec<Run>> {
     let all = runs.into_iter().map(|run| run.status().map(|status| (run, status))).collect::<Result<Vec<_>>>()?;
-    Ok(all.into_iter().filter(|(_, status)| *status != Status::Complete).collect())
+    Ok(all.into_iter().filter(|(_, status)| *status != Status::Complete).map(|(run, _)| run).collect())
 }
 
 /// Folder of a class's runs.
@@ -133,7 +135,7 @@ impl Run {
         let Ok(run) = RunDirectory::open(&self.folder) else { return Ok(Status::New) };
         let there: Settings = run.read_json(directory::CONFIG)?;
         same(&there, &self.settings, &self.folder)?;
-        Ok(if run.is_complete() {
+        Ok(if run.is_complete(&there) {
             Status::Complete
         } else if [directory::STATE, directory::MODEL].iter().any(|name| run.file(name).exists()) {
             Status::Begun
@@ -167,23 +169,13 @@ impl FromStr for Shard {
 
 /// Fails where settings differ in more than class, seed and the place of the data.
 fn same(there: &Settings, wanted: &Settings, folder: &Path) -> Result<()> {
-    let moved = Moved { data: wanted.data.clone(), outliers: wanted.outliers.clone(), hold: Some(wanted.hold) };
-    // Other outliers are a difference, not an error of their own.
-    let there = there.clone().moved(moved).unwrap_or_else(|_| there.clone());
-    let there = Settings { class: wanted.class.clone(), seed: wanted.seed, ..there };
-    if there == *wanted {
+    let there = Settings { class: wanted.class.clone(), seed: wanted.seed, ..there.clone() };
+    let other = there.differences(wanted);
+    if other.is_empty() {
         return Ok(());
     }
-    let problem = format!("holds runs with other settings ({})", differences(&there, wanted).join("; "));
+    let problem = format!("holds runs with other settings ({})", other.join("; "));
     Err(Error::file(folder, problem, "choose another `out`, or the same settings as there"))
-}
-
-/// What differs between settings, as a text.
-fn differences(there: &Settings, wanted: &Settings) -> Vec<String> {
-    let [there, wanted] = [there, wanted].map(|settings| serde_json::to_value(settings).unwrap_or_default());
-    let fields = wanted.as_object().into_iter().flatten();
-    let other = fields.filter(|(name, value)| there[name.as_str()] != **value);
-    other.map(|(name, value)| format!("{name} {} there, {value} now", there[name.as_str()])).collect()
 }
 
 #[cfg(test)]

@@ -1,17 +1,24 @@
-//! Doing the runs of a sweep: on each device one after the other, on all devices at once.
+//! Doing the runs of a sweep: on each device one after the other, on all devices at once, and together with other processes that do the
+//! same sweep.
 
+use std::collections::{HashSet, VecDeque};
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use super::plan::{Run, Status};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::run::context::{Context, Observer, Prefixed};
+use crate::run::lock::{Claim, FolderLock, Holder, described};
 use crate::run::results::finish;
 use crate::run::settings::{Moved, Settings};
 use crate::run::stop::Stop;
 use crate::run::train;
+
+/// Time between two looks at runs that other processes do.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A run that could not be done, and why.
 pub(crate) struct Failure {
@@ -19,21 +26,45 @@ pub(crate) struct Failure {
     pub error: Error,
 }
 
-/// Does these runs, each of which may have begun; each of the devices takes the next one when it has done its last. A run that fails
-/// does not hold up the others. Once a stop is requested, what is being trained stops and no run is begun.
+/// What came of a run.
+enum Outcome {
+    Done,
+    /// Another process is at it.
+    Theirs(Option<Holder>),
+}
+
+/// Does these runs, each of which may have begun; each of the devices takes the next one when it has done its last, and `done` is called
+/// after each. A run that fails does not hold up the others. One that another process is at is waited for, and gone on with if that
+/// ends before the run is complete. Once a stop is requested, what is being trained stops and no run is begun.
 ///
 /// Runs share no state, and none of their results depends on the number of threads: they end in the same bits one by one or at once.
-pub(crate) fn work(devices: &[Device], runs: &[(Run, Status)], observer: &dyn Observer, stop: &Stop) -> Vec<Failure> {
-    let _listening = stop.listen();
-    let next = AtomicUsize::new(0);
+pub(crate) fn work(
+    devices: &[Device],
+    runs: &[Run],
+    observer: &dyn Observer,
+    stop: &Stop,
+    done: &(dyn Fn() + Sync),
+) -> Vec<Failure> {
+    let left = Mutex::new((0..runs.len()).collect::<VecDeque<usize>>());
+    let theirs = Mutex::new(HashSet::new());
     let worker = |device: &Device| {
         let mut failures = Vec::new();
-        while let Some((run, status)) = runs.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !stop.is_requested())
-        {
+        while !stop.is_requested() {
+            let Some(i) = locked(&left).pop_front() else { break };
+            let run = &runs[i];
             let prefixed = Prefixed { name: &run.name(), observer };
             let context = Context { device, observer: &prefixed, stop };
-            if let Err(error) = one(&context, run, *status) {
-                failures.push(Failure { run: run.name(), error });
+            match one(&context, run) {
+                Ok(Outcome::Done) => done(),
+                Ok(Outcome::Theirs(holder)) => {
+                    if locked(&theirs).insert(i) {
+                        context.note(format!("{} is at it", described(holder.as_ref())));
+                    } else {
+                        thread::sleep(LOOK);
+                    }
+                    locked(&left).push_back(i);
+                }
+                Err(error) => failures.push(Failure { run: run.name(), error }),
             }
         }
         failures
@@ -45,17 +76,28 @@ pub(crate) fn work(devices: &[Device], runs: &[(Run, Status)], observer: &dyn Ob
     })
 }
 
+/// A panic of another worker is told by its end.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Does one run, or what is left of it.
-fn one(context: &Context, run: &Run, status: Status) -> Result<()> {
+fn one(context: &Context, run: &Run) -> Result<Outcome> {
     let Run { settings, folder } = run;
-    let (trained, task, directory) = match status {
+    let lock = match FolderLock::claim(folder)? {
+        Claim::Ours(lock) => lock,
+        Claim::Theirs(holder) => return Ok(Outcome::Theirs(holder)),
+    };
+    // As it is now: another process may just have ended with it.
+    let (trained, task, directory) = match run.status()? {
+        Status::Complete => return Ok(Outcome::Done),
         Status::Begun => {
             let Settings { data, outliers, hold, .. } = settings.clone();
             let moved = Moved { data, outliers, hold: Some(hold) };
-            train::resume(context, folder, moved, &[])?
+            train::resume_in(context, lock, moved, &[])?
         }
-        Status::New | Status::Complete => train::start(context, settings, folder, &[])?,
+        Status::New => train::start_in(context, settings, folder, Some(lock), &[])?,
     };
     finish(context, &trained, &task, &directory, &[])?;
-    Ok(())
+    Ok(Outcome::Done)
 }

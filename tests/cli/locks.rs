@@ -1,0 +1,132 @@
+//! Runs that meet in one folder, and what passes for a run that it is not.
+
+use std::fs;
+use std::process::{Child, Stdio};
+
+use crate::support::{Ran, Scratch, wait_for};
+
+/// A training without end in `run`, once it has saved a state.
+fn training(scratch: &Scratch) -> Child {
+    let words = "train fmnist --data data --class 0 --net FCDD_CNN28 --batch 32 --outliers cifar100:outliers.bin --epochs 100000 --out run";
+    let mut command = scratch.command();
+    let child = command.args(words.split(' ')).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    wait_for(|| scratch.path("run/state.safetensors").exists());
+    child
+}
+
+#[test]
+fn a_run_in_use_is_refused_until_its_process_ends() {
+    let scratch = Scratch::new().with_data();
+    let mut first = training(&scratch);
+    let config = fs::read(scratch.path("run/config.json")).unwrap();
+    let process = format!("process {} on ", first.id());
+    scratch.train("--epochs 1 --lr 0.5 --out run").expect_error(&["run", "in use", &process, "another folder"]);
+    scratch.run("train --resume run").expect_error(&["run", "in use", &process]);
+    assert!(fs::read(scratch.path("run/config.json")).unwrap() == config);
+    // A killed process holds nothing.
+    first.kill().unwrap();
+    first.wait().unwrap();
+    scratch.train("--epochs 1 --out run").expect_error(&["already holds a run"]);
+    assert!(!scratch.files("run").iter().any(|name| name.starts_with('.')), "{:?}", scratch.files("run"));
+}
+
+#[test]
+fn a_state_is_refused_by_other_settings() {
+    let scratch = Scratch::new().with_run();
+    let config = fs::read_to_string(scratch.path("run/config.json")).unwrap();
+    scratch.write("run/config.json", config.replace("\"lr\": 0.01", "\"lr\": 0.02").as_bytes());
+    scratch.run("train --resume run").expect_error(&["state.safetensors", "other settings", "lr 0.01 there, 0.02 now"]);
+    scratch.write("run/config.json", config.as_bytes());
+    // Where images lie, and what is held of them, may change.
+    fs::rename(scratch.path("data"), scratch.path("moved")).unwrap();
+    scratch.run("train --resume run --data moved --hold never").expect_success();
+}
+
+/// What a sweep has of a stopped run is no result, evaluated or not.
+#[cfg(unix)]
+#[test]
+fn a_stopped_run_is_not_a_finished_one() {
+    let scratch = Scratch::new().with_data();
+    let mut first = training(&scratch);
+    assert!(std::process::Command::new("kill").args(["-TERM", &first.id().to_string()]).status().unwrap().success());
+    assert_eq!(first.wait().unwrap().code(), Some(130));
+    fs::create_dir_all(scratch.path("sweep/normal_t-shirt")).unwrap();
+    fs::rename(scratch.path("run"), scratch.path("sweep/normal_t-shirt/it_0")).unwrap();
+    scratch.run("evaluate sweep/normal_t-shirt/it_0").expect_success();
+    let words = "sweep fmnist --data data --net FCDD_CNN28 --batch 32 --outliers cifar100:outliers.bin --epochs 100000 --classes 0 --seeds 1";
+    let mut command = scratch.command();
+    let mut sweep = command.args(words.split(' ')).args(["--out", "sweep"]).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(|| scratch.path("sweep/sweep.json").exists());
+    sweep.kill().unwrap();
+    sweep.wait().unwrap();
+    let summary = scratch.run("sweep --summary sweep --json").expect_success().json();
+    assert_eq!((summary["missing"].as_array().unwrap().len(), summary["classes"].as_array().unwrap().len()), (1, 0));
+}
+
+/// A sweep of two classes with two seeds.
+const SWEEP: &str =
+    "sweep fmnist --data data --net FCDD_CNN28 --batch 32 --outliers cifar100:outliers.bin --device cpu --seeds 2";
+
+fn sweep(scratch: &Scratch, flags: &str) -> Child {
+    let words = format!("{SWEEP} {flags}");
+    let mut command = scratch.command();
+    command.args(words.split_whitespace()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+/// Identical sweeps at once share the work: all end well, each run is trained once, and the table is that of one sweep.
+#[test]
+fn sweeps_share_their_runs() {
+    let scratch = Scratch::new().with_data();
+    let one = Ran(sweep(&scratch, "--classes 0,1 --epochs 20 --out one").wait_with_output().unwrap());
+    one.expect_success();
+    for (out, processes) in [("two", 2), ("four", 4)] {
+        let sweeps: Vec<Child> =
+            (0..processes).map(|_| sweep(&scratch, &format!("--classes 0,1 --epochs 20 --out {out}"))).collect();
+        let ran: Vec<Ran> = sweeps.into_iter().map(|child| Ran(child.wait_with_output().unwrap())).collect();
+        for ran in &ran {
+            ran.expect_success();
+        }
+        let trained: usize = ran.iter().map(|ran| ran.stderr().matches("trained after 20 of 20 epochs").count()).sum();
+        assert_eq!(trained, 4, "{out}");
+        for ran in &ran {
+            assert_eq!(ran.stdout().replace(&format!("report  {out}"), "report  one"), one.stdout());
+        }
+        assert!(
+            fs::read(scratch.path(out).join("summary.csv")).unwrap()
+                == fs::read(scratch.path("one/summary.csv")).unwrap()
+        );
+        assert_eq!(scratch.files(out), scratch.files("one"));
+    }
+}
+
+/// The runs of a killed process are gone on with by those that wait for them.
+#[test]
+fn a_sweep_takes_over_from_a_killed_one() {
+    let scratch = Scratch::new().with_data();
+    let flags = "--classes 0 --epochs 300 --out sweep";
+    let mut first = sweep(&scratch, flags);
+    wait_for(|| scratch.path("sweep/normal_t-shirt/it_0/state.safetensors").exists());
+    let second = sweep(&scratch, flags);
+    wait_for(|| scratch.path("sweep/normal_t-shirt/it_1/config.json").exists());
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let second = Ran(second.wait_with_output().unwrap());
+    let told = second.expect_success().stderr();
+    assert!(told.contains(&format!("class t-shirt, seed 0: process {} on ", first.id())), "{told}");
+    let missing = scratch.run("sweep --summary sweep --json").expect_success().json()["missing"].clone();
+    assert_eq!(missing.as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn sweeps_of_other_classes_lose_none() {
+    let scratch = Scratch::new().with_data();
+    let sweeps: Vec<Child> =
+        (0..4).map(|class| sweep(&scratch, &format!("--classes {} --epochs 1 --out sweep", class % 2))).collect();
+    for child in sweeps {
+        Ran(child.wait_with_output().unwrap()).expect_success();
+    }
+    let plan: serde_json::Value = serde_json::from_slice(&fs::read(scratch.path("sweep/sweep.json")).unwrap()).unwrap();
+    assert_eq!(plan["classes"], serde_json::json!(["t-shirt", "trouser"]));
+    let summary = scratch.run("sweep --summary sweep --json").expect_success().json();
+    assert_eq!((summary["classes"].as_array().unwrap().len(), summary["missing"].as_array().unwrap().len()), (2, 0));
+}
