@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::INTERRUPTED;
 use super::flags::in_flags;
+use super::signals;
 use super::terminal::{Terminal, log};
 use crate::device::{self, Device};
 use crate::error::{Error, Result};
@@ -144,38 +145,6 @@ pub(super) fn stop_flag() -> Result<Arc<Stop>> {
 fn end(why: &str) -> ! {
     log(why);
     std::process::exit(i32::from(INTERRUPTED))
-}
-
-#[cfg(unix)]
-mod signals {
-    use std::ptr;
-
-    /// Those of the signals that request a stop which this process ignores.
-    pub(super) fn ignored() -> Vec<libc::c_int> {
-        let is_ignored = |signal: &libc::c_int| {
-            // SAFETY: an action of zeros is one; where none is given, sigaction only tells the present one.
-            unsafe {
-                let mut action: libc::sigaction = std::mem::zeroed();
-                libc::sigaction(*signal, ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_IGN
-            }
-        };
-        [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].into_iter().filter(is_ignored).collect()
-    }
-
-    /// Ignores signals.
-    pub(super) fn ignore(signals: &[libc::c_int]) {
-        for &signal in signals {
-            // SAFETY: no code of this program runs on a signal that is ignored.
-            unsafe { libc::signal(signal, libc::SIG_IGN) };
-        }
-    }
-}
-
-#[cfg(not(unix))]
-mod signals {
-    pub(super) fn ignored() {}
-
-    pub(super) fn ignore(_: &()) {}
 }
 
 /// Parses one of a closed set of values; help lists them with their explanations.

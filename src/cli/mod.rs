@@ -9,6 +9,7 @@ mod flags;
 mod info;
 mod predict;
 mod settings;
+mod signals;
 mod slurm;
 mod sweep;
 mod terminal;

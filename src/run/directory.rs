@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::lock::FolderLock;
-use super::model::ModelMeta;
-use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -112,15 +110,6 @@ impl RunDirectory {
         }
         let remedy = "name the folder of a run";
         Err(Error::file(path, format!("is not the folder of a run: it has no {CONFIG}"), remedy))
-    }
-
-    /// Whether the run of these settings is trained for all its epochs and tested, with all its files: its page comes last.
-    pub(crate) fn is_complete(&self, settings: &Settings) -> bool {
-        let is_whole =
-            |model: ModelMeta| model.epochs >= settings.epochs && model.settings.differences(settings).is_empty();
-        [MODEL, EVALUATION, REPORT].iter().all(|name| self.file(name).is_file())
-            // One that cannot be read is made again.
-            && ModelMeta::read(&self.file(MODEL)).is_ok_and(is_whole)
     }
 
     /// The folder.

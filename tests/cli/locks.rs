@@ -86,7 +86,7 @@ fn sweeps_share_their_runs() {
         for ran in &ran {
             ran.expect_success();
         }
-        let trained: usize = ran.iter().map(|ran| ran.stderr().matches("trained after 20 of 20 epochs").count()).sum();
+        let trained: usize = ran.iter().map(|ran| ran.stderr().matches("finished after 20 of 20 epochs").count()).sum();
         assert_eq!(trained, 4, "{out}");
         for ran in &ran {
             assert_eq!(ran.stdout().replace(&format!("report  {out}"), "report  one"), one.stdout());

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::run::directory::{self, RunDirectory, write_json};
 use crate::run::lock::FolderLock;
+use crate::run::model::ModelMeta;
 use crate::run::settings::Settings;
 
 /// What a sweep goes over, kept as `sweep.json` in its folder.
@@ -135,7 +136,7 @@ impl Run {
         let Ok(run) = RunDirectory::open(&self.folder) else { return Ok(Status::New) };
         let there: Settings = run.read_json(directory::CONFIG)?;
         same(&there, &self.settings, &self.folder)?;
-        Ok(if run.is_complete(&there) {
+        Ok(if is_complete(&run, &there) {
             Status::Complete
         } else if [directory::STATE, directory::MODEL].iter().any(|name| run.file(name).exists()) {
             Status::Begun
@@ -176,6 +177,15 @@ fn same(there: &Settings, wanted: &Settings, folder: &Path) -> Result<()> {
     }
     let problem = format!("holds runs with other settings ({})", other.join("; "));
     Err(Error::file(folder, problem, "choose another `out`, or the same settings as there"))
+}
+
+/// Whether the run of these settings is trained for all its epochs and tested, with all its files: its page comes last.
+fn is_complete(run: &RunDirectory, settings: &Settings) -> bool {
+    let is_whole =
+        |model: ModelMeta| model.epochs >= settings.epochs && model.settings.differences(settings).is_empty();
+    [directory::MODEL, directory::EVALUATION, directory::REPORT].iter().all(|name| run.file(name).is_file())
+        // One that cannot be read is made again.
+        && ModelMeta::read(&run.file(directory::MODEL)).is_ok_and(is_whole)
 }
 
 #[cfg(test)]
