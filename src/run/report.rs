@@ -280,7 +280,7 @@ mod tests {
         assert!(text.ends_with("All of them are normal."), "{text}");
         let text = says(Supervise::MalformedNormalGt, PipelineKind::Lcnaug1);
         assert!(text.contains("noise added") && text.contains("Contrast is normalised"), "{text}");
-        assert!(says(Supervise::Other, PipelineKind::None).contains("a real anomaly"));
+        assert!(says(Supervise::Other, PipelineKind::None).contains("a labelled anomaly"));
     }
 
     #[test]

@@ -289,12 +289,25 @@ fn trained_strides_are_refused_in_bf16() {
     };
     for (net, dtype, trains) in [
         ("RESNET18_F", DType::F32, true),
-        ("RESNET18_F", DType::Bf16, true),
+        ("RESNET18_F", DType::Bf16, false),
         ("RESNET18", DType::F32, true),
         ("RESNET18", DType::Bf16, false),
     ] {
         assert!(lowered(net, dtype, trains).is_ok(), "{net} in {dtype:?}, training {trains}");
     }
-    let message = lowered("RESNET18", DType::Bf16, true).err().unwrap().to_string();
-    assert!(message.contains("FCDD_RESNET18: ") && message.contains("`precision` f32"), "{message}");
+    for net in ["RESNET18_F", "RESNET18"] {
+        let message = lowered(net, DType::Bf16, true).err().unwrap().to_string();
+        assert!(message.contains(net) && message.contains("`precision` f32"), "{message}");
+    }
+    // Where they are frozen, what comes after them learns.
+    let mut arch = chain(Objective::Fcdd, [conv("a", 8), RELU, conv("b", 8), RELU, head()]);
+    let Layer::Conv { stride, .. } = &mut arch.layers[0].layer else { unreachable!() };
+    *stride = 2;
+    for (frozen, fits) in [(2, true), (0, false)] {
+        arch.frozen = frozen;
+        let training = TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 1 };
+        let (dtype, training) = (DType::Bf16, Some(training));
+        let options = PlanOptions { batch: 1, side: 8, dtype, sigma: 1.2, gradient: Gradient::Grad, training };
+        assert_eq!(lower(&arch, &options).is_ok(), fits);
+    }
 }

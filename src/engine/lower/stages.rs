@@ -337,6 +337,10 @@ pub(super) fn cast_weights(
             len += cast;
         }
     }
+    // A net may be its head alone.
+    if layers.is_empty() {
+        return None;
+    }
     let casts = allocator.of(DType::Bf16, len);
     for layer in &mut layers {
         layer.target.buffer = casts.buffer;
