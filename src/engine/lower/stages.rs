@@ -102,7 +102,7 @@ impl Stage<'_> {
     }
 
     /// How far along its stage's order the last layer is; None where nothing more may join.
-    fn place(&self) -> Option<Last> {
+    fn last(&self) -> Option<Last> {
         match &self.kind {
             StageKind::Block(b) if b.pools() => None,
             StageKind::Block(b) if b.activation != Activation::IDENTITY => Some(Last::Activation),
@@ -238,7 +238,7 @@ fn join<'a>(
     shape: &Shape,
 ) -> Result<()> {
     let misplaced = |before: usize| arch.illegal(i, format!("follows {}", arch.describe(before)), LEGAL);
-    let (before, place) = (stage.layer, stage.place());
+    let (before, last) = (stage.layer, stage.last());
     let layer = &arch.layers[i].layer;
     if let StageKind::Block(block) = &mut stage.kind
         && block.frozen
@@ -248,7 +248,7 @@ fn join<'a>(
         let problem = format!("is trained, {} before it is frozen", arch.describe(before));
         return Err(arch.illegal(i, problem, "a convolution and its norm are frozen together"));
     }
-    match (layer, shape, &mut stage.kind, place) {
+    match (layer, shape, &mut stage.kind, last) {
         (Layer::Norm { name }, _, StageKind::Block(block), Some(Last::Convolution)) => {
             let view = |name: String| layout.param(&name).map(|p| part(params, p.start, p.len()));
             let affine = view(format!("{name}.weight")).zip(view(format!("{name}.bias")));
