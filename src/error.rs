@@ -1,5 +1,6 @@
 //! The one error type. Messages say what was wrong, where, and what to do about it as far as that is known; `main` prints them once.
 
+use crate::printable::Printable;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,10 +9,10 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused something on a path.
-    #[error("cannot {action} {}: {}", path.display(), described(source))]
+    #[error("cannot {action} {}: {}", path.printable(), described(source))]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// A file was read but does not hold what it should.
-    #[error("{}: {problem}; {remedy}", path.display())]
+    #[error("{}: {problem}; {remedy}", path.printable())]
     File { path: PathBuf, problem: String, remedy: String },
     /// A setting or a combination of settings that cannot work. Names in backticks are fields of [`Settings`](crate::Settings), or flags of
     /// the program.

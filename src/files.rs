@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -16,13 +16,23 @@ const UNFINISHED: &str = ".fcdd-";
 /// Replaces `path` by `bytes` atomically.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> io::Result<()> {
-        let mut file = temporary(folder_of(path))?;
+        let mut file = begin(path)?;
         file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        sync_folder(folder_of(path))
+        keep(file, path)
     };
     write().map_err(Error::io("write", path))
+}
+
+/// An unfinished file that will take the place of `path`; it is removed unless it is [kept](keep).
+pub(crate) fn begin(path: &Path) -> io::Result<NamedTempFile> {
+    temporary(folder_of(path))
+}
+
+/// Ends an unfinished file: it is `path` from now on.
+pub(crate) fn keep(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    sync_folder(folder_of(path))
 }
 
 /// An unfinished file in a folder, which is removed unless it is persisted.
@@ -125,9 +135,19 @@ pub(crate) fn move_all(from: &Path, to: &Path, files: &[PathBuf]) -> Result<()> 
     moved.into_iter().chain(synced).collect()
 }
 
+/// Opens a file to read it: not a pipe or a device, which may never end.
+pub(crate) fn open(path: &Path) -> Result<fs::File> {
+    if !fs::metadata(path).map_err(Error::io("read", path))?.is_file() {
+        return Err(Error::file(path, "not a regular file", "name a file, or move this one away"));
+    }
+    fs::File::open(path).map_err(Error::io("read", path))
+}
+
 /// Reads a whole file.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(Error::io("read", path))
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
 }
 
 #[cfg(all(test, unix))]

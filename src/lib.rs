@@ -38,6 +38,7 @@
 //!
 //! Modules that these pages do not show are public for the program, its tests and its benchmarks alone, and may change at any time.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))] // paths are written for people through `printable`
 #![warn(unreachable_pub)] // what is public is meant to be
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)] // allowed in `device`, and where kernels are launched
 #![allow(rustdoc::private_intra_doc_links)] // docs of inner modules are read with --document-private-items
@@ -46,7 +47,7 @@
 // Module layers from the top down: each imports only from those after it, no files of one import each other in a circle:
 //   cli → run → datasets → report, metrics, data, engine → model → steps → device
 // All of them use:
-//   error, files, memory, named, real, rng
+//   error, files, memory, named, printable, real, rng
 
 #[cfg(feature = "cli")]
 #[doc(hidden)]
@@ -68,6 +69,7 @@ pub mod metrics;
 pub mod model;
 #[doc(hidden)]
 pub mod named;
+mod printable;
 #[doc(hidden)]
 pub mod real;
 #[doc(hidden)]
@@ -82,6 +84,7 @@ pub mod steps;
 pub use data::image_view::ImageView;
 pub use device::Device;
 pub use error::{CudaError, Error, Result};
+pub use memory::limit_image_memory;
 pub use run::context::{Event, Observer};
 pub use run::detector::{Detection, Detector, Input, Verdict};
 pub use run::heatmap::Heatmap;

@@ -68,6 +68,38 @@ fn images_in_memory_are_scored_as_files_are() {
     }
 }
 
+/// In tasks of rayon, that keep all of its threads busy, detections take their turns and end.
+#[test]
+fn tasks_of_rayon_may_detect() {
+    use rayon::prelude::*;
+    let detector = detector();
+    let decoded: Vec<DynamicImage> = images().iter().map(|path| image::open(path).unwrap()).collect();
+    let alone: Vec<Detection> = decoded.iter().map(|image| detector.detect(image).unwrap()).collect();
+    let counts = rayon::broadcast(|_| detector.detect_iter(images()).filter(|found| found.is_ok()).count());
+    assert!(counts.iter().all(|&count| count == decoded.len()));
+    let again = (0..40 * decoded.len()).into_par_iter().map(|i| {
+        let detection = detector.detect(&decoded[i % decoded.len()]).unwrap();
+        detection.heatmap().unwrap();
+        (i, detection)
+    });
+    again.collect::<Vec<_>>().iter().for_each(|(i, detection)| same(&alone[i % decoded.len()], detection));
+}
+
+/// An image without pixels is an error, and of several fails alone.
+#[test]
+fn an_image_without_pixels_is_an_error() {
+    let (detector, empty) = (detector(), DynamicImage::new_luma8(0, 0));
+    let says = |detected: Result<Detection, fcdd::Error>| {
+        let message = detected.err().unwrap().to_string();
+        assert!(message.contains("0×0 pixels"), "{message}");
+    };
+    says(detector.detect(&empty));
+    let mut detected = detector.detect_iter([DynamicImage::new_rgb8(9, 9), empty, DynamicImage::new_luma8(9, 9)]);
+    assert!(detected.next().unwrap().is_ok());
+    says(detected.next().unwrap());
+    assert!(detected.next().unwrap().is_ok() && detected.next().is_none());
+}
+
 #[test]
 fn heatmaps_have_the_size_of_their_image() {
     let image = DynamicImage::new_rgb8(50, 31);

@@ -15,6 +15,7 @@ use super::terminal::{Terminal, log};
 use crate::device::{self, Device};
 use crate::error::{Error, Result};
 use crate::named::Named;
+use crate::printable::escaped_lines;
 use crate::run::context::Context;
 use crate::run::figures::Evaluation;
 use crate::run::stop::Stop;
@@ -84,6 +85,16 @@ pub(super) fn set_threads(threads: Option<u16>) -> Result<()> {
         .map_err(|e| Error::setting(format!("cannot start {threads} threads ({e})"), "choose a smaller --threads"))
 }
 
+/// Bytes of a size such as `500M` or `2G`; a number alone is one of MiB.
+pub(super) fn memory_size(text: &str) -> std::result::Result<usize, String> {
+    let (number, unit) = match text.strip_suffix(['G', 'g']) {
+        Some(number) => (number, 30),
+        None => (text.strip_suffix(['M', 'm']).unwrap_or(text), 20),
+    };
+    let bytes = number.parse().ok().filter(|&n: &usize| n > 0).and_then(|n| n.checked_mul(1 << unit));
+    bytes.ok_or_else(|| "it is no size; write MiB or GiB, such as 500M or 2G".to_string())
+}
+
 /// Prints one JSON object on standard output.
 pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
@@ -93,7 +104,7 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
 
 /// Prints text on standard output; a reader that has gone away is no error.
 pub(super) fn print_lines(text: &str) -> Result<()> {
-    match writeln!(std::io::stdout(), "{text}") {
+    match writeln!(std::io::stdout(), "{}", escaped_lines(text)) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write to", "standard output")(e)),
         _ => Ok(()),
     }

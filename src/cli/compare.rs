@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::Outcome;
 use super::common::{DeviceArg, context, print_json, print_lines};
 use crate::error::Result;
+use crate::printable::Printable;
 use crate::run::compare::{Compared, SHEET, compare};
 use crate::run::figures::Measure;
 
@@ -47,6 +48,6 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         let figure = |measure: Measure| measure.of(evaluation).map_or("–".to_string(), |value| format!("{value:.4}"));
         line(run, Measure::MAIN.map(figure))?;
     }
-    print_lines(&format!("images  {}", args.out.join(SHEET).display()))?;
+    print_lines(&format!("images  {}", args.out.join(SHEET).printable()))?;
     Ok(Outcome::Fine)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::Outcome;
 use super::common::{ChosenArg, DeviceArg, context, describe, named, print_json, print_lines};
 use crate::error::Result;
+use crate::printable::Printable;
 use crate::run::directory;
 use crate::run::model::{Model, model_file};
 use crate::run::prepare::TestSet;
@@ -44,7 +45,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         print_json(&evaluation)?;
     } else {
         print_lines(&describe(&evaluation))?;
-        print_lines(&named("report", out.join(directory::REPORT).display()))?;
+        print_lines(&named("report", out.join(directory::REPORT).printable()))?;
     }
     Ok(Outcome::Fine)
 }

@@ -13,7 +13,8 @@ pub(super) fn in_flags(message: &str) -> String {
         return message.to_string();
     }
     let program = Cli::command();
-    let arguments = program.get_subcommands().flat_map(|command| command.get_arguments());
+    let commands = program.get_subcommands().chain([&program]);
+    let arguments = commands.flat_map(|command| command.get_arguments());
     let flags = arguments.filter_map(|arg| Some((arg.get_id().to_string(), arg.get_long()?.to_string())));
     let flags: HashMap<String, String> = flags.collect();
     rewritten(message, |name| flags.get(name).cloned())
@@ -55,6 +56,7 @@ mod tests {
             // What a flag is called otherwise than its parameter.
             ("`chosen`: there is no test image 3", "--viz-ids: there is no test image 3"),
             ("choose `device` cpu", "choose --device cpu"),
+            ("allow more `memory`", "allow more --memory"),
             // What is no setting, and paths with backticks in them.
             ("run `apt-get install x`", "run `apt-get install x`"),
             ("a`b: choose another `out`", "a`b: choose another --out"),

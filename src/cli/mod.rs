@@ -23,6 +23,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::terminal::log;
 use crate::error::Result;
+use crate::memory::limit_image_memory;
 use flags::in_flags;
 use settings::{named_dataset, with_defaults};
 
@@ -47,6 +48,9 @@ struct Cli {
     /// Threads to compute with [default: all cores]; results do not depend on it
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS))]
     threads: Option<u16>,
+    /// Memory that images may take at a time, such as 500M or 2G [default: half of what is free]; a larger image is refused
+    #[arg(long, global = true, value_name = "SIZE", value_parser = common::memory_size)]
+    memory: Option<usize>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -93,6 +97,7 @@ fn parse(words: Vec<OsString>) -> Cli {
 
 fn run(cli: Cli) -> Result<Outcome> {
     common::set_threads(cli.threads)?;
+    cli.memory.into_iter().for_each(limit_image_memory);
     match cli.command {
         Command::Train(args) => train::run(*args),
         Command::Evaluate(args) => evaluate::run(args),

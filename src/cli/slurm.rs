@@ -11,8 +11,13 @@ use crate::run::sweep::plan::Plan;
 pub(super) fn write_slurm(plan: &Plan, folder: &Path, gpu: bool) -> Result<PathBuf> {
     files::create_folder(folder)?;
     let folder = folder.canonicalize().map_err(Error::io("find", folder))?;
+    // In a comment of the script, what follows a line break would be a command.
+    if folder.to_string_lossy().contains(char::is_control) {
+        let problem = "has a line break or another control character in its name, which a job script cannot hold";
+        return Err(Error::file(folder, problem, "choose another `out`"));
+    }
     let program = std::env::current_exe().map_err(Error::io("find", "the program"))?;
-    let text = |path: &Path| path.display().to_string();
+    let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut words = plan.command(&text(&folder));
     words[0] = text(&program);
     let gpus = if gpu { "#SBATCH --gpus=1\n" } else { "" };

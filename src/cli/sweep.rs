@@ -10,6 +10,7 @@ use super::terminal::log;
 use super::{ERROR, INTERRUPTED, Outcome};
 use crate::device::{self, Device, DeviceChoice};
 use crate::error::{Error, Result};
+use crate::printable::Printable;
 use crate::run::directory;
 use crate::run::report::quoted;
 use crate::run::sweep::plan::{Plan, Shard, unfinished};
@@ -70,7 +71,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     check_place(&plan.settings, &out)?;
     if slurm {
         let path = write_slurm(&plan, &out, devices != [DeviceChoice::Cpu])?;
-        print_lines(&format!("submit it with: sbatch {}", quoted(&path.display().to_string())))?;
+        print_lines(&format!("submit it with: sbatch {}", quoted(&path.to_string_lossy())))?;
         return Ok(Outcome::Fine);
     }
     let stop = stop_flag()?;
@@ -117,5 +118,5 @@ fn show(summary: &Summary, folder: &Path, json: bool) -> Result<()> {
     }
     print_lines(&tables::plain(summary))?;
     tables::notes(summary).iter().try_for_each(|note| print_lines(note))?;
-    print_lines(&format!("report  {}", folder.join(directory::REPORT).display()))
+    print_lines(&format!("report  {}", folder.join(directory::REPORT).printable()))
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::flags::in_flags;
+use crate::printable::{escaped, escaped_lines};
 use crate::run::context::{Event, Observer};
 
 /// The bars of all tasks under way, one below the other.
@@ -17,9 +18,10 @@ static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 /// Time between plain lines of a task.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// One line on standard error. If it cannot be written, the work goes on all the same.
-pub(super) fn log(line: impl Display) {
-    let _ = BARS.suspend(|| writeln!(std::io::stderr(), "{line}"));
+/// A message on standard error. If it cannot be written, the work goes on all the same.
+pub(super) fn log(message: impl Display) {
+    let message = escaped_lines(&message.to_string());
+    let _ = BARS.suspend(|| writeln!(std::io::stderr(), "{message}"));
 }
 
 /// Shows what it is told on standard error.
@@ -56,7 +58,7 @@ impl Task {
     /// Shows how it stands; on plain lines, every [`INTERVAL`].
     fn show(&mut self, task: &str, done: u64, total: u64, detail: &dyn Fn() -> String) {
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("{task} {}", detail()));
+            bar.set_message(escaped(&format!("{task} {}", detail())).into_owned());
             bar.set_position(done);
         } else if self.told.elapsed() >= INTERVAL {
             self.told = Instant::now();

@@ -10,6 +10,7 @@ use super::terminal::log;
 use super::{INTERRUPTED, Outcome};
 use crate::error::{Error, Result};
 use crate::named::Named;
+use crate::printable::Printable;
 use crate::run::context::Context;
 use crate::run::directory;
 use crate::run::figures::Evaluation;
@@ -73,7 +74,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     };
     let evaluation = finish(&context, &trained, &task, &directory, &chosen)?.map(|tested| tested.evaluation);
     let last = trained.history.last();
-    let run = directory.path().display().to_string();
+    let run = directory.path().to_string_lossy().into_owned();
     if json {
         print_json(&Report {
             run,
@@ -87,11 +88,11 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         if let Some(evaluation) = &evaluation {
             print_lines(&describe(evaluation))?;
         }
-        print_lines(&named("model", directory.file(directory::MODEL).display()))?;
-        print_lines(&named("report", directory.file(directory::REPORT).display()))?;
+        print_lines(&named("model", directory.file(directory::MODEL).printable()))?;
+        print_lines(&named("report", directory.file(directory::REPORT).printable()))?;
     }
     if trained.interrupted {
-        log(format!("continue with `fcdd train --resume {}`", directory.path().display()));
+        log(format!("continue with `fcdd train --resume {}`", directory.path().printable()));
         return Ok(Outcome::Ended(INTERRUPTED));
     }
     Ok(Outcome::Fine)

@@ -1,10 +1,10 @@
 //! CIFAR's binary records: one label (CIFAR-10) or two (CIFAR-100), then 32×32 red, green and blue bytes.
 
-use std::fs;
 use std::path::Path;
 
 use crate::data::images::Images;
 use crate::error::{Error, Result};
+use crate::files;
 
 /// Side of the images.
 pub(crate) const SIDE: usize = 32;
@@ -37,7 +37,7 @@ impl Labels {
 
 /// Reads a file of records: RGB images and labels.
 pub(crate) fn read(path: &Path, labels: Labels) -> Result<(Images, Vec<u8>)> {
-    parse(&fs::read(path).map_err(Error::io("read", path))?, labels, path)
+    parse(&files::read(path)?, labels, path)
 }
 
 /// Images and labels of a file's bytes; `path` is for messages.

@@ -11,13 +11,13 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
+use crate::data::decode::{ImageFile, each_file, read_mask};
 use crate::data::image_source::{Files, ImageSource, Raw};
-use crate::data::images::{Images, Mask, image_size, read_mask};
+use crate::data::images::{Images, Mask};
 use crate::data::split::{Query, Split};
 use crate::error::{Error, Result};
 use crate::memory;
+use crate::printable::Printable;
 
 pub use notes::left_alone;
 pub use results::is_result;
@@ -90,12 +90,7 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
         let pixels: Vec<usize> = kept.iter().filter(|(p, _)| p.mask.is_some()).map(|(_, (h, w))| h * w).collect();
         let what = format!("the masks of {} images", pixels.len());
         memory::fits(&what, pixels.iter().sum(), "give fewer or smaller images, or remove the folder of masks")?;
-        masks = kept
-            .par_iter()
-            .map(|(image, size)| mask_of(image, *size))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .collect::<Result<_>>()?;
+        masks = masks_of(&kept)?;
         notes.extend(notes::unmarked(kept.iter().map(|(image, _)| *image), &masks));
     }
     Ok(Split {
@@ -118,19 +113,19 @@ pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
         Images::room_for(all, raw.form.side, raw.form.channels)?;
         images.count = all;
         images.pixels.resize(all * len, 0);
-        let read = |(out, path): (&mut [u8], &PathBuf)| {
-            let (image, size) = raw.form.read(path)?;
+        let read = |file: Result<ImageFile>, out: &mut [u8]| {
+            let (image, size) = raw.form.read_open(file?)?;
             out.copy_from_slice(&image.pixels);
             Ok(size)
         };
-        images.pixels.par_chunks_mut(len.max(1)).zip(paths).map(read).collect()
+        each_file(paths.iter().zip(images.pixels.chunks_exact_mut(len.max(1))), read)
     } else {
         let mut decoded = vec![broken == Broken::LeftOut; all];
         if broken == Broken::Replaced {
             Files::checked(all).into_iter().for_each(|i| decoded[i] = true);
         }
-        let read = |(i, path): (usize, &PathBuf)| if decoded[i] { files.check(i) } else { image_size(path) };
-        paths.par_iter().enumerate().map(read).collect()
+        let read = |file: Result<ImageFile>, i: usize| if decoded[i] { files.check(i, file) } else { Ok(file?.size()) };
+        each_file(paths.iter().zip(0..), read)
     };
     let store = match broken {
         _ if held => images.into(),
@@ -197,7 +192,7 @@ fn pair(images: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
         marked.push("_mask");
         let Some(mask) = mask_by_stem.remove(marked.as_os_str()).or_else(|| mask_by_stem.remove(stem(image))) else {
             let path = folder.join(marked).with_extension("png");
-            let problem = format!("the mask of {} is missing", image.display());
+            let problem = format!("the mask of {} is missing", image.printable());
             let remedy = "add it, or remove the whole folder of masks to do without them";
             return Err(Error::file(path, problem, remedy));
         };
@@ -209,21 +204,33 @@ fn pair(images: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-fn mask_of(image: &Listed, (height, width): (usize, usize)) -> Result<Option<Mask>> {
-    let path = match &image.mask {
-        None => return Ok(None),
-        Some(Truth::Flawless) => return Ok(Some(Mask { height, width, pixels: vec![0; height * width] })),
-        Some(Truth::In(path)) => path,
-    };
-    let mask = read_mask(path)?;
+/// The masks of images of these (height, width).
+fn masks_of(images: &[(&Listed, (usize, usize))]) -> Result<Vec<Option<Mask>>> {
+    let in_files = images.iter().filter_map(|&(image, size)| match &image.mask {
+        Some(Truth::In(path)) => Some((path, (path, image, size))),
+        _ => None,
+    });
+    let read = |file: Result<ImageFile>, (path, image, size): (&PathBuf, &Listed, _)| mask_of(path, image, size, file?);
+    let mut read = each_file(in_files, read).into_iter();
+    let masks = images.iter().map(|&(image, (height, width))| match &image.mask {
+        None => Ok(None),
+        Some(Truth::Flawless) => Ok(Some(Mask { height, width, pixels: vec![0; height * width] })),
+        Some(Truth::In(_)) => read.next().transpose(),
+    });
+    masks.collect()
+}
+
+/// The mask of an image in a file.
+fn mask_of(path: &Path, image: &Listed, (height, width): (usize, usize), file: ImageFile) -> Result<Mask> {
+    let mask = read_mask(file)?;
     if (mask.height, mask.width) == (height, width) {
-        return Ok(Some(mask));
+        return Ok(mask);
     }
     let problem = format!(
         "the mask has {}×{} pixels (height × width), its image {} has {height}×{width}",
         mask.height,
         mask.width,
-        image.path.display()
+        image.path.printable()
     );
     Err(Error::file(path, problem, "save the mask at the size of its image"))
 }

@@ -1,13 +1,14 @@
 //! The idx format of MNIST, Fashion-MNIST and EMNIST: a big-endian header, then bytes; plain or gzipped.
 
-use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
 use crate::data::images::Images;
 use crate::error::{Error, Result};
+use crate::printable::Printable;
+use crate::{files, memory};
 
 /// First four bytes of a file of images: unsigned bytes, three dimensions.
 const IMAGES_MAGIC: u32 = 0x0000_0803;
@@ -23,7 +24,7 @@ pub(crate) fn read_pair(folder: &Path, stem: &str) -> Result<(Images, Vec<u8>)> 
     let (label_path, label_bytes) = read_plain_or_gz(folder, &format!("{stem}-labels-idx1-ubyte"))?;
     let labels = parse_labels(&label_bytes, &label_path)?;
     if labels.len() != images.count {
-        let problem = format!("{} labels, but {} holds {} images", labels.len(), image_path.display(), images.count);
+        let problem = format!("{} labels, but {} holds {} images", labels.len(), image_path.printable(), images.count);
         return Err(Error::file(label_path, problem, "take both files from the same download"));
     }
     Ok((images, labels))
@@ -76,20 +77,35 @@ fn read_plain_or_gz(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>)> {
         );
         return Err(Error::file(folder, problem, remedy));
     };
-    let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+    let bytes = files::read(&path)?;
     if !bytes.starts_with(&[0x1F, 0x8B]) {
         return Ok((path, bytes));
     }
+    let unpacked = unpacked(&bytes, &path)?;
+    Ok((path, unpacked))
+}
+
+/// The content of a gzip file of the idx format: no more than its header announces, and a byte that shows that there is more.
+fn unpacked(bytes: &[u8], path: &Path) -> Result<Vec<u8>> {
+    let damaged =
+        |e: io::Error| Error::file(path, format!("the gzip data is cut short or damaged ({e})"), DOWNLOAD_AGAIN);
+    let mut packed = MultiGzDecoder::new(bytes);
     let mut plain = Vec::new();
-    match MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut plain) {
-        Ok(_) => Ok((path, plain)),
-        Err(e) => Err(Error::file(&path, format!("the gzip data is cut short or damaged ({e})"), DOWNLOAD_AGAIN)),
-    }
+    // The longest header is of three dimensions.
+    packed.by_ref().take(16).read_to_end(&mut plain).map_err(damaged)?;
+    let word =
+        |i: usize| plain.get(4 * i..4 * i + 4).map_or(0, |w| u32::from_be_bytes([w[0], w[1], w[2], w[3]]) as usize);
+    let dimensions = if word(0) == IMAGES_MAGIC as usize { 1..4 } else { 1..2 };
+    let announced = dimensions.map(word).fold(1, usize::saturating_mul).saturating_add(16);
+    memory::fits(&format!("the contents of {}", path.printable()), announced, DOWNLOAD_AGAIN)?;
+    packed.take(announced as u64 + 1).read_to_end(&mut plain).map_err(damaged)?;
+    Ok(plain)
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use std::fs;
     use std::io::Write;
 
     /// An idx3 file of `count` images of 28×28 whose pixels are all `value(i)`.
@@ -133,6 +149,12 @@ pub(crate) mod tests {
             "{cut}"
         );
         assert!(message(&gzip(&labels), &labels).contains("not an idx file of images"));
+        // No more is unpacked than the header announces, and a byte.
+        let bomb = message(&gzip(&[&*images, &[0; 1 << 26]].concat()), &labels);
+        assert!(bomb.contains("announces [2, 28, 28] bytes, the file holds 1585"), "{bomb}");
+        let mut claims = images.clone();
+        claims[4..12].fill(0x7F);
+        assert!(message(&gzip(&claims), &labels).contains("of memory, and"));
         assert!(message(&images[..images.len() - 1], &labels).contains("announces"));
         let mismatch = message(&images, &idx_labels(&[1, 2, 3]));
         assert!(mismatch.contains("t-labels-idx1-ubyte") && mismatch.contains("3 labels"), "{mismatch}");

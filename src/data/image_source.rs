@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::{fmt, str::FromStr};
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::data::decode::{ImageFile, each_file};
 use crate::data::fingerprint::{Sum, image_hash};
 use crate::data::images::Images;
 use crate::data::resize_mode::RawForm;
@@ -24,6 +24,7 @@ const CHECKED: usize = 1 << 16;
 /// longer and changes no result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
 pub enum Hold {
     /// Those that take at most half of the memory that is free.
     #[default]
@@ -182,7 +183,7 @@ impl ImageSource {
     pub fn read(&self, i: usize, out: &mut [u8]) -> Result<()> {
         match self {
             ImageSource::Held(images) => out.copy_from_slice(images.image(i)),
-            ImageSource::Files(files) => files.read(i, out)?,
+            ImageSource::Files(files) => files.read(i, ImageFile::open(&files.files[i].path), out)?,
         }
         Ok(())
     }
@@ -193,9 +194,14 @@ impl ImageSource {
         let n = self.image_len();
         let mut images = Images { count: indices.len(), ..Images::empty(height, width, channels) };
         images.pixels.resize(indices.len() * n, 0);
-        let places = images.pixels.par_chunks_mut(n.max(1)).zip(indices);
-        let results: Vec<Result<()>> = places.map(|(out, &i)| self.read(i, out)).collect();
-        results.into_iter().collect::<Result<()>>()?;
+        let places = images.pixels.chunks_exact_mut(n.max(1)).zip(indices);
+        match self {
+            ImageSource::Held(held) => places.for_each(|(out, &i)| out.copy_from_slice(held.image(i))),
+            ImageSource::Files(files) => {
+                let places = places.map(|(out, &i)| (&files.files[i].path, (i, out)));
+                each_file(places, |file, (i, out)| files.read(i, file, out)).into_iter().collect::<Result<()>>()?;
+            }
+        }
         Ok(images)
     }
 
@@ -206,11 +212,9 @@ impl ImageSource {
         match (self, sum) {
             (ImageSource::Held(images), sum) => checked.into_iter().for_each(|i| sum.add(images.image(i))),
             (ImageSource::Files(files), Sum::Xxh3(sum)) => {
-                let read = |i: usize| match files.files[i].hash.get() {
-                    Some(_) => Ok(()),
-                    None => files.read(i, &mut vec![0; files.form.image_len()]),
-                };
-                let results: Vec<Result<()>> = checked.par_iter().map(|&i| read(i)).collect();
+                let unread = checked.iter().filter(|&&i| files.files[i].hash.get().is_none());
+                let read = |file, i: usize| files.read(i, file, &mut vec![0; files.form.image_len()]);
+                let results = each_file(unread.map(|&i| (&files.files[i].path, i)), read);
                 results.into_iter().collect::<Result<()>>()?;
                 let hashes = checked.into_iter().filter_map(|i| files.files[i].hash.get());
                 hashes.for_each(|hash| sum.update(&hash.to_le_bytes()));
@@ -240,9 +244,9 @@ impl Files {
         Files { replaced: Some(Arc::default()), ..self }
     }
 
-    /// Decodes the `i`-th image to see that it can be; returns its own (height, width).
-    pub fn check(&self, i: usize) -> Result<(usize, usize)> {
-        self.files[i].read(&self.form, &mut vec![0; self.form.image_len()])
+    /// Decodes the `i`-th image, which has been opened, to see that it can be; returns its own (height, width).
+    pub(crate) fn check(&self, i: usize, file: Result<ImageFile>) -> Result<(usize, usize)> {
+        self.files[i].read(&self.form, file, &mut vec![0; self.form.image_len()])
     }
 
     /// The files that a checksum of so many looks at.
@@ -254,12 +258,14 @@ impl Files {
         Files { files: indices.iter().map(|&i| self.files[i].clone()).collect(), ..self.clone() }
     }
 
-    /// Writes the `i`-th image, or the next that can be read.
-    fn read(&self, i: usize, out: &mut [u8]) -> Result<()> {
+    /// Writes the `i`-th image, which has been opened, or the next that can be read.
+    fn read(&self, i: usize, opened: Result<ImageFile>, out: &mut [u8]) -> Result<()> {
         let n = self.files.len();
+        let mut opened = Some(opened);
         let mut first = None;
         for file in (i..i + n).map(|i| &self.files[i % n]) {
-            let error = match file.read(&self.form, out) {
+            let opened = opened.take().unwrap_or_else(|| ImageFile::open(&file.path));
+            let error = match file.read(&self.form, opened, out) {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
             };
@@ -287,9 +293,9 @@ fn lock(replaced: &Mutex<Vec<String>>) -> std::sync::MutexGuard<'_, Vec<String>>
 }
 
 impl File {
-    /// Writes its raw image; returns its own (height, width).
-    fn read(&self, form: &RawForm, out: &mut [u8]) -> Result<(usize, usize)> {
-        let (image, size) = form.read(&self.path)?;
+    /// Writes its raw image, once it has been opened; returns its own (height, width).
+    fn read(&self, form: &RawForm, file: Result<ImageFile>, out: &mut [u8]) -> Result<(usize, usize)> {
+        let (image, size) = form.read_open(file?)?;
         let hash = image_hash(&image.pixels);
         if *self.hash.get_or_init(|| hash) != hash {
             let remedy = "restore it and continue with `resume`, or train again with another `out`";

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use image::DynamicImage;
 
-use crate::data::images::Images;
+use crate::data::images::{Images, upper_byte};
 use crate::error::{Error, Result};
 
 /// An image in memory that is not copied: grey or RGB, 8 or 16 bits a sample, rows from the top, channels innermost.
@@ -69,7 +69,8 @@ impl<'a> ImageView<'a> {
         self.width
     }
 
-    fn checked(self) -> Result<ImageView<'a>> {
+    /// The same, if there is an image and all of it.
+    pub(crate) fn checked(self) -> Result<ImageView<'a>> {
         let ImageView { height, width, channels, stride, ref samples } = self;
         let there = match samples {
             Samples::U8(samples) => samples.len(),
@@ -78,12 +79,13 @@ impl<'a> ImageView<'a> {
         let row = width.saturating_mul(channels);
         let needed = stride.saturating_mul(height.saturating_sub(1)).saturating_add(row);
         let problem = if height == 0 || width == 0 {
-            format!("an image of {height}×{width} pixels (height × width)")
+            format!("an image of {height}×{width} pixels (height × width), where at least one is needed")
         } else if stride < row {
-            format!("rows {stride} samples apart, of {row} samples each")
+            format!("a stride of {stride} samples, fewer than the {row} of a row")
         } else if there < needed {
+            let kind = if channels == 1 { "a grey" } else { "an RGB" };
             format!(
-                "{there} samples for an image of {height}×{width} pixels (height × width) and {channels} channels, which takes {needed}"
+                "{there} samples for {kind} image of {height}×{width} pixels (height × width), which takes {needed}"
             )
         } else {
             return Ok(self);
@@ -101,11 +103,6 @@ impl<'a> ImageView<'a> {
         };
         Images { count: 1, height: self.height, width: self.width, channels: self.channels, pixels }
     }
-}
-
-/// 16 bits as 8, rounded, as the crate `image` does.
-fn upper_byte(value: u16) -> u8 {
-    ((u32::from(value) + 128) / 257) as u8
 }
 
 /// Transparency is dropped; other samples than those of 8 or 16 bits become 8.
@@ -156,9 +153,12 @@ mod tests {
         says(ImageView::grey8(&[], 0, 3), "0×3 pixels");
         says(
             ImageView::rgb8(&[0; 17], 2, 3),
-            "17 samples for an image of 2×3 pixels (height × width) and 3 channels, which takes 18",
+            "17 samples for an RGB image of 2×3 pixels (height × width), which takes 18",
         );
-        says(ImageView::grey8(&[0; 9], 2, 3).unwrap().with_stride(2), "rows 2 samples apart, of 3 samples each");
+        says(
+            ImageView::grey8(&[0; 9], 2, 3).unwrap().with_stride(2),
+            "a stride of 2 samples, fewer than the 3 of a row",
+        );
         says(ImageView::grey8(&[0; 9], 2, 3).unwrap().with_stride(7), "which takes 10");
         says(ImageView::grey16(&[0; 9], usize::MAX, 3), "9 samples");
     }

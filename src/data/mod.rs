@@ -2,6 +2,7 @@
 //!
 //! | file | holds |
 //! | --- | --- |
+//! | [`decode`] | image files, row by row |
 //! | [`images`], [`resize`] | images as bytes: reading, grey and RGB, masks; resizing as Pillow does |
 //! | [`resize_mode`] | how an image of any shape becomes a square |
 //! | [`image_source`], [`prefetch`] | sets of images, in memory or decoded when they are needed; work done ahead of its use |
@@ -28,6 +29,7 @@ pub(crate) mod cifar;
 pub(crate) mod constants;
 pub(crate) mod contrast;
 pub mod cuda;
+pub(crate) mod decode;
 pub mod fingerprint;
 pub mod folder;
 pub(crate) mod idx;

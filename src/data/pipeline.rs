@@ -103,6 +103,7 @@ pub enum Transform {
 )]
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum PipelineKind {
     /// The dataset's augmentation, local contrast normalisation, scaled to the minimum and maximum over the normal images
     Lcnaug1,

@@ -1,5 +1,7 @@
 //! Resizing of byte images: Pillow's antialiased bilinear filter, bit for bit, and two rules of nearest neighbour.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 /// Rows, at least, that a thread takes at a time.
@@ -8,51 +10,82 @@ const ROWS: usize = 64;
 /// Weights are multiples of 2⁻²², as in Pillow.
 const PRECISION: u32 = 22;
 
-/// For each output position, the first input position and the weights from there on.
+/// How one axis is resized: `from` pixels to `to`, of which those of a range are kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Axis {
+    pub from: usize,
+    pub to: usize,
+    pub kept: Range<usize>,
+}
+
+/// For each output position that is kept, the first input position and the weights from there on.
 struct Taps {
+    from: usize,
     spans: Vec<(usize, Vec<i32>)>,
 }
 
-/// Resizes an image of `height × width × channels` bytes to `out_height × out_width`, written to `out`. When shrinking, the
-/// triangle filter widens with the ratio of each axis. Columns first, each pass rounded to bytes (as Pillow up to 12; 13 begins
-/// with the rows where these shrink while the columns grow).
-pub(crate) fn bilinear(
-    image: &[u8],
-    height: usize,
-    width: usize,
+/// Resizes an image by Pillow's bilinear filter as its rows come: when shrinking, the triangle widens with the ratio of each axis.
+/// Columns first, each pass rounded to bytes (as Pillow up to 12; 13 begins with the rows where these shrink while the columns grow).
+pub(crate) struct Bilinear {
     channels: usize,
-    out_height: usize,
-    out_width: usize,
-    out: &mut [u8],
-) {
-    assert_eq!((image.len(), out.len()), (height * width * channels, out_height * out_width * channels));
-    let (columns, rows) = (Taps::new(width, out_width), Taps::new(height, out_height));
-    let stride = out_width * channels;
-    let mut narrow = vec![0; height * stride];
-    let sources = image.par_chunks_exact(width * channels);
-    sources.zip(narrow.par_chunks_exact_mut(stride)).with_min_len(ROWS).for_each(|(source, target)| {
-        for (pixel, (first, weights)) in target.chunks_exact_mut(channels).zip(&columns.spans) {
-            for (c, value) in pixel.iter_mut().enumerate() {
-                let taps = source[first * channels + c..].iter().step_by(channels);
-                *value = round(weights.iter().zip(taps).map(|(w, &v)| w * i32::from(v)).sum());
+    columns: Taps,
+    rows: Taps,
+    /// Rows that have come.
+    came: usize,
+    /// Weighted sums of the rows, [rows out, columns out, channels].
+    sums: Vec<i32>,
+}
+
+impl Axis {
+    /// All of an axis.
+    pub(crate) fn whole(from: usize, to: usize) -> Axis {
+        Axis { from, to, kept: 0..to }
+    }
+}
+
+impl Bilinear {
+    /// Of images with so many channels.
+    pub(crate) fn new(channels: usize, rows: Axis, columns: Axis) -> Bilinear {
+        let (rows, columns) = (Taps::new(rows), Taps::new(columns));
+        let sums = vec![0; rows.spans.len() * columns.spans.len() * channels];
+        Bilinear { channels, columns, rows, came: 0, sums }
+    }
+
+    /// Takes the next rows.
+    pub(crate) fn push(&mut self, image: &[u8]) {
+        let Bilinear { channels, columns, rows, came, sums } = self;
+        let (channels, stride) = (*channels, columns.spans.len() * *channels);
+        let mut narrow = vec![0; image.len() / (columns.from * channels) * stride];
+        let sources = image.par_chunks_exact(columns.from * channels);
+        sources.zip(narrow.par_chunks_exact_mut(stride)).with_min_len(ROWS).for_each(|(source, target)| {
+            for (pixel, (first, weights)) in target.chunks_exact_mut(channels).zip(&columns.spans) {
+                for (c, value) in pixel.iter_mut().enumerate() {
+                    let taps = source[first * channels + c..].iter().step_by(channels);
+                    *value = round(weights.iter().zip(taps).map(|(w, &v)| w * i32::from(v)).sum());
+                }
             }
-        }
-    });
-    let targets = out.par_chunks_exact_mut(stride).zip(&rows.spans).with_min_len(ROWS);
-    targets.for_each_init(
-        || vec![0; stride],
-        |sums, (target, (first, weights))| {
-            sums.fill(0);
-            for (w, source) in weights.iter().zip(narrow[first * stride..].chunks_exact(stride)) {
-                for (sum, &v) in sums.iter_mut().zip(source) {
+        });
+        let (start, end) = (*came, *came + narrow.len() / stride);
+        // Those of the rows out that look at these: spans begin and end in order.
+        let begun = rows.spans.partition_point(|(first, _)| *first < end);
+        let done = rows.spans.partition_point(|(first, weights)| first + weights.len() <= start);
+        let open = &rows.spans[done.min(begun)..begun];
+        let sums = &mut sums[done.min(begun) * stride..begun * stride];
+        sums.par_chunks_exact_mut(stride).zip(open).with_min_len(ROWS).for_each(|(sums, (first, weights))| {
+            for y in start.max(*first)..end.min(first + weights.len()) {
+                let w = weights[y - first];
+                for (sum, &v) in sums.iter_mut().zip(&narrow[(y - start) * stride..][..stride]) {
                     *sum += w * i32::from(v);
                 }
             }
-            for (value, &sum) in target.iter_mut().zip(&*sums) {
-                *value = round(sum);
-            }
-        },
-    );
+        });
+        *came = end;
+    }
+
+    /// The image, once all rows have come: [rows out, columns out, channels].
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.sums.into_iter().map(round).collect()
+    }
 }
 
 /// The source index that nearest-neighbour resizing from `from` to `to` samples takes for output `i`, as Pillow does, by the
@@ -69,7 +102,7 @@ pub(crate) fn floor_nearest(i: usize, from: usize, to: usize) -> usize {
 }
 
 impl Taps {
-    fn new(from: usize, to: usize) -> Taps {
+    fn new(Axis { from, to, kept }: Axis) -> Taps {
         let ratio = from as f64 / to as f64;
         let support = ratio.max(1.0);
         let span = |i: usize| {
@@ -81,7 +114,7 @@ impl Taps {
             let scale = f64::from(1u32 << PRECISION);
             (first, (first..end).map(|x| (weight(x) / sum * scale + 0.5) as i32).collect())
         };
-        Taps { spans: (0..to).map(span).collect() }
+        Taps { from, spans: kept.map(span).collect() }
     }
 }
 
@@ -94,9 +127,27 @@ mod tests {
     use super::*;
 
     fn resized(image: &[u8], height: usize, width: usize, channels: usize, side: usize) -> Vec<u8> {
-        let mut out = vec![0; side * side * channels];
-        bilinear(image, height, width, channels, side, side, &mut out);
-        out
+        resized_to(image, (height, width), channels, (side, side))
+    }
+
+    /// All rows at once, which is the same as one after the other, and as what is kept of more.
+    fn resized_to(image: &[u8], from: (usize, usize), channels: usize, to: (usize, usize)) -> Vec<u8> {
+        let new = |rows, columns| Bilinear::new(channels, rows, columns);
+        let whole = || new(Axis::whole(from.0, to.0), Axis::whole(from.1, to.1));
+        let mut at_once = whole();
+        at_once.push(image);
+        let at_once = at_once.finish();
+        let mut by_rows = whole();
+        image.chunks_exact(from.1 * channels).for_each(|row| by_rows.push(row));
+        assert_eq!(by_rows.finish(), at_once);
+        let (rows, columns) = (to.0 / 3..to.0, to.1 / 2..to.1);
+        let axis = |from, to, kept: &Range<usize>| Axis { from, to, kept: kept.clone() };
+        let mut kept = new(axis(from.0, to.0, &rows), axis(from.1, to.1, &columns));
+        image.chunks(3 * from.1 * channels).for_each(|rows| kept.push(rows));
+        let of_rows = at_once.chunks_exact(to.1 * channels).skip(rows.start);
+        let expected: Vec<u8> = of_rows.flat_map(|row| &row[columns.start * channels..]).copied().collect();
+        assert_eq!(kept.finish(), expected);
+        at_once
     }
 
     /// The sum of values times their numbers from 1 on.
@@ -116,8 +167,7 @@ mod tests {
         assert_eq!(weighted(resized(&image, 31, 23, 1, 40).into_iter().map(usize::from)), 166_989_999);
         // The same of resize((9, 5), BILINEAR) and resize((12, 40), BILINEAR)
         for (height, width, sum) in [(5, 9, 134_637), (40, 12, 15_074_122)] {
-            let mut out = vec![0; height * width];
-            bilinear(&image, 31, 23, 1, height, width, &mut out);
+            let out = resized_to(&image, (31, 23), 1, (height, width));
             assert_eq!(weighted(out.into_iter().map(usize::from)), sum);
         }
         let row: Vec<u8> = (0..7).map(|x| image[nearest(2, 31, 7) * 23 + nearest(x, 23, 7)]).collect();

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::images::{Images, Mask, read_own_channels};
-use crate::data::resize::{bilinear, floor_nearest, nearest};
+use crate::data::decode::ImageFile;
+use crate::data::images::{Images, Mask, luma};
+use crate::data::resize::{Axis, Bilinear, floor_nearest, nearest};
 use crate::error::Result;
 
 /// How an image is resized to a square.
@@ -68,42 +69,96 @@ impl RawForm {
 
     /// Reads a file as one such image; also the image's own (height, width).
     pub fn read(&self, path: &Path) -> Result<(Images, (usize, usize))> {
-        let image = read_own_channels(path)?;
-        Ok((self.of(&image), (image.height, image.width)))
+        self.read_open(ImageFile::open(path)?)
     }
 
-    /// A image as one such image.
+    /// The same of a file whose head has been read.
+    pub(crate) fn read_open(&self, file: ImageFile) -> Result<(Images, (usize, usize))> {
+        let size = file.size();
+        let mut resizing = Resizing::new(self, size, file.channels());
+        file.rows(|row| resizing.push(row))?;
+        Ok((resizing.finish(), size))
+    }
+
+    /// An image as one such image.
     pub fn of(&self, image: &Images) -> Images {
-        if image.channels > self.channels {
-            return self.resize.apply(&image.clone().with_channels(self.channels), self.side);
+        let mut resizing = Resizing::new(self, (image.height, image.width), image.channels);
+        resizing.push(&image.pixels);
+        resizing.finish()
+    }
+}
+
+/// An image on its way to a raw image, as its rows come.
+struct Resizing {
+    form: RawForm,
+    /// Pixels of a row as it comes.
+    width: usize,
+    /// Channels as they come, and as they are resized: colours become grey before, grey becomes RGB once it is small.
+    from: usize,
+    channels: usize,
+    pixels: Pixels,
+}
+
+/// How the pixels of a raw image are made.
+enum Pixels {
+    Filtered(Bilinear),
+    /// Pixels of these rows and columns are picked; so many rows have come.
+    Picked {
+        rows: Vec<usize>,
+        columns: Vec<usize>,
+        came: usize,
+        picked: Vec<u8>,
+    },
+}
+
+impl Resizing {
+    fn new(form: &RawForm, size: (usize, usize), from: usize) -> Resizing {
+        let channels = from.min(form.channels);
+        let pixels = match form.resize.samples(size, form.side) {
+            Some((rows, columns)) => Pixels::Picked { rows, columns, came: 0, picked: Vec::new() },
+            None => {
+                let [rows, columns] = form.resize.axes(size, form.side);
+                Pixels::Filtered(Bilinear::new(channels, rows, columns))
+            }
+        };
+        Resizing { form: *form, width: size.1, from, channels, pixels }
+    }
+
+    /// Takes the next rows.
+    fn push(&mut self, rows: &[u8]) {
+        if self.from == self.channels {
+            return self.push_shown(rows);
         }
-        // Grey becomes RGB once it is small: each channel is resized by itself.
-        self.resize.apply(image, self.side).with_channels(self.channels)
+        let grey: Vec<u8> = rows.as_chunks().0.iter().map(|&colour| luma(colour)).collect();
+        self.push_shown(&grey);
+    }
+
+    fn push_shown(&mut self, image: &[u8]) {
+        let channels = self.channels;
+        match &mut self.pixels {
+            Pixels::Filtered(bilinear) => bilinear.push(image),
+            Pixels::Picked { rows, columns, came, picked } => {
+                for row in image.chunks_exact(self.width * channels) {
+                    for _ in rows.iter().filter(|&&y| y == *came) {
+                        picked.extend(columns.iter().flat_map(|&x| &row[x * channels..][..channels]));
+                    }
+                    *came += 1;
+                }
+            }
+        }
+    }
+
+    fn finish(self) -> Images {
+        let RawForm { side, channels, .. } = self.form;
+        let pixels = match self.pixels {
+            Pixels::Filtered(bilinear) => bilinear.finish(),
+            Pixels::Picked { picked, .. } => picked,
+        };
+        Images { count: 1, pixels, ..Images::empty(side, side, self.channels) }.with_channels(channels)
     }
 }
 
 impl ResizeMode {
-    /// One image of any shape as `side × side` pixels.
-    pub fn apply(self, image: &Images, side: usize) -> Images {
-        let Images { height, width, channels, pixels, .. } = image;
-        if let Some((rows, columns)) = self.samples((*height, *width), side) {
-            let row =
-                |&y: &usize| columns.iter().flat_map(move |&x| &pixels[(y * width + x) * channels..][..*channels]);
-            let sampled = rows.iter().flat_map(row).copied().collect();
-            return Images { count: 1, pixels: sampled, ..Images::empty(side, side, *channels) };
-        }
-        if self == ResizeMode::Squash {
-            return image.resized(side);
-        }
-        let (tall, wide) = short_side((*height, *width), side);
-        let mut resized = vec![0; tall * wide * channels];
-        bilinear(pixels, *height, *width, *channels, tall, wide, &mut resized);
-        let (top, left) = (centred(tall, side), centred(wide, side));
-        let rows = resized.chunks_exact(wide * channels).skip(top).take(side);
-        let centre = rows.flat_map(|row| &row[left * channels..(left + side) * channels]).copied().collect();
-        Images { count: 1, pixels: centre, ..Images::empty(side, side, *channels) }
-    }
-
     /// The part of an image of (height, width) that its raw image shows.
     pub fn region(self, (height, width): (usize, usize)) -> Region {
         if self != ResizeMode::ShortSide {
@@ -123,6 +178,16 @@ impl ResizeMode {
         });
         let pixels = rows.iter().flat_map(|&y| columns.iter().map(move |&x| mask.pixels[y * mask.width + x]));
         Mask { height: side, width: side, pixels: pixels.collect() }
+    }
+
+    /// How the rows and the columns of an image of (height, width) are resized by the bilinear filter.
+    fn axes(self, (height, width): (usize, usize), side: usize) -> [Axis; 2] {
+        if self != ResizeMode::ShortSide {
+            return [Axis::whole(height, side), Axis::whole(width, side)];
+        }
+        let (tall, wide) = short_side((height, width), side);
+        let centre = |from, to| Axis { from, to, kept: centred(to, side)..centred(to, side) + side };
+        [centre(height, tall), centre(width, wide)]
     }
 
     /// The rows and columns that a rule of nearest neighbour takes.
@@ -158,11 +223,16 @@ mod tests {
         Images { count: 1, pixels, ..Images::empty(height, width, 1) }
     }
 
+    /// A grey image as a raw one.
+    fn apply(resize: ResizeMode, image: &Images, side: usize) -> Images {
+        RawForm { side, channels: 1, resize }.of(image)
+    }
+
     /// PIL and torchvision on this image: sums over `Resize(5)` and `CenterCrop(5)`, and their first row.
     #[test]
     fn the_short_side_is_torchvisions() {
         for (height, width, row, sum) in SHORT_SIDE {
-            let fitted = ResizeMode::ShortSide.apply(&image(height, width), 5);
+            let fitted = apply(ResizeMode::ShortSide, &image(height, width), 5);
             assert_eq!((fitted.height, fitted.width, &fitted.pixels[..5]), (5, 5, &row[..]), "{height}×{width}");
             assert_eq!(fitted.pixels.iter().map(|&v| u32::from(v)).sum::<u32>(), sum, "{height}×{width}");
         }
@@ -178,8 +248,8 @@ mod tests {
     #[test]
     fn nearest_neighbours_are_picked() {
         let wide = image(1, 4);
-        assert_eq!(ResizeMode::Nearest.apply(&wide, 2).pixels, [91, 17, 91, 17]);
-        assert_eq!(ResizeMode::FloorNearest.apply(&wide, 2).pixels, [0, 182, 0, 182]);
+        assert_eq!(apply(ResizeMode::Nearest, &wide, 2).pixels, [91, 17, 91, 17]);
+        assert_eq!(apply(ResizeMode::FloorNearest, &wide, 2).pixels, [0, 182, 0, 182]);
     }
 
     #[test]

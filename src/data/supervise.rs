@@ -22,6 +22,7 @@ use crate::named::Named;
 )]
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Supervise {
     /// No anomalies: normal samples only
     Unsupervised,

@@ -17,6 +17,7 @@ use crate::data::supervise::{NoiseMode, Supervise};
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::Result;
+use crate::printable::Printable;
 
 pub const FOLDER: DatasetKind = DatasetKind::new(&DatasetSpec {
     word: "folder",
@@ -94,7 +95,7 @@ impl DatasetReader for Folder {
             let beside = if query.part == Part::Train { folder::images(root, false)?.len() } else { 0 };
             if beside > 0 {
                 let why = "since it has a folder train";
-                split.notes.push(format!("not read, {why}: images in {} itself ({beside})", root.display()));
+                split.notes.push(format!("not read, {why}: images in {} itself ({beside})", root.printable()));
             }
             return Ok(split);
         }

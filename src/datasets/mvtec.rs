@@ -16,6 +16,7 @@ use crate::data::split::{Labels, Part, Query, Split};
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
+use crate::printable::Printable;
 
 pub const MVTEC: DatasetKind = DatasetKind::new(&DatasetSpec {
     word: "mvtec",
@@ -172,7 +173,7 @@ fn check_masks(masks: &Path, split: &Path) -> Result<()> {
     for kind in if masks.is_dir() { folder::folders(masks)? } else { Vec::new() } {
         let (folder, images) = (masks.join(&kind), split.join(&kind));
         if !images.is_dir() && !folder::images(&folder, false)?.is_empty() {
-            let problem = format!("holds masks, but there is no folder {} of their images", images.display());
+            let problem = format!("holds masks, but there is no folder {} of their images", images.printable());
             return Err(Error::file(folder, problem, "add the images, or remove the masks"));
         }
     }

@@ -135,7 +135,7 @@ impl FromStr for OutlierSource {
 
 impl fmt::Display for OutlierSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.kind.word, self.path.display())
+        write!(f, "{}:{}", self.kind.word, self.path.to_string_lossy())
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn source(word: &str, path: impl AsRef<Path>) -> OutlierSource {
-        format!("{word}:{}", path.as_ref().display()).parse().unwrap()
+        format!("{word}:{}", path.as_ref().to_string_lossy()).parse().unwrap()
     }
 
     /// The first value of each image.

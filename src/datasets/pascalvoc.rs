@@ -15,6 +15,7 @@ use crate::data::resize_mode::ResizeMode;
 use crate::data::split::{Labels, Part, Query, Split};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::printable::Printable;
 
 pub(crate) const PASCALVOC: DatasetKind = DatasetKind::new(&DatasetSpec {
     word: "pascalvoc",
@@ -100,8 +101,8 @@ impl DatasetReader for PascalVoc {
         let listed = parse(&list, &images)?;
         let absent = |image: &&Listed| query.wants(image.class) && !image.path.exists();
         if let Some(absent) = listed.iter().find(absent).filter(|_| !query.skip_broken) {
-            let name = absent.path.file_name().unwrap_or_default().display();
-            let problem = format!("names {name}, which is not in {}", images.display());
+            let name = Path::new(absent.path.file_name().unwrap_or_default()).printable();
+            let problem = format!("names {name}, which is not in {}", images.printable());
             return Err(missing(&list, problem, TREE));
         }
         folder::read(query, listed.into_iter().filter(|image| query.wants(image.class)).collect())

@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn its_images_are_outliers() {
         let dir = tempfile::tempdir().unwrap();
-        let source: OutlierSource = format!("toy:{}", dir.path().display()).parse().unwrap();
+        let source: OutlierSource = format!("toy:{}", dir.path().to_string_lossy()).parse().unwrap();
         let form = RawForm { side: 7, channels: 1, resize: ResizeMode::Squash };
         let raw = Raw { form, hold: Hold::Always };
         let beside = |class| source.load(&Wanted { dataset: TOY, class, raw, limit: None }).unwrap().images.count();

@@ -26,6 +26,7 @@ pub struct ByteBufferId(pub usize);
 )]
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum DType {
     /// 32 bits
     #[default]

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 /// How the learning rate falls. As text: `lambda:0.98`, `milestones:0.1:400,500`.
 #[derive(Clone, Debug, PartialEq, serde_with::SerializeDisplay, serde_with::DeserializeFromStr)]
+#[non_exhaustive]
 pub enum Schedule {
     /// lr·γ^epoch.
     Lambda { gamma: f64 },

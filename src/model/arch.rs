@@ -28,6 +28,7 @@ pub(crate) const NORM_MOMENTUM: f64 = 0.1;
 )]
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Objective {
     /// Fully convolutional data description: the output is the anomaly map
     #[default]

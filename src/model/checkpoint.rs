@@ -12,6 +12,7 @@ use super::arch::Arch;
 use super::weights::{Layout, Weights};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::printable::Printable;
 
 /// Serialises weights and header entries.
 pub(crate) fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, String>) -> Result<Vec<u8>> {
@@ -72,7 +73,7 @@ fn pretrained_name(name: &str) -> Option<&str> {
 /// Where the net has no pretrained layers; where the file lacks one of them or holds it in another shape.
 pub(crate) fn take_pretrained(arch: &Arch, path: &Path, weights: &mut Weights) -> Result<()> {
     if !arch.pretrained {
-        let problem = format!("`weights` {}: no layer of {} is pretrained", path.display(), arch.name);
+        let problem = format!("`weights` {}: no layer of {} is pretrained", path.printable(), arch.name);
         return Err(Error::setting(problem, "leave it out, or choose a VGG or RESNET18 net"));
     }
     let bytes = files::read(path)?;

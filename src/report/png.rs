@@ -1,23 +1,71 @@
 //! Image files.
 
-use crate::files::write_atomically;
+use crate::files;
 use crate::{Error, Result};
-use image::{ImageFormat, ImageReader, RgbImage};
-use std::io::Cursor;
-use std::path::Path;
+use image::{ImageReader, RgbImage};
+use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, Filter, StreamWriter};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+/// A PNG in RGB that is written row by row: whole or not at all.
+pub(crate) struct PngFile {
+    path: PathBuf,
+    unfinished: NamedTempFile,
+    rows: StreamWriter<'static, File>,
+}
+
+impl PngFile {
+    /// Begins one of so many rows and columns.
+    pub(crate) fn begin(path: &Path, height: usize, width: usize) -> Result<PngFile> {
+        let begin = || -> io::Result<PngFile> {
+            let unfinished = files::begin(path)?;
+            let file = unfinished.as_file().try_clone()?;
+            let side = |pixels: usize| u32::try_from(pixels).map_err(io::Error::other);
+            let mut encoder = Encoder::new(file, side(width)?, side(height)?);
+            encoder.set_color(ColorType::Rgb);
+            encoder.set_depth(BitDepth::Eight);
+            encoder.set_compression(Compression::Fast);
+            encoder.set_filter(Filter::Adaptive);
+            let rows = encoder.write_header().and_then(png::Writer::into_stream_writer).map_err(in_system_words)?;
+            Ok(PngFile { path: path.to_path_buf(), unfinished, rows })
+        };
+        begin().map_err(Error::io("write", path))
+    }
+
+    /// Adds the next rows, of 3 bytes a pixel.
+    pub(crate) fn push(&mut self, rows: &[u8]) -> Result<()> {
+        self.rows.write_all(rows).map_err(Error::io("write", &self.path))
+    }
+
+    /// Ends it, once all rows are there.
+    pub(crate) fn finish(self) -> Result<()> {
+        let PngFile { path, unfinished, rows } = self;
+        let finished = rows.finish().map_err(in_system_words).and_then(|()| files::keep(unfinished, &path));
+        finished.map_err(Error::io("write", path))
+    }
+}
+
+/// What went wrong with a file, if that it was.
+fn in_system_words(error: EncodingError) -> io::Error {
+    match error {
+        EncodingError::IoError(error) => error,
+        other => io::Error::other(other),
+    }
+}
 
 /// Writes a PNG, whole or not at all.
 pub(crate) fn save_png(path: impl AsRef<Path>, image: &RgbImage) -> Result<()> {
     let path = path.as_ref();
-    let mut bytes = Cursor::new(Vec::new());
-    image.write_to(&mut bytes, ImageFormat::Png).map_err(|error| {
-        Error::file(
-            path,
-            format!("an image of {} × {} pixels cannot be written as PNG ({error})", image.width(), image.height()),
-            "give it at least one pixel",
-        )
-    })?;
-    write_atomically(path, bytes.get_ref())
+    let (width, height) = image.dimensions();
+    if width == 0 || height == 0 {
+        let problem = format!("an image of {width} × {height} pixels cannot be written as PNG");
+        return Err(Error::file(path, problem, "give it at least one pixel"));
+    }
+    let mut file = PngFile::begin(path, height as usize, width as usize)?;
+    file.push(image)?;
+    file.finish()
 }
 
 /// Width and height of a PNG in pixels.

@@ -20,6 +20,7 @@ use super::sheets::{mask_image, rgb};
 use crate::data::images::Mask;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::printable::Printable;
 use crate::report::png::save_png;
 use crate::report::sheet::{Group, Row, Tile, sheet, whole_enlargement};
 use crate::report::significant;
@@ -79,7 +80,7 @@ pub(crate) fn compare(
         // Each net has its own side, at which its images are held.
         let own = TestSet::load(model, data, context)?;
         if !same_images(first, &test, model, &own) {
-            let problem = format!("{} and {} have different test images", path.display(), at.display());
+            let problem = format!("{} and {} have different test images", path.printable(), at.printable());
             return Err(Error::setting(
                 problem,
                 "compare runs of one dataset and class that left the same images out of the test, or name the data with `data` PATH",
@@ -175,7 +176,7 @@ fn distinct_ends(paths: &[PathBuf]) -> Vec<String> {
     let shortest = all.iter().map(Vec::len).min().unwrap_or(0);
     // The last part always stays.
     let shared = (0..shortest.saturating_sub(1)).take_while(|&i| all.iter().all(|parts| parts[i] == all[0][i])).count();
-    let end = |parts: &Vec<_>| parts[shared..].iter().collect::<PathBuf>().display().to_string();
+    let end = |parts: &Vec<_>| parts[shared..].iter().collect::<PathBuf>().printable();
     all.iter().map(end).collect()
 }
 

@@ -119,7 +119,7 @@ pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>
     }
     let overview = out.join("overview.png");
     save_png(&overview, &sheet("fcdd demo: trained on good images and fine confetti alone", &groups, 112)?)?;
-    let report = Report { figures, overview: overview.display().to_string() };
+    let report = Report { figures, overview: overview.to_string_lossy().into_owned() };
     directory::write_json(&out.join("demo.json"), &report)?;
     Ok(Some(report))
 }

@@ -3,31 +3,47 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use image::DynamicImage;
 use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::heatmap::{Heatmap, Renderer};
 use super::model::{Model, ModelMeta};
 use super::score::{Scored, Scorer, Shown};
+use crate::data::decode::ImageFile;
 use crate::data::image_view::ImageView;
-use crate::data::images::{Images, image_bytes, read_own_channels};
+use crate::data::images::Images;
 use crate::data::prefetch::{Items, Job, prefetching};
 use crate::data::resize_mode::RawForm;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::memory;
 
-/// Bytes of decoded images that are brought to the net's input at the same time; a larger one is alone.
+/// Bytes of images that are brought to the net's input at the same time where memory is ample; a larger one is alone.
 const GROUP: usize = 64 << 20;
 
-/// Bytes of decoded images that are there at a time.
-const LIMIT: usize = 4 * GROUP;
+/// The threads that detectors compute in. They are their own, since a caller may be a task of rayon: while a task waits for others of
+/// its pool, its thread begins any other task there, another detection too, which would wait for the first one's turn at the net.
+static THREADS: LazyLock<Option<ThreadPool>> =
+    LazyLock::new(|| ThreadPoolBuilder::new().num_threads(rayon::current_num_threads()).build().ok());
+
+/// Does work in the [`THREADS`], or here where the system has refused them. The caller waits without beginning anything else.
+fn in_threads<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let Some(threads) = &*THREADS else { return work() };
+    if rayon::current_thread_index().is_none() {
+        return threads.install(work);
+    }
+    let done = thread::scope(|scope| scope.spawn(|| threads.install(work)).join());
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
 
 /// A trained model on a device, ready to score images.
 ///
-/// It may be shared by threads: each prepares its images by itself, and they take turns at the net, which uses all cores or the GPU.
-/// Cloning it shares the model and its memory.
+/// It may be shared by threads, tasks of rayon among them: each prepares its images by itself, and they take turns at the net, which uses
+/// all cores or the GPU. Cloning it shares the model and its memory.
 ///
 /// ```no_run
 /// use fcdd::{Detector, Device, Verdict};
@@ -115,8 +131,20 @@ impl From<&Path> for Input {
     }
 }
 
+impl From<&PathBuf> for Input {
+    fn from(path: &PathBuf) -> Input {
+        Input::File(path.clone())
+    }
+}
+
 impl From<&str> for Input {
     fn from(path: &str) -> Input {
+        Input::File(path.into())
+    }
+}
+
+impl From<&String> for Input {
+    fn from(path: &String) -> Input {
         Input::File(path.into())
     }
 }
@@ -127,22 +155,53 @@ impl From<String> for Input {
     }
 }
 
+/// An image in memory, or a file whose head has been read.
+enum Opened {
+    Image(DynamicImage),
+    File(ImageFile),
+}
+
 impl Input {
-    /// Bytes of its pixels; of a file whose head cannot be read 0, until reading all of it says why.
-    fn bytes(&self) -> usize {
+    fn open(self) -> Result<Opened> {
         match self {
-            Input::Image(image) => image.as_bytes().len(),
-            Input::File(path) => image_bytes(path).unwrap_or(0),
+            Input::Image(image) => Ok(Opened::Image(image)),
+            Input::File(path) => ImageFile::open(&path).map(Opened::File),
+        }
+    }
+}
+
+impl Opened {
+    /// Bytes of memory that [`Opened::prepare`] takes.
+    fn bytes(&self, keep: bool) -> usize {
+        match self {
+            // As it is, and as bytes.
+            Opened::Image(image) => image.as_bytes().len().saturating_mul(2),
+            Opened::File(file) if keep && is_kept(file) => file.bytes_whole(),
+            Opened::File(file) => file.bytes(),
         }
     }
 
-    /// Its pixels, in their own channels.
-    fn read(self) -> Result<Images> {
-        match self {
-            Input::Image(image) => Ok(Images::from(image)),
-            Input::File(path) => read_own_channels(&path),
-        }
+    /// Brings it to the form that the net takes, and keeps its own pixels if that is asked for and they are not too many.
+    fn prepare(self, form: &RawForm, keep: bool) -> Result<Prepared> {
+        let image = match self {
+            Opened::Image(image) => {
+                ImageView::from(&image).checked()?;
+                Images::from(image)
+            }
+            Opened::File(file) if keep && is_kept(&file) => file.read()?,
+            Opened::File(file) => {
+                let (raw, size) = form.read_open(file)?;
+                return Ok(Prepared { raw: raw.pixels, size, image: None });
+            }
+        };
+        let (raw, size) = (form.of(&image).pixels, (image.height, image.width));
+        Ok(Prepared { raw, size, image: keep.then_some(image) })
     }
+}
+
+/// Whether an image can be kept to be drawn.
+fn is_kept(file: &ImageFile) -> bool {
+    file.bytes_whole() <= memory::for_images()
 }
 
 impl Detector {
@@ -192,17 +251,18 @@ impl Detector {
     /// Scores one image in memory.
     ///
     /// # Errors
-    /// A score that is no number, from damaged weights; a GPU that fails.
+    /// An image without pixels; a score that is no number, from damaged weights; a GPU that fails.
     pub fn detect<'a>(&self, image: impl Into<ImageView<'a>>) -> Result<Detection> {
-        let image: ImageView = image.into();
+        let image = image.into().checked()?;
         let raw = self.shared.meta.preprocessing.raw_form().of(&image.to_images()).pixels;
         let prepared = Prepared { raw, size: (image.height(), image.width()), image: None };
         let mut scored = self.shared.score(vec![prepared], false, self.threshold)?;
         scored.pop().map(|(detection, _)| detection).ok_or_else(|| Error::internal("an image has no score"))
     }
 
-    /// Scores images in their order, several at a time; the next are read and resized in a thread of their own meanwhile, as many as
-    /// fit into a fixed amount of memory.
+    /// Scores images in their order, several at a time, 16 of most nets; the next are read and resized in threads of their own meanwhile,
+    /// as many as fit into memory ([`limit_image_memory`](crate::limit_image_memory)). The first answer comes once so many images are
+    /// there, or no more come: for images that come one by one, from a camera, use [`Detector::detect`].
     ///
     /// # Errors
     /// A file that cannot be read fails alone; where the model or the GPU fails, that error is the last item.
@@ -227,20 +287,27 @@ impl Detector {
     pub(super) fn groups(&self, images: impl Iterator<Item = Input> + Send + 'static, keep: bool) -> Groups {
         let Detector { shared, threshold } = self.clone();
         let (form, batch) = (shared.meta.preprocessing.raw_form(), shared.batch);
-        let mut images = images.map(|input| (input.bytes(), input)).peekable();
+        let memory = memory::for_images();
+        let (limit, in_group) = (memory / 2, GROUP.min(memory / 8));
+        let opened = images.map(move |input| {
+            let opened = input.open();
+            (opened.as_ref().map_or(0, |opened| opened.bytes(keep)), opened)
+        });
+        let mut opened = opened.peekable();
         let jobs = std::iter::from_fn(move || {
-            let (mut bytes, first) = images.next()?;
+            let (mut bytes, first) = opened.next()?;
             let mut group = vec![first];
-            while let Some((more, input)) =
-                images.next_if(|(more, _)| group.len() < batch && bytes.saturating_add(*more) <= GROUP)
+            while let Some((more, next)) =
+                opened.next_if(|(more, _)| group.len() < batch && bytes.saturating_add(*more) <= in_group)
             {
                 bytes += more;
-                group.push(input);
+                group.push(next);
             }
-            let prepare = move |input: Input| prepare(input, &form, keep);
-            Some(Job { bytes, make: move || group.into_par_iter().map(prepare).collect() })
+            let prepare = move |opened: Result<Opened>| opened?.prepare(&form, keep);
+            Some(Job { bytes, make: move || in_threads(|| group.into_par_iter().map(prepare).collect()) })
         });
-        Groups { detector: shared, keep, threshold, prepared: prefetching(LIMIT, jobs), failed: false }
+        let prepared = prefetching(limit.min(4 * GROUP), jobs);
+        Groups { detector: shared, keep, threshold, prepared, failed: false }
     }
 }
 
@@ -253,13 +320,7 @@ struct Prepared {
     image: Option<Images>,
 }
 
-fn prepare(input: Input, form: &RawForm, keep: bool) -> Result<Prepared> {
-    let image = input.read()?;
-    let raw = form.of(&image).pixels;
-    Ok(Prepared { raw, size: (image.height, image.width), image: keep.then_some(image) })
-}
-
-/// A detection, and the image's own pixels where they were kept.
+/// A detection, and the image's own pixels where they were kept: those that were asked for and not too many.
 pub(super) type Kept = (Detection, Option<Images>);
 
 /// Detections of several images at a time.
@@ -324,7 +385,8 @@ impl Shared {
         }
         let raw = self.raw(images.iter().map(|image| image.raw.as_slice()));
         let mut evidence = Vec::with_capacity(images.len());
-        let mut scorer = self.scorer();
+        let mut turn = self.scorer();
+        let scorer = &mut *turn;
         let by_product = scorer.maps_are_by_products();
         let shown = if keep {
             Shown::Heatmaps
@@ -333,11 +395,13 @@ impl Shared {
         } else {
             Shown::Nothing
         };
-        scorer.score_batch(&raw, shown, |_, Scored { score, map, heatmap }| {
-            evidence.push((score, if keep { heatmap } else { map }.to_vec()));
-            Ok(())
+        in_threads(|| {
+            scorer.score_batch(&raw, shown, |_, Scored { score, map, heatmap }| {
+                evidence.push((score, if keep { heatmap } else { map }.to_vec()));
+                Ok(())
+            })
         })?;
-        drop(scorer);
+        drop(turn);
         let kept = images.into_iter().zip(evidence).map(|(Prepared { raw, size, image }, (score, values))| {
             let evidence = match (keep, by_product) {
                 (true, _) => Evidence::Heatmap(values),
@@ -388,9 +452,13 @@ impl Detection {
             Evidence::Raw(raw) => {
                 let mut values = Vec::new();
                 let raw = self.detector.raw(std::iter::once(raw.as_slice()));
-                self.detector.scorer().score_batch(&raw, Shown::Heatmaps, |_, scored| {
-                    values = renderer.of_heatmap(scored.heatmap);
-                    Ok(())
+                let mut turn = self.detector.scorer();
+                let scorer = &mut *turn;
+                in_threads(|| {
+                    scorer.score_batch(&raw, Shown::Heatmaps, |_, scored| {
+                        values = renderer.of_heatmap(scored.heatmap);
+                        Ok(())
+                    })
                 })?;
                 values
             }

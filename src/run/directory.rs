@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::lock::FolderLock;
+use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::printable::{Printable, csv_cell};
 
 /// The whole run on one page.
 pub(crate) const REPORT: &str = "report.html";
@@ -127,6 +129,17 @@ impl RunDirectory {
         write_json(&self.file(name), value)
     }
 
+    /// The settings of the run, which can be trained with.
+    pub(crate) fn settings(&self) -> Result<Settings> {
+        let settings: Settings = self.read_json(CONFIG)?;
+        settings.check().map_err(|e| {
+            // Its keys, which are no flags here.
+            let problem = format!("holds settings that cannot be used: {}", e.to_string().replace('`', "\""));
+            Error::file(self.file(CONFIG), problem, "restore it, or start a new run")
+        })?;
+        Ok(settings)
+    }
+
     /// Reads a value from JSON.
     pub(crate) fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
         let path = self.file(name);
@@ -138,7 +151,7 @@ impl RunDirectory {
 /// Writes a value as indented JSON, atomically.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value)
-        .map_err(|e| Error::internal(format!("{} cannot be written as JSON ({e})", path.display())))?;
+        .map_err(|e| Error::internal(format!("{} cannot be written as JSON ({e})", path.printable())))?;
     bytes.push(b'\n');
     files::write_atomically(path, &bytes)
 }
@@ -149,12 +162,25 @@ pub(crate) fn write_csv(path: &Path, rows: impl IntoIterator<Item = impl Seriali
 }
 
 fn csv_of(path: &Path, rows: impl IntoIterator<Item = impl Serialize>, with_header: bool) -> Result<Vec<u8>> {
-    let mut writer = csv::WriterBuilder::new().has_headers(with_header).from_writer(Vec::new());
-    let bug = |e: String| Error::internal(format!("{} cannot be written as CSV ({e})", path.display()));
+    let bug = |e: String| Error::internal(format!("{} cannot be written as CSV ({e})", path.printable()));
+    let mut plain = csv::WriterBuilder::new().has_headers(with_header).from_writer(Vec::new());
     for row in rows {
-        writer.serialize(row).map_err(|e| bug(e.to_string()))?;
+        plain.serialize(row).map_err(|e| bug(e.to_string()))?;
     }
-    writer.into_inner().map_err(|e| bug(e.to_string()))
+    let plain = plain.into_inner().map_err(|e| bug(e.to_string()))?;
+    csv_of_cells(csv::ReaderBuilder::new().has_headers(false).from_reader(plain.as_slice()).records()).map_err(bug)
+}
+
+/// Rows of cells as CSV, none of which is a formula or holds control characters.
+pub(crate) fn csv_of_cells(
+    rows: impl IntoIterator<Item = csv::Result<csv::StringRecord>>,
+) -> std::result::Result<Vec<u8>, String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        let row = row.map_err(|e| e.to_string())?;
+        writer.write_record(row.iter().map(|cell| csv_cell(cell).into_owned())).map_err(|e| e.to_string())?;
+    }
+    writer.into_inner().map_err(|e| e.to_string())
 }
 
 /// A table in CSV whose rows are written as they come.

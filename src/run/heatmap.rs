@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::model::Model;
 use crate::data::resize_mode::Region;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Objective, baselines, nets};
 use crate::report::heatmap::Scale;
 use crate::report::jet::jet;
@@ -132,10 +132,32 @@ impl Heatmap {
 
     /// Lays its colours over the image that it is of: `alpha` = 0 shows the image alone, 1 the heatmap alone.
     ///
-    /// # Panics
+    /// # Errors
     /// When the image has another size.
-    pub fn overlay(&self, image: &mut RgbImage, alpha: f32) {
-        blend(image, &self.to_image(), alpha);
+    pub fn overlay(&self, image: &mut RgbImage, alpha: f32) -> Result<()> {
+        let over = self.to_image();
+        if image.dimensions() != over.dimensions() {
+            let size = |image: &RgbImage| format!("{}×{}", image.height(), image.width());
+            let problem = format!("a heatmap of {} pixels over an image of {}", size(&over), size(image));
+            return Err(Error::setting(problem, "give the image that it is of"));
+        }
+        let row = self.width * 3;
+        image.par_chunks_mut(row).zip(over.par_chunks(row)).for_each(|(under, over)| blend(under, over, alpha));
+        Ok(())
+    }
+
+    /// Its rows one after the other, in the colours of [`Heatmap::to_image`].
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Vec<u8>> {
+        let Region { top, left, height, width } = self.seen;
+        let between = Bilinear::new((self.side, self.side), (height, width));
+        (0..self.height).map(move |y| {
+            let mut row = jet(0.0).repeat(self.width);
+            if let Some(y) = y.checked_sub(top).filter(|&y| y < height) {
+                let pixels = row.as_chunks_mut().0[left..left + width].iter_mut();
+                pixels.zip(between.row(&self.input, y)).for_each(|(pixel, value)| *pixel = jet(value));
+            }
+            row
+        })
     }
 
     /// Does something to each pixel of `n` values that the net has seen, with the heatmap's value there.
@@ -151,13 +173,12 @@ impl Heatmap {
     }
 }
 
-/// Lays one image over another of its size.
-pub(super) fn blend(image: &mut RgbImage, over: &RgbImage, alpha: f32) {
-    assert_eq!(image.dimensions(), over.dimensions(), "the image's size");
-    image.par_iter_mut().zip(over.par_iter()).with_min_len(1 << 16).for_each(|(under, &over)| {
+/// Lays the bytes of one image over those of another.
+pub(super) fn blend(under: &mut [u8], over: &[u8], alpha: f32) {
+    for (under, &over) in under.iter_mut().zip(over) {
         let (u, o) = (f32::from(*under), f32::from(over));
         *under = (u + (o - u) * alpha + 0.5) as u8;
-    });
+    }
 }
 
 /// Taps of the blur of an HSC net's heatmaps: the receptive field of the matching FCDD net, made odd.
@@ -190,6 +211,7 @@ mod tests {
         let image = heatmap().to_image();
         let colours: Vec<[u8; 3]> = image.pixels().map(|pixel| pixel.0).collect();
         assert_eq!(colours[..4], [jet(0.0), jet(0.0), jet(1.0), jet(0.0)]);
+        assert_eq!(heatmap().rows().flatten().collect::<Vec<u8>>(), image.into_raw());
     }
 
     #[test]
@@ -197,10 +219,17 @@ mod tests {
         let image = RgbImage::from_raw(4, 2, (10..34).collect()).unwrap();
         let over = |alpha| {
             let mut image = image.clone();
-            heatmap().overlay(&mut image, alpha);
+            heatmap().overlay(&mut image, alpha).unwrap();
             image
         };
         assert_eq!(over(0.0), image);
+        assert!(
+            heatmap()
+                .overlay(&mut RgbImage::new(2, 4), 0.5)
+                .unwrap_err()
+                .to_string()
+                .contains("2×4 pixels over an image of 4×2")
+        );
         assert_eq!(over(1.0), heatmap().to_image());
         // Of jet(0) = (0, 0, 128) and jet(1) = (128, 0, 0), half each, rounded.
         assert_eq!(over(0.5).get_pixel(0, 0).0, [5, 6, 70]);

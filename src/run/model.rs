@@ -1,7 +1,6 @@
 //! The model file: weights and, in the header, everything that a prediction needs. No training data, no settings file.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -46,7 +45,7 @@ impl ModelMeta {
     /// That of a model file, whose weights are not read.
     pub(crate) fn read(path: &Path) -> Result<ModelMeta> {
         let broken = |problem: String| Error::file(path, problem, REMEDY);
-        let file = File::open(path).map_err(Error::io("read", path))?;
+        let file = files::open(path)?;
         let len = file.metadata().map_err(Error::io("read", path))?.len();
         let mut file = BufReader::new(file);
         let mut head = [0; 8];
@@ -63,9 +62,20 @@ impl ModelMeta {
 
     /// Fails unless a model can be laid out and score by this: for values that come from a file.
     fn check(&self) -> Result<()> {
-        let ModelMeta { settings, preprocessing, .. } = self;
+        let ModelMeta { settings, preprocessing, scale, threshold, epochs, .. } = self;
         settings.check()?;
         preprocessing.check()?;
+        let changed = |problem: String| Err(Error::setting(problem, "the file was changed"));
+        let Scale { minimum, range } = scale;
+        if !minimum.is_finite() || !range.is_finite() || *range <= 0.0 {
+            return changed(format!("heatmaps are to be shown from {minimum} over a range of {range}"));
+        }
+        if !threshold.is_finite() {
+            return changed(format!("the threshold is {threshold}"));
+        }
+        if *epochs > settings.epochs {
+            return changed(format!("it is of epoch {epochs} of {}", settings.epochs));
+        }
         let (net, prepared) = (settings.arch()?.channels, preprocessing.channels);
         if (prepared, preprocessing.side) != (net, settings.side) {
             let images =
@@ -75,7 +85,7 @@ impl ModelMeta {
                 images(prepared, preprocessing.side),
                 images(net, settings.side)
             );
-            return Err(Error::setting(problem, "the file was changed"));
+            return changed(problem);
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use super::lock::FolderLock;
 use crate::data::folder::holds_images;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::printable::Printable;
 
 /// Says that the results beside it are unfinished, and of what.
 pub(crate) const JOURNAL: &str = "unfinished.json";
@@ -77,7 +78,7 @@ impl Output {
             if Journal::of(&partial)?.is_none()
                 && fs::read_dir(&partial).is_ok_and(|mut entries| entries.next().is_some())
             {
-                let remedy = format!("move it away: results that replace those in {} are made there", out.display());
+                let remedy = format!("move it away: results that replace those in {} are made there", out.printable());
                 return Err(Error::file(&partial, "holds files that are no unfinished results", remedy));
             }
             discard(&partial)?;
@@ -154,7 +155,7 @@ pub(crate) fn check_outside(out: &Path, images: &Path) -> Result<()> {
         && holds_images(&images)
     {
         let problem =
-            format!("lies in the folder of images {}, where results would be taken for images", images.display());
+            format!("lies in the folder of images {}, where results would be taken for images", images.printable());
         return Err(Error::file(out, problem, "choose another folder for `out`"));
     }
     Ok(())
@@ -241,7 +242,7 @@ mod tests {
     }
 
     fn there(folder: &Path) -> Vec<String> {
-        files::below(folder).unwrap().iter().map(|path| path.display().to_string()).collect()
+        files::below(folder).unwrap().iter().map(|path| path.printable()).collect()
     }
 
     fn begin(out: &Path, request: &str) -> Output {

@@ -1,9 +1,9 @@
 //! The subcommand `predict`: a score, a heatmap and an overlay for any image.
 
 use std::collections::{HashMap, HashSet};
+use std::iter;
 use std::path::{Component, Path, PathBuf};
 
-use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -16,8 +16,9 @@ use super::model::Model;
 use super::output::{Output, check_outside};
 use crate::data::folder::{self, left_alone};
 use crate::error::{Error, Result};
-use crate::files;
-use crate::report::png::save_png;
+use crate::printable::Printable;
+use crate::report::png::PngFile;
+use crate::{files, memory};
 
 /// Opacity of the heatmap over the image.
 const ALPHA: f32 = 0.45;
@@ -75,7 +76,7 @@ pub(crate) fn predict(
     if output.resumed {
         context.note(format!(
             "going on in {}: {} of {} images are scored",
-            place.display(),
+            place.printable(),
             jobs.len() - left.len(),
             jobs.len()
         ));
@@ -125,7 +126,7 @@ pub(crate) fn predict(
         _ if done.is_empty() => Ok(()), // and nothing is replaced
         true => output.finish(old_results(out)),
         false => {
-            context.note(format!("what there is lies in {}: the same command goes on with it", place.display()));
+            context.note(format!("what there is lies in {}: the same command goes on with it", place.printable()));
             Ok(())
         }
     });
@@ -169,7 +170,7 @@ fn earlier(table: &Path, jobs: &[Job], out: &Path) -> Vec<Option<Prediction>> {
     let there = read_table(table);
     let of = |job: &Job| {
         let results = [HEATMAP, OVERLAY].map(|kind| job.result(kind));
-        let shown = results.each_ref().map(|result| out.join(result).display().to_string());
+        let shown = results.each_ref().map(|result| out.join(result).printable());
         let row = there.get(&shown[0])?;
         (row.overlay == shown[1] && results.iter().all(|result| place.join(result).is_file())).then(|| row.clone())
     };
@@ -241,7 +242,7 @@ fn check_inputs_stay(jobs: &[Job], out: &Path) -> Result<()> {
             [HEATMAP, OVERLAY].map(|kind| job.result(kind)).into_iter().find(|result| replaced(result))
         {
             let problem =
-                format!("is one of the images to score, but a result of {} would replace it", job.image.display());
+                format!("is one of the images to score, but a result of {} would replace it", job.image.printable());
             return Err(Error::file(out.join(result), problem, "choose another folder for `out`"));
         }
     }
@@ -274,7 +275,7 @@ fn jobs(paths: &[PathBuf], context: &Context) -> Result<Vec<Job>> {
             let relative = image.strip_prefix(path).ok().filter(|r| !r.as_os_str().is_empty());
             let stem = relative.unwrap_or_else(|| image.file_name().map_or(image.as_path(), Path::new));
             // As text, in which names that differ may be equal.
-            let stem = stem.with_extension("").display().to_string();
+            let stem = stem.with_extension("").printable();
             let mut name = stem.clone();
             let mut number = 1;
             while !taken.insert(name.clone()) {
@@ -290,35 +291,44 @@ fn jobs(paths: &[PathBuf], context: &Context) -> Result<Vec<Job>> {
 /// Writes heatmap and overlay into `place` at the image's own size, on the model's fixed scale: a good part looks cold. The row names
 /// them by where they will lie in the end, in `out`; what cannot be written leaves an empty name and an error.
 fn draw(job: &Job, (detection, image): Kept, out: &Path, place: &Path) -> (Prediction, Vec<Error>) {
-    let mut errors = Vec::new();
-    let mut save = |kind: &str, image: &RgbImage| {
-        let result = job.result(kind);
-        let path = place.join(&result);
-        let saved = path.parent().map_or(Ok(()), files::create_folder).and_then(|()| save_png(&path, image));
-        match saved {
-            Ok(()) => out.join(result).display().to_string(),
-            Err(error) => {
-                errors.push(error);
-                String::new()
+    let image = image.ok_or_else(|| {
+        let problem = format!(
+            "too large to draw its heatmap and overlay: images may take {} of memory (`memory`)",
+            memory::in_words(memory::for_images())
+        );
+        Error::file(&job.image, problem, "take its score from the table, or allow more")
+    });
+    let (mut names, mut errors) = ([HEATMAP, OVERLAY].map(|_| String::new()), Vec::new());
+    match image.and_then(|image| Ok((detection.heatmap()?, image))) {
+        Ok((colours, image)) => {
+            let (height, width) = (colours.height(), colours.width());
+            let begin = |kind: &str| {
+                let path = place.join(job.result(kind));
+                path.parent().map_or(Ok(()), files::create_folder)?;
+                PngFile::begin(&path, height, width)
+            };
+            let mut drawn = [HEATMAP, OVERLAY].map(begin);
+            for (colours, pixels) in colours.rows().zip(image.pixels.chunks_exact(width * image.channels)) {
+                let repeated = 3 / image.channels;
+                let mut over: Vec<u8> = pixels.iter().flat_map(|&value| iter::repeat_n(value, repeated)).collect();
+                blend(&mut over, &colours, ALPHA);
+                for (file, row) in drawn.iter_mut().zip([colours, over]) {
+                    if let Err(error) = file.as_mut().map_or(Ok(()), |file| file.push(&row)) {
+                        *file = Err(error);
+                    }
+                }
+            }
+            for ((name, kind), file) in names.iter_mut().zip([HEATMAP, OVERLAY]).zip(drawn) {
+                match file.and_then(PngFile::finish) {
+                    Ok(()) => *name = out.join(job.result(kind)).printable(),
+                    Err(error) => errors.push(error),
+                }
             }
         }
-    };
-    let drawn = detection.heatmap().map(|heatmap| heatmap.to_image()).and_then(|colours| {
-        let overlay = image.and_then(|image| {
-            RgbImage::from_raw(image.width as u32, image.height as u32, image.with_channels(3).pixels)
-        });
-        let kept = || Error::internal(format!("the pixels of {} were not kept", job.image.display()));
-        Ok((colours, overlay.ok_or_else(kept)?))
-    });
-    let [mut heatmap, mut overlay] = [const { String::new() }; 2];
-    let drawn = drawn.map(|(colours, mut over)| {
-        heatmap = save(HEATMAP, &colours);
-        blend(&mut over, &colours, ALPHA);
-        drop(colours);
-        overlay = save(OVERLAY, &over);
-    });
-    errors.extend(drawn.err());
+        Err(error) => errors.push(error),
+    }
+    let [heatmap, overlay] = names;
     let Detection { score, threshold, verdict, .. } = detection;
-    let image = job.image.display().to_string();
+    let image = job.image.printable();
     (Prediction { image, score, threshold, anomalous: verdict == Verdict::Anomalous, heatmap, overlay }, errors)
 }

@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::files;
 use crate::model::Objective;
 use crate::named::Named;
+use crate::printable::Printable;
 use crate::report::html::{figures, image_figure, page, pairs, plots, section, table};
 use crate::report::png::png_size;
 use crate::report::significant;
@@ -224,7 +225,7 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
     let meta = &story.model.meta;
     let mut rows = vec![("Dataset", settings.dataset.explanation().to_string())];
     if let Some(data) = story.set.data.as_ref().filter(|_| story.set.data != settings.data) {
-        rows.push(("Test data", data.display().to_string()));
+        rows.push(("Test data", data.printable()));
     }
     let is_normal = settings.dataset.class_is() == "normal";
     rows.push((if is_normal { "Normal class" } else { "Anomalous class" }, story.set.name.clone()));
@@ -239,7 +240,7 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
 
 fn reproduction(settings: &Settings, story: &Story) -> Markup {
     let train = settings.command("RUN").iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
-    let data = story.set.data.as_ref().map(|path| format!(" --data {}", quoted(&path.display().to_string())));
+    let data = story.set.data.as_ref().map(|path| format!(" --data {}", quoted(&path.to_string_lossy())));
     let evaluate = story.test.map(|_| format!("fcdd evaluate RUN{}", data.unwrap_or_default()));
     html! {
         pre { code { (train) @if let Some(evaluate) = &evaluate { "\n" (evaluate) } } }
@@ -258,7 +259,7 @@ pub(crate) fn quoted(word: &str) -> String {
 }
 
 fn data(settings: &Settings) -> String {
-    settings.data.as_ref().map_or("as installed".to_string(), |path| path.display().to_string())
+    settings.data.as_ref().map_or("as installed".to_string(), |path| path.printable())
 }
 
 fn count(n: usize, what: &str) -> String {

@@ -15,6 +15,7 @@ use crate::engine::gpu::EpochLog;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{Weights, checkpoint};
+use crate::printable::Printable;
 
 /// The header entry that holds the [`Header`].
 const ENTRY: &str = "state";
@@ -65,7 +66,7 @@ impl State {
     /// Writes the state atomically.
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
         let bug =
-            |e: String| Error::internal(format!("{}: the training state cannot be written ({e})", path.display()));
+            |e: String| Error::internal(format!("{}: the training state cannot be written ({e})", path.printable()));
         let header = Header {
             steps: self.steps,
             batches: self.weights.batches,

@@ -103,7 +103,7 @@ pub(crate) fn resume_in(
     chosen: &[usize],
 ) -> Result<(Trained, Task, RunDirectory)> {
     let directory = RunDirectory::go_on(lock)?;
-    let settings: Settings = directory.read_json(directory::CONFIG)?;
+    let settings = directory.settings()?;
     let settings = settings.moved(moved)?.located()?;
     let path = directory.file(directory::STATE);
     let state = if path.exists() { Some(State::load(&path)?) } else { None };
@@ -213,6 +213,8 @@ fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()
         reference.extend(renderer.of_heatmap(scored.heatmap));
         Ok(())
     })?;
-    model.meta.scale = Scale::of(&reference, model.meta.settings.quantile);
+    let scale = Scale::of(&reference, model.meta.settings.quantile);
+    // Of a map that is the same everywhere the smallest range shows as none would: what exceeds it as 1.
+    model.meta.scale = Scale { range: scale.range.max(f32::MIN_POSITIVE), ..scale };
     Ok(())
 }

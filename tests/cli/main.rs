@@ -4,6 +4,7 @@ mod bad_input;
 mod compatibility;
 mod cuda;
 mod experiments;
+mod files_that_lie;
 mod locks;
 mod predict;
 mod results;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::process::Stdio;
 
-use crate::support::{ON_FOLDERS, Ran, Scratch, png, wait_for};
+use crate::support::{ON_FOLDERS, Ran, Scratch, png, vast_png, wait_for};
 
 /// What a test leaves where there are no masks.
 pub const TEST_FILES: [&str; 9] = [
@@ -282,25 +282,26 @@ fn an_interrupt_leaves_a_usable_model() {
     assert!(report().contains("image AUROC") && report().contains("All epochs as a table"));
 }
 
-/// Where nothing listens for a request to stop, it is not promised: here while the state is read, from a pipe that stays empty.
-#[cfg(unix)]
+/// Where nothing listens for a request to stop, it is not promised: here while images are read.
+#[cfg(target_os = "linux")]
 #[test]
 fn an_interrupt_outside_of_training_ends_the_program() {
-    let scratch = Scratch::new().with_run();
-    let pipe = scratch.path("run/state.safetensors");
-    fs::remove_file(&pipe).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let scratch = Scratch::new();
+    // Images that take seconds to read.
+    for i in 0..40 {
+        scratch.write(&format!("parts/{i}.png"), &vast_png(12_000, false));
+    }
     let mut command = scratch.command();
-    let words = "train --resume run";
+    let words = "train folder --data parts --net FCDD_CNN32_S --side 32 --out run";
     let mut child = command.args(words.split(' ')).stderr(Stdio::piped()).spawn().unwrap();
-    // Opens once the program reads.
-    let held = fs::File::options().write(true).open(&pipe).unwrap();
+    let open = format!("/proc/{}/fd", child.id());
+    let reads = |file: fs::DirEntry| file.path().read_link().is_ok_and(|path| path.extension() == Some("png".as_ref()));
+    wait_for(|| fs::read_dir(&open).into_iter().flatten().flatten().any(reads));
     assert!(std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
     assert!(said.contains("stopped") && !said.contains("after this step"), "{said}");
-    drop(held);
 }
 
 #[test]

@@ -136,6 +136,24 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// A PNG of `side × side` black pixels of one bit, interlaced if so, that compresses to next to nothing.
+pub fn vast_png(side: u32, interlaced: bool) -> Vec<u8> {
+    let chunk = |kind: &[u8], data: &[u8]| {
+        let mut crc = flate2::Crc::new();
+        crc.update(kind);
+        crc.update(data);
+        [&(data.len() as u32).to_be_bytes(), kind, data, &crc.sum().to_be_bytes()].concat()
+    };
+    let [a, b, c, d] = side.to_be_bytes();
+    let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    let row = vec![0; 1 + side.div_ceil(8) as usize];
+    (0..if interlaced { 1 } else { side }).for_each(|_| packed.write_all(&row).unwrap());
+    let head = [a, b, c, d, a, b, c, d, 1, 0, 0, 0, u8::from(interlaced)];
+    let data = packed.finish().unwrap();
+    let chunks = [chunk(b"IHDR", &head), chunk(b"IDAT", &data), chunk(b"IEND", b"")];
+    [b"\x89PNG\r\n\x1a\n", chunks.concat().as_slice()].concat()
+}
+
 /// A PNG of a colour gradient.
 pub fn png(width: u32, height: u32) -> Vec<u8> {
     let image = image::RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 3) as u8, (y * 5) as u8, 90]));

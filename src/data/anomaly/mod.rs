@@ -63,6 +63,7 @@ macro_rules! modes {
     ($($name:ident: $mode:expr,)*) => {
         /// What artificial anomalies are made of.
         #[derive(Clone, Copy, Debug)]
+        #[non_exhaustive]
         pub enum NoiseMode {
             $(#[doc = "Its [`explanation`](Named::explanation) says what it is."] $name,)*
             /// One of the caller's own, which no word names.

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{Listed, Truth, entries, file_name, has_extension, images};
-use crate::data::images::{MASK_THRESHOLD, Mask, read_image};
+use crate::data::decode::read_image;
+use crate::data::images::{MASK_THRESHOLD, Mask};
+use crate::printable::Printable;
 
 /// Extensions of images that are not read.
 const OTHER_FORMATS: [&str; 18] = [
@@ -26,7 +28,7 @@ pub fn left_alone(listed: &[PathBuf]) -> Vec<String> {
         if let Some(first) = others.first() {
             notes.push(format!(
                 "not read in {}: {} of formats other than PNG, JPEG, BMP, TIFF, WebP and PNM, the first is {}",
-                folder.display(),
+                folder.printable(),
                 counted(others.len()),
                 file_name(first)
             ));
@@ -43,9 +45,9 @@ pub fn left_alone(listed: &[PathBuf]) -> Vec<String> {
             let within = first.strip_prefix(folder).unwrap_or(first);
             notes.push(format!(
                 "not read in folders within {}: {}, the first is {}",
-                folder.display(),
+                folder.printable(),
                 counted(apart.len()),
-                within.display()
+                within.printable()
             ));
         }
     }
@@ -75,7 +77,7 @@ pub(super) fn unmarked<'a>(listed: impl Iterator<Item = &'a Listed>, masks: &[Op
     Some(format!(
         "{} of {all} masks of defective images mark nothing, the first is {}; a pixel counts as marked from the value {MASK_THRESHOLD} on{remedy}",
         empty.len(),
-        first.display()
+        first.printable()
     ))
 }
 

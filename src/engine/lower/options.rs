@@ -18,6 +18,7 @@ use crate::steps::hsc_loss::Gradient;
 )]
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Optimizer {
     /// Nesterov momentum 0.9
     Sgd,

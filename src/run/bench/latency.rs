@@ -3,7 +3,8 @@
 use image::RgbImage;
 use tempfile::TempDir;
 
-use crate::data::images::{Images, read_image};
+use crate::data::decode::read_image;
+use crate::data::images::Images;
 use crate::data::pipeline::Preprocessing;
 use crate::data::surfaces::{Surface, synthesise};
 use crate::datasets::folder::FOLDER;

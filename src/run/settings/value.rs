@@ -62,7 +62,7 @@ impl Value for PathBuf {
     }
 
     fn text(&self) -> Option<String> {
-        Some(self.display().to_string())
+        Some(self.to_string_lossy().into_owned())
     }
 }
 

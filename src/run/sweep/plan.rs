@@ -1,6 +1,6 @@
 //! Which runs a sweep consists of, and how far each of them is.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -68,8 +68,14 @@ impl Plan {
             let remedy = "name the folder of a sweep";
             return Err(Error::file(folder, format!("is not the folder of a sweep: it has no {PLAN}"), remedy));
         }
-        serde_json::from_slice(&files::read(&path)?)
-            .map_err(|e| Error::file(&path, format!("cannot be read ({e})"), "delete it and start the sweep again"))
+        let wrong = |problem: String| Error::file(&path, problem, "delete it and start the sweep again");
+        let plan: Plan =
+            serde_json::from_slice(&files::read(&path)?).map_err(|e| wrong(format!("cannot be read ({e})")))?;
+        let is_name = |class: &&String| Path::new(class).components().eq([Component::Normal(class.as_ref())]);
+        if let Some(class) = plan.classes.iter().find(|class| !is_name(class)) {
+            return Err(wrong(format!("names a class {class:?}, which is no name of a folder")));
+        }
+        Ok(plan)
     }
 
     /// Writes the plan into a folder. A sweep that is there already grows by these classes and seeds; it has to be one with the same
@@ -134,7 +140,7 @@ impl Run {
     /// Where the folder holds a run with other settings. Data may have moved.
     pub(crate) fn status(&self) -> Result<Status> {
         let Ok(run) = RunDirectory::open(&self.folder) else { return Ok(Status::New) };
-        let there: Settings = run.read_json(directory::CONFIG)?;
+        let there = run.settings()?;
         same(&there, &self.settings, &self.folder)?;
         Ok(if is_complete(&run, &there) {
             Status::Complete

@@ -8,6 +8,8 @@ use crate::data::supervise::Supervise;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::Objective;
+use crate::printable;
+use crate::run::directory::csv_of_cells;
 use crate::run::figures::Measure;
 
 /// Marks published figures that are quoted from memory.
@@ -133,12 +135,15 @@ pub(crate) fn plain(summary: &Summary) -> String {
 fn markdown(summary: &Summary) -> String {
     let mut text = format!("# {}\n\n{}\n", title(summary), ABOUT);
     for Table { header, rows } in [Some(per_class(summary)), beside_published(summary)].into_iter().flatten() {
-        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let line = |cells: &[String]| {
+            let cells: Vec<String> = cells.iter().map(|cell| printable::markdown(cell)).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
         text += &format!("\n{}{}", line(&header), line(&vec!["---".to_string(); header.len()]));
         rows.iter().for_each(|row| text += &line(row));
     }
     for note in notes(summary).into_iter().chain(missing(summary)) {
-        text += &format!("\n{note}\n");
+        text += &format!("\n{}\n", printable::markdown(&note));
     }
     text
 }
@@ -150,16 +155,14 @@ pub(crate) const ABOUT: &str =
 /// A row per class and measure: `class`, `measure`, `values`, `mean`, `sd`. The values are those of a class's runs; where the class is
 /// empty, the means of the classes.
 fn csv(summary: &Summary) -> Result<Vec<u8>> {
-    let bug = |e: String| Error::internal(format!("the summary cannot be written as CSV ({e})"));
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut write = |cells: [&str; 5]| writer.write_record(cells).map_err(|e| bug(e.to_string()));
-    write(["class", "measure", "values", "mean", "sd"])?;
+    let mut rows = vec![["class", "measure", "values", "mean", "sd"].map(str::to_string)];
     let of_classes =
         summary.classes.iter().flat_map(|class| class.figures.iter().map(|figure| (class.name.as_str(), figure)));
     for (class, figure) in of_classes.chain(summary.overall.iter().map(|figure| ("", figure))) {
         let sd = figure.sd.map_or(String::new(), |sd| sd.to_string());
-        let (n, mean) = (figure.values.len().to_string(), figure.mean.to_string());
-        write([class, figure.measure.name(), &n, &mean, &sd])?;
+        let [n, mean] = [figure.values.len().to_string(), figure.mean.to_string()];
+        rows.push([class.to_string(), figure.measure.name().to_string(), n, mean, sd]);
     }
-    writer.into_inner().map_err(|e| bug(e.to_string()))
+    csv_of_cells(rows.iter().map(|row| Ok(row.iter().collect())))
+        .map_err(|e| Error::internal(format!("the summary cannot be written as CSV ({e})")))
 }

@@ -150,6 +150,7 @@ impl Operation for HscLoss {
 )]
 #[strum(serialize_all = "kebab-case")]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Gradient {
     /// Its magnitude
     #[default]

@@ -1,0 +1,251 @@
+//! Image files, row by row and in bytes, whatever the format.
+//!
+//! | file | decodes |
+//! | --- | --- |
+//! | `png` | PNG, a row at a time |
+//! | `tiff` | TIFF, a strip or a row of tiles at a time |
+//! | `jpeg` | JPEG, whole; a scan that ends early is an error |
+//! | `whole` | BMP, WebP, PNM and rare kinds of TIFF, whole |
+//!
+//! What decoding takes of memory is known from a file's head, before any of it is asked for.
+
+mod jpeg;
+mod png;
+mod tiff;
+mod whole;
+
+use std::io::{BufReader, Read, Seek};
+use std::path::{Path, PathBuf};
+
+use image::metadata::Orientation;
+use image::{DynamicImage, GrayImage, RgbImage};
+use rayon::prelude::*;
+
+use crate::data::images::{Images, MASK_THRESHOLD, Mask, luma};
+use crate::error::{Error, Result};
+use crate::{files, memory};
+
+/// Files that are open at a time: systems allow a process a thousand or so.
+const OPEN: usize = 256;
+
+/// An image file whose head has been read. It shows grey or RGB bytes: 16-bit samples are reduced to 8, transparency is dropped,
+/// palettes are looked up, and the orientation that a camera recorded (EXIF) is applied.
+pub(crate) struct ImageFile {
+    path: PathBuf,
+    head: Head,
+    decoder: Box<dyn Decode + Send>,
+}
+
+/// What the head of a file says.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    /// Rows and columns as they are stored.
+    height: usize,
+    width: usize,
+    /// 1 (grey) or 3 (red, green, blue).
+    channels: usize,
+    orientation: Orientation,
+    /// Bytes of memory that the decoder takes.
+    decoder_bytes: usize,
+}
+
+/// What decodes one format, the head of a file behind it.
+trait Decode {
+    /// Hands out all rows, of `width * channels` bytes each, from the top; or says what is wrong.
+    fn rows(self: Box<Self>, row: &mut dyn FnMut(&[u8])) -> std::result::Result<(), String>;
+}
+
+/// What the head of a file turned into: its decoder, or what is wrong with it.
+type Opened = std::result::Result<(Head, Box<dyn Decode + Send>), String>;
+
+impl Head {
+    /// Bytes of all pixels.
+    fn len(&self) -> usize {
+        self.height.saturating_mul(self.width).saturating_mul(self.channels)
+    }
+
+    fn is_upright(&self) -> bool {
+        self.orientation == Orientation::NoTransforms
+    }
+}
+
+impl ImageFile {
+    /// Reads the head of a PNG, JPEG, BMP, TIFF, WebP or PNM file.
+    ///
+    /// # Errors
+    /// What is no such file, or takes more memory to decode than images may take ([`memory::for_images`]).
+    pub(crate) fn open(path: &Path) -> Result<ImageFile> {
+        let mut file = BufReader::new(files::open(path)?);
+        let mut start = Vec::new();
+        (&mut file).take(4).read_to_end(&mut start).map_err(Error::io("read", path))?;
+        file.rewind().map_err(Error::io("read", path))?;
+        let opened = match start.as_slice() {
+            [] => Err("the file is empty".into()),
+            [0x89, b'P', b'N', b'G'] => png::open(file),
+            [0xFF, 0xD8, ..] => jpeg::open(file, path),
+            [b'I', b'I', 42 | 43, 0] | [b'M', b'M', 0, 42 | 43] => tiff::open(file, path),
+            _ => whole::open(path),
+        };
+        let (head, decoder) = opened.map_err(|why| unreadable(path, &why))?;
+        let Head { height, width, .. } = head;
+        if width == 0 || height == 0 {
+            return Err(unreadable(path, "it has no pixels"));
+        }
+        let image = ImageFile { path: path.to_path_buf(), head, decoder };
+        // What a damaged head claims is not asked of the allocator, which would end the program.
+        if image.bytes() > memory::for_images() {
+            let problem = format!(
+                "its {width} × {height} pixels take {} to decode, and images may take {} (`memory`)",
+                memory::in_words(image.bytes()),
+                memory::in_words(memory::for_images()),
+            );
+            let remedy = "save it as a PNG without interlacing, which is read row by row, or allow more";
+            return Err(Error::file(path, problem, remedy));
+        }
+        Ok(image)
+    }
+
+    /// (height, width) of the image.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let Head { height, width, orientation, .. } = self.head;
+        match orientation {
+            Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH => (width, height),
+            _ => (height, width),
+        }
+    }
+
+    /// Its own channels: 1 where it is grey, else 3.
+    pub(crate) fn channels(&self) -> usize {
+        self.head.channels
+    }
+
+    /// Bytes of memory that [`ImageFile::rows`] takes.
+    pub(crate) fn bytes(&self) -> usize {
+        // A turned image lies there whole, twice.
+        let turned = if self.head.is_upright() { 0 } else { 2 };
+        self.head.decoder_bytes.saturating_add(self.head.len().saturating_mul(turned))
+    }
+
+    /// Bytes of memory that [`ImageFile::read`] takes.
+    pub(crate) fn bytes_whole(&self) -> usize {
+        self.bytes().saturating_add(self.head.len())
+    }
+
+    /// Hands out its rows, of `width * channels` bytes each, from the top.
+    ///
+    /// # Errors
+    /// A file that is damaged, where rows may have come before.
+    pub(crate) fn rows(self, mut row: impl FnMut(&[u8])) -> Result<()> {
+        let ImageFile { path, head, decoder } = self;
+        if head.is_upright() {
+            return decoder.rows(&mut row).map_err(|why| unreadable(&path, &why));
+        }
+        let mut image = upright(whole(&path, head, decoder)?, head.orientation);
+        let len = image.width * image.channels;
+        std::mem::take(&mut image.pixels).chunks_exact(len).for_each(row);
+        Ok(())
+    }
+
+    /// All of it.
+    pub(crate) fn read(self) -> Result<Images> {
+        let ImageFile { path, head, decoder } = self;
+        whole(&path, head, decoder).map(|image| upright(image, head.orientation))
+    }
+}
+
+/// Opens files and does `work` with each and what belongs to it, in parallel: on as many at a time as images may take of memory.
+/// Results come in the order of the files.
+pub(crate) fn each_file<'a, T: Send, R: Send>(
+    files: impl IntoIterator<Item = (&'a PathBuf, T)>,
+    work: impl Fn(Result<ImageFile>, T) -> Result<R> + Sync,
+) -> Vec<Result<R>> {
+    let mut results = Vec::new();
+    let mut files = files.into_iter().peekable();
+    while files.peek().is_some() {
+        let some: Vec<_> = files.by_ref().take(OPEN).collect();
+        let opened: Vec<_> = some.into_par_iter().map(|(path, with)| (ImageFile::open(path), with)).collect();
+        let bytes: Vec<usize> = opened.iter().map(|(file, _)| file.as_ref().map_or(0, ImageFile::bytes)).collect();
+        let mut opened = opened.into_iter();
+        for run in memory::runs(&bytes, memory::for_images()) {
+            let run: Vec<_> = opened.by_ref().take(run.len()).collect();
+            results.par_extend(run.into_par_iter().map(|(file, with)| work(file, with)));
+        }
+    }
+    results
+}
+
+/// Reads a PNG, JPEG, BMP, TIFF, WebP or PNM file at its own size as one image of 1 or 3 channels.
+///
+/// The orientation that a camera recorded (EXIF) is applied; 16-bit samples are reduced to 8; transparency is dropped.
+pub(crate) fn read_image(path: &Path, channels: usize) -> Result<Images> {
+    Ok(ImageFile::open(path)?.read()?.with_channels(channels))
+}
+
+/// Reads a ground-truth mask at its own size: anomalous where the image's brightness is [`MASK_THRESHOLD`] or more.
+pub(crate) fn read_mask(file: ImageFile) -> Result<Mask> {
+    let (height, width) = file.size();
+    let is_colour = file.channels() == 3;
+    let mut pixels = Vec::new();
+    let marked = |value: u8| u8::from(value >= MASK_THRESHOLD);
+    file.rows(|row| {
+        if is_colour {
+            pixels.extend(row.as_chunks().0.iter().map(|&colour| marked(luma(colour))));
+        } else {
+            pixels.extend(row.iter().map(|&value| marked(value)));
+        }
+    })?;
+    Ok(Mask { height, width, pixels })
+}
+
+/// An image as it is stored.
+fn whole(path: &Path, head: Head, decoder: Box<dyn Decode + Send>) -> Result<Images> {
+    let Head { height, width, channels, .. } = head;
+    let mut image = Images { count: 1, ..Images::empty(height, width, channels) };
+    let room = image.pixels.try_reserve_exact(head.len());
+    room.map_err(|_| unreadable(path, &format!("its {width} × {height} pixels do not fit into memory")))?;
+    decoder.rows(&mut |row| image.pixels.extend_from_slice(row)).map_err(|why| unreadable(path, &why))?;
+    Ok(image)
+}
+
+/// An image turned as its orientation says.
+fn upright(image: Images, orientation: Orientation) -> Images {
+    if orientation == Orientation::NoTransforms {
+        return image;
+    }
+    let Images { height, width, channels, pixels, .. } = image;
+    let (columns, rows) = (width as u32, height as u32);
+    let turned = match channels {
+        1 => GrayImage::from_raw(columns, rows, pixels).map(DynamicImage::from),
+        _ => RgbImage::from_raw(columns, rows, pixels).map(DynamicImage::from),
+    };
+    let Some(mut turned) = turned else { unreachable!("an image has as many bytes as its shape says") };
+    turned.apply_orientation(orientation);
+    turned.into()
+}
+
+/// Adds the samples of pixels that are grey or colour, not how transparent they are, as bytes. A pixel has 1 to 4 samples.
+fn push_bytes<T: Copy>(out: &mut Vec<u8>, samples: &[T], per_pixel: usize, byte: impl Fn(T) -> u8) {
+    let shown = channels_of(per_pixel);
+    out.extend(samples.chunks_exact(per_pixel).flat_map(|pixel| pixel[..shown].iter().map(|&sample| byte(sample))));
+}
+
+/// The channels of pixels of so many samples, transparency dropped.
+fn channels_of(per_pixel: usize) -> usize {
+    if per_pixel < 3 { 1 } else { 3 }
+}
+
+/// The error of a file that cannot be read as an image.
+fn unreadable(path: &Path, why: &str) -> Error {
+    let remedy = "give a whole PNG, JPEG, BMP, TIFF, WebP or PNM file, or remove this one";
+    Error::file(path, format!("not a readable image ({})", one_line(why)), remedy)
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests;

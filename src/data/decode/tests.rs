@@ -1,0 +1,292 @@
+use base64::Engine;
+use image::{GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage, Rgba};
+
+use super::*;
+
+fn one(height: usize, width: usize, channels: usize, pixels: Vec<u8>) -> Images {
+    Images { count: 1, height, width, channels, pixels }
+}
+
+#[test]
+fn reads_grey_colour_deep_and_transparent_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    GrayImage::from_raw(3, 1, vec![0, 127, 255]).unwrap().save(path("grey.png")).unwrap();
+    assert_eq!(read_image(&path("grey.png"), 1).unwrap(), one(1, 3, 1, vec![0, 127, 255]));
+    assert_eq!(read_image(&path("grey.png"), 3).unwrap().pixels[3..6], [127; 3]);
+    let mask = |name: &str| read_mask(ImageFile::open(&path(name)).unwrap()).unwrap().pixels;
+    assert_eq!(mask("grey.png"), [0, 0, 1]);
+    RgbImage::from_pixel(1, 2, Rgb([255, 0, 0])).save(path("red.bmp")).unwrap();
+    assert_eq!(read_image(&path("red.bmp"), 1).unwrap(), one(2, 1, 1, vec![76, 76]));
+    assert_eq!(mask("red.bmp"), [0, 0], "by its brightness");
+    let deep: ImageBuffer<Luma<u16>, _> = ImageBuffer::from_raw(2, 1, vec![65_535, 257 * 40]).unwrap();
+    deep.save(path("deep.png")).unwrap();
+    assert_eq!(read_image(&path("deep.png"), 1).unwrap().pixels, [255, 40]);
+    image::RgbaImage::from_pixel(1, 1, Rgba([9, 8, 7, 0])).save(path("clear.png")).unwrap();
+    assert_eq!(read_image(&path("clear.png"), 3).unwrap().pixels, [9, 8, 7]);
+}
+
+/// A JPEG whose EXIF block says "rotate by 90° clockwise" is turned.
+#[test]
+fn honours_the_recorded_orientation() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("turned.jpg");
+    let mut jpeg = Vec::new();
+    let wide = RgbImage::from_fn(16, 8, |x, _| if x < 8 { Rgb([255; 3]) } else { Rgb([0; 3]) });
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 100).encode_image(&wide).unwrap();
+    // APP1: "Exif", big-endian TIFF, one entry: tag 0x0112 (orientation), type SHORT, count 1, value 6.
+    let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0".to_vec();
+    let mut bytes = vec![0xFF, 0xD8, 0xFF, 0xE1, 0, exif.len() as u8 + 2];
+    bytes.append(&mut exif);
+    bytes.extend_from_slice(&jpeg[2..]);
+    std::fs::write(&path, bytes).unwrap();
+    let read = read_image(&path, 1).unwrap();
+    assert_eq!((read.height, read.width), (16, 8));
+    assert_eq!(ImageFile::open(&path).unwrap().size(), (16, 8));
+    assert!(read.pixels[0] > 250 && read.pixels[16 * 8 - 1] < 5, "the white half is on top");
+}
+
+/// Printers' colours become red, green and blue.
+#[test]
+fn reads_cmyk() {
+    // PIL.Image.new("CMYK", (8, 8), (255, 0, 0, 0)), its left half (0, 0, 0, 128), saved with quality 90.
+    const JPEG: &str = "\
+        /9j/7gAOQWRvYmUAZAAAAAAA/9sAQwADAgIDAgIDAwMDBAMDBAUIBQUEBAUKBwcGCAwKDAwLCgsLDQ4SEA0OEQ4LCxAWEBETFBUV\
+        FQwPFxgWFBgSFBUU/8AAFAgACAAIBEMRAE0RAFkRAEsRAP/EABYAAQEBAAAAAAAAAAAAAAAAAAkBCP/EABsQAAEEAwAAAAAAAAAA\
+        AAAAAAAICUbER4SF/9oADgRDAE0AWQBLAAA/AI+dhPt0BUxUzVCF5to2D//Z";
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("print.jpg");
+    std::fs::write(&path, base64::engine::general_purpose::STANDARD.decode(JPEG).unwrap()).unwrap();
+    let read = read_image(&path, 3).unwrap();
+    assert_eq!((read.height, read.width), (8, 8));
+    // As Pillow's conversion has it, but for rounding.
+    let near = |at: usize, colour: [u8; 3]| {
+        let found = &read.pixels[3 * at..][..3];
+        assert!(found.iter().zip(colour).all(|(a, b)| a.abs_diff(b) <= 2), "{found:?} is not {colour:?}");
+    };
+    near(9, [127; 3]);
+    near(14, [0, 255, 255]);
+}
+
+#[test]
+fn what_is_no_image_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bad.png");
+    let says = |bytes: &[u8], words: &str| {
+        std::fs::write(&path, bytes).unwrap();
+        let message = read_image(&path, 1).unwrap_err().to_string();
+        assert!(message.contains("bad.png") && message.contains(words) && !message.contains('\n'), "{message}");
+    };
+    says(b"hello, I am a text file", "not a readable image");
+    says(b"", "the file is empty");
+    says(b"P6\n0 64\n255\n", "it has no pixels");
+    says(b"P6\n64 0\n255\n", "it has no pixels");
+    says(b"P6\n4000000 4000000\n255\n", "its 4000000 × 4000000 pixels take");
+    GrayImage::new(50, 50).save(&path).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    says(&whole[..whole.len() / 2], "not a readable image");
+    let photo = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * y) as u8, x as u8, y as u8]));
+    for format in [ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::WebP, ImageFormat::Pnm] {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        photo.write_to(&mut bytes, format).unwrap();
+        let bytes = bytes.into_inner();
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(read_image(&path, 3).unwrap().height, 64, "{format:?}");
+        says(&bytes[..bytes.len() * 3 / 4], "not a readable image");
+    }
+    assert!(read_image(&dir.path().join("absent.png"), 1).unwrap_err().to_string().contains("absent.png"));
+    assert!(read_image(dir.path(), 1).is_err());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_panic(mut bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300), head in 0..5usize) {
+        let heads: [&[u8]; 5] = [b"", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"P5 3 3 255\n", b"BM", b"\xFF\xD8\xFF\xE0"];
+        bytes.splice(0..0, heads[head].iter().copied());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::fs::write(&path, bytes).unwrap();
+        let _ = read_image(&path, 3);
+    }
+}
+
+/// All kinds of samples, by rows, are as the crate `image` has them when it decodes the whole.
+#[test]
+fn rows_are_as_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let value = |x: u32, y: u32, c: u32| (x * 3011 + y * 977 + c * 20011 + x * y * c) as u16;
+    let deep = ImageBuffer::from_fn(37, 21, |x, y| image::Rgba([0, 1, 2, 3].map(|c| value(x, y, c))));
+    let all = DynamicImage::ImageRgba16(deep);
+    let kinds = [
+        DynamicImage::from(all.to_luma8()),
+        all.to_luma_alpha8().into(),
+        all.to_rgb8().into(),
+        all.to_rgba8().into(),
+        all.to_luma16().into(),
+        all.to_luma_alpha16().into(),
+        all.to_rgb16().into(),
+        all,
+    ];
+    for format in [ImageFormat::Png, ImageFormat::Tiff] {
+        for (i, kind) in kinds.iter().enumerate() {
+            let path = dir.path().join(format!("{i}.{}", format.extensions_str()[0]));
+            if kind.save_with_format(&path, format).is_err() {
+                assert!(format == ImageFormat::Tiff && matches!(i, 1 | 5), "{format:?} {i}"); // it writes no grey with alpha
+                continue;
+            }
+            let file = ImageFile::open(&path).unwrap();
+            assert_eq!((file.size(), file.channels()), ((21, 37), if kind.color().has_color() { 3 } else { 1 }));
+            let bytes = file.bytes();
+            assert!(format == ImageFormat::Tiff || bytes < (1 << 18) + 37 * 8 * 4, "{bytes} bytes");
+            let mut rows = Vec::new();
+            file.rows(|row| rows.push(row.to_vec())).unwrap();
+            assert_eq!(rows.len(), 21);
+            assert_eq!(rows.concat(), Images::from(image::open(&path).unwrap()).pixels, "{format:?} {i}");
+        }
+    }
+}
+
+/// An uncompressed TIFF in little-endian order: tags with their values, and the data, to which offsets (tags 273 and 324) are told.
+fn tiff(tags: &[(u16, &[u32])], data: &[u8]) -> Vec<u8> {
+    let entries = 8 + 2 + 12 * tags.len() + 4;
+    let arrays: usize = tags.iter().filter(|(_, values)| values.len() > 1).map(|(_, values)| 4 * values.len()).sum();
+    let mut file = b"II*\0\x08\0\0\0".to_vec();
+    file.extend((tags.len() as u16).to_le_bytes());
+    let mut stored: Vec<u8> = Vec::new();
+    for &(tag, values) in tags {
+        let base = if matches!(tag, 273 | 324) { entries + arrays } else { 0 };
+        let values: Vec<u8> = values.iter().flat_map(|value| (value + base as u32).to_le_bytes()).collect();
+        file.extend(tag.to_le_bytes());
+        file.extend(4_u16.to_le_bytes()); // LONG
+        file.extend((values.len() as u32 / 4).to_le_bytes());
+        if values.len() == 4 {
+            file.extend(values);
+        } else {
+            file.extend(((entries + stored.len()) as u32).to_le_bytes());
+            stored.extend(values);
+        }
+    }
+    file.extend([0; 4]);
+    file.extend(stored);
+    file.extend(data);
+    file
+}
+
+/// Width, height, bits per sample, no compression, how samples are meant, samples per pixel.
+fn head<'a>(bits: &'a [u32], meaning: &'a [u32], samples: &'a [u32]) -> Vec<(u16, &'a [u32])> {
+    vec![(256, &[5]), (257, &[3]), (258, bits), (259, &[1]), (262, meaning), (277, samples)]
+}
+
+#[test]
+fn reads_tiles_planes_and_large_tiffs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.tif");
+    let read = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        ImageFile::open(&path).unwrap().read().unwrap()
+    };
+    // 5 × 3 pixels of 16 × 16 tiles have one tile; of 3 rows that begin with 0, 16 and 32.
+    let tile: Vec<u8> = (0..=255).collect();
+    let mut tags = head(&[8], &[1], &[1]);
+    tags.extend([(322, &[16][..]), (323, &[16]), (324, &[0]), (325, &[256])]);
+    assert_eq!(read(&tiff(&tags, &tile)), one(3, 5, 1, vec![0, 1, 2, 3, 4, 16, 17, 18, 19, 20, 32, 33, 34, 35, 36]));
+    // 20 × 3 pixels have two, the second cut.
+    tags[0] = (256, &[20]);
+    let len = tags.len();
+    tags[len - 2] = (324, &[0, 256]);
+    tags[len - 1] = (325, &[256, 256]);
+    let both = [tile.clone(), vec![7; 256]].concat();
+    let wide = read(&tiff(&tags, &both));
+    assert_eq!(
+        (wide.width, &wide.pixels[20..24], &wide.pixels[35..40]),
+        (20, &[16, 17, 18, 19][..], &[31, 7, 7, 7, 7][..])
+    );
+    // Red, green and blue in planes of one strip each.
+    let mut tags = head(&[8, 8, 8], &[2], &[3]);
+    tags.extend([(273, &[0, 15, 30][..]), (278, &[3]), (279, &[15, 15, 15]), (284, &[2])]);
+    tags.sort();
+    let planes: Vec<u8> = (0..45).collect();
+    assert_eq!(read(&tiff(&tags, &planes)).pixels[..6], [0, 15, 30, 1, 16, 31]);
+    // Grey with a second sample that has no meaning, as Pillow writes it.
+    let mut tags = head(&[8, 8], &[1], &[2]);
+    tags.extend([(273, &[0][..]), (278, &[3]), (279, &[30])]);
+    tags.sort();
+    assert_eq!(read(&tiff(&tags, &planes[..30])).pixels[..5], [0, 2, 4, 6, 8]);
+    // A BigTIFF of tifffile: 2 × 1 pixels, 9 and 200.
+    let big = base64::engine::general_purpose::STANDARD.decode(BIG_TIFF).unwrap();
+    assert_eq!(read(&big), one(1, 2, 1, vec![9, 200]));
+}
+
+#[test]
+fn kinds_of_tiff_that_have_no_grey_or_colour_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.tif");
+    for (bits, meaning, format, more, words) in [
+        (32, 1, 3, None, "32-bit floating-point samples; save it with 8 or 16 bits"),
+        (16, 1, 2, None, "signed samples"),
+        (8, 3, 1, Some(vec![0; 768]), "a palette; save it as grey or RGB"),
+        (64, 1, 1, None, "save it as grey or RGB of 8 or 16 bits"),
+    ] {
+        let (bits, meaning, format) = ([bits], [meaning], [format]);
+        let mut tags = head(&bits, &meaning, &[1]);
+        tags.extend([(273, &[0][..]), (278, &[3]), (279, &[120]), (339, &format)]);
+        tags.extend(more.iter().map(|palette| (320, palette.as_slice())));
+        tags.sort();
+        std::fs::write(&path, tiff(&tags, &[0; 120])).unwrap();
+        let message = ImageFile::open(&path).err().unwrap().to_string();
+        assert!(message.contains("image.tif: not a readable image (a TIFF") && message.contains(words), "{message}");
+    }
+}
+
+/// A file whose scan ends early is refused though an end marker follows, of one scan and of several.
+#[test]
+fn scans_that_end_early_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cut.jpg");
+    let photo = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * y) as u8, (x * 4) as u8, (y * x * 7) as u8]));
+    let mut whole = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut whole, 90).encode_image(&photo).unwrap();
+    let progressive = base64::engine::general_purpose::STANDARD.decode(PROGRESSIVE).unwrap();
+    for whole in [whole, progressive] {
+        std::fs::write(&path, &whole).unwrap();
+        read_image(&path, 3).unwrap();
+        let scan = whole.windows(2).position(|pair| pair == [0xFF, 0xDA]).unwrap() + 14;
+        for tenths in 1..10 {
+            let cut = scan + (whole.len() - scan) * tenths / 10;
+            std::fs::write(&path, [&whole[..cut], &[0xFF, 0xD9]].concat()).unwrap();
+            assert!(read_image(&path, 3).is_err(), "{tenths} tenths of {} bytes", whole.len());
+        }
+    }
+}
+
+/// What an interlaced file shows does not depend on that.
+#[test]
+fn reads_interlaced_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("adam7.png");
+    std::fs::write(&path, base64::engine::general_purpose::STANDARD.decode(ADAM7).unwrap()).unwrap();
+    let expected: Vec<u8> = (0..25).map(|i| i * 9).collect();
+    assert_eq!(read_image(&path, 1).unwrap(), one(5, 5, 1, expected));
+}
+
+/// tifffile.imwrite(…, np.array([[9, 200]], "u1"), bigtiff=True).
+const BIG_TIFF: &str = "\
+    SUkrAAgAAAAQAAAAAAAAAAwAAAAAAAAAAAEEAAEAAAAAAAAAAgAAAAAAAAABAQQAAQAAAAAAAAABAAAAAAAAAAIBAwABAAAAAAAA\
+    AAgAAAAAAAAAAwEDAAEAAAAAAAAAAQAAAAAAAAAGAQMAAQAAAAAAAAABAAAAAAAAABEBEAABAAAAAAAAABABAAAAAAAAFQEDAAEA\
+    AAAAAAAAAQAAAAAAAAAWAQQAAQAAAAAAAAABAAAAAAAAABcBEAABAAAAAAAAAAIAAAAAAAAAGgEFAAEAAAAAAAAAAQAAAAEAAAAb\
+    AQUAAQAAAAAAAAABAAAAAQAAACgBAwABAAAAAAAAAAEAAAAAAAAAAAAAAAAAAAAJyA==";
+
+/// 24 × 24 pixels of noise by Pillow: quality=30, progressive=True.
+const PROGRESSIVE: &str = "\
+    /9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABsSFBcUERsXFhceHBsgKEIrKCUlKFE6PTBCYFVlZF9VXVtqeJmBanGQc1tdhbWGkJ6j\
+    q62rZ4C8ybqmx5moq6T/wgALCAAYABgBAREA/8QAFwAAAwEAAAAAAAAAAAAAAAAAAAECA//aAAgBAQAAAAETllZ1/8QAGhAAAgID\
+    AAAAAAAAAAAAAAAAAAECERAhIv/aAAgBAQABBQLl4YjSHaJVQz//xAAdEAADAAICAwAAAAAAAAAAAAAAARECMUFRYYGx/9oACAEB\
+    AAY/ApXOhYs59ke7pEZ8LkdOnk//xAAeEAACAwEAAgMAAAAAAAAAAAABEQAhMUFRkXGx8P/aAAgBAQABPyEnAAHxkDBspMfUIFCh\
+    To4ZfBo2AjwuUA3dgMgOAn78fvmHnAk7vhmAt4/U/9oACAEBAAAAEMV//8QAHxABAQEAAgMBAAMAAAAAAAAAAREhADFBYXFRkbHh\
+    /9oACAEBAAE/EHEGNlSL72gvvtkvFAJCrBihlvVoefU5YjQ0bmEezdP9hRYOGKCxNZ53zbLxS4kJfyDg+/64q+JBHBEC3Jnu395d\
+    5rfh+vYvn+XFhMgeyhRX2lqfePvsjNGQBmXVzTn/2Q==";
+
+/// 5 × 5 grey pixels, 0, 9, 18 …, in the seven passes of the PNG specification.
+const ADAM7: &str = "\
+    iVBORw0KGgoAAAANSUhEUgAAAAUAAAAFCAAAAAHfA0mvAAAALUlEQVR42mNgYFBh2HKDQYjhGENUTh0DpzRDcinD3vMMumb2HoEM\
+    7RNmLloNAJ+3Co2IUuykAAAAAElFTkSuQmCC";

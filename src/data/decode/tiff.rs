@@ -1,0 +1,110 @@
+//! TIFF and BigTIFF: a strip or a row of tiles at a time; planes, CMYK, single bits and colours of 32 bits as a whole.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use image::metadata::Orientation;
+use tiff::ColorType;
+use tiff::decoder::{Decoder, DecodingResult, Limits};
+use tiff::tags::{PlanarConfiguration, SampleFormat, Tag};
+
+use super::{Decode, Head, Opened, channels_of, push_bytes, whole};
+use crate::data::images::upper_byte;
+use crate::memory;
+
+struct Tiff {
+    decoder: Decoder<BufReader<File>>,
+    height: usize,
+    width: usize,
+    /// Samples of a pixel, transparency among them.
+    per_pixel: usize,
+}
+
+pub(super) fn open(file: BufReader<File>, path: &Path) -> Opened {
+    let mut limits = Limits::default();
+    limits.decoding_buffer_size = memory::for_images();
+    limits.intermediate_buffer_size = memory::for_images();
+    let mut decoder = Decoder::new(file).map_err(|e| e.to_string())?.with_limits(limits);
+    if let Some(2 | 3) = decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation).ok().flatten()
+        && decoder.find_tag(Tag::ColorMap).is_ok_and(|map| map.is_some())
+    {
+        return Err("a TIFF with a palette; save it as grey or RGB".into());
+    }
+    let color = decoder.colortype().map_err(|e| e.to_string())?;
+    let format = decoder.find_tag_unsigned_vec::<u16>(Tag::SampleFormat).map_err(|e| e.to_string())?;
+    let is = |kind: SampleFormat| format.iter().flatten().any(|&format| SampleFormat::from_u16(format) == Some(kind));
+    if is(SampleFormat::Int) {
+        return Err("a TIFF of signed samples; save it with 8 or 16 bits without sign".into());
+    }
+    let per_pixel = match color {
+        ColorType::Gray(8 | 16) => 1,
+        ColorType::GrayA(8 | 16) | ColorType::Multiband { bit_depth: 8 | 16, num_samples: 2 } => 2,
+        ColorType::RGB(8 | 16) => 3,
+        ColorType::RGBA(8 | 16) => 4,
+        ColorType::Gray(1) | ColorType::CMYK(8 | 16) | ColorType::RGB(32) | ColorType::RGBA(32) => 0,
+        ColorType::Gray(bits) if is(SampleFormat::IEEEFP) => {
+            return Err(format!("a TIFF of {bits}-bit floating-point samples; save it with 8 or 16 bits"));
+        }
+        other => return Err(format!("a TIFF of {other:?}; save it as grey or RGB of 8 or 16 bits")),
+    };
+    let planes = decoder.find_tag_unsigned::<u16>(Tag::PlanarConfiguration).map_err(|e| e.to_string())?;
+    if per_pixel == 0 || planes == Some(PlanarConfiguration::Planar.to_u16()) && per_pixel > 1 {
+        return whole::open(path);
+    }
+    let orientation = decoder.find_tag_unsigned::<u16>(Tag::Orientation).map_err(|e| e.to_string())?;
+    let orientation = orientation.and_then(|tag| Orientation::from_exif(tag.min(255) as u8));
+    let (width, height) = decoder.dimensions().map_err(|e| e.to_string())?;
+    let (width, height) = (width as usize, height as usize);
+    let (across, down) = decoder.chunk_dimensions();
+    let bytes = per_pixel * usize::from(color.bit_depth() / 8);
+    let band = width.saturating_add(across as usize).saturating_mul(height.min(down as usize)).saturating_mul(bytes);
+    let head = Head {
+        height,
+        width,
+        channels: channels_of(per_pixel),
+        orientation: orientation.unwrap_or(Orientation::NoTransforms),
+        // A strip or a row of tiles, as it comes and as bytes.
+        decoder_bytes: band.saturating_mul(2),
+    };
+    Ok((head, Box::new(Tiff { decoder, height, width, per_pixel })))
+}
+
+impl Decode for Tiff {
+    fn rows(self: Box<Self>, row: &mut dyn FnMut(&[u8])) -> Result<(), String> {
+        let Tiff { mut decoder, height, width, per_pixel } = *self;
+        let (across, down) = decoder.chunk_dimensions();
+        let (across, down) = (across as usize, down as usize);
+        if across == 0 || down == 0 {
+            return Err("its strips have no size".into());
+        }
+        let channels = channels_of(per_pixel);
+        let (mut chunk, mut rows) = (Vec::new(), Vec::new());
+        let columns = width.div_ceil(across);
+        for (band, top) in (0..height).step_by(down).enumerate() {
+            let high = down.min(height - top);
+            rows.clear();
+            rows.resize(high * width * channels, 0);
+            for column in 0..columns {
+                let left = column * across;
+                let wide = across.min(width - left);
+                let index = u32::try_from(band * columns + column).map_err(|e| e.to_string())?;
+                chunk.clear();
+                match decoder.read_chunk(index).map_err(|e| e.to_string())? {
+                    DecodingResult::U8(samples) => push_bytes(&mut chunk, &samples, per_pixel, |sample| sample),
+                    DecodingResult::U16(samples) => push_bytes(&mut chunk, &samples, per_pixel, upper_byte),
+                    _ => return Err("its samples have other kinds than its head says".into()),
+                }
+                if chunk.len() != high * wide * channels {
+                    return Err("its strips are of other sizes than its head says".into());
+                }
+                let targets = rows.chunks_exact_mut(width * channels);
+                for (target, source) in targets.zip(chunk.chunks_exact(wide * channels)) {
+                    target[left * channels..][..wide * channels].copy_from_slice(source);
+                }
+            }
+            rows.chunks_exact(width * channels).for_each(&mut *row);
+        }
+        Ok(())
+    }
+}
