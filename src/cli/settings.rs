@@ -13,6 +13,7 @@ use super::terminal::log;
 use crate::data::supervise::NoiseMode;
 use crate::datasets::DatasetKind;
 use crate::datasets::folder::FOLDER;
+use crate::datasets::outliers::kinds_of_outliers;
 use crate::error::{Error, Result};
 use crate::named::Named;
 use crate::run::settings::{Form, Group, Moved, SETTINGS, Setting, Settings};
@@ -118,7 +119,11 @@ impl<const SWEEP: bool> FromArgMatches for Choices<SWEEP> {
 
 /// A setting as a flag.
 fn arg(setting: &'static Setting) -> Arg {
-    let arg = Arg::new(setting.name).long(setting.flag()).help(of_settings(setting.about));
+    let about = match setting.name {
+        "outliers" => format!("{}: {}", setting.about, kinds_of_outliers()),
+        _ => setting.about.to_string(),
+    };
+    let arg = Arg::new(setting.name).long(setting.flag()).help(of_settings(&about));
     let arg = match setting.group {
         // First of all flags.
         Group::Daily if setting.name == "data" => arg.display_order(0),

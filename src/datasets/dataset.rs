@@ -155,7 +155,10 @@ fn root(kind: DatasetKind, data: Option<&Path>) -> Result<PathBuf> {
             "check its spelling, or name the folder where it lies with `data` DIR",
         )),
         None => match &kind.home {
-            None => Err(Error::setting("the data is not named", "name the folder that holds it with `data` DIR")),
+            None => Err(Error::setting(
+                "the data is not named",
+                "name the folder that holds it with `data` DIR; a folder of yours with the name of a dataset is written as a path, such as ./custom",
+            )),
             Some(home) if Path::new(home.path).is_dir() => Ok(PathBuf::from(home.path)),
             Some(home) => Err(Error::file(home.path, home.absent, home.remedy)),
         },

@@ -114,14 +114,16 @@ fn kinds() -> impl Iterator<Item = &'static OutlierSpec> {
     DatasetKind::all().into_iter().flat_map(|dataset| dataset.outliers)
 }
 
+/// All kinds as they are written.
+pub(crate) fn kinds_of_outliers() -> String {
+    kinds().map(|kind| format!("{}:PATH", kind.word)).collect::<Vec<_>>().join(", ")
+}
+
 impl FromStr for OutlierSource {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<OutlierSource> {
-        let remedy = || {
-            let kinds: Vec<String> = kinds().map(|kind| format!("{}:PATH", kind.word)).collect();
-            format!("write {}", kinds.join(", "))
-        };
+        let remedy = || format!("write {}", kinds_of_outliers());
         let (kind, path) = match text.split_once(':') {
             Some((kind, path)) if !path.is_empty() => (kind, PathBuf::from(path)),
             _ => return Err(Error::setting(format!("'{text}' is not KIND:PATH"), remedy())),

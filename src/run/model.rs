@@ -131,7 +131,12 @@ impl Model {
 
     /// Loads a model file, or the `model.safetensors` of a run's folder.
     pub fn load(path: &Path) -> Result<Model> {
+        let named = path;
         let path = model_file(path);
+        if named.is_dir() && !path.exists() {
+            let remedy = "name a model file or the folder of a run first, then what it is for";
+            return Err(Error::file(named, "holds no model", remedy));
+        }
         let bytes = files::read(&path)?;
         let file = checkpoint::TensorFile::parse(&path, &bytes, REMEDY)?;
         let Some(meta) = file.header.get(ENTRY) else {

@@ -46,7 +46,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// Ends the training after the current step once [`Stop::request`] was called, from any thread; the result is the model as trained
-    /// until then.
+    /// until then. Requested before it begins, it ends without a step, with a model that has learned nothing: see
+    /// [`Trained::interrupted`].
     pub fn stop_by(self, stop: &'a Stop) -> Trainer<'a> {
         Trainer { stop: Some(stop), ..self }
     }

@@ -2,6 +2,8 @@
 //! of the driver; `FCDD_TEST_DEVICE` (`gpu`, `standin`, `checked`) chooses. `primitives` tests each instruction that the kernels write as PTX
 //! by itself, against NVIDIA's manual: if something fails on a GPU, run these first.
 
+#[path = "../numerics/company.rs"]
+mod company;
 #[path = "../numerics/support.rs"]
 #[allow(dead_code)] // tests/numerics uses all of it
 mod numbers;

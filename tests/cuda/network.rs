@@ -10,6 +10,7 @@ use fcdd::run::verify::stepwise::{self, TestedDevice};
 use fcdd::run::verify::{Check, CheckBatch, CheckOutcome, CheckReport};
 use fcdd::steps::hsc_loss::Gradient;
 
+use crate::company::{self, said_in_any_company};
 use crate::numbers::{largest, noise};
 use crate::resnet::assert_is_torchvisions;
 use crate::support::{Gpu, Switch, on_device};
@@ -111,6 +112,21 @@ fn beside_the_cpu(gpu: &Gpu, net: &str, side: usize, optimizer: Optimizer, maps:
 /// larger relative to the sum. Where two values of a pool's window differ by rounding only, its argmax may differ, which changes one term of
 /// thousands.
 const GRADIENTS: f64 = 2e-4;
+
+/// A score is a function of net and image alone on a GPU too, whatever tiles the size of a batch chooses.
+#[test]
+fn a_score_is_a_function_of_its_image() {
+    on_device(|gpu| {
+        let nets = if gpu.is_checked() { &company::NETS[..1] } else { &company::NETS };
+        for &(net, side) in nets {
+            said_in_any_company(&gpu.device, DType::F32, net, side);
+        }
+        // The nets whose channels fit tensor cores with and without packing.
+        for &(net, side) in &nets[..nets.len().min(4)] {
+            said_in_any_company(&gpu.device, DType::Bf16, net, side);
+        }
+    });
+}
 
 #[test]
 fn fifty_steps_of_cnn28_from_the_cpus_state() {

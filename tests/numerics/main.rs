@@ -2,6 +2,7 @@
 //! same bits for any number of threads. One file per step, named as its home in `src/steps`.
 
 mod arrangement;
+mod company;
 mod conv;
 mod fcdd_loss;
 mod hsc_loss;
@@ -15,5 +16,5 @@ mod resnet;
 mod support;
 mod upsample;
 
-// As the tests of the CUDA back end call it, which share `resnet`.
+// As the tests of the CUDA back end call it, which share `company` and `resnet`.
 use support as numbers;

@@ -1,5 +1,6 @@
 //! Whole nets: gradients by finite differences, smaller batches in the same memory, thread counts, frozen layers.
 
+use crate::company::{NETS, said_in_any_company};
 use crate::resnet::assert_is_torchvisions;
 use crate::support::{assert_close, dot, noise, of};
 use fcdd::device::{DType, Device};
@@ -266,4 +267,17 @@ fn a_bias_before_a_norm_has_no_gradient() {
 fn resnet_is_torchvisions() {
     assert_is_torchvisions::<f64>(&Device::Cpu, 1e-9);
     assert_is_torchvisions::<f32>(&Device::Cpu, 1e-3);
+}
+
+#[test]
+fn a_score_is_a_function_of_its_image() {
+    for (net, side) in NETS {
+        let said: Vec<Vec<_>> = [1, 2, 7]
+            .map(|threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| said_in_any_company(&Device::Cpu, DType::F32, net, side))
+            })
+            .into();
+        assert!(said.windows(2).all(|pair| pair[0] == pair[1]), "{net}: threads");
+    }
 }

@@ -125,8 +125,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         outliers,
         Anomalies,
         "Outliers",
-        "Images that serve as anomalies: mnist:DIR, emnist:DIR, fmnist:DIR, cifar10:DIR, cifar100:PATH (a folder, or train.bin), \
-         imagenet:DIR, imagenet22k:DIR, mvtec:DIR, mvtec_gt:DIR (labelled anomalies of the dataset itself) or images:DIR"
+        "Images that serve as anomalies, of a kind and in a folder (of cifar100 also in train.bin)"
     )
     .value("KIND:PATH")
     .check(check::outliers),
