@@ -9,6 +9,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
+/// Bytes that are written at a time.
+const CHUNK: usize = 1 << 18;
+
 /// A PNG in RGB that is written row by row: whole or not at all.
 pub(crate) struct PngFile {
     path: PathBuf,
@@ -28,7 +31,8 @@ impl PngFile {
             encoder.set_depth(BitDepth::Eight);
             encoder.set_compression(Compression::Fast);
             encoder.set_filter(Filter::Adaptive);
-            let rows = encoder.write_header().and_then(png::Writer::into_stream_writer).map_err(in_system_words)?;
+            let rows = encoder.write_header().and_then(|file| file.into_stream_writer_with_size(CHUNK));
+            let rows = rows.map_err(in_system_words)?;
             Ok(PngFile { path: path.to_path_buf(), unfinished, rows })
         };
         begin().map_err(Error::io("write", path))

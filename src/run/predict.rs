@@ -1,7 +1,6 @@
 //! The subcommand `predict`: a score, a heatmap and an overlay for any image.
 
 use std::collections::{HashMap, HashSet};
-use std::iter;
 use std::path::{Component, Path, PathBuf};
 
 use rayon::prelude::*;
@@ -308,12 +307,16 @@ fn draw(job: &Job, (detection, image): Kept, out: &Path, place: &Path) -> (Predi
                 PngFile::begin(&path, height, width)
             };
             let mut drawn = [HEATMAP, OVERLAY].map(begin);
+            let mut over = vec![0; width * 3];
             for (colours, pixels) in colours.rows().zip(image.pixels.chunks_exact(width * image.channels)) {
-                let repeated = 3 / image.channels;
-                let mut over: Vec<u8> = pixels.iter().flat_map(|&value| iter::repeat_n(value, repeated)).collect();
+                if image.channels == 3 {
+                    over.copy_from_slice(pixels);
+                } else {
+                    over.as_chunks_mut().0.iter_mut().zip(pixels).for_each(|(over, &grey)| *over = [grey; 3]);
+                }
                 blend(&mut over, &colours, ALPHA);
-                for (file, row) in drawn.iter_mut().zip([colours, over]) {
-                    if let Err(error) = file.as_mut().map_or(Ok(()), |file| file.push(&row)) {
+                for (file, row) in drawn.iter_mut().zip([&colours, &over]) {
+                    if let Err(error) = file.as_mut().map_or(Ok(()), |file| file.push(row)) {
                         *file = Err(error);
                     }
                 }
