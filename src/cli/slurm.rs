@@ -28,12 +28,13 @@ pub(super) fn write_slurm(plan: &Plan, folder: &Path, gpu: bool) -> Result<PathB
         "#!/bin/bash
 # An array job of Slurm with one task a run: sbatch {script}
 # Flags of sbatch go before the script's path and win over those here: --partition=NAME, --time=HH:MM:SS, or --array=1-{some} for
-# fewer tasks with several runs each. Submitted again, it does what is left; the last task to end sums everything up.
+# fewer tasks with several runs each, --array=3 for the third run again. Submitted again, it does what is left; the last task to end sums
+# everything up.
 #SBATCH --job-name=fcdd
 #SBATCH --array=1-{runs}
 {gpus}#SBATCH --cpus-per-task=8
 #SBATCH --output={log}
-exec {command} --threads \"$SLURM_CPUS_PER_TASK\" --shard \"$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT\"
+exec {command} --threads \"$SLURM_CPUS_PER_TASK\" --shard \"$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_MAX\"
 ",
         script = quoted(&text(&path)),
         log = quoted(&text(&folder.join("slurm-%a.log"))),

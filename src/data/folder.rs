@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::memory;
 use crate::printable::Printable;
 
-pub use notes::left_alone;
+pub use notes::{in_other_folders, left_alone, misplaced};
 pub use results::is_result;
 
 const EXTENSIONS: [&str; 12] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pgm", "ppm", "pnm", "pbm", "pam"];
@@ -91,7 +91,9 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
         let what = format!("the masks of {} images", pixels.len());
         memory::fits(&what, pixels.iter().sum(), "give fewer or smaller images, or remove the folder of masks")?;
         masks = masks_of(&kept)?;
-        notes.extend(notes::unmarked(kept.iter().map(|(image, _)| *image), &masks));
+        let images = || kept.iter().map(|(image, _)| *image);
+        notes.extend(notes::unmarked(images(), &masks));
+        notes.extend(notes::overmarked(images(), &masks));
     }
     Ok(Split {
         images,
@@ -245,27 +247,36 @@ pub fn images_of(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The images of a folder in order of their names, by extension; hidden files and [results](is_result) are left out. `recursive`
-/// descends into its folders too.
+/// descends into its folders too, and follows links to others, but not back to where it came from.
 pub fn images(folder: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
+    collect(folder, recursive, &mut Vec::new(), &mut found)?;
+    Ok(found)
+}
+
+/// The same of a folder within others, all by their true paths.
+fn collect(folder: &Path, recursive: bool, above: &mut Vec<PathBuf>, found: &mut Vec<PathBuf>) -> Result<()> {
+    let own = folder.canonicalize().map_err(Error::io("read", folder))?;
+    if above.contains(&own) {
+        return Ok(());
+    }
+    above.push(own);
     for path in entries(folder)? {
         if path.is_dir() {
-            if recursive && !path.is_symlink() {
-                found.extend(images(&path, true)?);
+            if recursive {
+                collect(&path, true, above, found)?;
             }
         } else if has_extension(&path, &EXTENSIONS) && !is_result(&path) {
             found.push(path);
         }
     }
-    Ok(found)
+    above.pop();
+    Ok(())
 }
 
 /// Whether there are images in a folder or in those within.
 pub fn holds_images(folder: &Path) -> bool {
-    let (folders, files): (Vec<_>, Vec<_>) =
-        entries(folder).unwrap_or_default().into_iter().partition(|path| path.is_dir());
-    files.iter().any(|path| has_extension(path, &EXTENSIONS) && !is_result(path))
-        || folders.iter().any(|path| !path.is_symlink() && holds_images(path))
+    images(folder, true).is_ok_and(|found| !found.is_empty())
 }
 
 fn has_extension(path: &Path, extensions: &[&str]) -> bool {

@@ -97,13 +97,18 @@ impl DatasetReader for Folder {
                 let why = "since it has a folder train";
                 split.notes.push(format!("not read, {why}: images in {} itself ({beside})", root.printable()));
             }
+            if query.part == Part::Train {
+                split.notes.extend(folder::misplaced(root).into_iter().chain(folder::in_other_folders(root)));
+            }
             return Ok(split);
         }
         let images = folder::images(root, false)?;
         if images.is_empty() {
             return Err(missing(root, "holds no images", TREE));
         }
-        folder::read(query, images.into_iter().map(|path| Listed::unmarked(path, 0)).collect())
+        let mut split = folder::read(query, images.into_iter().map(|path| Listed::unmarked(path, 0)).collect())?;
+        split.notes.extend(folder::misplaced(root));
+        Ok(split)
     }
 
     fn tree(&self) -> &'static str {

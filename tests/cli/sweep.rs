@@ -154,11 +154,35 @@ fn slurm_gets_a_script() {
     let task = std::process::Command::new("bash")
         .arg(scratch.path("sweep/slurm.sh"))
         .current_dir("/")
-        .envs([("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_COUNT", "4"), ("SLURM_CPUS_PER_TASK", "1")])
+        .envs([("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_MAX", "4"), ("SLURM_CPUS_PER_TASK", "1")])
         .output()
         .unwrap();
     Ran(task).expect_success();
     assert!(scratch.path("sweep").join(RUNS[1]).join("report.html").exists());
+    // One failed task again: sbatch --array=3.
+    let task = std::process::Command::new("bash")
+        .arg(scratch.path("sweep/slurm.sh"))
+        .envs([("SLURM_ARRAY_TASK_ID", "3"), ("SLURM_ARRAY_TASK_MAX", "3"), ("SLURM_CPUS_PER_TASK", "1")])
+        .output()
+        .unwrap();
+    Ran(task).expect_success();
+    assert!(scratch.path("sweep").join(RUNS[2]).join("report.html").exists());
+}
+
+/// A run whose state is damaged begins again, instead of failing at every call.
+#[test]
+fn a_damaged_state_does_not_fail_a_run_for_ever() {
+    let scratch = Scratch::new().with_data();
+    sweep(&scratch, "--out sweep --devices cpu").expect_success();
+    let run = scratch.path("sweep").join(RUNS[1]);
+    let [table, weights] = ["sweep/summary.csv".into(), format!("sweep/{}/model.safetensors", RUNS[1])];
+    let before = [&table, &weights].map(|name| fs::read(scratch.path(name)).unwrap());
+    let state = fs::read(run.join("state.safetensors")).unwrap();
+    fs::write(run.join("state.safetensors"), &state[..state.len() / 2]).unwrap();
+    fs::remove_file(run.join("evaluation.json")).unwrap();
+    let again = sweep(&scratch, "--out sweep --devices cpu");
+    assert!(again.expect_success().stderr().contains("its state is damaged"), "{}", again.stderr());
+    assert_eq!([&table, &weights].map(|name| fs::read(scratch.path(name)).unwrap()), before);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use zune_jpeg::zune_core::bytestream::{ZByteReaderTrait, ZCursor};
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::{Decode, Head, Opened};
+use super::{Alpha, Decode, Head, Opened};
 use crate::files;
 
 /// Markers: a scan, and the end of the image.
@@ -159,7 +159,7 @@ fn broken(error: &io::Error) -> String {
 }
 
 impl Decode for Jpeg {
-    fn rows(self: Box<Self>, row: &mut dyn FnMut(&[u8])) -> Result<(), String> {
+    fn rows(self: Box<Self>, _: Alpha, row: &mut dyn FnMut(&[u8])) -> Result<(), String> {
         let mut file = files::read(&self.path).map_err(|e| e.to_string())?;
         guard(&mut file).map_err(|e| broken(&e))?;
         let mut decoder = with_head(ZCursor::new(file.as_slice()))?;

@@ -33,6 +33,7 @@ const OPEN: usize = 256;
 pub(crate) struct ImageFile {
     path: PathBuf,
     head: Head,
+    alpha: Alpha,
     decoder: Box<dyn Decode + Send>,
 }
 
@@ -49,10 +50,19 @@ struct Head {
     decoder_bytes: usize,
 }
 
+/// What becomes of transparency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alpha {
+    /// Colours are as they are stored.
+    Dropped,
+    /// The image lies over black: what is transparent is dark.
+    OverBlack,
+}
+
 /// What decodes one format, the head of a file behind it.
 trait Decode {
     /// Hands out all rows, of `width * channels` bytes each, from the top; or says what is wrong.
-    fn rows(self: Box<Self>, row: &mut dyn FnMut(&[u8])) -> std::result::Result<(), String>;
+    fn rows(self: Box<Self>, alpha: Alpha, row: &mut dyn FnMut(&[u8])) -> std::result::Result<(), String>;
 }
 
 /// What the head of a file turned into: its decoder, or what is wrong with it.
@@ -91,7 +101,7 @@ impl ImageFile {
         if width == 0 || height == 0 {
             return Err(unreadable(path, "it has no pixels"));
         }
-        let image = ImageFile { path: path.to_path_buf(), head, decoder };
+        let image = ImageFile { path: path.to_path_buf(), head, alpha: Alpha::Dropped, decoder };
         // What a damaged head claims is not asked of the allocator, which would end the program.
         if image.bytes() > memory::for_images() {
             let problem = format!(
@@ -103,6 +113,11 @@ impl ImageFile {
             return Err(Error::file(path, problem, remedy));
         }
         Ok(image)
+    }
+
+    /// The same over black, where it is transparent.
+    pub(crate) fn over_black(self) -> ImageFile {
+        ImageFile { alpha: Alpha::OverBlack, ..self }
     }
 
     /// (height, width) of the image.
@@ -139,11 +154,11 @@ impl ImageFile {
     /// # Errors
     /// A file that is damaged, where rows may have come before.
     pub(crate) fn rows(self, mut row: impl FnMut(&[u8])) -> Result<()> {
-        let ImageFile { path, head, decoder } = self;
-        if head.is_upright() {
-            return decoder.rows(&mut row).map_err(|why| unreadable(&path, &why));
+        if self.head.is_upright() {
+            let ImageFile { path, alpha, decoder, .. } = self;
+            return decoder.rows(alpha, &mut row).map_err(|why| unreadable(&path, &why));
         }
-        let mut image = upright(whole(&path, head, decoder)?, head.orientation);
+        let mut image = self.read()?;
         let len = image.width * image.channels;
         std::mem::take(&mut image.pixels).chunks_exact(len).for_each(row);
         Ok(())
@@ -151,8 +166,13 @@ impl ImageFile {
 
     /// All of it.
     pub(crate) fn read(self) -> Result<Images> {
-        let ImageFile { path, head, decoder } = self;
-        whole(&path, head, decoder).map(|image| upright(image, head.orientation))
+        let ImageFile { path, head, alpha, decoder } = self;
+        let Head { height, width, channels, orientation, .. } = head;
+        let mut image = Images { count: 1, ..Images::empty(height, width, channels) };
+        let room = image.pixels.try_reserve_exact(head.len());
+        room.map_err(|_| unreadable(&path, &format!("its {width} × {height} pixels do not fit into memory")))?;
+        decoder.rows(alpha, &mut |row| image.pixels.extend_from_slice(row)).map_err(|why| unreadable(&path, &why))?;
+        Ok(upright(image, orientation))
     }
 }
 
@@ -184,8 +204,10 @@ pub(crate) fn read_image(path: &Path, channels: usize) -> Result<Images> {
     Ok(ImageFile::open(path)?.read()?.with_channels(channels))
 }
 
-/// Reads a ground-truth mask at its own size: anomalous where the image's brightness is [`MASK_THRESHOLD`] or more.
+/// Reads a ground-truth mask at its own size: anomalous where the image's brightness is [`MASK_THRESHOLD`] or more. What is transparent
+/// is not marked.
 pub(crate) fn read_mask(file: ImageFile) -> Result<Mask> {
+    let file = file.over_black();
     let (height, width) = file.size();
     let is_colour = file.channels() == 3;
     let mut pixels = Vec::new();
@@ -198,16 +220,6 @@ pub(crate) fn read_mask(file: ImageFile) -> Result<Mask> {
         }
     })?;
     Ok(Mask { height, width, pixels })
-}
-
-/// An image as it is stored.
-fn whole(path: &Path, head: Head, decoder: Box<dyn Decode + Send>) -> Result<Images> {
-    let Head { height, width, channels, .. } = head;
-    let mut image = Images { count: 1, ..Images::empty(height, width, channels) };
-    let room = image.pixels.try_reserve_exact(head.len());
-    room.map_err(|_| unreadable(path, &format!("its {width} × {height} pixels do not fit into memory")))?;
-    decoder.rows(&mut |row| image.pixels.extend_from_slice(row)).map_err(|why| unreadable(path, &why))?;
-    Ok(image)
 }
 
 /// An image turned as its orientation says.
@@ -226,10 +238,20 @@ fn upright(image: Images, orientation: Orientation) -> Images {
     turned.into()
 }
 
-/// Adds the samples of pixels that are grey or colour, not how transparent they are, as bytes. A pixel has 1 to 4 samples.
-fn push_bytes<T: Copy>(out: &mut Vec<u8>, samples: &[T], per_pixel: usize, byte: impl Fn(T) -> u8) {
+/// Adds pixels of 1 to 4 samples, of which an even number has transparency, as grey or colours of bytes.
+fn push_bytes<T: Copy>(out: &mut Vec<u8>, samples: &[T], per_pixel: usize, alpha: Alpha, byte: impl Fn(T) -> u8) {
     let shown = channels_of(per_pixel);
-    out.extend(samples.chunks_exact(per_pixel).flat_map(|pixel| pixel[..shown].iter().map(|&sample| byte(sample))));
+    let pixels = samples.chunks_exact(per_pixel);
+    if alpha == Alpha::Dropped || per_pixel == shown {
+        out.extend(pixels.flat_map(|pixel| pixel[..shown].iter().map(|&sample| byte(sample))));
+    } else {
+        let over_black = |value: u8, opacity: u8| ((u32::from(value) * u32::from(opacity) + 127) / 255) as u8;
+        out.extend(pixels.flat_map(|pixel| {
+            let opacity = byte(pixel[shown]);
+            let byte = &byte;
+            pixel[..shown].iter().map(move |&sample| over_black(byte(sample), opacity))
+        }));
+    }
 }
 
 /// The channels of pixels of so many samples, transparency dropped.

@@ -6,7 +6,7 @@ use std::io::BufReader;
 use image::metadata::Orientation;
 use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
 
-use super::{Decode, Head, Opened, channels_of, push_bytes};
+use super::{Alpha, Decode, Head, Opened, channels_of, push_bytes};
 use crate::data::images::upper_byte;
 use crate::memory;
 
@@ -54,12 +54,13 @@ impl Png {
     }
 
     /// Samples as bytes.
-    fn bytes<'a>(&self, samples: &'a [u8], out: &'a mut Vec<u8>) -> &'a [u8] {
+    fn bytes<'a>(&self, samples: &'a [u8], alpha: Alpha, out: &'a mut Vec<u8>) -> &'a [u8] {
         match (self.deep, self.per_pixel) {
             (false, 1 | 3) => return samples,
-            (false, _) => push_bytes(out, samples, self.per_pixel, |sample| sample),
+            (false, _) => push_bytes(out, samples, self.per_pixel, alpha, |sample| sample),
             (true, _) => {
-                push_bytes(out, samples.as_chunks().0, self.per_pixel, |deep| upper_byte(u16::from_be_bytes(deep)));
+                let byte = |deep| upper_byte(u16::from_be_bytes(deep));
+                push_bytes(out, samples.as_chunks().0, self.per_pixel, alpha, byte);
             }
         }
         out
@@ -67,7 +68,7 @@ impl Png {
 }
 
 impl Decode for Png {
-    fn rows(mut self: Box<Self>, row: &mut dyn FnMut(&[u8])) -> Result<(), String> {
+    fn rows(mut self: Box<Self>, alpha: Alpha, row: &mut dyn FnMut(&[u8])) -> Result<(), String> {
         let len = self.reader.output_line_size(self.reader.info().width).ok_or("its rows are too long")?;
         let (mut samples, mut bytes) = (Vec::new(), Vec::new());
         if self.is_interlaced() {
@@ -77,14 +78,14 @@ impl Decode for Png {
             self.reader.next_frame(&mut samples).map_err(|e| e.to_string())?;
             for samples in samples.chunks_exact(len) {
                 bytes.clear();
-                row(self.bytes(samples, &mut bytes));
+                row(self.bytes(samples, alpha, &mut bytes));
             }
             return Ok(());
         }
         samples.resize(len, 0);
         while self.reader.read_row(&mut samples).map_err(|e| e.to_string())?.is_some() {
             bytes.clear();
-            row(self.bytes(&samples, &mut bytes));
+            row(self.bytes(&samples, alpha, &mut bytes));
         }
         Ok(())
     }

@@ -24,6 +24,12 @@ fn reads_grey_colour_deep_and_transparent_images() {
     assert_eq!(read_image(&path("deep.png"), 1).unwrap().pixels, [255, 40]);
     image::RgbaImage::from_pixel(1, 1, Rgba([9, 8, 7, 0])).save(path("clear.png")).unwrap();
     assert_eq!(read_image(&path("clear.png"), 3).unwrap().pixels, [9, 8, 7]);
+    // White masks whose marking is what is opaque.
+    let marked = image::RgbaImage::from_fn(4, 1, |x, _| Rgba([255, 255, 255, [0, 127, 128, 255][x as usize]]));
+    for name in ["mask.png", "mask.webp", "mask.tif"] {
+        marked.save(path(name)).unwrap();
+        assert_eq!(mask(name), [0, 0, 1, 1], "{name}");
+    }
 }
 
 /// A JPEG whose EXIF block says "rotate by 90° clockwise" is turned.

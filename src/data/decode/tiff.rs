@@ -9,7 +9,7 @@ use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::{PlanarConfiguration, SampleFormat, Tag};
 
-use super::{Decode, Head, Opened, channels_of, push_bytes, whole};
+use super::{Alpha, Decode, Head, Opened, channels_of, push_bytes, whole};
 use crate::data::images::upper_byte;
 use crate::memory;
 
@@ -71,7 +71,7 @@ pub(super) fn open(file: BufReader<File>, path: &Path) -> Opened {
 }
 
 impl Decode for Tiff {
-    fn rows(self: Box<Self>, row: &mut dyn FnMut(&[u8])) -> Result<(), String> {
+    fn rows(self: Box<Self>, alpha: Alpha, row: &mut dyn FnMut(&[u8])) -> Result<(), String> {
         let Tiff { mut decoder, height, width, per_pixel } = *self;
         let (across, down) = decoder.chunk_dimensions();
         let (across, down) = (across as usize, down as usize);
@@ -91,8 +91,8 @@ impl Decode for Tiff {
                 let index = u32::try_from(band * columns + column).map_err(|e| e.to_string())?;
                 chunk.clear();
                 match decoder.read_chunk(index).map_err(|e| e.to_string())? {
-                    DecodingResult::U8(samples) => push_bytes(&mut chunk, &samples, per_pixel, |sample| sample),
-                    DecodingResult::U16(samples) => push_bytes(&mut chunk, &samples, per_pixel, upper_byte),
+                    DecodingResult::U8(samples) => push_bytes(&mut chunk, &samples, per_pixel, alpha, |sample| sample),
+                    DecodingResult::U16(samples) => push_bytes(&mut chunk, &samples, per_pixel, alpha, upper_byte),
                     _ => return Err("its samples have other kinds than its head says".into()),
                 }
                 if chunk.len() != high * wide * channels {

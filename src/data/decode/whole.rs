@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 
-use super::{Decode, Head, Opened};
+use super::{Alpha, Decode, Head, Opened, push_bytes};
 use crate::data::images::Images;
 use crate::memory;
 
 struct Whole {
     path: PathBuf,
+    /// Bytes of a row.
+    row: usize,
 }
 
 pub(super) fn open(path: &Path) -> Opened {
@@ -24,7 +26,7 @@ pub(super) fn open(path: &Path) -> Opened {
         // As it comes, and as bytes of grey or RGB.
         decoder_bytes: usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX).saturating_mul(2),
     };
-    Ok((head, Box::new(Whole { path: path.to_path_buf() })))
+    Ok((head, Box::new(Whole { path: path.to_path_buf(), row: head.width * head.channels })))
 }
 
 fn decoder(path: &Path) -> Result<impl ImageDecoder, String> {
@@ -37,10 +39,20 @@ fn decoder(path: &Path) -> Result<impl ImageDecoder, String> {
 }
 
 impl Decode for Whole {
-    fn rows(self: Box<Self>, row: &mut dyn FnMut(&[u8])) -> Result<(), String> {
+    fn rows(self: Box<Self>, alpha: Alpha, row: &mut dyn FnMut(&[u8])) -> Result<(), String> {
         let image = DynamicImage::from_decoder(decoder(&self.path)?).map_err(|e| e.to_string())?;
+        if alpha == Alpha::OverBlack && image.color().has_alpha() {
+            let (samples, per_pixel) = match image.color().has_color() {
+                true => (image.into_rgba8().into_raw(), 4),
+                false => (image.into_luma_alpha8().into_raw(), 2),
+            };
+            let mut bytes = Vec::new();
+            push_bytes(&mut bytes, &samples, per_pixel, alpha, |sample| sample);
+            bytes.chunks_exact(self.row).for_each(row);
+            return Ok(());
+        }
         let image = Images::from(image);
-        image.pixels.chunks_exact(image.width * image.channels).for_each(row);
+        image.pixels.chunks_exact(self.row).for_each(row);
         Ok(())
     }
 }

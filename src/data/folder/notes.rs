@@ -1,4 +1,4 @@
-//! What a user may want to know of folders that were read: which images in them were not read, and masks that mark nothing.
+//! What a user may want to know of folders that were read: which images in them were not read, and masks that mark nothing or nearly all.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,9 @@ const OTHER_FORMATS: [&str; 18] = [
     "avif", "cr2", "dds", "dng", "exr", "gif", "hdr", "heic", "heif", "ico", "jp2", "jxl", "nef", "psd", "qoi", "raw",
     "svg", "tga",
 ];
+
+/// The share of an image from which on a mask that marks more is thought to be inverted: defects are small.
+const NEARLY_ALL: f64 = 0.9;
 
 /// Folders that have a meaning beside images.
 const LAYOUT: [&str; 5] = ["train", "test", "ground_truth", "train_maps", "test_maps"];
@@ -35,7 +38,6 @@ pub fn left_alone(listed: &[PathBuf]) -> Vec<String> {
         }
         let is_apart = |path: &&PathBuf| {
             path.is_dir()
-                && !path.is_symlink()
                 && !LAYOUT.contains(&file_name(path).as_str())
                 && !folders.iter().any(|other| other.starts_with(path))
         };
@@ -81,6 +83,62 @@ pub(super) fn unmarked<'a>(listed: impl Iterator<Item = &'a Listed>, masks: &[Op
     ))
 }
 
+/// Masks that mark nearly all of their image.
+pub(super) fn overmarked<'a>(listed: impl Iterator<Item = &'a Listed>, masks: &[Option<Mask>]) -> Option<String> {
+    let is_full = |mask: &Mask| {
+        let marked = mask.pixels.iter().filter(|&&pixel| pixel == 1).count();
+        marked as f64 > NEARLY_ALL * mask.pixels.len() as f64
+    };
+    let full = listed.zip(masks).filter_map(|(image, mask)| match (&image.mask, mask) {
+        (Some(Truth::In(path)), Some(mask)) if is_full(mask) => Some(path),
+        _ => None,
+    });
+    let full: Vec<&PathBuf> = full.collect();
+    let first = full.first()?;
+    Some(format!(
+        "{} of {} masks of defective images mark more than {:.0} % of their pixels, the first is {}: if they are inverted, write 255 where \
+         the defect is, and 0 elsewhere",
+        full.len(),
+        masks.iter().flatten().count(),
+        100.0 * NEARLY_ALL,
+        first.printable()
+    ))
+}
+
+/// Images right in the folders `train` and `test` of MVTec-AD's layout, where they have no place.
+pub fn misplaced(root: &Path) -> Vec<String> {
+    let mut notes = Vec::new();
+    for part in ["train", "test"] {
+        let beside = images(&root.join(part), false).unwrap_or_default();
+        if let Some(first) = beside.first() {
+            notes.push(format!(
+                "not read: {} in {} itself, the first is {}; images belong in {part}/good or {part}/DEFECT",
+                counted(beside.len()),
+                root.join(part).printable(),
+                file_name(first)
+            ));
+        }
+    }
+    notes
+}
+
+/// Images in folders beside `train` that are none of MVTec-AD's layout.
+pub fn in_other_folders(root: &Path) -> Vec<String> {
+    let mut notes = Vec::new();
+    let others = entries(root).unwrap_or_default().into_iter();
+    for other in others.filter(|path| path.is_dir() && !LAYOUT.contains(&file_name(path).as_str())) {
+        let within = images(&other, true).unwrap_or_default();
+        if !within.is_empty() {
+            notes.push(format!(
+                "not read: {} in {}; images are read from train and test, masks from ground_truth and train_maps",
+                counted(within.len()),
+                other.printable()
+            ));
+        }
+    }
+    notes
+}
+
 fn counted(n: usize) -> String {
     if n == 1 { "1 image".to_string() } else { format!("{n} images") }
 }
@@ -89,6 +147,52 @@ fn counted(n: usize) -> String {
 mod tests {
     use super::super::tests::save;
     use super::*;
+
+    #[test]
+    fn tells_what_lies_where_nothing_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        for name in
+            ["train/good/0.png", "train/1.png", "test/2.png", "test/3.png", "masks/spot/4.png", "ground_truth/x.png"]
+        {
+            save(root, name, (2, 2), 0);
+        }
+        let notes = misplaced(root);
+        assert!(
+            notes.len() == 2 && notes[0].contains("1 image in") && notes[0].contains("train/good or train/DEFECT"),
+            "{notes:?}"
+        );
+        assert!(notes[1].contains("2 images in") && notes[1].contains("the first is 2.png"), "{notes:?}");
+        let notes = in_other_folders(root);
+        assert!(notes.len() == 1 && notes[0].contains("masks; images are read from train and test"), "{notes:?}");
+    }
+
+    #[test]
+    fn tells_of_masks_that_mark_nearly_all() {
+        let mask = |marked: usize| {
+            Some(Mask { height: 10, width: 10, pixels: (0..100).map(|i| u8::from(i < marked)).collect() })
+        };
+        let listed =
+            [0, 1, 2].map(|i| Listed { path: "p".into(), class: 1, mask: Some(Truth::In(format!("m{i}.png").into())) });
+        let told = |counts: [usize; 3]| overmarked(listed.iter(), &counts.map(mask));
+        assert_eq!(told([1, 50, 90]), None);
+        let note = told([1, 91, 100]).unwrap();
+        assert!(note.starts_with("2 of 3 masks") && note.contains("m1.png") && note.contains("inverted"), "{note}");
+    }
+
+    /// Links to folders are followed, and not for ever.
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        save(root, "in/0.png", (2, 2), 0);
+        save(root, "monday/1.png", (2, 2), 0);
+        std::os::unix::fs::symlink(root.join("monday"), root.join("in/monday")).unwrap();
+        std::os::unix::fs::symlink(root.join("in"), root.join("monday/back")).unwrap();
+        let found = images(&root.join("in"), true).unwrap();
+        assert_eq!(found, ["0.png", "monday/1.png"].map(|name| root.join("in").join(name)));
+    }
 
     #[test]
     fn tells_what_is_left_alone() {

@@ -10,10 +10,13 @@ use std::time::Duration;
 use super::plan::{Run, Status};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::run::context::{Context, Observer, Prefixed};
+use crate::run::directory;
 use crate::run::lock::{Claim, FolderLock, Holder, described};
 use crate::run::results::finish;
 use crate::run::settings::{Moved, Settings};
+use crate::run::state::State;
 use crate::run::stop::Stop;
 use crate::run::train;
 
@@ -91,6 +94,9 @@ fn one(context: &Context, run: &Run) -> Result<Outcome> {
     // As it is now: another process may just have ended with it.
     let (trained, task, directory) = match run.status()? {
         Status::Complete => return Ok(Outcome::Done),
+        Status::Begun if state_is_damaged(context, run)? => {
+            train::start_in(context, settings, folder, Some(lock), &[])?
+        }
         Status::Begun => {
             let Settings { data, outliers, hold, .. } = settings.clone();
             let moved = Moved { data, outliers, hold: Some(hold) };
@@ -100,4 +106,14 @@ fn one(context: &Context, run: &Run) -> Result<Outcome> {
     };
     finish(context, &trained, &task, &directory, &[])?;
     Ok(Outcome::Done)
+}
+
+/// Whether a run's state cannot be read, which would fail it for ever: it is then removed with the model, so that the run begins again.
+fn state_is_damaged(context: &Context, Run { folder, .. }: &Run) -> Result<bool> {
+    let state = folder.join(directory::STATE);
+    let Some(Err(error @ Error::File { .. })) = state.exists().then(|| State::load(&state)) else { return Ok(false) };
+    context.note(format!("begins again, since its state is damaged: {error}"));
+    files::remove(&folder.join(directory::MODEL))?;
+    files::remove(&state)?;
+    Ok(true)
 }
