@@ -113,7 +113,7 @@ class Stub(unittest.TestCase):
         environment = {**os.environ, "TMPDIR": str(self.tmp), "PATH": f"{self.root}/bin:/usr/bin:/bin", "PYTHONPATH": str(self.root)}
         environment.pop("FCDD_TEST_DEVICE", None)
         words = [sys.executable, __file__, "act", command, str(self.folder), str(out or self.out)]
-        how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, **how}
+        how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "timeout": 90, **how}
         return subprocess.run(words, env={**environment, **variables}, **how)
 
     def prove(self, command, out=None, **variables):
@@ -455,19 +455,18 @@ class ResultsOfFirst(Stub):
         self.assertIn("another kind of device", self.used()[1])
 
     def test_of_two_the_newer_counts(self):
-        elsewhere = self.root / "elsewhere"
-        self.prove("first", elsewhere)
-        self.plant('case "$what" in *wgmma*) exit 1;; esac')
+        scratch, older, elsewhere = self.tmp / f"fcdd-gpu-proof-{os.getuid()}/first", self.root / "older", self.root / "elsewhere"
         self.prove("first")
-        # More rows are no reason to prefer the older one, wherever the newer one is.
-        with open(elsewhere / "first.jsonl", "a") as file:
-            file.write(100 * '{"name": "another", "outcome": "passed"}\n')
+        shutil.copytree(scratch, older)
+        self.plant('case "$what" in *wgmma*) exit 1;; esac')
+        self.prove("first", elsewhere)
         (self.folder / "plant").unlink()
-        for out in (elsewhere, self.out):
-            self.assertEqual(self.used(out)[::2], ("passed", False))
-        (elsewhere / "first.jsonl").unlink()
-        shutil.copy(self.out / "first.tar.gz", elsewhere)
-        shutil.rmtree(self.tmp / f"fcdd-gpu-proof-{os.getuid()}")
+        self.assertEqual(self.used()[::2], ("passed", False))
+        # Nor does the older one if its outputs are at hand, and it has more rows.
+        shutil.rmtree(scratch)
+        shutil.copytree(older, scratch)
+        with open(scratch / "rows.jsonl", "a") as file:
+            file.write(100 * '{"name": "another", "outcome": "passed"}\n')
         self.assertEqual(self.used(elsewhere)[::2], ("passed", False))
 
     def test_a_first_that_cannot_write_leaves_earlier_results(self):
