@@ -3,6 +3,7 @@
 
     compare.py OUT [--rounds N] [--threads N]       # runs both on the CPU; needs fcdd on the PATH, and torch
     compare.py OUT --files FILE.json …              # from the output of `fcdd bench --json` and gpu.py on a GPU in one run
+               [--refuted FILE.json …] [--failed NAME …]    # those whose switches proved wrong, and what else was to be timed
 
 On the CPU each round runs fcdd and every PyTorch mode once over all nets and tasks, so that a drift of the machine's speed affects all alike.
 Rates are images/s, the median over the rounds or repeats, minimum and maximum in brackets.
@@ -65,6 +66,11 @@ def is_unchecked(timing):
     return timing.get("checked") is False
 
 
+def is_refuted(timing):
+    """Whether a timing is of a mode that proved wrong after it was timed."""
+    return timing.get("refuted", False)
+
+
 def rates(timings, of_rounds):
     """By case and mode: images/s of each round, or of each repeat of a single one."""
     found = {}
@@ -80,8 +86,8 @@ def precision(mode):
 
 def speeds(timings, of_rounds):
     """A line per case and mode, with fcdd's time as a multiple of this mode's. fcdd's time is that of its fastest mode with a fixed batch in the
-    same precision."""
-    like = {t["mode"] for t in timings if is_ours(t) and is_like_the_peers(t)}
+    same precision that did not prove wrong."""
+    like = {t["mode"] for t in timings if is_ours(t) and is_like_the_peers(t) and not is_refuted(t)}
     lines = ["| case | mode | images/s | time of fcdd / of this |", "| --- | --- | --- | --- |"]
     for key, by_mode in rates(timings, of_rounds).items():
         middle = {mode: statistics.median(values) for mode, values in by_mode.items()}
@@ -117,7 +123,7 @@ def glance(timings):
     for key, format in dict.fromkeys((case(t), precision(t["mode"])) for t in timings):
         of = [t for t in timings if (case(t), precision(t["mode"])) == (key, format)]
         theirs = best(t for t in of if not is_ours(t))
-        ours = best([t for t in of if is_ours(t)], theirs and theirs[2])
+        ours = best([t for t in of if is_ours(t) and not is_refuted(t)], theirs and theirs[2])
         cells = [f"{one[0]:.3f} ({one[1]})" if one else "–" for one in (ours, theirs)]
         if ours and theirs:
             ways = list(dict.fromkeys([ours[2], theirs[2]]))
@@ -134,6 +140,8 @@ def remarks(timings):
         lines.append(f"A repeat of PyTorch's is the mean of {steps} steps, one of fcdd's is a single step; times are medians over repeats.")
     if any(is_unchecked(t) for t in timings):
         lines.append("Unchecked: check.py did not compare PyTorch's net with fcdd's, so they may differ.")
+    if any(is_refuted(t) for t in timings):
+        lines.append("Refuted: a test, check or timing with these switches failed after it was timed. They do not count as fcdd's time.")
     return [line for one in lines for line in (one, "")]
 
 
@@ -230,7 +238,8 @@ def tables(reports, of_files):
     """All tables of these reports, line by line."""
     every = [timing for one in reports for timing in one["timings"]]
     failed = [timing for timing in every if "error" in timing]
-    timings = [t | {"mode": t["mode"] + ", unchecked" * is_unchecked(t)} for t in every if "error" not in t]
+    remark = lambda t: ", unchecked" * is_unchecked(t) + ", refuted" * is_refuted(t)
+    timings = [t | {"mode": t["mode"] + remark(t)} for t in every if "error" not in t]
     lines = [*glance(timings), "", *remarks(timings), *speeds(timings, of_rounds=not of_files)]
     if of_files:
         lines += ["", "Floors of whole steps, the sum over their kernels' (operations of convolutions, bytes of each operand once):", ""]
@@ -245,12 +254,14 @@ def tables(reports, of_files):
     return lines
 
 
-def readable(files):
+def readable(files, refuted):
     """The reports in these files, and why others are left out: each must give tables by itself, so that none can spoil those of all."""
     reports, left_out = [], []
     for file in files:
         try:
             one = {"source": Path(file).stem, **json.loads(Path(file).read_text())}
+            for timing in one["timings"] if file in refuted else []:
+                timing["refuted"] = True
             tables([one], of_files=True)
             reports.append(one)
         except Exception as error:
@@ -264,9 +275,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--files", nargs="+", metavar="FILE", help="tables of these instead of running anything")
+    parser.add_argument("--refuted", nargs="*", default=[], metavar="FILE", help="those of the files with modes that proved wrong later")
+    parser.add_argument("--failed", nargs="*", default=[], metavar="NAME", help="what was to be timed and failed")
     args = parser.parse_args()
     if args.files:
-        reports, left_out = readable(args.files)
+        reports, left_out = readable(args.files, args.refuted)
+        left_out += [f"left out: {name}, which failed" for name in args.failed]
         lines = ["Timings of one run on one machine; images/s, median (least–most) over the repeats.", ""]
         lines += [line for one in left_out for line in (one, "")]
     else:

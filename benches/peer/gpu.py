@@ -10,8 +10,9 @@ channels_last, cudnn.benchmark, the batch already on the GPU. bf16 is autocast w
 `+graph` captures the whole step in one CUDA graph: forward, loss, backward, optimizer. Each repeat is the mean over `steps` steps between
 two events. Nets and objective are those of peer.py.
 
-Wrong results are not timed: each mode is compared with eager mode, bf16 with f32, and after the timing the net must have learned. Nets that
-check.py found to differ from fcdd's are not timed; those that CHECKED.json does not mention are timed as unchecked. Each result is printed
+Wrong results are not timed: each mode is compared with eager mode, bf16 with f32, f32 with peer.py's functions as check.py compared them with
+fcdd's, all on the batch that is timed; and after the timing the net must have learned. Nets that check.py found to differ from fcdd's are not
+timed; those that CHECKED.json does not mention are timed as unchecked. Each result is printed
 at once, and OUT.json written again. The timing runs in a process of its own, which is killed if one timing takes more than --limit seconds;
 after --seconds all timing ends. Exit code 1 if nothing was timed. The most important modes come first; modes that compile for minutes are
 best timed in a second run:
@@ -56,6 +57,9 @@ FIRST = [("eager+graph", "bf16"), ("eager+graph", "f32"), ("max-autotune+graph",
 # tenth. Modes of f32 differ only in the order of sums, and in the argmax of pools, which changes a gradient by up to 1 %.
 BOUNDS = {("infer", "bf16"): 0.032, ("train", "bf16"): 0.01, ("infer", "f32"): 1e-3, ("train", "f32"): 1e-3}
 
+STEPS_COMPARED = 3  # steps of training whose losses are compared
+CLOCKS_LIMIT = 4  # seconds that nvidia-smi has for its answer
+
 
 class Clock:
     """Measures the seconds that work takes on a device."""
@@ -94,14 +98,19 @@ def peaks(device, clock, smoke):
 
 
 def clocks():
-    """Clocks and power as nvidia-smi reports them; None without nvidia-smi."""
+    """Clocks and power as nvidia-smi reports them; None without nvidia-smi, or if it does not answer."""
     query = "name,driver_version,clocks.sm,clocks.mem,clocks.max.sm,clocks.max.mem,power.draw,power.limit,temperature.gpu"
     try:
         command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
-        values = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[0]
-    except (OSError, subprocess.CalledProcessError, IndexError):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    except OSError:
         return None
-    return dict(zip(query.split(","), values.split(", ")))
+    try:
+        lines = process.communicate(timeout=CLOCKS_LIMIT)[0].splitlines()
+    except subprocess.TimeoutExpired:
+        process.kill()  # and nobody waits for its end: a driver that hangs may keep it
+        return None
+    return dict(zip(query.split(","), lines[0].split(", "))) if lines and process.returncode == 0 else None
 
 
 def autocast(device, precision):
@@ -115,6 +124,13 @@ def compiled(work, how):
     return torch.compile(work, mode=how) if how else work
 
 
+def as_built(name, weights, device):
+    """A net as peer.py builds it, with these weights: no other memory format, no autocast, not compiled."""
+    net = build(name).to(device)
+    net.load_state_dict(weights)
+    return net
+
+
 class Training:
     """Forward, loss, backward and optimizer on one batch. SGD changes no state on the host, so a graph can hold the whole step."""
 
@@ -124,8 +140,8 @@ class Training:
         self.net = build(name).to(device, memory_format=torch.channels_last)
         self.start = {key: value.clone() for key, value in self.net.state_dict().items()}
         self.optimizer = sgd(self.net, fused=device.type == "cuda")
-        x = torch.randn(batch, channels, side, side, device=device).to(memory_format=torch.channels_last)
-        labels = (torch.arange(batch, device=device) % 2).float()
+        self.x = x = torch.randn(batch, channels, side, side, device=device).to(memory_format=torch.channels_last)
+        self.labels = labels = (torch.arange(batch, device=device) % 2).float()
 
         def objective():
             with autocast(device, precision):
@@ -146,7 +162,18 @@ class Training:
         self.net.load_state_dict(self.start)
         for state in self.optimizer.state.values():
             state["momentum_buffer"].zero_()
-        return [torch.stack([run().clone() for _ in range(3)])]
+        return [torch.stack([run().clone() for _ in range(STEPS_COMPARED)])]
+
+    def checked(self, name):
+        """The same losses, of what check.py compared with fcdd: peer.py's net as it is built, its loss and its optimizer."""
+        net = as_built(name, self.start, self.x.device)
+        optimizer, losses = sgd(net), []
+        for _ in range(STEPS_COMPARED):
+            optimizer.zero_grad()
+            losses.append(loss(net(self.x.contiguous()), self.labels))
+            losses[-1].backward()
+            optimizer.step()
+        return [torch.stack(losses).detach()]
 
     def prove(self, run, *_):
         """Fails unless the steps so far and one more have changed the weights that are trained, and no others."""
@@ -165,8 +192,8 @@ class Inference:
     def __init__(self, name, precision, device, batch, how):
         _, (channels, side, _), field, _ = NETS[name]
         torch.manual_seed(0)
-        net = build(name).to(device, memory_format=torch.channels_last).eval()
-        x = torch.randn(batch, channels, side, side, device=device).to(memory_format=torch.channels_last)
+        self.net = net = build(name).to(device, memory_format=torch.channels_last).eval()
+        self.x = x = torch.randn(batch, channels, side, side, device=device).to(memory_format=torch.channels_last)
         heatmap = Heatmap(side, *field).to(device)
 
         def infer():
@@ -183,6 +210,13 @@ class Inference:
 
     def results(self, run):
         return [value.clone() for value in run()]
+
+    def checked(self, name):
+        """The same scores and heatmaps, of what check.py compared with fcdd: peer.py's net as it is built, its map and its upsampling."""
+        _, (_, side, _), field, _ = NETS[name]
+        with torch.no_grad():
+            a = pseudo_huber(as_built(name, self.net.state_dict(), self.x.device).eval()(self.x.contiguous()))
+            return [a.mean((1, 2, 3)), Heatmap(side, *field).to(self.x.device)(a)]
 
     def prove(self, run, expected, bound):
         """Fails unless a run after the timing still gives the results of eager mode."""
@@ -234,13 +268,15 @@ class Timer:
         return peaks(self.device, self.clock, self.args.smoke)
 
     def expected(self, name, task, precision, batch):
-        """Results of eager mode; those of bf16 are compared with f32."""
+        """Results of eager mode; those of bf16 are compared with f32, and those with what check.py compared with fcdd."""
         key = name, task, precision
         if key not in self.plain:
             plain = WORK[task](name, precision, self.device, batch, None)
             results = plain.results(plain)
             if precision == "bf16":
                 compare(results, self.expected(name, task, "f32", batch), BOUNDS[task, "bf16"], "of bf16 and f32")
+            else:
+                compare(results, plain.checked(name), BOUNDS[task, "f32"], "of eager mode and of the net that check.py checked")
             self.plain[key] = results
         return self.plain[key]
 
@@ -342,8 +378,10 @@ def main():
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--limit", type=float, default=120, help="seconds of one timing, compiling included")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="of all timings")
-    parser.add_argument("--smoke", action="store_true", help="batches of two and small products")
+    parser.add_argument("--smoke", action="store_true", help="batches of two, single steps and small products")
     args = parser.parse_args()
+    if args.smoke:
+        args.repeats = args.steps = 1
     with contextlib.closing(Worker(args)) as worker:
         return 0 if everything(worker, args) else 1
 
@@ -354,10 +392,11 @@ def everything(worker, args):
     modes = args.mode or [mode for mode, (_, graph) in MODES.items() if args.device == "cuda" or not graph]
     checked = checked_nets(args.checked)
     plan = list(itertools.product(args.precision, modes, args.nets, args.task))
-    plan.sort(key=lambda one: FIRST.index(one[1::-1]) if one[1::-1] in FIRST else len(FIRST))
+    urgency = lambda precision, mode, *_: FIRST.index((mode, precision)) if (mode, precision) in FIRST else len(FIRST)
+    plan.sort(key=lambda timing: urgency(*timing))
     report = {"clocks_before": clocks(), "peaks": worker.ask("peaks", min(args.limit, args.seconds)), "timings": []}
     if "error" in report["peaks"]:
-        print(f"peaks: {said(report['peaks'])}", flush=True)
+        print(f"peaks: {result_of(report['peaks'])}", flush=True)
     for precision, mode, name, task in plan:
         left = end - time.monotonic()
         if left < 5:
@@ -376,12 +415,13 @@ def everything(worker, args):
             timing["error"] = "not the same net as fcdd's"
         report["timings"].append(timing)
         save(args.out, report)
-        print(f"{name} {task} {timing['mode']}: {said(timing)}", flush=True)
-    save(args.out, {**report, "clocks_after": clocks()})
+        print(f"{name} {task} {timing['mode']}: {result_of(timing)}", flush=True)
+    # An nvidia-smi that did not answer is not asked again.
+    save(args.out, {**report, "clocks_after": report["clocks_before"] and clocks()})
     return any("error" not in timing for timing in report["timings"])
 
 
-def said(timing):
+def result_of(timing):
     if "error" in timing:
         return f"error: {timing['error']}"
     rate = timing["images_per_second"]

@@ -1,17 +1,19 @@
-"""What the proof does on a GPU: the parts of its two commands, as tables at the end."""
+"""What the proof does on a GPU: the parts of its two commands, with the tables of them near the end."""
 
-import json
+import hashlib
 import os
 import re
 import shlex
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from .results import SCRATCH
-from .runner import Part, file_of, label, last_word, tool
+from . import checks, runner
+from .results import SCRATCH, refuse
+from .runner import Command, Part, file_of, label, tool
 
 # The packed folder.
 HERE = Path(__file__).resolve().parent.parent
@@ -22,51 +24,59 @@ WORKERS = max(2, min(10, os.cpu_count() * 5 // 8))
 ON_A_GPU = SimpleNamespace(
     about="the whole proof, on a GPU",
     nets=["FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"], repeats=50, bench=[], tiles=[], tests="", workers=WORKERS,
-    sanitizer=lambda kind, test: [tool("compute-sanitizer"), "--tool", kind, "--error-exitcode", "1", *test],
-    small=[], table=[], peer=[], verify=True,
+    sanitizer=lambda kind, test: [tool("compute-sanitizer"), "--tool", kind, "--error-exitcode", "1", *test], sanitized=checks.sanitized,
+    small=[], table=[], verify=True, peer=[], has_graphs=True,
+    peer_nets=["FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"], peer_checked=20,
 )  # fmt: skip
 # The stand-in is slow: few and small cases, to show that the proof itself works.
 REHEARSED = SimpleNamespace(
     about="a rehearsal in the stand-in, with few and small cases",
     nets=["FCDD_CNN28"], repeats=1, bench=["--batch", "2", "--task", "infer"], tiles=["--batch", "2"], workers=2,
     tests="primitives::(mma|ldmatrix_x2|to_bf16|griddepcontrol|mbarrier_expect)|epoch::a_stopped|network::launches|baselines::hsc",
-    sanitizer=lambda kind, test: ["env", "FCDD_TEST_DEVICE=checked", *test],
-    small=["--smoke"], table=["--smoke", "--jobs", "1"], peer=["--device", "cpu"], verify=False,
+    # The checked build of the stand-in fails a test itself.
+    sanitizer=lambda kind, test: ["env", "FCDD_TEST_DEVICE=checked", *test], sanitized=checks.one_test,
+    small=["--smoke"], table=["--smoke", "--jobs", "1"], verify=False,
+    peer=["--device", "cpu"], has_graphs=False, peer_nets=["FCDD_CNN28_W"], peer_checked=60,
 )  # fmt: skip
 
-SIZES = {"gpu": ON_A_GPU, "standin": REHEARSED}  # by FCDD_TEST_DEVICE
+SCOPES = {"gpu": ON_A_GPU, "standin": REHEARSED}  # by FCDD_TEST_DEVICE
 
 # Features that are off until proven, and the tests that turn each on by themselves.
 SWITCHES = {"pdl": "pdl|griddepcontrol", "wgmma": "wgmma|tma_|mbarrier"}
 # What is proven and used: each by itself, then both.
 SETS = [["pdl"], ["wgmma"], ["pdl", "wgmma"]]
 # A test that takes nearly all of the memory runs when no other does.
-ALONE = "network::a_batch_beyond_the_memory_names_one_that_fits"
+TAKES_ALL_MEMORY = "network::a_batch_beyond_the_memory_names_one_that_fits"
 
 
-def turned_on(name):
+def turned_on(test):
     """The switches that a test turns on by itself."""
-    return [switch for switch, tests in SWITCHES.items() if re.search(tests, name)]
+    return [switch for switch, tests in SWITCHES.items() if re.search(tests, test)]
 
 
-def concerned(row):
+def switches_of(row):
     """The switches that a row is about: those it ran with, or those that its test turned on."""
     return row.get("switches") or turned_on(row.get("test", ""))
 
 
 def hung(row):
-    return row["outcome"].startswith("out of time")
+    """Under a sanitizer any test is slow: there, no time is too long."""
+    return row["outcome"].startswith("out of time") and "sanitizer" not in row
 
 
-def bad(row):
-    return row["outcome"].startswith("failed") or hung(row)
+def failed(row):
+    return row["outcome"].startswith("failed")
+
+
+def is_broken(row):
+    return failed(row) or hung(row)
 
 
 def broken(proof, switches):
     """The rows that failed or hung with just these switches, but those of what does so without them too."""
-    found = {row["name"]: row for row in proof.known() if bad(row)}
-    fails_without = lambda row: row.get("switches") and row["name"].partition(" +")[0] in found
-    return [row for row in found.values() if concerned(row) == switches and not fails_without(row)]
+    found = {row["name"]: row for row in proof.known() if is_broken(row)}
+    without = lambda row: row["name"].removesuffix(label("", row.get("switches") or []))
+    return [row for row in found.values() if switches_of(row) == switches and (without(row) == row["name"] or without(row) not in found)]
 
 
 def usable(proof, switches):
@@ -82,64 +92,67 @@ def each_way(proof):
     yield from (switches for switches in SETS if usable(proof, switches))
 
 
-def the_best_way(proof, work):
-    """Does work with the most switches that are usable, in half of the time that is left, and without them if that fails. `work` takes the
+def with_most_switches(proof, work):
+    """Does work with the most switches that are usable, in half of the time that remains, and without them if that fails. `work` takes the
     switches and the share of the time, and returns the outcome."""
-    best = next((switches for switches in reversed(SETS) if usable(proof, switches)), None)
-    if not best or work(best, 0.5) != "passed":
+    most = next((switches for switches in reversed(SETS) if usable(proof, switches)), None)
+    if not most or work(most, 0.5) != "passed":
         work([], 1)
 
 
 # ---- the first command
 
 
+def information(proof):
+    return proof.run(Command("fcdd info", [HERE / "fcdd", "info"], 10, checks.device))
+
+
 def machine(proof):
     """GPU, driver, clocks, operating system."""
-    device = lambda text: next((line.strip() for line in text.splitlines() if re.search("compute capability|no GPU", line)), last_word(text))
-    proof.run("fcdd info", [HERE / "fcdd", "info"], 10, say=device, must="compute capability")
+    information(proof)
     if shutil.which("nvidia-smi"):
-        proof.run("nvidia-smi", ["nvidia-smi", "-q", "-d", "CLOCK,MEMORY,POWER"], 5, say=lambda text: "")
+        proof.run(Command("nvidia-smi", ["nvidia-smi", "-q", "-d", "CLOCK,MEMORY,POWER"], 5, checks.silent))
     else:
         proof.skip("nvidia-smi", "it is not on this machine")
-    proof.run("uname", ["uname", "-srm"], 5)
+    proof.run(Command("uname", ["uname", "-srm"], 5))
 
 
 def listed(proof):
     """The names of all tests of the CUDA back end; asks for them once."""
     if proof.listed is None:
         proof.listed = []
-        command, name = [HERE / "cuda-tests", "--list", "--format", "terse"], "list of tests"
-        if proof.run(name, command, 15, say=lambda text: f"{text.count(': test')} tests", must=": test") == "passed":
-            lines = (proof.log / f"{file_of(name)}.txt").read_text().splitlines()
+        command = Command("list of tests", [HERE / "cuda-tests", "--list", "--format", "terse"], 15, checks.tests_listed)
+        if proof.run(command) == "passed":
+            lines = (proof.log / f"{file_of(command.name)}.txt").read_text(errors="replace").splitlines()
             names = [line.removesuffix(": test") for line in lines if line.endswith(": test")]
-            proof.listed = [name for name in names if re.match(proof.size.tests, name) and not name.startswith("planted::")]
+            proof.listed = [name for name in names if re.match(proof.scope.tests, name) and not name.startswith("planted::")]
     return proof.listed
 
 
 def test(proof, name, switches=(), ignored=False):
     """One test in a process of its own, so that a sticky CUDA error fails this test alone."""
-    words = [HERE / "cuda-tests", "--exact", name] + (["--ignored"] if ignored else [])
     facts = {"test": name, "switches": list(switches)}
-    of = concerned(facts)
-    hangs = [row["name"] for row in proof.rows if "test" in row and hung(row) and concerned(row) and set(concerned(row)) <= set(of)]
-    if len(hangs) > 1:
-        return proof.row(label(name, switches), "not run", said=f"with these switches there were hangs: {', '.join(hangs)}", **facts)
+    about = set(switches_of(facts))
+    before = [row["name"] for row in proof.rows if "test" in row and hung(row) and switches_of(row) and set(switches_of(row)) <= about]
+    if len(before) > 1:
+        return proof.row(label(name, switches), "not run", said=f"with these switches there were hangs: {', '.join(before)}", **facts)
+    words = [HERE / "cuda-tests", "--exact", name] + (["--ignored"] if ignored else [])
     # Several run side by side, and each has a reference to compute on the CPU.
     environment = {"RAYON_NUM_THREADS": "2"}
-    skipped = lambda text: next((line for line in text.splitlines() if line.startswith("skipped: ")), "")
-    how = dict(switches=switches, environment=environment, say=skipped, must="1 passed", debug=True, test=name)
-    if "failed" in proof.run(name, words, 20, **how):
-        proof.failed.append((name, words, switches, environment))
+    command = Command(name, words, 20, checks.one_test, switches, environment, debugger=True, facts={"test": name})
+    if "failed" in proof.run(command):
+        proof.failed.append(command)
 
 
-def side_by_side(proof, tests):
-    with ThreadPoolExecutor(proof.size.workers) as pool:
+def together(proof, tests):
+    """Tests side by side."""
+    with ThreadPoolExecutor(proof.scope.workers) as pool:
         list(pool.map(lambda arguments: test(proof, *arguments), tests))
 
 
 def primitives(proof):
     """Each instruction that is written as inline PTX, against values computed from the PTX manual."""
-    side_by_side(proof, [(name,) for name in listed(proof) if name.startswith("primitives::")])
+    together(proof, [(name,) for name in listed(proof) if name.startswith("primitives::")])
 
 
 def plain(proof):
@@ -150,17 +163,18 @@ def plain(proof):
 def tests(proof):
     """Every test of the CUDA back end in a process of its own, but those of switches."""
     names = plain(proof)
-    side_by_side(proof, [(name,) for name in names if name != ALONE])
-    if ALONE in names:
-        test(proof, ALONE)
+    together(proof, [(name,) for name in names if name != TAKES_ALL_MEMORY])
+    if TAKES_ALL_MEMORY in names:
+        test(proof, TAKES_ALL_MEMORY)
 
 
-def switches(proof):
+def tests_of_switches(proof):
     """WGMMA and PDL: their own tests, then those of whole nets with one and with both."""
-    own = [name for name in listed(proof) if not name.startswith("primitives::") and turned_on(name)]
+    their_own = [name for name in listed(proof) if not name.startswith("primitives::") and turned_on(name)]
     # Net by net, so that each switch soon has been in one; those in bf16 first, which WGMMA is for.
-    nets = sorted((name for name in plain(proof) if name.startswith("network::") and name != ALONE), key=lambda name: "bf16" not in name)
-    side_by_side(proof, [(name,) for name in own] + [(name, use) for name in nets for use in SETS])
+    nets = [name for name in plain(proof) if name.startswith("network::") and name != TAKES_ALL_MEMORY]
+    nets.sort(key=lambda name: "bf16" not in name)
+    together(proof, [(name,) for name in their_own] + [(name, switches) for name in nets for switches in SETS])
     for switches in SETS:
         conclude(proof, switches)
 
@@ -168,82 +182,83 @@ def switches(proof):
 def conclude(proof, switches):
     """The row that says whether switches are proven: the tests that turn on just these all passed, one of a whole net with just these too, none
     with them failed, and each of them is proven by itself."""
-    rows = [row for row in proof.rows if "test" in row and concerned(row) == switches]
-    ran = [row for row in rows if not row["said"].startswith("skipped")]
-    nets = [row["name"] for row in ran if row["switches"] and row["outcome"] == "passed"]
-    own = [name for name in listed(proof) if turned_on(name) == switches]
-    passed = [row["test"] for row in ran if not row["switches"] and row["outcome"] == "passed"]
+    rows = [row for row in proof.rows if "test" in row and switches_of(row) == switches]
+    passed = [row for row in rows if row["outcome"] == "passed"]
+    nets = [row["name"] for row in passed if row["switches"]]
+    their_own = [name for name in listed(proof) if turned_on(name) == switches]
     missing = [row["name"] for row in rows if row["switches"] and row["outcome"] in ("not run", "cut off")]
-    wrong = [name for name in own if name not in passed]
+    wrong = [name for name in their_own if name not in [row["name"] for row in passed]]
     wrong += [row["name"] for row in broken(proof, switches) if row["name"] not in wrong]
     wrong += [f"switch {switch}" for switch in switches if len(switches) > 1 and not usable(proof, [switch])]
     name = f"switch {' '.join(switches)}"
-    if nets and not wrong and (own or len(switches) > 1):
+    if nets and not wrong and (their_own or len(switches) > 1):
         rest = f"; not run: {', '.join(missing)}" if missing else ""
-        return proof.row(name, "passed", said=f"{len(own)} tests of its own and {len(nets)} of nets passed{rest}")
+        return proof.row(name, "passed", said=f"{len(their_own)} tests of its own and {len(nets)} of nets passed{rest}")
     proof.skip(name, f"not used, for these did not pass: {', '.join(wrong or missing) or 'there are no tests'}")
 
 
 def bench(proof, net, precision, switches=(), task=None):
     name = "-".join(filter(None, ["bench", net, task, precision]))
-    command = [HERE / "fcdd", "bench", net, "--device", "cuda", "--precision", precision, "--repeats", proof.size.repeats, "--json"]
-    command += ["--task", task] if task else proof.size.bench
-    proof.run(name, command, 20, switches, ending=".json", say=rates, must='"timings"', debug=True)
-
-
-def rates(text):
-    """Images per second of the timings on a fixed batch, which are measured as PyTorch's are."""
-    timings = json.JSONDecoder().raw_decode(text[text.index("{") :])[0]["timings"]
-    fixed = [t for t in timings if "fixed batch" in t.get("how", "fixed batch") and "images_per_second" in t]
-    return ", ".join(f"{t['task']} {t['images_per_second']:.0f}/s" for t in fixed)
+    words = [HERE / "fcdd", "bench", net, "--device", "cuda", "--precision", precision, "--repeats", proof.scope.repeats, "--json"]
+    words += ["--task", task] if task else proof.scope.bench
+    check = checks.bench(net, precision, switches)
+    proof.run(Command(name, words, 20, check, switches, ending=".json", debugger=True, facts={"timings": "fcdd"}))
 
 
 def timings(proof):
     """`fcdd bench`, bf16, plain and with each switch that is proven."""
     for switches in each_way(proof):
-        for net in proof.size.nets:
+        for net in proof.scope.nets:
             if not switches or usable(proof, switches):  # it may have failed with the net before
                 bench(proof, net, "bf16", switches)
 
 
 def has_torch(proof):
     """Whether this Python has PyTorch; a row says which, or why not."""
-    command = [sys.executable, "-c", "import torch; print('torch', torch.__version__)"]
-    return proof.run("torch", command, 30, must="torch", absent="No module named 'torch'") == "passed"
+    script = "try: import torch\nexcept ModuleNotFoundError as error: print('no torch:', error)\nelse: print('torch', torch.__version__)"
+    return proof.run(Command("torch", [sys.executable, "-c", script], 30, checks.torch)) == "passed"
 
 
 def peer(proof):
     """PyTorch, bf16: first checks that its nets are fcdd's, then times eager mode as one CUDA graph."""
     if has_torch(proof):
-        checked = proof.log / "peer-checked.json"
-        proof.run("peer-checked", [sys.executable, HERE / "peer/check.py", FCDD, checked, *proof.size.peer], 20)
-        timed_peer(proof, "peer", "--mode", "eager+graph")
-        compare(proof)
+        checked, nets = proof.log / "peer-checked.json", proof.scope.peer_nets
+        words = [sys.executable, HERE / "peer/check.py", FCDD, checked, *nets, *proof.scope.peer]
+        proof.run(Command("peer-checked", words, proof.scope.peer_checked, checks.peer_checked(checked, nets)))
+        timed_peer(proof, "peer", nets, "eager+graph" if proof.scope.has_graphs else "eager")
 
 
-def timed_peer(proof, name, *words):
+def timed_peer(proof, name, nets, mode):
     """Timings of PyTorch in bf16, which end when the part's time is over."""
-    checked = SCRATCH / "first/peer-checked.json"
-    command = [sys.executable, HERE / "peer/gpu.py", proof.log / f"{name}.json", "--checked", checked, "--precision", "bf16", "--limit", "90"]
-    proof.run(name, [*command, "--seconds", f"{proof.left() - 2:.0f}", *words, *proof.size.small, *proof.size.peer], 200)
+    out, checked = proof.log / f"{name}.json", SCRATCH / "first/peer-checked.json"
+    words = [sys.executable, HERE / "peer/gpu.py", out, *nets, "--mode", mode, "--checked", checked, "--precision", "bf16", "--limit", "90"]
+    words += ["--seconds", f"{proof.remaining() - 2:.0f}", *proof.scope.small, *proof.scope.peer]
+    proof.run(Command(name, words, 200, checks.peer(out), facts={"timings": "peer"}))
 
 
-def compare(proof):
-    """Tables of fcdd and PyTorch side by side, from all timings."""
-    files = [path for path in sorted(SCRATCH.rglob("*.json")) if re.match(r"bench-|peer(-max-autotune)?\.json", path.name)]
+def side_by_side(proof):
+    """Tables of fcdd and PyTorch, of all that was timed and did not fail; times of switches that failed later are marked."""
+    files, refuted, of_failed = [], [], []
+    for row in filter(lambda row: "timings" in row, proof.known()):
+        found = list(SCRATCH.glob(f"*/{file_of(row['name'])}.json"))
+        # What PyTorch timed before its time was over counts: it is checked one by one.
+        if row["outcome"] == "passed" or row["timings"] == "peer" and not failed(row):
+            files += found
+            refuted += found if row.get("switches") and not usable(proof, row["switches"]) else []
+        else:
+            of_failed.append(row["name"])
     if not files:
         return proof.skip("side by side", "nothing was timed")
-    bad = lambda text: "; ".join(line for line in text.splitlines() if line.startswith("left out: "))
-    proof.run("side by side", [sys.executable, HERE / "peer/compare.py", proof.log / "side-by-side", "--files", *files], 10, say=bad)
+    words = [sys.executable, HERE / "peer/compare.py", proof.log / "side-by-side", "--files", *files, "--refuted", *refuted]
+    proof.run(Command("side by side", [*words, "--failed", *of_failed], 10, checks.side_by_side))
 
 
 def verify(proof):
     """Golden values of the authors' implementation; `fcdd verify` plain and with each proven switch."""
-    count = lambda text: next((line for line in reversed(text.splitlines()) if " passed, " in line), last_word(text))
-    command = [HERE / "fcdd", "verify", "--device", "cuda"]
-    proof.run("verify --golden", [*command, "--golden", HERE / "golden"], 20, say=count, must=" passed, ", debug=True)
-    for switches in each_way(proof) if proof.size.verify else []:
-        proof.run("verify", command, 30, switches, say=count, must=" passed, ", debug=True)
+    words = [HERE / "fcdd", "verify", "--device", "cuda"]
+    proof.run(Command("verify --golden", [*words, "--golden", HERE / "golden"], 20, checks.verify, debugger=True))
+    for switches in each_way(proof) if proof.scope.verify else []:
+        proof.run(Command("verify", words, 30, checks.verify, switches, debugger=True))
 
 
 # One test of each kind, by the start of its name.
@@ -253,22 +268,43 @@ RACES = ["conv::tiny_shapes", "steps::norm_act_pool_and_backward"]
 
 def sanitizer(proof):
     """compute-sanitizer: memcheck of the tests that failed, else of a small test of each kind; racecheck of two. None that hung."""
-    if not proof.size.sanitizer("memcheck", [])[0]:
+    if not proof.scope.sanitizer("memcheck", [])[0]:
         return proof.skip("sanitizer", "compute-sanitizer is not on this machine")
     names = listed(proof)
-    small = lambda name: (name, [HERE / "cuda-tests", "--exact", name], [], {"FCDD_TEST_SMALL": "1"})
+    small = lambda name: Command(name, [HERE / "cuda-tests", "--exact", name], 40, environment={"FCDD_TEST_SMALL": "1"}, facts={"test": name})
     usual = [next((name for name in names if name.startswith(start)), None) for start in SANITIZED]
-    checks = [("memcheck", *what) for what in proof.failed or [small(name) for name in usual if name]]
-    checks += [("racecheck", *small(name)) for name in RACES if name in names]
-    hangs = [row["name"] for row in proof.rows if hung(row)]
-    for kind, name, words, switches, environment in checks:
-        if label(name, switches) in hangs:
-            proof.skip(f"{kind} {name}", "without the sanitizer it ran out of time")
-        else:
-            proof.run(f"{kind} {name}", proof.size.sanitizer(kind, words), 40, switches, environment, must="1 passed")
+    to_check = [("memcheck", command) for command in proof.failed or [small(name) for name in usual if name]]
+    to_check += [("racecheck", small(name)) for name in RACES if name in names]
+    hung_before = [row["name"] for row in proof.rows if hung(row)]
+    for kind, command in to_check:
+        if label(command.name, command.switches) in hung_before:
+            proof.skip(f"{kind} {command.name}", "without the sanitizer it ran out of time")
+            continue
+        words, facts = proof.scope.sanitizer(kind, command.words), {**command.facts, "sanitizer": kind}
+        how = dict(check=proof.scope.sanitized, gave_up=checks.sanitizer_gave_up, debugger=False, facts=facts)
+        proof.run(replace(command, name=f"{kind} {command.name}", words=words, seconds=40, **how))
 
 
 # ---- the second command
+
+
+def results_of_first(proof):
+    """Whether the first command ran, with this build on this device."""
+    information(proof)
+    proof.earlier, wrong = proof.results.first(lambda rows: difference(rows, proof.rows))
+    none = "goes on without: no switch counts as proven, and no net of PyTorch's as checked"
+    said = "; ".join(filter(None, [wrong, f"{len(proof.earlier)} rows" if proof.earlier else none]))
+    proof.row("results of first", "failed" if wrong else "passed" if proof.earlier else "skipped", said=said)
+
+
+def difference(rows, others):
+    """What two commands proved that is not the same, or ""."""
+    first = lambda each, name: next((row for row in each if row["name"] == name and row["outcome"] == "passed"), {})
+    for field, words in (("build", "build of fcdd"), ("device", "kind of device")):
+        if first(rows, "proof").get(field) != first(others, "proof")[field]:
+            return f"they are of another {words}"
+    gpus = [first(each, "fcdd info").get("said", "unknown").partition(", compute capability")[0] for each in (rows, others)]
+    return "" if gpus[0] == gpus[1] else f"they are of another device: {gpus[0]}, and this one is {gpus[1]}"
 
 
 def profiles(proof):
@@ -278,30 +314,27 @@ def profiles(proof):
     sections = ["SpeedOfLight", "ComputeWorkloadAnalysis", "MemoryWorkloadAnalysis", "Occupancy", "WarpStateStats", "LaunchStats"]
 
     def profile(net, switches, share):
-        table = proof.log / f"{file_of(f'ncu {net}', switches)}.csv"
+        log = proof.log / f"{file_of(f'ncu {net}', switches)}.csv"
         words = [profiler, "--clock-control", "none", "--filter-mode", "per-launch-config", "--launch-count", "1"]
         # bench starts the profiler where it launches the steps one by one.
-        words += ["--profile-from-start", "off", "--csv", "--page", "raw", "--log-file", table]
+        words += ["--profile-from-start", "off", "--csv", "--page", "raw", "--log-file", log]
         words += [word for section in sections for word in ("--section", section)]
         words += [HERE / "fcdd", "bench", net, "--device", "cuda", "--precision", "bf16", "--task", "train", "--repeats", "1"]
-        kernels = lambda text: str(len(re.findall(r'^"\d+",', text, re.M))) + " kernels"
-        # The first kernel's number is 0.
-        return proof.run(f"ncu {net}", words, 40, switches, share=share, log=table, say=kernels, must='"0",')
+        return proof.run(Command(f"ncu {net}", words, 40, checks.profile, switches, share=share, log=log))
 
-    for net in proof.size.nets:
-        the_best_way(proof, lambda *how: profile(net, *how))
+    for net in proof.scope.nets:
+        with_most_switches(proof, lambda *how: profile(net, *how))
 
 
 def tiles(proof):
     """Every candidate tile of each convolution, as JSON."""
 
     def timed(net, switches, share):
-        command = [HERE / "fcdd", "bench", net, "--device", "cuda", "--tiles", *proof.size.tiles]
-        how = dict(ending=".json", say=lambda text: "", must='"tiles"', share=share)
-        return proof.run(f"tiles {net}", command, 20, switches, **how)
+        words = [HERE / "fcdd", "bench", net, "--device", "cuda", "--tiles", *proof.scope.tiles]
+        return proof.run(Command(f"tiles {net}", words, 20, checks.tiles, switches, share=share, ending=".json"))
 
-    for net in proof.size.nets:
-        the_best_way(proof, lambda *how: timed(net, *how))
+    for net in proof.scope.nets:
+        with_most_switches(proof, lambda *how: timed(net, *how))
 
 
 def accuracy(proof):
@@ -312,56 +345,80 @@ def accuracy(proof):
 
     def trained(switches, share):
         out = proof.log / f"{file_of('auroc', switches)}.json"
-        command = [sys.executable, HERE / "peer/auroc.py", FCDD, out, "--data", data, *proof.size.small, "--switches", *switches]
-        return proof.run("accuracy", command, 80, switches, share=share)
+        words = [sys.executable, HERE / "peer/auroc.py", FCDD, out, "--data", data, *proof.scope.small, "--switches", *switches]
+        return proof.run(Command("accuracy", words, 80, checks.accuracy, switches, share=share))
 
-    the_best_way(proof, trained)
+    with_most_switches(proof, trained)
 
 
 def slow_peer(proof):
     """PyTorch's max-autotune as one CUDA graph, which compiles for more than a minute."""
+    if not proof.scope.has_graphs:
+        return proof.skip("peer-max-autotune", "not without a GPU")
     if has_torch(proof):
-        timed_peer(proof, "peer-max-autotune", *proof.size.nets[1:], "--mode", "max-autotune+graph")
+        timed_peer(proof, "peer-max-autotune", proof.scope.peer_nets[1:], "max-autotune+graph")
 
 
 def other_timings(proof):
     """f32, and the latency of one image."""
-    for net in proof.size.nets:
+    for net in proof.scope.nets:
         bench(proof, net, "f32")
-    for net in proof.size.nets:
+    for net in proof.scope.nets:
         bench(proof, net, "f32", task="predict")
 
 
-def table(proof):
+def cifar10_table(proof):
     """How long CIFAR-10's whole table would take."""
 
     def extrapolated(switches, share):
         out = proof.log / f"{file_of('cifar10-table', switches)}.json"
-        command = [sys.executable, HERE / "peer/cifar10_table.py", FCDD, out, *proof.size.table]
-        found = lambda text: next(line for line in reversed(text.splitlines()) if "the table extrapolated" in line)
-        return proof.run("table", command, 60, switches, share=share, say=found, must="the table extrapolated")
+        words = [sys.executable, HERE / "peer/cifar10_table.py", FCDD, out, *proof.scope.table]
+        return proof.run(Command("table", words, 60, checks.extrapolated, switches, share=share))
 
-    the_best_way(proof, extrapolated)
+    with_most_switches(proof, extrapolated)
 
 
 COMMANDS = {
     "first": [
-        Part(name="machine", seconds=10, work=machine),
-        Part(name="primitives", seconds=25, work=primitives),
-        Part(name="tests", seconds=45, work=tests),
-        Part(name="switches", seconds=30, work=switches),
-        Part(name="timings", seconds=60, work=timings),
-        Part(name="peer", seconds=45, work=peer),
-        Part(name="verify", seconds=55, work=verify),
-        Part(name="sanitizer", seconds=60, work=sanitizer),
+        Part("machine", 10, machine),
+        Part("primitives", 25, primitives),
+        Part("tests", 45, tests),
+        Part("switches", 30, tests_of_switches),
+        Part("timings", 60, timings),
+        Part("peer", 45, peer),
+        Part("verify", 55, verify),
+        Part("sanitizer", 55, sanitizer),
+        Part("side by side", 5, side_by_side),
     ],
     "second": [
-        Part(name="profiles", seconds=75, work=profiles),
-        Part(name="tiles", seconds=35, work=tiles),
-        Part(name="accuracy", seconds=55, work=accuracy),
-        Part(name="slow peer", seconds=145, work=slow_peer),
-        Part(name="other timings", seconds=40, work=other_timings),
-        Part(name="table", seconds=40, work=table),
-        Part(name="side by side", seconds=10, work=compare),
+        Part("results of first", 10, results_of_first),
+        Part("profiles", 75, profiles),
+        Part("tiles", 35, tiles),
+        Part("accuracy", 55, accuracy),
+        Part("slow peer", 135, slow_peer),
+        Part("other timings", 40, other_timings),
+        Part("table", 40, cifar10_table),
+        Part("side by side", 10, side_by_side),
     ],
 }
+
+
+def prove(name, out, seconds, table):
+    """Runs the parts of a command within its seconds; returns the exit code."""
+    device = os.environ.get("FCDD_TEST_DEVICE", "gpu")
+    if device not in SCOPES:
+        refuse(f"FCDD_TEST_DEVICE={device} is none of {', '.join(SCOPES)}")
+    # A switch that the caller has on is off for what runs plainly.
+    for variable in [variable for variable in os.environ if variable.startswith("FCDD_")]:
+        del os.environ[variable]
+    os.environ |= {"FCDD_TEST_DEVICE": device, "FCDD_REQUIRE_STANDIN": "1"}  # a test that finds no device fails
+    os.environ |= {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}  # tables have –, ², whatever the locale
+    if not (HERE / "fcdd").exists():
+        refuse("this folder was not packed: scripts/gpu-proof pack DIR, then DIR/gpu-proof")
+    least = runner.LEAST * sum(part.seconds for part in table)
+    if not seconds >= least:
+        refuse(f"--seconds {seconds:g} is too little: {name} takes {least:.0f} at least")
+    with open(HERE / "fcdd", "rb") as program:
+        identity = {"build": hashlib.file_digest(program, "sha256").hexdigest()[:12], "device": device}
+    watchdog = [sys.executable, HERE / "gpu-proof", "watch"]
+    return runner.Proof(name, out.resolve(), seconds, SCOPES[device], identity, watchdog).run_parts(table)

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import select
 import shutil
 import sys
 import tarfile
@@ -16,7 +17,12 @@ from pathlib import Path
 # Output of the commands, on the machine of the proof: the second command reads the results of the first one. By user, for /tmp is shared.
 SCRATCH = Path(tempfile.gettempdir()) / f"fcdd-gpu-proof-{os.getuid()}"
 ARCHIVE_LIMIT, RESERVE = 15 << 20, 64 << 10
-WHOLE, END = 4 << 20, 1 << 20  # a file of up to 4 MiB is kept whole, of a longer one the first and the last MiB
+ARCHIVE_SECONDS = 4  # to compress an archive: what is not in it by then has to wait for the next one
+# How much of a file is kept: texts of up to 256 KiB whole, of longer ones the first and the last 64; data, of which a part is useless, up to
+# 4 MiB.
+DATA = (".json", ".csv")
+WHOLE, WHOLE_DATA, END = 256 << 10, 4 << 20, 64 << 10
+READER = 0.5  # seconds that a line waits for whoever reads the standard output
 
 
 def refuse(why):
@@ -25,18 +31,40 @@ def refuse(why):
     sys.exit(2)
 
 
-def show(line):
-    """Prints a line with one write, since several threads print; a closed pipe does not end the proof."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    with contextlib.suppress(OSError):
-        os.write(1, f"{line}\n".encode(encoding, "backslashreplace"))
+class Screen:
+    """Standard output. Several threads print; whoever reads it may have closed it, or have stopped to read."""
+
+    def __init__(self):
+        self.lock, self.dropped = threading.Lock(), 0
+
+    def show(self, line):
+        """Prints a line, unless nobody reads: then it is dropped, and those after it do not wait."""
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        with self.lock, contextlib.suppress(OSError):
+            if self.dropped and self.is_read(0):
+                line, self.dropped = f"[{self.dropped} lines were dropped, for nobody read them]\n{line}", 0
+            text = f"{line}\n".encode(encoding, "backslashreplace")
+            # A pipe that can be written to takes this much without blocking.
+            for start in range(0, len(text), select.PIPE_BUF):
+                if not self.is_read(0 if self.dropped else READER):
+                    self.dropped += 1
+                    return
+                os.write(1, text[start : start + select.PIPE_BUF])
+
+    def is_read(self, seconds):
+        poll = select.poll()
+        poll.register(1, select.POLLOUT)
+        return bool(poll.poll(1000 * seconds))
+
+
+show = Screen().show
 
 
 def kept(path):
     """What is kept of a file: its content, or of a long one its beginning and its end."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        if size <= WHOLE:
+        if size <= (WHOLE_DATA if path.suffix in DATA else WHOLE):
             return file.read()
         head = file.read(END)
         file.seek(size - END)
@@ -58,15 +86,30 @@ def lines_of(rows):
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def rows_of(file):
-    """The rows that a file holds; lines that were not written to their end are left out."""
+def rows_in(text):
+    """Rows from the lines of a file; lines that were not written to their end are left out."""
     rows = []
-    with contextlib.suppress(OSError):
-        for line in file.read_text(errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
-                rows.append(json.loads(line))
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(line))
     is_row = lambda row: isinstance(row, dict) and all(isinstance(row.get(key), str) for key in ("name", "outcome"))
     return [row for row in rows if is_row(row)]
+
+
+def rows_of(file):
+    """The rows that a file holds."""
+    with contextlib.suppress(OSError):
+        return rows_in(file.read_text(errors="replace"))
+    return []
+
+
+def cannot_be_read(file, error):
+    return f"{file} cannot be read: {type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def began(rows):
+    """When the command began whose rows these are."""
+    return max((row["began"] for row in rows if isinstance(row.get("began"), float)), default=0)
 
 
 class Results:
@@ -85,7 +128,7 @@ class Results:
         self.written = set()  # output files that commands have begun
         self.outputs = {}  # what was kept of each, by its name in the archive: the disk may lose them later
         self.inside = set()  # those of them that the last archive had room for
-        self.said = set()
+        self.printed = set()  # what is printed only once
         self.lines, self.archived, self.reserve = out / f"{name}.jsonl", out / f"{name}.tar.gz", out / ".reserve"
 
     def begin(self):
@@ -114,34 +157,41 @@ class Results:
         except OSError as error:
             refuse(f"{self.log}: {error.strerror}: name a folder for temporary files in TMPDIR")
 
-    def of_first(self, build):
-        """The rows of the first command, if it ran the same build of fcdd, and what is wrong with its results. Outputs that SCRATCH does not have
-        are taken out of OUT/first.tar.gz."""
-        files = [SCRATCH / "first/rows.jsonl", self.out / "first.jsonl"]
-        is_ours = lambda rows: any(row.get("build") == build for row in rows)
-        before, wrong = rows_of(files[0]), ""
-        if not is_ours(before):
-            shutil.rmtree(SCRATCH / "first", ignore_errors=True)
-            wrong = self.unpack_first()
-        found = [rows_of(file) for file in files]
-        rows = max(filter(is_ours, found), key=len, default=[])
-        if not rows:
-            shutil.rmtree(SCRATCH / "first", ignore_errors=True)
-            wrong = wrong or ("they are of another build of fcdd" if any([before, *found]) else "")
-        return rows, wrong
-
-    def unpack_first(self):
-        """Takes the outputs of the first command out of its archive, if there is one, all or none; returns what is wrong with it."""
-        first, new = self.out / "first.tar.gz", SCRATCH / "unpacked"
+    def first(self, difference):
+        """The newest results of the first command that proved the same, and why there are none or not all. `difference` takes rows and returns
+        what they proved that is not the same. The outputs of that command, which are archived again, are in SCRATCH then."""
+        archive, scratch = self.out / "first.tar.gz", SCRATCH / "first"
+        here, printed, archived = rows_of(scratch / "rows.jsonl"), rows_of(self.out / "first.jsonl"), []
+        is_the_same = lambda rows: rows and not difference(rows)
+        if is_the_same(here) and began(here) > began(printed):
+            return here, ""
+        damaged = ""
         try:
-            if first.exists():
-                with tarfile.open(first) as archive:
-                    # Python before 3.11.4 has no filter; the archive is our own.
-                    archive.extractall(new, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
-                (new / "first").rename(SCRATCH / "first")
-            return ""
+            if archive.exists():
+                with tarfile.open(archive) as opened:
+                    archived = rows_in(opened.extractfile("first/rows.jsonl").read().decode(errors="replace"))
         except Exception as error:  # whatever is wrong with it: the second command goes on without
-            return f"{first} cannot be read: {type(error).__name__}: {' '.join(str(error).split())}"
+            damaged = cannot_be_read(archive, error)
+        found = max(filter(is_the_same, [here, printed, archived]), key=lambda rows: (began(rows), len(rows)), default=[])
+        if found and began(here) == began(found):
+            return found, ""
+        shutil.rmtree(scratch, ignore_errors=True)
+        if found and began(archived) == began(found):
+            damaged = self.unpack(archive)
+        differences = dict.fromkeys(difference(rows) for rows in (here, printed, archived) if rows)
+        return found, damaged or ("" if found else "; ".join(differences))
+
+    def unpack(self, archive):
+        """Takes the outputs of the first command out of its archive, all or none; returns what is wrong with it."""
+        new = SCRATCH / "unpacked"
+        try:
+            with tarfile.open(archive) as opened:
+                # Python before 3.11.4 has no filter; the archive is our own.
+                opened.extractall(new, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+            (new / "first").rename(SCRATCH / "first")
+            return ""
+        except Exception as error:
+            return cannot_be_read(archive, error)
         finally:
             shutil.rmtree(new, ignore_errors=True)
 
@@ -161,8 +211,8 @@ class Results:
         self.written.add(path)
         try:
             content = kept(path)
-            if path.stat().st_size > WHOLE:
-                self.once(f"{path.name}: more than {WHOLE >> 20} MiB, of which the first and the last MiB are kept")
+            if (size := path.stat().st_size) > len(content):
+                self.once(f"{path.name}: {size >> 10} KiB, of which the first and the last {END >> 10} are kept")
                 path.write_bytes(content)
         except OSError:
             return ""
@@ -170,8 +220,8 @@ class Results:
 
     def once(self, line):
         """Prints a line, unless it was printed before."""
-        if line not in self.said:
-            self.said.add(line)
+        if line not in self.printed:
+            self.printed.add(line)
             show(line)
 
     def collect(self):
@@ -192,10 +242,13 @@ class Results:
         self.outputs[rows] = lines_of(self.rows).encode()
         # Rows first, then what the last archive had, each time the smallest first.
         order = lambda name: (not name.endswith("rows.jsonl"), name not in self.inside, len(self.outputs[name]))
-        packed, inside = io.BytesIO(), set()
-        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        packed, inside, until = io.BytesIO(), set(), time.monotonic() + ARCHIVE_SECONDS
+        with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
             for name in sorted(self.outputs, key=order):
                 content = self.outputs[name]
+                if inside and time.monotonic() > until:
+                    self.once(f"{name}: there was no time to archive it")
+                    continue
                 if packed.tell() + len(content) > ARCHIVE_LIMIT:
                     self.once(f"{name}: the archive has no room for it")
                     continue

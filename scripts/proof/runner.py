@@ -13,23 +13,49 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 
+from . import checks
 from .results import SCRATCH, Results, refuse, show
 
 PR_SET_CHILD_SUBREAPER = 36  # from linux/prctl.h: processes that lose their parent become children of the proof
-ALONE = "\0fcdd-gpu-proof"  # an abstract socket, a lock for the whole machine, whatever TMPDIR is
+LOCK = "\0fcdd-gpu-proof"  # an abstract socket, for the whole machine, whatever TMPDIR is
 LEAST = 0.3  # of a command's seconds: with less, its shortest parts would end before a program on a GPU has begun
 MARK = "FCDD_PROOF"  # in the environment of all processes that the proof starts, by which they are found again
 ROOM = 64 << 20  # free disk space without which no command begins: a test would fail for lack of it alone
 FILE_LIMIT = 256 << 20  # of each file that a command writes: endless output does not fill the disk
 GRACE = 3  # seconds between SIGTERM and SIGKILL; less where the time is shortened
-ASK = 5  # seconds of the debugger that a test that hangs gets at least, if one other hangs with it; less where the time is shortened
+# Seconds of the debugger that a test that hangs gets at least, if one other hangs with it; less where the time is shortened.
+DEBUGGER_SECONDS = 5
 
 
-class Part(SimpleNamespace):
+@dataclass
+class Part:
     """A named piece of work and its seconds."""
+
+    name: str
+    seconds: float
+    work: Callable
+
+
+@dataclass
+class Command:
+    """A program to run, and how its result is told."""
+
+    name: str
+    words: list
+    seconds: float  # its limit, less where the time of the proof is shortened
+    check: Callable = checks.anything  # of its output, if it ended with exit code 0
+    switches: list = ()  # those that are on, and no others
+    environment: dict = field(default_factory=dict)
+    share: float = 1  # the most of what is left of its part that it may take
+    ending: str = ".txt"  # of the file of its standard output
+    log: Path = None  # a file that it writes messages to
+    debugger: bool = False  # if it hangs, a debugger tells where
+    gave_up: Callable = None  # takes its output; returns why it could do nothing, whatever its exit code
+    facts: dict = field(default_factory=dict)  # further fields of its row
 
 
 def tool(name):
@@ -69,10 +95,10 @@ def children():
 def sweep(token):
     """Kills all processes with this mark; returns whether none is left."""
     for _ in range(50):
-        left = list(marked(token))
-        if not left:
+        alive = list(marked(token))
+        if not alive:
             return True
-        for process in left:
+        for process in alive:
             with contextlib.suppress(OSError):
                 os.kill(process, signal.SIGKILL)
         time.sleep(0.1)
@@ -93,45 +119,47 @@ def watch(token, reserve):
 class Proof:
     """One command of the proof (first or second): runs its parts, prints a row for each result."""
 
-    def __init__(self, name, out, seconds, size, build, watchdog):
-        """`size`: the extent of the tests and timings. `build`: which fcdd it proves. `watchdog`: the command that runs `watch`."""
-        self.name, self.size, self.seconds, self.build = name, size, seconds, build
+    def __init__(self, name, out, seconds, scope, identity, watchdog):
+        """`scope`: which tests and timings. `identity`: what is proven, fields of the first row. `watchdog`: the command that runs `watch`."""
+        self.name, self.scope, self.seconds, self.identity = name, scope, seconds, identity
         self.failed, self.listed, self.numbers = [], None, itertools.count()
         self.token = f"{os.getpid()}-{time.time_ns()}"
-        self.ended = ""  # by which signal
-        self.asks, self.hanging, self.asking = tool("cuda-gdb"), [], threading.Lock()
-        self.alone = socket.socket(socket.AF_UNIX)  # holds the lock while this process lives
+        self.stopped = ""  # by which signal
+        self.debugger, self.debugger_lock, self.hung = tool("cuda-gdb"), threading.Lock(), []
+        self.lock = socket.socket(socket.AF_UNIX)  # holds it while this process lives
         try:
-            self.alone.bind(ALONE)
+            self.lock.bind(LOCK)
         except OSError:
             refuse("another proof is running on this machine")
         self.results = Results(name, out)
         self.results.begin()
-        self.earlier, self.wrong_earlier = ([], "") if name == "first" else self.results.of_first(build)
+        self.earlier = []  # rows of the first command, if it proved the same
         self.rows, self.log = self.results.rows, self.results.log
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
-                signal.signal(number, self.end)
-        with contextlib.suppress(ValueError):  # if the limit is lower already
-            resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))  # commands inherit it
+                signal.signal(number, self.stop)
+        # Commands inherit these: no endless file, and no memory image of a test that crashes, which takes long to write.
+        for limit, most in ((resource.RLIMIT_FSIZE, FILE_LIMIT), (resource.RLIMIT_CORE, 0)):
+            with contextlib.suppress(ValueError):  # if the limit is lower already
+                resource.setrlimit(limit, (most, most))
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         command = [*watchdog, self.token, self.results.reserve]
         self.watchdog = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
-    def end(self, number, _):
+    def stop(self, number, _):
         """Signal handler: kills what runs and allows no further command; the rows so far are archived as after any part."""
-        self.ended = f"the proof was ended by {signal.Signals(number).name}"
+        self.stopped = f"the proof was ended by {signal.Signals(number).name}"
         sweep(self.token)
 
-    def left(self, debug=False):
-        """Seconds that a command may take; with `debug`, less those in which the debugger asks two of them where they hang."""
-        reserved = 2 * ASK * self.pace if debug and self.asks else 0
-        return 0 if self.ended else self.until - time.monotonic() - GRACE * self.pace - reserved
+    def remaining(self, debugger=False):
+        """Seconds that a command may take; with `debugger`, less those in which it tells of two of them where they hang."""
+        reserved = 2 * DEBUGGER_SECONDS * self.pace if debugger and self.debugger else 0
+        return 0 if self.stopped else self.deadline - time.monotonic() - GRACE * self.pace - reserved
 
-    def hindrance(self, debug):
+    def hindrance(self, debugger):
         """Why no command can begin, or None."""
-        if self.left(debug) < 0.5:
-            return self.ended or "no time was left"
+        if self.remaining(debugger) < 0.5:
+            return self.stopped or "no time was left"
         with contextlib.suppress(OSError):
             if shutil.disk_usage(SCRATCH).free < ROOM:
                 return f"no room: {SCRATCH} has less than {ROOM >> 20} MiB free"
@@ -148,42 +176,44 @@ class Proof:
         """The rows of this command and, in the second, of the first."""
         return self.earlier + self.rows
 
-    def run(
-        self, name, command, seconds, switches=(), environment={}, share=1, ending=".txt", log=None, say=None, must="", absent=None,
-        debug=False, **facts,
-    ):  # fmt: skip
-        """Runs a command, prints its row, and returns the outcome. `seconds`: its limit, less where the time of the proof is shortened;
-        `switches`: those that are on, and no others; `share`: the most of what is left of its part that it may take; `ending`: of the file of
-        its standard output; `log`: a file that it writes messages to; `say`: makes the row's text from the output; `must`: what the output
-        contains if the command did its work; `absent`: what it contains if that which was to run is not installed; `debug`: if it hangs, ask a
-        debugger where; `facts`: further fields of the row."""
-        name, facts = label(name, switches), {**facts, "switches": list(switches)}
-        if why := self.hindrance(debug):
+    def run(self, command):
+        """Runs a command, prints its row, and returns the outcome."""
+        name, facts = label(command.name, command.switches), {**command.facts, "switches": list(command.switches)}
+        if why := self.hindrance(command.debugger):
             return self.row(name, "not run", said=why, **facts)
         file = file_of(name)
-        paths = [self.log / f"{file}{ending}", self.log / f"{file}.err"]
+        paths = [self.log / f"{file}{command.ending}", self.log / f"{file}.err"]
         started = time.monotonic()
         try:
-            environment = {**environment, **{f"FCDD_{switch.upper()}": "1" for switch in switches}}
-            limit = min(seconds * self.pace, self.left(debug) * share)
-            outcome = self.outcome(command, limit, environment, paths, self.log / f"{file}.hang.txt" if debug else None)
-            if limit < seconds * self.pace / 2:  # it was given so little time that it need not have hung
+            environment = {**command.environment, **{f"FCDD_{switch.upper()}": "1" for switch in command.switches}}
+            seconds = command.seconds * self.pace
+            limit = min(seconds, self.remaining(command.debugger) * command.share)
+            outcome = self.outcome(command.words, limit, environment, paths, self.log / f"{file}.hang.txt" if command.debugger else None)
+            if limit < seconds / 2:  # it was given so little time that it need not have hung
                 outcome = outcome.replace("out of time", "cut off")
         except OSError as error:  # it could not be started
             return self.row(name, "failed", said=str(error), **facts)
-        text = "\n".join(self.results.output(path) for path in (paths + [log] if log else paths))
-        if outcome == "passed":
-            said = said_of(text, say or last_word)
-            if must not in text:
-                outcome, said = "failed", f"exit code 0, but its output has no '{must}': {complaint(text)}"
-        elif self.ended:
-            outcome, said = "not run", self.ended
-        else:
-            said = complaint(text)
-            outcome = "skipped" if absent and absent in text else outcome
+        output = checks.Output(*map(self.results.output, paths + [command.log] if command.log else paths))
+        outcome, said = self.judged(command, outcome, output)
         return self.row(name, outcome, time.monotonic() - started, said, **facts)
 
-    def outcome(self, command, limit, environment, paths, hang):
+    def judged(self, command, outcome, output):
+        """The outcome by what a command wrote, and what its row says; whatever it wrote, the row is not lost."""
+        if outcome != "passed" and self.stopped:
+            return "not run", self.stopped
+        if outcome.startswith(("passed", "failed")) and command.gave_up and (why := command.gave_up(output)):
+            return "not run", why
+        if outcome != "passed":
+            return outcome, complaint(output.text)
+        try:
+            return outcome, command.check(output)[:300]
+        except checks.Skipped as why:
+            return why.outcome, str(why)
+        except Exception as error:
+            why = error if isinstance(error, checks.Wrong) else f"{type(error).__name__}: {error}"
+            return "failed", f"exit code 0, but its output is not as expected: {why}: {complaint(output.text)}"[:300]
+
+    def outcome(self, words, limit, environment, paths, hang):
         """Runs a command and kills all that is left of it. `paths`: files for its output and errors; `hang`: one for where it hangs, or None."""
         # The last character is no digit, so that the mark of command 1 is not found in that of command 12.
         mark = f"{self.token}.{next(self.numbers)};"
@@ -191,16 +221,16 @@ class Proof:
         with open(paths[0], "wb") as out, open(paths[1], "wb") as err:
             everything = {**os.environ, **environment, MARK: mark}
             process = subprocess.Popen(
-                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=everything, start_new_session=True
+                [str(word) for word in words], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=everything, start_new_session=True
             )  # fmt: skip
         try:
-            code = process.wait(max(0, min(limit, self.left(hang is not None))))  # it may have been ended just now
+            code = process.wait(max(0, min(limit, self.remaining(hang is not None))))  # it may have been stopped just now
             outcome = "passed" if code == 0 else f"failed ({code})"
         except subprocess.TimeoutExpired:
             outcome = "out of time"
             if hang:
-                self.where_it_hangs(process.pid, hang)
-            for number, grace in ((signal.SIGTERM, 0 if self.ended else GRACE * self.pace), (signal.SIGKILL, 1)):
+                self.ask_debugger(process.pid, hang)
+            for number, grace in ((signal.SIGTERM, 0 if self.stopped else GRACE * self.pace), (signal.SIGKILL, 1)):
                 with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                     os.killpg(process.pid, number)
                     process.wait(grace)
@@ -212,81 +242,64 @@ class Proof:
     def sweep_orphans(self):
         """Kills processes without the mark that commands left running: all children but the watchdog. Called when no command runs."""
         for _ in range(10):
-            left = [process for process in children() if process != self.watchdog.pid]
-            for process in left:
+            alive = [process for process in children() if process != self.watchdog.pid]
+            for process in alive:
                 with contextlib.suppress(OSError):
                     os.kill(process, signal.SIGKILL)
                     os.waitpid(process, os.WNOHANG)
-            if not left:
+            if not alive:
                 return
             time.sleep(0.1)
 
-    def where_it_hangs(self, process, file):
-        """Asks a debugger where a process hangs, one process at a time (it stops the whole GPU) and while there is time."""
-        if not self.asks:
+    def ask_debugger(self, process, file):
+        """Has a debugger tell where a process hangs, one process at a time (it stops the whole GPU) and while there is time."""
+        if not self.debugger:
             return
-        command = [self.asks, "-batch", "-nx", "-p", str(process), "-ex", "info cuda kernels", "-ex", "bt"]
+        command = [self.debugger, "-batch", "-nx", "-p", str(process), "-ex", "info cuda kernels", "-ex", "bt"]
         mark = f"{self.token}.{next(self.numbers)};"
-        self.hanging.append(process)
+        self.hung.append(process)
         # Whatever fails here, such as a full disk, the caller must still kill the process.
-        with self.asking, contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            if (left := self.left()) > 0.5:
-                seconds = min(left, 15, max(ASK * self.pace, left / len(self.hanging)))
+        with self.debugger_lock, contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            if (remaining := self.remaining()) > 0.5:
+                seconds = min(remaining, 15, max(DEBUGGER_SECONDS * self.pace, remaining / len(self.hung)))
                 with open(file, "wb") as out:
                     subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=seconds, env={**os.environ, MARK: mark})
         sweep(mark)
-        self.hanging.remove(process)
+        self.hung.remove(process)
 
-    def parts(self, table):
+    def run_parts(self, table):
         """Runs one part after the other. A part must end by the sum of its own and all earlier parts' seconds, so unused time passes to the
         next. Returns the exit code."""
         share = self.seconds / sum(part.seconds for part in table)
         self.pace = min(share, 1)  # by which limits within a part shrink with it
-        self.until = time.monotonic()  # the end of the part that is running
+        self.deadline = time.monotonic()  # of the part that is running
         if not self.results.archive():
             refuse(f"nothing can be written to {self.results.out}: name a folder for the results")
-        self.row("proof", "passed", said=f"{self.size.about}; build {self.build}", build=self.build)
-        if self.name != "first":
-            none = "goes on without: no switch counts as proven, and no net of PyTorch's as checked"
-            said = [self.wrong_earlier, f"{len(self.earlier)} rows" if self.earlier else none]
-            outcome = "failed" if self.wrong_earlier else "passed" if self.earlier else "skipped"
-            self.row("results of first", outcome, said="; ".join(filter(None, said)))
+        self.row("proof", "passed", said=f"{self.scope.about}; build {self.identity['build']}", began=time.time(), **self.identity)
         archived = True
         for part in table:
-            if self.ended:
+            if self.stopped:
                 break
-            self.until += part.seconds * share
+            self.deadline += part.seconds * share
             try:
                 part.work(self)
             except Exception as error:  # whatever it is, the other parts must still run
                 self.row(part.name, "failed", said=f"{type(error).__name__}: {error}")
             self.sweep_orphans()
             archived = self.results.archive()
-        bad = [row for row in self.rows if row["outcome"] not in ("passed", "skipped")]
-        show(f"{len(self.rows) - len(bad)} rows passed or skipped, {len(bad)} not; {self.results.archived}")
-        for row in bad:
+        others = [row for row in self.rows if row["outcome"] not in ("passed", "skipped")]
+        show(f"{len(self.rows) - len(others)} rows passed or skipped, {len(others)} not; {self.results.archived}")
+        for row in others:
             show(f"  {row['name']}: {row['outcome']}")
-        if self.ended:
-            show(self.ended)
+        if self.stopped:
+            show(self.stopped)
         with contextlib.suppress(OSError):
             self.results.reserve.unlink()
         self.watchdog.communicate(b"done")
         if not archived:
             rows = self.log / "rows.jsonl" if self.results.lost else self.results.lines
             show(f"{self.results.archived} could not be renewed and lacks the last rows and outputs: see {rows} and {self.log}")
-        return 1 if bad or not archived or self.ended else 0
-
-
-def said_of(text, say):
-    """What a row says of a command's output; whatever is in it, the row is not lost."""
-    try:
-        return say(text)
-    except Exception as error:
-        return f"its output is not as expected: {type(error).__name__}: {error}"
-
-
-def last_word(text):
-    return text.strip().rpartition("\n")[2].strip()[:150]
+        return 1 if others or not archived or self.stopped else 0
 
 
 # Lines that tell why a command failed, the most specific first: ncu's error, a sanitizer's finding, a test's assertion, Python's exception.
@@ -308,4 +321,4 @@ def complaint(text):
             start = text.rfind("\n", 0, found.start()) + 1
             lines = [line.strip() for line in text[start : start + 1000].splitlines()]
             return (" ".join(lines[1:3]) if pattern == "panicked at" else lines[0])[:150]
-    return last_word(text)
+    return checks.last_word(text)

@@ -1,10 +1,13 @@
-"""Tests of what the proof concludes from its commands: scripts of the shell stand in for fcdd, its tests and ncu, and fail as each test says.
+"""Tests of what the proof concludes from its commands: scripts of the shell stand in for fcdd, its tests, CUDA's tools and PyTorch, and fail as
+each test says.
 
-    python3 scripts/proof/test_proof.py [-v] [NAME]      a few seconds; nothing has to be built
+    python3 scripts/proof/test_proof.py [-v] [NAME]      half a minute for all; nothing has to be built
 """
 
+import fcntl
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -13,34 +16,59 @@ import tempfile
 import threading
 import time
 import unittest
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parent.parent
+PEER = SCRIPTS.parent / "benches/peer"
+AT_ONCE = 4  # tests; half of their time they wait
 PACE = 0.1  # of a command's time: limits are a second or two
 
-# What all stubs begin with: the command with its switches in one word, and the failure that a test plants.
+# What all stubs begin with: the command with its switches in one word, and the failure that a test plants. It starts no processes, for stubs
+# run thousands of times.
 BEGIN = """#!/bin/sh
-here=$(dirname "$(readlink -f "$0")"); on="${FCDD_PDL:+ +pdl}${FCDD_WGMMA:+ +wgmma}"; what=$(echo "$(basename "$0") $*$on" | tr " " _)
+here="HERE"; words=$IFS; IFS=_; what="${0##*/}_$*${FCDD_PDL:+_+pdl}${FCDD_WGMMA:+_+wgmma}"; IFS=$words
 [ -f "$here/plant" ] && . "$here/plant"
 """
 STUBS = {
-    "fcdd": """case $1 in
-info) echo "device 0: a stub, compute capability 9.0";;
-verify) echo "12 passed, 0 failed";;
-cifar10_table) echo "the table extrapolated: 1 minute";;
-*) echo '{"timings":[{"task":"train","mode":"fcdd'$on'","how":"fixed batch","images_per_second":1}],"tiles":[]}';;
+    "fcdd": """precision=bf16; case "$*" in *"precision f32"*) precision=f32;; esac
+case "$*" in
+info) echo "device 0: a stub, compute capability 9.0, 1 of 2 MiB free";;
+verify*) echo "12 passed, 0 failed, 1 skipped";;
+cifar10_table) echo "the table extrapolated: 1.0 minutes";;
+auroc) echo "mean image AUROC: f32 0.9876, bf16 0.9875";;
+compare) echo "| case | fcdd, ms |";;
+*--tiles*) echo '{"tiles":[{"seconds":[1]}]}';;
+*) echo '{"timings":[{"net":"'$2'","task":"train","batch":8,"side":28,"mode":"fcdd cuda '$precision"${FCDD_PDL:+ pdl}${FCDD_WGMMA:+ wgmma}"\\
+', graph, fixed batch","how":"graph, fixed batch","seconds":[8],"images_per_second":1}]}';;
 esac""",
     "cuda-tests": """case $1 in
 --list) sed 's/$/: test/' "$here/names";;
-*) echo "test result: ok. 1 passed";;
+*) echo "test result: ok. 1 passed; 0 failed; 0 ignored";;
 esac""",
     "ncu": """for word; do [ "$before" = --log-file ] && log=$word; before=$word; done
-printf '"ID","Kernel Name"\\n"","",\\n"0","a"\\n"1","b"\\n' > "$log" """,
+printf '==PROF== Connected\\n"ID","Kernel Name"\\n"","",\\n"0","a"\\n"1","b"\\n' > "$log" """,
+    # As from Compute Sanitizer 2022.4 on.
+    "compute-sanitizer": """kind=$2; while [ "${1#/}" = "$1" ]; do shift; done; "$@" || exit 1
+case $kind in
+memcheck) echo "========= ERROR SUMMARY: 0 errors";;
+racecheck) echo "========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)";;
+esac""",
 }
+# Python's scripts as far as the proof sees them, where there is PyTorch; they name the net last, and gpu.py its mode.
+CHECK = """import json, sys
+nets = {word: {"passed": True} for word in sys.argv if word.startswith("FCDD_")}
+json.dump({"nets": nets}, open(sys.argv[2], "w"))
+"""
+GPU = """import json, sys
+mode = "torch 9 bf16 " + sys.argv[sys.argv.index("--mode") + 1]
+of = {"net": "FCDD_CNN28_W", "task": "train", "batch": 8, "side": 28, "how": "graph, fixed batch"}
+json.dump({"timings": [{**of, "mode": mode, "seconds": [4]}, {**of, "mode": mode, "error": "?"}]}, open(sys.argv[1], "w"))
+print(mode)
+"""
 TESTS = """primitives::mma primitives::griddepcontrol primitives::tma_rows tensor::wgmma_of_many_shapes network::in_bf16 network::in_f32
-network::step_by_step_with_wgmma_and_pdl switches::pdl_leaves_the_bits_of_wgmma switches::pdl_leaves_the_bits_of_f32"""
+network::step_by_step_with_wgmma_and_pdl switches::pdl_leaves_the_bits_of_wgmma switches::pdl_leaves_the_bits_of_f32 conv::tiny_shapes"""
+NETS = ["FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"]
 HANG = "trap '' TERM; sleep 1000"
 
 
@@ -56,24 +84,37 @@ class Stub(unittest.TestCase):
         shutil.copytree(SCRIPTS / "proof", self.folder / "proof")
         for name, text in STUBS.items():
             file = self.folder / name
-            file.write_text(f"{BEGIN}{text}\n")
+            file.write_text(f"{BEGIN.replace('HERE', str(self.folder))}{text}\n")
             file.chmod(0o755)
-        (self.root / "bin/ncu").symlink_to(self.folder / "ncu")
+        for name in ("ncu", "compute-sanitizer"):
+            (self.root / "bin" / name).symlink_to(self.folder / name)
         (self.folder / "names").write_text("\n".join(TESTS.split()) + "\n")
-        # Python's scripts, as far as the proof sees them. There is no PyTorch.
+        # There is no PyTorch.
         for name in ("auroc", "cifar10_table", "compare"):
             run = f"import os, sys\nsys.exit(os.system('{self.folder}/fcdd {name} >&2') > 0)\n"
             (self.folder / f"peer/{name}.py").write_text(run)
-        (self.root / "torch.py").write_text("raise ImportError(\"No module named 'torch'\")\n")
+        (self.root / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")\n")
 
     def plant(self, text):
         (self.folder / "plant").write_text(text + "\n")
 
-    def start(self, command, out=None, variables={}):
+    def install(self, name, text):
+        """A program of this name on the path."""
+        (self.root / "bin" / name).unlink(missing_ok=True)
+        (self.root / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (self.root / "bin" / name).chmod(0o755)
+
+    def install_torch(self, check=CHECK, gpu=GPU):
+        (self.root / "torch.py").write_text("__version__ = '9.0'\n")
+        (self.folder / "peer/check.py").write_text(check)
+        (self.folder / "peer/gpu.py").write_text(gpu)
+
+    def start(self, command, out=None, variables={}, **how):
         environment = {**os.environ, "TMPDIR": str(self.tmp), "PATH": f"{self.root}/bin:/usr/bin:/bin", "PYTHONPATH": str(self.root)}
         environment.pop("FCDD_TEST_DEVICE", None)
         words = [sys.executable, __file__, "act", command, str(self.folder), str(out or self.out)]
-        return subprocess.run(words, env={**environment, **variables}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "timeout": 90, **how}
+        return subprocess.run(words, env={**environment, **variables}, **how)
 
     def prove(self, command, out=None, **variables):
         """The rows of a command by their names."""
@@ -81,6 +122,10 @@ class Stub(unittest.TestCase):
         rows = [json.loads(line) for line in ((out or self.out) / f"{command}.jsonl").read_text().splitlines()]
         self.rows = {row["name"]: row for row in rows}
         return {row["name"]: row["outcome"] for row in rows}
+
+    def archived(self, command, name):
+        with tarfile.open(self.out / f"{command}.tar.gz") as archive:
+            return archive.extractfile(name).read().decode()
 
     def timed_with(self, rows):
         """The sets of switches that all nets were timed with."""
@@ -137,11 +182,7 @@ class Switches(Stub):
 class Environment(Stub):
     def test_switches_of_the_caller_do_not_count(self):
         self.prove("first", FCDD_PDL="1", FCDD_WGMMA="1", FCDD_TEST_SMALL="1")
-        self.assertIn('"mode":"fcdd"', self.output("first", "first/bench-FCDD_CNN28_W-bf16.json"))
-
-    def output(self, command, name):
-        with tarfile.open(self.out / f"{command}.tar.gz") as archive:
-            return archive.extractfile(name).read().decode()
+        self.assertIn('"mode":"fcdd cuda bf16, graph', self.archived("first", "first/bench-FCDD_CNN28_W-bf16.json"))
 
     def test_the_device_is_named_and_others_are_refused(self):
         self.prove("first")
@@ -155,19 +196,211 @@ class Environment(Stub):
         self.prove("first")
         self.assertEqual(self.printed.count("list of tests  "), 1)
 
+    def test_a_name_that_is_no_text_spoils_no_other(self):
+        self.plant("""case "$what" in *--list*) printf '\\377\\376: test\\n';; esac""")
+        self.assertEqual(self.prove("first")["primitives::mma"], "passed")
 
-class Profiles(Stub):
+    def test_no_memory_image_of_a_crash_is_written(self):
+        self.plant('case "$what" in *network::in_f32) ulimit -c > "$here/cores"; kill -SEGV $$;; esac')
+        most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+        self.start("first", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (most, most)))
+        self.assertEqual((self.folder / "cores").read_text(), "0\n")
+
+    def test_a_reader_that_stops_does_not_stop_the_proof(self):
+        read, write = os.pipe()
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+        started = time.monotonic()
+        self.start("first", stdout=write)
+        self.assertLess(time.monotonic() - started, PACE * 330)
+        rows = [json.loads(line) for line in (self.out / "first.jsonl").read_text().splitlines()]
+        self.assertEqual(rows[-1]["name"], "side by side")
+        os.close(write)
+        printed = os.read(read, 1 << 16).decode()
+        os.close(read)
+        self.assertTrue(printed.startswith("proof ") and "side by side" not in printed)
+
+
+class Outputs(Stub):
+    """Exit code 0 is not enough."""
+
+    def assert_wrong(self, check, *outputs):
+        """That a check refuses each of these outputs."""
+        for text in outputs:
+            with self.assertRaises(Exception, msg=text) as raised:
+                check(checks().Output(text, ""))
+            self.assertNotIsInstance(raised.exception, checks().Skipped)
+
+    def test_a_bench_must_have_timed_what_it_was_asked_for(self):
+        timing = '{"net":"FCDD_CNN28_W","task":"train","mode":"fcdd cuda bf16, graph, fixed batch","images_per_second":%s,"seconds":%s}'
+        good = '{"timings":[%s]}' % timing % (1, [1])
+        check = checks().bench("FCDD_CNN28_W", "bf16")
+        self.assertEqual(check(checks().Output(good, "")), "train 1/s")
+        self.assert_wrong(check, '{"timings":[]}', "{}", good[:-1], good + "}", "nonsense", "")
+        values = (("NaN", [1]), ("null", [1]), (1, "[]"), (1, "[null]"), (1, "null"), (1, "[0]"), (1, "[-1]"), (1, "[Infinity]"))
+        self.assert_wrong(check, *('{"timings":[%s]}' % timing % each for each in values))
+        self.assert_wrong(check, good.replace("bf16", "f32"), good.replace("bf16", "bf16 pdl"), good.replace("28_W", "28"))
+        self.assert_wrong(checks().bench("FCDD_CNN28_W", "bf16", ["wgmma"]), good)
+
+    def test_verify_must_have_checked_something_and_found_nothing(self):
+        self.assertTrue(checks().verify(checks().Output("12 passed, 0 failed, 1 skipped\n", "")))
+        self.assert_wrong(checks().verify, "3 passed, 9 failed, 0 skipped", "0 passed, 0 failed, 1 skipped", "all passed", "12 passed")
+
+    def test_one_test_must_have_passed(self):
+        good = "test result: ok. 1 passed; 0 failed; 0 ignored"
+        self.assertEqual(checks().one_test(checks().Output(good, "")), "")
+        bad = ("FAILED. 11 passed; 3 failed; 0", "ok. 0 passed; 0 failed; 1", "ok. 11 passed; 0 failed; 0", "FAILED. 1 passed; 0 failed; 0")
+        self.assert_wrong(checks().one_test, *(f"test result: {said}" for said in bad), "1 passed; 0 failed; 0", f"{good}\n{good}", "")
+
+    def test_what_the_first_command_times_must_be_whole(self):
+        self.plant("""case "$what" in *bench*CNN28_W*50_--json) echo '{"timings":['; exit;; *bench*LW3K*wgmma) FCDD_WGMMA=;;
+            *network::in_f32) echo "skipped: no device" >&2;; *network::in_bf16) echo "test result: FAILED. 11 passed; 3 failed; 0"; exit;;
+            *verify*golden*) echo "3 passed, 9 failed"; exit;; esac""")
+        found = self.prove("first")
+        names = ("bench-FCDD_CNN28_W-bf16", "network::in_bf16", "verify --golden", "network::in_f32")
+        self.assertEqual([found[name] for name in names], ["failed"] * 3 + ["skipped"])
+        # Wherever a switch is not on without a word, it is used no more.
+        self.assertEqual(found["bench-FCDD_CNN32_LW3K-bf16 +wgmma"], "failed")
+        self.assertNotIn("bench-FCDD_CNN224_VGG_F-bf16 +wgmma", found)
+
+    def test_what_the_second_command_makes_must_be_whole(self):
+        said = {"tiles": '{"tiles":[{"seconds":[1]},', "auroc": "mean image AUROC: f32 nan, bf16 nan"}
+        said["cifar10_table"] = "the table extrapolated: nan minutes"
+        self.plant("".join(f"case \"$what\" in *{name}*) echo '{output}'; exit;; esac\n" for name, output in said.items()))
+        found = self.prove("second")
+        self.assertEqual([found[name] for name in ("tiles FCDD_CNN28_W", "accuracy", "table")], ["failed"] * 3)
+
+    def test_what_pytorch_gives_must_be_whole(self):
+        cut = "import sys\nopen(sys.argv[1], 'w').write('{\"timings\": [')\n"
+        nothing_timed = "import json, sys\njson.dump({'timings': [{'error': '?'}]}, open(sys.argv[1], 'w'))\n"
+        for check, gpu in (("", cut), (CHECK.replace("True", "False"), nothing_timed), ("print('the same net')", "print('nonsense')")):
+            self.install_torch(check, gpu)
+            found = self.prove("first")
+            self.assertEqual([found["torch"], found["peer-checked"], found["peer"]], ["passed", "failed", "failed"])
+
     def test_a_profile_without_kernels_failed(self):
         message = "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission"
-        for code in (0, 1):
-            log = 'for log; do [ "${log%.csv}" = "$log" ] || break; done'
-            self.plant(f'case "$what" in ncu*) {log}; echo "{message}" > "$log"; exit {code};; esac')
-            found = self.prove("second")
-            self.assertTrue(found["ncu FCDD_CNN28_W"].startswith("failed"))
-            self.assertIn(message, self.rows["ncu FCDD_CNN28_W"]["said"])
+        find_log = 'for log; do [ "${log%.csv}" = "$log" ] || break; done'
+        self.plant(f"""case "$what" in ncu*) {find_log}; case "$what" in *LW3K*) echo '"ID","Kernel Name"\n"0"' > "$log"; exit;;
+            *VGG*) echo "{message}" > "$log"; exit 1;; *) echo "{message}" > "$log"; exit;; esac;; esac""")
+        found = self.prove("second")
+        self.assertEqual([found[f"ncu {net}"] for net in NETS], ["failed", "failed", "failed (1)"])
+        self.assertEqual([message in self.rows[f"ncu {net}"]["said"] for net in NETS], [True, False, True])
         (self.folder / "plant").unlink()
         self.prove("second")
         self.assertEqual(self.rows["ncu FCDD_CNN28_W"]["said"], "2 kernels")
+
+
+class Sanitizers(Stub):
+    def used(self):
+        """The switches of the tiles of the second command."""
+        self.prove("second")
+        return self.rows[next(name for name in self.rows if name.startswith("tiles"))]["switches"]
+
+    def test_what_a_sanitizer_finds_ends_a_switch(self):
+        finding = 'echo "========= Invalid __shared__ read of size 16 bytes"; exit 1'
+        self.plant(f'case "$what" in compute-sanitizer*tensor::wgmma*) {finding};; esac')
+        found = self.prove("first")
+        self.assertEqual(found["memcheck tensor::wgmma_of_many_shapes"], "failed (1)")
+        self.assertEqual([found["memcheck primitives::mma"], found["racecheck conv::tiny_shapes"]], ["passed"] * 2)
+        self.assertEqual(self.used(), ["pdl"])
+
+    def test_that_it_is_slow_does_not(self):
+        self.plant(f'case "$what" in compute-sanitizer*tensor::wgmma*) {HANG};; esac')
+        self.assertEqual(self.prove("first")["memcheck tensor::wgmma_of_many_shapes"], "out of time")
+        self.assertEqual(self.used(), ["pdl", "wgmma"])
+
+    def test_one_that_did_not_look_found_nothing(self):
+        sorry = "========= Error: Device not supported. Please refer to the documentation"
+        summary = "========= ERROR SUMMARY: 0 errors"
+        cases = {"primitives::mma": (f"{sorry}\n{summary}", 0, "not run"), "primitives::tma": (sorry, 1, "not run")}
+        cases |= {"tensor": ("=========", 0, "not run"), "conv": ("========= RACECHECK SUMMARY: 2 hazards displayed", 0, "failed")}
+        result = "test result: ok. 1 passed; 0 failed; 0"
+        stubs = (f'*{name}*) echo "{said}"; echo "{result}"; exit {code};;' for name, (said, code, _) in cases.items())
+        self.plant(f'case "$what" in compute-sanitizer*) case "$what" in {" ".join(stubs)} esac;; esac')
+        self.prove("first")
+        checked = {row["test"]: row["outcome"] for row in self.rows.values() if "sanitizer" in row}
+        self.assertEqual([*checked.values()], [outcome for _, _, outcome in cases.values()])
+        self.plant(f'case "$what" in compute-sanitizer*) echo "{sorry}"; exit 1;; esac')
+        self.prove("first")
+        self.assertEqual(self.used(), ["pdl", "wgmma"])
+
+
+class SideBySide(Stub):
+    def setUp(self):
+        super().setUp()
+        shutil.copy(PEER / "compare.py", self.folder / "peer")
+        self.install_torch()
+
+    def lines(self, command):
+        return self.archived(command, f"{command}/side-by-side.md").splitlines()
+
+    def test_what_failed_is_left_out(self):
+        self.plant('case "$what" in *bench*CNN28_W*50*wgmma) "$here/fcdd" bench FCDD_CNN28_W; exit 1;; esac')
+        self.prove("first")
+        said = [line for line in self.lines("first") if "wgmma" in line]
+        self.assertEqual(said, ["left out: bench-FCDD_CNN28_W-bf16 +wgmma, which failed"])
+
+    def test_what_proved_wrong_later_is_marked_and_does_not_count(self):
+        self.plant("""case "$what" in *verify_--device_cuda*wgmma) echo "11 passed, 1 failed"; exit 1;;
+            *bench*CNN28_W*50*wgmma) echo '{"timings":[{"net":"FCDD_CNN28_W","task":"train","batch":8,"side":28,"mode":"fcdd cuda bf16 wgmma",
+            "how":"graph, fixed batch","seconds":[1],"images_per_second":8}]}'; exit;; esac""")
+        self.prove("first")
+        for command in ("first", "second"):
+            if command == "second":
+                self.prove("second")
+            glance, *others = [line for line in self.lines(command) if line.startswith("| FCDD_CNN28_W train 8×28² ") and "| " in line]
+            self.assertIn("8000.000 (fcdd cuda bf16", glance)
+            self.assertIn("**2.00**", glance)
+            self.assertTrue(any("fcdd cuda bf16 wgmma, refuted" in line for line in others))
+
+
+class Peer(Stub):
+    def test_a_rehearsal_times_what_a_cpu_can(self):
+        self.install_torch()
+        found = self.prove("first", FCDD_TEST_DEVICE="standin")
+        self.assertEqual([found["peer-checked"], found["peer"]], ["passed"] * 2)
+        self.assertEqual(self.rows["peer"]["said"], "torch 9 bf16 eager")
+        self.assertEqual(self.prove("second", FCDD_TEST_DEVICE="standin")["peer-max-autotune"], "skipped")
+        self.assertEqual(self.rows["peer-max-autotune"]["said"], "not without a GPU")
+        self.prove("first")
+        self.assertEqual(self.rows["peer"]["said"], "torch 9 bf16 eager+graph")
+
+    def gpu_py(self, script):
+        """What a script prints that has the real gpu.py, without torch."""
+        script = f"""import sys; from unittest.mock import MagicMock
+sys.modules |= {{"torch": MagicMock(), "peer": MagicMock()}}; sys.path.insert(0, {str(PEER)!r}); import gpu
+{script}"""
+        path = f"{self.root}/bin:/usr/bin:/bin"
+        return subprocess.run([sys.executable, "-Bc", script], env={"PATH": path}, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+    def test_an_nvidia_smi_that_hangs_costs_seconds(self):
+        ask = "gpu.CLOCKS_LIMIT = 0.5; print(gpu.clocks())"
+        self.assertEqual(self.gpu_py(ask), "None")
+        self.install("nvidia-smi", "trap '' TERM; exec sleep 10")
+        started = time.monotonic()
+        self.assertEqual(self.gpu_py(ask), "None")
+        self.assertLess(time.monotonic() - started, 5)
+        self.install("nvidia-smi", "echo a GPU, 580")
+        self.assertEqual(self.gpu_py(ask), "{'name': 'a GPU', 'driver_version': '580'}")
+
+    def test_modes_are_compared_with_the_net_that_was_checked(self):
+        script = """
+class Number(float):
+    def max(self): return self
+    def item(self): return float(self)
+    __abs__ = abs = lambda self: Number(float.__abs__(self))
+    __sub__ = lambda self, other: Number(float(self) - float(other))
+    __truediv__ = lambda self, other: Number(float(self) / float(other))
+class Work:
+    def __init__(self, *_): pass
+    def results(self, run): return [Number(2)]
+    def checked(self, name): return [Number(CHECKED)]
+gpu.WORK = {"infer": Work}
+try: print(gpu.Timer(MagicMock()).expected("net", "infer", "bf16", 2))
+except ValueError as error: print(error)
+"""
+        self.assertEqual(self.gpu_py(script.replace("CHECKED", "2.001")), "[2.0]")
+        self.assertIn("net that check.py checked", self.gpu_py(script.replace("CHECKED", "2.01")))
 
 
 class ResultsOfFirst(Stub):
@@ -193,7 +426,8 @@ class ResultsOfFirst(Stub):
         outcome, said, switches = self.used()
         self.assertEqual((outcome, switches), ("skipped", False))
         self.assertIn("goes on without", said)
-        rows = [None, [1], {"name": 1, "outcome": None}, {"name": "switch pdl", "outcome": "passed", "switches": None}]
+        rows = [None, [1], {"name": "proof", "outcome": "passed", "began": "?"}, {"name": 1, "outcome": None}]
+        rows.append({"name": "switch pdl", "outcome": "passed", "switches": None})
         (self.out / "first.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         self.assertEqual(self.used()[::2], ("failed", False))
 
@@ -208,6 +442,33 @@ class ResultsOfFirst(Stub):
         self.assertEqual(self.used()[0], "failed")
         self.assertIn("another build", self.used()[1])
 
+    def test_results_of_another_device_are_refused(self):
+        self.prove("first")
+        self.plant('case "$what" in *info*) echo "device 0: another GPU, compute capability 9.0"; exit;; esac')
+        outcome, said, switches = self.used()
+        self.assertEqual((outcome, switches), ("failed", False))
+        self.assertIn("another device: device 0: a stub, and this one is device 0: another GPU", said)
+
+    def test_results_of_a_rehearsal_are_refused(self):
+        self.prove("first", FCDD_TEST_DEVICE="standin")
+        self.assertEqual(self.used()[::2], ("failed", False))
+        self.assertIn("another kind of device", self.used()[1])
+
+    def test_of_two_the_newer_counts(self):
+        scratch, older, elsewhere = self.tmp / f"fcdd-gpu-proof-{os.getuid()}/first", self.root / "older", self.root / "elsewhere"
+        self.prove("first")
+        shutil.copytree(scratch, older)
+        self.plant('case "$what" in *wgmma*) exit 1;; esac')
+        self.prove("first", elsewhere)
+        (self.folder / "plant").unlink()
+        self.assertEqual(self.used()[::2], ("passed", False))
+        # Nor does the older one if its outputs are at hand, and it has more rows.
+        shutil.rmtree(scratch)
+        shutil.copytree(older, scratch)
+        with open(scratch / "rows.jsonl", "a") as file:
+            file.write(100 * '{"name": "another", "outcome": "passed"}\n')
+        self.assertEqual(self.used(elsewhere)[::2], ("passed", False))
+
     def test_a_first_that_cannot_write_leaves_earlier_results(self):
         self.prove("first")
         (self.root / "file").touch()
@@ -216,11 +477,16 @@ class ResultsOfFirst(Stub):
         self.assertEqual(self.used(self.root / "elsewhere")[::2], ("passed", True))
 
 
-class Rows(Stub):
+class Files(Stub):
+    def results(self):
+        """An empty Results, and its module."""
+        from proof import results
+
+        return results.Results("first", self.out), results
+
     def test_rows_of_several_threads_keep_their_order(self):
-        results = load(self.folder).runner.Results("first", self.out)
+        results, module = self.results()
         results.log = self.root / "log"
-        module = sys.modules[type(results).__module__]
         append = module.append
         # A pause between memory and file, in which other threads would overtake.
         module.append = lambda file, text: (time.sleep(hash(text) % 5 / 1000), append(file, text))[1]
@@ -231,6 +497,28 @@ class Rows(Stub):
             thread.join()
         module.append = append
         self.assertEqual(module.rows_of(results.lines), results.rows)
+
+    def test_many_long_outputs_are_archived_at_once(self):
+        results, module = self.results()
+        module.SCRATCH, results.log = self.tmp, self.tmp / "first"
+        results.log.mkdir()
+        text = b"".join(b"%d lines, %x\n" % (i, hash(i * 0.37)) for i in range(160_000))[: 4 << 20]
+        for i in range(40):
+            (results.log / f"{i}.txt").write_bytes(text)
+        started = time.monotonic()
+        self.assertTrue(results.archive())
+        self.assertLess(time.monotonic() - started, 3)
+        self.assertIn("bytes left out", self.archived("first", "first/39.txt"))
+
+    def test_an_archive_has_a_deadline_and_always_the_rows(self):
+        results, module = self.results()
+        results.outputs, results.once = {f"first/{i}": b"" for i in range(3)}, lambda line: None
+        before, module.ARCHIVE_SECONDS = module.ARCHIVE_SECONDS, 0
+        self.out.mkdir()
+        (self.out / "first.tar.gz").write_bytes(results.packed())
+        module.ARCHIVE_SECONDS = before
+        with tarfile.open(self.out / "first.tar.gz") as archive:
+            self.assertEqual(archive.getnames(), ["first/rows.jsonl"])
 
 
 class Pack(Stub):
@@ -244,25 +532,63 @@ class Pack(Stub):
         self.assertIn(", results away", done.stderr)
         self.assertTrue((self.folder / "results").exists())
 
+    def test_what_is_not_committed_counts_and_what_is_refused_is_removed(self):
+        project, to = self.root / "project", self.root / "project/proof"
+        shutil.copytree(SCRIPTS / "proof", project / "scripts/proof")
+        shutil.copy(SCRIPTS / "gpu-proof", project / "scripts")
+        for folder in ("tests/golden", "benches/peer"):
+            (project / folder).mkdir(parents=True)
+        (project / ".gitignore").write_text("/ignored\n")
+        for name in ("fcdd", "cuda"):
+            (project / name).write_text("""#!/bin/sh\necho '{"cuda": {"architectures": ["sm_90"]}}'\n""")
+            (project / name).chmod(0o755)
+        found = '{"executable": "%s", "target": {"name": "%s"}}'
+        self.install("cargo", "\n".join(f"echo '{found % (project / name, name)}'" for name in ("fcdd", "cuda")))
+        self.install("strip", 'cp "$4" "$3"')
+        command, environment = [sys.executable, project / "scripts/gpu-proof", "pack", to], {"PATH": f"{self.root}/bin:/usr/bin:/bin"}
+        subprocess.run(["git", "init", "--quiet", project], check=True)
+        pack = lambda: subprocess.run(command, env=environment, capture_output=True, text=True)
+        for name in ("ignored", "new"):
+            with open(project / name, "wb") as file:
+                file.truncate(70 << 20)
+            done = pack()
+            self.assertEqual((done.returncode, to.exists()), (0, True) if name == "ignored" else (2, False), done.stderr)
 
-def load(folder):
-    """The packed proof as a module."""
-    loader = SourceFileLoader("gpu_proof", str(folder / "gpu-proof"))
-    module = module_from_spec(spec_from_loader("gpu_proof", loader))
-    loader.exec_module(module)
-    return module
+
+def checks():
+    from proof import checks
+
+    return checks
 
 
 def act(command, folder, out):
     """Runs a command of the proof in a fraction of its time; in a process of its own."""
-    proof = load(folder)
-    proof.runner.ALONE += f" {folder.parent.name}"
-    proof.runner.LEAST = PACE
-    table = proof.parts.COMMANDS[command]
-    return proof.prove(command, out, PACE * sum(part.seconds for part in table), table)
+    sys.path.insert(0, str(folder))
+    from proof import parts, runner
+
+    runner.LOCK += f" {folder.parent.name}"
+    runner.LEAST = PACE
+    table = parts.COMMANDS[command]
+    return parts.prove(command, out, PACE * sum(part.seconds for part in table), table)
+
+
+def run_all():
+    """Runs all tests, several at once; returns whether all passed."""
+    cases = [case for suite in unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"]) for case in suite]
+    started = time.monotonic()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        results = list(pool.map(lambda case: case.run(unittest.TestResult()), cases))
+    wrong = [(case, text) for result in results for case, text in result.failures + result.errors]
+    for case, text in wrong:
+        print(f"{case}:\n{text}")
+    print(f"{len(cases)} tests with stubs in {time.monotonic() - started:.0f} s, {len(wrong)} failed")
+    return not wrong
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["act"]:
         sys.exit(act(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])))
-    unittest.main()
+    sys.path.insert(0, str(SCRIPTS))
+    if sys.argv[1:]:
+        unittest.main()
+    sys.exit(not run_all())

@@ -1,0 +1,204 @@
+"""What the output of each kind of program must be. A check takes the output of a command that ended with exit code 0 and returns what the row
+says. Unless the output is whole and sound it raises Wrong, or whatever exception comes of it; Skipped or NotRun if nothing was done."""
+
+import csv
+import json
+import math
+import re
+
+class Wrong(Exception):
+    """The output is not that of work that was done."""
+
+
+class Skipped(Exception):
+    """The program says that it has nothing to do on this machine."""
+
+    outcome = "skipped"
+
+
+class NotRun(Skipped):
+    """It should have done something, and did nothing, neither right nor wrong."""
+
+    outcome = "not run"
+
+
+class Output:
+    """What a command wrote; `text` is all of it."""
+
+    def __init__(self, stdout, stderr, log=""):
+        self.stdout, self.log, self.text = stdout, log, "\n".join([stdout, stderr, log])
+
+
+def last_word(text):
+    return text.strip().rpartition("\n")[2].strip()[:150]
+
+
+def last_line(pattern, output):
+    """The match of the last line of a pattern."""
+    found = list(re.finditer(f"^{pattern}$", output.text, re.M))
+    if not found:
+        raise Wrong(f"it has no line {pattern}")
+    return found[-1]
+
+
+def parsed(text):
+    """JSON, whole, and without NaN and Infinity, which Python takes for numbers."""
+
+    def no_number(word):
+        raise Wrong(f"its JSON has {word}")
+
+    try:
+        return json.loads(text, parse_constant=no_number)
+    except ValueError as error:
+        raise Wrong(f"it is no JSON, or not all of it: {error}") from None
+
+
+def is_positive(value):
+    return type(value) in (int, float) and 0 < value < math.inf
+
+
+def measured(found, what):
+    """Raises Wrong unless there are results and each has its times."""
+    if not found:
+        raise Wrong(f"it has no {what}")
+    for one in found:
+        if not one["seconds"] or not all(map(is_positive, one["seconds"])):
+            raise Wrong(f"its {what} have times that are none: {one['seconds']}")
+
+
+# ---- checks
+
+
+def anything(output):
+    return last_word(output.text)
+
+
+def silent(_):
+    return ""
+
+
+def device(output):
+    """fcdd's line about the GPU."""
+    return last_line(".*, compute capability .*", output)[0].strip()
+
+
+def tests_listed(output):
+    if not (found := output.stdout.count(": test\n")):
+        raise Wrong("it lists no tests")
+    return f"{found} tests"
+
+
+def one_test(output):
+    """One test of a Rust test program passed."""
+    results = re.findall("^test result: .*", output.stdout, re.M)
+    if len(results) != 1 or not re.match(r"test result: ok\. 1 passed; 0 failed; ", results[0]):
+        raise Wrong("not one test passed")
+    if skipped := re.search("^skipped: .*", output.text, re.M):
+        raise Skipped(skipped[0])
+    return ""
+
+
+# The line in which a sanitizer counts what it found.
+SUMMARY = r"^=+ (ERROR|RACECHECK) SUMMARY: (\d+) .*"
+
+
+def sanitized(output):
+    """One test passed under a sanitizer, which looked and found nothing."""
+    one_test(output)
+    summaries = list(re.finditer(SUMMARY, output.text, re.M))
+    if not summaries:
+        raise NotRun("the sanitizer gave no summary")
+    if any(int(summary[2]) for summary in summaries):
+        raise Wrong("it found something")
+    return summaries[-1][0].strip("= ")
+
+
+def sanitizer_gave_up(output):
+    """The line in which a sanitizer says that it could not look, such as on a device that it does not know; "" if it found something."""
+    gave_up = re.search(r"^=+ (Internal Sanitizer Error|Error: (?!process didn't terminate)).*", output.text, re.M)
+    found = any(int(summary[2]) for summary in re.finditer(SUMMARY, output.text, re.M))
+    return gave_up[0].strip("= ") if gave_up and not found else ""
+
+
+def bench(net, precision, switches=()):
+    """Timings of `fcdd bench` of this net in this precision with these switches: without an error it falls back to what a device has."""
+
+    def check(output):
+        timings = parsed(output.stdout)["timings"]
+        measured(timings, "timings")
+        for t in timings:
+            words = t["mode"].partition(",")[0].split()
+            if t["net"] != net or words[words.index(precision) + 1 :] != list(switches):
+                raise Wrong(f"it timed {t['net']} in mode {t['mode']}")
+            if not is_positive(t["images_per_second"]):
+                raise Wrong(f"its rate is {t['images_per_second']}")
+        # Those on a fixed batch are measured as PyTorch's are.
+        fixed = [t for t in timings if "fixed batch" in t.get("how", "fixed batch")]
+        return ", ".join(f"{t['task']} {t['images_per_second']:.0f}/s" for t in fixed)
+
+    return check
+
+
+def tiles(output):
+    found = parsed(output.stdout)["tiles"]
+    measured(found, "tiles")
+    return f"{len(found)} tiles"
+
+
+def verify(output):
+    """Checks of `fcdd verify`: some, and none failed."""
+    counts = last_line(r"(\d+) passed, (\d+) failed(, .*)?", output)
+    if int(counts[1]) == 0 or int(counts[2]):
+        raise Wrong(f"it says {counts[0]}")
+    return counts[0]
+
+
+def torch(output):
+    if "no torch" in output.stdout:
+        raise Skipped(last_word(output.stdout))
+    return last_line(r"torch \d.*", output)[0]
+
+
+def peer_checked(path, nets):
+    """What check.py wrote: that all of these nets are fcdd's."""
+
+    def check(_):
+        found = parsed(path.read_text())["nets"]
+        if different := [net for net in nets if found[net]["passed"] is not True]:
+            raise Wrong(f"not the same net: {', '.join(different)}")
+        return f"the same nets: {', '.join(nets)}"
+
+    return check
+
+
+def peer(path):
+    """What gpu.py wrote: at least one timing."""
+
+    def check(output):
+        timings = parsed(path.read_text())["timings"]
+        measured([t for t in timings if "error" not in t], "timings")
+        return last_word(output.stdout)
+
+    return check
+
+
+def side_by_side(output):
+    last_line(r"\| .* \| .* \|", output)
+    return "; ".join(re.findall("^left out: .*", output.text, re.M))
+
+
+def profile(output):
+    """Nsight Compute's table, a line per kernel, whole."""
+    lines = [line for line in output.log.splitlines() if line.startswith('"')]
+    rows = [row for row in csv.DictReader(lines) if (row["ID"] or "").isdigit()]
+    if not rows or any(value is None for row in rows for value in row.values()):
+        raise Wrong("its table has no kernels, or not all columns of one")
+    return f"{len(rows)} kernels"
+
+
+def accuracy(output):
+    return last_line(r"mean image AUROC: f32 [01]\.\d+, bf16 [01]\.\d+", output)[0]
+
+
+def extrapolated(output):
+    return last_line(r".*the table extrapolated: -?\d+(\.\d+)? minutes.*", output)[0]
