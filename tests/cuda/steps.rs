@@ -116,7 +116,7 @@ pub fn heads(gpu: &Gpu, dtype: DType) {
                 &vec![0.0; c + 1],
             ];
             let (mut memory, [x, w, b, z, a, score, labels, loss, dz, dx, grads]) =
-                memory(buffers, &[], 8 * geometry.x_len());
+                memory(buffers, &[], head_workspace(geometry));
             let [x, dx] = [x, dx].map(|view| View { dtype, ..view });
             round(&mut memory, &[x]);
             let what = format!("{n} maps of {u}² of {c}");
@@ -132,6 +132,15 @@ pub fn heads(gpu: &Gpu, dtype: DType) {
     }
 }
 
+/// Workspace of a head on the CPU, forward and backward.
+fn head_workspace(geometry: conv::ConvGeometry) -> usize {
+    [conv::cpu::fprop_workspace, conv::cpu::dgrad_workspace, conv::cpu::wgrad_workspace]
+        .map(|of| of(&geometry))
+        .into_iter()
+        .max()
+        .unwrap()
+}
+
 /// Scores from nearly zero to far beyond where exp(−s) vanishes in f32.
 #[test]
 fn losses_of_small_and_large_scores() {
@@ -145,9 +154,10 @@ fn losses_of_small_and_large_scores() {
             // (s + 1)² = z² + 1, for an image of one pixel and a head whose output is its input.
             let z = score.map(|s| f64::from((s * (s + 2.0)).sqrt() as f32));
             let buffers = [&z[..], &[1.0], &[0.0; 2], &[0.0; 2], &[0.0; 2], &label, &[0.0; 2], &[0.0; 2]];
-            let (memory, [x, w, z, a, score, labels, loss, dz]) = memory(buffers, &[], 16);
+            let geometry = head(2, 1, 1);
+            let (memory, [x, w, z, a, score, labels, loss, dz]) = memory(buffers, &[], head_workspace(geometry));
             let labels = Some(LabelLoss { labels, loss, dz });
-            let head = Head { geometry: head(2, 1, 1), x, w, b: None, z, a, score, labels };
+            let head = Head { geometry, x, w, b: None, z, a, score, labels };
             gpu.agrees(&format!("score {}", scores[i]), &Step::Head(head), &memory);
         }
     });

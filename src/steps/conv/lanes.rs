@@ -10,5 +10,7 @@ pub(super) fn lanes() -> usize {
 
 /// The parts that `scratch` has room for, which may have been laid out for fewer threads than run now.
 pub(super) fn lanes_within<T>(scratch: &[T], lane_len: usize) -> usize {
-    lanes().min(scratch.len() / lane_len)
+    let room = scratch.len() / lane_len;
+    assert!(room > 0, "a workspace of {} elements, where one lane takes {lane_len}", scratch.len());
+    lanes().min(room)
 }
