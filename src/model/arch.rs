@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
-use super::layer::{Init, Layer, Shape};
+use super::layer::{Init, Layer, MOST_CHANNELS, Shape};
 use crate::error::{Error, Result};
 use crate::named::Named;
 use crate::steps::standalone::{Misfit, ValueShape};
@@ -123,6 +123,10 @@ impl Arch {
     /// Fails where the layers are no graph that ends in what the objective needs, or one of them has impossible numbers. What follows
     /// what is checked in lowering.
     pub fn check(&self) -> Result<()> {
+        if !(1..=MOST_CHANNELS).contains(&self.channels) {
+            let problem = format!("{} takes images of {} channels", self.name, self.channels);
+            return Err(Error::setting(problem, "images have 1 to 65,536 channels"));
+        }
         let mut names = BTreeSet::new();
         for (i, Node { layer, inputs }) in self.layers.iter().enumerate() {
             if let Some(fault) = layer.fault() {
@@ -171,8 +175,13 @@ impl Arch {
         if !fits {
             return Err(self.illegal(end, format!("ends a net of `objective` {}", self.objective.word()), legal));
         }
-        if self.frozen >= self.layers.len() {
-            return Err(self.illegal(end, "is frozen as all others are", "something has to be trained"));
+        let learns = |node: &Node| node.layer.name().is_some();
+        if !self.layers.iter().skip(self.frozen).any(learns) {
+            return Err(self.illegal(
+                end,
+                "leaves nothing to train: all layers with parameters are frozen",
+                "something has to be trained",
+            ));
         }
         Ok(())
     }

@@ -12,6 +12,9 @@ use crate::steps::standalone::{Draws, Gradients, Misfit, Place, StandaloneLayer,
 use crate::steps::upsample::ReceptiveField;
 use crate::steps::{Step, add, average_pool, concat, dropout, reshape, upsample_nearest};
 
+/// Channels of a value, at most: far more than any net has, and few enough that no size overflows.
+pub(super) const MOST_CHANNELS: usize = 1 << 16;
+
 /// The kinds of layers that are lowered by themselves, a line each.
 macro_rules! standalone_layers {
     ($d:tt $($kind:ident: $type:ty,)*) => {
@@ -239,6 +242,11 @@ impl Layer {
     pub(super) fn fault(&self) -> Option<Misfit> {
         let fault = |wrong: bool, problem: String, legal| wrong.then_some(Misfit::Illegal(problem, legal));
         match *self {
+            Layer::Conv { out, .. } | Layer::Deconv { out, .. } | Layer::Linear { out, .. }
+                if !(1..=MOST_CHANNELS).contains(&out) =>
+            {
+                fault(true, format!("has {out} output channels"), "a layer has 1 to 65,536 channels")
+            }
             Layer::Conv { side, stride, .. } => fault(
                 side % 2 == 0 || stride == 0,
                 format!("has a kernel of {side}×{side} and stride {stride}"),
@@ -255,7 +263,13 @@ impl Layer {
                 "windows have 1 to 16 rows, strides are at least 1, padding is at most half a window",
             ),
             Layer::Standalone(ref layer) => layer.fault(),
-            Layer::Linear { .. } | Layer::Norm { .. } | Layer::Activation(_) | Layer::Sigmoid => None,
+            // Backward passes take the sign of an activation's input from its output.
+            Layer::Activation(Activation { slope }) => fault(
+                !(0.0..=1.0).contains(&slope),
+                format!("has a slope of {slope} below zero"),
+                "slopes lie from 0 to 1",
+            ),
+            Layer::Linear { .. } | Layer::Norm { .. } | Layer::Sigmoid => None,
         }
     }
 

@@ -162,6 +162,21 @@ fn wrong_nets_are_refused() {
             "layer 0 (convolution a) has a kernel of 2×2",
             "odd sides",
         ),
+        // Divided by zero, or wrapped.
+        (fcdd([conv("a", 0)]), "layer 0 (convolution a) has 0 output channels", "1 to 65,536"),
+        (fcdd([conv("a", 1 << 61)]), "layer 0 (convolution a) has", "1 to 65,536"),
+        (Arch { channels: 0, ..fcdd([conv("a", 3)]) }, "takes images of 0 channels", "1 to 65,536"),
+        // The sign of what went into the activation was read from what came out.
+        (
+            fcdd([conv("a", 3), Layer::Activation(Activation { slope: -0.5 })]),
+            "layer 1 (activation) has a slope of -0.5",
+            "from 0 to 1",
+        ),
+        (
+            fcdd([conv("a", 3), Layer::Activation(Activation { slope: f64::NAN })]),
+            "layer 1 (activation)",
+            "from 0 to 1",
+        ),
         // The number of the winner did not fit a byte.
         (fcdd([conv("a", 3), Layer::Pool { side: 17, stride: 1, pad: 8 }]), "layer 1 (max pool)", "1 to 16 rows"),
         // The norm was trained, the convolution before it not.
