@@ -33,10 +33,10 @@ pub(super) fn open(mut file: BufReader<File>, path: &Path) -> Opened {
     let decoder = with_head(file)?;
     let (width, height) = decoder.dimensions().ok_or("its size is missing")?;
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
-    let channels = decoder.output_colorspace().map_or(3, |colors| colors.num_components());
+    let channels = decoder.output_colorspace().map_or(3, |space| space.num_components());
     // Two bytes for each coefficient of as many colours.
     let coefficients =
-        if comes_in_scans { 2 * decoder.input_colorspace().map_or(4, |c| c.num_components()) } else { 0 };
+        if comes_in_scans { 2 * decoder.input_colorspace().map_or(4, |space| space.num_components()) } else { 0 };
     let head = Head {
         height,
         width,
@@ -52,11 +52,11 @@ fn with_head<R: ZByteReaderTrait>(file: R) -> Result<JpegDecoder<R>, String> {
     let options = DecoderOptions::default().set_strict_mode(true).set_max_width(usize::MAX).set_max_height(usize::MAX);
     let mut decoder = JpegDecoder::new_with_options(file, options);
     decoder.decode_headers().map_err(|e| e.to_string())?;
-    let colors = match decoder.input_colorspace() {
+    let space = match decoder.input_colorspace() {
         Some(ColorSpace::Luma) => ColorSpace::Luma,
         _ => ColorSpace::RGB,
     };
-    decoder.set_options(options.jpeg_set_out_colorspace(colors));
+    decoder.set_options(options.jpeg_set_out_colorspace(space));
     Ok(decoder)
 }
 

@@ -153,10 +153,9 @@ impl ImageFile {
     ///
     /// # Errors
     /// A file that is damaged, where rows may have come before.
-    pub(crate) fn rows(self, mut row: impl FnMut(&[u8])) -> Result<()> {
+    pub(crate) fn rows(self, row: impl FnMut(&[u8])) -> Result<()> {
         if self.head.is_upright() {
-            let ImageFile { path, alpha, decoder, .. } = self;
-            return decoder.rows(alpha, &mut row).map_err(|why| unreadable(&path, &why));
+            return self.stored_rows(row);
         }
         let mut image = self.read()?;
         let len = image.width * image.channels;
@@ -166,13 +165,28 @@ impl ImageFile {
 
     /// All of it.
     pub(crate) fn read(self) -> Result<Images> {
-        let ImageFile { path, head, alpha, decoder } = self;
-        let Head { height, width, channels, orientation, .. } = head;
+        let Head { height, width, channels, orientation, .. } = self.head;
         let mut image = Images { count: 1, ..Images::empty(height, width, channels) };
-        let room = image.pixels.try_reserve_exact(head.len());
-        room.map_err(|_| unreadable(&path, &format!("its {width} × {height} pixels do not fit into memory")))?;
-        decoder.rows(alpha, &mut |row| image.pixels.extend_from_slice(row)).map_err(|why| unreadable(&path, &why))?;
+        let room = image.pixels.try_reserve_exact(self.head.len());
+        room.map_err(|_| unreadable(&self.path, &format!("its {width} × {height} pixels do not fit into memory")))?;
+        self.stored_rows(|row| image.pixels.extend_from_slice(row))?;
         Ok(upright(image, orientation))
+    }
+
+    /// Its rows as they are stored: as many as its head says, or an error, which a file that was replaced meanwhile is too.
+    fn stored_rows(self, mut row: impl FnMut(&[u8])) -> Result<()> {
+        let ImageFile { path, head: Head { height, width, channels, .. }, alpha, decoder } = self;
+        let mut came = 0;
+        let mut counted = |pixels: &[u8]| {
+            came += 1;
+            if came <= height && pixels.len() == width * channels {
+                row(pixels);
+            } else {
+                came = height + 1;
+            }
+        };
+        decoder.rows(alpha, &mut counted).map_err(|why| unreadable(&path, &why))?;
+        if came == height { Ok(()) } else { Err(unreadable(&path, "its pixels are not those that its head announces")) }
     }
 }
 

@@ -265,6 +265,25 @@ fn scans_that_end_early_are_refused() {
     }
 }
 
+/// A file that is replaced between its head and its pixels is an error, not fewer or more rows.
+#[test]
+fn a_file_that_is_replaced_meanwhile_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a.jpg", "a.bmp"] {
+        let path = dir.path().join(name);
+        for (first, then) in [((20, 30), (20, 10)), ((20, 10), (20, 30)), ((20, 30), (7, 9))] {
+            let save = |(width, height)| RgbImage::new(width, height).save(&path).unwrap();
+            save(first);
+            let opened = [(); 2].map(|()| ImageFile::open(&path).unwrap());
+            save(then);
+            let [whole, rows] = opened;
+            let message = whole.read().unwrap_err().to_string();
+            assert!(message.contains("not those that its head announces"), "{message}");
+            assert!(rows.rows(|row| assert_eq!(row.len(), 60)).is_err());
+        }
+    }
+}
+
 /// What an interlaced file shows does not depend on that.
 #[test]
 fn reads_interlaced_files() {

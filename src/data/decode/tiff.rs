@@ -26,7 +26,7 @@ pub(super) fn open(file: BufReader<File>, path: &Path) -> Opened {
     limits.decoding_buffer_size = memory::for_images();
     limits.intermediate_buffer_size = memory::for_images();
     let mut decoder = Decoder::new(file).map_err(|e| e.to_string())?.with_limits(limits);
-    if let Some(2 | 3) = decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation).ok().flatten()
+    if let Some(3) = decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation).ok().flatten()
         && decoder.find_tag(Tag::ColorMap).is_ok_and(|map| map.is_some())
     {
         return Err("a TIFF with a palette; save it as grey or RGB".into());

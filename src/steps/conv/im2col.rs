@@ -28,9 +28,9 @@ fn wgrad_parts(g: &ConvGeometry) -> (usize, usize) {
     (tiles_per_part, tiles.div_ceil(tiles_per_part))
 }
 
-/// Elements of scratch for an unfolded tile of so many pixels (one, unused, where nothing is unfolded).
-fn tile_len(g: &ConvGeometry, pixels: usize) -> usize {
-    if g.is_pointwise() { 1 } else { pixels * g.taps() }
+/// Elements of scratch for an unfolded tile of wgrad (one, unused, where nothing is unfolded).
+fn wgrad_len(g: &ConvGeometry) -> usize {
+    if g.is_pointwise() { 1 } else { wgrad_tile(g) * g.taps() }
 }
 
 /// Output pixels per tile of fprop: whatever the number of images, so that the product has one shape, and each output is summed in one
@@ -51,7 +51,7 @@ pub(crate) fn fprop_workspace(g: &ConvGeometry) -> usize {
 
 /// Scratch elements of [`wgrad`]: a tile and a partial sum per part.
 pub(crate) fn wgrad_workspace(g: &ConvGeometry) -> usize {
-    wgrad_parts(g).1 * (tile_len(g, wgrad_tile(g)) + g.w_len())
+    wgrad_parts(g).1 * (wgrad_len(g) + g.w_len())
 }
 
 /// Forward pass with weights [taps, k]; see [`super::reference::fprop`] for the formula.
@@ -70,18 +70,17 @@ pub(crate) fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>
             if let Some(b) = b {
                 out.chunks_exact_mut(g.k).for_each(|y| y.copy_from_slice(b));
             }
-            let x = match is_full {
-                true => unfold(g, x, first, rows, unfolded),
-                false => {
-                    if g.is_pointwise() {
-                        unfolded[..rows * g.c].copy_from_slice(&x[first * g.c..][..rows * g.c]);
-                    } else {
-                        unfold(g, x, first, rows, unfolded);
-                    }
-                    // Of the outputs of the other rows none is taken.
-                    unfolded[rows * g.taps()..].fill(T::zero());
-                    Matrix::row_major(unfolded, tile, g.taps())
+            let x = if is_full {
+                unfold(g, x, first, rows, unfolded)
+            } else {
+                if g.is_pointwise() {
+                    unfolded[..rows * g.c].copy_from_slice(&x[first * g.c..][..rows * g.c]);
+                } else {
+                    unfold(g, x, first, rows, unfolded);
                 }
+                // Of the outputs of the other rows none is taken.
+                unfolded[rows * g.taps()..].fill(T::zero());
+                Matrix::row_major(unfolded, tile, g.taps())
             };
             matmul(out, x, weights, b.is_some());
             if !is_full {
@@ -164,7 +163,7 @@ pub(crate) fn wgrad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T], 
     partial
         .par_chunks_exact_mut(g.w_len())
         .zip(dy.par_chunks(tiles_per_part * tile * g.k))
-        .zip(scratch.par_chunks_exact_mut(tile_len(g, tile)))
+        .zip(scratch.par_chunks_exact_mut(wgrad_len(g)))
         .enumerate()
         .for_each(|(part, ((partial, dy), scratch))| {
             for (t, dy) in dy.chunks(tile * g.k).enumerate() {
