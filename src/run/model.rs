@@ -134,7 +134,7 @@ impl Model {
         let named = path;
         let path = model_file(path);
         if named.is_dir() && !path.exists() {
-            let remedy = "name a model file or the folder of a run first, then what it is for";
+            let remedy = "name a model file, or the folder of a run";
             return Err(Error::file(named, "holds no model", remedy));
         }
         let bytes = files::read(&path)?;
