@@ -72,8 +72,9 @@ fn kernels() -> Result<(), String> {
     for (file, types) in library.iter().map(|file| (file, &types)).chain(tests.iter().map(|file| (file, &test_types))) {
         let mut included = BTreeMap::new();
         include(&file.text, &headers, &mut included);
-        let checks = layout::checks(types, &file.shared.kernels).map_err(|e| e.to_string())?;
-        let headers = included.into_values().collect();
+        let values = layout::value_checks(included.values().chain([&file]).map(|file| &file.shared));
+        let checks = layout::checks(types, &file.shared.kernels).map_err(|e| e.to_string())? + &values;
+        let headers = included.into_values().map(|header| header.text.clone()).collect();
         units.push(Unit { source: source(file), text: file.text.clone(), headers, checks });
     }
     // Names are checked before the compiler is kept busy.
@@ -81,7 +82,12 @@ fn kernels() -> Result<(), String> {
     let compiled = compile(&root, &units, &out)?;
     let mut constants: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
     for file in headers.iter().chain(&library) {
-        constants.entry(file.stem.clone()).or_default().extend(file.shared.constants.clone());
+        let of_stem = constants.entry(file.stem.clone()).or_default();
+        for (name, value) in &file.shared.constants {
+            if of_stem.insert(name.clone(), *value).is_some() {
+                return Err(format!("{}: {name} is in its header too: write another name", file.path));
+            }
+        }
     }
     let (purpose, others): (Vec<_>, Vec<_>) = types.enums.iter().partition(|shared| shared.name == PURPOSE);
     fs::write(out.join("purpose.rs"), stubs::enums(purpose.into_iter())).map_err(|e| format!("purpose.rs: {e}"))?;
@@ -151,13 +157,13 @@ fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
 }
 
 /// Adds the headers that a text includes, and those that they include, by their names.
-fn include(text: &str, headers: &[File], included: &mut BTreeMap<String, String>) {
+fn include<'a>(text: &str, headers: &'a [File], included: &mut BTreeMap<String, &'a File>) {
     for line in text.lines().filter_map(|l| l.trim_start().strip_prefix('#')?.trim_start().strip_prefix("include")) {
         let Some(name) = line.split('"').nth(1) else { continue };
         if let Some(header) = headers.iter().find(|header| header.path.ends_with(&format!("/{name}")))
             && !included.contains_key(name)
         {
-            included.insert(name.into(), header.text.clone());
+            included.insert(name.into(), header);
             include(&header.text, headers, included);
         }
     }

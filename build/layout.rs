@@ -165,6 +165,24 @@ impl Types {
     }
 }
 
+/// C++ that compiles where the values that files share are those that were read here.
+pub fn value_checks<'a>(files: impl Iterator<Item = &'a Shared>) -> String {
+    let mut checks = String::new();
+    for Shared { enums, constants, .. } in files {
+        let of = |Enum { name, values }: &Enum| {
+            values
+                .iter()
+                .map(|(value, number)| (format!("static_cast<int>({name}::{value})"), *number))
+                .collect::<Vec<_>>()
+        };
+        let constants = constants.iter().map(|(name, &number)| (name.clone(), number));
+        for (written, number) in constants.chain(enums.iter().flat_map(of)) {
+            checks += &format!("static_assert({written} == {number}, \"{written} is read as {number} in Rust\");\n");
+        }
+    }
+    checks
+}
+
 /// C++ that compiles where a compiler lays structs out as [`Types::layout`] does: those that these kernels take, and the structs in them.
 pub fn checks(types: &Types, kernels: &[Kernel]) -> Result<String, Error> {
     let mut checks = BTreeMap::new();

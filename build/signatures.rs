@@ -37,7 +37,7 @@ pub struct Shared {
     pub kernels: Vec<Kernel>,
     pub structs: Vec<Struct>,
     pub enums: Vec<Enum>,
-    /// `constexpr int NAME = 256;` and `enum { FIRST, … };`: integers in capitals that stand there as numbers.
+    /// `constexpr int NAME = 256;` and `enum { FIRST, … };` outside of all braces: integers in capitals that stand there as numbers.
     pub constants: BTreeMap<String, i32>,
 }
 
@@ -95,8 +95,16 @@ pub const NUMBERS: [(&str, &str, usize); 11] = [
 pub fn read(file: &str, text: &str) -> Result<Shared, Error> {
     let tokens = tokenize(file, text)?;
     let mut shared = Shared::default();
+    // Whether the braces that are open hide a name: those of an unnamed namespace do not.
+    let mut braces = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
         let (before, after) = (&tokens[..at], &tokens[at + 1..]);
+        match token.text.as_str() {
+            "{" => braces.push(!before.last().is_some_and(|token| token.is("namespace"))),
+            "}" => drop(braces.pop()),
+            _ => {}
+        }
+        let outside = !braces.contains(&true);
         let error = |message: &str| Error { file: file.into(), line: token.line, message: message.into() };
         match token.text.as_str() {
             "KERNEL" => shared.kernels.push(kernel(token.line, after).ok_or_else(|| {
@@ -106,14 +114,32 @@ pub fn read(file: &str, text: &str) -> Result<Shared, Error> {
                 return Err(error("a kernel by itself: write KERNEL(name, Parameters, (threads, blocks), function)"));
             }
             "struct" => shared.structs.extend(structure(file, before, after)),
-            "enum" => {
-                enumeration(after, &mut shared).ok_or_else(|| error("write enum class Name { FIRST, SECOND = 4 };"))?
+            "enum" if outside => {
+                let Some(Enum { name, values }) = enumeration(after) else {
+                    return Err(error("write enum class Name { FIRST, SECOND = 4 };"));
+                };
+                if name.is_empty() {
+                    shared.add_constants(values).map_err(|message| error(&message))?;
+                } else if !values.is_empty() {
+                    shared.enums.push(Enum { name, values });
+                }
             }
-            "constexpr" => constants(after, &mut shared.constants),
+            "constexpr" if outside => shared.add_constants(constants(after)).map_err(|message| error(&message))?,
             _ => {}
         }
     }
     Ok(shared)
+}
+
+impl Shared {
+    fn add_constants(&mut self, constants: Vec<(String, i32)>) -> Result<(), String> {
+        for (name, value) in constants {
+            if self.constants.insert(name.clone(), value).is_some() {
+                return Err(format!("{name} is there twice in this file: Rust could not tell which is meant"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A word, a number or one punctuation mark. Comments, strings and lines of the preprocessor are left out.
@@ -227,13 +253,14 @@ fn structure(file: &str, before: &[Token], after: &[Token]) -> Option<Struct> {
     Some(Struct { file: file.into(), name: name.text.clone(), generic, line: name.line, body: body.to_vec() })
 }
 
-/// The values of an `enum class` belong to it, those of another enum are constants. None where they cannot be told.
-fn enumeration(after: &[Token], shared: &mut Shared) -> Option<()> {
+/// An `enum class`, or the values of another enum, which are constants, without a name. None where they cannot be told.
+fn enumeration(after: &[Token]) -> Option<Enum> {
     let class = after.first()?.is("class");
     let named = &after[usize::from(class)..];
+    let name = if class { named.first()?.text.clone() } else { String::new() };
     let Some(body) = named.iter().position(|token| !is_word(&token.text)).and_then(|at| bracketed(&named[at..], "{"))
     else {
-        return (!class).then_some(());
+        return (!class).then_some(Enum { name, values: Vec::new() });
     };
     let (mut values, mut next) = (Vec::new(), 0);
     for value in list(body).into_iter().filter(|value| !value.is_empty()) {
@@ -243,15 +270,12 @@ fn enumeration(after: &[Token], shared: &mut Shared) -> Option<()> {
         values.push((value[0].text.clone(), next));
         next += 1;
     }
-    match class {
-        true => shared.enums.push(Enum { name: named[0].text.clone(), values }),
-        false => shared.constants.extend(values),
-    }
-    Some(())
+    Some(Enum { name, values })
 }
 
-/// Adds those of `int NAME = 1, OTHER = 2;` that are numbers.
-fn constants(after: &[Token], constants: &mut BTreeMap<String, i32>) {
+/// Those of `int NAME = 1, OTHER = 2;` that are numbers.
+fn constants(after: &[Token]) -> Vec<(String, i32)> {
+    let mut constants = Vec::new();
     let end = after.iter().position(|token| token.is(";")).unwrap_or(0);
     for part in list(&after[..end]) {
         if let Some(equals) = part.iter().position(|token| token.is("=")).filter(|&at| at > 0)
@@ -259,17 +283,19 @@ fn constants(after: &[Token], constants: &mut BTreeMap<String, i32>) {
             && let (name, Some(value)) = (&part[equals - 1].text, integer(&part[equals + 1..]))
             && !name.contains(|c: char| c.is_lowercase())
         {
-            constants.insert(name.clone(), value);
+            constants.push((name.clone(), value));
         }
     }
+    constants
 }
 
-/// `256`, `0x100`, `1'024u`, `-1`.
+/// `256`, `0x100`, `0b11`, `0400` (256), `1'024u`, `-1`.
 fn integer(tokens: &[Token]) -> Option<i32> {
     let text = tokens.iter().map(|token| token.text.as_str()).collect::<String>().replace('\'', "");
-    let digits = text.trim_end_matches(['u', 'l', 'U', 'L']);
-    match digits.strip_prefix("0x") {
-        Some(hex) => i32::from_str_radix(hex, 16).ok(),
-        None => digits.parse().ok(),
-    }
+    let (sign, size) = text.strip_prefix('-').map_or((1, text.as_str()), |size| (-1, size));
+    let digits = size.trim_end_matches(['u', 'l', 'U', 'L']).to_ascii_lowercase();
+    let prefixes = [("0x", 16), ("0b", 2), ("0", 8)];
+    let based = prefixes.iter().find_map(|&(prefix, base)| Some((digits.strip_prefix(prefix)?, base)));
+    let (digits, base) = based.filter(|(digits, _)| !digits.is_empty()).unwrap_or((&digits, 10));
+    i32::from_str_radix(digits, base).ok().map(|value| sign * value)
 }

@@ -62,6 +62,9 @@ pub enum CudaError {
         "kernel {kernel} (kernels/{file}.cu; {shape}) could not be launched: {reason}; please report this as a bug"
     )]
     Launch { kernel: &'static str, file: &'static str, shape: String, reason: String },
+    /// A launch whose memory does not fit it.
+    #[error("{reason}; please report this as a bug")]
+    Refused { reason: String },
     /// The launch error of one step of a plan.
     #[error("step {step}: {source}")]
     Step { step: String, source: Box<CudaError> },

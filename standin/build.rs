@@ -327,7 +327,11 @@ fn fields(source: &Path) -> Result<(BTreeMap<String, String>, String), String> {
         let leaves = types.leaves(&layout).map_err(|e| e.to_string())?;
         kernels.insert(kernel.name.clone(), leaves.into_iter().map(leaf).collect::<Vec<_>>().join(", "));
     }
-    Ok((kernels, layout::checks(&types, &shared.kernels).map_err(|e| e.to_string())?))
+    Ok((
+        kernels,
+        layout::checks(&types, &shared.kernels).map_err(|e| e.to_string())?
+            + &layout::value_checks([&shared].into_iter()),
+    ))
 }
 
 /// Names and launch bounds of the kernels in preprocessed text, where the shim has left `__global__` and `__launch_bounds__`.

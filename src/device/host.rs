@@ -66,9 +66,9 @@ impl View {
         View { dtype: DType::Bf16, ..self }
     }
 
-    /// The elements that this view covers in its buffer.
+    /// The elements that this view covers in its buffer: an end beyond all numbers is one beyond all buffers.
     pub fn range(self) -> Range<usize> {
-        self.start..self.start + self.len
+        self.start..self.start.saturating_add(self.len)
     }
 }
 

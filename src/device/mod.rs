@@ -1,9 +1,12 @@
 //! Host buffers, and what the CPU forms need (matrix product, vector instructions); the CUDA device.
 //!
-//! `unsafe` is here and where kernels are launched (`steps/*/cuda.rs`, `data/cuda`, the noise modes, `engine::gpu`, `run::bench::peaks`), each
-//! time with a line that says why it holds. What the device checks itself: that a view lies in its buffer and has its numbers, that what a
-//! step writes overlaps nothing that it may not, that a struct of parameters is laid out as the kernel takes it. What is left to a launcher: that
-//! the lengths are those of the geometry.
+//! `unsafe` is here and where kernels are launched (`steps/*/cuda`, `data/cuda`, the noise modes in `data/anomaly`, `engine::gpu`,
+//! `run::bench::peaks`) or captured launches are handed out again (`engine::network`), each time with a line that says why it holds; and in
+//! `cli::signals`, which asks the system. What is checked before a launch: that a view lies in its buffer and has its numbers, that every
+//! operand has the length that the step's geometry asks for and the workspace what it needs, that what a step writes overlaps nothing that
+//! it may not ([`crate::steps::Step::check`]), that memory from outside is long enough and of the same opening of the device
+//! ([`cuda::DeviceSlice`]); at compile time, that a struct of parameters is laid out as the kernel takes it. What is left to whoever writes
+//! device memory: that the numbers which kernels take as places there (the order of the samples, the tables of a plan) are such places.
 
 #![allow(unsafe_code)]
 

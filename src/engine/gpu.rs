@@ -9,7 +9,7 @@ use super::plan::{Plan, TrainingPorts};
 use super::{Hyper, Step};
 use crate::device::DType;
 use crate::device::cuda::kernels::{EndStepParameters, constants};
-use crate::device::cuda::{self, Buffer, Cuda, DeviceBuffers, Graph, Mark, Pointer, PointerMut, kernels};
+use crate::device::cuda::{self, Buffer, Cuda, DeviceBuffers, DeviceSlice, Graph, Mark, kernels};
 use crate::error::{CudaError, Error, Result};
 
 /// Threads of the kernel that ends a step.
@@ -24,14 +24,14 @@ pub struct BatchTarget<'a> {
     pub n: usize,
     /// Images in a full batch.
     pub stride: usize,
-    pub clock: Pointer<'a, u32>,
-    pub order: Pointer<'a, u32>,
+    pub clock: &'a Buffer<u32>,
+    pub order: &'a Buffer<u32>,
     /// [n, side, side, channels]
-    pub input: PointerMut<'a, f32>,
+    pub input: DeviceSlice<'a, f32>,
     /// \[n\]
-    pub labels: PointerMut<'a, f32>,
+    pub labels: DeviceSlice<'a, f32>,
     /// [n, side, side]
-    pub maps: Option<PointerMut<'a, f32>>,
+    pub maps: Option<DeviceSlice<'a, f32>>,
 }
 
 /// Makes batches on the device by launching kernels. It is captured in a graph, so it may not allocate, copy or wait.
@@ -99,8 +99,7 @@ impl Gpu {
     /// Launches steps, with one set of hyperparameters where they read any.
     pub(super) fn run(&mut self, steps: &[Step], hyper: Option<&Hyper>) -> Result<()> {
         if let Some(hyper) = hyper {
-            self.memory.hyper.write(0, &hyper.row())?;
-            self.memory.clock.write(0, &[0, 0])?;
+            self.memory.begin(&[hyper.row()], 0)?;
         }
         for step in steps {
             step.cuda(&self.memory)?;
@@ -152,9 +151,8 @@ impl Gpu {
 
     /// Uploads what an epoch needs: its order and the hyperparameters of its batches.
     pub(super) fn begin_epoch(&mut self, epoch: u32, order: &[u32], hypers: &[Hyper]) -> Result<()> {
-        let rows: Vec<f32> = hypers.iter().flat_map(Hyper::row).collect();
-        self.memory.hyper.write(0, &rows)?;
-        self.memory.clock.write(0, &[0, epoch])?;
+        let rows: Vec<_> = hypers.iter().map(Hyper::row).collect();
+        self.memory.begin(&rows, epoch)?;
         self.epochs()?.order.write(0, order)?;
         Ok(())
     }
@@ -208,11 +206,11 @@ fn enqueue(
     (epochs.feed)(BatchTarget {
         n: plan.batch,
         stride,
-        clock: memory.clock.pointer(),
-        order: epochs.order.pointer(),
-        input: memory.pointer_mut(plan.ports.input),
-        labels: memory.pointer_mut(ports.labels),
-        maps: ports.maps.map(|maps| memory.pointer_mut(maps)),
+        clock: memory.clock(),
+        order: &epochs.order,
+        input: memory.slice(plan.ports.input),
+        labels: memory.slice(ports.labels),
+        maps: ports.maps.map(|maps| memory.slice(maps)),
     })?;
     for step in [&plan.forward, &plan.backward, &plan.update].into_iter().flatten() {
         step.cuda(memory)?;
@@ -221,7 +219,7 @@ fn enqueue(
         loss: memory.pointer(ports.loss),
         labels: memory.pointer(ports.labels),
         log: epochs.log.pointer_mut(),
-        clock: memory.clock.pointer_mut(),
+        clock: memory.clock().pointer_mut(),
         n: plan.batch as i32,
         stride: stride as i32,
         capacity: epochs.order.len() as i32,

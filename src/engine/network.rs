@@ -6,7 +6,7 @@ use super::gpu::{EpochLog, Feed, Gpu};
 use super::lower::{PlanOptions, lower};
 use super::plan::{Plan, Ports, TrainingPorts};
 use super::{Hyper, Step};
-use crate::device::cuda::{self, PointerMut, Replays};
+use crate::device::cuda::{self, DeviceSlice, Replays};
 use crate::device::{Device, HostBuffers, View};
 use crate::error::{Error, Result};
 use crate::model::{Arch, Objective, Weights};
@@ -73,6 +73,14 @@ impl<T: Real> Network<T> {
     /// Replaces parameters and running statistics.
     pub fn set_weights(&mut self, weights: &Weights) -> Result<()> {
         let Ports { params, stats, .. } = self.plans[0].ports;
+        if (weights.params.len(), weights.stats.len()) != (params.len, stats.len) {
+            let Weights { params: p, stats: s, .. } = weights;
+            let found = format!("{} parameters and {} statistics of norms", p.len(), s.len());
+            return Err(Error::setting(
+                format!("the weights have {found}, {} has {} and {}", self.arch.name, params.len, stats.len),
+                "choose the weights of this net",
+            ));
+        }
         let copy = |to: &mut [T], from: &[f32]| {
             to.iter_mut().zip(from).for_each(|(t, &f)| *t = T::of(f64::from(f)));
         };
@@ -224,9 +232,9 @@ impl<T: Real> Network<T> {
     }
 
     /// [`Network::infer`] on inputs [n, side, side, channels] that `feed` makes on the GPU by launching kernels.
-    pub fn infer_fed(&mut self, n: usize, feed: impl FnOnce(PointerMut<'_, f32>) -> cuda::Result<()>) -> Result<&[T]> {
+    pub fn infer_fed(&mut self, n: usize, feed: impl FnOnce(DeviceSlice<'_, f32>) -> cuda::Result<()>) -> Result<&[T]> {
         let ports = self.plan(n)?.ports;
-        feed(self.gpu()?.memory.pointer_mut(ports.input))?;
+        feed(self.gpu()?.memory.slice(ports.input))?;
         self.score(n)
     }
 

@@ -134,7 +134,9 @@ impl Arch {
             }
             let counts = layer.inputs();
             if !counts.contains(&inputs.len()) {
-                let legal = format!("it reads {} to {}", counts.start(), counts.end());
+                let (least, most) = (counts.start(), counts.end());
+                let legal =
+                    if least == most { format!("it reads {least}") } else { format!("it reads {least} to {most}") };
                 return Err(self.illegal(i, format!("reads {} values", inputs.len()), legal));
             }
             if let Some(Source::Layer(later)) =
@@ -161,8 +163,13 @@ impl Arch {
                 return Err(self.illegal(i, "is read by no layer", legal));
             }
         }
-        let end =
-            self.layers.len().checked_sub(1).ok_or_else(|| Error::internal(format!("{} has no layers", self.name)))?;
+        if let Some((norm, _)) = self.unused_norms.iter().find(|(norm, _)| !names.insert(norm)) {
+            let problem = format!("{}: the unused norm {norm} has the name of another layer", self.name);
+            return Err(Error::setting(problem, "layers with parameters have names of their own"));
+        }
+        let Some(end) = self.layers.len().checked_sub(1) else {
+            return Err(Error::setting(format!("{} has no layers", self.name), "a net has one layer or more"));
+        };
         let (fits, legal) = match (self.objective, &self.layers[end].layer) {
             (Objective::Fcdd, last) => (
                 matches!(last, Layer::Conv { out: 1, side: 1, stride: 1, .. }),
@@ -203,8 +210,18 @@ impl Arch {
             shapes.push(node.layer.shape(&inputs).map_err(|misfit| self.misfit(i, misfit, side))?);
         }
         let output = shapes.last().map(Shape::output);
-        if self.objective == Objective::Ae && output != Some(images) {
-            return Err(self.only_its_own_side(side));
+        if let Some(ValueShape { side: out, c, .. }) = output.filter(|&output| output != images)
+            && self.objective == Objective::Ae
+        {
+            if side != self.side {
+                return Err(self.only_its_own_side(side));
+            }
+            let end = self.layers.len() - 1;
+            return Err(self.illegal(
+                end,
+                format!("ends in {out}²×{c} values where the images have {side}²×{}", self.channels),
+                "autoencoders end in the shape of their images",
+            ));
         }
         Ok(shapes)
     }
@@ -213,9 +230,19 @@ impl Arch {
     fn misfit(&self, layer: usize, misfit: Misfit, side: usize) -> Error {
         match misfit {
             Misfit::Illegal(problem, legal) => self.illegal(layer, problem, legal),
+            Misfit::TooSmall if side >= self.side => self.illegal(
+                layer,
+                "has a window larger than what it reads",
+                "choose a smaller window, or larger images",
+            ),
             Misfit::TooSmall => Error::setting(
                 format!("an input of {side}×{side} pixels is too small for {}", self.name),
                 format!("use a larger side, such as {}", self.side),
+            ),
+            Misfit::OwnSide if side == self.side => self.illegal(
+                layer,
+                "takes another number of pixels than it reads",
+                "a fully connected layer takes in all pixels of what it reads",
             ),
             Misfit::OwnSide => self.only_its_own_side(side),
             Misfit::NoReceptiveField => {

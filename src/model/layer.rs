@@ -8,7 +8,7 @@ use crate::real::Real;
 use crate::steps::activation::Activation;
 use crate::steps::conv::ConvGeometry;
 use crate::steps::pool::{self, PoolGeometry};
-use crate::steps::standalone::{Draws, Gradients, Misfit, Place, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{Draws, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 use crate::steps::{Step, add, average_pool, concat, dropout, reshape, upsample_nearest};
 
@@ -98,23 +98,30 @@ impl StandaloneLayer for Standalone {
         of_any_kind!(self, layer => layer.in_place())
     }
 
-    fn forward(&self, place: Place, inputs: &[View], y: View, seed: Option<u64>) -> Option<Step> {
+    fn forward(&self, place: LayerContext, inputs: &[View], y: View, seed: Option<u64>) -> Option<Step> {
         of_any_kind!(self, layer => layer.forward(place, inputs, y, seed))
     }
 
-    fn gradients(&self, place: Place, training: bool) -> Gradients {
+    fn gradients(&self, place: LayerContext, training: bool) -> Gradients {
         of_any_kind!(self, layer => layer.gradients(place, training))
     }
 
-    fn backward(&self, place: Place, y: View, dy: View, dxs: &[Option<View>], seed: Option<u64>) -> Option<Step> {
+    fn backward(
+        &self,
+        place: LayerContext,
+        y: View,
+        dy: View,
+        dxs: &[Option<View>],
+        seed: Option<u64>,
+    ) -> Option<Step> {
         of_any_kind!(self, layer => layer.backward(place, y, dy, dxs, seed))
     }
 
-    fn plain<T: Real>(&self, place: Place, inputs: &[&[T]], draws: Option<Draws>) -> Vec<T> {
+    fn plain<T: Real>(&self, place: LayerContext, inputs: &[&[T]], draws: Option<Draws>) -> Vec<T> {
         of_any_kind!(self, layer => layer.plain(place, inputs, draws))
     }
 
-    fn plain_backward<T: Real>(&self, place: Place, dy: Vec<T>, draws: Option<Draws>) -> Vec<Vec<T>> {
+    fn plain_backward<T: Real>(&self, place: LayerContext, dy: Vec<T>, draws: Option<Draws>) -> Vec<Vec<T>> {
         of_any_kind!(self, layer => layer.plain_backward(place, dy, draws))
     }
 }

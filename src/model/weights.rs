@@ -106,7 +106,8 @@ impl Layout {
             }
             let read = |input: &Source| match input {
                 Source::Input => arch.channels,
-                Source::Layer(of) => channels[*of],
+                // A layer that comes later has none yet, and one that reads nothing gets none: lowering refuses such nets.
+                Source::Layer(of) => channels.get(*of).copied().unwrap_or_default(),
             };
             let inputs: Vec<usize> = inputs.iter().map(read).collect();
             let c = inputs.first().copied().unwrap_or_default();
@@ -139,7 +140,7 @@ impl Layout {
                 }
                 Layer::Activation(_) | Layer::Pool { .. } | Layer::Sigmoid | Layer::Standalone(_) => {}
             }
-            channels.push(layer.channels(&inputs));
+            channels.push(if inputs.is_empty() { 0 } else { layer.channels(&inputs) });
         }
         layout
     }

@@ -2,9 +2,10 @@
 
 use arrayvec::ArrayVec;
 
+use super::conv::candidates::Candidate;
 use super::norm::{Norm, Stats};
 use crate::device::cuda::kernels::constants::hyper;
-use crate::device::cuda::{self, DeviceBuffers};
+use crate::device::cuda::{self, Cuda, DeviceBuffers};
 use crate::device::{ByteView, HostBuffers, View};
 use crate::real::Real;
 
@@ -28,6 +29,14 @@ pub trait Operation {
     /// The outputs that may take the place of an input of another name.
     fn in_place(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// Why the step may not run: an operand of another length than its geometry asks for, or an [overlap](Operation::overlap).
+    fn fault(&self) -> Option<String> {
+        let wrong_length = self.reads().wrong_length.or(self.writes().wrong_length);
+        let told =
+            |WrongLength { operand, found, needed }| format!("its {operand} has {found} elements, {needed} are needed");
+        wrong_length.map(told).or_else(|| self.overlap())
     }
 
     /// What would be written while it is read: outputs that overlap each other, or an input of which they are not the whole, whether by its
@@ -98,6 +107,11 @@ pub trait Operation {
     /// Whether the GPU form sums on tensor cores.
     fn on_tensor_cores(&self) -> bool {
         false
+    }
+
+    /// The tiles that the GPU form could be computed in, to be timed side by side; none where there is no choice.
+    fn candidates(&self, _: &Cuda) -> Vec<Candidate<'_>> {
+        Vec::new()
     }
 
     /// Shape of the layer that the step belongs to, such as `128×14² 128→128 5×5`; None where it belongs to none.
@@ -175,42 +189,69 @@ pub struct Access {
     pub reals: ArrayVec<(&'static str, View), 8>,
     /// The winners of a pool.
     pub argmax: Option<ByteView>,
+    /// The first operand that has not the length that it needs.
+    wrong_length: Option<WrongLength>,
+}
+
+/// A length that is not the one of the geometry.
+#[derive(Clone, Copy, Debug)]
+struct WrongLength {
+    operand: &'static str,
+    found: usize,
+    needed: usize,
+}
+
+/// So many values in parts of equal length, without those that are left over.
+pub(super) fn whole(values: usize, parts: usize) -> usize {
+    values.checked_div(parts).unwrap_or(0) * parts
 }
 
 impl Access {
-    pub(super) fn new<const N: usize>(reals: [(&'static str, View); N]) -> Access {
-        Access { reals: reals.into_iter().collect(), argmax: None }
+    /// Operands: name, view, and the length that it needs.
+    pub(super) fn new<const N: usize>(reals: [(&'static str, View, usize); N]) -> Access {
+        let and = |access: Access, (name, view, needed)| access.and(name, Some(view), needed);
+        reals.into_iter().fold(Access::default(), and)
     }
 
-    pub(super) fn and(mut self, name: &'static str, view: Option<View>) -> Access {
-        self.reals.extend(view.map(|view| (name, view)));
+    pub(super) fn and(mut self, name: &'static str, view: Option<View>, needed: usize) -> Access {
+        let Some(view) = view else { return self };
+        self.reals.push((name, view));
+        self.measured(name, view.len, needed)
+    }
+
+    pub(super) fn and_argmax(self, argmax: Option<ByteView>, needed: usize) -> Access {
+        let found = argmax.map_or(needed, |view| view.len);
+        Access { argmax, ..self }.measured("argmax", found, needed)
+    }
+
+    /// A length that has to be another's.
+    pub(super) fn measured(mut self, operand: &'static str, found: usize, needed: usize) -> Access {
+        if found != needed {
+            self.wrong_length = self.wrong_length.or(Some(WrongLength { operand, found, needed }));
+        }
         self
     }
 
-    pub(super) fn and_argmax(self, argmax: Option<ByteView>) -> Access {
-        Access { argmax, ..self }
+    /// What statistics of `c` channels read beside the values.
+    pub(super) fn and_reads_of(self, stats: Option<Stats>, c: usize) -> Access {
+        self.and("running_mean", stats.map(|s| s.running_mean), c)
+            .and("running_var", stats.map(|s| s.running_var), c)
+            .and("bias", stats.and_then(|s| s.bias), c)
     }
 
-    /// What statistics read beside the values.
-    pub(super) fn and_reads_of(self, stats: Option<Stats>) -> Access {
-        self.and("running_mean", stats.map(|s| s.running_mean))
-            .and("running_var", stats.map(|s| s.running_var))
-            .and("bias", stats.and_then(|s| s.bias))
+    pub(super) fn and_writes_of(self, stats: Option<Stats>, c: usize) -> Access {
+        self.and("mean", stats.map(|s| s.mean), c)
+            .and("var", stats.map(|s| s.var), c)
+            .and("running_mean", stats.map(|s| s.running_mean), c)
+            .and("running_var", stats.map(|s| s.running_var), c)
     }
 
-    pub(super) fn and_writes_of(self, stats: Option<Stats>) -> Access {
-        self.and("mean", stats.map(|s| s.mean))
-            .and("var", stats.map(|s| s.var))
-            .and("running_mean", stats.map(|s| s.running_mean))
-            .and("running_var", stats.map(|s| s.running_var))
-    }
-
-    pub(super) fn and_norm(self, norm: Option<Norm>) -> Access {
+    pub(super) fn and_norm(self, norm: Option<Norm>, c: usize) -> Access {
         let affine = norm.and_then(|n| n.affine);
-        self.and("mean", norm.map(|n| n.mean))
-            .and("var", norm.map(|n| n.var))
-            .and("gamma", affine.map(|a| a.gamma))
-            .and("beta", affine.map(|a| a.beta))
+        self.and("mean", norm.map(|n| n.mean), c)
+            .and("var", norm.map(|n| n.var), c)
+            .and("gamma", affine.map(|a| a.gamma), c)
+            .and("beta", affine.map(|a| a.beta), c)
     }
 
     /// Bytes, each operand counted once.
@@ -223,10 +264,68 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::ByteBufferId;
+    use crate::steps::Step;
     use crate::steps::activation::Activation;
     use crate::steps::add::Add;
+    use crate::steps::concat::{Concat, ConcatPart};
+    use crate::steps::conv::{ConvGeometry, Epilogue, Fprop};
     use crate::steps::dropout::Dropout;
+    use crate::steps::hsc_loss::HscScore;
+    use crate::steps::norm_act_pool::NormActPoolBackward;
     use crate::steps::optimizer::Sgd;
+    use crate::steps::pool::PoolGeometry;
+
+    /// A kernel reads and writes as far as the geometry tells: an operand that is shorter would let it leave its buffer.
+    #[test]
+    fn operands_have_the_lengths_of_the_geometry() {
+        let view = |buffer, len| View::of(buffer, len);
+        let fault = |step: &Step| step.check().err().map(|error| error.to_string());
+        let refused = |step: Step, what: &str| {
+            let error = fault(&step).unwrap_or_else(|| panic!("{step:?} was not refused"));
+            assert!(error.contains(what), "{error}");
+        };
+        let geometry = ConvGeometry { n: 2, h: 5, w: 5, c: 3, k: 4, side: 3, stride: 2, pad: 1 };
+        let (x, w, b, y) = (view(0, 150), view(1, 108), Some(view(2, 4)), view(3, 72));
+        let conv = Fprop { geometry, x, w, b, y, stats: None, epilogue: Epilogue::NONE };
+        assert_eq!(fault(&conv.into()), None);
+        refused(Fprop { x: view(0, 149), ..conv }.into(), "its x has 149 elements, 150 are needed");
+        refused(Fprop { w: w.bf16(), ..conv }.into(), "its w has 108 elements, 128 are needed"); // rows of 27 take 32
+        refused(Fprop { b: Some(view(2, 3)), ..conv }.into(), "its b");
+        refused(Fprop { y: view(3, 73), ..conv }.into(), "its y");
+        let stats = Stats {
+            x: y,
+            c: 4,
+            bias: None,
+            mean: view(4, 4),
+            var: View { start: 4, ..view(4, 4) },
+            running_mean: view(5, 4),
+            running_var: View { start: 4, ..view(5, 4) },
+        };
+        assert_eq!(fault(&Fprop { stats: Some(stats), ..conv }.into()), None);
+        refused(Fprop { stats: Some(Stats { c: 5, ..stats }), ..conv }.into(), "channels of statistics");
+        refused(Fprop { stats: Some(Stats { mean: view(4, 3), ..stats }), ..conv }.into(), "its mean");
+        let part = |buffer, channels, len| ConcatPart { channels, view: Some(view(buffer, len)) };
+        let concat = |a, b| Concat { parts: [part(0, 2, a), part(1, 3, b)].into_iter().collect(), y: view(2, 20) };
+        assert_eq!(fault(&concat(8, 12).into()), None);
+        refused(concat(8, 11).into(), "its b has 11 elements, 12 are needed");
+        let pool = PoolGeometry { n: 1, h: 4, w: 4, c: 2, side: 2, stride: 2, pad: 0 };
+        let back = NormActPoolBackward {
+            pool,
+            norm: None,
+            batch_statistics: false,
+            activation: Activation::IDENTITY,
+            x: view(0, 32),
+            argmax: Some(ByteView { buffer: ByteBufferId(0), len: 8 }),
+            dy: view(1, 8),
+            dx: view(2, 32),
+            daffine: None,
+        };
+        assert_eq!(fault(&back.into()), None);
+        refused(NormActPoolBackward { argmax: None, ..back }.into(), "its argmax");
+        refused(HscScore { o: view(0, 7), score: view(1, 2) }.into(), "its o has 7 elements, 6 are needed");
+        refused(HscScore { o: view(0, 7), score: view(1, 0) }.into(), "its o");
+    }
 
     #[test]
     fn outputs_lie_apart_from_inputs() {

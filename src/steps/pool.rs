@@ -7,7 +7,7 @@ use crate::real::Real;
 /// Side of the largest window of a max pool: the number of the winning tap is a byte.
 pub(crate) const MOST_SIDE: usize = 16;
 
-/// Shapes of a max pool with a square window; padding never wins.
+/// Shapes of a pool with a square window. The padding of a max pool never wins; an average pool has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolGeometry {
     pub n: usize,

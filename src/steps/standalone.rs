@@ -61,7 +61,7 @@ pub(super) fn joined_field(fields: &[ReceptiveField]) -> Result<ReceptiveField, 
 
 /// A layer's place in a net, for a batch.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct LayerContext<'a> {
     pub inputs: &'a [ValueShape],
     pub output: ValueShape,
     /// How many layers of its kind the net has before it.
@@ -127,18 +127,25 @@ pub trait StandaloneLayer: Sized {
     }
 
     /// The step from `inputs` to `y`; `seed` is that of dropouts in training.
-    fn forward(&self, place: Place, inputs: &[View], y: View, seed: Option<u64>) -> Option<Step>;
+    fn forward(&self, context: LayerContext, inputs: &[View], y: View, seed: Option<u64>) -> Option<Step>;
 
     /// How the gradients of what it reads are made; `training` tells whether dropouts drop.
-    fn gradients(&self, place: Place, training: bool) -> Gradients;
+    fn gradients(&self, context: LayerContext, training: bool) -> Gradients;
 
     /// The step from the gradient `dy` of the output `y` to those of what it reads: a single one where it is shared, else those that are
     /// wanted. None where they are the same.
-    fn backward(&self, place: Place, y: View, dy: View, dxs: &[Option<View>], seed: Option<u64>) -> Option<Step>;
+    fn backward(
+        &self,
+        context: LayerContext,
+        y: View,
+        dy: View,
+        dxs: &[Option<View>],
+        seed: Option<u64>,
+    ) -> Option<Step>;
 
     /// The output in plain operations, which the steps are checked against.
-    fn plain<T: Real>(&self, place: Place, inputs: &[&[T]], draws: Option<Draws>) -> Vec<T>;
+    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], draws: Option<Draws>) -> Vec<T>;
 
     /// The gradients of all that it reads in plain operations.
-    fn plain_backward<T: Real>(&self, place: Place, dy: Vec<T>, draws: Option<Draws>) -> Vec<Vec<T>>;
+    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, draws: Option<Draws>) -> Vec<Vec<T>>;
 }

@@ -1,9 +1,10 @@
 //! One step of a plan, of whatever kind. What a kind does and costs stands in its own file under [`crate::steps`].
 
-use crate::device::cuda::DeviceBuffers;
+use crate::device::cuda::{Cuda, DeviceBuffers};
 use crate::device::{DType, HostBuffers};
 use crate::error::CudaError;
 use crate::real::{Real, rounded_to_bf16};
+use crate::steps::conv::candidates::Candidate;
 use crate::steps::operation::{Access, Hyper, Operation, Sums};
 use crate::steps::{
     add, average_pool, cast, concat, conv, dropout, fcdd_loss, head, hsc_loss, norm_act_pool, optimizer,
@@ -131,11 +132,14 @@ impl Step {
         of_any_kind!(self, step => step.cpu(memory, hyper));
     }
 
-    /// See [`Operation::overlap`]; the error tells the step.
+    /// See [`Operation::fault`]; the error tells the step.
     pub fn check(&self) -> Result<(), CudaError> {
-        let Some(reason) = of_any_kind!(self, step => step.overlap()) else { return Ok(()) };
-        let source = Box::new(CudaError::Call { action: "lay out a step", reason });
-        Err(CudaError::Step { step: self.describe(), source })
+        of_any_kind!(self, step => step.fault()).map_or(Ok(()), |reason| Err(self.refused(reason)))
+    }
+
+    fn refused(&self, reason: String) -> CudaError {
+        let source = Box::new(CudaError::Refused { reason });
+        CudaError::Step { step: self.describe(), source }
     }
 
     /// See [`Operation::workspace`].
@@ -143,8 +147,14 @@ impl Step {
         of_any_kind!(self, step => step.workspace())
     }
 
-    /// See [`Operation::cuda`]; errors tell the step and its lengths.
+    /// See [`Operation::cuda`]; a step that may not run ([`Step::check`]) or lacks workspace is refused. Errors tell the step and its
+    /// lengths.
     pub fn cuda(&self, memory: &DeviceBuffers) -> Result<(), CudaError> {
+        self.check()?;
+        let (needed, found) = (self.cuda_workspace(), memory.workspace_len());
+        if needed > found {
+            return Err(self.refused(format!("its workspace has {found} elements, {needed} are needed")));
+        }
         of_any_kind!(self, step => step.cuda(memory))
             .map_err(|source| CudaError::Step { step: self.describe(), source: Box::new(source) })
     }
@@ -167,6 +177,14 @@ impl Step {
     /// See [`Operation::sums`].
     pub fn sums(&self, output: &str, largest: &[f64], exact: &HostBuffers<f64>) -> Sums {
         of_any_kind!(self, step => step.sums(output, largest, exact))
+    }
+
+    /// See [`Operation::candidates`]; a step that may not run ([`Step::check`]) has none.
+    pub fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
+        if self.check().is_err() {
+            return Vec::new();
+        }
+        of_any_kind!(self, step => step.candidates(cuda))
     }
 
     /// See [`Operation::on_tensor_cores`].

@@ -211,9 +211,8 @@ fn on_device(
     let order = cuda.upload(order).unwrap();
     let inputs = poisoned(cuda, n * p.input_len());
     let (labels, maps) = (poisoned(cuda, n), poisoned(cuda, n * p.side * p.side));
-    let maps_pointer = Some(maps.pointer_mut());
-    let (clock, order) = (clock.pointer(), order.pointer());
-    device.enqueue(n, stride, clock, order, inputs.pointer_mut(), labels.pointer_mut(), maps_pointer).unwrap();
+    let maps_too = Some(maps.as_slice());
+    device.enqueue(n, stride, &clock, &order, inputs.as_slice(), labels.as_slice(), maps_too).unwrap();
     Batch { inputs: bits(&read(&inputs)), labels: bits(&read(&labels)), maps: bits(&read(&maps)) }
 }
 
@@ -385,8 +384,7 @@ fn a_graph_draws_what_the_clock_shows() {
     let mut clock = cuda.upload(&[0u32, 0]).unwrap();
     let mut order = cuda.upload(&set.order(0)).unwrap();
     let (inputs, labels) = (poisoned(cuda, 5 * p.input_len()), poisoned(cuda, 5));
-    let (at, row) = (clock.pointer(), order.pointer());
-    let work = || device.enqueue(5, 5, at, row, inputs.pointer_mut(), labels.pointer_mut(), None);
+    let work = || device.enqueue(5, 5, &clock, &order, inputs.as_slice(), labels.as_slice(), None);
     // SAFETY: all that the launches name lives until the end of this function.
     let graph = unsafe { cuda.capture(work) }.unwrap();
     for epoch in 0..3 {
@@ -415,12 +413,12 @@ fn test_images() {
                 let mut expected = vec![0.0; 4 * p.input_len()];
                 p.test_batch(&images, 3..7, &mut expected);
                 let inputs = poisoned(cuda, expected.len());
-                set.enqueue(3, 4, inputs.pointer_mut()).unwrap();
+                set.enqueue(3, 4, inputs.as_slice()).unwrap();
                 assert!(bits(&read(&inputs)) == bits(&expected), "list {list}, {channels} channels, {raw} px");
                 // Images that come in piece by piece.
                 set.write(0, &images.pixels[3 * images.image_len()..7 * images.image_len()]).unwrap();
                 let inputs = poisoned(cuda, expected.len());
-                set.enqueue(0, 4, inputs.pointer_mut()).unwrap();
+                set.enqueue(0, 4, inputs.as_slice()).unwrap();
                 assert!(bits(&read(&inputs)) == bits(&expected), "list {list}, {channels} channels, {raw} px, written");
             }
         }

@@ -19,7 +19,7 @@ use crate::support::{Gpu, on_device};
 
 /// Images of the set; the last batch of an epoch is a short one.
 pub const COUNT: usize = 11;
-const BATCH: usize = 4;
+pub const BATCH: usize = 4;
 
 fn images(salt: u32) -> ImageSource {
     let mut pixels = vec![0.0; COUNT * 784];
@@ -57,10 +57,10 @@ pub struct Trained {
 
 impl Trained {
     /// Two epochs of FCDD_CNN28 in f32 without maps.
-    const PLAIN: Trained =
+    pub const PLAIN: Trained =
         Trained { net: "FCDD_CNN28", dtype: DType::F32, optimizer: Optimizer::Sgd, maps: false, epochs: 2 };
 
-    fn network(&self, device: &Device) -> Network<f32> {
+    pub fn network(&self, device: &Device) -> Network<f32> {
         let Trained { net, dtype, optimizer, maps, .. } = *self;
         let arch = nets::by_name(net, true).unwrap();
         let training = Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0 });
@@ -70,7 +70,7 @@ impl Trained {
 }
 
 /// Each step has a different learning rate, so that reading a wrong row of the table is found.
-fn hypers(epoch: u32) -> Vec<Hyper> {
+pub fn hypers(epoch: u32) -> Vec<Hyper> {
     let steps = COUNT.div_ceil(BATCH) as u64;
     let step = |i: u64| i + 1 + u64::from(epoch) * steps;
     (0..steps)
@@ -196,8 +196,8 @@ fn a_step_of_cnn28_w_has_at_most_25_launches() {
         for noise in [NoiseMode::Outliers, NoiseMode::MixedBlob] {
             let set = DeviceSet::new(gpu.cuda(), &set(Supervise::Noise, noise), batch).unwrap();
             let work = || {
-                let (input, labels) = (memory.pointer_mut(plan.ports.input), memory.pointer_mut(ports.labels));
-                set.enqueue(batch, batch, memory.clock.pointer(), order.pointer(), input, labels, None)?;
+                let (input, labels) = (memory.slice(plan.ports.input), memory.slice(ports.labels));
+                set.enqueue(batch, batch, memory.clock(), &order, input, labels, None)?;
                 [&plan.forward, &plan.backward, &plan.update].into_iter().flatten().try_for_each(|s| s.cuda(&memory))
             };
             // SAFETY: the graph is not launched.

@@ -17,6 +17,7 @@ mod data;
 mod epoch;
 mod joins;
 mod kernels;
+mod misuse;
 mod network;
 mod own_noise;
 mod planted;

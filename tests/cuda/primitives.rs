@@ -6,7 +6,7 @@
 //!
 //! All launches are `unsafe`: each test gives its kernel buffers of the lengths that the kernel's comment names.
 
-use fcdd::device::cuda::{Buffer, TensorMap, Windows};
+use fcdd::device::cuda::{Buffer, Element, TensorMap, Windows};
 use half::bf16;
 
 use crate::kernels::{
@@ -33,11 +33,11 @@ fn pair(lo: f32, hi: f32) -> u32 {
     u32::from(bits(lo)) | u32::from(bits(hi)) << 16
 }
 
-fn upload<T: cudarc::driver::DeviceRepr>(gpu: &Gpu, values: &[T]) -> Buffer<T> {
+fn upload<T: Element>(gpu: &Gpu, values: &[T]) -> Buffer<T> {
     gpu.cuda().upload(values).unwrap()
 }
 
-fn read<T: cudarc::driver::DeviceRepr + Default + Clone>(buffer: &Buffer<T>) -> Vec<T> {
+fn read<T: Element + Default + Clone>(buffer: &Buffer<T>) -> Vec<T> {
     let mut values = vec![T::default(); buffer.len()];
     buffer.read(0, &mut values).unwrap();
     values

@@ -234,7 +234,7 @@ fn neighbours_in_a_buffer_stay() {
         let whole = View::of(0, 300);
         memory.write(whole, &[7.0; 300]).unwrap();
         memory.write(grads, &[1.0; 100]).unwrap();
-        memory.hyper.write(0, &fcdd::run::verify::stepwise::HYPER.row()).unwrap();
+        memory.begin(&[fcdd::run::verify::stepwise::HYPER.row()], 0).unwrap();
         step.cuda(&memory).unwrap();
         let mut after = [0.0; 300];
         memory.read(whole, &mut after).unwrap();

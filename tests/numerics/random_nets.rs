@@ -2,7 +2,7 @@
 
 use fcdd::device::DType;
 use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
-use fcdd::model::{Arch, Init, Layer, Objective, Source, nets};
+use fcdd::model::{Arch, Init, Layer, Node, Objective, Source, nets};
 use fcdd::run::verify::by_layers::{Difference, differences};
 use fcdd::run::verify::random_nets::random_net;
 use fcdd::steps::activation::Activation;
@@ -190,6 +190,27 @@ fn wrong_nets_are_refused() {
         (chain(Objective::Hsc, [conv("a", 3)]), "layer 0 (convolution a)", "end in a fully connected layer"),
         // The reconstruction had other channels than the image.
         (chain(Objective::Ae, [conv("a", 3)]), "takes inputs of 28×28", "choose `side`"),
+        (
+            Arch { side: 8, ..chain(Objective::Ae, [conv("a", 3)]) },
+            "layer 0 (convolution a) ends in 8²×3 values where the images have 8²×2",
+            "the shape of their images",
+        ),
+        (
+            Arch { side: 8, ..chain(Objective::Hsc, [linear("l", 4, 49)]) },
+            "layer 0 (fully connected layer l) takes another number of pixels",
+            "all pixels",
+        ),
+        (
+            Arch { side: 8, ..fcdd([conv("a", 3), Layer::Pool { side: 16, stride: 1, pad: 0 }]) },
+            "layer 1 (max pool) has a window larger than what it reads",
+            "a smaller window",
+        ),
+        (chain(Objective::Ae, []), "has no layers", "one layer or more"),
+        (
+            Arch { unused_norms: vec![("a".to_string(), 3)], ..fcdd([conv("a", 3)]) },
+            "the unused norm a has the name of another layer",
+            "names of their own",
+        ),
         // The images themselves were dropped.
         (chain(Objective::Fcdd, [DropoutLayer.into(), head()]), "layer 0 (dropout)", "nothing else reads"),
         (fcdd([RELU]), "layer 0 (activation) reads the images", ordered),
@@ -255,7 +276,7 @@ fn wrong_nets_are_refused() {
                 arch.push_on(AddLayer, [Source::Layer(0)]);
             }),
             "layer 1 (sum) reads 1 values",
-            "2 to 2",
+            "it reads 2",
         ),
         (
             graph(&|arch| {
@@ -275,6 +296,83 @@ fn wrong_nets_are_refused() {
     ] {
         let message = refusal(&arch);
         assert!(message.contains("WRONG") && message.contains(layer) && message.contains(legal), "{layer}: {message}");
+    }
+}
+
+/// Puts a layer between another and all that read it.
+fn insert_after(arch: &mut Arch, at: usize, layer: Layer) {
+    for input in arch.layers.iter_mut().flat_map(|node| &mut node.inputs) {
+        if let Source::Layer(of) = input
+            && *of >= at
+        {
+            *of += 1;
+        }
+    }
+    arch.layers.insert(at + 1, Node { layer, inputs: vec![Source::Layer(at)] });
+}
+
+/// Whether it is a pool that does something.
+fn is_pool(layer: &Layer) -> bool {
+    matches!(layer, Layer::Pool { side, stride, .. } if (*side, *stride) != (1, 1))
+}
+
+/// Ways to make a legal net illegal, by the numbers of the layers where they apply.
+type Break = (&'static str, fn(&Layer) -> bool, fn(&mut Arch, usize));
+const BREAKS: [Break; 10] = [
+    ("reads itself", |_| true, |arch, at| arch.layers[at].inputs[0] = Source::Layer(at)),
+    ("reads a later layer", |_| true, |arch, at| arch.layers[at].inputs[0] = Source::Layer(arch.layers.len() + at)),
+    ("reads nothing", |_| true, |arch, at| arch.layers[at].inputs.clear()),
+    ("two norms", |layer| matches!(layer, Layer::Norm { .. }), |arch, at| insert_after(arch, at, norm("second"))),
+    ("a norm after a pool", is_pool, |arch, at| insert_after(arch, at, norm("late"))),
+    ("an activation after a pool", is_pool, |arch, at| insert_after(arch, at, RELU)),
+    ("two activations", |layer| matches!(layer, Layer::Activation(_)), |arch, at| insert_after(arch, at, RELU)),
+    (
+        "a name twice",
+        |layer| layer.name().is_some(),
+        |arch, at| {
+            let name = arch.layers[at].layer.name().unwrap().to_string();
+            arch.unused_norms.push((name, 1));
+        },
+    ),
+    (
+        "an even kernel",
+        |layer| matches!(layer, Layer::Conv { .. }),
+        |arch, at| {
+            let Layer::Conv { side, .. } = &mut arch.layers[at].layer else { unreachable!() };
+            *side += 1;
+        },
+    ),
+    ("all frozen", |_| true, |arch, _| arch.frozen = arch.layers.len()),
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A legal net with one thing wrong is refused, and nothing panics on the way.
+    #[test]
+    fn broken_nets_are_refused(
+        numbers in prop::collection::vec(any::<u32>(), 0..60),
+        objective in prop::sample::select(vec![Objective::Fcdd, Objective::Hsc, Objective::Ae]),
+        which in 0..BREAKS.len(),
+        place: prop::sample::Index,
+    ) {
+        let mut arch = random_net(objective, DType::F32, &numbers);
+        let (what, applies, apply) = BREAKS[which];
+        let places: Vec<usize> = (0..arch.layers.len()).filter(|&at| applies(&arch.layers[at].layer)).collect();
+        if places.is_empty() {
+            return Ok(());
+        }
+        apply(&mut arch, places[place.index(places.len())]);
+        let options = PlanOptions {
+            batch: 2,
+            side: arch.side,
+            dtype: DType::F32,
+            sigma: 1.2,
+            gradient: Gradient::Grad,
+            training: None,
+        };
+        let error = lower(&arch, &options).err().map(|error| error.to_string());
+        prop_assert!(error.is_some_and(|error| error.contains("RANDOM")), "{what}: {arch:#?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::layout::{Kind, Layout, Types, checks};
+use crate::layout::{Kind, Layout, Types, checks, value_checks};
 use crate::signatures::{Error, Named, Shared, read};
 
 fn shared(source: &str) -> Shared {
@@ -96,10 +96,38 @@ fn structs_are_laid_out_as_in_c() {
 fn constants_are_numbers_in_capitals() {
     let text = "enum Way { NONE, SOME = 4, MORE, };\nenum class Apart { INSIDE };\nconstexpr int ROW = 8, OTHER = 2 * SOME;\n\
                 constexpr unsigned WIDE = 0xFFu;\nconst int TWICE = 1; constexpr int small = 3; constexpr int LONG = 1'024;\n\
-                constexpr int NEGATIVE = -2; static constexpr int T = BM / TM; constexpr float TINY = 1e-31f;";
-    let wanted = [("LONG", 1024), ("MORE", 5), ("NEGATIVE", -2), ("NONE", 0), ("ROW", 8), ("SOME", 4), ("WIDE", 255)];
+                constexpr int NEGATIVE = -2; static constexpr int T = BM / TM; constexpr float TINY = 1e-31f;\n\
+                constexpr int EIGHTS = 0400, BITS = 0b101, ZERO = 0; namespace { constexpr int HERE = 7; }\n\
+                struct S { static constexpr int INNER = 1; enum { WITHIN }; }; void f() { constexpr int ROW = 9; }";
+    let wanted = [
+        ("BITS", 5),
+        ("EIGHTS", 256),
+        ("HERE", 7),
+        ("LONG", 1024),
+        ("MORE", 5),
+        ("NEGATIVE", -2),
+        ("NONE", 0),
+        ("ROW", 8),
+        ("SOME", 4),
+        ("WIDE", 255),
+        ("ZERO", 0),
+    ]; // fmt: skip
     assert_eq!(shared(text).constants, BTreeMap::from(wanted.map(|(name, value)| (name.to_string(), value))));
     assert_eq!(shared(text).enums[0].values, [("INSIDE".to_string(), 0)]);
+    let checks = value_checks([&shared("constexpr int EIGHTS = 0400; enum class Way { NONE, SOME = 4 };")].into_iter());
+    assert_eq!(checks.lines().next(), Some("static_assert(EIGHTS == 256, \"EIGHTS is read as 256 in Rust\");"));
+    assert!(
+        checks.contains("static_assert(static_cast<int>(Way::SOME) == 4,") && checks.lines().count() == 3,
+        "{checks}"
+    );
+}
+
+#[test]
+fn a_constant_that_is_there_twice_is_an_error() {
+    let text = "#if WIDE\nconstexpr int ROW = 8;\n#else\nconstexpr int ROW = 4;\n#endif";
+    let error = read("kernels/a.cu", text).unwrap_err();
+    assert_eq!((error.line, error.message.contains("ROW is there twice")), (4, true), "{error}");
+    assert!(read("kernels/a.cu", "constexpr int A = 1; enum { A };").is_err());
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::data::images::Images;
 use crate::data::pipeline::{Preprocessing, Transform};
 use crate::data::supervise::Supervise;
 use crate::device::cuda::kernels::{AugmentParameters, Supervision, augment, constants};
-use crate::device::cuda::{Buffer, Cuda, Pointer, PointerMut, Result, Staging};
+use crate::device::cuda::{Buffer, Cuda, DeviceSlice, Pointer, PointerMut, Result, Staging};
 use noise::BatchNoise;
 use program::Program;
 
@@ -84,6 +84,7 @@ struct Frame {
     program: Program,
     raw_side: usize,
     channels: usize,
+    side: usize,
     input_len: usize,
 }
 
@@ -152,22 +153,31 @@ impl DeviceSet {
 
     /// Launches the kernels that make a batch of `n` images: `input` takes n × side × side × channels floats (NHWC), `labels` n
     /// floats, `maps`, where wanted, n × side × side floats. `clock` is the number of the batch within the epoch, then the
-    /// epoch; image `i` is sample `order[clock[0] · stride + i]`.
+    /// epoch; image `i` is sample `order[clock[0] · stride + i]`, which the order must have.
+    ///
+    /// # Errors
+    /// Those of a launch, and memory that is too short or on another opening of a device.
     #[expect(clippy::too_many_arguments, reason = "what is read, then what is written")]
     pub fn enqueue(
         &self,
         n: usize,
         stride: usize,
-        clock: Pointer<'_, u32>,
-        order: Pointer<'_, u32>,
-        input: PointerMut<'_, f32>,
-        labels: PointerMut<'_, f32>,
-        maps: Option<PointerMut<'_, f32>>,
+        clock: &Buffer<u32>,
+        order: &Buffer<u32>,
+        input: DeviceSlice<'_, f32>,
+        labels: DeviceSlice<'_, f32>,
+        maps: Option<DeviceSlice<'_, f32>>,
     ) -> Result<()> {
         assert!(n <= self.batch && n <= stride, "{n} images where the batch has {} and a row {stride}", self.batch);
         if n == 0 {
             return Ok(());
         }
+        let (frame, cuda) = (&self.frame, &self.frame.cuda);
+        let input = input.of(cuda, n * frame.input_len, "values of inputs")?;
+        let labels = labels.of(cuda, n, "labels")?;
+        let maps = maps.map(|maps| maps.of(cuda, n * frame.side * frame.side, "pixels of maps")).transpose()?;
+        let clock = clock.as_slice().of(cuda, 2, "numbers of the clock")?.read();
+        let order = order.as_slice().of(cuda, n, "samples of the order")?.read();
         let draw = Draw { clock, order, stride: stride as u32, seed: self.seed, supervise: self.supervise };
         if let Some(noise) = &self.noise {
             noise.enqueue(n, draw)?;
@@ -183,7 +193,7 @@ impl DeviceSet {
             labels,
             maps: maps.unwrap_or(PointerMut::null()),
         };
-        self.frame.enqueue(n, draw, content, input)
+        frame.enqueue(n, draw, content, input)
     }
 }
 
@@ -250,8 +260,11 @@ impl DeviceTestSet {
     }
 
     /// Launches the kernel that turns `n` images from `first` on into n × side × side × channels floats (NHWC).
-    pub fn enqueue(&self, first: usize, n: usize, input: PointerMut<'_, f32>) -> Result<()> {
-        assert!(first + n <= self.count, "images {first} to {} of {}", first + n, self.count);
+    ///
+    /// # Errors
+    /// Those of a launch, and too short an input or one on another opening of a device.
+    pub fn enqueue(&self, first: usize, n: usize, input: DeviceSlice<'_, f32>) -> Result<()> {
+        assert!(first.saturating_add(n) <= self.count, "{n} images from {first} on, of {}", self.count);
         if n == 0 {
             return Ok(());
         }
@@ -268,6 +281,7 @@ impl DeviceTestSet {
             labels: PointerMut::null(),
             maps: PointerMut::null(),
         };
+        let input = input.of(&self.frame.cuda, n * self.frame.input_len, "values of inputs")?;
         self.frame.enqueue(n, draw, content, input)
     }
 }
@@ -280,6 +294,7 @@ impl Frame {
             program,
             raw_side: preprocessing.raw_side,
             channels: preprocessing.channels,
+            side: preprocessing.side,
             input_len: preprocessing.input_len(),
         })
     }

@@ -1,7 +1,9 @@
 //! Device memory: buffers, and those of a plan.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use bytemuck::Pod;
 use cudarc::driver::{CudaSlice, DevicePtr, DeviceRepr, DriverError, ValidAsZeroBits, sys};
 use half::bf16;
 
@@ -9,6 +11,10 @@ use super::kernels::constants;
 use super::{Cuda, Pointer, PointerMut, Result, failed};
 use crate::device::{ByteView, DType, View};
 use crate::error::CudaError;
+
+/// What device memory may hold: plain numbers, for which any bits are a value.
+pub trait Element: DeviceRepr + ValidAsZeroBits + Pod {}
+impl<T: DeviceRepr + ValidAsZeroBits + Pod> Element for T {}
 
 /// Typed memory on the device.
 pub struct Buffer<T> {
@@ -19,24 +25,28 @@ pub struct Buffer<T> {
 
 impl Cuda {
     /// Memory with no defined content.
-    pub fn alloc<T: DeviceRepr>(self: &Arc<Cuda>, len: usize) -> Result<Buffer<T>> {
+    pub fn alloc<T: Element>(self: &Arc<Cuda>, len: usize) -> Result<Buffer<T>> {
         // The driver refuses to allocate nothing.
         let elements = len.max(1);
-        // SAFETY: whoever reads the buffer writes it first; its types are plain numbers, for which any bits are a value.
+        let bytes = elements.saturating_mul(size_of::<T>());
+        if bytes > isize::MAX as usize {
+            return Err(self.allocation_failed(bytes, DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)));
+        }
+        // SAFETY: any bits are a value of such numbers.
         let slice = unsafe { self.stream.alloc::<T>(elements) };
-        let slice = slice.map_err(|error| self.allocation_failed(elements * size_of::<T>(), error))?;
+        let slice = slice.map_err(|error| self.allocation_failed(bytes, error))?;
         Ok(Buffer { slice, cuda: self.clone(), len })
     }
 
     /// Memory filled with zeros.
-    pub fn zeros<T: DeviceRepr + ValidAsZeroBits>(self: &Arc<Cuda>, len: usize) -> Result<Buffer<T>> {
+    pub fn zeros<T: Element>(self: &Arc<Cuda>, len: usize) -> Result<Buffer<T>> {
         let mut buffer = self.alloc(len)?;
         self.stream.memset_zeros(&mut buffer.slice).map_err(failed("clear memory"))?;
         Ok(buffer)
     }
 
     /// A copy of host memory.
-    pub fn upload<T: DeviceRepr>(self: &Arc<Cuda>, values: &[T]) -> Result<Buffer<T>> {
+    pub fn upload<T: Element>(self: &Arc<Cuda>, values: &[T]) -> Result<Buffer<T>> {
         let mut buffer = self.alloc(values.len())?;
         buffer.write(0, values)?;
         Ok(buffer)
@@ -50,7 +60,7 @@ impl Cuda {
     }
 }
 
-impl<T: DeviceRepr> Buffer<T> {
+impl<T: Element> Buffer<T> {
     /// Elements.
     pub fn len(&self) -> usize {
         self.len
@@ -59,6 +69,11 @@ impl<T: DeviceRepr> Buffer<T> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// All of the buffer, for a launcher that asks how much that is.
+    pub fn as_slice(&self) -> DeviceSlice<'_, T> {
+        DeviceSlice { cuda: &self.cuda, pointer: self.pointer_mut(), len: self.len }
     }
 
     /// Where a kernel reads the buffer.
@@ -71,12 +86,18 @@ impl<T: DeviceRepr> Buffer<T> {
         PointerMut::new(self.slice.device_ptr(&self.cuda.stream).0)
     }
 
+    fn part(&self, start: usize, len: usize) -> Range<usize> {
+        let part = start..start.saturating_add(len);
+        assert!(part.end <= self.len, "elements {part:?} of {}", self.len);
+        part
+    }
+
     /// Copies host memory to the elements from `start` on. The host memory may be reused at once.
     pub fn write(&mut self, start: usize, values: &[T]) -> Result<()> {
         if values.is_empty() {
             return Ok(());
         }
-        let mut target = self.slice.slice_mut(start..start + values.len());
+        let mut target = self.slice.slice_mut(self.part(start, values.len()));
         self.cuda.stream.memcpy_htod(values, &mut target).map_err(failed("copy to the device"))?;
         // Ordinary memory need not have been read when the call returns.
         self.cuda.synchronize()
@@ -87,9 +108,34 @@ impl<T: DeviceRepr> Buffer<T> {
         if values.is_empty() {
             return Ok(());
         }
-        let source = self.slice.slice(start..start + values.len());
+        let source = self.slice.slice(self.part(start, values.len()));
         self.cuda.stream.memcpy_dtoh(&source, values).map_err(failed("copy from the device"))?;
         self.cuda.synchronize()
+    }
+}
+
+/// A part of device memory that knows its length and its device.
+#[derive(Clone, Copy)]
+pub struct DeviceSlice<'a, T> {
+    cuda: &'a Arc<Cuda>,
+    pointer: PointerMut<'a, T>,
+    len: usize,
+}
+
+impl<'a, T> DeviceSlice<'a, T> {
+    /// Where kernels of `cuda` find at least `len` elements; `what` they are stands in the error.
+    ///
+    /// # Errors
+    /// Where there are fewer, and where the memory belongs to another opening of a device: its stream would not wait for that of `cuda`.
+    pub fn of(self, cuda: &Arc<Cuda>, len: usize, what: &'static str) -> Result<PointerMut<'a, T>> {
+        let refused = |reason| Err(CudaError::Refused { reason });
+        if !Arc::ptr_eq(self.cuda, cuda) {
+            return refused(format!("the {what} belong to another opening of a device"));
+        }
+        if self.len < len {
+            return refused(format!("there are {} {what}, {len} are needed", self.len));
+        }
+        Ok(self.pointer)
     }
 }
 
@@ -100,7 +146,7 @@ pub enum Reals {
 }
 
 /// The numbers that buffers of reals may hold.
-pub trait Number: DeviceRepr + Sized {
+pub trait Number: Element {
     const DTYPE: DType;
     /// The buffer, if it holds such numbers.
     fn of(reals: &Reals) -> Option<&Buffer<Self>>;
@@ -129,8 +175,8 @@ pub struct DeviceBuffers {
     reals: Vec<Reals>,
     bytes: Vec<Buffer<u8>>,
     workspace: Buffer<f32>,
-    pub clock: Buffer<u32>,
-    pub hyper: Buffer<f32>,
+    clock: Buffer<u32>,
+    hyper: Buffer<f32>,
 }
 
 impl DeviceBuffers {
@@ -160,6 +206,35 @@ impl DeviceBuffers {
         &self.cuda
     }
 
+    /// Scratch elements that there is room for.
+    pub fn workspace_len(&self) -> usize {
+        self.workspace.len()
+    }
+
+    /// The number of the batch within the epoch, and the epoch.
+    pub fn clock(&self) -> &Buffer<u32> {
+        &self.clock
+    }
+
+    /// A row of hyperparameters per batch.
+    pub fn hyper(&self) -> &Buffer<f32> {
+        &self.hyper
+    }
+
+    /// Hands out hyperparameters, a row per batch, and sets the clock to the first batch of an epoch.
+    ///
+    /// # Errors
+    /// Those of a copy, and more rows than there was [made room](DeviceBuffers::reserve_hyper) for.
+    pub fn begin(&mut self, rows: &[[f32; DeviceBuffers::HYPER]], epoch: u32) -> Result<()> {
+        self.hyper.write(0, rows.as_flattened())?;
+        self.clock.write(0, &[0, epoch])
+    }
+
+    /// A view of such numbers, for a launcher that asks how long it is.
+    pub fn slice<T: Number>(&self, view: View) -> DeviceSlice<'_, T> {
+        DeviceSlice { cuda: &self.cuda, pointer: self.pointer_mut(view), len: view.len }
+    }
+
     /// Where a kernel reads a view of such numbers.
     pub fn pointer<T: Number>(&self, view: View) -> Pointer<'_, T> {
         self.pointer_mut(view).read()
@@ -174,7 +249,7 @@ impl DeviceBuffers {
     pub fn pointer_mut<T: Number>(&self, view: View) -> PointerMut<'_, T> {
         let buffer = T::of(&self.reals[view.buffer.0]).filter(|_| view.dtype == T::DTYPE);
         let buffer = buffer.expect("a view of the numbers that the kernel takes");
-        assert!(view.start + view.len <= buffer.len(), "a view beyond its buffer");
+        assert!(view.range().end <= buffer.len(), "a view beyond its buffer");
         // SAFETY: the view begins and ends in its buffer.
         unsafe { buffer.pointer_mut().offset(view.start) }
     }

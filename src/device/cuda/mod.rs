@@ -19,7 +19,7 @@ use cudarc::nvrtc::Ptx;
 
 pub use graph::{Graph, Mark, Replays};
 pub use launch::{Launch, Pointer, PointerMut};
-pub use memory::{Buffer, DeviceBuffers, Number};
+pub use memory::{Buffer, DeviceBuffers, DeviceSlice, Element, Number};
 pub use staging::Staging;
 pub use tensor_map::{TensorMap, Windows};
 

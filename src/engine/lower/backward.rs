@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::allocator::{Allocator, part};
-use super::forward::Values;
+use super::forward::StageViews;
 use super::stages::{Block, Stage, StageKind, StandaloneStage, is_reached, reached};
 use crate::device::View;
 use crate::engine::Step;
@@ -30,7 +30,7 @@ pub(super) struct Learning {
 #[derive(Clone, Copy)]
 pub(super) struct Stages<'a> {
     pub stages: &'a [Stage<'a>],
-    pub values: &'a [Values],
+    pub values: &'a [StageViews],
     pub norm_eps: f64,
 }
 
@@ -73,7 +73,7 @@ struct BackwardPass<'a> {
 
 impl BackwardPass<'_> {
     /// One stage: from the gradient of its output to those of the inputs that are wanted.
-    fn stage(&mut self, stage: &Stage, values: &Values, dy: View, wanted: impl Fn(&Source) -> bool) {
+    fn stage(&mut self, stage: &Stage, values: &StageViews, dy: View, wanted: impl Fn(&Source) -> bool) {
         match &stage.kind {
             StageKind::Block(block) => {
                 let x = stage.inputs[0];
@@ -88,23 +88,23 @@ impl BackwardPass<'_> {
         &mut self,
         stage: &StandaloneStage,
         inputs: &[Source],
-        values: &Values,
+        values: &StageViews,
         dy: View,
         wanted: impl Fn(&Source) -> bool,
     ) {
-        let (place, seed) = (stage.place(), self.learning.map(|learning| learning.seed));
-        match stage.layer.gradients(place, seed.is_some()) {
+        let (context, seed) = (stage.context(), self.learning.map(|learning| learning.seed));
+        match stage.layer.gradients(context, seed.is_some()) {
             Gradients::Same => self.share(dy, inputs, wanted),
             Gradients::Shared => {
                 let dx = self.passing(dy, values.inputs[0].len);
-                self.steps.extend(stage.layer.backward(place, values.out, dy, &[Some(dx)], seed));
+                self.steps.extend(stage.layer.backward(context, values.out, dy, &[Some(dx)], seed));
                 self.allocator.release(dy);
                 self.share(dx, inputs, wanted);
             }
             Gradients::Each => {
                 let dx = |(input, x): (&Source, &View)| wanted(input).then(|| self.passing(dy, x.len));
                 let dxs: Vec<Option<View>> = inputs.iter().zip(&values.inputs).map(dx).collect();
-                self.steps.extend(stage.layer.backward(place, values.out, dy, &dxs, seed));
+                self.steps.extend(stage.layer.backward(context, values.out, dy, &dxs, seed));
                 self.allocator.release(dy);
                 for (&input, dx) in inputs.iter().zip(dxs) {
                     if let Some(dx) = dx {
@@ -125,7 +125,7 @@ impl BackwardPass<'_> {
     }
 
     /// One block: its tail, the gradients of its parameters, and that of its input, where it is wanted.
-    fn block(&mut self, block: &Block, values: &Values, mut dy: View, input: Option<Source>) {
+    fn block(&mut self, block: &Block, values: &StageViews, mut dy: View, input: Option<Source>) {
         let grads = self.learning.map(|learning| learning.grads);
         let grad = |view: View| grads.map(|grads| part(grads, view.start, view.len));
         if block.has_tail() {
@@ -136,7 +136,7 @@ impl BackwardPass<'_> {
                 norm,
                 batch_statistics: self.learning.is_some(),
                 activation: block.activation,
-                x: values.conv,
+                x: values.first,
                 argmax: values.argmax,
                 dy,
                 dx,

@@ -11,16 +11,16 @@ use crate::steps::norm_act_pool::NormActPool;
 use crate::steps::standalone::StandaloneLayer;
 
 /// Where a stage's values lie.
-pub(super) struct Values {
+pub(super) struct StageViews {
     pub inputs: Vec<View>,
-    /// A block's convolution's output.
-    pub conv: View,
-    /// The stage's output: of a block `conv` itself where nothing follows, of what is done in place its input.
+    /// What the stage writes first: a block's convolution's output.
+    pub first: View,
+    /// The stage's output: of a block `first` itself where nothing follows, of what is done in place its input.
     pub out: View,
     pub argmax: Option<ByteView>,
 }
 
-impl Values {
+impl StageViews {
     /// What a stage of one input reads.
     pub(super) fn x(&self) -> View {
         self.inputs[0]
@@ -29,16 +29,16 @@ impl Values {
 
 /// Gives each stage's values their buffers. Values that a backward pass reads again have their own, since they are written or read by a
 /// stage that is `kept`; others pass: their buffers are used again once the last stage has read them.
-pub(super) fn place(
+pub(super) fn allocate(
     stages: &[Stage],
     input: View,
     kept: &[bool],
     inference_only: bool,
     dtype: DType,
     allocator: &mut Allocator,
-) -> Vec<Values> {
+) -> Vec<StageViews> {
     let dying = dying(stages, kept);
-    let mut values: Vec<Values> = Vec::with_capacity(stages.len());
+    let mut values: Vec<StageViews> = Vec::with_capacity(stages.len());
     for (i, stage) in stages.iter().enumerate() {
         let read = |input_of: &Source| match *input_of {
             Source::Input => input,
@@ -49,22 +49,22 @@ pub(super) fn place(
             if kept[i] { allocator.of(dtype, len) } else { allocator.passing(dtype, len) }
         };
         let lengths = stage.lengths(inference_only);
-        let conv = lengths.first().map_or(inputs[0], |&len| take(allocator, len));
+        let first = lengths.first().map_or(inputs[0], |&len| take(allocator, len));
         // What the convolution was the last to read, its tail may overwrite.
         dying[i].iter().for_each(|&stage| allocator.release(values[stage].out));
         let out = match lengths.get(1) {
             Some(&len) => {
                 let out = take(allocator, len);
-                allocator.release(conv);
+                allocator.release(first);
                 out
             }
-            None => conv,
+            None => first,
         };
         let argmax = match &stage.kind {
             StageKind::Block(block) if kept[i] && block.pools() => Some(allocator.bytes(block.pool.y_len())),
             StageKind::Block(_) | StageKind::Standalone(_) => None,
         };
-        values.push(Values { inputs, conv, out, argmax });
+        values.push(StageViews { inputs, first, out, argmax });
     }
     values
 }
@@ -124,26 +124,26 @@ pub(super) struct Running {
 }
 
 /// The forward pass of all stages.
-pub(super) fn forward(stages: &[Stage], values: &[Values], pass: Pass, steps: &mut Vec<Step>) {
+pub(super) fn forward(stages: &[Stage], values: &[StageViews], pass: Pass, steps: &mut Vec<Step>) {
     for (stage, values) in stages.iter().zip(values) {
         match &stage.kind {
             StageKind::Block(block) => forward_block(block, values, pass, steps),
             StageKind::Standalone(stage) => {
                 let seed = pass.training.map(|running| running.seed);
-                steps.extend(stage.layer.forward(stage.place(), &values.inputs, values.out, seed));
+                steps.extend(stage.layer.forward(stage.context(), &values.inputs, values.out, seed));
             }
         }
     }
 }
 
 /// Convolution and tail of one block. A bias before a norm of batch statistics cancels: it only moves the running mean.
-fn forward_block(block: &Block, values: &Values, pass: Pass, steps: &mut Vec<Step>) {
+fn forward_block(block: &Block, values: &StageViews, pass: Pass, steps: &mut Vec<Step>) {
     let conv = Fprop {
         geometry: block.conv,
         x: values.x(),
         w: block.krsc,
         b: block.bias,
-        y: values.conv,
+        y: values.first,
         stats: None,
         epilogue: Epilogue::NONE,
     };
@@ -157,7 +157,7 @@ fn forward_block(block: &Block, values: &Values, pass: Pass, steps: &mut Vec<Ste
     match (block.norm, pass.training) {
         (Some((norm, _)), Some(running)) => {
             let stats = Stats {
-                x: values.conv,
+                x: values.first,
                 c: norm.c,
                 bias: block.bias,
                 mean: part(pass.stats, norm.start, norm.c),
@@ -174,7 +174,7 @@ fn forward_block(block: &Block, values: &Values, pass: Pass, steps: &mut Vec<Ste
             pool: block.pool,
             norm,
             activation: block.activation,
-            x: values.conv,
+            x: values.first,
             y: values.out,
             argmax: values.argmax.filter(|_| pass.winners),
         }));

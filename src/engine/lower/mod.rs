@@ -72,7 +72,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
     };
     let cast_weights = stages::cast_weights(&mut stages, options, params, &mut allocator);
     let inference_only = !keep;
-    let values = forward::place(&stages, first, &kept, inference_only, options.dtype, &mut allocator);
+    let values = forward::allocate(&stages, first, &kept, inference_only, options.dtype, &mut allocator);
     let features = values.last().map_or(first, |v| v.out);
     let end = End::new(arch, options, last, input, features, &mut allocator)?;
     let net = Stages { stages: &stages, values: &values, norm_eps: arch.norm_eps };

@@ -21,7 +21,7 @@ use crate::steps::conv;
 use crate::steps::conv::weights::WeightForm;
 use crate::steps::norm::{Affine, Norm};
 use crate::steps::pool;
-use crate::steps::standalone::{Place, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{LayerContext, StandaloneLayer, ValueShape};
 
 /// What is lowered together.
 pub(super) struct Stage<'a> {
@@ -47,8 +47,8 @@ pub(super) struct StandaloneStage<'a> {
 }
 
 impl StandaloneStage<'_> {
-    pub(super) fn place(&self) -> Place<'_> {
-        Place { inputs: &self.inputs, output: self.output, number: self.number, activation: self.activation }
+    pub(super) fn context(&self) -> LayerContext<'_> {
+        LayerContext { inputs: &self.inputs, output: self.output, number: self.number, activation: self.activation }
     }
 }
 
@@ -129,7 +129,8 @@ enum Last {
 
 /// What may follow what, for whom it is told when something else does.
 const LEGAL: &str = "a convolution, fully connected layer or transposed convolution may be followed by a norm, then an activation, then a max \
-                     pool, each at most once; a sum by an activation; and what is followed may be read by nothing else";
+                     pool, each at most once; a sum by an activation, all other layers by none of these; and what is followed may be read by \
+                     nothing else";
 
 /// Groups the layers into stages.
 ///
@@ -150,13 +151,13 @@ pub(super) fn stages<'a>(
     for (i, (Node { layer, inputs }, shape)) in arch.layers.iter().zip(shapes).enumerate() {
         let joins = matches!(layer, Layer::Norm { .. } | Layer::Activation(_) | Layer::Pool { .. } | Layer::Sigmoid);
         if joins {
-            let stage = joined(arch, i, &stage_of, &mut stages)?;
-            join(arch, i, layout, params, stage, &shape)?;
+            let stage = stage_before(arch, i, &stage_of, &mut stages)?;
+            extend(arch, i, layout, params, stage, &shape)?;
             stage.layer = i;
             stage_of.push(stage_of[layer_of(inputs[0])?]);
             continue;
         }
-        // A layer that others read ends its stage: none has joined it (see `joined`).
+        // A layer that others read ends its stage: none has joined it (see `stage_before`).
         let inputs = inputs.iter().map(|input| match *input {
             Source::Input => Source::Input,
             Source::Layer(of) => Source::Layer(stage_of[of]),
@@ -217,7 +218,12 @@ fn layer_of(source: Source) -> Result<usize> {
 }
 
 /// The stage that layer `i` joins: of the layer that it reads, which nothing else reads.
-fn joined<'s, 'a>(arch: &Arch, i: usize, stage_of: &[usize], stages: &'s mut [Stage<'a>]) -> Result<&'s mut Stage<'a>> {
+fn stage_before<'s, 'a>(
+    arch: &Arch,
+    i: usize,
+    stage_of: &[usize],
+    stages: &'s mut [Stage<'a>],
+) -> Result<&'s mut Stage<'a>> {
     let Source::Layer(of) = arch.layers[i].inputs[0] else {
         return Err(arch.illegal(i, "reads the images", LEGAL));
     };
@@ -229,7 +235,7 @@ fn joined<'s, 'a>(arch: &Arch, i: usize, stage_of: &[usize], stages: &'s mut [St
 }
 
 /// Adds a norm, activation, pool or sigmoid to a stage.
-fn join<'a>(
+fn extend<'a>(
     arch: &Arch,
     i: usize,
     layout: &'a Layout,

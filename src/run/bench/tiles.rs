@@ -8,7 +8,6 @@ use super::costs;
 use super::peaks::Copier;
 use super::task::{BenchOptions, lowered};
 use crate::device::cuda::Cuda;
-use crate::engine::Step;
 use crate::engine::lower::lower;
 use crate::error::{CudaError, Result};
 use crate::metrics::quantile;
@@ -49,12 +48,8 @@ pub fn tiles(cuda: &Arc<Cuda>, options: &BenchOptions) -> Result<Vec<TileTiming>
     Stream::new(0, Purpose::Check, 0, 0).fill_normal(&mut values);
     let mut timings: Vec<TileTiming> = Vec::new();
     for step in costs::steps(&plan, options.task) {
-        let (geometry, candidates) = match step {
-            Step::ConvFprop(s) => (s.geometry, s.candidates(cuda)),
-            Step::ConvDgrad(s) => (s.geometry, s.candidates(cuda)),
-            Step::ConvWgrad(s) => (s.geometry, s.candidates(cuda)),
-            _ => continue,
-        };
+        let candidates = step.candidates(cuda);
+        let Some(geometry) = candidates.first().map(|candidate| candidate.geometry) else { continue };
         if timings.iter().any(|t| t.pass == step.kind() && t.geometry == geometry) {
             continue;
         }

@@ -169,8 +169,8 @@ fn drawn_by_gpu(cuda: &Arc<Cuda>, set: &TrainingSet) -> Result<(DrawnBatch, f64)
     let (clock, order) = (cuda.upload(&[0, EPOCH])?, cuda.upload(&set.order(EPOCH))?);
     let buffers = [cuda.upload(&batch[0])?, cuda.upload(&batch[1])?, cuda.upload(&batch[2])?];
     let draw = || {
-        let [inputs, labels, maps] = buffers.each_ref().map(|buffer| buffer.pointer_mut());
-        there.enqueue(BATCH, BATCH, clock.pointer(), order.pointer(), inputs, labels, Some(maps))?;
+        let [inputs, labels, maps] = buffers.each_ref().map(|buffer| buffer.as_slice());
+        there.enqueue(BATCH, BATCH, &clock, &order, inputs, labels, Some(maps))?;
         cuda.synchronize()
     };
     draw()?; // the first launch loads the kernel

@@ -9,7 +9,7 @@ use crate::model::weights::Layout;
 use crate::model::{Arch, Layer, Objective, Weights};
 use crate::real::Real;
 use crate::steps::activation::Activation;
-use crate::steps::standalone::{Draws, Place, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{Draws, LayerContext, StandaloneLayer, ValueShape};
 use crate::steps::{activation, conv, norm, pool};
 
 /// How norms normalise, and whether dropouts drop.
@@ -106,9 +106,9 @@ impl<T: Real> PlainNet<'_, T> {
         Ok(Gradients { params, input: d_input })
     }
 
-    fn place<'a>(&self, layer: usize, inputs: &'a [ValueShape], output: ValueShape) -> Place<'a> {
+    fn context<'a>(&self, layer: usize, inputs: &'a [ValueShape], output: ValueShape) -> LayerContext<'a> {
         let number = self.arch.number_of_its_kind(layer);
-        Place { inputs, output, number, activation: Activation::IDENTITY }
+        LayerContext { inputs, output, number, activation: Activation::IDENTITY }
     }
 
     fn param(&self, name: String) -> Option<&[T]> {
@@ -142,7 +142,7 @@ impl<T: Real> PlainNet<'_, T> {
                 pool::forward(g, inputs[0], y, &mut output.argmax);
             }
             (Layer::Standalone(layer), Shape::Standalone { inputs: shapes, output }) => {
-                *y = layer.plain(self.place(i, shapes, *output), inputs, mode.draws());
+                *y = layer.plain(self.context(i, shapes, *output), inputs, mode.draws());
             }
             (Layer::Sigmoid, Shape::Same(_)) => y.iter_mut().for_each(|y| *y = T::one() / (T::one() + (-*y).exp())),
             (
@@ -207,7 +207,7 @@ impl<T: Real> PlainNet<'_, T> {
             }
             (Layer::Pool { .. }, Shape::Pool(g)) => pool::backward(g, &dy, &output.argmax, &mut dx),
             (Layer::Standalone(layer), Shape::Standalone { inputs: shapes, output }) => {
-                return Ok(layer.plain_backward(self.place(i, shapes, *output), dy, mode.draws()));
+                return Ok(layer.plain_backward(self.context(i, shapes, *output), dy, mode.draws()));
             }
             (Layer::Sigmoid, Shape::Same(_)) => {
                 dy.iter_mut().zip(&output.values).for_each(|(dy, &y)| *dy *= y * (T::one() - y));

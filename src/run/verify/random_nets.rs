@@ -152,11 +152,11 @@ impl<'a> Builder<'a> {
         let conv = self.push(conv, [source]);
         let mut field = field.through(kernel, stride, kernel / 2);
         let mut source = self.norm_and_activation(conv);
-        let pools = [(2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 1, 0)];
-        let choice = self.choose(8);
-        if let Some(&(window, stride, pad)) = pools.get(choice).filter(|_| field.n >= 2) {
-            source = self.push(Layer::Pool { side: window, stride, pad }, [source]);
-            field = field.through(window, stride, pad);
+        let (pools, window, pool_stride) = (self.choose(2) > 0, 1 + self.choose(3), 1 + self.choose(3));
+        let pad = self.choose(window / 2 + 1);
+        if pools && field.n >= window {
+            source = self.push(Layer::Pool { side: window, stride: pool_stride, pad }, [source]);
+            field = field.through(window, pool_stride, pad);
         }
         self.freeze_strided(stride);
         self.step(Value { source, shape: ValueShape { side: field.n, c: out, ..shape }, field });
@@ -177,7 +177,7 @@ impl<'a> Builder<'a> {
         let conv = self.push(conv, [value.source]);
         let source = self.norm_and_activation(conv);
         let field = value.field.through(kernel, stride, kernel / 2);
-        self.join(&AddLayer.into(), &[last, Value { source, shape: last.shape, field }]);
+        self.push_standalone(&AddLayer.into(), &[last, Value { source, shape: last.shape, field }]);
         self.freeze_strided(stride);
     }
 
@@ -196,11 +196,11 @@ impl<'a> Builder<'a> {
                 inputs.pop();
             }
         }
-        self.join(layer, &inputs);
+        self.push_standalone(layer, &inputs);
     }
 
     /// The layer with these inputs, if it takes them.
-    fn join(&mut self, layer: &Standalone, inputs: &[Value]) {
+    fn push_standalone(&mut self, layer: &Standalone, inputs: &[Value]) {
         let Some((shape, field)) = output(layer, inputs).filter(|(shape, _)| shape.side <= MOST_SIDE) else { return };
         // What is changed in place may be read by nothing else.
         let first = inputs[0].source;

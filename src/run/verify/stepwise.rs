@@ -129,8 +129,7 @@ impl TestedDevice {
             self.write_bytes(view, source.bytes(view))?;
         }
         if let TestedDevice::Cuda(memory) = self {
-            memory.hyper.write(0, &hyper.row())?;
-            memory.clock.write(0, &[0, 0])?;
+            memory.begin(&[hyper.row()], 0)?;
         }
         self.again(step, hyper)
     }

@@ -7,7 +7,7 @@ use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::Step;
 use crate::steps::activation::Activation;
-use crate::steps::standalone::{Draws, Gradients, Misfit, Place, StandaloneLayer, ValueShape, joined_field};
+use crate::steps::standalone::{Draws, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape, joined_field};
 use crate::steps::upsample::ReceptiveField;
 
 /// The sum of two values of one shape.
@@ -45,24 +45,24 @@ impl StandaloneLayer for AddLayer {
         true
     }
 
-    fn forward(&self, place: Place, inputs: &[View], y: View, _: Option<u64>) -> Option<Step> {
-        Some(Step::Add(Add { activation: place.activation, a: inputs[0], b: inputs[1], y }))
+    fn forward(&self, context: LayerContext, inputs: &[View], y: View, _: Option<u64>) -> Option<Step> {
+        Some(Step::Add(Add { activation: context.activation, a: inputs[0], b: inputs[1], y }))
     }
 
-    fn gradients(&self, place: Place, _: bool) -> Gradients {
-        if place.activation == Activation::IDENTITY { Gradients::Same } else { Gradients::Shared }
+    fn gradients(&self, context: LayerContext, _: bool) -> Gradients {
+        if context.activation == Activation::IDENTITY { Gradients::Same } else { Gradients::Shared }
     }
 
-    fn backward(&self, place: Place, y: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
+    fn backward(&self, context: LayerContext, y: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
         let dx = dxs.first().copied().flatten()?;
-        Some(Step::AddBackward(AddBackward { activation: place.activation, y, dy, dx }))
+        Some(Step::AddBackward(AddBackward { activation: context.activation, y, dy, dx }))
     }
 
-    fn plain<T: Real>(&self, _: Place, inputs: &[&[T]], _: Option<Draws>) -> Vec<T> {
+    fn plain<T: Real>(&self, _: LayerContext, inputs: &[&[T]], _: Option<Draws>) -> Vec<T> {
         inputs[0].iter().zip(inputs[1]).map(|(&a, &b)| a + b).collect()
     }
 
-    fn plain_backward<T: Real>(&self, _: Place, dy: Vec<T>, _: Option<Draws>) -> Vec<Vec<T>> {
+    fn plain_backward<T: Real>(&self, _: LayerContext, dy: Vec<T>, _: Option<Draws>) -> Vec<Vec<T>> {
         vec![dy.clone(), dy]
     }
 }

@@ -39,11 +39,11 @@ impl Operation for Add {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("a", self.a), ("b", self.b)])
+        Access::new([("a", self.a, self.y.len), ("b", self.b, self.y.len)])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("y", self.y)])
+        Access::new([("y", self.y, self.y.len)])
     }
 
     fn sums(&self, _: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -92,11 +92,11 @@ impl Operation for AddBackward {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("y", self.y), ("dy", self.dy)])
+        Access::new([("y", self.y, self.dx.len), ("dy", self.dy, self.dx.len)])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("dx", self.dx)])
+        Access::new([("dx", self.dx, self.dx.len)])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {

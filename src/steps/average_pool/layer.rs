@@ -5,7 +5,7 @@ use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::Step;
 use crate::steps::pool::PoolGeometry;
-use crate::steps::standalone::{Draws, Gradients, Misfit, Place, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{Draws, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 
 /// The mean over windows without padding.
@@ -51,28 +51,28 @@ impl StandaloneLayer for AveragePoolLayer {
         true
     }
 
-    fn forward(&self, place: Place, inputs: &[View], y: View, _: Option<u64>) -> Option<Step> {
-        Some(Step::AveragePool(AveragePool { geometry: self.geometry(place.inputs[0]), x: inputs[0], y }))
+    fn forward(&self, context: LayerContext, inputs: &[View], y: View, _: Option<u64>) -> Option<Step> {
+        Some(Step::AveragePool(AveragePool { geometry: self.geometry(context.inputs[0]), x: inputs[0], y }))
     }
 
-    fn gradients(&self, _: Place, _: bool) -> Gradients {
+    fn gradients(&self, _: LayerContext, _: bool) -> Gradients {
         Gradients::Each
     }
 
-    fn backward(&self, place: Place, _: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
+    fn backward(&self, context: LayerContext, _: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
         let dx = dxs.first().copied().flatten()?;
-        Some(Step::AveragePoolBackward(AveragePoolBackward { geometry: self.geometry(place.inputs[0]), dy, dx }))
+        Some(Step::AveragePoolBackward(AveragePoolBackward { geometry: self.geometry(context.inputs[0]), dy, dx }))
     }
 
-    fn plain<T: Real>(&self, place: Place, inputs: &[&[T]], _: Option<Draws>) -> Vec<T> {
-        let mut y = vec![T::zero(); place.output.len()];
-        forward(&self.geometry(place.inputs[0]), inputs[0], &mut y);
+    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], _: Option<Draws>) -> Vec<T> {
+        let mut y = vec![T::zero(); context.output.len()];
+        forward(&self.geometry(context.inputs[0]), inputs[0], &mut y);
         y
     }
 
-    fn plain_backward<T: Real>(&self, place: Place, dy: Vec<T>, _: Option<Draws>) -> Vec<Vec<T>> {
-        let mut dx = vec![T::zero(); place.inputs[0].len()];
-        backward(&self.geometry(place.inputs[0]), &dy, &mut dx);
+    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, _: Option<Draws>) -> Vec<Vec<T>> {
+        let mut dx = vec![T::zero(); context.inputs[0].len()];
+        backward(&self.geometry(context.inputs[0]), &dy, &mut dx);
         vec![dx]
     }
 }

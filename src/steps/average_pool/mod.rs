@@ -34,11 +34,11 @@ impl Operation for AveragePool {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x)])
+        Access::new([("x", self.x, self.geometry.x_len())])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("y", self.y)])
+        Access::new([("y", self.y, self.geometry.y_len())])
     }
 
     fn sums(&self, _: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -82,11 +82,11 @@ impl Operation for AveragePoolBackward {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("dy", self.dy)])
+        Access::new([("dy", self.dy, self.geometry.y_len())])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("dx", self.dx)])
+        Access::new([("dx", self.dx, self.geometry.x_len())])
     }
 
     fn sums(&self, _: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {

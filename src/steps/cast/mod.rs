@@ -30,11 +30,11 @@ impl Operation for Cast {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x)])
+        Access::new([("x", self.x, self.x.len)])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("y", self.y)])
+        Access::new([("y", self.y, self.x.len)])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -87,11 +87,20 @@ impl Operation for CastWeights {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("params", self.params)])
+        let end = self.layers.iter().map(|layer| layer.source.range().end.saturating_sub(self.params.start)).max();
+        Access::new([("params", self.params, self.params.len.max(end.unwrap_or(0)))])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("casts", self.casts)])
+        let end =
+            |layer: &CastLayer| (layer.target.start + layer.form.len(&layer.geometry)).saturating_sub(self.casts.start);
+        let end = self.layers.iter().map(end).max();
+        let table = size_of::<i32>() * CastWeights::table_len(self.layers.len());
+        Access::new([("casts", self.casts, self.casts.len.max(end.unwrap_or(0)))]).measured(
+            "table",
+            self.table.len,
+            table,
+        )
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {

@@ -6,7 +6,7 @@ use super::{Concat, ConcatBackward, ConcatPart, ConcatParts, MOST_PARTS};
 use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::Step;
-use crate::steps::standalone::{Draws, Gradients, Misfit, Place, StandaloneLayer, ValueShape, joined_field};
+use crate::steps::standalone::{Draws, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape, joined_field};
 use crate::steps::upsample::ReceptiveField;
 
 /// The channels of up to [`MOST_PARTS`] values of one side, one after the other.
@@ -47,36 +47,36 @@ impl StandaloneLayer for ConcatLayer {
         true
     }
 
-    fn forward(&self, place: Place, inputs: &[View], y: View, _: Option<u64>) -> Option<Step> {
-        Some(Step::Concat(Concat { parts: parts(place, inputs.iter().copied().map(Some)), y }))
+    fn forward(&self, context: LayerContext, inputs: &[View], y: View, _: Option<u64>) -> Option<Step> {
+        Some(Step::Concat(Concat { parts: parts(context, inputs.iter().copied().map(Some)), y }))
     }
 
-    fn gradients(&self, _: Place, _: bool) -> Gradients {
+    fn gradients(&self, _: LayerContext, _: bool) -> Gradients {
         Gradients::Each
     }
 
-    fn backward(&self, place: Place, _: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
-        Some(Step::ConcatBackward(ConcatBackward { parts: parts(place, dxs.iter().copied()), dy }))
+    fn backward(&self, context: LayerContext, _: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
+        Some(Step::ConcatBackward(ConcatBackward { parts: parts(context, dxs.iter().copied()), dy }))
     }
 
-    fn plain<T: Real>(&self, place: Place, inputs: &[&[T]], _: Option<Draws>) -> Vec<T> {
+    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], _: Option<Draws>) -> Vec<T> {
         let pixel =
-            |p: usize| inputs.iter().zip(place.inputs).flat_map(move |(x, input)| x[p * input.c..][..input.c].iter());
-        (0..place.output.pixels()).flat_map(pixel).copied().collect()
+            |p: usize| inputs.iter().zip(context.inputs).flat_map(move |(x, input)| x[p * input.c..][..input.c].iter());
+        (0..context.output.pixels()).flat_map(pixel).copied().collect()
     }
 
-    fn plain_backward<T: Real>(&self, place: Place, dy: Vec<T>, _: Option<Draws>) -> Vec<Vec<T>> {
+    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, _: Option<Draws>) -> Vec<Vec<T>> {
         let mut first = 0;
         let part = |input: &ValueShape| {
             let channels = first..first + input.c;
             first = channels.end;
-            dy.chunks_exact(place.output.c).flat_map(|pixel| pixel[channels.clone()].iter().copied()).collect()
+            dy.chunks_exact(context.output.c).flat_map(|pixel| pixel[channels.clone()].iter().copied()).collect()
         };
-        place.inputs.iter().map(part).collect()
+        context.inputs.iter().map(part).collect()
     }
 }
 
 /// The parts of a step in these views.
-fn parts(place: Place, views: impl Iterator<Item = Option<View>>) -> ConcatParts {
-    place.inputs.iter().zip(views).map(|(input, view)| ConcatPart { channels: input.c, view }).collect()
+fn parts(context: LayerContext, views: impl Iterator<Item = Option<View>>) -> ConcatParts {
+    context.inputs.iter().zip(views).map(|(input, view)| ConcatPart { channels: input.c, view }).collect()
 }

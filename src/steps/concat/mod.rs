@@ -6,7 +6,7 @@ pub mod layer;
 use arrayvec::ArrayVec;
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation, Sums};
+use super::operation::{Access, Hyper, Operation, Sums, whole};
 use crate::device::cuda::kernels::constants;
 use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
@@ -50,11 +50,11 @@ impl Operation for Concat {
     }
 
     fn reads(&self) -> Access {
-        access(&self.parts, 0)
+        access(&self.parts, 0, self.y.len)
     }
 
     fn writes(&self) -> Access {
-        Access::new([("y", self.y)])
+        Access::new([("y", self.y, whole(self.y.len, width(&self.parts)))])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -103,11 +103,11 @@ impl Operation for ConcatBackward {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("dy", self.dy)])
+        Access::new([("dy", self.dy, whole(self.dy.len, width(&self.parts)))])
     }
 
     fn writes(&self) -> Access {
-        access(&self.parts, 1)
+        access(&self.parts, 1, self.dy.len)
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -144,8 +144,10 @@ fn channels(parts: &ConcatParts) -> Vec<(usize, bool)> {
     parts.iter().map(|part| (part.channels, part.view.is_some())).collect()
 }
 
-/// The parts that there are, by their names.
-fn access(parts: &ConcatParts, names: usize) -> Access {
-    let of = |access: Access, (part, name): (&ConcatPart, &'static str)| access.and(name, part.view);
+/// The parts that there are, by their names, of joined maps of so many values.
+fn access(parts: &ConcatParts, names: usize, joined: usize) -> Access {
+    let pixels = joined.checked_div(width(parts)).unwrap_or(0);
+    let of =
+        |access: Access, (part, name): (&ConcatPart, &'static str)| access.and(name, part.view, pixels * part.channels);
     parts.iter().zip(NAMES[names]).fold(Access::default(), of)
 }

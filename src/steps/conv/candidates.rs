@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use super::cuda::sum_of_parts;
 use super::cuda::tensor::{self, By, Forward};
-use super::{Dgrad, Fprop, Wgrad};
+use super::{ConvGeometry, Dgrad, Fprop, Wgrad};
 use crate::device::cuda::{Cuda, DeviceBuffers, Result};
+use crate::error::CudaError;
 
 /// What the blocks of a kernel compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -31,8 +32,9 @@ impl CandidateTile {
     }
 }
 
-/// A step in one tile.
+/// A convolution of bf16 in one tile.
 pub struct Candidate<'a> {
+    pub geometry: ConvGeometry,
     pub tile: CandidateTile,
     /// Whether the step takes this tile as the device is set.
     pub chosen: bool,
@@ -46,20 +48,25 @@ type LaunchCandidate<'a> = Box<dyn Fn(&DeviceBuffers) -> Result<()> + 'a>;
 impl Candidate<'_> {
     /// Runs the step, as [`super::Operation::cuda`] does.
     pub fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+        let (needed, found) = (self.workspace, memory.workspace_len());
+        if needed > found {
+            let reason = format!("the workspace has {found} elements, {needed} are needed");
+            return Err(CudaError::Refused { reason });
+        }
         (self.launch)(memory)
     }
 }
 
 impl Fprop {
     /// Its candidates; x is bf16.
-    pub fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
+    pub(super) fn in_tiles(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
         let g = &self.geometry;
         let chosen = CandidateTile::new(&tensor::fprop_by(cuda, Forward::of_fprop(g)), g.c, None);
         let candidate = |by| {
             let tile = CandidateTile::new(&by, g.c, None);
             let workspace = self.stats.map_or(0, |_| 2 * g.k * g.pixels().div_ceil(tile.rows));
             let launch: LaunchCandidate = Box::new(move |memory| tensor::fprop(self, memory, by));
-            Candidate { tile, chosen: tile == chosen, workspace, launch }
+            Candidate { geometry: self.geometry, tile, chosen: tile == chosen, workspace, launch }
         };
         tensor::fprop_candidates(cuda, Forward::of_fprop(g)).into_iter().map(candidate).collect()
     }
@@ -67,13 +74,13 @@ impl Fprop {
 
 impl Dgrad {
     /// Its candidates; dy is bf16.
-    pub fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
+    pub(super) fn in_tiles(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
         let g = &self.geometry;
         let chosen = CandidateTile::new(&tensor::fprop_by(cuda, Forward::of_dgrad(g)), g.k, None);
         let candidate = |by| {
             let tile = CandidateTile::new(&by, g.k, None);
             let launch: LaunchCandidate = Box::new(move |memory| tensor::dgrad(self, memory, by));
-            Candidate { tile, chosen: tile == chosen, workspace: 0, launch }
+            Candidate { geometry: self.geometry, tile, chosen: tile == chosen, workspace: 0, launch }
         };
         tensor::fprop_candidates(cuda, Forward::of_dgrad(g)).into_iter().map(candidate).collect()
     }
@@ -81,7 +88,7 @@ impl Dgrad {
 
 impl Wgrad {
     /// Its candidates; x is bf16. Of each tile with the pixels in one part, two, four and so on, and in as many as are chosen.
-    pub fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
+    pub(super) fn in_tiles(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
         let usual = tensor::parts(self).count;
         let chosen = CandidateTile::new(&tensor::wgrad_by(cuda, &self.geometry), self.geometry.c, Some(usual));
         let wanted = (0..usize::BITS).map(|i| 1 << i).take_while(|&n| n <= tensor::MANY_BLOCKS).chain([usual]);
@@ -98,7 +105,7 @@ impl Wgrad {
                     let parts = tensor::parts_of(self, count);
                     sum_of_parts(self, memory, &parts, |sums| tensor::shares(self, memory, by, sums))
                 });
-                candidates.push(Candidate { tile, chosen: tile == chosen, workspace, launch });
+                candidates.push(Candidate { geometry: self.geometry, tile, chosen: tile == chosen, workspace, launch });
             }
         }
         candidates

@@ -19,10 +19,11 @@ use rayon::prelude::*;
 use super::activation::Activation;
 use super::norm::{Norm, Stats, scale_shift};
 use super::operation::{Access, Hyper, Operation, Sums};
-use crate::device::cuda::{DeviceBuffers, Result};
+use crate::device::cuda::{Cuda, DeviceBuffers, Result};
 use crate::device::simd::vectorised;
 use crate::device::{DType, HostBuffers, View};
 use crate::real::Real;
+use candidates::Candidate;
 use cuda::tensor::{self, Forward};
 use weights::WeightForm;
 
@@ -175,14 +176,19 @@ impl Operation for Fprop {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x), ("w", self.w)])
-            .and("b", self.b)
-            .and_reads_of(self.stats)
-            .and_norm(self.epilogue.norm)
+        let g = &self.geometry;
+        Access::new([("x", self.x, g.x_len()), ("w", self.w, WeightForm::Krsc.len_of(g, self.w.dtype))])
+            .and("b", self.b, g.k)
+            .and_reads_of(self.stats, g.k)
+            .and_norm(self.epilogue.norm, g.k)
     }
 
     fn writes(&self) -> Access {
-        Access::new([("y", self.y)]).and_writes_of(self.stats)
+        let (g, stats) = (&self.geometry, self.stats);
+        Access::new([("y", self.y, g.y_len())])
+            .and_writes_of(stats, g.k)
+            .measured("channels of statistics", stats.map_or(g.k, |s| s.c), g.k)
+            .measured("values of statistics", stats.map_or(g.y_len(), |s| s.x.len), g.y_len())
     }
 
     fn sums(&self, output: &str, largest: &[f64], exact: &HostBuffers<f64>) -> Sums {
@@ -209,6 +215,10 @@ impl Operation for Fprop {
 
     fn on_tensor_cores(&self) -> bool {
         self.x.dtype == DType::Bf16
+    }
+
+    fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
+        if self.on_tensor_cores() { self.in_tiles(cuda) } else { Vec::new() }
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, hyper: &Hyper) {
@@ -294,11 +304,12 @@ impl Operation for Dgrad {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("dy", self.dy), ("w", self.w)])
+        let g = &self.geometry;
+        Access::new([("dy", self.dy, g.y_len()), ("w", self.w, WeightForm::Flipped.len_of(g, self.w.dtype))])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("dx", self.dx)])
+        Access::new([("dx", self.dx, self.geometry.x_len())])
     }
 
     fn sums(&self, _: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -316,6 +327,10 @@ impl Operation for Dgrad {
 
     fn on_tensor_cores(&self) -> bool {
         self.dy.dtype == DType::Bf16
+    }
+
+    fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
+        if self.on_tensor_cores() { self.in_tiles(cuda) } else { Vec::new() }
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
@@ -394,11 +409,11 @@ impl Operation for Wgrad {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x), ("dy", self.dy)])
+        Access::new([("x", self.x, self.geometry.x_len()), ("dy", self.dy, self.geometry.y_len())])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("dw", self.dw)]).and("db", self.db)
+        Access::new([("dw", self.dw, self.geometry.w_len())]).and("db", self.db, self.geometry.k)
     }
 
     fn sums(&self, output: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -416,6 +431,10 @@ impl Operation for Wgrad {
 
     fn on_tensor_cores(&self) -> bool {
         self.x.dtype == DType::Bf16
+    }
+
+    fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
+        if self.on_tensor_cores() { self.in_tiles(cuda) } else { Vec::new() }
     }
 
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {

@@ -1,6 +1,7 @@
 //! How the weights of a convolution lie where they were cast to bf16.
 
 use super::ConvGeometry;
+use crate::device::DType;
 use crate::real::Real;
 
 /// Elements that kernels read at a time; rows are filled with zeros up to a multiple.
@@ -29,7 +30,15 @@ impl WeightForm {
         self.rows(g)[1].next_multiple_of(CHUNK)
     }
 
-    /// Elements that a layer's weights take.
+    /// Elements of a layer's weights of such numbers: f32 as they are, bf16 in this form.
+    pub(super) fn len_of(self, g: &ConvGeometry, dtype: DType) -> usize {
+        match dtype {
+            DType::F32 => g.w_len(),
+            DType::Bf16 => self.len(g),
+        }
+    }
+
+    /// Elements that a layer's weights take in this form.
     pub fn len(self, g: &ConvGeometry) -> usize {
         self.rows(g)[0] * self.row_len(g)
     }

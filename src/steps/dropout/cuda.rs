@@ -14,8 +14,8 @@ pub(super) fn dropout(step: &Dropout, memory: &DeviceBuffers) -> Result<()> {
     let parameters = DropoutParameters {
         x: memory.pointer(step.x),
         y: memory.pointer_mut(step.y),
-        hyper: memory.hyper.pointer(),
-        clock: memory.clock.pointer(),
+        hyper: memory.hyper().pointer(),
+        clock: memory.clock().pointer(),
         seed: step.seed,
         number: step.number as i32,
         n: step.n as i32,

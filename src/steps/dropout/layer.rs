@@ -4,7 +4,7 @@ use super::{Dropout, apply};
 use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::Step;
-use crate::steps::standalone::{Draws, Gradients, Misfit, Place, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{Draws, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 
 /// In training, zeroes each value with probability ½ and doubles the others.
@@ -36,35 +36,42 @@ impl StandaloneLayer for DropoutLayer {
         true
     }
 
-    fn forward(&self, place: Place, inputs: &[View], y: View, seed: Option<u64>) -> Option<Step> {
-        Some(step(place, inputs[0], y, seed?))
+    fn forward(&self, context: LayerContext, inputs: &[View], y: View, seed: Option<u64>) -> Option<Step> {
+        Some(step(context, inputs[0], y, seed?))
     }
 
-    fn gradients(&self, _: Place, training: bool) -> Gradients {
+    fn gradients(&self, _: LayerContext, training: bool) -> Gradients {
         if training { Gradients::Each } else { Gradients::Same }
     }
 
-    fn backward(&self, place: Place, _: View, dy: View, dxs: &[Option<View>], seed: Option<u64>) -> Option<Step> {
-        Some(step(place, dy, dxs.first().copied().flatten()?, seed?))
+    fn backward(
+        &self,
+        context: LayerContext,
+        _: View,
+        dy: View,
+        dxs: &[Option<View>],
+        seed: Option<u64>,
+    ) -> Option<Step> {
+        Some(step(context, dy, dxs.first().copied().flatten()?, seed?))
     }
 
-    fn plain<T: Real>(&self, place: Place, inputs: &[&[T]], draws: Option<Draws>) -> Vec<T> {
-        dropped(place, inputs[0].to_vec(), draws)
+    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], draws: Option<Draws>) -> Vec<T> {
+        dropped(context, inputs[0].to_vec(), draws)
     }
 
-    fn plain_backward<T: Real>(&self, place: Place, dy: Vec<T>, draws: Option<Draws>) -> Vec<Vec<T>> {
-        vec![dropped(place, dy, draws)]
+    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, draws: Option<Draws>) -> Vec<Vec<T>> {
+        vec![dropped(context, dy, draws)]
     }
 }
 
 /// The same step forward and backward.
-fn step(place: Place, x: View, y: View, seed: u64) -> Step {
-    Step::Dropout(Dropout { seed, number: place.number, x, y, n: place.output.n })
+fn step(context: LayerContext, x: View, y: View, seed: u64) -> Step {
+    Step::Dropout(Dropout { seed, number: context.number, x, y, n: context.output.n })
 }
 
-fn dropped<T: Real>(place: Place, mut values: Vec<T>, draws: Option<Draws>) -> Vec<T> {
+fn dropped<T: Real>(context: LayerContext, mut values: Vec<T>, draws: Option<Draws>) -> Vec<T> {
     if let Some((seed, update)) = draws {
-        apply(seed, place.number, update, place.output.n, &mut values);
+        apply(seed, context.number, update, context.output.n, &mut values);
     }
     values
 }

@@ -8,7 +8,7 @@ pub mod layer;
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation, Sums};
+use super::operation::{Access, Hyper, Operation, Sums, whole};
 use crate::device::cuda::kernels::constants;
 use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
@@ -42,11 +42,11 @@ impl Operation for Dropout {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x)])
+        Access::new([("x", self.x, whole(self.x.len, self.n))])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("y", self.y)])
+        Access::new([("y", self.y, self.x.len)])
     }
 
     fn in_place(&self) -> &'static [&'static str] {

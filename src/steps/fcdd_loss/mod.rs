@@ -10,7 +10,7 @@ use std::f64::consts::LN_2;
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation, Sums};
+use super::operation::{Access, Hyper, Operation, Sums, whole};
 use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum_over};
@@ -64,11 +64,11 @@ impl Operation for MapLoss {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("a", self.a), ("maps", self.maps)])
+        Access::new([("a", self.a, whole(self.a.len, self.loss.len)), ("maps", self.maps, self.a.len)])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("loss", self.loss), ("da", self.da)])
+        Access::new([("loss", self.loss, self.loss.len), ("da", self.da, self.a.len)])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -123,11 +123,11 @@ impl Operation for PseudoHuberBackward {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("z", self.z), ("da", self.da)])
+        Access::new([("z", self.z, self.z.len), ("da", self.da, self.z.len)])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("dz", self.dz)])
+        Access::new([("dz", self.dz, self.z.len)])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {

@@ -63,13 +63,19 @@ impl Operation for Head {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x), ("w", self.w)]).and("b", self.b).and("labels", self.labels.map(|of| of.labels))
+        let g = &self.geometry;
+        Access::new([("x", self.x, g.pixels() * g.c), ("w", self.w, g.c)]).and("b", self.b, 1).and(
+            "labels",
+            self.labels.map(|of| of.labels),
+            g.n,
+        )
     }
 
     fn writes(&self) -> Access {
-        Access::new([("z", self.z), ("a", self.a), ("score", self.score)])
-            .and("loss", self.labels.map(|of| of.loss))
-            .and("dz", self.labels.map(|of| of.dz))
+        let g = &self.geometry;
+        Access::new([("z", self.z, g.pixels()), ("a", self.a, g.pixels()), ("score", self.score, g.n)])
+            .and("loss", self.labels.map(|of| of.loss), g.n)
+            .and("dz", self.labels.map(|of| of.dz), g.pixels())
     }
 
     fn sums(&self, output: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -177,11 +183,13 @@ impl Operation for HeadBackward {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x), ("w", self.w), ("dz", self.dz)])
+        let g = &self.geometry;
+        Access::new([("x", self.x, g.pixels() * g.c), ("w", self.w, g.c), ("dz", self.dz, g.pixels())])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("dw", self.dw)]).and("db", self.db).and("dx", self.dx)
+        let g = &self.geometry;
+        Access::new([("dw", self.dw, g.c)]).and("db", self.db, 1).and("dx", self.dx, g.pixels() * g.c)
     }
 
     fn sums(&self, output: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {

@@ -9,7 +9,7 @@ mod cuda;
 use rayon::prelude::*;
 
 use super::fcdd_loss::anomalous_loss;
-use super::operation::{Access, Hyper, Operation, Sums};
+use super::operation::{Access, Hyper, Operation, Sums, whole};
 use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum_over};
@@ -35,11 +35,11 @@ impl Operation for HscScore {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("o", self.o)])
+        Access::new([("o", self.o, whole(self.o.len, self.score.len))])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("score", self.score)])
+        Access::new([("score", self.score, self.score.len)])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -94,11 +94,20 @@ impl Operation for HscLoss {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("o", self.o), ("score", self.score)]).and("labels", self.training.map(|training| training.labels))
+        let n = self.score.len;
+        Access::new([("o", self.o, whole(self.o.len, n)), ("score", self.score, n)]).and(
+            "labels",
+            self.training.map(|training| training.labels),
+            n,
+        )
     }
 
     fn writes(&self) -> Access {
-        Access::new([("do", self.d_o)]).and("loss", self.training.map(|training| training.loss))
+        Access::new([("do", self.d_o, self.o.len)]).and(
+            "loss",
+            self.training.map(|training| training.loss),
+            self.score.len,
+        )
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -183,11 +192,11 @@ impl Operation for GradientHeatmap {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x), ("dx", self.dx)])
+        Access::new([("x", self.x, whole(self.x.len, self.heatmap.len)), ("dx", self.dx, self.x.len)])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("heatmap", self.heatmap)])
+        Access::new([("heatmap", self.heatmap, self.heatmap.len)])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {

@@ -42,11 +42,11 @@ impl Operation for NormActPool {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x)]).and_norm(self.norm)
+        Access::new([("x", self.x, self.pool.x_len())]).and_norm(self.norm, self.pool.c)
     }
 
     fn writes(&self) -> Access {
-        Access::new([("y", self.y)]).and_argmax(self.argmax)
+        Access::new([("y", self.y, self.pool.y_len())]).and_argmax(self.argmax, self.pool.y_len())
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -128,13 +128,20 @@ impl Operation for NormActPoolBackward {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x), ("dy", self.dy)]).and_norm(self.norm).and_argmax(self.argmax)
+        let pool = &self.pool;
+        Access::new([("x", self.x, pool.x_len()), ("dy", self.dy, pool.y_len())])
+            .and_norm(self.norm, pool.c)
+            .and_argmax(self.argmax, pool.y_len())
+            .measured("argmax", usize::from(self.argmax.is_none() && pool.side > 1), 0)
     }
 
     fn writes(&self) -> Access {
-        Access::new([("dx", self.dx)])
-            .and("dgamma", self.daffine.map(|a| a.gamma))
-            .and("dbeta", self.daffine.map(|a| a.beta))
+        let (pool, daffine) = (&self.pool, self.daffine);
+        Access::new([("dx", self.dx, pool.x_len())]).and("dgamma", daffine.map(|a| a.gamma), pool.c).and(
+            "dbeta",
+            daffine.map(|a| a.beta),
+            pool.c,
+        )
     }
 
     fn sums(&self, output: &str, _: &[f64], exact: &HostBuffers<f64>) -> Sums {

@@ -14,8 +14,8 @@ pub(super) fn sgd(step: &Sgd, memory: &DeviceBuffers) -> Result<()> {
         params: memory.pointer_mut(step.params),
         grads: memory.pointer(step.grads),
         momentum: memory.pointer_mut(step.momentum),
-        hyper: memory.hyper.pointer(),
-        clock: memory.clock.pointer(),
+        hyper: memory.hyper().pointer(),
+        clock: memory.clock().pointer(),
         len: step.params.len as i32,
     };
     // SAFETY: views lie in their buffers, and have the parameters' length; the clock names a row of the hyperparameters.
@@ -29,8 +29,8 @@ pub(super) fn adam(step: &Adam, memory: &DeviceBuffers) -> Result<()> {
         grads: memory.pointer(step.grads),
         m: memory.pointer_mut(step.m),
         v: memory.pointer_mut(step.v),
-        hyper: memory.hyper.pointer(),
-        clock: memory.clock.pointer(),
+        hyper: memory.hyper().pointer(),
+        clock: memory.clock().pointer(),
         len: step.params.len as i32,
     };
     // SAFETY: as for SGD.

@@ -38,11 +38,13 @@ impl Operation for Sgd {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("params", self.params), ("grads", self.grads), ("momentum", self.momentum)])
+        let len = self.params.len;
+        Access::new([("params", self.params, len), ("grads", self.grads, len), ("momentum", self.momentum, len)])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("params", self.params), ("momentum", self.momentum)])
+        let len = self.params.len;
+        Access::new([("params", self.params, len), ("momentum", self.momentum, len)])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -107,11 +109,13 @@ impl Operation for Adam {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("params", self.params), ("grads", self.grads), ("m", self.m), ("v", self.v)])
+        let len = self.params.len;
+        Access::new([("params", self.params, len), ("grads", self.grads, len), ("m", self.m, len), ("v", self.v, len)])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("params", self.params), ("m", self.m), ("v", self.v)])
+        let len = self.params.len;
+        Access::new([("params", self.params, len), ("m", self.m, len), ("v", self.v, len)])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {

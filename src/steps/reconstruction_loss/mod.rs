@@ -7,7 +7,7 @@ mod cuda;
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation, Sums};
+use super::operation::{Access, Hyper, Operation, Sums, whole};
 use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum};
@@ -45,11 +45,12 @@ impl Operation for Reconstruction {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x), ("z", self.z)])
+        Access::new([("x", self.x, self.z.len), ("z", self.z, whole(self.z.len, self.score.len))])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("y", self.y), ("map", self.map), ("score", self.score)])
+        let (len, n) = (self.z.len, self.score.len);
+        Access::new([("y", self.y, len), ("map", self.map, len), ("score", self.score, n)])
     }
 
     fn sums(&self, output: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -110,11 +111,12 @@ impl Operation for ReconstructionLoss {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x), ("y", self.y), ("score", self.score)])
+        let (len, n) = (self.y.len, self.score.len);
+        Access::new([("x", self.x, len), ("y", self.y, whole(len, n)), ("score", self.score, n)])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("loss", self.loss), ("dz", self.dz)])
+        Access::new([("loss", self.loss, self.score.len), ("dz", self.dz, self.y.len)])
     }
 
     fn sums(&self, output: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {

@@ -4,7 +4,7 @@ use super::Reshape;
 use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::Step;
-use crate::steps::standalone::{Draws, Gradients, Misfit, Place, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{Draws, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 
 /// A vector in the order (channel, row, column) as `c` maps of `side`×`side` pixels.
@@ -44,25 +44,25 @@ impl StandaloneLayer for ReshapeLayer {
         dtype == DType::F32
     }
 
-    fn forward(&self, place: Place, inputs: &[View], y: View, _: Option<u64>) -> Option<Step> {
-        let pixels = place.output.side * place.output.side;
+    fn forward(&self, context: LayerContext, inputs: &[View], y: View, _: Option<u64>) -> Option<Step> {
+        let pixels = context.output.side * context.output.side;
         Some(Step::Reshape(Reshape { rows: self.c, columns: pixels, x: inputs[0], y }))
     }
 
-    fn gradients(&self, _: Place, _: bool) -> Gradients {
+    fn gradients(&self, _: LayerContext, _: bool) -> Gradients {
         Gradients::Each
     }
 
-    fn backward(&self, place: Place, _: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
-        let pixels = place.output.side * place.output.side;
+    fn backward(&self, context: LayerContext, _: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
+        let pixels = context.output.side * context.output.side;
         Some(Step::Reshape(Reshape { rows: pixels, columns: self.c, x: dy, y: dxs.first().copied().flatten()? }))
     }
 
-    fn plain<T: Real>(&self, _: Place, inputs: &[&[T]], _: Option<Draws>) -> Vec<T> {
+    fn plain<T: Real>(&self, _: LayerContext, inputs: &[&[T]], _: Option<Draws>) -> Vec<T> {
         transposed(inputs[0], self.c, self.side * self.side)
     }
 
-    fn plain_backward<T: Real>(&self, _: Place, dy: Vec<T>, _: Option<Draws>) -> Vec<Vec<T>> {
+    fn plain_backward<T: Real>(&self, _: LayerContext, dy: Vec<T>, _: Option<Draws>) -> Vec<Vec<T>> {
         vec![transposed(&dy, self.side * self.side, self.c)]
     }
 }

@@ -7,7 +7,7 @@ pub mod layer;
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation, Sums};
+use super::operation::{Access, Hyper, Operation, Sums, whole};
 use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -37,11 +37,11 @@ impl Operation for Reshape {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x)])
+        Access::new([("x", self.x, whole(self.x.len, self.rows * self.columns))])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("y", self.y)])
+        Access::new([("y", self.y, self.x.len)])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {

@@ -8,7 +8,7 @@ mod cuda;
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation, Sums};
+use super::operation::{Access, Hyper, Operation, Sums, whole};
 use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -121,6 +121,11 @@ impl GaussianTaps {
         [self.kernel.len() as i32, self.origin as i32, self.jump as i32]
     }
 
+    /// Values of the upsampled maps of `small` values in maps [u, u].
+    fn large(&self, small: usize, u: usize) -> usize {
+        small.checked_div(u * u).unwrap_or(0) * self.side() * self.side()
+    }
+
     /// Side S of the upsampled map.
     pub fn side(&self) -> usize {
         self.rows.len()
@@ -153,11 +158,14 @@ impl Operation for Upsample {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("a", self.a), ("kernel", self.kernel)])
+        Access::new([
+            ("a", self.a, whole(self.a.len, self.u * self.u)),
+            ("kernel", self.kernel, self.taps.kernel.len()),
+        ])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("out", self.out)])
+        Access::new([("out", self.out, self.taps.large(self.a.len, self.u))])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -212,11 +220,14 @@ impl Operation for UpsampleAdjoint {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("dout", self.dout), ("kernel", self.kernel)])
+        Access::new([
+            ("dout", self.dout, self.taps.large(self.da.len, self.u)),
+            ("kernel", self.kernel, self.taps.kernel.len()),
+        ])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("da", self.da)])
+        Access::new([("da", self.da, whole(self.da.len, self.u * self.u))])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {

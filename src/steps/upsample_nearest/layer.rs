@@ -4,7 +4,7 @@ use super::{UpsampleNearest2x, UpsampleNearest2xBackward, UpsampleNearestGeometr
 use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::Step;
-use crate::steps::standalone::{Draws, Gradients, Misfit, Place, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{Draws, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 
 /// Twice the side, each pixel four times.
@@ -33,38 +33,38 @@ impl StandaloneLayer for UpsampleNearest2xLayer {
         dtype == DType::F32
     }
 
-    fn forward(&self, place: Place, inputs: &[View], y: View, _: Option<u64>) -> Option<Step> {
-        Some(Step::UpsampleNearest2x(UpsampleNearest2x { geometry: geometry(place), x: inputs[0], y }))
+    fn forward(&self, context: LayerContext, inputs: &[View], y: View, _: Option<u64>) -> Option<Step> {
+        Some(Step::UpsampleNearest2x(UpsampleNearest2x { geometry: geometry(context), x: inputs[0], y }))
     }
 
-    fn gradients(&self, _: Place, _: bool) -> Gradients {
+    fn gradients(&self, _: LayerContext, _: bool) -> Gradients {
         Gradients::Each
     }
 
-    fn backward(&self, place: Place, _: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
+    fn backward(&self, context: LayerContext, _: View, dy: View, dxs: &[Option<View>], _: Option<u64>) -> Option<Step> {
         let dx = dxs.first().copied().flatten()?;
-        Some(Step::UpsampleNearest2xBackward(UpsampleNearest2xBackward { geometry: geometry(place), dy, dx }))
+        Some(Step::UpsampleNearest2xBackward(UpsampleNearest2xBackward { geometry: geometry(context), dy, dx }))
     }
 
-    fn plain<T: Real>(&self, place: Place, inputs: &[&[T]], _: Option<Draws>) -> Vec<T> {
-        (0..place.output.len()).map(|at| inputs[0][source(place, at)]).collect()
+    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], _: Option<Draws>) -> Vec<T> {
+        (0..context.output.len()).map(|at| inputs[0][source(context, at)]).collect()
     }
 
-    fn plain_backward<T: Real>(&self, place: Place, dy: Vec<T>, _: Option<Draws>) -> Vec<Vec<T>> {
-        let mut dx = vec![T::zero(); place.inputs[0].len()];
-        dy.iter().enumerate().for_each(|(at, &dy)| dx[source(place, at)] += dy);
+    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, _: Option<Draws>) -> Vec<Vec<T>> {
+        let mut dx = vec![T::zero(); context.inputs[0].len()];
+        dy.iter().enumerate().for_each(|(at, &dy)| dx[source(context, at)] += dy);
         vec![dx]
     }
 }
 
-fn geometry(place: Place) -> UpsampleNearestGeometry {
-    let ValueShape { n, side, c } = place.inputs[0];
+fn geometry(context: LayerContext) -> UpsampleNearestGeometry {
+    let ValueShape { n, side, c } = context.inputs[0];
     UpsampleNearestGeometry { n, side, c }
 }
 
 /// The number of the input value that an output value is.
-fn source(place: Place, at: usize) -> usize {
-    let ValueShape { side, c, .. } = place.inputs[0];
+fn source(context: LayerContext, at: usize) -> usize {
+    let ValueShape { side, c, .. } = context.inputs[0];
     // Rows of all images: an image has twice as many in the output.
     let (channel, column, row) = (at % c, at / c % (2 * side), at / c / (2 * side));
     (row / 2 * side + column / 2) * c + channel

@@ -57,11 +57,11 @@ impl Operation for UpsampleNearest2x {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x)])
+        Access::new([("x", self.x, self.geometry.small_len())])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("y", self.y)])
+        Access::new([("y", self.y, self.geometry.large_len())])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -110,11 +110,11 @@ impl Operation for UpsampleNearest2xBackward {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("dy", self.dy)])
+        Access::new([("dy", self.dy, self.geometry.large_len())])
     }
 
     fn writes(&self) -> Access {
-        Access::new([("dx", self.dx)])
+        Access::new([("dx", self.dx, self.geometry.small_len())])
     }
 
     fn sums(&self, _: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {
