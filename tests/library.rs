@@ -202,6 +202,10 @@ fn training_tells_of_itself_and_gives_a_model() {
     for image in images() {
         let image = image::open(image).unwrap();
         same(&kept.detect(&image).unwrap(), &loaded.detect(&image).unwrap());
+    let absent = folder.path().join("absent/model.safetensors");
+    let message = trained.model.save(&absent).unwrap_err().to_string();
+    let named = message.starts_with(&format!("cannot write {}: ", absent.display()));
+    assert!(named && !message.contains(".fcdd-"), "of the file, not of a temporary one: {message}");
     }
 }
 
