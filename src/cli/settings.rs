@@ -161,6 +161,7 @@ pub(super) fn with_defaults(command: Command, dataset: DatasetKind) -> Command {
             return arg;
         };
         let default = match (setting.text(&settings), setting.name, &dataset.home) {
+            (_, "class", _) if dataset.good_alone => return arg, // a folder has one class
             (Some(text), ..) => text,
             (None, "data", Some(home)) => home.path.to_string(),
             (None, ..) => return arg,

@@ -90,6 +90,13 @@ pub(crate) static SETTINGS: [Setting; 31] = [
     .check(|s| within("epochs", s.epochs, MAX_EPOCHS)),
     setting!(side, Daily, "Input side", "Side in pixels of the square that the net sees; images are resized to it").value("PIXELS"),
     setting!(net, Daily, "Net", "Net, by its name").value("NET"),
+    setting!(
+        weights,
+        Daily,
+        "Pretrained weights",
+        "Weights that a VGG or RESNET18 net starts from: vgg11_bn, vgg16 or resnet18, trained on ImageNet, as safetensors"
+    )
+    .value("FILE"),
     setting!(batch, Daily, "Images per step", "Images per step").value("N"),
     setting!(
         precision,
@@ -204,13 +211,6 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         .value("GRADIENT")
         .shown_where(|s| s.objective == Objective::Hsc)
         .check(check::gradient),
-    setting!(
-        weights,
-        Paper,
-        "Pretrained weights",
-        "Weights that a VGG or RESNET18 net starts from: vgg11_bn, vgg16 or resnet18, trained on ImageNet, as safetensors"
-    )
-    .value("FILE"),
     setting!(bias, Paper, "Biases", "Leave out the convolutions' biases and the norms' scale and shift").switch(false),
     setting!(pipeline, Paper, "Preprocessing", "Augmentation and normalisation").value("PIPELINE"),
     setting!(
