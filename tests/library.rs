@@ -134,7 +134,12 @@ fn the_threshold_decides_the_verdict() {
     let verdict = |threshold| detector().with_threshold(threshold).unwrap().detect(&image).unwrap().verdict;
     assert_eq!(verdict(score), Verdict::Good);
     assert_eq!(verdict(score.next_down()), Verdict::Anomalous);
-    assert!(detector().with_threshold(f32::NAN).is_err());
+    // Scores are 0 or more; what lies just below a score of 0 is taken, as what lies just below any other is.
+    assert!(detector().with_threshold(0f32.next_down()).is_ok());
+    for none in [-1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let message = detector().with_threshold(none).err().unwrap().to_string();
+        assert!(message.contains("not a score") && message.contains("0 or more"), "{message}");
+    }
 }
 
 #[test]
@@ -197,15 +202,15 @@ fn training_tells_of_itself_and_gives_a_model() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     trained.model.save(&path).unwrap();
+    let absent = folder.path().join("absent/model.safetensors");
+    let message = trained.model.save(&absent).unwrap_err().to_string();
+    let named = message.starts_with(&format!("cannot write {}: ", absent.display()));
+    assert!(named && !message.contains(".fcdd-"), "of the file, not of a temporary one: {message}");
     let (kept, loaded) =
         (Detector::new(&trained.model, &Device::Cpu).unwrap(), Detector::load(&path, Device::Cpu).unwrap());
     for image in images() {
         let image = image::open(image).unwrap();
         same(&kept.detect(&image).unwrap(), &loaded.detect(&image).unwrap());
-    let absent = folder.path().join("absent/model.safetensors");
-    let message = trained.model.save(&absent).unwrap_err().to_string();
-    let named = message.starts_with(&format!("cannot write {}: ", absent.display()));
-    assert!(named && !message.contains(".fcdd-"), "of the file, not of a temporary one: {message}");
     }
 }
 

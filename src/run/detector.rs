@@ -237,12 +237,12 @@ impl Detector {
     /// The same detector with another threshold.
     ///
     /// # Errors
-    /// A threshold that is not finite.
+    /// A threshold that is no score: below 0 or not finite. The largest number below 0 is taken; a score of 0 exceeds it.
     pub fn with_threshold(self, threshold: f32) -> Result<Detector> {
-        if !threshold.is_finite() {
+        if !threshold.is_finite() || threshold < 0f32.next_down() {
             return Err(Error::setting(
                 format!("`threshold` {threshold} is not a score"),
-                "choose a number, such as 0.5",
+                "choose a number of 0 or more, such as 0.5",
             ));
         }
         Ok(Detector { threshold, ..self })

@@ -193,7 +193,7 @@ fn an_image_that_is_none() {
     scratch.run("predict run nothing.png --out none").expect_error(&["nothing.png"]);
     fs::create_dir(scratch.path("empty")).unwrap();
     scratch.run("predict run empty --out none").expect_error(&["empty", "no images"]);
-    for threshold in ["nan", "inf", "-inf"] {
+    for threshold in ["nan", "inf", "-inf", "-1"] {
         let words = format!("predict run images/good.png --out never --threshold={threshold}");
         scratch.run(&words).expect_error(&["--threshold", "not a score"]);
     }
