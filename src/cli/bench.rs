@@ -1,6 +1,6 @@
 //! `fcdd bench`
 
-use super::common::{DeviceArg, choice, print_json, print_lines};
+use super::common::{DeviceArg, choice, print_json, print_lines, terminal};
 use super::flags::in_flags;
 use super::terminal::log;
 use super::{CHECK_FAILED, Outcome};
@@ -102,6 +102,9 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     if args.tiles {
         return time_tiles(&args, &device);
     }
+    let options = options(&args, matches!(device, Device::Cuda(_)));
+    options.iter().try_for_each(|options| Work::count(options).map(drop))?; // refuses what cannot be timed
+    terminal().begin();
     let peaks =
         if args.task == Some(BenchTask::Predict) { None } else { Some(Peaks::measure(&device, args.precision)?) };
     if let Some(peaks) = peaks.as_ref().filter(|_| !args.json) {
@@ -114,7 +117,6 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     }
     let mut timings = Vec::new();
     let mut outcome = Outcome::Fine;
-    let options = options(&args, matches!(device, Device::Cuda(_)));
     for tasks in options.chunk_by(|a, b| a.net == b.net) {
         match bench(&device, peaks.as_ref(), tasks) {
             Ok(found) => {
@@ -146,6 +148,7 @@ fn time_tiles(args: &Args, device: &Device) -> Result<Outcome> {
     let Device::Cuda(cuda) = device else {
         return Err(Error::setting("the CPU computes in no tiles", "leave --tiles out, or choose a GPU with --device"));
     };
+    terminal().begin();
     let options =
         args.nets.iter().map(|net| BenchOptions { dtype: DType::Bf16, ..args.options(net, BenchTask::Train, true) });
     let timed = options.map(|options| tiles(cuda, &options)).collect::<Result<Vec<_>>>()?;

@@ -27,6 +27,8 @@ pub(super) fn log(message: impl Display) {
 /// Shows what it is told on standard error.
 #[derive(Default)]
 pub(super) struct Terminal {
+    /// What to say once the first task begins.
+    opening: Mutex<Vec<String>>,
     tasks: Mutex<HashMap<String, Task>>,
 }
 
@@ -71,11 +73,24 @@ impl Task {
     }
 }
 
+impl Terminal {
+    /// Keeps a message until the first task begins: by then, all that was asked for has been checked.
+    pub(super) fn log_once_begun(&self, message: String) {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+    }
+
+    /// The work begins.
+    pub(super) fn begin(&self) {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(log);
+    }
+}
+
 impl Observer for Terminal {
     fn observe(&self, event: Event) {
         let tasks = || self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Progress { task, done, total, detail } => {
+                self.begin();
                 tasks().entry(task.to_string()).or_insert_with(|| Task::new(total)).show(task, done, total, detail);
             }
             Event::Finished { task, summary } => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::common::{DeviceArg, print_json, print_lines};
+use super::common::{DeviceArg, print_json, print_lines, terminal};
 use super::{CHECK_FAILED, Outcome};
 use crate::error::Result;
 use crate::run::verify::{self, Check, CheckCounts, CheckOutcome, VerifyOptions};
@@ -33,6 +33,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let mut checks = Vec::new();
     let summary = verify::verify(&VerifyOptions { golden: args.golden, device }, &mut |check: &Check| {
+        terminal().begin();
         if args.json {
             checks.push(check.clone());
         } else {

@@ -12,6 +12,11 @@ fn a_missing_data_folder() {
     let words = "train fmnist --data nowhere --class 0 --noise uniform --supervise noise --out run";
     scratch.run(words).expect_error(&["nowhere", "--data"]);
     assert!(scratch.files("run").is_empty(), "no run was begun");
+    // Nor is work announced that does not begin.
+    for words in [words, "predict nowhere p.png --out out", "verify --golden nowhere", "bench nowhere"] {
+        let said = scratch.run(words).stderr();
+        assert!(said.contains("nowhere") && !said.contains("computing on"), "{words}: {said}");
+    }
 }
 
 #[test]
