@@ -49,15 +49,24 @@ fn images_in_memory_are_scored_as_files_are() {
         same(detection, &detector.detect(image).unwrap());
         let grey = image.to_luma8();
         let (height, width) = (grey.height() as usize, grey.width() as usize);
-        same(detection, &detector.detect(ImageView::grey8(&grey, height, width).unwrap()).unwrap());
+        same(detection, &detector.detect(ImageView::grey8(grey.as_raw(), height, width).unwrap()).unwrap());
         let rgb = image.to_rgb8();
-        same(detection, &detector.detect(ImageView::rgb8(&rgb, height, width).unwrap()).unwrap());
+        same(detection, &detector.detect(ImageView::rgb8(rgb.as_raw(), height, width).unwrap()).unwrap());
         let wide = image.to_luma16();
-        same(detection, &detector.detect(ImageView::grey16(&wide, height, width).unwrap()).unwrap());
+        same(detection, &detector.detect(ImageView::grey16(wide.as_raw(), height, width).unwrap()).unwrap());
         // Rows that lie apart, as in the memory of a camera.
         let padded: Vec<u8> = grey.chunks(width).flat_map(|row| row.iter().copied().chain([255; 5])).collect();
         let view = ImageView::grey8(&padded, height, width).unwrap().with_stride(width + 5).unwrap();
         same(detection, &detector.detect(view).unwrap());
+    }
+    // Buffers that are handed over.
+    let recording: Vec<_> = decoded.iter().map(DynamicImage::to_luma16).collect();
+    let views = recording.into_iter().map(|wide| {
+        let (height, width) = (wide.height() as usize, wide.width() as usize);
+        ImageView::grey16(wide.into_raw(), height, width).unwrap()
+    });
+    for (detection, again) in by_file.iter().zip(detector.detect_iter(views)) {
+        same(detection, &again.unwrap());
     }
     for (detection, again) in by_file.iter().zip(detector.detect_iter(decoded)) {
         same(detection, &again.unwrap());
