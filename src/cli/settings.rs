@@ -119,9 +119,11 @@ impl<const SWEEP: bool> FromArgMatches for Choices<SWEEP> {
 
 /// A setting as a flag.
 fn arg(setting: &'static Setting) -> Arg {
-    let about = match setting.name {
-        "outliers" => format!("{}: {}", setting.about, kinds_of_outliers()),
-        _ => setting.about.to_string(),
+    let about = setting.about();
+    let about = match (setting.name, setting.switch) {
+        ("outliers", _) => format!("{about}: {}", kinds_of_outliers()),
+        (_, Some(false)) => format!("Leave out {}", about.replacen("The", "the", 1)),
+        _ => about.to_string(),
     };
     let arg = Arg::new(setting.name).long(setting.flag()).help(of_settings(&about));
     let arg = match setting.group {
