@@ -54,15 +54,15 @@ pub(super) struct Args {
 
 /// What `bench --json` prints.
 #[derive(serde::Serialize)]
-struct Report {
+struct BenchReport {
     /// None where no step is timed by itself.
     peaks: Option<Peaks>,
-    timings: Vec<Entry>,
+    timings: Vec<BenchEntry>,
 }
 
 #[derive(serde::Serialize)]
 #[serde(untagged)]
-enum Entry {
+enum BenchEntry {
     /// A timing and its sums.
     Timed {
         #[serde(flatten)]
@@ -125,21 +125,21 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
                 }
                 timings.extend(found.into_iter().map(|timing| {
                     let (kinds, total) = (timing.work.kinds(), timing.work.total());
-                    Entry::Timed { timing, kinds, total }
+                    BenchEntry::Timed { timing, kinds, total }
                 }));
             }
             Err(error @ Error::Numeric { .. }) => {
                 log(format!("error: {}", in_flags(&error.to_string())));
                 outcome = Outcome::Ended(CHECK_FAILED);
                 for options in tasks {
-                    timings.push(Entry::Refused(Refusal::new(&device, options, &error)?));
+                    timings.push(BenchEntry::Refused(Refusal::new(&device, options, &error)?));
                 }
             }
             Err(error) => return Err(error),
         }
     }
     if args.json {
-        print_json(&Report { peaks, timings })?;
+        print_json(&BenchReport { peaks, timings })?;
     }
     Ok(outcome)
 }

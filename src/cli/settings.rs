@@ -16,7 +16,7 @@ use crate::datasets::folder::FOLDER;
 use crate::datasets::outliers::kinds_of_outliers;
 use crate::error::{Error, Result};
 use crate::named::Named;
-use crate::run::settings::{Form, Group, Moved, SETTINGS, Setting, Settings};
+use crate::run::settings::{Moved, SETTINGS, Setting, SettingGroup, Settings, ValueForm};
 
 /// The argument that names a dataset.
 const DATASET: &str = "dataset";
@@ -128,27 +128,27 @@ fn arg(setting: &'static Setting) -> Arg {
     let arg = Arg::new(setting.name).long(setting.flag()).help(of_settings(&about));
     let arg = match setting.group {
         // First of all flags.
-        Group::Daily if setting.name == "data" => arg.display_order(0),
-        Group::Daily => arg,
-        Group::Anomalies => arg.help_heading("Anomalies"),
-        Group::Optimisation => arg.help_heading("Optimisation"),
-        Group::Heatmaps => arg.help_heading("Heatmaps"),
-        Group::Paper => arg.help_heading("Paper experiments"),
+        SettingGroup::Daily if setting.name == "data" => arg.display_order(0),
+        SettingGroup::Daily => arg,
+        SettingGroup::Anomalies => arg.help_heading("Anomalies"),
+        SettingGroup::Optimisation => arg.help_heading("Optimisation"),
+        SettingGroup::Heatmaps => arg.help_heading("Heatmaps"),
+        SettingGroup::Paper => arg.help_heading("Paper experiments"),
     };
     if setting.switch.is_some() {
         return arg.action(ArgAction::SetTrue);
     }
     let arg = arg.value_name(setting.placeholder).allow_negative_numbers(true);
     match setting.form {
-        Form::Bool => {
+        ValueForm::Bool => {
             arg.value_name("BOOL").value_parser(["true", "false"]).num_args(0..=1).default_missing_value("true")
         }
-        Form::Choice(words) => {
+        ValueForm::Choice(words) => {
             let values = words().into_iter().map(|(word, about)| possible(word, about));
             arg.value_parser(PossibleValuesParser::new(values))
         }
         // A text that is no value is refused before anything is done.
-        Form::Text => arg.value_parser(OsStringValueParser::new().try_map(move |text| {
+        ValueForm::Text => arg.value_parser(OsStringValueParser::new().try_map(move |text| {
             let text = text.into_string().map_err(|_| NOT_UNICODE.to_string())?;
             setting.read(&mut Settings::preset(FOLDER), &text).map(|()| text)
         })),

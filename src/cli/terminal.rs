@@ -29,19 +29,19 @@ pub(super) fn log(message: impl Display) {
 pub(super) struct Terminal {
     /// What to say once the first task begins.
     opening: Mutex<Vec<String>>,
-    tasks: Mutex<HashMap<String, Task>>,
+    tasks: Mutex<HashMap<String, ShownTask>>,
 }
 
 /// A task under way.
-struct Task {
+struct ShownTask {
     bar: Option<ProgressBar>,
     started: Instant,
     /// When its last plain line was written.
     told: Instant,
 }
 
-impl Task {
-    fn new(total: u64) -> Task {
+impl ShownTask {
+    fn new(total: u64) -> ShownTask {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = BARS.add(ProgressBar::new(total));
             let template = "{msg} {wide_bar} {percent}% {per_sec} {eta} left";
@@ -54,7 +54,7 @@ impl Task {
             bar
         });
         let now = Instant::now();
-        Task { bar, started: now, told: now }
+        ShownTask { bar, started: now, told: now }
     }
 
     /// Shows how it stands; on plain lines, every [`INTERVAL`].
@@ -91,10 +91,13 @@ impl Observer for Terminal {
         match event {
             Event::Progress { task, done, total, detail } => {
                 self.begin();
-                tasks().entry(task.to_string()).or_insert_with(|| Task::new(total)).show(task, done, total, detail);
+                tasks()
+                    .entry(task.to_string())
+                    .or_insert_with(|| ShownTask::new(total))
+                    .show(task, done, total, detail);
             }
             Event::Finished { task, summary } => {
-                if let Some(Task { bar: Some(bar), .. }) = tasks().remove(task) {
+                if let Some(ShownTask { bar: Some(bar), .. }) = tasks().remove(task) {
                     bar.finish_and_clear();
                     BARS.remove(&bar);
                 }

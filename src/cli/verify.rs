@@ -24,7 +24,7 @@ pub(super) struct Args {
 
 /// What `verify --json` prints.
 #[derive(Serialize)]
-struct Report {
+struct VerifyReport {
     summary: CheckCounts,
     checks: Vec<Check>,
 }
@@ -43,7 +43,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     })?;
     let failed = summary.failed > 0;
     if args.json {
-        print_json(&Report { summary, checks })?;
+        print_json(&VerifyReport { summary, checks })?;
     } else {
         print_lines(&format!("{} passed, {} failed, {} skipped", summary.passed, summary.failed, summary.skipped))?;
     }

@@ -25,10 +25,10 @@ use crate::steps::hsc_loss::Gradient;
 
 pub(crate) use check::check_size;
 #[cfg(feature = "cli")]
-pub(crate) use table::Group;
+pub(crate) use table::SettingGroup;
 pub(crate) use table::{SETTINGS, Setting};
 #[cfg(feature = "cli")]
-pub(crate) use value::Form;
+pub(crate) use value::ValueForm;
 
 /// A struct whose fields' docs are also there to be shown: one text for the library's pages and the program's help.
 macro_rules! documented {

@@ -6,7 +6,7 @@ use super::Settings;
 use super::check::{self, refuse, within};
 #[cfg(feature = "cli")]
 use super::docs;
-use super::value::{Form, Value};
+use super::value::{SettingValue, ValueForm};
 use crate::data::supervise::Supervise;
 use crate::error::Result;
 use crate::model::Objective;
@@ -15,10 +15,10 @@ use crate::model::Objective;
 pub(crate) struct Setting {
     /// Its field in [`Settings`].
     pub name: &'static str,
-    pub group: Group,
+    pub group: SettingGroup,
     /// Its name in a table.
     pub title: &'static str,
-    pub form: Form,
+    pub form: ValueForm,
     /// What stands for its value in help.
     pub placeholder: &'static str,
     /// The value that is chosen by naming the setting alone, for those that are on or off.
@@ -43,7 +43,7 @@ const MIN_SIGMA: f64 = 1e-3;
 
 /// What settings are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Group {
+pub(crate) enum SettingGroup {
     Daily,
     Anomalies,
     Optimisation,
@@ -57,13 +57,13 @@ macro_rules! setting {
     ($field:ident, $group:ident, $title:literal) => {
         Setting {
             name: stringify!($field),
-            group: Group::$group,
+            group: SettingGroup::$group,
             title: $title,
             form: form(|settings| &settings.$field),
             placeholder: "N",
             switch: None,
             per_run: false,
-            read: |settings, text| Value::read(text).map(|value| settings.$field = value),
+            read: |settings, text| SettingValue::read(text).map(|value| settings.$field = value),
             text: |settings| settings.$field.text(),
             shown: |settings| settings.$field.shown(),
             matters: |_| true,
@@ -73,7 +73,7 @@ macro_rules! setting {
 }
 
 /// The form of a field's values.
-const fn form<T: Value>(_: fn(&Settings) -> &T) -> Form {
+const fn form<T: SettingValue>(_: fn(&Settings) -> &T) -> ValueForm {
     T::FORM
 }
 
