@@ -116,6 +116,17 @@ impl Error {
         Error::File { path: path.as_ref().to_path_buf(), problem: problem.into(), remedy: remedy.into() }
     }
 
+    /// The same of one of several files or folders, which the message then begins with.
+    pub(crate) fn at(self, place: &Path) -> Error {
+        match self {
+            Error::File { path, problem, remedy } => {
+                Error::file(place, format!("{}: {problem}", path.printable()), remedy)
+            }
+            Error::Setting { problem, remedy } => Error::file(place, problem, remedy),
+            other => other,
+        }
+    }
+
     /// A setting that is at fault.
     pub(crate) fn setting(problem: impl Into<String>, remedy: impl Into<String>) -> Error {
         Error::Setting { problem: problem.into(), remedy: remedy.into() }

@@ -16,8 +16,8 @@ const UNFINISHED: &str = ".fcdd-";
 /// Replaces `path` by `bytes` atomically.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> io::Result<()> {
-        let mut file = begin(path)?;
-        file.write_all(bytes)?;
+        let file = begin(path)?;
+        file.as_file().write_all(bytes)?; // by itself, the wrapper adds its own name to errors
         keep(file, path)
     };
     write().map_err(Error::io("write", path))
@@ -37,12 +37,9 @@ pub(crate) fn keep(file: NamedTempFile, path: &Path) -> io::Result<()> {
 
 /// An unfinished file in a folder, which is removed unless it is persisted.
 pub(crate) fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(UNFINISHED);
-    // Temporary files are private; what is kept has the permissions of any new file, which the system masks by the umask.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
+    // Opened here: `tempfile` would make it private, and errors would name it instead of the file that is to be written.
+    let open = |path: &Path| fs::File::options().write(true).create_new(true).open(path);
+    tempfile::Builder::new().prefix(UNFINISHED).make_in(folder, open)
 }
 
 /// The folder that a path lies in.

@@ -15,7 +15,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Images come in as the `DynamicImage` of the crate `image` 0.25, or as slices ([`ImageView`]).
+//! Images come in as the `DynamicImage` of the crate `image` 0.25, or as slices or buffers ([`ImageView`]).
 //!
 //! A [`Trainer`] makes such a model of a folder of good images:
 //!

@@ -49,15 +49,24 @@ fn images_in_memory_are_scored_as_files_are() {
         same(detection, &detector.detect(image).unwrap());
         let grey = image.to_luma8();
         let (height, width) = (grey.height() as usize, grey.width() as usize);
-        same(detection, &detector.detect(ImageView::grey8(&grey, height, width).unwrap()).unwrap());
+        same(detection, &detector.detect(ImageView::grey8(grey.as_raw(), height, width).unwrap()).unwrap());
         let rgb = image.to_rgb8();
-        same(detection, &detector.detect(ImageView::rgb8(&rgb, height, width).unwrap()).unwrap());
+        same(detection, &detector.detect(ImageView::rgb8(rgb.as_raw(), height, width).unwrap()).unwrap());
         let wide = image.to_luma16();
-        same(detection, &detector.detect(ImageView::grey16(&wide, height, width).unwrap()).unwrap());
+        same(detection, &detector.detect(ImageView::grey16(wide.as_raw(), height, width).unwrap()).unwrap());
         // Rows that lie apart, as in the memory of a camera.
         let padded: Vec<u8> = grey.chunks(width).flat_map(|row| row.iter().copied().chain([255; 5])).collect();
         let view = ImageView::grey8(&padded, height, width).unwrap().with_stride(width + 5).unwrap();
         same(detection, &detector.detect(view).unwrap());
+    }
+    // Buffers that are handed over.
+    let recording: Vec<_> = decoded.iter().map(DynamicImage::to_luma16).collect();
+    let views = recording.into_iter().map(|wide| {
+        let (height, width) = (wide.height() as usize, wide.width() as usize);
+        ImageView::grey16(wide.into_raw(), height, width).unwrap()
+    });
+    for (detection, again) in by_file.iter().zip(detector.detect_iter(views)) {
+        same(detection, &again.unwrap());
     }
     for (detection, again) in by_file.iter().zip(detector.detect_iter(decoded)) {
         same(detection, &again.unwrap());
@@ -134,7 +143,12 @@ fn the_threshold_decides_the_verdict() {
     let verdict = |threshold| detector().with_threshold(threshold).unwrap().detect(&image).unwrap().verdict;
     assert_eq!(verdict(score), Verdict::Good);
     assert_eq!(verdict(score.next_down()), Verdict::Anomalous);
-    assert!(detector().with_threshold(f32::NAN).is_err());
+    // Scores are 0 or more; what lies just below a score of 0 is taken, as what lies just below any other is.
+    assert!(detector().with_threshold(0f32.next_down()).is_ok());
+    for none in [-1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let message = detector().with_threshold(none).err().unwrap().to_string();
+        assert!(message.contains("not a score") && message.contains("0 or more"), "{message}");
+    }
 }
 
 #[test]
@@ -197,6 +211,10 @@ fn training_tells_of_itself_and_gives_a_model() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     trained.model.save(&path).unwrap();
+    let absent = folder.path().join("absent/model.safetensors");
+    let message = trained.model.save(&absent).unwrap_err().to_string();
+    let named = message.starts_with(&format!("cannot write {}: ", absent.display()));
+    assert!(named && !message.contains(".fcdd-"), "of the file, not of a temporary one: {message}");
     let (kept, loaded) =
         (Detector::new(&trained.model, &Device::Cpu).unwrap(), Detector::load(&path, Device::Cpu).unwrap());
     for image in images() {

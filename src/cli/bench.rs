@@ -1,6 +1,6 @@
 //! `fcdd bench`
 
-use super::common::{DeviceArg, choice, print_json, print_lines};
+use super::common::{DeviceArg, choice, print_json, print_lines, terminal};
 use super::flags::in_flags;
 use super::terminal::log;
 use super::{CHECK_FAILED, Outcome};
@@ -54,15 +54,15 @@ pub(super) struct Args {
 
 /// What `bench --json` prints.
 #[derive(serde::Serialize)]
-struct Report {
+struct BenchReport {
     /// None where no step is timed by itself.
     peaks: Option<Peaks>,
-    timings: Vec<Entry>,
+    timings: Vec<BenchEntry>,
 }
 
 #[derive(serde::Serialize)]
 #[serde(untagged)]
-enum Entry {
+enum BenchEntry {
     /// A timing and its sums.
     Timed {
         #[serde(flatten)]
@@ -102,6 +102,9 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     if args.tiles {
         return time_tiles(&args, &device);
     }
+    let options = options(&args, matches!(device, Device::Cuda(_)));
+    options.iter().try_for_each(|options| Work::count(options).map(drop))?; // refuses what cannot be timed
+    terminal().begin();
     let peaks =
         if args.task == Some(BenchTask::Predict) { None } else { Some(Peaks::measure(&device, args.precision)?) };
     if let Some(peaks) = peaks.as_ref().filter(|_| !args.json) {
@@ -114,7 +117,6 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     }
     let mut timings = Vec::new();
     let mut outcome = Outcome::Fine;
-    let options = options(&args, matches!(device, Device::Cuda(_)));
     for tasks in options.chunk_by(|a, b| a.net == b.net) {
         match bench(&device, peaks.as_ref(), tasks) {
             Ok(found) => {
@@ -123,21 +125,21 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
                 }
                 timings.extend(found.into_iter().map(|timing| {
                     let (kinds, total) = (timing.work.kinds(), timing.work.total());
-                    Entry::Timed { timing, kinds, total }
+                    BenchEntry::Timed { timing, kinds, total }
                 }));
             }
             Err(error @ Error::Numeric { .. }) => {
                 log(format!("error: {}", in_flags(&error.to_string())));
                 outcome = Outcome::Ended(CHECK_FAILED);
                 for options in tasks {
-                    timings.push(Entry::Refused(Refusal::new(&device, options, &error)?));
+                    timings.push(BenchEntry::Refused(Refusal::new(&device, options, &error)?));
                 }
             }
             Err(error) => return Err(error),
         }
     }
     if args.json {
-        print_json(&Report { peaks, timings })?;
+        print_json(&BenchReport { peaks, timings })?;
     }
     Ok(outcome)
 }
@@ -146,6 +148,7 @@ fn time_tiles(args: &Args, device: &Device) -> Result<Outcome> {
     let Device::Cuda(cuda) = device else {
         return Err(Error::setting("the CPU computes in no tiles", "leave --tiles out, or choose a GPU with --device"));
     };
+    terminal().begin();
     let options =
         args.nets.iter().map(|net| BenchOptions { dtype: DType::Bf16, ..args.options(net, BenchTask::Train, true) });
     let timed = options.map(|options| tiles(cuda, &options)).collect::<Result<Vec<_>>>()?;

@@ -34,22 +34,22 @@ impl DeviceArg {
         matches!(self.device, device::DeviceChoice::Cuda(_))
     }
 
-    /// Settles the choice and says once where the work will run, if that was left open.
+    /// Settles the choice. Where it was left open, the [terminal] says where the work runs once that begins.
     pub(super) fn choose(&self) -> Result<Device> {
         choose(self.device)
     }
 }
 
-/// Settles a choice of device and says where the work will run, if that was left open.
+/// Settles a choice of device. Where it was left open, the [terminal] says where the work runs once that begins.
 pub(super) fn choose(choice: device::DeviceChoice) -> Result<Device> {
     let (device, why_not) = device::choose(choice)?;
     if choice == device::DeviceChoice::Auto {
         match &device {
-            Device::Cuda(cuda) => log(format!("computing on {}", cuda.describe()?.name)),
+            Device::Cuda(cuda) => TERMINAL.log_once_begun(format!("computing on {}", cuda.describe()?.name)),
             Device::Cpu => {
                 let threads = rayon::current_num_threads();
                 let reason = why_not.map(|why| format!(" ({})", in_flags(&why.in_brief()))).unwrap_or_default();
-                log(format!("computing on the CPU with {threads} threads{reason}"));
+                TERMINAL.log_once_begun(format!("computing on the CPU with {threads} threads{reason}"));
             }
         }
     }

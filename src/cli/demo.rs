@@ -7,7 +7,7 @@ use super::terminal::log;
 use super::{INTERRUPTED, Outcome};
 use crate::error::Result;
 use crate::run::context::Context;
-use crate::run::demo::{Figure, demo};
+use crate::run::demo::{DemoFigure, demo};
 use crate::run::figures::Measure;
 
 /// Train and test on synthetic surfaces: takes about a minute, no data and no network
@@ -43,7 +43,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let [image, pixel, pro] = Measure::MAIN.map(Measure::name);
     let mut lines = vec![format!("{:<8} {:<8} {image:>12} {pixel:>12} {pro:>8}", "surface", "defects")];
     for f in &report.figures {
-        let Figure { surface, contrast, image_auroc, pixel_auroc, pro, .. } = f;
+        let DemoFigure { surface, contrast, image_auroc, pixel_auroc, pro, .. } = f;
         lines.push(format!("{surface:<8} {contrast:<8} {image_auroc:>12.4} {pixel_auroc:>12.4} {pro:>8.4}"));
     }
     lines.push(format!("\nlook at {}, and at report.html in each surface's run folder", report.overview));

@@ -36,7 +36,7 @@ pub(super) struct Args {
 
 /// What `predict --json` prints.
 #[derive(Serialize)]
-struct Report {
+struct PredictReport {
     predictions: Vec<Prediction>,
     failed: Vec<String>,
 }
@@ -57,7 +57,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     told?;
     let failed: Vec<String> = predictions.failed.iter().map(|error| in_flags(&error.to_string())).collect();
     if args.json {
-        print_json(&Report { predictions: predictions.done, failed: failed.clone() })?;
+        print_json(&PredictReport { predictions: predictions.done, failed: failed.clone() })?;
     }
     failed.iter().for_each(|message| log(format!("error: {message}")));
     Ok(if failed.is_empty() { Outcome::Fine } else { Outcome::Ended(ERROR) })

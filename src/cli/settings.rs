@@ -16,7 +16,7 @@ use crate::datasets::folder::FOLDER;
 use crate::datasets::outliers::kinds_of_outliers;
 use crate::error::{Error, Result};
 use crate::named::Named;
-use crate::run::settings::{Form, Group, Moved, SETTINGS, Setting, Settings};
+use crate::run::settings::{Moved, SETTINGS, Setting, SettingGroup, Settings, ValueForm};
 
 /// The argument that names a dataset.
 const DATASET: &str = "dataset";
@@ -119,34 +119,36 @@ impl<const SWEEP: bool> FromArgMatches for Choices<SWEEP> {
 
 /// A setting as a flag.
 fn arg(setting: &'static Setting) -> Arg {
-    let about = match setting.name {
-        "outliers" => format!("{}: {}", setting.about, kinds_of_outliers()),
-        _ => setting.about.to_string(),
+    let about = setting.about();
+    let about = match (setting.name, setting.switch) {
+        ("outliers", _) => format!("{about}: {}", kinds_of_outliers()),
+        (_, Some(false)) => format!("Leave out {}", about.replacen("The", "the", 1)),
+        _ => about.to_string(),
     };
     let arg = Arg::new(setting.name).long(setting.flag()).help(of_settings(&about));
     let arg = match setting.group {
         // First of all flags.
-        Group::Daily if setting.name == "data" => arg.display_order(0),
-        Group::Daily => arg,
-        Group::Anomalies => arg.help_heading("Anomalies"),
-        Group::Optimisation => arg.help_heading("Optimisation"),
-        Group::Heatmaps => arg.help_heading("Heatmaps"),
-        Group::Paper => arg.help_heading("Paper experiments"),
+        SettingGroup::Daily if setting.name == "data" => arg.display_order(0),
+        SettingGroup::Daily => arg,
+        SettingGroup::Anomalies => arg.help_heading("Anomalies"),
+        SettingGroup::Optimisation => arg.help_heading("Optimisation"),
+        SettingGroup::Heatmaps => arg.help_heading("Heatmaps"),
+        SettingGroup::Paper => arg.help_heading("Paper experiments"),
     };
     if setting.switch.is_some() {
         return arg.action(ArgAction::SetTrue);
     }
     let arg = arg.value_name(setting.placeholder).allow_negative_numbers(true);
     match setting.form {
-        Form::Bool => {
+        ValueForm::Bool => {
             arg.value_name("BOOL").value_parser(["true", "false"]).num_args(0..=1).default_missing_value("true")
         }
-        Form::Choice(words) => {
+        ValueForm::Choice(words) => {
             let values = words().into_iter().map(|(word, about)| possible(word, about));
             arg.value_parser(PossibleValuesParser::new(values))
         }
         // A text that is no value is refused before anything is done.
-        Form::Text => arg.value_parser(OsStringValueParser::new().try_map(move |text| {
+        ValueForm::Text => arg.value_parser(OsStringValueParser::new().try_map(move |text| {
             let text = text.into_string().map_err(|_| NOT_UNICODE.to_string())?;
             setting.read(&mut Settings::preset(FOLDER), &text).map(|()| text)
         })),
@@ -161,6 +163,7 @@ pub(super) fn with_defaults(command: Command, dataset: DatasetKind) -> Command {
             return arg;
         };
         let default = match (setting.text(&settings), setting.name, &dataset.home) {
+            (_, "class", _) if dataset.good_alone => return arg, // a folder has one class
             (Some(text), ..) => text,
             (None, "data", Some(home)) => home.path.to_string(),
             (None, ..) => return arg,

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::run::report::quoted;
-use crate::run::sweep::plan::Plan;
+use crate::run::sweep::plan::SweepPlan;
 
 /// Writes a job script into the sweep's folder and returns its path. Each task gets a GPU, or only cores.
-pub(super) fn write_slurm(plan: &Plan, folder: &Path, gpu: bool) -> Result<PathBuf> {
+pub(super) fn write_slurm(plan: &SweepPlan, folder: &Path, gpu: bool) -> Result<PathBuf> {
     files::create_folder(folder)?;
     let folder = folder.canonicalize().map_err(Error::io("find", folder))?;
     // In a comment of the script, what follows a line break would be a command.

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::printable::Printable;
 use crate::run::directory;
 use crate::run::report::quoted;
-use crate::run::sweep::plan::{Plan, Shard, unfinished};
+use crate::run::sweep::plan::{Shard, SweepPlan, unfinished};
 use crate::run::sweep::summary::Summary;
 use crate::run::sweep::work::work;
 use crate::run::sweep::{sum_up, tables};
@@ -66,7 +66,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         return show(&sum_up(&folder)?, &folder, json).map(|()| Outcome::Fine);
     }
     let out = out.ok_or_else(|| Error::setting("no folder for the sweep", "name one with --out DIR"))?;
-    let plan = Plan::new(choices.settings()?, &classes, seeds)?;
+    let plan = SweepPlan::new(choices.settings()?, &classes, seeds)?;
     plan.settings.check()?;
     check_place(&plan.settings, &out)?;
     if slurm {

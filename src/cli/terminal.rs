@@ -27,19 +27,21 @@ pub(super) fn log(message: impl Display) {
 /// Shows what it is told on standard error.
 #[derive(Default)]
 pub(super) struct Terminal {
-    tasks: Mutex<HashMap<String, Task>>,
+    /// What to say once the first task begins.
+    opening: Mutex<Vec<String>>,
+    tasks: Mutex<HashMap<String, ShownTask>>,
 }
 
 /// A task under way.
-struct Task {
+struct ShownTask {
     bar: Option<ProgressBar>,
     started: Instant,
     /// When its last plain line was written.
     told: Instant,
 }
 
-impl Task {
-    fn new(total: u64) -> Task {
+impl ShownTask {
+    fn new(total: u64) -> ShownTask {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = BARS.add(ProgressBar::new(total));
             let template = "{msg} {wide_bar} {percent}% {per_sec} {eta} left";
@@ -52,7 +54,7 @@ impl Task {
             bar
         });
         let now = Instant::now();
-        Task { bar, started: now, told: now }
+        ShownTask { bar, started: now, told: now }
     }
 
     /// Shows how it stands; on plain lines, every [`INTERVAL`].
@@ -71,15 +73,31 @@ impl Task {
     }
 }
 
+impl Terminal {
+    /// Keeps a message until the first task begins: by then, all that was asked for has been checked.
+    pub(super) fn log_once_begun(&self, message: String) {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+    }
+
+    /// The work begins.
+    pub(super) fn begin(&self) {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(log);
+    }
+}
+
 impl Observer for Terminal {
     fn observe(&self, event: Event) {
         let tasks = || self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Progress { task, done, total, detail } => {
-                tasks().entry(task.to_string()).or_insert_with(|| Task::new(total)).show(task, done, total, detail);
+                self.begin();
+                tasks()
+                    .entry(task.to_string())
+                    .or_insert_with(|| ShownTask::new(total))
+                    .show(task, done, total, detail);
             }
             Event::Finished { task, summary } => {
-                if let Some(Task { bar: Some(bar), .. }) = tasks().remove(task) {
+                if let Some(ShownTask { bar: Some(bar), .. }) = tasks().remove(task) {
                     bar.finish_and_clear();
                     BARS.remove(&bar);
                 }

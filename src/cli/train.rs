@@ -45,7 +45,7 @@ pub(super) struct Args {
 
 /// What `train --json` prints.
 #[derive(Serialize)]
-struct Report<'a> {
+struct TrainReport<'a> {
     run: String,
     interrupted: bool,
     epochs: u32,
@@ -76,7 +76,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let last = trained.history.last();
     let run = directory.path().to_string_lossy().into_owned();
     if json {
-        print_json(&Report {
+        print_json(&TrainReport {
             run,
             interrupted: trained.interrupted,
             epochs: trained.model.meta.epochs,

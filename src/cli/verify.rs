@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::common::{DeviceArg, print_json, print_lines};
+use super::common::{DeviceArg, print_json, print_lines, terminal};
 use super::{CHECK_FAILED, Outcome};
 use crate::error::Result;
 use crate::run::verify::{self, Check, CheckCounts, CheckOutcome, VerifyOptions};
@@ -24,7 +24,7 @@ pub(super) struct Args {
 
 /// What `verify --json` prints.
 #[derive(Serialize)]
-struct Report {
+struct VerifyReport {
     summary: CheckCounts,
     checks: Vec<Check>,
 }
@@ -33,6 +33,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let mut checks = Vec::new();
     let summary = verify::verify(&VerifyOptions { golden: args.golden, device }, &mut |check: &Check| {
+        terminal().begin();
         if args.json {
             checks.push(check.clone());
         } else {
@@ -42,7 +43,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     })?;
     let failed = summary.failed > 0;
     if args.json {
-        print_json(&Report { summary, checks })?;
+        print_json(&VerifyReport { summary, checks })?;
     } else {
         print_lines(&format!("{} passed, {} failed, {} skipped", summary.passed, summary.failed, summary.skipped))?;
     }

@@ -17,7 +17,7 @@ use crate::rng::{Purpose, Stream};
 mod offline;
 mod sample;
 
-use sample::Scratch;
+use sample::SampleScratch;
 
 /// What a training set is made of. All images have the raw side and the channels of the preprocessing.
 #[derive(Clone, Debug)]
@@ -269,16 +269,17 @@ impl TrainingSet {
         let (n, map_len) = (samples.len(), p.side * p.side);
         assert_eq!((inputs.len(), labels.len()), (n * p.input_len(), n));
         let images = inputs.par_chunks_mut(p.input_len()).zip(labels).zip(samples);
-        let one = |scratch: &mut Scratch, (((input, label), &sample), map): (((&mut [f32], &mut f32), &u32), _)| {
+        let one = |scratch: &mut SampleScratch,
+                   (((input, label), &sample), map): (((&mut [f32], &mut f32), &u32), _)| {
             *label = self.fill_one(scratch, epoch, sample, input, map)?;
             Ok(())
         };
         match maps {
             Some(maps) => {
                 assert_eq!(maps.len(), n * map_len);
-                images.zip(maps.par_chunks_mut(map_len).map(Some)).try_for_each_init(Scratch::default, one)
+                images.zip(maps.par_chunks_mut(map_len).map(Some)).try_for_each_init(SampleScratch::default, one)
             }
-            None => images.zip((0..n).into_par_iter().map(|_| None)).try_for_each_init(Scratch::default, one),
+            None => images.zip((0..n).into_par_iter().map(|_| None)).try_for_each_init(SampleScratch::default, one),
         }
     }
 

@@ -12,36 +12,36 @@ const PLANE: usize = SIDE * SIDE;
 
 /// The label bytes that a record begins with; the last one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Labels {
+pub(crate) enum CifarLabels {
     /// CIFAR-10.
     One,
     /// CIFAR-100.
     CoarseAndFine,
 }
 
-impl Labels {
+impl CifarLabels {
     fn bytes(self) -> usize {
         match self {
-            Labels::One => 1,
-            Labels::CoarseAndFine => 2,
+            CifarLabels::One => 1,
+            CifarLabels::CoarseAndFine => 2,
         }
     }
 
     fn set(self) -> &'static str {
         match self {
-            Labels::One => "CIFAR-10",
-            Labels::CoarseAndFine => "CIFAR-100",
+            CifarLabels::One => "CIFAR-10",
+            CifarLabels::CoarseAndFine => "CIFAR-100",
         }
     }
 }
 
 /// Reads a file of records: RGB images and labels.
-pub(crate) fn read(path: &Path, labels: Labels) -> Result<(Images, Vec<u8>)> {
+pub(crate) fn read(path: &Path, labels: CifarLabels) -> Result<(Images, Vec<u8>)> {
     parse(&files::read(path)?, labels, path)
 }
 
 /// Images and labels of a file's bytes; `path` is for messages.
-pub(crate) fn parse(bytes: &[u8], labels: Labels, path: &Path) -> Result<(Images, Vec<u8>)> {
+pub(crate) fn parse(bytes: &[u8], labels: CifarLabels, path: &Path) -> Result<(Images, Vec<u8>)> {
     let (head, set) = (labels.bytes(), labels.set());
     let record = head + 3 * PLANE;
     if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
@@ -70,19 +70,19 @@ pub(crate) mod tests {
     #[test]
     fn planes_become_pixels() {
         let bytes = [record(&[1, 7], [10, 20, 30]), record(&[0, 99], [1, 2, 3])].concat();
-        let (images, labels) = parse(&bytes, Labels::CoarseAndFine, Path::new("x")).unwrap();
+        let (images, labels) = parse(&bytes, CifarLabels::CoarseAndFine, Path::new("x")).unwrap();
         assert_eq!((images.count, labels), (2, vec![7, 99]));
         assert_eq!(images.image(0)[..6], [10, 20, 30, 10, 20, 30]);
         assert_eq!(images.image(1)[3 * PLANE - 3..], [1, 2, 3]);
-        let message = parse(&bytes[1..], Labels::CoarseAndFine, Path::new("cut.bin")).unwrap_err().to_string();
+        let message = parse(&bytes[1..], CifarLabels::CoarseAndFine, Path::new("cut.bin")).unwrap_err().to_string();
         assert!(message.starts_with("cut.bin: ") && message.contains("whole file of CIFAR-100"), "{message}");
     }
 
     proptest::proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..8000)) {
-            let _ = parse(&bytes, Labels::CoarseAndFine, Path::new("x"));
-            let _ = parse(&bytes, Labels::One, Path::new("x"));
+            let _ = parse(&bytes, CifarLabels::CoarseAndFine, Path::new("x"));
+            let _ = parse(&bytes, CifarLabels::One, Path::new("x"));
         }
     }
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::data::image_source::ImageSource;
-use crate::data::interpret::Scratch;
+use crate::data::interpret::TransformScratch;
 use crate::data::pipeline::{Preprocessing, Transform};
 use crate::error::{Error, Result};
 
@@ -60,7 +60,7 @@ fn per_image<T: Copy + Send + Sync>(
         .par_chunks_mut(channels)
         .enumerate()
         .map_init(
-            || (Scratch::default(), vec![0; images.image_len()], vec![0.0; unscaled.input_len()]),
+            || (TransformScratch::default(), vec![0; images.image_len()], vec![0.0; unscaled.input_len()]),
             |(scratch, image, buffer), (i, results)| {
                 images.read(i, image)?;
                 unscaled.test_with(scratch, image, buffer);
@@ -83,7 +83,7 @@ mod tests {
     use crate::data::images::Images;
     use crate::data::pipeline::PipelineKind;
     use crate::data::resize_mode::ResizeMode;
-    use crate::datasets::dataset::{Dataset, Source};
+    use crate::datasets::dataset::{Dataset, DatasetSource};
     use crate::datasets::fmnist::{DEBIAN, FMNIST};
     use std::io::Write;
     use std::path::{Path, PathBuf};
@@ -129,7 +129,7 @@ mod tests {
             let _ = writeln!(std::io::stderr(), "skipped: there is no {DEBIAN}");
             return;
         }
-        let set = Dataset::load(&Source::new(FMNIST, named.as_deref(), 28, 1)).unwrap();
+        let set = Dataset::load(&DatasetSource::new(FMNIST, named.as_deref(), 28, 1)).unwrap();
         let published: [(f64, f64); 10] = [
             (-2.68124, 24.85431),
             (-2.57786, 11.1698),

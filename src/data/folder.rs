@@ -322,7 +322,7 @@ fn relative_name(path: &Path, root: &Path) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::datasets::dataset::{Dataset, Source};
+    use crate::datasets::dataset::{Dataset, DatasetSource};
     use crate::datasets::folder::FOLDER;
     use image::GrayImage;
 
@@ -348,7 +348,7 @@ pub(crate) mod tests {
     }
 
     fn load(root: &Path) -> Result<Dataset> {
-        Dataset::load(&Source::new(FOLDER, Some(root), 16, 3))
+        Dataset::load(&DatasetSource::new(FOLDER, Some(root), 16, 3))
     }
 
     #[test]
@@ -375,7 +375,7 @@ pub(crate) mod tests {
         let set = load(&flat).unwrap();
         assert_eq!((set.train.images.count(), set.test.images.count()), (2, 0));
         assert_eq!(set.train.names[0], "000.png");
-        let message = Dataset::load_test(&Source::new(FOLDER, Some(&flat), 16, 3)).unwrap_err().to_string();
+        let message = Dataset::load_test(&DatasetSource::new(FOLDER, Some(&flat), 16, 3)).unwrap_err().to_string();
         assert!(message.contains("no test images") && message.contains("DIR/test/good"), "{message}");
         save(&flat, "test/good/5.png", (4, 4), 0);
         save(&flat, "test/dent/6.png", (4, 4), 0);
@@ -418,7 +418,7 @@ pub(crate) mod tests {
         let message = load(dir.path()).unwrap_err().to_string();
         let words = ["0005.png: not a readable image", "as are 1 more of 4 images", "`skip_broken`"];
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
-        let source = Source { skip_broken: true, ..Source::new(FOLDER, Some(dir.path()), 16, 3) };
+        let source = DatasetSource { skip_broken: true, ..DatasetSource::new(FOLDER, Some(dir.path()), 16, 3) };
         let set = Dataset::load(&source).unwrap();
         assert_eq!(set.train.names, ["train/good/000.png", "train/good/001.JPG"]);
         assert_eq!(set.train.images.held().unwrap().image(1)[0], 2);
@@ -429,7 +429,7 @@ pub(crate) mod tests {
         let whole = fs::read(dir.path().join("test/hole/007.png")).unwrap();
         fs::write(dir.path().join("train/good/0009.png"), &whole[..whole.len() - 20]).unwrap();
         let raw = Raw { hold: crate::data::image_source::Hold::Never, ..source.raw };
-        let files = Dataset::load(&Source { raw, ..source }).unwrap();
+        let files = Dataset::load(&DatasetSource { raw, ..source }).unwrap();
         assert_eq!(files.train.names, set.train.names);
         assert!(files.train.images.held().is_none() && files.train.notes[0].starts_with("skipped 3 of 5 images"));
     }

@@ -7,7 +7,8 @@ use image::DynamicImage;
 use crate::data::images::{Images, upper_byte};
 use crate::error::{Error, Result};
 
-/// An image in memory that is not copied: grey or RGB, 8 or 16 bits a sample, rows from the top, channels innermost.
+/// An image in memory that is not copied: grey or RGB, 8 or 16 bits a sample, rows from the top, channels innermost. Its samples are a
+/// slice, or a `Vec`, which it then owns.
 #[derive(Clone, Debug)]
 pub struct ImageView<'a> {
     height: usize,
@@ -30,23 +31,23 @@ impl<'a> ImageView<'a> {
     ///
     /// # Errors
     /// Where there is no pixel, or `samples` are fewer.
-    pub fn grey8(samples: &'a [u8], height: usize, width: usize) -> Result<ImageView<'a>> {
+    pub fn grey8(samples: impl Into<Cow<'a, [u8]>>, height: usize, width: usize) -> Result<ImageView<'a>> {
         ImageView { height, width, channels: 1, stride: width, samples: Samples::U8(samples.into()) }.checked()
     }
 
     /// Red, green and blue of 8 bits, `height * width * 3` values. Errors as of [`ImageView::grey8`].
-    pub fn rgb8(samples: &'a [u8], height: usize, width: usize) -> Result<ImageView<'a>> {
+    pub fn rgb8(samples: impl Into<Cow<'a, [u8]>>, height: usize, width: usize) -> Result<ImageView<'a>> {
         let stride = width.saturating_mul(3);
         ImageView { height, width, channels: 3, stride, samples: Samples::U8(samples.into()) }.checked()
     }
 
     /// Grey values of 16 bits, rounded to 8 as the crate `image` does. Errors as of [`ImageView::grey8`].
-    pub fn grey16(samples: &'a [u16], height: usize, width: usize) -> Result<ImageView<'a>> {
+    pub fn grey16(samples: impl Into<Cow<'a, [u16]>>, height: usize, width: usize) -> Result<ImageView<'a>> {
         ImageView { height, width, channels: 1, stride: width, samples: Samples::U16(samples.into()) }.checked()
     }
 
     /// Red, green and blue of 16 bits, rounded to 8 as the crate `image` does. Errors as of [`ImageView::grey8`].
-    pub fn rgb16(samples: &'a [u16], height: usize, width: usize) -> Result<ImageView<'a>> {
+    pub fn rgb16(samples: impl Into<Cow<'a, [u16]>>, height: usize, width: usize) -> Result<ImageView<'a>> {
         let stride = width.saturating_mul(3);
         ImageView { height, width, channels: 3, stride, samples: Samples::U16(samples.into()) }.checked()
     }
@@ -67,6 +68,14 @@ impl<'a> ImageView<'a> {
     /// Columns.
     pub fn width(&self) -> usize {
         self.width
+    }
+
+    /// Bytes of its samples.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.samples {
+            Samples::U8(samples) => samples.len(),
+            Samples::U16(samples) => size_of_val(&**samples),
+        }
     }
 
     /// The same, if there is an image and all of it.
@@ -150,7 +159,7 @@ mod tests {
             let message = view.unwrap_err().to_string();
             assert!(message.contains(words), "{message}");
         };
-        says(ImageView::grey8(&[], 0, 3), "0×3 pixels");
+        says(ImageView::grey8(Vec::new(), 0, 3), "0×3 pixels");
         says(
             ImageView::rgb8(&[0; 17], 2, 3),
             "17 samples for an RGB image of 2×3 pixels (height × width), which takes 18",

@@ -18,7 +18,7 @@ use crate::steps::blur::reflect;
 
 /// Memory that a thread reuses from image to image.
 #[derive(Default)]
-pub(crate) struct Scratch {
+pub(crate) struct TransformScratch {
     image: Vec<u8>,
     mask: Vec<u8>,
     spare: Vec<u8>,
@@ -36,7 +36,7 @@ struct Random {
 impl Preprocessing {
     /// Turns one raw image (`raw_side² · channels` bytes) into an input (`side² · channels` floats, NHWC).
     pub fn apply_test(&self, image: &[u8], out: &mut [f32]) {
-        self.test_with(&mut Scratch::default(), image, out);
+        self.test_with(&mut TransformScratch::default(), image, out);
     }
 
     /// Turns the raw images of a range into inputs, in parallel: `range.len() · side² · channels` floats.
@@ -44,7 +44,9 @@ impl Preprocessing {
         assert_eq!(out.len(), range.len() * self.input_len());
         out.par_chunks_mut(self.input_len())
             .zip(range)
-            .for_each_init(Scratch::default, |scratch, (out, i)| self.test_with(scratch, images.image(i), out));
+            .for_each_init(TransformScratch::default, |scratch, (out, i)| {
+                self.test_with(scratch, images.image(i), out)
+            });
     }
 
     /// Turns one raw image into a training input with the augmentation of (`seed`, `epoch`, `sample`). A ground-truth map, if
@@ -58,11 +60,11 @@ impl Preprocessing {
         sample: u32,
         out: &mut [f32],
     ) {
-        self.train_with(&mut Scratch::default(), image, mask, (seed, epoch, sample), out);
+        self.train_with(&mut TransformScratch::default(), image, mask, (seed, epoch, sample), out);
     }
 
     /// [`Preprocessing::apply_test`] with memory to reuse.
-    pub(crate) fn test_with(&self, scratch: &mut Scratch, image: &[u8], out: &mut [f32]) {
+    pub(crate) fn test_with(&self, scratch: &mut TransformScratch, image: &[u8], out: &mut [f32]) {
         // A checked test list draws nothing.
         let unused = Stream::new(0, Purpose::Augment, 0, 0);
         let random = Random { draws: unused.draws(), noise: unused };
@@ -72,7 +74,7 @@ impl Preprocessing {
     /// [`Preprocessing::apply_train`] with memory to reuse.
     pub(crate) fn train_with(
         &self,
-        scratch: &mut Scratch,
+        scratch: &mut TransformScratch,
         image: &[u8],
         mask: Option<(&[u8], &mut [f32])>,
         (seed, epoch, sample): (u64, u32, u32),
@@ -86,7 +88,7 @@ impl Preprocessing {
     fn run(
         &self,
         list: &[Transform],
-        scratch: &mut Scratch,
+        scratch: &mut TransformScratch,
         image: &[u8],
         mask: Option<(&[u8], &mut [f32])>,
         Random { mut draws, noise }: Random,
@@ -149,7 +151,7 @@ impl Preprocessing {
 
 /// An image as bytes, and its mask, on their way through the geometric transforms. An absent mask is empty.
 struct Canvas<'a> {
-    scratch: &'a mut Scratch,
+    scratch: &'a mut TransformScratch,
     channels: usize,
     side: usize,
 }
@@ -230,7 +232,7 @@ impl Canvas<'_> {
 
     /// Builds image and mask anew: the pixel at (y, x) comes from (`row(y)`, `column(x)`), or is 0 where there is none.
     fn gather(&mut self, side: usize, row: impl Fn(usize) -> Option<usize>, column: impl Fn(usize) -> Option<usize>) {
-        let Scratch { image, mask, spare, .. } = &mut *self.scratch;
+        let TransformScratch { image, mask, spare, .. } = &mut *self.scratch;
         for (plane, channels) in [(image, self.channels), (mask, 1)] {
             if plane.is_empty() {
                 continue;

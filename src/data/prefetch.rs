@@ -42,12 +42,12 @@ pub struct Items<T> {
 
 /// What the two threads share.
 struct Queue<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<QueueState<T>>,
     changed: Condvar,
     limit: usize,
 }
 
-struct State<T> {
+struct QueueState<T> {
     ready: std::collections::VecDeque<(usize, T)>,
     /// Bytes of what is in the making, ready or in use; of the latter alone.
     taken: usize,
@@ -62,7 +62,7 @@ struct Making<T>(Arc<Queue<T>>);
 
 impl<T> Items<T> {
     fn new(limit: usize) -> (Items<T>, Making<T>) {
-        let state = State { ready: Default::default(), taken: 0, in_use: 0, ended: false, unwanted: false };
+        let state = QueueState { ready: Default::default(), taken: 0, in_use: 0, ended: false, unwanted: false };
         let queue = Arc::new(Queue { state: Mutex::new(state), changed: Condvar::new(), limit });
         (Items { queue: queue.clone(), maker: None }, Making(queue))
     }
@@ -70,7 +70,7 @@ impl<T> Items<T> {
 
 impl<T> Queue<T> {
     /// Changes the state, and waits before where `wait` says so.
-    fn change<R>(&self, wait: impl Fn(&State<T>) -> bool, change: impl FnOnce(&mut State<T>) -> R) -> R {
+    fn change<R>(&self, wait: impl Fn(&QueueState<T>) -> bool, change: impl FnOnce(&mut QueueState<T>) -> R) -> R {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.changed.wait_while(state, |state| wait(state)).unwrap_or_else(PoisonError::into_inner);
         let result = change(&mut state);
@@ -83,7 +83,7 @@ impl<T> Making<T> {
     fn fill<F: FnOnce() -> T>(self, jobs: impl Iterator<Item = Job<F>>) {
         let Making(queue) = &self;
         for Job { bytes, make } in jobs {
-            let full = |state: &State<T>| !state.unwanted && state.taken > 0 && state.taken + bytes > queue.limit;
+            let full = |state: &QueueState<T>| !state.unwanted && state.taken > 0 && state.taken + bytes > queue.limit;
             let unwanted = queue.change(full, |state| {
                 state.taken += bytes;
                 state.unwanted

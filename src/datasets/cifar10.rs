@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use super::preset::Preset;
-use super::recipe::{ImageNoise, Recipe, View};
+use super::recipe::{ImageNoise, Recipe, SeenPart};
 use super::spec::{DatasetKind, DatasetReader, DatasetSpec, OutlierImages, OutlierSpec, missing, words};
-use crate::data::cifar::{self, Labels, SIDE};
+use crate::data::cifar::{self, CifarLabels, SIDE};
 use crate::data::decode::read_image;
 use crate::data::images::Images;
 use crate::data::pipeline::Transform;
@@ -35,7 +35,7 @@ pub const CIFAR10: DatasetKind = DatasetKind::new(&DatasetSpec {
 pub const SMALL_PHOTOGRAPHS: Recipe = Recipe {
     resize: |_| ResizeMode::Squash,
     raw_side: 224,
-    view: View::Whole,
+    view: SeenPart::Whole,
     augment: |to| {
         to.then_whole(match to.kind.normalises_contrast() {
             true => vec![Transform::PadCrop { pad: 4 }, Transform::Flip],
@@ -88,7 +88,7 @@ fn read(root: &Path, part: Part) -> Result<(Images, Vec<u8>)> {
     };
     if let Some(folder) = folder_with("bin") {
         complete(&folder, "bin")?;
-        return join(names.iter().map(|name| cifar::read(&folder.join(format!("{name}.bin")), Labels::One)));
+        return join(names.iter().map(|name| cifar::read(&folder.join(format!("{name}.bin")), CifarLabels::One)));
     }
     let Some(folder) = folder_with("png") else {
         return Err(missing(root, format!("holds neither {0}.bin nor {0}.png of CIFAR-10", names[0]), TREE));
@@ -130,11 +130,11 @@ fn sheet(path: &PathBuf) -> Result<Images> {
 mod tests {
     use super::*;
     use crate::data::cifar::tests::record;
-    use crate::datasets::dataset::{Dataset, Source};
+    use crate::datasets::dataset::{Dataset, DatasetSource};
     use std::fs;
 
     fn load(root: &Path) -> Result<Dataset> {
-        Dataset::load(&Source { class: "ship", ..Source::new(CIFAR10, Some(root), 32, 3) })
+        Dataset::load(&DatasetSource { class: "ship", ..DatasetSource::new(CIFAR10, Some(root), 32, 3) })
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::cifar10::SMALL_PHOTOGRAPHS;
 use super::preset::Preset;
 use super::spec::{DatasetKind, DatasetReader, DatasetSpec, OutlierImages, OutlierSpec, missing, words};
-use crate::data::cifar::{self, Labels};
+use crate::data::cifar::{self, CifarLabels};
 use crate::data::images::Images;
 use crate::data::split::{Part, Query, Split};
 use crate::error::Result;
@@ -62,7 +62,7 @@ fn read(root: &Path, part: Part) -> Result<(Images, Vec<u8>)> {
     let name = format!("{}.bin", part.name());
     let candidates: [PathBuf; 3] = [root.to_path_buf(), root.join(&name), root.join("cifar-100-binary").join(&name)];
     match candidates.iter().find(|path| path.is_file()) {
-        Some(path) => cifar::read(path, Labels::CoarseAndFine),
+        Some(path) => cifar::read(path, CifarLabels::CoarseAndFine),
         None => Err(missing(root, format!("holds no {name} of CIFAR-100's binary version"), TREE)),
     }
 }

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::preset::Preset;
-use super::recipe::{ImageNoise, Recipe, View};
+use super::recipe::{ImageNoise, Recipe, SeenPart};
 use super::spec::{DatasetKind, DatasetReader, DatasetSpec, missing};
 use crate::data::folder::{self, Truth};
 use crate::data::pipeline::{PipelineKind, Transform};
@@ -30,7 +30,7 @@ pub(crate) const CUSTOM: DatasetKind = DatasetKind::new(&DatasetSpec {
             false => ResizeMode::ShortSide,
         },
         raw_side: 248,
-        view: View::Centre,
+        view: SeenPart::Centre,
         augment: |to| match to.kind == PipelineKind::Aug1Masks {
             true => vec![to.crop_or_whole(), Transform::Flip, to.jitter_all(0.01)],
             false => [vec![to.jitter_all(0.01), Transform::Flip], to.crop()].concat(),
@@ -131,10 +131,10 @@ fn has_normal(root: &Path, class: &str) -> bool {
 mod tests {
     use super::*;
     use crate::data::folder::tests::save;
-    use crate::datasets::dataset::{Dataset, Source};
+    use crate::datasets::dataset::{Dataset, DatasetSource};
 
     fn load(root: &Path, class: &str) -> Result<Dataset> {
-        Dataset::load(&Source { class, anomalies: true, ..Source::new(CUSTOM, Some(root), 8, 1) })
+        Dataset::load(&DatasetSource { class, anomalies: true, ..DatasetSource::new(CUSTOM, Some(root), 8, 1) })
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(crate) struct Dataset {
 
 /// Which images to load, and in which shape.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Source<'a> {
+pub(crate) struct DatasetSource<'a> {
     pub kind: DatasetKind,
     /// The folder or file of the dataset; None for one that is found by itself.
     pub data: Option<&'a Path>,
@@ -41,36 +41,36 @@ pub(crate) struct Source<'a> {
     pub skip_broken: bool,
 }
 
-impl<'a> Source<'a> {
+impl<'a> DatasetSource<'a> {
     /// The first class of a dataset, its normal images to learn from, without masks, in as much memory as there is.
-    pub(crate) fn new(kind: DatasetKind, data: Option<&'a Path>, side: usize, channels: usize) -> Source<'a> {
+    pub(crate) fn new(kind: DatasetKind, data: Option<&'a Path>, side: usize, channels: usize) -> DatasetSource<'a> {
         let form = RawForm { side, channels, resize: (kind.recipe.resize)(PipelineKind::None) };
         let raw = Raw { form, hold: Hold::Auto };
-        Source { kind, data, class: "0", raw, normal: true, anomalies: false, skip_broken: false }
+        DatasetSource { kind, data, class: "0", raw, normal: true, anomalies: false, skip_broken: false }
     }
 
-    fn open(&self) -> Result<Task<'a>> {
+    fn open(&self) -> Result<LocatedDataset<'a>> {
         let root = root(self.kind, self.data)?;
         let reader = self.kind.reader;
         let classes = reader.classes(&root)?;
         let class = class_index(&classes, self.class)?;
         let labels = reader.labels(&root, &classes, class)?;
-        Ok(Task { source: *self, root, class: classes[usize::from(class)].clone(), labels })
+        Ok(LocatedDataset { source: *self, root, class: classes[usize::from(class)].clone(), labels })
     }
 }
 
 /// A dataset with the class that the task is about, before its images are read.
-struct Task<'a> {
-    source: Source<'a>,
+struct LocatedDataset<'a> {
+    source: DatasetSource<'a>,
     root: PathBuf,
     class: String,
     labels: Labels,
 }
 
-impl Task<'_> {
+impl LocatedDataset<'_> {
     fn read(&self, part: Part) -> Result<Split> {
-        let Task { source, root, class, labels } = self;
-        let Source { kind, raw, normal, anomalies, skip_broken, .. } = *source;
+        let LocatedDataset { source, root, class, labels } = self;
+        let DatasetSource { kind, raw, normal, anomalies, skip_broken, .. } = *source;
         kind.reader.read(&Query { root, class, labels, part, raw, normal, anomalies, skip_broken })
     }
 
@@ -86,7 +86,7 @@ impl Task<'_> {
 
 impl Dataset {
     /// Loads both splits. A dataset that is one file is the training split.
-    pub(crate) fn load(source: &Source) -> Result<Dataset> {
+    pub(crate) fn load(source: &DatasetSource) -> Result<Dataset> {
         let task = source.open()?;
         let train = task.read(Part::Train)?;
         let test = if task.root.is_file() { task.empty() } else { task.read(Part::Test)? };
@@ -94,7 +94,7 @@ impl Dataset {
     }
 
     /// The same with an empty training split, for evaluation. A dataset that is one file is the test split here.
-    pub(crate) fn load_test(source: &Source) -> Result<Dataset> {
+    pub(crate) fn load_test(source: &DatasetSource) -> Result<Dataset> {
         let task = source.open()?;
         let test = task.read(Part::Test)?;
         if test.images.count() == 0 {
@@ -177,7 +177,7 @@ mod tests {
     use std::fs;
 
     fn load(kind: DatasetKind, data: &Path, class: &str, (side, channels): (usize, usize)) -> Result<Dataset> {
-        Dataset::load(&Source { class, ..Source::new(kind, Some(data), side, channels) })
+        Dataset::load(&DatasetSource { class, ..DatasetSource::new(kind, Some(data), side, channels) })
     }
 
     fn write_idx(dir: &Path, stem: &str, labels: &[u8]) {
@@ -203,7 +203,7 @@ mod tests {
         assert!(message.contains("class 10 does not exist") && message.contains("8 bag"), "{message}");
         let large = load(MNIST, dir.path(), "0", (32, 3)).unwrap();
         assert_eq!(large.train.images.load(&[2]).unwrap().pixels, [20; 32 * 32 * 3]);
-        let test = Dataset::load_test(&Source::new(MNIST, Some(dir.path()), 28, 1)).unwrap();
+        let test = Dataset::load_test(&DatasetSource::new(MNIST, Some(dir.path()), 28, 1)).unwrap();
         assert_eq!((test.train.images.count(), test.test.images.count()), (0, 1));
     }
 
@@ -214,11 +214,11 @@ mod tests {
         images[16 + 1] = 200; // stored row 0, column 1
         fs::write(dir.path().join("emnist-letters-test-images-idx3-ubyte"), images).unwrap();
         fs::write(dir.path().join("emnist-letters-test-labels-idx1-ubyte"), idx_labels(&[26])).unwrap();
-        let set = Dataset::load_test(&Source::new(EMNIST, Some(dir.path()), 28, 1)).unwrap();
+        let set = Dataset::load_test(&DatasetSource::new(EMNIST, Some(dir.path()), 28, 1)).unwrap();
         assert_eq!(set.test.images.load(&[0]).unwrap().pixels[28], 200);
         assert_eq!(set.class_names[usize::from(set.test.classes[0])], "z");
         fs::write(dir.path().join("emnist-letters-test-labels-idx1-ubyte"), idx_labels(&[0])).unwrap();
-        assert!(Dataset::load_test(&Source::new(EMNIST, Some(dir.path()), 28, 1)).is_err());
+        assert!(Dataset::load_test(&DatasetSource::new(EMNIST, Some(dir.path()), 28, 1)).is_err());
     }
 
     #[test]
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn missing_data_is_explained() {
         let says = |kind, path: Option<&str>, words: &str| {
-            let source = Source::new(kind, path.map(Path::new), 28, 1);
+            let source = DatasetSource::new(kind, path.map(Path::new), 28, 1);
             let message = Dataset::load(&source).unwrap_err().to_string();
             assert!(message.contains(words), "{message}");
         };

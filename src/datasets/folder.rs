@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::mvtec;
 use super::preset::Preset;
-use super::recipe::{ImageNoise, Recipe, View};
+use super::recipe::{ImageNoise, Recipe, SeenPart};
 use super::spec::{DatasetKind, DatasetReader, DatasetSpec, OutlierImages, OutlierSpec, missing};
 use crate::data::folder::{self, Listed};
 use crate::data::jitter::Amounts;
@@ -31,7 +31,7 @@ pub const FOLDER: DatasetKind = DatasetKind::new(&DatasetSpec {
     recipe: Recipe {
         resize: |_| ResizeMode::Squash,
         raw_side: 224,
-        view: View::Whole,
+        view: SeenPart::Whole,
         augment: |to| {
             // Shifted with mirrored borders instead of cropped: the net sees the texture at the scale, and the borders as whole, as it
             // will in testing.

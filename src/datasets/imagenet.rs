@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::preset::Preset;
-use super::recipe::{IMAGENET_MOMENTS, ImageNoise, Recipe, View};
+use super::recipe::{IMAGENET_MOMENTS, ImageNoise, Recipe, SeenPart};
 use super::spec::{DatasetKind, DatasetReader, DatasetSpec, OutlierImages, OutlierSpec, missing};
 use crate::data::folder::{self, Listed};
 use crate::data::pipeline::Transform;
@@ -25,7 +25,7 @@ pub const IMAGENET: DatasetKind = DatasetKind::new(&DatasetSpec {
     recipe: Recipe {
         resize: |_| ResizeMode::ShortSide,
         raw_side: 256,
-        view: View::Centre,
+        view: SeenPart::Centre,
         augment: |to| [vec![to.jitter_all(0.01), Transform::Flip], to.crop()].concat(),
         noise: ImageNoise::Plain { std: 0.001 },
         mean_std: Some(IMAGENET_MOMENTS),
@@ -147,7 +147,7 @@ fn is_id(name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::data::folder::tests::save;
-    use crate::datasets::dataset::{Dataset, Source};
+    use crate::datasets::dataset::{Dataset, DatasetSource};
     use crate::datasets::pascalvoc::PASCALVOC;
     use std::collections::HashSet;
     use std::fs;
@@ -169,11 +169,11 @@ mod tests {
             save(dir.path(), &format!("val/{id}/b.png"), (4, 4), 100 + i as u8);
         }
         save(dir.path(), "train/n01440764/tench.png", (4, 4), 0);
-        let source = Source::new(IMAGENET, Some(dir.path()), 4, 3);
-        let set = Dataset::load(&Source { class: "american Alligator", ..source }).unwrap();
+        let source = DatasetSource::new(IMAGENET, Some(dir.path()), 4, 3);
+        let set = Dataset::load(&DatasetSource { class: "american Alligator", ..source }).unwrap();
         assert_eq!((set.normal, set.train.classes.as_slice(), set.test.images.count()), (3, &[3][..], 30));
         assert_eq!(set.train.images.held().unwrap().image(0)[0], 3, "the normal class alone is read");
-        let all = Dataset::load(&Source { anomalies: true, ..source }).unwrap();
+        let all = Dataset::load(&DatasetSource { anomalies: true, ..source }).unwrap();
         assert_eq!((all.train.images.count(), all.anomalous().len()), (30, 29));
         fs::rename(dir.path().join("val"), dir.path().join("test")).unwrap();
         assert_eq!(Dataset::load_test(&source).unwrap().test.images.held().unwrap().image(29)[0], 129);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::preset::Preset;
-use super::recipe::{ImageNoise, Recipe, View};
+use super::recipe::{ImageNoise, Recipe, SeenPart};
 use super::spec::{DatasetKind, DatasetReader, DatasetSpec, OutlierImages, OutlierSpec};
 use crate::data::idx;
 use crate::data::images::Images;
@@ -31,7 +31,7 @@ pub const MNIST: DatasetKind = DatasetKind::new(&DatasetSpec {
 pub const SMALL_GREY: Recipe = Recipe {
     resize: |_| ResizeMode::Squash,
     raw_side: 224,
-    view: View::Whole,
+    view: SeenPart::Whole,
     augment: |to| {
         to.then_whole(match to.kind.normalises_contrast() {
             true => vec![Transform::PadCrop { pad: 2 }, Transform::Flip],

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::preset::Preset;
-use super::recipe::{ImageNoise, Recipe, View};
+use super::recipe::{ImageNoise, Recipe, SeenPart};
 use super::spec::{DatasetKind, DatasetReader, DatasetSpec, OutlierImages, OutlierSpec, missing};
 use crate::data::folder::{self, Listed, Truth};
 use crate::data::jitter::Amounts;
@@ -30,7 +30,7 @@ pub const MVTEC: DatasetKind = DatasetKind::new(&DatasetSpec {
     recipe: Recipe {
         resize: |_| ResizeMode::FloorNearest,
         raw_side: 240,
-        view: View::Whole,
+        view: SeenPart::Whole,
         augment: |to| {
             let faint = to.jitter(Amounts { brightness: 0.005, ..Amounts::all(0.0005) });
             let colours = Transform::Choice { first: vec![to.jitter_all(0.04)], second: vec![faint] };
@@ -194,7 +194,7 @@ fn own_name(folder: &Path) -> String {
 mod tests {
     use super::*;
     use crate::data::folder::tests::save;
-    use crate::datasets::dataset::{Dataset, Source, known_classes};
+    use crate::datasets::dataset::{Dataset, DatasetSource, known_classes};
 
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -210,8 +210,8 @@ mod tests {
     }
 
     fn load(root: &Path, class: &str) -> Result<Dataset> {
-        let source = Source::new(MVTEC, Some(root), 8, 1);
-        Dataset::load(&Source { class, anomalies: true, ..source })
+        let source = DatasetSource::new(MVTEC, Some(root), 8, 1);
+        Dataset::load(&DatasetSource { class, anomalies: true, ..source })
     }
 
     #[test]
@@ -266,7 +266,7 @@ mod tests {
         save(&root, "train_maps/dent/1.png", (8, 8), 200);
         let set = load(&root, "0").unwrap();
         assert!(!set.train.masks[0].as_ref().unwrap().any() && set.train.masks[1].as_ref().unwrap().any());
-        let unasked = Dataset::load(&Source::new(MVTEC, Some(&root), 8, 1)).unwrap();
+        let unasked = Dataset::load(&DatasetSource::new(MVTEC, Some(&root), 8, 1)).unwrap();
         assert_eq!(unasked.train.classes, [0]);
     }
 }

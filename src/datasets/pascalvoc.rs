@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::imagenet;
 use super::preset::Preset;
-use super::recipe::{ImageNoise, Moments, Recipe, View};
+use super::recipe::{ImageNoise, Moments, Recipe, SeenPart};
 use super::spec::{DatasetKind, DatasetReader, DatasetSpec, missing, words};
 use crate::data::folder::{self, Listed};
 use crate::data::resize_mode::ResizeMode;
@@ -29,7 +29,7 @@ pub(crate) const PASCALVOC: DatasetKind = DatasetKind::new(&DatasetSpec {
     recipe: Recipe {
         resize: |_| ResizeMode::Squash,
         raw_side: 224,
-        view: View::Whole,
+        view: SeenPart::Whole,
         augment: |to| to.then_whole(vec![to.jitter_all(0.01)]),
         noise: ImageNoise::Plain { std: 0.001 },
         mean_std: Some(MOMENTS),
@@ -138,7 +138,7 @@ fn parse(list: &Path, images: &Path) -> Result<Vec<Listed>> {
 mod tests {
     use super::PASCALVOC;
     use crate::data::folder::tests::save;
-    use crate::datasets::dataset::{Dataset, Source};
+    use crate::datasets::dataset::{Dataset, DatasetSource};
     use std::fs;
 
     #[test]
@@ -150,8 +150,8 @@ mod tests {
         fs::create_dir_all(&lists).unwrap();
         fs::write(lists.join("horse_trainval.txt"), "000001 -1\n000002  1\n000003  0\n").unwrap();
         fs::write(lists.join("horse_test.txt"), "000004  1\r\n000005 -1\r\n000006 -1\r\n").unwrap();
-        let horse = Source { class: "horse", ..Source::new(PASCALVOC, Some(dir.path()), 8, 3) };
-        let set = Dataset::load(&Source { anomalies: true, ..horse }).unwrap();
+        let horse = DatasetSource { class: "horse", ..DatasetSource::new(PASCALVOC, Some(dir.path()), 8, 3) };
+        let set = Dataset::load(&DatasetSource { anomalies: true, ..horse }).unwrap();
         assert_eq!(
             (set.class.as_str(), set.normal, set.class_names.as_slice()),
             ("horse", 0, &["rest", "horse"].map(String::from)[..])
@@ -161,14 +161,17 @@ mod tests {
             set.train.names,
             ["VOCdevkit/VOC2007/JPEGImages/000001.jpg", "VOCdevkit/VOC2007/JPEGImages/000002.jpg"]
         );
-        let horses = Dataset::load(&Source { normal: false, anomalies: true, ..horse }).unwrap();
+        let horses = Dataset::load(&DatasetSource { normal: false, anomalies: true, ..horse }).unwrap();
         assert_eq!(horses.train.classes, [1]);
-        let says = |source: &Source, words: &[&str]| {
+        let says = |source: &DatasetSource, words: &[&str]| {
             let message = Dataset::load(source).unwrap_err().to_string();
             assert!(words.iter().all(|word| message.contains(word)), "{message}");
         };
-        says(&Source { class: "cow", ..horse }, &["cow_", "the list of images is missing", "DIR/ImageSets/Main"]);
-        says(&Source { class: "unicorn", ..horse }, &["no class 'unicorn'", "tvmonitor"]);
+        says(
+            &DatasetSource { class: "cow", ..horse },
+            &["cow_", "the list of images is missing", "DIR/ImageSets/Main"],
+        );
+        says(&DatasetSource { class: "unicorn", ..horse }, &["no class 'unicorn'", "tvmonitor"]);
         fs::write(lists.join("horse_test.txt"), "000004  1\n000005 yes\n").unwrap();
         says(&horse, &["horse_test.txt", "line 2", "000005 yes"]);
         fs::write(lists.join("horse_test.txt"), "000009 -1\n").unwrap();

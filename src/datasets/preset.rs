@@ -5,32 +5,25 @@ use crate::data::supervise::{NoiseMode, Supervise};
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 
-/// What a dataset is trained with, unless other settings are named.
+/// What a dataset is trained with, unless other settings are named. The fields are those of [`Settings`](crate::Settings).
 #[derive(Clone, Debug)]
 pub struct Preset {
-    /// The class that a run is about, by index or name.
     pub class: &'static str,
     pub net: &'static str,
-    /// Input side in pixels.
     pub side: usize,
     pub pipeline: PipelineKind,
     pub supervise: Supervise,
     pub noise: NoiseMode,
-    /// Train on ground-truth maps instead of labels.
     pub maps: bool,
     pub epochs: u32,
-    /// Passes over the normal images in an epoch.
     pub passes: u32,
     pub batch: usize,
     pub optimizer: Optimizer,
     pub lr: f64,
     pub weight_decay: f64,
     pub schedule: Schedule,
-    /// σ of the heatmaps' Gaussian, in input pixels.
     pub sigma: f64,
-    /// Quantile of the heatmap values that is drawn as the hottest colour.
     pub quantile: f64,
-    /// Re-estimate the norms' running statistics over ten training batches after the last epoch.
     pub reestimate: bool,
 }
 

@@ -24,7 +24,7 @@ pub struct Recipe {
     /// The raw side where the net's is 224 and images are augmented, for crops to be taken from; in proportion at other sides.
     pub raw_side: usize,
     /// What of a raw image a test image shows.
-    pub view: View,
+    pub view: SeenPart,
     /// The transforms of bytes that training images pass, down to the net's side.
     pub augment: fn(&Augment) -> Vec<Transform>,
     /// The noise that training images get.
@@ -37,7 +37,7 @@ pub struct Recipe {
 
 /// What of a raw image a test image shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum View {
+pub enum SeenPart {
     /// All of it.
     Whole,
     /// Its centre, unless [masks](PipelineKind::Aug1Masks) ask for all of it.
@@ -135,7 +135,7 @@ impl Recipe {
     fn whole(&self, kind: PipelineKind, raw_side: usize, side: usize) -> Vec<Transform> {
         if raw_side == side {
             Vec::new()
-        } else if self.view == View::Centre && kind != PipelineKind::Aug1Masks {
+        } else if self.view == SeenPart::Centre && kind != PipelineKind::Aug1Masks {
             vec![Transform::CentreCrop { side }]
         } else {
             vec![Transform::ResizeNearest { side }]

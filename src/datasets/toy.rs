@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::preset::Preset;
-use super::recipe::{ImageNoise, Recipe, View};
+use super::recipe::{ImageNoise, Recipe, SeenPart};
 use super::spec::{DatasetKind, DatasetReader, DatasetSpec, OutlierImages, OutlierSpec, words};
 use crate::data::images::Images;
 use crate::data::pipeline::Transform;
@@ -23,7 +23,7 @@ pub(super) const TOY: DatasetKind = DatasetKind::new(&DatasetSpec {
     recipe: Recipe {
         resize: |_| ResizeMode::Squash,
         raw_side: 224,
-        view: View::Whole,
+        view: SeenPart::Whole,
         augment: |to| to.then_whole(vec![Transform::Flip]),
         noise: ImageNoise::Plain { std: 0.01 },
         mean_std: None,

@@ -44,9 +44,9 @@ mod tests {
     use proptest::prelude::*;
 
     /// Scores, mask and width.
-    type Image = (Vec<f32>, Vec<u8>, usize);
+    type ScoredMask = (Vec<f32>, Vec<u8>, usize);
 
-    fn pro<'a>(images: impl IntoIterator<Item = &'a Image>) -> Option<f64> {
+    fn pro<'a>(images: impl IntoIterator<Item = &'a ScoredMask>) -> Option<f64> {
         let mut collected = Scores::default();
         for (scores, mask, width) in images {
             collected.push_image(scores, mask, *width).unwrap();
@@ -96,7 +96,7 @@ mod tests {
         let mask = [vec![1, 0], vec![1; 7]].concat();
         let image = |small: f32, large: f32| ([vec![small, 0.5], vec![large; 7]].concat(), mask.clone(), 9);
         let normal = (vec![0.5; 9], vec![0; 9], 3);
-        let half = |image: Image| pro(&[image, normal.clone()]).unwrap();
+        let half = |image: ScoredMask| pro(&[image, normal.clone()]).unwrap();
         assert_eq!(half(image(1.0, 0.0)), 0.5);
         assert_eq!(half(image(0.0, 1.0)), 0.5);
     }
@@ -109,7 +109,7 @@ mod tests {
     }
 
     /// Up to four images of up to 7 × 7 pixels with scores from few values.
-    fn images() -> impl Strategy<Value = Vec<Image>> {
+    fn images() -> impl Strategy<Value = Vec<ScoredMask>> {
         let image = (1usize..=7, 1usize..=7, 0u8..=3).prop_flat_map(|(height, width, density)| {
             let pixels = height * width;
             let scores = prop::collection::vec((0u8..8).prop_map(f32::from), pixels);
@@ -136,7 +136,7 @@ mod tests {
 
     /// The definition: the curve's points by thresholding everything again each time, then the area by trapezia up to
     /// the limit.
-    fn by_definition(images: &[Image]) -> Option<f64> {
+    fn by_definition(images: &[ScoredMask]) -> Option<f64> {
         let share = |scores: &[f32], t: f32| scores.iter().filter(|&&s| s >= t).count() as f64 / scores.len() as f64;
         let mut normal = Vec::new();
         let mut parts: Vec<Vec<f32>> = Vec::new();

@@ -2,17 +2,17 @@
 
 /// Bilinear interpolation of maps between sizes (height, width), pixel centres at half-integers and borders continued, as
 /// `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`.
-pub(crate) struct Bilinear {
+pub(crate) struct BilinearMap {
     width: usize,
     /// For each output row and column, the two inputs it lies between and the weight of the second.
     rows: Vec<(usize, usize, f32)>,
     columns: Vec<(usize, usize, f32)>,
 }
 
-impl Bilinear {
+impl BilinearMap {
     /// Between two sizes; neither is empty.
-    pub(crate) fn new(from: (usize, usize), to: (usize, usize)) -> Bilinear {
-        Bilinear { width: from.1, rows: taps(from.0, to.0), columns: taps(from.1, to.1) }
+    pub(crate) fn new(from: (usize, usize), to: (usize, usize)) -> BilinearMap {
+        BilinearMap { width: from.1, rows: taps(from.0, to.0), columns: taps(from.1, to.1) }
     }
 
     /// The values of an output row.
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn bilinear_equals_torch() {
         let bilinear = |map: &[f32], from, to: (usize, usize)| -> Vec<f32> {
-            let between = Bilinear::new(from, to);
+            let between = BilinearMap::new(from, to);
             (0..to.0).flat_map(|y| between.row(map, y)).collect()
         };
         let wide = bilinear(&[0.0, 4.0, 8.0, 12.0], (2, 2), (2, 4));

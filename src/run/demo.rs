@@ -49,14 +49,14 @@ const SHOWN: usize = 8;
 
 /// What the demo found.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Report {
-    pub figures: Vec<Figure>,
+pub(crate) struct DemoReport {
+    pub figures: Vec<DemoFigure>,
     pub overview: String,
 }
 
 /// Figures on one surface at one contrast: all good test images against the defects of that contrast.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Figure {
+pub(crate) struct DemoFigure {
     pub surface: &'static str,
     pub contrast: &'static str,
     pub images: usize,
@@ -92,7 +92,7 @@ pub(crate) fn settings(data: &Path, seed: u64, epochs: Option<u32>) -> Settings 
 }
 
 /// Runs the demo in `out`: SURFACE/data, SURFACE/run, overview.png and demo.json.
-pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>) -> Result<Option<Report>> {
+pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>) -> Result<Option<DemoReport>> {
     let _lock = FolderLock::new(out)?;
     files::remove_unfinished(out)?;
     let mut figures = Vec::new();
@@ -119,7 +119,7 @@ pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>
     }
     let overview = out.join("overview.png");
     save_png(&overview, &sheet("fcdd demo: trained on good images and fine confetti alone", &groups, 112)?)?;
-    let report = Report { figures, overview: overview.to_string_lossy().into_owned() };
+    let report = DemoReport { figures, overview: overview.to_string_lossy().into_owned() };
     directory::write_json(&out.join("demo.json"), &report)?;
     Ok(Some(report))
 }
@@ -192,14 +192,14 @@ fn of_contrast(scored: &[ScoredImage], contrast: Contrast) -> impl Iterator<Item
     scored.iter().filter(move |image| image.defect.is_none_or(|(_, c)| c == contrast))
 }
 
-fn figure(surface: Surface, contrast: Contrast, scored: &[ScoredImage]) -> Result<Figure> {
+fn figure(surface: Surface, contrast: Contrast, scored: &[ScoredImage]) -> Result<DemoFigure> {
     let (mut images, mut pixels) = (Scores::default(), Scores::default());
     for image in of_contrast(scored, contrast) {
         images.push_samples(&[image.score], &[image.defect.is_some()])?;
         pixels.push_image(&image.map, &image.mask.pixels, SIDE)?;
     }
     let (images, pixels) = (images.rank(), pixels.rank());
-    Ok(Figure {
+    Ok(DemoFigure {
         surface: surface.name(),
         contrast: contrast.name(),
         images: of_contrast(scored, contrast).count(),

@@ -110,12 +110,20 @@ enum Evidence {
 #[derive(Clone, Debug)]
 pub enum Input {
     Image(DynamicImage),
+    /// Samples of its own, as those of a camera.
+    Samples(ImageView<'static>),
     File(PathBuf),
 }
 
 impl From<DynamicImage> for Input {
     fn from(image: DynamicImage) -> Input {
         Input::Image(image)
+    }
+}
+
+impl From<ImageView<'static>> for Input {
+    fn from(image: ImageView<'static>) -> Input {
+        Input::Samples(image)
     }
 }
 
@@ -158,6 +166,7 @@ impl From<String> for Input {
 /// An image in memory, or a file whose head has been read.
 enum Opened {
     Image(DynamicImage),
+    Samples(ImageView<'static>),
     File(ImageFile),
 }
 
@@ -165,6 +174,7 @@ impl Input {
     fn open(self) -> Result<Opened> {
         match self {
             Input::Image(image) => Ok(Opened::Image(image)),
+            Input::Samples(image) => Ok(Opened::Samples(image)),
             Input::File(path) => ImageFile::open(&path).map(Opened::File),
         }
     }
@@ -176,6 +186,7 @@ impl Opened {
         match self {
             // As it is, and as bytes.
             Opened::Image(image) => image.as_bytes().len().saturating_mul(2),
+            Opened::Samples(image) => image.bytes().saturating_mul(2),
             Opened::File(file) if keep && is_kept(file) => file.bytes_whole(),
             Opened::File(file) => file.bytes(),
         }
@@ -188,6 +199,7 @@ impl Opened {
                 ImageView::from(&image).checked()?;
                 Images::from(image)
             }
+            Opened::Samples(image) => image.to_images(),
             Opened::File(file) if keep && is_kept(&file) => file.read()?,
             Opened::File(file) => {
                 let (raw, size) = form.read_open(file)?;
@@ -237,12 +249,12 @@ impl Detector {
     /// The same detector with another threshold.
     ///
     /// # Errors
-    /// A threshold that is not finite.
+    /// A threshold that is no score: below 0 or not finite. The largest number below 0 is taken; a score of 0 exceeds it.
     pub fn with_threshold(self, threshold: f32) -> Result<Detector> {
-        if !threshold.is_finite() {
+        if !threshold.is_finite() || threshold < 0f32.next_down() {
             return Err(Error::setting(
                 format!("`threshold` {threshold} is not a score"),
-                "choose a number, such as 0.5",
+                "choose a number of 0 or more, such as 0.5",
             ));
         }
         Ok(Detector { threshold, ..self })
@@ -271,6 +283,19 @@ impl Detector {
     /// # use fcdd::{Detector, Device};
     /// # let detector = Detector::load("run", Device::Cpu)?;
     /// for detection in detector.detect_iter(["a.png", "b.png"]) {
+    ///     println!("{}", detection?.score);
+    /// }
+    /// # Ok::<(), fcdd::Error>(())
+    /// ```
+    ///
+    /// Images in memory are handed over, here a recording as `Vec<u8>`s up to one of another size:
+    ///
+    /// ```no_run
+    /// # use fcdd::{Detector, Device, ImageView};
+    /// # let detector = Detector::load("run", Device::Cpu)?;
+    /// # let recording: Vec<Vec<u8>> = Vec::new();
+    /// let images = recording.into_iter().map_while(|grey| ImageView::grey8(grey, 480, 640).ok());
+    /// for detection in detector.detect_iter(images) {
     ///     println!("{}", detection?.score);
     /// }
     /// # Ok::<(), fcdd::Error>(())

@@ -184,19 +184,19 @@ pub(crate) fn csv_of_cells(
 }
 
 /// A table in CSV whose rows are written as they come.
-pub(crate) struct Table {
+pub(crate) struct CsvTable {
     path: PathBuf,
     file: File,
     is_empty: bool,
 }
 
-impl Table {
+impl CsvTable {
     /// A table of some rows at first, in place of any that is there.
-    pub(crate) fn new(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<Table> {
+    pub(crate) fn new(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<CsvTable> {
         let rows = csv_of(path, rows, true)?;
         files::write_atomically(path, &rows)?;
         let file = File::options().append(true).open(path).map_err(Error::io("write", path))?;
-        Ok(Table { path: path.to_path_buf(), file, is_empty: rows.is_empty() })
+        Ok(CsvTable { path: path.to_path_buf(), file, is_empty: rows.is_empty() })
     }
 
     /// Adds rows at once: a program that is killed leaves all of them or none.

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::{Objective, baselines, nets};
 use crate::report::heatmap::Scale;
 use crate::report::jet::jet;
-use crate::report::resample::Bilinear;
+use crate::report::resample::BilinearMap;
 use crate::steps::blur::gaussian_blur;
 use crate::steps::upsample::{GaussianTaps, upsample};
 
@@ -30,12 +30,12 @@ pub struct Heatmap {
 
 /// How a model's maps become heatmaps.
 pub(crate) struct Renderer {
-    form: Form,
+    form: MapForm,
     /// Side of inputs and heatmaps.
     side: usize,
 }
 
-enum Form {
+enum MapForm {
     /// Upsampled by receptive fields from maps of side `u`.
     Upsampled { taps: GaussianTaps, u: usize },
     /// Gradients are blurred by a kernel of so many taps.
@@ -52,10 +52,10 @@ impl Renderer {
         let form = match arch.objective {
             Objective::Fcdd => {
                 let field = arch.receptive_field(side)?;
-                Form::Upsampled { taps: GaussianTaps::new(field, side, sigma), u: field.n }
+                MapForm::Upsampled { taps: GaussianTaps::new(field, side, sigma), u: field.n }
             }
-            Objective::Hsc => Form::Blurred { taps: blur_taps(&arch.name)?, sigma },
-            Objective::Ae => Form::Averaged { channels: arch.channels },
+            Objective::Hsc => MapForm::Blurred { taps: blur_taps(&arch.name)?, sigma },
+            Objective::Ae => MapForm::Averaged { channels: arch.channels },
         };
         Ok(Renderer { form, side })
     }
@@ -64,29 +64,29 @@ impl Renderer {
     pub(crate) fn map_shape(&self) -> Vec<usize> {
         let side = self.side;
         match self.form {
-            Form::Upsampled { u, .. } => vec![u, u],
-            Form::Averaged { channels } if channels > 1 => vec![side, side, channels],
-            Form::Blurred { .. } | Form::Averaged { .. } => vec![side, side],
+            MapForm::Upsampled { u, .. } => vec![u, u],
+            MapForm::Averaged { channels } if channels > 1 => vec![side, side, channels],
+            MapForm::Blurred { .. } | MapForm::Averaged { .. } => vec![side, side],
         }
     }
 
     /// The heatmap to show of a map.
     pub(crate) fn of_map(&self, map: &[f32]) -> Vec<f32> {
         match &self.form {
-            Form::Upsampled { taps, u } => {
+            MapForm::Upsampled { taps, u } => {
                 let mut heatmap = vec![0.0; self.side * self.side];
                 upsample(taps, *u, map, &mut heatmap, &mut vec![0.0; u * self.side]);
                 heatmap
             }
-            Form::Blurred { .. } | Form::Averaged { .. } => self.of_heatmap(map),
+            MapForm::Blurred { .. } | MapForm::Averaged { .. } => self.of_heatmap(map),
         }
     }
 
     /// The heatmap to show of a heatmap as the net gives it.
     pub(crate) fn of_heatmap(&self, heatmap: &[f32]) -> Vec<f32> {
         match self.form {
-            Form::Blurred { taps, sigma } => gaussian_blur(heatmap, self.side, self.side, 1, taps, sigma),
-            Form::Upsampled { .. } | Form::Averaged { .. } => heatmap.to_vec(),
+            MapForm::Blurred { taps, sigma } => gaussian_blur(heatmap, self.side, self.side, 1, taps, sigma),
+            MapForm::Upsampled { .. } | MapForm::Averaged { .. } => heatmap.to_vec(),
         }
     }
 
@@ -149,7 +149,7 @@ impl Heatmap {
     /// Its rows one after the other, in the colours of [`Heatmap::to_image`].
     pub(crate) fn rows(&self) -> impl Iterator<Item = Vec<u8>> {
         let Region { top, left, height, width } = self.seen;
-        let between = Bilinear::new((self.side, self.side), (height, width));
+        let between = BilinearMap::new((self.side, self.side), (height, width));
         (0..self.height).map(move |y| {
             let mut row = jet(0.0).repeat(self.width);
             if let Some(y) = y.checked_sub(top).filter(|&y| y < height) {
@@ -163,7 +163,7 @@ impl Heatmap {
     /// Does something to each pixel of `n` values that the net has seen, with the heatmap's value there.
     fn paint<T: Send>(&self, pixels: &mut [T], n: usize, set: impl Fn(&mut [T], f32) + Sync) {
         let Region { top, left, height, width } = self.seen;
-        let between = Bilinear::new((self.side, self.side), (height, width));
+        let between = BilinearMap::new((self.side, self.side), (height, width));
         pixels.par_chunks_mut(self.width * n).skip(top).take(height).enumerate().with_min_len(16).for_each(
             |(y, row)| {
                 let row = row[left * n..(left + width) * n].chunks_exact_mut(n);

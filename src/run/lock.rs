@@ -30,6 +30,8 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct FolderLock {
     folder: PathBuf,
+    /// Folders that were made for it, from the inside out: those that are empty in the end go with it.
+    made: Vec<PathBuf>,
     /// Locked while it is open.
     _file: File,
     heart: Option<(Sender<()>, JoinHandle<()>)>,
@@ -77,9 +79,11 @@ impl FolderLock {
 
     /// Takes a folder, which is created where it is not there, unless another process has it.
     pub(crate) fn claim(folder: &Path) -> Result<Claim> {
+        let absent = folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+        let made = absent.map(Path::to_path_buf).collect();
         files::create_folder(folder)?;
         let path = folder.join(LOCK);
-        claim(folder, &path).map_err(Error::io("lock", path))
+        claim(folder, made, &path).map_err(Error::io("lock", path))
     }
 
     /// The folder.
@@ -96,6 +100,7 @@ impl Drop for FolderLock {
         }
         // Removed while it is still locked: who has opened it meanwhile will find that it is another one now.
         let _ = fs::remove_file(self.folder.join(LOCK));
+        let _ = self.made.iter().take_while(|folder| fs::remove_dir(folder).is_ok()).count();
     }
 }
 
@@ -132,11 +137,16 @@ pub(crate) fn described(holder: Option<&Holder>) -> String {
     }
 }
 
-fn claim(folder: &Path, path: &Path) -> io::Result<Claim> {
+fn claim(folder: &Path, made: Vec<PathBuf>, path: &Path) -> io::Result<Claim> {
     loop {
         let file = match File::options().read(true).write(true).create(true).truncate(false).open(path) {
             // On Windows, a file that another process is about to remove.
             Err(e) if cfg!(windows) && e.kind() == io::ErrorKind::PermissionDenied => return Ok(Claim::Theirs(None)),
+            // Another process, which had made the folder, has just ended and left nothing.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {
+                fs::create_dir_all(folder)?;
+                continue;
+            }
             file => file?,
         };
         let locked = match file.try_lock() {
@@ -165,7 +175,8 @@ fn claim(folder: &Path, path: &Path) -> io::Result<Claim> {
                 let _ = this.write(&beating); // of a full disk nothing is lost but the sign of life
             }
         });
-        return Ok(Claim::Ours(FolderLock { folder: folder.to_path_buf(), _file: file, heart: Some((stop, heart)) }));
+        let folder = folder.to_path_buf();
+        return Ok(Claim::Ours(FolderLock { folder, made, _file: file, heart: Some((stop, heart)) }));
     }
 }
 
@@ -189,8 +200,8 @@ fn is_still(_: &File, _: &Path) -> io::Result<bool> {
 
 /// How long ago a file was written, by the clock of the file system: machines' clocks differ.
 fn age(file: &File, folder: &Path) -> io::Result<Duration> {
-    let mut now = files::temporary(folder)?;
-    now.write_all(b"now")?;
+    let now = files::temporary(folder)?;
+    now.as_file().write_all(b"now")?;
     let now = now.as_file().metadata()?.modified()?;
     Ok(now.duration_since(file.metadata()?.modified()?).unwrap_or_default())
 }
@@ -214,26 +225,34 @@ mod tests {
     #[test]
     fn a_folder_is_held_once_and_leaves_nothing() {
         let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("run");
+        let folder = root.path().join("runs/run");
         let lock = FolderLock::new(&folder).unwrap();
         let told = FolderLock::new(&folder).unwrap_err().to_string();
         let who = format!("process {} on {}", std::process::id(), host());
         assert!(told.contains(&who) && told.contains("another folder"), "{told}");
         drop(lock);
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        assert!(!root.path().join("runs").exists());
+        // A folder that was there stays, and so does one that holds something.
+        fs::create_dir_all(&folder).unwrap();
         drop(FolderLock::new(&folder).unwrap());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        let lock = FolderLock::new(&folder.join("it")).unwrap();
+        fs::write(folder.join("it/model"), "").unwrap();
+        drop(lock);
+        assert_eq!(fs::read_dir(folder.join("it")).unwrap().count(), 1);
     }
 
-    /// The file is removed and made anew all the time meanwhile.
+    /// The file, and the folder with it, is removed and made anew all the time meanwhile.
     #[test]
     fn of_many_that_want_a_folder_one_has_it() {
         let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("run");
         let (within, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..50 {
-                        if let Claim::Ours(lock) = FolderLock::claim(root.path()).unwrap() {
+                        if let Claim::Ours(lock) = FolderLock::claim(&folder).unwrap() {
                             assert_eq!(within.fetch_add(1, Ordering::SeqCst), 0);
                             thread::yield_now();
                             within.fetch_sub(1, Ordering::SeqCst);

@@ -54,7 +54,7 @@ impl ModelMeta {
         if head > len {
             return Err(broken("not a complete safetensors file".into()));
         }
-        let head: Head = serde_json::from_reader(file.take(head))
+        let head: SafetensorsHead = serde_json::from_reader(file.take(head))
             .map_err(|e| broken(format!("its metadata cannot be read ({e})")))?;
         serde_json::from_str(head.metadata.get(ENTRY).map_or("", String::as_str))
             .map_err(|e| broken(format!("its metadata cannot be read ({e})")))
@@ -93,7 +93,7 @@ impl ModelMeta {
 
 /// The head of a safetensors file, apart from its tensors.
 #[derive(Deserialize)]
-struct Head {
+struct SafetensorsHead {
     #[serde(rename = "__metadata__", default)]
     metadata: HashMap<String, String>,
 }

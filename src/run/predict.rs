@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::context::Context;
 use super::detector::{Detection, Detector, Input, Kept, Verdict};
-use super::directory::{self, Table, write_csv};
+use super::directory::{self, CsvTable, write_csv};
 use super::heatmap::blend;
 use super::model::Model;
 use super::output::{Output, check_outside};
@@ -70,7 +70,7 @@ pub(crate) fn predict(
     let mut rows: Vec<Option<Prediction>> =
         if output.resumed { earlier(&path, &jobs, out) } else { vec![None; jobs.len()] };
     rows.iter().flatten().for_each(&mut *found);
-    let mut table = Table::new(&path, rows.iter().flatten())?;
+    let mut table = CsvTable::new(&path, rows.iter().flatten())?;
     let left: Vec<usize> = (0..jobs.len()).filter(|&i| rows[i].is_none()).collect();
     if output.resumed {
         context.note(format!(
@@ -143,7 +143,7 @@ const HEATMAP: &str = "heatmap";
 const OVERLAY: &str = "overlay";
 
 /// What tells the same request from another: the model, the threshold, and the images as they are now.
-fn request(model: &Model, threshold: f32, jobs: &[Job]) -> Result<String> {
+fn request(model: &Model, threshold: f32, jobs: &[ImageJob]) -> Result<String> {
     let mut sum = Xxh3::new();
     let mut add = |bytes: &[u8]| {
         sum.update(&(bytes.len() as u64).to_le_bytes());
@@ -164,10 +164,10 @@ fn request(model: &Model, threshold: f32, jobs: &[Job]) -> Result<String> {
 }
 
 /// The rows that an earlier call has left, by their jobs: those whose results are all there.
-fn earlier(table: &Path, jobs: &[Job], out: &Path) -> Vec<Option<Prediction>> {
+fn earlier(table: &Path, jobs: &[ImageJob], out: &Path) -> Vec<Option<Prediction>> {
     let place = table.parent().unwrap_or(table);
     let there = read_table(table);
-    let of = |job: &Job| {
+    let of = |job: &ImageJob| {
         let results = [HEATMAP, OVERLAY].map(|kind| job.result(kind));
         let shown = results.each_ref().map(|result| out.join(result).printable());
         let row = there.get(&shown[0])?;
@@ -201,12 +201,12 @@ fn within(path: &Path, out: &Path) -> Option<String> {
 
 /// One image, and the name of its results in the folder for them.
 #[derive(Clone, Debug, PartialEq)]
-struct Job {
+struct ImageJob {
     image: PathBuf,
     name: String,
 }
 
-impl Job {
+impl ImageJob {
     /// The name of a result.
     fn result(&self, kind: &str) -> String {
         format!("{}_{kind}.png", self.name)
@@ -232,8 +232,8 @@ pub(crate) fn check_no_predictions(out: &Path) -> Result<()> {
 }
 
 /// Fails if a result would take the place of an image that is to be scored, or if that is one of the results that will be replaced.
-fn check_inputs_stay(jobs: &[Job], out: &Path) -> Result<()> {
-    let images: HashMap<PathBuf, &Job> =
+fn check_inputs_stay(jobs: &[ImageJob], out: &Path) -> Result<()> {
+    let images: HashMap<PathBuf, &ImageJob> =
         jobs.iter().filter_map(|job| Some((job.image.canonicalize().ok()?, job))).collect();
     let replaced = |result: &str| out.join(result).canonicalize().is_ok_and(|path| images.contains_key(&path));
     for job in jobs {
@@ -255,7 +255,7 @@ fn check_inputs_stay(jobs: &[Job], out: &Path) -> Result<()> {
 }
 
 /// All images that the paths name. Results of a folder's images keep their place within it; equal names get a number.
-fn jobs(paths: &[PathBuf], context: &Context) -> Result<Vec<Job>> {
+fn jobs(paths: &[PathBuf], context: &Context) -> Result<Vec<ImageJob>> {
     let mut jobs = Vec::new();
     let mut taken = HashSet::new();
     for path in paths {
@@ -281,7 +281,7 @@ fn jobs(paths: &[PathBuf], context: &Context) -> Result<Vec<Job>> {
                 number += 1;
                 name = format!("{stem}_{number}");
             }
-            jobs.push(Job { image, name });
+            jobs.push(ImageJob { image, name });
         }
     }
     Ok(jobs)
@@ -289,7 +289,7 @@ fn jobs(paths: &[PathBuf], context: &Context) -> Result<Vec<Job>> {
 
 /// Writes heatmap and overlay into `place` at the image's own size, on the model's fixed scale: a good part looks cold. The row names
 /// them by where they will lie in the end, in `out`; what cannot be written leaves an empty name and an error.
-fn draw(job: &Job, (detection, image): Kept, out: &Path, place: &Path) -> (Prediction, Vec<Error>) {
+fn draw(job: &ImageJob, (detection, image): Kept, out: &Path, place: &Path) -> (Prediction, Vec<Error>) {
     let image = image.ok_or_else(|| {
         let problem = format!(
             "too large to draw its heatmap and overlay: images may take {} of memory (`memory`)",

@@ -11,7 +11,7 @@ use crate::data::labelled;
 use crate::data::resize_mode::{RawForm, ResizeMode};
 use crate::data::split::Split;
 use crate::data::supervise::Supervise;
-use crate::datasets::dataset::{Dataset, Source};
+use crate::datasets::dataset::{Dataset, DatasetSource};
 use crate::datasets::mvtec;
 use crate::datasets::outliers::Wanted;
 use crate::error::{Error, Result};
@@ -43,11 +43,11 @@ impl TestSet {
     pub(crate) fn load(model: &Model, data: Option<&Path>, context: &Context) -> Result<TestSet> {
         let (settings, preprocessing) = (&model.meta.settings, &model.meta.preprocessing);
         let data = data.or(settings.data.as_deref());
-        let dataset = Dataset::load_test(&Source {
+        let dataset = Dataset::load_test(&DatasetSource {
             class: &settings.class,
             skip_broken: settings.skip_broken,
             raw: Raw { form: preprocessing.raw_form(), hold: settings.hold },
-            ..Source::new(settings.dataset, data, preprocessing.raw_side, preprocessing.channels)
+            ..DatasetSource::new(settings.dataset, data, preprocessing.raw_side, preprocessing.channels)
         })?;
         dataset.test.notes.iter().for_each(|note| context.note(note));
         // As the settings name it, so that the two compare.
@@ -105,13 +105,13 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     let hold = if settings.offline_supervision { Hold::Always } else { settings.hold };
     let raw = Raw { form: RawForm { side: raw_side, channels, resize }, hold };
     let swapped = settings.outliers_are_normal();
-    let dataset = Dataset::load(&Source {
+    let dataset = Dataset::load(&DatasetSource {
         class: &settings.class,
         normal: !swapped,
         anomalies: swapped || settings.supervise == Supervise::Other,
         skip_broken: settings.skip_broken,
         raw,
-        ..Source::new(settings.dataset, settings.data.as_deref(), raw_side, channels)
+        ..DatasetSource::new(settings.dataset, settings.data.as_deref(), raw_side, channels)
     })?;
     dataset.train.notes.iter().chain(&dataset.test.notes).for_each(|note| context.note(note));
     let outliers = load_outliers(settings, &dataset.class, raw, context)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::context::Context;
-use super::directory::{self, RunDirectory, Table, write_csv, write_json};
+use super::directory::{self, CsvTable, RunDirectory, write_csv, write_json};
 use super::evaluate::{Score, Tested, evaluate};
 use super::heatmap::Renderer;
 use super::model::Model;
@@ -80,7 +80,7 @@ pub(crate) fn evaluate_into(
 
 /// A point of a ROC curve in a table.
 #[derive(Serialize)]
-struct Point {
+struct CurvePoint {
     false_positive_rate: f64,
     true_positive_rate: f64,
     threshold: f64,
@@ -96,7 +96,7 @@ fn test_part(
     chosen: &[usize],
 ) -> Result<(Tested, TestPlots)> {
     let file = |name: &str| out.join(name);
-    let mut table = Table::new(&file(directory::SCORES), std::iter::empty::<Score>())?;
+    let mut table = CsvTable::new(&file(directory::SCORES), std::iter::empty::<Score>())?;
     let tested = evaluate(context, model, test, &mut |row| table.push(std::slice::from_ref(row)))?;
     write_json(&file(directory::EVALUATION), &tested.evaluation)?;
     write_csv(&file(directory::SCORES), &tested.scores)?;
@@ -129,9 +129,9 @@ fn write_or_remove<T>(path: &Path, content: Option<&T>, write: impl Fn(&Path, &T
     }
 }
 
-fn points(curve: &RocCurve) -> impl Iterator<Item = Point> {
+fn points(curve: &RocCurve) -> impl Iterator<Item = CurvePoint> {
     let rates = curve.fpr.iter().zip(&curve.tpr).zip(&curve.thresholds);
-    rates.map(|((&false_positive_rate, &true_positive_rate), &threshold)| Point {
+    rates.map(|((&false_positive_rate, &true_positive_rate), &threshold)| CurvePoint {
         false_positive_rate,
         true_positive_rate,
         threshold,

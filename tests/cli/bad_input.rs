@@ -12,6 +12,11 @@ fn a_missing_data_folder() {
     let words = "train fmnist --data nowhere --class 0 --noise uniform --supervise noise --out run";
     scratch.run(words).expect_error(&["nowhere", "--data"]);
     assert!(scratch.files("run").is_empty(), "no run was begun");
+    // Nor is work announced that does not begin.
+    for words in [words, "predict nowhere p.png --out out", "verify --golden nowhere", "bench nowhere"] {
+        let said = scratch.run(words).stderr();
+        assert!(said.contains("nowhere") && !said.contains("computing on"), "{words}: {said}");
+    }
 }
 
 #[test]
@@ -183,8 +188,8 @@ fn an_image_that_is_none() {
     scratch.write("images/text.png", b"this is no image");
     let cut = png(64, 64);
     scratch.write("cut.png", &cut[..cut.len() / 2]);
-    scratch.run("predict run cut.png --out one").expect_error(&["cut.png"]);
-    assert!(scratch.files("one").is_empty(), "no table of nothing");
+    scratch.run("predict run cut.png --out new/one").expect_error(&["cut.png"]);
+    assert!(!scratch.path("new").exists(), "no folder for nothing");
     // One bad image does not keep the others from being scored.
     let ran = scratch.run("predict run images --out many");
     ran.expect_error(&["text.png", "not a readable image"]);
@@ -193,11 +198,11 @@ fn an_image_that_is_none() {
     scratch.run("predict run nothing.png --out none").expect_error(&["nothing.png"]);
     fs::create_dir(scratch.path("empty")).unwrap();
     scratch.run("predict run empty --out none").expect_error(&["empty", "no images"]);
-    for threshold in ["nan", "inf", "-inf"] {
+    for threshold in ["nan", "inf", "-inf", "-1"] {
         let words = format!("predict run images/good.png --out never --threshold={threshold}");
         scratch.run(&words).expect_error(&["--threshold", "not a score"]);
     }
-    assert!(!scratch.path("never").exists());
+    assert!(!scratch.path("none").exists() && !scratch.path("never").exists());
     scratch.write("taken", b"a file");
     scratch.run("predict run images/good.png --out taken").expect_error(&["taken", "choose another name"]);
 }

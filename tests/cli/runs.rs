@@ -392,11 +392,22 @@ fn help_is_of_the_dataset() {
         assert!(told.contains(&format!("also in training [default: {sigma}")), "{words}: {told}");
     }
     let told = help("train --help");
-    let places =
-        ["- folder:", "- fmnist:", "--data <", "--out <", "--epochs <", "--lr <", "Paper experiments:", "--class <"];
+    let places = [
+        "- folder:",
+        "- fmnist:",
+        "--data <",
+        "--out <",
+        "--net <",
+        "--weights <",
+        "--lr <",
+        "Paper experiments:",
+        "--class <",
+    ];
     let places = places.map(|word| told.find(word).unwrap_or_else(|| panic!("{word}: {told}")));
     assert!(places.is_sorted(), "{places:?}");
     assert!(!help("sweep --help").contains("--class <"), "a sweep has --classes");
+    let has_class = |words: &str| help(words).contains("of pascalvoc, the anomalous one [default: 0]");
+    assert!(has_class("train mvtec --help") && !has_class("train --help"), "a folder is one class");
 }
 
 /// `fcdd train DIR` is all that a folder of images needs; nothing is overwritten.

@@ -251,4 +251,11 @@ fn compare_lays_models_side_by_side() {
     }
     let ran = scratch.run("compare p32 p48 --out masks");
     assert!(ran.expect_success().stdout().contains("PRO"), "{}", ran.stdout());
+    let words = "train parts/train/good --net FCDD_CNN32_S --side 32 --epochs 1 --batch 4 --out untested";
+    scratch.run(words).expect_success();
+    for runs in ["p32 untested", "untested p32"] {
+        scratch
+            .run(&format!("compare {runs} --out none"))
+            .expect_error(&["error: untested:", "good: holds no test images"]);
+    }
 }

@@ -16,14 +16,14 @@ pub(crate) const OUTLIERS: Mode = Mode {
     explanation: "Images of another dataset (outlier exposure)",
     stands_alone: true,
     takes_outliers: true,
-    prepare: |_, _| Arc::new(Outliers),
+    prepare: |_, _| Arc::new(OutlierNoise),
     checksums: &[("noise", 0xc3a4_c193), ("malformed-normal", 0x41c2_dd5f), ("malformed-normal-gt", 0x41c2_dd5f)],
 };
 
 #[derive(Clone, Copy, Debug)]
-struct Outliers;
+struct OutlierNoise;
 
-impl Noise for Outliers {
+impl Noise for OutlierNoise {
     fn fill(&self, _stream: Stream, outlier: Option<&[u8]>, _scratch: &mut Scratch, noise: &mut [i16]) {
         for (value, &byte) in noise.iter_mut().zip(outlier.into_iter().flatten()) {
             *value = i16::from(byte);
@@ -35,7 +35,7 @@ impl Noise for Outliers {
     }
 }
 
-impl GpuNoise for Outliers {
+impl GpuNoise for OutlierNoise {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
         let len = batch.image_len();
         let parameters = OutlierNoiseParameters {

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{LabelledAnomalies, Scratch, TrainingData, TrainingSet};
+use super::{LabelledAnomalies, SampleScratch, TrainingData, TrainingSet};
 use crate::data::images::{Images, Mask};
 use crate::data::supervise::Supervise;
 use crate::error::{Error, Result};
@@ -22,12 +22,12 @@ impl TrainingSet {
         Images::room_for(count, height, channels)?;
         let mut images = Images { count, ..Images::empty(height, width, channels) };
         images.pixels.resize(count * normal.image_len(), 0);
-        let make = |scratch: &mut Scratch, (sample, image): (usize, &mut [u8])| {
+        let make = |scratch: &mut SampleScratch, (sample, image): (usize, &mut [u8])| {
             self.make_anomaly(scratch, sample, EPOCH, sample as u32)?;
             image.copy_from_slice(&scratch.image);
             Ok(Some(Mask { height, width, pixels: scratch.mask.clone() }))
         };
-        let made = images.pixels.par_chunks_mut(normal.image_len()).enumerate().map_init(Scratch::default, make);
+        let made = images.pixels.par_chunks_mut(normal.image_len()).enumerate().map_init(SampleScratch::default, make);
         // Where all masks are one all over, none says the same.
         let known = *supervise == Supervise::MalformedNormalGt
             || (*supervise == Supervise::Other && others.as_ref().is_some_and(|others| !others.masks.is_empty()));

@@ -10,7 +10,7 @@ use crate::rng::{Purpose, Stream};
 
 /// Memory that a thread reuses from sample to sample.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(super) struct SampleScratch {
     /// The normal image that was drawn.
     drawn: Vec<u8>,
     /// What becomes of it.
@@ -19,7 +19,7 @@ pub(super) struct Scratch {
     pub(super) mask: Vec<u8>,
     noise: Vec<i16>,
     anomaly: anomaly::Scratch,
-    transforms: interpret::Scratch,
+    transforms: interpret::TransformScratch,
 }
 
 impl TrainingSet {
@@ -50,7 +50,7 @@ impl TrainingSet {
     /// Makes one sample; returns its label.
     pub(super) fn fill_one(
         &self,
-        scratch: &mut Scratch,
+        scratch: &mut SampleScratch,
         epoch: u32,
         sample: u32,
         input: &mut [f32],
@@ -92,7 +92,13 @@ impl TrainingSet {
     }
 
     /// Puts into `scratch` the anomaly that a normal image becomes as a sample.
-    pub(super) fn make_anomaly(&self, scratch: &mut Scratch, image: usize, epoch: u32, sample: u32) -> Result<()> {
+    pub(super) fn make_anomaly(
+        &self,
+        scratch: &mut SampleScratch,
+        image: usize,
+        epoch: u32,
+        sample: u32,
+    ) -> Result<()> {
         let TrainingData { normal, others, supervise, plan, preprocessing, .. } = &self.data;
         let channels = preprocessing.channels;
         if let (Supervise::Other, Some(others)) = (supervise, others) {
@@ -116,8 +122,8 @@ impl TrainingSet {
         Ok(())
     }
 
-    fn make_noise(&self, scratch: &mut Scratch, epoch: u32, sample: u32) -> Result<()> {
-        let Scratch { image, outlier, noise, anomaly, .. } = scratch;
+    fn make_noise(&self, scratch: &mut SampleScratch, epoch: u32, sample: u32) -> Result<()> {
+        let SampleScratch { image, outlier, noise, anomaly, .. } = scratch;
         let drawn = match &self.data.outliers {
             Some(images) if self.data.noise.takes_outliers() => {
                 outlier.resize(image.len(), 0);
@@ -133,7 +139,7 @@ impl TrainingSet {
     }
 }
 
-impl Scratch {
+impl SampleScratch {
     /// Ground truth that is the same everywhere.
     fn truth(&mut self, side: usize, truth: u8) {
         self.mask.clear();

@@ -35,16 +35,16 @@ fn data(raw: usize, side: usize, channels: usize, supervise: Supervise, noise: N
     }
 }
 
-struct Batch {
+struct FilledBatch {
     inputs: Vec<f32>,
     labels: Vec<f32>,
     maps: Vec<f32>,
 }
 
-fn fill(set: &TrainingSet, epoch: u32, samples: &[u32]) -> Batch {
+fn fill(set: &TrainingSet, epoch: u32, samples: &[u32]) -> FilledBatch {
     let p = &set.data().preprocessing;
     let n = samples.len();
-    let mut batch = Batch {
+    let mut batch = FilledBatch {
         inputs: vec![f32::NAN; n * p.input_len()],
         labels: vec![f32::NAN; n],
         maps: vec![f32::NAN; n * p.side * p.side],
@@ -54,7 +54,7 @@ fn fill(set: &TrainingSet, epoch: u32, samples: &[u32]) -> Batch {
 }
 
 /// FNV-1a over the bits of all floats.
-fn hash(batch: &Batch) -> u64 {
+fn hash(batch: &FilledBatch) -> u64 {
     let floats = batch.inputs.iter().chain(&batch.labels).chain(&batch.maps);
     let bytes = floats.flat_map(|v| v.to_bits().to_le_bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
@@ -106,8 +106,8 @@ fn plain(side: usize, channels: usize, supervise: Supervise, noise: NoiseMode) -
 #[test]
 fn maps_say_where_the_anomaly_is() {
     let samples: Vec<u32> = (0..24).collect();
-    type Check<'a> = &'a dyn Fn(&[f32], &[f32], &[u8]); // of an anomaly's input and map, and of the normal image
-    let check = |supervise, noise, expected: Check| {
+    type CheckAnomaly<'a> = &'a dyn Fn(&[f32], &[f32], &[u8]); // of an anomaly's input and map, and of the normal image
+    let check = |supervise, noise, expected: CheckAnomaly| {
         let set = plain(40, 3, supervise, noise);
         let batch = fill(&set, 0, &samples);
         assert!(batch.labels.contains(&1.0) && batch.labels.contains(&0.0));

@@ -45,7 +45,7 @@ impl From<Supervise> for Supervision {
 /// in `outliers` those too; for artificial anomalies two bytes per raw value of a batch, and four more where they are
 /// blurred. A set that does not fit is an out-of-memory error.
 pub struct DeviceSet {
-    frame: Frame,
+    frame: TransformFrame,
     seed: u64,
     supervise: Supervision,
     normal: Bytes,
@@ -73,13 +73,13 @@ struct DeviceOthers {
 
 /// Raw images in device memory that become inputs as test images do.
 pub struct DeviceTestSet {
-    frame: Frame,
+    frame: TransformFrame,
     images: Buffer<u8>,
     count: usize,
 }
 
 /// A list of transforms and the shapes that it turns into each other.
-struct Frame {
+struct TransformFrame {
     cuda: Arc<Cuda>,
     program: Program,
     raw_side: usize,
@@ -107,7 +107,7 @@ impl DeviceSet {
     /// Where the memory of the GPU does not suffice.
     pub fn new(cuda: &Arc<Cuda>, set: &TrainingSet, batch: usize) -> Result<DeviceSet> {
         let TrainingData { normal, others, outliers, preprocessing, supervise, seed, .. } = set.data();
-        let frame = Frame::new(cuda, preprocessing, &preprocessing.train)?;
+        let frame = TransformFrame::new(cuda, preprocessing, &preprocessing.train)?;
         let others = match (set.made(), others) {
             (Some(made), _) => Some(DeviceOthers::new(cuda, made)?),
             (None, Some(others)) if *supervise == Supervise::Other => Some(DeviceOthers::new(cuda, others)?),
@@ -134,7 +134,7 @@ impl DeviceSet {
     /// Where the memory of the GPU does not suffice.
     pub fn staged(cuda: &Arc<Cuda>, set: &TrainingSet, batch: usize) -> Result<(DeviceSet, Staging)> {
         let TrainingData { preprocessing, supervise, seed, .. } = set.data();
-        let frame = Frame::new(cuda, preprocessing, &preprocessing.train)?;
+        let frame = TransformFrame::new(cuda, preprocessing, &preprocessing.train)?;
         let staging = Staging::new(cuda, set.staged_len(batch))?;
         let part = |start| Bytes { buffer: staging.target().clone(), start };
         let (normal, other, masks) = (part(0), part(batch * frame.raw_len()), part(2 * batch * frame.raw_len()));
@@ -238,7 +238,7 @@ impl DeviceTestSet {
     /// # Errors
     /// Where the memory of the GPU does not suffice.
     pub fn with_room(cuda: &Arc<Cuda>, preprocessing: &Preprocessing, count: usize) -> Result<DeviceTestSet> {
-        let frame = Frame::new(cuda, preprocessing, &preprocessing.test)?;
+        let frame = TransformFrame::new(cuda, preprocessing, &preprocessing.test)?;
         let images = cuda.alloc(count * frame.raw_len())?;
         Ok(DeviceTestSet { frame, images, count })
     }
@@ -286,10 +286,10 @@ impl DeviceTestSet {
     }
 }
 
-impl Frame {
-    fn new(cuda: &Arc<Cuda>, preprocessing: &Preprocessing, list: &[Transform]) -> Result<Frame> {
+impl TransformFrame {
+    fn new(cuda: &Arc<Cuda>, preprocessing: &Preprocessing, list: &[Transform]) -> Result<TransformFrame> {
         let program = Program::new(cuda, list, preprocessing.raw_side)?;
-        Ok(Frame {
+        Ok(TransformFrame {
             cuda: cuda.clone(),
             program,
             raw_side: preprocessing.raw_side,

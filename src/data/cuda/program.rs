@@ -29,7 +29,7 @@ pub(super) struct Program {
 
 /// The same in host memory.
 #[derive(Debug, PartialEq)]
-struct Table {
+struct ProgramTable {
     ints: Vec<[i32; INTS]>,
     floats: Vec<[f32; FLOATS]>,
     widest: usize,
@@ -37,16 +37,16 @@ struct Table {
 
 impl Program {
     pub(super) fn new(cuda: &Arc<Cuda>, list: &[Transform], raw_side: usize) -> Result<Program> {
-        let Table { ints, floats, widest } = Table::new(list, raw_side);
+        let ProgramTable { ints, floats, widest } = ProgramTable::new(list, raw_side);
         let steps = ints.len() as i32;
         let (ints, floats) = (cuda.upload(ints.as_flattened())?, cuda.upload(floats.as_flattened())?);
         Ok(Program { ints, floats, steps, widest })
     }
 }
 
-impl Table {
-    fn new(list: &[Transform], raw_side: usize) -> Table {
-        let mut table = Table { ints: Vec::new(), floats: Vec::new(), widest: raw_side };
+impl ProgramTable {
+    fn new(list: &[Transform], raw_side: usize) -> ProgramTable {
+        let mut table = ProgramTable { ints: Vec::new(), floats: Vec::new(), widest: raw_side };
         let (mut side, mut draw) = (raw_side, 0);
         for transform in list {
             if let Transform::Choice { first, second } = transform {
@@ -135,7 +135,7 @@ mod tests {
             Lcn,
             MinMax { min: vec![1.0, 2.0, 3.0], max: vec![4.0, 5.0, 6.0] },
         ];
-        let table = Table::new(&list, 32);
+        let table = ProgramTable::new(&list, 32);
         assert_eq!(table.widest, 40);
         let sides: Vec<_> = table.ints.iter().map(|row| (row[2], row[3])).collect();
         let either = [(32, 32), (32, 28), (32, 28), (28, 28)];

@@ -10,7 +10,7 @@ use zune_jpeg::zune_core::bytestream::{ZByteReaderTrait, ZCursor};
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::{Alpha, Decode, Head, Opened};
+use super::{Alpha, Decode, ImageHead, OpenedDecoder};
 use crate::files;
 
 /// Markers: a scan, and the end of the image.
@@ -26,7 +26,7 @@ struct Jpeg {
     row: usize,
 }
 
-pub(super) fn open(mut file: BufReader<File>, path: &Path) -> Opened {
+pub(super) fn open(mut file: BufReader<File>, path: &Path) -> OpenedDecoder {
     let bytes = file.get_ref().metadata().map_or(0, |file| usize::try_from(file.len()).unwrap_or(usize::MAX));
     let comes_in_scans = comes_in_scans(&mut file).map_err(|e| broken(&e))?;
     file.rewind().map_err(|e| e.to_string())?;
@@ -37,7 +37,7 @@ pub(super) fn open(mut file: BufReader<File>, path: &Path) -> Opened {
     // Two bytes for each coefficient of as many colours.
     let coefficients =
         if comes_in_scans { 2 * decoder.input_colorspace().map_or(4, |space| space.num_components()) } else { 0 };
-    let head = Head {
+    let head = ImageHead {
         height,
         width,
         channels,

@@ -32,14 +32,14 @@ const OPEN: usize = 256;
 /// palettes are looked up, and the orientation that a camera recorded (EXIF) is applied.
 pub(crate) struct ImageFile {
     path: PathBuf,
-    head: Head,
+    head: ImageHead,
     alpha: Alpha,
     decoder: Box<dyn Decode + Send>,
 }
 
 /// What the head of a file says.
 #[derive(Clone, Copy, Debug)]
-struct Head {
+struct ImageHead {
     /// Rows and columns as they are stored.
     height: usize,
     width: usize,
@@ -66,9 +66,9 @@ trait Decode {
 }
 
 /// What the head of a file turned into: its decoder, or what is wrong with it.
-type Opened = std::result::Result<(Head, Box<dyn Decode + Send>), String>;
+type OpenedDecoder = std::result::Result<(ImageHead, Box<dyn Decode + Send>), String>;
 
-impl Head {
+impl ImageHead {
     /// Bytes of all pixels.
     fn len(&self) -> usize {
         self.height.saturating_mul(self.width).saturating_mul(self.channels)
@@ -97,7 +97,7 @@ impl ImageFile {
             _ => whole::open(path),
         };
         let (head, decoder) = opened.map_err(|why| unreadable(path, &why))?;
-        let Head { height, width, .. } = head;
+        let ImageHead { height, width, .. } = head;
         if width == 0 || height == 0 {
             return Err(unreadable(path, "it has no pixels"));
         }
@@ -122,7 +122,7 @@ impl ImageFile {
 
     /// (height, width) of the image.
     pub(crate) fn size(&self) -> (usize, usize) {
-        let Head { height, width, orientation, .. } = self.head;
+        let ImageHead { height, width, orientation, .. } = self.head;
         match orientation {
             Orientation::Rotate90
             | Orientation::Rotate270
@@ -165,7 +165,7 @@ impl ImageFile {
 
     /// All of it.
     pub(crate) fn read(self) -> Result<Images> {
-        let Head { height, width, channels, orientation, .. } = self.head;
+        let ImageHead { height, width, channels, orientation, .. } = self.head;
         let mut image = Images { count: 1, ..Images::empty(height, width, channels) };
         let room = image.pixels.try_reserve_exact(self.head.len());
         room.map_err(|_| unreadable(&self.path, &format!("its {width} × {height} pixels do not fit into memory")))?;
@@ -175,7 +175,7 @@ impl ImageFile {
 
     /// Its rows as they are stored: as many as its head says, or an error, which a file that was replaced meanwhile is too.
     fn stored_rows(self, mut row: impl FnMut(&[u8])) -> Result<()> {
-        let ImageFile { path, head: Head { height, width, channels, .. }, alpha, decoder } = self;
+        let ImageFile { path, head: ImageHead { height, width, channels, .. }, alpha, decoder } = self;
         let mut came = 0;
         let mut counted = |pixels: &[u8]| {
             came += 1;

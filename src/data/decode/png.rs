@@ -6,7 +6,7 @@ use std::io::BufReader;
 use image::metadata::Orientation;
 use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
 
-use super::{Alpha, Decode, Head, Opened, channels_of, push_bytes};
+use super::{Alpha, Decode, ImageHead, OpenedDecoder, channels_of, push_bytes};
 use crate::data::images::upper_byte;
 use crate::memory;
 
@@ -18,7 +18,7 @@ struct Png {
     deep: bool,
 }
 
-pub(super) fn open(file: BufReader<File>) -> Opened {
+pub(super) fn open(file: BufReader<File>) -> OpenedDecoder {
     let mut decoder = Decoder::new_with_limits(file, Limits { bytes: memory::for_images() });
     // Palettes and samples of fewer bits become bytes.
     decoder.set_transformations(Transformations::EXPAND);
@@ -37,7 +37,7 @@ pub(super) fn open(file: BufReader<File>) -> Opened {
     let png = Png { per_pixel, deep: depth == BitDepth::Sixteen, reader };
     let row = png.reader.output_line_size(width).unwrap_or(usize::MAX);
     let rows = if png.is_interlaced() { height as usize } else { 1 };
-    let head = Head {
+    let head = ImageHead {
         height: height as usize,
         width: width as usize,
         channels: channels_of(per_pixel),

@@ -9,7 +9,7 @@ use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::{PlanarConfiguration, SampleFormat, Tag};
 
-use super::{Alpha, Decode, Head, Opened, channels_of, push_bytes, whole};
+use super::{Alpha, Decode, ImageHead, OpenedDecoder, channels_of, push_bytes, whole};
 use crate::data::images::upper_byte;
 use crate::memory;
 
@@ -21,7 +21,7 @@ struct Tiff {
     per_pixel: usize,
 }
 
-pub(super) fn open(file: BufReader<File>, path: &Path) -> Opened {
+pub(super) fn open(file: BufReader<File>, path: &Path) -> OpenedDecoder {
     let mut limits = Limits::default();
     limits.decoding_buffer_size = memory::for_images();
     limits.intermediate_buffer_size = memory::for_images();
@@ -59,7 +59,7 @@ pub(super) fn open(file: BufReader<File>, path: &Path) -> Opened {
     let (across, down) = decoder.chunk_dimensions();
     let bytes = per_pixel * usize::from(color.bit_depth() / 8);
     let band = width.saturating_add(across as usize).saturating_mul(height.min(down as usize)).saturating_mul(bytes);
-    let head = Head {
+    let head = ImageHead {
         height,
         width,
         channels: channels_of(per_pixel),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 
-use super::{Alpha, Decode, Head, Opened, push_bytes};
+use super::{Alpha, Decode, ImageHead, OpenedDecoder, push_bytes};
 use crate::data::images::Images;
 use crate::memory;
 
@@ -14,11 +14,11 @@ struct Whole {
     row: usize,
 }
 
-pub(super) fn open(path: &Path) -> Opened {
+pub(super) fn open(path: &Path) -> OpenedDecoder {
     let mut decoder = decoder(path)?;
     let orientation = decoder.orientation().map_err(|e| e.to_string())?;
     let (width, height) = decoder.dimensions();
-    let head = Head {
+    let head = ImageHead {
         height: height as usize,
         width: width as usize,
         channels: if decoder.color_type().has_color() { 3 } else { 1 },

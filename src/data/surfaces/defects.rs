@@ -29,7 +29,7 @@ pub(super) fn strength(surface: Surface, defect: Defect, contrast: Contrast) -> 
 }
 
 /// A defect's geometry and colour, apart from its contrast.
-pub(super) struct Layer {
+pub(super) struct DefectLayer {
     side: usize,
     /// Blending weight per pixel, 0…1.
     pub(super) cover: Vec<f32>,
@@ -39,9 +39,9 @@ pub(super) struct Layer {
     tint: [f32; 3],
 }
 
-impl Layer {
-    fn new(side: usize, tint: [f32; 3]) -> Layer {
-        Layer { side, cover: vec![0.0; side * side], tone: vec![0.0; side * side], tint }
+impl DefectLayer {
+    fn new(side: usize, tint: [f32; 3]) -> DefectLayer {
+        DefectLayer { side, cover: vec![0.0; side * side], tone: vec![0.0; side * side], tint }
     }
 
     /// The colour of pixel `i` with the defect on it.
@@ -92,7 +92,7 @@ impl Layer {
 }
 
 /// The layer of one defect.
-pub(super) fn layer(surface: Surface, defect: Defect, side: usize, stream: Stream) -> Layer {
+pub(super) fn layer(surface: Surface, defect: Defect, side: usize, stream: Stream) -> DefectLayer {
     let draws = &mut stream.draws();
     match defect {
         Defect::Scratch => scratch(surface, side, draws),
@@ -103,10 +103,10 @@ pub(super) fn layer(surface: Surface, defect: Defect, side: usize, stream: Strea
 }
 
 /// A quadratic Bézier curve with tapered ends: bare fibres on cloth, a glint or a dark groove on metal.
-fn scratch(surface: Surface, side: usize, draws: &mut Draws) -> Layer {
+fn scratch(surface: Surface, side: usize, draws: &mut Draws) -> DefectLayer {
     let bright = surface == Surface::Woven || draws.coin();
     let tone = if bright { draws.range(0.6, 0.8) } else { draws.range(-0.7, -0.5) };
-    let mut layer = Layer::new(side, [1.0; 3]);
+    let mut layer = DefectLayer::new(side, [1.0; 3]);
     let (length, turn) = (draws.range(52.0, 92.0), draws.uniform());
     let direction = [wave(turn + 0.25), wave(turn)];
     let centre = [draws.range(48.0, 80.0), draws.range(48.0, 80.0)];
@@ -129,8 +129,8 @@ fn scratch(surface: Surface, side: usize, draws: &mut Draws) -> Layer {
 }
 
 /// An ellipse with a ragged edge; the wall on the lit side is less dark.
-fn hole(side: usize, draws: &mut Draws) -> Layer {
-    let mut layer = Layer::new(side, [1.0; 3]);
+fn hole(side: usize, draws: &mut Draws) -> DefectLayer {
+    let mut layer = DefectLayer::new(side, [1.0; 3]);
     let centre = [draws.range(24.0, 104.0), draws.range(24.0, 104.0)];
     let (radius, turn, lit) = (draws.range(5.0, 9.5), draws.uniform(), draws.uniform());
     let aspect = draws.range(0.75, 1.0);
@@ -150,9 +150,9 @@ fn hole(side: usize, draws: &mut Draws) -> Layer {
 }
 
 /// A blotch with soft edges, darker towards its rim like dried liquid, of one of four liquids.
-fn stain(side: usize, draws: &mut Draws, grain: &Grain) -> Layer {
+fn stain(side: usize, draws: &mut Draws, grain: &Grain) -> DefectLayer {
     const TINTS: [[f32; 3]; 4] = [[1.0, 0.84, 0.62], [0.98, 1.0, 1.03], [0.80, 0.92, 1.12], [1.06, 0.80, 0.70]];
-    let mut layer = Layer::new(side, TINTS[draws.below(4) as usize]);
+    let mut layer = DefectLayer::new(side, TINTS[draws.below(4) as usize]);
     let centre = [draws.range(28.0, 100.0), draws.range(28.0, 100.0)];
     let radius = draws.range(8.5, 15.0);
     let depth = draws.range(-0.60, -0.45);
@@ -168,10 +168,10 @@ fn stain(side: usize, draws: &mut Draws, grain: &Grain) -> Layer {
 }
 
 /// A thread that wanders and curls, light or dark, with a soft shadow beside it that stays out of the mask.
-fn loose_thread(side: usize, draws: &mut Draws) -> Layer {
+fn loose_thread(side: usize, draws: &mut Draws) -> DefectLayer {
     let tint =
         if draws.coin() { [1.0; 3] } else { [draws.range(0.85, 1.0), draws.range(0.85, 1.0), draws.range(0.85, 1.0)] };
-    let mut layer = Layer::new(side, tint);
+    let mut layer = DefectLayer::new(side, tint);
     let tone = if draws.coin() { draws.range(0.7, 0.85) } else { draws.range(-0.75, -0.6) };
     let (length, radius) = (draws.range(70.0, 130.0), draws.range(0.9, 1.3));
     let mut at = [draws.range(36.0, 92.0), draws.range(36.0, 92.0)];

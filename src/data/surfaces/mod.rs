@@ -109,14 +109,14 @@ pub(crate) fn synthesise(
     seed: u64,
     index: u32,
 ) -> SurfaceImage {
-    let stream = |part: Part| Stream::new(seed, Purpose::Surface, surface as u32 * 8 + part as u32, index);
+    let stream = |part: SurfaceStream| Stream::new(seed, Purpose::Surface, surface as u32 * 8 + part as u32, index);
     let clean = match surface {
         Surface::Woven => textures::woven(side, stream),
         Surface::Brushed => textures::brushed(side, stream),
     };
     let mut noise = vec![0.0; side * side];
-    stream(Part::Noise).fill_normal(&mut noise);
-    let noise_level = 0.006 + 0.006 * stream(Part::NoiseLevel).uniform(0);
+    stream(SurfaceStream::Noise).fill_normal(&mut noise);
+    let noise_level = 0.006 + 0.006 * stream(SurfaceStream::NoiseLevel).uniform(0);
     let bytes = |colour: [f32; 3], noise: f32| colour.map(|c| (c * 255.0 + noise * noise_level * 255.0 + 0.5) as u8);
 
     let mut image = SurfaceImage { pixels: Vec::with_capacity(side * side * 3), mask: vec![0; side * side] };
@@ -124,7 +124,7 @@ pub(crate) fn synthesise(
         image.pixels.extend(clean.iter().zip(&noise).flat_map(|(&c, &n)| bytes(c, n)));
         return image;
     };
-    let layer = defects::layer(surface, defect, side, stream(Part::Defect));
+    let layer = defects::layer(surface, defect, side, stream(SurfaceStream::Defect));
     let strength = defects::strength(surface, defect, contrast);
     for (i, (&colour, &noise)) in clean.iter().zip(&noise).enumerate() {
         let flawed = bytes(layer.apply(i, colour, strength), noise);
@@ -136,7 +136,7 @@ pub(crate) fn synthesise(
 
 /// The independent random streams of one image.
 #[derive(Clone, Copy)]
-enum Part {
+enum SurfaceStream {
     Layout = 0,
     Threads = 1,
     Grain = 2,

@@ -1,6 +1,6 @@
 //! The flawless surfaces: colours in 0…1 per pixel, row by row, before sensor noise.
 
-use super::{Part, REFERENCE_SIDE, floor, smooth_step, wave};
+use super::{REFERENCE_SIDE, SurfaceStream, floor, smooth_step, wave};
 use crate::rng::{Draws, Stream};
 
 /// Threads per direction whose properties are drawn; beyond, they repeat.
@@ -55,23 +55,23 @@ fn crossing(threads: &[Thread; THREADS], across: f32, along: f32, sign: f32) -> 
 }
 
 /// Plain-weave linen.
-pub(super) fn woven(side: usize, stream: impl Fn(Part) -> Stream) -> Vec<[f32; 3]> {
+pub(super) fn woven(side: usize, stream: impl Fn(SurfaceStream) -> Stream) -> Vec<[f32; 3]> {
     const WARP: [f32; 3] = [0.77, 0.72, 0.63];
     const WEFT: [f32; 3] = [0.70, 0.66, 0.59];
     /// Seen through the gaps between threads.
     const GROUND: [f32; 3] = [0.24, 0.21, 0.18];
 
-    let mut draws = stream(Part::Layout).draws();
+    let mut draws = stream(SurfaceStream::Layout).draws();
     let frame = Frame::new(&mut draws, side, 0.008);
     let light = Light::new(&mut draws, 0.10);
     let distance = [draws.range(5.6, 6.4), draws.range(5.6, 6.4)];
     let phase = [draws.range(0.0, THREADS as f32), draws.range(0.0, THREADS as f32)];
     let shear = draws.range(-0.03, 0.03);
     let bend = [draws.uniform(), draws.uniform()];
-    let mut thread_draws = stream(Part::Threads).draws();
+    let mut thread_draws = stream(SurfaceStream::Threads).draws();
     let warp = threads(&mut thread_draws);
     let weft = threads(&mut thread_draws);
-    let grain = Grain::new(stream(Part::Grain));
+    let grain = Grain::new(stream(SurfaceStream::Grain));
 
     frame.render(|x, y| {
         let a = x / distance[0] + phase[0];
@@ -92,18 +92,18 @@ pub(super) fn woven(side: usize, stream: impl Fn(Part) -> Stream) -> Vec<[f32; 3
 }
 
 /// Brushed metal.
-pub(super) fn brushed(side: usize, stream: impl Fn(Part) -> Stream) -> Vec<[f32; 3]> {
+pub(super) fn brushed(side: usize, stream: impl Fn(SurfaceStream) -> Stream) -> Vec<[f32; 3]> {
     const STEEL: [f32; 3] = [0.615, 0.625, 0.64];
     /// Streak layers: length and thickness in reference pixels, amplitude of brightness.
     const STREAKS: [[f32; 3]; 5] =
         [[22.0, 0.9, 0.022], [60.0, 1.2, 0.034], [150.0, 2.2, 0.026], [90.0, 5.0, 0.014], [200.0, 14.0, 0.014]];
 
-    let mut draws = stream(Part::Layout).draws();
+    let mut draws = stream(SurfaceStream::Layout).draws();
     let frame = Frame::new(&mut draws, side, 0.008);
     let light = Light::new(&mut draws, 0.10);
     let strength = draws.range(0.8, 1.2);
     let highlight = [draws.range(-90.0, 90.0), draws.range(50.0, 90.0), draws.range(0.02, 0.12)];
-    let grain = Grain::new(stream(Part::Grain));
+    let grain = Grain::new(stream(SurfaceStream::Grain));
 
     frame.render(|x, y| {
         let streaks: f32 = STREAKS

@@ -14,12 +14,12 @@ use super::{Buffer, Cuda, Result, failed};
 pub struct Staging {
     cuda: Arc<Cuda>,
     copies: Arc<CudaStream>,
-    places: [Place; 2],
+    places: [StagingPlace; 2],
     next: usize,
     target: Arc<Buffer<u8>>,
 }
 
-struct Place {
+struct StagingPlace {
     host: PinnedHostSlice<u8>,
     device: Buffer<u8>,
     /// The end of the last copy from the host: its memory may be written again.
@@ -35,7 +35,7 @@ impl Staging {
         let place = || {
             // SAFETY: any bits are a byte, and what is copied is written first.
             let host = unsafe { cuda.context.alloc_pinned(len) }.map_err(failed("allocate page-locked memory"))?;
-            Ok(Place { host, device: cuda.zeros(len)?, copied: None, taken: None })
+            Ok(StagingPlace { host, device: cuda.zeros(len)?, copied: None, taken: None })
         };
         let places = [place()?, place()?];
         let target = Arc::new(cuda.zeros(len)?);
@@ -51,7 +51,7 @@ impl Staging {
     /// Brings `bytes` to the front of the buffer for all work that is launched from now on; what was launched before still finds what
     /// was there. Waits where two steps ago's copy is not done.
     pub fn stage(&mut self, bytes: &[u8]) -> Result<()> {
-        let Place { host, device, copied, taken } = &mut self.places[self.next];
+        let StagingPlace { host, device, copied, taken } = &mut self.places[self.next];
         self.next = 1 - self.next;
         let called = failed("copy a batch to the device");
         if let Some(copied) = copied {

@@ -25,75 +25,117 @@ use crate::steps::hsc_loss::Gradient;
 
 pub(crate) use check::check_size;
 #[cfg(feature = "cli")]
-pub(crate) use table::Group;
+pub(crate) use table::SettingGroup;
 pub(crate) use table::{SETTINGS, Setting};
 #[cfg(feature = "cli")]
-pub(crate) use value::Form;
+pub(crate) use value::ValueForm;
 
-/// The settings of a training run, kept as `config.json` in its folder.
-#[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
-    pub dataset: DatasetKind,
-    /// Folder or file of the dataset; None where it is found by itself.
-    pub data: Option<PathBuf>,
-    /// The class that the run is about, by index or name: the normal one; of Pascal VOC the anomalous one.
-    pub class: String,
-    #[serde(default)]
-    pub objective: Objective,
-    pub net: String,
-    /// Weights of a net that was trained on ImageNet, which the feature layers start from.
-    pub weights: Option<PathBuf>,
-    /// What heatmaps show of the score's gradient, for HSC.
-    #[serde(default)]
-    pub gradient: Gradient,
-    /// Of the values between layers.
-    #[serde(default)]
-    pub precision: DType,
-    /// Biases in the convolutions, scale and shift in the norms.
-    pub bias: bool,
-    /// Input side in pixels.
-    pub side: usize,
-    pub pipeline: PipelineKind,
-    pub supervise: Supervise,
-    pub noise: NoiseMode,
-    pub outliers: Option<OutlierSource>,
-    /// Use only this many outliers, or labelled anomalies of each kind.
-    pub oe_limit: Option<usize>,
-    /// Make as many anomalies as there are normal images once, before training.
-    #[serde(default)]
-    pub offline_supervision: bool,
-    /// Test also on the labelled anomalies that were learned from.
-    #[serde(default)]
-    pub as_published: bool,
-    /// Leave out of the test every image of a part that is learned from: images show one part where the numbers at the end of their file names
-    /// differ by at most this, in chains.
-    #[serde(default)]
-    pub part_gap: Option<u64>,
-    /// Leave out images that cannot be read.
-    #[serde(default)]
-    pub skip_broken: bool,
-    /// Train on ground-truth maps instead of labels.
-    pub maps: bool,
-    pub epochs: u32,
-    /// Passes over the normal images in an epoch.
-    #[serde(default = "one")]
-    pub passes: u32,
-    pub batch: usize,
-    pub optimizer: Optimizer,
-    pub lr: f64,
-    pub weight_decay: f64,
-    pub schedule: Schedule,
-    /// σ of the heatmaps' Gaussian, in input pixels.
-    pub sigma: f64,
-    /// Quantile of the heatmap values that is drawn as the hottest colour.
-    pub quantile: f64,
-    /// Re-estimate the norms' running statistics over ten training batches after the last epoch.
-    pub reestimate: bool,
-    pub seed: u64,
-    /// Which sets of images are held in memory. Changes no result.
-    #[serde(default)]
-    pub hold: Hold,
+/// A struct whose fields' docs are also there to be shown: one text for the library's pages and the program's help.
+macro_rules! documented {
+    ($(#[$of_struct:meta])* pub struct $name:ident {
+        $($(#[doc = $doc:literal])+ $(#[serde($($serde:tt)+)])? pub $field:ident: $kind:ty,)+
+    }) => {
+        $(#[$of_struct])*
+        pub struct $name {
+            $($(#[doc = $doc])+ $(#[serde($($serde)+)])? pub $field: $kind,)+
+        }
+
+        /// The docs of a field.
+        #[cfg(feature = "cli")]
+        fn docs(field: &str) -> &'static str {
+            match field {
+                $(stringify!($field) => concat!($($doc),+),)+
+                _ => "",
+            }
+        }
+    };
+}
+
+documented! {
+    /// The settings of a training run, kept as `config.json` in its folder.
+    #[non_exhaustive]
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    pub struct Settings {
+        /// Where the images come from: one of the datasets, or a folder of the user's.
+        pub dataset: DatasetKind,
+        /// Folder (or file) that holds the dataset; needless where that is installed.
+        pub data: Option<PathBuf>,
+        /// The normal class, by number or name; of pascalvoc, the anomalous one.
+        pub class: String,
+        /// What the net is trained for.
+        #[serde(default)]
+        pub objective: Objective,
+        /// Net, by its name.
+        pub net: String,
+        /// Weights that a VGG or RESNET18 net starts from: vgg11_bn, vgg16 or resnet18, trained on ImageNet, as safetensors.
+        pub weights: Option<PathBuf>,
+        /// What heatmaps show of the score's gradient, for hsc.
+        #[serde(default)]
+        pub gradient: Gradient,
+        /// Precision of the values between layers; weights and sums are kept in 32 bits.
+        #[serde(default)]
+        pub precision: DType,
+        /// The convolutions' biases, and the norms' scale and shift.
+        pub bias: bool,
+        /// Side in pixels of the square that the net sees; images are resized to it.
+        pub side: usize,
+        /// Augmentation and normalisation.
+        pub pipeline: PipelineKind,
+        /// What the net learns anomalies from.
+        pub supervise: Supervise,
+        /// What artificial anomalies are made of; where `outliers` are named, the default is outliers.
+        pub noise: NoiseMode,
+        /// Images that serve as anomalies, of a kind and in a folder (of cifar100 also in train.bin).
+        pub outliers: Option<OutlierSource>,
+        /// Learn from at most this many outliers; of mvtec, mvtec_gt and `supervise` other, from that many of each class and kind of
+        /// defect.
+        pub oe_limit: Option<usize>,
+        /// Make an anomaly of each good image once, before training, and learn from both; else each sample becomes an anomaly with
+        /// probability 0.5, drawn again in each epoch.
+        #[serde(default)]
+        pub offline_supervision: bool,
+        /// Keep in the test the defects that were learned from, as the paper does: figures look better.
+        #[serde(default)]
+        pub as_published: bool,
+        /// Leave out of the test every image of a part that is learned from (`supervise` other, `outliers` mvtec_gt): images show one part
+        /// where the numbers at the end of their file names differ by at most N, in chains (N = 1: 7, 8 and 9 are one part). Folders are
+        /// ignored: only for data whose numbers are unique.
+        #[serde(default)]
+        pub part_gap: Option<u64>,
+        /// Leave out images that cannot be read, instead of refusing the data.
+        #[serde(default)]
+        pub skip_broken: bool,
+        /// Train on ground-truth maps, pixel by pixel (true), or on labels, one per image (false).
+        pub maps: bool,
+        /// Epochs: each draws every good image `passes` times and turns about half of them into anomalies; change `schedule` with it.
+        pub epochs: u32,
+        /// Passes over the good images in an epoch.
+        #[serde(default = "one")]
+        pub passes: u32,
+        /// Images per step.
+        pub batch: usize,
+        /// Optimizer of the weights.
+        pub optimizer: Optimizer,
+        /// Learning rate.
+        pub lr: f64,
+        /// Weight decay.
+        pub weight_decay: f64,
+        /// How the learning rate falls: lambda:γ (times γ after each epoch) or milestones:γ:e1,e2 (times γ after these epochs, as PyTorch's
+        /// MultiStepLR).
+        pub schedule: Schedule,
+        /// Standard deviation σ of the Gaussian that upsamples maps to heatmaps, in input pixels; with `maps` true also in training.
+        pub sigma: f64,
+        /// Quantile of the heatmaps' values from which on the colour is dark red.
+        pub quantile: f64,
+        /// After the last epoch, estimate the batch norms' mean and variance again, over ten training batches.
+        pub reestimate: bool,
+        /// Seed of all randomness.
+        pub seed: u64,
+        /// When to keep decoded images in memory: auto (if they take at most half of what is free), always, never, or a number of MiB that
+        /// they may take; changes no result.
+        #[serde(default)]
+        pub hold: Hold,
+    }
 }
 
 /// What a run may be told anew: where its data lies now, as far as that is not where it was, and what is held of it.

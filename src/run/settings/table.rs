@@ -1,10 +1,12 @@
-//! The table of settings: a setting is a field of [`Settings`], its default in `presets.rs` or, where it depends on the dataset,
-//! `datasets/preset.rs`, and its line here, which says what it is called, what it means, and what is refused. The command line's flags, its help, the command that reproduces a run and the page of
-//! a run are made from it.
+//! The table of settings: a setting is a field of [`Settings`], whose docs are its help, its default in `presets.rs` or, where it depends
+//! on the dataset, `datasets/preset.rs`, and its line here, which says what it is called and what is refused. The command line's flags, the
+//! command that reproduces a run and the page of a run are made from it.
 
 use super::Settings;
 use super::check::{self, refuse, within};
-use super::value::{Form, Value};
+#[cfg(feature = "cli")]
+use super::docs;
+use super::value::{SettingValue, ValueForm};
 use crate::data::supervise::Supervise;
 use crate::error::Result;
 use crate::model::Objective;
@@ -13,12 +15,10 @@ use crate::model::Objective;
 pub(crate) struct Setting {
     /// Its field in [`Settings`].
     pub name: &'static str,
-    pub group: Group,
+    pub group: SettingGroup,
     /// Its name in a table.
     pub title: &'static str,
-    /// What it means, in a line.
-    pub about: &'static str,
-    pub form: Form,
+    pub form: ValueForm,
     /// What stands for its value in help.
     pub placeholder: &'static str,
     /// The value that is chosen by naming the setting alone, for those that are on or off.
@@ -43,7 +43,7 @@ const MIN_SIGMA: f64 = 1e-3;
 
 /// What settings are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Group {
+pub(crate) enum SettingGroup {
     Daily,
     Anomalies,
     Optimisation,
@@ -54,17 +54,16 @@ pub(crate) enum Group {
 
 /// The setting that a field holds.
 macro_rules! setting {
-    ($field:ident, $group:ident, $title:literal, $about:expr) => {
+    ($field:ident, $group:ident, $title:literal) => {
         Setting {
             name: stringify!($field),
-            group: Group::$group,
+            group: SettingGroup::$group,
             title: $title,
-            about: $about,
             form: form(|settings| &settings.$field),
             placeholder: "N",
             switch: None,
             per_run: false,
-            read: |settings, text| Value::read(text).map(|value| settings.$field = value),
+            read: |settings, text| SettingValue::read(text).map(|value| settings.$field = value),
             text: |settings| settings.$field.text(),
             shown: |settings| settings.$field.shown(),
             matters: |_| true,
@@ -74,165 +73,76 @@ macro_rules! setting {
 }
 
 /// The form of a field's values.
-const fn form<T: Value>(_: fn(&Settings) -> &T) -> Form {
+const fn form<T: SettingValue>(_: fn(&Settings) -> &T) -> ValueForm {
     T::FORM
 }
 
 /// All settings but the dataset, in the order that help and pages have them.
 pub(crate) static SETTINGS: [Setting; 31] = [
-    setting!(data, Daily, "Data", "Folder (or file) that holds the dataset").value("PATH"),
-    setting!(
-        epochs,
-        Daily,
-        "Epochs",
-        "Epochs: each draws every good image `passes` times and turns about half of them into anomalies; change `schedule` with it"
-    )
-    .check(|s| within("epochs", s.epochs, MAX_EPOCHS)),
-    setting!(side, Daily, "Input side", "Side in pixels of the square that the net sees; images are resized to it").value("PIXELS"),
-    setting!(net, Daily, "Net", "Net, by its name").value("NET"),
-    setting!(batch, Daily, "Images per step", "Images per step").value("N"),
-    setting!(
-        precision,
-        Daily,
-        "Precision",
-        "Precision of the values between layers; weights and sums are kept in 32 bits"
-    )
-    .value("PRECISION")
-    .check(check::precision),
-    setting!(
-        hold,
-        Daily,
-        "Held in memory",
-        "When to keep decoded images in memory: auto (if they take at most half of what is free), always, never, or a number of MiB \
-         that they may take; changes no result"
-    )
-    .value("WHEN"),
-    setting!(
-        skip_broken,
-        Daily,
-        "Broken images left out",
-        "Leave out images that cannot be read, instead of refusing the data"
-    )
-    .switch(true),
-    setting!(seed, Daily, "Seed", "Seed of all randomness").per_run(),
-    setting!(supervise, Anomalies, "Anomalies", "What the net learns anomalies from")
-        .value("MODE")
-        .check(check::supervise),
-    setting!(noise, Anomalies, "Noise", "What artificial anomalies are made of; where `outliers` are named, the default is outliers")
-        .value("MODE")
-        .shown_where(|s| s.supervise.makes_noise()),
-    setting!(
-        outliers,
-        Anomalies,
-        "Outliers",
-        "Images that serve as anomalies, of a kind and in a folder (of cifar100 also in train.bin)"
-    )
-    .value("KIND:PATH")
-    .check(check::outliers),
-    setting!(
-        oe_limit,
-        Anomalies,
-        "Outliers at most",
-        "Learn from at most this many outliers; of mvtec, mvtec_gt and `supervise` other, from that many of each class and kind of defect"
-    )
-    .check(check::oe_limit),
-    setting!(
-        maps,
-        Anomalies,
-        "Ground-truth maps",
-        "Train on ground-truth maps, pixel by pixel (true), or on labels, one per image (false)"
-    )
-    .shown_where(|s| s.objective == Objective::Fcdd)
-    .check(check::maps),
-    setting!(
-        part_gap,
-        Anomalies,
-        "Part gap",
-        "Leave out of the test every image of a part that is learned from (`supervise` other, `outliers` mvtec_gt): images show one part \
-         where the numbers at the end of their file names differ by at most N, in chains (N = 1: 7, 8 and 9 are one part). Folders are \
-         ignored: only for data whose numbers are unique"
-    )
-    .check(|s| check::about_labelled(s, "part_gap", s.part_gap.is_some())),
-    setting!(lr, Optimisation, "Learning rate", "Learning rate").value("LR").check(|s| match s.lr {
+    setting!(data, Daily, "Data").value("PATH"),
+    setting!(epochs, Daily, "Epochs").check(|s| within("epochs", s.epochs, MAX_EPOCHS)),
+    setting!(side, Daily, "Input side").value("PIXELS"),
+    setting!(net, Daily, "Net").value("NET"),
+    setting!(weights, Daily, "Pretrained weights").value("FILE"),
+    setting!(batch, Daily, "Images per step").value("N"),
+    setting!(precision, Daily, "Precision").value("PRECISION").check(check::precision),
+    setting!(hold, Daily, "Held in memory").value("WHEN"),
+    setting!(skip_broken, Daily, "Broken images left out").switch(true),
+    setting!(seed, Daily, "Seed").per_run(),
+    setting!(supervise, Anomalies, "Anomalies").value("MODE").check(check::supervise),
+    setting!(noise, Anomalies, "Noise").value("MODE").shown_where(|s| s.supervise.makes_noise()),
+    setting!(outliers, Anomalies, "Outliers").value("KIND:PATH").check(check::outliers),
+    setting!(oe_limit, Anomalies, "Outliers at most").check(check::oe_limit),
+    setting!(maps, Anomalies, "Ground-truth maps").shown_where(|s| s.objective == Objective::Fcdd).check(check::maps),
+    setting!(part_gap, Anomalies, "Part gap").check(|s| check::about_labelled(s, "part_gap", s.part_gap.is_some())),
+    setting!(lr, Optimisation, "Learning rate").value("LR").check(|s| match s.lr {
         lr if lr.is_finite() && lr > 0.0 => Ok(()),
         lr => refuse("lr", format!("{lr} is not a learning rate"), "choose a positive number, such as 1e-3"),
     }),
-    setting!(
-        schedule,
-        Optimisation,
-        "Schedule",
-        "How the learning rate falls: lambda:γ (times γ after each epoch) or milestones:γ:e1,e2 (times γ after these epochs, as PyTorch's \
-         MultiStepLR)"
-    )
-    .value("SCHEDULE"),
-    setting!(optimizer, Optimisation, "Optimizer", "Optimizer of the weights").value("OPTIMIZER"),
-    setting!(weight_decay, Optimisation, "Weight decay", "Weight decay").value("W").check(|s| match s.weight_decay {
+    setting!(schedule, Optimisation, "Schedule").value("SCHEDULE"),
+    setting!(optimizer, Optimisation, "Optimizer").value("OPTIMIZER"),
+    setting!(weight_decay, Optimisation, "Weight decay").value("W").check(|s| match s.weight_decay {
         weight if weight.is_finite() && weight >= 0.0 => Ok(()),
         weight => refuse("weight_decay", format!("{weight} is not a weight decay"), "choose 0 or more"),
     }),
-    setting!(passes, Optimisation, "Passes per epoch", "Passes over the good images in an epoch")
-        .check(|s| within("passes", s.passes, MAX_PASSES)),
-    setting!(
-        reestimate,
-        Optimisation,
-        "Statistics re-estimated",
-        "After the last epoch, estimate the batch norms' mean and variance again, over ten training batches"
-    ),
-    setting!(
-        sigma,
-        Heatmaps,
-        "Gaussian of the heatmaps",
-        "Standard deviation σ of the Gaussian that upsamples maps to heatmaps, in input pixels; with `maps` true also in training"
-    )
-    .value("PIXELS")
+    setting!(passes, Optimisation, "Passes per epoch").check(|s| within("passes", s.passes, MAX_PASSES)),
+    setting!(reestimate, Optimisation, "Statistics re-estimated"),
+    setting!(sigma, Heatmaps, "Gaussian of the heatmaps")
+        .value("PIXELS")
         .shown_where(|s| s.objective != Objective::Ae)
         .check(|s| match s.sigma {
             sigma if sigma.is_finite() && sigma >= MIN_SIGMA => Ok(()),
-            sigma => refuse("sigma", format!("{sigma} is not a standard deviation"), &format!("choose {MIN_SIGMA} pixels or more")),
+            sigma => refuse(
+                "sigma",
+                format!("{sigma} is not a standard deviation"),
+                &format!("choose {MIN_SIGMA} pixels or more"),
+            ),
         }),
-    setting!(quantile, Heatmaps, "Hottest colour", "Quantile of the heatmaps' values from which on the colour is dark red").value("Q").check(
-        |s| match s.quantile {
-            quantile if quantile > 0.0 && quantile <= 1.0 => Ok(()),
-            quantile => refuse("quantile", format!("{quantile} is not a quantile"), "choose a number in (0, 1]"),
-        },
-    ),
-    setting!(class, Paper, "Class", "The normal class, by number or name; of pascalvoc, the anomalous one")
-        .value("CLASS")
-        .per_run(),
-    setting!(objective, Paper, "Objective", "What the net is trained for").value("OBJECTIVE"),
-    setting!(gradient, Paper, "Gradient", "What heatmaps show of the score's gradient, for hsc")
+    setting!(quantile, Heatmaps, "Hottest colour").value("Q").check(|s| match s.quantile {
+        quantile if quantile > 0.0 && quantile <= 1.0 => Ok(()),
+        quantile => refuse("quantile", format!("{quantile} is not a quantile"), "choose a number in (0, 1]"),
+    }),
+    setting!(class, Paper, "Class").value("CLASS").per_run(),
+    setting!(objective, Paper, "Objective").value("OBJECTIVE"),
+    setting!(gradient, Paper, "Gradient")
         .value("GRADIENT")
         .shown_where(|s| s.objective == Objective::Hsc)
         .check(check::gradient),
-    setting!(
-        weights,
-        Paper,
-        "Pretrained weights",
-        "Weights that a VGG or RESNET18 net starts from: vgg11_bn, vgg16 or resnet18, trained on ImageNet, as safetensors"
-    )
-    .value("FILE"),
-    setting!(bias, Paper, "Biases", "Leave out the convolutions' biases and the norms' scale and shift").switch(false),
-    setting!(pipeline, Paper, "Preprocessing", "Augmentation and normalisation").value("PIPELINE"),
-    setting!(
-        offline_supervision,
-        Paper,
-        "Anomalies made before training",
-        "Make an anomaly of each good image once, before training, and learn from both; else each sample becomes an anomaly with \
-         probability 0.5, drawn again in each epoch"
-    )
-    .switch(true)
-    .check(|s| match s.offline_supervision && s.supervise == Supervise::Unsupervised {
-        false => Ok(()),
-        true => refuse("offline_supervision", "has no effect with `supervise` unsupervised", "choose another `supervise`, or leave it out"),
+    setting!(bias, Paper, "Biases").switch(false),
+    setting!(pipeline, Paper, "Preprocessing").value("PIPELINE"),
+    setting!(offline_supervision, Paper, "Anomalies made before training").switch(true).check(|s| {
+        match s.offline_supervision && s.supervise == Supervise::Unsupervised {
+            false => Ok(()),
+            true => refuse(
+                "offline_supervision",
+                "has no effect with `supervise` unsupervised",
+                "choose another `supervise`, or leave it out",
+            ),
+        }
     }),
-    setting!(
-        as_published,
-        Paper,
-        "Tested on what was learned from",
-        "Keep in the test the defects that were learned from, as the paper does: figures look better"
-    )
-    .switch(true)
-    .check(|s| check::about_labelled(s, "as_published", s.as_published)),
+    setting!(as_published, Paper, "Tested on what was learned from")
+        .switch(true)
+        .check(|s| check::about_labelled(s, "as_published", s.as_published)),
 ];
 
 impl Setting {
@@ -284,6 +194,12 @@ impl Setting {
     /// Refuses its value where it cannot work or would do nothing.
     pub(super) fn refuse(&self, settings: &Settings) -> Result<()> {
         (self.check)(settings)
+    }
+
+    /// What it means: the docs of its field, without the stop.
+    #[cfg(feature = "cli")]
+    pub(crate) fn about(&self) -> &'static str {
+        docs(self.name).trim().trim_end_matches('.')
     }
 
     /// As a flag of the program.

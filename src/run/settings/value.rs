@@ -15,7 +15,7 @@ use crate::steps::hsc_loss::Gradient;
 
 /// What the text of a value looks like.
 #[derive(Clone, Copy)]
-pub(crate) enum Form {
+pub(crate) enum ValueForm {
     /// A number, a name, a path …
     Text,
     /// `true` or `false`.
@@ -25,13 +25,13 @@ pub(crate) enum Form {
 }
 
 /// What the fields of [`Settings`](super::Settings) hold.
-pub(super) trait Value: Sized {
-    const FORM: Form = Form::Text;
+pub(super) trait SettingValue: Sized {
+    const FORM: ValueForm = ValueForm::Text;
 
     /// Reads a value, or says why not.
     fn read(text: &str) -> Result<Self, String>;
 
-    /// As [`Value::read`] reads it; None for a value that is not set.
+    /// As [`SettingValue::read`] reads it; None for a value that is not set.
     fn text(&self) -> Option<String>;
 
     /// As a page shows it.
@@ -40,8 +40,8 @@ pub(super) trait Value: Sized {
     }
 }
 
-impl<T: Value> Value for Option<T> {
-    const FORM: Form = T::FORM;
+impl<T: SettingValue> SettingValue for Option<T> {
+    const FORM: ValueForm = T::FORM;
 
     fn read(text: &str) -> Result<Self, String> {
         T::read(text).map(Some)
@@ -56,7 +56,7 @@ impl<T: Value> Value for Option<T> {
     }
 }
 
-impl Value for PathBuf {
+impl SettingValue for PathBuf {
     fn read(text: &str) -> Result<Self, String> {
         Ok(PathBuf::from(text))
     }
@@ -66,8 +66,8 @@ impl Value for PathBuf {
     }
 }
 
-impl Value for bool {
-    const FORM: Form = Form::Bool;
+impl SettingValue for bool {
+    const FORM: ValueForm = ValueForm::Bool;
 
     fn read(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| "write true or false".to_string())
@@ -85,7 +85,7 @@ impl Value for bool {
 /// Types that are read and written by `FromStr` and `Display`.
 macro_rules! plain {
     ($($type:ty),*) => { $(
-        impl Value for $type {
+        impl SettingValue for $type {
             fn read(text: &str) -> Result<Self, String> {
                 text.parse().map_err(|e: <$type as std::str::FromStr>::Err| e.to_string())
             }
@@ -102,8 +102,8 @@ plain!(u32, u64, usize, f64, String, Hold, OutlierSource, Schedule);
 /// Closed sets of named values.
 macro_rules! named {
     ($($type:ty),*) => { $(
-        impl Value for $type {
-            const FORM: Form = Form::Choice(|| <$type>::all().into_iter().map(|v| (v.word(), v.explanation())).collect());
+        impl SettingValue for $type {
+            const FORM: ValueForm = ValueForm::Choice(|| <$type>::all().into_iter().map(|v| (v.word(), v.explanation())).collect());
 
             fn read(text: &str) -> Result<Self, String> {
                 let words = || <$type>::all().into_iter().map(Named::word).collect::<Vec<_>>().join(", ");

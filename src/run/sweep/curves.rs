@@ -27,7 +27,7 @@ pub(crate) struct Plots {
 
 /// A point of a run's table of its curve.
 #[derive(Deserialize)]
-struct Point {
+struct RatePoint {
     false_positive_rate: f64,
     true_positive_rate: f64,
 }
@@ -105,7 +105,8 @@ fn read(path: &Path) -> Result<Option<Points>> {
     let broken =
         |e: csv::Error| Error::file(path, format!("cannot be read ({e})"), "evaluate the run again to restore it");
     let mut rows = csv::Reader::from_path(path).map_err(broken)?;
-    let points = rows.deserialize::<Point>().map(|point| point.map(|p| (p.false_positive_rate, p.true_positive_rate)));
+    let points =
+        rows.deserialize::<RatePoint>().map(|point| point.map(|p| (p.false_positive_rate, p.true_positive_rate)));
     points.collect::<Result<_, _>>().map(Some).map_err(broken)
 }
 

@@ -25,7 +25,7 @@ pub(crate) mod work;
 
 use std::path::Path;
 
-use plan::{Plan, class_folder};
+use plan::{SweepPlan, class_folder};
 use summary::Summary;
 
 use super::directory::write_json;
@@ -38,7 +38,7 @@ const PLAN: &str = "sweep.json";
 
 /// Sums up what there is of the sweep in a folder, and leaves the summary's files there.
 pub(crate) fn sum_up(folder: &Path) -> Result<Summary> {
-    let plan = Plan::of(folder)?; // what is no sweep is not written to
+    let plan = SweepPlan::of(folder)?; // what is no sweep is not written to
     let _lock = FolderLock::wait(folder)?;
     files::remove_unfinished(folder)?;
     for class in plan.classes.iter().map(|class| class_folder(folder, class)).filter(|class| class.is_dir()) {

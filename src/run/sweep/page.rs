@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::curves::{self, Plots};
 use super::summary::Summary;
-use super::tables::{self, ABOUT, Table, counted};
+use super::tables::{self, ABOUT, TextTable, counted};
 use crate::error::Result;
 use crate::files;
 use crate::report::html::{figures, page, pairs, plots, section, table};
@@ -64,7 +64,7 @@ fn results(summary: &Summary, drawn: &[Plots]) -> Markup {
     }
 }
 
-fn text_table(Table { header, rows }: &Table) -> Markup {
+fn text_table(TextTable { header, rows }: &TextTable) -> Markup {
     table(&header.iter().map(String::as_str).collect::<Vec<_>>(), rows)
 }
 

@@ -16,7 +16,7 @@ use crate::run::settings::Settings;
 
 /// What a sweep goes over, kept as `sweep.json` in its folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Plan {
+pub(crate) struct SweepPlan {
     /// Of every run, but for class and seed.
     pub settings: Settings,
     /// Names of the classes, in the order of the dataset.
@@ -49,27 +49,27 @@ pub(crate) struct Shard {
     pub of: usize,
 }
 
-impl Plan {
+impl SweepPlan {
     /// The runs of some classes, named or numbered as the dataset has them; of all its classes if there are none.
-    pub(crate) fn new(settings: Settings, classes: &[String], seeds: u64) -> Result<Plan> {
+    pub(crate) fn new(settings: Settings, classes: &[String], seeds: u64) -> Result<SweepPlan> {
         let settings = settings.located()?;
         let known = known_classes(settings.dataset, settings.data.as_deref())?;
         let wanted = classes.iter().map(|class| class_index(&known, class)).collect::<Result<Vec<_>>>()?;
         let all = wanted.is_empty();
         let classes =
             known.into_iter().enumerate().filter(|(i, _)| all || wanted.contains(&(*i as u16))).map(|(_, name)| name);
-        Ok(Plan { settings, classes: classes.collect(), seeds })
+        Ok(SweepPlan { settings, classes: classes.collect(), seeds })
     }
 
     /// The plan of the sweep in a folder.
-    pub(crate) fn of(folder: &Path) -> Result<Plan> {
+    pub(crate) fn of(folder: &Path) -> Result<SweepPlan> {
         let path = folder.join(PLAN);
         if !path.is_file() {
             let remedy = "name the folder of a sweep";
             return Err(Error::file(folder, format!("is not the folder of a sweep: it has no {PLAN}"), remedy));
         }
         let wrong = |problem: String| Error::file(&path, problem, "delete it and start the sweep again");
-        let plan: Plan =
+        let plan: SweepPlan =
             serde_json::from_slice(&files::read(&path)?).map_err(|e| wrong(format!("cannot be read ({e})")))?;
         let is_name = |class: &&String| Path::new(class).components().eq([Component::Normal(class.as_ref())]);
         if let Some(class) = plan.classes.iter().find(|class| !is_name(class)) {
@@ -85,7 +85,7 @@ impl Plan {
         files::remove_unfinished(folder)?;
         let mut plan = self.clone();
         if folder.join(PLAN).exists() {
-            let there = Plan::of(folder)?;
+            let there = SweepPlan::of(folder)?;
             same(&there.settings, &self.settings, folder)?;
             let known = known_classes(self.settings.dataset, self.settings.data.as_deref())?;
             plan.classes =
@@ -204,11 +204,11 @@ mod tests {
         Some(text.parse().unwrap())
     }
 
-    fn plan(data: &Path, classes: &[&str], seeds: u64) -> Result<Plan> {
+    fn plan(data: &Path, classes: &[&str], seeds: u64) -> Result<SweepPlan> {
         let outliers = source("cifar100:o.bin");
         let settings = Settings::preset(MNIST).with_anomalies(outliers, None);
         let classes: Vec<String> = classes.iter().map(ToString::to_string).collect();
-        Plan::new(Settings { data: Some(data.to_path_buf()), ..settings }, &classes, seeds)
+        SweepPlan::new(Settings { data: Some(data.to_path_buf()), ..settings }, &classes, seeds)
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
         let (data, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         plan(data.path(), &["3"], 2).unwrap().save(out.path()).unwrap();
         plan(data.path(), &["1"], 1).unwrap().save(out.path()).unwrap();
-        let there = Plan::of(out.path()).unwrap();
+        let there = SweepPlan::of(out.path()).unwrap();
         assert_eq!((there.classes, there.seeds), (vec!["1".to_string(), "3".to_string()], 2));
         let mut other = plan(data.path(), &["1"], 1).unwrap();
         other.settings.lr = 1.0;

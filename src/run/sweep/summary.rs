@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::plan::{Plan, Status};
+use super::plan::{Status, SweepPlan};
 use super::published::{Published, published};
 use crate::error::Result;
 use crate::run::directory::{self, RunDirectory};
@@ -14,7 +14,7 @@ use crate::run::figures::Measure;
 /// What there is of a sweep.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Summary {
-    pub plan: Plan,
+    pub plan: SweepPlan,
     /// Those with a finished run, in the order of the plan.
     pub classes: Vec<Class>,
     /// Over the classes' means.
@@ -67,7 +67,7 @@ impl Class {
 impl Summary {
     /// Reads the figures of the finished runs below a sweep's folder.
     pub(crate) fn of(folder: &Path) -> Result<Summary> {
-        let plan = Plan::of(folder)?;
+        let plan = SweepPlan::of(folder)?;
         let (mut classes, mut missing) = (Vec::new(), Vec::new());
         let runs = plan.runs(folder);
         for class in &plan.classes {

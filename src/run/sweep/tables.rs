@@ -20,7 +20,7 @@ const FOOTNOTE: &str =
     "† quoted from memory; their averages are the published means to within .01: for orientation only.";
 
 /// A table of text.
-pub(crate) struct Table {
+pub(crate) struct TextTable {
     pub header: Vec<String>,
     pub rows: Vec<Vec<String>>,
 }
@@ -38,7 +38,7 @@ pub(crate) fn title(summary: &Summary) -> String {
 }
 
 /// A row per class and one over all, with what was published per class.
-pub(crate) fn per_class(summary: &Summary) -> Table {
+pub(crate) fn per_class(summary: &Summary) -> TextTable {
     let measures = || summary.overall.iter().map(|figure| figure.measure);
     let beside = published_per_class(summary);
     let class = format!("{} class", summary.plan.settings.dataset.class_is());
@@ -59,7 +59,7 @@ pub(crate) fn per_class(summary: &Summary) -> Table {
     last.extend(summary.overall.iter().map(in_words));
     last.extend(beside.iter().map(|row| published(Some(row.mean))));
     rows.push(last);
-    Table { header, rows }
+    TextTable { header, rows }
 }
 
 /// The published figures per class that were learned as in the sweep.
@@ -80,7 +80,7 @@ pub(crate) fn notes(summary: &Summary) -> Vec<String> {
 }
 
 /// What others report, and the sweep's own mean beside it; none where nothing is published.
-pub(crate) fn beside_published(summary: &Summary) -> Option<Table> {
+pub(crate) fn beside_published(summary: &Summary) -> Option<TextTable> {
     let row = |row: &Published| {
         let mean = Figure { measure: row.measure, mean: row.mean, sd: row.sd, values: Vec::new() };
         let decimals = if row.sd.is_some() || row.mean * 100.0 == (row.mean * 100.0).round() { 2 } else { 3 };
@@ -95,7 +95,7 @@ pub(crate) fn beside_published(summary: &Summary) -> Option<Table> {
     };
     let rows: Vec<Vec<String>> = Measure::MAIN.into_iter().flat_map(of_measure).collect();
     let header = ["method", "measure", "mean over the classes"].map(str::to_string).into();
-    (!rows.is_empty()).then_some(Table { header, rows })
+    (!rows.is_empty()).then_some(TextTable { header, rows })
 }
 
 /// So many of something.
@@ -117,7 +117,7 @@ pub(crate) fn missing(summary: &Summary) -> Option<String> {
 
 /// The classes as plain text, columns aligned.
 pub(crate) fn plain(summary: &Summary) -> String {
-    let Table { mut header, mut rows } = per_class(summary);
+    let TextTable { mut header, mut rows } = per_class(summary);
     // Of what was published the figures are enough here.
     header.iter_mut().filter(|name| name.ends_with(DAGGER)).for_each(|name| *name = format!("published{DAGGER}"));
     rows.insert(0, header);
@@ -134,7 +134,7 @@ pub(crate) fn plain(summary: &Summary) -> String {
 
 fn markdown(summary: &Summary) -> String {
     let mut text = format!("# {}\n\n{}\n", title(summary), ABOUT);
-    for Table { header, rows } in [Some(per_class(summary)), beside_published(summary)].into_iter().flatten() {
+    for TextTable { header, rows } in [Some(per_class(summary)), beside_published(summary)].into_iter().flatten() {
         let line = |cells: &[String]| {
             let cells: Vec<String> = cells.iter().map(|cell| printable::markdown(cell)).collect();
             format!("| {} |\n", cells.join(" | "))

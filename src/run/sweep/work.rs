@@ -30,7 +30,7 @@ pub(crate) struct Failure {
 }
 
 /// What came of a run.
-enum Outcome {
+enum RunOutcome {
     Done,
     /// Another process is at it.
     Theirs(Option<Holder>),
@@ -58,8 +58,8 @@ pub(crate) fn work(
             let prefixed = Prefixed { name: &run.name(), observer };
             let context = Context { device, observer: &prefixed, stop };
             match one(&context, run) {
-                Ok(Outcome::Done) => done(),
-                Ok(Outcome::Theirs(holder)) => {
+                Ok(RunOutcome::Done) => done(),
+                Ok(RunOutcome::Theirs(holder)) => {
                     if locked(&theirs).insert(i) {
                         context.note(format!("{} is at it", described(holder.as_ref())));
                     } else {
@@ -85,15 +85,15 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Does one run, or what is left of it.
-fn one(context: &Context, run: &Run) -> Result<Outcome> {
+fn one(context: &Context, run: &Run) -> Result<RunOutcome> {
     let Run { settings, folder } = run;
     let lock = match FolderLock::claim(folder)? {
         Claim::Ours(lock) => lock,
-        Claim::Theirs(holder) => return Ok(Outcome::Theirs(holder)),
+        Claim::Theirs(holder) => return Ok(RunOutcome::Theirs(holder)),
     };
     // As it is now: another process may just have ended with it.
     let (trained, task, directory) = match run.status()? {
-        Status::Complete => return Ok(Outcome::Done),
+        Status::Complete => return Ok(RunOutcome::Done),
         Status::Begun if state_is_damaged(context, run)? => {
             train::start_in(context, settings, folder, Some(lock), &[])?
         }
@@ -105,7 +105,7 @@ fn one(context: &Context, run: &Run) -> Result<Outcome> {
         Status::New => train::start_in(context, settings, folder, Some(lock), &[])?,
     };
     finish(context, &trained, &task, &directory, &[])?;
-    Ok(Outcome::Done)
+    Ok(RunOutcome::Done)
 }
 
 /// Whether a run's state cannot be read, which would fail it for ever: it is then removed with the model, so that the run begins again.

@@ -2,7 +2,7 @@
 
 use super::batch::{CheckBatch, noise};
 use super::compare::{Distance, ratio};
-use super::plain::{Mode, Output, PlainNet};
+use super::plain::{NormMode, PlainNet, PlainOutput};
 use crate::device::DType;
 use crate::engine::lower::{Optimizer, PlanOptions, TrainingOptions};
 use crate::engine::{Hyper, Network};
@@ -34,7 +34,7 @@ const SEED: u64 = 11;
 const HYPER: Hyper = Hyper { lr: 0.01, weight_decay: 0.0, step: 3, norm_momentum: NORM_MOMENTUM };
 
 /// Values of a net, by name.
-type Values = Vec<(String, Vec<f64>)>;
+type NamedValues = Vec<(String, Vec<f64>)>;
 
 /// How far a value of a net and of its layers are apart, and how far they may be, relative to its largest number.
 #[derive(Clone, Debug)]
@@ -87,7 +87,13 @@ pub fn differences(arch: &Arch, dtype: DType, n: usize, maps: bool, input_grad: 
 }
 
 /// Appends how far ours are from the exact values; `moved` are those of changed images.
-fn compare(found: &mut Vec<Difference>, name: impl Fn(&str) -> String, ours: &Values, exact: &Values, moved: &Values) {
+fn compare(
+    found: &mut Vec<Difference>,
+    name: impl Fn(&str) -> String,
+    ours: &NamedValues,
+    exact: &NamedValues,
+    moved: &NamedValues,
+) {
     // Of a gradient that is zero but for rounding, such as that of a bias before a norm, the largest one of all tells the size.
     let gradients = exact.iter().filter(|(name, _)| name.starts_with(GRADIENT));
     let floor = 1e-3 * gradients.map(|(_, values)| largest(values)).fold(0.0, f64::max);
@@ -103,7 +109,7 @@ fn compare(found: &mut Vec<Difference>, name: impl Fn(&str) -> String, ours: &Va
 const GRADIENT: &str = "gradient of ";
 
 /// Output, scores and, where they are gradients, heatmaps of a network in evaluation mode.
-fn evaluated(network: &mut Network<f64>, batch: &CheckBatch) -> Result<Values> {
+fn evaluated(network: &mut Network<f64>, batch: &CheckBatch) -> Result<NamedValues> {
     let n = batch.n;
     network.input(n)?.copy_from_slice(&batch.input);
     let scores = network.infer(n)?.to_vec();
@@ -116,13 +122,13 @@ fn evaluated(network: &mut Network<f64>, batch: &CheckBatch) -> Result<Values> {
 }
 
 /// The same by layers.
-fn plain_evaluated(arch: &Arch, plain: &PlainNet<f64>, batch: &CheckBatch) -> Result<Values> {
-    let outputs = plain.forward(&batch.input, Mode::Inference)?;
+fn plain_evaluated(arch: &Arch, plain: &PlainNet<f64>, batch: &CheckBatch) -> Result<NamedValues> {
+    let outputs = plain.forward(&batch.input, NormMode::Inference)?;
     let output = output_of(&outputs)?;
     let (scores, dy) = scores_of(arch, batch, output);
     let mut values = vec![("output".to_string(), output.to_vec()), ("scores".to_string(), scores)];
     if arch.objective == Objective::Hsc {
-        let gradients = plain.backward(&batch.input, &outputs, Mode::Inference, &dy)?;
+        let gradients = plain.backward(&batch.input, &outputs, NormMode::Inference, &dy)?;
         let pixels = gradients.input.chunks_exact(arch.channels);
         values.push(("heatmaps".to_string(), pixels.map(|pixel| pixel.iter().map(|d| d.abs()).sum()).collect()));
     }
@@ -130,7 +136,7 @@ fn plain_evaluated(arch: &Arch, plain: &PlainNet<f64>, batch: &CheckBatch) -> Re
 }
 
 /// Output, losses, gradients and running statistics of a network in training.
-fn trained(network: &mut Network<f64>, batch: &CheckBatch, truth: Option<&[f64]>) -> Result<Values> {
+fn trained(network: &mut Network<f64>, batch: &CheckBatch, truth: Option<&[f64]>) -> Result<NamedValues> {
     let n = batch.n;
     batch.fill(network)?;
     if let (Some(truth), (_, _, Some(maps))) = (truth, network.training_inputs(n)?) {
@@ -160,8 +166,8 @@ fn plain_trained(
     batch: &CheckBatch,
     truth: Option<&[f64]>,
     input_grad: bool,
-) -> Result<Values> {
-    let mode = Mode::Training { dropouts: Some((SEED, HYPER.step as u32)) };
+) -> Result<NamedValues> {
+    let mode = NormMode::Training { dropouts: Some((SEED, HYPER.step as u32)) };
     let outputs = plain.forward(&batch.input, mode)?;
     let output = output_of(&outputs)?;
     let (losses, dy) = losses_of(arch, batch, truth, output)?;
@@ -179,7 +185,7 @@ fn plain_trained(
 }
 
 /// The gradients of the trained parameters.
-fn gradients_by_name(arch: &Arch, grads: &[f64]) -> Values {
+fn gradients_by_name(arch: &Arch, grads: &[f64]) -> NamedValues {
     let layout = Layout::new(arch);
     let trained = layout.params.iter().filter(|param| param.start >= layout.trained_from);
     trained.map(|param| (format!("{GRADIENT}{}", param.name), grads[param.start..][..param.len()].to_vec())).collect()
@@ -209,7 +215,7 @@ fn ground_truth(batch: &CheckBatch) -> Vec<f64> {
     batch.labels.iter().flat_map(of).collect()
 }
 
-fn output_of(outputs: &[Output<f64>]) -> Result<&[f64]> {
+fn output_of(outputs: &[PlainOutput<f64>]) -> Result<&[f64]> {
     outputs.last().map(|output| output.values.as_slice()).ok_or_else(|| Error::internal("a net has layers"))
 }
 

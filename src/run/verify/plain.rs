@@ -14,25 +14,25 @@ use crate::steps::{activation, conv, norm, pool};
 
 /// How norms normalise, and whether dropouts drop.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Mode {
+pub(super) enum NormMode {
     /// By the statistics of the batch; dropouts, if they drop, draw from the seed and the number of the update.
     Training { dropouts: Option<Draws> },
     /// By the running statistics.
     Inference,
 }
 
-impl Mode {
+impl NormMode {
     fn draws(self) -> Option<Draws> {
         match self {
-            Mode::Training { dropouts } => dropouts,
-            Mode::Inference => None,
+            NormMode::Training { dropouts } => dropouts,
+            NormMode::Inference => None,
         }
     }
 }
 
 /// What a layer makes of a batch.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Output<T> {
+pub(super) struct PlainOutput<T> {
     pub values: Vec<T>,
     /// Mean and biased variance that a norm normalised by.
     statistics: [Vec<T>; 2],
@@ -42,7 +42,7 @@ pub(super) struct Output<T> {
 
 /// Gradients of a net.
 #[derive(Clone, Debug)]
-pub(super) struct Gradients<T> {
+pub(super) struct PlainGradients<T> {
     /// Laid out by [`Layout`]; of frozen layers too.
     pub params: Vec<T>,
     pub input: Vec<T>,
@@ -65,8 +65,8 @@ impl<T: Real> PlainNet<'_, T> {
     }
 
     /// The output of each layer for a batch [n, side, side, c].
-    pub(super) fn forward(&self, input: &[T], mode: Mode) -> Result<Vec<Output<T>>> {
-        let mut outputs: Vec<Output<T>> = Vec::with_capacity(self.shapes.len());
+    pub(super) fn forward(&self, input: &[T], mode: NormMode) -> Result<Vec<PlainOutput<T>>> {
+        let mut outputs: Vec<PlainOutput<T>> = Vec::with_capacity(self.shapes.len());
         for (i, node) in self.arch.layers.iter().enumerate() {
             let read = |source: &Source| match *source {
                 Source::Input => input,
@@ -80,7 +80,13 @@ impl<T: Real> PlainNet<'_, T> {
     }
 
     /// The gradients of what has the gradient `dy` by the last layer's output.
-    pub(super) fn backward(&self, input: &[T], outputs: &[Output<T>], mode: Mode, dy: &[T]) -> Result<Gradients<T>> {
+    pub(super) fn backward(
+        &self,
+        input: &[T],
+        outputs: &[PlainOutput<T>],
+        mode: NormMode,
+        dy: &[T],
+    ) -> Result<PlainGradients<T>> {
         let mut params = vec![T::zero(); self.params.len()];
         let mut d_input = vec![T::zero(); input.len()];
         let mut d_outputs: Vec<Vec<T>> = outputs.iter().map(|output| vec![T::zero(); output.values.len()]).collect();
@@ -103,7 +109,7 @@ impl<T: Real> PlainNet<'_, T> {
                 sum.iter_mut().zip(dx).for_each(|(sum, dx)| *sum += dx);
             }
         }
-        Ok(Gradients { params, input: d_input })
+        Ok(PlainGradients { params, input: d_input })
     }
 
     fn context<'a>(&self, layer: usize, inputs: &'a [ValueShape], output: ValueShape) -> LayerContext<'a> {
@@ -122,8 +128,8 @@ impl<T: Real> PlainNet<'_, T> {
     }
 
     /// What layer `i` makes of its inputs.
-    fn layer(&self, i: usize, inputs: &[&[T]], mode: Mode) -> Result<Output<T>> {
-        let mut output = Output { values: inputs[0].to_vec(), ..Output::default() };
+    fn layer(&self, i: usize, inputs: &[&[T]], mode: NormMode) -> Result<PlainOutput<T>> {
+        let mut output = PlainOutput { values: inputs[0].to_vec(), ..PlainOutput::default() };
         let y = &mut output.values;
         match (&self.arch.layers[i].layer, &self.shapes[i]) {
             (Layer::Conv { name, .. } | Layer::Linear { name, .. } | Layer::Deconv { name, .. }, Shape::Conv(g)) => {
@@ -165,8 +171,8 @@ impl<T: Real> PlainNet<'_, T> {
         &self,
         i: usize,
         inputs: &[&[T]],
-        output: &Output<T>,
-        mode: Mode,
+        output: &PlainOutput<T>,
+        mode: NormMode,
         mut dy: Vec<T>,
         params: &mut [T],
     ) -> Result<Vec<Vec<T>>> {
@@ -189,12 +195,12 @@ impl<T: Real> PlainNet<'_, T> {
             (Layer::Norm { name }, Shape::Same(ValueShape { c, .. })) => {
                 let ([mean, var], gamma) = (&output.statistics, self.affine(name).map(|(gamma, _)| gamma));
                 match mode {
-                    Mode::Training { .. } => {
+                    NormMode::Training { .. } => {
                         let (dgamma, dbeta) = norm::backward(inputs[0], mean, var, gamma, self.arch.norm_eps, &mut dy);
                         give(format!("{name}.weight"), &dgamma);
                         give(format!("{name}.bias"), &dbeta);
                     }
-                    Mode::Inference => dy.iter_mut().enumerate().for_each(|(i, dy)| {
+                    NormMode::Inference => dy.iter_mut().enumerate().for_each(|(i, dy)| {
                         let gamma = gamma.map_or(T::one(), |gamma| gamma[i % c]);
                         *dy *= gamma / (var[i % c] + T::of(self.arch.norm_eps)).sqrt();
                     }),
@@ -229,7 +235,7 @@ impl<T: Real> PlainNet<'_, T> {
     }
 
     /// The running statistics after a forward pass in training; `momentum` is the weight of the batch.
-    pub(super) fn running(&self, outputs: &[Output<T>], momentum: f64) -> Vec<T> {
+    pub(super) fn running(&self, outputs: &[PlainOutput<T>], momentum: f64) -> Vec<T> {
         let mut running = self.stats.clone();
         for (node, output) in self.arch.layers.iter().zip(outputs) {
             let name = node.layer.name().unwrap_or_default();
@@ -252,10 +258,10 @@ impl<T: Real> PlainNet<'_, T> {
     }
 
     /// Mean and biased variance that a norm normalises by.
-    fn statistics(&self, name: &str, x: &[T], c: usize, mode: Mode) -> [Vec<T>; 2] {
+    fn statistics(&self, name: &str, x: &[T], c: usize, mode: NormMode) -> [Vec<T>; 2] {
         match (mode, self.layout.norms.iter().find(|norm| norm.name == name)) {
-            (Mode::Inference, Some(norm)) => [0, c].map(|offset| self.stats[norm.start + offset..][..c].to_vec()),
-            (Mode::Inference | Mode::Training { .. }, _) => statistics(x, c),
+            (NormMode::Inference, Some(norm)) => [0, c].map(|offset| self.stats[norm.start + offset..][..c].to_vec()),
+            (NormMode::Inference | NormMode::Training { .. }, _) => statistics(x, c),
         }
     }
 
@@ -272,9 +278,9 @@ pub(super) fn activations<T: Real>(
     give: &mut dyn FnMut(&str, &[f64]),
 ) -> Result<()> {
     let net = PlainNet::<T>::new(arch, weights, batch.n, batch.side)?;
-    let outputs = net.forward(&of(&batch.input), Mode::Training { dropouts: None })?;
+    let outputs = net.forward(&of(&batch.input), NormMode::Training { dropouts: None })?;
     let mut pools = 0;
-    for (i, (Node { layer, .. }, Output { values, .. })) in arch.layers.iter().zip(&outputs).enumerate() {
+    for (i, (Node { layer, .. }, PlainOutput { values, .. })) in arch.layers.iter().zip(&outputs).enumerate() {
         let name = match layer {
             Layer::Conv { name, .. }
             | Layer::Linear { name, .. }
