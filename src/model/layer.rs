@@ -8,7 +8,7 @@ use crate::real::Real;
 use crate::steps::activation::Activation;
 use crate::steps::conv::ConvGeometry;
 use crate::steps::pool::{self, PoolGeometry};
-use crate::steps::standalone::{Draws, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{DropoutKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 use crate::steps::{Step, add, average_pool, concat, dropout, reshape, upsample_nearest};
 
@@ -98,31 +98,31 @@ impl StandaloneLayer for Standalone {
         of_any_kind!(self, layer => layer.in_place())
     }
 
-    fn forward(&self, place: LayerContext, inputs: &[View], y: View, seed: Option<u64>) -> Option<Step> {
-        of_any_kind!(self, layer => layer.forward(place, inputs, y, seed))
+    fn forward(&self, context: LayerContext, inputs: &[View], y: View, seed: Option<u64>) -> Option<Step> {
+        of_any_kind!(self, layer => layer.forward(context, inputs, y, seed))
     }
 
-    fn gradients(&self, place: LayerContext, training: bool) -> Gradients {
-        of_any_kind!(self, layer => layer.gradients(place, training))
+    fn gradients(&self, context: LayerContext, training: bool) -> Gradients {
+        of_any_kind!(self, layer => layer.gradients(context, training))
     }
 
     fn backward(
         &self,
-        place: LayerContext,
+        context: LayerContext,
         y: View,
         dy: View,
         dxs: &[Option<View>],
         seed: Option<u64>,
     ) -> Option<Step> {
-        of_any_kind!(self, layer => layer.backward(place, y, dy, dxs, seed))
+        of_any_kind!(self, layer => layer.backward(context, y, dy, dxs, seed))
     }
 
-    fn plain<T: Real>(&self, place: LayerContext, inputs: &[&[T]], draws: Option<Draws>) -> Vec<T> {
-        of_any_kind!(self, layer => layer.plain(place, inputs, draws))
+    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], draws: Option<DropoutKey>) -> Vec<T> {
+        of_any_kind!(self, layer => layer.plain(context, inputs, draws))
     }
 
-    fn plain_backward<T: Real>(&self, place: LayerContext, dy: Vec<T>, draws: Option<Draws>) -> Vec<Vec<T>> {
-        of_any_kind!(self, layer => layer.plain_backward(place, dy, draws))
+    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, draws: Option<DropoutKey>) -> Vec<Vec<T>> {
+        of_any_kind!(self, layer => layer.plain_backward(context, dy, draws))
     }
 }
 

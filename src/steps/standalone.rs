@@ -82,7 +82,7 @@ pub enum Gradients {
 }
 
 /// What a dropout draws by: the seed, and the number of the update.
-pub type Draws = (u64, u32);
+pub type DropoutKey = (u64, u32);
 
 /// A layer without parameters that is lowered to a step of its own.
 pub trait StandaloneLayer: Sized {
@@ -144,8 +144,8 @@ pub trait StandaloneLayer: Sized {
     ) -> Option<Step>;
 
     /// The output in plain operations, which the steps are checked against.
-    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], draws: Option<Draws>) -> Vec<T>;
+    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], draws: Option<DropoutKey>) -> Vec<T>;
 
     /// The gradients of all that it reads in plain operations.
-    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, draws: Option<Draws>) -> Vec<Vec<T>>;
+    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, draws: Option<DropoutKey>) -> Vec<Vec<T>>;
 }

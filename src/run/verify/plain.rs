@@ -9,20 +9,20 @@ use crate::model::weights::Layout;
 use crate::model::{Arch, Layer, Objective, Weights};
 use crate::real::Real;
 use crate::steps::activation::Activation;
-use crate::steps::standalone::{Draws, LayerContext, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{DropoutKey, LayerContext, StandaloneLayer, ValueShape};
 use crate::steps::{activation, conv, norm, pool};
 
 /// How norms normalise, and whether dropouts drop.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum NormMode {
     /// By the statistics of the batch; dropouts, if they drop, draw from the seed and the number of the update.
-    Training { dropouts: Option<Draws> },
+    Training { dropouts: Option<DropoutKey> },
     /// By the running statistics.
     Inference,
 }
 
 impl NormMode {
-    fn draws(self) -> Option<Draws> {
+    fn draws(self) -> Option<DropoutKey> {
         match self {
             NormMode::Training { dropouts } => dropouts,
             NormMode::Inference => None,

@@ -5,7 +5,7 @@ use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::Step;
 use crate::steps::pool::PoolGeometry;
-use crate::steps::standalone::{Draws, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{DropoutKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 
 /// The mean over windows without padding.
@@ -64,13 +64,13 @@ impl StandaloneLayer for AveragePoolLayer {
         Some(Step::AveragePoolBackward(AveragePoolBackward { geometry: self.geometry(context.inputs[0]), dy, dx }))
     }
 
-    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], _: Option<Draws>) -> Vec<T> {
+    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], _: Option<DropoutKey>) -> Vec<T> {
         let mut y = vec![T::zero(); context.output.len()];
         forward(&self.geometry(context.inputs[0]), inputs[0], &mut y);
         y
     }
 
-    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, _: Option<Draws>) -> Vec<Vec<T>> {
+    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, _: Option<DropoutKey>) -> Vec<Vec<T>> {
         let mut dx = vec![T::zero(); context.inputs[0].len()];
         backward(&self.geometry(context.inputs[0]), &dy, &mut dx);
         vec![dx]

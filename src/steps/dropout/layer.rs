@@ -4,7 +4,7 @@ use super::{Dropout, apply};
 use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::Step;
-use crate::steps::standalone::{Draws, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{DropoutKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 
 /// In training, zeroes each value with probability ½ and doubles the others.
@@ -55,11 +55,11 @@ impl StandaloneLayer for DropoutLayer {
         Some(step(context, dy, dxs.first().copied().flatten()?, seed?))
     }
 
-    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], draws: Option<Draws>) -> Vec<T> {
+    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], draws: Option<DropoutKey>) -> Vec<T> {
         dropped(context, inputs[0].to_vec(), draws)
     }
 
-    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, draws: Option<Draws>) -> Vec<Vec<T>> {
+    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, draws: Option<DropoutKey>) -> Vec<Vec<T>> {
         vec![dropped(context, dy, draws)]
     }
 }
@@ -69,7 +69,7 @@ fn step(context: LayerContext, x: View, y: View, seed: u64) -> Step {
     Step::Dropout(Dropout { seed, number: context.number, x, y, n: context.output.n })
 }
 
-fn dropped<T: Real>(context: LayerContext, mut values: Vec<T>, draws: Option<Draws>) -> Vec<T> {
+fn dropped<T: Real>(context: LayerContext, mut values: Vec<T>, draws: Option<DropoutKey>) -> Vec<T> {
     if let Some((seed, update)) = draws {
         apply(seed, context.number, update, context.output.n, &mut values);
     }
