@@ -219,7 +219,8 @@ def conclude(proof, switches):
     if nets and not wrong and (their_own or len(switches) > 1):
         rest = f"; not run: {', '.join(missing)}" if missing else ""
         return proof.row(name, "passed", said=f"{len(their_own)} tests of its own and {len(nets)} of nets that use it passed{rest}")
-    proof.skip(name, f"not used, for these did not pass: {', '.join(wrong or missing) or 'no test of a net that uses it ran'}")
+    wrong = wrong or [row["name"] for row in using if row not in passed]
+    proof.skip(name, f"not used, for these did not pass: {', '.join(wrong) or 'there are no tests'}")
 
 
 def bench(proof, net, precision, switches=(), task=None):
