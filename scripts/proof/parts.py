@@ -88,7 +88,7 @@ def is_broken(row):
 
 def broken(proof, switches):
     """The rows that failed or hung with just these switches, but those of what fails without them too, for the same reason: with the same
-    outcome and in the same words. Numbers count as words, for without the switch they may be right but for a rounding."""
+    outcome and in the same words. Numbers count: what is a rounding too far without a switch may be far off with it."""
     found = {row["name"]: row for row in proof.known() if is_broken(row)}
     reason = lambda row: row and (row["outcome"], row.get("said"))
     without = lambda row: found.get(row["name"].removesuffix(label("", row["switches"])))
@@ -335,9 +335,8 @@ def difference(rows, others):
     for field, words in (("build", "build of fcdd"), ("device", "kind of device")):
         if first(rows, "proof").get(field) != first(others, "proof")[field]:
             return f"they are of another {words}"
-    gpus = [first(each, "fcdd info").get("said", "").partition(", compute capability")[0] for each in (rows, others)]
-    known = [gpu or "unknown" for gpu in gpus]
-    return "" if gpus[0] == gpus[1] != "" else f"they are of another device: {known[0]}, and this one is {known[1]}"
+    gpus = [first(each, "fcdd info").get("said", "unknown").partition(", compute capability")[0] for each in (rows, others)]
+    return "" if gpus[0] == gpus[1] != "unknown" else f"they are of another device: {gpus[0]}, and this one is {gpus[1]}"
 
 
 def profiles(proof):

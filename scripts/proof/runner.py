@@ -125,6 +125,7 @@ class Proof:
         self.failed, self.listed, self.numbers = [], None, itertools.count()
         self.token = f"{os.getpid()}-{time.time_ns()}"
         self.stopped = ""  # by which signal
+        self.held = []  # processes that could not be killed
         self.debugger, self.debugger_lock, self.hung = tool("cuda-gdb"), threading.Lock(), []
         self.lock = socket.socket(socket.AF_UNIX)  # holds it while this process lives
         try:
@@ -249,9 +250,10 @@ class Proof:
                 return None
 
     def sweep_orphans(self):
-        """Kills processes without the mark that commands left running: all children but the watchdog. Called when no command runs."""
+        """Kills processes without the mark that commands left running: all children but the watchdog and what cannot be killed. Called when no
+        command runs."""
         for _ in range(10):
-            alive = [process for process in children() if process != self.watchdog.pid]
+            alive = [process for process in children() if process not in (self.watchdog.pid, *self.held)]
             for process in alive:
                 with contextlib.suppress(OSError):
                     os.kill(process, signal.SIGKILL)
@@ -259,6 +261,7 @@ class Proof:
             if not alive:
                 return
             time.sleep(0.1)
+        self.held += alive
 
     def ask_debugger(self, process, file):
         """Has a debugger tell where a process hangs, one process at a time (it stops the whole GPU) and while there is time. One that cannot be

@@ -192,9 +192,9 @@ class Switches(Stub):
     def test_what_fails_for_another_reason_than_without_them_is(self):
         apart = 'echo "error: FCDD_WGMMA=1 changes the results" >&2; exit 1'
         plants = [f'*bench*VGG_F*50_--json) {other};; *bench*VGG_F*50*wgmma) {apart};;' for other in (HANG, "echo no memory >&2; exit 1")]
-        # The same words are not the same reason if one ends and the other does not; nor is the same exit code with other numbers.
-        plants.append("*step_by_step_in_bf16) kill -9 $$;; *step_by_step_in_bf16_+wgmma) exit 101;;")
-        plants.append("*step_by_step_in_bf16) echo 'error: 0.01 apart'; exit 1;; *step_by_step_in_bf16_+wgmma) echo 'error: 0.9 apart'; exit 1;;")
+        of_a_net = "*step_by_step_in_bf16) %s;; *step_by_step_in_bf16_+wgmma) %s;;"
+        plants.append(of_a_net % ("kill -9 $$", "exit 101"))
+        plants.append(of_a_net % ("echo error: 0.01 apart; exit 1", "echo error: 0.9 apart; exit 1"))
         for plant in plants:
             self.plant(f'case "$what" in {plant} esac')
             self.prove("first")
@@ -342,7 +342,8 @@ class Outputs(Stub):
 
     def test_what_the_first_command_times_must_be_whole(self):
         self.plant("""case "$what" in *bench*CNN28_W*50_--json) echo '{"timings":['; exit;; *bench*LW3K*wgmma) FCDD_WGMMA=;;
-            *network::in_f32) echo "skipped: no device" >&2;; *network::step_by_step_in_bf16) echo "test result: FAILED. 11 passed; 3 failed; 0"; exit;;
+            *network::in_f32) echo "skipped: no device" >&2;;
+            *network::step_by_step_in_bf16) echo "test result: FAILED. 11 passed; 3 failed; 0"; exit;;
             *verify*golden*) echo "3 passed, 9 failed"; exit;; esac""")
         found = self.prove("first")
         names = ("bench-FCDD_CNN28_W-bf16", "network::step_by_step_in_bf16", "verify --golden", "network::in_f32")
@@ -585,6 +586,8 @@ class ResultsOfFirst(Stub):
             file.write(100 * '{"name": "another", "outcome": "passed"}\n')
         self.assertEqual(self.used(elsewhere)[::2], ("passed", False))
         # Nor one of a clock that was ahead.
+        shutil.rmtree(scratch)
+        shutil.copytree(older, scratch)
         rows = (scratch / "rows.jsonl").read_text()
         (scratch / "rows.jsonl").write_text(re.sub(r'"began": [\d.]+', '"began": 9e9', rows))
         self.assertEqual(self.used(elsewhere)[::2], ("passed", False))
