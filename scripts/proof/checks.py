@@ -3,7 +3,6 @@ says. Unless the output is whole and sound it raises Wrong, or whatever exceptio
 
 import csv
 import json
-import math
 import re
 
 class Wrong(Exception):
@@ -53,8 +52,9 @@ def parsed(text):
         raise Wrong(f"it is no JSON, or not all of it: {error}") from None
 
 
-def is_positive(value):
-    return type(value) in (int, float) and 0 < value < math.inf
+def is_time(value):
+    """Whether this can be the seconds of a kernel or more: none ends within 0.1 µs, and no command has a quarter of an hour."""
+    return type(value) in (int, float) and 1e-7 < value < 900
 
 
 def measured(found, what):
@@ -62,8 +62,16 @@ def measured(found, what):
     if not found:
         raise Wrong(f"it has no {what}")
     for one in found:
-        if not one["seconds"] or not all(map(is_positive, one["seconds"])):
+        if not one["seconds"] or not all(map(is_time, one["seconds"])):
             raise Wrong(f"its {what} have times that are none: {one['seconds']}")
+
+
+def timed(timings):
+    """Raises Wrong unless there are timings, and the rate of each is that of its times."""
+    measured(timings, "timings")
+    for t in timings:
+        if not t["batch"] / max(t["seconds"]) <= t["images_per_second"] <= t["batch"] / min(t["seconds"]):
+            raise Wrong(f"its rate is {t['images_per_second']}")
 
 
 # ---- checks
@@ -73,8 +81,9 @@ def anything(output):
     return last_word(output.text)
 
 
-def silent(_):
-    return ""
+def gpus(output):
+    """nvidia-smi's count of GPUs: where it reaches no driver its exit code may be 0."""
+    return last_line(r"Attached GPUs +: [1-9]\d*", output)[0]
 
 
 def device(output):
@@ -83,8 +92,10 @@ def device(output):
 
 
 def tests_listed(output):
-    if not (found := output.stdout.count(": test\n")):
-        raise Wrong("it lists no tests")
+    """Some tests, and as many as the last line says."""
+    found, said = output.stdout.count(": test\n"), last_line(r"(\d+) tests?, .*", output)
+    if not 0 < found == int(said[1]):
+        raise Wrong(f"it lists {found} tests and says {said[0]}")
     return f"{found} tests"
 
 
@@ -98,51 +109,69 @@ def one_test(output):
     return ""
 
 
-# The line in which a sanitizer counts what it found.
+# What a sanitizer finds, and the line in which it counts that; without a summary, such as of a test that died, a finding is one too.
+FINDING = r"^=+ (Error: |Warning: )?(Invalid|Misaligned|Out-of-range|Uninitialized|Race|Potential|Barrier|Program hit|Leaked) .*"
 SUMMARY = r"^=+ (ERROR|RACECHECK) SUMMARY: (\d+) .*"
+
+
+def found_something(output):
+    counts = [int(summary[2]) for summary in re.finditer(SUMMARY, output.text, re.M)]
+    return any(counts) or re.search(FINDING, output.text, re.M) is not None
 
 
 def sanitized(output):
     """One test passed under a sanitizer, which looked and found nothing."""
     one_test(output)
-    summaries = list(re.finditer(SUMMARY, output.text, re.M))
-    if not summaries:
-        raise NotRun("the sanitizer gave no summary")
-    if any(int(summary[2]) for summary in summaries):
+    if found_something(output):
         raise Wrong("it found something")
+    if not (summaries := list(re.finditer(SUMMARY, output.text, re.M))):
+        raise NotRun("the sanitizer gave no summary")
     return summaries[-1][0].strip("= ")
 
 
 def sanitizer_gave_up(output):
     """The line in which a sanitizer says that it could not look, such as on a device that it does not know; "" if it found something."""
-    gave_up = re.search(r"^=+ (Internal Sanitizer Error|Error: (?!process didn't terminate)).*", output.text, re.M)
-    found = any(int(summary[2]) for summary in re.finditer(SUMMARY, output.text, re.M))
-    return gave_up[0].strip("= ") if gave_up and not found else ""
+    of_the_test = "process didn't terminate|Target application"
+    gave_up = re.search(rf"^=+ (Internal Sanitizer Error|Error: (?!{of_the_test})).*", output.text, re.M)
+    return gave_up[0].strip("= ") if gave_up and not found_something(output) else ""
 
 
-def bench(net, precision, switches=()):
-    """Timings of `fcdd bench` of this net in this precision with these switches: without an error it falls back to what a device has."""
+def bench(net, precision, switches, tasks):
+    """Timings of `fcdd bench` of each of these tasks of this net on a GPU, in this precision with these switches: without an error it falls
+    back to what a device has."""
 
     def check(output):
         timings = parsed(output.stdout)["timings"]
-        measured(timings, "timings")
+        timed(timings)
         for t in timings:
-            words = t["mode"].partition(",")[0].split()
-            if t["net"] != net or words[words.index(precision) + 1 :] != list(switches):
+            if t["net"] != net or t["mode"].partition(",")[0].split() != ["fcdd", "cuda", precision, *switches]:
                 raise Wrong(f"it timed {t['net']} in mode {t['mode']}")
-            if not is_positive(t["images_per_second"]):
-                raise Wrong(f"its rate is {t['images_per_second']}")
         # Those on a fixed batch are measured as PyTorch's are.
         fixed = [t for t in timings if "fixed batch" in t.get("how", "fixed batch")]
+        if missing := set(tasks) - {t["task"] for t in fixed}:
+            raise Wrong(f"it did not time {', '.join(missing)}")
         return ", ".join(f"{t['task']} {t['images_per_second']:.0f}/s" for t in fixed)
 
     return check
 
 
-def tiles(output):
-    found = parsed(output.stdout)["tiles"]
-    measured(found, "tiles")
-    return f"{len(found)} tiles"
+def tiles(net, switches):
+    """Tiles of this net alone, of all passes; the net takes one of WGMMA if that is on and there is one, and else none."""
+
+    def check(output):
+        found = parsed(output.stdout)["tiles"]
+        measured(found, "tiles")
+        if others := {t["net"] for t in found} - {net}:
+            raise Wrong(f"it timed {', '.join(others)}")
+        chosen = [t for t in found if t["chosen"]]
+        if missing := {"conv_fprop", "conv_dgrad", "conv_wgrad"} - {t["pass"] for t in chosen}:
+            raise Wrong(f"it has no chosen tile of {', '.join(missing)}")
+        has_wgmma = lambda tiles: any(t["product"] == "wgmma" for t in tiles)
+        if has_wgmma(chosen) != ("wgmma" in switches and has_wgmma(found)):
+            raise Wrong(f"its chosen tiles are not those with {' '.join(switches) or 'no switches'}")
+        return f"{len(found)} tiles"
+
+    return check
 
 
 def verify(output):
@@ -175,8 +204,7 @@ def peer(path):
     """What gpu.py wrote: at least one timing."""
 
     def check(output):
-        timings = parsed(path.read_text())["timings"]
-        measured([t for t in timings if "error" not in t], "timings")
+        timed([t for t in parsed(path.read_text())["timings"] if "error" not in t])
         return last_word(output.stdout)
 
     return check

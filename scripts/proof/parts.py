@@ -12,20 +12,23 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from . import checks, runner
-from .results import SCRATCH, refuse
+from .results import SCRATCH, append, refuse
 from .runner import Command, Part, file_of, label, tool
 
 # The packed folder.
 HERE = Path(__file__).resolve().parent.parent
 FCDD = shlex.quote(str(HERE / "fcdd"))  # for the peer's scripts, which take a command
 
+# The tests of whole nets that launch a kernel of a switch if it is on, by the starts of their names after "network::"; only they tell of it.
+# scripts/rehearse-gpu-proof asks the stand-in which they are.
+USED_IN = {"pdl": "(?!launches_are_as_counted)", "wgmma": "(a_score_is|step_by_step_in_bf16)"}
 # Tests side by side: each needs a core for its reference on the CPU, and nearly another one for its own work.
 WORKERS = max(2, min(10, os.cpu_count() * 5 // 8))
 ON_A_GPU = SimpleNamespace(
     about="the whole proof, on a GPU",
     nets=["FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"], repeats=50, bench=[], tiles=[], tests="", workers=WORKERS,
     sanitizer=lambda kind, test: [tool("compute-sanitizer"), "--tool", kind, "--error-exitcode", "1", *test], sanitized=checks.sanitized,
-    small=[], table=[], verify=True, peer=[], has_graphs=True,
+    small=[], table=[], verify=True, peer=[], has_graphs=True, used_in=USED_IN,
     peer_nets=["FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"], peer_checked=20,
 )  # fmt: skip
 # The stand-in is slow: few and small cases, to show that the proof itself works.
@@ -36,6 +39,7 @@ REHEARSED = SimpleNamespace(
     # The checked build of the stand-in fails a test itself.
     sanitizer=lambda kind, test: ["env", "FCDD_TEST_DEVICE=checked", *test], sanitized=checks.one_test,
     small=["--smoke"], table=["--smoke", "--jobs", "1"], verify=False,
+    used_in={"pdl": "launches", "wgmma": "launches"},  # which is quick, and stands for those that launch
     peer=["--device", "cpu"], has_graphs=False, peer_nets=["FCDD_CNN28_W"], peer_checked=60,
 )  # fmt: skip
 
@@ -52,6 +56,16 @@ TAKES_ALL_MEMORY = "network::a_batch_beyond_the_memory_names_one_that_fits"
 def turned_on(test):
     """The switches that a test turns on by itself."""
     return [switch for switch, tests in SWITCHES.items() if re.search(tests, test)]
+
+
+def of_nets(tests):
+    """Those of these tests that are of whole nets, and may run with any switch."""
+    return [test for test in tests if test.startswith("network::") and not turned_on(test) and test != TAKES_ALL_MEMORY]
+
+
+def is_used_in(used_in, test, switches):
+    """Whether a test of a whole net launches kernels of all of these switches."""
+    return all(re.match(f"network::{used_in[switch]}", test) for switch in switches)
 
 
 def switches_of(row):
@@ -73,10 +87,18 @@ def is_broken(row):
 
 
 def broken(proof, switches):
-    """The rows that failed or hung with just these switches, but those of what does so without them too."""
+    """The rows that failed or hung with just these switches, but those of what fails without them too, for the same reason: with the same
+    outcome and in the same words. Numbers count: what is a rounding too far without a switch may be far off with it."""
     found = {row["name"]: row for row in proof.known() if is_broken(row)}
-    without = lambda row: row["name"].removesuffix(label("", row.get("switches") or []))
-    return [row for row in found.values() if switches_of(row) == switches and (without(row) == row["name"] or without(row) not in found)]
+    reason = lambda row: row and (row["outcome"], row.get("said"))
+    without = lambda row: found.get(row["name"].removesuffix(label("", row["switches"])))
+    is_excused = lambda row: row.get("switches") and reason(without(row)) == reason(row)
+    return [row for row in found.values() if switches_of(row) == switches and not is_excused(row)]
+
+
+def refutes_all(proof):
+    """The names of tests and checks that failed or hung without switches: whatever fcdd was timed with computes as they do."""
+    return [row["name"] for row in broken(proof, []) if "test" in row or row["name"].startswith("verify")]
 
 
 def usable(proof, switches):
@@ -111,7 +133,7 @@ def machine(proof):
     """GPU, driver, clocks, operating system."""
     information(proof)
     if shutil.which("nvidia-smi"):
-        proof.run(Command("nvidia-smi", ["nvidia-smi", "-q", "-d", "CLOCK,MEMORY,POWER"], 5, checks.silent))
+        proof.run(Command("nvidia-smi", ["nvidia-smi", "-q", "-d", "CLOCK,MEMORY,POWER"], 5, checks.gpus))
     else:
         proof.skip("nvidia-smi", "it is not on this machine")
     proof.run(Command("uname", ["uname", "-srm"], 5))
@@ -121,7 +143,7 @@ def listed(proof):
     """The names of all tests of the CUDA back end; asks for them once."""
     if proof.listed is None:
         proof.listed = []
-        command = Command("list of tests", [HERE / "cuda-tests", "--list", "--format", "terse"], 15, checks.tests_listed)
+        command = Command("list of tests", [HERE / "cuda-tests", "--list"], 15, checks.tests_listed)
         if proof.run(command) == "passed":
             lines = (proof.log / f"{file_of(command.name)}.txt").read_text(errors="replace").splitlines()
             names = [line.removesuffix(": test") for line in lines if line.endswith(": test")]
@@ -140,68 +162,73 @@ def test(proof, name, switches=(), ignored=False):
     # Several run side by side, and each has a reference to compute on the CPU.
     environment = {"RAYON_NUM_THREADS": "2"}
     command = Command(name, words, 20, checks.one_test, switches, environment, debugger=True, facts={"test": name})
-    if "failed" in proof.run(command):
+    outcome = proof.run(command)
+    if "failed" in outcome:
         proof.failed.append(command)
+    return outcome
 
 
 def together(proof, tests):
-    """Tests side by side."""
+    """Tests side by side; their outcomes."""
     with ThreadPoolExecutor(proof.scope.workers) as pool:
-        list(pool.map(lambda arguments: test(proof, *arguments), tests))
+        return list(pool.map(lambda arguments: test(proof, *arguments), tests))
+
+
+def not_all_skipped(outcomes):
+    if set(outcomes) == {"skipped"}:
+        raise checks.Wrong("every test was skipped, so nothing was proven")
 
 
 def primitives(proof):
     """Each instruction that is written as inline PTX, against values computed from the PTX manual."""
-    together(proof, [(name,) for name in listed(proof) if name.startswith("primitives::")])
-
-
-def plain(proof):
-    """The tests that are neither a primitive's nor a switch's."""
-    return [name for name in listed(proof) if not name.startswith("primitives::") and not turned_on(name)]
+    not_all_skipped(together(proof, [(name,) for name in listed(proof) if name.startswith("primitives::")]))
 
 
 def tests(proof):
     """Every test of the CUDA back end in a process of its own, but those of switches."""
-    names = plain(proof)
-    together(proof, [(name,) for name in names if name != TAKES_ALL_MEMORY])
+    names = [name for name in listed(proof) if not name.startswith("primitives::") and not turned_on(name)]
+    outcomes = together(proof, [(name,) for name in names if name != TAKES_ALL_MEMORY])
     if TAKES_ALL_MEMORY in names:
-        test(proof, TAKES_ALL_MEMORY)
+        outcomes.append(test(proof, TAKES_ALL_MEMORY))
+    not_all_skipped(outcomes)
 
 
 def tests_of_switches(proof):
     """WGMMA and PDL: their own tests, then those of whole nets with one and with both."""
     their_own = [name for name in listed(proof) if not name.startswith("primitives::") and turned_on(name)]
-    # Net by net, so that each switch soon has been in one; those in bf16 first, which WGMMA is for.
-    nets = [name for name in plain(proof) if name.startswith("network::") and name != TAKES_ALL_MEMORY]
-    nets.sort(key=lambda name: "bf16" not in name)
+    # Net by net, so that each switch soon has been in one; those that use all of them first.
+    nets = sorted(of_nets(listed(proof)), key=lambda name: not is_used_in(proof.scope.used_in, name, SWITCHES))
     together(proof, [(name,) for name in their_own] + [(name, switches) for name in nets for switches in SETS])
     for switches in SETS:
         conclude(proof, switches)
 
 
 def conclude(proof, switches):
-    """The row that says whether switches are proven: the tests that turn on just these all passed, one of a whole net with just these too, none
-    with them failed, and each of them is proven by itself."""
+    """The row that says whether switches are proven: the tests that turn on just these all passed, one of a whole net that uses them with just
+    these too, none with them failed, and each of them is proven by itself."""
     rows = [row for row in proof.rows if "test" in row and switches_of(row) == switches]
     passed = [row for row in rows if row["outcome"] == "passed"]
-    nets = [row["name"] for row in passed if row["switches"]]
+    using = [row for row in rows if row["switches"] and is_used_in(proof.scope.used_in, row["test"], switches)]
+    nets = [row for row in using if row in passed]
     their_own = [name for name in listed(proof) if turned_on(name) == switches]
-    missing = [row["name"] for row in rows if row["switches"] and row["outcome"] in ("not run", "cut off")]
+    missing = [row["name"] for row in using if row["outcome"] in ("not run", "cut off")]
     wrong = [name for name in their_own if name not in [row["name"] for row in passed]]
     wrong += [row["name"] for row in broken(proof, switches) if row["name"] not in wrong]
     wrong += [f"switch {switch}" for switch in switches if len(switches) > 1 and not usable(proof, [switch])]
     name = f"switch {' '.join(switches)}"
     if nets and not wrong and (their_own or len(switches) > 1):
         rest = f"; not run: {', '.join(missing)}" if missing else ""
-        return proof.row(name, "passed", said=f"{len(their_own)} tests of its own and {len(nets)} of nets passed{rest}")
-    proof.skip(name, f"not used, for these did not pass: {', '.join(wrong or missing) or 'there are no tests'}")
+        return proof.row(name, "passed", said=f"{len(their_own)} tests of its own and {len(nets)} of nets that use it passed{rest}")
+    wrong = wrong or [row["name"] for row in using if row not in passed]
+    proof.skip(name, f"not used, for these did not pass: {', '.join(wrong) or 'there are no tests'}")
 
 
 def bench(proof, net, precision, switches=(), task=None):
     name = "-".join(filter(None, ["bench", net, task, precision]))
     words = [HERE / "fcdd", "bench", net, "--device", "cuda", "--precision", precision, "--repeats", proof.scope.repeats, "--json"]
     words += ["--task", task] if task else proof.scope.bench
-    check = checks.bench(net, precision, switches)
+    tasks = [words[words.index("--task") + 1]] if "--task" in words else ["train", "infer"]
+    check = checks.bench(net, precision, switches, tasks)
     proof.run(Command(name, words, 20, check, switches, ending=".json", debugger=True, facts={"timings": "fcdd"}))
 
 
@@ -232,25 +259,30 @@ def timed_peer(proof, name, nets, mode):
     """Timings of PyTorch in bf16, which end when the part's time is over."""
     out, checked = proof.log / f"{name}.json", SCRATCH / "first/peer-checked.json"
     words = [sys.executable, HERE / "peer/gpu.py", out, *nets, "--mode", mode, "--checked", checked, "--precision", "bf16", "--limit", "90"]
-    words += ["--seconds", f"{proof.remaining() - 2:.0f}", *proof.scope.small, *proof.scope.peer]
+    # It must end by itself, or nothing of it counts: after a kernel that hangs that takes it 5 s.
+    words += ["--seconds", f"{proof.remaining() - 6 * proof.pace:.0f}", *proof.scope.small, *proof.scope.peer]
     proof.run(Command(name, words, 200, checks.peer(out), facts={"timings": "peer"}))
 
 
 def side_by_side(proof):
-    """Tables of fcdd and PyTorch, of all that was timed and did not fail; times of switches that failed later are marked."""
-    files, refuted, of_failed = [], [], []
+    """Tables of fcdd and PyTorch, of all that was timed and passed; times of fcdd are marked if its kernels or switches proved wrong."""
+    files, refuted, of_failed, wrong = [], [], [], refutes_all(proof)
     for row in filter(lambda row: "timings" in row, proof.known()):
         found = list(SCRATCH.glob(f"*/{file_of(row['name'])}.json"))
-        # What PyTorch timed before its time was over counts: it is checked one by one.
-        if row["outcome"] == "passed" or row["timings"] == "peer" and not failed(row):
+        if row["outcome"] == "passed":
             files += found
-            refuted += found if row.get("switches") and not usable(proof, row["switches"]) else []
+            is_refuted = wrong and row["timings"] == "fcdd" or row.get("switches") and not usable(proof, row["switches"])
+            refuted += found if is_refuted else []
         else:
             of_failed.append(row["name"])
     if not files:
         return proof.skip("side by side", "nothing was timed")
+    why = f"all of fcdd's times are refuted, for these failed without switches: {', '.join(wrong)}" if wrong else ""
     words = [sys.executable, HERE / "peer/compare.py", proof.log / "side-by-side", "--files", *files, "--refuted", *refuted]
-    proof.run(Command("side by side", [*words, "--failed", *of_failed], 10, checks.side_by_side))
+    check = lambda output: "; ".join(filter(None, [checks.side_by_side(output), why]))
+    proof.run(Command("side by side", [*words, "--failed", *of_failed], 10, check))
+    if why:
+        append(proof.log / "side-by-side.md", f"\n{why}\n")
 
 
 def verify(proof):
@@ -304,7 +336,7 @@ def difference(rows, others):
         if first(rows, "proof").get(field) != first(others, "proof")[field]:
             return f"they are of another {words}"
     gpus = [first(each, "fcdd info").get("said", "unknown").partition(", compute capability")[0] for each in (rows, others)]
-    return "" if gpus[0] == gpus[1] else f"they are of another device: {gpus[0]}, and this one is {gpus[1]}"
+    return "" if gpus[0] == gpus[1] != "unknown" else f"they are of another device: {gpus[0]}, and this one is {gpus[1]}"
 
 
 def profiles(proof):
@@ -331,7 +363,7 @@ def tiles(proof):
 
     def timed(net, switches, share):
         words = [HERE / "fcdd", "bench", net, "--device", "cuda", "--tiles", *proof.scope.tiles]
-        return proof.run(Command(f"tiles {net}", words, 20, checks.tiles, switches, share=share, ending=".json"))
+        return proof.run(Command(f"tiles {net}", words, 20, checks.tiles(net, switches), switches, share=share, ending=".json"))
 
     for net in proof.scope.nets:
         with_most_switches(proof, lambda *how: timed(net, *how))

@@ -108,8 +108,8 @@ def cannot_be_read(file, error):
 
 
 def began(rows):
-    """When the command began whose rows these are."""
-    return max((row["began"] for row in rows if isinstance(row.get("began"), float)), default=0)
+    """When the command began whose rows these are; 0 if it is not known, as where the clock was ahead."""
+    return max((row["began"] for row in rows if isinstance(row.get("began"), float) and row["began"] <= time.time()), default=0)
 
 
 class Results:

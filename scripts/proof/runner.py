@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import checks
-from .results import SCRATCH, Results, refuse, show
+from .results import ARCHIVE_SECONDS, SCRATCH, Results, refuse, show
 
 PR_SET_CHILD_SUBREAPER = 36  # from linux/prctl.h: processes that lose their parent become children of the proof
 LOCK = "\0fcdd-gpu-proof"  # an abstract socket, for the whole machine, whatever TMPDIR is
@@ -125,6 +125,7 @@ class Proof:
         self.failed, self.listed, self.numbers = [], None, itertools.count()
         self.token = f"{os.getpid()}-{time.time_ns()}"
         self.stopped = ""  # by which signal
+        self.held = []  # processes that could not be killed
         self.debugger, self.debugger_lock, self.hung = tool("cuda-gdb"), threading.Lock(), []
         self.lock = socket.socket(socket.AF_UNIX)  # holds it while this process lives
         try:
@@ -223,26 +224,36 @@ class Proof:
             process = subprocess.Popen(
                 [str(word) for word in words], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=everything, start_new_session=True
             )  # fmt: skip
-        try:
-            code = process.wait(max(0, min(limit, self.remaining(hang is not None))))  # it may have been stopped just now
-            outcome = "passed" if code == 0 else f"failed ({code})"
-        except subprocess.TimeoutExpired:
+        code = self.wait(process, min(limit, self.remaining(hang is not None)))  # it may have been stopped just now
+        outcome = "passed" if code == 0 else f"failed ({code})"
+        if code is None:
             outcome = "out of time"
             if hang:
                 self.ask_debugger(process.pid, hang)
             for number, grace in ((signal.SIGTERM, 0 if self.stopped else GRACE * self.pace), (signal.SIGKILL, 1)):
-                with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                with contextlib.suppress(OSError):
                     os.killpg(process.pid, number)
-                    process.wait(grace)
+                    self.wait(process, grace)
         if not sweep(mark):  # also what left its process group
             outcome += ", cannot be killed"
         process.poll()
         return outcome
 
+    def wait(self, process, seconds):
+        """The exit code of a process, or None if it has not ended in so many seconds, or soon after the proof was. What cannot be killed is
+        left behind: subprocess.run would kill it and then wait for ever."""
+        until = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(max(0, min(1, until - time.monotonic())))
+            if self.stopped or time.monotonic() > until:
+                return None
+
     def sweep_orphans(self):
-        """Kills processes without the mark that commands left running: all children but the watchdog. Called when no command runs."""
+        """Kills processes without the mark that commands left running: all children but the watchdog and what cannot be killed. Called when no
+        command runs."""
         for _ in range(10):
-            alive = [process for process in children() if process != self.watchdog.pid]
+            alive = [process for process in children() if process not in (self.watchdog.pid, *self.held)]
             for process in alive:
                 with contextlib.suppress(OSError):
                     os.kill(process, signal.SIGKILL)
@@ -250,27 +261,31 @@ class Proof:
             if not alive:
                 return
             time.sleep(0.1)
+        self.held += alive
 
     def ask_debugger(self, process, file):
-        """Has a debugger tell where a process hangs, one process at a time (it stops the whole GPU) and while there is time."""
-        if not self.debugger:
-            return
-        command = [self.debugger, "-batch", "-nx", "-p", str(process), "-ex", "info cuda kernels", "-ex", "bt"]
+        """Has a debugger tell where a process hangs, one process at a time (it stops the whole GPU) and while there is time. One that cannot be
+        killed is asked no more."""
         mark = f"{self.token}.{next(self.numbers)};"
         self.hung.append(process)
         # Whatever fails here, such as a full disk, the caller must still kill the process.
-        with self.debugger_lock, contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            if (remaining := self.remaining()) > 0.5:
+        with self.debugger_lock, contextlib.suppress(OSError):
+            if self.debugger and (remaining := self.remaining()) > 0.5:
                 seconds = min(remaining, 15, max(DEBUGGER_SECONDS * self.pace, remaining / len(self.hung)))
+                words = [self.debugger, "-batch", "-nx", "-p", str(process), "-ex", "info cuda kernels", "-ex", "bt"]
                 with open(file, "wb") as out:
-                    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=seconds, env={**os.environ, MARK: mark})
-        sweep(mark)
+                    environment = {**os.environ, MARK: mark}
+                    debugger = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment)
+                self.wait(debugger, seconds)
+                if not sweep(mark):
+                    self.debugger = None
+                debugger.poll()
         self.hung.remove(process)
 
     def run_parts(self, table):
         """Runs one part after the other. A part must end by the sum of its own and all earlier parts' seconds, so unused time passes to the
         next. Returns the exit code."""
-        share = self.seconds / sum(part.seconds for part in table)
+        share = self.seconds / (sum(part.seconds for part in table) + ARCHIVE_SECONDS)  # with the last archive, after the last part
         self.pace = min(share, 1)  # by which limits within a part shrink with it
         self.deadline = time.monotonic()  # of the part that is running
         if not self.results.archive():
@@ -295,7 +310,8 @@ class Proof:
             show(self.stopped)
         with contextlib.suppress(OSError):
             self.results.reserve.unlink()
-        self.watchdog.communicate(b"done")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.watchdog.communicate(b"done", timeout=1)
         if not archived:
             rows = self.log / "rows.jsonl" if self.results.lost else self.results.lines
             show(f"{self.results.archived} could not be renewed and lacks the last rows and outputs: see {rows} and {self.log}")
