@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
 
 /// How names of unfinished files begin.
 const UNFINISHED: &str = ".fcdd-";
@@ -17,6 +18,7 @@ const UNFINISHED: &str = ".fcdd-";
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> io::Result<()> {
         let file = begin(path)?;
+        failpoint!("create");
         file.as_file().write_all(bytes)?; // by itself, the wrapper adds its own name to errors
         keep(file, path)
     };
@@ -30,8 +32,11 @@ pub(crate) fn begin(path: &Path) -> io::Result<NamedTempFile> {
 
 /// Ends an unfinished file: it is `path` from now on.
 pub(crate) fn keep(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    failpoint!("sync");
     file.as_file().sync_all()?;
+    failpoint!("rename");
     file.persist(path)?;
+    failpoint!("renamed");
     sync_folder(folder_of(path))
 }
 
@@ -65,11 +70,13 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// Creates a folder and those above it.
 pub(crate) fn create_folder(path: &Path) -> Result<()> {
+    failpoint!("folder");
     fs::create_dir_all(path).map_err(Error::io("create the folder", path))
 }
 
 /// Removes a file if it is there.
 pub(crate) fn remove(path: &Path) -> Result<()> {
+    failpoint!("remove");
     match fs::remove_file(path) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
         _ => Ok(()),
@@ -110,8 +117,15 @@ pub(crate) fn below(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Removes an empty folder.
+pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
+    failpoint!("remove_folder");
+    fs::remove_dir(path)
+}
+
 /// Gives a file another name, for good.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    failpoint!("move");
     fs::rename(from, to).and_then(|()| sync_folder(folder_of(to))).map_err(Error::io("write", to))
 }
 
@@ -121,6 +135,7 @@ pub(crate) fn move_all(from: &Path, to: &Path, files: &[PathBuf]) -> Result<()> 
     let moved = files.iter().map(|file| {
         let target = to.join(file);
         create_folder(folder_of(&target))?;
+        failpoint!("move");
         fs::rename(from.join(file), &target).map_err(Error::io("write", target))
     });
     let moved: Vec<Result<()>> = moved.collect();

@@ -47,7 +47,7 @@
 // Module layers from the top down: each imports only from those after it, no files of one import each other in a circle:
 //   cli → run → datasets → report, metrics, data, engine → model → steps → device
 // All of them use:
-//   error, files, memory, named, printable, real, rng
+//   error, failpoint, files, memory, named, printable, real, rng
 
 #[cfg(feature = "cli")]
 #[doc(hidden)]
@@ -61,6 +61,7 @@ pub mod device;
 #[doc(hidden)]
 pub mod engine;
 mod error;
+mod failpoint;
 mod files;
 mod memory;
 #[doc(hidden)]

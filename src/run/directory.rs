@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::lock::FolderLock;
 use super::settings::Settings;
 use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
 use crate::files;
 use crate::printable::{Printable, csv_cell};
 
@@ -203,6 +204,7 @@ impl CsvTable {
     pub(crate) fn push(&mut self, rows: &[impl Serialize]) -> Result<()> {
         let bytes = csv_of(&self.path, rows, self.is_empty)?;
         self.is_empty &= rows.is_empty();
+        failpoint!("append");
         self.file.write_all(&bytes).map_err(Error::io("write", &self.path))
     }
 }

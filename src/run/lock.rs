@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
 use crate::files;
 
 /// The file that is locked. It is gone once its holder has ended in peace.
@@ -98,6 +99,7 @@ impl Drop for FolderLock {
             drop(stop);
             let _ = heart.join();
         }
+        failpoint!("unlock");
         // Removed while it is still locked: who has opened it meanwhile will find that it is another one now.
         let _ = fs::remove_file(self.folder.join(LOCK));
         let _ = self.made.iter().take_while(|folder| fs::remove_dir(folder).is_ok()).count();
@@ -166,8 +168,10 @@ fn claim(folder: &Path, made: Vec<PathBuf>, path: &Path) -> io::Result<Claim> {
         {
             return Ok(Claim::Theirs(Some(holder)));
         }
+        failpoint!("lock");
         file.set_len(0)?;
         this.write(&file)?;
+        failpoint!("locked");
         let (stop, stopped) = mpsc::channel();
         let beating = file.try_clone()?;
         let heart = thread::spawn(move || {

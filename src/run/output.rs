@@ -124,7 +124,7 @@ impl Drop for Output {
         {
             let _ = files::remove(&table).and_then(|()| files::remove(&self.place.join(JOURNAL)));
             if self.place != self.lock.folder() {
-                let _ = fs::remove_dir(&self.place);
+                let _ = files::remove_folder(&self.place);
             }
         }
     }
@@ -201,7 +201,7 @@ fn publish(partial: &Path, out: &Path, mut old: Vec<String>) -> Result<()> {
         }
         // Folders that are empty now were made for results.
         let above = path.ancestors().skip(1).take_while(|folder| *folder != out);
-        let _ = above.take_while(|folder| fs::remove_dir(folder).is_ok()).count();
+        let _ = above.take_while(|folder| files::remove_folder(folder).is_ok()).count();
     }
     // From here on, what lies there is new.
     Journal { publishing: Some(Vec::new()), ..Journal::default() }.write(partial)?;
@@ -229,7 +229,7 @@ fn discard(partial: &Path) -> Result<()> {
     let folders = fs::read_dir(partial).map_err(Error::io("read", partial))?.flatten().map(|entry| entry.path());
     folders.filter(|path| path.is_dir()).try_for_each(fs::remove_dir_all).map_err(Error::io("remove", partial))?;
     files::remove(&partial.join(JOURNAL))?;
-    fs::remove_dir(partial).map_err(Error::io("remove", partial))
+    files::remove_folder(partial).map_err(Error::io("remove", partial))
 }
 
 #[cfg(test)]
