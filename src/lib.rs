@@ -45,7 +45,7 @@
 #![cfg_attr(not(feature = "cli"), allow(dead_code))] // the subcommands of the program
 
 // Module layers from the top down: each imports only from those after it, no files of one import each other in a circle:
-//   cli → run → datasets → report, metrics, data, engine → model → steps → device
+//   cli, fuzz → run → datasets → report, metrics, data, engine → model → steps → device
 // All of them use:
 //   error, failpoint, files, memory, named, printable, real, rng
 
@@ -63,6 +63,9 @@ pub mod engine;
 mod error;
 mod failpoint;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod memory;
 #[doc(hidden)]
 pub mod metrics;

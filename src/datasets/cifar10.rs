@@ -96,8 +96,7 @@ fn read(root: &Path, part: Part) -> Result<(Images, Vec<u8>)> {
     complete(&folder, "png")?;
     let (images, _) = join(names.iter().map(|name| Ok((sheet(&folder.join(format!("{name}.png")))?, Vec::new()))))?;
     let path = folder.join(format!("{}_lables.json", part.name()));
-    let labels: Vec<u8> = serde_json::from_slice(&files::read(&path)?)
-        .map_err(|e| Error::file(&path, format!("is not a list of labels ({e})"), "unpack the package again"))?;
+    let labels = labels(&path)?;
     if labels.len() != images.count {
         let problem = format!("{} labels, but the sheets beside it hold {} images", labels.len(), images.count);
         return Err(Error::file(path, problem, "unpack the package again"));
@@ -114,6 +113,12 @@ fn join(parts: impl Iterator<Item = Result<(Images, Vec<u8>)>>) -> Result<(Image
         all.1.extend(labels);
     }
     Ok(all)
+}
+
+/// The labels of a part's sheets.
+pub(crate) fn labels(path: &Path) -> Result<Vec<u8>> {
+    serde_json::from_slice(&files::read(path)?)
+        .map_err(|e| Error::file(path, format!("is not a list of labels ({e})"), "unpack the package again"))
 }
 
 /// A sheet's images.

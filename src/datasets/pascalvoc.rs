@@ -114,7 +114,7 @@ impl DatasetReader for PascalVoc {
 }
 
 /// The images of a list: a name per line, then 1 where the class is shown, -1 where not, 0 where it is hard to tell.
-fn parse(list: &Path, images: &Path) -> Result<Vec<Listed>> {
+pub(crate) fn parse(list: &Path, images: &Path) -> Result<Vec<Listed>> {
     let bytes = files::read(list)?;
     let text = String::from_utf8_lossy(&bytes);
     let mut listed = Vec::new();

@@ -87,6 +87,16 @@ impl FolderLock {
         claim(folder, made, &path).map_err(Error::io("lock", path))
     }
 
+    /// Removes what a killed program has left in a folder: not where another process works, which removes it at its own end.
+    pub(crate) fn tidy(folder: &Path) -> Result<()> {
+        if folder.join(LOCK).exists()
+            && let Claim::Ours(_ours) = FolderLock::claim(folder)?
+        {
+            files::remove_unfinished(folder)?;
+        }
+        Ok(())
+    }
+
     /// The folder.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder

@@ -120,6 +120,10 @@ fn a_killed_sweep_goes_on_where_it_was() {
         let run = |sweep: &str| model(&scratch, &format!("{sweep}/normal_t-shirt/it_{seed}"));
         assert!(run("cut") == run("whole"), "seed {seed}");
     }
+    // A program that is killed right after its last file leaves a lock in a run that is finished.
+    let lock = scratch.write("cut/normal_t-shirt/it_0/.fcdd.lock", b"");
+    scratch.run(&words).expect_success();
+    assert!(!lock.exists());
 }
 
 #[cfg(unix)]

@@ -44,6 +44,7 @@ pub(crate) fn sum_up(folder: &Path) -> Result<Summary> {
     for class in plan.classes.iter().map(|class| class_folder(folder, class)).filter(|class| class.is_dir()) {
         files::remove_unfinished(&class)?;
     }
+    plan.runs(folder).iter().try_for_each(|run| FolderLock::tidy(&run.folder))?;
     let summary = Summary::of(folder)?;
     write_json(&folder.join("summary.json"), &summary)?;
     tables::write(&summary, folder)?;
