@@ -24,6 +24,9 @@ pub enum Error {
     /// Values that are NaN or infinite, or differ from those expected.
     #[error("{problem}; {remedy}")]
     Numeric { problem: String, remedy: String },
+    /// More memory than there is.
+    #[error("{problem}; {remedy}")]
+    OutOfMemory { problem: String, remedy: String },
     /// A bug of this program.
     #[error("{problem}; please report this as a bug")]
     Internal { problem: String },

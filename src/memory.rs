@@ -1,5 +1,6 @@
 //! Memory: how much there is, how much of it images may take, and errors where the allocator would abort the program.
 
+use std::cell::Cell;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
@@ -9,6 +10,19 @@ use crate::error::{Error, Result};
 
 /// Bytes that images may take where the system does not tell what is free.
 const UNKNOWN: usize = 1 << 30;
+
+/// What is left beside a large request, for the small ones that follow it.
+const SPARE: usize = 8 << 20;
+
+thread_local! {
+    /// Whether this thread only asks whether there is memory.
+    static ASKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a request for memory by this thread, which the system has refused, is a question alone.
+pub(crate) fn is_asking() -> bool {
+    ASKING.get()
+}
 
 /// Bytes that images may take at a time; 0 until it is known.
 static FOR_IMAGES: AtomicUsize = AtomicUsize::new(0);
@@ -56,11 +70,14 @@ pub(crate) fn runs(bytes: &[usize], limit: usize) -> Vec<Range<usize>> {
 /// may still be missing once it is used; a refusal would abort the program.
 pub(crate) fn room_for(what: &str, bytes: usize, remedy: &str) -> Result<()> {
     let mut probe: Vec<u8> = Vec::new();
-    let refused = probe.try_reserve_exact(bytes).is_err();
+    ASKING.set(true);
+    let refused = probe.try_reserve_exact(bytes.saturating_add(SPARE)).is_err();
+    ASKING.set(false);
     // So that the compiler does not leave the allocation out.
     std::hint::black_box(&mut probe);
     if refused {
-        return Err(Error::setting(format!("{what} takes {} of memory, more than there is", in_words(bytes)), remedy));
+        let problem = format!("{what} takes {} of memory, more than there is", in_words(bytes));
+        return Err(Error::OutOfMemory { problem, remedy: remedy.into() });
     }
     Ok(())
 }
@@ -96,8 +113,26 @@ pub(crate) fn free() -> Option<usize> {
 /// The same of the files of a system that lies in a folder.
 fn free_in(root: &Path) -> Option<usize> {
     let system = kibibytes(&read(root, "proc/meminfo")?, "MemAvailable:")?;
-    let least = groups(root).into_iter().chain(left_of_process(root)).fold(system, usize::min);
-    Some(least)
+    let limits = groups(root).into_iter().chain(address_space_in(root));
+    Some(limits.map(|limit| limit.bytes.saturating_sub(limit.used)).fold(system, usize::min))
+}
+
+/// A limit of the process or of a control group that it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit {
+    pub(crate) bytes: usize,
+    used: usize,
+}
+
+/// The smallest limit of this process and its control groups; None without any, or where the system does not tell.
+pub(crate) fn nearest_limit() -> Option<usize> {
+    let root = Path::new("/");
+    groups(root).into_iter().chain(address_space_in(root)).map(|limit| limit.bytes).min()
+}
+
+/// The address space that the process may have (`ulimit -v`), where that is limited.
+pub(crate) fn address_space() -> Option<Limit> {
+    address_space_in(Path::new("/"))
 }
 
 fn read(root: &Path, path: &str) -> Option<String> {
@@ -110,19 +145,18 @@ fn kibibytes(text: &str, name: &str) -> Option<usize> {
     line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1 << 10)
 }
 
-/// What is left of the address space that the process may have (`ulimit -v`).
-fn left_of_process(root: &Path) -> Option<usize> {
+fn address_space_in(root: &Path) -> Option<Limit> {
     let limits = read(root, "proc/self/limits")?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
     // Where there is none, the word is `unlimited`.
-    let limit: usize = line.split_whitespace().next()?.parse().ok()?;
+    let bytes: usize = line.split_whitespace().next()?.parse().ok()?;
     let used = kibibytes(&read(root, "proc/self/status")?, "VmSize:")?;
-    Some(limit.saturating_sub(used))
+    Some(Limit { bytes, used })
 }
 
-/// What is left of the limit of each control group that this process is in, and of those above, of both versions.
-fn groups(root: &Path) -> Vec<usize> {
-    let mut left = Vec::new();
+/// The limit of each control group that this process is in, and of those above, of both versions.
+fn groups(root: &Path) -> Vec<Limit> {
+    let mut limits = Vec::new();
     for line in read(root, "proc/self/cgroup").unwrap_or_default().lines() {
         // Its number, what it controls, its path: 0, nothing and all for version 2.
         let mut parts = line.splitn(3, ':');
@@ -139,14 +173,14 @@ fn groups(root: &Path) -> Vec<usize> {
         let within = mount.join(path.trim_start_matches('/'));
         for group in within.ancestors().take_while(|group| group.starts_with(&mount)) {
             let number = |name: &str| fs::read_to_string(group.join(name)).ok()?.trim().parse::<usize>().ok();
-            let (Some(limit), Some(used)) = (number(limit), number(used)) else { continue };
+            let (Some(bytes), Some(used)) = (number(limit), number(used)) else { continue };
             // What was read from files and can be read again is given back when it is needed.
             let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
             let cached = stat.lines().find_map(|line| line.strip_prefix(cache)?.trim().parse::<usize>().ok());
-            left.push(limit.saturating_sub(used.saturating_sub(cached.unwrap_or(0))));
+            limits.push(Limit { bytes, used: used.saturating_sub(cached.unwrap_or(0)) });
         }
     }
-    left
+    limits
 }
 
 #[cfg(test)]

@@ -76,15 +76,6 @@ pub(super) struct ChosenArg {
     pub chosen: Vec<usize>,
 }
 
-/// Sizes the thread pool.
-pub(super) fn set_threads(threads: Option<u16>) -> Result<()> {
-    let Some(threads) = threads else { return Ok(()) };
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(usize::from(threads))
-        .build_global()
-        .map_err(|e| Error::setting(format!("cannot start {threads} threads ({e})"), "choose a smaller --threads"))
-}
-
 /// Bytes of a size such as `500M` or `2G`; a number alone is one of MiB.
 pub(super) fn memory_size(text: &str) -> std::result::Result<usize, String> {
     let (number, unit) = match text.strip_suffix(['G', 'g']) {

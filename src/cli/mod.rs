@@ -7,6 +7,7 @@ mod demo;
 mod evaluate;
 mod flags;
 mod info;
+mod limits;
 mod predict;
 mod settings;
 mod signals;
@@ -20,6 +21,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use limits::Allocator;
 
 use self::terminal::log;
 use crate::error::Result;
@@ -96,7 +99,7 @@ fn parse(words: Vec<OsString>) -> Cli {
 }
 
 fn run(cli: Cli) -> Result<Outcome> {
-    common::set_threads(cli.threads)?;
+    limits::start(cli.threads)?;
     cli.memory.into_iter().for_each(limit_image_memory);
     match cli.command {
         Command::Train(args) => train::run(*args),

@@ -9,6 +9,7 @@ use super::{Hyper, Step};
 use crate::device::cuda::{self, DeviceSlice, Replays};
 use crate::device::{Device, HostBuffers, View};
 use crate::error::{Error, Result};
+use crate::memory::room_for;
 use crate::model::{Arch, Objective, Weights};
 use crate::real::Real;
 
@@ -40,11 +41,16 @@ impl<T: Real> Network<T> {
     /// Lays out memory on a device for batches of up to `options.batch` images and loads the weights.
     ///
     /// # Errors
-    /// If the shapes are impossible, or the GPU has too little memory: the error tells which batch would fit.
+    /// If the shapes are impossible, or there is too little memory: of a GPU the error tells which batch would fit.
     pub fn on(device: &Device, arch: &Arch, options: PlanOptions, weights: &Weights) -> Result<Network<T>> {
         let plan = lower(arch, &options)?;
         let (memory, gpu) = match device {
-            Device::Cpu => (plan.buffers.host(plan.workspace()), None),
+            Device::Cpu => {
+                let PlanOptions { batch, side, .. } = options;
+                let what = format!("{} for {batch} images of {side}×{side} pixels", arch.name);
+                room_for(&what, plan.host_bytes::<T>(), "choose a smaller side or batch")?;
+                (plan.buffers.host(plan.workspace()), None)
+            }
             Device::Cuda(_) if size_of::<T>() != size_of::<f32>() => {
                 return Err(Error::setting("a GPU computes in f32 alone", "choose `device` cpu"));
             }

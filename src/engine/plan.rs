@@ -132,6 +132,13 @@ impl Plan {
         self.steps().map(Step::cuda_workspace).max().unwrap_or(0)
     }
 
+    /// Bytes of host memory that the plan needs.
+    pub fn host_bytes<T>(&self) -> usize {
+        let Buffers { reals, bytes } = &self.buffers;
+        let reals = reals.iter().map(|(len, _)| len).sum::<usize>() + self.workspace();
+        reals * size_of::<T>() + bytes.iter().sum::<usize>()
+    }
+
     /// Bytes of GPU memory that the plan needs.
     pub fn cuda_bytes(&self) -> usize {
         let Buffers { reals, bytes } = &self.buffers;

@@ -1,6 +1,5 @@
 //! Scoring images with a trained model.
 
-use super::layout::lay_out;
 use super::model::{Model, ModelMeta};
 use super::settings::Settings;
 use crate::data::cuda::DeviceTestSet;
@@ -57,14 +56,15 @@ impl Scorer {
         let Settings { side, sigma, gradient, precision: dtype, .. } = *settings;
         let options = |batch| PlanOptions { batch, side, dtype, sigma, gradient, training: None };
         let arch = model.arch()?;
-        let network = match lay_out(device, &arch, options(BATCH), &model.weights) {
-            // A GPU that is nearly full scores fewer images at a time.
-            Err(Error::Cuda(CudaError::OutOfMemory { batch: Some(batch), .. })) => {
-                lay_out(device, &arch, options(batch), &model.weights)?
+        let mut batch = BATCH;
+        // Where memory is nearly full, fewer images are scored at a time.
+        let network = loop {
+            match Network::on(device, &arch, options(batch), &model.weights) {
+                Err(Error::Cuda(CudaError::OutOfMemory { batch: Some(fits), .. })) if fits < batch => batch = fits,
+                Err(Error::OutOfMemory { .. }) if batch > 1 => batch /= 2,
+                network => break network?,
             }
-            network => network?,
         };
-        let batch = network.options().batch;
         let raw = match device {
             Device::Cpu => None,
             Device::Cuda(cuda) => Some(DeviceTestSet::with_room(cuda, preprocessing, batch)?),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::context::{Context, Progress};
-use super::layout::{draw_from, lay_out};
+use super::layout::draw_from;
 use super::settings::Settings;
 use super::state::{Epoch, State};
 use crate::data::batches::{Batch, TrainingSet};
@@ -101,7 +101,7 @@ impl TrainingLoop<'_> {
             let problem = "the training state belongs to another net than the run's settings name";
             return Err(Error::setting(problem, "restore the run's config.json, or start a new run"));
         }
-        let mut network = lay_out(context.device, &arch, options, &weights)?;
+        let mut network = Network::on(context.device, &arch, options, &weights)?;
         let (mut steps, mut history, mut begun) = (0, Vec::new(), EpochLog::default());
         if let Some(state) = state {
             network.set_moments(&state.moments)?;

@@ -32,19 +32,6 @@ fn images_stay_within_the_memory_that_they_may_take() {
     }
 }
 
-/// Under a limit of the address space, nothing aborts: images that do not fit are refused.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_limit_of_the_process_is_kept() {
-    let scratch = Scratch::new().with_run();
-    scratch.write("images/a.png", &png(40, 30));
-    scratch.write("images/vast.png", &vast_png(30_000, true));
-    let script = format!("ulimit -v 1500000; exec {} predict run images --out out", env!("CARGO_BIN_EXE_fcdd"));
-    let ran = Ran(Command::new("bash").args(["-c", &script]).current_dir(scratch.path("")).output().unwrap());
-    assert_eq!((ran.0.status.code(), ran.stdout().lines().count()), (Some(2), 1), "{}", ran.stderr());
-    ran.expect_error(&["vast.png", "to decode"]);
-}
-
 /// Names do not move the cursor, forge lines, or run as formulas or commands.
 #[cfg(unix)]
 #[test]

@@ -5,6 +5,7 @@ mod compatibility;
 mod cuda;
 mod experiments;
 mod files_that_lie;
+mod limits;
 mod locks;
 mod predict;
 mod results;

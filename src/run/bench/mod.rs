@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::layout::lay_out;
 use crate::device::cuda::{Cuda, Mark};
 use crate::device::{Device, View};
 use crate::engine::{Hyper, Network, Step};
@@ -228,7 +227,7 @@ pub const HYPER: Hyper = Hyper { lr: 1e-3, weight_decay: 1e-6, step: 1, norm_mom
 pub fn prepared(device: &Device, options: &BenchOptions) -> Result<Network<f32>> {
     let arch = baselines::any(&options.net, true)?;
     let lowered = lowered(&arch, options)?;
-    let mut network = lay_out(device, &arch, lowered, &Weights::init(&arch, 0))?;
+    let mut network = Network::on(device, &arch, lowered, &Weights::init(&arch, 0))?;
     Stream::new(0, Purpose::Check, 0, 0).fill_normal(network.input(lowered.batch)?);
     if lowered.training.is_some() {
         let (_, labels, _) = network.training_inputs(lowered.batch)?;

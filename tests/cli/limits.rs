@@ -1,0 +1,61 @@
+//! Under a limit of memory the program works or says that it cannot; it never aborts.
+#![cfg(target_os = "linux")]
+
+use std::process::Command;
+
+use crate::support::{ON_FOLDERS, Ran, Scratch, png, vast_png};
+
+/// Runs the program in an address space of so many KiB, as on a machine with many cores.
+fn within(scratch: &Scratch, kib: usize, words: &str) -> Ran {
+    let script = format!("ulimit -v {kib}; exec {} {words}", env!("CARGO_BIN_EXE_fcdd"));
+    let mut command = Command::new("bash");
+    command.args(["-c", &script]).env("RAYON_NUM_THREADS", "32").current_dir(scratch.path(""));
+    Ran(command.output().unwrap())
+}
+
+/// Images that do not fit are refused.
+#[test]
+fn a_limit_of_the_process_is_kept() {
+    let scratch = Scratch::new().with_run();
+    scratch.write("images/a.png", &png(40, 30));
+    scratch.write("images/vast.png", &vast_png(30_000, true));
+    let ran = within(&scratch, 1_500_000, "predict run images --out out");
+    assert_eq!((ran.0.status.code(), ran.stdout().lines().count()), (Some(2), 1), "{}", ran.stderr());
+    ran.expect_error(&["vast.png", "to decode"]);
+}
+
+#[test]
+fn too_little_to_start_is_said_at_once() {
+    let scratch = Scratch::new().with_run();
+    for words in ["predict run images --out out", "info", "train parts --out new"] {
+        within(&scratch, 60_000, words).expect_error(&["58.6 MiB", "64.0 MiB", "allow it more"]);
+    }
+    assert!(!scratch.path("out").exists() && !scratch.path("new").exists());
+}
+
+#[test]
+fn with_little_memory_it_works_or_says_so() {
+    let scratch = Scratch::new().with_run().with_folders();
+    scratch.write("images/a.png", &png(40, 30));
+    for (megabytes, least) in [(64, 2), (256, 4), (1024, 5)] {
+        let train = ON_FOLDERS.replacen("train", "", 1);
+        let mut done = 0;
+        for words in [
+            "predict run images --device cpu --out predicted".to_string(),
+            format!("train {train} --epochs 1 --device cpu --out trained"),
+            "evaluate trained --device cpu --out evaluated".to_string(),
+            format!("sweep {train} --epochs 1 --seeds 1 --device cpu --out swept"),
+            "compare trained trained --out compared".to_string(),
+            "train parts --net FCDD_CNN224 --side 224 --batch 64 --epochs 1 --device cpu --out large".to_string(),
+            "info".to_string(),
+        ] {
+            let ran = within(&scratch, megabytes << 10, &words);
+            match ran.0.status.code() {
+                Some(0) => done += 1,
+                Some(2) => assert!(ran.stderr().contains("memory"), "{megabytes} MB, {words}: {}", ran.stderr()),
+                code => panic!("{megabytes} MB, {words}: ended with {code:?}: {}", ran.stderr()),
+            }
+        }
+        assert!(done >= least, "{megabytes} MB: {done} worked");
+    }
+}
