@@ -9,7 +9,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
@@ -69,13 +69,18 @@ impl FolderLock {
     }
 
     /// Takes a folder as soon as it is free: for work of moments.
+    ///
+    /// # Errors
+    /// Where another process still works in it after a minute.
     pub(crate) fn wait(folder: &Path) -> Result<FolderLock> {
-        loop {
+        let asked = Instant::now();
+        while asked.elapsed() < SILENCE {
             if let Claim::Ours(lock) = FolderLock::claim(folder)? {
                 return Ok(lock);
             }
             thread::sleep(LOOK);
         }
+        FolderLock::new(folder)
     }
 
     /// Takes a folder, which is created where it is not there, unless another process has it.

@@ -1,15 +1,20 @@
 //! The program and its GPU: what it says where there is none, and that it works in the stand-in of the driver.
 
 use std::io::Write;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use fcdd_standin::{Mode, library_dir};
 
-use crate::support::{ON_FOLDERS, Ran, Scratch};
+use crate::support::{ON_FOLDERS, Ran, Scratch, wait_for};
 
 /// Runs `fcdd` with the stand-in as its driver and these variables. None where the stand-in was not built, or the program without
 /// kernels.
 pub fn with_standin(scratch: &Scratch, variables: &[(&str, &str)], words: &str) -> Option<Ran> {
+    Some(Ran(on_standin(scratch, variables, words)?.output().unwrap()))
+}
+
+/// The command of [`with_standin`].
+fn on_standin(scratch: &Scratch, variables: &[(&str, &str)], words: &str) -> Option<Command> {
     let required = std::env::var_os("FCDD_REQUIRE_STANDIN").is_some();
     let info = scratch.run("info").stdout();
     let Some(libraries) = library_dir(Mode::Plain).filter(|_| !info.contains("no kernels in this build")) else {
@@ -20,7 +25,7 @@ pub fn with_standin(scratch: &Scratch, variables: &[(&str, &str)], words: &str) 
     };
     let mut command: Command = scratch.command();
     command.env("LD_LIBRARY_PATH", libraries).envs(variables.iter().copied()).args(words.split_whitespace());
-    Some(Ran(command.output().unwrap()))
+    Some(command)
 }
 
 #[test]
@@ -104,6 +109,29 @@ fn runs_on_the_gpu_end_as_on_the_cpu() {
     let weights = |run: &str| std::fs::read(scratch.path(&format!("{run}/model.safetensors"))).unwrap();
     assert!(weights("gpu") == weights("again"), "two trainings on the GPU differ");
     with_standin(&scratch, &[], "evaluate gpu --device cuda").unwrap().expect_success();
+}
+
+/// A training on a GPU that is stopped within an epoch goes on to the bits of one that was not.
+#[cfg(unix)]
+#[test]
+fn a_stop_in_mid_epoch_resumes_to_the_same_bits() {
+    let scratch = Scratch::new().with_data();
+    let words = "train fmnist --data data --outliers cifar100:outliers.bin --net FCDD_CNN28 --epochs 2 --batch 4 --passes 4 --device cuda";
+    let Some(ran) = with_standin(&scratch, &[], &format!("{words} --out whole")) else { return };
+    ran.expect_success();
+    let mut command = on_standin(&scratch, &[], &format!("{words} --out cut")).unwrap();
+    let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    wait_for(|| scratch.path("cut/preview.png").exists());
+    // Some steps into the epoch.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let state = std::fs::read(scratch.path("cut/state.safetensors")).unwrap();
+    assert!(String::from_utf8_lossy(&state[..4000.min(state.len())]).contains("\"losses\""), "stopped within an epoch");
+    with_standin(&scratch, &[], "train --resume cut --device cuda").unwrap().expect_success();
+    for name in ["model.safetensors", "state.safetensors"] {
+        assert!(scratch.tensors(&format!("cut/{name}")) == scratch.tensors(&format!("whole/{name}")), "{name}");
+    }
 }
 
 /// `bench` copies an eighth of the free memory to empty the caches.
