@@ -47,7 +47,7 @@
 // Module layers from the top down: each imports only from those after it, no files of one import each other in a circle:
 //   cli, fuzz → run → datasets → report, metrics, data, engine → model → steps → device
 // All of them use:
-//   error, failpoint, files, memory, named, printable, real, rng
+//   error, failpoint, files, memory, named, printable, real, rng, threads
 
 #[cfg(feature = "cli")]
 #[doc(hidden)]
@@ -84,6 +84,7 @@ pub mod rng;
 pub mod run;
 #[doc(hidden)]
 pub mod steps;
+mod threads;
 
 pub use data::image_view::ImageView;
 pub use device::Device;

@@ -241,3 +241,23 @@ fn training_in_a_folder_leaves_a_run_and_can_be_stopped() {
     let again = Trainer::new(settings).in_folder(&run).train(&Device::Cpu).err().unwrap().to_string();
     assert!(again.contains("already holds a run"), "{again}");
 }
+
+/// A training waits for what is read ahead in another thread: where all threads of a pool wait so, none is left to read.
+#[test]
+fn tasks_of_rayon_may_train() {
+    use rayon::prelude::*;
+    let (done, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let train = |seed| {
+            let mut settings = settings();
+            settings.seed = seed;
+            Trainer::new(settings).train(&Device::Cpu).unwrap().history.len()
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let both = pool.install(|| rayon::join(|| train(1), || train(2)));
+        let within: Vec<usize> = (0..6).into_par_iter().map(train).collect();
+        done.send((both, within)).unwrap();
+    });
+    let trained = answer.recv_timeout(std::time::Duration::from_secs(120)).expect("an end within two minutes");
+    assert_eq!(trained, ((3, 3), vec![3; 6]));
+}

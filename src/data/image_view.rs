@@ -7,6 +7,9 @@ use image::DynamicImage;
 use crate::data::images::{Images, upper_byte};
 use crate::error::{Error, Result};
 
+/// Rows that are copied at a time.
+const STRIP: usize = 64;
+
 /// An image in memory that is not copied: grey or RGB, 8 or 16 bits a sample, rows from the top, channels innermost. Its samples are a
 /// slice, or a `Vec`, which it then owns.
 #[derive(Clone, Debug)]
@@ -102,14 +105,31 @@ impl<'a> ImageView<'a> {
         Err(Error::setting(problem, "give all samples of an image, row by row"))
     }
 
+    /// 1 or 3.
+    pub(crate) fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Hands out its rows as 8 bits, from the top, some or all at a time: copied only where they are not together or have 16 bits.
+    pub(crate) fn rows(&self, mut take: impl FnMut(&[u8])) {
+        let row = self.width * self.channels;
+        let mut strip = Vec::new();
+        for first in (0..self.height).step_by(STRIP) {
+            let rows = (first..self.height.min(first + STRIP)).map(|i| i * self.stride..i * self.stride + row);
+            strip.clear();
+            match &self.samples {
+                Samples::U8(samples) if self.stride == row => return take(&samples[..self.height * row]),
+                Samples::U8(samples) => strip.extend(rows.flat_map(|row| &samples[row])),
+                Samples::U16(samples) => strip.extend(rows.flat_map(|row| &samples[row]).map(|&v| upper_byte(v))),
+            }
+            take(&strip);
+        }
+    }
+
     /// Its pixels as 8 bits.
     pub(crate) fn to_images(&self) -> Images {
-        let row = self.width * self.channels;
-        let rows = |i: usize| i * self.stride..i * self.stride + row;
-        let pixels = match &self.samples {
-            Samples::U8(samples) => (0..self.height).flat_map(|i| &samples[rows(i)]).copied().collect(),
-            Samples::U16(samples) => (0..self.height).flat_map(|i| &samples[rows(i)]).map(|&v| upper_byte(v)).collect(),
-        };
+        let mut pixels = Vec::with_capacity(self.height * self.width * self.channels);
+        self.rows(|rows| pixels.extend_from_slice(rows));
         Images { count: 1, height: self.height, width: self.width, channels: self.channels, pixels }
     }
 }

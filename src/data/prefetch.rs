@@ -3,6 +3,8 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use crate::threads;
+
 /// One piece of work: its size in bytes, and what makes it.
 pub struct Job<F> {
     pub bytes: usize,
@@ -11,25 +13,27 @@ pub struct Job<F> {
 
 /// Makes the items of `jobs` in a thread of their own while `consume` uses those before. They come in order; when `consume` is done,
 /// no more are made. What is in the making, lies ready or is in use takes at most `limit` bytes; a larger item is there alone.
-pub fn prefetched<T: Send, F: FnOnce() -> T, R>(
+pub fn prefetched<T: Send, F: FnOnce() -> T + Send, R>(
     limit: usize,
     jobs: impl Iterator<Item = Job<F>> + Send,
     consume: impl FnOnce(Items<T>) -> R,
 ) -> R {
     let (items, queue) = Items::new(limit);
     thread::scope(|scope| {
-        scope.spawn(move || queue.fill(jobs));
+        let apart = threads::is_task();
+        scope.spawn(move || queue.fill(jobs, apart));
         consume(items)
     })
 }
 
 /// The same as an iterator, for jobs that borrow nothing.
-pub fn prefetching<T: Send + 'static, F: FnOnce() -> T>(
+pub fn prefetching<T: Send + 'static, F: FnOnce() -> T + Send>(
     limit: usize,
     jobs: impl Iterator<Item = Job<F>> + Send + 'static,
 ) -> Items<T> {
     let (mut items, queue) = Items::new(limit);
-    items.maker = Some(thread::spawn(move || queue.fill(jobs)));
+    let apart = threads::is_task();
+    items.maker = Some(thread::spawn(move || queue.fill(jobs, apart)));
     items
 }
 
@@ -79,8 +83,8 @@ impl<T> Queue<T> {
     }
 }
 
-impl<T> Making<T> {
-    fn fill<F: FnOnce() -> T>(self, jobs: impl Iterator<Item = Job<F>>) {
+impl<T: Send> Making<T> {
+    fn fill<F: FnOnce() -> T + Send>(self, jobs: impl Iterator<Item = Job<F>>, apart: bool) {
         let Making(queue) = &self;
         for Job { bytes, make } in jobs {
             let full = |state: &QueueState<T>| !state.unwanted && state.taken > 0 && state.taken + bytes > queue.limit;
@@ -91,7 +95,7 @@ impl<T> Making<T> {
             if unwanted {
                 return;
             }
-            let item = make();
+            let item = threads::reading(apart, make);
             queue.change(|_| false, |state| state.ready.push_back((bytes, item)));
         }
     }

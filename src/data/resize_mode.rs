@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::data::decode::ImageFile;
+use crate::data::image_view::ImageView;
 use crate::data::images::{Images, Mask, luma};
 use crate::data::resize::{Axis, Bilinear, floor_nearest, nearest};
 use crate::error::Result;
@@ -78,6 +79,13 @@ impl RawForm {
         let mut resizing = Resizing::new(self, size, file.channels());
         file.rows(|row| resizing.push(row))?;
         Ok((resizing.finish(), size))
+    }
+
+    /// An image in memory as one such image.
+    pub(crate) fn of_view(&self, view: &ImageView) -> Images {
+        let mut resizing = Resizing::new(self, (view.height(), view.width()), view.channels());
+        view.rows(|rows| resizing.push(rows));
+        resizing.finish()
     }
 
     /// An image as one such image.

@@ -9,7 +9,7 @@ use super::plan::{Plan, TrainingPorts};
 use super::{Hyper, Step};
 use crate::device::DType;
 use crate::device::cuda::kernels::{EndStepParameters, constants};
-use crate::device::cuda::{self, Buffer, Cuda, DeviceBuffers, DeviceSlice, Graph, Mark, kernels};
+use crate::device::cuda::{self, BatchSource, BatchTarget, Buffer, Cuda, DeviceBuffers, Graph, Mark, kernels};
 use crate::error::{CudaError, Error, Result};
 
 /// Threads of the kernel that ends a step.
@@ -17,25 +17,6 @@ const END_STEP_THREADS: u32 = constants::epoch::THREADS as u32;
 
 /// Steps that the host may be ahead of the device.
 const AHEAD: usize = 4;
-
-/// Where a batch is to be made on the device. Its image i is sample `order[clock[0]·stride + i]` of epoch `clock[1]`.
-pub struct BatchTarget<'a> {
-    /// Images in the batch.
-    pub n: usize,
-    /// Images in a full batch.
-    pub stride: usize,
-    pub clock: &'a Buffer<u32>,
-    pub order: &'a Buffer<u32>,
-    /// [n, side, side, channels]
-    pub input: DeviceSlice<'a, f32>,
-    /// \[n\]
-    pub labels: DeviceSlice<'a, f32>,
-    /// [n, side, side]
-    pub maps: Option<DeviceSlice<'a, f32>>,
-}
-
-/// Makes batches on the device by launching kernels. It is captured in a graph, so it may not allocate, copy or wait.
-pub type Feed = Box<dyn Fn(BatchTarget<'_>) -> cuda::Result<()> + Send>;
 
 /// Losses and labels of an epoch's samples, in their order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,7 +27,7 @@ pub struct EpochLog {
 
 /// What trains whole epochs on the device.
 struct EpochRunner {
-    feed: Feed,
+    source: Box<dyn BatchSource>,
     /// Of the epoch's samples, `[capacity]`.
     order: Buffer<u32>,
     /// Losses, then labels, [2, capacity].
@@ -131,11 +112,11 @@ impl Gpu {
     }
 
     /// Prepares epochs of up to `samples` samples in batches of `stride`.
-    pub(super) fn attach(&mut self, feed: Feed, samples: usize, stride: usize) -> Result<()> {
+    pub(super) fn attach(&mut self, source: Box<dyn BatchSource>, samples: usize, stride: usize) -> Result<()> {
         let cuda = self.memory.cuda().clone();
         self.memory.reserve_hyper(samples.div_ceil(stride))?;
         self.epochs = Some(EpochRunner {
-            feed,
+            source,
             order: cuda.zeros(samples)?,
             log: cuda.zeros(2 * samples)?,
             graphs: BTreeMap::new(),
@@ -161,10 +142,10 @@ impl Gpu {
     /// met for the first time; nothing is allocated, copied or waited for.
     pub(super) fn step(&mut self, plan: &Plan, ports: &TrainingPorts, stride: usize) -> Result<()> {
         let Gpu { memory, epochs } = self;
-        let epochs = epochs.as_mut().ok_or_else(no_feed)?;
+        let epochs = epochs.as_mut().ok_or_else(no_source)?;
         let graph = match epochs.graphs.remove(&plan.batch) {
             Some(graph) => graph,
-            // SAFETY: the launches name the memory, the epoch's buffers and what the feed holds, which live as long as the graph.
+            // SAFETY: the launches name the memory, the epoch's buffers and what the source holds (`BatchSource`), which live as long as the graph.
             None => unsafe { memory.cuda().capture(|| enqueue(plan, ports, stride, memory, epochs)) }?,
         };
         // SAFETY: graphs are dropped where their memory moves (`reserve`, `attach`).
@@ -182,6 +163,8 @@ impl Gpu {
 
     /// Waits for the epoch's end and reads its log.
     pub(super) fn end_epoch(&mut self, samples: usize) -> Result<EpochLog> {
+        // Whatever runs next has a row of hyperparameters.
+        self.memory.begin(&[], 0)?;
         let epochs = self.epochs()?;
         let capacity = epochs.order.len();
         let (mut losses, mut labels) = (vec![0.0; samples], vec![0.0; samples]);
@@ -191,7 +174,7 @@ impl Gpu {
     }
 
     fn epochs(&mut self) -> Result<&mut EpochRunner> {
-        self.epochs.as_mut().ok_or_else(no_feed)
+        self.epochs.as_mut().ok_or_else(no_source)
     }
 }
 
@@ -203,7 +186,7 @@ fn enqueue(
     memory: &DeviceBuffers,
     epochs: &EpochRunner,
 ) -> Result<()> {
-    (epochs.feed)(BatchTarget {
+    epochs.source.enqueue(BatchTarget {
         n: plan.batch,
         stride,
         clock: memory.clock(),
@@ -245,6 +228,6 @@ fn check_sizes(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn no_feed() -> Error {
+fn no_source() -> Error {
     Error::internal("no source of batches was attached to the network")
 }

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::gpu::{EpochLog, Feed, Gpu};
+use super::gpu::{EpochLog, Gpu};
 use super::lower::{PlanOptions, lower};
 use super::plan::{Plan, Ports, TrainingPorts};
 use super::{Hyper, Step};
-use crate::device::cuda::{self, DeviceSlice, Replays};
+use crate::device::cuda::{self, BatchSource, DeviceSlice, Replays};
 use crate::device::{Device, HostBuffers, View};
 use crate::error::{Error, Result};
 use crate::memory::room_for;
@@ -30,6 +30,7 @@ pub struct Network<T> {
     batches: u64,
     /// Of the last forward pass: its backward pass reads the same.
     hyper: Hyper,
+    in_epoch: bool,
 }
 
 impl<T: Real> Network<T> {
@@ -65,8 +66,8 @@ impl<T: Real> Network<T> {
                 (HostBuffers::new(&lengths, &[], 0), Some(gpu))
             }
         };
-        let mut network =
-            Network { arch: arch.clone(), options, plans: vec![plan], memory, gpu, batches: 0, hyper: Hyper::IDLE };
+        let (plans, arch, hyper) = (vec![plan], arch.clone(), Hyper::IDLE);
+        let mut network = Network { arch, options, plans, memory, gpu, batches: 0, hyper, in_epoch: false };
         if network.gpu.is_none() {
             for (view, values) in &network.plans[0].constants {
                 network.memory.get_mut(*view).iter_mut().zip(values).for_each(|(to, &value)| *to = T::of(value));
@@ -280,18 +281,37 @@ impl<T: Real> Network<T> {
     }
 
     /// Attaches a source of batches on the GPU, for epochs of up to `samples` samples.
-    pub fn attach(&mut self, feed: Feed, samples: usize) -> Result<()> {
+    pub fn attach(&mut self, source: Box<dyn BatchSource>, samples: usize) -> Result<()> {
+        self.check_idle()?;
         let stride = self.options.batch;
-        self.gpu()?.attach(feed, samples, stride)
+        self.gpu()?.attach(source, samples, stride)
+    }
+
+    /// An epoch's steps count on its order and hyperparameters.
+    fn check_idle(&self) -> Result<()> {
+        if self.in_epoch { Err(Error::internal("the network is within an epoch")) } else { Ok(()) }
     }
 
     /// Trains an epoch: the samples in `order`, a batch for each of `hypers`. Before each step `before` is called, with the losses so
     /// far and the number of samples whose steps are done or launched; it fills the inputs in ([`Network::training_inputs`]) unless a source
-    /// on the GPU is attached. Where it returns false the epoch ends there, and so
-    /// does the log.
+    /// on the GPU is attached. Where it returns false the epoch ends there, and so does the log.
     ///
     /// With an attached source every step is a replayed graph and the host waits at the epoch's end alone: there are no losses before.
     pub fn epoch(
+        &mut self,
+        epoch: u32,
+        order: &[u32],
+        hypers: &[Hyper],
+        before: impl FnMut(&mut Network<T>, &EpochLog, usize) -> Result<bool>,
+    ) -> Result<EpochLog> {
+        self.check_idle()?;
+        self.in_epoch = true;
+        let log = self.epoch_steps(epoch, order, hypers, before);
+        self.in_epoch = false;
+        log
+    }
+
+    fn epoch_steps(
         &mut self,
         epoch: u32,
         order: &[u32],

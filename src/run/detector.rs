@@ -3,12 +3,10 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use image::DynamicImage;
 use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::heatmap::{Heatmap, Renderer};
 use super::model::{Model, ModelMeta};
@@ -20,25 +18,10 @@ use crate::data::prefetch::{Items, Job, prefetching};
 use crate::data::resize_mode::RawForm;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::memory;
+use crate::{memory, threads};
 
 /// Bytes of images that are brought to the net's input at the same time where memory is ample; a larger one is alone.
 const GROUP: usize = 64 << 20;
-
-/// The threads that detectors compute in. They are their own, since a caller may be a task of rayon: while a task waits for others of
-/// its pool, its thread begins any other task there, another detection too, which would wait for the first one's turn at the net.
-static THREADS: LazyLock<Option<ThreadPool>> =
-    LazyLock::new(|| ThreadPoolBuilder::new().num_threads(rayon::current_num_threads()).build().ok());
-
-/// Does work in the [`THREADS`], or here where the system has refused them. The caller waits without beginning anything else.
-fn in_threads<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let Some(threads) = &*THREADS else { return work() };
-    if rayon::current_thread_index().is_none() {
-        return threads.install(work);
-    }
-    let done = thread::scope(|scope| scope.spawn(|| threads.install(work)).join());
-    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
 
 /// A trained model on a device, ready to score images.
 ///
@@ -184,9 +167,9 @@ impl Opened {
     /// Bytes of memory that [`Opened::prepare`] takes.
     fn bytes(&self, keep: bool) -> usize {
         match self {
-            // As it is, and as bytes.
-            Opened::Image(image) => image.as_bytes().len().saturating_mul(2),
-            Opened::Samples(image) => image.bytes().saturating_mul(2),
+            // As it is, and as the bytes that are kept.
+            Opened::Image(image) => image.as_bytes().len().saturating_mul(1 + usize::from(keep)),
+            Opened::Samples(image) => image.bytes().saturating_mul(1 + usize::from(keep)),
             Opened::File(file) if keep && is_kept(file) => file.bytes_whole(),
             Opened::File(file) => file.bytes(),
         }
@@ -196,10 +179,14 @@ impl Opened {
     fn prepare(self, form: &RawForm, keep: bool) -> Result<Prepared> {
         let image = match self {
             Opened::Image(image) => {
-                ImageView::from(&image).checked()?;
+                let view = ImageView::from(&image).checked()?;
+                if !keep {
+                    return Ok(Prepared::of(&view, form));
+                }
                 Images::from(image)
             }
-            Opened::Samples(image) => image.to_images(),
+            Opened::Samples(view) if !keep => return Ok(Prepared::of(&view, form)),
+            Opened::Samples(view) => view.to_images(),
             Opened::File(file) if keep && is_kept(&file) => file.read()?,
             Opened::File(file) => {
                 let (raw, size) = form.read_open(file)?;
@@ -208,6 +195,13 @@ impl Opened {
         };
         let (raw, size) = (form.of(&image).pixels, (image.height, image.width));
         Ok(Prepared { raw, size, image: keep.then_some(image) })
+    }
+}
+
+impl Prepared {
+    /// An image in memory, of which nothing is kept.
+    fn of(view: &ImageView, form: &RawForm) -> Prepared {
+        Prepared { raw: form.of_view(view).pixels, size: (view.height(), view.width()), image: None }
     }
 }
 
@@ -266,8 +260,7 @@ impl Detector {
     /// An image without pixels; a score that is no number, from damaged weights; a GPU that fails.
     pub fn detect<'a>(&self, image: impl Into<ImageView<'a>>) -> Result<Detection> {
         let image = image.into().checked()?;
-        let raw = self.shared.meta.preprocessing.raw_form().of(&image.to_images()).pixels;
-        let prepared = Prepared { raw, size: (image.height(), image.width()), image: None };
+        let prepared = Prepared::of(&image, &self.shared.meta.preprocessing.raw_form());
         let mut scored = self.shared.score(vec![prepared], false, self.threshold)?;
         scored.pop().map(|(detection, _)| detection).ok_or_else(|| Error::internal("an image has no score"))
     }
@@ -329,7 +322,7 @@ impl Detector {
                 group.push(next);
             }
             let prepare = move |opened: Result<Opened>| opened?.prepare(&form, keep);
-            Some(Job { bytes, make: move || in_threads(|| group.into_par_iter().map(prepare).collect()) })
+            Some(Job { bytes, make: move || threads::computing(|| group.into_par_iter().map(prepare).collect()) })
         });
         let prepared = prefetching(limit.min(4 * GROUP), jobs);
         Groups { detector: shared, keep, threshold, prepared, failed: false }
@@ -420,7 +413,7 @@ impl Shared {
         } else {
             Shown::Nothing
         };
-        in_threads(|| {
+        threads::computing(|| {
             scorer.score_batch(&raw, shown, |_, Scored { score, map, heatmap }| {
                 evidence.push((score, if keep { heatmap } else { map }.to_vec()));
                 Ok(())
@@ -479,7 +472,7 @@ impl Detection {
                 let raw = self.detector.raw(std::iter::once(raw.as_slice()));
                 let mut turn = self.detector.scorer();
                 let scorer = &mut *turn;
-                in_threads(|| {
+                threads::computing(|| {
                     scorer.score_batch(&raw, Shown::Heatmaps, |_, scored| {
                         values = renderer.of_heatmap(scored.heatmap);
                         Ok(())

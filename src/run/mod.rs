@@ -23,7 +23,6 @@ pub(crate) mod evaluate;
 pub(crate) mod figures;
 pub(crate) mod heatmap;
 pub(crate) mod info;
-pub(crate) mod layout;
 pub(crate) mod lock;
 pub(crate) mod model;
 pub(crate) mod output;

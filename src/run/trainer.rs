@@ -10,6 +10,7 @@ use super::stop::Stop;
 use super::train::{self, Trained};
 use crate::device::Device;
 use crate::error::Result;
+use crate::threads;
 
 /// A training to come.
 ///
@@ -58,6 +59,10 @@ impl<'a> Trainer<'a> {
     /// Settings that cannot work, data that cannot be read, a folder that holds a run already, a device without memory, a loss that is
     /// no number any more.
     pub fn train(self, device: &Device) -> Result<Trained> {
+        if threads::is_task() { threads::computing(|| self.train_here(device)) } else { self.train_here(device) }
+    }
+
+    fn train_here(self, device: &Device) -> Result<Trained> {
         let silent = Context::silent(device);
         let Trainer { settings, folder, observer, stop } = self;
         let (observer, stop) = (observer.unwrap_or(silent.observer), stop.unwrap_or(silent.stop));

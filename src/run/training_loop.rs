@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::context::{Context, Progress};
-use super::layout::draw_from;
 use super::settings::Settings;
 use super::state::{Epoch, State};
 use crate::data::batches::{Batch, TrainingSet};
@@ -302,7 +301,7 @@ fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet, conte
         }
         Err(error) => return Err(error.into()),
     };
-    draw_from(network, there, set.len())?;
+    network.attach(Box::new(there), set.len())?;
     Ok(feeding)
 }
 

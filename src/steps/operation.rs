@@ -1,5 +1,7 @@
 //! What every kind of step implements, each in its own file.
 
+use std::ops::Deref;
+
 use arrayvec::ArrayVec;
 
 use super::conv::candidates::Candidate;
@@ -64,7 +66,7 @@ pub trait Operation {
 
     /// Runs on the GPU: launches its kernels and returns. Hyperparameters are those that `memory` holds for the present batch, its
     /// workspace holds at least [`Operation::cuda_workspace`] elements.
-    fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()>;
+    fn cuda(&self, memory: &CheckedBuffers) -> cuda::Result<()>;
 
     /// Scratch elements that the GPU form needs.
     fn cuda_workspace(&self) -> usize {
@@ -117,6 +119,17 @@ pub trait Operation {
     /// Shape of the layer that the step belongs to, such as `128×14² 128→128 5×5`; None where it belongs to none.
     fn layer(&self) -> Option<String> {
         None
+    }
+}
+
+/// Device memory in which a step may run: it was [checked](super::Step::cuda) against what the step asks of it.
+pub struct CheckedBuffers<'a>(pub(super) &'a DeviceBuffers);
+
+impl Deref for CheckedBuffers<'_> {
+    type Target = DeviceBuffers;
+
+    fn deref(&self) -> &DeviceBuffers {
+        self.0
     }
 }
 
@@ -268,6 +281,7 @@ mod tests {
     use crate::steps::Step;
     use crate::steps::activation::Activation;
     use crate::steps::add::Add;
+    use crate::steps::average_pool::AveragePool;
     use crate::steps::concat::{Concat, ConcatPart};
     use crate::steps::conv::{ConvGeometry, Epilogue, Fprop};
     use crate::steps::dropout::Dropout;
@@ -310,6 +324,9 @@ mod tests {
         assert_eq!(fault(&concat(8, 12).into()), None);
         refused(concat(8, 11).into(), "its b has 11 elements, 12 are needed");
         let pool = PoolGeometry { n: 1, h: 4, w: 4, c: 2, side: 2, stride: 2, pad: 0 };
+        let window = PoolGeometry { n: 1, h: 1, w: 1, c: 2, side: 3, stride: 2, pad: 0 };
+        let average = AveragePool { geometry: window, x: view(0, 2), y: view(1, 2) };
+        refused(average.into(), "its y has 2 elements, 0 are needed"); // no window fits
         let back = NormActPoolBackward {
             pool,
             norm: None,

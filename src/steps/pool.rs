@@ -7,6 +7,11 @@ use crate::real::Real;
 /// Side of the largest window of a max pool: the number of the winning tap is a byte.
 pub(crate) const MOST_SIDE: usize = 16;
 
+/// Windows of `side` pixels, `stride` apart, along `length` pixels with `pad` more at each end: none where they are larger.
+pub(crate) fn windows(length: usize, side: usize, stride: usize, pad: usize) -> usize {
+    (length + 2 * pad).checked_sub(side).map_or(0, |room| room / stride + 1)
+}
+
 /// Shapes of a pool with a square window. The padding of a max pool never wins; an average pool has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolGeometry {
@@ -30,12 +35,14 @@ impl PoolGeometry {
         PoolGeometry { n, h, w, c, side: 1, stride: 1, pad: 0 }
     }
 
+    /// Output height.
     pub fn oh(&self) -> usize {
-        (self.h + 2 * self.pad - self.side) / self.stride + 1
+        windows(self.h, self.side, self.stride, self.pad)
     }
 
+    /// Output width.
     pub fn ow(&self) -> usize {
-        (self.w + 2 * self.pad - self.side) / self.stride + 1
+        windows(self.w, self.side, self.stride, self.pad)
     }
 
     /// Elements of the input [n, h, w, c].

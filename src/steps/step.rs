@@ -5,7 +5,7 @@ use crate::device::{DType, HostBuffers};
 use crate::error::CudaError;
 use crate::real::{Real, rounded_to_bf16};
 use crate::steps::conv::candidates::Candidate;
-use crate::steps::operation::{Access, Hyper, Operation, Sums};
+use crate::steps::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
 use crate::steps::{
     add, average_pool, cast, concat, conv, dropout, fcdd_loss, head, hsc_loss, norm_act_pool, optimizer,
     reconstruction_loss, reshape, upsample, upsample_nearest,
@@ -155,7 +155,7 @@ impl Step {
         if needed > found {
             return Err(self.refused(format!("its workspace has {found} elements, {needed} are needed")));
         }
-        of_any_kind!(self, step => step.cuda(memory))
+        of_any_kind!(self, step => step.cuda(&CheckedBuffers(memory)))
             .map_err(|source| CudaError::Step { step: self.describe(), source: Box::new(source) })
     }
 

@@ -20,7 +20,7 @@ use fcdd::datasets::imagenet::IMAGENET;
 use fcdd::datasets::mnist::MNIST;
 use fcdd::datasets::mvtec::MVTEC;
 use fcdd::device::cuda::kernels::{self, PhiloxFunctionsParameters, PhiloxRoundsParameters, PhiloxStreamParameters};
-use fcdd::device::cuda::{Buffer, Cuda};
+use fcdd::device::cuda::{BatchSource, BatchTarget, Buffer, Cuda};
 use fcdd::named::Named;
 use fcdd::rng::{Purpose, Stream, ln, philox, sin_cos_turns};
 use fcdd::run::verify::{Check, CheckOutcome, CheckReport, batches};
@@ -204,15 +204,13 @@ fn on_device(
     set: &TrainingSet,
     device: &DeviceSet,
     (epoch, order): (u32, &[u32]),
-    (number, stride, n): (u32, usize, usize),
+    (number, stride, n): (usize, usize, usize),
 ) -> Batch {
     let p = &set.data().preprocessing;
-    let clock = cuda.upload(&[number, epoch]).unwrap();
-    let order = cuda.upload(order).unwrap();
     let inputs = poisoned(cuda, n * p.input_len());
     let (labels, maps) = (poisoned(cuda, n), poisoned(cuda, n * p.side * p.side));
-    let maps_too = Some(maps.as_slice());
-    device.enqueue(n, stride, &clock, &order, inputs.as_slice(), labels.as_slice(), maps_too).unwrap();
+    let into = [&inputs, &labels, &maps].map(Buffer::as_slice);
+    device.draw(epoch, order, (number, stride), into).unwrap();
     Batch { inputs: bits(&read(&inputs)), labels: bits(&read(&labels)), maps: bits(&read(&maps)) }
 }
 
@@ -224,7 +222,7 @@ fn check(cuda: &Arc<Cuda>, set: &TrainingSet, what: &str) {
         let order = set.order(epoch);
         for (number, samples) in order.chunks(STRIDE).enumerate() {
             let expected = on_cpu(set, epoch, samples);
-            let made = on_device(cuda, set, &device, (epoch, &order), (number as u32, STRIDE, samples.len()));
+            let made = on_device(cuda, set, &device, (epoch, &order), (number, STRIDE, samples.len()));
             for (name, made, expected) in [
                 ("inputs", &made.inputs, &expected.inputs),
                 ("labels", &made.labels, &expected.labels),
@@ -362,7 +360,7 @@ fn samples_do_not_depend_on_their_batch() {
     let whole = on_device(cuda, &set, &device, (3, &order), (0, 11, 11));
     let one = set.data().preprocessing.input_len();
     for (number, &sample) in order.iter().enumerate() {
-        let alone = on_device(cuda, &set, &device, (3, &order), (number as u32, 1, 1));
+        let alone = on_device(cuda, &set, &device, (3, &order), (number, 1, 1));
         assert_eq!(alone.inputs, whole.inputs[number * one..][..one], "sample {sample}");
         assert_eq!(alone.labels, whole.labels[number..=number]);
     }
@@ -384,7 +382,9 @@ fn a_graph_draws_what_the_clock_shows() {
     let mut clock = cuda.upload(&[0u32, 0]).unwrap();
     let mut order = cuda.upload(&set.order(0)).unwrap();
     let (inputs, labels) = (poisoned(cuda, 5 * p.input_len()), poisoned(cuda, 5));
-    let work = || device.enqueue(5, 5, &clock, &order, inputs.as_slice(), labels.as_slice(), None);
+    let into = (inputs.as_slice(), labels.as_slice(), None);
+    // SAFETY: the order has ten samples.
+    let work = || device.enqueue(unsafe { BatchTarget::new((5, 5), (&clock, &order), into) });
     // SAFETY: all that the launches name lives until the end of this function.
     let graph = unsafe { cuda.capture(work) }.unwrap();
     for epoch in 0..3 {

@@ -7,7 +7,7 @@ use fcdd::data::images::{Images, Mask};
 use fcdd::data::pipeline::PipelineKind;
 use fcdd::data::supervise::{NoiseMode, Supervise};
 use fcdd::datasets::fmnist::FMNIST;
-use fcdd::device::cuda::Replays;
+use fcdd::device::cuda::{BatchSource, BatchTarget, Replays};
 use fcdd::device::{DType, Device};
 use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
 use fcdd::engine::{Hyper, Network};
@@ -104,10 +104,7 @@ pub fn by_graphs(gpu: &Gpu, set: &TrainingSet, trained: Trained, staged: bool) -
     } else {
         (DeviceSet::new(gpu.cuda(), set, BATCH).unwrap(), None)
     };
-    let feed = move |b: fcdd::engine::gpu::BatchTarget<'_>| {
-        there.enqueue(b.n, b.stride, b.clock, b.order, b.input, b.labels, b.maps)
-    };
-    network.attach(Box::new(feed), COUNT).unwrap();
+    network.attach(Box::new(there), COUNT).unwrap();
     let mut losses = Vec::new();
     for epoch in 0..trained.epochs {
         let order = set.order(epoch);
@@ -168,10 +165,7 @@ fn a_stopped_epoch_has_a_short_log() {
         let set = set(Supervise::MalformedNormalGt, NoiseMode::Blob);
         let mut network = Trained::PLAIN.network(&gpu.device);
         let there = DeviceSet::new(gpu.cuda(), &set, BATCH).unwrap();
-        let feed = move |b: fcdd::engine::gpu::BatchTarget<'_>| {
-            there.enqueue(b.n, b.stride, b.clock, b.order, b.input, b.labels, b.maps)
-        };
-        network.attach(Box::new(feed), COUNT).unwrap();
+        network.attach(Box::new(there), COUNT).unwrap();
         let log = network.epoch(0, &set.order(0), &hypers(0), |_, _, launched| Ok(launched < BATCH)).unwrap();
         assert_eq!((log.losses.len(), log.labels.len()), (BATCH, BATCH));
         assert!(log.losses.iter().all(|loss| loss.is_finite() && *loss > 0.0));
@@ -196,8 +190,9 @@ fn a_step_of_cnn28_w_has_at_most_25_launches() {
         for noise in [NoiseMode::Outliers, NoiseMode::MixedBlob] {
             let set = DeviceSet::new(gpu.cuda(), &set(Supervise::Noise, noise), batch).unwrap();
             let work = || {
-                let (input, labels) = (memory.slice(plan.ports.input), memory.slice(ports.labels));
-                set.enqueue(batch, batch, memory.clock(), &order, input, labels, None)?;
+                let into = (memory.slice(plan.ports.input), memory.slice(ports.labels), None);
+                // SAFETY: nothing is launched.
+                set.enqueue(unsafe { BatchTarget::new((batch, batch), (memory.clock(), &order), into) })?;
                 [&plan.forward, &plan.backward, &plan.update].into_iter().flatten().try_for_each(|s| s.cuda(&memory))
             };
             // SAFETY: the graph is not launched.

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fcdd::data::cuda::{DeviceSet, DeviceTestSet};
 use fcdd::data::supervise::{NoiseMode, Supervise};
-use fcdd::device::cuda::{Cuda, DeviceBuffers};
+use fcdd::device::cuda::{Buffer, Cuda, DeviceBuffers};
 use fcdd::device::{DType, View};
 use fcdd::engine::Step;
 use fcdd::steps::activation::Activation;
@@ -70,13 +70,11 @@ fn batches_that_have_no_room() {
         let set = set(Supervise::MalformedNormalGt, NoiseMode::Blob);
         let (cuda, p) = (gpu.cuda(), &set.data().preprocessing);
         let device = DeviceSet::new(cuda, &set, BATCH).unwrap();
-        let (clock, order) = (cuda.upload(&[0, 0]).unwrap(), cuda.upload(&set.order(0)).unwrap());
         let room = |len| cuda.zeros::<f32>(len).unwrap();
         let made = |inputs: usize, labels: usize, maps: usize| {
             let [inputs, labels, maps] = [inputs, labels, maps].map(room);
-            let maps = Some(maps.as_slice());
-            let made = device.enqueue(BATCH, BATCH, &clock, &order, inputs.as_slice(), labels.as_slice(), maps);
-            made.map_err(|error| error.to_string())
+            let into = [&inputs, &labels, &maps].map(Buffer::as_slice);
+            device.draw(0, &set.order(0), (0, BATCH), into).map(drop).map_err(|error| error.to_string())
         };
         let (inputs, pixels) = (BATCH * p.input_len(), BATCH * p.side * p.side);
         made(inputs, BATCH, pixels).unwrap();
@@ -99,11 +97,30 @@ fn batches_of_another_opening_of_the_device() {
         let set = set(Supervise::Unsupervised, NoiseMode::Confetti);
         let there = DeviceSet::new(&Cuda::open(0).unwrap(), &set, BATCH).unwrap();
         let mut network = Trained::PLAIN.network(&gpu.device);
-        let feed = move |b: fcdd::engine::gpu::BatchTarget<'_>| {
-            there.enqueue(b.n, b.stride, b.clock, b.order, b.input, b.labels, b.maps)
-        };
-        network.attach(Box::new(feed), COUNT).unwrap();
+        network.attach(Box::new(there), COUNT).unwrap();
         let error = network.epoch(0, &set.order(0), &hypers(0), |_, _, _| Ok(true)).unwrap_err().to_string();
         assert!(error.contains("another opening of a device"), "{error}");
+    });
+}
+
+/// Within an epoch its order and hyperparameters are in use.
+#[test]
+fn epochs_within_epochs() {
+    on_device(|gpu| {
+        let set = set(Supervise::Unsupervised, NoiseMode::Confetti);
+        let mut network = Trained::PLAIN.network(&gpu.device);
+        let source = || Box::new(DeviceSet::new(gpu.cuda(), &set, BATCH).unwrap());
+        network.attach(source(), COUNT).unwrap();
+        let order = set.order(0);
+        let log = network.epoch(0, &order, &hypers(0), |network, _, _| {
+            assert!(network.epoch(0, &order, &hypers(0), |_, _, _| Ok(true)).is_err());
+            assert!(network.attach(source(), 1).is_err());
+            Ok(true)
+        });
+        assert_eq!(log.unwrap().losses.len(), COUNT);
+        // What runs after the last batch has hyperparameters too.
+        let step = network.plan(BATCH).unwrap().update[0].clone();
+        network.launch(&step).unwrap();
+        gpu.cuda().synchronize().unwrap();
     });
 }

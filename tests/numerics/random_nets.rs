@@ -1,6 +1,7 @@
 //! Lowered nets against their layers one by one: random legal nets, and illegal ones that are refused.
 
 use fcdd::device::DType;
+use fcdd::engine::Step;
 use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
 use fcdd::model::{Arch, Init, Layer, Node, Objective, Source, nets};
 use fcdd::run::verify::by_layers::{Difference, differences};
@@ -374,6 +375,19 @@ proptest! {
         let error = lower(&arch, &options).err().map(|error| error.to_string());
         prop_assert!(error.is_some_and(|error| error.contains("RANDOM")), "{what}: {arch:#?}");
     }
+}
+
+/// What the layers one by one take their numbers from is what lowering takes them from.
+#[test]
+fn each_dropout_has_a_stream_of_its_own() {
+    let arch = fcdd([conv("a", 3), RELU, DropoutLayer.into(), conv("b", 3), RELU, DropoutLayer.into()]);
+    let training = Some(TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 1 });
+    let options = PlanOptions { batch: 1, side: 8, dtype: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training };
+    let plan = lower(&arch, &options).unwrap();
+    let numbers = |steps: &[Step]| -> Vec<u32> {
+        steps.iter().filter_map(|step| if let Step::Dropout(step) = step { Some(step.number) } else { None }).collect()
+    };
+    assert_eq!((numbers(&plan.forward), numbers(&plan.backward)), (vec![0, 1], vec![1, 0]));
 }
 
 /// Where paths meet, outputs depend on all that either path sees, whichever comes first.

@@ -20,7 +20,7 @@ use crate::data::images::Images;
 use crate::data::pipeline::{Preprocessing, Transform};
 use crate::data::supervise::Supervise;
 use crate::device::cuda::kernels::{AugmentParameters, Supervision, augment, constants};
-use crate::device::cuda::{Buffer, Cuda, DeviceSlice, Pointer, PointerMut, Result, Staging};
+use crate::device::cuda::{BatchSource, BatchTarget, Buffer, Cuda, DeviceSlice, Pointer, PointerMut, Result, Staging};
 use noise::BatchNoise;
 use program::Program;
 
@@ -150,24 +150,36 @@ impl DeviceSet {
             DeviceSet { frame, seed: *seed, supervise: (*supervise).into(), normal, count: 0, others, noise, batch };
         Ok((there, staging))
     }
+}
 
-    /// Launches the kernels that make a batch of `n` images: `input` takes n × side × side × channels floats (NHWC), `labels` n
-    /// floats, `maps`, where wanted, n × side × side floats. `clock` is the number of the batch within the epoch, then the
-    /// epoch; image `i` is sample `order[clock[0] · stride + i]`, which the order must have.
+impl DeviceSet {
+    /// Makes batch `number` of an epoch's order, of which each batch but the last has `stride` images, into inputs, labels and maps; returns
+    /// the seconds that it takes by the device's clock.
     ///
     /// # Errors
-    /// Those of a launch, and memory that is too short or on another opening of a device.
-    #[expect(clippy::too_many_arguments, reason = "what is read, then what is written")]
-    pub fn enqueue(
+    /// Those of launches and copies, and memory that is too short.
+    pub fn draw(
         &self,
-        n: usize,
-        stride: usize,
-        clock: &Buffer<u32>,
-        order: &Buffer<u32>,
-        input: DeviceSlice<'_, f32>,
-        labels: DeviceSlice<'_, f32>,
-        maps: Option<DeviceSlice<'_, f32>>,
-    ) -> Result<()> {
+        epoch: u32,
+        order: &[u32],
+        (number, stride): (usize, usize),
+        [inputs, labels, maps]: [DeviceSlice<'_, f32>; 3],
+    ) -> Result<f64> {
+        let n = order.len().saturating_sub(number.saturating_mul(stride)).min(stride);
+        let cuda = &self.frame.cuda;
+        let (clock, order) = (cuda.upload(&[number as u32, epoch])?, cuda.upload(order)?);
+        let start = cuda.mark()?;
+        // SAFETY: the order has n samples from there on.
+        self.enqueue(unsafe { BatchTarget::new((n, stride), (&clock, &order), (inputs, labels, Some(maps))) })?;
+        cuda.mark()?.seconds_since(&start)
+    }
+}
+
+// SAFETY: its buffers stay where they are until it is dropped.
+unsafe impl BatchSource for DeviceSet {
+    /// Makes n inputs of side × side × channels floats (NHWC), n labels and, where they are wanted, n maps of side × side floats.
+    fn enqueue(&self, target: BatchTarget<'_>) -> Result<()> {
+        let BatchTarget { n, stride, clock, order, input, labels, maps } = target;
         assert!(n <= self.batch && n <= stride, "{n} images where the batch has {} and a row {stride}", self.batch);
         if n == 0 {
             return Ok(());

@@ -4,6 +4,7 @@
 //! All work goes to one stream in the order of the calls, so no events are needed, and what is freed is freed after its last use. Only
 //! [`Staging`] copies beside it, in a stream of its own.
 
+mod batch;
 mod graph;
 pub mod kernels;
 mod launch;
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
 
+pub use batch::{BatchSource, BatchTarget};
 pub use graph::{Graph, Mark, Replays};
 pub use launch::{Launch, Pointer, PointerMut};
 pub use memory::{Buffer, DeviceBuffers, DeviceSlice, Element, Number};

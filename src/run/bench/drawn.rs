@@ -14,7 +14,6 @@ use crate::device::cuda::{self, Cuda, Mark};
 use crate::engine::Network;
 use crate::error::Result;
 use crate::rng::{Purpose, Stream};
-use crate::run::layout::draw_from;
 use crate::run::settings::Settings;
 
 /// Trains so many steps; losses, and when the device came to each step.
@@ -22,7 +21,7 @@ pub(super) fn train(network: &mut Network<f32>, cuda: &Arc<Cuda>, steps: usize) 
     let batch = network.options().batch;
     let set = set(network)?;
     let order: Vec<u32> = (0..steps * batch).map(|i| (i % set.len()) as u32).collect();
-    draw_from(network, DeviceSet::new(cuda, &set, batch)?, order.len())?;
+    network.attach(Box::new(DeviceSet::new(cuda, &set, batch)?), order.len())?;
     let mut marks = Vec::new();
     let log = network.epoch(0, &order, &vec![HYPER; steps], |_, _, _| {
         marks.push(cuda.mark());

@@ -15,8 +15,8 @@ use crate::device::{DType, Device, View};
 use crate::error::Result;
 use crate::named::Named;
 use crate::rng::{Purpose, Stream};
+use crate::steps::Step;
 use crate::steps::conv::{ConvGeometry, Epilogue, Fprop};
-use crate::steps::operation::Operation;
 
 /// Runs of each measurement; the fastest counts.
 const RUNS: usize = 10;
@@ -135,7 +135,7 @@ fn product(cuda: &Arc<Cuda>, dtype: DType) -> Result<(ConvGeometry, f64)> {
             ConvGeometry { n: 1, h: pixels / WIDTH, w: WIDTH, c: CHANNELS, k: CHANNELS, side: 3, stride: 1, pad: 1 };
         let [x, w, y] = [(0, geometry.x_len()), (1, geometry.w_len()), (2, geometry.y_len())].map(|(i, n)| view(i, n));
         let step = Fprop { geometry, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE };
-        let seconds = least(|| Ok(timed(cuda, || step.cuda(&memory))?))?;
+        let seconds = least(|| Ok(timed(cuda, || Step::from(step).cuda(&memory))?))?;
         if seconds >= 1e-3 || pixels == MOST {
             return Ok((geometry, seconds));
         }

@@ -1,7 +1,6 @@
 //! Batches as this machine draws them: the bits that they have on every device.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::named::Named;
 use flate2::Crc;
@@ -166,17 +165,10 @@ fn drawn_by_cpu(set: &TrainingSet) -> Result<DrawnBatch> {
 fn drawn_by_gpu(cuda: &Arc<Cuda>, set: &TrainingSet) -> Result<(DrawnBatch, f64)> {
     let mut batch = empty(set);
     let there = DeviceSet::new(cuda, set, BATCH)?;
-    let (clock, order) = (cuda.upload(&[0, EPOCH])?, cuda.upload(&set.order(EPOCH))?);
     let buffers = [cuda.upload(&batch[0])?, cuda.upload(&batch[1])?, cuda.upload(&batch[2])?];
-    let draw = || {
-        let [inputs, labels, maps] = buffers.each_ref().map(|buffer| buffer.as_slice());
-        there.enqueue(BATCH, BATCH, &clock, &order, inputs, labels, Some(maps))?;
-        cuda.synchronize()
-    };
+    let draw = || there.draw(EPOCH, &set.order(EPOCH), (0, BATCH), buffers.each_ref().map(|buffer| buffer.as_slice()));
     draw()?; // the first launch loads the kernel
-    let started = Instant::now();
-    draw()?;
-    let seconds = started.elapsed().as_secs_f64();
+    let seconds = draw()?;
     for (buffer, values) in buffers.iter().zip(&mut batch) {
         buffer.read(0, values)?;
     }

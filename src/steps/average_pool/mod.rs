@@ -5,9 +5,9 @@ pub mod layer;
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation, Sums};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
 use super::pool::PoolGeometry;
-use crate::device::cuda::{DeviceBuffers, Result};
+use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
 
@@ -55,7 +55,7 @@ impl Operation for AveragePool {
         memory.put(self.y.buffer, y);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::forward(self, memory)
     }
 }
@@ -103,7 +103,7 @@ impl Operation for AveragePoolBackward {
         memory.put(self.dx.buffer, dx);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::backward(self, memory)
     }
 }

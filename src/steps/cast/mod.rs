@@ -2,8 +2,8 @@
 
 mod cuda;
 
-use super::operation::{Access, Hyper, Operation, Sums};
-use crate::device::cuda::{DeviceBuffers, Result};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
+use crate::device::cuda::Result;
 use crate::device::{ByteView, HostBuffers, View};
 use crate::real::Real;
 use crate::steps::conv::ConvGeometry;
@@ -47,7 +47,7 @@ impl Operation for Cast {
         memory.put(self.y.buffer, y);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::cast(self, memory)
     }
 }
@@ -87,7 +87,8 @@ impl Operation for CastWeights {
     }
 
     fn reads(&self) -> Access {
-        let end = self.layers.iter().map(|layer| layer.source.range().end.saturating_sub(self.params.start)).max();
+        let end = |layer: &CastLayer| (layer.source.start + layer.geometry.w_len()).saturating_sub(self.params.start);
+        let end = self.layers.iter().map(end).max();
         Access::new([("params", self.params, self.params.len.max(end.unwrap_or(0)))])
     }
 
@@ -117,7 +118,7 @@ impl Operation for CastWeights {
         memory.put(self.casts.buffer, casts);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::weights(self, memory)
     }
 }

@@ -6,9 +6,9 @@ pub mod layer;
 use arrayvec::ArrayVec;
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation, Sums, whole};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, whole};
+use crate::device::cuda::Result;
 use crate::device::cuda::kernels::constants;
-use crate::device::cuda::{DeviceBuffers, Result};
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
 
@@ -77,7 +77,7 @@ impl Operation for Concat {
         memory.put(self.y.buffer, y);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::concat(self, memory)
     }
 }
@@ -129,7 +129,7 @@ impl Operation for ConcatBackward {
         }
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::backward(self, memory)
     }
 }

@@ -18,8 +18,9 @@ use rayon::prelude::*;
 
 use super::activation::Activation;
 use super::norm::{Norm, Stats, scale_shift};
-use super::operation::{Access, Hyper, Operation, Sums};
-use crate::device::cuda::{Cuda, DeviceBuffers, Result};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
+use super::pool::windows;
+use crate::device::cuda::{Cuda, Result};
 use crate::device::simd::vectorised;
 use crate::device::{DType, HostBuffers, View};
 use crate::real::Real;
@@ -53,12 +54,12 @@ impl ConvGeometry {
 
     /// Output height.
     pub fn oh(&self) -> usize {
-        (self.h + 2 * self.pad - self.side) / self.stride + 1
+        windows(self.h, self.side, self.stride, self.pad)
     }
 
     /// Output width.
     pub fn ow(&self) -> usize {
-        (self.w + 2 * self.pad - self.side) / self.stride + 1
+        windows(self.w, self.side, self.stride, self.pad)
     }
 
     /// Elements of the input [n, h, w, c].
@@ -246,7 +247,7 @@ impl Operation for Fprop {
         cpu::fprop_workspace(&self.geometry).max(self.stats.map_or(0, |stats| stats.workspace()))
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         match self.x.dtype {
             DType::F32 => cuda::f32::fprop(self, memory),
             DType::Bf16 => {
@@ -350,7 +351,7 @@ impl Operation for Dgrad {
         cpu::dgrad_workspace(&self.geometry)
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         match self.dy.dtype {
             DType::F32 => cuda::f32::dgrad(self, memory),
             DType::Bf16 => {
@@ -458,7 +459,7 @@ impl Operation for Wgrad {
         cpu::wgrad_workspace(&self.geometry)
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         let parts = self.parts();
         cuda::sum_of_parts(self, memory, &parts, |sums| match self.x.dtype {
             DType::F32 => cuda::f32::shares(self, memory, sums),

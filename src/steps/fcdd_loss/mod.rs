@@ -10,8 +10,8 @@ use std::f64::consts::LN_2;
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation, Sums, whole};
-use crate::device::cuda::{DeviceBuffers, Result};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, whole};
+use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum_over};
 
@@ -96,7 +96,7 @@ impl Operation for MapLoss {
         memory.put(self.da.buffer, da);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::map_loss(self, memory)
     }
 }
@@ -141,7 +141,7 @@ impl Operation for PseudoHuberBackward {
         memory.put(self.dz.buffer, dz);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::pseudo_huber_backward(self, memory)
     }
 }

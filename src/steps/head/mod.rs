@@ -9,8 +9,8 @@ use rayon::prelude::*;
 
 use super::conv::{ConvGeometry, cpu as conv, reference};
 use super::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
-use super::operation::{Access, Hyper, Operation, Sums};
-use crate::device::cuda::{DeviceBuffers, Result};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
+use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum};
 
@@ -106,7 +106,7 @@ impl Operation for Head {
         conv::fprop_workspace(&self.geometry)
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::head(self, memory)
     }
 
@@ -222,7 +222,7 @@ impl Operation for HeadBackward {
         conv::wgrad_workspace(&self.geometry).max(conv::dgrad_workspace(&self.geometry))
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::backward(self, memory)
     }
 

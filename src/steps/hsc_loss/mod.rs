@@ -9,8 +9,8 @@ mod cuda;
 use rayon::prelude::*;
 
 use super::fcdd_loss::anomalous_loss;
-use super::operation::{Access, Hyper, Operation, Sums, whole};
-use crate::device::cuda::{DeviceBuffers, Result};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, whole};
+use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum_over};
 
@@ -56,7 +56,7 @@ impl Operation for HscScore {
         memory.put(self.score.buffer, score);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::score(self, memory)
     }
 }
@@ -138,7 +138,7 @@ impl Operation for HscLoss {
         memory.put(self.d_o.buffer, d_o);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::loss(self, memory)
     }
 }
@@ -216,7 +216,7 @@ impl Operation for GradientHeatmap {
         memory.put(self.heatmap.buffer, heatmap);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::heatmap(self, memory)
     }
 }

@@ -8,9 +8,9 @@ mod cuda;
 
 use super::activation::Activation;
 use super::norm::{Affine, Norm};
-use super::operation::{Access, Hyper, Operation, Sums};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
 use super::pool::PoolGeometry;
-use crate::device::cuda::{DeviceBuffers, Result};
+use crate::device::cuda::Result;
 use crate::device::{ByteView, DType, HostBuffers, View};
 use crate::real::{BF16_ROUNDOFF, ROUNDOFF, Real, rounded_to_bf16};
 
@@ -62,7 +62,7 @@ impl Operation for NormActPool {
         2 * self.pool.c
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::forward(self, memory)
     }
 
@@ -158,7 +158,7 @@ impl Operation for NormActPoolBackward {
         2 * self.pool.c * (self.pool.n + 2)
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::backward(self, memory)
     }
 

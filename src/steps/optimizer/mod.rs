@@ -4,8 +4,8 @@ mod cuda;
 
 use rayon::prelude::*;
 
-use super::operation::{ADAM_BETA, Access, Hyper, Operation, Sums};
-use crate::device::cuda::{DeviceBuffers, Result};
+use super::operation::{ADAM_BETA, Access, CheckedBuffers, Hyper, Operation, Sums};
+use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
 
@@ -69,7 +69,7 @@ impl Operation for Sgd {
         memory.put(self.momentum.buffer, momentum);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::sgd(self, memory)
     }
 }
@@ -145,7 +145,7 @@ impl Operation for Adam {
         memory.put(self.m.buffer, moments);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::adam(self, memory)
     }
 }

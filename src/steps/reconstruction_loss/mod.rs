@@ -7,8 +7,8 @@ mod cuda;
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation, Sums, whole};
-use crate::device::cuda::{DeviceBuffers, Result};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, whole};
+use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum};
 
@@ -79,7 +79,7 @@ impl Operation for Reconstruction {
         }
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::reconstruction(self, memory)
     }
 }
@@ -139,7 +139,7 @@ impl Operation for ReconstructionLoss {
         memory.put(self.dz.buffer, dz);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::loss(self, memory)
     }
 }

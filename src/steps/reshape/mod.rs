@@ -7,8 +7,8 @@ pub mod layer;
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation, Sums, whole};
-use crate::device::cuda::{DeviceBuffers, Result};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, whole};
+use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
 
@@ -60,7 +60,7 @@ impl Operation for Reshape {
         memory.put(self.y.buffer, y);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::reshape(self, memory)
     }
 }

@@ -8,8 +8,8 @@ mod cuda;
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation, Sums, whole};
-use crate::device::cuda::{DeviceBuffers, Result};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, whole};
+use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
 
@@ -191,7 +191,7 @@ impl Operation for Upsample {
         2
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::upsample(self, memory)
     }
 }
@@ -253,7 +253,7 @@ impl Operation for UpsampleAdjoint {
         2
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::adjoint(self, memory)
     }
 }

@@ -5,8 +5,8 @@ pub mod layer;
 
 use rayon::prelude::*;
 
-use super::operation::{Access, Hyper, Operation, Sums};
-use crate::device::cuda::{DeviceBuffers, Result};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
+use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
 
@@ -83,7 +83,7 @@ impl Operation for UpsampleNearest2x {
         memory.put(self.y.buffer, y);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::forward(self, memory)
     }
 }
@@ -135,7 +135,7 @@ impl Operation for UpsampleNearest2xBackward {
         memory.put(self.dx.buffer, dx);
     }
 
-    fn cuda(&self, memory: &DeviceBuffers) -> Result<()> {
+    fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::backward(self, memory)
     }
 }
