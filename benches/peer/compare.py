@@ -3,7 +3,8 @@
 
     compare.py OUT [--rounds N] [--threads N]       # runs both on the CPU; needs fcdd on the PATH, and torch
     compare.py OUT --files FILE.json …              # from the output of `fcdd bench --json` and gpu.py on a GPU in one run
-               [--refuted FILE.json …] [--failed NAME …]    # those whose switches proved wrong, and what else was to be timed
+               [--refuted FILE.json …] [--unproven FILE.json …]    # those of fcdd that proved wrong, or that nothing proved right
+               [--failed NAME …]                                   # what else was to be timed
 
 On the CPU each round runs fcdd and every PyTorch mode once over all nets and tasks, so that a drift of the machine's speed affects all alike.
 Rates are images/s, the median over the rounds or repeats, minimum and maximum in brackets.
@@ -71,12 +72,26 @@ def is_refuted(timing):
     return timing.get("refuted", False)
 
 
+def is_unproven(timing):
+    """Whether a timing is of a mode of fcdd of which it is not known whether it computes right."""
+    return timing.get("unproven", False)
+
+
+MARKS = {"unchecked": is_unchecked, "refuted": is_refuted, "unproven": is_unproven}
+
+
+def mode_of(timing, with_batch=True):
+    """The name of a timing's mode in all tables, with its marks; with or without how its batch was run."""
+    name = timing["mode"] if with_batch else timing["mode"].split(",")[0]
+    return ", ".join([name, *(mark for mark, has in MARKS.items() if has(timing))])
+
+
 def rates(timings, of_rounds):
     """By case and mode: images/s of each round, or of each repeat of a single one."""
     found = {}
     for t in timings:
         each = [t["images_per_second"]] if of_rounds else [t["batch"] / seconds for seconds in t["seconds"]]
-        found.setdefault(case(t), {}).setdefault(t["mode"], []).extend(each)
+        found.setdefault(case(t), {}).setdefault(mode_of(t), []).extend(each)
     return found
 
 
@@ -87,7 +102,7 @@ def precision(mode):
 def speeds(timings, of_rounds):
     """A line per case and mode, with fcdd's time as a multiple of this mode's. fcdd's time is that of its fastest mode with a fixed batch in the
     same precision that did not prove wrong."""
-    like = {t["mode"] for t in timings if is_ours(t) and is_like_the_peers(t) and not is_refuted(t)}
+    like = {mode_of(t) for t in timings if is_ours(t) and is_like_the_peers(t) and not is_refuted(t)}
     lines = ["| case | mode | images/s | time of fcdd / of this |", "| --- | --- | --- | --- |"]
     for key, by_mode in rates(timings, of_rounds).items():
         middle = {mode: statistics.median(values) for mode, values in by_mode.items()}
@@ -111,7 +126,7 @@ def best(timings, like=None):
     """The fastest mode: its milliseconds, its name and how it was run. Only modes that were run in the way `like`, if there are any."""
     found = {}
     for t in timings:
-        found.setdefault((t["mode"], t.get("how") or UNSAID), []).extend(t["seconds"])
+        found.setdefault((mode_of(t), t.get("how") or UNSAID), []).extend(t["seconds"])
     alike = {key: seconds for key, seconds in found.items() if key[1] == like}
     medians = [(1e3 * statistics.median(seconds), *key) for key, seconds in (alike or found).items()]
     return min(medians, default=None)
@@ -139,9 +154,11 @@ def remarks(timings):
     for steps in sorted({t["steps_per_repeat"] for t in timings if "steps_per_repeat" in t}):
         lines.append(f"A repeat of PyTorch's is the mean of {steps} steps, one of fcdd's is a single step; times are medians over repeats.")
     if any(is_unchecked(t) for t in timings):
-        lines.append("Unchecked: check.py did not compare PyTorch's net with fcdd's, so they may differ.")
+        lines.append("Unchecked: no sound check compared PyTorch's net with fcdd's, so they may differ.")
     if any(is_refuted(t) for t in timings):
         lines.append("Refuted: a test, check or timing with these switches failed after it was timed. They do not count as fcdd's time.")
+    if any(is_unproven(t) for t in timings):
+        lines.append("Unproven: tests or checks of what was timed gave no result, so it may compute something else.")
     return [line for one in lines for line in (one, "")]
 
 
@@ -171,7 +188,7 @@ def floors(reports):
             if not t.get("total", {}).get("floor"):
                 continue
             milliseconds = 1e3 * statistics.median(t["seconds"])
-            cells = [title(case(t)), t["mode"], f"{milliseconds:.3f}"]
+            cells = [title(case(t)), mode_of(t), f"{milliseconds:.3f}"]
             own = [floor(t["layers"], *own_peaks(reports, precision(t["mode"])))]
             rate = f"flops_per_second_{precision(t['mode'])}"
             own += [floor(t["layers"], theirs["bytes_per_second"], theirs[rate])] if theirs else []
@@ -188,7 +205,7 @@ def kinds(reports):
         for kind in t.get("kinds", []):
             if kind["seconds"]:
                 # Single steps are timed once, whatever the kind of batch.
-                key, of = (*case(t), t["mode"].split(",")[0]), [c for c in t["layers"] if c["kind"] == kind["kind"]]
+                key, of = (*case(t), mode_of(t, with_batch=False)), [c for c in t["layers"] if c["kind"] == kind["kind"]]
                 least = floor(of, *own_peaks(reports, precision(t["mode"]))) / 1e3
                 found.setdefault(key, {}).setdefault(kind["kind"], []).append((kind["seconds"], least))
     lines = []
@@ -208,7 +225,7 @@ def layers(reports):
     for one in reports:
         for t in filter(is_ours, one["timings"]):
             if t.get("layers") and all(c.get("seconds") for c in t["layers"]):
-                mode = t["mode"].split(",")[0].removeprefix("fcdd ")
+                mode = mode_of(t, with_batch=False).removeprefix("fcdd ")
                 found.setdefault((*case(t), precision(t["mode"])), {})[mode] = t["layers"]
     lines = []
     for (*key, format), by_mode in found.items():
@@ -238,8 +255,7 @@ def tables(reports, of_files):
     """All tables of these reports, line by line."""
     every = [timing for one in reports for timing in one["timings"]]
     failed = [timing for timing in every if "error" in timing]
-    remark = lambda t: ", unchecked" * is_unchecked(t) + ", refuted" * is_refuted(t)
-    timings = [t | {"mode": t["mode"] + remark(t)} for t in every if "error" not in t]
+    timings = [timing for timing in every if "error" not in timing]
     lines = [*glance(timings), "", *remarks(timings), *speeds(timings, of_rounds=not of_files)]
     if of_files:
         lines += ["", "Floors of whole steps, the sum over their kernels' (operations of convolutions, bytes of each operand once):", ""]
@@ -250,18 +266,19 @@ def tables(reports, of_files):
         lines += ["", "Steps timed alone, milliseconds (floor / time):", *layers(reports)]
     lines += [f"- cut short {one['cut_short']}" for one in reports if "cut_short" in one]
     if failed:
-        lines += ["", "What did not run:", ""] + [f"- {title(case(t))}, {t['mode']}: {t['error']}" for t in failed]
+        lines += ["", "What did not run:", ""] + [f"- {title(case(t))}, {mode_of(t)}: {t['error']}" for t in failed]
     return lines
 
 
-def readable(files, refuted):
-    """The reports in these files, and why others are left out: each must give tables by itself, so that none can spoil those of all."""
+def readable(files, marked):
+    """The reports in these files, and why others are left out: each must give tables by itself, so that none can spoil those of all. `marked`: by
+    mark the files whose timings get it."""
     reports, left_out = [], []
     for file in files:
         try:
             one = {"source": Path(file).stem, **json.loads(Path(file).read_text())}
-            for timing in one["timings"] if file in refuted else []:
-                timing["refuted"] = True
+            for timing in one["timings"]:
+                timing |= {mark: True for mark, of in marked.items() if file in of}
             tables([one], of_files=True)
             reports.append(one)
         except Exception as error:
@@ -276,10 +293,11 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--files", nargs="+", metavar="FILE", help="tables of these instead of running anything")
     parser.add_argument("--refuted", nargs="*", default=[], metavar="FILE", help="those of the files with modes that proved wrong later")
+    parser.add_argument("--unproven", nargs="*", default=[], metavar="FILE", help="those with modes of which nothing is known")
     parser.add_argument("--failed", nargs="*", default=[], metavar="NAME", help="what was to be timed and failed")
     args = parser.parse_args()
     if args.files:
-        reports, left_out = readable(args.files, args.refuted)
+        reports, left_out = readable(args.files, {"refuted": args.refuted, "unproven": args.unproven})
         left_out += [f"left out: {name}, which failed" for name in args.failed]
         lines = ["Timings of one run on one machine; images/s, median (least–most) over the repeats.", ""]
         lines += [line for one in left_out for line in (one, "")]

@@ -347,13 +347,15 @@ class Worker:
             self.process = None
 
 
-def checked_nets(path):
-    """Whether each net is fcdd's, as check.py wrote into this file; no nets if it checked another version of peer.py."""
+def checked_nets(path, failed=False):
+    """Whether each net is fcdd's, as check.py wrote into this file; no nets if it checked another version of peer.py, or if it failed and does not
+    name a net as the reason."""
     if not path or not Path(path).exists():
         return {}
     try:
         found = json.loads(Path(path).read_text())
-        return {name: one["passed"] for name, one in found["nets"].items() if found["peer"] == fingerprint()}
+        nets = {name: one["passed"] for name, one in found["nets"].items() if found["peer"] == fingerprint()}
+        return {} if failed and all(nets.values()) else nets
     except (ValueError, KeyError, AttributeError, TypeError) as error:  # such as a file of a check that was cut short
         print(f"{path}: not what check.py writes ({type(error).__name__}: {error}): all nets count as unchecked", flush=True)
         return {}
@@ -374,6 +376,7 @@ def main():
     parser.add_argument("--precision", choices=["bf16", "f32"], nargs="+", default=["bf16", "f32"])
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--checked", help="output of check.py: nets that did not pass are not timed, nets not in it are marked unchecked")
+    parser.add_argument("--check-failed", action="store_true", help="check.py ended with another exit code than 0")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--limit", type=float, default=120, help="seconds of one timing, compiling included")
@@ -390,7 +393,7 @@ def everything(worker, args):
     """Times all that was asked for, while there is time; returns whether anything was timed."""
     end = time.monotonic() + args.seconds
     modes = args.mode or [mode for mode, (_, graph) in MODES.items() if args.device == "cuda" or not graph]
-    checked = checked_nets(args.checked)
+    checked = checked_nets(args.checked, args.check_failed)
     plan = list(itertools.product(args.precision, modes, args.nets, args.task))
     urgency = lambda precision, mode, *_: FIRST.index((mode, precision)) if (mode, precision) in FIRST else len(FIRST)
     plan.sort(key=lambda timing: urgency(*timing))
@@ -429,4 +432,6 @@ def result_of(timing):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # sys.exit would wait for the worker, which a kernel that hangs may keep for ever

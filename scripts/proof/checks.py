@@ -109,13 +109,14 @@ def one_test(output):
     return ""
 
 
-# What a sanitizer finds, and the line in which it counts that; without a summary, such as of a test that died, a finding is one too.
-FINDING = r"^=+ (Error: |Warning: )?(Invalid|Misaligned|Out-of-range|Uninitialized|Race|Potential|Barrier|Program hit|Leaked) .*"
-SUMMARY = r"^=+ (ERROR|RACECHECK) SUMMARY: (\d+) .*"
+# What a sanitizer finds, and the line in which it counts that; without a summary, such as of a test that died, a finding is one too. racecheck
+# counts its errors after its hazards, of which the others are warnings: those are no finding.
+FINDING = r"^=+ (Error: )?(Invalid|Misaligned|Out-of-range|Uninitialized|Race|Potential|Barrier|Program hit|Leaked) .*"
+SUMMARY = r"^=+ (?:ERROR|RACECHECK) SUMMARY: (\d+) (?:\w+ displayed \((\d+) errors?)?.*"
 
 
 def found_something(output):
-    counts = [int(summary[2]) for summary in re.finditer(SUMMARY, output.text, re.M)]
+    counts = [int(summary[2] or summary[1]) for summary in re.finditer(SUMMARY, output.text, re.M)]
     return any(counts) or re.search(FINDING, output.text, re.M) is not None
 
 

@@ -8,6 +8,7 @@ import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,10 +25,13 @@ FCDD = shlex.quote(str(HERE / "fcdd"))  # for the peer's scripts, which take a c
 USED_IN = {"pdl": "(?!launches_are_as_counted)", "wgmma": "(a_score_is|step_by_step_in_bf16)"}
 # Tests side by side: each needs a core for its reference on the CPU, and nearly another one for its own work.
 WORKERS = max(2, min(10, os.cpu_count() * 5 // 8))
+EXIT_CODE = ["--error-exitcode", "1"]
 ON_A_GPU = SimpleNamespace(
     about="the whole proof, on a GPU",
     nets=["FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"], repeats=50, bench=[], tiles=[], tests="", workers=WORKERS,
-    sanitizer=lambda kind, test: [tool("compute-sanitizer"), "--tool", kind, "--error-exitcode", "1", *test], sanitized=checks.sanitized,
+    # racecheck might give an exit code for warnings too: the errors in its summary decide.
+    sanitizer=lambda kind, test: [tool("compute-sanitizer"), "--tool", kind, *(EXIT_CODE if kind == "memcheck" else []), *test],
+    sanitized=checks.sanitized,
     small=[], table=[], verify=True, peer=[], has_graphs=True, used_in=USED_IN,
     peer_nets=["FCDD_CNN28_W", "FCDD_CNN32_LW3K", "FCDD_CNN224_VGG_F"], peer_checked=20,
 )  # fmt: skip
@@ -74,8 +78,8 @@ def switches_of(row):
 
 
 def hung(row):
-    """Under a sanitizer any test is slow: there, no time is too long."""
-    return row["outcome"].startswith("out of time") and "sanitizer" not in row
+    """Whether it ran out of all the time that it may need. Under a sanitizer or profiler anything is slow: there, no time is too long."""
+    return row["outcome"].startswith("out of time") and not {"sanitizer", "profiler"} & row.keys()
 
 
 def failed(row):
@@ -96,9 +100,24 @@ def broken(proof, switches):
     return [row for row in found.values() if switches_of(row) == switches and not is_excused(row)]
 
 
+def tells_of_all(row):
+    """Whether this is a test or check without switches: whatever fcdd was timed with computes as it does."""
+    return not switches_of(row) and ("test" in row or row["name"].startswith("verify"))
+
+
 def refutes_all(proof):
-    """The names of tests and checks that failed or hung without switches: whatever fcdd was timed with computes as they do."""
-    return [row["name"] for row in broken(proof, []) if "test" in row or row["name"].startswith("verify")]
+    """The names of the tests and checks without switches that failed."""
+    return [row["name"] for row in broken(proof, []) if tells_of_all(row) and failed(row)]
+
+
+def leaves_unproven(proof):
+    """The names of the tests and checks without switches that neither passed nor failed nor were skipped; "all tests" or "verify" if none of them
+    did either. A sanitizer's do not count: it is slow, and looks for other faults."""
+    rows = [row for row in proof.known() if tells_of_all(row) and "sanitizer" not in row]
+    ended = [row for row in rows if row["outcome"] == "passed" or failed(row)]
+    unknown = [] if any("test" in row for row in ended) else ["all tests"]
+    unknown += [] if any("test" not in row for row in ended) else ["verify"]
+    return [*dict.fromkeys(unknown + [row["name"] for row in rows if row not in ended and row["outcome"] != "skipped"])]
 
 
 def usable(proof, switches):
@@ -114,12 +133,16 @@ def each_way(proof):
     yield from (switches for switches in SETS if usable(proof, switches))
 
 
-def with_most_switches(proof, work):
-    """Does work with the most switches that are usable, in half of the time that remains, and without them if that fails. `work` takes the
-    switches and the share of the time, and returns the outcome."""
-    most = next((switches for switches in reversed(SETS) if usable(proof, switches)), None)
-    if not most or work(most, 0.5) != "passed":
-        work([], 1)
+def with_most_switches(proof, *works):
+    """Does each work with the most switches that are usable, in half of the time that remains, and without them if that does not pass; after one
+    that ran out of time, the others without them alone. A work takes the switches and the share of the time, and returns the outcome."""
+    in_time = True
+    for work in works:
+        most = in_time and next((switches for switches in reversed(SETS) if usable(proof, switches)), None)
+        outcome = work(most, 0.5) if most else "not run"
+        if outcome != "passed":
+            in_time &= not outcome.startswith(("out of time", "cut off"))
+            work([], 1)
 
 
 # ---- the first command
@@ -261,24 +284,32 @@ def timed_peer(proof, name, nets, mode):
     words = [sys.executable, HERE / "peer/gpu.py", out, *nets, "--mode", mode, "--checked", checked, "--precision", "bf16", "--limit", "90"]
     # It must end by itself, or nothing of it counts: after a kernel that hangs that takes it 5 s.
     words += ["--seconds", f"{proof.remaining() - 6 * proof.pace:.0f}", *proof.scope.small, *proof.scope.peer]
+    words += ["--check-failed"] if any(row["name"] == "peer-checked" and failed(row) for row in proof.known()) else []
     proof.run(Command(name, words, 200, checks.peer(out), facts={"timings": "peer"}))
 
 
 def side_by_side(proof):
-    """Tables of fcdd and PyTorch, of all that was timed and passed; times of fcdd are marked if its kernels or switches proved wrong."""
-    files, refuted, of_failed, wrong = [], [], [], refutes_all(proof)
+    """Tables of fcdd and PyTorch, of all that was timed and passed; times of fcdd are marked if its kernels or switches proved wrong, or if it is
+    not known whether they are right."""
+    files, refuted, unproven, of_failed, wrong, unknown = [], [], [], [], refutes_all(proof), leaves_unproven(proof)
     for row in filter(lambda row: "timings" in row, proof.known()):
         found = list(SCRATCH.glob(f"*/{file_of(row['name'])}.json"))
         if row["outcome"] == "passed":
             files += found
-            is_refuted = wrong and row["timings"] == "fcdd" or row.get("switches") and not usable(proof, row["switches"])
-            refuted += found if is_refuted else []
+            is_ours = row["timings"] == "fcdd"
+            if is_ours and wrong or row.get("switches") and not usable(proof, row["switches"]):
+                refuted += found
+            elif is_ours and unknown:
+                unproven += found
         else:
             of_failed.append(row["name"])
     if not files:
         return proof.skip("side by side", "nothing was timed")
-    why = f"all of fcdd's times are refuted, for these failed without switches: {', '.join(wrong)}" if wrong else ""
-    words = [sys.executable, HERE / "peer/compare.py", proof.log / "side-by-side", "--files", *files, "--refuted", *refuted]
+    why = f"all of fcdd's times are unproven, for without switches these gave no result: {', '.join(unknown)}" if unknown else ""
+    if wrong:
+        why = f"all of fcdd's times are refuted, for these failed without switches: {', '.join(wrong)}"
+    words = [sys.executable, HERE / "peer/compare.py", proof.log / "side-by-side", "--files", *files]
+    words += ["--refuted", *refuted, "--unproven", *unproven]
     check = lambda output: "; ".join(filter(None, [checks.side_by_side(output), why]))
     proof.run(Command("side by side", [*words, "--failed", *of_failed], 10, check))
     if why:
@@ -352,10 +383,10 @@ def profiles(proof):
         words += ["--profile-from-start", "off", "--csv", "--page", "raw", "--log-file", log]
         words += [word for section in sections for word in ("--section", section)]
         words += [HERE / "fcdd", "bench", net, "--device", "cuda", "--precision", "bf16", "--task", "train", "--repeats", "1"]
-        return proof.run(Command(f"ncu {net}", words, 40, checks.profile, switches, share=share, log=log))
+        command = Command(f"ncu {net}", words, 40, checks.profile, switches, share=share, log=log, facts={"profiler": "ncu"})
+        return proof.run(command)
 
-    for net in proof.scope.nets:
-        with_most_switches(proof, lambda *how: profile(net, *how))
+    with_most_switches(proof, *(partial(profile, net) for net in proof.scope.nets))
 
 
 def tiles(proof):
@@ -365,8 +396,7 @@ def tiles(proof):
         words = [HERE / "fcdd", "bench", net, "--device", "cuda", "--tiles", *proof.scope.tiles]
         return proof.run(Command(f"tiles {net}", words, 20, checks.tiles(net, switches), switches, share=share, ending=".json"))
 
-    for net in proof.scope.nets:
-        with_most_switches(proof, lambda *how: timed(net, *how))
+    with_most_switches(proof, *(partial(timed, net) for net in proof.scope.nets))
 
 
 def accuracy(proof):

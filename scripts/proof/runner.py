@@ -190,7 +190,7 @@ class Proof:
             seconds = command.seconds * self.pace
             limit = min(seconds, self.remaining(command.debugger) * command.share)
             outcome = self.outcome(command.words, limit, environment, paths, self.log / f"{file}.hang.txt" if command.debugger else None)
-            if limit < seconds / 2:  # it was given so little time that it need not have hung
+            if limit < seconds:  # it was given less time than it may need: nobody knows whether it hung
                 outcome = outcome.replace("out of time", "cut off")
         except OSError as error:  # it could not be started
             return self.row(name, "failed", said=str(error), **facts)

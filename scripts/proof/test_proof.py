@@ -174,13 +174,32 @@ class Switches(Stub):
 
     def test_no_plain_result_is_lost_to_a_switch(self):
         self.prove("first")
-        for command, plant in {"ncu": HANG, "tiles": "exit 1", "auroc": "exit 1", "cifar10_table": "exit 1"}.items():
-            self.plant(f'case "$what" in *{command}*_+pdl_+wgmma) {plant};; esac')
+        for command in ("ncu", "tiles", "auroc", "cifar10_table"):
+            self.plant(f'case "$what" in *{command}*_+pdl_+wgmma) exit 1;; esac')
             found = self.prove("second")
             [broken] = [name for name, outcome in found.items() if outcome not in ("passed", "skipped")]
             self.assertEqual(self.rows[broken]["switches"], ["pdl", "wgmma"])
             self.assertEqual(found[broken.removesuffix(" +pdl +wgmma")], "passed")
             self.assertEqual(found["table" if command == "cifar10_table" else "table +wgmma"], "passed")
+
+    def test_one_that_is_slow_ends_no_switch(self):
+        from proof import parts
+
+        self.prove("first")
+        for command in ("ncu*VGG", "auroc"):  # each gets half of the time that is left, nearly its limit
+            self.plant(f'case "$what" in *{command}*_+pdl_+wgmma) {HANG};; ncu*CNN28*) sleep 2;; esac')
+            found = self.prove("second")
+            [slow] = [name for name, outcome in found.items() if outcome not in ("passed", "skipped")]
+            self.assertEqual([found[slow], found[slow.removesuffix(" +pdl +wgmma")]], ["cut off", "passed"])
+            self.assertEqual(found["table +pdl +wgmma"], "passed")
+        late = {"outcome": "out of time"}
+        self.assertEqual([parts.is_broken(row) for row in (late, {**late, "profiler": "ncu"})], [True, False])
+
+    def test_after_one_that_is_slow_the_others_of_its_part_have_no_switches(self):
+        self.prove("first")
+        self.plant(f'case "$what" in *ncu*_+pdl_+wgmma) {HANG};; esac')
+        found = self.prove("second")
+        self.assertEqual([name for name in found if name.startswith("ncu")], [f"ncu {NETS[0]} +pdl +wgmma", *(f"ncu {net}" for net in NETS)])
 
     def test_what_fails_without_switches_too_is_not_their_fault(self):
         self.plant('case "$what" in *network::in_f32*|ncu*|*bench*VGG_F*) exit 1;; esac')
@@ -399,6 +418,16 @@ class Sanitizers(Stub):
         self.assertEqual(self.prove("first")["memcheck tensor::wgmma_of_many_shapes"], "out of time")
         self.assertEqual(self.used(), ["pdl", "wgmma"])
 
+    def test_a_warning_of_racecheck_is_told_and_refutes_nothing(self):
+        for severity, errors, outcome in (("Warning", 0, "passed"), ("Error", 1, "failed")):
+            said = f"========= {severity}: Race reported between Write access and Read access"
+            summary = f"RACECHECK SUMMARY: 1 hazard displayed ({errors} errors, {1 - errors} warnings)"
+            result = "test result: ok. 1 passed; 0 failed; 0"
+            self.plant(f"""case "$what" in compute-sanitizer*racecheck*) printf '{said}\n========= {summary}\n{result}\n'
+                case "$what" in *exitcode*) exit 1;; esac; exit;; esac""")
+            self.assertEqual(self.prove("first")["racecheck conv::tiny_shapes"], outcome)
+            self.assertIn(summary if outcome == "passed" else said, self.rows["racecheck conv::tiny_shapes"]["said"])
+
     def test_one_that_did_not_look_found_nothing(self):
         sorry = "========= Error: Device not supported. Please refer to the documentation"
         summary = "========= ERROR SUMMARY: 0 errors"
@@ -457,6 +486,43 @@ class SideBySide(Stub):
             for said in (self.rows["side by side"]["said"], self.lines("first")[-1]):
                 self.assertIn("all of fcdd's times are refuted, for these failed without switches: ", said)
 
+    def assert_unproven(self, command, why):
+        lines = [line for line in self.lines(command) if "| fcdd cuda" in line]
+        self.assertTrue(lines)
+        self.assertEqual([line for line in lines if "unproven" not in line], [])
+        self.assertNotIn("refuted", "\n".join(self.lines(command)))
+        for said in (self.rows["side by side"]["said"], self.lines(command)[-1]):
+            self.assertIn(f"all of fcdd's times are unproven, for without switches these gave no result: {why}", said)
+
+    def test_without_results_of_tests_and_verify_all_of_fcdds_are_unproven(self):
+        hangs, skips = f"{HANG};;", 'echo "skipped: it cannot" >&2;;'
+        plants = {f"*--exact_conv::*) {hangs}": "conv::tiny_shapes", f"*verify*golden*) {hangs}": "verify --golden"}
+        plants |= {"*--list*) exit 3;;": "all tests", f"cuda-tests_--exact*) {skips}": "all tests"}
+        for plant, why in plants.items():
+            self.plant(f'case "$what" in {plant} esac')
+            self.prove("first")
+            self.assert_unproven("first", why)
+            self.assertIn("8000.000 (fcdd cuda bf16", "\n".join(self.lines("first")))  # it counts as fcdd's time
+
+    def test_without_results_of_first_they_are_too(self):
+        self.plant('case "$what" in *conv::*|*info*) exit 1;; esac')
+        self.prove("first")
+        self.plant("")
+        self.assertEqual(self.prove("second")["results of first"], "failed")
+        self.assert_unproven("second", "all tests, verify")
+
+    def test_every_table_marks_it(self):
+        of, step = {"net": "A", "task": "train", "batch": 8, "side": 28}, {"kind": "conv", "seconds": 1}
+        timing = {**of, "mode": "fcdd cuda bf16 wgmma, graph, fixed batch", "how": "graph, fixed batch", "seconds": [8], "images_per_second": 1}
+        timing |= {"total": {"floor": 1}, "kinds": [step], "layers": [{**step, "shape": "3×3", "flops": 1, "bytes": 1}]}
+        file = self.root / "bench.json"
+        file.write_text(json.dumps({"timings": [timing], "peaks": {"bytes_per_second": 1, "flops_per_second": 1}}))
+        for mark, tables in (("refuted", 4), ("unproven", 5)):  # what is refuted is not in the first one
+            words = [sys.executable, PEER / "compare.py", self.root / "of", "--files", file, f"--{mark}", file]
+            printed = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout
+            named = [line for line in printed.splitlines() if "cuda bf16 wgmma" in line]
+            self.assertEqual((len(named), [line for line in named if mark not in line]), (tables, []), printed)
+
     def test_nothing_of_a_peer_that_did_not_pass_counts(self):
         hangs = "import time\ntime.sleep(1000)\n"
         for seconds, end, outcomes in (("-4", "", ["failed"]), ("NaN", "", ["failed"]), ("4", hangs, ["out of time", "cut off"])):
@@ -494,6 +560,32 @@ sys.modules |= {{"torch": MagicMock(), "peer": MagicMock()}}; sys.path.insert(0,
         self.assertLess(time.monotonic() - started, 5)
         self.install("nvidia-smi", "echo a GPU, 580")
         self.assertEqual(self.gpu_py(ask), "{'name': 'a GPU', 'driver_version': '580'}")
+
+    def test_a_worker_that_cannot_be_killed_keeps_nobody(self):
+        script = f"""
+import multiprocessing.process, runpy, time
+multiprocessing.process.BaseProcess.kill = lambda self: None
+sys.modules["torch"].device = lambda *_: time.sleep(60)
+sys.argv = ["gpu.py", {str(self.root / "timed.json")!r}, "--seconds", "0.5"]
+print("begun")
+runpy.run_path(gpu.__file__, run_name="__main__")
+"""
+        started = time.monotonic()
+        self.assertTrue(self.gpu_py(script).startswith("begun\npeaks: error: out of time"))
+        self.assertLess(time.monotonic() - started, 20)  # 5 of them for the worker
+        self.assertTrue((self.root / "timed.json").exists())
+
+    def test_a_check_that_failed_for_no_net_is_not_trusted(self):
+        for end, told in (("", False), ("sys.exit(1)\n", True)):
+            self.install_torch(CHECK + end, GPU + "print('--check-failed' in sys.argv)\n")
+            self.prove("first")
+            self.assertEqual(self.rows["peer"]["said"], str(told))
+        file = self.root / "checked.json"
+        ask = f"gpu.fingerprint = lambda: 1; print([gpu.checked_nets({str(file)!r}, failed) for failed in (False, True)])"
+        for b in (True, False):
+            nets = {"A": True, "B": b}
+            file.write_text(json.dumps({"peer": 1, "nets": {name: {"passed": passed} for name, passed in nets.items()}}))
+            self.assertEqual(self.gpu_py(ask), str([nets, {} if b else nets]))
 
     def test_modes_are_compared_with_the_net_that_was_checked(self):
         script = """
