@@ -242,6 +242,14 @@ fn training_in_a_folder_leaves_a_run_and_can_be_stopped() {
     assert!(again.contains("already holds a run"), "{again}");
 }
 
+#[test]
+fn a_schedule_by_no_number_is_refused() {
+    let mut settings = settings();
+    settings.schedule = fcdd::settings::Schedule::Lambda { gamma: f64::NAN };
+    let message = Trainer::new(settings).train(&Device::Cpu).err().unwrap().to_string();
+    assert!(message.contains("NaN is no factor"), "{message}");
+}
+
 /// A training waits for what is read ahead in another thread: where all threads of a pool wait so, none is left to read.
 #[test]
 fn tasks_of_rayon_may_train() {

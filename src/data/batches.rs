@@ -108,7 +108,7 @@ impl LabelledAnomalies {
 }
 
 impl TrainingSet {
-    /// Checks that the ingredients fit together.
+    /// Checks that images, preprocessing and supervision fit together.
     pub fn new(data: TrainingData) -> Result<TrainingSet> {
         let TrainingData { normal, others, outliers, preprocessing, supervise, noise, .. } = &data;
         preprocessing.check()?;

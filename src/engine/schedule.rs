@@ -14,6 +14,13 @@ pub enum Schedule {
 }
 
 impl Schedule {
+    /// What the rate is multiplied with.
+    pub(crate) fn gamma(&self) -> f64 {
+        match *self {
+            Schedule::Lambda { gamma } | Schedule::Milestones { gamma, .. } => gamma,
+        }
+    }
+
     /// The learning rate of an epoch, counted from 0.
     pub(crate) fn rate(&self, lr: f64, epoch: u32) -> f64 {
         match self {

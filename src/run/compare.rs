@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use serde::Serialize;
 use serde_json::{Value, json};
+use strum::VariantArray;
 
 use super::context::Context;
 use super::directory::write_csv;
@@ -97,7 +98,8 @@ pub(crate) fn compare(
     let output =
         Output::begin(out, "compare".into(), [TABLE, SHEET].map(str::to_string).to_vec(), || old().next().is_some())?;
     save_png(output.place().join(SHEET), &comparison(&test, &chosen, &columns)?)?;
-    let header = ["run", "net", "side", "epochs"].into_iter().chain(Measure::ALL.map(Measure::key));
+    let header =
+        ["run", "net", "side", "epochs"].into_iter().chain(Measure::VARIANTS.iter().map(|measure| measure.key()));
     let rows = std::iter::once(header.map(Value::from).collect()).chain(compared.iter().map(Compared::row));
     write_csv(&output.place().join(TABLE), rows)?;
     output.finish(old().collect())?;
@@ -113,7 +115,7 @@ impl Compared {
     /// A row of the table.
     fn row(&self) -> Vec<Value> {
         let own = [json!(self.run), json!(self.net), json!(self.side), json!(self.epochs)];
-        own.into_iter().chain(Measure::ALL.map(|measure| json!(measure.of(&self.evaluation)))).collect()
+        own.into_iter().chain(Measure::VARIANTS.iter().map(|measure| json!(measure.of(&self.evaluation)))).collect()
     }
 }
 

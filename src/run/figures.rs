@@ -1,6 +1,7 @@
 //! What a model is measured by on a test split: one table for evaluations, comparisons, sweeps, the demo and their pages.
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 /// Figures on a test split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,12 +32,12 @@ pub(crate) struct Evaluation {
 impl Evaluation {
     /// The figures that the test split has.
     pub(crate) fn figures(&self) -> Vec<(Measure, f64)> {
-        Measure::ALL.into_iter().filter_map(|measure| Some((measure, measure.of(self)?))).collect()
+        Measure::VARIANTS.iter().filter_map(|&measure| Some((measure, measure.of(self)?))).collect()
     }
 }
 
 /// A figure of an [`Evaluation`]; as JSON and in tables of files it has the name of its field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, VariantArray)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Measure {
     ImageAuroc,
@@ -58,17 +59,6 @@ struct About {
 }
 
 impl Measure {
-    pub(crate) const ALL: [Measure; 8] = [
-        Measure::ImageAuroc,
-        Measure::ImageAveragePrecision,
-        Measure::ImageF1Max,
-        Measure::PixelAuroc,
-        Measure::PixelAveragePrecision,
-        Measure::Pro,
-        Measure::FalsePositiveRate,
-        Measure::TruePositiveRate,
-    ];
-
     /// What tables show that have many rows.
     pub(crate) const MAIN: [Measure; 3] = [Measure::ImageAuroc, Measure::PixelAuroc, Measure::Pro];
 
@@ -162,7 +152,7 @@ mod tests {
         }))
         .unwrap();
         let fields = serde_json::to_value(&evaluation).unwrap();
-        for measure in Measure::ALL {
+        for &measure in Measure::VARIANTS {
             assert_eq!(measure.of(&evaluation), fields[measure.key()].as_f64(), "{measure:?}");
             assert_eq!(serde_json::to_value(measure).unwrap(), measure.key());
         }

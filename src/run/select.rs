@@ -1,4 +1,4 @@
-//! Which images are worth an image.
+//! Which images are shown.
 
 /// The `k` of these images with the lowest scores (`highest` = false), from the lowest up, or with the highest, from the highest
 /// down. Of equal scores the image that comes first goes first.

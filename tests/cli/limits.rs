@@ -43,7 +43,7 @@ fn with_little_memory_it_works_or_says_so() {
         for words in [
             format!("predict run images --device cpu --out predicted{mb}"),
             format!("train {train} --epochs 1 --device cpu --out trained{mb}"),
-            format!("evaluate trained{mb} --device cpu --out evaluated{mb}"),
+            format!("evaluate run --device cpu --out evaluated{mb}"),
             format!("sweep {train} --epochs 1 --seeds 1 --device cpu --out swept{mb}"),
             format!("compare run run --out compared{mb}"),
             format!("train parts --net FCDD_CNN224 --side 224 --batch 64 --epochs 1 --device cpu --out large{mb}"),

@@ -99,7 +99,14 @@ pub(crate) static SETTINGS: [Setting; 31] = [
         lr if lr.is_finite() && lr > 0.0 => Ok(()),
         lr => refuse("lr", format!("{lr} is not a learning rate"), "choose a positive number, such as 1e-3"),
     }),
-    setting!(schedule, Optimisation, "Schedule").value("SCHEDULE"),
+    setting!(schedule, Optimisation, "Schedule").value("SCHEDULE").check(|s| match s.schedule.gamma() {
+        gamma if gamma.is_finite() && gamma > 0.0 => Ok(()),
+        gamma => refuse(
+            "schedule",
+            format!("{gamma} is no factor of a learning rate"),
+            "choose one above 0, such as lambda:0.98",
+        ),
+    }),
     setting!(optimizer, Optimisation, "Optimizer").value("OPTIMIZER"),
     setting!(weight_decay, Optimisation, "Weight decay").value("W").check(|s| match s.weight_decay {
         weight if weight.is_finite() && weight >= 0.0 => Ok(()),
