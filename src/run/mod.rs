@@ -6,7 +6,7 @@
 //! | [`settings`], [`prepare`] | everything that decides a run; from there to training and test images |
 //! | [`detector`], [`trainer`] | detection and training for other programs: the crate's front |
 //! | `training_loop` | a network in training, epoch by epoch |
-//! | [`model`], [`score`], [`heatmap`], [`layout`] | the model file; scoring with it; heatmaps to show; nets in memory |
+//! | [`model`], [`score`], [`heatmap`] | the model file; scoring with it; heatmaps to show |
 //! | [`directory`], [`lock`], [`state`] | a run's files; that one process at a time writes them; what resuming needs |
 //! | [`output`] | results in a folder, which replace earlier ones as a whole |
 //! | [`figures`] | what a model is measured by |
