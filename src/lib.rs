@@ -47,7 +47,7 @@
 // Module layers from the top down: each imports only from those after it, no files of one import each other in a circle:
 //   cli, fuzz → run → datasets → report, metrics, data, engine → model → steps → device
 // All of them use:
-//   error, failpoint, files, memory, named, printable, real, rng, threads
+//   error, failpoint, files, json, memory, named, printable, real, rng, threads
 
 #[cfg(feature = "cli")]
 #[doc(hidden)]
@@ -66,6 +66,7 @@ mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+mod json;
 mod memory;
 #[doc(hidden)]
 pub mod metrics;

@@ -14,7 +14,7 @@ use crate::data::pipeline::Transform;
 use crate::data::resize_mode::ResizeMode;
 use crate::data::split::{Part, Query, Split};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::{files, json};
 
 pub const CIFAR10: DatasetKind = DatasetKind::new(&DatasetSpec {
     word: "cifar10",
@@ -117,7 +117,7 @@ fn join(parts: impl Iterator<Item = Result<(Images, Vec<u8>)>>) -> Result<(Image
 
 /// The labels of a part's sheets.
 pub(crate) fn labels(path: &Path) -> Result<Vec<u8>> {
-    serde_json::from_slice(&files::read(path)?)
+    json::parse(&files::read(path)?)
         .map_err(|e| Error::file(path, format!("is not a list of labels ({e})"), "unpack the package again"))
 }
 

@@ -10,8 +10,8 @@ use super::lock::FolderLock;
 use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
-use crate::files;
 use crate::printable::{Printable, csv_cell};
+use crate::{files, json};
 
 /// The whole run on one page.
 pub(crate) const REPORT: &str = "report.html";
@@ -144,7 +144,7 @@ impl RunDirectory {
     /// Reads a value from JSON.
     pub(crate) fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
         let path = self.file(name);
-        serde_json::from_slice(&files::read(&path)?)
+        json::parse(&files::read(&path)?)
             .map_err(|e| Error::file(&path, format!("cannot be read ({e})"), "restore it, or start a new run"))
     }
 }

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::settings::Settings;
 use crate::data::pipeline::Preprocessing;
 use crate::error::{Error, Result};
-use crate::files;
 use crate::model::{Arch, Weights, checkpoint};
 use crate::report::heatmap::Scale;
+use crate::{files, json};
 
 /// The header entry that holds the [`ModelMeta`].
 const ENTRY: &str = "fcdd";
@@ -56,7 +56,7 @@ impl ModelMeta {
         }
         let head: SafetensorsHead = serde_json::from_reader(file.take(head))
             .map_err(|e| broken(format!("its metadata cannot be read ({e})")))?;
-        serde_json::from_str(head.metadata.get(ENTRY).map_or("", String::as_str))
+        json::parse(head.metadata.get(ENTRY).map_or("", String::as_str).as_bytes())
             .map_err(|e| broken(format!("its metadata cannot be read ({e})")))
     }
 
@@ -146,7 +146,7 @@ impl Model {
                 "name a model.safetensors that `fcdd train` wrote",
             ));
         };
-        let meta: ModelMeta = serde_json::from_str(meta).map_err(|e| {
+        let meta: ModelMeta = json::parse(meta.as_bytes()).map_err(|e| {
             Error::file(&path, format!("its metadata cannot be read ({e})"), "it may come from another version of fcdd")
         })?;
         if meta.format != FORMAT {

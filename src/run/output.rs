@@ -13,8 +13,8 @@ use super::directory::{self, write_json};
 use super::lock::FolderLock;
 use crate::data::folder::holds_images;
 use crate::error::{Error, Result};
-use crate::files;
 use crate::printable::Printable;
+use crate::{files, json};
 
 /// Says that the results beside it are unfinished, and of what.
 pub(crate) const JOURNAL: &str = "unfinished.json";
@@ -139,7 +139,7 @@ impl Journal {
         }
         let broken =
             |e| Error::file(&path, format!("cannot be read ({e})"), "delete it together with the results beside it");
-        serde_json::from_slice(&files::read(&path)?).map(Some).map_err(broken)
+        json::parse(&files::read(&path)?).map(Some).map_err(broken)
     }
 
     fn write(&self, folder: &Path) -> Result<()> {

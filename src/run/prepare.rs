@@ -64,7 +64,7 @@ impl TestSet {
 
     /// Why the test images will tell nothing, if they do not, where so many were left out; a folder of good images alone needs none.
     fn unmeasurable(&self, settings: &Settings, left_out: usize) -> Option<String> {
-        let [normal, anomalous] = [true, false].map(|normal| self.split.indices(|c| (c == self.class) == normal).len());
+        let [normal, anomalous] = self.labels();
         let hint =
             if settings.oe_limit.is_none() && (settings.learns_mvtec_gt() || settings.supervise == Supervise::Other) {
                 "; `oe_limit` K learns from K of each kind and leaves the others to test on"
@@ -81,6 +81,22 @@ impl TestSet {
             (n, 0) => Some(format!("all {n} test images are normal: the model cannot be measured{hint}")),
             _ => None,
         }
+    }
+
+    /// Numbers of normal and of anomalous images.
+    fn labels(&self) -> [usize; 2] {
+        [true, false].map(|normal| self.split.indices(|c| (c == self.class) == normal).len())
+    }
+
+    /// Fails unless models can be compared by these images.
+    pub(crate) fn measures(&self) -> Result<()> {
+        let [normal, anomalous] = self.labels();
+        if normal > 0 && anomalous > 0 {
+            return Ok(());
+        }
+        let problem =
+            format!("runs are compared by their test images: there are {normal} normal and {anomalous} anomalous ones");
+        Err(Error::setting(problem, "add some (README.md shows where they lie), or train a single run"))
     }
 
     /// Fails unless all of these are indices of test images.

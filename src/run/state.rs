@@ -13,9 +13,9 @@ use super::settings::Settings;
 use crate::data::fingerprint::Fingerprint;
 use crate::engine::gpu::EpochLog;
 use crate::error::{Error, Result};
-use crate::files;
 use crate::model::{Weights, checkpoint};
 use crate::printable::Printable;
+use crate::{files, json};
 
 /// The header entry that holds the [`Header`].
 const ENTRY: &str = "state";
@@ -100,7 +100,7 @@ impl State {
         let broken = |problem: String| Error::file(path, problem, remedy);
         let header = file.header.get(ENTRY).ok_or_else(|| broken("holds no training state".into()))?;
         let header: Header =
-            serde_json::from_str(header).map_err(|e| broken(format!("its training state cannot be read ({e})")))?;
+            json::parse(header.as_bytes()).map_err(|e| broken(format!("its training state cannot be read ({e})")))?;
         let read = |name: &str| {
             let tensor = file.tensors.tensor(name).ok().and_then(|tensor| checkpoint::floats(&tensor));
             tensor.ok_or_else(|| broken(format!("has no float32 tensor '{name}'")))

@@ -9,7 +9,7 @@ use super::heatmap::Renderer;
 use super::lock::FolderLock;
 use super::model::Model;
 use super::output::check_outside;
-use super::prepare::{Task, prepare};
+use super::prepare::{Task, TestSet, prepare};
 use super::score::{Scorer, Shown};
 use super::settings::{Moved, Settings};
 use super::sheets;
@@ -53,23 +53,23 @@ pub(crate) fn start(
 ) -> Result<(Trained, Task, RunDirectory)> {
     // Where the folder is there already, that another run is at it is told before anything is loaded.
     let lock = if out.is_dir() { Some(FolderLock::new(out)?) } else { None };
-    start_in(context, settings, out, lock, chosen)
+    start_in(context, settings, out, lock, &|test| test.check(chosen))
 }
 
-/// The same in a folder that may be this process's own already.
+/// The same in a folder that may be this process's own already; what is not fit `to_test` on begins no run.
 pub(crate) fn start_in(
     context: &Context,
     settings: &Settings,
     out: &Path,
     lock: Option<FolderLock>,
-    chosen: &[usize],
+    to_test: &dyn Fn(&TestSet) -> Result<()>,
 ) -> Result<(Trained, Task, RunDirectory)> {
     let settings = settings.clone().located()?;
     settings.check()?;
     check_place(&settings, out)?;
     initial(&settings)?; // weights that cannot be had begin no run
     let task = prepare(&settings, context)?;
-    task.test.check(chosen)?;
+    to_test(&task.test)?;
     let lock = lock.map_or_else(|| FolderLock::new(out), Ok)?;
     let directory = RunDirectory::create(lock)?;
     directory.write_json(directory::CONFIG, &settings)?;
@@ -92,7 +92,7 @@ pub(crate) fn resume(
     chosen: &[usize],
 ) -> Result<(Trained, Task, RunDirectory)> {
     RunDirectory::open(run)?; // what is no run is not written to
-    resume_in(context, FolderLock::new(run)?, moved, chosen)
+    resume_in(context, FolderLock::new(run)?, moved, &|test| test.check(chosen))
 }
 
 /// The same in a folder that is this process's own already.
@@ -100,7 +100,7 @@ pub(crate) fn resume_in(
     context: &Context,
     lock: FolderLock,
     moved: Moved,
-    chosen: &[usize],
+    to_test: &dyn Fn(&TestSet) -> Result<()>,
 ) -> Result<(Trained, Task, RunDirectory)> {
     let directory = RunDirectory::go_on(lock)?;
     let settings = directory.settings()?;
@@ -109,7 +109,7 @@ pub(crate) fn resume_in(
     let state = if path.exists() { Some(State::load(&path)?) } else { None };
     state.as_ref().map_or(Ok(()), |state| state.check(&settings, &path))?;
     let task = prepare(&settings, context)?;
-    task.test.check(chosen)?;
+    to_test(&task.test)?;
     if let Some(state) = &state {
         same_images(state.fingerprint, task.set.fingerprint_like(state.fingerprint)?)?;
     }

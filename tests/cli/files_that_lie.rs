@@ -87,7 +87,7 @@ fn changed_files_of_a_run_are_refused() {
     let model = fs::read(scratch.path("run/model.safetensors")).unwrap();
     let text = String::from_utf8_lossy(&model[8..]).into_owned();
     let range = text.split_once(r#"\"range\":"#).unwrap().1.split_once('}').unwrap().0;
-    for (value, shown) in [("0", "range of 0"), ("-1", "range of -1"), ("1e99", "metadata cannot be read")] {
+    for (value, shown) in [("0", "range of 0"), ("-1", "range of -1"), ("1e99", "(scale.range: number out of range")] {
         // The header keeps its length.
         let [from, to] = [range, value].map(|value| format!(r#"\"range\":{value: <width$}"#, width = range.len()));
         let at = model.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
@@ -101,6 +101,8 @@ fn changed_files_of_a_run_are_refused() {
     let ran = scratch.run("train --resume run");
     ran.expect_error(&["config.json", "\"side\""]);
     assert!(!ran.stderr().contains("--side"), "{}", ran.stderr());
+    scratch.write("run/config.json", config.replace("\"side\": 28", "\"side\": -3").as_bytes());
+    scratch.run("train --resume run").expect_error(&["config.json", "side: invalid value: integer `-3`"]);
     // A class that leads out of the folder.
     let sweep = "sweep fmnist --data data --classes 0 --seeds 1 --epochs 1 --out sweep";
     scratch.run(sweep).expect_success();

@@ -198,6 +198,31 @@ fn words_of_a_sweep_that_cannot_be() {
     assert!(scratch.files("s").is_empty());
 }
 
+/// Nothing is trained for a table that would be empty.
+#[test]
+fn runs_that_cannot_be_compared_are_not_begun() {
+    let scratch = Scratch::new();
+    for i in 0..4 {
+        scratch.write(&format!("parts/train/good/{i}.png"), &png(28, 28));
+    }
+    let words = "sweep parts --seeds 1 --net FCDD_CNN28 --side 28 --epochs 1 --out sweep";
+    for (test, there) in [(None, "0 normal and 0 anomalous"), (Some("good"), "1 normal and 0 anomalous")] {
+        test.map(|folder| scratch.write(&format!("parts/test/{folder}/0.png"), &png(28, 28)));
+        let ran = scratch.run(words);
+        assert_eq!(ran.0.status.code(), Some(2), "{}", ran.stderr());
+        assert!(
+            ran.stderr().contains("compared by their test images") && ran.stderr().contains(there),
+            "{}",
+            ran.stderr()
+        );
+        assert!(!ran.stderr().contains("finished after"), "{}", ran.stderr());
+    }
+    scratch.write("parts/test/hole/0.png", &png(28, 28));
+    scratch.run(words).expect_success();
+    let again = scratch.run(words);
+    assert!(again.expect_success().stderr().contains("0 of 1 runs to do"), "{}", again.stderr());
+}
+
 /// Runs share a GPU, and there may be several GPUs.
 #[test]
 fn runs_at_once_on_one_gpu_and_on_two_end_in_the_same_bits() {

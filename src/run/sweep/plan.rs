@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::PLAN;
 use crate::datasets::dataset::{class_index, known_classes};
 use crate::error::{Error, Result};
-use crate::files;
 use crate::run::directory::{self, RunDirectory, write_json};
 use crate::run::lock::FolderLock;
 use crate::run::model::ModelMeta;
 use crate::run::settings::Settings;
+use crate::{files, json};
 
 /// What a sweep goes over, kept as `sweep.json` in its folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,8 +69,7 @@ impl SweepPlan {
             return Err(Error::file(folder, format!("is not the folder of a sweep: it has no {PLAN}"), remedy));
         }
         let wrong = |problem: String| Error::file(&path, problem, "delete it and start the sweep again");
-        let plan: SweepPlan =
-            serde_json::from_slice(&files::read(&path)?).map_err(|e| wrong(format!("cannot be read ({e})")))?;
+        let plan: SweepPlan = json::parse(&files::read(&path)?).map_err(|e| wrong(format!("cannot be read ({e})")))?;
         let is_name = |class: &&String| Path::new(class).components().eq([Component::Normal(class.as_ref())]);
         if let Some(class) = plan.classes.iter().find(|class| !is_name(class)) {
             return Err(wrong(format!("names a class {class:?}, which is no name of a folder")));

@@ -11,8 +11,8 @@ use safetensors::tensor::Dtype;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::files;
 use crate::model::checkpoint;
+use crate::{files, json};
 
 /// What to do about a folder that is not whole.
 pub(crate) const REMEDY: &str = "copy the golden folder again from where it was made";
@@ -110,8 +110,7 @@ impl Manifest {
     pub(crate) fn read(folder: &Path) -> Result<Manifest> {
         let path = folder.join("manifest.json");
         let bytes = files::read(&path)?;
-        serde_json::from_slice(&bytes)
-            .map_err(|e| Error::file(&path, format!("is not a golden manifest ({e})"), REMEDY))
+        json::parse(&bytes).map_err(|e| Error::file(&path, format!("is not a golden manifest ({e})"), REMEDY))
     }
 }
 
