@@ -1,5 +1,7 @@
 //! Epochs as replayed graphs against the same steps launched one by one.
 
+use std::thread;
+
 use fcdd::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use fcdd::data::cuda::DeviceSet;
 use fcdd::data::image_source::ImageSource;
@@ -96,13 +98,14 @@ pub fn one_by_one(gpu: &Gpu, set: &TrainingSet, trained: Trained) -> State {
 }
 
 /// Trains by replayed graphs. `staged`: the raw images of a batch are copied from the host before each step.
-pub fn by_graphs(gpu: &Gpu, set: &TrainingSet, trained: Trained, staged: bool) -> State {
-    let mut network = trained.network(&gpu.device);
+pub fn by_graphs(device: &Device, set: &TrainingSet, trained: Trained, staged: bool) -> State {
+    let Device::Cuda(cuda) = device else { panic!("graphs are of a GPU") };
+    let mut network = trained.network(device);
     let (there, mut staging) = if staged {
-        let (there, staging) = DeviceSet::staged(gpu.cuda(), set, BATCH).unwrap();
+        let (there, staging) = DeviceSet::staged(cuda, set, BATCH).unwrap();
         (there, Some(staging))
     } else {
-        (DeviceSet::new(gpu.cuda(), set, BATCH).unwrap(), None)
+        (DeviceSet::new(cuda, set, BATCH).unwrap(), None)
     };
     network.attach(Box::new(there), COUNT).unwrap();
     let mut losses = Vec::new();
@@ -135,7 +138,10 @@ fn graphs_leave_the_bits_of_single_steps() {
             let trained = Trained { optimizer, maps, ..Trained::PLAIN };
             let expected = one_by_one(gpu, &set, trained);
             gpu.in_every_order(|order| {
-                assert!(by_graphs(gpu, &set, trained, false) == expected, "{optimizer:?}, maps {maps}, {order}");
+                assert!(
+                    by_graphs(&gpu.device, &set, trained, false) == expected,
+                    "{optimizer:?}, maps {maps}, {order}"
+                );
             });
         }
     });
@@ -150,9 +156,9 @@ fn staged_batches_leave_the_same_bits() {
             (Supervise::Other, NoiseMode::Solid),
         ] {
             let (set, trained) = (set(supervise, noise), Trained { maps: true, ..Trained::PLAIN });
-            let expected = by_graphs(gpu, &set, trained, false);
+            let expected = by_graphs(&gpu.device, &set, trained, false);
             gpu.in_every_order(|order| {
-                assert!(by_graphs(gpu, &set, trained, true) == expected, "{supervise:?}, {order}");
+                assert!(by_graphs(&gpu.device, &set, trained, true) == expected, "{supervise:?}, {order}");
             });
         }
     });
@@ -201,6 +207,33 @@ fn a_step_of_cnn28_w_has_at_most_25_launches() {
             let launches = step.unwrap().launches().unwrap() + 1;
             assert!(launches <= 25, "{noise:?}: {launches}");
         }
+    });
+}
+
+/// A detector and a training share a device: no thread's work gets into another's graph, and both capture at once.
+#[test]
+fn threads_share_a_device() {
+    on_device(|gpu| {
+        let set = set(Supervise::Noise, NoiseMode::MixedBlob);
+        let trained = Trained { epochs: 3, ..Trained::PLAIN };
+        let alone = by_graphs(&gpu.device, &set, trained, false);
+        let mut images = vec![0.0; BATCH * 784];
+        Stream::new(2, Purpose::Check, 9, 0).fill_normal(&mut images);
+        let scores = |network: &mut Network<f32>| {
+            network.input(BATCH).unwrap().copy_from_slice(&images);
+            network.infer(BATCH).unwrap().to_vec()
+        };
+        let mut network = trained.network(&gpu.device);
+        let expected = scores(&mut network);
+        let again = || (0..4).for_each(|_| assert!(by_graphs(&gpu.device, &set, trained, false) == alone));
+        thread::scope(|scope| {
+            let trainings = [scope.spawn(again), scope.spawn(again)];
+            while !trainings.iter().all(|training| training.is_finished()) {
+                assert_eq!(scores(&mut network), expected);
+                // What is allocated and freed meanwhile is in no graph either.
+                assert_eq!(scores(&mut trained.network(&gpu.device)), expected);
+            }
+        });
     });
 }
 

@@ -27,7 +27,10 @@ fn training(gpu: &Gpu, net: &'static str, on: &[Switch], dtype: DType, graphs: b
     let set = set(Supervise::MalformedNormalGt, NoiseMode::Blob);
     let epochs = if gpu.mode.is_none() { 30 } else { 1 };
     let trained = Trained { net, dtype, optimizer: Optimizer::Sgd, maps: true, epochs };
-    gpu.switched(on, || if graphs { by_graphs(gpu, &set, trained, false) } else { one_by_one(gpu, &set, trained) })
+    gpu.switched(
+        on,
+        || if graphs { by_graphs(&gpu.device, &set, trained, false) } else { one_by_one(gpu, &set, trained) },
+    )
 }
 
 /// Scores, maps and heatmaps with some switches on; None on a device that lacks one.

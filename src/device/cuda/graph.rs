@@ -1,11 +1,17 @@
 //! Captured work: a sequence of launches that the driver replays as one.
 
-use std::sync::Arc;
+use std::cell::Cell;
+use std::sync::{Arc, PoisonError};
 
-use cudarc::driver::{CudaEvent, CudaGraph, sys};
+use cudarc::driver::{CudaEvent, CudaGraph, CudaStream, result, sys};
 
 use super::{Cuda, Result, failed};
 use crate::error::CudaError;
+
+thread_local! {
+    /// The device whose launches this thread captures, and the stream that records them.
+    static CAPTURING: Cell<Option<(*const Cuda, sys::CUstream)>> = const { Cell::new(None) };
+}
 
 /// A place in the order of the work, and when the device passed it.
 pub struct Mark(CudaEvent);
@@ -13,6 +19,7 @@ pub struct Mark(CudaEvent);
 impl Cuda {
     /// Marks the end of all work launched so far.
     pub fn mark(&self) -> Result<Mark> {
+        self.outside_of_capture("record an event")?;
         let timed = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
         self.stream.record_event(timed).map(Mark).map_err(failed("record an event"))
     }
@@ -35,14 +42,34 @@ impl Mark {
 pub struct Graph {
     graph: CudaGraph,
     // The graph reads memory and kernels of this device.
-    _cuda: Arc<Cuda>,
+    cuda: Arc<Cuda>,
 }
 
 // SAFETY: a CUgraph may be used from any thread, though not from two at once: `Graph` is not `Sync`.
 unsafe impl Send for Graph {}
 
 impl Cuda {
-    /// Captures the launches of `work`, which must neither allocate nor copy nor wait.
+    /// Where this thread's launches go.
+    pub(super) fn stream_of_launches(&self) -> sys::CUstream {
+        let capturing = CAPTURING.get().filter(|(cuda, _)| std::ptr::eq(*cuda, self));
+        capturing.map_or_else(|| self.stream.cu_stream(), |(_, stream)| stream)
+    }
+
+    /// Fails where this thread captures: a graph holds launches alone.
+    pub(super) fn outside_of_capture(&self, action: &'static str) -> Result<()> {
+        match CAPTURING.get() {
+            Some((cuda, _)) if std::ptr::eq(cuda, self) => {
+                Err(CudaError::Call { action, reason: "a capture holds launches of kernels alone".into() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Captures the launches that `work` makes in this thread; it must neither allocate nor copy nor wait. Other threads meanwhile launch
+    /// as ever, and capture one after the other.
+    ///
+    /// # Errors
+    /// Those of `work`, a capture within a capture, and those of the driver.
     ///
     /// # Safety
     /// Each launch of the graph repeats those of `work`, so what they answered for has to hold then too.
@@ -50,26 +77,36 @@ impl Cuda {
         self: &Arc<Cuda>,
         work: impl FnOnce() -> std::result::Result<(), E>,
     ) -> std::result::Result<Graph, E> {
+        if CAPTURING.get().is_some() {
+            return Err(
+                CudaError::Call { action: "begin a capture", reason: "this thread captures already".into() }.into()
+            );
+        }
+        // A stream that is captured records what any thread launches there: so it is one where nothing else goes.
+        let recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        self.stream.begin_capture(mode).map_err(failed("begin a capture"))?;
-        let guard = EndOfCapture(self);
+        recording.begin_capture(mode).map_err(failed("begin a capture"))?;
+        CAPTURING.set(Some((Arc::as_ptr(self), recording.cu_stream())));
+        let guard = EndOfCapture(&recording);
         let done = work();
         std::mem::forget(guard);
-        let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
+        CAPTURING.set(None);
+        let graph = recording.end_capture(sys::CUgraphInstantiate_flags(0));
         // What went wrong inside tells more than the capture that it spoilt.
         done?;
         let graph = graph.map_err(failed("end a capture"))?;
         let graph = graph.ok_or(CudaError::Call { action: "end a capture", reason: "nothing was captured".into() })?;
-        Ok(Graph { graph, _cuda: self.clone() })
+        Ok(Graph { graph, cuda: self.clone() })
     }
 }
 
 /// Ends a capture that a panic leaves: the stream would take no other work.
-struct EndOfCapture<'a>(&'a Cuda);
+struct EndOfCapture<'a>(&'a Arc<CudaStream>);
 
 impl Drop for EndOfCapture<'_> {
     fn drop(&mut self) {
-        let _ = self.0.stream.end_capture(sys::CUgraphInstantiate_flags(0));
+        CAPTURING.set(None);
+        let _ = self.0.end_capture(sys::CUgraphInstantiate_flags(0));
     }
 }
 
@@ -79,7 +116,11 @@ impl Graph {
     /// # Safety
     /// The memory that the captured launches name is still there.
     pub unsafe fn launch(&self) -> Result<()> {
-        self.graph.launch().map_err(failed("launch a graph"))
+        self.cuda.outside_of_capture("launch a graph")?;
+        self.cuda.bind()?;
+        // SAFETY: graph and stream live, and no other thread has the graph; what it reaches is the caller's part.
+        unsafe { result::graph::launch(self.graph.cu_graph_exec(), self.cuda.stream.cu_stream()) }
+            .map_err(failed("launch a graph"))
     }
 
     /// Launches that were captured.

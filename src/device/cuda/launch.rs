@@ -147,7 +147,7 @@ impl Launch<'_> {
             blockDimY: 1,
             blockDimZ: 1,
             sharedMemBytes: self.shared,
-            hStream: self.cuda.stream.cu_stream(),
+            hStream: self.cuda.stream_of_launches(),
             attrs: &raw mut ahead,
             numAttrs: u32::from(self.cuda.launches_ahead()),
         };

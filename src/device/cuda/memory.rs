@@ -26,6 +26,7 @@ pub struct Buffer<T> {
 impl Cuda {
     /// Memory with no defined content.
     pub fn alloc<T: Element>(self: &Arc<Cuda>, len: usize) -> Result<Buffer<T>> {
+        self.outside_of_capture("allocate memory")?;
         // The driver refuses to allocate nothing.
         let elements = len.max(1);
         let bytes = elements.saturating_mul(size_of::<T>());

@@ -1,8 +1,8 @@
 //! The CUDA device: context, one stream, the kernels of this build, memory, graphs. Launching a kernel, capturing and replaying are left
 //! `unsafe`: whoever does it answers for the memory that kernels reach.
 //!
-//! All work goes to one stream in the order of the calls, so no events are needed, and what is freed is freed after its last use. Only
-//! [`Staging`] copies beside it, in a stream of its own.
+//! All work goes to one stream in the order of the calls, of whatever thread, so no events are needed, and what is freed is freed after its
+//! last use. Only [`Staging`] copies beside it, in a stream of its own; and launches are captured in a stream where nothing runs.
 
 mod batch;
 mod graph;
@@ -12,8 +12,8 @@ mod memory;
 mod staging;
 mod tensor_map;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
@@ -36,6 +36,8 @@ pub type Result<T> = std::result::Result<T, CudaError>;
 pub struct Cuda {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
+    /// Where launches are captured; nothing runs there.
+    recording: Mutex<Arc<CudaStream>>,
     /// As numbered in [`KERNELS`].
     functions: Vec<Function>,
     multiprocessors: u32,
@@ -88,6 +90,7 @@ impl Cuda {
         // not meet events from outside.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(failed("create a stream"))?;
+        let recording = Mutex::new(context.new_stream().map_err(failed("create a stream"))?);
         let mut functions = Vec::with_capacity(KERNELS.len());
         let mut modules = Vec::with_capacity(IMAGES.len());
         for image in IMAGES {
@@ -111,7 +114,7 @@ impl Cuda {
             .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
             .map_err(failed("ask for the multiprocessors"))? as u32;
         let [wgmma, launch_ahead] = [false; 2].map(AtomicBool::new);
-        let cuda = Cuda { context, stream, functions, multiprocessors, wgmma, launch_ahead };
+        let cuda = Cuda { context, stream, recording, functions, multiprocessors, wgmma, launch_ahead };
         let asked = |variable| std::env::var_os(variable).is_some_and(|on| on == "1");
         cuda.use_wgmma(asked(WGMMA));
         cuda.launch_ahead(asked(PDL));
@@ -175,6 +178,7 @@ impl Cuda {
 
     /// Waits until all work is done, and reports what went wrong in it.
     pub fn synchronize(&self) -> Result<()> {
+        self.outside_of_capture("wait for the kernels")?;
         self.stream.synchronize().map_err(failed("wait for the kernels"))?;
         self.context.check_err().map_err(failed("free memory"))
     }
