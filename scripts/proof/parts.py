@@ -1,4 +1,15 @@
-"""What the proof does on a GPU: the parts of its two commands, with the tables of them near the end."""
+"""What the proof does on a GPU: the parts of its two commands, with the tables of them near the end.
+
+What a row's outcome does to switches and times (docs/gpu.md explains the outcomes; an outcome without its own words in both columns tells
+nothing):
+
+| outcome of a row | the switches it ran with | times of fcdd with these switches or more |
+| --- | --- | --- |
+| passed | are proven by it, if a test turns them on or is of a net that uses them | are proven by tests and verify |
+| failed, out of time (but of ncu) | are broken: used no more, unless it is so without them too | are refuted |
+| out of time under a sanitizer, cut off, not run | | are unproven, if it is a test or verify |
+| skipped | | |
+"""
 
 import hashlib
 import os
@@ -78,8 +89,8 @@ def switches_of(row):
 
 
 def hung(row):
-    """Whether it ran out of all the time that it may need. Under a sanitizer or profiler anything is slow: there, no time is too long."""
-    return row["outcome"].startswith("out of time") and not {"sanitizer", "profiler"} & row.keys()
+    """Whether it ran out of all the time that it may need. Under a sanitizer anything is slow: there, no time is too long."""
+    return row["outcome"].startswith("out of time") and "sanitizer" not in row
 
 
 def failed(row):
@@ -87,7 +98,12 @@ def failed(row):
 
 
 def is_broken(row):
-    return failed(row) or hung(row)
+    """Whether something is wrong with what it ran; a profiler may be slow, or be at a loss itself."""
+    return (failed(row) or hung(row)) and "profiler" not in row
+
+
+def gave_no_result(row):
+    return not failed(row) and row["outcome"] not in ("passed", "skipped")
 
 
 def broken(proof, switches):
@@ -100,24 +116,26 @@ def broken(proof, switches):
     return [row for row in found.values() if switches_of(row) == switches and not is_excused(row)]
 
 
-def tells_of_all(row):
-    """Whether this is a test or check without switches: whatever fcdd was timed with computes as it does."""
-    return not switches_of(row) and ("test" in row or row["name"].startswith("verify"))
+def tells_of(proof, row, switches):
+    """Whether this is a test or check of what runs with these switches: one without any, or with some of them that it uses."""
+    if not ("test" in row or row["name"].startswith("verify")) or not set(switches_of(row)) <= set(switches):
+        return False
+    return not row.get("switches") or "test" not in row or is_used_in(proof.scope.used_in, row["test"], row["switches"])
 
 
 def refutes_all(proof):
     """The names of the tests and checks without switches that failed."""
-    return [row["name"] for row in broken(proof, []) if tells_of_all(row) and failed(row)]
+    return [row["name"] for row in broken(proof, []) if tells_of(proof, row, []) and failed(row)]
 
 
-def leaves_unproven(proof):
-    """The names of the tests and checks without switches that neither passed nor failed nor were skipped; "all tests" or "verify" if none of them
-    did either. A sanitizer's do not count: it is slow, and looks for other faults."""
-    rows = [row for row in proof.known() if tells_of_all(row) and "sanitizer" not in row]
-    ended = [row for row in rows if row["outcome"] == "passed" or failed(row)]
+def leaves_unproven(proof, switches):
+    """The names of the tests and checks of what runs with these switches that gave no result; "all tests" or "verify" if none without switches
+    passed or failed. A sanitizer's do not count: it is slow, and looks for other faults."""
+    rows = [row for row in proof.known() if tells_of(proof, row, switches) and "sanitizer" not in row]
+    ended = [row for row in rows if not switches_of(row) and (row["outcome"] == "passed" or failed(row))]
     unknown = [] if any("test" in row for row in ended) else ["all tests"]
     unknown += [] if any("test" not in row for row in ended) else ["verify"]
-    return [*dict.fromkeys(unknown + [row["name"] for row in rows if row not in ended and row["outcome"] != "skipped"])]
+    return [*dict.fromkeys(unknown + [row["name"] for row in rows if gave_no_result(row)])]
 
 
 def usable(proof, switches):
@@ -134,14 +152,13 @@ def each_way(proof):
 
 
 def with_most_switches(proof, *works):
-    """Does each work with the most switches that are usable, in half of the time that remains, and without them if that does not pass; after one
-    that ran out of time, the others without them alone. A work takes the switches and the share of the time, and returns the outcome."""
-    in_time = True
+    """Does each work with the most switches that are usable, in half of the time that remains, and without them if that does not pass, as all
+    works after it. A work takes the switches and the share of the time, and returns the outcome."""
+    all_passed = True
     for work in works:
-        most = in_time and next((switches for switches in reversed(SETS) if usable(proof, switches)), None)
-        outcome = work(most, 0.5) if most else "not run"
-        if outcome != "passed":
-            in_time &= not outcome.startswith(("out of time", "cut off"))
+        most = all_passed and next((switches for switches in reversed(SETS) if usable(proof, switches)), None)
+        all_passed = bool(most) and work(most, 0.5) == "passed"
+        if not all_passed:
             work([], 1)
 
 
@@ -184,7 +201,9 @@ def test(proof, name, switches=(), ignored=False):
     words = [HERE / "cuda-tests", "--exact", name] + (["--ignored"] if ignored else [])
     # Several run side by side, and each has a reference to compute on the CPU.
     environment = {"RAYON_NUM_THREADS": "2"}
-    command = Command(name, words, 20, checks.one_test, switches, environment, debugger=True, facts={"test": name})
+    # Where its part has to leave time for a debugger it gets a few seconds less than 20, in which it ought to end too.
+    how = dict(hangs_after=15, debugger=True, facts={"test": name})
+    command = Command(name, words, 20, checks.one_test, switches, environment, **how)
     outcome = proof.run(command)
     if "failed" in outcome:
         proof.failed.append(command)
@@ -234,13 +253,13 @@ def conclude(proof, switches):
     using = [row for row in rows if row["switches"] and is_used_in(proof.scope.used_in, row["test"], switches)]
     nets = [row for row in using if row in passed]
     their_own = [name for name in listed(proof) if turned_on(name) == switches]
-    missing = [row["name"] for row in using if row["outcome"] in ("not run", "cut off")]
+    unknown = {outcome: [row["name"] for row in using if row["outcome"] == outcome] for outcome in ("not run", "cut off")}
     wrong = [name for name in their_own if name not in [row["name"] for row in passed]]
     wrong += [row["name"] for row in broken(proof, switches) if row["name"] not in wrong]
     wrong += [f"switch {switch}" for switch in switches if len(switches) > 1 and not usable(proof, [switch])]
     name = f"switch {' '.join(switches)}"
     if nets and not wrong and (their_own or len(switches) > 1):
-        rest = f"; not run: {', '.join(missing)}" if missing else ""
+        rest = "".join(f"; {outcome}: {', '.join(names)}" for outcome, names in unknown.items() if names)
         return proof.row(name, "passed", said=f"{len(their_own)} tests of its own and {len(nets)} of nets that use it passed{rest}")
     wrong = wrong or [row["name"] for row in using if row not in passed]
     proof.skip(name, f"not used, for these did not pass: {', '.join(wrong) or 'there are no tests'}")
@@ -291,7 +310,7 @@ def timed_peer(proof, name, nets, mode):
 def side_by_side(proof):
     """Tables of fcdd and PyTorch, of all that was timed and passed; times of fcdd are marked if its kernels or switches proved wrong, or if it is
     not known whether they are right."""
-    files, refuted, unproven, of_failed, wrong, unknown = [], [], [], [], refutes_all(proof), leaves_unproven(proof)
+    files, refuted, unproven, of_failed, wrong, unknown = [], [], [], [], refutes_all(proof), {}
     for row in filter(lambda row: "timings" in row, proof.known()):
         found = list(SCRATCH.glob(f"*/{file_of(row['name'])}.json"))
         if row["outcome"] == "passed":
@@ -299,15 +318,21 @@ def side_by_side(proof):
             is_ours = row["timings"] == "fcdd"
             if is_ours and wrong or row.get("switches") and not usable(proof, row["switches"]):
                 refuted += found
-            elif is_ours and unknown:
+            elif is_ours and (names := leaves_unproven(proof, row.get("switches", []))):
                 unproven += found
+                unknown[label("", row.get("switches", [])).strip()] = names
         else:
             of_failed.append(row["name"])
     if not files:
         return proof.skip("side by side", "nothing was timed")
-    why = f"all of fcdd's times are unproven, for without switches these gave no result: {', '.join(unknown)}" if unknown else ""
+    of_all = unknown.get("", [])
+    said = [f"all of fcdd's times are unproven, for without switches these gave no result: {', '.join(of_all)}"] if of_all else []
+    for switches, names in unknown.items():
+        if more := [name for name in names if name not in of_all]:
+            said.append(f"fcdd's times with {switches} are unproven, for these gave no result: {', '.join(more)}")
     if wrong:
-        why = f"all of fcdd's times are refuted, for these failed without switches: {', '.join(wrong)}"
+        said = [f"all of fcdd's times are refuted, for these failed without switches: {', '.join(wrong)}"]
+    why = "; ".join(said)
     words = [sys.executable, HERE / "peer/compare.py", proof.log / "side-by-side", "--files", *files]
     words += ["--refuted", *refuted, "--unproven", *unproven]
     check = lambda output: "; ".join(filter(None, [checks.side_by_side(output), why]))
@@ -330,7 +355,7 @@ RACES = ["conv::tiny_shapes", "steps::norm_act_pool_and_backward"]
 
 
 def sanitizer(proof):
-    """compute-sanitizer: memcheck of the tests that failed, else of a small test of each kind; racecheck of two. None that hung."""
+    """compute-sanitizer: memcheck of the tests that failed, else of a small test of each kind; racecheck of two. None that did not end before."""
     if not proof.scope.sanitizer("memcheck", [])[0]:
         return proof.skip("sanitizer", "compute-sanitizer is not on this machine")
     names = listed(proof)
@@ -338,10 +363,10 @@ def sanitizer(proof):
     usual = [next((name for name in names if name.startswith(start)), None) for start in SANITIZED]
     to_check = [("memcheck", command) for command in proof.failed or [small(name) for name in usual if name]]
     to_check += [("racecheck", small(name)) for name in RACES if name in names]
-    hung_before = [row["name"] for row in proof.rows if hung(row)]
+    endless = [row["name"] for row in proof.rows if row["outcome"].startswith(("out of time", "cut off"))]
     for kind, command in to_check:
-        if label(command.name, command.switches) in hung_before:
-            proof.skip(f"{kind} {command.name}", "without the sanitizer it ran out of time")
+        if label(command.name, command.switches) in endless:
+            proof.skip(f"{kind} {command.name}", "without the sanitizer it did not end")
             continue
         words, facts = proof.scope.sanitizer(kind, command.words), {**command.facts, "sanitizer": kind}
         how = dict(check=proof.scope.sanitized, gave_up=checks.sanitizer_gave_up, debugger=False, facts=facts)

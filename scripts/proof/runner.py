@@ -54,6 +54,7 @@ class Command:
     ending: str = ".txt"  # of the file of its standard output
     log: Path = None  # a file that it writes messages to
     debugger: bool = False  # if it hangs, a debugger tells where
+    hangs_after: float = None  # seconds after which it surely hangs, if less than its limit
     gave_up: Callable = None  # takes its output; returns why it could do nothing, whatever its exit code
     facts: dict = field(default_factory=dict)  # further fields of its row
 
@@ -190,7 +191,7 @@ class Proof:
             seconds = command.seconds * self.pace
             limit = min(seconds, self.remaining(command.debugger) * command.share)
             outcome = self.outcome(command.words, limit, environment, paths, self.log / f"{file}.hang.txt" if command.debugger else None)
-            if limit < seconds:  # it was given less time than it may need: nobody knows whether it hung
+            if limit < (command.hangs_after or command.seconds) * self.pace:  # less than it may need: nobody knows whether it hung
                 outcome = outcome.replace("out of time", "cut off")
         except OSError as error:  # it could not be started
             return self.row(name, "failed", said=str(error), **facts)

@@ -180,7 +180,9 @@ class Switches(Stub):
             [broken] = [name for name, outcome in found.items() if outcome not in ("passed", "skipped")]
             self.assertEqual(self.rows[broken]["switches"], ["pdl", "wgmma"])
             self.assertEqual(found[broken.removesuffix(" +pdl +wgmma")], "passed")
-            self.assertEqual(found["table" if command == "cifar10_table" else "table +wgmma"], "passed")
+            # What ncu cannot do tells nothing of the switches.
+            with_switches = {"cifar10_table": "", "ncu": " +pdl +wgmma"}.get(command, " +wgmma")
+            self.assertEqual(found[f"table{with_switches}"], "passed")
 
     def test_one_that_is_slow_ends_no_switch(self):
         from proof import parts
@@ -286,6 +288,15 @@ class Environment(Stub):
             _, debugger = asked()
             os.kill(debugger, signal.SIGKILL)
             pids.unlink()
+
+    def test_one_that_hangs_where_time_is_left_for_a_debugger_hangs(self):
+        self.install("cuda-gdb", "exit 0")
+        hanging = ["primitives::tma_rows", "network::in_f32 +pdl"]
+        self.plant(f'case "$what" in *primitives::tma_rows*|*network::in_f32_+pdl) {HANG};; esac')
+        found = self.prove("first")
+        self.assertEqual([found[name] for name in hanging], ["out of time"] * 2)
+        self.assertEqual([found[f"switch {name}"] for name in ("pdl", "wgmma")], ["skipped"] * 2)
+        self.assertEqual(found["memcheck primitives::tma_rows"], "skipped")
 
     def test_no_memory_image_of_a_crash_is_written(self):
         self.plant('case "$what" in *network::in_f32) ulimit -c > "$here/cores"; kill -SEGV $$;; esac')
@@ -516,6 +527,26 @@ class SideBySide(Stub):
         self.plant("")
         self.assertEqual(self.prove("second")["results of first"], "failed")
         self.assert_unproven("second", "all tests, verify")
+
+    def test_without_results_with_a_switch_times_with_it_are(self):
+        from proof import parts
+
+        row = lambda name, outcome, switches=(): {"name": " +".join([name, *switches]), "outcome": outcome, "switches": list(switches)}
+        test = lambda *arguments: {**row(*arguments), "test": arguments[0]}
+        rows = [test("conv::tiny_shapes", "passed"), row("verify", "passed"), row("verify", "not run", ["wgmma"])]
+        rows += [test("network::in_f32", "cut off", ["pdl"]), test("network::in_f32", "cut off", ["wgmma"])]  # the last one does not use it
+        proof = parts.SimpleNamespace(known=lambda: rows, scope=parts.ON_A_GPU)
+        found = {name: parts.leaves_unproven(proof, name.split()) for name in ("", "pdl", "wgmma", "pdl wgmma")}
+        of_pdl, of_wgmma = ["network::in_f32 +pdl"], ["verify +wgmma"]
+        self.assertEqual(found, {"": [], "pdl": of_pdl, "wgmma": of_wgmma, "pdl wgmma": [*of_wgmma, *of_pdl]})
+        (self.folder / "proof/parts.py").write_text((self.folder / "proof/parts.py").read_text().replace("hangs_after=15", "hangs_after=99"))
+        self.plant(f'case "$what" in *network::in_f32_+pdl) {HANG};; esac')
+        self.install("cuda-gdb", "exit 0")
+        self.prove("first")
+        said = self.rows["side by side"]["said"]
+        self.assertIn("fcdd's times with +pdl are unproven, for these gave no result: network::in_f32 +pdl", said)
+        marked = {line for line in self.lines("first") if "unproven" in line and "| fcdd cuda" in line}
+        self.assertTrue(marked and all("pdl" in line for line in marked), marked)
 
     def test_every_table_marks_it(self):
         of, step = {"net": "A", "task": "train", "batch": 8, "side": 28}, {"kind": "conv", "seconds": 1}
