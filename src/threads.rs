@@ -1,16 +1,17 @@
 //! Threads of rayon apart from the caller's. A caller may be a task of rayon itself: while a task waits for others of its pool, its thread
-//! begins any other task there, which may wait for what the first one holds; and where all threads of a pool wait for another thread, no
-//! task of theirs can run.
+//! begins any other task there, which may wait for what the first one holds or take hours; and where all threads of a pool wait for another
+//! thread, no task of theirs can run. So the pools that are shared, those here, do work alone that waits for nobody; a training, which waits
+//! for what is read ahead and for its caller's observer, has a pool of its own.
 
 use std::sync::LazyLock;
 use std::thread;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// What detectors compute in, and trainings of callers that are tasks of rayon.
+/// What detectors compute in.
 static COMPUTING: LazyLock<Option<ThreadPool>> = LazyLock::new(pool);
 
-/// What is read ahead for those: its threads wait for nobody.
+/// What images are read in ahead of their use.
 static READING: LazyLock<Option<ThreadPool>> = LazyLock::new(pool);
 
 /// As many threads as the program computes in; None where the system refuses them.
@@ -25,20 +26,28 @@ pub(crate) fn is_task() -> bool {
     rayon::current_thread_index().is_some()
 }
 
-/// Does work in threads apart from the caller's, who waits without beginning anything else; here where the system has refused them.
+/// Does work that waits for nobody in threads apart from the caller's; here where the system has refused them.
 pub(crate) fn computing<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let Some(threads) = &*COMPUTING else { return work() };
+    apart(COMPUTING.as_ref(), work)
+}
+
+/// Reads ahead, which waits for nobody, in threads apart from the caller's; here where the system has refused them.
+pub(crate) fn reading<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    apart(READING.as_ref(), work)
+}
+
+/// Does work that may wait: where the caller is a task, in threads for this work alone.
+pub(crate) fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let threads = if is_task() { pool() } else { None };
+    apart(threads.as_ref(), work)
+}
+
+/// Does work in a pool, while the caller's thread begins nothing else; here without one.
+fn apart<T: Send>(threads: Option<&ThreadPool>, work: impl FnOnce() -> T + Send) -> T {
+    let Some(threads) = threads else { return work() };
     if !is_task() {
         return threads.install(work);
     }
     let done = thread::scope(|scope| scope.spawn(|| threads.install(work)).join());
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-/// Reads ahead; `apart` where the work that needs it is a task of rayon.
-pub(crate) fn reading<T: Send>(apart: bool, work: impl FnOnce() -> T + Send) -> T {
-    match &*READING {
-        Some(threads) if apart => threads.install(work),
-        _ => work(),
-    }
 }

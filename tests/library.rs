@@ -250,6 +250,60 @@ fn a_schedule_by_no_number_is_refused() {
     assert!(message.contains("NaN is no factor"), "{message}");
 }
 
+/// On one core, in tasks of one pool: a training whose observer detects, and detections of files and of images in memory meanwhile. In a
+/// process of its own, since the number of threads is read once.
+#[test]
+fn on_one_core_trainings_and_detections_wait_for_nobody() {
+    if std::env::var_os("FCDD_ONE_CORE").is_some() {
+        return train_and_detect_at_once();
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "on_one_core_trainings_and_detections_wait_for_nobody"])
+        .envs([("FCDD_ONE_CORE", "1"), ("RAYON_NUM_THREADS", "1")])
+        .spawn()
+        .unwrap();
+    let started = std::time::Instant::now();
+    while started.elapsed().as_secs() < 240 {
+        if let Some(status) = child.try_wait().unwrap() {
+            return assert!(status.success());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    child.kill().unwrap();
+    panic!("nothing after four minutes");
+}
+
+fn train_and_detect_at_once() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let (detector, trainings) = (detector(), AtomicUsize::new(0));
+    let image = image::open(&images()[0]).unwrap();
+    let expected = detector.detect(&image).unwrap();
+    let train = |seed| {
+        let mut settings = settings();
+        settings.seed = seed;
+        let observer = |event: Event| {
+            if let Event::Progress { done: 1, .. } | Event::Note(_) | Event::Finished { .. } = event {
+                same(&expected, &detector.detect(&image).unwrap());
+            }
+        };
+        assert_eq!(Trainer::new(settings).on_event(&observer).train(&Device::Cpu).unwrap().history.len(), 3);
+        trainings.fetch_add(1, Ordering::SeqCst);
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    pool.scope(|scope| {
+        (0..2).for_each(|seed| scope.spawn(move |_| train(seed)));
+        scope.spawn(|_| {
+            while trainings.load(Ordering::SeqCst) < 2 {
+                assert_eq!(detector.detect_iter(images()).map(|detection| detection.unwrap()).count(), 8);
+                // Not when the trainings are over.
+                let started = std::time::Instant::now();
+                same(&expected, &detector.detect(&image).unwrap());
+                assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+            }
+        });
+    });
+}
+
 /// A training waits for what is read ahead in another thread: where all threads of a pool wait so, none is left to read.
 #[test]
 fn tasks_of_rayon_may_train() {

@@ -20,20 +20,20 @@ pub fn prefetched<T: Send, F: FnOnce() -> T + Send, R>(
 ) -> R {
     let (items, queue) = Items::new(limit);
     thread::scope(|scope| {
+        // Where the caller is no task, the threads that it computes in read too.
         let apart = threads::is_task();
         scope.spawn(move || queue.fill(jobs, apart));
         consume(items)
     })
 }
 
-/// The same as an iterator, for jobs that borrow nothing.
+/// The same as an iterator, for jobs that borrow nothing; they are done in the threads for reading.
 pub fn prefetching<T: Send + 'static, F: FnOnce() -> T + Send>(
     limit: usize,
     jobs: impl Iterator<Item = Job<F>> + Send + 'static,
 ) -> Items<T> {
     let (mut items, queue) = Items::new(limit);
-    let apart = threads::is_task();
-    items.maker = Some(thread::spawn(move || queue.fill(jobs, apart)));
+    items.maker = Some(thread::spawn(move || queue.fill(jobs, true)));
     items
 }
 
@@ -95,7 +95,7 @@ impl<T: Send> Making<T> {
             if unwanted {
                 return;
             }
-            let item = threads::reading(apart, make);
+            let item = if apart { threads::reading(make) } else { make() };
             queue.change(|_| false, |state| state.ready.push_back((bytes, item)));
         }
     }

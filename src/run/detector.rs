@@ -322,7 +322,7 @@ impl Detector {
                 group.push(next);
             }
             let prepare = move |opened: Result<Opened>| opened?.prepare(&form, keep);
-            Some(Job { bytes, make: move || threads::computing(|| group.into_par_iter().map(prepare).collect()) })
+            Some(Job { bytes, make: move || group.into_par_iter().map(prepare).collect() })
         });
         let prepared = prefetching(limit.min(4 * GROUP), jobs);
         Groups { detector: shared, keep, threshold, prepared, failed: false }

@@ -59,7 +59,7 @@ impl<'a> Trainer<'a> {
     /// Settings that cannot work, data that cannot be read, a folder that holds a run already, a device without memory, a loss that is
     /// no number any more.
     pub fn train(self, device: &Device) -> Result<Trained> {
-        if threads::is_task() { threads::computing(|| self.train_here(device)) } else { self.train_here(device) }
+        threads::alone(|| self.train_here(device))
     }
 
     fn train_here(self, device: &Device) -> Result<Trained> {
