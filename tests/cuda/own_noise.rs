@@ -32,7 +32,8 @@ impl Noise for Grey {
     }
 }
 
-impl GpuNoise for Grey {
+// SAFETY: the launches name its own buffers and the batch.
+unsafe impl GpuNoise for Grey {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
         let len = batch.image_len();
         // A solid colour of one channel: every value takes the first number's.

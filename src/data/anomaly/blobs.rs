@@ -224,7 +224,8 @@ impl GpuSquares {
     }
 }
 
-impl GpuNoise for GpuSquares {
+// SAFETY: the launches name its own buffers and the batch.
+unsafe impl GpuNoise for GpuSquares {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
         let parameters = SquaresParameters {
             draw: batch.draw,

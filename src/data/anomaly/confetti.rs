@@ -117,7 +117,8 @@ impl Noise for ConfettiNoise {
     }
 }
 
-impl GpuNoise for GpuConfetti {
+// SAFETY: the launches name its own buffers and the batch.
+unsafe impl GpuNoise for GpuConfetti {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
         self.squares.enqueue(batch)?;
         self.blur.enqueue(batch)

@@ -131,7 +131,8 @@ impl Noise for FineConfettiNoise {
     }
 }
 
-impl GpuNoise for GpuFineConfetti {
+// SAFETY: the launches name its own buffers and the batch.
+unsafe impl GpuNoise for GpuFineConfetti {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
         let parameters = StripsParameters {
             draw: batch.draw,

@@ -36,7 +36,8 @@ impl Noise for Gaussian {
     }
 }
 
-impl GpuNoise for Gaussian {
+// SAFETY: the launches name its own buffers and the batch.
+unsafe impl GpuNoise for Gaussian {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
         // SAFETY: it is one of those kernels.
         unsafe { batch.fill(kernels::noise::noise_gaussian) }

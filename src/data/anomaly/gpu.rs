@@ -11,7 +11,10 @@ const THREADS: usize = 256;
 const PER_THREAD: usize = 4;
 
 /// A mode's tables in device memory.
-pub trait GpuNoise: Send + Sync {
+///
+/// # Safety
+/// The launches name memory of the batch and memory that stays where it is until this is dropped: graphs repeat them.
+pub unsafe trait GpuNoise: Send + Sync {
     /// Makes the noise of those images of a batch that become anomalies. It only launches kernels, so that a captured graph can hold it.
     ///
     /// # Errors
@@ -19,7 +22,8 @@ pub trait GpuNoise: Send + Sync {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()>;
 }
 
-/// A batch to be filled with noise.
+/// A batch to be filled with noise. Its pointers have room for what is said of each.
+#[non_exhaustive] // so that only the crate makes one
 pub struct GpuBatch<'a> {
     /// The device.
     pub cuda: &'a Cuda,

@@ -35,7 +35,8 @@ impl Noise for OutlierNoise {
     }
 }
 
-impl GpuNoise for OutlierNoise {
+// SAFETY: the launches name its own buffers and the batch.
+unsafe impl GpuNoise for OutlierNoise {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
         let len = batch.image_len();
         let parameters = OutlierNoiseParameters {

@@ -37,7 +37,8 @@ impl Noise for Solid {
     }
 }
 
-impl GpuNoise for Solid {
+// SAFETY: the launches name its own buffers and the batch.
+unsafe impl GpuNoise for Solid {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
         // SAFETY: it is one of those kernels.
         unsafe { batch.fill(kernels::noise::noise_solid) }

@@ -36,7 +36,8 @@ impl Noise for Uniform {
     }
 }
 
-impl GpuNoise for Uniform {
+// SAFETY: the launches name its own buffers and the batch.
+unsafe impl GpuNoise for Uniform {
     fn enqueue(&self, batch: &GpuBatch<'_>) -> Result<()> {
         // SAFETY: it is one of those kernels.
         unsafe { batch.fill(kernels::noise::noise_uniform) }
