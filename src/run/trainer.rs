@@ -33,7 +33,7 @@ pub struct Trainer<'a> {
 /// Where a training begins.
 enum Begin {
     /// With its first epoch.
-    New(Settings),
+    New(Box<Settings>),
     /// Where the run in a folder was stopped.
     Resumed(PathBuf),
 }
@@ -41,7 +41,7 @@ enum Begin {
 impl<'a> Trainer<'a> {
     /// A training with these settings. Unless asked for, it reports no progress and writes no files.
     pub fn new(settings: Settings) -> Trainer<'a> {
-        Trainer { begin: Begin::New(settings), folder: None, observer: None, stop: None }
+        Trainer { begin: Begin::New(Box::new(settings)), folder: None, observer: None, stop: None }
     }
 
     /// Continues a run that was stopped or killed, in its folder, with its own settings and on the images that it began with: on the same
