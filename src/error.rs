@@ -81,7 +81,7 @@ pub enum CudaError {
     /// The launch error of one step of a plan.
     #[error("step {step}: {source}")]
     Step { step: String, source: Box<CudaError> },
-    /// Any other call of the driver that failed; one that a kernel has failed before, too.
+    /// Another call of the driver failed, or a kernel that was launched before it.
     #[error(
         "the GPU failed to {action}: {reason}; if other programs run well on it, run this one under compute-sanitizer and report its output"
     )]

@@ -129,13 +129,16 @@ impl<'a> ImageView<'a> {
         let at_a_time = (STRIP / row.max(1)).max(1);
         for first in (0..self.height).step_by(at_a_time) {
             let end = self.height.min(first + at_a_time);
+            if let Samples::U8(samples) = &self.samples
+                && self.stride == row
+            {
+                take(&samples[first * row..end * row]);
+                continue;
+            }
             let rows = (first..end).map(|i| i * self.stride..i * self.stride + row);
             strip.clear();
+            strip.reserve_exact(rows.len() * row);
             match &self.samples {
-                Samples::U8(samples) if self.stride == row => {
-                    take(&samples[first * row..end * row]);
-                    continue;
-                }
                 Samples::U8(samples) => rows.for_each(|row| strip.extend_from_slice(&samples[row])),
                 Samples::U16(samples) => {
                     rows.for_each(|row| strip.extend(samples[row].iter().map(|&v| upper_byte(v))));

@@ -136,7 +136,7 @@ impl Model {
     /// Loads a model file, or the `model.safetensors` of a run's folder.
     ///
     /// # Errors
-    /// A file that cannot be read, that is no whole model, or of a newer format than this version reads.
+    /// A file that cannot be read, that is no whole model, or of another format than this version reads.
     pub fn load(path: impl AsRef<Path>) -> Result<Model> {
         let named = path.as_ref();
         let path = model_file(named);
