@@ -5,7 +5,7 @@ use fcdd::{Detector, Device, Verdict};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let model = arguments.next().ok_or("name a model file or the folder of a run, then images")?;
-    let detector = Detector::load(model, Device::auto()?)?;
+    let detector = Detector::load(model, Device::auto())?;
 
     // Files are read, resized and scored several at a time. An image in memory is scored by `detector.detect(&image)?`.
     let images: Vec<String> = arguments.collect();

@@ -15,10 +15,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let mut settings = Settings::folder(folder);
     settings.epochs = 10;
-    let trained = Trainer::new(settings).on_event(&show).train(&Device::auto()?)?;
+    let trained = Trainer::new(settings).on_event(&show).train(&Device::auto())?;
     for epoch in &trained.history {
         println!("epoch {}: loss {:.4}", epoch.epoch, epoch.loss);
     }
-    trained.model.save(model.as_ref())?;
+    trained.model.save(model)?;
     Ok(())
 }

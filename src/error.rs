@@ -14,8 +14,10 @@ pub enum Error {
     /// A file was read but does not hold what it should.
     #[error("{}: {problem}; {remedy}", path.printable())]
     File { path: PathBuf, problem: String, remedy: String },
-    /// A setting or a combination of settings that cannot work. Names in backticks are fields of [`Settings`](crate::Settings), or flags of
-    /// the program.
+    /// A setting or a combination of settings that cannot work. Names in backticks, here and in other errors, are fields of
+    /// [`Settings`](crate::Settings) or flags of the program, which the library has as [`Trainer::resume`](crate::Trainer::resume) (`resume`),
+    /// the folder of [`Trainer::in_folder`](crate::Trainer::in_folder) (`out`), [`limit_image_memory`](crate::limit_image_memory)
+    /// (`memory`) and [`Device`](crate::Device) (`device`).
     #[error("{problem}; {remedy}")]
     Setting { problem: String, remedy: String },
     /// The GPU, its driver, or a kernel.
@@ -36,31 +38,39 @@ pub enum Error {
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum CudaError {
+    /// The crate was built without kernels: without nvcc, or without the feature `cuda`.
     #[error("this build has no CUDA kernels; install nvcc (scripts/get-nvcc) and build again, or choose `device` cpu")]
     NoKernels,
+    /// There is no driver to load.
     #[error("no CUDA driver was found (libcuda.so); install NVIDIA's driver, or choose `device` cpu")]
     NoDriver,
+    /// The driver is older than the kernels.
     #[error(
         "the NVIDIA driver supports CUDA {found}, but this build's kernels need {needed}; update the driver, or choose `device` cpu"
     )]
     DriverTooOld { found: String, needed: String },
+    /// There is a driver, but no GPU, or none that this process may see.
     #[error("the CUDA driver sees no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES, or choose `device` cpu")]
     NoDevice,
+    /// There are GPUs, but none of this number.
     #[error(
         "there is no GPU {number}; the driver sees {count}, numbered from 0: check nvidia-smi and CUDA_VISIBLE_DEVICES"
     )]
     NoSuchDevice { number: usize, count: i32 },
+    /// The kernels were compiled for other GPUs.
     #[error(
         "the kernels of this build ({architectures}) do not run on {name}, compute capability {}.{}; build again with \
          FCDD_CUDA_ARCHS={}{} (75 or higher), or choose `device` cpu", compute_capability.0,
         compute_capability.1, compute_capability.0, compute_capability.1
     )]
     UnsupportedDevice { name: String, compute_capability: (i32, i32), architectures: String },
+    /// The GPU is too old for `precision` bf16.
     #[error("bf16 needs tensor cores of compute capability 8.0 or newer, which this GPU lacks; choose `precision` f32")]
     NoBf16,
-    /// `batch` is the largest that would fit, where that is known.
+    /// More memory than the GPU has free, in bytes. `batch` is the largest that would fit, where that is known.
     #[error("out of GPU memory: {} were asked for, {} are free; {}", size(*asked), size(*free), smaller(*batch))]
     OutOfMemory { asked: usize, free: usize, batch: Option<usize> },
+    /// The driver did not take a kernel's launch.
     #[error(
         "kernel {kernel} (kernels/{file}.cu; {shape}) could not be launched: {reason}; please report this as a bug"
     )]
@@ -71,6 +81,7 @@ pub enum CudaError {
     /// The launch error of one step of a plan.
     #[error("step {step}: {source}")]
     Step { step: String, source: Box<CudaError> },
+    /// Another call of the driver failed, or a kernel that was launched before it.
     #[error(
         "the GPU failed to {action}: {reason}; if other programs run well on it, run this one under compute-sanitizer and report its output"
     )]

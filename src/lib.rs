@@ -6,7 +6,7 @@
 //! ```no_run
 //! use fcdd::{Detector, Device, Verdict};
 //!
-//! let detector = Detector::load("run/model.safetensors", Device::auto()?)?;
+//! let detector = Detector::load("run/model.safetensors", Device::auto())?;
 //! let detection = detector.detect(&image::open("part.png")?)?;
 //! println!("{} {:?}", detection.score, detection.verdict);
 //! if detection.verdict == Verdict::Anomalous {
@@ -24,8 +24,8 @@
 //!
 //! let mut settings = Settings::folder("good_parts"); // or `Settings::preset`; then change its fields
 //! settings.seed = 1;
-//! let trained = Trainer::new(settings).train(&Device::auto()?)?;
-//! trained.model.save("model.safetensors".as_ref())?;
+//! let trained = Trainer::new(settings).train(&Device::auto())?;
+//! trained.model.save("model.safetensors")?;
 //! # Ok::<(), fcdd::Error>(())
 //! ```
 //!
@@ -91,7 +91,7 @@ pub use data::image_view::ImageView;
 pub use device::Device;
 pub use error::{CudaError, Error, Result};
 pub use memory::limit_image_memory;
-pub use run::context::{Event, Observer};
+pub use run::context::Event;
 pub use run::detector::{Detection, Detector, Input, Verdict};
 pub use run::heatmap::Heatmap;
 pub use run::model::Model;

@@ -27,9 +27,12 @@ pub(crate) fn is_asking() -> bool {
 /// Bytes that images may take at a time; 0 until it is known.
 static FOR_IMAGES: AtomicUsize = AtomicUsize::new(0);
 
-/// Limits the memory, in bytes, that image files take at a time while they are decoded and kept to be drawn; a file that takes more is
-/// refused. PNG and TIFF are decoded row by row and take little, other formats all of their pixels. Unless it is called, the limit is
-/// half of the memory that is free at first use.
+/// Limits the memory, in bytes, that one call takes for image files at a time while they are decoded and kept to be drawn; a file that takes
+/// more is refused. PNG and TIFF are decoded row by row and take little, other formats all of their pixels.
+///
+/// It is no limit of the process: each [`detect_iter`](crate::Detector::detect_iter) reads ahead within half of it, at most 256 MiB, by itself,
+/// whatever others take; images that a caller holds and what nets take are not counted. Unless it is called, it is half of the memory that
+/// is free at first use.
 pub fn limit_image_memory(bytes: usize) {
     FOR_IMAGES.store(bytes.max(1), Ordering::Relaxed);
 }

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use fcdd::settings::{DatasetKind, Named};
-use fcdd::{Detection, Detector, Device, Event, ImageView, Settings, Stop, Trainer, Verdict};
+use fcdd::settings::{DatasetKind, Named, NoiseMode};
+use fcdd::{
+    Detection, Detector, Device, Event, Heatmap, ImageView, Input, Model, Settings, Stop, Trained, Trainer, Verdict,
+};
 use image::DynamicImage;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/run-0.1");
@@ -33,9 +35,14 @@ fn what_is_public_may_cross_threads() {
     fn crosses<T: Send + Sync + 'static>() {}
     crosses::<Detector>();
     crosses::<Detection>();
+    crosses::<Device>();
+    crosses::<Heatmap>();
+    crosses::<Input>();
+    crosses::<Model>();
     crosses::<Settings>();
     crosses::<Stop>();
     crosses::<fcdd::Error>();
+    crosses::<Trained>();
     crosses::<Trainer<'static>>();
 }
 
@@ -238,8 +245,49 @@ fn training_in_a_folder_leaves_a_run_and_can_be_stopped() {
     let trained = trainer.on_event(&stop_after_an_epoch).stop_by(&stop).train(&Device::Cpu).unwrap();
     assert!(trained.interrupted && (1..50).contains(&trained.history.len()), "{}", trained.history.len());
     assert!(run.join("model.safetensors").is_file() && run.join("report.html").is_file());
-    let again = Trainer::new(settings).in_folder(&run).train(&Device::Cpu).err().unwrap().to_string();
+    let again = Trainer::new(settings).in_folder(&run).train(&Device::Cpu).unwrap_err().to_string();
     assert!(again.contains("already holds a run"), "{again}");
+}
+
+/// Stopped in the middle of an epoch and resumed, twice, a training ends in the bits of one that was not.
+#[test]
+fn a_stopped_training_is_resumed_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, run) = (folder.path().join("whole"), folder.path().join("run"));
+    let whole = Trainer::new(settings()).in_folder(whole).train(&Device::Cpu).unwrap();
+    let stopped_after = |trainer: Trainer, images: u64| {
+        let stop = Stop::new();
+        let observe = |event: Event| match event {
+            Event::Progress { task: "training", done, .. } if done >= images => stop.request(),
+            _ => {}
+        };
+        trainer.on_event(&observe).stop_by(&stop).train(&Device::Cpu).unwrap()
+    };
+    // An epoch is 12 images in 3 steps.
+    let stopped = stopped_after(Trainer::new(settings()).in_folder(&run), 4);
+    assert!(stopped.interrupted && stopped.history.is_empty(), "{stopped:?}");
+    let stopped = stopped_after(Trainer::resume(&run), 12);
+    assert!(stopped.interrupted && stopped.history.len() == 1, "{stopped:?}");
+    assert!(stopped.model != whole.model);
+    let resumed = Trainer::resume(&run).train(&Device::Cpu).unwrap();
+    assert!(!resumed.interrupted && resumed.model == whole.model, "{resumed:?}");
+    let losses = |trained: &Trained| trained.history.iter().map(|epoch| epoch.loss.to_bits()).collect::<Vec<_>>();
+    assert_eq!(losses(&resumed), losses(&whole));
+
+    let error = |trainer: Trainer| trainer.train(&Device::Cpu).unwrap_err().to_string();
+    let message = error(Trainer::resume(folder.path()));
+    assert!(message.contains("is not the folder of a run"), "{message}");
+    let message = error(Trainer::resume(&run).in_folder(folder.path()));
+    assert!(message.contains("stays in its folder"), "{message}");
+}
+
+/// A model trained with it could not be loaded again.
+#[test]
+fn a_noise_mode_that_no_word_names_is_refused() {
+    let mut settings = settings();
+    settings.noise = NoiseMode::Own(NoiseMode::Confetti.mode());
+    let message = Trainer::new(settings).train(&Device::Cpu).unwrap_err().to_string();
+    assert!(message.contains("`noise` confetti is no mode of the library's"), "{message}");
 }
 
 #[test]

@@ -125,7 +125,7 @@ pub(super) fn stop_flag() -> Result<Arc<Stop>> {
     let requested = stop.clone();
     let ignored = signals::ignored();
     ctrlc::set_handler(move || {
-        if !requested.request() {
+        if !requested.request_of_listeners() {
             end("stopped; files that were finished are kept");
         }
         log("stopping after this step; press Ctrl-C again to stop at once");

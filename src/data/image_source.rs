@@ -29,7 +29,9 @@ pub enum Hold {
     /// Those that take at most half of the memory that is free.
     #[default]
     Auto,
+    /// All, whatever they take.
     Always,
+    /// None.
     Never,
     /// Those that take at most so many MiB.
     Mebibytes(usize),

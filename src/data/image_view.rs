@@ -4,14 +4,17 @@ use std::borrow::Cow;
 
 use image::DynamicImage;
 
-use crate::data::images::{Images, upper_byte};
+use crate::data::images::upper_byte;
 use crate::error::{Error, Result};
 
-/// Rows that are copied at a time.
-const STRIP: usize = 64;
+/// Bytes of rows that are handed out at a time: enough for all cores to resize, little beside a large image.
+const STRIP: usize = 4 << 20;
 
 /// An image in memory that is not copied: grey or RGB, 8 or 16 bits a sample, rows from the top, channels innermost. Its samples are a
-/// slice, or a `Vec`, which it then owns.
+/// slice, or a `Vec`, which it then owns. (Of a [`DynamicImage`] with transparency or floating-point samples it owns a converted copy.)
+///
+/// **The height comes before the width** throughout, as in NumPy; the crate `image` has them the other way round. An image with both swapped
+/// has as many samples and is not refused.
 #[derive(Clone, Debug)]
 pub struct ImageView<'a> {
     height: usize,
@@ -30,7 +33,7 @@ enum Samples<'a> {
 }
 
 impl<'a> ImageView<'a> {
-    /// Grey values of 8 bits, `height * width` of them.
+    /// Grey values of 8 bits, `height * width` of them: `height` rows of `width` columns, **height first**.
     ///
     /// # Errors
     /// Where there is no pixel, or `samples` are fewer.
@@ -38,18 +41,27 @@ impl<'a> ImageView<'a> {
         ImageView { height, width, channels: 1, stride: width, samples: Samples::U8(samples.into()) }.checked()
     }
 
-    /// Red, green and blue of 8 bits, `height * width * 3` values. Errors as of [`ImageView::grey8`].
+    /// Red, green and blue of 8 bits, `height * width * 3` values: **height first**, as of [`ImageView::grey8`].
+    ///
+    /// # Errors
+    /// Where there is no pixel, or `samples` are fewer.
     pub fn rgb8(samples: impl Into<Cow<'a, [u8]>>, height: usize, width: usize) -> Result<ImageView<'a>> {
         let stride = width.saturating_mul(3);
         ImageView { height, width, channels: 3, stride, samples: Samples::U8(samples.into()) }.checked()
     }
 
-    /// Grey values of 16 bits, rounded to 8 as the crate `image` does. Errors as of [`ImageView::grey8`].
+    /// Grey values of 16 bits, rounded to 8 as the crate `image` does: **height first**, as of [`ImageView::grey8`].
+    ///
+    /// # Errors
+    /// Where there is no pixel, or `samples` are fewer.
     pub fn grey16(samples: impl Into<Cow<'a, [u16]>>, height: usize, width: usize) -> Result<ImageView<'a>> {
         ImageView { height, width, channels: 1, stride: width, samples: Samples::U16(samples.into()) }.checked()
     }
 
-    /// Red, green and blue of 16 bits, rounded to 8 as the crate `image` does. Errors as of [`ImageView::grey8`].
+    /// Red, green and blue of 16 bits, rounded to 8 as the crate `image` does: **height first**, as of [`ImageView::grey8`].
+    ///
+    /// # Errors
+    /// Where there is no pixel, or `samples` are fewer.
     pub fn rgb16(samples: impl Into<Cow<'a, [u16]>>, height: usize, width: usize) -> Result<ImageView<'a>> {
         let stride = width.saturating_mul(3);
         ImageView { height, width, channels: 3, stride, samples: Samples::U16(samples.into()) }.checked()
@@ -110,31 +122,48 @@ impl<'a> ImageView<'a> {
         self.channels
     }
 
-    /// Hands out its rows as 8 bits, from the top, some or all at a time: copied only where they are not together or have 16 bits.
+    /// Hands out its rows as 8 bits, from the top, some at a time: copied only where they are not together or have 16 bits.
     pub(crate) fn rows(&self, mut take: impl FnMut(&[u8])) {
         let row = self.width * self.channels;
         let mut strip = Vec::new();
-        for first in (0..self.height).step_by(STRIP) {
-            let rows = (first..self.height.min(first + STRIP)).map(|i| i * self.stride..i * self.stride + row);
+        let at_a_time = (STRIP / row.max(1)).max(1);
+        for first in (0..self.height).step_by(at_a_time) {
+            let end = self.height.min(first + at_a_time);
+            if let Samples::U8(samples) = &self.samples
+                && self.stride == row
+            {
+                take(&samples[first * row..end * row]);
+                continue;
+            }
+            let rows = (first..end).map(|i| i * self.stride..i * self.stride + row);
             strip.clear();
+            strip.reserve_exact(rows.len() * row);
             match &self.samples {
-                Samples::U8(samples) if self.stride == row => return take(&samples[..self.height * row]),
-                Samples::U8(samples) => strip.extend(rows.flat_map(|row| &samples[row])),
-                Samples::U16(samples) => strip.extend(rows.flat_map(|row| &samples[row]).map(|&v| upper_byte(v))),
+                Samples::U8(samples) => rows.for_each(|row| strip.extend_from_slice(&samples[row])),
+                Samples::U16(samples) => {
+                    rows.for_each(|row| strip.extend(samples[row].iter().map(|&v| upper_byte(v))));
+                }
             }
             take(&strip);
         }
     }
 
-    /// Its pixels as 8 bits.
-    pub(crate) fn to_images(&self) -> Images {
-        let mut pixels = Vec::with_capacity(self.height * self.width * self.channels);
-        self.rows(|rows| pixels.extend_from_slice(rows));
-        Images { count: 1, height: self.height, width: self.width, channels: self.channels, pixels }
+    /// Bytes of the copy that the view of an image owns, where it is one.
+    pub(crate) fn copied_bytes(image: &DynamicImage) -> usize {
+        match image {
+            DynamicImage::ImageLuma8(_)
+            | DynamicImage::ImageRgb8(_)
+            | DynamicImage::ImageLuma16(_)
+            | DynamicImage::ImageRgb16(_) => 0,
+            other => {
+                let channels = if other.color().has_color() { 3 } else { 1 };
+                (other.height() as usize).saturating_mul(other.width() as usize).saturating_mul(channels)
+            }
+        }
     }
 }
 
-/// Transparency is dropped; other samples than those of 8 or 16 bits become 8.
+/// Grey and RGB of 8 and 16 bits are not copied. Of what else there is a copy is made: transparency is dropped, samples become 8 bits.
 impl<'a> From<&'a DynamicImage> for ImageView<'a> {
     fn from(image: &'a DynamicImage) -> ImageView<'a> {
         let (height, width) = (image.height() as usize, image.width() as usize);
@@ -154,23 +183,59 @@ impl<'a> From<&'a DynamicImage> for ImageView<'a> {
 mod tests {
     use super::*;
 
+    /// Its pixels as 8 bits.
+    fn pixels(view: &ImageView) -> Vec<u8> {
+        let mut pixels = Vec::new();
+        view.rows(|rows| pixels.extend_from_slice(rows));
+        pixels
+    }
+
     #[test]
     fn sixteen_bits_become_eight_as_in_the_crate_image() {
         let samples: Vec<u16> = (0..=u16::MAX).collect();
         let grey = DynamicImage::ImageLuma16(image::ImageBuffer::from_raw(256, 256, samples.clone()).unwrap());
-        assert_eq!(ImageView::from(&grey).to_images().pixels, grey.to_luma8().into_raw());
-        assert_eq!(ImageView::grey16(&samples, 256, 256).unwrap().to_images().pixels, grey.to_luma8().into_raw());
+        assert_eq!(pixels(&ImageView::from(&grey)), grey.to_luma8().into_raw());
+        assert_eq!(pixels(&ImageView::grey16(&samples, 256, 256).unwrap()), grey.to_luma8().into_raw());
         let rgb = DynamicImage::ImageRgb16(image::ImageBuffer::from_raw(128, 128, samples[..49152].to_vec()).unwrap());
-        assert_eq!(ImageView::from(&rgb).to_images().pixels, rgb.to_rgb8().into_raw());
+        assert_eq!(pixels(&ImageView::from(&rgb)), rgb.to_rgb8().into_raw());
     }
 
     #[test]
     fn rows_may_lie_apart() {
         let samples = [1, 2, 3, 0, 4, 5, 6];
-        let image = ImageView::grey8(&samples, 2, 3).unwrap().with_stride(4).unwrap().to_images();
-        assert_eq!((image.height, image.width, image.pixels), (2, 3, vec![1, 2, 3, 4, 5, 6]));
-        let image = ImageView::rgb8(&samples, 2, 1).unwrap().with_stride(4).unwrap().to_images();
-        assert_eq!(image.pixels, [1, 2, 3, 4, 5, 6]);
+        let image = ImageView::grey8(&samples, 2, 3).unwrap().with_stride(4).unwrap();
+        assert_eq!((image.height(), image.width(), pixels(&image)), (2, 3, vec![1, 2, 3, 4, 5, 6]));
+        let image = ImageView::rgb8(&samples, 2, 1).unwrap().with_stride(4).unwrap();
+        assert_eq!(pixels(&image), [1, 2, 3, 4, 5, 6]);
+    }
+
+    /// An image of many strips, the last of which is not full, and rows of more bytes than a strip.
+    #[test]
+    fn strips_are_put_together() {
+        for (height, width) in [(1701, 5000), (3, STRIP + 1)] {
+            let samples: Vec<u8> = (0..height * (width + 1)).map(|i| (i % 251) as u8).collect();
+            let expected: Vec<u8> = samples.chunks(width + 1).flat_map(|row| &row[..width]).copied().collect();
+            let apart = ImageView::grey8(samples, height, width).unwrap().with_stride(width + 1).unwrap();
+            for view in [apart, ImageView::grey8(expected.as_slice(), height, width).unwrap()] {
+                assert!(pixels(&view) == expected, "{height}×{width}");
+                let (mut strips, mut longest) = (0, 0);
+                view.rows(|rows| (strips, longest) = (strips + 1, longest.max(rows.len())));
+                assert!(strips == 3 && longest <= STRIP.max(width), "{strips} of up to {longest} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn copies_are_counted() {
+        use image::ColorType::*;
+        for (colour, copied) in
+            [(L8, 0), (L16, 0), (Rgb8, 0), (Rgb16, 0), (La8, 6), (La16, 6), (Rgba8, 18), (Rgb32F, 18)]
+        {
+            let image = DynamicImage::new(2, 3, colour);
+            assert_eq!(ImageView::copied_bytes(&image), copied, "{colour:?}");
+            let is_owned = matches!(ImageView::from(&image).samples, Samples::U8(Cow::Owned(_)));
+            assert_eq!(is_owned, copied > 0, "{colour:?}");
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// Rows, at least, that a thread takes at a time.
-const ROWS: usize = 64;
+/// Bytes, at least, that a task of a thread reads: some 50 µs of work.
+const TASK: usize = 64 << 10;
 
 /// Weights are multiples of 2⁻²², as in Pillow.
 const PRECISION: u32 = 22;
@@ -57,7 +57,8 @@ impl Bilinear {
         let (channels, stride) = (*channels, columns.spans.len() * *channels);
         let mut narrow = vec![0; image.len() / (columns.from * channels) * stride];
         let sources = image.par_chunks_exact(columns.from * channels);
-        sources.zip(narrow.par_chunks_exact_mut(stride)).with_min_len(ROWS).for_each(|(source, target)| {
+        let in_task = TASK.div_ceil(columns.from * channels);
+        sources.zip(narrow.par_chunks_exact_mut(stride)).with_min_len(in_task).for_each(|(source, target)| {
             for (pixel, (first, weights)) in target.chunks_exact_mut(channels).zip(&columns.spans) {
                 for (c, value) in pixel.iter_mut().enumerate() {
                     let taps = source[first * channels + c..].iter().step_by(channels);
@@ -71,7 +72,9 @@ impl Bilinear {
         let done = rows.spans.partition_point(|(first, weights)| first + weights.len() <= start);
         let open = &rows.spans[done.min(begun)..begun];
         let sums = &mut sums[done.min(begun) * stride..begun * stride];
-        sums.par_chunks_exact_mut(stride).zip(open).with_min_len(ROWS).for_each(|(sums, (first, weights))| {
+        let looked_at = open.first().map_or(1, |(_, weights)| weights.len().min(end - start));
+        let in_task = TASK.div_ceil(looked_at.max(1) * stride);
+        sums.par_chunks_exact_mut(stride).zip(open).with_min_len(in_task).for_each(|(sums, (first, weights))| {
             for y in start.max(*first)..end.min(first + weights.len()) {
                 let w = weights[y - first];
                 for (sum, &v) in sums.iter_mut().zip(&narrow[(y - start) * stride..][..stride]) {

@@ -15,6 +15,7 @@ pub(crate) mod host;
 pub(crate) mod matmul;
 pub(crate) mod simd;
 
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -49,19 +50,37 @@ impl FromStr for DeviceChoice {
 }
 
 /// Where a model computes: on the CPU or on one GPU.
+///
+/// [`Device::auto`] does not tell why it took no GPU; who wants to know it asks for the GPU:
+///
+/// ```
+/// use fcdd::Device;
+///
+/// let device = Device::gpu(0).unwrap_or_else(|why| {
+///     eprintln!("computing on the CPU: {why}");
+///     Device::Cpu
+/// });
+/// # assert!(["cpu", "cuda"].contains(&device.name()));
+/// ```
 #[derive(Clone)]
 pub enum Device {
+    /// All cores of the CPU.
     Cpu,
+    /// A GPU that [`Device::gpu`] or [`Device::auto`] has opened. Clones share what was opened.
     Cuda(Arc<Cuda>),
 }
 
 impl Device {
-    /// The first GPU where one can be used, else the CPU.
-    pub fn auto() -> Result<Device> {
-        Ok(choose(DeviceChoice::Auto)?.0)
+    /// The first GPU where one can be used, else the CPU. Why it is the CPU, [`Device::gpu`] of 0 tells.
+    pub fn auto() -> Device {
+        Device::gpu(0).unwrap_or(Device::Cpu)
     }
 
     /// The GPU of this number, from 0.
+    ///
+    /// # Errors
+    /// Where that GPU cannot be used, an [`Error::Cuda`] with the reason: a build without kernels, no driver or one that is too old, no such
+    /// GPU, one that this build has no kernels for, or one that fails.
     pub fn gpu(number: usize) -> Result<Device> {
         Ok(choose(DeviceChoice::Cuda(number))?.0)
     }
@@ -72,6 +91,15 @@ impl Device {
             Device::Cpu => "cpu",
             Device::Cuda(_) => "cuda",
         }
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Device::Cpu => "Cpu",
+            Device::Cuda(_) => "Cuda",
+        })
     }
 }
 

@@ -68,7 +68,7 @@ pub(crate) fn compare(
     out: &Path,
 ) -> Result<Vec<Compared>> {
     let names = distinct_ends(paths);
-    let models = paths.iter().map(|path| Model::load(path)).collect::<Result<Vec<_>>>()?;
+    let models = paths.iter().map(Model::load).collect::<Result<Vec<_>>>()?;
     let (Some(first), Some(path)) = (models.first(), paths.first()) else {
         return Err(Error::setting("there is nothing to compare", "name the folders of runs"));
     };

@@ -17,8 +17,8 @@ pub enum Event<'a> {
     Note(&'a str),
 }
 
-/// Receives the events of a training; any `Fn(Event) + Sync` is one.
-pub trait Observer: Sync {
+/// Receives events; any `Fn(Event) + Sync` is one.
+pub(crate) trait Observer: Sync {
     fn observe(&self, event: Event);
 }
 

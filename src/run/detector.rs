@@ -31,7 +31,7 @@ const GROUP: usize = 64 << 20;
 /// ```no_run
 /// use fcdd::{Detector, Device, Verdict};
 ///
-/// let detector = Detector::load("run/model.safetensors", Device::auto()?)?;
+/// let detector = Detector::load("run/model.safetensors", Device::auto())?;
 /// let detection = detector.detect(&image::open("part.png")?)?;
 /// if detection.verdict == Verdict::Anomalous {
 ///     detection.heatmap()?.to_image().save("where.png")?;
@@ -51,7 +51,10 @@ struct Shared {
     batch: usize,
 }
 
-/// The result for one image. It holds its own data and stays valid after the [`Detector`] is dropped.
+/// The result for one image.
+///
+/// It shares the [`Detector`]'s model, so that [`Detection::heatmap`] works also after the detector is dropped: the memory of the model, on a
+/// GPU too, is given back with the last of both. Keep scores and [`Heatmap`]s, which share nothing, instead of many detections.
 #[non_exhaustive]
 #[derive(Clone)]
 pub struct Detection {
@@ -92,9 +95,11 @@ enum Evidence {
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub enum Input {
+    /// An image of the crate `image`, any kind of it.
     Image(DynamicImage),
-    /// Samples of its own, as those of a camera.
+    /// Samples that were handed over, as those of a camera.
     Samples(ImageView<'static>),
+    /// A PNG, JPEG, BMP, TIFF, WebP or PNM file.
     File(PathBuf),
 }
 
@@ -164,37 +169,31 @@ impl Input {
 }
 
 impl Opened {
-    /// Bytes of memory that [`Opened::prepare`] takes.
+    /// Bytes of memory that it and [`Opened::prepare`] take.
     fn bytes(&self, keep: bool) -> usize {
         match self {
-            // As it is, and as the bytes that are kept.
-            Opened::Image(image) => image.as_bytes().len().saturating_mul(1 + usize::from(keep)),
-            Opened::Samples(image) => image.bytes().saturating_mul(1 + usize::from(keep)),
+            Opened::Image(image) => image.as_bytes().len().saturating_add(ImageView::copied_bytes(image)),
+            Opened::Samples(image) => image.bytes(),
             Opened::File(file) if keep && is_kept(file) => file.bytes_whole(),
             Opened::File(file) => file.bytes(),
         }
     }
 
-    /// Brings it to the form that the net takes, and keeps its own pixels if that is asked for and they are not too many.
+    /// Brings it to the form that the net takes, and keeps a file's own pixels if that is asked for and they are not too many.
     fn prepare(self, form: &RawForm, keep: bool) -> Result<Prepared> {
-        let image = match self {
-            Opened::Image(image) => {
-                let view = ImageView::from(&image).checked()?;
-                if !keep {
-                    return Ok(Prepared::of(&view, form));
-                }
-                Images::from(image)
+        match self {
+            Opened::Image(image) => Ok(Prepared::of(&ImageView::from(&image).checked()?, form)),
+            Opened::Samples(view) => Ok(Prepared::of(&view, form)),
+            Opened::File(file) if keep && is_kept(&file) => {
+                let image = file.read()?;
+                let (raw, size) = (form.of(&image).pixels, (image.height, image.width));
+                Ok(Prepared { raw, size, image: Some(image) })
             }
-            Opened::Samples(view) if !keep => return Ok(Prepared::of(&view, form)),
-            Opened::Samples(view) => view.to_images(),
-            Opened::File(file) if keep && is_kept(&file) => file.read()?,
             Opened::File(file) => {
                 let (raw, size) = form.read_open(file)?;
-                return Ok(Prepared { raw: raw.pixels, size, image: None });
+                Ok(Prepared { raw: raw.pixels, size, image: None })
             }
-        };
-        let (raw, size) = (form.of(&image).pixels, (image.height, image.width));
-        Ok(Prepared { raw, size, image: keep.then_some(image) })
+        }
     }
 }
 
@@ -216,7 +215,7 @@ impl Detector {
     /// # Errors
     /// A file that is no whole model, or of a newer format than this version reads; a device without memory for it.
     pub fn load(path: impl AsRef<Path>, device: Device) -> Result<Detector> {
-        Detector::new(&Model::load(path.as_ref())?, &device)
+        Detector::new(&Model::load(path)?, &device)
     }
 
     /// A detector of a model in memory.
@@ -301,7 +300,7 @@ impl Detector {
         Flat { groups, ready: VecDeque::new() }
     }
 
-    /// The same, as many images at a time as are scored together. With `keep`, heatmaps are made by the net and images are kept.
+    /// The same, as many images at a time as are scored together. With `keep`, heatmaps are made by the net and the pixels of files are kept.
     pub(super) fn groups(&self, images: impl Iterator<Item = Input> + Send + 'static, keep: bool) -> Groups {
         let Detector { shared, threshold } = self.clone();
         let (form, batch) = (shared.meta.preprocessing.raw_form(), shared.batch);
@@ -334,11 +333,11 @@ struct Prepared {
     /// [raw side, raw side, channels]
     raw: Vec<u8>,
     size: (usize, usize),
-    /// Its own pixels, where they are kept.
+    /// A file's own pixels, where they are kept.
     image: Option<Images>,
 }
 
-/// A detection, and the image's own pixels where they were kept: those that were asked for and not too many.
+/// A detection, and the pixels of a file where they were kept: those that were asked for and not too many.
 pub(super) type Kept = (Detection, Option<Images>);
 
 /// Detections of several images at a time.

@@ -1,6 +1,7 @@
 //! The model file: weights and, in the header, everything that a prediction needs. No training data, no settings file.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -99,7 +100,7 @@ struct SafetensorsHead {
 }
 
 /// A trained model.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Model {
     pub(crate) meta: ModelMeta,
     pub(crate) weights: Weights,
@@ -121,18 +122,24 @@ impl Model {
         self.meta.settings.arch()
     }
 
-    /// Writes the model atomically.
-    pub fn save(&self, path: &Path) -> Result<()> {
+    /// Writes the model into a file, atomically: one that is there already is replaced by all of it, or stays.
+    ///
+    /// # Errors
+    /// A folder that does not exist or must not be written to, a full disk.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let meta = serde_json::to_string(&self.meta)
             .map_err(|e| Error::internal(format!("the model's metadata cannot be written ({e})")))?;
         let bytes = checkpoint::to_bytes(&self.arch()?, &self.weights, HashMap::from([(ENTRY.to_string(), meta)]))?;
-        files::write_atomically(path, &bytes)
+        files::write_atomically(path.as_ref(), &bytes)
     }
 
     /// Loads a model file, or the `model.safetensors` of a run's folder.
-    pub fn load(path: &Path) -> Result<Model> {
-        let named = path;
-        let path = model_file(path);
+    ///
+    /// # Errors
+    /// A file that cannot be read, that is no whole model, or of another format than this version reads.
+    pub fn load(path: impl AsRef<Path>) -> Result<Model> {
+        let named = path.as_ref();
+        let path = model_file(named);
         if named.is_dir() && !path.exists() {
             let remedy = "name a model file, or the folder of a run";
             return Err(Error::file(named, "holds no model", remedy));
@@ -173,6 +180,15 @@ impl Model {
             untested: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_string(),
         }
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ModelMeta { settings, epochs, threshold, .. } = &self.meta;
+        let mut shown = f.debug_struct("Model");
+        shown.field("net", &settings.net).field("side", &settings.side).field("epochs", epochs);
+        shown.field("threshold", threshold).finish_non_exhaustive()
     }
 }
 

@@ -26,12 +26,16 @@ const ENTRY: &str = "state";
 pub struct Epoch {
     /// Counted from 1.
     pub epoch: u32,
+    /// Learning rate of all its steps.
     pub lr: f64,
-    /// Mean loss over all images, over the normal and over the anomalous ones (empty where there were none).
+    /// Mean loss over all images.
     pub loss: f64,
+    /// Mean loss over the normal images; None where there were none.
     #[serde(rename = "loss_nominal")]
     pub loss_normal: Option<f64>,
+    /// Mean loss over the anomalous images; None where there were none.
     pub loss_anomalous: Option<f64>,
+    /// Images that were trained on in a second of this epoch, drawing them included.
     pub images_per_second: f64,
 }
 

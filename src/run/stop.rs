@@ -1,12 +1,13 @@
-//! The request to stop, as Ctrl-C makes it.
+//! The request to stop, as another thread or Ctrl-C makes it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// A request to stop, and whether anything listens for it at the moment: training does, after each step.
+/// A request to stop, which a training looks for after each step ([`Trainer::stop_by`](crate::Trainer::stop_by)). Several trainings may share
+/// it. Once made it stands: give the training that comes next a new `Stop`, or it ends without a step.
 #[derive(Debug, Default)]
 pub struct Stop {
     requested: AtomicBool,
-    /// How many listen.
+    /// How many listen at the moment.
     listening: AtomicUsize,
 }
 
@@ -29,8 +30,13 @@ impl Stop {
         Stop { requested: AtomicBool::new(false), listening: AtomicUsize::new(0) }
     }
 
-    /// Requests a stop. False where nothing listens, or where one was requested before: then the caller has to end the program.
-    pub fn request(&self) -> bool {
+    /// Requests a stop, from any thread. It returns at once; a second request changes nothing.
+    pub fn request(&self) {
+        self.requested.store(true, Ordering::Relaxed);
+    }
+
+    /// Requests a stop; whether that is new, and something listens.
+    pub(crate) fn request_of_listeners(&self) -> bool {
         !self.requested.swap(true, Ordering::Relaxed) && self.has_listeners()
     }
 
@@ -61,11 +67,11 @@ mod tests {
         let outer = stop.listen();
         drop(stop.listen());
         assert!(!stop.is_requested());
-        assert!(stop.request() && stop.is_requested());
-        assert!(!stop.request(), "the second one means now");
+        assert!(stop.request_of_listeners() && stop.is_requested());
+        assert!(!stop.request_of_listeners(), "the second one means now");
         drop(outer);
         let stop = Stop::default();
         drop(stop.listen());
-        assert!(!stop.request() && stop.is_requested());
+        assert!(!stop.request_of_listeners() && stop.is_requested());
     }
 }

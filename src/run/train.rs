@@ -36,8 +36,11 @@ const SAVING_SHARE: u32 = 50;
 
 /// What a training run ended in.
 #[non_exhaustive]
+#[derive(Clone, Debug)]
 pub struct Trained {
+    /// The model after the last step that was made.
     pub model: Model,
+    /// Of each whole epoch, how it went; of a resumed run also of those before.
     pub history: Vec<Epoch>,
     /// Whether a stop was requested ([`Stop`](crate::Stop); in the program, Ctrl-C): the model is then, as a rule, from before the last epoch.
     pub interrupted: bool,
@@ -172,7 +175,7 @@ pub(crate) fn train(
     drop(training); // its memory may be what scoring needs
     calibrate(context.device, &mut model, set)?;
     if let Some(directory) = directory {
-        model.save(&directory.file(directory::MODEL))?;
+        model.save(directory.file(directory::MODEL))?;
     }
     let seconds = started.elapsed().as_secs_f64();
     let ended = if epochs < settings.epochs { "stopped" } else { "finished" };

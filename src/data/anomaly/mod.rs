@@ -60,18 +60,20 @@ pub trait Noise: Debug + Send + Sync {
 
 /// The modes, by the names of [`NoiseMode`].
 macro_rules! modes {
-    ($($name:ident: $mode:expr,)*) => {
+    ($(#[doc = $doc:literal] $name:ident: $mode:expr,)*) => {
         /// What artificial anomalies are made of.
         #[derive(Clone, Copy, Debug)]
         #[non_exhaustive]
         pub enum NoiseMode {
-            $(#[doc = "Its [`explanation`](Named::explanation) says what it is."] $name,)*
-            /// One of the caller's own, which no word names.
+            $(#[doc = $doc] $name,)*
+            /// One that no word names: for tests of the layers below [`Settings`](crate::Settings), which refuse it.
+            #[doc(hidden)]
             Own(&'static Mode),
         }
 
         impl NoiseMode {
             /// All that the program knows of it.
+            #[doc(hidden)]
             pub fn mode(self) -> &'static Mode {
                 match self {
                     $(NoiseMode::$name => &$mode,)*
@@ -93,17 +95,31 @@ macro_rules! modes {
                 self.mode().explanation
             }
         }
+
+        /// One text for the library's pages and the program's help.
+        #[test]
+        fn docs_are_the_explanations() {
+            $(assert_eq!($doc.trim(), $mode.explanation);)*
+        }
     };
 }
 
 modes! {
+    /// Gaussian noise per value, σ = 64 of 255
     Gaussian: gaussian::GAUSSIAN,
+    /// Uniform noise per value
     Uniform: uniform::UNIFORM,
+    /// One random colour per image
     Solid: solid::SOLID,
+    /// Small white squares
     Blob: blobs::BLOB,
+    /// Larger white squares and squares of random colours
     MixedBlob: blobs::MIXED_BLOB,
+    /// Blurred dark and coloured squares, rotated; for adding to a sample only
     Confetti: confetti::CONFETTI,
+    /// Specks, strips and patches of all sizes, dark or bright, faint or strong; for adding to a sample only
     FineConfetti: fine_confetti::FINE_CONFETTI,
+    /// Images of another dataset (outlier exposure)
     Outliers: outliers::OUTLIERS,
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::Settings;
 use crate::data::pipeline::MAX_SIDE;
-use crate::data::supervise::Supervise;
+use crate::data::supervise::{NoiseMode, Supervise};
 use crate::device::DType;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::PRETRAINED;
@@ -31,6 +31,16 @@ pub(super) fn supervise(s: &Settings) -> Result<()> {
         return refuse("supervise", format!("{} with `objective` ae", s.supervise.word()), remedy);
     }
     Ok(())
+}
+
+/// Refuses a noise mode that no word names: what is trained with it could not be read again.
+pub(super) fn noise(s: &Settings) -> Result<()> {
+    match s.noise {
+        NoiseMode::Own(mode) => {
+            refuse("noise", format!("{} is no mode of the library's", mode.word), "choose one of those")
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn outliers(s: &Settings) -> Result<()> {

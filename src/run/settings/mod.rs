@@ -154,6 +154,9 @@ impl Settings {
 
     /// The preset of a dataset with what is [given](Settings::given) beside it. What is not given follows from what is: the net from
     /// the objective, anomalies from outliers, side and pipeline from the net.
+    ///
+    /// # Errors
+    /// As of [`Settings::given`]; a net that does not exist. Whether they can be trained with, [`Settings::check`] tells.
     pub fn with(dataset: DatasetKind, given: &[(&str, String)]) -> Result<Settings> {
         let is_given = |name: &str| given.iter().any(|(other, _)| *other == name);
         let asked = Settings::preset(dataset).given(given)?;
@@ -171,6 +174,9 @@ impl Settings {
     }
 
     /// The same with other values for some settings, by their names and as text.
+    ///
+    /// # Errors
+    /// A name that is no setting's, a text that is no value of its setting.
     pub fn given(mut self, given: &[(&str, String)]) -> Result<Settings> {
         for (name, text) in given {
             let Some(setting) = Setting::of(name) else {
@@ -182,7 +188,10 @@ impl Settings {
         Ok(self)
     }
 
-    /// Refuses what cannot work, and settings that would do nothing, before anything is loaded.
+    /// Refuses what cannot work, and settings that would do nothing, before anything is loaded. Trainings begin with it.
+    ///
+    /// # Errors
+    /// The first setting that is at fault, and what to choose instead.
     pub fn check(&self) -> Result<()> {
         let arch = self.arch()?;
         check_size(&arch, self.side, self.batch)?;

@@ -90,7 +90,7 @@ pub(crate) static SETTINGS: [Setting; 31] = [
     setting!(skip_broken, Daily, "Broken images left out").switch(true),
     setting!(seed, Daily, "Seed").per_run(),
     setting!(supervise, Anomalies, "Anomalies").value("MODE").check(check::supervise),
-    setting!(noise, Anomalies, "Noise").value("MODE").shown_where(|s| s.supervise.makes_noise()),
+    setting!(noise, Anomalies, "Noise").value("MODE").shown_where(|s| s.supervise.makes_noise()).check(check::noise),
     setting!(outliers, Anomalies, "Outliers").value("KIND:PATH").check(check::outliers),
     setting!(oe_limit, Anomalies, "Outliers at most").check(check::oe_limit),
     setting!(maps, Anomalies, "Ground-truth maps").shown_where(|s| s.objective == Objective::Fcdd).check(check::maps),
