@@ -45,16 +45,21 @@ pub struct Detector {
 }
 
 struct Shared {
-    meta: ModelMeta,
-    renderer: Renderer,
+    drawing: Arc<Drawing>,
     scorer: Mutex<Scorer>,
     batch: usize,
 }
 
+/// What turns anomaly maps into heatmaps, without the net.
+struct Drawing {
+    meta: ModelMeta,
+    renderer: Renderer,
+}
+
 /// The result for one image.
 ///
-/// It shares the [`Detector`]'s model, so that [`Detection::heatmap`] works also after the detector is dropped: the memory of the model, on a
-/// GPU too, is given back with the last of both. Keep scores and [`Heatmap`]s, which share nothing, instead of many detections.
+/// It holds what [`Detection::heatmap`] needs, so that this works also after the [`Detector`] is dropped: its anomaly map. Of HSC, whose map is
+/// a gradient, that is the image and the detector's model, whose memory, on a GPU too, is given back with the last of both.
 #[non_exhaustive]
 #[derive(Clone)]
 pub struct Detection {
@@ -64,7 +69,7 @@ pub struct Detection {
     pub threshold: f32,
     /// What follows from the two.
     pub verdict: Verdict,
-    detector: Arc<Shared>,
+    drawing: Arc<Drawing>,
     /// (height, width) of the image.
     size: (usize, usize),
     evidence: Evidence,
@@ -88,7 +93,7 @@ enum Evidence {
     /// The heatmap as the net made it.
     Heatmap(Vec<f32>),
     /// The raw image, to be scored again: the map is the gradient of the score.
-    Raw(Vec<u8>),
+    Raw(Vec<u8>, Arc<Shared>),
 }
 
 /// An image to detect anomalies in: in memory, or a file that is read by the detector.
@@ -225,8 +230,7 @@ impl Detector {
     pub fn new(model: &Model, device: &Device) -> Result<Detector> {
         let scorer = Scorer::new(device, model)?;
         let shared = Shared {
-            meta: model.meta.clone(),
-            renderer: Renderer::new(model)?,
+            drawing: Arc::new(Drawing { meta: model.meta.clone(), renderer: Renderer::new(model)? }),
             batch: scorer.batch_size(),
             scorer: Mutex::new(scorer),
         };
@@ -259,7 +263,7 @@ impl Detector {
     /// An image without pixels; a score that is no number, from damaged weights; a GPU that fails.
     pub fn detect<'a>(&self, image: impl Into<ImageView<'a>>) -> Result<Detection> {
         let image = image.into().checked()?;
-        let prepared = Prepared::of(&image, &self.shared.meta.preprocessing.raw_form());
+        let prepared = Prepared::of(&image, &self.shared.drawing.meta.preprocessing.raw_form());
         let mut scored = self.shared.score(vec![prepared], false, self.threshold)?;
         scored.pop().map(|(detection, _)| detection).ok_or_else(|| Error::internal("an image has no score"))
     }
@@ -303,7 +307,7 @@ impl Detector {
     /// The same, as many images at a time as are scored together. With `keep`, heatmaps are made by the net and the pixels of files are kept.
     pub(super) fn groups(&self, images: impl Iterator<Item = Input> + Send + 'static, keep: bool) -> Groups {
         let Detector { shared, threshold } = self.clone();
-        let (form, batch) = (shared.meta.preprocessing.raw_form(), shared.batch);
+        let (form, batch) = (shared.drawing.meta.preprocessing.raw_form(), shared.batch);
         let memory = memory::for_images();
         let (limit, in_group) = (memory / 2, GROUP.min(memory / 8));
         let opened = images.map(move |input| {
@@ -423,17 +427,17 @@ impl Shared {
             let evidence = match (keep, by_product) {
                 (true, _) => Evidence::Heatmap(values),
                 (false, true) => Evidence::Map(values),
-                (false, false) => Evidence::Raw(raw),
+                (false, false) => Evidence::Raw(raw, self.clone()),
             };
             let verdict = if score > threshold { Verdict::Anomalous } else { Verdict::Good };
-            (Detection { score, threshold, verdict, detector: self.clone(), size, evidence }, image)
+            (Detection { score, threshold, verdict, drawing: self.drawing.clone(), size, evidence }, image)
         });
         Ok(kept.collect())
     }
 
     /// Raw images as one batch.
     fn raw<'a>(&self, images: impl Iterator<Item = &'a [u8]>) -> Images {
-        let RawForm { side, channels, .. } = self.meta.preprocessing.raw_form();
+        let RawForm { side, channels, .. } = self.drawing.meta.preprocessing.raw_form();
         let pixels: Vec<u8> = images.flatten().copied().collect();
         Images { count: pixels.len() / (side * side * channels), pixels, ..Images::empty(side, side, channels) }
     }
@@ -449,7 +453,7 @@ impl fmt::Debug for Detection {
 
 impl fmt::Debug for Detector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let settings = &self.shared.meta.settings;
+        let settings = &self.shared.drawing.meta.settings;
         let mut shown = f.debug_struct("Detector");
         shown.field("net", &settings.net).field("side", &settings.side).field("threshold", &self.threshold);
         shown.finish_non_exhaustive()
@@ -462,14 +466,14 @@ impl Detection {
     /// # Errors
     /// Of nets whose map is a gradient of the score (HSC), which is computed only now: a GPU that fails.
     pub fn heatmap(&self) -> Result<Heatmap> {
-        let Shared { meta, renderer, .. } = &*self.detector;
+        let Drawing { meta, renderer } = &*self.drawing;
         let values = match &self.evidence {
             Evidence::Map(map) => renderer.of_map(map),
             Evidence::Heatmap(heatmap) => renderer.of_heatmap(heatmap),
-            Evidence::Raw(raw) => {
+            Evidence::Raw(raw, detector) => {
                 let mut values = Vec::new();
-                let raw = self.detector.raw(std::iter::once(raw.as_slice()));
-                let mut turn = self.detector.scorer();
+                let raw = detector.raw(std::iter::once(raw.as_slice()));
+                let mut turn = detector.scorer();
                 let scorer = &mut *turn;
                 threads::computing(|| {
                     scorer.score_batch(&raw, Shown::Heatmaps, |_, scored| {
@@ -481,5 +485,21 @@ impl Detection {
             }
         };
         Ok(renderer.heatmap(meta.scale, values).within(self.size, meta.preprocessing.seen(self.size)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detection_outlives_its_detector_without_the_net() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/run-0.1");
+        let detector = Detector::load(golden.join("run"), Device::Cpu).unwrap();
+        let net = Arc::downgrade(&detector.shared);
+        let detection = detector.detect(&DynamicImage::new_luma8(40, 30)).unwrap();
+        drop(detector);
+        assert!(net.upgrade().is_none());
+        assert_eq!((detection.heatmap().unwrap().height(), detection.heatmap().unwrap().width()), (30, 40));
     }
 }
