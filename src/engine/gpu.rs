@@ -37,16 +37,16 @@ struct EpochRunner {
     graphs: BTreeMap<usize, Graph>,
     /// Ends of the last steps that were launched.
     launched: VecDeque<Mark>,
-    /// The epoch that runs, until [`Epoch`] is dropped.
+    /// The epoch that runs, until [`RunningEpoch`] is dropped.
     running: Weak<()>,
 }
 
 /// An epoch that runs: as long as it lives, order and hyperparameters are its own.
-pub(super) struct Epoch(Arc<()>);
+pub(super) struct RunningEpoch(Arc<()>);
 
 impl EpochRunner {
     /// Fails for the epoch of another network, whose order and hyperparameters lie elsewhere.
-    fn check(&self, epoch: &Epoch) -> Result<()> {
+    fn check(&self, epoch: &RunningEpoch) -> Result<()> {
         let own = Weak::ptr_eq(&self.running, &Arc::downgrade(&epoch.0));
         if own { Ok(()) } else { Err(Error::internal("the epoch is another network's")) }
     }
@@ -154,20 +154,26 @@ impl Gpu {
     }
 
     /// Uploads what an epoch needs: its order and the hyperparameters of its batches.
-    pub(super) fn begin_epoch(&mut self, epoch: u32, order: &[u32], hypers: &[Hyper]) -> Result<Epoch> {
+    pub(super) fn begin_epoch(&mut self, epoch: u32, order: &[u32], hypers: &[Hyper]) -> Result<RunningEpoch> {
         self.check_idle()?;
         let rows: Vec<_> = hypers.iter().map(Hyper::row).collect();
         self.memory.begin(&rows, epoch)?;
         let epochs = self.epochs()?;
         epochs.order.write(0, order)?;
-        let running = Epoch(Arc::new(()));
+        let running = RunningEpoch(Arc::new(()));
         epochs.running = Arc::downgrade(&running.0);
         Ok(running)
     }
 
     /// Launches the next step of the epoch, which has to be this network's: draws the batch, trains on it, logs its losses. Captures the
     /// step when a batch size is met for the first time; nothing is allocated, copied or waited for.
-    pub(super) fn step(&mut self, epoch: &Epoch, plan: &Plan, ports: &TrainingPorts, stride: usize) -> Result<()> {
+    pub(super) fn step(
+        &mut self,
+        epoch: &RunningEpoch,
+        plan: &Plan,
+        ports: &TrainingPorts,
+        stride: usize,
+    ) -> Result<()> {
         let Gpu { memory, epochs } = self;
         let epochs = epochs.as_mut().ok_or_else(no_source)?;
         epochs.check(epoch)?;
@@ -190,7 +196,7 @@ impl Gpu {
     }
 
     /// Waits for the epoch's end and reads its log.
-    pub(super) fn end_epoch(&mut self, epoch: Epoch, samples: usize) -> Result<EpochLog> {
+    pub(super) fn end_epoch(&mut self, epoch: RunningEpoch, samples: usize) -> Result<EpochLog> {
         // Whatever runs next has a row of hyperparameters.
         self.memory.begin(&[], 0)?;
         let epochs = self.epochs()?;

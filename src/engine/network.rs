@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::gpu::{Epoch, EpochLog, Gpu};
+use super::gpu::{EpochLog, Gpu, RunningEpoch};
 use super::lower::{PlanOptions, lower};
 use super::plan::{Plan, Ports, TrainingPorts};
 use super::{Hyper, Step};
@@ -318,7 +318,7 @@ impl<T: Real> Network<T> {
     }
 
     /// Replays the training step on the next `n` images of the attached source.
-    fn replay(&mut self, epoch: &Epoch, n: usize) -> Result<()> {
+    fn replay(&mut self, epoch: &RunningEpoch, n: usize) -> Result<()> {
         let (index, stride) = (self.plan_index(n)?, self.options.batch);
         let plan = &self.plans[index];
         let gpu = self.gpu.as_mut().ok_or_else(not_on_a_gpu)?;

@@ -29,7 +29,7 @@ pub(crate) fn windows(length: usize, side: usize, stride: usize, pad: usize) -> 
 
 /// Square windows over maps: what kernels of convolutions and pools have to agree with the host about.
 #[derive(Clone, Copy)]
-pub(crate) struct Windows {
+pub(crate) struct WindowGeometry {
     pub n: usize,
     /// Height and width of a map.
     pub map: [usize; 2],
@@ -38,10 +38,10 @@ pub(crate) struct Windows {
     pub pad: usize,
 }
 
-impl Windows {
+impl WindowGeometry {
     /// Why kernels would not find the number of windows that [`windows`] does.
     pub(crate) fn fault(&self) -> Option<String> {
-        let Windows { map: [h, w], side, stride, pad, .. } = *self;
+        let WindowGeometry { map: [h, w], side, stride, pad, .. } = *self;
         if side == 0 || stride == 0 {
             return Some(format!("its windows have side {side} and stride {stride}, both are at least 1"));
         }
@@ -101,8 +101,8 @@ impl PoolGeometry {
     }
 
     /// Its windows.
-    pub(crate) fn windows(&self) -> Windows {
-        Windows { n: self.n, map: [self.h, self.w], side: self.side, stride: self.stride, pad: self.pad }
+    pub(crate) fn windows(&self) -> WindowGeometry {
+        WindowGeometry { n: self.n, map: [self.h, self.w], side: self.side, stride: self.stride, pad: self.pad }
     }
 
     /// What kernels count, at most.

@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use super::activation::Activation;
 use super::norm::{Norm, Stats, scale_shift};
 use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
-use super::pool::{Windows, product, windows};
+use super::pool::{WindowGeometry, product, windows};
 use crate::device::cuda::{Cuda, Result};
 use crate::device::simd::vectorised;
 use crate::device::{DType, HostBuffers, View};
@@ -88,8 +88,8 @@ impl ConvGeometry {
     }
 
     /// Its windows.
-    fn windows(&self) -> Windows {
-        Windows { n: self.n, map: [self.h, self.w], side: self.side, stride: self.stride, pad: self.pad }
+    fn windows(&self) -> WindowGeometry {
+        WindowGeometry { n: self.n, map: [self.h, self.w], side: self.side, stride: self.stride, pad: self.pad }
     }
 
     /// What is wrong with its numbers.
