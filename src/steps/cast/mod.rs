@@ -143,7 +143,8 @@ impl CastWeights {
         self.layers.iter().map(CastLayer::blocks).sum()
     }
 
-    /// What the kernel reads of the layers: `Layer` of `kernels/cast.cu`. Device memory has to [hold](crate::device::cuda::DeviceBuffers::hold_table) it.
+    /// What the kernel reads of the layers: `Layer` of `kernels/cast.cu`. Device memory has to hold it
+    /// ([`hold_table`](crate::device::cuda::DeviceBuffers::hold_table)).
     pub fn table(&self) -> Vec<i32> {
         let mut first = 0;
         let row = |layer: &CastLayer| {
