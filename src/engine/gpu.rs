@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // launches, captures and replays
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::plan::{Plan, TrainingPorts};
 use super::{Hyper, Step};
@@ -11,6 +11,7 @@ use crate::device::DType;
 use crate::device::cuda::kernels::{EndStepParameters, constants};
 use crate::device::cuda::{self, BatchSource, BatchTarget, Buffer, Cuda, DeviceBuffers, Graph, Mark, kernels};
 use crate::error::{CudaError, Error, Result};
+use crate::steps::operation::MOST_COUNTED;
 
 /// Threads of the kernel that ends a step.
 const END_STEP_THREADS: u32 = constants::epoch::THREADS as u32;
@@ -36,6 +37,19 @@ struct EpochRunner {
     graphs: BTreeMap<usize, Graph>,
     /// Ends of the last steps that were launched.
     launched: VecDeque<Mark>,
+    /// The epoch that runs, until [`RunningEpoch`] is dropped.
+    running: Weak<()>,
+}
+
+/// An epoch that runs: as long as it lives, order and hyperparameters are its own.
+pub(super) struct RunningEpoch(Arc<()>);
+
+impl EpochRunner {
+    /// Fails for the epoch of another network, whose order and hyperparameters lie elsewhere.
+    fn check(&self, epoch: &RunningEpoch) -> Result<()> {
+        let own = Weak::ptr_eq(&self.running, &Arc::downgrade(&epoch.0));
+        if own { Ok(()) } else { Err(Error::internal("the epoch is another network's")) }
+    }
 }
 
 /// A network's memory on the device and what runs there.
@@ -80,6 +94,7 @@ impl Gpu {
     /// Launches steps, with one set of hyperparameters where they read any.
     pub(super) fn run(&mut self, steps: &[Step], hyper: Option<&Hyper>) -> Result<()> {
         if let Some(hyper) = hyper {
+            self.check_idle()?;
             self.memory.begin(&[hyper.row()], 0)?;
         }
         for step in steps {
@@ -113,6 +128,7 @@ impl Gpu {
 
     /// Prepares epochs of up to `samples` samples in batches of `stride`.
     pub(super) fn attach(&mut self, source: Box<dyn BatchSource>, samples: usize, stride: usize) -> Result<()> {
+        self.check_idle()?;
         let cuda = self.memory.cuda().clone();
         self.memory.reserve_hyper(samples.div_ceil(stride))?;
         self.epochs = Some(EpochRunner {
@@ -121,6 +137,7 @@ impl Gpu {
             log: cuda.zeros(2 * samples)?,
             graphs: BTreeMap::new(),
             launched: VecDeque::new(),
+            running: Weak::new(),
         });
         Ok(())
     }
@@ -130,19 +147,36 @@ impl Gpu {
         self.epochs.is_some()
     }
 
-    /// Uploads what an epoch needs: its order and the hyperparameters of its batches.
-    pub(super) fn begin_epoch(&mut self, epoch: u32, order: &[u32], hypers: &[Hyper]) -> Result<()> {
-        let rows: Vec<_> = hypers.iter().map(Hyper::row).collect();
-        self.memory.begin(&rows, epoch)?;
-        self.epochs()?.order.write(0, order)?;
-        Ok(())
+    /// Fails within an epoch: its steps count on its order and hyperparameters.
+    fn check_idle(&self) -> Result<()> {
+        let running = self.epochs.as_ref().is_some_and(|epochs| epochs.running.strong_count() > 0);
+        if running { Err(Error::internal("the network is within an epoch")) } else { Ok(()) }
     }
 
-    /// Launches the next step of the epoch: draws the batch, trains on it, logs its losses. Captures the step when a batch size is
-    /// met for the first time; nothing is allocated, copied or waited for.
-    pub(super) fn step(&mut self, plan: &Plan, ports: &TrainingPorts, stride: usize) -> Result<()> {
+    /// Uploads what an epoch needs: its order and the hyperparameters of its batches.
+    pub(super) fn begin_epoch(&mut self, epoch: u32, order: &[u32], hypers: &[Hyper]) -> Result<RunningEpoch> {
+        self.check_idle()?;
+        let rows: Vec<_> = hypers.iter().map(Hyper::row).collect();
+        self.memory.begin(&rows, epoch)?;
+        let epochs = self.epochs()?;
+        epochs.order.write(0, order)?;
+        let running = RunningEpoch(Arc::new(()));
+        epochs.running = Arc::downgrade(&running.0);
+        Ok(running)
+    }
+
+    /// Launches the next step of the epoch, which has to be this network's: draws the batch, trains on it, logs its losses. Captures the
+    /// step when a batch size is met for the first time; nothing is allocated, copied or waited for.
+    pub(super) fn step(
+        &mut self,
+        epoch: &RunningEpoch,
+        plan: &Plan,
+        ports: &TrainingPorts,
+        stride: usize,
+    ) -> Result<()> {
         let Gpu { memory, epochs } = self;
         let epochs = epochs.as_mut().ok_or_else(no_source)?;
+        epochs.check(epoch)?;
         let graph = match epochs.graphs.remove(&plan.batch) {
             Some(graph) => graph,
             // SAFETY: the launches name the memory, the epoch's buffers and what the source holds (`BatchSource`), which live as long as the graph.
@@ -162,10 +196,11 @@ impl Gpu {
     }
 
     /// Waits for the epoch's end and reads its log.
-    pub(super) fn end_epoch(&mut self, samples: usize) -> Result<EpochLog> {
+    pub(super) fn end_epoch(&mut self, epoch: RunningEpoch, samples: usize) -> Result<EpochLog> {
         // Whatever runs next has a row of hyperparameters.
         self.memory.begin(&[], 0)?;
         let epochs = self.epochs()?;
+        epochs.check(&epoch)?;
         let capacity = epochs.order.len();
         let (mut losses, mut labels) = (vec![0.0; samples], vec![0.0; samples]);
         epochs.log.read(0, &mut losses)?;
@@ -212,17 +247,17 @@ fn enqueue(
     Ok(())
 }
 
-/// Kernels count pixels and parameters in 32 bits, with room for the last block to overshoot.
+/// Steps that count too much are refused one by one; of a plan it is told what to do.
 fn check_sizes(plan: &Plan) -> Result<()> {
-    const MOST: usize = (1 << 31) - (1 << 16);
-    if let Some(step) = plan.steps().find(|step| step.counted() > MOST) {
+    if let Some(step) = plan.steps().find(|step| step.counted() > MOST_COUNTED) {
         let (batch, kind) = (plan.batch, step.kind());
-        let problem =
-            format!("a batch of {batch} images has more pixels or values than the kernels of {kind} count ({MOST})");
+        let problem = format!(
+            "a batch of {batch} images has more pixels or values than the kernels of {kind} count ({MOST_COUNTED})"
+        );
         return Err(Error::setting(problem, "choose a smaller `batch` or `side`"));
     }
-    if plan.ports.params.len > MOST {
-        let problem = format!("the net has more parameters than the kernels count ({MOST})");
+    if plan.ports.params.len > MOST_COUNTED {
+        let problem = format!("the net has more parameters than the kernels count ({MOST_COUNTED})");
         return Err(Error::setting(problem, "choose a smaller net, or a smaller `side` where the net depends on it"));
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::gpu::{EpochLog, Gpu};
+use super::gpu::{EpochLog, Gpu, RunningEpoch};
 use super::lower::{PlanOptions, lower};
 use super::plan::{Plan, Ports, TrainingPorts};
 use super::{Hyper, Step};
@@ -30,7 +30,6 @@ pub struct Network<T> {
     batches: u64,
     /// Of the last forward pass: its backward pass reads the same.
     hyper: Hyper,
-    in_epoch: bool,
 }
 
 impl<T: Real> Network<T> {
@@ -67,7 +66,7 @@ impl<T: Real> Network<T> {
             }
         };
         let (plans, arch, hyper) = (vec![plan], arch.clone(), Hyper::IDLE);
-        let mut network = Network { arch, options, plans, memory, gpu, batches: 0, hyper, in_epoch: false };
+        let mut network = Network { arch, options, plans, memory, gpu, batches: 0, hyper };
         if network.gpu.is_none() {
             for (view, values) in &network.plans[0].constants {
                 network.memory.get_mut(*view).iter_mut().zip(values).for_each(|(to, &value)| *to = T::of(value));
@@ -282,67 +281,48 @@ impl<T: Real> Network<T> {
 
     /// Attaches a source of batches on the GPU, for epochs of up to `samples` samples.
     pub fn attach(&mut self, source: Box<dyn BatchSource>, samples: usize) -> Result<()> {
-        self.check_idle()?;
         let stride = self.options.batch;
         self.gpu()?.attach(source, samples, stride)
-    }
-
-    /// An epoch's steps count on its order and hyperparameters.
-    fn check_idle(&self) -> Result<()> {
-        if self.in_epoch { Err(Error::internal("the network is within an epoch")) } else { Ok(()) }
     }
 
     /// Trains an epoch: the samples in `order`, a batch for each of `hypers`. Before each step `before` is called, with the losses so
     /// far and the number of samples whose steps are done or launched; it fills the inputs in ([`Network::training_inputs`]) unless a source
     /// on the GPU is attached. Where it returns false the epoch ends there, and so does the log.
     ///
-    /// With an attached source every step is a replayed graph and the host waits at the epoch's end alone: there are no losses before.
+    /// With an attached source every step is a replayed graph and the host waits at the epoch's end alone: there are no losses before, and
+    /// until then nothing else that takes hyperparameters may run; inference may.
     pub fn epoch(
-        &mut self,
-        epoch: u32,
-        order: &[u32],
-        hypers: &[Hyper],
-        before: impl FnMut(&mut Network<T>, &EpochLog, usize) -> Result<bool>,
-    ) -> Result<EpochLog> {
-        self.check_idle()?;
-        self.in_epoch = true;
-        let log = self.epoch_steps(epoch, order, hypers, before);
-        self.in_epoch = false;
-        log
-    }
-
-    fn epoch_steps(
         &mut self,
         epoch: u32,
         order: &[u32],
         hypers: &[Hyper],
         mut before: impl FnMut(&mut Network<T>, &EpochLog, usize) -> Result<bool>,
     ) -> Result<EpochLog> {
-        let attached = self.gpu.as_ref().is_some_and(Gpu::is_attached);
-        if attached {
-            self.gpu()?.begin_epoch(epoch, order, hypers)?;
-        }
+        let attached = self.gpu.as_mut().filter(|gpu| gpu.is_attached());
+        let running = attached.map(|gpu| gpu.begin_epoch(epoch, order, hypers)).transpose()?;
         let (mut log, mut done) = (EpochLog::default(), 0);
         for (samples, hyper) in order.chunks(self.options.batch).zip(hypers) {
             if !before(self, &log, done)? {
                 break;
             }
-            if attached {
-                self.replay(samples.len())?;
-            } else {
-                self.train_logged(samples.len(), hyper, &mut log)?;
+            match &running {
+                Some(running) => self.replay(running, samples.len())?,
+                None => self.train_logged(samples.len(), hyper, &mut log)?,
             }
             done += samples.len();
         }
-        if attached { self.gpu()?.end_epoch(done) } else { Ok(log) }
+        match running {
+            Some(running) => self.gpu()?.end_epoch(running, done),
+            None => Ok(log),
+        }
     }
 
     /// Replays the training step on the next `n` images of the attached source.
-    fn replay(&mut self, n: usize) -> Result<()> {
+    fn replay(&mut self, epoch: &RunningEpoch, n: usize) -> Result<()> {
         let (index, stride) = (self.plan_index(n)?, self.options.batch);
         let plan = &self.plans[index];
         let gpu = self.gpu.as_mut().ok_or_else(not_on_a_gpu)?;
-        gpu.step(plan, &training_ports(&plan.ports)?, stride)?;
+        gpu.step(epoch, plan, &training_ports(&plan.ports)?, stride)?;
         self.batches += 1;
         Ok(())
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::device::cuda::{self, Cuda, DeviceBuffers};
-use crate::device::{ByteView, DType, HostBuffers, View};
+use crate::device::{DType, HostBuffers, View};
 use crate::real::Real;
 use crate::steps::Step;
 
@@ -84,7 +84,7 @@ pub struct Plan {
     /// Views of constants, written before the first step.
     pub constants: Vec<(View, Vec<f64>)>,
     /// What kernels read of the plan itself.
-    pub tables: Vec<(ByteView, Vec<i32>)>,
+    pub tables: Vec<Vec<i32>>,
     pub ports: Ports,
     /// Training mode: input to output and score, batch statistics, running statistics updated.
     pub forward: Vec<Step>,
@@ -108,7 +108,7 @@ impl Plan {
     /// GPU memory for the plan, with its constants and tables.
     ///
     /// # Errors
-    /// Those of an allocation, and a step that would write what it reads.
+    /// Those of an allocation, and a step that [may not run](Step::check).
     pub fn cuda_memory(&self, cuda: &Arc<Cuda>) -> cuda::Result<DeviceBuffers> {
         self.steps().try_for_each(Step::check)?;
         let mut memory = DeviceBuffers::new(cuda, &self.buffers.reals, &self.buffers.bytes, self.cuda_workspace())?;
@@ -116,8 +116,8 @@ impl Plan {
             let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
             memory.write(*view, &values)?;
         }
-        for (view, values) in &self.tables {
-            memory.write_bytes(*view, bytemuck::cast_slice(values))?;
+        for table in &self.tables {
+            memory.hold_table(table.clone())?;
         }
         Ok(memory)
     }
@@ -143,6 +143,7 @@ impl Plan {
     pub fn cuda_bytes(&self) -> usize {
         let Buffers { reals, bytes } = &self.buffers;
         let reals: usize = reals.iter().map(|(len, dtype)| len * dtype.size()).sum();
-        reals + self.cuda_workspace() * size_of::<f32>() + bytes.iter().sum::<usize>()
+        let tables: usize = self.tables.iter().map(Vec::len).sum();
+        reals + self.cuda_workspace() * size_of::<f32>() + bytes.iter().sum::<usize>() + tables * size_of::<i32>()
     }
 }

@@ -274,8 +274,12 @@ impl Arch {
                 Source::Layer(of) => fields[*of],
             };
             let inputs: Vec<ReceptiveField> = node.inputs.iter().map(read).collect();
-            let field = node.layer.receptive_field(&inputs);
-            fields.push(field.map_err(|misfit| self.misfit(i, misfit, side))?);
+            let field = node.layer.receptive_field(&inputs).map_err(|misfit| self.misfit(i, misfit, side))?;
+            if field.jump.max(field.size) > ReceptiveField::MOST {
+                let problem = format!("has receptive fields of {} pixels, {} apart", field.size, field.jump);
+                return Err(self.illegal(i, problem, "both are at most 65,536: choose smaller kernels or strides"));
+            }
+            fields.push(field);
         }
         Ok(fields.last().copied().unwrap_or(image))
     }

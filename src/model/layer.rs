@@ -7,7 +7,7 @@ use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::activation::Activation;
 use crate::steps::conv::ConvGeometry;
-use crate::steps::pool::{self, PoolGeometry};
+use crate::steps::pool::{self, MOST_WINDOW, PoolGeometry};
 use crate::steps::standalone::{DropoutKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 use crate::steps::{Step, add, average_pool, concat, dropout, reshape, upsample_nearest};
@@ -255,19 +255,24 @@ impl Layer {
                 fault(true, format!("has {out} output channels"), "a layer has 1 to 65,536 channels")
             }
             Layer::Conv { side, stride, .. } => fault(
-                side % 2 == 0 || stride == 0,
+                side % 2 == 0 || side > MOST_WINDOW || !(1..=MOST_WINDOW).contains(&stride),
                 format!("has a kernel of {side}×{side} and stride {stride}"),
-                "kernels have odd sides, strides are at least 1",
+                "kernels have odd sides, they and strides are 1 to 1,024",
+            ),
+            Layer::Linear { pixels, .. } => fault(
+                !(1..=MOST_WINDOW * MOST_WINDOW).contains(&pixels),
+                format!("takes maps of {pixels} pixels"),
+                "maps have 1 to 1,048,576 pixels",
             ),
             Layer::Deconv { side, pad, .. } => fault(
-                pad >= side,
+                pad >= side || side > MOST_WINDOW,
                 format!("has a kernel of {side}×{side} and a padding of {pad}"),
-                "its padding is smaller than its kernel",
+                "its padding is smaller than its kernel, which has at most 1,024 rows",
             ),
             Layer::Pool { side, stride, pad } => fault(
-                side == 0 || stride == 0 || 2 * pad > side || side > pool::MOST_SIDE,
+                !(1..=pool::MOST_SIDE).contains(&side) || !(1..=MOST_WINDOW).contains(&stride) || pad > side / 2,
                 format!("has a window of {side}×{side}, stride {stride} and a padding of {pad}"),
-                "windows have 1 to 16 rows, strides are at least 1, padding is at most half a window",
+                "windows have 1 to 16 rows, strides are 1 to 1,024, padding is at most half a window",
             ),
             Layer::Standalone(ref layer) => layer.fault(),
             // Backward passes take the sign of an activation's input from its output.
@@ -276,7 +281,7 @@ impl Layer {
                 format!("has a slope of {slope} below zero"),
                 "slopes lie from 0 to 1",
             ),
-            Layer::Linear { .. } | Layer::Norm { .. } | Layer::Sigmoid => None,
+            Layer::Norm { .. } | Layer::Sigmoid => None,
         }
     }
 

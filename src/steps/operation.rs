@@ -11,12 +11,18 @@ use crate::device::cuda::{self, Cuda, DeviceBuffers};
 use crate::device::{ByteView, HostBuffers, View};
 use crate::real::Real;
 
+/// What kernels count to in 32 bits, at most: with room for the last block to overshoot.
+pub(crate) const MOST_COUNTED: usize = (1 << 31) - (1 << 16);
+
+/// Where kernels read and write several numbers at a time: at multiples of so many bytes, as buffers begin.
+const ALIGNMENT: usize = 16;
+
 /// A kind of step: an operation with its geometry and the views that it reads and writes.
 pub trait Operation {
     /// Name of the kind in reports and errors; [`super`] lists the files.
     fn kind(&self) -> &'static str;
 
-    /// What its kernels count in 32 bits, at most: pixels, values or parameters.
+    /// The largest of all that its kernels take as numbers of 32 bits: pixels, channels, values or parameters. Any numbers may be asked.
     fn counted(&self) -> usize;
 
     /// What tells it apart from steps of its kind with operands of the same lengths.
@@ -33,12 +39,43 @@ pub trait Operation {
         &[]
     }
 
-    /// Why the step may not run: an operand of another length than its geometry asks for, or an [overlap](Operation::overlap).
+    /// The operands that kernels read and write number by number, or ask for their address before: they may start anywhere in a buffer,
+    /// as parameters do. All others start at multiples of 16 bytes.
+    fn anywhere(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What is wrong with its numbers, lengths aside: windows that fit nowhere, or a geometry that its kernels do not have.
+    fn wrong_numbers(&self) -> Option<String> {
+        None
+    }
+
+    /// Why the step may not run, in this order: [wrong numbers](Operation::wrong_numbers), [more](Operation::counted) than kernels count, an
+    /// operand of another length than its geometry asks for, an empty one, one that [starts](Operation::anywhere) between the places
+    /// that kernels read, or an [overlap](Operation::overlap).
     fn fault(&self) -> Option<String> {
-        let wrong_length = self.reads().wrong_length.or(self.writes().wrong_length);
-        let told =
-            |WrongLength { operand, found, needed }| format!("its {operand} has {found} elements, {needed} are needed");
-        wrong_length.map(told).or_else(|| self.overlap())
+        let counted = self.counted();
+        let uncountable =
+            || (counted > MOST_COUNTED).then(|| format!("its kernels count to {MOST_COUNTED}, it has {counted}"));
+        self.wrong_numbers().or_else(uncountable).or_else(|| self.wrong_operand()).or_else(|| self.overlap())
+    }
+
+    /// An operand of another length than the geometry asks for, an empty one, or one that starts where it must not.
+    fn wrong_operand(&self) -> Option<String> {
+        let (reads, writes) = (self.reads(), self.writes());
+        if let Some(WrongLength { operand, found, needed }) = reads.wrong_length.or(writes.wrong_length) {
+            return Some(format!("its {operand} has {found} elements, {needed} are needed"));
+        }
+        reads.reals.iter().chain(&writes.reals).find_map(|&(name, View { start, len, dtype, .. })| {
+            let aligned = start.is_multiple_of(ALIGNMENT / dtype.size()) || self.anywhere().contains(&name);
+            match (len, aligned) {
+                (0, _) => Some(format!("its {name} is empty")),
+                (_, false) => {
+                    Some(format!("its {name} starts at element {start}, at no multiple of {ALIGNMENT} bytes"))
+                }
+                (_, true) => None,
+            }
+        })
     }
 
     /// What would be written while it is read: outputs that overlap each other, or an input of which they are not the whole, whether by its
@@ -199,7 +236,7 @@ impl Hyper {
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     /// Named as in the step.
-    pub reals: ArrayVec<(&'static str, View), 8>,
+    pub reals: ArrayVec<(&'static str, View), 10>,
     /// The winners of a pool.
     pub argmax: Option<ByteView>,
     /// The first operand that has not the length that it needs.
@@ -286,9 +323,11 @@ mod tests {
     use crate::steps::conv::{ConvGeometry, Epilogue, Fprop};
     use crate::steps::dropout::Dropout;
     use crate::steps::hsc_loss::HscScore;
-    use crate::steps::norm_act_pool::NormActPoolBackward;
+    use crate::steps::norm::Affine;
+    use crate::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
     use crate::steps::optimizer::Sgd;
     use crate::steps::pool::PoolGeometry;
+    use crate::steps::upsample::{GaussianTaps, ReceptiveField, Upsample};
 
     /// A kernel reads and writes as far as the geometry tells: an operand that is shorter would let it leave its buffer.
     #[test]
@@ -326,7 +365,7 @@ mod tests {
         let pool = PoolGeometry { n: 1, h: 4, w: 4, c: 2, side: 2, stride: 2, pad: 0 };
         let window = PoolGeometry { n: 1, h: 1, w: 1, c: 2, side: 3, stride: 2, pad: 0 };
         let average = AveragePool { geometry: window, x: view(0, 2), y: view(1, 2) };
-        refused(average.into(), "its y has 2 elements, 0 are needed"); // no window fits
+        refused(average.into(), "do not fit");
         let back = NormActPoolBackward {
             pool,
             norm: None,
@@ -342,6 +381,57 @@ mod tests {
         refused(NormActPoolBackward { argmax: None, ..back }.into(), "its argmax");
         refused(HscScore { o: view(0, 7), score: view(1, 2) }.into(), "its o has 7 elements, 6 are needed");
         refused(HscScore { o: view(0, 7), score: view(1, 0) }.into(), "its o");
+    }
+
+    /// No numbers may be asked of a step that wrap, on the host or in the 32 bits of a kernel: views of wrapped lengths would pass.
+    #[test]
+    fn numbers_that_kernels_cannot_count() {
+        let refused = |step: Step, what: &str| {
+            let error = step.check().unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        };
+        let view = View::of;
+        let one = ConvGeometry { n: 1, h: 1, w: 1, c: 1, k: 1, side: 1, stride: 1, pad: 0 };
+        let conv = |geometry: ConvGeometry, x, w, y| -> Step {
+            let (x, w, y) = (view(0, x), view(1, w), view(2, y));
+            Fprop { geometry, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE }.into()
+        };
+        conv(one, 1, 1, 1).check().unwrap();
+        conv(ConvGeometry { n: 1 << 28, ..one }, 1 << 28, 1, 1 << 28).check().unwrap();
+        refused(conv(ConvGeometry { n: 1 << 31, ..one }, 1 << 31, 1, 1 << 31), "its kernels count to 2147418112");
+        refused(conv(ConvGeometry { k: 1 << 31, ..one }, 1, 1 << 31, 1 << 31), "its kernels count to");
+        // 2³² · 2³² pixels are none in 64 bits, and strides of 2³² none in 32.
+        refused(conv(ConvGeometry { n: 1 << 32, h: 1 << 32, ..one }, 0, 1, 0), "its kernels count to");
+        refused(conv(ConvGeometry { stride: 1 << 32, ..one }, 1, 1, 1), "its kernels count to");
+        refused(conv(ConvGeometry { pad: 1 << 63, ..one }, 1, 1, 1), "its kernels count to");
+        refused(conv(ConvGeometry { n: 0, ..one }, 0, 1, 0), "its x is empty");
+        let pool = PoolGeometry { stride: 1 << 32, ..PoolGeometry::none(1, 1, 1, 1) };
+        let (norm, activation) = (None, Activation::IDENTITY);
+        let max = |pool| NormActPool { pool, norm, activation, x: view(0, 1), y: view(1, 1), argmax: None };
+        refused(max(pool).into(), "its kernels count to");
+        refused(max(PoolGeometry { side: 17, pad: 8, ..PoolGeometry::none(1, 1, 1, 1) }).into(), "17 rows");
+        refused(AveragePool { geometry: pool, x: view(0, 1), y: view(1, 1) }.into(), "its kernels count to");
+        let field = |jump| ReceptiveField { n: 1, jump, size: 1, shift: 0.0 };
+        let spread = |jump| -> Step {
+            let taps = GaussianTaps::new(field(jump), 1, 1.0);
+            Upsample { taps, kernel: view(0, 1), u: 1, a: view(1, 1), out: view(2, 1) }.into()
+        };
+        spread(1).check().unwrap();
+        refused(spread(0), "its outputs lie 0 pixels apart");
+        refused(spread(1 << 32), "its kernels count to");
+    }
+
+    /// Ten operands: more than any step has that may run.
+    #[test]
+    fn statistics_and_an_epilogue_exclude_each_other() {
+        let geometry = ConvGeometry { n: 1, h: 1, w: 1, c: 1, k: 1, side: 1, stride: 1, pad: 0 };
+        let [x, w, b, y, mean, var, running_mean, running_var, gamma, beta] =
+            std::array::from_fn(|buffer| View::of(buffer, 1));
+        let stats = Some(Stats { x: y, c: 1, bias: Some(b), mean, var, running_mean, running_var });
+        let norm = Some(Norm { mean, var, affine: Some(Affine { gamma, beta }), eps: 0.1 });
+        let epilogue = Epilogue { norm, ..Epilogue::NONE };
+        let error = Step::from(Fprop { geometry, x, w, b: Some(b), y, stats, epilogue }).check().unwrap_err();
+        assert!(error.to_string().contains("it takes statistics of what its epilogue changes"), "{error}");
     }
 
     #[test]

@@ -7,9 +7,54 @@ use crate::real::Real;
 /// Side of the largest window of a max pool: the number of the winning tap is a byte.
 pub(crate) const MOST_SIDE: usize = 16;
 
-/// Windows of `side` pixels, `stride` apart, along `length` pixels with `pad` more at each end: none where they are larger.
+/// Rows of a window or kernel, and pixels of a stride, at most: far more than any net has, and few enough that no size overflows.
+pub(crate) const MOST_WINDOW: usize = 1 << 10;
+
+/// A product of sizes; the largest number where it is beyond that, which no buffer has.
+pub(crate) fn product<const N: usize>(sizes: [usize; N]) -> usize {
+    sizes.into_iter().fold(1, usize::saturating_mul)
+}
+
+/// Pixels along a side with `pad` more at each end.
+fn padded(length: usize, pad: usize) -> usize {
+    length.saturating_add(pad.saturating_mul(2))
+}
+
+/// Windows of `side` pixels, `stride` apart, along `length` pixels with `pad` more at each end: none where they are larger, or the stride
+/// is 0.
 pub(crate) fn windows(length: usize, side: usize, stride: usize, pad: usize) -> usize {
-    (length + 2 * pad).checked_sub(side).map_or(0, |room| room / stride + 1)
+    let room = padded(length, pad).checked_sub(side);
+    room.and_then(|room| room.checked_div(stride)).map_or(0, |last| last.saturating_add(1))
+}
+
+/// Square windows over maps: what kernels of convolutions and pools have to agree with the host about.
+#[derive(Clone, Copy)]
+pub(crate) struct WindowGeometry {
+    pub n: usize,
+    /// Height and width of a map.
+    pub map: [usize; 2],
+    pub side: usize,
+    pub stride: usize,
+    pub pad: usize,
+}
+
+impl WindowGeometry {
+    /// Why kernels would not find the number of windows that [`windows`] does.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let WindowGeometry { map: [h, w], side, stride, pad, .. } = *self;
+        if side == 0 || stride == 0 {
+            return Some(format!("its windows have side {side} and stride {stride}, both are at least 1"));
+        }
+        let none = |length| windows(length, side, stride, pad) == 0;
+        (none(h) || none(w))
+            .then(|| format!("its windows of {side}×{side} do not fit into maps of {h}×{w} with padding {pad}"))
+    }
+
+    /// The largest place that kernels count to: they look up to a stride beyond the padding.
+    pub(crate) fn counted(&self) -> usize {
+        let [height, width] = self.map.map(|length| padded(length, self.pad).saturating_add(self.stride));
+        product([self.n, height, width])
+    }
 }
 
 /// Shapes of a pool with a square window. The padding of a max pool never wins; an average pool has none.
@@ -47,12 +92,22 @@ impl PoolGeometry {
 
     /// Elements of the input [n, h, w, c].
     pub fn x_len(&self) -> usize {
-        self.n * self.h * self.w * self.c
+        product([self.n, self.h, self.w, self.c])
     }
 
     /// Elements of the output [n, oh, ow, c].
     pub fn y_len(&self) -> usize {
-        self.n * self.oh() * self.ow() * self.c
+        product([self.n, self.oh(), self.ow(), self.c])
+    }
+
+    /// Its windows.
+    pub(crate) fn windows(&self) -> WindowGeometry {
+        WindowGeometry { n: self.n, map: [self.h, self.w], side: self.side, stride: self.stride, pad: self.pad }
+    }
+
+    /// What kernels count, at most.
+    pub(crate) fn counted(&self) -> usize {
+        self.windows().counted().max(self.c)
     }
 
     /// Rows and columns of taps of the window of output (p, q) that lie inside the input.

@@ -21,7 +21,7 @@ impl Vectors {
         WIDE / dtype.size()
     }
 
-    /// For rows of `c` channels in buffers of their own, which start at 16 bytes.
+    /// For rows of `c` channels in views that start at 16 bytes, as those of a step do unless it says otherwise (`Operation::anywhere`).
     pub(super) fn new(dtype: DType, c: usize) -> Vectors {
         let numbers = Vectors::numbers(dtype);
         let wide = c.is_multiple_of(numbers);

@@ -7,11 +7,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use fcdd::data::cuda::{DeviceSet, DeviceTestSet};
 use fcdd::data::supervise::{NoiseMode, Supervise};
 use fcdd::device::cuda::{Buffer, Cuda, DeviceBuffers};
-use fcdd::device::{DType, View};
+use fcdd::device::{ByteBufferId, ByteView, DType, View};
 use fcdd::engine::Step;
 use fcdd::steps::activation::Activation;
-use fcdd::steps::add::Add;
-use fcdd::steps::conv::{ConvGeometry, Wgrad};
+use fcdd::steps::add::{Add, AddBackward};
+use fcdd::steps::average_pool::{AveragePool, AveragePoolBackward};
+use fcdd::steps::cast::{Cast, CastLayer, CastWeights};
+use fcdd::steps::concat::{Concat, ConcatBackward, ConcatPart};
+use fcdd::steps::conv::weights::WeightForm;
+use fcdd::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad};
+use fcdd::steps::head::{Head, HeadBackward};
+use fcdd::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
+use fcdd::steps::pool::PoolGeometry;
+use fcdd::{CudaError, Error};
 
 use crate::epoch::{BATCH, COUNT, Trained, hypers, set};
 use crate::support::{Gpu, on_device};
@@ -22,6 +30,167 @@ fn add(y: View) -> Step {
 
 fn buffers(gpu: &Gpu, lengths: [usize; 3]) -> DeviceBuffers {
     DeviceBuffers::new(gpu.cuda(), &lengths.map(|len| (len, DType::F32)), &[], 0).unwrap()
+}
+
+#[track_caller]
+fn refused(memory: &DeviceBuffers, step: impl Into<Step>, why: &str) {
+    let step = step.into();
+    let error = step.cuda(memory).err().unwrap_or_else(|| panic!("{step:?} ran")).to_string();
+    assert!(error.contains(why), "{error}");
+}
+
+/// Kernels find the number of windows by a division that rounds towards zero: where there are none they would find one, or fewer than none.
+/// Empty operands have the length of none.
+#[test]
+fn windows_that_fit_nowhere() {
+    on_device(|gpu| {
+        for dtype in [DType::F32, DType::Bf16] {
+            let lengths = [(24, dtype), (0, dtype), (3136, dtype), (3136, DType::F32)];
+            let memory = DeviceBuffers::new(gpu.cuda(), &lengths, &[0], 0).unwrap();
+            let view = |i: usize, len| View { dtype: lengths[i].1, ..View::of(i, len) };
+            let (x, none, w, dw) = (view(0, 24), view(1, 0), view(2, 3136), view(3, 3136));
+            let geometry = ConvGeometry { n: 3, h: 1, w: 1, c: 8, k: 8, side: 7, stride: 1, pad: 0 };
+            let why = "its windows of 7×7 do not fit into maps of 1×1";
+            let (stats, epilogue) = (None, Epilogue::NONE);
+            refused(&memory, Fprop { geometry, x, w, b: None, y: none, stats, epilogue }, why);
+            refused(&memory, Dgrad { geometry, dy: none, w, dx: x }, why);
+            refused(&memory, Wgrad { geometry, x, dy: none, dw, db: None }, why);
+            // Kernels would divide by it.
+            let geometry = ConvGeometry { side: 1, stride: 0, ..geometry };
+            refused(&memory, Dgrad { geometry, dy: none, w: view(2, 64), dx: x }, "side 1 and stride 0");
+
+            let pool = PoolGeometry { n: 3, h: 1, w: 1, c: 8, side: 2, stride: 2, pad: 0 };
+            let why = "its windows of 2×2 do not fit into maps of 1×1";
+            let (norm, activation) = (None, Activation::IDENTITY);
+            let argmax = Some(ByteView { buffer: ByteBufferId(0), len: 0 });
+            let (batch_statistics, daffine) = (false, None);
+            refused(&memory, NormActPool { pool, norm, activation, x, y: none, argmax }, why);
+            let back =
+                NormActPoolBackward { pool, norm, batch_statistics, activation, x, argmax, dy: none, dx: x, daffine };
+            refused(&memory, back, why);
+            refused(&memory, AveragePool { geometry: pool, x, y: none }, why);
+            refused(&memory, AveragePoolBackward { geometry: pool, dy: none, dx: x }, why);
+            // Its kernels know no padding.
+            let geometry = PoolGeometry { pad: 1, ..pool };
+            refused(&memory, AveragePool { geometry, x, y: view(2, 24) }, "it has no padding");
+            refused(&memory, AveragePoolBackward { geometry, dy: view(2, 24), dx: x }, "it has no padding");
+        }
+    });
+}
+
+/// Kernels read and write 16 bytes at a time, from addresses that are multiples of it.
+#[test]
+fn operands_that_start_between_16_bytes() {
+    on_device(|gpu| {
+        let activation = Activation::IDENTITY;
+        let pool = PoolGeometry::none(2, 2, 2, 8);
+        let conv = ConvGeometry { n: 2, h: 2, w: 2, c: 8, k: 8, side: 1, stride: 1, pad: 0 };
+        let head = ConvGeometry { k: 1, ..conv };
+        let of = |channels, view| ConcatPart { channels, view: Some(view) };
+        // Lengths of three operands, and a step of them.
+        type Case<'a> = (&'a str, [usize; 3], &'a dyn Fn([View; 3]) -> Step);
+        let cases: [Case; 8] = [
+            ("add", [64; 3], &|[a, b, y]| Add { activation, a, b, y }.into()),
+            ("add_backward", [64; 3], &|[y, dy, dx]| AddBackward { activation, y, dy, dx }.into()),
+            ("concat", [64, 64, 128], &|[a, b, y]| {
+                Concat { parts: [of(8, a), of(8, b)].into_iter().collect(), y }.into()
+            }),
+            ("concat_backward", [64, 64, 128], &|[a, b, dy]| {
+                ConcatBackward { parts: [of(8, a), of(8, b)].into_iter().collect(), dy }.into()
+            }),
+            ("average_pool", [64, 64, 0], &|[x, y, _]| AveragePool { geometry: pool, x, y }.into()),
+            ("average_pool_backward", [64, 64, 0], &|[dy, dx, _]| {
+                AveragePoolBackward { geometry: pool, dy, dx }.into()
+            }),
+            ("norm_act_pool", [64, 64, 0], &|[x, y, _]| {
+                NormActPool { pool, norm: None, activation, x, y, argmax: None }.into()
+            }),
+            ("norm_act_pool_backward", [64; 3], &|[x, dy, dx]| {
+                let (norm, argmax, daffine) = (None, None, None);
+                NormActPoolBackward { pool, norm, batch_statistics: false, activation, x, argmax, dy, dx, daffine }
+                    .into()
+            }),
+        ];
+        let f32s = |i: usize, len| View::of(3 + i, len);
+        let heads: [Case; 2] = [
+            ("head", [64, 0, 0], &|[x, ..]| {
+                let [w, z, a, score] = [(0, 8), (1, 8), (2, 8), (3, 2)].map(|(i, len)| f32s(i, len));
+                Head { geometry: head, x, w, b: None, z, a, score, labels: None }.into()
+            }),
+            ("head_backward", [64, 64, 0], &|[x, dx, _]| {
+                let [w, dz, dw] = [0, 1, 2].map(|i| f32s(i, 8));
+                HeadBackward { geometry: head, x, w, dz, dx: Some(dx), dw, db: None }.into()
+            }),
+        ];
+        let of_bf16: [Case; 4] = [
+            ("cast", [64, 0, 0], &|[y, ..]| Cast { x: f32s(0, 64), y }.into()),
+            ("conv_fprop", [64; 3], &|[x, w, y]| {
+                Fprop { geometry: conv, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE }.into()
+            }),
+            ("conv_dgrad", [64; 3], &|[dy, w, dx]| Dgrad { geometry: conv, dy, w, dx }.into()),
+            ("conv_wgrad", [64, 64, 0], &|[x, dy, _]| {
+                Wgrad { geometry: conv, x, dy, dw: f32s(0, 64), db: None }.into()
+            }),
+        ];
+        for dtype in [DType::F32, DType::Bf16] {
+            let bf16 = if dtype == DType::Bf16 { &of_bf16[..] } else { &[] };
+            let lengths = [[(129, dtype); 3].as_slice(), &[(64, DType::F32); 4]].concat();
+            let memory = DeviceBuffers::new(gpu.cuda(), &lengths, &[], 1 << 10).unwrap();
+            for (name, lengths, step) in cases.iter().chain(&heads).chain(bf16) {
+                let views = |crooked: usize| {
+                    std::array::from_fn(|i| View { start: usize::from(i == crooked), dtype, ..View::of(i, lengths[i]) })
+                };
+                step(views(3)).cuda(&memory).unwrap_or_else(|error| panic!("{name} of {dtype:?}: {error}"));
+                for crooked in (0..3).filter(|&i| lengths[i] > 0) {
+                    refused(&memory, step(views(crooked)), "starts at element 1, at no multiple of 16 bytes");
+                }
+            }
+        }
+        let memory = buffers(gpu, [65, 1, 1]);
+        let x = View { start: 1, ..View::of(0, 64) };
+        refused(&memory, Cast { x, y: View::of(1, 64).bf16() }, "its x starts at element 1");
+        gpu.cuda().synchronize().unwrap();
+    });
+}
+
+/// The kernel goes to the places of the layers.
+#[test]
+fn weights_that_lie_elsewhere() {
+    on_device(|gpu| {
+        let lengths = [(30, DType::F32), (80, DType::Bf16)];
+        let mut memory = DeviceBuffers::new(gpu.cuda(), &lengths, &[], 0).unwrap();
+        let (params, casts) = (View::of(0, 30), View::of(1, 80).bf16());
+        let geometry = ConvGeometry { n: 1, h: 1, w: 1, c: 3, k: 5, side: 1, stride: 1, pad: 0 };
+        let layer = |form: WeightForm, start| CastLayer {
+            form,
+            geometry,
+            source: View { start: 15, len: 15, ..params },
+            target: View { start, len: form.len(&geometry), ..casts },
+        };
+        let (first, second) = (layer(WeightForm::Krsc, 0), layer(WeightForm::Flipped, 40));
+        let step = |layers: &[CastLayer]| CastWeights { params, casts, layers: layers.to_vec() };
+        refused(&memory, step(&[first, second]), "does not hold its table");
+        memory.hold_table(step(&[first, second]).table()).unwrap();
+        Step::from(step(&[first, second])).cuda(&memory).unwrap();
+        refused(&memory, step(&[first]), "does not hold its table");
+        refused(&memory, step(&[]), "it has no layers");
+        let outside = "its layer 1 does not lie within parameters and casts";
+        let source = |start, len| CastLayer { source: View { start, len, ..params }, ..second };
+        refused(&memory, step(&[first, source(16, 15)]), outside);
+        refused(&memory, step(&[first, source(15, 14)]), outside);
+        refused(&memory, step(&[first, CastLayer { source: View::of(1, 15), ..second }]), outside);
+        refused(&memory, step(&[first, layer(WeightForm::Flipped, 64)]), outside);
+        refused(
+            &memory,
+            step(&[first, CastLayer { target: View { dtype: DType::F32, ..second.target }, ..second }]),
+            outside,
+        );
+        for start in [32, 44] {
+            let moved = step(&[first, layer(WeightForm::Flipped, start)]);
+            refused(&memory, moved, "the cast of its layer 1 does not start at a multiple of 8 behind the others");
+        }
+        gpu.cuda().synchronize().unwrap();
+    });
 }
 
 #[test]
@@ -81,6 +250,11 @@ fn batches_that_have_no_room() {
         assert!(made(inputs - 1, BATCH, pixels).unwrap_err().contains("values of inputs"));
         assert!(made(inputs, BATCH - 1, pixels).unwrap_err().contains("labels"));
         assert!(made(inputs, BATCH, pixels - 1).unwrap_err().contains("pixels of maps"));
+        let memory = buffers(gpu, [inputs + 1, 1, 1]);
+        let [labels, maps] = [BATCH, pixels].map(room);
+        let into = [memory.slice(View { start: 1, ..View::of(0, inputs) }), labels.as_slice(), maps.as_slice()];
+        let error = device.draw(0, &set.order(0), (0, BATCH), into).unwrap_err().to_string();
+        assert!(error.contains("values of inputs do not start at a multiple of 16 bytes"), "{error}");
         let tests = DeviceTestSet::with_room(cuda, p, 4).unwrap();
         let error = tests.enqueue(0, 4, room(4 * p.input_len() - 1).as_slice()).unwrap_err().to_string();
         assert!(error.contains("values of inputs"), "{error}");
@@ -103,24 +277,59 @@ fn batches_of_another_opening_of_the_device() {
     });
 }
 
-/// Within an epoch its order and hyperparameters are in use.
+/// Within an epoch its order and hyperparameters are in use; inference does not change what it trains.
 #[test]
 fn epochs_within_epochs() {
     on_device(|gpu| {
         let set = set(Supervise::Unsupervised, NoiseMode::Confetti);
-        let mut network = Trained::PLAIN.network(&gpu.device);
         let source = || Box::new(DeviceSet::new(gpu.cuda(), &set, BATCH).unwrap());
-        network.attach(source(), COUNT).unwrap();
-        let order = set.order(0);
-        let log = network.epoch(0, &order, &hypers(0), |network, _, _| {
-            assert!(network.epoch(0, &order, &hypers(0), |_, _, _| Ok(true)).is_err());
-            assert!(network.attach(source(), 1).is_err());
+        let attached = |samples| {
+            let mut network = Trained::PLAIN.network(&gpu.device);
+            network.attach(source(), samples).unwrap();
+            network
+        };
+        let (order, hypers) = (set.order(1), hypers(1));
+        let mut alone = attached(COUNT);
+        let expected = alone.epoch(1, &order, &hypers, |_, _, _| Ok(true)).unwrap();
+        assert_eq!(expected.losses.len(), COUNT);
+
+        let mut network = attached(COUNT);
+        let log = network.epoch(1, &order, &hypers, |network, _, _| {
+            let hyper = &hypers[0];
+            let within = |result: Result<(), Error>| {
+                let error = result.unwrap_err().to_string();
+                assert!(error.contains("the network is within an epoch"), "{error}");
+            };
+            within(network.epoch(0, &order, &hypers, |_, _, _| Ok(true)).map(drop));
+            within(network.attach(source(), 1));
+            within(network.train(BATCH, hyper).map(drop));
+            within(network.forward(BATCH, hyper));
+            within(network.backward(BATCH));
+            within(network.captured(&[], hyper, |_, _| Ok(())));
+            within(network.time(&[], hyper, || Ok(())).map(drop));
+            network.infer(BATCH)?;
             Ok(true)
         });
-        assert_eq!(log.unwrap().losses.len(), COUNT);
+        assert_eq!(log.unwrap(), expected);
+        assert_eq!(network.weights().unwrap(), alone.weights().unwrap());
         // What runs after the last batch has hyperparameters too.
         let step = network.plan(BATCH).unwrap().update[0].clone();
         network.launch(&step).unwrap();
         gpu.cuda().synchronize().unwrap();
+
+        // An epoch that panics or fails is over.
+        let panics = || network.epoch(0, &order, &hypers, |_, _, _| panic!("on purpose")).map(drop);
+        assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
+        network.train(BATCH, &hypers[0]).unwrap();
+        network.epoch(0, &order, &hypers, |_, _, _| Err(CudaError::NoBf16.into())).unwrap_err();
+        network.train(BATCH, &hypers[0]).unwrap();
+
+        // The order and the hyperparameters of an epoch lie in the memory of its own network.
+        let mut other = attached(1);
+        let exchanged = network.epoch(0, &order, &hypers, |network, _, _| {
+            std::mem::swap(network, &mut other);
+            Ok(true)
+        });
+        assert!(exchanged.unwrap_err().to_string().contains("the epoch is another network's"));
     });
 }

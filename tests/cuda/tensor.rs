@@ -1,7 +1,7 @@
 //! Compares the convolutions on the tensor cores with the CPU in f64 on the same bf16 operands; and tests the casts that make the operands.
 
 use fcdd::device::cuda::DeviceBuffers;
-use fcdd::device::{ByteBufferId, ByteView, DType, View};
+use fcdd::device::{DType, View};
 use fcdd::engine::Step;
 use fcdd::real::rounded_to_bf16;
 use fcdd::run::verify::stepwise::HYPER;
@@ -99,14 +99,13 @@ impl Passes {
         let [w, flipped] = [(0, krsc), (krsc, flipped)].map(|(start, len)| View { start, len, ..casts });
         let layers = forms.into_iter().zip([w, flipped]);
         let layers = layers.map(|(form, target)| CastLayer { form, geometry: *g, source: params, target }).collect();
-        let table = ByteView { buffer: ByteBufferId(0), len: 4 * CastWeights::table_len(2) };
-        let cast = CastWeights { params, casts, layers, table };
+        let cast = CastWeights { params, casts, layers };
         let (dw, db) = (View { len: g.w_len(), ..grads }, View { start: g.w_len(), len: g.k, ..grads });
         let wanted = |view| bias.then_some(view);
         let fprop =
             |y| Step::ConvFprop(Fprop { geometry: *g, x, w, b: wanted(b), y, stats: None, epilogue: Epilogue::NONE });
         let dgrad = |dx| Step::ConvDgrad(Dgrad { geometry: *g, dy, w: flipped, dx });
-        let numbers = cast.table();
+        let table = cast.table();
         let steps = vec![
             Step::CastWeights(cast),
             fprop(y),
@@ -116,14 +115,14 @@ impl Passes {
             Step::ConvWgrad(Wgrad { geometry: *g, x, dy, dw, db: wanted(db) }),
         ];
         let workspace = steps.iter().map(Step::cuda_workspace).max().unwrap_or(0);
-        let mut memory = DeviceBuffers::new(gpu.cuda(), &lengths, &[table.len], workspace).unwrap();
+        let mut memory = DeviceBuffers::new(gpu.cuda(), &lengths, &[], workspace).unwrap();
         for (view, values) in [(x, &operands.x), (params, &operands.w), (b, &operands.b), (dy, &operands.dy)] {
             memory.write(view, &f32s(values)).unwrap();
         }
         for view in [casts, y, exact_y, dx, exact_dx, grads] {
             memory.write(view, &vec![f32::NAN; view.len]).unwrap();
         }
-        memory.write_bytes(table, bytemuck::cast_slice(&numbers)).unwrap();
+        memory.hold_table(table).unwrap();
         Passes { memory, steps, results: [y, exact_y, dx, exact_dx, dw, db] }
     }
 
@@ -422,15 +421,14 @@ fn cast_weights() {
             source += geometry.w_len() + 1;
         }
         let values = noise(0, source);
-        let table = ByteView { buffer: ByteBufferId(0), len: 4 * CastWeights::table_len(layers.len()) };
         let (params, casts) = (View { len: source, ..params }, View { len: target, ..casts });
-        let step = CastWeights { params, casts, layers, table };
+        let step = CastWeights { params, casts, layers };
         let (mut host, _) = memory([&values[..], &vec![f64::NAN; target]], &[], 0);
         let lengths = [(source, DType::F32), (target, DType::Bf16)];
-        let mut there = DeviceBuffers::new(gpu.cuda(), &lengths, &[table.len], 0).unwrap();
+        let mut there = DeviceBuffers::new(gpu.cuda(), &lengths, &[], 0).unwrap();
         there.write(params, &f32s(&values)).unwrap();
         there.write(casts, &vec![f32::NAN; target]).unwrap();
-        there.write_bytes(table, bytemuck::cast_slice(&step.table())).unwrap();
+        there.hold_table(step.table()).unwrap();
         let step = Step::CastWeights(step);
         step.cuda(&there).unwrap();
         step.cpu(&mut host, &HYPER);

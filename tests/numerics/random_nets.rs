@@ -92,6 +92,10 @@ fn conv(name: &str, out: usize) -> Layer {
     Layer::Conv { name: name.to_string(), out, side: 3, stride: 1, bias: true }
 }
 
+fn strided(name: &str, stride: usize) -> Layer {
+    Layer::Conv { name: name.to_string(), out: 2, side: 1, stride, bias: true }
+}
+
 fn norm(name: &str) -> Layer {
     Layer::Norm { name: name.to_string() }
 }
@@ -177,6 +181,28 @@ fn wrong_nets_are_refused() {
             fcdd([conv("a", 3), Layer::Activation(Activation { slope: f64::NAN })]),
             "layer 1 (activation)",
             "from 0 to 1",
+        ),
+        (fcdd([strided("a", 1 << 16)]), "layer 0 (convolution a) has a kernel of 1×1 and stride 65536", "1 to 1,024"),
+        (
+            fcdd([strided("a", 1 << 10), strided("b", 1 << 10)]),
+            "layer 1 (convolution b) has receptive fields of 1 pixels, 1048576 apart",
+            "at most 65,536",
+        ),
+        (
+            fcdd([conv("a", 3), AveragePoolLayer { side: 1, stride: 1 << 32 }.into()]),
+            "layer 1 (average pool) has a window of 1×1 and stride 4294967296",
+            "1 to 1,024",
+        ),
+        (fcdd([conv("a", 3), Layer::Pool { side: 1, stride: 1 << 32, pad: 0 }]), "layer 1 (max pool)", "1 to 1,024"),
+        (
+            fcdd([Layer::Deconv { name: "d".to_string(), out: 2, side: 1 << 32, pad: 1, init: Init::Uniform }]),
+            "layer 0 (transposed convolution d) has a kernel of 4294967296",
+            "at most 1,024 rows",
+        ),
+        (
+            chain(Objective::Hsc, [linear("l", 4, 1 << 60)]),
+            "layer 0 (fully connected layer l) takes maps of 1152921504606846976 pixels",
+            "1 to 1,048,576",
         ),
         // The number of the winner did not fit a byte.
         (fcdd([conv("a", 3), Layer::Pool { side: 17, stride: 1, pad: 8 }]), "layer 1 (max pool)", "1 to 16 rows"),
@@ -297,6 +323,24 @@ fn wrong_nets_are_refused() {
     ] {
         let message = refusal(&arch);
         assert!(message.contains("WRONG") && message.contains(layer) && message.contains(legal), "{layer}: {message}");
+    }
+}
+
+/// The 257th dropout of a net drew the mask of the first, and so did the image after the 2²⁴th.
+#[test]
+fn dropouts_draw_masks_of_their_own() {
+    let lowered = |dropouts, batch| {
+        let arch = fcdd([conv("a", 3)].into_iter().chain(std::iter::repeat_n(DropoutLayer.into(), dropouts)));
+        let training = Some(TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
+        let (dtype, gradient) = (DType::F32, Gradient::Grad);
+        let plan = lower(&arch, &PlanOptions { batch, side: 8, dtype, sigma: 1.2, gradient, training });
+        plan.map(drop).map_err(|error| error.to_string())
+    };
+    lowered(256, 2).unwrap();
+    lowered(1, 1 << 24).unwrap();
+    for (dropouts, batch, layer) in [(257, 2, "layer 257 (dropout)"), (1, (1 << 24) + 1, "layer 1 (dropout)")] {
+        let error = lowered(dropouts, batch).unwrap_err();
+        assert!(error.contains(layer) && error.contains("would draw what another draws"), "{error}");
     }
 }
 

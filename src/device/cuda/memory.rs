@@ -1,5 +1,6 @@
 //! Device memory: buffers, and those of a plan.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -127,7 +128,8 @@ impl<'a, T> DeviceSlice<'a, T> {
     /// Where kernels of `cuda` find at least `len` elements; `what` they are stands in the error.
     ///
     /// # Errors
-    /// Where there are fewer, and where the memory belongs to another opening of a device: its stream would not wait for that of `cuda`.
+    /// Where there are fewer, where they do not start at a multiple of 16 bytes, in which kernels read and write, and where the memory
+    /// belongs to another opening of a device: its stream would not wait for that of `cuda`.
     pub fn of(self, cuda: &Arc<Cuda>, len: usize, what: &'static str) -> Result<PointerMut<'a, T>> {
         let refused = |reason| Err(CudaError::Refused { reason });
         if !Arc::ptr_eq(self.cuda, cuda) {
@@ -135,6 +137,9 @@ impl<'a, T> DeviceSlice<'a, T> {
         }
         if self.len < len {
             return refused(format!("there are {} {what}, {len} are needed", self.len));
+        }
+        if !self.pointer.read().address().is_multiple_of(16) {
+            return refused(format!("the {what} do not start at a multiple of 16 bytes"));
         }
         Ok(self.pointer)
     }
@@ -175,6 +180,8 @@ pub struct DeviceBuffers {
     cuda: Arc<Cuda>,
     reals: Vec<Reals>,
     bytes: Vec<Buffer<u8>>,
+    /// By the numbers that they hold.
+    tables: BTreeMap<Vec<i32>, Buffer<u8>>,
     workspace: Buffer<f32>,
     clock: Buffer<u32>,
     hyper: Buffer<f32>,
@@ -196,6 +203,7 @@ impl DeviceBuffers {
             cuda: cuda.clone(),
             reals: reals.iter().map(zeros).collect::<Result<_>>()?,
             bytes: bytes.iter().map(|&len| cuda.zeros(len)).collect::<Result<_>>()?,
+            tables: BTreeMap::new(),
             workspace: cuda.alloc(workspace)?,
             clock: cuda.zeros(2)?,
             hyper: cuda.zeros(DeviceBuffers::HYPER)?,
@@ -267,9 +275,20 @@ impl DeviceBuffers {
         buffer.pointer_mut()
     }
 
-    /// Where a kernel reads a table of numbers that was written as bytes.
-    pub fn table(&self, view: ByteView) -> Pointer<'_, i32> {
-        self.bytes(view).read().cast()
+    /// Uploads a table of places that kernels go to: it is found by what it holds, and never written again.
+    pub fn hold_table(&mut self, numbers: Vec<i32>) -> Result<()> {
+        let table = self.cuda.upload(bytemuck::cast_slice(&numbers))?;
+        self.tables.entry(numbers).or_insert(table);
+        Ok(())
+    }
+
+    /// Where a kernel reads a table of these numbers.
+    ///
+    /// # Errors
+    /// Where none is [held](DeviceBuffers::hold_table).
+    pub fn table(&self, numbers: &[i32]) -> Result<Pointer<'_, i32>> {
+        let missing = || CudaError::Refused { reason: "device memory does not hold its table".into() };
+        self.tables.get(numbers).map(|table| table.pointer().cast()).ok_or_else(missing)
     }
 
     /// Scratch space that any step may use while it runs.

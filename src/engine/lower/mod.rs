@@ -28,7 +28,7 @@ use crate::device::{DType, View};
 use crate::error::{Error, Result};
 use crate::model::arch::{Arch, Objective};
 use crate::model::weights::Layout;
-use crate::steps::cast::Cast;
+use crate::steps::cast::{Cast, CastWeights};
 use crate::steps::optimizer::{Adam, Sgd};
 
 /// Lowers a net. Plans of one net and one set of options that differ in the batch alone number their buffers alike, so a plan for
@@ -81,7 +81,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
         batch: n,
         buffers: Buffers::default(),
         constants: end.constants(),
-        tables: cast_weights.iter().map(|step| (step.table, step.table())).collect(),
+        tables: cast_weights.iter().map(CastWeights::table).collect(),
         ports: Ports {
             params,
             stats,

@@ -19,6 +19,7 @@ use crate::steps::activation::Activation;
 use crate::steps::cast::{self, CastWeights};
 use crate::steps::conv;
 use crate::steps::conv::weights::WeightForm;
+use crate::steps::dropout;
 use crate::steps::norm::{Affine, Norm};
 use crate::steps::pool;
 use crate::steps::standalone::{LayerContext, StandaloneLayer, ValueShape};
@@ -187,6 +188,12 @@ pub(super) fn stages<'a>(
                     return Err(arch.illegal(i, "reads what it would change for others", legal));
                 }
                 let (inputs, number) = (shapes, arch.number_of_its_kind(i));
+                let draws = matches!(layer, Standalone::Dropout(_)) && options.training.is_some();
+                if draws && (number as usize >= dropout::MOST_DROPOUTS || n > dropout::MOST_IMAGES) {
+                    let problem = format!("would draw what another draws: it is number {number}, of {n} images");
+                    let legal = "a net has at most 256 dropouts, a batch with them at most 16,777,216 images";
+                    return Err(arch.illegal(i, problem, legal));
+                }
                 let activation = Activation::IDENTITY;
                 StageKind::Standalone(Box::new(StandaloneStage { layer, inputs, output, number, activation }))
             }
@@ -360,6 +367,5 @@ pub(super) fn cast_weights(
             }
         }
     }
-    let table = allocator.bytes(size_of::<i32>() * CastWeights::table_len(layers.len()));
-    Some(CastWeights { params, casts, layers, table })
+    Some(CastWeights { params, casts, layers })
 }

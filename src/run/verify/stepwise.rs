@@ -32,7 +32,7 @@ const DIFFERENT_WINNERS: f64 = 1e-5;
 /// Runs the steps of a plan in f32, in memory of its own.
 pub enum TestedDevice {
     Cpu(HostBuffers<f32>),
-    Cuda(DeviceBuffers),
+    Cuda(Box<DeviceBuffers>),
 }
 
 impl TestedDevice {
@@ -40,7 +40,7 @@ impl TestedDevice {
     pub fn for_plan(device: &Device, plan: &Plan) -> Result<TestedDevice> {
         Ok(match device {
             Device::Cpu => TestedDevice::Cpu(plan.buffers.host(plan.workspace())),
-            Device::Cuda(cuda) => TestedDevice::Cuda(plan.cuda_memory(cuda)?),
+            Device::Cuda(cuda) => TestedDevice::Cuda(Box::new(plan.cuda_memory(cuda)?)),
         })
     }
 
@@ -55,7 +55,7 @@ impl TestedDevice {
                 for (_, view) in step.reads().reals.into_iter().chain(step.writes().reals) {
                     reals[view.buffer.0].1 = view.dtype;
                 }
-                TestedDevice::Cuda(DeviceBuffers::new(cuda, &reals, &bytes, step.cuda_workspace())?)
+                TestedDevice::Cuda(Box::new(DeviceBuffers::new(cuda, &reals, &bytes, step.cuda_workspace())?))
             }
         })
     }

@@ -4,7 +4,7 @@ use super::{AveragePool, AveragePoolBackward, backward, forward};
 use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::Step;
-use crate::steps::pool::PoolGeometry;
+use crate::steps::pool::{MOST_WINDOW, PoolGeometry};
 use crate::steps::standalone::{DropoutKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 
@@ -35,7 +35,8 @@ impl StandaloneLayer for AveragePoolLayer {
     fn fault(&self) -> Option<Misfit> {
         let AveragePoolLayer { side, stride } = self;
         let problem = || format!("has a window of {side}×{side} and stride {stride}");
-        (*side == 0 || *stride == 0).then(|| Misfit::Illegal(problem(), "both are at least 1"))
+        let legal = [side, stride].into_iter().all(|size| (1..=MOST_WINDOW).contains(size));
+        (!legal).then(|| Misfit::Illegal(problem(), "both are 1 to 1,024"))
     }
 
     fn side(&self, inputs: &[ValueShape]) -> Result<usize, Misfit> {

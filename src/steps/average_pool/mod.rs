@@ -20,13 +20,22 @@ pub struct AveragePool {
     pub y: View,
 }
 
+/// What is wrong with the geometry of an average pool.
+fn fault(g: &PoolGeometry) -> Option<String> {
+    g.windows().fault().or_else(|| (g.pad > 0).then(|| format!("it has no padding, {} is asked for", g.pad)))
+}
+
 impl Operation for AveragePool {
     fn kind(&self) -> &'static str {
         "average_pool"
     }
 
     fn counted(&self) -> usize {
-        self.x.len / self.geometry.c
+        self.geometry.counted()
+    }
+
+    fn wrong_numbers(&self) -> Option<String> {
+        fault(&self.geometry)
     }
 
     fn variant(&self) -> String {
@@ -74,7 +83,11 @@ impl Operation for AveragePoolBackward {
     }
 
     fn counted(&self) -> usize {
-        self.dx.len / self.geometry.c
+        self.geometry.counted()
+    }
+
+    fn wrong_numbers(&self) -> Option<String> {
+        fault(&self.geometry)
     }
 
     fn variant(&self) -> String {

@@ -20,10 +20,10 @@ pub(super) fn weights(step: &CastWeights, memory: &DeviceBuffers) -> Result<()> 
     let parameters = CastWeightsParameters {
         x: memory.pointer(step.params),
         y: memory.pointer_mut(step.casts),
-        table: memory.table(step.table),
+        table: memory.table(&step.table())?,
         layers: step.layers.len() as i32,
     };
     let launch = memory.cuda().launch([step.blocks() as u32, 1, 1], 128, 0);
-    // SAFETY: views lie in their buffers; the table is `CastWeights::table`, with the places of the layers in both.
+    // SAFETY: views lie in their buffers, the layers in the views (`CastWeights::wrong_numbers`), and the table is that of these layers.
     unsafe { kernels::cast_weights(launch, &parameters) }
 }

@@ -4,7 +4,7 @@ mod cuda;
 
 use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
 use crate::device::cuda::Result;
-use crate::device::{ByteView, HostBuffers, View};
+use crate::device::{HostBuffers, View};
 use crate::real::Real;
 use crate::steps::conv::ConvGeometry;
 use crate::steps::conv::weights::{CHUNK, WeightForm};
@@ -68,9 +68,8 @@ pub struct CastLayer {
 pub struct CastWeights {
     pub params: View,
     pub casts: View,
+    /// In the order of their targets.
     pub layers: Vec<CastLayer>,
-    /// Of [`CastWeights::table`].
-    pub table: ByteView,
 }
 
 impl Operation for CastWeights {
@@ -79,7 +78,33 @@ impl Operation for CastWeights {
     }
 
     fn counted(&self) -> usize {
-        self.casts.len
+        self.params.len.max(self.casts.len)
+    }
+
+    fn anywhere(&self) -> &'static [&'static str] {
+        &["params"]
+    }
+
+    /// The kernel goes by the table of the layers: each lies within parameters and casts, and apart from the others.
+    fn wrong_numbers(&self) -> Option<String> {
+        let mut free = self.casts.start;
+        for (i, CastLayer { form, geometry, source, target }) in self.layers.iter().enumerate() {
+            let within = |part: &View, whole: &View| {
+                let (at, of) = (part.range(), whole.range());
+                (part.buffer, part.dtype) == (whole.buffer, whole.dtype) && of.start <= at.start && at.end <= of.end
+            };
+            let lengths = (source.len, target.len) == (geometry.w_len(), form.len(geometry)) && target.len > 0;
+            if !lengths || !within(source, &self.params) || !within(target, &self.casts) {
+                return Some(format!("its layer {i} does not lie within parameters and casts"));
+            }
+            if target.start < free || !(target.start - self.casts.start).is_multiple_of(CHUNK) {
+                return Some(format!(
+                    "the cast of its layer {i} does not start at a multiple of {CHUNK} behind the others"
+                ));
+            }
+            free = target.range().end;
+        }
+        self.layers.is_empty().then(|| "it has no layers".into())
     }
 
     fn variant(&self) -> String {
@@ -87,21 +112,11 @@ impl Operation for CastWeights {
     }
 
     fn reads(&self) -> Access {
-        let end = |layer: &CastLayer| (layer.source.start + layer.geometry.w_len()).saturating_sub(self.params.start);
-        let end = self.layers.iter().map(end).max();
-        Access::new([("params", self.params, self.params.len.max(end.unwrap_or(0)))])
+        Access::new([("params", self.params, self.params.len)])
     }
 
     fn writes(&self) -> Access {
-        let end =
-            |layer: &CastLayer| (layer.target.start + layer.form.len(&layer.geometry)).saturating_sub(self.casts.start);
-        let end = self.layers.iter().map(end).max();
-        let table = size_of::<i32>() * CastWeights::table_len(self.layers.len());
-        Access::new([("casts", self.casts, self.casts.len.max(end.unwrap_or(0)))]).measured(
-            "table",
-            self.table.len,
-            table,
-        )
+        Access::new([("casts", self.casts, self.casts.len)])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {
@@ -128,7 +143,8 @@ impl CastWeights {
         self.layers.iter().map(CastLayer::blocks).sum()
     }
 
-    /// What the kernel reads of the layers: `CastLayer` of `kernels/cast.cu`.
+    /// What the kernel reads of the layers: `Layer` of `kernels/cast.cu`. Device memory has to hold it
+    /// ([`hold_table`](crate::device::cuda::DeviceBuffers::hold_table)).
     pub fn table(&self) -> Vec<i32> {
         let mut first = 0;
         let row = |layer: &CastLayer| {
@@ -142,11 +158,6 @@ impl CastWeights {
             row.map(|v| v as i32)
         };
         self.layers.iter().flat_map(row).collect()
-    }
-
-    /// Numbers of [`CastWeights::table`] for so many layers.
-    pub fn table_len(layers: usize) -> usize {
-        8 * layers
     }
 }
 

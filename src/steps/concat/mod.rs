@@ -136,7 +136,7 @@ impl Operation for ConcatBackward {
 
 /// Channels of all parts.
 fn width(parts: &ConcatParts) -> usize {
-    parts.iter().map(|part| part.channels).sum()
+    parts.iter().fold(0, |width, part| width.saturating_add(part.channels))
 }
 
 /// Channels of each part, and whether it is there.

@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use super::activation::Activation;
 use super::norm::{Norm, Stats, scale_shift};
 use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
-use super::pool::windows;
+use super::pool::{WindowGeometry, product, windows};
 use crate::device::cuda::{Cuda, Result};
 use crate::device::simd::vectorised;
 use crate::device::{DType, HostBuffers, View};
@@ -64,32 +64,42 @@ impl ConvGeometry {
 
     /// Elements of the input [n, h, w, c].
     pub fn x_len(&self) -> usize {
-        self.n * self.h * self.w * self.c
+        product([self.n, self.h, self.w, self.c])
     }
 
     /// Elements of the output [n, oh, ow, k].
     pub fn y_len(&self) -> usize {
-        self.pixels() * self.k
+        product([self.pixels(), self.k])
     }
 
     /// Elements of the weights [k, side, side, c].
     pub fn w_len(&self) -> usize {
-        self.k * self.taps()
+        product([self.k, self.taps()])
     }
 
     /// Products summed per output value: side · side · c.
     pub fn taps(&self) -> usize {
-        self.side * self.side * self.c
+        product([self.side, self.side, self.c])
     }
 
     /// Output pixels of the whole batch.
     pub fn pixels(&self) -> usize {
-        self.n * self.oh() * self.ow()
+        product([self.n, self.oh(), self.ow()])
     }
 
-    /// Pixels of the larger of input and output.
-    pub(crate) fn most_pixels(&self) -> usize {
-        self.pixels().max(self.n * self.h * self.w)
+    /// Its windows.
+    fn windows(&self) -> WindowGeometry {
+        WindowGeometry { n: self.n, map: [self.h, self.w], side: self.side, stride: self.stride, pad: self.pad }
+    }
+
+    /// What is wrong with its numbers.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.windows().fault()
+    }
+
+    /// What kernels count, at most: pixels, or sums of the gradient of weights and bias.
+    pub(super) fn counted(&self) -> usize {
+        self.windows().counted().max(self.w_len().saturating_add(self.k))
     }
 
     /// Whether the unfolded input is the input itself: 1×1 kernels.
@@ -168,7 +178,20 @@ impl Operation for Fprop {
     }
 
     fn counted(&self) -> usize {
-        self.geometry.most_pixels()
+        self.geometry.counted()
+    }
+
+    fn wrong_numbers(&self) -> Option<String> {
+        let both = self.stats.is_some() && !self.epilogue.is_none();
+        self.geometry.fault().or_else(|| both.then(|| "it takes statistics of what its epilogue changes".into()))
+    }
+
+    /// Kernels of bf16 copy x and w in chunks; those of f32 look how they lie.
+    fn anywhere(&self) -> &'static [&'static str] {
+        match self.x.dtype {
+            DType::F32 => &["x", "w", "y", "b", "bias", "mean", "var", "running_mean", "running_var", "gamma", "beta"],
+            DType::Bf16 => &["b", "bias", "mean", "var", "running_mean", "running_var", "gamma", "beta"],
+        }
     }
 
     fn variant(&self) -> String {
@@ -297,7 +320,15 @@ impl Operation for Dgrad {
     }
 
     fn counted(&self) -> usize {
-        self.geometry.most_pixels()
+        self.geometry.counted()
+    }
+
+    fn wrong_numbers(&self) -> Option<String> {
+        self.geometry.fault()
+    }
+
+    fn anywhere(&self) -> &'static [&'static str] {
+        if self.dy.dtype == DType::F32 { &["dy", "w", "dx"] } else { &[] }
     }
 
     fn variant(&self) -> String {
@@ -402,7 +433,15 @@ impl Operation for Wgrad {
     }
 
     fn counted(&self) -> usize {
-        self.geometry.most_pixels()
+        self.geometry.counted()
+    }
+
+    fn wrong_numbers(&self) -> Option<String> {
+        self.geometry.fault()
+    }
+
+    fn anywhere(&self) -> &'static [&'static str] {
+        if self.x.dtype == DType::F32 { &["x", "dy", "dw", "db"] } else { &["dw", "db"] }
     }
 
     fn variant(&self) -> String {

@@ -3,6 +3,7 @@
 use super::ConvGeometry;
 use crate::device::DType;
 use crate::real::Real;
+use crate::steps::pool::product;
 
 /// Elements that kernels read at a time; rows are filled with zeros up to a multiple.
 pub(in crate::steps) const CHUNK: usize = 8;
@@ -21,13 +22,13 @@ impl WeightForm {
     fn rows(self, g: &ConvGeometry) -> [usize; 2] {
         match self {
             WeightForm::Krsc => [g.k, g.taps()],
-            WeightForm::Flipped => [g.c, g.side * g.side * g.k],
+            WeightForm::Flipped => [g.c, product([g.side, g.side, g.k])],
         }
     }
 
     /// Elements of a row with the zeros.
     pub(in crate::steps) fn row_len(self, g: &ConvGeometry) -> usize {
-        self.rows(g)[1].next_multiple_of(CHUNK)
+        self.rows(g)[1].checked_next_multiple_of(CHUNK).unwrap_or(usize::MAX)
     }
 
     /// Elements of a layer's weights of such numbers: f32 as they are, bf16 in this form.
@@ -40,7 +41,7 @@ impl WeightForm {
 
     /// Elements that a layer's weights take in this form.
     pub fn len(self, g: &ConvGeometry) -> usize {
-        self.rows(g)[0] * self.row_len(g)
+        product([self.rows(g)[0], self.row_len(g)])
     }
 
     /// Fills weights [k, side, side, c] with what was cast to this form.

@@ -15,6 +15,10 @@ use crate::device::{HostBuffers, View};
 use crate::real::Real;
 use crate::rng::{Purpose, Stream};
 
+/// Dropouts of a net and images of a batch, at most: together they number the streams of random bits, of 32 bits.
+pub(crate) const MOST_DROPOUTS: usize = 1 << (32 - constants::dropout::DROPOUT_SHIFT);
+pub(crate) const MOST_IMAGES: usize = 1 << constants::dropout::DROPOUT_SHIFT;
+
 /// `y = 0` or `2·x`; y may be x.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {

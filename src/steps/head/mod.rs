@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::conv::{ConvGeometry, cpu as conv, reference};
 use super::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
 use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
+use super::pool::product;
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::{Real, sum};
@@ -49,13 +50,27 @@ pub struct LabelLoss {
     pub dz: View,
 }
 
+/// What is wrong with the geometry of a head.
+fn fault(g: &ConvGeometry) -> Option<String> {
+    let head = g.is_pointwise() && g.k == 1;
+    g.fault().or_else(|| (!head).then(|| "it is no 1×1 convolution to one channel".into()))
+}
+
 impl Operation for Head {
     fn kind(&self) -> &'static str {
         "head"
     }
 
     fn counted(&self) -> usize {
-        self.geometry.most_pixels()
+        self.geometry.counted()
+    }
+
+    fn wrong_numbers(&self) -> Option<String> {
+        fault(&self.geometry)
+    }
+
+    fn anywhere(&self) -> &'static [&'static str] {
+        &["w", "b"]
     }
 
     fn variant(&self) -> String {
@@ -64,7 +79,7 @@ impl Operation for Head {
 
     fn reads(&self) -> Access {
         let g = &self.geometry;
-        Access::new([("x", self.x, g.pixels() * g.c), ("w", self.w, g.c)]).and("b", self.b, 1).and(
+        Access::new([("x", self.x, product([g.pixels(), g.c])), ("w", self.w, g.c)]).and("b", self.b, 1).and(
             "labels",
             self.labels.map(|of| of.labels),
             g.n,
@@ -175,7 +190,15 @@ impl Operation for HeadBackward {
     }
 
     fn counted(&self) -> usize {
-        self.geometry.most_pixels()
+        self.geometry.counted()
+    }
+
+    fn wrong_numbers(&self) -> Option<String> {
+        fault(&self.geometry)
+    }
+
+    fn anywhere(&self) -> &'static [&'static str] {
+        &["w", "dw", "db"]
     }
 
     fn variant(&self) -> String {
@@ -184,12 +207,12 @@ impl Operation for HeadBackward {
 
     fn reads(&self) -> Access {
         let g = &self.geometry;
-        Access::new([("x", self.x, g.pixels() * g.c), ("w", self.w, g.c), ("dz", self.dz, g.pixels())])
+        Access::new([("x", self.x, product([g.pixels(), g.c])), ("w", self.w, g.c), ("dz", self.dz, g.pixels())])
     }
 
     fn writes(&self) -> Access {
         let g = &self.geometry;
-        Access::new([("dw", self.dw, g.c)]).and("db", self.db, 1).and("dx", self.dx, g.pixels() * g.c)
+        Access::new([("dw", self.dw, g.c)]).and("db", self.db, 1).and("dx", self.dx, product([g.pixels(), g.c]))
     }
 
     fn sums(&self, output: &str, largest: &[f64], _: &HostBuffers<f64>) -> Sums {

@@ -184,7 +184,7 @@ impl Operation for GradientHeatmap {
     }
 
     fn counted(&self) -> usize {
-        self.heatmap.len
+        self.heatmap.len.max(self.x.len.checked_div(self.heatmap.len).unwrap_or(0))
     }
 
     fn variant(&self) -> String {

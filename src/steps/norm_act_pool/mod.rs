@@ -9,7 +9,7 @@ mod cuda;
 use super::activation::Activation;
 use super::norm::{Affine, Norm};
 use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
-use super::pool::PoolGeometry;
+use super::pool::{MOST_SIDE, PoolGeometry};
 use crate::device::cuda::Result;
 use crate::device::{ByteView, DType, HostBuffers, View};
 use crate::real::{BF16_ROUNDOFF, ROUNDOFF, Real, rounded_to_bf16};
@@ -28,13 +28,27 @@ pub struct NormActPool {
     pub argmax: Option<ByteView>,
 }
 
+/// What is wrong with the geometry of a max pool.
+fn fault(g: &PoolGeometry) -> Option<String> {
+    let large = || format!("its windows have {} rows, taps are counted in bytes: of {MOST_SIDE} rows at most", g.side);
+    g.windows().fault().or_else(|| (g.side > MOST_SIDE).then(large))
+}
+
 impl Operation for NormActPool {
     fn kind(&self) -> &'static str {
         "norm_act_pool"
     }
 
     fn counted(&self) -> usize {
-        self.pool.n * self.pool.h * self.pool.w
+        self.pool.counted()
+    }
+
+    fn wrong_numbers(&self) -> Option<String> {
+        fault(&self.pool)
+    }
+
+    fn anywhere(&self) -> &'static [&'static str] {
+        &["mean", "var", "gamma", "beta"]
     }
 
     fn variant(&self) -> String {
@@ -94,7 +108,15 @@ impl Operation for NormActPoolBackward {
     }
 
     fn counted(&self) -> usize {
-        self.pool.n * self.pool.h * self.pool.w
+        self.pool.counted()
+    }
+
+    fn wrong_numbers(&self) -> Option<String> {
+        fault(&self.pool)
+    }
+
+    fn anywhere(&self) -> &'static [&'static str] {
+        &["mean", "var", "gamma", "beta", "dgamma", "dbeta"]
     }
 
     /// Inputs of the activation whose sign rounding could flip, away from zero, to the side on which they are.

@@ -33,6 +33,10 @@ impl Operation for Sgd {
         self.params.len
     }
 
+    fn anywhere(&self) -> &'static [&'static str] {
+        &["params", "grads", "momentum"]
+    }
+
     fn variant(&self) -> String {
         String::new()
     }
@@ -91,6 +95,10 @@ impl Operation for Adam {
 
     fn counted(&self) -> usize {
         self.params.len
+    }
+
+    fn anywhere(&self) -> &'static [&'static str] {
+        &["params", "grads", "m", "v"]
     }
 
     /// Gradients that cancel against the weight decay: of such a sum Adam sees little more than the sign, which rounding settles.

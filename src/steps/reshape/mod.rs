@@ -8,6 +8,7 @@ pub mod layer;
 use rayon::prelude::*;
 
 use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, whole};
+use super::pool::product;
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -37,7 +38,7 @@ impl Operation for Reshape {
     }
 
     fn reads(&self) -> Access {
-        Access::new([("x", self.x, whole(self.x.len, self.rows * self.columns))])
+        Access::new([("x", self.x, whole(self.x.len, product([self.rows, self.columns])))])
     }
 
     fn writes(&self) -> Access {

@@ -9,6 +9,7 @@ mod cuda;
 use rayon::prelude::*;
 
 use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, whole};
+use super::pool::product;
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -28,12 +29,15 @@ pub struct ReceptiveField {
 }
 
 impl ReceptiveField {
+    /// Pixels of a field, or from one to the next, at most: more than images have along a side.
+    pub(crate) const MOST: usize = 1 << 16;
+
     /// Through a layer with kernels of `side`, a stride and a padding.
     pub(crate) fn through(self, side: usize, stride: usize, pad: usize) -> ReceptiveField {
         ReceptiveField {
             n: (self.n + 2 * pad).saturating_sub(side) / stride + 1,
-            jump: self.jump * stride,
-            size: self.size + (side - 1) * self.jump,
+            jump: self.jump.saturating_mul(stride),
+            size: self.size.saturating_add((side - 1).saturating_mul(self.jump)),
             shift: self.shift + ((side as f64 - 1.0) / 2.0 - pad as f64) * self.jump as f64,
         }
     }
@@ -123,7 +127,18 @@ impl GaussianTaps {
 
     /// Values of the upsampled maps of `small` values in maps [u, u].
     fn large(&self, small: usize, u: usize) -> usize {
-        small.checked_div(u * u).unwrap_or(0) * self.side() * self.side()
+        product([small.checked_div(product([u, u])).unwrap_or(0), self.side(), self.side()])
+    }
+
+    /// What kernels count, at most: values of maps [u, u], `small` in all, of the large ones, or places along a row.
+    fn counted(&self, small: usize, u: usize) -> usize {
+        let places = [self.side(), self.kernel.len(), self.origin.unsigned_abs(), product([u, self.jump])];
+        small.max(self.large(small, u)).max(places.into_iter().fold(0, usize::saturating_add))
+    }
+
+    /// What is wrong with its numbers.
+    fn fault(&self) -> Option<String> {
+        (self.jump == 0).then(|| "its outputs lie 0 pixels apart".into())
     }
 
     /// Side S of the upsampled map.
@@ -150,7 +165,11 @@ impl Operation for Upsample {
     }
 
     fn counted(&self) -> usize {
-        self.out.len
+        self.taps.counted(self.a.len, self.u)
+    }
+
+    fn wrong_numbers(&self) -> Option<String> {
+        self.taps.fault()
     }
 
     fn variant(&self) -> String {
@@ -159,7 +178,7 @@ impl Operation for Upsample {
 
     fn reads(&self) -> Access {
         Access::new([
-            ("a", self.a, whole(self.a.len, self.u * self.u)),
+            ("a", self.a, whole(self.a.len, product([self.u, self.u]))),
             ("kernel", self.kernel, self.taps.kernel.len()),
         ])
     }
@@ -212,7 +231,11 @@ impl Operation for UpsampleAdjoint {
     }
 
     fn counted(&self) -> usize {
-        self.dout.len
+        self.taps.counted(self.da.len, self.u)
+    }
+
+    fn wrong_numbers(&self) -> Option<String> {
+        self.taps.fault()
     }
 
     fn variant(&self) -> String {
@@ -227,7 +250,7 @@ impl Operation for UpsampleAdjoint {
     }
 
     fn writes(&self) -> Access {
-        Access::new([("da", self.da, whole(self.da.len, self.u * self.u))])
+        Access::new([("da", self.da, whole(self.da.len, product([self.u, self.u])))])
     }
 
     fn sums(&self, _: &str, _: &[f64], _: &HostBuffers<f64>) -> Sums {

@@ -6,6 +6,7 @@ pub mod layer;
 use rayon::prelude::*;
 
 use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
+use super::pool::product;
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -21,12 +22,17 @@ pub struct UpsampleNearestGeometry {
 impl UpsampleNearestGeometry {
     /// Values of the small maps.
     pub fn small_len(&self) -> usize {
-        self.n * self.side * self.side * self.c
+        product([self.n, self.side, self.side, self.c])
     }
 
     /// Values of the large maps.
     pub fn large_len(&self) -> usize {
-        4 * self.small_len()
+        product([4, self.small_len()])
+    }
+
+    /// What kernels count, at most: pixels of the large maps, or channels.
+    fn counted(&self) -> usize {
+        product([4, self.n, self.side, self.side]).max(self.c)
     }
 
     /// n, side, c, as kernels take them.
@@ -49,7 +55,7 @@ impl Operation for UpsampleNearest2x {
     }
 
     fn counted(&self) -> usize {
-        self.y.len / self.geometry.c
+        self.geometry.counted()
     }
 
     fn variant(&self) -> String {
@@ -102,7 +108,7 @@ impl Operation for UpsampleNearest2xBackward {
     }
 
     fn counted(&self) -> usize {
-        self.dy.len / self.geometry.c
+        self.geometry.counted()
     }
 
     fn variant(&self) -> String {

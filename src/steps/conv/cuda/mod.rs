@@ -17,8 +17,8 @@ use crate::device::{DType, View};
 /// Most elements of workspace for the sums of the parts: 64 MiB.
 const SUMS: usize = 1 << 24;
 
-/// A size as kernels take it. They count pixels in 32 bits, and elements in 64; networks with more pixels are refused before
-/// (`engine::gpu`).
+/// A size as kernels take it. They count pixels in 32 bits, and elements in 64; steps with more pixels are refused before
+/// (`Operation::counted`).
 fn int(size: usize) -> i32 {
     i32::try_from(size).expect("a convolution of fewer than 2^31 pixels")
 }

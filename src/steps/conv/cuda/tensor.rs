@@ -5,7 +5,7 @@
 //! the flipped weights. Any kernel and padding; strides forward alone. Where the channels that are summed over are no multiple of 8 (first
 //! layers), their taps are gathered one by one ("packed").
 //!
-//! Every bf16 operand is aligned to 16 bytes. On a GPU before sm_80 a launch returns an error.
+//! Every bf16 operand is aligned to 16 bytes (`Operation::anywhere`). On a GPU before sm_80 a launch returns an error.
 //!
 //! Tiles and parts are chosen by the shapes alone, never by the device: the same bits on every GPU. The exception is off by default:
 //! with `FCDD_WGMMA=1` layers of many channels use [`super::wgmma`] on GPUs of compute capability 9.0.
