@@ -6,8 +6,8 @@ nothing):
 | outcome of a row | the switches it ran with | times of fcdd with these switches or more |
 | --- | --- | --- |
 | passed | are proven by it, if a test turns them on or is of a net that uses them | are proven by tests and verify |
-| failed, out of time (but of ncu) | are broken: used no more, unless it is so without them too | are refuted |
-| out of time under a sanitizer, cut off, not run | | are unproven, if it is a test or verify |
+| failed, or with switches out of time (but of ncu) | are broken: used no more, unless it is so without them too | are refuted; without switches, by a test, verify or a sanitizer alone |
+| without switches out of time; cut off, not run | | are unproven, if it is a test or verify without a sanitizer |
 | skipped | | |
 """
 
@@ -369,7 +369,7 @@ def sanitizer(proof):
             proof.skip(f"{kind} {command.name}", "without the sanitizer it did not end")
             continue
         words, facts = proof.scope.sanitizer(kind, command.words), {**command.facts, "sanitizer": kind}
-        how = dict(check=proof.scope.sanitized, gave_up=checks.sanitizer_gave_up, debugger=False, facts=facts)
+        how = dict(check=proof.scope.sanitized, gave_up=checks.sanitizer_gave_up, debugger=False, hangs_after=None, facts=facts)
         proof.run(replace(command, name=f"{kind} {command.name}", words=words, seconds=40, **how))
 
 

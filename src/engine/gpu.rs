@@ -197,10 +197,10 @@ impl Gpu {
 
     /// Waits for the epoch's end and reads its log.
     pub(super) fn end_epoch(&mut self, epoch: RunningEpoch, samples: usize) -> Result<EpochLog> {
+        self.epochs()?.check(&epoch)?;
         // Whatever runs next has a row of hyperparameters.
         self.memory.begin(&[], 0)?;
         let epochs = self.epochs()?;
-        epochs.check(&epoch)?;
         let capacity = epochs.order.len();
         let (mut losses, mut labels) = (vec![0.0; samples], vec![0.0; samples]);
         epochs.log.read(0, &mut losses)?;

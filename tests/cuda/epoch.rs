@@ -2,6 +2,7 @@
 
 use std::thread;
 
+use fcdd::CudaError;
 use fcdd::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use fcdd::data::cuda::DeviceSet;
 use fcdd::data::image_source::ImageSource;
@@ -261,5 +262,39 @@ fn captured_steps_leave_the_bits_of_single_steps() {
             [params, stats, network.moments().unwrap()]
         };
         assert!(trained(true) == trained(false));
+    });
+}
+
+/// A graph holds launches of kernels alone; what else is asked for within a capture is refused, and does nothing.
+#[test]
+fn captures_hold_launches_alone() {
+    on_device(|gpu| {
+        let cuda = gpu.cuda();
+        let mut buffer = cuda.upload(&[1.0f32, 2.0]).unwrap();
+        // SAFETY: nothing is launched.
+        let empty = unsafe { cuda.capture(|| Ok::<(), CudaError>(())) };
+        let within = |result: Result<(), CudaError>| {
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains("launches of kernels alone") || error.contains("captures already"), "{error}");
+        };
+        let work = || {
+            within(cuda.alloc::<f32>(1).map(drop));
+            within(buffer.write(0, &[3.0]));
+            within(buffer.read(0, &mut [0.0]));
+            within(cuda.mark().map(drop));
+            within(cuda.synchronize());
+            // SAFETY: as above.
+            within(unsafe { cuda.capture(|| Ok::<(), CudaError>(())) }.map(drop));
+            if let Ok(graph) = &empty {
+                // SAFETY: as above.
+                within(unsafe { graph.launch() });
+            }
+            Ok::<(), CudaError>(())
+        };
+        // SAFETY: as above.
+        let _ = unsafe { cuda.capture(work) };
+        let mut values = [0.0; 2];
+        buffer.read(0, &mut values).unwrap();
+        assert_eq!(values, [1.0, 2.0]);
     });
 }

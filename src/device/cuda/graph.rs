@@ -58,9 +58,9 @@ impl Cuda {
     /// Fails where this thread captures: a graph holds launches alone.
     pub(super) fn outside_of_capture(&self, action: &'static str) -> Result<()> {
         match CAPTURING.get() {
-            Some((cuda, _)) if std::ptr::eq(cuda, self) => {
-                Err(CudaError::Call { action, reason: "a capture holds launches of kernels alone".into() })
-            }
+            Some((cuda, _)) if std::ptr::eq(cuda, self) => Err(CudaError::Refused {
+                reason: format!("a capture holds launches of kernels alone, and was to {action}"),
+            }),
             _ => Ok(()),
         }
     }
@@ -78,9 +78,7 @@ impl Cuda {
         work: impl FnOnce() -> std::result::Result<(), E>,
     ) -> std::result::Result<Graph, E> {
         if CAPTURING.get().is_some() {
-            return Err(
-                CudaError::Call { action: "begin a capture", reason: "this thread captures already".into() }.into()
-            );
+            return Err(CudaError::Refused { reason: "this thread captures already".into() }.into());
         }
         // A stream that is captured records what any thread launches there: so it is one where nothing else goes.
         let recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);

@@ -99,6 +99,7 @@ impl<T: Element> Buffer<T> {
         if values.is_empty() {
             return Ok(());
         }
+        self.cuda.outside_of_capture("copy to the device")?;
         let mut target = self.slice.slice_mut(self.part(start, values.len()));
         self.cuda.stream.memcpy_htod(values, &mut target).map_err(failed("copy to the device"))?;
         // Ordinary memory need not have been read when the call returns.
@@ -110,6 +111,7 @@ impl<T: Element> Buffer<T> {
         if values.is_empty() {
             return Ok(());
         }
+        self.cuda.outside_of_capture("copy from the device")?;
         let source = self.slice.slice(self.part(start, values.len()));
         self.cuda.stream.memcpy_dtoh(&source, values).map_err(failed("copy from the device"))?;
         self.cuda.synchronize()

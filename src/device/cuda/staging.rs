@@ -51,6 +51,7 @@ impl Staging {
     /// Brings `bytes` to the front of the buffer for all work that is launched from now on; what was launched before still finds what
     /// was there. Waits where two steps ago's copy is not done.
     pub fn stage(&mut self, bytes: &[u8]) -> Result<()> {
+        self.cuda.outside_of_capture("copy a batch to the device")?;
         let StagingPlace { host, device, copied, taken } = &mut self.places[self.next];
         self.next = 1 - self.next;
         let called = failed("copy a batch to the device");
