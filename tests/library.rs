@@ -311,14 +311,11 @@ fn on_one_core_trainings_and_detections_wait_for_nobody() {
         .spawn()
         .unwrap();
     let started = std::time::Instant::now();
-    while started.elapsed().as_secs() < 240 {
-        if let Some(status) = child.try_wait().unwrap() {
-            return assert!(status.success());
-        }
+    while child.try_wait().unwrap().is_none() && started.elapsed().as_secs() < 240 {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    child.kill().unwrap();
-    panic!("nothing after four minutes");
+    let _ = child.kill(); // where it has not ended within four minutes
+    assert!(child.wait().unwrap().success());
 }
 
 fn train_and_detect_at_once() {
@@ -342,7 +339,7 @@ fn train_and_detect_at_once() {
         (0..2).for_each(|seed| scope.spawn(move |_| train(seed)));
         scope.spawn(|_| {
             while trainings.load(Ordering::SeqCst) < 2 {
-                assert_eq!(detector.detect_iter(images()).map(|detection| detection.unwrap()).count(), 8);
+                assert_eq!(detector.detect_iter(images()).filter(Result::is_ok).count(), 8);
                 // Not when the trainings are over.
                 let started = std::time::Instant::now();
                 same(&expected, &detector.detect(&image).unwrap());
