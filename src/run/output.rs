@@ -404,6 +404,61 @@ mod tests {
         assert!(partial.join("theirs").exists());
     }
 
+    /// Files of the names in a journal are removed.
+    #[test]
+    fn a_changed_journal_is_refused_and_removes_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let (out, partial) = (root.path().join("out"), root.path().join("out.partial"));
+        let theirs =
+            ["out/notes.txt", "theirs_heatmap.png", "elsewhere/theirs_heatmap.png"].map(|name| root.path().join(name));
+        theirs.iter().for_each(|path| write(path.clone(), "theirs"));
+        write(out.join("scores.csv"), "old");
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(root.path().join("elsewhere"), out.join("link")).unwrap();
+        let absolute = theirs[1].to_str().unwrap().to_string();
+        for name in ["notes.txt", "../theirs_heatmap.png", "link/theirs_heatmap.png", &absolute] {
+            if cfg!(not(unix)) && name.starts_with("link") {
+                continue;
+            }
+            let unfinished =
+                Journal { kind: Kind::Predict, request: None, results: vec![name.into()], publishing: None };
+            for (folder, journal) in
+                [(&out, unfinished), (&partial, Journal::publishing(Kind::Predict, vec![name.into()]))]
+            {
+                fs::create_dir_all(folder).unwrap();
+                journal.write(folder).unwrap();
+                let begun = Output::begin(&out, Kind::Predict, &[], Some("x".into()), Vec::new());
+                let refused = begun.err().unwrap().to_string();
+                assert!(refused.contains(JOURNAL) && refused.contains(&format!("{name:?}")), "{refused}");
+                assert!(settle(&out).is_err() == (*folder == partial), "{name}");
+                assert!(theirs.iter().all(|path| path.exists()), "{name}");
+                fs::remove_file(folder.join(JOURNAL)).unwrap();
+            }
+        }
+    }
+
+    /// Where `OUT` is a mount point, `OUT.partial` lies on another file system.
+    #[cfg(unix)]
+    #[test]
+    fn results_are_replaced_from_another_file_system() {
+        use std::os::unix::fs::MetadataExt;
+        let (here, Ok(there_)) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm")) else { return };
+        if here.path().metadata().unwrap().dev() == there_.path().metadata().unwrap().dev() {
+            return; // there is but one
+        }
+        let (out, partial) = (here.path().join("out"), there_.path().join("out.partial"));
+        for (folder, text) in [(&out, "old"), (&partial, "new")] {
+            [A, "scores.csv"].iter().for_each(|name| write(folder.join(name), text));
+        }
+        write(out.join(B), "old");
+        let old = [A, B, "scores.csv"].map(str::to_string).to_vec();
+        Journal::publishing(Kind::Predict, old.clone()).write(&partial).unwrap();
+        publish(&partial, &out, Kind::Predict, old).unwrap();
+        assert_eq!(there(&out), [A, "scores.csv"]);
+        assert_eq!([A, "scores.csv"].map(|name| fs::read_to_string(out.join(name)).unwrap()), ["new", "new"]);
+        assert!(!partial.exists());
+    }
+
     #[test]
     fn results_lie_beside_images_not_among_them() {
         let root = tempfile::tempdir().unwrap();
