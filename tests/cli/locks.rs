@@ -140,7 +140,7 @@ fn a_run_whose_folder_was_moved_writes_nothing_into_another() {
         let words = "train fmnist --data data --class 0 --net FCDD_CNN28 --batch 32 --outliers cifar100:outliers.bin --epochs 100000 --out run";
         let mut command = scratch.command();
         let first = command.args(words.split(' ')).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        wait_for(|| scratch.path("run/state.safetensors").exists());
+        wait_for(|| scratch.path("run/history.csv").exists()); // the last of what is written together
         fs::rename(scratch.path("run"), scratch.path("moved")).unwrap();
         if is_removed {
             fs::remove_dir_all(scratch.path("moved")).unwrap();
