@@ -141,6 +141,11 @@ impl Error {
         }
     }
 
+    /// Whether a disk was full, so that nothing more can be written.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+
     /// A setting that is at fault.
     pub(crate) fn setting(problem: impl Into<String>, remedy: impl Into<String>) -> Error {
         Error::Setting { problem: problem.into(), remedy: remedy.into() }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
@@ -83,12 +83,17 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Whether a path is that of an unfinished file.
+pub(crate) fn is_unfinished(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED))
+}
+
 /// Removes the unfinished files that a killed program has left in a folder.
 pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let entry = entry.map_err(Error::io("read", folder))?;
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            remove(&entry.path())?;
+        let path = entry.map_err(Error::io("read", folder))?.path();
+        if is_unfinished(&path) {
+            remove(&path)?;
         }
     }
     Ok(())
@@ -96,8 +101,6 @@ pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
 
 /// The same in a folder and those within.
 pub(crate) fn remove_unfinished_below(folder: &Path) -> Result<()> {
-    let is_unfinished =
-        |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UNFINISHED));
     below(folder)?.iter().filter(|path| is_unfinished(path)).try_for_each(|path| remove(&folder.join(path)))
 }
 
@@ -117,6 +120,14 @@ pub(crate) fn below(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Whether a name leads to a place in a folder: not out of it, nor through a link.
+pub(crate) fn is_within(folder: &Path, name: &Path) -> bool {
+    let mut above = name.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
+    name.file_name().is_some()
+        && name.components().all(|part| matches!(part, Component::Normal(_)))
+        && !above.any(|above| folder.join(above).is_symlink())
+}
+
 /// Removes an empty folder.
 pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
     failpoint!("remove_folder");
@@ -125,8 +136,25 @@ pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
 
 /// Gives a file another name, for good.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    move_file(from, to)?;
+    sync_folder(folder_of(to)).map_err(Error::io("write", to))
+}
+
+/// Moves a file to its place, on another file system too: killed on the way, it is in one of both places, or whole in both.
+fn move_file(from: &Path, to: &Path) -> Result<()> {
     failpoint!("move");
-    fs::rename(from, to).and_then(|()| sync_folder(folder_of(to))).map_err(Error::io("write", to))
+    match fs::rename(from, to) {
+        Err(e) if e.kind() == ErrorKind::CrossesDevices => {
+            let mut whole = open(from)?;
+            let copied = begin(to).and_then(|mut copy| {
+                io::copy(&mut whole, copy.as_file_mut())?;
+                keep(copy, to)
+            });
+            copied.map_err(Error::io("write", to))?;
+            remove(from)
+        }
+        renamed => renamed.map_err(Error::io("write", to)),
+    }
 }
 
 /// Moves files from one folder to their places in another, where folders are created as needed. What cannot be moved does not hold up
@@ -135,8 +163,7 @@ pub(crate) fn move_all(from: &Path, to: &Path, files: &[PathBuf]) -> Result<()> 
     let moved = files.iter().map(|file| {
         let target = to.join(file);
         create_folder(folder_of(&target))?;
-        failpoint!("move");
-        fs::rename(from.join(file), &target).map_err(Error::io("write", target))
+        move_file(&from.join(file), &target)
     });
     let moved: Vec<Result<()>> = moved.collect();
     let folders: BTreeSet<PathBuf> = files.iter().map(|file| folder_of(&to.join(file)).to_path_buf()).collect();
@@ -174,5 +201,51 @@ mod tests {
         fs::File::create(folder.path().join("any")).unwrap();
         write_atomically(&folder.path().join("ours"), b"words").unwrap();
         assert_eq!(mode("ours"), mode("any"));
+    }
+
+    /// Links are followed by what removes and writes.
+    #[test]
+    fn a_name_leads_out_of_a_folder_or_does_not() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("folder");
+        fs::create_dir_all(folder.join("deep")).unwrap();
+        std::os::unix::fs::symlink(root.path(), folder.join("link")).unwrap();
+        std::os::unix::fs::symlink(&folder, root.path().join("ours")).unwrap();
+        for (name, is_there) in [
+            ("a", true),
+            ("deep/a", true),
+            ("new/a", true),
+            ("link", true), // the link itself
+            ("link/a", false),
+            ("../a", false),
+            ("deep/../../a", false),
+            ("/a", false),
+            ("", false),
+            ("..", false),
+        ] {
+            assert_eq!(is_within(&folder, Path::new(name)), is_there, "{name}");
+            assert_eq!(
+                is_within(&root.path().join("ours"), Path::new(name)),
+                is_there,
+                "{name}, in a folder that is a link"
+            );
+        }
+    }
+
+    /// Where `OUT` is a mount point, what is made beside it lies on another file system.
+    #[test]
+    fn files_move_between_file_systems() {
+        use std::os::unix::fs::MetadataExt;
+        let (here, Ok(there)) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm")) else { return };
+        if here.path().metadata().unwrap().dev() == there.path().metadata().unwrap().dev() {
+            return; // there is but one
+        }
+        fs::create_dir(there.path().join("deep")).unwrap();
+        let names = ["a", "deep/b"].map(PathBuf::from);
+        names.iter().for_each(|name| fs::write(there.path().join(name), "new").unwrap());
+        fs::write(here.path().join("a"), "an older one").unwrap();
+        move_all(there.path(), here.path(), &names).unwrap();
+        assert_eq!((below(here.path()).unwrap(), below(there.path()).unwrap()), (names.to_vec(), vec![]));
+        assert_eq!(fs::read_to_string(here.path().join("a")).unwrap(), "new");
     }
 }

@@ -6,8 +6,9 @@ use super::Outcome;
 use super::common::{DeviceArg, context, print_json, print_lines};
 use crate::error::Result;
 use crate::printable::Printable;
-use crate::run::compare::{Compared, SHEET, compare};
+use crate::run::compare::{Compared, compare};
 use crate::run::figures::Measure;
+use crate::run::kind::SHEET;
 
 /// Show the heatmaps of several models side by side, for the same test images
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,7 @@ use super::common::{ChosenArg, DeviceArg, context, describe, named, print_json, 
 use crate::error::Result;
 use crate::printable::Printable;
 use crate::run::directory;
-use crate::run::model::{Model, model_file};
+use crate::run::model::{Model, model_folder};
 use crate::run::prepare::TestSet;
 use crate::run::results::evaluate_into;
 
@@ -36,8 +36,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let context = context(&device);
     let model = Model::load(&args.model)?;
-    let beside = model_file(&args.model).parent().map(PathBuf::from).unwrap_or_default();
-    let out = args.out.unwrap_or(beside);
+    let out = args.out.unwrap_or_else(|| model_folder(&args.model));
     let test = TestSet::load(&model, args.data.as_deref(), &context)?;
     test.check(&args.chosen.chosen)?;
     let evaluation = evaluate_into(&context, &model, &args.model, &test, &out, &args.chosen.chosen)?.evaluation;

@@ -12,6 +12,8 @@ use crate::device::{self, Device, DeviceChoice};
 use crate::error::{Error, Result};
 use crate::printable::Printable;
 use crate::run::directory;
+use crate::run::kind::Kind;
+use crate::run::output::check_kind;
 use crate::run::report::quoted;
 use crate::run::sweep::plan::{Shard, SweepPlan, unfinished};
 use crate::run::sweep::summary::Summary;
@@ -69,6 +71,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let plan = SweepPlan::new(choices.settings()?, &classes, seeds)?;
     plan.settings.check()?;
     check_place(&plan.settings, &out)?;
+    check_kind(&out, Kind::Sweep, &[])?;
     if slurm {
         let path = write_slurm(&plan, &out, devices != [DeviceChoice::Cpu])?;
         print_lines(&format!("submit it with: sbatch {}", quoted(&path.to_string_lossy())))?;

@@ -20,7 +20,7 @@ use crate::memory;
 use crate::printable::Printable;
 
 pub use notes::{in_other_folders, left_alone, misplaced};
-pub use results::is_result;
+pub use results::{OF_PREDICTIONS, is_result};
 
 const EXTENSIONS: [&str; 12] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pgm", "ppm", "pnm", "pbm", "pam"];
 

@@ -12,6 +12,7 @@ use super::directory::write_csv;
 use super::evaluate::{Tested, evaluate};
 use super::figures::{Evaluation, Measure};
 use super::heatmap::Renderer;
+use super::kind::{Kind, SHEET, TABLE};
 use super::model::Model;
 use super::output::{Output, check_outside};
 use super::prepare::TestSet;
@@ -25,10 +26,6 @@ use crate::printable::Printable;
 use crate::report::png::save_png;
 use crate::report::sheet::{Group, Row, Tile, sheet, whole_enlargement};
 use crate::report::significant;
-
-/// The sheet of heatmaps, and the table of figures.
-pub(crate) const SHEET: &str = "compare.png";
-pub(crate) const TABLE: &str = "compare.csv";
 
 /// Test images per label where none are chosen: equally spaced by the first model's score.
 const SPACED: usize = 6;
@@ -75,6 +72,7 @@ pub(crate) fn compare(
     let test = TestSet::load(first, data, context).map_err(|error| error.at(path))?;
     test.check(chosen)?;
     test.data.iter().try_for_each(|data| check_outside(out, data))?;
+    let output = Output::begin(out, Kind::Compare, &[], None, Vec::new())?;
     let (mut compared, mut columns) = (Vec::new(), Vec::new());
     let mut chosen = chosen.to_vec();
     for ((name, model), at) in names.into_iter().zip(&models).zip(paths) {
@@ -94,15 +92,13 @@ pub(crate) fn compare(
         columns.push(Column { tiles: heatmaps(context.device, model, &own, &chosen)?, name: name.clone() });
         compared.push(Compared::new(name, model, tested.evaluation));
     }
-    let old = || [TABLE, SHEET].into_iter().filter(|name| out.join(name).exists()).map(str::to_string);
-    let output =
-        Output::begin(out, "compare".into(), [TABLE, SHEET].map(str::to_string).to_vec(), || old().next().is_some())?;
-    save_png(output.place().join(SHEET), &comparison(&test, &chosen, &columns)?)?;
+    let sheet = comparison(&test, &chosen, &columns)?;
+    save_png(output.to_write(SHEET)?, &sheet)?;
     let header =
         ["run", "net", "side", "epochs"].into_iter().chain(Measure::VARIANTS.iter().map(|measure| measure.key()));
     let rows = std::iter::once(header.map(Value::from).collect()).chain(compared.iter().map(Compared::row));
-    write_csv(&output.place().join(TABLE), rows)?;
-    output.finish(old().collect())?;
+    write_csv(&output.to_write(TABLE)?, rows)?;
+    output.finish()?;
     Ok(compared)
 }
 

@@ -14,8 +14,10 @@ use super::context::Context;
 use super::directory::{self, RunDirectory};
 use super::evaluate::{Score, Tested};
 use super::heatmap::Renderer;
+use super::kind::{DEMO, Kind};
 use super::lock::FolderLock;
 use super::model::Model;
+use super::output::check_kind;
 use super::prepare::{TestSet, prepare};
 use super::results::finish;
 use super::select::{extremes, spaced};
@@ -93,7 +95,8 @@ pub(crate) fn settings(data: &Path, seed: u64, epochs: Option<u32>) -> Settings 
 
 /// Runs the demo in `out`: SURFACE/data, SURFACE/run, overview.png and demo.json.
 pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>) -> Result<Option<DemoReport>> {
-    let _lock = FolderLock::new(out)?;
+    let lock = FolderLock::new(out)?;
+    check_kind(out, Kind::Demo, &[])?;
     files::remove_unfinished(out)?;
     let mut figures = Vec::new();
     let mut groups = Vec::new();
@@ -104,6 +107,7 @@ pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>
             "{}: drawing {TRAIN} good images to learn from, and test images with defects",
             surface.name()
         ));
+        lock.check()?;
         let defects = write_data(surface, &data, seed)?;
         let settings = settings(&data, seed, epochs).located()?;
         let task = prepare(&settings, context)?;
@@ -118,9 +122,11 @@ pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>
         }
     }
     let overview = out.join("overview.png");
-    save_png(&overview, &sheet("fcdd demo: trained on good images and fine confetti alone", &groups, 112)?)?;
+    let drawn = sheet("fcdd demo: trained on good images and fine confetti alone", &groups, 112)?;
+    lock.check()?;
+    save_png(&overview, &drawn)?;
     let report = DemoReport { figures, overview: overview.to_string_lossy().into_owned() };
-    directory::write_json(&out.join("demo.json"), &report)?;
+    directory::write_json(&out.join(DEMO), &report)?;
     Ok(Some(report))
 }
 

@@ -79,7 +79,7 @@ pub(crate) const OF_TEST: [&str; 11] =
 pub(crate) struct RunDirectory {
     path: PathBuf,
     /// Where the run is written to.
-    _lock: Option<FolderLock>,
+    lock: Option<FolderLock>,
 }
 
 impl RunDirectory {
@@ -90,7 +90,7 @@ impl RunDirectory {
             return Err(Error::file(path, "already holds a run", "continue it with `resume`, or choose another `out`"));
         }
         files::remove_unfinished(path)?;
-        Ok(RunDirectory { path: path.to_path_buf(), _lock: Some(lock) })
+        Ok(RunDirectory { path: path.to_path_buf(), lock: Some(lock) })
     }
 
     /// A run in a folder that takes the place of an earlier one; files of other programs stay.
@@ -103,13 +103,13 @@ impl RunDirectory {
     pub(crate) fn go_on(lock: FolderLock) -> Result<RunDirectory> {
         let directory = RunDirectory::open(lock.folder())?;
         files::remove_unfinished(lock.folder())?;
-        Ok(RunDirectory { _lock: Some(lock), ..directory })
+        Ok(RunDirectory { lock: Some(lock), ..directory })
     }
 
     /// An existing run to read.
     pub(crate) fn open(path: &Path) -> Result<RunDirectory> {
         if path.join(CONFIG).is_file() {
-            return Ok(RunDirectory { path: path.to_path_buf(), _lock: None });
+            return Ok(RunDirectory { path: path.to_path_buf(), lock: None });
         }
         let remedy = "name the folder of a run";
         Err(Error::file(path, format!("is not the folder of a run: it has no {CONFIG}"), remedy))
@@ -125,9 +125,14 @@ impl RunDirectory {
         self.path.join(name)
     }
 
+    /// A file of the run, which is to be written. Fails where the folder is no longer this process's own.
+    pub(crate) fn to_write(&self, name: &str) -> Result<PathBuf> {
+        self.lock.as_ref().map_or(Ok(()), FolderLock::check).map(|()| self.file(name))
+    }
+
     /// Writes a value as JSON.
     pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
-        write_json(&self.file(name), value)
+        write_json(&self.to_write(name)?, value)
     }
 
     /// The settings of the run, which can be trained with.

@@ -27,6 +27,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Time between two looks at a folder that someone else holds.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Times that a folder which is removed by others, or its lock, is made again.
+const TRIES: u32 = 1000;
+
 /// A folder that is this process's own for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
@@ -34,7 +37,7 @@ pub(crate) struct FolderLock {
     /// Folders that were made for it, from the inside out: those that are empty in the end go with it.
     made: Vec<PathBuf>,
     /// Locked while it is open.
-    _file: File,
+    file: File,
     heart: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
@@ -88,8 +91,7 @@ impl FolderLock {
         let absent = folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
         let made = absent.map(Path::to_path_buf).collect();
         files::create_folder(folder)?;
-        let path = folder.join(LOCK);
-        claim(folder, made, &path).map_err(Error::io("lock", path))
+        claim(folder, made)
     }
 
     /// Removes what a killed program has left in a folder: not where another process works, which removes it at its own end.
@@ -106,6 +108,16 @@ impl FolderLock {
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
+
+    /// Fails where the folder has been moved or removed: what lies at its path now is not this process's own. Asked before each write.
+    pub(crate) fn check(&self) -> Result<()> {
+        let path = self.folder.join(LOCK);
+        if is_still(&self.file, &path).map_err(Error::io("find", path))? {
+            return Ok(());
+        }
+        let problem = "was moved or removed, or its lock was, while this process worked in it";
+        Err(Error::file(&self.folder, problem, "nothing more was written: what there was before has gone with it"))
+    }
 }
 
 impl Drop for FolderLock {
@@ -113,6 +125,9 @@ impl Drop for FolderLock {
         if let Some((stop, heart)) = self.heart.take() {
             drop(stop);
             let _ = heart.join();
+        }
+        if self.check().is_err() {
+            return;
         }
         failpoint!("unlock");
         // Removed while it is still locked: who has opened it meanwhile will find that it is another one now.
@@ -154,49 +169,64 @@ pub(crate) fn described(holder: Option<&Holder>) -> String {
     }
 }
 
-fn claim(folder: &Path, made: Vec<PathBuf>, path: &Path) -> io::Result<Claim> {
-    loop {
-        let file = match File::options().read(true).write(true).create(true).truncate(false).open(path) {
+fn claim(folder: &Path, made: Vec<PathBuf>) -> Result<Claim> {
+    let path = folder.join(LOCK);
+    let failed = || Error::io("lock", &path);
+    for _ in 0..TRIES {
+        let file = match open(&path) {
             // On Windows, a file that another process is about to remove.
             Err(e) if cfg!(windows) && e.kind() == io::ErrorKind::PermissionDenied => return Ok(Claim::Theirs(None)),
+            Err(_) if path.is_symlink() => {
+                let problem = "is a link, and what it leads to would be written";
+                return Err(Error::file(path, problem, "remove it: a lock is a file of its own"));
+            }
             // Another process, which had made the folder, has just ended and left nothing.
-            Err(e) if e.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {
-                fs::create_dir_all(folder)?;
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(folder).map_err(failed())?;
+                thread::sleep(Duration::from_millis(1));
                 continue;
             }
-            file => file?,
+            file => file.map_err(failed())?,
         };
         let locked = match file.try_lock() {
             Ok(()) => true,
             Err(TryLockError::WouldBlock) => return Ok(Claim::Theirs(Holder::read(&file))),
             // The heartbeat alone has to do.
             Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => false,
-            Err(TryLockError::Error(e)) => return Err(e),
+            Err(TryLockError::Error(e)) => return Err(failed()(e)),
         };
-        if !is_still(&file, path)? {
+        if !is_still(&file, &path).map_err(failed())? {
             continue; // its holder has ended, and removed it, since it was opened
         }
         let this = Holder::this();
         if let Some(holder) = Holder::read(&file)
             && (!locked || holder.host != this.host)
-            && age(&file, folder)? < SILENCE
+            && is_alive(&file, folder).map_err(failed())?
         {
             return Ok(Claim::Theirs(Some(holder)));
         }
         failpoint!("lock");
-        file.set_len(0)?;
-        this.write(&file)?;
+        file.set_len(0).and_then(|()| this.write(&file)).map_err(failed())?;
         failpoint!("locked");
         let (stop, stopped) = mpsc::channel();
-        let beating = file.try_clone()?;
+        let beating = file.try_clone().map_err(failed())?;
         let heart = thread::spawn(move || {
             while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
                 let _ = this.write(&beating); // of a full disk nothing is lost but the sign of life
             }
         });
         let folder = folder.to_path_buf();
-        return Ok(Claim::Ours(FolderLock { folder, made, _file: file, heart: Some((stop, heart)) }));
+        return Ok(Claim::Ours(FolderLock { folder, made, file, heart: Some((stop, heart)) }));
     }
+    Err(Error::file(folder, "is removed again whenever it is to be locked", "name a folder that is there and stays"))
+}
+
+/// Opens or makes the lock: not what a link leads to.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW);
+    options.read(true).write(true).create(true).truncate(false).open(path)
 }
 
 /// Whether an open file is the one that lies at a path.
@@ -204,7 +234,7 @@ fn claim(folder: &Path, made: Vec<PathBuf>, path: &Path) -> io::Result<Claim> {
 fn is_still(file: &File, path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
     let opened = file.metadata()?;
-    match fs::metadata(path) {
+    match fs::symlink_metadata(path) {
         Ok(there) => Ok((there.dev(), there.ino()) == (opened.dev(), opened.ino())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),
@@ -217,12 +247,13 @@ fn is_still(_: &File, _: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// How long ago a file was written, by the clock of the file system: machines' clocks differ.
-fn age(file: &File, folder: &Path) -> io::Result<Duration> {
+/// Whether a lock was written a moment ago, by the clock of the file system: machines' clocks differ. A time that lies as far ahead tells of
+/// a clock that was set back, not of life.
+fn is_alive(file: &File, folder: &Path) -> io::Result<bool> {
     let now = files::temporary(folder)?;
     now.as_file().write_all(b"now")?;
-    let now = now.as_file().metadata()?.modified()?;
-    Ok(now.duration_since(file.metadata()?.modified()?).unwrap_or_default())
+    let (now, written) = (now.as_file().metadata()?.modified()?, file.metadata()?.modified()?);
+    Ok(now.duration_since(written).unwrap_or_else(|ahead| ahead.duration()) < SILENCE)
 }
 
 /// The name of this machine.
@@ -293,10 +324,51 @@ mod tests {
         let path = root.path().join(LOCK);
         fs::write(&path, "7 elsewhere\n").unwrap();
         assert!(FolderLock::new(root.path()).unwrap_err().to_string().contains("process 7 on elsewhere"));
-        let long_ago = SystemTime::now() - 2 * SILENCE;
-        File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
-        drop(FolderLock::new(root.path()).unwrap());
+        // A clock that was set back by an hour does not lend an hour of life.
+        for (written, is_alive) in [
+            (SystemTime::now() - 2 * SILENCE, false),
+            (SystemTime::now() + 60 * SILENCE, false),
+            (SystemTime::now() + SILENCE / 2, true),
+        ] {
+            fs::write(&path, "7 elsewhere\n").unwrap();
+            File::options().write(true).open(&path).unwrap().set_modified(written).unwrap();
+            assert_eq!(FolderLock::new(root.path()).is_err(), is_alive);
+        }
         fs::write(&path, format!("7 {}\n", host())).unwrap();
         drop(FolderLock::new(root.path()).unwrap());
+    }
+
+    /// A lock that is a link would have what it leads to written.
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_that_is_a_link_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, theirs) = (root.path().join("run"), root.path().join("notes"));
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(&theirs, folder.join(LOCK)).unwrap();
+        for is_there in [false, true] {
+            let told = FolderLock::new(&folder).unwrap_err().to_string();
+            assert!(told.contains(LOCK) && told.contains("is a link") && told.contains("remove it"), "{told}");
+            assert_eq!(theirs.exists(), is_there);
+            fs::write(&theirs, "theirs").unwrap();
+        }
+        assert_eq!(fs::read_to_string(&theirs).unwrap(), "theirs");
+    }
+
+    /// What lies at its path then is another's.
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_was_moved_is_no_longer_held() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("run");
+        let lock = FolderLock::new(&folder).unwrap();
+        lock.check().unwrap();
+        fs::rename(&folder, root.path().join("moved")).unwrap();
+        let told = lock.check().unwrap_err().to_string();
+        assert!(told.contains("moved or removed"), "{told}");
+        let other = FolderLock::new(&folder).unwrap();
+        assert!(lock.check().is_err());
+        drop(lock);
+        other.check().unwrap();
     }
 }

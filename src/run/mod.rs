@@ -8,7 +8,7 @@
 //! | `training_loop` | a network in training, epoch by epoch |
 //! | [`model`], [`score`], [`heatmap`] | the model file; scoring with it; heatmaps to show |
 //! | [`directory`], [`lock`], [`state`] | a run's files; that one process at a time writes them; what resuming needs |
-//! | [`output`] | results in a folder, which replace earlier ones as a whole |
+//! | [`kind`], [`output`] | of which subcommand the results in a folder are; that they replace earlier ones as a whole |
 //! | [`figures`] | what a model is measured by |
 //! | [`results`], [`sheets`], [`plots`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, curves, which images they show, the page |
 //! | [`context`], [`stop`] | where to compute, whom to tell, when to stop |
@@ -23,6 +23,7 @@ pub(crate) mod evaluate;
 pub(crate) mod figures;
 pub(crate) mod heatmap;
 pub(crate) mod info;
+pub(crate) mod kind;
 pub(crate) mod lock;
 pub(crate) mod model;
 pub(crate) mod output;

@@ -192,6 +192,13 @@ impl fmt::Debug for Model {
     }
 }
 
+/// The folder that the model of a path lies in.
+pub(crate) fn model_folder(path: &Path) -> PathBuf {
+    let file = model_file(path);
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).to_path_buf()
+}
+
 /// The model file that a path names: itself, or the one in a run's folder.
 pub(crate) fn model_file(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(super::directory::MODEL) } else { path.to_path_buf() }

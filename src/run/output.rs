@@ -8,8 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use super::directory::{self, write_json};
+use super::kind::Kind;
 use super::lock::FolderLock;
 use crate::data::folder::holds_images;
 use crate::error::{Error, Result};
@@ -23,11 +25,13 @@ pub(crate) const JOURNAL: &str = "unfinished.json";
 const TELLING: [&str; 3] = [directory::REPORT, directory::EVALUATION, directory::SCORES];
 
 /// What [`JOURNAL`] holds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Journal {
-    /// What was asked for: the same again goes on.
-    request: String,
-    /// Results to come, by their names in the folder.
+    kind: Kind,
+    /// What was asked for: the same again goes on. None where nothing is gone on with.
+    #[serde(default)]
+    request: Option<String>,
+    /// Results to come, by their names in the folder, where the kind does not tell them.
     #[serde(default)]
     results: Vec<String>,
     /// Everything is there and on its way to the folder beside: these files of it go first.
@@ -37,6 +41,7 @@ struct Journal {
 
 /// Results in the making.
 pub(crate) struct Output {
+    kind: Kind,
     lock: FolderLock,
     /// Where they are made.
     place: PathBuf,
@@ -46,47 +51,44 @@ pub(crate) struct Output {
 
 impl Output {
     /// Begins results in a folder, or goes on with those of the same request; what a killed program was doing there is brought to an
-    /// end. `results` are their names, where they are not known from elsewhere, and `replaces` tells whether earlier ones lie there.
+    /// end. `beside` are other kinds of results that may lie there; `results` are names that the kind does not tell.
     pub(crate) fn begin(
         out: &Path,
-        request: String,
+        kind: Kind,
+        beside: &[Kind],
+        request: Option<String>,
         results: Vec<String>,
-        replaces: impl FnOnce() -> bool,
     ) -> Result<Output> {
         let lock = FolderLock::new(out)?;
+        check_kind(out, kind, beside)?;
         let partial = partial(out)?;
-        if let Some(Journal { publishing: Some(old), .. }) = Journal::of(&partial)? {
-            publish(&partial, out, old)?;
+        if let Some(Journal { publishing: Some(old), .. }) = Journal::of(&partial, out)? {
+            publish(&partial, out, kind, old)?;
         }
-        let begun = Journal::of(out)?.map_or_else(Vec::new, |there| there.results);
-        let folders = results.iter().chain(&begun).filter_map(|name| Path::new(name).parent());
+        let begun = Journal::of(out, out)?;
+        let names = results.iter().chain(begun.iter().flat_map(|begun| &begun.results));
+        let folders =
+            names.filter(|name| files::is_within(out, Path::new(name))).filter_map(|name| Path::new(name).parent());
         let folders: BTreeSet<PathBuf> = folders.map(|folder| out.join(folder)).chain([out.to_path_buf()]).collect();
         folders.iter().filter(|folder| folder.is_dir()).try_for_each(|folder| files::remove_unfinished(folder))?;
         if partial.is_dir() {
             files::remove_unfinished_below(&partial)?;
         }
-        let asked =
-            |folder: &Path| -> Result<bool> { Ok(Journal::of(folder)?.is_some_and(|there| there.request == request)) };
-        if asked(out)? {
-            return Ok(Output { lock, place: out.to_path_buf(), resumed: true });
+        let asked = |begun: Option<Journal>| request.is_some() && begun.is_some_and(|begun| begun.request == request);
+        let replaces = begun.is_some() || !kind.results_in(out).is_empty();
+        if asked(begun) {
+            return Ok(Output { kind, lock, place: out.to_path_buf(), resumed: true });
         }
-        let replaces = replaces() || out.join(JOURNAL).exists();
-        if replaces && asked(&partial)? {
-            return Ok(Output { lock, place: partial, resumed: true });
+        if replaces && asked(Journal::of(&partial, out)?) {
+            return Ok(Output { kind, lock, place: partial, resumed: true });
         }
         if partial.exists() {
-            if Journal::of(&partial)?.is_none()
-                && fs::read_dir(&partial).is_ok_and(|mut entries| entries.next().is_some())
-            {
-                let remedy = format!("move it away: results that replace those in {} are made there", out.printable());
-                return Err(Error::file(&partial, "holds files that are no unfinished results", remedy));
-            }
-            discard(&partial)?;
+            discard(&partial, out)?;
         }
         let place = if replaces { partial } else { out.to_path_buf() };
         files::create_folder(&place)?;
-        Journal { request, results, publishing: None }.write(&place)?;
-        Ok(Output { lock, place, resumed: false })
+        Journal { kind, request, results, publishing: None }.write(&place)?;
+        Ok(Output { kind, lock, place, resumed: false })
     }
 
     /// The folder that they are made in.
@@ -94,21 +96,28 @@ impl Output {
         &self.place
     }
 
-    /// All results are there: they take the place of the `old` ones, named by their paths in the folder.
+    /// The path of one of them, which is to be written. Fails where the folder is no longer this process's own.
+    pub(crate) fn to_write(&self, name: &str) -> Result<PathBuf> {
+        self.lock.check().map(|()| self.place.join(name))
+    }
+
+    /// All results are there: they take the place of those that lie in the folder.
     ///
     /// # Errors
     /// Of what could not be put in place; everything else is.
-    pub(crate) fn finish(self, mut old: Vec<String>) -> Result<()> {
-        let out = self.lock.folder();
+    pub(crate) fn finish(self) -> Result<()> {
+        self.lock.check()?;
+        let (out, kind) = (self.lock.folder(), self.kind);
         if self.place == out {
             return files::remove(&out.join(JOURNAL));
         }
-        if let Some(unfinished) = Journal::of(out)? {
+        let mut old = kind.results_in(out);
+        if let Some(unfinished) = Journal::of(out, out)? {
             old.extend(unfinished.results);
             old.push(JOURNAL.to_string());
         }
-        Journal { publishing: Some(old.clone()), ..Journal::default() }.write(&self.place)?;
-        publish(&self.place, out, old)
+        Journal::publishing(kind, old.clone()).write(&self.place)?;
+        publish(&self.place, out, kind, old)
     }
 }
 
@@ -118,9 +127,10 @@ impl Drop for Output {
         let table = self.place.join(directory::SCORES);
         let has_rows = fs::metadata(&table).is_ok_and(|table| table.len() > 0);
         let is_there = |name: &String| name != directory::SCORES && self.place.join(name).exists();
-        if let Ok(Some(Journal { results, publishing: None, .. })) = Journal::of(&self.place)
+        if self.lock.check().is_ok()
+            && let Ok(Some(Journal { results, publishing: None, .. })) = Journal::of(&self.place, self.lock.folder())
             && !has_rows
-            && !results.iter().any(is_there)
+            && !self.kind.results_in(&self.place).iter().chain(&results).any(is_there)
         {
             let _ = files::remove(&table).and_then(|()| files::remove(&self.place.join(JOURNAL)));
             if self.place != self.lock.folder() {
@@ -131,19 +141,53 @@ impl Drop for Output {
 }
 
 impl Journal {
-    /// That of a folder; None where it has none.
-    fn of(folder: &Path) -> Result<Option<Journal>> {
+    /// Of results that are all there.
+    fn publishing(kind: Kind, old: Vec<String>) -> Journal {
+        Journal { kind, request: None, results: Vec::new(), publishing: Some(old) }
+    }
+
+    /// That of a folder, about results in `out`; None where it has none.
+    fn of(folder: &Path, out: &Path) -> Result<Option<Journal>> {
         let path = folder.join(JOURNAL);
         if !path.is_file() {
             return Ok(None);
         }
-        let broken =
-            |e| Error::file(&path, format!("cannot be read ({e})"), "delete it together with the results beside it");
-        json::parse(&files::read(&path)?).map(Some).map_err(broken)
+        let remedy = "delete it together with the results beside it";
+        let journal: Journal = json::parse(&files::read(&path)?)
+            .map_err(|e| Error::file(&path, format!("cannot be read ({e})"), remedy))?;
+        // Files of these names are removed.
+        let is_result = |name: &&String| {
+            (name.as_str() == JOURNAL || journal.kind.names_result(name)) && files::is_within(out, Path::new(name))
+        };
+        match journal.results.iter().chain(journal.publishing.iter().flatten()).find(|name| !is_result(name)) {
+            Some(name) => {
+                let (word, out) = (journal.kind.word(), out.printable());
+                let problem = format!("was changed: {name:?} is no result of {word} in {out}");
+                Err(Error::file(path, problem, remedy))
+            }
+            None => Ok(Some(journal)),
+        }
     }
 
     fn write(&self, folder: &Path) -> Result<()> {
         write_json(&folder.join(JOURNAL), self)
+    }
+}
+
+/// Fails where a folder, or what is unfinished beside it, holds results of other subcommands than its own and those that may lie `beside`.
+pub(crate) fn check_kind(out: &Path, own: Kind, beside: &[Kind]) -> Result<()> {
+    let partial = partial(out)?;
+    let finished = Kind::VARIANTS.iter().filter_map(|&kind| Some((kind, out.join(kind.told_by(out)?))));
+    let unfinished = [out, &partial].map(|folder| {
+        Journal::of(folder, out).map(|journal| journal.map(|journal| (journal.kind, folder.join(JOURNAL))))
+    });
+    let [here, there] = unfinished;
+    match finished.chain(here?).chain(there?).find(|(kind, _)| *kind != own && !beside.contains(kind)) {
+        Some((kind, file)) => {
+            let problem = format!("is of results of {}, which those of {} would mix with", kind.word(), own.word());
+            Err(Error::file(file, problem, "choose another folder for `out`, or move those results away"))
+        }
+        None => Ok(()),
     }
 }
 
@@ -168,30 +212,35 @@ fn resolved(path: &Path) -> PathBuf {
     there.map_or(path.clone(), |(above, rest)| above.join(rest))
 }
 
-/// Brings an end to what a killed program was doing beside a folder that is this process's own: results that were all there are put in
-/// place, others are removed.
+/// Brings an end to what a killed `evaluate` was doing beside the folder of a run, which is this process's own: results that were all
+/// there are put in place, others are removed.
 pub(crate) fn settle(out: &Path) -> Result<()> {
     let partial = partial(out)?;
-    match Journal::of(&partial)? {
+    match Journal::of(&partial, out)? {
         None => Ok(()),
-        Some(Journal { publishing: Some(old), .. }) => publish(&partial, out, old),
-        Some(_) => discard(&partial),
+        Some(Journal { kind, publishing: Some(old), .. }) => publish(&partial, out, kind, old),
+        Some(_) => discard(&partial, out),
     }
 }
 
 /// `OUT.partial`.
 fn partial(out: &Path) -> Result<PathBuf> {
-    let path = out.canonicalize().map_err(Error::io("find", out))?;
+    let path = resolved(out);
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Error::file(out, "is no folder for results", "choose another folder for `out`"));
     };
     let mut name = name.to_os_string();
     name.push(".partial");
-    Ok(parent.join(name))
+    let partial = parent.join(name);
+    if partial.is_symlink() {
+        let problem = format!("is a link, where results that replace those in {} are made", out.printable());
+        return Err(Error::file(partial, problem, "move it away"));
+    }
+    Ok(partial)
 }
 
 /// Puts results in the place of the old ones. Killed anywhere on the way, the next call of it ends in the same.
-fn publish(partial: &Path, out: &Path, mut old: Vec<String>) -> Result<()> {
+fn publish(partial: &Path, out: &Path, kind: Kind, mut old: Vec<String>) -> Result<()> {
     let tells = |name: &str| TELLING.contains(&name);
     old.sort_by_key(|name| !tells(name));
     for name in &old {
@@ -204,25 +253,49 @@ fn publish(partial: &Path, out: &Path, mut old: Vec<String>) -> Result<()> {
         let _ = above.take_while(|folder| files::remove_folder(folder).is_ok()).count();
     }
     // From here on, what lies there is new.
-    Journal { publishing: Some(Vec::new()), ..Journal::default() }.write(partial)?;
+    Journal::publishing(kind, Vec::new()).write(partial)?;
     // While the others are on their way, those that tell of them are in neither folder by their names.
-    let hidden = TELLING.map(|name| (name, PathBuf::from(format!(".{name}"))));
-    for (name, hidden) in hidden.iter().filter(|(name, _)| partial.join(name).exists()) {
+    for (name, hidden) in hidden().iter().filter(|(name, _)| partial.join(name).exists()) {
         files::rename(&partial.join(name), &partial.join(hidden))?;
     }
     let mut new = files::below(partial)?;
-    new.retain(|path| *path != Path::new(JOURNAL) && hidden.iter().all(|(_, hidden)| path != hidden));
+    new.retain(|path| is_result(kind, path));
     let moved = files::move_all(partial, out, &new);
-    for (name, hidden) in hidden.iter().rev().filter(|(_, hidden)| partial.join(hidden).exists()) {
+    if moved.as_ref().is_err_and(Error::is_full) {
+        return moved; // on another file system; once there is space, the next call goes on
+    }
+    for (name, hidden) in hidden().iter().rev().filter(|(_, hidden)| partial.join(hidden).exists()) {
         files::rename(&partial.join(hidden), &out.join(name))?;
     }
-    discard(partial)?;
+    discard(partial, out)?;
     moved
 }
 
+/// What tells of other results, and its name while these are on their way.
+fn hidden() -> [(&'static str, PathBuf); 3] {
+    TELLING.map(|name| (name, PathBuf::from(format!(".{name}"))))
+}
+
+/// Whether a file, by its path among them, is one of some results.
+fn is_result(kind: Kind, path: &Path) -> bool {
+    path.to_str().is_some_and(|name| kind.names_result(name))
+}
+
 /// Removes unfinished results: first what tells of them, last what says that they are ours.
-fn discard(partial: &Path) -> Result<()> {
+fn discard(partial: &Path, out: &Path) -> Result<()> {
     let mut files = files::below(partial)?;
+    let kind = Journal::of(partial, out)?.map(|journal| journal.kind);
+    let is_ours = |path: &PathBuf| {
+        kind.is_some_and(|kind| is_result(kind, path))
+            || *path == Path::new(JOURNAL)
+            || hidden().iter().any(|(_, hidden)| path == hidden)
+            || files::is_unfinished(path)
+    };
+    if let Some(other) = files.iter().find(|path| !is_ours(path)) {
+        let problem = format!("holds files that are no unfinished results ({})", other.printable());
+        let remedy = format!("move it away: results that replace those in {} are made there", out.printable());
+        return Err(Error::file(partial, problem, remedy));
+    }
     files.retain(|path| *path != Path::new(JOURNAL));
     files.sort_by_key(|path| !path.to_str().is_some_and(|name| TELLING.contains(&name)));
     files.iter().try_for_each(|path| files::remove(&partial.join(path)))?;
@@ -236,6 +309,10 @@ fn discard(partial: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
+    const A: &str = "a_heatmap.png";
+    const B: &str = "deep/b_heatmap.png";
+    const C: &str = "new/c_heatmap.png";
+
     fn write(path: PathBuf, text: &str) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
@@ -246,8 +323,7 @@ mod tests {
     }
 
     fn begin(out: &Path, request: &str) -> Output {
-        let replaces = || out.join(directory::SCORES).exists();
-        Output::begin(out, request.into(), vec!["a".into(), "deep/b".into()], replaces).unwrap()
+        Output::begin(out, Kind::Predict, &[], Some(request.into()), [A, B].map(str::to_string).to_vec()).unwrap()
     }
 
     /// Killed on the way or not, a folder ends with the new results and what is not ours.
@@ -256,37 +332,38 @@ mod tests {
         for killed in 0..5 {
             let root = tempfile::tempdir().unwrap();
             let (out, partial) = (root.path().join("out"), root.path().join("out.partial"));
-            for name in ["scores.csv", "a", "deep/b", "notes.txt"] {
+            for name in [A, B, "notes.txt"] {
                 write(out.join(name), "old");
             }
+            write(out.join("scores.csv"), &format!("heatmap,overlay\n{A},{B}\n"));
             let output = begin(&out, "x");
             assert_eq!((output.place(), output.resumed), (partial.canonicalize().unwrap().as_path(), false));
-            for name in ["scores.csv", "a", "new/c"] {
+            for name in ["scores.csv", A, C] {
                 write(partial.join(name), "new");
             }
-            let old: Vec<String> = ["a", "deep/b", "scores.csv"].map(str::to_string).to_vec();
+            let old: Vec<String> = [A, B, "scores.csv"].map(str::to_string).to_vec();
             match killed {
-                0 => output.finish(old).unwrap(),
+                0 => output.finish().unwrap(),
                 _ => {
                     drop(output);
-                    Journal { publishing: Some(old), ..Journal::default() }.write(&partial).unwrap();
+                    Journal::publishing(Kind::Predict, old).write(&partial).unwrap();
                     if killed > 1 {
                         fs::remove_file(out.join("scores.csv")).unwrap();
                     }
                     if killed > 2 {
-                        fs::remove_file(out.join("a")).unwrap();
+                        fs::remove_file(out.join(A)).unwrap();
                         fs::remove_dir_all(out.join("deep")).unwrap();
-                        Journal { publishing: Some(Vec::new()), ..Journal::default() }.write(&partial).unwrap();
+                        Journal::publishing(Kind::Predict, Vec::new()).write(&partial).unwrap();
                     }
                     if killed > 3 {
                         fs::rename(partial.join("scores.csv"), partial.join(".scores.csv")).unwrap();
-                        fs::rename(partial.join("a"), out.join("a")).unwrap();
+                        fs::rename(partial.join(A), out.join(A)).unwrap();
                     }
                     drop(begin(&out, "y")); // whatever comes next
                 }
             }
-            assert_eq!(there(&out), ["a", "new/c", "notes.txt", "scores.csv"], "{killed}");
-            assert_eq!(fs::read_to_string(out.join("a")).unwrap(), "new", "{killed}");
+            assert_eq!(there(&out), [A, "new/c_heatmap.png", "notes.txt", "scores.csv"], "{killed}");
+            assert_eq!(fs::read_to_string(out.join(A)).unwrap(), "new", "{killed}");
             assert!(!partial.exists() && !out.join("deep").exists());
         }
     }
@@ -300,31 +377,86 @@ mod tests {
         drop(nothing);
         assert!(!out.exists(), "nothing came of it");
         let some = begin(&out, "x");
-        write(out.join("a"), "unfinished");
+        write(out.join(A), "unfinished");
         drop(some);
         assert!(begin(&out, "x").resumed);
         // Unfinished results are replaced like others, with all that was to come of them.
         let other = begin(&out, "y");
         assert!(!other.resumed && other.place().ends_with("out.partial"));
-        write(partial.join("c"), "new");
+        write(partial.join(C), "new");
         write(partial.join("scores.csv"), "a row");
         drop(other);
         write(partial.join(".fcdd-x1"), "cut short");
         assert!(begin(&out, "y").resumed && !partial.join(".fcdd-x1").exists());
-        begin(&out, "y").finish(Vec::new()).unwrap();
-        assert_eq!(there(&out), ["c", "scores.csv"]);
+        begin(&out, "y").finish().unwrap();
+        assert_eq!(there(&out), [C, "scores.csv"]);
         // Nor does what was killed while it was removed pass for results.
         let gone = begin(&out, "x");
-        write(partial.join("deep/b"), "new");
+        write(partial.join(B), "new");
         drop(gone);
-        discard(&partial).unwrap();
+        discard(&partial, &out).unwrap();
         assert!(!partial.exists());
         // What is not ours is not removed.
         write(out.join("scores.csv"), "old");
         write(partial.join("theirs"), "");
-        let refused = Output::begin(&out, "z".into(), Vec::new(), || true).err().unwrap().to_string();
+        let refused = Output::begin(&out, Kind::Predict, &[], Some("z".into()), Vec::new()).err().unwrap().to_string();
         assert!(refused.contains("out.partial") && refused.contains("move it away"), "{refused}");
         assert!(partial.join("theirs").exists());
+    }
+
+    /// Files of the names in a journal are removed.
+    #[test]
+    fn a_changed_journal_is_refused_and_removes_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let (out, partial) = (root.path().join("out"), root.path().join("out.partial"));
+        let theirs =
+            ["out/notes.txt", "theirs_heatmap.png", "elsewhere/theirs_heatmap.png"].map(|name| root.path().join(name));
+        theirs.iter().for_each(|path| write(path.clone(), "theirs"));
+        write(out.join("scores.csv"), "old");
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(root.path().join("elsewhere"), out.join("link")).unwrap();
+        let absolute = theirs[1].to_str().unwrap().to_string();
+        for name in ["notes.txt", "../theirs_heatmap.png", "link/theirs_heatmap.png", &absolute] {
+            if cfg!(not(unix)) && name.starts_with("link") {
+                continue;
+            }
+            let unfinished =
+                Journal { kind: Kind::Predict, request: None, results: vec![name.into()], publishing: None };
+            for (folder, journal) in
+                [(&out, unfinished), (&partial, Journal::publishing(Kind::Predict, vec![name.into()]))]
+            {
+                fs::create_dir_all(folder).unwrap();
+                journal.write(folder).unwrap();
+                let begun = Output::begin(&out, Kind::Predict, &[], Some("x".into()), Vec::new());
+                let refused = begun.err().unwrap().to_string();
+                assert!(refused.contains(JOURNAL) && refused.contains(&format!("{name:?}")), "{refused}");
+                assert!(settle(&out).is_err() == (*folder == partial), "{name}");
+                assert!(theirs.iter().all(|path| path.exists()), "{name}");
+                fs::remove_file(folder.join(JOURNAL)).unwrap();
+            }
+        }
+    }
+
+    /// Where `OUT` is a mount point, `OUT.partial` lies on another file system.
+    #[cfg(unix)]
+    #[test]
+    fn results_are_replaced_from_another_file_system() {
+        use std::os::unix::fs::MetadataExt;
+        let (here, Ok(there_)) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm")) else { return };
+        if here.path().metadata().unwrap().dev() == there_.path().metadata().unwrap().dev() {
+            return; // there is but one
+        }
+        let (out, partial) = (here.path().join("out"), there_.path().join("out.partial"));
+        for (folder, text) in [(&out, "old"), (&partial, "new")] {
+            [A, "scores.csv"].iter().for_each(|name| write(folder.join(name), text));
+        }
+        write(out.join(B), "old");
+        let old = [A, B, "scores.csv"].map(str::to_string).to_vec();
+        Journal::publishing(Kind::Predict, old.clone()).write(&partial).unwrap();
+        publish(&partial, &out, Kind::Predict, old).unwrap();
+        assert_eq!(there(&out), [A, "scores.csv"]);
+        assert_eq!([A, "scores.csv"].map(|name| fs::read_to_string(out.join(name)).unwrap()), ["new", "new"]);
+        assert!(!partial.exists());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::directory::{self, RunDirectory};
 use super::evaluate::Tested;
-use super::model::{Model, model_file};
+use super::model::{Model, model_folder};
 use super::settings::Settings;
 use super::state::Epoch;
 use crate::error::{Error, Result};
@@ -47,7 +47,7 @@ impl Training {
 
     /// The training of the model at `path`, if the folder there holds the run that made it.
     pub(crate) fn of(model: &Model, path: &Path) -> Result<Option<Training>> {
-        let folder = model_file(path).parent().map(PathBuf::from).unwrap_or_default();
+        let folder = model_folder(path);
         let Ok(run) = RunDirectory::open(&folder) else { return Ok(None) };
         let (settings, history) = (run.read_json::<Settings>(directory::CONFIG), run.file(directory::HISTORY));
         if !settings.is_ok_and(|settings| settings == model.meta.settings) || !history.exists() {

@@ -1,7 +1,7 @@
 //! The subcommand `predict`: a score, a heatmap and an overlay for any image.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use super::context::Context;
 use super::detector::{Detection, Detector, Input, Kept, Verdict};
 use super::directory::{self, CsvTable, write_csv};
 use super::heatmap::blend;
+use super::kind::Kind;
 use super::model::Model;
 use super::output::{Output, check_outside};
 use crate::data::folder::{self, left_alone};
@@ -57,14 +58,12 @@ pub(crate) fn predict(
     if let Some(threshold) = threshold {
         detector = detector.with_threshold(threshold)?;
     }
-    check_out(out)?;
     paths.iter().try_for_each(|path| check_outside(out, path))?;
     let jobs = jobs(paths, context)?;
     check_inputs_stay(&jobs, out)?;
     let results = jobs.iter().flat_map(|job| [job.result(HEATMAP), job.result(OVERLAY)]).collect();
     let request = request(model, detector.threshold(), &jobs)?;
-    let output = Output::begin(out, request, results, || out.join(directory::SCORES).exists())?;
-    check_out(out)?; // what came there until it was this process's own
+    let output = Output::begin(out, Kind::Predict, &[], Some(request), results)?;
     let place = output.place().to_path_buf();
     let path = place.join(directory::SCORES);
     let mut rows: Vec<Option<Prediction>> =
@@ -85,6 +84,7 @@ pub(crate) fn predict(
     let inputs: Vec<Input> = left.iter().map(|&i| Input::File(jobs[i].image.clone())).collect();
     let mut left = left.into_iter();
     for group in detector.groups(inputs.into_iter(), true) {
+        output.to_write(directory::SCORES)?;
         let group = match group {
             Ok(group) => group,
             // A model that does not answer in numbers will not do so for the others: the table is of those before.
@@ -105,13 +105,13 @@ pub(crate) fn predict(
         let drawn = detected.into_par_iter().map(|(i, kept)| (i, draw(&jobs[i], kept, out, &place)));
         let mut new = Vec::new();
         for (i, (prediction, errors)) in drawn.collect::<Vec<_>>() {
-            is_over &= !errors.iter().any(is_full);
+            is_over &= !errors.iter().any(Error::is_full);
             failed.extend(errors);
             new.push(prediction.clone());
             rows[i] = Some(prediction);
         }
         if let Err(error) = table.push(&new) {
-            is_over &= !is_full(&error);
+            is_over &= !error.is_full();
             failed.push(error);
         }
         new.iter().for_each(&mut *found);
@@ -123,7 +123,7 @@ pub(crate) fn predict(
     let written = if done.is_empty() { files::remove(&path) } else { write_csv(&path, &done) };
     let finished = written.and_then(|()| match is_over {
         _ if done.is_empty() => Ok(()), // and nothing is replaced
-        true => output.finish(old_results(out)),
+        true => output.finish(),
         false => {
             context.note(format!("what there is lies in {}: the same command goes on with it", place.printable()));
             Ok(())
@@ -131,11 +131,6 @@ pub(crate) fn predict(
     });
     failed.extend(finished.err());
     Ok(Predictions { done, failed })
-}
-
-/// Whether a disk was full, so that nothing more can be written.
-fn is_full(error: &Error) -> bool {
-    matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
 }
 
 /// How names of results end.
@@ -160,7 +155,7 @@ fn request(model: &Model, threshold: f32, jobs: &[ImageJob]) -> Result<String> {
         let modified = file.as_ref().and_then(|file| file.modified().ok());
         add(format!("{:?} {} {:?} {modified:?}", job.image, job.name, file.map(|file| file.len())).as_bytes());
     }
-    Ok(format!("predict {:032x}", sum.digest128()))
+    Ok(format!("{:032x}", sum.digest128()))
 }
 
 /// The rows that an earlier call has left, by their jobs: those whose results are all there.
@@ -183,22 +178,6 @@ fn read_table(path: &Path) -> HashMap<String, Prediction> {
     rows.map(|row| (row.heatmap.clone(), row)).collect()
 }
 
-/// The results of predict in a folder, by their names in it: its table, and what that names.
-fn old_results(out: &Path) -> Vec<String> {
-    let mut old = vec![directory::SCORES.to_string()];
-    for row in read_table(&out.join(directory::SCORES)).into_values() {
-        old.extend([row.heatmap, row.overlay].iter().filter_map(|path| within(Path::new(path), out)));
-    }
-    old
-}
-
-/// The end of a path that is a file's place in a folder, however the folder was named then.
-fn within(path: &Path, out: &Path) -> Option<String> {
-    let parts: Vec<_> = path.components().filter(|part| matches!(part, Component::Normal(_))).collect();
-    let ends = (0..parts.len()).map(|skipped| parts[skipped..].iter().collect::<PathBuf>());
-    ends.into_iter().find(|end| out.join(end).is_file()).and_then(|end| Some(end.to_str()?.to_string()))
-}
-
 /// One image, and the name of its results in the folder for them.
 #[derive(Clone, Debug, PartialEq)]
 struct ImageJob {
@@ -211,24 +190,6 @@ impl ImageJob {
     fn result(&self, kind: &str) -> String {
         format!("{}_{kind}.png", self.name)
     }
-}
-
-/// Fails if the table of scores would take the place of another one: that of a run, or of an evaluation elsewhere.
-fn check_out(out: &Path) -> Result<()> {
-    let Some(file) = [directory::CONFIG, directory::EVALUATION].into_iter().find(|name| out.join(name).exists()) else {
-        return Ok(());
-    };
-    let problem = format!("holds results of training or evaluation ({file}), which those of predict would replace");
-    Err(Error::file(out, problem, "choose another folder for `out`"))
-}
-
-/// Fails if a folder holds results of predict, which those of another subcommand would come to lie beside.
-pub(crate) fn check_no_predictions(out: &Path) -> Result<()> {
-    if read_table(&out.join(directory::SCORES)).is_empty() {
-        return Ok(());
-    }
-    let problem = format!("holds results of predict ({}), which others would replace", directory::SCORES);
-    Err(Error::file(out, problem, "choose another folder for `out`"))
 }
 
 /// Fails if a result would take the place of an image that is to be scored, or if that is one of the results that will be replaced.
@@ -245,7 +206,7 @@ fn check_inputs_stay(jobs: &[ImageJob], out: &Path) -> Result<()> {
             return Err(Error::file(out.join(result), problem, "choose another folder for `out`"));
         }
     }
-    match old_results(out).into_iter().find(|result| replaced(result)) {
+    match Kind::Predict.results_in(out).into_iter().find(|result| replaced(result)) {
         Some(result) => {
             let problem = "is one of the images to score, but is among the results that will be replaced";
             Err(Error::file(out.join(result), problem, "choose another folder for `out`"))

@@ -34,7 +34,7 @@ pub(crate) struct Story<'a> {
 }
 
 /// Writes the page into `folder`, where the test's images lie.
-pub(crate) fn write(folder: &Path, story: &Story) -> Result<()> {
+pub(crate) fn of_story(folder: &Path, story: &Story) -> Result<String> {
     let settings = &story.model.meta.settings;
     let mut sections = vec![results(story)];
     if story.test.is_some() {
@@ -43,8 +43,7 @@ pub(crate) fn write(folder: &Path, story: &Story) -> Result<()> {
     sections.push(section("Training", &training(story)?));
     sections.push(section("Settings", &pairs(&described(settings, story))));
     sections.push(section("How to reproduce", &reproduction(settings, story)));
-    let page = page(&title(settings, story), &lead(story), &sections);
-    files::write_atomically(&folder.join(directory::REPORT), page.as_bytes())
+    Ok(page(&title(settings, story), &lead(story), &sections))
 }
 
 /// What the run is about: the good images of a folder, or a class of a dataset.

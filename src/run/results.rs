@@ -1,6 +1,6 @@
 //! What a run leaves once its model is there: figures, tables, images, plots, and a page that shows them all.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -8,10 +8,10 @@ use super::context::Context;
 use super::directory::{self, CsvTable, RunDirectory, write_csv, write_json};
 use super::evaluate::{Score, Tested, evaluate};
 use super::heatmap::Renderer;
-use super::model::Model;
+use super::kind::Kind;
+use super::model::{Model, model_file};
 use super::output::{JOURNAL, Output, check_outside, settle};
 use super::plots::{TestPlots, Training, plots};
-use super::predict::check_no_predictions;
 use super::prepare::{Task, TestSet};
 use super::report::{self, Story};
 use super::sheets::{Gallery, training_overview};
@@ -32,25 +32,30 @@ pub(crate) fn finish(
     chosen: &[usize],
 ) -> Result<Option<Tested>> {
     let model = &trained.model;
-    settle(directory.path())?;
     // What an earlier test left would be beside new results of a run that is killed here.
-    let earlier = directory::OF_TEST.into_iter().chain([JOURNAL]);
-    earlier.map(|name| directory.file(name)).try_for_each(|file| files::remove(&file))?;
+    let mut earlier = directory::OF_TEST.into_iter().chain([JOURNAL]).map(|name| directory.to_write(name));
+    settle(directory.path())?;
+    earlier.try_for_each(|file| files::remove(&file?))?;
     let overview = training_overview(context.device, &task.set, model)?;
-    save_png(directory.file(directory::TRAINING_OVERVIEW), &overview)?;
+    save_png(directory.to_write(directory::TRAINING_OVERVIEW)?, &overview)?;
     // A run that was ended between its state and its history, or has lost the latter, gets it back here.
     if !trained.history.is_empty() {
-        write_csv(&directory.file(directory::HISTORY), &trained.history)?;
+        write_csv(&directory.to_write(directory::HISTORY)?, &trained.history)?;
     }
     let training = Training::new(directory.path(), trained.history.clone())?;
     if let Some(plot) = &training.plot {
-        files::write_atomically(&directory.file(directory::LOSS_PLOT), plot.as_bytes())?;
+        files::write_atomically(&directory.to_write(directory::LOSS_PLOT)?, plot.as_bytes())?;
     }
     let untested = trained.interrupted || task.test.split.images.count() == 0;
-    let test = if untested { None } else { Some(test_part(context, model, &task.test, directory.path(), chosen)?) };
+    let test = if untested {
+        None
+    } else {
+        Some(test_part(context, model, &task.test, &|name| directory.to_write(name), chosen)?)
+    };
     let tested = test.as_ref().map(|(tested, plots)| (tested, plots));
     let story = Story { model, training: Some(&training), set: &task.test, test: tested };
-    report::write(directory.path(), &story)?;
+    let page = report::of_story(directory.path(), &story)?;
+    files::write_atomically(&directory.to_write(directory::REPORT)?, page.as_bytes())?;
     Ok(test.map(|(tested, _)| tested))
 }
 
@@ -65,17 +70,22 @@ pub(crate) fn evaluate_into(
     chosen: &[usize],
 ) -> Result<Tested> {
     test.data.iter().try_for_each(|data| check_outside(out, data))?;
-    check_no_predictions(out)?;
     let training = Training::of(model, path)?;
-    let old = || directory::OF_TEST.into_iter().filter(|name| out.join(name).exists()).map(str::to_string);
-    let results = directory::OF_TEST.map(str::to_string).to_vec();
-    let output = Output::begin(out, "evaluate".into(), results, || old().next().is_some())?;
-    check_no_predictions(out)?; // what came there until it was this process's own
-    let (tested, plots) = test_part(context, model, test, output.place(), chosen)?;
+    // A run's own model may be tested in its folder, and no other.
+    let is_own = same_file(&model_file(path), &out.join(directory::MODEL));
+    let beside: &[Kind] = if is_own { &[Kind::Train] } else { &[] };
+    let output = Output::begin(out, Kind::Evaluate, beside, None, Vec::new())?;
+    let (tested, plots) = test_part(context, model, test, &|name| output.to_write(name), chosen)?;
     let story = Story { model, training: training.as_ref(), set: test, test: Some((&tested, &plots)) };
-    report::write(output.place(), &story)?;
-    output.finish(old().collect())?;
+    let page = report::of_story(output.place(), &story)?;
+    files::write_atomically(&output.to_write(directory::REPORT)?, page.as_bytes())?;
+    output.finish()?;
     Ok(tested)
+}
+
+/// Whether two paths lead to the same file.
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// A point of a ROC curve in a table.
@@ -86,39 +96,38 @@ struct CurvePoint {
     threshold: f64,
 }
 
-/// Scores the test images and writes all files of the test. Those that an earlier test left and this one does not have are
+/// Scores the test images and writes all files of the test, to the paths that `file` gives. Those that an earlier test left and this one does not have are
 /// removed: what lies in the folder is of one test.
 fn test_part(
     context: &Context,
     model: &Model,
     test: &TestSet,
-    out: &Path,
+    file: &dyn Fn(&str) -> Result<PathBuf>,
     chosen: &[usize],
 ) -> Result<(Tested, TestPlots)> {
-    let file = |name: &str| out.join(name);
-    let mut table = CsvTable::new(&file(directory::SCORES), std::iter::empty::<Score>())?;
+    let mut table = CsvTable::new(&file(directory::SCORES)?, std::iter::empty::<Score>())?;
     let tested = evaluate(context, model, test, &mut |row| table.push(std::slice::from_ref(row)))?;
-    write_json(&file(directory::EVALUATION), &tested.evaluation)?;
-    write_csv(&file(directory::SCORES), &tested.scores)?;
+    write_json(&file(directory::EVALUATION)?, &tested.evaluation)?;
+    write_csv(&file(directory::SCORES)?, &tested.scores)?;
     let shape = [vec![tested.scores.len()], Renderer::new(model)?.map_shape()].concat();
-    save_npy(&file(directory::MAPS), &shape, &tested.maps)?;
+    save_npy(&file(directory::MAPS)?, &shape, &tested.maps)?;
 
     let scores: Vec<f32> = tested.scores.iter().map(|row| row.score).collect();
     let labels: Vec<bool> = tested.scores.iter().map(|row| row.label == 1).collect();
     let image_curve = Ranking::of_samples(&scores, &labels)?.roc_curve(true);
     for (name, curve) in [(directory::ROC, &image_curve), (directory::PIXEL_ROC, &tested.pixel_curve)] {
-        write_or_remove(&file(name), curve.as_ref(), |path, curve| write_csv(path, points(curve)))?;
+        write_or_remove(&file(name)?, curve.as_ref(), |path, curve| write_csv(path, points(curve)))?;
     }
     let plots = plots(&tested, image_curve.as_ref(), &scores, &labels)?;
     let write_text = |path: &Path, text: &String| files::write_atomically(path, text.as_bytes());
-    write_or_remove(&file(directory::ROC_PLOT), plots.roc.as_ref(), write_text)?;
-    write_text(&file(directory::SCORES_PLOT), &plots.scores)?;
+    write_or_remove(&file(directory::ROC_PLOT)?, plots.roc.as_ref(), write_text)?;
+    write_text(&file(directory::SCORES_PLOT)?, &plots.scores)?;
 
     let gallery = Gallery::of_test(model, test, &tested)?;
-    save_png(file(directory::OVERVIEW), &gallery.overview("Test images with their scores and heatmaps")?)?;
-    save_png(file(directory::PAPER), &gallery.spaced()?)?;
+    save_png(file(directory::OVERVIEW)?, &gallery.overview("Test images with their scores and heatmaps")?)?;
+    save_png(file(directory::PAPER)?, &gallery.spaced()?)?;
     let chosen = if chosen.is_empty() { None } else { Some(gallery.chosen(chosen)?) };
-    write_or_remove(&file(directory::CHOSEN), chosen.as_ref(), |path, sheet| save_png(path, sheet))?;
+    write_or_remove(&file(directory::CHOSEN)?, chosen.as_ref(), |path, sheet| save_png(path, sheet))?;
     Ok((tested, plots))
 }
 

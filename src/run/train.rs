@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use super::context::Context;
 use super::directory::{self, RunDirectory};
 use super::heatmap::Renderer;
+use super::kind::Kind;
 use super::lock::FolderLock;
 use super::model::Model;
-use super::output::check_outside;
+use super::output::{check_kind, check_outside};
 use super::prepare::{Task, TestSet, prepare};
 use super::score::{Scorer, Shown};
 use super::settings::{Moved, Settings};
@@ -70,10 +71,12 @@ pub(crate) fn start_in(
     let settings = settings.clone().located()?;
     settings.check()?;
     check_place(&settings, out)?;
+    check_kind(out, Kind::Train, &[])?;
     initial(&settings)?; // weights that cannot be had begin no run
     let task = prepare(&settings, context)?;
     to_test(&task.test)?;
     let lock = lock.map_or_else(|| FolderLock::new(out), Ok)?;
+    check_kind(out, Kind::Train, &[])?; // what came there until it was this process's own
     let directory = RunDirectory::create(lock)?;
     directory.write_json(directory::CONFIG, &settings)?;
     let trained = train(context, &task.set, &settings, None, Some(&directory))?;
@@ -105,6 +108,7 @@ pub(crate) fn resume_in(
     moved: Moved,
     to_test: &dyn Fn(&TestSet) -> Result<()>,
 ) -> Result<(Trained, Task, RunDirectory)> {
+    check_kind(lock.folder(), Kind::Train, &[Kind::Evaluate])?;
     let directory = RunDirectory::go_on(lock)?;
     let settings = directory.settings()?;
     let settings = settings.moved(moved)?.located()?;
@@ -148,7 +152,8 @@ pub(crate) fn train(
     let stop = context.stop;
     let mut training = TrainingLoop::new(context, set, settings, state)?;
     if let Some(directory) = directory {
-        save_png(directory.file(directory::PREVIEW), &sheets::preview(set, settings)?)?;
+        let preview = sheets::preview(set, settings)?;
+        save_png(directory.to_write(directory::PREVIEW)?, &preview)?;
     }
     let remaining = u64::from(settings.epochs.saturating_sub(training.epochs_done())) * set.len() as u64;
     let mut progress = context.task("training", remaining.saturating_sub(training.samples_begun() as u64));
@@ -175,7 +180,7 @@ pub(crate) fn train(
     drop(training); // its memory may be what scoring needs
     calibrate(context.device, &mut model, set)?;
     if let Some(directory) = directory {
-        model.save(directory.file(directory::MODEL))?;
+        model.save(directory.to_write(directory::MODEL)?)?;
     }
     let seconds = started.elapsed().as_secs_f64();
     let ended = if epochs < settings.epochs { "stopped" } else { "finished" };
@@ -187,8 +192,9 @@ pub(crate) fn train(
 /// Saves what the run can go on from; returns how long that took.
 fn save(training: &TrainingLoop, directory: &RunDirectory) -> Result<Duration> {
     let started = Instant::now();
-    training.state()?.save(&directory.file(directory::STATE))?;
-    directory::write_csv(&directory.file(directory::HISTORY), &training.history)?;
+    let state = training.state()?;
+    state.save(&directory.to_write(directory::STATE)?)?;
+    directory::write_csv(&directory.to_write(directory::HISTORY)?, &training.history)?;
     Ok(started.elapsed())
 }
 

@@ -130,3 +130,56 @@ fn sweeps_of_other_classes_lose_none() {
     let summary = scratch.run("sweep --summary sweep --json").expect_success().json();
     assert_eq!((summary["classes"].as_array().unwrap().len(), summary["missing"].as_array().unwrap().len()), (2, 0));
 }
+
+/// What lies at the path of a run whose folder was moved is another run's.
+#[cfg(unix)]
+#[test]
+fn a_run_whose_folder_was_moved_writes_nothing_into_another() {
+    let scratch = Scratch::new().with_data();
+    for is_removed in [false, true] {
+        let words = "train fmnist --data data --class 0 --net FCDD_CNN28 --batch 32 --outliers cifar100:outliers.bin --epochs 100000 --out run";
+        let mut command = scratch.command();
+        let first = command.args(words.split(' ')).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        wait_for(|| scratch.path("run/history.csv").exists()); // the last of what is written together
+        fs::rename(scratch.path("run"), scratch.path("moved")).unwrap();
+        if is_removed {
+            fs::remove_dir_all(scratch.path("moved")).unwrap();
+        } else {
+            scratch.train("--epochs 1 --seed 7 --out run").expect_success();
+        }
+        let ran = Ran(first.wait_with_output().unwrap());
+        ran.expect_error(&["run", "moved or removed", "nothing more was written"]);
+        assert_eq!(scratch.path("run").exists(), !is_removed);
+        if !is_removed {
+            scratch.train("--epochs 1 --seed 7 --out alone").expect_success();
+            assert_eq!(scratch.files("run"), scratch.files("alone"));
+            assert!(scratch.tensors("run/model.safetensors") == scratch.tensors("alone/model.safetensors"));
+            fs::remove_dir_all(scratch.path("run")).unwrap();
+            fs::remove_dir_all(scratch.path("moved")).unwrap();
+        }
+    }
+}
+
+/// Neither a lock that leads elsewhere is written through, nor is a folder that is gone waited for without end.
+#[cfg(unix)]
+#[test]
+fn a_lock_stays_in_its_folder() {
+    let scratch = Scratch::new().with_run();
+    scratch.write("notes", b"theirs");
+    std::os::unix::fs::symlink(scratch.path("notes"), scratch.path("run/.fcdd.lock")).unwrap();
+    scratch.run("train --resume run").expect_error(&[".fcdd.lock", "is a link", "remove it"]);
+    assert_eq!(fs::read(scratch.path("notes")).unwrap(), b"theirs");
+    // A current folder that was removed.
+    let fcdd = env!("CARGO_BIN_EXE_fcdd");
+    let script = format!(
+        "mkdir gone && cd gone && rmdir ../gone && exec {fcdd} compare '{}' --out .",
+        scratch.path("larger").display()
+    );
+    fs::remove_file(scratch.path("run/.fcdd.lock")).unwrap();
+    fs::rename(scratch.path("run"), scratch.path("larger")).unwrap();
+    let data = scratch.path("data");
+    let script = format!("{script} --data '{}'", data.display());
+    let mut command = std::process::Command::new("sh");
+    let ran = Ran(command.current_dir(scratch.path("")).args(["-c", &script]).output().unwrap());
+    ran.expect_error(&["removed", "name a folder that is there"]);
+}

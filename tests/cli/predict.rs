@@ -128,8 +128,9 @@ fn results_replace_no_images_and_no_other_results() {
     let tables =
         || [scratch.path("run/scores.csv"), scratch.path("eval/scores.csv")].map(|path| fs::read(path).unwrap());
     let before = tables();
-    for out in ["run", "eval"] {
-        scratch.run(&format!("predict run a.png --out {out}")).expect_error(&[out, "evaluation", "--out"]);
+    for (out, verb) in [("run", "train"), ("eval", "evaluate")] {
+        let told = format!("is of results of {verb}");
+        scratch.run(&format!("predict run a.png --out {out}")).expect_error(&[out, &told, "--out"]);
     }
     for images in ["a.png parts/a_heatmap.png", "parts/a_heatmap.png parts/a.png"] {
         let ran = scratch.run(&format!("predict run {images} --out parts"));

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::runs::TEST_FILES;
-use crate::support::{Scratch, png};
+use crate::support::{Ran, Scratch, png};
 
 #[test]
 fn maps_load_and_their_means_are_the_scores() {
@@ -96,4 +96,103 @@ fn hostile_names_inject_nothing() {
     let report = fs::read_to_string(scratch.path("run/report.html")).unwrap();
     assert!(!report.contains("<script") && !report.contains("<img src=x"));
     assert!(report.contains(r"/&lt;img src=x&gt;&amp;'\'''"), "quoted for a shell");
+}
+
+/// A folder holds results of one subcommand: every other one leaves it as it is.
+#[test]
+fn results_of_subcommands_do_not_mix() {
+    let scratch = Scratch::new().with_run();
+    scratch.write("a.png", &png(28, 28));
+    let small =
+        "fmnist --data data --net FCDD_CNN28 --batch 32 --epochs 1 --outliers cifar100:outliers.bin --device cpu";
+    let verbs = [
+        ("train", format!("train {small} --class 1 --seed 5")),
+        ("evaluate", "evaluate run".to_string()),
+        ("predict", "predict run a.png".to_string()),
+        ("compare", "compare run".to_string()),
+        ("sweep", format!("sweep {small} --classes 0 --seeds 1")),
+    ];
+    for (verb, words) in &verbs {
+        scratch.run(&format!("{words} --out of-{verb}")).expect_success();
+    }
+    scratch.write("of-demo/demo.json", b"{}");
+    let contents = |folder: &str| -> Vec<(String, Vec<u8>)> {
+        let read = |name: String| (name.clone(), fs::read(scratch.path(folder).join(&name)).unwrap());
+        scratch.files(folder).into_iter().map(read).collect()
+    };
+    let demo = ("demo", "demo --epochs 1".to_string());
+    for (there, _) in verbs.iter().chain([&demo]) {
+        let folder = format!("of-{there}");
+        let before = contents(&folder);
+        for (verb, words) in verbs.iter().chain([&demo]).filter(|(verb, _)| verb != there) {
+            let told = format!("is of results of {there}, which those of {verb} would mix with");
+            scratch.run(&format!("{words} --out {folder}")).expect_error(&[&folder, &told, "another folder for --out"]);
+            assert!(contents(&folder) == before, "{verb} in {folder}");
+        }
+    }
+    // The same again is at home there, and so is the test of a run.
+    for (verb, words) in &verbs[1..] {
+        scratch.run(&format!("{words} --out of-{verb}")).expect_success();
+    }
+    scratch.run("evaluate of-train").expect_success();
+    scratch.run("evaluate run --out of-train").expect_error(&["of-train", "is of results of train"]);
+}
+
+/// Unfinished results of another subcommand are not taken for one's own, nor removed.
+#[test]
+fn unfinished_results_of_another_subcommand_are_left_alone() {
+    let scratch = Scratch::new().with_run();
+    scratch.write("a.png", &png(28, 28));
+    let journal = br#"{"kind": "predict", "request": "x", "results": ["b_heatmap.png", "b_overlay.png"]}"#;
+    scratch.write("out.partial/unfinished.json", journal);
+    scratch.write("out.partial/b_heatmap.png", b"theirs");
+    for words in [
+        "evaluate run --out out",
+        "compare run --out out",
+        "sweep fmnist --data data --outliers cifar100:outliers.bin --out out",
+    ] {
+        scratch.run(words).expect_error(&["out.partial/unfinished.json", "is of results of predict"]);
+    }
+    scratch.train("--out out").expect_error(&["out.partial/unfinished.json", "is of results of predict"]);
+    assert!(!scratch.path("out").exists());
+    assert_eq!(scratch.files("out.partial"), ["b_heatmap.png", "unfinished.json"]);
+    // Of evaluate, another call does not go on with what one of another model has left.
+    fs::create_dir(scratch.path("out")).unwrap();
+    scratch.write("test/unfinished.json", br#"{"kind": "evaluate"}"#);
+    scratch.write("test/chosen.png", b"of another model");
+    scratch.run("evaluate run --out test").expect_success();
+    assert_eq!(scratch.files("test"), TEST_FILES);
+}
+
+/// A changed `unfinished.json` reaches no file outside of its folder.
+#[test]
+fn a_changed_journal_removes_nothing() {
+    let scratch = Scratch::new().with_run();
+    scratch.write("a.png", &png(28, 28));
+    scratch.write("theirs_heatmap.png", b"theirs");
+    scratch.run("predict run a.png --out out").expect_success();
+    scratch.write("out.partial/unfinished.json", br#"{"kind": "predict", "publishing": ["../theirs_heatmap.png"]}"#);
+    scratch.run("predict run a.png --out out").expect_error(&[
+        "unfinished.json",
+        "was changed",
+        "../theirs_heatmap.png",
+    ]);
+    assert_eq!(fs::read(scratch.path("theirs_heatmap.png")).unwrap(), b"theirs");
+    assert_eq!(scratch.files("out"), ["a_heatmap.png", "a_overlay.png", "scores.csv"]);
+}
+
+/// A model is tested in its own folder, however it is named.
+#[test]
+fn a_model_file_is_tested_where_it_lies() {
+    let scratch = Scratch::new().with_run();
+    let before = scratch.files("run");
+    scratch.run("evaluate run/model.safetensors").expect_success();
+    assert_eq!(scratch.files("run"), before);
+    let mut command = scratch.command();
+    command.current_dir(scratch.path("run")).args(["evaluate", "model.safetensors", "--data", "../data"]);
+    Ran(command.output().unwrap()).expect_success();
+    assert_eq!(scratch.files("run"), before);
+    // Another model's figures are not the run's.
+    fs::copy(scratch.path("run/model.safetensors"), scratch.path("run/best.safetensors")).unwrap();
+    scratch.run("evaluate run/best.safetensors").expect_error(&["run", "is of results of train", "--out"]);
 }

@@ -8,7 +8,7 @@ const OF_RUNS: [&str; 6] =
 const BESIDE: [&str; 5] = ["config.json", "evaluation.json", "report.html", "compare.csv", "demo.json"];
 
 /// How names of the images of a prediction end; both lie side by side, or one of them in the folder of a table.
-const OF_PREDICTIONS: [&str; 2] = ["_heatmap.png", "_overlay.png"];
+pub const OF_PREDICTIONS: [&str; 2] = ["_heatmap.png", "_overlay.png"];
 const TABLES: [&str; 2] = ["scores.csv", "unfinished.json"];
 
 /// Whether an image is a result of the program.

@@ -29,12 +29,10 @@ use plan::{SweepPlan, class_folder};
 use summary::Summary;
 
 use super::directory::write_json;
+use super::kind::PLAN;
 use super::lock::FolderLock;
 use crate::error::Result;
 use crate::files;
-
-/// The plan of a sweep.
-const PLAN: &str = "sweep.json";
 
 /// Sums up what there is of the sweep in a folder, and leaves the summary's files there.
 pub(crate) fn sum_up(folder: &Path) -> Result<Summary> {

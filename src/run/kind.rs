@@ -1,0 +1,157 @@
+//! Kinds of results. A folder holds those of one subcommand, told by its files: no other one writes there.
+
+use std::fs::File;
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use strum::VariantArray;
+
+use super::directory::{CONFIG, EVALUATION, OF_TEST, SCORES};
+use crate::data::folder::OF_PREDICTIONS;
+use crate::files;
+
+/// Heatmaps of several models, and the table of their figures.
+pub(crate) const SHEET: &str = "compare.png";
+pub(crate) const TABLE: &str = "compare.csv";
+
+/// The plan of a sweep.
+pub(crate) const PLAN: &str = "sweep.json";
+
+/// Figures of a demo.
+pub(crate) const DEMO: &str = "demo.json";
+
+/// Of which subcommand results are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, VariantArray)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    Train,
+    Evaluate,
+    Predict,
+    Compare,
+    Sweep,
+    Demo,
+}
+
+/// What a row of a table of predictions names.
+#[derive(Deserialize)]
+struct Drawn {
+    heatmap: String,
+    overlay: String,
+}
+
+impl Kind {
+    /// The subcommand.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Kind::Train => "train",
+            Kind::Evaluate => "evaluate",
+            Kind::Predict => "predict",
+            Kind::Compare => "compare",
+            Kind::Sweep => "sweep",
+            Kind::Demo => "demo",
+        }
+    }
+
+    /// A file that tells that a folder holds such results.
+    pub(crate) fn told_by(self, folder: &Path) -> Option<&'static str> {
+        let is_there = |name: &&str| folder.join(name).exists();
+        match self {
+            Kind::Train => Some(CONFIG).filter(is_there),
+            // That of a run is a part of it.
+            Kind::Evaluate => Some(EVALUATION).filter(|name| is_there(name) && !is_there(&CONFIG)),
+            Kind::Predict => Some(SCORES).filter(|_| is_of_predictions(folder)),
+            Kind::Compare => [TABLE, SHEET].into_iter().find(is_there),
+            Kind::Sweep => Some(PLAN).filter(is_there),
+            Kind::Demo => Some(DEMO).filter(is_there),
+        }
+    }
+
+    /// Names of results that take the place of earlier ones.
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Kind::Evaluate => &OF_TEST,
+            Kind::Predict => &[SCORES],
+            Kind::Compare => &[TABLE, SHEET],
+            Kind::Train | Kind::Sweep | Kind::Demo => &[],
+        }
+    }
+
+    /// Whether a file of this name may be such a result, and go with others of its kind.
+    pub(crate) fn names_result(self, name: &str) -> bool {
+        self.names().contains(&name) || self == Kind::Predict && OF_PREDICTIONS.iter().any(|end| name.ends_with(end))
+    }
+
+    /// The results in a folder, by their names in it: for those of predict, the table and what it names.
+    pub(crate) fn results_in(self, folder: &Path) -> Vec<String> {
+        let fixed = self.names().iter().filter(|name| folder.join(name).exists()).map(|name| name.to_string());
+        let mut results: Vec<String> = fixed.collect();
+        if self == Kind::Predict
+            && let Some(mut table) = scores(folder)
+        {
+            let rows = table.deserialize::<Drawn>().map_while(Result::ok);
+            let named = rows.flat_map(|row| [row.heatmap, row.overlay]);
+            results.extend(
+                named.filter_map(|path| within(Path::new(&path), folder)).filter(|name| self.names_result(name)),
+            );
+        }
+        results
+    }
+}
+
+/// The table of scores in a folder.
+fn scores(folder: &Path) -> Option<csv::Reader<File>> {
+    files::open(&folder.join(SCORES)).ok().map(csv::Reader::from_reader)
+}
+
+/// Whether it is one of predict.
+fn is_of_predictions(folder: &Path) -> bool {
+    scores(folder)
+        .is_some_and(|mut table| table.headers().is_ok_and(|names| names.iter().any(|name| name == "heatmap")))
+}
+
+/// The end of a path that is a file's place in a folder, however the folder was named then.
+fn within(path: &Path, folder: &Path) -> Option<String> {
+    let parts: Vec<_> = path.components().filter(|part| matches!(part, Component::Normal(_))).collect();
+    let mut ends = (0..parts.len()).map(|skipped| parts[skipped..].iter().collect::<PathBuf>());
+    let end = ends.find(|end| folder.join(end).is_file() && files::is_within(folder, end))?;
+    Some(end.to_str()?.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_folder_is_told_by_its_files() {
+        let told = |files: &[&str]| -> Vec<Kind> {
+            let folder = tempfile::tempdir().unwrap();
+            files.iter().for_each(|name| fs::write(folder.path().join(name), "image,score\n").unwrap());
+            Kind::VARIANTS.iter().copied().filter(|kind| kind.told_by(folder.path()).is_some()).collect()
+        };
+        assert_eq!(told(&[]), []);
+        assert_eq!(told(&["notes.txt", "scores.csv", "model.safetensors"]), []);
+        assert_eq!(told(&["config.json", "evaluation.json", "scores.csv"]), [Kind::Train]);
+        assert_eq!(told(&["evaluation.json", "scores.csv"]), [Kind::Evaluate]);
+        assert_eq!(told(&["compare.png"]), [Kind::Compare]);
+        assert_eq!(told(&["sweep.json", "report.html"]), [Kind::Sweep]);
+        assert_eq!(told(&["demo.json", "overview.png"]), [Kind::Demo]);
+    }
+
+    /// A table may have been changed to name what predict has not written.
+    #[test]
+    fn results_of_predict_are_what_its_table_names_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("out");
+        fs::create_dir_all(folder.join("deep")).unwrap();
+        for name in ["a_heatmap.png", "deep/b_overlay.png", "notes.txt", "../theirs_heatmap.png"] {
+            fs::write(folder.join(name), "").unwrap();
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(root.path(), folder.join("link")).unwrap();
+        let rows = "elsewhere/out/a_heatmap.png,out/deep/b_overlay.png\nout/notes.txt,../theirs_heatmap.png\nlink/theirs_heatmap.png,\n";
+        fs::write(folder.join(SCORES), format!("heatmap,overlay\n{rows}")).unwrap();
+        assert_eq!(Kind::Predict.told_by(&folder), Some(SCORES));
+        assert_eq!(Kind::Predict.results_in(&folder), [SCORES, "a_heatmap.png", "deep/b_overlay.png"]);
+    }
+}
