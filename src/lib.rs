@@ -111,6 +111,7 @@ pub mod settings {
     pub use crate::device::DType;
     pub use crate::engine::lower::Optimizer;
     pub use crate::engine::schedule::Schedule;
+    pub use crate::metrics::image_score::ImageScore;
     pub use crate::model::Objective;
     pub use crate::named::Named;
     pub use crate::steps::hsc_loss::Gradient;

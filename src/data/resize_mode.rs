@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::decode::ImageFile;
 use crate::data::image_view::ImageView;
-use crate::data::images::{Images, Mask, luma};
+use crate::data::images::{Images, Mask};
 use crate::data::resize::{Axis, Bilinear, floor_nearest, nearest};
 use crate::error::Result;
 
@@ -101,8 +101,7 @@ struct Resizing {
     form: RawForm,
     /// Pixels of a row as it comes.
     width: usize,
-    /// Channels as they come, and as they are resized: colours become grey before, grey becomes RGB once it is small.
-    from: usize,
+    /// Channels as they come. They are resized as they are: colours become grey afterwards, as the authors' do.
     channels: usize,
     pixels: Pixels,
 }
@@ -120,8 +119,7 @@ enum Pixels {
 }
 
 impl Resizing {
-    fn new(form: &RawForm, size: (usize, usize), from: usize) -> Resizing {
-        let channels = from.min(form.channels);
+    fn new(form: &RawForm, size: (usize, usize), channels: usize) -> Resizing {
         let pixels = match form.resize.samples(size, form.side) {
             Some((rows, columns)) => Pixels::Picked { rows, columns, came: 0, picked: Vec::new() },
             None => {
@@ -129,19 +127,11 @@ impl Resizing {
                 Pixels::Filtered(Bilinear::new(channels, rows, columns))
             }
         };
-        Resizing { form: *form, width: size.1, from, channels, pixels }
+        Resizing { form: *form, width: size.1, channels, pixels }
     }
 
     /// Takes the next rows.
-    fn push(&mut self, rows: &[u8]) {
-        if self.from == self.channels {
-            return self.push_shown(rows);
-        }
-        let grey: Vec<u8> = rows.as_chunks().0.iter().map(|&colour| luma(colour)).collect();
-        self.push_shown(&grey);
-    }
-
-    fn push_shown(&mut self, image: &[u8]) {
+    fn push(&mut self, image: &[u8]) {
         let channels = self.channels;
         match &mut self.pixels {
             Pixels::Filtered(bilinear) => bilinear.push(image),

@@ -119,7 +119,7 @@ impl Query<'_> {
         Ok(Split {
             names: (0..images.count).map(|i| format!("{part}/{i:05}")).collect(),
             classes: labels.into_iter().map(u16::from).collect(),
-            images: images.with_channels(channels).resized(side).into(),
+            images: images.resized(side).with_channels(channels).into(),
             masks: Vec::new(),
             notes: Vec::new(),
         })

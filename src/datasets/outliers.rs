@@ -89,8 +89,8 @@ impl OutlierSource {
             None if others.len() < images.count => images.select(&others),
             None => images,
         };
-        Images::room_for(images.count, form.side, form.channels)?;
-        Ok(Outliers { images: images.with_channels(form.channels).resized(form.side).into(), skipped: None })
+        Images::room_for(images.count, form.side, form.channels.max(images.channels))?;
+        Ok(Outliers { images: images.resized(form.side).with_channels(form.channels).into(), skipped: None })
     }
 }
 
@@ -212,6 +212,21 @@ mod tests {
         assert_eq!(images.held().unwrap().image(0), [76; 784]);
         assert_eq!(values(&source, &wanted(32, 3, Some(2))).len(), 2);
         assert_eq!(values(&source, &wanted(32, 3, Some(99))).len(), 3);
+    }
+
+    #[test]
+    fn colours_are_resized_before_they_become_grey() {
+        let dir = tempfile::tempdir().unwrap();
+        let colours = image::RgbImage::from_fn(64, 64, |x, y| {
+            image::Rgb([(x * 37 + y * 11) as u8, (x * 91 + y * 53) as u8, (x * 29 + y * 71) as u8])
+        });
+        colours.save(dir.path().join("a.png")).unwrap();
+        let all = source("images", dir.path());
+        let [grey, rgb] = [1, 3].map(|channels| all.load(&wanted(9, channels, None)).unwrap().images);
+        let (grey, rgb) = (grey.held().unwrap(), rgb.held().unwrap());
+        assert_eq!(grey.pixels, rgb.clone().with_channels(1).pixels);
+        let before = Images::from(image::DynamicImage::from(colours)).with_channels(1).resized(9);
+        assert_ne!(grey.pixels, before.pixels, "the other order differs here");
     }
 
     #[test]

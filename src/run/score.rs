@@ -12,6 +12,7 @@ use crate::engine::Network;
 use crate::engine::lower::PlanOptions;
 use crate::engine::network::Heatmaps;
 use crate::error::{CudaError, Error, Result};
+use crate::metrics::image_score::ImageScore;
 use crate::model::Objective;
 
 /// Images per batch where memory allows it: enough to fill the cores, little enough memory for inputs of 224 pixels.
@@ -24,8 +25,8 @@ const AHEAD: usize = 3;
 #[derive(Clone, Copy, Debug)]
 pub struct Scored<'a> {
     pub score: f32,
-    /// Anomaly map: of FCDD [u, u], of HSC [side, side], of an autoencoder [side, side, channels]. Its mean is the score, but for HSC.
-    /// Empty unless asked for.
+    /// Anomaly map: of FCDD [u, u], of HSC [side, side], of an autoencoder [side, side, channels]. The score follows from it as
+    /// `image_score` says, but for HSC. Unless asked for it may be empty.
     pub map: &'a [f32],
     /// The map at the input's size: of FCDD upsampled to [side, side], else the map itself. Empty unless asked for.
     pub heatmap: &'a [f32],
@@ -44,6 +45,7 @@ pub(crate) enum Shown {
 /// A model laid out for inference.
 pub(crate) struct Scorer {
     network: Network<f32>,
+    image_score: ImageScore,
     /// On a GPU: where it turns images into inputs.
     raw: Option<DeviceTestSet>,
     preprocessing: Preprocessing,
@@ -69,7 +71,7 @@ impl Scorer {
             Device::Cpu => None,
             Device::Cuda(cuda) => Some(DeviceTestSet::with_room(cuda, preprocessing, batch)?),
         };
-        Ok(Scorer { network, raw, preprocessing: preprocessing.clone() })
+        Ok(Scorer { network, image_score: settings.image_score, raw, preprocessing: preprocessing.clone() })
     }
 
     /// Scores a set of raw images: the next are read while one batch is scored. `visit` gets each image's index and what was found.
@@ -101,7 +103,7 @@ impl Scorer {
         shown: Shown,
         visit: impl FnMut(usize, Scored) -> Result<()>,
     ) -> Result<()> {
-        let Scorer { network, raw, preprocessing } = self;
+        let Scorer { network, raw, preprocessing, .. } = self;
         let n = images.count;
         match raw {
             Some(raw) => {
@@ -113,7 +115,7 @@ impl Scorer {
                 network.infer(n)?;
             }
         }
-        hand_out(network, n, shown, visit)
+        self.hand_out(n, shown, visit)
     }
 
     /// Scores `n` inputs that `fill` writes, n [side, side, channels], already preprocessed; at most [`Scorer::batch_size`].
@@ -126,7 +128,7 @@ impl Scorer {
     ) -> Result<()> {
         fill(self.network.input(n)?)?;
         self.network.infer(n)?;
-        hand_out(&mut self.network, n, shown, visit)
+        self.hand_out(n, shown, visit)
     }
 
     /// Whether anomaly maps come with the scores, at no cost: all but those that are gradients.
@@ -143,32 +145,28 @@ impl Scorer {
     pub(crate) fn side(&self) -> usize {
         self.network.options().side
     }
-}
 
-/// Hands out what the last inference, of `n` images, found.
-fn hand_out(
-    network: &mut Network<f32>,
-    n: usize,
-    shown: Shown,
-    mut visit: impl FnMut(usize, Scored) -> Result<()>,
-) -> Result<()> {
-    let scores = network.scores(n)?.to_vec();
-    if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
-        let problem = format!(
-            "the model's score of an image is {score}, not a finite number: its weights are damaged or diverged"
-        );
-        return Err(Error::Numeric { problem, remedy: "copy it again, or train again with a lower `lr`".into() });
+    /// Hands out what the last inference, of `n` images, found.
+    fn hand_out(&mut self, n: usize, shown: Shown, mut visit: impl FnMut(usize, Scored) -> Result<()>) -> Result<()> {
+        let Scorer { network, image_score, .. } = self;
+        let means = network.scores(n)?.to_vec();
+        if let Some(score) = means.iter().find(|score| !score.is_finite()) {
+            let problem = format!(
+                "the model's score of an image is {score}, not a finite number: its weights are damaged or diverged"
+            );
+            return Err(Error::Numeric { problem, remedy: "copy it again, or train again with a lower `lr`".into() });
+        }
+        let Heatmaps { maps, heatmaps } = match shown {
+            Shown::Nothing if *image_score == ImageScore::Mean => Heatmaps { maps: &[], heatmaps: &[] },
+            Shown::Nothing | Shown::Maps => Heatmaps { maps: network.maps(n)?, heatmaps: &[] },
+            Shown::Heatmaps => network.heatmaps(n)?,
+        };
+        let all = means.iter().zip(parts(maps, n)).zip(parts(heatmaps, n)).enumerate();
+        for (i, ((&mean, map), heatmap)) in all {
+            visit(i, Scored { score: image_score.of(mean, map), map, heatmap })?;
+        }
+        Ok(())
     }
-    let Heatmaps { maps, heatmaps } = match shown {
-        Shown::Nothing => Heatmaps { maps: &[], heatmaps: &[] },
-        Shown::Maps => Heatmaps { maps: network.maps(n)?, heatmaps: &[] },
-        Shown::Heatmaps => network.heatmaps(n)?,
-    };
-    let all = scores.iter().zip(parts(maps, n)).zip(parts(heatmaps, n)).enumerate();
-    for (i, ((&score, map), heatmap)) in all {
-        visit(i, Scored { score, map, heatmap })?;
-    }
-    Ok(())
 }
 
 /// A batch's values image by image; nothing for each of `n` images if there are none.

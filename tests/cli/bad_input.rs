@@ -29,6 +29,7 @@ fn objectives_refuse_what_is_not_theirs() {
     train("--objective ae --outliers cifar100:outliers.bin").expect_error(&["--outliers"]);
     train("--objective hsc --maps true").expect_error(&["--maps"]);
     train("--gradient xgrad").expect_error(&["--gradient", "hsc"]);
+    train("--objective hsc --image-score max").expect_error(&["--image-score", "hsc"]);
     train("--objective hsc --side 32").expect_error(&["--side 28"]);
     assert!(scratch.files("run").is_empty());
 }

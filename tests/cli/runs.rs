@@ -327,6 +327,19 @@ fn folders_of_images_train_and_give_pixel_figures() {
         assert!(evaluated.stdout().lines().any(|l| l.starts_with(figure)), "{figure}: {}", evaluated.stdout());
     }
     assert!(scratch.path("run/roc_pixels.csv").exists());
+    // Scored by the highest values, the same weights score higher, in training as in prediction.
+    scratch
+        .run(&format!("train folder --data parts {} --image-score top:5", flags.replace("run", "top")))
+        .expect_success();
+    let highest = |run: &str| {
+        scratch.run(&format!("predict {run} parts/test --out of-{run}")).expect_success();
+        let rows = fs::read_to_string(scratch.path(&format!("of-{run}/scores.csv"))).unwrap();
+        let row = rows.lines().find(|row| row.contains("bad/0.png")).unwrap().to_string();
+        let numbers: Vec<f64> = row.split(',').skip(1).take(2).map(|number| number.parse().unwrap()).collect();
+        (numbers[0], numbers[1])
+    };
+    let (mean, top) = (highest("run"), highest("top"));
+    assert!(top.0 > mean.0 && top.1 > mean.1, "score and threshold: {top:?}, {mean:?}");
     // A flat folder of good images: no test set, so no figures, but a model.
     scratch
         .run("train folder --data parts/train/good --net FCDD_CNN32_S --side 32 --epochs 1 --out flat")

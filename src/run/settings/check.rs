@@ -7,6 +7,7 @@ use crate::data::pipeline::MAX_SIDE;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::device::DType;
 use crate::error::{Error, Result};
+use crate::metrics::image_score::ImageScore;
 use crate::model::checkpoint::PRETRAINED;
 use crate::model::{Arch, Objective};
 use crate::named::Named;
@@ -97,6 +98,24 @@ pub(super) fn gradient(s: &Settings) -> Result<()> {
     let other = (s.gradient != Gradient::Grad).then(|| s.gradient.word());
     let remedy = "leave it out: only heatmaps of `objective` hsc are gradients";
     of_objective(s, Objective::Hsc, "gradient", other, remedy)
+}
+
+/// Refuses scores of maps of the objective whose score comes first: its map is a gradient of that.
+pub(super) fn image_score(s: &Settings) -> Result<()> {
+    match s.image_score {
+        ImageScore::Mean => Ok(()),
+        _ if s.objective == Objective::Hsc => refuse(
+            "image_score",
+            format!("{} with `objective` hsc", s.image_score),
+            "leave it out: hsc scores an image without a map",
+        ),
+        ImageScore::Top(percent) if !(percent > 0.0 && percent <= 100.0) => refuse(
+            "image_score",
+            format!("top:{percent}"),
+            "choose a share above 0 and up to 100 per cent, such as top:1",
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a value that only one objective knows.

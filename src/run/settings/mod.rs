@@ -20,6 +20,7 @@ use crate::device::DType;
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
+use crate::metrics::image_score::ImageScore;
 use crate::model::{Arch, Objective, baselines};
 use crate::steps::hsc_loss::Gradient;
 
@@ -125,6 +126,10 @@ documented! {
         pub schedule: Schedule,
         /// Standard deviation σ of the Gaussian that upsamples maps to heatmaps, in input pixels; with `maps` true also in training.
         pub sigma: f64,
+        /// How the score of an image follows from its anomaly map, before upsampling: mean (the paper's), max, or top:P, the mean of the
+        /// highest P per cent of its values.
+        #[serde(default)]
+        pub image_score: ImageScore,
         /// Quantile of the heatmaps' values from which on the colour is dark red.
         pub quantile: f64,
         /// After the last epoch, estimate the batch norms' mean and variance again, over ten training batches.

@@ -5,6 +5,7 @@ use crate::data::image_source::Hold;
 use crate::datasets::DatasetKind;
 use crate::datasets::preset::Preset;
 use crate::device::DType;
+use crate::metrics::image_score::ImageScore;
 use crate::model::Objective;
 use crate::steps::hsc_loss::Gradient;
 
@@ -59,6 +60,7 @@ impl Settings {
             weight_decay,
             schedule,
             sigma,
+            image_score: ImageScore::Mean,
             quantile,
             reestimate,
             seed: 0,

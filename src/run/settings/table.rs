@@ -78,7 +78,7 @@ const fn form<T: SettingValue>(_: fn(&Settings) -> &T) -> ValueForm {
 }
 
 /// All settings but the dataset, in the order that help and pages have them.
-pub(crate) static SETTINGS: [Setting; 31] = [
+pub(crate) static SETTINGS: [Setting; 32] = [
     setting!(data, Daily, "Data").value("PATH"),
     setting!(epochs, Daily, "Epochs").check(|s| within("epochs", s.epochs, MAX_EPOCHS)),
     setting!(side, Daily, "Input side").value("PIXELS"),
@@ -125,6 +125,10 @@ pub(crate) static SETTINGS: [Setting; 31] = [
                 &format!("choose {MIN_SIGMA} pixels or more"),
             ),
         }),
+    setting!(image_score, Heatmaps, "Score of an image")
+        .value("SCORE")
+        .shown_where(|s| s.objective != Objective::Hsc)
+        .check(check::image_score),
     setting!(quantile, Heatmaps, "Hottest colour").value("Q").check(|s| match s.quantile {
         quantile if quantile > 0.0 && quantile <= 1.0 => Ok(()),
         quantile => refuse("quantile", format!("{quantile} is not a quantile"), "choose a number in (0, 1]"),

@@ -9,6 +9,7 @@ use crate::datasets::outliers::OutlierSource;
 use crate::device::DType;
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
+use crate::metrics::image_score::ImageScore;
 use crate::model::Objective;
 use crate::named::Named;
 use crate::steps::hsc_loss::Gradient;
@@ -97,7 +98,7 @@ macro_rules! plain {
     )* };
 }
 
-plain!(u32, u64, usize, f64, String, Hold, OutlierSource, Schedule);
+plain!(u32, u64, usize, f64, String, Hold, ImageScore, OutlierSource, Schedule);
 
 /// Closed sets of named values.
 macro_rules! named {
