@@ -3,11 +3,13 @@
 use serde::Deserialize;
 use serde_json::Deserializer;
 
+use crate::printable::escaped;
+
 /// A value from the whole of some bytes. The error says where in the value and in the text, for example
 /// "settings.epochs: invalid value: integer `-3`, expected u32 at line 22 column 14".
 pub(crate) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
     let mut text = Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut text).map_err(|e| e.to_string())?;
+    let value = serde_path_to_error::deserialize(&mut text).map_err(|e| escaped(&e.to_string()).into_owned())?;
     text.end().map_err(|e| e.to_string())?;
     Ok(value)
 }
@@ -24,6 +26,7 @@ mod tests {
         assert_eq!(read(r#"{"a": [1, 2]}"#).unwrap()["a"], [1, 2]);
         for (text, begin) in [
             (r#"{"a": [1, -2]}"#, "a[1]: invalid value: integer `-2`, expected u8"),
+            ("{\"a\\n\\u001b[2Jb\": 3}", "a\\u{a}\\u{1b}[2Jb: invalid type: integer `3`"),
             ("3", "invalid type: integer `3`, expected a map"),
             (r#"{"a": [1]} {"#, "trailing characters"),
             (r#"{"a": [1"#, "a: EOF while parsing"),

@@ -11,6 +11,7 @@ use super::{ERROR, INTERRUPTED, Outcome};
 use crate::device::{self, Device, DeviceChoice};
 use crate::error::{Error, Result};
 use crate::printable::Printable;
+use crate::run::context::Context;
 use crate::run::directory;
 use crate::run::kind::Kind;
 use crate::run::output::check_kind;
@@ -85,6 +86,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     }
     let of = runs.len();
     let left = unfinished(runs)?;
+    plan.check_images(&out, &Context { device: &devices[0], observer: terminal(), stop: &stop })?;
     plan.save(&out)?;
     log(format!("{} of {of} runs to do{}", left.len(), if left.len() < of { "; finished ones are kept" } else { "" }));
     // A sweep that is killed leaves a summary of what there was; the last one tells what is wrong with it, if anything is.

@@ -8,6 +8,7 @@ use crate::data::pipeline::PipelineKind;
 use crate::data::resize_mode::RawForm;
 use crate::data::split::{Labels, Part, Query, Split};
 use crate::error::{Error, Result};
+use crate::printable::escaped;
 
 /// A labelled dataset with a training and a test split.
 #[derive(Clone, Debug)]
@@ -123,18 +124,19 @@ impl Dataset {
 
 /// The class that a user named by index or by name.
 pub(crate) fn class_index(classes: &[String], class: &str) -> Result<u16> {
+    let list = |classes: Vec<String>| escaped(&classes.join(", ")).into_owned();
     let by_name = classes.iter().position(|name| name.eq_ignore_ascii_case(class));
     match (by_name, class.parse::<usize>()) {
         (Some(index), _) => Ok(index as u16),
         (None, Ok(index)) if index < classes.len() => Ok(index as u16),
         (None, Ok(index)) => {
-            let known = classes.iter().enumerate().map(|(i, name)| format!("{i} {name}")).collect::<Vec<_>>();
-            let remedy = format!("choose one of 0…{}: {}", classes.len() - 1, known.join(", "));
+            let known = classes.iter().enumerate().map(|(i, name)| format!("{i} {name}")).collect();
+            let remedy = format!("choose one of 0…{}: {}", classes.len() - 1, list(known));
             Err(Error::setting(format!("class {index} does not exist"), remedy))
         }
         (None, Err(_)) => Err(Error::setting(
-            format!("there is no class '{class}'"),
-            format!("choose one of {}, by name or by number from 0", classes.join(", ")),
+            format!("there is no class '{}'", escaped(class)),
+            format!("choose one of {}, by name or by number from 0", list(classes.to_vec())),
         )),
     }
 }

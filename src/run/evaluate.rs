@@ -91,6 +91,7 @@ pub(crate) fn evaluate(
     let (images, pixels) = (Ranking::of_samples(&scores, &labels)?, pixels.unwrap_or_default().rank());
     let best = images.best_f1();
     let evaluation = Evaluation {
+        data: test.data.as_deref().map(|data| data.to_string_lossy().into_owned()),
         image_auroc: images.auroc(),
         image_average_precision: images.average_precision(),
         image_f1_max: best.map(|best| best.f1),

@@ -1,11 +1,18 @@
 //! What a model is measured by on a test split: one table for evaluations, comparisons, sweeps, the demo and their pages.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
+
+use super::settings::Settings;
 
 /// Figures on a test split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Evaluation {
+    /// Folder or file of the test images; None where the dataset was found by itself, and in evaluations of version 0.1.
+    #[serde(default)]
+    pub data: Option<String>,
     /// Area under the ROC curve of the image scores; None where a class is missing.
     pub image_auroc: Option<f64>,
     /// Average precision of the image scores; None where a class is missing.
@@ -30,6 +37,12 @@ pub(crate) struct Evaluation {
 }
 
 impl Evaluation {
+    /// Whether it is, as far as it tells, of the test images that a run's settings name.
+    pub(crate) fn is_of(&self, settings: &Settings) -> bool {
+        let named = settings.data.as_deref().map(Path::to_string_lossy);
+        self.data.is_none() || self.data.as_deref() == named.as_deref()
+    }
+
     /// The figures that the test split has.
     pub(crate) fn figures(&self) -> Vec<(Measure, f64)> {
         Measure::VARIANTS.iter().filter_map(|&measure| Some((measure, measure.of(self)?))).collect()
@@ -146,6 +159,7 @@ mod tests {
     #[test]
     fn keys_are_the_fields_of_an_evaluation() {
         let evaluation: Evaluation = serde_json::from_value(serde_json::json!({
+            "data": "parts",
             "image_auroc": 0.1, "image_average_precision": 0.2, "image_f1_max": 0.3, "image_f1_threshold": 9.0, "pixel_auroc": 0.4,
             "pixel_average_precision": 0.5, "pro": 0.6, "nominal": 1, "anomalous": 1, "threshold": 9.0,
             "false_positive_rate": 0.7, "true_positive_rate": 0.8

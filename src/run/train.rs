@@ -126,7 +126,7 @@ pub(crate) fn resume_in(
 }
 
 /// Fails unless a run finds the images again that it began with.
-fn same_images(then: Fingerprint, now: Fingerprint) -> Result<()> {
+pub(crate) fn same_images(then: Fingerprint, now: Fingerprint) -> Result<()> {
     if then == now {
         return Ok(());
     }

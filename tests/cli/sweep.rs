@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Stdio;
 
 use crate::cuda::with_standin;
-use crate::support::{Ran, Scratch, png, wait_for};
+use crate::support::{Ran, Scratch, gzip, idx, png, wait_for};
 
 const SWEEP: &str = "sweep fmnist --data data --net FCDD_CNN28 --batch 32 --epochs 2 --outliers cifar100:outliers.bin";
 
@@ -187,6 +187,68 @@ fn a_damaged_state_does_not_fail_a_run_for_ever() {
     let again = sweep(&scratch, "--out sweep --devices cpu");
     assert!(again.expect_success().stderr().contains("its state is damaged"), "{}", again.stderr());
     assert_eq!([&table, &weights].map(|name| fs::read(scratch.path(name)).unwrap()), before);
+}
+
+fn copy(scratch: &Scratch, from: &str, to: &str) {
+    for name in scratch.files(from) {
+        scratch.write(&format!("{to}/{name}"), &fs::read(scratch.path(from).join(&name)).unwrap());
+    }
+}
+
+/// What lies where a run of a sweep belongs may be of another seed, damaged, or tested on other images.
+#[test]
+fn runs_that_are_not_the_sweeps_own_do_not_count() {
+    let scratch = Scratch::new().with_data();
+    let once = |flags: &str| {
+        let words = if flags.contains("--data") { SWEEP.replace("--data data", "") } else { SWEEP.to_string() };
+        scratch.run(&format!("{words} --classes trouser --devices cpu {flags}"))
+    };
+    once("--seeds 2 --out sweep").expect_success();
+    let file = |name: &str| scratch.path("sweep/normal_trouser").join(name);
+    let table = || fs::read_to_string(scratch.path("sweep/summary.csv")).unwrap();
+    let whole = table();
+
+    // Figures on other images are not the sweep's, and are made again.
+    copy(&scratch, "data", "moved");
+    scratch.run("evaluate sweep/normal_trouser/it_1 --data moved --device cpu").expect_success();
+    let summary = scratch.run("sweep --summary sweep");
+    assert!(summary.expect_success().stderr().contains("class trouser, seed 1"), "{}", summary.stderr());
+    once("--seeds 2 --out sweep").expect_success();
+    assert_eq!(table(), whole);
+
+    // The same images elsewhere are the same; others are not.
+    once("--seeds 2 --out sweep --data moved").expect_success();
+    copy(&scratch, "data", "other");
+    let mut images = idx(96).0;
+    images[16..].iter_mut().for_each(|byte| *byte ^= 1);
+    scratch.write("other/train-images-idx3-ubyte.gz", &gzip(&images));
+    once("--seeds 3 --out sweep --data other").expect_error(&["it_0", "are not those that the run began with"]);
+    assert!(!file("it_2").exists());
+
+    // A damaged evaluation is made again.
+    fs::write(file("it_0/evaluation.json"), "{").unwrap();
+    once("--seeds 2 --out sweep --data moved").expect_success();
+    assert_eq!(table(), whole);
+
+    // Damaged settings fail their own run alone.
+    let settings = fs::read(file("it_0/config.json")).unwrap();
+    fs::write(file("it_0/config.json"), "{\"da\u{1b}[2Jta\": 1").unwrap();
+    let ran = once("--seeds 3 --out sweep --data moved");
+    assert_eq!(ran.0.status.code(), Some(2), "{}", ran.stderr());
+    assert!(
+        ran.stderr().contains("error: class trouser, seed 0:") && file("it_2/report.html").exists(),
+        "{}",
+        ran.stderr()
+    );
+    assert!(!ran.stderr().contains('\u{1b}'));
+    fs::write(file("it_0/config.json"), settings).unwrap();
+
+    // A run of another seed.
+    fs::remove_dir_all(file("it_1")).unwrap();
+    copy(&scratch, "sweep/normal_trouser/it_0", "sweep/normal_trouser/it_1");
+    once("--seeds 2 --out sweep --data moved").expect_error(&["it_1", "seed 0 there, 1 now"]);
+    let summary = scratch.run("sweep --summary sweep");
+    assert!(summary.expect_success().stderr().contains("seed 0 there, 1 now"), "{}", summary.stderr());
 }
 
 #[test]

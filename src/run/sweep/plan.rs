@@ -8,10 +8,16 @@ use serde::{Deserialize, Serialize};
 use super::PLAN;
 use crate::datasets::dataset::{class_index, known_classes};
 use crate::error::{Error, Result};
+use crate::printable::escaped;
+use crate::run::context::Context;
 use crate::run::directory::{self, RunDirectory, write_json};
+use crate::run::figures::Evaluation;
 use crate::run::lock::FolderLock;
 use crate::run::model::ModelMeta;
+use crate::run::prepare::prepare;
 use crate::run::settings::Settings;
+use crate::run::state::State;
+use crate::run::train::same_images;
 use crate::{files, json};
 
 /// What a sweep goes over, kept as `sweep.json` in its folder.
@@ -85,13 +91,42 @@ impl SweepPlan {
         let mut plan = self.clone();
         if folder.join(PLAN).exists() {
             let there = SweepPlan::of(folder)?;
-            same(&there.settings, &self.settings, folder)?;
+            let Settings { class, seed, .. } = &self.settings;
+            let settings = Settings { class: class.clone(), seed: *seed, ..there.settings };
+            same(&settings, &self.settings, folder)?;
             let known = known_classes(self.settings.dataset, self.settings.data.as_deref())?;
             plan.classes =
                 known.into_iter().filter(|c| self.classes.contains(c) || there.classes.contains(c)).collect();
             plan.seeds = self.seeds.max(there.seeds);
         }
         write_json(&folder.join(PLAN), &plan)
+    }
+
+    /// Fails where runs of the sweep in a folder have learned from other images than those that this plan names. They are looked at where
+    /// these lie elsewhere than those did.
+    pub(crate) fn check_images(&self, folder: &Path, context: &Context) -> Result<()> {
+        if !folder.join(PLAN).exists() {
+            return Ok(());
+        }
+        let (now, then) = (&self.settings, SweepPlan::of(folder)?.settings);
+        if (&now.data, &now.outliers) == (&then.data, &then.outliers) {
+            return Ok(());
+        }
+        let runs = self.runs(folder);
+        for class in &self.classes {
+            let states = runs
+                .iter()
+                .filter(|run| run.settings.class == *class)
+                .map(|run| (run, run.folder.join(directory::STATE)));
+            let Some((run, Ok(state))) =
+                states.filter(|(_, path)| path.exists()).map(|(run, path)| (run, State::load(&path))).next()
+            else {
+                continue;
+            };
+            let set = prepare(&run.settings, context)?.set;
+            same_images(state.fingerprint, set.fingerprint_like(state.fingerprint)?).map_err(|e| e.at(&run.folder))?;
+        }
+        Ok(())
     }
 
     /// The words of the command that does the sweep into `out`: every flag, so that no default matters.
@@ -130,17 +165,39 @@ pub(crate) fn class_folder(folder: &Path, class: &str) -> PathBuf {
 impl Run {
     /// What people know it by.
     pub(crate) fn name(&self) -> String {
-        format!("class {}, seed {}", self.settings.class, self.settings.seed)
+        format!("class {}, seed {}", escaped(&self.settings.class), self.settings.seed)
+    }
+
+    /// Its figures, if it is complete.
+    ///
+    /// # Errors
+    /// As of [`Run::status`].
+    pub(crate) fn evaluation(&self) -> Result<Option<Evaluation>> {
+        Ok(match self.status()? {
+            Status::Complete => Some(RunDirectory::open(&self.folder)?.read_json(directory::EVALUATION)?),
+            Status::New | Status::Begun => None,
+        })
+    }
+
+    /// The class of other settings, by this run's word for it: runs may have it by number.
+    fn class_of(&self, there: &Settings) -> String {
+        let Settings { dataset, data, class, .. } = &self.settings;
+        let index = |known: &[String], class: &str| class_index(known, class).ok();
+        let is_same = there.class != *class
+            && known_classes(*dataset, data.as_deref())
+                .is_ok_and(|known| index(&known, class).is_some_and(|own| index(&known, &there.class) == Some(own)));
+        if is_same { class.clone() } else { there.class.clone() }
     }
 
     /// How far it is.
     ///
     /// # Errors
-    /// Where the folder holds a run with other settings. Data may have moved.
+    /// Where the folder holds a run with other settings, class and seed among them. Data may have moved.
     pub(crate) fn status(&self) -> Result<Status> {
         let Ok(run) = RunDirectory::open(&self.folder) else { return Ok(Status::New) };
-        let there = run.settings()?;
-        same(&there, &self.settings, &self.folder)?;
+        // What cannot be read is told when it is this run's turn, and holds up no other.
+        let Ok(there) = run.settings() else { return Ok(Status::Begun) };
+        same(&Settings { class: self.class_of(&there), ..there.clone() }, &self.settings, &self.folder)?;
         Ok(if is_complete(&run, &there) {
             Status::Complete
         } else if [directory::STATE, directory::MODEL].iter().any(|name| run.file(name).exists()) {
@@ -173,9 +230,8 @@ impl FromStr for Shard {
     }
 }
 
-/// Fails where settings differ in more than class, seed and the place of the data.
+/// Fails where settings differ in more than the place of the data.
 fn same(there: &Settings, wanted: &Settings, folder: &Path) -> Result<()> {
-    let there = Settings { class: wanted.class.clone(), seed: wanted.seed, ..there.clone() };
     let other = there.differences(wanted);
     if other.is_empty() {
         return Ok(());
@@ -188,8 +244,10 @@ fn same(there: &Settings, wanted: &Settings, folder: &Path) -> Result<()> {
 fn is_complete(run: &RunDirectory, settings: &Settings) -> bool {
     let is_whole =
         |model: ModelMeta| model.epochs >= settings.epochs && model.settings.differences(settings).is_empty();
+    let is_own = |evaluation: Evaluation| evaluation.is_of(settings);
     [directory::MODEL, directory::EVALUATION, directory::REPORT].iter().all(|name| run.file(name).is_file())
-        // One that cannot be read is made again.
+        // What cannot be read is made again, and so are figures on other images.
+        && run.read_json(directory::EVALUATION).is_ok_and(is_own)
         && ModelMeta::read(&run.file(directory::MODEL)).is_ok_and(is_whole)
 }
 

@@ -4,11 +4,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::plan::{Status, SweepPlan};
+use super::plan::SweepPlan;
 use super::published::{Published, published};
 use crate::error::Result;
-use crate::run::directory::{self, RunDirectory};
-use crate::run::figures::Evaluation;
 use crate::run::figures::Measure;
 
 /// What there is of a sweep.
@@ -73,12 +71,13 @@ impl Summary {
         for class in &plan.classes {
             let (mut seeds, mut evaluations) = (Vec::new(), Vec::new());
             for run in runs.iter().filter(|run| run.settings.class == *class) {
-                if run.status()? == Status::Complete {
-                    let evaluation: Evaluation = RunDirectory::open(&run.folder)?.read_json(directory::EVALUATION)?;
-                    seeds.push(run.settings.seed);
-                    evaluations.push(evaluation);
-                } else {
-                    missing.push(run.name());
+                match run.evaluation() {
+                    Ok(Some(evaluation)) => {
+                        seeds.push(run.settings.seed);
+                        evaluations.push(evaluation);
+                    }
+                    Ok(None) => missing.push(run.name()),
+                    Err(error) => missing.push(format!("{} ({error})", run.name())),
                 }
             }
             let over_seeds = |measure: Measure| {

@@ -48,7 +48,7 @@ pub(crate) fn per_class(summary: &Summary) -> TextTable {
     let cell = |value: Option<String>| value.unwrap_or_else(|| "–".to_string());
     let published = |value: Option<f64>| cell(value.map(|value| format!("{value:.2}")));
     let row = |class: &super::summary::Class| {
-        let mut row = vec![class.name.clone(), class.seeds.len().to_string()];
+        let mut row = vec![printable::escaped(&class.name).into_owned(), class.seeds.len().to_string()];
         row.extend(measures().map(|measure| cell(class.figure(measure).map(in_words))));
         row.extend(beside.iter().map(|row| published(row.of_class(&class.name))));
         row
