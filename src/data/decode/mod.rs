@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | `png` | PNG, a row at a time |
 //! | `tiff` | TIFF, a strip or a row of tiles at a time |
-//! | `jpeg` | JPEG, whole; a scan that ends early is an error |
+//! | `jpeg` | JPEG, whole |
+//! | `jpeg_scans` | none: whether a JPEG holds all that its head promises |
 //! | `whole` | BMP, WebP, PNM and rare kinds of TIFF, whole |
 //!
 //! What decoding takes of memory is known from a file's head, before any of it is asked for.
 
 mod jpeg;
+mod jpeg_scans;
 mod png;
 mod tiff;
 mod whole;

@@ -244,25 +244,65 @@ fn kinds_of_tiff_that_have_no_grey_or_colour_are_named() {
     }
 }
 
-/// A file whose scan ends early is refused though an end marker follows, of one scan and of several.
+/// Where a marker begins.
+fn places(jpeg: &[u8], is_marker: impl Fn(u8) -> bool) -> Vec<usize> {
+    let is_it = |&at: &usize| jpeg[at] == 0xFF && is_marker(jpeg[at + 1]);
+    (0..jpeg.len() - 1).filter(is_it).collect()
+}
+
+/// A JPEG of any kind is refused where data are missing or in a wrong place, though an end marker follows.
 #[test]
-fn scans_that_end_early_are_refused() {
+fn damaged_scans_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cut.jpg");
+    let read = |jpeg: &[u8]| {
+        std::fs::write(&path, jpeg).unwrap();
+        read_image(&path, 3)
+    };
+    let refused = |parts: &[&[u8]], what: &str| {
+        let message = read(&parts.concat()).expect_err(what).to_string();
+        assert!(message.contains("cut short or damaged"), "{what}: {message}");
+    };
     let photo = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * y) as u8, (x * 4) as u8, (y * x * 7) as u8]));
-    let mut whole = Vec::new();
-    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut whole, 90).encode_image(&photo).unwrap();
-    let progressive = base64::engine::general_purpose::STANDARD.decode(PROGRESSIVE).unwrap();
-    for whole in [whole, progressive] {
-        std::fs::write(&path, &whole).unwrap();
-        read_image(&path, 3).unwrap();
-        let scan = whole.windows(2).position(|pair| pair == [0xFF, 0xDA]).unwrap() + 14;
+    let mut baseline = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut baseline, 90).encode_image(&photo).unwrap();
+    let [progressive, restarts] =
+        [PROGRESSIVE, RESTARTS].map(|text| base64::engine::general_purpose::STANDARD.decode(text).unwrap());
+    let is_scan = |marker| marker == 0xDA;
+    for whole in [&baseline, &progressive, &restarts] {
+        let expected = read(whole).unwrap();
+        let data = places(whole, is_scan)[0] + 14;
         for tenths in 1..10 {
-            let cut = scan + (whole.len() - scan) * tenths / 10;
-            std::fs::write(&path, [&whole[..cut], &[0xFF, 0xD9]].concat()).unwrap();
-            assert!(read_image(&path, 3).is_err(), "{tenths} tenths of {} bytes", whole.len());
+            let cut = data + (whole.len() - data) * tenths / 10;
+            refused(&[&whole[..cut], &[0xFF, 0xD9]], &format!("{tenths} tenths of {} bytes", whole.len()));
         }
+        refused(&[&whole[..whole.len() - 2], &[9; 3], &[0xFF, 0xD9]], "more data than blocks");
+        // What is allowed: bytes of ones before markers, anything behind the end.
+        let mut odd = whole.clone();
+        for at in places(whole, |marker| is_scan(marker) || (0xD0..=0xD9).contains(&marker)).into_iter().skip(1).rev() {
+            odd.splice(at..at, [0xFF; 2]);
+        }
+        odd.extend(b"\xFF\xD8 and more");
+        assert_eq!(read(&odd).unwrap(), expected);
     }
+    let scans = places(&progressive, is_scan);
+    assert!(scans.len() > 4);
+    let ends = scans[1..].iter().copied().chain([progressive.len() - 2]);
+    for (&from, to) in scans.iter().zip(ends) {
+        refused(&[&progressive[..from], &progressive[to..]], "a scan is missing");
+    }
+    let last = scans[scans.len() - 1];
+    refused(
+        &[&progressive[..last], &progressive[last..progressive.len() - 2], &progressive[last..]],
+        "a scan comes twice",
+    );
+    let at = places(&restarts, |marker| (0xD0..0xD8).contains(&marker));
+    assert_eq!(at.len(), 4);
+    let parts = [&restarts[..at[0]], &restarts[at[0]..at[1]], &restarts[at[1]..at[2]], &restarts[at[2]..]];
+    refused(&[parts[0], parts[2], parts[1], parts[3]], "two parts are swapped");
+    refused(&[parts[0], parts[1], parts[3]], "a part is missing");
+    refused(&[parts[0], &parts[1][..12], parts[2], parts[3]], "a part is cut");
+    refused(&[parts[0], &parts[1][..2], &[0xFF, 0].repeat(20), parts[2], parts[3]], "codes that no table has");
 }
 
 /// A file that is replaced between its head and its pixels is an error, not fewer or more rows.
@@ -310,6 +350,15 @@ const PROGRESSIVE: &str = "\
     To4ZfBo2AjwuUA3dgMgOAn78fvmHnAk7vhmAt4/U/9oACAEBAAAAEMV//8QAHxABAQEAAgMBAAMAAAAAAAAAAREhADFBYXFRkbHh\
     /9oACAEBAAE/EHEGNlSL72gvvtkvFAJCrBihlvVoefU5YjQ0bmEezdP9hRYOGKCxNZ53zbLxS4kJfyDg+/64q+JBHBEC3Jnu395d\
     5rfh+vYvn+XFhMgeyhRX2lqfePvsjNGQBmXVzTn/2Q==";
+
+/// 40 × 24 grey pixels of noise by Pillow: quality=20, optimize=True, restart_marker_blocks=3.
+const RESTARTS: &str = "\
+    /9j/4AAQSkZJRgABAQAAAQABAAD/2wBDACgcHiMeGSgjISMtKygwPGRBPDc3PHtYXUlkkYCZlo+AjIqgtObDoKrarYqMyP/L2u71////\
+    m8H////6/+b9//j/wAALCAAYACgBAREA/8QAFwABAQEBAAAAAAAAAAAAAAAAAAECA//EAC0QAAIBAwIEBAUFAAAAAAAAAAECEQMhMQAS\
+    IkFRcRNhgfAjMkKx0ZGhweHx/90ABAAD/9oACAEBAAA/AAYMokVCbg72OcHM5uOelcg1yzk4ndmx5R0tP41Ah+GqyGiDuvYGJ6g/bX//\
+    0IKTFVVUPDDRGfXHLsb6zTpqRUZqQ8NhDMCR5/KPfbW90Iu0UywB4t1yZyf7/IH/0SFzWK2RUsSeXnzEc/QdNUimm4pUHEAeF43Znp97\
+    dtVG27fDMU5sVUjbkcRg9fY1/9LrTM0drGoahm54jFibft38764gVCpVlDKpuGF1vmb2sR/usqq8XhqxqG5MfTfF+ke8f//TBleqV2MX\
+    AiNshfOcnGgHhHdMo3EtwTP83PppVE0yFAaqhgWKxcdPTt+mv//Z";
 
 /// 5 × 5 grey pixels, 0, 9, 18 …, in the seven passes of the PNG specification.
 const ADAM7: &str = "\
