@@ -33,12 +33,14 @@ pub(super) fn open(mut file: BufReader<File>, path: &Path) -> OpenedDecoder {
     // as it is, upsampled, and what is kept of the row before.
     let coefficients = if is_one_scan { 0 } else { 2 * frame.coefficients() };
     let working = coefficients.saturating_add(6 * frame.mcu_row_bytes());
+    // Metadata are taken out of the file, and put together where they came in parts.
+    let file = bytes.saturating_mul(3);
     let head = ImageHead {
         height,
         width,
         channels,
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
-        decoder_bytes: (width * height * channels).saturating_add(working).saturating_add(bytes),
+        decoder_bytes: (width * height * channels).saturating_add(working).saturating_add(file),
     };
     Ok((head, Box::new(Jpeg { path: path.to_path_buf(), row: width * channels })))
 }

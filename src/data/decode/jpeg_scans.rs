@@ -288,9 +288,9 @@ impl Walk<'_> {
     }
 }
 
-/// A Huffman table.
+/// A Huffman table, of codes with the value that follows: the lower half of a symbol says how many bits that has.
 struct Table {
-    /// Of the next [`AHEAD`] bits, the length of their code and its symbol; 0 where the code is longer.
+    /// Of the next [`AHEAD`] bits, the length of their code and its value, and its symbol; 0 where the code is longer.
     short: [u16; 1 << AHEAD],
     /// Of each length, where its codes end, as 16 bits; and what makes a code's place among the symbols.
     ends: [u32; 17],
@@ -315,7 +315,7 @@ impl Table {
                 }
                 if let Some(more) = AHEAD.checked_sub(length as u32) {
                     let same = (code << more) as usize..((code + 1) << more) as usize;
-                    table.short[same].fill((length as u16) << 8 | u16::from(symbol));
+                    table.short[same].fill((length as u16 + u16::from(symbol & 15)) << 8 | u16::from(symbol));
                 }
                 code += 1;
             }
@@ -375,7 +375,7 @@ impl Bits<'_> {
         self.left -= bits as i32;
     }
 
-    /// Reads a code, behind which there are 16 bits more.
+    /// Reads a code and passes over its value, 31 bits together; without a value, 16 bits more are there.
     #[inline]
     fn code(&mut self, table: &Table) -> Checked<u8> {
         self.fill();
@@ -386,9 +386,10 @@ impl Bits<'_> {
         }
         let next = (self.buffer >> 48) as u32;
         let length = (AHEAD as usize + 1..=16).find(|&length| next < table.ends[length]).ok_or(DAMAGED)?;
-        self.skip(length as u32);
         let place = table.places[length] + (next >> (16 - length)) as i32;
-        table.symbols.get(place as usize).copied().ok_or(DAMAGED)
+        let symbol = table.symbols.get(place as usize).copied().ok_or(DAMAGED)?;
+        self.skip(length as u32 + u32::from(symbol & 15));
+        Ok(symbol)
     }
 
     /// What is not beyond the end.
@@ -412,12 +413,7 @@ impl Bits<'_> {
     /// A DC coefficient of up to 11 bits. T.81, F.1.2.1.
     #[inline]
     fn dc(&mut self, table: &Table) -> Checked<()> {
-        let size = self.code(table)?;
-        if size > 11 {
-            return Err(DAMAGED);
-        }
-        self.skip(size.into());
-        self.sound()
+        if self.code(table)? > 11 { Err(DAMAGED) } else { self.sound() }
     }
 
     /// The AC coefficients of a block. T.81, F.1.2.2.
@@ -426,14 +422,15 @@ impl Bits<'_> {
         let mut k = 1;
         while k < 64 {
             let symbol = self.code(table)?;
-            match (symbol >> 4, symbol & 15) {
-                (0, 0) => break,
-                (1..15, 0) => return Err(DAMAGED),
-                (zeros, size) => {
-                    k += u32::from(zeros) + 1;
-                    self.skip(size.into());
+            let (zeros, size) = (symbol >> 4, symbol & 15);
+            if size == 0 && zeros < 15 {
+                // No other zero is a run.
+                if zeros > 0 {
+                    return Err(DAMAGED);
                 }
+                break;
             }
+            k += u32::from(zeros) + 1;
         }
         if k > 64 { Err(DAMAGED) } else { self.sound() }
     }
@@ -455,12 +452,11 @@ impl Bits<'_> {
                 match (symbol >> 4, symbol & 15) {
                     (15, 0) => k += 16,
                     (bits, 0) => run = self.run(bits),
-                    (zeros, size) => {
+                    (zeros, _) => {
                         k += usize::from(zeros);
                         if k > last {
                             return Err(DAMAGED);
                         }
-                        self.skip(size.into());
                         *block |= 1 << k;
                         k += 1;
                     }
@@ -493,7 +489,6 @@ impl Bits<'_> {
                     (zeros, size @ 0..=1) => (zeros, size),
                     _ => return Err(DAMAGED),
                 };
-                self.skip(size.into());
                 // The zero after so many.
                 let mut free = band & !others & from(k);
                 for _ in 0..zeros {

@@ -24,6 +24,7 @@ use image::{DynamicImage, GrayImage, RgbImage};
 use rayon::prelude::*;
 
 use crate::data::images::{Images, MASK_THRESHOLD, Mask, luma};
+use crate::data::resize;
 use crate::error::{Error, Result};
 use crate::{files, memory};
 
@@ -139,11 +140,13 @@ impl ImageFile {
         self.head.channels
     }
 
-    /// Bytes of memory that [`ImageFile::rows`] takes.
+    /// Bytes of memory that [`ImageFile::rows`] takes, and resizing them as they come.
     pub(crate) fn bytes(&self) -> usize {
         // A turned image lies there whole, twice.
         let turned = if self.head.is_upright() { 0 } else { 2 };
-        self.head.decoder_bytes.saturating_add(self.head.len().saturating_mul(turned))
+        let ImageHead { height, width, decoder_bytes, .. } = self.head;
+        let resizing = resize::table_bytes(height).saturating_add(resize::table_bytes(width));
+        decoder_bytes.saturating_add(self.head.len().saturating_mul(turned)).saturating_add(resizing)
     }
 
     /// Bytes of memory that [`ImageFile::read`] takes.
