@@ -1,7 +1,7 @@
 //! Whether the scans of a JPEG hold what its head promises (ITU-T T.81): all codes are read and none is decoded to pixels.
 //!
-//! Decoders make up what is missing. Here a scan has exactly its blocks, restart markers come in their order and place, the end follows, and
-//! all bits of all coefficients have come.
+//! Decoders make up what is missing. Here a scan has exactly its blocks, restart markers come in their order and place, the end follows,
+//! and all bits of all coefficients have come.
 
 use std::io::{self, BufRead, Cursor, Read};
 use std::ops::Range;
@@ -42,8 +42,8 @@ struct Component {
     blocks: usize,
     /// Of each coefficient, the lowest bit that has come.
     lowest: [u8; 64],
-    /// Of each block, a bit for each coefficient that is not 0: what the refining scans of a progressive file depend on. It takes a sixteenth
-    /// of the coefficients that the decoder will keep.
+    /// Of each block, a bit for each coefficient that is not 0: what the refining scans of a progressive file depend on. It takes a
+    /// sixteenth of the coefficients that the decoder will keep.
     nonzero: Vec<u64>,
 }
 
@@ -73,7 +73,8 @@ fn next_segment(file: &mut impl BufRead) -> io::Result<(u8, Vec<u8>)> {
     }
 }
 
-/// The frame of a file, if it is of a kind that is decoded, and whether its first scan has all of it: a decoder keeps all coefficients else.
+/// The frame of a file, if it is of a kind that is decoded, and whether its first scan has all of it: else a decoder keeps all
+/// coefficients.
 pub(super) fn head(file: &mut impl BufRead) -> io::Result<(Option<Frame>, bool)> {
     let mut frame = None;
     loop {
@@ -275,7 +276,7 @@ impl Walk<'_> {
             if from > 0 {
                 // Any bytes of ones may stand before a marker.
                 at += file[at..].iter().take_while(|&&byte| byte == 0xFF).count();
-                if file.get(at) != Some(&(RESTART + (restart as u8 - 1) % 8)) {
+                if file.get(at) != Some(&(RESTART + ((restart - 1) % 8) as u8)) {
                     return Err(DAMAGED);
                 }
                 at += 1;
