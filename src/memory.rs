@@ -133,11 +133,6 @@ pub(crate) fn nearest_limit() -> Option<usize> {
     groups(root).into_iter().chain(address_space_in(root)).map(|limit| limit.bytes).min()
 }
 
-/// The address space that the process may have (`ulimit -v`), where that is limited.
-pub(crate) fn address_space() -> Option<Limit> {
-    address_space_in(Path::new("/"))
-}
-
 fn read(root: &Path, path: &str) -> Option<String> {
     fs::read_to_string(root.join(path)).ok()
 }
@@ -148,6 +143,7 @@ fn kibibytes(text: &str, name: &str) -> Option<usize> {
     line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1 << 10)
 }
 
+/// The address space that the process may have (`ulimit -v`), where that is limited.
 fn address_space_in(root: &Path) -> Option<Limit> {
     let limits = read(root, "proc/self/limits")?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;

@@ -39,13 +39,14 @@ pub(super) fn start(asked: Option<u16>) -> Result<()> {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(refused)
 }
 
-/// Each thread would reserve 64 MiB of addresses for its small allocations, which count where the address space is limited.
+/// Each thread would keep what it has freed for itself, beside the memory that images may take, and reserve 64 MiB of addresses for it,
+/// which count where the address space is limited. 32 threads that read JPEGs held 159 MB so, and 91 MB in one arena, in no more time.
 fn keep_to_one_arena() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    if memory::address_space().is_some() {
-        // SAFETY: it sets a number of the allocator, before there are other threads.
-        unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
-    }
+    // SAFETY: it sets a number of the allocator, before there are other threads.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1)
+    };
 }
 
 /// The system's allocator. Where that refuses memory, the program says so and ends as after any error, instead of aborting; unless all that is

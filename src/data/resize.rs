@@ -7,6 +7,9 @@ use rayon::prelude::*;
 /// Bytes, at least, that a task of a thread reads: some 50 µs of work.
 const TASK: usize = 64 << 10;
 
+/// Bytes, at most, that rows take once their columns are resized, if it is more than one row: an image of few columns grows by that.
+const PART: usize = 1 << 20;
+
 /// Weights are multiples of 2⁻²², as in Pillow.
 const PRECISION: u32 = 22;
 
@@ -53,6 +56,12 @@ impl Bilinear {
 
     /// Takes the next rows.
     pub(crate) fn push(&mut self, image: &[u8]) {
+        let out = self.columns.spans.len() * self.channels;
+        let rows = (PART / out.max(1)).max(1);
+        image.chunks(rows * self.columns.from * self.channels).for_each(|part| self.push_part(part));
+    }
+
+    fn push_part(&mut self, image: &[u8]) {
         let Bilinear { channels, columns, rows, came, sums } = self;
         let (channels, stride) = (*channels, columns.spans.len() * *channels);
         let mut narrow = vec![0; image.len() / (columns.from * channels) * stride];
@@ -89,6 +98,11 @@ impl Bilinear {
     pub(crate) fn finish(self) -> Vec<u8> {
         self.sums.into_iter().map(round).collect()
     }
+}
+
+/// Bytes of the weights by which an axis of so many pixels shrinks: each pixel has two.
+pub(crate) fn table_bytes(from: usize) -> usize {
+    from.saturating_mul(2 * size_of::<i32>())
 }
 
 /// The source index that nearest-neighbour resizing from `from` to `to` samples takes for output `i`, as Pillow does, by the
@@ -202,5 +216,8 @@ mod tests {
         assert_eq!(resized(&[9; 500], 500, 1, 1, 3), [9; 9]);
         assert_eq!(resized(&[1, 2, 3], 1, 1, 3, 2), [1, 2, 3].repeat(4));
         assert_eq!(resized(&grey[..64], 8, 8, 1, 8), grey[..64], "the same size changes nothing");
+        // More than a part.
+        let tall: Vec<u8> = (0..9000).map(|i| (i * 53 % 256) as u8).collect();
+        resized_to(&tall, (9000, 1), 1, (2, 400));
     }
 }

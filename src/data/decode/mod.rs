@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | `png` | PNG, a row at a time |
 //! | `tiff` | TIFF, a strip or a row of tiles at a time |
-//! | `jpeg` | JPEG, whole; a scan that ends early is an error |
+//! | `jpeg` | JPEG, whole |
+//! | `jpeg_scans` | none: whether a JPEG holds all that its head promises |
 //! | `whole` | BMP, WebP, PNM and rare kinds of TIFF, whole |
 //!
 //! What decoding takes of memory is known from a file's head, before any of it is asked for.
 
 mod jpeg;
+mod jpeg_scans;
 mod png;
 mod tiff;
 mod whole;
@@ -22,6 +24,7 @@ use image::{DynamicImage, GrayImage, RgbImage};
 use rayon::prelude::*;
 
 use crate::data::images::{Images, MASK_THRESHOLD, Mask, luma};
+use crate::data::resize;
 use crate::error::{Error, Result};
 use crate::{files, memory};
 
@@ -137,11 +140,13 @@ impl ImageFile {
         self.head.channels
     }
 
-    /// Bytes of memory that [`ImageFile::rows`] takes.
+    /// Bytes of memory that [`ImageFile::rows`] takes, and resizing them as they come.
     pub(crate) fn bytes(&self) -> usize {
         // A turned image lies there whole, twice.
         let turned = if self.head.is_upright() { 0 } else { 2 };
-        self.head.decoder_bytes.saturating_add(self.head.len().saturating_mul(turned))
+        let ImageHead { height, width, decoder_bytes, .. } = self.head;
+        let resizing = resize::table_bytes(height).saturating_add(resize::table_bytes(width));
+        decoder_bytes.saturating_add(self.head.len().saturating_mul(turned)).saturating_add(resizing)
     }
 
     /// Bytes of memory that [`ImageFile::read`] takes.

@@ -4,11 +4,14 @@ use std::fs::File;
 use std::io::BufReader;
 
 use image::metadata::Orientation;
-use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
+use png::{BitDepth, ColorType, Decoder, DecodingError, Limits, Transformations};
 
 use super::{Alpha, Decode, ImageHead, OpenedDecoder, channels_of, push_bytes};
 use crate::data::images::upper_byte;
 use crate::memory;
+
+/// Bytes of metadata (EXIF) that are read: cameras record less than 64 KiB. Profiles and texts are passed over.
+const METADATA: usize = 256 << 10;
 
 struct Png {
     reader: png::Reader<BufReader<File>>,
@@ -19,10 +22,19 @@ struct Png {
 }
 
 pub(super) fn open(file: BufReader<File>) -> OpenedDecoder {
-    let mut decoder = Decoder::new_with_limits(file, Limits { bytes: memory::for_images() });
+    let mut decoder = Decoder::new_with_limits(file, Limits { bytes: METADATA });
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
     // Palettes and samples of fewer bits become bytes.
     decoder.set_transformations(Transformations::EXPAND);
-    let reader = decoder.read_info().map_err(|e| e.to_string())?;
+    // A row takes up to 4 samples of 16 bits a pixel.
+    let width = decoder.read_header_info().map_err(|e| e.to_string())?.width as usize;
+    let row = width.saturating_mul(8).min(memory::for_images());
+    decoder.set_limits(Limits { bytes: row.saturating_add(METADATA) });
+    let reader = decoder.read_info().map_err(|e| match e {
+        DecodingError::LimitsExceeded => "its metadata or its rows are too large; save it without metadata".into(),
+        e => e.to_string(),
+    })?;
     let (color, depth) = reader.output_color_type();
     let per_pixel = match color {
         ColorType::Grayscale => 1,
@@ -33,7 +45,10 @@ pub(super) fn open(file: BufReader<File>) -> OpenedDecoder {
     };
     let info = reader.info();
     let (width, height) = info.size();
-    let orientation = info.exif_metadata.as_ref().and_then(|exif| Orientation::from_exif_chunk(exif));
+    let exif = info.exif_metadata.as_deref().unwrap_or_default();
+    let orientation = Orientation::from_exif_chunk(exif);
+    // As they came and as they are kept.
+    let metadata = 2 * exif.len();
     let png = Png { per_pixel, deep: depth == BitDepth::Sixteen, reader };
     let row = png.reader.output_line_size(width).unwrap_or(usize::MAX);
     let rows = if png.is_interlaced() { height as usize } else { 1 };
@@ -43,7 +58,7 @@ pub(super) fn open(file: BufReader<File>) -> OpenedDecoder {
         channels: channels_of(per_pixel),
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
         // A row as it is and the one before it, and what the inflater looks back on.
-        decoder_bytes: row.saturating_mul(rows.saturating_add(2)).saturating_add(1 << 18),
+        decoder_bytes: row.saturating_mul(rows.saturating_add(2)).saturating_add((1 << 18) + metadata),
     };
     Ok((head, Box::new(png)))
 }

@@ -143,7 +143,7 @@ fn rows_are_as_the_whole() {
             let file = ImageFile::open(&path).unwrap();
             assert_eq!((file.size(), file.channels()), ((21, 37), if kind.color().has_color() { 3 } else { 1 }));
             let bytes = file.bytes();
-            assert!(format == ImageFormat::Tiff || bytes < (1 << 18) + 37 * 8 * 4, "{bytes} bytes");
+            assert!(format == ImageFormat::Tiff || bytes < (1 << 18) + 37 * 8 * 5, "{bytes} bytes");
             let mut rows = Vec::new();
             file.rows(|row| rows.push(row.to_vec())).unwrap();
             assert_eq!(rows.len(), 21);
@@ -163,7 +163,7 @@ fn tiff(tags: &[(u16, &[u32])], data: &[u8]) -> Vec<u8> {
         let base = if matches!(tag, 273 | 324) { entries + arrays } else { 0 };
         let values: Vec<u8> = values.iter().flat_map(|value| (value + base as u32).to_le_bytes()).collect();
         file.extend(tag.to_le_bytes());
-        file.extend(4_u16.to_le_bytes()); // LONG
+        file.extend(if tag == 338 { 3_u16 } else { 4 }.to_le_bytes()); // SHORT, LONG
         file.extend((values.len() as u32 / 4).to_le_bytes());
         if values.len() == 4 {
             file.extend(values);
@@ -244,25 +244,154 @@ fn kinds_of_tiff_that_have_no_grey_or_colour_are_named() {
     }
 }
 
-/// A file whose scan ends early is refused though an end marker follows, of one scan and of several.
+/// TIFFs whose reader shows something else.
 #[test]
-fn scans_that_end_early_are_refused() {
+fn tiffs_that_would_be_read_wrongly_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.tif");
+    for (bits, meaning, compression, words) in [
+        (&[32; 3][..], 2, 1, "RGB(32)"),
+        (&[32; 4], 2, 1, "RGBA(32)"),
+        (&[8; 2], 1, 7, "grey and transparency in JPEG"),
+    ] {
+        let (meaning, samples, compression) = ([meaning], [bits.len() as u32], [compression]);
+        let mut tags = head(bits, &meaning, &samples);
+        tags[3] = (259, &compression);
+        tags.extend([(273, &[0][..]), (278, &[3]), (279, &[240])]);
+        if bits.len() == 4 {
+            tags.push((338, &[2]));
+        }
+        tags.sort();
+        std::fs::write(&path, tiff(&tags, &[0; 240])).unwrap();
+        let message = ImageFile::open(&path).err().unwrap().to_string();
+        assert!(message.contains(words) && message.contains("save it as grey or RGB of 8 or 16 bits"), "{message}");
+    }
+}
+
+/// Files that their readers would complete with made-up pixels.
+#[test]
+fn short_webps_and_run_lengths_of_bmps_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image");
+    let read = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        read_image(&path, 3).map_err(|e| e.to_string())
+    };
+    let mut webp = std::io::Cursor::new(Vec::new());
+    RgbImage::from_fn(9, 9, |x, y| Rgb([x as u8, y as u8, 7])).write_to(&mut webp, ImageFormat::WebP).unwrap();
+    let mut webp = webp.into_inner();
+    read(&webp).unwrap();
+    for (more, is_read) in [(1, true), (2, false), (1000, false)] {
+        let size = webp.len() as u32 - 8 + more;
+        webp[4..8].copy_from_slice(&size.to_le_bytes());
+        assert_eq!(read(&webp).is_ok(), is_read, "{more}");
+    }
+    assert!(read(&webp).unwrap_err().contains("the WebP data is cut short"));
+    // 4 × 2 pixels of one run, of which the second row is missing.
+    for (compression, bits) in [(1_u32, 8_u8), (2, 4)] {
+        let word = u32::to_le_bytes;
+        let head = [&b"BM"[..], &[0; 8], &word(14 + 40 + 8), &word(40), &word(4), &word(2), &[1, 0, bits, 0]].concat();
+        let rest =
+            [&word(compression)[..], &[0; 12], &word(2), &[0; 4], &[9, 9, 9, 0, 200, 200, 200, 0], &[4, 1, 0, 1]];
+        let message = read(&[head, rest.concat()].concat()).unwrap_err();
+        assert!(message.contains("a BMP of run lengths; save it without compression"), "{message}");
+    }
+}
+
+/// Profiles and texts of a PNG are not kept; EXIF is, as far as a camera's goes, and counted.
+#[test]
+fn metadata_take_no_memory_that_is_not_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.png");
+    GrayImage::new(3, 3).save(&path).unwrap();
+    let plain = std::fs::read(&path).unwrap();
+    let with = |kind: &[u8; 4], len: usize| {
+        let data = [&kind[..], b"a\0", &vec![b'a'; len - 2]].concat();
+        let mut crc = flate2::Crc::new();
+        crc.update(&data);
+        let chunk = [&(len as u32).to_be_bytes()[..], &data, &crc.sum().to_be_bytes()].concat();
+        std::fs::write(&path, [&plain[..33], &chunk, &plain[33..]].concat()).unwrap();
+        ImageFile::open(&path)
+    };
+    let bytes = with(b"tEXt", 2).unwrap().bytes();
+    for kind in [b"tEXt", b"zTXt", b"iTXt", b"iCCP"] {
+        assert_eq!(with(kind, 1 << 20).unwrap().bytes(), bytes);
+    }
+    assert!(with(b"eXIf", 60_000).unwrap().bytes() >= bytes + 60_000);
+    let message = with(b"eXIf", 1 << 20).err().unwrap().to_string();
+    assert!(message.contains("save it without metadata"), "{message}");
+}
+
+/// What resizing takes grows with each side: it is counted before, for files that decode by rows too.
+#[test]
+fn tables_of_tall_images_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    for (width, height) in [(1, 300_000), (300_000, 1)] {
+        let path = dir.path().join("image.png");
+        GrayImage::new(width, height).save(&path).unwrap();
+        assert!(ImageFile::open(&path).unwrap().bytes() >= 300_000 * 2 * size_of::<i32>());
+    }
+}
+
+/// Where a marker begins.
+fn places(jpeg: &[u8], is_marker: impl Fn(u8) -> bool) -> Vec<usize> {
+    let is_it = |&at: &usize| jpeg[at] == 0xFF && is_marker(jpeg[at + 1]);
+    (0..jpeg.len() - 1).filter(is_it).collect()
+}
+
+/// A JPEG of any kind is refused where data are missing or in a wrong place, though an end marker follows.
+#[test]
+fn damaged_scans_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cut.jpg");
+    let read = |jpeg: &[u8]| {
+        std::fs::write(&path, jpeg).unwrap();
+        read_image(&path, 3)
+    };
+    let refused = |parts: &[&[u8]], what: &str| {
+        let message = read(&parts.concat()).expect_err(what).to_string();
+        assert!(message.contains("cut short or damaged"), "{what}: {message}");
+    };
     let photo = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * y) as u8, (x * 4) as u8, (y * x * 7) as u8]));
-    let mut whole = Vec::new();
-    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut whole, 90).encode_image(&photo).unwrap();
-    let progressive = base64::engine::general_purpose::STANDARD.decode(PROGRESSIVE).unwrap();
-    for whole in [whole, progressive] {
-        std::fs::write(&path, &whole).unwrap();
-        read_image(&path, 3).unwrap();
-        let scan = whole.windows(2).position(|pair| pair == [0xFF, 0xDA]).unwrap() + 14;
+    let mut baseline = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut baseline, 90).encode_image(&photo).unwrap();
+    let [progressive, restarts] =
+        [PROGRESSIVE, RESTARTS].map(|text| base64::engine::general_purpose::STANDARD.decode(text).unwrap());
+    let is_scan = |marker| marker == 0xDA;
+    for whole in [&baseline, &progressive, &restarts] {
+        let expected = read(whole).unwrap();
+        let data = places(whole, is_scan)[0] + 14;
         for tenths in 1..10 {
-            let cut = scan + (whole.len() - scan) * tenths / 10;
-            std::fs::write(&path, [&whole[..cut], &[0xFF, 0xD9]].concat()).unwrap();
-            assert!(read_image(&path, 3).is_err(), "{tenths} tenths of {} bytes", whole.len());
+            let cut = data + (whole.len() - data) * tenths / 10;
+            refused(&[&whole[..cut], &[0xFF, 0xD9]], &format!("{tenths} tenths of {} bytes", whole.len()));
         }
+        refused(&[&whole[..whole.len() - 2], &[9; 3], &[0xFF, 0xD9]], "more data than blocks");
+        // What is allowed: bytes of ones before markers, anything behind the end.
+        let mut odd = whole.clone();
+        for at in places(whole, |marker| is_scan(marker) || (0xD0..=0xD9).contains(&marker)).into_iter().skip(1).rev() {
+            odd.splice(at..at, [0xFF; 2]);
+        }
+        odd.extend(b"\xFF\xD8 and more");
+        assert_eq!(read(&odd).unwrap(), expected);
     }
+    let scans = places(&progressive, is_scan);
+    assert!(scans.len() > 4);
+    let ends = scans[1..].iter().copied().chain([progressive.len() - 2]);
+    for (&from, to) in scans.iter().zip(ends) {
+        refused(&[&progressive[..from], &progressive[to..]], "a scan is missing");
+    }
+    let last = scans[scans.len() - 1];
+    refused(
+        &[&progressive[..last], &progressive[last..progressive.len() - 2], &progressive[last..]],
+        "a scan comes twice",
+    );
+    let at = places(&restarts, |marker| (0xD0..0xD8).contains(&marker));
+    assert_eq!(at.len(), 4);
+    let parts = [&restarts[..at[0]], &restarts[at[0]..at[1]], &restarts[at[1]..at[2]], &restarts[at[2]..]];
+    refused(&[parts[0], parts[2], parts[1], parts[3]], "two parts are swapped");
+    refused(&[parts[0], parts[1], parts[3]], "a part is missing");
+    refused(&[parts[0], &parts[1][..12], parts[2], parts[3]], "a part is cut");
+    refused(&[parts[0], &parts[1][..2], &[0xFF, 0].repeat(20), parts[2], parts[3]], "codes that no table has");
 }
 
 /// A file that is replaced between its head and its pixels is an error, not fewer or more rows.
@@ -310,6 +439,15 @@ const PROGRESSIVE: &str = "\
     To4ZfBo2AjwuUA3dgMgOAn78fvmHnAk7vhmAt4/U/9oACAEBAAAAEMV//8QAHxABAQEAAgMBAAMAAAAAAAAAAREhADFBYXFRkbHh\
     /9oACAEBAAE/EHEGNlSL72gvvtkvFAJCrBihlvVoefU5YjQ0bmEezdP9hRYOGKCxNZ53zbLxS4kJfyDg+/64q+JBHBEC3Jnu395d\
     5rfh+vYvn+XFhMgeyhRX2lqfePvsjNGQBmXVzTn/2Q==";
+
+/// 40 × 24 grey pixels of noise by Pillow: quality=20, optimize=True, restart_marker_blocks=3.
+const RESTARTS: &str = "\
+    /9j/4AAQSkZJRgABAQAAAQABAAD/2wBDACgcHiMeGSgjISMtKygwPGRBPDc3PHtYXUlkkYCZlo+AjIqgtObDoKrarYqMyP/L2u71////\
+    m8H////6/+b9//j/wAALCAAYACgBAREA/8QAFwABAQEBAAAAAAAAAAAAAAAAAAECA//EAC0QAAIBAwIEBAUFAAAAAAAAAAECEQMhMQAS\
+    IkFRcRNhgfAjMkKx0ZGhweHx/90ABAAD/9oACAEBAAA/AAYMokVCbg72OcHM5uOelcg1yzk4ndmx5R0tP41Ah+GqyGiDuvYGJ6g/bX//\
+    0IKTFVVUPDDRGfXHLsb6zTpqRUZqQ8NhDMCR5/KPfbW90Iu0UywB4t1yZyf7/IH/0SFzWK2RUsSeXnzEc/QdNUimm4pUHEAeF43Znp97\
+    dtVG27fDMU5sVUjbkcRg9fY1/9LrTM0drGoahm54jFibft38764gVCpVlDKpuGF1vmb2sR/usqq8XhqxqG5MfTfF+ke8f//TBleqV2MX\
+    AiNshfOcnGgHhHdMo3EtwTP83PppVE0yFAaqhgWKxcdPTt+mv//Z";
 
 /// 5 × 5 grey pixels, 0, 9, 18 …, in the seven passes of the PNG specification.
 const ADAM7: &str = "\

@@ -1,4 +1,4 @@
-//! TIFF and BigTIFF: a strip or a row of tiles at a time; planes, CMYK, single bits and colours of 32 bits as a whole.
+//! TIFF and BigTIFF: a strip or a row of tiles at a time; planes, CMYK and single bits as a whole.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -7,7 +7,7 @@ use std::path::Path;
 use image::metadata::Orientation;
 use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
-use tiff::tags::{PlanarConfiguration, SampleFormat, Tag};
+use tiff::tags::{CompressionMethod, PlanarConfiguration, SampleFormat, Tag};
 
 use super::{Alpha, Decode, ImageHead, OpenedDecoder, channels_of, push_bytes, whole};
 use crate::data::images::upper_byte;
@@ -42,12 +42,16 @@ pub(super) fn open(file: BufReader<File>, path: &Path) -> OpenedDecoder {
         ColorType::GrayA(8 | 16) | ColorType::Multiband { bit_depth: 8 | 16, num_samples: 2 } => 2,
         ColorType::RGB(8 | 16) => 3,
         ColorType::RGBA(8 | 16) => 4,
-        ColorType::Gray(1) | ColorType::CMYK(8 | 16) | ColorType::RGB(32) | ColorType::RGBA(32) => 0,
+        ColorType::Gray(1) | ColorType::CMYK(8 | 16) => 0,
         ColorType::Gray(bits) if is(SampleFormat::IEEEFP) => {
             return Err(format!("a TIFF of {bits}-bit floating-point samples; save it with 8 or 16 bits"));
         }
         other => return Err(format!("a TIFF of {other:?}; save it as grey or RGB of 8 or 16 bits")),
     };
+    let compression = decoder.find_tag_unsigned::<u16>(Tag::Compression).map_err(|e| e.to_string())?;
+    if per_pixel == 2 && compression == Some(CompressionMethod::ModernJPEG.to_u16()) {
+        return Err("a TIFF of grey and transparency in JPEG; save it as grey or RGB of 8 or 16 bits".into());
+    }
     let planes = decoder.find_tag_unsigned::<u16>(Tag::PlanarConfiguration).map_err(|e| e.to_string())?;
     if per_pixel == 0 || planes == Some(PlanarConfiguration::Planar.to_u16()) && per_pixel > 1 {
         return whole::open(path);

@@ -1,12 +1,13 @@
 //! Formats that the crate `image` decodes whole: BMP, WebP, PNM, rare kinds of TIFF.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 
 use super::{Alpha, Decode, ImageHead, OpenedDecoder, push_bytes};
 use crate::data::images::Images;
-use crate::memory;
+use crate::{files, memory};
 
 struct Whole {
     path: PathBuf,
@@ -15,6 +16,7 @@ struct Whole {
 }
 
 pub(super) fn open(path: &Path) -> OpenedDecoder {
+    refuse_what_may_be_cut(path)?;
     let mut decoder = decoder(path)?;
     let orientation = decoder.orientation().map_err(|e| e.to_string())?;
     let (width, height) = decoder.dimensions();
@@ -27,6 +29,24 @@ pub(super) fn open(path: &Path) -> OpenedDecoder {
         decoder_bytes: usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX).saturating_mul(2),
     };
     Ok((head, Box::new(Whole { path: path.to_path_buf(), row: head.width * head.channels })))
+}
+
+/// Refuses what its reader would complete: a WebP that is shorter than it says, and run lengths of a BMP, which may end anywhere.
+fn refuse_what_may_be_cut(path: &Path) -> Result<(), String> {
+    let file = files::open(path).map_err(|e| e.to_string())?;
+    let len = file.metadata().map_err(|e| e.to_string())?.len();
+    let mut head = Vec::new();
+    file.take(34).read_to_end(&mut head).map_err(|e| e.to_string())?;
+    let word = |at: usize| head.get(at..).and_then(<[u8]>::first_chunk).map(|&word| u32::from_le_bytes(word));
+    // The last chunk may lack the byte that makes it even.
+    if head.starts_with(b"RIFF") && word(4).is_some_and(|size| u64::from(size) + 8 > len + 1) {
+        return Err("the WebP data is cut short".into());
+    }
+    // Heads of 12 bytes have no compression.
+    if head.starts_with(b"BM") && word(14).is_some_and(|head| head > 12) && matches!(word(30), Some(1 | 2)) {
+        return Err("a BMP of run lengths; save it without compression, or as a PNG".into());
+    }
+    Ok(())
 }
 
 fn decoder(path: &Path) -> Result<impl ImageDecoder, String> {
