@@ -24,13 +24,11 @@ impl ImageScore {
         let count = match self {
             ImageScore::Mean => return mean,
             ImageScore::Max => 1,
-            ImageScore::Top(percent) => {
-                ((percent / 100.0 * map.len() as f64).round() as usize).clamp(1, map.len().max(1))
-            }
+            ImageScore::Top(percent) => ((percent / 100.0 * map.len() as f64).round() as usize).max(1),
         };
         let mut values: Vec<f64> = map.iter().map(|value| value.f64()).collect();
         values.sort_unstable_by(|a, b| b.total_cmp(a));
-        T::of(values[..count].iter().sum::<f64>() / count as f64)
+        T::of(values.iter().take(count).sum::<f64>() / count as f64)
     }
 }
 

@@ -184,7 +184,8 @@ pub(crate) fn check_kind(out: &Path, own: Kind, beside: &[Kind]) -> Result<()> {
     let [here, there] = unfinished;
     match finished.chain(here?).chain(there?).find(|(kind, _)| *kind != own && !beside.contains(kind)) {
         Some((kind, file)) => {
-            let problem = format!("is of results of {}, which those of {} would mix with", kind.word(), own.word());
+            let problem =
+                format!("belongs to results of {}, and those of {} would mix with them", kind.word(), own.word());
             Err(Error::file(file, problem, "choose another folder for `out`, or move those results away"))
         }
         None => Ok(()),

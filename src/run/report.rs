@@ -33,7 +33,7 @@ pub(crate) struct Story<'a> {
     pub test: Option<(&'a Tested, &'a TestPlots)>,
 }
 
-/// Writes the page into `folder`, where the test's images lie.
+/// The page, for a folder where the test's images lie.
 pub(crate) fn of_story(folder: &Path, story: &Story) -> Result<String> {
     let settings = &story.model.meta.settings;
     let mut sections = vec![results(story)];

@@ -32,10 +32,11 @@ pub(crate) fn finish(
     chosen: &[usize],
 ) -> Result<Option<Tested>> {
     let model = &trained.model;
-    // What an earlier test left would be beside new results of a run that is killed here.
-    let mut earlier = directory::OF_TEST.into_iter().chain([JOURNAL]).map(|name| directory.to_write(name));
     settle(directory.path())?;
-    earlier.try_for_each(|file| files::remove(&file?))?;
+    // What an earlier test left would be beside new results of a run that is killed here.
+    for name in directory::OF_TEST.into_iter().chain([JOURNAL]) {
+        files::remove(&directory.to_write(name)?)?;
+    }
     let overview = training_overview(context.device, &task.set, model)?;
     save_png(directory.to_write(directory::TRAINING_OVERVIEW)?, &overview)?;
     // A run that was ended between its state and its history, or has lost the latter, gets it back here.
@@ -96,8 +97,8 @@ struct CurvePoint {
     threshold: f64,
 }
 
-/// Scores the test images and writes all files of the test, to the paths that `file` gives. Those that an earlier test left and this one does not have are
-/// removed: what lies in the folder is of one test.
+/// Scores the test images and writes all files of the test, to the paths that `file` gives. Those that an earlier test left and this one
+/// does not have are removed: what lies in the folder is of one test.
 fn test_part(
     context: &Context,
     model: &Model,

@@ -129,7 +129,7 @@ fn results_replace_no_images_and_no_other_results() {
         || [scratch.path("run/scores.csv"), scratch.path("eval/scores.csv")].map(|path| fs::read(path).unwrap());
     let before = tables();
     for (out, verb) in [("run", "train"), ("eval", "evaluate")] {
-        let told = format!("is of results of {verb}");
+        let told = format!("belongs to results of {verb}");
         scratch.run(&format!("predict run a.png --out {out}")).expect_error(&[out, &told, "--out"]);
     }
     for images in ["a.png parts/a_heatmap.png", "parts/a_heatmap.png parts/a.png"] {

@@ -125,7 +125,7 @@ fn results_of_subcommands_do_not_mix() {
         let folder = format!("of-{there}");
         let before = contents(&folder);
         for (verb, words) in verbs.iter().chain([&demo]).filter(|(verb, _)| verb != there) {
-            let told = format!("is of results of {there}, which those of {verb} would mix with");
+            let told = format!("belongs to results of {there}, and those of {verb} would mix with them");
             scratch.run(&format!("{words} --out {folder}")).expect_error(&[&folder, &told, "another folder for --out"]);
             assert!(contents(&folder) == before, "{verb} in {folder}");
         }
@@ -135,7 +135,7 @@ fn results_of_subcommands_do_not_mix() {
         scratch.run(&format!("{words} --out of-{verb}")).expect_success();
     }
     scratch.run("evaluate of-train").expect_success();
-    scratch.run("evaluate run --out of-train").expect_error(&["of-train", "is of results of train"]);
+    scratch.run("evaluate run --out of-train").expect_error(&["of-train", "belongs to results of train"]);
 }
 
 /// Unfinished results of another subcommand are not taken for one's own, nor removed.
@@ -151,9 +151,9 @@ fn unfinished_results_of_another_subcommand_are_left_alone() {
         "compare run --out out",
         "sweep fmnist --data data --outliers cifar100:outliers.bin --out out",
     ] {
-        scratch.run(words).expect_error(&["out.partial/unfinished.json", "is of results of predict"]);
+        scratch.run(words).expect_error(&["out.partial/unfinished.json", "belongs to results of predict"]);
     }
-    scratch.train("--out out").expect_error(&["out.partial/unfinished.json", "is of results of predict"]);
+    scratch.train("--out out").expect_error(&["out.partial/unfinished.json", "belongs to results of predict"]);
     assert!(!scratch.path("out").exists());
     assert_eq!(scratch.files("out.partial"), ["b_heatmap.png", "unfinished.json"]);
     // Of evaluate, another call does not go on with what one of another model has left.
@@ -194,5 +194,5 @@ fn a_model_file_is_tested_where_it_lies() {
     assert_eq!(scratch.files("run"), before);
     // Another model's figures are not the run's.
     fs::copy(scratch.path("run/model.safetensors"), scratch.path("run/best.safetensors")).unwrap();
-    scratch.run("evaluate run/best.safetensors").expect_error(&["run", "is of results of train", "--out"]);
+    scratch.run("evaluate run/best.safetensors").expect_error(&["run", "belongs to results of train", "--out"]);
 }

@@ -10,7 +10,8 @@ use zune_jpeg::zune_core::bytestream::{ZByteReaderTrait, ZCursor};
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::jpeg_scans::{self, DAMAGED};
+use super::jpeg_bits::DAMAGED;
+use super::jpeg_scans;
 use super::{Alpha, Decode, ImageHead, OpenedDecoder};
 use crate::files;
 

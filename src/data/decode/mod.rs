@@ -5,12 +5,13 @@
 //! | `png` | PNG, a row at a time |
 //! | `tiff` | TIFF, a strip or a row of tiles at a time |
 //! | `jpeg` | JPEG, whole |
-//! | `jpeg_scans` | none: whether a JPEG holds all that its head promises |
+//! | `jpeg_scans`, `jpeg_bits` | none: whether a JPEG holds all that its head promises |
 //! | `whole` | BMP, WebP, PNM and rare kinds of TIFF, whole |
 //!
 //! What decoding takes of memory is known from a file's head, before any of it is asked for.
 
 mod jpeg;
+mod jpeg_bits;
 mod jpeg_scans;
 mod png;
 mod tiff;

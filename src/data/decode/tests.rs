@@ -374,6 +374,13 @@ fn damaged_scans_are_refused() {
         odd.extend(b"\xFF\xD8 and more");
         assert_eq!(read(&odd).unwrap(), expected);
     }
+    // Without its tables, a file is told for what it is.
+    let mut bare = baseline.clone();
+    for at in places(&baseline, |marker| marker == 0xC4).into_iter().rev() {
+        let len = usize::from(u16::from_be_bytes([baseline[at + 2], baseline[at + 3]]));
+        bare.drain(at..at + 2 + len);
+    }
+    assert!(read(&bare).unwrap_err().to_string().contains("lacks Huffman tables"));
     let scans = places(&progressive, is_scan);
     assert!(scans.len() > 4);
     let ends = scans[1..].iter().copied().chain([progressive.len() - 2]);

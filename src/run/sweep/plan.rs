@@ -114,15 +114,9 @@ impl SweepPlan {
         }
         let runs = self.runs(folder);
         for class in &self.classes {
-            let states = runs
-                .iter()
-                .filter(|run| run.settings.class == *class)
-                .map(|run| (run, run.folder.join(directory::STATE)));
-            let Some((run, Ok(state))) =
-                states.filter(|(_, path)| path.exists()).map(|(run, path)| (run, State::load(&path))).next()
-            else {
-                continue;
-            };
+            let mut of_class = runs.iter().filter(|run| run.settings.class == *class);
+            let begun = of_class.find_map(|run| Some((run, State::load(&run.folder.join(directory::STATE)).ok()?)));
+            let Some((run, state)) = begun else { continue };
             let set = prepare(&run.settings, context)?.set;
             same_images(state.fingerprint, set.fingerprint_like(state.fingerprint)?).map_err(|e| e.at(&run.folder))?;
         }
