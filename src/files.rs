@@ -14,6 +14,9 @@ use crate::failpoint::failpoint;
 /// How names of unfinished files begin.
 const UNFINISHED: &str = ".fcdd-";
 
+/// Times that a folder which others remove is made again.
+const TRIES: u32 = 100;
+
 /// Replaces `path` by `bytes` atomically.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> io::Result<()> {
@@ -68,10 +71,19 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Creates a folder and those above it.
+/// Creates a folder and those above it, also while other processes remove empty ones among them.
 pub(crate) fn create_folder(path: &Path) -> Result<()> {
     failpoint!("folder");
-    fs::create_dir_all(path).map_err(Error::io("create the folder", path))
+    let mut made = fs::create_dir_all(path);
+    for _ in 0..TRIES {
+        // One that was there when it was to be made is gone since.
+        match &made {
+            Err(e) if [ErrorKind::AlreadyExists, ErrorKind::NotFound].contains(&e.kind()) && !path.exists() => {}
+            _ => break,
+        }
+        made = fs::create_dir_all(path);
+    }
+    made.map_err(Error::io("create the folder", path))
 }
 
 /// Removes a file if it is there.
@@ -193,6 +205,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
     fn written_files_have_the_permissions_of_any_new_file() {
@@ -201,6 +214,29 @@ mod tests {
         fs::File::create(folder.path().join("any")).unwrap();
         write_atomically(&folder.path().join("ours"), b"words").unwrap();
         assert_eq!(mode("ours"), mode("any"));
+    }
+
+    /// Another process that ends removes what it has made and left empty.
+    #[test]
+    fn a_folder_is_made_while_others_remove_it() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("runs/run");
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    let _ = fs::remove_dir(&folder);
+                    let _ = fs::remove_dir(root.path().join("runs"));
+                }
+            });
+            let made: Vec<Result<()>> = (0..2000).map(|_| create_folder(&folder)).collect();
+            ended.store(true, Ordering::Relaxed);
+            assert!(made.iter().all(Result::is_ok), "{made:?}");
+        });
+        // What is no folder stays an error.
+        fs::write(root.path().join("file"), "").unwrap();
+        create_folder(&root.path().join("file")).unwrap_err();
+        create_folder(&root.path().join("file/run")).unwrap_err();
     }
 
     /// Links are followed by what removes and writes.

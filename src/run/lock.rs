@@ -182,7 +182,7 @@ fn claim(folder: &Path, made: Vec<PathBuf>) -> Result<Claim> {
             }
             // Another process, which had made the folder, has just ended and left nothing.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(folder).map_err(failed())?;
+                files::create_folder(folder)?;
                 thread::sleep(Duration::from_millis(1));
                 continue;
             }
