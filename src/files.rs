@@ -74,16 +74,15 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 /// Creates a folder and those above it, also while other processes remove empty ones among them.
 pub(crate) fn create_folder(path: &Path) -> Result<()> {
     failpoint!("folder");
-    let mut made = fs::create_dir_all(path);
-    for _ in 0..TRIES {
-        // One that was there when it was to be made is gone since.
-        match &made {
-            Err(e) if [ErrorKind::AlreadyExists, ErrorKind::NotFound].contains(&e.kind()) && !path.exists() => {}
-            _ => break,
+    let mut tries = 0..TRIES;
+    loop {
+        match fs::create_dir_all(path) {
+            // What was there when it was to be made, or what it was to lie in, may be gone a moment later.
+            Err(e) if [ErrorKind::AlreadyExists, ErrorKind::NotFound].contains(&e.kind()) && tries.next().is_some() => {
+            }
+            made => return made.map_err(Error::io("create the folder", path)),
         }
-        made = fs::create_dir_all(path);
     }
-    made.map_err(Error::io("create the folder", path))
 }
 
 /// Removes a file if it is there.
