@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use fcdd::model::weights::Layout;
+use fcdd::model::{Weights, nets};
 use fcdd::settings::{DatasetKind, Named, NoiseMode};
 use fcdd::{
     Detection, Detector, Device, Event, Heatmap, ImageView, Input, Model, Settings, Stop, Trained, Trainer, Verdict,
 };
 use image::DynamicImage;
+use safetensors::tensor::{Dtype, TensorView, serialize};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/run-0.1");
 
@@ -279,6 +282,86 @@ fn a_stopped_training_is_resumed_to_the_same_bits() {
     assert!(message.contains("is not the folder of a run"), "{message}");
     let message = error(Trainer::resume(&run).in_folder(folder.path()));
     assert!(message.contains("stays in its folder"), "{message}");
+}
+
+/// Random weights of a net with fixed features, in torchvision's names.
+fn random_backbone(net: &str, path: &Path) {
+    let arch = nets::by_name(net, true).unwrap();
+    let (layout, weights) = (Layout::new(&arch), Weights::init(&arch, 5));
+    let bytes = |values: &mut dyn Iterator<Item = f32>| values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
+    let params = layout.params.iter().map(|param| {
+        let values = &mut (0..param.len()).map(|i| weights.params[param.start + param.inside(i)]);
+        (param.name.clone(), param.shape.clone(), bytes(values))
+    });
+    let stats = layout.norms.iter().flat_map(|norm| {
+        [("running_mean", norm.start), ("running_var", norm.start + norm.c)].map(|(part, start)| {
+            let values = &mut weights.stats[start..][..norm.c].iter().copied();
+            (format!("{}.{part}", norm.name), vec![norm.c], bytes(values))
+        })
+    });
+    let tensors: Vec<_> = params.chain(stats).filter(|(name, ..)| name.starts_with("features.")).collect();
+    let views = tensors.iter().map(|(name, shape, data)| {
+        (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data.as_slice()).unwrap())
+    });
+    std::fs::write(path, serialize(views, None).unwrap()).unwrap();
+}
+
+/// A net with fixed features: its head learns from features that were computed once what it learns from images, but for the rounding to 16
+/// bits; stopped and resumed it ends in the same bits; and the model is one of the whole net.
+#[test]
+fn heads_learn_from_features_that_were_computed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = folder.path().join("vgg11_bn.safetensors");
+    random_backbone("FCDD_VGG11_MS", &weights);
+    let given = [("net", "FCDD_VGG11_MS"), ("side", "32"), ("batch", "4"), ("epochs", "3"), ("seed", "3")];
+    let given = given.map(|(name, value)| (name, value.to_string()));
+    let mut settings = Settings::with(DatasetKind::parse("folder").unwrap(), &given).unwrap();
+    settings.data = Some(Path::new(GOLDEN).join("data"));
+    settings.weights = Some(weights);
+    assert_eq!((settings.views, settings.sigma), (Some(2), 12.0 * 32.0 / 224.0));
+
+    let tasks = Mutex::new(Vec::new());
+    let observe = |event: Event| match event {
+        Event::Progress { task, total, .. } => tasks.lock().unwrap().push((task.to_string(), total)),
+        Event::Note(note) => tasks.lock().unwrap().push((note.to_string(), 0)),
+        _ => {}
+    };
+    let whole = Trainer::new(settings.clone()).on_event(&observe).train(&Device::Cpu).unwrap();
+    let tasks = tasks.into_inner().unwrap();
+    assert!(tasks.contains(&("features".to_string(), 24)), "two views of 12 images: {tasks:?}");
+    // 192 numbers of 16 bits in each of 4 × 4 places, as many numbers of the map and a label.
+    let said = format!("the features of 24 views take {:.1} MiB of memory", 24.0 * 6212.0 / f64::from(1 << 20));
+    assert!(tasks.contains(&(said, 0)), "{tasks:?}");
+
+    let run = folder.path().join("run");
+    let stop = Stop::new();
+    let in_the_second_epoch = |event: Event| match event {
+        Event::Progress { task: "training", done: 16.., .. } => stop.request(),
+        _ => {}
+    };
+    let trainer = Trainer::new(settings.clone()).in_folder(&run).on_event(&in_the_second_epoch);
+    let stopped = trainer.stop_by(&stop).train(&Device::Cpu).unwrap();
+    assert!(stopped.interrupted && stopped.history.len() == 1, "{stopped:?}");
+    let resumed = Trainer::resume(&run).train(&Device::Cpu).unwrap();
+    assert!(!resumed.interrupted && resumed.model == whole.model, "{resumed:?}");
+
+    // Without features that are kept: the same views in the first epochs.
+    settings.views = None;
+    let by_images = Trainer::new(settings).train(&Device::Cpu).unwrap();
+    for (kept, seen) in whole.history.iter().zip(&by_images.history).take(2) {
+        // Features of 11 bits.
+        assert!((kept.loss - seen.loss).abs() < 2e-3 * seen.loss, "{} from features, {}", kept.loss, seen.loss);
+    }
+    let detector = Detector::new(&whole.model, &Device::Cpu).unwrap();
+    assert!(detector.detect(&image::open(&images()[0]).unwrap()).unwrap().score.is_finite());
+}
+
+#[test]
+fn views_are_refused_where_none_are_kept() {
+    let mut settings = settings();
+    settings.views = Some(2);
+    let message = Trainer::new(settings).train(&Device::Cpu).err().unwrap().to_string();
+    assert!(message.contains("`views` 2 with `net` FCDD_CNN28"), "{message}");
 }
 
 /// A model trained with it could not be loaded again.

@@ -16,6 +16,7 @@ mod sweep;
 mod terminal;
 mod train;
 mod verify;
+mod weights;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -67,6 +68,7 @@ enum Command {
     Verify(verify::Args),
     Bench(bench::Args),
     Info(info::Args),
+    Weights(weights::Args),
 }
 
 /// How a subcommand ended, apart from an error that stopped it.
@@ -111,5 +113,6 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Verify(args) => verify::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Info(args) => info::run(args),
+        Command::Weights(args) => weights::run(args),
     }
 }

@@ -194,6 +194,11 @@ impl TrainingSet {
         self.data.normal.count() + self.made.as_ref().map_or(0, |made| made.images.count())
     }
 
+    /// Samples that an epoch may have: they are numbered from 0.
+    pub(crate) fn samples(&self) -> u32 {
+        self.images() as u32 * self.data.plan.passes
+    }
+
     /// Samples of a pass.
     fn per_pass(&self) -> usize {
         self.images().min(self.data.plan.at_most.unwrap_or(usize::MAX))

@@ -8,9 +8,9 @@ use super::plan::{Plan, Ports, TrainingPorts};
 use super::{Hyper, Step};
 use crate::device::cuda::{self, BatchSource, DeviceSlice, Replays};
 use crate::device::{Device, HostBuffers, View};
-use crate::error::{Error, Result};
+use crate::error::{CudaError, Error, Result};
 use crate::memory::room_for;
-use crate::model::{Arch, Objective, Weights};
+use crate::model::{Arch, Objective, Part, Weights};
 use crate::real::Real;
 
 /// Input, labels and, for the map loss, maps of a batch.
@@ -54,6 +54,9 @@ impl<T: Real> Network<T> {
             Device::Cuda(_) if size_of::<T>() != size_of::<f32>() => {
                 return Err(Error::setting("a GPU computes in f32 alone", "choose `device` cpu"));
             }
+            Device::Cuda(_) if arch.part == Part::Head => {
+                return Err(Error::internal("heads are trained apart on the CPU alone"));
+            }
             Device::Cuda(cuda) => {
                 let bytes_of =
                     |batch| lower(arch, &PlanOptions { batch, ..options }).ok().map(|plan| plan.cuda_bytes());
@@ -74,6 +77,25 @@ impl<T: Real> Network<T> {
         }
         network.set_weights(weights)?;
         Ok(network)
+    }
+
+    /// [`Network::on`] for inference alone; where memory is nearly full, for fewer images at a time.
+    pub(crate) fn for_inference(
+        device: &Device,
+        arch: &Arch,
+        mut options: PlanOptions,
+        weights: &Weights,
+    ) -> Result<Network<T>> {
+        loop {
+            let batch = options.batch;
+            match Network::on(device, arch, options, weights) {
+                Err(Error::Cuda(CudaError::OutOfMemory { batch: Some(fits), .. })) if fits < batch => {
+                    options.batch = fits
+                }
+                Err(Error::OutOfMemory { .. }) if batch > 1 => options.batch = batch / 2,
+                network => return network,
+            }
+        }
     }
 
     /// Replaces parameters and running statistics.
@@ -250,6 +272,14 @@ impl<T: Real> Network<T> {
         let score = self.plan(n)?.ports.score;
         self.download(&[score])?;
         self.scores(n)
+    }
+
+    /// Features of the `n` images that were filled in, by the layers of [`Part::Features`].
+    pub fn features(&mut self, n: usize) -> Result<&[T]> {
+        self.infer(n)?;
+        let output = self.plan(n)?.ports.output;
+        self.download(&[output])?;
+        Ok(self.memory.get(output))
     }
 
     /// The scores that the last inference, of `n` images, found.

@@ -55,6 +55,17 @@ pub struct Node {
     pub inputs: Vec<Source>,
 }
 
+/// Which layers plans are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    #[default]
+    Whole,
+    /// The frozen ones of a net in which they are [fixed](Arch::fixed): from images to their features.
+    Features,
+    /// Those after them: from features to scores and maps. It learns from maps of the side of its own; on the CPU alone.
+    Head,
+}
+
 /// A net.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arch {
@@ -72,8 +83,14 @@ pub struct Arch {
     pub conv_init: Init,
     /// In topological order; the last is the output.
     pub layers: Vec<Node>,
-    /// Layers before this index are frozen: no update of their parameters, while their norms still run in training mode.
+    /// Layers before this index are frozen: no update of their parameters, while their norms still run in training mode, unless they are
+    /// `fixed`.
     pub frozen: usize,
+    /// Whether the norms of frozen layers normalise by their stored statistics in training too: what these layers make of an image, its
+    /// features, is then a function of that image alone, and may be kept.
+    pub fixed: bool,
+    /// Which of the layers plans are made of. Parameters, statistics and shapes are those of the whole net.
+    pub part: Part,
     /// Whether the feature layers start from weights that were trained on ImageNet, without which the net makes little sense.
     pub pretrained: bool,
     /// Norms that the authors' module owns but never uses: (name, channels). Written for them, ignored when read.
@@ -284,10 +301,10 @@ impl Arch {
         Ok(fields.last().copied().unwrap_or(image))
     }
 
-    /// Whether inputs have to be scaled as those that the pretrained layers have learned from: without norms, nothing makes up for
-    /// another scale.
+    /// Whether inputs have to be scaled as those that the pretrained layers have learned from: without norms by the batch's own statistics,
+    /// nothing makes up for another scale.
     pub fn takes_imagenet_scale(&self) -> bool {
-        self.pretrained && !self.layers.iter().any(|node| matches!(node.layer, Layer::Norm { .. }))
+        self.pretrained && (self.fixed || !self.layers.iter().any(|node| matches!(node.layer, Layer::Norm { .. })))
     }
 
     /// FLOPs of convolutions and fully connected layers per image: (forward, forward and backward). Frozen layers take part in the

@@ -2,7 +2,7 @@
 //!
 //! Each is the counterpart of an FCDD net of its size. A new net is one new line in `TABLE` and a function that builds it.
 
-use super::arch::{Arch, Objective};
+use super::arch::{Arch, Objective, Part};
 use super::layer::{Init, Layer};
 use super::nets;
 use crate::error::{Error, Result};
@@ -217,6 +217,8 @@ impl BaselineBuilder {
             conv_init: Init::Uniform,
             layers: Vec::new(),
             frozen: 0,
+            fixed: false,
+            part: Part::Whole,
             pretrained: false,
             unused_norms: Vec::new(),
         };

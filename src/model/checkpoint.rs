@@ -57,7 +57,8 @@ pub(crate) fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, S
 
 /// Where the weights of pretrained nets are to be had.
 pub(crate) const PRETRAINED: &str = "name a safetensors file of torchvision's or timm's vgg11_bn (vgg16 for VGG16 nets, resnet18 for RESNET18 nets) with `weights` FILE, such as \
-     model.safetensors of https://huggingface.co/timm/vgg11_bn.tv_in1k, or choose the net's NOPT variant, which starts from scratch";
+     model.safetensors of https://huggingface.co/timm/vgg11_bn.tv_in1k (`fcdd weights` shows where the others are), or choose a NOPT net, which starts from \
+     scratch";
 
 /// The name of a tensor in files of whole VGG nets and ResNets; None for tensors that only our nets have.
 fn pretrained_name(name: &str) -> Option<&str> {

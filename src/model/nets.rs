@@ -1,10 +1,12 @@
 //! The table of FCDD nets. A new net is one new line in `NETS`. Nets of the baselines are in `baselines.rs`.
 
-use super::arch::{Arch, Objective, Source};
+use super::arch::{Arch, Objective, Part, Source};
 use super::layer::{Init, Layer};
 use crate::error::{Error, Result};
 use crate::steps::activation::Activation;
 use crate::steps::add::layer::AddLayer;
+use crate::steps::average_pool::layer::AveragePoolLayer;
+use crate::steps::concat::layer::ConcatLayer;
 
 /// A net, or a family of nets that differ in the side k of their kernels.
 struct Entry {
@@ -52,7 +54,17 @@ const NETS: &[Entry] = &[
     net("RESNET18", |net, _| Arch { pretrained: true, frozen: 0, ..resnet18(net) }),
     // As in VGG_F, all but the last stage is frozen.
     net("RESNET18_F", |net, _| Arch { pretrained: true, ..resnet18(net) }),
+    // Fixed features of several stages, and a small head: see `multi_stage`.
+    net("VGG16_MS", |net, _| vgg_multi_stage(vgg16_features(net))),
+    net("VGG11_MS", |net, _| vgg_multi_stage(vgg11_features(net))),
+    net("RESNET18_MS", |net, _| resnet18_multi_stage(net)),
 ];
+
+/// The frozen 1×1 convolution that brings features to fewer channels: their principal components, which training begins with finding.
+pub(crate) const REDUCE: &str = "reduce";
+
+/// Channels that VGG's features are brought to.
+const REDUCED: usize = 192;
 
 impl Entry {
     /// The names of its nets, without `FCDD_`, each with its k.
@@ -97,15 +109,25 @@ fn cnn224(net: FcddBuilder, convs: [(usize, usize); 5]) -> Arch {
         .head()
 }
 
-/// VGG-11-BN's features up to the sixth convolution.
+/// VGG-11-BN's features, and a head on them.
 fn vgg11(net: FcddBuilder) -> Arch {
+    vgg11_features(net).head()
+}
+
+/// VGG-16's features, and a head on them.
+fn vgg16(net: FcddBuilder) -> Arch {
+    vgg16_features(net).head()
+}
+
+/// VGG-11-BN's features up to the sixth convolution.
+fn vgg11_features(net: FcddBuilder) -> FcddBuilder {
     let mut net = vgg(net, true, [(64, true), (128, true), (256, false), (256, true), (512, false), (512, false)]);
-    net.norm_eps = 1e-5;
+    net.arch.norm_eps = 1e-5;
     net
 }
 
 /// VGG-16's features, without norms, up to the third convolution of the fourth stage (relu4_3).
-fn vgg16(net: FcddBuilder) -> Arch {
+fn vgg16_features(net: FcddBuilder) -> FcddBuilder {
     let two = |out| [(out, false), (out, true)];
     let last = [(512, false), (512, false), (512, false)];
     let convs = two(64).into_iter().chain(two(128)).chain([(256, false), (256, false), (256, true)]).chain(last);
@@ -113,7 +135,7 @@ fn vgg16(net: FcddBuilder) -> Arch {
 }
 
 /// Features of a VGG net, named by their index as torchvision does: 3×3 convolutions of (channels, whether a pool follows).
-fn vgg(net: FcddBuilder, norms: bool, convs: impl IntoIterator<Item = (usize, bool)>) -> Arch {
+fn vgg(net: FcddBuilder, norms: bool, convs: impl IntoIterator<Item = (usize, bool)>) -> FcddBuilder {
     let mut net = net.input(3, 224);
     let name = |i: usize| format!("features.{i}");
     for (out, pool) in convs {
@@ -127,22 +149,66 @@ fn vgg(net: FcddBuilder, norms: bool, convs: impl IntoIterator<Item = (usize, bo
             net = net.pool(2, 2, 0);
         }
     }
+    net
+}
+
+/// ResNet-18's features up to the end of its third stage, `layer3`, and a head on them. All but that stage is frozen.
+fn resnet18(net: FcddBuilder) -> Arch {
+    let (mut net, stages) = resnet18_features(net, 3);
+    net.arch.frozen = stages[1] + 1;
     net.head()
 }
 
-/// ResNet-18's features up to the end of its third stage, `layer3`, named as torchvision and timm do. All but that stage is frozen.
-fn resnet18(net: FcddBuilder) -> Arch {
+/// The first stages of ResNet-18, named as torchvision and timm do, and the last layer of each.
+fn resnet18_features(net: FcddBuilder, stages: usize) -> (FcddBuilder, Vec<usize>) {
     let mut net = net.input(3, 224);
     net.arch.norm_eps = 1e-5;
     let arch = &mut net.arch;
     let stem = conv_norm(arch, Source::Input, ["conv1", "bn1"].map(String::from), 64, 7, 2);
     arch.push_on(Layer::Activation(Activation::RELU), [stem]);
     let mut x = arch.push(Layer::Pool { side: 3, stride: 2, pad: 1 });
-    for (stage, out, stride) in [("layer1", 64, 1), ("layer2", 128, 2), ("layer3", 256, 2)] {
-        arch.frozen = arch.layers.len();
+    let mut ends = Vec::new();
+    for (stage, out, stride) in [("layer1", 64, 1), ("layer2", 128, 2), ("layer3", 256, 2)].into_iter().take(stages) {
         x = basic_block(arch, x, &format!("{stage}.0"), out, stride);
         x = basic_block(arch, x, &format!("{stage}.1"), out, 1);
+        ends.push(arch.layers.len() - 1);
     }
+    (net, ends)
+}
+
+/// Fixed features of VGG's second, third and fourth stage, reduced, and a small head.
+fn vgg_multi_stage(net: FcddBuilder) -> Arch {
+    // The first stage has the pixels' own scale, and says little that the others do not.
+    let is_pool = |&i: &usize| matches!(net.arch.layers[i].layer, Layer::Pool { .. });
+    let pooled: Vec<usize> = (0..net.arch.layers.len()).filter(is_pool).map(|pool| pool - 1).collect();
+    let last = net.arch.layers.len() - 1;
+    multi_stage(net, [(pooled[1], 4), (pooled[2], 2), (last, 1)], Some(REDUCED))
+}
+
+/// Fixed features of ResNet-18's first two stages and a small head. The third has a value for 16 × 16 pixels, in which small defects
+/// vanish: the map keeps the finer grid of the second. 192 channels need no reduction.
+fn resnet18_multi_stage(net: FcddBuilder) -> Arch {
+    let (net, stages) = resnet18_features(net, 2);
+    multi_stage(net, [(stages[0], 2), (stages[1], 1)], None)
+}
+
+/// The outputs of (layers, each with the windows that average it to the coarsest grid) side by side, brought to fewer channels, as features
+/// that are fixed: norms before here go by their stored statistics, so that training computes the features of a view once. What is trained
+/// is a small head on them.
+fn multi_stage<const N: usize>(mut net: FcddBuilder, taps: [(usize, usize); N], reduced: Option<usize>) -> Arch {
+    let arch = &mut net.arch;
+    let parts = taps.map(|(layer, side)| match side {
+        1 => Source::Layer(layer),
+        _ => arch.push_on(AveragePoolLayer { side, stride: side }, [Source::Layer(layer)]),
+    });
+    arch.push_on(ConcatLayer, parts);
+    if let Some(out) = reduced {
+        arch.push(Layer::Conv { name: REDUCE.to_string(), out, side: 1, stride: 1, bias: true });
+    }
+    (arch.frozen, arch.fixed, arch.pretrained) = (arch.layers.len(), true, true);
+    arch.push(Layer::Conv { name: "head".to_string(), out: 64, side: 3, stride: 1, bias: true });
+    arch.push(Layer::Norm { name: "head_bn".to_string() });
+    arch.push(Layer::Activation(Activation::LEAKY_RELU));
     net.head()
 }
 
@@ -188,6 +254,8 @@ impl FcddBuilder {
             conv_init: Init::Uniform,
             layers: Vec::new(),
             frozen: 0,
+            fixed: false,
+            part: Part::Whole,
             pretrained: false,
             unused_norms: Vec::new(),
         };
@@ -274,6 +342,9 @@ mod tests {
             ("CNN224_VGG16_F", 28, 8, 92, 3.5, 7_635_777, 0, 27919.5, 44568.3),
             ("RESNET18_NOPT", 14, 16, 211, 0.0, 2_783_041, 0, 2805.1, 8179.4),
             ("RESNET18_F", 14, 16, 211, 0.0, 2_783_041, 0, 2805.1, 4321.1),
+            ("VGG16_MS", 28, 8, 108, 3.5, 7_918_337, 0, 28361.9, 28535.6),
+            ("VGG11_MS", 28, 8, 78, 3.5, 4_787_393, 0, 13564.4, 13738.1),
+            ("RESNET18_MS", 28, 8, 115, 0.0, 793_921, 0, 2156.4, 2330.0),
         ];
         for (name, n, jump, size, shift, params, bare, forward, train) in table {
             let arch = by_name(name, true).unwrap();

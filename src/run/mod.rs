@@ -2,10 +2,11 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | [`train`], [`evaluate`], [`predict`], [`sweep`], [`compare`](mod@compare), [`demo`], [`verify`], [`bench`](mod@bench), [`info`] | one subcommand each |
+//! | [`train`], [`evaluate`], [`predict`], [`sweep`], [`compare`](mod@compare), [`demo`], [`verify`], [`bench`](mod@bench), [`info`], [`weights`] | one subcommand each |
 //! | [`settings`], [`prepare`] | everything that decides a run; from there to training and test images |
 //! | [`detector`], [`trainer`] | detection and training for other programs: the crate's front |
 //! | `training_loop` | a network in training, epoch by epoch |
+//! | `features`, `reduction` | of nets whose frozen layers are fixed: what they make of each view, computed once; its principal components |
 //! | [`model`], [`score`], [`heatmap`] | the model file; scoring with it; heatmaps to show |
 //! | [`directory`], [`lock`], [`state`] | a run's files; that one process at a time writes them; what resuming needs |
 //! | [`kind`], [`output`] | of which subcommand the results in a folder are; that they replace earlier ones as a whole |
@@ -20,6 +21,7 @@ pub(crate) mod demo;
 pub(crate) mod detector;
 pub(crate) mod directory;
 pub(crate) mod evaluate;
+mod features;
 pub(crate) mod figures;
 pub(crate) mod heatmap;
 pub(crate) mod info;
@@ -30,6 +32,7 @@ pub(crate) mod output;
 pub(crate) mod plots;
 pub(crate) mod predict;
 pub(crate) mod prepare;
+mod reduction;
 pub(crate) mod report;
 pub(crate) mod results;
 pub(crate) mod score;
@@ -43,3 +46,4 @@ pub(crate) mod train;
 pub(crate) mod trainer;
 mod training_loop;
 pub mod verify;
+pub(crate) mod weights;

@@ -11,7 +11,7 @@ use crate::device::Device;
 use crate::engine::Network;
 use crate::engine::lower::PlanOptions;
 use crate::engine::network::Heatmaps;
-use crate::error::{CudaError, Error, Result};
+use crate::error::{Error, Result};
 use crate::metrics::image_score::ImageScore;
 use crate::model::Objective;
 
@@ -56,20 +56,11 @@ impl Scorer {
     pub(crate) fn new(device: &Device, model: &Model) -> Result<Scorer> {
         let ModelMeta { settings, preprocessing, .. } = &model.meta;
         let Settings { side, sigma, gradient, precision: dtype, .. } = *settings;
-        let options = |batch| PlanOptions { batch, side, dtype, sigma, gradient, training: None };
-        let arch = model.arch()?;
-        let mut batch = BATCH;
-        // Where memory is nearly full, fewer images are scored at a time.
-        let network = loop {
-            match Network::on(device, &arch, options(batch), &model.weights) {
-                Err(Error::Cuda(CudaError::OutOfMemory { batch: Some(fits), .. })) if fits < batch => batch = fits,
-                Err(Error::OutOfMemory { .. }) if batch > 1 => batch /= 2,
-                network => break network?,
-            }
-        };
+        let options = PlanOptions { batch: BATCH, side, dtype, sigma, gradient, training: None };
+        let network = Network::for_inference(device, &model.arch()?, options, &model.weights)?;
         let raw = match device {
             Device::Cpu => None,
-            Device::Cuda(cuda) => Some(DeviceTestSet::with_room(cuda, preprocessing, batch)?),
+            Device::Cuda(cuda) => Some(DeviceTestSet::with_room(cuda, preprocessing, network.options().batch)?),
         };
         Ok(Scorer { network, image_score: settings.image_score, raw, preprocessing: preprocessing.clone() })
     }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::context::{Context, Progress};
+use super::features::Features;
+use super::reduction::reduce;
 use super::settings::Settings;
 use super::state::{Epoch, State};
 use crate::data::batches::{Batch, TrainingSet};
@@ -16,10 +18,10 @@ use crate::engine::gpu::EpochLog;
 use crate::engine::lower::{PlanOptions, TrainingOptions};
 use crate::engine::{Hyper, Network};
 use crate::error::{CudaError, Error, Result};
-use crate::model::Weights;
 use crate::model::arch::NORM_MOMENTUM;
 use crate::model::checkpoint::take_pretrained;
 use crate::model::weights::Layout;
+use crate::model::{Arch, Part, Weights};
 
 /// Batches over which running statistics are re-estimated ("precise BN", Wu & Johnson 2021).
 const REESTIMATION_BATCHES: u32 = 10;
@@ -65,6 +67,8 @@ pub(super) struct TrainingLoop<'a> {
     settings: &'a Settings,
     network: Network<f32>,
     feeding: Feeding,
+    /// Where the head alone is trained, on features.
+    features: Option<Features>,
     /// Of whole epochs.
     steps: u64,
     pub(super) history: Vec<Epoch>,
@@ -91,7 +95,7 @@ impl TrainingLoop<'_> {
             gradient: settings.gradient,
             training: Some(training),
         };
-        let weights = match &state {
+        let mut weights = match &state {
             Some(state) => state.weights.clone(),
             None => initial(settings)?,
         };
@@ -100,7 +104,20 @@ impl TrainingLoop<'_> {
             let problem = "the training state belongs to another net than the run's settings name";
             return Err(Error::setting(problem, "restore the run's config.json, or start a new run"));
         }
-        let mut network = Network::on(context.device, &arch, options, &weights)?;
+        if state.is_none() {
+            reduce(set, settings, &mut weights)?;
+        }
+        let done = state.as_ref().map_or(0, |state| state.history.len() as u32);
+        let features = match (context.device, settings.views) {
+            (Device::Cpu, Some(views)) => {
+                let may_stop = done < settings.epochs;
+                Some(Features::compute(context, set, settings, &weights, views, may_stop)?)
+            }
+            // On a GPU the frozen layers run in each step, on the same views.
+            (Device::Cuda(_), _) | (Device::Cpu, None) => None,
+        };
+        let part = if features.is_some() { Part::Head } else { Part::Whole };
+        let mut network = Network::on(context.device, &Arch { part, ..arch }, options, &weights)?;
         let (mut steps, mut history, mut begun) = (0, Vec::new(), EpochLog::default());
         if let Some(state) = state {
             network.set_moments(&state.moments)?;
@@ -114,7 +131,8 @@ impl TrainingLoop<'_> {
             Device::Cpu => Feeding::Host,
             Device::Cuda(cuda) => attach(&mut network, cuda, set, context)?,
         };
-        Ok(TrainingLoop { set, settings, network, feeding, steps, history, begun, fingerprint: set.fingerprint()? })
+        let fingerprint = set.fingerprint()?;
+        Ok(TrainingLoop { set, settings, network, feeding, features, steps, history, begun, fingerprint })
     }
 
     pub(super) fn epochs_done(&self) -> u32 {
@@ -180,27 +198,31 @@ impl TrainingLoop<'_> {
         progress: &mut Progress,
         context: &Context,
     ) -> Result<EpochLog> {
-        let TrainingLoop { set, settings, network, feeding, .. } = self;
-        let (set, batch) = (*set, network.options().batch);
+        let TrainingLoop { set, settings, network, feeding, features, .. } = self;
+        let features = features.as_ref();
+        let (set, batch, drawn) = (*set, network.options().batch, settings.drawn(epoch));
         let diverged = |sample: usize| {
             let step = hypers[sample / batch].step;
             diverged(settings, format!("the loss is no longer a number in epoch {}, step {step}", epoch + 1))
         };
-        let make_batch = |samples: &[u32]| set.batch(epoch, samples, settings.maps).map(Made::Batch);
+        let make_batch = |samples: &[u32]| made(set, settings, features, drawn, samples).map(Made::Batch);
         let make_staged = |samples: &[u32]| {
             let mut bytes = vec![0; set.staged_len(batch)];
-            set.stage(epoch, samples, batch, &mut bytes).map(|()| Made::Staged(bytes))
+            set.stage(drawn, samples, batch, &mut bytes).map(|()| Made::Staged(bytes))
         };
         let make_nothing = |_: &[u32]| Ok(Made::Nothing);
         let (bytes, make): (usize, &Make) = match feeding {
-            Feeding::Host => (set.batch_bytes(batch, settings.maps), &make_batch),
+            Feeding::Host => match features {
+                Some(features) => (features.batch_bytes(batch), &make_batch),
+                None => (set.batch_bytes(batch, settings.maps), &make_batch),
+            },
             Feeding::Staged(_) => (set.staged_len(batch), &make_staged),
             Feeding::Device => (0, &make_nothing),
         };
         let jobs = order.chunks(batch).map(|samples| Job { bytes, make: move || make(samples) });
         let (mut tally, mut before) = (Tally::default(), 0);
         let log = prefetched(AHEAD * bytes, jobs, |mut made| {
-            network.epoch(epoch, order, hypers, |network, log, done| {
+            network.epoch(drawn, order, hypers, |network, log, done| {
                 if let Some(sample) = tally.add(log, tally.count()) {
                     return Err(diverged(sample));
                 }
@@ -234,9 +256,9 @@ impl TrainingLoop<'_> {
         let batch = self.network.options().batch;
         for i in 0..REESTIMATION_BATCHES {
             // Each batch from an epoch of its own, after the last trained one: small sets have fewer than ten batches.
-            let order = self.set.order(epochs + i);
-            let (input, labels, maps) = self.network.training_inputs(batch)?;
-            self.set.fill(epochs + i, &order[..batch], input, labels, maps)?;
+            let (order, drawn) = (self.set.order(epochs + i), self.settings.drawn(epochs + i));
+            let batch_of = made(self.set, self.settings, self.features.as_ref(), drawn, &order[..batch])?;
+            take(&mut self.network, &batch_of)?;
             let norm_momentum = 1.0 / f64::from(i + 1);
             self.network.forward(batch, &Hyper { norm_momentum, ..Hyper::IDLE })?;
         }
@@ -263,6 +285,20 @@ impl TrainingLoop<'_> {
             fingerprint: self.fingerprint,
             settings: Some(self.settings.clone()),
         })
+    }
+}
+
+/// Makes a batch of samples as they are drawn in an epoch: of inputs, or of the features that were computed of them.
+fn made(
+    set: &TrainingSet,
+    settings: &Settings,
+    features: Option<&Features>,
+    epoch: u32,
+    samples: &[u32],
+) -> Result<Batch> {
+    match features {
+        Some(features) => Ok(features.batch(epoch, samples)),
+        None => set.batch(epoch, samples, settings.maps),
     }
 }
 

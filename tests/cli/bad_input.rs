@@ -110,6 +110,9 @@ fn impossible_settings() {
         ("--net FCDD_CNN224_VGG_F --weights absent.safetensors", "absent.safetensors"),
         ("--net FCDD_CNN224_VGG_F --weights outliers.bin", "not a complete safetensors file"),
         ("--weights outliers.bin", "no layer of FCDD_CNN28_W is pretrained"),
+        ("--net FCDD_VGG16_MS", "fcdd weights"),
+        ("--views 2", "--views 2 with --net FCDD_CNN28_W"),
+        ("--net FCDD_VGG16_MS --views 0 --weights outliers.bin", "choose 1 to 1000"),
     ] {
         let words = format!("train fmnist --data data --outliers cifar100:outliers.bin --out run {flags}");
         scratch.run(&words).expect_error(&[word]);
@@ -119,6 +122,11 @@ fn impossible_settings() {
     command.env("CUDA_VISIBLE_DEVICES", "").args("train fmnist --data data --out run --device cuda".split(' '));
     Ran(command.output().unwrap()).expect_error(&["CUDA", "--device cpu"]);
     scratch.run("train mnist --out run").expect_error(&["the data is not named", "--data DIR"]);
+    let fits = |file: &str, net: &str| scratch.run(&format!("weights {file} --net {net}"));
+    fits("outliers.bin", "FCDD_VGG16_MS").expect_error(&["outliers.bin", "not a complete safetensors file"]);
+    fits("absent", "FCDD_VGG16_MS").expect_error(&["absent"]);
+    fits("outliers.bin", "FCDD_CNN28").expect_error(&["no layer of FCDD_CNN28 is pretrained"]);
+    scratch.run("weights outliers.bin").expect_error(&["--net"]);
     let ran = scratch.run("info --threads 20000");
     assert!(ran.0.status.code() == Some(2) && ran.stderr().contains("1..=1024"), "{}", ran.stderr());
     for flag in ["--side 28", "--batch 1"] {

@@ -359,7 +359,19 @@ fn info_and_help_are_quiet() {
     for (words, told) in [
         (
             "--help",
-            &["train", "evaluate", "predict", "sweep", "compare", "demo", "verify", "bench", "info", "--threads"][..],
+            &[
+                "train",
+                "evaluate",
+                "predict",
+                "sweep",
+                "compare",
+                "demo",
+                "verify",
+                "bench",
+                "info",
+                "weights",
+                "--threads",
+            ][..],
         ),
         (
             "train --help",
@@ -373,6 +385,7 @@ fn info_and_help_are_quiet() {
         ("demo --help", &["--out", "--epochs", "--seed", "--json"]),
         ("bench --help", &["[NET]", "--task", "--batch", "--side", "--repeats", "--count", "--tiles", "--layers"]),
         ("info", &["FCDD_CNN28", "FCDD_CNN224_VGG_F", "cpu", "cuda"]),
+        ("weights", &["https://download.pytorch.org/models/vgg16-397923af.pth", "397923af…", "FCDD_VGG16_MS"]),
     ] {
         let ran = scratch.run(words);
         ran.expect_success();

@@ -12,7 +12,7 @@ use fcdd::steps::hsc_loss::Gradient;
 
 use crate::company::{self, said_in_any_company};
 use crate::numbers::{largest, noise};
-use crate::resnet::assert_is_torchvisions;
+use crate::resnet::{self, assert_is_torchvisions};
 use crate::support::{Gpu, Switch, on_device};
 
 /// A net on a device.
@@ -361,11 +361,11 @@ fn launches_are_as_counted() {
 
 /// f32 through twenty layers, of which norms over eight values lose some digits, as on the CPU.
 #[test]
-fn resnet_is_torchvisions() {
+fn nets_of_torchvisions_layers_are_torchvisions() {
     on_device(|gpu| {
         // Too slow where every access is checked.
         if !gpu.is_checked() {
-            assert_is_torchvisions::<f32>(&gpu.device, 1e-3);
+            resnet::NETS.into_iter().for_each(|net| assert_is_torchvisions::<f32>(net, &gpu.device, 1e-3));
         }
     });
 }

@@ -52,13 +52,14 @@ pub fn said_in_any_company(device: &Device, dtype: DType, net: &str, side: usize
 }
 
 /// Nets of every kind, and sides that keep them small.
-pub const NETS: [(&str, usize); 8] = [
+pub const NETS: [(&str, usize); 9] = [
     ("FCDD_CNN28", 28),
     ("FCDD_CNN28_W", 28),
     ("FCDD_CNN32_LW3K", 32),
     ("FCDD_CNN224", 64),
     ("FCDD_CNN224_VGG_NOPT", 64),
     ("FCDD_RESNET18_NOPT", 64),
+    ("FCDD_VGG11_MS", 32),
     ("CNN28", 28),
     ("AE28", 28),
 ];

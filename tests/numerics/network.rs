@@ -1,15 +1,16 @@
 //! Whole nets: gradients by finite differences, smaller batches in the same memory, thread counts, frozen layers.
 
 use crate::company::{NETS, said_in_any_company};
-use crate::resnet::assert_is_torchvisions;
+use crate::resnet::{self, assert_is_torchvisions};
 use crate::support::{assert_close, dot, noise, of};
 use fcdd::device::{DType, Device};
 use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::weights::Layout;
-use fcdd::model::{Arch, Objective, Weights, baselines, nets};
+use fcdd::model::{Arch, Objective, Part, Weights, baselines, nets};
 use fcdd::real::Real;
 use fcdd::steps::hsc_loss::Gradient;
+use fcdd::steps::upsample::GaussianTaps;
 
 const TRAINING: TrainingOptions =
     TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 };
@@ -103,6 +104,72 @@ fn gradients_of_small_nets_by_finite_differences() {
 fn gradients_of_a_vgg_with_frozen_layers_by_finite_differences() {
     for maps in [true, false] {
         assert_gradients("CNN224_VGG_F", 16, true, maps);
+    }
+}
+
+/// Through pools of what others read too, and norms by stored statistics.
+#[test]
+fn gradients_of_nets_with_fixed_features_by_finite_differences() {
+    for maps in [true, false] {
+        assert_gradients("VGG11_MS", 16, true, maps);
+        assert_gradients("RESNET18_MS", 16, true, maps);
+    }
+}
+
+/// A head that learns from features which were computed apart learns what the whole net learns, from maps folded to its own side too.
+#[test]
+fn heads_learn_from_features_what_whole_nets_learn() {
+    for (name, maps) in
+        [("VGG16_MS", true), ("VGG11_MS", true), ("RESNET18_MS", true), ("VGG16_MS", false), ("RESNET18_MS", false)]
+    {
+        let (arch, n, side) = (nets::by_name(name, true).unwrap(), 2, 32);
+        let training = TrainingOptions { maps, ..TRAINING };
+        let mut whole = network::<f64>(&arch, n, side, training);
+        fill(&mut whole, n, 0);
+        let (input, labels, truth) = whole.training_inputs(n).unwrap();
+        let (input, labels, truth) = (input.to_vec(), labels.to_vec(), truth.map(|truth| truth.to_vec()));
+
+        let options = PlanOptions { training: None, ..*whole.options() };
+        let [of_features, of_head] = [Part::Features, Part::Head].map(|part| Arch { part, ..arch.clone() });
+        let mut features = Network::<f64>::new(&of_features, options, &Weights::init(&arch, 3)).unwrap();
+        features.input(n).unwrap().copy_from_slice(&input);
+        let found = features.features(n).unwrap().to_vec();
+
+        let mut head = network::<f64>(&of_head, n, side, training);
+        let (to, labels_to, maps_to) = head.training_inputs(n).unwrap();
+        to.copy_from_slice(&found);
+        labels_to.copy_from_slice(&labels);
+        let field = arch.receptive_field(side).unwrap();
+        let taps = GaussianTaps::new(field, side, options.sigma);
+        if let (Some(maps), Some(truth)) = (maps_to, &truth) {
+            assert_eq!(maps.len(), n * field.n * field.n);
+            let folded = truth.chunks_exact(side * side).flat_map(|truth| taps.fold(field.n, truth));
+            maps.iter_mut().zip(folded).for_each(|(map, folded)| *map = folded);
+        }
+        let mut learned = [&mut whole, &mut head].map(|network| {
+            network.forward(n, &hyper(1)).unwrap();
+            network.backward(n).unwrap();
+            let ports = network.plan(n).unwrap().ports;
+            let training = ports.training.unwrap();
+            let read = |view| network.read(view).unwrap();
+            [read(training.loss), read(training.grads), read(ports.stats), read(ports.score)]
+        });
+        let layout = Layout::new(&arch);
+        for [_, grads, ..] in &mut learned {
+            grads.drain(..layout.trained_from);
+        }
+        let [whole, head] = &learned;
+        for (what, (whole, head)) in ["losses", "gradients", "statistics", "scores"].iter().zip(whole.iter().zip(head))
+        {
+            // The same sums in another order, in f64.
+            assert_close(head, whole, 1e-10, &format!("{name} maps {maps}: {what}"));
+        }
+        // Norms of frozen layers have kept their statistics.
+        let fixed = layout.norms.iter().filter(|norm| norm.name != "head_bn");
+        for norm in fixed {
+            let stats = &learned[0][2][norm.start..][..2 * norm.c];
+            assert!(stats[..norm.c].iter().all(|&mean| mean == 0.0) && stats[norm.c..].iter().all(|&var| var == 1.0));
+        }
     }
 }
 
@@ -264,9 +331,11 @@ fn a_bias_before_a_norm_has_no_gradient() {
 
 /// f64 on both sides; norms over eight values lose some digits of sums whose order differs. In f32 they lose as many of fewer.
 #[test]
-fn resnet_is_torchvisions() {
-    assert_is_torchvisions::<f64>(&Device::Cpu, 1e-9);
-    assert_is_torchvisions::<f32>(&Device::Cpu, 1e-3);
+fn nets_of_torchvisions_layers_are_torchvisions() {
+    for net in resnet::NETS {
+        assert_is_torchvisions::<f64>(net, &Device::Cpu, 1e-9);
+        assert_is_torchvisions::<f32>(net, &Device::Cpu, 1e-3);
+    }
 }
 
 #[test]

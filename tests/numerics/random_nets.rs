@@ -62,6 +62,11 @@ fn random_nets_are_of_all_kinds() {
             let readers = arch.layers.iter().filter(|other| other.inputs.contains(&Source::Layer(i))).count();
             kinds.insert(format!("read by {}", readers.min(3)));
             kinds.insert(format!("frozen {}", i < arch.frozen));
+            kinds.insert(format!("{} fixed {}", node.layer.kind(), arch.fixed && i < arch.frozen));
+            if let (Layer::Pool { .. }, &[Source::Layer(read)]) = (&node.layer, &node.inputs[..]) {
+                let others = arch.layers.iter().filter(|other| other.inputs.contains(&Source::Layer(read))).count() > 1;
+                kinds.insert(format!("max pool beside others {others}"));
+            }
         }
     }
     for kind in [
@@ -83,6 +88,8 @@ fn random_nets_are_of_all_kinds() {
         "read by 2",
         "read by 3",
         "frozen true",
+        "norm fixed true",
+        "max pool beside others true",
     ] {
         assert!(kinds.contains(kind), "no {kind} among {kinds:?}");
     }

@@ -31,6 +31,8 @@ pub(super) struct Learning {
 pub(super) struct Stages<'a> {
     pub stages: &'a [Stage<'a>],
     pub values: &'a [StageViews],
+    /// The running statistics.
+    pub running: View,
     pub norm_eps: f64,
 }
 
@@ -80,6 +82,22 @@ impl BackwardPass<'_> {
                 self.block(block, values, dy, wanted(&x).then_some(x));
             }
             StageKind::Standalone(standalone) => self.standalone(standalone, &stage.inputs, values, dy, wanted),
+            &StageKind::Pool(pool) => {
+                let (x, dx) = (values.x(), self.passing(dy, pool.x_len()));
+                self.steps.push(Step::NormActPoolBackward(NormActPoolBackward {
+                    pool,
+                    norm: None,
+                    batch_statistics: false,
+                    activation: Activation::IDENTITY,
+                    x,
+                    argmax: values.argmax,
+                    dy,
+                    dx,
+                    daffine: None,
+                }));
+                self.allocator.release(dy);
+                self.share(dx, &stage.inputs, wanted);
+            }
         }
     }
 
@@ -129,18 +147,20 @@ impl BackwardPass<'_> {
         let grads = self.learning.map(|learning| learning.grads);
         let grad = |view: View| grads.map(|grads| part(grads, view.start, view.len));
         if block.has_tail() {
-            let norm = block.norm(self.stats, self.net.norm_eps);
+            let by_batch = self.learning.is_some() && !block.fixed;
+            let norm = block.norm(if block.fixed { self.net.running } else { self.stats }, self.net.norm_eps);
             let dx = self.passing(dy, block.pool.x_len());
             self.steps.push(Step::NormActPoolBackward(NormActPoolBackward {
                 pool: block.pool,
                 norm,
-                batch_statistics: self.learning.is_some(),
+                batch_statistics: by_batch,
                 activation: block.activation,
                 x: values.first,
                 argmax: values.argmax,
                 dy,
                 dx,
                 daffine: norm
+                    .filter(|_| by_batch)
                     .and_then(|n| n.affine)
                     .and_then(|a| Some(Affine { gamma: grad(a.gamma)?, beta: grad(a.beta)? })),
             }));

@@ -5,6 +5,7 @@ use super::stages::{Block, Stage, StageKind};
 use crate::device::{ByteView, DType, View};
 use crate::engine::Step;
 use crate::model::arch::Source;
+use crate::steps::activation::Activation;
 use crate::steps::conv::{Epilogue, Fprop};
 use crate::steps::norm::Stats;
 use crate::steps::norm_act_pool::NormActPool;
@@ -24,6 +25,11 @@ impl StageViews {
     /// What a stage of one input reads.
     pub(super) fn x(&self) -> View {
         self.inputs[0]
+    }
+
+    /// Where a pass keeps the winners of a pool.
+    fn winners(&self, pass: Pass) -> Option<ByteView> {
+        self.argmax.filter(|_| pass.winners)
     }
 }
 
@@ -62,7 +68,8 @@ pub(super) fn allocate(
         };
         let argmax = match &stage.kind {
             StageKind::Block(block) if kept[i] && block.pools() => Some(allocator.bytes(block.pool.y_len())),
-            StageKind::Block(_) | StageKind::Standalone(_) => None,
+            StageKind::Pool(pool) if kept[i] => Some(allocator.bytes(pool.y_len())),
+            StageKind::Block(_) | StageKind::Standalone(_) | StageKind::Pool(_) => None,
         };
         values.push(StageViews { inputs, first, out, argmax });
     }
@@ -114,6 +121,16 @@ pub(super) struct Pass {
     pub winners: bool,
 }
 
+impl Pass {
+    /// How a block takes part: one that is fixed as in inference.
+    fn of(self, block: &Block) -> Pass {
+        match self.training.filter(|_| block.fixed) {
+            Some(Running { stats, .. }) => Pass { stats, training: None, ..self },
+            None => self,
+        }
+    }
+}
+
 /// What a forward pass in training mode also does.
 #[derive(Clone, Copy)]
 pub(super) struct Running {
@@ -127,11 +144,19 @@ pub(super) struct Running {
 pub(super) fn forward(stages: &[Stage], values: &[StageViews], pass: Pass, steps: &mut Vec<Step>) {
     for (stage, values) in stages.iter().zip(values) {
         match &stage.kind {
-            StageKind::Block(block) => forward_block(block, values, pass, steps),
+            StageKind::Block(block) => forward_block(block, values, pass.of(block), steps),
             StageKind::Standalone(stage) => {
                 let seed = pass.training.map(|running| running.seed);
                 steps.extend(stage.layer.forward(stage.context(), &values.inputs, values.out, seed));
             }
+            &StageKind::Pool(pool) => steps.push(Step::NormActPool(NormActPool {
+                pool,
+                norm: None,
+                activation: Activation::IDENTITY,
+                x: values.x(),
+                y: values.out,
+                argmax: values.winners(pass),
+            })),
         }
     }
 }
@@ -176,7 +201,7 @@ fn forward_block(block: &Block, values: &StageViews, pass: Pass, steps: &mut Vec
             activation: block.activation,
             x: values.first,
             y: values.out,
-            argmax: values.argmax.filter(|_| pass.winners),
+            argmax: values.winners(pass),
         }));
     }
 }

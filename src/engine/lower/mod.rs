@@ -26,10 +26,11 @@ use super::Step;
 use super::plan::{Buffers, Plan, Ports, TrainingPorts};
 use crate::device::{DType, View};
 use crate::error::{Error, Result};
-use crate::model::arch::{Arch, Objective};
+use crate::model::arch::{Arch, Objective, Part};
 use crate::model::weights::Layout;
 use crate::steps::cast::{Cast, CastWeights};
 use crate::steps::optimizer::{Adam, Sgd};
+use crate::steps::standalone::ValueShape;
 
 /// Lowers a net. Plans of one net and one set of options that differ in the batch alone number their buffers alike, so a plan for
 /// a smaller batch runs in the memory of a larger one's.
@@ -47,15 +48,20 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
         let problem = format!("{} learns from labels alone, not from ground-truth maps", arch.name);
         return Err(Error::setting(problem, "choose `maps` false"));
     }
+    if options.training.is_some() && arch.part == Part::Features {
+        return Err(Error::internal("features are not trained"));
+    }
     arch.check()?;
     let layout = Layout::new(arch);
     let (n, side) = (options.batch, options.side);
     let mut allocator = Allocator::default();
     let params = allocator.real(layout.params_len);
     let stats = allocator.real(layout.stats_len);
-    let input = allocator.real(n * side * side * arch.channels);
-    let mut stages = stages(arch, &layout, options, params)?;
-    let last = if arch.objective == Objective::Fcdd { stages.pop() } else { None };
+    let images = ValueShape { n, side, c: arch.channels };
+    let (mut stages, first) = stages::of_part(arch, stages(arch, &layout, options, params)?, images)?;
+    let input = allocator.real(first.len());
+    let scores_maps = arch.objective == Objective::Fcdd && arch.part != Part::Features;
+    let last = if scores_maps { stages.pop() } else { None };
     // A gradient reads the values of the forward pass again: in training, and in evaluation that of an HSC score.
     let by_gradient = arch.objective == Objective::Hsc;
     let keep = options.training.is_some() || by_gradient;
@@ -75,7 +81,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
     let values = forward::allocate(&stages, first, &kept, inference_only, options.dtype, &mut allocator);
     let features = values.last().map_or(first, |v| v.out);
     let end = End::new(arch, options, last, input, features, &mut allocator)?;
-    let net = Stages { stages: &stages, values: &values, norm_eps: arch.norm_eps };
+    let net = Stages { stages: &stages, values: &values, running: stats, norm_eps: arch.norm_eps };
 
     let mut plan = Plan {
         batch: n,
@@ -101,7 +107,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
     };
     let inference = Pass { stats, norm_eps: arch.norm_eps, training: None, winners: by_gradient };
     forward::forward(&stages, &values, inference, &mut plan.infer);
-    plan.infer.push(end.scoring(None));
+    plan.infer.extend(end.scoring(None));
     end.heatmaps(net, stats, &mut allocator, &mut plan.heatmaps);
 
     if let Some(training) = options.training {
@@ -111,13 +117,13 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
         forward::forward(&stages, &values, pass, &mut plan.forward);
         let mut ports = TrainingPorts {
             labels: allocator.real(n),
-            maps: training.maps.then(|| allocator.real(n * side * side)),
+            maps: training.maps.then(|| allocator.real(end.heatmap.len)),
             loss: allocator.real(n),
             grads: allocator.real(layout.params_len),
             moments: allocator.real(layout.params_len * if training.optimizer == Optimizer::Adam { 2 } else { 1 }),
             input_grad: None,
         };
-        plan.forward.push(end.scoring(Some(&ports)));
+        plan.forward.extend(end.scoring(Some(&ports)));
         if training.maps {
             end.heatmaps(net, stats, &mut allocator, &mut plan.forward);
         }

@@ -8,7 +8,7 @@ use crate::device::View;
 use crate::engine::Step;
 use crate::engine::plan::TrainingPorts;
 use crate::error::{Error, Result};
-use crate::model::arch::{Arch, Node, Objective};
+use crate::model::arch::{Arch, Node, Objective, Part};
 use crate::model::layer::Layer;
 use crate::steps::conv;
 use crate::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
@@ -31,8 +31,14 @@ pub(super) struct End {
 
 enum Kind {
     Fcdd(Box<Fcdd>),
-    Hsc { gradient: Gradient },
-    Ae { sigmoid: bool },
+    Hsc {
+        gradient: Gradient,
+    },
+    Ae {
+        sigmoid: bool,
+    },
+    /// Features have neither scores nor maps.
+    Features,
 }
 
 /// What follows an FCDD net's features.
@@ -61,6 +67,10 @@ impl End {
         allocator: &mut Allocator,
     ) -> Result<End> {
         let (n, side) = (options.batch, options.side);
+        if arch.part == Part::Features {
+            let (nothing, kind) = (part(features, 0, 0), Kind::Features);
+            return Ok(End { kind, input, features, output: features, score: nothing, map: nothing, heatmap: nothing });
+        }
         let score = allocator.real(n);
         Ok(match arch.objective {
             Objective::Fcdd => {
@@ -68,7 +78,9 @@ impl End {
                     return Err(Error::internal(format!("{} does not end in a 1×1 convolution", arch.name)));
                 };
                 let field = arch.receptive_field(side)?;
-                let (u, taps) = (field.n, GaussianTaps::new(field, side, options.sigma));
+                let taps = GaussianTaps::new(field, side, options.sigma);
+                let taps = if arch.part == Part::Head { taps.folded(field.n) } else { taps };
+                let (u, side) = (field.n, taps.side());
                 let (map, heatmap) = (allocator.real(n * u * u), allocator.real(n * side * side));
                 let kernel = allocator.real(taps.kernel().len());
                 let [z, dz] = [0, 1].map(|_| allocator.real(n * u * u));
@@ -93,14 +105,14 @@ impl End {
     pub(super) fn constants(&self) -> Vec<(View, Vec<f64>)> {
         match &self.kind {
             Kind::Fcdd(fcdd) => vec![(fcdd.kernel, fcdd.taps.kernel().to_vec())],
-            Kind::Hsc { .. } | Kind::Ae { .. } => vec![],
+            Kind::Hsc { .. } | Kind::Ae { .. } | Kind::Features => vec![],
         }
     }
 
-    /// The step that scores a batch; in training with labels it also gives the losses and dz.
-    pub(super) fn scoring(&self, training: Option<&TrainingPorts>) -> Step {
+    /// The step that scores a batch, where there are scores; in training with labels it also gives the losses and dz.
+    pub(super) fn scoring(&self, training: Option<&TrainingPorts>) -> Option<Step> {
         let &End { input, features, output, score, map, .. } = self;
-        match &self.kind {
+        Some(match &self.kind {
             Kind::Fcdd(fcdd) => {
                 let &Fcdd { geometry, weight: w, bias: b, dz, .. } = &**fcdd;
                 let by_labels = training.filter(|ports| ports.maps.is_none());
@@ -111,7 +123,8 @@ impl End {
             &Kind::Ae { sigmoid } => {
                 Step::Reconstruction(Reconstruction { sigmoid, x: input, z: features, y: output, map, score })
             }
-        }
+            Kind::Features => return None,
+        })
     }
 
     /// Maps and heatmaps of the images that were scored; `stats` are the running statistics.
@@ -132,6 +145,7 @@ impl End {
             }
             // The scoring step wrote them already.
             Kind::Ae { .. } => {}
+            Kind::Features => {}
         }
     }
 
@@ -175,6 +189,7 @@ impl End {
                 let (y, dz) = (output, gradient);
                 steps.push(Step::ReconstructionLoss(ReconstructionLoss { sigmoid, x, y, score, loss, dz }));
             }
+            Kind::Features => {}
         }
         if below {
             return Some(gradient);

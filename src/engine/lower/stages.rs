@@ -12,7 +12,7 @@ use super::allocator::{Allocator, part};
 use super::options::PlanOptions;
 use crate::device::{DType, View};
 use crate::error::{Error, Result};
-use crate::model::arch::{Arch, Node, Objective, Source};
+use crate::model::arch::{Arch, Node, Objective, Part, Source};
 use crate::model::layer::{Layer, Shape, Standalone};
 use crate::model::weights::{Layout, NormStats};
 use crate::steps::activation::Activation;
@@ -36,6 +36,24 @@ pub(super) struct Stage<'a> {
 pub(super) enum StageKind<'a> {
     Block(Box<Block<'a>>),
     Standalone(Box<StandaloneStage<'a>>),
+    /// A max pool of what others read too.
+    Pool(pool::PoolGeometry),
+}
+
+impl StageKind<'_> {
+    /// The shape of its output.
+    fn output(&self) -> ValueShape {
+        match self {
+            StageKind::Block(block) => pooled(&block.pool),
+            StageKind::Standalone(stage) => stage.output,
+            StageKind::Pool(pool) => pooled(pool),
+        }
+    }
+}
+
+/// The shape that a pool makes.
+fn pooled(pool: &pool::PoolGeometry) -> ValueShape {
+    ValueShape { n: pool.n, side: pool.oh(), c: pool.c }
 }
 
 /// A layer that is lowered by itself.
@@ -65,6 +83,8 @@ pub(super) struct Block<'a> {
     pub activation: Activation,
     pub pool: pool::PoolGeometry,
     pub frozen: bool,
+    /// Whether its norm normalises by the running statistics in training too.
+    pub fixed: bool,
 }
 
 impl Block<'_> {
@@ -99,6 +119,7 @@ impl Stage<'_> {
             StageKind::Block(b) => vec![b.conv.y_len()],
             StageKind::Standalone(stage) if stage.layer.in_place() => vec![],
             StageKind::Standalone(stage) => vec![stage.output.len()],
+            StageKind::Pool(pool) => vec![pool.y_len()],
         }
     }
 
@@ -114,7 +135,7 @@ impl Stage<'_> {
             {
                 Some(Last::Standalone)
             }
-            StageKind::Standalone(_) => None,
+            StageKind::Standalone(_) | StageKind::Pool(_) => None,
         }
     }
 }
@@ -131,7 +152,7 @@ enum Last {
 /// What may follow what, for whom it is told when something else does.
 const LEGAL: &str = "a convolution, fully connected layer or transposed convolution may be followed by a norm, then an activation, then a max \
                      pool, each at most once; a sum by an activation, all other layers by none of these; and what is followed may be read by \
-                     nothing else";
+                     nothing else, but for a max pool's";
 
 /// Groups the layers into stages.
 ///
@@ -150,7 +171,12 @@ pub(super) fn stages<'a>(
     // The stage that each layer belongs to.
     let mut stage_of: Vec<usize> = Vec::with_capacity(arch.layers.len());
     for (i, (Node { layer, inputs }, shape)) in arch.layers.iter().zip(shapes).enumerate() {
-        let joins = matches!(layer, Layer::Norm { .. } | Layer::Activation(_) | Layer::Pool { .. } | Layer::Sigmoid);
+        let joins = match layer {
+            Layer::Norm { .. } | Layer::Activation(_) | Layer::Sigmoid => true,
+            // What others read too is written before it is pooled.
+            Layer::Pool { .. } => inputs[0] == Source::Input || arch.readers(inputs[0]).count() == 1,
+            Layer::Conv { .. } | Layer::Linear { .. } | Layer::Deconv { .. } | Layer::Standalone(_) => false,
+        };
         if joins {
             let stage = stage_before(arch, i, &stage_of, &mut stages)?;
             extend(arch, i, layout, params, stage, &shape)?;
@@ -178,8 +204,10 @@ pub(super) fn stages<'a>(
                     activation: Activation::IDENTITY,
                     pool: pool::PoolGeometry::none(g.n, g.oh(), g.ow(), g.k),
                     frozen: i < arch.frozen,
+                    fixed: i < arch.frozen && arch.fixed,
                 }))
             }
+            (Layer::Pool { .. }, Shape::Pool(pool)) => StageKind::Pool(pool),
             (Layer::Standalone(layer), Shape::Standalone { inputs: shapes, output }) => {
                 let source = arch.layers[i].inputs[0];
                 if layer.in_place() && (source == Source::Input || arch.readers(source).count() > 1) {
@@ -214,6 +242,47 @@ pub(super) fn stages<'a>(
     }
     check_precision(arch, options, &stages)?;
     Ok(stages)
+}
+
+/// The stages of the part of the net that is asked for, and the shape of what the first of them read.
+///
+/// # Errors
+/// A net without features that may be kept.
+pub(super) fn of_part<'a>(
+    arch: &Arch,
+    mut stages: Vec<Stage<'a>>,
+    images: ValueShape,
+) -> Result<(Vec<Stage<'a>>, ValueShape)> {
+    if arch.part == Part::Whole {
+        return Ok((stages, images));
+    }
+    let first = stages.iter().take_while(|stage| stage.layer < arch.frozen).count();
+    let apart = |stage: &Stage| !matches!(&stage.kind, StageKind::Block(block) if block.frozen);
+    let mut head = stages.split_off(first);
+    let Some(features) =
+        stages.last().map(|stage| stage.kind.output()).filter(|_| arch.fixed && head.iter().all(apart))
+    else {
+        return Err(Error::internal(format!("{} has no features that could be kept", arch.name)));
+    };
+    if arch.part == Part::Features {
+        return Ok((stages, images));
+    }
+    for stage in &mut head {
+        for input in &mut stage.inputs {
+            *input = match *input {
+                Source::Layer(read) if read >= first => Source::Layer(read - first),
+                Source::Layer(read) if read + 1 == first => Source::Input,
+                Source::Layer(_) | Source::Input => {
+                    return Err(arch.illegal(
+                        stage.layer,
+                        "reads more than the features",
+                        "what is trained reads the last of the layers that are frozen",
+                    ));
+                }
+            };
+        }
+    }
+    Ok((head, features))
 }
 
 /// The number of a layer that is read.
@@ -299,6 +368,7 @@ fn check_precision(arch: &Arch, options: &PlanOptions, stages: &[Stage]) -> Resu
             StageKind::Standalone(stage) => {
                 (!stage.layer.computes_in(options.dtype), "computes in f32 alone", "choose `precision` f32")
             }
+            StageKind::Pool(_) => continue,
         };
         if wrong {
             return Err(arch.illegal(stage.layer, problem, legal));

@@ -13,6 +13,9 @@ use crate::model::{Arch, Objective};
 use crate::named::Named;
 use crate::steps::hsc_loss::Gradient;
 
+/// Views of an image, at most.
+const MAX_VIEWS: u32 = 1000;
+
 /// Images per batch, at most.
 pub(crate) const MAX_BATCH: usize = 1 << 16;
 
@@ -116,6 +119,18 @@ pub(super) fn image_score(s: &Settings) -> Result<()> {
         ),
         _ => Ok(()),
     }
+}
+
+pub(super) fn views(s: &Settings) -> Result<()> {
+    let Some(views) = s.views else { return Ok(()) };
+    if !s.arch()?.fixed {
+        return refuse(
+            "views",
+            format!("{views} with `net` {}", s.net),
+            "leave it out: only nets whose name ends in _MS keep views",
+        );
+    }
+    within("views", views, MAX_VIEWS)
 }
 
 /// Refuses a value that only one objective knows.

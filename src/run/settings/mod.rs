@@ -113,6 +113,10 @@ documented! {
         /// Passes over the good images in an epoch.
         #[serde(default = "one")]
         pub passes: u32,
+        /// Views of each good image that a net with fixed features (`_MS`) learns from: epochs beyond these draw the same ones again, in
+        /// another order. On the CPU the fixed layers see each view once, and what they make of it is kept in memory.
+        #[serde(default)]
+        pub views: Option<u32>,
         /// Images per step.
         pub batch: usize,
         /// Optimizer of the weights.
@@ -174,6 +178,10 @@ impl Settings {
         }
         if !is_given("pipeline") && arch.takes_imagenet_scale() {
             settings.pipeline = PipelineKind::Imagenet;
+        }
+        if arch.fixed {
+            let own = presets::of_heads(settings.side).into_iter().filter(|(name, _)| !is_given(name));
+            settings = settings.given(&own.collect::<Vec<_>>())?;
         }
         Ok(settings)
     }
@@ -287,6 +295,11 @@ impl Settings {
             }
         }
         words
+    }
+
+    /// The epoch whose views an epoch draws.
+    pub(crate) fn drawn(&self, epoch: u32) -> u32 {
+        self.views.map_or(epoch, |views| epoch % views)
     }
 
     /// Whether labelled anomalies of the normal class are learned from, as the outliers `mvtec_gt`.

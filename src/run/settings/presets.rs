@@ -5,8 +5,10 @@ use crate::data::image_source::Hold;
 use crate::datasets::DatasetKind;
 use crate::datasets::preset::Preset;
 use crate::device::DType;
+use crate::engine::lower::Optimizer;
 use crate::metrics::image_score::ImageScore;
 use crate::model::Objective;
+use crate::named::Named;
 use crate::steps::hsc_loss::Gradient;
 
 impl Settings {
@@ -54,6 +56,7 @@ impl Settings {
             maps,
             epochs,
             passes,
+            views: None,
             batch,
             optimizer,
             lr,
@@ -67,4 +70,19 @@ impl Settings {
             hold: Hold::Auto,
         }
     }
+}
+
+/// What a small head on fixed features is trained with, whatever the dataset: it has learned in a few hundred steps. Fields of several
+/// stages are wide, and so is the Gaussian.
+pub(super) fn of_heads(side: usize) -> [(&'static str, String); 7] {
+    [
+        ("epochs", "10"),
+        ("views", "2"),
+        ("batch", "16"),
+        ("optimizer", Optimizer::Adam.word()),
+        ("lr", "1e-3"),
+        ("schedule", "lambda:0.9"),
+        ("sigma", &(12.0 * side as f64 / 224.0).to_string()),
+    ]
+    .map(|(name, text)| (name, text.to_string()))
 }

@@ -78,7 +78,7 @@ const fn form<T: SettingValue>(_: fn(&Settings) -> &T) -> ValueForm {
 }
 
 /// All settings but the dataset, in the order that help and pages have them.
-pub(crate) static SETTINGS: [Setting; 32] = [
+pub(crate) static SETTINGS: [Setting; 33] = [
     setting!(data, Daily, "Data").value("PATH"),
     setting!(epochs, Daily, "Epochs").check(|s| within("epochs", s.epochs, MAX_EPOCHS)),
     setting!(side, Daily, "Input side").value("PIXELS"),
@@ -113,6 +113,7 @@ pub(crate) static SETTINGS: [Setting; 32] = [
         weight => refuse("weight_decay", format!("{weight} is not a weight decay"), "choose 0 or more"),
     }),
     setting!(passes, Optimisation, "Passes per epoch").check(|s| within("passes", s.passes, MAX_PASSES)),
+    setting!(views, Optimisation, "Views per image").check(check::views),
     setting!(reestimate, Optimisation, "Statistics re-estimated"),
     setting!(sigma, Heatmaps, "Gaussian of the heatmaps")
         .value("PIXELS")

@@ -138,7 +138,7 @@ impl<T: Real> PlainNet<'_, T> {
                 conv::reference::fprop(g, inputs[0], w, self.param(format!("{name}.bias")), y);
             }
             (Layer::Norm { name }, Shape::Same(shape)) => {
-                output.statistics = self.statistics(name, inputs[0], shape.c, mode);
+                output.statistics = self.statistics(name, inputs[0], shape.c, self.norm_mode(i, mode));
                 let [mean, var] = &output.statistics;
                 norm::forward(inputs[0], mean, var, self.affine(name), self.arch.norm_eps, y);
             }
@@ -194,7 +194,7 @@ impl<T: Real> PlainNet<'_, T> {
             }
             (Layer::Norm { name }, Shape::Same(ValueShape { c, .. })) => {
                 let ([mean, var], gamma) = (&output.statistics, self.affine(name).map(|(gamma, _)| gamma));
-                match mode {
+                match self.norm_mode(i, mode) {
                     NormMode::Training { .. } => {
                         let (dgamma, dbeta) = norm::backward(inputs[0], mean, var, gamma, self.arch.norm_eps, &mut dy);
                         give(format!("{name}.weight"), &dgamma);
@@ -237,7 +237,8 @@ impl<T: Real> PlainNet<'_, T> {
     /// The running statistics after a forward pass in training; `momentum` is the weight of the batch.
     pub(super) fn running(&self, outputs: &[PlainOutput<T>], momentum: f64) -> Vec<T> {
         let mut running = self.stats.clone();
-        for (node, output) in self.arch.layers.iter().zip(outputs) {
+        let fixed = if self.arch.fixed { self.arch.frozen } else { 0 };
+        for (node, output) in self.arch.layers.iter().zip(outputs).skip(fixed) {
             let name = node.layer.name().unwrap_or_default();
             let (Layer::Norm { .. }, Some(norm)) =
                 (&node.layer, self.layout.norms.iter().find(|norm| norm.name == name))
@@ -255,6 +256,11 @@ impl<T: Real> PlainNet<'_, T> {
             }
         }
         running
+    }
+
+    /// How layer `i` normalises, if it is a norm: by the running statistics where it is fixed.
+    fn norm_mode(&self, i: usize, mode: NormMode) -> NormMode {
+        if self.arch.fixed && i < self.arch.frozen { NormMode::Inference } else { mode }
     }
 
     /// Mean and biased variance that a norm normalises by.

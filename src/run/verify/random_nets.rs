@@ -1,7 +1,7 @@
 //! Random legal nets of every kind of layer, built from a list of numbers: the same numbers give the same net, and fewer a smaller one.
 
 use crate::device::DType;
-use crate::model::arch::{Arch, Objective, Source};
+use crate::model::arch::{Arch, Objective, Part, Source};
 use crate::model::layer::{Init, Layer, Standalone};
 use crate::steps::activation::Activation;
 use crate::steps::add::layer::AddLayer;
@@ -64,6 +64,8 @@ impl<'a> Builder<'a> {
             conv_init: Init::Uniform,
             layers: Vec::new(),
             frozen: 0,
+            fixed: false,
+            part: Part::Whole,
             pretrained: false,
             unused_norms: Vec::new(),
         };
@@ -83,6 +85,7 @@ impl<'a> Builder<'a> {
         net.frozen = net.choose(usize::MAX);
         net.arch.channels = 1 + net.choose(3);
         net.arch.bias = net.choose(4) > 0;
+        net.arch.fixed = net.choose(2) > 0;
         if objective != Objective::Ae {
             net.arch.side = 5 + net.choose(6);
         }
@@ -155,6 +158,11 @@ impl<'a> Builder<'a> {
         let (pools, window, pool_stride) = (self.choose(2) > 0, 1 + self.choose(3), 1 + self.choose(3));
         let pad = self.choose(window / 2 + 1);
         if pools && field.n >= window {
+            // Sometimes what is pooled is read by others too.
+            let tapped = self.choose(3) == 0;
+            if tapped {
+                self.step(Value { source, shape: ValueShape { side: field.n, c: out, ..shape }, field });
+            }
             source = self.push(Layer::Pool { side: window, stride: pool_stride, pad }, [source]);
             field = field.through(window, pool_stride, pad);
         }

@@ -21,6 +21,10 @@ fn by_rows(g: &ConvGeometry) -> bool {
     !g.is_pointwise() && g.side * g.c >= LONG_ROW
 }
 
+/// Rows of a matrix that are transposed together: a cache line of f32. Row by row each number would be of another line, and of wide layers all
+/// of these fall onto a few places of the cache.
+const TRANSPOSED: usize = 16;
+
 /// Scratch elements of [`fprop`]: the weights as a matrix, and what the form needs.
 pub fn fprop_workspace(g: &ConvGeometry) -> usize {
     g.w_len() + if by_rows(g) { rows::workspace(g) } else { im2col::fprop_workspace(g) }
@@ -39,9 +43,9 @@ pub fn wgrad_workspace(g: &ConvGeometry) -> usize {
 /// Forward pass; see [`super::reference::fprop`] for the formula. `workspace` holds at least [`fprop_workspace`] elements.
 pub fn fprop<T: Real>(g: &ConvGeometry, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T], workspace: &mut [T]) {
     let (matrix, scratch) = workspace.split_at_mut(g.w_len());
-    for (k, w) in w.chunks_exact(g.taps()).enumerate() {
-        for (tap, &w) in w.iter().enumerate() {
-            matrix[tap * g.k + k] = w;
+    for (block, rows) in matrix.chunks_mut(TRANSPOSED * g.k).enumerate() {
+        for (k, w) in w.chunks_exact(g.taps()).enumerate() {
+            rows.chunks_exact_mut(g.k).zip(&w[block * TRANSPOSED..]).for_each(|(row, &w)| row[k] = w);
         }
     }
     multiply(g, x, matrix, b, y, scratch);

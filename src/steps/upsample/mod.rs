@@ -115,6 +115,38 @@ impl GaussianTaps {
         GaussianTaps { kernel, origin, jump: field.jump, rows }
     }
 
+    /// The taps with which a loss over upsampled maps A = U·a·Uᵀ [S, S] becomes one over maps [u, u] of as many pixels as `a` has:
+    /// mean(A·g) = mean(D·a·D · g'), with the folded ground truth g' = Uᵀ·g·U ∕ Uᵀ·1·U ([`GaussianTaps::fold`]) and the diagonal matrix D of
+    /// u/S times the sums of U's columns. Kernels cannot take them: D is no banded matrix of one Gaussian.
+    pub fn folded(&self, u: usize) -> GaussianTaps {
+        let scale = u as f64 / self.side() as f64;
+        let diagonal: Vec<f64> = self.sums(u).into_iter().map(|sum| sum * scale).collect();
+        let rows = diagonal.iter().enumerate().map(|(i, &d)| (i, vec![d])).collect();
+        GaussianTaps { kernel: diagonal, origin: 0, jump: 1, rows }
+    }
+
+    /// The ground truth g' [u, u] of [`GaussianTaps::folded`] taps from g [S, S].
+    pub fn fold<T: Real>(&self, u: usize, truth: &[T]) -> Vec<T> {
+        let (mut folded, mut workspace) = (vec![T::zero(); u * u], vec![T::zero(); u * self.side()]);
+        adjoint(self, u, truth, &mut folded, &mut workspace);
+        let sums = self.sums(u);
+        for (i, value) in folded.iter_mut().enumerate() {
+            let whole = sums[i / u] * sums[i % u];
+            // A field that lies outside of the image has no share in it.
+            *value = if whole > 0.0 { T::of((value.f64() / whole).min(1.0)) } else { T::zero() };
+        }
+        folded
+    }
+
+    /// The sums of U's columns.
+    fn sums(&self, u: usize) -> Vec<f64> {
+        let mut sums = vec![0.0; u];
+        for (first, weights) in &self.rows {
+            sums[*first..].iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight);
+        }
+        sums
+    }
+
     /// The Gaussian g, one-dimensional.
     pub fn kernel(&self) -> &[f64] {
         &self.kernel

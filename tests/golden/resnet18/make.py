@@ -56,14 +56,16 @@ class Net(torch.nn.Module):
         return x
 
 
-def main():
-    model = Net().double()
-    weights(model)
+def batch():
+    """Images, and their labels."""
     pixels = torch.arange(N * 3 * SIDE * SIDE, dtype=torch.float64).reshape(N, 3, SIDE, SIDE)
     x = torch.sin(0.05 * pixels) + torch.cos(0.0031 * pixels * pixels.remainder(97))
-    images, x = x.float(), x.float().double()
-    labels = torch.tensor([0.0, 1.0], dtype=torch.float64)
-    found = {"input": images, "labels": labels}
+    return x.float().double(), torch.tensor([0.0, 1.0], dtype=torch.float64)
+
+
+def values(model, x, labels):
+    """What a model makes of a batch."""
+    found = {"input": x.float(), "labels": labels}
     for mode in ["eval", "train"]:
         model.train(mode == "train")
         z = model(x)
@@ -71,10 +73,21 @@ def main():
         losses = torch.where(labels > 0, -torch.log(1 - torch.exp(-scores)), scores)
         found |= {f"map/{mode}": z.detach().squeeze(1), f"scores/{mode}": scores.detach(), f"losses/{mode}": losses.detach()}
     losses.mean().backward()
-    found |= {f"gradient/{name}": summary(value.grad) for name, value in model.named_parameters()}
+    trained = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
+    found |= {f"gradient/{name}": summary(value.grad) for name, value in trained}
     found |= {f"buffer/{name}": summary(value) for name, value in model.named_buffers() if "running" in name}
-    found = {name: value.contiguous() for name, value in found.items()}
-    save_file(found, Path(__file__).parent / "values.safetensors", {"torch": torch.__version__})
+    return found
 
 
-main()
+def save(found, path):
+    save_file({name: value.contiguous() for name, value in found.items()}, path, {"torch": torch.__version__})
+
+
+def main():
+    model = Net().double()
+    weights(model)
+    save(values(model, *batch()), Path(__file__).parent / "values.safetensors")
+
+
+if __name__ == "__main__":
+    main()
