@@ -21,6 +21,15 @@ struct Sample {
 
   __device__ __forceinline__ Stream stream(Purpose purpose) const { return Stream(seed, purpose, epoch, number); }
 
+  // Which of `count` normal images it is drawn from.
+  __device__ __forceinline__ unsigned image(unsigned count) const { return number % count; }
+
+  // Another of `count` normal images; the same where there is no other.
+  __device__ __forceinline__ unsigned another(unsigned count) const {
+    const unsigned step = 1 + stream(Purpose::SUPERVISE).below(2, max(count, 2u) - 1), before = count - step;
+    return image(count) < before ? image(count) + step : image(count) - before;
+  }
+
   // Which of `count` true anomalies or outliers replaces it or is added to it.
   __device__ __forceinline__ unsigned pick(unsigned count) const { return stream(Purpose::SUPERVISE).below(1, count); }
 };

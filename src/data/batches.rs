@@ -74,7 +74,8 @@ pub struct LabelledAnomalies {
 /// A sample is an image on one of the epoch's passes: image p on pass k is sample k · images + p. The images are the normal
 /// images, followed by the anomalies where these were made beforehand. What becomes of a sample depends only on (seed, epoch, sample):
 /// without anomalies of its own the set replaces it by one on a fair coin (number 0 of its `Supervise` stream), which anomaly or
-/// outlier by number 1 of that stream; noise comes from its `Anomaly` stream; then it passes the training transforms.
+/// outlier by number 1 of that stream, which other good image its noise is made of by number 2; noise comes from its `Anomaly` stream;
+/// then it passes the training transforms.
 #[derive(Clone, Debug)]
 pub struct TrainingSet {
     data: TrainingData,

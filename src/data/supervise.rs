@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::anomaly::MadeOf;
 pub use crate::data::anomaly::NoiseMode;
 use crate::error::{Error, Result};
 use crate::named::Named;
@@ -49,7 +50,7 @@ impl Supervise {
 
     /// Whether anomalies are made of images of another dataset.
     pub(crate) fn draws_outliers(self, noise: NoiseMode) -> bool {
-        self.makes_noise() && noise.takes_outliers()
+        self.makes_noise() && noise.made_of() == MadeOf::Outliers
     }
 
     /// Fails where this noise cannot serve.

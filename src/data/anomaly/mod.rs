@@ -37,19 +37,38 @@ pub struct Mode {
     pub explanation: &'static str,
     /// Whether this noise is something to see by itself: confetti is changes to an image, mostly of nothing and some below 0.
     pub stands_alone: bool,
-    /// Whether it is made of the images of another dataset.
-    pub takes_outliers: bool,
+    /// What it is made of, beside the image that it changes.
+    pub made_of: MadeOf,
     /// Prepares it for images of `side × side × channels`.
     pub prepare: fn(side: usize, channels: usize) -> Arc<dyn Noise>,
     /// CRC-32 of the batches that `fcdd verify` draws, by the word of the way of supervision: the bits that they have everywhere.
     pub checksums: &'static [(&'static str, u32)],
 }
 
+/// What noise is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MadeOf {
+    /// Random numbers alone.
+    Numbers,
+    /// An image of another dataset.
+    Outliers,
+    /// The image that it changes and another good one.
+    GoodImages,
+}
+
+/// Images that noise is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ingredients<'a> {
+    /// The image that it changes; any bytes where an image is replaced.
+    pub normal: &'a [u8],
+    /// An outlier or another good image, by what the mode is made of.
+    pub other: Option<&'a [u8]>,
+}
+
 /// A mode prepared for images of one shape, with the tables it needs.
 pub trait Noise: Debug + Send + Sync {
-    /// Fills `noise` (`side² · channels` values in −511…511, NHWC) from a stream. `outlier` is the image that serves as noise, in a mode
-    /// that takes outliers.
-    fn fill(&self, stream: Stream, outlier: Option<&[u8]>, scratch: &mut Scratch, noise: &mut [i16]);
+    /// Fills `noise` (`side² · channels` values in −511…511, NHWC) from a stream and what it is made of.
+    fn fill(&self, stream: Stream, given: Ingredients<'_>, scratch: &mut Scratch, noise: &mut [i16]);
 
     /// The same on a GPU, with the same bits: uploads the tables. A batch is of up to `batch` images.
     ///
@@ -129,9 +148,9 @@ impl NoiseMode {
         self.mode().stands_alone
     }
 
-    /// See [`Mode::takes_outliers`].
-    pub fn takes_outliers(self) -> bool {
-        self.mode().takes_outliers
+    /// See [`Mode::made_of`].
+    pub fn made_of(self) -> MadeOf {
+        self.mode().made_of
     }
 }
 
@@ -188,32 +207,42 @@ impl Synthesiser {
     }
 
     /// See [`Noise::fill`].
-    pub fn fill(&self, stream: Stream, outlier: Option<&[u8]>, scratch: &mut Scratch, noise: &mut [i16]) {
+    pub fn fill(&self, stream: Stream, given: Ingredients<'_>, scratch: &mut Scratch, noise: &mut [i16]) {
         assert_eq!(noise.len(), self.len);
-        self.noise.fill(stream, outlier, scratch, noise);
+        self.noise.fill(stream, given, scratch, noise);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::malform::REPLACED;
     use super::*;
     use crate::rng::Purpose;
 
-    /// Every mode, at any side from one pixel on, makes noise that is not zero (but for chance in `solid` and the like).
+    /// Every mode, at any side from one pixel on, makes noise that is not zero (but for chance in `solid` and the like); one made of good
+    /// images may find nothing to change, and names bytes instead of changes.
     #[test]
     fn every_mode_at_every_size() {
         for mode in NoiseMode::all() {
             for side in [1, 2, 3, 9, 10, 28, 32, 33, 64, 240] {
                 for channels in [1, 3] {
-                    let outlier = vec![7; side * side * channels];
+                    let n = side * side * channels;
+                    let texture = |step: usize| (0..n).map(|i| (i * step % 251) as u8).collect::<Vec<_>>();
+                    let (normal, other) = (texture(31), texture(47));
+                    let given = Ingredients { normal: &normal, other: Some(&other) };
                     let synthesiser = Synthesiser::new(mode, side, channels);
                     let mut scratch = Scratch::default();
                     for sample in 0..3 {
                         let mut noise = vec![i16::MAX; side * side * channels];
                         let stream = Stream::new(5, Purpose::Anomaly, 0, sample);
-                        synthesiser.fill(stream, Some(&outlier), &mut scratch, &mut noise);
-                        assert!(noise.iter().all(|v| v.abs() <= 511), "{mode:?} {side}");
-                        assert!(noise.iter().any(|&v| v != 0), "{mode:?} {side}");
+                        synthesiser.fill(stream, given, &mut scratch, &mut noise);
+                        let is_byte = |v: i16| (REPLACED..REPLACED + 256).contains(&v);
+                        if mode.made_of() == MadeOf::GoodImages {
+                            assert!(noise.iter().all(|&v| v == 0 || is_byte(v)), "{mode:?} {side}");
+                        } else {
+                            assert!(noise.iter().all(|v| v.abs() <= 511), "{mode:?} {side}");
+                            assert!(noise.iter().any(|&v| v != 0), "{mode:?} {side}");
+                        }
                     }
                 }
             }

@@ -21,7 +21,7 @@ use crate::data::pipeline::{Preprocessing, Transform};
 use crate::data::supervise::Supervise;
 use crate::device::cuda::kernels::{AugmentParameters, Supervision, augment, constants};
 use crate::device::cuda::{BatchSource, BatchTarget, Buffer, Cuda, DeviceSlice, Pointer, PointerMut, Result, Staging};
-use noise::BatchNoise;
+use noise::{BatchNoise, Ingredients};
 use program::Program;
 
 /// Threads of a block, at most.
@@ -113,18 +113,19 @@ impl DeviceSet {
             (None, Some(others)) if *supervise == Supervise::Other => Some(DeviceOthers::new(cuda, others)?),
             _ => None,
         };
+        let (normal, count) = (Bytes::held(cuda, normal)?, normal.count());
         let noise = if supervise.makes_noise() && set.made().is_none() {
-            let outliers = match outliers {
+            let others = match outliers {
                 Some(outliers) => (Bytes::held(cuda, outliers)?, outliers.count()),
                 None => (Bytes::new(cuda.zeros(0)?), 0),
             };
             let shape = (frame.raw_side, frame.channels);
-            Some(BatchNoise::new(cuda, set.synthesiser().noise(), outliers, shape, batch)?)
+            let images = Ingredients { normals: (normal.clone(), count), others };
+            Some(BatchNoise::new(cuda, set.synthesiser().noise(), images, shape, batch)?)
         } else {
             None
         };
         let supervise = if set.made().is_some() { Supervision::Offline } else { (*supervise).into() };
-        let (normal, count) = (Bytes::held(cuda, normal)?, normal.count());
         Ok(DeviceSet { frame, seed: *seed, supervise, normal, count, others, noise, batch })
     }
 
@@ -140,7 +141,8 @@ impl DeviceSet {
         let (normal, other, masks) = (part(0), part(batch * frame.raw_len()), part(2 * batch * frame.raw_len()));
         let noise = if supervise.makes_noise() {
             let shape = (frame.raw_side, frame.channels);
-            Some(BatchNoise::new(cuda, set.synthesiser().noise(), (other.clone(), 0), shape, batch)?)
+            let images = Ingredients { normals: (normal.clone(), 0), others: (other.clone(), 0) };
+            Some(BatchNoise::new(cuda, set.synthesiser().noise(), images, shape, batch)?)
         } else {
             None
         };

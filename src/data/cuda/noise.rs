@@ -12,10 +12,15 @@ pub(super) struct BatchNoise {
     cuda: Arc<Cuda>,
     side: usize,
     channels: usize,
-    /// Images of another set and how many; with a count of 0, one is staged for each image of the batch.
-    outliers: (Bytes, usize),
+    images: Ingredients,
     mode: Box<dyn GpuNoise>,
     values: Buffer<i16>,
+}
+
+/// Images that noise is made of: the normal ones, and those of another set. With a count of 0, one is staged for each image of the batch.
+pub(super) struct Ingredients {
+    pub normals: (Bytes, usize),
+    pub others: (Bytes, usize),
 }
 
 impl BatchNoise {
@@ -23,12 +28,12 @@ impl BatchNoise {
     pub(super) fn new(
         cuda: &Arc<Cuda>,
         noise: &dyn Noise,
-        outliers: (Bytes, usize),
+        images: Ingredients,
         (side, channels): (usize, usize),
         batch: usize,
     ) -> Result<BatchNoise> {
         let (mode, values) = (noise.on_gpu(cuda, batch)?, cuda.alloc(batch * side * side * channels)?);
-        Ok(BatchNoise { cuda: cuda.clone(), side, channels, outliers, mode, values })
+        Ok(BatchNoise { cuda: cuda.clone(), side, channels, images, mode, values })
     }
 
     /// Where [`BatchNoise::enqueue`] leaves its values.
@@ -38,15 +43,17 @@ impl BatchNoise {
 
     /// Makes the noise of those images of a batch of `n` that become anomalies.
     pub(super) fn enqueue(&self, n: usize, draw: Draw<'_>) -> Result<()> {
-        let (outliers, count) = &self.outliers;
+        let Ingredients { normals: (normals, normal_count), others: (others, other_count) } = &self.images;
         self.mode.enqueue(&GpuBatch {
             cuda: &self.cuda,
             n,
             side: self.side,
             channels: self.channels,
             draw,
-            outliers: outliers.pointer(),
-            outlier_count: *count as u32,
+            normals: normals.pointer(),
+            normal_count: *normal_count as u32,
+            others: others.pointer(),
+            other_count: *other_count as u32,
             values: self.values.pointer_mut(),
         })
     }
