@@ -285,7 +285,7 @@ fn a_stopped_training_is_resumed_to_the_same_bits() {
 #[test]
 fn a_noise_mode_that_no_word_names_is_refused() {
     let mut settings = settings();
-    settings.noise = NoiseMode::Own(NoiseMode::Confetti.mode());
+    settings.noise = NoiseMode::Own(NoiseMode::Confetti.mode()).into();
     let message = Trainer::new(settings).train(&Device::Cpu).unwrap_err().to_string();
     assert!(message.contains("`noise` confetti is no mode of the library's"), "{message}");
 }

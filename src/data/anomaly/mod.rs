@@ -10,10 +10,12 @@
 
 pub(crate) mod blobs;
 pub(crate) mod confetti;
+pub(crate) mod cutpaste;
 pub(crate) mod fine_confetti;
 pub(crate) mod gaussian;
 pub mod gpu;
 pub(crate) mod malform;
+pub mod mix;
 pub(crate) mod outliers;
 pub(crate) mod solid;
 pub(crate) mod uniform;
@@ -21,12 +23,11 @@ pub(crate) mod uniform;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
 use crate::device::cuda::{self, Cuda};
 use crate::named::Named;
 use crate::rng::Stream;
 use gpu::GpuNoise;
+use mix::NoiseMix;
 
 /// All that the program knows of a mode.
 #[derive(Debug)]
@@ -138,6 +139,8 @@ modes! {
     Confetti: confetti::CONFETTI,
     /// Specks, strips and patches of all sizes, dark or bright, faint or strong; for adding to a sample only
     FineConfetti: fine_confetti::FINE_CONFETTI,
+    /// Blocks and strips of good images, pasted in with soft edges; for changing a sample only
+    CutPaste: cutpaste::CUTPASTE,
     /// Images of another dataset (outlier exposure)
     Outliers: outliers::OUTLIERS,
 }
@@ -162,29 +165,12 @@ impl PartialEq for NoiseMode {
 
 impl Eq for NoiseMode {}
 
-impl Serialize for NoiseMode {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.word())
-    }
-}
-
-impl<'de> Deserialize<'de> for NoiseMode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NoiseMode, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        let known = || NoiseMode::all().into_iter().find(|mode| mode.word() == word);
-        known().ok_or_else(|| {
-            let all: Vec<_> = NoiseMode::all().into_iter().map(Named::word).collect();
-            de::Error::custom(format!("the noise `{word}` is none of {}", all.join(", ")))
-        })
-    }
-}
-
-/// Makes the noise of one mode for images of one shape: `side × side × channels` integers in −511…511, added to or clamped to
-/// bytes by [`malform`].
+/// Makes the noise of some modes for images of one shape: `side × side × channels` integers, of which [`malform`] says what they do to bytes.
 #[derive(Clone, Debug)]
 pub struct Synthesiser {
     len: usize,
-    noise: Arc<dyn Noise>,
+    /// Of each mode of a mix, in its order.
+    noises: Vec<Arc<dyn Noise>>,
 }
 
 /// Memory that a thread reuses from image to image.
@@ -193,23 +179,32 @@ pub struct Scratch {
     normals: Vec<f32>,
     blobs: Vec<blobs::Blob>,
     blur: confetti::BlurScratch,
+    pasted: Vec<u8>,
 }
 
 impl Synthesiser {
-    /// Prepares a mode for images of a shape.
-    pub fn new(mode: NoiseMode, side: usize, channels: usize) -> Synthesiser {
-        Synthesiser { len: side * side * channels, noise: (mode.mode().prepare)(side, channels) }
+    /// Prepares the modes of a mix for images of a shape.
+    pub fn new(mix: &NoiseMix, side: usize, channels: usize) -> Synthesiser {
+        let noises = mix.modes().iter().map(|(mode, _)| (mode.mode().prepare)(side, channels)).collect();
+        Synthesiser { len: side * side * channels, noises }
     }
 
-    /// The mode with its tables.
-    pub(crate) fn noise(&self) -> &dyn Noise {
-        &*self.noise
+    /// The modes with their tables.
+    pub(crate) fn noises(&self) -> impl ExactSizeIterator<Item = &dyn Noise> {
+        self.noises.iter().map(|noise| &**noise)
     }
 
-    /// See [`Noise::fill`].
-    pub fn fill(&self, stream: Stream, given: Ingredients<'_>, scratch: &mut Scratch, noise: &mut [i16]) {
+    /// See [`Noise::fill`]; of the mode with this number.
+    pub fn fill(
+        &self,
+        number: usize,
+        stream: Stream,
+        given: Ingredients<'_>,
+        scratch: &mut Scratch,
+        noise: &mut [i16],
+    ) {
         assert_eq!(noise.len(), self.len);
-        self.noise.fill(stream, given, scratch, noise);
+        self.noises[number].fill(stream, given, scratch, noise);
     }
 }
 
@@ -227,15 +222,15 @@ mod tests {
             for side in [1, 2, 3, 9, 10, 28, 32, 33, 64, 240] {
                 for channels in [1, 3] {
                     let n = side * side * channels;
-                    let texture = |step: usize| (0..n).map(|i| (i * step % 251) as u8).collect::<Vec<_>>();
+                    let texture = |step: usize| (0..n).map(|i| ((i * step + 7) % 251) as u8).collect::<Vec<_>>();
                     let (normal, other) = (texture(31), texture(47));
                     let given = Ingredients { normal: &normal, other: Some(&other) };
-                    let synthesiser = Synthesiser::new(mode, side, channels);
+                    let synthesiser = Synthesiser::new(&mode.into(), side, channels);
                     let mut scratch = Scratch::default();
                     for sample in 0..3 {
                         let mut noise = vec![i16::MAX; side * side * channels];
                         let stream = Stream::new(5, Purpose::Anomaly, 0, sample);
-                        synthesiser.fill(stream, given, &mut scratch, &mut noise);
+                        synthesiser.fill(0, stream, given, &mut scratch, &mut noise);
                         let is_byte = |v: i16| (REPLACED..REPLACED + 256).contains(&v);
                         if mode.made_of() == MadeOf::GoodImages {
                             assert!(noise.iter().all(|&v| v == 0 || is_byte(v)), "{mode:?} {side}");

@@ -94,6 +94,11 @@ impl TrainingSet {
         self.chance(epoch, sample).below(1, count as u32) as usize
     }
 
+    /// The number of the noise mode that makes an artificial anomaly.
+    fn mode(&self, epoch: u32, sample: u32) -> usize {
+        self.data.noise.pick(self.chance(epoch, sample).bits(3))
+    }
+
     /// Another of the normal images, each as likely; the same where there is no other.
     fn another(&self, image: usize, epoch: u32, sample: u32) -> usize {
         let count = self.data.normal.count();
@@ -102,9 +107,9 @@ impl TrainingSet {
     }
 
     /// The image that the noise of a sample is made of beside its own: an outlier, or another good image, where there is one.
-    fn ingredient(&self, image: usize, epoch: u32, sample: u32) -> Option<(&ImageSource, usize)> {
+    pub(super) fn ingredient(&self, image: usize, epoch: u32, sample: u32) -> Option<(&ImageSource, usize)> {
         let TrainingData { normal, outliers, noise, .. } = &self.data;
-        match noise.made_of() {
+        match noise.modes()[self.mode(epoch, sample)].0.made_of() {
             MadeOf::Numbers => None,
             MadeOf::Outliers => outliers.as_ref().map(|images| (images, self.pick(epoch, sample, images.count()))),
             MadeOf::GoodImages => Some((normal, self.another(image, epoch, sample))),
@@ -154,7 +159,7 @@ impl TrainingSet {
         };
         noise.resize(drawn.len(), 0);
         let content = Stream::new(self.data.seed, Purpose::Anomaly, epoch, sample);
-        self.synthesiser.fill(content, Ingredients { normal: drawn, other }, anomaly, noise);
+        self.synthesiser.fill(self.mode(epoch, sample), content, Ingredients { normal: drawn, other }, anomaly, noise);
         Ok(())
     }
 }
