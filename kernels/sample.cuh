@@ -6,12 +6,18 @@
 // `supervise::Supervise`, and OFFLINE: anomalies that were made before training and follow the normal images.
 enum class Supervision { UNSUPERVISED, OTHER, NOISE, MALFORMED_NORMAL, MALFORMED_NORMAL_GT, OFFLINE };
 
+// Which anomalies are meant, where noise modes share them: those whose lot, one of `of`, lies in from..until.
+struct Lots {
+  unsigned from, until, of;
+};
+
 // Which samples the images of a batch are: image i is sample order[clock[CLOCK_BATCH] · stride + i] of epoch clock[CLOCK_EPOCH].
 struct Draw {
   const unsigned *clock, *order;
   unsigned long long seed;
   unsigned stride;
   Supervision supervise;
+  Lots lots;
 };
 
 struct Sample {
@@ -21,14 +27,26 @@ struct Sample {
 
   __device__ __forceinline__ Stream stream(Purpose purpose) const { return Stream(seed, purpose, epoch, number); }
 
+  // Which of `count` normal images it is drawn from.
+  __device__ __forceinline__ unsigned image(unsigned count) const { return number % count; }
+
+  // Another of `count` normal images; the same where there is no other.
+  __device__ __forceinline__ unsigned another(unsigned count) const {
+    const unsigned step = 1 + stream(Purpose::SUPERVISE).below(2, max(count, 2u) - 1), before = count - step;
+    return image(count) < before ? image(count) + step : image(count) - before;
+  }
+
   // Which of `count` true anomalies or outliers replaces it or is added to it.
   __device__ __forceinline__ unsigned pick(unsigned count) const { return stream(Purpose::SUPERVISE).below(1, count); }
 };
 
-// Image `image` of the batch.
+// Image `image` of the batch. It counts as anomalous if it is one of the anomalies that are meant.
 __device__ __forceinline__ Sample drawn(const Draw& draw, unsigned image) {
   const unsigned epoch = shown(draw.clock, CLOCK_EPOCH);
   const unsigned number = draw.order[static_cast<size_t>(shown(draw.clock, CLOCK_BATCH)) * draw.stride + image];
-  const bool anomalous = draw.supervise != Supervision::UNSUPERVISED && Stream(draw.seed, Purpose::SUPERVISE, epoch, number).coin(0);
+  const Words4 chance = Stream(draw.seed, Purpose::SUPERVISE, epoch, number).block(0);
+  const unsigned lot = scaled(chance.word[3], draw.lots.of);
+  const bool becomes_one = draw.supervise != Supervision::UNSUPERVISED && chance.word[0] >> 31;
+  const bool anomalous = becomes_one && draw.lots.from <= lot && lot < draw.lots.until;
   return {draw.seed, epoch, number, anomalous};
 }

@@ -6,6 +6,14 @@
 
 __device__ __forceinline__ int clamp_byte(int value) { return min(max(value, 0), 255); }
 
+// A value of noise from which on a byte takes the place of the image's: this much more than the byte.
+constexpr int REPLACED = 1024;
+
+// A byte after noise that is added with a sign.
+__device__ __forceinline__ int changed(int value, int noise, int sign) {
+  return clamp_byte(noise >= REPLACED ? noise - REPLACED : value + sign * noise);
+}
+
 enum NoiseUse { NOISE_NONE, NOISE_REPLACES, NOISE_ADDS };
 
 struct Source {
@@ -21,7 +29,7 @@ struct Source {
   __device__ __forceinline__ int byte(size_t i) const {
     if (use == NOISE_NONE) return image[i];
     if (use == NOISE_REPLACES) return clamp_byte(noise[i]);
-    return clamp_byte(image[i] + sign * noise[i]);
+    return changed(image[i], noise[i], sign);
   }
 
   // The ground truth of pixel p.
@@ -42,8 +50,8 @@ __device__ __forceinline__ void settle_sign(Source& source, size_t len, unsigned
   long long plus = 0, minus = 0;
   for (size_t i = threadIdx.x; i < len; i += blockDim.x) {
     const int value = source.image[i], noise = source.noise[i];
-    plus += clamp_byte(value + noise) - value;
-    minus += clamp_byte(value - noise) - value;
+    plus += changed(value, noise, 1) - value;
+    minus += changed(value, noise, -1) - value;
   }
   block_add(plus, totals);
   block_add(minus, totals + 1);

@@ -105,7 +105,7 @@ pub use run::trainer::Trainer;
 pub mod settings {
     pub use crate::data::image_source::Hold;
     pub use crate::data::pipeline::PipelineKind;
-    pub use crate::data::supervise::{NoiseMode, Supervise};
+    pub use crate::data::supervise::{NoiseMix, NoiseMode, Supervise};
     pub use crate::datasets::DatasetKind;
     pub use crate::datasets::outliers::OutlierSource;
     pub use crate::device::DType;

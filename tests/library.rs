@@ -368,7 +368,7 @@ fn views_are_refused_where_none_are_kept() {
 #[test]
 fn a_noise_mode_that_no_word_names_is_refused() {
     let mut settings = settings();
-    settings.noise = NoiseMode::Own(NoiseMode::Confetti.mode());
+    settings.noise = NoiseMode::Own(NoiseMode::Confetti.mode()).into();
     let message = Trainer::new(settings).train(&Device::Cpu).unwrap_err().to_string();
     assert!(message.contains("`noise` confetti is no mode of the library's"), "{message}");
 }

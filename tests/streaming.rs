@@ -10,7 +10,7 @@ use fcdd::data::image_source::{Hold, Raw};
 use fcdd::data::pipeline::PipelineKind;
 use fcdd::data::prefetch::{Job, prefetched};
 use fcdd::data::resize_mode::{RawForm, ResizeMode};
-use fcdd::data::supervise::{NoiseMode, Supervise};
+use fcdd::data::supervise::{NoiseMix, Supervise};
 use fcdd::datasets::folder::FOLDER;
 
 /// Counts the bytes that are allocated, and the most there were.
@@ -49,7 +49,7 @@ fn write(folder: &Path, salt: u32) -> Vec<PathBuf> {
     images(folder, false).unwrap()
 }
 
-fn set(normal: &[PathBuf], outliers: &[PathBuf], supervise: Supervise, hold: Hold) -> TrainingSet {
+fn set(normal: &[PathBuf], outliers: &[PathBuf], (supervise, noise): (Supervise, &str), hold: Hold) -> TrainingSet {
     let raw = Raw { form: RawForm { side: SIDE, channels: 3, resize: ResizeMode::Squash }, hold };
     let normal = read_all(normal, raw, Broken::Refused).unwrap().images;
     TrainingSet::new(TrainingData {
@@ -58,7 +58,7 @@ fn set(normal: &[PathBuf], outliers: &[PathBuf], supervise: Supervise, hold: Hol
         others: None,
         outliers: Some(read_all(outliers, raw, Broken::Refused).unwrap().images),
         supervise,
-        noise: NoiseMode::Outliers,
+        noise: noise.parse::<NoiseMix>().unwrap(),
         plan: EpochPlan::default(),
         seed: 5,
     })
@@ -69,8 +69,12 @@ fn set(normal: &[PathBuf], outliers: &[PathBuf], supervise: Supervise, hold: Hol
 fn a_streamed_set_is_the_held_one_a_few_batches_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let (normal, outliers) = (write(&folder.path().join("good"), 1), write(&folder.path().join("other"), 9));
-    for supervise in [Supervise::Noise, Supervise::MalformedNormalGt] {
-        let streamed = set(&normal, &outliers, supervise, Hold::Never);
+    for anomalies in [
+        (Supervise::Noise, "outliers"),
+        (Supervise::MalformedNormalGt, "outliers"),
+        (Supervise::MalformedNormalGt, "blob,cutpaste:3"),
+    ] {
+        let streamed = set(&normal, &outliers, anomalies, Hold::Never);
         assert!(!streamed.is_held());
         let order = streamed.order(2);
         let before = NOW.load(Ordering::Relaxed);
@@ -87,7 +91,7 @@ fn a_streamed_set_is_the_held_one_a_few_batches_at_a_time() {
         assert!(most < 4 * batch + decoding, "{most} bytes, a batch has {batch}");
         assert!(4 * batch + decoding < 2 * IMAGES as usize * SIDE * SIDE * 3 || rayon::current_num_threads() > 16);
 
-        let held = set(&normal, &outliers, supervise, Hold::Always);
+        let held = set(&normal, &outliers, anomalies, Hold::Always);
         assert!(held.is_held());
         assert_eq!(held.data().preprocessing, streamed.data().preprocessing);
         assert_eq!(held.fingerprint().unwrap(), streamed.fingerprint().unwrap());

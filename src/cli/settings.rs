@@ -66,7 +66,7 @@ impl<const SWEEP: bool> Choices<SWEEP> {
         let settings = Settings::with(dataset, &given)?;
         let stands_in = !given.iter().any(|(name, _)| *name == "noise") && settings.noise != NoiseMode::Outliers;
         if stands_in && settings.supervise.makes_noise() && Settings::preset(dataset).noise == NoiseMode::Outliers {
-            log(format!("no --outliers given: learning anomalies from {} added to good images", settings.noise.word()));
+            log(format!("no --outliers given: learning anomalies from {} added to good images", settings.noise));
         }
         Ok(settings)
     }
@@ -147,11 +147,35 @@ fn arg(setting: &'static Setting) -> Arg {
             let values = words().into_iter().map(|(word, about)| possible(word, about));
             arg.value_parser(PossibleValuesParser::new(values))
         }
-        // A text that is no value is refused before anything is done.
-        ValueForm::Text => arg.value_parser(OsStringValueParser::new().try_map(move |text| {
-            let text = text.into_string().map_err(|_| NOT_UNICODE.to_string())?;
-            setting.read(&mut Settings::preset(FOLDER), &text).map(|()| text)
-        })),
+        ValueForm::Mix(words) => arg.value_parser(MixParser { setting, words }),
+        ValueForm::Text => arg.value_parser(text_parser(setting)),
+    }
+}
+
+/// Reads a text; one that is no value of the setting is refused before anything is done.
+fn text_parser(setting: &'static Setting) -> impl TypedValueParser<Value = String> {
+    OsStringValueParser::new().try_map(move |text| {
+        let text = text.into_string().map_err(|_| NOT_UNICODE.to_string())?;
+        setting.read(&mut Settings::preset(FOLDER), &text).map(|()| text)
+    })
+}
+
+/// Reads a text that is made of words, which help lists.
+#[derive(Clone)]
+struct MixParser {
+    setting: &'static Setting,
+    words: fn() -> Vec<(&'static str, &'static str)>,
+}
+
+impl TypedValueParser for MixParser {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<String, clap::Error> {
+        text_parser(self.setting).parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new((self.words)().into_iter().map(|(word, about)| possible(word, about))))
     }
 }
 

@@ -119,7 +119,7 @@ fn free_folder(settings: &Settings) -> PathBuf {
 mod tests {
     use super::*;
     use crate::data::image_source::Hold;
-    use crate::data::supervise::{NoiseMode, Supervise};
+    use crate::data::supervise::Supervise;
     use crate::datasets::cifar100::CIFAR100;
     use crate::datasets::fmnist::FMNIST;
     use crate::datasets::folder::FOLDER;
@@ -144,7 +144,7 @@ mod tests {
                 class: "ankle-boot".into(),
                 bias: false,
                 supervise: Supervise::MalformedNormal,
-                noise: NoiseMode::MixedBlob,
+                noise: "mixed-blob,cutpaste:3".parse().unwrap(),
                 outliers: None,
                 oe_limit: None,
                 offline_supervision: true,

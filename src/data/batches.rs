@@ -10,7 +10,7 @@ use crate::data::images::Mask;
 use crate::data::pipeline::Preprocessing;
 use crate::data::resize_mode::ResizeMode;
 use crate::data::split::Split;
-use crate::data::supervise::{NoiseMode, Supervise};
+use crate::data::supervise::{NoiseMix, Supervise};
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};
 
@@ -26,14 +26,14 @@ pub struct TrainingData {
     pub normal: ImageSource,
     /// Labelled anomalies, for [`Supervise::Other`].
     pub others: Option<LabelledAnomalies>,
-    /// Images of another set, for [`NoiseMode::Outliers`].
+    /// Images of another set, for [`NoiseMode::Outliers`](crate::data::supervise::NoiseMode::Outliers).
     pub outliers: Option<ImageSource>,
     /// Augmentation and normalisation.
     pub preprocessing: Preprocessing,
     /// What anomalies are.
     pub supervise: Supervise,
     /// What artificial anomalies are made of; unused where none are made.
-    pub noise: NoiseMode,
+    pub noise: NoiseMix,
     /// How an epoch goes through them.
     pub plan: EpochPlan,
     /// Of all randomness.
@@ -74,7 +74,8 @@ pub struct LabelledAnomalies {
 /// A sample is an image on one of the epoch's passes: image p on pass k is sample k · images + p. The images are the normal
 /// images, followed by the anomalies where these were made beforehand. What becomes of a sample depends only on (seed, epoch, sample):
 /// without anomalies of its own the set replaces it by one on a fair coin (number 0 of its `Supervise` stream), which anomaly or
-/// outlier by number 1 of that stream; noise comes from its `Anomaly` stream; then it passes the training transforms.
+/// outlier by number 1 of that stream, which other good image its noise is made of by number 2, which of several modes makes it by number 3;
+/// noise comes from its `Anomaly` stream; then it passes the training transforms.
 #[derive(Clone, Debug)]
 pub struct TrainingSet {
     data: TrainingData,
@@ -112,7 +113,7 @@ impl TrainingSet {
     pub fn new(data: TrainingData) -> Result<TrainingSet> {
         let TrainingData { normal, others, outliers, preprocessing, supervise, noise, .. } = &data;
         preprocessing.check()?;
-        supervise.check(*noise)?;
+        supervise.check(noise)?;
         let (side, channels) = (preprocessing.raw_side, preprocessing.channels);
         let usable = |images: &ImageSource, what: &str, remedy: &str| {
             if images.count() == 0 || u32::try_from(images.count()).is_err() {
@@ -126,7 +127,7 @@ impl TrainingSet {
             Ok(())
         };
         usable(normal, "normal training images", "give at least one good image")?;
-        let uses_outliers = supervise.draws_outliers(*noise);
+        let uses_outliers = supervise.draws_outliers(noise);
         match outliers {
             Some(images) if uses_outliers => usable(images, "outliers", "choose another source of outliers")?,
             None if uses_outliers => {
@@ -152,7 +153,7 @@ impl TrainingSet {
             }
             _ => {}
         }
-        let synthesiser = Synthesiser::new(*noise, side, channels);
+        let synthesiser = Synthesiser::new(noise, side, channels);
         let mut set = TrainingSet { data, synthesiser, made: None };
         if set.data.plan.offline {
             if !set.is_held() {

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::anomaly::MadeOf;
 pub use crate::data::anomaly::NoiseMode;
+pub use crate::data::anomaly::mix::NoiseMix;
 use crate::error::{Error, Result};
 use crate::named::Named;
 
@@ -48,19 +50,19 @@ impl Supervise {
     }
 
     /// Whether anomalies are made of images of another dataset.
-    pub(crate) fn draws_outliers(self, noise: NoiseMode) -> bool {
-        self.makes_noise() && noise.takes_outliers()
+    pub(crate) fn draws_outliers(self, noise: &NoiseMix) -> bool {
+        self.makes_noise() && noise.modes().iter().any(|(mode, _)| mode.made_of() == MadeOf::Outliers)
     }
 
     /// Fails where this noise cannot serve.
-    pub(crate) fn check(self, noise: NoiseMode) -> Result<()> {
-        if self == Supervise::Noise && !noise.stands_alone() {
-            return Err(Error::setting(
-                format!("{} only changes an image and cannot replace one", noise.word()),
+    pub(crate) fn check(self, noise: &NoiseMix) -> Result<()> {
+        match noise.modes().iter().find(|(mode, _)| !mode.stands_alone()) {
+            Some((mode, _)) if self == Supervise::Noise => Err(Error::setting(
+                format!("{} only changes an image and cannot replace one", mode.word()),
                 "choose `supervise` malformed-normal or malformed-normal-gt, or another `noise`",
-            ));
+            )),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -156,7 +156,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         outliers: outliers.filter(|_| !swapped),
         preprocessing,
         supervise,
-        noise: settings.noise,
+        noise: settings.noise.clone(),
         plan: EpochPlan { passes: settings.passes, at_most, offline: settings.offline_supervision },
         seed: settings.seed,
     })?;
@@ -188,7 +188,7 @@ fn too_many_parts(settings: &Settings, dataset: &Dataset, left_out: &[usize]) ->
 /// Images of another set, where the settings name one.
 fn load_outliers(settings: &Settings, class: &str, raw: Raw, context: &Context) -> Result<Option<ImageSource>> {
     let Some(source) = &settings.outliers else { return Ok(None) };
-    if settings.learns_mvtec_gt() || !settings.supervise.draws_outliers(settings.noise) {
+    if settings.learns_mvtec_gt() || !settings.supervise.draws_outliers(&settings.noise) {
         return Ok(None);
     }
     let wanted = Wanted { dataset: settings.dataset, class, raw, limit: settings.oe_limit };

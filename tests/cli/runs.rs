@@ -207,8 +207,18 @@ fn a_streamed_run_ends_in_the_bits_of_a_held_one() {
     let scratch = Scratch::new().with_folders();
     for hold in ["always", "never"] {
         scratch.run(&format!("{ON_FOLDERS} --epochs 2 --device cpu --hold {hold} --out {hold}")).expect_success();
+        // Noise that is made of other good images.
+        let noise = "--supervise malformed-normal-gt --noise fine-confetti,cutpaste:3";
+        let words = "train folder --data parts --net FCDD_CNN32_S --side 32 --batch 4 --epochs 2 --device cpu";
+        scratch.run(&format!("{words} {noise} --hold {hold} --out mixed-{hold}")).expect_success();
+        let file = |name: &str| fs::read_to_string(scratch.path(&format!("mixed-{hold}/{name}"))).unwrap();
+        assert!(file("config.json").contains(r#""noise": "fine-confetti:1,cutpaste:3""#));
+        assert!(file("report.html").contains("3 of 4: cutpaste"));
     }
-    assert!(scratch.tensors("always/model.safetensors") == scratch.tensors("never/model.safetensors"));
+    for [held, streamed] in [["always", "never"], ["mixed-always", "mixed-never"]] {
+        let model = |run: &str| scratch.tensors(&format!("{run}/model.safetensors"));
+        assert!(model(held) == model(streamed));
+    }
     let file = |name: &str| fs::read(scratch.path(name)).unwrap();
     assert!(file("always/maps.npy") == file("never/maps.npy"));
     assert_eq!(file("always/evaluation.json"), file("never/evaluation.json"));

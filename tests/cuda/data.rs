@@ -10,7 +10,7 @@ use fcdd::data::images::{Images, Mask};
 use fcdd::data::jitter::Amounts;
 use fcdd::data::pipeline::{PipelineKind, Preprocessing, Transform};
 use fcdd::data::resize_mode::ResizeMode;
-use fcdd::data::supervise::{NoiseMode, Supervise};
+use fcdd::data::supervise::{NoiseMix, NoiseMode, Supervise};
 use fcdd::datasets::DatasetKind;
 use fcdd::datasets::cifar10::CIFAR10;
 use fcdd::datasets::cifar100::CIFAR100;
@@ -150,7 +150,13 @@ fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
 
 const LISTS: usize = 13;
 
-fn training_set(raw: usize, channels: usize, list: usize, supervise: Supervise, noise: NoiseMode) -> TrainingSet {
+fn training_set(
+    raw: usize,
+    channels: usize,
+    list: usize,
+    supervise: Supervise,
+    noise: impl Into<NoiseMix>,
+) -> TrainingSet {
     let half = Mask { height: raw, width: raw, pixels: (0..raw * raw).map(|i| u8::from(i * 3 % 7 < 3)).collect() };
     // Some sets have no masks.
     let masks = if list == 1 { Vec::new() } else { (0..5).map(|i| (i % 2 == 0).then(|| half.clone())).collect() };
@@ -160,7 +166,7 @@ fn training_set(raw: usize, channels: usize, list: usize, supervise: Supervise, 
         outliers: Some(images(6, raw, channels, 4).into()),
         preprocessing: preprocessing(list, raw, channels),
         supervise,
-        noise,
+        noise: noise.into(),
         plan: EpochPlan::default(),
         seed: 0x0123_4567_89ab_cdef + list as u64,
     })
@@ -282,6 +288,43 @@ fn a_mode_of_ones_own() {
         let (order, solid) = (set.order(0), training_set(9, 3, list, supervise, Solid));
         assert_ne!(on_cpu(&set, 0, &order), on_cpu(&solid, 0, &order), "{supervise:?}");
         check(gpu.cuda(), &set, &format!("{supervise:?}, a mode of one's own"));
+    }
+    gpu.cuda().synchronize().unwrap();
+}
+
+/// Several modes, each of which makes the noise of its samples alone.
+#[test]
+fn mixes_of_modes() {
+    let Some(gpu) = gpu() else { return };
+    for (list, mix) in ["fine-confetti,cutpaste:3", "cutpaste,blob:2,confetti,gaussian:5"].into_iter().enumerate() {
+        for &side in sides(&gpu, &[1, 9, 40]) {
+            for channels in [1, 3] {
+                let mix: NoiseMix = mix.parse().unwrap();
+                let set = training_set(side, channels, list, MalformedNormalGt, mix.clone());
+                check(gpu.cuda(), &set, &format!("{mix}, {side} px, {channels} channels"));
+            }
+        }
+    }
+    let mix: NoiseMix = "uniform:2,solid,blob".parse().unwrap();
+    gpu.in_every_order(|order| {
+        check(gpu.cuda(), &training_set(9, 3, 2, Noise, mix.clone()), &format!("{mix}, {order}"));
+    });
+    gpu.cuda().synchronize().unwrap();
+}
+
+/// Patches of the sizes that they have where most train, at the side with the most work.
+#[test]
+fn cutpaste_at_224_px() {
+    let Some(gpu) = gpu() else { return };
+    if gpu.is_checked() {
+        return; // slow, and it runs the same code as small cases
+    }
+    for channels in [1, 3] {
+        check(
+            gpu.cuda(),
+            &training_set(224, channels, 0, MalformedNormalGt, CutPaste),
+            &format!("{channels} channels"),
+        );
     }
     gpu.cuda().synchronize().unwrap();
 }

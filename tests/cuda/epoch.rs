@@ -8,7 +8,7 @@ use fcdd::data::cuda::DeviceSet;
 use fcdd::data::image_source::ImageSource;
 use fcdd::data::images::{Images, Mask};
 use fcdd::data::pipeline::PipelineKind;
-use fcdd::data::supervise::{NoiseMode, Supervise};
+use fcdd::data::supervise::{NoiseMix, NoiseMode, Supervise};
 use fcdd::datasets::fmnist::FMNIST;
 use fcdd::device::cuda::{BatchSource, BatchTarget, Replays};
 use fcdd::device::{DType, Device};
@@ -31,7 +31,7 @@ fn images(salt: u32) -> ImageSource {
     Images { count: COUNT, height: 28, width: 28, channels: 1, pixels }.into()
 }
 
-pub fn set(supervise: Supervise, noise: NoiseMode) -> TrainingSet {
+pub fn set(supervise: Supervise, noise: impl Into<NoiseMix>) -> TrainingSet {
     let normal = images(0);
     let half = Mask { height: 28, width: 28, pixels: (0..784).map(|i| u8::from(i % 28 < 9)).collect() };
     let masks = (0..COUNT).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
@@ -41,7 +41,7 @@ pub fn set(supervise: Supervise, noise: NoiseMode) -> TrainingSet {
         others: Some(LabelledAnomalies { images: images(1), masks, untested: Vec::new() }),
         outliers: Some(images(2)),
         supervise,
-        noise,
+        noise: noise.into(),
         plan: EpochPlan::default(),
         seed: 4,
     })
@@ -152,9 +152,11 @@ fn graphs_leave_the_bits_of_single_steps() {
 fn staged_batches_leave_the_same_bits() {
     on_device(|gpu| {
         for (supervise, noise) in [
-            (Supervise::MalformedNormalGt, NoiseMode::Blob),
-            (Supervise::Noise, NoiseMode::Outliers),
-            (Supervise::Other, NoiseMode::Solid),
+            (Supervise::MalformedNormalGt, NoiseMode::Blob.into()),
+            (Supervise::MalformedNormalGt, NoiseMode::CutPaste.into()),
+            (Supervise::MalformedNormalGt, "fine-confetti,cutpaste:3".parse::<NoiseMix>().unwrap()),
+            (Supervise::Noise, NoiseMode::Outliers.into()),
+            (Supervise::Other, NoiseMode::Solid.into()),
         ] {
             let (set, trained) = (set(supervise, noise), Trained { maps: true, ..Trained::PLAIN });
             let expected = by_graphs(&gpu.device, &set, trained, false);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use fcdd::data::anomaly::gpu::{GpuBatch, GpuNoise};
-use fcdd::data::anomaly::{Mode, Noise, Scratch};
+use fcdd::data::anomaly::{Ingredients, MadeOf, Mode, Noise, Scratch};
 use fcdd::device::cuda::kernels::{self, NoiseParameters};
 use fcdd::device::cuda::{Cuda, Result};
 use fcdd::rng::Stream;
@@ -14,7 +14,7 @@ pub const GREY: Mode = Mode {
     word: "grey",
     explanation: "One random grey per image",
     stands_alone: true,
-    takes_outliers: false,
+    made_of: MadeOf::Numbers,
     prepare: |_, _| Arc::new(Grey),
     checksums: &[],
 };
@@ -23,7 +23,7 @@ pub const GREY: Mode = Mode {
 struct Grey;
 
 impl Noise for Grey {
-    fn fill(&self, stream: Stream, _outlier: Option<&[u8]>, _scratch: &mut Scratch, noise: &mut [i16]) {
+    fn fill(&self, stream: Stream, _given: Ingredients<'_>, _scratch: &mut Scratch, noise: &mut [i16]) {
         noise.fill((stream.bits(0) >> 24) as i16);
     }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};
-use crate::data::anomaly::{Mode, Noise, Scratch};
+use crate::data::anomaly::{Ingredients, MadeOf, Mode, Noise, Scratch};
 use crate::device::cuda::kernels::{self, ColourKind, SquaresParameters, constants};
 use crate::device::cuda::{Buffer, Cuda, Result};
 use crate::rng::{Stream, sin_cos_turns};
@@ -15,7 +15,7 @@ pub(crate) const BLOB: Mode = Mode {
     word: "blob",
     explanation: "Small white squares",
     stands_alone: true,
-    takes_outliers: false,
+    made_of: MadeOf::Numbers,
     prepare: |side, channels| {
         let look = Look { smallest: 6.0, largest: 6.0, rotated: false, colour: Colour::Constant(255) };
         Arc::new(Squares { side, channels, sets: vec![BlobSet::new(0, 0.002, look, side, side.min(32))] })
@@ -28,7 +28,7 @@ pub(crate) const MIXED_BLOB: Mode = Mode {
     word: "mixed-blob",
     explanation: "Larger white squares and squares of random colours",
     stands_alone: true,
-    takes_outliers: false,
+    made_of: MadeOf::Numbers,
     prepare: |side, channels| {
         let set = |number, colour| {
             let look = Look { smallest: 34.0, largest: 34.0, rotated: false, colour };
@@ -196,7 +196,7 @@ pub(crate) struct GpuSquares {
 }
 
 impl Noise for Squares {
-    fn fill(&self, stream: Stream, _outlier: Option<&[u8]>, scratch: &mut Scratch, noise: &mut [i16]) {
+    fn fill(&self, stream: Stream, _given: Ingredients<'_>, scratch: &mut Scratch, noise: &mut [i16]) {
         noise.fill(0);
         for set in &self.sets {
             set.add(stream, self.side, self.channels, &mut scratch.blobs, noise);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::data::anomaly::blobs::{Blob, BlobSet, Colour, GpuSquares, Look};
 use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};
-use crate::data::anomaly::{Mode, Noise, Scratch};
+use crate::data::anomaly::{Ingredients, MadeOf, Mode, Noise, Scratch};
 use crate::device::cuda::kernels::{self, BlurParameters};
 use crate::device::cuda::{Buffer, Cuda, Result};
 use crate::rng::Stream;
@@ -22,7 +22,7 @@ pub(crate) const CONFETTI: Mode = Mode {
     word: "confetti",
     explanation: "Blurred dark and coloured squares, rotated; for adding to a sample only",
     stands_alone: false,
-    takes_outliers: false,
+    made_of: MadeOf::Numbers,
     prepare: |side, channels| Arc::new(ConfettiNoise { confetti: Confetti::new(side), channels }),
     checksums: &[("malformed-normal", 0xa4ae_26bc), ("malformed-normal-gt", 0x8732_b594)],
 };
@@ -106,7 +106,7 @@ pub(super) struct GpuBlur {
 }
 
 impl Noise for ConfettiNoise {
-    fn fill(&self, stream: Stream, _outlier: Option<&[u8]>, scratch: &mut Scratch, noise: &mut [i16]) {
+    fn fill(&self, stream: Stream, _given: Ingredients<'_>, scratch: &mut Scratch, noise: &mut [i16]) {
         self.confetti.fill(stream, self.channels, &mut scratch.blobs, &mut scratch.blur, noise);
     }
 

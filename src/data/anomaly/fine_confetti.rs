@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::data::anomaly::blobs::{Blob, paint};
 use crate::data::anomaly::confetti::{BlurScratch, GpuBlur, blur, integer_weights};
 use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};
-use crate::data::anomaly::{Mode, Noise, Scratch};
+use crate::data::anomaly::{Ingredients, MadeOf, Mode, Noise, Scratch};
 use crate::device::cuda::kernels::{self, StripsParameters, constants};
 use crate::device::cuda::{Buffer, Cuda, Result};
 use crate::rng::{Stream, sin_cos_turns};
@@ -22,7 +22,7 @@ pub(crate) const FINE_CONFETTI: Mode = Mode {
     word: "fine-confetti",
     explanation: "Specks, strips and patches of all sizes, dark or bright, faint or strong; for adding to a sample only",
     stands_alone: false,
-    takes_outliers: false,
+    made_of: MadeOf::Numbers,
     prepare: |side, channels| Arc::new(FineConfettiNoise { confetti: FineConfetti::new(side), channels }),
     checksums: &[("malformed-normal", 0x11f8_1024), ("malformed-normal-gt", 0x55e6_3b27)],
 };
@@ -120,7 +120,7 @@ struct GpuFineConfetti {
 }
 
 impl Noise for FineConfettiNoise {
-    fn fill(&self, stream: Stream, _outlier: Option<&[u8]>, scratch: &mut Scratch, noise: &mut [i16]) {
+    fn fill(&self, stream: Stream, _given: Ingredients<'_>, scratch: &mut Scratch, noise: &mut [i16]) {
         self.confetti.fill(stream, self.channels, &mut scratch.blobs, &mut scratch.blur, noise);
     }
 

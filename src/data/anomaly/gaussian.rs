@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};
-use crate::data::anomaly::{Mode, Noise, Scratch};
+use crate::data::anomaly::{Ingredients, MadeOf, Mode, Noise, Scratch};
 use crate::device::cuda::{Cuda, Result, kernels};
 use crate::rng::Stream;
 
@@ -14,7 +14,7 @@ pub(crate) const GAUSSIAN: Mode = Mode {
     word: "gaussian",
     explanation: "Gaussian noise per value, σ = 64 of 255",
     stands_alone: true,
-    takes_outliers: false,
+    made_of: MadeOf::Numbers,
     prepare: |_, _| Arc::new(Gaussian),
     checksums: &[("noise", 0x56d5_c9a2), ("malformed-normal", 0x730b_1cdb), ("malformed-normal-gt", 0xfcae_ff07)],
 };
@@ -23,7 +23,7 @@ pub(crate) const GAUSSIAN: Mode = Mode {
 struct Gaussian;
 
 impl Noise for Gaussian {
-    fn fill(&self, stream: Stream, _outlier: Option<&[u8]>, scratch: &mut Scratch, noise: &mut [i16]) {
+    fn fill(&self, stream: Stream, _given: Ingredients<'_>, scratch: &mut Scratch, noise: &mut [i16]) {
         scratch.normals.resize(noise.len(), 0.0);
         stream.fill_normal(&mut scratch.normals);
         for (value, normal) in noise.iter_mut().zip(&scratch.normals) {
@@ -53,7 +53,7 @@ mod tests {
     fn moments() {
         let stream = Stream::new(1, Purpose::Anomaly, 2, 3);
         let mut noise = vec![0; 60_000];
-        Gaussian.fill(stream, None, &mut Scratch::default(), &mut noise);
+        Gaussian.fill(stream, Ingredients::default(), &mut Scratch::default(), &mut noise);
         let n = noise.len() as f64;
         let mean = noise.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
         let deviation = (noise.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n).sqrt();

@@ -35,10 +35,15 @@ pub struct GpuBatch<'a> {
     pub channels: usize,
     /// Which samples they are.
     pub draw: Draw<'a>,
-    /// Images of another set. With a count of 0, one was staged for each image of the batch.
-    pub outliers: Pointer<'a, u8>,
+    /// The normal images. With a count of 0, one was staged for each image of the batch.
+    pub normals: Pointer<'a, u8>,
     /// How many.
-    pub outlier_count: u32,
+    pub normal_count: u32,
+    /// Images of another set. With a count of 0, one was staged for each image of the batch that becomes an anomaly: of another set or, where
+    /// noise is made of good images, another of those.
+    pub others: Pointer<'a, u8>,
+    /// How many.
+    pub other_count: u32,
     /// Where the noise goes: an image's values one after the other, of −511…511.
     pub values: PointerMut<'a, i16>,
 }

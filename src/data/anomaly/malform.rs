@@ -1,4 +1,9 @@
-//! What noise does to an image.
+//! What noise does to an image: a value is added to a byte, or takes its place.
+
+use crate::device::cuda::kernels::constants;
+
+/// A value of noise from which on a byte takes its place: this much more than the byte.
+pub(crate) const REPLACED: i16 = constants::source::REPLACED as i16;
 
 /// An image in the sample's place: the noise clamped to bytes.
 pub(crate) fn replace(noise: &[i16], image: &mut [u8]) {
@@ -8,17 +13,17 @@ pub(crate) fn replace(noise: &[i16], image: &mut [u8]) {
 }
 
 /// Adds noise to an image, clamped to bytes. Where that leaves the image almost as it was (mean signed change below 0.025 of
-/// 255, as for dark noise on black), the inverted noise is used if it changes more.
+/// 255, as for dark noise on black), the inverted noise is used if it changes more. What replaces a byte has no inverse.
 pub(crate) fn malform(noise: &[i16], image: &mut [u8]) {
     let change = |sign: i16| -> i64 {
-        let changes = image.iter().zip(noise).map(|(&v, &n)| i64::from(moved(v, sign * n)) - i64::from(v));
+        let changes = image.iter().zip(noise).map(|(&v, &n)| i64::from(changed(v, n, sign)) - i64::from(v));
         changes.sum::<i64>().abs()
     };
     let plus = change(1);
     // |plus| / n < 0.025 in integers.
     let sign = if 40 * plus < image.len() as i64 && change(-1) > plus { -1 } else { 1 };
     for (value, &n) in image.iter_mut().zip(noise) {
-        *value = moved(*value, sign * n);
+        *value = changed(*value, n, sign);
     }
 }
 
@@ -29,7 +34,7 @@ pub(crate) fn malform_by_brightness(noise: &[i16], image: &mut [u8], channels: u
         // sum / channels > 28.05 in integers.
         let sign = if 100 * sum > 2805 * channels as u32 { -1 } else { 1 };
         for (value, &n) in pixel.iter_mut().zip(noise) {
-            *value = moved(*value, sign * n);
+            *value = changed(*value, n, sign);
         }
     }
 }
@@ -41,8 +46,10 @@ pub(crate) fn mark_changes(before: &[u8], after: &[u8], channels: usize, mask: &
     }
 }
 
-fn moved(value: u8, by: i16) -> u8 {
-    (i16::from(value) + by).clamp(0, 255) as u8
+/// A byte after noise of a sign.
+fn changed(value: u8, noise: i16, sign: i16) -> u8 {
+    let after = if noise >= REPLACED { noise - REPLACED } else { i16::from(value) + sign * noise };
+    after.clamp(0, 255) as u8
 }
 
 #[cfg(test)]
@@ -82,6 +89,19 @@ mod tests {
         // Neither direction changes anything.
         malform(&[0; 40], &mut image);
         assert_eq!(image, [0; 40]);
+    }
+
+    #[test]
+    fn what_takes_a_bytes_place_has_no_sign() {
+        let noise = [REPLACED, REPLACED + 7, 0, REPLACED + 255, -3, 0];
+        let image = [9, 200, 30, 40, 50, 60];
+        let mut added = image;
+        malform(&noise, &mut added);
+        assert_eq!(added, [0, 7, 30, 255, 47, 60]);
+        // Bright pixels take inverted noise, but bytes as they are.
+        let mut beforehand = image;
+        malform_by_brightness(&noise, &mut beforehand, 3);
+        assert_eq!(beforehand, [0, 7, 30, 255, 53, 60]);
     }
 
     #[test]

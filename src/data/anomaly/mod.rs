@@ -10,10 +10,12 @@
 
 pub(crate) mod blobs;
 pub(crate) mod confetti;
+pub(crate) mod cutpaste;
 pub(crate) mod fine_confetti;
 pub(crate) mod gaussian;
 pub mod gpu;
 pub(crate) mod malform;
+pub mod mix;
 pub(crate) mod outliers;
 pub(crate) mod solid;
 pub(crate) mod uniform;
@@ -21,12 +23,11 @@ pub(crate) mod uniform;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
 use crate::device::cuda::{self, Cuda};
 use crate::named::Named;
 use crate::rng::Stream;
 use gpu::GpuNoise;
+use mix::NoiseMix;
 
 /// All that the program knows of a mode.
 #[derive(Debug)]
@@ -37,19 +38,38 @@ pub struct Mode {
     pub explanation: &'static str,
     /// Whether this noise is something to see by itself: confetti is changes to an image, mostly of nothing and some below 0.
     pub stands_alone: bool,
-    /// Whether it is made of the images of another dataset.
-    pub takes_outliers: bool,
+    /// What it is made of, beside the image that it changes.
+    pub made_of: MadeOf,
     /// Prepares it for images of `side × side × channels`.
     pub prepare: fn(side: usize, channels: usize) -> Arc<dyn Noise>,
     /// CRC-32 of the batches that `fcdd verify` draws, by the word of the way of supervision: the bits that they have everywhere.
     pub checksums: &'static [(&'static str, u32)],
 }
 
+/// What noise is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MadeOf {
+    /// Random numbers alone.
+    Numbers,
+    /// An image of another dataset.
+    Outliers,
+    /// The image that it changes and another good one.
+    GoodImages,
+}
+
+/// Images that noise is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ingredients<'a> {
+    /// The image that it changes; any bytes where an image is replaced.
+    pub normal: &'a [u8],
+    /// An outlier or another good image, by what the mode is made of.
+    pub other: Option<&'a [u8]>,
+}
+
 /// A mode prepared for images of one shape, with the tables it needs.
 pub trait Noise: Debug + Send + Sync {
-    /// Fills `noise` (`side² · channels` values in −511…511, NHWC) from a stream. `outlier` is the image that serves as noise, in a mode
-    /// that takes outliers.
-    fn fill(&self, stream: Stream, outlier: Option<&[u8]>, scratch: &mut Scratch, noise: &mut [i16]);
+    /// Fills `noise` (`side² · channels` values in −511…511, NHWC) from a stream and what it is made of.
+    fn fill(&self, stream: Stream, given: Ingredients<'_>, scratch: &mut Scratch, noise: &mut [i16]);
 
     /// The same on a GPU, with the same bits: uploads the tables. A batch is of up to `batch` images.
     ///
@@ -119,6 +139,8 @@ modes! {
     Confetti: confetti::CONFETTI,
     /// Specks, strips and patches of all sizes, dark or bright, faint or strong; for adding to a sample only
     FineConfetti: fine_confetti::FINE_CONFETTI,
+    /// Blocks and strips of good images, pasted in with soft edges; for changing a sample only
+    CutPaste: cutpaste::CUTPASTE,
     /// Images of another dataset (outlier exposure)
     Outliers: outliers::OUTLIERS,
 }
@@ -129,9 +151,9 @@ impl NoiseMode {
         self.mode().stands_alone
     }
 
-    /// See [`Mode::takes_outliers`].
-    pub fn takes_outliers(self) -> bool {
-        self.mode().takes_outliers
+    /// See [`Mode::made_of`].
+    pub fn made_of(self) -> MadeOf {
+        self.mode().made_of
     }
 }
 
@@ -143,29 +165,12 @@ impl PartialEq for NoiseMode {
 
 impl Eq for NoiseMode {}
 
-impl Serialize for NoiseMode {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.word())
-    }
-}
-
-impl<'de> Deserialize<'de> for NoiseMode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<NoiseMode, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        let known = || NoiseMode::all().into_iter().find(|mode| mode.word() == word);
-        known().ok_or_else(|| {
-            let all: Vec<_> = NoiseMode::all().into_iter().map(Named::word).collect();
-            de::Error::custom(format!("the noise `{word}` is none of {}", all.join(", ")))
-        })
-    }
-}
-
-/// Makes the noise of one mode for images of one shape: `side × side × channels` integers in −511…511, added to or clamped to
-/// bytes by [`malform`].
+/// Makes the noise of some modes for images of one shape: `side × side × channels` integers, of which [`malform`] says what they do to bytes.
 #[derive(Clone, Debug)]
 pub struct Synthesiser {
     len: usize,
-    noise: Arc<dyn Noise>,
+    /// Of each mode of a mix, in its order.
+    noises: Vec<Arc<dyn Noise>>,
 }
 
 /// Memory that a thread reuses from image to image.
@@ -174,46 +179,65 @@ pub struct Scratch {
     normals: Vec<f32>,
     blobs: Vec<blobs::Blob>,
     blur: confetti::BlurScratch,
+    pasted: Vec<u8>,
 }
 
 impl Synthesiser {
-    /// Prepares a mode for images of a shape.
-    pub fn new(mode: NoiseMode, side: usize, channels: usize) -> Synthesiser {
-        Synthesiser { len: side * side * channels, noise: (mode.mode().prepare)(side, channels) }
+    /// Prepares the modes of a mix for images of a shape.
+    pub fn new(mix: &NoiseMix, side: usize, channels: usize) -> Synthesiser {
+        let noises = mix.modes().iter().map(|(mode, _)| (mode.mode().prepare)(side, channels)).collect();
+        Synthesiser { len: side * side * channels, noises }
     }
 
-    /// The mode with its tables.
-    pub(crate) fn noise(&self) -> &dyn Noise {
-        &*self.noise
+    /// The modes with their tables.
+    pub(crate) fn noises(&self) -> impl ExactSizeIterator<Item = &dyn Noise> {
+        self.noises.iter().map(|noise| &**noise)
     }
 
-    /// See [`Noise::fill`].
-    pub fn fill(&self, stream: Stream, outlier: Option<&[u8]>, scratch: &mut Scratch, noise: &mut [i16]) {
+    /// See [`Noise::fill`]; of the mode with this number.
+    pub fn fill(
+        &self,
+        number: usize,
+        stream: Stream,
+        given: Ingredients<'_>,
+        scratch: &mut Scratch,
+        noise: &mut [i16],
+    ) {
         assert_eq!(noise.len(), self.len);
-        self.noise.fill(stream, outlier, scratch, noise);
+        self.noises[number].fill(stream, given, scratch, noise);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::malform::REPLACED;
     use super::*;
     use crate::rng::Purpose;
 
-    /// Every mode, at any side from one pixel on, makes noise that is not zero (but for chance in `solid` and the like).
+    /// Every mode, at any side from one pixel on, makes noise that is not zero (but for chance in `solid` and the like); one made of good
+    /// images may find nothing to change, and names bytes instead of changes.
     #[test]
     fn every_mode_at_every_size() {
         for mode in NoiseMode::all() {
             for side in [1, 2, 3, 9, 10, 28, 32, 33, 64, 240] {
                 for channels in [1, 3] {
-                    let outlier = vec![7; side * side * channels];
-                    let synthesiser = Synthesiser::new(mode, side, channels);
+                    let n = side * side * channels;
+                    let texture = |step: usize| (0..n).map(|i| ((i * step + 7) % 251) as u8).collect::<Vec<_>>();
+                    let (normal, other) = (texture(31), texture(47));
+                    let given = Ingredients { normal: &normal, other: Some(&other) };
+                    let synthesiser = Synthesiser::new(&mode.into(), side, channels);
                     let mut scratch = Scratch::default();
                     for sample in 0..3 {
                         let mut noise = vec![i16::MAX; side * side * channels];
                         let stream = Stream::new(5, Purpose::Anomaly, 0, sample);
-                        synthesiser.fill(stream, Some(&outlier), &mut scratch, &mut noise);
-                        assert!(noise.iter().all(|v| v.abs() <= 511), "{mode:?} {side}");
-                        assert!(noise.iter().any(|&v| v != 0), "{mode:?} {side}");
+                        synthesiser.fill(0, stream, given, &mut scratch, &mut noise);
+                        let is_byte = |v: i16| (REPLACED..REPLACED + 256).contains(&v);
+                        if mode.made_of() == MadeOf::GoodImages {
+                            assert!(noise.iter().all(|&v| v == 0 || is_byte(v)), "{mode:?} {side}");
+                        } else {
+                            assert!(noise.iter().all(|v| v.abs() <= 511), "{mode:?} {side}");
+                            assert!(noise.iter().any(|&v| v != 0), "{mode:?} {side}");
+                        }
                     }
                 }
             }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};
-use crate::data::anomaly::{Mode, Noise, Scratch};
+use crate::data::anomaly::{Ingredients, MadeOf, Mode, Noise, Scratch};
 use crate::device::cuda::kernels::{self, OutlierNoiseParameters};
 use crate::device::cuda::{Cuda, Result};
 use crate::rng::Stream;
@@ -15,7 +15,7 @@ pub(crate) const OUTLIERS: Mode = Mode {
     word: "outliers",
     explanation: "Images of another dataset (outlier exposure)",
     stands_alone: true,
-    takes_outliers: true,
+    made_of: MadeOf::Outliers,
     prepare: |_, _| Arc::new(OutlierNoise),
     checksums: &[("noise", 0xc3a4_c193), ("malformed-normal", 0x41c2_dd5f), ("malformed-normal-gt", 0x41c2_dd5f)],
 };
@@ -24,8 +24,8 @@ pub(crate) const OUTLIERS: Mode = Mode {
 struct OutlierNoise;
 
 impl Noise for OutlierNoise {
-    fn fill(&self, _stream: Stream, outlier: Option<&[u8]>, _scratch: &mut Scratch, noise: &mut [i16]) {
-        for (value, &byte) in noise.iter_mut().zip(outlier.into_iter().flatten()) {
+    fn fill(&self, _stream: Stream, given: Ingredients<'_>, _scratch: &mut Scratch, noise: &mut [i16]) {
+        for (value, &byte) in noise.iter_mut().zip(given.other.into_iter().flatten()) {
             *value = i16::from(byte);
         }
     }
@@ -41,9 +41,9 @@ unsafe impl GpuNoise for OutlierNoise {
         let len = batch.image_len();
         let parameters = OutlierNoiseParameters {
             draw: batch.draw,
-            outliers: batch.outliers,
+            outliers: batch.others,
             noise: batch.values,
-            count: batch.outlier_count,
+            count: batch.other_count,
             len: len as u32,
         };
         // SAFETY: the draw names the batch's samples; outliers and values have room for its images.

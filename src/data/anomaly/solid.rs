@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};
-use crate::data::anomaly::{Mode, Noise, Scratch};
+use crate::data::anomaly::{Ingredients, MadeOf, Mode, Noise, Scratch};
 use crate::device::cuda::{Cuda, Result, kernels};
 use crate::rng::Stream;
 
@@ -14,7 +14,7 @@ pub(crate) const SOLID: Mode = Mode {
     word: "solid",
     explanation: "One random colour per image",
     stands_alone: true,
-    takes_outliers: false,
+    made_of: MadeOf::Numbers,
     prepare: |_, channels| Arc::new(Solid { channels }),
     checksums: &[("noise", 0xfbb0_083e), ("malformed-normal", 0x196e_4871), ("malformed-normal-gt", 0x196e_4871)],
 };
@@ -25,7 +25,7 @@ struct Solid {
 }
 
 impl Noise for Solid {
-    fn fill(&self, stream: Stream, _outlier: Option<&[u8]>, _scratch: &mut Scratch, noise: &mut [i16]) {
+    fn fill(&self, stream: Stream, _given: Ingredients<'_>, _scratch: &mut Scratch, noise: &mut [i16]) {
         let colour = stream.block(0).map(|bits| (bits >> 24) as i16);
         for pixel in noise.chunks_exact_mut(self.channels) {
             pixel.copy_from_slice(&colour[..self.channels]);
@@ -54,7 +54,7 @@ mod tests {
     fn every_pixel_has_the_colour() {
         let stream = Stream::new(1, Purpose::Anomaly, 2, 3);
         let mut noise = vec![0; 60_000];
-        Solid { channels: 3 }.fill(stream, None, &mut Scratch::default(), &mut noise);
+        Solid { channels: 3 }.fill(stream, Ingredients::default(), &mut Scratch::default(), &mut noise);
         assert!(noise.chunks(3).all(|pixel| pixel == &noise[..3]));
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::data::anomaly::gpu::{GpuBatch, GpuNoise};
-use crate::data::anomaly::{Mode, Noise, Scratch};
+use crate::data::anomaly::{Ingredients, MadeOf, Mode, Noise, Scratch};
 use crate::device::cuda::{Cuda, Result, kernels};
 use crate::rng::Stream;
 
@@ -14,7 +14,7 @@ pub(crate) const UNIFORM: Mode = Mode {
     word: "uniform",
     explanation: "Uniform noise per value",
     stands_alone: true,
-    takes_outliers: false,
+    made_of: MadeOf::Numbers,
     prepare: |_, _| Arc::new(Uniform),
     checksums: &[("noise", 0x0c57_a7cb), ("malformed-normal", 0xc3ae_d0ef), ("malformed-normal-gt", 0xdb65_4b87)],
 };
@@ -23,7 +23,7 @@ pub(crate) const UNIFORM: Mode = Mode {
 struct Uniform;
 
 impl Noise for Uniform {
-    fn fill(&self, stream: Stream, _outlier: Option<&[u8]>, _scratch: &mut Scratch, noise: &mut [i16]) {
+    fn fill(&self, stream: Stream, _given: Ingredients<'_>, _scratch: &mut Scratch, noise: &mut [i16]) {
         for (block, values) in noise.chunks_mut(4).enumerate() {
             for (value, bits) in values.iter_mut().zip(stream.block(block as u32)) {
                 *value = (bits >> 24) as i16;
@@ -53,7 +53,7 @@ mod tests {
     fn moments() {
         let stream = Stream::new(1, Purpose::Anomaly, 2, 3);
         let mut noise = vec![0; 60_000];
-        Uniform.fill(stream, None, &mut Scratch::default(), &mut noise);
+        Uniform.fill(stream, Ingredients::default(), &mut Scratch::default(), &mut noise);
         let n = noise.len() as f64;
         let mean = noise.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
         let deviation = (noise.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n).sqrt();

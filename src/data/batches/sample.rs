@@ -1,7 +1,7 @@
 //! What becomes of one sample: itself, or the anomaly that takes its place, then augmented and normalised.
 
 use super::{LabelledAnomalies, TrainingData, TrainingSet};
-use crate::data::anomaly::{self, malform};
+use crate::data::anomaly::{self, Ingredients, MadeOf, malform};
 use crate::data::image_source::ImageSource;
 use crate::data::interpret;
 use crate::data::supervise::Supervise;
@@ -15,7 +15,8 @@ pub(super) struct SampleScratch {
     drawn: Vec<u8>,
     /// What becomes of it.
     pub(super) image: Vec<u8>,
-    outlier: Vec<u8>,
+    /// An outlier, or another good image.
+    other: Vec<u8>,
     pub(super) mask: Vec<u8>,
     noise: Vec<i16>,
     anomaly: anomaly::Scratch,
@@ -25,13 +26,13 @@ pub(super) struct SampleScratch {
 impl TrainingSet {
     /// Writes what a sample is made of.
     pub(super) fn stage_one(&self, epoch: u32, sample: u32, [image, other, mask]: [&mut [u8]; 3]) -> Result<()> {
-        let TrainingData { normal, others, outliers, supervise, noise, .. } = &self.data;
+        let TrainingData { normal, others, supervise, .. } = &self.data;
         let anomalous = self.is_anomalous(epoch, sample);
         if !anomalous || supervise.alters() {
             normal.read(self.image_of(sample), image)?;
         }
-        match (others, outliers) {
-            (Some(LabelledAnomalies { images, masks, .. }), _) if anomalous && *supervise == Supervise::Other => {
+        match others {
+            Some(LabelledAnomalies { images, masks, .. }) if anomalous && *supervise == Supervise::Other => {
                 let pick = self.pick(epoch, sample, images.count());
                 images.read(pick, other)?;
                 match masks.get(pick) {
@@ -39,8 +40,10 @@ impl TrainingSet {
                     _ => mask.fill(1),
                 }
             }
-            (_, Some(images)) if anomalous && supervise.draws_outliers(*noise) => {
-                images.read(self.pick(epoch, sample, images.count()), other)?;
+            _ if anomalous && supervise.makes_noise() => {
+                if let Some((images, i)) = self.ingredient(self.image_of(sample), epoch, sample) {
+                    images.read(i, other)?;
+                }
             }
             _ => {}
         }
@@ -91,6 +94,28 @@ impl TrainingSet {
         self.chance(epoch, sample).below(1, count as u32) as usize
     }
 
+    /// The number of the noise mode that makes an artificial anomaly.
+    fn mode(&self, epoch: u32, sample: u32) -> usize {
+        self.data.noise.pick(self.chance(epoch, sample).bits(3))
+    }
+
+    /// Another of the normal images, each as likely; the same where there is no other.
+    fn another(&self, image: usize, epoch: u32, sample: u32) -> usize {
+        let count = self.data.normal.count();
+        let step = 1 + self.chance(epoch, sample).below(2, (count as u32 - 1).max(1)) as usize;
+        (image + step) % count
+    }
+
+    /// The image that the noise of a sample is made of beside its own: an outlier, or another good image, where there is one.
+    pub(super) fn ingredient(&self, image: usize, epoch: u32, sample: u32) -> Option<(&ImageSource, usize)> {
+        let TrainingData { normal, outliers, noise, .. } = &self.data;
+        match noise.modes()[self.mode(epoch, sample)].0.made_of() {
+            MadeOf::Numbers => None,
+            MadeOf::Outliers => outliers.as_ref().map(|images| (images, self.pick(epoch, sample, images.count()))),
+            MadeOf::GoodImages => Some((normal, self.another(image, epoch, sample))),
+        }
+    }
+
     /// Puts into `scratch` the anomaly that a normal image becomes as a sample.
     pub(super) fn make_anomaly(
         &self,
@@ -110,7 +135,7 @@ impl TrainingSet {
         }
         scratch.image.clone_from(&scratch.drawn);
         scratch.truth(preprocessing.raw_side, 1);
-        self.make_noise(scratch, epoch, sample)?;
+        self.make_noise(scratch, image, epoch, sample)?;
         match supervise {
             Supervise::Noise => malform::replace(&scratch.noise, &mut scratch.image),
             _ if plan.offline => malform::malform_by_brightness(&scratch.noise, &mut scratch.image, channels),
@@ -122,19 +147,19 @@ impl TrainingSet {
         Ok(())
     }
 
-    fn make_noise(&self, scratch: &mut SampleScratch, epoch: u32, sample: u32) -> Result<()> {
-        let SampleScratch { image, outlier, noise, anomaly, .. } = scratch;
-        let drawn = match &self.data.outliers {
-            Some(images) if self.data.noise.takes_outliers() => {
-                outlier.resize(image.len(), 0);
-                images.read(self.pick(epoch, sample, images.count()), outlier)?;
-                Some(outlier.as_slice())
+    fn make_noise(&self, scratch: &mut SampleScratch, image: usize, epoch: u32, sample: u32) -> Result<()> {
+        let SampleScratch { drawn, other, noise, anomaly, .. } = scratch;
+        let other = match self.ingredient(image, epoch, sample) {
+            Some((images, i)) => {
+                other.resize(drawn.len(), 0);
+                images.read(i, other)?;
+                Some(other.as_slice())
             }
-            _ => None,
+            None => None,
         };
-        noise.resize(image.len(), 0);
+        noise.resize(drawn.len(), 0);
         let content = Stream::new(self.data.seed, Purpose::Anomaly, epoch, sample);
-        self.synthesiser.fill(content, drawn, anomaly, noise);
+        self.synthesiser.fill(self.mode(epoch, sample), content, Ingredients { normal: drawn, other }, anomaly, noise);
         Ok(())
     }
 }

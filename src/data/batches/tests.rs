@@ -1,8 +1,10 @@
 use super::*;
 use crate::data::images::Images;
 use crate::data::pipeline::{PipelineKind, Transform};
+use crate::data::supervise::NoiseMode;
 use crate::datasets::fmnist::FMNIST;
 use crate::datasets::folder::FOLDER;
+use crate::named::Named;
 use NoiseMode::*;
 use Supervise::*;
 
@@ -29,7 +31,7 @@ fn data(raw: usize, side: usize, channels: usize, supervise: Supervise, noise: N
         outliers: Some(images(raw, channels, 40).into()),
         preprocessing,
         supervise,
-        noise,
+        noise: noise.into(),
         plan: EpochPlan::default(),
         seed: 42,
     }
@@ -125,7 +127,7 @@ fn maps_say_where_the_anomaly_is() {
     let ones = |_: &[f32], map: &[f32], _: &[u8]| assert!(map.iter().all(|&v| v == 1.0));
     check(Noise, Uniform, &ones);
     check(MalformedNormal, Confetti, &ones);
-    for noise in [Confetti, FineConfetti, Blob, MixedBlob, Outliers] {
+    for noise in [Confetti, FineConfetti, CutPaste, Blob, MixedBlob, Outliers] {
         check(MalformedNormalGt, noise, &|input, map, normal| {
             assert!(map.contains(&1.0), "{noise:?}");
             for (p, &marked) in map.iter().enumerate() {
@@ -143,10 +145,59 @@ fn maps_say_where_the_anomaly_is() {
     });
 }
 
+/// What several modes make of a sample is what one of them makes of it, by their shares.
+#[test]
+fn each_anomaly_is_made_by_one_mode_of_a_mix() {
+    let samples: Vec<u32> = (0..24).collect();
+    let of = |noise: NoiseMix| {
+        let data = plain(40, 3, MalformedNormalGt, Blob).data().clone();
+        TrainingSet::new(TrainingData { noise, ..data }).unwrap()
+    };
+    let mixed = of("fine-confetti:1,cutpaste:2,confetti:1".parse().unwrap());
+    let alone = [FineConfetti, CutPaste, Confetti].map(|mode| of(mode.into()));
+    let mut made = [0; 3];
+    for epoch in 0..40 {
+        let batch = fill(&mixed, epoch, &samples);
+        let alone = alone.each_ref().map(|set| fill(set, epoch, &samples));
+        for i in 0..24 {
+            let image = |batch: &FilledBatch| {
+                (batch.inputs[i * 4800..][..4800].to_vec(), batch.maps[i * 1600..][..1600].to_vec())
+            };
+            let found: Vec<usize> = (0..3).filter(|&mode| image(&alone[mode]) == image(&batch)).collect();
+            if batch.labels[i] == 0.0 {
+                assert_eq!(found, [0, 1, 2]);
+            } else {
+                made[found[0]] += 1;
+                assert_eq!(found.len(), 1, "one mode alone makes it: {found:?}");
+            }
+        }
+    }
+    // Of 480 anomalies: standard deviations 9 and 11.
+    let [fine, pasted, confetti] = made;
+    assert!((75..165).contains(&fine) && (185..295).contains(&pasted) && (75..165).contains(&confetti), "{made:?}");
+}
+
+/// The other image is never the sample's own, unless it is the only one.
+#[test]
+fn another_image_is_another() {
+    let set = plain(4, 1, MalformedNormalGt, CutPaste);
+    let mut seen = [0; 24];
+    for epoch in 0..200 {
+        let (images, other) = set.ingredient(7, epoch, 7).unwrap();
+        assert_eq!(images.count(), 24);
+        seen[other] += 1;
+    }
+    // Each of 23 about nine times.
+    assert!(seen[7] == 0 && seen.iter().enumerate().all(|(i, n)| i == 7 || (1..30).contains(n)), "{seen:?}");
+    let mut data = set.data().clone();
+    data.normal = data.normal.select(&[3]);
+    assert_eq!(TrainingSet::new(data).unwrap().ingredient(0, 0, 0).unwrap().1, 0);
+}
+
 #[test]
 fn one_pixel_is_enough_for_anything() {
     for channels in [1, 3] {
-        for noise in [Gaussian, Uniform, Solid, Blob, MixedBlob, Confetti, FineConfetti, Outliers] {
+        for noise in NoiseMode::all() {
             for supervise in [Unsupervised, Other, Noise, MalformedNormal, MalformedNormalGt] {
                 if supervise != Noise || noise.stands_alone() {
                     let set = TrainingSet::new(data(1, 1, channels, supervise, noise)).unwrap();
@@ -168,8 +219,8 @@ fn what_does_not_fit_is_refused() {
     };
     refused(&|parts| parts.outliers = None, "no source of outliers");
     refused(&|parts| parts.outliers = Some(images(9, 1, 0).into()), "outliers of 9×9×1");
-    refused(&|parts| parts.noise = Confetti, "confetti");
-    refused(&|parts| parts.noise = FineConfetti, "confetti");
+    refused(&|parts| parts.noise = Confetti.into(), "confetti");
+    refused(&|parts| parts.noise = FineConfetti.into(), "confetti");
     refused(&|parts| parts.normal = Images::empty(8, 8, 1).into(), "0 normal training images");
     refused(&|parts| (parts.supervise, parts.others) = (Other, None), "no labelled anomalies");
     refused(
@@ -216,9 +267,14 @@ fn passes_go_through_all_images_each_in_its_own_order() {
 
 #[test]
 fn anomalies_made_beforehand_stand_beside_the_normal_images() {
-    for (supervise, noise) in
-        [(Noise, Uniform), (MalformedNormal, Confetti), (MalformedNormalGt, Blob), (Other, Solid), (Noise, Outliers)]
-    {
+    for (supervise, noise) in [
+        (Noise, Uniform),
+        (MalformedNormal, Confetti),
+        (MalformedNormalGt, Blob),
+        (MalformedNormalGt, CutPaste),
+        (Other, Solid),
+        (Noise, Outliers),
+    ] {
         let online = plain(40, 3, supervise, noise);
         let plan = EpochPlan { offline: true, ..EpochPlan::default() };
         let set = TrainingSet::new(TrainingData { plan, ..online.data().clone() }).unwrap();

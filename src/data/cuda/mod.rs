@@ -19,10 +19,13 @@ use crate::data::image_source::ImageSource;
 use crate::data::images::Images;
 use crate::data::pipeline::{Preprocessing, Transform};
 use crate::data::supervise::Supervise;
-use crate::device::cuda::kernels::{AugmentParameters, Supervision, augment, constants};
+use crate::device::cuda::kernels::{AugmentParameters, Lots, Supervision, augment, constants};
 use crate::device::cuda::{BatchSource, BatchTarget, Buffer, Cuda, DeviceSlice, Pointer, PointerMut, Result, Staging};
-use noise::BatchNoise;
+use noise::{BatchNoise, Ingredients};
 use program::Program;
+
+/// All anomalies, whatever noise mode makes them.
+const ALL: Lots = Lots { from: 0, until: 1, of: 1 };
 
 /// Threads of a block, at most.
 const THREADS: usize = constants::augment::THREADS as usize;
@@ -113,18 +116,18 @@ impl DeviceSet {
             (None, Some(others)) if *supervise == Supervise::Other => Some(DeviceOthers::new(cuda, others)?),
             _ => None,
         };
+        let (normal, count) = (Bytes::held(cuda, normal)?, normal.count());
         let noise = if supervise.makes_noise() && set.made().is_none() {
-            let outliers = match outliers {
+            let others = match outliers {
                 Some(outliers) => (Bytes::held(cuda, outliers)?, outliers.count()),
                 None => (Bytes::new(cuda.zeros(0)?), 0),
             };
-            let shape = (frame.raw_side, frame.channels);
-            Some(BatchNoise::new(cuda, set.synthesiser().noise(), outliers, shape, batch)?)
+            let images = Ingredients { normals: (normal.clone(), count), others };
+            Some(BatchNoise::new(cuda, set, images, batch)?)
         } else {
             None
         };
         let supervise = if set.made().is_some() { Supervision::Offline } else { (*supervise).into() };
-        let (normal, count) = (Bytes::held(cuda, normal)?, normal.count());
         Ok(DeviceSet { frame, seed: *seed, supervise, normal, count, others, noise, batch })
     }
 
@@ -139,8 +142,8 @@ impl DeviceSet {
         let part = |start| Bytes { buffer: staging.target().clone(), start };
         let (normal, other, masks) = (part(0), part(batch * frame.raw_len()), part(2 * batch * frame.raw_len()));
         let noise = if supervise.makes_noise() {
-            let shape = (frame.raw_side, frame.channels);
-            Some(BatchNoise::new(cuda, set.synthesiser().noise(), (other.clone(), 0), shape, batch)?)
+            let images = Ingredients { normals: (normal.clone(), 0), others: (other.clone(), 0) };
+            Some(BatchNoise::new(cuda, set, images, batch)?)
         } else {
             None
         };
@@ -190,7 +193,7 @@ unsafe impl BatchSource for DeviceSet {
         let maps = maps.map(|maps| maps.of(cuda, n * frame.side * frame.side, "pixels of maps")).transpose()?;
         let clock = clock.as_slice().of(cuda, 2, "numbers of the clock")?.read();
         let order = order.as_slice().of(cuda, n, "samples of the order")?.read();
-        let draw = Draw { clock, order, stride: stride as u32, seed: self.seed, supervise: self.supervise };
+        let draw = Draw { clock, order, stride: stride as u32, seed: self.seed, supervise: self.supervise, lots: ALL };
         if let Some(noise) = &self.noise {
             noise.enqueue(n, draw)?;
         }
@@ -281,7 +284,8 @@ impl DeviceTestSet {
             return Ok(());
         }
         let null = Pointer::null();
-        let draw = Draw { clock: null, order: null, stride: 0, seed: 0, supervise: Supervision::Unsupervised };
+        let supervise = Supervision::Unsupervised;
+        let draw = Draw { clock: null, order: null, stride: 0, seed: 0, supervise, lots: ALL };
         let content = Content {
             // SAFETY: the set holds that many images.
             normal: unsafe { self.images.pointer_mut().offset(first * self.frame.raw_len()) }.read(),

@@ -29,7 +29,7 @@ pub(super) fn pretrained(s: &Settings, arch: &Arch) -> Result<()> {
 }
 
 pub(super) fn supervise(s: &Settings) -> Result<()> {
-    s.supervise.check(s.noise)?;
+    s.supervise.check(&s.noise)?;
     if s.objective == Objective::Ae && s.supervise != Supervise::Unsupervised {
         let remedy = "an autoencoder learns from good images alone: choose `supervise` unsupervised, or leave it out";
         return refuse("supervise", format!("{} with `objective` ae", s.supervise.word()), remedy);
@@ -39,23 +39,23 @@ pub(super) fn supervise(s: &Settings) -> Result<()> {
 
 /// Refuses a noise mode that no word names: what is trained with it could not be read again.
 pub(super) fn noise(s: &Settings) -> Result<()> {
-    match s.noise {
-        NoiseMode::Own(mode) => {
-            refuse("noise", format!("{} is no mode of the library's", mode.word), "choose one of those")
+    match s.noise.modes().iter().find(|(mode, _)| matches!(mode, NoiseMode::Own(_))) {
+        Some((mode, _)) => {
+            refuse("noise", format!("{} is no mode of the library's", mode.word()), "choose one of those")
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
 pub(super) fn outliers(s: &Settings) -> Result<()> {
-    let draws = s.supervise.draws_outliers(s.noise);
+    let draws = s.supervise.draws_outliers(&s.noise);
     match &s.outliers {
         None if draws => Err(Error::setting(
             "the noise mode 'outliers' needs images to draw from",
             "name them with `outliers` mnist:DIR, cifar100:PATH, images:DIR …, or choose another `noise`",
         )),
         Some(outliers) if !draws => {
-            let (supervise, noise) = (s.supervise.word(), s.noise.word());
+            let (supervise, noise) = (s.supervise.word(), &s.noise);
             Err(Error::setting(
                 format!("`outliers` {outliers}: `supervise` {supervise} with `noise` {noise} uses no outliers"),
                 "leave `outliers` out, or choose `noise` outliers and `supervise` noise",

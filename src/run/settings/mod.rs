@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::image_source::Hold;
 use crate::data::pipeline::PipelineKind;
-use crate::data::supervise::{NoiseMode, Supervise};
+use crate::data::supervise::{NoiseMix, NoiseMode, Supervise};
 use crate::datasets::DatasetKind;
 use crate::datasets::outliers::OutlierSource;
 use crate::device::DType;
@@ -84,8 +84,9 @@ documented! {
         pub pipeline: PipelineKind,
         /// What the net learns anomalies from.
         pub supervise: Supervise,
-        /// What artificial anomalies are made of; where `outliers` are named, the default is outliers.
-        pub noise: NoiseMode,
+        /// What artificial anomalies are made of: one of these or several with commas, whose shares stand after colons, as in
+        /// fine-confetti,cutpaste:3; where `outliers` are named, the default is outliers.
+        pub noise: NoiseMix,
         /// Images that serve as anomalies, of a kind and in a folder (of cifar100 also in train.bin).
         pub outliers: Option<OutlierSource>,
         /// Learn from at most this many outliers; of mvtec, mvtec_gt and `supervise` other, from that many of each class and kind of
@@ -222,11 +223,13 @@ impl Settings {
 
     /// The same for a source of outliers and a noise mode, where they are named: outliers are there to be learned from, as in the
     /// paper. Where the preset wants some and nothing else is named, confetti stands in, which needs no data.
-    pub(crate) fn with_anomalies(self, outliers: Option<OutlierSource>, noise: Option<NoiseMode>) -> Settings {
-        let (supervise, by_default) = match (&outliers, noise) {
+    pub(crate) fn with_anomalies(self, outliers: Option<OutlierSource>, noise: Option<NoiseMix>) -> Settings {
+        let (supervise, by_default) = match (&outliers, &noise) {
             _ if self.objective == Objective::Ae => (self.supervise, self.noise),
-            (Some(_), _) => (Supervise::Noise, NoiseMode::Outliers),
-            (None, None) if self.noise == NoiseMode::Outliers => (Supervise::MalformedNormal, NoiseMode::Confetti),
+            (Some(_), _) => (Supervise::Noise, NoiseMode::Outliers.into()),
+            (None, None) if self.noise == NoiseMode::Outliers => {
+                (Supervise::MalformedNormal, NoiseMode::Confetti.into())
+            }
             (None, _) => (self.supervise, self.noise),
         };
         Settings { supervise, noise: noise.unwrap_or(by_default), outliers, ..self }

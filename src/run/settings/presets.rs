@@ -46,7 +46,7 @@ impl Settings {
             side,
             pipeline,
             supervise,
-            noise,
+            noise: noise.into(),
             outliers: None,
             oe_limit: None,
             offline_supervision: false,

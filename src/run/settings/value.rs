@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::data::image_source::Hold;
 use crate::data::pipeline::PipelineKind;
-use crate::data::supervise::{NoiseMode, Supervise};
+use crate::data::supervise::{NoiseMix, NoiseMode, Supervise};
 use crate::datasets::outliers::OutlierSource;
 use crate::device::DType;
 use crate::engine::lower::Optimizer;
@@ -23,6 +23,8 @@ pub(crate) enum ValueForm {
     Bool,
     /// One of these words, each with its explanation.
     Choice(fn() -> Vec<(&'static str, &'static str)>),
+    /// Such words with commas and colons between.
+    Mix(fn() -> Vec<(&'static str, &'static str)>),
 }
 
 /// What the fields of [`Settings`](super::Settings) hold.
@@ -100,11 +102,45 @@ macro_rules! plain {
 
 plain!(u32, u64, usize, f64, String, Hold, ImageScore, OutlierSource, Schedule);
 
+impl SettingValue for NoiseMix {
+    const FORM: ValueForm = ValueForm::Mix(explained::<NoiseMode>);
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|e: crate::error::Error| e.to_string())
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+
+    fn shown(&self) -> Option<String> {
+        match self.modes() {
+            [(mode, _)] => Some(shown(*mode)),
+            modes => {
+                let of: u32 = modes.iter().map(|(_, share)| share).sum();
+                let share = |(mode, share): &(NoiseMode, u32)| format!("{share} of {of}: {}", shown(*mode));
+                Some(modes.iter().map(share).collect::<Vec<_>>().join("; "))
+            }
+        }
+    }
+}
+
+/// The words of a closed set, each with its explanation.
+fn explained<T: Named>() -> Vec<(&'static str, &'static str)> {
+    T::all().into_iter().map(|value| (value.word(), value.explanation())).collect()
+}
+
+/// A value of a closed set as a page shows it.
+fn shown<T: Named>(value: T) -> String {
+    let explanation = value.explanation().trim_end_matches('.');
+    if explanation.is_empty() { value.word().to_string() } else { format!("{}: {explanation}", value.word()) }
+}
+
 /// Closed sets of named values.
 macro_rules! named {
     ($($type:ty),*) => { $(
         impl SettingValue for $type {
-            const FORM: ValueForm = ValueForm::Choice(|| <$type>::all().into_iter().map(|v| (v.word(), v.explanation())).collect());
+            const FORM: ValueForm = ValueForm::Choice(explained::<$type>);
 
             fn read(text: &str) -> Result<Self, String> {
                 let words = || <$type>::all().into_iter().map(Named::word).collect::<Vec<_>>().join(", ");
@@ -116,11 +152,10 @@ macro_rules! named {
             }
 
             fn shown(&self) -> Option<String> {
-                let explanation = self.explanation().trim_end_matches('.');
-                Some(if explanation.is_empty() { self.word().to_string() } else { format!("{}: {explanation}", self.word()) })
+                Some(shown(*self))
             }
         }
     )* };
 }
 
-named!(Objective, Gradient, DType, PipelineKind, Supervise, NoiseMode, Optimizer);
+named!(Objective, Gradient, DType, PipelineKind, Supervise, Optimizer);

@@ -57,7 +57,7 @@ pub fn check(report: &mut CheckReport) -> Result<()> {
     }
     for supervise in Supervise::all() {
         let noises = if supervise.makes_noise() { NoiseMode::all() } else { vec![NoiseMode::Gaussian] };
-        for &noise in noises.iter().filter(|&&noise| supervise.check(noise).is_ok()) {
+        for &noise in noises.iter().filter(|&&noise| supervise.check(&noise.into()).is_ok()) {
             let grey = set(PipelineKind::Lcnaug1, FMNIST, 28, 1, supervise, noise)?;
             let coloured = set(PipelineKind::Aug1, FOLDER, 64, 3, supervise, noise)?;
             let name = format!("batches, {supervise:?} {noise:?}");
@@ -98,7 +98,7 @@ fn set(
         others: Some(LabelledAnomalies { images: images(2, raw, channels), masks, untested: Vec::new() }),
         outliers: Some(images(1, raw, channels)),
         supervise,
-        noise,
+        noise: noise.into(),
         plan: EpochPlan::default(),
         seed: 1,
     })
