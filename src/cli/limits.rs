@@ -1,4 +1,4 @@
-//! Where the memory of the program is limited: a clear refusal instead of an abort.
+//! Where memory or the size of files is limited: a clear refusal instead of an abort.
 
 #![allow(unsafe_code)] // the allocator, and a system call
 
@@ -30,6 +30,7 @@ pub(super) fn start(asked: Option<u16>) -> Result<()> {
         return Err(Error::setting(problem, "allow it more"));
     }
     keep_to_one_arena();
+    outlive_large_files();
     let from_environment =
         || std::env::var("RAYON_NUM_THREADS").ok()?.parse().ok().filter(|&threads: &usize| threads > 0);
     let cores = || thread::available_parallelism().map_or(1, NonZero::get);
@@ -46,6 +47,15 @@ fn keep_to_one_arena() {
     // SAFETY: it sets a number of the allocator, before there are other threads.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1)
+    };
+}
+
+/// A file that outgrows `ulimit -f` ends a process by a signal; where that is ignored, writing fails and the error says why.
+fn outlive_large_files() {
+    #[cfg(unix)]
+    // SAFETY: no function of the program is called by it.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN)
     };
 }
 

@@ -92,6 +92,7 @@ pub(crate) fn evaluate(
     let best = images.best_f1();
     let evaluation = Evaluation {
         data: test.data.as_deref().map(|data| data.to_string_lossy().into_owned()),
+        model: Some(model.checksum()),
         image_auroc: images.auroc(),
         image_average_precision: images.average_precision(),
         image_f1_max: best.map(|best| best.f1),

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
+use super::model::Model;
 use super::settings::Settings;
 
 /// Figures on a test split.
@@ -13,6 +14,9 @@ pub(crate) struct Evaluation {
     /// Folder or file of the test images; None where the dataset was found by itself, and in evaluations of version 0.1.
     #[serde(default)]
     pub data: Option<String>,
+    /// [Checksum](Model::checksum) of the model; None in evaluations of version 0.1.
+    #[serde(default)]
+    pub model: Option<String>,
     /// Area under the ROC curve of the image scores; None where a class is missing.
     pub image_auroc: Option<f64>,
     /// Average precision of the image scores; None where a class is missing.
@@ -41,6 +45,12 @@ impl Evaluation {
     pub(crate) fn is_of(&self, settings: &Settings) -> bool {
         let named = settings.data.as_deref().map(Path::to_string_lossy);
         self.data.is_none() || self.data.as_deref() == named.as_deref()
+    }
+
+    /// Whether it is, with figures that can be, of a model.
+    pub(crate) fn is_by(&self, model: &Model) -> bool {
+        self.model.as_ref() == Some(&model.checksum())
+            && self.figures().iter().all(|(_, figure)| (0.0..=1.0).contains(figure))
     }
 
     /// The figures that the test split has.

@@ -16,7 +16,7 @@ use crate::failpoint::failpoint;
 use crate::files;
 
 /// The file that is locked. It is gone once its holder has ended in peace.
-const LOCK: &str = ".fcdd.lock";
+pub(crate) const LOCK: &str = ".fcdd.lock";
 
 /// Time between two signs of life of a holder.
 const BEAT: Duration = Duration::from_secs(10);

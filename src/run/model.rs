@@ -6,6 +6,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::settings::Settings;
 use crate::data::pipeline::Preprocessing;
@@ -120,6 +121,15 @@ impl Model {
     /// Its net.
     pub(crate) fn arch(&self) -> Result<Arch> {
         self.meta.settings.arch()
+    }
+
+    /// XXH3-128 of what scores follow from, the parameters, the norms' statistics and the threshold, in hexadecimal digits.
+    pub(crate) fn checksum(&self) -> String {
+        let mut sum = Xxh3::new();
+        for values in [self.weights.params.as_slice(), &self.weights.stats, &[self.meta.threshold]] {
+            values.iter().for_each(|value| sum.update(&value.to_le_bytes()));
+        }
+        format!("{:032x}", sum.digest128())
     }
 
     /// Writes the model into a file, atomically: one that is there already is replaced by all of it, or stays.

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
-use super::directory::{self, write_json};
+use super::directory::{self, RunDirectory, write_json};
 use super::kind::Kind;
-use super::lock::FolderLock;
+use super::lock::{FolderLock, LOCK};
 use crate::data::folder::holds_images;
 use crate::error::{Error, Result};
 use crate::printable::Printable;
@@ -45,6 +45,8 @@ pub(crate) struct Output {
     lock: FolderLock,
     /// Where they are made.
     place: PathBuf,
+    /// Of that folder, where it is another: it could be named as one of results.
+    beside: Option<FolderLock>,
     /// Whether earlier ones are gone on with.
     pub resumed: bool,
 }
@@ -62,6 +64,7 @@ impl Output {
         let lock = FolderLock::new(out)?;
         check_kind(out, kind, beside)?;
         let partial = partial(out)?;
+        let beside = if partial.is_dir() { Some(FolderLock::new(&partial)?) } else { None };
         if let Some(Journal { publishing: Some(old), .. }) = Journal::of(&partial, out)? {
             publish(&partial, out, kind, old)?;
         }
@@ -77,18 +80,18 @@ impl Output {
         let asked = |begun: Option<Journal>| request.is_some() && begun.is_some_and(|begun| begun.request == request);
         let replaces = begun.is_some() || !kind.results_in(out).is_empty();
         if asked(begun) {
-            return Ok(Output { kind, lock, place: out.to_path_buf(), resumed: true });
+            return Ok(Output { kind, lock, place: out.to_path_buf(), beside: None, resumed: true });
         }
         if replaces && asked(Journal::of(&partial, out)?) {
-            return Ok(Output { kind, lock, place: partial, resumed: true });
+            return Ok(Output { kind, lock, place: partial, beside, resumed: true });
         }
         if partial.exists() {
             discard(&partial, out)?;
         }
+        let beside = if replaces { Some(FolderLock::new(&partial)?) } else { None };
         let place = if replaces { partial } else { out.to_path_buf() };
-        files::create_folder(&place)?;
         Journal { kind, request, results, publishing: None }.write(&place)?;
-        Ok(Output { kind, lock, place, resumed: false })
+        Ok(Output { kind, lock, place, beside, resumed: false })
     }
 
     /// The folder that they are made in.
@@ -98,7 +101,11 @@ impl Output {
 
     /// The path of one of them, which is to be written. Fails where the folder is no longer this process's own.
     pub(crate) fn to_write(&self, name: &str) -> Result<PathBuf> {
-        self.lock.check().map(|()| self.place.join(name))
+        self.check().map(|()| self.place.join(name))
+    }
+
+    fn check(&self) -> Result<()> {
+        [Some(&self.lock), self.beside.as_ref()].into_iter().flatten().try_for_each(FolderLock::check)
     }
 
     /// All results are there: they take the place of those that lie in the folder.
@@ -106,7 +113,7 @@ impl Output {
     /// # Errors
     /// Of what could not be put in place; everything else is.
     pub(crate) fn finish(self) -> Result<()> {
-        self.lock.check()?;
+        self.check()?;
         let (out, kind) = (self.lock.folder(), self.kind);
         if self.place == out {
             return files::remove(&out.join(JOURNAL));
@@ -127,13 +134,14 @@ impl Drop for Output {
         let table = self.place.join(directory::SCORES);
         let has_rows = fs::metadata(&table).is_ok_and(|table| table.len() > 0);
         let is_there = |name: &String| name != directory::SCORES && self.place.join(name).exists();
-        if self.lock.check().is_ok()
+        if self.check().is_ok()
             && let Ok(Some(Journal { results, publishing: None, .. })) = Journal::of(&self.place, self.lock.folder())
             && !has_rows
             && !self.kind.results_in(&self.place).iter().chain(&results).any(is_there)
         {
             let _ = files::remove(&table).and_then(|()| files::remove(&self.place.join(JOURNAL)));
-            if self.place != self.lock.folder() {
+            if let Some(lock) = self.beside.take() {
+                drop(lock);
                 let _ = files::remove_folder(&self.place);
             }
         }
@@ -213,15 +221,15 @@ fn resolved(path: &Path) -> PathBuf {
     there.map_or(path.clone(), |(above, rest)| above.join(rest))
 }
 
-/// Brings an end to what a killed `evaluate` was doing beside the folder of a run, which is this process's own: results that were all
-/// there are put in place, others are removed.
-pub(crate) fn settle(out: &Path) -> Result<()> {
+/// Removes what tests of a run's earlier model have left, also of one that was killed on the way: it would pass for the new model's.
+pub(crate) fn forget_test(directory: &RunDirectory) -> Result<()> {
+    let out = directory.path();
     let partial = partial(out)?;
-    match Journal::of(&partial, out)? {
-        None => Ok(()),
-        Some(Journal { kind, publishing: Some(old), .. }) => publish(&partial, out, kind, old),
-        Some(_) => discard(&partial, out),
+    if Journal::of(&partial, out)?.is_some() {
+        let _lock = FolderLock::new(&partial)?;
+        discard(&partial, out)?;
     }
+    directory::OF_TEST.into_iter().chain([JOURNAL]).try_for_each(|name| files::remove(&directory.to_write(name)?))
 }
 
 /// `OUT.partial`.
@@ -288,7 +296,7 @@ fn discard(partial: &Path, out: &Path) -> Result<()> {
     let kind = Journal::of(partial, out)?.map(|journal| journal.kind);
     let is_ours = |path: &PathBuf| {
         kind.is_some_and(|kind| is_result(kind, path))
-            || *path == Path::new(JOURNAL)
+            || [JOURNAL, LOCK].iter().any(|name| path == Path::new(name))
             || hidden().iter().any(|(_, hidden)| path == hidden)
             || files::is_unfinished(path)
     };
@@ -297,12 +305,12 @@ fn discard(partial: &Path, out: &Path) -> Result<()> {
         let remedy = format!("move it away: results that replace those in {} are made there", out.printable());
         return Err(Error::file(partial, problem, remedy));
     }
-    files.retain(|path| *path != Path::new(JOURNAL));
+    files.retain(|path| ![JOURNAL, LOCK].iter().any(|name| path == Path::new(name)));
     files.sort_by_key(|path| !path.to_str().is_some_and(|name| TELLING.contains(&name)));
     files.iter().try_for_each(|path| files::remove(&partial.join(path)))?;
     let folders = fs::read_dir(partial).map_err(Error::io("read", partial))?.flatten().map(|entry| entry.path());
     folders.filter(|path| path.is_dir()).try_for_each(fs::remove_dir_all).map_err(Error::io("remove", partial))?;
-    files::remove(&partial.join(JOURNAL))?;
+    [JOURNAL, LOCK].iter().try_for_each(|name| files::remove(&partial.join(name)))?;
     files::remove_folder(partial).map_err(Error::io("remove", partial))
 }
 
@@ -405,6 +413,48 @@ mod tests {
         assert!(partial.join("theirs").exists());
     }
 
+    /// `OUT.partial` may be named as a folder of results, or removed.
+    #[test]
+    fn nobody_else_writes_or_removes_what_is_in_the_making() {
+        let root = tempfile::tempdir().unwrap();
+        let (out, partial) = (root.path().join("out"), root.path().join("out.partial"));
+        write(out.join("scores.csv"), "heatmap,overlay\n");
+        let output = begin(&out, "x");
+        assert_eq!(output.to_write(A).unwrap(), output.place().join(A));
+        let refused = Output::begin(&partial, Kind::Predict, &[], None, Vec::new()).err().unwrap().to_string();
+        assert!(refused.contains("is in use by"), "{refused}");
+        fs::remove_dir_all(&partial).unwrap();
+        assert!(output.to_write(A).unwrap_err().to_string().contains("moved or removed"));
+        assert!(output.finish().is_err());
+        assert_eq!(there(&out), ["scores.csv"]);
+
+        // Nor are results in the making where another call makes its own.
+        let other = Output::begin(&partial, Kind::Predict, &[], None, Vec::new()).unwrap();
+        let refused = Output::begin(&out, Kind::Predict, &[], Some("x".into()), Vec::new()).err().unwrap().to_string();
+        assert!(refused.contains("is in use by"), "{refused}");
+        drop(other);
+        drop(begin(&out, "x"));
+        assert!(!partial.exists());
+    }
+
+    /// Figures of an earlier model would pass for the new one's.
+    #[test]
+    fn a_new_model_has_no_earlier_figures_beside_it() {
+        let root = tempfile::tempdir().unwrap();
+        let (run, partial) = (root.path().join("run"), root.path().join("run.partial"));
+        for name in directory::OF_TEST {
+            write(run.join(name), "old");
+        }
+        write(run.join(directory::CONFIG), "{}");
+        write(partial.join(directory::SCORES), "new");
+        Journal::publishing(Kind::Evaluate, Vec::new()).write(&partial).unwrap();
+        let directory = RunDirectory::go_on(FolderLock::new(&run).unwrap()).unwrap();
+        forget_test(&directory).unwrap();
+        drop(directory);
+        assert_eq!(there(&run), [directory::CONFIG]);
+        assert!(!partial.exists());
+    }
+
     /// Files of the names in a journal are removed.
     #[test]
     fn a_changed_journal_is_refused_and_removes_nothing() {
@@ -431,7 +481,6 @@ mod tests {
                 let begun = Output::begin(&out, Kind::Predict, &[], Some("x".into()), Vec::new());
                 let refused = begun.err().unwrap().to_string();
                 assert!(refused.contains(JOURNAL) && refused.contains(&format!("{name:?}")), "{refused}");
-                assert!(settle(&out).is_err() == (*folder == partial), "{name}");
                 assert!(theirs.iter().all(|path| path.exists()), "{name}");
                 fs::remove_file(folder.join(JOURNAL)).unwrap();
             }

@@ -10,7 +10,7 @@ use super::evaluate::{Score, Tested, evaluate};
 use super::heatmap::Renderer;
 use super::kind::Kind;
 use super::model::{Model, model_file};
-use super::output::{JOURNAL, Output, check_outside, settle};
+use super::output::{Output, check_outside};
 use super::plots::{TestPlots, Training, plots};
 use super::prepare::{Task, TestSet};
 use super::report::{self, Story};
@@ -32,11 +32,6 @@ pub(crate) fn finish(
     chosen: &[usize],
 ) -> Result<Option<Tested>> {
     let model = &trained.model;
-    settle(directory.path())?;
-    // What an earlier test left would be beside new results of a run that is killed here.
-    for name in directory::OF_TEST.into_iter().chain([JOURNAL]) {
-        files::remove(&directory.to_write(name)?)?;
-    }
     let overview = training_overview(context.device, &task.set, model)?;
     save_png(directory.to_write(directory::TRAINING_OVERVIEW)?, &overview)?;
     // A run that was ended between its state and its history, or has lost the latter, gets it back here.

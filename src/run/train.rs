@@ -9,7 +9,7 @@ use super::heatmap::Renderer;
 use super::kind::Kind;
 use super::lock::FolderLock;
 use super::model::Model;
-use super::output::{check_kind, check_outside};
+use super::output::{check_kind, check_outside, forget_test};
 use super::prepare::{Task, TestSet, prepare};
 use super::score::{Scorer, Shown};
 use super::settings::{Moved, Settings};
@@ -180,6 +180,7 @@ pub(crate) fn train(
     drop(training); // its memory may be what scoring needs
     calibrate(context.device, &mut model, set)?;
     if let Some(directory) = directory {
+        forget_test(directory)?;
         model.save(directory.to_write(directory::MODEL)?)?;
     }
     let seconds = started.elapsed().as_secs_f64();

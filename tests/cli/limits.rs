@@ -63,6 +63,18 @@ fn with_little_memory_it_works_or_says_so() {
     }
 }
 
+/// A file that outgrows its limit is told of like a full disk, and what was saved before stays.
+#[test]
+fn a_limit_of_file_sizes_is_an_error() {
+    let scratch = Scratch::new().with_folders();
+    let train = ON_FOLDERS.replacen("train", "", 1);
+    let script =
+        format!("ulimit -f 4; exec {} train {train} --epochs 1 --device cpu --out run", env!("CARGO_BIN_EXE_fcdd"));
+    let ran = Ran(Command::new("bash").args(["-c", &script]).current_dir(scratch.path("")).output().unwrap());
+    ran.expect_error(&["run", "too large"]);
+    assert!(!scratch.path("run/.fcdd.lock").exists());
+}
+
 /// Threads do not keep what they have freed for themselves: 32 of them would reserve 64 MiB of addresses each.
 #[cfg(target_env = "gnu")]
 #[test]

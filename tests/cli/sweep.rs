@@ -230,6 +230,19 @@ fn runs_that_are_not_the_sweeps_own_do_not_count() {
     once("--seeds 2 --out sweep --data moved").expect_success();
     assert_eq!(table(), whole);
 
+    // So are figures of another model, and some that there cannot be.
+    let own = fs::read_to_string(file("it_1/evaluation.json")).unwrap();
+    let auroc = own.lines().find(|line| line.contains("\"image_auroc\"")).unwrap();
+    for figures in
+        [fs::read_to_string(file("it_0/evaluation.json")).unwrap(), own.replace(auroc, "\"image_auroc\": 7,")]
+    {
+        fs::write(file("it_1/evaluation.json"), figures).unwrap();
+        let summary = scratch.run("sweep --summary sweep");
+        assert!(summary.expect_success().stderr().contains("class trouser, seed 1"), "{}", summary.stderr());
+        once("--seeds 2 --out sweep --data moved").expect_success();
+        assert_eq!(table(), whole);
+    }
+
     // Damaged settings fail their own run alone.
     let settings = fs::read(file("it_0/config.json")).unwrap();
     fs::write(file("it_0/config.json"), "{\"da\u{1b}[2Jta\": 1").unwrap();

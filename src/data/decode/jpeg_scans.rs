@@ -11,12 +11,13 @@ use super::jpeg_bits::{Bits, Checked, DAMAGED, Table};
 /// What a file says that has none of its own.
 const NO_TABLES: &str = "the JPEG lacks Huffman tables, as frames of MJPEG do; save it as a JPEG of its own";
 
-/// Markers: Huffman tables, the end of the image, a scan, the interval of restarts, the first restart.
+/// Markers: Huffman tables, the end of the image, a scan, the interval of restarts, the first and the last restart.
 const TABLES: u8 = 0xC4;
 const END: u8 = 0xD9;
 const SCAN: u8 = 0xDA;
 const INTERVAL: u8 = 0xDD;
 const RESTART: u8 = 0xD0;
+const LAST_RESTART: u8 = 0xD7;
 
 /// The lowest bit that has come of a coefficient of which none has.
 const NONE: u8 = 16;
@@ -285,6 +286,15 @@ impl Walk<'_> {
             stretch(&mut data, from..mcus.min(from + step))?;
             at = data.end()?;
         }
-        Ok(at)
+        // Some encoders restart at the end too. What came then would be more than the image has.
+        let mut end = at;
+        loop {
+            end += file[end..].iter().take_while(|&&byte| byte == 0xFF).count();
+            match file.get(end) {
+                Some(RESTART..=LAST_RESTART) if file.get(end + 1) == Some(&0xFF) => end += 1,
+                Some(0 | RESTART..=LAST_RESTART) => return Err(DAMAGED),
+                _ => return Ok(at),
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `png` | PNG, a row at a time |
 //! | `tiff` | TIFF, a strip or a row of tiles at a time |
+//! | `tiff_chunks` | none: whether these lie where the head says |
 //! | `jpeg` | JPEG, whole |
 //! | `jpeg_scans`, `jpeg_bits` | none: whether a JPEG holds all that its head promises |
 //! | `whole` | BMP, WebP, PNM and rare kinds of TIFF, whole |
@@ -15,6 +16,7 @@ mod jpeg_bits;
 mod jpeg_scans;
 mod png;
 mod tiff;
+mod tiff_chunks;
 mod whole;
 
 use std::io::{BufReader, Read, Seek};

@@ -268,6 +268,65 @@ fn tiffs_that_would_be_read_wrongly_are_refused() {
     }
 }
 
+/// Strips that are not where the head says, as a writer leaves them that was stopped.
+#[test]
+fn tiffs_with_missing_strips_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.tif");
+    let data: Vec<u8> = (0..15).collect();
+    let read = |offsets: &[u32], counts: &[u32], data: &[u8]| {
+        let mut tags = head(&[8], &[1], &[1]);
+        tags.extend([(273, offsets), (278, &[2]), (279, counts)]);
+        tags.sort();
+        let mut file = tiff(&tags, data);
+        // The second offset, from the beginning of the file.
+        if offsets[1] == u32::MAX {
+            let at = file.len() - data.len() - 12;
+            file[at..at + 4].fill(0);
+        }
+        std::fs::write(&path, file).unwrap();
+        ImageFile::open(&path).and_then(ImageFile::read).map(|image| image.pixels)
+    };
+    assert_eq!(read(&[0, 10], &[10, 5], &data).unwrap(), data);
+    assert_eq!(read(&[0, 10], &[10, 7], &[&data[..], &[0; 2]].concat()).unwrap(), data);
+    for (offsets, counts, len, what) in [
+        ([0, u32::MAX - 200], [10, 5], 15, "beyond the end"),
+        ([0, 10], [10, 5], 14, "cut"),
+        ([0, 10], [10, 0], 15, "without bytes"),
+        ([0, 10], [10, 4], 15, "too short"),
+        ([0, 10], [9, 5], 15, "too short"),
+    ] {
+        let message = read(&offsets, &counts, &data[..len]).expect_err(what).to_string();
+        assert!(message.contains("cut short") && message.contains("strips"), "{what}: {message}");
+    }
+}
+
+/// A strip of JPEG, with tables of its own or shared ones.
+#[test]
+fn damaged_jpegs_in_tiffs_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("image.tif");
+    let photo = GrayImage::from_fn(64, 64, |x, y| image::Luma([(x * y) as u8]));
+    let mut jpeg = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 90).encode_image(&photo).unwrap();
+    let read = |jpeg: &[u8]| {
+        let len = [jpeg.len() as u32];
+        let mut tags = head(&[8], &[1], &[1]);
+        tags[..4].copy_from_slice(&[(256, &[64][..]), (257, &[64]), (258, &[8]), (259, &[7])]);
+        tags.extend([(273, &[0][..]), (278, &[64]), (279, &len)]);
+        tags.sort();
+        std::fs::write(&path, tiff(&tags, jpeg)).unwrap();
+        ImageFile::open(&path).and_then(ImageFile::read)
+    };
+    assert_eq!(read(&jpeg).unwrap().pixels.len(), 64 * 64);
+    let data = places(&jpeg, |marker| marker == 0xDA)[0] + 14;
+    for tenths in 1..10 {
+        let cut = [&jpeg[..data + (jpeg.len() - data) * tenths / 10], &[0xFF, 0xD9]].concat();
+        let message = read(&cut).unwrap_err().to_string();
+        assert!(message.contains("cut short or damaged"), "{tenths} tenths: {message}");
+    }
+}
+
 /// Files that their readers would complete with made-up pixels.
 #[test]
 fn short_webps_and_run_lengths_of_bmps_are_refused() {
@@ -398,6 +457,13 @@ fn damaged_scans_are_refused() {
     refused(&[parts[0], parts[2], parts[1], parts[3]], "two parts are swapped");
     refused(&[parts[0], parts[1], parts[3]], "a part is missing");
     refused(&[parts[0], &parts[1][..12], parts[2], parts[3]], "a part is cut");
+    // Nothing follows the last part but a restart of nothing.
+    let (last, end) = parts[3].split_at(parts[3].len() - 2);
+    let before = [parts[0], parts[1], parts[2], last];
+    assert!(read(&[&before.concat()[..], &[0xFF, 0xD3], end].concat()).is_ok());
+    for more in [&[0xFF, 0xD3, 9][..], &[0xFF, 0xD3, 0xFF, 0], &[0xFF, 0xD3, 0xFF, 0xD4, 9]] {
+        refused(&[&before.concat(), more, end], "a part too many");
+    }
     refused(&[parts[0], &parts[1][..2], &[0xFF, 0].repeat(20), parts[2], parts[3]], "codes that no table has");
 }
 

@@ -9,12 +9,14 @@ use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::{CompressionMethod, PlanarConfiguration, SampleFormat, Tag};
 
+use super::tiff_chunks::Chunks;
 use super::{Alpha, Decode, ImageHead, OpenedDecoder, channels_of, push_bytes, whole};
 use crate::data::images::upper_byte;
 use crate::memory;
 
 struct Tiff {
     decoder: Decoder<BufReader<File>>,
+    chunks: Chunks,
     height: usize,
     width: usize,
     /// Samples of a pixel, transparency among them.
@@ -25,6 +27,7 @@ pub(super) fn open(file: BufReader<File>, path: &Path) -> OpenedDecoder {
     let mut limits = Limits::default();
     limits.decoding_buffer_size = memory::for_images();
     limits.intermediate_buffer_size = memory::for_images();
+    let len = file.get_ref().metadata().map_err(|e| e.to_string())?.len();
     let mut decoder = Decoder::new(file).map_err(|e| e.to_string())?.with_limits(limits);
     if let Some(3) = decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation).ok().flatten()
         && decoder.find_tag(Tag::ColorMap).is_ok_and(|map| map.is_some())
@@ -49,11 +52,16 @@ pub(super) fn open(file: BufReader<File>, path: &Path) -> OpenedDecoder {
         other => return Err(format!("a TIFF of {other:?}; save it as grey or RGB of 8 or 16 bits")),
     };
     let compression = decoder.find_tag_unsigned::<u16>(Tag::Compression).map_err(|e| e.to_string())?;
-    if per_pixel == 2 && compression == Some(CompressionMethod::ModernJPEG.to_u16()) {
-        return Err("a TIFF of grey and transparency in JPEG; save it as grey or RGB of 8 or 16 bits".into());
-    }
     let planes = decoder.find_tag_unsigned::<u16>(Tag::PlanarConfiguration).map_err(|e| e.to_string())?;
-    if per_pixel == 0 || planes == Some(PlanarConfiguration::Planar.to_u16()) && per_pixel > 1 {
+    let is_planar = planes == Some(PlanarConfiguration::Planar.to_u16());
+    let is_by_rows = per_pixel == 1 || per_pixel > 1 && !is_planar;
+    if compression == Some(CompressionMethod::ModernJPEG.to_u16()) && (!is_by_rows || per_pixel == 2) {
+        let kind = if per_pixel == 2 { "grey and transparency" } else { "CMYK or planes" };
+        return Err(format!("a TIFF of {kind} in JPEG; save it as grey or RGB of 8 or 16 bits"));
+    }
+    let samples = if is_planar { 1 } else { usize::from(color.num_samples()) };
+    let chunks = Chunks::new(&mut decoder, len, samples * usize::from(color.bit_depth()))?;
+    if !is_by_rows {
         return whole::open(path);
     }
     let orientation = decoder.find_tag_unsigned::<u16>(Tag::Orientation).map_err(|e| e.to_string())?;
@@ -69,14 +77,14 @@ pub(super) fn open(file: BufReader<File>, path: &Path) -> OpenedDecoder {
         channels: channels_of(per_pixel),
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
         // A strip or a row of tiles, as it comes and as bytes.
-        decoder_bytes: band.saturating_mul(2),
+        decoder_bytes: band.saturating_mul(2).saturating_add(chunks.bytes()),
     };
-    Ok((head, Box::new(Tiff { decoder, height, width, per_pixel })))
+    Ok((head, Box::new(Tiff { decoder, chunks, height, width, per_pixel })))
 }
 
 impl Decode for Tiff {
     fn rows(self: Box<Self>, alpha: Alpha, row: &mut dyn FnMut(&[u8])) -> Result<(), String> {
-        let Tiff { mut decoder, height, width, per_pixel } = *self;
+        let Tiff { mut decoder, chunks, height, width, per_pixel } = *self;
         let (across, down) = decoder.chunk_dimensions();
         let (across, down) = (across as usize, down as usize);
         if across == 0 || down == 0 {
@@ -93,6 +101,7 @@ impl Decode for Tiff {
                 let left = column * across;
                 let wide = across.min(width - left);
                 let index = u32::try_from(band * columns + column).map_err(|e| e.to_string())?;
+                chunks.check(decoder.inner(), index)?;
                 chunk.clear();
                 match decoder.read_chunk(index).map_err(|e| e.to_string())? {
                     DecodingResult::U8(samples) => push_bytes(&mut chunk, &samples, per_pixel, alpha, |sample| sample),

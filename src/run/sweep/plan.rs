@@ -13,7 +13,7 @@ use crate::run::context::Context;
 use crate::run::directory::{self, RunDirectory, write_json};
 use crate::run::figures::Evaluation;
 use crate::run::lock::FolderLock;
-use crate::run::model::ModelMeta;
+use crate::run::model::{Model, ModelMeta};
 use crate::run::prepare::prepare;
 use crate::run::settings::Settings;
 use crate::run::state::State;
@@ -238,11 +238,14 @@ fn same(there: &Settings, wanted: &Settings, folder: &Path) -> Result<()> {
 fn is_complete(run: &RunDirectory, settings: &Settings) -> bool {
     let is_whole =
         |model: ModelMeta| model.epochs >= settings.epochs && model.settings.differences(settings).is_empty();
-    let is_own = |evaluation: Evaluation| evaluation.is_of(settings);
+    let model = run.file(directory::MODEL);
+    // What cannot be read is made again, and so are figures of another model or on other images.
+    let is_own = |evaluation: Evaluation| {
+        evaluation.is_of(settings) && Model::load(&model).is_ok_and(|model| evaluation.is_by(&model))
+    };
     [directory::MODEL, directory::EVALUATION, directory::REPORT].iter().all(|name| run.file(name).is_file())
-        // What cannot be read is made again, and so are figures on other images.
+        && ModelMeta::read(&model).is_ok_and(is_whole)
         && run.read_json(directory::EVALUATION).is_ok_and(is_own)
-        && ModelMeta::read(&run.file(directory::MODEL)).is_ok_and(is_whole)
 }
 
 #[cfg(test)]
