@@ -16,6 +16,9 @@ use crate::numbers::of;
 /// Numbers of a golden tensor that are compared one by one.
 const FIRST: usize = 8;
 
+/// Norms of gradients below this are those of rounding in f64.
+const CANCELLED: f64 = 1e-12;
+
 struct Golden(Vec<u8>);
 
 impl Golden {
@@ -124,7 +127,13 @@ pub fn assert_is_torchvisions<T: Real>((net, file): (&str, &str), device: &Devic
     for param in layout.params.iter().filter(|param| param.start >= layout.trained_from) {
         let ours: Vec<f64> = (0..param.len()).map(|i| grads[param.start + param.inside(i)]).collect();
         let name = format!("gradient/{}", param.name);
-        assert_summary(&ours, &golden.get(&name).1, bound, &name);
+        let summary = golden.get(&name).1;
+        // A bias before a norm cancels: what torchvision finds is rounding.
+        if summary[1] < CANCELLED {
+            assert!(ours.iter().all(|&gradient| gradient == 0.0), "{name}");
+            continue;
+        }
+        assert_summary(&ours, &summary, bound, &name);
     }
     let stats = of::<f64>(&network.read(ports.stats).unwrap());
     for norm in &layout.norms {

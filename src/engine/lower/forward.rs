@@ -26,6 +26,11 @@ impl StageViews {
     pub(super) fn x(&self) -> View {
         self.inputs[0]
     }
+
+    /// Where a pass keeps the winners of a pool.
+    fn winners(&self, pass: Pass) -> Option<ByteView> {
+        self.argmax.filter(|_| pass.winners)
+    }
 }
 
 /// Gives each stage's values their buffers. Values that a backward pass reads again have their own, since they are written or read by a
@@ -150,7 +155,7 @@ pub(super) fn forward(stages: &[Stage], values: &[StageViews], pass: Pass, steps
                 activation: Activation::IDENTITY,
                 x: values.x(),
                 y: values.out,
-                argmax: values.argmax.filter(|_| pass.winners),
+                argmax: values.winners(pass),
             })),
         }
     }
@@ -196,7 +201,7 @@ fn forward_block(block: &Block, values: &StageViews, pass: Pass, steps: &mut Vec
             activation: block.activation,
             x: values.first,
             y: values.out,
-            argmax: values.argmax.filter(|_| pass.winners),
+            argmax: values.winners(pass),
         }));
     }
 }
