@@ -4,6 +4,7 @@
 use nalgebra::{DMatrix, SymmetricEigen};
 use rayon::prelude::*;
 
+use super::context::Context;
 use super::features::{features_of, network};
 use super::settings::Settings;
 use crate::data::batches::TrainingSet;
@@ -24,7 +25,7 @@ const ROWS: usize = 64;
 ///
 /// # Errors
 /// As of computing features.
-pub(super) fn reduce(set: &TrainingSet, settings: &Settings, weights: &mut Weights) -> Result<()> {
+pub(super) fn reduce(context: &Context, set: &TrainingSet, settings: &Settings, weights: &mut Weights) -> Result<()> {
     let arch = settings.arch()?;
     let Some(frozen) = arch.layers.iter().position(|node| node.layer.name() == Some(REDUCE)) else { return Ok(()) };
     let layout = Layout::new(&arch);
@@ -33,13 +34,17 @@ pub(super) fn reduce(set: &TrainingSet, settings: &Settings, weights: &mut Weigh
     let [out, c] = [0, 1].map(|dim| weight.shape[dim]);
     let mut network = network(Arch { frozen, ..arch }, settings, weights)?;
     let order = set.order(0);
+    let some = &order[..VIEWS.min(order.len())];
     let mut moments = Moments::new(c);
-    for samples in order[..VIEWS.min(order.len())].chunks(network.options().batch) {
+    let mut progress = context.task("principal components", some.len() as u64);
+    for samples in some.chunks(network.options().batch) {
         let views = set.batch(0, samples, false)?;
         let features = features_of(&mut network, &views)?;
         features.chunks_exact(features.len() / samples.len()).for_each(|view| moments.add(view));
+        progress.advance(samples.len() as u64, String::new);
     }
     let (mean, components) = moments.principal(out)?;
+    progress.finish(&format!("found {out} principal components of the features of {} views", some.len()));
     for (k, component) in components.chunks_exact(c).enumerate() {
         let row = k * c;
         for (i, &value) in component.iter().enumerate() {

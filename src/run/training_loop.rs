@@ -105,7 +105,7 @@ impl TrainingLoop<'_> {
             return Err(Error::setting(problem, "restore the run's config.json, or start a new run"));
         }
         if state.is_none() {
-            reduce(set, settings, &mut weights)?;
+            reduce(context, set, settings, &mut weights)?;
         }
         let done = state.as_ref().map_or(0, |state| state.history.len() as u32);
         let features = match (context.device, settings.views) {
