@@ -94,7 +94,7 @@ fn impossible_settings() {
         ("--oe-limit 0", "give at least 1"),
         ("--noise fine-confetti --supervise noise", "confetti"),
         ("--noise blob,cutpaste --supervise noise", "cutpaste only changes an image"),
-        ("--noise cutpasted", "no noise mode 'cutpasted': choose one or several of gaussian,"),
+        ("--noise cutpasted", "no noise mode 'cutpasted'; choose one or several of gaussian,"),
         ("--noise blob,cutpaste:0", "'0' is no share"),
         ("--noise blob,blob", "blob is named twice"),
         ("--noise blob,outliers", "outliers do not combine"),

@@ -156,7 +156,8 @@ mod tests {
             assert_eq!(json, format!("{written:?}"));
             assert_eq!(serde_json::from_str::<NoiseMix>(&json).unwrap(), mix);
         }
-        assert!(NoiseMix::from(Blob) == Blob && NoiseMix::from(Blob) != Solid);
+        let blob = NoiseMix::from(Blob);
+        assert!(blob == Blob && blob != Solid);
         assert!("blob,solid".parse::<NoiseMix>().unwrap() != Blob);
     }
 
