@@ -94,10 +94,6 @@ fn impossible_settings() {
         ("--oe-limit 0", "give at least 1"),
         ("--noise fine-confetti --supervise noise", "confetti"),
         ("--noise blob,cutpaste --supervise noise", "cutpaste only changes an image"),
-        ("--noise cutpasted", "no noise mode 'cutpasted': choose one or several of gaussian,"),
-        ("--noise blob,cutpaste:0", "'0' is no share"),
-        ("--noise blob,blob", "blob is named twice"),
-        ("--noise blob,outliers", "outliers do not combine"),
         ("--noise blob", "--outliers"),
         ("--supervise other", "--outliers"),
         ("--lr 0", "--lr"),
@@ -135,6 +131,15 @@ fn impossible_settings() {
     assert!(ran.0.status.code() == Some(2) && ran.stderr().contains("--net <NET>"), "{}", ran.stderr());
     let ran = scratch.run("info --threads 20000");
     assert!(ran.0.status.code() == Some(2) && ran.stderr().contains("1..=1024"), "{}", ran.stderr());
+    for (noise, word) in [
+        ("cutpasted", "no noise mode 'cutpasted'; choose one or several of gaussian,"),
+        ("blob,cutpaste:0", "'0' is no share"),
+        ("blob,blob", "blob is named twice"),
+        ("blob,outliers", "outliers do not combine"),
+    ] {
+        let ran = scratch.run(&format!("train fmnist --data data --out run --noise {noise}"));
+        assert!(ran.0.status.code() == Some(2) && ran.stderr().contains(word), "{}", ran.stderr());
+    }
     for flag in ["--side 28", "--batch 1"] {
         let words = format!("bench FCDD_CNN28 --task predict {flag}");
         scratch.run(&words).expect_error(&["--task predict", "leave --batch and --side out"]);

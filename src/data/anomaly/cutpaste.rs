@@ -26,7 +26,7 @@ pub(crate) const CUTPASTE: Mode = Mode {
     stands_alone: false,
     made_of: MadeOf::GoodImages,
     prepare: |side, channels| Arc::new(CutPaste { side, channels, tables: Tables::new(side) }),
-    checksums: &[],
+    checksums: &[("malformed-normal", 0x1a9f_9355), ("malformed-normal-gt", 0x75c7_9dfa)],
 };
 
 /// The side that lengths of strips are for.
@@ -161,7 +161,7 @@ impl Patch {
         let [along, across] = if coin(31) {
             [tables.lengths[size], tables.widths[shape]]
         } else {
-            [shape, ENTRIES - 1 - shape].map(|shape| (tables.blocks[size] * tables.aspects[shape] >> 12).max(128))
+            [shape, ENTRIES - 1 - shape].map(|shape| ((tables.blocks[size] * tables.aspects[shape]) >> 12).max(128))
         };
         let [sine, cosine] = sin_cos_turns(form[3] >> 1).map(|v| (v * 16384.0) as i32);
         let mut patch = Patch {

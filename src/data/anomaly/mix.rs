@@ -55,7 +55,7 @@ impl NoiseMix {
 
     /// The number of the mode that 32 random bits choose.
     pub(crate) fn pick(&self, bits: u32) -> usize {
-        let lot = (u64::from(bits) * u64::from(self.of()) >> 32) as u32;
+        let lot = ((u64::from(bits) * u64::from(self.of())) >> 32) as u32;
         (0..self.modes.len()).find(|&number| lot < self.lots(number).until).unwrap_or_default()
     }
 
@@ -156,7 +156,8 @@ mod tests {
             assert_eq!(json, format!("{written:?}"));
             assert_eq!(serde_json::from_str::<NoiseMix>(&json).unwrap(), mix);
         }
-        assert!(NoiseMix::from(Blob) == Blob && NoiseMix::from(Blob) != Solid);
+        let blob = NoiseMix::from(Blob);
+        assert!(blob == Blob && blob != Solid);
         assert!("blob,solid".parse::<NoiseMix>().unwrap() != Blob);
     }
 

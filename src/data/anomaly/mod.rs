@@ -152,7 +152,7 @@ impl NoiseMode {
     }
 
     /// See [`Mode::made_of`].
-    pub fn made_of(self) -> MadeOf {
+    pub(crate) fn made_of(self) -> MadeOf {
         self.mode().made_of
     }
 }
