@@ -335,9 +335,10 @@ fn heads_learn_from_features_that_were_computed_once() {
 
     let run = folder.path().join("run");
     let stop = Stop::new();
-    let in_the_second_epoch = |event: Event| match event {
-        Event::Progress { task: "training", done: 16.., .. } => stop.request(),
-        _ => {}
+    let in_the_second_epoch = |event: Event| {
+        if let Event::Progress { task: "training", done: 16.., .. } = event {
+            stop.request();
+        }
     };
     let trainer = Trainer::new(settings.clone()).in_folder(&run).on_event(&in_the_second_epoch);
     let stopped = trainer.stop_by(&stop).train(&Device::Cpu).unwrap();
