@@ -155,16 +155,26 @@ fn rows_are_as_the_whole() {
 /// An uncompressed TIFF in little-endian order: tags with their values, and the data, to which offsets (tags 273 and 324) are told.
 fn tiff(tags: &[(u16, &[u32])], data: &[u8]) -> Vec<u8> {
     let entries = 8 + 2 + 12 * tags.len() + 4;
-    let arrays: usize = tags.iter().filter(|(_, values)| values.len() > 1).map(|(_, values)| 4 * values.len()).sum();
+    // SHORT, BYTE, LONG; all values of four bytes but those of JPEG tables.
+    let kind = |tag| match tag {
+        338 => 3_u16,
+        347 => 1,
+        _ => 4,
+    };
+    let width = |tag| if kind(tag) == 1 { 1 } else { 4 };
+    let arrays = tags.iter().filter(|(_, values)| values.len() > 1).map(|(tag, values)| width(*tag) * values.len());
+    let arrays: usize = arrays.sum();
     let mut file = b"II*\0\x08\0\0\0".to_vec();
     file.extend((tags.len() as u16).to_le_bytes());
     let mut stored: Vec<u8> = Vec::new();
     for &(tag, values) in tags {
         let base = if matches!(tag, 273 | 324) { entries + arrays } else { 0 };
-        let values: Vec<u8> = values.iter().flat_map(|value| (value + base as u32).to_le_bytes()).collect();
+        let count = values.len();
+        let bytes = values.iter().flat_map(|value| (value + base as u32).to_le_bytes().into_iter().take(width(tag)));
+        let values: Vec<u8> = bytes.collect();
         file.extend(tag.to_le_bytes());
-        file.extend(if tag == 338 { 3_u16 } else { 4 }.to_le_bytes()); // SHORT, LONG
-        file.extend((values.len() as u32 / 4).to_le_bytes());
+        file.extend(kind(tag).to_le_bytes());
+        file.extend((count as u32).to_le_bytes());
         if values.len() == 4 {
             file.extend(values);
         } else {
@@ -274,57 +284,70 @@ fn tiffs_with_missing_strips_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("image.tif");
     let data: Vec<u8> = (0..15).collect();
-    let read = |offsets: &[u32], counts: &[u32], data: &[u8]| {
+    let two_strips = |offsets: &[u32; 2], counts: &[u32; 2], data: &[u8]| {
         let mut tags = head(&[8], &[1], &[1]);
-        tags.extend([(273, offsets), (278, &[2]), (279, counts)]);
+        tags.extend([(273, &offsets[..]), (278, &[2]), (279, counts)]);
         tags.sort();
-        let mut file = tiff(&tags, data);
-        // The second offset, from the beginning of the file.
-        if offsets[1] == u32::MAX {
-            let at = file.len() - data.len() - 12;
-            file[at..at + 4].fill(0);
-        }
+        tiff(&tags, data)
+    };
+    let read = |file: &[u8]| {
         std::fs::write(&path, file).unwrap();
         ImageFile::open(&path).and_then(ImageFile::read).map(|image| image.pixels)
     };
-    assert_eq!(read(&[0, 10], &[10, 5], &data).unwrap(), data);
-    assert_eq!(read(&[0, 10], &[10, 7], &[&data[..], &[0; 2]].concat()).unwrap(), data);
-    for (offsets, counts, len, what) in [
-        ([0, u32::MAX - 200], [10, 5], 15, "beyond the end"),
-        ([0, 10], [10, 5], 14, "cut"),
-        ([0, 10], [10, 0], 15, "without bytes"),
-        ([0, 10], [10, 4], 15, "too short"),
-        ([0, 10], [9, 5], 15, "too short"),
+    assert_eq!(read(&two_strips(&[0, 10], &[10, 5], &data)).unwrap(), data);
+    assert_eq!(read(&two_strips(&[0, 10], &[10, 7], &[&data[..], &[0; 2]].concat())).unwrap(), data);
+    // The second offset stands before both counts and the data.
+    let mut nowhere = two_strips(&[0, 10], &[10, 5], &data);
+    let at = nowhere.len() - data.len() - 12;
+    nowhere[at..at + 4].fill(0);
+    for (file, what) in [
+        (nowhere, "at the beginning of the file"),
+        (two_strips(&[0, 1000], &[10, 5], &data), "beyond the end"),
+        (two_strips(&[0, 10], &[10, 5], &data[..14]), "cut"),
+        (two_strips(&[0, 10], &[10, 0], &data), "without bytes"),
+        (two_strips(&[0, 10], &[10, 4], &data), "the last too short"),
+        (two_strips(&[0, 10], &[9, 5], &data), "the first too short"),
     ] {
-        let message = read(&offsets, &counts, &data[..len]).expect_err(what).to_string();
+        let message = read(&file).expect_err(what).to_string();
         assert!(message.contains("cut short") && message.contains("strips"), "{what}: {message}");
     }
 }
 
-/// A strip of JPEG, with tables of its own or shared ones.
+/// A strip of JPEG, with tables of its own or those of the file.
 #[test]
 fn damaged_jpegs_in_tiffs_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("image.tif");
-    let photo = GrayImage::from_fn(64, 64, |x, y| image::Luma([(x * y) as u8]));
+    let photo = GrayImage::from_fn(64, 64, |x, y| Luma([(x * y) as u8]));
     let mut jpeg = Vec::new();
     image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 90).encode_image(&photo).unwrap();
-    let read = |jpeg: &[u8]| {
+    let (mut strip, mut tables) = (jpeg.clone(), Vec::new());
+    for at in places(&jpeg, |marker| matches!(marker, 0xC4 | 0xDB)).into_iter().rev() {
+        let len = usize::from(u16::from_be_bytes([jpeg[at + 2], jpeg[at + 3]]));
+        tables.push(strip.drain(at..at + 2 + len).collect::<Vec<u8>>());
+    }
+    let tables = [&[0xFF, 0xD8], &tables.concat()[..], &[0xFF, 0xD9]].concat();
+    let tables: Vec<u32> = tables.into_iter().map(u32::from).collect();
+    let read = |jpeg: &[u8], tables: Option<&[u32]>| {
         let len = [jpeg.len() as u32];
         let mut tags = head(&[8], &[1], &[1]);
         tags[..4].copy_from_slice(&[(256, &[64][..]), (257, &[64]), (258, &[8]), (259, &[7])]);
         tags.extend([(273, &[0][..]), (278, &[64]), (279, &len)]);
+        tags.extend(tables.map(|tables| (347, tables)));
         tags.sort();
         std::fs::write(&path, tiff(&tags, jpeg)).unwrap();
-        ImageFile::open(&path).and_then(ImageFile::read)
+        ImageFile::open(&path).and_then(ImageFile::read).map(|image| image.pixels)
     };
-    assert_eq!(read(&jpeg).unwrap().pixels.len(), 64 * 64);
-    let data = places(&jpeg, |marker| marker == 0xDA)[0] + 14;
-    for tenths in 1..10 {
-        let cut = [&jpeg[..data + (jpeg.len() - data) * tenths / 10], &[0xFF, 0xD9]].concat();
-        let message = read(&cut).unwrap_err().to_string();
-        assert!(message.contains("cut short or damaged"), "{tenths} tenths: {message}");
+    for (jpeg, tables) in [(&jpeg, None), (&strip, Some(tables.as_slice()))] {
+        assert_eq!(read(jpeg, tables).unwrap().len(), 64 * 64);
+        let data = places(jpeg, |marker| marker == 0xDA)[0] + 14;
+        for tenths in 1..10 {
+            let cut = [&jpeg[..data + (jpeg.len() - data) * tenths / 10], &[0xFF, 0xD9]].concat();
+            let message = read(&cut, tables).unwrap_err().to_string();
+            assert!(message.contains("cut short or damaged"), "{tenths} tenths: {message}");
+        }
     }
+    assert!(read(&strip, None).unwrap_err().to_string().contains("lacks Huffman tables"));
 }
 
 /// Files that their readers would complete with made-up pixels.
