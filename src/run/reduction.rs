@@ -129,12 +129,13 @@ mod tests {
         let mut moments = Moments::new(4);
         vectors.chunks(4 * 500).for_each(|some| moments.add(some));
         let (found, components) = moments.principal(2).unwrap();
-        // Standard errors of 3/√4000 and less.
+        // Four standard errors of the mean, of 3/√4000 at most.
         for (found, mean) in found.iter().zip(mean) {
             approx::assert_relative_eq!(*found, f64::from(mean), epsilon = 0.2);
         }
         for (component, direction) in components.chunks_exact(4).zip(directions) {
             let along: f64 = component.iter().zip(direction).map(|(a, b)| a * f64::from(b)).sum();
+            // An angle's standard error is √(9·4)/(9 − 4)/√4000 = 0.02 at most: this is seven of them.
             assert!(along.abs() > 0.99, "{component:?} is not along {direction:?}");
             let length: f64 = component.iter().map(|v| v * v).sum();
             approx::assert_relative_eq!(length, 1.0, epsilon = 1e-12);
