@@ -10,7 +10,7 @@ use crate::device::cuda::{self, BatchSource, DeviceSlice, Replays};
 use crate::device::{Device, HostBuffers, View};
 use crate::error::{CudaError, Error, Result};
 use crate::memory::room_for;
-use crate::model::{Arch, Objective, Part, Weights};
+use crate::model::{Arch, NetPart, Objective, Weights};
 use crate::real::Real;
 
 /// Input, labels and, for the map loss, maps of a batch.
@@ -54,7 +54,7 @@ impl<T: Real> Network<T> {
             Device::Cuda(_) if size_of::<T>() != size_of::<f32>() => {
                 return Err(Error::setting("a GPU computes in f32 alone", "choose `device` cpu"));
             }
-            Device::Cuda(_) if arch.part == Part::Head => {
+            Device::Cuda(_) if arch.part == NetPart::Head => {
                 return Err(Error::internal("heads are trained apart on the CPU alone"));
             }
             Device::Cuda(cuda) => {
@@ -274,7 +274,7 @@ impl<T: Real> Network<T> {
         self.scores(n)
     }
 
-    /// Features of the `n` images that were filled in, by the layers of [`Part::Features`].
+    /// Features of the `n` images that were filled in, by the layers of [`NetPart::Features`].
     pub fn features(&mut self, n: usize) -> Result<&[T]> {
         self.infer(n)?;
         let output = self.plan(n)?.ports.output;

@@ -57,7 +57,7 @@ pub struct Node {
 
 /// Which layers plans are made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Part {
+pub enum NetPart {
     #[default]
     Whole,
     /// The frozen ones of a net in which they are [fixed](Arch::fixed): from images to their features.
@@ -90,7 +90,7 @@ pub struct Arch {
     /// features, is then a function of that image alone, and may be kept.
     pub fixed: bool,
     /// Which of the layers plans are made of. Parameters, statistics and shapes are those of the whole net.
-    pub part: Part,
+    pub part: NetPart,
     /// Whether the feature layers start from weights that were trained on ImageNet, without which the net makes little sense.
     pub pretrained: bool,
     /// Norms that the authors' module owns but never uses: (name, channels). Written for them, ignored when read.

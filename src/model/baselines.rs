@@ -2,7 +2,7 @@
 //!
 //! Each is the counterpart of an FCDD net of its size. A new net is one new line in `TABLE` and a function that builds it.
 
-use super::arch::{Arch, Objective, Part};
+use super::arch::{Arch, NetPart, Objective};
 use super::layer::{Init, Layer};
 use super::nets;
 use crate::error::{Error, Result};
@@ -218,7 +218,7 @@ impl BaselineBuilder {
             layers: Vec::new(),
             frozen: 0,
             fixed: false,
-            part: Part::Whole,
+            part: NetPart::Whole,
             pretrained: false,
             unused_norms: Vec::new(),
         };

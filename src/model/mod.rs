@@ -9,6 +9,6 @@ pub mod layer;
 pub mod nets;
 pub mod weights;
 
-pub use arch::{Arch, Node, Objective, Part, Source};
+pub use arch::{Arch, NetPart, Node, Objective, Source};
 pub use layer::{Init, Layer};
 pub use weights::Weights;

@@ -1,6 +1,6 @@
 //! The table of FCDD nets. A new net is one new line in `NETS`. Nets of the baselines are in `baselines.rs`.
 
-use super::arch::{Arch, Objective, Part, Source};
+use super::arch::{Arch, NetPart, Objective, Source};
 use super::layer::{Init, Layer};
 use crate::error::{Error, Result};
 use crate::steps::activation::Activation;
@@ -255,7 +255,7 @@ impl FcddBuilder {
             layers: Vec::new(),
             frozen: 0,
             fixed: false,
-            part: Part::Whole,
+            part: NetPart::Whole,
             pretrained: false,
             unused_norms: Vec::new(),
         };

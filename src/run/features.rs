@@ -14,7 +14,7 @@ use crate::engine::Network;
 use crate::engine::lower::PlanOptions;
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::model::{Arch, Part, Weights};
+use crate::model::{Arch, NetPart, Weights};
 use crate::steps::upsample::GaussianTaps;
 
 /// Views that the frozen layers see at a time, where memory allows it.
@@ -144,7 +144,7 @@ fn room(epochs: u32, count: usize, per_view: usize, context: &Context) -> Result
 pub(super) fn network(arch: Arch, settings: &Settings, weights: &Weights) -> Result<Network<f32>> {
     let Settings { side, sigma, gradient, precision: dtype, .. } = *settings;
     let options = PlanOptions { batch: BATCH, side, dtype, sigma, gradient, training: None };
-    Network::for_inference(&Device::Cpu, &Arch { part: Part::Features, ..arch }, options, weights)
+    Network::for_inference(&Device::Cpu, &Arch { part: NetPart::Features, ..arch }, options, weights)
 }
 
 /// What the frozen layers make of some views.

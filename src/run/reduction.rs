@@ -35,7 +35,7 @@ pub(super) fn reduce(context: &Context, set: &TrainingSet, settings: &Settings, 
     let mut network = network(Arch { frozen, ..arch }, settings, weights)?;
     let order = set.order(0);
     let some = &order[..VIEWS.min(order.len())];
-    let mut moments = Moments::new(c);
+    let mut moments = Covariance::new(c);
     let mut progress = context.task("principal components", some.len() as u64);
     for samples in some.chunks(network.options().batch) {
         let views = set.batch(0, samples, false)?;
@@ -59,16 +59,16 @@ pub(super) fn reduce(context: &Context, set: &TrainingSet, settings: &Settings, 
 }
 
 /// Sums of vectors, and of the products of their numbers.
-struct Moments {
+struct Covariance {
     count: usize,
     sums: Vec<f64>,
     /// [c, c]
     products: Vec<f64>,
 }
 
-impl Moments {
-    fn new(c: usize) -> Moments {
-        Moments { count: 0, sums: vec![0.0; c], products: vec![0.0; c * c] }
+impl Covariance {
+    fn new(c: usize) -> Covariance {
+        Covariance { count: 0, sums: vec![0.0; c], products: vec![0.0; c * c] }
     }
 
     /// Adds vectors that lie one after the other.
@@ -126,7 +126,7 @@ mod tests {
                 })
             })
             .collect();
-        let mut moments = Moments::new(4);
+        let mut moments = Covariance::new(4);
         vectors.chunks(4 * 500).for_each(|some| moments.add(some));
         let (found, components) = moments.principal(2).unwrap();
         // Four standard errors of the mean, of 3/√4000 at most.
@@ -150,7 +150,7 @@ mod tests {
         Stream::new(4, Purpose::Check, 0, 0).fill_normal(&mut vectors);
         let sums = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let mut moments = Moments::new(c);
+            let mut moments = Covariance::new(c);
             pool.install(|| vectors.chunks(100 * c).for_each(|some| moments.add(some)));
             moments.products
         };

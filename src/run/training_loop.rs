@@ -21,7 +21,7 @@ use crate::error::{CudaError, Error, Result};
 use crate::model::arch::NORM_MOMENTUM;
 use crate::model::checkpoint::take_pretrained;
 use crate::model::weights::Layout;
-use crate::model::{Arch, Part, Weights};
+use crate::model::{Arch, NetPart, Weights};
 
 /// Batches over which running statistics are re-estimated ("precise BN", Wu & Johnson 2021).
 const REESTIMATION_BATCHES: u32 = 10;
@@ -116,7 +116,7 @@ impl TrainingLoop<'_> {
             // On a GPU the frozen layers run in each step, on the same views.
             (Device::Cuda(_), _) | (Device::Cpu, None) => None,
         };
-        let part = if features.is_some() { Part::Head } else { Part::Whole };
+        let part = if features.is_some() { NetPart::Head } else { NetPart::Whole };
         let mut network = Network::on(context.device, &Arch { part, ..arch }, options, &weights)?;
         let (mut steps, mut history, mut begun) = (0, Vec::new(), EpochLog::default());
         if let Some(state) = state {

@@ -18,7 +18,7 @@ const FILES: [(&str, &str, &str); 3] = [
 
 /// Weights that nets start from.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Source {
+pub(crate) struct PretrainedFile {
     /// torchvision's name of the model.
     pub model: &'static str,
     pub url: String,
@@ -29,10 +29,10 @@ pub(crate) struct Source {
 }
 
 /// All that pretrained nets start from.
-pub(crate) fn sources() -> Result<Vec<Source>> {
+pub(crate) fn sources() -> Result<Vec<PretrainedFile>> {
     let mut sources = FILES.map(|(_, model, file)| {
         let sha256 = file.trim_end_matches(".pth").rsplit('-').next().unwrap_or_default();
-        Source { model, url: format!("https://download.pytorch.org/models/{file}"), sha256, nets: Vec::new() }
+        PretrainedFile { model, url: format!("https://download.pytorch.org/models/{file}"), sha256, nets: Vec::new() }
     });
     for name in nets::names().into_iter().chain(baselines::names()) {
         let own = FILES.iter().position(|(word, ..)| name.contains(word));

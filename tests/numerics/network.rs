@@ -7,7 +7,7 @@ use fcdd::device::{DType, Device};
 use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::weights::Layout;
-use fcdd::model::{Arch, Objective, Part, Weights, baselines, nets};
+use fcdd::model::{Arch, NetPart, Objective, Weights, baselines, nets};
 use fcdd::real::Real;
 use fcdd::steps::hsc_loss::Gradient;
 use fcdd::steps::upsample::GaussianTaps;
@@ -130,7 +130,7 @@ fn heads_learn_from_features_what_whole_nets_learn() {
         let (input, labels, truth) = (input.to_vec(), labels.to_vec(), truth.map(|truth| truth.to_vec()));
 
         let options = PlanOptions { training: None, ..*whole.options() };
-        let [of_features, of_head] = [Part::Features, Part::Head].map(|part| Arch { part, ..arch.clone() });
+        let [of_features, of_head] = [NetPart::Features, NetPart::Head].map(|part| Arch { part, ..arch.clone() });
         let mut features = Network::<f64>::new(&of_features, options, &Weights::init(&arch, 3)).unwrap();
         features.input(n).unwrap().copy_from_slice(&input);
         let found = features.features(n).unwrap().to_vec();

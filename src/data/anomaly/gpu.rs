@@ -44,7 +44,7 @@ pub struct GpuBatch<'a> {
     pub others: Pointer<'a, u8>,
     /// How many.
     pub other_count: u32,
-    /// Where the noise goes: an image's values one after the other, of −511…511.
+    /// Where the noise goes: an image's values one after the other, as of [`Noise::fill`](super::Noise::fill).
     pub values: PointerMut<'a, i16>,
 }
 

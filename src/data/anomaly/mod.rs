@@ -68,7 +68,8 @@ pub struct Ingredients<'a> {
 
 /// A mode prepared for images of one shape, with the tables it needs.
 pub trait Noise: Debug + Send + Sync {
-    /// Fills `noise` (`side² · channels` values in −511…511, NHWC) from a stream and what it is made of.
+    /// Fills `noise` (`side² · channels` values, NHWC) from a stream and what it is made of: in −511…511, to be added to bytes, or
+    /// [`REPLACED`](malform::REPLACED) and a byte, which takes the image's place.
     fn fill(&self, stream: Stream, given: Ingredients<'_>, scratch: &mut Scratch, noise: &mut [i16]);
 
     /// The same on a GPU, with the same bits: uploads the tables. A batch is of up to `batch` images.

@@ -21,7 +21,7 @@ use crate::data::pipeline::{Preprocessing, Transform};
 use crate::data::supervise::Supervise;
 use crate::device::cuda::kernels::{AugmentParameters, Lots, Supervision, augment, constants};
 use crate::device::cuda::{BatchSource, BatchTarget, Buffer, Cuda, DeviceSlice, Pointer, PointerMut, Result, Staging};
-use noise::{BatchNoise, Ingredients};
+use noise::{BatchNoise, DeviceIngredients};
 use program::Program;
 
 /// All anomalies, whatever noise mode makes them.
@@ -122,7 +122,7 @@ impl DeviceSet {
                 Some(outliers) => (Bytes::held(cuda, outliers)?, outliers.count()),
                 None => (Bytes::new(cuda.zeros(0)?), 0),
             };
-            let images = Ingredients { normals: (normal.clone(), count), others };
+            let images = DeviceIngredients { normals: (normal.clone(), count), others };
             Some(BatchNoise::new(cuda, set, images, batch)?)
         } else {
             None
@@ -142,7 +142,7 @@ impl DeviceSet {
         let part = |start| Bytes { buffer: staging.target().clone(), start };
         let (normal, other, masks) = (part(0), part(batch * frame.raw_len()), part(2 * batch * frame.raw_len()));
         let noise = if supervise.makes_noise() {
-            let images = Ingredients { normals: (normal.clone(), 0), others: (other.clone(), 0) };
+            let images = DeviceIngredients { normals: (normal.clone(), 0), others: (other.clone(), 0) };
             Some(BatchNoise::new(cuda, set, images, batch)?)
         } else {
             None

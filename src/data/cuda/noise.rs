@@ -13,21 +13,26 @@ pub(super) struct BatchNoise {
     cuda: Arc<Cuda>,
     side: usize,
     channels: usize,
-    images: Ingredients,
+    images: DeviceIngredients,
     /// Each makes noise for those anomalies that its lots choose.
     modes: Vec<(Lots, Box<dyn GpuNoise>)>,
     values: Buffer<i16>,
 }
 
 /// Images that noise is made of: the normal ones, and those of another set. With a count of 0, one is staged for each image of the batch.
-pub(super) struct Ingredients {
+pub(super) struct DeviceIngredients {
     pub normals: (Bytes, usize),
     pub others: (Bytes, usize),
 }
 
 impl BatchNoise {
     /// For batches of up to `batch` images of a set.
-    pub(super) fn new(cuda: &Arc<Cuda>, set: &TrainingSet, images: Ingredients, batch: usize) -> Result<BatchNoise> {
+    pub(super) fn new(
+        cuda: &Arc<Cuda>,
+        set: &TrainingSet,
+        images: DeviceIngredients,
+        batch: usize,
+    ) -> Result<BatchNoise> {
         let TrainingData { preprocessing, noise, .. } = set.data();
         let (side, channels) = (preprocessing.raw_side, preprocessing.channels);
         let noises = set.synthesiser().noises().enumerate();
@@ -43,7 +48,7 @@ impl BatchNoise {
 
     /// Makes the noise of those images of a batch of `n` that become anomalies.
     pub(super) fn enqueue(&self, n: usize, draw: Draw<'_>) -> Result<()> {
-        let Ingredients { normals: (normals, normal_count), others: (others, other_count) } = &self.images;
+        let DeviceIngredients { normals: (normals, normal_count), others: (others, other_count) } = &self.images;
         self.modes.iter().try_for_each(|(lots, mode)| {
             mode.enqueue(&GpuBatch {
                 cuda: &self.cuda,

@@ -26,7 +26,7 @@ use super::Step;
 use super::plan::{Buffers, Plan, Ports, TrainingPorts};
 use crate::device::{DType, View};
 use crate::error::{Error, Result};
-use crate::model::arch::{Arch, Objective, Part};
+use crate::model::arch::{Arch, NetPart, Objective};
 use crate::model::weights::Layout;
 use crate::steps::cast::{Cast, CastWeights};
 use crate::steps::optimizer::{Adam, Sgd};
@@ -48,7 +48,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
         let problem = format!("{} learns from labels alone, not from ground-truth maps", arch.name);
         return Err(Error::setting(problem, "choose `maps` false"));
     }
-    if options.training.is_some() && arch.part == Part::Features {
+    if options.training.is_some() && arch.part == NetPart::Features {
         return Err(Error::internal("features are not trained"));
     }
     arch.check()?;
@@ -60,7 +60,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
     let images = ValueShape { n, side, c: arch.channels };
     let (mut stages, first) = stages::of_part(arch, stages(arch, &layout, options, params)?, images)?;
     let input = allocator.real(first.len());
-    let scores_maps = arch.objective == Objective::Fcdd && arch.part != Part::Features;
+    let scores_maps = arch.objective == Objective::Fcdd && arch.part != NetPart::Features;
     let last = if scores_maps { stages.pop() } else { None };
     // A gradient reads the values of the forward pass again: in training, and in evaluation that of an HSC score.
     let by_gradient = arch.objective == Objective::Hsc;

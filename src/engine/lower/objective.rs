@@ -8,7 +8,7 @@ use crate::device::View;
 use crate::engine::Step;
 use crate::engine::plan::TrainingPorts;
 use crate::error::{Error, Result};
-use crate::model::arch::{Arch, Node, Objective, Part};
+use crate::model::arch::{Arch, NetPart, Node, Objective};
 use crate::model::layer::Layer;
 use crate::steps::conv;
 use crate::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
@@ -67,7 +67,7 @@ impl End {
         allocator: &mut Allocator,
     ) -> Result<End> {
         let (n, side) = (options.batch, options.side);
-        if arch.part == Part::Features {
+        if arch.part == NetPart::Features {
             let (nothing, kind) = (part(features, 0, 0), Kind::Features);
             return Ok(End { kind, input, features, output: features, score: nothing, map: nothing, heatmap: nothing });
         }
@@ -79,7 +79,7 @@ impl End {
                 };
                 let field = arch.receptive_field(side)?;
                 let taps = GaussianTaps::new(field, side, options.sigma);
-                let taps = if arch.part == Part::Head { taps.folded(field.n) } else { taps };
+                let taps = if arch.part == NetPart::Head { taps.folded(field.n) } else { taps };
                 let (u, side) = (field.n, taps.side());
                 let (map, heatmap) = (allocator.real(n * u * u), allocator.real(n * side * side));
                 let kernel = allocator.real(taps.kernel().len());

@@ -12,7 +12,7 @@ use super::allocator::{Allocator, part};
 use super::options::PlanOptions;
 use crate::device::{DType, View};
 use crate::error::{Error, Result};
-use crate::model::arch::{Arch, Node, Objective, Part, Source};
+use crate::model::arch::{Arch, NetPart, Node, Objective, Source};
 use crate::model::layer::{Layer, Shape, Standalone};
 use crate::model::weights::{Layout, NormStats};
 use crate::steps::activation::Activation;
@@ -253,7 +253,7 @@ pub(super) fn of_part<'a>(
     mut stages: Vec<Stage<'a>>,
     images: ValueShape,
 ) -> Result<(Vec<Stage<'a>>, ValueShape)> {
-    if arch.part == Part::Whole {
+    if arch.part == NetPart::Whole {
         return Ok((stages, images));
     }
     let first = stages.iter().take_while(|stage| stage.layer < arch.frozen).count();
@@ -264,7 +264,7 @@ pub(super) fn of_part<'a>(
     else {
         return Err(Error::internal(format!("{} has no features that could be kept", arch.name)));
     };
-    if arch.part == Part::Features {
+    if arch.part == NetPart::Features {
         return Ok((stages, images));
     }
     for stage in &mut head {

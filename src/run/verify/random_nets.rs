@@ -1,7 +1,7 @@
 //! Random legal nets of every kind of layer, built from a list of numbers: the same numbers give the same net, and fewer a smaller one.
 
 use crate::device::DType;
-use crate::model::arch::{Arch, Objective, Part, Source};
+use crate::model::arch::{Arch, NetPart, Objective, Source};
 use crate::model::layer::{Init, Layer, Standalone};
 use crate::steps::activation::Activation;
 use crate::steps::add::layer::AddLayer;
@@ -65,7 +65,7 @@ impl<'a> Builder<'a> {
             layers: Vec::new(),
             frozen: 0,
             fixed: false,
-            part: Part::Whole,
+            part: NetPart::Whole,
             pretrained: false,
             unused_norms: Vec::new(),
         };
