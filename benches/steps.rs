@@ -16,6 +16,7 @@ use fcdd::model::{Arch, Weights, nets};
 use fcdd::named::Named;
 use fcdd::rng::{Purpose, Stream};
 use fcdd::run::bench::Copier;
+use fcdd::settings::ImageScore;
 use fcdd::steps::hsc_loss::Gradient;
 
 use support::{Clock, device, dtypes};
@@ -58,7 +59,13 @@ fn steps(criterion: &mut Criterion<Clock>) {
     {
         for &dtype in dtypes() {
             let arch = nets::by_name(name, true).unwrap();
-            let training = Some(TrainingOptions { optimizer: Optimizer::Sgd, maps, input_grad: false, seed: 0 });
+            let training = Some(TrainingOptions {
+                optimizer: Optimizer::Sgd,
+                maps,
+                input_grad: false,
+                seed: 0,
+                label_score: ImageScore::Mean,
+            });
             let (side, gradient) = (arch.side, Gradient::Grad);
             let options = lower::PlanOptions { batch, side, dtype, sigma: 1.2, gradient, training };
             let plan = lower(&arch, &options).unwrap();

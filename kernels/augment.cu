@@ -8,6 +8,7 @@ struct AugmentParameters {
   const unsigned char *normal, *others, *masks;
   const short* noise;
   Draw draw;
+  Lots labelled;  // of the anomalies, those that are labelled ones
   const int* program;
   const float* numbers;
   float *inputs, *labels, *maps;
@@ -96,8 +97,11 @@ __device__ __forceinline__ Source source_of(Sample& sample, const AugmentParamet
   }
   Source source = {given.normal + image * len, nullptr, nullptr, NOISE_NONE, 1, false, sample.anomalous ? 1.0f : 0.0f};
   if (!sample.anomalous) return source;
-  if (supervise == Supervision::OTHER || supervise == Supervision::OFFLINE) {
-    const unsigned pick = supervise == Supervision::OTHER && given.count ? sample.pick(given.other_count) : image;
+  Draw of_labelled = given.draw;
+  of_labelled.lots = given.labelled;
+  const bool labelled = drawn(of_labelled, blockIdx.x).anomalous;
+  if (labelled || supervise == Supervision::OFFLINE) {
+    const unsigned pick = labelled && given.count ? sample.pick(given.other_count) : image;
     source.image = given.others + pick * len;
     source.mask = given.masks ? given.masks + pick * pixels : nullptr;
   } else {

@@ -6,7 +6,7 @@
 // `supervise::Supervise`, and OFFLINE: anomalies that were made before training and follow the normal images.
 enum class Supervision { UNSUPERVISED, OTHER, NOISE, MALFORMED_NORMAL, MALFORMED_NORMAL_GT, OFFLINE };
 
-// Which anomalies are meant, where noise modes share them: those whose lot, one of `of`, lies in from..until.
+// Which anomalies are meant, where labelled ones and noise modes share them: those whose lot, one of `of`, lies in from..until.
 struct Lots {
   unsigned from, until, of;
 };
@@ -36,7 +36,7 @@ struct Sample {
     return image(count) < before ? image(count) + step : image(count) - before;
   }
 
-  // Which of `count` true anomalies or outliers replaces it or is added to it.
+  // Which of `count` labelled anomalies or outliers replaces it or is added to it.
   __device__ __forceinline__ unsigned pick(unsigned count) const { return stream(Purpose::SUPERVISE).below(1, count); }
 };
 

@@ -14,6 +14,9 @@ __device__ __forceinline__ int changed(int value, int noise, int sign) {
   return clamp_byte(noise >= REPLACED ? noise - REPLACED : value + sign * noise);
 }
 
+// A byte of a mask where it is not known whether the pixel is anomalous: `images::UNMARKED`. Maps hold `fcdd_loss::UNMARKED` there.
+constexpr int UNMARKED = 2;
+
 enum NoiseUse { NOISE_NONE, NOISE_REPLACES, NOISE_ADDS };
 
 struct Source {
@@ -34,7 +37,7 @@ struct Source {
 
   // The ground truth of pixel p.
   __device__ __forceinline__ float mark(size_t p, int channels) const {
-    if (mask) return static_cast<float>(mask[p]);
+    if (mask) return mask[p] == UNMARKED ? -1.0f : static_cast<float>(mask[p]);
     if (!marks_changes) return everywhere;
     bool changed = false;
     for (int c = 0; c < channels; ++c) changed |= byte(p * channels + c) != image[p * channels + c];

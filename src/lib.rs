@@ -107,12 +107,13 @@ pub mod settings {
     pub use crate::data::pipeline::PipelineKind;
     pub use crate::data::supervise::{NoiseMix, NoiseMode, Supervise};
     pub use crate::datasets::DatasetKind;
+    pub use crate::datasets::labelled::LabelledSource;
     pub use crate::datasets::outliers::OutlierSource;
     pub use crate::device::DType;
     pub use crate::engine::lower::Optimizer;
     pub use crate::engine::schedule::Schedule;
-    pub use crate::metrics::image_score::ImageScore;
     pub use crate::model::Objective;
+    pub use crate::model::image_score::ImageScore;
     pub use crate::named::Named;
     pub use crate::steps::hsc_loss::Gradient;
 }

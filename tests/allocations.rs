@@ -8,6 +8,7 @@ use fcdd::device::DType;
 use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Weights, nets};
+use fcdd::settings::ImageScore;
 use fcdd::steps::hsc_loss::Gradient;
 
 /// Counts allocations of all threads.
@@ -35,7 +36,8 @@ fn steps_allocate_nothing() {
     for (name, side) in [("CNN28", 28), ("CNN32_S", 32), ("CNN224", 64)] {
         for (optimizer, maps) in [(Optimizer::Sgd, false), (Optimizer::Adam, true)] {
             let arch = nets::by_name(name, true).unwrap();
-            let training = Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0 });
+            let training =
+                Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0, label_score: ImageScore::Mean });
             let options =
                 PlanOptions { batch: 8, side, dtype: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training };
             let mut network = Network::<f32>::new(&arch, options, &Weights::init(&arch, 0)).unwrap();

@@ -6,11 +6,12 @@ use rayon::prelude::*;
 use crate::data::anomaly::Synthesiser;
 use crate::data::fingerprint::{Fingerprint, Sum};
 use crate::data::image_source::ImageSource;
-use crate::data::images::Mask;
+use crate::data::images::{Mask, UNMARKED};
 use crate::data::pipeline::Preprocessing;
 use crate::data::resize_mode::ResizeMode;
 use crate::data::split::Split;
 use crate::data::supervise::{NoiseMix, Supervise};
+use crate::device::cuda::kernels::Lots;
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};
 
@@ -24,8 +25,10 @@ use sample::SampleScratch;
 pub struct TrainingData {
     /// Normal samples, each drawn once per epoch.
     pub normal: ImageSource,
-    /// Labelled anomalies, for [`Supervise::Other`].
+    /// Labelled anomalies, for [`Supervise::Other`] and beside artificial ones.
     pub others: Option<LabelledAnomalies>,
+    /// Of the anomalies that artificial ones would be, per cent that are labelled ones instead.
+    pub labelled_share: u32,
     /// Images of another set, for [`NoiseMode::Outliers`](crate::data::supervise::NoiseMode::Outliers).
     pub outliers: Option<ImageSource>,
     /// Augmentation and normalisation.
@@ -38,6 +41,24 @@ pub struct TrainingData {
     pub plan: EpochPlan,
     /// Of all randomness.
     pub seed: u64,
+}
+
+impl TrainingData {
+    /// What chooses labelled anomalies among all.
+    pub(crate) fn labelled_lots(&self) -> Lots {
+        match self.supervise {
+            Supervise::Unsupervised => Lots::NONE,
+            Supervise::Other => Lots::ALL,
+            Supervise::Noise | Supervise::MalformedNormal | Supervise::MalformedNormalGt => {
+                self.noise.labelled_lots(self.labelled_share)
+            }
+        }
+    }
+
+    /// Whether some anomalies are labelled ones.
+    pub(crate) fn learns_labelled(&self) -> bool {
+        self.labelled_lots().until > 0
+    }
 }
 
 /// How an epoch goes through the normal images.
@@ -63,8 +84,10 @@ impl Default for EpochPlan {
 pub struct LabelledAnomalies {
     /// The anomalies.
     pub images: ImageSource,
-    /// A mask at the raw side per image, or none at all. An image without mask is anomalous everywhere.
+    /// A mask at the raw side per image, or none at all.
     pub masks: Vec<Option<Mask>>,
+    /// The ground truth of each pixel of an image without mask: 1, or 2 where nobody knows it ([`MapLoss`](crate::steps::fcdd_loss::MapLoss)).
+    pub without_mask: u8,
     /// Names of test images that they are, or that show the same parts: these say nothing about what was learned.
     pub untested: Vec<String>,
 }
@@ -74,7 +97,8 @@ pub struct LabelledAnomalies {
 /// A sample is an image on one of the epoch's passes: image p on pass k is sample k · images + p. The images are the normal
 /// images, followed by the anomalies where these were made beforehand. What becomes of a sample depends only on (seed, epoch, sample):
 /// without anomalies of its own the set replaces it by one on a fair coin (number 0 of its `Supervise` stream), which anomaly or
-/// outlier by number 1 of that stream, which other good image its noise is made of by number 2, which of several modes makes it by number 3;
+/// outlier by number 1 of that stream, which other good image its noise is made of by number 2, whether it is a labelled one and which of
+/// several modes makes it otherwise by number 3;
 /// noise comes from its `Anomaly` stream; then it passes the training transforms.
 #[derive(Clone, Debug)]
 pub struct TrainingSet {
@@ -95,7 +119,8 @@ pub struct Batch {
 }
 
 impl LabelledAnomalies {
-    /// The images of a split at `indices`, with masks fitted to the raw side as the images are.
+    /// The images of a split at `indices`, with masks fitted to the raw side as the images are; without one, nothing is known of where
+    /// they are anomalous.
     pub fn new(split: &Split, indices: &[usize], fit: ResizeMode) -> LabelledAnomalies {
         let images = split.images.select(indices);
         let masks = if split.masks.is_empty() {
@@ -104,14 +129,22 @@ impl LabelledAnomalies {
             let at_raw_side = |&i: &usize| split.masks[i].as_ref().map(|mask| fit.mask(mask, images.shape()[0]));
             indices.iter().map(at_raw_side).collect()
         };
-        LabelledAnomalies { images, masks, untested: Vec::new() }
+        LabelledAnomalies { images, masks, without_mask: UNMARKED, untested: Vec::new() }
+    }
+
+    /// Writes the ground truth of an image: a byte per pixel.
+    pub(crate) fn write_truth(&self, i: usize, truth: &mut [u8]) {
+        match self.masks.get(i) {
+            Some(Some(mask)) => truth.copy_from_slice(&mask.pixels),
+            _ => truth.fill(self.without_mask),
+        }
     }
 }
 
 impl TrainingSet {
     /// Checks that images, preprocessing and supervision fit together.
     pub fn new(data: TrainingData) -> Result<TrainingSet> {
-        let TrainingData { normal, others, outliers, preprocessing, supervise, noise, .. } = &data;
+        let TrainingData { normal, others, outliers, preprocessing, supervise, noise, labelled_share, .. } = &data;
         preprocessing.check()?;
         supervise.check(noise)?;
         let (side, channels) = (preprocessing.raw_side, preprocessing.channels);
@@ -137,15 +170,19 @@ impl TrainingSet {
             }
             _ => {}
         }
+        if *labelled_share > 100 {
+            return Err(Error::setting(format!("{labelled_share} % labelled anomalies"), "choose 0 to 100"));
+        }
+        let learns_labelled = data.learns_labelled();
         match others {
-            Some(LabelledAnomalies { images, masks, .. }) if *supervise == Supervise::Other => {
+            Some(LabelledAnomalies { images, masks, .. }) if learns_labelled => {
                 usable(images, "labelled anomalies to train on", "choose another `supervise`")?;
                 let fits = |mask: &Mask| (mask.height, mask.width) == (side, side);
                 if !masks.is_empty() && (masks.len() != images.count() || !masks.iter().flatten().all(fits)) {
                     return Err(Error::setting("masks that do not match the labelled anomalies", "give one per image"));
                 }
             }
-            None if *supervise == Supervise::Other => {
+            None if learns_labelled => {
                 return Err(Error::setting(
                     "there are no labelled anomalies to train on",
                     "choose another `supervise`",
@@ -178,6 +215,11 @@ impl TrainingSet {
     /// What the set is made of.
     pub fn data(&self) -> &TrainingData {
         &self.data
+    }
+
+    /// What chooses the anomalies that the noise mode of a number makes.
+    pub(crate) fn noise_lots(&self, number: usize) -> Lots {
+        self.data.noise.lots(number, self.data.labelled_share)
     }
 
     /// What makes its artificial anomalies.
@@ -258,7 +300,7 @@ impl TrainingSet {
     /// (1 for anomalies, else 0), `maps`, where wanted, n × side × side floats (1 where anomalous, else 0).
     ///
     /// Maps of normal samples are 0; of `noise` and `malformed-normal` 1; of `malformed-normal-gt` 1 where noise changed the
-    /// pixel; of true anomalies their mask, or 1 without one. All follow the image through crops and flips; what padding
+    /// pixel; of labelled anomalies their mask, or [`UNMARKED`](crate::steps::fcdd_loss::UNMARKED) without one. All follow the image through crops and flips; what padding
     /// brings in is 0.
     ///
     /// # Errors
@@ -315,7 +357,7 @@ impl TrainingSet {
         batch * (2 * p.raw_form().image_len() + p.raw_side * p.raw_side)
     }
 
-    /// Writes what a batch is made of, for [`crate::data::cuda`]: room for `batch` normal images, for as many outliers or true
+    /// Writes what a batch is made of, for [`crate::data::cuda`]: room for `batch` normal images, for as many outliers or labelled
     /// anomalies and for their masks. Each has the place of its sample; what a sample does not need is left as it is.
     ///
     /// # Errors

@@ -12,6 +12,9 @@ use crate::memory::room_for;
 /// Mask values from here on mean "anomalous": real masks have soft edges.
 pub const MASK_THRESHOLD: u8 = 128;
 
+/// In the ground truth of an anomalous image, where it is not known which of its pixels are anomalous; as bytes.
+pub(crate) const UNMARKED: u8 = 2;
+
 /// Images of one size: `count × height × width × channels` bytes, channels innermost (NHWC).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {

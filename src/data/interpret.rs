@@ -9,12 +9,13 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::data::contrast::{Histogram, lcn};
-use crate::data::images::Images;
+use crate::data::images::{self, Images};
 use crate::data::jitter::jitter;
 use crate::data::pipeline::{Preprocessing, Transform, draws_of};
 use crate::data::resize::nearest;
 use crate::rng::{Draws, Purpose, Stream};
 use crate::steps::blur::reflect;
+use crate::steps::fcdd_loss;
 
 /// Memory that a thread reuses from image to image.
 #[derive(Default)]
@@ -50,7 +51,7 @@ impl Preprocessing {
     }
 
     /// Turns one raw image into a training input with the augmentation of (`seed`, `epoch`, `sample`). A ground-truth map, if
-    /// given, is (`raw_side²` values 0 or 1, where to put `side²` floats 0 or 1).
+    /// given, is (`raw_side²` bytes, where to put `side²` floats).
     pub fn apply_train(
         &self,
         image: &[u8],
@@ -123,7 +124,7 @@ impl Preprocessing {
         if let Some((_, map)) = mask {
             assert_eq!(map.len(), self.side * self.side);
             for (value, &byte) in map.iter_mut().zip(&canvas.scratch.mask) {
-                *value = f32::from(byte);
+                *value = if byte == images::UNMARKED { fcdd_loss::UNMARKED } else { f32::from(byte) };
             }
         }
     }

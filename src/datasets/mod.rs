@@ -5,6 +5,7 @@
 //! | [`spec`] | what a dataset's file says, as a type |
 //! | [`recipe`], [`preset`] | of that, how images become inputs, and what a training run is set to |
 //! | [`dataset`] | loading a dataset as a task |
+//! | [`labelled`] | labelled defects to learn from |
 //! | [`outliers`] | images of one dataset as anomalies for another |
 //!
 //! A dataset of images with labels (MNIST, CIFAR) or of one folder per class (ImageNet) gives one task per class: that class is
@@ -21,6 +22,7 @@ pub(crate) mod emnist;
 pub mod fmnist;
 pub mod folder;
 pub mod imagenet;
+pub(crate) mod labelled;
 pub mod mnist;
 pub mod mvtec;
 pub(crate) mod outliers;

@@ -2,7 +2,6 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | [`image_score`] | the score of an image, from its map |
 //! | [`scores`] | collects the scores of images or pixels, and ranks them once for all figures |
 //! | [`roc`] | area under the ROC curve, and the curve |
 //! | [`precision_recall`] | average precision, best F1 |
@@ -14,7 +13,6 @@
 
 use crate::real::Real;
 
-pub(crate) mod image_score;
 pub(crate) mod precision_recall;
 pub(crate) mod pro;
 pub(crate) mod regions;

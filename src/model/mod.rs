@@ -5,6 +5,7 @@
 pub(crate) mod arch;
 pub mod baselines;
 pub(crate) mod checkpoint;
+pub(crate) mod image_score;
 pub mod layer;
 pub mod nets;
 pub mod weights;

@@ -15,6 +15,7 @@ use crate::engine::lower::PlanOptions;
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::model::{Arch, NetPart, Weights};
+use crate::steps::fcdd_loss::UNMARKED;
 use crate::steps::upsample::GaussianTaps;
 
 /// Views that the frozen layers see at a time, where memory allows it.
@@ -93,7 +94,10 @@ impl Features {
         if !views.maps.is_empty() {
             let maps = self.maps[first * u * u..].par_chunks_exact_mut(u * u);
             let truths = views.maps.par_chunks_exact(views.maps.len() / n);
-            maps.zip(truths).for_each(|(map, truth)| map.copy_from_slice(&taps.fold(u, truth)));
+            maps.zip(truths).for_each(|(map, truth)| match truth.iter().any(|&g| g < 0.0) {
+                true => map.fill(UNMARKED),
+                false => map.copy_from_slice(&taps.fold(u, truth)),
+            });
         }
     }
 

@@ -12,8 +12,9 @@ use crate::data::resize_mode::{RawForm, ResizeMode};
 use crate::data::split::Split;
 use crate::data::supervise::Supervise;
 use crate::datasets::dataset::{Dataset, DatasetSource};
-use crate::datasets::mvtec;
+use crate::datasets::labelled::LabelledSource;
 use crate::datasets::outliers::Wanted;
+use crate::datasets::{self, mvtec};
 use crate::error::{Error, Result};
 
 /// A loaded dataset as one task: one class is normal, every other one anomalous.
@@ -65,12 +66,11 @@ impl TestSet {
     /// Why the test images will tell nothing, if they do not, where so many were left out; a folder of good images alone needs none.
     fn unmeasurable(&self, settings: &Settings, left_out: usize) -> Option<String> {
         let [normal, anomalous] = self.labels();
-        let hint =
-            if settings.oe_limit.is_none() && (settings.learns_mvtec_gt() || settings.supervise == Supervise::Other) {
-                "; `oe_limit` K learns from K of each kind and leaves the others to test on"
-            } else {
-                ""
-            };
+        let hint = if settings.oe_limit.is_none() && settings.learns_labelled() {
+            "; `oe_limit` K learns from K of each kind and leaves the others to test on"
+        } else {
+            ""
+        };
         match (normal, anomalous) {
             (0, 0) if left_out > 0 => {
                 Some(format!("none of {left_out} test images is left: the model will not be measured"))
@@ -124,7 +124,9 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     let dataset = Dataset::load(&DatasetSource {
         class: &settings.class,
         normal: !swapped,
-        anomalies: swapped || settings.supervise == Supervise::Other,
+        anomalies: swapped
+            || settings.supervise == Supervise::Other
+            || settings.labelled == Some(LabelledSource::Train),
         skip_broken: settings.skip_broken,
         raw,
         ..DatasetSource::new(settings.dataset, settings.data.as_deref(), raw_side, channels)
@@ -132,7 +134,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     dataset.train.notes.iter().chain(&dataset.test.notes).for_each(|note| context.note(note));
     let outliers = load_outliers(settings, &dataset.class, raw, context)?;
     let (mut others, mut test, mut left_out) = (None, None, 0);
-    if let Some((anomalies, learned)) = true_anomalies(settings, &dataset, resize)? {
+    if let Some((anomalies, learned)) = labelled_anomalies(settings, &dataset, raw, context)? {
         let (tested, seen) = labelled::tell_apart(&dataset.test, &learned, settings.part_gap);
         let learned_from = labelled::tell_apart(&dataset.test, &learned, None).1.len();
         if seen.len() > learned_from {
@@ -153,6 +155,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     let set = TrainingSet::new(TrainingData {
         normal,
         others,
+        labelled_share: if settings.labelled.is_some() { settings.labelled_share } else { 0 },
         outliers: outliers.filter(|_| !swapped),
         preprocessing,
         supervise,
@@ -197,43 +200,67 @@ fn load_outliers(settings: &Settings, class: &str, raw: Raw, context: &Context) 
     Ok(Some(outliers.images))
 }
 
-/// The true anomalies to learn from, and the names of those that are not to be tested on: labelled ones of the training split or,
-/// where it has none, of the test split.
-fn true_anomalies(
+/// The labelled anomalies to learn from, and the names of those that are not to be tested on.
+fn labelled_anomalies(
     settings: &Settings,
     dataset: &Dataset,
-    resize: ResizeMode,
+    raw: Raw,
+    context: &Context,
 ) -> Result<Option<(LabelledAnomalies, Vec<String>)>> {
+    let choose = |split: &Split, limit| labelled::choose(split, dataset.normal, limit, settings.seed);
     let limit = settings.oe_limit;
-    let in_training = |limit| labelled::choose(&dataset.train, dataset.normal, limit, settings.seed);
+    let of_folder;
     let (split, chosen) = if settings.outliers_are_normal() {
-        (&dataset.train, in_training(None))
+        (&dataset.train, choose(&dataset.train, None))
     } else if settings.learns_mvtec_gt() {
         check_same_place(settings, &dataset.class)?;
-        (&dataset.test, labelled::choose(&dataset.test, dataset.normal, limit, settings.seed))
-    } else if settings.supervise != Supervise::Other {
-        return Ok(None);
-    } else if dataset.anomalous().is_empty() {
-        if limit.is_none() {
-            let remedy = "add some to the training images, or say with `oe_limit` K how many of each kind to take from the test images";
-            return Err(Error::setting(
-                "there are no labelled anomalies to train on among the training images",
-                remedy,
-            ));
-        }
-        (&dataset.test, labelled::choose(&dataset.test, dataset.normal, limit, settings.seed))
+        (&dataset.test, choose(&dataset.test, limit))
     } else {
-        (&dataset.train, in_training(limit))
+        match &settings.labelled {
+            Some(LabelledSource::Folder(folder)) => {
+                let data = settings.data.as_deref().unwrap_or(folder);
+                of_folder = datasets::labelled::read(folder, data, raw, settings.skip_broken)?;
+                of_folder.notes.iter().for_each(|note| context.note(note));
+                (&of_folder, labelled::choose(&of_folder, datasets::labelled::NONE, limit, settings.seed))
+            }
+            Some(LabelledSource::Test) => (&dataset.test, choose(&dataset.test, limit)),
+            Some(LabelledSource::Train) => (&dataset.train, choose(&dataset.train, limit)),
+            None if settings.supervise != Supervise::Other => return Ok(None),
+            None if !dataset.anomalous().is_empty() => (&dataset.train, choose(&dataset.train, limit)),
+            None if limit.is_some() => (&dataset.test, choose(&dataset.test, limit)),
+            None => {
+                let remedy = "add some to the training images, or say with `oe_limit` K how many of each kind to take from the test images";
+                return Err(Error::setting(
+                    "there are no labelled anomalies to train on among the training images",
+                    remedy,
+                ));
+            }
+        }
     };
     if chosen.is_empty() {
-        let remedy = "add images of defects (with masks that are not empty), or choose another `supervise`";
+        let remedy = "add images of defects (with masks that are not empty), name others with `labelled`, or choose another `supervise`";
         return Err(Error::setting(
             format!("there are no labelled anomalies of {} to train on", dataset.class),
             remedy,
         ));
     }
+    let anomalies = LabelledAnomalies::new(split, &chosen, raw.form.resize);
+    without_masks(settings, &anomalies).iter().for_each(|note| context.note(note));
     let learned = if settings.as_published { Vec::new() } else { names(split, &chosen) };
-    Ok(Some((LabelledAnomalies::new(split, &chosen, resize), learned)))
+    Ok(Some((anomalies, learned)))
+}
+
+/// What is learned of labelled anomalies that have no mask, where there are such and maps are learned from.
+fn without_masks(settings: &Settings, LabelledAnomalies { images, masks, .. }: &LabelledAnomalies) -> Option<String> {
+    let unmarked = images.count() - masks.iter().flatten().count();
+    (settings.maps && unmarked > 0).then(|| {
+        format!(
+            "{unmarked} of {} labelled anomalies have no mask: each is learned from by its label, that is by the score of the whole image \
+             (`image_score` {}), not by where its defect is",
+            images.count(),
+            settings.image_score
+        )
+    })
 }
 
 /// Fails unless the labelled anomalies that are named are those of the set itself.

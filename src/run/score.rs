@@ -12,8 +12,8 @@ use crate::engine::Network;
 use crate::engine::lower::PlanOptions;
 use crate::engine::network::Heatmaps;
 use crate::error::{Error, Result};
-use crate::metrics::image_score::ImageScore;
 use crate::model::Objective;
+use crate::model::image_score::ImageScore;
 
 /// Images per batch where memory allows it: enough to fill the cores, little enough memory for inputs of 224 pixels.
 const BATCH: usize = 16;

@@ -70,7 +70,7 @@ struct Drawn {
     /// The same to look at.
     images: Images,
     labels: Vec<bool>,
-    /// What the map loss gets; none without maps.
+    /// What the map loss gets; none without maps, and of anomalies that are not marked.
     masks: Vec<Option<Mask>>,
 }
 
@@ -82,7 +82,9 @@ impl Drawn {
         let pixels = inputs.chunks_exact(preprocessing.input_len()).flat_map(|input| preprocessing.viewable(input));
         let images = Images { count: n, pixels: pixels.collect(), ..Images::empty(side, side, channels) };
         let mask = |map: &[f32]| {
-            Some(Mask { height: side, width: side, pixels: map.iter().map(|&v| u8::from(v > 0.5)).collect() })
+            let pixels = || map.iter().map(|&v| u8::from(v > 0.5)).collect();
+            let marked = map.iter().all(|&v| v >= 0.0);
+            marked.then(|| Mask { height: side, width: side, pixels: pixels() })
         };
         let masks = truth.chunks_exact(side * side).map(mask).collect();
         Ok(Drawn { labels: labels.iter().map(|&l| l > 0.0).collect(), inputs, images, masks })

@@ -18,6 +18,7 @@ use super::state::{Epoch, State};
 use super::training_loop::{TrainingLoop, initial};
 use crate::data::batches::{TrainingData, TrainingSet};
 use crate::data::fingerprint::Fingerprint;
+use crate::datasets::labelled::LabelledSource;
 use crate::datasets::outliers::OutlierSource;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -86,7 +87,14 @@ pub(crate) fn start_in(
 /// Fails where results would lie among the images that are learned from.
 pub(crate) fn check_place(settings: &Settings, out: &Path) -> Result<()> {
     let outliers = settings.outliers.as_ref().map(OutlierSource::path);
-    settings.data.as_deref().into_iter().chain(outliers).try_for_each(|images| check_outside(out, images))
+    let labelled = settings.labelled.as_ref().and_then(LabelledSource::folder);
+    settings
+        .data
+        .as_deref()
+        .into_iter()
+        .chain(outliers)
+        .chain(labelled)
+        .try_for_each(|images| check_outside(out, images))
 }
 
 /// Continues a run from its last saved epoch, with its own settings but for data that has `moved`; the result is bit for bit that

@@ -86,7 +86,7 @@ impl TrainingLoop<'_> {
     ) -> Result<TrainingLoop<'a>> {
         let arch = settings.arch()?;
         let Settings { optimizer, maps, seed, .. } = *settings;
-        let training = TrainingOptions { optimizer, maps, input_grad: false, seed };
+        let training = TrainingOptions { optimizer, maps, input_grad: false, seed, label_score: settings.image_score };
         let options = PlanOptions {
             batch: settings.batch.min(set.len()),
             side: settings.side,

@@ -85,6 +85,48 @@ fn other_takes_labelled_anomalies_of_either_split() {
     assert!(names.len() == 22 && !names.contains(&"test/chip/exp1_num_101.png".to_string()), "{names:?}");
 }
 
+/// Labelled defects beside artificial ones: from either split, or a folder of them, with masks for some.
+#[test]
+fn labelled_defects_stand_beside_artificial_ones() {
+    let scratch = tiles();
+    let words = format!("train folder --data tiles {SMALL} --epochs 1");
+    let ran = scratch.run(&format!("{words} --labelled test --oe-limit 2 --out test"));
+    assert!(!ran.expect_success().stderr().contains("no mask"), "{}", ran.stderr());
+    assert_eq!(tested(&scratch, "test").len(), 24 - 4);
+    // Those of a folder within the data leave the test too; one of two has a mask.
+    scratch.write("tiles/test/new/1.png", &part(10, 60));
+    scratch.write("tiles/ground_truth/new/1_mask.png", &part(10, 60));
+    scratch.write("tiles/test/new/2.png", &part(0, 60));
+    scratch.write("tiles/ground_truth/new/2_mask.png", &part(0, 60));
+    scratch.write("tiles/test/new/ground_truth/2_mask.png", &part(12, 60));
+    let ran = scratch.run(&format!("{words} --labelled tiles/test/new --labelled-share 80 --out folder"));
+    let stderr = ran.expect_success().stderr();
+    assert!(
+        stderr.contains("1 of 2 labelled anomalies have no mask") && stderr.contains("--image-score mean"),
+        "{stderr}"
+    );
+    let names = tested(&scratch, "folder");
+    assert!(names.len() == 24 && names.iter().all(|name| !name.contains("/new/")), "{names:?}");
+    // Where they lie elsewhere, and are all there is to learn from.
+    fs::rename(scratch.path("tiles/test/new"), scratch.path("new")).unwrap();
+    fs::remove_dir_all(scratch.path("tiles/ground_truth/new")).unwrap();
+    scratch.run(&format!("{words} --labelled new --supervise other --out alone")).expect_success();
+    assert_eq!(tested(&scratch, "alone").len(), 24);
+    for (flags, told) in [
+        ("--labelled absent", ["absent", "no folder of labelled defects"]),
+        ("--labelled tiles/test", ["good", "--labelled test"]),
+        ("--labelled train", ["no labelled anomalies of tiles", "--labelled"]),
+        ("--labelled new --supervise unsupervised", ["--labelled", "unsupervised"]),
+        ("--labelled new --labelled-share 0", ["--labelled-share 0", "1 to 100"]),
+        ("--labelled new --labelled-share 20 --supervise other", ["--labelled-share 20", "artificial"]),
+        ("--labelled new --out new/run", ["new/run", "new"]),
+    ] {
+        let out = if flags.contains("--out") { "" } else { " --out refused" };
+        scratch.run(&format!("{words} {flags}{out}")).expect_error(&told);
+        assert!(scratch.files("refused").is_empty());
+    }
+}
+
 #[test]
 fn parts_that_take_good_images_out_of_the_test_are_told() {
     let scratch = tiles();

@@ -162,7 +162,13 @@ fn training_set(
     let masks = if list == 1 { Vec::new() } else { (0..5).map(|i| (i % 2 == 0).then(|| half.clone())).collect() };
     TrainingSet::new(TrainingData {
         normal: images(11, raw, channels, 2).into(),
-        others: Some(LabelledAnomalies { images: images(5, raw, channels, 3).into(), masks, untested: Vec::new() }),
+        others: Some(LabelledAnomalies {
+            images: images(5, raw, channels, 3).into(),
+            masks,
+            without_mask: 2,
+            untested: Vec::new(),
+        }),
+        labelled_share: 0,
         outliers: Some(images(6, raw, channels, 4).into()),
         preprocessing: preprocessing(list, raw, channels),
         supervise,
@@ -309,6 +315,24 @@ fn mixes_of_modes() {
     gpu.in_every_order(|order| {
         check(gpu.cuda(), &training_set(9, 3, 2, Noise, mix.clone()), &format!("{mix}, {order}"));
     });
+    gpu.cuda().synchronize().unwrap();
+}
+
+/// Labelled anomalies among those of one mode or several; one set has no masks.
+#[test]
+fn labelled_anomalies_among_artificial_ones() {
+    let Some(gpu) = gpu() else { return };
+    let modes = [(MalformedNormalGt, "cutpaste:3,blob"), (Noise, "uniform,solid"), (MalformedNormal, "fine-confetti")];
+    for (list, (supervise, mix)) in modes.into_iter().enumerate() {
+        for &side in sides(&gpu, &[1, 9, 40]) {
+            for (labelled_share, offline) in [(1, false), (50, false), (100, false), (50, true)] {
+                let set = training_set(side, 3, list, supervise, mix.parse::<NoiseMix>().unwrap());
+                let plan = EpochPlan { offline, ..EpochPlan::default() };
+                let set = TrainingSet::new(TrainingData { labelled_share, plan, ..set.data().clone() }).unwrap();
+                check(gpu.cuda(), &set, &format!("{mix}, {side} px, {labelled_share} % labelled, offline {offline}"));
+            }
+        }
+    }
     gpu.cuda().synchronize().unwrap();
 }
 

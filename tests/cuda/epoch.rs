@@ -16,6 +16,7 @@ use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
 use fcdd::engine::{Hyper, Network};
 use fcdd::model::{Weights, nets};
 use fcdd::rng::{Purpose, Stream};
+use fcdd::settings::ImageScore;
 use fcdd::steps::hsc_loss::Gradient;
 
 use crate::support::{Gpu, on_device};
@@ -38,7 +39,8 @@ pub fn set(supervise: Supervise, noise: impl Into<NoiseMix>) -> TrainingSet {
     TrainingSet::new(TrainingData {
         preprocessing: FMNIST.recipe.preprocessing(PipelineKind::Lcnaug1, 28, 28, 1, &normal).unwrap(),
         normal,
-        others: Some(LabelledAnomalies { images: images(1), masks, untested: Vec::new() }),
+        others: Some(LabelledAnomalies { images: images(1), masks, without_mask: 2, untested: Vec::new() }),
+        labelled_share: 0,
         outliers: Some(images(2)),
         supervise,
         noise: noise.into(),
@@ -66,7 +68,8 @@ impl Trained {
     pub fn network(&self, device: &Device) -> Network<f32> {
         let Trained { net, dtype, optimizer, maps, .. } = *self;
         let arch = nets::by_name(net, true).unwrap();
-        let training = Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0 });
+        let training =
+            Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0, label_score: ImageScore::Mean });
         let options = PlanOptions { batch: BATCH, side: 28, dtype, sigma: 1.2, gradient: Gradient::Grad, training };
         Network::on(device, &arch, options, &Weights::init(&arch, 3)).unwrap()
     }
@@ -190,7 +193,13 @@ fn a_step_of_cnn28_w_has_at_most_25_launches() {
         // The paper's batch size: with fewer images the convolutions' gradients need fewer launches. Nothing is run.
         let batch = 128;
         let arch = nets::by_name("FCDD_CNN28_W", true).unwrap();
-        let training = Some(TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
+        let training = Some(TrainingOptions {
+            optimizer: Optimizer::Sgd,
+            maps: false,
+            input_grad: false,
+            seed: 0,
+            label_score: ImageScore::Mean,
+        });
         let (dtype, gradient) = (DType::Bf16, Gradient::Grad);
         let plan = lower(&arch, &PlanOptions { batch, side: 28, dtype, sigma: 1.2, gradient, training }).unwrap();
         let memory = plan.cuda_memory(gpu.cuda()).unwrap();

@@ -8,6 +8,7 @@ use fcdd::rng::{Purpose, Stream};
 use fcdd::run::verify::random_nets::random_net;
 use fcdd::run::verify::stepwise::{self, TestedDevice};
 use fcdd::run::verify::{Check, CheckBatch, CheckOutcome, CheckReport};
+use fcdd::settings::ImageScore;
 use fcdd::steps::hsc_loss::Gradient;
 
 use crate::company::{self, said_in_any_company};
@@ -30,7 +31,7 @@ fn network_of(
     optimizer: Optimizer,
     maps: bool,
 ) -> Network<f32> {
-    let training = Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0 });
+    let training = Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0, label_score: ImageScore::Mean });
     Network::on(
         device,
         arch,
@@ -271,7 +272,8 @@ fn steps_agree(gpu: &Gpu, net: &str, side: usize, dtype: DType, order: &str) {
     let arch = baselines::any(net, true).unwrap();
     let maps = arch.objective == Objective::Fcdd;
     let input_grad = dtype == DType::F32;
-    let training = Some(TrainingOptions { optimizer: Optimizer::Adam, maps, input_grad, seed: 0 });
+    let training =
+        Some(TrainingOptions { optimizer: Optimizer::Adam, maps, input_grad, seed: 0, label_score: ImageScore::Mean });
     let options = PlanOptions { batch: 2, side, dtype, sigma: 1.2, gradient: Gradient::Grad, training };
     let mut exact = Network::<f64>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
     let (input, _, maps) = exact.training_inputs(2).unwrap();
@@ -344,7 +346,8 @@ fn launches_are_as_counted() {
             let arch = nets::by_name(net, true).unwrap();
             // Adam, so that both optimizers are counted.
             let optimizer = if maps { Optimizer::Adam } else { Optimizer::Sgd };
-            let training = Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0 });
+            let training =
+                Some(TrainingOptions { optimizer, maps, input_grad: false, seed: 0, label_score: ImageScore::Mean });
             let side = if arch.side == 28 { 28 } else { 32 };
             let plan =
                 lower(&arch, &PlanOptions { batch, side, dtype, sigma: 1.2, gradient: Gradient::Grad, training })
@@ -389,6 +392,7 @@ fn random_nets() {
                 maps: false,
                 input_grad: seed / 4 % 2 == 0 && dtype == DType::F32,
                 seed: 7,
+                label_score: ImageScore::Mean,
             };
             let mut failed = Vec::new();
             let mut sink = |check: &Check| {

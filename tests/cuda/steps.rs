@@ -4,7 +4,7 @@ use fcdd::device::{ByteBufferId, ByteView, DType, HostBuffers, View};
 use fcdd::engine::Step;
 use fcdd::steps::activation::Activation;
 use fcdd::steps::conv;
-use fcdd::steps::fcdd_loss::{MapLoss, PseudoHuberBackward};
+use fcdd::steps::fcdd_loss::{MapLoss, PseudoHuberBackward, UNMARKED};
 use fcdd::steps::head::{Head, HeadBackward, LabelLoss};
 use fcdd::steps::norm::{Affine, Norm};
 use fcdd::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
@@ -173,8 +173,21 @@ fn map_loss() {
             let maps: Vec<f64> = (0..n * pixels)
                 .map(|i| f64::from(u8::from(i / pixels == 1 || (i / pixels > 1 && i % 3 == 0))))
                 .collect();
-            let (memory, [a, maps, loss, da]) = memory([&a[..], &maps, &vec![0.0; n], &vec![0.0; n * pixels]], &[], 0);
-            gpu.agrees(&format!("{n} maps of {side}²"), &Step::MapLoss(MapLoss { a, maps, loss, da }), &memory);
+            // And the same where those of the last image are not marked; many of its values are equal.
+            let of_last = |values: &[f64], changed: fn(f64) -> f64| {
+                let (first, last) = values.split_at((n - 1) * pixels);
+                first.iter().copied().chain(last.iter().map(|&v| changed(v))).collect::<Vec<f64>>()
+            };
+            let (unmarked, coarse) =
+                (of_last(&maps, |_| f64::from(UNMARKED)), of_last(&a, |v| (4.0 * v).floor() / 4.0));
+            for (a, maps, top) in
+                [(&a, &maps, 1), (&a, &unmarked, 1), (&coarse, &unmarked, pixels.div_ceil(7)), (&a, &unmarked, pixels)]
+            {
+                let (memory, [a, maps, loss, da]) =
+                    memory([&a[..], maps, &vec![0.0; n], &vec![0.0; n * pixels]], &[], 0);
+                let step = Step::MapLoss(MapLoss { a, maps, top, loss, da });
+                gpu.agrees(&format!("{n} maps of {side}², {top} highest"), &step, &memory);
+            }
         }
     });
 }

@@ -4,6 +4,7 @@ use fcdd::device::{DType, View};
 use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
 use fcdd::model::nets;
 use fcdd::rng::{Purpose, Stream};
+use fcdd::settings::ImageScore;
 use fcdd::steps::hsc_loss::Gradient;
 
 use crate::support::on_device;
@@ -20,7 +21,13 @@ fn every_candidate_gives_what_the_chosen_one_gives() {
         let mut compared = std::collections::BTreeSet::new();
         for (net, side) in nets.into_iter().take(if gpu.is_checked() { 1 } else { 2 }) {
             let arch = nets::by_name(net, true).unwrap();
-            let training = Some(TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
+            let training = Some(TrainingOptions {
+                optimizer: Optimizer::Sgd,
+                maps: false,
+                input_grad: false,
+                seed: 0,
+                label_score: ImageScore::Mean,
+            });
             let (dtype, gradient) = (DType::Bf16, Gradient::Grad);
             let plan = lower(&arch, &PlanOptions { batch: 9, side, dtype, sigma: 1.2, gradient, training }).unwrap();
             let mut memory = plan.cuda_memory(cuda).unwrap();

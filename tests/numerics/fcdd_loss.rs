@@ -5,7 +5,9 @@ use fcdd::device::HostBuffers;
 use fcdd::model::nets;
 use fcdd::real::Real;
 use fcdd::steps::conv::ConvGeometry;
-use fcdd::steps::fcdd_loss::{MapLoss, PseudoHuberBackward, anomalous_loss, pseudo_huber, pseudo_huber_slope};
+use fcdd::steps::fcdd_loss::{
+    MapLoss, PseudoHuberBackward, UNMARKED, anomalous_loss, pseudo_huber, pseudo_huber_slope,
+};
 use fcdd::steps::head::{Head, LabelLoss};
 use fcdd::steps::operation::{Hyper, Operation};
 use fcdd::steps::upsample::{GaussianTaps, Upsample, UpsampleAdjoint};
@@ -43,7 +45,7 @@ fn by_maps<T: Real>(z: &[f64], maps: &[f64]) -> (Vec<T>, Vec<T>) {
     let memory: &mut HostBuffers<T> = &mut memory;
     Head { geometry: passing(x.len), x, w, b: None, z, a, score, labels: None }.cpu(memory, &Hyper::IDLE);
     Upsample { taps: taps.clone(), kernel, u: U, a, out: heatmap }.cpu(memory, &Hyper::IDLE);
-    MapLoss { a: heatmap, maps, loss, da: d_heatmap }.cpu(memory, &Hyper::IDLE);
+    MapLoss { a: heatmap, maps, top: 24, loss, da: d_heatmap }.cpu(memory, &Hyper::IDLE);
     UpsampleAdjoint { taps, kernel, u: U, dout: d_heatmap, da }.cpu(memory, &Hyper::IDLE);
     PseudoHuberBackward { z, da, dz }.cpu(memory, &Hyper::IDLE);
     (memory.get(loss).to_vec(), memory.get(dz).to_vec())
@@ -73,6 +75,38 @@ fn gradients_by_finite_differences() {
     let maps = maps();
     let (_, dz) = by_maps::<f64>(&z, &maps);
     assert_gradient(|z| mean(&by_maps::<f64>(z, &maps).0), &z, &dz, 1e-7, "maps");
+    // A place of which nothing is known is enough.
+    let mut unmarked = maps;
+    unmarked[784 + 5] = f64::from(UNMARKED);
+    unmarked[3 * 784..].fill(f64::from(UNMARKED));
+    let (_, dz) = by_maps::<f64>(&z, &unmarked);
+    assert_gradient(|z| mean(&by_maps::<f64>(z, &unmarked).0), &z, &dz, 1e-7, "labels in the place of maps");
+}
+
+/// The score of an image whose map is not known is the mean of its highest values; those that equal the least of these share what is left.
+#[test]
+fn an_unmarked_image_is_learned_from_by_its_highest_values() {
+    let a = [1.0, 4.0, 2.0, 2.0, 2.0, 0.5];
+    let of = |top: usize| {
+        let buffers = [&a[..], &[f64::from(UNMARKED); 6], &[f64::NAN], &[f64::NAN; 6]];
+        let (mut memory, [a, maps, loss, da]) = memory::<f64, 4>(buffers, &[], 0);
+        MapLoss { a, maps, top, loss, da }.cpu(&mut memory, &Hyper::IDLE);
+        (memory.get(loss)[0], memory.get(da).to_vec())
+    };
+    for (top, shares) in
+        [(1, [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]), (3, [0.0, 3.0, 2.0, 2.0, 2.0, 0.0].map(|v| v / 9.0)), (6, [1.0 / 6.0; 6])]
+    {
+        let score: f64 = a.iter().zip(shares).map(|(a, share)| a * share).sum();
+        let (loss, slope) = anomalous_loss(score);
+        let (found, da) = of(top);
+        assert_close(&[found], &[loss], 1e-14, "loss");
+        assert_close(&da, &shares.map(|share| share * slope), 1e-14, "gradient");
+    }
+    // Where the score is the mean of all values, the loss is that of a map that is one everywhere.
+    let (mut memory, [a, maps, loss, da]) = memory::<f64, 4>([&a[..], &[1.0; 6], &[f64::NAN], &[f64::NAN; 6]], &[], 0);
+    MapLoss { a, maps, top: 6, loss, da }.cpu(&mut memory, &Hyper::IDLE);
+    assert_close(memory.get(loss), &[of(6).0], 1e-14, "loss of ones");
+    assert_close(memory.get(da), &of(6).1, 1e-14, "gradient of ones");
 }
 
 #[test]

@@ -9,11 +9,17 @@ use fcdd::engine::{Hyper, Network};
 use fcdd::model::weights::Layout;
 use fcdd::model::{Arch, NetPart, Objective, Weights, baselines, nets};
 use fcdd::real::Real;
+use fcdd::settings::ImageScore;
 use fcdd::steps::hsc_loss::Gradient;
 use fcdd::steps::upsample::GaussianTaps;
 
-const TRAINING: TrainingOptions =
-    TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 };
+const TRAINING: TrainingOptions = TrainingOptions {
+    optimizer: Optimizer::Sgd,
+    maps: false,
+    input_grad: false,
+    seed: 0,
+    label_score: ImageScore::Mean,
+};
 
 fn hyper(step: u64) -> Hyper {
     Hyper { lr: 1e-2, weight_decay: 1e-3, step, norm_momentum: 0.1 }
@@ -257,7 +263,8 @@ fn one_and_two_threads_give_the_same_bits() {
     for (name, side) in [("CNN28", 28), ("CNN32_S", 32), ("CNN224", 48), ("CNN28_W", 12)] {
         for (optimizer, maps) in [(Optimizer::Sgd, false), (Optimizer::Adam, true)] {
             let arch = nets::by_name(name, true).unwrap();
-            let training = TrainingOptions { optimizer, maps, input_grad: false, seed: 0 };
+            let training =
+                TrainingOptions { optimizer, maps, input_grad: false, seed: 0, label_score: ImageScore::Mean };
             let on = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| trained(&arch, side, training))

@@ -6,6 +6,7 @@ use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
 use fcdd::model::{Arch, Init, Layer, Node, Objective, Source, nets};
 use fcdd::run::verify::by_layers::{Difference, differences};
 use fcdd::run::verify::random_nets::random_net;
+use fcdd::settings::ImageScore;
 use fcdd::steps::activation::Activation;
 use fcdd::steps::add::layer::AddLayer;
 use fcdd::steps::average_pool::layer::AveragePoolLayer;
@@ -338,7 +339,13 @@ fn wrong_nets_are_refused() {
 fn dropouts_draw_masks_of_their_own() {
     let lowered = |dropouts, batch| {
         let arch = fcdd([conv("a", 3)].into_iter().chain(std::iter::repeat_n(DropoutLayer.into(), dropouts)));
-        let training = Some(TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
+        let training = Some(TrainingOptions {
+            optimizer: Optimizer::Sgd,
+            maps: false,
+            input_grad: false,
+            seed: 0,
+            label_score: ImageScore::Mean,
+        });
         let (dtype, gradient) = (DType::F32, Gradient::Grad);
         let plan = lower(&arch, &PlanOptions { batch, side: 8, dtype, sigma: 1.2, gradient, training });
         plan.map(drop).map_err(|error| error.to_string())
@@ -432,7 +439,13 @@ proptest! {
 #[test]
 fn each_dropout_has_a_stream_of_its_own() {
     let arch = fcdd([conv("a", 3), RELU, DropoutLayer.into(), conv("b", 3), RELU, DropoutLayer.into()]);
-    let training = Some(TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 1 });
+    let training = Some(TrainingOptions {
+        optimizer: Optimizer::Sgd,
+        maps: false,
+        input_grad: false,
+        seed: 1,
+        label_score: ImageScore::Mean,
+    });
     let options = PlanOptions { batch: 1, side: 8, dtype: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training };
     let plan = lower(&arch, &options).unwrap();
     let numbers = |steps: &[Step]| -> Vec<u32> {
@@ -460,7 +473,13 @@ fn joined_paths_see_what_each_sees() {
 #[test]
 fn trained_strides_are_refused_in_bf16() {
     let lowered = |net: &str, dtype, trains: bool| {
-        let training = TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 1 };
+        let training = TrainingOptions {
+            optimizer: Optimizer::Sgd,
+            maps: false,
+            input_grad: false,
+            seed: 1,
+            label_score: ImageScore::Mean,
+        };
         let training = trains.then_some(training);
         let options = PlanOptions { batch: 1, side: 32, dtype, sigma: 1.2, gradient: Gradient::Grad, training };
         lower(&nets::by_name(net, true).unwrap(), &options)
@@ -483,7 +502,13 @@ fn trained_strides_are_refused_in_bf16() {
     *stride = 2;
     for (frozen, fits) in [(2, true), (0, false)] {
         arch.frozen = frozen;
-        let training = TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 1 };
+        let training = TrainingOptions {
+            optimizer: Optimizer::Sgd,
+            maps: false,
+            input_grad: false,
+            seed: 1,
+            label_score: ImageScore::Mean,
+        };
         let (dtype, training) = (DType::Bf16, Some(training));
         let options = PlanOptions { batch: 1, side: 8, dtype, sigma: 1.2, gradient: Gradient::Grad, training };
         assert_eq!(lower(&arch, &options).is_ok(), fits);

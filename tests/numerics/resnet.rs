@@ -8,6 +8,7 @@ use fcdd::engine::{Hyper, Network};
 use fcdd::model::weights::Layout;
 use fcdd::model::{Arch, Weights, nets};
 use fcdd::real::Real;
+use fcdd::settings::ImageScore;
 use fcdd::steps::hsc_loss::Gradient;
 use safetensors::tensor::{Dtype, SafeTensors};
 
@@ -94,7 +95,13 @@ pub fn assert_is_torchvisions<T: Real>((net, file): (&str, &str), device: &Devic
     let arch = nets::by_name(net, true).unwrap();
     let (shape, input) = golden.get("input");
     let [n, c, side, _] = shape[..] else { panic!("{shape:?}") };
-    let training = TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 };
+    let training = TrainingOptions {
+        optimizer: Optimizer::Sgd,
+        maps: false,
+        input_grad: false,
+        seed: 0,
+        label_score: ImageScore::Mean,
+    };
     let options = PlanOptions {
         batch: n,
         side,

@@ -53,21 +53,36 @@ impl NoiseMix {
         &self.modes
     }
 
-    /// The number of the mode that 32 random bits choose.
-    pub(crate) fn pick(&self, bits: u32) -> usize {
-        let lot = ((u64::from(bits) * u64::from(self.of())) >> 32) as u32;
-        (0..self.modes.len()).find(|&number| lot < self.lots(number).until).unwrap_or_default()
+    /// What chooses labelled anomalies, where these are so many per cent of all.
+    pub(crate) fn labelled_lots(&self, labelled: u32) -> Lots {
+        Lots { from: 0, until: labelled * self.of(), of: 100 * self.of() }
     }
 
-    /// The same for the kernels: what chooses the mode of a number.
-    pub(crate) fn lots(&self, number: usize) -> Lots {
-        let from = self.modes[..number].iter().map(|(_, share)| share).sum();
-        Lots { from, until: from + self.modes[number].1, of: self.of() }
+    /// What chooses the mode of a number for the others.
+    pub(crate) fn lots(&self, number: usize, labelled: u32) -> Lots {
+        let Lots { until: first, of, .. } = self.labelled_lots(labelled);
+        let before: u32 = self.modes[..number].iter().map(|(_, share)| share).sum();
+        let at = |shares| first + (100 - labelled) * shares;
+        Lots { from: at(before), until: at(before + self.modes[number].1), of }
     }
 
     /// The sum of the shares.
     fn of(&self) -> u32 {
         self.modes.iter().map(|(_, share)| share).sum()
+    }
+}
+
+impl Lots {
+    /// None of the anomalies.
+    pub(crate) const NONE: Lots = Lots { from: 0, until: 0, of: 1 };
+
+    /// All of them.
+    pub(crate) const ALL: Lots = Lots { from: 0, until: 1, of: 1 };
+
+    /// Whether 32 random bits draw one of these lots.
+    pub(crate) fn has(self, bits: u32) -> bool {
+        let lot = ((u64::from(bits) * u64::from(self.of)) >> 32) as u32;
+        (self.from..self.until).contains(&lot)
     }
 }
 
@@ -196,9 +211,19 @@ mod tests {
         for (bits, number) in
             [(0, 0), (eighth - 1, 0), (eighth, 1), (4 * eighth - 1, 1), (4 * eighth, 2), (u32::MAX, 2)]
         {
-            assert_eq!(mix.pick(bits), number, "{bits}");
+            let chosen: Vec<usize> = (0..3).filter(|&mode| mix.lots(mode, 0).has(bits)).collect();
+            assert_eq!(chosen, [number], "{bits}");
+            assert!(!mix.labelled_lots(0).has(bits));
+        }
+        // A quarter of labelled ones before them; all of them.
+        for (bits, labelled, number) in
+            [(0, true, None), (2 * eighth - 1, true, None), (2 * eighth, false, Some(0)), (u32::MAX, false, Some(2))]
+        {
+            assert_eq!(mix.labelled_lots(25).has(bits), labelled, "{bits}");
+            assert_eq!((0..3).find(|&mode| mix.lots(mode, 25).has(bits)), number, "{bits}");
+            assert!(mix.labelled_lots(100).has(bits) && (0..3).all(|mode| !mix.lots(mode, 100).has(bits)));
         }
         let only = NoiseMix::from(Blob);
-        assert!([0, 1 << 31, u32::MAX].iter().all(|&bits| only.pick(bits) == 0));
+        assert!([0, 1 << 31, u32::MAX].iter().all(|&bits| only.lots(0, 0).has(bits)));
     }
 }

@@ -14,7 +14,7 @@ impl TrainingSet {
     /// An anomaly for each normal image, in their order: what that image becomes if noise is added where it is dark and taken away
     /// where it is bright, or what takes its place.
     pub(super) fn make_anomalies(&self) -> Result<LabelledAnomalies> {
-        let TrainingData { normal, others, supervise, .. } = &self.data;
+        let TrainingData { normal, supervise, .. } = &self.data;
         if *supervise == Supervise::Unsupervised {
             return Err(Error::setting("there are no anomalies to make before training", "choose another `supervise`"));
         }
@@ -29,14 +29,12 @@ impl TrainingSet {
         };
         let made = images.pixels.par_chunks_mut(normal.image_len()).enumerate().map_init(SampleScratch::default, make);
         // Where all masks are one all over, none says the same.
-        let known = *supervise == Supervise::MalformedNormalGt
-            || (*supervise == Supervise::Other && others.as_ref().is_some_and(|others| !others.masks.is_empty()));
-        let masks = if known {
+        let masks = if *supervise == Supervise::MalformedNormalGt || self.data.learns_labelled() {
             made.collect::<Result<_>>()?
         } else {
             made.try_for_each(|mask| mask.map(drop))?;
             Vec::new()
         };
-        Ok(LabelledAnomalies { images: images.into(), masks, untested: Vec::new() })
+        Ok(LabelledAnomalies { images: images.into(), masks, without_mask: 1, untested: Vec::new() })
     }
 }

@@ -28,24 +28,20 @@ impl TrainingSet {
     pub(super) fn stage_one(&self, epoch: u32, sample: u32, [image, other, mask]: [&mut [u8]; 3]) -> Result<()> {
         let TrainingData { normal, others, supervise, .. } = &self.data;
         let anomalous = self.is_anomalous(epoch, sample);
-        if !anomalous || supervise.alters() {
-            normal.read(self.image_of(sample), image)?;
-        }
-        match others {
-            Some(LabelledAnomalies { images, masks, .. }) if anomalous && *supervise == Supervise::Other => {
-                let pick = self.pick(epoch, sample, images.count());
-                images.read(pick, other)?;
-                match masks.get(pick) {
-                    Some(Some(truth)) => mask.copy_from_slice(&truth.pixels),
-                    _ => mask.fill(1),
-                }
+        match others.as_ref().filter(|_| anomalous && self.is_labelled(epoch, sample)) {
+            Some(others) => {
+                let pick = self.pick(epoch, sample, others.images.count());
+                others.images.read(pick, other)?;
+                others.write_truth(pick, mask);
             }
-            _ if anomalous && supervise.makes_noise() => {
-                if let Some((images, i)) = self.ingredient(self.image_of(sample), epoch, sample) {
+            None => {
+                if !anomalous || supervise.alters() {
+                    normal.read(self.image_of(sample), image)?;
+                }
+                if anomalous && let Some((images, i)) = self.ingredient(self.image_of(sample), epoch, sample) {
                     images.read(i, other)?;
                 }
             }
-            _ => {}
         }
         Ok(())
     }
@@ -89,14 +85,20 @@ impl TrainingSet {
         }
     }
 
-    /// Which of `count` true anomalies or outliers an anomalous sample takes.
+    /// Whether an anomalous sample is a labelled anomaly.
+    fn is_labelled(&self, epoch: u32, sample: u32) -> bool {
+        self.data.labelled_lots().has(self.chance(epoch, sample).bits(3))
+    }
+
+    /// Which of `count` labelled anomalies or outliers an anomalous sample takes.
     fn pick(&self, epoch: u32, sample: u32, count: usize) -> usize {
         self.chance(epoch, sample).below(1, count as u32) as usize
     }
 
     /// The number of the noise mode that makes an artificial anomaly.
     fn mode(&self, epoch: u32, sample: u32) -> usize {
-        self.data.noise.pick(self.chance(epoch, sample).bits(3))
+        let bits = self.chance(epoch, sample).bits(3);
+        (0..self.data.noise.modes().len()).find(|&number| self.noise_lots(number).has(bits)).unwrap_or_default()
     }
 
     /// Another of the normal images, each as likely; the same where there is no other.
@@ -126,7 +128,7 @@ impl TrainingSet {
     ) -> Result<()> {
         let TrainingData { normal, others, supervise, plan, preprocessing, .. } = &self.data;
         let channels = preprocessing.channels;
-        if let (Supervise::Other, Some(others)) = (supervise, others) {
+        if let Some(others) = others.as_ref().filter(|_| self.is_labelled(epoch, sample)) {
             return scratch.take(others, self.pick(epoch, sample, others.images.count()));
         }
         scratch.drawn.resize(normal.image_len(), 0);
@@ -179,12 +181,10 @@ impl SampleScratch {
         Ok(())
     }
 
-    /// Takes a true anomaly with its mask; without one all of it is anomalous.
-    fn take(&mut self, LabelledAnomalies { images, masks, .. }: &LabelledAnomalies, pick: usize) -> Result<()> {
-        self.load(images, pick, 1)?;
-        if let Some(Some(mask)) = masks.get(pick) {
-            self.mask.copy_from_slice(&mask.pixels);
-        }
+    /// Takes an anomaly with what is known of where it is.
+    fn take(&mut self, anomalies: &LabelledAnomalies, pick: usize) -> Result<()> {
+        self.load(&anomalies.images, pick, 1)?;
+        anomalies.write_truth(pick, &mut self.mask);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use crate::data::supervise::NoiseMode;
 use crate::datasets::fmnist::FMNIST;
 use crate::datasets::folder::FOLDER;
 use crate::named::Named;
+use crate::steps::fcdd_loss;
 use NoiseMode::*;
 use Supervise::*;
 
@@ -24,10 +25,16 @@ fn data(raw: usize, side: usize, channels: usize, supervise: Supervise, noise: N
     let preprocessing = dataset.recipe.preprocessing(kind, raw, side, channels, &normal).unwrap();
     let half = Mask { height: raw, width: raw, pixels: (0..raw * raw).map(|i| u8::from(i % raw < raw / 2)).collect() };
     let masks = (0..24).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
-    let others = Some(LabelledAnomalies { images: images(raw, channels, 70).into(), masks, untested: Vec::new() });
+    let others = Some(LabelledAnomalies {
+        images: images(raw, channels, 70).into(),
+        masks,
+        without_mask: 2,
+        untested: Vec::new(),
+    });
     TrainingData {
         normal,
         others,
+        labelled_share: 0,
         outliers: Some(images(raw, channels, 40).into()),
         preprocessing,
         supervise,
@@ -140,7 +147,7 @@ fn maps_say_where_the_anomaly_is() {
     check(Other, Gaussian, &|input, map, _| {
         let same = |image: &[u8]| input.iter().zip(image).all(|(&v, &b)| v == f32::from(b) / 255.0);
         let pick = (0..24).find(|&k| same(others.image(k))).expect("one of the others");
-        let expected = |p: usize| if pick % 2 == 0 { f32::from(u8::from(p % 40 < 20)) } else { 1.0 };
+        let expected = |p: usize| if pick % 2 == 0 { f32::from(u8::from(p % 40 < 20)) } else { fcdd_loss::UNMARKED };
         assert!((0..1600).all(|p| map[p] == expected(p)));
     });
 }
@@ -175,6 +182,50 @@ fn each_anomaly_is_made_by_one_mode_of_a_mix() {
     // Of 480 anomalies: standard deviations 9 and 11.
     let [fine, pasted, confetti] = made;
     assert!((75..165).contains(&fine) && (185..295).contains(&pasted) && (75..165).contains(&confetti), "{made:?}");
+}
+
+/// Anomalies are labelled ones by their share, and those of the noise modes otherwise: each as it is without the others.
+#[test]
+fn labelled_anomalies_stand_among_artificial_ones() {
+    let samples: Vec<u32> = (0..24).collect();
+    let of = |supervise: Supervise, noise: &str, labelled_share| {
+        let data = TrainingData { noise: noise.parse().unwrap(), ..plain(40, 3, supervise, Blob).data().clone() };
+        TrainingSet::new(TrainingData { labelled_share, ..data }).unwrap()
+    };
+    for (supervise, noise) in [(MalformedNormalGt, "blob,cutpaste"), (Noise, "uniform,solid")] {
+        let mixed = of(supervise, noise, 25);
+        let labelled = of(Other, noise, 0);
+        let made = noise.split(',').map(|noise| of(supervise, noise, 0));
+        let sources: Vec<TrainingSet> = std::iter::once(labelled).chain(made).collect();
+        let mut counts = [0; 3];
+        for epoch in 0..40 {
+            let batch = fill(&mixed, epoch, &samples);
+            let alone: Vec<FilledBatch> = sources.iter().map(|set| fill(set, epoch, &samples)).collect();
+            for i in (0..24).filter(|&i| batch.labels[i] == 1.0) {
+                let image = |batch: &FilledBatch| {
+                    (batch.inputs[i * 4800..][..4800].to_vec(), batch.maps[i * 1600..][..1600].to_vec())
+                };
+                let found: Vec<usize> = (0..3).filter(|&source| image(&alone[source]) == image(&batch)).collect();
+                assert_eq!(found.len(), 1, "{found:?}");
+                counts[found[0]] += 1;
+            }
+        }
+        // Of 480 anomalies 120, 180 and 180: standard deviations 9 and 11.
+        let [labelled, first, second] = counts;
+        assert!(
+            (75..165).contains(&labelled) && (135..225).contains(&first) && (135..225).contains(&second),
+            "{counts:?}"
+        );
+    }
+    // All of them, and a share of those that are made beforehand.
+    let all = fill(&of(MalformedNormalGt, "blob", 100), 3, &samples);
+    assert_eq!(hash(&all), hash(&fill(&of(Other, "blob", 0), 3, &samples)));
+    let plan = EpochPlan { offline: true, ..EpochPlan::default() };
+    let set = TrainingSet::new(TrainingData { plan, ..of(MalformedNormalGt, "blob", 50).data().clone() }).unwrap();
+    let maps = fill(&set, 0, &(24..48).collect::<Vec<_>>()).maps;
+    let unmarked = maps.chunks_exact(1600).filter(|map| map.contains(&fcdd_loss::UNMARKED)).count();
+    // Half of 24 are labelled, half of these unmarked: six, with a standard deviation of 2.1.
+    assert!((1..14).contains(&unmarked), "{unmarked}");
 }
 
 /// The other image is never the sample's own, unless it is the only one.
@@ -227,11 +278,18 @@ fn what_does_not_fit_is_refused() {
         &|parts| {
             (parts.supervise, parts.others) = (
                 Other,
-                Some(LabelledAnomalies { images: images(8, 1, 0).into(), masks: vec![None], untested: Vec::new() }),
+                Some(LabelledAnomalies {
+                    images: images(8, 1, 0).into(),
+                    masks: vec![None],
+                    without_mask: UNMARKED,
+                    untested: Vec::new(),
+                }),
             )
         },
         "masks",
     );
+    refused(&|parts| (parts.labelled_share, parts.others) = (1, None), "no labelled anomalies");
+    refused(&|parts| parts.labelled_share = 101, "101 %");
     refused(&|parts| parts.preprocessing.test.clear(), "preprocessing");
     let mut unused = data(8, 8, 1, MalformedNormal, Gaussian);
     unused.outliers = Some(Images::empty(8, 8, 1).into());

@@ -24,9 +24,6 @@ use crate::device::cuda::{BatchSource, BatchTarget, Buffer, Cuda, DeviceSlice, P
 use noise::{BatchNoise, DeviceIngredients};
 use program::Program;
 
-/// All anomalies, whatever noise mode makes them.
-const ALL: Lots = Lots { from: 0, until: 1, of: 1 };
-
 /// Threads of a block, at most.
 const THREADS: usize = constants::augment::THREADS as usize;
 
@@ -44,13 +41,14 @@ impl From<Supervise> for Supervision {
 
 /// A training set in device memory.
 ///
-/// It holds the normal images as bytes, true anomalies or those made beforehand and their masks (one byte per pixel, if there are any),
+/// It holds the normal images as bytes, labelled anomalies or those made beforehand and their masks (one byte per pixel, if there are any),
 /// in `outliers` those too; for artificial anomalies two bytes per raw value of a batch, and four more where they are
 /// blurred. A set that does not fit is an out-of-memory error.
 pub struct DeviceSet {
     frame: TransformFrame,
     seed: u64,
     supervise: Supervision,
+    labelled: Lots,
     normal: Bytes,
     /// Normal images; 0 where they are staged.
     count: usize,
@@ -66,10 +64,10 @@ struct Bytes {
     start: usize,
 }
 
-/// True anomalies, or those made beforehand.
+/// Labelled anomalies, or those made beforehand.
 struct DeviceOthers {
     images: Bytes,
-    /// One mask per image, or none at all.
+    /// One mask per image; none where they are anomalous all over.
     masks: Option<Bytes>,
     count: usize,
 }
@@ -93,6 +91,7 @@ struct TransformFrame {
 
 /// What becomes of the raw images of one launch.
 struct Content<'a> {
+    labelled: Lots,
     normal: Pointer<'a, u8>,
     count: u32,
     others: Pointer<'a, u8>,
@@ -113,8 +112,8 @@ impl DeviceSet {
         let frame = TransformFrame::new(cuda, preprocessing, &preprocessing.train)?;
         let others = match (set.made(), others) {
             (Some(made), _) => Some(DeviceOthers::new(cuda, made)?),
-            (None, Some(others)) if *supervise == Supervise::Other => Some(DeviceOthers::new(cuda, others)?),
-            _ => None,
+            (None, Some(others)) if set.data().learns_labelled() => Some(DeviceOthers::new(cuda, others)?),
+            (None, _) => None,
         };
         let (normal, count) = (Bytes::held(cuda, normal)?, normal.count());
         let noise = if supervise.makes_noise() && set.made().is_none() {
@@ -128,7 +127,8 @@ impl DeviceSet {
             None
         };
         let supervise = if set.made().is_some() { Supervision::Offline } else { (*supervise).into() };
-        Ok(DeviceSet { frame, seed: *seed, supervise, normal, count, others, noise, batch })
+        let labelled = if set.made().is_some() { Lots::NONE } else { set.data().labelled_lots() };
+        Ok(DeviceSet { frame, seed: *seed, supervise, labelled, normal, count, others, noise, batch })
     }
 
     /// A set of which each batch, as [`TrainingSet::stage`] lays it out, is staged before it is made.
@@ -148,9 +148,9 @@ impl DeviceSet {
             None
         };
         let others = DeviceOthers { images: other, masks: Some(masks), count: 0 };
-        let others = (*supervise == Supervise::Other).then_some(others);
-        let there =
-            DeviceSet { frame, seed: *seed, supervise: (*supervise).into(), normal, count: 0, others, noise, batch };
+        let others = set.data().learns_labelled().then_some(others);
+        let (supervise, labelled) = ((*supervise).into(), set.data().labelled_lots());
+        let there = DeviceSet { frame, seed: *seed, supervise, labelled, normal, count: 0, others, noise, batch };
         Ok((there, staging))
     }
 }
@@ -193,12 +193,14 @@ unsafe impl BatchSource for DeviceSet {
         let maps = maps.map(|maps| maps.of(cuda, n * frame.side * frame.side, "pixels of maps")).transpose()?;
         let clock = clock.as_slice().of(cuda, 2, "numbers of the clock")?.read();
         let order = order.as_slice().of(cuda, n, "samples of the order")?.read();
-        let draw = Draw { clock, order, stride: stride as u32, seed: self.seed, supervise: self.supervise, lots: ALL };
+        let draw =
+            Draw { clock, order, stride: stride as u32, seed: self.seed, supervise: self.supervise, lots: Lots::ALL };
         if let Some(noise) = &self.noise {
             noise.enqueue(n, draw)?;
         }
         let others = self.others.as_ref();
         let content = Content {
+            labelled: self.labelled,
             normal: self.normal.pointer(),
             count: self.count as u32,
             others: others.map_or(Pointer::null(), |others| others.images.pointer()),
@@ -230,17 +232,14 @@ impl Bytes {
 }
 
 impl DeviceOthers {
-    fn new(cuda: &Arc<Cuda>, LabelledAnomalies { images, masks, .. }: &LabelledAnomalies) -> Result<DeviceOthers> {
-        let masks = if masks.is_empty() {
+    fn new(cuda: &Arc<Cuda>, others: &LabelledAnomalies) -> Result<DeviceOthers> {
+        let LabelledAnomalies { images, masks, without_mask, .. } = others;
+        let masks = if masks.is_empty() && *without_mask == 1 {
             None
         } else {
             let [height, width, _] = images.shape();
-            let mut pixels = vec![1; images.count() * height * width];
-            for (pixels, mask) in pixels.chunks_exact_mut(height * width).zip(masks) {
-                if let Some(mask) = mask {
-                    pixels.copy_from_slice(&mask.pixels);
-                }
-            }
+            let mut pixels = vec![0; images.count() * height * width];
+            pixels.chunks_exact_mut(height * width).enumerate().for_each(|(i, truth)| others.write_truth(i, truth));
             Some(Bytes::new(cuda.upload(&pixels)?))
         };
         Ok(DeviceOthers { images: Bytes::held(cuda, images)?, masks, count: images.count() })
@@ -285,8 +284,9 @@ impl DeviceTestSet {
         }
         let null = Pointer::null();
         let supervise = Supervision::Unsupervised;
-        let draw = Draw { clock: null, order: null, stride: 0, seed: 0, supervise, lots: ALL };
+        let draw = Draw { clock: null, order: null, stride: 0, seed: 0, supervise, lots: Lots::ALL };
         let content = Content {
+            labelled: Lots::NONE,
             // SAFETY: the set holds that many images.
             normal: unsafe { self.images.pointer_mut().offset(first * self.frame.raw_len()) }.read(),
             count: n as u32,
@@ -323,13 +323,14 @@ impl TransformFrame {
         // A thread makes four values at a time.
         let threads = self.input_len.div_ceil(4).next_multiple_of(32).clamp(64, THREADS);
         let shared = 2 * self.program.widest * size_of::<i16>();
-        let Content { normal, count, others, masks, other_count, noise, labels, maps } = content;
+        let Content { labelled, normal, count, others, masks, other_count, noise, labels, maps } = content;
         let parameters = AugmentParameters {
             normal,
             others,
             masks,
             noise,
             draw,
+            labelled,
             program: self.program.ints.pointer(),
             numbers: self.program.floats.pointer(),
             inputs: input,

@@ -33,10 +33,10 @@ impl BatchNoise {
         images: DeviceIngredients,
         batch: usize,
     ) -> Result<BatchNoise> {
-        let TrainingData { preprocessing, noise, .. } = set.data();
+        let TrainingData { preprocessing, .. } = set.data();
         let (side, channels) = (preprocessing.raw_side, preprocessing.channels);
         let noises = set.synthesiser().noises().enumerate();
-        let modes = noises.map(|(number, mode)| Ok((noise.lots(number), mode.on_gpu(cuda, batch)?)));
+        let modes = noises.map(|(number, mode)| Ok((set.noise_lots(number), mode.on_gpu(cuda, batch)?)));
         let (modes, values) = (modes.collect::<Result<_>>()?, cuda.alloc(batch * side * side * channels)?);
         Ok(BatchNoise { cuda: cuda.clone(), side, channels, images, modes, values })
     }

@@ -54,6 +54,8 @@ struct Fcdd {
     u: usize,
     /// Gradient of the output map.
     dz: View,
+    /// Pixels of a heatmap that score an image whose map is not known, in training.
+    top: usize,
 }
 
 impl End {
@@ -85,7 +87,8 @@ impl End {
                 let kernel = allocator.real(taps.kernel().len());
                 let [z, dz] = [0, 1].map(|_| allocator.real(n * u * u));
                 let Block { conv: geometry, weight, bias, .. } = *block;
-                let kind = Kind::Fcdd(Box::new(Fcdd { geometry, weight, bias, taps, kernel, u, dz }));
+                let top = options.training.map_or(1, |training| training.label_score.count(side * side));
+                let kind = Kind::Fcdd(Box::new(Fcdd { geometry, weight, bias, taps, kernel, u, dz, top }));
                 End { kind, input, features, output: z, score, map, heatmap }
             }
             Objective::Hsc => {
@@ -162,11 +165,11 @@ impl End {
         let gradient = allocator.passing(features.dtype, features.len);
         match &self.kind {
             Kind::Fcdd(fcdd) => {
-                let &Fcdd { geometry, weight, bias, ref taps, kernel, u, dz } = &**fcdd;
+                let &Fcdd { geometry, weight, bias, ref taps, kernel, u, dz, top } = &**fcdd;
                 if let Some(maps) = ports.maps {
                     let (d_heatmap, d_map) = (allocator.real(heatmap.len), allocator.real(map.len));
                     let taps = taps.clone();
-                    steps.push(Step::MapLoss(MapLoss { a: heatmap, maps, loss, da: d_heatmap }));
+                    steps.push(Step::MapLoss(MapLoss { a: heatmap, maps, top, loss, da: d_heatmap }));
                     steps.push(Step::UpsampleAdjoint(UpsampleAdjoint { taps, kernel, u, dout: d_heatmap, da: d_map }));
                     steps.push(Step::PseudoHuberBackward(PseudoHuberBackward { z: output, da: d_map, dz }));
                 }

@@ -1,6 +1,7 @@
 //! What a plan can do.
 
 use crate::device::DType;
+use crate::model::image_score::ImageScore;
 use crate::steps::hsc_loss::Gradient;
 
 /// Which optimizer a plan updates with.
@@ -54,4 +55,6 @@ pub struct TrainingOptions {
     pub input_grad: bool,
     /// Seed of the dropout.
     pub seed: u64,
+    /// Where maps are learned from, the score that images without one are learned by.
+    pub label_score: ImageScore,
 }

@@ -44,6 +44,7 @@ fn set(network: &Network<f32>) -> Result<TrainingSet> {
     let normal: ImageSource = Images { count: options.batch, height: side, width: side, channels, pixels }.into();
     let preprocessing = preset.dataset.recipe.preprocessing(preset.pipeline, side, side, channels, &normal)?;
     TrainingSet::new(TrainingData {
+        labelled_share: 0,
         outliers: Some(normal.clone()),
         normal,
         others: None,

@@ -7,6 +7,7 @@ use crate::engine::lower::{self, Optimizer, TrainingOptions};
 use crate::engine::{Hyper, Network};
 use crate::error::{Error, Result};
 use crate::model::Arch;
+use crate::model::image_score::ImageScore;
 use crate::run::settings::check_size;
 use crate::steps::hsc_loss::Gradient;
 
@@ -76,7 +77,13 @@ pub(super) fn lowered(arch: &Arch, options: &BenchOptions) -> Result<lower::Plan
         BenchTask::Train | BenchTask::Infer => options.batch.unwrap_or_else(|| usual_batch(arch.side, options.on_gpu)),
     };
     check_size(arch, side, batch)?;
-    let training = TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 };
+    let training = TrainingOptions {
+        optimizer: Optimizer::Sgd,
+        maps: false,
+        input_grad: false,
+        seed: 0,
+        label_score: ImageScore::Mean,
+    };
     let training = (options.task == BenchTask::Train).then_some(training);
     Ok(lower::PlanOptions { batch, side, dtype: options.dtype, sigma: 1.2, gradient: Gradient::Grad, training })
 }

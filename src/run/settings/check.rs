@@ -7,8 +7,8 @@ use crate::data::pipeline::MAX_SIDE;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::device::DType;
 use crate::error::{Error, Result};
-use crate::metrics::image_score::ImageScore;
 use crate::model::checkpoint::PRETRAINED;
+use crate::model::image_score::ImageScore;
 use crate::model::{Arch, Objective};
 use crate::named::Named;
 use crate::steps::hsc_loss::Gradient;
@@ -70,11 +70,41 @@ pub(super) fn outliers(s: &Settings) -> Result<()> {
     }
 }
 
+pub(super) fn labelled(s: &Settings) -> Result<()> {
+    let Some(labelled) = &s.labelled else { return Ok(()) };
+    if !s.dataset.labels_good {
+        let remedy =
+            "train on a folder, mvtec or custom, or choose `supervise` other, which learns from the other classes";
+        return refuse("labelled", format!("{labelled}: {} has no good and defective images", s.dataset), remedy);
+    }
+    if s.supervise == Supervise::Unsupervised || s.learns_mvtec_gt() {
+        let remedy = "choose another `supervise`, leave `outliers` mvtec_gt out, or leave it out";
+        return refuse(
+            "labelled",
+            format!("{labelled} with `supervise` unsupervised, or with `outliers` mvtec_gt, has no effect"),
+            remedy,
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn labelled_share(s: &Settings) -> Result<()> {
+    within("labelled_share", s.labelled_share, 100)?;
+    if s.labelled_share == Settings::preset(s.dataset).labelled_share
+        || (s.labelled.is_some() && s.supervise.makes_noise())
+    {
+        return Ok(());
+    }
+    let problem =
+        format!("{} has an effect only where `labelled` defects stand beside artificial ones", s.labelled_share);
+    refuse("labelled_share", problem, "name some with `labelled`, or leave it out")
+}
+
 pub(super) fn oe_limit(s: &Settings) -> Result<()> {
     match s.oe_limit {
-        Some(limit) if s.outliers.is_none() && s.supervise != Supervise::Other => {
-            let problem = format!("{limit} has no effect without `outliers` or `supervise` other");
-            refuse("oe_limit", problem, "name outliers, or leave it out")
+        Some(limit) if s.outliers.is_none() && !s.learns_labelled() => {
+            let problem = format!("{limit} has no effect without `outliers`, `labelled` or `supervise` other");
+            refuse("oe_limit", problem, "name some, or leave it out")
         }
         Some(0) => refuse("oe_limit", "0 leaves nothing to learn from", "give at least 1"),
         _ => Ok(()),
@@ -143,10 +173,10 @@ fn of_objective(s: &Settings, objective: Objective, name: &str, value: Option<&s
 
 /// Refuses what is about labelled anomalies where none are learned from.
 pub(super) fn about_labelled(s: &Settings, name: &str, chosen: bool) -> Result<()> {
-    if !chosen || (s.dataset.labels_good && (s.learns_mvtec_gt() || s.supervise == Supervise::Other)) {
+    if !chosen || (s.dataset.labels_good && s.learns_labelled()) {
         return Ok(());
     }
-    let remedy = "choose `supervise` other or `outliers` mvtec_gt:DIR, or leave it out";
+    let remedy = "name `labelled` defects, choose `supervise` other or `outliers` mvtec_gt:DIR, or leave it out";
     refuse(
         name,
         "has an effect only where labelled anomalies of a dataset of good and defective images are learned from",

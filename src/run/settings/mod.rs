@@ -15,12 +15,13 @@ use crate::data::image_source::Hold;
 use crate::data::pipeline::PipelineKind;
 use crate::data::supervise::{NoiseMix, NoiseMode, Supervise};
 use crate::datasets::DatasetKind;
+use crate::datasets::labelled::LabelledSource;
 use crate::datasets::outliers::OutlierSource;
 use crate::device::DType;
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
-use crate::metrics::image_score::ImageScore;
+use crate::model::image_score::ImageScore;
 use crate::model::{Arch, Objective, baselines};
 use crate::steps::hsc_loss::Gradient;
 
@@ -89,8 +90,15 @@ documented! {
         pub noise: NoiseMix,
         /// Images that serve as anomalies, of a kind and in a folder (of cifar100 also in train.bin).
         pub outliers: Option<OutlierSource>,
-        /// Learn from at most this many outliers; of mvtec, mvtec_gt and `supervise` other, from that many of each class and kind of
-        /// defect.
+        /// Labelled defects to learn from, beside what anomalies are made of or, with `supervise` other, alone: train (those beside the good
+        /// training images), test (those of the test images, which leave the test), or a folder of them.
+        #[serde(default)]
+        pub labelled: Option<LabelledSource>,
+        /// Per cent of the anomalies that are `labelled` ones.
+        #[serde(default = "half")]
+        pub labelled_share: u32,
+        /// Learn from at most this many outliers; of mvtec, mvtec_gt, `labelled` and `supervise` other, from that many of each class and
+        /// kind of defect.
         pub oe_limit: Option<usize>,
         /// Make an anomaly of each good image once, before training, and learn from both; else each sample becomes an anomaly with
         /// probability 0.5, drawn again in each epoch.
@@ -99,7 +107,7 @@ documented! {
         /// Keep in the test the defects that were learned from, as the paper does: figures look better.
         #[serde(default)]
         pub as_published: bool,
-        /// Leave out of the test every image of a part that is learned from (`supervise` other, `outliers` mvtec_gt): images show one part
+        /// Leave out of the test every image of a part that is learned from (`labelled`, `supervise` other, `outliers` mvtec_gt): images show one part
         /// where the numbers at the end of their file names differ by at most N, in chains (N = 1: 7, 8 and 9 are one part). Folders are
         /// ignored: only for data whose numbers are unique.
         #[serde(default)]
@@ -241,7 +249,11 @@ impl Settings {
         let data = self.data.map(|path| absolute(&path)).transpose()?;
         let weights = self.weights.map(|path| absolute(&path)).transpose()?;
         let outliers = self.outliers.map(|source| absolute(source.path()).map(|path| source.at(path))).transpose()?;
-        Ok(Settings { data, outliers, weights, ..self })
+        let labelled = match self.labelled {
+            Some(LabelledSource::Folder(path)) => Some(LabelledSource::Folder(absolute(&path)?)),
+            other => other,
+        };
+        Ok(Settings { data, outliers, weights, labelled, ..self })
     }
 
     /// The same for data that lies elsewhere now. Outliers stay of their kind.
@@ -310,6 +322,11 @@ impl Settings {
         self.outliers.as_ref().is_some_and(OutlierSource::are_own_anomalies)
     }
 
+    /// Whether labelled anomalies of a dataset are learned from that is also tested on.
+    pub(crate) fn learns_labelled(&self) -> bool {
+        self.learns_mvtec_gt() || self.supervise == Supervise::Other || self.labelled.is_some()
+    }
+
     /// Whether outliers are normal, and images of the class what the score is to rate.
     pub(crate) fn outliers_are_normal(&self) -> bool {
         self.dataset.rates_its_class && self.supervise == Supervise::Noise && self.noise == NoiseMode::Outliers
@@ -318,6 +335,10 @@ impl Settings {
 
 fn one() -> u32 {
     1
+}
+
+fn half() -> u32 {
+    50
 }
 
 /// The path from the root, if it exists. It is kept as text.

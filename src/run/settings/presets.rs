@@ -6,8 +6,8 @@ use crate::datasets::DatasetKind;
 use crate::datasets::preset::Preset;
 use crate::device::DType;
 use crate::engine::lower::Optimizer;
-use crate::metrics::image_score::ImageScore;
 use crate::model::Objective;
+use crate::model::image_score::ImageScore;
 use crate::named::Named;
 use crate::steps::hsc_loss::Gradient;
 
@@ -48,6 +48,8 @@ impl Settings {
             supervise,
             noise: noise.into(),
             outliers: None,
+            labelled: None,
+            labelled_share: 50,
             oe_limit: None,
             offline_supervision: false,
             as_published: false,

@@ -78,7 +78,7 @@ const fn form<T: SettingValue>(_: fn(&Settings) -> &T) -> ValueForm {
 }
 
 /// All settings but the dataset, in the order that help and pages have them.
-pub(crate) static SETTINGS: [Setting; 33] = [
+pub(crate) static SETTINGS: [Setting; 35] = [
     setting!(data, Daily, "Data").value("PATH"),
     setting!(epochs, Daily, "Epochs").check(|s| within("epochs", s.epochs, MAX_EPOCHS)),
     setting!(side, Daily, "Input side").value("PIXELS"),
@@ -92,6 +92,11 @@ pub(crate) static SETTINGS: [Setting; 33] = [
     setting!(supervise, Anomalies, "Anomalies").value("MODE").check(check::supervise),
     setting!(noise, Anomalies, "Noise").value("MODE").shown_where(|s| s.supervise.makes_noise()).check(check::noise),
     setting!(outliers, Anomalies, "Outliers").value("KIND:PATH").check(check::outliers),
+    setting!(labelled, Anomalies, "Labelled defects").value("DIR").check(check::labelled),
+    setting!(labelled_share, Anomalies, "Labelled defects, per cent of anomalies")
+        .value("PERCENT")
+        .shown_where(|s| s.labelled.is_some() && s.supervise.makes_noise())
+        .check(check::labelled_share),
     setting!(oe_limit, Anomalies, "Outliers at most").check(check::oe_limit),
     setting!(maps, Anomalies, "Ground-truth maps").shown_where(|s| s.objective == Objective::Fcdd).check(check::maps),
     setting!(part_gap, Anomalies, "Part gap").check(|s| check::about_labelled(s, "part_gap", s.part_gap.is_some())),

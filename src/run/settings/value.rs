@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use crate::data::image_source::Hold;
 use crate::data::pipeline::PipelineKind;
 use crate::data::supervise::{NoiseMix, NoiseMode, Supervise};
+use crate::datasets::labelled::LabelledSource;
 use crate::datasets::outliers::OutlierSource;
 use crate::device::DType;
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
-use crate::metrics::image_score::ImageScore;
 use crate::model::Objective;
+use crate::model::image_score::ImageScore;
 use crate::named::Named;
 use crate::steps::hsc_loss::Gradient;
 
@@ -100,7 +101,7 @@ macro_rules! plain {
     )* };
 }
 
-plain!(u32, u64, usize, f64, String, Hold, ImageScore, OutlierSource, Schedule);
+plain!(u32, u64, usize, f64, String, Hold, ImageScore, LabelledSource, OutlierSource, Schedule);
 
 impl SettingValue for NoiseMix {
     const FORM: ValueForm = ValueForm::Mix(explained::<NoiseMode>);

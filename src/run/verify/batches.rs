@@ -95,7 +95,13 @@ fn set(
     TrainingSet::new(TrainingData {
         preprocessing: dataset.recipe.preprocessing(kind, raw, side, channels, &normal)?,
         normal,
-        others: Some(LabelledAnomalies { images: images(2, raw, channels), masks, untested: Vec::new() }),
+        others: Some(LabelledAnomalies {
+            images: images(2, raw, channels),
+            masks,
+            without_mask: 2,
+            untested: Vec::new(),
+        }),
+        labelled_share: 0,
         outliers: Some(images(1, raw, channels)),
         supervise,
         noise: noise.into(),

@@ -8,6 +8,7 @@ use crate::engine::lower::{Optimizer, PlanOptions, TrainingOptions};
 use crate::engine::{Hyper, Network};
 use crate::error::{Error, Result};
 use crate::model::arch::NORM_MOMENTUM;
+use crate::model::image_score::ImageScore;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Objective, Weights};
 use crate::steps::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
@@ -53,7 +54,8 @@ pub fn differences(arch: &Arch, dtype: DType, n: usize, maps: bool, input_grad: 
     let changed = batch.input.iter().zip(noise).map(|(x, noise)| x * (1.0 + CHANGE * noise)).collect();
     let changed = CheckBatch { input: changed, labels: batch.labels.clone(), ..batch };
     let truth = maps.then(|| ground_truth(&batch));
-    let training = TrainingOptions { optimizer: Optimizer::Adam, maps, input_grad, seed: SEED };
+    let training =
+        TrainingOptions { optimizer: Optimizer::Adam, maps, input_grad, seed: SEED, label_score: ImageScore::Mean };
     let options =
         |training| PlanOptions { batch: n, side: arch.side, dtype, sigma: SIGMA, gradient: Gradient::Grad, training };
     let plain = PlainNet::<f64>::new(arch, &weights, n, arch.side)?;

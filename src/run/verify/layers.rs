@@ -12,6 +12,7 @@ use crate::device::{DType, HostBuffers};
 use crate::engine::lower::{self, Optimizer, TrainingOptions, lower};
 use crate::engine::{Plan, Step};
 use crate::error::Result;
+use crate::model::image_score::ImageScore;
 use crate::model::{Objective, baselines, nets};
 use crate::steps::hsc_loss::Gradient;
 
@@ -37,7 +38,8 @@ pub(super) fn check(report: &mut CheckReport) -> Result<()> {
             [(Optimizer::Sgd, false, Gradient::Grad), (Optimizer::Adam, true, Gradient::Xgrad)]
         {
             let maps = maps && arch.objective == Objective::Fcdd;
-            let training = Some(TrainingOptions { optimizer, maps, input_grad: true, seed: 1 });
+            let training =
+                Some(TrainingOptions { optimizer, maps, input_grad: true, seed: 1, label_score: ImageScore::Mean });
             let dtype = DType::F32;
             let options = lower::PlanOptions { batch: BATCH, side: arch.side, dtype, sigma: 2.0, gradient, training };
             let plan = lower(&arch, &options)?;

@@ -145,7 +145,7 @@ impl Inputs {
             memory.get_mut(kernel).copy_from_slice(&convert::of::<T>(taps.kernel()));
             steps.extend([
                 Step::Upsample(Upsample { taps: taps.clone(), kernel, u, a, out: heatmap }),
-                Step::MapLoss(MapLoss { a: heatmap, maps, loss, da: d_heatmap }),
+                Step::MapLoss(MapLoss { a: heatmap, maps, top: high / n, loss, da: d_heatmap }),
                 Step::UpsampleAdjoint(UpsampleAdjoint { taps: taps.clone(), kernel, u, dout: d_heatmap, da }),
                 Step::PseudoHuberBackward(PseudoHuberBackward { z, da, dz }),
             ]);

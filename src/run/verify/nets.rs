@@ -13,6 +13,7 @@ use crate::engine::lower::{self, Optimizer, TrainingOptions};
 use crate::engine::{Hyper, Network};
 use crate::error::Result;
 use crate::model::arch::NORM_MOMENTUM;
+use crate::model::image_score::ImageScore;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Objective, Weights, baselines};
 use crate::real::Real;
@@ -64,7 +65,13 @@ pub(super) fn check(
         let mut values = self::values::<f32>(&device, &arch, &weights, &batch, file, source)?;
         compare_all(file, Precision::F32, &mut |key| values.remove(key), report)?;
     }
-    let training = TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: true, seed: 0 };
+    let training = TrainingOptions {
+        optimizer: Optimizer::Sgd,
+        maps: false,
+        input_grad: true,
+        seed: 0,
+        label_score: ImageScore::Mean,
+    };
     stepwise::networks(&file.name, &arch, &weights, &batch, DType::F32, training, report)
 }
 
@@ -142,7 +149,13 @@ fn values<T: Real>(
     file: &GoldenFile,
     source: &GoldenFile,
 ) -> Result<BTreeMap<String, Ours>> {
-    let training = TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: true, seed: 0 };
+    let training = TrainingOptions {
+        optimizer: Optimizer::Sgd,
+        maps: false,
+        input_grad: true,
+        seed: 0,
+        label_score: ImageScore::Mean,
+    };
     let (gradient, training) = (Gradient::Grad, Some(training));
     let options =
         lower::PlanOptions { batch: batch.n, side: batch.side, dtype: DType::F32, sigma: 1.0, gradient, training };
@@ -202,7 +215,13 @@ fn gradient_heatmaps<T: Real>(
 ) -> Result<()> {
     let (taps, side) = (blur_taps(&arch.name)?, batch.side);
     for (name, gradient) in [("grad_heatmap", Gradient::Grad), ("xgrad_heatmap", Gradient::Xgrad)] {
-        let training = Some(TrainingOptions { optimizer: Optimizer::Sgd, maps: false, input_grad: false, seed: 0 });
+        let training = Some(TrainingOptions {
+            optimizer: Optimizer::Sgd,
+            maps: false,
+            input_grad: false,
+            seed: 0,
+            label_score: ImageScore::Mean,
+        });
         let options = lower::PlanOptions { batch: batch.n, side, dtype: DType::F32, sigma: 1.0, gradient, training };
         let mut network = Network::<T>::on(device, arch, options, weights)?;
         batch.fill(&mut network)?;

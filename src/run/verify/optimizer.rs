@@ -13,6 +13,7 @@ use crate::engine::schedule::Schedule;
 use crate::engine::{Hyper, Network};
 use crate::error::Result;
 use crate::model::arch::NORM_MOMENTUM;
+use crate::model::image_score::ImageScore;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Weights};
 use crate::real::Real;
@@ -81,7 +82,8 @@ impl OptimizerRun<'_> {
         schedule: &Schedule,
     ) -> Result<BTreeMap<String, Ours>> {
         let (n, side) = (self.batches[0].n, self.batches[0].side);
-        let training = Some(TrainingOptions { optimizer, maps: false, input_grad: false, seed: 0 });
+        let training =
+            Some(TrainingOptions { optimizer, maps: false, input_grad: false, seed: 0, label_score: ImageScore::Mean });
         let options =
             lower::PlanOptions { batch: n, side, dtype: DType::F32, sigma: 1.0, gradient: Gradient::Grad, training };
         let mut network = Network::<T>::on(device, self.arch, options, self.weights)?;

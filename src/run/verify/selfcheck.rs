@@ -12,6 +12,7 @@ use crate::engine::lower::{self, Optimizer, TrainingOptions};
 use crate::engine::{Hyper, Network, Step};
 use crate::error::{Error, Result};
 use crate::model::arch::NORM_MOMENTUM;
+use crate::model::image_score::ImageScore;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Objective, Weights, baselines, nets};
 use crate::named::Named;
@@ -44,7 +45,13 @@ pub(super) fn run(report: &mut CheckReport) -> Result<()> {
         gradients(&arch, &batch, maps, report)?;
         threads(&arch, &batch, maps, report)?;
         repeats(&arch, &batch, maps, report)?;
-        let training = TrainingOptions { optimizer: Optimizer::Adam, maps, input_grad: true, seed: 1 };
+        let training = TrainingOptions {
+            optimizer: Optimizer::Adam,
+            maps,
+            input_grad: true,
+            seed: 1,
+            label_score: ImageScore::Mean,
+        };
         let weights = Weights::init(&arch, 1);
         stepwise::networks(&format!("{net} at {side}"), &arch, &weights, &batch, DType::F32, training, report)?;
         if arch.objective == Objective::Fcdd && on_bf16(report.device())? {
@@ -148,7 +155,7 @@ fn network<T: Real>(
     maps: bool,
     optimizer: Optimizer,
 ) -> Result<Network<T>> {
-    let training = TrainingOptions { optimizer, maps, input_grad: false, seed: 1 };
+    let training = TrainingOptions { optimizer, maps, input_grad: false, seed: 1, label_score: ImageScore::Mean };
     let options = lower::PlanOptions {
         batch: batch.n,
         side: batch.side,

@@ -18,6 +18,7 @@ pub(super) fn map_loss(step: &MapLoss, memory: &DeviceBuffers) -> Result<()> {
         da: memory.pointer_mut(step.da),
         n: n as i32,
         pixels: (step.a.len / n) as i32,
+        top: step.top as i32,
     };
     // SAFETY: views lie in their buffers: a loss per image, and maps as long as a.
     unsafe { kernels::map_loss(memory.cuda().launch([n as u32, 1, 1], THREADS, 0), &parameters) }

@@ -39,13 +39,21 @@ pub fn anomalous_loss<T: Real>(s: T) -> (T, T) {
     (-log, -outside / inside)
 }
 
+/// Ground truth of a pixel of an anomalous image of which nobody has marked where the anomaly is.
+pub const UNMARKED: f32 = -1.0;
+
 /// Loss with a ground-truth map per image, and its gradient by the upsampled anomaly map A [n, S, S]:
 /// mean(A·(1−g)) + (−log(1 − exp(−mean(A·g))) if g has any 1). Both means run over all pixels.
+///
+/// An image with a pixel that is [`UNMARKED`] is learned from by its label alone: −log(1 − exp(−s)), where its score s is the mean of its
+/// `top` highest values of A. Where several equal the least of these, each counts for the same share of those places that are left.
 #[derive(Clone, Copy, Debug)]
 pub struct MapLoss {
     pub a: View,
-    /// Ground truth g, 0 or 1, [n, S, S].
+    /// Ground truth g, 0, 1 or [`UNMARKED`], [n, S, S].
     pub maps: View,
+    /// Values of an image, at least one, that its score is the mean of where it is unmarked.
+    pub top: usize,
     pub loss: View,
     pub da: View,
 }
@@ -60,7 +68,12 @@ impl Operation for MapLoss {
     }
 
     fn variant(&self) -> String {
-        String::new()
+        self.top.to_string()
+    }
+
+    fn wrong_numbers(&self) -> Option<String> {
+        let pixels = self.a.len / self.loss.len.max(1);
+        (!(1..=pixels).contains(&self.top)).then(|| format!("it scores by {} of {pixels} pixels", self.top))
     }
 
     fn reads(&self) -> Access {
@@ -85,6 +98,14 @@ impl Operation for MapLoss {
             .zip(memory.get(self.a).par_chunks_exact(pixels).zip(memory.get(self.maps).par_chunks_exact(pixels)))
             .zip(&mut loss[self.loss.range()])
             .for_each(|((da, (a, g)), loss)| {
+                if g.iter().any(|&g| g < T::zero()) {
+                    let top = Top::of(a, self.top);
+                    let (value, slope) = anomalous_loss(top.mean);
+                    *loss = value;
+                    let per_image = slope * T::of(pixels as f64) * per_value;
+                    da.iter_mut().zip(a).for_each(|(d, &a)| *d = top.share(a) * per_image);
+                    return;
+                }
                 let inside = sum_over(0..pixels, |i| a[i] * g[i]) * per_pixel;
                 let outside = sum_over(0..pixels, |i| a[i] * (T::one() - g[i])) * per_pixel;
                 let (value, slope) =
@@ -98,6 +119,42 @@ impl Operation for MapLoss {
 
     fn cuda(&self, memory: &CheckedBuffers) -> Result<()> {
         cuda::map_loss(self, memory)
+    }
+}
+
+/// The highest values of a map.
+struct Top<T> {
+    /// The least of them.
+    least: T,
+    /// Their mean.
+    mean: T,
+    /// What a value above the least, and one equal to it, counts for in the mean.
+    shares: [T; 2],
+}
+
+impl<T: Real> Top<T> {
+    /// The `count` highest.
+    fn of(a: &[T], count: usize) -> Top<T> {
+        let mut values: Vec<f64> = a.iter().map(|a| a.f64()).collect();
+        let (_, &mut least, _) = values.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
+        let least = T::of(least);
+        let [above, equal] = [|a: T, b: T| a > b, |a, b| a == b].map(|is| a.iter().filter(|&&a| is(a, least)).count());
+        let each = 1.0 / count as f64;
+        let shares = [each, each * (count - above) as f64 / equal.max(1) as f64].map(T::of);
+        let mut top = Top { least, mean: T::zero(), shares };
+        top.mean = sum_over(0..a.len(), |i| a[i] * top.share(a[i]));
+        top
+    }
+
+    /// What a value counts for in the mean.
+    fn share(&self, a: T) -> T {
+        if a > self.least {
+            self.shares[0]
+        } else if a == self.least {
+            self.shares[1]
+        } else {
+            T::zero()
+        }
     }
 }
 

@@ -19,13 +19,21 @@ pub enum ImageScore {
 }
 
 impl ImageScore {
+    /// How many of the `len` values of a map it is the mean of: the highest ones.
+    pub(crate) fn count(self, len: usize) -> usize {
+        match self {
+            ImageScore::Mean => len,
+            ImageScore::Max => 1,
+            ImageScore::Top(percent) => ((percent / 100.0 * len as f64).round() as usize).max(1),
+        }
+    }
+
     /// The score of an image, of which the net itself computes `mean`. A function of the values alone, in whatever order they come.
     pub(crate) fn of<T: Real>(self, mean: T, map: &[T]) -> T {
-        let count = match self {
-            ImageScore::Mean => return mean,
-            ImageScore::Max => 1,
-            ImageScore::Top(percent) => ((percent / 100.0 * map.len() as f64).round() as usize).max(1),
-        };
+        if self == ImageScore::Mean {
+            return mean;
+        }
+        let count = self.count(map.len());
         let mut values: Vec<f64> = map.iter().map(|value| value.f64()).collect();
         values.sort_unstable_by(|a, b| b.total_cmp(a));
         T::of(values.iter().take(count).sum::<f64>() / count as f64)
