@@ -9,6 +9,7 @@ struct AugmentParameters {
   const short* noise;
   Draw draw;
   Lots labelled;  // of the anomalies, those that are labelled ones
+  int bounded;    // whether the masks, which are staged then, say what is outside of each image
   const int* program;
   const float* numbers;
   float *inputs, *labels, *maps;
@@ -95,7 +96,8 @@ __device__ __forceinline__ Source source_of(Sample& sample, const AugmentParamet
     sample.anomalous = image >= given.count;
     if (sample.anomalous) image -= given.count;
   }
-  Source source = {given.normal + image * len, nullptr, nullptr, NOISE_NONE, 1, false, sample.anomalous ? 1.0f : 0.0f};
+  Source source = {given.normal + image * len, nullptr, nullptr, nullptr, NOISE_NONE, 1, false, sample.anomalous ? 1.0f : 0.0f};
+  if (given.bounded) source.bounds = given.masks + blockIdx.x * pixels;
   if (!sample.anomalous) return source;
   Draw of_labelled = given.draw;
   of_labelled.lots = given.labelled;

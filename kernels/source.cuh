@@ -14,14 +14,16 @@ __device__ __forceinline__ int changed(int value, int noise, int sign) {
   return clamp_byte(noise >= REPLACED ? noise - REPLACED : value + sign * noise);
 }
 
-// A byte of a mask where it is not known whether the pixel is anomalous: `images::UNMARKED`. Maps hold `fcdd_loss::UNMARKED` there.
-constexpr int UNMARKED = 2;
+// Bytes of a mask where it is not known whether the pixel is anomalous, and where there is no image: those of `src/data/images.rs`. Maps hold
+// -1 and -2 there, as `src/steps/fcdd_loss` has them.
+constexpr int UNMARKED = 2, OUTSIDE = 3;
 
 enum NoiseUse { NOISE_NONE, NOISE_REPLACES, NOISE_ADDS };
 
 struct Source {
-  const unsigned char* image;  // a normal one, or a true anomaly
-  const unsigned char* mask;   // of a true anomaly; null where the map is the same everywhere
+  const unsigned char* image;  // a normal one, or a labelled anomaly
+  const unsigned char* mask;   // of a labelled anomaly; null where the map is the same everywhere
+  const unsigned char* bounds; // OUTSIDE where no image is but padding; null where there is none
   const short* noise;
   NoiseUse use;
   int sign;            // of added noise
@@ -37,6 +39,7 @@ struct Source {
 
   // The ground truth of pixel p.
   __device__ __forceinline__ float mark(size_t p, int channels) const {
+    if (bounds && bounds[p] == OUTSIDE) return -2.0f;
     if (mask) return mask[p] == UNMARKED ? -1.0f : static_cast<float>(mask[p]);
     if (!marks_changes) return everywhere;
     bool changed = false;

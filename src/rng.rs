@@ -57,7 +57,7 @@ impl Stream {
 
     /// Uniform integer in `0..n` by multiply-shift (bias below n / 2³²).
     pub fn below(&self, index: u32, n: u32) -> u32 {
-        ((u64::from(self.bits(index)) * u64::from(n)) >> 32) as u32
+        scaled(self.bits(index), n as usize) as u32
     }
 
     /// Standard normal by Box–Muller; indices 2i and 2i + 1 share a pair of uniforms.
@@ -137,6 +137,11 @@ impl Draws {
     pub fn coin(&mut self) -> bool {
         self.bits() >> 31 == 1
     }
+}
+
+/// 32 random bits as an integer in `0..n`, which is below 2³².
+pub(crate) fn scaled(bits: u32, n: usize) -> usize {
+    ((u64::from(bits) * n as u64) >> 32) as usize
 }
 
 /// The upper 24 bits as a number in [0, 1).

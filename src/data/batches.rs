@@ -55,6 +55,11 @@ impl TrainingData {
         }
     }
 
+    /// Whether parts of its samples may lie outside of any image: those of canvases.
+    pub(crate) fn is_bounded(&self) -> bool {
+        matches!(self.normal, ImageSource::Tiles(_))
+    }
+
     /// Whether some anomalies are labelled ones.
     pub(crate) fn learns_labelled(&self) -> bool {
         self.labelled_lots().until > 0
@@ -84,7 +89,7 @@ impl Default for EpochPlan {
 pub struct LabelledAnomalies {
     /// The anomalies.
     pub images: ImageSource,
-    /// A mask at the raw side per image, or none at all.
+    /// A mask at the raw side, or of a canvas's size, per image, or none at all.
     pub masks: Vec<Option<Mask>>,
     /// The ground truth of each pixel of an image without mask: 1, or 2 where nobody knows it ([`MapLoss`](crate::steps::fcdd_loss::MapLoss)).
     pub without_mask: u8,
@@ -98,7 +103,7 @@ pub struct LabelledAnomalies {
 /// images, followed by the anomalies where these were made beforehand. What becomes of a sample depends only on (seed, epoch, sample):
 /// without anomalies of its own the set replaces it by one on a fair coin (number 0 of its `Supervise` stream), which anomaly or
 /// outlier by number 1 of that stream, which other good image its noise is made of by number 2, whether it is a labelled one and which of
-/// several modes makes it otherwise by number 3;
+/// several modes makes it otherwise by number 3, where in their canvases its images lie by numbers 4 to 8;
 /// noise comes from its `Anomaly` stream; then it passes the training transforms.
 #[derive(Clone, Debug)]
 pub struct TrainingSet {
@@ -177,8 +182,14 @@ impl TrainingSet {
         match others {
             Some(LabelledAnomalies { images, masks, .. }) if learns_labelled => {
                 usable(images, "labelled anomalies to train on", "choose another `supervise`")?;
-                let fits = |mask: &Mask| (mask.height, mask.width) == (side, side);
-                if !masks.is_empty() && (masks.len() != images.count() || !masks.iter().flatten().all(fits)) {
+                let size = |i: usize| match images {
+                    ImageSource::Canvases(canvases) => canvases.grid(i).canvas(),
+                    _ => (side, side),
+                };
+                let fits = |(i, mask): (usize, &Option<Mask>)| {
+                    mask.as_ref().is_none_or(|mask| (mask.height, mask.width) == size(i))
+                };
+                if !masks.is_empty() && (masks.len() != images.count() || !masks.iter().enumerate().all(fits)) {
                     return Err(Error::setting("masks that do not match the labelled anomalies", "give one per image"));
                 }
             }
@@ -300,7 +311,8 @@ impl TrainingSet {
     /// (1 for anomalies, else 0), `maps`, where wanted, n × side × side floats (1 where anomalous, else 0).
     ///
     /// Maps of normal samples are 0; of `noise` and `malformed-normal` 1; of `malformed-normal-gt` 1 where noise changed the
-    /// pixel; of labelled anomalies their mask, or [`UNMARKED`](crate::steps::fcdd_loss::UNMARKED) without one. All follow the image through crops and flips; what padding
+    /// pixel; of labelled anomalies their mask, or [`UNMARKED`](crate::steps::fcdd_loss::UNMARKED) without one; of what is mirrored in
+    /// beyond a canvas [`OUTSIDE`](crate::steps::fcdd_loss::OUTSIDE). All follow the image through crops and flips; what padding
     /// brings in is 0.
     ///
     /// # Errors

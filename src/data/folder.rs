@@ -11,6 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::data::canvases::Canvases;
 use crate::data::decode::{ImageFile, each_file, read_mask};
 use crate::data::image_source::{Files, ImageSource, Raw};
 use crate::data::images::{Images, Mask};
@@ -108,6 +109,10 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
 /// those the heads are read, and all of them where that tells which are `broken`.
 pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
     let (all, len) = (paths.len(), raw.form.image_len());
+    if raw.form.resize.makes_canvases() {
+        let (canvases, results) = Canvases::read(paths, raw.form, |bytes| raw.hold.holds(bytes));
+        return kept_of(ImageSource::Canvases(canvases), results, broken);
+    }
     let mut images = Images::empty(raw.form.side, raw.form.side, raw.form.channels);
     let held = raw.hold.holds(all.saturating_mul(len));
     let files = Files::new(paths, raw.form);
@@ -134,6 +139,12 @@ pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
         Broken::Replaced => ImageSource::Files(files.replacing()),
         Broken::Refused | Broken::LeftOut => ImageSource::Files(files),
     };
+    kept_of(store, results, broken)
+}
+
+/// The images of which a size is known, where others could not be read.
+fn kept_of(store: ImageSource, results: Vec<Result<(usize, usize)>>, broken: Broken) -> Result<Read> {
+    let all = results.len();
     let (mut kept, mut sizes, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     for (i, result) in results.into_iter().enumerate() {
         match result {

@@ -5,14 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::{fmt, str::FromStr};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::data::canvases::{Canvases, Tiles};
 use crate::data::decode::{ImageFile, each_file};
 use crate::data::fingerprint::{Sum, image_hash};
 use crate::data::images::Images;
 use crate::data::resize_mode::RawForm;
+use crate::data::tiles::TileGrid;
 use crate::error::{Error, Result};
 use crate::memory;
+use crate::rng::scaled;
 
 /// Images that are held at once for a checksum of all their bytes.
 const AT_ONCE: usize = 64;
@@ -49,6 +53,10 @@ pub struct Raw {
 pub enum ImageSource {
     Held(Images),
     Files(Files),
+    /// Images of any size. Where one is asked for as a square, that is a thumbnail.
+    Canvases(Canvases),
+    /// Squares of them, which training samples are.
+    Tiles(Tiles),
 }
 
 /// Raw images that are read from image files.
@@ -146,15 +154,20 @@ impl ImageSource {
         match self {
             ImageSource::Held(images) => images.count,
             ImageSource::Files(files) => files.files.len(),
+            ImageSource::Canvases(canvases) => canvases.count(),
+            ImageSource::Tiles(tiles) => tiles.count(),
         }
     }
 
     /// Rows, columns and channels of each image.
     pub fn shape(&self) -> [usize; 3] {
-        match self {
-            ImageSource::Held(images) => [images.height, images.width, images.channels],
-            ImageSource::Files(Files { form, .. }) => [form.side, form.side, form.channels],
-        }
+        let RawForm { side, channels, .. } = match self {
+            ImageSource::Held(images) => return [images.height, images.width, images.channels],
+            ImageSource::Files(Files { form, .. }) => *form,
+            ImageSource::Canvases(canvases) => canvases.form(),
+            ImageSource::Tiles(tiles) => tiles.canvases().form(),
+        };
+        [side, side, channels]
     }
 
     /// Bytes per image.
@@ -166,7 +179,7 @@ impl ImageSource {
     pub fn held(&self) -> Option<&Images> {
         match self {
             ImageSource::Held(images) => Some(images),
-            ImageSource::Files(_) => None,
+            ImageSource::Files(_) | ImageSource::Canvases(_) | ImageSource::Tiles(_) => None,
         }
     }
 
@@ -175,6 +188,24 @@ impl ImageSource {
         match self {
             ImageSource::Held(images) => ImageSource::Held(images.select(indices)),
             ImageSource::Files(files) => ImageSource::Files(files.select(indices)),
+            ImageSource::Canvases(canvases) => ImageSource::Canvases(canvases.select(indices)),
+            ImageSource::Tiles(tiles) => ImageSource::Tiles(tiles.select(indices)),
+        }
+    }
+
+    /// What is learned from: of canvases their tiles.
+    pub(crate) fn tiles(self) -> ImageSource {
+        match self {
+            ImageSource::Canvases(canvases) => ImageSource::Tiles(canvases.tiles()),
+            squares => squares,
+        }
+    }
+
+    /// What is scored: of tiles the canvases that they are of.
+    pub(crate) fn images(&self) -> ImageSource {
+        match self {
+            ImageSource::Tiles(tiles) => ImageSource::Canvases(tiles.canvases().clone()),
+            squares => squares.clone(),
         }
     }
 
@@ -186,8 +217,28 @@ impl ImageSource {
         match self {
             ImageSource::Held(images) => out.copy_from_slice(images.image(i)),
             ImageSource::Files(files) => files.read(i, ImageFile::open(&files.files[i].path), out)?,
+            ImageSource::Canvases(canvases) => canvases.thumbnail(i, out)?,
+            ImageSource::Tiles(tiles) => tiles.read(i, out)?,
         }
         Ok(())
+    }
+
+    /// The same of a training sample: of a tile, a square anywhere in its canvas instead, which two numbers of 32 random bits choose. Returns
+    /// (rows, columns) of the square that show the image; what follows is mirrored in from its border.
+    ///
+    /// # Errors
+    /// As of [`ImageSource::read`].
+    pub(crate) fn read_anywhere(&self, i: usize, chance: [u32; 2], out: &mut [u8]) -> Result<(usize, usize)> {
+        let ImageSource::Tiles(tiles) = self else {
+            self.read(i, out)?;
+            let [height, width, _] = self.shape();
+            return Ok((height, width));
+        };
+        let (canvases, i) = (tiles.canvases(), tiles.canvas_of(i));
+        let TileGrid { rows, columns } = canvases.grid(i);
+        let [top, left] = [(rows, 0), (columns, 1)].map(|(axis, k)| scaled(chance[k], axis.free()));
+        canvases.window(i, (top, left), out)?;
+        Ok((rows.side.min(rows.len), columns.side.min(columns.len)))
     }
 
     /// The images at `indices`, in memory. Read in parallel; of several that fail, the first tells why.
@@ -203,6 +254,10 @@ impl ImageSource {
                 let places = places.map(|(out, &i)| (&files.files[i].path, (i, out)));
                 each_file(places, |file, (i, out)| files.read(i, file, out)).into_iter().collect::<Result<()>>()?;
             }
+            ImageSource::Canvases(_) | ImageSource::Tiles(_) => {
+                let places: Vec<_> = places.collect();
+                places.into_par_iter().try_for_each(|(out, &i)| self.read(i, out))?;
+            }
         }
         Ok(images)
     }
@@ -210,8 +265,14 @@ impl ImageSource {
     /// Adds these images, `CHECKED` at most, to a checksum: the same whether they are held or not. For XXH3 files that were read before
     /// are not read again.
     pub fn checksum(&self, sum: &mut Sum) -> Result<()> {
+        if let ImageSource::Canvases(canvases) = self.images() {
+            let hashes = canvases.hashes(&Files::checked(canvases.count()))?;
+            hashes.into_iter().for_each(|hash| sum.add(&hash.to_le_bytes()));
+            return Ok(());
+        }
         let checked = Files::checked(self.count());
         match (self, sum) {
+            (ImageSource::Canvases(_) | ImageSource::Tiles(_), _) => {}
             (ImageSource::Held(images), sum) => checked.into_iter().for_each(|i| sum.add(images.image(i))),
             (ImageSource::Files(files), Sum::Xxh3(sum)) => {
                 let unread = checked.iter().filter(|&&i| files.files[i].hash.get().is_none());

@@ -15,6 +15,9 @@ pub const MASK_THRESHOLD: u8 = 128;
 /// In the ground truth of an anomalous image, where it is not known which of its pixels are anomalous; as bytes.
 pub(crate) const UNMARKED: u8 = 2;
 
+/// In a ground truth, where there is no image but padding; as bytes.
+pub(crate) const OUTSIDE: u8 = 3;
+
 /// Images of one size: `count × height × width × channels` bytes, channels innermost (NHWC).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
@@ -55,6 +58,12 @@ impl Images {
             bytes,
             "choose a smaller `side` or, for image files, `hold` never",
         )
+    }
+
+    /// All of it, and none is left.
+    pub(crate) fn take(&mut self) -> Images {
+        let none = Images::empty(self.height, self.width, self.channels);
+        std::mem::replace(self, none)
     }
 
     /// Bytes per image.

@@ -124,7 +124,11 @@ impl Preprocessing {
         if let Some((_, map)) = mask {
             assert_eq!(map.len(), self.side * self.side);
             for (value, &byte) in map.iter_mut().zip(&canvas.scratch.mask) {
-                *value = if byte == images::UNMARKED { fcdd_loss::UNMARKED } else { f32::from(byte) };
+                *value = match byte {
+                    images::UNMARKED => fcdd_loss::UNMARKED,
+                    images::OUTSIDE => fcdd_loss::OUTSIDE,
+                    marked => f32::from(marked),
+                };
             }
         }
     }

@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | [`decode`] | image files, row by row |
 //! | [`images`], [`resize`] | images as bytes: reading, grey and RGB, masks; resizing as Pillow does |
-//! | [`resize_mode`] | how an image of any shape becomes a square |
+//! | [`resize_mode`] | how an image of any shape becomes a square, or a canvas |
+//! | [`tiles`], [`canvases`] | the squares that a net sees of a canvas; sets of canvases |
 //! | [`image_source`], [`prefetch`] | sets of images, in memory or decoded when they are needed; work done ahead of its use |
 //! | [`fingerprint`] | what tells the images of a run from others |
 //! | [`image_view`] | images in a caller's memory |
@@ -25,6 +26,7 @@
 
 pub mod anomaly;
 pub mod batches;
+pub mod canvases;
 pub(crate) mod cifar;
 pub(crate) mod constants;
 pub(crate) mod contrast;
@@ -47,3 +49,4 @@ pub mod resize_mode;
 pub(crate) mod split;
 pub mod supervise;
 pub(crate) mod surfaces;
+pub(crate) mod tiles;

@@ -1,18 +1,19 @@
-//! How an image of any shape becomes a raw image: a square of some side.
+//! How an image of any shape becomes a raw image: a square of some side, or a canvas that squares are cut from.
 
+use std::fmt;
 use std::path::Path;
-
-use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 
 use crate::data::decode::ImageFile;
 use crate::data::image_view::ImageView;
 use crate::data::images::{Images, Mask};
 use crate::data::resize::{Axis, Bilinear, floor_nearest, nearest};
+use crate::data::tiles::TileGrid;
 use crate::error::Result;
 
-/// How an image is resized to a square.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// How an image is resized to a square. As text: `squash`, `nearest`, `floor-nearest`, `short-side`, `letterbox`, `tile:SIDE,OVERLAP`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde_with::SerializeDisplay, serde_with::DeserializeFromStr)]
+#[non_exhaustive]
 pub enum ResizeMode {
     /// All of it, squashed by Pillow's antialiased bilinear filter.
     #[default]
@@ -24,7 +25,59 @@ pub enum ResizeMode {
     /// The short side is resized by Pillow's antialiased bilinear filter, its aspect kept, and the centre square taken: what lies
     /// at the two ends of the long side is cut off.
     ShortSide,
+    /// All of it, its aspect kept, so that the long side fits; what is missing along the short side is mirrored in from the border, and is
+    /// no part of any loss, score or heatmap.
+    Letterbox,
+    /// Squares of the image, which together show all of it: each is resized to the net's side.
+    Tile {
+        /// Pixels of the image along a tile's side.
+        side: usize,
+        /// Pixels of the image that neighbours share, at least.
+        overlap: usize,
+    },
 }
+
+impl fmt::Display for ResizeMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ResizeMode::Squash => f.write_str("squash"),
+            ResizeMode::Nearest => f.write_str("nearest"),
+            ResizeMode::FloorNearest => f.write_str("floor-nearest"),
+            ResizeMode::ShortSide => f.write_str("short-side"),
+            ResizeMode::Letterbox => f.write_str("letterbox"),
+            ResizeMode::Tile { side, overlap } => write!(f, "tile:{side},{overlap}"),
+        }
+    }
+}
+
+impl FromStr for ResizeMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<ResizeMode, String> {
+        let tile = || {
+            let sizes = text.strip_prefix("tile:")?;
+            let (side, overlap) = match sizes.split_once(',') {
+                Some((side, overlap)) => (side.parse().ok()?, overlap.parse().ok()?),
+                // Neighbours share a quarter.
+                None => sizes.parse().ok().map(|side: usize| (side, side / 4))?,
+            };
+            ((1..=MAX_TILE).contains(&side) && overlap < side).then_some(ResizeMode::Tile { side, overlap })
+        };
+        match text {
+            "squash" => Ok(ResizeMode::Squash),
+            "nearest" => Ok(ResizeMode::Nearest),
+            "floor-nearest" => Ok(ResizeMode::FloorNearest),
+            "short-side" => Ok(ResizeMode::ShortSide),
+            "letterbox" => Ok(ResizeMode::Letterbox),
+            _ => tile().ok_or_else(|| {
+                format!("'{text}' is no way to fit an image; write squash, letterbox, or tile:SIDE,OVERLAP in pixels, such as tile:448,96")
+            }),
+        }
+    }
+}
+
+/// Largest side of a tile, in pixels of the image.
+const MAX_TILE: usize = 1 << 14;
 
 /// A part of an image, in its pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +121,26 @@ impl RawForm {
         self.side * self.side * self.channels
     }
 
-    /// Reads a file as one such image; also the image's own (height, width).
+    /// The tiles of an image of (height, width), where it becomes a canvas.
+    pub(crate) fn tiles(&self, size: (usize, usize)) -> Option<TileGrid> {
+        self.resize.canvas(size, self.side).map(|canvas| self.tiles_of(canvas))
+    }
+
+    /// The tiles of a canvas of (height, width).
+    pub(crate) fn tiles_of(&self, canvas: (usize, usize)) -> TileGrid {
+        let overlap = match self.resize {
+            ResizeMode::Tile { side, overlap } => (overlap * self.side).div_ceil(side),
+            _ => 0,
+        };
+        TileGrid::new(canvas, self.side, overlap)
+    }
+
+    /// Bytes that the canvas of an image of (height, width) takes, where it becomes one.
+    pub(crate) fn canvas_bytes(&self, size: (usize, usize)) -> usize {
+        self.resize.canvas(size, self.side).map_or(0, |(h, w)| h.saturating_mul(w).saturating_mul(self.channels))
+    }
+
+    /// Reads a file as one such image, or as its canvas; also the image's own (height, width).
     pub fn read(&self, path: &Path) -> Result<(Images, (usize, usize))> {
         self.read_open(ImageFile::open(path)?)
     }
@@ -103,11 +175,15 @@ struct Resizing {
     width: usize,
     /// Channels as they come. They are resized as they are: colours become grey afterwards, as the authors' do.
     channels: usize,
+    /// (height, width) of what they become.
+    to: (usize, usize),
     pixels: Pixels,
 }
 
 /// How the pixels of a raw image are made.
 enum Pixels {
+    /// As they are.
+    Taken(Vec<u8>),
     Filtered(Bilinear),
     /// Pixels of these rows and columns are picked; so many rows have come.
     Picked {
@@ -120,20 +196,23 @@ enum Pixels {
 
 impl Resizing {
     fn new(form: &RawForm, size: (usize, usize), channels: usize) -> Resizing {
+        let to = form.resize.canvas(size, form.side).unwrap_or((form.side, form.side));
         let pixels = match form.resize.samples(size, form.side) {
             Some((rows, columns)) => Pixels::Picked { rows, columns, came: 0, picked: Vec::new() },
+            None if to == size => Pixels::Taken(Vec::with_capacity(size.0 * size.1 * channels)),
             None => {
-                let [rows, columns] = form.resize.axes(size, form.side);
+                let [rows, columns] = form.resize.axes(size, to);
                 Pixels::Filtered(Bilinear::new(channels, rows, columns))
             }
         };
-        Resizing { form: *form, width: size.1, channels, pixels }
+        Resizing { form: *form, width: size.1, channels, to, pixels }
     }
 
     /// Takes the next rows.
     fn push(&mut self, image: &[u8]) {
         let channels = self.channels;
         match &mut self.pixels {
+            Pixels::Taken(taken) => taken.extend_from_slice(image),
             Pixels::Filtered(bilinear) => bilinear.push(image),
             Pixels::Picked { rows, columns, came, picked } => {
                 for row in image.chunks_exact(self.width * channels) {
@@ -147,16 +226,35 @@ impl Resizing {
     }
 
     fn finish(self) -> Images {
-        let RawForm { side, channels, .. } = self.form;
+        let (height, width) = self.to;
         let pixels = match self.pixels {
+            Pixels::Taken(taken) => taken,
             Pixels::Filtered(bilinear) => bilinear.finish(),
             Pixels::Picked { picked, .. } => picked,
         };
-        Images { count: 1, pixels, ..Images::empty(side, side, self.channels) }.with_channels(channels)
+        Images { count: 1, pixels, ..Images::empty(height, width, self.channels) }.with_channels(self.form.channels)
     }
 }
 
 impl ResizeMode {
+    /// (height, width) of the canvas that an image becomes for squares of a side; None where it becomes such a square itself.
+    pub(crate) fn canvas(self, (height, width): (usize, usize), side: usize) -> Option<(usize, usize)> {
+        let scaled = |from: usize, to: usize| {
+            let along = |pixels: usize| ((2 * pixels * to + from) / (2 * from)).max(1);
+            (along(height), along(width))
+        };
+        match self {
+            ResizeMode::Letterbox => Some(scaled(height.max(width), side)),
+            ResizeMode::Tile { side: of_image, .. } => Some(scaled(of_image, side)),
+            ResizeMode::Squash | ResizeMode::Nearest | ResizeMode::FloorNearest | ResizeMode::ShortSide => None,
+        }
+    }
+
+    /// Whether images become canvases.
+    pub(crate) fn makes_canvases(self) -> bool {
+        self.canvas((1, 1), 1).is_some()
+    }
+
     /// The part of an image of (height, width) that its raw image shows.
     pub fn region(self, (height, width): (usize, usize)) -> Region {
         if self != ResizeMode::ShortSide {
@@ -166,9 +264,14 @@ impl ResizeMode {
         Region { top: centred(height, side), left: centred(width, side), height: side, width: side }
     }
 
-    /// The mask of an image as that of its raw image, by nearest neighbour.
+    /// The mask of an image as that of its raw image or of its canvas, by nearest neighbour.
     pub fn mask(self, mask: &Mask, side: usize) -> Mask {
         let size = (mask.height, mask.width);
+        if let Some((height, width)) = self.canvas(size, side) {
+            let along = |from, to| (0..to).map(move |i| nearest(i, from, to));
+            let row = |y: usize| along(mask.width, width).map(move |x| mask.pixels[y * mask.width + x]);
+            return Mask { height, width, pixels: along(mask.height, height).flat_map(row).collect() };
+        }
         let (rows, columns) = self.samples(size, side).unwrap_or_else(|| {
             let (tall, wide) = if self == ResizeMode::ShortSide { short_side(size, side) } else { (side, side) };
             let along = |from, to| (0..side).map(|i| nearest(centred(to, side) + i, from, to)).collect();
@@ -178,11 +281,12 @@ impl ResizeMode {
         Mask { height: side, width: side, pixels: pixels.collect() }
     }
 
-    /// How the rows and the columns of an image of (height, width) are resized by the bilinear filter.
-    fn axes(self, (height, width): (usize, usize), side: usize) -> [Axis; 2] {
+    /// How the rows and the columns of an image of (height, width) are resized by the bilinear filter to another size.
+    fn axes(self, (height, width): (usize, usize), to: (usize, usize)) -> [Axis; 2] {
         if self != ResizeMode::ShortSide {
-            return [Axis::whole(height, side), Axis::whole(width, side)];
+            return [Axis::whole(height, to.0), Axis::whole(width, to.1)];
         }
+        let side = to.0;
         let (tall, wide) = short_side((height, width), side);
         let centre = |from, to| Axis { from, to, kept: centred(to, side)..centred(to, side) + side };
         [centre(height, tall), centre(width, wide)]
@@ -193,7 +297,9 @@ impl ResizeMode {
         let rule = match self {
             ResizeMode::Nearest => nearest,
             ResizeMode::FloorNearest => floor_nearest,
-            ResizeMode::Squash | ResizeMode::ShortSide => return None,
+            ResizeMode::Squash | ResizeMode::ShortSide | ResizeMode::Letterbox | ResizeMode::Tile { .. } => {
+                return None;
+            }
         };
         let along = |from| (0..side).map(|i| rule(i, from, side)).collect();
         Some((along(height), along(width)))

@@ -44,6 +44,20 @@ pub(crate) fn nearest<T: Copy>(map: &[T], from: (usize, usize), to: (usize, usiz
     resized
 }
 
+/// The highest value in each of as many parts as a map of another size has cells; where there are more cells than values, these are repeated.
+///
+/// # Panics
+/// When the map does not hold `from.0 * from.1` values, or is empty.
+pub(crate) fn highest(map: &[f32], from: (usize, usize), to: (usize, usize)) -> Vec<f32> {
+    assert_eq!(map.len(), from.0 * from.1, "a map of {} × {}", from.0, from.1);
+    let part = |i: usize, from: usize, to: usize| i * from / to..((i + 1) * from).div_ceil(to).max(i * from / to + 1);
+    let of_part = |y: usize, x: usize| {
+        let rows = map.chunks_exact(from.1).skip(part(y, from.0, to.0).start).take(part(y, from.0, to.0).len());
+        rows.flat_map(|row| &row[part(x, from.1, to.1)]).copied().fold(f32::NEG_INFINITY, f32::max)
+    };
+    (0..to.0 * to.1).map(|i| of_part(i / to.1, i % to.1)).collect()
+}
+
 /// For each output position, the two inputs it lies between and the weight of the second.
 fn taps(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
     (0..to)
@@ -71,6 +85,15 @@ mod tests {
         assert_eq!(bilinear(&wide, (2, 4), (2, 4)), wide);
         assert_eq!(bilinear(&[5.0], (1, 1), (3, 2)), [5.0; 6]);
         assert_eq!(bilinear(&[0.0, 1.0, 2.0, 3.0], (1, 4), (1, 2)), [0.5, 2.5]);
+    }
+
+    #[test]
+    fn the_highest_of_each_part_is_kept() {
+        let map = [1.0, 5.0, 2.0, 3.0, 0.0, 4.0];
+        assert_eq!(highest(&map, (2, 3), (1, 1)), [5.0]);
+        assert_eq!(highest(&map, (2, 3), (2, 2)), [5.0, 5.0, 3.0, 4.0], "the middle belongs to both");
+        assert_eq!(highest(&map, (2, 3), (2, 3)), map);
+        assert_eq!(highest(&map[..2], (1, 2), (2, 4)), [1.0, 1.0, 5.0, 5.0, 1.0, 1.0, 5.0, 5.0]);
     }
 
     /// `F.interpolate(torch.arange(5.)[None, None], size=n, mode="nearest")`

@@ -135,9 +135,11 @@ fn heatmaps(device: &Device, model: &Model, test: &TestSet, chosen: &[usize]) ->
     let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
     let raw = [model.meta.preprocessing.raw_side; 2].into();
     let seen = model.meta.preprocessing.seen(raw);
-    let mut tiles = Vec::new();
+    let (mut tiles, scorer_side) = (Vec::new(), scorer.side());
     scorer.score(&test.split.images.select(chosen), Shown::Heatmaps, |_, scored| {
-        let heatmap = renderer.heatmap(model.meta.scale, renderer.of_heatmap(scored.heatmap)).within(raw, seen);
+        let size = scored.heatmap_size(scorer_side);
+        let values = renderer.of_heatmap(scored.heatmap);
+        let heatmap = renderer.heatmap(model.meta.scale, values, Some(size)).within(raw, seen);
         tiles.push(Tile::new(heatmap.to_image(), significant(f64::from(scored.score))));
         Ok(())
     })?;

@@ -231,8 +231,9 @@ fn group(surface: Surface, contrast: Contrast, scored: &[ScoredImage], model: &M
         let name = scored.defect.map_or("good", |(defect, _)| defect.name());
         Tile::new(scored.image.clone(), format!("{name} {:.3}", scored.score))
     });
-    let hot =
-        shown.iter().map(|scored| Tile::new(renderer.heatmap(model.meta.scale, scored.map.clone()).to_image(), ""));
+    let hot = shown
+        .iter()
+        .map(|scored| Tile::new(renderer.heatmap(model.meta.scale, scored.map.clone(), None).to_image(), ""));
     let mask = shown.iter().map(|scored| Tile::new(sheets::mask_image(Some(&scored.mask)), ""));
     Ok(Group {
         heading: format!(

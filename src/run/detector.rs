@@ -90,7 +90,7 @@ pub enum Verdict {
 enum Evidence {
     /// The anomaly map.
     Map(Vec<f32>),
-    /// The heatmap as the net made it.
+    /// The heatmap as the net made it, or that of a canvas.
     Heatmap(Vec<f32>),
     /// The raw image, to be scored again: the map is the gradient of the score.
     Raw(Vec<u8>, Arc<Shared>),
@@ -175,13 +175,17 @@ impl Input {
 
 impl Opened {
     /// Bytes of memory that it and [`Opened::prepare`] take.
-    fn bytes(&self, keep: bool) -> usize {
-        match self {
-            Opened::Image(image) => image.as_bytes().len().saturating_add(ImageView::copied_bytes(image)),
-            Opened::Samples(image) => image.bytes(),
-            Opened::File(file) if keep && is_kept(file) => file.bytes_whole(),
-            Opened::File(file) => file.bytes(),
-        }
+    fn bytes(&self, form: &RawForm, keep: bool) -> usize {
+        let (bytes, size) = match self {
+            Opened::Image(image) => {
+                let bytes = image.as_bytes().len().saturating_add(ImageView::copied_bytes(image));
+                (bytes, (image.height() as usize, image.width() as usize))
+            }
+            Opened::Samples(image) => (image.bytes(), (image.height(), image.width())),
+            Opened::File(file) if keep && is_kept(file) => (file.bytes_whole(), file.size()),
+            Opened::File(file) => (file.bytes(), file.size()),
+        };
+        bytes.saturating_add(form.canvas_bytes(size))
     }
 
     /// Brings it to the form that the net takes, and keeps a file's own pixels if that is asked for and they are not too many.
@@ -191,12 +195,12 @@ impl Opened {
             Opened::Samples(view) => Ok(Prepared::of(&view, form)),
             Opened::File(file) if keep && is_kept(&file) => {
                 let image = file.read()?;
-                let (raw, size) = (form.of(&image).pixels, (image.height, image.width));
+                let (raw, size) = (form.of(&image), (image.height, image.width));
                 Ok(Prepared { raw, size, image: Some(image) })
             }
             Opened::File(file) => {
                 let (raw, size) = form.read_open(file)?;
-                Ok(Prepared { raw: raw.pixels, size, image: None })
+                Ok(Prepared { raw, size, image: None })
             }
         }
     }
@@ -205,7 +209,7 @@ impl Opened {
 impl Prepared {
     /// An image in memory, of which nothing is kept.
     fn of(view: &ImageView, form: &RawForm) -> Prepared {
-        Prepared { raw: form.of_view(view).pixels, size: (view.height(), view.width()), image: None }
+        Prepared { raw: form.of_view(view), size: (view.height(), view.width()), image: None }
     }
 }
 
@@ -312,7 +316,7 @@ impl Detector {
         let (limit, in_group) = (memory / 2, GROUP.min(memory / 8));
         let opened = images.map(move |input| {
             let opened = input.open();
-            (opened.as_ref().map_or(0, |opened| opened.bytes(keep)), opened)
+            (opened.as_ref().map_or(0, |opened| opened.bytes(&form, keep)), opened)
         });
         let mut opened = opened.peekable();
         let jobs = std::iter::from_fn(move || {
@@ -334,8 +338,8 @@ impl Detector {
 
 /// An image as the net takes it.
 struct Prepared {
-    /// [raw side, raw side, channels]
-    raw: Vec<u8>,
+    /// A square of the raw side, or a canvas.
+    raw: Images,
     size: (usize, usize),
     /// A file's own pixels, where they are kept.
     image: Option<Images>,
@@ -400,11 +404,10 @@ impl Shared {
     }
 
     /// Scores at most a batch of images.
-    fn score(self: &Arc<Shared>, images: Vec<Prepared>, keep: bool, threshold: f32) -> Result<Vec<Kept>> {
+    fn score(self: &Arc<Shared>, mut images: Vec<Prepared>, keep: bool, threshold: f32) -> Result<Vec<Kept>> {
         if images.is_empty() {
             return Ok(Vec::new());
         }
-        let raw = self.raw(images.iter().map(|image| image.raw.as_slice()));
         let mut evidence = Vec::with_capacity(images.len());
         let mut turn = self.scorer();
         let scorer = &mut *turn;
@@ -416,18 +419,25 @@ impl Shared {
         } else {
             Shown::Nothing
         };
-        threads::computing(|| {
-            scorer.score_batch(&raw, shown, |_, Scored { score, map, heatmap }| {
-                evidence.push((score, if keep { heatmap } else { map }.to_vec()));
-                Ok(())
-            })
+        let found = |_: usize, Scored { score, map, heatmap, .. }: Scored| {
+            evidence.push((score, if keep { heatmap } else { map }.to_vec()));
+            Ok(())
+        };
+        threads::computing(|| match self.drawing.meta.preprocessing.resize.makes_canvases() {
+            true => {
+                let canvases: Vec<Images> = images.iter_mut().map(|image| image.raw.take()).collect();
+                scorer.score_canvases(&canvases, shown, found)
+            }
+            false => {
+                scorer.score_batch(&self.raw(images.iter().map(|image| image.raw.pixels.as_slice())), shown, found)
+            }
         })?;
         drop(turn);
         let kept = images.into_iter().zip(evidence).map(|(Prepared { raw, size, image }, (score, values))| {
             let evidence = match (keep, by_product) {
                 (true, _) => Evidence::Heatmap(values),
                 (false, true) => Evidence::Map(values),
-                (false, false) => Evidence::Raw(raw, self.clone()),
+                (false, false) => Evidence::Raw(raw.pixels, self.clone()),
             };
             let verdict = if score > threshold { Verdict::Anomalous } else { Verdict::Good };
             (Detection { score, threshold, verdict, drawing: self.drawing.clone(), size, evidence }, image)
@@ -467,10 +477,13 @@ impl Detection {
     /// Of nets whose map is a gradient of the score (HSC), which is computed only now: a GPU that fails.
     pub fn heatmap(&self) -> Result<Heatmap> {
         let Drawing { meta, renderer } = &*self.drawing;
-        let values = match &self.evidence {
-            Evidence::Map(map) => renderer.of_map(map),
-            Evidence::Heatmap(heatmap) => renderer.of_heatmap(heatmap),
-            Evidence::Raw(raw, detector) => {
+        let grid = meta.preprocessing.raw_form().tiles(self.size);
+        let values = match (&self.evidence, &grid) {
+            (Evidence::Map(map), Some(grid)) => renderer.of_canvas(map, grid),
+            (Evidence::Heatmap(heatmap), Some(_)) => heatmap.clone(),
+            (Evidence::Map(map), None) => renderer.of_map(map),
+            (Evidence::Heatmap(heatmap), None) => renderer.of_heatmap(heatmap),
+            (Evidence::Raw(raw, detector), _) => {
                 let mut values = Vec::new();
                 let raw = detector.raw(std::iter::once(raw.as_slice()));
                 let mut turn = detector.scorer();
@@ -484,7 +497,8 @@ impl Detection {
                 values
             }
         };
-        Ok(renderer.heatmap(meta.scale, values).within(self.size, meta.preprocessing.seen(self.size)))
+        let canvas = grid.map(|grid| grid.canvas());
+        Ok(renderer.heatmap(meta.scale, values, canvas).within(self.size, meta.preprocessing.seen(self.size)))
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::figures::Evaluation;
-use super::heatmap::over_channels;
+use super::heatmap::{Renderer, over_channels};
 use super::model::Model;
 use super::prepare::TestSet;
 use super::score::{Scored, Scorer, Shown};
@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::memory;
 use crate::metrics::roc::RocCurve;
 use crate::metrics::scores::{Ranking, Scores};
-use crate::report::resample::nearest;
+use crate::report::resample::{highest, nearest};
 
 /// Points of a pixel ROC curve are at least this far apart along one of the axes.
 const CURVE_STEP: f64 = 1e-3;
@@ -25,7 +25,7 @@ pub(crate) struct Tested {
     pub evaluation: Evaluation,
     /// One per image.
     pub scores: Vec<Score>,
-    /// Anomaly maps [n, …], each shaped as [`Renderer::map_shape`](super::heatmap::Renderer::map_shape) says.
+    /// Anomaly maps [n, …], each shaped as [`Renderer::map_shape`] says; of images that are seen in tiles the highest values of as many parts.
     pub maps: Vec<f32>,
     /// ROC curve over all pixels, thinned to steps of a thousandth; None without masks.
     pub pixel_curve: Option<RocCurve>,
@@ -60,12 +60,19 @@ pub(crate) fn evaluate(
     let mut rows = Vec::with_capacity(split.images.count());
     let mut maps = Vec::new();
     let mut progress = context.task("evaluating", split.images.count() as u64);
-    scorer.score(&split.images, Shown::Heatmaps, |i, Scored { score, map, heatmap }| {
-        maps.extend_from_slice(map);
+    let map_shape = Renderer::new(model)?.map_shape();
+    scorer.score(&split.images, Shown::Heatmaps, |i, scored| {
+        let size = scored.heatmap_size(side);
+        let Scored { score, map, heatmap, canvas } = scored;
+        match (canvas, map_shape.as_slice()) {
+            // Of canvases of all sizes what a table of one shape can hold.
+            (Some(canvas), &[rows, columns]) => maps.extend(highest(map, canvas.cells, (rows, columns))),
+            _ => maps.extend_from_slice(map),
+        }
         if let (Some(pixels), Some(Some(mask))) = (&mut pixels, split.masks.get(i)) {
             let mask = preprocessing.visible(mask);
-            let heatmap = over_channels(heatmap.to_vec(), side);
-            let heatmap = nearest(&heatmap, (side, side), (mask.height, mask.width));
+            let heatmap = over_channels(heatmap.to_vec(), size.0 * size.1);
+            let heatmap = nearest(&heatmap, size, (mask.height, mask.width));
             pixels.push_image(&heatmap, &mask.pixels, mask.width)?;
         }
         let class_name = class_names.get(usize::from(split.classes[i])).cloned().unwrap_or_default();

@@ -15,7 +15,7 @@ use crate::engine::lower::PlanOptions;
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::model::{Arch, NetPart, Weights};
-use crate::steps::fcdd_loss::UNMARKED;
+use crate::steps::fcdd_loss::{OUTSIDE, UNMARKED};
 use crate::steps::upsample::GaussianTaps;
 
 /// Views that the frozen layers see at a time, where memory allows it.
@@ -94,9 +94,18 @@ impl Features {
         if !views.maps.is_empty() {
             let maps = self.maps[first * u * u..].par_chunks_exact_mut(u * u);
             let truths = views.maps.par_chunks_exact(views.maps.len() / n);
-            maps.zip(truths).for_each(|(map, truth)| match truth.iter().any(|&g| g < 0.0) {
-                true => map.fill(UNMARKED),
-                false => map.copy_from_slice(&taps.fold(u, truth)),
+            maps.zip(truths).for_each(|(map, truth)| {
+                let where_is =
+                    |is: fn(f32) -> bool| truth.iter().map(|&g| f32::from(u8::from(is(g)))).collect::<Vec<_>>();
+                match truth.contains(&UNMARKED) {
+                    true => map.fill(UNMARKED),
+                    false => map.copy_from_slice(&taps.fold(u, &where_is(|g| g == 1.0))),
+                }
+                if truth.contains(&OUTSIDE) {
+                    // A cell is outside where most of what it shows is.
+                    let outside = taps.fold(u, &where_is(|g| g == OUTSIDE));
+                    map.iter_mut().zip(outside).filter(|(_, share)| *share > 0.5).for_each(|(g, _)| *g = OUTSIDE);
+                }
             });
         }
     }

@@ -4,24 +4,27 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::model::Model;
+use super::stitch::cells;
 use crate::data::resize_mode::Region;
+use crate::data::tiles::TileGrid;
 use crate::error::{Error, Result};
 use crate::model::{Objective, baselines, nets};
 use crate::report::heatmap::Scale;
 use crate::report::jet::jet;
 use crate::report::resample::BilinearMap;
 use crate::steps::blur::gaussian_blur;
-use crate::steps::upsample::{GaussianTaps, upsample};
+use crate::steps::upsample::{GaussianTaps, ReceptiveField, upsample, upsample_between};
 
 /// Where in an image the anomaly lies: values from 0 (normal) to 1 (anomalous) on a scale, the same for all images of a model.
 ///
-/// It keeps the values at the side of the net's input; those of an image's own pixels are interpolated when they are asked for. What
+/// It keeps the values at the size of the net's input; those of an image's own pixels are interpolated when they are asked for. What
 /// the net has not seen of an image, since the image was cropped, is 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heatmap {
-    /// [side, side]
+    /// [size.0, size.1]
     input: Vec<f32>,
-    side: usize,
+    /// Of the net's input, or of the canvas of its tiles.
+    size: (usize, usize),
     height: usize,
     width: usize,
     /// What the net has seen of the image.
@@ -37,7 +40,7 @@ pub(crate) struct Renderer {
 
 enum MapForm {
     /// Upsampled by receptive fields from maps of side `u`.
-    Upsampled { taps: GaussianTaps, u: usize },
+    Upsampled { taps: GaussianTaps, field: ReceptiveField, sigma: f64 },
     /// Gradients are blurred by a kernel of so many taps.
     Blurred { taps: usize, sigma: f64 },
     /// Errors of each channel are shown by their mean, once each is scaled.
@@ -52,7 +55,7 @@ impl Renderer {
         let form = match arch.objective {
             Objective::Fcdd => {
                 let field = arch.receptive_field(side)?;
-                MapForm::Upsampled { taps: GaussianTaps::new(field, side, sigma), u: field.n }
+                MapForm::Upsampled { taps: GaussianTaps::new(field, side, sigma), field, sigma }
             }
             Objective::Hsc => MapForm::Blurred { taps: blur_taps(&arch.name)?, sigma },
             Objective::Ae => MapForm::Averaged { channels: arch.channels },
@@ -64,7 +67,7 @@ impl Renderer {
     pub(crate) fn map_shape(&self) -> Vec<usize> {
         let side = self.side;
         match self.form {
-            MapForm::Upsampled { u, .. } => vec![u, u],
+            MapForm::Upsampled { field: ReceptiveField { n: u, .. }, .. } => vec![u, u],
             MapForm::Averaged { channels } if channels > 1 => vec![side, side, channels],
             MapForm::Blurred { .. } | MapForm::Averaged { .. } => vec![side, side],
         }
@@ -73,13 +76,20 @@ impl Renderer {
     /// The heatmap to show of a map.
     pub(crate) fn of_map(&self, map: &[f32]) -> Vec<f32> {
         match &self.form {
-            MapForm::Upsampled { taps, u } => {
+            MapForm::Upsampled { taps, field: ReceptiveField { n: u, .. }, .. } => {
                 let mut heatmap = vec![0.0; self.side * self.side];
                 upsample(taps, *u, map, &mut heatmap, &mut vec![0.0; u * self.side]);
                 heatmap
             }
             MapForm::Blurred { .. } | MapForm::Averaged { .. } => self.of_heatmap(map),
         }
+    }
+
+    /// The same of the [stitched](super::stitch::Stitching) map of a canvas, at the canvas's size. Other maps stay as they are.
+    pub(crate) fn of_canvas(&self, map: &[f32], TileGrid { rows, columns }: &TileGrid) -> Vec<f32> {
+        let MapForm::Upsampled { field, sigma, .. } = self.form else { return map.to_vec() };
+        let taps = |axis| GaussianTaps::new(ReceptiveField { n: cells(axis, field), ..field }, axis.len, sigma);
+        upsample_between(&taps(rows), &taps(columns), map, cells(columns, field))
     }
 
     /// The heatmap to show of a heatmap as the net gives it.
@@ -90,12 +100,13 @@ impl Renderer {
         }
     }
 
-    /// A heatmap of the net's input, of values as [`Renderer::of_map`] and [`Renderer::of_heatmap`] give them.
-    pub(crate) fn heatmap(&self, scale: Scale<f32>, mut values: Vec<f32>) -> Heatmap {
+    /// A heatmap of the net's input, or of a canvas of another `size`, of values as [`Renderer::of_map`], [`Renderer::of_canvas`] and
+    /// [`Renderer::of_heatmap`] give them.
+    pub(crate) fn heatmap(&self, scale: Scale<f32>, mut values: Vec<f32>, size: Option<(usize, usize)>) -> Heatmap {
         scale.apply(&mut values);
-        let side = self.side;
-        let seen = Region::whole((side, side));
-        Heatmap { input: over_channels(values, side), side, height: side, width: side, seen }
+        let (height, width) = size.unwrap_or((self.side, self.side));
+        let seen = Region::whole((height, width));
+        Heatmap { input: over_channels(values, height * width), size: (height, width), height, width, seen }
     }
 }
 
@@ -149,7 +160,7 @@ impl Heatmap {
     /// Its rows one after the other, in the colours of [`Heatmap::to_image`].
     pub(crate) fn rows(&self) -> impl Iterator<Item = Vec<u8>> {
         let Region { top, left, height, width } = self.seen;
-        let between = BilinearMap::new((self.side, self.side), (height, width));
+        let between = BilinearMap::new(self.size, (height, width));
         (0..self.height).map(move |y| {
             let mut row = jet(0.0).repeat(self.width);
             if let Some(y) = y.checked_sub(top).filter(|&y| y < height) {
@@ -163,7 +174,7 @@ impl Heatmap {
     /// Does something to each pixel of `n` values that the net has seen, with the heatmap's value there.
     fn paint<T: Send>(&self, pixels: &mut [T], n: usize, set: impl Fn(&mut [T], f32) + Sync) {
         let Region { top, left, height, width } = self.seen;
-        let between = BilinearMap::new((self.side, self.side), (height, width));
+        let between = BilinearMap::new(self.size, (height, width));
         pixels.par_chunks_mut(self.width * n).skip(top).take(height).enumerate().with_min_len(16).for_each(
             |(y, row)| {
                 let row = row[left * n..(left + width) * n].chunks_exact_mut(n);
@@ -187,9 +198,9 @@ pub(crate) fn blur_taps(net: &str) -> Result<usize> {
     Ok((fcdd.receptive_field(fcdd.side)?.size - 1) | 1)
 }
 
-/// The mean over the channels of each pixel: [side, side] from [side, side, channels].
-pub(crate) fn over_channels(values: Vec<f32>, side: usize) -> Vec<f32> {
-    match values.len() / (side * side) {
+/// The mean over the channels of each of so many pixels.
+pub(crate) fn over_channels(values: Vec<f32>, pixels: usize) -> Vec<f32> {
+    match values.len() / pixels {
         1 => values,
         channels => values.chunks_exact(channels).map(|pixel| pixel.iter().sum::<f32>() / channels as f32).collect(),
     }
@@ -202,7 +213,7 @@ mod tests {
     /// A heatmap of two pixels, and an image of them between one column on either side that the net has not seen.
     fn heatmap() -> Heatmap {
         let seen = Region { top: 0, left: 1, height: 2, width: 2 };
-        Heatmap { input: vec![0.0, 1.0, 0.0, 1.0], side: 2, height: 2, width: 4, seen }
+        Heatmap { input: vec![0.0, 1.0, 0.0, 1.0], size: (2, 2), height: 2, width: 4, seen }
     }
 
     #[test]

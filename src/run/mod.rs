@@ -7,7 +7,7 @@
 //! | [`detector`], [`trainer`] | detection and training for other programs: the crate's front |
 //! | `training_loop` | a network in training, epoch by epoch |
 //! | `features`, `reduction` | of nets whose frozen layers are fixed: what they make of each view, computed once; its principal components |
-//! | [`model`], [`score`], [`heatmap`] | the model file; scoring with it; heatmaps to show |
+//! | [`model`], [`score`], [`stitch`], [`heatmap`] | the model file; scoring with it; maps of tiles as one; heatmaps to show |
 //! | [`directory`], [`lock`], [`state`] | a run's files; that one process at a time writes them; what resuming needs |
 //! | [`kind`], [`output`] | of which subcommand the results in a folder are; that they replace earlier ones as a whole |
 //! | [`figures`] | what a model is measured by |
@@ -40,6 +40,7 @@ pub(crate) mod select;
 pub(crate) mod settings;
 pub(crate) mod sheets;
 pub(crate) mod state;
+pub(crate) mod stitch;
 pub(crate) mod stop;
 pub(crate) mod sweep;
 pub(crate) mod train;

@@ -8,6 +8,7 @@ use super::settings::Settings;
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::image_source::{Hold, ImageSource, Raw};
 use crate::data::labelled;
+use crate::data::pipeline::Preprocessing;
 use crate::data::resize_mode::{RawForm, ResizeMode};
 use crate::data::split::Split;
 use crate::data::supervise::Supervise;
@@ -116,7 +117,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     settings.check()?;
     let raw_side = settings.dataset.recipe.raw_side(settings.pipeline, settings.side);
     let channels = settings.arch()?.channels;
-    let resize = (settings.dataset.recipe.resize)(settings.pipeline);
+    let resize = settings.fit.unwrap_or((settings.dataset.recipe.resize)(settings.pipeline));
     // Anomalies that are made beforehand are held, and so is what they are made of.
     let hold = if settings.offline_supervision { Hold::Always } else { settings.hold };
     let raw = Raw { form: RawForm { side: raw_side, channels, resize }, hold };
@@ -147,11 +148,12 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     let (normal, at_most) = match (&outliers, &others) {
         // An epoch is as long as in the paper, where it goes through the images of the class.
         (Some(outliers), Some(others)) if swapped => (outliers.clone(), Some(others.images.count())),
-        _ => (dataset.train.images.select(&dataset.normal()?), None),
+        _ => (dataset.train.images.select(&dataset.normal()?).tiles(), None),
     };
     let supervise = if swapped || settings.learns_mvtec_gt() { Supervise::Other } else { settings.supervise };
     let recipe = &settings.dataset.recipe;
     let preprocessing = recipe.preprocessing(settings.pipeline, raw_side, settings.side, channels, &normal)?;
+    let preprocessing = Preprocessing { resize, ..preprocessing };
     let set = TrainingSet::new(TrainingData {
         normal,
         others,
@@ -245,6 +247,14 @@ fn labelled_anomalies(
         ));
     }
     let anomalies = LabelledAnomalies::new(split, &chosen, raw.form.resize);
+    let unmarked = anomalies.images.count() - anomalies.masks.iter().flatten().count();
+    if let (ResizeMode::Tile { .. }, 1..) = (raw.form.resize, unmarked) {
+        let problem = format!(
+            "{unmarked} of {} labelled anomalies have no mask, and a tile of them may be flawless",
+            chosen.len()
+        );
+        return Err(Error::setting(problem, "draw masks for them, or choose `fit` letterbox or squash"));
+    }
     without_masks(settings, &anomalies).iter().for_each(|note| context.note(note));
     let learned = if settings.as_published { Vec::new() } else { names(split, &chosen) };
     Ok(Some((anomalies, learned)))

@@ -1,19 +1,29 @@
 //! Scoring images with a trained model.
 
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::heatmap::Renderer;
 use super::model::{Model, ModelMeta};
 use super::settings::Settings;
+use super::stitch::Stitching;
+use crate::data::canvases::Canvases;
 use crate::data::cuda::DeviceTestSet;
 use crate::data::image_source::ImageSource;
 use crate::data::images::Images;
 use crate::data::pipeline::Preprocessing;
 use crate::data::prefetch::{Job, prefetched};
+use crate::data::tiles::TileGrid;
 use crate::device::Device;
 use crate::engine::Network;
 use crate::engine::lower::PlanOptions;
 use crate::engine::network::Heatmaps;
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::model::Objective;
 use crate::model::image_score::ImageScore;
+use crate::steps::upsample::ReceptiveField;
 
 /// Images per batch where memory allows it: enough to fill the cores, little enough memory for inputs of 224 pixels.
 const BATCH: usize = 16;
@@ -30,6 +40,23 @@ pub struct Scored<'a> {
     pub map: &'a [f32],
     /// The map at the input's size: of FCDD upsampled to [side, side], else the map itself. Empty unless asked for.
     pub heatmap: &'a [f32],
+    /// Of an image that the net sees in tiles, whose map and heatmap are those of its canvas.
+    pub(crate) canvas: Option<ScoredCanvas<'a>>,
+}
+
+/// What maps and heatmaps of a canvas look like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScoredCanvas<'a> {
+    pub grid: &'a TileGrid,
+    /// (rows, columns) of the map.
+    pub cells: (usize, usize),
+}
+
+impl Scored<'_> {
+    /// (height, width) of the heatmap, where the net's input has this side.
+    pub(crate) fn heatmap_size(&self, side: usize) -> (usize, usize) {
+        self.canvas.map_or((side, side), |canvas| canvas.grid.canvas())
+    }
 }
 
 /// What is wanted besides scores.
@@ -49,6 +76,9 @@ pub(crate) struct Scorer {
     /// On a GPU: where it turns images into inputs.
     raw: Option<DeviceTestSet>,
     preprocessing: Preprocessing,
+    renderer: Renderer,
+    /// Of the maps of tiles, where the net sees such.
+    field: Option<ReceptiveField>,
 }
 
 impl Scorer {
@@ -62,7 +92,11 @@ impl Scorer {
             Device::Cpu => None,
             Device::Cuda(cuda) => Some(DeviceTestSet::with_room(cuda, preprocessing, network.options().batch)?),
         };
-        Ok(Scorer { network, image_score: settings.image_score, raw, preprocessing: preprocessing.clone() })
+        let tiled = preprocessing.resize.makes_canvases();
+        let field = if tiled { Some(model.arch()?.receptive_field(side)?) } else { None };
+        let (image_score, preprocessing, renderer) =
+            (settings.image_score, preprocessing.clone(), Renderer::new(model)?);
+        Ok(Scorer { network, image_score, raw, preprocessing, renderer, field })
     }
 
     /// Scores a set of raw images: the next are read while one batch is scored. `visit` gets each image's index and what was found.
@@ -72,6 +106,9 @@ impl Scorer {
         shown: Shown,
         mut visit: impl FnMut(usize, Scored) -> Result<()>,
     ) -> Result<()> {
+        if let ImageSource::Canvases(canvases) = images {
+            return self.score_all(canvases, shown, visit);
+        }
         let (batch, all) = (self.batch_size(), (0..images.count()).collect::<Vec<_>>());
         let jobs = all
             .chunks(batch)
@@ -85,6 +122,66 @@ impl Scorer {
                 Ok(())
             })
         })
+    }
+
+    /// The same of a set of canvases.
+    fn score_all(
+        &mut self,
+        canvases: &Canvases,
+        shown: Shown,
+        mut visit: impl FnMut(usize, Scored) -> Result<()>,
+    ) -> Result<()> {
+        let len = self.preprocessing.raw_form().image_len();
+        let bytes: Vec<usize> = (0..canvases.count()).map(|i| canvases.grid(i).count() * len).collect();
+        // As many as fill a batch, or one that takes several.
+        let runs = memory::runs(&bytes, self.batch_size() * len);
+        let most = runs.iter().map(|run| bytes[run.clone()].iter().sum()).max().unwrap_or(0);
+        let load = |run: Range<usize>| run.into_par_iter().map(|i| canvases.load(i)).collect::<Result<Vec<Images>>>();
+        let jobs = runs
+            .into_iter()
+            .map(|run| Job { bytes: bytes[run.clone()].iter().sum(), make: move || (run.start, load(run)) });
+        prefetched(AHEAD.min(2) * most, jobs, |mut loaded| {
+            loaded.try_for_each(|(first, canvases)| {
+                self.score_canvases(&canvases?, shown, |i, scored| visit(first + i, scored))
+            })
+        })
+    }
+
+    /// Scores canvases: their tiles, a batch at a time, whose maps become one of each canvas.
+    pub(crate) fn score_canvases(
+        &mut self,
+        canvases: &[Images],
+        shown: Shown,
+        mut visit: impl FnMut(usize, Scored) -> Result<()>,
+    ) -> Result<()> {
+        let form = self.preprocessing.raw_form();
+        let Some(field) = self.field else {
+            return Err(Error::internal("a net that sees whole images was given canvases"));
+        };
+        let grids: Vec<TileGrid> = canvases.iter().map(|canvas| form.tiles_of((canvas.height, canvas.width))).collect();
+        let tiles_of = |(i, grid): (usize, &TileGrid)| (0..grid.count()).map(move |tile| (i, tile));
+        let tiles: Vec<(usize, usize)> = grids.iter().enumerate().flat_map(tiles_of).collect();
+        let mut maps = vec![Vec::new(); canvases.len()];
+        for some in tiles.chunks(self.batch_size()) {
+            let mut seen = Images { count: some.len(), ..Images::empty(form.side, form.side, form.channels) };
+            seen.pixels.resize(some.len() * form.image_len(), 0);
+            let windows = seen.pixels.par_chunks_exact_mut(form.image_len()).zip(some);
+            windows.for_each(|(out, &(i, tile))| canvases[i].window(grids[i].place(tile), form.side, out));
+            self.score_batch(&seen, Shown::Maps, |k, scored| {
+                maps[some[k].0].extend_from_slice(scored.map);
+                Ok(())
+            })?;
+        }
+        for (i, (grid, maps)) in grids.iter().zip(&maps).enumerate() {
+            let stitching = Stitching::new(grid, field);
+            let map = stitching.stitch(maps);
+            let mean = map.iter().map(|&value| f64::from(value)).sum::<f64>() / map.len() as f64;
+            let score = self.image_score.of(mean as f32, &map);
+            let heatmap = if shown == Shown::Heatmaps { self.renderer.of_canvas(&map, grid) } else { Vec::new() };
+            let canvas = Some(ScoredCanvas { grid, cells: stitching.size() });
+            visit(i, Scored { score, map: &map, heatmap: &heatmap, canvas })?;
+        }
+        Ok(())
     }
 
     /// Scores at most [`Scorer::batch_size`] raw images.
@@ -154,7 +251,7 @@ impl Scorer {
         };
         let all = means.iter().zip(parts(maps, n)).zip(parts(heatmaps, n)).enumerate();
         for (i, ((&mean, map), heatmap)) in all {
-            visit(i, Scored { score: image_score.of(mean, map), map, heatmap })?;
+            visit(i, Scored { score: image_score.of(mean, map), map, heatmap, canvas: None })?;
         }
         Ok(())
     }
@@ -164,4 +261,101 @@ impl Scorer {
 fn parts(values: &[f32], n: usize) -> impl Iterator<Item = &[f32]> {
     let len = values.len() / n.max(1);
     (0..n).map(move |i| &values[i * len..(i + 1) * len])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::pipeline::PipelineKind;
+    use crate::data::resize_mode::ResizeMode;
+    use crate::datasets::folder::FOLDER;
+    use crate::model::Weights;
+    use crate::rng::{Purpose, Stream};
+
+    /// Noise over a gradient.
+    fn image(height: usize, width: usize) -> Images {
+        let noise = Stream::new(1, Purpose::Check, 0, 0);
+        let value = |i: usize| {
+            (noise.bits(i as u32) >> 26) as u8 + (100 * (i / width) / height + 80 * (i % width) / width) as u8
+        };
+        Images { count: 1, height, width, channels: 3, pixels: (0..3 * height * width).map(|i| value(i / 3)).collect() }
+    }
+
+    /// A net of random weights that sees inputs of a side.
+    fn model(side: usize, fit: ResizeMode, pipeline: PipelineKind) -> Model {
+        let mut settings = Settings::folder("parts");
+        (settings.net, settings.side, settings.fit, settings.pipeline) =
+            ("FCDD_CNN32_S".to_string(), side, Some(fit), pipeline);
+        let normal = ImageSource::from(image(side, side));
+        let preprocessing = FOLDER.recipe.preprocessing(pipeline, side, side, 3, &normal).unwrap();
+        let scaling = FOLDER.recipe.preprocessing(pipeline, 64, 64, 3, &image(64, 64).into()).unwrap().test.pop();
+        let mut preprocessing = Preprocessing { resize: fit, ..preprocessing };
+        *preprocessing.test.last_mut().unwrap() = scaling.unwrap();
+        let weights = Weights::init(&settings.arch().unwrap(), 1);
+        Model { meta: Model::meta(&settings, &preprocessing, 1), weights }
+    }
+
+    /// Score, map and heatmap of an image.
+    fn scored(model: &Model, image: &Images) -> (f32, Vec<f32>, Vec<f32>) {
+        let mut scorer = Scorer::new(&Device::Cpu, model).unwrap();
+        let form = model.meta.preprocessing.raw_form();
+        let (image, mut found) = (form.of(image), (0.0, Vec::new(), Vec::new()));
+        let visit = |_: usize, scored: Scored| {
+            found = (scored.score, scored.map.to_vec(), scored.heatmap.to_vec());
+            Ok(())
+        };
+        match form.resize.makes_canvases() {
+            true => scorer.score_canvases(&[image], Shown::Heatmaps, visit).unwrap(),
+            false => scorer.score_batch(&image, Shown::Heatmaps, visit).unwrap(),
+        }
+        found
+    }
+
+    fn largest(values: &[f32]) -> f32 {
+        values.iter().fold(0.0, |most, value| value.abs().max(most))
+    }
+
+    /// Where tiles overlap by a receptive field, an image in tiles has the map of the image as one input: rounding apart, whose f32 sums are of
+    /// up to 1152 products.
+    #[test]
+    fn tiles_give_the_map_of_the_whole() {
+        let image = image(128, 128);
+        let whole = scored(&model(128, ResizeMode::Squash, PipelineKind::None), &image);
+        let tiled = scored(&model(64, ResizeMode::Tile { side: 64, overlap: 16 }, PipelineKind::None), &image);
+        assert_eq!((whole.1.len(), tiled.1.len(), tiled.2.len()), (32 * 32, 32 * 32, 128 * 128));
+        let apart = |a: &[f32], b: &[f32]| {
+            let apart: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+            largest(&apart) / largest(b)
+        };
+        assert!(apart(&tiled.1, &whole.1) < 1e-5, "{}", apart(&tiled.1, &whole.1));
+        assert!(apart(&tiled.2, &whole.2) < 1e-5, "{}", apart(&tiled.2, &whole.2));
+        assert!((tiled.0 / whole.0 - 1.0).abs() < 1e-5, "{} {}", tiled.0, whole.0);
+        // With less overlap cells at the borders of tiles see padding, but none inside of these.
+        let apart_of = |overlap, pipeline| {
+            let whole = scored(&model(128, ResizeMode::Squash, pipeline), &image);
+            let tiled = scored(&model(64, ResizeMode::Tile { side: 64, overlap }, pipeline), &image);
+            apart(&tiled.1, &whole.1)
+        };
+        assert!(apart_of(0, PipelineKind::None) > 1e-3);
+    }
+
+    /// Images of any shape have heatmaps of their canvas's size, and cells for all of it.
+    #[test]
+    fn canvases_of_any_shape_are_scored() {
+        let tile = ResizeMode::Tile { side: 32, overlap: 8 };
+        for (height, width) in [(1, 1), (30, 500), (65, 64), (7, 200)] {
+            for (fit, canvas) in [(tile, (2 * height, 2 * width)), (ResizeMode::Letterbox, letterboxed(height, width))]
+            {
+                let (score, map, heatmap) = scored(&model(64, fit, PipelineKind::Lcn), &image(height, width));
+                assert!(score.is_finite() && score > 0.0, "{fit} {height}×{width}");
+                assert_eq!(map.len(), canvas.0.div_ceil(4) * canvas.1.div_ceil(4), "{fit} {height}×{width}");
+                assert_eq!(heatmap.len(), canvas.0 * canvas.1);
+            }
+        }
+    }
+
+    fn letterboxed(height: usize, width: usize) -> (usize, usize) {
+        let along = |side: usize| ((128 * side + height.max(width)) / (2 * height.max(width))).max(1);
+        (along(height), along(width))
+    }
 }

@@ -272,7 +272,7 @@ impl<'a> Gallery<'a> {
         let hot = |local: bool| {
             let map = self.heatmap(i);
             let scale = if local { Scale::of(&map, self.quantile) } else { self.shared };
-            self.renderer.heatmap(scale, map).within((inputs.height, inputs.width), self.shown.seen).to_image()
+            self.renderer.heatmap(scale, map, None).within((inputs.height, inputs.width), self.shown.seen).to_image()
         };
         match show {
             Show::Input => Tile::new(rgb(inputs, k), self.captions[i].as_str()),

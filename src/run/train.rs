@@ -211,7 +211,7 @@ fn save(training: &TrainingLoop, directory: &RunDirectory) -> Result<Duration> {
 /// run's quantile over heatmaps of training samples, anomalies included.
 fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()> {
     let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
-    let normal = &set.data().normal;
+    let normal = set.data().normal.images();
     let step = normal.count().div_ceil(CALIBRATION_IMAGES);
     let images = normal.select(&(0..normal.count()).step_by(step).collect::<Vec<_>>());
     let mut scores = Vec::with_capacity(images.count());

@@ -4,7 +4,7 @@ use fcdd::device::{ByteBufferId, ByteView, DType, HostBuffers, View};
 use fcdd::engine::Step;
 use fcdd::steps::activation::Activation;
 use fcdd::steps::conv;
-use fcdd::steps::fcdd_loss::{MapLoss, PseudoHuberBackward, UNMARKED};
+use fcdd::steps::fcdd_loss::{MapLoss, OUTSIDE, PseudoHuberBackward, UNMARKED};
 use fcdd::steps::head::{Head, HeadBackward, LabelLoss};
 use fcdd::steps::norm::{Affine, Norm};
 use fcdd::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
@@ -178,11 +178,21 @@ fn map_loss() {
                 let (first, last) = values.split_at((n - 1) * pixels);
                 first.iter().copied().chain(last.iter().map(|&v| changed(v))).collect::<Vec<f64>>()
             };
+            // Of the first image half lies outside.
+            let bounded = |maps: &[f64]| {
+                let outside = |(i, &g): (usize, &f64)| if i < pixels / 2 { f64::from(OUTSIDE) } else { g };
+                maps.iter().enumerate().map(outside).collect::<Vec<f64>>()
+            };
             let (unmarked, coarse) =
                 (of_last(&maps, |_| f64::from(UNMARKED)), of_last(&a, |v| (4.0 * v).floor() / 4.0));
-            for (a, maps, top) in
-                [(&a, &maps, 1), (&a, &unmarked, 1), (&coarse, &unmarked, pixels.div_ceil(7)), (&a, &unmarked, pixels)]
-            {
+            for (a, maps, top) in [
+                (&a, &maps, 1),
+                (&a, &unmarked, 1),
+                (&coarse, &unmarked, pixels.div_ceil(7)),
+                (&a, &unmarked, pixels),
+                (&a, &bounded(&maps), 1),
+                (&coarse, &bounded(&unmarked), pixels),
+            ] {
                 let (memory, [a, maps, loss, da]) =
                     memory([&a[..], maps, &vec![0.0; n], &vec![0.0; n * pixels]], &[], 0);
                 let step = Step::MapLoss(MapLoss { a, maps, top, loss, da });

@@ -6,7 +6,7 @@ use fcdd::model::nets;
 use fcdd::real::Real;
 use fcdd::steps::conv::ConvGeometry;
 use fcdd::steps::fcdd_loss::{
-    MapLoss, PseudoHuberBackward, UNMARKED, anomalous_loss, pseudo_huber, pseudo_huber_slope,
+    MapLoss, OUTSIDE, PseudoHuberBackward, UNMARKED, anomalous_loss, pseudo_huber, pseudo_huber_slope,
 };
 use fcdd::steps::head::{Head, LabelLoss};
 use fcdd::steps::operation::{Hyper, Operation};
@@ -79,6 +79,7 @@ fn gradients_by_finite_differences() {
     let mut unmarked = maps;
     unmarked[784 + 5] = f64::from(UNMARKED);
     unmarked[3 * 784..].fill(f64::from(UNMARKED));
+    unmarked[2 * 784 + 300..2 * 784 + 500].fill(f64::from(OUTSIDE));
     let (_, dz) = by_maps::<f64>(&z, &unmarked);
     assert_gradient(|z| mean(&by_maps::<f64>(z, &unmarked).0), &z, &dz, 1e-7, "labels in the place of maps");
 }
@@ -101,6 +102,21 @@ fn an_unmarked_image_is_learned_from_by_its_highest_values() {
         let (found, da) = of(top);
         assert_close(&[found], &[loss], 1e-14, "loss");
         assert_close(&da, &shares.map(|share| share * slope), 1e-14, "gradient");
+    }
+    // What is outside of an image is as if it were not there.
+    let [without, with] = [a[..4].to_vec(), a.to_vec()].map(|a| {
+        let maps: Vec<f64> = [1.0, 0.0, 1.0, 0.0, f64::from(OUTSIDE), f64::from(OUTSIDE)][..a.len()].to_vec();
+        let unmarked = maps.iter().map(|&g| if g < 0.0 { g } else { f64::from(UNMARKED) }).collect();
+        [maps, unmarked].map(|maps| {
+            let buffers = [&a[..], &maps, &[f64::NAN], &vec![f64::NAN; a.len()]];
+            let (mut memory, [a, maps, loss, da]) = memory::<f64, 4>(buffers, &[], 0);
+            MapLoss { a, maps, top: a.len / 2, loss, da }.cpu(&mut memory, &Hyper::IDLE);
+            (memory.get(loss)[0], memory.get(da).to_vec())
+        })
+    });
+    for (without, with) in without.into_iter().zip(with) {
+        assert_close(&[with.0], &[without.0], 1e-14, "loss with pixels outside");
+        assert_close(&with.1, &[without.1, vec![0.0; 2]].concat(), 1e-14, "gradient with pixels outside");
     }
     // Where the score is the mean of all values, the loss is that of a map that is one everywhere.
     let (mut memory, [a, maps, loss, da]) = memory::<f64, 4>([&a[..], &[1.0; 6], &[f64::NAN], &[f64::NAN; 6]], &[], 0);

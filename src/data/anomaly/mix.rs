@@ -9,6 +9,7 @@ use crate::data::anomaly::{MadeOf, NoiseMode};
 use crate::device::cuda::kernels::Lots;
 use crate::error::{Error, Result};
 use crate::named::Named;
+use crate::rng::scaled;
 
 /// The largest share of a mode.
 const MOST: u32 = 1000;
@@ -81,8 +82,7 @@ impl Lots {
 
     /// Whether 32 random bits draw one of these lots.
     pub(crate) fn has(self, bits: u32) -> bool {
-        let lot = ((u64::from(bits) * u64::from(self.of)) >> 32) as u32;
-        (self.from..self.until).contains(&lot)
+        (self.from..self.until).contains(&(scaled(bits, self.of as usize) as u32))
     }
 }
 

@@ -3,10 +3,12 @@
 use super::{LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::anomaly::{self, Ingredients, MadeOf, malform};
 use crate::data::image_source::ImageSource;
+use crate::data::images::OUTSIDE;
 use crate::data::interpret;
 use crate::data::supervise::Supervise;
+use crate::data::tiles::{TileAxis, TileGrid};
 use crate::error::Result;
-use crate::rng::{Purpose, Stream};
+use crate::rng::{Purpose, Stream, scaled};
 
 /// Memory that a thread reuses from sample to sample.
 #[derive(Default)]
@@ -26,23 +28,27 @@ pub(super) struct SampleScratch {
 impl TrainingSet {
     /// Writes what a sample is made of.
     pub(super) fn stage_one(&self, epoch: u32, sample: u32, [image, other, mask]: [&mut [u8]; 3]) -> Result<()> {
-        let TrainingData { normal, others, supervise, .. } = &self.data;
-        let anomalous = self.is_anomalous(epoch, sample);
+        let TrainingData { normal, others, supervise, preprocessing, .. } = &self.data;
+        let (anomalous, side) = (self.is_anomalous(epoch, sample), preprocessing.raw_side);
+        let (places, mut shown) = (Places::of(self.chance(epoch, sample)), (side, side));
         match others.as_ref().filter(|_| anomalous && self.is_labelled(epoch, sample)) {
             Some(others) => {
                 let pick = self.pick(epoch, sample, others.images.count());
-                others.images.read(pick, other)?;
-                others.write_truth(pick, mask);
+                shown = others.read(pick, places, other, mask)?;
             }
             None => {
+                if self.data.is_bounded() {
+                    mask.fill(0);
+                }
                 if !anomalous || supervise.alters() {
-                    normal.read(self.image_of(sample), image)?;
+                    shown = normal.read_anywhere(self.image_of(sample), places.own, image)?;
                 }
                 if anomalous && let Some((images, i)) = self.ingredient(self.image_of(sample), epoch, sample) {
-                    images.read(i, other)?;
+                    images.read_anywhere(i, places.other, other)?;
                 }
             }
         }
+        mark_outside(mask, side, shown);
         Ok(())
     }
 
@@ -57,11 +63,17 @@ impl TrainingSet {
     ) -> Result<f32> {
         let TrainingData { normal, preprocessing, seed, .. } = &self.data;
         let (anomalous, image) = (self.is_anomalous(epoch, sample), self.image_of(sample));
-        match &self.made {
-            Some(made) if anomalous => scratch.take(made, image - normal.count())?,
+        let places = Places::of(self.chance(epoch, sample));
+        let shown = match &self.made {
+            Some(made) if anomalous => scratch.take(made, image - normal.count(), places)?,
             None if anomalous => self.make_anomaly(scratch, image, epoch, sample)?,
-            _ => scratch.load(normal, image, 0)?,
-        }
+            _ => {
+                scratch.image.resize(normal.image_len(), 0);
+                scratch.truth(preprocessing.raw_side, 0);
+                normal.read_anywhere(image, places.own, &mut scratch.image)?
+            }
+        };
+        mark_outside(&mut scratch.mask, preprocessing.raw_side, shown);
         let mask = map.map(|map| (scratch.mask.as_slice(), map));
         preprocessing.train_with(&mut scratch.transforms, &scratch.image, mask, (*seed, epoch, sample), input);
         Ok(f32::from(u8::from(anomalous)))
@@ -118,25 +130,26 @@ impl TrainingSet {
         }
     }
 
-    /// Puts into `scratch` the anomaly that a normal image becomes as a sample.
+    /// Puts into `scratch` the anomaly that a normal image becomes as a sample; returns (rows, columns) that show an image.
     pub(super) fn make_anomaly(
         &self,
         scratch: &mut SampleScratch,
         image: usize,
         epoch: u32,
         sample: u32,
-    ) -> Result<()> {
+    ) -> Result<(usize, usize)> {
         let TrainingData { normal, others, supervise, plan, preprocessing, .. } = &self.data;
-        let channels = preprocessing.channels;
+        let (channels, side) = (preprocessing.channels, preprocessing.raw_side);
+        let (places, mut shown) = (Places::of(self.chance(epoch, sample)), (side, side));
         if let Some(others) = others.as_ref().filter(|_| self.is_labelled(epoch, sample)) {
-            return scratch.take(others, self.pick(epoch, sample, others.images.count()));
+            return scratch.take(others, self.pick(epoch, sample, others.images.count()), places);
         }
         scratch.drawn.resize(normal.image_len(), 0);
         if supervise.alters() {
-            normal.read(image, &mut scratch.drawn)?;
+            shown = normal.read_anywhere(image, places.own, &mut scratch.drawn)?;
         }
         scratch.image.clone_from(&scratch.drawn);
-        scratch.truth(preprocessing.raw_side, 1);
+        scratch.truth(side, 1);
         self.make_noise(scratch, image, epoch, sample)?;
         match supervise {
             Supervise::Noise => malform::replace(&scratch.noise, &mut scratch.image),
@@ -146,7 +159,7 @@ impl TrainingSet {
         if *supervise == Supervise::MalformedNormalGt {
             malform::mark_changes(&scratch.drawn, &scratch.image, channels, &mut scratch.mask);
         }
-        Ok(())
+        Ok(shown)
     }
 
     fn make_noise(&self, scratch: &mut SampleScratch, image: usize, epoch: u32, sample: u32) -> Result<()> {
@@ -154,7 +167,7 @@ impl TrainingSet {
         let other = match self.ingredient(image, epoch, sample) {
             Some((images, i)) => {
                 other.resize(drawn.len(), 0);
-                images.read(i, other)?;
+                images.read_anywhere(i, Places::of(self.chance(epoch, sample)).other, other)?;
                 Some(other.as_slice())
             }
             None => None,
@@ -173,18 +186,72 @@ impl SampleScratch {
         self.mask.resize(side * side, truth);
     }
 
-    /// Takes an image whose ground truth is the same everywhere.
-    fn load(&mut self, images: &ImageSource, i: usize, truth: u8) -> Result<()> {
-        self.image.resize(images.image_len(), 0);
-        images.read(i, &mut self.image)?;
-        self.truth(images.shape()[0], truth);
-        Ok(())
-    }
-
     /// Takes an anomaly with what is known of where it is.
-    fn take(&mut self, anomalies: &LabelledAnomalies, pick: usize) -> Result<()> {
-        self.load(&anomalies.images, pick, 1)?;
-        anomalies.write_truth(pick, &mut self.mask);
-        Ok(())
+    fn take(&mut self, anomalies: &LabelledAnomalies, pick: usize, places: Places) -> Result<(usize, usize)> {
+        self.image.resize(anomalies.images.image_len(), 0);
+        self.truth(anomalies.images.shape()[0], 0);
+        anomalies.read(pick, places, &mut self.image, &mut self.mask)
+    }
+}
+
+/// What decides where in their canvases the squares of a sample lie, where its images have canvases: numbers 4 to 8 of its `Supervise` stream.
+#[derive(Clone, Copy)]
+pub(super) struct Places {
+    own: [u32; 2],
+    other: [u32; 2],
+    /// Which of the pixels that are marked a labelled anomaly shows.
+    mark: u32,
+}
+
+impl Places {
+    fn of(chance: Stream) -> Places {
+        let [a, b, c, d] = chance.block(1);
+        Places { own: [a, b], other: [c, d], mark: chance.bits(8) }
+    }
+}
+
+/// Marks what lies beyond the rows and columns of a square that show an image.
+fn mark_outside(truth: &mut [u8], side: usize, (rows, columns): (usize, usize)) {
+    if (rows, columns) == (side, side) {
+        return;
+    }
+    for (y, row) in truth.chunks_exact_mut(side).enumerate() {
+        row[if y < rows { columns } else { 0 }..].fill(OUTSIDE);
+    }
+}
+
+impl LabelledAnomalies {
+    /// Writes an image and its ground truth, a byte per pixel; of a canvas a square that shows an anomaly, as far as it is known where these are.
+    /// Returns (rows, columns) that show the image.
+    fn read(&self, i: usize, places: Places, image: &mut [u8], truth: &mut [u8]) -> Result<(usize, usize)> {
+        let ImageSource::Canvases(canvases) = &self.images else {
+            self.images.read(i, image)?;
+            self.write_truth(i, truth);
+            let [height, width, _] = self.images.shape();
+            return Ok((height, width));
+        };
+        let (TileGrid { rows, columns }, mask) = (canvases.grid(i), self.masks.get(i).and_then(Option::as_ref));
+        let marked = mask.and_then(|mask| {
+            let mut marked = (0..mask.pixels.len()).filter(|&pixel| mask.pixels[pixel] == 1);
+            let count = marked.clone().count();
+            marked.nth(scaled(places.mark, count)).map(|pixel| [pixel / mask.width, pixel % mask.width])
+        });
+        let start = |axis: &TileAxis, k: usize| {
+            let (first, last) = match marked {
+                Some(pixel) => (pixel[k].saturating_sub(axis.side - 1), pixel[k].min(axis.free() - 1)),
+                None => (0, axis.free() - 1),
+            };
+            first + scaled(places.other[k], last - first + 1)
+        };
+        let (top, left) = (start(rows, 0), start(columns, 1));
+        canvases.window(i, (top, left), image)?;
+        truth.fill(self.without_mask);
+        if let Some(mask) = mask {
+            let source = mask.pixels.chunks_exact(mask.width).skip(top);
+            for (truth, mask) in truth.chunks_exact_mut(rows.side).zip(source) {
+                truth.iter_mut().zip(&mask[left..]).for_each(|(truth, &mask)| *truth = mask);
+            }
+        }
+        Ok((rows.side.min(rows.len), columns.side.min(columns.len)))
     }
 }

@@ -49,6 +49,8 @@ pub struct DeviceSet {
     seed: u64,
     supervise: Supervision,
     labelled: Lots,
+    /// Whether masks, which are staged then, say what is outside of each image.
+    bounded: bool,
     normal: Bytes,
     /// Normal images; 0 where they are staged.
     count: usize,
@@ -92,6 +94,7 @@ struct TransformFrame {
 /// What becomes of the raw images of one launch.
 struct Content<'a> {
     labelled: Lots,
+    bounded: bool,
     normal: Pointer<'a, u8>,
     count: u32,
     others: Pointer<'a, u8>,
@@ -128,7 +131,7 @@ impl DeviceSet {
         };
         let supervise = if set.made().is_some() { Supervision::Offline } else { (*supervise).into() };
         let labelled = if set.made().is_some() { Lots::NONE } else { set.data().labelled_lots() };
-        Ok(DeviceSet { frame, seed: *seed, supervise, labelled, normal, count, others, noise, batch })
+        Ok(DeviceSet { frame, seed: *seed, supervise, labelled, bounded: false, normal, count, others, noise, batch })
     }
 
     /// A set of which each batch, as [`TrainingSet::stage`] lays it out, is staged before it is made.
@@ -148,9 +151,11 @@ impl DeviceSet {
             None
         };
         let others = DeviceOthers { images: other, masks: Some(masks), count: 0 };
-        let others = set.data().learns_labelled().then_some(others);
+        let bounded = set.data().is_bounded();
+        let others = (bounded || set.data().learns_labelled()).then_some(others);
         let (supervise, labelled) = ((*supervise).into(), set.data().labelled_lots());
-        let there = DeviceSet { frame, seed: *seed, supervise, labelled, normal, count: 0, others, noise, batch };
+        let there =
+            DeviceSet { frame, seed: *seed, supervise, labelled, bounded, normal, count: 0, others, noise, batch };
         Ok((there, staging))
     }
 }
@@ -201,6 +206,7 @@ unsafe impl BatchSource for DeviceSet {
         let others = self.others.as_ref();
         let content = Content {
             labelled: self.labelled,
+            bounded: self.bounded,
             normal: self.normal.pointer(),
             count: self.count as u32,
             others: others.map_or(Pointer::null(), |others| others.images.pointer()),
@@ -287,6 +293,7 @@ impl DeviceTestSet {
         let draw = Draw { clock: null, order: null, stride: 0, seed: 0, supervise, lots: Lots::ALL };
         let content = Content {
             labelled: Lots::NONE,
+            bounded: false,
             // SAFETY: the set holds that many images.
             normal: unsafe { self.images.pointer_mut().offset(first * self.frame.raw_len()) }.read(),
             count: n as u32,
@@ -323,7 +330,7 @@ impl TransformFrame {
         // A thread makes four values at a time.
         let threads = self.input_len.div_ceil(4).next_multiple_of(32).clamp(64, THREADS);
         let shared = 2 * self.program.widest * size_of::<i16>();
-        let Content { labelled, normal, count, others, masks, other_count, noise, labels, maps } = content;
+        let Content { labelled, bounded, normal, count, others, masks, other_count, noise, labels, maps } = content;
         let parameters = AugmentParameters {
             normal,
             others,
@@ -331,6 +338,7 @@ impl TransformFrame {
             noise,
             draw,
             labelled,
+            bounded: bounded.into(),
             program: self.program.ints.pointer(),
             numbers: self.program.floats.pointer(),
             inputs: input,

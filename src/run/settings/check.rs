@@ -4,7 +4,9 @@ use std::fmt::Display;
 
 use super::Settings;
 use crate::data::pipeline::MAX_SIDE;
+use crate::data::resize_mode::ResizeMode;
 use crate::data::supervise::{NoiseMode, Supervise};
+use crate::datasets::folder::FOLDER;
 use crate::device::DType;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::PRETRAINED;
@@ -114,6 +116,34 @@ pub(super) fn oe_limit(s: &Settings) -> Result<()> {
 pub(super) fn maps(s: &Settings) -> Result<()> {
     let remedy = "only `objective` fcdd learns from ground-truth maps: choose `maps` false, or leave it out";
     of_objective(s, Objective::Fcdd, "maps", s.maps.then_some("true"), remedy)
+}
+
+pub(super) fn fit(s: &Settings) -> Result<()> {
+    let Some(fit) = s.fit else { return Ok(()) };
+    if s.dataset != FOLDER {
+        return refuse(
+            "fit",
+            format!("{fit} with {}", s.dataset),
+            "leave it out: only folders of your own are fitted otherwise",
+        );
+    }
+    match fit {
+        ResizeMode::Squash => Ok(()),
+        ResizeMode::Letterbox | ResizeMode::Tile { .. } if s.objective != Objective::Fcdd || !s.maps => refuse(
+            "fit",
+            format!("{fit} without ground-truth maps"),
+            "choose `objective` fcdd and `maps` true, which leave padding out, or `fit` squash",
+        ),
+        ResizeMode::Letterbox | ResizeMode::Tile { .. } if s.offline_supervision => refuse(
+            "fit",
+            format!("{fit} with anomalies that are made before training"),
+            "leave `offline_supervision` out, or choose `fit` squash",
+        ),
+        ResizeMode::Letterbox | ResizeMode::Tile { .. } => Ok(()),
+        ResizeMode::Nearest | ResizeMode::FloorNearest | ResizeMode::ShortSide => {
+            refuse("fit", fit, "choose squash, letterbox or tile:SIDE,OVERLAP")
+        }
+    }
 }
 
 pub(super) fn precision(s: &Settings) -> Result<()> {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::image_source::Hold;
 use crate::data::pipeline::PipelineKind;
+use crate::data::resize_mode::ResizeMode;
 use crate::data::supervise::{NoiseMix, NoiseMode, Supervise};
 use crate::datasets::DatasetKind;
 use crate::datasets::labelled::LabelledSource;
@@ -81,6 +82,10 @@ documented! {
         pub bias: bool,
         /// Side in pixels of the square that the net sees; images are resized to it.
         pub side: usize,
+        /// How images of a folder come to that side: squash (all of it, whatever its aspect), letterbox (all of it, its aspect kept), or
+        /// tile:SIDE,OVERLAP, squares of so many pixels of the image that are resized to the side and together show all of it.
+        #[serde(default)]
+        pub fit: Option<ResizeMode>,
         /// Augmentation and normalisation.
         pub pipeline: PipelineKind,
         /// What the net learns anomalies from.

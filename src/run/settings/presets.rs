@@ -44,6 +44,7 @@ impl Settings {
             precision: DType::F32,
             bias: true,
             side,
+            fit: None,
             pipeline,
             supervise,
             noise: noise.into(),

@@ -78,10 +78,11 @@ const fn form<T: SettingValue>(_: fn(&Settings) -> &T) -> ValueForm {
 }
 
 /// All settings but the dataset, in the order that help and pages have them.
-pub(crate) static SETTINGS: [Setting; 35] = [
+pub(crate) static SETTINGS: [Setting; 36] = [
     setting!(data, Daily, "Data").value("PATH"),
     setting!(epochs, Daily, "Epochs").check(|s| within("epochs", s.epochs, MAX_EPOCHS)),
     setting!(side, Daily, "Input side").value("PIXELS"),
+    setting!(fit, Daily, "Fit").value("FIT").check(check::fit),
     setting!(net, Daily, "Net").value("NET"),
     setting!(weights, Daily, "Pretrained weights").value("FILE"),
     setting!(batch, Daily, "Images per step").value("N"),

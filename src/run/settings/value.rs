@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::data::image_source::Hold;
 use crate::data::pipeline::PipelineKind;
+use crate::data::resize_mode::ResizeMode;
 use crate::data::supervise::{NoiseMix, NoiseMode, Supervise};
 use crate::datasets::labelled::LabelledSource;
 use crate::datasets::outliers::OutlierSource;
@@ -101,7 +102,7 @@ macro_rules! plain {
     )* };
 }
 
-plain!(u32, u64, usize, f64, String, Hold, ImageScore, LabelledSource, OutlierSource, Schedule);
+plain!(u32, u64, usize, f64, String, Hold, ImageScore, LabelledSource, OutlierSource, ResizeMode, Schedule);
 
 impl SettingValue for NoiseMix {
     const FORM: ValueForm = ValueForm::Mix(explained::<NoiseMode>);

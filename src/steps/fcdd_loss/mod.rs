@@ -42,15 +42,19 @@ pub fn anomalous_loss<T: Real>(s: T) -> (T, T) {
 /// Ground truth of a pixel of an anomalous image of which nobody has marked where the anomaly is.
 pub const UNMARKED: f32 = -1.0;
 
+/// Ground truth of a pixel that belongs to no image: padding.
+pub const OUTSIDE: f32 = -2.0;
+
 /// Loss with a ground-truth map per image, and its gradient by the upsampled anomaly map A [n, S, S]:
-/// mean(A·(1−g)) + (−log(1 − exp(−mean(A·g))) if g has any 1). Both means run over all pixels.
+/// mean(A·(1−g)) + (−log(1 − exp(−mean(A·g))) if g has any 1). Both means run over all pixels but those that are [`OUTSIDE`].
 ///
 /// An image with a pixel that is [`UNMARKED`] is learned from by its label alone: −log(1 − exp(−s)), where its score s is the mean of its
-/// `top` highest values of A. Where several equal the least of these, each counts for the same share of those places that are left.
+/// `top` highest values of A, of fewer in proportion where pixels are outside. Where several equal the least of these, each counts for the
+/// same share of those places that are left.
 #[derive(Clone, Copy, Debug)]
 pub struct MapLoss {
     pub a: View,
-    /// Ground truth g, 0, 1 or [`UNMARKED`], [n, S, S].
+    /// Ground truth g, 0, 1, [`UNMARKED`] or [`OUTSIDE`], [n, S, S].
     pub maps: View,
     /// Values of an image, at least one, that its score is the mean of where it is unmarked.
     pub top: usize,
@@ -91,27 +95,34 @@ impl Operation for MapLoss {
     fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, _: &Hyper) {
         let (mut loss, mut da) = (memory.take(self.loss.buffer), memory.take(self.da.buffer));
         let pixels = self.a.len / self.loss.len;
-        let per_pixel = T::of(1.0 / pixels as f64);
-        let per_value = T::of(1.0 / self.a.len as f64);
+        let outside = |g: T| g == T::of(f64::from(OUTSIDE));
         da[self.da.range()]
             .par_chunks_exact_mut(pixels)
             .zip(memory.get(self.a).par_chunks_exact(pixels).zip(memory.get(self.maps).par_chunks_exact(pixels)))
             .zip(&mut loss[self.loss.range()])
             .for_each(|((da, (a, g)), loss)| {
-                if g.iter().any(|&g| g < T::zero()) {
-                    let top = Top::of(a, self.top);
+                let shown = g.iter().filter(|&&g| !outside(g)).count();
+                let per_pixel = T::of(1.0 / shown.max(1) as f64);
+                let per_value = T::of(1.0 / (self.loss.len * shown.max(1)) as f64);
+                if g.iter().any(|&g| g == T::of(f64::from(UNMARKED))) {
+                    let values: Vec<T> = a.iter().zip(g).filter(|&(_, &g)| !outside(g)).map(|(&a, _)| a).collect();
+                    let top = Top::of(&values, (self.top * shown / pixels).max(1));
                     let (value, slope) = anomalous_loss(top.mean);
                     *loss = value;
-                    let per_image = slope * T::of(pixels as f64) * per_value;
-                    da.iter_mut().zip(a).for_each(|(d, &a)| *d = top.share(a) * per_image);
+                    let per_image = slope * T::of(1.0 / self.loss.len as f64);
+                    let share = |a: T, g: T| if outside(g) { T::zero() } else { top.share(a) };
+                    da.iter_mut().zip(a.iter().zip(g)).for_each(|(d, (&a, &g))| *d = share(a, g) * per_image);
                     return;
                 }
-                let inside = sum_over(0..pixels, |i| a[i] * g[i]) * per_pixel;
-                let outside = sum_over(0..pixels, |i| a[i] * (T::one() - g[i])) * per_pixel;
+                // What is outside counts for nothing.
+                let marked = |g: T| if outside(g) { T::zero() } else { g };
+                let unmarked = |g: T| if outside(g) { T::zero() } else { T::one() - g };
+                let inside = sum_over(0..pixels, |i| a[i] * marked(g[i])) * per_pixel;
+                let rest = sum_over(0..pixels, |i| a[i] * unmarked(g[i])) * per_pixel;
                 let (value, slope) =
                     if g.iter().any(|&g| g > T::zero()) { anomalous_loss(inside) } else { (T::zero(), T::zero()) };
-                *loss = outside + value;
-                da.iter_mut().zip(g).for_each(|(d, &g)| *d = ((T::one() - g) + g * slope) * per_value);
+                *loss = rest + value;
+                da.iter_mut().zip(g).for_each(|(d, &g)| *d = (unmarked(g) + marked(g) * slope) * per_value);
             });
         memory.put(self.loss.buffer, loss);
         memory.put(self.da.buffer, da);

@@ -147,6 +147,23 @@ impl GaussianTaps {
         sums
     }
 
+    /// Upsamples a row along itself.
+    fn across<T: Real>(&self, a: &[T], wide: &mut [T]) {
+        for (w, (first, weights)) in wide.iter_mut().zip(&self.rows) {
+            *w = weights.iter().zip(&a[*first..]).map(|(&g, &a)| T::of(g) * a).sum();
+        }
+    }
+
+    /// Row `row` of the upsampled map, of rows that are upsampled along themselves.
+    fn down<T: Real>(&self, row: usize, wide: &[T], out: &mut [T]) {
+        let (first, weights) = &self.rows[row];
+        out.fill(T::zero());
+        for (&g, wide) in weights.iter().zip(wide.chunks_exact(out.len()).skip(*first)) {
+            let g = T::of(g);
+            out.iter_mut().zip(wide).for_each(|(o, &w)| *o += g * w);
+        }
+    }
+
     /// The Gaussian g, one-dimensional.
     pub fn kernel(&self) -> &[f64] {
         &self.kernel
@@ -320,19 +337,19 @@ pub fn upsample<T: Real>(taps: &GaussianTaps, u: usize, a: &[T], out: &mut [T], 
         .zip(a.par_chunks_exact(u * u))
         .zip(workspace.par_chunks_exact_mut(u * side))
         .for_each(|((out, a), wide)| {
-            for (wide, a) in wide.chunks_exact_mut(side).zip(a.chunks_exact(u)) {
-                for (w, (first, weights)) in wide.iter_mut().zip(&taps.rows) {
-                    *w = weights.iter().zip(&a[*first..]).map(|(&g, &a)| T::of(g) * a).sum();
-                }
-            }
-            for (out, (first, weights)) in out.chunks_exact_mut(side).zip(&taps.rows) {
-                out.fill(T::zero());
-                for (&g, wide) in weights.iter().zip(wide.chunks_exact(side).skip(*first)) {
-                    let g = T::of(g);
-                    out.iter_mut().zip(wide).for_each(|(o, &w)| *o += g * w);
-                }
-            }
+            wide.chunks_exact_mut(side).zip(a.chunks_exact(u)).for_each(|(wide, a)| taps.across(a, wide));
+            (0..).zip(out.chunks_exact_mut(side)).for_each(|(row, out)| taps.down(row, wide, out));
         });
+}
+
+/// Upsamples one map with rows of `columns`' sources by different taps along its rows and columns; [rows' side, columns' side] is returned.
+pub fn upsample_between(rows: &GaussianTaps, columns: &GaussianTaps, a: &[f32], u: usize) -> Vec<f32> {
+    let (height, width) = (rows.side(), columns.side());
+    let mut wide = vec![0.0; a.len() / u * width];
+    wide.par_chunks_exact_mut(width).zip(a.par_chunks_exact(u)).for_each(|(wide, a)| columns.across(a, wide));
+    let mut out = vec![0.0; height * width];
+    out.par_chunks_exact_mut(width).enumerate().for_each(|(row, out)| rows.down(row, &wide, out));
+    out
 }
 
 /// The adjoint of [`upsample`]: ⟨upsample(a), b⟩ = ⟨a, adjoint(b)⟩.

@@ -1,0 +1,249 @@
+//! Sets of canvases: images of any size, of which the net sees squares. Held in memory, or decoded each time one is asked for.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use rayon::prelude::*;
+
+use crate::data::decode::{ImageFile, each_file};
+use crate::data::fingerprint::image_hash;
+use crate::data::images::Images;
+use crate::data::resize::nearest;
+use crate::data::resize_mode::RawForm;
+use crate::data::tiles::TileGrid;
+use crate::error::{Error, Result};
+
+/// A set of canvases.
+#[derive(Clone, Debug)]
+pub struct Canvases {
+    form: RawForm,
+    canvases: Vec<Arc<Canvas>>,
+}
+
+/// The tiles of a set of canvases, one after the other: what is learned from.
+#[derive(Clone, Debug)]
+pub struct Tiles {
+    canvases: Canvases,
+    /// The canvas of each, and its number there.
+    tiles: Vec<(usize, usize)>,
+}
+
+#[derive(Debug)]
+struct Canvas {
+    path: PathBuf,
+    grid: TileGrid,
+    held: Option<Images>,
+    /// Of its pixels when they were first read.
+    hash: OnceLock<u128>,
+}
+
+impl Canvases {
+    /// The canvases of image files, beside the (height, width) of each image; an error for each that cannot be read. `holds` says whether so
+    /// many bytes are to be held.
+    pub(crate) fn read(
+        paths: &[PathBuf],
+        form: RawForm,
+        holds: impl Fn(usize) -> bool,
+    ) -> (Canvases, Vec<Result<(usize, usize)>>) {
+        let heads = each_file(paths.iter().map(|path| (path, ())), |file, ()| Ok(file?.size()));
+        let grids = heads.iter().map(|size| size.as_ref().ok().and_then(|&size| form.tiles(size)));
+        let canvas = |grid: &TileGrid| grid.canvas().0 * grid.canvas().1 * form.channels;
+        let grids: Vec<Option<TileGrid>> = grids.collect();
+        let held = holds(grids.iter().flatten().map(canvas).sum());
+        let read = |file: Result<ImageFile>, ()| form.read_open(file?);
+        let images: Vec<Option<Result<(Images, _)>>> = if held {
+            each_file(paths.iter().map(|path| (path, ())), read).into_iter().map(Some).collect()
+        } else {
+            paths.iter().map(|_| None).collect()
+        };
+        let (mut canvases, mut sizes) = (Vec::new(), Vec::new());
+        for (((path, size), grid), image) in paths.iter().zip(heads).zip(grids).zip(images) {
+            let (held, size) = match image {
+                Some(Ok((image, size))) => (Some(image), Ok(size)),
+                Some(Err(error)) => (None, Err(error)),
+                None => (None, size),
+            };
+            let grid = grid.unwrap_or_else(|| TileGrid::new((1, 1), form.side, 0));
+            canvases.push(Arc::new(Canvas { path: path.clone(), grid, held, hash: OnceLock::new() }));
+            sizes.push(size);
+        }
+        (Canvases { form, canvases }, sizes)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.canvases.len()
+    }
+
+    /// Side and channels of the squares that the net sees.
+    pub(crate) fn form(&self) -> RawForm {
+        self.form
+    }
+
+    /// Those at `indices`, in that order.
+    pub(crate) fn select(&self, indices: &[usize]) -> Canvases {
+        Canvases { canvases: indices.iter().map(|&i| self.canvases[i].clone()).collect(), ..*self }
+    }
+
+    /// The tiles of one.
+    pub(crate) fn grid(&self, i: usize) -> &TileGrid {
+        &self.canvases[i].grid
+    }
+
+    /// All tiles of all.
+    pub(crate) fn tiles(&self) -> Tiles {
+        let of = |i: usize| (0..self.grid(i).count()).map(move |tile| (i, tile));
+        Tiles { canvases: self.clone(), tiles: (0..self.count()).flat_map(of).collect() }
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// A file that cannot be read any more, or that shows another image than when it was first read.
+    pub(crate) fn load(&self, i: usize) -> Result<Images> {
+        let canvas = &self.canvases[i];
+        if let Some(held) = &canvas.held {
+            return Ok(held.clone());
+        }
+        let (image, _) = self.form.read(&canvas.path)?;
+        let hash = image_hash(&image.pixels);
+        if *canvas.hash.get_or_init(|| hash) != hash || (image.height, image.width) != canvas.grid.canvas() {
+            let remedy = "restore it and continue with `resume`, or train again with another `out`";
+            return Err(Error::file(&canvas.path, "shows another image than when it was first read", remedy));
+        }
+        Ok(image)
+    }
+
+    /// Writes the square of one that begins at (row, column).
+    ///
+    /// # Errors
+    /// As of [`Canvases::load`].
+    pub(crate) fn window(&self, i: usize, place: (usize, usize), out: &mut [u8]) -> Result<()> {
+        match &self.canvases[i].held {
+            Some(held) => held.window(place, self.form.side, out),
+            None => self.load(i)?.window(place, self.form.side, out),
+        }
+        Ok(())
+    }
+
+    /// All of one, squashed to a square by nearest neighbour: to look at.
+    ///
+    /// # Errors
+    /// As of [`Canvases::load`].
+    pub(crate) fn thumbnail(&self, i: usize, out: &mut [u8]) -> Result<()> {
+        let (image, RawForm { side, channels, .. }) = (self.load(i)?, self.form);
+        for (y, row) in out.chunks_exact_mut(side * channels).enumerate() {
+            for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
+                let from = nearest(y, image.height, side) * image.width + nearest(x, image.width, side);
+                pixel.copy_from_slice(&image.pixels[from * channels..][..channels]);
+            }
+        }
+        Ok(())
+    }
+
+    /// What tells the pixels of some from others, in their order.
+    ///
+    /// # Errors
+    /// As of [`Canvases::load`].
+    pub(crate) fn hashes(&self, indices: &[usize]) -> Result<Vec<u128>> {
+        let hash = |&i: &usize| match self.canvases[i].hash.get() {
+            Some(hash) => Ok(*hash),
+            None => {
+                let hash = image_hash(&self.load(i)?.pixels);
+                Ok(*self.canvases[i].hash.get_or_init(|| hash))
+            }
+        };
+        indices.par_iter().map(hash).collect()
+    }
+}
+
+impl Tiles {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.tiles.len()
+    }
+
+    /// The canvases that they are of.
+    pub(crate) fn canvases(&self) -> &Canvases {
+        &self.canvases
+    }
+
+    /// The canvas of one.
+    pub(crate) fn canvas_of(&self, tile: usize) -> usize {
+        self.tiles[tile].0
+    }
+
+    /// Those at `indices`, in that order, all of the same canvases.
+    pub(crate) fn select(&self, indices: &[usize]) -> Tiles {
+        Tiles { canvases: self.canvases.clone(), tiles: indices.iter().map(|&i| self.tiles[i]).collect() }
+    }
+
+    /// Writes one as it lies in the grid of its canvas.
+    ///
+    /// # Errors
+    /// As of [`Canvases::load`].
+    pub(crate) fn read(&self, tile: usize, out: &mut [u8]) -> Result<()> {
+        let (i, number) = self.tiles[tile];
+        self.canvases.window(i, self.canvases.grid(i).place(number), out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::resize_mode::ResizeMode;
+    use std::path::Path;
+
+    fn save(path: &Path, (width, height): (u32, u32)) -> PathBuf {
+        let pixel = |x: u32, y: u32| image::Luma([(x * 3 + y * 7) as u8]);
+        image::GrayImage::from_fn(width, height, pixel).save(path).unwrap();
+        path.to_path_buf()
+    }
+
+    #[test]
+    fn held_canvases_are_those_of_the_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = [save(&dir.path().join("a.png"), (100, 40)), save(&dir.path().join("b.png"), (20, 30))];
+        let form = RawForm { side: 32, channels: 1, resize: ResizeMode::Tile { side: 32, overlap: 8 } };
+        let [(held, sizes), (files, others)] = [true, false].map(|held| Canvases::read(&paths, form, |_| held));
+        assert_eq!(sizes.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [(40, 100), (30, 20)]);
+        assert_eq!(others.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [(40, 100), (30, 20)]);
+        for i in 0..2 {
+            assert_eq!(held.load(i).unwrap(), files.load(i).unwrap());
+        }
+        assert_eq!(held.hashes(&[1, 0]).unwrap(), files.hashes(&[1, 0]).unwrap());
+        let read = |tiles: &Tiles, i: usize| {
+            let mut out = vec![0; 1024];
+            tiles.read(i, &mut out).unwrap();
+            out
+        };
+        let (tiles, of_files) = (held.tiles(), files.tiles());
+        // 2 rows of tiles from 0 and 16, 6 columns of them; the small image has one.
+        assert_eq!((tiles.count(), tiles.canvas_of(11), tiles.canvas_of(12)), (13, 0, 1));
+        for i in 0..tiles.count() {
+            assert_eq!(read(&tiles, i), read(&of_files, i));
+        }
+        assert_eq!(read(&tiles, 7)[..3], [160, 163, 166], "from row 16 and column 16 on");
+        let some = tiles.select(&[12, 3]);
+        assert_eq!((read(&some, 0), read(&some, 1)), (read(&tiles, 12), read(&tiles, 3)));
+        // A file that changes is told of.
+        save(&paths[1], (20, 31));
+        assert!(files.load(1).unwrap_err().to_string().contains("another image"));
+    }
+
+    #[test]
+    fn a_letterboxed_image_is_one_tile() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = [save(&dir.path().join("a.png"), (100, 40))];
+        let form = RawForm { side: 50, channels: 1, resize: ResizeMode::Letterbox };
+        let (canvases, _) = Canvases::read(&paths, form, |_| true);
+        let image = canvases.load(0).unwrap();
+        assert_eq!((image.height, image.width, canvases.tiles().count()), (20, 50, 1));
+        let mut seen = vec![0; 2500];
+        canvases.tiles().read(0, &mut seen).unwrap();
+        assert_eq!(seen[..1000], image.pixels);
+        assert_eq!(seen[1000..1050], image.pixels[900..950], "mirrored below");
+        canvases.thumbnail(0, &mut seen).unwrap();
+        assert_eq!(seen[2450..], image.pixels[950..], "squashed to look at");
+    }
+}
