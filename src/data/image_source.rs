@@ -194,7 +194,7 @@ impl ImageSource {
     }
 
     /// What is learned from: of canvases their tiles.
-    pub(crate) fn tiles(self) -> ImageSource {
+    pub fn tiles(self) -> ImageSource {
         match self {
             ImageSource::Canvases(canvases) => ImageSource::Tiles(canvases.tiles()),
             squares => squares,

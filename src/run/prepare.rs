@@ -241,10 +241,7 @@ fn labelled_anomalies(
     };
     if chosen.is_empty() {
         let remedy = "add images of defects (with masks that are not empty), name others with `labelled`, or choose another `supervise`";
-        return Err(Error::setting(
-            format!("there are no labelled anomalies of {} to train on", dataset.class),
-            remedy,
-        ));
+        return Err(Error::setting("there are no labelled anomalies to train on", remedy));
     }
     let anomalies = LabelledAnomalies::new(split, &chosen, raw.form.resize);
     let unmarked = anomalies.images.count() - anomalies.masks.iter().flatten().count();

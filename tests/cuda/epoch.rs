@@ -5,9 +5,11 @@ use std::thread;
 use fcdd::CudaError;
 use fcdd::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use fcdd::data::cuda::DeviceSet;
-use fcdd::data::image_source::ImageSource;
+use fcdd::data::folder::{Broken, read_all};
+use fcdd::data::image_source::{Hold, ImageSource, Raw};
 use fcdd::data::images::{Images, Mask};
 use fcdd::data::pipeline::PipelineKind;
+use fcdd::data::resize_mode::{RawForm, ResizeMode};
 use fcdd::data::supervise::{NoiseMix, NoiseMode, Supervise};
 use fcdd::datasets::fmnist::FMNIST;
 use fcdd::device::cuda::{BatchSource, BatchTarget, Replays};
@@ -165,6 +167,47 @@ fn staged_batches_leave_the_same_bits() {
             let expected = by_graphs(&gpu.device, &set, trained, false);
             gpu.in_every_order(|order| {
                 assert!(by_graphs(&gpu.device, &set, trained, true) == expected, "{supervise:?}, {order}");
+            });
+        }
+    });
+}
+
+/// Squares of larger images and of smaller ones, padding and labelled anomalies among them: staged they are what the host makes.
+#[test]
+fn tiles_are_staged_as_they_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut paths = Vec::new();
+    for (i, (width, height)) in [(60, 41), (28, 28), (20, 70), (15, 9)].into_iter().enumerate() {
+        let pixel = |x: u32, y: u32| image::Luma([(x * 5 + y * 3 + (x * y + i as u32) % 23) as u8]);
+        paths.push(folder.path().join(format!("{i}.png")));
+        image::GrayImage::from_fn(width, height, pixel).save(&paths[i]).unwrap();
+    }
+    let form = RawForm { side: 28, channels: 1, resize: ResizeMode::Tile { side: 28, overlap: 8 } };
+    let canvases = read_all(&paths, Raw { form, hold: Hold::Always }, Broken::Refused).unwrap().images;
+    let tiles = canvases.clone().tiles();
+    assert_eq!(tiles.count(), 6 + 1 + 4 + 1);
+    let mask = |height: usize, width: usize| {
+        Some(Mask { height, width, pixels: (0..height * width).map(|i| u8::from(i % width + 8 > width)).collect() })
+    };
+    let others = LabelledAnomalies {
+        images: canvases,
+        masks: vec![mask(41, 60), mask(28, 28), mask(70, 20), None],
+        without_mask: 2,
+        untested: Vec::new(),
+    };
+    on_device(|gpu| {
+        for (supervise, noise) in [
+            (Supervise::MalformedNormalGt, NoiseMode::CutPaste),
+            (Supervise::MalformedNormalGt, NoiseMode::Blob),
+            (Supervise::Noise, NoiseMode::Solid),
+        ] {
+            let data = set(supervise, noise).data().clone();
+            let (normal, others) = (tiles.select(&(0..COUNT).collect::<Vec<_>>()), Some(others.clone()));
+            let set = TrainingSet::new(TrainingData { normal, others, labelled_share: 50, ..data }).unwrap();
+            let trained = Trained { maps: true, ..Trained::PLAIN };
+            let expected = one_by_one(gpu, &set, trained);
+            gpu.in_every_order(|order| {
+                assert!(by_graphs(&gpu.device, &set, trained, true) == expected, "{supervise:?} {noise:?}, {order}");
             });
         }
     });
