@@ -8,6 +8,7 @@ use super::heatmap::{Renderer, over_channels};
 use super::model::Model;
 use super::prepare::TestSet;
 use super::score::{Scored, Scorer, Shown};
+use crate::data::images::Mask;
 use crate::data::pipeline::Preprocessing;
 use crate::data::split::Split;
 use crate::error::Result;
@@ -57,6 +58,7 @@ pub(crate) fn evaluate(
     let threshold = model.meta.threshold;
     let preprocessing = &model.meta.preprocessing;
     let mut pixels = room_for_pixels(split, preprocessing, context);
+    let mut pointing = Pointing::default();
     let mut rows = Vec::with_capacity(split.images.count());
     let mut maps = Vec::new();
     let mut progress = context.task("evaluating", split.images.count() as u64);
@@ -69,11 +71,14 @@ pub(crate) fn evaluate(
             (Some(canvas), &[rows, columns]) => maps.extend(highest(map, canvas.cells, (rows, columns))),
             _ => maps.extend_from_slice(map),
         }
-        if let (Some(pixels), Some(Some(mask))) = (&mut pixels, split.masks.get(i)) {
+        if let Some(Some(mask)) = split.masks.get(i) {
             let mask = preprocessing.visible(mask);
             let heatmap = over_channels(heatmap.to_vec(), size.0 * size.1);
-            let heatmap = nearest(&heatmap, size, (mask.height, mask.width));
-            pixels.push_image(&heatmap, &mask.pixels, mask.width)?;
+            pointing.add(&heatmap, size, &mask);
+            if let Some(pixels) = &mut pixels {
+                let heatmap = nearest(&heatmap, size, (mask.height, mask.width));
+                pixels.push_image(&heatmap, &mask.pixels, mask.width)?;
+            }
         }
         let class_name = class_names.get(usize::from(split.classes[i])).cloned().unwrap_or_default();
         let row = Score {
@@ -108,6 +113,7 @@ pub(crate) fn evaluate(
         pixel_auroc: pixels.auroc(),
         pixel_average_precision: pixels.average_precision(),
         pro: pixels.pro(),
+        pointing_game: pointing.share(),
         normal: labels.iter().filter(|&&l| !l).count(),
         anomalous: labels.iter().filter(|&&l| l).count(),
         threshold,
@@ -115,6 +121,34 @@ pub(crate) fn evaluate(
         true_positive_rate: rate(1),
     };
     Ok(Tested { evaluation, scores: rows, maps, pixel_curve: pixels.roc_outline(CURVE_STEP) })
+}
+
+/// The pointing game (Zhang et al., ECCV 2016): how often the hottest pixel of an image is an anomalous one.
+#[derive(Default)]
+struct Pointing {
+    hits: usize,
+    all: usize,
+}
+
+impl Pointing {
+    /// Counts a heatmap of some (height, width), unless nothing is marked. Of equally hot pixels the first counts.
+    fn add(&mut self, heatmap: &[f32], (height, width): (usize, usize), mask: &Mask) {
+        if !mask.any() {
+            return;
+        }
+        let hotter = |best: usize, i: usize| if heatmap[i] > heatmap[best] { i } else { best };
+        let hottest = (0..heatmap.len()).fold(0, hotter);
+        // The pixel of the mask that has its centre.
+        let at = |i: usize, from: usize, to: usize| (2 * i + 1) * to / (2 * from);
+        let (y, x) = (at(hottest / width, height, mask.height), at(hottest % width, width, mask.width));
+        self.hits += usize::from(mask.pixels[y * mask.width + x]);
+        self.all += 1;
+    }
+
+    /// The share of hits; None of no images.
+    fn share(&self) -> Option<f64> {
+        (self.all > 0).then(|| self.hits as f64 / self.all as f64)
+    }
 }
 
 /// A collection with room for the pixels of a split's masks; None, with a note that says why, where there is no memory for them: what was trained
@@ -130,5 +164,25 @@ fn room_for_pixels(split: &Split, preprocessing: &Preprocessing, context: &Conte
             context.note(format!("no figures over pixels: {error}"));
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hit_is_a_hottest_pixel_inside_of_a_mask() {
+        let mask = |pixels: [u8; 8]| Mask { height: 2, width: 4, pixels: pixels.to_vec() };
+        let right = mask([0, 0, 0, 1, 0, 0, 0, 1]);
+        let mut pointing = Pointing::default();
+        pointing.add(&[0.1, 0.5, 0.2], (1, 3), &mask([0; 8]));
+        assert_eq!(pointing.share(), None, "nothing is marked");
+        pointing.add(&[0.1, 0.2, 0.5], (1, 3), &right);
+        pointing.add(&[0.1, 0.5, 0.2], (1, 3), &right);
+        pointing.add(&[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0], (2, 4), &right);
+        // Of equally hot ones the first.
+        pointing.add(&[1.0, 1.0], (1, 2), &right);
+        assert_eq!(pointing.share(), Some(0.5));
     }
 }

@@ -31,6 +31,9 @@ pub(crate) struct Evaluation {
     pub pixel_average_precision: Option<f64>,
     /// Per-region overlap over the same pixels, up to a false positive rate of 0.3; None without any anomalous pixel.
     pub pro: Option<f64>,
+    /// The share of the images with any anomalous pixel whose hottest pixel is one; None without such.
+    #[serde(default)]
+    pub pointing_game: Option<f64>,
     #[serde(rename = "nominal")]
     pub normal: usize,
     pub anomalous: usize,
@@ -69,6 +72,7 @@ pub(crate) enum Measure {
     PixelAuroc,
     PixelAveragePrecision,
     Pro,
+    PointingGame,
     FalsePositiveRate,
     TruePositiveRate,
 }
@@ -145,6 +149,12 @@ impl Measure {
                           of 0.3",
                 of: |e| e.pro,
             },
+            Measure::PointingGame => About {
+                key: "pointing_game",
+                name: "pointing game",
+                reading: "of the images with a marked defect, the share whose heatmap is hottest inside of one",
+                of: |e| e.pointing_game,
+            },
             Measure::FalsePositiveRate => About {
                 key: "false_positive_rate",
                 name: "false positive rate",
@@ -171,7 +181,7 @@ mod tests {
         let evaluation: Evaluation = serde_json::from_value(serde_json::json!({
             "data": "parts",
             "image_auroc": 0.1, "image_average_precision": 0.2, "image_f1_max": 0.3, "image_f1_threshold": 9.0, "pixel_auroc": 0.4,
-            "pixel_average_precision": 0.5, "pro": 0.6, "nominal": 1, "anomalous": 1, "threshold": 9.0,
+            "pixel_average_precision": 0.5, "pro": 0.6, "pointing_game": 0.9, "nominal": 1, "anomalous": 1, "threshold": 9.0,
             "false_positive_rate": 0.7, "true_positive_rate": 0.8
         }))
         .unwrap();
