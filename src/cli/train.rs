@@ -118,6 +118,7 @@ fn free_folder(settings: &Settings) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::augmentation::{Flips, Rotation};
     use crate::data::image_source::Hold;
     use crate::data::supervise::Supervise;
     use crate::datasets::cifar100::CIFAR100;
@@ -150,6 +151,9 @@ mod tests {
                 offline_supervision: true,
                 skip_broken: true,
                 passes: 3,
+                flips: Some(Flips::Hv),
+                rotate: Rotation::Quarter,
+                brightness: Some(0.25),
                 maps: !preset.maps,
                 lr: 1.0 / 3.0,
                 weight_decay: 1e-9,

@@ -8,6 +8,7 @@ use super::settings::Settings;
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::image_source::{Hold, ImageSource, Raw};
 use crate::data::labelled;
+use crate::data::pipeline::Preprocessing;
 use crate::data::resize_mode::{RawForm, ResizeMode};
 use crate::data::split::Split;
 use crate::data::supervise::Supervise;
@@ -151,7 +152,8 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     };
     let supervise = if swapped || settings.learns_mvtec_gt() { Supervise::Other } else { settings.supervise };
     let recipe = &settings.dataset.recipe;
-    let preprocessing = recipe.preprocessing(settings.pipeline, raw_side, settings.side, channels, &normal)?;
+    let recipes = recipe.preprocessing(settings.pipeline, raw_side, settings.side, channels, &normal)?;
+    let preprocessing = Preprocessing { train: settings.augmentation().of(recipes.train), ..recipes };
     let set = TrainingSet::new(TrainingData {
         normal,
         others,

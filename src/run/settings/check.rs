@@ -163,6 +163,24 @@ pub(super) fn views(s: &Settings) -> Result<()> {
     within("views", views, MAX_VIEWS)
 }
 
+/// Refuses what changes augmentation where there is none.
+pub(super) fn augments(s: &Settings, name: &str, chosen: bool) -> Result<()> {
+    if !chosen || s.pipeline.augments() {
+        return Ok(());
+    }
+    let problem = format!("has no effect with `pipeline` {}, which augments nothing", s.pipeline.word());
+    refuse(name, problem, "choose another `pipeline`, or leave it out")
+}
+
+pub(super) fn brightness(s: &Settings) -> Result<()> {
+    match s.brightness {
+        Some(amount) if !(0.0..=1.0).contains(&amount) => {
+            refuse("brightness", format!("{amount} is no amount of change"), "choose 0 to 1, such as 0.1")
+        }
+        amount => augments(s, "brightness", amount.is_some()),
+    }
+}
+
 /// Refuses a value that only one objective knows.
 fn of_objective(s: &Settings, objective: Objective, name: &str, value: Option<&str>, remedy: &str) -> Result<()> {
     match value.filter(|_| s.objective != objective) {

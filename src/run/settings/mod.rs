@@ -11,6 +11,7 @@ use crate::datasets::folder::FOLDER;
 use crate::named::Named;
 use serde::{Deserialize, Serialize};
 
+use crate::data::augmentation::{Augmentation, Flips, Rotation};
 use crate::data::image_source::Hold;
 use crate::data::pipeline::PipelineKind;
 use crate::data::supervise::{NoiseMix, NoiseMode, Supervise};
@@ -83,6 +84,17 @@ documented! {
         pub side: usize,
         /// Augmentation and normalisation.
         pub pipeline: PipelineKind,
+        /// Mirror images of training images, each axis with probability 0.5: none, left to right (h), top to bottom (v), or both (hv);
+        /// left out, those of the dataset's recipe, which are h for a folder.
+        #[serde(default)]
+        pub flips: Option<Flips>,
+        /// Turns of training images: none, or by quarters of a full turn, each as likely.
+        #[serde(default)]
+        pub rotate: Rotation,
+        /// Changes of brightness and contrast of training images, each by a factor of up to 1 ± this, 0 for none; left out, those of the
+        /// dataset's recipe, which are 0.04 for a folder.
+        #[serde(default)]
+        pub brightness: Option<f64>,
         /// What the net learns anomalies from.
         pub supervise: Supervise,
         /// What artificial anomalies are made of: one of these or several with commas, whose shares stand after colons, as in
@@ -310,6 +322,12 @@ impl Settings {
             }
         }
         words
+    }
+
+    /// What is changed of the recipe's augmentation.
+    pub(crate) fn augmentation(&self) -> Augmentation {
+        let Settings { flips, rotate: rotation, brightness, .. } = *self;
+        Augmentation { flips, rotation, brightness: brightness.map(|amount| amount as f32) }
     }
 
     /// The epoch whose views an epoch draws.

@@ -1,6 +1,7 @@
 //! A dataset's preset as settings, beside what is the same for all datasets.
 
 use super::Settings;
+use crate::data::augmentation::Rotation;
 use crate::data::image_source::Hold;
 use crate::datasets::DatasetKind;
 use crate::datasets::preset::Preset;
@@ -45,6 +46,9 @@ impl Settings {
             bias: true,
             side,
             pipeline,
+            flips: None,
+            rotate: Rotation::None,
+            brightness: None,
             supervise,
             noise: noise.into(),
             outliers: None,

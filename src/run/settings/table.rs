@@ -7,6 +7,7 @@ use super::check::{self, refuse, within};
 #[cfg(feature = "cli")]
 use super::docs;
 use super::value::{SettingValue, ValueForm};
+use crate::data::augmentation::Rotation;
 use crate::data::supervise::Supervise;
 use crate::error::Result;
 use crate::model::Objective;
@@ -78,13 +79,19 @@ const fn form<T: SettingValue>(_: fn(&Settings) -> &T) -> ValueForm {
 }
 
 /// All settings but the dataset, in the order that help and pages have them.
-pub(crate) static SETTINGS: [Setting; 35] = [
+pub(crate) static SETTINGS: [Setting; 38] = [
     setting!(data, Daily, "Data").value("PATH"),
     setting!(epochs, Daily, "Epochs").check(|s| within("epochs", s.epochs, MAX_EPOCHS)),
     setting!(side, Daily, "Input side").value("PIXELS"),
     setting!(net, Daily, "Net").value("NET"),
     setting!(weights, Daily, "Pretrained weights").value("FILE"),
     setting!(batch, Daily, "Images per step").value("N"),
+    setting!(flips, Daily, "Mirror images").value("AXES").check(|s| check::augments(s, "flips", s.flips.is_some())),
+    setting!(rotate, Daily, "Turns")
+        .value("ANGLES")
+        .shown_where(|s| s.rotate != Rotation::None)
+        .check(|s| check::augments(s, "rotate", s.rotate != Rotation::None)),
+    setting!(brightness, Daily, "Brightness and contrast changed by").value("SHARE").check(check::brightness),
     setting!(precision, Daily, "Precision").value("PRECISION").check(check::precision),
     setting!(hold, Daily, "Held in memory").value("WHEN"),
     setting!(skip_broken, Daily, "Broken images left out").switch(true),
@@ -241,6 +248,23 @@ mod tests {
         let lines: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.name).chain(["dataset"]).collect();
         assert_eq!(lines, fields);
         assert_eq!(lines.len(), SETTINGS.len() + 1, "each has one");
+    }
+
+    #[test]
+    fn augmentation_is_changed_within_limits_and_where_there_is_some() {
+        let refused = |given: &[(&str, &str)], words: &str| {
+            let given: Vec<_> = given.iter().map(|&(name, text)| (name, text.to_string())).collect();
+            let error = Settings::with(FOLDER, &given).unwrap().check().unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        for pipeline in ["none", "lcn"] {
+            for (name, text) in [("flips", "none"), ("rotate", "quarter"), ("brightness", "0")] {
+                refused(&[("pipeline", pipeline), (name, text)], &format!("`{name}` has no effect"));
+            }
+        }
+        for amount in ["-0.1", "1.5", "nan"] {
+            refused(&[("brightness", amount)], "no amount of change");
+        }
     }
 
     #[test]
