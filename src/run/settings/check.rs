@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::Settings;
+use super::{MAX_EPOCHS, Settings};
 use crate::data::pipeline::MAX_SIDE;
 use crate::data::supervise::{NoiseMode, Supervise};
 use crate::device::DType;
@@ -149,6 +149,17 @@ pub(super) fn image_score(s: &Settings) -> Result<()> {
         ),
         _ => Ok(()),
     }
+}
+
+/// Refuses to wait for a better epoch where no anomalies are made by which it would be told.
+pub(super) fn patience(s: &Settings) -> Result<()> {
+    let Some(patience) = s.patience else { return Ok(()) };
+    if !s.supervise.makes_noise() || s.learns_mvtec_gt() || s.outliers_are_normal() {
+        let remedy =
+            "choose a `supervise` that makes anomalies of good images, such as malformed-normal-gt, or leave it out";
+        return refuse("patience", format!("{patience} has no effect where no anomalies are made"), remedy);
+    }
+    within("patience", patience, MAX_EPOCHS)
 }
 
 pub(super) fn views(s: &Settings) -> Result<()> {

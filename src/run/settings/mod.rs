@@ -29,7 +29,7 @@ use crate::steps::hsc_loss::Gradient;
 pub(crate) use check::check_size;
 #[cfg(feature = "cli")]
 pub(crate) use table::SettingGroup;
-pub(crate) use table::{SETTINGS, Setting};
+pub(crate) use table::{MAX_EPOCHS, SETTINGS, Setting};
 #[cfg(feature = "cli")]
 pub(crate) use value::ValueForm;
 
@@ -131,6 +131,11 @@ documented! {
         pub maps: bool,
         /// Epochs: each draws every good image `passes` times and turns about half of them into anomalies; change `schedule` with it.
         pub epochs: u32,
+        /// End training once so many epochs in a row were no better than one before, and keep the weights of the best: the epoch after which
+        /// scores best separate a tenth of the good images, 50 at most, which are held out of training, from anomalies made of them.
+        /// Fewer than 80 good images are too few for that.
+        #[serde(default)]
+        pub patience: Option<u32>,
         /// Passes over the good images in an epoch.
         #[serde(default = "one")]
         pub passes: u32,

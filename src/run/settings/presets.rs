@@ -61,6 +61,7 @@ impl Settings {
             skip_broken: false,
             maps,
             epochs,
+            patience: None,
             passes,
             views: None,
             batch,

@@ -34,7 +34,7 @@ pub(crate) struct Setting {
 }
 
 /// Epochs, at most: some more are numbered after the last for samples that the net was not trained on.
-const MAX_EPOCHS: u32 = 1_000_000;
+pub(crate) const MAX_EPOCHS: u32 = 1_000_000;
 
 /// Passes of an epoch, at most.
 const MAX_PASSES: u32 = 1000;
@@ -79,7 +79,7 @@ const fn form<T: SettingValue>(_: fn(&Settings) -> &T) -> ValueForm {
 }
 
 /// All settings but the dataset, in the order that help and pages have them.
-pub(crate) static SETTINGS: [Setting; 38] = [
+pub(crate) static SETTINGS: [Setting; 39] = [
     setting!(data, Daily, "Data").value("PATH"),
     setting!(epochs, Daily, "Epochs").check(|s| within("epochs", s.epochs, MAX_EPOCHS)),
     setting!(side, Daily, "Input side").value("PIXELS"),
@@ -124,6 +124,7 @@ pub(crate) static SETTINGS: [Setting; 38] = [
         weight if weight.is_finite() && weight >= 0.0 => Ok(()),
         weight => refuse("weight_decay", format!("{weight} is not a weight decay"), "choose 0 or more"),
     }),
+    setting!(patience, Optimisation, "Epochs without a better one").check(check::patience),
     setting!(passes, Optimisation, "Passes per epoch").check(|s| within("passes", s.passes, MAX_PASSES)),
     setting!(views, Optimisation, "Views per image").check(check::views),
     setting!(reestimate, Optimisation, "Statistics re-estimated"),
