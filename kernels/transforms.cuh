@@ -44,8 +44,8 @@ struct Transform {
   int geometry;
   int before, after;  // sides
   int offset[2];      // added to an output row, column
-  bool mirrored[2];   // rows, columns
-  bool transposes;    // before it mirrors
+  int mirrored;       // bit 0: columns, bit 1: rows
+  int transposes;     // 1: rows and columns change places, before they are mirrored
 };
 
 __device__ __forceinline__ Transform read_transform(const int* __restrict__ row, const Stream& random) {
@@ -60,7 +60,7 @@ __device__ __forceinline__ Transform read_transform(const int* __restrict__ row,
   const unsigned draw = static_cast<unsigned>(row[4]);
   step.geometry = GEOMETRY_NONE;
   step.offset[0] = step.offset[1] = 0;
-  step.mirrored[0] = step.mirrored[1] = step.transposes = false;
+  step.mirrored = step.transposes = 0;
   unsigned places = 0;
   switch (step.op) {
     case Op::PAD_CROP:
@@ -80,14 +80,13 @@ __device__ __forceinline__ Transform read_transform(const int* __restrict__ row,
     case Op::FLIP:
     case Op::FLIP_VERTICAL:
       step.geometry = GEOMETRY_MIRROR;
-      step.mirrored[step.op == Op::FLIP ? 1 : 0] = random.coin(draw);
+      if (random.coin(draw)) step.mirrored = step.op == Op::FLIP ? 1 : 2;
       break;
     case Op::QUARTER_TURN: {
-      const unsigned quarters = random.below(draw, 4);
+      const int quarters = static_cast<int>(random.below(draw, 4));
       step.geometry = GEOMETRY_MIRROR;
-      step.mirrored[0] = quarters >= 2;
-      step.mirrored[1] = quarters == 1 || quarters == 2;
-      step.transposes = quarters % 2 == 1;
+      step.transposes = quarters & 1;
+      step.mirrored = quarters ^ quarters >> 1;  // none; the transposed columns; both; the transposed rows
       break;
     }
     default: break;
@@ -113,7 +112,7 @@ __device__ __forceinline__ int trace(const Transform* steps, int count, int axis
       case GEOMETRY_SHIFT: i = reflect(i + step.offset[axis], step.before); break;
       case GEOMETRY_RESIZE: i = (2 * i + 1) * step.before / (2 * step.after); break;
       case GEOMETRY_MIRROR:
-        i = step.mirrored[axis] ? step.before - 1 - i : i;
+        i = step.mirrored >> (1 - axis) & 1 ? step.before - 1 - i : i;
         axis ^= step.transposes;
         break;
     }
@@ -128,9 +127,9 @@ __device__ __forceinline__ bool trace_all(const Transform* steps, int count, int
     rows[i] = static_cast<short>(trace(steps, count, 0, i));
     columns[i] = static_cast<short>(trace(steps, count, 1, i));
   }
-  bool transposed = false;
+  int transposed = 0;
   for (int s = 0; s < count; ++s) transposed ^= steps[s].transposes;
-  return transposed;
+  return transposed == 1;
 }
 
 // Which step padded a pixel, the later of the two where row and column were; negative where none did.

@@ -34,7 +34,7 @@ pub(super) struct Args {
     resume: Option<PathBuf>,
     /// Train for about so many minutes on this device: a few steps are timed before, and the number of epochs that fit is recorded as the
     /// run's --epochs, by which the same run can be had again; the learning rate falls by epochs all the same (--schedule)
-    #[arg(long, value_name = "M", conflicts_with = "epochs", value_parser = minutes, display_order = 3)]
+    #[arg(long, value_name = "M", conflicts_with = "epochs", allow_negative_numbers = true, value_parser = minutes, display_order = 3)]
     minutes: Option<f64>,
     #[command(flatten)]
     choices: Choices<false>,

@@ -127,7 +127,7 @@ impl State {
         };
         let best = header.best_batches.map(of_best).transpose()?;
         if best.is_some() != header.history.iter().any(|epoch| epoch.separation.is_some()) {
-            return Err(broken("does not hold the weights of the best epoch that its history tells of".into()));
+            return Err(broken("does not hold the weights of the best epoch of its history".into()));
         }
         if best
             .as_ref()
@@ -156,5 +156,54 @@ impl State {
         }
         let problem = format!("belongs to a run with other settings than its {CONFIG} ({})", other.join("; "));
         Err(Error::file(path, problem, format!("restore the run's {CONFIG}, or start a new run")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::fingerprint::Checksum;
+
+    fn state(separation: Option<f64>) -> State {
+        let weights = |value: f32| Weights { params: vec![value; 3], stats: vec![value; 2], batches: value as u64 };
+        let epoch = Epoch {
+            epoch: 1,
+            lr: 0.1,
+            loss: 2.0,
+            loss_normal: Some(1.0),
+            loss_anomalous: Some(3.0),
+            separation,
+            images_per_second: 4.0,
+        };
+        State {
+            weights: weights(5.0),
+            moments: vec![0.5; 3],
+            best: separation.map(|_| weights(4.0)),
+            steps: 7,
+            history: vec![epoch],
+            begun: EpochLog::default(),
+            fingerprint: Fingerprint { normal: 2, checksum: Checksum::Crc32(9) },
+            settings: None,
+        }
+    }
+
+    #[test]
+    fn the_best_weights_are_kept_and_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.safetensors");
+        for separation in [None, Some(0.75)] {
+            let state = state(separation);
+            state.save(&path).unwrap();
+            assert_eq!(State::load(&path).unwrap(), state);
+        }
+        let refused = |state: State, words: &str| {
+            state.save(&path).unwrap();
+            let message = State::load(&path).unwrap_err().to_string();
+            assert!(message.contains(words), "{message}");
+        };
+        refused(State { best: None, ..state(Some(0.75)) }, "does not hold the weights of the best epoch");
+        refused(State { best: state(Some(0.75)).best, ..state(None) }, "does not hold the weights of the best epoch");
+        let other = Weights { params: vec![1.0], stats: vec![1.0], batches: 1 };
+        refused(State { best: Some(other), ..state(Some(0.75)) }, "another net");
     }
 }

@@ -49,8 +49,8 @@ pub struct Trained {
     pub interrupted: bool,
 }
 
-/// Trains in a new folder, where `minutes` are given for as many epochs as fit into them. `chosen` are test images that the caller means to show afterwards: if one does not exist, no run is
-/// begun.
+/// Trains in a new folder; where `minutes` are given, for as many epochs as fit into them. `chosen` are test images that the caller means to
+/// show afterwards: if one does not exist, no run is begun.
 pub(crate) fn start(
     context: &Context,
     settings: &Settings,

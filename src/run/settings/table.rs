@@ -124,7 +124,8 @@ pub(crate) static SETTINGS: [Setting; 39] = [
         weight if weight.is_finite() && weight >= 0.0 => Ok(()),
         weight => refuse("weight_decay", format!("{weight} is not a weight decay"), "choose 0 or more"),
     }),
-    setting!(patience, Optimisation, "Epochs without a better one").check(check::patience),
+    setting!(patience, Optimisation, "Epochs without a better one")
+        .check(|s| within("patience", s.patience.unwrap_or(1), MAX_EPOCHS).and_then(|()| check::patience(s))),
     setting!(passes, Optimisation, "Passes per epoch").check(|s| within("passes", s.passes, MAX_PASSES)),
     setting!(views, Optimisation, "Views per image").check(check::views),
     setting!(reestimate, Optimisation, "Statistics re-estimated"),
