@@ -19,6 +19,7 @@ use super::state::{Epoch, State};
 use super::training_loop::{TrainingLoop, initial};
 use crate::data::batches::{TrainingData, TrainingSet};
 use crate::data::fingerprint::Fingerprint;
+use crate::data::image_source::ImageSource;
 use crate::datasets::labelled::LabelledSource;
 use crate::datasets::outliers::OutlierSource;
 use crate::device::Device;
@@ -177,6 +178,7 @@ pub(crate) fn train(
     let listening = stop.listen();
     while !training.is_done() && !stop.is_requested() {
         training.epoch(&mut progress, context)?;
+        tell_of_replaced(set, context);
         if let Some(directory) = directory
             && (Instant::now() >= due || training.is_done() || stop.is_requested())
         {
@@ -207,6 +209,13 @@ pub(crate) fn train(
     let kept = best.map_or(String::new(), |best| format!(", with the weights of epoch {best}, the best"));
     progress.finish(&format!("{ended} after {epochs} of {} epochs{begun}, {seconds:.1} s{kept}", settings.epochs));
     Ok(Trained { model, history, interrupted: stop.is_requested() })
+}
+
+/// Tells which outliers others were taken for.
+fn tell_of_replaced(set: &TrainingSet, context: &Context) {
+    for file in set.data().outliers.iter().flat_map(ImageSource::take_replaced) {
+        context.note(format!("an outlier cannot be read, and another was used instead: {file}"));
+    }
 }
 
 /// Saves what the run can go on from; returns how long that took.

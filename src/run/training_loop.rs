@@ -192,12 +192,6 @@ impl TrainingLoop<'_> {
         let EpochLog { losses, labels } = self.steps_of(epoch, &order[before..], &hypers, progress, context)?;
         log.losses.extend(losses);
         log.labels.extend(labels);
-        if let Some(outliers) = &self.set.data().outliers {
-            let replaced = outliers.take_replaced().into_iter();
-            replaced.for_each(|file| {
-                context.note(format!("an outlier cannot be read, and another was used instead: {file}"))
-            });
-        }
         if log.losses.len() < order.len() {
             self.begun = log;
             return Ok(false);

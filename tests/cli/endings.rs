@@ -104,6 +104,23 @@ fn patience_needs_anomalies_that_are_made() {
     scratch.run(&format!("{TRAIN} --patience 0 --out no")).expect_error(&["--patience 0", "choose 1 to"]);
 }
 
+/// A run of a sweep that ended on a plateau is complete.
+#[test]
+fn a_sweep_does_not_go_on_with_runs_that_ended_on_a_plateau() {
+    let scratch = Scratch::new().with_data().with_more_images();
+    let words =
+        TRAIN.replace("train fmnist", "sweep fmnist").replace("--class 0", "--classes 0").replace("--device cpu", "");
+    let sweep = || scratch.run(&format!("{words} --epochs 60 --patience 2 --out sweep --json"));
+    let first = sweep().expect_success().json();
+    assert!(first["missing"].as_array().unwrap().is_empty(), "{first}");
+    let run = "sweep/normal_t-shirt/it_0";
+    assert!(column(&scratch, run, "loss").len() < 60);
+    let written = || fs::metadata(scratch.path(run).join("model.safetensors")).unwrap().modified().unwrap();
+    let before = written();
+    sweep().expect_success();
+    assert_eq!(written(), before, "it is not trained again");
+}
+
 #[test]
 fn minutes_become_epochs_that_are_recorded() {
     let scratch = Scratch::new().with_data();

@@ -133,7 +133,7 @@ documented! {
         pub epochs: u32,
         /// End training once so many epochs in a row were no better than one before, and keep the weights of the best: the epoch after which
         /// scores best separate a tenth of the good images, 50 at most, which are held out of training, from anomalies made of them.
-        /// Fewer than 80 good images are too few for that.
+        /// Fewer than 80 good images are too few for that. Left out, all epochs are trained.
         #[serde(default)]
         pub patience: Option<u32>,
         /// Passes over the good images in an epoch.
