@@ -39,22 +39,34 @@ struct View {
   Shared& shared;
   const short* rows;
   const short* columns;
-  int raw_side, channels;
-  int changes;  // how many
-  bool mixed;   // whether one of them mixes the channels of a pixel
+  int channels;
+  int changes;       // how many
+  bool mixed;        // whether one of them mixes the channels of a pixel
+  int down, across;  // from a raw pixel to the next of `rows` and of `columns`: the raw side and 1 or, transposed, 1 and the raw side
+
+  // The raw pixel that comes to a place.
+  __device__ __forceinline__ int pixel(int row, int column) const { return row * down + column * across; }
+
+  // Traces the transforms before number `count`, after which the image has this side. All threads of the block call it; complete after the
+  // next barrier.
+  __device__ __forceinline__ void trace(int count, int side, short* to, int widest, int raw_side) {
+    const bool transposed = trace_all(shared.steps, count, side, to, to + widest);
+    down = transposed ? 1 : raw_side;
+    across = transposed ? raw_side : 1;
+  }
 
   // The byte at a place; only where no change mixes channels.
   __device__ __forceinline__ int byte(const Place& place) const {
     const int row = rows[place.y], column = columns[place.x], padded = padded_by(row, column);
     if (padded >= 0) return shared.outside[padded];
-    return shared.inside[source.byte((static_cast<size_t>(row) * raw_side + column) * channels + place.c)];
+    return shared.inside[source.byte(pixel(row, column) * channels + place.c)];
   }
 
   // A pixel of an image with three channels.
   __device__ __forceinline__ Colour colour(int y, int x) const {
     const int row = rows[y], column = columns[x], padded = padded_by(row, column);
     if (padded >= 0) return {shared.outside[padded], shared.outside[padded], shared.outside[padded]};
-    const size_t at = (static_cast<size_t>(row) * raw_side + column) * 3;
+    const size_t at = pixel(row, column) * 3;
     Colour colour = {source.byte(at), source.byte(at + 1), source.byte(at + 2)};
     if (!mixed) return {shared.inside[colour.r], shared.inside[colour.g], shared.inside[colour.b]};
     for (int i = 0; i < changes; ++i) colour = shared.changes[i].of(colour);
@@ -81,7 +93,7 @@ struct View {
 
   __device__ __forceinline__ float mark(int y, int x) const {
     const int row = rows[y], column = columns[x];
-    return padded_by(row, column) >= 0 ? 0.0f : source.mark(static_cast<size_t>(row) * raw_side + column, channels);
+    return padded_by(row, column) >= 0 ? 0.0f : source.mark(pixel(row, column), channels);
   }
 };
 
@@ -281,7 +293,7 @@ static __device__ __forceinline__ void augment(const AugmentParameters& given) {
   if (source.use == NOISE_ADDS) {
     settle_sign(source, static_cast<size_t>(given.raw_side) * given.raw_side * given.channels, shared.totals);
   }
-  View view = {source, shared, rows, rows + given.widest, given.raw_side, given.channels, 0, false};
+  View view = {source, shared, rows, rows + given.widest, given.channels, 0, false, given.raw_side, 1};
 
   for (int v = threadIdx.x; v < 256; v += blockDim.x) shared.inside[v] = static_cast<unsigned char>(v);
   for (int s = threadIdx.x; s < MOST_TRANSFORMS; s += blockDim.x) shared.outside[s] = 0;
@@ -294,13 +306,13 @@ static __device__ __forceinline__ void augment(const AugmentParameters& given) {
   int s = 0;
   for (; shared.steps[s].op != Op::TO_UNIT && shared.steps[s].op != Op::LCN; ++s) {
     if (shared.steps[s].op != Op::JITTER) continue;
-    trace_all(shared.steps, s, shared.steps[s].before, rows, rows + given.widest);
+    view.trace(s, shared.steps[s].before, rows, given.widest, given.raw_side);
     __syncthreads();
     const unsigned draw = static_cast<unsigned>(given.program[s * INTS_PER_TRANSFORM + 4]);
     jitter(shared, view, s, Jitter(given.numbers + s * FLOATS_PER_TRANSFORM, random, draw, given.channels));
   }
   const int side = shared.steps[s].before;
-  trace_all(shared.steps, s, side, rows, rows + given.widest);
+  view.trace(s, side, rows, given.widest, given.raw_side);
   __syncthreads();
 
   // Where channels are mixed, each pixel is computed once and kept in the output buffer until the floats replace it.

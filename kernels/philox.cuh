@@ -17,6 +17,7 @@ enum class Purpose {
   DROPOUT,        // which values dropout zeroes; the update takes the place of the epoch, the image's number in its batch that of the sample
   CHECK,          // random inputs of self-checks
   LABELLED,       // which labelled anomalies are learned from
+  HELD_OUT,       // which good images are held out of training
 };
 
 struct Words4 {

@@ -1,7 +1,8 @@
 // The transforms of a preprocessing list, as `src/data/interpret.rs` runs them.
 //
 // A list is given as a program of one row per transform. Geometric transforms only move pixels, rows and columns independently: a chain of
-// them is one map from output rows to raw rows and one from output columns to raw columns. Changes of bytes that do not mix channels are a
+// them is one map from output rows to raw rows and one from output columns to raw columns; or, after an odd number of transposing ones
+// (quarter turns), from output rows to raw columns and from output columns to raw rows. Changes of bytes that do not mix channels are a
 // table of 256 values, and so is a chain of them; those that mix channels are computed pixel by pixel.
 #pragma once
 #include "block.cuh"
@@ -16,6 +17,8 @@ enum class Op {
   CENTRE_CROP,
   RESIZE,
   FLIP,
+  FLIP_VERTICAL,
+  QUARTER_TURN,
   JITTER,
   TO_UNIT,
   LCN,
@@ -34,13 +37,15 @@ constexpr int INTS_PER_TRANSFORM = 6;
 constexpr int FLOATS_PER_TRANSFORM = 6;
 
 // How a geometric transform moves rows and columns.
-enum Geometry { GEOMETRY_NONE, GEOMETRY_CROP, GEOMETRY_SHIFT, GEOMETRY_RESIZE, GEOMETRY_FLIP };
+enum Geometry { GEOMETRY_NONE, GEOMETRY_CROP, GEOMETRY_SHIFT, GEOMETRY_RESIZE, GEOMETRY_MIRROR };
 
 struct Transform {
   Op op;
   int geometry;
   int before, after;  // sides
   int offset[2];      // added to an output row, column
+  int mirrored;       // bit 0: columns, bit 1: rows
+  int transposes;     // 1: rows and columns change places, before they are mirrored
 };
 
 __device__ __forceinline__ Transform read_transform(const int* __restrict__ row, const Stream& random) {
@@ -55,6 +60,7 @@ __device__ __forceinline__ Transform read_transform(const int* __restrict__ row,
   const unsigned draw = static_cast<unsigned>(row[4]);
   step.geometry = GEOMETRY_NONE;
   step.offset[0] = step.offset[1] = 0;
+  step.mirrored = step.transposes = 0;
   unsigned places = 0;
   switch (step.op) {
     case Op::PAD_CROP:
@@ -71,7 +77,18 @@ __device__ __forceinline__ Transform read_transform(const int* __restrict__ row,
       step.offset[0] = step.offset[1] = (step.before - step.after) / 2;
       break;
     case Op::RESIZE: step.geometry = GEOMETRY_RESIZE; break;
-    case Op::FLIP: step.geometry = random.coin(draw) ? GEOMETRY_FLIP : GEOMETRY_NONE; break;
+    case Op::FLIP:
+    case Op::FLIP_VERTICAL:
+      step.geometry = GEOMETRY_MIRROR;
+      if (random.coin(draw)) step.mirrored = step.op == Op::FLIP ? 1 : 2;
+      break;
+    case Op::QUARTER_TURN: {
+      const int quarters = static_cast<int>(random.below(draw, 4));
+      step.geometry = GEOMETRY_MIRROR;
+      step.transposes = quarters & 1;
+      step.mirrored = quarters ^ quarters >> 1;  // none; the transposed columns; both; the transposed rows
+      break;
+    }
     default: break;
   }
   if (places) {
@@ -82,7 +99,8 @@ __device__ __forceinline__ Transform read_transform(const int* __restrict__ row,
   return step;
 }
 
-// The raw row (axis 0) or column (axis 1) that number i comes from after `count` steps; −1 − s where step s padded it.
+// What number i of the rows (axis 0) or columns (axis 1) comes from after `count` steps: a raw row or a raw column, the other one where
+// these steps transpose; −1 − s where step s padded it.
 __device__ __forceinline__ int trace(const Transform* steps, int count, int axis, int i) {
   for (int s = count - 1; s >= 0; --s) {
     const Transform& step = steps[s];
@@ -93,18 +111,25 @@ __device__ __forceinline__ int trace(const Transform* steps, int count, int axis
         break;
       case GEOMETRY_SHIFT: i = reflect(i + step.offset[axis], step.before); break;
       case GEOMETRY_RESIZE: i = (2 * i + 1) * step.before / (2 * step.after); break;
-      case GEOMETRY_FLIP: i = axis == 1 ? step.before - 1 - i : i; break;
+      case GEOMETRY_MIRROR:
+        i = step.mirrored >> (1 - axis) & 1 ? step.before - 1 - i : i;
+        axis ^= step.transposes;
+        break;
     }
   }
   return i;
 }
 
-// Fills the maps of `side` rows and as many columns. All threads of the block call it; complete after the next barrier.
-__device__ __forceinline__ void trace_all(const Transform* steps, int count, int side, short* rows, short* columns) {
+// Fills the maps of `side` rows and as many columns; returns whether rows come from raw columns. All threads of the block call it; complete
+// after the next barrier.
+__device__ __forceinline__ bool trace_all(const Transform* steps, int count, int side, short* rows, short* columns) {
   for (int i = threadIdx.x; i < side; i += blockDim.x) {
     rows[i] = static_cast<short>(trace(steps, count, 0, i));
     columns[i] = static_cast<short>(trace(steps, count, 1, i));
   }
+  int transposed = 0;
+  for (int s = 0; s < count; ++s) transposed ^= steps[s].transposes;
+  return transposed == 1;
 }
 
 // Which step padded a pixel, the later of the two where row and column were; negative where none did.

@@ -103,6 +103,7 @@ pub use run::trainer::Trainer;
 
 /// What [`Settings`] chooses from.
 pub mod settings {
+    pub use crate::data::augmentation::{Flips, Rotation};
     pub use crate::data::image_source::Hold;
     pub use crate::data::pipeline::PipelineKind;
     pub use crate::data::supervise::{NoiseMix, NoiseMode, Supervise};

@@ -357,6 +357,41 @@ fn heads_learn_from_features_that_were_computed_once() {
     assert!(detector.detect(&image::open(&images()[0]).unwrap()).unwrap().score.is_finite());
 }
 
+/// Of a net with fixed features the head alone is measured on what is held out, and stopped and resumed it ends in the same bits.
+#[test]
+fn heads_are_measured_on_features_of_what_is_held_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = folder.path().join("vgg11_bn.safetensors");
+    random_backbone("FCDD_VGG11_MS", &weights);
+    for i in 0..80u8 {
+        let image = image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([3 * x as u8 + i, 5 * y as u8, 90 + i]));
+        image.save(folder.path().join(format!("{i}.png"))).unwrap();
+    }
+    let given = [("net", "FCDD_VGG11_MS"), ("side", "32"), ("batch", "8"), ("epochs", "3"), ("patience", "3")];
+    let given = given.map(|(name, value)| (name, value.to_string()));
+    let mut settings = Settings::with(DatasetKind::parse("folder").unwrap(), &given).unwrap();
+    settings.data = Some(folder.path().to_path_buf());
+    settings.weights = Some(weights);
+    let whole = Trainer::new(settings.clone()).train(&Device::Cpu).unwrap();
+    let separations: Vec<f64> = whole.history.iter().filter_map(|epoch| epoch.separation).collect();
+    assert!(separations.len() == 3 && separations.iter().all(|s| (0.0..=1.0).contains(s)), "{separations:?}");
+
+    let (out, stop) = (tempfile::tempdir().unwrap(), Stop::new());
+    // An epoch is 72 images, 8 being held out.
+    let in_the_second_epoch = |event: Event| {
+        if let Event::Progress { task: "training", done: 90.., .. } = event {
+            stop.request();
+        }
+    };
+    let run = out.path().join("run");
+    let trainer = Trainer::new(settings).in_folder(&run).on_event(&in_the_second_epoch);
+    let stopped = trainer.stop_by(&stop).train(&Device::Cpu).unwrap();
+    assert!(stopped.interrupted && stopped.history.len() == 1, "{stopped:?}");
+    let resumed = Trainer::resume(&run).train(&Device::Cpu).unwrap();
+    let of = |trained: &Trained| trained.history.iter().map(|epoch| epoch.separation).collect::<Vec<_>>();
+    assert!(resumed.model == whole.model && of(&resumed) == of(&whole), "{resumed:?}");
+}
+
 #[test]
 fn views_are_refused_where_none_are_kept() {
     let mut settings = settings();

@@ -32,6 +32,10 @@ pub(super) struct Args {
     /// memory
     #[arg(long, value_name = "RUN", display_order = 2)]
     resume: Option<PathBuf>,
+    /// Train for about so many minutes on this device: a few steps are timed before, and the number of epochs that fit is recorded as the
+    /// run's --epochs, by which the same run can be had again; the learning rate falls by epochs all the same (--schedule)
+    #[arg(long, value_name = "M", conflicts_with = "epochs", allow_negative_numbers = true, value_parser = minutes, display_order = 3)]
+    minutes: Option<f64>,
     #[command(flatten)]
     choices: Choices<false>,
     #[command(flatten)]
@@ -59,17 +63,17 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let stop = stop_flag()?;
     let context = Context { stop: &stop, ..context(&device) };
-    let Args { choices, out, resume, chosen: ChosenArg { chosen }, json, .. } = args;
+    let Args { choices, out, resume, minutes, chosen: ChosenArg { chosen }, json, .. } = args;
     let (trained, task, directory) = match (resume, out) {
-        (Some(run), None) => {
+        (Some(run), None) if minutes.is_none() => {
             let moved = choices.moved()?.ok_or_else(settled)?;
             train::resume(&context, &run, moved, &chosen)?
         }
-        (Some(_), Some(_)) => return Err(settled()),
+        (Some(_), _) => return Err(settled()),
         (None, out) => {
             let settings = choices.settings()?;
             let out = out.unwrap_or_else(|| free_folder(&settings));
-            train::start(&context, &settings, &out, &chosen)?
+            train::start(&context, &settings, &out, minutes, &chosen)?
         }
     };
     let evaluation = finish(&context, &trained, &task, &directory, &chosen)?.map(|tested| tested.evaluation);
@@ -98,6 +102,12 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     Ok(Outcome::Fine)
 }
 
+/// Reads a number of minutes.
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes = text.parse().ok().filter(|&minutes: &f64| minutes.is_finite() && minutes > 0.0);
+    minutes.ok_or_else(|| "write a number above 0, such as 5".to_string())
+}
+
 /// The error of flags that a resumed run does not take.
 fn settled() -> Error {
     Error::setting(
@@ -118,6 +128,7 @@ fn free_folder(settings: &Settings) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::augmentation::{Flips, Rotation};
     use crate::data::image_source::Hold;
     use crate::data::supervise::Supervise;
     use crate::datasets::cifar100::CIFAR100;
@@ -150,6 +161,10 @@ mod tests {
                 offline_supervision: true,
                 skip_broken: true,
                 passes: 3,
+                patience: Some(4),
+                flips: Some(Flips::Hv),
+                rotate: Rotation::Quarter,
+                brightness: Some(0.25),
                 maps: !preset.maps,
                 lr: 1.0 / 3.0,
                 weight_decay: 1e-9,
@@ -164,6 +179,7 @@ mod tests {
             // Flags about labelled anomalies, where a set may have some.
             let published = Settings {
                 supervise: Supervise::Other,
+                patience: None,
                 as_published: dataset == FOLDER,
                 part_gap: (dataset == FOLDER).then_some(7),
                 oe_limit: Some(1),

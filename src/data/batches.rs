@@ -111,6 +111,8 @@ pub struct TrainingSet {
     synthesiser: Synthesiser,
     /// The anomalies of [`EpochPlan::offline`], one for each normal image.
     made: Option<LabelledAnomalies>,
+    /// Good images that nothing is learned from, and what makes anomalies of them.
+    held_out: Option<Box<TrainingSet>>,
 }
 
 /// A batch of training samples, as [`TrainingSet::fill`] makes it.
@@ -202,7 +204,7 @@ impl TrainingSet {
             _ => {}
         }
         let synthesiser = Synthesiser::new(noise, side, channels);
-        let mut set = TrainingSet { data, synthesiser, made: None };
+        let mut set = TrainingSet { data, synthesiser, made: None, held_out: None };
         if set.data.plan.offline {
             if !set.is_held() {
                 return Err(Error::setting(
@@ -221,6 +223,43 @@ impl TrainingSet {
             ));
         }
         Ok(set)
+    }
+
+    /// The same beside good images that are held out of it.
+    pub(crate) fn holding_out(self, held_out: TrainingSet) -> TrainingSet {
+        TrainingSet { held_out: Some(Box::new(held_out)), ..self }
+    }
+
+    /// The good images that are held out.
+    pub(crate) fn held_out(&self) -> Option<&TrainingSet> {
+        self.held_out.as_deref()
+    }
+
+    /// The set of its first `n` normal images and of as many others.
+    ///
+    /// # Errors
+    /// As of [`TrainingSet::new`].
+    pub(crate) fn of_few(&self, n: usize) -> Result<TrainingSet> {
+        let few = |images: &ImageSource| images.select(&(0..n.min(images.count())).collect::<Vec<_>>());
+        let TrainingData { normal, others, outliers, preprocessing, noise, .. } = &self.data;
+        let TrainingData { labelled_share, supervise, plan, seed, .. } = self.data;
+        let others = others.as_ref().map(|others| LabelledAnomalies {
+            images: few(&others.images),
+            masks: others.masks.iter().take(n).cloned().collect(),
+            without_mask: others.without_mask,
+            untested: Vec::new(),
+        });
+        TrainingSet::new(TrainingData {
+            normal: few(normal),
+            others,
+            labelled_share,
+            outliers: outliers.as_ref().map(few),
+            preprocessing: preprocessing.clone(),
+            supervise,
+            noise: noise.clone(),
+            plan: EpochPlan { passes: 1, ..plan },
+            seed,
+        })
     }
 
     /// What the set is made of.
@@ -293,7 +332,8 @@ impl TrainingSet {
     }
 
     fn fingerprint_by(&self, mut sum: Sum) -> Result<Fingerprint> {
-        self.stores().try_for_each(|images| images.checksum(&mut sum))?;
+        let held_out = self.held_out.iter().map(|held_out| &held_out.data.normal);
+        self.stores().chain(held_out).try_for_each(|images| images.checksum(&mut sum))?;
         Ok(Fingerprint { normal: self.data.normal.count(), checksum: sum.checksum() })
     }
 

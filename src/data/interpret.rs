@@ -1,7 +1,8 @@
 //! Runs the lists of transforms of [`crate::data::pipeline`] on the CPU.
 //!
 //! Random numbers: a transform takes a fixed number of draws from the sample's `Augment` stream in the order of the list
-//! (`PadCrop`, `Shift`, `Crop` 2; `Flip`, `SpreadNoise` 1; `Jitter` 3, or 5 where it mixes channels; `Choice` 1, then those of
+//! (`PadCrop`, `Shift`, `Crop` 2; `Flip`, `FlipVertical`,
+//! `QuarterTurn`, `SpreadNoise` 1; `Jitter` 3, or 5 where it mixes channels; `Choice` 1, then those of
 //! both of its lists, taken or not), and noise takes normal `i` of the sample's `AugmentNoise` stream for value `i`.
 
 use std::ops::Range;
@@ -192,10 +193,15 @@ impl Canvas<'_> {
             Transform::ResizeNearest { side } => self.resize(*side),
             Transform::Flip => {
                 if draws.coin() {
-                    let last = self.side - 1;
-                    self.gather(last + 1, Some, |x| Some(last - x));
+                    self.mirror([false, true]);
                 }
             }
+            Transform::FlipVertical => {
+                if draws.coin() {
+                    self.mirror([true, false]);
+                }
+            }
+            Transform::QuarterTurn => self.turn(draws.below(4)),
             Transform::Jitter(amounts) => jitter(&mut self.scratch.image, self.channels, amounts, draws),
             Transform::Choice { first, second } => {
                 let (taken, before, after) =
@@ -228,6 +234,34 @@ impl Canvas<'_> {
         let side = self.side;
         let place = |offset: usize| move |i: usize| Some(reflect((i + offset) as isize - pad as isize, side));
         self.gather(side, place(oy), place(ox));
+    }
+
+    /// Mirrors rows (top and bottom change places), columns, or both.
+    fn mirror(&mut self, [rows, columns]: [bool; 2]) {
+        let last = self.side - 1;
+        let place = |mirrored: bool| move |i: usize| Some(if mirrored { last - i } else { i });
+        self.gather(last + 1, place(rows), place(columns));
+    }
+
+    /// Turns clockwise by so many quarters: rows and columns change places where these are odd, then each are mirrored in two of the four.
+    fn turn(&mut self, quarters: u32) {
+        if quarters % 2 == 1 {
+            self.transpose();
+        }
+        self.mirror([quarters >= 2, quarters == 1 || quarters == 2]);
+    }
+
+    /// Rows become columns.
+    fn transpose(&mut self) {
+        let (side, TransformScratch { image, mask, spare, .. }) = (self.side, &mut *self.scratch);
+        for (plane, channels) in [(image, self.channels), (mask, 1)] {
+            spare.clear();
+            for pixel in 0..plane.len() / channels {
+                let from = pixel % side * side + pixel / side;
+                spare.extend_from_slice(&plane[from * channels..][..channels]);
+            }
+            std::mem::swap(plane, spare);
+        }
     }
 
     fn resize(&mut self, side: usize) {

@@ -41,6 +41,10 @@ pub enum Transform {
     },
     /// Bytes: mirror left and right with probability ½.
     Flip,
+    /// Bytes: mirror top and bottom with probability ½.
+    FlipVertical,
+    /// Bytes: turn clockwise by 0, 90, 180 or 270°, each as likely.
+    QuarterTurn,
     /// Bytes: brightness, contrast, saturation and hue change at random, as torchvision's `ColorJitter` does.
     Jitter(Amounts),
     /// Bytes: with probability ½ each, one of two lists, which end at the same side and hold no other choice.
@@ -275,7 +279,7 @@ impl Transform {
     pub(crate) fn draws(&self) -> u32 {
         match self {
             Transform::PadCrop { .. } | Transform::Shift { .. } | Transform::Crop { .. } => 2,
-            Transform::Flip | Transform::SpreadNoise { .. } => 1,
+            Transform::Flip | Transform::FlipVertical | Transform::QuarterTurn | Transform::SpreadNoise { .. } => 1,
             Transform::Jitter(amounts) => amounts.draws(),
             Transform::Choice { first, second } => 1 + draws_of(first) + draws_of(second),
             _ => 0,
@@ -345,9 +349,13 @@ impl Transform {
             }
             Transform::MinMax { min, max } => per_channel(min, max) && min.iter().zip(max).all(|(a, b)| a < b),
             Transform::MeanStd { mean, std } => per_channel(mean, std) && std.iter().all(|&s| s > 0.0),
-            Transform::Flip | Transform::ToUnit | Transform::Lcn | Transform::Clamp | Transform::BlackOut { .. } => {
-                true
-            }
+            Transform::Flip
+            | Transform::FlipVertical
+            | Transform::QuarterTurn
+            | Transform::ToUnit
+            | Transform::Lcn
+            | Transform::Clamp
+            | Transform::BlackOut { .. } => true,
         }
     }
 }
@@ -440,6 +448,8 @@ mod tests {
         refused(|p| p.test.clear());
         refused(|p| p.train = [vec![Flip; MOST_TRANSFORMS], p.train.clone()].concat());
         refused(|p| p.test.insert(0, Flip));
+        refused(|p| p.test.insert(0, FlipVertical));
+        refused(|p| p.test.insert(0, QuarterTurn));
         refused(|p| p.test.swap(1, 2));
         refused(|p| p.test.push(Lcn));
         refused(|p| p.train[0] = Crop { side: 40 });

@@ -1,6 +1,8 @@
 //! Features of training views, computed once: where the frozen layers of a net are [fixed](Arch::fixed), its head alone is trained, on what
 //! they have made of each view. The net is the same as without them, and so are the views; but features are kept in 16 bits.
 
+use std::time::Instant;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
@@ -32,6 +34,8 @@ pub(super) struct Features {
     labels: Vec<f32>,
     /// Ground truth at the side of the net's own map; empty where labels are learned from.
     maps: Vec<f32>,
+    /// Seconds that a view took.
+    pub(super) seconds_per_view: f64,
 }
 
 impl Features {
@@ -61,7 +65,9 @@ impl Features {
             features: vec![f16::ZERO; count * len],
             labels: vec![0.0; count],
             maps: vec![0.0; count * map_len],
+            seconds_per_view: 0.0,
         };
+        let started = Instant::now();
         let mut progress = context.task("features", count as u64);
         let batches = (0..epochs).flat_map(|epoch| samples.chunks(batch).map(move |samples| (epoch, samples)));
         let bytes = set.batch_bytes(batch, settings.maps);
@@ -80,6 +86,7 @@ impl Features {
             }
             Ok::<(), Error>(())
         })?;
+        found.seconds_per_view = started.elapsed().as_secs_f64() / done.max(1) as f64;
         progress.finish(&format!("computed the features of {done} views"));
         Ok(found)
     }

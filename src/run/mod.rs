@@ -6,6 +6,7 @@
 //! | [`settings`], [`prepare`] | everything that decides a run; from there to training and test images |
 //! | [`detector`], [`trainer`] | detection and training for other programs: the crate's front |
 //! | `training_loop` | a network in training, epoch by epoch |
+//! | `held_out`, `pace` | which epoch was best, by good images that are held out; how long a training will take |
 //! | `features`, `reduction` | of nets whose frozen layers are fixed: what they make of each view, computed once; its principal components |
 //! | [`model`], [`score`], [`stitch`], [`heatmap`] | the model file; scoring with it; maps of tiles as one; heatmaps to show |
 //! | [`directory`], [`lock`], [`state`] | a run's files; that one process at a time writes them; what resuming needs |
@@ -24,11 +25,13 @@ pub(crate) mod evaluate;
 mod features;
 pub(crate) mod figures;
 pub(crate) mod heatmap;
+mod held_out;
 pub(crate) mod info;
 pub(crate) mod kind;
 pub(crate) mod lock;
 pub(crate) mod model;
 pub(crate) mod output;
+mod pace;
 pub(crate) mod plots;
 pub(crate) mod predict;
 pub(crate) mod prepare;

@@ -35,6 +35,9 @@ pub(crate) struct ModelMeta {
     pub threshold: f32,
     /// Epochs behind the weights: fewer than the settings ask for where training was stopped.
     pub epochs: u32,
+    /// Epochs of the whole training, where the best of them was kept.
+    #[serde(default)]
+    pub best_of: Option<u32>,
     /// How the model came about: its net, input side and Gaussian among them.
     pub settings: Settings,
     /// Names of test images that were learned from, or show the same parts: the model is not tested on them.
@@ -62,9 +65,14 @@ impl ModelMeta {
             .map_err(|e| broken(format!("its metadata cannot be read ({e})")))
     }
 
+    /// Whether training came to its end.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.best_of.is_some() || self.epochs >= self.settings.epochs
+    }
+
     /// Fails unless a model can be laid out and score by this: for values that come from a file.
     fn check(&self) -> Result<()> {
-        let ModelMeta { settings, preprocessing, scale, threshold, epochs, .. } = self;
+        let ModelMeta { settings, preprocessing, scale, threshold, epochs, best_of, .. } = self;
         settings.check()?;
         preprocessing.check()?;
         let changed = |problem: String| Err(Error::setting(problem, "the file was changed"));
@@ -77,6 +85,9 @@ impl ModelMeta {
         }
         if *epochs > settings.epochs {
             return changed(format!("it is of epoch {epochs} of {}", settings.epochs));
+        }
+        if let Some(all) = best_of.filter(|all| *all > settings.epochs || epochs > all) {
+            return changed(format!("it is the best, epoch {epochs}, of {all} of {}", settings.epochs));
         }
         let (net, prepared) = (settings.arch()?.channels, preprocessing.channels);
         if (prepared, preprocessing.side) != (net, settings.side) {
@@ -186,6 +197,7 @@ impl Model {
             scale: Scale { minimum: 0.0, range: 1.0 },
             threshold: 0.0,
             epochs,
+            best_of: None,
             settings: settings.clone(),
             untested: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_string(),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::context::Context;
+use super::held_out;
 use super::model::Model;
 use super::settings::Settings;
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
@@ -148,12 +149,27 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     let (normal, at_most) = match (&outliers, &others) {
         // An epoch is as long as in the paper, where it goes through the images of the class.
         (Some(outliers), Some(others)) if swapped => (outliers.clone(), Some(others.images.count())),
-        _ => (dataset.train.images.select(&dataset.normal()?).tiles(), None),
+        _ => (dataset.train.images.select(&dataset.normal()?), None),
     };
+    let (normal, held_out) = hold_out(settings, normal, context);
+    let (normal, held_out) = (normal.tiles(), held_out.map(ImageSource::tiles));
     let supervise = if swapped || settings.learns_mvtec_gt() { Supervise::Other } else { settings.supervise };
     let recipe = &settings.dataset.recipe;
-    let preprocessing = recipe.preprocessing(settings.pipeline, raw_side, settings.side, channels, &normal)?;
-    let preprocessing = Preprocessing { resize, ..preprocessing };
+    let recipes = recipe.preprocessing(settings.pipeline, raw_side, settings.side, channels, &normal)?;
+    let preprocessing = Preprocessing { resize, train: settings.augmentation().of(recipes.train), ..recipes };
+    let held_out = held_out.map(|normal| {
+        TrainingSet::new(TrainingData {
+            normal,
+            others: None,
+            labelled_share: 0,
+            outliers: outliers.clone(),
+            preprocessing: Preprocessing { train: preprocessing.test.clone(), ..preprocessing.clone() },
+            supervise,
+            noise: settings.noise.clone(),
+            plan: EpochPlan::default(),
+            seed: settings.seed,
+        })
+    });
     let set = TrainingSet::new(TrainingData {
         normal,
         others,
@@ -165,10 +181,32 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         plan: EpochPlan { passes: settings.passes, at_most, offline: settings.offline_supervision },
         seed: settings.seed,
     })?;
+    let set = match held_out.transpose()? {
+        Some(held_out) => set.holding_out(held_out),
+        None => set,
+    };
     let Dataset { class: name, normal: class, class_names, test: all, .. } = dataset;
     let test = TestSet { split: test.unwrap_or(all), name, class, class_names, data: settings.data.clone(), resize };
     test.unmeasurable(settings, left_out).iter().for_each(|note| context.note(note));
     Ok(Task { set, test })
+}
+
+/// The images to learn from and, where the best epoch is to be told, those that are held out for it.
+fn hold_out(settings: &Settings, normal: ImageSource, context: &Context) -> (ImageSource, Option<ImageSource>) {
+    let Some(patience) = settings.patience else { return (normal, None) };
+    let count = normal.count();
+    let held = held_out::chosen(count, settings.seed);
+    if held.is_empty() {
+        context.note(format!(
+            "`patience` {patience} does nothing: of {count} good images none can be held out of training, which takes {}",
+            held_out::NEEDED
+        ));
+        return (normal, None);
+    }
+    let learned: Vec<usize> = (0..count).filter(|i| held.binary_search(i).is_err()).collect();
+    context
+        .note(format!("{} of {count} good images are held out of training, to tell which epoch is best", held.len()));
+    (normal.select(&learned), Some(normal.select(&held)))
 }
 
 /// Warns where parts leave the test that nothing was learned from, as it seems: good ones, or all defects. Numbers that start again in

@@ -15,7 +15,7 @@ use crate::model::weights::Layout;
 use crate::model::{Arch, Weights};
 
 /// Views that the components are found of: with 784 pixels each, some 50,000 vectors of at most 896 numbers.
-const VIEWS: usize = 64;
+pub(super) const VIEWS: usize = 64;
 
 /// Rows of a matrix of products that one thread sums.
 const ROWS: usize = 64;

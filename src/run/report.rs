@@ -61,7 +61,12 @@ fn lead(story: &Story) -> Markup {
         p {
             "The net " (meta.settings.net) " was trained for " (count(done as usize, "epoch")) " " (method(meta.settings.objective))
         }
-        @if done < asked {
+        @if let Some(all) = meta.best_of {
+            p {
+                "Training ended after epoch " (all) " of at most " (asked) ". The weights are those after epoch " (done) ", when good images that \
+                were held out were told best from anomalies made of them."
+            }
+        } @else if !meta.is_whole() {
             p.notice {
                 "The training was stopped after " (done) " of " (count(asked as usize, "epoch")) ". It can be resumed, and the model as it \
                 is can be evaluated."
@@ -212,10 +217,11 @@ fn epochs(history: &[Epoch]) -> Markup {
             format!("{:.5}", e.loss),
             optional(e.loss_normal),
             optional(e.loss_anomalous),
+            optional(e.separation),
             format!("{:.0}", e.images_per_second),
         ]
     };
-    let header = ["epoch", "learning rate", "loss", "normal", "anomalous", "images/s"];
+    let header = ["epoch", "learning rate", "loss", "normal", "anomalous", "separation", "images/s"];
     table(&header, &history.iter().map(row).collect::<Vec<_>>())
 }
 

@@ -203,7 +203,7 @@ impl Scorer {
                 network.infer(n)?;
             }
         }
-        self.hand_out(n, shown, visit)
+        hand_out(&mut self.network, self.image_score, n, shown, visit)
     }
 
     /// Scores `n` inputs that `fill` writes, n [side, side, channels], already preprocessed; at most [`Scorer::batch_size`].
@@ -216,7 +216,7 @@ impl Scorer {
     ) -> Result<()> {
         fill(self.network.input(n)?)?;
         self.network.infer(n)?;
-        self.hand_out(n, shown, visit)
+        hand_out(&mut self.network, self.image_score, n, shown, visit)
     }
 
     /// Whether anomaly maps come with the scores, at no cost: all but those that are gradients.
@@ -233,28 +233,33 @@ impl Scorer {
     pub(crate) fn side(&self) -> usize {
         self.network.options().side
     }
+}
 
-    /// Hands out what the last inference, of `n` images, found.
-    fn hand_out(&mut self, n: usize, shown: Shown, mut visit: impl FnMut(usize, Scored) -> Result<()>) -> Result<()> {
-        let Scorer { network, image_score, .. } = self;
-        let means = network.scores(n)?.to_vec();
-        if let Some(score) = means.iter().find(|score| !score.is_finite()) {
-            let problem = format!(
-                "the model's score of an image is {score}, not a finite number: its weights are damaged or diverged"
-            );
-            return Err(Error::Numeric { problem, remedy: "copy it again, or train again with a lower `lr`".into() });
-        }
-        let Heatmaps { maps, heatmaps } = match shown {
-            Shown::Nothing if *image_score == ImageScore::Mean => Heatmaps { maps: &[], heatmaps: &[] },
-            Shown::Nothing | Shown::Maps => Heatmaps { maps: network.maps(n)?, heatmaps: &[] },
-            Shown::Heatmaps => network.heatmaps(n)?,
-        };
-        let all = means.iter().zip(parts(maps, n)).zip(parts(heatmaps, n)).enumerate();
-        for (i, ((&mean, map), heatmap)) in all {
-            visit(i, Scored { score: image_score.of(mean, map), map, heatmap, canvas: None })?;
-        }
-        Ok(())
+/// Hands out what a network's last inference, of `n` images, found.
+pub(super) fn hand_out(
+    network: &mut Network<f32>,
+    image_score: ImageScore,
+    n: usize,
+    shown: Shown,
+    mut visit: impl FnMut(usize, Scored) -> Result<()>,
+) -> Result<()> {
+    let means = network.scores(n)?.to_vec();
+    if let Some(score) = means.iter().find(|score| !score.is_finite()) {
+        let problem = format!(
+            "the model's score of an image is {score}, not a finite number: its weights are damaged or diverged"
+        );
+        return Err(Error::Numeric { problem, remedy: "copy it again, or train again with a lower `lr`".into() });
     }
+    let Heatmaps { maps, heatmaps } = match shown {
+        Shown::Nothing if image_score == ImageScore::Mean => Heatmaps { maps: &[], heatmaps: &[] },
+        Shown::Nothing | Shown::Maps => Heatmaps { maps: network.maps(n)?, heatmaps: &[] },
+        Shown::Heatmaps => network.heatmaps(n)?,
+    };
+    let all = means.iter().zip(parts(maps, n)).zip(parts(heatmaps, n)).enumerate();
+    for (i, ((&mean, map), heatmap)) in all {
+        visit(i, Scored { score: image_score.of(mean, map), map, heatmap, canvas: None })?;
+    }
+    Ok(())
 }
 
 /// A batch's values image by image; nothing for each of `n` images if there are none.

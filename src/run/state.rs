@@ -35,6 +35,10 @@ pub struct Epoch {
     pub loss_normal: Option<f64>,
     /// Mean loss over the anomalous images; None where there were none.
     pub loss_anomalous: Option<f64>,
+    /// How well the scores of good images that are held out are told from those of anomalies made of them: the area under the ROC curve;
+    /// None where none are held out.
+    #[serde(default)]
+    pub separation: Option<f64>,
     /// Images that were trained on in a second of this epoch, drawing them included.
     pub images_per_second: f64,
 }
@@ -44,6 +48,8 @@ pub struct Epoch {
 pub(crate) struct State {
     pub weights: Weights,
     pub moments: Vec<f32>,
+    /// Those of the epoch that separates best, where images are held out.
+    pub best: Option<Weights>,
     /// Updates made in whole epochs.
     pub steps: u64,
     pub history: Vec<Epoch>,
@@ -60,6 +66,8 @@ pub(crate) struct State {
 struct Header {
     steps: u64,
     batches: u64,
+    #[serde(default)]
+    best_batches: Option<u64>,
     history: Vec<Epoch>,
     fingerprint: Fingerprint,
     #[serde(default)]
@@ -74,6 +82,7 @@ impl State {
         let header = Header {
             steps: self.steps,
             batches: self.weights.batches,
+            best_batches: self.best.as_ref().map(|best| best.batches),
             history: self.history.clone(),
             fingerprint: self.fingerprint,
             settings: self.settings.clone(),
@@ -82,6 +91,9 @@ impl State {
         let EpochLog { losses, labels } = &self.begun;
         let Weights { params, stats, .. } = &self.weights;
         let mut tensors = vec![("moments", &self.moments), ("params", params), ("stats", stats)];
+        if let Some(Weights { params, stats, .. }) = &self.best {
+            tensors.extend([("best_params", params), ("best_stats", stats)]);
+        }
         if !losses.is_empty() {
             tensors.extend([("labels", labels), ("losses", losses)]);
         }
@@ -110,6 +122,19 @@ impl State {
             tensor.ok_or_else(|| broken(format!("has no float32 tensor '{name}'")))
         };
         let weights = Weights { params: read("params")?, stats: read("stats")?, batches: header.batches };
+        let of_best = |batches| -> Result<Weights> {
+            Ok(Weights { params: read("best_params")?, stats: read("best_stats")?, batches })
+        };
+        let best = header.best_batches.map(of_best).transpose()?;
+        if best.is_some() != header.history.iter().any(|epoch| epoch.separation.is_some()) {
+            return Err(broken("does not hold the weights of the best epoch of its history".into()));
+        }
+        if best
+            .as_ref()
+            .is_some_and(|best| (best.params.len(), best.stats.len()) != (weights.params.len(), weights.stats.len()))
+        {
+            return Err(broken("holds weights of the best epoch that are those of another net".into()));
+        }
         // Those of version 0.1 were saved after epochs alone.
         let begun = match file.tensors.tensor("losses") {
             Ok(_) => EpochLog { losses: read("losses")?, labels: read("labels")? },
@@ -119,7 +144,7 @@ impl State {
             return Err(broken("has other numbers of losses than of labels".into()));
         }
         let Header { steps, history, fingerprint, settings, .. } = header;
-        Ok(State { weights, moments: read("moments")?, steps, history, begun, fingerprint, settings })
+        Ok(State { weights, moments: read("moments")?, best, steps, history, begun, fingerprint, settings })
     }
 
     /// Fails where the state at `path` is of a run with other settings. More epochs than it was begun with prolong a run.
@@ -131,5 +156,54 @@ impl State {
         }
         let problem = format!("belongs to a run with other settings than its {CONFIG} ({})", other.join("; "));
         Err(Error::file(path, problem, format!("restore the run's {CONFIG}, or start a new run")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::fingerprint::Checksum;
+
+    fn state(separation: Option<f64>) -> State {
+        let weights = |value: f32| Weights { params: vec![value; 3], stats: vec![value; 2], batches: value as u64 };
+        let epoch = Epoch {
+            epoch: 1,
+            lr: 0.1,
+            loss: 2.0,
+            loss_normal: Some(1.0),
+            loss_anomalous: Some(3.0),
+            separation,
+            images_per_second: 4.0,
+        };
+        State {
+            weights: weights(5.0),
+            moments: vec![0.5; 3],
+            best: separation.map(|_| weights(4.0)),
+            steps: 7,
+            history: vec![epoch],
+            begun: EpochLog::default(),
+            fingerprint: Fingerprint { normal: 2, checksum: Checksum::Crc32(9) },
+            settings: None,
+        }
+    }
+
+    #[test]
+    fn the_best_weights_are_kept_and_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.safetensors");
+        for separation in [None, Some(0.75)] {
+            let state = state(separation);
+            state.save(&path).unwrap();
+            assert_eq!(State::load(&path).unwrap(), state);
+        }
+        let refused = |state: State, words: &str| {
+            state.save(&path).unwrap();
+            let message = State::load(&path).unwrap_err().to_string();
+            assert!(message.contains(words), "{message}");
+        };
+        refused(State { best: None, ..state(Some(0.75)) }, "does not hold the weights of the best epoch");
+        refused(State { best: state(Some(0.75)).best, ..state(None) }, "does not hold the weights of the best epoch");
+        let other = Weights { params: vec![1.0], stats: vec![1.0], batches: 1 };
+        refused(State { best: Some(other), ..state(Some(0.75)) }, "another net");
     }
 }

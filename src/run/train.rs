@@ -10,6 +10,7 @@ use super::kind::Kind;
 use super::lock::FolderLock;
 use super::model::Model;
 use super::output::{check_kind, check_outside, forget_test};
+use super::pace::Pace;
 use super::prepare::{Task, TestSet, prepare};
 use super::score::{Scorer, Shown};
 use super::settings::{Moved, Settings};
@@ -18,6 +19,7 @@ use super::state::{Epoch, State};
 use super::training_loop::{TrainingLoop, initial};
 use crate::data::batches::{TrainingData, TrainingSet};
 use crate::data::fingerprint::Fingerprint;
+use crate::data::image_source::ImageSource;
 use crate::datasets::labelled::LabelledSource;
 use crate::datasets::outliers::OutlierSource;
 use crate::device::Device;
@@ -40,7 +42,7 @@ const SAVING_SHARE: u32 = 50;
 #[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct Trained {
-    /// The model after the last step that was made.
+    /// The model after the last step that was made or, with `patience`, after the best epoch.
     pub model: Model,
     /// Of each whole epoch, how it went; of a resumed run also of those before.
     pub history: Vec<Epoch>,
@@ -48,17 +50,18 @@ pub struct Trained {
     pub interrupted: bool,
 }
 
-/// Trains in a new folder. `chosen` are test images that the caller means to show afterwards: if one does not exist, no run is
-/// begun.
+/// Trains in a new folder; where `minutes` are given, for as many epochs as fit into them. `chosen` are test images that the caller means to
+/// show afterwards: if one does not exist, no run is begun.
 pub(crate) fn start(
     context: &Context,
     settings: &Settings,
     out: &Path,
+    minutes: Option<f64>,
     chosen: &[usize],
 ) -> Result<(Trained, Task, RunDirectory)> {
     // Where the folder is there already, that another run is at it is told before anything is loaded.
     let lock = if out.is_dir() { Some(FolderLock::new(out)?) } else { None };
-    start_in(context, settings, out, lock, &|test| test.check(chosen))
+    start_in(context, settings, out, lock, minutes, &|test| test.check(chosen))
 }
 
 /// The same in a folder that may be this process's own already; what is not fit `to_test` on begins no run.
@@ -67,6 +70,7 @@ pub(crate) fn start_in(
     settings: &Settings,
     out: &Path,
     lock: Option<FolderLock>,
+    minutes: Option<f64>,
     to_test: &dyn Fn(&TestSet) -> Result<()>,
 ) -> Result<(Trained, Task, RunDirectory)> {
     let settings = settings.clone().located()?;
@@ -76,6 +80,10 @@ pub(crate) fn start_in(
     initial(&settings)?; // weights that cannot be had begin no run
     let task = prepare(&settings, context)?;
     to_test(&task.test)?;
+    let pace = Pace::measure(context, &task.set, &settings)?;
+    let epochs = minutes.map_or(settings.epochs, |minutes| pace.epochs_in(minutes));
+    let settings = Settings { epochs, ..settings };
+    pace.tell(context, &task.set, &settings);
     let lock = lock.map_or_else(|| FolderLock::new(out), Ok)?;
     check_kind(out, Kind::Train, &[])?; // what came there until it was this process's own
     let directory = RunDirectory::create(lock)?;
@@ -168,21 +176,25 @@ pub(crate) fn train(
     let started = Instant::now();
     let mut due = started;
     let listening = stop.listen();
-    while training.epochs_done() < settings.epochs && !stop.is_requested() {
+    while !training.is_done() && !stop.is_requested() {
         training.epoch(&mut progress, context)?;
+        tell_of_replaced(set, context);
         if let Some(directory) = directory
-            && (Instant::now() >= due || training.epochs_done() == settings.epochs || stop.is_requested())
+            && (Instant::now() >= due || training.is_done() || stop.is_requested())
         {
             due = Instant::now() + SAVING_SHARE * save(&training, directory)?;
         }
     }
     drop(listening); // what comes now is lost by a kill, and made again by the resumed run
     let (epochs, begun) = (training.epochs_done(), training.samples_begun());
-    if settings.reestimate && epochs == settings.epochs {
+    let (is_done, best) = (training.is_done(), training.take_best()?);
+    if settings.reestimate && is_done {
         training.reestimate()?;
     }
     let TrainingData { preprocessing, others, .. } = set.data();
-    let mut model = Model { meta: Model::meta(settings, preprocessing, epochs), weights: training.weights()? };
+    let of_epoch = best.unwrap_or(epochs);
+    let mut model = Model { meta: Model::meta(settings, preprocessing, of_epoch), weights: training.weights()? };
+    model.meta.best_of = best.filter(|_| is_done).map(|_| epochs);
     model.meta.untested = others.as_ref().map_or_else(Vec::new, |others| others.untested.clone());
     let history = std::mem::take(&mut training.history);
     drop(training); // its memory may be what scoring needs
@@ -192,10 +204,18 @@ pub(crate) fn train(
         model.save(directory.to_write(directory::MODEL)?)?;
     }
     let seconds = started.elapsed().as_secs_f64();
-    let ended = if epochs < settings.epochs { "stopped" } else { "finished" };
+    let ended = if is_done { "finished" } else { "stopped" };
     let begun = if begun > 0 { format!(" and {begun} of {} samples of the next", set.len()) } else { String::new() };
-    progress.finish(&format!("{ended} after {epochs} of {} epochs{begun}, {seconds:.1} s", settings.epochs));
+    let kept = best.map_or(String::new(), |best| format!(", with the weights of epoch {best}, the best"));
+    progress.finish(&format!("{ended} after {epochs} of {} epochs{begun}, {seconds:.1} s{kept}", settings.epochs));
     Ok(Trained { model, history, interrupted: stop.is_requested() })
+}
+
+/// Tells which outliers others were taken for.
+fn tell_of_replaced(set: &TrainingSet, context: &Context) {
+    for file in set.data().outliers.iter().flat_map(ImageSource::take_replaced) {
+        context.note(format!("an outlier cannot be read, and another was used instead: {file}"));
+    }
 }
 
 /// Saves what the run can go on from; returns how long that took.

@@ -99,7 +99,7 @@ impl<'a> Trainer<'a> {
             (Begin::New(settings), None) => {
                 return train::train(&context, &prepare(&settings, &context)?.set, &settings, None, None);
             }
-            (Begin::New(settings), Some(folder)) => train::start(&context, &settings, &folder, &[])?,
+            (Begin::New(settings), Some(folder)) => train::start(&context, &settings, &folder, None, &[])?,
             (Begin::Resumed(run), None) => train::resume(&context, &run, Moved::default(), &[])?,
             (Begin::Resumed(run), Some(_)) => {
                 return Err(Error::file(run, "a resumed run stays in its folder", "leave `in_folder` out"));

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::context::{Context, Progress};
-use super::features::Features;
+use super::features::{self, Features};
+use super::held_out::{self, HeldOut};
 use super::reduction::reduce;
 use super::settings::Settings;
 use super::state::{Epoch, State};
@@ -69,6 +70,9 @@ pub(super) struct TrainingLoop<'a> {
     feeding: Feeding,
     /// Where the head alone is trained, on features.
     features: Option<Features>,
+    held_out: Option<HeldOut>,
+    /// Weights after the epoch that separates best, where images are held out.
+    best: Option<Weights>,
     /// Of whole epochs.
     steps: u64,
     pub(super) history: Vec<Epoch>,
@@ -107,21 +111,23 @@ impl TrainingLoop<'_> {
         if state.is_none() {
             reduce(context, set, settings, &mut weights)?;
         }
-        let done = state.as_ref().map_or(0, |state| state.history.len() as u32);
+        let done = state.as_ref().is_some_and(|state| is_done(settings, &state.history));
         let features = match (context.device, settings.views) {
-            (Device::Cpu, Some(views)) => {
-                let may_stop = done < settings.epochs;
-                Some(Features::compute(context, set, settings, &weights, views, may_stop)?)
-            }
+            (Device::Cpu, Some(views)) => Some(Features::compute(context, set, settings, &weights, views, !done)?),
             // On a GPU the frozen layers run in each step, on the same views.
             (Device::Cuda(_), _) | (Device::Cpu, None) => None,
         };
+        let frozen = || features::network(settings.arch()?, settings, &weights);
+        let held_out = match set.held_out() {
+            Some(held_out) => Some(HeldOut::new(held_out, features.as_ref().map(|_| frozen()).transpose()?)?),
+            None => None,
+        };
         let part = if features.is_some() { NetPart::Head } else { NetPart::Whole };
         let mut network = Network::on(context.device, &Arch { part, ..arch }, options, &weights)?;
-        let (mut steps, mut history, mut begun) = (0, Vec::new(), EpochLog::default());
+        let (mut steps, mut history, mut begun, mut best) = (0, Vec::new(), EpochLog::default(), None);
         if let Some(state) = state {
             network.set_moments(&state.moments)?;
-            (steps, history, begun) = (state.steps, state.history, state.begun);
+            (steps, history, begun, best) = (state.steps, state.history, state.begun, state.best);
         }
         if !begun.losses.len().is_multiple_of(options.batch) || begun.losses.len() >= set.len().max(1) {
             let problem = "the training state tells of an epoch that is not one of this run";
@@ -132,11 +138,33 @@ impl TrainingLoop<'_> {
             Device::Cuda(cuda) => attach(&mut network, cuda, set, context)?,
         };
         let fingerprint = set.fingerprint()?;
-        Ok(TrainingLoop { set, settings, network, feeding, features, steps, history, begun, fingerprint })
+        Ok(TrainingLoop {
+            set,
+            settings,
+            network,
+            feeding,
+            features,
+            held_out,
+            best,
+            steps,
+            history,
+            begun,
+            fingerprint,
+        })
     }
 
     pub(super) fn epochs_done(&self) -> u32 {
         self.history.len() as u32
+    }
+
+    /// Whether no epoch is left to train.
+    pub(super) fn is_done(&self) -> bool {
+        is_done(self.settings, &self.history)
+    }
+
+    /// Seconds that the features of a view took; 0 where there are none.
+    pub(super) fn seconds_per_view(&self) -> f64 {
+        self.features.as_ref().map_or(0.0, |features| features.seconds_per_view)
     }
 
     /// Samples of the next epoch that are done.
@@ -164,12 +192,6 @@ impl TrainingLoop<'_> {
         let EpochLog { losses, labels } = self.steps_of(epoch, &order[before..], &hypers, progress, context)?;
         log.losses.extend(losses);
         log.labels.extend(labels);
-        if let Some(outliers) = &self.set.data().outliers {
-            let replaced = outliers.take_replaced().into_iter();
-            replaced.for_each(|file| {
-                context.note(format!("an outlier cannot be read, and another was used instead: {file}"))
-            });
-        }
         if log.losses.len() < order.len() {
             self.begun = log;
             return Ok(false);
@@ -178,14 +200,21 @@ impl TrainingLoop<'_> {
         tally.add(&log, 0);
         self.steps += batches;
         let [normal, anomalous] = tally.class_means();
+        let images_per_second = (order.len() - before) as f64 / started.elapsed().as_secs_f64();
+        let separated = |held_out: &HeldOut| held_out.separation(&mut self.network, self.settings);
+        let separation = self.held_out.as_ref().map(separated).transpose()?;
         self.history.push(Epoch {
             epoch: epoch + 1,
             lr,
             loss: tally.mean().unwrap_or_default(),
             loss_normal: normal,
             loss_anomalous: anomalous,
-            images_per_second: (order.len() - before) as f64 / started.elapsed().as_secs_f64(),
+            separation,
+            images_per_second,
         });
+        if held_out::best(&self.history).is_some_and(|best| best.epoch == epoch + 1) {
+            self.best = Some(self.weights()?);
+        }
         Ok(true)
     }
 
@@ -250,6 +279,13 @@ impl TrainingLoop<'_> {
         }
     }
 
+    /// Goes back to the weights of the best epoch; returns which one that is. None where none is told from the others.
+    pub(super) fn take_best(&mut self) -> Result<Option<u32>> {
+        let Some(best) = &self.best else { return Ok(None) };
+        self.network.set_weights(best)?;
+        Ok(held_out::best(&self.history).map(|best| best.epoch))
+    }
+
     /// Replaces the running statistics by the plain average over some training batches; the weights stay.
     pub(super) fn reestimate(&mut self) -> Result<()> {
         let epochs = self.settings.epochs;
@@ -279,6 +315,7 @@ impl TrainingLoop<'_> {
         Ok(State {
             weights: self.weights()?,
             moments: self.network.moments()?,
+            best: self.best.clone(),
             steps: self.steps,
             history: self.history.clone(),
             begun: self.begun.clone(),
@@ -286,6 +323,12 @@ impl TrainingLoop<'_> {
             settings: Some(self.settings.clone()),
         })
     }
+}
+
+/// Whether a training with this history is over: all epochs are done, or none has been better for a while.
+fn is_done(settings: &Settings, history: &[Epoch]) -> bool {
+    history.len() as u32 >= settings.epochs
+        || settings.patience.is_some_and(|patience| held_out::on_plateau(history, patience))
 }
 
 /// Makes a batch of samples as they are drawn in an epoch: of inputs, or of the features that were computed of them.

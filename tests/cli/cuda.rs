@@ -111,15 +111,24 @@ fn runs_on_the_gpu_end_as_on_the_cpu() {
     with_standin(&scratch, &[], "evaluate gpu --device cuda").unwrap().expect_success();
 }
 
-/// A training on a GPU that is stopped within an epoch goes on to the bits of one that was not.
+/// A training on a GPU that is stopped within an epoch goes on to the bits of one that was not; so does one that keeps its best epoch, after
+/// each of which the network in training scores what is held out.
 #[cfg(unix)]
 #[test]
 fn a_stop_in_mid_epoch_resumes_to_the_same_bits() {
+    let words =
+        "train fmnist --data data --outliers cifar100:outliers.bin --net FCDD_CNN28 --epochs 2 --batch 4 --device cuda";
     let scratch = Scratch::new().with_data();
-    let words = "train fmnist --data data --outliers cifar100:outliers.bin --net FCDD_CNN28 --epochs 2 --batch 4 --passes 4 --device cuda";
-    let Some(ran) = with_standin(&scratch, &[], &format!("{words} --out whole")) else { return };
+    stopped_and_resumed(&scratch, &format!("{words} --passes 4"));
+    let scratch = Scratch::new().with_data().with_more_images();
+    stopped_and_resumed(&scratch, &format!("{words} --passes 2 --patience 2"));
+}
+
+#[cfg(unix)]
+fn stopped_and_resumed(scratch: &Scratch, words: &str) {
+    let Some(ran) = with_standin(scratch, &[], &format!("{words} --out whole")) else { return };
     ran.expect_success();
-    let mut command = on_standin(&scratch, &[], &format!("{words} --out cut")).unwrap();
+    let mut command = on_standin(scratch, &[], &format!("{words} --out cut")).unwrap();
     let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     wait_for(|| scratch.path("cut/preview.png").exists());
     // Some steps into the epoch.
@@ -128,7 +137,7 @@ fn a_stop_in_mid_epoch_resumes_to_the_same_bits() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let state = std::fs::read(scratch.path("cut/state.safetensors")).unwrap();
     assert!(String::from_utf8_lossy(&state[..4000.min(state.len())]).contains("\"losses\""), "stopped within an epoch");
-    with_standin(&scratch, &[], "train --resume cut --device cuda").unwrap().expect_success();
+    with_standin(scratch, &[], "train --resume cut --device cuda").unwrap().expect_success();
     for name in ["model.safetensors", "state.safetensors"] {
         assert!(scratch.tensors(&format!("cut/{name}")) == scratch.tensors(&format!("whole/{name}")), "{name}");
     }

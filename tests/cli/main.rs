@@ -3,6 +3,7 @@
 mod bad_input;
 mod compatibility;
 mod cuda;
+mod endings;
 mod experiments;
 mod files_that_lie;
 mod limits;

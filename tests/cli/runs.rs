@@ -98,6 +98,44 @@ fn baselines_train_resume_evaluate_and_predict() {
 }
 
 #[test]
+fn augmentation_is_the_users_to_limit() {
+    let scratch = Scratch::new().with_folders();
+    let train = |flags: &str| scratch.run(&format!("{ON_FOLDERS} --epochs 2 {flags}"));
+    train("--out as-it-is").expect_success();
+    // What a folder's recipe has, said in words, is the same run; anything else is another.
+    train("--flips h --rotate none --brightness 0.04 --out said").expect_success();
+    assert!(scratch.tensors("as-it-is/model.safetensors") == scratch.tensors("said/model.safetensors"));
+    train("--flips hv --rotate quarter --brightness 0 --out own").expect_success();
+    assert!(scratch.tensors("as-it-is/model.safetensors") != scratch.tensors("own/model.safetensors"));
+    let config = fs::read_to_string(scratch.path("own/config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    assert_eq!([&config["flips"], &config["rotate"]], ["hv", "quarter"]);
+    assert_eq!(config["brightness"], 0.0);
+    let model = fs::read(scratch.path("own/model.safetensors")).unwrap();
+    let transforms = r#"\"train\":[{\"shift\":{\"pad\":2}},\"flip\",\"flip-vertical\",\"quarter-turn\",\"lcn\","#;
+    assert!(String::from_utf8_lossy(&model[..8000]).contains(transforms), "the model knows what it was trained on");
+
+    // Runs and models of before these settings go on as they were.
+    let config = fs::read_to_string(scratch.path("as-it-is/config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    for name in ["flips", "rotate", "brightness"] {
+        assert!(config.as_object_mut().unwrap().remove(name).is_some(), "{name}");
+    }
+    scratch.write("as-it-is/config.json", config.to_string().as_bytes());
+    scratch.run("train --resume as-it-is").expect_success();
+
+    let lcn = "--pipeline lcn --out no";
+    train(&format!("--flips v {lcn}")).expect_error(&["--flips", "lcn, which augments nothing", "--pipeline"]);
+    train(&format!("--rotate quarter {lcn}")).expect_error(&["--rotate", "has no effect"]);
+    train("--brightness 2 --out no").expect_error(&["--brightness 2", "choose 0 to 1"]);
+    let help = scratch.run("train --help").expect_success().stdout();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in ["which are h for a folder", "which are 0.04 for a folder", "[default: none]"] {
+        assert!(help.contains(words), "{words}");
+    }
+}
+
+#[test]
 fn bf16_rounds_everywhere_and_is_for_fcdd() {
     let scratch = Scratch::new().with_data();
     let run = |precision: &str| {

@@ -80,6 +80,14 @@ impl Scratch {
         self
     }
 
+    /// The same with 200 images to train on, 100 of a class: enough to hold some out.
+    pub fn with_more_images(self) -> Scratch {
+        let (images, labels) = idx(200);
+        self.write("data/train-images-idx3-ubyte.gz", &gzip(&images));
+        self.write("data/train-labels-idx1-ubyte.gz", &gzip(&labels));
+        self
+    }
+
     /// Trains the smallest net on the small data and returns its run folder `run`.
     pub fn with_run(self) -> Scratch {
         let scratch = self.with_data();

@@ -134,6 +134,35 @@ fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
                 scaling,
             ],
         ),
+        // Turned once, and again within a choice, with padding and crops on either side, and changes of colour between.
+        12 => own(
+            smaller,
+            vec![
+                Transform::PadCrop { pad: 2 },
+                Transform::QuarterTurn,
+                jitter(0.4, 0.6),
+                Transform::PadCrop { pad: 1 },
+                Transform::FlipVertical,
+                Transform::Choice {
+                    first: vec![Transform::Crop { side: smaller }, Transform::QuarterTurn, colours(0.3)],
+                    second: vec![Transform::Flip, Transform::ResizeNearest { side: smaller }],
+                },
+                Transform::Shift { pad: smaller / 2 },
+                Transform::Lcn,
+            ],
+        ),
+        // As a folder's, with all that a user may change.
+        13 => own(
+            raw,
+            vec![
+                jitter(0.5, 0.5),
+                Transform::Shift { pad: raw / 16 },
+                Transform::Flip,
+                Transform::FlipVertical,
+                Transform::QuarterTurn,
+                Transform::Lcn,
+            ],
+        ),
         _ => own(
             raw,
             vec![
@@ -148,7 +177,7 @@ fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
     }
 }
 
-const LISTS: usize = 13;
+const LISTS: usize = 15;
 
 fn training_set(
     raw: usize,

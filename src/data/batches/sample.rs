@@ -97,6 +97,14 @@ impl TrainingSet {
         }
     }
 
+    /// Of each normal image the first epoch that leaves it as it is and the first that makes an anomaly of it, each with the sample: of sets
+    /// that make anomalies as they go.
+    pub(crate) fn both_ways(&self) -> Vec<(u32, u32)> {
+        let first = |sample, anomalous| (0..).find(|&epoch| self.is_anomalous(epoch, sample) == anomalous);
+        let ways = |sample| [false, true].map(|anomalous| first(sample, anomalous).map(|epoch| (epoch, sample)));
+        (0..self.data.normal.count() as u32).flat_map(ways).flatten().collect()
+    }
+
     /// Whether an anomalous sample is a labelled anomaly.
     fn is_labelled(&self, epoch: u32, sample: u32) -> bool {
         self.data.labelled_lots().has(self.chance(epoch, sample).bits(3))

@@ -359,3 +359,33 @@ fn anomalies_made_beforehand_stand_beside_the_normal_images() {
     let message = TrainingSet::new(TrainingData { plan, ..data(8, 8, 1, Unsupervised, Solid) }).unwrap_err();
     assert!(message.to_string().contains("no anomalies to make"), "{message}");
 }
+
+/// Each image as it is and as an anomaly, in epochs that do not change; a few of a set's images are drawn as those of a set.
+#[test]
+fn images_can_be_drawn_both_ways_and_sets_of_few() {
+    let set = TrainingSet::new(data(28, 28, 1, MalformedNormalGt, FineConfetti)).unwrap();
+    let ways = set.both_ways();
+    let labels: Vec<f32> = ways.iter().map(|&(epoch, sample)| fill(&set, epoch, &[sample]).labels[0]).collect();
+    assert_eq!(labels, [0.0, 1.0].repeat(24));
+    assert!(ways.iter().map(|&(_, sample)| sample).eq((0..24).flat_map(|sample| [sample; 2])));
+    let few = set.of_few(5).unwrap();
+    assert_eq!((few.len(), few.data().normal.count()), (5, 5));
+    for &(epoch, sample) in &ways[..10] {
+        assert_eq!(fill(&few, epoch, &[sample]).inputs, fill(&set, epoch, &[sample]).inputs);
+    }
+    assert_eq!(set.of_few(100).unwrap().len(), 24);
+    let labelled = TrainingSet::new(data(28, 28, 1, Other, FineConfetti)).unwrap().of_few(3).unwrap();
+    assert_eq!(labelled.data().others.as_ref().map(|others| (others.images.count(), others.masks.len())), Some((3, 3)));
+}
+
+/// What is held out tells a set from others too.
+#[test]
+fn images_that_are_held_out_count_in_the_fingerprint() {
+    let of = |shift: usize| {
+        let held_out = TrainingData { normal: images(28, 1, shift).into(), ..data(28, 28, 1, Noise, Gaussian) };
+        let set = TrainingSet::new(data(28, 28, 1, Noise, Gaussian)).unwrap();
+        set.holding_out(TrainingSet::new(held_out).unwrap()).fingerprint().unwrap()
+    };
+    assert_eq!(of(3), of(3));
+    assert_ne!(of(3), of(4));
+}

@@ -88,6 +88,8 @@ fn operation(transform: &Transform) -> (Op, usize) {
         Transform::CentreCrop { .. } => (Op::CentreCrop, 0),
         Transform::ResizeNearest { .. } => (Op::Resize, 0),
         Transform::Flip => (Op::Flip, 0),
+        Transform::FlipVertical => (Op::FlipVertical, 0),
+        Transform::QuarterTurn => (Op::QuarterTurn, 0),
         Transform::Jitter(_) => (Op::Jitter, 0),
         Transform::ToUnit => (Op::ToUnit, 0),
         Transform::Lcn => (Op::Lcn, 0),

@@ -21,6 +21,8 @@ proptest! {
                 second: vec![Transform::ResizeNearest { side: 11 }, Transform::Flip, Transform::Crop { side: 10 }],
             },
             Transform::Flip,
+            Transform::FlipVertical,
+            Transform::QuarterTurn,
             Transform::Crop { side: 8 },
             Transform::ToUnit,
         ];
@@ -143,6 +145,55 @@ fn flips_half_of_the_time_and_noise_has_its_deviation() {
     }
     assert!((1900..2100).contains(&flips), "{flips}");
     assert!((squares / 16_000.0 - 0.01).abs() < 5e-4, "{squares}");
+}
+
+/// What can become of an image whose pixels are numbered by rows, and how often; the mask follows.
+fn arrangements(transform: Transform) -> Vec<(Vec<usize>, u32)> {
+    let p = preprocessing(3, 3, 3, vec![transform, Transform::ToUnit]);
+    let image: Vec<u8> = (0..27).map(|i| 10 * (i / 3) + i % 3).collect();
+    let mask: Vec<u8> = (0..9).map(|i| u8::from(i == 1)).collect();
+    let mut found = std::collections::BTreeMap::new();
+    for sample in 0..4000 {
+        let (mut out, mut map) = ([0.0; 27], [9.0; 9]);
+        p.apply_train(&image, Some((&mask, &mut map)), 6, 0, sample, &mut out);
+        let bytes = out.map(|v| (v * 255.0).round() as usize);
+        let pixels: Vec<usize> = bytes.chunks(3).map(|pixel| pixel[0] / 10).collect();
+        assert!(bytes.iter().enumerate().all(|(i, byte)| byte % 10 == i % 3), "channels stay in order");
+        assert!(pixels.iter().zip(map).all(|(&pixel, mark)| mark == f32::from(u8::from(pixel == 1))), "{map:?}");
+        *found.entry(pixels).or_default() += 1;
+    }
+    found.into_iter().collect()
+}
+
+#[test]
+fn images_are_mirrored_and_turned_pixel_by_pixel() {
+    let [as_it_was, left_right] = [[0, 1, 2, 3, 4, 5, 6, 7, 8], [2, 1, 0, 5, 4, 3, 8, 7, 6]];
+    let [top_bottom, clockwise] = [[6, 7, 8, 3, 4, 5, 0, 1, 2], [6, 3, 0, 7, 4, 1, 8, 5, 2]];
+    let [half, counter] = [[8, 7, 6, 5, 4, 3, 2, 1, 0], [2, 5, 8, 1, 4, 7, 0, 3, 6]];
+    for (transform, mut expected) in [
+        (Transform::Flip, vec![as_it_was, left_right]),
+        (Transform::FlipVertical, vec![as_it_was, top_bottom]),
+        (Transform::QuarterTurn, vec![as_it_was, clockwise, half, counter]),
+    ] {
+        expected.sort_unstable();
+        let (found, counts): (Vec<_>, Vec<_>) = arrangements(transform.clone()).into_iter().unzip();
+        assert_eq!(found, expected, "{transform:?}");
+        let share = 4000 / expected.len() as u32;
+        // A standard error is 32 of a half, 27 of a quarter.
+        assert!(counts.iter().all(|count| count.abs_diff(share) < 130), "{transform:?}: {counts:?}");
+    }
+}
+
+#[test]
+fn turns_are_clockwise_by_the_number_of_quarters_that_is_drawn() {
+    let quarters = (0..12).map(|sample| Stream::new(6, Purpose::Augment, 0, sample).below(0, 4)).collect::<Vec<_>>();
+    let p = preprocessing(2, 2, 1, vec![Transform::QuarterTurn, Transform::ToUnit]);
+    for (sample, quarters) in quarters.into_iter().enumerate() {
+        let mut out = [0.0; 4];
+        p.apply_train(&[255, 0, 0, 0], None, 6, 0, sample as u32, &mut out);
+        // The bright corner goes round clockwise.
+        assert_eq!(out.iter().position(|&v| v == 1.0), Some([0, 1, 3, 2][quarters as usize]), "sample {sample}");
+    }
 }
 
 #[test]

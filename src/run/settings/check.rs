@@ -181,6 +181,17 @@ pub(super) fn image_score(s: &Settings) -> Result<()> {
     }
 }
 
+/// Refuses to wait for a better epoch where no anomalies are made by which it would be told.
+pub(super) fn patience(s: &Settings) -> Result<()> {
+    let Some(patience) = s.patience else { return Ok(()) };
+    if !s.supervise.makes_noise() || s.learns_mvtec_gt() || s.outliers_are_normal() {
+        let remedy =
+            "choose a `supervise` that makes anomalies of good images, such as malformed-normal-gt, or leave it out";
+        return refuse("patience", format!("{patience} has no effect where no anomalies are made"), remedy);
+    }
+    Ok(())
+}
+
 pub(super) fn views(s: &Settings) -> Result<()> {
     let Some(views) = s.views else { return Ok(()) };
     if !s.arch()?.fixed {
@@ -191,6 +202,24 @@ pub(super) fn views(s: &Settings) -> Result<()> {
         );
     }
     within("views", views, MAX_VIEWS)
+}
+
+/// Refuses what changes augmentation where there is none.
+pub(super) fn augments(s: &Settings, name: &str, chosen: bool) -> Result<()> {
+    if !chosen || s.pipeline.augments() {
+        return Ok(());
+    }
+    let problem = format!("has no effect with `pipeline` {}, which augments nothing", s.pipeline.word());
+    refuse(name, problem, "choose another `pipeline`, or leave it out")
+}
+
+pub(super) fn brightness(s: &Settings) -> Result<()> {
+    match s.brightness {
+        Some(amount) if !(0.0..=1.0).contains(&amount) => {
+            refuse("brightness", format!("{amount} is no amount of change"), "choose 0 to 1, such as 0.1")
+        }
+        amount => augments(s, "brightness", amount.is_some()),
+    }
 }
 
 /// Refuses a value that only one objective knows.

@@ -11,6 +11,7 @@ use crate::datasets::folder::FOLDER;
 use crate::named::Named;
 use serde::{Deserialize, Serialize};
 
+use crate::data::augmentation::{Augmentation, Flips, Rotation};
 use crate::data::image_source::Hold;
 use crate::data::pipeline::PipelineKind;
 use crate::data::resize_mode::ResizeMode;
@@ -29,7 +30,7 @@ use crate::steps::hsc_loss::Gradient;
 pub(crate) use check::check_size;
 #[cfg(feature = "cli")]
 pub(crate) use table::SettingGroup;
-pub(crate) use table::{SETTINGS, Setting};
+pub(crate) use table::{MAX_EPOCHS, SETTINGS, Setting};
 #[cfg(feature = "cli")]
 pub(crate) use value::ValueForm;
 
@@ -88,6 +89,17 @@ documented! {
         pub fit: Option<ResizeMode>,
         /// Augmentation and normalisation.
         pub pipeline: PipelineKind,
+        /// Mirror images of training images, each axis with probability 0.5: none, left to right (h), top to bottom (v), or both (hv);
+        /// left out, those of the dataset's recipe, which are h for a folder.
+        #[serde(default)]
+        pub flips: Option<Flips>,
+        /// Turns of training images: none, or by quarters of a full turn, each as likely.
+        #[serde(default)]
+        pub rotate: Rotation,
+        /// Changes of brightness and contrast of training images, each by a factor of up to 1 ± this, 0 for none; left out, those of the
+        /// dataset's recipe, which are 0.04 for a folder.
+        #[serde(default)]
+        pub brightness: Option<f64>,
         /// What the net learns anomalies from.
         pub supervise: Supervise,
         /// What artificial anomalies are made of: one of these or several with commas, whose shares stand after colons, as in
@@ -124,6 +136,11 @@ documented! {
         pub maps: bool,
         /// Epochs: each draws every good image `passes` times and turns about half of them into anomalies; change `schedule` with it.
         pub epochs: u32,
+        /// End training once so many epochs in a row were no better than one before, and keep the weights of the best: the epoch after which
+        /// scores best separate a tenth of the good images, 50 at most, which are held out of training, from anomalies made of them.
+        /// Fewer than 80 good images are too few for that. Left out, all epochs are trained.
+        #[serde(default)]
+        pub patience: Option<u32>,
         /// Passes over the good images in an epoch.
         #[serde(default = "one")]
         pub passes: u32,
@@ -315,6 +332,12 @@ impl Settings {
             }
         }
         words
+    }
+
+    /// What is changed of the recipe's augmentation.
+    pub(crate) fn augmentation(&self) -> Augmentation {
+        let Settings { flips, rotate: rotation, brightness, .. } = *self;
+        Augmentation { flips, rotation, brightness: brightness.map(|amount| amount as f32) }
     }
 
     /// The epoch whose views an epoch draws.

@@ -1,6 +1,7 @@
 //! A dataset's preset as settings, beside what is the same for all datasets.
 
 use super::Settings;
+use crate::data::augmentation::Rotation;
 use crate::data::image_source::Hold;
 use crate::datasets::DatasetKind;
 use crate::datasets::preset::Preset;
@@ -46,6 +47,9 @@ impl Settings {
             side,
             fit: None,
             pipeline,
+            flips: None,
+            rotate: Rotation::None,
+            brightness: None,
             supervise,
             noise: noise.into(),
             outliers: None,
@@ -58,6 +62,7 @@ impl Settings {
             skip_broken: false,
             maps,
             epochs,
+            patience: None,
             passes,
             views: None,
             batch,

@@ -7,6 +7,7 @@ use super::check::{self, refuse, within};
 #[cfg(feature = "cli")]
 use super::docs;
 use super::value::{SettingValue, ValueForm};
+use crate::data::augmentation::Rotation;
 use crate::data::supervise::Supervise;
 use crate::error::Result;
 use crate::model::Objective;
@@ -33,7 +34,7 @@ pub(crate) struct Setting {
 }
 
 /// Epochs, at most: some more are numbered after the last for samples that the net was not trained on.
-const MAX_EPOCHS: u32 = 1_000_000;
+pub(crate) const MAX_EPOCHS: u32 = 1_000_000;
 
 /// Passes of an epoch, at most.
 const MAX_PASSES: u32 = 1000;
@@ -78,7 +79,7 @@ const fn form<T: SettingValue>(_: fn(&Settings) -> &T) -> ValueForm {
 }
 
 /// All settings but the dataset, in the order that help and pages have them.
-pub(crate) static SETTINGS: [Setting; 36] = [
+pub(crate) static SETTINGS: [Setting; 40] = [
     setting!(data, Daily, "Data").value("PATH"),
     setting!(epochs, Daily, "Epochs").check(|s| within("epochs", s.epochs, MAX_EPOCHS)),
     setting!(side, Daily, "Input side").value("PIXELS"),
@@ -86,6 +87,12 @@ pub(crate) static SETTINGS: [Setting; 36] = [
     setting!(net, Daily, "Net").value("NET"),
     setting!(weights, Daily, "Pretrained weights").value("FILE"),
     setting!(batch, Daily, "Images per step").value("N"),
+    setting!(flips, Daily, "Mirror images").value("AXES").check(|s| check::augments(s, "flips", s.flips.is_some())),
+    setting!(rotate, Daily, "Turns")
+        .value("ANGLES")
+        .shown_where(|s| s.rotate != Rotation::None)
+        .check(|s| check::augments(s, "rotate", s.rotate != Rotation::None)),
+    setting!(brightness, Daily, "Brightness and contrast changed by").value("SHARE").check(check::brightness),
     setting!(precision, Daily, "Precision").value("PRECISION").check(check::precision),
     setting!(hold, Daily, "Held in memory").value("WHEN"),
     setting!(skip_broken, Daily, "Broken images left out").switch(true),
@@ -118,6 +125,8 @@ pub(crate) static SETTINGS: [Setting; 36] = [
         weight if weight.is_finite() && weight >= 0.0 => Ok(()),
         weight => refuse("weight_decay", format!("{weight} is not a weight decay"), "choose 0 or more"),
     }),
+    setting!(patience, Optimisation, "Epochs without a better one")
+        .check(|s| within("patience", s.patience.unwrap_or(1), MAX_EPOCHS).and_then(|()| check::patience(s))),
     setting!(passes, Optimisation, "Passes per epoch").check(|s| within("passes", s.passes, MAX_PASSES)),
     setting!(views, Optimisation, "Views per image").check(check::views),
     setting!(reestimate, Optimisation, "Statistics re-estimated"),
@@ -242,6 +251,23 @@ mod tests {
         let lines: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.name).chain(["dataset"]).collect();
         assert_eq!(lines, fields);
         assert_eq!(lines.len(), SETTINGS.len() + 1, "each has one");
+    }
+
+    #[test]
+    fn augmentation_is_changed_within_limits_and_where_there_is_some() {
+        let refused = |given: &[(&str, &str)], words: &str| {
+            let given: Vec<_> = given.iter().map(|&(name, text)| (name, text.to_string())).collect();
+            let error = Settings::with(FOLDER, &given).unwrap().check().unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        for pipeline in ["none", "lcn"] {
+            for (name, text) in [("flips", "none"), ("rotate", "quarter"), ("brightness", "0")] {
+                refused(&[("pipeline", pipeline), (name, text)], &format!("`{name}` has no effect"));
+            }
+        }
+        for amount in ["-0.1", "1.5", "nan"] {
+            refused(&[("brightness", amount)], "no amount of change");
+        }
     }
 
     #[test]

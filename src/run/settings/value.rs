@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::data::augmentation::{Flips, Rotation};
 use crate::data::image_source::Hold;
 use crate::data::pipeline::PipelineKind;
 use crate::data::resize_mode::ResizeMode;
@@ -160,4 +161,4 @@ macro_rules! named {
     )* };
 }
 
-named!(Objective, Gradient, DType, PipelineKind, Supervise, Optimizer);
+named!(Objective, Gradient, DType, PipelineKind, Flips, Rotation, Supervise, Optimizer);

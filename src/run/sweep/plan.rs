@@ -236,8 +236,7 @@ fn same(there: &Settings, wanted: &Settings, folder: &Path) -> Result<()> {
 
 /// Whether the run of these settings is trained for all its epochs and tested, with all its files: its page comes last.
 fn is_complete(run: &RunDirectory, settings: &Settings) -> bool {
-    let is_whole =
-        |model: ModelMeta| model.epochs >= settings.epochs && model.settings.differences(settings).is_empty();
+    let is_whole = |model: ModelMeta| model.is_whole() && model.settings.differences(settings).is_empty();
     let model = run.file(directory::MODEL);
     // What cannot be read is made again, and so are figures of another model or on other images.
     let is_own = |evaluation: Evaluation| {

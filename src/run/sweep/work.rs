@@ -96,14 +96,14 @@ fn one(context: &Context, run: &Run) -> Result<RunOutcome> {
     let (trained, task, directory) = match run.status()? {
         Status::Complete => return Ok(RunOutcome::Done),
         Status::Begun if state_is_damaged(context, run)? => {
-            train::start_in(context, settings, folder, Some(lock), &TestSet::measures)?
+            train::start_in(context, settings, folder, Some(lock), None, &TestSet::measures)?
         }
         Status::Begun => {
             let Settings { data, outliers, hold, .. } = settings.clone();
             let moved = Moved { data, outliers, hold: Some(hold) };
             train::resume_in(context, lock, moved, &TestSet::measures)?
         }
-        Status::New => train::start_in(context, settings, folder, Some(lock), &TestSet::measures)?,
+        Status::New => train::start_in(context, settings, folder, Some(lock), None, &TestSet::measures)?,
     };
     finish(context, &trained, &task, &directory, &[])?;
     Ok(RunOutcome::Done)
