@@ -332,6 +332,20 @@ mod tests {
         RawForm { side, channels: 1, resize }.of(image)
     }
 
+    #[test]
+    fn modes_are_written_as_they_are_read() {
+        for text in ["squash", "nearest", "floor-nearest", "short-side", "letterbox", "tile:448,96"] {
+            let mode: ResizeMode = text.parse().unwrap();
+            assert_eq!(mode.to_string(), text);
+            assert_eq!(serde_json::to_string(&mode).unwrap(), format!("{text:?}"));
+            assert_eq!(mode.makes_canvases(), ["letterbox", "tile:448,96"].contains(&text));
+        }
+        assert_eq!("tile:448".parse(), Ok(ResizeMode::Tile { side: 448, overlap: 112 }));
+        for text in ["", "tile", "tile:", "tile:0", "tile:32,32", "tile:1,2,3", "tile:-1", "tile:99999", "Squash"] {
+            assert!(text.parse::<ResizeMode>().unwrap_err().contains("tile:SIDE,OVERLAP"), "{text}");
+        }
+    }
+
     /// PIL and torchvision on this image: sums over `Resize(5)` and `CenterCrop(5)`, and their first row.
     #[test]
     fn the_short_side_is_torchvisions() {

@@ -289,7 +289,6 @@ fn images_are_fitted_as_is_asked() {
     scratch.run(&format!("{labelled} --fit tile:32,16 --out none")).expect_error(&["no mask", "--fit"]);
     scratch.run(&format!("{labelled} --fit letterbox --out whole")).expect_success();
     for (flags, told) in [
-        ("--fit tile:32,32", ["tile:32,32", "tile:SIDE,OVERLAP"]),
         ("--fit nearest", ["--fit nearest", "letterbox"]),
         ("--fit letterbox --maps false", ["--fit letterbox", "--maps"]),
         ("--fit tile:32 --offline-supervision", ["--fit tile:32,8", "--offline-supervision"]),
