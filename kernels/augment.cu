@@ -19,11 +19,12 @@ struct AugmentParameters {
 
 namespace {
 
-constexpr int THREADS = 768;
+constexpr int THREADS = 640;
 constexpr int MOST_CHANGES = 4 * MOST_TRANSFORMS;
 
 // A block's shared memory.
 struct Shared {
+  GroundTruth ground;
   Transform steps[MOST_TRANSFORMS];
   Change changes[MOST_CHANGES];   // changes of colour by the transforms so far
   unsigned long long totals[2];
@@ -93,14 +94,14 @@ struct View {
 
   __device__ __forceinline__ float mark(int y, int x) const {
     const int row = rows[y], column = columns[x];
-    return padded_by(row, column) >= 0 ? 0.0f : source.mark(pixel(row, column), channels);
+    return padded_by(row, column) >= 0 ? 0.0f : source.mark(shared.ground, pixel(row, column), channels);
   }
 };
 
 // The raw image of a sample and its ground truth. With a `count` of 0, `normal` and `others` hold one staged image for each image of the
 // batch; otherwise they are whole sets to pick from. With OFFLINE (anomalies made before training) a pass goes through the `count` normal
 // images, then through the anomalies, so that the image decides whether the sample is anomalous.
-__device__ __forceinline__ Source source_of(Sample& sample, const AugmentParameters& given) {
+__device__ __forceinline__ Source source_of(Sample& sample, GroundTruth& ground, const AugmentParameters& given) {
   const size_t pixels = static_cast<size_t>(given.raw_side) * given.raw_side, len = pixels * given.channels;
   const Supervision supervise = given.draw.supervise;
   unsigned image = given.count ? sample.number % (supervise == Supervision::OFFLINE ? 2 * given.count : given.count) : blockIdx.x;
@@ -108,8 +109,8 @@ __device__ __forceinline__ Source source_of(Sample& sample, const AugmentParamet
     sample.anomalous = image >= given.count;
     if (sample.anomalous) image -= given.count;
   }
-  Source source = {given.normal + image * len, nullptr, nullptr, nullptr, NOISE_NONE, 1, false, sample.anomalous ? 1.0f : 0.0f};
-  if (given.bounded) source.bounds = given.masks + blockIdx.x * pixels;
+  Source source = {given.normal + image * len, nullptr, 1};
+  ground = {given.bounded ? given.masks + blockIdx.x * pixels : nullptr, Truth::EVERYWHERE, sample.anomalous ? 1.0f : 0.0f};
   if (!sample.anomalous) return source;
   Draw of_labelled = given.draw;
   of_labelled.lots = given.labelled;
@@ -117,11 +118,13 @@ __device__ __forceinline__ Source source_of(Sample& sample, const AugmentParamet
   if (labelled || supervise == Supervision::OFFLINE) {
     const unsigned pick = labelled && given.count ? sample.pick(given.other_count) : image;
     source.image = given.others + pick * len;
-    source.mask = given.masks ? given.masks + pick * pixels : nullptr;
+    if (given.masks) {
+      ground = {given.masks + pick * pixels, Truth::MASK, 0.0f};
+    }
   } else {
     source.noise = given.noise + blockIdx.x * len;
-    source.use = supervise == Supervision::NOISE ? NOISE_REPLACES : NOISE_ADDS;
-    source.marks_changes = supervise == Supervision::MALFORMED_NORMAL_GT;
+    source.sign = supervise == Supervision::NOISE ? 0 : 1;
+    if (supervise == Supervision::MALFORMED_NORMAL_GT) ground.truth = Truth::CHANGES;
   }
   return source;
 }
@@ -277,7 +280,7 @@ struct Floats {
 // (side² floats): `TrainingSet::fill`. `count`: normal images, 0 where one was staged for each image of the batch. With `order` null,
 // the inputs are those of the raw images at `normal` in their order, as in a test (`Preprocessing::apply_test`); there are no labels.
 //
-// Launch: one block per image, of whole warps, at most 768 threads: with more, registers would spill. Shared memory: about 7 KB, static,
+// Launch: one block per image, of whole warps, at most 640 threads: with more, registers would spill. Shared memory: about 7 KB, static,
 // and dynamic two `short` for each row of the largest side between transforms. Bound: memory; per value about 4 bytes written, and 1 byte
 // (3 with noise) read up to four times (sign of the noise, jitter, LCN, output), from L2 after the first time. A transform that adds noise
 // costs about 60 flops per value (Philox and Box–Muller), a change of hue about 100 flops, a dozen of them in double, per pixel and
@@ -289,8 +292,10 @@ static __device__ __forceinline__ void augment(const AugmentParameters& given) {
   Sample sample = given.draw.order ? drawn(given.draw, blockIdx.x)
                         : Sample{0, 0, blockIdx.x, false};
   const Stream random = sample.stream(Purpose::AUGMENT);
-  Source source = source_of(sample, given);
-  if (source.use == NOISE_ADDS) {
+  GroundTruth ground;
+  Source source = source_of(sample, ground, given);
+  if (threadIdx.x == 0) shared.ground = ground;
+  if (source.noise && source.sign != 0) {
     settle_sign(source, static_cast<size_t>(given.raw_side) * given.raw_side * given.channels, shared.totals);
   }
   View view = {source, shared, rows, rows + given.widest, given.channels, 0, false, given.raw_side, 1};

@@ -18,30 +18,35 @@ __device__ __forceinline__ int changed(int value, int noise, int sign) {
 // -1 and -2 there, as `src/steps/fcdd_loss` has them.
 constexpr int UNMARKED = 2, OUTSIDE = 3;
 
-enum NoiseUse { NOISE_NONE, NOISE_REPLACES, NOISE_ADDS };
+// What is 1 in a map: all pixels or none, those that noise changed, those that a mask marks.
+enum class Truth { EVERYWHERE, CHANGES, MASK };
+
+struct GroundTruth {
+  const unsigned char* mask;  // bytes of a ground truth; null where neither it nor what is outside of the image is known
+  Truth truth;                // where the map comes from
+  float everywhere;           // its value at all pixels, for Truth::EVERYWHERE
+};
 
 struct Source {
   const unsigned char* image;  // a normal one, or a labelled anomaly
-  const unsigned char* mask;   // of a labelled anomaly; null where the map is the same everywhere
-  const unsigned char* bounds; // OUTSIDE where no image is but padding; null where there is none
-  const short* noise;
-  NoiseUse use;
-  int sign;            // of added noise
-  bool marks_changes;  // whether the map is 1 where noise changed the pixel
-  float everywhere;    // otherwise, and if there is no mask: the map's value at all pixels
+  const short* noise;          // null where there is none
+  int sign;                    // of added noise; 0 where noise takes the image's place
 
   // Value i (NHWC) of the raw image.
   __device__ __forceinline__ int byte(size_t i) const {
-    if (use == NOISE_NONE) return image[i];
-    if (use == NOISE_REPLACES) return clamp_byte(noise[i]);
+    if (!noise) return image[i];
+    if (sign == 0) return clamp_byte(noise[i]);
     return changed(image[i], noise[i], sign);
   }
 
   // The ground truth of pixel p.
-  __device__ __forceinline__ float mark(size_t p, int channels) const {
-    if (bounds && bounds[p] == OUTSIDE) return -2.0f;
-    if (mask) return mask[p] == UNMARKED ? -1.0f : static_cast<float>(mask[p]);
-    if (!marks_changes) return everywhere;
+  __device__ __forceinline__ float mark(const GroundTruth& ground, size_t p, int channels) const {
+    if (ground.mask) {
+      const int byte = ground.mask[p];
+      if (byte == OUTSIDE) return -2.0f;
+      if (ground.truth == Truth::MASK) return byte == UNMARKED ? -1.0f : static_cast<float>(byte);
+    }
+    if (ground.truth == Truth::EVERYWHERE) return ground.everywhere;
     bool changed = false;
     for (int c = 0; c < channels; ++c) changed |= byte(p * channels + c) != image[p * channels + c];
     return changed ? 1.0f : 0.0f;
