@@ -112,9 +112,7 @@ __device__ __forceinline__ Source source_of(Sample& sample, GroundTruth& ground,
   Source source = {given.normal + image * len, nullptr, 1};
   ground = {given.bounded ? given.masks + blockIdx.x * pixels : nullptr, Truth::EVERYWHERE, sample.anomalous ? 1.0f : 0.0f};
   if (!sample.anomalous) return source;
-  Draw of_labelled = given.draw;
-  of_labelled.lots = given.labelled;
-  const bool labelled = drawn(of_labelled, blockIdx.x).anomalous;
+  const bool labelled = sample.is_of(given.labelled);
   if (labelled || supervise == Supervision::OFFLINE) {
     const unsigned pick = labelled && given.count ? sample.pick(given.other_count) : image;
     source.image = given.others + pick * len;
@@ -290,7 +288,7 @@ static __device__ __forceinline__ void augment(const AugmentParameters& given) {
   DYN_SHARED(short, rows);
   __shared__ Shared shared;
   Sample sample = given.draw.order ? drawn(given.draw, blockIdx.x)
-                        : Sample{0, 0, blockIdx.x, false};
+                        : Sample{0, 0, blockIdx.x, 0, false};
   const Stream random = sample.stream(Purpose::AUGMENT);
   GroundTruth ground;
   Source source = source_of(sample, ground, given);

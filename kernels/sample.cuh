@@ -23,7 +23,14 @@ struct Draw {
 struct Sample {
   unsigned long long seed;
   unsigned epoch, number;
+  unsigned chance;  // draws its lot
   bool anomalous;
+
+  // Whether it is one of the anomalies that are meant.
+  __device__ __forceinline__ bool is_of(const Lots& lots) const {
+    const unsigned lot = scaled(chance, lots.of);
+    return anomalous && lots.from <= lot && lot < lots.until;
+  }
 
   __device__ __forceinline__ Stream stream(Purpose purpose) const { return Stream(seed, purpose, epoch, number); }
 
@@ -45,8 +52,8 @@ __device__ __forceinline__ Sample drawn(const Draw& draw, unsigned image) {
   const unsigned epoch = shown(draw.clock, CLOCK_EPOCH);
   const unsigned number = draw.order[static_cast<size_t>(shown(draw.clock, CLOCK_BATCH)) * draw.stride + image];
   const Words4 chance = Stream(draw.seed, Purpose::SUPERVISE, epoch, number).block(0);
-  const unsigned lot = scaled(chance.word[3], draw.lots.of);
   const bool becomes_one = draw.supervise != Supervision::UNSUPERVISED && chance.word[0] >> 31;
-  const bool anomalous = becomes_one && draw.lots.from <= lot && lot < draw.lots.until;
-  return {draw.seed, epoch, number, anomalous};
+  Sample sample = {draw.seed, epoch, number, chance.word[3], becomes_one};
+  sample.anomalous = sample.is_of(draw.lots);
+  return sample;
 }

@@ -47,9 +47,10 @@ struct Source {
       if (ground.truth == Truth::MASK) return byte == UNMARKED ? -1.0f : static_cast<float>(byte);
     }
     if (ground.truth == Truth::EVERYWHERE) return ground.everywhere;
-    bool changed = false;
-    for (int c = 0; c < channels; ++c) changed |= byte(p * channels + c) != image[p * channels + c];
-    return changed ? 1.0f : 0.0f;
+    bool differs = false;
+#pragma unroll 1
+    for (size_t i = p * channels; i < (p + 1) * channels; ++i) differs |= changed(image[i], noise[i], sign) != image[i];
+    return differs ? 1.0f : 0.0f;
   }
 };
 
