@@ -106,6 +106,7 @@ pub mod settings {
     pub use crate::data::augmentation::{Flips, Rotation};
     pub use crate::data::image_source::Hold;
     pub use crate::data::pipeline::PipelineKind;
+    pub use crate::data::resize_mode::ResizeMode;
     pub use crate::data::supervise::{NoiseMix, NoiseMode, Supervise};
     pub use crate::datasets::DatasetKind;
     pub use crate::datasets::labelled::LabelledSource;
