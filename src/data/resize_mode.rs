@@ -256,7 +256,7 @@ impl ResizeMode {
     }
 
     /// The part of an image of (height, width) that its raw image shows.
-    pub fn region(self, (height, width): (usize, usize)) -> Region {
+    pub(crate) fn region(self, (height, width): (usize, usize)) -> Region {
         if self != ResizeMode::ShortSide {
             return Region::whole((height, width));
         }
@@ -265,7 +265,7 @@ impl ResizeMode {
     }
 
     /// The mask of an image as that of its raw image or of its canvas, by nearest neighbour.
-    pub fn mask(self, mask: &Mask, side: usize) -> Mask {
+    pub(crate) fn mask(self, mask: &Mask, side: usize) -> Mask {
         let size = (mask.height, mask.width);
         if let Some((height, width)) = self.canvas(size, side) {
             let along = |from, to| (0..to).map(move |i| nearest(i, from, to));
