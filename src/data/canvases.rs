@@ -12,6 +12,7 @@ use crate::data::resize::nearest;
 use crate::data::resize_mode::RawForm;
 use crate::data::tiles::TileGrid;
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// A set of canvases.
 #[derive(Clone, Debug)]
@@ -40,16 +41,24 @@ struct Canvas {
 impl Canvases {
     /// The canvases of image files, beside the (height, width) of each image; an error for each that cannot be read. `holds` says whether so
     /// many bytes are to be held.
+    ///
+    /// # Errors
+    /// More to be held than there is memory for.
     pub(crate) fn read(
         paths: &[PathBuf],
         form: RawForm,
         holds: impl Fn(usize) -> bool,
-    ) -> (Canvases, Vec<Result<(usize, usize)>>) {
+    ) -> Result<(Canvases, Vec<Result<(usize, usize)>>)> {
         let heads = each_file(paths.iter().map(|path| (path, ())), |file, ()| Ok(file?.size()));
         let grids = heads.iter().map(|size| size.as_ref().ok().and_then(|&size| form.tiles(size)));
-        let canvas = |grid: &TileGrid| grid.canvas().0 * grid.canvas().1 * form.channels;
+        let canvas = |grid: &TileGrid| grid.canvas().0.saturating_mul(grid.canvas().1).saturating_mul(form.channels);
         let grids: Vec<Option<TileGrid>> = grids.collect();
-        let held = holds(grids.iter().flatten().map(canvas).sum());
+        let bytes = grids.iter().flatten().map(canvas).fold(0, usize::saturating_add);
+        let held = holds(bytes);
+        if held {
+            let remedy = "choose tiles of more pixels (`fit`), or `hold` never";
+            memory::fits(&format!("the {} images at the size that tiles need", paths.len()), bytes, remedy)?;
+        }
         let read = |file: Result<ImageFile>, ()| form.read_open(file?);
         let images: Vec<Option<Result<(Images, _)>>> = if held {
             each_file(paths.iter().map(|path| (path, ())), read).into_iter().map(Some).collect()
@@ -67,7 +76,7 @@ impl Canvases {
             canvases.push(Arc::new(Canvas { path: path.clone(), grid, held, hash: OnceLock::new() }));
             sizes.push(size);
         }
-        (Canvases { form, canvases }, sizes)
+        Ok((Canvases { form, canvases }, sizes))
     }
 
     /// How many there are.
@@ -205,7 +214,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let paths = [save(&dir.path().join("a.png"), (100, 40)), save(&dir.path().join("b.png"), (20, 30))];
         let form = RawForm { side: 32, channels: 1, resize: ResizeMode::Tile { side: 32, overlap: 8 } };
-        let [(held, sizes), (files, others)] = [true, false].map(|held| Canvases::read(&paths, form, |_| held));
+        let [(held, sizes), (files, others)] =
+            [true, false].map(|held| Canvases::read(&paths, form, |_| held).unwrap());
         assert_eq!(sizes.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [(40, 100), (30, 20)]);
         assert_eq!(others.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [(40, 100), (30, 20)]);
         for i in 0..2 {
@@ -236,7 +246,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let paths = [save(&dir.path().join("a.png"), (100, 40))];
         let form = RawForm { side: 50, channels: 1, resize: ResizeMode::Letterbox };
-        let (canvases, _) = Canvases::read(&paths, form, |_| true);
+        let (canvases, _) = Canvases::read(&paths, form, |_| true).unwrap();
         let image = canvases.load(0).unwrap();
         assert_eq!((image.height, image.width, canvases.tiles().count()), (20, 50, 1));
         let mut seen = vec![0; 2500];

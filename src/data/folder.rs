@@ -110,7 +110,7 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
 pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
     let (all, len) = (paths.len(), raw.form.image_len());
     if raw.form.resize.makes_canvases() {
-        let (canvases, results) = Canvases::read(paths, raw.form, |bytes| raw.hold.holds(bytes));
+        let (canvases, results) = Canvases::read(paths, raw.form, |bytes| raw.hold.holds(bytes))?;
         return kept_of(ImageSource::Canvases(canvases), results, broken);
     }
     let mut images = Images::empty(raw.form.side, raw.form.side, raw.form.channels);

@@ -9,7 +9,8 @@ use crate::data::image_view::ImageView;
 use crate::data::images::{Images, Mask};
 use crate::data::resize::{Axis, Bilinear, floor_nearest, nearest};
 use crate::data::tiles::TileGrid;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::memory;
 
 /// How an image is resized to a square. As text: `squash`, `nearest`, `floor-nearest`, `short-side`, `letterbox`, `tile:SIDE,OVERLAP`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde_with::SerializeDisplay, serde_with::DeserializeFromStr)]
@@ -140,6 +141,27 @@ impl RawForm {
         self.resize.canvas(size, self.side).map_or(0, |(h, w)| h.saturating_mul(w).saturating_mul(self.channels))
     }
 
+    /// Fails where the canvas of an image of (height, width) does not fit into what images may take of memory.
+    ///
+    /// # Errors
+    /// A canvas that is too large: of an image that tiles enlarge much.
+    pub(crate) fn room(&self, size: (usize, usize)) -> Result<()> {
+        // Where it is resized, sums of 32 bits come before bytes.
+        let each = if self.resize.canvas(size, self.side) == Some(size) { 1 } else { 1 + size_of::<i32>() };
+        let bytes = self.canvas_bytes(size).saturating_mul(each);
+        if bytes <= memory::for_images() {
+            return Ok(());
+        }
+        let (height, width) = size;
+        let problem = format!(
+            "an image of {width} × {height} pixels takes {} by `fit` {}, and images may take {} (`memory`)",
+            memory::in_words(bytes),
+            self.resize,
+            memory::in_words(memory::for_images())
+        );
+        Err(Error::setting(problem, "train with tiles of more pixels, or allow more"))
+    }
+
     /// Reads a file as one such image, or as its canvas; also the image's own (height, width).
     pub fn read(&self, path: &Path) -> Result<(Images, (usize, usize))> {
         self.read_open(ImageFile::open(path)?)
@@ -148,6 +170,7 @@ impl RawForm {
     /// The same of a file whose head has been read.
     pub(crate) fn read_open(&self, file: ImageFile) -> Result<(Images, (usize, usize))> {
         let size = file.size();
+        self.room(size)?;
         let mut resizing = Resizing::new(self, size, file.channels());
         file.rows(|row| resizing.push(row))?;
         Ok((resizing.finish(), size))

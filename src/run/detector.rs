@@ -191,9 +191,10 @@ impl Opened {
     /// Brings it to the form that the net takes, and keeps a file's own pixels if that is asked for and they are not too many.
     fn prepare(self, form: &RawForm, keep: bool) -> Result<Prepared> {
         match self {
-            Opened::Image(image) => Ok(Prepared::of(&ImageView::from(&image).checked()?, form)),
-            Opened::Samples(view) => Ok(Prepared::of(&view, form)),
+            Opened::Image(image) => Prepared::of(&ImageView::from(&image).checked()?, form),
+            Opened::Samples(view) => Prepared::of(&view, form),
             Opened::File(file) if keep && is_kept(&file) => {
+                form.room(file.size())?;
                 let image = file.read()?;
                 let (raw, size) = (form.of(&image), (image.height, image.width));
                 Ok(Prepared { raw, size, image: Some(image) })
@@ -208,8 +209,9 @@ impl Opened {
 
 impl Prepared {
     /// An image in memory, of which nothing is kept.
-    fn of(view: &ImageView, form: &RawForm) -> Prepared {
-        Prepared { raw: form.of_view(view), size: (view.height(), view.width()), image: None }
+    fn of(view: &ImageView, form: &RawForm) -> Result<Prepared> {
+        form.room((view.height(), view.width()))?;
+        Ok(Prepared { raw: form.of_view(view), size: (view.height(), view.width()), image: None })
     }
 }
 
@@ -267,7 +269,7 @@ impl Detector {
     /// An image without pixels; a score that is no number, from damaged weights; a GPU that fails.
     pub fn detect<'a>(&self, image: impl Into<ImageView<'a>>) -> Result<Detection> {
         let image = image.into().checked()?;
-        let prepared = Prepared::of(&image, &self.shared.drawing.meta.preprocessing.raw_form());
+        let prepared = Prepared::of(&image, &self.shared.drawing.meta.preprocessing.raw_form())?;
         let mut scored = self.shared.score(vec![prepared], false, self.threshold)?;
         scored.pop().map(|(detection, _)| detection).ok_or_else(|| Error::internal("an image has no score"))
     }

@@ -134,7 +134,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         ..DatasetSource::new(settings.dataset, settings.data.as_deref(), raw_side, channels)
     })?;
     dataset.train.notes.iter().chain(&dataset.test.notes).for_each(|note| context.note(note));
-    let outliers = load_outliers(settings, &dataset.class, raw, context)?;
+    let outliers = load_outliers(settings, &dataset.class, raw, context)?.map(ImageSource::tiles);
     let (mut others, mut test, mut left_out) = (None, None, 0);
     if let Some((anomalies, learned)) = labelled_anomalies(settings, &dataset, raw, context)? {
         let (tested, seen) = labelled::tell_apart(&dataset.test, &learned, settings.part_gap);

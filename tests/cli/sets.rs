@@ -295,6 +295,10 @@ fn images_are_fitted_as_is_asked() {
     ] {
         scratch.run(&format!("{words} {flags} --out refused")).expect_error(&told);
     }
+    // Each pixel as large as the net's input: 6 GB an image.
+    scratch.write("large/1.png", &board((3000, 2000), 1, None));
+    let enlarged = scratch.run("train large --net FCDD_CNN32_S --side 32 --device cpu --fit tile:1 --out refused");
+    enlarged.expect_error(&["3000 × 2000 pixels", "--fit tile:1,0", "--memory"]);
     scratch
         .run("train mvtec --data boards --net FCDD_CNN224 --fit letterbox --out refused")
         .expect_error(&["--fit letterbox with mvtec"]);
