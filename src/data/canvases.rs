@@ -29,6 +29,9 @@ pub struct Tiles {
     tiles: Vec<(usize, usize)>,
 }
 
+/// (height, width) of each of some image files, or why it cannot be read.
+type Sizes = Vec<Result<(usize, usize)>>;
+
 #[derive(Debug)]
 struct Canvas {
     path: PathBuf,
@@ -44,11 +47,7 @@ impl Canvases {
     ///
     /// # Errors
     /// More to be held than there is memory for.
-    pub(crate) fn read(
-        paths: &[PathBuf],
-        form: RawForm,
-        holds: impl Fn(usize) -> bool,
-    ) -> Result<(Canvases, Vec<Result<(usize, usize)>>)> {
+    pub(crate) fn read(paths: &[PathBuf], form: RawForm, holds: impl Fn(usize) -> bool) -> Result<(Canvases, Sizes)> {
         let heads = each_file(paths.iter().map(|path| (path, ())), |file, ()| Ok(file?.size()));
         let grids = heads.iter().map(|size| size.as_ref().ok().and_then(|&size| form.tiles(size)));
         let canvas = |grid: &TileGrid| grid.canvas().0.saturating_mul(grid.canvas().1).saturating_mul(form.channels);
