@@ -3,9 +3,10 @@
 
     pip install numpy
     python benches/peer/detection.py OUT --program fcdd --data tiles=DIR board=DIR --way default= cutpaste="--noise cutpaste" [--seeds 0 1 2]
+                                     [--report tiles=DIR board=DIR]
 
 DIR is a folder in MVTec-AD's layout, such as a half that benches/peer/halves.py made; a WAY has a name and the flags of `fcdd train`. Runs lie in
-OUT/SET-WAY-SEED; those that are finished are not trained again. The table, in Markdown, has for each set and way the mean over the seeds and its
+OUT/SET-WAY-SEED; those that are finished are not trained again. With --report the same models are tested on another half, for a table of its own. The table, in Markdown, has for each set and way the mean over the seeds and its
 standard error: the figures of `fcdd evaluate`, the AUROC of images that each way to score a map would have given (`maps.npy`), and at a false
 positive rate of 1 % among the good test images the share of defects that is found; then the AUROC of each kind of defect by the run's own score.
 """
@@ -37,8 +38,8 @@ def found(scores, labels):
     return float((scores[labels] > good[math.ceil(0.99 * len(good)) - 1]).mean())
 
 
-def figures(run):
-    """What a finished run detects, by name."""
+def figures(run, minutes):
+    """What a finished run detects, by name, and the minutes that it took."""
     with open(run / "scores.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     scores = np.array([float(row["score"]) for row in rows])
@@ -49,23 +50,36 @@ def figures(run):
     maps = -np.sort(-np.load(run / "maps.npy").reshape(len(rows), -1), axis=1)
     for name, share in TOPS.items():
         values[name] = auroc(maps[:, :max(1, round(share * maps.shape[1]))].mean(1), labels)
-    values["minutes"] = float((run / "minutes").read_text())
+    values["minutes"] = minutes
     for kind in sorted(set(kinds[labels])):
         of = ~labels | (kinds == kind)
         values[kind] = auroc(scores[of], labels[of])
     return values
 
 
-def train(program, data, flags, seed, run):
-    """Trains unless there is a finished run."""
-    if (run / "minutes").exists():
-        return
-    subprocess.run(["rm", "-rf", str(run)], check=True)
-    started = time.time()
-    command = [program, "train", str(data), "--out", str(run), "--seed", str(seed), "--device", "cpu", *flags.split()]
-    with open(run.with_suffix(".log"), "w") as log:
-        subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
-    (run / "minutes").write_text(str((time.time() - started) / 60))
+def call(program, words, log):
+    """The minutes that a call took; none where it was done before."""
+    done = log.with_suffix(".minutes")
+    if not done.exists():
+        subprocess.run(["rm", "-rf", str(log.with_suffix(""))], check=True)
+        started = time.time()
+        with open(log, "w") as file:
+            subprocess.run([program, *words, "--out", str(log.with_suffix("")), "--device", "cpu"], check=True, stdout=file, stderr=subprocess.STDOUT)
+        done.write_text(str((time.time() - started) / 60))
+    return float(done.read_text())
+
+
+def table(title, ways):
+    """Prints the figures of each way's runs: mean and standard error."""
+    columns = list(next(iter(ways.values()))[0])
+    print(f"\n| {title} | " + " | ".join(columns) + " |\n| --- " + "| ---: " * len(columns) + "|")
+    for way, runs in ways.items():
+        cells = []
+        for column in columns:
+            values = np.array([run[column] for run in runs])
+            error = f" ± {values.std(ddof=1) / math.sqrt(len(values)):.3f}" if len(values) > 1 else ""
+            cells.append(f"{values.mean():.1f}" if column == "minutes" else f"{values.mean():.3f}{error}")
+        print(f"| {way} | " + " | ".join(cells) + " |", flush=True)
 
 
 def named(text):
@@ -80,24 +94,23 @@ def main():
     parser.add_argument("--data", type=named, nargs="+", required=True)
     parser.add_argument("--way", type=named, nargs="+", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--report", type=named, nargs="+", default=[])
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     for name, data in args.data:
-        table = {}
+        chosen, reported = {}, {}
         for way, flags in args.way:
-            runs = [args.out / f"{name}-{way}-{seed}" for seed in args.seeds]
-            for seed, run in zip(args.seeds, runs):
-                train(args.program, data, flags, seed, run)
-            table[way] = [figures(run) for run in runs]
-        columns = list(next(iter(table.values()))[0])
-        print(f"\n| {name} | " + " | ".join(columns) + " |\n| --- " * 1 + "| ---: " * len(columns) + "|")
-        for way, runs in table.items():
-            cells = []
-            for column in columns:
-                values = np.array([run[column] for run in runs])
-                error = f" ± {values.std(ddof=1) / math.sqrt(len(values)):.3f}" if len(values) > 1 else ""
-                cells.append(f"{values.mean():.1f}" if column == "minutes" else f"{values.mean():.3f}{error}")
-            print(f"| {way} | " + " | ".join(cells) + " |")
+            for seed in args.seeds:
+                run = args.out / f"{name}-{way}-{seed}"
+                minutes = call(args.program, ["train", data, "--seed", str(seed), *flags.split()], run.with_name(run.name + ".log"))
+                chosen.setdefault(way, []).append(figures(run, minutes))
+                for _, other in (pair for pair in args.report if pair[0] == name):
+                    tested = args.out / f"{run.name}-report"
+                    call(args.program, ["evaluate", str(run), "--data", other], tested.with_name(tested.name + ".log"))
+                    reported.setdefault(way, []).append(figures(tested, minutes))
+        table(name, chosen)
+        if reported:
+            table(f"{name}, report", reported)
 
 
 if __name__ == "__main__":
