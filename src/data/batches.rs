@@ -126,14 +126,14 @@ pub struct Batch {
 }
 
 impl LabelledAnomalies {
-    /// The images of a split at `indices`, with masks fitted to the raw side as the images are; without one, nothing is known of where
-    /// they are anomalous.
+    /// The images of a split at `indices`, with masks fitted to the raw side as the images are ([`choose`](crate::data::labelled::choose) leaves
+    /// out what then marks nothing); without one, nothing is known of where they are anomalous.
     pub fn new(split: &Split, indices: &[usize], fit: ResizeMode) -> LabelledAnomalies {
         let images = split.images.select(indices);
         let masks = if split.masks.is_empty() {
             Vec::new()
         } else {
-            let at_raw_side = |&i: &usize| split.masks[i].as_ref().map(|mask| fit.mask(mask, images.shape()[0]));
+            let at_raw_side = |&i: &usize| split.masks[i].as_ref().map(|mask| fit.marks(mask, images.shape()[0]));
             indices.iter().map(at_raw_side).collect()
         };
         LabelledAnomalies { images, masks, without_mask: UNMARKED, untested: Vec::new() }
@@ -334,7 +334,7 @@ impl TrainingSet {
     fn fingerprint_by(&self, mut sum: Sum) -> Result<Fingerprint> {
         let held_out = self.held_out.iter().map(|held_out| &held_out.data.normal);
         self.stores().chain(held_out).try_for_each(|images| images.checksum(&mut sum))?;
-        Ok(Fingerprint { normal: self.data.normal.count(), checksum: sum.checksum() })
+        Ok(Fingerprint { normal: self.data.normal.images().count(), checksum: sum.checksum() })
     }
 
     /// The samples in the order of an epoch.

@@ -6,6 +6,7 @@ use super::context::Context;
 use super::held_out;
 use super::model::Model;
 use super::settings::Settings;
+use crate::data::augmentation;
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::image_source::{Hold, ImageSource, Raw};
 use crate::data::labelled;
@@ -153,10 +154,21 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     };
     let (normal, held_out) = hold_out(settings, normal, context);
     let (normal, held_out) = (normal.tiles(), held_out.map(ImageSource::tiles));
+    if let ImageSource::Tiles(tiles) = &normal
+        && !tiles.canvases().are_held()
+    {
+        context.note(format!(
+            "the {} good images take too much memory at the size that tiles need (`hold`): for each of the {} samples of an epoch one is \
+             decoded again, which is slow",
+            tiles.canvases().count(),
+            tiles.count()
+        ));
+    }
     let supervise = if swapped || settings.learns_mvtec_gt() { Supervise::Other } else { settings.supervise };
     let recipe = &settings.dataset.recipe;
     let recipes = recipe.preprocessing(settings.pipeline, raw_side, settings.side, channels, &normal)?;
-    let preprocessing = Preprocessing { resize, train: settings.augmentation().of(recipes.train), ..recipes };
+    let train = augmentation::within(normal.least_shown(), settings.augmentation().of(recipes.train));
+    let preprocessing = Preprocessing { resize, train, ..recipes };
     let held_out = held_out.map(|normal| {
         TrainingSet::new(TrainingData {
             normal,
@@ -247,7 +259,7 @@ fn labelled_anomalies(
     raw: Raw,
     context: &Context,
 ) -> Result<Option<(LabelledAnomalies, Vec<String>)>> {
-    let choose = |split: &Split, limit| labelled::choose(split, dataset.normal, limit, settings.seed);
+    let choose = |split: &Split, limit| labelled::choose(split, dataset.normal, limit, settings.seed, raw.form);
     let limit = settings.oe_limit;
     let of_folder;
     let (split, chosen) = if settings.outliers_are_normal() {
@@ -261,7 +273,7 @@ fn labelled_anomalies(
                 let data = settings.data.as_deref().unwrap_or(folder);
                 of_folder = datasets::labelled::read(folder, data, raw, settings.skip_broken)?;
                 of_folder.notes.iter().for_each(|note| context.note(note));
-                (&of_folder, labelled::choose(&of_folder, datasets::labelled::NONE, limit, settings.seed))
+                (&of_folder, labelled::choose(&of_folder, datasets::labelled::NONE, limit, settings.seed, raw.form))
             }
             Some(LabelledSource::Test) => (&dataset.test, choose(&dataset.test, limit)),
             Some(LabelledSource::Train) => (&dataset.train, choose(&dataset.train, limit)),
@@ -278,7 +290,7 @@ fn labelled_anomalies(
         }
     };
     if chosen.is_empty() {
-        let remedy = "add images of defects (with masks that are not empty), name others with `labelled`, or choose another `supervise`";
+        let remedy = "add images of defects (whose masks mark something that the net sees), name others with `labelled`, or choose another `supervise`";
         return Err(Error::setting("there are no labelled anomalies to train on", remedy));
     }
     let anomalies = LabelledAnomalies::new(split, &chosen, raw.form.resize);

@@ -2,7 +2,7 @@
 
 use super::{LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::anomaly::{self, Ingredients, MadeOf, malform};
-use crate::data::image_source::ImageSource;
+use crate::data::image_source::{ImageSource, spread};
 use crate::data::images::OUTSIDE;
 use crate::data::interpret;
 use crate::data::supervise::Supervise;
@@ -97,12 +97,12 @@ impl TrainingSet {
         }
     }
 
-    /// Of each normal image the first epoch that leaves it as it is and the first that makes an anomaly of it, each with the sample: of sets
-    /// that make anomalies as they go.
-    pub(crate) fn both_ways(&self) -> Vec<(u32, u32)> {
+    /// Of normal images, `most` of them spread evenly, the first epoch that leaves each as it is and the first that makes an anomaly of it, each
+    /// with the sample: of sets that make anomalies as they go.
+    pub(crate) fn both_ways(&self, most: usize) -> Vec<(u32, u32)> {
         let first = |sample, anomalous| (0..).find(|&epoch| self.is_anomalous(epoch, sample) == anomalous);
         let ways = |sample| [false, true].map(|anomalous| first(sample, anomalous).map(|epoch| (epoch, sample)));
-        (0..self.data.normal.count() as u32).flat_map(ways).flatten().collect()
+        spread(self.data.normal.count(), most).into_iter().flat_map(|i| ways(i as u32)).flatten().collect()
     }
 
     /// Whether an anomalous sample is a labelled anomaly.

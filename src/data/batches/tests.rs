@@ -364,10 +364,12 @@ fn anomalies_made_beforehand_stand_beside_the_normal_images() {
 #[test]
 fn images_can_be_drawn_both_ways_and_sets_of_few() {
     let set = TrainingSet::new(data(28, 28, 1, MalformedNormalGt, FineConfetti)).unwrap();
-    let ways = set.both_ways();
+    let ways = set.both_ways(100);
     let labels: Vec<f32> = ways.iter().map(|&(epoch, sample)| fill(&set, epoch, &[sample]).labels[0]).collect();
     assert_eq!(labels, [0.0, 1.0].repeat(24));
     assert!(ways.iter().map(|&(_, sample)| sample).eq((0..24).flat_map(|sample| [sample; 2])));
+    let samples: Vec<u32> = set.both_ways(3).iter().map(|&(_, sample)| sample).collect();
+    assert_eq!(samples, [0, 0, 8, 8, 16, 16], "some of them, spread evenly");
     let few = set.of_few(5).unwrap();
     assert_eq!((few.len(), few.data().normal.count()), (5, 5));
     for &(epoch, sample) in &ways[..10] {
