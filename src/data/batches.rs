@@ -26,7 +26,7 @@ pub struct TrainingData {
     /// Normal samples, each drawn once per epoch.
     pub normal: ImageSource,
     /// Labelled anomalies, for [`Supervise::Other`] and beside artificial ones.
-    pub others: Option<LabelledAnomalies>,
+    pub labelled: Option<LabelledAnomalies>,
     /// Of the anomalies that artificial ones would be, per cent that are labelled ones instead.
     pub labelled_share: u32,
     /// Images of another set, for [`NoiseMode::Outliers`](crate::data::supervise::NoiseMode::Outliers).
@@ -151,7 +151,7 @@ impl LabelledAnomalies {
 impl TrainingSet {
     /// Checks that images, preprocessing and supervision fit together.
     pub fn new(data: TrainingData) -> Result<TrainingSet> {
-        let TrainingData { normal, others, outliers, preprocessing, supervise, noise, labelled_share, .. } = &data;
+        let TrainingData { normal, labelled, outliers, preprocessing, supervise, noise, labelled_share, .. } = &data;
         preprocessing.check()?;
         supervise.check(noise)?;
         let (side, channels) = (preprocessing.raw_side, preprocessing.channels);
@@ -181,7 +181,7 @@ impl TrainingSet {
             return Err(Error::setting(format!("{labelled_share} % labelled anomalies"), "choose 0 to 100"));
         }
         let learns_labelled = data.learns_labelled();
-        match others {
+        match labelled {
             Some(LabelledAnomalies { images, masks, .. }) if learns_labelled => {
                 usable(images, "labelled anomalies to train on", "choose another `supervise`")?;
                 let size = |i: usize| match images {
@@ -241,17 +241,17 @@ impl TrainingSet {
     /// As of [`TrainingSet::new`].
     pub(crate) fn of_few(&self, n: usize) -> Result<TrainingSet> {
         let few = |images: &ImageSource| images.select(&(0..n.min(images.count())).collect::<Vec<_>>());
-        let TrainingData { normal, others, outliers, preprocessing, noise, .. } = &self.data;
+        let TrainingData { normal, labelled, outliers, preprocessing, noise, .. } = &self.data;
         let TrainingData { labelled_share, supervise, plan, seed, .. } = self.data;
-        let others = others.as_ref().map(|others| LabelledAnomalies {
-            images: few(&others.images),
-            masks: others.masks.iter().take(n).cloned().collect(),
-            without_mask: others.without_mask,
+        let labelled = labelled.as_ref().map(|labelled| LabelledAnomalies {
+            images: few(&labelled.images),
+            masks: labelled.masks.iter().take(n).cloned().collect(),
+            without_mask: labelled.without_mask,
             untested: Vec::new(),
         });
         TrainingSet::new(TrainingData {
             normal: few(normal),
-            others,
+            labelled,
             labelled_share,
             outliers: outliers.as_ref().map(few),
             preprocessing: preprocessing.clone(),
@@ -305,9 +305,9 @@ impl TrainingSet {
 
     /// The sets of images that it draws from.
     fn stores(&self) -> impl Iterator<Item = &ImageSource> {
-        let TrainingData { normal, others, outliers, .. } = &self.data;
-        let others = others.as_ref().map(|others| &others.images);
-        [Some(normal), others, outliers.as_ref()].into_iter().flatten()
+        let TrainingData { normal, labelled, outliers, .. } = &self.data;
+        let labelled = labelled.as_ref().map(|labelled| &labelled.images);
+        [Some(normal), labelled, outliers.as_ref()].into_iter().flatten()
     }
 
     /// Whether all images are held in memory; else making a batch reads files.

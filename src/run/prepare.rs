@@ -136,7 +136,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     })?;
     dataset.train.notes.iter().chain(&dataset.test.notes).for_each(|note| context.note(note));
     let outliers = load_outliers(settings, &dataset.class, raw, context)?.map(ImageSource::tiles);
-    let (mut others, mut test, mut left_out) = (None, None, 0);
+    let (mut labelled, mut test, mut left_out) = (None, None, 0);
     if let Some((anomalies, learned)) = labelled_anomalies(settings, &dataset, raw, context)? {
         let (tested, seen) = labelled::tell_apart(&dataset.test, &learned, settings.part_gap);
         let learned_from = labelled::tell_apart(&dataset.test, &learned, None).1.len();
@@ -144,12 +144,12 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
             too_many_parts(settings, &dataset, &seen).iter().for_each(|note| context.note(note));
         }
         left_out = seen.len();
-        others = Some(LabelledAnomalies { untested: names(&dataset.test, &seen), ..anomalies });
+        labelled = Some(LabelledAnomalies { untested: names(&dataset.test, &seen), ..anomalies });
         test = (!seen.is_empty()).then(|| dataset.test.select(&tested));
     }
-    let (normal, at_most) = match (&outliers, &others) {
+    let (normal, at_most) = match (&outliers, &labelled) {
         // An epoch is as long as in the paper, where it goes through the images of the class.
-        (Some(outliers), Some(others)) if swapped => (outliers.clone(), Some(others.images.count())),
+        (Some(outliers), Some(labelled)) if swapped => (outliers.clone(), Some(labelled.images.count())),
         _ => (dataset.train.images.select(&dataset.normal()?), None),
     };
     let (normal, held_out) = hold_out(settings, normal, context);
@@ -172,7 +172,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     let held_out = held_out.map(|normal| {
         TrainingSet::new(TrainingData {
             normal,
-            others: None,
+            labelled: None,
             labelled_share: 0,
             outliers: outliers.clone(),
             preprocessing: Preprocessing { train: preprocessing.test.clone(), ..preprocessing.clone() },
@@ -184,7 +184,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     });
     let set = TrainingSet::new(TrainingData {
         normal,
-        others,
+        labelled,
         labelled_share: if settings.labelled.is_some() { settings.labelled_share } else { 0 },
         outliers: outliers.filter(|_| !swapped),
         preprocessing,
