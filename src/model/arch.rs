@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
-use super::layer::{Init, Layer, MOST_CHANNELS, Shape};
+use super::layer::{Init, Layer, MOST_CHANNELS, MOST_NUMBERS, Shape};
 use crate::error::{Error, Result};
 use crate::named::Named;
-use crate::steps::standalone::{Misfit, ValueShape};
+use crate::steps::standalone::{Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 
 /// Weight of a batch in the norms' running statistics while training: PyTorch's default, as the authors train.
@@ -144,6 +144,10 @@ impl Arch {
             let problem = format!("{} takes images of {} channels", self.name, self.channels);
             return Err(Error::setting(problem, "images have 1 to 65,536 channels"));
         }
+        if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
+            let problem = format!("{} adds {} to the variances of its norms", self.name, self.norm_eps);
+            return Err(Error::setting(problem, "a number above 0 is added, such as 1e-5"));
+        }
         let mut names = BTreeSet::new();
         for (i, Node { layer, inputs }) in self.layers.iter().enumerate() {
             if let Some(fault) = layer.fault() {
@@ -163,6 +167,17 @@ impl Arch {
                     i,
                     format!("reads layer {later}"),
                     "layers read the images or layers before them",
+                ));
+            }
+            if let Layer::Standalone(layer) = layer
+                && layer.draws()
+                && self.fixed
+                && i < self.frozen
+            {
+                return Err(self.illegal(
+                    i,
+                    "would change what is fixed at random",
+                    "a dropout comes after the layers that are fixed",
                 ));
             }
             if let Some(name) = layer.name()
@@ -213,18 +228,23 @@ impl Arch {
     /// Geometry of each layer for `n` images of `side` × `side` pixels.
     ///
     /// # Errors
-    /// If [`Arch::check`] fails, or layers do not take what they read at this side.
+    /// If [`Arch::check`] fails, layers do not take what they read at this side, or something becomes too large.
     pub fn shapes(&self, n: usize, side: usize) -> Result<Vec<Shape>> {
         self.check()?;
         let mut shapes: Vec<Shape> = Vec::with_capacity(self.layers.len());
         let images = ValueShape { n, side, c: self.channels };
+        if images.len() > MOST_NUMBERS {
+            let problem = format!("{n} images of {side}×{side} pixels are too many for {}", self.name);
+            return Err(Error::setting(problem, "choose a smaller `side` or `batch`"));
+        }
         for (i, node) in self.layers.iter().enumerate() {
             let read = |input: &Source| match input {
                 Source::Input => images,
                 Source::Layer(of) => shapes[*of].output(),
             };
             let inputs: Vec<ValueShape> = node.inputs.iter().map(read).collect();
-            shapes.push(node.layer.shape(&inputs).map_err(|misfit| self.misfit(i, misfit, side))?);
+            let shape = node.layer.shape(&inputs).and_then(|shape| shape.fault().map_or(Ok(shape), Err));
+            shapes.push(shape.map_err(|misfit| self.misfit(i, misfit, side))?);
         }
         let output = shapes.last().map(Shape::output);
         if let Some(ValueShape { side: out, c, .. }) = output.filter(|&output| output != images)
@@ -241,6 +261,21 @@ impl Arch {
             ));
         }
         Ok(shapes)
+    }
+
+    /// Fails where a norm would normalise `n` images of a side in training by the statistics of one value per channel: whatever that is,
+    /// nothing would be left of it. PyTorch refuses the same.
+    pub(crate) fn check_statistics(&self, n: usize, side: usize) -> Result<()> {
+        let fixed = if self.fixed { self.frozen } else { 0 };
+        for (i, shape) in self.shapes(n, side)?.iter().enumerate().skip(fixed) {
+            if matches!(self.layers[i].layer, Layer::Norm { .. }) && shape.output().pixels() == 1 {
+                let problem = "has one value per channel to take statistics of: it reads 1 pixel of a batch of 1 image";
+                let legal =
+                    "choose a `batch` of 2 or more that leaves no single image for an epoch's last one, or add images";
+                return Err(self.illegal(i, problem, legal));
+            }
+        }
+        Ok(())
     }
 
     /// The error of a layer that does not take what it reads, for images of a side.

@@ -15,6 +15,9 @@ use crate::steps::{Step, add, average_pool, concat, dropout, reshape, upsample_n
 /// Channels of a value, at most: far more than any net has, and few enough that no size overflows.
 pub(super) const MOST_CHANNELS: usize = 1 << 16;
 
+/// Numbers of a value or of a layer's weights, at most: 256 GiB of f32, and few enough that neither sums of them nor grids over them overflow.
+pub(super) const MOST_NUMBERS: usize = 1 << 36;
+
 /// The kinds of layers that are lowered by themselves, a line each.
 macro_rules! standalone_layers {
     ($d:tt $($kind:ident: $type:ty,)*) => {
@@ -96,6 +99,10 @@ impl StandaloneLayer for Standalone {
 
     fn in_place(&self) -> bool {
         of_any_kind!(self, layer => layer.in_place())
+    }
+
+    fn draws(&self) -> bool {
+        of_any_kind!(self, layer => layer.draws())
     }
 
     fn forward(&self, context: LayerContext, inputs: &[View], y: View, seed: Option<u64>) -> Option<Step> {
@@ -204,6 +211,22 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// What is too large for buffers and kernels.
+    pub(super) fn fault(&self) -> Option<Misfit> {
+        let ValueShape { side, c, .. } = self.output();
+        let weights = if let Shape::Conv(g) = self { g.w_len() } else { 0 };
+        let (problem, legal) = if c > MOST_CHANNELS {
+            (format!("gives {c} channels"), "a layer has 1 to 65,536 channels")
+        } else if self.output().len() > MOST_NUMBERS {
+            (format!("gives too many values: {side}²×{c} for each image"), "choose a smaller `side` or `batch`")
+        } else if weights > MOST_NUMBERS {
+            (format!("has {weights} weights"), "a layer has at most 2³⁶ weights")
+        } else {
+            return None;
+        };
+        Some(Misfit::Illegal(problem, legal))
+    }
+
     /// Of the output.
     pub fn output(&self) -> ValueShape {
         match *self {

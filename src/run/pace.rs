@@ -38,8 +38,18 @@ impl Pace {
             Some(views) => (1, views as usize * set.samples() as usize + reduction::VIEWS),
         };
         let few = set.of_few(steps * settings.batch)?;
+        // No image is left alone: norms may be unable to take statistics of it.
+        let candidates = (2..=settings.batch).rev().chain(settings.batch + 1..=few.len());
+        let batch = candidates.into_iter().find(|batch| few.len() % batch != 1).unwrap_or(settings.batch);
         // A rate of 0, since what steps make of so few images may be no numbers after a while.
-        let own = Settings { lr: 0.0, passes: 1, views: settings.views.map(|_| 1), patience: None, ..settings.clone() };
+        let own = Settings {
+            batch,
+            lr: 0.0,
+            passes: 1,
+            views: settings.views.map(|_| 1),
+            patience: None,
+            ..settings.clone()
+        };
         // Two steps end soon: a stop is looked for after them.
         let quiet = Context { observer: &Silent, stop: &NEVER, ..*context };
         let mut copy = TrainingLoop::new(&quiet, &few, &own, None)?;
@@ -55,7 +65,7 @@ impl Pace {
             epochs += 1;
         }
         let of_few = if epochs == 0 { warming } else { took / epochs };
-        let step = of_few.as_secs_f64() / few.len().div_ceil(settings.batch) as f64;
+        let step = of_few.as_secs_f64() / few.len().div_ceil(batch) as f64;
         let steps = set.len().div_ceil(settings.batch);
         // Scores of what is held out take a forward pass, a third of a step.
         let scored = set.held_out().map_or(0.0, |held_out| 2.0 * held_out.len() as f64 / 3.0 / settings.batch as f64);

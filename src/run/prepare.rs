@@ -117,8 +117,10 @@ impl TestSet {
 /// Loads what the settings name and makes the training set.
 pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     settings.check()?;
+    let arch = settings.arch()?;
+    arch.check_statistics(settings.batch, settings.side)?; // what is known before images are read
     let raw_side = settings.dataset.recipe.raw_side(settings.pipeline, settings.side);
-    let channels = settings.arch()?.channels;
+    let channels = arch.channels;
     let resize = settings.fit.unwrap_or((settings.dataset.recipe.resize)(settings.pipeline));
     // Anomalies that are made beforehand are held, and so is what they are made of.
     let hold = if settings.offline_supervision { Hold::Always } else { settings.hold };
@@ -197,6 +199,11 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         Some(held_out) => set.holding_out(held_out),
         None => set,
     };
+    // An epoch's last batch is what is left of it.
+    let batch = settings.batch.min(set.len());
+    for n in [batch, set.len() % batch].into_iter().filter(|&n| n > 0) {
+        arch.check_statistics(n, settings.side)?;
+    }
     let Dataset { class: name, normal: class, class_names, test: all, .. } = dataset;
     let test = TestSet { split: test.unwrap_or(all), name, class, class_names, data: settings.data.clone(), resize };
     test.unmeasurable(settings, left_out).iter().for_each(|note| context.note(note));

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::Step;
 use super::activation::Activation;
+use super::pool::product;
 use super::upsample::ReceptiveField;
 use crate::device::{DType, View};
 use crate::real::Real;
@@ -20,12 +21,12 @@ pub struct ValueShape {
 impl ValueShape {
     /// Of the whole batch.
     pub fn pixels(&self) -> usize {
-        self.n * self.side * self.side
+        product([self.n, self.side, self.side])
     }
 
     /// Numbers.
     pub fn len(&self) -> usize {
-        self.pixels() * self.c
+        product([self.pixels(), self.c])
     }
 
     /// Whether there are none.
@@ -123,6 +124,11 @@ pub trait StandaloneLayer: Sized {
 
     /// Whether its step writes where it reads, and outside of training there is none.
     fn in_place(&self) -> bool {
+        false
+    }
+
+    /// Whether it draws numbers in training: the same values do not always become the same.
+    fn draws(&self) -> bool {
         false
     }
 

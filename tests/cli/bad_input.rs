@@ -34,6 +34,25 @@ fn objectives_refuse_what_is_not_theirs() {
     assert!(scratch.files("run").is_empty());
 }
 
+/// A norm made 0 of a single value, whatever it was: of 48 images batches of 47 leave one.
+#[test]
+fn a_batch_of_which_norms_see_one_value() {
+    let scratch = Scratch::new().with_data();
+    let train = |flags: &str| {
+        let net = "--objective hsc --net CNN32 --side 32 --outliers cifar100:outliers.bin";
+        scratch.run(&format!("train fmnist --data data --class 0 --epochs 1 {net} {flags}"))
+    };
+    for flags in ["--batch 1", "--batch 47"] {
+        let words = ["(norm bn1d1) has one value per channel", "choose a --batch of 2 or more", "add images"];
+        train(&format!("--out run {flags}")).expect_error(&words);
+    }
+    assert!(scratch.files("run").is_empty());
+    // What is left of an epoch may be more, and one image may have more than one value.
+    train("--batch 46 --out two").expect_success();
+    train("--batch 47 --passes 2 --out twice").expect_success();
+    scratch.train("--batch 47 --epochs 1 --out maps").expect_success();
+}
+
 #[test]
 fn missing_outliers() {
     let scratch = Scratch::new().with_data();

@@ -3,8 +3,8 @@
 use fcdd::device::DType;
 use fcdd::engine::Step;
 use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
-use fcdd::model::{Arch, Init, Layer, Node, Objective, Source, nets};
-use fcdd::run::verify::by_layers::{Difference, differences};
+use fcdd::model::{Arch, Init, Layer, NetPart, Node, Objective, Source, baselines, nets};
+use fcdd::run::verify::by_layers::{Difference, differences, has_features};
 use fcdd::run::verify::random_nets::random_net;
 use fcdd::settings::ImageScore;
 use fcdd::steps::activation::Activation;
@@ -17,12 +17,34 @@ use fcdd::steps::reshape::layer::ReshapeLayer;
 use fcdd::steps::upsample_nearest::layer::UpsampleNearest2xLayer;
 use proptest::prelude::*;
 
-fn assert_equal(arch: &Arch, dtype: DType, maps: bool, input_grad: bool) {
+const TRAINING: TrainingOptions = TrainingOptions {
+    optimizer: Optimizer::Sgd,
+    maps: false,
+    input_grad: false,
+    seed: 1,
+    label_score: ImageScore::Mean,
+};
+
+/// Two images of 8×8 pixels.
+const OPTIONS: PlanOptions =
+    PlanOptions { batch: 2, side: 8, dtype: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training: None };
+
+/// Compares a net with its layers on so many images, or on two where one would be refused.
+fn assert_equal(arch: &Arch, dtype: DType, n: usize, maps: bool, input_grad: bool) {
+    let n = if n == 1 && takes_statistics_of_one_value(arch) { 2 } else { n };
     for Difference { name, error, bound } in
-        differences(arch, dtype, 3, maps, input_grad).unwrap_or_else(|e| panic!("{e}: {arch:#?}"))
+        differences(arch, dtype, n, maps, input_grad).unwrap_or_else(|e| panic!("{e}: {arch:#?}"))
     {
-        assert!(error <= bound, "{name} differs by {error:e}, which is more than {bound:e}, in {arch:#?}");
+        assert!(error <= bound, "{name} differs by {error:e}, which is more than {bound:e}, of {n} in {arch:#?}");
     }
+}
+
+/// Whether a norm sees one value per channel of a single image in training.
+fn takes_statistics_of_one_value(arch: &Arch) -> bool {
+    let shapes = arch.shapes(1, arch.side).unwrap();
+    let trained = if arch.fixed { arch.frozen } else { 0 };
+    let one = |i: usize| matches!(arch.layers[i].layer, Layer::Norm { .. }) && shapes[i].output().side == 1;
+    (trained..arch.layers.len()).any(one)
 }
 
 proptest! {
@@ -30,23 +52,40 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn fcdd_nets_are_their_layers(numbers in prop::collection::vec(any::<u32>(), 0..60), maps: bool, input_grad: bool) {
-        assert_equal(&random_net(Objective::Fcdd, DType::F32, &numbers), DType::F32, maps, input_grad);
+    fn fcdd_nets_are_their_layers(
+        numbers in prop::collection::vec(any::<u32>(), 0..60),
+        n in 1..=4usize,
+        maps: bool,
+        input_grad: bool,
+    ) {
+        assert_equal(&random_net(Objective::Fcdd, DType::F32, &numbers), DType::F32, n, maps, input_grad);
     }
 
     #[test]
-    fn fcdd_nets_of_bf16_are_their_layers(numbers in prop::collection::vec(any::<u32>(), 0..60), maps: bool) {
-        assert_equal(&random_net(Objective::Fcdd, DType::Bf16, &numbers), DType::Bf16, maps, false);
+    fn fcdd_nets_of_bf16_are_their_layers(
+        numbers in prop::collection::vec(any::<u32>(), 0..60),
+        n in 1..=4usize,
+        maps: bool,
+    ) {
+        assert_equal(&random_net(Objective::Fcdd, DType::Bf16, &numbers), DType::Bf16, n, maps, false);
     }
 
     #[test]
-    fn hsc_nets_are_their_layers(numbers in prop::collection::vec(any::<u32>(), 0..60), input_grad: bool) {
-        assert_equal(&random_net(Objective::Hsc, DType::F32, &numbers), DType::F32, false, input_grad);
+    fn hsc_nets_are_their_layers(
+        numbers in prop::collection::vec(any::<u32>(), 0..60),
+        n in 1..=4usize,
+        input_grad: bool,
+    ) {
+        assert_equal(&random_net(Objective::Hsc, DType::F32, &numbers), DType::F32, n, false, input_grad);
     }
 
     #[test]
-    fn autoencoders_are_their_layers(numbers in prop::collection::vec(any::<u32>(), 0..60), input_grad: bool) {
-        assert_equal(&random_net(Objective::Ae, DType::F32, &numbers), DType::F32, false, input_grad);
+    fn autoencoders_are_their_layers(
+        numbers in prop::collection::vec(any::<u32>(), 0..60),
+        n in 1..=4usize,
+        input_grad: bool,
+    ) {
+        assert_equal(&random_net(Objective::Ae, DType::F32, &numbers), DType::F32, n, false, input_grad);
     }
 }
 
@@ -58,6 +97,8 @@ fn random_nets_are_of_all_kinds() {
         let numbers: Vec<u32> = (0..40).map(|i| (seed * 40 + i).wrapping_mul(2_654_435_761) >> 7).collect();
         let objective = [Objective::Fcdd, Objective::Hsc, Objective::Ae][seed as usize % 3];
         let arch = random_net(objective, DType::F32, &numbers);
+        kinds.insert(format!("features {}", has_features(&arch)));
+        kinds.insert(format!("statistics of one value {}", takes_statistics_of_one_value(&arch)));
         for (i, node) in arch.layers.iter().enumerate() {
             kinds.insert(format!("{} of {}", node.layer.kind(), node.inputs.len()));
             let readers = arch.layers.iter().filter(|other| other.inputs.contains(&Source::Layer(i))).count();
@@ -91,6 +132,10 @@ fn random_nets_are_of_all_kinds() {
         "frozen true",
         "norm fixed true",
         "max pool beside others true",
+        "features true",
+        "features false",
+        "statistics of one value true",
+        "statistics of one value false",
     ] {
         assert!(kinds.contains(kind), "no {kind} among {kinds:?}");
     }
@@ -131,10 +176,8 @@ fn fcdd(layers: impl IntoIterator<Item = Layer>) -> Arch {
 }
 
 /// Why a net is refused.
-fn refusal(arch: &Arch) -> String {
-    let options =
-        PlanOptions { batch: 2, side: 8, dtype: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training: None };
-    lower(arch, &options).err().unwrap_or_else(|| panic!("this net was lowered: {arch:#?}")).to_string()
+fn refusal(arch: &Arch, options: &PlanOptions) -> String {
+    lower(arch, options).err().unwrap_or_else(|| panic!("this net was lowered: {arch:#?}")).to_string()
 }
 
 /// Nets that cannot be lowered as they stand; each message names the net, the layer and what would be legal.
@@ -148,6 +191,7 @@ fn wrong_nets_are_refused() {
         arch
     };
     let linear = |name: &str, out, pixels| Layer::Linear { name: name.to_string(), out, pixels, init: Init::Uniform };
+    let reshape = |side, c| ReshapeLayer { side, c }.into();
     let deconv = Layer::Deconv { name: "d".to_string(), out: 2, side: 3, pad: 1, init: Init::Uniform };
     for (arch, layer, legal) in [
         // Lowered as norm, activation, pool, whatever their order was.
@@ -221,6 +265,11 @@ fn wrong_nets_are_refused() {
             "frozen together",
         ),
         (Arch { frozen: 2, ..fcdd([conv("a", 3)]) }, "layer 1 (convolution head)", "something has to be trained"),
+        (
+            chain(Objective::Fcdd, [conv("a", 1)]),
+            "layer 0 (convolution a) ends a net of `objective` fcdd",
+            "end in a 1×1 convolution",
+        ),
         // Scores were lengths of maps.
         (chain(Objective::Hsc, [conv("a", 3)]), "layer 0 (convolution a)", "end in a fully connected layer"),
         // The reconstruction had other channels than the image.
@@ -241,6 +290,53 @@ fn wrong_nets_are_refused() {
             "a smaller window",
         ),
         (chain(Objective::Ae, []), "has no layers", "one layer or more"),
+        // Its square root was no number.
+        (Arch { norm_eps: -1.0, ..fcdd([conv("a", 3), norm("n")]) }, "adds -1 to the variances", "above 0"),
+        (Arch { norm_eps: f64::NAN, ..fcdd([conv("a", 3), norm("n")]) }, "adds NaN to the variances", "above 0"),
+        // What was learned from was dropped at random, what was kept of it was not.
+        (
+            Arch { frozen: 2, fixed: true, ..fcdd([conv("a", 3), DropoutLayer.into(), conv("b", 3)]) },
+            "layer 1 (dropout) would change what is fixed at random",
+            "after the layers that are fixed",
+        ),
+        // Sizes wrapped to small ones.
+        (
+            Arch { side: 8, ..chain(Objective::Ae, [linear("l", 12, 64), reshape((1 << 63) + 1, 12)]) },
+            "layer 1 (reshape) reads 1²×12 values where 9223372036854775809²×12 are wanted",
+            "a vector of as many values",
+        ),
+        (
+            Arch { side: 8, ..chain(Objective::Ae, [linear("l", 12, 64), reshape(1 << 32, 12)]) },
+            "layer 1 (reshape) reads 1²×12 values",
+            "a vector of as many values",
+        ),
+        (
+            chain(
+                Objective::Ae,
+                std::iter::once(conv("a", 2))
+                    .chain(std::iter::repeat_n(UpsampleNearest2xLayer.into(), 30))
+                    .chain(std::iter::repeat_n(AveragePoolLayer { side: 1024, stride: 1024 }.into(), 3)),
+            ),
+            "layer 15 (upsampling) gives too many values: 262144²×2 for each image",
+            "a smaller `side` or `batch`",
+        ),
+        (
+            graph(&|arch| {
+                for at in 0..40 {
+                    arch.push_on(ConcatLayer, [Source::Layer(at); 4]);
+                }
+            }),
+            "layer 8 (concatenation) gives 196608 channels",
+            "1 to 65,536 channels",
+        ),
+        (
+            fcdd([
+                conv("a", 1 << 16),
+                Layer::Conv { name: "b".to_string(), out: 1 << 16, side: 1023, stride: 1, bias: true },
+            ]),
+            "layer 1 (convolution b) has 4494807829315584 weights",
+            "at most 2³⁶",
+        ),
         (
             Arch { unused_norms: vec![("a".to_string(), 3)], ..fcdd([conv("a", 3)]) },
             "the unused norm a has the name of another layer",
@@ -329,8 +425,102 @@ fn wrong_nets_are_refused() {
             "nothing else reads",
         ),
     ] {
-        let message = refusal(&arch);
+        let message = refusal(&arch, &OPTIONS);
         assert!(message.contains("WRONG") && message.contains(layer) && message.contains(legal), "{layer}: {message}");
+    }
+}
+
+/// Options that no net, or not this one, can do anything with.
+#[test]
+fn wrong_options_are_refused() {
+    let (net, hsc) = (fcdd([conv("a", 3)]), baselines::by_name("CNN28", true).unwrap());
+    let (bf16, training) = (PlanOptions { dtype: DType::Bf16, ..OPTIONS }, Some(TRAINING));
+    let input_grad = Some(TrainingOptions { input_grad: true, ..TRAINING });
+    let maps = Some(TrainingOptions { maps: true, ..TRAINING });
+    for (arch, options, problem, legal) in [
+        (&net, PlanOptions { batch: 0, ..OPTIONS }, "WRONG cannot take 0 images of 8×8 pixels", "1 or more"),
+        (&net, PlanOptions { side: 0, ..OPTIONS }, "WRONG cannot take 2 images of 0×0 pixels", "1 or more"),
+        (&net, PlanOptions { batch: 1 << 32, side: 1 << 32, ..OPTIONS }, "4294967296 images", "`side` or `batch`"),
+        (&hsc, PlanOptions { side: 28, ..bf16 }, "CNN28 computes in f32 alone", "`precision` f32"),
+        (&hsc, PlanOptions { side: 28, training: maps, ..OPTIONS }, "CNN28 learns from labels alone", "`maps` false"),
+        (&net, PlanOptions { training: input_grad, ..bf16 }, "gradient of its input", "`precision` f32"),
+        (
+            &Arch { part: NetPart::Features, ..net.clone() },
+            PlanOptions { training, ..OPTIONS },
+            "WRONG would train its features",
+            "train its head",
+        ),
+    ] {
+        let message = refusal(arch, &options);
+        assert!(message.contains(problem) && message.contains(legal), "{message}");
+    }
+    // What computes in f32 alone is told by its layer.
+    let dropped = fcdd([conv("a", 3), DropoutLayer.into()]);
+    let message = refusal(&dropped, &PlanOptions { training, ..bf16 });
+    assert!(message.contains("layer 1 (dropout) computes in f32 alone"), "{message}");
+}
+
+/// Parts are those of FCDD nets, and keep the rules of the whole.
+#[test]
+fn parts_that_are_none_are_refused() {
+    let part = |part, arch: &Arch| Arch { part, ..arch.clone() };
+    let options = PlanOptions { training: Some(TRAINING), ..OPTIONS };
+    let fixed = |frozen, layers: Vec<Layer>| Arch { frozen, fixed: true, ..fcdd(layers) };
+    let net = fixed(2, vec![conv("a", 3), RELU, conv("b", 3)]);
+    for (arch, options) in [
+        (net.clone(), options),
+        (part(NetPart::Head, &net), options),
+        (part(NetPart::Features, &net), OPTIONS),
+        (part(NetPart::Head, &net), OPTIONS),
+    ] {
+        lower(&arch, &options).unwrap();
+    }
+    // The size of a head's map was taken for that of a heatmap.
+    let linear = Layer::Linear { name: "l".to_string(), out: 4, pixels: 64, init: Init::Uniform };
+    let hsc = Arch { side: 8, frozen: 2, fixed: true, ..chain(Objective::Hsc, [conv("a", 3), RELU, linear]) };
+    let ae = Arch { side: 8, frozen: 2, fixed: true, ..chain(Objective::Ae, [conv("a", 3), RELU, conv("b", 2)]) };
+    let not_fixed = Arch { fixed: false, ..net.clone() };
+    let not_frozen = Arch { frozen: 0, ..net.clone() };
+    // The last of what is frozen and the first of what is not are lowered together.
+    let fused = fixed(3, vec![conv("a", 3), RELU, conv("b", 3), RELU, conv("c", 3)]);
+    for arch in [hsc, ae, not_fixed, not_frozen, fused] {
+        lower(&arch, &OPTIONS).unwrap();
+        for of in [NetPart::Features, NetPart::Head] {
+            let message = refusal(&part(of, &arch), &OPTIONS);
+            assert!(message.contains("has no features that could be kept"), "{message}");
+        }
+    }
+    // A dropout changed the features themselves, which are kept.
+    let dropped = fixed(2, vec![conv("a", 3), RELU, DropoutLayer.into(), conv("b", 3)]);
+    lower(&dropped, &options).unwrap();
+    let message = refusal(&part(NetPart::Head, &dropped), &options);
+    assert!(message.contains("layer 2 (dropout) reads what it would change"), "{message}");
+    // More than the last of what is frozen.
+    let mut skipping = Arch { frozen: 2, fixed: true, ..chain(Objective::Fcdd, [conv("a", 3), conv("b", 3)]) };
+    skipping.push_on(AddLayer, [Source::Layer(0), Source::Layer(1)]);
+    skipping.push(head());
+    lower(&skipping, &options).unwrap();
+    let message = refusal(&part(NetPart::Head, &skipping), &options);
+    assert!(message.contains("layer 2 (sum) reads more than the features"), "{message}");
+}
+
+/// In training a norm of one value per channel made 0 of it, whatever it was. PyTorch refuses that.
+#[test]
+fn norms_take_statistics_of_several_values() {
+    let hsc = baselines::by_name("CNN32", true).unwrap();
+    let options = |batch, side| PlanOptions { batch, side, training: Some(TRAINING), ..OPTIONS };
+    let message = refusal(&hsc, &options(1, 32));
+    assert!(message.contains("(norm bn1d1) has one value per channel"), "{message}");
+    assert!(message.contains("choose a `batch` of 2 or more"), "{message}");
+    lower(&hsc, &options(2, 32)).unwrap();
+    lower(&hsc, &PlanOptions { training: None, ..options(1, 32) }).unwrap();
+    let net = fcdd([conv("a", 3), norm("n"), RELU, conv("b", 3)]);
+    assert!(refusal(&net, &options(1, 1)).contains("layer 1 (norm n) has one value"));
+    // Frozen norms take statistics too, but where they are fixed.
+    let frozen = Arch { frozen: 3, ..net.clone() };
+    assert!(refusal(&frozen, &options(1, 1)).contains("layer 1 (norm n) has one value"));
+    for (arch, batch, side) in [(&net, 2, 1), (&net, 1, 2), (&Arch { fixed: true, ..frozen.clone() }, 1, 1)] {
+        lower(arch, &options(batch, side)).unwrap();
     }
 }
 
@@ -339,15 +529,7 @@ fn wrong_nets_are_refused() {
 fn dropouts_draw_masks_of_their_own() {
     let lowered = |dropouts, batch| {
         let arch = fcdd([conv("a", 3)].into_iter().chain(std::iter::repeat_n(DropoutLayer.into(), dropouts)));
-        let training = Some(TrainingOptions {
-            optimizer: Optimizer::Sgd,
-            maps: false,
-            input_grad: false,
-            seed: 0,
-            label_score: ImageScore::Mean,
-        });
-        let (dtype, gradient) = (DType::F32, Gradient::Grad);
-        let plan = lower(&arch, &PlanOptions { batch, side: 8, dtype, sigma: 1.2, gradient, training });
+        let plan = lower(&arch, &PlanOptions { batch, training: Some(TRAINING), ..OPTIONS });
         plan.map(drop).map_err(|error| error.to_string())
     };
     lowered(256, 2).unwrap();
@@ -422,15 +604,7 @@ proptest! {
             return Ok(());
         }
         apply(&mut arch, places[place.index(places.len())]);
-        let options = PlanOptions {
-            batch: 2,
-            side: arch.side,
-            dtype: DType::F32,
-            sigma: 1.2,
-            gradient: Gradient::Grad,
-            training: None,
-        };
-        let error = lower(&arch, &options).err().map(|error| error.to_string());
+        let error = lower(&arch, &PlanOptions { side: arch.side, ..OPTIONS }).err().map(|error| error.to_string());
         prop_assert!(error.is_some_and(|error| error.contains("RANDOM")), "{what}: {arch:#?}");
     }
 }
@@ -439,15 +613,7 @@ proptest! {
 #[test]
 fn each_dropout_has_a_stream_of_its_own() {
     let arch = fcdd([conv("a", 3), RELU, DropoutLayer.into(), conv("b", 3), RELU, DropoutLayer.into()]);
-    let training = Some(TrainingOptions {
-        optimizer: Optimizer::Sgd,
-        maps: false,
-        input_grad: false,
-        seed: 1,
-        label_score: ImageScore::Mean,
-    });
-    let options = PlanOptions { batch: 1, side: 8, dtype: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training };
-    let plan = lower(&arch, &options).unwrap();
+    let plan = lower(&arch, &PlanOptions { batch: 1, training: Some(TRAINING), ..OPTIONS }).unwrap();
     let numbers = |steps: &[Step]| -> Vec<u32> {
         steps.iter().filter_map(|step| if let Step::Dropout(step) = step { Some(step.number) } else { None }).collect()
     };
@@ -473,15 +639,7 @@ fn joined_paths_see_what_each_sees() {
 #[test]
 fn trained_strides_are_refused_in_bf16() {
     let lowered = |net: &str, dtype, trains: bool| {
-        let training = TrainingOptions {
-            optimizer: Optimizer::Sgd,
-            maps: false,
-            input_grad: false,
-            seed: 1,
-            label_score: ImageScore::Mean,
-        };
-        let training = trains.then_some(training);
-        let options = PlanOptions { batch: 1, side: 32, dtype, sigma: 1.2, gradient: Gradient::Grad, training };
+        let options = PlanOptions { side: 32, dtype, training: trains.then_some(TRAINING), ..OPTIONS };
         lower(&nets::by_name(net, true).unwrap(), &options)
     };
     for (net, dtype, trains) in [
@@ -502,15 +660,7 @@ fn trained_strides_are_refused_in_bf16() {
     *stride = 2;
     for (frozen, fits) in [(2, true), (0, false)] {
         arch.frozen = frozen;
-        let training = TrainingOptions {
-            optimizer: Optimizer::Sgd,
-            maps: false,
-            input_grad: false,
-            seed: 1,
-            label_score: ImageScore::Mean,
-        };
-        let (dtype, training) = (DType::Bf16, Some(training));
-        let options = PlanOptions { batch: 1, side: 8, dtype, sigma: 1.2, gradient: Gradient::Grad, training };
+        let options = PlanOptions { dtype: DType::Bf16, training: Some(TRAINING), ..OPTIONS };
         assert_eq!(lower(&arch, &options).is_ok(), fits);
     }
 }

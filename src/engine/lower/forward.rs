@@ -94,8 +94,7 @@ fn dying(stages: &[Stage], kept: &[bool]) -> Vec<Vec<usize>> {
                 kept_value[read] |= kept[i];
             }
         }
-        let in_place = matches!(&stage.kind, StageKind::Standalone(stage) if stage.layer.in_place());
-        writer.push(if in_place { inputs[0] } else { Source::Layer(i) });
+        writer.push(if stage.kind.in_place() { inputs[0] } else { Source::Layer(i) });
     }
     // The last output is read by the objective.
     if let Some(Source::Layer(output)) = writer.last() {

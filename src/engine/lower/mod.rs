@@ -25,7 +25,7 @@ use self::stages::stages;
 use super::Step;
 use super::plan::{Buffers, Plan, Ports, TrainingPorts};
 use crate::device::{DType, View};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::arch::{Arch, NetPart, Objective};
 use crate::model::weights::Layout;
 use crate::steps::cast::{Cast, CastWeights};
@@ -36,29 +36,21 @@ use crate::steps::standalone::ValueShape;
 /// a smaller batch runs in the memory of a larger one's.
 ///
 /// # Errors
-/// If the net's layers do not fit together or do not take the input's side, or its objective takes no ground-truth maps or no bf16.
+/// If the net's layers do not fit together or do not take the input's side, or it cannot do what the options ask.
 pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
-    if options.dtype == DType::Bf16 && arch.objective != Objective::Fcdd {
-        return Err(Error::setting(format!("{} computes in f32 alone", arch.name), "choose `precision` f32"));
-    }
-    if options.dtype == DType::Bf16 && options.training.is_some_and(|training| training.input_grad) {
-        return Err(Error::internal("the gradient of the input is computed in f32 alone"));
-    }
-    if options.training.is_some_and(|training| training.maps) && arch.objective != Objective::Fcdd {
-        let problem = format!("{} learns from labels alone, not from ground-truth maps", arch.name);
-        return Err(Error::setting(problem, "choose `maps` false"));
-    }
-    if options.training.is_some() && arch.part == NetPart::Features {
-        return Err(Error::internal("features are not trained"));
-    }
-    arch.check()?;
-    let layout = Layout::new(arch);
+    options.check(arch)?;
     let (n, side) = (options.batch, options.side);
+    let shapes = arch.shapes(n, side)?;
+    if options.training.is_some() {
+        arch.check_statistics(n, side)?;
+    }
+    let layout = Layout::new(arch);
     let mut allocator = Allocator::default();
     let params = allocator.real(layout.params_len);
     let stats = allocator.real(layout.stats_len);
     let images = ValueShape { n, side, c: arch.channels };
-    let (mut stages, first) = stages::of_part(arch, stages(arch, &layout, options, params)?, images)?;
+    let (mut stages, first) = stages::of_part(arch, stages(arch, &layout, shapes, params)?, images)?;
+    stages::check(arch, options, &stages)?;
     let input = allocator.real(first.len());
     let scores_maps = arch.objective == Objective::Fcdd && arch.part != NetPart::Features;
     let last = if scores_maps { stages.pop() } else { None };

@@ -41,6 +41,22 @@ pub(super) enum StageKind<'a> {
 }
 
 impl StageKind<'_> {
+    /// Its block; None of stages without parameters.
+    fn block(&self) -> Option<&Block<'_>> {
+        match self {
+            StageKind::Block(block) => Some(block),
+            StageKind::Standalone(_) | StageKind::Pool(_) => None,
+        }
+    }
+
+    /// Whether it writes where it reads.
+    pub(super) fn in_place(&self) -> bool {
+        match self {
+            StageKind::Standalone(stage) => stage.layer.in_place(),
+            StageKind::Block(_) | StageKind::Pool(_) => false,
+        }
+    }
+
     /// The shape of its output.
     fn output(&self) -> ValueShape {
         match self {
@@ -117,7 +133,7 @@ impl Stage<'_> {
             StageKind::Block(b) if inference_only && b.fuses() => vec![b.pool.y_len()],
             StageKind::Block(b) if b.has_tail() => vec![b.conv.y_len(), b.pool.y_len()],
             StageKind::Block(b) => vec![b.conv.y_len()],
-            StageKind::Standalone(stage) if stage.layer.in_place() => vec![],
+            StageKind::Standalone(_) if self.kind.in_place() => vec![],
             StageKind::Standalone(stage) => vec![stage.output.len()],
             StageKind::Pool(pool) => vec![pool.y_len()],
         }
@@ -161,12 +177,10 @@ const LEGAL: &str = "a convolution, fully connected layer or transposed convolut
 pub(super) fn stages<'a>(
     arch: &'a Arch,
     layout: &'a Layout,
-    options: &PlanOptions,
+    shapes: Vec<Shape>,
     params: View,
 ) -> Result<Vec<Stage<'a>>> {
     let view = |name: String| layout.param(&name).map(|p| part(params, p.start, p.len()));
-    let n = options.batch;
-    let shapes = arch.shapes(n, options.side)?;
     let mut stages: Vec<Stage> = Vec::new();
     // The stage that each layer belongs to.
     let mut stage_of: Vec<usize> = Vec::with_capacity(arch.layers.len());
@@ -209,19 +223,7 @@ pub(super) fn stages<'a>(
             }
             (Layer::Pool { .. }, Shape::Pool(pool)) => StageKind::Pool(pool),
             (Layer::Standalone(layer), Shape::Standalone { inputs: shapes, output }) => {
-                let source = arch.layers[i].inputs[0];
-                if layer.in_place() && (source == Source::Input || arch.readers(source).count() > 1) {
-                    let legal =
-                        format!("a {} writes where it reads: it reads a layer that nothing else reads", layer.kind());
-                    return Err(arch.illegal(i, "reads what it would change for others", legal));
-                }
                 let (inputs, number) = (shapes, arch.number_of_its_kind(i));
-                let draws = matches!(layer, Standalone::Dropout(_)) && options.training.is_some();
-                if draws && (number as usize >= dropout::MOST_DROPOUTS || n > dropout::MOST_IMAGES) {
-                    let problem = format!("would draw what another draws: it is number {number}, of {n} images");
-                    let legal = "a net has at most 256 dropouts, a batch with them at most 16,777,216 images";
-                    return Err(arch.illegal(i, problem, legal));
-                }
                 let activation = Activation::IDENTITY;
                 StageKind::Standalone(Box::new(StandaloneStage { layer, inputs, output, number, activation }))
             }
@@ -240,14 +242,13 @@ pub(super) fn stages<'a>(
         stage_of.push(stages.len());
         stages.push(Stage { inputs, kind, layer: i });
     }
-    check_precision(arch, options, &stages)?;
     Ok(stages)
 }
 
 /// The stages of the part of the net that is asked for, and the shape of what the first of them read.
 ///
 /// # Errors
-/// A net without features that may be kept.
+/// A net without features that may be kept, or what is trained reads more than them.
 pub(super) fn of_part<'a>(
     arch: &Arch,
     mut stages: Vec<Stage<'a>>,
@@ -257,12 +258,12 @@ pub(super) fn of_part<'a>(
         return Ok((stages, images));
     }
     let first = stages.iter().take_while(|stage| stage.layer < arch.frozen).count();
-    let apart = |stage: &Stage| !matches!(&stage.kind, StageKind::Block(block) if block.frozen);
     let mut head = stages.split_off(first);
-    let Some(features) =
-        stages.last().map(|stage| stage.kind.output()).filter(|_| arch.fixed && head.iter().all(apart))
-    else {
-        return Err(Error::internal(format!("{} has no features that could be kept", arch.name)));
+    let trained = head.iter().filter_map(|stage| stage.kind.block()).all(|block| !block.frozen);
+    let kept = arch.objective == Objective::Fcdd && arch.fixed && trained;
+    let Some(features) = stages.last().map(|stage| stage.kind.output()).filter(|_| kept) else {
+        let problem = format!("{} has no features that could be kept", arch.name);
+        return Err(Error::setting(problem, "FCDD nets have some whose first layers are frozen and fixed"));
     };
     if arch.part == NetPart::Features {
         return Ok((stages, images));
@@ -348,30 +349,52 @@ fn extend<'a>(
         (Layer::Sigmoid, ..) => {
             return Err(arch.illegal(i, "is not the last layer of an autoencoder", "only there the loss takes it in"));
         }
-        _ => return Err(misplaced(before)),
+        (
+            Layer::Norm { .. }
+            | Layer::Activation(_)
+            | Layer::Pool { .. }
+            | Layer::Conv { .. }
+            | Layer::Linear { .. }
+            | Layer::Deconv { .. }
+            | Layer::Standalone(_),
+            ..,
+        ) => return Err(misplaced(before)),
     }
     Ok(())
 }
 
-/// Fails where a stage, or a gradient that training asks of it, is computed in f32 alone.
-fn check_precision(arch: &Arch, options: &PlanOptions, stages: &[Stage]) -> Result<()> {
-    if options.dtype == DType::F32 {
-        return Ok(());
-    }
+/// Fails where a stage of the part that is lowered cannot do what is asked of it: write where others read too, draw more than there are
+/// numbers for, or compute in bf16 what is computed in f32 alone.
+pub(super) fn check(arch: &Arch, options: &PlanOptions, stages: &[Stage]) -> Result<()> {
+    let PlanOptions { batch, dtype, training, .. } = *options;
+    let is_shared =
+        |value: Source| value == Source::Input || stages.iter().filter(|s| s.inputs.contains(&value)).count() > 1;
     for (stage, reached) in stages.iter().zip(reached(stages, false)) {
-        let (wrong, problem, legal) = match &stage.kind {
-            StageKind::Block(block) => (
-                block.conv.stride > 1 && reached && options.training.is_some(),
-                "has a stride: its gradients are computed in f32 alone",
-                "choose `precision` f32, or a net in which it is frozen",
-            ),
-            StageKind::Standalone(stage) => {
-                (!stage.layer.computes_in(options.dtype), "computes in f32 alone", "choose `precision` f32")
+        let refused = |problem: String, legal: &str| Err(arch.illegal(stage.layer, problem, legal));
+        match &stage.kind {
+            StageKind::Block(block) => {
+                if dtype == DType::Bf16 && block.conv.stride > 1 && reached && training.is_some() {
+                    let problem = "has a stride: its gradients are computed in f32 alone".to_string();
+                    return refused(problem, "choose `precision` f32, or a net in which it is frozen");
+                }
             }
-            StageKind::Pool(_) => continue,
-        };
-        if wrong {
-            return Err(arch.illegal(stage.layer, problem, legal));
+            StageKind::Standalone(standalone) => {
+                let StandaloneStage { layer, number, .. } = **standalone;
+                if layer.in_place() && is_shared(stage.inputs[0]) {
+                    let problem = "reads what it would change for others".to_string();
+                    return refused(problem, "it writes where it reads: it reads a layer that nothing else reads");
+                }
+                let draws = layer.draws() && training.is_some();
+                if draws && (number as usize >= dropout::MOST_DROPOUTS || batch > dropout::MOST_IMAGES) {
+                    let problem = format!("would draw what another draws: it is number {number}, of {batch} images");
+                    let legal = "a net has at most 256 dropouts, a batch with them at most 16,777,216 images";
+                    return refused(problem, legal);
+                }
+                if !layer.computes_in(dtype) {
+                    return refused("computes in f32 alone".to_string(), "choose `precision` f32");
+                }
+            }
+            StageKind::Pool(_) => {}
         }
     }
     Ok(())
@@ -382,7 +405,7 @@ fn check_precision(arch: &Arch, options: &PlanOptions, stages: &[Stage]) -> Resu
 pub(super) fn reached(stages: &[Stage], to_input: bool) -> Vec<bool> {
     let mut reached = Vec::with_capacity(stages.len());
     for stage in stages {
-        let trained = matches!(&stage.kind, StageKind::Block(block) if !block.frozen);
+        let trained = stage.kind.block().is_some_and(|block| !block.frozen);
         reached.push(trained || stage.inputs.iter().any(|&input| is_reached(&reached, to_input, input)));
     }
     reached
@@ -411,7 +434,7 @@ pub(super) fn cast_weights(
     let mut layers = Vec::new();
     let mut len = 0;
     for stage in stages.iter() {
-        let StageKind::Block(block) = &stage.kind else { continue };
+        let Some(block) = stage.kind.block() else { continue };
         let onwards = options.training.is_some() && is_reached(&reached, false, stage.inputs[0]);
         for form in [WeightForm::Krsc].into_iter().chain(onwards.then_some(WeightForm::Flipped)) {
             let cast = form.len(&block.conv);

@@ -1,18 +1,23 @@
-//! A lowered net as a whole against its layers one by one, both in f64: forward, scores, losses and every gradient.
+//! A lowered net as a whole, and its features and head apart, against its layers one by one, all in f64: forward, scores, heatmaps, losses,
+//! every gradient and an update.
 
 use super::batch::{CheckBatch, noise};
 use super::compare::{Distance, ratio};
+use super::convert;
 use super::plain::{NormMode, PlainNet, PlainOutput};
 use crate::device::DType;
 use crate::engine::lower::{Optimizer, PlanOptions, TrainingOptions};
 use crate::engine::{Hyper, Network};
 use crate::error::{Error, Result};
-use crate::model::arch::NORM_MOMENTUM;
+use crate::model::arch::{NORM_MOMENTUM, NetPart, Node, Source};
 use crate::model::image_score::ImageScore;
 use crate::model::weights::Layout;
-use crate::model::{Arch, Objective, Weights};
+use crate::model::{Arch, Layer, Objective, Weights};
 use crate::steps::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
 use crate::steps::hsc_loss::Gradient;
+use crate::steps::operation::ADAM_BETA;
+use crate::steps::optimizer::MOMENTUM;
+use crate::steps::standalone::StandaloneLayer;
 use crate::steps::upsample::{self, GaussianTaps};
 
 /// How much the images are changed, relatively, to see what rounding may do to a value: some thousand roundings of f64. Norms over a few
@@ -46,7 +51,7 @@ pub struct Difference {
 }
 
 /// The differences between a net, as it is lowered for numbers of a type, and its layers for a batch: `maps` learns from ground-truth maps,
-/// `input_grad` asks for the gradient of the images.
+/// `input_grad` asks for the gradient of the images. Of a net with [features](has_features) these and the head are lowered apart as well.
 pub fn differences(arch: &Arch, dtype: DType, n: usize, maps: bool, input_grad: bool) -> Result<Vec<Difference>> {
     let weights = weights(arch);
     let batch = CheckBatch::noise(arch, n, arch.side);
@@ -54,71 +59,100 @@ pub fn differences(arch: &Arch, dtype: DType, n: usize, maps: bool, input_grad: 
     let changed = batch.input.iter().zip(noise).map(|(x, noise)| x * (1.0 + CHANGE * noise)).collect();
     let changed = CheckBatch { input: changed, labels: batch.labels.clone(), ..batch };
     let truth = maps.then(|| ground_truth(&batch));
-    let training =
-        TrainingOptions { optimizer: Optimizer::Adam, maps, input_grad, seed: SEED, label_score: ImageScore::Mean };
-    let options =
-        |training| PlanOptions { batch: n, side: arch.side, dtype, sigma: SIGMA, gradient: Gradient::Grad, training };
-    let plain = PlainNet::<f64>::new(arch, &weights, n, arch.side)?;
-    let mut network = Network::<f64>::new(arch, options(Some(training)), &weights)?;
-    let mut inference = Network::<f64>::new(arch, options(None), &weights)?;
-    for network in [&mut network, &mut inference] {
+    // The update's range and formulas: one of each kind of loss.
+    let optimizer = if maps { Optimizer::Sgd } else { Optimizer::Adam };
+    let training = TrainingOptions { optimizer, maps, input_grad, seed: SEED, label_score: ImageScore::Mean };
+    let network = |part, training| {
+        let gradient = Gradient::Grad;
+        let options = PlanOptions { batch: n, side: arch.side, dtype, sigma: SIGMA, gradient, training };
+        let mut network = Network::<f64>::new(&Arch { part, ..arch.clone() }, options, &weights)?;
         network.memory().keep_exact();
         network.set_weights(&weights)?;
-    }
+        Ok::<_, Error>(network)
+    };
+    let plain = PlainNet::<f64>::new(arch, &weights, n, arch.side)?;
+    let evaluation = [plain_evaluated(arch, &plain, &batch)?, plain_evaluated(arch, &plain, &changed)?];
+    let learned = |batch| plain_trained(arch, &plain, batch, truth.as_deref(), input_grad);
+    let learning = [learned(&batch)?, learned(&changed)?];
+    // The loss of an anomalous image has a pole where its score is 0: near it losses and gradients are those of rounding.
+    let by_pole = learning[0].iter().any(|(name, values)| name == "losses" && values.iter().any(|&loss| loss > POLE));
+    let tells = |name: &str| !by_pole || name != "losses" && !name.starts_with("gradient");
 
     let mut found = Vec::new();
-    let [exact, moved] = [&batch, &changed].map(|batch| plain_evaluated(arch, &plain, batch));
-    let (exact, moved) = (exact?, moved?);
-    for (plan, network) in [("an inference plan", &mut inference), ("a training plan", &mut network)] {
+    let mut learner = network(NetPart::Whole, Some(training))?;
+    for (plan, network) in
+        [("an inference plan", &mut network(NetPart::Whole, None)?), ("a training plan", &mut learner)]
+    {
         let name = |name: &str| format!("{name} in evaluation by {plan}");
-        compare(&mut found, name, &evaluated(network, &batch)?, &exact, &moved);
+        compare(&mut found, name, &evaluated(network, &batch)?, &evaluation, |_| true);
     }
-    let [exact, moved] =
-        [&batch, &changed].map(|batch| plain_trained(arch, &plain, batch, truth.as_deref(), input_grad));
-    let (mut exact, mut moved) = (exact?, moved?);
-    let mut ours = trained(&mut network, &batch, truth.as_deref())?;
-    // The loss of an anomalous image has a pole where its score is 0: near it losses and gradients are those of rounding.
-    if exact.iter().any(|(name, values)| name == "losses" && values.iter().any(|&loss| loss > POLE)) {
-        let beside = |(name, _): &(String, Vec<f64>)| name != "losses" && !name.starts_with("gradient");
-        for values in [&mut exact, &mut moved, &mut ours] {
-            values.retain(beside);
-        }
+    compare(&mut found, str::to_string, &trained(&mut learner, &batch, truth.as_deref())?, &learning, tells);
+    found.push(update(&mut learner, &weights, optimizer)?);
+    if has_features(arch) {
+        let mut features = network(NetPart::Features, None)?;
+        features.input(n)?.copy_from_slice(&batch.input);
+        let features = CheckBatch { input: features.features(n)?.to_vec(), labels: batch.labels.clone(), ..batch };
+        let field = arch.receptive_field(arch.side)?;
+        let taps = GaussianTaps::new(field, arch.side, SIGMA);
+        let fold = |truth: Vec<f64>| -> Vec<f64> {
+            truth.chunks_exact(arch.side * arch.side).flat_map(|truth| taps.fold(field.n, truth)).collect()
+        };
+        let mut head = network(NetPart::Head, Some(TrainingOptions { input_grad: false, ..training }))?;
+        let name = |name: &str| format!("{name} by the head");
+        compare(&mut found, name, &evaluated(&mut head, &features)?, &evaluation, |_| true);
+        compare(&mut found, name, &trained(&mut head, &features, truth.map(fold).as_deref())?, &learning, tells);
+        found.push(update(&mut head, &weights, optimizer)?);
     }
-    compare(&mut found, str::to_string, &ours, &exact, &moved);
     Ok(found)
 }
 
-/// Appends how far ours are from the exact values; `moved` are those of changed images.
+/// Whether what is trained reads the last layer of a fixed prefix alone, and leaves that as it is: it can then be trained apart.
+pub fn has_features(arch: &Arch) -> bool {
+    let Some(last) = arch.frozen.checked_sub(1).map(Source::Layer) else { return false };
+    let fits = |node: &Node| {
+        let changes = matches!(&node.layer, Layer::Standalone(layer) if layer.in_place());
+        node.inputs.iter().all(|&input| input > last || input == last && !changes)
+    };
+    arch.objective == Objective::Fcdd && arch.fixed && arch.layers[arch.frozen..].iter().all(fits)
+}
+
+/// Appends how far those of ours that tell something are from the exact values, beside which are those of changed images.
 fn compare(
     found: &mut Vec<Difference>,
     name: impl Fn(&str) -> String,
     ours: &NamedValues,
-    exact: &NamedValues,
-    moved: &NamedValues,
+    [exact, moved]: &[NamedValues; 2],
+    tells: impl Fn(&str) -> bool,
 ) {
     // Of a gradient that is zero but for rounding, such as that of a bias before a norm, the largest one of all tells the size.
     let gradients = exact.iter().filter(|(name, _)| name.starts_with(GRADIENT));
     let floor = 1e-3 * gradients.map(|(_, values)| largest(values)).fold(0.0, f64::max);
-    assert!(ours.iter().map(|(name, _)| name).eq(exact.iter().map(|(name, _)| name)), "the same values");
-    for (((of, ours), (_, exact)), (_, moved)) in ours.iter().zip(exact).zip(moved) {
+    for (of, ours) in ours.iter().filter(|(name, _)| tells(name)) {
+        let [exact, moved] = [exact, moved].map(|values| named(values, of));
+        assert_eq!(ours.len(), exact.len(), "numbers of {of}");
         let size = largest(exact).max(if of.starts_with(GRADIENT) { floor } else { 0.0 }).max(SMALL);
         let [error, sensitivity] = [ours, moved].map(|values| ratio(Distance::new(values, exact).max_abs, size));
         found.push(Difference { name: name(of), error, bound: SUMMING + sensitivity });
     }
 }
 
+/// The values of a name.
+fn named<'a>(values: &'a NamedValues, name: &str) -> &'a [f64] {
+    values.iter().find(|(of, _)| of == name).map(|(_, values)| values.as_slice()).unwrap_or_default()
+}
+
 /// What the names of parameters' gradients begin with.
 const GRADIENT: &str = "gradient of ";
 
-/// Output, scores and, where they are gradients, heatmaps of a network in evaluation mode.
+/// Output, scores and, but of a head, whose maps have another side, heatmaps of a network in evaluation mode.
 fn evaluated(network: &mut Network<f64>, batch: &CheckBatch) -> Result<NamedValues> {
     let n = batch.n;
     network.input(n)?.copy_from_slice(&batch.input);
     let scores = network.infer(n)?.to_vec();
     let view = network.plan(n)?.ports.output;
     let mut values = vec![("output".to_string(), network.read(view)?), ("scores".to_string(), scores)];
-    if network.arch().objective == Objective::Hsc {
-        values.push(("heatmaps".to_string(), network.maps(n)?.to_vec()));
+    if network.arch().part == NetPart::Whole {
+        values.push(("heatmaps".to_string(), network.heatmaps(n)?.heatmaps.to_vec()));
     }
     Ok(values)
 }
@@ -128,24 +162,39 @@ fn plain_evaluated(arch: &Arch, plain: &PlainNet<f64>, batch: &CheckBatch) -> Re
     let outputs = plain.forward(&batch.input, NormMode::Inference)?;
     let output = output_of(&outputs)?;
     let (scores, dy) = scores_of(arch, batch, output);
-    let mut values = vec![("output".to_string(), output.to_vec()), ("scores".to_string(), scores)];
-    if arch.objective == Objective::Hsc {
-        let gradients = plain.backward(&batch.input, &outputs, NormMode::Inference, &dy)?;
-        let pixels = gradients.input.chunks_exact(arch.channels);
-        values.push(("heatmaps".to_string(), pixels.map(|pixel| pixel.iter().map(|d| d.abs()).sum()).collect()));
-    }
-    Ok(values)
+    let heatmaps: Vec<f64> = match arch.objective {
+        Objective::Fcdd => {
+            let field = arch.receptive_field(batch.side)?;
+            let taps = GaussianTaps::new(field, batch.side, SIGMA);
+            output.chunks_exact(field.n * field.n).flat_map(|z| heatmap(&taps, field.n, z)).collect()
+        }
+        Objective::Hsc => {
+            let gradients = plain.backward(&batch.input, &outputs, NormMode::Inference, &dy)?;
+            let pixels = gradients.input.chunks_exact(arch.channels);
+            pixels.map(|pixel| pixel.iter().map(|d| d.abs()).sum()).collect()
+        }
+        Objective::Ae => output.iter().zip(&batch.input).map(|(y, x)| (y - x).powi(2)).collect(),
+    };
+    let output = output.to_vec();
+    Ok(vec![("output".to_string(), output), ("scores".to_string(), scores), ("heatmaps".to_string(), heatmaps)])
 }
 
-/// Output, losses, gradients and running statistics of a network in training.
+/// The anomaly map of an output map, upsampled.
+fn heatmap(taps: &GaussianTaps, u: usize, z: &[f64]) -> Vec<f64> {
+    let a: Vec<f64> = z.iter().map(|&z| pseudo_huber(z)).collect();
+    let (mut map, mut workspace) = (vec![0.0; taps.side() * taps.side()], vec![0.0; u * taps.side()]);
+    upsample::upsample(taps, u, &a, &mut map, &mut workspace);
+    map
+}
+
+/// Output, losses, gradients and running statistics of a network after an update.
 fn trained(network: &mut Network<f64>, batch: &CheckBatch, truth: Option<&[f64]>) -> Result<NamedValues> {
     let n = batch.n;
     batch.fill(network)?;
     if let (Some(truth), (_, _, Some(maps))) = (truth, network.training_inputs(n)?) {
         maps.copy_from_slice(truth);
     }
-    network.forward(n, &HYPER)?;
-    network.backward(n)?;
+    network.train(n, &HYPER)?;
     let ports = network.plan(n)?.ports;
     let training = ports.training.ok_or_else(|| Error::internal("a training plan has training ports"))?;
     let grads = network.read(training.grads)?;
@@ -191,6 +240,33 @@ fn gradients_by_name(arch: &Arch, grads: &[f64]) -> NamedValues {
     let layout = Layout::new(arch);
     let trained = layout.params.iter().filter(|param| param.start >= layout.trained_from);
     trained.map(|param| (format!("{GRADIENT}{}", param.name), grads[param.start..][..param.len()].to_vec())).collect()
+}
+
+/// How far a network's parameters are, after an update from `before`, from what the optimizer's formula makes of its gradients; those of frozen
+/// layers stay. Moments were zero.
+fn update(network: &mut Network<f64>, before: &Weights, optimizer: Optimizer) -> Result<Difference> {
+    let ports = network.plan(network.options().batch)?.ports;
+    let arch = network.arch();
+    let training = ports.training.ok_or_else(|| Error::internal("a training plan has training ports"))?;
+    let (grads, params) = (network.read(training.grads)?, network.read(ports.params)?);
+    let frozen: Vec<&str> = arch.layers[..arch.frozen].iter().filter_map(|node| node.layer.name()).collect();
+    let mut expected: Vec<f64> = convert::of(&before.params);
+    let [first, second] = ADAM_BETA.map(|b| (1.0 - b) / (1.0 - b.powf(HYPER.step as f64)));
+    for param in Layout::new(arch).params {
+        if param.name.rsplit_once('.').is_some_and(|(layer, _)| frozen.contains(&layer)) {
+            continue;
+        }
+        let range = param.start..param.start + param.len();
+        expected[range.clone()].iter_mut().zip(&grads[range]).for_each(|(p, g)| {
+            *p -= HYPER.lr
+                * match optimizer {
+                    Optimizer::Sgd => (1.0 + MOMENTUM) * g,
+                    Optimizer::Adam => first * g / ((second * g * g).sqrt() + 1e-8),
+                };
+        });
+    }
+    let error = ratio(Distance::new(&params, &expected).max_abs, largest(&expected));
+    Ok(Difference { name: format!("parameters after an update of {:?}", arch.part), error, bound: SUMMING })
 }
 
 /// Initial weights, with norms that do something.
@@ -265,9 +341,7 @@ fn losses_of(arch: &Arch, batch: &CheckBatch, truth: Option<&[f64]>, output: &[f
     let mut workspace = vec![0.0; u * batch.side];
     let images = output.chunks_exact(u * u).zip(truth.chunks_exact(pixels)).zip(slopes.chunks_exact_mut(u * u));
     for ((z, g), slopes) in images {
-        let a: Vec<f64> = z.iter().map(|&z| pseudo_huber(z)).collect();
-        let (mut map, mut d_a) = (vec![0.0; pixels], vec![0.0; u * u]);
-        upsample::upsample(&taps, u, &a, &mut map, &mut workspace);
+        let (map, mut d_a) = (heatmap(&taps, u, z), vec![0.0; u * u]);
         let mean =
             |weight: &dyn Fn(f64) -> f64| map.iter().zip(g).map(|(a, &g)| a * weight(g)).sum::<f64>() / pixels as f64;
         let marked = g.iter().any(|&g| g > 0.0);

@@ -1,7 +1,7 @@
 //! Random legal nets of every kind of layer, built from a list of numbers: the same numbers give the same net, and fewer a smaller one.
 
 use crate::device::DType;
-use crate::model::arch::{Arch, NetPart, Objective, Source};
+use crate::model::arch::{Arch, NetPart, Node, Objective, Source};
 use crate::model::layer::{Init, Layer, Standalone};
 use crate::steps::activation::Activation;
 use crate::steps::add::layer::AddLayer;
@@ -272,6 +272,9 @@ impl<'a> Builder<'a> {
         // Half of the nets have frozen layers.
         let frozen = self.starts.get(self.frozen % (2 * self.starts.len())).copied().unwrap_or(0);
         self.arch.frozen = frozen.max(self.frozen_at_least);
+        // What draws is not fixed.
+        let draws = |node: &Node| matches!(&node.layer, Layer::Standalone(layer) if layer.draws());
+        self.arch.fixed &= !self.arch.layers[..self.arch.frozen].iter().any(draws);
     }
 }
 

@@ -36,6 +36,10 @@ impl StandaloneLayer for DropoutLayer {
         true
     }
 
+    fn draws(&self) -> bool {
+        true
+    }
+
     fn forward(&self, context: LayerContext, inputs: &[View], y: View, seed: Option<u64>) -> Option<Step> {
         Some(step(context, inputs[0], y, seed?))
     }
