@@ -15,8 +15,9 @@ use crate::steps::{Step, add, average_pool, concat, dropout, reshape, upsample_n
 /// Channels of a value, at most: far more than any net has, and few enough that no size overflows.
 pub(super) const MOST_CHANNELS: usize = 1 << 16;
 
-/// Numbers of a value or of a layer's weights, at most: 256 GiB of f32, and few enough that neither sums of them nor grids over them overflow.
-pub(super) const MOST_NUMBERS: usize = 1 << 36;
+/// Numbers of a value or of a layer's weights, at most: a PiB of f32, and few enough that no sum of lengths overflows. What is larger than
+/// memory is refused there.
+pub(super) const MOST_NUMBERS: usize = 1 << 48;
 
 /// The kinds of layers that are lowered by themselves, a line each.
 macro_rules! standalone_layers {
@@ -220,7 +221,7 @@ impl Shape {
         } else if self.output().len() > MOST_NUMBERS {
             (format!("gives too many values: {side}²×{c} for each image"), "choose a smaller `side` or `batch`")
         } else if weights > MOST_NUMBERS {
-            (format!("has {weights} weights"), "a layer has at most 2³⁶ weights")
+            (format!("has {weights} weights"), "a layer has at most 2⁴⁸ weights")
         } else {
             return None;
         };
