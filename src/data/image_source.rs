@@ -244,8 +244,8 @@ impl ImageSource {
         }
     }
 
-    /// Writes an image as a training sample sees it: of a tile, a square anywhere in its canvas instead, which two numbers of 32 random bits choose. Returns
-    /// (rows, columns) of the square that show the image; what follows is mirrored in from its border.
+    /// Writes an image as a training sample sees it: of a tile, a square anywhere in its canvas instead, which two numbers of 32 random bits
+    /// choose. Returns (rows, columns) of the square that show the image; what follows is mirrored in from its border.
     ///
     /// # Errors
     /// As of [`ImageSource::read`].
