@@ -289,11 +289,10 @@ impl Settings {
             let problem = format!("`outliers` {now}: the outliers of the run are {then}");
             return Err(Error::setting(problem, "name where the same images lie now, or leave it out"));
         }
+        // A folder may lie elsewhere now; what is part of the data may not.
+        let is_folder = |source: &LabelledSource| source.folder().is_some();
         if let Some(now) = &labelled
-            && Some(now) != self.labelled.as_ref()
-            && [Some(now), self.labelled.as_ref()]
-                .iter()
-                .any(|source| source.is_none_or(|source| source.folder().is_none()))
+            && self.labelled.as_ref().is_none_or(|then| then != now && !(is_folder(then) && is_folder(now)))
         {
             let then = self.labelled.map_or("none".to_string(), |then| then.to_string());
             let problem = format!("`labelled` {now}: the labelled defects of the run are {then}");
