@@ -16,8 +16,10 @@ use crate::device::{self, Device};
 use crate::error::{Error, Result};
 use crate::named::Named;
 use crate::printable::escaped_lines;
+use crate::run::breakdown::FEW_GOOD;
 use crate::run::context::Context;
-use crate::run::figures::Evaluation;
+use crate::run::figures::{Evaluation, Measure};
+use crate::run::model::Model;
 use crate::run::stop::Stop;
 
 /// Where to compute.
@@ -102,12 +104,36 @@ pub(super) fn print_lines(text: &str) -> Result<()> {
 }
 
 /// An evaluation as lines of text.
-pub(super) fn describe(evaluation: &Evaluation) -> String {
-    let Evaluation { normal, anomalous, threshold, .. } = evaluation;
+pub(super) fn describe(evaluation: &Evaluation, model: &Model) -> String {
+    let Evaluation { normal, anomalous, .. } = evaluation;
     let mut lines = vec![named("test images", format!("{normal} normal, {anomalous} anomalous"))];
-    lines.extend(evaluation.figures().iter().map(|(measure, value)| named(measure.name(), format!("{value:.4}"))));
-    lines.push(named("threshold", format!("{threshold:.5}: images with a higher score are called anomalous")));
+    let figure = |(measure, value): &(Measure, f64)| {
+        named(measure.name(), format!("{value:.4}{}", measure.interval(evaluation).in_words()))
+    };
+    lines.extend(evaluation.figures().iter().map(figure));
+    lines.push(describe_threshold(model));
+    if (1..FEW_GOOD).contains(normal) {
+        lines.push(format!("fewer than {FEW_GOOD} normal images say little of the false positive rate"));
+    }
+    let kinds = &evaluation.breakdown.kinds;
+    if kinds.len() > 1 {
+        let width = kinds.iter().map(|kind| kind.kind.chars().count()).max().unwrap_or(0).max("kind of defect".len());
+        lines.push(format!("{:<width$}  images  {:<19}  found at the threshold", "kind of defect", "image AUROC"));
+        lines.extend(kinds.iter().map(|kind| {
+            let auroc = kind.image_auroc.map_or("–".to_string(), |area| format!("{area:.3}"));
+            let auroc = auroc + &kind.image_auroc_interval.in_words();
+            let found = kind.true_positive_rate_interval.in_words();
+            format!("{:<width$}  {:>6}  {auroc:<19}  {:.2}{found}", kind.kind, kind.images, kind.true_positive_rate)
+        }));
+    }
     lines.join("\n")
+}
+
+/// The threshold of a model and what it promises, as lines of text.
+pub(super) fn describe_threshold(model: &Model) -> String {
+    let promise =
+        model.meta.calibration.as_ref().map_or(String::new(), |calibration| format!(": {}", calibration.promise()));
+    named("threshold", format!("{:.5}{promise}", model.threshold()))
 }
 
 /// A line with a name, in a column as wide as the longest of them, and what it names.

@@ -1,20 +1,30 @@
 //! `fcdd info`
 
+use std::path::PathBuf;
+
 use super::Outcome;
-use super::common::{print_json, print_lines};
+use super::common::{named, print_json, print_lines};
 use super::flags::in_flags;
 use crate::error::Result;
-use crate::run::info::{CudaInfo, info};
+use crate::named::Named;
+use crate::run::info::{CudaInfo, ModelInfo, info, model_info};
 
-/// Show this build, its devices and its nets
+/// Show this build, its devices and its nets, or what there is to know of a model
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// Folder of a run, or a model file
+    #[arg(value_name = "RUN|MODEL")]
+    model: Option<PathBuf>,
     /// Print it as one JSON object
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: Args) -> Result<Outcome> {
+    if let Some(model) = &args.model {
+        let info = model_info(model)?;
+        return if args.json { print_json(&info) } else { print_lines(&of_model(&info)) }.map(|()| Outcome::Fine);
+    }
     let info = info()?;
     if args.json {
         print_json(&info)?;
@@ -46,6 +56,28 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     }
     print_lines(&lines.join("\n"))?;
     Ok(Outcome::Fine)
+}
+
+/// A model, as lines of text.
+fn of_model(info: &ModelInfo) -> String {
+    let ModelInfo { net, objective, side, fit, image_score, epochs, threshold, promise, calibration, version } = info;
+    let promise = promise.as_ref().map_or(String::new(), |promise| format!(": {promise}"));
+    let mut lines = vec![
+        named("net", format!("{net} ({}), trained for {epochs} epochs by fcdd {version}", objective.word())),
+        named("images", format!("{side}×{side} pixels, {fit}")),
+        named("score of an image", format!("{image_score} of its anomaly map")),
+        named("threshold", format!("{threshold:.5}{promise}")),
+    ];
+    if let Some(calibration) = calibration {
+        if let Some([low, high]) = calibration.interval {
+            lines.push(named("95 % interval", format!("{low:.5} to {high:.5}, on other images like these")));
+        }
+        lines.push(named(
+            "pixel threshold",
+            format!("{:.5}, of heatmaps before they are scaled", calibration.pixel_threshold),
+        ));
+    }
+    lines.join("\n")
 }
 
 /// A figure that some nets lack.

@@ -2,12 +2,14 @@
 
 use serde::Serialize;
 
+use super::breakdown::Breakdown;
 use super::context::Context;
 use super::figures::Evaluation;
 use super::heatmap::{Renderer, over_channels};
 use super::model::Model;
 use super::prepare::TestSet;
 use super::score::{Scored, Scorer, Shown};
+use super::verdict::{Judge, Verdict};
 use crate::data::images::Mask;
 use crate::data::pipeline::Preprocessing;
 use crate::data::split::Split;
@@ -41,8 +43,8 @@ pub(crate) struct Score {
     /// 1 for every class but the normal one.
     pub label: u8,
     pub score: f32,
-    /// Whether the score exceeds the model's threshold.
-    pub predicted: u8,
+    pub normalized_score: f64,
+    pub verdict: Verdict,
 }
 
 /// Scores the test images, each of which is told to `found`, and sums it up.
@@ -55,7 +57,7 @@ pub(crate) fn evaluate(
     let TestSet { split, class_names, class, .. } = test;
     let mut scorer = Scorer::new(context.device, model)?;
     let side = scorer.side();
-    let threshold = model.meta.threshold;
+    let judge = Judge::new(model.meta.threshold);
     let preprocessing = &model.meta.preprocessing;
     let mut pixels = room_for_pixels(split, preprocessing, context);
     let mut pointing = Pointing::default();
@@ -81,12 +83,14 @@ pub(crate) fn evaluate(
             }
         }
         let class_name = class_names.get(usize::from(split.classes[i])).cloned().unwrap_or_default();
+        let (normalized_score, verdict) = judge.judge(score, model.meta.calibration.as_ref());
         let row = Score {
             image: split.names[i].clone(),
             class: class_name,
             label: u8::from(split.classes[i] != *class),
             score,
-            predicted: u8::from(score > threshold),
+            normalized_score,
+            verdict,
         };
         found(&row)?;
         rows.push(row);
@@ -98,7 +102,7 @@ pub(crate) fn evaluate(
     let scores: Vec<f32> = rows.iter().map(|r| r.score).collect();
     let rate = |label: u8| {
         let of: Vec<&Score> = rows.iter().filter(|r| r.label == label).collect();
-        (!of.is_empty()).then(|| of.iter().filter(|r| r.predicted == 1).count() as f64 / of.len() as f64)
+        (!of.is_empty()).then(|| of.iter().filter(|r| r.verdict == Verdict::Anomalous).count() as f64 / of.len() as f64)
     };
     let (images, pixels) = (Ranking::of_samples(&scores, &labels)?, pixels.unwrap_or_default().rank());
     let best = images.best_f1();
@@ -116,9 +120,10 @@ pub(crate) fn evaluate(
         pointing_game: pointing.share(),
         normal: labels.iter().filter(|&&l| !l).count(),
         anomalous: labels.iter().filter(|&&l| l).count(),
-        threshold,
+        threshold: judge.threshold(),
         false_positive_rate: rate(0),
         true_positive_rate: rate(1),
+        breakdown: Breakdown::new(&rows)?,
     };
     Ok(Tested { evaluation, scores: rows, maps, pixel_curve: pixels.roc_outline(CURVE_STEP) })
 }

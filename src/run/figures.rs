@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
+use super::breakdown::{Breakdown, Interval};
 use super::model::Model;
 use super::settings::Settings;
 
@@ -41,6 +42,9 @@ pub(crate) struct Evaluation {
     pub threshold: f32,
     pub false_positive_rate: Option<f64>,
     pub true_positive_rate: Option<f64>,
+    /// What these rest on; nothing in evaluations of version 0.1.
+    #[serde(default)]
+    pub breakdown: Breakdown,
 }
 
 impl Evaluation {
@@ -107,6 +111,22 @@ impl Measure {
     /// Its value, where the test split has one.
     pub(crate) fn of(self, evaluation: &Evaluation) -> Option<f64> {
         (self.about().of)(evaluation)
+    }
+
+    /// Within what its value would lie on other images like these, where that is told.
+    pub(crate) fn interval(self, evaluation: &Evaluation) -> Interval {
+        let breakdown = &evaluation.breakdown;
+        match self {
+            Measure::ImageAuroc => breakdown.image_auroc_interval,
+            Measure::FalsePositiveRate => breakdown.false_positive_rate_interval,
+            Measure::TruePositiveRate => breakdown.true_positive_rate_interval,
+            Measure::ImageAveragePrecision
+            | Measure::ImageF1Max
+            | Measure::PixelAuroc
+            | Measure::PixelAveragePrecision
+            | Measure::Pro
+            | Measure::PointingGame => Interval::default(),
+        }
     }
 
     fn about(self) -> About {

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::calibration;
 use super::context::Context;
-use super::held_out;
+use super::held_out::{self, Parts, Wanted as HeldOutWanted};
 use super::model::Model;
 use super::settings::Settings;
 use crate::data::augmentation;
@@ -149,13 +150,21 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         labelled = Some(LabelledAnomalies { untested: names(&dataset.test, &seen), ..anomalies });
         test = (!seen.is_empty()).then(|| dataset.test.select(&tested));
     }
-    let (normal, at_most) = match (&outliers, &labelled) {
+    let (normal, parts, at_most) = match (&outliers, &labelled) {
         // An epoch is as long as in the paper, where it goes through the images of the class.
-        (Some(outliers), Some(labelled)) if swapped => (outliers.clone(), Some(labelled.images.count())),
-        _ => (dataset.train.images.select(&dataset.normal()?), None),
+        (Some(outliers), Some(labelled)) if swapped => {
+            (outliers.clone(), (0..outliers.count()).collect(), Some(labelled.images.count()))
+        }
+        _ => {
+            let normal = dataset.normal()?;
+            let parts = labelled::parts(&names(&dataset.train, &normal), settings.part_gap);
+            (dataset.train.images.select(&normal), parts, None)
+        }
     };
-    let (normal, held_out) = hold_out(settings, normal, context);
-    let (normal, held_out) = (normal.tiles(), held_out.map(ImageSource::tiles));
+    let Parts { learned, epochs, calibration } = hold_out(settings, &parts, context)?;
+    let some_of = |chosen: &[usize]| (!chosen.is_empty()).then(|| normal.select(chosen));
+    let (held_out, calibration) = (some_of(&epochs).map(ImageSource::tiles), some_of(&calibration));
+    let normal = normal.select(&learned).tiles();
     if let ImageSource::Tiles(tiles) = &normal
         && !tiles.canvases().are_held()
     {
@@ -199,6 +208,10 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         Some(held_out) => set.holding_out(held_out),
         None => set,
     };
+    let set = match calibration {
+        Some(calibration) => set.calibrating_on(calibration),
+        None => set,
+    };
     // An epoch's last batch is what is left of it.
     let batch = settings.batch.min(set.len());
     for n in [batch, set.len() % batch].into_iter().filter(|&n| n > 0) {
@@ -210,22 +223,39 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     Ok(Task { set, test })
 }
 
-/// The images to learn from and, where the best epoch is to be told, those that are held out for it.
-fn hold_out(settings: &Settings, normal: ImageSource, context: &Context) -> (ImageSource, Option<ImageSource>) {
-    let Some(patience) = settings.patience else { return (normal, None) };
-    let count = normal.count();
-    let held = held_out::chosen(count, settings.seed);
-    if held.is_empty() {
-        context.note(format!(
-            "`patience` {patience} does nothing: of {count} good images none can be held out of training, which takes {}",
-            held_out::NEEDED
-        ));
-        return (normal, None);
+/// Which of the good images, which show these parts, are learned from, and which are held out.
+///
+/// # Errors
+/// A false positive rate that takes more of them.
+fn hold_out(settings: &Settings, parts: &[usize], context: &Context) -> Result<Parts> {
+    let Settings { seed, patience, calibration_share: share, fpr, .. } = *settings;
+    let divided = HeldOutWanted { seed, epochs: patience.is_some(), calibration: share, parts }.divide();
+    let (count, held) = (parts.len(), divided.calibration.len());
+    if share > 0 {
+        let source = format!("`calibration_share` {share} of {count} in the folder");
+        let rate = calibration::promised(fpr, held, &source)?;
+        context.note(match held {
+            0 => format!(
+                "of {count} good images none are held out to set the threshold by, which takes {}: it will promise nothing of new images, until \
+                 the model is calibrated on some",
+                held_out::needed_to_calibrate(share)
+            ),
+            _ => format!(
+                "{held} of {count} good images are held out of training, to set a threshold that at most {} of good images exceed",
+                calibration::percent(rate)
+            ),
+        });
     }
-    let learned: Vec<usize> = (0..count).filter(|i| held.binary_search(i).is_err()).collect();
-    context
-        .note(format!("{} of {count} good images are held out of training, to tell which epoch is best", held.len()));
-    (normal.select(&learned), Some(normal.select(&held)))
+    if let Some(patience) = patience {
+        context.note(match divided.epochs.len() {
+            0 => format!(
+                "`patience` {patience} does nothing: of {count} good images none can be held out of training, which takes {}",
+                held_out::NEEDED
+            ),
+            held => format!("{held} of {count} good images are held out of training, to tell which epoch is best"),
+        });
+    }
+    Ok(divided)
 }
 
 /// Warns where parts leave the test that nothing was learned from, as it seems: good ones, or all defects. Numbers that start again in

@@ -65,7 +65,7 @@ fn train_evaluate_predict() {
     let predicted = scratch.run("predict model.safetensors a/part.png b/part.png --out out --threshold 0 --json");
     let predicted = predicted.expect_success().json();
     assert_eq!(predicted["predictions"].as_array().unwrap().len(), 2);
-    assert_eq!(predicted["predictions"][0]["anomalous"], true, "any score exceeds 0");
+    assert_eq!(predicted["predictions"][0]["verdict"], "anomalous", "any score exceeds 0");
     let written = ["part_2_heatmap.png", "part_2_overlay.png", "part_heatmap.png", "part_overlay.png", "scores.csv"];
     assert_eq!(scratch.files("out"), written);
     for name in ["heatmap", "overlay"] {
