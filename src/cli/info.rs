@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use super::Outcome;
 use super::common::{named, print_json, print_lines};
 use super::flags::in_flags;
+use crate::data::appearance::{Bounds, InputCheck};
 use crate::error::Result;
 use crate::named::Named;
+use crate::run::calibration::percent;
 use crate::run::info::{CudaInfo, ModelInfo, info, model_info};
 
 /// Show this build, its devices and its nets, or what there is to know of a model
@@ -60,7 +62,19 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
 
 /// A model, as lines of text.
 fn of_model(info: &ModelInfo) -> String {
-    let ModelInfo { net, objective, side, fit, image_score, epochs, threshold, promise, calibration, version } = info;
+    let ModelInfo {
+        net,
+        objective,
+        side,
+        fit,
+        image_score,
+        epochs,
+        threshold,
+        promise,
+        calibration,
+        input_check,
+        version,
+    } = info;
     let promise = promise.as_ref().map_or(String::new(), |promise| format!(": {promise}"));
     let mut lines = vec![
         named("net", format!("{net} ({}), trained for {epochs} epochs by fcdd {version}", objective.word())),
@@ -76,6 +90,14 @@ fn of_model(info: &ModelInfo) -> String {
             "pixel threshold",
             format!("{:.5}, of heatmaps before they are scaled", calibration.pixel_threshold),
         ));
+    }
+    if let Some(InputCheck { images, false_alarm_rate, bounds }) = input_check {
+        let rate = percent(*false_alarm_rate);
+        lines.push(named(
+            "input check",
+            format!("other images are unusable, at most {rate} of good ones, by {images} images; within:"),
+        ));
+        lines.extend(bounds.iter().map(Bounds::in_words).map(|(name, within)| named(&format!("  {name}"), within)));
     }
     lines.join("\n")
 }

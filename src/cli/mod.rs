@@ -43,6 +43,9 @@ const ERROR: u8 = 2;
 /// Exit code of `predict --fail-on-anomaly` where an image is anomalous.
 const ANOMALY: u8 = 3;
 
+/// Exit code of `predict` where an image cannot be judged.
+const UNUSABLE: u8 = 4;
+
 /// Exit code of a run that was interrupted, as shells give it for Ctrl-C.
 const INTERRUPTED: u8 = 130;
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::common::{DeviceArg, context, print_json, print_lines};
 use super::flags::in_flags;
 use super::terminal::log;
-use super::{ANOMALY, ERROR, Outcome};
+use super::{ANOMALY, ERROR, Outcome, UNUSABLE};
 use crate::error::Result;
 use crate::metrics::two_samples::TwoSamples;
 use crate::run::model::Model;
@@ -30,8 +30,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
     threshold: Option<f32>,
     /// Call images unsure whose normalized score is from LOW to HIGH, such as 0.45,0.6: the threshold is at 0.5
-    #[arg(long, value_name = "LOW,HIGH", value_delimiter = ',', num_args = 2)]
-    unsure: Option<Vec<f64>>,
+    #[arg(long, value_name = "LOW,HIGH", value_parser = band)]
+    unsure: Option<Band>,
+    /// Judge images too that look otherwise than all good ones: black, blurred, of another size …
+    #[arg(long)]
+    no_input_check: bool,
     /// Exit with code 3 if any image is anomalous
     #[arg(long)]
     fail_on_anomaly: bool,
@@ -53,6 +56,15 @@ struct PredictReport<'a> {
     drift: Option<Drift>,
 }
 
+/// Two scores with a comma between.
+fn band(text: &str) -> std::result::Result<Band, String> {
+    let ends = text.split_once(',').and_then(|(low, high)| Some([low.parse().ok()?, high.parse().ok()?]));
+    ends.ok_or_else(|| "write two normalized scores, such as 0.45,0.6".to_string())
+}
+
+/// From one normalized score to another.
+type Band = [f64; 2];
+
 pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let model = Model::load(&args.model)?;
@@ -60,12 +72,12 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let mut told = Ok(());
     let mut found = |p: &Prediction| {
         if !args.json {
-            let line = print_lines(&format!("{:<9} {:.5} {}", p.verdict.word(), p.score, p.image));
+            let reason = if p.reason.is_empty() { String::new() } else { format!(" ({})", p.reason) };
+            let line = print_lines(&format!("{:<9} {:.5} {}{reason}", p.verdict.word(), p.score, p.image));
             told = std::mem::replace(&mut told, Ok(())).and(line);
         }
     };
-    let unsure = args.unsure.as_deref().and_then(<[f64]>::first_chunk).copied();
-    let judging = Judging { threshold: args.threshold, unsure };
+    let judging = Judging { threshold: args.threshold, unsure: args.unsure, without_input_check: args.no_input_check };
     let predictions = predict(&context(&device), &model, &args.paths, &args.out, judging, &mut found)?;
     told?;
     let failed: Vec<String> = predictions.failed.iter().map(|error| in_flags(&error.to_string())).collect();
@@ -75,10 +87,12 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     }
     predictions.drift.iter().for_each(|drift| log(describe(drift)));
     failed.iter().for_each(|message| log(format!("error: {message}")));
-    let is_anomalous = |prediction: &Prediction| prediction.verdict == Verdict::Anomalous;
+    let any = |verdict: Verdict| predictions.done.iter().any(|prediction| prediction.verdict == verdict);
     Ok(if !failed.is_empty() {
         Outcome::Ended(ERROR)
-    } else if args.fail_on_anomaly && predictions.done.iter().any(is_anomalous) {
+    } else if any(Verdict::Unusable) {
+        Outcome::Ended(UNUSABLE)
+    } else if args.fail_on_anomaly && any(Verdict::Anomalous) {
         Outcome::Ended(ANOMALY)
     } else {
         Outcome::Fine

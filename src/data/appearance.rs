@@ -6,7 +6,6 @@ use strum::VariantArray;
 
 use crate::data::images::{Images, luma};
 use crate::error::{Error, Result};
-use crate::printable::Printable;
 
 /// Fewest images whose appearance says what others may look like.
 pub(crate) const FEWEST: usize = 20;
@@ -250,8 +249,9 @@ impl InputCheck {
                 let value = image.value(bounds.measure);
                 let (name, within) = bounds.in_words();
                 let fault = bounds.measure.fault(value < bounds.low);
+                let by = bounds.beyond(value);
                 let text = || format!("{fault}: {name} {}, good images have {within}", bounds.measure.shown(value));
-                Some((bounds.beyond(value), ())).filter(|&(by, ())| by > 1.0).map(|(by, ())| (by, text()))
+                (by > 1.0).then(|| (by, text()))
             })
             .collect();
         beyond.sort_by(|a, b| b.0.total_cmp(&a.0));

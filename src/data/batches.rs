@@ -4,6 +4,7 @@
 use rayon::prelude::*;
 
 use crate::data::anomaly::Synthesiser;
+use crate::data::appearance::InputCheck;
 use crate::data::fingerprint::{Fingerprint, Sum};
 use crate::data::image_source::ImageSource;
 use crate::data::images::{Mask, UNMARKED};
@@ -115,6 +116,7 @@ pub struct TrainingSet {
     held_out: Option<Box<TrainingSet>>,
     /// Others, as they are scored.
     calibration: Option<ImageSource>,
+    input_check: Option<InputCheck>,
 }
 
 /// A batch of training samples, as [`TrainingSet::fill`] makes it.
@@ -206,7 +208,8 @@ impl TrainingSet {
             _ => {}
         }
         let synthesiser = Synthesiser::new(noise, side, channels);
-        let mut set = TrainingSet { data, synthesiser, made: None, held_out: None, calibration: None };
+        let mut set =
+            TrainingSet { data, synthesiser, made: None, held_out: None, calibration: None, input_check: None };
         if set.data.plan.offline {
             if !set.is_held() {
                 return Err(Error::setting(
@@ -245,6 +248,16 @@ impl TrainingSet {
     /// Good images whose scores set the threshold.
     pub(crate) fn calibration(&self) -> Option<&ImageSource> {
         self.calibration.as_ref()
+    }
+
+    /// The same with what good images look like.
+    pub(crate) fn with_input_check(self, input_check: Option<InputCheck>) -> TrainingSet {
+        TrainingSet { input_check, ..self }
+    }
+
+    /// What good images look like, where that is known.
+    pub(crate) fn input_check(&self) -> Option<&InputCheck> {
+        self.input_check.as_ref()
     }
 
     /// The set of its first `n` normal images and of as many others.

@@ -87,6 +87,7 @@ mod tests {
             classes: (0..count).map(|i| (i / 6) as u16).collect(),
             names: (0..count).map(|i| format!("test/{}/exp{}_num_{:03}.png", i / 6, i % 2, i / 2)).collect(),
             masks: (0..count).map(|i| Some(mask(i))).collect(),
+            sizes: Vec::new(),
             notes: Vec::new(),
         }
     }

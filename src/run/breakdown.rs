@@ -53,6 +53,8 @@ pub(crate) struct Breakdown {
     /// Anomalous images that were called good, from the lowest score up, and good ones that were called anomalous, from the highest down.
     pub misses: Vec<Misjudged>,
     pub false_alarms: Vec<Misjudged>,
+    /// Good and anomalous images that cannot be judged; they count in the figures all the same.
+    pub unusable: [usize; 2],
 }
 
 impl Breakdown {
@@ -60,7 +62,8 @@ impl Breakdown {
     ///
     /// # Errors
     /// Scores that are no numbers.
-    pub(crate) fn new(rows: &[Score]) -> Result<Breakdown> {
+    pub(crate) fn new(rows: &[Score], threshold: f32) -> Result<Breakdown> {
+        let called_anomalous = |images: &[usize]| images.iter().filter(|&&i| rows[i].score > threshold).count();
         let of = |label: u8| (0..rows.len()).filter(|&i| rows[i].label == label).collect::<Vec<_>>();
         let (good, anomalous) = (of(0), of(1));
         let mut kinds: Vec<&str> = anomalous.iter().map(|&i| rows[i].class.as_str()).collect();
@@ -68,7 +71,7 @@ impl Breakdown {
         kinds.dedup();
         let of_kind = |kind: &str| {
             let images: Vec<usize> = anomalous.iter().copied().filter(|&i| rows[i].class == kind).collect();
-            let (found, n) = (called_anomalous(rows, &images), images.len());
+            let (found, n) = (called_anomalous(&images), images.len());
             Ok(KindFigures {
                 kind: kind.to_string(),
                 images: n,
@@ -78,8 +81,7 @@ impl Breakdown {
                 true_positive_rate_interval: Interval(Some(intervals::share(found, n))),
             })
         };
-        let rate =
-            |of: &[usize]| Interval((!of.is_empty()).then(|| intervals::share(called_anomalous(rows, of), of.len())));
+        let rate = |of: &[usize]| Interval((!of.is_empty()).then(|| intervals::share(called_anomalous(of), of.len())));
         let scores: Vec<f32> = rows.iter().map(|row| row.score).collect();
         let misjudged = |of: &[usize], as_: Verdict| {
             let wrong: Vec<usize> = of.iter().copied().filter(|&i| rows[i].verdict == as_).collect();
@@ -98,6 +100,8 @@ impl Breakdown {
             kinds: kinds.into_iter().map(of_kind).collect::<Result<_>>()?,
             misses: misjudged(&anomalous, Verdict::Good),
             false_alarms: misjudged(&good, Verdict::Anomalous),
+            unusable: [&good, &anomalous]
+                .map(|of| of.iter().filter(|&&i| rows[i].verdict == Verdict::Unusable).count()),
         })
     }
 }
@@ -107,10 +111,6 @@ impl Interval {
     pub(crate) fn in_words(self) -> String {
         self.0.map_or(String::new(), |[low, high]| format!(" ({low:.2}–{high:.2})"))
     }
-}
-
-fn called_anomalous(rows: &[Score], images: &[usize]) -> usize {
-    images.iter().filter(|&&i| rows[i].verdict == Verdict::Anomalous).count()
 }
 
 /// The area under the ROC curve of some good and some anomalous images.
@@ -169,7 +169,7 @@ mod tests {
             ("hole", 4.0),
             ("hole", 0.05),
         ]);
-        let breakdown = Breakdown::new(&rows).unwrap();
+        let breakdown = Breakdown::new(&rows, 1.0).unwrap();
         let [hole, scratch] = breakdown.kinds.as_slice() else { panic!("{breakdown:?}") };
         assert_eq!((hole.kind.as_str(), hole.images, hole.image_auroc), ("hole", 3, Some(0.5)));
         assert_eq!(
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(names(&breakdown.false_alarms), ["good/3.png"]);
         assert_eq!(breakdown.false_positive_rate_interval.0, Some(intervals::share(1, 4)));
         // A test of good images alone has what can be had.
-        let good = Breakdown::new(&rows[..4]).unwrap();
+        let good = Breakdown::new(&rows[..4], 1.0).unwrap();
         assert_eq!(
             (good.kinds.len(), good.image_auroc_interval.0, good.true_positive_rate_interval.0),
             (0, None, None)

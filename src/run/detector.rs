@@ -71,8 +71,10 @@ pub struct Detection {
     pub normalized_score: f64,
     /// The score above which images are anomalous.
     pub threshold: f32,
-    /// What follows from the two.
+    /// What follows from the two, unless the image cannot be judged.
     pub verdict: Verdict,
+    /// Why it cannot, the worst reason first; else nothing.
+    pub reasons: Vec<String>,
     drawing: Arc<Drawing>,
     /// (height, width) of the image.
     size: (usize, usize),
@@ -265,6 +267,11 @@ impl Detector {
         Detector { judge, ..self }
     }
 
+    /// The same detector, which does not look at what images look like: none is [`Verdict::Unusable`].
+    pub fn without_input_check(self) -> Detector {
+        Detector { judge: self.judge.checking_input(false), ..self }
+    }
+
     /// Scores one image in memory.
     ///
     /// # Errors
@@ -412,6 +419,9 @@ impl Shared {
         if images.is_empty() {
             return Ok(Vec::new());
         }
+        let check = self.drawing.meta.input_check.as_ref();
+        let reasons = |image: &Prepared| judge.reasons(&image.raw, image.size, check);
+        let reasons: Vec<Vec<String>> = images.par_iter().map(reasons).collect();
         let mut evidence = Vec::with_capacity(images.len());
         let mut turn = self.scorer();
         let scorer = &mut *turn;
@@ -437,15 +447,17 @@ impl Shared {
             }
         })?;
         drop(turn);
-        let kept = images.into_iter().zip(evidence).map(|(Prepared { raw, size, image }, (score, values))| {
+        let kept = images.into_iter().zip(evidence).zip(reasons).map(|((prepared, (score, values)), reasons)| {
+            let Prepared { raw, size, image } = prepared;
             let evidence = match (keep, by_product) {
                 (true, _) => Evidence::Heatmap(values),
                 (false, true) => Evidence::Map(values),
                 (false, false) => Evidence::Raw(raw.pixels, self.clone()),
             };
             let (normalized_score, verdict) = judge.judge(score, self.drawing.meta.calibration.as_ref());
+            let verdict = if reasons.is_empty() { verdict } else { Verdict::Unusable };
             let (threshold, drawing) = (judge.threshold(), self.drawing.clone());
-            (Detection { score, normalized_score, threshold, verdict, drawing, size, evidence }, image)
+            (Detection { score, normalized_score, threshold, verdict, reasons, drawing, size, evidence }, image)
         });
         Ok(kept.collect())
     }

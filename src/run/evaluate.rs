@@ -1,5 +1,6 @@
 //! The subcommand `evaluate`: figures on the test split.
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::breakdown::Breakdown;
@@ -59,6 +60,7 @@ pub(crate) fn evaluate(
     let side = scorer.side();
     let judge = Judge::new(model.meta.threshold);
     let preprocessing = &model.meta.preprocessing;
+    let usable = usable(model, split, judge)?;
     let mut pixels = room_for_pixels(split, preprocessing, context);
     let mut pointing = Pointing::default();
     let mut rows = Vec::with_capacity(split.images.count());
@@ -84,6 +86,7 @@ pub(crate) fn evaluate(
         }
         let class_name = class_names.get(usize::from(split.classes[i])).cloned().unwrap_or_default();
         let (normalized_score, verdict) = judge.judge(score, model.meta.calibration.as_ref());
+        let verdict = if usable[i] { verdict } else { Verdict::Unusable };
         let row = Score {
             image: split.names[i].clone(),
             class: class_name,
@@ -102,7 +105,7 @@ pub(crate) fn evaluate(
     let scores: Vec<f32> = rows.iter().map(|r| r.score).collect();
     let rate = |label: u8| {
         let of: Vec<&Score> = rows.iter().filter(|r| r.label == label).collect();
-        (!of.is_empty()).then(|| of.iter().filter(|r| r.verdict == Verdict::Anomalous).count() as f64 / of.len() as f64)
+        (!of.is_empty()).then(|| of.iter().filter(|r| r.score > judge.threshold()).count() as f64 / of.len() as f64)
     };
     let (images, pixels) = (Ranking::of_samples(&scores, &labels)?, pixels.unwrap_or_default().rank());
     let best = images.best_f1();
@@ -123,9 +126,18 @@ pub(crate) fn evaluate(
         threshold: judge.threshold(),
         false_positive_rate: rate(0),
         true_positive_rate: rate(1),
-        breakdown: Breakdown::new(&rows)?,
+        breakdown: Breakdown::new(&rows, judge.threshold())?,
     };
     Ok(Tested { evaluation, scores: rows, maps, pixel_curve: pixels.roc_outline(CURVE_STEP) })
+}
+
+/// Which of a split's images the model can judge.
+fn usable(model: &Model, split: &Split, judge: Judge) -> Result<Vec<bool>> {
+    let Some(check) = model.meta.input_check.as_ref().filter(|_| !split.sizes.is_empty()) else {
+        return Ok(vec![true; split.images.count()]);
+    };
+    let of = |i: usize| Ok(judge.reasons(&split.images.seen(i)?, split.sizes[i], Some(check)).is_empty());
+    (0..split.images.count()).into_par_iter().map(of).collect()
 }
 
 /// The pointing game (Zhang et al., ECCV 2016): how often the hottest pixel of an image is an anomalous one.

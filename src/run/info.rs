@@ -8,6 +8,7 @@ use super::calibration::Calibration;
 use super::model::Model;
 use super::settings::Settings;
 
+use crate::data::appearance::InputCheck;
 use crate::device::cuda::{Cuda, Description, kernels};
 use crate::error::Result;
 use crate::model::{Objective, baselines, nets};
@@ -76,6 +77,7 @@ pub(crate) struct ModelInfo {
     /// What the threshold promises, in words; None in models of version 0.1.
     pub promise: Option<String>,
     pub calibration: Option<Calibration>,
+    pub input_check: Option<InputCheck>,
     pub version: String,
 }
 
@@ -93,6 +95,7 @@ pub(crate) fn model_info(path: &Path) -> Result<ModelInfo> {
         threshold: meta.threshold,
         promise: meta.calibration.as_ref().map(Calibration::promise),
         calibration: meta.calibration,
+        input_check: meta.input_check,
         version: meta.version,
     })
 }

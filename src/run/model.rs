@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::calibration::Calibration;
 use super::settings::Settings;
+use crate::data::appearance::InputCheck;
 use crate::data::pipeline::Preprocessing;
 use crate::error::{Error, Result};
 use crate::model::{Arch, Weights, checkpoint};
@@ -37,6 +38,9 @@ pub(crate) struct ModelMeta {
     /// What the threshold was set by, and what it promises; None in models of version 0.1.
     #[serde(default)]
     pub calibration: Option<Calibration>,
+    /// What good images look like: others cannot be judged. None where that is not known.
+    #[serde(default)]
+    pub input_check: Option<InputCheck>,
     /// Epochs behind the weights: fewer than the settings ask for where training was stopped.
     pub epochs: u32,
     /// Epochs of the whole training, where the best of them was kept.
@@ -88,6 +92,7 @@ impl ModelMeta {
             return changed(format!("the threshold is {threshold}"));
         }
         self.calibration.as_ref().map_or(Ok(()), Calibration::check)?;
+        self.input_check.as_ref().map_or(Ok(()), InputCheck::check)?;
         if *epochs > settings.epochs {
             return changed(format!("it is of epoch {epochs} of {}", settings.epochs));
         }
@@ -202,6 +207,7 @@ impl Model {
             scale: Scale { minimum: 0.0, range: 1.0 },
             threshold: 0.0,
             calibration: None,
+            input_check: None,
             epochs,
             best_of: None,
             settings: settings.clone(),

@@ -35,6 +35,8 @@ pub(crate) struct Prediction {
     pub normalized_score: f64,
     pub threshold: f32,
     pub verdict: Verdict,
+    /// Why the image cannot be judged, the worst reason first; else empty.
+    pub reason: String,
     /// Empty where it could not be written.
     pub heatmap: String,
     pub overlay: String,
@@ -63,7 +65,8 @@ pub(crate) struct Drift {
 
 impl Drift {
     fn of(calibration: &Calibration, done: &[Prediction]) -> Option<Drift> {
-        let scores: Vec<f32> = done.iter().map(|prediction| prediction.score).collect();
+        let usable = done.iter().filter(|prediction| prediction.verdict != Verdict::Unusable);
+        let scores: Vec<f32> = usable.map(|prediction| prediction.score).collect();
         let test = calibration.compare(&scores)?;
         Some(Drift { images: scores.len(), calibration_images: calibration.scores.len(), test })
     }
@@ -75,11 +78,13 @@ pub(crate) struct Judging {
     pub threshold: Option<f32>,
     /// The normalized scores from and to which images are called unsure.
     pub unsure: Option<[f64; 2]>,
+    /// Whether images are judged that look otherwise than all good ones.
+    pub without_input_check: bool,
 }
 
 impl Judging {
     fn of(self, model: &Model) -> Result<Judge> {
-        let judge = Judge::new(model.meta.threshold);
+        let judge = Judge::new(model.meta.threshold).checking_input(!self.without_input_check);
         let judge = self.threshold.map_or(Ok(judge), |threshold| judge.with_threshold(threshold))?;
         self.unsure.map_or(Ok(judge), |band| judge.with_unsure(band))
     }
@@ -191,6 +196,7 @@ fn request(model: &Model, judge: Judge, jobs: &[ImageJob]) -> Result<String> {
     add(bytemuck::cast_slice(&model.weights.stats));
     add(&judge.threshold().to_le_bytes());
     judge.unsure().iter().flatten().for_each(|end| add(&end.to_le_bytes()));
+    add(&[u8::from(judge.checks_input())]);
     for job in jobs {
         let file = std::fs::metadata(&job.image).ok();
         let modified = file.as_ref().and_then(|file| file.modified().ok());
@@ -333,7 +339,7 @@ fn draw(job: &ImageJob, (detection, image): Kept, out: &Path, place: &Path) -> (
         Err(error) => errors.push(error),
     }
     let [heatmap, overlay] = names;
-    let Detection { score, normalized_score, threshold, verdict, .. } = detection;
-    let image = job.image.printable();
-    (Prediction { image, score, normalized_score, threshold, verdict, heatmap, overlay }, errors)
+    let Detection { score, normalized_score, threshold, verdict, reasons, .. } = detection;
+    let (image, reason) = (job.image.printable(), reasons.join("; "));
+    (Prediction { image, score, normalized_score, threshold, verdict, reason, heatmap, overlay }, errors)
 }

@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::calibration;
 use super::context::Context;
 use super::held_out::{self, Parts, Wanted as HeldOutWanted};
 use super::model::Model;
 use super::settings::Settings;
+use crate::data::appearance::{Appearance, FEWEST, InputCheck};
 use crate::data::augmentation;
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
-use crate::data::image_source::{Hold, ImageSource, Raw};
+use crate::data::image_source::{Hold, ImageSource, Raw, spread};
 use crate::data::labelled;
 use crate::data::pipeline::Preprocessing;
 use crate::data::resize_mode::{RawForm, ResizeMode};
@@ -20,6 +23,9 @@ use crate::datasets::labelled::LabelledSource;
 use crate::datasets::outliers::Wanted;
 use crate::datasets::{self, mvtec};
 use crate::error::{Error, Result};
+
+/// Good images that are looked at to tell what images look like, at most.
+const LOOKED_AT: usize = 400;
 
 /// A loaded dataset as one task: one class is normal, every other one anomalous.
 pub(crate) struct Task {
@@ -161,6 +167,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
             (dataset.train.images.select(&normal), parts, None)
         }
     };
+    let input_check = input_check(settings, &dataset, context)?;
     let Parts { learned, epochs, calibration } = hold_out(settings, &parts, context)?;
     let some_of = |chosen: &[usize]| (!chosen.is_empty()).then(|| normal.select(chosen));
     let (held_out, calibration) = (some_of(&epochs).map(ImageSource::tiles), some_of(&calibration));
@@ -212,6 +219,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         Some(calibration) => set.calibrating_on(calibration),
         None => set,
     };
+    let set = set.with_input_check(input_check);
     // An epoch's last batch is what is left of it.
     let batch = settings.batch.min(set.len());
     for n in [batch, set.len() % batch].into_iter().filter(|&n| n > 0) {
@@ -221,6 +229,25 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     let test = TestSet { split: test.unwrap_or(all), name, class, class_names, data: settings.data.clone(), resize };
     test.unmeasurable(settings, left_out).iter().for_each(|note| context.note(note));
     Ok(Task { set, test })
+}
+
+/// What good images look like; None where they are no files of the user's, or too few.
+fn input_check(settings: &Settings, dataset: &Dataset, context: &Context) -> Result<Option<InputCheck>> {
+    let Split { images, sizes, .. } = &dataset.train;
+    if !settings.dataset.labels_good || sizes.is_empty() {
+        return Ok(None);
+    }
+    let normal = dataset.normal()?;
+    let looked_at = spread(normal.len(), LOOKED_AT);
+    let of = |place: usize| Ok(Appearance::of(&images.seen(normal[place])?, sizes[normal[place]]));
+    let check = InputCheck::learn(&looked_at.into_par_iter().map(of).collect::<Result<Vec<_>>>()?);
+    if check.is_none() {
+        context.note(format!(
+            "{} good images are too few to tell which images cannot be judged, such as black or blurred ones: that takes {FEWEST}",
+            normal.len()
+        ));
+    }
+    Ok(check)
 }
 
 /// Which of the good images, which show these parts, are learned from, and which are held out.

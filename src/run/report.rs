@@ -15,6 +15,7 @@ use super::prepare::TestSet;
 use super::settings::{SETTINGS, Settings};
 use super::sheets::REFERENCE;
 use super::state::Epoch;
+use crate::data::appearance::Bounds;
 use crate::data::supervise::Supervise;
 use crate::error::Result;
 use crate::files;
@@ -159,6 +160,7 @@ fn failures(e: &Evaluation, folder: &Path) -> Result<Markup> {
         vec![name.to_string(), (n - anomalous).to_string(), anomalous.to_string()]
     };
     let confusion = [row("normal", e.normal, alarms), row("anomalous", e.anomalous, hits)];
+    let [good, anomalous] = breakdown.unusable;
     let names = |images: &[Misjudged]| {
         let row = |image: &Misjudged| vec![image.image.clone(), significant(f64::from(image.score))];
         images.iter().map(row).collect::<Vec<_>>()
@@ -171,6 +173,12 @@ fn failures(e: &Evaluation, folder: &Path) -> Result<Markup> {
         }
         h3 { "What images are called" }
         (table(&["in truth", "called good", "called anomalous"], &confusion))
+        @if good + anomalous > 0 {
+            p {
+                "Of these " (good) " normal and " (anomalous) " anomalous ones look otherwise than all good training images (size, brightness, \
+                sharpness …). fcdd predict calls them unusable."
+            }
+        }
         @if !breakdown.misses.is_empty() {
             h3 { "Defects that were missed" }
             p { "Called good, the most confident first." }
@@ -224,6 +232,16 @@ fn threshold(story: &Story) -> Markup {
             }
             @if calibration.false_positive_rate.is_none() {
                 p.notice { "Set one that promises something by good images that the model has not learned from: fcdd calibrate RUN --good DIR" }
+            }
+        }
+        @if let Some(check) = &meta.input_check {
+            p {
+                "Images that look otherwise than all good ones are unusable: their score says nothing. At most " (percent(check.false_alarm_rate)) " \
+                of good images are called so, by the " (check.images) " that were looked at."
+            }
+            details {
+                summary { "What images have to look like" }
+                (pairs(&check.bounds.iter().map(Bounds::in_words).map(|(name, within)| (name.to_string(), within)).collect::<Vec<_>>()))
             }
         }
         (plots(&histogram.into_iter().collect::<Vec<_>>()))

@@ -189,6 +189,7 @@ pub(crate) fn train(
     let of_epoch = best.unwrap_or(epochs);
     let mut model = Model { meta: Model::meta(settings, preprocessing, of_epoch), weights: training.weights()? };
     model.meta.best_of = best.filter(|_| is_done).map(|_| epochs);
+    model.meta.input_check = set.input_check().cloned();
     model.meta.untested = labelled.as_ref().map_or_else(Vec::new, |labelled| labelled.untested.clone());
     let history = std::mem::take(&mut training.history);
     drop(training); // its memory may be what scoring needs

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::calibration::{Calibration, normalized};
+use crate::data::appearance::{Appearance, InputCheck};
+use crate::data::images::Images;
 use crate::error::{Error, Result};
 
 /// What an image is called.
@@ -16,6 +18,8 @@ pub enum Verdict {
     Unsure,
     /// The score exceeds the threshold.
     Anomalous,
+    /// The image looks otherwise than all good ones, and its score says nothing: it is black, blurred, of another size …
+    Unusable,
 }
 
 impl Verdict {
@@ -25,6 +29,7 @@ impl Verdict {
             Verdict::Good => "good",
             Verdict::Unsure => "unsure",
             Verdict::Anomalous => "anomalous",
+            Verdict::Unusable => "unusable",
         }
     }
 }
@@ -36,12 +41,14 @@ pub(crate) struct Judge {
     threshold: f32,
     /// The normalized scores from and to which images are called unsure.
     unsure: Option<[f64; 2]>,
+    /// Whether images that look otherwise than all good ones are told.
+    checks_input: bool,
 }
 
 impl Judge {
     /// By a threshold alone.
     pub(crate) fn new(threshold: f32) -> Judge {
-        Judge { threshold, unsure: None }
+        Judge { threshold, unsure: None, checks_input: true }
     }
 
     /// By another threshold.
@@ -70,6 +77,22 @@ impl Judge {
             ));
         }
         Ok(Judge { unsure: Some([low, high]), ..self })
+    }
+
+    /// Whether it looks at inputs.
+    pub(crate) fn checks_input(self) -> bool {
+        self.checks_input
+    }
+
+    /// That looks at inputs, or only at scores.
+    pub(crate) fn checking_input(self, checks_input: bool) -> Judge {
+        Judge { checks_input, ..self }
+    }
+
+    /// Why an image, of (height, width) and as the net sees it, cannot be judged, the worst reason first.
+    pub(crate) fn reasons(self, seen: &Images, size: (usize, usize), check: Option<&InputCheck>) -> Vec<String> {
+        let check = check.filter(|_| self.checks_input);
+        check.map_or_else(Vec::new, |check| check.reasons(&Appearance::of(seen, size)))
     }
 
     /// Images that score above are anomalous.

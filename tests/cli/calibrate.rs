@@ -16,7 +16,7 @@ fn parts(good: u32) -> Scratch {
         scratch.write(&format!("parts/{i}.png"), &png(32 + i % 7, 40 + i % 11));
     }
     for i in 0..20 {
-        scratch.write(&format!("fresh/{i}.png"), &png(33 + i % 5, 37 + i));
+        scratch.write(&format!("fresh/{i}.png"), &png(33 + i % 5, 40 + i % 11));
     }
     for i in 0..5 {
         scratch.write(&format!("bad/{i}.png"), &png(90 - i, 20));
@@ -117,7 +117,7 @@ fn a_model_is_calibrated_on_new_images() {
     };
     let capped = by("capped --fpr 0.1");
     assert_eq!(capped, fresh[17], "two of 20 exceed it");
-    let bad = scores(&scratch.run("predict run bad --out of-bad --json").expect_success().json());
+    let bad = scores(&scratch.run("predict run bad --no-input-check --out of-bad --json").expect_success().json());
     for rule in ["f1", "youden"] {
         let threshold = by(rule);
         assert!(!fresh.contains(&threshold) && !bad.contains(&threshold), "{rule}: between scores");
@@ -138,7 +138,7 @@ fn images_are_called_by_threshold_and_band() {
     let scratch = parts(24);
     scratch.run(&format!("{TRAIN} --out run")).expect_success();
     scratch.run("calibrate run --good fresh --fpr 0.1").expect_success();
-    let found = scratch.run("predict run fresh bad --out out --json").expect_success().json();
+    let found = scratch.run("predict run fresh bad --no-input-check --out out --json").expect_success().json();
     let rows = found["predictions"].as_array().unwrap();
     let number = |row: &Value, key: &str| row[key].as_f64().unwrap();
     let mut ordered: Vec<&Value> = rows.iter().collect();
@@ -152,12 +152,14 @@ fn images_are_called_by_threshold_and_band() {
         assert_eq!((above, &row["verdict"] == "anomalous"), (number(row, "normalized_score") > 0.5, above), "{row}");
     }
     let table = fs::read_to_string(scratch.path("out/scores.csv")).unwrap();
-    assert!(table.starts_with("image,score,normalized_score,threshold,verdict,heatmap,overlay\n"), "{table}");
+    assert!(table.starts_with("image,score,normalized_score,threshold,verdict,reason,heatmap,overlay\n"), "{table}");
 
-    let ends = |low: f64, high: f64| rows.iter().filter(|row| (low..=high).contains(&number(row, "normalized_score")));
-    let unsure = scratch.run("predict run fresh bad --unsure 0.3,0.7 --out out --json").expect_success().json();
+    let within = |row: &&Value| (0.3..=0.7).contains(&number(row, "normalized_score"));
+    let near = rows.iter().filter(within).count();
+    let unsure =
+        scratch.run("predict run fresh bad --no-input-check --unsure 0.3,0.7 --out out --json").expect_success().json();
     let called = unsure["predictions"].as_array().unwrap().iter().filter(|row| row["verdict"] == "unsure").count();
-    assert!(called == ends(0.3, 0.7).count() && called > 0, "{called}");
+    assert!(called == near && called > 0, "{called}");
     scratch.run("predict run fresh --unsure 0.6,0.7 --out out").expect_error(&["--unsure 0.6,0.7", "0.45,0.6"]);
 
     // Scores of the images that it was calibrated on are no drift, others are.
@@ -169,10 +171,76 @@ fn images_are_called_by_threshold_and_band() {
     assert_eq!((&same["drift"]["statistic"], &same["drift"]["p_value"]), (&Value::from(0.0), &Value::from(1.0)));
 
     // Exit codes.
-    let code = |words: &str| scratch.run(&format!("predict run {words} --out out")).0.status.code();
+    let code = |words: &str| scratch.run(&format!("predict run {words} --no-input-check --out out")).0.status.code();
     assert_eq!(code("fresh bad --threshold 0 --fail-on-anomaly"), Some(3));
     assert_eq!(code("fresh bad --threshold 1e30 --fail-on-anomaly"), Some(0));
     assert_eq!(code("fresh bad --threshold 0"), Some(0));
     scratch.write("bad/none.png", b"none");
     assert_eq!(code("bad --threshold 0 --fail-on-anomaly"), Some(2), "what could not be judged is worse");
+}
+
+#[test]
+fn images_that_cannot_be_judged_are_told() {
+    let scratch = parts(40);
+    let trained = scratch.run(&format!("{TRAIN} --out run"));
+    trained.expect_success();
+    let save = |name: &str, image: image::RgbImage| image.save(scratch.path(name)).unwrap();
+    fs::create_dir_all(scratch.path("odd")).unwrap();
+    save("odd/black.png", image::RgbImage::new(35, 45));
+    save("odd/white.png", image::RgbImage::from_pixel(35, 45, image::Rgb([255; 3])));
+    let noise =
+        |x: u32, y: u32| (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503_777)).wrapping_mul(2_246_822_519) >> 24;
+    save("odd/noise.png", image::RgbImage::from_fn(35, 45, |x, y| image::Rgb([noise(x, y) as u8; 3])));
+    scratch.write("odd/double.png", &png(70, 90));
+    scratch.write("odd/half.png", &png(17, 22));
+    scratch.write("odd/wide.png", &png(90, 20));
+    let ran = scratch.run("predict run odd fresh --out out");
+    assert_eq!(ran.0.status.code(), Some(4), "{}", ran.stderr());
+    for (image, reason) in [
+        ("black", "too dark"),
+        ("white", "white in parts"),
+        ("noise", "noisy, or too sharp"),
+        ("double", "too wide"),
+        ("half", "too narrow"),
+        ("wide", "of another shape"),
+    ] {
+        let stdout = ran.stdout();
+        let line = stdout.lines().find(|line| line.contains(&format!("odd/{image}.png"))).unwrap();
+        assert!(line.starts_with("unusable") && line.contains(reason), "{image}: {line}");
+    }
+    assert_eq!(ran.stdout().lines().filter(|line| line.starts_with("unusable")).count(), 6, "{}", ran.stdout());
+    let table = fs::read_to_string(scratch.path("out/scores.csv")).unwrap();
+    assert!(
+        table
+            .lines()
+            .any(|row| row.contains("black.png") && row.contains(",unusable,") && row.contains("too dark: brightness"))
+    );
+    let all = scratch.run("predict run odd fresh --no-input-check --out out");
+    assert!(!all.expect_success().stdout().contains("unusable"));
+    let told = scratch.run("info run").expect_success().stdout();
+    assert!(told.contains("at most 4.76 % of good ones, by 40 images") && told.contains("  brightness"), "{told}");
+
+    // A test counts them.
+    for i in 0..3 {
+        scratch.write(&format!("test/good/{i}.png"), &png(34, 41 + i));
+        scratch.write(&format!("test/scratch/{i}.png"), &png(35, 42 + i));
+    }
+    fs::copy(scratch.path("odd/black.png"), scratch.path("test/scratch/black.png")).unwrap();
+    let tested = scratch.run("evaluate run --data test --out eval --json").expect_success().json();
+    assert_eq!(tested["breakdown"]["unusable"], serde_json::json!([0, 1]));
+    assert!(fs::read_to_string(scratch.path("eval/scores.csv")).unwrap().contains(",unusable\n"));
+    assert!(
+        fs::read_to_string(scratch.path("eval/report.html"))
+            .unwrap()
+            .contains("0 normal and 1 anomalous ones look otherwise")
+    );
+
+    let few = parts(19);
+    let trained = few.run(&format!("{TRAIN} --out run"));
+    assert!(
+        trained.expect_success().stderr().contains("too few to tell which images cannot be judged"),
+        "{}",
+        trained.stderr()
+    );
+    few.run("predict run bad --out out").expect_success();
 }
