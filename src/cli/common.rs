@@ -156,13 +156,15 @@ pub(super) fn stop_flag() -> Result<Arc<Stop>> {
         }
         log("stopping after this step; press Ctrl-C again to stop at once");
         let requested = requested.clone();
-        std::thread::spawn(move || {
+        let wait = move || {
             while requested.has_listeners() {
                 std::thread::sleep(Duration::from_millis(20));
             }
             std::thread::sleep(PATIENCE);
             end("stopped; the training is saved, and its model will be made when it goes on");
-        });
+        };
+        // Where the system refuses it, the run ends by itself once it is saved, if later.
+        let _ = std::thread::Builder::new().spawn(wait);
     })
     .map_err(|e| Error::internal(format!("cannot listen for Ctrl-C ({e})")))?;
     signals::ignore(&ignored);

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::evaluate::Score;
 use super::select::extremes;
 use super::verdict::Verdict;
 use crate::error::Result;
@@ -14,6 +13,19 @@ const NAMED: usize = 10;
 
 /// Fewer good images than these say little of how many are called anomalous.
 pub(crate) const FEW_GOOD: usize = 20;
+
+/// Score of one image.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Score {
+    pub image: String,
+    /// The image's class.
+    pub class: String,
+    /// 1 for every class but the normal one.
+    pub label: u8,
+    pub score: f32,
+    pub normalized_score: f64,
+    pub verdict: Verdict,
+}
 
 /// A figure, and within what it would lie on other images like these, in 95 of 100 cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

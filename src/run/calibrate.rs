@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
-use super::calibration::{Calibration, CalibrationImages, Measured, promised};
+use super::calibration::{self, Calibration, CalibrationImages, promised};
 use super::context::Context;
 use super::directory::RunDirectory;
+use super::good_scores::GoodScores;
 use super::lock::FolderLock;
 use super::model::{Model, model_file, model_folder};
 use super::output::forget_test;
@@ -74,7 +75,7 @@ pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Re
     let earlier_threshold = model.meta.threshold;
     let good = measured(context, &model, good)?;
     let bad = bad.as_ref().map(|bad| measured(context, &model, bad)).transpose()?;
-    let anomalous = bad.as_ref().map_or(&[][..], Measured::scores);
+    let anomalous = bad.as_ref().map_or(&[][..], GoodScores::scores);
     let scores = good.scores().to_vec();
     let count = format!("{} images are given", good.count());
     let (threshold, calibration) = match rule {
@@ -108,7 +109,7 @@ pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Re
 }
 
 /// The scores of the images in a folder and in those within.
-fn measured(context: &Context, model: &Model, folder: &Path) -> Result<Measured> {
+fn measured(context: &Context, model: &Model, folder: &Path) -> Result<GoodScores> {
     let paths = folder::images(folder, true)?;
     if paths.is_empty() {
         return Err(Error::file(folder, "holds no images", "name a folder with some"));
@@ -120,7 +121,7 @@ fn measured(context: &Context, model: &Model, folder: &Path) -> Result<Measured>
     read.skipped.iter().for_each(|note| context.note(note));
     let images: ImageSource = read.images;
     let progress = context.task("scoring", images.count() as u64);
-    let measured = Measured::new(context.device, model, &images)?;
+    let measured = GoodScores::new(context.device, model, &images)?;
     progress.finish(&format!("scored {} images", measured.count()));
     Ok(measured)
 }
@@ -128,7 +129,7 @@ fn measured(context: &Context, model: &Model, folder: &Path) -> Result<Measured>
 /// A threshold by what good and anomalous images score, both in rising order: midway between two scores.
 fn chosen(rule: Rule, rate: Option<f64>, good: &[f32], anomalous: &[f32]) -> Result<f32> {
     if rule == Rule::Capped {
-        let rate = rate.unwrap_or(super::calibration::RATE);
+        let rate = rate.unwrap_or(calibration::RATE);
         let above = (good.len() as f64 * rate * (1.0 + 1e-12)).floor() as usize;
         return Ok(good[(good.len() - 1).saturating_sub(above)]);
     }

@@ -3,23 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::heatmap::{Renderer, over_channels};
-use super::model::Model;
-use super::score::{Scorer, Shown};
-use crate::data::image_source::ImageSource;
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::metrics::two_samples::{TwoSamples, kolmogorov_smirnov};
-use crate::metrics::{conformal, intervals, quantile};
+use crate::metrics::{conformal, quantile};
 
 /// The false positive rate that a threshold is set for where no other is asked for and there are images enough.
 pub(crate) const RATE: f64 = 0.01;
-
-/// Of scores that promise nothing: the quantile that becomes the threshold.
-const QUANTILE: f64 = 0.99;
-
-/// Images that are calibrated on, at most, where nothing is promised.
-const MOST: usize = 512;
 
 /// Fewest images whose scores say whether others come from where they came from.
 const FEWEST_COMPARED: usize = 8;
@@ -51,93 +40,6 @@ pub(crate) enum CalibrationImages {
     Given,
 }
 
-/// What a model says of good images: of each its score and the highest value of its heatmap, before scaling.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Measured {
-    scores: Vec<f32>,
-    peaks: Vec<f32>,
-}
-
-impl Measured {
-    /// Scores images.
-    ///
-    /// # Errors
-    /// A file that cannot be read, a device without memory, scores that are no numbers.
-    pub(crate) fn new(device: &Device, model: &Model, images: &ImageSource) -> Result<Measured> {
-        let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
-        let side = scorer.side();
-        let mut measured = Measured::default();
-        scorer.score(images, Shown::Heatmaps, |_, scored| {
-            let (height, width) = scored.heatmap_size(side);
-            let heatmap = match scored.canvas {
-                Some(_) => scored.heatmap.to_vec(),
-                None => renderer.of_heatmap(scored.heatmap),
-            };
-            let peak = over_channels(heatmap, height * width).into_iter().fold(f32::NEG_INFINITY, f32::max);
-            measured.scores.push(scored.score);
-            measured.peaks.push(peak);
-            Ok(())
-        })?;
-        measured.scores.sort_by(f32::total_cmp);
-        measured.peaks.sort_by(f32::total_cmp);
-        Ok(measured)
-    }
-
-    /// Rising.
-    pub(crate) fn scores(&self) -> &[f32] {
-        &self.scores
-    }
-
-    /// How many images they are of.
-    pub(crate) fn count(&self) -> usize {
-        self.scores.len()
-    }
-
-    /// Every so many of these images, that they are not more than need be where nothing is promised.
-    pub(crate) fn some_of(images: &ImageSource) -> ImageSource {
-        let step = images.count().div_ceil(MOST).max(1);
-        images.select(&(0..images.count()).step_by(step).collect::<Vec<_>>())
-    }
-
-    /// The threshold for a false positive rate, as [promised](promised), and what there is to know of it.
-    pub(crate) fn for_rate(self, images: CalibrationImages, rate: f64) -> Result<(f32, Calibration)> {
-        let place = conformal::place(self.count(), rate).ok_or_else(|| too_few("`fpr`", rate, self.count()))?;
-        let interval = intervals::bootstrap(&[self.count()], |drawn| {
-            let mut drawn = drawn[0].clone();
-            drawn.sort_unstable();
-            Some(f64::from(self.scores[drawn[place]]))
-        });
-        let calibration = Calibration {
-            images,
-            false_positive_rate: Some(rate),
-            interval: interval.map(|ends| ends.map(|end| end as f32)),
-            pixel_threshold: self.peaks[place],
-            scores: self.scores,
-        };
-        Ok((calibration.scores[place], calibration))
-    }
-
-    /// The same at a threshold that was chosen otherwise, which promises nothing; of pixels the quantile of those images whose scores do not
-    /// exceed it.
-    pub(crate) fn at(self, images: CalibrationImages, threshold: f32) -> Calibration {
-        let below = self.scores.iter().filter(|&&score| score <= threshold).count();
-        let share = below as f64 / self.count().max(1) as f64;
-        let pixel_threshold = quantile(&self.peaks, share);
-        Calibration { images, scores: self.scores, false_positive_rate: None, interval: None, pixel_threshold }
-    }
-
-    /// The same at the quantile of what was learned from.
-    pub(crate) fn of_learned(self) -> (f32, Calibration) {
-        let threshold = quantile(&self.scores, QUANTILE);
-        let pixel_threshold = quantile(&self.peaks, QUANTILE);
-        let images = CalibrationImages::Learned;
-        (
-            threshold,
-            Calibration { images, scores: self.scores, false_positive_rate: None, interval: None, pixel_threshold },
-        )
-    }
-}
-
 /// The false positive rate that so many images can promise, of those that were asked for or are the default.
 ///
 /// # Errors
@@ -150,7 +52,7 @@ pub(crate) fn promised(asked: Option<f64>, images: usize, source: &str) -> Resul
     }
 }
 
-fn too_few(source: &str, rate: f64, images: usize) -> Error {
+pub(super) fn too_few(source: &str, rate: f64, images: usize) -> Error {
     let problem = format!(
         "a false positive rate of {} takes {} good images that nothing was learned from: {source} gives {images}",
         percent(rate),
@@ -180,7 +82,7 @@ impl Calibration {
         if false_positive_rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1.0)) {
             return changed("the false positive rate of its threshold is no rate");
         }
-        if !pixel_threshold.is_finite() || interval.is_some_and(|[low, high]| !(low <= high)) {
+        if !pixel_threshold.is_finite() || interval.is_some_and(|ends| !ends.is_sorted()) {
             return changed("its threshold of pixels, or the interval of its threshold, is no number");
         }
         Ok(())
@@ -225,21 +127,14 @@ pub(crate) fn normalized(score: f32, threshold: f32, calibration: Option<&Calibr
 mod tests {
     use super::*;
 
-    fn measured(n: usize) -> Measured {
-        let scores: Vec<f32> = (1..=n).map(|i| i as f32).collect();
-        Measured { peaks: scores.iter().map(|score| 10.0 * score).collect(), scores }
+    /// Of the scores 1, 2 … n.
+    fn calibration(n: usize, images: CalibrationImages) -> Calibration {
+        let scores = (1..=n).map(|i| i as f32).collect();
+        Calibration { images, scores, false_positive_rate: Some(0.1), interval: Some([1.0, 2.0]), pixel_threshold: 1.0 }
     }
 
     #[test]
-    fn thresholds_promise_what_there_are_images_for() {
-        let (threshold, calibration) = measured(99).for_rate(CalibrationImages::HeldOut, 0.01).unwrap();
-        assert_eq!((threshold, calibration.pixel_threshold), (99.0, 990.0));
-        let (threshold, calibration) = measured(99).for_rate(CalibrationImages::HeldOut, 0.1).unwrap();
-        assert_eq!((threshold, calibration.pixel_threshold), (90.0, 900.0));
-        let [low, high] = calibration.interval.unwrap();
-        // The 90th of 99 that were drawn: ±2 standard deviations of √(99·0.9·0.1) ≈ 3.
-        assert!((82.0..=86.0).contains(&low) && (94.0..=97.0).contains(&high), "{low} {high}");
-        calibration.check().unwrap();
+    fn what_cannot_be_promised_is_refused_with_what_could() {
         assert_eq!(promised(None, 99, "").unwrap(), 0.01);
         assert_eq!(promised(None, 9, "").unwrap(), 0.1);
         let refused = promised(Some(0.01), 40, "a fifth of 200").unwrap_err().to_string();
@@ -247,14 +142,12 @@ mod tests {
             refused.contains("1 % takes 99") && refused.contains("gives 40") && refused.contains("2.44 %"),
             "{refused}"
         );
-        let (threshold, calibration) = measured(200).of_learned();
-        assert_eq!((threshold, calibration.false_positive_rate), (198.0, None));
-        assert_eq!(measured(10).at(CalibrationImages::Given, 5.5).pixel_threshold, 50.0);
     }
 
     #[test]
     fn what_cannot_be_a_calibration_is_refused() {
-        let (_, good) = measured(9).for_rate(CalibrationImages::Given, 0.1).unwrap();
+        let good = calibration(9, CalibrationImages::Given);
+        good.check().unwrap();
         for wrong in [
             Calibration { scores: Vec::new(), ..good.clone() },
             Calibration { scores: vec![1.0, f32::NAN], ..good.clone() },
@@ -269,8 +162,8 @@ mod tests {
 
     #[test]
     fn normalized_scores_are_in_the_order_of_scores() {
-        let (threshold, calibration) = measured(99).for_rate(CalibrationImages::HeldOut, 0.1).unwrap();
-        let of = |score| normalized(score, threshold, Some(&calibration));
+        let calibration = calibration(99, CalibrationImages::HeldOut);
+        let of = |score| normalized(score, 90.0, Some(&calibration));
         assert_eq!((of(90.0), of(50.0), of(130.0)), (0.5, 0.25, 0.75));
         // Neighbouring floats are told apart over eight decades around the threshold.
         let mut scores: Vec<f32> = (-40..=40).map(|e| 90.0 * 10f32.powf(e as f32 / 10.0)).collect();
@@ -285,7 +178,7 @@ mod tests {
 
     #[test]
     fn drift_is_told_by_images_that_nothing_was_learned_from() {
-        let (_, calibration) = measured(50).for_rate(CalibrationImages::Given, 0.1).unwrap();
+        let calibration = calibration(50, CalibrationImages::Given);
         let same: Vec<f32> = (0..25).map(|i| 2.0 * i as f32 + 1.5).collect();
         assert!(calibration.compare(&same).unwrap().p_value > 0.9);
         let shifted: Vec<f32> = same.iter().map(|score| score + 20.0).collect();

@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use strum::VariantArray;
 
-use super::breakdown::{Interval, difference};
+use super::breakdown::{Interval, Score, difference};
 use super::context::Context;
 use super::directory::write_csv;
-use super::evaluate::{Score, Tested, evaluate};
+use super::evaluate::{Tested, evaluate};
 use super::figures::{Evaluation, Measure};
 use super::heatmap::Renderer;
 use super::kind::{Kind, SHEET, TABLE};

@@ -364,7 +364,7 @@ pub(super) struct Groups {
     detector: Arc<Shared>,
     keep: bool,
     judge: Judge,
-    prepared: Items<Vec<Result<Prepared>>>,
+    prepared: Items<'static, Vec<Result<Prepared>>>,
     failed: bool,
 }
 

@@ -1,9 +1,8 @@
 //! The subcommand `evaluate`: figures on the test split.
 
 use rayon::prelude::*;
-use serde::Serialize;
 
-use super::breakdown::Breakdown;
+use super::breakdown::{Breakdown, Score};
 use super::context::Context;
 use super::figures::Evaluation;
 use super::heatmap::{Renderer, over_channels};
@@ -33,19 +32,6 @@ pub(crate) struct Tested {
     pub maps: Vec<f32>,
     /// ROC curve over all pixels, thinned to steps of a thousandth; None without masks.
     pub pixel_curve: Option<RocCurve>,
-}
-
-/// Score of one image.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Score {
-    pub image: String,
-    /// The image's class.
-    pub class: String,
-    /// 1 for every class but the normal one.
-    pub label: u8,
-    pub score: f32,
-    pub normalized_score: f64,
-    pub verdict: Verdict,
 }
 
 /// Scores the test images, each of which is told to `found`, and sums it up.

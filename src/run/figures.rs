@@ -56,7 +56,16 @@ impl Evaluation {
 
     /// Whether it is, with figures that can be, of a model.
     pub(crate) fn is_by(&self, model: &Model) -> bool {
+        let (both, good, anomalous) = (self.normal > 0 && self.anomalous > 0, self.normal > 0, self.anomalous > 0);
+        let told = [
+            (self.image_auroc, both),
+            (self.image_average_precision, both),
+            (self.image_f1_max, both),
+            (self.false_positive_rate, good),
+            (self.true_positive_rate, anomalous),
+        ];
         self.model.as_ref() == Some(&model.checksum())
+            && told.iter().all(|(figure, is_told)| figure.is_some() == *is_told)
             && self.figures().iter().all(|(_, figure)| (0.0..=1.0).contains(figure))
     }
 

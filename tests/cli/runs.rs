@@ -383,7 +383,8 @@ fn folders_of_images_train_and_give_pixel_figures() {
         scratch.run(&format!("predict {run} parts/test --out of-{run}")).expect_success();
         let rows = fs::read_to_string(scratch.path(&format!("of-{run}/scores.csv"))).unwrap();
         let row = rows.lines().find(|row| row.contains("bad/0.png")).unwrap().to_string();
-        let numbers: Vec<f64> = row.split(',').skip(1).step_by(2).take(2).map(|number| number.parse().unwrap()).collect();
+        let numbers: Vec<f64> =
+            row.split(',').skip(1).step_by(2).take(2).map(|number| number.parse().unwrap()).collect();
         (numbers[0], numbers[1])
     };
     let (mean, top) = (highest("run"), highest("top"));
