@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use super::Outcome;
-use super::common::{DeviceArg, choice, context, named, print_json, print_lines};
+use super::common::{DeviceArg, choice, context, describe_threshold, named, print_json, print_lines};
 use crate::error::Result;
-use crate::run::calibrate::{Calibrated, Request, Rule, calibrate};
-use crate::run::calibration::percent;
+use crate::run::calibrate::{Calibrated, Request, ThresholdRule, calibrate};
 
 /// Set a model's threshold by new images, good ones or good and defective ones
 ///
@@ -27,8 +26,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "RATE", value_parser = rate)]
     fpr: Option<f64>,
     /// By what the threshold is chosen
-    #[arg(long, value_name = "RULE", default_value = "promise", value_parser = choice::<Rule>())]
-    by: Rule,
+    #[arg(long, value_name = "RULE", default_value = "promise", value_parser = choice::<ThresholdRule>())]
+    by: ThresholdRule,
     #[command(flatten)]
     device: DeviceArg,
     /// Print the result as one JSON object
@@ -51,12 +50,11 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         print_json(&calibrated)?;
         return Ok(Outcome::Fine);
     }
-    let Calibrated { threshold, earlier_threshold, promise, false_positive_rate, true_positive_rate, .. } = &calibrated;
-    print_lines(&named("threshold", format!("{threshold:.5}, {earlier_threshold:.5} before: {promise}")))?;
-    if let Some([low, high]) = calibrated.calibration.interval {
-        print_lines(&named("95 % interval", format!("{low:.5} to {high:.5}, on other images like these")))?;
-    }
-    let of_given = |rate: f64, images: usize| format!("{} of the {images} images given", percent(rate));
+    let Calibrated { threshold, earlier_threshold, calibration, false_positive_rate, true_positive_rate, .. } =
+        &calibrated;
+    print_lines(&describe_threshold(*threshold, Some(calibration)))?;
+    print_lines(&named("before", format!("{earlier_threshold:.5}")))?;
+    let of_given = |rate: f64, images: usize| format!("{:.1} % of the {images} images given", 100.0 * rate);
     print_lines(&named("false positive rate", of_given(*false_positive_rate, calibrated.good_images)))?;
     if let Some(rate) = true_positive_rate {
         print_lines(&named("true positive rate", of_given(*rate, calibrated.bad_images)))?;

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::named::Named;
 use crate::printable::escaped_lines;
 use crate::run::breakdown::FEW_GOOD;
+use crate::run::calibration::Calibration;
 use crate::run::context::Context;
 use crate::run::figures::{Evaluation, Measure};
 use crate::run::model::Model;
@@ -111,14 +112,14 @@ pub(super) fn describe(evaluation: &Evaluation, model: &Model) -> String {
         named(measure.name(), format!("{value:.4}{}", measure.interval(evaluation).in_words()))
     };
     lines.extend(evaluation.figures().iter().map(figure));
-    lines.push(describe_threshold(model));
+    lines.push(describe_threshold(model.threshold(), model.meta.calibration.as_ref()));
     if (1..FEW_GOOD).contains(normal) {
         lines.push(format!("fewer than {FEW_GOOD} normal images say little of the false positive rate"));
     }
     let kinds = &evaluation.breakdown.kinds;
     if kinds.len() > 1 {
-        let width = kinds.iter().map(|kind| kind.kind.chars().count()).max().unwrap_or(0).max("kind of defect".len());
-        lines.push(format!("{:<width$}  images  {:<19}  found at the threshold", "kind of defect", "image AUROC"));
+        let width = kinds.iter().map(|kind| kind.kind.chars().count()).max().unwrap_or(0).max("kind of anomaly".len());
+        lines.push(format!("{:<width$}  images  {:<19}  found at the threshold", "kind of anomaly", "image AUROC"));
         lines.extend(kinds.iter().map(|kind| {
             let auroc = kind.image_auroc.map_or("–".to_string(), |area| format!("{area:.3}"));
             let auroc = auroc + &kind.image_auroc_interval.in_words();
@@ -129,11 +130,14 @@ pub(super) fn describe(evaluation: &Evaluation, model: &Model) -> String {
     lines.join("\n")
 }
 
-/// The threshold of a model and what it promises, as lines of text.
-pub(super) fn describe_threshold(model: &Model) -> String {
-    let promise =
-        model.meta.calibration.as_ref().map_or(String::new(), |calibration| format!(": {}", calibration.promise()));
-    named("threshold", format!("{:.5}{promise}", model.threshold()))
+/// A threshold and what it promises, as lines of text.
+pub(super) fn describe_threshold(threshold: f32, calibration: Option<&Calibration>) -> String {
+    let Some(calibration) = calibration else { return named("threshold", format!("{threshold:.5}")) };
+    let own = named("threshold", format!("{threshold:.5}: {}", calibration.promise()));
+    let interval = calibration.interval.map_or(String::new(), |[low, high]| {
+        "\n".to_string() + &named("95 % interval", format!("{low:.5} to {high:.5}, on other images like these"))
+    });
+    own + &interval
 }
 
 /// A line with a name, in a column as wide as the longest of them, and what it names.

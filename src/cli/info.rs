@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Outcome;
-use super::common::{named, print_json, print_lines};
+use super::common::{describe_threshold, named, print_json, print_lines};
 use super::flags::in_flags;
 use crate::data::appearance::{Bounds, InputCheck};
 use crate::error::Result;
@@ -62,30 +62,15 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
 
 /// A model, as lines of text.
 fn of_model(info: &ModelInfo) -> String {
-    let ModelInfo {
-        net,
-        objective,
-        side,
-        fit,
-        image_score,
-        epochs,
-        threshold,
-        promise,
-        calibration,
-        input_check,
-        version,
-    } = info;
-    let promise = promise.as_ref().map_or(String::new(), |promise| format!(": {promise}"));
+    let ModelInfo { net, objective, side, fit, image_score, epochs, threshold, calibration, input_check, version } =
+        info;
     let mut lines = vec![
         named("net", format!("{net} ({}), trained for {epochs} epochs by fcdd {version}", objective.word())),
         named("images", format!("{side}×{side} pixels, {fit}")),
         named("score of an image", format!("{image_score} of its anomaly map")),
-        named("threshold", format!("{threshold:.5}{promise}")),
+        describe_threshold(*threshold, calibration.as_ref()),
     ];
     if let Some(calibration) = calibration {
-        if let Some([low, high]) = calibration.interval {
-            lines.push(named("95 % interval", format!("{low:.5} to {high:.5}, on other images like these")));
-        }
         lines.push(named(
             "pixel threshold",
             format!("{:.5}, of heatmaps before they are scaled", calibration.pixel_threshold),

@@ -11,7 +11,7 @@ use super::{ANOMALY, ERROR, Outcome, UNUSABLE};
 use crate::error::Result;
 use crate::metrics::two_samples::TwoSamples;
 use crate::run::model::Model;
-use crate::run::predict::{Drift, Judging, Prediction, Predictions, predict};
+use crate::run::predict::{DecisionOptions, Drift, Prediction, Predictions, predict};
 use crate::run::verdict::Verdict;
 
 /// Score new images: score, verdict, heatmap and overlay of each
@@ -32,7 +32,7 @@ pub(super) struct Args {
     /// Call images unsure whose normalized score is from LOW to HIGH, such as 0.45,0.6: the threshold is at 0.5
     #[arg(long, value_name = "LOW,HIGH", value_parser = band)]
     unsure: Option<Band>,
-    /// Judge images too that look otherwise than all good ones: black, blurred, of another size …
+    /// DecisionRule images too that look otherwise than all good ones: black, blurred, of another size …
     #[arg(long)]
     no_input_check: bool,
     /// Exit with code 3 if any image is anomalous
@@ -77,8 +77,9 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
             told = std::mem::replace(&mut told, Ok(())).and(line);
         }
     };
-    let judging = Judging { threshold: args.threshold, unsure: args.unsure, without_input_check: args.no_input_check };
-    let predictions = predict(&context(&device), &model, &args.paths, &args.out, judging, &mut found)?;
+    let decision =
+        DecisionOptions { threshold: args.threshold, unsure: args.unsure, without_input_check: args.no_input_check };
+    let predictions = predict(&context(&device), &model, &args.paths, &args.out, decision, &mut found)?;
     told?;
     let failed: Vec<String> = predictions.failed.iter().map(|error| in_flags(&error.to_string())).collect();
     if args.json {

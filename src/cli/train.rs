@@ -93,7 +93,10 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         })?;
     } else {
         let model = &trained.model;
-        print_lines(&evaluation.as_ref().map_or_else(|| describe_threshold(model), |found| describe(found, model)))?;
+        print_lines(&evaluation.as_ref().map_or_else(
+            || describe_threshold(model.threshold(), model.meta.calibration.as_ref()),
+            |found| describe(found, model),
+        ))?;
         print_lines(&named("model", directory.file(directory::MODEL).printable()))?;
         print_lines(&named("report", directory.file(directory::REPORT).printable()))?;
     }

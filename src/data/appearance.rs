@@ -19,7 +19,7 @@ const CLIPPED: u8 = 2;
 /// One thing that is measured of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, VariantArray)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Measure {
+pub(crate) enum Property {
     /// Columns and rows.
     Width,
     Height,
@@ -38,14 +38,14 @@ pub(crate) enum Measure {
     Colour,
 }
 
-/// What an image looks like: a value for each [`Measure`], in their order.
+/// What an image looks like: a value for each [`Property`], in their order.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Appearance([f64; Measure::VARIANTS.len()]);
+pub(crate) struct Appearance([f64; Property::VARIANTS.len()]);
 
 /// Within what a value has to lie.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Bounds {
-    pub measure: Measure,
+    pub property: Property,
     pub low: f64,
     pub high: f64,
 }
@@ -104,71 +104,71 @@ impl Appearance {
         ])
     }
 
-    fn value(&self, measure: Measure) -> f64 {
-        self.0[measure as usize]
+    fn value(&self, property: Property) -> f64 {
+        self.0[property as usize]
     }
 }
 
-impl Measure {
+impl Property {
     /// Differences that matter are ratios of some, and of others the same everywhere. Both ways a value becomes one whose distances count.
     fn scaled(self, value: f64) -> f64 {
         match self {
-            Measure::Width | Measure::Height | Measure::Aspect => value.ln(),
-            Measure::Contrast => (value + 2.0).ln(),
-            Measure::Sharpness => (value + 0.5).ln(),
-            Measure::Brightness | Measure::Black | Measure::White | Measure::Colour => value,
+            Property::Width | Property::Height | Property::Aspect => value.ln(),
+            Property::Contrast => (value + 2.0).ln(),
+            Property::Sharpness => (value + 0.5).ln(),
+            Property::Brightness | Property::Black | Property::White | Property::Colour => value,
         }
     }
 
     /// The value of a scaled one.
     fn unscaled(self, scaled: f64) -> f64 {
         match self {
-            Measure::Width | Measure::Height | Measure::Aspect => scaled.exp(),
-            Measure::Contrast => scaled.exp() - 2.0,
-            Measure::Sharpness => scaled.exp() - 0.5,
-            Measure::Brightness | Measure::Black | Measure::White | Measure::Colour => scaled,
+            Property::Width | Property::Height | Property::Aspect => scaled.exp(),
+            Property::Contrast => scaled.exp() - 2.0,
+            Property::Sharpness => scaled.exp() - 0.5,
+            Property::Brightness | Property::Black | Property::White | Property::Colour => scaled,
         }
     }
 
     /// The distance that is none, however alike the good images are: 5 % of a length, 2 % of a share, 5 grey values …
     fn least(self) -> f64 {
         match self {
-            Measure::Width | Measure::Height | Measure::Aspect => 0.05,
-            Measure::Contrast | Measure::Sharpness => 0.15,
-            Measure::Brightness | Measure::Colour => 5.0,
-            Measure::Black | Measure::White => 0.02,
+            Property::Width | Property::Height | Property::Aspect => 0.05,
+            Property::Contrast | Property::Sharpness => 0.15,
+            Property::Brightness | Property::Colour => 5.0,
+            Property::Black | Property::White => 0.02,
         }
     }
 
     /// What is wrong with an image whose value is too low, or too high.
     fn fault(self, too_low: bool) -> &'static str {
         match (self, too_low) {
-            (Measure::Width, true) => "too narrow",
-            (Measure::Width, false) => "too wide",
-            (Measure::Height, true) => "too low",
-            (Measure::Height, false) => "too tall",
-            (Measure::Aspect, true) => "of another shape, too tall for its width",
-            (Measure::Aspect, false) => "of another shape, too wide for its height",
-            (Measure::Brightness, true) => "too dark",
-            (Measure::Brightness, false) => "too bright",
-            (Measure::Contrast, true) => "of too little contrast",
-            (Measure::Contrast, false) => "of too much contrast",
-            (Measure::Sharpness, true) => "blurred",
-            (Measure::Sharpness, false) => "noisy, or too sharp",
-            (Measure::Black, _) => "black in parts",
-            (Measure::White, _) => "white in parts",
-            (Measure::Colour, true) => "of too little colour",
-            (Measure::Colour, false) => "too colourful",
+            (Property::Width, true) => "too narrow",
+            (Property::Width, false) => "too wide",
+            (Property::Height, true) => "too low",
+            (Property::Height, false) => "too tall",
+            (Property::Aspect, true) => "of another shape, too tall for its width",
+            (Property::Aspect, false) => "of another shape, too wide for its height",
+            (Property::Brightness, true) => "too dark",
+            (Property::Brightness, false) => "too bright",
+            (Property::Contrast, true) => "of too little contrast",
+            (Property::Contrast, false) => "of too much contrast",
+            (Property::Sharpness, true) => "blurred",
+            (Property::Sharpness, false) => "noisy, or too sharp",
+            (Property::Black, _) => "black in parts",
+            (Property::White, _) => "white in parts",
+            (Property::Colour, true) => "of too little colour",
+            (Property::Colour, false) => "too colourful",
         }
     }
 
     /// A value with what it is, for people.
     fn shown(self, value: f64) -> String {
         match self {
-            Measure::Width | Measure::Height => format!("{value:.0} px"),
-            Measure::Aspect => format!("{value:.2}"),
-            Measure::Black | Measure::White => format!("{:.0} %", 100.0 * value.clamp(0.0, 1.0)),
-            Measure::Brightness | Measure::Contrast | Measure::Sharpness | Measure::Colour => {
+            Property::Width | Property::Height => format!("{value:.0} px"),
+            Property::Aspect => format!("{value:.2}"),
+            Property::Black | Property::White => format!("{:.0} %", 100.0 * value.clamp(0.0, 1.0)),
+            Property::Brightness | Property::Contrast | Property::Sharpness | Property::Colour => {
                 format!("{:.1}", value.max(0.0))
             }
         }
@@ -177,15 +177,15 @@ impl Measure {
     /// As tables call it.
     fn name(self) -> &'static str {
         match self {
-            Measure::Width => "width",
-            Measure::Height => "height",
-            Measure::Aspect => "width by height",
-            Measure::Brightness => "brightness",
-            Measure::Contrast => "contrast",
-            Measure::Sharpness => "sharpness",
-            Measure::Black => "black pixels",
-            Measure::White => "white pixels",
-            Measure::Colour => "colour",
+            Property::Width => "width",
+            Property::Height => "height",
+            Property::Aspect => "width by height",
+            Property::Brightness => "brightness",
+            Property::Contrast => "contrast",
+            Property::Sharpness => "sharpness",
+            Property::Black => "black pixels",
+            Property::White => "white pixels",
+            Property::Colour => "colour",
         }
     }
 }
@@ -193,20 +193,20 @@ impl Measure {
 impl Bounds {
     /// What they are, for people.
     pub(crate) fn in_words(&self) -> (&'static str, String) {
-        let Bounds { measure, low, high } = *self;
-        (measure.name(), format!("{} to {}", measure.shown(low), measure.shown(high)))
+        let Bounds { property, low, high } = *self;
+        (property.name(), format!("{} to {}", property.shown(low), property.shown(high)))
     }
 
     /// By how many times the distance to the middle a value lies beyond; 1 or less within.
     fn beyond(&self, value: f64) -> f64 {
-        let Bounds { measure, low, high } = *self;
-        let [low, high, value] = [low, high, value].map(|value| measure.scaled(value));
+        let Bounds { property, low, high } = *self;
+        let [low, high, value] = [low, high, value].map(|value| property.scaled(value));
         (value - (low + high) / 2.0).abs() / ((high - low) / 2.0)
     }
 }
 
 impl InputCheck {
-    /// What good images look like; None where they are too few. The first, third … of them say how far each measure spreads around its median,
+    /// What good images look like; None where they are too few. The first, third … of them say how far each property spreads around its median,
     /// the others how many such spreads all of them stay within: one more image goes beyond with a probability of at most 1 / (n + 1), n the
     /// number of the others (a split conformal bound), and the bounds are wider than that.
     pub(crate) fn learn(images: &[Appearance]) -> Option<InputCheck> {
@@ -215,26 +215,26 @@ impl InputCheck {
         }
         let half = |first: usize| images.iter().skip(first).step_by(2).copied().collect::<Vec<_>>();
         let (fitted, others) = (half(0), half(1));
-        let spreads: Vec<(Measure, f64, f64)> = Measure::VARIANTS
+        let spreads: Vec<(Property, f64, f64)> = Property::VARIANTS
             .iter()
-            .map(|&measure| {
-                let mut values: Vec<f64> = fitted.iter().map(|image| measure.scaled(image.value(measure))).collect();
+            .map(|&property| {
+                let mut values: Vec<f64> = fitted.iter().map(|image| property.scaled(image.value(property))).collect();
                 let median = middle(&mut values);
                 let mut apart: Vec<f64> = values.iter().map(|value| (value - median).abs()).collect();
-                (measure, median, middle(&mut apart).max(measure.least()))
+                (property, median, middle(&mut apart).max(property.least()))
             })
             .collect();
         let most = |image: &Appearance| {
-            let apart = |&(measure, median, spread): &(Measure, f64, f64)| {
-                (measure.scaled(image.value(measure)) - median).abs() / spread
+            let apart = |&(property, median, spread): &(Property, f64, f64)| {
+                (property.scaled(image.value(property)) - median).abs() / spread
             };
             spreads.iter().map(apart).fold(1.0, f64::max)
         };
         let reach = MARGIN * others.iter().map(most).fold(1.0, f64::max);
-        let bounds = spreads.iter().map(|&(measure, median, spread)| Bounds {
-            measure,
-            low: measure.unscaled(median - reach * spread),
-            high: measure.unscaled(median + reach * spread),
+        let bounds = spreads.iter().map(|&(property, median, spread)| Bounds {
+            property,
+            low: property.unscaled(median - reach * spread),
+            high: property.unscaled(median + reach * spread),
         });
         let false_alarm_rate = 1.0 / (others.len() + 1) as f64;
         Some(InputCheck { images: images.len(), false_alarm_rate, bounds: bounds.collect() })
@@ -246,11 +246,11 @@ impl InputCheck {
             .bounds
             .iter()
             .filter_map(|bounds| {
-                let value = image.value(bounds.measure);
+                let value = image.value(bounds.property);
                 let (name, within) = bounds.in_words();
-                let fault = bounds.measure.fault(value < bounds.low);
+                let fault = bounds.property.fault(value < bounds.low);
                 let by = bounds.beyond(value);
-                let text = || format!("{fault}: {name} {}, good images have {within}", bounds.measure.shown(value));
+                let text = || format!("{fault}: {name} {}, good images have {within}", bounds.property.shown(value));
                 (by > 1.0).then(|| (by, text()))
             })
             .collect();
@@ -262,7 +262,7 @@ impl InputCheck {
     pub(crate) fn check(&self) -> Result<()> {
         let InputCheck { false_alarm_rate, bounds, .. } = self;
         let are_bounds = |bounds: &Bounds| {
-            let [low, high] = [bounds.low, bounds.high].map(|end| bounds.measure.scaled(end));
+            let [low, high] = [bounds.low, bounds.high].map(|end| bounds.property.scaled(end));
             low.is_finite() && high.is_finite() && low < high
         };
         if (0.0..=1.0).contains(false_alarm_rate) && bounds.iter().all(are_bounds) {

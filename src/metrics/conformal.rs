@@ -15,9 +15,15 @@ pub(crate) fn needed(rate: f64) -> usize {
     ((1.0 / rate - 1e-9).ceil() as usize).saturating_sub(1).max(1)
 }
 
+/// How many of n scores may exceed a threshold of a false positive rate.
+pub(crate) fn most_above(n: usize, rate: f64) -> usize {
+    // What falls short of a whole number by rounding alone is one.
+    (n as f64 * rate * (1.0 + 1e-12)).floor() as usize
+}
+
 /// The place among n rising scores of the threshold of a false positive rate; None where there are too few for it.
 pub(crate) fn place(n: usize, rate: f64) -> Option<usize> {
-    let above = ((n + 1) as f64 * rate * (1.0 + 1e-12)).floor() as usize;
+    let above = most_above(n + 1, rate);
     (above > 0 && n > 0).then(|| (n + 1).saturating_sub(above).max(1) - 1)
 }
 

@@ -1,4 +1,4 @@
-//! What the figures of a test rest on: each kind of defect by itself, intervals, and the images that were judged most wrongly.
+//! What the figures of a test rest on: each kind of defect by itself, intervals, and the worst of the wrong verdicts.
 
 use serde::{Deserialize, Serialize};
 
@@ -45,9 +45,9 @@ pub(crate) struct KindFigures {
     pub true_positive_rate_interval: Interval,
 }
 
-/// An image that was judged wrongly.
+/// An image with a wrong verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Misjudged {
+pub(crate) struct WrongVerdict {
     pub image: String,
     pub class: String,
     pub score: f32,
@@ -63,8 +63,10 @@ pub(crate) struct Breakdown {
     /// In the order of their names.
     pub kinds: Vec<KindFigures>,
     /// Anomalous images that were called good, from the lowest score up, and good ones that were called anomalous, from the highest down.
-    pub misses: Vec<Misjudged>,
-    pub false_alarms: Vec<Misjudged>,
+    pub misses: Vec<WrongVerdict>,
+    pub false_alarms: Vec<WrongVerdict>,
+    /// Good and anomalous images above the threshold, with those below the confusion matrix.
+    pub called_anomalous: [usize; 2],
     /// Good and anomalous images that cannot be judged; they count in the figures all the same.
     pub unusable: [usize; 2],
 }
@@ -76,8 +78,7 @@ impl Breakdown {
     /// Scores that are no numbers.
     pub(crate) fn new(rows: &[Score], threshold: f32) -> Result<Breakdown> {
         let called_anomalous = |images: &[usize]| images.iter().filter(|&&i| rows[i].score > threshold).count();
-        let of = |label: u8| (0..rows.len()).filter(|&i| rows[i].label == label).collect::<Vec<_>>();
-        let (good, anomalous) = (of(0), of(1));
+        let [good, anomalous] = by_label(rows);
         let mut kinds: Vec<&str> = anomalous.iter().map(|&i| rows[i].class.as_str()).collect();
         kinds.sort_unstable();
         kinds.dedup();
@@ -95,10 +96,10 @@ impl Breakdown {
         };
         let rate = |of: &[usize]| Interval((!of.is_empty()).then(|| intervals::share(called_anomalous(of), of.len())));
         let scores: Vec<f32> = rows.iter().map(|row| row.score).collect();
-        let misjudged = |of: &[usize], as_: Verdict| {
+        let wrong_verdicts = |of: &[usize], as_: Verdict| {
             let wrong: Vec<usize> = of.iter().copied().filter(|&i| rows[i].verdict == as_).collect();
             let worst = extremes(&wrong, &scores, NAMED, as_ == Verdict::Anomalous);
-            let named = |i: usize| Misjudged {
+            let named = |i: usize| WrongVerdict {
                 image: rows[i].image.clone(),
                 class: rows[i].class.clone(),
                 score: rows[i].score,
@@ -110,8 +111,9 @@ impl Breakdown {
             false_positive_rate_interval: rate(&good),
             true_positive_rate_interval: rate(&anomalous),
             kinds: kinds.into_iter().map(of_kind).collect::<Result<_>>()?,
-            misses: misjudged(&anomalous, Verdict::Good),
-            false_alarms: misjudged(&good, Verdict::Anomalous),
+            misses: wrong_verdicts(&anomalous, Verdict::Good),
+            false_alarms: wrong_verdicts(&good, Verdict::Anomalous),
+            called_anomalous: [called_anomalous(&good), called_anomalous(&anomalous)],
             unusable: [&good, &anomalous]
                 .map(|of| of.iter().filter(|&&i| rows[i].verdict == Verdict::Unusable).count()),
         })
@@ -133,23 +135,34 @@ fn auroc(rows: &[Score], good: &[usize], anomalous: &[usize]) -> Result<Option<f
 }
 
 fn auroc_interval(rows: &[Score], good: &[usize], anomalous: &[usize]) -> Interval {
+    interval(good, anomalous, |good, anomalous| auroc(rows, good, anomalous).ok().flatten())
+}
+
+/// Of a figure of some good and some anomalous images.
+fn interval(
+    good: &[usize],
+    anomalous: &[usize],
+    figure: impl Fn(&[usize], &[usize]) -> Option<f64> + Sync,
+) -> Interval {
     Interval(intervals::bootstrap(&[good.len(), anomalous.len()], |drawn| {
         let of = |places: &[usize], all: &[usize]| places.iter().map(|&place| all[place]).collect::<Vec<_>>();
-        auroc(rows, &of(&drawn[0], good), &of(&drawn[1], anomalous)).ok().flatten()
+        figure(&of(&drawn[0], good), &of(&drawn[1], anomalous))
     }))
+}
+
+/// Indices of the good and of the anomalous images.
+fn by_label(rows: &[Score]) -> [Vec<usize>; 2] {
+    [0, 1].map(|label| (0..rows.len()).filter(|&i| rows[i].label == label).collect())
 }
 
 /// Within what the difference of two models' areas under the ROC curve would lie, b's less a's, which scored the same images: of each draw of
 /// images both areas are taken.
 pub(crate) fn difference(a: &[Score], b: &[Score]) -> Interval {
-    let of = |label: u8| (0..a.len()).filter(|&i| a[i].label == label).collect::<Vec<_>>();
-    let (good, anomalous) = (of(0), of(1));
-    Interval(intervals::bootstrap(&[good.len(), anomalous.len()], |drawn| {
-        let of = |places: &[usize], all: &[usize]| places.iter().map(|&place| all[place]).collect::<Vec<_>>();
-        let (good, anomalous) = (of(&drawn[0], &good), of(&drawn[1], &anomalous));
-        let area = |rows| auroc(rows, &good, &anomalous).ok().flatten();
+    let [good, anomalous] = by_label(a);
+    interval(&good, &anomalous, |good, anomalous| {
+        let area = |rows| auroc(rows, good, anomalous).ok().flatten();
         Some(area(b)? - area(a)?)
-    }))
+    })
 }
 
 #[cfg(test)]
@@ -191,10 +204,11 @@ mod tests {
         assert_eq!(hole.true_positive_rate, 1.0 / 3.0);
         let [low, high] = hole.image_auroc_interval.0.unwrap();
         assert!(low < 0.2 && high > 0.8, "three images say little: {low} {high}");
-        let names = |images: &[Misjudged]| images.iter().map(|image| image.image.clone()).collect::<Vec<_>>();
+        let names = |images: &[WrongVerdict]| images.iter().map(|image| image.image.clone()).collect::<Vec<_>>();
         assert_eq!(names(&breakdown.misses), ["hole/8.png", "hole/6.png"]);
         assert_eq!(names(&breakdown.false_alarms), ["good/3.png"]);
         assert_eq!(breakdown.false_positive_rate_interval.0, Some(intervals::share(1, 4)));
+        assert_eq!(breakdown.called_anomalous, [1, 3]);
         // A test of good images alone has what can be had.
         let good = Breakdown::new(&rows[..4], 1.0).unwrap();
         assert_eq!(

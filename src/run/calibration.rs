@@ -65,9 +65,9 @@ pub(super) fn too_few(source: &str, rate: f64, images: usize) -> Error {
     Error::setting(problem, remedy)
 }
 
-/// A rate in per cent, as exact as a threshold can be.
+/// A rate that is promised, in per cent with two decimals, rounded up: what it says is kept, and can be asked for.
 pub(crate) fn percent(rate: f64) -> String {
-    let text = format!("{:.2}", 100.0 * rate);
+    let text = format!("{:.2}", (1e4 * rate - 1e-6).ceil() / 100.0);
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::heatmap::{Heatmap, Renderer};
 use super::model::{Model, ModelMeta};
 use super::score::{Scored, Scorer, Shown};
-use super::verdict::{Judge, Verdict};
+use super::verdict::{DecisionRule, Verdict};
 use crate::data::decode::ImageFile;
 use crate::data::image_view::ImageView;
 use crate::data::images::Images;
@@ -42,7 +42,7 @@ const GROUP: usize = 64 << 20;
 #[derive(Clone)]
 pub struct Detector {
     shared: Arc<Shared>,
-    judge: Judge,
+    rule: DecisionRule,
 }
 
 struct Shared {
@@ -238,12 +238,12 @@ impl Detector {
             batch: scorer.batch_size(),
             scorer: Mutex::new(scorer),
         };
-        Ok(Detector { shared: Arc::new(shared), judge: Judge::new(model.meta.threshold) })
+        Ok(Detector { shared: Arc::new(shared), rule: DecisionRule::new(model.meta.threshold) })
     }
 
     /// The score above which images are called anomalous. What a model's own promises is told by `fcdd info MODEL`.
     pub fn threshold(&self) -> f32 {
-        self.judge.threshold()
+        self.rule.threshold()
     }
 
     /// The same detector with another threshold.
@@ -251,7 +251,7 @@ impl Detector {
     /// # Errors
     /// A threshold that is no score: below 0 or not finite. The largest number below 0 is taken; a score of 0 exceeds it.
     pub fn with_threshold(self, threshold: f32) -> Result<Detector> {
-        Ok(Detector { judge: self.judge.with_threshold(threshold)?, ..self })
+        Ok(Detector { rule: self.rule.with_threshold(threshold)?, ..self })
     }
 
     /// The same detector, which calls images [`Verdict::Unsure`] whose normalized score is from `low` to `high`.
@@ -259,17 +259,17 @@ impl Detector {
     /// # Errors
     /// What is no band around 0.5, where the threshold is.
     pub fn with_unsure(self, low: f64, high: f64) -> Result<Detector> {
-        Ok(Detector { judge: self.judge.with_unsure([low, high])?, ..self })
+        Ok(Detector { rule: self.rule.with_unsure([low, high])?, ..self })
     }
 
-    /// The same detector with another judge.
-    pub(super) fn judging_by(self, judge: Judge) -> Detector {
-        Detector { judge, ..self }
+    /// The same detector with another rule.
+    pub(super) fn deciding_by(self, rule: DecisionRule) -> Detector {
+        Detector { rule, ..self }
     }
 
     /// The same detector, which does not look at what images look like: none is [`Verdict::Unusable`].
     pub fn without_input_check(self) -> Detector {
-        Detector { judge: self.judge.checking_input(false), ..self }
+        Detector { rule: self.rule.checking_input(false), ..self }
     }
 
     /// Scores one image in memory.
@@ -279,7 +279,7 @@ impl Detector {
     pub fn detect<'a>(&self, image: impl Into<ImageView<'a>>) -> Result<Detection> {
         let image = image.into().checked()?;
         let prepared = Prepared::of(&image, &self.shared.drawing.meta.preprocessing.raw_form())?;
-        let mut scored = self.shared.score(vec![prepared], false, self.judge)?;
+        let mut scored = self.shared.score(vec![prepared], false, self.rule)?;
         scored.pop().map(|(detection, _)| detection).ok_or_else(|| Error::internal("an image has no score"))
     }
 
@@ -321,7 +321,7 @@ impl Detector {
 
     /// The same, as many images at a time as are scored together. With `keep`, heatmaps are made by the net and the pixels of files are kept.
     pub(super) fn groups(&self, images: impl Iterator<Item = Input> + Send + 'static, keep: bool) -> Groups {
-        let Detector { shared, judge } = self.clone();
+        let Detector { shared, rule } = self.clone();
         let (form, batch) = (shared.drawing.meta.preprocessing.raw_form(), shared.batch);
         let memory = memory::for_images();
         let (limit, in_group) = (memory / 2, GROUP.min(memory / 8));
@@ -343,7 +343,7 @@ impl Detector {
             Some(Job { bytes, make: move || group.into_par_iter().map(prepare).collect() })
         });
         let prepared = prefetching(limit.min(4 * GROUP), jobs);
-        Groups { detector: shared, keep, judge, prepared, failed: false }
+        Groups { detector: shared, keep, rule, prepared, failed: false }
     }
 }
 
@@ -363,7 +363,7 @@ pub(super) type Kept = (Detection, Option<Images>);
 pub(super) struct Groups {
     detector: Arc<Shared>,
     keep: bool,
-    judge: Judge,
+    rule: DecisionRule,
     prepared: Items<'static, Vec<Result<Prepared>>>,
     failed: bool,
 }
@@ -379,7 +379,7 @@ impl Iterator for Groups {
         for one in self.prepared.next()? {
             errors.push(one.map(|one| prepared.push(one)).err());
         }
-        let scored = self.detector.score(prepared, self.keep, self.judge);
+        let scored = self.detector.score(prepared, self.keep, self.rule);
         self.failed = scored.is_err();
         Some(scored.map(|scored| {
             let mut scored = scored.into_iter();
@@ -415,12 +415,12 @@ impl Shared {
     }
 
     /// Scores at most a batch of images.
-    fn score(self: &Arc<Shared>, mut images: Vec<Prepared>, keep: bool, judge: Judge) -> Result<Vec<Kept>> {
+    fn score(self: &Arc<Shared>, mut images: Vec<Prepared>, keep: bool, rule: DecisionRule) -> Result<Vec<Kept>> {
         if images.is_empty() {
             return Ok(Vec::new());
         }
         let check = self.drawing.meta.input_check.as_ref();
-        let reasons = |image: &Prepared| judge.reasons(&image.raw, image.size, check);
+        let reasons = |image: &Prepared| rule.reasons(&image.raw, image.size, check);
         let reasons: Vec<Vec<String>> = images.par_iter().map(reasons).collect();
         let mut evidence = Vec::with_capacity(images.len());
         let mut turn = self.scorer();
@@ -454,9 +454,9 @@ impl Shared {
                 (false, true) => Evidence::Map(values),
                 (false, false) => Evidence::Raw(raw.pixels, self.clone()),
             };
-            let (normalized_score, verdict) = judge.judge(score, self.drawing.meta.calibration.as_ref());
+            let (normalized_score, verdict) = rule.decide(score, self.drawing.meta.calibration.as_ref());
             let verdict = if reasons.is_empty() { verdict } else { Verdict::Unusable };
-            let (threshold, drawing) = (judge.threshold(), self.drawing.clone());
+            let (threshold, drawing) = (rule.threshold(), self.drawing.clone());
             (Detection { score, normalized_score, threshold, verdict, reasons, drawing, size, evidence }, image)
         });
         Ok(kept.collect())
@@ -487,7 +487,7 @@ impl fmt::Debug for Detector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings = &self.shared.drawing.meta.settings;
         let mut shown = f.debug_struct("Detector");
-        shown.field("net", &settings.net).field("side", &settings.side).field("judge", &self.judge);
+        shown.field("net", &settings.net).field("side", &settings.side).field("rule", &self.rule);
         shown.finish_non_exhaustive()
     }
 }

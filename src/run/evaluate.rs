@@ -9,7 +9,7 @@ use super::heatmap::{Renderer, over_channels};
 use super::model::Model;
 use super::prepare::TestSet;
 use super::score::{Scored, Scorer, Shown};
-use super::verdict::{Judge, Verdict};
+use super::verdict::{DecisionRule, Verdict};
 use crate::data::images::Mask;
 use crate::data::pipeline::Preprocessing;
 use crate::data::split::Split;
@@ -44,9 +44,9 @@ pub(crate) fn evaluate(
     let TestSet { split, class_names, class, .. } = test;
     let mut scorer = Scorer::new(context.device, model)?;
     let side = scorer.side();
-    let judge = Judge::new(model.meta.threshold);
+    let rule = DecisionRule::new(model.meta.threshold);
     let preprocessing = &model.meta.preprocessing;
-    let usable = usable(model, split, judge)?;
+    let usable = usable(model, split, rule)?;
     let mut pixels = room_for_pixels(split, preprocessing, context);
     let mut pointing = Pointing::default();
     let mut rows = Vec::with_capacity(split.images.count());
@@ -71,7 +71,7 @@ pub(crate) fn evaluate(
             }
         }
         let class_name = class_names.get(usize::from(split.classes[i])).cloned().unwrap_or_default();
-        let (normalized_score, verdict) = judge.judge(score, model.meta.calibration.as_ref());
+        let (normalized_score, verdict) = rule.decide(score, model.meta.calibration.as_ref());
         let verdict = if usable[i] { verdict } else { Verdict::Unusable };
         let row = Score {
             image: split.names[i].clone(),
@@ -91,7 +91,7 @@ pub(crate) fn evaluate(
     let scores: Vec<f32> = rows.iter().map(|r| r.score).collect();
     let rate = |label: u8| {
         let of: Vec<&Score> = rows.iter().filter(|r| r.label == label).collect();
-        (!of.is_empty()).then(|| of.iter().filter(|r| r.score > judge.threshold()).count() as f64 / of.len() as f64)
+        (!of.is_empty()).then(|| of.iter().filter(|r| r.score > rule.threshold()).count() as f64 / of.len() as f64)
     };
     let (images, pixels) = (Ranking::of_samples(&scores, &labels)?, pixels.unwrap_or_default().rank());
     let best = images.best_f1();
@@ -109,20 +109,20 @@ pub(crate) fn evaluate(
         pointing_game: pointing.share(),
         normal: labels.iter().filter(|&&l| !l).count(),
         anomalous: labels.iter().filter(|&&l| l).count(),
-        threshold: judge.threshold(),
+        threshold: rule.threshold(),
         false_positive_rate: rate(0),
         true_positive_rate: rate(1),
-        breakdown: Breakdown::new(&rows, judge.threshold())?,
+        breakdown: Breakdown::new(&rows, rule.threshold())?,
     };
     Ok(Tested { evaluation, scores: rows, maps, pixel_curve: pixels.roc_outline(CURVE_STEP) })
 }
 
-/// Which of a split's images the model can judge.
-fn usable(model: &Model, split: &Split, judge: Judge) -> Result<Vec<bool>> {
+/// Which of a split's images can be judged.
+fn usable(model: &Model, split: &Split, rule: DecisionRule) -> Result<Vec<bool>> {
     let Some(check) = model.meta.input_check.as_ref().filter(|_| !split.sizes.is_empty()) else {
         return Ok(vec![true; split.images.count()]);
     };
-    let of = |i: usize| Ok(judge.reasons(&split.images.seen(i)?, split.sizes[i], Some(check)).is_empty());
+    let of = |i: usize| Ok(rule.reasons(&split.images.seen(i)?, split.sizes[i], Some(check)).is_empty());
     (0..split.images.count()).into_par_iter().map(of).collect()
 }
 

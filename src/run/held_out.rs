@@ -26,7 +26,7 @@ const MOST_CALIBRATED: usize = 400;
 
 /// Which good images are learned from, and which are held out, each in their order.
 #[derive(Debug, PartialEq)]
-pub(super) struct Parts {
+pub(super) struct Divided {
     pub learned: Vec<usize>,
     /// To tell which epoch is best: a tenth of all, drawn by the seed. Empty unless asked for, or where that is too few to tell.
     pub epochs: Vec<usize>,
@@ -35,7 +35,7 @@ pub(super) struct Parts {
 }
 
 /// How many are held out, if any.
-pub(super) struct Wanted<'a> {
+pub(super) struct Division<'a> {
     pub seed: u64,
     pub epochs: bool,
     /// Per cent of all to calibrate on.
@@ -45,9 +45,9 @@ pub(super) struct Wanted<'a> {
     pub parts: &'a [usize],
 }
 
-impl Wanted<'_> {
+impl Division<'_> {
     /// Divides good images, one for each entry of `parts`.
-    pub(super) fn divide(&self) -> Parts {
+    pub(super) fn divide(&self) -> Divided {
         let count = self.parts.len();
         let drawn = |of: &[usize], number| {
             let order = Stream::new(self.seed, Purpose::HeldOut, number, 0).permutation(of.len() as u32);
@@ -74,7 +74,7 @@ impl Wanted<'_> {
         epochs.truncate(if tenth < FEWEST { 0 } else { tenth.min(MOST) });
         epochs.sort_unstable();
         let learned = left.into_iter().filter(|i| epochs.binary_search(i).is_err()).collect();
-        Parts { learned, epochs, calibration }
+        Divided { learned, epochs, calibration }
     }
 }
 
@@ -170,7 +170,7 @@ mod tests {
     fn a_tenth_is_held_out_and_none_of_few() {
         let divided = |count: usize, seed, epochs, calibration| {
             let parts: Vec<usize> = (0..count).collect();
-            let divided = Wanted { seed, epochs, calibration, parts: &parts }.divide();
+            let divided = Division { seed, epochs, calibration, parts: &parts }.divide();
             let mut all = [divided.learned.as_slice(), &divided.epochs, &divided.calibration].concat();
             assert!([&divided.learned, &divided.epochs, &divided.calibration].iter().all(|some| some.is_sorted()));
             all.sort_unstable();
@@ -178,7 +178,7 @@ mod tests {
             divided
         };
         let sizes = |count, calibration| {
-            let Parts { learned, epochs, calibration } = divided(count, 3, true, calibration);
+            let Divided { learned, epochs, calibration } = divided(count, 3, true, calibration);
             (learned.len(), epochs.len(), calibration.len())
         };
         assert_eq!(sizes(NEEDED - 1, 0), (NEEDED - 1, 0, 0));
@@ -199,8 +199,8 @@ mod tests {
     #[test]
     fn parts_are_calibrated_on_or_learned_from() {
         let parts: Vec<usize> = (0..100).map(|i| i / 7).collect();
-        let Parts { learned, calibration, .. } =
-            Wanted { seed: 1, epochs: false, calibration: 20, parts: &parts }.divide();
+        let Divided { learned, calibration, .. } =
+            Division { seed: 1, epochs: false, calibration: 20, parts: &parts }.divide();
         assert!((14..=20).contains(&calibration.len()), "{calibration:?}");
         assert!(calibration.iter().all(|&i| learned.iter().all(|&j| parts[i] != parts[j])));
     }

@@ -74,8 +74,7 @@ pub(crate) struct ModelInfo {
     pub image_score: String,
     pub epochs: u32,
     pub threshold: f32,
-    /// What the threshold promises, in words; None in models of version 0.1.
-    pub promise: Option<String>,
+    /// None in models of version 0.1.
     pub calibration: Option<Calibration>,
     pub input_check: Option<InputCheck>,
     pub version: String,
@@ -93,7 +92,6 @@ pub(crate) fn model_info(path: &Path) -> Result<ModelInfo> {
         image_score: image_score.to_string(),
         epochs: meta.epochs,
         threshold: meta.threshold,
-        promise: meta.calibration.as_ref().map(Calibration::promise),
         calibration: meta.calibration,
         input_check: meta.input_check,
         version: meta.version,

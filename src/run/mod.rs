@@ -11,7 +11,7 @@
 //! | [`model`], [`score`], [`stitch`], [`heatmap`] | the model file; scoring with it; maps of tiles as one; heatmaps to show |
 //! | [`directory`], [`lock`], [`state`] | a run's files; that one process at a time writes them; what resuming needs |
 //! | [`kind`], [`output`] | of which subcommand the results in a folder are; that they replace earlier ones as a whole |
-//! | `good_scores`, [`calibration`], [`verdict`] | what a model says of good images; the threshold that follows, and what it promises; what images are called by it |
+//! | `calibration_scores`, [`calibration`], [`verdict`] | what a model says of good images; the threshold that follows, and what it promises; what images are called by it |
 //! | [`figures`], [`breakdown`] | what a model is measured by; what that rests on |
 //! | [`results`], [`sheets`], [`plots`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, curves, which images they show, the page |
 //! | [`context`], [`stop`] | where to compute, whom to tell, when to stop |
@@ -20,6 +20,7 @@ pub mod bench;
 pub(crate) mod breakdown;
 pub(crate) mod calibrate;
 pub(crate) mod calibration;
+mod calibration_scores;
 pub(crate) mod compare;
 pub(crate) mod context;
 pub(crate) mod demo;
@@ -28,7 +29,6 @@ pub(crate) mod directory;
 pub(crate) mod evaluate;
 mod features;
 pub(crate) mod figures;
-mod good_scores;
 pub(crate) mod heatmap;
 mod held_out;
 pub(crate) mod info;

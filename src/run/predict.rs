@@ -15,7 +15,7 @@ use super::heatmap::blend;
 use super::kind::Kind;
 use super::model::Model;
 use super::output::{Output, check_outside};
-use super::verdict::{Judge, Verdict};
+use super::verdict::{DecisionRule, Verdict};
 use crate::data::folder::{self, left_alone};
 use crate::error::{Error, Result};
 use crate::metrics::two_samples::TwoSamples;
@@ -74,7 +74,7 @@ impl Drift {
 
 /// By what images are judged, where it is not as the model has it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Judging {
+pub(crate) struct DecisionOptions {
     pub threshold: Option<f32>,
     /// The normalized scores from and to which images are called unsure.
     pub unsure: Option<[f64; 2]>,
@@ -82,11 +82,11 @@ pub(crate) struct Judging {
     pub without_input_check: bool,
 }
 
-impl Judging {
-    fn of(self, model: &Model) -> Result<Judge> {
-        let judge = Judge::new(model.meta.threshold).checking_input(!self.without_input_check);
-        let judge = self.threshold.map_or(Ok(judge), |threshold| judge.with_threshold(threshold))?;
-        self.unsure.map_or(Ok(judge), |band| judge.with_unsure(band))
+impl DecisionOptions {
+    fn of(self, model: &Model) -> Result<DecisionRule> {
+        let rule = DecisionRule::new(model.meta.threshold).checking_input(!self.without_input_check);
+        let rule = self.threshold.map_or(Ok(rule), |threshold| rule.with_threshold(threshold))?;
+        self.unsure.map_or(Ok(rule), |band| rule.with_unsure(band))
     }
 }
 
@@ -97,16 +97,16 @@ pub(crate) fn predict(
     model: &Model,
     paths: &[PathBuf],
     out: &Path,
-    judging: Judging,
+    decision: DecisionOptions,
     found: &mut dyn FnMut(&Prediction),
 ) -> Result<Predictions> {
-    let judge = judging.of(model)?;
-    let detector = Detector::new(model, context.device)?.judging_by(judge);
+    let rule = decision.of(model)?;
+    let detector = Detector::new(model, context.device)?.deciding_by(rule);
     paths.iter().try_for_each(|path| check_outside(out, path))?;
     let jobs = jobs(paths, context)?;
     check_inputs_stay(&jobs, out)?;
     let results = jobs.iter().flat_map(|job| [job.result(HEATMAP), job.result(OVERLAY)]).collect();
-    let request = request(model, judge, &jobs)?;
+    let request = request(model, rule, &jobs)?;
     let output = Output::begin(out, Kind::Predict, &[], Some(request), results)?;
     let place = output.place().to_path_buf();
     let path = place.join(directory::SCORES);
@@ -182,8 +182,8 @@ pub(crate) fn predict(
 const HEATMAP: &str = "heatmap";
 const OVERLAY: &str = "overlay";
 
-/// What tells the same request from another: the model, what judges, and the images as they are now.
-fn request(model: &Model, judge: Judge, jobs: &[ImageJob]) -> Result<String> {
+/// What tells the same request from another: the model, the rule, and the images as they are now.
+fn request(model: &Model, rule: DecisionRule, jobs: &[ImageJob]) -> Result<String> {
     let mut sum = Xxh3::new();
     let mut add = |bytes: &[u8]| {
         sum.update(&(bytes.len() as u64).to_le_bytes());
@@ -194,9 +194,9 @@ fn request(model: &Model, judge: Judge, jobs: &[ImageJob]) -> Result<String> {
     add(&meta);
     add(bytemuck::cast_slice(&model.weights.params));
     add(bytemuck::cast_slice(&model.weights.stats));
-    add(&judge.threshold().to_le_bytes());
-    judge.unsure().iter().flatten().for_each(|end| add(&end.to_le_bytes()));
-    add(&[u8::from(judge.checks_input())]);
+    add(&rule.threshold().to_le_bytes());
+    rule.unsure().iter().flatten().for_each(|end| add(&end.to_le_bytes()));
+    add(&[u8::from(rule.checks_input())]);
     for job in jobs {
         let file = std::fs::metadata(&job.image).ok();
         let modified = file.as_ref().and_then(|file| file.modified().ok());

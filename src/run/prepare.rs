@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::calibration;
 use super::context::Context;
-use super::held_out::{self, Parts, Wanted as HeldOutWanted};
+use super::held_out::{self, Divided, Division};
 use super::model::Model;
 use super::settings::Settings;
 use crate::data::appearance::{Appearance, FEWEST, InputCheck};
@@ -168,7 +168,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         }
     };
     let input_check = input_check(settings, &dataset, context)?;
-    let Parts { learned, epochs, calibration } = hold_out(settings, &parts, context)?;
+    let Divided { learned, epochs, calibration } = hold_out(settings, &parts, context)?;
     let some_of = |chosen: &[usize]| (!chosen.is_empty()).then(|| normal.select(chosen));
     let (held_out, calibration) = (some_of(&epochs).map(ImageSource::tiles), some_of(&calibration));
     let normal = normal.select(&learned).tiles();
@@ -254,9 +254,9 @@ fn input_check(settings: &Settings, dataset: &Dataset, context: &Context) -> Res
 ///
 /// # Errors
 /// A false positive rate that takes more of them.
-fn hold_out(settings: &Settings, parts: &[usize], context: &Context) -> Result<Parts> {
+fn hold_out(settings: &Settings, parts: &[usize], context: &Context) -> Result<Divided> {
     let Settings { seed, patience, calibration_share: share, fpr, .. } = *settings;
-    let divided = HeldOutWanted { seed, epochs: patience.is_some(), calibration: share, parts }.divide();
+    let divided = Division { seed, epochs: patience.is_some(), calibration: share, parts }.divide();
     let (count, held) = (parts.len(), divided.calibration.len());
     if share > 0 {
         let source = format!("`calibration_share` {share} of {count} in the folder");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use maud::{Markup, html};
 
-use super::breakdown::{FEW_GOOD, KindFigures, Misjudged};
+use super::breakdown::{FEW_GOOD, KindFigures, WrongVerdict};
 use super::calibration::percent;
 use super::directory;
 use super::evaluate::Tested;
@@ -154,20 +154,19 @@ fn failures(e: &Evaluation, folder: &Path) -> Result<Markup> {
         ]
     };
     let kinds: Vec<_> = breakdown.kinds.iter().map(kind).collect();
-    let called = |n: usize, rate: Option<f64>| rate.map_or(0, |rate| (rate * n as f64).round() as usize);
-    let (alarms, hits) = (called(e.normal, e.false_positive_rate), called(e.anomalous, e.true_positive_rate));
+    let [alarms, hits] = breakdown.called_anomalous;
     let row = |name: &str, n: usize, anomalous: usize| {
         vec![name.to_string(), (n - anomalous).to_string(), anomalous.to_string()]
     };
     let confusion = [row("normal", e.normal, alarms), row("anomalous", e.anomalous, hits)];
     let [good, anomalous] = breakdown.unusable;
-    let names = |images: &[Misjudged]| {
-        let row = |image: &Misjudged| vec![image.image.clone(), significant(f64::from(image.score))];
+    let names = |images: &[WrongVerdict]| {
+        let row = |image: &WrongVerdict| vec![image.image.clone(), significant(f64::from(image.score))];
         images.iter().map(row).collect::<Vec<_>>()
     };
     Ok(html! {
         @if !kinds.is_empty() {
-            h3 { "By kind of defect" }
+            h3 { "By kind of anomaly" }
             (table(&["kind", "images", "image AUROC", "found at the threshold"], &kinds))
             p { "In brackets: within what a figure would lie on other images like these, in 95 of 100 cases." }
         }

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::calibration::{self, CalibrationImages};
+use super::calibration_scores::CalibrationScores;
 use super::context::Context;
 use super::directory::{self, RunDirectory};
-use super::good_scores::GoodScores;
 use super::heatmap::Renderer;
 use super::kind::Kind;
 use super::lock::FolderLock;
@@ -229,9 +229,10 @@ fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()
     let (threshold, calibration) = match set.calibration() {
         Some(images) => {
             let rate = calibration::promised(model.meta.settings.fpr, images.count(), "what was held out")?;
-            GoodScores::new(device, model, images)?.for_rate(CalibrationImages::HeldOut, rate)?
+            CalibrationScores::new(device, model, images)?.for_rate(CalibrationImages::HeldOut, rate)?
         }
-        None => GoodScores::new(device, model, &GoodScores::some_of(&set.data().normal.images()))?.of_learned(),
+        None => CalibrationScores::new(device, model, &CalibrationScores::some_of(&set.data().normal.images()))?
+            .of_learned(),
     };
     (model.meta.threshold, model.meta.calibration) = (threshold, Some(calibration));
 

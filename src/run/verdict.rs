@@ -36,7 +36,7 @@ impl Verdict {
 
 /// By what images are judged.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Judge {
+pub(crate) struct DecisionRule {
     /// Images that score above are anomalous.
     threshold: f32,
     /// The normalized scores from and to which images are called unsure.
@@ -45,38 +45,38 @@ pub(crate) struct Judge {
     checks_input: bool,
 }
 
-impl Judge {
+impl DecisionRule {
     /// By a threshold alone.
-    pub(crate) fn new(threshold: f32) -> Judge {
-        Judge { threshold, unsure: None, checks_input: true }
+    pub(crate) fn new(threshold: f32) -> DecisionRule {
+        DecisionRule { threshold, unsure: None, checks_input: true }
     }
 
     /// By another threshold.
     ///
     /// # Errors
     /// What is no score.
-    pub(crate) fn with_threshold(self, threshold: f32) -> Result<Judge> {
+    pub(crate) fn with_threshold(self, threshold: f32) -> Result<DecisionRule> {
         if !threshold.is_finite() || threshold < 0f32.next_down() {
             return Err(Error::setting(
                 format!("`threshold` {threshold} is not a score"),
                 "choose a number of 0 or more, such as 0.5",
             ));
         }
-        Ok(Judge { threshold, ..self })
+        Ok(DecisionRule { threshold, ..self })
     }
 
     /// With a band of normalized scores around the threshold.
     ///
     /// # Errors
     /// What is no band around ½ within 0 to 1.
-    pub(crate) fn with_unsure(self, [low, high]: [f64; 2]) -> Result<Judge> {
+    pub(crate) fn with_unsure(self, [low, high]: [f64; 2]) -> Result<DecisionRule> {
         if !(0.0..=0.5).contains(&low) || !(0.5..=1.0).contains(&high) {
             return Err(Error::setting(
                 format!("`unsure` {low},{high} is no band around the threshold"),
                 "choose normalized scores below and above 0.5, such as 0.45,0.6",
             ));
         }
-        Ok(Judge { unsure: Some([low, high]), ..self })
+        Ok(DecisionRule { unsure: Some([low, high]), ..self })
     }
 
     /// Whether it looks at inputs.
@@ -85,8 +85,8 @@ impl Judge {
     }
 
     /// That looks at inputs, or only at scores.
-    pub(crate) fn checking_input(self, checks_input: bool) -> Judge {
-        Judge { checks_input, ..self }
+    pub(crate) fn checking_input(self, checks_input: bool) -> DecisionRule {
+        DecisionRule { checks_input, ..self }
     }
 
     /// Why an image, of (height, width) and as the net sees it, cannot be judged, the worst reason first.
@@ -106,7 +106,7 @@ impl Judge {
     }
 
     /// The [normalized] score of a score, and what its image is called.
-    pub(crate) fn judge(self, score: f32, calibration: Option<&Calibration>) -> (f64, Verdict) {
+    pub(crate) fn decide(self, score: f32, calibration: Option<&Calibration>) -> (f64, Verdict) {
         let normalized = normalized(score, self.threshold, calibration);
         let verdict = match self.unsure {
             Some([low, high]) if (low..=high).contains(&normalized) => Verdict::Unsure,
@@ -123,22 +123,22 @@ mod tests {
 
     #[test]
     fn verdicts_follow_from_threshold_and_band() {
-        let judge = Judge::new(2.0);
-        let verdict = |judge: Judge, score| judge.judge(score, None).1;
+        let rule = DecisionRule::new(2.0);
+        let verdict = |rule: DecisionRule, score| rule.decide(score, None).1;
         assert_eq!(
-            [1.9, 2.0, 2.1].map(|score| verdict(judge, score)),
+            [1.9, 2.0, 2.1].map(|score| verdict(rule, score)),
             [Verdict::Good, Verdict::Good, Verdict::Anomalous]
         );
         // ¼ at 0, ½ at 2 and ¾ at 4.
-        let unsure = judge.with_unsure([0.45, 0.75]).unwrap();
+        let unsure = rule.with_unsure([0.45, 0.75]).unwrap();
         let verdicts = [1.0, 1.9, 2.1, 4.0, 4.1].map(|score| verdict(unsure, score));
         assert_eq!(verdicts, [Verdict::Good, Verdict::Unsure, Verdict::Unsure, Verdict::Unsure, Verdict::Anomalous]);
         for band in [[0.6, 0.7], [0.3, 0.4], [-0.1, 0.6], [0.4, 1.1], [f64::NAN, 0.6]] {
-            assert!(judge.with_unsure(band).is_err(), "{band:?}");
+            assert!(rule.with_unsure(band).is_err(), "{band:?}");
         }
         for threshold in [-1.0, f32::NAN, f32::INFINITY] {
-            assert!(judge.with_threshold(threshold).is_err());
+            assert!(rule.with_threshold(threshold).is_err());
         }
-        assert_eq!(judge.with_threshold(0f32.next_down()).unwrap().judge(0.0, None).1, Verdict::Anomalous);
+        assert_eq!(rule.with_threshold(0f32.next_down()).unwrap().decide(0.0, None).1, Verdict::Anomalous);
     }
 }

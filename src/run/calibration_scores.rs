@@ -17,20 +17,20 @@ const MOST: usize = 512;
 
 /// What a model says of good images: of each its score and the highest value of its heatmap, before scaling.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct GoodScores {
+pub(crate) struct CalibrationScores {
     scores: Vec<f32>,
     peaks: Vec<f32>,
 }
 
-impl GoodScores {
+impl CalibrationScores {
     /// Scores images.
     ///
     /// # Errors
     /// A file that cannot be read, a device without memory, scores that are no numbers.
-    pub(crate) fn new(device: &Device, model: &Model, images: &ImageSource) -> Result<GoodScores> {
+    pub(crate) fn new(device: &Device, model: &Model, images: &ImageSource) -> Result<CalibrationScores> {
         let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
         let side = scorer.side();
-        let mut measured = GoodScores::default();
+        let mut measured = CalibrationScores::default();
         scorer.score(images, Shown::Heatmaps, |_, scored| {
             let (height, width) = scored.heatmap_size(side);
             let heatmap = match scored.canvas {
@@ -106,23 +106,23 @@ impl GoodScores {
 mod tests {
     use super::*;
 
-    fn good_scores(n: usize) -> GoodScores {
+    fn scores_of(n: usize) -> CalibrationScores {
         let scores: Vec<f32> = (1..=n).map(|i| i as f32).collect();
-        GoodScores { peaks: scores.iter().map(|score| 10.0 * score).collect(), scores }
+        CalibrationScores { peaks: scores.iter().map(|score| 10.0 * score).collect(), scores }
     }
 
     #[test]
     fn thresholds_promise_what_there_are_images_for() {
-        let (threshold, calibration) = good_scores(99).for_rate(CalibrationImages::HeldOut, 0.01).unwrap();
+        let (threshold, calibration) = scores_of(99).for_rate(CalibrationImages::HeldOut, 0.01).unwrap();
         assert_eq!((threshold, calibration.pixel_threshold), (99.0, 990.0));
-        let (threshold, calibration) = good_scores(99).for_rate(CalibrationImages::HeldOut, 0.1).unwrap();
+        let (threshold, calibration) = scores_of(99).for_rate(CalibrationImages::HeldOut, 0.1).unwrap();
         assert_eq!((threshold, calibration.pixel_threshold), (90.0, 900.0));
         let [low, high] = calibration.interval.unwrap();
         // The 90th of 99 that were drawn: ±2 standard deviations of √(99·0.9·0.1) ≈ 3.
         assert!((82.0..=86.0).contains(&low) && (94.0..=97.0).contains(&high), "{low} {high}");
         calibration.check().unwrap();
-        let (threshold, calibration) = good_scores(200).of_learned();
+        let (threshold, calibration) = scores_of(200).of_learned();
         assert_eq!((threshold, calibration.false_positive_rate), (198.0, None));
-        assert_eq!(good_scores(10).at(CalibrationImages::Given, 5.5).pixel_threshold, 50.0);
+        assert_eq!(scores_of(10).at(CalibrationImages::Given, 5.5).pixel_threshold, 50.0);
     }
 }
