@@ -32,7 +32,7 @@ pub(super) struct Args {
     /// Call images unsure whose normalized score is from LOW to HIGH, such as 0.45,0.6: the threshold is at 0.5
     #[arg(long, value_name = "LOW,HIGH", value_parser = band)]
     unsure: Option<Band>,
-    /// DecisionRule images too that look otherwise than all good ones: black, blurred, of another size …
+    /// Score images too that look otherwise than all good ones: black, blurred, of another size …
     #[arg(long)]
     no_input_check: bool,
     /// Exit with code 3 if any image is anomalous
