@@ -19,15 +19,39 @@ const UNFINISHED: &str = ".fcdd-";
 /// Times that a folder which others remove is made again.
 const TRIES: u32 = 100;
 
-/// Replaces `path` by `bytes` atomically.
+/// Replaces `path` by `bytes` atomically. A file that is there keeps its permissions.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || -> io::Result<()> {
+    stage(path, bytes)?.keep()
+}
+
+/// A file that is all there, beside the one whose place it will take; it is removed unless it is kept.
+pub(crate) struct Staged {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+/// Writes bytes that will take the place of a file.
+pub(crate) fn stage(path: &Path, bytes: &[u8]) -> Result<Staged> {
+    let write = || -> io::Result<NamedTempFile> {
         let file = begin(path)?;
         failpoint!("create");
         file.as_file().write_all(bytes)?; // by itself, the wrapper adds its own name to errors
-        keep(file, path)
+        if let Some(there) = fs::metadata(path).ok().filter(|there| !there.permissions().readonly()) {
+            file.as_file().set_permissions(there.permissions())?;
+        }
+        failpoint!("sync");
+        file.as_file().sync_all()?;
+        Ok(file)
     };
-    write().map_err(Error::io("write", path))
+    write().map(|file| Staged { file, path: path.to_path_buf() }).map_err(Error::io("write", path))
+}
+
+impl Staged {
+    /// It takes the place of the file.
+    pub(crate) fn keep(self) -> Result<()> {
+        let Staged { file, path } = self;
+        persist(file, &path).map_err(Error::io("write", &path))
+    }
 }
 
 /// An unfinished file that will take the place of `path`; it is removed unless it is [kept](keep).
@@ -39,6 +63,11 @@ pub(crate) fn begin(path: &Path) -> io::Result<NamedTempFile> {
 pub(crate) fn keep(file: NamedTempFile, path: &Path) -> io::Result<()> {
     failpoint!("sync");
     file.as_file().sync_all()?;
+    persist(file, path)
+}
+
+/// Gives a file that is all there its name.
+fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
     failpoint!("rename");
     file.persist(path)?;
     failpoint!("renamed");

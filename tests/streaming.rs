@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use fcdd::data::batches::{EpochPlan, TrainingData, TrainingSet};
 use fcdd::data::folder::{Broken, images, read_all};
 use fcdd::data::image_source::{Hold, Raw};
+use fcdd::data::levels::Levels;
 use fcdd::data::pipeline::PipelineKind;
 use fcdd::data::prefetch::{Job, prefetched};
 use fcdd::data::resize_mode::{RawForm, ResizeMode};
@@ -50,7 +51,7 @@ fn write(folder: &Path, salt: u32) -> Vec<PathBuf> {
 }
 
 fn set(normal: &[PathBuf], outliers: &[PathBuf], (supervise, noise): (Supervise, &str), hold: Hold) -> TrainingSet {
-    let raw = Raw { form: RawForm { side: SIDE, channels: 3, resize: ResizeMode::Squash }, hold };
+    let raw = Raw { form: RawForm { side: SIDE, channels: 3, resize: ResizeMode::Squash, levels: Levels::ALL }, hold };
     let normal = read_all(normal, raw, Broken::Refused).unwrap().images;
     TrainingSet::new(TrainingData {
         preprocessing: FOLDER.recipe.preprocessing(PipelineKind::Aug1, SIDE, SIDE, 3, &normal).unwrap(),

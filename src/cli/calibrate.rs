@@ -6,6 +6,7 @@ use super::Outcome;
 use super::common::{DeviceArg, choice, context, describe_threshold, named, print_json, print_lines};
 use crate::error::Result;
 use crate::run::calibrate::{Calibrated, Request, ThresholdRule, calibrate};
+use crate::run::calibration;
 
 /// Set a model's threshold by new images, good ones or good and defective ones
 ///
@@ -28,6 +29,9 @@ pub(super) struct Args {
     /// By what the threshold is chosen
     #[arg(long, value_name = "RULE", default_value = "promise", value_parser = choice::<ThresholdRule>())]
     by: ThresholdRule,
+    /// Leave out images that cannot be read
+    #[arg(long)]
+    skip_broken: bool,
     #[command(flatten)]
     device: DeviceArg,
     /// Print the result as one JSON object
@@ -37,14 +41,14 @@ pub(super) struct Args {
 
 /// Reads a false positive rate.
 fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|&rate: &f64| rate > 0.0 && rate <= 0.5);
-    rate.ok_or_else(|| "write a share above 0 and up to 0.5, such as 0.01 for 1 %".to_string())
+    let rate = text.parse().ok().filter(|rate| (calibration::LEAST_RATE..=0.5).contains(rate));
+    rate.ok_or_else(|| "write a share from 0.0001 to 0.5, such as 0.01 for 1 %".to_string())
 }
 
 pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
-    let Args { model, good, bad, fpr, by: rule, json, .. } = args;
-    let request = Request { good, bad, rate: fpr, rule };
+    let Args { model, good, bad, fpr, by: rule, skip_broken, json, .. } = args;
+    let request = Request { good, bad, rate: fpr, rule, skip_broken };
     let calibrated = calibrate(&context(&device), &model, &request)?;
     if json {
         print_json(&calibrated)?;

@@ -170,7 +170,10 @@ pub(super) fn stop_flag() -> Result<Arc<Stop>> {
         // Where the system refuses it, the run ends by itself once it is saved, if later.
         let _ = std::thread::Builder::new().spawn(wait);
     })
-    .map_err(|e| Error::internal(format!("cannot listen for Ctrl-C ({e})")))?;
+    .map_err(|e| {
+        let problem = format!("cannot start a thread that listens for Ctrl-C ({e})");
+        Error::setting(problem, "allow this process more threads (`ulimit -u`, `pids.max`)")
+    })?;
     signals::ignore(&ignored);
     Ok(stop)
 }

@@ -23,6 +23,9 @@ pub(super) struct Args {
     /// Folder for figures, scores, maps, images and report.html; replaces an earlier evaluation there [default: the model's folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Leave out images that cannot be read
+    #[arg(long)]
+    skip_broken: bool,
     #[command(flatten)]
     chosen: ChosenArg,
     #[command(flatten)]
@@ -37,7 +40,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let context = context(&device);
     let model = Model::load(&args.model)?;
     let out = args.out.unwrap_or_else(|| model_folder(&args.model));
-    let test = TestSet::load(&model, args.data.as_deref(), &context)?;
+    let test = TestSet::load(&model, args.data.as_deref(), args.skip_broken, &context)?;
     test.check(&args.chosen.chosen)?;
     let evaluation = evaluate_into(&context, &model, &args.model, &test, &out, &args.chosen.chosen)?.evaluation;
     if args.json {

@@ -62,11 +62,23 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
 
 /// A model, as lines of text.
 fn of_model(info: &ModelInfo) -> String {
-    let ModelInfo { net, objective, side, fit, image_score, epochs, threshold, calibration, input_check, version } =
-        info;
+    let ModelInfo {
+        net,
+        objective,
+        side,
+        fit,
+        levels,
+        image_score,
+        epochs,
+        threshold,
+        calibration,
+        input_check,
+        version,
+    } = info;
     let mut lines = vec![
         named("net", format!("{net} ({}), trained for {epochs} epochs by fcdd {version}", objective.word())),
         named("images", format!("{side}×{side} pixels, {fit}")),
+        named("files of 16 bits", levels.in_words().unwrap_or_else(|| "0 is black, 65535 white".to_string())),
         named("score of an image", format!("{image_score} of its anomaly map")),
         describe_threshold(*threshold, calibration.as_ref()),
     ];
@@ -76,12 +88,13 @@ fn of_model(info: &ModelInfo) -> String {
             format!("{:.5}, of heatmaps before they are scaled", calibration.pixel_threshold),
         ));
     }
-    if let Some(InputCheck { images, false_alarm_rate, bounds }) = input_check {
+    if let Some(InputCheck { images, false_alarm_rate, bits, bounds }) = input_check {
         let rate = percent(*false_alarm_rate);
         lines.push(named(
             "input check",
             format!("other images are unusable, at most {rate} of good ones, by {images} images; within:"),
         ));
+        lines.push(named("  significant bits", bits.in_words()));
         lines.extend(bounds.iter().map(Bounds::in_words).map(|(name, within)| named(&format!("  {name}"), within)));
     }
     lines.join("\n")

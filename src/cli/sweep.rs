@@ -91,10 +91,10 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     log(format!("{} of {of} runs to do{}", left.len(), if left.len() < of { "; finished ones are kept" } else { "" }));
     // A sweep that is killed leaves a summary of what there was; the last one tells what is wrong with it, if anything is.
     let failures = work(&devices, &left, terminal(), &stop, &|| drop(sum_up(&out)));
-    show(&sum_up(&out)?, &out, json)?;
     failures
         .iter()
         .for_each(|failure| log(format!("error: {}: {}", failure.run, in_flags(&failure.error.to_string()))));
+    show(&sum_up(&out)?, &out, json)?;
     if stop.is_requested() {
         log("stopped; give the same command again to go on: finished runs are kept");
         return Ok(Outcome::Ended(INTERRUPTED));

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
-use crate::data::images::{Images, luma};
+use crate::data::images::{Images, Original, luma};
 use crate::error::{Error, Result};
 
 /// Fewest images whose appearance says what others may look like.
@@ -38,9 +38,14 @@ pub(crate) enum Property {
     Colour,
 }
 
-/// What an image looks like: a value for each [`Property`], in their order.
+/// What an image looks like.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Appearance([f64; Property::VARIANTS.len()]);
+pub(crate) struct Appearance {
+    /// For each [`Property`], in their order.
+    values: [f64; Property::VARIANTS.len()],
+    /// Significant bits of its samples, where they have 16: those of 8 stand for all that there are.
+    bits: Option<u8>,
+}
 
 /// Within what a value has to lie.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,12 +62,43 @@ pub(crate) struct InputCheck {
     pub images: usize,
     /// The share of good images, those to come included, that are turned away, is at most this on average.
     pub false_alarm_rate: f64,
+    pub bits: SignificantBits,
     pub bounds: Vec<Bounds>,
 }
 
+/// How many bits of the samples of good images are significant; 16 where none has samples of 16 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SignificantBits {
+    pub fewest: u8,
+    pub most: u8,
+}
+
+impl SignificantBits {
+    /// What is wrong with an image of so many. Its brightest sample may have twice or half the value of all others that were seen. Where fewer
+    /// than 9 are left of 16 it is all but black, and no camera's.
+    fn fault(self, bits: u8) -> Option<String> {
+        let SignificantBits { fewest, most } = self;
+        let fault = if bits > most + 1 {
+            "more bits"
+        } else if bits + 1 < fewest && bits > 8 {
+            "fewer bits"
+        } else {
+            return None;
+        };
+        Some(format!("of {fault}: {bits} of 16 are significant, of good images {}", self.in_words()))
+    }
+
+    /// How many there are, for people.
+    pub(crate) fn in_words(self) -> String {
+        let SignificantBits { fewest, most } = self;
+        if fewest == most { fewest.to_string() } else { format!("{fewest} to {most}") }
+    }
+}
+
 impl Appearance {
-    /// Of an image of (height, width) that a net sees as `seen`: that square, or its canvas.
-    pub(crate) fn of(seen: &Images, (height, width): (usize, usize)) -> Appearance {
+    /// Of an image that a net sees as `seen`: that square, or its canvas.
+    pub(crate) fn of(seen: &Images, original: &Original) -> Appearance {
+        let &Original { height, width, bits } = original;
         let Images { channels, ref pixels, width: columns, .. } = *seen;
         let grey: Vec<u8> = match channels {
             3 => pixels.as_chunks().0.iter().map(|&colour| luma(colour)).collect(),
@@ -91,7 +127,7 @@ impl Appearance {
             _ => 0.0,
         };
         let (width, height) = (width as f64, height as f64);
-        Appearance([
+        let values = [
             width,
             height,
             width / height,
@@ -101,11 +137,12 @@ impl Appearance {
             share(0..=CLIPPED),
             share(255 - CLIPPED..=255),
             colour,
-        ])
+        ];
+        Appearance { values, bits }
     }
 
     fn value(&self, property: Property) -> f64 {
-        self.0[property as usize]
+        self.values[property as usize]
     }
 }
 
@@ -237,10 +274,12 @@ impl InputCheck {
             high: property.unscaled(median + reach * spread),
         });
         let false_alarm_rate = 1.0 / (others.len() + 1) as f64;
-        Some(InputCheck { images: images.len(), false_alarm_rate, bounds: bounds.collect() })
+        let bits = || images.iter().filter_map(|image| image.bits);
+        let bits = SignificantBits { fewest: bits().min().unwrap_or(16), most: bits().max().unwrap_or(16) };
+        Some(InputCheck { images: images.len(), false_alarm_rate, bits, bounds: bounds.collect() })
     }
 
-    /// Why an image cannot be judged, the worst first; nothing where it can.
+    /// Why an image cannot be judged, the worst first; nothing where it can. Bits come first: where they differ, so does all that is seen.
     pub(crate) fn reasons(&self, image: &Appearance) -> Vec<String> {
         let mut beyond: Vec<(f64, String)> = self
             .bounds
@@ -255,7 +294,12 @@ impl InputCheck {
             })
             .collect();
         beyond.sort_by(|a, b| b.0.total_cmp(&a.0));
-        beyond.into_iter().map(|(_, reason)| reason).collect()
+        image
+            .bits
+            .and_then(|bits| self.bits.fault(bits))
+            .into_iter()
+            .chain(beyond.into_iter().map(|(_, reason)| reason))
+            .collect()
     }
 
     /// Fails unless images can be checked by it: for values that come from a file.
@@ -294,13 +338,17 @@ mod tests {
         Images { count: 1, height: 32, width: 32, channels: 1, pixels: (0..1024).map(pixel).collect() }
     }
 
+    fn original((height, width): (usize, usize)) -> Original {
+        Original { height, width, bits: None }
+    }
+
     fn learned(n: u32) -> InputCheck {
-        let images: Vec<Appearance> = (0..n).map(|i| Appearance::of(&part(i), (480, 640))).collect();
+        let images: Vec<Appearance> = (0..n).map(|i| Appearance::of(&part(i), &original((480, 640)))).collect();
         InputCheck::learn(&images).unwrap()
     }
 
     fn why(check: &InputCheck, image: &Images, size: (usize, usize)) -> Vec<String> {
-        check.reasons(&Appearance::of(image, size))
+        check.reasons(&Appearance::of(image, &original(size)))
     }
 
     #[test]
@@ -337,16 +385,34 @@ mod tests {
     }
 
     #[test]
+    fn samples_of_other_depths_are_turned_away() {
+        let of = |bits: Option<u8>| Appearance::of(&part(3), &Original { bits, ..original((480, 640)) });
+        let eight = learned(40);
+        assert_eq!(eight.bits, SignificantBits { fewest: 16, most: 16 });
+        let reasons = eight.reasons(&of(Some(12)));
+        assert_eq!(reasons, ["of fewer bits: 12 of 16 are significant, of good images 16"]);
+        for bits in [None, Some(16), Some(15), Some(3)] {
+            assert!(eight.reasons(&of(bits)).is_empty(), "{bits:?}");
+        }
+        let twelve = InputCheck { bits: SignificantBits { fewest: 11, most: 12 }, ..learned(40) };
+        assert!(twelve.reasons(&of(Some(16)))[0].starts_with("of more bits: 16 of 16"));
+        assert!(twelve.reasons(&of(Some(9)))[0].contains("of good images 11 to 12"));
+        assert!(
+            [None, Some(10), Some(11), Some(12), Some(13)].iter().all(|&bits| twelve.reasons(&of(bits)).is_empty())
+        );
+    }
+
+    #[test]
     fn colour_is_looked_at_where_there_is_some() {
         let rgb = |image: Images, tint: u8| Images {
             channels: 3,
             pixels: image.pixels.iter().flat_map(|&grey| [grey + tint, grey, grey]).collect(),
             ..image
         };
-        let images: Vec<Appearance> = (0..30).map(|i| Appearance::of(&rgb(part(i), 10), (32, 32))).collect();
+        let images: Vec<Appearance> = (0..30).map(|i| Appearance::of(&rgb(part(i), 10), &original((32, 32)))).collect();
         let check = InputCheck::learn(&images).unwrap();
-        assert!(check.reasons(&Appearance::of(&rgb(part(50), 10), (32, 32))).is_empty());
-        let reasons = check.reasons(&Appearance::of(&rgb(part(50), 60), (32, 32)));
+        assert!(check.reasons(&Appearance::of(&rgb(part(50), 10), &original((32, 32)))).is_empty());
+        let reasons = check.reasons(&Appearance::of(&rgb(part(50), 60), &original((32, 32))));
         assert!(reasons.iter().any(|reason| reason.contains("too colourful")), "{reasons:?}");
     }
 
@@ -356,7 +422,7 @@ mod tests {
         let alarms: usize = (0..10)
             .map(|round| {
                 let images: Vec<Appearance> =
-                    (0..40).map(|i| Appearance::of(&part(1000 * round + i), (32, 32))).collect();
+                    (0..40).map(|i| Appearance::of(&part(1000 * round + i), &original((32, 32)))).collect();
                 let check = InputCheck::learn(&images).unwrap();
                 assert_eq!(check.false_alarm_rate, 1.0 / 21.0);
                 (40..240).filter(|i| !why(&check, &part(1000 * round + i), (32, 32)).is_empty()).count()
@@ -367,7 +433,8 @@ mod tests {
 
     #[test]
     fn few_images_say_nothing_and_changed_bounds_are_refused() {
-        let images: Vec<Appearance> = (0..FEWEST as u32 - 1).map(|i| Appearance::of(&part(i), (32, 32))).collect();
+        let images: Vec<Appearance> =
+            (0..FEWEST as u32 - 1).map(|i| Appearance::of(&part(i), &original((32, 32)))).collect();
         assert_eq!(InputCheck::learn(&images), None);
         let mut check = learned(20);
         check.bounds[3].low = f64::NAN;

@@ -4,7 +4,6 @@
 use rayon::prelude::*;
 
 use crate::data::anomaly::Synthesiser;
-use crate::data::appearance::InputCheck;
 use crate::data::fingerprint::{Fingerprint, Sum};
 use crate::data::image_source::ImageSource;
 use crate::data::images::{Mask, UNMARKED};
@@ -116,7 +115,6 @@ pub struct TrainingSet {
     held_out: Option<Box<TrainingSet>>,
     /// Others, as they are scored.
     calibration: Option<ImageSource>,
-    input_check: Option<InputCheck>,
 }
 
 /// A batch of training samples, as [`TrainingSet::fill`] makes it.
@@ -208,8 +206,7 @@ impl TrainingSet {
             _ => {}
         }
         let synthesiser = Synthesiser::new(noise, side, channels);
-        let mut set =
-            TrainingSet { data, synthesiser, made: None, held_out: None, calibration: None, input_check: None };
+        let mut set = TrainingSet { data, synthesiser, made: None, held_out: None, calibration: None };
         if set.data.plan.offline {
             if !set.is_held() {
                 return Err(Error::setting(
@@ -248,16 +245,6 @@ impl TrainingSet {
     /// Good images whose scores set the threshold.
     pub(crate) fn calibration(&self) -> Option<&ImageSource> {
         self.calibration.as_ref()
-    }
-
-    /// The same with what good images look like.
-    pub(crate) fn with_input_check(self, input_check: Option<InputCheck>) -> TrainingSet {
-        TrainingSet { input_check, ..self }
-    }
-
-    /// What good images look like, where that is known.
-    pub(crate) fn input_check(&self) -> Option<&InputCheck> {
-        self.input_check.as_ref()
     }
 
     /// The set of its first `n` normal images and of as many others.

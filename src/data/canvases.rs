@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::data::decode::{ImageFile, each_file};
 use crate::data::fingerprint::image_hash;
-use crate::data::images::Images;
+use crate::data::images::{Images, Original};
 use crate::data::resize::nearest;
 use crate::data::resize_mode::RawForm;
 use crate::data::tiles::TileGrid;
@@ -29,8 +29,8 @@ pub struct Tiles {
     tiles: Vec<(usize, usize)>,
 }
 
-/// (height, width) of each of some image files, or why it cannot be read.
-type Sizes = Vec<Result<(usize, usize)>>;
+/// Each of some image files as it is, or why it cannot be read.
+type Originals = Vec<Result<Original>>;
 
 #[derive(Debug)]
 struct Canvas {
@@ -42,8 +42,8 @@ struct Canvas {
 }
 
 impl Canvases {
-    /// The canvases of image files, beside the (height, width) of each image; an error for each that cannot be read. `holds` says whether so
-    /// many bytes are to be held; of those that are not, the heads are read, and all of them where `decodes` is set.
+    /// The canvases of image files, beside the images as they are; an error for each that cannot be read. `holds` says whether so many bytes
+    /// are to be held; of those that are not, the heads are read, and all of them where `decodes` is set.
     ///
     /// # Errors
     /// More to be held than there is memory for.
@@ -52,9 +52,11 @@ impl Canvases {
         form: RawForm,
         decodes: &[bool],
         holds: impl Fn(usize) -> bool,
-    ) -> Result<(Canvases, Sizes)> {
-        let heads = each_file(paths.iter().map(|path| (path, ())), |file, ()| Ok(file?.size()));
-        let grids = heads.iter().map(|size| size.as_ref().ok().and_then(|&size| form.tiles(size)));
+    ) -> Result<(Canvases, Originals)> {
+        let heads = each_file(paths.iter().map(|path| (path, ())), |file, ()| {
+            file.map(|head| (head.original(), head.is_deep()))
+        });
+        let grids = heads.iter().map(|head| head.as_ref().ok().and_then(|(head, _)| form.tiles(head.size())));
         let canvas = |grid: &TileGrid| grid.canvas().0.saturating_mul(grid.canvas().1).saturating_mul(form.channels);
         let grids: Vec<Option<TileGrid>> = grids.collect();
         let bytes = grids.iter().flatten().map(canvas).fold(0, usize::saturating_add);
@@ -64,24 +66,28 @@ impl Canvases {
             memory::fits(&format!("the {} images at the size that tiles need", paths.len()), bytes, remedy)?;
         }
         let read = |file: Result<ImageFile>, ()| {
-            let (image, size) = form.read_open(file?)?;
-            Ok((held.then_some(image), size))
+            let (image, original) = form.read_open(file?)?;
+            Ok((held.then_some(image), original))
         };
-        let decoded = paths.iter().zip(decodes).filter(|&(_, &decodes)| held || decodes);
+        // Only its samples tell how many bits of 16 are significant.
+        let is_deep = |head: &Result<(Original, bool)>| head.as_ref().is_ok_and(|&(_, is_deep)| is_deep);
+        let decodes: Vec<bool> =
+            decodes.iter().zip(&heads).map(|(&decodes, head)| held || decodes || is_deep(head)).collect();
+        let decoded = paths.iter().zip(&decodes).filter(|&(_, &decodes)| decodes);
         let mut decoded = each_file(decoded.map(|(path, _)| (path, ())), read).into_iter();
-        let (mut canvases, mut sizes) = (Vec::new(), Vec::new());
-        for (((path, size), grid), &decodes) in paths.iter().zip(heads).zip(grids).zip(decodes) {
-            let image = if held || decodes { decoded.next() } else { None };
-            let (held, size) = match image {
-                Some(Ok((image, size))) => (image, Ok(size)),
+        let (mut canvases, mut originals) = (Vec::new(), Vec::new());
+        for (((path, head), grid), decodes) in paths.iter().zip(heads).zip(grids).zip(decodes) {
+            let image = if decodes { decoded.next() } else { None };
+            let (held, original) = match image {
+                Some(Ok((image, original))) => (image, Ok(original)),
                 Some(Err(error)) => (None, Err(error)),
-                None => (None, size),
+                None => (None, head.map(|(original, _)| original)),
             };
             let grid = grid.unwrap_or_else(|| TileGrid::new((1, 1), form.side, 0));
             canvases.push(Arc::new(Canvas { path: path.clone(), grid, held, hash: OnceLock::new() }));
-            sizes.push(size);
+            originals.push(original);
         }
-        Ok((Canvases { form, canvases }, sizes))
+        Ok((Canvases { form, canvases }, originals))
     }
 
     /// How many there are.
@@ -234,6 +240,7 @@ impl Tiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::levels::Levels;
     use crate::data::resize_mode::ResizeMode;
     use std::path::Path;
 
@@ -247,11 +254,12 @@ mod tests {
     fn held_canvases_are_those_of_the_files() {
         let dir = tempfile::tempdir().unwrap();
         let paths = [save(&dir.path().join("a.png"), (100, 40)), save(&dir.path().join("b.png"), (20, 30))];
-        let form = RawForm { side: 32, channels: 1, resize: ResizeMode::Tile { side: 32, overlap: 8 } };
+        let form =
+            RawForm { side: 32, channels: 1, resize: ResizeMode::Tile { side: 32, overlap: 8 }, levels: Levels::ALL };
         let [(held, sizes), (files, others)] =
             [true, false].map(|held| Canvases::read(&paths, form, &[false; 2], |_| held).unwrap());
-        assert_eq!(sizes.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [(40, 100), (30, 20)]);
-        assert_eq!(others.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [(40, 100), (30, 20)]);
+        assert_eq!(sizes.into_iter().map(|image| image.unwrap().size()).collect::<Vec<_>>(), [(40, 100), (30, 20)]);
+        assert_eq!(others.into_iter().map(|image| image.unwrap().size()).collect::<Vec<_>>(), [(40, 100), (30, 20)]);
         for i in 0..2 {
             assert_eq!(held.load(i).unwrap(), files.load(i).unwrap());
         }
@@ -285,7 +293,8 @@ mod tests {
         let paths = [save(&dir.path().join("a.png"), (100, 40)), save(&dir.path().join("b.png"), (100, 40))];
         let whole = std::fs::read(&paths[0]).unwrap();
         std::fs::write(&paths[0], &whole[..whole.len() / 2]).unwrap();
-        let form = RawForm { side: 32, channels: 1, resize: ResizeMode::Tile { side: 32, overlap: 8 } };
+        let form =
+            RawForm { side: 32, channels: 1, resize: ResizeMode::Tile { side: 32, overlap: 8 }, levels: Levels::ALL };
         let broken = |decodes: &[bool], held: bool| {
             let (_, sizes) = Canvases::read(&paths, form, decodes, |_| held).unwrap();
             sizes.iter().map(Result::is_err).collect::<Vec<_>>()
@@ -299,7 +308,7 @@ mod tests {
     fn a_letterboxed_image_is_one_tile() {
         let dir = tempfile::tempdir().unwrap();
         let paths = [save(&dir.path().join("a.png"), (100, 40))];
-        let form = RawForm { side: 50, channels: 1, resize: ResizeMode::Letterbox };
+        let form = RawForm { side: 50, channels: 1, resize: ResizeMode::Letterbox, levels: Levels::ALL };
         let (canvases, _) = Canvases::read(&paths, form, &[false], |_| true).unwrap();
         assert_eq!(canvases.least_shown(), 20);
         let image = canvases.load(0).unwrap();

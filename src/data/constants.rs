@@ -81,6 +81,7 @@ fn per_image<T: Copy + Send + Sync>(
 mod tests {
     use super::*;
     use crate::data::images::Images;
+    use crate::data::levels::Levels;
     use crate::data::pipeline::PipelineKind;
     use crate::data::resize_mode::ResizeMode;
     use crate::datasets::dataset::{Dataset, DatasetSource};
@@ -93,6 +94,7 @@ mod tests {
             channels,
             raw_side: side,
             resize: ResizeMode::Squash,
+            levels: Levels::ALL,
             side,
             train: vec![last.clone()],
             test: vec![last],

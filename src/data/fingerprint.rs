@@ -1,7 +1,12 @@
 //! What tells the images that a run learns from apart from others.
 
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
+
 use flate2::Crc;
 use serde::{Deserialize, Serialize};
+use serde_with::{DeserializeFromStr, SerializeDisplay};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// How many images are normal, and a checksum of all that are learned from.
@@ -26,6 +31,30 @@ pub enum Checksum {
 pub enum Sum {
     Crc32(Crc),
     Xxh3(Box<Xxh3>),
+}
+
+/// What tells an image, as a net gets it, from others: the upper half of its [hash](image_hash). As text: hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, SerializeDisplay, DeserializeFromStr)]
+pub(crate) struct ImageId(u64);
+
+impl From<u128> for ImageId {
+    fn from(hash: u128) -> ImageId {
+        ImageId((hash >> 64) as u64)
+    }
+}
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for ImageId {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<ImageId, ParseIntError> {
+        u64::from_str_radix(text, 16).map(ImageId)
+    }
 }
 
 /// XXH3-128 of a raw image.

@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use crate::data::canvases::Canvases;
 use crate::data::decode::{ImageFile, each_file, read_mask};
 use crate::data::image_source::{Files, ImageSource, Raw};
-use crate::data::images::{Images, Mask};
+use crate::data::images::{Images, Mask, Original};
+use crate::data::levels::Levels;
+use crate::data::resize_mode::RawForm;
 use crate::data::split::{Query, Split};
 use crate::error::{Error, Result};
 use crate::memory;
@@ -69,8 +71,8 @@ pub struct Read {
     pub images: ImageSource,
     /// Their places in the list.
     pub kept: Vec<usize>,
-    /// Their own (height, width).
-    pub sizes: Vec<(usize, usize)>,
+    /// What they are.
+    pub originals: Vec<Original>,
     /// How many could not, and the first of them, as a text.
     pub skipped: Option<String>,
 }
@@ -83,9 +85,19 @@ pub struct Read {
 pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
     let paths: Vec<PathBuf> = listed.iter().map(|image| image.path.clone()).collect();
     let broken = if query.skip_broken { Broken::LeftOut } else { Broken::Refused };
-    let Read { images, kept, sizes, skipped } = read_all(&paths, query.raw, broken)?;
+    let is_normal = |image: &&Listed| image.class == query.labels.normal;
+    let levels = match query.learns_levels {
+        true => Levels::learn(&listed.iter().filter(is_normal).map(|image| image.path.clone()).collect::<Vec<_>>()),
+        false => query.raw.form.levels,
+    };
+    let raw = Raw { form: RawForm { levels, ..query.raw.form }, ..query.raw };
+    let Read { images, kept, originals, skipped } = read_all(&paths, raw, broken)?;
     let mut notes: Vec<String> = skipped.into_iter().chain(left_alone(&paths)).collect();
-    let kept: Vec<(&Listed, (usize, usize))> = kept.iter().map(|&i| &listed[i]).zip(sizes).collect();
+    if let (true, Some(levels)) = (query.learns_levels, levels.in_words()) {
+        notes.push(format!("the good images are files of 16 bits with {levels}"));
+    }
+    let kept: Vec<(&Listed, (usize, usize))> =
+        kept.iter().map(|&i| &listed[i]).zip(originals.iter().map(Original::size)).collect();
     let mut masks = Vec::new();
     if kept.iter().any(|(image, _)| image.mask.is_some()) {
         let pixels: Vec<usize> = kept.iter().filter(|(p, _)| p.mask.is_some()).map(|(_, (h, w))| h * w).collect();
@@ -101,7 +113,8 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
         classes: kept.iter().map(|(image, _)| image.class).collect(),
         names: kept.iter().map(|(image, _)| relative_name(&image.path, query.root)).collect(),
         masks,
-        sizes: kept.iter().map(|(_, size)| *size).collect(),
+        originals,
+        levels,
         notes,
     })
 }
@@ -121,18 +134,22 @@ pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
     let mut images = Images::empty(raw.form.side, raw.form.side, raw.form.channels);
     let held = raw.hold.holds(all.saturating_mul(len));
     let files = Files::new(paths, raw.form);
-    let results: Vec<Result<(usize, usize)>> = if held {
+    let results: Vec<Result<Original>> = if held {
         Images::room_for(all, raw.form.side, raw.form.channels)?;
         images.count = all;
         images.pixels.resize(all * len, 0);
         let read = |file: Result<ImageFile>, out: &mut [u8]| {
-            let (image, size) = raw.form.read_open(file?)?;
+            let (image, original) = raw.form.read_open(file?)?;
             out.copy_from_slice(&image.pixels);
-            Ok(size)
+            Ok(original)
         };
         each_file(paths.iter().zip(images.pixels.chunks_exact_mut(len.max(1))), read)
     } else {
-        let read = |file: Result<ImageFile>, i: usize| if decoded[i] { files.check(i, file) } else { Ok(file?.size()) };
+        // Only its samples tell how many bits of 16 are significant.
+        let read = |file: Result<ImageFile>, i: usize| match file {
+            Ok(head) if !decoded[i] && !head.is_deep() => Ok(head.original()),
+            file => files.check(i, file),
+        };
         each_file(paths.iter().zip(0..), read)
     };
     let store = match broken {
@@ -143,22 +160,22 @@ pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
     kept_of(store, results, broken)
 }
 
-/// The images of which a size is known, where others could not be read.
-fn kept_of(store: ImageSource, results: Vec<Result<(usize, usize)>>, broken: Broken) -> Result<Read> {
+/// The images that could be read, where others could not.
+fn kept_of(store: ImageSource, results: Vec<Result<Original>>, broken: Broken) -> Result<Read> {
     let all = results.len();
-    let (mut kept, mut sizes, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut kept, mut originals, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     for (i, result) in results.into_iter().enumerate() {
         match result {
-            Ok(size) => {
+            Ok(original) => {
                 kept.push(i);
-                sizes.push(size);
+                originals.push(original);
             }
             Err(error) => unreadable.push(error),
         }
     }
     let bad = unreadable.len();
     let skipped = match unreadable.into_iter().next() {
-        None => return Ok(Read { images: store, kept, sizes, skipped: None }),
+        None => return Ok(Read { images: store, kept, originals, skipped: None }),
         Some(first) if broken != Broken::Refused => {
             format!("skipped {bad} of {all} images, which cannot be read, the first: {first}")
         }
@@ -168,7 +185,7 @@ fn kept_of(store: ImageSource, results: Vec<Result<(usize, usize)>>, broken: Bro
         }
         Some(first) => return Err(first),
     };
-    Ok(Read { images: store.select(&kept), kept, sizes, skipped: Some(skipped) })
+    Ok(Read { images: store.select(&kept), kept, originals, skipped: Some(skipped) })
 }
 
 /// The images of a folder with their ground truth, if it is known: an error where a mask is missing, is nobody's, or could
@@ -455,6 +472,7 @@ pub(crate) mod tests {
             side: 4,
             channels: 1,
             resize: crate::data::resize_mode::ResizeMode::Squash,
+            levels: Levels::ALL,
         };
         let store = ImageSource::Files(Files::new(&paths, form).replacing());
         fs::write(&paths[0], b"no image").unwrap();

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::canvases::{Canvases, Tiles};
 use crate::data::decode::{ImageFile, each_file};
-use crate::data::fingerprint::{Sum, image_hash};
-use crate::data::images::Images;
+use crate::data::fingerprint::{ImageId, Sum, image_hash};
+use crate::data::images::{Images, Original};
 use crate::data::resize_mode::RawForm;
 use crate::data::tiles::TileGrid;
 use crate::error::{Error, Result};
@@ -294,6 +294,21 @@ impl ImageSource {
         Ok(images)
     }
 
+    /// What tells its images, of tiles those that they are of, from others.
+    ///
+    /// # Errors
+    /// As of [`ImageSource::load`].
+    pub(crate) fn ids(&self) -> Result<Vec<ImageId>> {
+        let all = |count: usize| (0..count).collect::<Vec<_>>();
+        let hashes = match self {
+            ImageSource::Held(images) => (0..images.count).map(|i| image_hash(images.image(i))).collect(),
+            ImageSource::Files(files) => files.hashes(&all(files.files.len()))?,
+            ImageSource::Canvases(canvases) => canvases.hashes(&all(canvases.count()))?,
+            ImageSource::Tiles(tiles) => tiles.canvases().hashes(&all(tiles.canvases().count()))?,
+        };
+        Ok(hashes.into_iter().map(ImageId::from).collect())
+    }
+
     /// Adds these images, `CHECKED` at most, to a checksum: the same whether they are held or not. For XXH3 files that were read before
     /// are not read again.
     pub fn checksum(&self, sum: &mut Sum) -> Result<()> {
@@ -307,12 +322,7 @@ impl ImageSource {
             (ImageSource::Canvases(_) | ImageSource::Tiles(_), _) => {}
             (ImageSource::Held(images), sum) => checked.into_iter().for_each(|i| sum.add(images.image(i))),
             (ImageSource::Files(files), Sum::Xxh3(sum)) => {
-                let unread = checked.iter().filter(|&&i| files.files[i].hash.get().is_none());
-                let read = |file, i: usize| files.read(i, file, &mut vec![0; files.form.image_len()]);
-                let results = each_file(unread.map(|&i| (&files.files[i].path, i)), read);
-                results.into_iter().collect::<Result<()>>()?;
-                let hashes = checked.into_iter().filter_map(|i| files.files[i].hash.get());
-                hashes.for_each(|hash| sum.update(&hash.to_le_bytes()));
+                files.hashes(&checked)?.iter().for_each(|hash| sum.update(&hash.to_le_bytes()));
             }
             (ImageSource::Files(_), sum @ Sum::Crc32(_)) => {
                 for some in checked.chunks(AT_ONCE) {
@@ -339,14 +349,23 @@ impl Files {
         Files { replaced: Some(Arc::default()), ..self }
     }
 
-    /// Decodes the `i`-th image, which has been opened, to see that it can be; returns its own (height, width).
-    pub(crate) fn check(&self, i: usize, file: Result<ImageFile>) -> Result<(usize, usize)> {
+    /// Decodes the `i`-th image, which has been opened, to see that it can be; returns what it is.
+    pub(crate) fn check(&self, i: usize, file: Result<ImageFile>) -> Result<Original> {
         self.files[i].read(&self.form, file, &mut vec![0; self.form.image_len()])
     }
 
     /// The files that a checksum of so many looks at.
     pub fn checked(count: usize) -> Vec<usize> {
         spread(count, CHECKED)
+    }
+
+    /// Of the raw images at `indices`, but for those that are broken and others were taken for. What was read before is not read again.
+    fn hashes(&self, indices: &[usize]) -> Result<Vec<u128>> {
+        let unread = indices.iter().filter(|&&i| self.files[i].hash.get().is_none());
+        let read = |file, i: usize| self.read(i, file, &mut vec![0; self.form.image_len()]);
+        let results = each_file(unread.map(|&i| (&self.files[i].path, i)), read);
+        results.into_iter().collect::<Result<()>>()?;
+        Ok(indices.iter().filter_map(|&i| self.files[i].hash.get().copied()).collect())
     }
 
     fn select(&self, indices: &[usize]) -> Files {
@@ -388,16 +407,16 @@ fn lock(replaced: &Mutex<Vec<String>>) -> std::sync::MutexGuard<'_, Vec<String>>
 }
 
 impl File {
-    /// Writes its raw image, once it has been opened; returns its own (height, width).
-    fn read(&self, form: &RawForm, file: Result<ImageFile>, out: &mut [u8]) -> Result<(usize, usize)> {
-        let (image, size) = form.read_open(file?)?;
+    /// Writes its raw image, once it has been opened; returns what it is.
+    fn read(&self, form: &RawForm, file: Result<ImageFile>, out: &mut [u8]) -> Result<Original> {
+        let (image, original) = form.read_open(file?)?;
         let hash = image_hash(&image.pixels);
         if *self.hash.get_or_init(|| hash) != hash {
             let remedy = "restore it and continue with `resume`, or train again with another `out`";
             return Err(Error::file(&self.path, "shows another image than when it was first read", remedy));
         }
         out.copy_from_slice(&image.pixels);
-        Ok(size)
+        Ok(original)
     }
 }
 
@@ -405,11 +424,12 @@ impl File {
 mod tests {
     use super::*;
     use crate::data::fingerprint::Checksum;
+    use crate::data::levels::Levels;
     use crate::data::resize_mode::ResizeMode;
     use image::RgbImage;
     use std::path::Path;
 
-    const FORM: RawForm = RawForm { side: 8, channels: 3, resize: ResizeMode::Squash };
+    const FORM: RawForm = RawForm { side: 8, channels: 3, resize: ResizeMode::Squash, levels: Levels::ALL };
 
     fn save(path: &Path, salt: u32) {
         RgbImage::from_fn(10, 8, |x, y| image::Rgb([(x * 20 + salt) as u8, (y * 30) as u8, salt as u8]))

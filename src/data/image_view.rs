@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use image::DynamicImage;
 
-use crate::data::images::upper_byte;
+use crate::data::images::Original;
+use crate::data::levels::{Levels, significant_bits};
 use crate::error::{Error, Result};
 
 /// Bytes of rows that are handed out at a time: enough for all cores to resize, little beside a large image.
@@ -50,7 +51,7 @@ impl<'a> ImageView<'a> {
         ImageView { height, width, channels: 3, stride, samples: Samples::U8(samples.into()) }.checked()
     }
 
-    /// Grey values of 16 bits, rounded to 8 as the crate `image` does: **height first**, as of [`ImageView::grey8`].
+    /// Grey values of 16 bits, which become 8 by the levels of the model: **height first**, as of [`ImageView::grey8`].
     ///
     /// # Errors
     /// Where there is no pixel, or `samples` are fewer.
@@ -122,15 +123,17 @@ impl<'a> ImageView<'a> {
         self.channels
     }
 
-    /// Hands out its rows as 8 bits, from the top, some at a time: copied only where they are not together or have 16 bits.
-    pub(crate) fn rows(&self, mut take: impl FnMut(&[u8])) {
+    /// Hands out its rows as 8 bits, from the top, some at a time: copied only where they are not together or not such bytes. Returns what
+    /// it is.
+    pub(crate) fn rows(&self, levels: Levels, mut take: impl FnMut(&[u8])) -> Original {
         let row = self.width * self.channels;
-        let mut strip = Vec::new();
+        let (mut strip, mut highest) = (Vec::new(), 0);
         let at_a_time = (STRIP / row.max(1)).max(1);
         for first in (0..self.height).step_by(at_a_time) {
             let end = self.height.min(first + at_a_time);
             if let Samples::U8(samples) = &self.samples
                 && self.stride == row
+                && levels.keeps_bytes()
             {
                 take(&samples[first * row..end * row]);
                 continue;
@@ -139,13 +142,19 @@ impl<'a> ImageView<'a> {
             strip.clear();
             strip.reserve_exact(rows.len() * row);
             match &self.samples {
-                Samples::U8(samples) => rows.for_each(|row| strip.extend_from_slice(&samples[row])),
-                Samples::U16(samples) => {
-                    rows.for_each(|row| strip.extend(samples[row].iter().map(|&v| upper_byte(v))));
+                Samples::U8(samples) => {
+                    rows.for_each(|row| strip.extend(samples[row].iter().map(|&v| levels.byte_of_byte(v))));
                 }
+                Samples::U16(samples) => rows.for_each(|row| {
+                    highest = samples[row.clone()].iter().fold(highest, |highest: u16, &v| highest.max(v));
+                    strip.extend(samples[row].iter().map(|&v| levels.byte(v)));
+                }),
             }
             take(&strip);
         }
+        let is_deep = matches!(self.samples, Samples::U16(_));
+        let bits = is_deep.then(|| significant_bits(highest, None));
+        Original { height: self.height, width: self.width, bits }
     }
 
     /// Bytes of the copy that the view of an image owns, where it is one.
@@ -157,13 +166,21 @@ impl<'a> ImageView<'a> {
             | DynamicImage::ImageRgb16(_) => 0,
             other => {
                 let channels = if other.color().has_color() { 3 } else { 1 };
-                (other.height() as usize).saturating_mul(other.width() as usize).saturating_mul(channels)
+                let sample = if is_deep(other) { 2 } else { 1 };
+                let pixels = (other.height() as usize).saturating_mul(other.width() as usize);
+                pixels.saturating_mul(channels * sample)
             }
         }
     }
 }
 
-/// Grey and RGB of 8 and 16 bits are not copied. Of what else there is a copy is made: transparency is dropped, samples become 8 bits.
+/// Whether its samples are integers of 16 bits.
+fn is_deep(image: &DynamicImage) -> bool {
+    image.color().bytes_per_pixel() == 2 * image.color().channel_count()
+}
+
+/// Grey and RGB of 8 and 16 bits are not copied. Of what else there is a copy is made: transparency is dropped, floating-point samples become 8
+/// bits.
 impl<'a> From<&'a DynamicImage> for ImageView<'a> {
     fn from(image: &'a DynamicImage) -> ImageView<'a> {
         let (height, width) = (image.height() as usize, image.width() as usize);
@@ -172,6 +189,10 @@ impl<'a> From<&'a DynamicImage> for ImageView<'a> {
             DynamicImage::ImageRgb8(image) => (3, Samples::U8(image.as_raw().into())),
             DynamicImage::ImageLuma16(image) => (1, Samples::U16(image.as_raw().into())),
             DynamicImage::ImageRgb16(image) => (3, Samples::U16(image.as_raw().into())),
+            other if is_deep(other) && other.color().has_color() => {
+                (3, Samples::U16(other.to_rgb16().into_raw().into()))
+            }
+            other if is_deep(other) => (1, Samples::U16(other.to_luma16().into_raw().into())),
             other if other.color().has_color() => (3, Samples::U8(other.to_rgb8().into_raw().into())),
             other => (1, Samples::U8(other.to_luma8().into_raw().into())),
         };
@@ -186,7 +207,7 @@ mod tests {
     /// Its pixels as 8 bits.
     fn pixels(view: &ImageView) -> Vec<u8> {
         let mut pixels = Vec::new();
-        view.rows(|rows| pixels.extend_from_slice(rows));
+        view.rows(Levels::default(), |rows| pixels.extend_from_slice(rows));
         pixels
     }
 
@@ -219,7 +240,7 @@ mod tests {
             for view in [apart, ImageView::grey8(expected.as_slice(), height, width).unwrap()] {
                 assert!(pixels(&view) == expected, "{height}×{width}");
                 let (mut strips, mut longest) = (0, 0);
-                view.rows(|rows| (strips, longest) = (strips + 1, longest.max(rows.len())));
+                view.rows(Levels::default(), |rows| (strips, longest) = (strips + 1, longest.max(rows.len())));
                 assert!(strips == 3 && longest <= STRIP.max(width), "{strips} of up to {longest} bytes");
             }
         }
@@ -229,11 +250,12 @@ mod tests {
     fn copies_are_counted() {
         use image::ColorType::*;
         for (colour, copied) in
-            [(L8, 0), (L16, 0), (Rgb8, 0), (Rgb16, 0), (La8, 6), (La16, 6), (Rgba8, 18), (Rgb32F, 18)]
+            [(L8, 0), (L16, 0), (Rgb8, 0), (Rgb16, 0), (La8, 6), (La16, 12), (Rgba8, 18), (Rgba16, 36), (Rgb32F, 18)]
         {
             let image = DynamicImage::new(2, 3, colour);
             assert_eq!(ImageView::copied_bytes(&image), copied, "{colour:?}");
-            let is_owned = matches!(ImageView::from(&image).samples, Samples::U8(Cow::Owned(_)));
+            let is_owned =
+                matches!(ImageView::from(&image).samples, Samples::U8(Cow::Owned(_)) | Samples::U16(Cow::Owned(_)));
             assert_eq!(is_owned, copied > 0, "{colour:?}");
         }
     }

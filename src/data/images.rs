@@ -44,6 +44,24 @@ pub struct Mask {
     pub pixels: Vec<u8>,
 }
 
+/// An image as it was before it was resized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Original {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Significant bits of its samples, where they have 16.
+    pub bits: Option<u8>,
+}
+
+impl Original {
+    /// (height, width).
+    pub fn size(&self) -> (usize, usize) {
+        (self.height, self.width)
+    }
+}
+
 impl Images {
     /// No image yet, of a given shape; see [`Images::push`].
     pub fn empty(height: usize, width: usize, channels: usize) -> Images {
@@ -133,11 +151,6 @@ impl Mask {
 /// Brightness of a colour: ITU-R 601 in 16-bit fixed point, bit for bit Pillow's conversion to `L`.
 pub fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b) + 0x8000) >> 16) as u8
-}
-
-/// 16 bits as 8, rounded, as the crate `image` does.
-pub(crate) fn upper_byte(value: u16) -> u8 {
-    ((u32::from(value) + 128) / 257) as u8
 }
 
 /// One image, grey or RGB as it is. 16-bit samples are reduced to 8; transparency is dropped.

@@ -68,6 +68,7 @@ fn last_number(name: &str) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::data::images::Images;
+    use crate::data::levels::Levels;
     use crate::data::resize_mode::ResizeMode;
 
     #[test]
@@ -78,7 +79,7 @@ mod tests {
         assert_eq!(parts(&names, Some(2)), [0, 1, 0, 3, 0]);
     }
 
-    const FORM: RawForm = RawForm { side: 1, channels: 1, resize: ResizeMode::Squash };
+    const FORM: RawForm = RawForm { side: 1, channels: 1, resize: ResizeMode::Squash, levels: Levels::ALL };
 
     fn split(count: usize) -> Split {
         let mask = |i: usize| Mask { height: 1, width: 1, pixels: vec![u8::from(!i.is_multiple_of(3) || i >= 6)] };
@@ -87,7 +88,8 @@ mod tests {
             classes: (0..count).map(|i| (i / 6) as u16).collect(),
             names: (0..count).map(|i| format!("test/{}/exp{}_num_{:03}.png", i / 6, i % 2, i / 2)).collect(),
             masks: (0..count).map(|i| Some(mask(i))).collect(),
-            sizes: Vec::new(),
+            originals: Vec::new(),
+            levels: Levels::ALL,
             notes: Vec::new(),
         }
     }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`decode`] | image files, row by row |
 //! | [`images`], [`resize`] | images as bytes: reading, grey and RGB, masks; resizing as Pillow does |
+//! | [`levels`] | which samples of 16 bits are black and which white |
 //! | [`resize_mode`] | how an image of any shape becomes a square, or a canvas |
 //! | [`tiles`], [`canvases`] | the squares that a net sees of a canvas; sets of canvases |
 //! | [`image_source`], [`prefetch`] | sets of images, in memory or decoded when they are needed; work done ahead of its use |
@@ -46,6 +47,7 @@ pub(crate) mod interpret;
 pub mod jitter;
 pub(crate) mod labelled;
 pub(crate) mod lcn;
+pub mod levels;
 pub mod pipeline;
 pub mod prefetch;
 pub(crate) mod resize;

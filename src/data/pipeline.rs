@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::images::Mask;
 use crate::data::jitter::Amounts;
+use crate::data::levels::Levels;
 use crate::data::resize_mode::{RawForm, Region, ResizeMode};
 use crate::error::{Error, Result};
 
@@ -149,6 +150,9 @@ pub struct Preprocessing {
     /// How images are brought to that side.
     #[serde(default, rename = "fit")]
     pub resize: ResizeMode,
+    /// How samples of 16 bits become bytes.
+    #[serde(default)]
+    pub levels: Levels,
     /// Side of the inputs that go out.
     pub side: usize,
     /// What training samples pass.
@@ -160,7 +164,7 @@ pub struct Preprocessing {
 impl Preprocessing {
     /// The raw images that come in.
     pub fn raw_form(&self) -> RawForm {
-        RawForm { side: self.raw_side, channels: self.channels, resize: self.resize }
+        RawForm { side: self.raw_side, channels: self.channels, resize: self.resize, levels: self.levels }
     }
 
     /// The part of an image of (height, width) that a test input shows.
@@ -219,6 +223,7 @@ impl Preprocessing {
         if !(1..=MAX_SIDE).contains(&self.raw_side) || !(1..=MAX_SIDE).contains(&self.side) {
             return fail(format!("from {} to {} px (1 to {MAX_SIDE} are possible)", self.raw_side, self.side));
         }
+        self.levels.check()?;
         if self.test.iter().any(Transform::is_random) {
             return fail("of test images is random".to_string());
         }

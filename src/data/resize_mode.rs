@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use crate::data::decode::ImageFile;
 use crate::data::image_view::ImageView;
-use crate::data::images::{Images, Mask};
+use crate::data::images::{Images, Mask, Original};
+use crate::data::levels::Levels;
 use crate::data::resize::{Axis, Bilinear, floor_nearest, nearest};
 use crate::data::tiles::TileGrid;
 use crate::error::{Error, Result};
@@ -114,6 +115,8 @@ pub struct RawForm {
     /// 1 (grey) or 3 (red, green, blue).
     pub channels: usize,
     pub resize: ResizeMode,
+    /// How samples of 16 bits become bytes.
+    pub levels: Levels,
 }
 
 impl RawForm {
@@ -162,25 +165,25 @@ impl RawForm {
         Err(Error::setting(problem, "train with tiles of more pixels, or allow more"))
     }
 
-    /// Reads a file as one such image, or as its canvas; also the image's own (height, width).
-    pub fn read(&self, path: &Path) -> Result<(Images, (usize, usize))> {
+    /// Reads a file as one such image, or as its canvas; also what it was.
+    pub fn read(&self, path: &Path) -> Result<(Images, Original)> {
         self.read_open(ImageFile::open(path)?)
     }
 
     /// The same of a file whose head has been read.
-    pub(crate) fn read_open(&self, file: ImageFile) -> Result<(Images, (usize, usize))> {
+    pub(crate) fn read_open(&self, file: ImageFile) -> Result<(Images, Original)> {
         let size = file.size();
         self.room(size)?;
         let mut resizing = Resizing::new(self, size, file.channels());
-        file.rows(|row| resizing.push(row))?;
-        Ok((resizing.finish(), size))
+        let original = file.with_levels(self.levels).rows(|row| resizing.push(row))?;
+        Ok((resizing.finish(), original))
     }
 
-    /// An image in memory as one such image.
-    pub(crate) fn of_view(&self, view: &ImageView) -> Images {
+    /// An image in memory as one such image; also what it was.
+    pub(crate) fn of_view(&self, view: &ImageView) -> (Images, Original) {
         let mut resizing = Resizing::new(self, (view.height(), view.width()), view.channels());
-        view.rows(|rows| resizing.push(rows));
-        resizing.finish()
+        let original = view.rows(self.levels, |rows| resizing.push(rows));
+        (resizing.finish(), original)
     }
 
     /// An image as one such image.
@@ -380,7 +383,7 @@ mod tests {
 
     /// A grey image as a raw one.
     fn apply(resize: ResizeMode, image: &Images, side: usize) -> Images {
-        RawForm { side, channels: 1, resize }.of(image)
+        RawForm { side, channels: 1, resize, levels: Levels::ALL }.of(image)
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::data::image_source::{ImageSource, Raw};
-use crate::data::images::{Images, Mask};
+use crate::data::images::{Images, Mask, Original};
+use crate::data::levels::Levels;
 use crate::data::resize_mode::RawForm;
 use crate::error::{Error, Result};
 
@@ -18,8 +19,10 @@ pub struct Split {
     pub names: Vec<String>,
     /// Ground truth per image at its *own* size before it was resized, all zero for good ones. Empty if the dataset has no masks.
     pub masks: Vec<Option<Mask>>,
-    /// (height, width) of each image before it was resized. Empty if the dataset's images are no files.
-    pub sizes: Vec<(usize, usize)>,
+    /// Each image before it was resized. Empty if the dataset's images are no files.
+    pub originals: Vec<Original>,
+    /// How samples of 16 bits became bytes.
+    pub levels: Levels,
     /// What a user may want to know of the files, as texts: what was left out, masks that mark nothing.
     pub notes: Vec<String>,
 }
@@ -54,6 +57,8 @@ pub struct Query<'a> {
     pub part: Part,
     /// What its images become.
     pub raw: Raw,
+    /// Whether to learn from the normal images how samples of 16 bits become bytes.
+    pub learns_levels: bool,
     /// Whether to read normal training images and those of other labels, where these are files of their own.
     pub normal: bool,
     pub anomalies: bool,
@@ -70,7 +75,8 @@ impl Split {
             classes: Vec::new(),
             names: Vec::new(),
             masks: Vec::new(),
-            sizes: Vec::new(),
+            originals: Vec::new(),
+            levels: Levels::ALL,
             notes: Vec::new(),
         }
     }
@@ -82,7 +88,8 @@ impl Split {
             classes: indices.iter().map(|&i| self.classes[i]).collect(),
             names: indices.iter().map(|&i| self.names[i].clone()).collect(),
             masks: of_those(&self.masks, indices),
-            sizes: of_those(&self.sizes, indices),
+            originals: of_those(&self.originals, indices),
+            levels: self.levels,
             notes: self.notes.clone(),
         }
     }
@@ -132,7 +139,8 @@ impl Query<'_> {
             classes: labels.into_iter().map(u16::from).collect(),
             images: images.resized(side).with_channels(channels).into(),
             masks: Vec::new(),
-            sizes: Vec::new(),
+            originals: Vec::new(),
+            levels: Levels::ALL,
             notes: Vec::new(),
         })
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::spec::{DatasetKind, missing};
 use crate::data::image_source::{Hold, Raw};
+use crate::data::levels::Levels;
 use crate::data::pipeline::PipelineKind;
 use crate::data::resize_mode::RawForm;
 use crate::data::split::{Labels, Part, Query, Split};
@@ -45,7 +46,7 @@ pub(crate) struct DatasetSource<'a> {
 impl<'a> DatasetSource<'a> {
     /// The first class of a dataset, its normal images to learn from, without masks, in as much memory as there is.
     pub(crate) fn new(kind: DatasetKind, data: Option<&'a Path>, side: usize, channels: usize) -> DatasetSource<'a> {
-        let form = RawForm { side, channels, resize: (kind.recipe.resize)(PipelineKind::None) };
+        let form = RawForm { side, channels, resize: (kind.recipe.resize)(PipelineKind::None), levels: Levels::ALL };
         let raw = Raw { form, hold: Hold::Auto };
         DatasetSource { kind, data, class: "0", raw, normal: true, anomalies: false, skip_broken: false }
     }
@@ -69,10 +70,13 @@ struct LocatedDataset<'a> {
 }
 
 impl LocatedDataset<'_> {
-    fn read(&self, part: Part) -> Result<Split> {
+    /// A part of it, by some levels or by those that its normal images are to tell.
+    fn read(&self, part: Part, levels: Option<Levels>) -> Result<Split> {
         let LocatedDataset { source, root, class, labels } = self;
         let DatasetSource { kind, raw, normal, anomalies, skip_broken, .. } = *source;
-        kind.reader.read(&Query { root, class, labels, part, raw, normal, anomalies, skip_broken })
+        let form = RawForm { levels: levels.unwrap_or(raw.form.levels), ..raw.form };
+        let (raw, learns_levels) = (Raw { form, ..raw }, levels.is_none());
+        kind.reader.read(&Query { root, class, labels, part, raw, learns_levels, normal, anomalies, skip_broken })
     }
 
     fn with(self, train: Split, test: Split) -> Dataset {
@@ -89,15 +93,15 @@ impl Dataset {
     /// Loads both splits. A dataset that is one file is the training split.
     pub(crate) fn load(source: &DatasetSource) -> Result<Dataset> {
         let task = source.open()?;
-        let train = task.read(Part::Train)?;
-        let test = if task.root.is_file() { task.empty() } else { task.read(Part::Test)? };
+        let train = task.read(Part::Train, None)?;
+        let test = if task.root.is_file() { task.empty() } else { task.read(Part::Test, Some(train.levels))? };
         Ok(task.with(train, test))
     }
 
     /// The same with an empty training split, for evaluation. A dataset that is one file is the test split here.
     pub(crate) fn load_test(source: &DatasetSource) -> Result<Dataset> {
         let task = source.open()?;
-        let test = task.read(Part::Test)?;
+        let test = task.read(Part::Test, Some(source.raw.form.levels))?;
         if test.images.count() == 0 {
             return Err(missing(&task.root, "holds no test images", task.source.kind.reader.tree()));
         }

@@ -69,7 +69,7 @@ pub const FOLDER: DatasetKind = DatasetKind::new(&DatasetSpec {
 #[derive(Debug)]
 struct Folder;
 
-const TREE: &str = "  DIR/*.png, good images only, or
+const TREE: &str = "  DIR/*.png, good images only (to train), or
   DIR/train/good/*.png
   DIR/test/good/*.png
   DIR/test/DEFECT/*.png

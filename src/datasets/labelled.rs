@@ -112,6 +112,7 @@ pub(crate) fn read(folder: &Path, data: &Path, raw: Raw, skip_broken: bool) -> R
         labels: &labels,
         part: Part::Train,
         raw,
+        learns_levels: false,
         normal: false,
         anomalies: true,
         skip_broken,
@@ -150,10 +151,11 @@ mod tests {
     use super::*;
     use crate::data::folder::tests::save;
     use crate::data::image_source::Hold;
+    use crate::data::levels::Levels;
     use crate::data::resize_mode::{RawForm, ResizeMode};
 
     fn load(folder: &Path, data: &Path) -> Result<Split> {
-        let form = RawForm { side: 8, channels: 1, resize: ResizeMode::Squash };
+        let form = RawForm { side: 8, channels: 1, resize: ResizeMode::Squash, levels: Levels::ALL };
         read(folder, data, Raw { form, hold: Hold::Always }, false)
     }
 

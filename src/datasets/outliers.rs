@@ -161,6 +161,7 @@ mod tests {
     use crate::data::cifar::tests::record;
     use crate::data::folder::tests::save;
     use crate::data::image_source::Hold;
+    use crate::data::levels::Levels;
     use crate::data::resize_mode::{RawForm, ResizeMode};
     use crate::datasets::cifar10::CIFAR10;
     use crate::datasets::custom::CUSTOM;
@@ -170,7 +171,7 @@ mod tests {
     use std::fs;
 
     fn wanted(side: usize, channels: usize, limit: Option<usize>) -> Wanted<'static> {
-        let form = RawForm { side, channels, resize: ResizeMode::Squash };
+        let form = RawForm { side, channels, resize: ResizeMode::Squash, levels: Levels::ALL };
         Wanted { dataset: FOLDER, class: "good", raw: Raw { form, hold: Hold::Always }, limit }
     }
 

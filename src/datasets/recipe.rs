@@ -6,6 +6,7 @@
 use crate::data::constants;
 use crate::data::image_source::ImageSource;
 use crate::data::jitter::Amounts;
+use crate::data::levels::Levels;
 use crate::data::pipeline::{PipelineKind, Preprocessing, Transform};
 use crate::data::resize_mode::ResizeMode;
 use crate::error::Result;
@@ -119,7 +120,8 @@ impl Recipe {
         let mut test = whole;
         test.push(if kind.normalises_contrast() { Transform::Lcn } else { Transform::ToUnit });
         let resize = (self.resize)(kind);
-        let unscaled = Preprocessing { channels, raw_side, resize, side, train: test.clone(), test };
+        let unscaled =
+            Preprocessing { channels, raw_side, resize, levels: Levels::ALL, side, train: test.clone(), test };
         unscaled.check()?;
         let scaling = self.scaling(kind, &unscaled, normal)?;
         train.extend(self.floats(kind));

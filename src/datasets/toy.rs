@@ -62,6 +62,7 @@ fn images() -> (Images, Vec<u8>) {
 mod tests {
     use super::*;
     use crate::data::image_source::{Hold, Raw};
+    use crate::data::levels::Levels;
     use crate::data::resize_mode::RawForm;
     use crate::datasets::outliers::{OutlierSource, Wanted};
     use crate::device::Device;
@@ -97,7 +98,7 @@ mod tests {
     fn its_images_are_outliers() {
         let dir = tempfile::tempdir().unwrap();
         let source: OutlierSource = format!("toy:{}", dir.path().to_string_lossy()).parse().unwrap();
-        let form = RawForm { side: 7, channels: 1, resize: ResizeMode::Squash };
+        let form = RawForm { side: 7, channels: 1, resize: ResizeMode::Squash, levels: Levels::ALL };
         let raw = Raw { form, hold: Hold::Always };
         let beside = |class| source.load(&Wanted { dataset: TOY, class, raw, limit: None }).unwrap().images.count();
         assert_eq!((beside("dark"), beside("bright"), beside("odd")), (1, 2, 3));

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde::Serialize;
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
@@ -9,14 +10,21 @@ use super::calibration::{self, Calibration, CalibrationImages, promised};
 use super::calibration_scores::CalibrationScores;
 use super::context::Context;
 use super::directory::{self, RunDirectory};
+use super::figures::Evaluation;
 use super::lock::FolderLock;
 use super::model::{Model, model_file, model_folder};
 use super::output::forget_test;
+use super::plots::Training;
+use super::prepare::TestSet;
+use super::report::{self, Story};
+use crate::data::appearance::Appearance;
 use crate::data::folder::{self, Broken, read_all};
 use crate::data::image_source::Raw;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::metrics::scores::Ranking;
 use crate::metrics::{conformal, intervals};
+use crate::printable::Printable;
 
 /// By what a threshold is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumMessage, IntoStaticStr, VariantArray)]
@@ -42,6 +50,8 @@ pub(crate) struct Request {
     /// The false positive rate; None for the least that can be promised, but no less than 1 %.
     pub rate: Option<f64>,
     pub rule: ThresholdRule,
+    /// Leave out images that cannot be read.
+    pub skip_broken: bool,
 }
 
 /// What a model was calibrated to.
@@ -61,26 +71,28 @@ pub(crate) struct Calibrated {
 }
 
 /// Sets the threshold of the model at a path, by images in folders, and what it promises. Figures of the earlier threshold in the folder of
-/// the model's run are removed.
+/// the model are removed. Images that the model has learned from, and those that it cannot judge, are left out.
 ///
 /// # Errors
 /// A rate that the images cannot promise; images that cannot be read; another process in the run's folder.
 pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Result<Calibrated> {
-    let Request { good, bad, rate, rule } = request;
+    let Request { good, bad, rate, rule, .. } = request;
     if rate.is_some() && matches!(rule, ThresholdRule::F1 | ThresholdRule::Youden) {
         return Err(Error::setting(
             "a threshold by f1 or youden follows no `fpr`",
             "leave it out, or choose `by` promise or capped",
         ));
     }
-    // A copy of a model may lie in the folder of a run, whose figures are not of it.
-    let is_own = model_file(path).file_name().is_some_and(|name| name == directory::MODEL);
-    let run = RunDirectory::open(&model_folder(path)).ok().filter(|_| is_own);
-    let run = run.map(|run| FolderLock::new(run.path()).and_then(RunDirectory::go_on)).transpose()?;
-    let mut model = Model::load(path)?;
+    Model::load(path)?; // what is no model has no folder of its own
+    // Of a link it is the model that it leads to which changes.
+    let file = model_file(path);
+    let file = file.canonicalize().map_err(Error::io("find", &file))?;
+    let directory = RunDirectory::of_model(FolderLock::new(&model_folder(&file))?)?;
+    let mut model = Model::load(&file)?;
+    let is_tested = is_tested(&directory, &file, &model);
     let earlier_threshold = model.meta.threshold;
-    let good = scored(context, &model, good)?;
-    let bad = bad.as_ref().map(|bad| scored(context, &model, bad)).transpose()?;
+    let good = scored(context, &model, good, request.skip_broken)?;
+    let bad = bad.as_ref().map(|bad| scored(context, &model, bad, request.skip_broken)).transpose()?;
     let anomalous = bad.as_ref().map_or(&[][..], CalibrationScores::scores);
     let scores = good.scores().to_vec();
     let at = |threshold| (threshold, good.clone().at(CalibrationImages::Given, threshold));
@@ -94,10 +106,18 @@ pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Re
         ThresholdRule::Youden => at(between(&scores, anomalous, Ranking::best_youden)?),
     };
     (model.meta.threshold, model.meta.calibration) = (threshold, Some(calibration.clone()));
-    if let Some(run) = &run {
-        forget_test(run)?;
+    let staged = model.stage(&file)?;
+    if is_tested {
+        forget_test(&directory)?;
     }
-    model.save(model_file(path))?;
+    staged.keep()?;
+    // The page of a run tells of its training too.
+    if let Some(training) = Training::of(&model, &file)?.filter(|_| is_own(&file)) {
+        let set = TestSet::none(&model);
+        let story = Story { model: &model, training: Some(&training), set: &set, test: None };
+        let page = report::of_story(directory.path(), &story)?;
+        files::write_atomically(&directory.to_write(directory::REPORT)?, page.as_bytes())?;
+    }
     let above = |scores: &[f32]| scores.iter().filter(|&&score| score > threshold).count();
     let found = (!anomalous.is_empty()).then(|| above(anomalous));
     Ok(Calibrated {
@@ -112,21 +132,72 @@ pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Re
     })
 }
 
-/// The scores of the images in a folder and in those within.
-fn scored(context: &Context, model: &Model, folder: &Path) -> Result<CalibrationScores> {
+/// Whether a model file has the name of a run's own: copies may lie beside it, of which its figures are not.
+fn is_own(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name == directory::MODEL)
+}
+
+/// Whether figures in the folder of a model may be of it.
+fn is_tested(directory: &RunDirectory, file: &Path, model: &Model) -> bool {
+    let evaluation = directory.read_json::<Evaluation>(directory::EVALUATION);
+    is_own(file) && directory.file(directory::CONFIG).is_file()
+        || evaluation.is_ok_and(|evaluation| evaluation.model == Some(model.checksum()))
+}
+
+/// The scores of the images in a folder and in those within, of those from which something can be concluded.
+fn scored(context: &Context, model: &Model, folder: &Path, skip_broken: bool) -> Result<CalibrationScores> {
     let paths = folder::images(folder, true)?;
     if paths.is_empty() {
         return Err(Error::file(folder, "holds no images", "name a folder with some"));
     }
     let settings = &model.meta.settings;
-    let broken = if settings.skip_broken { Broken::LeftOut } else { Broken::Refused };
+    let broken = if settings.skip_broken || skip_broken { Broken::LeftOut } else { Broken::Refused };
     let raw = Raw { form: model.meta.preprocessing.raw_form(), hold: settings.hold };
     let read = read_all(&paths, raw, broken)?;
     read.skipped.iter().for_each(|note| context.note(note));
-    let images = read.images;
-    if images.count() == 0 {
-        return Err(Error::file(folder, "holds no images that can be read", "name a folder with some"));
+    let none = |what: &str| Error::file(folder, format!("holds no images that {what}"), "name a folder with others");
+    if read.images.count() == 0 {
+        return Err(none("can be read"));
     }
+    let of = |i: usize| read.kept[i];
+    let learned = &model.meta.learned;
+    let (seen, new): (Vec<usize>, Vec<usize>) = match learned.is_empty() {
+        true => (Vec::new(), (0..read.images.count()).collect()),
+        false => {
+            let ids = read.images.ids()?;
+            (0..ids.len()).partition(|&i| learned.binary_search(&ids[i]).is_ok())
+        }
+    };
+    if let Some(&first) = seen.first() {
+        context.note(format!(
+            "{} of {} images are left out, such as {}: the model has learned from them, or from images of the same parts",
+            seen.len(),
+            read.images.count(),
+            paths[of(first)].printable()
+        ));
+    }
+    if new.is_empty() {
+        return Err(none("the model has not learned from"));
+    }
+    let reasons = |i: usize| match &model.meta.input_check {
+        Some(check) => Ok(check.reasons(&Appearance::of(&read.images.seen(i)?, &read.originals[i]))),
+        None => Ok(Vec::new()),
+    };
+    let reasons: Vec<Vec<String>> = new.par_iter().map(|&i| reasons(i)).collect::<Result<_>>()?;
+    let (unusable, usable): (Vec<usize>, Vec<usize>) = (0..new.len()).partition(|&k| !reasons[k].is_empty());
+    if let Some(&first) = unusable.first() {
+        context.note(format!(
+            "{} of {} images are left out since they are unusable, such as {}: {}",
+            unusable.len(),
+            new.len(),
+            paths[of(new[first])].printable(),
+            reasons[first][0]
+        ));
+    }
+    if usable.is_empty() {
+        return Err(none("can be judged"));
+    }
+    let images = read.images.select(&usable.iter().map(|&k| new[k]).collect::<Vec<_>>());
     let progress = context.task("scoring", images.count() as u64);
     let scored = CalibrationScores::new(context.device, model, &images)?;
     progress.finish(&format!("scored {} images", scored.count()));

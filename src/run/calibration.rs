@@ -10,6 +10,9 @@ use crate::metrics::{conformal, quantile};
 /// The false positive rate that a threshold is set for where no other is asked for and there are images enough.
 pub(crate) const RATE: f64 = 0.01;
 
+/// The smallest that may be asked for.
+pub(crate) const LEAST_RATE: f64 = 1e-4;
+
 /// Fewest images whose scores say whether others come from where they came from.
 const FEWEST_COMPARED: usize = 8;
 
@@ -79,8 +82,8 @@ impl Calibration {
         if scores.is_empty() || scores.iter().any(|score| !score.is_finite()) || !scores.is_sorted() {
             return changed("the scores that it was calibrated on are no rising numbers");
         }
-        if false_positive_rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1.0)) {
-            return changed("the false positive rate of its threshold is no rate");
+        if false_positive_rate.is_some_and(|rate| conformal::place(scores.len(), rate).is_none()) {
+            return changed("its scores do not promise the false positive rate of its threshold");
         }
         if !pixel_threshold.is_finite() || interval.is_some_and(|ends| !ends.is_sorted()) {
             return changed("its threshold of pixels, or the interval of its threshold, is no number");

@@ -114,7 +114,7 @@ pub(crate) fn demo(context: &Context, out: &Path, seed: u64, epochs: Option<u32>
         let task = prepare(&settings, context)?;
         let run = RunDirectory::replace(FolderLock::new(&folder.join("run"))?)?;
         run.write_json(directory::CONFIG, &settings)?;
-        let trained = train::train(context, &task.set, &settings, None, Some(&run))?;
+        let trained = train::train(context, &task, &settings, None, Some(&run))?;
         let Some(tested) = finish(context, &trained, &task, &run, &[])? else { return Ok(None) };
         let scored = scored(&trained.model, &task.test, &tested, &defects)?;
         for contrast in Contrast::ALL {

@@ -14,7 +14,7 @@ use super::score::{Scored, Scorer, Shown};
 use super::verdict::{DecisionRule, Verdict};
 use crate::data::decode::ImageFile;
 use crate::data::image_view::ImageView;
-use crate::data::images::Images;
+use crate::data::images::{Images, Original};
 use crate::data::prefetch::{Items, Job, prefetching};
 use crate::data::resize_mode::RawForm;
 use crate::device::Device;
@@ -193,13 +193,12 @@ impl Opened {
             Opened::Samples(view) => Prepared::of(&view, form),
             Opened::File(file) if keep && is_kept(&file) => {
                 form.room(file.size())?;
-                let image = file.read()?;
-                let (raw, size) = (form.of(&image), (image.height, image.width));
-                Ok(Prepared { raw, size, image: Some(image) })
+                let (image, original) = file.with_levels(form.levels).read()?;
+                Ok(Prepared { raw: form.of(&image), original, image: Some(image) })
             }
             Opened::File(file) => {
-                let (raw, size) = form.read_open(file)?;
-                Ok(Prepared { raw, size, image: None })
+                let (raw, original) = form.read_open(file)?;
+                Ok(Prepared { raw, original, image: None })
             }
         }
     }
@@ -209,7 +208,8 @@ impl Prepared {
     /// An image in memory, of which nothing is kept.
     fn of(view: &ImageView, form: &RawForm) -> Result<Prepared> {
         form.room((view.height(), view.width()))?;
-        Ok(Prepared { raw: form.of_view(view), size: (view.height(), view.width()), image: None })
+        let (raw, original) = form.of_view(view);
+        Ok(Prepared { raw, original, image: None })
     }
 }
 
@@ -351,7 +351,7 @@ impl Detector {
 struct Prepared {
     /// A square of the raw side, or a canvas.
     raw: Images,
-    size: (usize, usize),
+    original: Original,
     /// A file's own pixels, where they are kept.
     image: Option<Images>,
 }
@@ -420,7 +420,7 @@ impl Shared {
             return Ok(Vec::new());
         }
         let check = self.drawing.meta.input_check.as_ref();
-        let reasons = |image: &Prepared| rule.reasons(&image.raw, image.size, check);
+        let reasons = |image: &Prepared| rule.reasons(&image.raw, &image.original, check);
         let reasons: Vec<Vec<String>> = images.par_iter().map(reasons).collect();
         let mut evidence = Vec::with_capacity(images.len());
         let mut turn = self.scorer();
@@ -448,7 +448,8 @@ impl Shared {
         })?;
         drop(turn);
         let kept = images.into_iter().zip(evidence).zip(reasons).map(|((prepared, (score, values)), reasons)| {
-            let Prepared { raw, size, image } = prepared;
+            let Prepared { raw, original, image } = prepared;
+            let size = original.size();
             let evidence = match (keep, by_product) {
                 (true, _) => Evidence::Heatmap(values),
                 (false, true) => Evidence::Map(values),

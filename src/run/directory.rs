@@ -106,6 +106,12 @@ impl RunDirectory {
         Ok(RunDirectory { lock: Some(lock), ..directory })
     }
 
+    /// The folder of a model, whether that of its run or not.
+    pub(crate) fn of_model(lock: FolderLock) -> Result<RunDirectory> {
+        files::remove_unfinished(lock.folder())?;
+        Ok(RunDirectory { path: lock.folder().to_path_buf(), lock: Some(lock) })
+    }
+
     /// An existing run to read.
     pub(crate) fn open(path: &Path) -> Result<RunDirectory> {
         if path.join(CONFIG).is_file() {

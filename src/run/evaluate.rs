@@ -119,10 +119,10 @@ pub(crate) fn evaluate(
 
 /// Which of a split's images can be judged.
 fn usable(model: &Model, split: &Split, rule: DecisionRule) -> Result<Vec<bool>> {
-    let Some(check) = model.meta.input_check.as_ref().filter(|_| !split.sizes.is_empty()) else {
+    let Some(check) = model.meta.input_check.as_ref().filter(|_| !split.originals.is_empty()) else {
         return Ok(vec![true; split.images.count()]);
     };
-    let of = |i: usize| Ok(rule.reasons(&split.images.seen(i)?, split.sizes[i], Some(check)).is_empty());
+    let of = |i: usize| Ok(rule.reasons(&split.images.seen(i)?, &split.originals[i], Some(check)).is_empty());
     (0..split.images.count()).into_par_iter().map(of).collect()
 }
 

@@ -9,6 +9,7 @@ use super::model::Model;
 use super::settings::Settings;
 
 use crate::data::appearance::InputCheck;
+use crate::data::levels::Levels;
 use crate::device::cuda::{Cuda, Description, kernels};
 use crate::error::Result;
 use crate::model::{Objective, baselines, nets};
@@ -71,6 +72,8 @@ pub(crate) struct ModelInfo {
     pub side: usize,
     /// How images come to that side.
     pub fit: String,
+    /// How samples of 16 bits become bytes.
+    pub levels: Levels,
     pub image_score: String,
     pub epochs: u32,
     pub threshold: f32,
@@ -89,6 +92,7 @@ pub(crate) fn model_info(path: &Path) -> Result<ModelInfo> {
         objective,
         side,
         fit: meta.preprocessing.resize.to_string(),
+        levels: meta.preprocessing.levels,
         image_score: image_score.to_string(),
         epochs: meta.epochs,
         threshold: meta.threshold,

@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::calibration::Calibration;
 use super::settings::Settings;
 use crate::data::appearance::InputCheck;
+use crate::data::fingerprint::ImageId;
 use crate::data::pipeline::Preprocessing;
 use crate::error::{Error, Result};
 use crate::model::{Arch, Weights, checkpoint};
@@ -41,6 +42,10 @@ pub(crate) struct ModelMeta {
     /// What good images look like: others cannot be judged. None where that is not known.
     #[serde(default)]
     pub input_check: Option<InputCheck>,
+    /// What was learned from, and test images that show the same parts: the model is neither tested nor calibrated on copies of them. Sorted;
+    /// of folders of the user's alone.
+    #[serde(default)]
+    pub learned: Vec<ImageId>,
     /// Epochs behind the weights: fewer than the settings ask for where training was stopped.
     pub epochs: u32,
     /// Epochs of the whole training, where the best of them was kept.
@@ -158,10 +163,15 @@ impl Model {
     /// # Errors
     /// A folder that does not exist or must not be written to, a full disk.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.stage(path.as_ref())?.keep()
+    }
+
+    /// Writes it beside a file, whose place it takes once it is [kept](files::Staged::keep).
+    pub(crate) fn stage(&self, path: &Path) -> Result<files::Staged> {
         let meta = serde_json::to_string(&self.meta)
             .map_err(|e| Error::internal(format!("the model's metadata cannot be written ({e})")))?;
         let bytes = checkpoint::to_bytes(&self.arch()?, &self.weights, HashMap::from([(ENTRY.to_string(), meta)]))?;
-        files::write_atomically(path.as_ref(), &bytes)
+        files::stage(path, &bytes)
     }
 
     /// Loads a model file, or the `model.safetensors` of a run's folder.
@@ -208,6 +218,7 @@ impl Model {
             threshold: 0.0,
             calibration: None,
             input_check: None,
+            learned: Vec::new(),
             epochs,
             best_of: None,
             settings: settings.clone(),

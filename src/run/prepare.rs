@@ -12,8 +12,10 @@ use super::settings::Settings;
 use crate::data::appearance::{Appearance, FEWEST, InputCheck};
 use crate::data::augmentation;
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
+use crate::data::fingerprint::ImageId;
 use crate::data::image_source::{Hold, ImageSource, Raw, spread};
 use crate::data::labelled;
+use crate::data::levels::Levels;
 use crate::data::pipeline::Preprocessing;
 use crate::data::resize_mode::{RawForm, ResizeMode};
 use crate::data::split::Split;
@@ -23,6 +25,7 @@ use crate::datasets::labelled::LabelledSource;
 use crate::datasets::outliers::Wanted;
 use crate::datasets::{self, mvtec};
 use crate::error::{Error, Result};
+use crate::printable::escaped;
 
 /// Good images that are looked at to tell what images look like, at most.
 const LOOKED_AT: usize = 400;
@@ -30,6 +33,11 @@ const LOOKED_AT: usize = 400;
 /// A loaded dataset as one task: one class is normal, every other one anomalous.
 pub(crate) struct Task {
     pub set: TrainingSet,
+    /// What good images look like, where that is known.
+    pub input_check: Option<InputCheck>,
+    /// What was learned from, and test images that show the same parts: of a folder of the user's, where copies of images may turn up in
+    /// other places; sorted.
+    pub learned: Vec<ImageId>,
     /// Without images for a folder of good images alone.
     pub test: TestSet,
 }
@@ -51,12 +59,12 @@ pub(crate) struct TestSet {
 
 impl TestSet {
     /// The test split that a model's settings name, or the one in `data`, without images that the model has learned from.
-    pub(crate) fn load(model: &Model, data: Option<&Path>, context: &Context) -> Result<TestSet> {
+    pub(crate) fn load(model: &Model, data: Option<&Path>, skip_broken: bool, context: &Context) -> Result<TestSet> {
         let (settings, preprocessing) = (&model.meta.settings, &model.meta.preprocessing);
         let data = data.or(settings.data.as_deref());
         let dataset = Dataset::load_test(&DatasetSource {
             class: &settings.class,
-            skip_broken: settings.skip_broken,
+            skip_broken: settings.skip_broken || skip_broken,
             raw: Raw { form: preprocessing.raw_form(), hold: settings.hold },
             ..DatasetSource::new(settings.dataset, data, preprocessing.raw_side, preprocessing.channels)
         })?;
@@ -64,13 +72,28 @@ impl TestSet {
         // As the settings name it, so that the two compare.
         let data = data.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
         let (tested, seen) = labelled::tell_apart(&dataset.test, &model.meta.untested, None);
-        if tested.is_empty() {
-            let problem = format!("all {} test images were learned from, or show parts that were", seen.len());
-            return Err(Error::setting(problem, "name images with other file names with `data`"));
-        }
+        let all = dataset.test.images.count();
         let split = if seen.is_empty() { dataset.test } else { dataset.test.select(&tested) };
+        let split = without_learned(split, &model.meta.learned, context)?;
+        if split.images.count() == 0 {
+            let problem = format!("all {all} test images were learned from, or show parts that were");
+            return Err(Error::setting(problem, "name others with `data`"));
+        }
         let Dataset { class: name, normal: class, class_names, .. } = dataset;
         Ok(TestSet { split, name, class, class_names, data, resize: preprocessing.resize })
+    }
+
+    /// No test images, of the folder that a model has learned from.
+    pub(crate) fn none(model: &Model) -> TestSet {
+        let (settings, preprocessing) = (&model.meta.settings, &model.meta.preprocessing);
+        TestSet {
+            split: Split::empty(preprocessing.raw_side, preprocessing.channels),
+            name: settings.class.clone(),
+            class: 0,
+            class_names: Vec::new(),
+            data: settings.data.clone(),
+            resize: preprocessing.resize,
+        }
     }
 
     /// Why the test images will tell nothing, if they do not, where so many were left out; a folder of good images alone needs none.
@@ -121,6 +144,29 @@ impl TestSet {
     }
 }
 
+/// A test split without images that were learned from, which a note tells.
+///
+/// # Errors
+/// A file that cannot be read any more.
+fn without_learned(split: Split, learned: &[ImageId], context: &Context) -> Result<Split> {
+    if learned.is_empty() {
+        return Ok(split);
+    }
+    let ids = split.images.ids()?;
+    let (seen, tested): (Vec<usize>, Vec<usize>) =
+        (0..ids.len()).partition(|&i| learned.binary_search(&ids[i]).is_ok());
+    if seen.is_empty() {
+        return Ok(split);
+    }
+    context.note(format!(
+        "{} of {} test images are left out, such as {}: they were learned from, or show parts that were",
+        seen.len(),
+        ids.len(),
+        escaped(&split.names[seen[0]])
+    ));
+    Ok(split.select(&tested))
+}
+
 /// Loads what the settings name and makes the training set.
 pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     settings.check()?;
@@ -131,7 +177,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     let resize = settings.fit.unwrap_or((settings.dataset.recipe.resize)(settings.pipeline));
     // Anomalies that are made beforehand are held, and so is what they are made of.
     let hold = if settings.offline_supervision { Hold::Always } else { settings.hold };
-    let raw = Raw { form: RawForm { side: raw_side, channels, resize }, hold };
+    let raw = Raw { form: RawForm { side: raw_side, channels, resize, levels: Levels::ALL }, hold };
     let swapped = settings.outliers_are_normal();
     let dataset = Dataset::load(&DatasetSource {
         class: &settings.class,
@@ -143,9 +189,11 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         raw,
         ..DatasetSource::new(settings.dataset, settings.data.as_deref(), raw_side, channels)
     })?;
+    let levels = dataset.train.levels;
+    let raw = Raw { form: RawForm { levels, ..raw.form }, ..raw };
     dataset.train.notes.iter().chain(&dataset.test.notes).for_each(|note| context.note(note));
     let outliers = load_outliers(settings, &dataset.class, raw, context)?.map(ImageSource::tiles);
-    let (mut labelled, mut test, mut left_out) = (None, None, 0);
+    let (mut labelled, mut test, mut left_out, mut ids) = (None, None, 0, Vec::new());
     if let Some((anomalies, learned)) = labelled_anomalies(settings, &dataset, raw, context)? {
         let (tested, seen) = labelled::tell_apart(&dataset.test, &learned, settings.part_gap);
         let learned_from = labelled::tell_apart(&dataset.test, &learned, None).1.len();
@@ -153,6 +201,10 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
             too_many_parts(settings, &dataset, &seen).iter().for_each(|note| context.note(note));
         }
         left_out = seen.len();
+        if settings.dataset.good_alone {
+            ids.extend(anomalies.images.ids()?);
+            ids.extend(dataset.test.images.select(&seen).ids()?);
+        }
         labelled = Some(LabelledAnomalies { untested: names(&dataset.test, &seen), ..anomalies });
         test = (!seen.is_empty()).then(|| dataset.test.select(&tested));
     }
@@ -169,6 +221,12 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     };
     let input_check = input_check(settings, &dataset, context)?;
     let Divided { learned, epochs, calibration } = hold_out(settings, &parts, context)?;
+    if settings.dataset.good_alone {
+        let of_normal = normal.ids()?;
+        ids.extend(learned.iter().chain(&epochs).map(|&i| of_normal[i]));
+        ids.sort_unstable();
+        ids.dedup();
+    }
     let some_of = |chosen: &[usize]| (!chosen.is_empty()).then(|| normal.select(chosen));
     let (held_out, calibration) = (some_of(&epochs).map(ImageSource::tiles), some_of(&calibration));
     let normal = normal.select(&learned).tiles();
@@ -186,7 +244,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     let recipe = &settings.dataset.recipe;
     let recipes = recipe.preprocessing(settings.pipeline, raw_side, settings.side, channels, &normal)?;
     let train = augmentation::within(normal.least_shown(), settings.augmentation().of(recipes.train));
-    let preprocessing = Preprocessing { resize, train, ..recipes };
+    let preprocessing = Preprocessing { resize, levels, train, ..recipes };
     let held_out = held_out.map(|normal| {
         TrainingSet::new(TrainingData {
             normal,
@@ -219,27 +277,27 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         Some(calibration) => set.calibrating_on(calibration),
         None => set,
     };
-    let set = set.with_input_check(input_check);
     // An epoch's last batch is what is left of it.
     let batch = settings.batch.min(set.len());
     for n in [batch, set.len() % batch].into_iter().filter(|&n| n > 0) {
         arch.check_statistics(n, settings.side)?;
     }
     let Dataset { class: name, normal: class, class_names, test: all, .. } = dataset;
-    let test = TestSet { split: test.unwrap_or(all), name, class, class_names, data: settings.data.clone(), resize };
+    let split = without_learned(test.unwrap_or(all), &ids, context)?;
+    let test = TestSet { split, name, class, class_names, data: settings.data.clone(), resize };
     test.unmeasurable(settings, left_out).iter().for_each(|note| context.note(note));
-    Ok(Task { set, test })
+    Ok(Task { set, input_check, learned: ids, test })
 }
 
 /// What good images look like; None where they are no files of the user's, or too few.
 fn input_check(settings: &Settings, dataset: &Dataset, context: &Context) -> Result<Option<InputCheck>> {
-    let Split { images, sizes, .. } = &dataset.train;
-    if !settings.dataset.labels_good || sizes.is_empty() {
+    let Split { images, originals, .. } = &dataset.train;
+    if !settings.dataset.labels_good || originals.is_empty() {
         return Ok(None);
     }
     let normal = dataset.normal()?;
     let looked_at = spread(normal.len(), LOOKED_AT);
-    let of = |place: usize| Ok(Appearance::of(&images.seen(normal[place])?, sizes[normal[place]]));
+    let of = |place: usize| Ok(Appearance::of(&images.seen(normal[place])?, &originals[normal[place]]));
     let check = InputCheck::learn(&looked_at.into_par_iter().map(of).collect::<Result<Vec<_>>>()?);
     if check.is_none() {
         context.note(format!(

@@ -5,7 +5,7 @@ use std::path::Path;
 use maud::{Markup, html};
 
 use super::breakdown::{FEW_GOOD, KindFigures, WrongVerdict};
-use super::calibration::percent;
+use super::calibration::{CalibrationImages, percent};
 use super::directory;
 use super::evaluate::Tested;
 use super::figures::Evaluation;
@@ -102,7 +102,9 @@ fn results(story: &Story) -> Markup {
     let Some((tested, test_plots)) = story.test else {
         return html! {
             p.notice {
-                @if story.set.split.images.count() > 0 {
+                @if story.model.meta.calibration.as_ref().is_some_and(|calibration| calibration.images == CalibrationImages::Given) {
+                    "The model has not been tested since its threshold was set anew: " code { "fcdd evaluate" } " tests it."
+                } @else if story.set.split.images.count() > 0 {
                     "The model has not been tested, since its training was stopped."
                 } @else if !story.model.meta.untested.is_empty() {
                     "The model has not been tested: all test images were learned from, or show parts that were."

@@ -83,7 +83,7 @@ pub(crate) fn start_in(
     check_kind(out, Kind::Train, &[])?; // what came there until it was this process's own
     let directory = RunDirectory::create(lock)?;
     directory.write_json(directory::CONFIG, &settings)?;
-    let trained = train(context, &task.set, &settings, None, Some(&directory))?;
+    let trained = train(context, &task, &settings, None, Some(&directory))?;
     Ok((trained, task, directory))
 }
 
@@ -132,7 +132,7 @@ pub(crate) fn resume_in(
         same_images(state.fingerprint, task.set.fingerprint_like(state.fingerprint)?)?;
     }
     directory.write_json(directory::CONFIG, &settings)?;
-    let trained = train(context, &task.set, &settings, state, Some(&directory))?;
+    let trained = train(context, &task, &settings, state, Some(&directory))?;
     Ok((trained, task, directory))
 }
 
@@ -151,16 +151,16 @@ pub(crate) fn same_images(then: Fingerprint, now: Fingerprint) -> Result<()> {
     ))
 }
 
-/// Trains on a set. With a folder, a preview of the set is left there before, states after epochs and the model at the end. When a stop is
+/// Trains on a task. With a folder, a preview of the set is left there before, states after epochs and the model at the end. When a stop is
 /// requested, the state is saved in mid-epoch before a model of what was learned is made.
 pub(crate) fn train(
     context: &Context,
-    set: &TrainingSet,
+    task: &Task,
     settings: &Settings,
     state: Option<State>,
     directory: Option<&RunDirectory>,
 ) -> Result<Trained> {
-    let stop = context.stop;
+    let (set, stop) = (&task.set, context.stop);
     let mut training = TrainingLoop::new(context, set, settings, state)?;
     if let Some(directory) = directory {
         let preview = sheets::preview(set, settings)?;
@@ -190,14 +190,18 @@ pub(crate) fn train(
     let of_epoch = best.unwrap_or(epochs);
     let mut model = Model { meta: Model::meta(settings, preprocessing, of_epoch), weights: training.weights()? };
     model.meta.best_of = best.filter(|_| is_done).map(|_| epochs);
-    model.meta.input_check = set.input_check().cloned();
+    model.meta.input_check = task.input_check.clone();
+    model.meta.learned = task.learned.clone();
     model.meta.untested = labelled.as_ref().map_or_else(Vec::new, |labelled| labelled.untested.clone());
     let history = std::mem::take(&mut training.history);
     drop(training); // its memory may be what scoring needs
     calibrate(context.device, &mut model, set)?;
     if let Some(directory) = directory {
+        let path = directory.to_write(directory::MODEL)?;
+        keep_calibration(&mut model, &path, context);
+        let staged = model.stage(&path)?;
         forget_test(directory)?;
-        model.save(directory.to_write(directory::MODEL)?)?;
+        staged.keep()?;
     }
     let seconds = started.elapsed().as_secs_f64();
     let ended = if is_done { "finished" } else { "stopped" };
@@ -205,6 +209,17 @@ pub(crate) fn train(
     let kept = best.map_or(String::new(), |best| format!(", with the weights of epoch {best}, the best"));
     progress.finish(&format!("{ended} after {epochs} of {} epochs{begun}, {seconds:.1} s{kept}", settings.epochs));
     Ok(Trained { model, history, interrupted: stop.is_requested() })
+}
+
+/// Where nothing has been learned since a model was calibrated on other images, it keeps the threshold that they set.
+fn keep_calibration(model: &mut Model, path: &Path, context: &Context) {
+    let Ok(Model { meta, weights }) = Model::load(path) else { return };
+    if weights == model.weights
+        && let Some(given) = meta.calibration.filter(|calibration| calibration.images == CalibrationImages::Given)
+    {
+        (model.meta.threshold, model.meta.calibration) = (meta.threshold, Some(given));
+        context.note(format!("the threshold stays at {:.5}, as `fcdd calibrate` has set it", meta.threshold));
+    }
 }
 
 /// Tells which outliers others were taken for.

@@ -97,7 +97,7 @@ impl<'a> Trainer<'a> {
         let context = Context { device, observer, stop };
         let (trained, task, directory) = match (begin, folder) {
             (Begin::New(settings), None) => {
-                return train::train(&context, &prepare(&settings, &context)?.set, &settings, None, None);
+                return train::train(&context, &prepare(&settings, &context)?, &settings, None, None);
             }
             (Begin::New(settings), Some(folder)) => train::start(&context, &settings, &folder, None, &[])?,
             (Begin::Resumed(run), None) => train::resume(&context, &run, Moved::default(), &[])?,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calibration::{Calibration, normalized};
 use crate::data::appearance::{Appearance, InputCheck};
-use crate::data::images::Images;
+use crate::data::images::{Images, Original};
 use crate::error::{Error, Result};
 
 /// What an image is called.
@@ -90,9 +90,9 @@ impl DecisionRule {
     }
 
     /// Why an image, of (height, width) and as the net sees it, cannot be judged, the worst reason first.
-    pub(crate) fn reasons(self, seen: &Images, size: (usize, usize), check: Option<&InputCheck>) -> Vec<String> {
+    pub(crate) fn reasons(self, seen: &Images, original: &Original, check: Option<&InputCheck>) -> Vec<String> {
         let check = check.filter(|_| self.checks_input);
-        check.map_or_else(Vec::new, |check| check.reasons(&Appearance::of(seen, size)))
+        check.map_or_else(Vec::new, |check| check.reasons(&Appearance::of(seen, original)))
     }
 
     /// Images that score above are anomalous.

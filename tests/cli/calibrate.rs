@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Scratch, png};
+use crate::support::{Scratch, png, png_with};
 
 /// The words that train on `parts`, of good images of all sizes.
 const TRAIN: &str = "train parts --net FCDD_CNN32_S --side 32 --batch 8 --epochs 1 --device cpu";
@@ -16,10 +16,10 @@ fn parts(good: u32) -> Scratch {
         scratch.write(&format!("parts/{i}.png"), &png(32 + i % 7, 40 + i % 11));
     }
     for i in 0..20 {
-        scratch.write(&format!("fresh/{i}.png"), &png(33 + i % 5, 40 + i % 11));
+        scratch.write(&format!("fresh/{i}.png"), &png_with(33 + i % 5, 40 + i % 11, 92));
     }
     for i in 0..5 {
-        scratch.write(&format!("bad/{i}.png"), &png(90 - i, 20));
+        scratch.write(&format!("bad/{i}.png"), &png_with(34 + i, 42, 97));
     }
     scratch
 }
@@ -72,7 +72,7 @@ fn images_that_are_held_out_set_the_threshold() {
 fn a_model_is_calibrated_on_new_images() {
     let scratch = parts(24);
     for i in 0..3 {
-        scratch.write(&format!("test/good/{i}.png"), &png(34, 41 + i));
+        scratch.write(&format!("test/good/{i}.png"), &png_with(34, 41 + i, 92));
         scratch.write(&format!("test/long/{i}.png"), &png(80, 20 + i));
         scratch.write(&format!("test/wide/{i}.png"), &png(20, 80 + i));
     }
@@ -252,4 +252,145 @@ fn images_that_cannot_be_judged_are_told() {
         trained.stderr()
     );
     few.run("predict run bad --out out").expect_success();
+}
+
+/// Good parts as a camera of 12 bits writes them into files of 16, and the same as 8 bits and as all of 16.
+#[test]
+fn twelve_bits_in_files_of_sixteen_are_seen_for_what_they_are() {
+    let scratch = Scratch::new();
+    let sample = |x: u32, y: u32, i: u32| (40 + 5 * (x % 8) + 4 * (y % 9) + 3 * (i % 7) + (x * y + i) % 5) * 16;
+    let save = |name: &str, i: u32, scale: fn(u32) -> u32| {
+        fs::create_dir_all(scratch.path(name).parent().unwrap()).unwrap();
+        let pixel = |x, y| image::Luma([scale(sample(x, y, i)) as u16]);
+        image::ImageBuffer::from_fn(32, 32, pixel).save(scratch.path(name)).unwrap();
+    };
+    for i in 0..24 {
+        save(&format!("data/{i:02}.png"), i, |v| v);
+    }
+    let trained = scratch.run("train data --net FCDD_CNN32_S --side 32 --batch 8 --epochs 1 --device cpu --out run");
+    let said = "12 significant bits: 0 is black, 4095 white";
+    assert!(trained.expect_success().stderr().contains(said), "{}", trained.stderr());
+    let told = scratch.run("info run").expect_success().stdout();
+    assert!(told.contains(said) && told.contains("significant bits  11"), "{told}");
+
+    save("new/twelve.png", 30, |v| v);
+    save("new/twelve.tif", 30, |v| v);
+    save("odd/sixteen.png", 30, |v| v * 16);
+    let byte = |x, y| image::Luma([((sample(x, y, 30) * 255 + 2047) / 4095) as u8]);
+    for name in ["eight.png", "eight.bmp", "eight.webp"] {
+        let eight = image::GrayImage::from_fn(32, 32, byte);
+        // WebP has no grey.
+        image::DynamicImage::from(eight).to_rgb8().save(scratch.path(&format!("new/{name}"))).unwrap();
+    }
+    let ran = scratch.run("predict run new odd --device cpu --out out --json");
+    assert_eq!(ran.0.status.code(), Some(4), "{}", ran.stderr());
+    let images = ran.json();
+    let images = images["predictions"].as_array().unwrap();
+    assert_eq!(images.len(), 6);
+    let of = |name: &str| images.iter().find(|image| image["image"].as_str().unwrap().ends_with(name)).unwrap();
+    for name in ["twelve.tif", "eight.png", "eight.bmp", "eight.webp"] {
+        assert_eq!(of(name)["score"], of("twelve.png")["score"], "{name}");
+        assert_eq!(of(name)["verdict"], of("twelve.png")["verdict"], "{name}");
+    }
+    let odd = of("sixteen.png");
+    assert_eq!(odd["verdict"], "unusable");
+    assert!(odd["reason"].as_str().unwrap().starts_with("of more bits: 15 of 16 are significant"), "{odd}");
+}
+
+/// A copy of a folder's files.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn nothing_is_concluded_from_images_that_were_learned_from() {
+    let scratch = parts(40);
+    for i in 0..6 {
+        scratch.write(&format!("data/test/scratch/{i}.png"), &png(64 + i, 41));
+        scratch.write(&format!("data/test/good/{i}.png"), &png_with(34 + i, 42, 91));
+    }
+    copy(&scratch.path("parts"), &scratch.path("data/train/good"));
+    let words = TRAIN.replace("train parts", "train data") + " --labelled test --oe-limit 2 --out run";
+    scratch.run(&words).expect_success();
+    // The same defects in other folders, and under other names.
+    copy(&scratch.path("data/test/scratch"), &scratch.path("other/dents"));
+    copy(&scratch.path("data/test/good"), &scratch.path("other/good"));
+    fs::rename(scratch.path("other/dents/0.png"), scratch.path("other/dents/first.png")).unwrap();
+    for data in ["data", "data/test", "other"] {
+        let tested = scratch.run(&format!("evaluate run --data {data} --out eval --json")).expect_success().json();
+        assert_eq!(tested["anomalous"], 4, "{data}");
+    }
+    let learned = scratch.run("evaluate run --data data/train --out eval2");
+    assert!(learned.expect_success().stderr().contains("test images are left out"), "{}", learned.stderr());
+
+    let own = scratch.run("calibrate run --good data/train/good --json");
+    let told = own.expect_success().stderr();
+    assert!(told.contains("of 40 images are left out") && told.contains("has learned from them"), "{told}");
+    // A fifth was held out, and nothing was learned from it.
+    assert_eq!(own.json()["good_images"], 8);
+    // Black frames say nothing of good ones.
+    for i in 0..3 {
+        image::RgbImage::new(35 + i, 45).save(scratch.path(&format!("fresh/black{i}.png"))).unwrap();
+    }
+    let ran = scratch.run("calibrate run --good fresh --json");
+    assert!(
+        ran.expect_success().stderr().contains("3 of 23 images are left out since they are unusable"),
+        "{}",
+        ran.stderr()
+    );
+    assert_eq!(ran.json()["good_images"], 20);
+}
+
+#[test]
+fn what_a_calibration_replaces_is_replaced_as_a_whole() {
+    let scratch = parts(30);
+    scratch.run(&format!("{TRAIN} --out run")).expect_success();
+    let calibrated = || scratch.run("calibrate run --good fresh --json").expect_success().json();
+    let threshold = || scratch.run("info run --json").expect_success().json()["threshold"].clone();
+    let set = calibrated()["threshold"].clone();
+    // The run's page stays, and tells of the new threshold.
+    let page = fs::read_to_string(scratch.path("run/report.html")).unwrap();
+    assert!(page.contains("has not been tested since its threshold was set anew"));
+    // A run that is over learns nothing more.
+    let resumed = scratch.run("train --resume run");
+    assert!(resumed.expect_success().stderr().contains("the threshold stays at"), "{}", resumed.stderr());
+    assert_eq!(threshold(), set);
+
+    // A model by itself, with figures beside it.
+    copy(&scratch.path("fresh"), &scratch.path("set/good"));
+    copy(&scratch.path("bad"), &scratch.path("set/wide"));
+    fs::create_dir(scratch.path("alone")).unwrap();
+    fs::copy(scratch.path("run/model.safetensors"), scratch.path("alone/m.safetensors")).unwrap();
+    scratch.run("evaluate alone/m.safetensors --data set").expect_success();
+    assert!(scratch.path("alone/evaluation.json").exists());
+    // Where the model cannot be written nothing changes.
+    let files =
+        || scratch.files("alone").into_iter().map(|name| (fs::read(scratch.path("alone").join(&name)).unwrap(), name));
+    let before: Vec<_> = files().collect();
+    #[cfg(unix)]
+    {
+        let program = env!("CARGO_BIN_EXE_fcdd");
+        let script = format!("ulimit -f 8; exec {program} calibrate alone/m.safetensors --good fresh --device cpu");
+        let bash = std::process::Command::new("bash").args(["-c", &script]).current_dir(scratch.path("")).output();
+        crate::support::Ran(bash.unwrap()).expect_error(&["m.safetensors", "too large"]);
+        assert!(files().eq(before));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        // What a killed program has left, who may read the model, and a link that leads to it.
+        let model = scratch.path("alone/m.safetensors");
+        scratch.write("alone/.fcdd-left", b"unfinished");
+        fs::set_permissions(&model, PermissionsExt::from_mode(0o600)).unwrap();
+        symlink(&model, scratch.path("link")).unwrap();
+        scratch.run("calibrate link --good fresh --by capped --fpr 0.2").expect_success();
+        assert!(scratch.path("link").is_symlink());
+        assert_eq!(fs::metadata(&model).unwrap().permissions().mode() & 0o777, 0o600);
+        // Figures of the threshold before are gone.
+        assert_eq!(scratch.files("alone"), ["m.safetensors"]);
+    }
 }

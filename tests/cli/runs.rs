@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::process::Stdio;
 
-use crate::support::{ON_FOLDERS, Ran, Scratch, png, vast_png, wait_for};
+use crate::support::{ON_FOLDERS, Ran, Scratch, png, png_with, vast_png, wait_for};
 
 /// What a test leaves where there are no masks.
 pub const TEST_FILES: [&str; 9] = [
@@ -358,7 +358,7 @@ fn folders_of_images_train_and_give_pixel_figures() {
     for i in 0..8 {
         scratch.write(&format!("parts/train/good/{i}.png"), &png(40 + i, 36));
     }
-    scratch.write("parts/test/good/0.png", &png(40, 36));
+    scratch.write("parts/test/good/0.png", &png_with(40, 36, 91));
     scratch.write("parts/test/bad/0.png", &png(90, 90));
     let mask = image::GrayImage::from_fn(90, 90, |x, _| image::Luma([if x < 30 { 255 } else { 0 }]));
     fs::create_dir_all(scratch.path("parts/ground_truth/bad")).unwrap();

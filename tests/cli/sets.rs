@@ -8,7 +8,12 @@ const SMALL: &str = "--net FCDD_CNN32_S --side 32 --batch 8";
 
 /// A grey image with a bright square of `side` pixels.
 fn part(side: u32, shade: u8) -> Vec<u8> {
-    let pixel = |x: u32, y: u32| if x < side && y < side { 250 } else { shade + ((x * 7 + y * 3) % 16) as u8 };
+    part_turned(0, side, shade)
+}
+
+/// The same of another part.
+fn part_turned(turn: u32, side: u32, shade: u8) -> Vec<u8> {
+    let pixel = |x: u32, y: u32| if x < side && y < side { 250 } else { shade + ((x * 7 + y * 3 + turn) % 16) as u8 };
     let image = image::GrayImage::from_fn(32, 32, |x, y| image::Luma([pixel(x, y)]));
     let mut bytes = std::io::Cursor::new(Vec::new());
     image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
@@ -23,7 +28,7 @@ fn tiles() -> Scratch {
         scratch.write(&format!("tiles/train/good/exp1_num_{}.png", 100 + i), &part(0, 40 + i));
     }
     for i in 0..8u8 {
-        scratch.write(&format!("tiles/test/good/exp1_num_{}.png", 200 + i), &part(0, 44 + i));
+        scratch.write(&format!("tiles/test/good/exp1_num_{}.png", 200 + i), &part_turned(1, 0, 44 + i));
         for (kind, side) in [("chip", 10), ("hole", 14)] {
             let name = format!("{kind}/exp{}_num_{}{}", i % 2, side, i / 2);
             scratch.write(&format!("tiles/test/{name}.png"), &part(side, 50 + i));
@@ -223,7 +228,8 @@ fn trees_and_flags_that_are_refused() {
 fn board((width, height): (u32, u32), salt: u32, defect: Option<(u32, u32)>) -> Vec<u8> {
     let is_defect =
         |x: u32, y: u32| defect.is_some_and(|(left, top)| (left..left + 6).contains(&x) && (top..top + 6).contains(&y));
-    let pixel = |x: u32, y: u32| if is_defect(x, y) { 250 } else { (60 + (x * 5 + y * 3 + salt) % 16) as u8 };
+    let pixel =
+        |x: u32, y: u32| if is_defect(x, y) { 250 } else { (60 + (x * 5 + y * 3 + salt) % 16 + salt / 16) as u8 };
     let mut bytes = std::io::Cursor::new(Vec::new());
     let image = image::GrayImage::from_fn(width, height, |x, y| image::Luma([pixel(x, y)]));
     image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();

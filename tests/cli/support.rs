@@ -164,7 +164,12 @@ pub fn vast_png(side: u32, interlaced: bool) -> Vec<u8> {
 
 /// A PNG of a colour gradient.
 pub fn png(width: u32, height: u32) -> Vec<u8> {
-    let image = image::RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 3) as u8, (y * 5) as u8, 90]));
+    png_with(width, height, 90)
+}
+
+/// The same with another blue.
+pub fn png_with(width: u32, height: u32, blue: u8) -> Vec<u8> {
+    let image = image::RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 3) as u8, (y * 5) as u8, blue]));
     let mut bytes = std::io::Cursor::new(Vec::new());
     image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
     bytes.into_inner()

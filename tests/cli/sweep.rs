@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Stdio;
 
 use crate::cuda::with_standin;
-use crate::support::{Ran, Scratch, gzip, idx, png, wait_for};
+use crate::support::{Ran, Scratch, gzip, idx, png, png_with, wait_for};
 
 const SWEEP: &str = "sweep fmnist --data data --net FCDD_CNN28 --batch 32 --epochs 2 --outliers cifar100:outliers.bin";
 
@@ -284,7 +284,7 @@ fn runs_that_cannot_be_compared_are_not_begun() {
     }
     let words = "sweep parts --seeds 1 --net FCDD_CNN28 --side 28 --epochs 1 --out sweep";
     for (test, there) in [(None, "0 normal and 0 anomalous"), (Some("good"), "1 normal and 0 anomalous")] {
-        test.map(|folder| scratch.write(&format!("parts/test/{folder}/0.png"), &png(28, 28)));
+        test.map(|folder| scratch.write(&format!("parts/test/{folder}/0.png"), &png_with(28, 28, 91)));
         let ran = scratch.run(words);
         assert_eq!(ran.0.status.code(), Some(2), "{}", ran.stderr());
         assert!(
@@ -294,7 +294,7 @@ fn runs_that_cannot_be_compared_are_not_begun() {
         );
         assert!(!ran.stderr().contains("finished after"), "{}", ran.stderr());
     }
-    scratch.write("parts/test/hole/0.png", &png(28, 28));
+    scratch.write("parts/test/hole/0.png", &png_with(28, 28, 200));
     scratch.run(words).expect_success();
     let again = scratch.run(words);
     assert!(again.expect_success().stderr().contains("0 of 1 runs to do"), "{}", again.stderr());

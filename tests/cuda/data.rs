@@ -8,6 +8,7 @@ use fcdd::data::cuda::{DeviceSet, DeviceTestSet};
 use fcdd::data::image_source::ImageSource;
 use fcdd::data::images::{Images, Mask};
 use fcdd::data::jitter::Amounts;
+use fcdd::data::levels::Levels;
 use fcdd::data::pipeline::{PipelineKind, Preprocessing, Transform};
 use fcdd::data::resize_mode::ResizeMode;
 use fcdd::data::supervise::{NoiseMix, NoiseMode, Supervise};
@@ -66,7 +67,15 @@ fn preprocessing(list: usize, raw: usize, channels: usize) -> Preprocessing {
     let colours = |amount| Transform::Jitter(Amounts { hue: 0.3, ..Amounts::all(amount) });
     let own = |side, train| {
         let test = vec![Transform::ResizeNearest { side }, Transform::Lcn, standard.clone()];
-        let preprocessing = Preprocessing { channels, raw_side: raw, resize: ResizeMode::Squash, side, train, test };
+        let preprocessing = Preprocessing {
+            channels,
+            raw_side: raw,
+            resize: ResizeMode::Squash,
+            levels: Levels::ALL,
+            side,
+            train,
+            test,
+        };
         preprocessing.check().unwrap();
         preprocessing
     };

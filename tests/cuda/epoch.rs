@@ -8,6 +8,7 @@ use fcdd::data::cuda::DeviceSet;
 use fcdd::data::folder::{Broken, read_all};
 use fcdd::data::image_source::{Hold, ImageSource, Raw};
 use fcdd::data::images::{Images, Mask};
+use fcdd::data::levels::Levels;
 use fcdd::data::pipeline::PipelineKind;
 use fcdd::data::resize_mode::{RawForm, ResizeMode};
 use fcdd::data::supervise::{NoiseMix, NoiseMode, Supervise};
@@ -182,7 +183,8 @@ fn tiles_are_staged_as_they_are_made() {
         paths.push(folder.path().join(format!("{i}.png")));
         image::GrayImage::from_fn(width, height, pixel).save(&paths[i]).unwrap();
     }
-    let form = RawForm { side: 28, channels: 1, resize: ResizeMode::Tile { side: 28, overlap: 8 } };
+    let form =
+        RawForm { side: 28, channels: 1, resize: ResizeMode::Tile { side: 28, overlap: 8 }, levels: Levels::ALL };
     let canvases = read_all(&paths, Raw { form, hold: Hold::Always }, Broken::Refused).unwrap().images;
     let tiles = canvases.clone().tiles();
     assert_eq!(tiles.count(), 6 + 1 + 4 + 1);

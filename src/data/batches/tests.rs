@@ -1,5 +1,6 @@
 use super::*;
 use crate::data::images::Images;
+use crate::data::levels::Levels;
 use crate::data::pipeline::{PipelineKind, Transform};
 use crate::data::supervise::NoiseMode;
 use crate::datasets::fmnist::FMNIST;
@@ -106,8 +107,15 @@ fn half_of_the_samples_become_anomalies_afresh_in_each_epoch() {
 /// With geometry that changes nothing, inputs times 255 are the bytes.
 fn plain(side: usize, channels: usize, supervise: Supervise, noise: NoiseMode) -> TrainingSet {
     let list = vec![Transform::ToUnit];
-    let preprocessing =
-        Preprocessing { channels, raw_side: side, resize: ResizeMode::Squash, side, train: list.clone(), test: list };
+    let preprocessing = Preprocessing {
+        channels,
+        raw_side: side,
+        resize: ResizeMode::Squash,
+        levels: Levels::ALL,
+        side,
+        train: list.clone(),
+        test: list,
+    };
     let channels_one = data(side, side, channels, supervise, noise);
     TrainingSet::new(TrainingData { preprocessing, ..channels_one }).unwrap()
 }

@@ -12,7 +12,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::jpeg_bits::DAMAGED;
 use super::jpeg_scans;
-use super::{Alpha, Decode, ImageHead, OpenedDecoder};
+use super::{Decode, ImageHead, OpenedDecoder, Samples};
 use crate::files;
 
 struct Jpeg {
@@ -39,7 +39,9 @@ pub(super) fn open(mut file: BufReader<File>, path: &Path) -> OpenedDecoder {
     let head = ImageHead {
         height,
         width,
-        channels,
+        per_pixel: channels,
+        is_deep: false,
+        significant: None,
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
         decoder_bytes: (width * height * channels).saturating_add(working).saturating_add(file),
     };
@@ -68,7 +70,7 @@ fn broken(error: &io::Error) -> String {
 }
 
 impl Decode for Jpeg {
-    fn rows(self: Box<Self>, _: Alpha, row: &mut dyn FnMut(&[u8])) -> Result<(), String> {
+    fn rows(self: Box<Self>, row: &mut dyn FnMut(Samples)) -> Result<(), String> {
         let file = files::read(&self.path).map_err(|e| e.to_string())?;
         let end = jpeg_scans::check(&file, DecoderOptions::default().jpeg_get_max_scans())?;
         let mut decoder = with_head(ZCursor::new(&file[..end]))?;
@@ -78,7 +80,7 @@ impl Decode for Jpeg {
         pixels.resize(len, 0);
         // The decoder speaks of codes and markers, which help nobody to find a whole file.
         decoder.decode_into(&mut pixels).map_err(|_| DAMAGED)?;
-        pixels.chunks_exact(self.row).for_each(row);
+        pixels.chunks_exact(self.row).for_each(|pixels| row(Samples::U8(pixels)));
         Ok(())
     }
 }

@@ -26,7 +26,8 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, RgbImage};
 use rayon::prelude::*;
 
-use crate::data::images::{Images, MASK_THRESHOLD, Mask, luma};
+use crate::data::images::{Images, MASK_THRESHOLD, Mask, Original, luma};
+use crate::data::levels::{Levels, SamplesUsed, significant_bits};
 use crate::data::resize;
 use crate::error::{Error, Result};
 use crate::{files, memory};
@@ -34,12 +35,13 @@ use crate::{files, memory};
 /// Files that are open at a time: systems allow a process a thousand or so.
 const OPEN: usize = 256;
 
-/// An image file whose head has been read. It shows grey or RGB bytes: 16-bit samples are reduced to 8, transparency is dropped,
-/// palettes are looked up, and the orientation that a camera recorded (EXIF) is applied.
+/// An image file whose head has been read. It shows grey or RGB bytes: 16-bit samples are reduced to 8 by its levels, transparency is
+/// dropped, palettes are looked up, and the orientation that a camera recorded (EXIF) is applied.
 pub(crate) struct ImageFile {
     path: PathBuf,
     head: ImageHead,
     alpha: Alpha,
+    levels: Levels,
     decoder: Box<dyn Decode + Send>,
 }
 
@@ -49,8 +51,12 @@ struct ImageHead {
     /// Rows and columns as they are stored.
     height: usize,
     width: usize,
-    /// 1 (grey) or 3 (red, green, blue).
-    channels: usize,
+    /// Samples of a pixel: 1 (grey) or 3 (red, green, blue), and one for transparency where there is some.
+    per_pixel: usize,
+    /// Samples have 16 bits, not 8.
+    is_deep: bool,
+    /// Significant bits of a sample, where the file tells.
+    significant: Option<u8>,
     orientation: Orientation,
     /// Bytes of memory that the decoder takes.
     decoder_bytes: usize,
@@ -65,10 +71,17 @@ enum Alpha {
     OverBlack,
 }
 
+/// Samples of a row as a file has them, those of transparency among them.
+#[derive(Clone, Copy)]
+enum Samples<'a> {
+    U8(&'a [u8]),
+    U16(&'a [u16]),
+}
+
 /// What decodes one format, the head of a file behind it.
 trait Decode {
-    /// Hands out all rows, of `width * channels` bytes each, from the top; or says what is wrong.
-    fn rows(self: Box<Self>, alpha: Alpha, row: &mut dyn FnMut(&[u8])) -> std::result::Result<(), String>;
+    /// Hands out all rows from the top; or says what is wrong.
+    fn rows(self: Box<Self>, row: &mut dyn FnMut(Samples)) -> std::result::Result<(), String>;
 }
 
 /// What the head of a file turned into: its decoder, or what is wrong with it.
@@ -77,7 +90,12 @@ type OpenedDecoder = std::result::Result<(ImageHead, Box<dyn Decode + Send>), St
 impl ImageHead {
     /// Bytes of all pixels.
     fn len(&self) -> usize {
-        self.height.saturating_mul(self.width).saturating_mul(self.channels)
+        self.height.saturating_mul(self.width).saturating_mul(self.channels())
+    }
+
+    /// 1 (grey) or 3 (red, green, blue).
+    fn channels(&self) -> usize {
+        if self.per_pixel < 3 { 1 } else { 3 }
     }
 
     fn is_upright(&self) -> bool {
@@ -107,7 +125,7 @@ impl ImageFile {
         if width == 0 || height == 0 {
             return Err(unreadable(path, "it has no pixels"));
         }
-        let image = ImageFile { path: path.to_path_buf(), head, alpha: Alpha::Dropped, decoder };
+        let image = ImageFile { path: path.to_path_buf(), head, alpha: Alpha::Dropped, levels: Levels::ALL, decoder };
         // What a damaged head claims is not asked of the allocator, which would end the program.
         if image.bytes() > memory::for_images() {
             let problem = format!(
@@ -126,6 +144,16 @@ impl ImageFile {
         ImageFile { alpha: Alpha::OverBlack, ..self }
     }
 
+    /// The same, where 16-bit samples are reduced to 8 by other levels.
+    pub(crate) fn with_levels(self, levels: Levels) -> ImageFile {
+        ImageFile { levels, ..self }
+    }
+
+    /// Whether its samples have 16 bits.
+    pub(crate) fn is_deep(&self) -> bool {
+        self.head.is_deep
+    }
+
     /// (height, width) of the image.
     pub(crate) fn size(&self) -> (usize, usize) {
         let ImageHead { height, width, orientation, .. } = self.head;
@@ -140,7 +168,7 @@ impl ImageFile {
 
     /// Its own channels: 1 where it is grey, else 3.
     pub(crate) fn channels(&self) -> usize {
-        self.head.channels
+        self.head.channels()
     }
 
     /// Bytes of memory that [`ImageFile::rows`] takes, and resizing them as they come.
@@ -157,43 +185,91 @@ impl ImageFile {
         self.bytes().saturating_add(self.head.len())
     }
 
-    /// Hands out its rows, of `width * channels` bytes each, from the top.
+    /// What its head tells of it.
+    pub(crate) fn original(&self) -> Original {
+        let (height, width) = self.size();
+        Original { height, width, bits: None }
+    }
+
+    /// Hands out its rows, of `width * channels` bytes each, from the top. Returns what it was.
     ///
     /// # Errors
     /// A file that is damaged, where rows may have come before.
-    pub(crate) fn rows(self, row: impl FnMut(&[u8])) -> Result<()> {
+    pub(crate) fn rows(self, row: impl FnMut(&[u8])) -> Result<Original> {
         if self.head.is_upright() {
             return self.stored_rows(row);
         }
-        let mut image = self.read()?;
+        let (mut image, original) = self.read()?;
         let len = image.width * image.channels;
         std::mem::take(&mut image.pixels).chunks_exact(len).for_each(row);
-        Ok(())
+        Ok(original)
     }
 
-    /// All of it.
-    pub(crate) fn read(self) -> Result<Images> {
-        let ImageHead { height, width, channels, orientation, .. } = self.head;
-        let mut image = Images { count: 1, ..Images::empty(height, width, channels) };
+    /// All of it, and what it was.
+    pub(crate) fn read(self) -> Result<(Images, Original)> {
+        let ImageHead { height, width, orientation, .. } = self.head;
+        let mut image = Images { count: 1, ..Images::empty(height, width, self.channels()) };
         let room = image.pixels.try_reserve_exact(self.head.len());
         room.map_err(|_| unreadable(&self.path, &format!("its {width} × {height} pixels do not fit into memory")))?;
-        self.stored_rows(|row| image.pixels.extend_from_slice(row))?;
-        Ok(upright(image, orientation))
+        let original = self.stored_rows(|row| image.pixels.extend_from_slice(row))?;
+        Ok((upright(image, orientation), original))
+    }
+
+    /// Which of 16-bit samples it uses; None where they have 8.
+    pub(crate) fn samples_used(self) -> Result<Option<SamplesUsed>> {
+        let ImageHead { per_pixel, significant, is_deep, .. } = self.head;
+        if !is_deep {
+            return Ok(None);
+        }
+        let mut counts = vec![0u32; 1 << 16];
+        self.stored_samples(|samples| {
+            if let Samples::U16(samples) = samples {
+                colours(samples, per_pixel).for_each(|&sample| counts[usize::from(sample)] += 1);
+            }
+        })?;
+        Ok(Some(SamplesUsed::of(&counts, significant)))
+    }
+
+    /// Its rows as they are stored, as bytes.
+    fn stored_rows(self, mut row: impl FnMut(&[u8])) -> Result<Original> {
+        let ImageFile { head, alpha, levels, .. } = self;
+        let ImageHead { per_pixel, significant, is_deep, .. } = head;
+        let (mut bytes, mut highest, original) = (Vec::new(), 0, self.original());
+        let stay = levels.keeps_bytes() && per_pixel == head.channels();
+        self.stored_samples(|samples| {
+            bytes.clear();
+            match samples {
+                Samples::U8(samples) if stay => return row(samples),
+                Samples::U8(samples) => {
+                    push_bytes(&mut bytes, samples, per_pixel, alpha, |sample| levels.byte_of_byte(sample));
+                }
+                Samples::U16(samples) => {
+                    highest = colours(samples, per_pixel).fold(highest, |highest: u16, &sample| highest.max(sample));
+                    push_bytes(&mut bytes, samples, per_pixel, alpha, |sample| levels.byte(sample));
+                }
+            }
+            row(&bytes);
+        })?;
+        Ok(Original { bits: is_deep.then(|| significant_bits(highest, significant)), ..original })
     }
 
     /// Its rows as they are stored: as many as its head says, or an error, which a file that was replaced meanwhile is too.
-    fn stored_rows(self, mut row: impl FnMut(&[u8])) -> Result<()> {
-        let ImageFile { path, head: ImageHead { height, width, channels, .. }, alpha, decoder } = self;
+    fn stored_samples(self, mut row: impl FnMut(Samples)) -> Result<()> {
+        let ImageFile { path, head: ImageHead { height, width, per_pixel, .. }, decoder, .. } = self;
         let mut came = 0;
-        let mut counted = |pixels: &[u8]| {
+        let mut counted = |samples: Samples| {
+            let len = match samples {
+                Samples::U8(samples) => samples.len(),
+                Samples::U16(samples) => samples.len(),
+            };
             came += 1;
-            if came <= height && pixels.len() == width * channels {
-                row(pixels);
+            if came <= height && len == width * per_pixel {
+                row(samples);
             } else {
                 came = height + 1;
             }
         };
-        decoder.rows(alpha, &mut counted).map_err(|why| unreadable(&path, &why))?;
+        decoder.rows(&mut counted).map_err(|why| unreadable(&path, &why))?;
         if came == height { Ok(()) } else { Err(unreadable(&path, "its pixels are not those that its head announces")) }
     }
 }
@@ -223,7 +299,7 @@ pub(crate) fn each_file<'a, T: Send, R: Send>(
 ///
 /// The orientation that a camera recorded (EXIF) is applied; 16-bit samples are reduced to 8; transparency is dropped.
 pub(crate) fn read_image(path: &Path, channels: usize) -> Result<Images> {
-    Ok(ImageFile::open(path)?.read()?.with_channels(channels))
+    Ok(ImageFile::open(path)?.read()?.0.with_channels(channels))
 }
 
 /// Reads a ground-truth mask at its own size: anomalous where the image's brightness is [`MASK_THRESHOLD`] or more. What is transparent
@@ -262,23 +338,22 @@ fn upright(image: Images, orientation: Orientation) -> Images {
 
 /// Adds pixels of 1 to 4 samples, of which an even number has transparency, as grey or colours of bytes.
 fn push_bytes<T: Copy>(out: &mut Vec<u8>, samples: &[T], per_pixel: usize, alpha: Alpha, byte: impl Fn(T) -> u8) {
-    let shown = channels_of(per_pixel);
-    let pixels = samples.chunks_exact(per_pixel);
-    if alpha == Alpha::Dropped || per_pixel == shown {
-        out.extend(pixels.flat_map(|pixel| pixel[..shown].iter().map(|&sample| byte(sample))));
+    if alpha == Alpha::Dropped || !per_pixel.is_multiple_of(2) {
+        out.extend(colours(samples, per_pixel).map(|&sample| byte(sample)));
     } else {
         let over_black = |value: u8, opacity: u8| ((u32::from(value) * u32::from(opacity) + 127) / 255) as u8;
-        out.extend(pixels.flat_map(|pixel| {
-            let opacity = byte(pixel[shown]);
+        out.extend(samples.chunks_exact(per_pixel).flat_map(|pixel| {
+            let opacity = byte(pixel[per_pixel - 1]);
             let byte = &byte;
-            pixel[..shown].iter().map(move |&sample| over_black(byte(sample), opacity))
+            pixel[..per_pixel - 1].iter().map(move |&sample| over_black(byte(sample), opacity))
         }));
     }
 }
 
-/// The channels of pixels of so many samples, transparency dropped.
-fn channels_of(per_pixel: usize) -> usize {
-    if per_pixel < 3 { 1 } else { 3 }
+/// The samples of pixels of 1 to 4 of them, without those of transparency.
+fn colours<T>(samples: &[T], per_pixel: usize) -> impl Iterator<Item = &T> {
+    let shown = per_pixel - usize::from(per_pixel.is_multiple_of(2));
+    samples.chunks_exact(per_pixel).flat_map(move |pixel| &pixel[..shown])
 }
 
 /// The error of a file that cannot be read as an image.

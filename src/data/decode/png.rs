@@ -6,8 +6,7 @@ use std::io::BufReader;
 use image::metadata::Orientation;
 use png::{BitDepth, ColorType, Decoder, DecodingError, Limits, Transformations};
 
-use super::{Alpha, Decode, ImageHead, OpenedDecoder, channels_of, push_bytes};
-use crate::data::images::upper_byte;
+use super::{Decode, ImageHead, OpenedDecoder, Samples};
 use crate::memory;
 
 /// Bytes of metadata (EXIF) that are read: cameras record less than 64 KiB. Profiles and texts are passed over.
@@ -15,10 +14,8 @@ const METADATA: usize = 256 << 10;
 
 struct Png {
     reader: png::Reader<BufReader<File>>,
-    /// Samples of a pixel, transparency among them.
-    per_pixel: usize,
     /// Samples have 16 bits, not 8.
-    deep: bool,
+    is_deep: bool,
 }
 
 pub(super) fn open(file: BufReader<File>) -> OpenedDecoder {
@@ -49,16 +46,20 @@ pub(super) fn open(file: BufReader<File>) -> OpenedDecoder {
     let orientation = Orientation::from_exif_chunk(exif);
     // As they came and as they are kept.
     let metadata = 2 * exif.len();
-    let png = Png { per_pixel, deep: depth == BitDepth::Sixteen, reader };
+    // Of the colours, whose bits may differ.
+    let significant = info.sbit.as_deref().and_then(|bits| bits.iter().take(3).copied().max());
+    let png = Png { is_deep: depth == BitDepth::Sixteen, reader };
     let row = png.reader.output_line_size(width).unwrap_or(usize::MAX);
     let rows = if png.is_interlaced() { height as usize } else { 1 };
     let head = ImageHead {
         height: height as usize,
         width: width as usize,
-        channels: channels_of(per_pixel),
+        per_pixel,
+        is_deep: png.is_deep,
+        significant,
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
-        // A row as it is and the one before it, and what the inflater looks back on.
-        decoder_bytes: row.saturating_mul(rows.saturating_add(2)).saturating_add((1 << 18) + metadata),
+        // A row as it is, as samples, and the one before it, and what the inflater looks back on.
+        decoder_bytes: row.saturating_mul(rows.saturating_add(3)).saturating_add((1 << 18) + metadata),
     };
     Ok((head, Box::new(png)))
 }
@@ -68,39 +69,32 @@ impl Png {
         self.reader.info().interlaced
     }
 
-    /// Samples as bytes.
-    fn bytes<'a>(&self, samples: &'a [u8], alpha: Alpha, out: &'a mut Vec<u8>) -> &'a [u8] {
-        match (self.deep, self.per_pixel) {
-            (false, 1 | 3) => return samples,
-            (false, _) => push_bytes(out, samples, self.per_pixel, alpha, |sample| sample),
-            (true, _) => {
-                let byte = |deep| upper_byte(u16::from_be_bytes(deep));
-                push_bytes(out, samples.as_chunks().0, self.per_pixel, alpha, byte);
-            }
+    /// The samples of a row, those of 16 bits put together in a buffer.
+    fn samples<'a>(&self, bytes: &'a [u8], deep: &'a mut Vec<u16>) -> Samples<'a> {
+        if !self.is_deep {
+            return Samples::U8(bytes);
         }
-        out
+        deep.clear();
+        deep.extend(bytes.as_chunks().0.iter().map(|&sample| u16::from_be_bytes(sample)));
+        Samples::U16(deep)
     }
 }
 
 impl Decode for Png {
-    fn rows(mut self: Box<Self>, alpha: Alpha, row: &mut dyn FnMut(&[u8])) -> Result<(), String> {
+    fn rows(mut self: Box<Self>, row: &mut dyn FnMut(Samples)) -> Result<(), String> {
         let len = self.reader.output_line_size(self.reader.info().width).ok_or("its rows are too long")?;
-        let (mut samples, mut bytes) = (Vec::new(), Vec::new());
+        let (mut bytes, mut deep) = (Vec::new(), Vec::new());
         if self.is_interlaced() {
             let all = self.reader.output_buffer_size().ok_or("it is too large")?;
-            samples.try_reserve_exact(all).map_err(|e| e.to_string())?;
-            samples.resize(all, 0);
-            self.reader.next_frame(&mut samples).map_err(|e| e.to_string())?;
-            for samples in samples.chunks_exact(len) {
-                bytes.clear();
-                row(self.bytes(samples, alpha, &mut bytes));
-            }
+            bytes.try_reserve_exact(all).map_err(|e| e.to_string())?;
+            bytes.resize(all, 0);
+            self.reader.next_frame(&mut bytes).map_err(|e| e.to_string())?;
+            bytes.chunks_exact(len).for_each(|bytes| row(self.samples(bytes, &mut deep)));
             return Ok(());
         }
-        samples.resize(len, 0);
-        while self.reader.read_row(&mut samples).map_err(|e| e.to_string())?.is_some() {
-            bytes.clear();
-            row(self.bytes(&samples, alpha, &mut bytes));
+        bytes.resize(len, 0);
+        while self.reader.read_row(&mut bytes).map_err(|e| e.to_string())?.is_some() {
+            row(self.samples(&bytes, &mut deep));
         }
         Ok(())
     }

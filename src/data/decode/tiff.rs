@@ -10,8 +10,7 @@ use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::{CompressionMethod, PlanarConfiguration, SampleFormat, Tag};
 
 use super::tiff_chunks::Chunks;
-use super::{Alpha, Decode, ImageHead, OpenedDecoder, channels_of, push_bytes, whole};
-use crate::data::images::upper_byte;
+use super::{Decode, ImageHead, OpenedDecoder, Samples, whole};
 use crate::memory;
 
 struct Tiff {
@@ -74,49 +73,66 @@ pub(super) fn open(file: BufReader<File>, path: &Path) -> OpenedDecoder {
     let head = ImageHead {
         height,
         width,
-        channels: channels_of(per_pixel),
+        per_pixel,
+        is_deep: color.bit_depth() == 16,
+        significant: None,
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
-        // A strip or a row of tiles, as it comes and as bytes.
+        // A strip or a row of tiles, as it comes and in rows.
         decoder_bytes: band.saturating_mul(2).saturating_add(chunks.bytes()),
     };
     Ok((head, Box::new(Tiff { decoder, chunks, height, width, per_pixel })))
 }
 
+/// Where a chunk lies in its band, in samples: its rows are `width` long, and begin at `left` in those of the band, which are `row` long.
+struct Place {
+    height: usize,
+    width: usize,
+    left: usize,
+    row: usize,
+}
+
+impl Place {
+    /// Copies a chunk to its place.
+    fn fill<T: Copy + Default>(&self, chunk: &[T], band: &mut Vec<T>) -> Result<(), String> {
+        let Place { height, width, left, row } = *self;
+        if chunk.len() != height * width {
+            return Err("its strips are of other sizes than its head says".into());
+        }
+        band.resize(height * row, T::default());
+        for (target, source) in band.chunks_exact_mut(row).zip(chunk.chunks_exact(width)) {
+            target[left..][..width].copy_from_slice(source);
+        }
+        Ok(())
+    }
+}
+
 impl Decode for Tiff {
-    fn rows(self: Box<Self>, alpha: Alpha, row: &mut dyn FnMut(&[u8])) -> Result<(), String> {
+    fn rows(self: Box<Self>, row: &mut dyn FnMut(Samples)) -> Result<(), String> {
         let Tiff { mut decoder, chunks, height, width, per_pixel } = *self;
         let (across, down) = decoder.chunk_dimensions();
         let (across, down) = (across as usize, down as usize);
         if across == 0 || down == 0 {
             return Err("its strips have no size".into());
         }
-        let channels = channels_of(per_pixel);
-        let (mut chunk, mut rows) = (Vec::new(), Vec::new());
+        let len = width * per_pixel;
+        let (mut bytes, mut deep) = (Vec::new(), Vec::new());
         let columns = width.div_ceil(across);
         for (band, top) in (0..height).step_by(down).enumerate() {
-            let high = down.min(height - top);
-            rows.clear();
-            rows.resize(high * width * channels, 0);
             for column in 0..columns {
                 let left = column * across;
                 let wide = across.min(width - left);
+                let (left, wide) = (left * per_pixel, wide * per_pixel);
+                let place = Place { height: down.min(height - top), width: wide, left, row: len };
                 let index = u32::try_from(band * columns + column).map_err(|e| e.to_string())?;
                 chunks.check(decoder.inner(), index)?;
-                chunk.clear();
                 match decoder.read_chunk(index).map_err(|e| e.to_string())? {
-                    DecodingResult::U8(samples) => push_bytes(&mut chunk, &samples, per_pixel, alpha, |sample| sample),
-                    DecodingResult::U16(samples) => push_bytes(&mut chunk, &samples, per_pixel, alpha, upper_byte),
+                    DecodingResult::U8(samples) => place.fill(&samples, &mut bytes)?,
+                    DecodingResult::U16(samples) => place.fill(&samples, &mut deep)?,
                     _ => return Err("its samples have other kinds than its head says".into()),
                 }
-                if chunk.len() != high * wide * channels {
-                    return Err("its strips are of other sizes than its head says".into());
-                }
-                let targets = rows.chunks_exact_mut(width * channels);
-                for (target, source) in targets.zip(chunk.chunks_exact(wide * channels)) {
-                    target[left * channels..][..wide * channels].copy_from_slice(source);
-                }
             }
-            rows.chunks_exact(width * channels).for_each(&mut *row);
+            bytes.chunks_exact(len).for_each(|samples| row(Samples::U8(samples)));
+            deep.chunks_exact(len).for_each(|samples| row(Samples::U16(samples)));
         }
         Ok(())
     }

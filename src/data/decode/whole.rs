@@ -3,15 +3,14 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
 
-use super::{Alpha, Decode, ImageHead, OpenedDecoder, push_bytes};
-use crate::data::images::Images;
+use super::{Decode, ImageHead, OpenedDecoder, Samples};
 use crate::{files, memory};
 
 struct Whole {
     path: PathBuf,
-    /// Bytes of a row.
+    /// Samples of a row.
     row: usize,
 }
 
@@ -20,15 +19,18 @@ pub(super) fn open(path: &Path) -> OpenedDecoder {
     let mut decoder = decoder(path)?;
     let orientation = decoder.orientation().map_err(|e| e.to_string())?;
     let (width, height) = decoder.dimensions();
+    let color = decoder.color_type();
     let head = ImageHead {
         height: height as usize,
         width: width as usize,
-        channels: if decoder.color_type().has_color() { 3 } else { 1 },
+        per_pixel: usize::from(color.channel_count()),
+        is_deep: is_deep(color),
+        significant: None,
         orientation,
-        // As it comes, and as bytes of grey or RGB.
+        // As it comes, and as samples.
         decoder_bytes: usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX).saturating_mul(2),
     };
-    Ok((head, Box::new(Whole { path: path.to_path_buf(), row: head.width * head.channels })))
+    Ok((head, Box::new(Whole { path: path.to_path_buf(), row: head.width * head.per_pixel })))
 }
 
 /// Refuses what its reader would complete: a WebP that is shorter than it says, and run lengths of a BMP, which may end anywhere.
@@ -58,21 +60,30 @@ fn decoder(path: &Path) -> Result<impl ImageDecoder, String> {
     reader.into_decoder().map_err(|e| e.to_string())
 }
 
+/// Whether samples have 16 bits.
+fn is_deep(color: ColorType) -> bool {
+    color.bytes_per_pixel() == 2 * color.channel_count()
+}
+
 impl Decode for Whole {
-    fn rows(self: Box<Self>, alpha: Alpha, row: &mut dyn FnMut(&[u8])) -> Result<(), String> {
+    fn rows(self: Box<Self>, row: &mut dyn FnMut(Samples)) -> Result<(), String> {
         let image = DynamicImage::from_decoder(decoder(&self.path)?).map_err(|e| e.to_string())?;
-        if alpha == Alpha::OverBlack && image.color().has_alpha() {
-            let (samples, per_pixel) = match image.color().has_color() {
-                true => (image.into_rgba8().into_raw(), 4),
-                false => (image.into_luma_alpha8().into_raw(), 2),
+        let color = image.color();
+        if !is_deep(color) {
+            let samples = match color {
+                ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => image.into_bytes(),
+                _ => return Err("its samples are floating-point numbers; save it with 8 or 16 bits".into()),
             };
-            let mut bytes = Vec::new();
-            push_bytes(&mut bytes, &samples, per_pixel, alpha, |sample| sample);
-            bytes.chunks_exact(self.row).for_each(row);
+            samples.chunks_exact(self.row).for_each(|samples| row(Samples::U8(samples)));
             return Ok(());
         }
-        let image = Images::from(image);
-        image.pixels.chunks_exact(self.row).for_each(row);
+        let samples = match color.channel_count() {
+            1 => image.into_luma16().into_raw(),
+            2 => image.into_luma_alpha16().into_raw(),
+            3 => image.into_rgb16().into_raw(),
+            _ => image.into_rgba16().into_raw(),
+        };
+        samples.chunks_exact(self.row).for_each(|samples| row(Samples::U16(samples)));
         Ok(())
     }
 }

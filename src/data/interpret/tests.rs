@@ -1,10 +1,11 @@
 use super::*;
+use crate::data::levels::Levels;
 use crate::data::resize_mode::ResizeMode;
 use proptest::prelude::*;
 
 fn preprocessing(raw_side: usize, side: usize, channels: usize, train: Vec<Transform>) -> Preprocessing {
     let test = vec![Transform::ResizeNearest { side }, Transform::ToUnit];
-    let p = Preprocessing { channels, raw_side, resize: ResizeMode::Squash, side, train, test };
+    let p = Preprocessing { channels, raw_side, resize: ResizeMode::Squash, levels: Levels::ALL, side, train, test };
     p.check().unwrap();
     p
 }

@@ -14,6 +14,7 @@ use crate::model::checkpoint::PRETRAINED;
 use crate::model::image_score::ImageScore;
 use crate::model::{Arch, Objective};
 use crate::named::Named;
+use crate::run::calibration;
 use crate::steps::hsc_loss::Gradient;
 
 /// Views of an image, at most.
@@ -214,8 +215,12 @@ pub(super) fn calibration_share(s: &Settings) -> Result<()> {
 
 pub(super) fn fpr(s: &Settings) -> Result<()> {
     let Some(fpr) = s.fpr else { return Ok(()) };
-    if !(fpr > 0.0 && fpr <= 0.5) {
-        return refuse("fpr", format!("{fpr} is no false positive rate"), "choose one up to 0.5, such as 0.01 for 1 %");
+    if !(calibration::LEAST_RATE..=0.5).contains(&fpr) {
+        return refuse(
+            "fpr",
+            format!("{fpr} is no false positive rate"),
+            "choose one from 0.0001 to 0.5, such as 0.01 for 1 %",
+        );
     }
     if s.calibration_share == 0 {
         let remedy = "hold some out with `calibration_share` 20, or leave it out and calibrate the model on new images";

@@ -49,7 +49,7 @@ fn reads_tiles_planes_and_large_tiffs() {
     let path = dir.path().join("image.tif");
     let read = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
-        ImageFile::open(&path).unwrap().read().unwrap()
+        ImageFile::open(&path).unwrap().read().unwrap().0
     };
     // 5 × 3 pixels of 16 × 16 tiles have one tile; of 3 rows that begin with 0, 16 and 32.
     let tile: Vec<u8> = (0..=255).collect();
@@ -142,7 +142,7 @@ fn tiffs_with_missing_strips_are_refused() {
     };
     let read = |file: &[u8]| {
         std::fs::write(&path, file).unwrap();
-        ImageFile::open(&path).and_then(ImageFile::read).map(|image| image.pixels)
+        ImageFile::open(&path).and_then(ImageFile::read).map(|(image, _)| image.pixels)
     };
     assert_eq!(read(&two_strips(&[0, 10], &[10, 5], &data)).unwrap(), data);
     assert_eq!(read(&two_strips(&[0, 10], &[10, 7], &[&data[..], &[0; 2]].concat())).unwrap(), data);
@@ -186,7 +186,7 @@ fn damaged_jpegs_in_tiffs_are_refused() {
         tags.extend(tables.map(|tables| (347, tables)));
         tags.sort();
         std::fs::write(&path, tiff(&tags, jpeg)).unwrap();
-        ImageFile::open(&path).and_then(ImageFile::read).map(|image| image.pixels)
+        ImageFile::open(&path).and_then(ImageFile::read).map(|(image, _)| image.pixels)
     };
     for (jpeg, tables) in [(&jpeg, None), (&strip, Some(tables.as_slice()))] {
         assert_eq!(read(jpeg, tables).unwrap().len(), 64 * 64);
