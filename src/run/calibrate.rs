@@ -137,11 +137,13 @@ fn is_own(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name == directory::MODEL)
 }
 
-/// Whether figures in the folder of a model may be of it.
+/// Whether figures in the folder of a model are of it: in a run's folder those of its own.
 fn is_tested(directory: &RunDirectory, file: &Path, model: &Model) -> bool {
+    if directory.file(directory::CONFIG).is_file() {
+        return is_own(file);
+    }
     let evaluation = directory.read_json::<Evaluation>(directory::EVALUATION);
-    is_own(file) && directory.file(directory::CONFIG).is_file()
-        || evaluation.is_ok_and(|evaluation| evaluation.model == Some(model.checksum()))
+    evaluation.is_ok_and(|evaluation| evaluation.model == Some(model.checksum()))
 }
 
 /// The scores of the images in a folder and in those within, of those from which something can be concluded.
