@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::data::canvases::Canvases;
 use crate::data::decode::{ImageFile, each_file, read_mask};
-use crate::data::image_source::{Files, ImageSource, Raw};
+use crate::data::image_source::{Files, ImageSource, Raw, spread};
 use crate::data::images::{Images, Mask, Original};
 use crate::data::levels::Levels;
 use crate::data::resize_mode::RawForm;
@@ -26,6 +26,9 @@ pub use notes::{in_other_folders, left_alone, misplaced};
 pub use results::{OF_PREDICTIONS, is_result};
 
 const EXTENSIONS: [&str; 12] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pgm", "ppm", "pnm", "pbm", "pam"];
+
+/// Good images that are looked at, at most, to tell how samples of 16 bits become bytes.
+const LOOKED_AT: usize = 64;
 
 /// An image that has not been read yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +90,7 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
     let broken = if query.skip_broken { Broken::LeftOut } else { Broken::Refused };
     let is_normal = |image: &&Listed| image.class == query.labels.normal;
     let levels = match query.learns_levels {
-        true => Levels::learn(&listed.iter().filter(is_normal).map(|image| image.path.clone()).collect::<Vec<_>>()),
+        true => levels_used(&listed.iter().filter(is_normal).map(|image| &image.path).collect::<Vec<_>>()),
         false => query.raw.form.levels,
     };
     let raw = Raw { form: RawForm { levels, ..query.raw.form }, ..query.raw };
@@ -117,6 +120,13 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
         levels,
         notes,
     })
+}
+
+/// How samples of 16 bits become bytes by what good images use, of which `LOOKED_AT` are read. A file that cannot be read says nothing.
+fn levels_used(files: &[&PathBuf]) -> Levels {
+    let looked_at = spread(files.len(), LOOKED_AT).into_iter().map(|i| (files[i], ()));
+    let used = each_file(looked_at, |file, ()| file?.samples_used());
+    Levels::over(used.into_iter().filter_map(|used| used.ok().flatten()))
 }
 
 /// The raw images of image files: decoded in parallel and held in memory, or left in their files where they are too many to hold; of

@@ -1,16 +1,9 @@
 //! Which samples of 16 bits are black and which white. Cameras write 10 or 12 bits into files of 16, and X-rays of a part may differ by a
 //! few hundred levels of 65,536: nets see 256 levels, which are laid over what the good images use.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
-use crate::data::decode::each_file;
-use crate::data::image_source::spread;
 use crate::error::{Error, Result};
-
-/// Images that are looked at, at most, to learn levels.
-const LOOKED_AT: usize = 64;
 
 /// Of an image's samples this share, at either end, says nothing of what it uses: pixels that are stuck or dead.
 const STRAY: f64 = 0.001;
@@ -41,17 +34,9 @@ impl Levels {
         Levels { bits, black: 0, white: largest(bits) }
     }
 
-    /// What the good images in these files use, of which `LOOKED_AT` are read. Without files of 16 bits, all that there is; a file that
-    /// cannot be read says nothing.
-    pub(crate) fn learn(files: &[PathBuf]) -> Levels {
-        let looked_at = spread(files.len(), LOOKED_AT).into_iter().map(|i| (&files[i], ()));
-        let used = each_file(looked_at, |file, ()| file?.samples_used());
-        Levels::over(used.into_iter().filter_map(|used| used.ok().flatten()))
-    }
-
     /// Levels for all of these. Where they use less than a quarter of their range, it is narrowed to what they use and half of that on either
     /// side: defects may be darker or brighter.
-    fn over(used: impl Iterator<Item = SamplesUsed>) -> Levels {
+    pub(crate) fn over(used: impl Iterator<Item = SamplesUsed>) -> Levels {
         let wider = |a: SamplesUsed, b: SamplesUsed| SamplesUsed {
             bits: a.bits.max(b.bits),
             low: a.low.min(b.low),
