@@ -55,7 +55,7 @@ fn set(normal: &[PathBuf], outliers: &[PathBuf], (supervise, noise): (Supervise,
     TrainingSet::new(TrainingData {
         preprocessing: FOLDER.recipe.preprocessing(PipelineKind::Aug1, SIDE, SIDE, 3, &normal).unwrap(),
         normal,
-        others: None,
+        labelled: None,
         labelled_share: 0,
         outliers: Some(read_all(outliers, raw, Broken::Refused).unwrap().images),
         supervise,

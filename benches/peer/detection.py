@@ -6,9 +6,11 @@
                                      [--report tiles=DIR board=DIR]
 
 DIR is a folder in MVTec-AD's layout, such as a half that benches/peer/halves.py made; a WAY has a name and the flags of `fcdd train`. Runs lie in
-OUT/SET-WAY-SEED; those that are finished are not trained again. With --report the same models are tested on another half, for a table of its own. The table, in Markdown, has for each set and way the mean over the seeds and its
-standard error: the figures of `fcdd evaluate`, the AUROC of images that each way to score a map would have given (`maps.npy`), and at a false
-positive rate of 1 % among the good test images the share of defects that is found; then the AUROC of each kind of defect by the run's own score.
+OUT/SET-WAY-SEED; those that are finished are not trained again. With --report the same models are tested on another half, for a table of its
+own. A table, in Markdown, has for each set and way the mean over the seeds and its standard error: the figures of `fcdd evaluate`, the AUROC of
+images that each way to score a map would have given (`maps.npy`: of tiled or letterboxed images about, since it keeps the highest values of parts), and
+at a false positive rate of 1 % among the good test images the share of defects that is found; then the AUROC of each kind of defect by the
+run's own score.
 """
 
 import argparse
@@ -58,7 +60,7 @@ def figures(run, minutes):
 
 
 def call(program, words, log):
-    """The minutes that a call took; none where it was done before."""
+    """The minutes that a call takes, or took where it was done before."""
     done = log.with_suffix(".minutes")
     if not done.exists():
         subprocess.run(["rm", "-rf", str(log.with_suffix(""))], check=True)
@@ -104,7 +106,7 @@ def main():
                 run = args.out / f"{name}-{way}-{seed}"
                 minutes = call(args.program, ["train", data, "--seed", str(seed), *flags.split()], run.with_name(run.name + ".log"))
                 chosen.setdefault(way, []).append(figures(run, minutes))
-                for _, other in (pair for pair in args.report if pair[0] == name):
+                if other := dict(args.report).get(name):
                     tested = args.out / f"{run.name}-report"
                     call(args.program, ["evaluate", str(run), "--data", other], tested.with_name(tested.name + ".log"))
                     reported.setdefault(way, []).append(figures(tested, minutes))

@@ -28,12 +28,13 @@ pub(super) struct Args {
     /// Folder for the run, which must not hold one yet [default: NAME-run after the data's name; NAME-run-2 where that exists, and so on]
     #[arg(long, value_name = "RUN", display_order = 1)]
     out: Option<PathBuf>,
-    /// Continue a stopped run with its own settings; --data and --outliers say where its data lies now, --hold whether to keep it in
-    /// memory
+    /// Continue a stopped run with its own settings; --data, --outliers and --labelled say where its data lies now, --hold whether to keep
+    /// it in memory
     #[arg(long, value_name = "RUN", display_order = 2)]
     resume: Option<PathBuf>,
-    /// Train for about so many minutes on this device: a few steps are timed before, and the number of epochs that fit is recorded as the
-    /// run's --epochs, by which the same run can be had again; the learning rate falls by epochs all the same (--schedule)
+    /// Train for about so many minutes on this device: a few steps are timed before, and the number of epochs that fit, at least one, is
+    /// recorded as the run's --epochs, by which the same run can be had again. The learning rate still falls by epochs: set --schedule for
+    /// as many
     #[arg(long, value_name = "M", conflicts_with = "epochs", allow_negative_numbers = true, value_parser = minutes, display_order = 3)]
     minutes: Option<f64>,
     #[command(flatten)]
@@ -112,7 +113,7 @@ fn minutes(text: &str) -> Result<f64, String> {
 fn settled() -> Error {
     Error::setting(
         "--resume continues a run in its folder and with its own settings",
-        "leave out all that changes the run but --data, --outliers and --hold, or start a new run with --out RUN",
+        "leave out all that changes the run but --data, --outliers, --labelled and --hold, or start a new run with --out RUN",
     )
 }
 

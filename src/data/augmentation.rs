@@ -69,7 +69,7 @@ pub(crate) struct Augmentation {
 }
 
 impl Augmentation {
-    /// A list with these changes. What is not asked for stays, and so do its random numbers.
+    /// A list with these changes; what is not asked for stays.
     pub(crate) fn of(&self, mut list: Vec<Transform>) -> Vec<Transform> {
         if let Some(amount) = self.brightness {
             let jitters = |t: &Transform| t.parts().iter().any(|part| matches!(part, Transform::Jitter(_)));
@@ -95,6 +95,16 @@ impl Augmentation {
         }
         list
     }
+}
+
+/// A list for squares of which `shown` rows or columns show an image, at least: where that is little, shifts leave three quarters of them.
+pub(crate) fn within(shown: usize, mut list: Vec<Transform>) -> Vec<Transform> {
+    for transform in &mut list {
+        if let Transform::Shift { pad } = transform {
+            *pad = (*pad).min(shown / 4);
+        }
+    }
+    list
 }
 
 /// The place of the transform that turns bytes into floats.
@@ -141,6 +151,14 @@ mod tests {
         let brightness = |amount| of(Augmentation { brightness: Some(amount), ..Augmentation::default() });
         assert_eq!(brightness(0.3), [&[jitter(0.3)], &list[1..]].concat());
         assert_eq!(brightness(0.0), list[1..]);
+    }
+
+    #[test]
+    fn shifts_leave_something_of_what_is_shown() {
+        let list = |pad| vec![Shift { pad }, Flip];
+        assert_eq!(within(224, list(14)), list(14));
+        assert_eq!(within(13, list(14)), list(3));
+        assert_eq!(within(1, list(14)), list(0));
     }
 
     /// Lists without flips or jitter of their own, and those where the jitter is one of two.

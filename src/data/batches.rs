@@ -26,7 +26,7 @@ pub struct TrainingData {
     /// Normal samples, each drawn once per epoch.
     pub normal: ImageSource,
     /// Labelled anomalies, for [`Supervise::Other`] and beside artificial ones.
-    pub others: Option<LabelledAnomalies>,
+    pub labelled: Option<LabelledAnomalies>,
     /// Of the anomalies that artificial ones would be, per cent that are labelled ones instead.
     pub labelled_share: u32,
     /// Images of another set, for [`NoiseMode::Outliers`](crate::data::supervise::NoiseMode::Outliers).
@@ -126,14 +126,14 @@ pub struct Batch {
 }
 
 impl LabelledAnomalies {
-    /// The images of a split at `indices`, with masks fitted to the raw side as the images are; without one, nothing is known of where
-    /// they are anomalous.
+    /// The images of a split at `indices`, with masks fitted to the raw side as the images are ([`choose`](crate::data::labelled::choose) leaves
+    /// out what then marks nothing); without one, nothing is known of where they are anomalous.
     pub fn new(split: &Split, indices: &[usize], fit: ResizeMode) -> LabelledAnomalies {
         let images = split.images.select(indices);
         let masks = if split.masks.is_empty() {
             Vec::new()
         } else {
-            let at_raw_side = |&i: &usize| split.masks[i].as_ref().map(|mask| fit.mask(mask, images.shape()[0]));
+            let at_raw_side = |&i: &usize| split.masks[i].as_ref().map(|mask| fit.marks(mask, images.shape()[0]));
             indices.iter().map(at_raw_side).collect()
         };
         LabelledAnomalies { images, masks, without_mask: UNMARKED, untested: Vec::new() }
@@ -151,7 +151,7 @@ impl LabelledAnomalies {
 impl TrainingSet {
     /// Checks that images, preprocessing and supervision fit together.
     pub fn new(data: TrainingData) -> Result<TrainingSet> {
-        let TrainingData { normal, others, outliers, preprocessing, supervise, noise, labelled_share, .. } = &data;
+        let TrainingData { normal, labelled, outliers, preprocessing, supervise, noise, labelled_share, .. } = &data;
         preprocessing.check()?;
         supervise.check(noise)?;
         let (side, channels) = (preprocessing.raw_side, preprocessing.channels);
@@ -181,7 +181,7 @@ impl TrainingSet {
             return Err(Error::setting(format!("{labelled_share} % labelled anomalies"), "choose 0 to 100"));
         }
         let learns_labelled = data.learns_labelled();
-        match others {
+        match labelled {
             Some(LabelledAnomalies { images, masks, .. }) if learns_labelled => {
                 usable(images, "labelled anomalies to train on", "choose another `supervise`")?;
                 let size = |i: usize| match images {
@@ -241,17 +241,17 @@ impl TrainingSet {
     /// As of [`TrainingSet::new`].
     pub(crate) fn of_few(&self, n: usize) -> Result<TrainingSet> {
         let few = |images: &ImageSource| images.select(&(0..n.min(images.count())).collect::<Vec<_>>());
-        let TrainingData { normal, others, outliers, preprocessing, noise, .. } = &self.data;
+        let TrainingData { normal, labelled, outliers, preprocessing, noise, .. } = &self.data;
         let TrainingData { labelled_share, supervise, plan, seed, .. } = self.data;
-        let others = others.as_ref().map(|others| LabelledAnomalies {
-            images: few(&others.images),
-            masks: others.masks.iter().take(n).cloned().collect(),
-            without_mask: others.without_mask,
+        let labelled = labelled.as_ref().map(|labelled| LabelledAnomalies {
+            images: few(&labelled.images),
+            masks: labelled.masks.iter().take(n).cloned().collect(),
+            without_mask: labelled.without_mask,
             untested: Vec::new(),
         });
         TrainingSet::new(TrainingData {
             normal: few(normal),
-            others,
+            labelled,
             labelled_share,
             outliers: outliers.as_ref().map(few),
             preprocessing: preprocessing.clone(),
@@ -305,9 +305,9 @@ impl TrainingSet {
 
     /// The sets of images that it draws from.
     fn stores(&self) -> impl Iterator<Item = &ImageSource> {
-        let TrainingData { normal, others, outliers, .. } = &self.data;
-        let others = others.as_ref().map(|others| &others.images);
-        [Some(normal), others, outliers.as_ref()].into_iter().flatten()
+        let TrainingData { normal, labelled, outliers, .. } = &self.data;
+        let labelled = labelled.as_ref().map(|labelled| &labelled.images);
+        [Some(normal), labelled, outliers.as_ref()].into_iter().flatten()
     }
 
     /// Whether all images are held in memory; else making a batch reads files.
@@ -334,7 +334,7 @@ impl TrainingSet {
     fn fingerprint_by(&self, mut sum: Sum) -> Result<Fingerprint> {
         let held_out = self.held_out.iter().map(|held_out| &held_out.data.normal);
         self.stores().chain(held_out).try_for_each(|images| images.checksum(&mut sum))?;
-        Ok(Fingerprint { normal: self.data.normal.count(), checksum: sum.checksum() })
+        Ok(Fingerprint { normal: self.data.normal.images().count(), checksum: sum.checksum() })
     }
 
     /// The samples in the order of an epoch.

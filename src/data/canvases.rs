@@ -43,11 +43,16 @@ struct Canvas {
 
 impl Canvases {
     /// The canvases of image files, beside the (height, width) of each image; an error for each that cannot be read. `holds` says whether so
-    /// many bytes are to be held.
+    /// many bytes are to be held; of those that are not, the heads are read, and all of them where `decodes` is set.
     ///
     /// # Errors
     /// More to be held than there is memory for.
-    pub(crate) fn read(paths: &[PathBuf], form: RawForm, holds: impl Fn(usize) -> bool) -> Result<(Canvases, Sizes)> {
+    pub(crate) fn read(
+        paths: &[PathBuf],
+        form: RawForm,
+        decodes: &[bool],
+        holds: impl Fn(usize) -> bool,
+    ) -> Result<(Canvases, Sizes)> {
         let heads = each_file(paths.iter().map(|path| (path, ())), |file, ()| Ok(file?.size()));
         let grids = heads.iter().map(|size| size.as_ref().ok().and_then(|&size| form.tiles(size)));
         let canvas = |grid: &TileGrid| grid.canvas().0.saturating_mul(grid.canvas().1).saturating_mul(form.channels);
@@ -58,16 +63,17 @@ impl Canvases {
             let remedy = "choose tiles of more pixels (`fit`), or `hold` never";
             memory::fits(&format!("the {} images at the size that tiles need", paths.len()), bytes, remedy)?;
         }
-        let read = |file: Result<ImageFile>, ()| form.read_open(file?);
-        let images: Vec<Option<Result<(Images, _)>>> = if held {
-            each_file(paths.iter().map(|path| (path, ())), read).into_iter().map(Some).collect()
-        } else {
-            paths.iter().map(|_| None).collect()
+        let read = |file: Result<ImageFile>, ()| {
+            let (image, size) = form.read_open(file?)?;
+            Ok((held.then_some(image), size))
         };
+        let decoded = paths.iter().zip(decodes).filter(|&(_, &decodes)| held || decodes);
+        let mut decoded = each_file(decoded.map(|(path, _)| (path, ())), read).into_iter();
         let (mut canvases, mut sizes) = (Vec::new(), Vec::new());
-        for (((path, size), grid), image) in paths.iter().zip(heads).zip(grids).zip(images) {
+        for (((path, size), grid), &decodes) in paths.iter().zip(heads).zip(grids).zip(decodes) {
+            let image = if held || decodes { decoded.next() } else { None };
             let (held, size) = match image {
-                Some(Ok((image, size))) => (Some(image), Ok(size)),
+                Some(Ok((image, size))) => (image, Ok(size)),
                 Some(Err(error)) => (None, Err(error)),
                 None => (None, size),
             };
@@ -81,6 +87,17 @@ impl Canvases {
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.canvases.len()
+    }
+
+    /// Whether all are held; else each is decoded again whenever a square of it is asked for.
+    pub(crate) fn are_held(&self) -> bool {
+        self.canvases.iter().all(|canvas| canvas.held.is_some())
+    }
+
+    /// Rows or columns of the squares that show an image, at least.
+    pub(crate) fn least_shown(&self) -> usize {
+        let shown = |canvas: &Arc<Canvas>| canvas.grid.canvas().0.min(canvas.grid.canvas().1);
+        self.canvases.iter().map(shown).min().unwrap_or_default().min(self.form.side)
     }
 
     /// Side and channels of the squares that the net sees.
@@ -194,6 +211,24 @@ impl Tiles {
         let (i, number) = self.tiles[tile];
         self.canvases.window(i, self.canvases.grid(i).place(number), out)
     }
+
+    /// The same for many in their order: `last` keeps the canvas of the tile before, which then is not decoded again.
+    ///
+    /// # Errors
+    /// As of [`Canvases::load`].
+    pub(crate) fn read_next(&self, tile: usize, last: &mut Option<(usize, Images)>, out: &mut [u8]) -> Result<()> {
+        let (i, number) = self.tiles[tile];
+        if self.canvases.canvases[i].held.is_some() {
+            return self.read(tile, out);
+        }
+        let image = match last.take() {
+            Some((before, image)) if before == i => image,
+            _ => self.canvases.load(i)?,
+        };
+        image.window(self.canvases.grid(i).place(number), self.canvases.form.side, out);
+        *last = Some((i, image));
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -214,7 +249,7 @@ mod tests {
         let paths = [save(&dir.path().join("a.png"), (100, 40)), save(&dir.path().join("b.png"), (20, 30))];
         let form = RawForm { side: 32, channels: 1, resize: ResizeMode::Tile { side: 32, overlap: 8 } };
         let [(held, sizes), (files, others)] =
-            [true, false].map(|held| Canvases::read(&paths, form, |_| held).unwrap());
+            [true, false].map(|held| Canvases::read(&paths, form, &[false; 2], |_| held).unwrap());
         assert_eq!(sizes.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [(40, 100), (30, 20)]);
         assert_eq!(others.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [(40, 100), (30, 20)]);
         for i in 0..2 {
@@ -229,8 +264,12 @@ mod tests {
         let (tiles, of_files) = (held.tiles(), files.tiles());
         // 2 rows of tiles from 0 and 16, 6 columns of them; the small image has one.
         assert_eq!((tiles.count(), tiles.canvas_of(11), tiles.canvas_of(12)), (13, 0, 1));
+        let mut last = None;
         for i in 0..tiles.count() {
-            assert_eq!(read(&tiles, i), read(&of_files, i));
+            let mut next = vec![0; 1024];
+            of_files.read_next(i, &mut last, &mut next).unwrap();
+            assert_eq!((read(&tiles, i), &next), (read(&of_files, i), &read(&tiles, i)));
+            assert_eq!(last.as_ref().map(|(canvas, _)| *canvas), Some(tiles.canvas_of(i)), "it is kept");
         }
         assert_eq!(read(&tiles, 7)[..3], [160, 163, 166], "from row 16 and column 16 on");
         let some = tiles.select(&[12, 3]);
@@ -241,11 +280,28 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_decoded_is_found_where_that_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = [save(&dir.path().join("a.png"), (100, 40)), save(&dir.path().join("b.png"), (100, 40))];
+        let whole = std::fs::read(&paths[0]).unwrap();
+        std::fs::write(&paths[0], &whole[..whole.len() / 2]).unwrap();
+        let form = RawForm { side: 32, channels: 1, resize: ResizeMode::Tile { side: 32, overlap: 8 } };
+        let broken = |decodes: &[bool], held: bool| {
+            let (_, sizes) = Canvases::read(&paths, form, decodes, |_| held).unwrap();
+            sizes.iter().map(Result::is_err).collect::<Vec<_>>()
+        };
+        assert_eq!(broken(&[true; 2], false), [true, false]);
+        assert_eq!(broken(&[false; 2], true), [true, false]);
+        assert_eq!(broken(&[false, true], false), [false, false], "its head is whole");
+    }
+
+    #[test]
     fn a_letterboxed_image_is_one_tile() {
         let dir = tempfile::tempdir().unwrap();
         let paths = [save(&dir.path().join("a.png"), (100, 40))];
         let form = RawForm { side: 50, channels: 1, resize: ResizeMode::Letterbox };
-        let (canvases, _) = Canvases::read(&paths, form, |_| true).unwrap();
+        let (canvases, _) = Canvases::read(&paths, form, &[false], |_| true).unwrap();
+        assert_eq!(canvases.least_shown(), 20);
         let image = canvases.load(0).unwrap();
         assert_eq!((image.height, image.width, canvases.tiles().count()), (20, 50, 1));
         let mut seen = vec![0; 2500];

@@ -60,9 +60,9 @@ fn per_image<T: Copy + Send + Sync>(
         .par_chunks_mut(channels)
         .enumerate()
         .map_init(
-            || (TransformScratch::default(), vec![0; images.image_len()], vec![0.0; unscaled.input_len()]),
-            |(scratch, image, buffer), (i, results)| {
-                images.read(i, image)?;
+            || (TransformScratch::default(), vec![0; images.image_len()], vec![0.0; unscaled.input_len()], None),
+            |(scratch, image, buffer, last), (i, results)| {
+                images.read_next(i, last, image)?;
                 unscaled.test_with(scratch, image, buffer);
                 for pixel in buffer.chunks_exact(channels) {
                     for (result, &value) in results.iter_mut().zip(pixel) {

@@ -59,7 +59,7 @@ pub enum Broken {
     /// They are left out. To find them, every image is decoded at once, those that are not held too.
     LeftOut,
     /// They are left out; of images that are not held only as many are decoded as a checksum looks at. Others that turn out broken when
-    /// they are drawn are replaced by the next ([`ImageSource::take_replaced`]).
+    /// they are drawn are replaced by the next ([`ImageSource::take_replaced`]), where they are no canvases.
     Replaced,
 }
 
@@ -109,8 +109,12 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
 /// those the heads are read, and all of them where that tells which are `broken`.
 pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
     let (all, len) = (paths.len(), raw.form.image_len());
+    let mut decoded = vec![broken == Broken::LeftOut; all];
+    if broken == Broken::Replaced {
+        Files::checked(all).into_iter().for_each(|i| decoded[i] = true);
+    }
     if raw.form.resize.makes_canvases() {
-        let (canvases, results) = Canvases::read(paths, raw.form, |bytes| raw.hold.holds(bytes))?;
+        let (canvases, results) = Canvases::read(paths, raw.form, &decoded, |bytes| raw.hold.holds(bytes))?;
         return kept_of(ImageSource::Canvases(canvases), results, broken);
     }
     let mut images = Images::empty(raw.form.side, raw.form.side, raw.form.channels);
@@ -127,10 +131,6 @@ pub fn read_all(paths: &[PathBuf], raw: Raw, broken: Broken) -> Result<Read> {
         };
         each_file(paths.iter().zip(images.pixels.chunks_exact_mut(len.max(1))), read)
     } else {
-        let mut decoded = vec![broken == Broken::LeftOut; all];
-        if broken == Broken::Replaced {
-            Files::checked(all).into_iter().for_each(|i| decoded[i] = true);
-        }
         let read = |file: Result<ImageFile>, i: usize| if decoded[i] { files.check(i, file) } else { Ok(file?.size()) };
         each_file(paths.iter().zip(0..), read)
     };
@@ -182,23 +182,24 @@ pub fn with_masks(folder: &Path, class: u16, truth: Option<Truth>) -> Result<Vec
     Ok(images.into_iter().zip(masks).map(|(path, mask)| Listed { path, class, mask }).collect())
 }
 
+/// Fails where two files, images or masks, have one name but for the extension: a mask belongs to one image.
+pub(crate) fn refuse_twins(files: &[PathBuf]) -> Result<()> {
+    let mut by_stem: HashMap<&OsStr, &PathBuf> = HashMap::new();
+    for file in files {
+        if let Some(twin) = by_stem.insert(stem(file), file) {
+            let problem = format!("has the name of {}, but an image has one mask, by its name", file_name(twin));
+            return Err(Error::file(file, problem, "rename or remove one of them"));
+        }
+    }
+    Ok(())
+}
+
 /// The mask of each image.
 fn pair(images: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut by_stem: HashMap<&OsStr, &PathBuf> = HashMap::new();
-    for image in images {
-        if let Some(twin) = by_stem.insert(stem(image), image) {
-            let problem = format!("has the name of {}, but each needs a mask of its own name", file_name(twin));
-            return Err(Error::file(image, problem, "rename one of them"));
-        }
-    }
+    refuse_twins(images)?;
     let masks = if folder.is_dir() { self::images(folder, false)? } else { Vec::new() };
-    let mut mask_by_stem: HashMap<&OsStr, &PathBuf> = HashMap::new();
-    for mask in &masks {
-        if let Some(twin) = mask_by_stem.insert(stem(mask), mask) {
-            let problem = format!("has the name of {}, but an image has one mask", file_name(twin));
-            return Err(Error::file(mask, problem, "remove one of them"));
-        }
-    }
+    refuse_twins(&masks)?;
+    let mut mask_by_stem: HashMap<&OsStr, &PathBuf> = masks.iter().map(|mask| (stem(mask), mask)).collect();
     let mut paired = Vec::with_capacity(images.len());
     for image in images {
         let mut marked: OsString = stem(image).to_os_string();

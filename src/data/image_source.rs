@@ -223,8 +223,29 @@ impl ImageSource {
         Ok(())
     }
 
-    /// The same of a training sample: of a tile, a square anywhere in its canvas instead, which two numbers of 32 random bits choose. Returns
-    /// (rows, columns) of the square that show the image; what follows is mirrored in from its border.
+    /// The same for many in their order: `last` keeps what the next may need again.
+    ///
+    /// # Errors
+    /// As of [`ImageSource::read`].
+    pub(crate) fn read_next(&self, i: usize, last: &mut Option<(usize, Images)>, out: &mut [u8]) -> Result<()> {
+        match self {
+            ImageSource::Tiles(tiles) => tiles.read_next(i, last, out),
+            ImageSource::Held(_) | ImageSource::Files(_) | ImageSource::Canvases(_) => self.read(i, out),
+        }
+    }
+
+    /// Rows or columns of its squares that show an image, at least.
+    pub(crate) fn least_shown(&self) -> usize {
+        match self {
+            ImageSource::Tiles(tiles) => tiles.canvases().least_shown(),
+            ImageSource::Held(_) | ImageSource::Files(_) | ImageSource::Canvases(_) => {
+                self.shape()[0].min(self.shape()[1])
+            }
+        }
+    }
+
+    /// Writes an image as a training sample sees it: of a tile, a square anywhere in its canvas instead, which two numbers of 32 random bits
+    /// choose. Returns (rows, columns) of the square that show the image; what follows is mirrored in from its border.
     ///
     /// # Errors
     /// As of [`ImageSource::read`].

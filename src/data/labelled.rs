@@ -1,14 +1,17 @@
-//! Labelled anomalies to learn from, taken from the test split, and what leaves the evaluation with them.
+//! Which labelled anomalies of a split are learned from, and which test images show the same parts.
 
 use std::collections::HashSet;
 
+use crate::data::images::Mask;
+use crate::data::resize_mode::RawForm;
 use crate::data::split::Split;
 use crate::rng::{Purpose, Stream};
 
-/// Chooses `k` anomalies of each kind in a split, all where `k` is None: the same ones for the same seed and split. One whose mask is
-/// empty shows nothing that could be learned, and is never chosen.
-pub(crate) fn choose(split: &Split, normal: u16, k: Option<usize>, seed: u64) -> Vec<usize> {
-    let shows = |&i: &usize| split.masks.get(i).and_then(Option::as_ref).is_none_or(|mask| mask.any());
+/// Chooses `k` anomalies of each kind in a split, all where `k` is None: the same ones for the same seed and split. One of whose marks the net
+/// sees none, as it gets its images, shows nothing that could be learned, and is never chosen.
+pub(crate) fn choose(split: &Split, normal: u16, k: Option<usize>, seed: u64, form: RawForm) -> Vec<usize> {
+    let seen = |mask: &Mask| form.resize.marks(mask, form.side).any();
+    let shows = |&i: &usize| split.masks.get(i).and_then(Option::as_ref).is_none_or(seen);
     let kinds = split.classes.iter().copied().max().map_or(0, |last| last + 1);
     let mut chosen = Vec::new();
     for kind in (0..kinds).filter(|&kind| kind != normal) {
@@ -50,7 +53,10 @@ fn last_number(name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::images::{Images, Mask};
+    use crate::data::images::Images;
+    use crate::data::resize_mode::ResizeMode;
+
+    const FORM: RawForm = RawForm { side: 1, channels: 1, resize: ResizeMode::Squash };
 
     fn split(count: usize) -> Split {
         let mask = |i: usize| Mask { height: 1, width: 1, pixels: vec![u8::from(!i.is_multiple_of(3) || i >= 6)] };
@@ -66,13 +72,13 @@ mod tests {
     #[test]
     fn each_kind_gives_as_many_and_no_empty_mask() {
         let split = split(18);
-        let one = choose(&split, 1, Some(1), 3);
+        let one = choose(&split, 1, Some(1), 3, FORM);
         assert_eq!(one.len(), 2);
         assert!(one[0] < 6 && !one[0].is_multiple_of(3) && one[1] >= 12, "{one:?}");
-        assert_eq!(choose(&split, 1, Some(1), 3), one);
-        assert_eq!(choose(&split, 1, Some(9), 3), [1, 2, 4, 5, 12, 13, 14, 15, 16, 17]);
-        assert_eq!(choose(&split, 1, None, 3).len(), 10);
-        let of_seeds: HashSet<Vec<usize>> = (0..20).map(|seed| choose(&split, 1, Some(1), seed)).collect();
+        assert_eq!(choose(&split, 1, Some(1), 3, FORM), one);
+        assert_eq!(choose(&split, 1, Some(9), 3, FORM), [1, 2, 4, 5, 12, 13, 14, 15, 16, 17]);
+        assert_eq!(choose(&split, 1, None, 3, FORM).len(), 10);
+        let of_seeds: HashSet<Vec<usize>> = (0..20).map(|seed| choose(&split, 1, Some(1), seed, FORM)).collect();
         assert!(of_seeds.len() > 5, "seeds choose differently: {of_seeds:?}");
     }
 

@@ -71,7 +71,7 @@ impl FromStr for ResizeMode {
             "short-side" => Ok(ResizeMode::ShortSide),
             "letterbox" => Ok(ResizeMode::Letterbox),
             _ => tile().ok_or_else(|| {
-                format!("'{text}' is no way to fit an image; write squash, letterbox, or tile:SIDE,OVERLAP in pixels, such as tile:448,96")
+                format!("'{text}' is no way to fit an image; write squash, letterbox, or tile:SIDE,OVERLAP in pixels, such as tile:448,112")
             }),
         }
     }
@@ -304,6 +304,34 @@ impl ResizeMode {
         Mask { height: side, width: side, pixels: pixels.collect() }
     }
 
+    /// The same to learn from: marks that all lie between the pixels which nearest neighbour takes mark those that they touch. Empty where
+    /// nothing marked is to be seen.
+    pub(crate) fn marks(self, mask: &Mask, side: usize) -> Mask {
+        let mut fitted = self.mask(mask, side);
+        let size = (mask.height, mask.width);
+        // Where pixels are picked, the image has no more of them than the mask.
+        if fitted.any() || self.samples(size, side).is_some() {
+            return fitted;
+        }
+        let Region { top, left, height, width } = self.region(size);
+        let touched = |at: usize, from: usize, of: usize, to: usize| {
+            (from..from + of).contains(&at).then(|| (at - from) * to / of)
+        };
+        for at in (0..mask.pixels.len()).filter(|&at| mask.pixels[at] == 1) {
+            let row = touched(at / mask.width, top, height, fitted.height);
+            let column = touched(at % mask.width, left, width, fitted.width);
+            if let (Some(row), Some(column)) = (row, column) {
+                fitted.pixels[row * fitted.width + column] = 1;
+            }
+        }
+        fitted
+    }
+
+    /// The mask of an image to look at beside its square: where the net sees tiles, all of it squashed.
+    pub(crate) fn square_mask(self, mask: &Mask, side: usize) -> Mask {
+        if self.makes_canvases() { ResizeMode::Squash.mask(mask, side) } else { self.mask(mask, side) }
+    }
+
     /// How the rows and the columns of an image of (height, width) are resized by the bilinear filter to another size.
     fn axes(self, (height, width): (usize, usize), to: (usize, usize)) -> [Axis; 2] {
         if self != ResizeMode::ShortSide {
@@ -357,11 +385,11 @@ mod tests {
 
     #[test]
     fn modes_are_written_as_they_are_read() {
-        for text in ["squash", "nearest", "floor-nearest", "short-side", "letterbox", "tile:448,96"] {
+        for text in ["squash", "nearest", "floor-nearest", "short-side", "letterbox", "tile:448,112"] {
             let mode: ResizeMode = text.parse().unwrap();
             assert_eq!(mode.to_string(), text);
             assert_eq!(serde_json::to_string(&mode).unwrap(), format!("{text:?}"));
-            assert_eq!(mode.makes_canvases(), ["letterbox", "tile:448,96"].contains(&text));
+            assert_eq!(mode.makes_canvases(), ["letterbox", "tile:448,112"].contains(&text));
         }
         assert_eq!("tile:448".parse(), Ok(ResizeMode::Tile { side: 448, overlap: 112 }));
         for text in ["", "tile", "tile:", "tile:0", "tile:32,32", "tile:1,2,3", "tile:-1", "tile:99999", "Squash"] {
@@ -391,6 +419,30 @@ mod tests {
         let wide = image(1, 4);
         assert_eq!(apply(ResizeMode::Nearest, &wide, 2).pixels, [91, 17, 91, 17]);
         assert_eq!(apply(ResizeMode::FloorNearest, &wide, 2).pixels, [0, 182, 0, 182]);
+    }
+
+    #[test]
+    fn marks_that_nearest_neighbour_misses_are_learned_from() {
+        let one_pixel =
+            |at: usize| Mask { height: 8, width: 40, pixels: (0..320).map(|i| u8::from(i == at)).collect() };
+        // Row 3, column 13 of 8 × 40.
+        let small = one_pixel(133);
+        for (fit, side, marked) in [
+            (ResizeMode::Squash, 4, 5),
+            (ResizeMode::Letterbox, 8, 2),
+            (ResizeMode::Tile { side: 20, overlap: 0 }, 4, 2),
+            (ResizeMode::ShortSide, 4, usize::MAX),
+            (ResizeMode::Nearest, 4, usize::MAX),
+        ] {
+            let marks = fit.marks(&small, side);
+            assert!(!fit.mask(&small, side).any(), "{fit}: what nearest neighbour leaves");
+            let found: Vec<usize> = (0..marks.pixels.len()).filter(|&i| marks.pixels[i] == 1).collect();
+            assert_eq!(found, if marked == usize::MAX { vec![] } else { vec![marked] }, "{fit}");
+        }
+        let seen = one_pixel(3 * 40 + 17);
+        assert_eq!(ResizeMode::ShortSide.marks(&seen, 4).pixels.iter().position(|&m| m == 1), Some(4));
+        let large = Mask { pixels: vec![1; 320], ..small };
+        assert_eq!(ResizeMode::Squash.marks(&large, 4), ResizeMode::Squash.mask(&large, 4));
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(crate) struct TileAxis {
 }
 
 impl TileGrid {
-    /// The fewest tiles of a side that cover a canvas of (height, width) and overlap by so many pixels at least.
+    /// The fewest tiles of a side that cover a canvas of (height, width) and overlap by so many pixels at least, if that leaves a step.
     pub(crate) fn new((height, width): (usize, usize), side: usize, overlap: usize) -> TileGrid {
         TileGrid { rows: TileAxis::new(height, side, overlap), columns: TileAxis::new(width, side, overlap) }
     }

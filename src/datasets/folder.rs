@@ -73,7 +73,7 @@ const TREE: &str = "  DIR/*.png, good images only, or
   DIR/test/good/*.png
   DIR/test/DEFECT/*.png
   DIR/ground_truth/DEFECT/NAME_mask.png (optional)
-  DIR/train/DEFECT/*.png, with masks in train_maps/DEFECT (optional, for `supervise` other)";
+  DIR/train/DEFECT/*.png, with masks in train_maps/DEFECT (optional: labelled defects to learn from)";
 
 impl DatasetReader for Folder {
     fn classes(&self, _root: &Path) -> Result<Vec<String>> {

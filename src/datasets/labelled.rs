@@ -125,6 +125,10 @@ pub(crate) const NONE: u16 = u16::MAX;
 /// Images with their masks in a folder, of those that have one.
 fn with_masks(images: Vec<PathBuf>, class: u16, masks: &Path) -> Result<Vec<Listed>> {
     let mut masks = if masks.is_dir() { folder::images(masks, false)? } else { Vec::new() };
+    if !masks.is_empty() {
+        folder::refuse_twins(&images)?;
+        folder::refuse_twins(&masks)?;
+    }
     let mut listed = Vec::with_capacity(images.len());
     for path in images {
         let stem = path.file_stem().unwrap_or_default().to_os_string();
@@ -182,6 +186,18 @@ mod tests {
         // A folder of one kind, named by its path from the data; no masks.
         let split = load(&root.join("dent"), root).unwrap();
         assert_eq!((split.names, split.masks), (vec!["dent/1.png".to_string()], Vec::new()));
+    }
+
+    /// `1.png` and `1.bmp` would both have the mask `1_mask.png`.
+    #[test]
+    fn a_mask_is_of_one_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        ["1.png", "1.bmp"].into_iter().for_each(|name| save(root, name, (4, 6), 1));
+        assert_eq!(load(root, root).unwrap().names.len(), 2, "without masks they are two images");
+        save(root, "ground_truth/1_mask.png", (4, 6), 255);
+        let message = load(root, root).unwrap_err().to_string();
+        assert!(message.contains("1.png: has the name of 1.bmp"), "{message}");
     }
 
     #[test]

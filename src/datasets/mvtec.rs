@@ -73,7 +73,7 @@ const TREE: &str = "  DIR/CLASS/train/good/*.png (or one such CLASS folder as DI
   DIR/CLASS/test/good/*.png
   DIR/CLASS/test/DEFECT/*.png
   DIR/CLASS/ground_truth/DEFECT/NAME_mask.png (optional)
-  DIR/CLASS/train/DEFECT/*.png, with masks in train_maps/DEFECT (optional, for `supervise` other)";
+  DIR/CLASS/train/DEFECT/*.png, with masks in train_maps/DEFECT (optional: labelled defects to learn from)";
 
 impl DatasetReader for Mvtec {
     fn classes(&self, root: &Path) -> Result<Vec<String>> {
@@ -138,8 +138,13 @@ pub fn list(folder: &Path, query: &Query) -> Result<Vec<Listed>> {
     for (class, name) in query.labels.names.iter().enumerate().filter(|(class, _)| query.wants(*class as u16)) {
         let images = split.join(name);
         if images.is_dir() {
-            let truth = if name == GOOD { Truth::Flawless } else { Truth::In(masks.join(name)) };
-            listed.extend(folder::with_masks(&images, class as u16, masks.is_dir().then_some(truth))?);
+            let truth = match (name == GOOD, query.part) {
+                // Nothing asks for the masks of good images to learn from.
+                (true, Part::Train) => None,
+                (true, Part::Test) => Some(Truth::Flawless),
+                (false, _) => Some(Truth::In(masks.join(name))),
+            };
+            listed.extend(folder::with_masks(&images, class as u16, truth.filter(|_| masks.is_dir()))?);
         }
     }
     Ok(listed)
@@ -265,7 +270,8 @@ mod tests {
         assert!(set.train.masks.is_empty());
         save(&root, "train_maps/dent/1.png", (8, 8), 200);
         let set = load(&root, "0").unwrap();
-        assert!(!set.train.masks[0].as_ref().unwrap().any() && set.train.masks[1].as_ref().unwrap().any());
+        assert!(set.train.masks[0].is_none(), "a good image to learn from needs none");
+        assert!(set.train.masks[1].as_ref().unwrap().any());
         let unasked = Dataset::load(&DatasetSource::new(MVTEC, Some(&root), 8, 1)).unwrap();
         assert_eq!(unasked.train.classes, [0]);
     }

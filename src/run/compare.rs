@@ -160,7 +160,7 @@ fn comparison(test: &TestSet, chosen: &[usize], columns: &[Column]) -> Result<Rg
         let mut tiles = vec![Tile::new(rgb(&inputs, place), "")];
         tiles.extend(columns.iter().map(|column| column.tiles[place].clone()));
         // Squashed or cut as the image beside it.
-        let fitted = |mask: &Mask| test.resize.mask(mask, inputs.height);
+        let fitted = |mask: &Mask| test.resize.square_mask(mask, inputs.height);
         tiles.extend(split.masks.get(i).map(|mask| Tile::new(mask_image(mask.as_ref().map(fitted).as_ref()), "")));
         rows.push(Row::new(&format!("{class}\n#{i}"), tiles));
     }

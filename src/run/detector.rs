@@ -174,7 +174,7 @@ impl Input {
 }
 
 impl Opened {
-    /// Bytes of memory that it and [`Opened::prepare`] take.
+    /// Bytes of memory that it, [`Opened::prepare`] and the heatmap of a canvas take.
     fn bytes(&self, form: &RawForm, keep: bool) -> usize {
         let (bytes, size) = match self {
             Opened::Image(image) => {
@@ -185,7 +185,9 @@ impl Opened {
             Opened::File(file) if keep && is_kept(file) => (file.bytes_whole(), file.size()),
             Opened::File(file) => (file.bytes(), file.size()),
         };
-        bytes.saturating_add(form.canvas_bytes(size))
+        let canvas = form.canvas_bytes(size);
+        let heatmap = if keep { canvas / form.channels * size_of::<f32>() } else { 0 };
+        bytes.saturating_add(canvas).saturating_add(heatmap)
     }
 
     /// Brings it to the form that the net takes, and keeps a file's own pixels if that is asked for and they are not too many.

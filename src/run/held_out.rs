@@ -15,7 +15,7 @@ use crate::rng::{Purpose, Stream};
 /// Fewest images that say something: 64 pairs of a good and an anomalous one.
 const FEWEST: usize = 8;
 
-/// Most images that are held out: 2500 such pairs, and 100 inputs in memory.
+/// Most images that are held out, and most of their tiles that are looked at: 2500 such pairs, and 100 inputs in memory.
 const MOST: usize = 50;
 
 /// Which of `count` good images are held out, in their order: a tenth, drawn by the seed. None where that is too few to tell.
@@ -35,7 +35,7 @@ pub(super) const NEEDED: usize = 10 * FEWEST;
 
 /// What the net sees of the images that are held out: the same in each epoch.
 pub(super) struct HeldOut {
-    /// Of each image as it is and as an anomaly; where the head alone is trained, their features.
+    /// Of each image or tile as it is and as an anomaly; where the head alone is trained, their features.
     inputs: Vec<f32>,
     anomalous: Vec<bool>,
 }
@@ -47,7 +47,7 @@ impl HeldOut {
     /// A file that cannot be read; features that are no numbers.
     pub(super) fn new(set: &TrainingSet, mut frozen: Option<Network<f32>>) -> Result<HeldOut> {
         let (mut inputs, mut anomalous) = (Vec::new(), Vec::new());
-        for (epoch, sample) in set.both_ways() {
+        for (epoch, sample) in set.both_ways(MOST) {
             let view = set.batch(epoch, &[sample], false)?;
             anomalous.push(view.labels[0] > 0.0);
             match &mut frozen {

@@ -6,6 +6,7 @@ use super::context::Context;
 use super::held_out;
 use super::model::Model;
 use super::settings::Settings;
+use crate::data::augmentation;
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::image_source::{Hold, ImageSource, Raw};
 use crate::data::labelled;
@@ -137,7 +138,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     })?;
     dataset.train.notes.iter().chain(&dataset.test.notes).for_each(|note| context.note(note));
     let outliers = load_outliers(settings, &dataset.class, raw, context)?.map(ImageSource::tiles);
-    let (mut others, mut test, mut left_out) = (None, None, 0);
+    let (mut labelled, mut test, mut left_out) = (None, None, 0);
     if let Some((anomalies, learned)) = labelled_anomalies(settings, &dataset, raw, context)? {
         let (tested, seen) = labelled::tell_apart(&dataset.test, &learned, settings.part_gap);
         let learned_from = labelled::tell_apart(&dataset.test, &learned, None).1.len();
@@ -145,24 +146,35 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
             too_many_parts(settings, &dataset, &seen).iter().for_each(|note| context.note(note));
         }
         left_out = seen.len();
-        others = Some(LabelledAnomalies { untested: names(&dataset.test, &seen), ..anomalies });
+        labelled = Some(LabelledAnomalies { untested: names(&dataset.test, &seen), ..anomalies });
         test = (!seen.is_empty()).then(|| dataset.test.select(&tested));
     }
-    let (normal, at_most) = match (&outliers, &others) {
+    let (normal, at_most) = match (&outliers, &labelled) {
         // An epoch is as long as in the paper, where it goes through the images of the class.
-        (Some(outliers), Some(others)) if swapped => (outliers.clone(), Some(others.images.count())),
+        (Some(outliers), Some(labelled)) if swapped => (outliers.clone(), Some(labelled.images.count())),
         _ => (dataset.train.images.select(&dataset.normal()?), None),
     };
     let (normal, held_out) = hold_out(settings, normal, context);
     let (normal, held_out) = (normal.tiles(), held_out.map(ImageSource::tiles));
+    if let ImageSource::Tiles(tiles) = &normal
+        && !tiles.canvases().are_held()
+    {
+        context.note(format!(
+            "the {} good images take too much memory at the size that tiles need (`hold`): for each of the {} samples of an epoch one is \
+             decoded again, which is slow",
+            tiles.canvases().count(),
+            tiles.count()
+        ));
+    }
     let supervise = if swapped || settings.learns_mvtec_gt() { Supervise::Other } else { settings.supervise };
     let recipe = &settings.dataset.recipe;
     let recipes = recipe.preprocessing(settings.pipeline, raw_side, settings.side, channels, &normal)?;
-    let preprocessing = Preprocessing { resize, train: settings.augmentation().of(recipes.train), ..recipes };
+    let train = augmentation::within(normal.least_shown(), settings.augmentation().of(recipes.train));
+    let preprocessing = Preprocessing { resize, train, ..recipes };
     let held_out = held_out.map(|normal| {
         TrainingSet::new(TrainingData {
             normal,
-            others: None,
+            labelled: None,
             labelled_share: 0,
             outliers: outliers.clone(),
             preprocessing: Preprocessing { train: preprocessing.test.clone(), ..preprocessing.clone() },
@@ -174,7 +186,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     });
     let set = TrainingSet::new(TrainingData {
         normal,
-        others,
+        labelled,
         labelled_share: if settings.labelled.is_some() { settings.labelled_share } else { 0 },
         outliers: outliers.filter(|_| !swapped),
         preprocessing,
@@ -254,7 +266,7 @@ fn labelled_anomalies(
     raw: Raw,
     context: &Context,
 ) -> Result<Option<(LabelledAnomalies, Vec<String>)>> {
-    let choose = |split: &Split, limit| labelled::choose(split, dataset.normal, limit, settings.seed);
+    let choose = |split: &Split, limit| labelled::choose(split, dataset.normal, limit, settings.seed, raw.form);
     let limit = settings.oe_limit;
     let of_folder;
     let (split, chosen) = if settings.outliers_are_normal() {
@@ -268,7 +280,7 @@ fn labelled_anomalies(
                 let data = settings.data.as_deref().unwrap_or(folder);
                 of_folder = datasets::labelled::read(folder, data, raw, settings.skip_broken)?;
                 of_folder.notes.iter().for_each(|note| context.note(note));
-                (&of_folder, labelled::choose(&of_folder, datasets::labelled::NONE, limit, settings.seed))
+                (&of_folder, labelled::choose(&of_folder, datasets::labelled::NONE, limit, settings.seed, raw.form))
             }
             Some(LabelledSource::Test) => (&dataset.test, choose(&dataset.test, limit)),
             Some(LabelledSource::Train) => (&dataset.train, choose(&dataset.train, limit)),
@@ -285,7 +297,7 @@ fn labelled_anomalies(
         }
     };
     if chosen.is_empty() {
-        let remedy = "add images of defects (with masks that are not empty), name others with `labelled`, or choose another `supervise`";
+        let remedy = "add images of defects (whose masks mark something that the net sees), name others with `labelled`, or choose another `supervise`";
         return Err(Error::setting("there are no labelled anomalies to train on", remedy));
     }
     let anomalies = LabelledAnomalies::new(split, &chosen, raw.form.resize);

@@ -20,6 +20,7 @@ use crate::error::Result;
 use crate::report::heatmap::Scale;
 use crate::report::sheet::{Group, Row, Tile, sheet, whole_enlargement};
 use crate::report::significant;
+use crate::steps::fcdd_loss::UNMARKED;
 
 /// Tiles side by side.
 const COLUMNS: usize = 10;
@@ -83,8 +84,8 @@ impl Drawn {
         let images = Images { count: n, pixels: pixels.collect(), ..Images::empty(side, side, channels) };
         let mask = |map: &[f32]| {
             let pixels = || map.iter().map(|&v| u8::from(v > 0.5)).collect();
-            let marked = map.iter().all(|&v| v >= 0.0);
-            marked.then(|| Mask { height: side, width: side, pixels: pixels() })
+            let is_known = map.iter().all(|&v| v != UNMARKED);
+            is_known.then(|| Mask { height: side, width: side, pixels: pixels() })
         };
         let masks = truth.chunks_exact(side * side).map(mask).collect();
         Ok(Drawn { labels: labels.iter().map(|&l| l > 0.0).collect(), inputs, images, masks })
@@ -280,7 +281,7 @@ impl<'a> Gallery<'a> {
             Show::Shared => Tile::new(hot(false), ""),
             Show::Mask => {
                 // Squashed or cut as the image beside it.
-                let fitted = self.shown.masks[i].as_ref().map(|mask| self.resize.mask(mask, inputs.height));
+                let fitted = self.shown.masks[i].as_ref().map(|mask| self.resize.square_mask(mask, inputs.height));
                 Tile::new(mask_image(fitted.as_ref()), "")
             }
         }

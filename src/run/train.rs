@@ -191,11 +191,11 @@ pub(crate) fn train(
     if settings.reestimate && is_done {
         training.reestimate()?;
     }
-    let TrainingData { preprocessing, others, .. } = set.data();
+    let TrainingData { preprocessing, labelled, .. } = set.data();
     let of_epoch = best.unwrap_or(epochs);
     let mut model = Model { meta: Model::meta(settings, preprocessing, of_epoch), weights: training.weights()? };
     model.meta.best_of = best.filter(|_| is_done).map(|_| epochs);
-    model.meta.untested = others.as_ref().map_or_else(Vec::new, |others| others.untested.clone());
+    model.meta.untested = labelled.as_ref().map_or_else(Vec::new, |labelled| labelled.untested.clone());
     let history = std::mem::take(&mut training.history);
     drop(training); // its memory may be what scoring needs
     calibrate(context.device, &mut model, set)?;

@@ -201,6 +201,10 @@ impl TrainingLoop<'_> {
         self.steps += batches;
         let [normal, anomalous] = tally.class_means();
         let images_per_second = (order.len() - before) as f64 / started.elapsed().as_secs_f64();
+        if self.held_out.is_some() && self.settings.reestimate {
+            // The separation is that of what would be kept.
+            self.reestimate()?;
+        }
         let separated = |held_out: &HeldOut| held_out.separation(&mut self.network, self.settings);
         let separation = self.held_out.as_ref().map(separated).transpose()?;
         self.history.push(Epoch {

@@ -42,6 +42,25 @@ fn a_state_is_refused_by_other_settings() {
     scratch.run("train --resume run --data moved --hold never").expect_success();
 }
 
+/// Labelled defects are named anew as data is; they stay what they were.
+#[test]
+fn labelled_defects_may_have_moved() {
+    let scratch = Scratch::new();
+    for name in ["parts/1.png", "parts/2.png", "defects/1.png"] {
+        let image = image::GrayImage::from_fn(32, 32, |x, y| image::Luma([(x * y) as u8]));
+        image.save(scratch.write(name, b"")).unwrap();
+    }
+    let net = "--net FCDD_CNN32_S --side 32 --device cpu";
+    scratch.run(&format!("train parts {net} --epochs 1 --labelled defects --out run")).expect_success();
+    let config = fs::read_to_string(scratch.path("run/config.json")).unwrap();
+    scratch.write("run/config.json", config.replace("\"epochs\": 1", "\"epochs\": 2").as_bytes());
+    fs::rename(scratch.path("defects"), scratch.path("elsewhere")).unwrap();
+    scratch.run("train --resume run").expect_error(&["defects", "no folder of labelled defects"]);
+    let other = scratch.run("train --resume run --labelled test");
+    other.expect_error(&["--labelled test: the labelled defects of the run are", "where the same images lie now"]);
+    scratch.run("train --resume run --labelled elsewhere").expect_success();
+}
+
 /// What a sweep has of a stopped run is no result, evaluated or not.
 #[cfg(unix)]
 #[test]

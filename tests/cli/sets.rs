@@ -282,6 +282,14 @@ fn images_are_fitted_as_is_asked() {
     scratch.run(&format!("{words} --fit tile:32,16 --hold never --out streamed")).expect_success();
     let maps = |run: &str| fs::read(scratch.path(&format!("{run}/maps.npy"))).unwrap();
     assert!(maps("streamed") == maps("tile-32-16"));
+    // A file whose end is missing is left out, whether or not images are held.
+    let good = fs::read(scratch.path("boards/train/good/00.png")).unwrap();
+    scratch.write("boards/train/good/broken.png", &good[..good.len() / 2]);
+    let once = words.replace("--epochs 12", "--epochs 1 --skip-broken --hold never");
+    let left_out = scratch.run(&format!("{once} --fit tile:32,16 --out left-out")).expect_success().stderr();
+    assert!(left_out.contains("skipped 1 of 13 images"), "{left_out}");
+    assert!(left_out.contains("decoded again, which is slow"), "{left_out}");
+    fs::remove_file(scratch.path("boards/train/good/broken.png")).unwrap();
     // Labelled defects with masks are shown where they are; without masks a tile may show none.
     scratch.run(&format!("{words} --fit tile:32,16 --labelled test --oe-limit 2 --out labelled")).expect_success();
     scratch.write("dots/1.png", &board((96, 64), 3, Some((40, 20))));
@@ -292,9 +300,14 @@ fn images_are_fitted_as_is_asked() {
         ("--fit nearest", ["--fit nearest", "letterbox"]),
         ("--fit letterbox --maps false", ["--fit letterbox", "--maps"]),
         ("--fit tile:32 --offline-supervision", ["--fit tile:32,8", "--offline-supervision"]),
+        ("--fit tile:64,33", ["--fit tile:64,33", "at most 32"]),
     ] {
         scratch.run(&format!("{words} {flags} --out refused")).expect_error(&told);
     }
+    let small = words.replace("--side 32", "--side 16");
+    scratch
+        .run(&format!("{small} --fit tile:32 --out refused"))
+        .expect_error(&["--fit tile:32,8", "more than 16 pixels"]);
     // Each pixel as large as the net's input: 6 GB an image.
     scratch.write("large/1.png", &board((3000, 2000), 1, None));
     let enlarged = scratch.run("train large --net FCDD_CNN32_S --side 32 --device cpu --fit tile:1 --out refused");

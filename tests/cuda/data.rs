@@ -191,7 +191,7 @@ fn training_set(
     let masks = if list == 1 { Vec::new() } else { (0..5).map(|i| (i % 2 == 0).then(|| half.clone())).collect() };
     TrainingSet::new(TrainingData {
         normal: images(11, raw, channels, 2).into(),
-        others: Some(LabelledAnomalies {
+        labelled: Some(LabelledAnomalies {
             images: images(5, raw, channels, 3).into(),
             masks,
             without_mask: 2,

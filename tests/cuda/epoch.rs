@@ -41,7 +41,7 @@ pub fn set(supervise: Supervise, noise: impl Into<NoiseMix>) -> TrainingSet {
     TrainingSet::new(TrainingData {
         preprocessing: FMNIST.recipe.preprocessing(PipelineKind::Lcnaug1, 28, 28, 1, &normal).unwrap(),
         normal,
-        others: Some(LabelledAnomalies { images: images(1), masks, without_mask: 2, untested: Vec::new() }),
+        labelled: Some(LabelledAnomalies { images: images(1), masks, without_mask: 2, untested: Vec::new() }),
         labelled_share: 0,
         outliers: Some(images(2)),
         supervise,
@@ -189,7 +189,7 @@ fn tiles_are_staged_as_they_are_made() {
     let mask = |height: usize, width: usize| {
         Some(Mask { height, width, pixels: (0..height * width).map(|i| u8::from(i % width + 8 > width)).collect() })
     };
-    let others = LabelledAnomalies {
+    let labelled = LabelledAnomalies {
         images: canvases,
         masks: vec![mask(41, 60), mask(28, 28), mask(70, 20), None],
         without_mask: 2,
@@ -202,8 +202,8 @@ fn tiles_are_staged_as_they_are_made() {
             (Supervise::Noise, NoiseMode::Solid),
         ] {
             let data = set(supervise, noise).data().clone();
-            let (normal, others) = (tiles.select(&(0..COUNT).collect::<Vec<_>>()), Some(others.clone()));
-            let set = TrainingSet::new(TrainingData { normal, others, labelled_share: 50, ..data }).unwrap();
+            let (normal, labelled) = (tiles.select(&(0..COUNT).collect::<Vec<_>>()), Some(labelled.clone()));
+            let set = TrainingSet::new(TrainingData { normal, labelled, labelled_share: 50, ..data }).unwrap();
             let trained = Trained { maps: true, ..Trained::PLAIN };
             let expected = one_by_one(gpu, &set, trained);
             gpu.in_every_order(|order| {

@@ -319,9 +319,14 @@ fn step_by_step_with_wgmma() {
     on_device(|gpu| _ = gpu.switched(&[Switch::Wgmma], || wide_steps_agree(gpu)));
 }
 
+/// In the stand-in, where launches follow each other in any case, `switches::pdl_leaves_the_bits_of_wgmma` is enough.
 #[test]
 fn step_by_step_with_wgmma_and_pdl() {
-    on_device(|gpu| _ = gpu.switched(&[Switch::Wgmma, Switch::Pdl], || wide_steps_agree(gpu)));
+    on_device(|gpu| {
+        if gpu.mode.is_none() {
+            gpu.switched(&[Switch::Wgmma, Switch::Pdl], || wide_steps_agree(gpu));
+        }
+    });
 }
 
 /// In one order only: `tensor` and `conv` run the same kernels in all orders.

@@ -2,7 +2,7 @@
 
 use super::{LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::anomaly::{self, Ingredients, MadeOf, malform};
-use crate::data::image_source::ImageSource;
+use crate::data::image_source::{ImageSource, spread};
 use crate::data::images::OUTSIDE;
 use crate::data::interpret;
 use crate::data::supervise::Supervise;
@@ -28,13 +28,13 @@ pub(super) struct SampleScratch {
 impl TrainingSet {
     /// Writes what a sample is made of.
     pub(super) fn stage_one(&self, epoch: u32, sample: u32, [image, other, mask]: [&mut [u8]; 3]) -> Result<()> {
-        let TrainingData { normal, others, supervise, preprocessing, .. } = &self.data;
+        let TrainingData { normal, labelled, supervise, preprocessing, .. } = &self.data;
         let (anomalous, side) = (self.is_anomalous(epoch, sample), preprocessing.raw_side);
         let (places, mut shown) = (Places::of(self.chance(epoch, sample)), (side, side));
-        match others.as_ref().filter(|_| anomalous && self.is_labelled(epoch, sample)) {
-            Some(others) => {
-                let pick = self.pick(epoch, sample, others.images.count());
-                shown = others.read(pick, places, other, mask)?;
+        match labelled.as_ref().filter(|_| anomalous && self.is_labelled(epoch, sample)) {
+            Some(labelled) => {
+                let pick = self.pick(epoch, sample, labelled.images.count());
+                shown = labelled.read(pick, places, other, mask)?;
             }
             None => {
                 if self.data.is_bounded() {
@@ -97,12 +97,12 @@ impl TrainingSet {
         }
     }
 
-    /// Of each normal image the first epoch that leaves it as it is and the first that makes an anomaly of it, each with the sample: of sets
-    /// that make anomalies as they go.
-    pub(crate) fn both_ways(&self) -> Vec<(u32, u32)> {
+    /// Of normal images, `most` of them spread evenly, the first epoch that leaves each as it is and the first that makes an anomaly of it, each
+    /// with the sample: of sets that make anomalies as they go.
+    pub(crate) fn both_ways(&self, most: usize) -> Vec<(u32, u32)> {
         let first = |sample, anomalous| (0..).find(|&epoch| self.is_anomalous(epoch, sample) == anomalous);
         let ways = |sample| [false, true].map(|anomalous| first(sample, anomalous).map(|epoch| (epoch, sample)));
-        (0..self.data.normal.count() as u32).flat_map(ways).flatten().collect()
+        spread(self.data.normal.count(), most).into_iter().flat_map(|i| ways(i as u32)).flatten().collect()
     }
 
     /// Whether an anomalous sample is a labelled anomaly.
@@ -146,11 +146,11 @@ impl TrainingSet {
         epoch: u32,
         sample: u32,
     ) -> Result<(usize, usize)> {
-        let TrainingData { normal, others, supervise, plan, preprocessing, .. } = &self.data;
+        let TrainingData { normal, labelled, supervise, plan, preprocessing, .. } = &self.data;
         let (channels, side) = (preprocessing.channels, preprocessing.raw_side);
         let (places, mut shown) = (Places::of(self.chance(epoch, sample)), (side, side));
-        if let Some(others) = others.as_ref().filter(|_| self.is_labelled(epoch, sample)) {
-            return scratch.take(others, self.pick(epoch, sample, others.images.count()), places);
+        if let Some(labelled) = labelled.as_ref().filter(|_| self.is_labelled(epoch, sample)) {
+            return scratch.take(labelled, self.pick(epoch, sample, labelled.images.count()), places);
         }
         scratch.drawn.resize(normal.image_len(), 0);
         if supervise.alters() {

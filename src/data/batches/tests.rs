@@ -25,7 +25,7 @@ fn data(raw: usize, side: usize, channels: usize, supervise: Supervise, noise: N
     let preprocessing = dataset.recipe.preprocessing(kind, raw, side, channels, &normal).unwrap();
     let half = Mask { height: raw, width: raw, pixels: (0..raw * raw).map(|i| u8::from(i % raw < raw / 2)).collect() };
     let masks = (0..24).map(|i| (i % 2 == 0).then(|| half.clone())).collect();
-    let others = Some(LabelledAnomalies {
+    let labelled = Some(LabelledAnomalies {
         images: images(raw, channels, 70).into(),
         masks,
         without_mask: 2,
@@ -33,7 +33,7 @@ fn data(raw: usize, side: usize, channels: usize, supervise: Supervise, noise: N
     });
     TrainingData {
         normal,
-        others,
+        labelled,
         labelled_share: 0,
         outliers: Some(images(raw, channels, 40).into()),
         preprocessing,
@@ -273,10 +273,10 @@ fn what_does_not_fit_is_refused() {
     refused(&|parts| parts.noise = Confetti.into(), "confetti");
     refused(&|parts| parts.noise = FineConfetti.into(), "confetti");
     refused(&|parts| parts.normal = Images::empty(8, 8, 1).into(), "0 normal training images");
-    refused(&|parts| (parts.supervise, parts.others) = (Other, None), "no labelled anomalies");
+    refused(&|parts| (parts.supervise, parts.labelled) = (Other, None), "no labelled anomalies");
     refused(
         &|parts| {
-            (parts.supervise, parts.others) = (
+            (parts.supervise, parts.labelled) = (
                 Other,
                 Some(LabelledAnomalies {
                     images: images(8, 1, 0).into(),
@@ -288,7 +288,7 @@ fn what_does_not_fit_is_refused() {
         },
         "masks",
     );
-    refused(&|parts| (parts.labelled_share, parts.others) = (1, None), "no labelled anomalies");
+    refused(&|parts| (parts.labelled_share, parts.labelled) = (1, None), "no labelled anomalies");
     refused(&|parts| parts.labelled_share = 101, "101 %");
     refused(&|parts| parts.preprocessing.test.clear(), "preprocessing");
     let mut unused = data(8, 8, 1, MalformedNormal, Gaussian);
@@ -364,10 +364,12 @@ fn anomalies_made_beforehand_stand_beside_the_normal_images() {
 #[test]
 fn images_can_be_drawn_both_ways_and_sets_of_few() {
     let set = TrainingSet::new(data(28, 28, 1, MalformedNormalGt, FineConfetti)).unwrap();
-    let ways = set.both_ways();
+    let ways = set.both_ways(100);
     let labels: Vec<f32> = ways.iter().map(|&(epoch, sample)| fill(&set, epoch, &[sample]).labels[0]).collect();
     assert_eq!(labels, [0.0, 1.0].repeat(24));
     assert!(ways.iter().map(|&(_, sample)| sample).eq((0..24).flat_map(|sample| [sample; 2])));
+    let samples: Vec<u32> = set.both_ways(3).iter().map(|&(_, sample)| sample).collect();
+    assert_eq!(samples, [0, 0, 8, 8, 16, 16], "some of them, spread evenly");
     let few = set.of_few(5).unwrap();
     assert_eq!((few.len(), few.data().normal.count()), (5, 5));
     for &(epoch, sample) in &ways[..10] {
@@ -375,7 +377,10 @@ fn images_can_be_drawn_both_ways_and_sets_of_few() {
     }
     assert_eq!(set.of_few(100).unwrap().len(), 24);
     let labelled = TrainingSet::new(data(28, 28, 1, Other, FineConfetti)).unwrap().of_few(3).unwrap();
-    assert_eq!(labelled.data().others.as_ref().map(|others| (others.images.count(), others.masks.len())), Some((3, 3)));
+    assert_eq!(
+        labelled.data().labelled.as_ref().map(|labelled| (labelled.images.count(), labelled.masks.len())),
+        Some((3, 3))
+    );
 }
 
 /// What is held out tells a set from others too.

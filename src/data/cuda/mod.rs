@@ -111,11 +111,11 @@ impl DeviceSet {
     /// # Errors
     /// Where the memory of the GPU does not suffice.
     pub fn new(cuda: &Arc<Cuda>, set: &TrainingSet, batch: usize) -> Result<DeviceSet> {
-        let TrainingData { normal, others, outliers, preprocessing, supervise, seed, .. } = set.data();
+        let TrainingData { normal, labelled, outliers, preprocessing, supervise, seed, .. } = set.data();
         let frame = TransformFrame::new(cuda, preprocessing, &preprocessing.train)?;
-        let others = match (set.made(), others) {
+        let others = match (set.made(), labelled) {
             (Some(made), _) => Some(DeviceOthers::new(cuda, made)?),
-            (None, Some(others)) if set.data().learns_labelled() => Some(DeviceOthers::new(cuda, others)?),
+            (None, Some(labelled)) if set.data().learns_labelled() => Some(DeviceOthers::new(cuda, labelled)?),
             (None, _) => None,
         };
         let (normal, count) = (Bytes::held(cuda, normal)?, normal.count());

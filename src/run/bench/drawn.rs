@@ -47,7 +47,7 @@ fn set(network: &Network<f32>) -> Result<TrainingSet> {
         labelled_share: 0,
         outliers: Some(normal.clone()),
         normal,
-        others: None,
+        labelled: None,
         preprocessing,
         supervise: preset.supervise,
         noise: preset.noise,

@@ -6,6 +6,7 @@ use super::Settings;
 use crate::data::pipeline::MAX_SIDE;
 use crate::data::resize_mode::ResizeMode;
 use crate::data::supervise::{NoiseMode, Supervise};
+use crate::data::tiles::STEP;
 use crate::datasets::folder::FOLDER;
 use crate::device::DType;
 use crate::error::{Error, Result};
@@ -138,6 +139,15 @@ pub(super) fn fit(s: &Settings) -> Result<()> {
             "fit",
             format!("{fit} with anomalies that are made before training"),
             "leave `offline_supervision` out, or choose `fit` squash",
+        ),
+        // Tiles lie at multiples of a step.
+        ResizeMode::Tile { side, overlap } if (overlap * s.side).div_ceil(side) + STEP > s.side => refuse(
+            "fit",
+            format!("{fit} with `side` {}: tiles would overlap by more than they can", s.side),
+            &match s.side.checked_sub(STEP) {
+                None | Some(0) => format!("choose a `side` of more than {STEP} pixels"),
+                Some(most) => format!("choose an OVERLAP of at most {}, or a larger `side`", most * side / s.side),
+            },
         ),
         ResizeMode::Letterbox | ResizeMode::Tile { .. } => Ok(()),
         ResizeMode::Nearest | ResizeMode::FloorNearest | ResizeMode::ShortSide => {

@@ -83,8 +83,9 @@ documented! {
         pub bias: bool,
         /// Side in pixels of the square that the net sees; images are resized to it.
         pub side: usize,
-        /// How images of a folder come to that side: squash (all of it, whatever its aspect), letterbox (all of it, its aspect kept), or
-        /// tile:SIDE,OVERLAP, squares of so many pixels of the image that are resized to the side and together show all of it.
+        /// How images of a folder come to that side: squash (all of it, whatever its aspect; the default), letterbox (all of it, its aspect
+        /// kept), or tile:SIDE,OVERLAP, squares of SIDE pixels of the image that are resized to the side, overlap by OVERLAP pixels (SIDE / 4 where
+        /// it is left out) and together show all of it.
         #[serde(default)]
         pub fit: Option<ResizeMode>,
         /// Augmentation and normalisation.
@@ -183,6 +184,7 @@ documented! {
 pub(crate) struct Moved {
     pub data: Option<PathBuf>,
     pub outliers: Option<OutlierSource>,
+    pub labelled: Option<LabelledSource>,
     pub hold: Option<Hold>,
 }
 
@@ -278,8 +280,8 @@ impl Settings {
         Ok(Settings { data, outliers, weights, labelled, ..self })
     }
 
-    /// The same for data that lies elsewhere now. Outliers stay of their kind.
-    pub(crate) fn moved(self, Moved { data, outliers, hold }: Moved) -> Result<Settings> {
+    /// The same for data that lies elsewhere now. Outliers and labelled defects stay of their kind.
+    pub(crate) fn moved(self, Moved { data, outliers, labelled, hold }: Moved) -> Result<Settings> {
         if let Some(now) = &outliers
             && self.outliers.as_ref().is_none_or(|then| then.at(now.path().to_path_buf()) != *now)
         {
@@ -287,9 +289,19 @@ impl Settings {
             let problem = format!("`outliers` {now}: the outliers of the run are {then}");
             return Err(Error::setting(problem, "name where the same images lie now, or leave it out"));
         }
+        // A folder may lie elsewhere now; what is part of the data may not.
+        let is_folder = |source: &LabelledSource| source.folder().is_some();
+        if let Some(now) = &labelled
+            && self.labelled.as_ref().is_none_or(|then| then != now && !(is_folder(then) && is_folder(now)))
+        {
+            let then = self.labelled.map_or("none".to_string(), |then| then.to_string());
+            let problem = format!("`labelled` {now}: the labelled defects of the run are {then}");
+            return Err(Error::setting(problem, "name the folder where the same images lie now, or leave it out"));
+        }
         Ok(Settings {
             data: data.or(self.data),
             outliers: outliers.or(self.outliers),
+            labelled: labelled.or(self.labelled),
             hold: hold.unwrap_or(self.hold),
             ..self
         })
@@ -297,8 +309,9 @@ impl Settings {
 
     /// What other settings have that these have not, as a text each; where data lies and what is held of it is no difference.
     pub(crate) fn differences(&self, other: &Settings) -> Vec<String> {
-        let moved = Moved { data: other.data.clone(), outliers: other.outliers.clone(), hold: Some(other.hold) };
-        // Other outliers are a difference, not an error of their own.
+        let Settings { data, outliers, labelled, hold, .. } = other.clone();
+        let moved = Moved { data, outliers, labelled, hold: Some(hold) };
+        // Other outliers or labelled defects are a difference, not an error of their own.
         let there = self.clone().moved(moved).unwrap_or_else(|_| self.clone());
         if there == *other {
             return Vec::new();

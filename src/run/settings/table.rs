@@ -105,7 +105,7 @@ pub(crate) static SETTINGS: [Setting; 40] = [
         .value("PERCENT")
         .shown_where(|s| s.labelled.is_some() && s.supervise.makes_noise())
         .check(check::labelled_share),
-    setting!(oe_limit, Anomalies, "Outliers at most").check(check::oe_limit),
+    setting!(oe_limit, Anomalies, "Outliers or labelled defects at most").check(check::oe_limit),
     setting!(maps, Anomalies, "Ground-truth maps").shown_where(|s| s.objective == Objective::Fcdd).check(check::maps),
     setting!(part_gap, Anomalies, "Part gap").check(|s| check::about_labelled(s, "part_gap", s.part_gap.is_some())),
     setting!(lr, Optimisation, "Learning rate").value("LR").check(|s| match s.lr {

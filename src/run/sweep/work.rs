@@ -99,8 +99,8 @@ fn one(context: &Context, run: &Run) -> Result<RunOutcome> {
             train::start_in(context, settings, folder, Some(lock), None, &TestSet::measures)?
         }
         Status::Begun => {
-            let Settings { data, outliers, hold, .. } = settings.clone();
-            let moved = Moved { data, outliers, hold: Some(hold) };
+            let Settings { data, outliers, labelled, hold, .. } = settings.clone();
+            let moved = Moved { data, outliers, labelled, hold: Some(hold) };
             train::resume_in(context, lock, moved, &TestSet::measures)?
         }
         Status::New => train::start_in(context, settings, folder, Some(lock), None, &TestSet::measures)?,

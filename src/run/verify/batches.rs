@@ -95,7 +95,7 @@ fn set(
     TrainingSet::new(TrainingData {
         preprocessing: dataset.recipe.preprocessing(kind, raw, side, channels, &normal)?,
         normal,
-        others: Some(LabelledAnomalies {
+        labelled: Some(LabelledAnomalies {
             images: images(2, raw, channels),
             masks,
             without_mask: 2,
