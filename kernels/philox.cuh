@@ -18,6 +18,7 @@ enum class Purpose {
   CHECK,          // random inputs of self-checks
   LABELLED,       // which labelled anomalies are learned from
   HELD_OUT,       // which good images are held out of training
+  BOOTSTRAP,      // which samples a draw of the bootstrap takes
 };
 
 struct Words4 {

@@ -92,7 +92,7 @@ pub use device::Device;
 pub use error::{CudaError, Error, Result};
 pub use memory::limit_image_memory;
 pub use run::context::Event;
-pub use run::detector::{Detection, Detector, Input, Verdict};
+pub use run::detector::{Detection, Detector, Input};
 pub use run::heatmap::Heatmap;
 pub use run::model::Model;
 pub use run::settings::Settings;
@@ -100,6 +100,7 @@ pub use run::state::Epoch;
 pub use run::stop::Stop;
 pub use run::train::Trained;
 pub use run::trainer::Trainer;
+pub use run::verdict::Verdict;
 
 /// What [`Settings`] chooses from.
 pub mod settings {

@@ -3,7 +3,7 @@
 //! thread, no task of theirs can run. So the pools that are shared, those here, do work alone that waits for nobody; a training, which waits
 //! for what is read ahead and for its caller's observer, has a pool of its own.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -17,7 +17,7 @@ static READING: LazyLock<Option<ThreadPool>> = LazyLock::new(pool);
 /// As many threads as the program computes in; None where the system refuses them.
 fn pool() -> Option<ThreadPool> {
     // In a task of a pool the number would be that pool's.
-    let threads = thread::spawn(rayon::current_num_threads).join().ok()?;
+    let threads = thread::Builder::new().spawn(rayon::current_num_threads).ok()?.join().ok()?;
     ThreadPoolBuilder::new().num_threads(threads).build().ok()
 }
 
@@ -48,6 +48,15 @@ fn apart<T: Send>(threads: Option<&ThreadPool>, work: impl FnOnce() -> T + Send)
     if !is_task() {
         return threads.install(work);
     }
-    let done = thread::scope(|scope| scope.spawn(|| threads.install(work)).join());
-    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    // Taken by a thread that waits for the pool, or by this one where the system refuses another.
+    let work = Mutex::new(Some(work));
+    let take = || work.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let done = thread::scope(|scope| {
+        let waiting = thread::Builder::new().spawn_scoped(scope, || take().map(|work| threads.install(work)));
+        waiting.map(|waiting| waiting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    match done.ok().flatten().or_else(|| take().map(|work| work())) {
+        Some(done) => done,
+        None => unreachable!("work that was taken was done, or has panicked"),
+    }
 }

@@ -16,8 +16,11 @@ use crate::device::{self, Device};
 use crate::error::{Error, Result};
 use crate::named::Named;
 use crate::printable::escaped_lines;
+use crate::run::breakdown::FEW_GOOD;
+use crate::run::calibration::Calibration;
 use crate::run::context::Context;
-use crate::run::figures::Evaluation;
+use crate::run::figures::{Evaluation, Measure};
+use crate::run::model::Model;
 use crate::run::stop::Stop;
 
 /// Where to compute.
@@ -102,12 +105,39 @@ pub(super) fn print_lines(text: &str) -> Result<()> {
 }
 
 /// An evaluation as lines of text.
-pub(super) fn describe(evaluation: &Evaluation) -> String {
-    let Evaluation { normal, anomalous, threshold, .. } = evaluation;
+pub(super) fn describe(evaluation: &Evaluation, model: &Model) -> String {
+    let Evaluation { normal, anomalous, .. } = evaluation;
     let mut lines = vec![named("test images", format!("{normal} normal, {anomalous} anomalous"))];
-    lines.extend(evaluation.figures().iter().map(|(measure, value)| named(measure.name(), format!("{value:.4}"))));
-    lines.push(named("threshold", format!("{threshold:.5}: images with a higher score are called anomalous")));
+    let figure = |(measure, value): &(Measure, f64)| {
+        named(measure.name(), format!("{value:.4}{}", measure.interval(evaluation).in_words()))
+    };
+    lines.extend(evaluation.figures().iter().map(figure));
+    lines.push(describe_threshold(model.threshold(), model.meta.calibration.as_ref()));
+    if (1..FEW_GOOD).contains(normal) {
+        lines.push(format!("fewer than {FEW_GOOD} normal images say little of the false positive rate"));
+    }
+    let kinds = &evaluation.breakdown.kinds;
+    if kinds.len() > 1 {
+        let width = kinds.iter().map(|kind| kind.kind.chars().count()).max().unwrap_or(0).max("kind of anomaly".len());
+        lines.push(format!("{:<width$}  images  {:<19}  found at the threshold", "kind of anomaly", "image AUROC"));
+        lines.extend(kinds.iter().map(|kind| {
+            let auroc = kind.image_auroc.map_or("–".to_string(), |area| format!("{area:.3}"));
+            let auroc = auroc + &kind.image_auroc_interval.in_words();
+            let found = kind.true_positive_rate_interval.in_words();
+            format!("{:<width$}  {:>6}  {auroc:<19}  {:.2}{found}", kind.kind, kind.images, kind.true_positive_rate)
+        }));
+    }
     lines.join("\n")
+}
+
+/// A threshold and what it promises, as lines of text.
+pub(super) fn describe_threshold(threshold: f32, calibration: Option<&Calibration>) -> String {
+    let Some(calibration) = calibration else { return named("threshold", format!("{threshold:.5}")) };
+    let own = named("threshold", format!("{threshold:.5}: {}", calibration.promise()));
+    let interval = calibration.interval.map_or(String::new(), |[low, high]| {
+        "\n".to_string() + &named("95 % interval", format!("{low:.5} to {high:.5}, on other images like these"))
+    });
+    own + &interval
 }
 
 /// A line with a name, in a column as wide as the longest of them, and what it names.
@@ -130,13 +160,15 @@ pub(super) fn stop_flag() -> Result<Arc<Stop>> {
         }
         log("stopping after this step; press Ctrl-C again to stop at once");
         let requested = requested.clone();
-        std::thread::spawn(move || {
+        let wait = move || {
             while requested.has_listeners() {
                 std::thread::sleep(Duration::from_millis(20));
             }
             std::thread::sleep(PATIENCE);
             end("stopped; the training is saved, and its model will be made when it goes on");
-        });
+        };
+        // Where the system refuses it, the run ends by itself once it is saved, if later.
+        let _ = std::thread::Builder::new().spawn(wait);
     })
     .map_err(|e| Error::internal(format!("cannot listen for Ctrl-C ({e})")))?;
     signals::ignore(&ignored);

@@ -40,14 +40,20 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         return Ok(Outcome::Fine);
     }
     let width = compared.iter().map(|row| row.run.chars().count()).max().unwrap_or(0).max("run".len());
-    let line = |run: &str, cells: [String; 3]| {
+    let line = |run: &str, cells: [String; 3], gain: &str| {
         let [image, pixel, pro] = cells;
-        print_lines(&format!("{run:<width$}  {image:>11}  {pixel:>11}  {pro:>6}"))
+        print_lines(format!("{run:<width$}  {image:>11}  {pixel:>11}  {pro:>6}  {gain}").trim_end())
     };
-    line("run", Measure::MAIN.map(|measure| measure.name().to_string()))?;
-    for Compared { run, evaluation, .. } in &compared {
+    let first = &compared.first().map_or("", |first| &first.run);
+    line(
+        "run",
+        Measure::MAIN.map(|measure| measure.name().to_string()),
+        &format!("image AUROC less that of {first}, in 95 of 100 cases"),
+    )?;
+    for Compared { run, evaluation, image_auroc_gain_interval: gain, .. } in &compared {
         let figure = |measure: Measure| measure.of(evaluation).map_or("–".to_string(), |value| format!("{value:.4}"));
-        line(run, Measure::MAIN.map(figure))?;
+        let gain = gain.0.map_or(String::new(), |[low, high]| format!("{low:+.4} to {high:+.4}"));
+        line(run, Measure::MAIN.map(figure), &gain)?;
     }
     print_lines(&format!("images  {}", args.out.join(SHEET).printable()))?;
     Ok(Outcome::Fine)

@@ -43,7 +43,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     if args.json {
         print_json(&evaluation)?;
     } else {
-        print_lines(&describe(&evaluation))?;
+        print_lines(&describe(&evaluation, &model))?;
         print_lines(&named("report", out.join(directory::REPORT).printable()))?;
     }
     Ok(Outcome::Fine)

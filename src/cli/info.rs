@@ -1,20 +1,32 @@
 //! `fcdd info`
 
-use super::Outcome;
-use super::common::{print_json, print_lines};
-use super::flags::in_flags;
-use crate::error::Result;
-use crate::run::info::{CudaInfo, info};
+use std::path::PathBuf;
 
-/// Show this build, its devices and its nets
+use super::Outcome;
+use super::common::{describe_threshold, named, print_json, print_lines};
+use super::flags::in_flags;
+use crate::data::appearance::{Bounds, InputCheck};
+use crate::error::Result;
+use crate::named::Named;
+use crate::run::calibration::percent;
+use crate::run::info::{CudaInfo, ModelInfo, info, model_info};
+
+/// Show this build, its devices and its nets, or what there is to know of a model
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// Folder of a run, or a model file
+    #[arg(value_name = "RUN|MODEL")]
+    model: Option<PathBuf>,
     /// Print it as one JSON object
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: Args) -> Result<Outcome> {
+    if let Some(model) = &args.model {
+        let info = model_info(model)?;
+        return if args.json { print_json(&info) } else { print_lines(&of_model(&info)) }.map(|()| Outcome::Fine);
+    }
     let info = info()?;
     if args.json {
         print_json(&info)?;
@@ -46,6 +58,33 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     }
     print_lines(&lines.join("\n"))?;
     Ok(Outcome::Fine)
+}
+
+/// A model, as lines of text.
+fn of_model(info: &ModelInfo) -> String {
+    let ModelInfo { net, objective, side, fit, image_score, epochs, threshold, calibration, input_check, version } =
+        info;
+    let mut lines = vec![
+        named("net", format!("{net} ({}), trained for {epochs} epochs by fcdd {version}", objective.word())),
+        named("images", format!("{side}×{side} pixels, {fit}")),
+        named("score of an image", format!("{image_score} of its anomaly map")),
+        describe_threshold(*threshold, calibration.as_ref()),
+    ];
+    if let Some(calibration) = calibration {
+        lines.push(named(
+            "pixel threshold",
+            format!("{:.5}, of heatmaps before they are scaled", calibration.pixel_threshold),
+        ));
+    }
+    if let Some(InputCheck { images, false_alarm_rate, bounds }) = input_check {
+        let rate = percent(*false_alarm_rate);
+        lines.push(named(
+            "input check",
+            format!("other images are unusable, at most {rate} of good ones, by {images} images; within:"),
+        ));
+        lines.extend(bounds.iter().map(Bounds::in_words).map(|(name, within)| named(&format!("  {name}"), within)));
+    }
+    lines.join("\n")
 }
 
 /// A figure that some nets lack.

@@ -1,6 +1,7 @@
 //! Parses the command line and runs one subcommand. Figures go to standard output, progress and errors to standard error.
 
 mod bench;
+mod calibrate;
 mod common;
 mod compare;
 mod demo;
@@ -31,11 +32,19 @@ use crate::memory::limit_image_memory;
 use flags::in_flags;
 use settings::{named_dataset, with_defaults};
 
+// What exit codes mean, for all subcommands: docs/reference.md has the table.
+
 /// Exit code of a check that ran and failed.
 const CHECK_FAILED: u8 = 1;
 
 /// Exit code of an error.
 const ERROR: u8 = 2;
+
+/// Exit code of `predict --fail-on-anomaly` where an image is anomalous.
+const ANOMALY: u8 = 3;
+
+/// Exit code of `predict` where an image cannot be judged.
+const UNUSABLE: u8 = 4;
 
 /// Exit code of a run that was interrupted, as shells give it for Ctrl-C.
 const INTERRUPTED: u8 = 130;
@@ -62,6 +71,7 @@ enum Command {
     Train(Box<train::Args>),
     Evaluate(evaluate::Args),
     Predict(predict::Args),
+    Calibrate(calibrate::Args),
     Sweep(Box<sweep::Args>),
     Compare(compare::Args),
     Demo(demo::Args),
@@ -107,6 +117,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Train(args) => train::run(*args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
         Command::Sweep(args) => sweep::run(*args),
         Command::Compare(args) => compare::run(args),
         Command::Demo(args) => demo::run(args),

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::common::{ChosenArg, DeviceArg, context, describe, named, print_json, print_lines, stop_flag};
+use super::common::{
+    ChosenArg, DeviceArg, context, describe, describe_threshold, named, print_json, print_lines, stop_flag,
+};
 use super::settings::Choices;
 use super::terminal::log;
 use super::{INTERRUPTED, Outcome};
@@ -90,9 +92,11 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
             evaluation: evaluation.as_ref(),
         })?;
     } else {
-        if let Some(evaluation) = &evaluation {
-            print_lines(&describe(evaluation))?;
-        }
+        let model = &trained.model;
+        print_lines(&evaluation.as_ref().map_or_else(
+            || describe_threshold(model.threshold(), model.meta.calibration.as_ref()),
+            |found| describe(found, model),
+        ))?;
         print_lines(&named("model", directory.file(directory::MODEL).printable()))?;
         print_lines(&named("report", directory.file(directory::REPORT).printable()))?;
     }

@@ -4,6 +4,7 @@
 use rayon::prelude::*;
 
 use crate::data::anomaly::Synthesiser;
+use crate::data::appearance::InputCheck;
 use crate::data::fingerprint::{Fingerprint, Sum};
 use crate::data::image_source::ImageSource;
 use crate::data::images::{Mask, UNMARKED};
@@ -113,6 +114,9 @@ pub struct TrainingSet {
     made: Option<LabelledAnomalies>,
     /// Good images that nothing is learned from, and what makes anomalies of them.
     held_out: Option<Box<TrainingSet>>,
+    /// Others, as they are scored.
+    calibration: Option<ImageSource>,
+    input_check: Option<InputCheck>,
 }
 
 /// A batch of training samples, as [`TrainingSet::fill`] makes it.
@@ -204,7 +208,8 @@ impl TrainingSet {
             _ => {}
         }
         let synthesiser = Synthesiser::new(noise, side, channels);
-        let mut set = TrainingSet { data, synthesiser, made: None, held_out: None };
+        let mut set =
+            TrainingSet { data, synthesiser, made: None, held_out: None, calibration: None, input_check: None };
         if set.data.plan.offline {
             if !set.is_held() {
                 return Err(Error::setting(
@@ -233,6 +238,26 @@ impl TrainingSet {
     /// The good images that are held out.
     pub(crate) fn held_out(&self) -> Option<&TrainingSet> {
         self.held_out.as_deref()
+    }
+
+    /// The same beside good images whose scores are to set the threshold.
+    pub(crate) fn calibrating_on(self, images: ImageSource) -> TrainingSet {
+        TrainingSet { calibration: Some(images), ..self }
+    }
+
+    /// Good images whose scores set the threshold.
+    pub(crate) fn calibration(&self) -> Option<&ImageSource> {
+        self.calibration.as_ref()
+    }
+
+    /// The same with what good images look like.
+    pub(crate) fn with_input_check(self, input_check: Option<InputCheck>) -> TrainingSet {
+        TrainingSet { input_check, ..self }
+    }
+
+    /// What good images look like, where that is known.
+    pub(crate) fn input_check(&self) -> Option<&InputCheck> {
+        self.input_check.as_ref()
     }
 
     /// The set of its first `n` normal images and of as many others.
@@ -333,7 +358,7 @@ impl TrainingSet {
 
     fn fingerprint_by(&self, mut sum: Sum) -> Result<Fingerprint> {
         let held_out = self.held_out.iter().map(|held_out| &held_out.data.normal);
-        self.stores().chain(held_out).try_for_each(|images| images.checksum(&mut sum))?;
+        self.stores().chain(held_out).chain(&self.calibration).try_for_each(|images| images.checksum(&mut sum))?;
         Ok(Fingerprint { normal: self.data.normal.images().count(), checksum: sum.checksum() })
     }
 

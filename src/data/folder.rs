@@ -101,6 +101,7 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
         classes: kept.iter().map(|(image, _)| image.class).collect(),
         names: kept.iter().map(|(image, _)| relative_name(&image.path, query.root)).collect(),
         masks,
+        sizes: kept.iter().map(|(_, size)| *size).collect(),
         notes,
     })
 }

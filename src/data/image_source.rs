@@ -209,6 +209,17 @@ impl ImageSource {
         }
     }
 
+    /// The `i`-th image as it is scored: a square, or its canvas.
+    ///
+    /// # Errors
+    /// As of [`ImageSource::load`].
+    pub(crate) fn seen(&self, i: usize) -> Result<Images> {
+        match self {
+            ImageSource::Canvases(canvases) => canvases.load(i),
+            ImageSource::Held(_) | ImageSource::Files(_) | ImageSource::Tiles(_) => self.load(&[i]),
+        }
+    }
+
     /// Writes the `i`-th image, of [`ImageSource::image_len`] bytes, to `out`.
     ///
     /// # Errors

@@ -43,6 +43,20 @@ fn chained(split: &Split, learned: &[String], gap: u64) -> HashSet<u64> {
     chains.filter(|chain| chain.iter().any(|number| learned.contains(number))).flatten().copied().collect()
 }
 
+/// The part that each of some images shows, by its number. With a `gap`, names that end in numbers at most so far apart, from one to the
+/// next, mean images of one part; others are parts of their own.
+pub(crate) fn parts(names: &[String], gap: Option<u64>) -> Vec<usize> {
+    let mut parts: Vec<usize> = (0..names.len()).collect();
+    let Some(gap) = gap else { return parts };
+    let mut numbered: Vec<(u64, usize)> =
+        names.iter().enumerate().filter_map(|(i, name)| Some((last_number(name)?, i))).collect();
+    numbered.sort_unstable();
+    for chain in numbered.chunk_by(|a, b| b.0 - a.0 <= gap) {
+        chain.iter().for_each(|&(_, i)| parts[i] = chain[0].1);
+    }
+    parts
+}
+
 /// The number at the end of a file's name.
 fn last_number(name: &str) -> Option<u64> {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
@@ -56,6 +70,14 @@ mod tests {
     use crate::data::images::Images;
     use crate::data::resize_mode::ResizeMode;
 
+    #[test]
+    fn images_of_one_part_are_told_by_their_numbers() {
+        let names = ["a_9.png", "b_3.png", "c_10.png", "plain.png", "d_12.png"].map(str::to_string);
+        assert_eq!(parts(&names, None), [0, 1, 2, 3, 4]);
+        assert_eq!(parts(&names, Some(1)), [0, 1, 0, 3, 4]);
+        assert_eq!(parts(&names, Some(2)), [0, 1, 0, 3, 0]);
+    }
+
     const FORM: RawForm = RawForm { side: 1, channels: 1, resize: ResizeMode::Squash };
 
     fn split(count: usize) -> Split {
@@ -65,6 +87,7 @@ mod tests {
             classes: (0..count).map(|i| (i / 6) as u16).collect(),
             names: (0..count).map(|i| format!("test/{}/exp{}_num_{:03}.png", i / 6, i % 2, i / 2)).collect(),
             masks: (0..count).map(|i| Some(mask(i))).collect(),
+            sizes: Vec::new(),
             notes: Vec::new(),
         }
     }

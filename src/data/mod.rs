@@ -13,6 +13,7 @@
 //! | [`split`] | a split of a dataset with its labels, and what is asked for to read one |
 //! | [`labelled`] | which labelled anomalies of a test split are learned from, and leave it |
 //! | [`pipeline`], [`interpret`] | preprocessing as a list of transforms, its interpreter |
+//! | [`appearance`] | what good images look like to whoever took them, and which others cannot be judged |
 //! | [`augmentation`] | what a user changes of such a list |
 //! | [`jitter`], `contrast`, [`constants`] | colour jitter, what depends on a whole image, what is computed from the data |
 //! | [`lcn`] | the formula that `contrast`'s integers are checked against |
@@ -26,6 +27,7 @@
 //! device.
 
 pub mod anomaly;
+pub(crate) mod appearance;
 pub mod augmentation;
 pub mod batches;
 pub mod canvases;

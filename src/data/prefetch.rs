@@ -16,30 +16,56 @@ pub struct Job<F> {
 pub fn prefetched<T: Send, F: FnOnce() -> T + Send, R>(
     limit: usize,
     jobs: impl Iterator<Item = Job<F>> + Send,
-    consume: impl FnOnce(Items<T>) -> R,
+    consume: impl FnOnce(Items<'_, T>) -> R,
 ) -> R {
-    let (items, queue) = Items::new(limit);
+    let (mut items, queue) = Items::new(limit);
+    // Taken by the thread that makes them, or by this one where the system refuses another.
+    let jobs = Mutex::new(Some(jobs));
     thread::scope(|scope| {
         // Where the caller is no task, the threads that it computes in read too.
         let apart = threads::is_task();
-        scope.spawn(move || queue.fill(jobs, apart));
+        let theirs = &jobs;
+        let fill = move || take(theirs).into_iter().for_each(|jobs| queue.fill(jobs, apart));
+        if thread::Builder::new().spawn_scoped(scope, fill).is_err() {
+            items.here = take(&jobs).map(made_here);
+        }
         consume(items)
     })
 }
+
+fn take<T>(held: &Mutex<Option<T>>) -> Option<T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// Items as they are asked for.
+fn made_here<'a, T, F: FnOnce() -> T>(jobs: impl Iterator<Item = Job<F>> + Send + 'a) -> Here<'a, T> {
+    Box::new(jobs.map(|Job { make, .. }| make()))
+}
+
+/// Items that are made by the thread which asks for them.
+type Here<'a, T> = Box<dyn Iterator<Item = T> + Send + 'a>;
 
 /// The same as an iterator, for jobs that borrow nothing; they are done in the threads for reading.
 pub fn prefetching<T: Send + 'static, F: FnOnce() -> T + Send>(
     limit: usize,
     jobs: impl Iterator<Item = Job<F>> + Send + 'static,
-) -> Items<T> {
+) -> Items<'static, T> {
     let (mut items, queue) = Items::new(limit);
-    items.maker = Some(thread::spawn(move || queue.fill(jobs, true)));
+    let jobs = Arc::new(Mutex::new(Some(jobs)));
+    let theirs = jobs.clone();
+    let fill = move || take(&theirs).into_iter().for_each(|jobs| queue.fill(jobs, true));
+    match thread::Builder::new().spawn(fill) {
+        Ok(maker) => items.maker = Some(maker),
+        Err(_) => items.here = take(&jobs).map(made_here),
+    }
     items
 }
 
 /// Items in the order of their jobs. One that was handed out counts as in use until the next is asked for.
-pub struct Items<T> {
+pub struct Items<'a, T> {
     queue: Arc<Queue<T>>,
+    /// Where the system refuses a thread that makes them ahead.
+    here: Option<Here<'a, T>>,
     /// The thread that makes them, where no scope waits for it.
     maker: Option<JoinHandle<()>>,
 }
@@ -64,11 +90,11 @@ struct QueueState<T> {
 /// The making side: that it ends, even by a panic, is told to the using side.
 struct Making<T>(Arc<Queue<T>>);
 
-impl<T> Items<T> {
-    fn new(limit: usize) -> (Items<T>, Making<T>) {
+impl<'a, T> Items<'a, T> {
+    fn new(limit: usize) -> (Items<'a, T>, Making<T>) {
         let state = QueueState { ready: Default::default(), taken: 0, in_use: 0, ended: false, unwanted: false };
         let queue = Arc::new(Queue { state: Mutex::new(state), changed: Condvar::new(), limit });
-        (Items { queue: queue.clone(), maker: None }, Making(queue))
+        (Items { queue: queue.clone(), here: None, maker: None }, Making(queue))
     }
 }
 
@@ -84,8 +110,8 @@ impl<T> Queue<T> {
 }
 
 impl<T: Send> Making<T> {
-    fn fill<F: FnOnce() -> T + Send>(self, jobs: impl Iterator<Item = Job<F>>, apart: bool) {
-        let Making(queue) = &self;
+    fn fill<F: FnOnce() -> T + Send>(&self, jobs: impl Iterator<Item = Job<F>>, apart: bool) {
+        let Making(queue) = self;
         for Job { bytes, make } in jobs {
             let full = |state: &QueueState<T>| !state.unwanted && state.taken > 0 && state.taken + bytes > queue.limit;
             let unwanted = queue.change(full, |state| {
@@ -107,10 +133,13 @@ impl<T> Drop for Making<T> {
     }
 }
 
-impl<T> Iterator for Items<T> {
+impl<T> Iterator for Items<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
+        if let Some(here) = &mut self.here {
+            return here.next();
+        }
         self.queue.change(
             |_| false,
             |state| {
@@ -136,7 +165,7 @@ impl<T> Iterator for Items<T> {
     }
 }
 
-impl<T> Drop for Items<T> {
+impl<T> Drop for Items<'_, T> {
     fn drop(&mut self) {
         self.queue.change(|_| false, |state| state.unwanted = true);
     }
@@ -165,6 +194,23 @@ mod tests {
             assert!(made.load(Ordering::SeqCst) <= i + 4);
         }
         assert_eq!(items.next(), None);
+    }
+
+    #[test]
+    fn without_a_thread_items_are_made_when_they_are_asked_for() {
+        let made = AtomicUsize::new(0);
+        let jobs = (0..3).map(|i| Job {
+            bytes: LIMIT,
+            make: {
+                let made = &made;
+                move || (made.fetch_add(1, Ordering::SeqCst), i)
+            },
+        });
+        let (mut items, queue) = Items::new(LIMIT);
+        drop(queue);
+        items.here = Some(made_here(jobs));
+        assert_eq!((items.next(), made.load(Ordering::SeqCst)), (Some((0, 0)), 1));
+        assert_eq!(items.collect::<Vec<_>>(), [(1, 1), (2, 2)]);
     }
 
     #[test]

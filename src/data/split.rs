@@ -18,6 +18,8 @@ pub struct Split {
     pub names: Vec<String>,
     /// Ground truth per image at its *own* size before it was resized, all zero for good ones. Empty if the dataset has no masks.
     pub masks: Vec<Option<Mask>>,
+    /// (height, width) of each image before it was resized. Empty if the dataset's images are no files.
+    pub sizes: Vec<(usize, usize)>,
     /// What a user may want to know of the files, as texts: what was left out, masks that mark nothing.
     pub notes: Vec<String>,
 }
@@ -63,7 +65,14 @@ impl Split {
     /// A split without images.
     pub fn empty(side: usize, channels: usize) -> Split {
         let images = Images::empty(side, side, channels).into();
-        Split { images, classes: Vec::new(), names: Vec::new(), masks: Vec::new(), notes: Vec::new() }
+        Split {
+            images,
+            classes: Vec::new(),
+            names: Vec::new(),
+            masks: Vec::new(),
+            sizes: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
     /// The images at `indices`, in that order.
@@ -72,11 +81,8 @@ impl Split {
             images: self.images.select(indices),
             classes: indices.iter().map(|&i| self.classes[i]).collect(),
             names: indices.iter().map(|&i| self.names[i].clone()).collect(),
-            masks: if self.masks.is_empty() {
-                Vec::new()
-            } else {
-                indices.iter().map(|&i| self.masks[i].clone()).collect()
-            },
+            masks: of_those(&self.masks, indices),
+            sizes: of_those(&self.sizes, indices),
             notes: self.notes.clone(),
         }
     }
@@ -85,6 +91,11 @@ impl Split {
     pub fn indices(&self, wanted: impl Fn(u16) -> bool) -> Vec<usize> {
         (0..self.classes.len()).filter(|&i| wanted(self.classes[i])).collect()
     }
+}
+
+/// Items of a list that has one for each image, or none.
+fn of_those<T: Clone>(items: &[T], indices: &[usize]) -> Vec<T> {
+    if items.is_empty() { Vec::new() } else { indices.iter().map(|&i| items[i].clone()).collect() }
 }
 
 impl Part {
@@ -121,6 +132,7 @@ impl Query<'_> {
             classes: labels.into_iter().map(u16::from).collect(),
             images: images.resized(side).with_channels(channels).into(),
             masks: Vec::new(),
+            sizes: Vec::new(),
             notes: Vec::new(),
         })
     }

@@ -61,6 +61,7 @@ pub const FOLDER: DatasetKind = DatasetKind::new(&DatasetSpec {
         sigma: 4.0,
         quantile: 0.99,
         reestimate: true,
+        calibration_share: 20,
         ..Preset::small_grey()
     },
 });
@@ -73,6 +74,7 @@ const TREE: &str = "  DIR/*.png, good images only, or
   DIR/test/good/*.png
   DIR/test/DEFECT/*.png
   DIR/ground_truth/DEFECT/NAME_mask.png (optional)
+  DIR/good/*.png and DIR/DEFECT/*.png (to evaluate only)
   DIR/train/DEFECT/*.png, with masks in train_maps/DEFECT (optional: labelled defects to learn from)";
 
 impl DatasetReader for Folder {

@@ -66,6 +66,9 @@ pub const MVTEC: DatasetKind = DatasetKind::new(&DatasetSpec {
 #[derive(Debug)]
 struct Mvtec;
 
+/// The folder of the masks of test images.
+const MASKS: &str = "ground_truth";
+
 /// Label 0.
 pub const GOOD: &str = "good";
 
@@ -85,8 +88,7 @@ impl DatasetReader for Mvtec {
         if classes.is_empty() {
             return Err(missing(root, "holds no folder with train/good", TREE));
         }
-        let in_part =
-            |name: &&String| ["train", "test", "ground_truth"].iter().any(|part| root.join(name).join(part).is_dir());
+        let in_part = |name: &&String| ["train", "test", MASKS].iter().any(|part| root.join(name).join(part).is_dir());
         match others.iter().find(in_part) {
             Some(name) => Err(missing(&root.join(name), "has no folder train/good", TREE)),
             None => Ok(classes),
@@ -116,22 +118,32 @@ pub fn class_folder(root: &Path, class: &str) -> PathBuf {
 pub fn labels(folder: &Path) -> Result<Labels> {
     let mut names: Vec<String> = Vec::new();
     for part in [Part::Test, Part::Train] {
-        let split = folder.join(part.name());
+        let split = split_folder(folder, part)?;
         names.extend(if split.is_dir() { folder::folders(&split)? } else { Vec::new() });
     }
-    names.retain(|name| name != GOOD);
+    names.retain(|name| name != GOOD && name != MASKS);
     names.sort();
     names.dedup();
     names.insert(0, GOOD.to_string());
     Ok(Labels { names, normal: 0 })
 }
 
+/// Where the images of a part lie. A folder that holds no split and no images itself, but one of good images, is that of test images.
+fn split_folder(folder: &Path, part: Part) -> Result<PathBuf> {
+    let split = folder.join(part.name());
+    let is_test = part == Part::Test && !split.is_dir() && !folder.join(Part::Train.name()).is_dir();
+    if is_test && folder.join(GOOD).is_dir() && folder::images(folder, false)?.is_empty() {
+        return Ok(folder.to_path_buf());
+    }
+    Ok(split)
+}
+
 /// The images of a class's folder that a query is for; none where the split is missing.
 pub fn list(folder: &Path, query: &Query) -> Result<Vec<Listed>> {
-    let split = folder.join(query.part.name());
+    let split = split_folder(folder, query.part)?;
     let masks = match query.part {
         Part::Train => folder.join("train_maps"),
-        Part::Test => folder.join("ground_truth"),
+        Part::Test => folder.join(MASKS),
     };
     check_masks(&masks, &split)?;
     let mut listed = Vec::new();

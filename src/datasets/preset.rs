@@ -25,6 +25,7 @@ pub struct Preset {
     pub sigma: f64,
     pub quantile: f64,
     pub reestimate: bool,
+    pub calibration_share: u32,
 }
 
 impl Preset {
@@ -48,6 +49,7 @@ impl Preset {
             sigma: 1.2,
             quantile: 0.85,
             reestimate: false,
+            calibration_share: 0,
         }
     }
 

@@ -7,17 +7,23 @@
 //! | [`precision_recall`] | average precision, best F1 |
 //! | [`pro`] | per-region overlap |
 //! | [`regions`] | connected regions of a mask |
+//! | [`conformal`] | thresholds that keep to a false positive rate |
+//! | [`intervals`] | within what figures would lie on other images like these |
+//! | [`two_samples`] | whether scores come from where others came from |
 //!
 //! Every figure counts all scores as they are, without bins: samples with equal scores enter together. Counts are
 //! integers, so no figure depends on the order of collecting or on the number of threads.
 
 use crate::real::Real;
 
+pub(crate) mod conformal;
+pub(crate) mod intervals;
 pub(crate) mod precision_recall;
 pub(crate) mod pro;
 pub(crate) mod regions;
 pub(crate) mod roc;
 pub(crate) mod scores;
+pub(crate) mod two_samples;
 
 /// The smallest value that a share `q` of all values does not exceed; 0 without values.
 pub fn quantile<T: Real>(values: &[T], q: f64) -> T {

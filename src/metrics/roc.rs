@@ -1,6 +1,6 @@
 //! Receiver operating characteristic.
 
-use super::scores::Ranking;
+use super::scores::{Ranking, Threshold};
 
 /// A ROC curve from (0, 0) to (1, 1), with scikit-learn's (1.3 and later) conventions.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +14,17 @@ pub(crate) struct RocCurve {
 }
 
 impl Ranking {
+    /// The score from which on a sample counts as positive where true and false positive rate differ most (Youden's index, Cancer 3, 1950); the
+    /// highest of several. None where a class is missing.
+    pub(crate) fn best_youden(&self) -> Option<f32> {
+        let (normal, anomalous) = self.classes()?;
+        let index = |step: &Threshold| {
+            step.true_positives as f64 / anomalous as f64 - step.false_positives as f64 / normal as f64
+        };
+        let steps = self.steps().map(|step| (index(&step), step.threshold));
+        steps.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, threshold)| threshold)
+    }
+
     /// Area under the ROC curve: the probability that an anomalous sample scores above a normal one, with ½ for a tie.
     /// None where a class is missing.
     pub(crate) fn auroc(&self) -> Option<f64> {
@@ -90,6 +101,18 @@ mod tests {
         assert_eq!(dropped.fpr, [0.0, 0.0, 0.0, 0.5, 0.5, 1.0]);
         assert_eq!(dropped.tpr, [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]);
         assert_eq!(dropped.thresholds, wide(&[f32::INFINITY, 0.8, 0.7, 0.4, 0.35, 0.05]));
+    }
+
+    /// `fpr, tpr, t = roc_curve(y, s); t[(tpr - fpr).argmax()]`, scikit-learn 1.9.1, by the curve above
+    #[test]
+    fn the_best_difference_is_that_of_the_curve() {
+        assert_eq!(eight().best_youden(), Some(0.7));
+        assert_eq!(Ranking::of_samples(&[1.0], &[true]).unwrap().best_youden(), None);
+        let curve = thousand().roc_curve(false).unwrap();
+        let differences: Vec<f64> = curve.tpr.iter().zip(&curve.fpr).map(|(t, f)| t - f).collect();
+        let best = differences.iter().copied().fold(0.0, f64::max);
+        let at = differences.iter().position(|&d| d == best).unwrap();
+        assert_eq!(thousand().best_youden().map(f64::from), Some(curve.thresholds[at]));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, Filter, Stre
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::NamedTempFile;
 
 /// Bytes that are written at a time.
@@ -16,7 +17,39 @@ const CHUNK: usize = 1 << 18;
 pub(crate) struct PngFile {
     path: PathBuf,
     unfinished: NamedTempFile,
-    rows: StreamWriter<'static, File>,
+    rows: StreamWriter<'static, Remembering>,
+    failed: Failure,
+}
+
+/// What went wrong first, if anything did.
+type Failure = Arc<Mutex<Option<io::Error>>>;
+
+/// A file that remembers what went wrong: parts of the encoder write their last bytes when they are dropped, where errors are lost.
+struct Remembering {
+    file: File,
+    failed: Failure,
+}
+
+impl Remembering {
+    fn remembered<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &done {
+            let same = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(same);
+        }
+        done
+    }
+}
+
+impl Write for Remembering {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let done = self.file.write(bytes);
+        self.remembered(done)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let done = self.file.flush();
+        self.remembered(done)
+    }
 }
 
 impl PngFile {
@@ -24,16 +57,10 @@ impl PngFile {
     pub(crate) fn begin(path: &Path, height: usize, width: usize) -> Result<PngFile> {
         let begin = || -> io::Result<PngFile> {
             let unfinished = files::begin(path)?;
-            let file = unfinished.as_file().try_clone()?;
-            let side = |pixels: usize| u32::try_from(pixels).map_err(io::Error::other);
-            let mut encoder = Encoder::new(file, side(width)?, side(height)?);
-            encoder.set_color(ColorType::Rgb);
-            encoder.set_depth(BitDepth::Eight);
-            encoder.set_compression(Compression::Fast);
-            encoder.set_filter(Filter::Adaptive);
-            let rows = encoder.write_header().and_then(|file| file.into_stream_writer_with_size(CHUNK));
-            let rows = rows.map_err(in_system_words)?;
-            Ok(PngFile { path: path.to_path_buf(), unfinished, rows })
+            let failed = Failure::default();
+            let file = Remembering { file: unfinished.as_file().try_clone()?, failed: failed.clone() };
+            let rows = encoder(file, height, width)?;
+            Ok(PngFile { path: path.to_path_buf(), unfinished, rows, failed })
         };
         begin().map_err(Error::io("write", path))
     }
@@ -45,10 +72,27 @@ impl PngFile {
 
     /// Ends it, once all rows are there.
     pub(crate) fn finish(self) -> Result<()> {
-        let PngFile { path, unfinished, rows } = self;
-        let finished = rows.finish().map_err(in_system_words).and_then(|()| files::keep(unfinished, &path));
+        let PngFile { path, unfinished, rows, failed } = self;
+        let finished = ended(rows, &failed).and_then(|()| files::keep(unfinished, &path));
         finished.map_err(Error::io("write", path))
     }
+}
+
+fn encoder(file: Remembering, height: usize, width: usize) -> io::Result<StreamWriter<'static, Remembering>> {
+    let side = |pixels: usize| u32::try_from(pixels).map_err(io::Error::other);
+    let mut encoder = Encoder::new(file, side(width)?, side(height)?);
+    encoder.set_color(ColorType::Rgb);
+    encoder.set_depth(BitDepth::Eight);
+    encoder.set_compression(Compression::Fast);
+    encoder.set_filter(Filter::Adaptive);
+    let rows = encoder.write_header().and_then(|file| file.into_stream_writer_with_size(CHUNK));
+    rows.map_err(in_system_words)
+}
+
+/// Writes what is left, or says what went wrong at any time.
+fn ended(rows: StreamWriter<'static, Remembering>, failed: &Failure) -> io::Result<()> {
+    rows.finish().map_err(in_system_words)?;
+    failed.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
 }
 
 /// What went wrong with a file, if that it was.
@@ -92,6 +136,22 @@ mod tests {
             assert_eq!(image::open(&path).unwrap().into_rgb8(), image);
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    /// A small image is written when the encoder's parts are dropped.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_an_error_of_small_images_too() {
+        for side in [1, 100, 1000] {
+            let failed = Failure::default();
+            let file = File::options().write(true).open("/dev/full").unwrap();
+            let rows = encoder(Remembering { file, failed: failed.clone() }, side, side);
+            let written = rows.and_then(|mut rows| {
+                rows.write_all(&vec![7; 3 * side * side])?;
+                ended(rows, &failed)
+            });
+            assert_eq!(written.unwrap_err().kind(), io::ErrorKind::StorageFull, "{side}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use strum::VariantArray;
 
+use super::breakdown::{Interval, Score, difference};
 use super::context::Context;
 use super::directory::write_csv;
 use super::evaluate::{Tested, evaluate};
@@ -33,6 +34,9 @@ const SPACED: usize = 6;
 /// Side of a tile in pixels, at most.
 const TILE: usize = 128;
 
+/// Columns of [`Compared::image_auroc_gain_interval`].
+const GAIN: [&str; 2] = ["image_auroc_gain_low", "image_auroc_gain_high"];
+
 /// Figures of one model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Compared {
@@ -43,6 +47,9 @@ pub(crate) struct Compared {
     pub epochs: u32,
     #[serde(flatten)]
     pub evaluation: Evaluation,
+    /// Within what its image AUROC less that of the first model would lie on other images like these: where 0 is not within, one of the two
+    /// is better. None of the first.
+    pub image_auroc_gain_interval: Interval,
 }
 
 /// One column of the sheet.
@@ -73,7 +80,8 @@ pub(crate) fn compare(
     test.check(chosen)?;
     test.data.iter().try_for_each(|data| check_outside(out, data))?;
     let output = Output::begin(out, Kind::Compare, &[], None, Vec::new())?;
-    let (mut compared, mut columns) = (Vec::new(), Vec::new());
+    let (mut compared, mut columns) = (Vec::<Compared>::new(), Vec::new());
+    let mut of_first = None;
     let mut chosen = chosen.to_vec();
     for ((name, model), at) in names.into_iter().zip(&models).zip(paths) {
         // Each net has its own side, at which its images are held.
@@ -90,12 +98,15 @@ pub(crate) fn compare(
             chosen = equally_spaced(&tested);
         }
         columns.push(Column { tiles: heatmaps(context.device, model, &own, &chosen)?, name: name.clone() });
-        compared.push(Compared::new(name, model, tested.evaluation));
+        let gain =
+            of_first.as_ref().map_or(Interval::default(), |first: &Vec<Score>| difference(first, &tested.scores));
+        compared.push(Compared::new(name, model, tested.evaluation, gain));
+        of_first.get_or_insert(tested.scores);
     }
     let sheet = comparison(&test, &chosen, &columns)?;
     save_png(output.to_write(SHEET)?, &sheet)?;
-    let header =
-        ["run", "net", "side", "epochs"].into_iter().chain(Measure::VARIANTS.iter().map(|measure| measure.key()));
+    let figures = Measure::VARIANTS.iter().map(|measure| measure.key());
+    let header = ["run", "net", "side", "epochs"].into_iter().chain(figures).chain(GAIN);
     let rows = std::iter::once(header.map(Value::from).collect()).chain(compared.iter().map(Compared::row));
     write_csv(&output.to_write(TABLE)?, rows)?;
     output.finish()?;
@@ -103,15 +114,24 @@ pub(crate) fn compare(
 }
 
 impl Compared {
-    fn new(run: String, model: &Model, evaluation: Evaluation) -> Compared {
+    fn new(run: String, model: &Model, evaluation: Evaluation, gain: Interval) -> Compared {
         let settings = &model.meta.settings;
-        Compared { run, net: settings.net.clone(), side: settings.side, epochs: model.meta.epochs, evaluation }
+        Compared {
+            run,
+            net: settings.net.clone(),
+            side: settings.side,
+            epochs: model.meta.epochs,
+            evaluation,
+            image_auroc_gain_interval: gain,
+        }
     }
 
     /// A row of the table.
     fn row(&self) -> Vec<Value> {
         let own = [json!(self.run), json!(self.net), json!(self.side), json!(self.epochs)];
-        own.into_iter().chain(Measure::VARIANTS.iter().map(|measure| json!(measure.of(&self.evaluation)))).collect()
+        let figures = Measure::VARIANTS.iter().map(|measure| json!(measure.of(&self.evaluation)));
+        let gain = (0..GAIN.len()).map(|end| json!(self.image_auroc_gain_interval.0.map(|ends| ends[end])));
+        own.into_iter().chain(figures).chain(gain).collect()
     }
 }
 

@@ -10,9 +10,10 @@ use image::RgbImage;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::breakdown::Score;
 use super::context::Context;
 use super::directory::{self, RunDirectory};
-use super::evaluate::{Score, Tested};
+use super::evaluate::Tested;
 use super::heatmap::Renderer;
 use super::kind::{DEMO, Kind};
 use super::lock::FolderLock;

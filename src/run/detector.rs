@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::heatmap::{Heatmap, Renderer};
 use super::model::{Model, ModelMeta};
 use super::score::{Scored, Scorer, Shown};
+use super::verdict::{DecisionRule, Verdict};
 use crate::data::decode::ImageFile;
 use crate::data::image_view::ImageView;
 use crate::data::images::Images;
@@ -41,7 +42,7 @@ const GROUP: usize = 64 << 20;
 #[derive(Clone)]
 pub struct Detector {
     shared: Arc<Shared>,
-    threshold: f32,
+    rule: DecisionRule,
 }
 
 struct Shared {
@@ -65,24 +66,19 @@ struct Drawing {
 pub struct Detection {
     /// How anomalous the image is: 0 or more, without an upper bound. Scores are comparable within one model only.
     pub score: f32,
+    /// The same as a number from 0 to 1 that people can compare: 0.5 at the threshold, 0.25 at the median of the good images that the
+    /// threshold was set by, in the order of the scores.
+    pub normalized_score: f64,
     /// The score above which images are anomalous.
     pub threshold: f32,
-    /// What follows from the two.
+    /// What follows from the two, unless the image cannot be judged.
     pub verdict: Verdict,
+    /// Why it cannot, the worst reason first; else nothing.
+    pub reasons: Vec<String>,
     drawing: Arc<Drawing>,
     /// (height, width) of the image.
     size: (usize, usize),
     evidence: Evidence,
-}
-
-/// Whether an image is good, by its score.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verdict {
-    /// The score does not exceed the threshold.
-    Good,
-    /// It does.
-    Anomalous,
 }
 
 /// What the heatmap is made from once it is asked for.
@@ -242,13 +238,12 @@ impl Detector {
             batch: scorer.batch_size(),
             scorer: Mutex::new(scorer),
         };
-        Ok(Detector { shared: Arc::new(shared), threshold: model.meta.threshold })
+        Ok(Detector { shared: Arc::new(shared), rule: DecisionRule::new(model.meta.threshold) })
     }
 
-    /// The score above which images are called anomalous. A model's own is the smallest score that 99 % of its good training images do
-    /// not exceed (of more than 512, of an even selection). New good images may score higher: choose one by their scores.
+    /// The score above which images are called anomalous. What a model's own promises is told by `fcdd info MODEL`.
     pub fn threshold(&self) -> f32 {
-        self.threshold
+        self.rule.threshold()
     }
 
     /// The same detector with another threshold.
@@ -256,13 +251,25 @@ impl Detector {
     /// # Errors
     /// A threshold that is no score: below 0 or not finite. The largest number below 0 is taken; a score of 0 exceeds it.
     pub fn with_threshold(self, threshold: f32) -> Result<Detector> {
-        if !threshold.is_finite() || threshold < 0f32.next_down() {
-            return Err(Error::setting(
-                format!("`threshold` {threshold} is not a score"),
-                "choose a number of 0 or more, such as 0.5",
-            ));
-        }
-        Ok(Detector { threshold, ..self })
+        Ok(Detector { rule: self.rule.with_threshold(threshold)?, ..self })
+    }
+
+    /// The same detector, which calls images [`Verdict::Unsure`] whose normalized score is from `low` to `high`.
+    ///
+    /// # Errors
+    /// What is no band around 0.5, where the threshold is.
+    pub fn with_unsure(self, low: f64, high: f64) -> Result<Detector> {
+        Ok(Detector { rule: self.rule.with_unsure([low, high])?, ..self })
+    }
+
+    /// The same detector with another rule.
+    pub(super) fn deciding_by(self, rule: DecisionRule) -> Detector {
+        Detector { rule, ..self }
+    }
+
+    /// The same detector, which does not look at what images look like: none is [`Verdict::Unusable`].
+    pub fn without_input_check(self) -> Detector {
+        Detector { rule: self.rule.checking_input(false), ..self }
     }
 
     /// Scores one image in memory.
@@ -272,7 +279,7 @@ impl Detector {
     pub fn detect<'a>(&self, image: impl Into<ImageView<'a>>) -> Result<Detection> {
         let image = image.into().checked()?;
         let prepared = Prepared::of(&image, &self.shared.drawing.meta.preprocessing.raw_form())?;
-        let mut scored = self.shared.score(vec![prepared], false, self.threshold)?;
+        let mut scored = self.shared.score(vec![prepared], false, self.rule)?;
         scored.pop().map(|(detection, _)| detection).ok_or_else(|| Error::internal("an image has no score"))
     }
 
@@ -314,7 +321,7 @@ impl Detector {
 
     /// The same, as many images at a time as are scored together. With `keep`, heatmaps are made by the net and the pixels of files are kept.
     pub(super) fn groups(&self, images: impl Iterator<Item = Input> + Send + 'static, keep: bool) -> Groups {
-        let Detector { shared, threshold } = self.clone();
+        let Detector { shared, rule } = self.clone();
         let (form, batch) = (shared.drawing.meta.preprocessing.raw_form(), shared.batch);
         let memory = memory::for_images();
         let (limit, in_group) = (memory / 2, GROUP.min(memory / 8));
@@ -336,7 +343,7 @@ impl Detector {
             Some(Job { bytes, make: move || group.into_par_iter().map(prepare).collect() })
         });
         let prepared = prefetching(limit.min(4 * GROUP), jobs);
-        Groups { detector: shared, keep, threshold, prepared, failed: false }
+        Groups { detector: shared, keep, rule, prepared, failed: false }
     }
 }
 
@@ -356,8 +363,8 @@ pub(super) type Kept = (Detection, Option<Images>);
 pub(super) struct Groups {
     detector: Arc<Shared>,
     keep: bool,
-    threshold: f32,
-    prepared: Items<Vec<Result<Prepared>>>,
+    rule: DecisionRule,
+    prepared: Items<'static, Vec<Result<Prepared>>>,
     failed: bool,
 }
 
@@ -372,7 +379,7 @@ impl Iterator for Groups {
         for one in self.prepared.next()? {
             errors.push(one.map(|one| prepared.push(one)).err());
         }
-        let scored = self.detector.score(prepared, self.keep, self.threshold);
+        let scored = self.detector.score(prepared, self.keep, self.rule);
         self.failed = scored.is_err();
         Some(scored.map(|scored| {
             let mut scored = scored.into_iter();
@@ -408,10 +415,13 @@ impl Shared {
     }
 
     /// Scores at most a batch of images.
-    fn score(self: &Arc<Shared>, mut images: Vec<Prepared>, keep: bool, threshold: f32) -> Result<Vec<Kept>> {
+    fn score(self: &Arc<Shared>, mut images: Vec<Prepared>, keep: bool, rule: DecisionRule) -> Result<Vec<Kept>> {
         if images.is_empty() {
             return Ok(Vec::new());
         }
+        let check = self.drawing.meta.input_check.as_ref();
+        let reasons = |image: &Prepared| rule.reasons(&image.raw, image.size, check);
+        let reasons: Vec<Vec<String>> = images.par_iter().map(reasons).collect();
         let mut evidence = Vec::with_capacity(images.len());
         let mut turn = self.scorer();
         let scorer = &mut *turn;
@@ -437,14 +447,17 @@ impl Shared {
             }
         })?;
         drop(turn);
-        let kept = images.into_iter().zip(evidence).map(|(Prepared { raw, size, image }, (score, values))| {
+        let kept = images.into_iter().zip(evidence).zip(reasons).map(|((prepared, (score, values)), reasons)| {
+            let Prepared { raw, size, image } = prepared;
             let evidence = match (keep, by_product) {
                 (true, _) => Evidence::Heatmap(values),
                 (false, true) => Evidence::Map(values),
                 (false, false) => Evidence::Raw(raw.pixels, self.clone()),
             };
-            let verdict = if score > threshold { Verdict::Anomalous } else { Verdict::Good };
-            (Detection { score, threshold, verdict, drawing: self.drawing.clone(), size, evidence }, image)
+            let (normalized_score, verdict) = rule.decide(score, self.drawing.meta.calibration.as_ref());
+            let verdict = if reasons.is_empty() { verdict } else { Verdict::Unusable };
+            let (threshold, drawing) = (rule.threshold(), self.drawing.clone());
+            (Detection { score, normalized_score, threshold, verdict, reasons, drawing, size, evidence }, image)
         });
         Ok(kept.collect())
     }
@@ -459,9 +472,14 @@ impl Shared {
 
 impl fmt::Debug for Detection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Detection { score, threshold, verdict, .. } = self;
+        let Detection { score, normalized_score, threshold, verdict, .. } = self;
         let mut shown = f.debug_struct("Detection");
-        shown.field("score", score).field("threshold", threshold).field("verdict", verdict).finish_non_exhaustive()
+        shown
+            .field("score", score)
+            .field("normalized_score", normalized_score)
+            .field("threshold", threshold)
+            .field("verdict", verdict)
+            .finish_non_exhaustive()
     }
 }
 
@@ -469,7 +487,7 @@ impl fmt::Debug for Detector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings = &self.shared.drawing.meta.settings;
         let mut shown = f.debug_struct("Detector");
-        shown.field("net", &settings.net).field("side", &settings.side).field("threshold", &self.threshold);
+        shown.field("net", &settings.net).field("side", &settings.side).field("rule", &self.rule);
         shown.finish_non_exhaustive()
     }
 }

@@ -194,6 +194,8 @@ pub(crate) struct CsvTable {
     path: PathBuf,
     file: File,
     is_empty: bool,
+    /// Bytes of all whole rows.
+    len: u64,
 }
 
 impl CsvTable {
@@ -202,14 +204,21 @@ impl CsvTable {
         let rows = csv_of(path, rows, true)?;
         files::write_atomically(path, &rows)?;
         let file = File::options().append(true).open(path).map_err(Error::io("write", path))?;
-        Ok(CsvTable { path: path.to_path_buf(), file, is_empty: rows.is_empty() })
+        Ok(CsvTable { path: path.to_path_buf(), file, is_empty: rows.is_empty(), len: rows.len() as u64 })
     }
 
     /// Adds rows at once: a program that is killed leaves all of them or none.
     pub(crate) fn push(&mut self, rows: &[impl Serialize]) -> Result<()> {
         let bytes = csv_of(&self.path, rows, self.is_empty)?;
-        self.is_empty &= rows.is_empty();
         failpoint!("append");
-        self.file.write_all(&bytes).map_err(Error::io("write", &self.path))
+        let failed = Error::io("write", &self.path);
+        let Err(error) = self.file.write_all(&bytes) else {
+            self.len += bytes.len() as u64;
+            self.is_empty &= rows.is_empty();
+            return Ok(());
+        };
+        // Of a row that does not fit nothing stays.
+        let _ = self.file.set_len(self.len);
+        Err(failed(error))
     }
 }

@@ -1,13 +1,15 @@
 //! The subcommand `evaluate`: figures on the test split.
 
-use serde::Serialize;
+use rayon::prelude::*;
 
+use super::breakdown::{Breakdown, Score};
 use super::context::Context;
 use super::figures::Evaluation;
 use super::heatmap::{Renderer, over_channels};
 use super::model::Model;
 use super::prepare::TestSet;
 use super::score::{Scored, Scorer, Shown};
+use super::verdict::{DecisionRule, Verdict};
 use crate::data::images::Mask;
 use crate::data::pipeline::Preprocessing;
 use crate::data::split::Split;
@@ -32,19 +34,6 @@ pub(crate) struct Tested {
     pub pixel_curve: Option<RocCurve>,
 }
 
-/// Score of one image.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Score {
-    pub image: String,
-    /// The image's class.
-    pub class: String,
-    /// 1 for every class but the normal one.
-    pub label: u8,
-    pub score: f32,
-    /// Whether the score exceeds the model's threshold.
-    pub predicted: u8,
-}
-
 /// Scores the test images, each of which is told to `found`, and sums it up.
 pub(crate) fn evaluate(
     context: &Context,
@@ -55,8 +44,9 @@ pub(crate) fn evaluate(
     let TestSet { split, class_names, class, .. } = test;
     let mut scorer = Scorer::new(context.device, model)?;
     let side = scorer.side();
-    let threshold = model.meta.threshold;
+    let rule = DecisionRule::new(model.meta.threshold);
     let preprocessing = &model.meta.preprocessing;
+    let usable = usable(model, split, rule)?;
     let mut pixels = room_for_pixels(split, preprocessing, context);
     let mut pointing = Pointing::default();
     let mut rows = Vec::with_capacity(split.images.count());
@@ -81,12 +71,15 @@ pub(crate) fn evaluate(
             }
         }
         let class_name = class_names.get(usize::from(split.classes[i])).cloned().unwrap_or_default();
+        let (normalized_score, verdict) = rule.decide(score, model.meta.calibration.as_ref());
+        let verdict = if usable[i] { verdict } else { Verdict::Unusable };
         let row = Score {
             image: split.names[i].clone(),
             class: class_name,
             label: u8::from(split.classes[i] != *class),
             score,
-            predicted: u8::from(score > threshold),
+            normalized_score,
+            verdict,
         };
         found(&row)?;
         rows.push(row);
@@ -98,7 +91,7 @@ pub(crate) fn evaluate(
     let scores: Vec<f32> = rows.iter().map(|r| r.score).collect();
     let rate = |label: u8| {
         let of: Vec<&Score> = rows.iter().filter(|r| r.label == label).collect();
-        (!of.is_empty()).then(|| of.iter().filter(|r| r.predicted == 1).count() as f64 / of.len() as f64)
+        (!of.is_empty()).then(|| of.iter().filter(|r| r.score > rule.threshold()).count() as f64 / of.len() as f64)
     };
     let (images, pixels) = (Ranking::of_samples(&scores, &labels)?, pixels.unwrap_or_default().rank());
     let best = images.best_f1();
@@ -116,11 +109,21 @@ pub(crate) fn evaluate(
         pointing_game: pointing.share(),
         normal: labels.iter().filter(|&&l| !l).count(),
         anomalous: labels.iter().filter(|&&l| l).count(),
-        threshold,
+        threshold: rule.threshold(),
         false_positive_rate: rate(0),
         true_positive_rate: rate(1),
+        breakdown: Breakdown::new(&rows, rule.threshold())?,
     };
     Ok(Tested { evaluation, scores: rows, maps, pixel_curve: pixels.roc_outline(CURVE_STEP) })
+}
+
+/// Which of a split's images can be judged.
+fn usable(model: &Model, split: &Split, rule: DecisionRule) -> Result<Vec<bool>> {
+    let Some(check) = model.meta.input_check.as_ref().filter(|_| !split.sizes.is_empty()) else {
+        return Ok(vec![true; split.images.count()]);
+    };
+    let of = |i: usize| Ok(rule.reasons(&split.images.seen(i)?, split.sizes[i], Some(check)).is_empty());
+    (0..split.images.count()).into_par_iter().map(of).collect()
 }
 
 /// The pointing game (Zhang et al., ECCV 2016): how often the hottest pixel of an image is an anomalous one.

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
+use super::breakdown::{Breakdown, Interval};
 use super::model::Model;
 use super::settings::Settings;
 
@@ -41,6 +42,9 @@ pub(crate) struct Evaluation {
     pub threshold: f32,
     pub false_positive_rate: Option<f64>,
     pub true_positive_rate: Option<f64>,
+    /// What these rest on; nothing in evaluations of version 0.1.
+    #[serde(default)]
+    pub breakdown: Breakdown,
 }
 
 impl Evaluation {
@@ -52,7 +56,16 @@ impl Evaluation {
 
     /// Whether it is, with figures that can be, of a model.
     pub(crate) fn is_by(&self, model: &Model) -> bool {
+        let (both, good, anomalous) = (self.normal > 0 && self.anomalous > 0, self.normal > 0, self.anomalous > 0);
+        let told = [
+            (self.image_auroc, both),
+            (self.image_average_precision, both),
+            (self.image_f1_max, both),
+            (self.false_positive_rate, good),
+            (self.true_positive_rate, anomalous),
+        ];
         self.model.as_ref() == Some(&model.checksum())
+            && told.iter().all(|(figure, is_told)| figure.is_some() == *is_told)
             && self.figures().iter().all(|(_, figure)| (0.0..=1.0).contains(figure))
     }
 
@@ -107,6 +120,22 @@ impl Measure {
     /// Its value, where the test split has one.
     pub(crate) fn of(self, evaluation: &Evaluation) -> Option<f64> {
         (self.about().of)(evaluation)
+    }
+
+    /// Within what its value would lie on other images like these, where that is told.
+    pub(crate) fn interval(self, evaluation: &Evaluation) -> Interval {
+        let breakdown = &evaluation.breakdown;
+        match self {
+            Measure::ImageAuroc => breakdown.image_auroc_interval,
+            Measure::FalsePositiveRate => breakdown.false_positive_rate_interval,
+            Measure::TruePositiveRate => breakdown.true_positive_rate_interval,
+            Measure::ImageAveragePrecision
+            | Measure::ImageF1Max
+            | Measure::PixelAuroc
+            | Measure::PixelAveragePrecision
+            | Measure::Pro
+            | Measure::PointingGame => Interval::default(),
+        }
     }
 
     fn about(self) -> About {

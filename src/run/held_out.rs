@@ -1,6 +1,6 @@
-//! Good images that are held out of training, beside an anomaly made of each: after an epoch, how well the net tells the two apart.
-//!
-//! The epoch that does so best is the one whose weights are kept, and where none has done better for `patience` epochs training ends.
+//! Good images that are held out of training. Some are there to tell which epoch is best, beside an anomaly made of each: after an epoch, how
+//! well the net tells the two apart. The epoch that does so best is the one whose weights are kept, and where none has done better for
+//! `patience` epochs training ends. Others are there to [calibrate](super::calibration) the threshold.
 
 use super::features::features_of;
 use super::score::{Shown, hand_out};
@@ -18,20 +18,73 @@ const FEWEST: usize = 8;
 /// Most images that are held out, and most of their tiles that are looked at: 2500 such pairs, and 100 inputs in memory.
 const MOST: usize = 50;
 
-/// Which of `count` good images are held out, in their order: a tenth, drawn by the seed. None where that is too few to tell.
-pub(super) fn chosen(count: usize, seed: u64) -> Vec<usize> {
-    let tenth = count / 10;
-    if tenth < FEWEST {
-        return Vec::new();
-    }
-    let order = Stream::new(seed, Purpose::HeldOut, 0, 0).permutation(count as u32);
-    let mut chosen: Vec<usize> = order.into_iter().take(tenth.min(MOST)).map(|i| i as usize).collect();
-    chosen.sort_unstable();
-    chosen
+/// Fewest images to calibrate on: they promise a false positive rate of a fifth.
+const FEWEST_CALIBRATED: usize = 4;
+
+/// Most: they promise a quarter of a per cent.
+const MOST_CALIBRATED: usize = 400;
+
+/// Which good images are learned from, and which are held out, each in their order.
+#[derive(Debug, PartialEq)]
+pub(super) struct Divided {
+    pub learned: Vec<usize>,
+    /// To tell which epoch is best: a tenth of all, drawn by the seed. Empty unless asked for, or where that is too few to tell.
+    pub epochs: Vec<usize>,
+    /// To calibrate the threshold. Empty unless asked for, or where there are too few.
+    pub calibration: Vec<usize>,
 }
 
-/// How many good images it takes to hold some out.
+/// How many are held out, if any.
+pub(super) struct Division<'a> {
+    pub seed: u64,
+    pub epochs: bool,
+    /// Per cent of all to calibrate on.
+    pub calibration: u32,
+    /// The part that each image shows, by its number: images of one part are held out for calibration together, since the score of an
+    /// image whose part was learned from says nothing of new parts.
+    pub parts: &'a [usize],
+}
+
+impl Division<'_> {
+    /// Divides good images, one for each entry of `parts`.
+    pub(super) fn divide(&self) -> Divided {
+        let count = self.parts.len();
+        let drawn = |of: &[usize], number| {
+            let order = Stream::new(self.seed, Purpose::HeldOut, number, 0).permutation(of.len() as u32);
+            order.into_iter().map(|place| of[place as usize]).collect::<Vec<_>>()
+        };
+        let all: Vec<usize> = (0..count).collect();
+        let most = (count * self.calibration as usize / 100).min(MOST_CALIBRATED);
+        let mut calibration = Vec::new();
+        if most >= FEWEST_CALIBRATED {
+            let mut parts: Vec<usize> = self.parts.to_vec();
+            parts.sort_unstable();
+            parts.dedup();
+            for part in drawn(&parts, 1) {
+                let of_part = all.iter().filter(|&&i| self.parts[i] == part);
+                if calibration.len() + of_part.clone().count() <= most {
+                    calibration.extend(of_part);
+                }
+            }
+            calibration.sort_unstable();
+        }
+        let left: Vec<usize> = all.into_iter().filter(|i| calibration.binary_search(i).is_err()).collect();
+        let tenth = if self.epochs { count / 10 } else { 0 };
+        let mut epochs = drawn(&left, 0);
+        epochs.truncate(if tenth < FEWEST { 0 } else { tenth.min(MOST) });
+        epochs.sort_unstable();
+        let learned = left.into_iter().filter(|i| epochs.binary_search(i).is_err()).collect();
+        Divided { learned, epochs, calibration }
+    }
+}
+
+/// How many good images it takes to tell which epoch is best.
 pub(super) const NEEDED: usize = 10 * FEWEST;
+
+/// How many it takes to calibrate on per cent of them.
+pub(super) fn needed_to_calibrate(share: u32) -> usize {
+    (100 * FEWEST_CALIBRATED).div_ceil(share.max(1) as usize)
+}
 
 /// What the net sees of the images that are held out: the same in each epoch.
 pub(super) struct HeldOut {
@@ -115,14 +168,41 @@ mod tests {
 
     #[test]
     fn a_tenth_is_held_out_and_none_of_few() {
-        assert!(chosen(NEEDED - 1, 3).is_empty());
+        let divided = |count: usize, seed, epochs, calibration| {
+            let parts: Vec<usize> = (0..count).collect();
+            let divided = Division { seed, epochs, calibration, parts: &parts }.divide();
+            let mut all = [divided.learned.as_slice(), &divided.epochs, &divided.calibration].concat();
+            assert!([&divided.learned, &divided.epochs, &divided.calibration].iter().all(|some| some.is_sorted()));
+            all.sort_unstable();
+            assert_eq!(all, parts, "each image is in one of them");
+            divided
+        };
+        let sizes = |count, calibration| {
+            let Divided { learned, epochs, calibration } = divided(count, 3, true, calibration);
+            (learned.len(), epochs.len(), calibration.len())
+        };
+        assert_eq!(sizes(NEEDED - 1, 0), (NEEDED - 1, 0, 0));
         for (count, held) in [(80, 8), (89, 8), (300, 30), (501, 50), (10_000, 50)] {
-            let found = chosen(count, 3);
-            assert_eq!(found.len(), held);
-            assert!(found.is_sorted_by(|a, b| a < b) && found.iter().all(|&i| i < count), "{found:?}");
+            assert_eq!(sizes(count, 0), (count - held, held, 0));
         }
-        assert_eq!(chosen(300, 3), chosen(300, 3));
-        assert_ne!(chosen(300, 3), chosen(300, 4), "the seed draws them");
+        assert_eq!(
+            [19, 20, 100, 300].map(|count| sizes(count, 20)),
+            [(19, 0, 0), (16, 0, 4), (70, 10, 20), (210, 30, 60)]
+        );
+        assert_eq!(sizes(10_000, 20), (9550, 50, 400));
+        assert_eq!((needed_to_calibrate(20), needed_to_calibrate(15)), (20, 27));
+        assert_eq!(divided(300, 3, false, 0).learned.len(), 300);
+        assert_eq!(divided(300, 3, true, 20), divided(300, 3, true, 20));
+        assert_ne!(divided(300, 3, true, 20).calibration, divided(300, 4, true, 20).calibration, "the seed draws them");
+    }
+
+    #[test]
+    fn parts_are_calibrated_on_or_learned_from() {
+        let parts: Vec<usize> = (0..100).map(|i| i / 7).collect();
+        let Divided { learned, calibration, .. } =
+            Division { seed: 1, epochs: false, calibration: 20, parts: &parts }.divide();
+        assert!((14..=20).contains(&calibration.len()), "{calibration:?}");
+        assert!(calibration.iter().all(|&i| learned.iter().all(|&j| parts[i] != parts[j])));
     }
 
     #[test]

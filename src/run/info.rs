@@ -1,7 +1,14 @@
-//! The subcommand `info`: this machine, this build, and the nets.
+//! The subcommand `info`: this machine, this build, and the nets; or a model.
+
+use std::path::Path;
 
 use serde::Serialize;
 
+use super::calibration::Calibration;
+use super::model::Model;
+use super::settings::Settings;
+
+use crate::data::appearance::InputCheck;
 use crate::device::cuda::{Cuda, Description, kernels};
 use crate::error::Result;
 use crate::model::{Objective, baselines, nets};
@@ -54,6 +61,41 @@ pub(crate) struct Net {
     /// FLOPs per image of the forward pass, and of forward and backward.
     pub forward_flops: u64,
     pub training_flops: u64,
+}
+
+/// What `info MODEL` tells.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ModelInfo {
+    pub net: String,
+    pub objective: Objective,
+    pub side: usize,
+    /// How images come to that side.
+    pub fit: String,
+    pub image_score: String,
+    pub epochs: u32,
+    pub threshold: f32,
+    /// None in models of version 0.1.
+    pub calibration: Option<Calibration>,
+    pub input_check: Option<InputCheck>,
+    pub version: String,
+}
+
+/// Collects what there is to know of a model.
+pub(crate) fn model_info(path: &Path) -> Result<ModelInfo> {
+    let meta = Model::load(path)?.meta;
+    let Settings { net, objective, side, image_score, .. } = meta.settings;
+    Ok(ModelInfo {
+        net,
+        objective,
+        side,
+        fit: meta.preprocessing.resize.to_string(),
+        image_score: image_score.to_string(),
+        epochs: meta.epochs,
+        threshold: meta.threshold,
+        calibration: meta.calibration,
+        input_check: meta.input_check,
+        version: meta.version,
+    })
 }
 
 /// Collects it all.

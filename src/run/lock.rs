@@ -210,13 +210,14 @@ fn claim(folder: &Path, made: Vec<PathBuf>) -> Result<Claim> {
         failpoint!("locked");
         let (stop, stopped) = mpsc::channel();
         let beating = file.try_clone().map_err(failed())?;
-        let heart = thread::spawn(move || {
+        // Without this thread the lock holds all the same, on this machine.
+        let heart = thread::Builder::new().spawn(move || {
             while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
                 let _ = this.write(&beating); // of a full disk nothing is lost but the sign of life
             }
         });
         let folder = folder.to_path_buf();
-        return Ok(Claim::Ours(FolderLock { folder, made, file, heart: Some((stop, heart)) }));
+        return Ok(Claim::Ours(FolderLock { folder, made, file, heart: heart.ok().map(|heart| (stop, heart)) }));
     }
     Err(Error::file(folder, "is removed again whenever it is to be locked", "name a folder that is there and stays"))
 }

@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | [`train`], [`evaluate`], [`predict`], [`sweep`], [`compare`](mod@compare), [`demo`], [`verify`], [`bench`](mod@bench), [`info`], [`weights`] | one subcommand each |
+//! | [`train`], [`evaluate`], [`predict`], [`calibrate`](mod@calibrate), [`sweep`], [`compare`](mod@compare), [`demo`], [`verify`], [`bench`](mod@bench), [`info`], [`weights`] | one subcommand each |
 //! | [`settings`], [`prepare`] | everything that decides a run; from there to training and test images |
 //! | [`detector`], [`trainer`] | detection and training for other programs: the crate's front |
 //! | `training_loop` | a network in training, epoch by epoch |
@@ -11,11 +11,16 @@
 //! | [`model`], [`score`], [`stitch`], [`heatmap`] | the model file; scoring with it; maps of tiles as one; heatmaps to show |
 //! | [`directory`], [`lock`], [`state`] | a run's files; that one process at a time writes them; what resuming needs |
 //! | [`kind`], [`output`] | of which subcommand the results in a folder are; that they replace earlier ones as a whole |
-//! | [`figures`] | what a model is measured by |
+//! | `calibration_scores`, [`calibration`], [`verdict`] | what a model says of good images; the threshold that follows, and what it promises; what images are called by it |
+//! | [`figures`], [`breakdown`] | what a model is measured by; what that rests on |
 //! | [`results`], [`sheets`], [`plots`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, curves, which images they show, the page |
 //! | [`context`], [`stop`] | where to compute, whom to tell, when to stop |
 
 pub mod bench;
+pub(crate) mod breakdown;
+pub(crate) mod calibrate;
+pub(crate) mod calibration;
+mod calibration_scores;
 pub(crate) mod compare;
 pub(crate) mod context;
 pub(crate) mod demo;
@@ -49,5 +54,6 @@ pub(crate) mod sweep;
 pub(crate) mod train;
 pub(crate) mod trainer;
 mod training_loop;
+pub(crate) mod verdict;
 pub mod verify;
 pub(crate) mod weights;

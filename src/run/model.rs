@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::calibration::Calibration;
 use super::settings::Settings;
+use crate::data::appearance::InputCheck;
 use crate::data::pipeline::Preprocessing;
 use crate::error::{Error, Result};
 use crate::model::{Arch, Weights, checkpoint};
@@ -33,6 +35,12 @@ pub(crate) struct ModelMeta {
     pub scale: Scale<f32>,
     /// Images that score above are called anomalous.
     pub threshold: f32,
+    /// What the threshold was set by, and what it promises; None in models of version 0.1.
+    #[serde(default)]
+    pub calibration: Option<Calibration>,
+    /// What good images look like: others cannot be judged. None where that is not known.
+    #[serde(default)]
+    pub input_check: Option<InputCheck>,
     /// Epochs behind the weights: fewer than the settings ask for where training was stopped.
     pub epochs: u32,
     /// Epochs of the whole training, where the best of them was kept.
@@ -83,6 +91,8 @@ impl ModelMeta {
         if !threshold.is_finite() {
             return changed(format!("the threshold is {threshold}"));
         }
+        self.calibration.as_ref().map_or(Ok(()), Calibration::check)?;
+        self.input_check.as_ref().map_or(Ok(()), InputCheck::check)?;
         if *epochs > settings.epochs {
             return changed(format!("it is of epoch {epochs} of {}", settings.epochs));
         }
@@ -196,6 +206,8 @@ impl Model {
             preprocessing: preprocessing.clone(),
             scale: Scale { minimum: 0.0, range: 1.0 },
             threshold: 0.0,
+            calibration: None,
+            input_check: None,
             epochs,
             best_of: None,
             settings: settings.clone(),

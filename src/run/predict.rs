@@ -7,15 +7,18 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::calibration::Calibration;
 use super::context::Context;
-use super::detector::{Detection, Detector, Input, Kept, Verdict};
+use super::detector::{Detection, Detector, Input, Kept};
 use super::directory::{self, CsvTable, write_csv};
 use super::heatmap::blend;
 use super::kind::Kind;
 use super::model::Model;
 use super::output::{Output, check_outside};
+use super::verdict::{DecisionRule, Verdict};
 use crate::data::folder::{self, left_alone};
 use crate::error::{Error, Result};
+use crate::metrics::two_samples::TwoSamples;
 use crate::printable::Printable;
 use crate::report::png::PngFile;
 use crate::{files, memory};
@@ -29,8 +32,11 @@ pub(crate) struct Prediction {
     /// As text: names of files need not be.
     pub image: String,
     pub score: f32,
+    pub normalized_score: f64,
     pub threshold: f32,
-    pub anomalous: bool,
+    pub verdict: Verdict,
+    /// Why the image cannot be judged, the worst reason first; else empty.
+    pub reason: String,
     /// Empty where it could not be written.
     pub heatmap: String,
     pub overlay: String,
@@ -42,6 +48,46 @@ pub(crate) struct Predictions {
     /// Images that could not be read and results that could not be written, without which the others were scored; and what ended the
     /// scoring, if anything did.
     pub failed: Vec<Error>,
+    /// How their scores compare with those of the good images that the threshold was set by; None where that cannot be told.
+    pub drift: Option<Drift>,
+}
+
+/// Whether images score as good ones did when the model was calibrated. Where many are defective they do not; otherwise light, camera or
+/// product have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Drift {
+    /// How many images there are, and how many good ones they are compared with.
+    pub images: usize,
+    pub calibration_images: usize,
+    #[serde(flatten)]
+    pub test: TwoSamples,
+}
+
+impl Drift {
+    fn of(calibration: &Calibration, done: &[Prediction]) -> Option<Drift> {
+        let usable = done.iter().filter(|prediction| prediction.verdict != Verdict::Unusable);
+        let scores: Vec<f32> = usable.map(|prediction| prediction.score).collect();
+        let test = calibration.compare(&scores)?;
+        Some(Drift { images: scores.len(), calibration_images: calibration.scores.len(), test })
+    }
+}
+
+/// By what images are judged, where it is not as the model has it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DecisionOptions {
+    pub threshold: Option<f32>,
+    /// The normalized scores from and to which images are called unsure.
+    pub unsure: Option<[f64; 2]>,
+    /// Whether images are judged that look otherwise than all good ones.
+    pub without_input_check: bool,
+}
+
+impl DecisionOptions {
+    fn of(self, model: &Model) -> Result<DecisionRule> {
+        let rule = DecisionRule::new(model.meta.threshold).checking_input(!self.without_input_check);
+        let rule = self.threshold.map_or(Ok(rule), |threshold| rule.with_threshold(threshold))?;
+        self.unsure.map_or(Ok(rule), |band| rule.with_unsure(band))
+    }
 }
 
 /// Scores images, and those in folders, writing `NAME_heatmap.png`, `NAME_overlay.png` and `scores.csv` into `out`. Rows of the table
@@ -51,18 +97,16 @@ pub(crate) fn predict(
     model: &Model,
     paths: &[PathBuf],
     out: &Path,
-    threshold: Option<f32>,
+    decision: DecisionOptions,
     found: &mut dyn FnMut(&Prediction),
 ) -> Result<Predictions> {
-    let mut detector = Detector::new(model, context.device)?;
-    if let Some(threshold) = threshold {
-        detector = detector.with_threshold(threshold)?;
-    }
+    let rule = decision.of(model)?;
+    let detector = Detector::new(model, context.device)?.deciding_by(rule);
     paths.iter().try_for_each(|path| check_outside(out, path))?;
     let jobs = jobs(paths, context)?;
     check_inputs_stay(&jobs, out)?;
     let results = jobs.iter().flat_map(|job| [job.result(HEATMAP), job.result(OVERLAY)]).collect();
-    let request = request(model, detector.threshold(), &jobs)?;
+    let request = request(model, rule, &jobs)?;
     let output = Output::begin(out, Kind::Predict, &[], Some(request), results)?;
     let place = output.place().to_path_buf();
     let path = place.join(directory::SCORES);
@@ -130,15 +174,16 @@ pub(crate) fn predict(
         }
     });
     failed.extend(finished.err());
-    Ok(Predictions { done, failed })
+    let drift = model.meta.calibration.as_ref().and_then(|calibration| Drift::of(calibration, &done));
+    Ok(Predictions { done, failed, drift })
 }
 
 /// How names of results end.
 const HEATMAP: &str = "heatmap";
 const OVERLAY: &str = "overlay";
 
-/// What tells the same request from another: the model, the threshold, and the images as they are now.
-fn request(model: &Model, threshold: f32, jobs: &[ImageJob]) -> Result<String> {
+/// What tells the same request from another: the model, the rule, and the images as they are now.
+fn request(model: &Model, rule: DecisionRule, jobs: &[ImageJob]) -> Result<String> {
     let mut sum = Xxh3::new();
     let mut add = |bytes: &[u8]| {
         sum.update(&(bytes.len() as u64).to_le_bytes());
@@ -149,7 +194,9 @@ fn request(model: &Model, threshold: f32, jobs: &[ImageJob]) -> Result<String> {
     add(&meta);
     add(bytemuck::cast_slice(&model.weights.params));
     add(bytemuck::cast_slice(&model.weights.stats));
-    add(&threshold.to_le_bytes());
+    add(&rule.threshold().to_le_bytes());
+    rule.unsure().iter().flatten().for_each(|end| add(&end.to_le_bytes()));
+    add(&[u8::from(rule.checks_input())]);
     for job in jobs {
         let file = std::fs::metadata(&job.image).ok();
         let modified = file.as_ref().and_then(|file| file.modified().ok());
@@ -292,7 +339,7 @@ fn draw(job: &ImageJob, (detection, image): Kept, out: &Path, place: &Path) -> (
         Err(error) => errors.push(error),
     }
     let [heatmap, overlay] = names;
-    let Detection { score, threshold, verdict, .. } = detection;
-    let image = job.image.printable();
-    (Prediction { image, score, threshold, anomalous: verdict == Verdict::Anomalous, heatmap, overlay }, errors)
+    let Detection { score, normalized_score, threshold, verdict, reasons, .. } = detection;
+    let (image, reason) = (job.image.printable(), reasons.join("; "));
+    (Prediction { image, score, normalized_score, threshold, verdict, reason, heatmap, overlay }, errors)
 }

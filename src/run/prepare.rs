@@ -2,13 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
+use super::calibration;
 use super::context::Context;
-use super::held_out;
+use super::held_out::{self, Divided, Division};
 use super::model::Model;
 use super::settings::Settings;
+use crate::data::appearance::{Appearance, FEWEST, InputCheck};
 use crate::data::augmentation;
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
-use crate::data::image_source::{Hold, ImageSource, Raw};
+use crate::data::image_source::{Hold, ImageSource, Raw, spread};
 use crate::data::labelled;
 use crate::data::pipeline::Preprocessing;
 use crate::data::resize_mode::{RawForm, ResizeMode};
@@ -19,6 +23,9 @@ use crate::datasets::labelled::LabelledSource;
 use crate::datasets::outliers::Wanted;
 use crate::datasets::{self, mvtec};
 use crate::error::{Error, Result};
+
+/// Good images that are looked at to tell what images look like, at most.
+const LOOKED_AT: usize = 400;
 
 /// A loaded dataset as one task: one class is normal, every other one anomalous.
 pub(crate) struct Task {
@@ -149,13 +156,22 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         labelled = Some(LabelledAnomalies { untested: names(&dataset.test, &seen), ..anomalies });
         test = (!seen.is_empty()).then(|| dataset.test.select(&tested));
     }
-    let (normal, at_most) = match (&outliers, &labelled) {
+    let (normal, parts, at_most) = match (&outliers, &labelled) {
         // An epoch is as long as in the paper, where it goes through the images of the class.
-        (Some(outliers), Some(labelled)) if swapped => (outliers.clone(), Some(labelled.images.count())),
-        _ => (dataset.train.images.select(&dataset.normal()?), None),
+        (Some(outliers), Some(labelled)) if swapped => {
+            (outliers.clone(), (0..outliers.count()).collect(), Some(labelled.images.count()))
+        }
+        _ => {
+            let normal = dataset.normal()?;
+            let parts = labelled::parts(&names(&dataset.train, &normal), settings.part_gap);
+            (dataset.train.images.select(&normal), parts, None)
+        }
     };
-    let (normal, held_out) = hold_out(settings, normal, context);
-    let (normal, held_out) = (normal.tiles(), held_out.map(ImageSource::tiles));
+    let input_check = input_check(settings, &dataset, context)?;
+    let Divided { learned, epochs, calibration } = hold_out(settings, &parts, context)?;
+    let some_of = |chosen: &[usize]| (!chosen.is_empty()).then(|| normal.select(chosen));
+    let (held_out, calibration) = (some_of(&epochs).map(ImageSource::tiles), some_of(&calibration));
+    let normal = normal.select(&learned).tiles();
     if let ImageSource::Tiles(tiles) = &normal
         && !tiles.canvases().are_held()
     {
@@ -199,6 +215,11 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         Some(held_out) => set.holding_out(held_out),
         None => set,
     };
+    let set = match calibration {
+        Some(calibration) => set.calibrating_on(calibration),
+        None => set,
+    };
+    let set = set.with_input_check(input_check);
     // An epoch's last batch is what is left of it.
     let batch = settings.batch.min(set.len());
     for n in [batch, set.len() % batch].into_iter().filter(|&n| n > 0) {
@@ -210,22 +231,58 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     Ok(Task { set, test })
 }
 
-/// The images to learn from and, where the best epoch is to be told, those that are held out for it.
-fn hold_out(settings: &Settings, normal: ImageSource, context: &Context) -> (ImageSource, Option<ImageSource>) {
-    let Some(patience) = settings.patience else { return (normal, None) };
-    let count = normal.count();
-    let held = held_out::chosen(count, settings.seed);
-    if held.is_empty() {
-        context.note(format!(
-            "`patience` {patience} does nothing: of {count} good images none can be held out of training, which takes {}",
-            held_out::NEEDED
-        ));
-        return (normal, None);
+/// What good images look like; None where they are no files of the user's, or too few.
+fn input_check(settings: &Settings, dataset: &Dataset, context: &Context) -> Result<Option<InputCheck>> {
+    let Split { images, sizes, .. } = &dataset.train;
+    if !settings.dataset.labels_good || sizes.is_empty() {
+        return Ok(None);
     }
-    let learned: Vec<usize> = (0..count).filter(|i| held.binary_search(i).is_err()).collect();
-    context
-        .note(format!("{} of {count} good images are held out of training, to tell which epoch is best", held.len()));
-    (normal.select(&learned), Some(normal.select(&held)))
+    let normal = dataset.normal()?;
+    let looked_at = spread(normal.len(), LOOKED_AT);
+    let of = |place: usize| Ok(Appearance::of(&images.seen(normal[place])?, sizes[normal[place]]));
+    let check = InputCheck::learn(&looked_at.into_par_iter().map(of).collect::<Result<Vec<_>>>()?);
+    if check.is_none() {
+        context.note(format!(
+            "{} good images are too few to tell which images cannot be judged, such as black or blurred ones: that takes {FEWEST}",
+            normal.len()
+        ));
+    }
+    Ok(check)
+}
+
+/// Which of the good images, which show these parts, are learned from, and which are held out.
+///
+/// # Errors
+/// A false positive rate that takes more of them.
+fn hold_out(settings: &Settings, parts: &[usize], context: &Context) -> Result<Divided> {
+    let Settings { seed, patience, calibration_share: share, fpr, .. } = *settings;
+    let divided = Division { seed, epochs: patience.is_some(), calibration: share, parts }.divide();
+    let (count, held) = (parts.len(), divided.calibration.len());
+    if share > 0 {
+        let source = format!("`calibration_share` {share} of {count} in the folder");
+        let rate = calibration::promised(fpr, held, &source)?;
+        context.note(match held {
+            0 => format!(
+                "of {count} good images none are held out to set the threshold by, which takes {}: it will promise nothing of new images, until \
+                 the model is calibrated on some",
+                held_out::needed_to_calibrate(share)
+            ),
+            _ => format!(
+                "{held} of {count} good images are held out of training, to set a threshold that at most {} of good images exceed",
+                calibration::percent(rate)
+            ),
+        });
+    }
+    if let Some(patience) = patience {
+        context.note(match divided.epochs.len() {
+            0 => format!(
+                "`patience` {patience} does nothing: of {count} good images none can be held out of training, which takes {}",
+                held_out::NEEDED
+            ),
+            held => format!("{held} of {count} good images are held out of training, to tell which epoch is best"),
+        });
+    }
+    Ok(divided)
 }
 
 /// Warns where parts leave the test that nothing was learned from, as it seems: good ones, or all defects. Numbers that start again in

@@ -4,15 +4,18 @@ use std::path::Path;
 
 use maud::{Markup, html};
 
+use super::breakdown::{FEW_GOOD, KindFigures, WrongVerdict};
+use super::calibration::percent;
 use super::directory;
 use super::evaluate::Tested;
+use super::figures::Evaluation;
 use super::model::Model;
 use super::plots::{TestPlots, Training};
 use super::prepare::TestSet;
 use super::settings::{SETTINGS, Settings};
 use super::sheets::REFERENCE;
 use super::state::Epoch;
-use super::train::{CALIBRATION_IMAGES, THRESHOLD_QUANTILE};
+use crate::data::appearance::Bounds;
 use crate::data::supervise::Supervise;
 use crate::error::Result;
 use crate::files;
@@ -33,16 +36,18 @@ pub(crate) struct Story<'a> {
     pub test: Option<(&'a Tested, &'a TestPlots)>,
 }
 
-/// The page, for a folder where the test's images lie.
+/// The page, for a folder where the test's images lie. Its order is that of a reader's questions: does it work, where does it fail, by which
+/// threshold, what did it learn from, how can it be had again.
 pub(crate) fn of_story(folder: &Path, story: &Story) -> Result<String> {
     let settings = &story.model.meta.settings;
-    let mut sections = vec![results(story)];
-    if story.test.is_some() {
-        sections.push(section("Test images", &test_images(folder)?));
+    let mut sections = vec![section("Does it work?", &results(story))];
+    if let Some((tested, _)) = story.test {
+        sections.push(section("Where does it fail?", &failures(&tested.evaluation, folder)?));
     }
-    sections.push(section("Training", &training(story)?));
-    sections.push(section("Settings", &pairs(&described(settings, story))));
-    sections.push(section("How to reproduce", &reproduction(settings, story)));
+    sections.push(section("By which threshold?", &threshold(story)));
+    sections.push(section("What did it learn from?", &training(story)?));
+    let reproduced = html! { (reproduction(settings, story)) (pairs(&described(settings, story))) };
+    sections.push(section("How can it be had again?", &reproduced));
     Ok(page(&title(settings, story), &lead(story), &sections))
 }
 
@@ -95,7 +100,7 @@ fn method(objective: Objective) -> &'static str {
 
 fn results(story: &Story) -> Markup {
     let Some((tested, test_plots)) = story.test else {
-        let body = html! {
+        return html! {
             p.notice {
                 @if story.set.split.images.count() > 0 {
                     "The model has not been tested, since its training was stopped."
@@ -103,43 +108,89 @@ fn results(story: &Story) -> Markup {
                     "The model has not been tested: all test images were learned from, or show parts that were."
                 } @else {
                     "The model has not been tested: the data has no test images. It can be evaluated with images in DIR/test/good and \
-                    DIR/test/DEFECT."
+                    DIR/test/DEFECT, or in DIR/good and DIR/DEFECT."
                 }
             }
         };
-        return section("Results", &body);
     };
     let e = &tested.evaluation;
     let found = e.figures();
     let named = found.iter().map(|(measure, value)| (measure.name().to_string(), format!("{value:.4}")));
     let readings = found.iter().map(|(measure, _)| (measure.name().to_string(), measure.reading()));
-    let mut shown = Vec::new();
-    if let Some(svg) = &test_plots.roc {
+    let roc = test_plots.roc.as_ref().map(|svg| {
         let alt = "ROC curve: true positive rate over false positive rate for every threshold";
         let caption = "True positive rate over false positive rate, for every threshold. Dashed: guessing.";
-        shown.push((svg.clone(), alt.to_string(), caption.to_string()));
-    }
-    let alt = "Histogram of the scores of normal and of anomalous test images, with the model's threshold";
-    let caption = format!(
-        "Scores of the test images, on a logarithmic axis. The threshold is the smallest score that {:.0} % of the normal training \
-         images do not exceed, measured on at most {CALIBRATION_IMAGES} of them, evenly spaced. Normal images that the model has not seen may score \
-         higher: choose a threshold by the scores of such images.",
-        100.0 * THRESHOLD_QUANTILE
-    );
-    shown.push((test_plots.scores.clone(), alt.to_string(), caption));
-    let body = html! {
-        (figures(&named.collect::<Vec<_>>()))
+        (svg.clone(), alt.to_string(), caption.to_string())
+    });
+    html! {
         p {
-            "Measured on " (count(e.normal, "normal image")) " and " (count(e.anomalous, "anomalous image")) ". "
-            "Images whose score exceeds the model's threshold of " (significant(f64::from(e.threshold))) " are called anomalous."
+            "Measured on " (count(e.normal, "normal image")) " and " (count(e.anomalous, "anomalous image")) "."
         }
+        @if e.normal > 0 && e.normal < FEW_GOOD {
+            p.notice {
+                "Fewer than " (FEW_GOOD) " normal images say little of how many are called anomalous: one of them is \
+                " (percent(1.0 / e.normal as f64)) "."
+            }
+        }
+        (figures(&named.collect::<Vec<_>>()))
         details { summary { "How to read the figures" } (pairs(&readings.collect::<Vec<_>>())) }
-        @if test_plots.roc.is_none() {
+        @if roc.is_none() {
             p.notice { "There is no ROC curve: that needs both normal and anomalous test images." }
         }
-        (plots(&shown))
+        (plots(&roc.into_iter().collect::<Vec<_>>()))
+    }
+}
+
+/// What is missed and what is called anomalous wrongly: by kind of defect, by count, by name, in pictures.
+fn failures(e: &Evaluation, folder: &Path) -> Result<Markup> {
+    let breakdown = &e.breakdown;
+    let kind = |kind: &KindFigures| {
+        let auroc = kind.image_auroc.map_or("–".to_string(), |area| format!("{area:.3}"));
+        vec![
+            kind.kind.clone(),
+            kind.images.to_string(),
+            auroc + &kind.image_auroc_interval.in_words(),
+            format!("{:.2}{}", kind.true_positive_rate, kind.true_positive_rate_interval.in_words()),
+        ]
     };
-    section("Results", &body)
+    let kinds: Vec<_> = breakdown.kinds.iter().map(kind).collect();
+    let [alarms, hits] = breakdown.called_anomalous;
+    let row = |name: &str, n: usize, anomalous: usize| {
+        vec![name.to_string(), (n - anomalous).to_string(), anomalous.to_string()]
+    };
+    let confusion = [row("normal", e.normal, alarms), row("anomalous", e.anomalous, hits)];
+    let [good, anomalous] = breakdown.unusable;
+    let names = |images: &[WrongVerdict]| {
+        let row = |image: &WrongVerdict| vec![image.image.clone(), significant(f64::from(image.score))];
+        images.iter().map(row).collect::<Vec<_>>()
+    };
+    Ok(html! {
+        @if !kinds.is_empty() {
+            h3 { "By kind of anomaly" }
+            (table(&["kind", "images", "image AUROC", "found at the threshold"], &kinds))
+            p { "In brackets: within what a figure would lie on other images like these, in 95 of 100 cases." }
+        }
+        h3 { "What images are called" }
+        (table(&["in truth", "called good", "called anomalous"], &confusion))
+        @if good + anomalous > 0 {
+            p {
+                "Of these " (good) " normal and " (anomalous) " anomalous ones look otherwise than all good training images (size, brightness, \
+                sharpness …). fcdd predict calls them unusable."
+            }
+        }
+        @if !breakdown.misses.is_empty() {
+            h3 { "Defects that were missed" }
+            p { "Called good, the most confident first." }
+            (table(&["image", "score"], &names(&breakdown.misses)))
+        }
+        @if !breakdown.false_alarms.is_empty() {
+            h3 { "False alarms" }
+            p { "Good images that were called anomalous, the most confident first." }
+            (table(&["image", "score"], &names(&breakdown.false_alarms)))
+        }
+        h3 { "Test images" }
+        (test_images(folder)?)
+    })
 }
 
 fn test_images(folder: &Path) -> Result<Markup> {
@@ -157,6 +208,43 @@ fn test_images(folder: &Path) -> Result<Markup> {
         (image_file(folder, directory::PAPER, "Test images equally spaced by score, with their heatmaps", &paper)?)
         (image_file(folder, directory::OVERVIEW, "Test images at both ends of the scores, with their heatmaps", &overview)?)
     })
+}
+
+/// What the threshold is and promises, and where the scores of the test images lie.
+fn threshold(story: &Story) -> Markup {
+    let meta = &story.model.meta;
+    let shown = |value: f32| significant(f64::from(value));
+    let histogram = story.test.map(|(_, plots)| {
+        let alt = "Histogram of the scores of normal and of anomalous test images, with the model's threshold";
+        let caption = "Scores of the test images, on a logarithmic axis, and the model's threshold.";
+        (plots.scores.clone(), alt.to_string(), caption.to_string())
+    });
+    html! {
+        p { "Images whose score exceeds " strong { (shown(meta.threshold)) } ", the threshold, are called anomalous, all others good." }
+        @if let Some(calibration) = &meta.calibration {
+            p { "What it promises: " (calibration.promise()) "." }
+            @if let Some([low, high]) = calibration.interval {
+                p {
+                    "On other good images like these it would lie between " (shown(low)) " and " (shown(high)) " in 95 of 100 cases: with \
+                    more of them it is known better."
+                }
+            }
+            @if calibration.false_positive_rate.is_none() {
+                p.notice { "Set one that promises something by good images that the model has not learned from: fcdd calibrate RUN --good DIR" }
+            }
+        }
+        @if let Some(check) = &meta.input_check {
+            p {
+                "Images that look otherwise than all good ones are unusable: their score says nothing. At most " (percent(check.false_alarm_rate)) " \
+                of good images are called so, by the " (check.images) " that were looked at."
+            }
+            details {
+                summary { "What images have to look like" }
+                (pairs(&check.bounds.iter().map(Bounds::in_words).map(|(name, within)| (name.to_string(), within)).collect::<Vec<_>>()))
+            }
+        }
+        (plots(&histogram.into_iter().collect::<Vec<_>>()))
+    }
 }
 
 fn training(story: &Story) -> Result<Markup> {

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::breakdown::Score;
 use super::context::Context;
 use super::directory::{self, CsvTable, RunDirectory, write_csv, write_json};
-use super::evaluate::{Score, Tested, evaluate};
+use super::evaluate::{Tested, evaluate};
 use super::heatmap::Renderer;
 use super::kind::Kind;
 use super::model::{Model, model_file};

@@ -151,6 +151,11 @@ impl State {
     pub(crate) fn check(&self, settings: &Settings, path: &Path) -> Result<()> {
         let then = self.settings.clone().map(|then| Settings { epochs: settings.epochs, ..then });
         let other = then.map_or_else(Vec::new, |then| then.differences(settings));
+        let (done, asked) = (self.history.len(), settings.epochs);
+        if other.is_empty() && done > asked as usize {
+            let problem = format!("is of epoch {done}, and its {CONFIG} has {asked} epochs");
+            return Err(Error::file(path, problem, format!("restore the run's {CONFIG}, or start a new run")));
+        }
         if other.is_empty() {
             return Ok(());
         }

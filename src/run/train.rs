@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::calibration::{self, CalibrationImages};
+use super::calibration_scores::CalibrationScores;
 use super::context::Context;
 use super::directory::{self, RunDirectory};
 use super::heatmap::Renderer;
@@ -24,15 +26,8 @@ use crate::datasets::labelled::LabelledSource;
 use crate::datasets::outliers::OutlierSource;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::metrics::quantile;
 use crate::report::heatmap::Scale;
 use crate::report::png::save_png;
-
-/// Quantile of the normal training scores that becomes the threshold.
-pub(crate) const THRESHOLD_QUANTILE: f64 = 0.99;
-
-/// Normal training images, at most, that threshold and colour scale are calibrated on.
-pub(crate) const CALIBRATION_IMAGES: usize = 512;
 
 /// States are so far apart that saving them takes one part in this many of the time. On a GPU an epoch of a small net may be over sooner
 /// than its state is on the disk.
@@ -195,6 +190,7 @@ pub(crate) fn train(
     let of_epoch = best.unwrap_or(epochs);
     let mut model = Model { meta: Model::meta(settings, preprocessing, of_epoch), weights: training.weights()? };
     model.meta.best_of = best.filter(|_| is_done).map(|_| epochs);
+    model.meta.input_check = set.input_check().cloned();
     model.meta.untested = labelled.as_ref().map_or_else(Vec::new, |labelled| labelled.untested.clone());
     let history = std::mem::take(&mut training.history);
     drop(training); // its memory may be what scoring needs
@@ -227,20 +223,20 @@ fn save(training: &TrainingLoop, directory: &RunDirectory) -> Result<Duration> {
     Ok(started.elapsed())
 }
 
-/// Sets the model's threshold, the [`THRESHOLD_QUANTILE`] of normal training scores, and its colour scale: from the minimum to the
-/// run's quantile over heatmaps of training samples, anomalies included.
+/// Sets the model's threshold, by good images that were held out or else by those that it has learned from, and its colour scale: from the
+/// minimum to the run's quantile over heatmaps of training samples, anomalies included.
 fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()> {
-    let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
-    let normal = set.data().normal.images();
-    let step = normal.count().div_ceil(CALIBRATION_IMAGES);
-    let images = normal.select(&(0..normal.count()).step_by(step).collect::<Vec<_>>());
-    let mut scores = Vec::with_capacity(images.count());
-    scorer.score(&images, Shown::Nothing, |_, scored| {
-        scores.push(scored.score);
-        Ok(())
-    })?;
-    model.meta.threshold = quantile(&scores, THRESHOLD_QUANTILE);
+    let (threshold, calibration) = match set.calibration() {
+        Some(images) => {
+            let rate = calibration::promised(model.meta.settings.fpr, images.count(), "what was held out")?;
+            CalibrationScores::new(device, model, images)?.for_rate(CalibrationImages::HeldOut, rate)?
+        }
+        None => CalibrationScores::new(device, model, &CalibrationScores::some_of(&set.data().normal.images()))?
+            .of_learned(),
+    };
+    (model.meta.threshold, model.meta.calibration) = (threshold, Some(calibration));
 
+    let (mut scorer, renderer) = (Scorer::new(device, model)?, Renderer::new(model)?);
     let epoch = model.meta.settings.epochs;
     let order = set.order(epoch);
     let n = scorer.batch_size().min(order.len());

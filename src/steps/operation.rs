@@ -320,7 +320,7 @@ mod tests {
     use crate::steps::add::Add;
     use crate::steps::average_pool::AveragePool;
     use crate::steps::concat::{Concat, ConcatPart};
-    use crate::steps::conv::{ConvGeometry, Epilogue, Fprop};
+    use crate::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop};
     use crate::steps::dropout::Dropout;
     use crate::steps::hsc_loss::HscScore;
     use crate::steps::norm::Affine;
@@ -343,7 +343,7 @@ mod tests {
         let conv = Fprop { geometry, x, w, b, y, stats: None, epilogue: Epilogue::NONE };
         assert_eq!(fault(&conv.into()), None);
         refused(Fprop { x: view(0, 149), ..conv }.into(), "its x has 149 elements, 150 are needed");
-        refused(Fprop { w: w.bf16(), ..conv }.into(), "its w has 108 elements, 128 are needed"); // rows of 27 take 32
+        refused(Fprop { x: conv.x.bf16(), w: w.bf16(), ..conv }.into(), "its w has 108 elements, 128 are needed"); // rows of 27 take 32
         refused(Fprop { b: Some(view(2, 3)), ..conv }.into(), "its b");
         refused(Fprop { y: view(3, 73), ..conv }.into(), "its y");
         let stats = Stats {
@@ -432,6 +432,21 @@ mod tests {
         let epilogue = Epilogue { norm, ..Epilogue::NONE };
         let error = Step::from(Fprop { geometry, x, w, b: Some(b), y, stats, epilogue }).check().unwrap_err();
         assert!(error.to_string().contains("it takes statistics of what its epilogue changes"), "{error}");
+    }
+
+    #[test]
+    fn convolutions_multiply_one_type() {
+        let geometry = ConvGeometry { n: 1, h: 1, w: 1, c: 8, k: 8, side: 1, stride: 1, pad: 0 };
+        let [x, w, y] = [8, 64, 8].map(|len| View::of(len, len));
+        let fprop = |x, w| Fprop { geometry, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE }.wrong_numbers();
+        let dgrad = |dy, w| Dgrad { geometry, dy, w, dx: y }.wrong_numbers();
+        for fault in [fprop(x.bf16(), w), fprop(x, w.bf16()), dgrad(x.bf16(), w), dgrad(x, w.bf16())] {
+            assert!(fault.is_some_and(|fault| fault.contains("by weights of")));
+        }
+        assert_eq!(
+            [fprop(x, w), fprop(x.bf16(), w.bf16()), dgrad(x, w), dgrad(x.bf16(), w.bf16())],
+            [const { None }; 4]
+        );
     }
 
     #[test]

@@ -75,6 +75,28 @@ fn a_limit_of_file_sizes_is_an_error() {
     assert!(!scratch.path("run/.fcdd.lock").exists());
 }
 
+/// Files that do not fit are told of, and those that are there are whole: small images too, whose last bytes are written at the end, and
+/// the rows of the table.
+#[test]
+fn files_within_a_limit_are_whole_and_others_are_told() {
+    let scratch = Scratch::new().with_run();
+    for i in 0..60 {
+        scratch.write(&format!("images/{i:02}.png"), &png(20 + 3 * i, 30));
+    }
+    let script = format!("ulimit -f 3; exec {} predict run images --device cpu --out out", env!("CARGO_BIN_EXE_fcdd"));
+    let ran = Ran(Command::new("bash").args(["-c", &script]).current_dir(scratch.path("")).output().unwrap());
+    assert_eq!(ran.0.status.code(), Some(2), "{}", ran.stderr());
+    let drawn: Vec<String> = scratch.files("out").into_iter().filter(|name| name.ends_with(".png")).collect();
+    assert!((1..120).contains(&drawn.len()), "some fit: {}", drawn.len());
+    for name in &drawn {
+        image::open(scratch.path("out").join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+    let told = ran.stderr().lines().filter(|line| line.starts_with("error") && line.contains(".png: ")).count();
+    assert_eq!(drawn.len() + told, 120, "{}", ran.stderr());
+    let table = fs::read_to_string(scratch.path("out/scores.csv")).unwrap();
+    assert!(table.ends_with('\n') && table.lines().count() > 1, "{table}");
+}
+
 /// Threads do not keep what they have freed for themselves: 32 of them would reserve 64 MiB of addresses each.
 #[cfg(target_env = "gnu")]
 #[test]

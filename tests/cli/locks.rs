@@ -37,6 +37,12 @@ fn a_state_is_refused_by_other_settings() {
     scratch.write("run/config.json", config.replace("\"lr\": 0.01", "\"lr\": 0.02").as_bytes());
     scratch.run("train --resume run").expect_error(&["state.safetensors", "other settings", "lr 0.01 there, 0.02 now"]);
     scratch.write("run/config.json", config.as_bytes());
+    // It may be prolonged, but not be of fewer epochs than it has.
+    scratch.write("run/config.json", config.replace("\"epochs\": 1", "\"epochs\": 2").as_bytes());
+    scratch.run("train --resume run").expect_success();
+    scratch.write("run/config.json", config.as_bytes());
+    scratch.run("train --resume run").expect_error(&["state.safetensors", "of epoch 2", "1 epochs"]);
+    scratch.write("run/config.json", config.replace("\"epochs\": 1", "\"epochs\": 2").as_bytes());
     // Where images lie, and what is held of them, may change.
     fs::rename(scratch.path("data"), scratch.path("moved")).unwrap();
     scratch.run("train --resume run --data moved --hold never").expect_success();

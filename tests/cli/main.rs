@@ -1,6 +1,7 @@
 //! The real binary, on small data of its own making: what works, what is refused, and that nothing is left half-written.
 
 mod bad_input;
+mod calibrate;
 mod compatibility;
 mod cuda;
 mod endings;

@@ -65,7 +65,7 @@ fn train_evaluate_predict() {
     let predicted = scratch.run("predict model.safetensors a/part.png b/part.png --out out --threshold 0 --json");
     let predicted = predicted.expect_success().json();
     assert_eq!(predicted["predictions"].as_array().unwrap().len(), 2);
-    assert_eq!(predicted["predictions"][0]["anomalous"], true, "any score exceeds 0");
+    assert_eq!(predicted["predictions"][0]["verdict"], "anomalous", "any score exceeds 0");
     let written = ["part_2_heatmap.png", "part_2_overlay.png", "part_heatmap.png", "part_overlay.png", "scores.csv"];
     assert_eq!(scratch.files("out"), written);
     for name in ["heatmap", "overlay"] {
@@ -383,7 +383,8 @@ fn folders_of_images_train_and_give_pixel_figures() {
         scratch.run(&format!("predict {run} parts/test --out of-{run}")).expect_success();
         let rows = fs::read_to_string(scratch.path(&format!("of-{run}/scores.csv"))).unwrap();
         let row = rows.lines().find(|row| row.contains("bad/0.png")).unwrap().to_string();
-        let numbers: Vec<f64> = row.split(',').skip(1).take(2).map(|number| number.parse().unwrap()).collect();
+        let numbers: Vec<f64> =
+            row.split(',').skip(1).step_by(2).take(2).map(|number| number.parse().unwrap()).collect();
         (numbers[0], numbers[1])
     };
     let (mean, top) = (highest("run"), highest("top"));

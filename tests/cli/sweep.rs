@@ -233,9 +233,11 @@ fn runs_that_are_not_the_sweeps_own_do_not_count() {
     // So are figures of another model, and some that there cannot be.
     let own = fs::read_to_string(file("it_1/evaluation.json")).unwrap();
     let auroc = own.lines().find(|line| line.contains("\"image_auroc\"")).unwrap();
-    for figures in
-        [fs::read_to_string(file("it_0/evaluation.json")).unwrap(), own.replace(auroc, "\"image_auroc\": 7,")]
-    {
+    for figures in [
+        fs::read_to_string(file("it_0/evaluation.json")).unwrap(),
+        own.replace(auroc, "\"image_auroc\": 7,"),
+        own.replace(auroc, "\"image_auroc\": null,"),
+    ] {
         fs::write(file("it_1/evaluation.json"), figures).unwrap();
         let summary = scratch.run("sweep --summary sweep");
         assert!(summary.expect_success().stderr().contains("class trouser, seed 1"), "{}", summary.stderr());

@@ -19,6 +19,9 @@ use crate::steps::hsc_loss::Gradient;
 /// Views of an image, at most.
 const MAX_VIEWS: u32 = 1000;
 
+/// Per cent of the good images that are held out for the threshold, at most: the others are to be learned from.
+const MAX_CALIBRATION_SHARE: u32 = 20;
+
 /// Images per batch, at most.
 pub(crate) const MAX_BATCH: usize = 1 << 16;
 
@@ -200,6 +203,32 @@ pub(super) fn patience(s: &Settings) -> Result<()> {
         return refuse("patience", format!("{patience} has no effect where no anomalies are made"), remedy);
     }
     Ok(())
+}
+
+pub(super) fn calibration_share(s: &Settings) -> Result<()> {
+    match s.calibration_share {
+        0..=MAX_CALIBRATION_SHARE => Ok(()),
+        share => refuse("calibration_share", share, &format!("choose 0 to {MAX_CALIBRATION_SHARE} per cent")),
+    }
+}
+
+pub(super) fn fpr(s: &Settings) -> Result<()> {
+    let Some(fpr) = s.fpr else { return Ok(()) };
+    if !(fpr > 0.0 && fpr <= 0.5) {
+        return refuse("fpr", format!("{fpr} is no false positive rate"), "choose one up to 0.5, such as 0.01 for 1 %");
+    }
+    if s.calibration_share == 0 {
+        let remedy = "hold some out with `calibration_share` 20, or leave it out and calibrate the model on new images";
+        return refuse("fpr", format!("{fpr} is nothing that images which were learned from can promise"), remedy);
+    }
+    Ok(())
+}
+
+pub(super) fn part_gap(s: &Settings) -> Result<()> {
+    if s.dataset.labels_good && s.calibration_share > 0 {
+        return Ok(());
+    }
+    about_labelled(s, "part_gap", s.part_gap.is_some())
 }
 
 pub(super) fn views(s: &Settings) -> Result<()> {

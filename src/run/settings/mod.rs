@@ -125,9 +125,9 @@ documented! {
         /// Keep in the test the defects that were learned from, as the paper does: figures look better.
         #[serde(default)]
         pub as_published: bool,
-        /// Leave out of the test every image of a part that is learned from (`labelled`, `supervise` other, `outliers` mvtec_gt): images show one part
-        /// where the numbers at the end of their file names differ by at most N, in chains (N = 1: 7, 8 and 9 are one part). Folders are
-        /// ignored: only for data whose numbers are unique.
+        /// Keep images of one part together: none are tested on, nor held out to set the threshold by, where others of their part are learned
+        /// from. Images show one part where the numbers at the end of their file names differ by at most N, in chains (N = 1: 7, 8 and 9 are
+        /// one part). Folders are ignored: only for data whose numbers are unique.
         #[serde(default)]
         pub part_gap: Option<u64>,
         /// Leave out images that cannot be read, instead of refusing the data.
@@ -142,6 +142,14 @@ documented! {
         /// Fewer than 80 good images are too few for that. Left out, all epochs are trained.
         #[serde(default)]
         pub patience: Option<u32>,
+        /// Per cent of the good images, 20 at most, that are held out of training to set the threshold by; 0 for none, as where there are
+        /// too few for any: then the threshold is set by images that were learned from, and promises nothing.
+        #[serde(default)]
+        pub calibration_share: u32,
+        /// The share of good images, such as 0.01, that the threshold may call anomalous, set by those that are held out. Left out, 0.01 or
+        /// the smallest that so many can promise: 1 / (images + 1).
+        #[serde(default)]
+        pub fpr: Option<f64>,
         /// Passes over the good images in an epoch.
         #[serde(default = "one")]
         pub passes: u32,

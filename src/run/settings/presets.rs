@@ -33,6 +33,7 @@ impl Settings {
             sigma,
             quantile,
             reestimate,
+            calibration_share,
         } = (dataset.preset)();
         Settings {
             dataset,
@@ -63,6 +64,8 @@ impl Settings {
             maps,
             epochs,
             patience: None,
+            calibration_share,
+            fpr: None,
             passes,
             views: None,
             batch,

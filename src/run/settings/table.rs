@@ -79,7 +79,7 @@ const fn form<T: SettingValue>(_: fn(&Settings) -> &T) -> ValueForm {
 }
 
 /// All settings but the dataset, in the order that help and pages have them.
-pub(crate) static SETTINGS: [Setting; 40] = [
+pub(crate) static SETTINGS: [Setting; 42] = [
     setting!(data, Daily, "Data").value("PATH"),
     setting!(epochs, Daily, "Epochs").check(|s| within("epochs", s.epochs, MAX_EPOCHS)),
     setting!(side, Daily, "Input side").value("PIXELS"),
@@ -107,7 +107,7 @@ pub(crate) static SETTINGS: [Setting; 40] = [
         .check(check::labelled_share),
     setting!(oe_limit, Anomalies, "Outliers or labelled defects at most").check(check::oe_limit),
     setting!(maps, Anomalies, "Ground-truth maps").shown_where(|s| s.objective == Objective::Fcdd).check(check::maps),
-    setting!(part_gap, Anomalies, "Part gap").check(|s| check::about_labelled(s, "part_gap", s.part_gap.is_some())),
+    setting!(part_gap, Anomalies, "Part gap").check(check::part_gap),
     setting!(lr, Optimisation, "Learning rate").value("LR").check(|s| match s.lr {
         lr if lr.is_finite() && lr > 0.0 => Ok(()),
         lr => refuse("lr", format!("{lr} is not a learning rate"), "choose a positive number, such as 1e-3"),
@@ -127,6 +127,10 @@ pub(crate) static SETTINGS: [Setting; 40] = [
     }),
     setting!(patience, Optimisation, "Epochs without a better one")
         .check(|s| within("patience", s.patience.unwrap_or(1), MAX_EPOCHS).and_then(|()| check::patience(s))),
+    setting!(calibration_share, Optimisation, "Good images held out for the threshold, per cent")
+        .value("PERCENT")
+        .check(check::calibration_share),
+    setting!(fpr, Optimisation, "False positive rate").value("RATE").check(check::fpr),
     setting!(passes, Optimisation, "Passes per epoch").check(|s| within("passes", s.passes, MAX_PASSES)),
     setting!(views, Optimisation, "Views per image").check(check::views),
     setting!(reestimate, Optimisation, "Statistics re-estimated"),

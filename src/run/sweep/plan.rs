@@ -12,13 +12,18 @@ use crate::printable::escaped;
 use crate::run::context::Context;
 use crate::run::directory::{self, RunDirectory, write_json};
 use crate::run::figures::Evaluation;
+use crate::run::kind::Kind;
 use crate::run::lock::FolderLock;
 use crate::run::model::{Model, ModelMeta};
+use crate::run::output::check_kind;
 use crate::run::prepare::prepare;
 use crate::run::settings::Settings;
 use crate::run::state::State;
 use crate::run::train::same_images;
 use crate::{files, json};
+
+/// Runs of a class, at most: what a plan asks for, all of its runs, is held in memory.
+const MOST_SEEDS: u64 = 10_000;
 
 /// What a sweep goes over, kept as `sweep.json` in its folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +63,9 @@ pub(crate) struct Shard {
 impl SweepPlan {
     /// The runs of some classes, named or numbered as the dataset has them; of all its classes if there are none.
     pub(crate) fn new(settings: Settings, classes: &[String], seeds: u64) -> Result<SweepPlan> {
+        if seeds > MOST_SEEDS {
+            return Err(Error::setting(format!("`seeds` {seeds} is too many"), format!("choose up to {MOST_SEEDS}")));
+        }
         let settings = settings.located()?;
         let known = known_classes(settings.dataset, settings.data.as_deref())?;
         let wanted = classes.iter().map(|class| class_index(&known, class)).collect::<Result<Vec<_>>>()?;
@@ -80,6 +88,9 @@ impl SweepPlan {
         if let Some(class) = plan.classes.iter().find(|class| !is_name(class)) {
             return Err(wrong(format!("names a class {class:?}, which is no name of a folder")));
         }
+        if !(1..=MOST_SEEDS).contains(&plan.seeds) {
+            return Err(wrong(format!("has {} seeds, where there are from 1 to {MOST_SEEDS}", plan.seeds)));
+        }
         Ok(plan)
     }
 
@@ -87,6 +98,7 @@ impl SweepPlan {
     /// settings.
     pub(crate) fn save(&self, folder: &Path) -> Result<()> {
         let _lock = FolderLock::wait(folder)?;
+        check_kind(folder, Kind::Sweep, &[])?; // what came there until it was this process's own
         files::remove_unfinished(folder)?;
         let mut plan = self.clone();
         if folder.join(PLAN).exists() {
@@ -293,6 +305,24 @@ mod tests {
         // Data that lies elsewhere now is the same data.
         other.settings.outliers = source("cifar100:elsewhere/o.bin");
         other.save(out.path()).unwrap();
+    }
+
+    #[test]
+    fn seeds_are_bounded_and_other_results_stay_apart() {
+        let (data, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        assert!(plan(data.path(), &["3"], MOST_SEEDS + 1).unwrap_err().to_string().contains("10000"));
+        let mut changed = plan(data.path(), &["3"], 2).unwrap();
+        for seeds in [0, MOST_SEEDS + 1, 4_000_000_000] {
+            changed.seeds = seeds;
+            write_json(&out.path().join(PLAN), &changed).unwrap();
+            let error = SweepPlan::of(out.path()).unwrap_err().to_string();
+            assert!(error.contains(PLAN) && error.contains(&format!("has {seeds} seeds")), "{error}");
+        }
+        // What came there while its turn was waited for.
+        let taken = tempfile::tempdir().unwrap();
+        std::fs::write(taken.path().join("compare.csv"), "").unwrap();
+        let error = plan(data.path(), &["3"], 1).unwrap().save(taken.path()).unwrap_err().to_string();
+        assert!(error.contains("compare.csv") && !taken.path().join(PLAN).exists(), "{error}");
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub(crate) fn work(
 ) -> Vec<Failure> {
     let left = Mutex::new((0..runs.len()).collect::<VecDeque<usize>>());
     let theirs = Mutex::new(HashSet::new());
-    let worker = |device: &Device| {
+    let worker = &|device: &Device| {
         let mut failures = Vec::new();
         while !stop.is_requested() {
             let Some(i) = locked(&left).pop_front() else { break };
@@ -73,10 +73,15 @@ pub(crate) fn work(
         }
         failures
     };
+    let Some((first, others)) = devices.split_first() else { return Vec::new() };
     thread::scope(|scope| {
-        let workers: Vec<_> = devices.iter().map(|device| scope.spawn(|| worker(device))).collect();
-        let failures = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        failures.flatten().collect()
+        // The first works in this thread; what a device without one would do, since the system refuses it, the others do.
+        let begin = |device| thread::Builder::new().spawn_scoped(scope, move || worker(device)).ok();
+        let workers: Vec<_> = others.iter().filter_map(begin).collect();
+        let mut failures = worker(first);
+        let of_others = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        failures.extend(of_others.flatten());
+        failures
     })
 }
 

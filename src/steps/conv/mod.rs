@@ -183,7 +183,8 @@ impl Operation for Fprop {
 
     fn wrong_numbers(&self) -> Option<String> {
         let both = self.stats.is_some() && !self.epilogue.is_none();
-        self.geometry.fault().or_else(|| both.then(|| "it takes statistics of what its epilogue changes".into()))
+        let both = || both.then(|| "it takes statistics of what its epilogue changes".into());
+        self.geometry.fault().or_else(|| mixed(self.x, self.w)).or_else(both)
     }
 
     /// Kernels of bf16 copy x and w in chunks; those of f32 look how they lie.
@@ -324,7 +325,7 @@ impl Operation for Dgrad {
     }
 
     fn wrong_numbers(&self) -> Option<String> {
-        self.geometry.fault()
+        self.geometry.fault().or_else(|| mixed(self.dy, self.w))
     }
 
     fn anywhere(&self) -> &'static [&'static str] {
@@ -412,6 +413,12 @@ fn uncast<'a, T: Real>(g: &ConvGeometry, memory: &'a HostBuffers<T>, w: View, fo
             Cow::Owned(restored)
         }
     }
+}
+
+/// What is wrong where values and the weights that they are multiplied by have different types: kernels multiply one type.
+fn mixed(values: View, weights: View) -> Option<String> {
+    (values.dtype != weights.dtype)
+        .then(|| format!("it multiplies values of {:?} by weights of {:?}", values.dtype, weights.dtype))
 }
 
 /// `dw = dyᵀ·im2col(x)` and `db = Σ dy`.

@@ -1,0 +1,175 @@
+//! The subcommand `calibrate`: a model's threshold, set by new images.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use strum::{EnumMessage, IntoStaticStr, VariantArray};
+
+use super::calibration::{self, Calibration, CalibrationImages, promised};
+use super::calibration_scores::CalibrationScores;
+use super::context::Context;
+use super::directory::{self, RunDirectory};
+use super::lock::FolderLock;
+use super::model::{Model, model_file, model_folder};
+use super::output::forget_test;
+use crate::data::folder::{self, Broken, read_all};
+use crate::data::image_source::Raw;
+use crate::error::{Error, Result};
+use crate::metrics::scores::Ranking;
+use crate::metrics::{conformal, intervals};
+
+/// By what a threshold is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumMessage, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
+pub(crate) enum ThresholdRule {
+    /// At most --fpr of good images exceed it, those to come included
+    Promise,
+    /// The best F1 on the images given
+    F1,
+    /// The largest difference of true and false positive rate on the images given
+    Youden,
+    /// The lowest that at most --fpr of the good images given exceed: nothing is promised of others
+    Capped,
+}
+
+/// What a model is calibrated by.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// A folder of good images that the model has not learned from.
+    pub good: PathBuf,
+    /// A folder of defective ones.
+    pub bad: Option<PathBuf>,
+    /// The false positive rate; None for the least that can be promised, but no less than 1 %.
+    pub rate: Option<f64>,
+    pub rule: ThresholdRule,
+}
+
+/// What a model was calibrated to.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Calibrated {
+    pub threshold: f32,
+    /// The one before.
+    pub earlier_threshold: f32,
+    pub good_images: usize,
+    pub bad_images: usize,
+    /// Shares of the images given that exceed it.
+    pub false_positive_rate: f64,
+    /// Of the defective ones, with the interval within which it would lie on others like these.
+    pub true_positive_rate: Option<f64>,
+    pub true_positive_rate_interval: Option<[f64; 2]>,
+    pub calibration: Calibration,
+}
+
+/// Sets the threshold of the model at a path, by images in folders, and what it promises. Figures of the earlier threshold in the folder of
+/// the model's run are removed.
+///
+/// # Errors
+/// A rate that the images cannot promise; images that cannot be read; another process in the run's folder.
+pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Result<Calibrated> {
+    let Request { good, bad, rate, rule } = request;
+    if rate.is_some() && matches!(rule, ThresholdRule::F1 | ThresholdRule::Youden) {
+        return Err(Error::setting(
+            "a threshold by f1 or youden follows no `fpr`",
+            "leave it out, or choose `by` promise or capped",
+        ));
+    }
+    // A copy of a model may lie in the folder of a run, whose figures are not of it.
+    let is_own = model_file(path).file_name().is_some_and(|name| name == directory::MODEL);
+    let run = RunDirectory::open(&model_folder(path)).ok().filter(|_| is_own);
+    let run = run.map(|run| FolderLock::new(run.path()).and_then(RunDirectory::go_on)).transpose()?;
+    let mut model = Model::load(path)?;
+    let earlier_threshold = model.meta.threshold;
+    let good = scored(context, &model, good)?;
+    let bad = bad.as_ref().map(|bad| scored(context, &model, bad)).transpose()?;
+    let anomalous = bad.as_ref().map_or(&[][..], CalibrationScores::scores);
+    let scores = good.scores().to_vec();
+    let at = |threshold| (threshold, good.clone().at(CalibrationImages::Given, threshold));
+    let (threshold, calibration) = match rule {
+        ThresholdRule::Promise => {
+            let rate = promised(*rate, good.count(), "`good`")?;
+            good.clone().for_rate(CalibrationImages::Given, rate)?
+        }
+        ThresholdRule::Capped => at(capped(&scores, rate.unwrap_or(calibration::RATE))),
+        ThresholdRule::F1 => at(between(&scores, anomalous, |ranking| ranking.best_f1().map(|best| best.threshold))?),
+        ThresholdRule::Youden => at(between(&scores, anomalous, Ranking::best_youden)?),
+    };
+    (model.meta.threshold, model.meta.calibration) = (threshold, Some(calibration.clone()));
+    if let Some(run) = &run {
+        forget_test(run)?;
+    }
+    model.save(model_file(path))?;
+    let above = |scores: &[f32]| scores.iter().filter(|&&score| score > threshold).count();
+    let found = (!anomalous.is_empty()).then(|| above(anomalous));
+    Ok(Calibrated {
+        threshold,
+        earlier_threshold,
+        good_images: scores.len(),
+        bad_images: anomalous.len(),
+        false_positive_rate: above(&scores) as f64 / scores.len() as f64,
+        true_positive_rate: found.map(|found| found as f64 / anomalous.len() as f64),
+        true_positive_rate_interval: found.map(|found| intervals::share(found, anomalous.len())),
+        calibration,
+    })
+}
+
+/// The scores of the images in a folder and in those within.
+fn scored(context: &Context, model: &Model, folder: &Path) -> Result<CalibrationScores> {
+    let paths = folder::images(folder, true)?;
+    if paths.is_empty() {
+        return Err(Error::file(folder, "holds no images", "name a folder with some"));
+    }
+    let settings = &model.meta.settings;
+    let broken = if settings.skip_broken { Broken::LeftOut } else { Broken::Refused };
+    let raw = Raw { form: model.meta.preprocessing.raw_form(), hold: settings.hold };
+    let read = read_all(&paths, raw, broken)?;
+    read.skipped.iter().for_each(|note| context.note(note));
+    let images = read.images;
+    if images.count() == 0 {
+        return Err(Error::file(folder, "holds no images that can be read", "name a folder with some"));
+    }
+    let progress = context.task("scoring", images.count() as u64);
+    let scored = CalibrationScores::new(context.device, model, &images)?;
+    progress.finish(&format!("scored {} images", scored.count()));
+    Ok(scored)
+}
+
+/// The lowest of rising scores that at most a share of them exceeds.
+fn capped(good: &[f32], rate: f64) -> f32 {
+    good[(good.len() - 1).saturating_sub(conformal::most_above(good.len(), rate))]
+}
+
+/// A threshold midway between the lowest score that counts as anomalous, which a ranking gives, and the highest below it.
+fn between(good: &[f32], anomalous: &[f32], lowest: impl Fn(&Ranking) -> Option<f32>) -> Result<f32> {
+    let labels: Vec<bool> = (0..good.len() + anomalous.len()).map(|i| i >= good.len()).collect();
+    let scores = [good, anomalous].concat();
+    let Some(lowest) = lowest(&Ranking::of_samples(&scores, &labels)?) else {
+        return Err(Error::setting(
+            "this threshold needs defective images too",
+            "name a folder of them with `bad` DIR",
+        ));
+    };
+    let below = scores.iter().copied().filter(|&score| score < lowest).fold(f32::NEG_INFINITY, f32::max);
+    // In f64 the sum of two does not overflow; where no number lies between them it is the lower one.
+    let middle = ((f64::from(below) + f64::from(lowest)) / 2.0) as f32;
+    Ok(if below.is_finite() { middle.min(lowest.next_down()) } else { lowest.next_down() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_lie_between_scores() {
+        let good = [0.1, 0.2, 0.3, 0.4, 0.9];
+        let anomalous = [0.5, 0.7, 0.8];
+        let f1 =
+            |good: &[f32], anomalous: &[f32]| between(good, anomalous, |ranking| Some(ranking.best_f1()?.threshold));
+        assert_eq!(f1(&good, &anomalous).unwrap(), ((0.4f32 as f64 + 0.5f32 as f64) / 2.0) as f32);
+        assert_eq!(between(&good, &anomalous, Ranking::best_youden).unwrap(), f1(&good, &anomalous).unwrap());
+        assert_eq!([0.2, 0.19, 0.01].map(|rate| capped(&good, rate)), [0.4, 0.9, 0.9]);
+        // All are anomalous where good and anomalous ones score the same.
+        assert!(f1(&[1.0], &[1.0]).unwrap() < 1.0);
+        assert_eq!(f1(&[1.0f32.next_down()], &[1.0]).unwrap(), 1.0f32.next_down());
+        assert!(f1(&good, &[]).unwrap_err().to_string().contains("defective images"));
+    }
+}

@@ -1,0 +1,255 @@
+//! Thresholds: what they promise, how they are set anew, and what images are called by them.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{Scratch, png};
+
+/// The words that train on `parts`, of good images of all sizes.
+const TRAIN: &str = "train parts --net FCDD_CNN32_S --side 32 --batch 8 --epochs 1 --device cpu";
+
+/// `parts` with good images, `fresh` with others, `bad` with those of another kind.
+fn parts(good: u32) -> Scratch {
+    let scratch = Scratch::new();
+    for i in 0..good {
+        scratch.write(&format!("parts/{i}.png"), &png(32 + i % 7, 40 + i % 11));
+    }
+    for i in 0..20 {
+        scratch.write(&format!("fresh/{i}.png"), &png(33 + i % 5, 40 + i % 11));
+    }
+    for i in 0..5 {
+        scratch.write(&format!("bad/{i}.png"), &png(90 - i, 20));
+    }
+    scratch
+}
+
+fn scores(of: &Value) -> Vec<f64> {
+    let mut scores: Vec<f64> =
+        of["predictions"].as_array().unwrap().iter().map(|row| row["score"].as_f64().unwrap()).collect();
+    scores.sort_by(f64::total_cmp);
+    scores
+}
+
+#[test]
+fn images_that_are_held_out_set_the_threshold() {
+    let scratch = parts(60);
+    let trained = scratch.run(&format!("{TRAIN} --fpr 0.1 --out run"));
+    let told = trained.expect_success().stderr();
+    assert!(told.contains("12 of 60 good images are held out"), "{told}");
+    assert!(trained.stdout().contains("at most 10 % of good images exceed it, by 12 images"), "{}", trained.stdout());
+    let info = scratch.run("info run --json").expect_success().json();
+    let calibration = &info["calibration"];
+    assert_eq!(calibration["false_positive_rate"], 0.1);
+    // The 12th of 12 rising scores: one in 13 would exceed it.
+    assert_eq!((calibration["scores"].as_array().unwrap().len(), &calibration["scores"][11]), (12, &info["threshold"]));
+    // Those that are held out do not depend on the epochs, and what is learned does not depend on the rate.
+    scratch.run(&format!("{TRAIN} --out least")).expect_success();
+    assert_eq!(scratch.tensors("run/model.safetensors"), scratch.tensors("least/model.safetensors"));
+    let least = scratch.run("info least").expect_success().stdout();
+    assert!(least.contains("at most 7.7 % of good images exceed it, by 12 images"), "{least}");
+    // All are learned from where that is asked for.
+    let all = scratch.run(&format!("{TRAIN} --calibration-share 0 --out all"));
+    assert!(!all.expect_success().stderr().contains("held out") && all.stdout().contains("promises nothing"));
+
+    for (flags, words) in [
+        ("--fpr 0.01", &["a false positive rate of 1 % takes 99", "of 60", "gives 12", "7.7 %"][..]),
+        ("--fpr 0", &["--fpr 0", "such as 0.01"]),
+        ("--fpr 0.1 --calibration-share 0", &["--fpr 0.1", "--calibration-share 20"]),
+        ("--calibration-share 21", &["--calibration-share 21", "0 to 20"]),
+    ] {
+        scratch.run(&format!("{TRAIN} {flags} --out none")).expect_error(words);
+    }
+    assert!(!scratch.path("none").exists());
+    // Too few to hold any out.
+    let few = parts(19);
+    let trained = few.run(&format!("{TRAIN} --out run"));
+    assert!(trained.expect_success().stderr().contains("of 19 good images none are held out"), "{}", trained.stderr());
+    assert!(trained.stdout().contains("it promises nothing of new images"), "{}", trained.stdout());
+}
+
+#[test]
+fn a_model_is_calibrated_on_new_images() {
+    let scratch = parts(24);
+    for i in 0..3 {
+        scratch.write(&format!("test/good/{i}.png"), &png(34, 41 + i));
+        scratch.write(&format!("test/long/{i}.png"), &png(80, 20 + i));
+        scratch.write(&format!("test/wide/{i}.png"), &png(20, 80 + i));
+    }
+    scratch.run(&format!("{TRAIN} --out run")).expect_success();
+    scratch.run("evaluate run --data test --out run").expect_success();
+    assert!(scratch.path("run/evaluation.json").exists());
+    let before = scratch.run("info run --json").expect_success().json();
+    let weights = scratch.tensors("run/model.safetensors");
+
+    let calibrated = scratch.run("calibrate run --good fresh --bad bad --fpr 0.1 --json").expect_success().json();
+    let fresh = scores(&scratch.run("predict run fresh --out of-fresh --json").expect_success().json());
+    // The 19th of 20: two of 21 are a tenth.
+    assert_eq!(calibrated["threshold"].as_f64(), Some(fresh[18]));
+    assert_eq!(calibrated["earlier_threshold"], before["threshold"]);
+    assert_eq!((&calibrated["false_positive_rate"], &calibrated["bad_images"]), (&Value::from(0.05), &Value::from(5)));
+    assert_eq!(scratch.run("info run --json").expect_success().json()["threshold"], calibrated["threshold"]);
+    assert_eq!(scratch.tensors("run/model.safetensors"), weights);
+    // Figures of the earlier threshold would pass for those of this one.
+    assert!(!scratch.path("run/evaluation.json").exists() && scratch.path("run/history.csv").exists());
+    // What is promised at least can be asked for as it is told.
+    scratch.run("calibrate run --good fresh --fpr 0.0477").expect_success();
+    let least = scratch.run("calibrate run --good fresh").expect_success().stdout();
+    assert!(least.contains("at most 4.77 % of good images exceed it, by 20 images"), "{least}");
+
+    let evaluated = scratch.run("evaluate run --data test --out eval --json").expect_success().json();
+    assert_eq!((&evaluated["nominal"], &evaluated["anomalous"]), (&Value::from(3), &Value::from(6)));
+    let kinds = evaluated["breakdown"]["kinds"].as_array().unwrap();
+    let names: Vec<&Value> = kinds.iter().map(|kind| &kind["kind"]).collect();
+    assert_eq!(names, ["long", "wide"]);
+    let report = fs::read_to_string(scratch.path("eval/report.html")).unwrap();
+    let order = [
+        "Does it work?",
+        "Where does it fail?",
+        "By which threshold?",
+        "What did it learn from?",
+        "How can it be had again?",
+    ];
+    let places: Vec<usize> = order.iter().map(|words| report.find(words).unwrap()).collect();
+    assert!(places.is_sorted() && report.contains("Fewer than 20 normal images"));
+
+    // A copy beside a run is no part of it.
+    scratch.run("evaluate run --data test --out run").expect_success();
+    fs::copy(scratch.path("run/model.safetensors"), scratch.path("run/copy.safetensors")).unwrap();
+    scratch.run("calibrate run/copy.safetensors --good fresh --fpr 0.2").expect_success();
+    assert!(scratch.path("run/evaluation.json").exists());
+
+    let by = |rule: &str| {
+        let words = format!("calibrate run --good fresh --bad bad --by {rule} --json");
+        scratch.run(&words).expect_success().json()["threshold"].as_f64().unwrap()
+    };
+    let capped = by("capped --fpr 0.1");
+    assert_eq!(capped, fresh[17], "two of 20 exceed it");
+    let bad = scores(&scratch.run("predict run bad --no-input-check --out of-bad --json").expect_success().json());
+    for rule in ["f1", "youden"] {
+        let threshold = by(rule);
+        assert!(!fresh.contains(&threshold) && !bad.contains(&threshold), "{rule}: between scores");
+    }
+    for (words, says) in [
+        ("run --good fresh --fpr 0.01", &["takes 99", "--good gives 20", "4.77 %"][..]),
+        ("run --good fresh --by f1", &["defective images", "--bad"]),
+        ("run --good fresh --bad bad --by f1 --fpr 0.1", &["--fpr", "--by promise or capped"]),
+        ("run --good nowhere", &["nowhere"]),
+        ("run --good run", &["holds no images"]),
+        ("test --good fresh", &["holds no model"]),
+    ] {
+        scratch.run(&format!("calibrate {words}")).expect_error(says);
+    }
+}
+
+#[test]
+fn images_are_called_by_threshold_and_band() {
+    let scratch = parts(24);
+    scratch.run(&format!("{TRAIN} --out run")).expect_success();
+    scratch.run("calibrate run --good fresh --fpr 0.1").expect_success();
+    let found = scratch.run("predict run fresh bad --no-input-check --out out --json").expect_success().json();
+    let rows = found["predictions"].as_array().unwrap();
+    let number = |row: &Value, key: &str| row[key].as_f64().unwrap();
+    let mut ordered: Vec<&Value> = rows.iter().collect();
+    ordered.sort_by(|a, b| number(a, "score").total_cmp(&number(b, "score")));
+    for pair in ordered.windows(2) {
+        let rises = number(pair[0], "score") < number(pair[1], "score");
+        assert_eq!(rises, number(pair[0], "normalized_score") < number(pair[1], "normalized_score"));
+    }
+    for row in rows {
+        let above = number(row, "score") > number(row, "threshold");
+        assert_eq!((above, &row["verdict"] == "anomalous"), (number(row, "normalized_score") > 0.5, above), "{row}");
+    }
+    let table = fs::read_to_string(scratch.path("out/scores.csv")).unwrap();
+    assert!(table.starts_with("image,score,normalized_score,threshold,verdict,reason,heatmap,overlay\n"), "{table}");
+
+    let within = |row: &&Value| (0.3..=0.7).contains(&number(row, "normalized_score"));
+    let near = rows.iter().filter(within).count();
+    let unsure =
+        scratch.run("predict run fresh bad --no-input-check --unsure 0.3,0.7 --out out --json").expect_success().json();
+    let called = unsure["predictions"].as_array().unwrap().iter().filter(|row| row["verdict"] == "unsure").count();
+    assert!(called == near && called > 0, "{called}");
+    scratch.run("predict run fresh --unsure 0.6,0.7 --out out").expect_error(&["--unsure 0.6,0.7", "0.45,0.6"]);
+
+    // Scores of the images that it was calibrated on are no drift, others are.
+    assert_eq!(
+        (&found["drift"]["images"], &found["drift"]["calibration_images"]),
+        (&Value::from(25), &Value::from(20))
+    );
+    let same = scratch.run("predict run fresh --out out --json").expect_success().json();
+    assert_eq!((&same["drift"]["statistic"], &same["drift"]["p_value"]), (&Value::from(0.0), &Value::from(1.0)));
+
+    // Exit codes.
+    let code = |words: &str| scratch.run(&format!("predict run {words} --no-input-check --out out")).0.status.code();
+    assert_eq!(code("fresh bad --threshold 0 --fail-on-anomaly"), Some(3));
+    assert_eq!(code("fresh bad --threshold 1e30 --fail-on-anomaly"), Some(0));
+    assert_eq!(code("fresh bad --threshold 0"), Some(0));
+    scratch.write("bad/none.png", b"none");
+    assert_eq!(code("bad --threshold 0 --fail-on-anomaly"), Some(2), "what could not be judged is worse");
+}
+
+#[test]
+fn images_that_cannot_be_judged_are_told() {
+    let scratch = parts(40);
+    let trained = scratch.run(&format!("{TRAIN} --out run"));
+    trained.expect_success();
+    let save = |name: &str, image: image::RgbImage| image.save(scratch.path(name)).unwrap();
+    fs::create_dir_all(scratch.path("odd")).unwrap();
+    save("odd/black.png", image::RgbImage::new(35, 45));
+    save("odd/white.png", image::RgbImage::from_pixel(35, 45, image::Rgb([255; 3])));
+    let noise =
+        |x: u32, y: u32| (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503_777)).wrapping_mul(2_246_822_519) >> 24;
+    save("odd/noise.png", image::RgbImage::from_fn(35, 45, |x, y| image::Rgb([noise(x, y) as u8; 3])));
+    scratch.write("odd/double.png", &png(70, 90));
+    scratch.write("odd/half.png", &png(17, 22));
+    scratch.write("odd/wide.png", &png(90, 20));
+    let ran = scratch.run("predict run odd fresh --out out");
+    assert_eq!(ran.0.status.code(), Some(4), "{}", ran.stderr());
+    for (image, reason) in [
+        ("black", "too dark"),
+        ("white", "white in parts"),
+        ("noise", "noisy, or too sharp"),
+        ("double", "too wide"),
+        ("half", "too narrow"),
+        ("wide", "of another shape"),
+    ] {
+        let stdout = ran.stdout();
+        let line = stdout.lines().find(|line| line.contains(&format!("odd/{image}.png"))).unwrap();
+        assert!(line.starts_with("unusable") && line.contains(reason), "{image}: {line}");
+    }
+    assert_eq!(ran.stdout().lines().filter(|line| line.starts_with("unusable")).count(), 6, "{}", ran.stdout());
+    let table = fs::read_to_string(scratch.path("out/scores.csv")).unwrap();
+    assert!(
+        table
+            .lines()
+            .any(|row| row.contains("black.png") && row.contains(",unusable,") && row.contains("too dark: brightness"))
+    );
+    let all = scratch.run("predict run odd fresh --no-input-check --out out");
+    assert!(!all.expect_success().stdout().contains("unusable"));
+    let told = scratch.run("info run").expect_success().stdout();
+    assert!(told.contains("at most 4.77 % of good ones, by 40 images") && told.contains("  brightness"), "{told}");
+
+    // A test counts them.
+    for i in 0..3 {
+        scratch.write(&format!("test/good/{i}.png"), &png(34, 41 + i));
+        scratch.write(&format!("test/scratch/{i}.png"), &png(35, 42 + i));
+    }
+    fs::copy(scratch.path("odd/black.png"), scratch.path("test/scratch/black.png")).unwrap();
+    let tested = scratch.run("evaluate run --data test --out eval --json").expect_success().json();
+    assert_eq!(tested["breakdown"]["unusable"], serde_json::json!([0, 1]));
+    assert!(fs::read_to_string(scratch.path("eval/scores.csv")).unwrap().contains(",unusable\n"));
+    assert!(
+        fs::read_to_string(scratch.path("eval/report.html"))
+            .unwrap()
+            .contains("0 normal and 1 anomalous ones look otherwise")
+    );
+
+    let few = parts(19);
+    let trained = few.run(&format!("{TRAIN} --out run"));
+    assert!(
+        trained.expect_success().stderr().contains("too few to tell which images cannot be judged"),
+        "{}",
+        trained.stderr()
+    );
+    few.run("predict run bad --out out").expect_success();
+}
