@@ -13,6 +13,7 @@ use crate::model::arch::{NORM_MOMENTUM, NetPart, Node, Source};
 use crate::model::image_score::ImageScore;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Layer, Objective, Weights};
+use crate::steps::Step;
 use crate::steps::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
 use crate::steps::hsc_loss::Gradient;
 use crate::steps::operation::ADAM_BETA;
@@ -66,6 +67,8 @@ pub fn differences(arch: &Arch, dtype: DType, n: usize, maps: bool, input_grad: 
         let gradient = Gradient::Grad;
         let options = PlanOptions { batch: n, side: arch.side, dtype, sigma: SIGMA, gradient, training };
         let mut network = Network::<f64>::new(&Arch { part, ..arch.clone() }, options, &weights)?;
+        // What a GPU would refuse is wrong, though it can be computed here.
+        network.plan(n)?.steps().try_for_each(Step::check)?;
         network.memory().keep_exact();
         network.set_weights(&weights)?;
         Ok::<_, Error>(network)
