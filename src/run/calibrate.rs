@@ -162,14 +162,7 @@ fn scored(context: &Context, model: &Model, folder: &Path, skip_broken: bool) ->
         return Err(none("can be read"));
     }
     let of = |i: usize| read.kept[i];
-    let learned = &model.meta.learned;
-    let (seen, new): (Vec<usize>, Vec<usize>) = match learned.is_empty() {
-        true => (Vec::new(), (0..read.images.count()).collect()),
-        false => {
-            let ids = read.images.ids()?;
-            (0..ids.len()).partition(|&i| learned.binary_search(&ids[i]).is_ok())
-        }
-    };
+    let (new, seen) = model.meta.learned.tell_apart(&read.images)?;
     if let Some(&first) = seen.first() {
         context.note(format!(
             "{} of {} images are left out, such as {}: the model has learned from them, or from images of the same parts",

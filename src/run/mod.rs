@@ -7,6 +7,7 @@
 //! | [`detector`], [`trainer`] | detection and training for other programs: the crate's front |
 //! | `training_loop` | a network in training, epoch by epoch |
 //! | `held_out`, `pace` | which epoch was best, by good images that are held out; how long a training will take |
+//! | `learned` | what a model has learned from, wherever copies of it lie |
 //! | `features`, `reduction` | of nets whose frozen layers are fixed: what they make of each view, computed once; its principal components |
 //! | [`model`], [`score`], [`stitch`], [`heatmap`] | the model file; scoring with it; maps of tiles as one; heatmaps to show |
 //! | [`directory`], [`lock`], [`state`] | a run's files; that one process at a time writes them; what resuming needs |
@@ -33,6 +34,7 @@ pub(crate) mod heatmap;
 mod held_out;
 pub(crate) mod info;
 pub(crate) mod kind;
+mod learned;
 pub(crate) mod lock;
 pub(crate) mod model;
 pub(crate) mod output;

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::calibration::Calibration;
+use super::learned::LearnedImages;
 use super::settings::Settings;
 use crate::data::appearance::InputCheck;
-use crate::data::fingerprint::ImageId;
 use crate::data::pipeline::Preprocessing;
 use crate::error::{Error, Result};
 use crate::model::{Arch, Weights, checkpoint};
@@ -42,10 +42,9 @@ pub(crate) struct ModelMeta {
     /// What good images look like: others cannot be judged. None where that is not known.
     #[serde(default)]
     pub input_check: Option<InputCheck>,
-    /// What was learned from, and test images that show the same parts: the model is neither tested nor calibrated on copies of them. Sorted;
-    /// of folders of the user's alone.
+    /// The model is neither tested nor calibrated on copies of them.
     #[serde(default)]
-    pub learned: Vec<ImageId>,
+    pub learned: LearnedImages,
     /// Epochs behind the weights: fewer than the settings ask for where training was stopped.
     pub epochs: u32,
     /// Epochs of the whole training, where the best of them was kept.
@@ -218,7 +217,7 @@ impl Model {
             threshold: 0.0,
             calibration: None,
             input_check: None,
-            learned: Vec::new(),
+            learned: LearnedImages::default(),
             epochs,
             best_of: None,
             settings: settings.clone(),

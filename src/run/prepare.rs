@@ -7,12 +7,12 @@ use rayon::prelude::*;
 use super::calibration;
 use super::context::Context;
 use super::held_out::{self, Divided, Division};
+use super::learned::LearnedImages;
 use super::model::Model;
 use super::settings::Settings;
 use crate::data::appearance::{Appearance, FEWEST, InputCheck};
 use crate::data::augmentation;
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
-use crate::data::fingerprint::ImageId;
 use crate::data::image_source::{Hold, ImageSource, Raw, spread};
 use crate::data::labelled;
 use crate::data::levels::Levels;
@@ -35,9 +35,8 @@ pub(crate) struct Task {
     pub set: TrainingSet,
     /// What good images look like, where that is known.
     pub input_check: Option<InputCheck>,
-    /// What was learned from, and test images that show the same parts: of a folder of the user's, where copies of images may turn up in
-    /// other places; sorted.
-    pub learned: Vec<ImageId>,
+    /// Nothing of sets whose images lie in one place.
+    pub learned: LearnedImages,
     /// Without images for a folder of good images alone.
     pub test: TestSet,
 }
@@ -148,20 +147,15 @@ impl TestSet {
 ///
 /// # Errors
 /// A file that cannot be read any more.
-fn without_learned(split: Split, learned: &[ImageId], context: &Context) -> Result<Split> {
-    if learned.is_empty() {
-        return Ok(split);
-    }
-    let ids = split.images.ids()?;
-    let (seen, tested): (Vec<usize>, Vec<usize>) =
-        (0..ids.len()).partition(|&i| learned.binary_search(&ids[i]).is_ok());
+fn without_learned(split: Split, learned: &LearnedImages, context: &Context) -> Result<Split> {
+    let (tested, seen) = learned.tell_apart(&split.images)?;
     if seen.is_empty() {
         return Ok(split);
     }
     context.note(format!(
         "{} of {} test images are left out, such as {}: they were learned from, or show parts that were",
         seen.len(),
-        ids.len(),
+        split.names.len(),
         escaped(&split.names[seen[0]])
     ));
     Ok(split.select(&tested))
@@ -224,9 +218,8 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     if settings.dataset.good_alone {
         let of_normal = normal.ids()?;
         ids.extend(learned.iter().chain(&epochs).map(|&i| of_normal[i]));
-        ids.sort_unstable();
-        ids.dedup();
     }
+    let known = LearnedImages::new(ids);
     let some_of = |chosen: &[usize]| (!chosen.is_empty()).then(|| normal.select(chosen));
     let (held_out, calibration) = (some_of(&epochs).map(ImageSource::tiles), some_of(&calibration));
     let normal = normal.select(&learned).tiles();
@@ -283,10 +276,10 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         arch.check_statistics(n, settings.side)?;
     }
     let Dataset { class: name, normal: class, class_names, test: all, .. } = dataset;
-    let split = without_learned(test.unwrap_or(all), &ids, context)?;
+    let split = without_learned(test.unwrap_or(all), &known, context)?;
     let test = TestSet { split, name, class, class_names, data: settings.data.clone(), resize };
     test.unmeasurable(settings, left_out).iter().for_each(|note| context.note(note));
-    Ok(Task { set, input_check, learned: ids, test })
+    Ok(Task { set, input_check, learned: known, test })
 }
 
 /// What good images look like; None where they are no files of the user's, or too few.
