@@ -42,7 +42,7 @@ pub(crate) struct ModelMeta {
     /// What good images look like: others cannot be judged. None where that is not known.
     #[serde(default)]
     pub input_check: Option<InputCheck>,
-    /// The model is neither tested nor calibrated on copies of them.
+    /// What was learned from: the model is neither tested nor calibrated on copies of it.
     #[serde(default)]
     pub learned: LearnedImages,
     /// Epochs behind the weights: fewer than the settings ask for where training was stopped.
