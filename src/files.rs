@@ -19,9 +19,9 @@ const UNFINISHED: &str = ".fcdd-";
 /// Times that a folder which others remove is made again.
 const TRIES: u32 = 100;
 
-/// Replaces `path` by `bytes` atomically. A file that is there keeps its permissions.
+/// Replaces `path` by `bytes` atomically.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    stage(path, bytes)?.keep()
+    write(path, bytes)?.keep()
 }
 
 /// A file that is all there, beside the one whose place it will take; it is removed unless it is kept.
@@ -30,15 +30,20 @@ pub(crate) struct Staged {
     path: PathBuf,
 }
 
-/// Writes bytes that will take the place of a file.
+/// Writes bytes that will take the place of a file, with the permissions that it has.
 pub(crate) fn stage(path: &Path, bytes: &[u8]) -> Result<Staged> {
+    let staged = write(path, bytes)?;
+    if let Ok(there) = fs::metadata(path) {
+        staged.file.as_file().set_permissions(there.permissions()).map_err(Error::io("write", path))?;
+    }
+    Ok(staged)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<Staged> {
     let write = || -> io::Result<NamedTempFile> {
         let file = begin(path)?;
         failpoint!("create");
         file.as_file().write_all(bytes)?; // by itself, the wrapper adds its own name to errors
-        if let Some(there) = fs::metadata(path).ok().filter(|there| !there.permissions().readonly()) {
-            file.as_file().set_permissions(there.permissions())?;
-        }
         failpoint!("sync");
         file.as_file().sync_all()?;
         Ok(file)

@@ -94,7 +94,9 @@ fn of_model(info: &ModelInfo) -> String {
             "input check",
             format!("other images are unusable, at most {rate} of good ones, by {images} images; within:"),
         ));
-        lines.push(named("  significant bits", bits.in_words()));
+        if bits.fewest < 16 {
+            lines.push(named("  significant bits", bits.in_words()));
+        }
         lines.extend(bounds.iter().map(Bounds::in_words).map(|(name, within)| named(&format!("  {name}"), within)));
     }
     lines.join("\n")

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
 use crate::data::images::{Images, Original, luma};
+use crate::data::levels::SignificantBits;
 use crate::error::{Error, Result};
 
 /// Fewest images whose appearance says what others may look like.
@@ -64,35 +65,6 @@ pub(crate) struct InputCheck {
     pub false_alarm_rate: f64,
     pub bits: SignificantBits,
     pub bounds: Vec<Bounds>,
-}
-
-/// How many bits of the samples of good images are significant; 16 where none has samples of 16 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SignificantBits {
-    pub fewest: u8,
-    pub most: u8,
-}
-
-impl SignificantBits {
-    /// What is wrong with an image of so many. Its brightest sample may have twice or half the value of all others that were seen. Where fewer
-    /// than 9 are left of 16 it is all but black, and no camera's.
-    fn fault(self, bits: u8) -> Option<String> {
-        let SignificantBits { fewest, most } = self;
-        let fault = if bits > most + 1 {
-            "more bits"
-        } else if bits + 1 < fewest && bits > 8 {
-            "fewer bits"
-        } else {
-            return None;
-        };
-        Some(format!("of {fault}: {bits} of 16 are significant, of good images {}", self.in_words()))
-    }
-
-    /// How many there are, for people.
-    pub(crate) fn in_words(self) -> String {
-        let SignificantBits { fewest, most } = self;
-        if fewest == most { fewest.to_string() } else { format!("{fewest} to {most}") }
-    }
 }
 
 impl Appearance {
@@ -304,12 +276,16 @@ impl InputCheck {
 
     /// Fails unless images can be checked by it: for values that come from a file.
     pub(crate) fn check(&self) -> Result<()> {
-        let InputCheck { false_alarm_rate, bounds, .. } = self;
+        let InputCheck { false_alarm_rate, bits, bounds, .. } = self;
         let are_bounds = |bounds: &Bounds| {
             let [low, high] = [bounds.low, bounds.high].map(|end| bounds.property.scaled(end));
             low.is_finite() && high.is_finite() && low < high
         };
-        if (0.0..=1.0).contains(false_alarm_rate) && bounds.iter().all(are_bounds) {
+        if (0.0..=1.0).contains(false_alarm_rate)
+            && bits.fewest <= bits.most
+            && bits.most <= 16
+            && bounds.iter().all(are_bounds)
+        {
             return Ok(());
         }
         Err(Error::setting("the bounds of what images may look like are none", "the file was changed"))

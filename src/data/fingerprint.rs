@@ -34,7 +34,7 @@ pub enum Sum {
 }
 
 /// What tells an image, as a net gets it, from others: the upper half of its [hash](image_hash). As text: hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, SerializeDisplay, DeserializeFromStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, SerializeDisplay, DeserializeFromStr)]
 pub(crate) struct ImageId(u64);
 
 impl From<u128> for ImageId {

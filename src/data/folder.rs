@@ -15,7 +15,7 @@ use crate::data::canvases::Canvases;
 use crate::data::decode::{ImageFile, each_file, read_mask};
 use crate::data::image_source::{Files, ImageSource, Raw, spread};
 use crate::data::images::{Images, Mask, Original};
-use crate::data::levels::Levels;
+use crate::data::levels::{Levels, SamplesUsed};
 use crate::data::resize_mode::RawForm;
 use crate::data::split::{Query, Split};
 use crate::error::{Error, Result};
@@ -88,9 +88,15 @@ pub struct Read {
 pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
     let paths: Vec<PathBuf> = listed.iter().map(|image| image.path.clone()).collect();
     let broken = if query.skip_broken { Broken::LeftOut } else { Broken::Refused };
+    let mut differing_depths = None;
     let is_normal = |image: &&Listed| image.class == query.labels.normal;
     let levels = match query.learns_levels {
-        true => levels_used(&listed.iter().filter(is_normal).map(|image| &image.path).collect::<Vec<_>>()),
+        true => {
+            let good: Vec<&PathBuf> = listed.iter().filter(is_normal).map(|image| &image.path).collect();
+            let used = samples_used(&good);
+            differing_depths = notes::differing_depths(&used);
+            Levels::over(&used)
+        }
         false => query.raw.form.levels,
     };
     let raw = Raw { form: RawForm { levels, ..query.raw.form }, ..query.raw };
@@ -98,6 +104,10 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
     let mut notes: Vec<String> = skipped.into_iter().chain(left_alone(&paths)).collect();
     if let (true, Some(levels)) = (query.learns_levels, levels.in_words()) {
         notes.push(format!("the good images are files of 16 bits with {levels}"));
+    }
+    notes.extend(differing_depths);
+    if !query.learns_levels {
+        notes.extend(notes::deeper(&originals, levels));
     }
     let kept: Vec<(&Listed, (usize, usize))> =
         kept.iter().map(|&i| &listed[i]).zip(originals.iter().map(Original::size)).collect();
@@ -122,11 +132,10 @@ pub fn read(query: &Query, listed: Vec<Listed>) -> Result<Split> {
     })
 }
 
-/// How samples of 16 bits become bytes by what good images use, of which `LOOKED_AT` are read. A file that cannot be read says nothing.
-fn levels_used(files: &[&PathBuf]) -> Levels {
+/// Which of 16-bit samples images use, of which `LOOKED_AT` are read; None of those of 8 bits. A file that cannot be read says nothing.
+fn samples_used(files: &[&PathBuf]) -> Vec<Option<SamplesUsed>> {
     let looked_at = spread(files.len(), LOOKED_AT).into_iter().map(|i| (files[i], ()));
-    let used = each_file(looked_at, |file, ()| file?.samples_used());
-    Levels::over(used.into_iter().filter_map(|used| used.ok().flatten()))
+    each_file(looked_at, |file, ()| file?.samples_used()).into_iter().flatten().collect()
 }
 
 /// The raw images of image files: decoded in parallel and held in memory, or left in their files where they are too many to hold; of

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use image::DynamicImage;
 
 use crate::data::images::Original;
-use crate::data::levels::{Levels, significant_bits};
+use crate::data::levels::{BitLengths, Levels};
 use crate::error::{Error, Result};
 
 /// Bytes of rows that are handed out at a time: enough for all cores to resize, little beside a large image.
@@ -127,7 +127,7 @@ impl<'a> ImageView<'a> {
     /// it is.
     pub(crate) fn rows(&self, levels: Levels, mut take: impl FnMut(&[u8])) -> Original {
         let row = self.width * self.channels;
-        let (mut strip, mut highest) = (Vec::new(), 0);
+        let (mut strip, mut lengths) = (Vec::new(), BitLengths::default());
         let at_a_time = (STRIP / row.max(1)).max(1);
         for first in (0..self.height).step_by(at_a_time) {
             let end = self.height.min(first + at_a_time);
@@ -146,14 +146,14 @@ impl<'a> ImageView<'a> {
                     rows.for_each(|row| strip.extend(samples[row].iter().map(|&v| levels.byte_of_byte(v))));
                 }
                 Samples::U16(samples) => rows.for_each(|row| {
-                    highest = samples[row.clone()].iter().fold(highest, |highest: u16, &v| highest.max(v));
+                    lengths.add(samples[row.clone()].iter());
                     strip.extend(samples[row].iter().map(|&v| levels.byte(v)));
                 }),
             }
             take(&strip);
         }
         let is_deep = matches!(self.samples, Samples::U16(_));
-        let bits = is_deep.then(|| significant_bits(highest, None));
+        let bits = is_deep.then(|| lengths.significant());
         Original { height: self.height, width: self.width, bits }
     }
 

@@ -1,7 +1,8 @@
 //! Which labelled anomalies of a split are learned from, and which test images show the same parts.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use crate::data::fingerprint::ImageId;
 use crate::data::images::Mask;
 use crate::data::resize_mode::RawForm;
 use crate::data::split::Split;
@@ -53,6 +54,19 @@ pub(crate) fn parts(names: &[String], gap: Option<u64>) -> Vec<usize> {
     numbered.sort_unstable();
     for chain in numbered.chunk_by(|a, b| b.0 - a.0 <= gap) {
         chain.iter().for_each(|&(_, i)| parts[i] = chain[0].1);
+    }
+    parts
+}
+
+/// The parts of some images, where copies of an image, which have its id, show the part that it shows.
+pub(crate) fn with_copies(mut parts: Vec<usize>, ids: &[ImageId]) -> Vec<usize> {
+    let mut first = HashMap::new();
+    for (i, id) in ids.iter().enumerate() {
+        let (own, theirs) = (parts[i], parts[*first.entry(*id).or_insert(i)]);
+        if own != theirs {
+            // All that shows the one shows the other.
+            parts.iter_mut().filter(|part| **part == own).for_each(|part| *part = theirs);
+        }
     }
     parts
 }
@@ -121,5 +135,15 @@ mod tests {
         assert_eq!(last_number("a/b7/größe.png"), None);
         assert_eq!(last_number("a/ä012.png"), Some(12));
         assert_eq!(last_number("99999999999999999999.png"), None, "no number that anything is near to");
+    }
+
+    #[test]
+    fn copies_show_the_part_that_is_shown_before() {
+        let id = |n: u128| ImageId::from(n << 64);
+        assert_eq!(with_copies(vec![0, 1, 2, 3], &[7, 8, 7, 9].map(id)), [0, 1, 0, 3]);
+        // Images of one part whose copies are of two others join these.
+        assert_eq!(with_copies(vec![0, 1, 2, 2], &[7, 8, 7, 8].map(id)), [1, 1, 1, 1]);
+        assert_eq!(with_copies(vec![0, 1, 2, 2, 4], &[7, 8, 7, 8, 7].map(id)), [1, 1, 1, 1, 1]);
+        assert_eq!(with_copies(vec![0, 1], &[]), [0, 1]);
     }
 }

@@ -34,20 +34,27 @@ impl Levels {
         Levels { bits, black: 0, white: largest(bits) }
     }
 
-    /// Levels for all of these. Where they use less than a quarter of their range, it is narrowed to what they use and half of that on either
-    /// side: defects may be darker or brighter.
-    pub(crate) fn over(used: impl Iterator<Item = SamplesUsed>) -> Levels {
+    /// Levels for all of these images; None stands for one of 8 bits. Where all have 16 and use less than a quarter of their range, it is
+    /// narrowed to what they use and half of that on either side: defects may be darker or brighter.
+    pub(crate) fn over(used: &[Option<SamplesUsed>]) -> Levels {
         let wider = |a: SamplesUsed, b: SamplesUsed| SamplesUsed {
             bits: a.bits.max(b.bits),
             low: a.low.min(b.low),
             high: a.high.max(b.high),
         };
-        let Some(SamplesUsed { bits, low, high }) = used.reduce(wider) else { return Levels::ALL };
+        let Some(SamplesUsed { bits, low, high }) = used.iter().copied().flatten().reduce(wider) else {
+            return Levels::ALL;
+        };
         let whole = Levels::whole(bits);
         let around = (high - low) / 2;
         let (black, white) = (low.saturating_sub(around), high.saturating_add(around).min(whole.white));
-        let is_narrow = black < white && white - black <= whole.white / 2;
+        let is_narrow = used.iter().all(Option::is_some) && black < white && white - black <= whole.white / 2;
         if is_narrow { Levels { bits, black, white } } else { whole }
+    }
+
+    /// How many bits of other images may be significant.
+    pub(crate) fn significant(self) -> SignificantBits {
+        SignificantBits { fewest: self.bits, most: self.bits }
     }
 
     /// A sample of 16 bits as one of 8.
@@ -57,10 +64,15 @@ impl Levels {
         ((above * 255 + range / 2) / range) as u8
     }
 
-    /// What a sample of a file of 8 bits becomes: it stands for one among all of 16.
+    /// What a sample becomes of a file that tells which one is white: of 8 bits, or scaled to 16.
+    pub(crate) fn byte_of_scaled(self, sample: u16) -> u8 {
+        let (sample, largest) = (u64::from(sample), u64::from(largest(self.bits)));
+        self.byte(((sample * largest + 32_767) / 65_535) as u16)
+    }
+
+    /// The same of 8 bits.
     pub(crate) fn byte_of_byte(self, byte: u8) -> u8 {
-        let largest = u32::from(largest(self.bits));
-        self.byte(((u32::from(byte) * largest + 127) / 255) as u16)
+        self.byte_of_scaled(u16::from(byte) * 257)
     }
 
     /// Whether samples of 8 bits stay as they are.
@@ -86,11 +98,40 @@ impl Levels {
     }
 }
 
+/// How many bits of the samples of good images are significant; 16 where none has samples of 16 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SignificantBits {
+    pub fewest: u8,
+    pub most: u8,
+}
+
+impl SignificantBits {
+    /// What is wrong with an image of so many. Its brightest sample may have twice or half the value of all others that were seen. Where fewer
+    /// than 9 are left of 16 it is all but black, and no camera's.
+    pub(crate) fn fault(self, bits: u8) -> Option<String> {
+        let SignificantBits { fewest, most } = self;
+        let fault = if bits > most + 1 {
+            "more bits"
+        } else if bits + 1 < fewest && bits > 8 {
+            "fewer bits"
+        } else {
+            return None;
+        };
+        Some(format!("of {fault}: {bits} of 16 are significant, of good images {}", self.in_words()))
+    }
+
+    /// How many there are, for people.
+    pub(crate) fn in_words(self) -> String {
+        let SignificantBits { fewest, most } = self;
+        if fewest == most { fewest.to_string() } else { format!("{fewest} to {most}") }
+    }
+}
+
 /// The samples of an image of 16 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SamplesUsed {
-    /// How many of their bits are significant.
-    bits: u8,
+    /// How many of their bits are significant, of a camera's: 8, 10, 12, 14 or 16.
+    pub bits: u8,
     /// From the darkest to the brightest, but for stray ones.
     low: u16,
     high: u16,
@@ -108,16 +149,43 @@ impl SamplesUsed {
         };
         let low = (0..counts.len()).find(|&value| passes(0, value)).unwrap_or_default() as u16;
         let high = (0..counts.len()).rfind(|&value| passes(1, value)).unwrap_or_default() as u16;
-        let highest = counts.iter().rposition(|&count| count > 0).unwrap_or_default() as u16;
-        SamplesUsed { bits: significant_bits(highest, told).max(8), low, high }
+        // A file may tell how many bits its samples had; where they fill the upper bits instead of the lower ones, that says nothing here.
+        let found = bit_length(high);
+        let bits = told.filter(|bits| (found..=16).contains(bits)).unwrap_or(found);
+        SamplesUsed { bits: depth(bits), low, high }
     }
 }
 
-/// Significant bits of an image's samples, of which this is the largest. A file may tell how many they had; where they fill the upper bits
-/// instead of the lower ones, all 16 are significant here.
-pub(crate) fn significant_bits(highest: u16, told: Option<u8>) -> u8 {
-    let found = (u16::BITS - highest.leading_zeros()) as u8;
-    told.filter(|bits| (found..=16).contains(bits)).unwrap_or(found)
+/// How many samples have how many bits, from 0 to 16.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BitLengths([u64; 17]);
+
+impl BitLengths {
+    /// Counts samples.
+    pub(crate) fn add<'a>(&mut self, samples: impl Iterator<Item = &'a u16>) {
+        samples.for_each(|&sample| self.0[bit_length(sample) as usize] += 1);
+    }
+
+    /// How many bits are significant, but for stray samples.
+    pub(crate) fn significant(&self) -> u8 {
+        let stray = (self.0.iter().sum::<u64>() as f64 * STRAY) as u64;
+        let mut beyond = 0;
+        let is_more = |&bits: &usize| {
+            beyond += self.0[bits];
+            beyond > stray
+        };
+        (0..self.0.len()).rev().find(is_more).unwrap_or_default() as u8
+    }
+}
+
+/// Bits up to the highest that is set.
+fn bit_length(sample: u16) -> u8 {
+    (u16::BITS - sample.leading_zeros()) as u8
+}
+
+/// The depth of a camera whose images have so many significant bits: 8, 10, 12, 14 or 16.
+fn depth(bits: u8) -> u8 {
+    bits.max(8).next_multiple_of(2)
 }
 
 /// The largest sample of so many bits.
@@ -134,7 +202,7 @@ mod tests {
     }
 
     fn over(used: &[SamplesUsed]) -> Levels {
-        Levels::over(used.iter().copied())
+        Levels::over(&used.iter().copied().map(Some).collect::<Vec<_>>())
     }
 
     #[test]
@@ -170,19 +238,28 @@ mod tests {
     }
 
     #[test]
-    fn stray_samples_do_not_count_but_for_their_bits() {
+    fn stray_samples_do_not_count() {
         let mut counts = vec![0; 1 << 16];
         (1000..2000).for_each(|value| counts[value] = 10);
-        (counts[0], counts[4095]) = (5, 5);
+        (counts[0], counts[60_000]) = (5, 5);
         assert_eq!(SamplesUsed::of(&counts, None), used(12, 1000, 1999));
+        assert_eq!(SamplesUsed::of(&counts, Some(14)), used(14, 1000, 1999));
+        assert_eq!(SamplesUsed::of(&counts, Some(8)), used(12, 1000, 1999));
         assert_eq!(SamplesUsed::of(&[0; 1 << 16], None), used(8, 0, 0));
+        let mut lengths = BitLengths::default();
+        lengths.add([4080; 2000].iter().chain(&[65_535; 2]));
+        assert_eq!(lengths.significant(), 12);
+        lengths.add([65_535; 2].iter());
+        assert_eq!(lengths.significant(), 16);
+        assert_eq!(BitLengths::default().significant(), 0);
     }
 
     #[test]
-    fn what_a_file_tells_of_its_bits_counts_where_it_can_be() {
-        assert_eq!(significant_bits(2000, Some(12)), 12);
-        assert_eq!(significant_bits(65_000, Some(12)), 16);
-        assert_eq!([0, 1, 255, 4080, 4096].map(|highest| significant_bits(highest, None)), [0, 1, 8, 12, 13]);
+    fn with_files_of_eight_bits_the_range_stays_whole() {
+        let narrow = Some(used(16, 30_000, 31_000));
+        assert_ne!(Levels::over(&[narrow, narrow]), Levels::ALL);
+        assert_eq!(Levels::over(&[narrow, None]), Levels::ALL);
+        assert_eq!(Levels::over(&[None]), Levels::ALL);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The subcommand `calibrate`: a model's threshold, set by new images.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -17,11 +18,12 @@ use super::output::forget_test;
 use super::plots::Training;
 use super::prepare::TestSet;
 use super::report::{self, Story};
-use crate::data::appearance::Appearance;
+use super::verdict::DecisionRule;
+use crate::data::fingerprint::ImageId;
 use crate::data::folder::{self, Broken, read_all};
 use crate::data::image_source::Raw;
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, Staged};
 use crate::metrics::scores::Ranking;
 use crate::metrics::{conformal, intervals};
 use crate::printable::Printable;
@@ -84,15 +86,30 @@ pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Re
         ));
     }
     Model::load(path)?; // what is no model has no folder of its own
-    // Of a link it is the model that it leads to which changes.
     let file = model_file(path);
-    let file = file.canonicalize().map_err(Error::io("find", &file))?;
+    if file.is_symlink() {
+        // Figures of the model may lie beside the link, and beside what it leads to.
+        let to = file.canonicalize().map_err(Error::io("find", &file))?;
+        return Err(Error::file(
+            &file,
+            format!("is a link to {}", to.printable()),
+            "name that file, or make this a copy of it",
+        ));
+    }
     let directory = RunDirectory::of_model(FolderLock::new(&model_folder(&file))?)?;
     let mut model = Model::load(&file)?;
     let is_tested = is_tested(&directory, &file, &model);
     let earlier_threshold = model.meta.threshold;
-    let good = scored(context, &model, good, request.skip_broken)?;
+    let (good, known) = scored(context, &model, good, request.skip_broken)?;
     let bad = bad.as_ref().map(|bad| scored(context, &model, bad, request.skip_broken)).transpose()?;
+    if let (Some((_, others)), Some(folder)) = (&bad, &request.bad) {
+        let both = others.intersection(&known).count();
+        if both > 0 {
+            let problem = format!("{both} of its images are among the good ones too");
+            return Err(Error::file(folder, problem, "give each image as one of both"));
+        }
+    }
+    let bad = bad.map(|(bad, _)| bad);
     let anomalous = bad.as_ref().map_or(&[][..], CalibrationScores::scores);
     let scores = good.scores().to_vec();
     let at = |threshold| (threshold, good.clone().at(CalibrationImages::Given, threshold));
@@ -106,18 +123,22 @@ pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Re
         ThresholdRule::Youden => at(between(&scores, anomalous, Ranking::best_youden)?),
     };
     (model.meta.threshold, model.meta.calibration) = (threshold, Some(calibration.clone()));
+    // The page of a run tells of its training too. All that is written is there before anything changes.
+    let page = match Training::of(&model, &file)?.filter(|_| is_own(&file)) {
+        Some(training) => {
+            let set = TestSet::none(&model);
+            let story = Story { model: &model, training: Some(&training), set: &set, test: None };
+            let page = report::of_story(directory.path(), &story)?;
+            Some(files::stage(&directory.to_write(directory::REPORT)?, page.as_bytes())?)
+        }
+        None => None,
+    };
     let staged = model.stage(&file)?;
     if is_tested {
         forget_test(&directory)?;
     }
     staged.keep()?;
-    // The page of a run tells of its training too.
-    if let Some(training) = Training::of(&model, &file)?.filter(|_| is_own(&file)) {
-        let set = TestSet::none(&model);
-        let story = Story { model: &model, training: Some(&training), set: &set, test: None };
-        let page = report::of_story(directory.path(), &story)?;
-        files::write_atomically(&directory.to_write(directory::REPORT)?, page.as_bytes())?;
-    }
+    page.map_or(Ok(()), Staged::keep)?;
     let above = |scores: &[f32]| scores.iter().filter(|&&score| score > threshold).count();
     let found = (!anomalous.is_empty()).then(|| above(anomalous));
     Ok(Calibrated {
@@ -147,7 +168,12 @@ fn is_tested(directory: &RunDirectory, file: &Path, model: &Model) -> bool {
 }
 
 /// The scores of the images in a folder and in those within, of those from which something can be concluded.
-fn scored(context: &Context, model: &Model, folder: &Path, skip_broken: bool) -> Result<CalibrationScores> {
+fn scored(
+    context: &Context,
+    model: &Model,
+    folder: &Path,
+    skip_broken: bool,
+) -> Result<(CalibrationScores, HashSet<ImageId>)> {
     let paths = folder::images(folder, true)?;
     if paths.is_empty() {
         return Err(Error::file(folder, "holds no images", "name a folder with some"));
@@ -162,7 +188,7 @@ fn scored(context: &Context, model: &Model, folder: &Path, skip_broken: bool) ->
         return Err(none("can be read"));
     }
     let of = |i: usize| read.kept[i];
-    let (new, seen) = model.meta.learned.tell_apart(&read.images)?;
+    let (mut new, seen) = model.meta.learned.tell_apart(&read.images)?;
     if let Some(&first) = seen.first() {
         context.note(format!(
             "{} of {} images are left out, such as {}: the model has learned from them, or from images of the same parts",
@@ -174,10 +200,14 @@ fn scored(context: &Context, model: &Model, folder: &Path, skip_broken: bool) ->
     if new.is_empty() {
         return Err(none("the model has not learned from"));
     }
-    let reasons = |i: usize| match &model.meta.input_check {
-        Some(check) => Ok(check.reasons(&Appearance::of(&read.images.seen(i)?, &read.originals[i]))),
-        None => Ok(Vec::new()),
-    };
+    let ids = read.images.ids()?;
+    let (all, mut known) = (new.len(), HashSet::new());
+    new.retain(|&i| known.insert(ids[i]));
+    if new.len() < all {
+        context.note(format!("{} of {all} images are left out: they are copies of others", all - new.len()));
+    }
+    let rule = DecisionRule::new(model.meta.threshold);
+    let reasons = |i: usize| Ok(rule.reasons(&read.images.seen(i)?, &read.originals[i], &model.meta));
     let reasons: Vec<Vec<String>> = new.par_iter().map(|&i| reasons(i)).collect::<Result<_>>()?;
     let (unusable, usable): (Vec<usize>, Vec<usize>) = (0..new.len()).partition(|&k| !reasons[k].is_empty());
     if let Some(&first) = unusable.first() {
@@ -196,7 +226,7 @@ fn scored(context: &Context, model: &Model, folder: &Path, skip_broken: bool) ->
     let progress = context.task("scoring", images.count() as u64);
     let scored = CalibrationScores::new(context.device, model, &images)?;
     progress.finish(&format!("scored {} images", scored.count()));
-    Ok(scored)
+    Ok((scored, known))
 }
 
 /// The lowest of rising scores that at most a share of them exceeds.

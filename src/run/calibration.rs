@@ -82,13 +82,20 @@ impl Calibration {
         if scores.is_empty() || scores.iter().any(|score| !score.is_finite()) || !scores.is_sorted() {
             return changed("the scores that it was calibrated on are no rising numbers");
         }
-        if false_positive_rate.is_some_and(|rate| conformal::place(scores.len(), rate).is_none()) {
+        let promised = |rate: f64| rate <= 1.0 && conformal::place(scores.len(), rate).is_some();
+        if false_positive_rate.is_some_and(|rate| !promised(rate)) {
             return changed("its scores do not promise the false positive rate of its threshold");
         }
         if !pixel_threshold.is_finite() || interval.is_some_and(|ends| !ends.is_sorted()) {
             return changed("its threshold of pixels, or the interval of its threshold, is no number");
         }
         Ok(())
+    }
+
+    /// Whether a threshold is no lower than what it promises takes.
+    pub(crate) fn is_kept_by(&self, threshold: f32) -> bool {
+        let place = self.false_positive_rate.and_then(|rate| conformal::place(self.scores.len(), rate));
+        place.is_none_or(|place| self.scores[place] <= threshold)
     }
 
     /// Whether other images score as those did that nothing was learned from; None where that cannot be told.

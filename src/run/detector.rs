@@ -419,8 +419,7 @@ impl Shared {
         if images.is_empty() {
             return Ok(Vec::new());
         }
-        let check = self.drawing.meta.input_check.as_ref();
-        let reasons = |image: &Prepared| rule.reasons(&image.raw, &image.original, check);
+        let reasons = |image: &Prepared| rule.reasons(&image.raw, &image.original, &self.drawing.meta);
         let reasons: Vec<Vec<String>> = images.par_iter().map(reasons).collect();
         let mut evidence = Vec::with_capacity(images.len());
         let mut turn = self.scorer();

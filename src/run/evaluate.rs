@@ -11,6 +11,7 @@ use super::prepare::TestSet;
 use super::score::{Scored, Scorer, Shown};
 use super::verdict::{DecisionRule, Verdict};
 use crate::data::images::Mask;
+use crate::data::levels::Levels;
 use crate::data::pipeline::Preprocessing;
 use crate::data::split::Split;
 use crate::error::Result;
@@ -119,10 +120,11 @@ pub(crate) fn evaluate(
 
 /// Which of a split's images can be judged.
 fn usable(model: &Model, split: &Split, rule: DecisionRule) -> Result<Vec<bool>> {
-    let Some(check) = model.meta.input_check.as_ref().filter(|_| !split.originals.is_empty()) else {
+    let checks = model.meta.input_check.is_some() || model.meta.preprocessing.levels != Levels::ALL;
+    if !checks || split.originals.is_empty() {
         return Ok(vec![true; split.images.count()]);
-    };
-    let of = |i: usize| Ok(rule.reasons(&split.images.seen(i)?, &split.originals[i], Some(check)).is_empty());
+    }
+    let of = |i: usize| Ok(rule.reasons(&split.images.seen(i)?, &split.originals[i], &model.meta).is_empty());
     (0..split.images.count()).into_par_iter().map(of).collect()
 }
 

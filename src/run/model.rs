@@ -96,6 +96,9 @@ impl ModelMeta {
             return changed(format!("the threshold is {threshold}"));
         }
         self.calibration.as_ref().map_or(Ok(()), Calibration::check)?;
+        if self.calibration.as_ref().is_some_and(|calibration| !calibration.is_kept_by(*threshold)) {
+            return changed(format!("the threshold {threshold} does not keep what its calibration promises"));
+        }
         self.input_check.as_ref().map_or(Ok(()), InputCheck::check)?;
         if *epochs > settings.epochs {
             return changed(format!("it is of epoch {epochs} of {}", settings.epochs));

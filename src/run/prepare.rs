@@ -1,5 +1,6 @@
 //! From settings to a training set.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -13,6 +14,7 @@ use super::settings::Settings;
 use crate::data::appearance::{Appearance, FEWEST, InputCheck};
 use crate::data::augmentation;
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
+use crate::data::fingerprint::ImageId;
 use crate::data::image_source::{Hold, ImageSource, Raw, spread};
 use crate::data::labelled;
 use crate::data::levels::Levels;
@@ -73,7 +75,7 @@ impl TestSet {
         let (tested, seen) = labelled::tell_apart(&dataset.test, &model.meta.untested, None);
         let all = dataset.test.images.count();
         let split = if seen.is_empty() { dataset.test } else { dataset.test.select(&tested) };
-        let split = without_learned(split, &model.meta.learned, context)?;
+        let split = if settings.as_published { split } else { without_learned(split, &model.meta.learned, context)? };
         if split.images.count() == 0 {
             let problem = format!("all {all} test images were learned from, or show parts that were");
             return Err(Error::setting(problem, "name others with `data`"));
@@ -143,6 +145,13 @@ impl TestSet {
     }
 }
 
+/// Of images with these ids, where they are known, those that are no copies of others before.
+fn without_copies(mut images: Vec<usize>, ids: &[ImageId]) -> Vec<usize> {
+    let mut seen = HashSet::new();
+    images.retain(|&i| ids.get(i).is_none_or(|id| seen.insert(*id)));
+    images
+}
+
 /// A test split without images that were learned from, which a note tells.
 ///
 /// # Errors
@@ -195,13 +204,14 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
             too_many_parts(settings, &dataset, &seen).iter().for_each(|note| context.note(note));
         }
         left_out = seen.len();
-        if settings.dataset.good_alone {
+        if settings.dataset.labels_good {
             ids.extend(anomalies.images.ids()?);
             ids.extend(dataset.test.images.select(&seen).ids()?);
         }
         labelled = Some(LabelledAnomalies { untested: names(&dataset.test, &seen), ..anomalies });
         test = (!seen.is_empty()).then(|| dataset.test.select(&tested));
     }
+    let mut of_normal = Vec::new();
     let (normal, parts, at_most) = match (&outliers, &labelled) {
         // An epoch is as long as in the paper, where it goes through the images of the class.
         (Some(outliers), Some(labelled)) if swapped => {
@@ -210,15 +220,15 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         _ => {
             let normal = dataset.normal()?;
             let parts = labelled::parts(&names(&dataset.train, &normal), settings.part_gap);
-            (dataset.train.images.select(&normal), parts, None)
+            let images = dataset.train.images.select(&normal);
+            of_normal = if settings.dataset.labels_good { images.ids()? } else { Vec::new() };
+            (images, labelled::with_copies(parts, &of_normal), None)
         }
     };
     let input_check = input_check(settings, &dataset, context)?;
     let Divided { learned, epochs, calibration } = hold_out(settings, &parts, context)?;
-    if settings.dataset.good_alone {
-        let of_normal = normal.ids()?;
-        ids.extend(learned.iter().chain(&epochs).map(|&i| of_normal[i]));
-    }
+    ids.extend(learned.iter().chain(&epochs).filter_map(|&i| of_normal.get(i)));
+    let calibration = without_copies(calibration, &of_normal);
     let known = LearnedImages::new(ids);
     let some_of = |chosen: &[usize]| (!chosen.is_empty()).then(|| normal.select(chosen));
     let (held_out, calibration) = (some_of(&epochs).map(ImageSource::tiles), some_of(&calibration));
@@ -276,7 +286,8 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         arch.check_statistics(n, settings.side)?;
     }
     let Dataset { class: name, normal: class, class_names, test: all, .. } = dataset;
-    let split = without_learned(test.unwrap_or(all), &known, context)?;
+    let test = test.unwrap_or(all);
+    let split = if settings.as_published { test } else { without_learned(test, &known, context)? };
     let test = TestSet { split, name, class, class_names, data: settings.data.clone(), resize };
     test.unmeasurable(settings, left_out).iter().for_each(|note| context.note(note));
     Ok(Task { set, input_check, learned: known, test })

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::calibration::{Calibration, normalized};
-use crate::data::appearance::{Appearance, InputCheck};
+use super::model::ModelMeta;
+use crate::data::appearance::Appearance;
 use crate::data::images::{Images, Original};
 use crate::error::{Error, Result};
 
@@ -90,9 +91,15 @@ impl DecisionRule {
     }
 
     /// Why an image, of (height, width) and as the net sees it, cannot be judged, the worst reason first.
-    pub(crate) fn reasons(self, seen: &Images, original: &Original, check: Option<&InputCheck>) -> Vec<String> {
-        let check = check.filter(|_| self.checks_input);
-        check.map_or_else(Vec::new, |check| check.reasons(&Appearance::of(seen, original)))
+    pub(crate) fn reasons(self, seen: &Images, original: &Original, meta: &ModelMeta) -> Vec<String> {
+        match &meta.input_check {
+            _ if !self.checks_input => Vec::new(),
+            Some(check) => check.reasons(&Appearance::of(seen, original)),
+            // Of few good images that much is known.
+            None => {
+                original.bits.and_then(|bits| meta.preprocessing.levels.significant().fault(bits)).into_iter().collect()
+            }
+        }
     }
 
     /// Images that score above are anomalous.

@@ -332,6 +332,9 @@ fn nothing_is_concluded_from_images_that_were_learned_from() {
     assert!(told.contains("of 40 images are left out") && told.contains("has learned from them"), "{told}");
     // A fifth was held out, and nothing was learned from it.
     assert_eq!(own.json()["good_images"], 8);
+    scratch.run("calibrate run --good fresh --bad fresh --by f1").expect_error(&["fresh", "among the good ones too"]);
+    // Copies count once.
+    copy(&scratch.path("fresh"), &scratch.path("fresh/again"));
     // Black frames say nothing of good ones.
     for i in 0..3 {
         image::RgbImage::new(35 + i, 45).save(scratch.path(&format!("fresh/black{i}.png"))).unwrap();
@@ -382,15 +385,26 @@ fn what_a_calibration_replaces_is_replaced_as_a_whole() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::{PermissionsExt, symlink};
-        // What a killed program has left, who may read the model, and a link that leads to it.
         let model = scratch.path("alone/m.safetensors");
-        scratch.write("alone/.fcdd-left", b"unfinished");
-        fs::set_permissions(&model, PermissionsExt::from_mode(0o600)).unwrap();
         symlink(&model, scratch.path("link")).unwrap();
-        scratch.run("calibrate link --good fresh --by capped --fpr 0.2").expect_success();
-        assert!(scratch.path("link").is_symlink());
-        assert_eq!(fs::metadata(&model).unwrap().permissions().mode() & 0o777, 0o600);
+        scratch.run("calibrate link --good fresh").expect_error(&["link: is a link to", "m.safetensors"]);
+        // What a killed program has left, and who may read the model.
+        scratch.write("alone/.fcdd-left", b"unfinished");
+        fs::set_permissions(&model, PermissionsExt::from_mode(0o400)).unwrap();
+        scratch.run("calibrate alone/m.safetensors --good fresh --by capped --fpr 0.2").expect_success();
+        assert_eq!(fs::metadata(&model).unwrap().permissions().mode() & 0o777, 0o400);
         // Figures of the threshold before are gone.
         assert_eq!(scratch.files("alone"), ["m.safetensors"]);
+
+        // A page that does not fit, though the model does, changes nothing either.
+        let before = fs::read(scratch.path("run/model.safetensors")).unwrap();
+        let kib = before.len().div_ceil(1024) + 8;
+        assert!(fs::metadata(scratch.path("run/report.html")).unwrap().len() as usize > 1024 * kib);
+        let program = env!("CARGO_BIN_EXE_fcdd");
+        let script = format!("ulimit -f {kib}; exec {program} calibrate run --good fresh --device cpu --fpr 0.2");
+        let bash = std::process::Command::new("bash").args(["-c", &script]).current_dir(scratch.path("")).output();
+        crate::support::Ran(bash.unwrap()).expect_error(&["report.html", "too large"]);
+        assert!(fs::read(scratch.path("run/model.safetensors")).unwrap() == before);
+        assert!(scratch.path("run/report.html").exists());
     }
 }

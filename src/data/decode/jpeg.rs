@@ -41,6 +41,7 @@ pub(super) fn open(mut file: BufReader<File>, path: &Path) -> OpenedDecoder {
         width,
         per_pixel: channels,
         is_deep: false,
+        is_scaled: false,
         significant: None,
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
         decoder_bytes: (width * height * channels).saturating_add(working).saturating_add(file),

@@ -27,7 +27,7 @@ use image::{DynamicImage, GrayImage, RgbImage};
 use rayon::prelude::*;
 
 use crate::data::images::{Images, MASK_THRESHOLD, Mask, Original, luma};
-use crate::data::levels::{Levels, SamplesUsed, significant_bits};
+use crate::data::levels::{BitLengths, Levels, SamplesUsed};
 use crate::data::resize;
 use crate::error::{Error, Result};
 use crate::{files, memory};
@@ -55,6 +55,8 @@ struct ImageHead {
     per_pixel: usize,
     /// Samples have 16 bits, not 8.
     is_deep: bool,
+    /// The file tells which sample is white, and they are scaled to that.
+    is_scaled: bool,
     /// Significant bits of a sample, where the file tells.
     significant: Option<u8>,
     orientation: Orientation,
@@ -149,9 +151,9 @@ impl ImageFile {
         ImageFile { levels, ..self }
     }
 
-    /// Whether its samples have 16 bits.
+    /// Whether its samples have 16 bits, of which those tell alone how many are significant.
     pub(crate) fn is_deep(&self) -> bool {
-        self.head.is_deep
+        self.head.is_deep && !self.head.is_scaled
     }
 
     /// (height, width) of the image.
@@ -215,10 +217,10 @@ impl ImageFile {
         Ok((upright(image, orientation), original))
     }
 
-    /// Which of 16-bit samples it uses; None where they have 8.
+    /// Which of 16-bit samples it uses; None where they have 8, or the file tells which one is white.
     pub(crate) fn samples_used(self) -> Result<Option<SamplesUsed>> {
-        let ImageHead { per_pixel, significant, is_deep, .. } = self.head;
-        if !is_deep {
+        let ImageHead { per_pixel, significant, .. } = self.head;
+        if !self.is_deep() {
             return Ok(None);
         }
         let mut counts = vec![0u32; 1 << 16];
@@ -233,8 +235,9 @@ impl ImageFile {
     /// Its rows as they are stored, as bytes.
     fn stored_rows(self, mut row: impl FnMut(&[u8])) -> Result<Original> {
         let ImageFile { head, alpha, levels, .. } = self;
-        let ImageHead { per_pixel, significant, is_deep, .. } = head;
-        let (mut bytes, mut highest, original) = (Vec::new(), 0, self.original());
+        let ImageHead { per_pixel, is_scaled, .. } = head;
+        let (mut bytes, mut lengths) = (Vec::new(), BitLengths::default());
+        let (is_deep, original) = (self.is_deep(), self.original());
         let stay = levels.keeps_bytes() && per_pixel == head.channels();
         self.stored_samples(|samples| {
             bytes.clear();
@@ -243,14 +246,17 @@ impl ImageFile {
                 Samples::U8(samples) => {
                     push_bytes(&mut bytes, samples, per_pixel, alpha, |sample| levels.byte_of_byte(sample));
                 }
+                Samples::U16(samples) if is_scaled => {
+                    push_bytes(&mut bytes, samples, per_pixel, alpha, |sample| levels.byte_of_scaled(sample));
+                }
                 Samples::U16(samples) => {
-                    highest = colours(samples, per_pixel).fold(highest, |highest: u16, &sample| highest.max(sample));
+                    lengths.add(colours(samples, per_pixel));
                     push_bytes(&mut bytes, samples, per_pixel, alpha, |sample| levels.byte(sample));
                 }
             }
             row(&bytes);
         })?;
-        Ok(Original { bits: is_deep.then(|| significant_bits(highest, significant)), ..original })
+        Ok(Original { bits: is_deep.then(|| lengths.significant()), ..original })
     }
 
     /// Its rows as they are stored: as many as its head says, or an error, which a file that was replaced meanwhile is too.

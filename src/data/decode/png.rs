@@ -56,6 +56,7 @@ pub(super) fn open(file: BufReader<File>) -> OpenedDecoder {
         width: width as usize,
         per_pixel,
         is_deep: png.is_deep,
+        is_scaled: false,
         significant,
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
         // A row as it is, as samples, and the one before it, and what the inflater looks back on.

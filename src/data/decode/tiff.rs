@@ -75,6 +75,7 @@ pub(super) fn open(file: BufReader<File>, path: &Path) -> OpenedDecoder {
         width,
         per_pixel,
         is_deep: color.bit_depth() == 16,
+        is_scaled: false,
         significant: None,
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
         // A strip or a row of tiles, as it comes and in rows.

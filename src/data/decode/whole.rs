@@ -8,6 +8,9 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
 use super::{Decode, ImageHead, OpenedDecoder, Samples};
 use crate::{files, memory};
 
+/// Bytes in which the head of a PNM ends.
+const HEAD: u64 = 4 << 10;
+
 struct Whole {
     path: PathBuf,
     /// Samples of a row.
@@ -25,6 +28,8 @@ pub(super) fn open(path: &Path) -> OpenedDecoder {
         width: width as usize,
         per_pixel: usize::from(color.channel_count()),
         is_deep: is_deep(color),
+        // Of 16 bits the decoder scales the largest sample that a PNM may have to white.
+        is_scaled: is_deep(color) && largest_of_pnm(path).is_some_and(|largest| largest < u16::MAX),
         significant: None,
         orientation,
         // As it comes, and as samples.
@@ -58,6 +63,21 @@ fn decoder(path: &Path) -> Result<impl ImageDecoder, String> {
     limits.max_alloc = Some(memory::for_images() as u64);
     reader.limits(limits);
     reader.into_decoder().map_err(|e| e.to_string())
+}
+
+/// The largest sample that a PNM may have, by its head.
+fn largest_of_pnm(path: &Path) -> Option<u16> {
+    let mut head = Vec::new();
+    files::open(path).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+    let head = String::from_utf8_lossy(&head);
+    let kind = head.get(..2).filter(|kind| kind.starts_with('P'))?;
+    let lines = head.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let mut words = lines.flat_map(str::split_whitespace);
+    let largest = match kind {
+        "P7" => words.skip_while(|word| *word != "MAXVAL").nth(1),
+        _ => words.nth(3),
+    };
+    largest?.parse().ok()
 }
 
 /// Whether samples have 16 bits.

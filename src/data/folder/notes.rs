@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Listed, Truth, entries, file_name, has_extension, images};
 use crate::data::decode::read_image;
-use crate::data::images::{MASK_THRESHOLD, Mask};
+use crate::data::images::{MASK_THRESHOLD, Mask, Original};
+use crate::data::levels::{Levels, SamplesUsed};
 use crate::printable::Printable;
 
 /// Extensions of images that are not read.
@@ -141,6 +142,34 @@ pub fn in_other_folders(root: &Path) -> Vec<String> {
 
 fn counted(n: usize) -> String {
     if n == 1 { "1 image".to_string() } else { format!("{n} images") }
+}
+
+/// That good images differ in depth, where they do: to a net those of fewer bits are dark.
+pub(super) fn differing_depths(used: &[Option<SamplesUsed>]) -> Option<String> {
+    let of_16 = used.iter().flatten().map(|used| used.bits);
+    let (fewest, most) = (of_16.clone().min()?, of_16.clone().max()?);
+    let eight = used.len() - of_16.count();
+    if fewest == most && eight == 0 {
+        return None;
+    }
+    let bits = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
+    Some(format!(
+        "of {} good images that were looked at {eight} are files of 8 bits, the others of 16 with {bits} significant bits: give all in one depth, or \
+         some will look dark",
+        used.len()
+    ))
+}
+
+/// That images have samples beyond what good ones have, where some do.
+pub(super) fn deeper(originals: &[Original], levels: Levels) -> Option<String> {
+    let most = levels.significant().most;
+    let deeper = originals.iter().filter(|image| image.bits.is_some_and(|bits| bits > most + 1)).count();
+    (deeper > 0).then(|| {
+        format!(
+            "{deeper} of {} images have more significant bits than the {most} of the good ones that were learned from: what is brighter is white",
+            originals.len()
+        )
+    })
 }
 
 #[cfg(test)]
