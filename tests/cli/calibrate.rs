@@ -282,19 +282,34 @@ fn twelve_bits_in_files_of_sixteen_are_seen_for_what_they_are() {
         // WebP has no grey.
         image::DynamicImage::from(eight).to_rgb8().save(scratch.path(&format!("new/{name}"))).unwrap();
     }
+    // A PNM tells what is white.
+    let samples = (0..32 * 32).flat_map(|i| (sample(i % 32, i / 32, 30) as u16).to_be_bytes());
+    scratch
+        .write("new/told.pgm", &b"P5\n# a camera\n32 32\n4095\n".iter().copied().chain(samples).collect::<Vec<u8>>());
     let ran = scratch.run("predict run new odd --device cpu --out out --json");
     assert_eq!(ran.0.status.code(), Some(4), "{}", ran.stderr());
     let images = ran.json();
     let images = images["predictions"].as_array().unwrap();
-    assert_eq!(images.len(), 6);
+    assert_eq!(images.len(), 7);
     let of = |name: &str| images.iter().find(|image| image["image"].as_str().unwrap().ends_with(name)).unwrap();
-    for name in ["twelve.tif", "eight.png", "eight.bmp", "eight.webp"] {
+    for name in ["twelve.tif", "eight.png", "eight.bmp", "eight.webp", "told.pgm"] {
         assert_eq!(of(name)["score"], of("twelve.png")["score"], "{name}");
         assert_eq!(of(name)["verdict"], of("twelve.png")["verdict"], "{name}");
     }
     let odd = of("sixteen.png");
     assert_eq!(odd["verdict"], "unusable");
     assert!(odd["reason"].as_str().unwrap().starts_with("of more bits: 15 of 16 are significant"), "{odd}");
+
+    // Of few images that much is known.
+    for i in 0..10 {
+        save(&format!("few/{i:02}.png"), i, |v| v);
+    }
+    let words = "train few --net FCDD_CNN32_S --side 32 --batch 8 --epochs 1 --device cpu --out of-few";
+    assert!(!scratch.run(words).expect_success().stderr().contains("in one depth"));
+    assert_eq!(scratch.run("predict of-few odd --out out-few").0.status.code(), Some(4));
+    save("few/10.png", 40, |v| v * 16);
+    let mixed = scratch.run(&words.replace("of-few", "mixed"));
+    assert!(mixed.expect_success().stderr().contains("of 16 with 12 to 16 significant bits"), "{}", mixed.stderr());
 }
 
 /// A copy of a folder's files.
