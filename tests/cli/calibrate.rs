@@ -357,7 +357,10 @@ fn nothing_is_concluded_from_images_that_were_learned_from() {
     }
     let ran = scratch.run("calibrate run --good fresh --json");
     let told = ran.expect_success().stderr();
-    assert!(told.contains("22 of 43 images are left out: they are copies") && told.contains("1 of 21 images"), "{told}");
+    assert!(
+        told.contains("22 of 43 images are left out: they are copies") && told.contains("1 of 21 images"),
+        "{told}"
+    );
     assert_eq!(ran.json()["good_images"], 20);
 }
 
