@@ -52,9 +52,9 @@ impl Levels {
         if is_narrow { Levels { bits, black, white } } else { whole }
     }
 
-    /// How many bits of other images may be significant.
-    pub(crate) fn significant(self) -> SignificantBits {
-        SignificantBits { fewest: self.bits, most: self.bits }
+    /// How many bits of other images may be significant, where good images tell.
+    pub(crate) fn significant(self) -> Option<SignificantBits> {
+        (self != Levels::ALL).then_some(SignificantBits { fewest: self.bits, most: self.bits })
     }
 
     /// A sample of 16 bits as one of 8.

@@ -12,6 +12,7 @@ use super::calibration_scores::CalibrationScores;
 use super::context::Context;
 use super::directory::{self, RunDirectory};
 use super::figures::Evaluation;
+use super::learned::without_copies;
 use super::lock::FolderLock;
 use super::model::{Model, model_file, model_folder};
 use super::output::forget_test;
@@ -20,7 +21,7 @@ use super::prepare::TestSet;
 use super::report::{self, Story};
 use super::verdict::DecisionRule;
 use crate::data::fingerprint::ImageId;
-use crate::data::folder::{self, Broken, read_all};
+use crate::data::folder::{self, Broken, Read, read_all};
 use crate::data::image_source::Raw;
 use crate::error::{Error, Result};
 use crate::files::{self, Staged};
@@ -187,46 +188,46 @@ fn scored(
     if read.images.count() == 0 {
         return Err(none("can be read"));
     }
-    let of = |i: usize| read.kept[i];
-    let (mut new, seen) = model.meta.learned.tell_apart(&read.images)?;
-    if let Some(&first) = seen.first() {
-        context.note(format!(
-            "{} of {} images are left out, such as {}: the model has learned from them, or from images of the same parts",
-            seen.len(),
-            read.images.count(),
-            paths[of(first)].printable()
-        ));
-    }
-    if new.is_empty() {
-        return Err(none("the model has not learned from"));
-    }
     let ids = read.images.ids()?;
-    let (all, mut known) = (new.len(), HashSet::new());
-    new.retain(|&i| known.insert(ids[i]));
-    if new.len() < all {
-        context.note(format!("{} of {all} images are left out: they are copies of others", all - new.len()));
-    }
-    let rule = DecisionRule::new(model.meta.threshold);
-    let reasons = |i: usize| Ok(rule.reasons(&read.images.seen(i)?, &read.originals[i], &model.meta));
-    let reasons: Vec<Vec<String>> = new.par_iter().map(|&i| reasons(i)).collect::<Result<_>>()?;
-    let (unusable, usable): (Vec<usize>, Vec<usize>) = (0..new.len()).partition(|&k| !reasons[k].is_empty());
-    if let Some(&first) = unusable.first() {
-        context.note(format!(
-            "{} of {} images are left out since they are unusable, such as {}: {}",
-            unusable.len(),
-            new.len(),
-            paths[of(new[first])].printable(),
-            reasons[first][0]
-        ));
-    }
+    let usable = usable(context, model, &read, &ids, &|i| paths[read.kept[i]].printable())?;
     if usable.is_empty() {
-        return Err(none("can be judged"));
+        return Err(none("the model has not learned from and can judge"));
     }
-    let images = read.images.select(&usable.iter().map(|&k| new[k]).collect::<Vec<_>>());
+    let images = read.images.select(&usable);
     let progress = context.task("scoring", images.count() as u64);
     let scored = CalibrationScores::new(context.device, model, &images)?;
     progress.finish(&format!("scored {} images", scored.count()));
-    Ok((scored, known))
+    Ok((scored, usable.into_iter().map(|i| ids[i]).collect()))
+}
+
+/// Which of some images say something of new ones: no copies of others or of what was learned from, and none that cannot be judged. Notes tell
+/// of those that are left out.
+fn usable(
+    context: &Context,
+    model: &Model,
+    read: &Read,
+    ids: &[ImageId],
+    name: &dyn Fn(usize) -> String,
+) -> Result<Vec<usize>> {
+    let tell = |left_out: usize, of: usize, why: &str| {
+        if left_out > 0 {
+            context.note(format!("{left_out} of {of} images are left out{why}"));
+        }
+    };
+    let (new, seen) = model.meta.learned.tell_apart(ids);
+    let first = seen.first().map_or(String::new(), |&i| name(i));
+    let why = format!(", such as {first}: the model has learned from them, or from images of the same parts");
+    tell(seen.len(), ids.len(), &why);
+    let all = new.len();
+    let new = without_copies(new, ids);
+    tell(all - new.len(), all, ": they are copies of others");
+    let rule = DecisionRule::new(model.meta.threshold);
+    let reasons = |&i: &usize| Ok(rule.reasons(&read.images.seen(i)?, &read.originals[i], &model.meta));
+    let reasons: Vec<Vec<String>> = new.par_iter().map(reasons).collect::<Result<_>>()?;
+    let (unusable, usable): (Vec<_>, Vec<_>) = new.iter().zip(&reasons).partition(|(_, reasons)| !reasons.is_empty());
+    let first = unusable.first().map_or(String::new(), |&(&i, reasons)| format!("{}: {}", name(i), reasons[0]));
+    tell(unusable.len(), new.len(), &format!(" since they are unusable, such as {first}"));
+    Ok(usable.into_iter().map(|(&i, _)| i).collect())
 }
 
 /// The lowest of rising scores that at most a share of them exceeds.

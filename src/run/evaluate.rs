@@ -11,7 +11,6 @@ use super::prepare::TestSet;
 use super::score::{Scored, Scorer, Shown};
 use super::verdict::{DecisionRule, Verdict};
 use crate::data::images::Mask;
-use crate::data::levels::Levels;
 use crate::data::pipeline::Preprocessing;
 use crate::data::split::Split;
 use crate::error::Result;
@@ -120,7 +119,7 @@ pub(crate) fn evaluate(
 
 /// Which of a split's images can be judged.
 fn usable(model: &Model, split: &Split, rule: DecisionRule) -> Result<Vec<bool>> {
-    let checks = model.meta.input_check.is_some() || model.meta.preprocessing.levels != Levels::ALL;
+    let checks = model.meta.input_check.is_some() || model.meta.preprocessing.levels.significant().is_some();
     if !checks || split.originals.is_empty() {
         return Ok(vec![true; split.images.count()]);
     }

@@ -1,10 +1,10 @@
 //! What a model has learned from, known by its pixels wherever copies of it lie.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::data::fingerprint::ImageId;
-use crate::data::image_source::ImageSource;
-use crate::error::Result;
 
 /// Images that were learned from, and test images that show the same parts: of a folder of the user's, where copies may turn up in other places.
 /// Their ids rise.
@@ -20,23 +20,28 @@ impl LearnedImages {
         LearnedImages(ids)
     }
 
-    /// Indices of images that nothing is known of, and of those that are among these.
-    ///
-    /// # Errors
-    /// A file that cannot be read any more.
-    pub(crate) fn tell_apart(&self, images: &ImageSource) -> Result<(Vec<usize>, Vec<usize>)> {
-        // Where nothing is known, files are not read for it.
-        if self.0.is_empty() {
-            return Ok(((0..images.count()).collect(), Vec::new()));
-        }
-        let ids = images.ids()?;
-        Ok((0..ids.len()).partition(|&i| self.0.binary_search(&ids[i]).is_err()))
+    /// Whether none is known.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
+
+    /// Places of ids that are none of these, and of those that are.
+    pub(crate) fn tell_apart(&self, ids: &[ImageId]) -> (Vec<usize>, Vec<usize>) {
+        (0..ids.len()).partition(|&i| self.0.binary_search(&ids[i]).is_err())
+    }
+}
+
+/// Of some images those that are no copies of others before; all of them where no ids are known.
+pub(crate) fn without_copies(mut images: Vec<usize>, ids: &[ImageId]) -> Vec<usize> {
+    let mut known = HashSet::new();
+    images.retain(|&i| ids.get(i).is_none_or(|id| known.insert(*id)));
+    images
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::image_source::ImageSource;
     use crate::data::images::Images;
 
     #[test]
@@ -44,8 +49,10 @@ mod tests {
         let images: ImageSource = Images { count: 4, pixels: vec![1, 2, 1, 3], ..Images::empty(1, 1, 1) }.into();
         let ids = images.ids().unwrap();
         let learned = LearnedImages::new(vec![ids[3], ids[0], ids[0]]);
-        assert_eq!(learned.tell_apart(&images).unwrap(), (vec![1], vec![0, 2, 3]));
-        assert_eq!(LearnedImages::default().tell_apart(&images).unwrap().1, Vec::<usize>::new());
+        assert_eq!(learned.tell_apart(&ids), (vec![1], vec![0, 2, 3]));
+        assert!(LearnedImages::default().is_empty() && LearnedImages::default().tell_apart(&ids).1.is_empty());
+        assert_eq!(without_copies(vec![2, 3, 0, 1], &ids), [2, 3, 1]);
+        assert_eq!(without_copies(vec![1, 0], &[]), [1, 0]);
         let text = serde_json::to_string(&learned).unwrap();
         assert_eq!(serde_json::from_str::<LearnedImages>(&text).unwrap(), learned);
         assert!(serde_json::from_str::<LearnedImages>("[\"no id\"]").is_err());

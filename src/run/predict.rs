@@ -72,7 +72,7 @@ impl Drift {
     }
 }
 
-/// By what images are judged, where it is not as the model has it.
+/// How verdicts follow from scores, where it is not as the model has it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DecisionOptions {
     pub threshold: Option<f32>,

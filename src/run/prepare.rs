@@ -1,6 +1,5 @@
 //! From settings to a training set.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -8,7 +7,7 @@ use rayon::prelude::*;
 use super::calibration;
 use super::context::Context;
 use super::held_out::{self, Divided, Division};
-use super::learned::LearnedImages;
+use super::learned::{LearnedImages, without_copies};
 use super::model::Model;
 use super::settings::Settings;
 use crate::data::appearance::{Appearance, FEWEST, InputCheck};
@@ -145,19 +144,16 @@ impl TestSet {
     }
 }
 
-/// Of images with these ids, where they are known, those that are no copies of others before.
-fn without_copies(mut images: Vec<usize>, ids: &[ImageId]) -> Vec<usize> {
-    let mut seen = HashSet::new();
-    images.retain(|&i| ids.get(i).is_none_or(|id| seen.insert(*id)));
-    images
-}
-
 /// A test split without images that were learned from, which a note tells.
 ///
 /// # Errors
 /// A file that cannot be read any more.
 fn without_learned(split: Split, learned: &LearnedImages, context: &Context) -> Result<Split> {
-    let (tested, seen) = learned.tell_apart(&split.images)?;
+    // Where nothing is known, files are not read for it.
+    if learned.is_empty() {
+        return Ok(split);
+    }
+    let (tested, seen) = learned.tell_apart(&split.images.ids()?);
     if seen.is_empty() {
         return Ok(split);
     }
@@ -211,24 +207,22 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         labelled = Some(LabelledAnomalies { untested: names(&dataset.test, &seen), ..anomalies });
         test = (!seen.is_empty()).then(|| dataset.test.select(&tested));
     }
-    let mut of_normal = Vec::new();
-    let (normal, parts, at_most) = match (&outliers, &labelled) {
+    let (normal, parts, of_normal, at_most) = match (&outliers, &labelled) {
         // An epoch is as long as in the paper, where it goes through the images of the class.
         (Some(outliers), Some(labelled)) if swapped => {
-            (outliers.clone(), (0..outliers.count()).collect(), Some(labelled.images.count()))
+            (outliers.clone(), (0..outliers.count()).collect(), Vec::new(), Some(labelled.images.count()))
         }
         _ => {
             let normal = dataset.normal()?;
             let parts = labelled::parts(&names(&dataset.train, &normal), settings.part_gap);
             let images = dataset.train.images.select(&normal);
-            of_normal = if settings.dataset.labels_good { images.ids()? } else { Vec::new() };
-            (images, labelled::with_copies(parts, &of_normal), None)
+            let of_normal = if settings.dataset.labels_good { images.ids()? } else { Vec::new() };
+            (images, labelled::with_copies(parts, &of_normal), of_normal, None)
         }
     };
     let input_check = input_check(settings, &dataset, context)?;
-    let Divided { learned, epochs, calibration } = hold_out(settings, &parts, context)?;
+    let Divided { learned, epochs, calibration } = hold_out(settings, &parts, &of_normal, context)?;
     ids.extend(learned.iter().chain(&epochs).filter_map(|&i| of_normal.get(i)));
-    let calibration = without_copies(calibration, &of_normal);
     let known = LearnedImages::new(ids);
     let some_of = |chosen: &[usize]| (!chosen.is_empty()).then(|| normal.select(chosen));
     let (held_out, calibration) = (some_of(&epochs).map(ImageSource::tiles), some_of(&calibration));
@@ -312,13 +306,14 @@ fn input_check(settings: &Settings, dataset: &Dataset, context: &Context) -> Res
     Ok(check)
 }
 
-/// Which of the good images, which show these parts, are learned from, and which are held out.
+/// Which of the good images, which show these parts and have these ids where they are known, are learned from, and which are held out.
 ///
 /// # Errors
 /// A false positive rate that takes more of them.
-fn hold_out(settings: &Settings, parts: &[usize], context: &Context) -> Result<Divided> {
+fn hold_out(settings: &Settings, parts: &[usize], ids: &[ImageId], context: &Context) -> Result<Divided> {
     let Settings { seed, patience, calibration_share: share, fpr, .. } = *settings;
-    let divided = Division { seed, epochs: patience.is_some(), calibration: share, parts }.divide();
+    let mut divided = Division { seed, epochs: patience.is_some(), calibration: share, parts }.divide();
+    divided.calibration = without_copies(divided.calibration, ids);
     let (count, held) = (parts.len(), divided.calibration.len());
     if share > 0 {
         let source = format!("`calibration_share` {share} of {count} in the folder");

@@ -103,7 +103,8 @@ fn results(story: &Story) -> Markup {
         return html! {
             p.notice {
                 @if story.model.meta.calibration.as_ref().is_some_and(|calibration| calibration.images == CalibrationImages::Given) {
-                    "The model has not been tested since its threshold was set anew: " code { "fcdd evaluate" } " tests it."
+                    "The model has not been tested since its threshold was set anew: " code { "fcdd evaluate" } " tests it, on the test images \
+                    of its data or on those that " code { "--data" } " names."
                 } @else if story.set.split.images.count() > 0 {
                     "The model has not been tested, since its training was stopped."
                 } @else if !story.model.meta.untested.is_empty() {

@@ -97,7 +97,8 @@ impl DecisionRule {
             Some(check) => check.reasons(&Appearance::of(seen, original)),
             // Of few good images that much is known.
             None => {
-                original.bits.and_then(|bits| meta.preprocessing.levels.significant().fault(bits)).into_iter().collect()
+                let expected = meta.preprocessing.levels.significant();
+                expected.zip(original.bits).and_then(|(expected, bits)| expected.fault(bits)).into_iter().collect()
             }
         }
     }

@@ -348,7 +348,13 @@ fn nothing_is_concluded_from_images_that_were_learned_from() {
     // A fifth was held out, and nothing was learned from it.
     assert_eq!(own.json()["good_images"], 8);
     scratch.run("calibrate run --good fresh --bad fresh --by f1").expect_error(&["fresh", "among the good ones too"]);
-    // Copies count once.
+    // Copies count once: here, and in training, where too few are refused before it begins.
+    copy(&scratch.path("fresh"), &scratch.path("twice"));
+    for i in 0..20 {
+        fs::copy(scratch.path(&format!("fresh/{i}.png")), scratch.path(&format!("twice/again-{i}.png"))).unwrap();
+    }
+    let twice = TRAIN.replace("train parts", "train twice");
+    scratch.run(&format!("{twice} --fpr 0.12 --out of-twice")).expect_error(&["takes 8", "gives 4"]);
     copy(&scratch.path("fresh"), &scratch.path("again"));
     fs::rename(scratch.path("again"), scratch.path("fresh/again")).unwrap();
     // Black frames say nothing of good ones; a net sees one in all of them.
@@ -392,10 +398,8 @@ fn what_a_calibration_replaces_is_replaced_as_a_whole() {
     let before: Vec<_> = files().collect();
     #[cfg(unix)]
     {
-        let program = env!("CARGO_BIN_EXE_fcdd");
-        let script = format!("ulimit -f 8; exec {program} calibrate alone/m.safetensors --good fresh --device cpu");
-        let bash = std::process::Command::new("bash").args(["-c", &script]).current_dir(scratch.path("")).output();
-        crate::support::Ran(bash.unwrap()).expect_error(&["m.safetensors", "too large"]);
+        let ran = scratch.run_with_file_limit(8, "calibrate alone/m.safetensors --good fresh");
+        ran.expect_error(&["m.safetensors", "too large"]);
         assert!(files().eq(before));
     }
     #[cfg(unix)]
@@ -416,10 +420,8 @@ fn what_a_calibration_replaces_is_replaced_as_a_whole() {
         let before = fs::read(scratch.path("run/model.safetensors")).unwrap();
         let kib = before.len().div_ceil(1024) + 8;
         assert!(fs::metadata(scratch.path("run/report.html")).unwrap().len() as usize > 1024 * kib);
-        let program = env!("CARGO_BIN_EXE_fcdd");
-        let script = format!("ulimit -f {kib}; exec {program} calibrate run --good fresh --device cpu --fpr 0.2");
-        let bash = std::process::Command::new("bash").args(["-c", &script]).current_dir(scratch.path("")).output();
-        crate::support::Ran(bash.unwrap()).expect_error(&["report.html", "too large"]);
+        let ran = scratch.run_with_file_limit(kib, "calibrate run --good fresh --fpr 0.2");
+        ran.expect_error(&["report.html", "too large"]);
         assert!(fs::read(scratch.path("run/model.safetensors")).unwrap() == before);
         assert!(scratch.path("run/report.html").exists());
     }

@@ -68,9 +68,7 @@ fn with_little_memory_it_works_or_says_so() {
 fn a_limit_of_file_sizes_is_an_error() {
     let scratch = Scratch::new().with_folders();
     let train = ON_FOLDERS.replacen("train", "", 1);
-    let script =
-        format!("ulimit -f 4; exec {} train {train} --epochs 1 --device cpu --out run", env!("CARGO_BIN_EXE_fcdd"));
-    let ran = Ran(Command::new("bash").args(["-c", &script]).current_dir(scratch.path("")).output().unwrap());
+    let ran = scratch.run_with_file_limit(4, &format!("train {train} --epochs 1 --out run"));
     ran.expect_error(&["run", "too large"]);
     assert!(!scratch.path("run/.fcdd.lock").exists());
 }
@@ -83,8 +81,7 @@ fn files_within_a_limit_are_whole_and_others_are_told() {
     for i in 0..60 {
         scratch.write(&format!("images/{i:02}.png"), &png(20 + 3 * i, 30));
     }
-    let script = format!("ulimit -f 3; exec {} predict run images --device cpu --out out", env!("CARGO_BIN_EXE_fcdd"));
-    let ran = Ran(Command::new("bash").args(["-c", &script]).current_dir(scratch.path("")).output().unwrap());
+    let ran = scratch.run_with_file_limit(3, "predict run images --out out");
     assert_eq!(ran.0.status.code(), Some(2), "{}", ran.stderr());
     let drawn: Vec<String> = scratch.files("out").into_iter().filter(|name| name.ends_with(".png")).collect();
     assert!((1..120).contains(&drawn.len()), "some fit: {}", drawn.len());

@@ -40,6 +40,12 @@ impl Scratch {
         Ran(self.command().args(words).output().unwrap())
     }
 
+    /// The same where no file may outgrow so many KiB.
+    pub fn run_with_file_limit(&self, kib: usize, words: &str) -> Ran {
+        let script = format!("ulimit -f {kib}; exec {} {words} --device cpu", env!("CARGO_BIN_EXE_fcdd"));
+        Ran(Command::new("bash").args(["-c", &script]).current_dir(self.path("")).output().unwrap())
+    }
+
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fcdd"));
         command.current_dir(self.0.path());

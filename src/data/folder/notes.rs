@@ -162,7 +162,7 @@ pub(super) fn differing_depths(used: &[Option<SamplesUsed>]) -> Option<String> {
 
 /// That images have samples beyond what good ones have, where some do.
 pub(super) fn deeper(originals: &[Original], levels: Levels) -> Option<String> {
-    let most = levels.significant().most;
+    let most = levels.significant()?.most;
     let deeper = originals.iter().filter(|image| image.bits.is_some_and(|bits| bits > most + 1)).count();
     (deeper > 0).then(|| {
         format!(
