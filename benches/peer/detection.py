@@ -10,15 +10,16 @@ OUT/SET-WAY-SEED; those that are finished are not trained again. With --report t
 own. A table, in Markdown, has for each set and way the mean over the seeds and its standard error: the figures of `fcdd evaluate`, the AUROC of
 images that each way to score a map would have given (`maps.npy`: of tiled or letterboxed images about, since it keeps the highest values of parts), and
 at a false positive rate of 1 % among the good test images the share of defects that is found; then the AUROC of each kind of defect by the
-run's own score.
+run's own score. Minutes are those of the processor in the whole call, over the number of cores: about those on a clock where nothing else runs.
 """
 
 import argparse
 import csv
 import json
 import math
+import os
+import resource
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -59,15 +60,21 @@ def figures(run, minutes):
     return values
 
 
+def processor_seconds():
+    """What all calls so far took of the processor."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def call(program, words, log):
-    """The minutes that a call takes, or took where it was done before."""
+    """The minutes of all cores that a call takes, or took where it was done before."""
     done = log.with_suffix(".minutes")
     if not done.exists():
         subprocess.run(["rm", "-rf", str(log.with_suffix(""))], check=True)
-        started = time.time()
+        started = processor_seconds()
         with open(log, "w") as file:
             subprocess.run([program, *words, "--out", str(log.with_suffix("")), "--device", "cpu"], check=True, stdout=file, stderr=subprocess.STDOUT)
-        done.write_text(str((time.time() - started) / 60))
+        done.write_text(str((processor_seconds() - started) / 60 / len(os.sched_getaffinity(0))))
     return float(done.read_text())
 
 

@@ -13,10 +13,11 @@ use crate::data::jitter::Amounts;
 use crate::data::pipeline::Transform;
 use crate::data::resize_mode::ResizeMode;
 use crate::data::split::{Labels, Part, Query, Split};
-use crate::data::supervise::{NoiseMode, Supervise};
+use crate::data::supervise::{NoiseMix, NoiseMode, Supervise};
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
 use crate::error::Result;
+use crate::model::image_score::ImageScore;
 use crate::printable::Printable;
 
 pub const FOLDER: DatasetKind = DatasetKind::new(&DatasetSpec {
@@ -51,14 +52,15 @@ pub const FOLDER: DatasetKind = DatasetKind::new(&DatasetSpec {
         net: "FCDD_CNN224",
         side: 224,
         supervise: Supervise::MalformedNormalGt,
-        noise: NoiseMode::FineConfetti,
+        noise: NoiseMix::in_equal_shares([NoiseMode::FineConfetti, NoiseMode::CutPaste]),
         maps: true,
-        epochs: 50,
+        epochs: 20,
         batch: 8,
         optimizer: Optimizer::Adam,
         lr: 1e-3,
-        schedule: Schedule::Lambda { gamma: 0.9 },
+        schedule: Schedule::Lambda { gamma: 0.85 },
         sigma: 4.0,
+        image_score: ImageScore::Top(1.0),
         quantile: 0.99,
         reestimate: true,
         calibration_share: 20,

@@ -49,7 +49,7 @@ pub const MVTEC: DatasetKind = DatasetKind::new(&DatasetSpec {
         net: "FCDD_CNN224_VGG_F",
         side: 224,
         supervise: Supervise::MalformedNormal,
-        noise: NoiseMode::Confetti,
+        noise: NoiseMode::Confetti.into(),
         maps: true,
         epochs: 200,
         passes: 10,

@@ -1,9 +1,10 @@
 //! The settings of training that depend on the dataset: the paper's, and ours for a folder of the user's.
 
 use crate::data::pipeline::PipelineKind;
-use crate::data::supervise::{NoiseMode, Supervise};
+use crate::data::supervise::{NoiseMix, NoiseMode, Supervise};
 use crate::engine::lower::Optimizer;
 use crate::engine::schedule::Schedule;
+use crate::model::image_score::ImageScore;
 
 /// What a dataset is trained with, unless other settings are named. The fields are those of [`Settings`](crate::Settings).
 #[derive(Clone, Debug)]
@@ -13,7 +14,7 @@ pub struct Preset {
     pub side: usize,
     pub pipeline: PipelineKind,
     pub supervise: Supervise,
-    pub noise: NoiseMode,
+    pub noise: NoiseMix,
     pub maps: bool,
     pub epochs: u32,
     pub passes: u32,
@@ -23,6 +24,7 @@ pub struct Preset {
     pub weight_decay: f64,
     pub schedule: Schedule,
     pub sigma: f64,
+    pub image_score: ImageScore,
     pub quantile: f64,
     pub reestimate: bool,
     pub calibration_share: u32,
@@ -37,7 +39,7 @@ impl Preset {
             side: 28,
             pipeline: PipelineKind::Lcnaug1,
             supervise: Supervise::Noise,
-            noise: NoiseMode::Outliers,
+            noise: NoiseMode::Outliers.into(),
             maps: false,
             epochs: 400,
             passes: 1,
@@ -47,6 +49,7 @@ impl Preset {
             weight_decay: 1e-6,
             schedule: Schedule::Lambda { gamma: 0.98 },
             sigma: 1.2,
+            image_score: ImageScore::Mean,
             quantile: 0.85,
             reestimate: false,
             calibration_share: 0,

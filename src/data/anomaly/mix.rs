@@ -49,6 +49,11 @@ impl NoiseMix {
         }
     }
 
+    /// These modes, which have to differ, each as often as the others.
+    pub(crate) fn in_equal_shares<const N: usize>(modes: [NoiseMode; N]) -> NoiseMix {
+        NoiseMix { modes: modes.map(|mode| (mode, 1)).to_vec() }
+    }
+
     /// The modes and their shares, as they were named.
     pub fn modes(&self) -> &[(NoiseMode, u32)] {
         &self.modes

@@ -258,7 +258,9 @@ impl Settings {
     pub fn with_objective(self, objective: Objective) -> Settings {
         let net = baselines::counterpart(&self.net, objective);
         let supervise = if objective == Objective::Ae { Supervise::Unsupervised } else { self.supervise };
-        Settings { objective, net, supervise, maps: self.maps && objective == Objective::Fcdd, ..self }
+        // The baselines score an image as a whole.
+        let image_score = if objective == Objective::Fcdd { self.image_score } else { ImageScore::Mean };
+        Settings { objective, net, supervise, maps: self.maps && objective == Objective::Fcdd, image_score, ..self }
     }
 
     /// The same for a source of outliers and a noise mode, where they are named: outliers are there to be learned from, as in the

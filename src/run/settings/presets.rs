@@ -8,7 +8,6 @@ use crate::datasets::preset::Preset;
 use crate::device::DType;
 use crate::engine::lower::Optimizer;
 use crate::model::Objective;
-use crate::model::image_score::ImageScore;
 use crate::named::Named;
 use crate::steps::hsc_loss::Gradient;
 
@@ -31,6 +30,7 @@ impl Settings {
             weight_decay,
             schedule,
             sigma,
+            image_score,
             quantile,
             reestimate,
             calibration_share,
@@ -52,7 +52,7 @@ impl Settings {
             rotate: Rotation::None,
             brightness: None,
             supervise,
-            noise: noise.into(),
+            noise,
             outliers: None,
             labelled: None,
             labelled_share: 50,
@@ -74,7 +74,7 @@ impl Settings {
             weight_decay,
             schedule,
             sigma,
-            image_score: ImageScore::Mean,
+            image_score,
             quantile,
             reestimate,
             seed: 0,
