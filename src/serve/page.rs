@@ -9,11 +9,12 @@ use axum::routing::get;
 use super::Service;
 
 /// Where a file is found, what it is, and its text.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 6] = [
     ("/", "text/html; charset=utf-8", include_str!("page/index.html")),
     ("/page.css", "text/css; charset=utf-8", include_str!("page/page.css")),
     ("/page.js", "text/javascript; charset=utf-8", include_str!("page/page.js")),
     ("/drawing.js", "text/javascript; charset=utf-8", include_str!("page/drawing.js")),
+    ("/service.js", "text/javascript; charset=utf-8", include_str!("page/service.js")),
     ("/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
 ];
 
