@@ -75,6 +75,7 @@ async function preview(image) {
 /** The files of what was dropped, those in folders too. */
 async function dropped(transfer) {
   const entries = [...transfer.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return named(transfer.files);
   const files = [];
   const walk = async (entry, path) => {
     if (entry.isFile) {
