@@ -1,6 +1,5 @@
 //! The models that are served, and their names.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -84,25 +83,26 @@ impl ServedModel {
     }
 }
 
-/// All models by their names.
-pub(super) struct Models(BTreeMap<String, ServedModel>);
+/// All models, in the order in which they were named.
+pub(super) struct Models(Vec<ServedModel>);
 
 impl Models {
     /// # Errors
     /// Two of one name.
     pub(super) fn new(models: Vec<ServedModel>) -> Result<Models> {
-        let mut named = BTreeMap::new();
-        for model in models {
-            if let Some(twin) = named.insert(model.name().to_string(), model) {
+        let twin =
+            models.iter().enumerate().find(|(i, model)| models[..*i].iter().any(|other| other.name() == model.name()));
+        match twin {
+            Some((_, twin)) => {
                 let problem = format!("two models are called {}", twin.name());
-                return Err(Error::setting(problem, "give each a name of its own with `name`, in their order"));
+                Err(Error::setting(problem, "give each a name of its own with `name`, in their order"))
             }
+            None => Ok(Models(models)),
         }
-        Ok(Models(named))
     }
 
     pub(super) fn get(&self, name: &str) -> Result<&ServedModel, Failure> {
-        self.0.get(name).ok_or_else(|| {
+        self.0.iter().find(|model| model.name() == name).ok_or_else(|| {
             Failure::new(
                 StatusCode::NOT_FOUND,
                 "there is no model of this name; GET /v1/models lists those that there are",
@@ -111,6 +111,6 @@ impl Models {
     }
 
     pub(super) fn about(&self) -> Vec<&About> {
-        self.0.values().map(|model| &model.about).collect()
+        self.0.iter().map(|model| &model.about).collect()
     }
 }

@@ -40,7 +40,7 @@ async function work() {
   while (waiting.length) {
     const image = waiting.shift();
     const model = at("model").value;
-    if (!image.pictured) preview(image);
+    if (!image.previewed) preview(image);
     try {
       const result = await detect(model, image.file);
       if (model !== at("model").value) continue; // it waits again
@@ -65,7 +65,7 @@ function stopForToken(image) {
 }
 
 async function preview(image) {
-  image.pictured = true;
+  image.previewed = true;
   const picture = await createImageBitmap(image.file).catch(() => null);
   if (!picture) return;
   thumbnail(image.row.querySelector("canvas"), picture);
@@ -113,7 +113,11 @@ function rowOf(image) {
   name.textContent = image.name.split("/").pop();
   name.title = image.name;
   row.append(small, text, verdict);
-  row.addEventListener("click", () => choose(image));
+  row.addEventListener("click", () => {
+    choose(image);
+    // In a narrow window it is below the list.
+    if (matchMedia("(max-width: 52rem)").matches) at("shown").scrollIntoView({ block: "start" });
+  });
   return row;
 }
 
@@ -163,7 +167,20 @@ function refresh() {
   at("status").textContent = !images.length
     ? "No images yet."
     : `${done} of ${images.length} scored: ${found.map(kind => `${counts[kind]} ${kind}`).join(", ")}.`;
+  // Not each on the way: that would be read out without end.
+  if (images.length && !counts.waiting) speak(at("status").textContent);
   at("threshold-value").textContent = Number(at("threshold").value).toFixed(2) + (at("threshold").value === "0.5" ? ", the model's" : "");
+}
+
+/** Tells who looks and who listens. */
+function tell(text) {
+  at("status").textContent = text;
+  speak(text);
+}
+
+/** Tells who listens to the page. */
+function speak(text) {
+  if (at("spoken").textContent !== text) at("spoken").textContent = text;
 }
 
 // ---- the one that is shown ----
@@ -184,6 +201,7 @@ async function pictured(image) {
     const found = await detect(model, image.file, own ? { heatmap: "grey" } : { heatmap: "grey", image: "png" });
     const heat = await bitmap(found.heatmap);
     image.picture = { own: own ?? (await bitmap(found.image)), heat: heatOf(heat) };
+    if (!own) thumbnail(image.row.querySelector("canvas"), image.picture.own);
     heat.close();
     const kept = images.filter(other => other.picture && other !== image);
     kept.slice(0, Math.max(0, kept.length + 1 - KEPT)).forEach(forget);
@@ -208,8 +226,17 @@ async function display() {
   at("verdict").className = `verdict ${verdict}`;
   at("details").textContent = error ?? (result
     ? [`score ${result.score.toPrecision(4)}, threshold ${result.threshold.toPrecision(4)}, normalized ${result.normalized_score.toFixed(3)}`,
-      `${result.width} × ${result.height} pixels`, ...result.reasons].join("; ")
+      `${result.width} × ${result.height} pixels`].join("; ")
     : "is being scored …");
+  const reasons = result?.reasons ?? [];
+  const [why, all] = [at("why"), reasons.length > 1 ? `, and ${reasons.length - 1} more` : ""];
+  why.hidden = !reasons.length;
+  why.querySelector("summary").textContent = `It cannot be judged: ${reasons[0]?.split(":")[0]}${all}`;
+  why.querySelector("ul").replaceChildren(...reasons.map(reason => {
+    const line = document.createElement("li");
+    line.textContent = reason;
+    return line;
+  }));
   for (const [id, said] of Object.entries(ANSWERS)) {
     at(id).ariaPressed = String(image.answer === said);
     at(id).disabled = !result;
@@ -242,9 +269,9 @@ async function say(id) {
     await answer(at("model").value, image.file, said ?? "none");
     image.answer = said;
     refresh();
-    at("status").textContent = said ? `Saved: ${image.name} is ${said}.` : `Taken back: ${image.name}.`;
+    tell(said ? `Saved: ${image.name} is ${said}.` : `Taken back: ${image.name}.`);
   } catch (failed) {
-    at("status").textContent = `Not saved: ${failed.message}`;
+    tell(`Not saved: ${failed.message}`);
   }
   display();
 }
@@ -256,18 +283,22 @@ function describe() {
   at("about").textContent = model ? `${model.net}, sees ${model.side} × ${model.side} pixels, threshold ${model.threshold.toPrecision(4)}` : "";
 }
 
-async function begin() {
+async function begin(isRefused = false) {
   try {
     const all = await offered();
     models = all.models;
     at("token-form").hidden = true;
+    at("model").parentElement.hidden = false;
     at("model").replaceChildren(...models.map(({ name }) => new Option(name, name)));
     at("answers").hidden = at("answer-hint").hidden = !all.answers;
     describe();
     add([]);
   } catch (error) {
-    if (error.status === 401) at("token-form").hidden = false;
-    at("status").textContent = error.message;
+    if (error.status === 401) {
+      at("token-form").hidden = false;
+      at("token").focus();
+    }
+    tell(error.status !== 401 ? error.message : isRefused ? "That is not its token." : "It asks for its token first.");
   }
 }
 
@@ -313,7 +344,7 @@ at("token-form").addEventListener("submit", event => {
   event.preventDefault();
   keepToken(at("token").value);
   at("token").value = "";
-  begin();
+  begin(true);
 });
 addEventListener("keydown", event => {
   if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input, select, textarea")) return;
