@@ -136,7 +136,9 @@ impl Error {
             Error::File { path, problem, remedy } => {
                 Error::file(place, format!("{}: {problem}", path.printable()), remedy)
             }
-            Error::Setting { problem, remedy } => Error::file(place, problem, remedy),
+            Error::Setting { problem, remedy } | Error::OutOfMemory { problem, remedy } => {
+                Error::file(place, problem, remedy)
+            }
             other => other,
         }
     }

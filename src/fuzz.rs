@@ -11,7 +11,7 @@ use flate2::write::ZlibEncoder;
 use tempfile::TempDir;
 
 use crate::data::cifar::{self, CifarLabels};
-use crate::data::decode::{ImageFile, read_mask};
+use crate::data::decode::{ImageBytes, ImageFile, read_mask};
 use crate::data::idx;
 use crate::datasets::{cifar10, pascalvoc};
 use crate::memory::for_images;
@@ -113,10 +113,12 @@ fn voc(bytes: &[u8]) {
     with_file("list.txt", bytes, |path| drop(pascalvoc::parse(path, Path::new("JPEGImages"))));
 }
 
-/// An image of any format: row by row, and whole and as a mask where that takes no more than images may.
+/// An image of any format: row by row, and whole and as a mask where that takes no more than images may; from a file and from memory.
 fn image(bytes: &[u8]) {
     with_file("image", bytes, |path| {
         let opened = || ImageFile::open(path).ok();
+        let held = ImageFile::of(ImageBytes::Memory(bytes.to_vec().into())).ok();
+        drop(held.map(|file| file.rows(|_| {})));
         let whole = || opened().filter(|file| file.bytes_whole() <= for_images());
         drop(opened().map(|file| file.rows(|_| {})));
         drop(whole().map(|file| file.over_black().read()));

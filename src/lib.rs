@@ -35,6 +35,7 @@
 //! | --- | --- | --- |
 //! | `cli` | yes | the program `fcdd` with its command line |
 //! | `cuda` | yes | the CUDA kernels, compiled where the build finds nvcc |
+//! | `serve` | yes | `fcdd serve`, the service with its page; it brings `cli` with it |
 //!
 //! Modules that these pages do not show are public for the program, its tests and its benchmarks alone, and may change at any time.
 
@@ -42,10 +43,10 @@
 #![warn(unreachable_pub)] // what is public is meant to be
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)] // allowed in `device`, and where kernels are launched
 #![allow(rustdoc::private_intra_doc_links)] // docs of inner modules are read with --document-private-items
-#![cfg_attr(not(feature = "cli"), allow(dead_code))] // the subcommands of the program
+#![cfg_attr(not(feature = "serve"), allow(dead_code))] // what only the program uses, and its service, which needs `cli`
 
 // Module layers from the top down: each imports only from those after it, no files of one import each other in a circle:
-//   cli, fuzz → run → datasets → report, metrics, data, engine → model → steps → device
+//   cli, fuzz → serve → run → datasets → report, metrics, data, engine → model → steps → device
 // All of them use:
 //   error, failpoint, files, json, memory, named, printable, real, rng, threads
 
@@ -83,6 +84,8 @@ pub mod report;
 pub mod rng;
 #[doc(hidden)]
 pub mod run;
+#[cfg(feature = "serve")]
+mod serve;
 #[doc(hidden)]
 pub mod steps;
 mod threads;

@@ -149,12 +149,11 @@ pub(super) fn named(name: &str, what: impl Display) -> String {
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What Ctrl-C or SIGTERM requests. Where nothing listens, and the second time, the program ends at once; otherwise soon after the last
-/// listener is done. Signals that were ignored when the program began stay ignored: nohup means what it says.
+/// listener is done.
 pub(super) fn stop_flag() -> Result<Arc<Stop>> {
     let stop = Arc::new(Stop::default());
     let requested = stop.clone();
-    let ignored = signals::ignored();
-    ctrlc::set_handler(move || {
+    on_interrupt(move || {
         if !requested.request_of_listeners() {
             end("stopped; files that were finished are kept");
         }
@@ -169,17 +168,24 @@ pub(super) fn stop_flag() -> Result<Arc<Stop>> {
         };
         // Where the system refuses it, the run ends by itself once it is saved, if later.
         let _ = std::thread::Builder::new().spawn(wait);
-    })
-    .map_err(|e| {
+    })?;
+    Ok(stop)
+}
+
+/// Does something on Ctrl-C or SIGTERM, each time. Signals that were ignored when the program began stay ignored: nohup means what it
+/// says.
+pub(super) fn on_interrupt(act: impl FnMut() + Send + 'static) -> Result<()> {
+    let ignored = signals::ignored();
+    ctrlc::set_handler(act).map_err(|e| {
         let problem = format!("cannot start a thread that listens for Ctrl-C ({e})");
         Error::setting(problem, "allow this process more threads (`ulimit -u`, `pids.max`)")
     })?;
     signals::ignore(&ignored);
-    Ok(stop)
+    Ok(())
 }
 
 /// Ends the program as one that was interrupted.
-fn end(why: &str) -> ! {
+pub(super) fn end(why: &str) -> ! {
     log(why);
     std::process::exit(i32::from(INTERRUPTED))
 }

@@ -10,6 +10,8 @@ mod flags;
 mod info;
 mod limits;
 mod predict;
+#[cfg(feature = "serve")]
+mod serve;
 mod settings;
 mod signals;
 mod slurm;
@@ -71,6 +73,8 @@ enum Command {
     Train(Box<train::Args>),
     Evaluate(evaluate::Args),
     Predict(predict::Args),
+    #[cfg(feature = "serve")]
+    Serve(serve::Args),
     Calibrate(calibrate::Args),
     Sweep(Box<sweep::Args>),
     Compare(compare::Args),
@@ -117,6 +121,8 @@ fn run(cli: Cli) -> Result<Outcome> {
         Command::Train(args) => train::run(*args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Predict(args) => predict::run(args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Sweep(args) => sweep::run(*args),
         Command::Compare(args) => compare::run(args),

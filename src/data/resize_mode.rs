@@ -162,7 +162,7 @@ impl RawForm {
             self.resize,
             memory::in_words(memory::for_images())
         );
-        Err(Error::setting(problem, "train with tiles of more pixels, or allow more"))
+        Err(Error::OutOfMemory { problem, remedy: "train with tiles of more pixels, or allow more".into() })
     }
 
     /// Reads a file as one such image, or as its canvas; also what it was.

@@ -3,7 +3,7 @@
 use crate::files;
 use crate::{Error, Result};
 use image::{ImageReader, RgbImage};
-use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, Filter, StreamWriter};
+use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, Filter, StreamWriter, Writer};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ impl PngFile {
             let unfinished = files::begin(path)?;
             let failed = Failure::default();
             let file = Remembering { file: unfinished.as_file().try_clone()?, failed: failed.clone() };
-            let rows = encoder(file, height, width)?;
+            let rows = rows(file, height, width)?;
             Ok(PngFile { path: path.to_path_buf(), unfinished, rows, failed })
         };
         begin().map_err(Error::io("write", path))
@@ -78,15 +78,38 @@ impl PngFile {
     }
 }
 
-fn encoder(file: Remembering, height: usize, width: usize) -> io::Result<StreamWriter<'static, Remembering>> {
+/// A PNG in memory, of rows of 1 (grey) or 3 (RGB) bytes a pixel.
+pub(crate) fn png_bytes(
+    (height, width): (usize, usize),
+    channels: usize,
+    rows: impl Iterator<Item = Vec<u8>>,
+) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let color = if channels == 1 { ColorType::Grayscale } else { ColorType::Rgb };
+    let write = || -> io::Result<()> {
+        let mut png = encoder(&mut bytes, color, height, width)?;
+        let mut png = png.stream_writer_with_size(CHUNK).map_err(in_system_words)?;
+        rows.into_iter().try_for_each(|row| png.write_all(&row))?;
+        png.finish().map_err(in_system_words)
+    };
+    write().map_err(|e| Error::internal(format!("an image cannot be written as PNG ({e})")))?;
+    Ok(bytes)
+}
+
+fn encoder<W: Write>(to: W, color: ColorType, height: usize, width: usize) -> io::Result<Writer<W>> {
     let side = |pixels: usize| u32::try_from(pixels).map_err(io::Error::other);
-    let mut encoder = Encoder::new(file, side(width)?, side(height)?);
-    encoder.set_color(ColorType::Rgb);
+    let mut encoder = Encoder::new(to, side(width)?, side(height)?);
+    encoder.set_color(color);
     encoder.set_depth(BitDepth::Eight);
     encoder.set_compression(Compression::Fast);
     encoder.set_filter(Filter::Adaptive);
-    let rows = encoder.write_header().and_then(|file| file.into_stream_writer_with_size(CHUNK));
-    rows.map_err(in_system_words)
+    encoder.write_header().map_err(in_system_words)
+}
+
+/// A PNG in RGB whose rows go to a file.
+fn rows(file: Remembering, height: usize, width: usize) -> io::Result<StreamWriter<'static, Remembering>> {
+    let png = encoder(file, ColorType::Rgb, height, width)?;
+    png.into_stream_writer_with_size(CHUNK).map_err(in_system_words)
 }
 
 /// Writes what is left, or says what went wrong at any time.
@@ -138,6 +161,19 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
+    #[test]
+    fn images_in_memory_read_back() {
+        for (channels, value) in [(1, 7), (3, 9)] {
+            let bytes = png_bytes((2, 3), channels, (0..2).map(|_| vec![value; 3 * channels])).unwrap();
+            let image = image::load_from_memory(&bytes).unwrap();
+            assert_eq!(
+                (image.color().channel_count(), image.as_bytes()),
+                (channels as u8, &[value; 18][..6 * channels])
+            );
+        }
+        png_bytes((2, 3), 1, std::iter::once(vec![0; 3])).unwrap_err();
+    }
+
     /// A small image is written when the encoder's parts are dropped.
     #[cfg(target_os = "linux")]
     #[test]
@@ -145,7 +181,7 @@ mod tests {
         for side in [1, 100, 1000] {
             let failed = Failure::default();
             let file = File::options().write(true).open("/dev/full").unwrap();
-            let rows = encoder(Remembering { file, failed: failed.clone() }, side, side);
+            let rows = rows(Remembering { file, failed: failed.clone() }, side, side);
             let written = rows.and_then(|mut rows| {
                 rows.write_all(&vec![7; 3 * side * side])?;
                 ended(rows, &failed)

@@ -12,7 +12,7 @@ use super::heatmap::{Heatmap, Renderer};
 use super::model::{Model, ModelMeta};
 use super::score::{Scored, Scorer, Shown};
 use super::verdict::{DecisionRule, Verdict};
-use crate::data::decode::ImageFile;
+use crate::data::decode::{ImageBytes, ImageFile};
 use crate::data::image_view::ImageView;
 use crate::data::images::{Images, Original};
 use crate::data::prefetch::{Items, Job, prefetching};
@@ -102,6 +102,8 @@ pub enum Input {
     Samples(ImageView<'static>),
     /// A PNG, JPEG, BMP, TIFF, WebP or PNM file.
     File(PathBuf),
+    /// The bytes of such a file.
+    Encoded(Vec<u8>),
 }
 
 impl From<DynamicImage> for Input {
@@ -153,41 +155,48 @@ impl From<String> for Input {
 }
 
 /// An image in memory, or a file whose head has been read.
-enum Opened {
+pub(crate) enum Opened {
     Image(DynamicImage),
     Samples(ImageView<'static>),
     File(ImageFile),
 }
 
 impl Input {
-    fn open(self) -> Result<Opened> {
+    pub(crate) fn open(self) -> Result<Opened> {
         match self {
             Input::Image(image) => Ok(Opened::Image(image)),
             Input::Samples(image) => Ok(Opened::Samples(image)),
             Input::File(path) => ImageFile::open(&path).map(Opened::File),
+            Input::Encoded(bytes) => ImageFile::of(ImageBytes::Memory(Arc::new(bytes))).map(Opened::File),
         }
     }
 }
 
 impl Opened {
+    /// (height, width).
+    pub(crate) fn size(&self) -> (usize, usize) {
+        match self {
+            Opened::Image(image) => (image.height() as usize, image.width() as usize),
+            Opened::Samples(image) => (image.height(), image.width()),
+            Opened::File(file) => file.size(),
+        }
+    }
+
     /// Bytes of memory that it, [`Opened::prepare`] and the heatmap of a canvas take.
-    fn bytes(&self, form: &RawForm, keep: bool) -> usize {
-        let (bytes, size) = match self {
-            Opened::Image(image) => {
-                let bytes = image.as_bytes().len().saturating_add(ImageView::copied_bytes(image));
-                (bytes, (image.height() as usize, image.width() as usize))
-            }
-            Opened::Samples(image) => (image.bytes(), (image.height(), image.width())),
-            Opened::File(file) if keep && is_kept(file) => (file.bytes_whole(), file.size()),
-            Opened::File(file) => (file.bytes(), file.size()),
+    pub(crate) fn bytes(&self, form: &RawForm, keep: bool) -> usize {
+        let bytes = match self {
+            Opened::Image(image) => image.as_bytes().len().saturating_add(ImageView::copied_bytes(image)),
+            Opened::Samples(image) => image.bytes(),
+            Opened::File(file) if keep && is_kept(file) => file.bytes_whole(),
+            Opened::File(file) => file.bytes(),
         };
-        let canvas = form.canvas_bytes(size);
+        let canvas = form.canvas_bytes(self.size());
         let heatmap = if keep { canvas / form.channels * size_of::<f32>() } else { 0 };
         bytes.saturating_add(canvas).saturating_add(heatmap)
     }
 
     /// Brings it to the form that the net takes, and keeps a file's own pixels if that is asked for and they are not too many.
-    fn prepare(self, form: &RawForm, keep: bool) -> Result<Prepared> {
+    pub(crate) fn prepare(self, form: &RawForm, keep: bool) -> Result<Prepared> {
         match self {
             Opened::Image(image) => Prepared::of(&ImageView::from(&image).checked()?, form),
             Opened::Samples(view) => Prepared::of(&view, form),
@@ -272,14 +281,29 @@ impl Detector {
         Detector { rule: self.rule.checking_input(false), ..self }
     }
 
+    /// The form in which [`Detector::score`] takes images.
+    pub(crate) fn form(&self) -> RawForm {
+        self.shared.drawing.meta.preprocessing.raw_form()
+    }
+
+    /// How many images [`Detector::score`] takes at most.
+    pub(crate) fn batch(&self) -> usize {
+        self.shared.batch
+    }
+
+    /// Scores images that are prepared, together.
+    pub(crate) fn score(&self, images: Vec<Prepared>) -> Result<Vec<Kept>> {
+        self.shared.score(images, false, self.rule)
+    }
+
     /// Scores one image in memory.
     ///
     /// # Errors
     /// An image without pixels; a score that is no number, from damaged weights; a GPU that fails.
     pub fn detect<'a>(&self, image: impl Into<ImageView<'a>>) -> Result<Detection> {
         let image = image.into().checked()?;
-        let prepared = Prepared::of(&image, &self.shared.drawing.meta.preprocessing.raw_form())?;
-        let mut scored = self.shared.score(vec![prepared], false, self.rule)?;
+        let prepared = Prepared::of(&image, &self.form())?;
+        let mut scored = self.score(vec![prepared])?;
         scored.pop().map(|(detection, _)| detection).ok_or_else(|| Error::internal("an image has no score"))
     }
 
@@ -322,7 +346,7 @@ impl Detector {
     /// The same, as many images at a time as are scored together. With `keep`, heatmaps are made by the net and the pixels of files are kept.
     pub(super) fn groups(&self, images: impl Iterator<Item = Input> + Send + 'static, keep: bool) -> Groups {
         let Detector { shared, rule } = self.clone();
-        let (form, batch) = (shared.drawing.meta.preprocessing.raw_form(), shared.batch);
+        let (form, batch) = (self.form(), shared.batch);
         let memory = memory::for_images();
         let (limit, in_group) = (memory / 2, GROUP.min(memory / 8));
         let opened = images.map(move |input| {
@@ -348,7 +372,7 @@ impl Detector {
 }
 
 /// An image as the net takes it.
-struct Prepared {
+pub(crate) struct Prepared {
     /// A square of the raw side, or a canvas.
     raw: Images,
     original: Original,
@@ -357,7 +381,7 @@ struct Prepared {
 }
 
 /// A detection, and the pixels of a file where they were kept: those that were asked for and not too many.
-pub(super) type Kept = (Detection, Option<Images>);
+pub(crate) type Kept = (Detection, Option<Images>);
 
 /// Detections of several images at a time.
 pub(super) struct Groups {

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::model::Model;
 use super::stitch::cells;
+use crate::data::images::Images;
 use crate::data::resize_mode::Region;
 use crate::data::tiles::TileGrid;
 use crate::error::{Error, Result};
@@ -159,13 +160,35 @@ impl Heatmap {
 
     /// Its rows one after the other, in the colours of [`Heatmap::to_image`].
     pub(crate) fn rows(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.rows_in(jet)
+    }
+
+    /// The same in grey: 255 where the value is 1.
+    pub(crate) fn grey_rows(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.rows_in(|value| [(value * 255.0 + 0.5) as u8])
+    }
+
+    /// The rows of the image that it is of, under its colours: see [`Heatmap::overlay`].
+    pub(crate) fn overlay_rows(&self, image: &Images, alpha: f32) -> impl Iterator<Item = Vec<u8>> {
+        let under = image.pixels.chunks_exact((image.width * image.channels).max(1)).map(|row| match image.channels {
+            3 => row.to_vec(),
+            _ => row.iter().flat_map(|&grey| [grey; 3]).collect(),
+        });
+        self.rows().zip(under).map(move |(over, mut row)| {
+            blend(&mut row, &over, alpha);
+            row
+        })
+    }
+
+    /// Its rows one after the other, each value in a colour.
+    fn rows_in<const N: usize>(&self, colour: impl Fn(f32) -> [u8; N]) -> impl Iterator<Item = Vec<u8>> {
         let Region { top, left, height, width } = self.seen;
         let between = BilinearMap::new(self.size, (height, width));
         (0..self.height).map(move |y| {
-            let mut row = jet(0.0).repeat(self.width);
+            let mut row = colour(0.0).repeat(self.width);
             if let Some(y) = y.checked_sub(top).filter(|&y| y < height) {
                 let pixels = row.as_chunks_mut().0[left..left + width].iter_mut();
-                pixels.zip(between.row(&self.input, y)).for_each(|(pixel, value)| *pixel = jet(value));
+                pixels.zip(between.row(&self.input, y)).for_each(|(pixel, value)| *pixel = colour(value));
             }
             row
         })
@@ -223,6 +246,7 @@ mod tests {
         let colours: Vec<[u8; 3]> = image.pixels().map(|pixel| pixel.0).collect();
         assert_eq!(colours[..4], [jet(0.0), jet(0.0), jet(1.0), jet(0.0)]);
         assert_eq!(heatmap().rows().flatten().collect::<Vec<u8>>(), image.into_raw());
+        assert_eq!(heatmap().grey_rows().flatten().collect::<Vec<u8>>(), [0, 0, 255, 0, 0, 0, 255, 0]);
     }
 
     #[test]
@@ -244,6 +268,12 @@ mod tests {
         assert_eq!(over(1.0), heatmap().to_image());
         // Of jet(0) = (0, 0, 128) and jet(1) = (128, 0, 0), half each, rounded.
         assert_eq!(over(0.5).get_pixel(0, 0).0, [5, 6, 70]);
+        let rows = |channels, pixels| {
+            heatmap().overlay_rows(&Images { count: 1, height: 2, width: 4, channels, pixels }, 0.5).flatten().collect()
+        };
+        let of_rows: Vec<u8> = rows(3, image.clone().into_raw());
+        assert_eq!(of_rows, over(0.5).into_raw());
+        assert_eq!(rows(1, vec![7; 8]), rows(3, vec![7; 24]));
         assert_eq!(over(0.5).get_pixel(2, 0).0, [72, 9, 9]);
     }
 }

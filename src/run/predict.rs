@@ -24,7 +24,7 @@ use crate::report::png::PngFile;
 use crate::{files, memory};
 
 /// Opacity of the heatmap over the image.
-const ALPHA: f32 = 0.45;
+pub(crate) const ALPHA: f32 = 0.45;
 
 /// What was found of one image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -12,6 +12,10 @@ mod locks;
 mod predict;
 mod results;
 mod runs;
+#[cfg(feature = "serve")]
+mod serve;
+#[cfg(feature = "serve")]
+mod service;
 mod sets;
 mod stops;
 mod support;

@@ -1,8 +1,6 @@
 //! JPEG: whole. What is cut short or damaged is an error, where decoders fill what is missing with grey.
 
-use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Seek};
-use std::path::{Path, PathBuf};
 
 use image::metadata::Orientation;
 use zune_jpeg::JpegDecoder;
@@ -12,17 +10,16 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::jpeg_bits::DAMAGED;
 use super::jpeg_scans;
+use super::source::{ImageBytes, Stream};
 use super::{Decode, ImageHead, OpenedDecoder, Samples};
-use crate::files;
 
 struct Jpeg {
-    path: PathBuf,
+    source: ImageBytes,
     /// Bytes of a row.
     row: usize,
 }
 
-pub(super) fn open(mut file: BufReader<File>, path: &Path) -> OpenedDecoder {
-    let bytes = file.get_ref().metadata().map_or(0, |file| usize::try_from(file.len()).unwrap_or(usize::MAX));
+pub(super) fn open(mut file: BufReader<Stream>, len: u64, source: &ImageBytes) -> OpenedDecoder {
     let (frame, is_one_scan) = jpeg_scans::head(&mut file).map_err(|e| broken(&e))?;
     file.rewind().map_err(|e| e.to_string())?;
     let decoder = with_head(file)?;
@@ -35,7 +32,7 @@ pub(super) fn open(mut file: BufReader<File>, path: &Path) -> OpenedDecoder {
     let coefficients = if is_one_scan { 0 } else { 2 * frame.coefficients() };
     let working = coefficients.saturating_add(6 * frame.mcu_row_bytes());
     // Metadata are taken out of the file, and put together where they came in parts.
-    let file = bytes.saturating_mul(3);
+    let file = usize::try_from(len).unwrap_or(usize::MAX).saturating_mul(3);
     let head = ImageHead {
         height,
         width,
@@ -46,7 +43,7 @@ pub(super) fn open(mut file: BufReader<File>, path: &Path) -> OpenedDecoder {
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
         decoder_bytes: (width * height * channels).saturating_add(working).saturating_add(file),
     };
-    Ok((head, Box::new(Jpeg { path: path.to_path_buf(), row: width * channels })))
+    Ok((head, Box::new(Jpeg { source: source.clone(), row: width * channels })))
 }
 
 /// A decoder that has read the head, and will give grey or RGB.
@@ -72,7 +69,7 @@ fn broken(error: &io::Error) -> String {
 
 impl Decode for Jpeg {
     fn rows(self: Box<Self>, row: &mut dyn FnMut(Samples)) -> Result<(), String> {
-        let file = files::read(&self.path).map_err(|e| e.to_string())?;
+        let file = self.source.read().map_err(|e| e.to_string())?;
         let end = jpeg_scans::check(&file, DecoderOptions::default().jpeg_get_max_scans())?;
         let mut decoder = with_head(ZCursor::new(&file[..end]))?;
         let mut pixels = Vec::new();

@@ -8,6 +8,7 @@
 //! | `jpeg` | JPEG, whole |
 //! | `jpeg_scans`, `jpeg_bits` | none: whether a JPEG holds all that its head promises |
 //! | `whole` | BMP, WebP, PNM and rare kinds of TIFF, whole |
+//! | `source` | none: where the bytes lie, in a file or in memory |
 //!
 //! What decoding takes of memory is known from a file's head, before any of it is asked for.
 
@@ -15,6 +16,7 @@ mod jpeg;
 mod jpeg_bits;
 mod jpeg_scans;
 mod png;
+mod source;
 mod tiff;
 mod tiff_chunks;
 mod whole;
@@ -29,8 +31,11 @@ use rayon::prelude::*;
 use crate::data::images::{Images, MASK_THRESHOLD, Mask, Original, luma};
 use crate::data::levels::{BitLengths, Levels, SamplesUsed};
 use crate::data::resize;
-use crate::error::{Error, Result};
-use crate::{files, memory};
+use crate::error::Result;
+use crate::memory;
+
+pub(crate) use source::ImageBytes;
+use source::Stream;
 
 /// Files that are open at a time: systems allow a process a thousand or so.
 const OPEN: usize = 256;
@@ -38,7 +43,7 @@ const OPEN: usize = 256;
 /// An image file whose head has been read. It shows grey or RGB bytes: 16-bit samples are reduced to 8 by its levels, transparency is
 /// dropped, palettes are looked up, and the orientation that a camera recorded (EXIF) is applied.
 pub(crate) struct ImageFile {
-    path: PathBuf,
+    source: ImageBytes,
     head: ImageHead,
     alpha: Alpha,
     levels: Levels,
@@ -111,23 +116,21 @@ impl ImageFile {
     /// # Errors
     /// What is no such file, or takes more memory to decode than images may take ([`memory::for_images`]).
     pub(crate) fn open(path: &Path) -> Result<ImageFile> {
-        let mut file = BufReader::new(files::open(path)?);
-        let mut start = Vec::new();
-        (&mut file).take(4).read_to_end(&mut start).map_err(Error::io("read", path))?;
-        file.rewind().map_err(Error::io("read", path))?;
-        let opened = match start.as_slice() {
-            [] => Err("the file is empty".into()),
-            [0x89, b'P', b'N', b'G'] => png::open(file),
-            [0xFF, 0xD8, ..] => jpeg::open(file, path),
-            [b'I', b'I', 42 | 43, 0] | [b'M', b'M', 0, 42 | 43] => tiff::open(file, path),
-            _ => whole::open(path),
-        };
-        let (head, decoder) = opened.map_err(|why| unreadable(path, &why))?;
+        ImageFile::of(ImageBytes::File(path.to_path_buf()))
+    }
+
+    /// The same of bytes, wherever they lie.
+    ///
+    /// # Errors
+    /// As of [`ImageFile::open`].
+    pub(crate) fn of(source: ImageBytes) -> Result<ImageFile> {
+        let (stream, len) = source.open()?;
+        let (head, decoder) = opened(stream, len, &source).map_err(|why| source.unreadable(&why))?;
         let ImageHead { height, width, .. } = head;
         if width == 0 || height == 0 {
-            return Err(unreadable(path, "it has no pixels"));
+            return Err(source.unreadable("it has no pixels"));
         }
-        let image = ImageFile { path: path.to_path_buf(), head, alpha: Alpha::Dropped, levels: Levels::ALL, decoder };
+        let image = ImageFile { source, head, alpha: Alpha::Dropped, levels: Levels::ALL, decoder };
         // What a damaged head claims is not asked of the allocator, which would end the program.
         if image.bytes() > memory::for_images() {
             let problem = format!(
@@ -136,7 +139,7 @@ impl ImageFile {
                 memory::in_words(memory::for_images()),
             );
             let remedy = "save it as a PNG without interlacing, which is read row by row, or allow more";
-            return Err(Error::file(path, problem, remedy));
+            return Err(image.source.too_large(problem, remedy));
         }
         Ok(image)
     }
@@ -212,7 +215,7 @@ impl ImageFile {
         let ImageHead { height, width, orientation, .. } = self.head;
         let mut image = Images { count: 1, ..Images::empty(height, width, self.channels()) };
         let room = image.pixels.try_reserve_exact(self.head.len());
-        room.map_err(|_| unreadable(&self.path, &format!("its {width} × {height} pixels do not fit into memory")))?;
+        room.map_err(|_| self.source.unreadable(&format!("its {width} × {height} pixels do not fit into memory")))?;
         let original = self.stored_rows(|row| image.pixels.extend_from_slice(row))?;
         Ok((upright(image, orientation), original))
     }
@@ -261,7 +264,7 @@ impl ImageFile {
 
     /// Its rows as they are stored: as many as its head says, or an error, which a file that was replaced meanwhile is too.
     fn stored_samples(self, mut row: impl FnMut(Samples)) -> Result<()> {
-        let ImageFile { path, head: ImageHead { height, width, per_pixel, .. }, decoder, .. } = self;
+        let ImageFile { source, head: ImageHead { height, width, per_pixel, .. }, decoder, .. } = self;
         let mut came = 0;
         let mut counted = |samples: Samples| {
             let len = match samples {
@@ -275,8 +278,23 @@ impl ImageFile {
                 came = height + 1;
             }
         };
-        decoder.rows(&mut counted).map_err(|why| unreadable(&path, &why))?;
-        if came == height { Ok(()) } else { Err(unreadable(&path, "its pixels are not those that its head announces")) }
+        decoder.rows(&mut counted).map_err(|why| source.unreadable(&why))?;
+        if came == height { Ok(()) } else { Err(source.unreadable("its pixels are not those that its head announces")) }
+    }
+}
+
+/// Reads the head of an image, `len` bytes in all.
+fn opened(stream: Stream, len: u64, source: &ImageBytes) -> OpenedDecoder {
+    let mut stream = BufReader::new(stream);
+    let mut start = Vec::new();
+    (&mut stream).take(4).read_to_end(&mut start).map_err(|e| e.to_string())?;
+    stream.rewind().map_err(|e| e.to_string())?;
+    match start.as_slice() {
+        [] => Err("the file is empty".into()),
+        [0x89, b'P', b'N', b'G'] => png::open(stream),
+        [0xFF, 0xD8, ..] => jpeg::open(stream, len, source),
+        [b'I', b'I', 42 | 43, 0] | [b'M', b'M', 0, 42 | 43] => tiff::open(stream, len, source),
+        _ => whole::open(source),
     }
 }
 
@@ -360,16 +378,6 @@ fn push_bytes<T: Copy>(out: &mut Vec<u8>, samples: &[T], per_pixel: usize, alpha
 fn colours<T>(samples: &[T], per_pixel: usize) -> impl Iterator<Item = &T> {
     let shown = per_pixel - usize::from(per_pixel.is_multiple_of(2));
     samples.chunks_exact(per_pixel).flat_map(move |pixel| &pixel[..shown])
-}
-
-/// The error of a file that cannot be read as an image.
-fn unreadable(path: &Path, why: &str) -> Error {
-    let remedy = "give a whole PNG, JPEG, BMP, TIFF, WebP or PNM file, or remove this one";
-    Error::file(path, format!("not a readable image ({})", one_line(why)), remedy)
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! PNG: a row at a time, but for interlaced files.
 
-use std::fs::File;
 use std::io::BufReader;
 
 use image::metadata::Orientation;
 use png::{BitDepth, ColorType, Decoder, DecodingError, Limits, Transformations};
 
+use super::source::Stream;
 use super::{Decode, ImageHead, OpenedDecoder, Samples};
 use crate::memory;
 
@@ -13,12 +13,12 @@ use crate::memory;
 const METADATA: usize = 256 << 10;
 
 struct Png {
-    reader: png::Reader<BufReader<File>>,
+    reader: png::Reader<BufReader<Stream>>,
     /// Samples have 16 bits, not 8.
     is_deep: bool,
 }
 
-pub(super) fn open(file: BufReader<File>) -> OpenedDecoder {
+pub(super) fn open(file: BufReader<Stream>) -> OpenedDecoder {
     let mut decoder = Decoder::new_with_limits(file, Limits { bytes: METADATA });
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);

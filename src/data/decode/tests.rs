@@ -1,7 +1,10 @@
+use std::sync::Arc;
+
 use base64::Engine;
 use image::{GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage, Rgba};
 
 use super::*;
+use crate::error::Error;
 
 mod tiff;
 
@@ -346,3 +349,36 @@ const RESTARTS: &str = "\
 const ADAM7: &str = "\
     iVBORw0KGgoAAAANSUhEUgAAAAUAAAAFCAAAAAHfA0mvAAAALUlEQVR42mNgYFBh2HKDQYjhGENUTh0DpzRDcinD3vMMumb2HoEM\
     7RNmLloNAJ+3Co2IUuykAAAAAElFTkSuQmCC";
+
+/// In every format, bytes in memory give what a file of them gives: pixels, sizes, memory and faults.
+#[test]
+fn bytes_in_memory_are_read_as_files_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let photo = RgbImage::from_fn(61, 47, |x, y| Rgb([(x * y) as u8, x as u8, y as u8]));
+    let deep: ImageBuffer<Luma<u16>, Vec<u16>> = ImageBuffer::from_fn(33, 20, |x, y| Luma([(x * y * 99) as u16]));
+    let photos = ["png", "jpg", "bmp", "tif", "webp", "ppm"].map(|kind| (kind, DynamicImage::from(photo.clone())));
+    let deeps = ["png", "tif", "pgm"].map(|kind| (kind, DynamicImage::from(deep.clone())));
+    for (kind, image) in photos.into_iter().chain(deeps) {
+        let path = dir.path().join("image").with_extension(kind);
+        image.save(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for len in [bytes.len(), bytes.len() / 2, 3, 0] {
+            std::fs::write(&path, &bytes[..len]).unwrap();
+            let memory = || ImageFile::of(ImageBytes::Memory(Arc::new(bytes[..len].to_vec())));
+            let all = |file: Result<ImageFile>| {
+                let file = file?;
+                Ok((file.size(), file.bytes_whole(), file.read()?))
+            };
+            match (all(ImageFile::open(&path)), all(memory())) {
+                (Ok(file), Ok(memory)) => assert!(file == memory && len == bytes.len(), "{kind}"),
+                (Err(Error::File { problem, .. }), Err(Error::Setting { problem: same, .. })) => {
+                    assert_eq!(format!("the image: {problem}"), same);
+                }
+                (file, memory) => panic!("{kind}, {len} bytes: {:?} and {:?}", file.err(), memory.err()),
+            }
+        }
+    }
+    let vast = b"P6\n4000000 4000000\n255\n";
+    let refused = ImageFile::of(ImageBytes::Memory(Arc::new(vast.to_vec())));
+    assert!(matches!(refused.err(), Some(Error::OutOfMemory { .. })));
+}

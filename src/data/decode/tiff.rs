@@ -1,20 +1,19 @@
 //! TIFF and BigTIFF: a strip or a row of tiles at a time; planes, CMYK and single bits as a whole.
 
-use std::fs::File;
 use std::io::BufReader;
-use std::path::Path;
 
 use image::metadata::Orientation;
 use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::{CompressionMethod, PlanarConfiguration, SampleFormat, Tag};
 
+use super::source::{ImageBytes, Stream};
 use super::tiff_chunks::Chunks;
 use super::{Decode, ImageHead, OpenedDecoder, Samples, whole};
 use crate::memory;
 
 struct Tiff {
-    decoder: Decoder<BufReader<File>>,
+    decoder: Decoder<BufReader<Stream>>,
     chunks: Chunks,
     height: usize,
     width: usize,
@@ -22,11 +21,10 @@ struct Tiff {
     per_pixel: usize,
 }
 
-pub(super) fn open(file: BufReader<File>, path: &Path) -> OpenedDecoder {
+pub(super) fn open(file: BufReader<Stream>, len: u64, source: &ImageBytes) -> OpenedDecoder {
     let mut limits = Limits::default();
     limits.decoding_buffer_size = memory::for_images();
     limits.intermediate_buffer_size = memory::for_images();
-    let len = file.get_ref().metadata().map_err(|e| e.to_string())?.len();
     let mut decoder = Decoder::new(file).map_err(|e| e.to_string())?.with_limits(limits);
     if let Some(3) = decoder.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation).ok().flatten()
         && decoder.find_tag(Tag::ColorMap).is_ok_and(|map| map.is_some())
@@ -61,7 +59,7 @@ pub(super) fn open(file: BufReader<File>, path: &Path) -> OpenedDecoder {
     let samples = if is_planar { 1 } else { usize::from(color.num_samples()) };
     let chunks = Chunks::new(&mut decoder, len, samples * usize::from(color.bit_depth()))?;
     if !is_by_rows {
-        return whole::open(path);
+        return whole::open(source);
     }
     let orientation = decoder.find_tag_unsigned::<u16>(Tag::Orientation).map_err(|e| e.to_string())?;
     let orientation = orientation.and_then(|tag| Orientation::from_exif(tag.min(255) as u8));

@@ -1,6 +1,5 @@
 //! Whether the strips or tiles of a TIFF lie where its head says, with all their bytes: its reader takes what it finds there for pixels.
 
-use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 
@@ -9,6 +8,7 @@ use tiff::tags::{CompressionMethod, Tag};
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::jpeg_scans;
+use super::source::Stream;
 
 /// Says that strips are missing.
 const MISSING: &str = "the TIFF data is cut short: its head names strips or tiles that are not there";
@@ -26,7 +26,7 @@ impl Chunks {
     ///
     /// # Errors
     /// Strips that lie nowhere or beyond the end, or, where they are not compressed, have fewer bytes than pixels.
-    pub(super) fn new(decoder: &mut Decoder<BufReader<File>>, len: u64, bits: usize) -> Result<Chunks, String> {
+    pub(super) fn new(decoder: &mut Decoder<BufReader<Stream>>, len: u64, bits: usize) -> Result<Chunks, String> {
         let is_tiled = decoder.get_chunk_type() == ChunkType::Tile;
         let tags = match is_tiled {
             true => [Tag::TileOffsets, Tag::TileByteCounts],
@@ -81,7 +81,7 @@ impl Chunks {
     }
 
     /// Makes sure that one of them is whole where it is a JPEG, whose decoder would make up what is missing.
-    pub(super) fn check(&self, file: &mut BufReader<File>, index: u32) -> Result<(), String> {
+    pub(super) fn check(&self, file: &mut BufReader<Stream>, index: u32) -> Result<(), String> {
         let Some(tables) = &self.jpeg else { return Ok(()) };
         let place = self.places.get(index as usize).ok_or(MISSING)?;
         // The tables are a JPEG without an image: what follows takes the place of its end, and leaves out its own beginning.

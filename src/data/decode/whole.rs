@@ -1,25 +1,25 @@
 //! Formats that the crate `image` decodes whole: BMP, WebP, PNM, rare kinds of TIFF.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::io::{BufReader, Read};
 
 use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
 
+use super::source::ImageBytes;
 use super::{Decode, ImageHead, OpenedDecoder, Samples};
-use crate::{files, memory};
+use crate::memory;
 
 /// Bytes in which the head of a PNM ends.
 const HEAD: u64 = 4 << 10;
 
 struct Whole {
-    path: PathBuf,
+    source: ImageBytes,
     /// Samples of a row.
     row: usize,
 }
 
-pub(super) fn open(path: &Path) -> OpenedDecoder {
-    refuse_what_may_be_cut(path)?;
-    let mut decoder = decoder(path)?;
+pub(super) fn open(source: &ImageBytes) -> OpenedDecoder {
+    refuse_what_may_be_cut(source)?;
+    let mut decoder = decoder(source)?;
     let orientation = decoder.orientation().map_err(|e| e.to_string())?;
     let (width, height) = decoder.dimensions();
     let color = decoder.color_type();
@@ -29,19 +29,18 @@ pub(super) fn open(path: &Path) -> OpenedDecoder {
         per_pixel: usize::from(color.channel_count()),
         is_deep: is_deep(color),
         // Of 16 bits the decoder scales the largest sample that a PNM may have to white.
-        is_scaled: is_deep(color) && largest_of_pnm(path).is_some_and(|largest| largest < u16::MAX),
+        is_scaled: is_deep(color) && largest_of_pnm(source).is_some_and(|largest| largest < u16::MAX),
         significant: None,
         orientation,
         // As it comes, and as samples.
         decoder_bytes: usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX).saturating_mul(2),
     };
-    Ok((head, Box::new(Whole { path: path.to_path_buf(), row: head.width * head.per_pixel })))
+    Ok((head, Box::new(Whole { source: source.clone(), row: head.width * head.per_pixel })))
 }
 
 /// Refuses what its reader would complete: a WebP that is shorter than it says, and run lengths of a BMP, which may end anywhere.
-fn refuse_what_may_be_cut(path: &Path) -> Result<(), String> {
-    let file = files::open(path).map_err(|e| e.to_string())?;
-    let len = file.metadata().map_err(|e| e.to_string())?.len();
+fn refuse_what_may_be_cut(source: &ImageBytes) -> Result<(), String> {
+    let (file, len) = source.open().map_err(|e| e.to_string())?;
     let mut head = Vec::new();
     file.take(34).read_to_end(&mut head).map_err(|e| e.to_string())?;
     let word = |at: usize| head.get(at..).and_then(<[u8]>::first_chunk).map(|&word| u32::from_le_bytes(word));
@@ -56,9 +55,9 @@ fn refuse_what_may_be_cut(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn decoder(path: &Path) -> Result<impl ImageDecoder, String> {
-    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
-    let mut reader = reader.map_err(|e| e.to_string())?;
+fn decoder(source: &ImageBytes) -> Result<impl ImageDecoder, String> {
+    let (file, _) = source.open().map_err(|e| e.to_string())?;
+    let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(|e| e.to_string())?;
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(memory::for_images() as u64);
     reader.limits(limits);
@@ -66,9 +65,9 @@ fn decoder(path: &Path) -> Result<impl ImageDecoder, String> {
 }
 
 /// The largest sample that a PNM may have, by its head.
-fn largest_of_pnm(path: &Path) -> Option<u16> {
+fn largest_of_pnm(source: &ImageBytes) -> Option<u16> {
     let mut head = Vec::new();
-    files::open(path).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+    source.open().ok()?.0.take(HEAD).read_to_end(&mut head).ok()?;
     let head = String::from_utf8_lossy(&head);
     let kind = head.get(..2).filter(|kind| kind.starts_with('P'))?;
     let lines = head.lines().map(|line| line.split('#').next().unwrap_or_default());
@@ -87,7 +86,7 @@ fn is_deep(color: ColorType) -> bool {
 
 impl Decode for Whole {
     fn rows(self: Box<Self>, row: &mut dyn FnMut(Samples)) -> Result<(), String> {
-        let image = DynamicImage::from_decoder(decoder(&self.path)?).map_err(|e| e.to_string())?;
+        let image = DynamicImage::from_decoder(decoder(&self.source)?).map_err(|e| e.to_string())?;
         let color = image.color();
         if !is_deep(color) {
             let samples = match color {

@@ -1,0 +1,268 @@
+//! `POST /v1/models/NAME/detect`: what is found of one image, or of several.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Multipart, Path, Query, Request, State, rejection};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::Service;
+use super::failure::{Failure, Told, json};
+use super::limits::{Held, Taken};
+use super::models::ServedModel;
+use crate::data::images::Images;
+use crate::report::png::png_bytes;
+use crate::run::detector::{Detection, Input, Kept};
+use crate::run::predict::ALPHA;
+use crate::run::verdict::Verdict;
+
+/// Bytes of memory that drawing takes for each pixel: of heatmap, overlay and image as they are written.
+const DRAWN: usize = 4;
+
+/// What is wanted besides scores, as PNG.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    heatmap: Option<HeatmapKind>,
+    overlay: Option<Png>,
+    /// The image as the model was given it: upright, of 8 bits.
+    image: Option<Png>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum HeatmapKind {
+    /// In colours.
+    Png,
+    /// In grey: 0 to 255.
+    Grey,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Png {
+    Png,
+}
+
+impl Wanted {
+    /// Whether the image's own pixels are needed.
+    fn keeps(self) -> bool {
+        self.overlay.is_some() || self.image.is_some()
+    }
+
+    fn draws(self) -> bool {
+        self.keeps() || self.heatmap.is_some()
+    }
+}
+
+/// What was found of an image.
+#[derive(Debug, Serialize)]
+struct Found {
+    width: usize,
+    height: usize,
+    score: f32,
+    normalized_score: f64,
+    threshold: f32,
+    verdict: Verdict,
+    /// Why it cannot be judged.
+    reasons: Vec<String>,
+    /// PNG in base64, where it was asked for; so are those below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heatmap: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overlay: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<String>,
+}
+
+/// One of several images, by its name.
+#[derive(Serialize)]
+struct Named {
+    name: String,
+    #[serde(flatten)]
+    found: Option<Found>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Told>,
+}
+
+#[derive(Serialize)]
+struct Results {
+    results: Vec<Named>,
+}
+
+/// What a request holds.
+pub(super) enum Sent {
+    /// An image's bytes.
+    One(Held),
+    /// Images with their names, as of a form, and the memory that they take.
+    Several(Vec<(String, Vec<u8>)>, Option<Taken>),
+}
+
+pub(super) async fn detect(
+    State(service): State<Arc<Service>>,
+    name: Result<Path<String>, rejection::PathRejection>,
+    wanted: Result<Query<Wanted>, rejection::QueryRejection>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let (Path(name), Query(wanted)) = (name?, wanted?);
+    service.models.get(&name)?;
+    match service.receive(request).await? {
+        Sent::One(held) => {
+            let place = service.limits.places(1)?.pop();
+            let task = tokio::spawn(examine(service, name, held.bytes, wanted, (place, held.taken)));
+            let found = task.await.map_err(|_| Failure::internal())??;
+            Ok(json(&found))
+        }
+        Sent::Several(images, taken) => {
+            let places = service.limits.places(images.len())?;
+            let taken = Arc::new(taken);
+            let tasks: Vec<_> = images
+                .into_iter()
+                .zip(places)
+                .map(|((file, bytes), place)| {
+                    let held = (place, taken.clone());
+                    (file, tokio::spawn(examine(service.clone(), name.clone(), bytes, wanted, held)))
+                })
+                .collect();
+            let mut results = Vec::new();
+            for (name, task) in tasks {
+                let found = task.await.map_err(|_| Failure::internal()).and_then(|found| found);
+                let (found, error) = match found {
+                    Ok(found) => (Some(found), None),
+                    Err(failure) => (None, Some(failure.told())),
+                };
+                results.push(Named { name, found, error });
+            }
+            Ok(json(&Results { results }))
+        }
+    }
+}
+
+impl Service {
+    /// Reads what a request holds.
+    pub(super) async fn receive(&self, request: Request) -> Result<Sent, Failure> {
+        let (parts, body) = request.into_parts();
+        let kind = content_type(&parts.headers)?;
+        let held = self.limits.read(&parts.headers, body).await?;
+        if kind == Kind::Image {
+            return Ok(Sent::One(held));
+        }
+        let Held { bytes, taken } = held;
+        let mut form = Multipart::from_request(Request::from_parts(parts, bytes.into()), &()).await?;
+        let mut images = Vec::new();
+        while let Some(field) = form.next_field().await? {
+            let name = field.file_name().or(field.name()).unwrap_or_default().to_string();
+            images.push((name, field.bytes().await?.to_vec()));
+        }
+        match images.is_empty() {
+            true => Err(Failure::bad("the form has no images; send each as a file of multipart/form-data")),
+            false => Ok(Sent::Several(images, taken)),
+        }
+    }
+}
+
+#[derive(PartialEq)]
+enum Kind {
+    Image,
+    Form,
+}
+
+/// Images as they are, by whatever name, or in a form.
+fn content_type(headers: &HeaderMap) -> Result<Kind, Failure> {
+    let kind = headers.get(header::CONTENT_TYPE).map_or("", |kind| kind.to_str().unwrap_or_default());
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match kind.as_str() {
+        "multipart/form-data" => Ok(Kind::Form),
+        // What curl says of bytes.
+        "" | "application/octet-stream" | "application/x-www-form-urlencoded" => Ok(Kind::Image),
+        kind if kind.starts_with("image/") => Ok(Kind::Image),
+        _ => Err(Failure::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send the bytes of an image (Content-Type image/…), or files as multipart/form-data",
+        )),
+    }
+}
+
+/// Does work that takes a while, in a thread for such.
+pub(super) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::internal())?
+}
+
+/// Reads an image, scores it among others, and draws what is wanted. What is `held` is given back at its end, also where nobody waits for it.
+async fn examine(
+    service: Arc<Service>,
+    name: String,
+    bytes: Vec<u8>,
+    wanted: Wanted,
+    held: impl Send + 'static,
+) -> Result<Found, Failure> {
+    let model = service.models.get(&name)?;
+    let (form, keep) = (model.detector.form(), wanted.keeps());
+    let coming = model.queue.announce();
+    let opened = aside(move || Input::Encoded(bytes).open().map_err(|e| Failure::of(&e))).await?;
+    let (height, width) = opened.size();
+    let drawn = if wanted.draws() { height.saturating_mul(width).saturating_mul(DRAWN) } else { 0 };
+    let memory = service.limits.image(opened.bytes(&form, keep).saturating_add(drawn)).await?;
+    let image = aside(move || opened.prepare(&form, keep).map_err(|e| Failure::of(&e))).await?;
+    let kept = model.queue.detect(image, coming).await?;
+    let found = if wanted.draws() {
+        aside(move || Found::of(kept, (height, width), wanted)).await
+    } else {
+        Found::of(kept, (height, width), wanted)
+    };
+    drop((memory, held));
+    found
+}
+
+impl ServedModel {
+    /// Fails unless an image can be read and resized for the model.
+    pub(super) async fn check(&self, service: &Service, bytes: Vec<u8>) -> Result<(), Failure> {
+        let form = self.detector.form();
+        let opened = aside(move || Input::Encoded(bytes).open().map_err(|e| Failure::of(&e))).await?;
+        let _memory = service.limits.image(opened.bytes(&form, false)).await?;
+        aside(move || opened.prepare(&form, false).map(drop).map_err(|e| Failure::of(&e))).await
+    }
+}
+
+impl Found {
+    fn of((detection, image): Kept, size: (usize, usize), wanted: Wanted) -> Result<Found, Failure> {
+        let (heatmap, overlay, image) = drawn(&detection, image, size, wanted)?;
+        let Detection { score, normalized_score, threshold, verdict, reasons, .. } = detection;
+        let (height, width) = size;
+        Ok(Found { width, height, score, normalized_score, threshold, verdict, reasons, heatmap, overlay, image })
+    }
+}
+
+/// Heatmap, overlay and image, those that are wanted.
+type Drawn = (Option<String>, Option<String>, Option<String>);
+
+fn drawn(detection: &Detection, image: Option<Images>, size: (usize, usize), wanted: Wanted) -> Result<Drawn, Failure> {
+    if !wanted.draws() {
+        return Ok((None, None, None));
+    }
+    let colours = detection.heatmap().map_err(|e| Failure::of(&e).of_the_service())?;
+    let base64 = |png: crate::Result<Vec<u8>>| match png {
+        Ok(png) => Ok(Some(BASE64_STANDARD.encode(png))),
+        Err(e) => Err(Failure::of(&e)),
+    };
+    let heatmap = match wanted.heatmap {
+        None => None,
+        Some(HeatmapKind::Png) => base64(png_bytes(size, 3, colours.rows()))?,
+        Some(HeatmapKind::Grey) => base64(png_bytes(size, 1, colours.grey_rows()))?,
+    };
+    if !wanted.keeps() {
+        return Ok((heatmap, None, None));
+    }
+    let image =
+        image.ok_or_else(|| Failure::too_large("the image is too large to be drawn; ask for its heatmap alone"))?;
+    let overlay =
+        wanted.overlay.map_or(Ok(None), |_| base64(png_bytes(size, 3, colours.overlay_rows(&image, ALPHA))))?;
+    let rows = image.pixels.chunks_exact(image.width * image.channels).map(<[u8]>::to_vec);
+    let image = wanted.image.map_or(Ok(None), |_| base64(png_bytes(size, image.channels, rows)))?;
+    Ok((heatmap, overlay, image))
+}
