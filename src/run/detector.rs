@@ -2,21 +2,23 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use image::DynamicImage;
 use rayon::prelude::*;
 
 use super::heatmap::{Heatmap, Renderer};
+use super::input::{Input, Opened, Prepared};
 use super::model::{Model, ModelMeta};
+use super::pixel_map::PixelMap;
+use super::regions::{Region, Regions};
 use super::score::{Scored, Scorer, Shown};
 use super::verdict::{DecisionRule, Verdict};
-use crate::data::decode::ImageFile;
 use crate::data::image_view::ImageView;
-use crate::data::images::{Images, Original};
+use crate::data::images::Images;
 use crate::data::prefetch::{Items, Job, prefetching};
-use crate::data::resize_mode::RawForm;
+use crate::data::resize_mode::{self, RawForm};
+use crate::data::tiles::TileGrid;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::{memory, threads};
@@ -75,6 +77,9 @@ pub struct Detection {
     pub verdict: Verdict,
     /// Why it cannot, the worst reason first; else nothing.
     pub reasons: Vec<String>,
+    /// The value of the [map](Detection::map) above which pixels are anomalous: the model's, unless the detector has
+    /// [another](Detector::with_pixel_threshold). None of a model that knows none.
+    pub pixel_threshold: Option<f32>,
     drawing: Arc<Drawing>,
     /// (height, width) of the image.
     size: (usize, usize),
@@ -90,132 +95,6 @@ enum Evidence {
     Heatmap(Vec<f32>),
     /// The raw image, to be scored again: the map is the gradient of the score.
     Raw(Vec<u8>, Arc<Shared>),
-}
-
-/// An image to detect anomalies in: in memory, or a file that is read by the detector.
-#[non_exhaustive]
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// An image of the crate `image`, any kind of it.
-    Image(DynamicImage),
-    /// Samples that were handed over, as those of a camera.
-    Samples(ImageView<'static>),
-    /// A PNG, JPEG, BMP, TIFF, WebP or PNM file.
-    File(PathBuf),
-}
-
-impl From<DynamicImage> for Input {
-    fn from(image: DynamicImage) -> Input {
-        Input::Image(image)
-    }
-}
-
-impl From<ImageView<'static>> for Input {
-    fn from(image: ImageView<'static>) -> Input {
-        Input::Samples(image)
-    }
-}
-
-impl From<PathBuf> for Input {
-    fn from(path: PathBuf) -> Input {
-        Input::File(path)
-    }
-}
-
-impl From<&Path> for Input {
-    fn from(path: &Path) -> Input {
-        Input::File(path.to_path_buf())
-    }
-}
-
-impl From<&PathBuf> for Input {
-    fn from(path: &PathBuf) -> Input {
-        Input::File(path.clone())
-    }
-}
-
-impl From<&str> for Input {
-    fn from(path: &str) -> Input {
-        Input::File(path.into())
-    }
-}
-
-impl From<&String> for Input {
-    fn from(path: &String) -> Input {
-        Input::File(path.into())
-    }
-}
-
-impl From<String> for Input {
-    fn from(path: String) -> Input {
-        Input::File(path.into())
-    }
-}
-
-/// An image in memory, or a file whose head has been read.
-enum Opened {
-    Image(DynamicImage),
-    Samples(ImageView<'static>),
-    File(ImageFile),
-}
-
-impl Input {
-    fn open(self) -> Result<Opened> {
-        match self {
-            Input::Image(image) => Ok(Opened::Image(image)),
-            Input::Samples(image) => Ok(Opened::Samples(image)),
-            Input::File(path) => ImageFile::open(&path).map(Opened::File),
-        }
-    }
-}
-
-impl Opened {
-    /// Bytes of memory that it, [`Opened::prepare`] and the heatmap of a canvas take.
-    fn bytes(&self, form: &RawForm, keep: bool) -> usize {
-        let (bytes, size) = match self {
-            Opened::Image(image) => {
-                let bytes = image.as_bytes().len().saturating_add(ImageView::copied_bytes(image));
-                (bytes, (image.height() as usize, image.width() as usize))
-            }
-            Opened::Samples(image) => (image.bytes(), (image.height(), image.width())),
-            Opened::File(file) if keep && is_kept(file) => (file.bytes_whole(), file.size()),
-            Opened::File(file) => (file.bytes(), file.size()),
-        };
-        let canvas = form.canvas_bytes(size);
-        let heatmap = if keep { canvas / form.channels * size_of::<f32>() } else { 0 };
-        bytes.saturating_add(canvas).saturating_add(heatmap)
-    }
-
-    /// Brings it to the form that the net takes, and keeps a file's own pixels if that is asked for and they are not too many.
-    fn prepare(self, form: &RawForm, keep: bool) -> Result<Prepared> {
-        match self {
-            Opened::Image(image) => Prepared::of(&ImageView::from(&image).checked()?, form),
-            Opened::Samples(view) => Prepared::of(&view, form),
-            Opened::File(file) if keep && is_kept(&file) => {
-                form.room(file.size())?;
-                let (image, original) = file.with_levels(form.levels).read()?;
-                Ok(Prepared { raw: form.of(&image), original, image: Some(image) })
-            }
-            Opened::File(file) => {
-                let (raw, original) = form.read_open(file)?;
-                Ok(Prepared { raw, original, image: None })
-            }
-        }
-    }
-}
-
-impl Prepared {
-    /// An image in memory, of which nothing is kept.
-    fn of(view: &ImageView, form: &RawForm) -> Result<Prepared> {
-        form.room((view.height(), view.width()))?;
-        let (raw, original) = form.of_view(view);
-        Ok(Prepared { raw, original, image: None })
-    }
-}
-
-/// Whether an image can be kept to be drawn.
-fn is_kept(file: &ImageFile) -> bool {
-    file.bytes_whole() <= memory::for_images()
 }
 
 impl Detector {
@@ -238,7 +117,7 @@ impl Detector {
             batch: scorer.batch_size(),
             scorer: Mutex::new(scorer),
         };
-        Ok(Detector { shared: Arc::new(shared), rule: DecisionRule::new(model.meta.threshold) })
+        Ok(Detector { shared: Arc::new(shared), rule: DecisionRule::of(&model.meta) })
     }
 
     /// The score above which images are called anomalous. What a model's own promises is told by `fcdd info MODEL`.
@@ -252,6 +131,19 @@ impl Detector {
     /// A threshold that is no score: below 0 or not finite. The largest number below 0 is taken; a score of 0 exceeds it.
     pub fn with_threshold(self, threshold: f32) -> Result<Detector> {
         Ok(Detector { rule: self.rule.with_threshold(threshold)?, ..self })
+    }
+
+    /// The value of an anomaly map above which pixels are anomalous; None of a model that knows none.
+    pub fn pixel_threshold(&self) -> Option<f32> {
+        self.rule.pixel_threshold()
+    }
+
+    /// The same detector with another threshold of pixels.
+    ///
+    /// # Errors
+    /// A threshold that is no value of a map: below 0 or not finite.
+    pub fn with_pixel_threshold(self, threshold: f32) -> Result<Detector> {
+        Ok(Detector { rule: self.rule.with_pixel_threshold(threshold)?, ..self })
     }
 
     /// The same detector, which calls images [`Verdict::Unsure`] whose normalized score is from `low` to `high`.
@@ -345,15 +237,6 @@ impl Detector {
         let prepared = prefetching(limit.min(4 * GROUP), jobs);
         Groups { detector: shared, keep, rule, prepared, failed: false }
     }
-}
-
-/// An image as the net takes it.
-struct Prepared {
-    /// A square of the raw side, or a canvas.
-    raw: Images,
-    original: Original,
-    /// A file's own pixels, where they are kept.
-    image: Option<Images>,
 }
 
 /// A detection, and the pixels of a file where they were kept: those that were asked for and not too many.
@@ -456,8 +339,20 @@ impl Shared {
             };
             let (normalized_score, verdict) = rule.decide(score, self.drawing.meta.calibration.as_ref());
             let verdict = if reasons.is_empty() { verdict } else { Verdict::Unusable };
-            let (threshold, drawing) = (rule.threshold(), self.drawing.clone());
-            (Detection { score, normalized_score, threshold, verdict, reasons, drawing, size, evidence }, image)
+            let (threshold, pixel_threshold) = (rule.threshold(), rule.pixel_threshold());
+            let drawing = self.drawing.clone();
+            let detection = Detection {
+                score,
+                normalized_score,
+                threshold,
+                verdict,
+                reasons,
+                pixel_threshold,
+                drawing,
+                size,
+                evidence,
+            };
+            (detection, image)
         });
         Ok(kept.collect())
     }
@@ -499,9 +394,53 @@ impl Detection {
     /// Of nets whose map is a gradient of the score (HSC), which is computed only now: a GPU that fails.
     pub fn heatmap(&self) -> Result<Heatmap> {
         let Drawing { meta, renderer } = &*self.drawing;
-        let grid = meta.preprocessing.raw_form().tiles(self.size);
-        let values = match (&self.evidence, &grid) {
-            (Evidence::Map(map), Some(grid)) => renderer.of_canvas(map, grid),
+        Ok(renderer.heatmap(meta.scale, self.values()?, self.canvas()).within(self.size, self.seen()))
+    }
+
+    /// The anomaly map as it is before scaling, at the image's own size: [height, width], of 0 or more, in the units of the pixel threshold.
+    /// What the net has not seen of the image is 0.
+    ///
+    /// # Errors
+    /// As of [`Detection::heatmap`].
+    pub fn map(&self) -> Result<Vec<f32>> {
+        Ok(self.pixel_map()?.values())
+    }
+
+    /// Where the [map](Detection::map) exceeds a threshold, or [that of the detection](Detection::pixel_threshold): connected regions of at
+    /// least so many pixels, those with the highest peaks first.
+    ///
+    /// # Errors
+    /// As of [`Detection::heatmap`]; a detection without a threshold of pixels, where none is given.
+    pub fn regions(&self, pixel_threshold: Option<f32>, min_area: usize) -> Result<Vec<Region>> {
+        let threshold = pixel_threshold.or(self.pixel_threshold).ok_or_else(no_pixel_threshold)?;
+        Ok(Regions::of(&self.pixel_map()?, threshold, min_area).regions)
+    }
+
+    /// The map, whose values at the image's own size are made as they are asked for.
+    pub(super) fn pixel_map(&self) -> Result<PixelMap> {
+        let map = self.drawing.renderer.unscaled(self.values()?, self.canvas());
+        Ok(map.within(self.size, self.seen()))
+    }
+
+    /// (height, width) of the canvas, where the net sees one.
+    fn canvas(&self) -> Option<(usize, usize)> {
+        self.tiles().map(|grid| grid.canvas())
+    }
+
+    fn tiles(&self) -> Option<TileGrid> {
+        self.drawing.meta.preprocessing.raw_form().tiles(self.size)
+    }
+
+    /// What the net has seen of the image.
+    fn seen(&self) -> resize_mode::Region {
+        self.drawing.meta.preprocessing.seen(self.size)
+    }
+
+    /// Values before scaling, of the net's input or of the canvas.
+    fn values(&self) -> Result<Vec<f32>> {
+        let renderer = &self.drawing.renderer;
+        Ok(match (&self.evidence, self.tiles()) {
+            (Evidence::Map(map), Some(grid)) => renderer.of_canvas(map, &grid),
             (Evidence::Heatmap(heatmap), Some(_)) => heatmap.clone(),
             (Evidence::Map(map), None) => renderer.of_map(map),
             (Evidence::Heatmap(heatmap), None) => renderer.of_heatmap(heatmap),
@@ -518,14 +457,22 @@ impl Detection {
                 })?;
                 values
             }
-        };
-        let canvas = grid.map(|grid| grid.canvas());
-        Ok(renderer.heatmap(meta.scale, values, canvas).within(self.size, meta.preprocessing.seen(self.size)))
+        })
     }
+}
+
+/// What is asked for takes a pixel threshold, and there is none.
+pub(super) fn no_pixel_threshold() -> Error {
+    Error::setting(
+        "regions and masks take a threshold of pixels, and the model has none",
+        "set it by good images with `fcdd calibrate`, or give one as `pixel_threshold`",
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use image::DynamicImage;
+
     use super::*;
 
     #[test]

@@ -44,7 +44,7 @@ pub(crate) fn evaluate(
     let TestSet { split, class_names, class, .. } = test;
     let mut scorer = Scorer::new(context.device, model)?;
     let side = scorer.side();
-    let rule = DecisionRule::new(model.meta.threshold);
+    let rule = DecisionRule::of(&model.meta);
     let preprocessing = &model.meta.preprocessing;
     let usable = usable(model, split, rule)?;
     let mut pixels = room_for_pixels(split, preprocessing, context);

@@ -4,12 +4,12 @@
 //! | --- | --- |
 //! | [`train`], [`evaluate`], [`predict`], [`calibrate`](mod@calibrate), [`sweep`], [`compare`](mod@compare), [`demo`], [`verify`], [`bench`](mod@bench), [`info`], [`weights`] | one subcommand each |
 //! | [`settings`], [`prepare`] | everything that decides a run; from there to training and test images |
-//! | [`detector`], [`trainer`] | detection and training for other programs: the crate's front |
+//! | [`detector`], `input`, [`trainer`] | detection and training for other programs: the crate's front |
 //! | `training_loop` | a network in training, epoch by epoch |
 //! | `held_out`, `pace` | which epoch was best, by good images that are held out; how long a training will take |
 //! | `learned` | what a model has learned from, wherever copies of it lie |
 //! | `features`, `reduction` | of nets whose frozen layers are fixed: what they make of each view, computed once; its principal components |
-//! | [`model`], [`score`], [`stitch`], [`heatmap`] | the model file; scoring with it; maps of tiles as one; heatmaps to show |
+//! | [`model`], [`score`], [`stitch`], [`heatmap`], `pixel_map`, [`regions`] | the model file; scoring with it; maps of tiles as one; heatmaps to show; values of an image's own pixels; where they exceed the pixel threshold |
 //! | [`directory`], [`lock`], [`state`] | a run's files; that one process at a time writes them; what resuming needs |
 //! | [`kind`], [`output`] | of which subcommand the results in a folder are; that they replace earlier ones as a whole |
 //! | `calibration_scores`, [`calibration`], [`verdict`] | what a model says of good images; the threshold that follows, and what it promises; what images are called by it |
@@ -33,16 +33,19 @@ pub(crate) mod figures;
 pub(crate) mod heatmap;
 mod held_out;
 pub(crate) mod info;
+pub(crate) mod input;
 pub(crate) mod kind;
 mod learned;
 pub(crate) mod lock;
 pub(crate) mod model;
 pub(crate) mod output;
 mod pace;
+mod pixel_map;
 pub(crate) mod plots;
 pub(crate) mod predict;
 pub(crate) mod prepare;
 mod reduction;
+pub(crate) mod regions;
 pub(crate) mod report;
 pub(crate) mod results;
 pub(crate) mod score;

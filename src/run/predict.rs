@@ -9,9 +9,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::calibration::Calibration;
 use super::context::Context;
-use super::detector::{Detection, Detector, Input, Kept};
+use super::detector::{Detection, Detector, Kept};
 use super::directory::{self, CsvTable, write_csv};
 use super::heatmap::blend;
+use super::input::Input;
 use super::kind::Kind;
 use super::model::Model;
 use super::output::{Output, check_outside};
@@ -84,7 +85,7 @@ pub(crate) struct DecisionOptions {
 
 impl DecisionOptions {
     fn of(self, model: &Model) -> Result<DecisionRule> {
-        let rule = DecisionRule::new(model.meta.threshold).checking_input(!self.without_input_check);
+        let rule = DecisionRule::of(&model.meta).checking_input(!self.without_input_check);
         let rule = self.threshold.map_or(Ok(rule), |threshold| rule.with_threshold(threshold))?;
         self.unsure.map_or(Ok(rule), |band| rule.with_unsure(band))
     }

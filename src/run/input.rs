@@ -1,0 +1,147 @@
+//! Images on their way to a detector: in memory or in files, brought to the form that the net takes.
+
+use std::path::{Path, PathBuf};
+
+use image::DynamicImage;
+
+use crate::data::decode::ImageFile;
+use crate::data::image_view::ImageView;
+use crate::data::images::{Images, Original};
+use crate::data::resize_mode::RawForm;
+use crate::error::Result;
+use crate::memory;
+
+/// An image to detect anomalies in: in memory, or a file that is read by the detector.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// An image of the crate `image`, any kind of it.
+    Image(DynamicImage),
+    /// Samples that were handed over, as those of a camera.
+    Samples(ImageView<'static>),
+    /// A PNG, JPEG, BMP, TIFF, WebP or PNM file.
+    File(PathBuf),
+}
+
+impl From<DynamicImage> for Input {
+    fn from(image: DynamicImage) -> Input {
+        Input::Image(image)
+    }
+}
+
+impl From<ImageView<'static>> for Input {
+    fn from(image: ImageView<'static>) -> Input {
+        Input::Samples(image)
+    }
+}
+
+impl From<PathBuf> for Input {
+    fn from(path: PathBuf) -> Input {
+        Input::File(path)
+    }
+}
+
+impl From<&Path> for Input {
+    fn from(path: &Path) -> Input {
+        Input::File(path.to_path_buf())
+    }
+}
+
+impl From<&PathBuf> for Input {
+    fn from(path: &PathBuf) -> Input {
+        Input::File(path.clone())
+    }
+}
+
+impl From<&str> for Input {
+    fn from(path: &str) -> Input {
+        Input::File(path.into())
+    }
+}
+
+impl From<&String> for Input {
+    fn from(path: &String) -> Input {
+        Input::File(path.into())
+    }
+}
+
+impl From<String> for Input {
+    fn from(path: String) -> Input {
+        Input::File(path.into())
+    }
+}
+
+/// An image in memory, or a file whose head has been read.
+pub(super) enum Opened {
+    Image(DynamicImage),
+    Samples(ImageView<'static>),
+    File(ImageFile),
+}
+
+impl Input {
+    pub(super) fn open(self) -> Result<Opened> {
+        match self {
+            Input::Image(image) => Ok(Opened::Image(image)),
+            Input::Samples(image) => Ok(Opened::Samples(image)),
+            Input::File(path) => ImageFile::open(&path).map(Opened::File),
+        }
+    }
+}
+
+impl Opened {
+    /// Bytes of memory that it, [`Opened::prepare`] and the heatmap of a canvas take.
+    pub(super) fn bytes(&self, form: &RawForm, keep: bool) -> usize {
+        let (bytes, size) = match self {
+            Opened::Image(image) => {
+                let bytes = image.as_bytes().len().saturating_add(ImageView::copied_bytes(image));
+                (bytes, (image.height() as usize, image.width() as usize))
+            }
+            Opened::Samples(image) => (image.bytes(), (image.height(), image.width())),
+            Opened::File(file) if keep && is_kept(file) => (file.bytes_whole(), file.size()),
+            Opened::File(file) => (file.bytes(), file.size()),
+        };
+        let canvas = form.canvas_bytes(size);
+        let heatmap = if keep { canvas / form.channels * size_of::<f32>() } else { 0 };
+        bytes.saturating_add(canvas).saturating_add(heatmap)
+    }
+
+    /// Brings it to the form that the net takes, and keeps a file's own pixels if that is asked for and they are not too many.
+    pub(super) fn prepare(self, form: &RawForm, keep: bool) -> Result<Prepared> {
+        match self {
+            Opened::Image(image) => Prepared::of(&ImageView::from(&image).checked()?, form),
+            Opened::Samples(view) => Prepared::of(&view, form),
+            Opened::File(file) if keep && is_kept(&file) => {
+                form.room(file.size())?;
+                let (image, original) = file.with_levels(form.levels).read()?;
+                Ok(Prepared { raw: form.of(&image), original, image: Some(image) })
+            }
+            Opened::File(file) => {
+                let (raw, original) = form.read_open(file)?;
+                Ok(Prepared { raw, original, image: None })
+            }
+        }
+    }
+}
+
+impl Prepared {
+    /// An image in memory, of which nothing is kept.
+    pub(super) fn of(view: &ImageView, form: &RawForm) -> Result<Prepared> {
+        form.room((view.height(), view.width()))?;
+        let (raw, original) = form.of_view(view);
+        Ok(Prepared { raw, original, image: None })
+    }
+}
+
+/// Whether an image can be kept to be drawn.
+fn is_kept(file: &ImageFile) -> bool {
+    file.bytes_whole() <= memory::for_images()
+}
+
+/// An image as the net takes it.
+pub(super) struct Prepared {
+    /// A square of the raw side, or a canvas.
+    pub raw: Images,
+    pub original: Original,
+    /// A file's own pixels, where they are kept.
+    pub image: Option<Images>,
+}
