@@ -3,7 +3,8 @@
 use crate::files;
 use crate::{Error, Result};
 use image::{ImageReader, RgbImage};
-use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, Filter, StreamWriter};
+pub(crate) use png::ColorType;
+use png::{BitDepth, Compression, Encoder, EncodingError, Filter, StreamWriter};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use tempfile::NamedTempFile;
 /// Bytes that are written at a time.
 const CHUNK: usize = 1 << 18;
 
-/// A PNG in RGB that is written row by row: whole or not at all.
+/// A PNG that is written row by row: whole or not at all.
 pub(crate) struct PngFile {
     path: PathBuf,
     unfinished: NamedTempFile,
@@ -53,19 +54,19 @@ impl Write for Remembering {
 }
 
 impl PngFile {
-    /// Begins one of so many rows and columns.
-    pub(crate) fn begin(path: &Path, height: usize, width: usize) -> Result<PngFile> {
+    /// Begins one of so many rows and columns, in grey or RGB.
+    pub(crate) fn begin(path: &Path, height: usize, width: usize, color: ColorType) -> Result<PngFile> {
         let begin = || -> io::Result<PngFile> {
             let unfinished = files::begin(path)?;
             let failed = Failure::default();
             let file = Remembering { file: unfinished.as_file().try_clone()?, failed: failed.clone() };
-            let rows = encoder(file, height, width)?;
+            let rows = encoder(file, height, width, color)?;
             Ok(PngFile { path: path.to_path_buf(), unfinished, rows, failed })
         };
         begin().map_err(Error::io("write", path))
     }
 
-    /// Adds the next rows, of 3 bytes a pixel.
+    /// Adds the next rows, of a byte a channel.
     pub(crate) fn push(&mut self, rows: &[u8]) -> Result<()> {
         self.rows.write_all(rows).map_err(Error::io("write", &self.path))
     }
@@ -78,10 +79,15 @@ impl PngFile {
     }
 }
 
-fn encoder(file: Remembering, height: usize, width: usize) -> io::Result<StreamWriter<'static, Remembering>> {
+fn encoder(
+    file: Remembering,
+    height: usize,
+    width: usize,
+    color: ColorType,
+) -> io::Result<StreamWriter<'static, Remembering>> {
     let side = |pixels: usize| u32::try_from(pixels).map_err(io::Error::other);
     let mut encoder = Encoder::new(file, side(width)?, side(height)?);
-    encoder.set_color(ColorType::Rgb);
+    encoder.set_color(color);
     encoder.set_depth(BitDepth::Eight);
     encoder.set_compression(Compression::Fast);
     encoder.set_filter(Filter::Adaptive);
@@ -111,7 +117,7 @@ pub(crate) fn save_png(path: impl AsRef<Path>, image: &RgbImage) -> Result<()> {
         let problem = format!("an image of {width} × {height} pixels cannot be written as PNG");
         return Err(Error::file(path, problem, "give it at least one pixel"));
     }
-    let mut file = PngFile::begin(path, height as usize, width as usize)?;
+    let mut file = PngFile::begin(path, height as usize, width as usize, ColorType::Rgb)?;
     file.push(image)?;
     file.finish()
 }
@@ -145,7 +151,7 @@ mod tests {
         for side in [1, 100, 1000] {
             let failed = Failure::default();
             let file = File::options().write(true).open("/dev/full").unwrap();
-            let rows = encoder(Remembering { file, failed: failed.clone() }, side, side);
+            let rows = encoder(Remembering { file, failed: failed.clone() }, side, side, ColorType::Rgb);
             let written = rows.and_then(|mut rows| {
                 rows.write_all(&vec![7; 3 * side * side])?;
                 ended(rows, &failed)

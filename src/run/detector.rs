@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rayon::prelude::*;
 
 use super::heatmap::{Heatmap, Renderer};
-use super::input::{Input, Opened, Prepared};
+use super::input::{Input, Opened, Prepared, Wanted};
 use super::model::{Model, ModelMeta};
 use super::pixel_map::PixelMap;
 use super::regions::{Region, Regions};
@@ -171,8 +172,8 @@ impl Detector {
     pub fn detect<'a>(&self, image: impl Into<ImageView<'a>>) -> Result<Detection> {
         let image = image.into().checked()?;
         let prepared = Prepared::of(&image, &self.shared.drawing.meta.preprocessing.raw_form())?;
-        let mut scored = self.shared.score(vec![prepared], false, self.rule)?;
-        scored.pop().map(|(detection, _)| detection).ok_or_else(|| Error::internal("an image has no score"))
+        let mut scored = self.shared.score(vec![prepared], Wanted::NOTHING, self.rule)?;
+        scored.pop().map(|kept| kept.detection).ok_or_else(|| Error::internal("an image has no score"))
     }
 
     /// Scores images in their order, several at a time, 16 of most nets; the next are read and resized in threads of their own meanwhile,
@@ -207,19 +208,19 @@ impl Detector {
     where
         I: IntoIterator<IntoIter: Send + 'static, Item: Into<Input> + 'static>,
     {
-        let groups = self.groups(images.into_iter().map(Into::into), false);
+        let groups = self.groups(images.into_iter().map(Into::into), Wanted::NOTHING);
         Flat { groups, ready: VecDeque::new() }
     }
 
-    /// The same, as many images at a time as are scored together. With `keep`, heatmaps are made by the net and the pixels of files are kept.
-    pub(super) fn groups(&self, images: impl Iterator<Item = Input> + Send + 'static, keep: bool) -> Groups {
+    /// The same, as many images at a time as are scored together, and what else is wanted of them.
+    pub(super) fn groups(&self, images: impl Iterator<Item = Input> + Send + 'static, wanted: Wanted) -> Groups {
         let Detector { shared, rule } = self.clone();
         let (form, batch) = (shared.drawing.meta.preprocessing.raw_form(), shared.batch);
         let memory = memory::for_images();
         let (limit, in_group) = (memory / 2, GROUP.min(memory / 8));
         let opened = images.map(move |input| {
             let opened = input.open();
-            (opened.as_ref().map_or(0, |opened| opened.bytes(&form, keep)), opened)
+            (opened.as_ref().map_or(0, |opened| opened.bytes(&form, wanted)), opened)
         });
         let mut opened = opened.peekable();
         let jobs = std::iter::from_fn(move || {
@@ -231,21 +232,40 @@ impl Detector {
                 bytes += more;
                 group.push(next);
             }
-            let prepare = move |opened: Result<Opened>| opened?.prepare(&form, keep);
+            let prepare = move |opened: Result<Opened>| opened?.prepare(&form, wanted);
             Some(Job { bytes, make: move || group.into_par_iter().map(prepare).collect() })
         });
         let prepared = prefetching(limit.min(4 * GROUP), jobs);
-        Groups { detector: shared, keep, rule, prepared, failed: false }
+        Groups { detector: shared, wanted, rule, prepared, failed: false }
     }
 }
 
-/// A detection, and the pixels of a file where they were kept: those that were asked for and not too many.
-pub(super) type Kept = (Detection, Option<Images>);
+/// A detection, and what was kept to draw it.
+pub(super) struct Kept {
+    pub detection: Detection,
+    /// The pixels of a file, where they were wanted and not too many.
+    pub image: Option<Images>,
+    /// Whether they are not too many.
+    pub can_be_drawn: bool,
+    /// When the image began to be decoded.
+    pub begun: Instant,
+}
+
+impl Kept {
+    /// Memory that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let values = match &self.detection.evidence {
+            Evidence::Map(values) | Evidence::Heatmap(values) => size_of_val(values.as_slice()),
+            Evidence::Raw(raw, _) => raw.len(),
+        };
+        values + self.image.as_ref().map_or(0, |image| image.pixels.len())
+    }
+}
 
 /// Detections of several images at a time.
 pub(super) struct Groups {
     detector: Arc<Shared>,
-    keep: bool,
+    wanted: Wanted,
     rule: DecisionRule,
     prepared: Items<'static, Vec<Result<Prepared>>>,
     failed: bool,
@@ -262,7 +282,7 @@ impl Iterator for Groups {
         for one in self.prepared.next()? {
             errors.push(one.map(|one| prepared.push(one)).err());
         }
-        let scored = self.detector.score(prepared, self.keep, self.rule);
+        let scored = self.detector.score(prepared, self.wanted, self.rule);
         self.failed = scored.is_err();
         Some(scored.map(|scored| {
             let mut scored = scored.into_iter();
@@ -287,7 +307,7 @@ impl Iterator for Flat {
                 Err(error) => return Some(Err(error)),
             }
         }
-        self.ready.pop_front().map(|kept| kept.map(|(detection, _)| detection))
+        self.ready.pop_front().map(|kept| kept.map(|kept| kept.detection))
     }
 }
 
@@ -298,7 +318,7 @@ impl Shared {
     }
 
     /// Scores at most a batch of images.
-    fn score(self: &Arc<Shared>, mut images: Vec<Prepared>, keep: bool, rule: DecisionRule) -> Result<Vec<Kept>> {
+    fn score(self: &Arc<Shared>, mut images: Vec<Prepared>, wanted: Wanted, rule: DecisionRule) -> Result<Vec<Kept>> {
         if images.is_empty() {
             return Ok(Vec::new());
         }
@@ -308,7 +328,7 @@ impl Shared {
         let mut turn = self.scorer();
         let scorer = &mut *turn;
         let by_product = scorer.maps_are_by_products();
-        let shown = if keep {
+        let shown = if wanted.heatmaps {
             Shown::Heatmaps
         } else if by_product {
             Shown::Maps
@@ -316,7 +336,7 @@ impl Shared {
             Shown::Nothing
         };
         let found = |_: usize, Scored { score, map, heatmap, .. }: Scored| {
-            evidence.push((score, if keep { heatmap } else { map }.to_vec()));
+            evidence.push((score, if wanted.heatmaps { heatmap } else { map }.to_vec()));
             Ok(())
         };
         threads::computing(|| match self.drawing.meta.preprocessing.resize.makes_canvases() {
@@ -330,9 +350,9 @@ impl Shared {
         })?;
         drop(turn);
         let kept = images.into_iter().zip(evidence).zip(reasons).map(|((prepared, (score, values)), reasons)| {
-            let Prepared { raw, original, image } = prepared;
+            let Prepared { raw, original, image, can_be_drawn, begun } = prepared;
             let size = original.size();
-            let evidence = match (keep, by_product) {
+            let evidence = match (wanted.heatmaps, by_product) {
                 (true, _) => Evidence::Heatmap(values),
                 (false, true) => Evidence::Map(values),
                 (false, false) => Evidence::Raw(raw.pixels, self.clone()),
@@ -352,7 +372,7 @@ impl Shared {
                 size,
                 evidence,
             };
-            (detection, image)
+            Kept { detection, image, can_be_drawn, begun }
         });
         Ok(kept.collect())
     }
@@ -414,6 +434,11 @@ impl Detection {
     pub fn regions(&self, pixel_threshold: Option<f32>, min_area: usize) -> Result<Vec<Region>> {
         let threshold = pixel_threshold.or(self.pixel_threshold).ok_or_else(no_pixel_threshold)?;
         Ok(Regions::of(&self.pixel_map()?, threshold, min_area).regions)
+    }
+
+    /// (height, width) of the image.
+    pub(super) fn size(&self) -> (usize, usize) {
+        self.size
     }
 
     /// The map, whose values at the image's own size are made as they are asked for.

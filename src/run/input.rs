@@ -1,6 +1,7 @@
 //! Images on their way to a detector: in memory or in files, brought to the form that the net takes.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use image::DynamicImage;
 
@@ -71,6 +72,20 @@ impl From<String> for Input {
     }
 }
 
+/// What is wanted of images besides scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Heatmaps, as the net makes them.
+    pub heatmaps: bool,
+    /// The pixels of files, to draw on.
+    pub pixels: bool,
+}
+
+impl Wanted {
+    /// Scores alone, and what comes with them at no cost.
+    pub(super) const NOTHING: Wanted = Wanted { heatmaps: false, pixels: false };
+}
+
 /// An image in memory, or a file whose head has been read.
 pub(super) enum Opened {
     Image(DynamicImage),
@@ -90,34 +105,36 @@ impl Input {
 
 impl Opened {
     /// Bytes of memory that it, [`Opened::prepare`] and the heatmap of a canvas take.
-    pub(super) fn bytes(&self, form: &RawForm, keep: bool) -> usize {
+    pub(super) fn bytes(&self, form: &RawForm, wanted: Wanted) -> usize {
         let (bytes, size) = match self {
             Opened::Image(image) => {
                 let bytes = image.as_bytes().len().saturating_add(ImageView::copied_bytes(image));
                 (bytes, (image.height() as usize, image.width() as usize))
             }
             Opened::Samples(image) => (image.bytes(), (image.height(), image.width())),
-            Opened::File(file) if keep && is_kept(file) => (file.bytes_whole(), file.size()),
+            Opened::File(file) if wanted.pixels && can_be_drawn(file) => (file.bytes_whole(), file.size()),
             Opened::File(file) => (file.bytes(), file.size()),
         };
         let canvas = form.canvas_bytes(size);
-        let heatmap = if keep { canvas / form.channels * size_of::<f32>() } else { 0 };
+        let heatmap = if wanted.heatmaps { canvas / form.channels * size_of::<f32>() } else { 0 };
         bytes.saturating_add(canvas).saturating_add(heatmap)
     }
 
-    /// Brings it to the form that the net takes, and keeps a file's own pixels if that is asked for and they are not too many.
-    pub(super) fn prepare(self, form: &RawForm, keep: bool) -> Result<Prepared> {
+    /// Brings it to the form that the net takes, and keeps a file's own pixels if they are wanted and not too many.
+    pub(super) fn prepare(self, form: &RawForm, wanted: Wanted) -> Result<Prepared> {
+        let begun = Instant::now();
         match self {
             Opened::Image(image) => Prepared::of(&ImageView::from(&image).checked()?, form),
             Opened::Samples(view) => Prepared::of(&view, form),
-            Opened::File(file) if keep && is_kept(&file) => {
+            Opened::File(file) if wanted.pixels && can_be_drawn(&file) => {
                 form.room(file.size())?;
                 let (image, original) = file.with_levels(form.levels).read()?;
-                Ok(Prepared { raw: form.of(&image), original, image: Some(image) })
+                Ok(Prepared { raw: form.of(&image), original, image: Some(image), can_be_drawn: true, begun })
             }
             Opened::File(file) => {
+                let can_be_drawn = can_be_drawn(&file);
                 let (raw, original) = form.read_open(file)?;
-                Ok(Prepared { raw, original, image: None })
+                Ok(Prepared { raw, original, image: None, can_be_drawn, begun })
             }
         }
     }
@@ -126,14 +143,15 @@ impl Opened {
 impl Prepared {
     /// An image in memory, of which nothing is kept.
     pub(super) fn of(view: &ImageView, form: &RawForm) -> Result<Prepared> {
+        let begun = Instant::now();
         form.room((view.height(), view.width()))?;
         let (raw, original) = form.of_view(view);
-        Ok(Prepared { raw, original, image: None })
+        Ok(Prepared { raw, original, image: None, can_be_drawn: true, begun })
     }
 }
 
-/// Whether an image can be kept to be drawn.
-fn is_kept(file: &ImageFile) -> bool {
+/// Whether the pixels of an image fit into memory.
+fn can_be_drawn(file: &ImageFile) -> bool {
     file.bytes_whole() <= memory::for_images()
 }
 
@@ -144,4 +162,8 @@ pub(super) struct Prepared {
     pub original: Original,
     /// A file's own pixels, where they are kept.
     pub image: Option<Images>,
+    /// Whether its own pixels are not too many.
+    pub can_be_drawn: bool,
+    /// When it began to be decoded.
+    pub begun: Instant,
 }

@@ -15,7 +15,7 @@
 //! | `calibration_scores`, [`calibration`], [`verdict`] | what a model says of good images; the threshold that follows, and what it promises; what images are called by it |
 //! | [`figures`], [`breakdown`] | what a model is measured by; what that rests on |
 //! | [`results`], [`sheets`], [`plots`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, curves, which images they show, the page |
-//! | [`context`], [`stop`] | where to compute, whom to tell, when to stop |
+//! | [`context`], [`stop`], [`shard`] | where to compute, whom to tell, when to stop; which part of the work |
 
 pub mod bench;
 pub(crate) mod breakdown;
@@ -51,6 +51,7 @@ pub(crate) mod results;
 pub(crate) mod score;
 pub(crate) mod select;
 pub(crate) mod settings;
+pub(crate) mod shard;
 pub(crate) mod sheets;
 pub(crate) mod state;
 pub(crate) mod stitch;

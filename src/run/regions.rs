@@ -74,7 +74,7 @@ impl Regions {
         }
         let (all, found) = runs.regions();
         let area = |region: &Vec<usize>| region.iter().map(|&run| all[run].columns.len()).sum::<usize>();
-        let mut found: Vec<(Region, Vec<usize>, Vec<(usize, usize)>)> = found
+        let mut found: Vec<_> = found
             .into_iter()
             .map(|region| (area(&region), region))
             .filter(|(area, _)| *area >= min_area)
@@ -91,6 +91,18 @@ impl Regions {
         let runs = kept.into_iter().map(|run| all[run].clone()).collect();
         let (regions, borders) = found.into_iter().map(|(region, _, border)| (region, border)).unzip();
         Regions { regions, runs, borders }
+    }
+
+    /// The rows of a mask of (height, width): 255 where a pixel is one of a region, else 0.
+    pub(crate) fn mask(&self, (height, width): (usize, usize)) -> impl Iterator<Item = Vec<u8>> {
+        let mut left = self.runs.iter().peekable();
+        (0..height).map(move |y| {
+            let mut row = vec![0; width];
+            while let Some(run) = left.next_if(|run| run.row == y) {
+                row[run.columns.clone()].fill(255);
+            }
+            row
+        })
     }
 }
 
