@@ -7,7 +7,8 @@ use fcdd::model::weights::Layout;
 use fcdd::model::{Weights, nets};
 use fcdd::settings::{DatasetKind, Named, NoiseMode};
 use fcdd::{
-    Detection, Detector, Device, Event, Heatmap, ImageView, Input, Model, Settings, Stop, Trained, Trainer, Verdict,
+    Detection, Detector, Device, Event, Heatmap, ImageView, Input, Model, Region, Settings, Stop, Trained, Trainer,
+    Verdict,
 };
 use image::DynamicImage;
 use safetensors::tensor::{Dtype, TensorView, serialize};
@@ -126,6 +127,37 @@ fn heatmaps_have_the_size_of_their_image() {
 
 /// The authors crop `custom` images to their centre. Of rows it is 28 from the 2nd on of 31, here the 2nd to the 34th of 36; of columns the same
 /// of the middle square.
+/// Regions hold the pixels of the map above a threshold, all of them and no others.
+#[test]
+fn regions_are_where_the_map_exceeds_the_threshold() {
+    let image = image::open(&images()[0]).unwrap().resize_exact(70, 50, image::imageops::FilterType::Triangle);
+    let detection = detector().detect(&image).unwrap();
+    let map = detection.map().unwrap();
+    assert_eq!(map.len(), 50 * 70);
+    let highest = map.iter().copied().fold(0.0, f32::max);
+    let threshold = highest / 2.0;
+    let regions = detection.regions(Some(threshold), 0).unwrap();
+    let above = |region: &Region| {
+        let rows = map.chunks(70).skip(region.y).take(region.height);
+        rows.flat_map(|row| &row[region.x..region.x + region.width]).filter(|&&value| value > threshold).count()
+    };
+    assert!(regions.iter().all(|region| above(region) >= region.area && region.area > 0));
+    let all = map.iter().filter(|&&value| value > threshold).count();
+    assert_eq!(regions.iter().map(|region| region.area).sum::<usize>(), all);
+    let hottest = &regions[0];
+    assert_eq!((hottest.peak, map[hottest.peak_y * 70 + hottest.peak_x]), (highest, highest));
+    assert!(hottest.mean > threshold && hottest.mean <= highest);
+    assert!(detection.regions(Some(threshold), all + 1).unwrap().is_empty());
+    assert!(detection.regions(Some(highest), 0).unwrap().is_empty(), "a pixel has to exceed it");
+
+    // A model of version 0.1 knows no threshold of pixels.
+    let told = detection.regions(None, 0).unwrap_err().to_string();
+    assert!(told.contains("fcdd calibrate") && told.contains("`pixel_threshold`"), "{told}");
+    let detector = detector().with_pixel_threshold(threshold).unwrap();
+    assert_eq!(detector.detect(&image).unwrap().regions(None, 0).unwrap(), regions);
+    assert!(detector.with_pixel_threshold(f32::NAN).is_err());
+}
+
 #[test]
 fn heatmaps_lie_where_the_image_was_cropped() {
     let folder = tempfile::tempdir().unwrap();

@@ -91,9 +91,16 @@ pub(super) fn memory_size(text: &str) -> std::result::Result<usize, String> {
 
 /// Prints one JSON object on standard output.
 pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|e| Error::internal(format!("the result cannot be written as JSON ({e})")))?;
-    print_lines(&text)
+    print_lines(&serde_json::to_string_pretty(value).map_err(no_json)?)
+}
+
+/// The same in one line.
+pub(super) fn print_json_line(value: &impl Serialize) -> Result<()> {
+    print_lines(&serde_json::to_string(value).map_err(no_json)?)
+}
+
+fn no_json(e: serde_json::Error) -> Error {
+    Error::internal(format!("the result cannot be written as JSON ({e})"))
 }
 
 /// Prints text on standard output; a reader that has gone away is no error.

@@ -1,34 +1,47 @@
 //! `fcdd predict`
 
+use std::io::BufRead;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::common::{DeviceArg, context, print_json, print_lines};
+use super::common::{DeviceArg, choice, context, print_json, print_json_line, print_lines};
 use super::flags::in_flags;
 use super::terminal::log;
 use super::{ANOMALY, ERROR, Outcome, UNUSABLE};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::two_samples::TwoSamples;
 use crate::run::model::Model;
-use crate::run::predict::{DecisionOptions, Drift, Prediction, Predictions, predict};
+use crate::run::predict::{
+    DecisionOptions, Drift, ImageReport, PredictOptions, Prediction, Predictions, Speed, What, predict,
+};
+use crate::run::shard::Shard;
 use crate::run::verdict::Verdict;
 
-/// Score new images: score, verdict, heatmap and overlay of each
+/// Score new images: score and verdict of each, and what is to be drawn of it
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Folder of a run, or a model file
     #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
-    /// Images, or folders of images
+    /// Images, or folders of images; - reads such paths from standard input, one a line
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Folder for heatmaps, overlays and the table scores.csv
+    /// Folder for the table scores.csv and all else that is left
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// What to leave of each image
+    #[arg(long, value_name = "WHAT,…", value_delimiter = ',', default_value = "heatmap,overlay", value_parser = choice::<What>())]
+    what: Vec<What>,
     /// Score above which an image is called anomalous [default: the model's]
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
     threshold: Option<f32>,
+    /// Value of the anomaly map above which a pixel is one of a region [default: the model's]
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
+    pixel_threshold: Option<f32>,
+    /// Leave out regions of fewer pixels of the image
+    #[arg(long, value_name = "PIXELS")]
+    min_area: Option<usize>,
     /// Call images unsure whose normalized score is from LOW to HIGH, such as 0.45,0.6: the threshold is at 0.5
     #[arg(long, value_name = "LOW,HIGH", value_parser = band)]
     unsure: Option<Band>,
@@ -38,11 +51,17 @@ pub(super) struct Args {
     /// Exit with code 3 if any image is anomalous
     #[arg(long)]
     fail_on_anomaly: bool,
+    /// Score one of N equal parts of the images, 1/2 on one machine and 2/2 on another: its results lie in I-of-N in the folder
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
     #[command(flatten)]
     device: DeviceArg,
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
+    /// Print a JSON object for each image, a line each, as soon as it is scored
+    #[arg(long, conflicts_with = "json")]
+    jsonl: bool,
 }
 
 /// Below this probability scores count as those of other images.
@@ -51,9 +70,16 @@ const DRIFT: f64 = 0.01;
 /// What `predict --json` prints.
 #[derive(Serialize)]
 struct PredictReport<'a> {
-    predictions: &'a [Prediction],
+    predictions: &'a [ImageReport],
     failed: &'a [String],
     drift: Option<Drift>,
+    speed: Option<Speed>,
+}
+
+/// What `predict --jsonl` prints of an image that could not be read.
+#[derive(Serialize)]
+struct Unreadable {
+    error: String,
 }
 
 /// Two scores with a comma between.
@@ -68,23 +94,35 @@ type Band = [f64; 2];
 pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
     let model = Model::load(&args.model)?;
+    let paths = listed(&args.paths)?;
     // What cannot be told does not stop the scoring.
-    let mut told = Ok(());
-    let mut found = |p: &Prediction| {
-        if !args.json {
-            let reason = if p.reason.is_empty() { String::new() } else { format!(" ({})", p.reason) };
-            let line = print_lines(&format!("{:<9} {:.5} {}{reason}", p.verdict.word(), p.score, p.image));
-            told = std::mem::replace(&mut told, Ok(())).and(line);
-        }
+    let (mut told, mut reports) = (Ok(()), Vec::new());
+    let mut found = |found: std::result::Result<&ImageReport, &Error>| {
+        let line = match found {
+            Ok(report) if args.json => {
+                reports.push(report.clone());
+                Ok(())
+            }
+            Ok(report) if args.jsonl => print_json_line(report),
+            Err(error) if args.jsonl => print_json_line(&Unreadable { error: in_flags(&error.to_string()) }),
+            Ok(report) => print_lines(&in_a_line(&report.prediction)),
+            Err(_) => Ok(()),
+        };
+        told = std::mem::replace(&mut told, Ok(())).and(line);
     };
-    let decision =
-        DecisionOptions { threshold: args.threshold, unsure: args.unsure, without_input_check: args.no_input_check };
-    let predictions = predict(&context(&device), &model, &args.paths, &args.out, decision, &mut found)?;
+    let decision = DecisionOptions {
+        threshold: args.threshold,
+        pixel_threshold: args.pixel_threshold,
+        unsure: args.unsure,
+        without_input_check: args.no_input_check,
+    };
+    let options = PredictOptions { what: args.what, decision, min_area: args.min_area, shard: args.shard };
+    let predictions = predict(&context(&device), &model, &paths, &args.out, &options, &mut found)?;
     told?;
     let failed: Vec<String> = predictions.failed.iter().map(|error| in_flags(&error.to_string())).collect();
     if args.json {
-        let Predictions { done, drift, .. } = &predictions;
-        print_json(&PredictReport { predictions: done, failed: &failed, drift: *drift })?;
+        let Predictions { drift, speed, .. } = predictions;
+        print_json(&PredictReport { predictions: &reports, failed: &failed, drift, speed })?;
     }
     predictions.drift.iter().for_each(|drift| log(describe(drift)));
     failed.iter().for_each(|message| log(format!("error: {message}")));
@@ -98,6 +136,49 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     } else {
         Outcome::Fine
     })
+}
+
+/// The paths that were given, and in the place of `-` those that standard input lists.
+fn listed(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let (mut all, mut lines) = (Vec::new(), std::io::stdin().lock().split(b'\n'));
+    for path in paths {
+        if path.as_os_str() != "-" {
+            all.push(path.clone());
+            continue;
+        }
+        for line in lines.by_ref() {
+            let line = line.map_err(Error::io("read", "standard input"))?;
+            let line = line.strip_suffix(b"\r").unwrap_or(&line);
+            if !line.is_empty() {
+                all.push(path_of(line)?);
+            }
+        }
+    }
+    if all.is_empty() {
+        return Err(Error::setting("standard input lists no images", "write the path of an image on each line"));
+    }
+    Ok(all)
+}
+
+/// A path as it is written in a list.
+fn path_of(line: &[u8]) -> Result<PathBuf> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        Ok(PathBuf::from(std::ffi::OsStr::from_bytes(line)))
+    }
+    #[cfg(not(unix))]
+    {
+        let text = String::from_utf8(line.to_vec());
+        text.map(PathBuf::from)
+            .map_err(|_| Error::setting("standard input lists a path that is no Unicode", "write it in UTF-8"))
+    }
+}
+
+/// An image's verdict, for people.
+fn in_a_line(Prediction { image, score, verdict, reason, .. }: &Prediction) -> String {
+    let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+    format!("{:<9} {score:.5} {image}{reason}", verdict.word())
 }
 
 /// How the images' scores compare with those of good ones, for the end.

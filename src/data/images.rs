@@ -63,6 +63,16 @@ impl Original {
 }
 
 impl Images {
+    /// A row of the first image, in RGB.
+    pub(crate) fn rgb_row(&self, y: usize) -> Vec<u8> {
+        let len = self.width * self.channels;
+        let row = &self.pixels[y * len..][..len];
+        match self.channels {
+            3 => row.to_vec(),
+            _ => row.iter().flat_map(|&grey| [grey; 3]).collect(),
+        }
+    }
+
     /// No image yet, of a given shape; see [`Images::push`].
     pub fn empty(height: usize, width: usize, channels: usize) -> Images {
         Images { count: 0, height, width, channels, pixels: Vec::new() }

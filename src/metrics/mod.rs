@@ -6,7 +6,7 @@
 //! | [`roc`] | area under the ROC curve, and the curve |
 //! | [`precision_recall`] | average precision, best F1 |
 //! | [`pro`] | per-region overlap |
-//! | [`regions`] | connected regions of a mask |
+//! | [`regions`], [`contour`] | connected regions of a mask; their outer borders |
 //! | [`conformal`] | thresholds that keep to a false positive rate |
 //! | [`intervals`] | within what figures would lie on other images like these |
 //! | [`two_samples`] | whether scores come from where others came from |
@@ -17,6 +17,7 @@
 use crate::real::Real;
 
 pub(crate) mod conformal;
+pub(crate) mod contour;
 pub(crate) mod intervals;
 pub(crate) mod precision_recall;
 pub(crate) mod pro;

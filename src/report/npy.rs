@@ -1,9 +1,12 @@
 //! NumPy's file format for arrays (`.npy`, version 1.0).
 
-use std::path::Path;
+use std::io::{BufWriter, IntoInnerError, Write};
+use std::path::{Path, PathBuf};
 
-use crate::error::Result;
-use crate::files::write_atomically;
+use tempfile::NamedTempFile;
+
+use crate::error::{Error, Result};
+use crate::files;
 
 /// The part before the values is padded to a multiple of this, so that they can be mapped into memory.
 const ALIGNMENT: usize = 64;
@@ -13,11 +16,50 @@ const ALIGNMENT: usize = 64;
 /// # Panics
 /// When the values do not fill the shape, or its text exceeds the format's 65,535 bytes.
 pub(crate) fn save_npy(path: &Path, shape: &[usize], values: &[f32]) -> Result<()> {
-    write_atomically(path, &npy(shape, values))
+    files::write_atomically(path, &npy(shape, values))
+}
+
+/// Such an array that is written part by part: whole or not at all.
+pub(crate) struct NpyFile {
+    path: PathBuf,
+    unfinished: BufWriter<NamedTempFile>,
+}
+
+impl NpyFile {
+    /// Begins one of a shape.
+    pub(crate) fn begin(path: &Path, shape: &[usize]) -> Result<NpyFile> {
+        let begin = || {
+            let mut unfinished = BufWriter::new(files::begin(path)?);
+            unfinished.write_all(&head(shape))?;
+            Ok(unfinished)
+        };
+        begin().map(|unfinished| NpyFile { path: path.to_path_buf(), unfinished }).map_err(Error::io("write", path))
+    }
+
+    /// Adds the next values.
+    pub(crate) fn push(&mut self, values: &[f32]) -> Result<()> {
+        self.unfinished.write_all(&bytes_of(values)).map_err(Error::io("write", &self.path))
+    }
+
+    /// Ends it, once all values are there.
+    pub(crate) fn finish(self) -> Result<()> {
+        let NpyFile { path, unfinished } = self;
+        let written = unfinished.into_inner().map_err(IntoInnerError::into_error);
+        written.and_then(|file| files::keep(file, &path)).map_err(Error::io("write", path))
+    }
 }
 
 fn npy(shape: &[usize], values: &[f32]) -> Vec<u8> {
     assert_eq!(values.len(), shape.iter().product::<usize>(), "values of an array of shape {shape:?}");
+    [head(shape), bytes_of(values)].concat()
+}
+
+fn bytes_of(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// What comes before the values.
+fn head(shape: &[usize]) -> Vec<u8> {
     let mut axes = shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
     if shape.len() == 1 {
         // Python's tuple of one.
@@ -30,7 +72,6 @@ fn npy(shape: &[usize], values: &[f32]) -> Vec<u8> {
     assert!(length <= usize::from(u16::MAX), "the shape is too long for a .npy file");
     bytes.extend((length as u16).to_le_bytes());
     bytes.extend(format!("{dictionary:<width$}\n", width = length - 1).bytes());
-    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     bytes
 }
 
@@ -48,5 +89,12 @@ mod tests {
         assert_eq!(npy(&[1, 2], &[1.5, -2.0]), expected);
         assert!(npy(&[3], &[0.0; 3]).windows(4).any(|w| w == b"(3,)"), "a tuple of one has a comma");
         assert_eq!(npy(&[0, 7, 7], &[]).len() % ALIGNMENT, 0);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("map.npy");
+        let mut file = NpyFile::begin(&path, &[1, 2]).unwrap();
+        assert!(!path.exists(), "it is not whole");
+        [1.5, -2.0].iter().for_each(|&value| file.push(&[value]).unwrap());
+        file.finish().unwrap();
+        assert_eq!(std::fs::read(path).unwrap(), expected);
     }
 }

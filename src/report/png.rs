@@ -3,7 +3,8 @@
 use crate::files;
 use crate::{Error, Result};
 use image::{ImageReader, RgbImage};
-use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, Filter, StreamWriter, Writer};
+pub(crate) use png::ColorType;
+use png::{BitDepth, Compression, Encoder, EncodingError, Filter, StreamWriter, Writer};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use tempfile::NamedTempFile;
 /// Bytes that are written at a time.
 const CHUNK: usize = 1 << 18;
 
-/// A PNG in RGB that is written row by row: whole or not at all.
+/// A PNG that is written row by row: whole or not at all.
 pub(crate) struct PngFile {
     path: PathBuf,
     unfinished: NamedTempFile,
@@ -53,19 +54,19 @@ impl Write for Remembering {
 }
 
 impl PngFile {
-    /// Begins one of so many rows and columns.
-    pub(crate) fn begin(path: &Path, height: usize, width: usize) -> Result<PngFile> {
+    /// Begins one of so many rows and columns, in grey or RGB.
+    pub(crate) fn begin(path: &Path, height: usize, width: usize, color: ColorType) -> Result<PngFile> {
         let begin = || -> io::Result<PngFile> {
             let unfinished = files::begin(path)?;
             let failed = Failure::default();
             let file = Remembering { file: unfinished.as_file().try_clone()?, failed: failed.clone() };
-            let rows = rows(file, height, width)?;
+            let rows = rows(file, height, width, color)?;
             Ok(PngFile { path: path.to_path_buf(), unfinished, rows, failed })
         };
         begin().map_err(Error::io("write", path))
     }
 
-    /// Adds the next rows, of 3 bytes a pixel.
+    /// Adds the next rows, of a byte a channel.
     pub(crate) fn push(&mut self, rows: &[u8]) -> Result<()> {
         self.rows.write_all(rows).map_err(Error::io("write", &self.path))
     }
@@ -78,14 +79,13 @@ impl PngFile {
     }
 }
 
-/// A PNG in memory, of rows of 1 (grey) or 3 (RGB) bytes a pixel.
+/// A PNG in memory, in grey or RGB.
 pub(crate) fn png_bytes(
     (height, width): (usize, usize),
-    channels: usize,
+    color: ColorType,
     rows: impl Iterator<Item = Vec<u8>>,
 ) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let color = if channels == 1 { ColorType::Grayscale } else { ColorType::Rgb };
     let write = || -> io::Result<()> {
         let mut png = encoder(&mut bytes, color, height, width)?;
         let mut png = png.stream_writer_with_size(CHUNK).map_err(in_system_words)?;
@@ -106,9 +106,14 @@ fn encoder<W: Write>(to: W, color: ColorType, height: usize, width: usize) -> io
     encoder.write_header().map_err(in_system_words)
 }
 
-/// A PNG in RGB whose rows go to a file.
-fn rows(file: Remembering, height: usize, width: usize) -> io::Result<StreamWriter<'static, Remembering>> {
-    let png = encoder(file, ColorType::Rgb, height, width)?;
+/// A PNG whose rows go to a file.
+fn rows(
+    file: Remembering,
+    height: usize,
+    width: usize,
+    color: ColorType,
+) -> io::Result<StreamWriter<'static, Remembering>> {
+    let png = encoder(file, color, height, width)?;
     png.into_stream_writer_with_size(CHUNK).map_err(in_system_words)
 }
 
@@ -134,7 +139,7 @@ pub(crate) fn save_png(path: impl AsRef<Path>, image: &RgbImage) -> Result<()> {
         let problem = format!("an image of {width} × {height} pixels cannot be written as PNG");
         return Err(Error::file(path, problem, "give it at least one pixel"));
     }
-    let mut file = PngFile::begin(path, height as usize, width as usize)?;
+    let mut file = PngFile::begin(path, height as usize, width as usize, ColorType::Rgb)?;
     file.push(image)?;
     file.finish()
 }
@@ -164,14 +169,15 @@ mod tests {
     #[test]
     fn images_in_memory_read_back() {
         for (channels, value) in [(1, 7), (3, 9)] {
-            let bytes = png_bytes((2, 3), channels, (0..2).map(|_| vec![value; 3 * channels])).unwrap();
+            let color = if channels == 1 { ColorType::Grayscale } else { ColorType::Rgb };
+            let bytes = png_bytes((2, 3), color, (0..2).map(|_| vec![value; 3 * channels])).unwrap();
             let image = image::load_from_memory(&bytes).unwrap();
             assert_eq!(
                 (image.color().channel_count(), image.as_bytes()),
                 (channels as u8, &[value; 18][..6 * channels])
             );
         }
-        png_bytes((2, 3), 1, std::iter::once(vec![0; 3])).unwrap_err();
+        png_bytes((2, 3), ColorType::Grayscale, std::iter::once(vec![0; 3])).unwrap_err();
     }
 
     /// A small image is written when the encoder's parts are dropped.
@@ -181,7 +187,7 @@ mod tests {
         for side in [1, 100, 1000] {
             let failed = Failure::default();
             let file = File::options().write(true).open("/dev/full").unwrap();
-            let rows = rows(Remembering { file, failed: failed.clone() }, side, side);
+            let rows = rows(Remembering { file, failed: failed.clone() }, side, side, ColorType::Rgb);
             let written = rows.and_then(|mut rows| {
                 rows.write_all(&vec![7; 3 * side * side])?;
                 ended(rows, &failed)

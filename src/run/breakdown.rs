@@ -24,7 +24,10 @@ pub(crate) struct Score {
     pub label: u8,
     pub score: f32,
     pub normalized_score: f64,
+    pub threshold: f32,
     pub verdict: Verdict,
+    /// Why the image cannot be judged, the worst reason first; else empty.
+    pub reason: String,
 }
 
 /// A figure, and within what it would lie on other images like these, in 95 of 100 cases.
@@ -176,7 +179,9 @@ mod tests {
             label: u8::from(class != "good"),
             score,
             normalized_score: 0.5,
+            threshold: 1.0,
             verdict: if score > 1.0 { Verdict::Anomalous } else { Verdict::Good },
+            reason: String::new(),
         };
         scores.iter().enumerate().map(row).collect()
     }

@@ -221,7 +221,7 @@ fn usable(
     let all = new.len();
     let new = without_copies(new, ids);
     tell(all - new.len(), all, ": they are copies of others");
-    let rule = DecisionRule::new(model.meta.threshold);
+    let rule = DecisionRule::of(&model.meta);
     let reasons = |&i: &usize| Ok(rule.reasons(&read.images.seen(i)?, &read.originals[i], &model.meta));
     let reasons: Vec<Vec<String>> = new.par_iter().map(reasons).collect::<Result<_>>()?;
     let (unusable, usable): (Vec<_>, Vec<_>) = new.iter().zip(&reasons).partition(|(_, reasons)| !reasons.is_empty());

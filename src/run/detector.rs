@@ -2,21 +2,24 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use image::DynamicImage;
 use rayon::prelude::*;
 
 use super::heatmap::{Heatmap, Renderer};
+use super::input::{Input, Opened, Prepared, Wanted};
 use super::model::{Model, ModelMeta};
+use super::pixel_map::PixelMap;
+use super::regions::{Region, Regions};
 use super::score::{Scored, Scorer, Shown};
 use super::verdict::{DecisionRule, Verdict};
-use crate::data::decode::{ImageBytes, ImageFile};
 use crate::data::image_view::ImageView;
-use crate::data::images::{Images, Original};
+use crate::data::images::Images;
 use crate::data::prefetch::{Items, Job, prefetching};
-use crate::data::resize_mode::RawForm;
+use crate::data::resize_mode::{self, RawForm};
+use crate::data::tiles::TileGrid;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::{memory, threads};
@@ -75,6 +78,9 @@ pub struct Detection {
     pub verdict: Verdict,
     /// Why it cannot, the worst reason first; else nothing.
     pub reasons: Vec<String>,
+    /// The value of the [map](Detection::map) above which pixels are anomalous: the model's, unless the detector has
+    /// [another](Detector::with_pixel_threshold). None of a model that knows none.
+    pub pixel_threshold: Option<f32>,
     drawing: Arc<Drawing>,
     /// (height, width) of the image.
     size: (usize, usize),
@@ -90,141 +96,6 @@ enum Evidence {
     Heatmap(Vec<f32>),
     /// The raw image, to be scored again: the map is the gradient of the score.
     Raw(Vec<u8>, Arc<Shared>),
-}
-
-/// An image to detect anomalies in: in memory, or a file that is read by the detector.
-#[non_exhaustive]
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// An image of the crate `image`, any kind of it.
-    Image(DynamicImage),
-    /// Samples that were handed over, as those of a camera.
-    Samples(ImageView<'static>),
-    /// A PNG, JPEG, BMP, TIFF, WebP or PNM file.
-    File(PathBuf),
-    /// The bytes of such a file.
-    Encoded(Vec<u8>),
-}
-
-impl From<DynamicImage> for Input {
-    fn from(image: DynamicImage) -> Input {
-        Input::Image(image)
-    }
-}
-
-impl From<ImageView<'static>> for Input {
-    fn from(image: ImageView<'static>) -> Input {
-        Input::Samples(image)
-    }
-}
-
-impl From<PathBuf> for Input {
-    fn from(path: PathBuf) -> Input {
-        Input::File(path)
-    }
-}
-
-impl From<&Path> for Input {
-    fn from(path: &Path) -> Input {
-        Input::File(path.to_path_buf())
-    }
-}
-
-impl From<&PathBuf> for Input {
-    fn from(path: &PathBuf) -> Input {
-        Input::File(path.clone())
-    }
-}
-
-impl From<&str> for Input {
-    fn from(path: &str) -> Input {
-        Input::File(path.into())
-    }
-}
-
-impl From<&String> for Input {
-    fn from(path: &String) -> Input {
-        Input::File(path.into())
-    }
-}
-
-impl From<String> for Input {
-    fn from(path: String) -> Input {
-        Input::File(path.into())
-    }
-}
-
-/// An image in memory, or a file whose head has been read.
-pub(crate) enum Opened {
-    Image(DynamicImage),
-    Samples(ImageView<'static>),
-    File(ImageFile),
-}
-
-impl Input {
-    pub(crate) fn open(self) -> Result<Opened> {
-        match self {
-            Input::Image(image) => Ok(Opened::Image(image)),
-            Input::Samples(image) => Ok(Opened::Samples(image)),
-            Input::File(path) => ImageFile::open(&path).map(Opened::File),
-            Input::Encoded(bytes) => ImageFile::of(ImageBytes::Memory(Arc::new(bytes))).map(Opened::File),
-        }
-    }
-}
-
-impl Opened {
-    /// (height, width).
-    pub(crate) fn size(&self) -> (usize, usize) {
-        match self {
-            Opened::Image(image) => (image.height() as usize, image.width() as usize),
-            Opened::Samples(image) => (image.height(), image.width()),
-            Opened::File(file) => file.size(),
-        }
-    }
-
-    /// Bytes of memory that it, [`Opened::prepare`] and the heatmap of a canvas take.
-    pub(crate) fn bytes(&self, form: &RawForm, keep: bool) -> usize {
-        let bytes = match self {
-            Opened::Image(image) => image.as_bytes().len().saturating_add(ImageView::copied_bytes(image)),
-            Opened::Samples(image) => image.bytes(),
-            Opened::File(file) if keep && is_kept(file) => file.bytes_whole(),
-            Opened::File(file) => file.bytes(),
-        };
-        let canvas = form.canvas_bytes(self.size());
-        let heatmap = if keep { canvas / form.channels * size_of::<f32>() } else { 0 };
-        bytes.saturating_add(canvas).saturating_add(heatmap)
-    }
-
-    /// Brings it to the form that the net takes, and keeps a file's own pixels if that is asked for and they are not too many.
-    pub(crate) fn prepare(self, form: &RawForm, keep: bool) -> Result<Prepared> {
-        match self {
-            Opened::Image(image) => Prepared::of(&ImageView::from(&image).checked()?, form),
-            Opened::Samples(view) => Prepared::of(&view, form),
-            Opened::File(file) if keep && is_kept(&file) => {
-                form.room(file.size())?;
-                let (image, original) = file.with_levels(form.levels).read()?;
-                Ok(Prepared { raw: form.of(&image), original, image: Some(image) })
-            }
-            Opened::File(file) => {
-                let (raw, original) = form.read_open(file)?;
-                Ok(Prepared { raw, original, image: None })
-            }
-        }
-    }
-}
-
-impl Prepared {
-    /// An image in memory, of which nothing is kept.
-    fn of(view: &ImageView, form: &RawForm) -> Result<Prepared> {
-        form.room((view.height(), view.width()))?;
-        let (raw, original) = form.of_view(view);
-        Ok(Prepared { raw, original, image: None })
-    }
-}
-
-/// Whether an image can be kept to be drawn.
-fn is_kept(file: &ImageFile) -> bool {
-    file.bytes_whole() <= memory::for_images()
 }
 
 impl Detector {
@@ -247,7 +118,7 @@ impl Detector {
             batch: scorer.batch_size(),
             scorer: Mutex::new(scorer),
         };
-        Ok(Detector { shared: Arc::new(shared), rule: DecisionRule::new(model.meta.threshold) })
+        Ok(Detector { shared: Arc::new(shared), rule: DecisionRule::of(&model.meta) })
     }
 
     /// The score above which images are called anomalous. What a model's own promises is told by `fcdd info MODEL`.
@@ -261,6 +132,19 @@ impl Detector {
     /// A threshold that is no score: below 0 or not finite. The largest number below 0 is taken; a score of 0 exceeds it.
     pub fn with_threshold(self, threshold: f32) -> Result<Detector> {
         Ok(Detector { rule: self.rule.with_threshold(threshold)?, ..self })
+    }
+
+    /// The value of an anomaly map above which pixels are anomalous; None of a model that knows none.
+    pub fn pixel_threshold(&self) -> Option<f32> {
+        self.rule.pixel_threshold()
+    }
+
+    /// The same detector with another threshold of pixels.
+    ///
+    /// # Errors
+    /// A threshold that is no value of a map: below 0 or not finite.
+    pub fn with_pixel_threshold(self, threshold: f32) -> Result<Detector> {
+        Ok(Detector { rule: self.rule.with_pixel_threshold(threshold)?, ..self })
     }
 
     /// The same detector, which calls images [`Verdict::Unsure`] whose normalized score is from `low` to `high`.
@@ -293,7 +177,7 @@ impl Detector {
 
     /// Scores images that are prepared, together.
     pub(crate) fn score(&self, images: Vec<Prepared>) -> Result<Vec<Kept>> {
-        self.shared.score(images, false, self.rule)
+        self.shared.score(images, Wanted::NOTHING, self.rule)
     }
 
     /// Scores one image in memory.
@@ -304,7 +188,7 @@ impl Detector {
         let image = image.into().checked()?;
         let prepared = Prepared::of(&image, &self.form())?;
         let mut scored = self.score(vec![prepared])?;
-        scored.pop().map(|(detection, _)| detection).ok_or_else(|| Error::internal("an image has no score"))
+        scored.pop().map(|kept| kept.detection).ok_or_else(|| Error::internal("an image has no score"))
     }
 
     /// Scores images in their order, several at a time, 16 of most nets; the next are read and resized in threads of their own meanwhile,
@@ -339,19 +223,19 @@ impl Detector {
     where
         I: IntoIterator<IntoIter: Send + 'static, Item: Into<Input> + 'static>,
     {
-        let groups = self.groups(images.into_iter().map(Into::into), false);
+        let groups = self.groups(images.into_iter().map(Into::into), Wanted::NOTHING);
         Flat { groups, ready: VecDeque::new() }
     }
 
-    /// The same, as many images at a time as are scored together. With `keep`, heatmaps are made by the net and the pixels of files are kept.
-    pub(super) fn groups(&self, images: impl Iterator<Item = Input> + Send + 'static, keep: bool) -> Groups {
+    /// The same, as many images at a time as are scored together, and what else is wanted of them.
+    pub(super) fn groups(&self, images: impl Iterator<Item = Input> + Send + 'static, wanted: Wanted) -> Groups {
         let Detector { shared, rule } = self.clone();
         let (form, batch) = (self.form(), shared.batch);
         let memory = memory::for_images();
         let (limit, in_group) = (memory / 2, GROUP.min(memory / 8));
         let opened = images.map(move |input| {
             let opened = input.open();
-            (opened.as_ref().map_or(0, |opened| opened.bytes(&form, keep)), opened)
+            (opened.as_ref().map_or(0, |opened| opened.bytes(&form, wanted)), opened)
         });
         let mut opened = opened.peekable();
         let jobs = std::iter::from_fn(move || {
@@ -363,30 +247,40 @@ impl Detector {
                 bytes += more;
                 group.push(next);
             }
-            let prepare = move |opened: Result<Opened>| opened?.prepare(&form, keep);
+            let prepare = move |opened: Result<Opened>| opened?.prepare(&form, wanted);
             Some(Job { bytes, make: move || group.into_par_iter().map(prepare).collect() })
         });
         let prepared = prefetching(limit.min(4 * GROUP), jobs);
-        Groups { detector: shared, keep, rule, prepared, failed: false }
+        Groups { detector: shared, wanted, rule, prepared, failed: false }
     }
 }
 
-/// An image as the net takes it.
-pub(crate) struct Prepared {
-    /// A square of the raw side, or a canvas.
-    raw: Images,
-    original: Original,
-    /// A file's own pixels, where they are kept.
-    image: Option<Images>,
+/// A detection, and what was kept to draw it.
+pub(crate) struct Kept {
+    pub detection: Detection,
+    /// The pixels of a file, where they were wanted and not too many.
+    pub image: Option<Images>,
+    /// Whether they are not too many.
+    pub can_be_drawn: bool,
+    /// When the image began to be decoded.
+    pub begun: Instant,
 }
 
-/// A detection, and the pixels of a file where they were kept: those that were asked for and not too many.
-pub(crate) type Kept = (Detection, Option<Images>);
+impl Kept {
+    /// Memory that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let values = match &self.detection.evidence {
+            Evidence::Map(values) | Evidence::Heatmap(values) => size_of_val(values.as_slice()),
+            Evidence::Raw(raw, _) => raw.len(),
+        };
+        values + self.image.as_ref().map_or(0, |image| image.pixels.len())
+    }
+}
 
 /// Detections of several images at a time.
 pub(super) struct Groups {
     detector: Arc<Shared>,
-    keep: bool,
+    wanted: Wanted,
     rule: DecisionRule,
     prepared: Items<'static, Vec<Result<Prepared>>>,
     failed: bool,
@@ -403,7 +297,7 @@ impl Iterator for Groups {
         for one in self.prepared.next()? {
             errors.push(one.map(|one| prepared.push(one)).err());
         }
-        let scored = self.detector.score(prepared, self.keep, self.rule);
+        let scored = self.detector.score(prepared, self.wanted, self.rule);
         self.failed = scored.is_err();
         Some(scored.map(|scored| {
             let mut scored = scored.into_iter();
@@ -428,7 +322,7 @@ impl Iterator for Flat {
                 Err(error) => return Some(Err(error)),
             }
         }
-        self.ready.pop_front().map(|kept| kept.map(|(detection, _)| detection))
+        self.ready.pop_front().map(|kept| kept.map(|kept| kept.detection))
     }
 }
 
@@ -439,7 +333,7 @@ impl Shared {
     }
 
     /// Scores at most a batch of images.
-    fn score(self: &Arc<Shared>, mut images: Vec<Prepared>, keep: bool, rule: DecisionRule) -> Result<Vec<Kept>> {
+    fn score(self: &Arc<Shared>, mut images: Vec<Prepared>, wanted: Wanted, rule: DecisionRule) -> Result<Vec<Kept>> {
         if images.is_empty() {
             return Ok(Vec::new());
         }
@@ -449,7 +343,7 @@ impl Shared {
         let mut turn = self.scorer();
         let scorer = &mut *turn;
         let by_product = scorer.maps_are_by_products();
-        let shown = if keep {
+        let shown = if wanted.heatmaps {
             Shown::Heatmaps
         } else if by_product {
             Shown::Maps
@@ -457,7 +351,7 @@ impl Shared {
             Shown::Nothing
         };
         let found = |_: usize, Scored { score, map, heatmap, .. }: Scored| {
-            evidence.push((score, if keep { heatmap } else { map }.to_vec()));
+            evidence.push((score, if wanted.heatmaps { heatmap } else { map }.to_vec()));
             Ok(())
         };
         threads::computing(|| match self.drawing.meta.preprocessing.resize.makes_canvases() {
@@ -471,17 +365,29 @@ impl Shared {
         })?;
         drop(turn);
         let kept = images.into_iter().zip(evidence).zip(reasons).map(|((prepared, (score, values)), reasons)| {
-            let Prepared { raw, original, image } = prepared;
+            let Prepared { raw, original, image, can_be_drawn, begun } = prepared;
             let size = original.size();
-            let evidence = match (keep, by_product) {
+            let evidence = match (wanted.heatmaps, by_product) {
                 (true, _) => Evidence::Heatmap(values),
                 (false, true) => Evidence::Map(values),
                 (false, false) => Evidence::Raw(raw.pixels, self.clone()),
             };
             let (normalized_score, verdict) = rule.decide(score, self.drawing.meta.calibration.as_ref());
             let verdict = if reasons.is_empty() { verdict } else { Verdict::Unusable };
-            let (threshold, drawing) = (rule.threshold(), self.drawing.clone());
-            (Detection { score, normalized_score, threshold, verdict, reasons, drawing, size, evidence }, image)
+            let (threshold, pixel_threshold) = (rule.threshold(), rule.pixel_threshold());
+            let drawing = self.drawing.clone();
+            let detection = Detection {
+                score,
+                normalized_score,
+                threshold,
+                verdict,
+                reasons,
+                pixel_threshold,
+                drawing,
+                size,
+                evidence,
+            };
+            Kept { detection, image, can_be_drawn, begun }
         });
         Ok(kept.collect())
     }
@@ -523,9 +429,58 @@ impl Detection {
     /// Of nets whose map is a gradient of the score (HSC), which is computed only now: a GPU that fails.
     pub fn heatmap(&self) -> Result<Heatmap> {
         let Drawing { meta, renderer } = &*self.drawing;
-        let grid = meta.preprocessing.raw_form().tiles(self.size);
-        let values = match (&self.evidence, &grid) {
-            (Evidence::Map(map), Some(grid)) => renderer.of_canvas(map, grid),
+        Ok(renderer.heatmap(meta.scale, self.values()?, self.canvas()).within(self.size, self.seen()))
+    }
+
+    /// The anomaly map as it is before scaling, at the image's own size: [height, width], of 0 or more, in the units of the pixel threshold.
+    /// What the net has not seen of the image is 0.
+    ///
+    /// # Errors
+    /// As of [`Detection::heatmap`].
+    pub fn map(&self) -> Result<Vec<f32>> {
+        Ok(self.pixel_map()?.values())
+    }
+
+    /// Where the [map](Detection::map) exceeds a threshold, or [that of the detection](Detection::pixel_threshold): connected regions of at
+    /// least so many pixels, those with the highest peaks first.
+    ///
+    /// # Errors
+    /// As of [`Detection::heatmap`]; a detection without a threshold of pixels, where none is given.
+    pub fn regions(&self, pixel_threshold: Option<f32>, min_area: usize) -> Result<Vec<Region>> {
+        let threshold = pixel_threshold.or(self.pixel_threshold).ok_or_else(no_pixel_threshold)?;
+        Ok(Regions::of(&self.pixel_map()?, threshold, min_area).regions)
+    }
+
+    /// (height, width) of the image.
+    pub(super) fn size(&self) -> (usize, usize) {
+        self.size
+    }
+
+    /// The map, whose values at the image's own size are made as they are asked for.
+    pub(crate) fn pixel_map(&self) -> Result<PixelMap> {
+        let map = self.drawing.renderer.unscaled(self.values()?, self.canvas());
+        Ok(map.within(self.size, self.seen()))
+    }
+
+    /// (height, width) of the canvas, where the net sees one.
+    fn canvas(&self) -> Option<(usize, usize)> {
+        self.tiles().map(|grid| grid.canvas())
+    }
+
+    fn tiles(&self) -> Option<TileGrid> {
+        self.drawing.meta.preprocessing.raw_form().tiles(self.size)
+    }
+
+    /// What the net has seen of the image.
+    fn seen(&self) -> resize_mode::Region {
+        self.drawing.meta.preprocessing.seen(self.size)
+    }
+
+    /// Values before scaling, of the net's input or of the canvas.
+    fn values(&self) -> Result<Vec<f32>> {
+        let renderer = &self.drawing.renderer;
+        Ok(match (&self.evidence, self.tiles()) {
+            (Evidence::Map(map), Some(grid)) => renderer.of_canvas(map, &grid),
             (Evidence::Heatmap(heatmap), Some(_)) => heatmap.clone(),
             (Evidence::Map(map), None) => renderer.of_map(map),
             (Evidence::Heatmap(heatmap), None) => renderer.of_heatmap(heatmap),
@@ -542,14 +497,22 @@ impl Detection {
                 })?;
                 values
             }
-        };
-        let canvas = grid.map(|grid| grid.canvas());
-        Ok(renderer.heatmap(meta.scale, values, canvas).within(self.size, meta.preprocessing.seen(self.size)))
+        })
     }
+}
+
+/// What is asked for takes a pixel threshold, and there is none.
+pub(super) fn no_pixel_threshold() -> Error {
+    Error::setting(
+        "regions and masks take a threshold of pixels, and the model has none",
+        "set it by good images with `fcdd calibrate`, or give one as `pixel_threshold`",
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use image::DynamicImage;
+
     use super::*;
 
     #[test]

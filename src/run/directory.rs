@@ -33,6 +33,8 @@ pub(crate) const TRAINING_OVERVIEW: &str = "overview_training.png";
 pub(crate) const EVALUATION: &str = "evaluation.json";
 /// Score of each test image.
 pub(crate) const SCORES: &str = "scores.csv";
+/// Regions of each image that was predicted.
+pub(crate) const REGIONS: &str = "regions.csv";
 /// Histogram of the scores.
 pub(crate) const SCORES_PLOT: &str = "scores.svg";
 /// Anomaly map of each test image before upsampling, in the order of the scores: float32 [n, u, u] for `numpy.load`.
@@ -211,6 +213,11 @@ impl CsvTable {
         files::write_atomically(path, &rows)?;
         let file = File::options().append(true).open(path).map_err(Error::io("write", path))?;
         Ok(CsvTable { path: path.to_path_buf(), file, is_empty: rows.is_empty(), len: rows.len() as u64 })
+    }
+
+    /// Whether it has no rows yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.is_empty
     }
 
     /// Adds rows at once: a program that is killed leaves all of them or none.

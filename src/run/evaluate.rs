@@ -44,9 +44,9 @@ pub(crate) fn evaluate(
     let TestSet { split, class_names, class, .. } = test;
     let mut scorer = Scorer::new(context.device, model)?;
     let side = scorer.side();
-    let rule = DecisionRule::new(model.meta.threshold);
+    let rule = DecisionRule::of(&model.meta);
     let preprocessing = &model.meta.preprocessing;
-    let usable = usable(model, split, rule)?;
+    let reasons = reasons(model, split, rule)?;
     let mut pixels = room_for_pixels(split, preprocessing, context);
     let mut pointing = Pointing::default();
     let mut rows = Vec::with_capacity(split.images.count());
@@ -72,14 +72,17 @@ pub(crate) fn evaluate(
         }
         let class_name = class_names.get(usize::from(split.classes[i])).cloned().unwrap_or_default();
         let (normalized_score, verdict) = rule.decide(score, model.meta.calibration.as_ref());
-        let verdict = if usable[i] { verdict } else { Verdict::Unusable };
+        let reason = reasons.get(i).map_or(String::new(), |reasons| reasons.join("; "));
+        let verdict = if reason.is_empty() { verdict } else { Verdict::Unusable };
         let row = Score {
             image: split.names[i].clone(),
             class: class_name,
             label: u8::from(split.classes[i] != *class),
             score,
             normalized_score,
+            threshold: rule.threshold(),
             verdict,
+            reason,
         };
         found(&row)?;
         rows.push(row);
@@ -117,13 +120,13 @@ pub(crate) fn evaluate(
     Ok(Tested { evaluation, scores: rows, maps, pixel_curve: pixels.roc_outline(CURVE_STEP) })
 }
 
-/// Which of a split's images can be judged.
-fn usable(model: &Model, split: &Split, rule: DecisionRule) -> Result<Vec<bool>> {
+/// Why images of a split cannot be judged; nothing where nobody can tell.
+fn reasons(model: &Model, split: &Split, rule: DecisionRule) -> Result<Vec<Vec<String>>> {
     let checks = model.meta.input_check.is_some() || model.meta.preprocessing.levels.significant().is_some();
     if !checks || split.originals.is_empty() {
-        return Ok(vec![true; split.images.count()]);
+        return Ok(Vec::new());
     }
-    let of = |i: usize| Ok(rule.reasons(&split.images.seen(i)?, &split.originals[i], &model.meta).is_empty());
+    let of = |i: usize| Ok(rule.reasons(&split.images.seen(i)?, &split.originals[i], &model.meta));
     (0..split.images.count()).into_par_iter().map(of).collect()
 }
 

@@ -4,15 +4,14 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::model::Model;
+use super::pixel_map::PixelMap;
 use super::stitch::cells;
-use crate::data::images::Images;
 use crate::data::resize_mode::Region;
 use crate::data::tiles::TileGrid;
 use crate::error::{Error, Result};
 use crate::model::{Objective, baselines, nets};
 use crate::report::heatmap::Scale;
 use crate::report::jet::jet;
-use crate::report::resample::BilinearMap;
 use crate::steps::blur::gaussian_blur;
 use crate::steps::upsample::{GaussianTaps, ReceptiveField, upsample, upsample_between};
 
@@ -21,16 +20,7 @@ use crate::steps::upsample::{GaussianTaps, ReceptiveField, upsample, upsample_be
 /// It keeps the values at the size of the net's input; those of an image's own pixels are interpolated when they are asked for. What
 /// the net has not seen of an image, since the image was cropped, is 0.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Heatmap {
-    /// [size.0, size.1]
-    input: Vec<f32>,
-    /// Of the net's input, or of the canvas of its tiles.
-    size: (usize, usize),
-    height: usize,
-    width: usize,
-    /// What the net has seen of the image.
-    seen: Region,
-}
+pub struct Heatmap(PixelMap);
 
 /// How a model's maps become heatmaps.
 pub(crate) struct Renderer {
@@ -105,40 +95,42 @@ impl Renderer {
     /// [`Renderer::of_heatmap`] give them.
     pub(crate) fn heatmap(&self, scale: Scale<f32>, mut values: Vec<f32>, size: Option<(usize, usize)>) -> Heatmap {
         scale.apply(&mut values);
+        Heatmap(self.unscaled(values, size))
+    }
+
+    /// The same of values as they are.
+    pub(crate) fn unscaled(&self, values: Vec<f32>, size: Option<(usize, usize)>) -> PixelMap {
         let (height, width) = size.unwrap_or((self.side, self.side));
-        let seen = Region::whole((height, width));
-        Heatmap { input: over_channels(values, height * width), size: (height, width), height, width, seen }
+        PixelMap::new(over_channels(values, height * width), (height, width))
     }
 }
 
 impl Heatmap {
     /// The same of an image of (height, width) of which the net's input shows a part.
-    pub(crate) fn within(self, (height, width): (usize, usize), seen: Region) -> Heatmap {
-        Heatmap { height, width, seen, ..self }
+    pub(crate) fn within(self, size: (usize, usize), seen: Region) -> Heatmap {
+        Heatmap(self.0.within(size, seen))
     }
 
     /// Rows.
     pub fn height(&self) -> usize {
-        self.height
+        self.0.size().0
     }
 
     /// Columns.
     pub fn width(&self) -> usize {
-        self.width
+        self.0.size().1
     }
 
-    /// The values [height, width] on the model's scale, clamped to 0…1. The anomaly map as it was before scaling cannot be had here:
-    /// `fcdd evaluate` writes those of test images to `maps.npy`.
+    /// The values [height, width] on the model's scale, clamped to 0…1. Those before scaling are
+    /// [`Detection::map`](crate::Detection::map).
     pub fn values(&self) -> Vec<f32> {
-        let mut values = vec![0.0; self.height * self.width];
-        self.paint(&mut values, 1, |pixel, value| pixel[0] = value);
-        values
+        self.0.values()
     }
 
     /// In the colours of the jet map, from dark blue to dark red.
     pub fn to_image(&self) -> RgbImage {
-        let mut image = RgbImage::from_pixel(self.width as u32, self.height as u32, image::Rgb(jet(0.0)));
-        self.paint(&mut image, 3, |pixel, value| pixel.copy_from_slice(&jet(value)));
+        let mut image = RgbImage::from_pixel(self.width() as u32, self.height() as u32, image::Rgb(jet(0.0)));
+        self.0.paint(&mut image, 3, |pixel, value| pixel.copy_from_slice(&jet(value)));
         image
     }
 
@@ -153,57 +145,19 @@ impl Heatmap {
             let problem = format!("a heatmap of {} pixels over an image of {}", size(&over), size(image));
             return Err(Error::setting(problem, "give the image that it is of"));
         }
-        let row = self.width * 3;
+        let row = self.width() * 3;
         image.par_chunks_mut(row).zip(over.par_chunks(row)).for_each(|(under, over)| blend(under, over, alpha));
         Ok(())
     }
 
     /// Its rows one after the other, in the colours of [`Heatmap::to_image`].
     pub(crate) fn rows(&self) -> impl Iterator<Item = Vec<u8>> {
-        self.rows_in(jet)
+        self.0.rows().map(|row| row.into_iter().flat_map(jet).collect())
     }
 
     /// The same in grey: 255 where the value is 1.
     pub(crate) fn grey_rows(&self) -> impl Iterator<Item = Vec<u8>> {
-        self.rows_in(|value| [(value * 255.0 + 0.5) as u8])
-    }
-
-    /// The rows of the image that it is of, under its colours: see [`Heatmap::overlay`].
-    pub(crate) fn overlay_rows(&self, image: &Images, alpha: f32) -> impl Iterator<Item = Vec<u8>> {
-        let under = image.pixels.chunks_exact((image.width * image.channels).max(1)).map(|row| match image.channels {
-            3 => row.to_vec(),
-            _ => row.iter().flat_map(|&grey| [grey; 3]).collect(),
-        });
-        self.rows().zip(under).map(move |(over, mut row)| {
-            blend(&mut row, &over, alpha);
-            row
-        })
-    }
-
-    /// Its rows one after the other, each value in a colour.
-    fn rows_in<const N: usize>(&self, colour: impl Fn(f32) -> [u8; N]) -> impl Iterator<Item = Vec<u8>> {
-        let Region { top, left, height, width } = self.seen;
-        let between = BilinearMap::new(self.size, (height, width));
-        (0..self.height).map(move |y| {
-            let mut row = colour(0.0).repeat(self.width);
-            if let Some(y) = y.checked_sub(top).filter(|&y| y < height) {
-                let pixels = row.as_chunks_mut().0[left..left + width].iter_mut();
-                pixels.zip(between.row(&self.input, y)).for_each(|(pixel, value)| *pixel = colour(value));
-            }
-            row
-        })
-    }
-
-    /// Does something to each pixel of `n` values that the net has seen, with the heatmap's value there.
-    fn paint<T: Send>(&self, pixels: &mut [T], n: usize, set: impl Fn(&mut [T], f32) + Sync) {
-        let Region { top, left, height, width } = self.seen;
-        let between = BilinearMap::new(self.size, (height, width));
-        pixels.par_chunks_mut(self.width * n).skip(top).take(height).enumerate().with_min_len(16).for_each(
-            |(y, row)| {
-                let row = row[left * n..(left + width) * n].chunks_exact_mut(n);
-                row.zip(between.row(&self.input, y)).for_each(|(pixel, value)| set(pixel, value));
-            },
-        );
+        self.0.rows().map(|row| row.into_iter().map(|value| (value * 255.0 + 0.5) as u8).collect())
     }
 }
 
@@ -236,7 +190,7 @@ mod tests {
     /// A heatmap of two pixels, and an image of them between one column on either side that the net has not seen.
     fn heatmap() -> Heatmap {
         let seen = Region { top: 0, left: 1, height: 2, width: 2 };
-        Heatmap { input: vec![0.0, 1.0, 0.0, 1.0], size: (2, 2), height: 2, width: 4, seen }
+        Heatmap(PixelMap::new(vec![0.0, 1.0, 0.0, 1.0], (2, 2)).within((2, 4), seen))
     }
 
     #[test]
@@ -246,7 +200,6 @@ mod tests {
         let colours: Vec<[u8; 3]> = image.pixels().map(|pixel| pixel.0).collect();
         assert_eq!(colours[..4], [jet(0.0), jet(0.0), jet(1.0), jet(0.0)]);
         assert_eq!(heatmap().rows().flatten().collect::<Vec<u8>>(), image.into_raw());
-        assert_eq!(heatmap().grey_rows().flatten().collect::<Vec<u8>>(), [0, 0, 255, 0, 0, 0, 255, 0]);
     }
 
     #[test]
@@ -268,12 +221,6 @@ mod tests {
         assert_eq!(over(1.0), heatmap().to_image());
         // Of jet(0) = (0, 0, 128) and jet(1) = (128, 0, 0), half each, rounded.
         assert_eq!(over(0.5).get_pixel(0, 0).0, [5, 6, 70]);
-        let rows = |channels, pixels| {
-            heatmap().overlay_rows(&Images { count: 1, height: 2, width: 4, channels, pixels }, 0.5).flatten().collect()
-        };
-        let of_rows: Vec<u8> = rows(3, image.clone().into_raw());
-        assert_eq!(of_rows, over(0.5).into_raw());
-        assert_eq!(rows(1, vec![7; 8]), rows(3, vec![7; 24]));
         assert_eq!(over(0.5).get_pixel(2, 0).0, [72, 9, 9]);
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
-use super::directory::{CONFIG, EVALUATION, OF_TEST, SCORES};
+use super::directory::{CONFIG, EVALUATION, OF_TEST, REGIONS, SCORES};
 use crate::data::folder::OF_PREDICTIONS;
 use crate::files;
 
@@ -37,6 +37,10 @@ pub(crate) enum Kind {
 struct Drawn {
     heatmap: String,
     overlay: String,
+    #[serde(default)]
+    mask: String,
+    #[serde(default)]
+    map: String,
 }
 
 impl Kind {
@@ -70,7 +74,7 @@ impl Kind {
     fn names(self) -> &'static [&'static str] {
         match self {
             Kind::Evaluate => &OF_TEST,
-            Kind::Predict => &[SCORES],
+            Kind::Predict => &[SCORES, REGIONS],
             Kind::Compare => &[TABLE, SHEET],
             Kind::Train | Kind::Sweep | Kind::Demo => &[],
         }
@@ -89,7 +93,7 @@ impl Kind {
             && let Some(mut table) = scores(folder)
         {
             let rows = table.deserialize::<Drawn>().map_while(Result::ok);
-            let named = rows.flat_map(|row| [row.heatmap, row.overlay]);
+            let named = rows.flat_map(|row| [row.heatmap, row.overlay, row.mask, row.map]);
             results.extend(
                 named.filter_map(|path| within(Path::new(&path), folder)).filter(|name| self.names_result(name)),
             );
@@ -144,14 +148,20 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("out");
         fs::create_dir_all(folder.join("deep")).unwrap();
-        for name in ["a_heatmap.png", "deep/b_overlay.png", "notes.txt", "../theirs_heatmap.png"] {
+        for name in
+            ["a_heatmap.png", "a_mask.png", "a_map.npy", "deep/b_overlay.png", "notes.txt", "../theirs_heatmap.png"]
+        {
             fs::write(folder.join(name), "").unwrap();
         }
         #[cfg(unix)]
         std::os::unix::fs::symlink(root.path(), folder.join("link")).unwrap();
-        let rows = "elsewhere/out/a_heatmap.png,out/deep/b_overlay.png\nout/notes.txt,../theirs_heatmap.png\nlink/theirs_heatmap.png,\n";
-        fs::write(folder.join(SCORES), format!("heatmap,overlay\n{rows}")).unwrap();
+        let rows = "elsewhere/out/a_heatmap.png,out/deep/b_overlay.png,out/a_mask.png,out/a_map.npy\nout/notes.txt,../theirs_heatmap.png,,\nlink/theirs_heatmap.png,,,\n";
+        fs::write(folder.join(SCORES), format!("heatmap,overlay,mask,map\n{rows}")).unwrap();
         assert_eq!(Kind::Predict.told_by(&folder), Some(SCORES));
-        assert_eq!(Kind::Predict.results_in(&folder), [SCORES, "a_heatmap.png", "deep/b_overlay.png"]);
+        let drawn = [SCORES, "a_heatmap.png", "deep/b_overlay.png", "a_mask.png", "a_map.npy"];
+        assert_eq!(Kind::Predict.results_in(&folder), drawn);
+        // As version 0.1 left them.
+        fs::write(folder.join(SCORES), "heatmap,overlay\nout/a_heatmap.png,out/deep/b_overlay.png\n").unwrap();
+        assert_eq!(Kind::Predict.results_in(&folder), drawn[..3]);
     }
 }

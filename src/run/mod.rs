@@ -4,18 +4,18 @@
 //! | --- | --- |
 //! | [`train`], [`evaluate`], [`predict`], [`calibrate`](mod@calibrate), [`sweep`], [`compare`](mod@compare), [`demo`], [`verify`], [`bench`](mod@bench), [`info`], [`weights`] | one subcommand each |
 //! | [`settings`], [`prepare`] | everything that decides a run; from there to training and test images |
-//! | [`detector`], [`trainer`] | detection and training for other programs: the crate's front |
+//! | [`detector`], `input`, [`trainer`] | detection and training for other programs: the crate's front |
 //! | `training_loop` | a network in training, epoch by epoch |
 //! | `held_out`, `pace` | which epoch was best, by good images that are held out; how long a training will take |
 //! | `learned` | what a model has learned from, wherever copies of it lie |
 //! | `features`, `reduction` | of nets whose frozen layers are fixed: what they make of each view, computed once; its principal components |
-//! | [`model`], [`score`], [`stitch`], [`heatmap`] | the model file; scoring with it; maps of tiles as one; heatmaps to show |
+//! | [`model`], [`score`], [`stitch`], [`heatmap`], `pixel_map`, [`regions`] | the model file; scoring with it; maps of tiles as one; heatmaps to show; values of an image's own pixels; where they exceed the pixel threshold |
 //! | [`directory`], [`lock`], [`state`] | a run's files; that one process at a time writes them; what resuming needs |
 //! | [`kind`], [`output`] | of which subcommand the results in a folder are; that they replace earlier ones as a whole |
 //! | `calibration_scores`, [`calibration`], [`verdict`] | what a model says of good images; the threshold that follows, and what it promises; what images are called by it |
 //! | [`figures`], [`breakdown`] | what a model is measured by; what that rests on |
 //! | [`results`], [`sheets`], [`plots`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, curves, which images they show, the page |
-//! | [`context`], [`stop`] | where to compute, whom to tell, when to stop |
+//! | [`context`], [`stop`], [`shard`] | where to compute, whom to tell, when to stop; which part of the work |
 
 pub mod bench;
 pub(crate) mod breakdown;
@@ -33,21 +33,26 @@ pub(crate) mod figures;
 pub(crate) mod heatmap;
 mod held_out;
 pub(crate) mod info;
+pub(crate) mod input;
 pub(crate) mod kind;
 mod learned;
 pub(crate) mod lock;
 pub(crate) mod model;
 pub(crate) mod output;
+pub(crate) mod overlay;
 mod pace;
+mod pixel_map;
 pub(crate) mod plots;
 pub(crate) mod predict;
 pub(crate) mod prepare;
 mod reduction;
+pub(crate) mod regions;
 pub(crate) mod report;
 pub(crate) mod results;
 pub(crate) mod score;
 pub(crate) mod select;
 pub(crate) mod settings;
+pub(crate) mod shard;
 pub(crate) mod sheets;
 pub(crate) mod state;
 pub(crate) mod stitch;

@@ -24,6 +24,9 @@ pub(crate) const JOURNAL: &str = "unfinished.json";
 /// Files that tell of others: while results are replaced, the first to go and the last to come.
 const TELLING: [&str; 3] = [directory::REPORT, directory::EVALUATION, directory::SCORES];
 
+/// Tables whose rows are written as they come: there from the beginning, empty.
+const TABLES: [&str; 2] = [directory::SCORES, directory::REGIONS];
+
 /// What [`JOURNAL`] holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Journal {
@@ -131,15 +134,16 @@ impl Output {
 /// What ends by an error before there is any result leaves nothing.
 impl Drop for Output {
     fn drop(&mut self) {
-        let table = self.place.join(directory::SCORES);
-        let has_rows = fs::metadata(&table).is_ok_and(|table| table.len() > 0);
-        let is_there = |name: &String| name != directory::SCORES && self.place.join(name).exists();
+        let tables = TABLES.map(|name| self.place.join(name));
+        let has_rows = tables.iter().any(|table| fs::metadata(table).is_ok_and(|table| table.len() > 0));
+        let is_there = |name: &String| !TABLES.contains(&name.as_str()) && self.place.join(name).exists();
         if self.check().is_ok()
             && let Ok(Some(Journal { results, publishing: None, .. })) = Journal::of(&self.place, self.lock.folder())
             && !has_rows
             && !self.kind.results_in(&self.place).iter().chain(&results).any(is_there)
         {
-            let _ = files::remove(&table).and_then(|()| files::remove(&self.place.join(JOURNAL)));
+            let removed = tables.iter().try_for_each(|table| files::remove(table));
+            let _ = removed.and_then(|()| files::remove(&self.place.join(JOURNAL)));
             if let Some(lock) = self.beside.take() {
                 drop(lock);
                 let _ = files::remove_folder(&self.place);

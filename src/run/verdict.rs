@@ -44,12 +44,15 @@ pub(crate) struct DecisionRule {
     unsure: Option<[f64; 2]>,
     /// Whether images that look otherwise than all good ones are told.
     checks_input: bool,
+    /// Pixels whose value in the anomaly map is above are anomalous.
+    pixel_threshold: Option<f32>,
 }
 
 impl DecisionRule {
-    /// By a threshold alone.
-    pub(crate) fn new(threshold: f32) -> DecisionRule {
-        DecisionRule { threshold, unsure: None, checks_input: true }
+    /// As a model has it.
+    pub(crate) fn of(meta: &ModelMeta) -> DecisionRule {
+        let pixel_threshold = meta.calibration.as_ref().map(|calibration| calibration.pixel_threshold);
+        DecisionRule { threshold: meta.threshold, unsure: None, checks_input: true, pixel_threshold }
     }
 
     /// By another threshold.
@@ -57,13 +60,17 @@ impl DecisionRule {
     /// # Errors
     /// What is no score.
     pub(crate) fn with_threshold(self, threshold: f32) -> Result<DecisionRule> {
-        if !threshold.is_finite() || threshold < 0f32.next_down() {
-            return Err(Error::setting(
-                format!("`threshold` {threshold} is not a score"),
-                "choose a number of 0 or more, such as 0.5",
-            ));
-        }
+        check_threshold(threshold, "`threshold`", "a score")?;
         Ok(DecisionRule { threshold, ..self })
+    }
+
+    /// By another threshold of pixels.
+    ///
+    /// # Errors
+    /// What is no value of an anomaly map.
+    pub(crate) fn with_pixel_threshold(self, threshold: f32) -> Result<DecisionRule> {
+        check_threshold(threshold, "`pixel_threshold`", "a value of an anomaly map")?;
+        Ok(DecisionRule { pixel_threshold: Some(threshold), ..self })
     }
 
     /// With a band of normalized scores around the threshold.
@@ -108,6 +115,11 @@ impl DecisionRule {
         self.threshold
     }
 
+    /// Pixels whose value in the anomaly map is above are anomalous; None of a model that knows no such value.
+    pub(crate) fn pixel_threshold(self) -> Option<f32> {
+        self.pixel_threshold
+    }
+
     /// The band of normalized scores in which images are unsure.
     pub(crate) fn unsure(self) -> Option<[f64; 2]> {
         self.unsure
@@ -125,13 +137,22 @@ impl DecisionRule {
     }
 }
 
+/// Fails where a threshold cannot be one.
+fn check_threshold(threshold: f32, name: &str, what: &str) -> Result<()> {
+    if threshold.is_finite() && threshold >= 0f32.next_down() {
+        return Ok(());
+    }
+    let remedy = "choose a number of 0 or more, such as 0.5";
+    Err(Error::setting(format!("{name} {threshold} is not {what}"), remedy))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn verdicts_follow_from_threshold_and_band() {
-        let rule = DecisionRule::new(2.0);
+        let rule = DecisionRule { threshold: 2.0, unsure: None, checks_input: true, pixel_threshold: None };
         let verdict = |rule: DecisionRule, score| rule.decide(score, None).1;
         assert_eq!(
             [1.9, 2.0, 2.1].map(|score| verdict(rule, score)),
@@ -145,7 +166,7 @@ mod tests {
             assert!(rule.with_unsure(band).is_err(), "{band:?}");
         }
         for threshold in [-1.0, f32::NAN, f32::INFINITY] {
-            assert!(rule.with_threshold(threshold).is_err());
+            assert!(rule.with_threshold(threshold).is_err() && rule.with_pixel_threshold(threshold).is_err());
         }
         assert_eq!(rule.with_threshold(0f32.next_down()).unwrap().decide(0.0, None).1, Verdict::Anomalous);
     }

@@ -14,22 +14,26 @@ use super::failure::{Failure, Told, json};
 use super::limits::{Held, Taken};
 use super::models::ServedModel;
 use crate::data::images::Images;
-use crate::report::png::png_bytes;
-use crate::run::detector::{Detection, Input, Kept};
-use crate::run::predict::ALPHA;
+use crate::report::png::{ColorType, png_bytes};
+use crate::run::detector::{Detection, Kept};
+use crate::run::input::{Input, Wanted};
+use crate::run::overlay::{outlined, tinted};
+use crate::run::regions::{Region, Regions};
 use crate::run::verdict::Verdict;
 
 /// Bytes of memory that drawing takes for each pixel: of heatmap, overlay and image as they are written.
 const DRAWN: usize = 4;
 
-/// What is wanted besides scores, as PNG.
+/// What is asked for besides scores.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct Asked {
     heatmap: Option<HeatmapKind>,
     overlay: Option<Png>,
     /// The image as the model was given it: upright, of 8 bits.
     image: Option<Png>,
+    #[serde(default)]
+    regions: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -47,14 +51,20 @@ enum Png {
     Png,
 }
 
-impl Wanted {
+impl Asked {
     /// Whether the image's own pixels are needed.
     fn keeps(self) -> bool {
         self.overlay.is_some() || self.image.is_some()
     }
 
+    /// Whether its heatmap is.
     fn draws(self) -> bool {
-        self.keeps() || self.heatmap.is_some()
+        self.keeps() || self.heatmap.is_some() || self.regions
+    }
+
+    /// What the detector has to keep for it.
+    fn wanted(self) -> Wanted {
+        Wanted { heatmaps: self.draws(), pixels: self.keeps() }
     }
 }
 
@@ -76,6 +86,9 @@ struct Found {
     overlay: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<String>,
+    /// Where the map exceeds the pixel threshold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    regions: Option<Vec<Region>>,
 }
 
 /// One of several images, by its name.
@@ -104,15 +117,15 @@ pub(super) enum Sent {
 pub(super) async fn detect(
     State(service): State<Arc<Service>>,
     name: Result<Path<String>, rejection::PathRejection>,
-    wanted: Result<Query<Wanted>, rejection::QueryRejection>,
+    asked: Result<Query<Asked>, rejection::QueryRejection>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let (Path(name), Query(wanted)) = (name?, wanted?);
+    let (Path(name), Query(asked)) = (name?, asked?);
     service.models.get(&name)?;
     match service.receive(request).await? {
         Sent::One(held) => {
             let place = service.limits.places(1)?.pop();
-            let task = tokio::spawn(examine(service, name, held.bytes, wanted, (place, held.taken)));
+            let task = tokio::spawn(examine(service, name, held.bytes, asked, (place, held.taken)));
             let found = task.await.map_err(|_| Failure::internal())??;
             Ok(json(&found))
         }
@@ -124,7 +137,7 @@ pub(super) async fn detect(
                 .zip(places)
                 .map(|((file, bytes), place)| {
                     let held = (place, taken.clone());
-                    (file, tokio::spawn(examine(service.clone(), name.clone(), bytes, wanted, held)))
+                    (file, tokio::spawn(examine(service.clone(), name.clone(), bytes, asked, held)))
                 })
                 .collect();
             let mut results = Vec::new();
@@ -193,27 +206,27 @@ pub(super) async fn aside<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| Failure::internal())?
 }
 
-/// Reads an image, scores it among others, and draws what is wanted. What is `held` is given back at its end, also where nobody waits for it.
+/// Reads an image, scores it among others, and draws what is asked for. What is `held` is given back at its end, also where nobody waits for it.
 async fn examine(
     service: Arc<Service>,
     name: String,
     bytes: Vec<u8>,
-    wanted: Wanted,
+    asked: Asked,
     held: impl Send + 'static,
 ) -> Result<Found, Failure> {
     let model = service.models.get(&name)?;
-    let (form, keep) = (model.detector.form(), wanted.keeps());
+    let (form, wanted) = (model.detector.form(), asked.wanted());
     let coming = model.queue.announce();
     let opened = aside(move || Input::Encoded(bytes).open().map_err(|e| Failure::of(&e))).await?;
     let (height, width) = opened.size();
-    let drawn = if wanted.draws() { height.saturating_mul(width).saturating_mul(DRAWN) } else { 0 };
-    let memory = service.limits.image(opened.bytes(&form, keep).saturating_add(drawn)).await?;
-    let image = aside(move || opened.prepare(&form, keep).map_err(|e| Failure::of(&e))).await?;
+    let drawn = if asked.draws() { height.saturating_mul(width).saturating_mul(DRAWN) } else { 0 };
+    let memory = service.limits.image(opened.bytes(&form, wanted).saturating_add(drawn)).await?;
+    let image = aside(move || opened.prepare(&form, wanted).map_err(|e| Failure::of(&e))).await?;
     let kept = model.queue.detect(image, coming).await?;
-    let found = if wanted.draws() {
-        aside(move || Found::of(kept, (height, width), wanted)).await
+    let found = if asked.draws() {
+        aside(move || Found::of(kept, (height, width), asked)).await
     } else {
-        Found::of(kept, (height, width), wanted)
+        Found::of(kept, (height, width), asked)
     };
     drop((memory, held));
     found
@@ -224,45 +237,66 @@ impl ServedModel {
     pub(super) async fn check(&self, service: &Service, bytes: Vec<u8>) -> Result<(), Failure> {
         let form = self.detector.form();
         let opened = aside(move || Input::Encoded(bytes).open().map_err(|e| Failure::of(&e))).await?;
-        let _memory = service.limits.image(opened.bytes(&form, false)).await?;
-        aside(move || opened.prepare(&form, false).map(drop).map_err(|e| Failure::of(&e))).await
+        let _memory = service.limits.image(opened.bytes(&form, Wanted::NOTHING)).await?;
+        aside(move || opened.prepare(&form, Wanted::NOTHING).map(drop).map_err(|e| Failure::of(&e))).await
     }
 }
 
 impl Found {
-    fn of((detection, image): Kept, size: (usize, usize), wanted: Wanted) -> Result<Found, Failure> {
-        let (heatmap, overlay, image) = drawn(&detection, image, size, wanted)?;
+    fn of(Kept { detection, image, .. }: Kept, size: (usize, usize), asked: Asked) -> Result<Found, Failure> {
+        let (heatmap, overlay, image) = drawn(&detection, image, size, asked)?;
+        let regions = if asked.regions { Some(detection.regions(None, 1).map_err(|e| Failure::of(&e))?) } else { None };
         let Detection { score, normalized_score, threshold, verdict, reasons, .. } = detection;
         let (height, width) = size;
-        Ok(Found { width, height, score, normalized_score, threshold, verdict, reasons, heatmap, overlay, image })
+        Ok(Found {
+            width,
+            height,
+            score,
+            normalized_score,
+            threshold,
+            verdict,
+            reasons,
+            heatmap,
+            overlay,
+            image,
+            regions,
+        })
     }
 }
 
-/// Heatmap, overlay and image, those that are wanted.
+/// Heatmap, overlay and image, those that are asked for.
 type Drawn = (Option<String>, Option<String>, Option<String>);
 
-fn drawn(detection: &Detection, image: Option<Images>, size: (usize, usize), wanted: Wanted) -> Result<Drawn, Failure> {
-    if !wanted.draws() {
+fn drawn(detection: &Detection, image: Option<Images>, size: (usize, usize), asked: Asked) -> Result<Drawn, Failure> {
+    if asked.heatmap.is_none() && !asked.keeps() {
         return Ok((None, None, None));
     }
-    let colours = detection.heatmap().map_err(|e| Failure::of(&e).of_the_service())?;
+    let of_the_model = |e| Failure::of(&e).of_the_service();
+    let colours = detection.heatmap().map_err(of_the_model)?;
     let base64 = |png: crate::Result<Vec<u8>>| match png {
         Ok(png) => Ok(Some(BASE64_STANDARD.encode(png))),
         Err(e) => Err(Failure::of(&e)),
     };
-    let heatmap = match wanted.heatmap {
+    let heatmap = match asked.heatmap {
         None => None,
-        Some(HeatmapKind::Png) => base64(png_bytes(size, 3, colours.rows()))?,
-        Some(HeatmapKind::Grey) => base64(png_bytes(size, 1, colours.grey_rows()))?,
+        Some(HeatmapKind::Png) => base64(png_bytes(size, ColorType::Rgb, colours.rows()))?,
+        Some(HeatmapKind::Grey) => base64(png_bytes(size, ColorType::Grayscale, colours.grey_rows()))?,
     };
-    if !wanted.keeps() {
+    if !asked.keeps() {
         return Ok((heatmap, None, None));
     }
     let image =
         image.ok_or_else(|| Failure::too_large("the image is too large to be drawn; ask for its heatmap alone"))?;
-    let overlay =
-        wanted.overlay.map_or(Ok(None), |_| base64(png_bytes(size, 3, colours.overlay_rows(&image, ALPHA))))?;
+    let overlay = match (asked.overlay, detection.pixel_threshold) {
+        (None, _) => None,
+        (Some(Png::Png), None) => base64(png_bytes(size, ColorType::Rgb, tinted(&image, &colours)))?,
+        (Some(Png::Png), Some(threshold)) => {
+            let regions = Regions::of(&detection.pixel_map().map_err(of_the_model)?, threshold, 1);
+            base64(png_bytes(size, ColorType::Rgb, outlined(&image, &regions)))?
+        }
+    };
     let rows = image.pixels.chunks_exact(image.width * image.channels).map(<[u8]>::to_vec);
-    let image = wanted.image.map_or(Ok(None), |_| base64(png_bytes(size, image.channels, rows)))?;
+    let color = if image.channels == 1 { ColorType::Grayscale } else { ColorType::Rgb };
+    let image = asked.image.map_or(Ok(None), |_| base64(png_bytes(size, color, rows)))?;
     Ok((heatmap, overlay, image))
 }

@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 
 use super::failure::Failure;
 use crate::error::{Error, Result};
-use crate::run::detector::{Detector, Kept, Prepared};
+use crate::run::detector::{Detector, Kept};
+use crate::run::input::Prepared;
 
 /// What waits for the net of a model.
 pub(super) struct Queue {

@@ -161,7 +161,12 @@ fn images_are_called_by_threshold_and_band() {
         assert_eq!((above, &row["verdict"] == "anomalous"), (number(row, "normalized_score") > 0.5, above), "{row}");
     }
     let table = fs::read_to_string(scratch.path("out/scores.csv")).unwrap();
-    assert!(table.starts_with("image,score,normalized_score,threshold,verdict,reason,heatmap,overlay\n"), "{table}");
+    assert!(
+        table.starts_with(
+            "image,score,normalized_score,threshold,verdict,reason,heatmap,overlay,mask,map,region_count\n"
+        ),
+        "{table}"
+    );
 
     let within = |row: &&Value| (0.3..=0.7).contains(&number(row, "normalized_score"));
     let near = rows.iter().filter(within).count();
@@ -237,7 +242,7 @@ fn images_that_cannot_be_judged_are_told() {
     fs::copy(scratch.path("odd/black.png"), scratch.path("test/scratch/black.png")).unwrap();
     let tested = scratch.run("evaluate run --data test --out eval --json").expect_success().json();
     assert_eq!(tested["breakdown"]["unusable"], serde_json::json!([0, 1]));
-    assert!(fs::read_to_string(scratch.path("eval/scores.csv")).unwrap().contains(",unusable\n"));
+    assert!(fs::read_to_string(scratch.path("eval/scores.csv")).unwrap().contains(",unusable,"));
     assert!(
         fs::read_to_string(scratch.path("eval/report.html"))
             .unwrap()

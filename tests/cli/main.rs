@@ -10,6 +10,7 @@ mod files_that_lie;
 mod limits;
 mod locks;
 mod predict;
+mod regions;
 mod results;
 mod runs;
 #[cfg(feature = "serve")]

@@ -60,19 +60,20 @@ fn a_result_that_cannot_be_written_does_not_lose_the_others() {
 }
 
 /// Many images in `many`, and a predict of them that was killed after some.
-fn killed(scratch: &Scratch, out: &str, place: &str) {
+fn killed(scratch: &Scratch, place: &str, words: &str) {
     for i in 0..400 {
         scratch.write(&format!("many/{}/{i}.png", i % 2), &png(200, 150 + i));
     }
     let mut command = scratch.command();
-    let words = format!("predict run many --out {out}");
     let mut child = command.args(words.split(' ')).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let rows = || fs::read_to_string(scratch.path(place).join("scores.csv")).map_or(0, |table| table.lines().count());
     wait_for(|| rows() > 1);
     child.kill().unwrap();
     child.wait().unwrap();
     assert!((2..401).contains(&rows()) && scratch.path(place).join("unfinished.json").exists(), "{} rows", rows());
-    scratch.write(&format!("{place}/0/.fcdd-aB3dE6"), b"cut short");
+    if scratch.path(place).join("0").is_dir() {
+        scratch.write(&format!("{place}/0/.fcdd-aB3dE6"), b"cut short");
+    }
 }
 
 /// Names of files but for the lock of a killed process, and the table as it would be in `out`.
@@ -85,13 +86,50 @@ fn results(scratch: &Scratch, out: &str) -> (Vec<String>, String) {
 #[test]
 fn a_killed_predict_leaves_rows_and_goes_on() {
     let scratch = Scratch::new().with_run();
-    killed(&scratch, "out", "out");
+    killed(&scratch, "out", "predict run many --out out");
     let ran = scratch.run("predict run many --out out");
     assert!(ran.expect_success().stderr().contains("going on in out"), "{}", ran.stderr());
     assert_eq!(ran.stdout().lines().count(), 400);
     scratch.run("predict run many --out whole").expect_success();
     assert!(results(&scratch, "out") == results(&scratch, "whole"));
     assert_eq!(scratch.files("out").len(), 801);
+}
+
+/// Whatever is wanted, scores alone too.
+#[test]
+fn what_is_wanted_is_gone_on_with() {
+    let scratch = Scratch::new().with_run();
+    for (what, files) in [("scores", 1), ("heatmap,mask,map,regions", 1202)] {
+        let words = format!("predict run many --what {what} --out");
+        killed(&scratch, what, &format!("{words} {what}"));
+        // Regions of an image that has no row yet are not kept.
+        if scratch.path(what).join("regions.csv").exists() {
+            let row = "many/1/399.png,1,0,0,1,1,1,9.5,0,0,9.5,\"0,0\"\n";
+            let mut table = fs::File::options().append(true).open(scratch.path(what).join("regions.csv")).unwrap();
+            std::io::Write::write_all(&mut table, row.as_bytes()).unwrap();
+        }
+        let ran = scratch.run(&format!("{words} {what} --jsonl"));
+        assert!(ran.expect_success().stderr().contains("going on in"), "{}", ran.stderr());
+        scratch.run(&format!("{words} whole")).expect_success();
+        assert!(results(&scratch, what) == results(&scratch, "whole"), "{what}");
+        assert_eq!(scratch.files("whole").len(), files);
+        if what != "scores" {
+            let tables = [what, "whole"].map(|out| fs::read(scratch.path(out).join("regions.csv")).unwrap());
+            assert!(tables[0] == tables[1] && tables[0].len() > 1000);
+        }
+        // Earlier regions are told again.
+        let objects: Vec<serde_json::Value> =
+            ran.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(objects.len(), 400);
+        for object in objects {
+            let regions = object["regions"].as_array().map(Vec::len);
+            assert_eq!(
+                (object["region_count"].as_u64(), what == "scores"),
+                (regions.map(|n| n as u64), regions.is_none())
+            );
+        }
+        fs::remove_dir_all(scratch.path("whole")).unwrap();
+    }
 }
 
 #[test]
@@ -103,11 +141,11 @@ fn results_are_replaced_as_a_whole() {
     scratch.run("predict run parts --out out").expect_success();
     scratch.write("out/notes.txt", b"ours");
     let before = results(&scratch, "out");
-    killed(&scratch, "out", "out.partial");
+    killed(&scratch, "out.partial", "predict run many --out out");
     assert!(results(&scratch, "out") == before, "the old ones are whole until the new ones are");
     scratch.run("predict run many --out out").expect_success();
     assert_eq!(scratch.files("out").len(), 802);
-    killed(&scratch, "out", "out.partial");
+    killed(&scratch, "out.partial", "predict run many --out out");
     // Another request begins anew, and leaves nothing of either.
     scratch.run("predict run parts/a.png --out out").expect_success();
     assert_eq!(scratch.files("out"), ["a_heatmap.png", "a_overlay.png", "notes.txt", "scores.csv"]);

@@ -7,8 +7,8 @@ const OF_RUNS: [&str; 6] =
     ["preview.png", "overview_training.png", "overview.png", "paper.png", "chosen.png", "compare.png"];
 const BESIDE: [&str; 5] = ["config.json", "evaluation.json", "report.html", "compare.csv", "demo.json"];
 
-/// How names of the images of a prediction end; both lie side by side, or one of them in the folder of a table.
-pub const OF_PREDICTIONS: [&str; 2] = ["_heatmap.png", "_overlay.png"];
+/// How names of what is drawn of a prediction end; several lie side by side, or one of them in the folder of a table.
+pub const OF_PREDICTIONS: [&str; 4] = ["_heatmap.png", "_overlay.png", "_mask.png", "_map.npy"];
 const TABLES: [&str; 2] = ["scores.csv", "unfinished.json"];
 
 /// Whether an image is a result of the program.
@@ -18,8 +18,10 @@ pub fn is_result(image: &Path) -> bool {
     if OF_RUNS.contains(&name) {
         return BESIDE.into_iter().any(beside);
     }
-    let Some(stem) = OF_PREDICTIONS.into_iter().find_map(|end| name.strip_suffix(end)) else { return false };
-    OF_PREDICTIONS.iter().all(|end| beside(&format!("{stem}{end}"))) || TABLES.into_iter().any(beside)
+    let of = |end: &'static str| name.strip_suffix(end).map(|stem| (stem, end));
+    let Some((stem, own)) = OF_PREDICTIONS.into_iter().find_map(of) else { return false };
+    let mut others = OF_PREDICTIONS.into_iter().filter(|&end| end != own);
+    others.any(|end| beside(&format!("{stem}{end}"))) || TABLES.into_iter().any(beside)
 }
 
 #[cfg(test)]
@@ -43,6 +45,11 @@ mod tests {
         assert_eq!(listed(), 1);
         std::fs::write(dir.path().join("deep/scores.csv"), "").unwrap();
         assert!(listed() == 0 && !holds_images(dir.path()));
+        // Ground truth has the name of a prediction's mask.
+        add("truth/c_mask.png");
+        assert_eq!(listed(), 1);
+        add("truth/c_heatmap.png");
+        assert_eq!(listed(), 0);
         add("b.png");
         assert!(listed() == 1 && holds_images(dir.path()));
     }

@@ -1,7 +1,6 @@
 //! Which runs a sweep consists of, and how far each of them is.
 
 use std::path::{Component, Path, PathBuf};
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -51,13 +50,6 @@ pub(crate) enum Status {
     /// Its training or its test was cut short.
     Begun,
     Complete,
-}
-
-/// One of equal parts of a sweep, as `I/N` with I from 1 to N.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shard {
-    pub number: usize,
-    pub of: usize,
 }
 
 impl SweepPlan {
@@ -214,28 +206,6 @@ impl Run {
     }
 }
 
-impl Shard {
-    /// Every n-th of the runs, so that each part has some of every class.
-    pub(crate) fn of<T>(self, runs: Vec<T>) -> Vec<T> {
-        runs.into_iter().skip(self.number - 1).step_by(self.of).collect()
-    }
-}
-
-impl FromStr for Shard {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Shard> {
-        let parts = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
-        match parts {
-            Some((number, of)) if (1..=of).contains(&number) => Ok(Shard { number, of }),
-            _ => Err(Error::setting(
-                format!("'{text}' is not I/N with I from 1 to N"),
-                "give 1/4 for the first of four parts",
-            )),
-        }
-    }
-}
-
 /// Fails where settings differ in more than the place of the data.
 fn same(there: &Settings, wanted: &Settings, folder: &Path) -> Result<()> {
     let other = there.differences(wanted);
@@ -323,16 +293,5 @@ mod tests {
         std::fs::write(taken.path().join("compare.csv"), "").unwrap();
         let error = plan(data.path(), &["3"], 1).unwrap().save(taken.path()).unwrap_err().to_string();
         assert!(error.contains("compare.csv") && !taken.path().join(PLAN).exists(), "{error}");
-    }
-
-    #[test]
-    fn shards_are_all_of_it_once() {
-        let part = |text: &str| text.parse::<Shard>().map(|shard| shard.of((0..10).collect::<Vec<_>>()));
-        assert_eq!(part("1/3").unwrap(), [0, 3, 6, 9]);
-        assert_eq!(part("3/3").unwrap(), [2, 5, 8]);
-        assert!(part("12/12").unwrap().is_empty());
-        for wrong in ["0/3", "4/3", "1", "a/b", "1/0", "-1/2"] {
-            assert!(part(wrong).is_err(), "{wrong}");
-        }
     }
 }

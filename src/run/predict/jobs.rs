@@ -1,0 +1,84 @@
+//! The images that are to be scored, and the names of their results.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::what::{PredictOptions, What};
+use crate::data::folder::{self, left_alone};
+use crate::error::{Error, Result};
+use crate::printable::Printable;
+use crate::run::context::Context;
+use crate::run::kind::Kind;
+
+/// One image, and the name of its results in the folder for them.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ImageJob {
+    pub image: PathBuf,
+    pub name: String,
+}
+
+impl ImageJob {
+    /// The name of a result.
+    pub(super) fn result(&self, what: What) -> String {
+        format!("{}_{}", self.name, what.ending())
+    }
+
+    /// The names of all its results.
+    pub(super) fn results(&self, options: &PredictOptions) -> impl Iterator<Item = String> {
+        options.drawn().map(|what| self.result(what))
+    }
+}
+
+/// All images that the paths name. Results of a folder's images keep their place within it; equal names get a number.
+pub(super) fn jobs(paths: &[PathBuf], context: &Context) -> Result<Vec<ImageJob>> {
+    let mut jobs = Vec::new();
+    let mut taken = HashSet::new();
+    for path in paths {
+        let found = if path.is_dir() { folder::images(path, true)? } else { vec![path.clone()] };
+        if path.is_dir() {
+            left_alone(&found).iter().for_each(|note| context.note(note));
+        }
+        if found.is_empty() {
+            return Err(Error::file(
+                path,
+                "holds no images",
+                "name an image, or a folder of PNG, JPEG, BMP, TIFF, WebP or PNM files",
+            ));
+        }
+        for image in found {
+            let relative = image.strip_prefix(path).ok().filter(|r| !r.as_os_str().is_empty());
+            let stem = relative.unwrap_or_else(|| image.file_name().map_or(image.as_path(), Path::new));
+            // As text, in which names that differ may be equal.
+            let stem = stem.with_extension("").printable();
+            let mut name = stem.clone();
+            let mut number = 1;
+            while !taken.insert(name.clone()) {
+                number += 1;
+                name = format!("{stem}_{number}");
+            }
+            jobs.push(ImageJob { image, name });
+        }
+    }
+    Ok(jobs)
+}
+
+/// Fails if a result would take the place of an image that is to be scored, or if that is one of the results that will be replaced.
+pub(super) fn check_inputs_stay(jobs: &[ImageJob], out: &Path, options: &PredictOptions) -> Result<()> {
+    let images: HashMap<PathBuf, &ImageJob> =
+        jobs.iter().filter_map(|job| Some((job.image.canonicalize().ok()?, job))).collect();
+    let replaced = |result: &str| out.join(result).canonicalize().is_ok_and(|path| images.contains_key(&path));
+    for job in jobs {
+        if let Some(result) = job.results(options).find(|result| replaced(result)) {
+            let problem =
+                format!("is one of the images to score, but a result of {} would replace it", job.image.printable());
+            return Err(Error::file(out.join(result), problem, "choose another folder for `out`"));
+        }
+    }
+    match Kind::Predict.results_in(out).into_iter().find(|result| replaced(result)) {
+        Some(result) => {
+            let problem = "is one of the images to score, but is among the results that will be replaced";
+            Err(Error::file(out.join(result), problem, "choose another folder for `out`"))
+        }
+        None => Ok(()),
+    }
+}
