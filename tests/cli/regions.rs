@@ -45,6 +45,10 @@ fn each_of_what_is_wanted_is_left_and_nothing_else() {
     scratch.run("predict run parts --what scores --out scored").expect_success();
     assert_eq!(scores("drawn"), scores("scored"), "whatever is drawn");
     assert!(table("scored").lines().nth(1).unwrap().ends_with(",,,,,"), "{}", table("scored"));
+    // A test has the same columns, and labels.
+    let columns = "score,normalized_score,threshold,verdict,reason";
+    assert!(table("scored").starts_with(&format!("image,{columns},heatmap,overlay,mask,map,region_count\n")));
+    assert!(table("run").starts_with(&format!("image,class,label,{columns}\n")), "{}", table("run"));
 }
 
 /// Mask, map, regions and overlay tell the same.
