@@ -104,6 +104,29 @@ fn heatmap_overlay_and_image_come_as_png() {
     assert_eq!(grey.into_raw(), values);
 }
 
+/// Those that `predict` finds; the overlay shows them.
+#[test]
+fn regions_are_those_of_predict() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("run")).unwrap();
+    fs::copy(Path::new(GOLDEN).join("run/model.safetensors"), scratch.path("run/model.safetensors")).unwrap();
+    let sent = fs::read(images().iter().find(|path| path.to_str().unwrap().contains("dent")).unwrap()).unwrap();
+    let unknown = Served::start(&scratch, "run");
+    unknown.post(&format!("{DETECT}?regions=true"), &sent).expect(400, "fcdd calibrate");
+    drop(unknown);
+    scratch.run(&format!("calibrate run --good {GOLDEN}/data/train/good --device cpu")).expect_success();
+    fs::write(scratch.path("part.png"), &sent).unwrap();
+    let predict = "predict run part.png --out results --what overlay,regions --json --device cpu --no-input-check";
+    let predicted = scratch.run(predict).expect_success().json();
+    let served = Served::start(&scratch, "run");
+    let json = served.post(&format!("{DETECT}?regions=true&overlay=png"), &sent).json();
+    assert!(!json["regions"].as_array().unwrap().is_empty());
+    assert_eq!(json["regions"], predicted["predictions"][0]["regions"]);
+    let overlay = BASE64_STANDARD.decode(json["overlay"].as_str().unwrap()).unwrap();
+    let drawn = image::open(scratch.path("results/part_overlay.png")).unwrap();
+    assert_eq!(image::load_from_memory(&overlay).unwrap(), drawn);
+}
+
 #[test]
 fn what_is_no_image_or_too_large_is_refused() {
     let (_scratch, served) = golden("--max-body 1M --memory 40M --queue 4");
