@@ -27,6 +27,9 @@ use crate::{memory, threads};
 /// Bytes of images that are brought to the net's input at the same time where memory is ample; a larger one is alone.
 const GROUP: usize = 64 << 20;
 
+/// Groups that are read ahead, at most: enough to keep the net busy, few enough that an image's score does not come long after its file was read.
+const AHEAD: usize = 4;
+
 /// A trained model on a device, ready to score images.
 ///
 /// It may be shared by threads, tasks of rayon among them: each prepares its images by itself, and they take turns at the net, which uses
@@ -192,7 +195,7 @@ impl Detector {
     }
 
     /// Scores images in their order, several at a time, 16 of most nets; the next are read and resized in threads of their own meanwhile,
-    /// as many as fit into memory ([`limit_image_memory`](crate::limit_image_memory)). The first answer comes once so many images are
+    /// a few such groups at most, and as far as they fit into memory ([`limit_image_memory`](crate::limit_image_memory)). The first answer comes once so many images are
     /// there, or no more come: for images that come one by one, from a camera, use [`Detector::detect`].
     ///
     /// # Errors
@@ -232,7 +235,7 @@ impl Detector {
         let Detector { shared, rule } = self.clone();
         let (form, batch) = (self.form(), shared.batch);
         let memory = memory::for_images();
-        let (limit, in_group) = (memory / 2, GROUP.min(memory / 8));
+        let (limit, in_group) = ((memory / 2).min(4 * GROUP), GROUP.min(memory / 8));
         let opened = images.map(move |input| {
             let opened = input.open();
             (opened.as_ref().map_or(0, |opened| opened.bytes(&form, wanted)), opened)
@@ -248,9 +251,10 @@ impl Detector {
                 group.push(next);
             }
             let prepare = move |opened: Result<Opened>| opened?.prepare(&form, wanted);
+            let bytes = bytes.max(limit / (1 + AHEAD));
             Some(Job { bytes, make: move || group.into_par_iter().map(prepare).collect() })
         });
-        let prepared = prefetching(limit.min(4 * GROUP), jobs);
+        let prepared = prefetching(limit, jobs);
         Groups { detector: shared, wanted, rule, prepared, failed: false }
     }
 }
