@@ -41,6 +41,15 @@ pub(crate) enum CalibrationImages {
     HeldOut,
     /// Others, after training.
     Given,
+    /// Some that were given after training, where it is not known what the model has learned from.
+    Unchecked,
+}
+
+impl CalibrationImages {
+    /// Whether they set the threshold after training.
+    pub(crate) fn came_later(self) -> bool {
+        matches!(self, CalibrationImages::Given | CalibrationImages::Unchecked)
+    }
 }
 
 /// The false positive rate that so many images can promise, of those that were asked for or are the default.
@@ -57,8 +66,9 @@ pub(crate) fn promised(asked: Option<f64>, images: usize, source: &str) -> Resul
 
 pub(super) fn too_few(source: &str, rate: f64, images: usize) -> Error {
     let problem = format!(
-        "a false positive rate of {} takes {} good images that nothing was learned from: {source} gives {images}",
-        percent(rate),
+        "a false positive rate of {} % takes {} good images that nothing was learned from: {source} gives {images}",
+        // As it was asked for, without what is due to rounding alone.
+        (1e12 * rate).round() / 1e10,
         conformal::needed(rate)
     );
     let remedy = match images {
@@ -115,8 +125,13 @@ impl Calibration {
             CalibrationImages::Learned => "that were learned from",
             CalibrationImages::HeldOut => "that were held out of training",
             CalibrationImages::Given => "that nothing was learned from",
+            CalibrationImages::Unchecked => "of which it is not known whether they were learned from",
         };
         match self.false_positive_rate {
+            Some(rate) if self.images == CalibrationImages::Unchecked => {
+                let rate = percent(rate);
+                format!("at most {rate} of good images exceed it, if nothing was learned from the {n} that set it, which is not known")
+            }
             Some(rate) => format!("at most {} of good images exceed it, by {n} images {images}", percent(rate)),
             None => format!("it promises nothing of new images: it was set by {n} good images {images}"),
         }

@@ -70,9 +70,9 @@ const FILES: [&str; 18] = [
     CHOSEN,
 ];
 
-/// Those of a test, the page that tells of it first.
+/// Those of a test: first the page that tells of it, last what names the model that all of them are of.
 pub(crate) const OF_TEST: [&str; 11] =
-    [REPORT, EVALUATION, SCORES, SCORES_PLOT, MAPS, ROC, PIXEL_ROC, ROC_PLOT, OVERVIEW, PAPER, CHOSEN];
+    [REPORT, SCORES, SCORES_PLOT, MAPS, ROC, PIXEL_ROC, ROC_PLOT, OVERVIEW, PAPER, CHOSEN, EVALUATION];
 
 /// A run's folder.
 #[derive(Debug)]

@@ -192,6 +192,7 @@ pub(crate) fn train(
     model.meta.best_of = best.filter(|_| is_done).map(|_| epochs);
     model.meta.input_check = task.input_check.clone();
     model.meta.learned = task.learned.clone();
+    model.meta.calibrated_on = task.calibrated_on.clone();
     model.meta.untested = labelled.as_ref().map_or_else(Vec::new, |labelled| labelled.untested.clone());
     let history = std::mem::take(&mut training.history);
     drop(training); // its memory may be what scoring needs
@@ -215,9 +216,10 @@ pub(crate) fn train(
 fn keep_calibration(model: &mut Model, path: &Path, context: &Context) {
     let Ok(Model { meta, weights }) = Model::load(path) else { return };
     if weights == model.weights
-        && let Some(given) = meta.calibration.filter(|calibration| calibration.images == CalibrationImages::Given)
+        && let Some(given) = meta.calibration.filter(|calibration| calibration.images.came_later())
     {
         (model.meta.threshold, model.meta.calibration) = (meta.threshold, Some(given));
+        model.meta.calibrated_on = meta.calibrated_on;
         context.note(format!("the threshold stays at {:.5}, as `fcdd calibrate` has set it", meta.threshold));
     }
 }

@@ -400,7 +400,7 @@ fn what_a_calibration_replaces_is_replaced_as_a_whole() {
     {
         let ran = scratch.run_with_file_limit(8, "calibrate alone/m.safetensors --good fresh");
         ran.expect_error(&["m.safetensors", "too large"]);
-        assert!(files().eq(before));
+        assert!(files().eq(before.iter().cloned()));
     }
     #[cfg(unix)]
     {
@@ -408,12 +408,24 @@ fn what_a_calibration_replaces_is_replaced_as_a_whole() {
         let model = scratch.path("alone/m.safetensors");
         symlink(&model, scratch.path("link")).unwrap();
         scratch.run("calibrate link --good fresh").expect_error(&["link: is a link to", "m.safetensors"]);
+        let allow = |mode: u32| fs::set_permissions(&model, PermissionsExt::from_mode(mode)).unwrap();
+        allow(0o444);
+        scratch.run("calibrate alone/m.safetensors --good fresh").expect_error(&["m.safetensors: is read-only"]);
+        assert!(files().eq(before.iter().cloned()));
         // What a killed program has left, and who may read the model.
         scratch.write("alone/.fcdd-left", b"unfinished");
-        fs::set_permissions(&model, PermissionsExt::from_mode(0o400)).unwrap();
+        allow(0o600);
         scratch.run("calibrate alone/m.safetensors --good fresh --by capped --fpr 0.2").expect_success();
-        assert_eq!(fs::metadata(&model).unwrap().permissions().mode() & 0o777, 0o400);
+        assert_eq!(fs::metadata(&model).unwrap().permissions().mode() & 0o777, 0o600);
         // Figures of the threshold before are gone.
+        assert_eq!(scratch.files("alone"), ["m.safetensors"]);
+        // Those that a kill has left are told, and removed by the next call.
+        let told = || scratch.run("info alone/m.safetensors").expect_success().stdout();
+        assert!(!told().contains("another threshold"));
+        let figures = before.iter().filter(|(_, name)| name != "m.safetensors");
+        figures.for_each(|(bytes, name)| fs::write(scratch.path("alone").join(name), bytes).unwrap());
+        assert!(told().contains("figures beside it   of another threshold"), "{}", told());
+        scratch.run("calibrate alone/m.safetensors --good fresh --by capped --fpr 0.1").expect_success();
         assert_eq!(scratch.files("alone"), ["m.safetensors"]);
 
         // A page that does not fit, though the model does, changes nothing either.
