@@ -189,7 +189,10 @@ pub fn good_and_other(folder: &Path, images: &[PathBuf]) -> Option<(PathBuf, Pat
     let within = |path: &Path| path.parent()?.strip_prefix(folder).ok().map(Path::to_path_buf);
     let folders: BTreeSet<PathBuf> = images.iter().filter_map(|path| within(path)).collect();
     let good_of = |path: &Path| {
-        path.ancestors().filter(|above| above.file_name().is_some_and(|name| name == GOOD)).last().map(Path::to_path_buf)
+        path.ancestors()
+            .filter(|above| above.file_name().is_some_and(|name| name == GOOD))
+            .last()
+            .map(Path::to_path_buf)
     };
     let is_of_test = |good: &PathBuf| good.parent().is_some_and(|parent| parent.ends_with(Part::Test.name()));
     let good: BTreeSet<PathBuf> = folders.iter().filter_map(|path| good_of(path)).collect();

@@ -81,13 +81,14 @@ pub(crate) struct Calibrated {
 /// A rate that the images cannot promise; images that cannot be read; another process in the run's folder.
 pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Result<Calibrated> {
     let Request { good, bad, rate, rule, .. } = request;
-    if rate.is_some() && matches!(rule, ThresholdRule::F1 | ThresholdRule::Youden) {
+    let by_both = matches!(rule, ThresholdRule::F1 | ThresholdRule::Youden);
+    if rate.is_some() && by_both {
         return Err(Error::setting(
             "a threshold by f1 or youden follows no `fpr`",
             "leave it out, or choose `by` promise or capped",
         ));
     }
-    if matches!(rule, ThresholdRule::F1 | ThresholdRule::Youden) && bad.is_none() {
+    if by_both && bad.is_none() {
         return Err(needs_defects());
     }
     Model::load(path)?; // what is no model has no folder of its own
@@ -119,12 +120,19 @@ pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Re
             return Err(Error::file(folder, problem, "give each image as one of both"));
         }
     }
-    let bad = bad.map(|(bad, _)| bad);
+    let mut set_by = known;
+    let bad = bad.map(|(bad, others)| {
+        // Where they chose the threshold too.
+        set_by.extend(others.into_iter().filter(|_| by_both));
+        bad
+    });
     let anomalous = bad.as_ref().map_or(&[][..], CalibrationScores::scores);
     let scores = good.scores().to_vec();
     let images = if model.meta.learned.is_empty() { CalibrationImages::Unchecked } else { CalibrationImages::Given };
     if images == CalibrationImages::Unchecked {
-        context.note("the model does not tell what it has learned from: what is promised holds if it was not these images");
+        context.note(
+            "the model does not tell what it has learned from: what is promised holds if it was not these images",
+        );
     }
     let at = |threshold| (threshold, good.clone().at(images, threshold));
     let (threshold, calibration) = match rule {
@@ -137,7 +145,7 @@ pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Re
         ThresholdRule::Youden => at(between(&scores, anomalous, Ranking::best_youden)?),
     };
     (model.meta.threshold, model.meta.calibration) = (threshold, Some(calibration.clone()));
-    model.meta.calibrated_on = KnownImages::new(known.into_iter().collect());
+    model.meta.calibrated_on = KnownImages::new(set_by.into_iter().collect());
     // The page of a run tells of its training too. All that is written is there before anything changes.
     let page = match Training::of(&model, &file)?.filter(|_| is_own(&file)) {
         Some(training) => {

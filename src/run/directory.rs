@@ -131,6 +131,11 @@ impl RunDirectory {
         self.path.join(name)
     }
 
+    /// A file that tells that epochs were trained, other than the state.
+    pub(crate) fn trained(&self) -> Option<&'static str> {
+        [MODEL, HISTORY].into_iter().find(|name| self.file(name).metadata().is_ok_and(|file| file.len() > 0))
+    }
+
     /// A file of the run, which is to be written. Fails where the folder is no longer this process's own.
     pub(crate) fn to_write(&self, name: &str) -> Result<PathBuf> {
         self.lock.as_ref().map_or(Ok(()), FolderLock::check).map(|()| self.file(name))

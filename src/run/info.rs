@@ -92,9 +92,8 @@ pub(crate) fn model_info(path: &Path) -> Result<ModelInfo> {
     let model = Model::load(path)?;
     let figures = files::read(&model_folder(path).join(EVALUATION)).ok();
     let figures = figures.and_then(|figures| json::parse::<Evaluation>(&figures).ok());
-    let is_earlier = |figures: &Evaluation| {
-        figures.is_by_at_any_threshold(&model) && figures.threshold != model.threshold()
-    };
+    let is_earlier =
+        |figures: &Evaluation| figures.is_by_at_any_threshold(&model) && figures.threshold != model.threshold();
     let figures_of_threshold = figures.filter(is_earlier).map(|figures| figures.threshold);
     let meta = model.meta;
     let Settings { net, objective, side, image_score, .. } = meta.settings;

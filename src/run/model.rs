@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -15,6 +15,7 @@ use crate::data::appearance::InputCheck;
 use crate::data::pipeline::Preprocessing;
 use crate::error::{Error, Result};
 use crate::model::{Arch, Weights, checkpoint};
+use crate::printable::escaped;
 use crate::report::heatmap::Scale;
 use crate::{files, json};
 
@@ -46,7 +47,7 @@ pub(crate) struct ModelMeta {
     /// it is not known: of sets whose images lie in one place, and in models of version 0.1.
     #[serde(default)]
     pub learned: KnownImages,
-    /// The images that set the threshold, where nothing was learned from them and they are known: fewer of them exceed it than of new ones.
+    /// The images that set the threshold, where nothing was learned from them and they are known: rates at it are better of them than of new ones.
     #[serde(default)]
     pub calibrated_on: KnownImages,
     /// Epochs behind the weights: fewer than the settings ask for where training was stopped.
@@ -111,8 +112,16 @@ impl ModelMeta {
         if *epochs > settings.epochs {
             return changed(format!("it is of epoch {epochs} of {}", settings.epochs));
         }
-        if let Some(all) = best_of.filter(|all| *all > settings.epochs || epochs > all) {
+        // Stopped in its first epoch it is of none; the best is one.
+        if let Some(all) = best_of.filter(|all| *all > settings.epochs || epochs > all || *epochs == 0) {
             return changed(format!("it is the best, epoch {epochs}, of {all} of {}", settings.epochs));
+        }
+        let is_name = |name: &str| {
+            let mut parts = Path::new(name).components();
+            escaped(name) == name && parts.all(|part| matches!(part, Component::Normal(_)))
+        };
+        if let Some(name) = self.untested.iter().find(|name| !is_name(name)) {
+            return changed(format!("{name:?} is no name of a test image"));
         }
         let (net, prepared) = (settings.arch()?.channels, preprocessing.channels);
         if (prepared, preprocessing.side) != (net, settings.side) {

@@ -43,10 +43,12 @@ impl Overlap {
         let Overlap { set_threshold, copies, of_both_labels } = self;
         let threshold = (*set_threshold > 0).then(|| {
             format!(
-                "{set_threshold} of these {images} images set the threshold: rates at it are lower than new images will have"
+                "{set_threshold} of these {images} images set the threshold: rates at it are better than new images will have"
             )
         });
-        let copies = (*copies > 0).then(|| format!("{copies} of these {images} images are copies of others among them, and count all the same"));
+        let copies = (*copies > 0).then(|| {
+            format!("{copies} of these {images} images are copies of others among them, and count all the same")
+        });
         let labels = of_both_labels.as_ref().map(|[one, other]| {
             format!("{} and {} are the same image, once as good and once as anomalous", escaped(one), escaped(other))
         });

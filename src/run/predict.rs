@@ -1,6 +1,8 @@
 //! The subcommand `predict`: a score, a heatmap and an overlay for any image.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -198,12 +200,21 @@ fn request(model: &Model, rule: DecisionRule, jobs: &[ImageJob]) -> Result<Strin
     rule.unsure().iter().flatten().for_each(|end| add(&end.to_le_bytes()));
     add(&[u8::from(rule.checks_input())]);
     for job in jobs {
-        let file = std::fs::metadata(&job.image).ok();
-        let modified = file.as_ref().and_then(|file| file.modified().ok());
-        add(format!("{:?} {} {:?} {modified:?}", job.image, job.name, file.map(|file| file.len())).as_bytes());
+        let file = std::fs::metadata(&job.image).ok().map(|file| (file.len(), file.modified().ok(), changed(&file)));
+        add(format!("{:?} {} {file:?}", job.image, job.name).as_bytes());
     }
     Ok(format!("{:032x}", sum.digest128()))
 }
+
+/// What tells a file from another in its place, or from one that was written into, whatever its size and time are made to be.
+#[cfg(unix)]
+fn changed(file: &Metadata) -> impl Debug + use<> {
+    use std::os::unix::fs::MetadataExt;
+    (file.ino(), file.ctime(), file.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn changed(_: &Metadata) -> impl Debug + use<> {}
 
 /// The rows that an earlier call has left, by their jobs: those whose results are all there.
 fn earlier(table: &Path, jobs: &[ImageJob], out: &Path) -> Vec<Option<Prediction>> {
