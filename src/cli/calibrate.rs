@@ -41,7 +41,7 @@ pub(super) struct Args {
 
 /// Reads a false positive rate.
 fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate| (calibration::LEAST_RATE..=0.5).contains(rate));
+    let rate = text.parse().ok().filter(|rate| (calibration::LEAST_RATE..=calibration::MOST_RATE).contains(rate));
     rate.ok_or_else(|| "write a share from 0.0001 to 0.5, such as 0.01 for 1 %".to_string())
 }
 

@@ -73,6 +73,7 @@ fn of_model(info: &ModelInfo) -> String {
         threshold,
         calibration,
         input_check,
+        figures_of_threshold,
         version,
     } = info;
     let mut lines = vec![
@@ -86,6 +87,12 @@ fn of_model(info: &ModelInfo) -> String {
         lines.push(named(
             "pixel threshold",
             format!("{:.5}, of heatmaps before they are scaled", calibration.pixel_threshold),
+        ));
+    }
+    if let Some(earlier) = figures_of_threshold {
+        lines.push(named(
+            "figures beside it",
+            format!("of another threshold, {earlier:.5}: fcdd evaluate measures it at this one"),
         ));
     }
     if let Some(InputCheck { images, false_alarm_rate, bits, bounds }) = input_check {

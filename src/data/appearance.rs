@@ -281,7 +281,8 @@ impl InputCheck {
             let [low, high] = [bounds.low, bounds.high].map(|end| bounds.property.scaled(end));
             low.is_finite() && high.is_finite() && low < high
         };
-        if (0.0..=1.0).contains(false_alarm_rate)
+        if *false_alarm_rate > 0.0
+            && *false_alarm_rate < 1.0
             && bits.fewest <= bits.most
             && bits.most <= 16
             && bounds.iter().all(are_bounds)

@@ -20,7 +20,7 @@ use crate::data::resize_mode::RawForm;
 use crate::data::split::{Query, Split};
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::printable::Printable;
+use crate::printable::{Printable, spelt};
 
 pub use notes::{in_other_folders, left_alone, misplaced};
 pub use results::{OF_PREDICTIONS, is_result};
@@ -365,7 +365,7 @@ fn file_name(path: &Path) -> String {
 /// A path below `root`, with `/` on every system.
 fn relative_name(path: &Path, root: &Path) -> String {
     let parts = path.strip_prefix(root).unwrap_or(path).components();
-    parts.map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
+    parts.map(|part| spelt(part.as_os_str())).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Masks have the size of their image; 128 or more is defective. Where `ground_truth` exists, every defective image needs its
 //! mask. Labelled anomalies to learn from (`--supervise other`) may lie beside `train/good`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::preset::Preset;
@@ -180,6 +181,24 @@ fn other_classes(root: &Path, class: &str) -> Result<Vec<Vec<PathBuf>>> {
         return Err(Error::file(root, problem, "name the folder that holds the folders of all classes"));
     }
     Ok(groups)
+}
+
+/// The folder of good images, and another beside it, where images in a folder are laid out as those of a dataset; of several the one of a test,
+/// which nothing was learned from.
+pub fn good_and_other(folder: &Path, images: &[PathBuf]) -> Option<(PathBuf, PathBuf)> {
+    let within = |path: &Path| path.parent()?.strip_prefix(folder).ok().map(Path::to_path_buf);
+    let folders: BTreeSet<PathBuf> = images.iter().filter_map(|path| within(path)).collect();
+    let good_of = |path: &Path| {
+        path.ancestors()
+            .filter(|above| above.file_name().is_some_and(|name| name == GOOD))
+            .last()
+            .map(Path::to_path_buf)
+    };
+    let is_of_test = |good: &PathBuf| good.parent().is_some_and(|parent| parent.ends_with(Part::Test.name()));
+    let good: BTreeSet<PathBuf> = folders.iter().filter_map(|path| good_of(path)).collect();
+    let good = good.iter().find(|good| is_of_test(good)).or_else(|| good.first())?;
+    let other = folders.iter().find(|path| !path.as_os_str().is_empty() && good_of(path).is_none())?;
+    Some((folder.join(good), folder.join(other)))
 }
 
 /// Refuses masks that are no folder, and those of a folder of images that is not there.

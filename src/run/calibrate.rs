@@ -12,7 +12,7 @@ use super::calibration_scores::CalibrationScores;
 use super::context::Context;
 use super::directory::{self, RunDirectory};
 use super::figures::Evaluation;
-use super::learned::without_copies;
+use super::known_images::{KnownImages, without_copies};
 use super::lock::FolderLock;
 use super::model::{Model, model_file, model_folder};
 use super::output::forget_test;
@@ -23,6 +23,7 @@ use super::verdict::DecisionRule;
 use crate::data::fingerprint::ImageId;
 use crate::data::folder::{self, Broken, Read, read_all};
 use crate::data::image_source::Raw;
+use crate::datasets::mvtec;
 use crate::error::{Error, Result};
 use crate::files::{self, Staged};
 use crate::metrics::scores::Ranking;
@@ -80,11 +81,15 @@ pub(crate) struct Calibrated {
 /// A rate that the images cannot promise; images that cannot be read; another process in the run's folder.
 pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Result<Calibrated> {
     let Request { good, bad, rate, rule, .. } = request;
-    if rate.is_some() && matches!(rule, ThresholdRule::F1 | ThresholdRule::Youden) {
+    let by_both = matches!(rule, ThresholdRule::F1 | ThresholdRule::Youden);
+    if rate.is_some() && by_both {
         return Err(Error::setting(
             "a threshold by f1 or youden follows no `fpr`",
             "leave it out, or choose `by` promise or capped",
         ));
+    }
+    if by_both && bad.is_none() {
+        return Err(needs_defects());
     }
     Model::load(path)?; // what is no model has no folder of its own
     let file = model_file(path);
@@ -97,12 +102,17 @@ pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Re
             "name that file, or make this a copy of it",
         ));
     }
+    if file.metadata().map_err(Error::io("read", &file))?.permissions().readonly() {
+        return Err(Error::file(&file, "is read-only", "allow to write it, or calibrate a copy of it"));
+    }
     let directory = RunDirectory::of_model(FolderLock::new(&model_folder(&file))?)?;
     let mut model = Model::load(&file)?;
     let is_tested = is_tested(&directory, &file, &model);
     let earlier_threshold = model.meta.threshold;
-    let (good, known) = scored(context, &model, good, request.skip_broken)?;
-    let bad = bad.as_ref().map(|bad| scored(context, &model, bad, request.skip_broken)).transpose()?;
+    let (good_images, bad_images) = (images_in(good)?, bad.as_deref().map(images_in).transpose()?);
+    let (good, known) = scored(context, &model, good, &good_images, request.skip_broken)?;
+    let bad = bad.as_ref().zip(bad_images);
+    let bad = bad.map(|(bad, images)| scored(context, &model, bad, &images, request.skip_broken)).transpose()?;
     if let (Some((_, others)), Some(folder)) = (&bad, &request.bad) {
         let both = others.intersection(&known).count();
         if both > 0 {
@@ -110,20 +120,32 @@ pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Re
             return Err(Error::file(folder, problem, "give each image as one of both"));
         }
     }
-    let bad = bad.map(|(bad, _)| bad);
+    let mut set_by = known;
+    let bad = bad.map(|(bad, others)| {
+        // Where they chose the threshold too.
+        set_by.extend(others.into_iter().filter(|_| by_both));
+        bad
+    });
     let anomalous = bad.as_ref().map_or(&[][..], CalibrationScores::scores);
     let scores = good.scores().to_vec();
-    let at = |threshold| (threshold, good.clone().at(CalibrationImages::Given, threshold));
+    let images = if model.meta.learned.is_empty() { CalibrationImages::Unchecked } else { CalibrationImages::Given };
+    if images == CalibrationImages::Unchecked {
+        context.note(
+            "the model does not tell what it has learned from: what is promised holds if it was not these images",
+        );
+    }
+    let at = |threshold| (threshold, good.clone().at(images, threshold));
     let (threshold, calibration) = match rule {
         ThresholdRule::Promise => {
             let rate = promised(*rate, good.count(), "`good`")?;
-            good.clone().for_rate(CalibrationImages::Given, rate)?
+            good.clone().for_rate(images, rate)?
         }
         ThresholdRule::Capped => at(capped(&scores, rate.unwrap_or(calibration::RATE))),
         ThresholdRule::F1 => at(between(&scores, anomalous, |ranking| ranking.best_f1().map(|best| best.threshold))?),
         ThresholdRule::Youden => at(between(&scores, anomalous, Ranking::best_youden)?),
     };
     (model.meta.threshold, model.meta.calibration) = (threshold, Some(calibration.clone()));
+    model.meta.calibrated_on = KnownImages::new(set_by.into_iter().collect());
     // The page of a run tells of its training too. All that is written is there before anything changes.
     let page = match Training::of(&model, &file)?.filter(|_| is_own(&file)) {
         Some(training) => {
@@ -134,12 +156,13 @@ pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Re
         }
         None => None,
     };
-    let staged = model.stage(&file)?;
-    if is_tested {
-        forget_test(&directory)?;
-    }
-    staged.keep()?;
-    page.map_or(Ok(()), Staged::keep)?;
+    // The model first: where its file cannot be replaced, nothing is lost. Killed after that, figures name the threshold that they are of, and
+    // the next call removes them.
+    model.stage(&file)?.keep()?;
+    let removed = if is_tested { forget_test(&directory) } else { Ok(()) };
+    removed.and_then(|()| page.map_or(Ok(()), Staged::keep)).inspect_err(|_| {
+        context.note("the threshold is set, but figures of the earlier one are left: the same call removes them");
+    })?;
     let above = |scores: &[f32]| scores.iter().filter(|&&score| score > threshold).count();
     let found = (!anomalous.is_empty()).then(|| above(anomalous));
     Ok(Calibrated {
@@ -159,30 +182,44 @@ fn is_own(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name == directory::MODEL)
 }
 
-/// Whether figures in the folder of a model are of it: in a run's folder those of its own.
+/// Whether figures in the folder of a model are of it, at whatever threshold: in a run's folder those of its own.
 fn is_tested(directory: &RunDirectory, file: &Path, model: &Model) -> bool {
     if directory.file(directory::CONFIG).is_file() {
         return is_own(file);
     }
     let evaluation = directory.read_json::<Evaluation>(directory::EVALUATION);
-    evaluation.is_ok_and(|evaluation| evaluation.model == Some(model.checksum()))
+    evaluation.is_ok_and(|evaluation| evaluation.is_by_at_any_threshold(model))
 }
 
-/// The scores of the images in a folder and in those within, of those from which something can be concluded.
-fn scored(
-    context: &Context,
-    model: &Model,
-    folder: &Path,
-    skip_broken: bool,
-) -> Result<(CalibrationScores, HashSet<ImageId>)> {
+/// The images in a folder and in those within, which are good ones, or defective ones, all of them.
+fn images_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    if folder.is_file() {
+        return Err(Error::file(folder, "is a file", "name the folder that the images lie in"));
+    }
     let paths = folder::images(folder, true)?;
     if paths.is_empty() {
         return Err(Error::file(folder, "holds no images", "name a folder with some"));
     }
+    if let Some((good, other)) = mvtec::good_and_other(folder, &paths) {
+        let (good, other) = (good.printable(), other.printable());
+        let problem = format!("holds good images in {good} and others beside them, in {other}");
+        return Err(Error::file(folder, problem, format!("name a folder of one kind, as {good} for good images")));
+    }
+    Ok(paths)
+}
+
+/// The scores of the images in a folder, of those from which something can be concluded.
+fn scored(
+    context: &Context,
+    model: &Model,
+    folder: &Path,
+    paths: &[PathBuf],
+    skip_broken: bool,
+) -> Result<(CalibrationScores, HashSet<ImageId>)> {
     let settings = &model.meta.settings;
     let broken = if settings.skip_broken || skip_broken { Broken::LeftOut } else { Broken::Refused };
     let raw = Raw { form: model.meta.preprocessing.raw_form(), hold: settings.hold };
-    let read = read_all(&paths, raw, broken)?;
+    let read = read_all(paths, raw, broken)?;
     read.skipped.iter().for_each(|note| context.note(note));
     let none = |what: &str| Error::file(folder, format!("holds no images that {what}"), "name a folder with others");
     if read.images.count() == 0 {
@@ -235,16 +272,15 @@ fn capped(good: &[f32], rate: f64) -> f32 {
     good[(good.len() - 1).saturating_sub(conformal::most_above(good.len(), rate))]
 }
 
+fn needs_defects() -> Error {
+    Error::setting("this threshold needs defective images too", "name a folder of them with `bad` DIR")
+}
+
 /// A threshold midway between the lowest score that counts as anomalous, which a ranking gives, and the highest below it.
 fn between(good: &[f32], anomalous: &[f32], lowest: impl Fn(&Ranking) -> Option<f32>) -> Result<f32> {
     let labels: Vec<bool> = (0..good.len() + anomalous.len()).map(|i| i >= good.len()).collect();
     let scores = [good, anomalous].concat();
-    let Some(lowest) = lowest(&Ranking::of_samples(&scores, &labels)?) else {
-        return Err(Error::setting(
-            "this threshold needs defective images too",
-            "name a folder of them with `bad` DIR",
-        ));
-    };
+    let Some(lowest) = lowest(&Ranking::of_samples(&scores, &labels)?) else { return Err(needs_defects()) };
     let below = scores.iter().copied().filter(|&score| score < lowest).fold(f32::NEG_INFINITY, f32::max);
     // In f64 the sum of two does not overflow; where no number lies between them it is the lower one.
     let middle = ((f64::from(below) + f64::from(lowest)) / 2.0) as f32;

@@ -13,6 +13,9 @@ pub(crate) const RATE: f64 = 0.01;
 /// The smallest that may be asked for.
 pub(crate) const LEAST_RATE: f64 = 1e-4;
 
+/// The largest.
+pub(crate) const MOST_RATE: f64 = 0.5;
+
 /// Fewest images whose scores say whether others come from where they came from.
 const FEWEST_COMPARED: usize = 8;
 
@@ -41,6 +44,15 @@ pub(crate) enum CalibrationImages {
     HeldOut,
     /// Others, after training.
     Given,
+    /// Some that were given after training, where it is not known what the model has learned from.
+    Unchecked,
+}
+
+impl CalibrationImages {
+    /// Whether they set the threshold after training.
+    pub(crate) fn came_later(self) -> bool {
+        matches!(self, CalibrationImages::Given | CalibrationImages::Unchecked)
+    }
 }
 
 /// The false positive rate that so many images can promise, of those that were asked for or are the default.
@@ -57,8 +69,9 @@ pub(crate) fn promised(asked: Option<f64>, images: usize, source: &str) -> Resul
 
 pub(super) fn too_few(source: &str, rate: f64, images: usize) -> Error {
     let problem = format!(
-        "a false positive rate of {} takes {} good images that nothing was learned from: {source} gives {images}",
-        percent(rate),
+        "a false positive rate of {} % takes {} good images that nothing was learned from: {source} gives {images}",
+        // As it was asked for, without what is due to rounding alone.
+        (1e12 * rate).round() / 1e10,
         conformal::needed(rate)
     );
     let remedy = match images {
@@ -82,7 +95,7 @@ impl Calibration {
         if scores.is_empty() || scores.iter().any(|score| !score.is_finite()) || !scores.is_sorted() {
             return changed("the scores that it was calibrated on are no rising numbers");
         }
-        let promised = |rate: f64| rate <= 1.0 && conformal::place(scores.len(), rate).is_some();
+        let promised = |rate: f64| rate <= MOST_RATE && conformal::place(scores.len(), rate).is_some();
         if false_positive_rate.is_some_and(|rate| !promised(rate)) {
             return changed("its scores do not promise the false positive rate of its threshold");
         }
@@ -92,10 +105,11 @@ impl Calibration {
         Ok(())
     }
 
-    /// Whether a threshold is no lower than what it promises takes.
+    /// Whether a threshold is no lower than what it promises takes, and within its interval.
     pub(crate) fn is_kept_by(&self, threshold: f32) -> bool {
         let place = self.false_positive_rate.and_then(|rate| conformal::place(self.scores.len(), rate));
         place.is_none_or(|place| self.scores[place] <= threshold)
+            && self.interval.is_none_or(|[low, high]| (low..=high).contains(&threshold))
     }
 
     /// Whether other images score as those did that nothing was learned from; None where that cannot be told.
@@ -115,8 +129,15 @@ impl Calibration {
             CalibrationImages::Learned => "that were learned from",
             CalibrationImages::HeldOut => "that were held out of training",
             CalibrationImages::Given => "that nothing was learned from",
+            CalibrationImages::Unchecked => "of which it is not known whether they were learned from",
         };
         match self.false_positive_rate {
+            Some(rate) if self.images == CalibrationImages::Unchecked => {
+                let rate = percent(rate);
+                format!(
+                    "at most {rate} of good images exceed it, if nothing was learned from the {n} that set it, which is not known"
+                )
+            }
             Some(rate) => format!("at most {} of good images exceed it, by {n} images {images}", percent(rate)),
             None => format!("it promises nothing of new images: it was set by {n} good images {images}"),
         }
@@ -152,6 +173,10 @@ mod tests {
             refused.contains("1 % takes 99") && refused.contains("gives 40") && refused.contains("2.44 %"),
             "{refused}"
         );
+        // A rate is told as it was asked for: one that is only just too small is not told to be enough.
+        let refused = promised(Some(0.032258), 30, "").unwrap_err().to_string();
+        assert!(refused.contains("3.2258 % takes 31") && refused.contains("choose 3.23 % or more"), "{refused}");
+        promised(Some(0.0323), 30, "").unwrap();
     }
 
     #[test]
@@ -163,11 +188,14 @@ mod tests {
             Calibration { scores: vec![1.0, f32::NAN], ..good.clone() },
             Calibration { scores: vec![2.0, 1.0], ..good.clone() },
             Calibration { false_positive_rate: Some(0.0), ..good.clone() },
+            Calibration { false_positive_rate: Some(1.0), ..good.clone() },
             Calibration { interval: Some([2.0, 1.0]), ..good.clone() },
             Calibration { pixel_threshold: f32::INFINITY, ..good.clone() },
         ] {
             assert!(wrong.check().is_err(), "{wrong:?}");
         }
+        let kept = Calibration { interval: Some([8.0, 9.5]), ..good };
+        assert_eq!([8.9, 9.0, 9.5, 9.6].map(|threshold| kept.is_kept_by(threshold)), [false, true, true, false]);
     }
 
     #[test]

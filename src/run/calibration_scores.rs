@@ -121,6 +121,14 @@ mod tests {
         // The 90th of 99 that were drawn: ±2 standard deviations of √(99·0.9·0.1) ≈ 3.
         assert!((82.0..=86.0).contains(&low) && (94.0..=97.0).contains(&high), "{low} {high}");
         calibration.check().unwrap();
+        // Where it lies among other images like these, it lies among these.
+        for n in [1, 2, 5, 9, 30] {
+            for rate in [1.0 / (n + 1) as f64, 0.2, 0.5].into_iter().filter(|&rate| conformal::place(n, rate).is_some())
+            {
+                let (threshold, calibration) = scores_of(n).for_rate(CalibrationImages::Given, rate).unwrap();
+                assert!(calibration.is_kept_by(threshold), "{n} {rate} {calibration:?}");
+            }
+        }
         let (threshold, calibration) = scores_of(200).of_learned();
         assert_eq!((threshold, calibration.false_positive_rate), (198.0, None));
         assert_eq!(scores_of(10).at(CalibrationImages::Given, 5.5).pixel_threshold, 50.0);

@@ -72,9 +72,9 @@ const FILES: [&str; 18] = [
     CHOSEN,
 ];
 
-/// Those of a test, the page that tells of it first.
+/// Those of a test: first the page that tells of it, last what names the model that all of them are of.
 pub(crate) const OF_TEST: [&str; 11] =
-    [REPORT, EVALUATION, SCORES, SCORES_PLOT, MAPS, ROC, PIXEL_ROC, ROC_PLOT, OVERVIEW, PAPER, CHOSEN];
+    [REPORT, SCORES, SCORES_PLOT, MAPS, ROC, PIXEL_ROC, ROC_PLOT, OVERVIEW, PAPER, CHOSEN, EVALUATION];
 
 /// A run's folder.
 #[derive(Debug)]
@@ -131,6 +131,11 @@ impl RunDirectory {
     /// A file of the run.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// A file that tells that epochs were trained, other than the state.
+    pub(crate) fn trained(&self) -> Option<&'static str> {
+        [MODEL, HISTORY].into_iter().find(|name| self.file(name).metadata().is_ok_and(|file| file.len() > 0))
     }
 
     /// A file of the run, which is to be written. Fails where the folder is no longer this process's own.

@@ -7,6 +7,7 @@ use super::context::Context;
 use super::figures::Evaluation;
 use super::heatmap::{Renderer, over_channels};
 use super::model::Model;
+use super::overlap::Overlap;
 use super::prepare::TestSet;
 use super::score::{Scored, Scorer, Shown};
 use super::verdict::{DecisionRule, Verdict};
@@ -116,7 +117,9 @@ pub(crate) fn evaluate(
         false_positive_rate: rate(0),
         true_positive_rate: rate(1),
         breakdown: Breakdown::new(&rows, rule.threshold())?,
+        overlap: Overlap::of(&test.ids, &rows, &model.meta.calibrated_on),
     };
+    evaluation.overlap.in_words(rows.len()).iter().for_each(|note| context.note(note));
     Ok(Tested { evaluation, scores: rows, maps, pixel_curve: pixels.roc_outline(CURVE_STEP) })
 }
 

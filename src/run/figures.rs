@@ -7,6 +7,7 @@ use strum::VariantArray;
 
 use super::breakdown::{Breakdown, Interval};
 use super::model::Model;
+use super::overlap::Overlap;
 use super::settings::Settings;
 
 /// Figures on a test split.
@@ -45,6 +46,9 @@ pub(crate) struct Evaluation {
     /// What these rest on; nothing in evaluations of version 0.1.
     #[serde(default)]
     pub breakdown: Breakdown,
+    /// What makes them say less than they seem to.
+    #[serde(default)]
+    pub overlap: Overlap,
 }
 
 impl Evaluation {
@@ -67,6 +71,11 @@ impl Evaluation {
         self.model.as_ref() == Some(&model.checksum())
             && told.iter().all(|(figure, is_told)| figure.is_some() == *is_told)
             && self.figures().iter().all(|(_, figure)| (0.0..=1.0).contains(figure))
+    }
+
+    /// Whether it is of a model with this threshold or another one.
+    pub(crate) fn is_by_at_any_threshold(&self, model: &Model) -> bool {
+        self.model == Some(model.checksum_at(self.threshold))
     }
 
     /// The figures that the test split has.

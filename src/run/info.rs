@@ -5,14 +5,16 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::calibration::Calibration;
-use super::model::Model;
+use super::directory::EVALUATION;
+use super::figures::Evaluation;
+use super::model::{Model, model_folder};
 use super::settings::Settings;
-
 use crate::data::appearance::InputCheck;
 use crate::data::levels::Levels;
 use crate::device::cuda::{Cuda, Description, kernels};
 use crate::error::Result;
 use crate::model::{Objective, baselines, nets};
+use crate::{files, json};
 
 /// What `info` tells.
 #[derive(Clone, Debug, Serialize)]
@@ -80,12 +82,20 @@ pub(crate) struct ModelInfo {
     /// None in models of version 0.1.
     pub calibration: Option<Calibration>,
     pub input_check: Option<InputCheck>,
+    /// Where the figures beside it are of another threshold: a call that set this one was ended before it removed them.
+    pub figures_of_threshold: Option<f32>,
     pub version: String,
 }
 
 /// Collects what there is to know of a model.
 pub(crate) fn model_info(path: &Path) -> Result<ModelInfo> {
-    let meta = Model::load(path)?.meta;
+    let model = Model::load(path)?;
+    let figures = files::read(&model_folder(path).join(EVALUATION)).ok();
+    let figures = figures.and_then(|figures| json::parse::<Evaluation>(&figures).ok());
+    let is_earlier =
+        |figures: &Evaluation| figures.is_by_at_any_threshold(&model) && figures.threshold != model.threshold();
+    let figures_of_threshold = figures.filter(is_earlier).map(|figures| figures.threshold);
+    let meta = model.meta;
     let Settings { net, objective, side, image_score, .. } = meta.settings;
     Ok(ModelInfo {
         net,
@@ -98,6 +108,7 @@ pub(crate) fn model_info(path: &Path) -> Result<ModelInfo> {
         threshold: meta.threshold,
         calibration: meta.calibration,
         input_check: meta.input_check,
+        figures_of_threshold,
         version: meta.version,
     })
 }

@@ -7,13 +7,13 @@
 //! | [`detector`], `input`, [`trainer`] | detection and training for other programs: the crate's front |
 //! | `training_loop` | a network in training, epoch by epoch |
 //! | `held_out`, `pace` | which epoch was best, by good images that are held out; how long a training will take |
-//! | `learned` | what a model has learned from, wherever copies of it lie |
+//! | `known_images` | what a model has learned from or was calibrated on, wherever copies of it lie |
 //! | `features`, `reduction` | of nets whose frozen layers are fixed: what they make of each view, computed once; its principal components |
 //! | [`model`], [`score`], [`stitch`], [`heatmap`], `pixel_map`, [`regions`] | the model file; scoring with it; maps of tiles as one; heatmaps to show; values of an image's own pixels; where they exceed the pixel threshold |
 //! | [`directory`], [`lock`], [`state`] | a run's files; that one process at a time writes them; what resuming needs |
 //! | [`kind`], [`output`] | of which subcommand the results in a folder are; that they replace earlier ones as a whole |
 //! | `calibration_scores`, [`calibration`], [`verdict`] | what a model says of good images; the threshold that follows, and what it promises; what images are called by it |
-//! | [`figures`], [`breakdown`] | what a model is measured by; what that rests on |
+//! | [`figures`], [`breakdown`], `overlap` | what a model is measured by; what that rests on; test images that are known from elsewhere |
 //! | [`results`], [`sheets`], [`plots`], [`select`], [`report`] | what a run leaves: all of it, contact sheets, curves, which images they show, the page |
 //! | [`context`], [`stop`], [`shard`] | where to compute, whom to tell, when to stop; which part of the work |
 
@@ -35,10 +35,11 @@ mod held_out;
 pub(crate) mod info;
 pub(crate) mod input;
 pub(crate) mod kind;
-mod learned;
+mod known_images;
 pub(crate) mod lock;
 pub(crate) mod model;
 pub(crate) mod output;
+mod overlap;
 pub(crate) mod overlay;
 mod pace;
 mod pixel_map;

@@ -3,18 +3,19 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::calibration::Calibration;
-use super::learned::LearnedImages;
+use super::calibration::{Calibration, CalibrationImages};
+use super::known_images::KnownImages;
 use super::settings::Settings;
 use crate::data::appearance::InputCheck;
 use crate::data::pipeline::Preprocessing;
 use crate::error::{Error, Result};
 use crate::model::{Arch, Weights, checkpoint};
+use crate::printable::escaped;
 use crate::report::heatmap::Scale;
 use crate::{files, json};
 
@@ -42,9 +43,13 @@ pub(crate) struct ModelMeta {
     /// What good images look like: others cannot be judged. None where that is not known.
     #[serde(default)]
     pub input_check: Option<InputCheck>,
-    /// What was learned from: the model is neither tested nor calibrated on copies of it.
+    /// What was learned from, and test images that show the same parts: the model is neither tested nor calibrated on copies of it. Nothing where
+    /// it is not known: of sets whose images lie in one place, and in models of version 0.1.
     #[serde(default)]
-    pub learned: LearnedImages,
+    pub learned: KnownImages,
+    /// The images that set the threshold, where nothing was learned from them and they are known: rates at it are better of them than of new ones.
+    #[serde(default)]
+    pub calibrated_on: KnownImages,
     /// Epochs behind the weights: fewer than the settings ask for where training was stopped.
     pub epochs: u32,
     /// Epochs of the whole training, where the best of them was kept.
@@ -99,12 +104,24 @@ impl ModelMeta {
         if self.calibration.as_ref().is_some_and(|calibration| !calibration.is_kept_by(*threshold)) {
             return changed(format!("the threshold {threshold} does not keep what its calibration promises"));
         }
+        let is_new = |calibration: &Calibration| calibration.images != CalibrationImages::Unchecked;
+        if settings.dataset.labels_good && self.learned.is_empty() && self.calibration.as_ref().is_some_and(is_new) {
+            return changed("it does not tell which images it has learned from".to_string());
+        }
         self.input_check.as_ref().map_or(Ok(()), InputCheck::check)?;
         if *epochs > settings.epochs {
             return changed(format!("it is of epoch {epochs} of {}", settings.epochs));
         }
-        if let Some(all) = best_of.filter(|all| *all > settings.epochs || epochs > all) {
+        // Stopped in its first epoch it is of none; the best is one.
+        if let Some(all) = best_of.filter(|all| *all > settings.epochs || epochs > all || *epochs == 0) {
             return changed(format!("it is the best, epoch {epochs}, of {all} of {}", settings.epochs));
+        }
+        let is_name = |name: &str| {
+            let mut parts = Path::new(name).components();
+            escaped(name) == name && parts.all(|part| matches!(part, Component::Normal(_)))
+        };
+        if let Some(name) = self.untested.iter().find(|name| !is_name(name)) {
+            return changed(format!("{name:?} is no name of a test image"));
         }
         let (net, prepared) = (settings.arch()?.channels, preprocessing.channels);
         if (prepared, preprocessing.side) != (net, settings.side) {
@@ -153,8 +170,13 @@ impl Model {
 
     /// XXH3-128 of what scores follow from, the parameters, the norms' statistics and the threshold, in hexadecimal digits.
     pub(crate) fn checksum(&self) -> String {
+        self.checksum_at(self.meta.threshold)
+    }
+
+    /// The same at another threshold.
+    pub(crate) fn checksum_at(&self, threshold: f32) -> String {
         let mut sum = Xxh3::new();
-        for values in [self.weights.params.as_slice(), &self.weights.stats, &[self.meta.threshold]] {
+        for values in [self.weights.params.as_slice(), &self.weights.stats, &[threshold]] {
             values.iter().for_each(|value| sum.update(&value.to_le_bytes()));
         }
         format!("{:032x}", sum.digest128())
@@ -220,7 +242,8 @@ impl Model {
             threshold: 0.0,
             calibration: None,
             input_check: None,
-            learned: LearnedImages::default(),
+            learned: KnownImages::default(),
+            calibrated_on: KnownImages::default(),
             epochs,
             best_of: None,
             settings: settings.clone(),

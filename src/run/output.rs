@@ -127,7 +127,14 @@ impl Output {
             old.push(JOURNAL.to_string());
         }
         Journal::publishing(kind, old.clone()).write(&self.place)?;
-        publish(&self.place, out, kind, old)
+        let published = publish(&self.place, out, kind, old);
+        published.map_err(|error| match self.place.join(JOURNAL).exists() {
+            true => {
+                let problem = format!("holds all results, which could not be put in place: {error}");
+                Error::file(&self.place, problem, "once that is mended, the same command does it")
+            }
+            false => error,
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::calibration;
 use super::context::Context;
 use super::held_out::{self, Divided, Division};
-use super::learned::{LearnedImages, without_copies};
+use super::known_images::{KnownImages, without_copies};
 use super::model::Model;
 use super::settings::Settings;
 use crate::data::appearance::{Appearance, FEWEST, InputCheck};
@@ -37,7 +37,9 @@ pub(crate) struct Task {
     /// What good images look like, where that is known.
     pub input_check: Option<InputCheck>,
     /// Nothing of sets whose images lie in one place.
-    pub learned: LearnedImages,
+    pub learned: KnownImages,
+    /// What was held out to set the threshold by, of the same sets.
+    pub calibrated_on: KnownImages,
     /// Without images for a folder of good images alone.
     pub test: TestSet,
 }
@@ -45,6 +47,8 @@ pub(crate) struct Task {
 /// Labelled images to test a model on.
 pub(crate) struct TestSet {
     pub split: Split,
+    /// What tells its images from others; none where that is not looked at.
+    pub ids: Vec<ImageId>,
     /// The class or the folder that the run is about.
     pub name: String,
     /// The label of normal images.
@@ -74,13 +78,17 @@ impl TestSet {
         let (tested, seen) = labelled::tell_apart(&dataset.test, &model.meta.untested, None);
         let all = dataset.test.images.count();
         let split = if seen.is_empty() { dataset.test } else { dataset.test.select(&tested) };
-        let split = if settings.as_published { split } else { without_learned(split, &model.meta.learned, context)? };
+        let is_looked_at = settings.dataset.labels_good || !model.meta.calibrated_on.is_empty();
+        let (split, ids) = match settings.as_published {
+            false if is_looked_at => without_learned(split, &model.meta.learned, context)?,
+            _ => (split, Vec::new()),
+        };
         if split.images.count() == 0 {
             let problem = format!("all {all} test images were learned from, or show parts that were");
             return Err(Error::setting(problem, "name others with `data`"));
         }
         let Dataset { class: name, normal: class, class_names, .. } = dataset;
-        Ok(TestSet { split, name, class, class_names, data, resize: preprocessing.resize })
+        Ok(TestSet { split, ids, name, class, class_names, data, resize: preprocessing.resize })
     }
 
     /// No test images, of the folder that a model has learned from.
@@ -88,6 +96,7 @@ impl TestSet {
         let (settings, preprocessing) = (&model.meta.settings, &model.meta.preprocessing);
         TestSet {
             split: Split::empty(preprocessing.raw_side, preprocessing.channels),
+            ids: Vec::new(),
             name: settings.class.clone(),
             class: 0,
             class_names: Vec::new(),
@@ -144,18 +153,15 @@ impl TestSet {
     }
 }
 
-/// A test split without images that were learned from, which a note tells.
+/// A test split without images that were learned from, which a note tells, and the ids of its images.
 ///
 /// # Errors
 /// A file that cannot be read any more.
-fn without_learned(split: Split, learned: &LearnedImages, context: &Context) -> Result<Split> {
-    // Where nothing is known, files are not read for it.
-    if learned.is_empty() {
-        return Ok(split);
-    }
-    let (tested, seen) = learned.tell_apart(&split.images.ids()?);
+fn without_learned(split: Split, learned: &KnownImages, context: &Context) -> Result<(Split, Vec<ImageId>)> {
+    let ids = split.images.ids()?;
+    let (tested, seen) = learned.tell_apart(&ids);
     if seen.is_empty() {
-        return Ok(split);
+        return Ok((split, ids));
     }
     context.note(format!(
         "{} of {} test images are left out, such as {}: they were learned from, or show parts that were",
@@ -163,7 +169,7 @@ fn without_learned(split: Split, learned: &LearnedImages, context: &Context) -> 
         split.names.len(),
         escaped(&split.names[seen[0]])
     ));
-    Ok(split.select(&tested))
+    Ok((split.select(&tested), tested.into_iter().map(|i| ids[i]).collect()))
 }
 
 /// Loads what the settings name and makes the training set.
@@ -223,7 +229,8 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     let input_check = input_check(settings, &dataset, context)?;
     let Divided { learned, epochs, calibration } = hold_out(settings, &parts, &of_normal, context)?;
     ids.extend(learned.iter().chain(&epochs).filter_map(|&i| of_normal.get(i)));
-    let known = LearnedImages::new(ids);
+    let known = KnownImages::new(ids);
+    let calibrated_on = KnownImages::new(calibration.iter().filter_map(|&i| of_normal.get(i).copied()).collect());
     let some_of = |chosen: &[usize]| (!chosen.is_empty()).then(|| normal.select(chosen));
     let (held_out, calibration) = (some_of(&epochs).map(ImageSource::tiles), some_of(&calibration));
     let normal = normal.select(&learned).tiles();
@@ -281,10 +288,13 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     }
     let Dataset { class: name, normal: class, class_names, test: all, .. } = dataset;
     let test = test.unwrap_or(all);
-    let split = if settings.as_published { test } else { without_learned(test, &known, context)? };
-    let test = TestSet { split, name, class, class_names, data: settings.data.clone(), resize };
+    let (split, ids) = match settings.as_published || !settings.dataset.labels_good {
+        true => (test, Vec::new()), // files are not read for what is not known
+        false => without_learned(test, &known, context)?,
+    };
+    let test = TestSet { split, ids, name, class, class_names, data: settings.data.clone(), resize };
     test.unmeasurable(settings, left_out).iter().for_each(|note| context.note(note));
-    Ok(Task { set, input_check, learned: known, test })
+    Ok(Task { set, input_check, learned: known, calibrated_on, test })
 }
 
 /// What good images look like; None where they are no files of the user's, or too few.

@@ -5,7 +5,7 @@ use std::path::Path;
 use maud::{Markup, html};
 
 use super::breakdown::{FEW_GOOD, KindFigures, WrongVerdict};
-use super::calibration::{CalibrationImages, percent};
+use super::calibration::percent;
 use super::directory;
 use super::evaluate::Tested;
 use super::figures::Evaluation;
@@ -102,7 +102,7 @@ fn results(story: &Story) -> Markup {
     let Some((tested, test_plots)) = story.test else {
         return html! {
             p.notice {
-                @if story.model.meta.calibration.as_ref().is_some_and(|calibration| calibration.images == CalibrationImages::Given) {
+                @if story.model.meta.calibration.as_ref().is_some_and(|calibration| calibration.images.came_later()) {
                     "The model has not been tested since its threshold was set anew: " code { "fcdd evaluate" } " tests it, on the test images \
                     of its data or on those that " code { "--data" } " names."
                 } @else if story.set.split.images.count() > 0 {
@@ -135,6 +135,7 @@ fn results(story: &Story) -> Markup {
                 " (percent(1.0 / e.normal as f64)) "."
             }
         }
+        @for note in e.overlap.in_words(e.normal + e.anomalous) { p.notice { (note) "." } }
         (figures(&named.collect::<Vec<_>>()))
         details { summary { "How to read the figures" } (pairs(&readings.collect::<Vec<_>>())) }
         @if roc.is_none() {

@@ -124,7 +124,7 @@ pub(crate) fn resume_in(
     let settings = directory.settings()?;
     let settings = settings.moved(moved)?.located()?;
     let path = directory.file(directory::STATE);
-    let state = if path.exists() { Some(State::load(&path)?) } else { None };
+    let state = if path.exists() { Some(State::load(&path)?) } else { begins(&directory, context).map(|()| None)? };
     state.as_ref().map_or(Ok(()), |state| state.check(&settings, &path))?;
     let task = prepare(&settings, context)?;
     to_test(&task.test)?;
@@ -134,6 +134,20 @@ pub(crate) fn resume_in(
     directory.write_json(directory::CONFIG, &settings)?;
     let trained = train(context, &task, &settings, state, Some(&directory))?;
     Ok((trained, task, directory))
+}
+
+/// A run without a state begins at its first epoch.
+///
+/// # Errors
+/// Something was trained, which it would replace.
+fn begins(directory: &RunDirectory, context: &Context) -> Result<()> {
+    if let Some(trained) = directory.trained() {
+        let problem = format!("is missing, without which the run would begin anew and replace what {trained} tells of");
+        let remedy = "restore it, or train again with another `out`; a model that is there can be evaluated and used";
+        return Err(Error::file(directory.file(directory::STATE), problem, remedy));
+    }
+    context.note("nothing was trained yet: the run begins at its first epoch");
+    Ok(())
 }
 
 /// Fails unless a run finds the images again that it began with.
@@ -192,6 +206,7 @@ pub(crate) fn train(
     model.meta.best_of = best.filter(|_| is_done).map(|_| epochs);
     model.meta.input_check = task.input_check.clone();
     model.meta.learned = task.learned.clone();
+    model.meta.calibrated_on = task.calibrated_on.clone();
     model.meta.untested = labelled.as_ref().map_or_else(Vec::new, |labelled| labelled.untested.clone());
     let history = std::mem::take(&mut training.history);
     drop(training); // its memory may be what scoring needs
@@ -215,9 +230,10 @@ pub(crate) fn train(
 fn keep_calibration(model: &mut Model, path: &Path, context: &Context) {
     let Ok(Model { meta, weights }) = Model::load(path) else { return };
     if weights == model.weights
-        && let Some(given) = meta.calibration.filter(|calibration| calibration.images == CalibrationImages::Given)
+        && let Some(given) = meta.calibration.filter(|calibration| calibration.images.came_later())
     {
         (model.meta.threshold, model.meta.calibration) = (meta.threshold, Some(given));
+        model.meta.calibrated_on = meta.calibrated_on;
         context.note(format!("the threshold stays at {:.5}, as `fcdd calibrate` has set it", meta.threshold));
     }
 }

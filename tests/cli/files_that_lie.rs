@@ -55,6 +55,19 @@ fn names_are_only_names() {
     let table = fs::read_to_string(scratch.path("out/scores.csv")).unwrap();
     assert_eq!(table.lines().count(), 5, "{table}");
     assert!(!table.contains('\u{1b}') && table.contains("\n./=cmd"), "{table}");
+    // Bytes that are no text, and a name that is what these are spelt as.
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        fs::create_dir(scratch.path("odd")).unwrap();
+        for name in [&b"\xff\xfe.png"[..], b"\xff.png", b"\\xff.png"] {
+            fs::write(scratch.path("odd").join(std::ffi::OsStr::from_bytes(name)), png(28, 28)).unwrap();
+        }
+        let told = scratch.run("predict run odd --out of-odd").expect_success().stdout();
+        for name in [r"odd/\xff\xfe.png", r"odd/\xff.png", r"odd/\\xff.png"] {
+            assert!(told.lines().any(|line| line.split_whitespace().any(|word| word == name)), "{name}: {told}");
+        }
+    }
     // A job script is not written where a name could be a command in it.
     let sweep = "sweep fmnist --data data --slurm --out";
     let mut command = scratch.command();
@@ -93,6 +106,19 @@ fn changed_files_of_a_run_are_refused() {
         let at = model.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
         let mut changed = model.clone();
         changed.splice(at..at + from.len(), to.bytes());
+        scratch.write("changed.safetensors", &changed);
+        scratch.run("predict changed.safetensors a.png --out out").expect_error(&["changed.safetensors", shown]);
+    }
+    for (from, to, shown) in [
+        (r#"\"unjudged\":[]"#, r#"\"unjudged\":[\"../a\"]"#, "../a"),
+        (r#"\"unjudged\":[]"#, r#"\"unjudged\":[\"a\\nb\"]"#, "no name of a test image"),
+        (r#"\"best_of\":null"#, r#"\"best_of\":0"#, "the best, epoch 1, of 0"),
+    ] {
+        let head = u64::from_le_bytes(model[..8].try_into().unwrap()) as usize;
+        let text = std::str::from_utf8(&model[8..8 + head]).unwrap();
+        assert!(text.contains(from), "{from}");
+        let text = text.replacen(from, to, 1);
+        let changed = [&(text.len() as u64).to_le_bytes(), text.as_bytes(), &model[8 + head..]].concat();
         scratch.write("changed.safetensors", &changed);
         scratch.run("predict changed.safetensors a.png --out out").expect_error(&["changed.safetensors", shown]);
     }

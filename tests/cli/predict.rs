@@ -127,6 +127,34 @@ fn what_is_wanted_is_gone_on_with() {
     }
 }
 
+/// Another image in the place of one, of its size and its time.
+#[cfg(unix)]
+#[test]
+fn images_that_were_replaced_are_scored_anew() {
+    let scratch = Scratch::new().with_run();
+    killed(&scratch, "out", "predict run many --out out");
+    let image = scratch.path("many").join(&scratch.files("many")[0]);
+    let time = fs::metadata(&image).unwrap().modified().unwrap();
+    let other = scratch.path("other.png");
+    fs::copy(&image, &other).unwrap();
+    fs::File::options().write(true).open(&other).unwrap().set_modified(time).unwrap();
+    fs::rename(&other, &image).unwrap();
+    let ran = scratch.run("predict run many --out out");
+    assert!(!ran.expect_success().stderr().contains("going on"), "{}", ran.stderr());
+}
+
+#[test]
+fn results_that_cannot_be_put_in_place_are_told() {
+    let scratch = Scratch::new().with_run();
+    scratch.write("a.png", &png(28, 28));
+    scratch.write("out/scores.csv/in-the-way", b"");
+    scratch.run("predict run a.png --out out").expect_error(&["out.partial: holds all results", "scores.csv"]);
+    fs::remove_dir_all(scratch.path("out/scores.csv")).unwrap();
+    scratch.run("predict run a.png --out out").expect_success();
+    assert_eq!(scratch.files("out"), ["a_heatmap.png", "a_overlay.png", "scores.csv"]);
+    assert!(!scratch.path("out.partial").exists());
+}
+
 #[test]
 fn results_are_replaced_as_a_whole() {
     let scratch = Scratch::new().with_run();

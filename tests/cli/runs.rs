@@ -194,6 +194,20 @@ fn a_killed_run_resumes_to_the_same_bits() {
     assert!(file("cut/model.safetensors") == file("whole/model.safetensors"));
     assert_eq!(file("cut/scores.csv"), file("whole/scores.csv"));
     scratch.run("train --resume nowhere").expect_error(&["nowhere", "not the folder of a run"]);
+    // Without its state a run would begin anew.
+    fs::remove_file(scratch.path("cut/state.safetensors")).unwrap();
+    let history = file("cut/history.csv");
+    scratch.run("train --resume cut").expect_error(&[
+        "state.safetensors: is missing",
+        "model.safetensors",
+        "restore it",
+    ]);
+    assert!(file("cut/history.csv") == history);
+    fs::remove_file(scratch.path("cut/model.safetensors")).unwrap();
+    scratch.run("train --resume cut").expect_error(&["state.safetensors: is missing", "history.csv"]);
+    fs::remove_file(scratch.path("cut/history.csv")).unwrap();
+    let begun = scratch.run("train --resume cut");
+    assert!(begun.expect_success().stderr().contains("nothing was trained yet"), "{}", begun.stderr());
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod speed;
 mod tables;
 mod what;
 
+use std::fmt::Debug;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -251,9 +253,18 @@ fn request(model: &Model, rule: DecisionRule, options: &PredictOptions, jobs: &[
     let what: Vec<&str> = What::all().into_iter().filter(|&what| options.wants(what)).map(Named::word).collect();
     add(format!("{what:?} {:?} {:?}", rule.pixel_threshold(), options.min_area).as_bytes());
     for job in jobs {
-        let file = std::fs::metadata(&job.image).ok();
-        let modified = file.as_ref().and_then(|file| file.modified().ok());
-        add(format!("{:?} {} {:?} {modified:?}", job.image, job.name, file.map(|file| file.len())).as_bytes());
+        let file = std::fs::metadata(&job.image).ok().map(|file| (file.len(), file.modified().ok(), changed(&file)));
+        add(format!("{:?} {} {file:?}", job.image, job.name).as_bytes());
     }
     Ok(format!("{:032x}", sum.digest128()))
 }
+
+/// What tells a file from another in its place, or from one that was written into, whatever its size and time are made to be.
+#[cfg(unix)]
+fn changed(file: &Metadata) -> impl Debug + use<> {
+    use std::os::unix::fs::MetadataExt;
+    (file.ino(), file.ctime(), file.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn changed(_: &Metadata) -> impl Debug + use<> {}

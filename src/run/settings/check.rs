@@ -215,7 +215,7 @@ pub(super) fn calibration_share(s: &Settings) -> Result<()> {
 
 pub(super) fn fpr(s: &Settings) -> Result<()> {
     let Some(fpr) = s.fpr else { return Ok(()) };
-    if !(calibration::LEAST_RATE..=0.5).contains(&fpr) {
+    if !(calibration::LEAST_RATE..=calibration::MOST_RATE).contains(&fpr) {
         return refuse(
             "fpr",
             format!("{fpr} is no false positive rate"),

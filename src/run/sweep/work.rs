@@ -12,7 +12,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::run::context::{Context, Observer, Prefixed};
-use crate::run::directory;
+use crate::run::directory::{self, RunDirectory};
 use crate::run::lock::{Claim, FolderLock, Holder, described};
 use crate::run::prepare::TestSet;
 use crate::run::results::finish;
@@ -100,7 +100,7 @@ fn one(context: &Context, run: &Run) -> Result<RunOutcome> {
     // As it is now: another process may just have ended with it.
     let (trained, task, directory) = match run.status()? {
         Status::Complete => return Ok(RunOutcome::Done),
-        Status::Begun if state_is_damaged(context, run)? => {
+        Status::Begun if state_is_lost(context, run)? => {
             train::start_in(context, settings, folder, Some(lock), None, &TestSet::measures)?
         }
         Status::Begun => {
@@ -114,12 +114,21 @@ fn one(context: &Context, run: &Run) -> Result<RunOutcome> {
     Ok(RunOutcome::Done)
 }
 
-/// Whether a run's state cannot be read, which would fail it for ever: it is then removed with the model, so that the run begins again.
-fn state_is_damaged(context: &Context, Run { folder, .. }: &Run) -> Result<bool> {
+/// Whether a run's state cannot be read, or is missing where something was trained, which would fail it for ever: it is then removed with the
+/// model, so that the run begins again.
+fn state_is_lost(context: &Context, Run { folder, .. }: &Run) -> Result<bool> {
     let state = folder.join(directory::STATE);
-    let Some(Err(error @ Error::File { .. })) = state.exists().then(|| State::load(&state)) else { return Ok(false) };
-    context.note(format!("begins again, since its state is damaged: {error}"));
-    files::remove(&folder.join(directory::MODEL))?;
-    files::remove(&state)?;
+    match state.exists().then(|| State::load(&state)) {
+        Some(Err(error @ Error::File { .. })) => {
+            context.note(format!("begins again, since its state is damaged: {error}"));
+        }
+        None if RunDirectory::open(folder)?.trained().is_some() => {
+            context.note("begins again, since its state is missing");
+        }
+        _ => return Ok(false),
+    }
+    [directory::MODEL, directory::HISTORY, directory::STATE]
+        .iter()
+        .try_for_each(|name| files::remove(&folder.join(name)))?;
     Ok(true)
 }

@@ -1,4 +1,4 @@
-//! What a model has learned from, known by its pixels wherever copies of it lie.
+//! Images that a model has learned from or was calibrated on, known by their pixels wherever copies of them lie.
 
 use std::collections::HashSet;
 
@@ -6,18 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::fingerprint::ImageId;
 
-/// Images that were learned from, and test images that show the same parts: of a folder of the user's, where copies may turn up in other places.
-/// Their ids rise.
+/// Images of a folder of the user's, where copies may turn up in other places. Their ids rise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct LearnedImages(Vec<ImageId>);
+pub(crate) struct KnownImages(Vec<ImageId>);
 
-impl LearnedImages {
+impl KnownImages {
     /// Of images of these ids.
-    pub(crate) fn new(mut ids: Vec<ImageId>) -> LearnedImages {
+    pub(crate) fn new(mut ids: Vec<ImageId>) -> KnownImages {
         ids.sort_unstable();
         ids.dedup();
-        LearnedImages(ids)
+        KnownImages(ids)
     }
 
     /// Whether none is known.
@@ -48,13 +47,13 @@ mod tests {
     fn copies_are_known_by_their_pixels() {
         let images: ImageSource = Images { count: 4, pixels: vec![1, 2, 1, 3], ..Images::empty(1, 1, 1) }.into();
         let ids = images.ids().unwrap();
-        let learned = LearnedImages::new(vec![ids[3], ids[0], ids[0]]);
+        let learned = KnownImages::new(vec![ids[3], ids[0], ids[0]]);
         assert_eq!(learned.tell_apart(&ids), (vec![1], vec![0, 2, 3]));
-        assert!(LearnedImages::default().is_empty() && LearnedImages::default().tell_apart(&ids).1.is_empty());
+        assert!(KnownImages::default().is_empty() && KnownImages::default().tell_apart(&ids).1.is_empty());
         assert_eq!(without_copies(vec![2, 3, 0, 1], &ids), [2, 3, 1]);
         assert_eq!(without_copies(vec![1, 0], &[]), [1, 0]);
         let text = serde_json::to_string(&learned).unwrap();
-        assert_eq!(serde_json::from_str::<LearnedImages>(&text).unwrap(), learned);
-        assert!(serde_json::from_str::<LearnedImages>("[\"no id\"]").is_err());
+        assert_eq!(serde_json::from_str::<KnownImages>(&text).unwrap(), learned);
+        assert!(serde_json::from_str::<KnownImages>("[\"no id\"]").is_err());
     }
 }
