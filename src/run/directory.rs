@@ -133,9 +133,9 @@ impl RunDirectory {
         self.path.join(name)
     }
 
-    /// A file that tells that epochs were trained, other than the state.
-    pub(crate) fn trained(&self) -> Option<&'static str> {
-        [MODEL, HISTORY].into_iter().find(|name| self.file(name).metadata().is_ok_and(|file| file.len() > 0))
+    /// Whether a model was trained, by whatever there is left of its state.
+    pub(crate) fn is_trained(&self) -> bool {
+        self.file(MODEL).exists()
     }
 
     /// A file of the run, which is to be written. Fails where the folder is no longer this process's own.

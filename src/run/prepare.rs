@@ -443,7 +443,7 @@ fn without_masks(settings: &Settings, LabelledAnomalies { images, masks, .. }: &
     let unmarked = images.count() - masks.iter().flatten().count();
     (settings.maps && unmarked > 0).then(|| {
         format!(
-            "{unmarked} of {} labelled anomalies have no mask: each is learned from by its label, that is by the score of the whole image \
+            "{unmarked} of {} labelled anomalies have no mask: each is learned from by its label, that is by its score \
              (`image_score` {}), not by where its defect is",
             images.count(),
             settings.image_score

@@ -136,17 +136,17 @@ pub(crate) fn resume_in(
     Ok((trained, task, directory))
 }
 
-/// A run without a state begins at its first epoch.
+/// A run without a state begins at its first epoch: of short epochs the first few are trained before it is saved.
 ///
 /// # Errors
-/// Something was trained, which it would replace.
+/// A model was trained, which it would replace.
 fn begins(directory: &RunDirectory, context: &Context) -> Result<()> {
-    if let Some(trained) = directory.trained() {
-        let problem = format!("is missing, without which the run would begin anew and replace what {trained} tells of");
-        let remedy = "restore it, or train again with another `out`; a model that is there can be evaluated and used";
+    if directory.is_trained() {
+        let problem = "is missing, without which the run would begin anew and replace its model";
+        let remedy = "restore it, or train again with another `out`; the model can be evaluated and used";
         return Err(Error::file(directory.file(directory::STATE), problem, remedy));
     }
-    context.note("nothing was trained yet: the run begins at its first epoch");
+    context.note("no state was saved yet: the run begins at its first epoch");
     Ok(())
 }
 

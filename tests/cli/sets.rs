@@ -107,7 +107,7 @@ fn labelled_defects_stand_beside_artificial_ones() {
     let ran = scratch.run(&format!("{words} --labelled tiles/test/new --labelled-share 80 --out folder"));
     let stderr = ran.expect_success().stderr();
     assert!(
-        stderr.contains("1 of 2 labelled anomalies have no mask") && stderr.contains("--image-score mean"),
+        stderr.contains("1 of 2 labelled anomalies have no mask") && stderr.contains("--image-score top:1"),
         "{stderr}"
     );
     let names = tested(&scratch, "folder");

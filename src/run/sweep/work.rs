@@ -122,7 +122,7 @@ fn state_is_lost(context: &Context, Run { folder, .. }: &Run) -> Result<bool> {
         Some(Err(error @ Error::File { .. })) => {
             context.note(format!("begins again, since its state is damaged: {error}"));
         }
-        None if RunDirectory::open(folder)?.trained().is_some() => {
+        None if RunDirectory::open(folder)?.is_trained() => {
             context.note("begins again, since its state is missing");
         }
         _ => return Ok(false),
