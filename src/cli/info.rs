@@ -73,6 +73,7 @@ fn of_model(info: &ModelInfo) -> String {
         threshold,
         calibration,
         input_check,
+        counted_share,
         version,
     } = info;
     let mut lines = vec![
@@ -87,6 +88,9 @@ fn of_model(info: &ModelInfo) -> String {
             "pixel threshold",
             format!("{:.5}, of heatmaps before they are scaled", calibration.pixel_threshold),
         ));
+    }
+    if let Some(share) = counted_share {
+        lines.push(named("of each image", format!("{:.0} % count, by masks", 100.0 * share)));
     }
     if let Some(InputCheck { images, false_alarm_rate, bits, bounds }) = input_check {
         let rate = percent(*false_alarm_rate);

@@ -80,6 +80,8 @@ pub(crate) struct ModelInfo {
     /// None in models of version 0.1.
     pub calibration: Option<Calibration>,
     pub input_check: Option<InputCheck>,
+    /// The share of each image that counts, where not all of it does.
+    pub counted_share: Option<f64>,
     pub version: String,
 }
 
@@ -98,6 +100,7 @@ pub(crate) fn model_info(path: &Path) -> Result<ModelInfo> {
         threshold: meta.threshold,
         calibration: meta.calibration,
         input_check: meta.input_check,
+        counted_share: meta.counted.map(|counted| counted.share()),
         version: meta.version,
     })
 }

@@ -9,6 +9,7 @@ mod experiments;
 mod files_that_lie;
 mod limits;
 mod locks;
+mod masks;
 mod predict;
 mod regions;
 mod results;
