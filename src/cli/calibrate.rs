@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Outcome;
-use super::common::{DeviceArg, choice, context, describe_threshold, named, print_json, print_lines};
+use super::common::{DeviceArg, MaskArgs, choice, context, describe_threshold, named, print_json, print_lines};
 use crate::error::Result;
 use crate::run::calibrate::{Calibrated, Request, ThresholdRule, calibrate};
 use crate::run::calibration;
@@ -29,6 +29,8 @@ pub(super) struct Args {
     /// By what the threshold is chosen
     #[arg(long, value_name = "RULE", default_value = "promise", value_parser = choice::<ThresholdRule>())]
     by: ThresholdRule,
+    #[command(flatten)]
+    masks: MaskArgs,
     /// Leave out images that cannot be read
     #[arg(long)]
     skip_broken: bool,
@@ -47,8 +49,8 @@ fn rate(text: &str) -> Result<f64, String> {
 
 pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
-    let Args { model, good, bad, fpr, by: rule, skip_broken, json, .. } = args;
-    let request = Request { good, bad, rate: fpr, rule, skip_broken };
+    let Args { model, good, bad, fpr, by: rule, masks, skip_broken, json, .. } = args;
+    let request = Request { good, bad, rate: fpr, rule, counted: masks.read()?, skip_broken };
     let calibrated = calibrate(&context(&device), &model, &request)?;
     if json {
         print_json(&calibrated)?;

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::INTERRUPTED;
 use super::flags::in_flags;
 use super::signals;
 use super::terminal::{Terminal, log};
+use crate::data::counted::Counted;
 use crate::device::{self, Device};
 use crate::error::{Error, Result};
 use crate::named::Named;
@@ -77,6 +79,24 @@ pub(super) struct ChosenArg {
     /// Test images to show in chosen.png, by the number below them in the report (#0 is the first row of scores.csv)
     #[arg(long = "viz-ids", value_name = "I,J,…", value_delimiter = ',')]
     pub chosen: Vec<usize>,
+}
+
+/// Which part of each image counts.
+#[derive(Debug, clap::Args)]
+pub(super) struct MaskArgs {
+    /// Mask, scaled to each image: what is dark in it is no part of score, heatmap and regions
+    #[arg(long, value_name = "MASK")]
+    roi: Option<PathBuf>,
+    /// Mask, scaled to each image: what is bright in it is no part of score, heatmap and regions
+    #[arg(long, value_name = "MASK")]
+    ignore: Option<PathBuf>,
+}
+
+impl MaskArgs {
+    /// What they leave; None where there are none.
+    pub(super) fn read(&self) -> Result<Option<Counted>> {
+        Counted::read(self.roi.as_deref(), self.ignore.as_deref())
+    }
 }
 
 /// Bytes of a size such as `500M` or `2G`; a number alone is one of MiB.

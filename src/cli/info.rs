@@ -74,6 +74,7 @@ fn of_model(info: &ModelInfo) -> String {
         calibration,
         input_check,
         figures_of_threshold,
+        counted_share,
         version,
     } = info;
     let mut lines = vec![
@@ -94,6 +95,9 @@ fn of_model(info: &ModelInfo) -> String {
             "figures beside it",
             format!("of another threshold, {earlier:.5}: fcdd evaluate measures it at this one"),
         ));
+    }
+    if let Some(share) = counted_share {
+        lines.push(named("of each image", format!("{:.0} % count, by masks", 100.0 * share)));
     }
     if let Some(InputCheck { images, false_alarm_rate, bits, bounds }) = input_check {
         let rate = percent(*false_alarm_rate);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::common::{DeviceArg, choice, context, print_json, print_json_line, print_lines};
+use super::common::{DeviceArg, MaskArgs, choice, context, print_json, print_json_line, print_lines};
 use super::flags::in_flags;
 use super::terminal::log;
 use super::{ANOMALY, ERROR, Outcome, UNUSABLE};
@@ -51,6 +51,8 @@ pub(super) struct Args {
     /// Exit with code 3 if any image is anomalous
     #[arg(long)]
     fail_on_anomaly: bool,
+    #[command(flatten)]
+    masks: MaskArgs,
     /// Score one of N equal parts of the images, 1/2 on one machine and 2/2 on another: its results lie in I-of-N in the folder
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
@@ -93,7 +95,15 @@ type Band = [f64; 2];
 
 pub(super) fn run(args: Args) -> Result<Outcome> {
     let device = args.device.choose()?;
-    let model = Model::load(&args.model)?;
+    let mut model = Model::load(&args.model)?;
+    if let Some(counted) = args.masks.read()? {
+        if model.meta.counted.as_ref() != Some(&counted) {
+            log(
+                "the model's threshold was set without these masks: `fcdd calibrate` sets it by what they leave, and stores them",
+            );
+        }
+        model.meta.count(counted)?;
+    }
     let paths = listed(&args.paths)?;
     // What cannot be told does not stop the scoring.
     let (mut told, mut reports) = (Ok(()), Vec::new());

@@ -14,6 +14,7 @@
 //! | [`split`] | a split of a dataset with its labels, and what is asked for to read one |
 //! | [`labelled`] | which labelled anomalies of a test split are learned from, and leave it |
 //! | [`pipeline`], [`interpret`] | preprocessing as a list of transforms, its interpreter |
+//! | [`counted`] | which part of each image counts |
 //! | [`appearance`] | what good images look like to whoever took them, and which others cannot be judged |
 //! | [`augmentation`] | what a user changes of such a list |
 //! | [`jitter`], `contrast`, [`constants`] | colour jitter, what depends on a whole image, what is computed from the data |
@@ -35,6 +36,7 @@ pub mod canvases;
 pub(crate) mod cifar;
 pub(crate) mod constants;
 pub(crate) mod contrast;
+pub(crate) mod counted;
 pub mod cuda;
 pub(crate) mod decode;
 pub mod fingerprint;

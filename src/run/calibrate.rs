@@ -20,6 +20,7 @@ use super::plots::Training;
 use super::prepare::TestSet;
 use super::report::{self, Story};
 use super::verdict::DecisionRule;
+use crate::data::counted::Counted;
 use crate::data::fingerprint::ImageId;
 use crate::data::folder::{self, Broken, Read, read_all};
 use crate::data::image_source::Raw;
@@ -54,6 +55,8 @@ pub(crate) struct Request {
     /// The false positive rate; None for the least that can be promised, but no less than 1 %.
     pub rate: Option<f64>,
     pub rule: ThresholdRule,
+    /// Which part of each image counts from now on; None for what the model has.
+    pub counted: Option<Counted>,
     /// Leave out images that cannot be read.
     pub skip_broken: bool,
 }
@@ -109,6 +112,7 @@ pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Re
     let mut model = Model::load(&file)?;
     let is_tested = is_tested(&directory, &file, &model);
     let earlier_threshold = model.meta.threshold;
+    request.counted.clone().map_or(Ok(()), |counted| model.meta.count(counted))?;
     let (good_images, bad_images) = (images_in(good)?, bad.as_deref().map(images_in).transpose()?);
     let (good, known) = scored(context, &model, good, &good_images, request.skip_broken)?;
     let bad = bad.as_ref().zip(bad_images);

@@ -1,7 +1,7 @@
 //! What a model says of good images, and the threshold that follows from it.
 
 use super::calibration::{Calibration, CalibrationImages, too_few};
-use super::heatmap::{Renderer, over_channels};
+use super::heatmap::Renderer;
 use super::model::Model;
 use super::score::{Scorer, Shown};
 use crate::data::image_source::ImageSource;
@@ -37,7 +37,7 @@ impl CalibrationScores {
                 Some(_) => scored.heatmap.to_vec(),
                 None => renderer.of_heatmap(scored.heatmap),
             };
-            let peak = over_channels(heatmap, height * width).into_iter().fold(f32::NEG_INFINITY, f32::max);
+            let peak = renderer.counted(heatmap, (height, width)).into_iter().fold(f32::NEG_INFINITY, f32::max);
             measured.scores.push(scored.score);
             measured.peaks.push(peak);
             Ok(())

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::breakdown::{Breakdown, Score};
 use super::context::Context;
 use super::figures::Evaluation;
-use super::heatmap::{Renderer, over_channels};
+use super::heatmap::Renderer;
 use super::model::Model;
 use super::overlap::Overlap;
 use super::prepare::TestSet;
@@ -53,7 +53,8 @@ pub(crate) fn evaluate(
     let mut rows = Vec::with_capacity(split.images.count());
     let mut maps = Vec::new();
     let mut progress = context.task("evaluating", split.images.count() as u64);
-    let map_shape = Renderer::new(model)?.map_shape();
+    let renderer = Renderer::new(model)?;
+    let map_shape = renderer.map_shape();
     scorer.score(&split.images, Shown::Heatmaps, |i, scored| {
         let size = scored.heatmap_size(side);
         let Scored { score, map, heatmap, canvas } = scored;
@@ -64,7 +65,7 @@ pub(crate) fn evaluate(
         }
         if let Some(Some(mask)) = split.masks.get(i) {
             let mask = preprocessing.visible(mask);
-            let heatmap = over_channels(heatmap.to_vec(), size.0 * size.1);
+            let heatmap = renderer.counted(heatmap.to_vec(), size);
             pointing.add(&heatmap, size, &mask);
             if let Some(pixels) = &mut pixels {
                 let heatmap = nearest(&heatmap, size, (mask.height, mask.width));

@@ -1,11 +1,14 @@
 //! From a model's anomaly maps to heatmaps: upsampling without the net, for images that were scored before; colours and overlays.
 
+use std::sync::Arc;
+
 use image::RgbImage;
 use rayon::prelude::*;
 
 use super::model::Model;
 use super::pixel_map::PixelMap;
 use super::stitch::cells;
+use crate::data::counted::Counted;
 use crate::data::resize_mode::Region;
 use crate::data::tiles::TileGrid;
 use crate::error::{Error, Result};
@@ -18,7 +21,7 @@ use crate::steps::upsample::{GaussianTaps, ReceptiveField, upsample, upsample_be
 /// Where in an image the anomaly lies: values from 0 (normal) to 1 (anomalous) on a scale, the same for all images of a model.
 ///
 /// It keeps the values at the size of the net's input; those of an image's own pixels are interpolated when they are asked for. What
-/// the net has not seen of an image, since the image was cropped, is 0.
+/// the net has not seen of an image, since the image was cropped, is 0, and so is what does not count.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heatmap(PixelMap);
 
@@ -27,6 +30,8 @@ pub(crate) struct Renderer {
     form: MapForm,
     /// Side of inputs and heatmaps.
     side: usize,
+    /// Which part of each image counts; None where all of it does.
+    counted: Option<Arc<Counted>>,
 }
 
 enum MapForm {
@@ -51,7 +56,7 @@ impl Renderer {
             Objective::Hsc => MapForm::Blurred { taps: blur_taps(&arch.name)?, sigma },
             Objective::Ae => MapForm::Averaged { channels: arch.channels },
         };
-        Ok(Renderer { form, side })
+        Ok(Renderer { form, side, counted: model.meta.counted.clone().map(Arc::new) })
     }
 
     /// Shape of one map.
@@ -101,7 +106,16 @@ impl Renderer {
     /// The same of values as they are.
     pub(crate) fn unscaled(&self, values: Vec<f32>, size: Option<(usize, usize)>) -> PixelMap {
         let (height, width) = size.unwrap_or((self.side, self.side));
-        PixelMap::new(over_channels(values, height * width), (height, width))
+        PixelMap::new(over_channels(values, height * width), (height, width)).counting(self.counted.clone())
+    }
+
+    /// The values of an input or a canvas of (height, width), 0 where it does not count.
+    pub(crate) fn counted(&self, values: Vec<f32>, size: (usize, usize)) -> Vec<f32> {
+        let mut values = over_channels(values, size.0 * size.1);
+        if let Some(counted) = &self.counted {
+            values.iter_mut().zip(counted.pixels(size)).for_each(|(value, counts)| *value *= f32::from(counts));
+        }
+        values
     }
 }
 
@@ -176,7 +190,7 @@ pub(crate) fn blur_taps(net: &str) -> Result<usize> {
 }
 
 /// The mean over the channels of each of so many pixels.
-pub(crate) fn over_channels(values: Vec<f32>, pixels: usize) -> Vec<f32> {
+fn over_channels(values: Vec<f32>, pixels: usize) -> Vec<f32> {
     match values.len() / pixels {
         1 => values,
         channels => values.chunks_exact(channels).map(|pixel| pixel.iter().sum::<f32>() / channels as f32).collect(),

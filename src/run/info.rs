@@ -84,6 +84,8 @@ pub(crate) struct ModelInfo {
     pub input_check: Option<InputCheck>,
     /// Where the figures beside it are of another threshold: a call that set this one was ended before it removed them.
     pub figures_of_threshold: Option<f32>,
+    /// The share of each image that counts, where not all of it does.
+    pub counted_share: Option<f64>,
     pub version: String,
 }
 
@@ -109,6 +111,7 @@ pub(crate) fn model_info(path: &Path) -> Result<ModelInfo> {
         calibration: meta.calibration,
         input_check: meta.input_check,
         figures_of_threshold,
+        counted_share: meta.counted.map(|counted| counted.share()),
         version: meta.version,
     })
 }

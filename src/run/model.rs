@@ -12,9 +12,11 @@ use super::calibration::{Calibration, CalibrationImages};
 use super::known_images::KnownImages;
 use super::settings::Settings;
 use crate::data::appearance::InputCheck;
+use crate::data::counted::Counted;
 use crate::data::pipeline::Preprocessing;
+use crate::data::resize_mode::Region;
 use crate::error::{Error, Result};
-use crate::model::{Arch, Weights, checkpoint};
+use crate::model::{Arch, Objective, Weights, checkpoint};
 use crate::printable::escaped;
 use crate::report::heatmap::Scale;
 use crate::{files, json};
@@ -43,6 +45,9 @@ pub(crate) struct ModelMeta {
     /// What good images look like: others cannot be judged. None where that is not known.
     #[serde(default)]
     pub input_check: Option<InputCheck>,
+    /// Which part of each image counts: the rest is no part of scores, heatmaps and regions. None where all of it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
     /// What was learned from, and test images that show the same parts: the model is neither tested nor calibrated on copies of it. Nothing where
     /// it is not known: of sets whose images lie in one place, and in models of version 0.1.
     #[serde(default)]
@@ -87,11 +92,33 @@ impl ModelMeta {
         self.best_of.is_some() || self.epochs >= self.settings.epochs
     }
 
+    /// Takes another part of each image that counts.
+    ///
+    /// # Errors
+    /// A model whose scores do not follow from maps, or that does not see the whole image.
+    pub(crate) fn count(&mut self, counted: Counted) -> Result<()> {
+        self.counted = Some(counted);
+        self.check_counted()
+    }
+
+    fn check_counted(&self) -> Result<()> {
+        const IMAGE: (usize, usize) = (700, 1100);
+        let problem = match &self.counted {
+            None => return Ok(()),
+            Some(_) if self.settings.objective == Objective::Hsc => "its scores (hsc) do not follow from its maps",
+            Some(_) if self.preprocessing.seen(IMAGE) != Region::whole(IMAGE) => "it sees images cropped",
+            Some(_) => return Ok(()),
+        };
+        let problem = format!("the model cannot leave parts of an image out: {problem}");
+        Err(Error::setting(problem, "do without `roi` and `ignore`"))
+    }
+
     /// Fails unless a model can be laid out and score by this: for values that come from a file.
     fn check(&self) -> Result<()> {
         let ModelMeta { settings, preprocessing, scale, threshold, epochs, best_of, .. } = self;
         settings.check()?;
         preprocessing.check()?;
+        self.check_counted()?;
         let changed = |problem: String| Err(Error::setting(problem, "the file was changed"));
         let Scale { minimum, range } = scale;
         if !minimum.is_finite() || !range.is_finite() || *range <= 0.0 {
@@ -242,6 +269,7 @@ impl Model {
             threshold: 0.0,
             calibration: None,
             input_check: None,
+            counted: None,
             learned: KnownImages::default(),
             calibrated_on: KnownImages::default(),
             epochs,

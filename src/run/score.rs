@@ -1,6 +1,7 @@
 //! Scoring images with a trained model.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -9,6 +10,7 @@ use super::model::{Model, ModelMeta};
 use super::settings::Settings;
 use super::stitch::Stitching;
 use crate::data::canvases::Canvases;
+use crate::data::counted::Counted;
 use crate::data::cuda::DeviceTestSet;
 use crate::data::image_source::ImageSource;
 use crate::data::images::Images;
@@ -79,6 +81,27 @@ pub(crate) struct Scorer {
     renderer: Renderer,
     /// Of the maps of tiles, where the net sees such.
     field: Option<ReceptiveField>,
+    /// Which part of each image counts; None where all of it does.
+    counted: Option<Arc<CountedCells>>,
+}
+
+/// Which cells of a map count.
+struct CountedCells {
+    counted: Counted,
+    /// Those of the map of one input.
+    of_input: Vec<bool>,
+}
+
+/// The score of an image by those cells of its map that count.
+fn score_of(image_score: ImageScore, map: &[f32], counts: &[bool]) -> f32 {
+    let channels = map.len() / counts.len();
+    let cells = map.chunks_exact(channels).zip(counts).filter(|(_, counts)| **counts);
+    let values: Vec<f32> = cells.flat_map(|(cell, _)| cell).copied().collect();
+    image_score.of(mean(&values), &values)
+}
+
+fn mean(values: &[f32]) -> f32 {
+    (values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64) as f32
 }
 
 impl Scorer {
@@ -96,7 +119,11 @@ impl Scorer {
         let field = if tiled { Some(model.arch()?.receptive_field(side)?) } else { None };
         let (image_score, preprocessing, renderer) =
             (settings.image_score, preprocessing.clone(), Renderer::new(model)?);
-        Ok(Scorer { network, image_score, raw, preprocessing, renderer, field })
+        let counted = model.meta.counted.clone().map(|counted| {
+            let shape = renderer.map_shape();
+            Arc::new(CountedCells { of_input: counted.cells((shape[0], shape[1])), counted })
+        });
+        Ok(Scorer { network, image_score, raw, preprocessing, renderer, field, counted })
     }
 
     /// Scores a set of raw images: the next are read while one batch is scored. `visit` gets each image's index and what was found.
@@ -167,7 +194,7 @@ impl Scorer {
             seen.pixels.resize(some.len() * form.image_len(), 0);
             let windows = seen.pixels.par_chunks_exact_mut(form.image_len()).zip(some);
             windows.for_each(|(out, &(i, tile))| canvases[i].window(grids[i].place(tile), form.side, out));
-            self.score_batch(&seen, Shown::Maps, |k, scored| {
+            self.infer(&seen, Shown::Maps, |k, scored| {
                 maps[some[k].0].extend_from_slice(scored.map);
                 Ok(())
             })?;
@@ -175,8 +202,10 @@ impl Scorer {
         for (i, (grid, maps)) in grids.iter().zip(&maps).enumerate() {
             let stitching = Stitching::new(grid, field);
             let map = stitching.stitch(maps);
-            let mean = map.iter().map(|&value| f64::from(value)).sum::<f64>() / map.len() as f64;
-            let score = self.image_score.of(mean as f32, &map);
+            let score = match &self.counted {
+                Some(cells) => score_of(self.image_score, &map, &cells.counted.cells(stitching.size())),
+                None => self.image_score.of(mean(&map), &map),
+            };
             let heatmap = if shown == Shown::Heatmaps { self.renderer.of_canvas(&map, grid) } else { Vec::new() };
             let canvas = Some(ScoredCanvas { grid, cells: stitching.size() });
             visit(i, Scored { score, map: &map, heatmap: &heatmap, canvas })?;
@@ -189,8 +218,19 @@ impl Scorer {
         &mut self,
         images: &Images,
         shown: Shown,
-        visit: impl FnMut(usize, Scored) -> Result<()>,
+        mut visit: impl FnMut(usize, Scored) -> Result<()>,
     ) -> Result<()> {
+        let Some(cells) = self.counted.clone() else { return self.infer(images, shown, visit) };
+        // Of what counts the net has no score of its own.
+        let shown = if shown == Shown::Nothing { Shown::Maps } else { shown };
+        let image_score = self.image_score;
+        self.infer(images, shown, |i, scored| {
+            visit(i, Scored { score: score_of(image_score, scored.map, &cells.of_input), ..scored })
+        })
+    }
+
+    /// The same by all of each image.
+    fn infer(&mut self, images: &Images, shown: Shown, visit: impl FnMut(usize, Scored) -> Result<()>) -> Result<()> {
         let Scorer { network, raw, preprocessing, .. } = self;
         let n = images.count;
         match raw {
@@ -335,6 +375,17 @@ mod tests {
         assert!(apart(&tiled.1, &whole.1) < 1e-5, "{}", apart(&tiled.1, &whole.1));
         assert!(apart(&tiled.2, &whole.2) < 1e-5, "{}", apart(&tiled.2, &whole.2));
         assert!((tiled.0 / whole.0 - 1.0).abs() < 1e-5, "{} {}", tiled.0, whole.0);
+        // By what counts too, which is less than all.
+        let counted: Counted = serde_json::from_str(r#"{"height":1,"width":4,"runs":[1,2,1]}"#).unwrap();
+        let by_middle = |side, fit| {
+            let mut model = model(side, fit, PipelineKind::None);
+            model.meta.count(counted.clone()).unwrap();
+            scored(&model, &image).0
+        };
+        let middle = by_middle(128, ResizeMode::Squash);
+        assert!((by_middle(64, ResizeMode::Tile { side: 64, overlap: 16 }) / middle - 1.0).abs() < 1e-5, "{middle}");
+        let columns = whole.1.chunks(32).flat_map(|row| &row[8..24]).sum::<f32>() / 512.0;
+        assert!((middle / columns - 1.0).abs() < 1e-5 && middle != whole.0, "{middle} {columns} {}", whole.0);
         // With less overlap cells at the borders of tiles see padding, but none inside of these.
         let apart_of = |overlap, pipeline| {
             let whole = scored(&model(128, ResizeMode::Squash, pipeline), &image);

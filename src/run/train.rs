@@ -10,7 +10,7 @@ use super::directory::{self, RunDirectory};
 use super::heatmap::Renderer;
 use super::kind::Kind;
 use super::lock::FolderLock;
-use super::model::Model;
+use super::model::{Model, ModelMeta};
 use super::output::{check_kind, check_outside, forget_test};
 use super::pace::Pace;
 use super::prepare::{Task, TestSet, prepare};
@@ -208,6 +208,9 @@ pub(crate) fn train(
     model.meta.learned = task.learned.clone();
     model.meta.calibrated_on = task.calibrated_on.clone();
     model.meta.untested = labelled.as_ref().map_or_else(Vec::new, |labelled| labelled.untested.clone());
+    // What `fcdd calibrate` was told of the images holds for the model that comes of more epochs too.
+    let earlier = directory.and_then(|directory| ModelMeta::read(&directory.file(directory::MODEL)).ok());
+    model.meta.counted = earlier.and_then(|earlier| earlier.counted);
     let history = std::mem::take(&mut training.history);
     drop(training); // its memory may be what scoring needs
     calibrate(context.device, &mut model, set)?;

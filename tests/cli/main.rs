@@ -10,6 +10,7 @@ mod files_that_lie;
 mod known_images;
 mod limits;
 mod locks;
+mod masks;
 mod predict;
 mod regions;
 mod results;

@@ -218,6 +218,16 @@ impl Ran {
     }
 }
 
+/// The values of a map, and its (height, width).
+pub fn map(scratch: &Scratch, name: &str) -> (Vec<f32>, (usize, usize)) {
+    let bytes = fs::read(scratch.path(name)).unwrap();
+    let end = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let head = String::from_utf8_lossy(&bytes[10..end]).into_owned();
+    let shape = head.split('(').nth(1).and_then(|rest| rest.split(')').next()).unwrap();
+    let shape: Vec<usize> = shape.split(", ").map(|side| side.parse().unwrap()).collect();
+    (bytes[end..].as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect(), (shape[0], shape[1]))
+}
+
 /// Waits until something has come about.
 pub fn wait_for(mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
