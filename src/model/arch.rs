@@ -282,6 +282,11 @@ impl Arch {
     fn misfit(&self, layer: usize, misfit: Misfit, side: usize) -> Error {
         match misfit {
             Misfit::Illegal(problem, legal) => self.illegal(layer, problem, legal),
+            Misfit::TooSmall if self.follows_linear(layer) => self.illegal(
+                layer,
+                "has a window larger than what it reads, which comes from a fully connected layer",
+                "a fully connected layer gives a vector, which has no places to pool: pool before it, or reshape the vector",
+            ),
             Misfit::TooSmall if side >= self.side => self.illegal(
                 layer,
                 "has a window larger than what it reads",
@@ -301,6 +306,18 @@ impl Arch {
                 self.illegal(layer, "has no receptive field", "FCDD nets are fully convolutional")
             }
         }
+    }
+
+    /// Whether a layer reads what comes from a fully connected one: that has its size whatever the images have.
+    fn follows_linear(&self, layer: usize) -> bool {
+        let mut comes: Vec<bool> = Vec::with_capacity(layer);
+        let reads = |node: &Node, comes: &[bool]| {
+            node.inputs.iter().any(|input| matches!(*input, Source::Layer(of) if comes[of]))
+        };
+        for node in &self.layers[..layer] {
+            comes.push(matches!(node.layer, Layer::Linear { .. }) || reads(node, &comes));
+        }
+        reads(&self.layers[layer], &comes)
     }
 
     fn only_its_own_side(&self, side: usize) -> Error {

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::activation::Activation;
-use crate::steps::conv::ConvGeometry;
+use crate::steps::conv::{ConvGeometry, MOST_STRIDE};
 use crate::steps::pool::{self, MOST_WINDOW, PoolGeometry};
 use crate::steps::standalone::{DropoutKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
@@ -279,9 +279,9 @@ impl Layer {
                 fault(true, format!("has {out} output channels"), "a layer has 1 to 65,536 channels")
             }
             Layer::Conv { side, stride, .. } => fault(
-                side % 2 == 0 || side > MOST_WINDOW || !(1..=MOST_WINDOW).contains(&stride),
+                side % 2 == 0 || side > MOST_WINDOW || !(1..=MOST_STRIDE).contains(&stride),
                 format!("has a kernel of {side}×{side} and stride {stride}"),
-                "kernels have odd sides, they and strides are 1 to 1,024",
+                "kernels have odd sides of 1 to 1,023, strides are 1 to 255",
             ),
             Layer::Linear { pixels, .. } => fault(
                 !(1..=MOST_WINDOW * MOST_WINDOW).contains(&pixels),

@@ -7,7 +7,7 @@ use crate::real::Real;
 /// Side of the largest window of a max pool: the number of the winning tap is a byte.
 pub(crate) const MOST_SIDE: usize = 16;
 
-/// Rows of a window or kernel, and pixels of a stride, at most: far more than any net has, and few enough that no size overflows.
+/// Rows of a window or kernel, and pixels between windows, at most: far more than any net has, and few enough that no size overflows.
 pub(crate) const MOST_WINDOW: usize = 1 << 10;
 
 /// A product of sizes; the largest number where it is beyond that, which no buffer has.

@@ -4,7 +4,7 @@ use fcdd::device::DType;
 use fcdd::engine::Step;
 use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
 use fcdd::model::{Arch, Init, Layer, NetPart, Node, Objective, Source, baselines, nets};
-use fcdd::run::verify::by_layers::{Difference, differences, has_features};
+use fcdd::run::verify::by_layers::{Difference, Trial, differences, has_features};
 use fcdd::run::verify::random_nets::random_net;
 use fcdd::settings::ImageScore;
 use fcdd::steps::activation::Activation;
@@ -30,13 +30,22 @@ const OPTIONS: PlanOptions =
     PlanOptions { batch: 2, side: 8, dtype: DType::F32, sigma: 1.2, gradient: Gradient::Grad, training: None };
 
 /// Compares a net with its layers on so many images, or on two where one would be refused.
-fn assert_equal(arch: &Arch, dtype: DType, n: usize, maps: bool, input_grad: bool) {
-    let n = if n == 1 && takes_statistics_of_one_value(arch) { 2 } else { n };
-    for Difference { name, error, bound } in
-        differences(arch, dtype, n, maps, input_grad).unwrap_or_else(|e| panic!("{e}: {arch:#?}"))
-    {
-        assert!(error <= bound, "{name} differs by {error:e}, which is more than {bound:e}, of {n} in {arch:#?}");
+fn assert_equal(arch: &Arch, trial: Trial) {
+    let n = if trial.n == 1 && takes_statistics_of_one_value(arch) { 2 } else { trial.n };
+    let trial = Trial { n, ..trial };
+    for Difference { name, error, bound } in differences(arch, &trial).unwrap_or_else(|e| panic!("{e}: {arch:#?}")) {
+        assert!(error <= bound, "{name} differs by {error:e}, which is more than {bound:e}, of {trial:?} in {arch:#?}");
     }
+}
+
+/// Whether to learn from maps, and by which score where an image has none.
+fn any_maps() -> impl Strategy<Value = Option<ImageScore>> {
+    prop::option::of(prop::sample::select(vec![
+        ImageScore::Mean,
+        ImageScore::Max,
+        ImageScore::Top(10.0),
+        ImageScore::Top(60.0),
+    ]))
 }
 
 /// Whether a norm sees one value per channel of a single image in training.
@@ -55,19 +64,23 @@ proptest! {
     fn fcdd_nets_are_their_layers(
         numbers in prop::collection::vec(any::<u32>(), 0..60),
         n in 1..=4usize,
-        maps: bool,
+        sigma in 0.3..4.0,
+        maps in any_maps(),
         input_grad: bool,
     ) {
-        assert_equal(&random_net(Objective::Fcdd, DType::F32, &numbers), DType::F32, n, maps, input_grad);
+        let trial = Trial { n, dtype: DType::F32, sigma, maps, input_grad };
+        assert_equal(&random_net(Objective::Fcdd, DType::F32, &numbers), trial);
     }
 
     #[test]
     fn fcdd_nets_of_bf16_are_their_layers(
         numbers in prop::collection::vec(any::<u32>(), 0..60),
         n in 1..=4usize,
-        maps: bool,
+        sigma in 0.3..4.0,
+        maps in any_maps(),
     ) {
-        assert_equal(&random_net(Objective::Fcdd, DType::Bf16, &numbers), DType::Bf16, n, maps, false);
+        let trial = Trial { n, dtype: DType::Bf16, sigma, maps, input_grad: false };
+        assert_equal(&random_net(Objective::Fcdd, DType::Bf16, &numbers), trial);
     }
 
     #[test]
@@ -76,7 +89,8 @@ proptest! {
         n in 1..=4usize,
         input_grad: bool,
     ) {
-        assert_equal(&random_net(Objective::Hsc, DType::F32, &numbers), DType::F32, n, false, input_grad);
+        let trial = Trial { n, dtype: DType::F32, sigma: 1.2, maps: None, input_grad };
+        assert_equal(&random_net(Objective::Hsc, DType::F32, &numbers), trial);
     }
 
     #[test]
@@ -85,7 +99,8 @@ proptest! {
         n in 1..=4usize,
         input_grad: bool,
     ) {
-        assert_equal(&random_net(Objective::Ae, DType::F32, &numbers), DType::F32, n, false, input_grad);
+        let trial = Trial { n, dtype: DType::F32, sigma: 1.2, maps: None, input_grad };
+        assert_equal(&random_net(Objective::Ae, DType::F32, &numbers), trial);
     }
 }
 
@@ -190,6 +205,29 @@ fn wrong_nets_are_refused() {
         arch.push(head());
         arch
     };
+    // A layer after two paths that meet, after a max pool of what another reads too, and on the images beside a stage.
+    let joined = |join: Layer, layer: Layer| {
+        graph(&|arch| {
+            let b = arch.push_on(conv("b", 3), [Source::Input]);
+            arch.push_on(join.clone(), [Source::Layer(0), b]);
+            arch.push(layer.clone());
+        })
+    };
+    let beside_pool = |layer: Layer| {
+        graph(&|arch| {
+            arch.push(POOL);
+            let deep = arch.push(layer.clone());
+            let side = if layer == POOL { 4 } else { 2 };
+            let other = arch.push_on(AveragePoolLayer { side, stride: side }, [Source::Layer(0)]);
+            arch.push_on(AddLayer, [deep, other]);
+        })
+    };
+    let on_images = |layer: Layer| {
+        graph(&|arch| {
+            let shown = arch.push_on(layer.clone(), [Source::Input]);
+            arch.push_on(ConcatLayer, [Source::Layer(0), shown]);
+        })
+    };
     let linear = |name: &str, out, pixels| Layer::Linear { name: name.to_string(), out, pixels, init: Init::Uniform };
     let reshape = |side, c| ReshapeLayer { side, c }.into();
     let deconv = Layer::Deconv { name: "d".to_string(), out: 2, side: 3, pad: 1, init: Init::Uniform };
@@ -202,6 +240,20 @@ fn wrong_nets_are_refused() {
         (fcdd([conv("a", 3), RELU, Layer::Activation(Activation::LEAKY_RELU)]), "layer 2 (activation)", ordered),
         (fcdd([conv("a", 3), norm("m"), norm("n")]), "layer 2 (norm n)", ordered),
         (fcdd([conv("a", 3), POOL, POOL]), "layer 2 (max pool)", ordered),
+        // What writes where it reads, and what is lowered by itself, takes in nothing.
+        (fcdd([conv("a", 3), DropoutLayer.into(), RELU]), "layer 2 (activation) follows layer 1 (dropout)", ordered),
+        (fcdd([conv("a", 3), DropoutLayer.into(), POOL]), "layer 2 (max pool) follows layer 1 (dropout)", ordered),
+        (joined(AddLayer.into(), norm("n")), "layer 3 (norm n) follows layer 2 (sum)", ordered),
+        (joined(AddLayer.into(), POOL), "layer 3 (max pool) follows layer 2 (sum)", ordered),
+        (joined(ConcatLayer.into(), norm("n")), "layer 3 (norm n) follows layer 2 (concatenation)", ordered),
+        (joined(ConcatLayer.into(), RELU), "layer 3 (activation) follows layer 2 (concatenation)", ordered),
+        (joined(ConcatLayer.into(), POOL), "layer 3 (max pool) follows layer 2 (concatenation)", ordered),
+        // Nor does a max pool of what others read too.
+        (beside_pool(norm("n")), "layer 2 (norm n) follows layer 1 (max pool)", ordered),
+        (beside_pool(RELU), "layer 2 (activation) follows layer 1 (max pool)", ordered),
+        (beside_pool(POOL), "layer 2 (max pool) follows layer 1 (max pool)", ordered),
+        (on_images(norm("n")), "layer 1 (norm n) reads the images", ordered),
+        (on_images(RELU), "layer 1 (activation) reads the images", ordered),
         // It vanished.
         (fcdd([conv("a", 3), Layer::Sigmoid, conv("b", 3)]), "layer 1 (sigmoid)", "only there the loss takes it in"),
         // Two layers shared their weights.
@@ -234,10 +286,12 @@ fn wrong_nets_are_refused() {
             "layer 1 (activation)",
             "from 0 to 1",
         ),
-        (fcdd([strided("a", 1 << 16)]), "layer 0 (convolution a) has a kernel of 1×1 and stride 65536", "1 to 1,024"),
+        (fcdd([strided("a", 1 << 16)]), "layer 0 (convolution a) has a kernel of 1×1 and stride 65536", "1 to 255"),
+        // A GPU could not launch the gradient of its input.
+        (fcdd([strided("a", 256)]), "layer 0 (convolution a) has a kernel of 1×1 and stride 256", "1 to 255"),
         (
-            fcdd([strided("a", 1 << 10), strided("b", 1 << 10)]),
-            "layer 1 (convolution b) has receptive fields of 1 pixels, 1048576 apart",
+            fcdd([strided("a", 255), strided("b", 255), strided("c", 2)]),
+            "layer 2 (convolution c) has receptive fields of 1 pixels, 130050 apart",
             "at most 65,536",
         ),
         (
@@ -288,6 +342,11 @@ fn wrong_nets_are_refused() {
             Arch { side: 8, ..fcdd([conv("a", 3), Layer::Pool { side: 16, stride: 1, pad: 0 }]) },
             "layer 1 (max pool) has a window larger than what it reads",
             "a smaller window",
+        ),
+        (
+            Arch { side: 8, ..chain(Objective::Hsc, [linear("l", 4, 64), RELU, POOL, linear("m", 4, 1)]) },
+            "layer 2 (max pool) has a window larger than what it reads, which comes from a fully connected layer",
+            "pool before it",
         ),
         (chain(Objective::Ae, []), "has no layers", "one layer or more"),
         // Its square root was no number.
@@ -372,15 +431,6 @@ fn wrong_nets_are_refused() {
         ),
         (
             graph(&|arch| {
-                let b = arch.push_on(conv("b", 3), [Source::Input]);
-                arch.push_on(ConcatLayer, [Source::Layer(0), b]);
-                arch.push(RELU);
-            }),
-            "layer 3 (activation) follows layer 2 (concatenation)",
-            ordered,
-        ),
-        (
-            graph(&|arch| {
                 let b = arch.push_on(conv("b", 4), [Source::Input]);
                 arch.push_on(AddLayer, [Source::Layer(0), b]);
             }),
@@ -441,6 +491,15 @@ fn wrong_options_are_refused() {
         (&net, PlanOptions { batch: 0, ..OPTIONS }, "WRONG cannot take 0 images of 8×8 pixels", "1 or more"),
         (&net, PlanOptions { side: 0, ..OPTIONS }, "WRONG cannot take 2 images of 0×0 pixels", "1 or more"),
         (&net, PlanOptions { batch: 1 << 32, side: 1 << 32, ..OPTIONS }, "4294967296 images", "`side` or `batch`"),
+        (
+            &net,
+            PlanOptions { sigma: f64::NAN, ..OPTIONS },
+            "WRONG cannot upsample with a Gaussian",
+            "0.001 pixels or more",
+        ),
+        (&net, PlanOptions { sigma: f64::INFINITY, ..OPTIONS }, "Gaussian of `sigma` inf", "0.001 pixels or more"),
+        (&net, PlanOptions { sigma: 0.0, ..OPTIONS }, "Gaussian of `sigma` 0", "0.001 pixels or more"),
+        (&net, PlanOptions { sigma: -1.0, ..OPTIONS }, "Gaussian of `sigma` -1", "0.001 pixels or more"),
         (&hsc, PlanOptions { side: 28, ..bf16 }, "CNN28 computes in f32 alone", "`precision` f32"),
         (&hsc, PlanOptions { side: 28, training: maps, ..OPTIONS }, "CNN28 learns from labels alone", "`maps` false"),
         (&net, PlanOptions { training: input_grad, ..bf16 }, "gradient of its input", "`precision` f32"),
@@ -650,9 +709,10 @@ fn trained_strides_are_refused_in_bf16() {
     ] {
         assert!(lowered(net, dtype, trains).is_ok(), "{net} in {dtype:?}, training {trains}");
     }
-    for net in ["RESNET18_F", "RESNET18"] {
+    for (net, layer) in [("RESNET18_F", "(convolution "), ("RESNET18", "layer 0 (convolution ")] {
         let message = lowered(net, DType::Bf16, true).err().unwrap().to_string();
-        assert!(message.contains(net) && message.contains("`precision` f32"), "{message}");
+        let named = message.contains(net) && message.contains(layer) && message.contains("has a stride");
+        assert!(named && message.contains("`precision` f32"), "{message}");
     }
     // Where they are frozen, what comes after them learns.
     let mut arch = chain(Objective::Fcdd, [conv("a", 8), RELU, conv("b", 8), RELU, head()]);
@@ -661,6 +721,11 @@ fn trained_strides_are_refused_in_bf16() {
     for (frozen, fits) in [(2, true), (0, false)] {
         arch.frozen = frozen;
         let options = PlanOptions { dtype: DType::Bf16, training: Some(TRAINING), ..OPTIONS };
-        assert_eq!(lower(&arch, &options).is_ok(), fits);
+        let message = lower(&arch, &options).err().map(|error| error.to_string());
+        assert!(
+            message.as_ref().map_or(fits, |why| why.contains("layer 0 (convolution a) has a stride")),
+            "{message:?}"
+        );
+        assert_eq!(message.is_none(), fits);
     }
 }

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::model::arch::{Arch, NetPart, Objective};
 use crate::model::image_score::ImageScore;
 use crate::steps::hsc_loss::Gradient;
+use crate::steps::upsample::MIN_SIGMA;
 
 /// Which optimizer a plan updates with.
 #[derive(
@@ -39,7 +40,7 @@ pub struct PlanOptions {
     /// Data type of activations, their gradients and the weights that they are multiplied with; parameters, statistics, scores and maps
     /// are f32.
     pub dtype: DType,
-    /// σ of the Gaussian that heatmaps are upsampled with, for FCDD.
+    /// σ of the Gaussian that heatmaps are upsampled with, for FCDD: 0.001 pixels or more.
     pub sigma: f64,
     /// What heatmaps show, for HSC.
     pub gradient: Gradient,
@@ -50,10 +51,12 @@ pub struct PlanOptions {
 impl PlanOptions {
     /// Fails where no net, or not this one, can do what is asked, whatever its layers.
     pub(super) fn check(&self, arch: &Arch) -> Result<()> {
-        let PlanOptions { batch, side, dtype, training, .. } = *self;
+        let PlanOptions { batch, side, dtype, sigma, training, .. } = *self;
         let (in_bf16, is_fcdd) = (dtype == DType::Bf16, arch.objective == Objective::Fcdd);
         let (problem, legal) = if batch == 0 || side == 0 {
             (format!("cannot take {batch} images of {side}×{side} pixels"), "`batch` and `side` are 1 or more")
+        } else if !(sigma >= MIN_SIGMA && sigma.is_finite()) {
+            (format!("cannot upsample with a Gaussian of `sigma` {sigma}"), "choose 0.001 pixels or more")
         } else if in_bf16 && !is_fcdd {
             ("computes in f32 alone".to_string(), "choose `precision` f32")
         } else if in_bf16 && training.is_some_and(|training| training.input_grad) {

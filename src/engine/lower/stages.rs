@@ -4,9 +4,11 @@
 //! | --- | --- |
 //! | block | convolution, fully connected layer or transposed convolution; then, each at most once and in this order, norm, activation, max pool |
 //! | standalone | any layer that is lowered by itself; then, if it takes one in, such as a sum, an activation |
+//! | pool | a max pool of a layer, of any kind, that others read too |
 //!
-//! A layer joins the stage of the layer that it reads, if nothing else reads that. The sigmoid that may end an autoencoder belongs to the
-//! objective.
+//! A layer joins the stage of the layer that it reads, if nothing else reads that. So a max pool that alone reads, say, a concatenation or
+//! another max pool is refused, though it would be lowered by itself if something else read that too. The sigmoid that may end an
+//! autoencoder belongs to the objective.
 
 use super::allocator::{Allocator, part};
 use super::options::PlanOptions;
@@ -29,7 +31,9 @@ pub(super) struct Stage<'a> {
     /// The images, or stages before it: by their number.
     pub inputs: Vec<Source>,
     pub kind: StageKind<'a>,
-    /// The last of its layers.
+    /// The first of its layers, which reads `inputs`: what is wrong with the stage is told of it.
+    first: usize,
+    /// The last of them.
     layer: usize,
 }
 
@@ -240,7 +244,7 @@ pub(super) fn stages<'a>(
             ) => return Err(Error::internal(format!("{}: {} has the shape {shape:?}", arch.name, arch.describe(i)))),
         };
         stage_of.push(stages.len());
-        stages.push(Stage { inputs, kind, layer: i });
+        stages.push(Stage { inputs, kind, first: i, layer: i });
     }
     Ok(stages)
 }
@@ -275,7 +279,7 @@ pub(super) fn of_part<'a>(
                 Source::Layer(read) if read + 1 == first => Source::Input,
                 Source::Layer(_) | Source::Input => {
                     return Err(arch.illegal(
-                        stage.layer,
+                        stage.first,
                         "reads more than the features",
                         "what is trained reads the last of the layers that are frozen",
                     ));
@@ -370,7 +374,7 @@ pub(super) fn check(arch: &Arch, options: &PlanOptions, stages: &[Stage]) -> Res
     let is_shared =
         |value: Source| value == Source::Input || stages.iter().filter(|s| s.inputs.contains(&value)).count() > 1;
     for (stage, reached) in stages.iter().zip(reached(stages, false)) {
-        let refused = |problem: String, legal: &str| Err(arch.illegal(stage.layer, problem, legal));
+        let refused = |problem: String, legal: &str| Err(arch.illegal(stage.first, problem, legal));
         match &stage.kind {
             StageKind::Block(block) => {
                 if dtype == DType::Bf16 && block.conv.stride > 1 && reached && training.is_some() {

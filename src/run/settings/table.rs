@@ -11,6 +11,7 @@ use crate::data::augmentation::Rotation;
 use crate::data::supervise::Supervise;
 use crate::error::Result;
 use crate::model::Objective;
+use crate::steps::upsample::MIN_SIGMA;
 
 /// One setting.
 pub(crate) struct Setting {
@@ -38,9 +39,6 @@ pub(crate) const MAX_EPOCHS: u32 = 1_000_000;
 
 /// Passes of an epoch, at most.
 const MAX_PASSES: u32 = 1000;
-
-/// Narrowest Gaussian in pixels: its square still divides.
-const MIN_SIGMA: f64 = 1e-3;
 
 /// What settings are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

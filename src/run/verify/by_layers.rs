@@ -14,7 +14,7 @@ use crate::model::image_score::ImageScore;
 use crate::model::weights::Layout;
 use crate::model::{Arch, Layer, Objective, Weights};
 use crate::steps::Step;
-use crate::steps::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
+use crate::steps::fcdd_loss::{UNMARKED, anomalous_loss, pseudo_huber, pseudo_huber_slope};
 use crate::steps::hsc_loss::Gradient;
 use crate::steps::operation::ADAM_BETA;
 use crate::steps::optimizer::MOMENTUM;
@@ -36,9 +36,22 @@ const SMALL: f64 = 1e-6;
 /// −log(1 − exp(−s)) of a score s of 10⁻⁶.
 const POLE: f64 = 13.8;
 
-const SIGMA: f64 = 1.2;
 const SEED: u64 = 11;
 const HYPER: Hyper = Hyper { lr: 0.01, weight_decay: 0.0, step: 3, norm_momentum: NORM_MOMENTUM };
+
+/// What a net is asked for beside its layers.
+#[derive(Clone, Copy, Debug)]
+pub struct Trial {
+    /// Images of the batch.
+    pub n: usize,
+    pub dtype: DType,
+    /// σ of the Gaussian that heatmaps are upsampled with.
+    pub sigma: f64,
+    /// Learns from ground-truth maps, and from images without one by this score.
+    pub maps: Option<ImageScore>,
+    /// Asks for the gradient of the images.
+    pub input_grad: bool,
+}
 
 /// Values of a net, by name.
 type NamedValues = Vec<(String, Vec<f64>)>;
@@ -51,21 +64,23 @@ pub struct Difference {
     pub bound: f64,
 }
 
-/// The differences between a net, as it is lowered for numbers of a type, and its layers for a batch: `maps` learns from ground-truth maps,
-/// `input_grad` asks for the gradient of the images. Of a net with [features](has_features) these and the head are lowered apart as well.
-pub fn differences(arch: &Arch, dtype: DType, n: usize, maps: bool, input_grad: bool) -> Result<Vec<Difference>> {
+/// The differences between a net, as it is lowered for numbers of a type, and its layers for a batch. Of a net with
+/// [features](has_features) these and the head are lowered apart as well.
+pub fn differences(arch: &Arch, trial: &Trial) -> Result<Vec<Difference>> {
+    let Trial { n, dtype, sigma, maps, input_grad } = *trial;
     let weights = weights(arch);
     let batch = CheckBatch::noise(arch, n, arch.side);
     let noise = noise(1, batch.input.len());
     let changed = batch.input.iter().zip(noise).map(|(x, noise)| x * (1.0 + CHANGE * noise)).collect();
     let changed = CheckBatch { input: changed, labels: batch.labels.clone(), ..batch };
-    let truth = maps.then(|| ground_truth(&batch));
+    let truth = maps.map(|_| ground_truth(&batch));
     // The update's range and formulas: one of each kind of loss.
-    let optimizer = if maps { Optimizer::Sgd } else { Optimizer::Adam };
-    let training = TrainingOptions { optimizer, maps, input_grad, seed: SEED, label_score: ImageScore::Mean };
+    let optimizer = if maps.is_some() { Optimizer::Sgd } else { Optimizer::Adam };
+    let label_score = maps.unwrap_or_default();
+    let training = TrainingOptions { optimizer, maps: maps.is_some(), input_grad, seed: SEED, label_score };
     let network = |part, training| {
         let gradient = Gradient::Grad;
-        let options = PlanOptions { batch: n, side: arch.side, dtype, sigma: SIGMA, gradient, training };
+        let options = PlanOptions { batch: n, side: arch.side, dtype, sigma, gradient, training };
         let mut network = Network::<f64>::new(&Arch { part, ..arch.clone() }, options, &weights)?;
         // What a GPU would refuse is wrong, though it can be computed here.
         network.plan(n)?.steps().try_for_each(Step::check)?;
@@ -74,12 +89,14 @@ pub fn differences(arch: &Arch, dtype: DType, n: usize, maps: bool, input_grad: 
         Ok::<_, Error>(network)
     };
     let plain = PlainNet::<f64>::new(arch, &weights, n, arch.side)?;
-    let evaluation = [plain_evaluated(arch, &plain, &batch)?, plain_evaluated(arch, &plain, &changed)?];
-    let learned = |batch| plain_trained(arch, &plain, batch, truth.as_deref(), input_grad);
-    let learning = [learned(&batch)?, learned(&changed)?];
+    let evaluation = [plain_evaluated(arch, &plain, &batch, sigma)?, plain_evaluated(arch, &plain, &changed, sigma)?];
+    let learned = |batch| plain_trained(arch, &plain, batch, trial, truth.as_deref());
+    let ((exact, tied), (moved, _)) = (learned(&batch)?, learned(&changed)?);
+    let learning = [exact, moved];
     // The loss of an anomalous image has a pole where its score is 0: near it losses and gradients are those of rounding.
     let by_pole = learning[0].iter().any(|(name, values)| name == "losses" && values.iter().any(|&loss| loss > POLE));
-    let tells = |name: &str| !by_pole || name != "losses" && !name.starts_with("gradient");
+    // Where the highest values of a map are equal but for rounding, it decides which of them have a gradient.
+    let tells = |name: &str| !(by_pole && name == "losses" || (by_pole || tied) && name.starts_with("gradient"));
 
     let mut found = Vec::new();
     let mut learner = network(NetPart::Whole, Some(training))?;
@@ -96,14 +113,18 @@ pub fn differences(arch: &Arch, dtype: DType, n: usize, maps: bool, input_grad: 
         features.input(n)?.copy_from_slice(&batch.input);
         let features = CheckBatch { input: features.features(n)?.to_vec(), labels: batch.labels.clone(), ..batch };
         let field = arch.receptive_field(arch.side)?;
-        let taps = GaussianTaps::new(field, arch.side, SIGMA);
-        let fold = |truth: Vec<f64>| -> Vec<f64> {
-            truth.chunks_exact(arch.side * arch.side).flat_map(|truth| taps.fold(field.n, truth)).collect()
+        let taps = GaussianTaps::new(field, arch.side, sigma);
+        let fold = |truth: &[f64]| match truth.contains(&UNMARKED.into()) {
+            true => vec![UNMARKED.into(); field.n * field.n],
+            false => taps.fold(field.n, truth),
         };
+        let fold = |truth: Vec<f64>| -> Vec<f64> { truth.chunks_exact(arch.side * arch.side).flat_map(fold).collect() };
         let mut head = network(NetPart::Head, Some(TrainingOptions { input_grad: false, ..training }))?;
         let name = |name: &str| format!("{name} by the head");
         compare(&mut found, name, &evaluated(&mut head, &features)?, &evaluation, |_| true);
-        compare(&mut found, name, &trained(&mut head, &features, truth.map(fold).as_deref())?, &learning, tells);
+        // The highest of its own map are others than those of the heatmap.
+        let learned = trained(&mut head, &features, truth.map(fold).as_deref())?;
+        compare(&mut found, name, &learned, &learning, |name| label_score == ImageScore::Mean && tells(name));
         found.push(update(&mut head, &weights, optimizer)?);
     }
     Ok(found)
@@ -161,14 +182,14 @@ fn evaluated(network: &mut Network<f64>, batch: &CheckBatch) -> Result<NamedValu
 }
 
 /// The same by layers.
-fn plain_evaluated(arch: &Arch, plain: &PlainNet<f64>, batch: &CheckBatch) -> Result<NamedValues> {
+fn plain_evaluated(arch: &Arch, plain: &PlainNet<f64>, batch: &CheckBatch, sigma: f64) -> Result<NamedValues> {
     let outputs = plain.forward(&batch.input, NormMode::Inference)?;
     let output = output_of(&outputs)?;
     let (scores, dy) = scores_of(arch, batch, output);
     let heatmaps: Vec<f64> = match arch.objective {
         Objective::Fcdd => {
             let field = arch.receptive_field(batch.side)?;
-            let taps = GaussianTaps::new(field, batch.side, SIGMA);
+            let taps = GaussianTaps::new(field, batch.side, sigma);
             output.chunks_exact(field.n * field.n).flat_map(|z| heatmap(&taps, field.n, z)).collect()
         }
         Objective::Hsc => {
@@ -213,18 +234,18 @@ fn trained(network: &mut Network<f64>, batch: &CheckBatch, truth: Option<&[f64]>
     Ok(values)
 }
 
-/// The same by layers.
+/// The same by layers, and whether rounding decides which of a map's values have a gradient.
 fn plain_trained(
     arch: &Arch,
     plain: &PlainNet<f64>,
     batch: &CheckBatch,
+    trial: &Trial,
     truth: Option<&[f64]>,
-    input_grad: bool,
-) -> Result<NamedValues> {
+) -> Result<(NamedValues, bool)> {
     let mode = NormMode::Training { dropouts: Some((SEED, HYPER.step as u32)) };
     let outputs = plain.forward(&batch.input, mode)?;
     let output = output_of(&outputs)?;
-    let (losses, dy) = losses_of(arch, batch, truth, output)?;
+    let (losses, dy, tied) = losses_of(arch, batch, trial, truth, output)?;
     let gradients = plain.backward(&batch.input, &outputs, mode, &dy)?;
     let mut values = vec![
         ("output".to_string(), output.to_vec()),
@@ -232,10 +253,10 @@ fn plain_trained(
         ("running statistics".to_string(), plain.running(&outputs, NORM_MOMENTUM)),
     ];
     values.extend(gradients_by_name(arch, &gradients.params));
-    if input_grad {
+    if trial.input_grad {
         values.push(("gradient by the input".to_string(), gradients.input));
     }
-    Ok(values)
+    Ok((values, tied))
 }
 
 /// The gradients of the trained parameters.
@@ -289,11 +310,16 @@ fn weights(arch: &Arch) -> Weights {
     weights
 }
 
-/// Ground-truth maps: of anomalous images the upper half.
+/// Ground-truth maps: of anomalous images the upper half, but of the first of them, which has none.
 fn ground_truth(batch: &CheckBatch) -> Vec<f64> {
     let pixels = batch.side * batch.side;
-    let of = |&label: &f64| (0..pixels).map(move |i| if i < pixels / 2 { label } else { 0.0 });
-    batch.labels.iter().flat_map(of).collect()
+    let first = batch.labels.iter().position(|&label| label > 0.0);
+    let of = |(image, &label): (usize, &f64)| {
+        let rest = if first == Some(image) { UNMARKED.into() } else { 0.0 };
+        let half = if first == Some(image) { rest } else { label };
+        (0..pixels).map(move |i| if i < pixels / 2 { half } else { rest })
+    };
+    batch.labels.iter().enumerate().flat_map(of).collect()
 }
 
 fn output_of(outputs: &[PlainOutput<f64>]) -> Result<&[f64]> {
@@ -323,8 +349,23 @@ fn scores_of(arch: &Arch, batch: &CheckBatch, output: &[f64]) -> (Vec<f64>, Vec<
     (scores, slopes)
 }
 
-/// The loss of each image, and the gradient of their mean by the output.
-fn losses_of(arch: &Arch, batch: &CheckBatch, truth: Option<&[f64]>, output: &[f64]) -> Result<(Vec<f64>, Vec<f64>)> {
+/// The mean of so many highest values, which of them they are, and whether rounding decides that.
+fn highest(values: &[f64], count: usize) -> (f64, Vec<usize>, bool) {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&i, &j| values[j].total_cmp(&values[i]));
+    let tied = count < order.len() && values[order[count - 1]] - values[order[count]] <= SUMMING * values[order[0]];
+    order.truncate(count);
+    (order.iter().map(|&i| values[i]).sum::<f64>() / count as f64, order, tied)
+}
+
+/// The loss of each image, the gradient of their mean by the output, and whether rounding decides which values have one.
+fn losses_of(
+    arch: &Arch,
+    batch: &CheckBatch,
+    trial: &Trial,
+    truth: Option<&[f64]>,
+    output: &[f64],
+) -> Result<(Vec<f64>, Vec<f64>, bool)> {
     let (scores, mut slopes) = scores_of(arch, batch, output);
     let n = batch.n as f64;
     let mut losses = Vec::new();
@@ -336,25 +377,35 @@ fn losses_of(arch: &Arch, batch: &CheckBatch, truth: Option<&[f64]>, output: &[f
             slopes.iter_mut().for_each(|d| *d *= slope / n);
             losses.push(loss);
         }
-        return Ok((losses, slopes));
+        return Ok((losses, slopes, false));
     };
     let field = arch.receptive_field(batch.side)?;
     let (u, pixels) = (field.n, batch.side * batch.side);
-    let taps = GaussianTaps::new(field, batch.side, SIGMA);
+    let taps = GaussianTaps::new(field, batch.side, trial.sigma);
+    let count = trial.maps.unwrap_or_default().count(pixels);
+    let mut any_tied = false;
     let mut workspace = vec![0.0; u * batch.side];
     let images = output.chunks_exact(u * u).zip(truth.chunks_exact(pixels)).zip(slopes.chunks_exact_mut(u * u));
     for ((z, g), slopes) in images {
         let (map, mut d_a) = (heatmap(&taps, u, z), vec![0.0; u * u]);
         let mean =
             |weight: &dyn Fn(f64) -> f64| map.iter().zip(g).map(|(a, &g)| a * weight(g)).sum::<f64>() / pixels as f64;
-        let marked = g.iter().any(|&g| g > 0.0);
-        let (loss, slope) = if marked { anomalous_loss(mean(&|g| g)) } else { (0.0, 0.0) };
-        losses.push(mean(&|g| 1.0 - g) + loss);
-        let d_map: Vec<f64> = g.iter().map(|g| (1.0 - g + slope * g) / pixels as f64 / n).collect();
+        let d_map: Vec<f64> = if g.contains(&UNMARKED.into()) {
+            let (score, places, tied) = highest(&map, count);
+            let (loss, slope) = anomalous_loss(score);
+            any_tied |= tied;
+            losses.push(loss);
+            (0..pixels).map(|i| if places.contains(&i) { slope / count as f64 / n } else { 0.0 }).collect()
+        } else {
+            let marked = g.iter().any(|&g| g > 0.0);
+            let (loss, slope) = if marked { anomalous_loss(mean(&|g| g)) } else { (0.0, 0.0) };
+            losses.push(mean(&|g| 1.0 - g) + loss);
+            g.iter().map(|g| (1.0 - g + slope * g) / pixels as f64 / n).collect()
+        };
         upsample::adjoint(&taps, u, &d_map, &mut d_a, &mut workspace);
         slopes.iter_mut().zip(z.iter().zip(d_a)).for_each(|(d, (&z, d_a))| *d = d_a * pseudo_huber_slope(z));
     }
-    Ok((losses, slopes))
+    Ok((losses, slopes, any_tied))
 }
 
 fn largest(values: &[f64]) -> f64 {

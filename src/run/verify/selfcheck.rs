@@ -1,7 +1,7 @@
 //! Checks of this machine against itself, without golden files.
 
 use super::batch::{CheckBatch, noise};
-use super::by_layers::{self, Difference};
+use super::by_layers::{self, Difference, Trial};
 use super::check::{Check, CheckReport};
 use super::compare::{ratio, worse};
 use super::random_nets::random_net;
@@ -94,9 +94,11 @@ fn lowering(report: &mut CheckReport) -> Result<()> {
             let stream = Stream::new(2, Purpose::Check, objective as u32, net);
             let numbers: Vec<u32> = (0..15).flat_map(|block| stream.block(block)).collect();
             let arch = random_net(objective, dtype, &numbers[..net as usize % numbers.len()]);
-            let maps = objective == Objective::Fcdd && net % 2 == 1;
+            let label_score = [ImageScore::Mean, ImageScore::Max, ImageScore::Top(20.0)][net as usize / 2 % 3];
+            let maps = (objective == Objective::Fcdd && net % 2 == 1).then_some(label_score);
             let input_grad = dtype == DType::F32 && net % 3 == 1;
-            for Difference { error, bound, .. } in by_layers::differences(&arch, dtype, 3, maps, input_grad)? {
+            let trial = Trial { n: 3, dtype, sigma: 1.2, maps, input_grad };
+            for Difference { error, bound, .. } in by_layers::differences(&arch, &trial)? {
                 largest = worse(ratio(error, bound), largest);
             }
         }

@@ -28,6 +28,10 @@ use candidates::Candidate;
 use cuda::tensor::{self, Forward};
 use weights::WeightForm;
 
+/// Pixels of a stride, at most: a GPU computes the gradient of the input as one grid of blocks for each of the stride² phases, of which a
+/// launch has 65,535.
+pub(crate) const MOST_STRIDE: usize = 255;
+
 /// Shapes of one convolution with a square kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ConvGeometry {

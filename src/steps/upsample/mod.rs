@@ -63,6 +63,9 @@ impl ReceptiveField {
     }
 }
 
+/// Narrowest Gaussian in pixels: its square still divides.
+pub(crate) const MIN_SIGMA: f64 = 1e-3;
+
 /// Default σ of the Gaussian for receptive fields of `size`: the authors' rule, 10 from 32 pixels on.
 pub fn default_sigma(size: usize) -> f64 {
     if size < 32 { (0.45 * size as f64 + 1.0).log10() + 0.25 } else { 10.0 }
