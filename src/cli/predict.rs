@@ -12,9 +12,9 @@ use super::{ANOMALY, ERROR, Outcome, UNUSABLE};
 use crate::error::{Error, Result};
 use crate::metrics::two_samples::TwoSamples;
 use crate::run::model::Model;
-use crate::run::predict::{
-    DecisionOptions, Drift, ImageReport, PredictOptions, Prediction, Predictions, Speed, What, predict,
-};
+use crate::run::predict::speed::Speed;
+use crate::run::predict::what::{DecisionOptions, PredictOptions, What};
+use crate::run::predict::{Drift, ImageReport, Prediction, Predictions, predict};
 use crate::run::shard::Shard;
 use crate::run::verdict::Verdict;
 

@@ -3,9 +3,9 @@
 mod draw;
 mod jobs;
 mod overlap;
-mod speed;
+pub(crate) mod speed;
 mod tables;
-mod what;
+pub(crate) mod what;
 
 use std::fmt::Debug;
 use std::fs::Metadata;
@@ -19,8 +19,9 @@ use xxhash_rust::xxh3::Xxh3;
 use self::draw::draw;
 use self::jobs::{ImageJob, check_inputs_stay, jobs};
 use self::overlap::overlapped;
-use self::speed::Pace;
+use self::speed::{Pace, Speed};
 use self::tables::{Tables, earlier};
+use self::what::{PredictOptions, What};
 use super::calibration::Calibration;
 use super::context::Context;
 use super::detector::{Detector, Kept};
@@ -35,9 +36,6 @@ use crate::error::{Error, Result};
 use crate::metrics::two_samples::TwoSamples;
 use crate::named::Named;
 use crate::printable::Printable;
-
-pub(crate) use self::speed::Speed;
-pub(crate) use self::what::{DecisionOptions, PredictOptions, What};
 
 /// What was found of one image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
