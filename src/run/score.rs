@@ -331,6 +331,7 @@ mod tests {
         let mut settings = Settings::folder("parts");
         (settings.net, settings.side, settings.fit, settings.pipeline) =
             ("FCDD_CNN32_S".to_string(), side, Some(fit), pipeline);
+        settings.image_score = ImageScore::Mean;
         let normal = ImageSource::from(image(side, side));
         let preprocessing = FOLDER.recipe.preprocessing(pipeline, side, side, 3, &normal).unwrap();
         let scaling = FOLDER.recipe.preprocessing(pipeline, 64, 64, 3, &image(64, 64).into()).unwrap().test.pop();
