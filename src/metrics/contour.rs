@@ -49,7 +49,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The runs of each region of a picture.
+    /// The runs of each region of a mask.
     fn regions(mask: &[Vec<bool>]) -> Vec<Vec<Run>> {
         let mut runs = Runs::default();
         for row in mask {
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(corners(&[(4, 4)]), [(4, 4)]);
     }
 
-    /// What lies outside of a region: what can be reached over its complement, side by side, from beyond the picture.
+    /// What lies outside of a region: what can be reached over its complement, side by side, from beyond the mask.
     fn outside(region: &[Run], height: usize, width: usize) -> Vec<Vec<bool>> {
         let (tall, wide) = (height + 2, width + 2);
         let mut reached = vec![vec![false; wide]; tall];

@@ -9,7 +9,7 @@
 //! | `held_out`, `pace` | which epoch was best, by good images that are held out; how long a training will take |
 //! | `known_images` | what a model has learned from or was calibrated on, wherever copies of it lie |
 //! | `features`, `reduction` | of nets whose frozen layers are fixed: what they make of each view, computed once; its principal components |
-//! | [`model`], [`score`], [`stitch`], [`heatmap`], `pixel_map`, [`regions`] | the model file; scoring with it; maps of tiles as one; heatmaps to show; values of an image's own pixels; where they exceed the pixel threshold |
+//! | [`model`], [`score`], [`stitch`], [`heatmap`], `pixel_map`, [`regions`], [`overlay`] | the model file; scoring with it; maps of tiles as one; heatmaps to show; values of an image's own pixels; where they exceed the pixel threshold; all that on the image |
 //! | [`directory`], [`lock`], [`state`] | a run's files; that one process at a time writes them; what resuming needs |
 //! | [`kind`], [`output`] | of which subcommand the results in a folder are; that they replace earlier ones as a whole |
 //! | `calibration_scores`, [`calibration`], [`verdict`] | what a model says of good images; the threshold that follows, and what it promises; what images are called by it |

@@ -1,8 +1,8 @@
 //! The subcommand `predict`: a score for any image, and what is drawn of it.
 
+mod ahead;
 mod draw;
 mod jobs;
-mod overlap;
 pub(crate) mod speed;
 mod tables;
 pub(crate) mod what;
@@ -16,9 +16,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use self::ahead::scored_ahead;
 use self::draw::draw;
 use self::jobs::{ImageJob, check_inputs_stay, jobs};
-use self::overlap::overlapped;
 use self::speed::{Pace, Speed};
 use self::tables::{Tables, earlier};
 use self::what::{PredictOptions, What};
@@ -141,7 +141,7 @@ pub(crate) fn predict(
     let inputs: Vec<Input> = left.iter().map(|&i| Input::File(jobs[i].image.clone())).collect();
     let mut left = left.into_iter();
     let mut answers = true;
-    overlapped(detector.groups(inputs.into_iter(), options.wanted()), |groups| -> Result<()> {
+    scored_ahead(detector.groups(inputs.into_iter(), options.wanted()), |groups| -> Result<()> {
         for group in groups {
             output.to_write(directory::SCORES)?;
             match group {

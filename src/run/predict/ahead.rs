@@ -15,7 +15,7 @@ const LARGE: usize = 64 << 20;
 pub(super) type Group = Result<Vec<Result<Kept>>>;
 
 /// Scores groups in a thread of their own, one ahead of what `draw` uses.
-pub(super) fn overlapped<R>(groups: Groups, draw: impl FnOnce(&mut dyn Iterator<Item = Group>) -> R) -> R {
+pub(super) fn scored_ahead<R>(groups: Groups, draw: impl FnOnce(&mut dyn Iterator<Item = Group>) -> R) -> R {
     let groups = Mutex::new(groups);
     let (is_over, is_large) = (AtomicBool::new(false), AtomicBool::new(false));
     let next = || {
