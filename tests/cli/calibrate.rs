@@ -359,6 +359,11 @@ fn what_a_calibration_replaces_is_replaced_as_a_whole() {
         let ran = scratch.run_with_file_limit(8, "calibrate alone/m.safetensors --good fresh");
         ran.expect_error(&["m.safetensors", "too large"]);
         assert!(files().eq(before.iter().cloned()));
+        if let Some(ran) = scratch.run_with_mounted("alone/m.safetensors", "calibrate alone/m.safetensors --good fresh")
+        {
+            ran.expect_error(&["m.safetensors", "busy"]);
+            assert!(files().eq(before.iter().cloned()));
+        }
     }
     #[cfg(unix)]
     {

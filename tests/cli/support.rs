@@ -1,7 +1,7 @@
 //! A scratch folder with data, and the program.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread::sleep;
@@ -42,8 +42,26 @@ impl Scratch {
 
     /// The same where no file may outgrow so many KiB.
     pub fn run_with_file_limit(&self, kib: usize, words: &str) -> Ran {
-        let script = format!("ulimit -f {kib}; exec {} {words} --device cpu", env!("CARGO_BIN_EXE_fcdd"));
-        Ran(Command::new("bash").args(["-c", &script]).current_dir(self.path("")).output().unwrap())
+        self.run_after("bash", &format!("ulimit -f {kib}"), words)
+    }
+
+    /// The same where a file is a mount point, so that no other takes its place; none where nothing may be mounted here.
+    pub fn run_with_mounted(&self, file: &str, words: &str) -> Option<Ran> {
+        const APART: &str = "unshare -rm bash"; // mounts are of this process alone
+        let mount = format!("mount --bind {file} {file}");
+        let mounts = self.shell(APART, &mount).is_ok_and(|tried| tried.status.success());
+        mounts.then(|| self.run_after(APART, &mount, words))
+    }
+
+    fn run_after(&self, shell: &str, before: &str, words: &str) -> Ran {
+        let script = format!("{before} && exec {} {words} --device cpu", env!("CARGO_BIN_EXE_fcdd"));
+        Ran(self.shell(shell, &script).unwrap())
+    }
+
+    fn shell(&self, shell: &str, script: &str) -> io::Result<Output> {
+        let mut words = shell.split(' ');
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).args(["-c", script]).current_dir(self.path("")).output()
     }
 
     pub fn command(&self) -> Command {
