@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::memory;
 use crate::printable::{Printable, spelt};
 
-pub use notes::{in_other_folders, left_alone, misplaced};
+pub use notes::{in_other_folders, left_alone, misplaced, shrunk};
 pub use results::{OF_PREDICTIONS, is_result};
 
 const EXTENSIONS: [&str; 12] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "pgm", "ppm", "pnm", "pbm", "pam"];

@@ -14,6 +14,7 @@ use crate::data::appearance::{Appearance, FEWEST, InputCheck};
 use crate::data::augmentation;
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
 use crate::data::fingerprint::ImageId;
+use crate::data::folder;
 use crate::data::image_source::{Hold, ImageSource, Raw, spread};
 use crate::data::labelled;
 use crate::data::levels::Levels;
@@ -196,7 +197,11 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     })?;
     let levels = dataset.train.levels;
     let raw = Raw { form: RawForm { levels, ..raw.form }, ..raw };
-    dataset.train.notes.iter().chain(&dataset.test.notes).for_each(|note| context.note(note));
+    let tiles = ResizeMode::Tile { side: settings.side, overlap: settings.side / 4 };
+    let could_tile =
+        !matches!(resize, ResizeMode::Tile { .. }) && Settings { fit: Some(tiles), ..settings.clone() }.check().is_ok();
+    let shrunk = could_tile.then(|| folder::shrunk(&dataset.train.originals, settings.side)).flatten();
+    dataset.train.notes.iter().chain(&dataset.test.notes).chain(&shrunk).for_each(|note| context.note(note));
     let outliers = load_outliers(settings, &dataset.class, raw, context)?.map(ImageSource::tiles);
     let (mut labelled, mut test, mut left_out, mut ids) = (None, None, 0, Vec::new());
     if let Some((anomalies, learned)) = labelled_anomalies(settings, &dataset, raw, context)? {

@@ -18,6 +18,9 @@ const OTHER_FORMATS: [&str; 18] = [
 /// The share of an image from which on a mask that marks more is thought to be inverted: defects are small.
 const NEARLY_ALL: f64 = 0.9;
 
+/// Pixels of the net's square along a defect below which it is easily missed (docs/guide.md).
+const SMALLEST_SEEN: usize = 4;
+
 /// Folders that have a meaning beside images.
 const LAYOUT: [&str; 5] = ["train", "test", "ground_truth", "train_maps", "test_maps"];
 
@@ -172,6 +175,21 @@ pub(super) fn deeper(originals: &[Original], levels: Levels) -> Option<String> {
     })
 }
 
+/// That a net which takes squares of `side` pixels sees images at half their resolution or less, where most are so large.
+pub fn shrunk(originals: &[Original], side: usize) -> Option<String> {
+    let mut shortest: Vec<usize> = originals.iter().map(|image| image.height.min(image.width)).collect();
+    shortest.sort_unstable();
+    let median = *shortest.get(shortest.len() / 2)?;
+    (median >= 2 * side).then(|| {
+        format!(
+            "half of the good images have {median} pixels along their shorter side, or more, and the net sees {side}: where defects are smaller \
+             than {} pixels, `fit` tile:{side},{} lets it see images at full resolution, which takes longer",
+            (SMALLEST_SEEN * median).div_ceil(side),
+            side / 4
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::save;
@@ -262,5 +280,17 @@ mod tests {
         let note = unmarked(some[2..].iter(), &[mask(0)]).unwrap();
         assert!(note.ends_with("c.png; a pixel counts as marked from the value 128 on"), "{note}");
         assert_eq!(unmarked(some[..1].iter(), &[mask(1)]), None);
+    }
+
+    #[test]
+    fn large_images_are_told() {
+        let of = |sizes: &[(usize, usize)]| {
+            let originals = sizes.iter().map(|&(height, width)| Original { height, width, bits: None });
+            shrunk(&originals.collect::<Vec<_>>(), 224)
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[(447, 2000), (447, 447), (4000, 4000)]), None);
+        let told = of(&[(640, 900), (640, 640), (100, 100)]).unwrap();
+        assert!(told.contains("640 pixels") && told.contains("12 pixels") && told.contains("tile:224,56"), "{told}");
     }
 }
