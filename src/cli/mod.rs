@@ -104,6 +104,11 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What the command line takes: man pages and completions for shells are made of it (`examples/manual.rs`).
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Parses the command line; help and errors end the program. Help tells the defaults of the dataset that is named.
 fn parse(words: Vec<OsString>) -> Cli {
     let dataset = named_dataset(Cli::command(), &words);
