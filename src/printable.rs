@@ -82,7 +82,7 @@ fn is_formula(text: &str) -> bool {
 
 fn is_control(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -96,6 +96,7 @@ mod tests {
         assert_eq!(Path::new("=1+1.png").printable(), "./=1+1.png");
         assert_eq!(Path::new("a/=1+1.png").printable(), "a/=1+1.png");
         assert_eq!(escaped("left\u{202e}right"), "left\\u{202e}right");
+        assert_eq!(escaped("\u{e0041}unseen\u{feff}"), "\\u{e0041}unseen\\u{feff}");
         assert_eq!(escaped_lines("one\ntwo\rthree"), "one\ntwo\\u{d}three");
         assert_eq!(
             ["@x", "-0.5", "+1e3", "a=b"].map(|text| csv_cell(text).into_owned()),

@@ -13,6 +13,12 @@ use crate::memory;
 /// What the program needs to start: its code, its threads, a small net.
 const LEAST: usize = 64 << 20;
 
+/// The variable that says how many threads there are, as programs with rayon know it.
+const VARIABLE: &str = "RAYON_NUM_THREADS";
+
+/// Threads, at most: more than any machine has cores, few enough to start at once.
+pub(super) const MAX_THREADS: usize = 1024;
+
 /// Memory for which one more thread is started: its stack takes 2 MiB, and what it works on.
 const PER_THREAD: usize = 32 << 20;
 
@@ -31,10 +37,16 @@ pub(super) fn start(asked: Option<u16>) -> Result<()> {
     }
     keep_to_one_arena();
     outlive_large_files();
-    let from_environment =
-        || std::env::var("RAYON_NUM_THREADS").ok()?.parse().ok().filter(|&threads: &usize| threads > 0);
+    let from_environment = || std::env::var(VARIABLE).ok()?.parse().ok().filter(|&threads: &usize| threads > 0);
     let cores = || thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = asked.map(usize::from).or_else(from_environment).unwrap_or_else(cores);
+    let threads = match asked.map(usize::from).or_else(from_environment) {
+        Some(threads) if threads > MAX_THREADS => {
+            let problem =
+                format!("the variable {VARIABLE} asks for {threads} threads: there are {MAX_THREADS} at most");
+            return Err(Error::setting(problem, "set it to fewer, or give --threads"));
+        }
+        asked => asked.unwrap_or_else(cores),
+    };
     let threads = threads.min(limit.map_or(usize::MAX, |limit| limit / PER_THREAD));
     let refused = |e| Error::setting(format!("cannot start {threads} threads ({e})"), "choose a smaller --threads");
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(refused)

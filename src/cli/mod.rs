@@ -51,9 +51,6 @@ const UNUSABLE: u8 = 4;
 /// Exit code of a run that was interrupted, as shells give it for Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-/// Threads, at most: more than any machine has cores, few enough to start at once.
-const MAX_THREADS: i64 = 1024;
-
 /// Finds defects in images after seeing good ones only: gives each image a score, and a heatmap that shows where.
 #[derive(Debug, Parser)]
 #[command(name = "fcdd", version, propagate_version = true)]
@@ -61,7 +58,7 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Threads to compute with [default: all cores]; results do not depend on it
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS))]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=limits::MAX_THREADS as i64))]
     threads: Option<u16>,
     /// Memory that images may take at a time, such as 500M or 2G [default: half of what is free]; a larger image is refused
     #[arg(long, global = true, value_name = "SIZE", value_parser = common::memory_size)]

@@ -1,6 +1,6 @@
 //! `fcdd predict`
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -65,6 +65,10 @@ pub(super) struct Args {
     #[arg(long, conflicts_with = "json")]
     jsonl: bool,
 }
+
+/// Bytes of a path in a list, more than systems allow; and paths of a list, at most.
+const LONGEST_PATH: u64 = 64 << 10;
+const MOST_LISTED: usize = 10_000_000;
 
 /// Below this probability scores count as those of other images.
 const DRIFT: f64 = 0.01;
@@ -150,17 +154,19 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
 
 /// The paths that were given, and in the place of `-` those that standard input lists.
 fn listed(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let (mut all, mut lines) = (Vec::new(), std::io::stdin().lock().split(b'\n'));
+    let (mut all, mut input) = (Vec::new(), std::io::stdin().lock());
     for path in paths {
         if path.as_os_str() != "-" {
             all.push(path.clone());
             continue;
         }
-        for line in lines.by_ref() {
-            let line = line.map_err(Error::io("read", "standard input"))?;
-            let line = line.strip_suffix(b"\r").unwrap_or(&line);
+        while let Some(line) = next_line(&mut input)? {
             if !line.is_empty() {
-                all.push(path_of(line)?);
+                all.push(path_of(&line)?);
+            }
+            if all.len() > MOST_LISTED {
+                let problem = format!("standard input lists more than {MOST_LISTED} images");
+                return Err(Error::setting(problem, "list fewer for each call"));
             }
         }
     }
@@ -168,6 +174,20 @@ fn listed(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         return Err(Error::setting("standard input lists no images", "write the path of an image on each line"));
     }
     Ok(all)
+}
+
+/// The next line of a list without its end; None after the last one.
+fn next_line(input: &mut impl BufRead) -> Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    let read = input.take(LONGEST_PATH).read_until(b'\n', &mut line).map_err(Error::io("read", "standard input"))?;
+    if read as u64 == LONGEST_PATH && line.last() != Some(&b'\n') {
+        let problem = format!("standard input has a line of {LONGEST_PATH} bytes or more, which is no path");
+        return Err(Error::setting(problem, "write the path of an image on each line"));
+    }
+    for end in [b'\n', b'\r'] {
+        line.pop_if(|last| *last == end);
+    }
+    Ok((read > 0).then_some(line))
 }
 
 /// A path as it is written in a list.

@@ -1,6 +1,6 @@
 //! `fcdd serve`
 
-use std::fs;
+use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,8 +11,12 @@ use super::Outcome;
 use super::common::{DeviceArg, end, memory_size, on_interrupt, print_lines};
 use super::terminal::log;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::serve::models::ServedModel;
 use crate::serve::{LimitOptions, ServeOptions, Server};
+
+/// Bytes of a token's file that are read: more than a header may have.
+const LONGEST_TOKEN: u64 = 4096;
 
 /// Score images that programs send by HTTP, and those that people drop on a page in their browser
 #[derive(Debug, clap::Args)]
@@ -85,6 +89,13 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
 
 /// The first line of a file.
 fn token(path: &Path) -> Result<String> {
-    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let mut text = String::new();
+    match files::open(path)?.take(LONGEST_TOKEN).read_to_string(&mut text) {
+        Err(e) if e.kind() == ErrorKind::InvalidData => {
+            let remedy = "write a token of letters, digits and signs on its first line";
+            return Err(Error::file(path, "is no text", remedy));
+        }
+        read => read.map_err(Error::io("read", path))?,
+    };
     Ok(text.lines().next().unwrap_or_default().trim().to_string())
 }

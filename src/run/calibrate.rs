@@ -108,6 +108,12 @@ pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Re
     if file.metadata().map_err(Error::io("read", &file))?.permissions().readonly() {
         return Err(Error::file(&file, "is read-only", "allow to write it, or calibrate a copy of it"));
     }
+    if names_of(&file)? > 1 {
+        context.note(format!(
+            "{} is a hard link: other names of the file keep the model with its earlier threshold",
+            file.printable()
+        ));
+    }
     let directory = RunDirectory::of_model(FolderLock::new(&model_folder(&file))?)?;
     let mut model = Model::load(&file)?;
     let is_tested = is_tested(&directory, &file, &model);
@@ -179,6 +185,20 @@ pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Re
         true_positive_rate_interval: found.map(|found| intervals::share(found, anomalous.len())),
         calibration,
     })
+}
+
+/// How many names a file has.
+fn names_of(file: &Path) -> Result<u64> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        file.metadata().map(|file| file.nlink()).map_err(Error::io("read", file))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        Ok(1)
+    }
 }
 
 /// Whether a model file has the name of a run's own: copies may lie beside it, of which its figures are not.

@@ -231,6 +231,12 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
             (images, labelled::with_copies(parts, &of_normal), of_normal, None)
         }
     };
+    let (_, both) = KnownImages::new(ids.clone()).tell_apart(&of_normal);
+    if let Some(&first) = both.first().filter(|_| !settings.as_published) {
+        let first = escaped(&dataset.train.names[dataset.normal()?[first]]).into_owned();
+        let problem = format!("{} of the good images are labelled defects too, such as {first}", both.len());
+        return Err(Error::setting(problem, "give each image as one of both"));
+    }
     let input_check = input_check(settings, &dataset, context)?;
     let Divided { learned, epochs, calibration } = hold_out(settings, &parts, &of_normal, context)?;
     ids.extend(learned.iter().chain(&epochs).filter_map(|&i| of_normal.get(i)));

@@ -66,6 +66,9 @@ impl Access {
         if self.wants_token() {
             return Ok(());
         }
+        if headers.get_all(header::HOST).iter().count() > 1 {
+            return Err(Failure::bad("a request has one header Host"));
+        }
         let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
         let host = text(header::HOST).unwrap_or_default();
         if !names_this_machine(host) {

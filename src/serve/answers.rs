@@ -1,8 +1,10 @@
 //! What people say of images, as a folder to train on: `DIR/NAME/train/good` and `DIR/NAME/train/defect`, of each model.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use axum::extract::{Path, Query, Request, State, rejection};
 use axum::http::StatusCode;
@@ -15,13 +17,17 @@ use super::detect::{Sent, aside};
 use super::failure::{Failure, json};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::run::lock::FolderLock;
+
+/// Characters of a checksum, at the begin of a file's name.
+const HASH: usize = 16;
 
 /// Characters of a file's own name that are kept.
 const LONGEST: usize = 60;
 
-/// The folder that answers are saved in.
+/// The folder that answers are saved in: this process's own while it runs.
 pub(super) struct Answers {
-    folder: PathBuf,
+    folder: FolderLock,
     /// One at a time: an image has one answer.
     turn: Mutex<()>,
 }
@@ -77,35 +83,68 @@ pub(super) async fn answer(
 }
 
 impl Answers {
+    /// Takes the folder, and ends what a killed service has begun there.
+    ///
     /// # Errors
-    /// A folder that cannot be made.
-    pub(super) fn new(folder: PathBuf) -> Result<Answers> {
-        files::create_folder(&folder)?;
-        Ok(Answers { folder, turn: Mutex::new(()) })
+    /// A folder that cannot be made, or that another service saves in.
+    pub(super) fn new(folder: &FilePath) -> Result<Answers> {
+        let answers = Answers { folder: FolderLock::new(folder)?, turn: Mutex::new(()) };
+        for model in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+            let model = model.map_err(Error::io("read", folder))?.path();
+            answers.keep_the_last_of_each(&model)?;
+        }
+        Ok(answers)
+    }
+
+    /// Removes unfinished files of a model's folder, and all answers but the last of each image.
+    fn keep_the_last_of_each(&self, model: &FilePath) -> Result<()> {
+        let mut last: HashMap<String, (SystemTime, PathBuf)> = HashMap::new();
+        for folder in [Answer::Good, Answer::Defect].map(|answer| model.join("train").join(answer.folder())) {
+            if !folder.is_dir() {
+                continue;
+            }
+            files::remove_unfinished(&folder)?;
+            for entry in fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
+                let path = entry.map_err(Error::io("read", &folder))?.path();
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let Some((hash, _)) = name.split_once('-').filter(|(hash, _)| is_hash(hash)) else { continue };
+                let saved = path.metadata().and_then(|file| file.modified()).map_err(Error::io("read", &path))?;
+                let others = last.remove(hash).into_iter().chain([(saved, path.clone())]);
+                let mut both: Vec<_> = others.collect();
+                both.sort();
+                if let Some(latest) = both.pop() {
+                    last.insert(hash.to_string(), latest);
+                }
+                both.iter().try_for_each(|(_, earlier)| files::remove(earlier))?;
+            }
+        }
+        Ok(())
     }
 
     /// Saves an image where its answer belongs, and nowhere else. Returns its place within the folder.
     fn save(&self, model: &str, Given { answer, name }: &Given, image: &[u8]) -> Result<Option<String>> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.folder.check()?;
+        let root = self.folder.folder();
         // Told by its bytes: under another name it is the same image. The name's end stays, which may tell the part.
-        let hash = format!("{:016x}", xxh3_64(image));
+        let hash = format!("{:0HASH$x}", xxh3_64(image));
         let file = format!("{hash}-{}.{}", safe(name), extension(image));
         let place = |answer: Answer| FilePath::new(model).join("train").join(answer.folder());
         let mut saved = None;
         if *answer != Answer::None {
             let within = place(*answer).join(&file);
-            let path = self.folder.join(&within);
+            let path = root.join(&within);
             path.parent().map_or(Ok(()), files::create_folder)?;
             files::write_atomically(&path, image)?;
             saved = Some(within);
         }
         for other in [Answer::Good, Answer::Defect] {
-            let folder = self.folder.join(place(other));
+            let folder = root.join(place(other));
             let Ok(entries) = fs::read_dir(&folder) else { continue };
             for entry in entries {
                 let path = entry.map_err(Error::io("read", &folder))?.path();
                 let is_same = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&hash));
-                if is_same && saved.as_ref().is_none_or(|saved| self.folder.join(saved) != path) {
+                if is_same && saved.as_ref().is_none_or(|saved| root.join(saved) != path) {
                     files::remove(&path)?;
                 }
             }
@@ -121,6 +160,10 @@ impl Answer {
             Answer::Defect | Answer::None => "defect",
         }
     }
+}
+
+fn is_hash(text: &str) -> bool {
+    text.len() == HASH && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The stem of a file's name, of letters, digits, '-' and '_' alone; its last characters where it is long.
@@ -169,13 +212,17 @@ mod tests {
     #[test]
     fn an_image_has_one_answer() {
         let root = tempfile::tempdir().unwrap();
-        let answers = Answers::new(root.path().join("answers")).unwrap();
+        let folder = root.path().join("answers");
+        let answers = Answers::new(&folder).unwrap();
         let save = |answer, name: &str, image: &[u8]| {
             answers.save("run", &Given { answer, name: name.into() }, image).unwrap()
         };
         let there = || {
-            let mut there: Vec<String> =
-                files::below(root.path()).unwrap().iter().map(|path| path.to_string_lossy().into_owned()).collect();
+            let mut there: Vec<String> = files::below(&folder.join("run"))
+                .unwrap()
+                .iter()
+                .map(|path| path.to_string_lossy().into_owned())
+                .collect();
             there.iter_mut().for_each(|path| *path = path.replace(|c: char| c.is_ascii_hexdigit(), ""));
             there
         };
@@ -186,5 +233,28 @@ mod tests {
         let second = save(Answer::Defect, "t 3.png", b"\x89PNG one").unwrap();
         assert!(second.starts_with("run/train/defect/") && second.ends_with("-t_3.png") && there().len() == 2);
         assert_eq!((save(Answer::None, "", b"\x89PNG one"), there().len()), (None, 1));
+    }
+
+    #[test]
+    fn what_a_killed_service_left_is_put_right() {
+        let root = tempfile::tempdir().unwrap();
+        let answers = Answers::new(root.path()).unwrap();
+        let save = |answer| {
+            let given = Given { answer, name: "a.png".into() };
+            root.path().join(answers.save("run", &given, b"\x89PNG one").unwrap().unwrap())
+        };
+        let good = save(Answer::Good);
+        let earlier = fs::read(&good).unwrap();
+        let defect = save(Answer::Defect);
+        // Killed before the earlier answer was removed.
+        fs::write(&good, earlier).unwrap();
+        let long_ago = SystemTime::UNIX_EPOCH;
+        fs::File::options().write(true).open(&good).unwrap().set_modified(long_ago).unwrap();
+        let (unfinished, theirs) = (good.with_file_name(".fcdd-left"), good.with_file_name("their-own.png"));
+        [&unfinished, &theirs].iter().for_each(|path| fs::write(path, "").unwrap());
+        assert!(Answers::new(root.path()).err().unwrap().to_string().contains("in use"));
+        drop(answers);
+        Answers::new(root.path()).unwrap();
+        assert_eq!([&good, &defect, &unfinished, &theirs].map(|path| path.exists()), [false, true, false, true]);
     }
 }

@@ -130,6 +130,10 @@ impl From<MultipartRejection> for Failure {
 
 impl From<MultipartError> for Failure {
     fn from(refused: MultipartError) -> Failure {
-        Failure::bad(refused.body_text())
+        Failure::bad(format!(
+            "the form cannot be read ({}): it is cut off, or the header of a part is none, as where the name of a file has control characters; no \
+             image of it was scored",
+            refused.body_text()
+        ))
     }
 }

@@ -79,11 +79,12 @@ impl Server {
     /// Takes the address; requests wait until [`Server::run`].
     ///
     /// # Errors
-    /// An address that is taken, or that others reach where there is no token; a folder for answers that cannot be made.
+    /// An address that is taken, or that others reach where there is no token; a folder for answers that cannot be made, or
+    /// that another service saves in.
     pub(crate) fn bind(models: Vec<ServedModel>, options: ServeOptions) -> Result<Server> {
         let ServeOptions { bind, token, answers, limits } = options;
         let access = Access::new(bind, token)?;
-        let answers = answers.map(Answers::new).transpose()?;
+        let answers = answers.as_deref().map(Answers::new).transpose()?;
         let listen = || {
             let listener = TcpListener::bind(bind)?;
             listener.set_nonblocking(true)?;

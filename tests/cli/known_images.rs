@@ -92,6 +92,17 @@ fn a_test_tells_what_it_shares() {
     assert_eq!((&own["nominal"], &own["overlap"]["set_threshold"]), (&Value::from(8), &Value::from(8)));
 }
 
+#[test]
+fn an_image_is_good_or_a_defect() {
+    let scratch = parts(40);
+    copy(&scratch.path("bad"), &scratch.path("defects"));
+    fs::copy(scratch.path("parts/0.png"), scratch.path("defects/good.png")).unwrap();
+    let train = format!("{TRAIN} --labelled defects --out run");
+    scratch.run(&train).expect_error(&["1 of the good images", "labelled defects too, such as 0.png"]);
+    fs::remove_file(scratch.path("defects/good.png")).unwrap();
+    scratch.run(&train).expect_success();
+}
+
 /// What sets of images in one file, or of others, have taught a model is not known by its pixels.
 #[test]
 fn what_is_not_known_is_not_claimed() {

@@ -28,6 +28,14 @@ fn a_limit_of_the_process_is_kept() {
 }
 
 #[test]
+fn threads_that_the_environment_asks_for_have_a_bound() {
+    let scratch = Scratch::new();
+    let info = |threads: &str| Ran(scratch.command().arg("info").env("RAYON_NUM_THREADS", threads).output().unwrap());
+    info("5000").expect_error(&["RAYON_NUM_THREADS", "1024"]);
+    info("3").expect_success();
+}
+
+#[test]
 fn too_little_to_start_is_said_at_once() {
     let scratch = Scratch::new().with_run();
     for words in ["predict run images --out out", "info", "train fmnist --out new"] {

@@ -150,6 +150,7 @@ fn a_list_on_standard_input_is_told_line_by_line() {
     let told = ran.stderr().lines().filter(|line| line.starts_with("error: ")).count();
     assert!(told == 2 && ran.stderr().contains("images/s, latency"), "{}", ran.stderr());
     with_input(&scratch, "predict run - --out other", b"\n").expect_error(&["standard input lists no images"]);
+    with_input(&scratch, "predict run - --out other", &[b'x'; 1 << 16]).expect_error(&["standard input", "is no path"]);
 }
 
 /// Shards are all of it once, and do not touch each other.

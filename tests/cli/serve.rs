@@ -152,6 +152,7 @@ fn what_is_no_image_or_too_large_is_refused() {
     assert_eq!(served.post(DETECT, &image).status, 200);
     served.post_form(DETECT, &[("a.png", &image[..]); 5]).expect(413, "5 images");
     served.post_form(DETECT, &[]).expect(400, "no images");
+    served.post_form(DETECT, &[("a.png", &image[..]), ("e\u{1b}[31m.png", &image)]).expect(400, "control characters");
     served.ask("POST", DETECT, &["Content-Type: multipart/form-data"], &image).expect(400, "boundary");
     served.ask("POST", DETECT, &["Content-Type: application/json"], b"{}").expect(415, "multipart");
     served.post(&format!("{DETECT}?heatmap=gif"), &image).expect(400, "gif");
@@ -302,17 +303,34 @@ fn answers_are_a_folder_to_train_on() {
     // One that was called good before.
     let changed = answer("defect", "part.png", &png(32, 32)).json();
     let kinds = |kind: &str| scratch.files(&format!("answers/run/train/{kind}"));
-    assert_eq!((kinds("good").len(), kinds("defect").len(), scratch.files("answers").len()), (8, 4, 12));
+    assert_eq!((kinds("good").len(), kinds("defect").len(), scratch.files("answers/run").len()), (8, 4, 12));
     assert!(kinds("good").iter().all(|name| name.contains("-part_") && name.ends_with(".png")), "as its bytes are");
     assert_eq!(fs::read(scratch.path("answers").join(changed["saved"].as_str().unwrap())).unwrap(), png(32, 32));
     assert!(answer("none", "", &png(32, 32)).json()["saved"].is_null() && kinds("defect").len() == 3);
     answer("good", "x", b"no image").expect(400, "not a readable image");
     answer("great", "x", &png(32, 32)).expect(400, "great");
-    assert_eq!(scratch.files("answers").len(), 11);
+    assert_eq!(scratch.files("answers/run").len(), 11);
     scratch
         .run("train answers/run --labelled train --net FCDD_CNN32_S --side 32 --batch 4 --epochs 1 --out learned --device cpu")
         .expect_success();
     assert!(scratch.path("learned/model.safetensors").exists());
+    // Another service would take back answers of this one.
+    scratch
+        .run(&format!("serve {GOLDEN}/run --bind 127.0.0.1:0 --answers answers"))
+        .expect_error(&["answers", "in use"]);
+}
+
+#[test]
+fn a_token_is_read_from_a_file_and_no_further_than_it_needs() {
+    let scratch = Scratch::new();
+    let refused = |file: &str, words: &[&str]| {
+        scratch.run(&format!("serve {GOLDEN}/run --bind 127.0.0.1:0 --token-file {file}")).expect_error(words);
+    };
+    refused("/dev/zero", &["/dev/zero", "not a regular file"]);
+    scratch.write("bytes", &[0xE9; 40]);
+    refused("bytes", &["bytes", "is no text"]);
+    scratch.write("short", b"a token\n");
+    refused("short", &["16 characters"]);
 }
 
 /// Nothing of it is from elsewhere, or in its markup where the content policy forbids it.
