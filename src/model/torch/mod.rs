@@ -125,9 +125,10 @@ impl<'a> Value<'a> {
         };
         let (mut tensors, mut others) = (BTreeMap::new(), Vec::new());
         for (name, value) in entries {
-            match file.objects.get(value.id) {
-                Object::Tensor(tensor) => drop(tensors.insert(name, &**tensor)),
-                _ => others.push(escaped(name)),
+            if let Object::Tensor(tensor) = file.objects.get(value.id) {
+                tensors.insert(name, &**tensor);
+            } else {
+                others.push(escaped(name));
             }
         }
         if tensors.is_empty() {

@@ -174,11 +174,11 @@ impl Run<'_, '_> {
 
     fn append(&mut self, mut items: Vec<Id>) -> Result<()> {
         let list = self.top()?;
-        match self.machine.objects.get_mut(list) {
-            Object::List(all) => all.append(&mut items),
-            other => return Err(damaged(format!("appends to {}", other.kind()))),
+        if let Object::List(all) = self.machine.objects.get_mut(list) {
+            all.append(&mut items);
+            return Ok(());
         }
-        Ok(())
+        Err(damaged(format!("appends to {}", self.machine.objects.get(list).kind())))
     }
 
     /// Keys and values in turn, for the dictionary below.
@@ -188,11 +188,11 @@ impl Run<'_, '_> {
         if !rest.is_empty() {
             return Err(damaged("sets a key without a value"));
         }
-        match self.machine.objects.get_mut(dict) {
-            Object::Dict(all) => all.extend(pairs.iter().map(|&[key, value]| (key, value))),
-            other => return Err(damaged(format!("sets keys of {}", other.kind()))),
+        if let Object::Dict(all) = self.machine.objects.get_mut(dict) {
+            all.extend(pairs.iter().map(|&[key, value]| (key, value)));
+            return Ok(());
         }
-        Ok(())
+        Err(damaged(format!("sets keys of {}", self.machine.objects.get(dict).kind())))
     }
 
     fn put(&mut self, at: u32) -> Result<()> {
