@@ -15,7 +15,11 @@ use crate::data::decode::{ImageBytes, ImageFile, read_mask};
 use crate::data::idx;
 use crate::datasets::{cifar10, pascalvoc};
 use crate::memory::for_images;
+use crate::model::checkpoint::NamedTensors;
+use crate::model::torch::TorchFile;
+use crate::model::torch::writer::with_pickle;
 use crate::run::directory::RunDirectory;
+use crate::run::import::settings_of;
 use crate::run::model::Model;
 use crate::run::state::State;
 use crate::run::sweep::plan::SweepPlan;
@@ -24,9 +28,12 @@ use crate::run::sweep::plan::SweepPlan;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All parsers; a corpus of each lies in `fuzz/corpus`.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 13] = [
     ("model", model),
     ("state", state),
+    ("torch", torch),
+    ("pickle", pickle),
+    ("authors_config", authors_config),
     ("config", config),
     ("sweep", sweep),
     ("idx", idx),
@@ -74,6 +81,28 @@ fn model(bytes: &[u8]) {
 /// `state.safetensors`.
 fn state(bytes: &[u8]) {
     with_file("state.safetensors", &tensors(bytes), |path| drop(State::load(path)));
+}
+
+/// A file of PyTorch's, and the values of its tensors.
+fn torch(bytes: &[u8]) {
+    let Ok(file) = TorchFile::parse(Path::new("file.pth"), bytes.to_vec()) else { return };
+    for tensors in
+        [file.root().tensors().ok(), file.root().get("net").and_then(|net| net.tensors().ok())].iter().flatten()
+    {
+        let names = tensors.names();
+        // Each is as long as its storage at most, of which there may be many.
+        names.iter().take(64).for_each(|name| drop((tensors.floats(name), tensors.integer(name))));
+    }
+}
+
+/// The pickle of such a file, which has one storage of four floats.
+fn pickle(bytes: &[u8]) {
+    torch(&with_pickle(bytes));
+}
+
+/// `config.txt` of the authors' runner.
+fn authors_config(bytes: &[u8]) {
+    with_file("config.txt", bytes, |path| drop(settings_of(path)));
 }
 
 /// `config.json`.

@@ -22,7 +22,7 @@ use crate::run::breakdown::FEW_GOOD;
 use crate::run::calibration::Calibration;
 use crate::run::context::Context;
 use crate::run::figures::{Evaluation, Measure};
-use crate::run::model::Model;
+use crate::run::model::{Model, NO_THRESHOLD};
 use crate::run::stop::Stop;
 
 /// Where to compute.
@@ -139,7 +139,10 @@ pub(super) fn describe(evaluation: &Evaluation, model: &Model) -> String {
         named(measure.name(), format!("{value:.4}{}", measure.interval(evaluation).in_words()))
     };
     lines.extend(evaluation.figures().iter().map(figure));
-    lines.push(describe_threshold(model.threshold(), model.meta.calibration.as_ref()));
+    lines.push(match model.meta.has_threshold() {
+        true => describe_threshold(model.threshold(), model.meta.calibration.as_ref()),
+        false => no_threshold(),
+    });
     if (1..FEW_GOOD).contains(normal) {
         lines.push(format!("fewer than {FEW_GOOD} normal images say little of the false positive rate"));
     }
@@ -165,6 +168,11 @@ pub(super) fn describe_threshold(threshold: f32, calibration: Option<&Calibratio
         "\n".to_string() + &named("95 % interval", format!("{low:.5} to {high:.5}, on other images like these"))
     });
     own + &interval
+}
+
+/// The same of a model that has none.
+pub(super) fn no_threshold() -> String {
+    named("threshold", NO_THRESHOLD)
 }
 
 /// A line with a name, in a column as wide as the longest of them, and what it names.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Outcome;
-use super::common::{describe_threshold, named, print_json, print_lines};
+use super::common::{describe_threshold, named, no_threshold, print_json, print_lines};
 use super::flags::in_flags;
 use crate::data::appearance::{Bounds, InputCheck};
 use crate::error::Result;
@@ -75,14 +75,23 @@ fn of_model(info: &ModelInfo) -> String {
         input_check,
         figures_of_threshold,
         counted_share,
+        imported,
         version,
     } = info;
+    let origin = match imported {
+        Some(file) => format!("by the authors' code, imported by fcdd {version} from {file}"),
+        None => format!("by fcdd {version}"),
+    };
+    let threshold = match (imported, calibration) {
+        (Some(_), None) => no_threshold(),
+        _ => describe_threshold(*threshold, calibration.as_ref()),
+    };
     let mut lines = vec![
-        named("net", format!("{net} ({}), trained for {epochs} epochs by fcdd {version}", objective.word())),
+        named("net", format!("{net} ({}), trained for {epochs} epochs {origin}", objective.word())),
         named("images", format!("{side}×{side} pixels, {fit}")),
         named("files of 16 bits", levels.in_words().unwrap_or_else(|| "0 is black, 65535 white".to_string())),
         named("score of an image", format!("{image_score} of its anomaly map")),
-        describe_threshold(*threshold, calibration.as_ref()),
+        threshold,
     ];
     if let Some(calibration) = calibration {
         lines.push(named(

@@ -7,6 +7,7 @@ mod compare;
 mod demo;
 mod evaluate;
 mod flags;
+mod import;
 mod info;
 mod limits;
 mod predict;
@@ -73,6 +74,7 @@ enum Command {
     #[cfg(feature = "serve")]
     Serve(serve::Args),
     Calibrate(calibrate::Args),
+    Import(import::Args),
     Sweep(Box<sweep::Args>),
     Compare(compare::Args),
     Demo(demo::Args),
@@ -126,6 +128,7 @@ fn run(cli: Cli) -> Result<Outcome> {
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(args),
         Command::Calibrate(args) => calibrate::run(args),
+        Command::Import(args) => import::run(args),
         Command::Sweep(args) => sweep::run(*args),
         Command::Compare(args) => compare::run(args),
         Command::Demo(args) => demo::run(args),

@@ -16,7 +16,9 @@ use crate::datasets::folder::FOLDER;
 use crate::datasets::outliers::kinds_of_outliers;
 use crate::error::{Error, Result};
 use crate::named::Named;
+use crate::printable::Printable;
 use crate::run::settings::{Moved, SETTINGS, Setting, SettingGroup, Settings, ValueForm};
+use crate::run::weights::downloaded;
 
 /// The argument that names a dataset.
 const DATASET: &str = "dataset";
@@ -63,7 +65,11 @@ impl<const SWEEP: bool> Choices<SWEEP> {
                 return Err(Error::setting("no dataset is named", remedy));
             }
         };
-        let settings = Settings::with(dataset, &given)?;
+        let mut settings = Settings::with(dataset, &given)?;
+        if let Some(weights) = downloaded(&settings) {
+            log(format!("no --weights given: starting from {}", weights.printable()));
+            settings.weights = Some(weights);
+        }
         let stands_in = !given.iter().any(|(name, _)| *name == "noise") && settings.noise != NoiseMode::Outliers;
         if stands_in && settings.supervise.makes_noise() && Settings::preset(dataset).noise == NoiseMode::Outliers {
             log(format!("no --outliers given: learning anomalies from {} added to good images", settings.noise));

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use super::Outcome;
 use super::common::{print_json, print_lines};
 use crate::error::Result;
+use crate::model::pretrained::download_folder;
 use crate::printable::Printable;
 use crate::run::weights::{check, sources};
 
 /// Show where the weights that pretrained nets start from are to be had, or check a file of them
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Safetensors file to check
+    /// File to check: torchvision's own (.pth), or of safetensors
     #[arg(value_name = "FILE", requires = "net")]
     file: Option<PathBuf>,
     /// Net that is to start from it
@@ -31,7 +32,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         }
         return Ok(Outcome::Fine);
     }
-    let sources = sources()?;
+    let sources = sources();
     if args.json {
         print_json(&sources)?;
         return Ok(Outcome::Fine);
@@ -40,19 +41,13 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     for source in &sources {
         lines.push(format!("{:<10}{}", source.model, source.url));
         lines.push(format!("{:<10}SHA-256 {}…; for {}", "", source.sha256, source.nets.join(", ")));
+        if let Some(file) = &source.downloaded {
+            lines.push(format!("{:<10}is there: {}", "", file.printable()));
+        }
     }
     lines.push(String::new());
-    lines.push("As safetensors, with Python's packages torch and safetensors:".to_string());
-    lines.extend(CONVERSION.map(|line| format!("  {line}")));
-    lines.push(String::new());
-    lines.push("Keep the result anywhere and name it with `--weights vgg16.safetensors`.".to_string());
+    let folder = download_folder().map_or(String::new(), |folder| format!(" in {}, or", folder.printable()));
+    lines.push(format!("Keep them as they are{folder} anywhere, and name them with `--weights vgg16-397923af.pth`."));
     print_lines(&lines.join("\n"))?;
     Ok(Outcome::Fine)
 }
-
-/// From torchvision's file to one that is read here.
-const CONVERSION: [&str; 3] = [
-    "import torch, safetensors.torch",
-    "state = torch.load('vgg16-397923af.pth', map_location='cpu', weights_only=True)",
-    "safetensors.torch.save_file(state, 'vgg16.safetensors')",
-];

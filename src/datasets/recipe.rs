@@ -111,6 +111,22 @@ impl Recipe {
         channels: usize,
         normal: &ImageSource,
     ) -> Result<Preprocessing> {
+        self.scaled(kind, raw_side, side, channels, |unscaled| match self.fixed_scaling(kind, channels) {
+            Some(scaling) => Ok(scaling),
+            None if kind.normalises_contrast() => constants::lcn_extremes(unscaled, normal, self.joint_extremes),
+            None => constants::mean_std(unscaled, normal),
+        })
+    }
+
+    /// The transforms with another last one, which is told all those before it.
+    pub(crate) fn scaled(
+        &self,
+        kind: PipelineKind,
+        raw_side: usize,
+        side: usize,
+        channels: usize,
+        scaling: impl FnOnce(&Preprocessing) -> Result<Transform>,
+    ) -> Result<Preprocessing> {
         let whole = self.whole(kind, raw_side, side);
         let mut train = if kind.augments() {
             (self.augment)(&Augment { kind, channels, side, whole: &whole })
@@ -123,7 +139,7 @@ impl Recipe {
         let unscaled =
             Preprocessing { channels, raw_side, resize, levels: Levels::ALL, side, train: test.clone(), test };
         unscaled.check()?;
-        let scaling = self.scaling(kind, &unscaled, normal)?;
+        let scaling = scaling(&unscaled)?;
         train.extend(self.floats(kind));
         train.push(scaling.clone());
         let mut test = unscaled.test;
@@ -131,6 +147,13 @@ impl Recipe {
         let preprocessing = Preprocessing { train, test, ..unscaled };
         preprocessing.check()?;
         Ok(preprocessing)
+    }
+
+    /// The last transform, where its constants do not depend on the images.
+    pub(crate) fn fixed_scaling(&self, kind: PipelineKind, channels: usize) -> Option<Transform> {
+        let fixed = if kind == PipelineKind::Imagenet { Some(IMAGENET_MOMENTS) } else { self.mean_std };
+        let [mean, std] = fixed.filter(|_| channels == 3 && !kind.normalises_contrast())?;
+        Some(Transform::MeanStd { mean: mean.to_vec(), std: std.to_vec() })
     }
 
     /// How a test image comes to the side.
@@ -159,18 +182,6 @@ impl Recipe {
             (PipelineKind::Aug1Blackcenter, _) => then(BlackOut { border: false }),
             (PipelineKind::Aug1BlackcenterInverted, _) => then(BlackOut { border: true }),
             (PipelineKind::Aug1 | PipelineKind::Aug1Masks | PipelineKind::Imagenet, _) => noisy,
-        }
-    }
-
-    /// The last transform, with its constants.
-    fn scaling(&self, kind: PipelineKind, unscaled: &Preprocessing, normal: &ImageSource) -> Result<Transform> {
-        if kind.normalises_contrast() {
-            return constants::lcn_extremes(unscaled, normal, self.joint_extremes);
-        }
-        let fixed = if kind == PipelineKind::Imagenet { Some(IMAGENET_MOMENTS) } else { self.mean_std };
-        match fixed.filter(|_| unscaled.channels == 3) {
-            Some([mean, std]) => Ok(Transform::MeanStd { mean: mean.to_vec(), std: std.to_vec() }),
-            None => constants::mean_std(unscaled, normal),
         }
     }
 }

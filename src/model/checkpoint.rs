@@ -3,7 +3,7 @@
 //! A file written here loads into the authors' PyTorch modules (`load_state_dict`, strict), and their state dict, saved as
 //! safetensors, loads here. The header carries text entries of ours beside the tensors.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
@@ -11,8 +11,6 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use super::arch::Arch;
 use super::weights::{Layout, Weights};
 use crate::error::{Error, Result};
-use crate::files;
-use crate::printable::Printable;
 
 /// Serialises weights and header entries.
 pub(crate) fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, String>) -> Result<Vec<u8>> {
@@ -55,31 +53,111 @@ pub(crate) fn to_bytes(arch: &Arch, weights: &Weights, header: HashMap<String, S
         .map_err(|e| Error::internal(format!("the weights of {} cannot be serialised ({e})", arch.name)))
 }
 
-/// Where the weights of pretrained nets are to be had.
-pub(crate) const PRETRAINED: &str = "name a safetensors file of torchvision's or timm's vgg11_bn (vgg16 for VGG16 nets, resnet18 for RESNET18 nets) with `weights` FILE, such as \
-     model.safetensors of https://huggingface.co/timm/vgg11_bn.tv_in1k (`fcdd weights` shows where the others are), or choose a NOPT net, which starts from \
-     scratch";
+/// Tensors by their names, in a file of whatever format.
+pub(crate) trait NamedTensors {
+    /// The file.
+    fn path(&self) -> &Path;
 
-/// The name of a tensor in files of whole VGG nets and ResNets; None for tensors that only our nets have.
-fn pretrained_name(name: &str) -> Option<&str> {
-    let name = name.strip_prefix("encoder.").unwrap_or(name);
-    let name = name.strip_prefix("vgg.").unwrap_or(name);
-    let parts = ["features.", "classifier.", "conv1.", "bn1.", "layer"];
-    parts.iter().any(|part| name.starts_with(part)).then_some(name)
+    /// The names of all tensors.
+    fn names(&self) -> Vec<&str>;
+
+    /// The shape of a tensor; None where there is none of that name.
+    fn shape(&self, name: &str) -> Option<Vec<usize>>;
+
+    /// The values of a tensor that is there, in PyTorch's order.
+    ///
+    /// # Errors
+    /// Its type, where that is no float that is read.
+    fn floats(&self, name: &str) -> Result<Vec<f32>, String>;
+
+    /// The value of a tensor that is one whole number.
+    fn integer(&self, name: &str) -> Option<i64>;
 }
 
-/// Replaces the feature layers' weights and statistics by those of a pretrained net's file.
-///
-/// # Errors
-/// Where the net has no pretrained layers; where the file lacks one of them or holds it in another shape.
-pub(crate) fn take_pretrained(arch: &Arch, path: &Path, weights: &mut Weights) -> Result<()> {
-    if !arch.pretrained {
-        let problem = format!("`weights` {}: no layer of {} is pretrained", path.printable(), arch.name);
-        return Err(Error::setting(problem, "leave it out, or choose a VGG or RESNET18 net"));
+/// The weights that a file holds, checked against the net: every tensor present, of its shape, and finite.
+pub(crate) fn weights_of(arch: &Arch, file: &dyn NamedTensors) -> Result<Weights> {
+    let layout = Layout::new(arch);
+    let mut weights = Weights { params: vec![0.0; layout.params_len], stats: vec![0.0; layout.stats_len], batches: 0 };
+    fill(arch, file, &mut weights, |name| Some(name))?;
+    for norm in &layout.norms {
+        let tracked = file.integer(&format!("{}.num_batches_tracked", norm.name));
+        let count = tracked.and_then(|count| u64::try_from(count).ok()).unwrap_or_default();
+        weights.batches = weights.batches.max(count);
     }
-    let bytes = files::read(path)?;
-    let file = TensorFile::parse(path, &bytes, PRETRAINED)?;
-    file.fill(arch, weights, pretrained_name)
+    Ok(weights)
+}
+
+/// A tensor that a net's own file does not have.
+pub(crate) fn foreign<'a>(arch: &Arch, file: &'a dyn NamedTensors) -> Option<&'a str> {
+    let layout = Layout::new(arch);
+    let params: HashSet<&str> = layout.params.iter().map(|param| param.name.as_str()).collect();
+    let used: HashSet<&str> = layout.norms.iter().map(|norm| norm.name.as_str()).collect();
+    let unused: HashSet<&str> = arch.unused_norms.iter().map(|(name, _)| name.as_str()).collect();
+    let is_own = |name: &str| match name.rsplit_once('.') {
+        _ if params.contains(name) => true,
+        Some((norm, "running_mean" | "running_var" | "num_batches_tracked")) => {
+            used.contains(norm) || unused.contains(norm)
+        }
+        Some((norm, "weight" | "bias")) => unused.contains(norm),
+        _ => false,
+    };
+    file.names().into_iter().find(|name| !is_own(name))
+}
+
+/// Reads parameters and running statistics under the names that `stored` gives them; those without one stay as they are.
+pub(crate) fn fill(
+    arch: &Arch,
+    file: &dyn NamedTensors,
+    weights: &mut Weights,
+    stored: fn(&str) -> Option<&str>,
+) -> Result<()> {
+    let layout = Layout::new(arch);
+    for param in &layout.params {
+        let Some(name) = stored(&param.name) else { continue };
+        let values = finite(arch, file, name, &param.shape)?;
+        for (i, value) in values.into_iter().enumerate() {
+            weights.params[param.start + param.inside(i)] = value;
+        }
+    }
+    for norm in &layout.norms {
+        for (part, start) in [("running_mean", norm.start), ("running_var", norm.start + norm.c)] {
+            let name = format!("{}.{part}", norm.name);
+            let Some(name) = stored(&name) else { continue };
+            let values = finite(arch, file, name, &[norm.c])?;
+            if let Some(variance) = values.iter().find(|&&v| part == "running_var" && v < 0.0) {
+                let problem = format!("tensor '{name}' holds {variance}, which is not a variance");
+                return Err(Error::file(file.path(), problem, "copy the file again, or train again"));
+            }
+            weights.stats[start..start + norm.c].copy_from_slice(&values);
+        }
+    }
+    Ok(())
+}
+
+/// A finite tensor of the given shape.
+fn finite(arch: &Arch, file: &dyn NamedTensors, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let other_net = format!(
+        "the file belongs to another net than {}, or to one with or without biases: name the file of this net",
+        arch.name
+    );
+    let Some(stored) = file.shape(name) else {
+        return Err(Error::file(file.path(), format!("has no tensor '{name}'"), other_net));
+    };
+    if stored != shape {
+        let problem = format!("tensor '{name}' has shape {stored:?}, {} needs {shape:?}", arch.name);
+        return Err(Error::file(file.path(), problem, other_net));
+    }
+    let values = file
+        .floats(name)
+        .map_err(|kind| Error::file(file.path(), format!("tensor '{name}' is {kind}"), "convert it to float32"))?;
+    match values.iter().position(|v| !v.is_finite()) {
+        Some(i) => Err(Error::file(
+            file.path(),
+            format!("tensor '{name}' holds {} at element {i}", values[i]),
+            "the training diverged; train again with a lower `lr`",
+        )),
+        None => Ok(values),
+    }
 }
 
 /// An opened safetensors file of any content.
@@ -102,68 +180,31 @@ impl<'a> TensorFile<'a> {
 
     /// The weights, checked against the net: every tensor present, of its shape, and finite.
     pub(crate) fn weights(&self, arch: &Arch) -> Result<Weights> {
-        let layout = Layout::new(arch);
-        let mut weights =
-            Weights { params: vec![0.0; layout.params_len], stats: vec![0.0; layout.stats_len], batches: 0 };
-        self.fill(arch, &mut weights, |name| Some(name))?;
-        for norm in &layout.norms {
-            let tracked = self.tensors.tensor(&format!("{}.num_batches_tracked", norm.name)).ok();
-            let count = tracked.and_then(|t| t.data().try_into().ok()).map_or(0, u64::from_le_bytes);
-            weights.batches = weights.batches.max(count);
-        }
-        Ok(weights)
+        weights_of(arch, self)
+    }
+}
+
+impl NamedTensors for TensorFile<'_> {
+    fn path(&self) -> &Path {
+        self.path
     }
 
-    /// Reads parameters and running statistics under the names that `stored` gives them; those without one stay as they are.
-    fn fill(&self, arch: &Arch, weights: &mut Weights, stored: fn(&str) -> Option<&str>) -> Result<()> {
-        let layout = Layout::new(arch);
-        for param in &layout.params {
-            let Some(name) = stored(&param.name) else { continue };
-            let values = self.tensor(arch, name, &param.shape)?;
-            for (i, value) in values.into_iter().enumerate() {
-                weights.params[param.start + param.inside(i)] = value;
-            }
-        }
-        for norm in &layout.norms {
-            for (part, start) in [("running_mean", norm.start), ("running_var", norm.start + norm.c)] {
-                let name = format!("{}.{part}", norm.name);
-                let Some(name) = stored(&name) else { continue };
-                let values = self.tensor(arch, name, &[norm.c])?;
-                if let Some(variance) = values.iter().find(|&&v| part == "running_var" && v < 0.0) {
-                    let problem = format!("tensor '{name}' holds {variance}, which is not a variance");
-                    return Err(Error::file(self.path, problem, "copy the file again, or train again"));
-                }
-                weights.stats[start..start + norm.c].copy_from_slice(&values);
-            }
-        }
-        Ok(())
+    fn names(&self) -> Vec<&str> {
+        self.tensors.names()
     }
 
-    /// A finite f32 tensor of the given shape.
-    fn tensor(&self, arch: &Arch, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let other_net = format!(
-            "the file belongs to another net than {}, or to one with or without biases: name the file of this net",
-            arch.name
-        );
-        let Ok(tensor) = self.tensors.tensor(name) else {
-            return Err(Error::file(self.path, format!("has no tensor '{name}'"), other_net));
-        };
-        if tensor.shape() != shape {
-            let problem = format!("tensor '{name}' has shape {:?}, {} needs {shape:?}", tensor.shape(), arch.name);
-            return Err(Error::file(self.path, problem, other_net));
-        }
-        let Some(values) = floats(&tensor) else {
-            let problem = format!("tensor '{name}' is {:?}", tensor.dtype());
-            return Err(Error::file(self.path, problem, "convert it to float32"));
-        };
-        match values.iter().position(|v| !v.is_finite()) {
-            Some(i) => Err(Error::file(
-                self.path,
-                format!("tensor '{name}' holds {} at element {i}", values[i]),
-                "the training diverged; train again with a lower `lr`",
-            )),
-            None => Ok(values),
-        }
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.tensors.tensor(name).ok().map(|tensor| tensor.shape().to_vec())
+    }
+
+    fn floats(&self, name: &str) -> Result<Vec<f32>, String> {
+        let tensor = self.tensors.tensor(name).map_err(|e| e.to_string())?;
+        floats(&tensor).ok_or_else(|| format!("{:?}", tensor.dtype()))
+    }
+
+    fn integer(&self, name: &str) -> Option<i64> {
+        let tensor = self.tensors.tensor(name).ok().filter(|tensor| tensor.dtype() == Dtype::I64)?;
+        tensor.data().try_into().ok().map(i64::from_le_bytes)
     }
 }
 
@@ -193,31 +234,10 @@ mod tests {
         assert_eq!(file.weights(&arch).unwrap(), weights);
         assert_eq!(file.header["fcdd"], "{}");
         // The authors' strict loading wants the norm that they never use.
-        assert_eq!(file.tensor(&arch, "bn2d3.weight", &[128]).unwrap(), vec![1.0; 128]);
-    }
-
-    #[test]
-    fn pretrained_features_replace_the_initial_ones() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("vgg.safetensors");
-        let scratch = nets::by_name("CNN224_VGG_NOPT", true).unwrap();
-        let mut source = Weights::init(&scratch, 1);
-        source.stats.iter_mut().for_each(|v| *v += 0.5);
-        std::fs::write(&path, to_bytes(&scratch, &source, HashMap::new()).unwrap()).unwrap();
-        let arch = nets::by_name("CNN224_VGG_F", true).unwrap();
-        let initial = Weights::init(&arch, 2);
-        let mut weights = initial.clone();
-        take_pretrained(&arch, &path, &mut weights).unwrap();
-        let head = Layout::new(&arch).param("conv_final.weight").unwrap().start;
-        assert_eq!(weights.params[..head], source.params[..head]);
-        assert_eq!(weights.params[head..], initial.params[head..], "the head is not in the file");
-        assert_eq!(weights.stats, source.stats);
-        let refused = |net: &str| {
-            let arch = nets::by_name(net, true).unwrap();
-            take_pretrained(&arch, &path, &mut Weights::init(&arch, 0)).unwrap_err().to_string()
-        };
-        assert!(refused("CNN224_VGG16").contains("features.2.weight"), "{}", refused("CNN224_VGG16"));
-        assert!(refused("CNN28").contains("no layer of FCDD_CNN28 is pretrained"));
+        assert_eq!(finite(&arch, &file, "bn2d3.weight", &[128]).unwrap(), vec![1.0; 128]);
+        assert_eq!(foreign(&arch, &file), None);
+        let smaller = nets::by_name("CNN32_S", true).unwrap();
+        assert!(foreign(&smaller, &file).is_some_and(|name| name.starts_with("bn2d3.")));
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub(crate) mod checkpoint;
 pub(crate) mod image_score;
 pub mod layer;
 pub mod nets;
+pub(crate) mod pretrained;
+pub(crate) mod torch;
 pub mod weights;
 
 pub use arch::{Arch, NetPart, Node, Objective, Source};

@@ -30,6 +30,7 @@ use crate::files::{self, Staged};
 use crate::metrics::scores::Ranking;
 use crate::metrics::{conformal, intervals};
 use crate::printable::Printable;
+use crate::report::heatmap::Scale;
 
 /// By what a threshold is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumMessage, IntoStaticStr, VariantArray)]
@@ -154,6 +155,11 @@ pub(crate) fn calibrate(context: &Context, path: &Path, request: &Request) -> Re
         ThresholdRule::F1 => at(between(&scores, anomalous, |ranking| ranking.best_f1().map(|best| best.threshold))?),
         ThresholdRule::Youden => at(between(&scores, anomalous, Ranking::best_youden)?),
     };
+    if !model.meta.has_threshold() {
+        // What exceeds the pixel threshold is in the warmer half of the colours.
+        let range = (2.0 * calibration.pixel_threshold).max(f32::MIN_POSITIVE);
+        model.meta.scale = Scale { minimum: 0.0, range };
+    }
     (model.meta.threshold, model.meta.calibration) = (threshold, Some(calibration.clone()));
     model.meta.calibrated_on = KnownImages::new(set_by.into_iter().collect());
     // The page of a run tells of its training too. All that is written is there before anything changes.

@@ -86,6 +86,8 @@ pub(crate) struct ModelInfo {
     pub figures_of_threshold: Option<f32>,
     /// The share of each image that counts, where not all of it does.
     pub counted_share: Option<f64>,
+    /// The file that it was imported from: it has no threshold until it is calibrated.
+    pub imported: Option<String>,
     pub version: String,
 }
 
@@ -112,6 +114,7 @@ pub(crate) fn model_info(path: &Path) -> Result<ModelInfo> {
         input_check: meta.input_check,
         figures_of_threshold,
         counted_share: meta.counted.map(|counted| counted.share()),
+        imported: meta.imported,
         version: meta.version,
     })
 }

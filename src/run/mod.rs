@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | [`train`], [`evaluate`], [`predict`], [`calibrate`](mod@calibrate), [`sweep`], [`compare`](mod@compare), [`demo`], [`verify`], [`bench`](mod@bench), [`info`], [`weights`] | one subcommand each |
+//! | [`train`], [`evaluate`], [`predict`], [`calibrate`](mod@calibrate), [`import`](mod@import), [`sweep`], [`compare`](mod@compare), [`demo`], [`verify`], [`bench`](mod@bench), [`info`], [`weights`] | one subcommand each |
 //! | [`settings`], [`prepare`] | everything that decides a run; from there to training and test images |
 //! | [`detector`], `input`, [`trainer`] | detection and training for other programs: the crate's front |
 //! | `training_loop` | a network in training, epoch by epoch |
@@ -32,6 +32,7 @@ mod features;
 pub(crate) mod figures;
 pub(crate) mod heatmap;
 mod held_out;
+pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod input;
 pub(crate) mod kind;

@@ -27,6 +27,10 @@ const ENTRY: &str = "fcdd";
 /// Version of the format.
 const FORMAT: u32 = 1;
 
+/// Of models whose threshold nothing has set.
+pub(crate) const NO_THRESHOLD: &str =
+    "none was set, every image is called anomalous: `fcdd calibrate` sets one by good images";
+
 /// For model files that are broken.
 const REMEDY: &str = "copy it again from where it was trained, or train again";
 
@@ -65,6 +69,9 @@ pub(crate) struct ModelMeta {
     /// Names of test images that were learned from, or show the same parts: the model is not tested on them.
     #[serde(default, rename = "unjudged")]
     pub untested: Vec<String>,
+    /// The file that it was imported from, where fcdd has not trained it. Such a model has no threshold until it is calibrated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<String>,
     pub version: String,
 }
 
@@ -90,6 +97,11 @@ impl ModelMeta {
     /// Whether training came to its end.
     pub(crate) fn is_whole(&self) -> bool {
         self.best_of.is_some() || self.epochs >= self.settings.epochs
+    }
+
+    /// Whether anything has set its threshold.
+    pub(crate) fn has_threshold(&self) -> bool {
+        self.imported.is_none() || self.calibration.is_some()
     }
 
     /// Takes another part of each image that counts.
@@ -276,6 +288,7 @@ impl Model {
             best_of: None,
             settings: settings.clone(),
             untested: Vec::new(),
+            imported: None,
             version: env!("CARGO_PKG_VERSION").to_string(),
         }
     }

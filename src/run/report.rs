@@ -66,7 +66,12 @@ fn lead(story: &Story) -> Markup {
         p {
             "The net " (meta.settings.net) " was trained for " (count(done as usize, "epoch")) " " (method(meta.settings.objective))
         }
-        @if let Some(all) = meta.best_of {
+        @if meta.imported.is_some() {
+            p.notice {
+                "The authors' code has trained it. Which images it has learned from is not known: copies of them among the test images make \
+                figures look better."
+            }
+        } @else if let Some(all) = meta.best_of {
             p {
                 "Training ended after epoch " (all) " of at most " (asked) ". The weights are those after epoch " (done) ", when good images that \
                 were held out were told best from anomalies made of them."
@@ -225,6 +230,9 @@ fn threshold(story: &Story) -> Markup {
     });
     html! {
         p { "Images whose score exceeds " strong { (shown(meta.threshold)) } ", the threshold, are called anomalous, all others good." }
+        @if !meta.has_threshold() {
+            p.notice { "Nothing has set this threshold: " code { "fcdd calibrate" } " sets one by good images." }
+        }
         @if let Some(calibration) = &meta.calibration {
             p { "What it promises: " (calibration.promise()) "." }
             @if let Some([low, high]) = calibration.interval {
@@ -336,7 +344,10 @@ fn described(settings: &Settings, story: &Story) -> Vec<(String, String)> {
 }
 
 fn reproduction(settings: &Settings, story: &Story) -> Markup {
-    let train = settings.command("RUN").iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    let train = match &story.model.meta.imported {
+        Some(snapshot) => format!("fcdd import {} --config config.txt --out RUN", quoted(snapshot)),
+        None => settings.command("RUN").iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+    };
     let data = story.set.data.as_ref().map(|path| format!(" --data {}", quoted(&path.to_string_lossy())));
     let evaluate = story.test.map(|_| format!("fcdd evaluate RUN{}", data.unwrap_or_default()));
     html! {

@@ -20,7 +20,7 @@ use crate::engine::lower::{PlanOptions, TrainingOptions};
 use crate::engine::{Hyper, Network};
 use crate::error::{CudaError, Error, Result};
 use crate::model::arch::NORM_MOMENTUM;
-use crate::model::checkpoint::take_pretrained;
+use crate::model::pretrained::take_pretrained;
 use crate::model::weights::Layout;
 use crate::model::{Arch, NetPart, Weights};
 

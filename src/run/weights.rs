@@ -1,20 +1,13 @@
 //! The subcommand `weights`: where the weights that pretrained nets start from are to be had, and whether a file is fit.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::settings::Settings;
 use crate::error::Result;
-use crate::model::checkpoint::take_pretrained;
+use crate::model::pretrained::{SOURCES, Source, take_pretrained};
 use crate::model::{Weights, baselines, nets};
-
-/// torchvision's files: what a net's name has where it starts from one, the model, and the file's name, which carries the beginning of its
-/// SHA-256. The first that fits a net is its own.
-const FILES: [(&str, &str, &str); 3] = [
-    ("VGG16", "vgg16", "vgg16-397923af.pth"),
-    ("RESNET18", "resnet18", "resnet18-f37072fd.pth"),
-    ("VGG", "vgg11_bn", "vgg11_bn-6002323d.pth"),
-];
 
 /// Weights that nets start from.
 #[derive(Clone, Debug, Serialize)]
@@ -24,23 +17,33 @@ pub(crate) struct PretrainedFile {
     pub url: String,
     /// What the SHA-256 of the file there begins with.
     pub sha256: &'static str,
+    /// Where PyTorch has downloaded it to: nets start from it where no other file is named.
+    pub downloaded: Option<PathBuf>,
     /// The nets that start from them.
     pub nets: Vec<String>,
 }
 
 /// All that pretrained nets start from.
-pub(crate) fn sources() -> Result<Vec<PretrainedFile>> {
-    let mut sources = FILES.map(|(_, model, file)| {
-        let sha256 = file.trim_end_matches(".pth").rsplit('-').next().unwrap_or_default();
-        PretrainedFile { model, url: format!("https://download.pytorch.org/models/{file}"), sha256, nets: Vec::new() }
-    });
-    for name in nets::names().into_iter().chain(baselines::names()) {
-        let own = FILES.iter().position(|(word, ..)| name.contains(word));
-        if let Some(own) = own.filter(|_| baselines::any(&name, true).is_ok_and(|arch| arch.pretrained)) {
-            sources[own].nets.push(name);
+pub(crate) fn sources() -> Vec<PretrainedFile> {
+    let names: Vec<String> = nets::names().into_iter().chain(baselines::names()).collect();
+    let of = |source: &Source| {
+        let is_own = |name: &&String| {
+            baselines::any(name, true).is_ok_and(|arch| Source::of(&arch).is_some_and(|own| own.model == source.model))
+        };
+        PretrainedFile {
+            model: source.model,
+            url: source.url(),
+            sha256: source.sha256(),
+            downloaded: source.downloaded(),
+            nets: names.iter().filter(is_own).cloned().collect(),
         }
-    }
-    Ok(sources.into())
+    };
+    SOURCES.iter().map(of).collect()
+}
+
+/// The file that the net of some settings starts from where they name none, if PyTorch has downloaded it.
+pub(crate) fn downloaded(settings: &Settings) -> Option<PathBuf> {
+    settings.weights.is_none().then(|| Source::of(&settings.arch().ok()?)?.downloaded()).flatten()
 }
 
 /// Checks that a file holds the weights that a net starts from.
@@ -58,7 +61,7 @@ mod tests {
 
     #[test]
     fn every_pretrained_net_has_a_source() {
-        let sources = sources().unwrap();
+        let sources = sources();
         let listed: usize = sources.iter().map(|source| source.nets.len()).sum();
         let names = nets::names().into_iter().chain(baselines::names());
         let pretrained = names.filter(|name| baselines::any(name, true).unwrap().pretrained).count();

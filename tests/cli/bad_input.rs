@@ -4,6 +4,7 @@ use std::fs;
 
 use safetensors::SafeTensors;
 
+use crate::import::in_golden;
 use crate::support::{Ran, Scratch, gzip, idx, png};
 
 #[test]
@@ -147,6 +148,15 @@ fn impossible_settings() {
     fits("outliers.bin", "FCDD_VGG16_MS").expect_error(&["outliers.bin", "not a complete safetensors file"]);
     fits("absent", "FCDD_VGG16_MS").expect_error(&["absent"]);
     fits("outliers.bin", "FCDD_CNN28").expect_error(&["no layer of FCDD_CNN28 is pretrained"]);
+    fits(&in_golden("state.pth"), "FCDD_VGG16_MS").expect_error(&["state.pth", "has no tensor 'features.0.weight'"]);
+    fits(&in_golden("model.pth"), "FCDD_VGG16_MS").expect_error(&["Sequential", "save its state_dict instead"]);
+    // What PyTorch has downloaded is used, if it is what its name promises.
+    assert!(!scratch.run("weights").expect_success().stdout().contains("is there"));
+    scratch.write("torch/hub/checkpoints/vgg16-397923af.pth", b"other bytes");
+    assert!(scratch.run("weights").expect_success().stdout().contains("is there: "));
+    let ran = scratch.run("train fmnist --data data --outliers cifar100:outliers.bin --out run --net FCDD_VGG16_MS");
+    ran.expect_error(&["SHA-256 begins with", "not with 397923af"]);
+    assert!(ran.stderr().contains("no --weights given: starting from"), "{}", ran.stderr());
     let ran = scratch.run("weights outliers.bin");
     assert!(ran.0.status.code() == Some(2) && ran.stderr().contains("--net <NET>"), "{}", ran.stderr());
     let ran = scratch.run("info --threads 20000");

@@ -7,6 +7,7 @@ mod cuda;
 mod endings;
 mod experiments;
 mod files_that_lie;
+mod import;
 mod known_images;
 mod limits;
 mod locks;

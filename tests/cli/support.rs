@@ -66,7 +66,8 @@ impl Scratch {
 
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fcdd"));
-        command.current_dir(self.0.path());
+        // What PyTorch has downloaded on this machine counts no more than what else lies there.
+        command.current_dir(self.0.path()).env("TORCH_HOME", self.path("torch"));
         command
     }
 

@@ -28,7 +28,7 @@ use super::detector::{Detector, Kept};
 use super::directory;
 use super::input::Input;
 use super::kind::Kind;
-use super::model::Model;
+use super::model::{Model, NO_THRESHOLD};
 use super::output::{Output, check_outside};
 use super::regions::Region;
 use super::verdict::{DecisionRule, Verdict};
@@ -109,6 +109,9 @@ pub(crate) fn predict(
     found: &mut dyn FnMut(std::result::Result<&ImageReport, &Error>),
 ) -> Result<Predictions> {
     let rule = options.rule(model)?;
+    if !model.meta.has_threshold() && options.decision.threshold.is_none() {
+        context.note(format!("the threshold: {NO_THRESHOLD}"));
+    }
     let detector = Detector::new(model, context.device)?.deciding_by(rule);
     let own = options.shard.map(|shard| out.join(shard.folder()));
     let out = own.as_deref().unwrap_or(out);

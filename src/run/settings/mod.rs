@@ -71,7 +71,8 @@ documented! {
         pub objective: Objective,
         /// Net, by its name.
         pub net: String,
-        /// Weights that a VGG or RESNET18 net starts from: vgg11_bn, vgg16 or resnet18, trained on ImageNet, as safetensors.
+        /// Weights that a VGG or RESNET18 net starts from: vgg11_bn, vgg16 or resnet18, trained on ImageNet, in torchvision's file or as
+        /// safetensors.
         pub weights: Option<PathBuf>,
         /// What heatmaps show of the score's gradient, for hsc.
         #[serde(default)]
