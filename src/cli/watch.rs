@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use notify::event::{EventKind, ModifyKind, RenameMode};
@@ -28,10 +29,10 @@ pub(super) struct WatchArgs {
     #[arg(id = "watch", long = "watch", value_name = "DIR", conflicts_with_all = ["paths", "fail_on_anomaly", "shard", "json"])]
     pub folder: Option<PathBuf>,
     /// With --watch: milliseconds without a change after which a file counts as whole; one that is renamed into the folder does at once
-    #[arg(long, requires = "watch", default_value_t = 500, value_name = "MS", value_parser = clap::value_parser!(u32).range(..=3_600_000))]
+    #[arg(long, conflicts_with = "paths", default_value_t = 500, value_name = "MS", value_parser = clap::value_parser!(u32).range(..=3_600_000))]
     settle_ms: u32,
     /// With --watch: look into the folder so often, in seconds, where the system does not tell of new files (network file systems)
-    #[arg(long, requires = "watch", value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, conflicts_with = "paths", value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..))]
     poll: Option<u16>,
 }
 
@@ -86,6 +87,8 @@ pub(super) fn run(
 fn watcher_of(folder: &Path, inbox: Arc<Inbox>) -> notify::Result<RecommendedWatcher> {
     let root = folder.canonicalize().map_err(notify::Error::io)?;
     let watched = root.clone();
+    // The crate does not ask whether the system has a thread left for it.
+    thread::Builder::new().spawn(|| ()).map_err(notify::Error::io)?;
     let mut watcher = notify::recommended_watcher(move |event| pass_on(event, &root, &inbox))?;
     watcher.watch(&watched, RecursiveMode::Recursive)?;
     Ok(watcher)

@@ -23,3 +23,4 @@ mod sets;
 mod stops;
 mod support;
 mod sweep;
+mod watch;

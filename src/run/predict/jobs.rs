@@ -117,3 +117,17 @@ pub(super) fn check_inputs_stay(jobs: &[ImageJob], out: &Path, options: &Predict
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_names_get_numbers() {
+        let mut names = Names::default();
+        assert!(names.take("b_2"));
+        let named = ["a.png", "in/a.png", "a.jpg", "a_2.png", "b.png", "b.png", "a.bmp"]
+            .map(|image| names.of(Path::new(image)));
+        assert_eq!(named, ["a", "in/a", "a_2", "a_2_2", "b", "b_3", "a_3"]);
+    }
+}

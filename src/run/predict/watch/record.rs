@@ -175,3 +175,101 @@ fn ends_a_row(path: &PathBuf, len: u64) -> Result<bool> {
     };
     read().map_err(Error::io("read", path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::predict::what::{DecisionOptions, What};
+    use crate::run::predict::{ImageReport, Prediction};
+    use crate::run::verdict::Verdict;
+
+    fn options() -> PredictOptions {
+        let decision = DecisionOptions::default();
+        PredictOptions { what: vec![What::Regions], decision, min_area: None, shard: None }
+    }
+
+    /// Begins with a threshold; the images that are known.
+    fn begin(out: &Path, threshold: f32) -> Result<(Record, Vec<String>)> {
+        let request = [("threshold".to_string(), threshold.into())].into_iter().collect();
+        let mut known = Vec::new();
+        Record::begin(out, &request, &options(), &mut |scored| known.push(scored.image)).map(|record| (record, known))
+    }
+
+    /// An image with a row of its own.
+    fn add(record: &mut Record, image: &str) {
+        let [heatmap, overlay, mask, map, reason] = [""; 5].map(str::to_string);
+        let (score, threshold, normalized_score, verdict) = (0.25, 0.5, 0.25, Verdict::Good);
+        let (image, region_count) = (image.to_string(), Some(0));
+        let file = serde_json::from_str("7").unwrap();
+        let scored = Scored { image: image.clone(), file, name: String::new() };
+        let prediction = Prediction {
+            image,
+            score,
+            normalized_score,
+            threshold,
+            verdict,
+            reason,
+            heatmap,
+            overlay,
+            mask,
+            map,
+            region_count,
+        };
+        record.tables.push([ImageReport { prediction, regions: Some(Vec::new()) }].iter()).unwrap();
+        record.commit(vec![scored]).unwrap();
+    }
+
+    #[test]
+    fn what_a_table_has_lost_is_scored_again() {
+        let root = tempfile::tempdir().unwrap();
+        let out = root.path().join("out");
+        let (mut record, known) = begin(&out, 0.5).unwrap();
+        assert!(known.is_empty());
+        drop(record);
+        // Of what has no results any words are forgotten.
+        (record, _) = begin(&out, 0.75).unwrap();
+        let lens: Vec<u64> = ["a", "b", "c"]
+            .iter()
+            .map(|image| {
+                add(&mut record, image);
+                record.tables.len().scores
+            })
+            .collect();
+        drop(record);
+        let begun = || begin(&out, 0.75).unwrap().1;
+        assert_eq!(begun(), ["a", "b", "c"]);
+        let refused = begin(&out, 0.5).err().unwrap().to_string();
+        assert!(refused.contains("another threshold: 0.75, where it is 0.5 now"), "{refused}");
+        // As a power cut leaves it, which had kept the record and not the rows.
+        let table = File::options().write(true).open(out.join(SCORES)).unwrap();
+        table.set_len(lens[1] + 3).unwrap();
+        assert_eq!(begun(), ["a", "b"]);
+        assert_eq!(fs::metadata(out.join(SCORES)).unwrap().len(), lens[1]);
+        (record, _) = begin(&out, 0.75).unwrap();
+        add(&mut record, "d");
+        drop(record);
+        assert_eq!(begun(), ["a", "b", "d"]);
+        let rows = fs::read_to_string(out.join(SCORES)).unwrap();
+        assert!(rows.lines().skip(1).map(|row| &row[..2]).eq(["a,", "b,", "d,"]), "{rows}");
+        // All of it.
+        fs::remove_file(out.join(SCORES)).unwrap();
+        assert!(begun().is_empty());
+    }
+
+    #[test]
+    fn a_changed_record_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        let out = root.path().join("out");
+        let (mut record, _) = begin(&out, 0.5).unwrap();
+        add(&mut record, "a");
+        drop(record);
+        let log = fs::read_to_string(out.join(LOG)).unwrap();
+        fs::write(out.join(LOG), format!("{log}{{}}\n")).unwrap();
+        let refused = begin(&out, 0.5).err().unwrap().to_string();
+        assert!(refused.contains(LOG) && refused.contains("missing field `images`"), "{refused}");
+        // Cut short by a kill.
+        fs::write(out.join(LOG), format!("{log}{log:.20}")).unwrap();
+        assert_eq!(begin(&out, 0.5).unwrap().1, ["a"]);
+        assert_eq!(fs::read_to_string(out.join(LOG)).unwrap(), log);
+    }
+}
