@@ -342,7 +342,8 @@ fn the_folder_may_go_and_come_back() {
 #[cfg(target_os = "linux")]
 #[test]
 fn what_the_system_has_lost_is_found() {
-    let kept = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
+    let kept = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let kept: usize = kept.trim().parse().unwrap();
     if kept > 1 << 17 {
         return; // too many to outdo
     }

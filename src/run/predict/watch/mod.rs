@@ -132,7 +132,7 @@ fn check_apart(folder: &Path, out: &Path) -> Result<()> {
     }
     let (images, results) = (resolved(folder), resolved(out));
     if results.starts_with(&images) || images.starts_with(&results) {
-        let problem = format!("and the watched folder {} lie within each other", folder.printable());
+        let problem = format!("this folder and the watched one, {}, lie within each other", folder.printable());
         return Err(Error::file(out, problem, "choose another folder for `out`"));
     }
     Ok(())
@@ -162,7 +162,7 @@ struct Outlook {
     /// Whether the system tells of it, and of which folder that was.
     is_listening: bool,
     identity: Option<(u64, u64)>,
-    /// Whether something asks for a look, which has time until then.
+    /// Whether something asks for a look, and when there may be one.
     is_asked: bool,
     soon: Instant,
     /// When it is looked at in any case.
@@ -194,8 +194,9 @@ impl Outlook {
         let (context, folder) = (work.context, work.watched.folder);
         let identity = identity(folder);
         let is_lost = self.poll.is_none() && !self.is_listening || identity != self.identity;
+        self.is_asked |= is_lost;
         let begun = Instant::now();
-        if !is_lost && begun < self.next() {
+        if begun < self.next() {
             return;
         }
         if is_lost && self.poll.is_none() && identity.is_some() {
@@ -226,16 +227,16 @@ impl Outlook {
             let again = || format!("{} is there again", folder.printable());
             context.note(if trouble.is_empty() { again() } else { trouble.clone() });
         }
+        // Where a look takes long there is time for more than looking.
+        let pause = if trouble.is_empty() { 10 * begun.elapsed() } else { LOOK };
         let rest = match self.poll {
             // Once more, for what came before the system began to tell of a new folder.
-            _ if !trouble.is_empty() || self.is_asked || is_lost => LOOK,
+            _ if self.is_asked => LOOK,
             Some(poll) => poll,
             None => SWEEP,
         };
-        // Where a look takes long there is time for more than looking.
-        let now = Instant::now();
-        self.soon = now + 10 * begun.elapsed();
-        self.next = self.soon.max(now + rest);
+        self.soon = Instant::now() + pause;
+        self.next = self.soon + if trouble.is_empty() { rest } else { Duration::ZERO };
         (self.trouble, self.is_asked) = (trouble, false);
     }
 }
@@ -255,6 +256,7 @@ fn identity(folder: &Path) -> Option<(u64, u64)> {
     }
 }
 
+/// A watch under way.
 struct Work<'a> {
     context: &'a Context<'a>,
     watched: &'a Watched<'a>,
@@ -273,10 +275,10 @@ impl Work<'_> {
     /// Something is told of a path.
     fn hint(&mut self, path: &Path, outlook: &mut Outlook, of_image: impl FnOnce(&mut Arrivals)) {
         let folder = self.watched.folder;
-        if is_image_within(folder, path) {
-            of_image(&mut self.arrivals);
-        } else if folder.join(path).is_dir() {
+        if folder.join(path).is_dir() {
             outlook.is_asked = true;
+        } else if is_image_within(folder, path) {
+            of_image(&mut self.arrivals);
         }
     }
 
