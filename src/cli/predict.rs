@@ -115,7 +115,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     };
     let options = PredictOptions { what: args.what, decision, min_area: args.min_area, shard: args.shard };
     if let Some(folder) = &args.watch.folder {
-        return watch::run(&args.watch, folder, &device, &model, &args.out, &options, args.jsonl);
+        return watch::run(&args.watch, folder, &device, &model, &args.out, &options, |found| tell(found, args.jsonl));
     }
     let paths = listed(&args.paths)?;
     // What cannot be told does not stop the scoring.
@@ -152,7 +152,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
 }
 
 /// Prints what was found of an image, for programs or for people; that it cannot be read, for programs alone.
-pub(super) fn tell(found: std::result::Result<&ImageReport, &Error>, jsonl: bool) -> Result<()> {
+fn tell(found: std::result::Result<&ImageReport, &Error>, jsonl: bool) -> Result<()> {
     match found {
         Ok(report) if jsonl => print_json_line(report),
         Err(error) if jsonl => print_json_line(&Unreadable { error: in_flags(&error.to_string()) }),

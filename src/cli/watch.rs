@@ -11,7 +11,6 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use super::Outcome;
 use super::common::{context, end, on_interrupt, terminal};
 use super::flags::in_flags;
-use super::predict::tell;
 use super::terminal::log;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -36,6 +35,7 @@ pub(super) struct WatchArgs {
     poll: Option<u16>,
 }
 
+/// Watches until it is asked to stop; what is found is told.
 pub(super) fn run(
     args: &WatchArgs,
     folder: &Path,
@@ -43,7 +43,7 @@ pub(super) fn run(
     model: &Model,
     out: &Path,
     options: &PredictOptions,
-    jsonl: bool,
+    tell: impl Fn(std::result::Result<&ImageReport, &Error>) -> Result<()>,
 ) -> Result<Outcome> {
     let (inbox, stop) = (Arc::new(Inbox::default()), Arc::new(Stop::new()));
     let (asked, called) = (stop.clone(), inbox.clone());
@@ -73,7 +73,7 @@ pub(super) fn run(
         if let Err(error) = found {
             log(format!("error: {}", in_flags(&error.to_string())));
         }
-        told = std::mem::replace(&mut told, Ok(())).and(tell(found, jsonl));
+        told = std::mem::replace(&mut told, Ok(())).and(tell(found));
     };
     terminal().begin();
     let context = Context { stop: &stop, ..context(device) };

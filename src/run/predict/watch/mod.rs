@@ -104,10 +104,11 @@ pub(crate) fn watch(
     };
     let record = Record::begin(out, &request(model, rule, options, folder)?, options, &mut known)?;
     left_alone(&images(folder, true)?).iter().for_each(|note| context.note(note));
-    context.note(format!("watching {}: {scored} images are scored already", folder.printable()));
     let counts = WatchCounts::default();
     let mut work = Work { context, watched, out, options, detector, arrivals, names, record, counts, found };
     let mut outlook = Outlook::new(watched.poll);
+    outlook.look(&mut work, listen);
+    context.note(format!("watching {}: {scored} images are scored already", folder.printable()));
     while !context.stop.is_requested() {
         let next = work.arrivals.next().map_or(outlook.next(), |next| next.min(outlook.next()));
         let hints = watched.inbox.wait(next.min(Instant::now() + LOOK));
