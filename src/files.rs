@@ -222,6 +222,48 @@ pub(crate) fn move_all(from: &Path, to: &Path, files: &[PathBuf]) -> Result<()> 
     moved.into_iter().chain(synced).collect()
 }
 
+/// A file that grows by whole pieces: of one that cannot be written nothing stays.
+pub(crate) struct Appending {
+    path: PathBuf,
+    file: fs::File,
+    /// Bytes of all whole pieces.
+    len: u64,
+}
+
+impl Appending {
+    /// Opens a file, which is made where it is not there, and keeps so many bytes of it.
+    pub(crate) fn open(path: &Path, len: u64) -> Result<Appending> {
+        let open = || -> io::Result<fs::File> {
+            let file = fs::File::options().append(true).create(true).open(path)?;
+            if file.metadata()?.len() != len {
+                failpoint!("truncate");
+                file.set_len(len)?;
+            }
+            Ok(file)
+        };
+        Ok(Appending { path: path.to_path_buf(), file: open().map_err(Error::io("write", path))?, len })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Adds a piece.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        failpoint!("append");
+        let Err(error) = self.file.write_all(bytes) else {
+            self.len += bytes.len() as u64;
+            return Ok(());
+        };
+        let _ = self.file.set_len(self.len);
+        Err(Error::io("write", &self.path)(error))
+    }
+}
+
 /// Opens a file to read it: not a pipe or a device, which may never end.
 pub(crate) fn open(path: &Path) -> Result<fs::File> {
     if !fs::metadata(path).map_err(Error::io("read", path))?.is_file() {

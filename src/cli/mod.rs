@@ -20,6 +20,7 @@ mod sweep;
 mod terminal;
 mod train;
 mod verify;
+mod watch;
 mod weights;
 
 use std::ffi::OsString;

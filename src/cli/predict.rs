@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::common::{DeviceArg, MaskArgs, choice, context, print_json, print_json_line, print_lines};
 use super::flags::in_flags;
 use super::terminal::log;
+use super::watch::{self, WatchArgs};
 use super::{ANOMALY, ERROR, Outcome, UNUSABLE};
 use crate::error::{Error, Result};
 use crate::metrics::two_samples::TwoSamples;
@@ -25,7 +26,7 @@ pub(super) struct Args {
     #[arg(value_name = "RUN|MODEL")]
     model: PathBuf,
     /// Images, or folders of images; - reads such paths from standard input, one a line
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "watch", value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Folder for the table scores.csv and all else that is left
     #[arg(long, value_name = "DIR")]
@@ -64,6 +65,8 @@ pub(super) struct Args {
     /// Print a JSON object for each image, a line each, as soon as it is scored
     #[arg(long, conflicts_with = "json")]
     jsonl: bool,
+    #[command(flatten)]
+    watch: WatchArgs,
 }
 
 /// Bytes of a path in a list, more than systems allow; and paths of a list, at most.
@@ -108,6 +111,16 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         }
         model.meta.count(counted)?;
     }
+    let decision = DecisionOptions {
+        threshold: args.threshold,
+        pixel_threshold: args.pixel_threshold,
+        unsure: args.unsure,
+        without_input_check: args.no_input_check,
+    };
+    let options = PredictOptions { what: args.what, decision, min_area: args.min_area, shard: args.shard };
+    if let Some(folder) = &args.watch.folder {
+        return watch::run(&args.watch, folder, &device, &model, &args.out, &options, |found| tell(found, args.jsonl));
+    }
     let paths = listed(&args.paths)?;
     // What cannot be told does not stop the scoring.
     let (mut told, mut reports) = (Ok(()), Vec::new());
@@ -117,20 +130,10 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
                 reports.push(report.clone());
                 Ok(())
             }
-            Ok(report) if args.jsonl => print_json_line(report),
-            Err(error) if args.jsonl => print_json_line(&Unreadable { error: in_flags(&error.to_string()) }),
-            Ok(report) => print_lines(&in_a_line(&report.prediction)),
-            Err(_) => Ok(()),
+            found => tell(found, args.jsonl),
         };
         told = std::mem::replace(&mut told, Ok(())).and(line);
     };
-    let decision = DecisionOptions {
-        threshold: args.threshold,
-        pixel_threshold: args.pixel_threshold,
-        unsure: args.unsure,
-        without_input_check: args.no_input_check,
-    };
-    let options = PredictOptions { what: args.what, decision, min_area: args.min_area, shard: args.shard };
     let predictions = predict(&context(&device), &model, &paths, &args.out, &options, &mut found)?;
     told?;
     let failed: Vec<String> = predictions.failed.iter().map(|error| in_flags(&error.to_string())).collect();
@@ -150,6 +153,16 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     } else {
         Outcome::Fine
     })
+}
+
+/// Prints what was found of an image, for programs or for people; that it cannot be read, for programs alone.
+fn tell(found: std::result::Result<&ImageReport, &Error>, jsonl: bool) -> Result<()> {
+    match found {
+        Ok(report) if jsonl => print_json_line(report),
+        Err(error) if jsonl => print_json_line(&Unreadable { error: in_flags(&error.to_string()) }),
+        Ok(report) => print_lines(&in_a_line(&report.prediction)),
+        Err(_) => Ok(()),
+    }
 }
 
 /// The paths that were given, and in the place of `-` those that standard input lists.

@@ -315,12 +315,23 @@ fn collect(folder: &Path, recursive: bool, above: &mut Vec<PathBuf>, found: &mut
             if recursive {
                 collect(&path, true, above, found)?;
             }
-        } else if has_extension(&path, &EXTENSIONS) && !is_result(&path) {
+        } else if is_image(&path) {
             found.push(path);
         }
     }
     above.pop();
     Ok(())
+}
+
+/// Whether a file, which is not hidden, is one of a folder's images by its name and what lies beside it.
+fn is_image(path: &Path) -> bool {
+    has_extension(path, &EXTENSIONS) && !is_result(path)
+}
+
+/// Whether a file is one of the images of a folder and of those within, by its place there.
+pub fn is_image_within(folder: &Path, place: &Path) -> bool {
+    let is_hidden = place.components().any(|part| file_name(Path::new(&part)).starts_with('.'));
+    !is_hidden && is_image(&folder.join(place))
 }
 
 /// Whether there are images in a folder or in those within.

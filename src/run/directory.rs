@@ -1,7 +1,5 @@
 //! A run's folder and the files in it.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -9,7 +7,7 @@ use serde::Serialize;
 use super::lock::FolderLock;
 use super::settings::Settings;
 use crate::error::{Error, Result};
-use crate::failpoint::failpoint;
+use crate::files::Appending;
 use crate::printable::{Printable, csv_cell};
 use crate::{files, json};
 
@@ -204,11 +202,8 @@ pub(crate) fn csv_of_cells(
 
 /// A table in CSV whose rows are written as they come.
 pub(crate) struct CsvTable {
-    path: PathBuf,
-    file: File,
+    file: Appending,
     is_empty: bool,
-    /// Bytes of all whole rows.
-    len: u64,
 }
 
 impl CsvTable {
@@ -216,8 +211,12 @@ impl CsvTable {
     pub(crate) fn new(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<CsvTable> {
         let rows = csv_of(path, rows, true)?;
         files::write_atomically(path, &rows)?;
-        let file = File::options().append(true).open(path).map_err(Error::io("write", path))?;
-        Ok(CsvTable { path: path.to_path_buf(), file, is_empty: rows.is_empty(), len: rows.len() as u64 })
+        CsvTable::go_on(path, rows.len() as u64)
+    }
+
+    /// One that is there, of which so many bytes are kept.
+    pub(crate) fn go_on(path: &Path, len: u64) -> Result<CsvTable> {
+        Ok(CsvTable { file: Appending::open(path, len)?, is_empty: len == 0 })
     }
 
     /// Whether it has no rows yet.
@@ -225,18 +224,16 @@ impl CsvTable {
         self.is_empty
     }
 
+    /// Bytes of all its rows.
+    pub(crate) fn len(&self) -> u64 {
+        self.file.len()
+    }
+
     /// Adds rows at once: a program that is killed leaves all of them or none.
     pub(crate) fn push(&mut self, rows: &[impl Serialize]) -> Result<()> {
-        let bytes = csv_of(&self.path, rows, self.is_empty)?;
-        failpoint!("append");
-        let failed = Error::io("write", &self.path);
-        let Err(error) = self.file.write_all(&bytes) else {
-            self.len += bytes.len() as u64;
-            self.is_empty &= rows.is_empty();
-            return Ok(());
-        };
-        // Of a row that does not fit nothing stays.
-        let _ = self.file.set_len(self.len);
-        Err(failed(error))
+        let bytes = csv_of(self.file.path(), rows, self.is_empty)?;
+        self.file.append(&bytes)?;
+        self.is_empty &= rows.is_empty();
+        Ok(())
     }
 }

@@ -20,6 +20,9 @@ pub(crate) const PLAN: &str = "sweep.json";
 /// Figures of a demo.
 pub(crate) const DEMO: &str = "demo.json";
 
+/// What a folder of images is watched for, and by.
+pub(crate) const WATCH: &str = "watch.json";
+
 /// Of which subcommand results are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, VariantArray)]
 #[serde(rename_all = "lowercase")]
@@ -27,6 +30,7 @@ pub(crate) enum Kind {
     Train,
     Evaluate,
     Predict,
+    Watch,
     Compare,
     Sweep,
     Demo,
@@ -50,6 +54,7 @@ impl Kind {
             Kind::Train => "train",
             Kind::Evaluate => "evaluate",
             Kind::Predict => "predict",
+            Kind::Watch => "predict --watch",
             Kind::Compare => "compare",
             Kind::Sweep => "sweep",
             Kind::Demo => "demo",
@@ -63,7 +68,9 @@ impl Kind {
             Kind::Train => Some(CONFIG).filter(is_there),
             // That of a run is a part of it.
             Kind::Evaluate => Some(EVALUATION).filter(|name| is_there(name) && !is_there(&CONFIG)),
-            Kind::Predict => Some(SCORES).filter(|_| is_of_predictions(folder)),
+            // That of a watch is a part of it.
+            Kind::Predict => Some(SCORES).filter(|_| is_of_predictions(folder) && !is_there(&WATCH)),
+            Kind::Watch => Some(WATCH).filter(is_there),
             Kind::Compare => [TABLE, SHEET].into_iter().find(is_there),
             Kind::Sweep => Some(PLAN).filter(is_there),
             Kind::Demo => Some(DEMO).filter(is_there),
@@ -76,7 +83,7 @@ impl Kind {
             Kind::Evaluate => &OF_TEST,
             Kind::Predict => &[SCORES, REGIONS],
             Kind::Compare => &[TABLE, SHEET],
-            Kind::Train | Kind::Sweep | Kind::Demo => &[],
+            Kind::Train | Kind::Watch | Kind::Sweep | Kind::Demo => &[],
         }
     }
 

@@ -226,7 +226,7 @@ pub(crate) fn check_outside(out: &Path, images: &Path) -> Result<()> {
 }
 
 /// The path from the root of what is there or will be.
-fn resolved(path: &Path) -> PathBuf {
+pub(crate) fn resolved(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let there = path.ancestors().find_map(|above| Some((above.canonicalize().ok()?, path.strip_prefix(above).ok()?)));
     there.map_or(path.clone(), |(above, rest)| above.join(rest))

@@ -24,3 +24,4 @@ mod sets;
 mod stops;
 mod support;
 mod sweep;
+mod watch;

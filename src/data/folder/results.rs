@@ -27,7 +27,9 @@ pub fn is_result(image: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::tests::save;
-    use super::super::{holds_images, images};
+    use std::path::Path;
+
+    use super::super::{holds_images, images, is_image_within};
 
     #[test]
     fn results_are_no_images_to_learn_from_or_to_score() {
@@ -52,5 +54,16 @@ mod tests {
         assert_eq!(listed(), 0);
         add("b.png");
         assert!(listed() == 1 && holds_images(dir.path()));
+        // One by one, as all together.
+        for (place, is_one) in [
+            ("b.png", true),
+            ("truth/c_mask.png", false),
+            ("new/d.JPG", true),
+            (".b.png", false),
+            (".new/b.png", false),
+            ("b.txt", false),
+        ] {
+            assert_eq!(is_image_within(dir.path(), Path::new(place)), is_one, "{place}");
+        }
     }
 }

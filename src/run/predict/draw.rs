@@ -17,9 +17,8 @@ use crate::{files, memory};
 
 /// Writes what is wanted of an image. The row names the files by where they will lie in the end; what cannot be written leaves an empty
 /// name and an error.
-pub(super) fn draw(i: usize, kept: Kept, places: &Places) -> (ImageReport, Vec<Error>) {
-    let Places { jobs, options, out, place } = *places;
-    let job = &jobs[i];
+pub(super) fn draw(job: &ImageJob, kept: Kept, places: &Places) -> (ImageReport, Vec<Error>) {
+    let Places { options, out, place } = *places;
     let Kept { detection, image, can_be_drawn, .. } = kept;
     let (mut names, mut errors) = (DRAWN.map(|_| String::new()), Vec::new());
     let mut regions = None;

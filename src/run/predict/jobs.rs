@@ -1,7 +1,10 @@
 //! The images that are to be scored, and the names of their results.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::what::{PredictOptions, What};
 use crate::data::folder::{self, left_alone};
@@ -29,10 +32,49 @@ impl ImageJob {
     }
 }
 
+/// The names that results have taken: 16 bytes for each, whatever their length.
+#[derive(Default)]
+pub(super) struct Names {
+    /// By the checksum of a name, the number that the last one of it got.
+    numbers: HashMap<u64, u32>,
+}
+
+impl Names {
+    /// Takes the name of an image by its place in a folder, as text, in which names that differ may be equal: of these the later ones get a
+    /// number.
+    pub(super) fn of(&mut self, image: &Path) -> String {
+        let stem = image.with_extension("").printable();
+        if self.take(&stem) {
+            return stem;
+        }
+        let sum = xxh3_64(stem.as_bytes());
+        let mut number = self.numbers.get(&sum).copied().unwrap_or(1);
+        loop {
+            number += 1;
+            let name = format!("{stem}_{number}");
+            if self.take(&name) {
+                self.numbers.insert(sum, number);
+                return name;
+            }
+        }
+    }
+
+    /// Takes a name; whether it was free.
+    pub(super) fn take(&mut self, name: &str) -> bool {
+        match self.numbers.entry(xxh3_64(name.as_bytes())) {
+            Entry::Vacant(free) => {
+                free.insert(1);
+                true
+            }
+            Entry::Occupied(_) => false,
+        }
+    }
+}
+
 /// All images that the paths name. Results of a folder's images keep their place within it; equal names get a number.
 pub(super) fn jobs(paths: &[PathBuf], context: &Context) -> Result<Vec<ImageJob>> {
     let mut jobs = Vec::new();
-    let mut taken = HashSet::new();
+    let mut names = Names::default();
     for path in paths {
         let found = if path.is_dir() { folder::images(path, true)? } else { vec![path.clone()] };
         if path.is_dir() {
@@ -48,14 +90,7 @@ pub(super) fn jobs(paths: &[PathBuf], context: &Context) -> Result<Vec<ImageJob>
         for image in found {
             let relative = image.strip_prefix(path).ok().filter(|r| !r.as_os_str().is_empty());
             let stem = relative.unwrap_or_else(|| image.file_name().map_or(image.as_path(), Path::new));
-            // As text, in which names that differ may be equal.
-            let stem = stem.with_extension("").printable();
-            let mut name = stem.clone();
-            let mut number = 1;
-            while !taken.insert(name.clone()) {
-                number += 1;
-                name = format!("{stem}_{number}");
-            }
+            let name = names.of(stem);
             jobs.push(ImageJob { image, name });
         }
     }
@@ -80,5 +115,19 @@ pub(super) fn check_inputs_stay(jobs: &[ImageJob], out: &Path, options: &Predict
             Err(Error::file(out.join(result), problem, "choose another folder for `out`"))
         }
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_names_get_numbers() {
+        let mut names = Names::default();
+        assert!(names.take("b_2"));
+        let named = ["a.png", "in/a.png", "a.jpg", "a_2.png", "b.png", "b.png", "a.bmp"]
+            .map(|image| names.of(Path::new(image)));
+        assert_eq!(named, ["a", "in/a", "a_2", "a_2_2", "b", "b_3", "a_3"]);
     }
 }

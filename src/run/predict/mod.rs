@@ -3,25 +3,25 @@
 mod ahead;
 mod draw;
 mod jobs;
+mod request;
 pub(crate) mod speed;
 mod tables;
+pub(crate) mod watch;
 pub(crate) mod what;
 
-use std::fmt::Debug;
-use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3;
 
 use self::ahead::scored_ahead;
 use self::draw::draw;
 use self::jobs::{ImageJob, check_inputs_stay, jobs};
+use self::request::request;
 use self::speed::{Pace, Speed};
 use self::tables::{Tables, earlier};
-use self::what::{PredictOptions, What};
+use self::what::PredictOptions;
 use super::calibration::Calibration;
 use super::context::Context;
 use super::detector::{Detector, Kept};
@@ -31,10 +31,9 @@ use super::kind::Kind;
 use super::model::{Model, NO_THRESHOLD};
 use super::output::{Output, check_outside};
 use super::regions::Region;
-use super::verdict::{DecisionRule, Verdict};
+use super::verdict::Verdict;
 use crate::error::{Error, Result};
 use crate::metrics::two_samples::TwoSamples;
-use crate::named::Named;
 use crate::printable::Printable;
 
 /// What was found of one image.
@@ -138,8 +137,9 @@ pub(crate) fn predict(
     }
     let tables = Tables::new(&place, options, reports.iter().flatten())?;
     let rows = reports.into_iter().map(|report| report.map(|report| report.prediction)).collect();
-    let places = Places { jobs: &jobs, options, out, place: &place };
-    let mut work = Work { places, tables, rows, failed: Vec::new(), disk_is_full: false, pace: Pace::new() };
+    let places = Places { options, out, place: &place };
+    let mut work =
+        Work { jobs: &jobs, places, tables, rows, failed: Vec::new(), disk_is_full: false, pace: Pace::new() };
     let mut progress = context.task("predicting", left.len() as u64);
     let inputs: Vec<Input> = left.iter().map(|&i| Input::File(jobs[i].image.clone())).collect();
     let mut left = left.into_iter();
@@ -150,7 +150,7 @@ pub(crate) fn predict(
             match group {
                 Ok(group) => {
                     let n = group.len() as u64;
-                    work.take(left.by_ref().zip(group).collect(), found);
+                    work.take(group.into_iter().zip(left.by_ref()).collect(), found);
                     progress.advance(n, String::new);
                 }
                 // A model that does not answer in numbers will not do so for the others: the table is of those before.
@@ -181,10 +181,9 @@ pub(crate) fn predict(
     Ok(Predictions { done, failed, drift, speed })
 }
 
-/// What is scored, and where its results go.
+/// What is left of images, and where.
 #[derive(Clone, Copy)]
 struct Places<'a> {
-    jobs: &'a [ImageJob],
     options: &'a PredictOptions,
     /// The folder that they will lie in, and the one that they are made in.
     out: &'a Path,
@@ -193,6 +192,7 @@ struct Places<'a> {
 
 /// Results in the making.
 struct Work<'a> {
+    jobs: &'a [ImageJob],
     places: Places<'a>,
     tables: Tables,
     rows: Vec<Option<Prediction>>,
@@ -205,12 +205,12 @@ impl Work<'_> {
     /// Draws some images, adds their rows, and tells of them.
     fn take(
         &mut self,
-        group: Vec<(usize, Result<Kept>)>,
+        group: Vec<(Result<Kept>, usize)>,
         found: &mut dyn FnMut(std::result::Result<&ImageReport, &Error>),
     ) {
-        let begun: Vec<Instant> = group.iter().flat_map(|(_, kept)| kept).map(|kept| kept.begun).collect();
-        let places = self.places;
-        let drawn = group.into_par_iter().map(|(i, kept)| (i, kept.map(|kept| draw(i, kept, &places))));
+        let begun: Vec<Instant> = group.iter().flat_map(|(kept, _)| kept).map(|kept| kept.begun).collect();
+        let (jobs, places) = (self.jobs, self.places);
+        let drawn = group.into_par_iter().map(|(kept, i)| (i, kept.map(|kept| draw(&jobs[i], kept, &places))));
         let mut new = Vec::new();
         for (i, drawn) in drawn.collect::<Vec<_>>() {
             new.push(drawn.map(|(report, errors)| {
@@ -235,37 +235,3 @@ impl Work<'_> {
         self.failed.push(error);
     }
 }
-
-/// What tells the same request from another: the model, the rule, what is wanted, and the images as they are now.
-fn request(model: &Model, rule: DecisionRule, options: &PredictOptions, jobs: &[ImageJob]) -> Result<String> {
-    let mut sum = Xxh3::new();
-    let mut add = |bytes: &[u8]| {
-        sum.update(&(bytes.len() as u64).to_le_bytes());
-        sum.update(bytes);
-    };
-    let meta = serde_json::to_vec(&model.meta)
-        .map_err(|e| Error::internal(format!("the model's metadata cannot be written ({e})")))?;
-    add(&meta);
-    add(bytemuck::cast_slice(&model.weights.params));
-    add(bytemuck::cast_slice(&model.weights.stats));
-    add(&rule.threshold().to_le_bytes());
-    rule.unsure().iter().flatten().for_each(|end| add(&end.to_le_bytes()));
-    add(&[u8::from(rule.checks_input())]);
-    let what: Vec<&str> = What::all().into_iter().filter(|&what| options.wants(what)).map(Named::word).collect();
-    add(format!("{what:?} {:?} {:?}", rule.pixel_threshold(), options.min_area).as_bytes());
-    for job in jobs {
-        let file = std::fs::metadata(&job.image).ok().map(|file| (file.len(), file.modified().ok(), changed(&file)));
-        add(format!("{:?} {} {file:?}", job.image, job.name).as_bytes());
-    }
-    Ok(format!("{:032x}", sum.digest128()))
-}
-
-/// What tells a file from another in its place, or from one that was written into, whatever its size and time are made to be.
-#[cfg(unix)]
-fn changed(file: &Metadata) -> impl Debug + use<> {
-    use std::os::unix::fs::MetadataExt;
-    (file.ino(), file.ctime(), file.ctime_nsec())
-}
-
-#[cfg(not(unix))]
-fn changed(_: &Metadata) -> impl Debug + use<> {}

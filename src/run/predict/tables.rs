@@ -82,6 +82,22 @@ impl Tables {
         Ok(Tables { scores, regions: regions.transpose()? })
     }
 
+    /// Tables that go on where they were so long, in bytes.
+    pub(super) fn go_on(place: &Path, options: &PredictOptions, len: TablesLen) -> Result<Tables> {
+        let [scores, regions] = [directory::SCORES, directory::REGIONS].map(|name| place.join(name));
+        let go_on = || match len.regions {
+            0 => no_regions(&regions).and_then(|columns| CsvTable::go_on(&regions, columns)),
+            len => CsvTable::go_on(&regions, len),
+        };
+        let regions = options.wants(What::Regions).then(go_on).transpose()?;
+        Ok(Tables { scores: CsvTable::go_on(&scores, len.scores)?, regions })
+    }
+
+    /// How long they are.
+    pub(super) fn len(&self) -> TablesLen {
+        TablesLen { scores: self.scores.len(), regions: self.regions.as_ref().map_or(0, CsvTable::len) }
+    }
+
     /// Adds what was found of some images. Their regions come first: where an image has a row, they are there.
     pub(super) fn push<'a>(&mut self, reports: impl Iterator<Item = &'a ImageReport> + Clone) -> Result<()> {
         if let Some(regions) = &mut self.regions {
@@ -97,10 +113,23 @@ impl Tables {
             return files::remove(&scores).and_then(|()| files::remove(&regions));
         }
         if self.regions.is_some_and(|table| table.is_empty()) {
-            files::write_atomically(&regions, (REGION_COLUMNS.join(",") + "\n").as_bytes())?;
+            no_regions(&regions)?;
         }
         write_csv(&scores, done)
     }
+}
+
+/// Bytes of both tables, whose last rows are whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TablesLen {
+    pub scores: u64,
+    pub regions: u64,
+}
+
+/// Writes a table of regions without rows; its bytes.
+fn no_regions(path: &Path) -> Result<u64> {
+    let columns = REGION_COLUMNS.join(",") + "\n";
+    files::write_atomically(path, columns.as_bytes()).map(|()| columns.len() as u64)
 }
 
 /// What an earlier call has left of each job, where all of it is there.
