@@ -52,8 +52,8 @@ fn a_state_is_refused_by_other_settings() {
 #[test]
 fn labelled_defects_may_have_moved() {
     let scratch = Scratch::new();
-    for name in ["parts/1.png", "parts/2.png", "defects/1.png"] {
-        let image = image::GrayImage::from_fn(32, 32, |x, y| image::Luma([(x * y) as u8]));
+    for (name, least) in [("parts/1.png", 0), ("parts/2.png", 1), ("defects/1.png", 2)] {
+        let image = image::GrayImage::from_fn(32, 32, |x, y| image::Luma([(x * y + least) as u8]));
         image.save(scratch.write(name, b"")).unwrap();
     }
     let net = "--net FCDD_CNN32_S --side 32 --device cpu";

@@ -438,7 +438,7 @@ fn info_and_help_are_quiet() {
         ),
         ("sweep --help", &["--classes", "--seeds", "--shard", "--slurm", "--devices", "--jobs", "--summary", "--lr"]),
         ("compare --help", &["<RUN|MODEL>", "--out", "--viz-ids", "--data", "--json"]),
-        ("predict --help", &["<PATH>", "--out", "--threshold", "--json", "--device"]),
+        ("predict --help", &["[PATH]", "--watch", "--out", "--threshold", "--json", "--device"]),
         ("evaluate --help", &["<RUN|MODEL>", "--data", "--out", "--viz-ids", "--json"]),
         ("verify --help", &["--golden", "--json"]),
         ("demo --help", &["--out", "--epochs", "--seed", "--json"]),

@@ -101,7 +101,7 @@ fn labelled_defects_stand_beside_artificial_ones() {
     // Those of a folder within the data leave the test too; one of two has a mask.
     scratch.write("tiles/test/new/1.png", &part(10, 60));
     scratch.write("tiles/ground_truth/new/1_mask.png", &part(10, 60));
-    scratch.write("tiles/test/new/2.png", &part(0, 60));
+    scratch.write("tiles/test/new/2.png", &part(11, 60));
     scratch.write("tiles/ground_truth/new/2_mask.png", &part(0, 60));
     scratch.write("tiles/test/new/ground_truth/2_mask.png", &part(12, 60));
     let ran = scratch.run(&format!("{words} --labelled tiles/test/new --labelled-share 80 --out folder"));
