@@ -46,6 +46,7 @@ impl<T: Real> Network<T> {
         let plan = lower(arch, &options)?;
         let (memory, gpu) = match device {
             Device::Cpu => {
+                plan.steps().try_for_each(Step::check)?;
                 let PlanOptions { batch, side, .. } = options;
                 let what = format!("{} for {batch} images of {side}×{side} pixels", arch.name);
                 room_for(&what, plan.host_bytes::<T>(), "choose a smaller side or batch")?;

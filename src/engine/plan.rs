@@ -108,9 +108,9 @@ impl Plan {
     /// GPU memory for the plan, with its constants and tables.
     ///
     /// # Errors
-    /// Those of an allocation, and a step that [may not run](Step::check).
+    /// Those of an allocation, and a step that [may not run](Step::cuda_check) on a GPU.
     pub fn cuda_memory(&self, cuda: &Arc<Cuda>) -> cuda::Result<DeviceBuffers> {
-        self.steps().try_for_each(Step::check)?;
+        self.steps().try_for_each(Step::cuda_check)?;
         let mut memory = DeviceBuffers::new(cuda, &self.buffers.reals, &self.buffers.bytes, self.cuda_workspace())?;
         for (view, values) in &self.constants {
             let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();

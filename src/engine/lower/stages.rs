@@ -340,7 +340,9 @@ fn extend<'a>(
             let view = |name: String| layout.param(&name).map(|p| part(params, p.start, p.len()));
             let affine = view(format!("{name}.weight")).zip(view(format!("{name}.bias")));
             let affine = affine.map(|(gamma, beta)| Affine { gamma, beta });
-            block.norm = layout.norms.iter().find(|norm| norm.name == *name).map(|norm| (norm, affine));
+            let norm = layout.norms.iter().find(|norm| norm.name == *name);
+            let norm = norm.ok_or_else(|| Error::internal(format!("the norm {name} has no statistics")))?;
+            block.norm = Some((norm, affine));
         }
         (Layer::Activation(activation), _, StageKind::Block(block), Some(Last::Convolution | Last::Norm)) => {
             block.activation = *activation;

@@ -8,6 +8,7 @@ pub(super) mod cuda;
 
 use rayon::prelude::*;
 
+use super::operation::apart;
 use crate::device::simd::vectorised;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -18,7 +19,7 @@ const TILE: usize = 2048;
 /// Where a norm's per-channel values live.
 #[derive(Clone, Copy, Debug)]
 pub struct Norm {
-    /// Mean and biased variance to normalise with: the batch's in training, the running ones otherwise. \[c\] each.
+    /// Mean and biased variance to normalise with: the batch's in training unless the norm is fixed, the running ones otherwise. \[c\] each.
     pub mean: View,
     pub var: View,
     /// Scale and shift; None for nets without biases.
@@ -78,9 +79,14 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// What lies in different buffers that belongs into one.
+    pub(super) fn apart(&self) -> Option<String> {
+        apart([("mean", self.mean), ("var", self.var)])
+            .or_else(|| apart([("running_mean", self.running_mean), ("running_var", self.running_var)]))
+    }
+
     /// Takes them from x on the CPU.
     pub fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, momentum: f64) {
-        debug_assert!(self.mean.buffer == self.var.buffer && self.running_mean.buffer == self.running_var.buffer);
         let (mut batch, mut running) = (memory.take(self.mean.buffer), memory.take(self.running_mean.buffer));
         let mut workspace = memory.take_workspace();
         let x = memory.get(self.x);
