@@ -9,7 +9,6 @@ use crate::steps::activation::Activation;
 use crate::steps::conv::{Epilogue, Fprop};
 use crate::steps::norm::Stats;
 use crate::steps::norm_act_pool::NormActPool;
-use crate::steps::standalone::StandaloneLayer;
 
 /// Where a stage's values lie.
 pub(super) struct StageViews {

@@ -18,7 +18,6 @@ use crate::steps::fcdd_loss::{UNMARKED, anomalous_loss, pseudo_huber, pseudo_hub
 use crate::steps::hsc_loss::Gradient;
 use crate::steps::operation::ADAM_BETA;
 use crate::steps::optimizer::MOMENTUM;
-use crate::steps::standalone::StandaloneLayer;
 use crate::steps::upsample::{self, GaussianTaps};
 
 /// How much the images are changed, relatively, to see what rounding may do to a value: some thousand roundings of f64. Norms over a few

@@ -188,8 +188,12 @@ impl Operation for Fprop {
     fn wrong_numbers(&self) -> Option<String> {
         let both = self.stats.is_some() && !self.epilogue.is_none();
         let both = || both.then(|| "it takes statistics of what its epilogue changes".into());
-        let apart = || self.stats.and_then(|stats| stats.apart());
-        self.geometry.fault().or_else(|| mixed(self.x, self.w)).or_else(both).or_else(apart)
+        let apart = |Stats { mean, var, running_mean, running_var, .. }| {
+            apart([("mean", mean), ("var", var)])
+                .or_else(|| apart([("running_mean", running_mean), ("running_var", running_var)]))
+        };
+        let mixed = || mixed(self.x, self.w);
+        self.geometry.fault().or_else(mixed).or_else(both).or_else(|| self.stats.and_then(apart))
     }
 
     /// Kernels of bf16 copy x and w in chunks; those of f32 look how they lie.

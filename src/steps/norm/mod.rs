@@ -8,7 +8,6 @@ pub(super) mod cuda;
 
 use rayon::prelude::*;
 
-use super::operation::apart;
 use crate::device::simd::vectorised;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -79,12 +78,6 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// What lies in different buffers that belongs into one.
-    pub(super) fn apart(&self) -> Option<String> {
-        apart([("mean", self.mean), ("var", self.var)])
-            .or_else(|| apart([("running_mean", self.running_mean), ("running_var", self.running_var)]))
-    }
-
     /// Takes them from x on the CPU.
     pub fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, momentum: f64) {
         let (mut batch, mut running) = (memory.take(self.mean.buffer), memory.take(self.running_mean.buffer));
