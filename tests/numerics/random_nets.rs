@@ -2,8 +2,8 @@
 
 use fcdd::device::DType;
 use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
-use fcdd::engine::Step;
-use fcdd::model::{Arch, Init, Layer, NetPart, Node, Objective, Source, baselines, nets};
+use fcdd::engine::{Hyper, Network, Step};
+use fcdd::model::{Arch, Init, Layer, NetPart, Node, Objective, Source, Weights, baselines, nets};
 use fcdd::rng::{Purpose, Stream};
 use fcdd::run::verify::by_layers::{Difference, Trial, differences, has_features};
 use fcdd::run::verify::random_nets::random_net;
@@ -732,6 +732,42 @@ proptest! {
         apply(&mut arch, places[place.index(places.len())]);
         let error = lower(&arch, &PlanOptions { side: arch.side, ..OPTIONS }).err().map(|error| error.to_string());
         prop_assert!(error.is_some_and(|error| error.contains("RANDOM")), "{what}: {arch:#?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What fixed layers make of an image is rounded to bf16 in training as it is in inference, and what a net in training says of an image
+    /// is what the net says later.
+    #[test]
+    fn bf16_rounds_alike_in_training_and_inference(
+        numbers in prop::collection::vec(any::<u32>(), 0..60),
+        n in 2..=4usize,
+        all_fixed: bool,
+    ) {
+        let mut arch = random_net(Objective::Fcdd, DType::Bf16, &numbers);
+        if all_fixed {
+            (arch.frozen, arch.fixed) = (arch.layers.len() - 1, true);
+        }
+        let network = |training| {
+            let options = PlanOptions { batch: n, side: arch.side, dtype: DType::Bf16, training, ..OPTIONS };
+            let mut network = Network::<f32>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
+            Stream::new(7, Purpose::Check, 0, 0).fill_normal(network.input(n).unwrap());
+            network
+        };
+        let output = |network: &mut Network<f32>| -> Vec<u32> {
+            let view = network.plan(n).unwrap().ports.output;
+            network.read(view).unwrap().iter().map(|value| value.to_bits()).collect()
+        };
+        let (mut learner, mut later) = (network(Some(TRAINING)), network(None));
+        later.infer(n).unwrap();
+        learner.infer(n).unwrap();
+        prop_assert!(output(&mut learner) == output(&mut later), "held out: {arch:#?}");
+        if all_fixed {
+            learner.forward(n, &Hyper { norm_momentum: 0.0, ..Hyper::IDLE }).unwrap();
+            prop_assert!(output(&mut learner) == output(&mut later), "training: {arch:#?}");
+        }
     }
 }
 

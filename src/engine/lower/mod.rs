@@ -69,8 +69,8 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
         }
     };
     let cast_weights = stages::cast_weights(&mut stages, options, params, &mut allocator);
-    let inference_only = !keep;
-    let values = forward::allocate(&stages, first, &kept, inference_only, options.dtype, &mut allocator);
+    let trains = options.training.is_some();
+    let values = forward::allocate(&stages, first, &kept, trains, options.dtype, &mut allocator);
     let last = values.last().map_or(first, |v| v.out);
     let end = End::new(arch, options, head, input, last, &mut allocator)?;
     let net = Stages { stages: &stages, values: &values, running: stats, norm_eps: arch.norm_eps };
@@ -97,7 +97,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
         infer: cast_input.into_iter().collect(),
         heatmaps: vec![],
     };
-    let inference = Pass { stats, norm_eps: arch.norm_eps, training: None, winners: by_gradient };
+    let inference = Pass { stats, norm_eps: arch.norm_eps, training: None, keeps: by_gradient };
     forward::forward(&stages, &values, inference, &mut plan.infer);
     plan.infer.extend(end.scoring(None));
     end.heatmaps(net, stats, &mut allocator, &mut plan.heatmaps);
@@ -105,7 +105,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
     if let Some(training) = options.training {
         let batch_stats = allocator.real(layout.stats_len);
         let running = Some(Running { stats, seed: training.seed });
-        let pass = Pass { stats: batch_stats, norm_eps: arch.norm_eps, training: running, winners: true };
+        let pass = Pass { stats: batch_stats, norm_eps: arch.norm_eps, training: running, keeps: true };
         forward::forward(&stages, &values, pass, &mut plan.forward);
         let mut ports = TrainingPorts {
             labels: allocator.real(n),

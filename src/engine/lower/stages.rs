@@ -44,7 +44,7 @@ pub(super) enum StageKind<'a> {
 
 impl StageKind<'_> {
     /// Its block; None of stages without parameters.
-    fn block(&self) -> Option<&Block<'_>> {
+    pub(super) fn block(&self) -> Option<&Block<'_>> {
         match self {
             StageKind::Block(block) => Some(block),
             StageKind::Standalone(_) | StageKind::Pool(_) => None,
@@ -121,6 +121,12 @@ impl Block<'_> {
         self.has_tail() && !self.pools()
     }
 
+    /// Whether it is the epilogue in every pass of a plan: no norm ever takes statistics of what the convolution gives, and no backward pass
+    /// reads that.
+    pub(super) fn always_fuses(&self, kept: bool, training: bool) -> bool {
+        self.fuses() && !kept && (self.fixed || self.norm.is_none() || !training)
+    }
+
     /// The norm with statistics from `stats`.
     pub(super) fn norm(&self, stats: View, eps: f64) -> Option<Norm> {
         let (norm, affine) = self.norm?;
@@ -129,10 +135,10 @@ impl Block<'_> {
 }
 
 impl Stage<'_> {
-    /// Values that the stage writes in turn, in buffers of their own; fewer in a plan for inference alone, where an epilogue saves one.
-    pub(super) fn lengths(&self, inference_only: bool) -> Vec<usize> {
+    /// Values that the stage writes in turn, in buffers of their own; fewer where an epilogue saves one.
+    pub(super) fn lengths(&self, always_fuses: bool) -> Vec<usize> {
         match &self.kind {
-            StageKind::Block(b) if inference_only && b.fuses() => vec![b.pool.y_len()],
+            StageKind::Block(b) if always_fuses => vec![b.pool.y_len()],
             StageKind::Block(b) if b.has_tail() => vec![b.conv.y_len(), b.pool.y_len()],
             StageKind::Block(b) => vec![b.conv.y_len()],
             StageKind::Standalone(_) if self.kind.in_place() => vec![],
