@@ -5,7 +5,7 @@
 //! `cli::signals` and `cli::limits`, which ask the system and its allocator. What is checked before a launch: that a view lies in
 //! its buffer and has its numbers, that every operand has the length that the step's geometry asks for and the workspace what it needs, that
 //! windows fit into their maps, that nothing which a kernel counts is beyond its 32 bits, that no operand is empty, that operands start where
-//! a kernel reads 16 bytes at a time, that what a step writes overlaps nothing that it may not ([`crate::steps::Step::check`]), that memory
+//! a kernel reads 16 bytes at a time, that what a step writes overlaps nothing that it may not ([`crate::steps::Step::cuda_check`]), that memory
 //! from outside is long enough, starts there too, and is of the same opening of the device ([`cuda::DeviceSlice`]), that a table of places is
 //! the step's own ([`cuda::DeviceBuffers::table`]), that nothing takes the hyperparameters of an epoch away from it
 //! ([`crate::engine::Network::epoch`]); at compile time, that a struct of parameters is laid out as the kernel takes it. What is left to

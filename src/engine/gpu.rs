@@ -221,15 +221,10 @@ fn enqueue(
     memory: &DeviceBuffers,
     epochs: &EpochRunner,
 ) -> Result<()> {
-    epochs.source.enqueue(BatchTarget {
-        n: plan.batch,
-        stride,
-        clock: memory.clock(),
-        order: &epochs.order,
-        input: memory.slice(plan.ports.input),
-        labels: memory.slice(ports.labels),
-        maps: ports.maps.map(|maps| memory.slice(maps)),
-    })?;
+    let into = (memory.slice(plan.ports.input), memory.slice(ports.labels), ports.maps.map(|maps| memory.slice(maps)));
+    // SAFETY: the clock names a batch of the epoch's order (`begin_epoch`), of so many images.
+    let target = unsafe { BatchTarget::new((plan.batch, stride), (memory.clock(), &epochs.order), into) };
+    epochs.source.enqueue(target)?;
     for step in [&plan.forward, &plan.backward, &plan.update].into_iter().flatten() {
         step.cuda(memory)?;
     }

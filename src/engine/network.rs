@@ -10,7 +10,7 @@ use crate::device::cuda::{self, BatchSource, DeviceSlice, Replays};
 use crate::device::{Device, HostBuffers, View};
 use crate::error::{CudaError, Error, Result};
 use crate::memory::room_for;
-use crate::model::{Arch, NetPart, Objective, Weights};
+use crate::model::{Arch, NetPart, Weights};
 use crate::real::Real;
 
 /// Input, labels and, for the map loss, maps of a batch.
@@ -46,6 +46,7 @@ impl<T: Real> Network<T> {
         let plan = lower(arch, &options)?;
         let (memory, gpu) = match device {
             Device::Cpu => {
+                plan.steps().try_for_each(Step::check)?;
                 let PlanOptions { batch, side, .. } = options;
                 let what = format!("{} for {batch} images of {side}×{side} pixels", arch.name);
                 room_for(&what, plan.host_bytes::<T>(), "choose a smaller side or batch")?;
@@ -290,7 +291,7 @@ impl<T: Real> Network<T> {
 
     /// Anomaly maps of the images that [`Network::infer`] scored; [`Ports`] has their shape. Those of HSC are computed now.
     pub fn maps(&mut self, n: usize) -> Result<&[T]> {
-        if self.arch.objective == Objective::Hsc {
+        if self.arch.objective.shows_gradients() {
             self.run(n, None, |plan| &plan.heatmaps)?;
         }
         let map = self.plan(n)?.ports.map;

@@ -15,17 +15,18 @@ pub struct Ports {
     pub params: View,
     /// Running statistics of the norms.
     pub stats: View,
-    /// Images [n, side, side, channels], normalised.
+    /// Images [n, side, side, channels], normalised; of a head ([`crate::model::NetPart`]) the features.
     pub input: View,
     /// The net's output: of FCDD the map z [n, u, u], of HSC the vectors o [n, length], of an autoencoder the reconstruction, shaped as
-    /// the input.
+    /// the input. Of the features of a net these.
     pub output: View,
-    /// Image scores \[n\].
+    /// Image scores \[n\]; features have neither these nor maps.
     pub score: View,
     /// Anomaly map: of FCDD a [n, u, u], of HSC the gradient of the score [n, side, side], of an autoencoder the squared error, shaped as
     /// the input.
     pub map: View,
-    /// The map at the input's size: of FCDD upsampled by receptive fields [n, side, side], else the map itself.
+    /// The map at the input's size: of FCDD upsampled by receptive fields [n, side, side], else the map itself. Of a head the map [n, u, u]
+    /// that its loss is taken over ([`crate::steps::upsample::GaussianTaps::folded`]).
     pub heatmap: View,
     /// What training adds.
     pub training: Option<TrainingPorts>,
@@ -36,7 +37,7 @@ pub struct Ports {
 pub struct TrainingPorts {
     /// 0 normal, 1 anomalous, \[n\].
     pub labels: View,
-    /// Ground-truth maps [n, side, side], for the map loss.
+    /// Ground-truth maps, for the map loss, of the heatmap's size: [n, side, side], of a head [n, u, u].
     pub maps: Option<View>,
     /// Loss of each image, \[n\].
     pub loss: View,
@@ -108,9 +109,9 @@ impl Plan {
     /// GPU memory for the plan, with its constants and tables.
     ///
     /// # Errors
-    /// Those of an allocation, and a step that [may not run](Step::check).
+    /// Those of an allocation, and a step that [may not run](Step::cuda_check) on a GPU.
     pub fn cuda_memory(&self, cuda: &Arc<Cuda>) -> cuda::Result<DeviceBuffers> {
-        self.steps().try_for_each(Step::check)?;
+        self.steps().try_for_each(Step::cuda_check)?;
         let mut memory = DeviceBuffers::new(cuda, &self.buffers.reals, &self.buffers.bytes, self.cuda_workspace())?;
         for (view, values) in &self.constants {
             let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();

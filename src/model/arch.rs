@@ -6,7 +6,7 @@ use std::fmt::Display;
 use super::layer::{Init, Layer, MOST_CHANNELS, MOST_NUMBERS, Shape};
 use crate::error::{Error, Result};
 use crate::named::Named;
-use crate::steps::standalone::{Misfit, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{Misfit, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 
 /// Weight of a batch in the norms' running statistics while training: PyTorch's default, as the authors train.
@@ -37,6 +37,32 @@ pub enum Objective {
     Hsc,
     /// Autoencoder: the output is the input again; what it fails to reconstruct is the heatmap
     Ae,
+}
+
+impl Objective {
+    /// Whether the output is the anomaly map: such a net ends in a head, and may learn from maps.
+    pub(crate) fn has_head(self) -> bool {
+        match self {
+            Objective::Fcdd => true,
+            Objective::Hsc | Objective::Ae => false,
+        }
+    }
+
+    /// Whether heatmaps are gradients of the score, computed when they are asked for.
+    pub(crate) fn shows_gradients(self) -> bool {
+        match self {
+            Objective::Hsc => true,
+            Objective::Fcdd | Objective::Ae => false,
+        }
+    }
+
+    /// Whether the output is the input again.
+    pub(crate) fn reconstructs(self) -> bool {
+        match self {
+            Objective::Ae => true,
+            Objective::Fcdd | Objective::Hsc => false,
+        }
+    }
 }
 
 /// What a layer reads.
@@ -121,10 +147,9 @@ impl Arch {
         format!("layer {layer} ({}{name})", node.kind())
     }
 
-    /// How many layers of its kind come before a layer.
-    pub(crate) fn number_of_its_kind(&self, layer: usize) -> u32 {
-        let kind = self.layers[layer].layer.kind();
-        self.layers[..layer].iter().filter(|node| node.layer.kind() == kind).count() as u32
+    /// How many layers that draw come before a layer: the number of its stream, whatever kinds they are of.
+    pub(crate) fn draws_before(&self, layer: usize) -> u32 {
+        self.layers[..layer].iter().filter(|node| node.layer.draws()).count() as u32
     }
 
     /// The layers that read a value.
@@ -169,15 +194,11 @@ impl Arch {
                     "layers read the images or layers before them",
                 ));
             }
-            if let Layer::Standalone(layer) = layer
-                && layer.draws()
-                && self.fixed
-                && i < self.frozen
-            {
+            if layer.draws() && self.fixed && i < self.frozen {
                 return Err(self.illegal(
                     i,
                     "would change what is fixed at random",
-                    "a dropout comes after the layers that are fixed",
+                    "what draws comes after the layers that are fixed",
                 ));
             }
             if let Some(name) = layer.name()
@@ -248,9 +269,9 @@ impl Arch {
         }
         let output = shapes.last().map(Shape::output);
         if let Some(ValueShape { side: out, c, .. }) = output.filter(|&output| output != images)
-            && self.objective == Objective::Ae
+            && self.objective.reconstructs()
         {
-            if side != self.side {
+            if side != self.side && self.shapes(n, self.side).is_ok() {
                 return Err(self.only_its_own_side(side));
             }
             let end = self.layers.len() - 1;
@@ -268,7 +289,7 @@ impl Arch {
     pub(crate) fn check_statistics(&self, n: usize, side: usize) -> Result<()> {
         let fixed = if self.fixed { self.frozen } else { 0 };
         for (i, shape) in self.shapes(n, side)?.iter().enumerate().skip(fixed) {
-            if matches!(self.layers[i].layer, Layer::Norm { .. }) && shape.output().pixels() == 1 {
+            if self.layers[i].layer.is_norm() && shape.output().pixels() == 1 {
                 let problem = "has one value per channel to take statistics of: it reads 1 pixel of a batch of 1 image";
                 let legal =
                     "choose a `batch` of 2 or more that leaves no single image for an epoch's last one, or add images";
@@ -315,7 +336,7 @@ impl Arch {
             node.inputs.iter().any(|input| matches!(*input, Source::Layer(of) if comes[of]))
         };
         for node in &self.layers[..layer] {
-            comes.push(matches!(node.layer, Layer::Linear { .. }) || reads(node, &comes));
+            comes.push(node.layer.gives_vector() || reads(node, &comes));
         }
         reads(&self.layers[layer], &comes)
     }
@@ -356,7 +377,7 @@ impl Arch {
     /// Whether inputs have to be scaled as those that the pretrained layers have learned from: without norms by the batch's own statistics,
     /// nothing makes up for another scale.
     pub fn takes_imagenet_scale(&self) -> bool {
-        self.pretrained && (self.fixed || !self.layers.iter().any(|node| matches!(node.layer, Layer::Norm { .. })))
+        self.pretrained && (self.fixed || !self.layers.iter().any(|node| node.layer.is_norm()))
     }
 
     /// FLOPs of convolutions and fully connected layers per image: (forward, forward and backward). Frozen layers take part in the
@@ -368,11 +389,11 @@ impl Arch {
         for (i, (node, shape)) in self.layers.iter().zip(self.shapes(1, side)?).enumerate() {
             let before = node.inputs.iter().any(|input| matches!(input, Source::Layer(of) if trained[*of]));
             trained.push(before || (i >= self.frozen && node.layer.name().is_some()));
-            let Shape::Conv(g) = shape else { continue };
-            forward += g.flops();
-            train += g.flops();
+            let flops = shape.flops();
+            forward += flops;
+            train += flops;
             if i >= self.frozen {
-                train += if before { 2 * g.flops() } else { g.flops() };
+                train += if before { 2 * flops } else { flops };
             }
         }
         Ok((forward, train))

@@ -8,7 +8,7 @@ use crate::real::Real;
 use crate::steps::activation::Activation;
 use crate::steps::conv::{ConvGeometry, MOST_STRIDE};
 use crate::steps::pool::{self, MOST_WINDOW, PoolGeometry};
-use crate::steps::standalone::{DropoutKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{DrawKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 use crate::steps::{Step, add, average_pool, concat, dropout, reshape, upsample_nearest};
 
@@ -44,7 +44,8 @@ macro_rules! standalone_layers {
         }
 
         impl Standalone {
-            fn of_all_kinds() -> Vec<Standalone> {
+            /// See [`StandaloneLayer::examples`].
+            pub fn examples() -> Vec<Standalone> {
                 let kinds = [$(<$type>::examples().into_iter().map(Standalone::$kind).collect::<Vec<_>>(),)*];
                 kinds.concat()
             }
@@ -61,60 +62,75 @@ standalone_layers! { $
     Dropout: dropout::layer::DropoutLayer,
 }
 
-impl StandaloneLayer for Standalone {
-    fn kind(&self) -> &'static str {
+/// What every kind implements: a method that is not passed on here cannot be called.
+impl Standalone {
+    /// See [`StandaloneLayer::kind`].
+    pub fn kind(&self) -> &'static str {
         of_any_kind!(self, layer => layer.kind())
     }
 
-    fn examples() -> Vec<Standalone> {
-        Standalone::of_all_kinds()
-    }
-
-    fn inputs(&self) -> RangeInclusive<usize> {
+    /// See [`StandaloneLayer::inputs`].
+    pub fn inputs(&self) -> RangeInclusive<usize> {
         of_any_kind!(self, layer => layer.inputs())
     }
 
-    fn fault(&self) -> Option<Misfit> {
+    /// See [`StandaloneLayer::fault`].
+    pub fn fault(&self) -> Option<Misfit> {
         of_any_kind!(self, layer => layer.fault())
     }
 
-    fn channels(&self, inputs: &[usize]) -> usize {
+    /// See [`StandaloneLayer::channels`].
+    pub fn channels(&self, inputs: &[usize]) -> usize {
         of_any_kind!(self, layer => layer.channels(inputs))
     }
 
-    fn side(&self, inputs: &[ValueShape]) -> Result<usize, Misfit> {
+    /// See [`StandaloneLayer::side`].
+    pub fn side(&self, inputs: &[ValueShape]) -> Result<usize, Misfit> {
         of_any_kind!(self, layer => layer.side(inputs))
     }
 
-    fn receptive_field(&self, inputs: &[ReceptiveField]) -> Result<ReceptiveField, Misfit> {
+    /// See [`StandaloneLayer::receptive_field`].
+    pub fn receptive_field(&self, inputs: &[ReceptiveField]) -> Result<ReceptiveField, Misfit> {
         of_any_kind!(self, layer => layer.receptive_field(inputs))
     }
 
-    fn computes_in(&self, dtype: DType) -> bool {
+    /// See [`StandaloneLayer::computes_in`].
+    pub fn computes_in(&self, dtype: DType) -> bool {
         of_any_kind!(self, layer => layer.computes_in(dtype))
     }
 
-    fn takes_activation(&self) -> bool {
+    /// See [`StandaloneLayer::takes_activation`].
+    pub fn takes_activation(&self) -> bool {
         of_any_kind!(self, layer => layer.takes_activation())
     }
 
-    fn in_place(&self) -> bool {
+    /// See [`StandaloneLayer::in_place`].
+    pub fn in_place(&self) -> bool {
         of_any_kind!(self, layer => layer.in_place())
     }
 
-    fn draws(&self) -> bool {
+    /// See [`StandaloneLayer::draws`].
+    pub fn draws(&self) -> bool {
         of_any_kind!(self, layer => layer.draws())
     }
 
-    fn forward(&self, context: LayerContext, inputs: &[View], y: View, seed: Option<u64>) -> Option<Step> {
+    /// See [`StandaloneLayer::training_fault`].
+    pub fn training_fault(&self, context: LayerContext) -> Option<(String, &'static str)> {
+        of_any_kind!(self, layer => layer.training_fault(context))
+    }
+
+    /// See [`StandaloneLayer::forward`].
+    pub fn forward(&self, context: LayerContext, inputs: &[View], y: View, seed: Option<u64>) -> Option<Step> {
         of_any_kind!(self, layer => layer.forward(context, inputs, y, seed))
     }
 
-    fn gradients(&self, context: LayerContext, training: bool) -> Gradients {
+    /// See [`StandaloneLayer::gradients`].
+    pub fn gradients(&self, context: LayerContext, training: bool) -> Gradients {
         of_any_kind!(self, layer => layer.gradients(context, training))
     }
 
-    fn backward(
+    /// See [`StandaloneLayer::backward`].
+    pub fn backward(
         &self,
         context: LayerContext,
         y: View,
@@ -125,11 +141,13 @@ impl StandaloneLayer for Standalone {
         of_any_kind!(self, layer => layer.backward(context, y, dy, dxs, seed))
     }
 
-    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], draws: Option<DropoutKey>) -> Vec<T> {
+    /// See [`StandaloneLayer::plain`].
+    pub fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], draws: Option<DrawKey>) -> Vec<T> {
         of_any_kind!(self, layer => layer.plain(context, inputs, draws))
     }
 
-    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, draws: Option<DropoutKey>) -> Vec<Vec<T>> {
+    /// See [`StandaloneLayer::plain_backward`].
+    pub fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, draws: Option<DrawKey>) -> Vec<Vec<T>> {
         of_any_kind!(self, layer => layer.plain_backward(context, dy, draws))
     }
 }
@@ -215,7 +233,10 @@ impl Shape {
     /// What is too large for buffers and kernels.
     pub(super) fn fault(&self) -> Option<Misfit> {
         let ValueShape { side, c, .. } = self.output();
-        let weights = if let Shape::Conv(g) = self { g.w_len() } else { 0 };
+        let weights = match self {
+            Shape::Conv(g) => g.w_len(),
+            Shape::Pool(_) | Shape::Same(_) | Shape::Standalone { .. } => 0,
+        };
         let (problem, legal) = if c > MOST_CHANNELS {
             (format!("gives {c} channels"), "a layer has 1 to 65,536 channels")
         } else if self.output().len() > MOST_NUMBERS {
@@ -226,6 +247,14 @@ impl Shape {
             return None;
         };
         Some(Misfit::Illegal(problem, legal))
+    }
+
+    /// Floating-point operations of one pass of a convolution; 0 of all else.
+    pub(super) fn flops(&self) -> u64 {
+        match self {
+            Shape::Conv(g) => g.flops(),
+            Shape::Pool(_) | Shape::Same(_) | Shape::Standalone { .. } => 0,
+        }
     }
 
     /// Of the output.
@@ -241,7 +270,58 @@ impl Shape {
 impl Layer {
     /// How many values it reads.
     pub(super) fn inputs(&self) -> RangeInclusive<usize> {
-        if let Layer::Standalone(layer) = self { layer.inputs() } else { 1..=1 }
+        match self {
+            Layer::Standalone(layer) => layer.inputs(),
+            Layer::Conv { .. }
+            | Layer::Linear { .. }
+            | Layer::Deconv { .. }
+            | Layer::Norm { .. }
+            | Layer::Activation(_)
+            | Layer::Pool { .. }
+            | Layer::Sigmoid => 1..=1,
+        }
+    }
+
+    /// Whether it draws numbers in training.
+    pub(crate) fn draws(&self) -> bool {
+        match self {
+            Layer::Standalone(layer) => layer.draws(),
+            Layer::Conv { .. }
+            | Layer::Linear { .. }
+            | Layer::Deconv { .. }
+            | Layer::Norm { .. }
+            | Layer::Activation(_)
+            | Layer::Pool { .. }
+            | Layer::Sigmoid => false,
+        }
+    }
+
+    /// Whether it normalises by statistics, in training those of the batch.
+    pub(super) fn is_norm(&self) -> bool {
+        match self {
+            Layer::Norm { .. } => true,
+            Layer::Conv { .. }
+            | Layer::Linear { .. }
+            | Layer::Deconv { .. }
+            | Layer::Activation(_)
+            | Layer::Pool { .. }
+            | Layer::Sigmoid
+            | Layer::Standalone(_) => false,
+        }
+    }
+
+    /// Whether it makes one vector of all pixels.
+    pub(super) fn gives_vector(&self) -> bool {
+        match self {
+            Layer::Linear { .. } => true,
+            Layer::Conv { .. }
+            | Layer::Deconv { .. }
+            | Layer::Norm { .. }
+            | Layer::Activation(_)
+            | Layer::Pool { .. }
+            | Layer::Sigmoid
+            | Layer::Standalone(_) => false,
+        }
     }
 
     /// The name of a layer with parameters.

@@ -45,36 +45,48 @@ pub trait Operation {
         &[]
     }
 
-    /// What is wrong with its numbers, lengths aside: windows that fit nowhere, or a geometry that its kernels do not have.
+    /// What is wrong with its numbers, lengths aside: windows that fit nowhere, a geometry that no device has, or operands apart that lie in
+    /// one buffer.
     fn wrong_numbers(&self) -> Option<String> {
         None
     }
 
-    /// Why the step may not run, in this order: [wrong numbers](Operation::wrong_numbers), [more](Operation::counted) than kernels count, an
-    /// operand of another length than its geometry asks for, an empty one, one that [starts](Operation::anywhere) between the places
-    /// that kernels read, or an [overlap](Operation::overlap).
+    /// What the CPU form can compute and the kernels cannot.
+    fn without_kernel(&self) -> Option<String> {
+        None
+    }
+
+    /// Why the step may run nowhere, in this order: [wrong numbers](Operation::wrong_numbers), an operand of another length than its geometry
+    /// asks for, an empty one, or an [overlap](Operation::overlap).
     fn fault(&self) -> Option<String> {
+        self.wrong_numbers().or_else(|| self.wrong_length()).or_else(|| self.overlap())
+    }
+
+    /// Why the step may not run on a GPU: there is [no kernel](Operation::without_kernel), it has [more](Operation::counted) than kernels
+    /// count, it may run [nowhere](Operation::fault), or an operand [starts](Operation::anywhere) between the places that kernels read.
+    fn cuda_fault(&self) -> Option<String> {
         let counted = self.counted();
         let uncountable =
             || (counted > MOST_COUNTED).then(|| format!("its kernels count to {MOST_COUNTED}, it has {counted}"));
-        self.wrong_numbers().or_else(uncountable).or_else(|| self.wrong_operand()).or_else(|| self.overlap())
+        self.without_kernel().or_else(uncountable).or_else(|| self.fault()).or_else(|| self.unaligned())
     }
 
-    /// An operand of another length than the geometry asks for, an empty one, or one that starts where it must not.
-    fn wrong_operand(&self) -> Option<String> {
+    /// An operand of another length than the geometry asks for, or an empty one.
+    fn wrong_length(&self) -> Option<String> {
         let (reads, writes) = (self.reads(), self.writes());
         if let Some(WrongLength { operand, found, needed }) = reads.wrong_length.or(writes.wrong_length) {
             return Some(format!("its {operand} has {found} elements, {needed} are needed"));
         }
-        reads.reals.iter().chain(&writes.reals).find_map(|&(name, View { start, len, dtype, .. })| {
+        let empty = reads.reals.iter().chain(&writes.reals).find(|(_, view)| view.len == 0);
+        empty.map(|(name, _)| format!("its {name} is empty"))
+    }
+
+    /// An operand that starts where it must not.
+    fn unaligned(&self) -> Option<String> {
+        let (reads, writes) = (self.reads(), self.writes());
+        reads.reals.iter().chain(&writes.reals).find_map(|&(name, View { start, dtype, .. })| {
             let aligned = start.is_multiple_of(ALIGNMENT / dtype.size()) || self.anywhere().contains(&name);
-            match (len, aligned) {
-                (0, _) => Some(format!("its {name} is empty")),
-                (_, false) => {
-                    Some(format!("its {name} starts at element {start}, at no multiple of {ALIGNMENT} bytes"))
-                }
-                (_, true) => None,
-            }
+            (!aligned).then(|| format!("its {name} starts at element {start}, at no multiple of {ALIGNMENT} bytes"))
         })
     }
 
@@ -232,6 +244,13 @@ impl Hyper {
     }
 }
 
+/// What is wrong where operands lie in different buffers that belong into one, which the CPU form takes once.
+pub(super) fn apart<const N: usize>(operands: [(&str, View); N]) -> Option<String> {
+    let (of, first) = operands.first()?;
+    let other = operands.iter().find(|(_, view)| view.buffer != first.buffer);
+    other.map(|(name, _)| format!("its {name} lies in another buffer than its {of}"))
+}
+
 /// What a step reads or writes.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
@@ -320,20 +339,21 @@ mod tests {
     use crate::steps::add::Add;
     use crate::steps::average_pool::AveragePool;
     use crate::steps::concat::{Concat, ConcatPart};
-    use crate::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop};
+    use crate::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad};
     use crate::steps::dropout::Dropout;
+    use crate::steps::head::HeadBackward;
     use crate::steps::hsc_loss::HscScore;
     use crate::steps::norm::Affine;
     use crate::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
-    use crate::steps::optimizer::Sgd;
+    use crate::steps::optimizer::{Adam, Sgd};
     use crate::steps::pool::PoolGeometry;
-    use crate::steps::upsample::{GaussianTaps, ReceptiveField, Upsample};
+    use crate::steps::upsample::{GaussianTaps, ReceptiveField, Upsample, UpsampleAdjoint};
 
     /// A kernel reads and writes as far as the geometry tells: an operand that is shorter would let it leave its buffer.
     #[test]
     fn operands_have_the_lengths_of_the_geometry() {
         let view = |buffer, len| View::of(buffer, len);
-        let fault = |step: &Step| step.check().err().map(|error| error.to_string());
+        let fault = |step: &Step| step.cuda_check().err().map(|error| error.to_string());
         let refused = |step: Step, what: &str| {
             let error = fault(&step).unwrap_or_else(|| panic!("{step:?} was not refused"));
             assert!(error.contains(what), "{error}");
@@ -362,6 +382,11 @@ mod tests {
         let concat = |a, b| Concat { parts: [part(0, 2, a), part(1, 3, b)].into_iter().collect(), y: view(2, 20) };
         assert_eq!(fault(&concat(8, 12).into()), None);
         refused(concat(8, 11).into(), "its b has 11 elements, 12 are needed");
+        // The CPU form left there what was there, a kernel read from nowhere.
+        let mut absent = concat(8, 12);
+        absent.parts[1].view = None;
+        assert!(absent.fault().is_some());
+        refused(absent.into(), "its b is not there");
         let pool = PoolGeometry { n: 1, h: 4, w: 4, c: 2, side: 2, stride: 2, pad: 0 };
         let window = PoolGeometry { n: 1, h: 1, w: 1, c: 2, side: 3, stride: 2, pad: 0 };
         let average = AveragePool { geometry: window, x: view(0, 2), y: view(1, 2) };
@@ -387,7 +412,7 @@ mod tests {
     #[test]
     fn numbers_that_kernels_cannot_count() {
         let refused = |step: Step, what: &str| {
-            let error = step.check().unwrap_err().to_string();
+            let error = step.cuda_check().unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
         };
         let view = View::of;
@@ -396,8 +421,8 @@ mod tests {
             let (x, w, y) = (view(0, x), view(1, w), view(2, y));
             Fprop { geometry, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE }.into()
         };
-        conv(one, 1, 1, 1).check().unwrap();
-        conv(ConvGeometry { n: 1 << 28, ..one }, 1 << 28, 1, 1 << 28).check().unwrap();
+        conv(one, 1, 1, 1).cuda_check().unwrap();
+        conv(ConvGeometry { n: 1 << 28, ..one }, 1 << 28, 1, 1 << 28).cuda_check().unwrap();
         refused(conv(ConvGeometry { n: 1 << 31, ..one }, 1 << 31, 1, 1 << 31), "its kernels count to 2147418112");
         refused(conv(ConvGeometry { k: 1 << 31, ..one }, 1, 1 << 31, 1 << 31), "its kernels count to");
         // 2³² · 2³² pixels are none in 64 bits, and strides of 2³² none in 32.
@@ -416,7 +441,7 @@ mod tests {
             let taps = GaussianTaps::new(field(jump), 1, 1.0);
             Upsample { taps, kernel: view(0, 1), u: 1, a: view(1, 1), out: view(2, 1) }.into()
         };
-        spread(1).check().unwrap();
+        spread(1).cuda_check().unwrap();
         refused(spread(0), "its outputs lie 0 pixels apart");
         refused(spread(1 << 32), "its kernels count to");
     }
@@ -430,7 +455,7 @@ mod tests {
         let stats = Some(Stats { x: y, c: 1, bias: Some(b), mean, var, running_mean, running_var });
         let norm = Some(Norm { mean, var, affine: Some(Affine { gamma, beta }), eps: 0.1 });
         let epilogue = Epilogue { norm, ..Epilogue::NONE };
-        let error = Step::from(Fprop { geometry, x, w, b: Some(b), y, stats, epilogue }).check().unwrap_err();
+        let error = Step::from(Fprop { geometry, x, w, b: Some(b), y, stats, epilogue }).cuda_check().unwrap_err();
         assert!(error.to_string().contains("it takes statistics of what its epilogue changes"), "{error}");
     }
 
@@ -441,12 +466,67 @@ mod tests {
         let fprop = |x, w| Fprop { geometry, x, w, b: None, y, stats: None, epilogue: Epilogue::NONE }.wrong_numbers();
         let dgrad = |dy, w| Dgrad { geometry, dy, w, dx: y }.wrong_numbers();
         for fault in [fprop(x.bf16(), w), fprop(x, w.bf16()), dgrad(x.bf16(), w), dgrad(x, w.bf16())] {
-            assert!(fault.is_some_and(|fault| fault.contains("by weights of")));
+            assert!(fault.is_some_and(|fault| fault.contains("by those of")));
         }
+        let wgrad = |x, dy| Wgrad { geometry, x, dy, dw: w, db: None }.wrong_numbers();
+        assert!([wgrad(x.bf16(), y), wgrad(x, y.bf16())].iter().all(Option::is_some));
+        assert_eq!([wgrad(x, y), wgrad(x.bf16(), y.bf16())], [const { None }; 2]);
         assert_eq!(
             [fprop(x, w), fprop(x.bf16(), w.bf16()), dgrad(x, w), dgrad(x.bf16(), w.bf16())],
             [const { None }; 4]
         );
+    }
+
+    /// The CPU form takes one buffer and would write at the places of the other.
+    #[test]
+    fn operands_of_one_buffer_lie_in_one() {
+        let refused = |step: Step, what: &str| {
+            let error = step.check().unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        };
+        let geometry = ConvGeometry { n: 1, h: 1, w: 1, c: 4, k: 1, side: 1, stride: 1, pad: 0 };
+        let (x, w, dy, grads) = (View::of(0, 4), View::of(1, 4), View::of(2, 1), View::of(3, 4));
+        let (beside, elsewhere) = (View { start: 4, len: 1, ..grads }, View::of(4, 1));
+        let wgrad = |db| Step::from(Wgrad { geometry, x, dy, dw: grads, db: Some(db) });
+        let head = |db| Step::from(HeadBackward { geometry, x, w, dz: dy, dx: None, dw: grads, db: Some(db) });
+        let stats = |var, running_var| {
+            let (mean, running_mean) = (View::of(3, 1), View::of(4, 1));
+            let stats = Some(Stats { x: dy, c: 1, bias: None, mean, var, running_mean, running_var });
+            Step::from(Fprop { geometry, x, w, b: None, y: dy, stats, epilogue: Epilogue::NONE })
+        };
+        let adam = |v| Step::from(Adam { params: x, grads: w, m: grads, v });
+        let (var, running_var) = (beside, View { start: 1, ..elsewhere });
+        for legal in [wgrad(beside), head(beside), stats(var, running_var), adam(View { start: 4, ..grads })] {
+            legal.check().unwrap();
+        }
+        for step in [wgrad(elsewhere), head(elsewhere)] {
+            refused(step, "its db lies in another buffer than its dw");
+        }
+        refused(stats(View::of(5, 1), running_var), "its var lies in another buffer than its mean");
+        refused(stats(var, View::of(5, 1)), "its running_var lies in another buffer than its running_mean");
+        refused(adam(View::of(5, 4)), "its v lies in another buffer than its m");
+        let moments = Adam { params: x, grads: w, m: View { start: 4, ..grads }, v: grads };
+        refused(moments.into(), "its v does not lie behind its m");
+    }
+
+    /// What the CPU computes and no kernel.
+    #[test]
+    fn steps_without_a_kernel() {
+        let refused = |step: Step, what: &str| {
+            step.check().unwrap();
+            let error = step.cuda_check().unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        };
+        let geometry = ConvGeometry { n: 1, h: 4, w: 4, c: 8, k: 8, side: 1, stride: 2, pad: 0 };
+        let [x, w, dy] = [128, 64, 32].map(|len| View::of(len, len).bf16());
+        let what = "its kernels of Bf16 do not have its stride, 2";
+        refused(Dgrad { geometry, dy, w, dx: x }.into(), what);
+        refused(Wgrad { geometry, x, dy, dw: View::of(0, 64), db: None }.into(), what);
+        let field = ReceptiveField { n: 2, jump: 2, size: 3, shift: 0.0 };
+        let taps = GaussianTaps::new(field, 4, 1.0).folded(2);
+        let (kernel, a, out) = (View::of(0, 2), View::of(1, 4), View::of(2, 4));
+        refused(Upsample { taps: taps.clone(), kernel, u: 2, a, out }.into(), "its taps are folded");
+        refused(UpsampleAdjoint { taps, kernel, u: 2, dout: out, da: a }.into(), "its taps are folded");
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub(super) fn joined_field(fields: &[ReceptiveField]) -> Result<ReceptiveField, 
 pub struct LayerContext<'a> {
     pub inputs: &'a [ValueShape],
     pub output: ValueShape,
-    /// How many layers of its kind the net has before it.
+    /// How many layers that [draw](StandaloneLayer::draws) the net has before it.
     pub number: u32,
     /// The activation that follows it, where it [takes one in](StandaloneLayer::takes_activation); else none.
     pub activation: Activation,
@@ -82,8 +82,8 @@ pub enum Gradients {
     Each,
 }
 
-/// What a dropout draws by: the seed, and the number of the update.
-pub type DropoutKey = (u64, u32);
+/// What a layer draws by: the seed, and the number of the update.
+pub type DrawKey = (u64, u32);
 
 /// A layer without parameters that is lowered to a step of its own.
 pub trait StandaloneLayer: Sized {
@@ -122,7 +122,8 @@ pub trait StandaloneLayer: Sized {
         false
     }
 
-    /// Whether its step writes where it reads, and outside of training there is none.
+    /// Whether its step writes where it reads, and outside of training there is none. The layer before it may read its own output backward
+    /// ([`StandaloneLayer::backward`]): so what is written keeps its sign, or becomes 0 where its gradient does.
     fn in_place(&self) -> bool {
         false
     }
@@ -132,14 +133,22 @@ pub trait StandaloneLayer: Sized {
         false
     }
 
-    /// The step from `inputs` to `y`; `seed` is that of dropouts in training.
+    /// Why it cannot take part in training, as it follows the layer's name, and what would be legal.
+    fn training_fault(&self, _: LayerContext) -> Option<(String, &'static str)> {
+        None
+    }
+
+    /// The step from `inputs` to `y`; `seed` is that of what draws in training.
     fn forward(&self, context: LayerContext, inputs: &[View], y: View, seed: Option<u64>) -> Option<Step>;
 
-    /// How the gradients of what it reads are made; `training` tells whether dropouts drop.
+    /// How the gradients of what it reads are made; `training` tells whether there are draws.
     fn gradients(&self, context: LayerContext, training: bool) -> Gradients;
 
     /// The step from the gradient `dy` of the output `y` to those of what it reads: a single one where it is shared, else those that are
     /// wanted. None where they are the same.
+    ///
+    /// What follows may have [changed](StandaloneLayer::in_place) y since: where `dy` is not 0 its sign is still that of the output, its size
+    /// need not be.
     fn backward(
         &self,
         context: LayerContext,
@@ -150,8 +159,8 @@ pub trait StandaloneLayer: Sized {
     ) -> Option<Step>;
 
     /// The output in plain operations, which the steps are checked against.
-    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], draws: Option<DropoutKey>) -> Vec<T>;
+    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], draws: Option<DrawKey>) -> Vec<T>;
 
     /// The gradients of all that it reads in plain operations.
-    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, draws: Option<DropoutKey>) -> Vec<Vec<T>>;
+    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, draws: Option<DrawKey>) -> Vec<Vec<T>>;
 }

@@ -1,8 +1,8 @@
 //! One step of a plan, of whatever kind. What a kind does and costs stands in its own file under [`crate::steps`].
 
-use crate::device::cuda::{Cuda, DeviceBuffers};
+use crate::device::cuda::{self, Cuda, DeviceBuffers};
 use crate::device::{DType, HostBuffers};
-use crate::error::CudaError;
+use crate::error::{CudaError, Error, Result};
 use crate::real::{Real, rounded_to_bf16};
 use crate::steps::conv::candidates::Candidate;
 use crate::steps::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
@@ -133,8 +133,14 @@ impl Step {
     }
 
     /// See [`Operation::fault`]; the error tells the step.
-    pub fn check(&self) -> Result<(), CudaError> {
-        of_any_kind!(self, step => step.fault()).map_or(Ok(()), |reason| Err(self.refused(reason)))
+    pub fn check(&self) -> Result<()> {
+        let fault = of_any_kind!(self, step => step.fault());
+        fault.map_or(Ok(()), |reason| Err(Error::internal(format!("step {}: {reason}", self.describe()))))
+    }
+
+    /// See [`Operation::cuda_fault`]; the error tells the step.
+    pub fn cuda_check(&self) -> cuda::Result<()> {
+        of_any_kind!(self, step => step.cuda_fault()).map_or(Ok(()), |reason| Err(self.refused(reason)))
     }
 
     fn refused(&self, reason: String) -> CudaError {
@@ -147,10 +153,10 @@ impl Step {
         of_any_kind!(self, step => step.workspace())
     }
 
-    /// See [`Operation::cuda`]; a step that may not run ([`Step::check`]) or lacks workspace is refused. Errors tell the step and its
+    /// See [`Operation::cuda`]; a step that may not run there ([`Step::cuda_check`]) or lacks workspace is refused. Errors tell the step and its
     /// lengths.
-    pub fn cuda(&self, memory: &DeviceBuffers) -> Result<(), CudaError> {
-        self.check()?;
+    pub fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
+        self.cuda_check()?;
         let (needed, found) = (self.cuda_workspace(), memory.workspace_len());
         if needed > found {
             return Err(self.refused(format!("its workspace has {found} elements, {needed} are needed")));
@@ -179,9 +185,9 @@ impl Step {
         of_any_kind!(self, step => step.sums(output, largest, exact))
     }
 
-    /// See [`Operation::candidates`]; a step that may not run ([`Step::check`]) has none.
+    /// See [`Operation::candidates`]; a step that may not run on a GPU ([`Step::cuda_check`]) has none.
     pub fn candidates(&self, cuda: &Cuda) -> Vec<Candidate<'_>> {
-        if self.check().is_err() {
+        if self.cuda_check().is_err() {
             return Vec::new();
         }
         of_any_kind!(self, step => step.candidates(cuda))

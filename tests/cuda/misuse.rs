@@ -19,6 +19,7 @@ use fcdd::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad};
 use fcdd::steps::head::{Head, HeadBackward};
 use fcdd::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
 use fcdd::steps::pool::PoolGeometry;
+use fcdd::steps::upsample::{GaussianTaps, ReceptiveField, Upsample, UpsampleAdjoint};
 use fcdd::{CudaError, Error};
 
 use crate::epoch::{BATCH, COUNT, Trained, hypers, set};
@@ -207,6 +208,53 @@ fn steps_whose_operands_do_not_fit() {
         );
         add(View::of(0, 8)).cuda(&memory).unwrap();
         gpu.cuda().synchronize().unwrap();
+    });
+}
+
+/// A part that is absent is null to the kernel.
+#[test]
+fn parts_that_are_not_there() {
+    on_device(|gpu| {
+        let memory = buffers(gpu, [8, 8, 16]);
+        let part = |view| ConcatPart { channels: 1, view };
+        let concat =
+            |b| Concat { parts: [part(Some(View::of(0, 8))), part(b)].into_iter().collect(), y: View::of(2, 16) };
+        Step::from(concat(Some(View::of(1, 8)))).cuda(&memory).unwrap();
+        refused(&memory, concat(None), "its b is not there");
+        // Of gradients those that are wanted are there.
+        let parts = [part(Some(View::of(0, 8))), part(None)].into_iter().collect();
+        Step::from(ConcatBackward { parts, dy: View::of(2, 16) }).cuda(&memory).unwrap();
+        gpu.cuda().synchronize().unwrap();
+    });
+}
+
+/// Kernels know one Gaussian for all outputs; folded taps are a number for each.
+#[test]
+fn taps_that_are_folded() {
+    on_device(|gpu| {
+        let memory = buffers(gpu, [4, 4, 2]);
+        let field = ReceptiveField { n: 2, jump: 2, size: 3, shift: 0.0 };
+        let taps = GaussianTaps::new(field, 4, 1.0).folded(2);
+        let (a, out, kernel) = (View::of(0, 4), View::of(1, 4), View::of(2, 2));
+        refused(&memory, Upsample { taps: taps.clone(), kernel, u: 2, a, out }, "its taps are folded");
+        refused(&memory, UpsampleAdjoint { taps, kernel, u: 2, dout: out, da: a }, "its taps are folded");
+    });
+}
+
+/// Their kernels take numbers of one type, those of bf16 with a stride of 1.
+#[test]
+fn gradients_without_a_kernel() {
+    on_device(|gpu| {
+        let lengths = [(128, DType::Bf16), (64, DType::Bf16), (32, DType::Bf16), (128, DType::F32)];
+        let memory = DeviceBuffers::new(gpu.cuda(), &lengths, &[], 1 << 10).unwrap();
+        let view = |i: usize, len| View { dtype: lengths[i].1, ..View::of(i, len) };
+        let (x, w, dy, dw) = (view(0, 128), view(1, 64), view(2, 32), view(3, 64));
+        let geometry = ConvGeometry { n: 1, h: 4, w: 4, c: 8, k: 8, side: 1, stride: 2, pad: 0 };
+        let why = "its kernels of Bf16 do not have its stride, 2";
+        refused(&memory, Dgrad { geometry, dy, w, dx: x }, why);
+        refused(&memory, Wgrad { geometry, x, dy, dw, db: None }, why);
+        let geometry = ConvGeometry { stride: 1, ..geometry };
+        refused(&memory, Wgrad { geometry, x: view(3, 128), dy, dw, db: None }, "by those of Bf16");
     });
 }
 

@@ -1,9 +1,10 @@
 //! Lowered nets against their layers one by one: random legal nets, and illegal ones that are refused.
 
 use fcdd::device::DType;
-use fcdd::engine::Step;
 use fcdd::engine::lower::{Optimizer, PlanOptions, TrainingOptions, lower};
-use fcdd::model::{Arch, Init, Layer, NetPart, Node, Objective, Source, baselines, nets};
+use fcdd::engine::{Hyper, Network, Step};
+use fcdd::model::{Arch, Init, Layer, NetPart, Node, Objective, Source, Weights, baselines, nets};
+use fcdd::rng::{Purpose, Stream};
 use fcdd::run::verify::by_layers::{Difference, Trial, differences, has_features};
 use fcdd::run::verify::random_nets::random_net;
 use fcdd::settings::ImageScore;
@@ -109,7 +110,8 @@ proptest! {
 fn random_nets_are_of_all_kinds() {
     let mut kinds = std::collections::BTreeSet::new();
     for seed in 0..600u32 {
-        let numbers: Vec<u32> = (0..40).map(|i| (seed * 40 + i).wrapping_mul(2_654_435_761) >> 7).collect();
+        let stream = Stream::new(1, Purpose::Check, seed, 0);
+        let numbers: Vec<u32> = (0..10).flat_map(|block| stream.block(block)).collect();
         let objective = [Objective::Fcdd, Objective::Hsc, Objective::Ae][seed as usize % 3];
         let arch = random_net(objective, DType::F32, &numbers);
         kinds.insert(format!("features {}", has_features(&arch)));
@@ -123,6 +125,10 @@ fn random_nets_are_of_all_kinds() {
             if let (Layer::Pool { .. }, &[Source::Layer(read)]) = (&node.layer, &node.inputs[..]) {
                 let others = arch.layers.iter().filter(|other| other.inputs.contains(&Source::Layer(read))).count() > 1;
                 kinds.insert(format!("max pool beside others {others}"));
+                kinds.insert(format!("max pool of a {}", arch.layers[read].layer.kind()));
+            }
+            if matches!(node.layer, Layer::Pool { .. }) && node.inputs == [Source::Input] {
+                kinds.insert("max pool of the images".to_string());
             }
         }
     }
@@ -147,6 +153,12 @@ fn random_nets_are_of_all_kinds() {
         "frozen true",
         "norm fixed true",
         "max pool beside others true",
+        "max pool of the images",
+        "max pool of a sum",
+        "max pool of a concatenation",
+        "max pool of a average pool",
+        "max pool of a max pool",
+        "max pool of a dropout",
         "features true",
         "features false",
         "statistics of one value true",
@@ -190,6 +202,16 @@ fn fcdd(layers: impl IntoIterator<Item = Layer>) -> Arch {
     chain(Objective::Fcdd, layers.into_iter().chain([head()]))
 }
 
+/// A net with a layer after two paths that meet.
+fn joined(join: Layer, layer: Layer) -> Arch {
+    let mut arch = chain(Objective::Fcdd, [conv("a", 3)]);
+    let b = arch.push_on(conv("b", 3), [Source::Input]);
+    arch.push_on(join, [Source::Layer(0), b]);
+    arch.push(layer);
+    arch.push(head());
+    arch
+}
+
 /// Why a net is refused.
 fn refusal(arch: &Arch, options: &PlanOptions) -> String {
     lower(arch, options).err().unwrap_or_else(|| panic!("this net was lowered: {arch:#?}")).to_string()
@@ -198,27 +220,19 @@ fn refusal(arch: &Arch, options: &PlanOptions) -> String {
 /// Nets that cannot be lowered as they stand; each message names the net, the layer and what would be legal.
 #[test]
 fn wrong_nets_are_refused() {
-    let ordered = "may be followed by a norm, then an activation, then a max pool";
+    let ordered = "may be followed by a norm, then an activation";
     let graph = |build: &dyn Fn(&mut Arch)| {
         let mut arch = chain(Objective::Fcdd, [conv("a", 3)]);
         build(&mut arch);
         arch.push(head());
         arch
     };
-    // A layer after two paths that meet, after a max pool of what another reads too, and on the images beside a stage.
-    let joined = |join: Layer, layer: Layer| {
-        graph(&|arch| {
-            let b = arch.push_on(conv("b", 3), [Source::Input]);
-            arch.push_on(join.clone(), [Source::Layer(0), b]);
-            arch.push(layer.clone());
-        })
-    };
+    // A layer after a max pool of what another reads too, and on the images beside a stage.
     let beside_pool = |layer: Layer| {
         graph(&|arch| {
             arch.push(POOL);
             let deep = arch.push(layer.clone());
-            let side = if layer == POOL { 4 } else { 2 };
-            let other = arch.push_on(AveragePoolLayer { side, stride: side }, [Source::Layer(0)]);
+            let other = arch.push_on(AveragePoolLayer { side: 2, stride: 2 }, [Source::Layer(0)]);
             arch.push_on(AddLayer, [deep, other]);
         })
     };
@@ -230,6 +244,8 @@ fn wrong_nets_are_refused() {
     };
     let linear = |name: &str, out, pixels| Layer::Linear { name: name.to_string(), out, pixels, init: Init::Uniform };
     let reshape = |side, c| ReshapeLayer { side, c }.into();
+    let average = |side, stride| Layer::from(AveragePoolLayer { side, stride });
+    let upsampling = || Layer::from(UpsampleNearest2xLayer);
     let deconv = Layer::Deconv { name: "d".to_string(), out: 2, side: 3, pad: 1, init: Init::Uniform };
     for (arch, layer, legal) in [
         // Lowered as norm, activation, pool, whatever their order was.
@@ -239,19 +255,15 @@ fn wrong_nets_are_refused() {
         // The second took the place of the first.
         (fcdd([conv("a", 3), RELU, Layer::Activation(Activation::LEAKY_RELU)]), "layer 2 (activation)", ordered),
         (fcdd([conv("a", 3), norm("m"), norm("n")]), "layer 2 (norm n)", ordered),
-        (fcdd([conv("a", 3), POOL, POOL]), "layer 2 (max pool)", ordered),
         // What writes where it reads, and what is lowered by itself, takes in nothing.
         (fcdd([conv("a", 3), DropoutLayer.into(), RELU]), "layer 2 (activation) follows layer 1 (dropout)", ordered),
-        (fcdd([conv("a", 3), DropoutLayer.into(), POOL]), "layer 2 (max pool) follows layer 1 (dropout)", ordered),
         (joined(AddLayer.into(), norm("n")), "layer 3 (norm n) follows layer 2 (sum)", ordered),
-        (joined(AddLayer.into(), POOL), "layer 3 (max pool) follows layer 2 (sum)", ordered),
         (joined(ConcatLayer.into(), norm("n")), "layer 3 (norm n) follows layer 2 (concatenation)", ordered),
         (joined(ConcatLayer.into(), RELU), "layer 3 (activation) follows layer 2 (concatenation)", ordered),
-        (joined(ConcatLayer.into(), POOL), "layer 3 (max pool) follows layer 2 (concatenation)", ordered),
-        // Nor does a max pool of what others read too.
+        // Nor does a max pool of what others read too, nor a second one.
         (beside_pool(norm("n")), "layer 2 (norm n) follows layer 1 (max pool)", ordered),
         (beside_pool(RELU), "layer 2 (activation) follows layer 1 (max pool)", ordered),
-        (beside_pool(POOL), "layer 2 (max pool) follows layer 1 (max pool)", ordered),
+        (fcdd([conv("a", 3), POOL, POOL, RELU]), "layer 3 (activation) follows layer 2 (max pool)", ordered),
         (on_images(norm("n")), "layer 1 (norm n) reads the images", ordered),
         (on_images(RELU), "layer 1 (activation) reads the images", ordered),
         // It vanished.
@@ -327,11 +339,27 @@ fn wrong_nets_are_refused() {
         // Scores were lengths of maps.
         (chain(Objective::Hsc, [conv("a", 3)]), "layer 0 (convolution a)", "end in a fully connected layer"),
         // The reconstruction had other channels than the image.
-        (chain(Objective::Ae, [conv("a", 3)]), "takes inputs of 28×28", "choose `side`"),
         (
             Arch { side: 8, ..chain(Objective::Ae, [conv("a", 3)]) },
             "layer 0 (convolution a) ends in 8²×3 values where the images have 8²×2",
             "the shape of their images",
+        ),
+        // It was told to take images of its own side, which it does not take either.
+        (
+            chain(Objective::Ae, [conv("a", 3)]),
+            "layer 0 (convolution a) ends in 8²×3 values where the images have 8²×2",
+            "the shape of their images",
+        ),
+        (
+            chain(Objective::Ae, [conv("a", 2), average(2, 2)]),
+            "layer 1 (average pool) ends in 4²×2 values where the images have 8²×2",
+            "the shape of their images",
+        ),
+        // Of its own side it does.
+        (
+            Arch { side: 4, ..chain(Objective::Ae, [conv("a", 2), average(4, 5), upsampling(), upsampling()]) },
+            "takes inputs of 4×4 pixels alone, not of 8×8",
+            "choose `side` 4",
         ),
         (
             Arch { side: 8, ..chain(Objective::Hsc, [linear("l", 4, 49)]) },
@@ -517,6 +545,40 @@ fn wrong_options_are_refused() {
     let dropped = fcdd([conv("a", 3), DropoutLayer.into()]);
     let message = refusal(&dropped, &PlanOptions { training, ..bf16 });
     assert!(message.contains("layer 1 (dropout) computes in f32 alone"), "{message}");
+    // Outside of training it computes nothing.
+    lower(&dropped, &bf16).unwrap();
+}
+
+/// A max pool that cannot join a convolution is lowered by itself.
+#[test]
+fn max_pools_follow_any_layer() {
+    let mut beside = chain(Objective::Fcdd, [conv("a", 3), POOL, POOL]);
+    let other = beside.push_on(AveragePoolLayer { side: 4, stride: 4 }, [Source::Layer(0)]);
+    beside.push_on(AddLayer, [Source::Layer(2), other]);
+    beside.push(head());
+    let average = AveragePoolLayer { side: 2, stride: 1 }.into();
+    for arch in [
+        fcdd([conv("a", 3), POOL, POOL]),
+        fcdd([conv("a", 3), norm("n"), RELU, POOL, POOL, conv("b", 3)]),
+        fcdd([conv("a", 3), DropoutLayer.into(), POOL]),
+        fcdd([conv("a", 3), average, POOL]),
+        fcdd([POOL, conv("a", 3)]),
+        joined(AddLayer.into(), POOL),
+        joined(ConcatLayer.into(), POOL),
+        beside,
+    ] {
+        let trial = Trial { n: 2, dtype: DType::F32, sigma: 1.2, maps: None, input_grad: true };
+        assert_equal(&Arch { side: 8, ..arch }, trial);
+    }
+}
+
+/// A head whose first layer is a max pool by itself reads the features.
+#[test]
+fn heads_begin_with_a_max_pool() {
+    let features = [conv("a", 3), RELU, POOL, POOL, conv("b", 3)];
+    let arch = Arch { frozen: 3, fixed: true, side: 8, ..fcdd(features) };
+    assert!(has_features(&arch));
+    assert_equal(&arch, Trial { n: 2, dtype: DType::F32, sigma: 1.2, maps: None, input_grad: false });
 }
 
 /// Parts are those of FCDD nets, and keep the rules of the whole.
@@ -534,6 +596,11 @@ fn parts_that_are_none_are_refused() {
     ] {
         lower(&arch, &options).unwrap();
     }
+    // A GPU's kernels would take the folded taps of a head for others.
+    let plan = lower(&part(NetPart::Head, &net), &options).unwrap();
+    plan.steps().try_for_each(Step::check).unwrap();
+    let error = plan.steps().try_for_each(Step::cuda_check).unwrap_err().to_string();
+    assert!(error.contains("its taps are folded"), "{error}");
     // The size of a head's map was taken for that of a heatmap.
     let linear = Layer::Linear { name: "l".to_string(), out: 4, pixels: 64, init: Init::Uniform };
     let hsc = Arch { side: 8, frozen: 2, fixed: true, ..chain(Objective::Hsc, [conv("a", 3), RELU, linear]) };
@@ -665,6 +732,42 @@ proptest! {
         apply(&mut arch, places[place.index(places.len())]);
         let error = lower(&arch, &PlanOptions { side: arch.side, ..OPTIONS }).err().map(|error| error.to_string());
         prop_assert!(error.is_some_and(|error| error.contains("RANDOM")), "{what}: {arch:#?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What fixed layers make of an image is rounded to bf16 in training as it is in inference, and what a net in training says of an image
+    /// is what the net says later.
+    #[test]
+    fn bf16_rounds_alike_in_training_and_inference(
+        numbers in prop::collection::vec(any::<u32>(), 0..60),
+        n in 2..=4usize,
+        all_fixed: bool,
+    ) {
+        let mut arch = random_net(Objective::Fcdd, DType::Bf16, &numbers);
+        if all_fixed {
+            (arch.frozen, arch.fixed) = (arch.layers.len() - 1, true);
+        }
+        let network = |training| {
+            let options = PlanOptions { batch: n, side: arch.side, dtype: DType::Bf16, training, ..OPTIONS };
+            let mut network = Network::<f32>::new(&arch, options, &Weights::init(&arch, 3)).unwrap();
+            Stream::new(7, Purpose::Check, 0, 0).fill_normal(network.input(n).unwrap());
+            network
+        };
+        let output = |network: &mut Network<f32>| -> Vec<u32> {
+            let view = network.plan(n).unwrap().ports.output;
+            network.read(view).unwrap().iter().map(|value| value.to_bits()).collect()
+        };
+        let (mut learner, mut later) = (network(Some(TRAINING)), network(None));
+        later.infer(n).unwrap();
+        learner.infer(n).unwrap();
+        prop_assert!(output(&mut learner) == output(&mut later), "held out: {arch:#?}");
+        if all_fixed {
+            learner.forward(n, &Hyper { norm_momentum: 0.0, ..Hyper::IDLE }).unwrap();
+            prop_assert!(output(&mut learner) == output(&mut later), "training: {arch:#?}");
+        }
     }
 }
 

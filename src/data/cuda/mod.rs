@@ -20,7 +20,9 @@ use crate::data::images::Images;
 use crate::data::pipeline::{Preprocessing, Transform};
 use crate::data::supervise::Supervise;
 use crate::device::cuda::kernels::{AugmentParameters, Lots, Supervision, augment, constants};
-use crate::device::cuda::{BatchSource, BatchTarget, Buffer, Cuda, DeviceSlice, Pointer, PointerMut, Result, Staging};
+use crate::device::cuda::{
+    BatchSource, BatchTarget, Buffer, Cuda, DeviceSlice, Pointer, PointerMut, Result, Staging, TargetParts,
+};
 use noise::{BatchNoise, DeviceIngredients};
 use program::Program;
 
@@ -187,7 +189,7 @@ impl DeviceSet {
 unsafe impl BatchSource for DeviceSet {
     /// Makes n inputs of side × side × channels floats (NHWC), n labels and, where they are wanted, n maps of side × side floats.
     fn enqueue(&self, target: BatchTarget<'_>) -> Result<()> {
-        let BatchTarget { n, stride, clock, order, input, labels, maps } = target;
+        let &TargetParts { n, stride, clock, order, input, labels, maps } = target.parts();
         assert!(n <= self.batch && n <= stride, "{n} images where the batch has {} and a row {stride}", self.batch);
         if n == 0 {
             return Ok(());

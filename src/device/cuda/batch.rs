@@ -3,7 +3,10 @@
 use super::{Buffer, DeviceSlice, Result};
 
 /// Where a batch is to be made on the device. Its image i is sample `order[clock[0]·stride + i]` of epoch `clock[1]`.
-pub struct BatchTarget<'a> {
+pub struct BatchTarget<'a>(TargetParts<'a>);
+
+/// What a [`BatchTarget`] promises the samples of: read alone, so that it stays true.
+pub(crate) struct TargetParts<'a> {
     /// Images in the batch.
     pub(crate) n: usize,
     /// Images in a full batch.
@@ -28,7 +31,12 @@ impl<'a> BatchTarget<'a> {
         (clock, order): (&'a Buffer<u32>, &'a Buffer<u32>),
         (input, labels, maps): (DeviceSlice<'a, f32>, DeviceSlice<'a, f32>, Option<DeviceSlice<'a, f32>>),
     ) -> BatchTarget<'a> {
-        BatchTarget { n, stride, clock, order, input, labels, maps }
+        BatchTarget(TargetParts { n, stride, clock, order, input, labels, maps })
+    }
+
+    /// Its parts.
+    pub(crate) fn parts(&self) -> &TargetParts<'a> {
+        &self.0
     }
 }
 

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
 
+pub(crate) use batch::TargetParts;
 pub use batch::{BatchSource, BatchTarget};
 pub use graph::{Graph, Mark, Replays};
 pub use launch::{Launch, Pointer, PointerMut};

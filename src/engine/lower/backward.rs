@@ -13,7 +13,7 @@ use crate::steps::add::Add;
 use crate::steps::conv::{Dgrad, Wgrad};
 use crate::steps::norm::Affine;
 use crate::steps::norm_act_pool::NormActPoolBackward;
-use crate::steps::standalone::{Gradients, StandaloneLayer};
+use crate::steps::standalone::Gradients;
 
 /// What a backward pass in training is for.
 #[derive(Clone, Copy)]

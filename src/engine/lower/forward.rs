@@ -9,7 +9,6 @@ use crate::steps::activation::Activation;
 use crate::steps::conv::{Epilogue, Fprop};
 use crate::steps::norm::Stats;
 use crate::steps::norm_act_pool::NormActPool;
-use crate::steps::standalone::StandaloneLayer;
 
 /// Where a stage's values lie.
 pub(super) struct StageViews {
@@ -19,6 +18,8 @@ pub(super) struct StageViews {
     /// The stage's output: of a block `first` itself where nothing follows, of what is done in place its input.
     pub out: View,
     pub argmax: Option<ByteView>,
+    /// Whether a backward pass reads them.
+    kept: bool,
 }
 
 impl StageViews {
@@ -29,17 +30,18 @@ impl StageViews {
 
     /// Where a pass keeps the winners of a pool.
     fn winners(&self, pass: Pass) -> Option<ByteView> {
-        self.argmax.filter(|_| pass.winners)
+        self.argmax.filter(|_| pass.keeps)
     }
 }
 
 /// Gives each stage's values their buffers. Values that a backward pass reads again have their own, since they are written or read by a
-/// stage that is `kept`; others pass: their buffers are used again once the last stage has read them.
+/// stage that is `kept`; others pass: their buffers are used again once the last stage has read them. Where what follows a convolution is
+/// [always](Block::always_fuses) its epilogue, the two take one buffer.
 pub(super) fn allocate(
     stages: &[Stage],
     input: View,
     kept: &[bool],
-    inference_only: bool,
+    training: bool,
     dtype: DType,
     allocator: &mut Allocator,
 ) -> Vec<StageViews> {
@@ -54,10 +56,17 @@ pub(super) fn allocate(
         let take = |allocator: &mut Allocator, len| {
             if kept[i] { allocator.of(dtype, len) } else { allocator.passing(dtype, len) }
         };
-        let lengths = stage.lengths(inference_only);
+        let release = |allocator: &mut Allocator| {
+            dying[i].iter().for_each(|&stage| allocator.release(values[stage].out));
+        };
+        let block = stage.kind.block();
+        let lengths = stage.lengths(block.is_some_and(|block| block.always_fuses(kept[i], training)));
         let first = lengths.first().map_or(inputs[0], |&len| take(allocator, len));
-        // What the convolution was the last to read, its tail may overwrite.
-        dying[i].iter().for_each(|&stage| allocator.release(values[stage].out));
+        // What the convolution was the last to read, its tail may overwrite; not an epilogue, which writes while it is read.
+        let fuses = block.is_some_and(Block::fuses);
+        if !fuses {
+            release(allocator);
+        }
         let out = match lengths.get(1) {
             Some(&len) => {
                 let out = take(allocator, len);
@@ -66,12 +75,15 @@ pub(super) fn allocate(
             }
             None => first,
         };
+        if fuses {
+            release(allocator);
+        }
         let argmax = match &stage.kind {
             StageKind::Block(block) if kept[i] && block.pools() => Some(allocator.bytes(block.pool.y_len())),
             StageKind::Pool(pool) if kept[i] => Some(allocator.bytes(pool.y_len())),
             StageKind::Block(_) | StageKind::Standalone(_) | StageKind::Pool(_) => None,
         };
-        values.push(StageViews { inputs, first, out, argmax });
+        values.push(StageViews { inputs, first, out, argmax, kept: kept[i] });
     }
     values
 }
@@ -116,8 +128,8 @@ pub(super) struct Pass {
     pub stats: View,
     pub norm_eps: f64,
     pub training: Option<Running>,
-    /// Keep the winners of pools for a backward pass.
-    pub winners: bool,
+    /// A backward pass follows: what it reads is kept.
+    pub keeps: bool,
 }
 
 impl Pass {
@@ -172,8 +184,9 @@ fn forward_block(block: &Block, values: &StageViews, pass: Pass, steps: &mut Vec
         epilogue: Epilogue::NONE,
     };
     let norm = block.norm(pass.stats, pass.norm_eps);
-    // Of values that pass, the output may lie where the input does.
-    if pass.training.is_none() && !pass.winners && block.fuses() && values.x().buffer != values.out.buffer {
+    let is_fixed = pass.training.is_none() || norm.is_none();
+    // By what a layer is for alone, so that bf16 is rounded alike whenever the layer does the same.
+    if block.fuses() && is_fixed && !(pass.keeps && values.kept) {
         let epilogue = Epilogue { norm, activation: block.activation };
         steps.push(Step::ConvFprop(Fprop { y: values.out, epilogue, ..conv }));
         return;

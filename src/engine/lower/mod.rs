@@ -26,7 +26,7 @@ use super::Step;
 use super::plan::{Buffers, Plan, Ports, TrainingPorts};
 use crate::device::{DType, View};
 use crate::error::Result;
-use crate::model::arch::{Arch, NetPart, Objective};
+use crate::model::arch::{Arch, NetPart};
 use crate::model::weights::Layout;
 use crate::steps::cast::{Cast, CastWeights};
 use crate::steps::optimizer::{Adam, Sgd};
@@ -52,10 +52,10 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
     let (mut stages, first) = stages::of_part(arch, stages(arch, &layout, shapes, params)?, images)?;
     stages::check(arch, options, &stages)?;
     let input = allocator.real(first.len());
-    let scores_maps = arch.objective == Objective::Fcdd && arch.part != NetPart::Features;
-    let last = if scores_maps { stages.pop() } else { None };
+    let scores_maps = arch.objective.has_head() && arch.part != NetPart::Features;
+    let head = if scores_maps { stages.pop() } else { None };
     // A gradient reads the values of the forward pass again: in training, and in evaluation that of an HSC score.
-    let by_gradient = arch.objective == Objective::Hsc;
+    let by_gradient = arch.objective.shows_gradients();
     let keep = options.training.is_some() || by_gradient;
     let input_grad = options.training.is_some_and(|training| training.input_grad);
     let reached = stages::reached(&stages, by_gradient || input_grad);
@@ -69,10 +69,10 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
         }
     };
     let cast_weights = stages::cast_weights(&mut stages, options, params, &mut allocator);
-    let inference_only = !keep;
-    let values = forward::allocate(&stages, first, &kept, inference_only, options.dtype, &mut allocator);
-    let features = values.last().map_or(first, |v| v.out);
-    let end = End::new(arch, options, last, input, features, &mut allocator)?;
+    let trains = options.training.is_some();
+    let values = forward::allocate(&stages, first, &kept, trains, options.dtype, &mut allocator);
+    let last = values.last().map_or(first, |v| v.out);
+    let end = End::new(arch, options, head, input, last, &mut allocator)?;
     let net = Stages { stages: &stages, values: &values, running: stats, norm_eps: arch.norm_eps };
 
     let mut plan = Plan {
@@ -97,7 +97,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
         infer: cast_input.into_iter().collect(),
         heatmaps: vec![],
     };
-    let inference = Pass { stats, norm_eps: arch.norm_eps, training: None, winners: by_gradient };
+    let inference = Pass { stats, norm_eps: arch.norm_eps, training: None, keeps: by_gradient };
     forward::forward(&stages, &values, inference, &mut plan.infer);
     plan.infer.extend(end.scoring(None));
     end.heatmaps(net, stats, &mut allocator, &mut plan.heatmaps);
@@ -105,7 +105,7 @@ pub fn lower(arch: &Arch, options: &PlanOptions) -> Result<Plan> {
     if let Some(training) = options.training {
         let batch_stats = allocator.real(layout.stats_len);
         let running = Some(Running { stats, seed: training.seed });
-        let pass = Pass { stats: batch_stats, norm_eps: arch.norm_eps, training: running, winners: true };
+        let pass = Pass { stats: batch_stats, norm_eps: arch.norm_eps, training: running, keeps: true };
         forward::forward(&stages, &values, pass, &mut plan.forward);
         let mut ports = TrainingPorts {
             labels: allocator.real(n),

@@ -21,8 +21,8 @@ use crate::steps::upsample::{GaussianTaps, Upsample, UpsampleAdjoint};
 pub(super) struct End {
     kind: Kind,
     input: View,
-    /// The last stage's output, of FCDD without the head.
-    features: View,
+    /// The last stage's output, but of FCDD that of the stage before the head.
+    last: View,
     pub output: View,
     pub score: View,
     pub map: View,
@@ -59,24 +59,24 @@ struct Fcdd {
 }
 
 impl End {
-    /// `last` is the last stage of an FCDD net, which is its head.
+    /// `head` is the last stage of an FCDD net, a 1×1 convolution; `last` the output of the stage before it, else of the last one.
     pub(super) fn new(
         arch: &Arch,
         options: &PlanOptions,
-        last: Option<Stage>,
+        head: Option<Stage>,
         input: View,
-        features: View,
+        last: View,
         allocator: &mut Allocator,
     ) -> Result<End> {
         let (n, side) = (options.batch, options.side);
         if arch.part == NetPart::Features {
-            let (nothing, kind) = (part(features, 0, 0), Kind::Features);
-            return Ok(End { kind, input, features, output: features, score: nothing, map: nothing, heatmap: nothing });
+            let (nothing, kind) = (part(last, 0, 0), Kind::Features);
+            return Ok(End { kind, input, last, output: last, score: nothing, map: nothing, heatmap: nothing });
         }
         let score = allocator.real(n);
         Ok(match arch.objective {
             Objective::Fcdd => {
-                let Some(StageKind::Block(block)) = last.map(|stage| stage.kind) else {
+                let Some(StageKind::Block(block)) = head.map(|stage| stage.kind) else {
                     return Err(Error::internal(format!("{} does not end in a 1×1 convolution", arch.name)));
                 };
                 let field = arch.receptive_field(side)?;
@@ -89,17 +89,17 @@ impl End {
                 let Block { conv: geometry, weight, bias, .. } = *block;
                 let top = options.training.map_or(1, |training| training.label_score.count(side * side));
                 let kind = Kind::Fcdd(Box::new(Fcdd { geometry, weight, bias, taps, kernel, u, dz, top }));
-                End { kind, input, features, output: z, score, map, heatmap }
+                End { kind, input, last, output: z, score, map, heatmap }
             }
             Objective::Hsc => {
                 let map = allocator.real(n * side * side);
                 let kind = Kind::Hsc { gradient: options.gradient };
-                End { kind, input, features, output: features, score, map, heatmap: map }
+                End { kind, input, last, output: last, score, map, heatmap: map }
             }
             Objective::Ae => {
                 let sigmoid = matches!(arch.layers.last(), Some(Node { layer: Layer::Sigmoid, .. }));
-                let [output, map] = [0, 1].map(|_| allocator.real(features.len));
-                End { kind: Kind::Ae { sigmoid }, input, features, output, score, map, heatmap: map }
+                let [output, map] = [0, 1].map(|_| allocator.real(last.len));
+                End { kind: Kind::Ae { sigmoid }, input, last, output, score, map, heatmap: map }
             }
         })
     }
@@ -114,17 +114,17 @@ impl End {
 
     /// The step that scores a batch, where there are scores; in training with labels it also gives the losses and dz.
     pub(super) fn scoring(&self, training: Option<&TrainingPorts>) -> Option<Step> {
-        let &End { input, features, output, score, map, .. } = self;
+        let &End { input, last, output, score, map, .. } = self;
         Some(match &self.kind {
             Kind::Fcdd(fcdd) => {
                 let &Fcdd { geometry, weight: w, bias: b, dz, .. } = &**fcdd;
                 let by_labels = training.filter(|ports| ports.maps.is_none());
                 let labels = by_labels.map(|ports| LabelLoss { labels: ports.labels, loss: ports.loss, dz });
-                Step::Head(Head { geometry, x: features, w, b, z: output, a: map, score, labels })
+                Step::Head(Head { geometry, x: last, w, b, z: output, a: map, score, labels })
             }
-            Kind::Hsc { .. } => Step::HscScore(HscScore { o: features, score }),
+            Kind::Hsc { .. } => Step::HscScore(HscScore { o: last, score }),
             &Kind::Ae { sigmoid } => {
-                Step::Reconstruction(Reconstruction { sigmoid, x: input, z: features, y: output, map, score })
+                Step::Reconstruction(Reconstruction { sigmoid, x: input, z: last, y: output, map, score })
             }
             Kind::Features => return None,
         })
@@ -132,15 +132,15 @@ impl End {
 
     /// Maps and heatmaps of the images that were scored; `stats` are the running statistics.
     pub(super) fn heatmaps(&self, net: Stages, stats: View, allocator: &mut Allocator, steps: &mut Vec<Step>) {
-        let &End { input: x, features, score, map, heatmap, .. } = self;
+        let &End { input: x, last, score, map, heatmap, .. } = self;
         match &self.kind {
             Kind::Fcdd(fcdd) => {
                 let (taps, kernel, u) = (fcdd.taps.clone(), fcdd.kernel, fcdd.u);
                 steps.push(Step::Upsample(Upsample { taps, kernel, u, a: map, out: heatmap }));
             }
             Kind::Hsc { gradient } => {
-                let d_o = allocator.passing(features.dtype, features.len);
-                steps.push(Step::HscLoss(HscLoss { o: features, score, training: None, d_o }));
+                let d_o = allocator.passing(last.dtype, last.len);
+                steps.push(Step::HscLoss(HscLoss { o: last, score, training: None, d_o }));
                 if let Some(dx) = net.backward(d_o, stats, None, allocator, steps) {
                     steps.push(Step::GradientHeatmap(GradientHeatmap { gradient: *gradient, x, dx, heatmap }));
                     allocator.release(dx);
@@ -160,9 +160,9 @@ impl End {
         allocator: &mut Allocator,
         steps: &mut Vec<Step>,
     ) -> Option<View> {
-        let &End { input: x, features, output, score, map, heatmap, .. } = self;
+        let &End { input: x, last, output, score, map, heatmap, .. } = self;
         let &TrainingPorts { labels, loss, .. } = ports;
-        let gradient = allocator.passing(features.dtype, features.len);
+        let gradient = allocator.passing(last.dtype, last.len);
         match &self.kind {
             Kind::Fcdd(fcdd) => {
                 let &Fcdd { geometry, weight, bias, ref taps, kernel, u, dz, top } = &**fcdd;
@@ -176,7 +176,7 @@ impl End {
                 let of = |view: View| part(ports.grads, view.start, view.len);
                 steps.push(Step::HeadBackward(HeadBackward {
                     geometry,
-                    x: features,
+                    x: last,
                     w: weight,
                     dz,
                     dx: below.then_some(gradient),
@@ -186,7 +186,7 @@ impl End {
             }
             Kind::Hsc { .. } => {
                 let training = Some(hsc_loss::HscTraining { labels, loss });
-                steps.push(Step::HscLoss(HscLoss { o: features, score, training, d_o: gradient }));
+                steps.push(Step::HscLoss(HscLoss { o: last, score, training, d_o: gradient }));
             }
             &Kind::Ae { sigmoid } => {
                 let (y, dz) = (output, gradient);

@@ -2,7 +2,7 @@
 
 use crate::device::DType;
 use crate::error::{Error, Result};
-use crate::model::arch::{Arch, NetPart, Objective};
+use crate::model::arch::{Arch, NetPart};
 use crate::model::image_score::ImageScore;
 use crate::steps::hsc_loss::Gradient;
 use crate::steps::upsample::MIN_SIGMA;
@@ -52,16 +52,16 @@ impl PlanOptions {
     /// Fails where no net, or not this one, can do what is asked, whatever its layers.
     pub(super) fn check(&self, arch: &Arch) -> Result<()> {
         let PlanOptions { batch, side, dtype, sigma, training, .. } = *self;
-        let (in_bf16, is_fcdd) = (dtype == DType::Bf16, arch.objective == Objective::Fcdd);
+        let (in_bf16, has_head) = (dtype == DType::Bf16, arch.objective.has_head());
         let (problem, legal) = if batch == 0 || side == 0 {
             (format!("cannot take {batch} images of {side}×{side} pixels"), "`batch` and `side` are 1 or more")
         } else if !(sigma >= MIN_SIGMA && sigma.is_finite()) {
             (format!("cannot upsample with a Gaussian of `sigma` {sigma}"), "choose 0.001 pixels or more")
-        } else if in_bf16 && !is_fcdd {
+        } else if in_bf16 && !has_head {
             ("computes in f32 alone".to_string(), "choose `precision` f32")
         } else if in_bf16 && training.is_some_and(|training| training.input_grad) {
             ("computes the gradient of its input in f32 alone".to_string(), "choose `precision` f32")
-        } else if !is_fcdd && training.is_some_and(|training| training.maps) {
+        } else if !has_head && training.is_some_and(|training| training.maps) {
             ("learns from labels alone, not from ground-truth maps".to_string(), "choose `maps` false")
         } else if training.is_some() && arch.part == NetPart::Features {
             ("would train its features, which are fixed".to_string(), "train its head, or the whole net")

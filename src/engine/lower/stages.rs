@@ -4,27 +4,25 @@
 //! | --- | --- |
 //! | block | convolution, fully connected layer or transposed convolution; then, each at most once and in this order, norm, activation, max pool |
 //! | standalone | any layer that is lowered by itself; then, if it takes one in, such as a sum, an activation |
-//! | pool | a max pool of a layer, of any kind, that others read too |
+//! | pool | a max pool that joins no block: of the images, of what others read too, of what is lowered by itself or of another max pool |
 //!
-//! A layer joins the stage of the layer that it reads, if nothing else reads that. So a max pool that alone reads, say, a concatenation or
-//! another max pool is refused, though it would be lowered by itself if something else read that too. The sigmoid that may end an
-//! autoencoder belongs to the objective.
+//! A layer joins the stage of the layer that it reads, if nothing else reads that. The sigmoid that may end an autoencoder belongs to the
+//! objective.
 
 use super::allocator::{Allocator, part};
 use super::options::PlanOptions;
 use crate::device::{DType, View};
 use crate::error::{Error, Result};
-use crate::model::arch::{Arch, NetPart, Node, Objective, Source};
+use crate::model::arch::{Arch, NetPart, Node, Source};
 use crate::model::layer::{Layer, Shape, Standalone};
 use crate::model::weights::{Layout, NormStats};
 use crate::steps::activation::Activation;
 use crate::steps::cast::{self, CastWeights};
 use crate::steps::conv;
 use crate::steps::conv::weights::WeightForm;
-use crate::steps::dropout;
 use crate::steps::norm::{Affine, Norm};
 use crate::steps::pool;
-use crate::steps::standalone::{LayerContext, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{LayerContext, ValueShape};
 
 /// What is lowered together.
 pub(super) struct Stage<'a> {
@@ -40,13 +38,13 @@ pub(super) struct Stage<'a> {
 pub(super) enum StageKind<'a> {
     Block(Box<Block<'a>>),
     Standalone(Box<StandaloneStage<'a>>),
-    /// A max pool of what others read too.
+    /// A max pool that joins no block.
     Pool(pool::PoolGeometry),
 }
 
 impl StageKind<'_> {
     /// Its block; None of stages without parameters.
-    fn block(&self) -> Option<&Block<'_>> {
+    pub(super) fn block(&self) -> Option<&Block<'_>> {
         match self {
             StageKind::Block(block) => Some(block),
             StageKind::Standalone(_) | StageKind::Pool(_) => None,
@@ -123,6 +121,12 @@ impl Block<'_> {
         self.has_tail() && !self.pools()
     }
 
+    /// Whether it is the epilogue in every pass of a plan: no norm ever takes statistics of what the convolution gives, and no backward pass
+    /// reads that.
+    pub(super) fn always_fuses(&self, kept: bool, training: bool) -> bool {
+        self.fuses() && !kept && (self.fixed || self.norm.is_none() || !training)
+    }
+
     /// The norm with statistics from `stats`.
     pub(super) fn norm(&self, stats: View, eps: f64) -> Option<Norm> {
         let (norm, affine) = self.norm?;
@@ -131,16 +135,21 @@ impl Block<'_> {
 }
 
 impl Stage<'_> {
-    /// Values that the stage writes in turn, in buffers of their own; fewer in a plan for inference alone, where an epilogue saves one.
-    pub(super) fn lengths(&self, inference_only: bool) -> Vec<usize> {
+    /// Values that the stage writes in turn, in buffers of their own; fewer where an epilogue saves one.
+    pub(super) fn lengths(&self, always_fuses: bool) -> Vec<usize> {
         match &self.kind {
-            StageKind::Block(b) if inference_only && b.fuses() => vec![b.pool.y_len()],
+            StageKind::Block(b) if always_fuses => vec![b.pool.y_len()],
             StageKind::Block(b) if b.has_tail() => vec![b.conv.y_len(), b.pool.y_len()],
             StageKind::Block(b) => vec![b.conv.y_len()],
             StageKind::Standalone(_) if self.kind.in_place() => vec![],
             StageKind::Standalone(stage) => vec![stage.output.len()],
             StageKind::Pool(pool) => vec![pool.y_len()],
         }
+    }
+
+    /// Whether a max pool may join.
+    fn takes_pool(&self) -> bool {
+        self.kind.block().is_some() && self.last().is_some()
     }
 
     /// How far along its stage's order the last layer is; None where nothing more may join.
@@ -170,9 +179,8 @@ enum Last {
 }
 
 /// What may follow what, for whom it is told when something else does.
-const LEGAL: &str = "a convolution, fully connected layer or transposed convolution may be followed by a norm, then an activation, then a max \
-                     pool, each at most once; a sum by an activation, all other layers by none of these; and what is followed may be read by \
-                     nothing else, but for a max pool's";
+const LEGAL: &str = "a convolution, fully connected layer or transposed convolution may be followed by a norm, then an activation, each at \
+                     most once; a sum by an activation, all other layers by neither; and what is followed so may be read by nothing else";
 
 /// Groups the layers into stages.
 ///
@@ -191,8 +199,11 @@ pub(super) fn stages<'a>(
     for (i, (Node { layer, inputs }, shape)) in arch.layers.iter().zip(shapes).enumerate() {
         let joins = match layer {
             Layer::Norm { .. } | Layer::Activation(_) | Layer::Sigmoid => true,
-            // What others read too is written before it is pooled.
-            Layer::Pool { .. } => inputs[0] == Source::Input || arch.readers(inputs[0]).count() == 1,
+            Layer::Pool { .. } => match inputs[0] {
+                Source::Input => false,
+                // What others read too is written before it is pooled.
+                Source::Layer(of) => arch.readers(inputs[0]).count() == 1 && stages[stage_of[of]].takes_pool(),
+            },
             Layer::Conv { .. } | Layer::Linear { .. } | Layer::Deconv { .. } | Layer::Standalone(_) => false,
         };
         if joins {
@@ -227,7 +238,7 @@ pub(super) fn stages<'a>(
             }
             (Layer::Pool { .. }, Shape::Pool(pool)) => StageKind::Pool(pool),
             (Layer::Standalone(layer), Shape::Standalone { inputs: shapes, output }) => {
-                let (inputs, number) = (shapes, arch.number_of_its_kind(i));
+                let (inputs, number) = (shapes, arch.draws_before(i));
                 let activation = Activation::IDENTITY;
                 StageKind::Standalone(Box::new(StandaloneStage { layer, inputs, output, number, activation }))
             }
@@ -264,7 +275,7 @@ pub(super) fn of_part<'a>(
     let first = stages.iter().take_while(|stage| stage.layer < arch.frozen).count();
     let mut head = stages.split_off(first);
     let trained = head.iter().filter_map(|stage| stage.kind.block()).all(|block| !block.frozen);
-    let kept = arch.objective == Objective::Fcdd && arch.fixed && trained;
+    let kept = arch.objective.has_head() && arch.fixed && trained;
     let Some(features) = stages.last().map(|stage| stage.kind.output()).filter(|_| kept) else {
         let problem = format!("{} has no features that could be kept", arch.name);
         return Err(Error::setting(problem, "FCDD nets have some whose first layers are frozen and fixed"));
@@ -340,7 +351,9 @@ fn extend<'a>(
             let view = |name: String| layout.param(&name).map(|p| part(params, p.start, p.len()));
             let affine = view(format!("{name}.weight")).zip(view(format!("{name}.bias")));
             let affine = affine.map(|(gamma, beta)| Affine { gamma, beta });
-            block.norm = layout.norms.iter().find(|norm| norm.name == *name).map(|norm| (norm, affine));
+            let norm = layout.norms.iter().find(|norm| norm.name == *name);
+            let norm = norm.ok_or_else(|| Error::internal(format!("the norm {name} has no statistics")))?;
+            block.norm = Some((norm, affine));
         }
         (Layer::Activation(activation), _, StageKind::Block(block), Some(Last::Convolution | Last::Norm)) => {
             block.activation = *activation;
@@ -349,7 +362,7 @@ fn extend<'a>(
             stage.activation = *activation;
         }
         (Layer::Pool { .. }, Shape::Pool(g), StageKind::Block(block), Some(_)) => block.pool = *g,
-        (Layer::Sigmoid, ..) if arch.objective == Objective::Ae && i + 1 == arch.layers.len() => {}
+        (Layer::Sigmoid, ..) if arch.objective.reconstructs() && i + 1 == arch.layers.len() => {}
         (Layer::Sigmoid, ..) => {
             return Err(arch.illegal(i, "is not the last layer of an autoencoder", "only there the loss takes it in"));
         }
@@ -367,10 +380,10 @@ fn extend<'a>(
     Ok(())
 }
 
-/// Fails where a stage of the part that is lowered cannot do what is asked of it: write where others read too, draw more than there are
-/// numbers for, or compute in bf16 what is computed in f32 alone.
+/// Fails where a stage of the part that is lowered cannot do what is asked of it: write where others read too, [take part in
+/// training](crate::steps::standalone::StandaloneLayer::training_fault), or compute in bf16 what is computed in f32 alone.
 pub(super) fn check(arch: &Arch, options: &PlanOptions, stages: &[Stage]) -> Result<()> {
-    let PlanOptions { batch, dtype, training, .. } = *options;
+    let PlanOptions { dtype, training, .. } = *options;
     let is_shared =
         |value: Source| value == Source::Input || stages.iter().filter(|s| s.inputs.contains(&value)).count() > 1;
     for (stage, reached) in stages.iter().zip(reached(stages, false)) {
@@ -383,18 +396,18 @@ pub(super) fn check(arch: &Arch, options: &PlanOptions, stages: &[Stage]) -> Res
                 }
             }
             StageKind::Standalone(standalone) => {
-                let StandaloneStage { layer, number, .. } = **standalone;
+                let layer = standalone.layer;
                 if layer.in_place() && is_shared(stage.inputs[0]) {
                     let problem = "reads what it would change for others".to_string();
                     return refused(problem, "it writes where it reads: it reads a layer that nothing else reads");
                 }
-                let draws = layer.draws() && training.is_some();
-                if draws && (number as usize >= dropout::MOST_DROPOUTS || batch > dropout::MOST_IMAGES) {
-                    let problem = format!("would draw what another draws: it is number {number}, of {batch} images");
-                    let legal = "a net has at most 256 dropouts, a batch with them at most 16,777,216 images";
+                let fault = training.and_then(|_| layer.training_fault(standalone.context()));
+                if let Some((problem, legal)) = fault {
                     return refused(problem, legal);
                 }
-                if !layer.computes_in(dtype) {
+                // What writes where it reads has a step in training alone.
+                let has_step = training.is_some() || !layer.in_place();
+                if has_step && !layer.computes_in(dtype) {
                     return refused("computes in f32 alone".to_string(), "choose `precision` f32");
                 }
             }

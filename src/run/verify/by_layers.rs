@@ -18,7 +18,6 @@ use crate::steps::fcdd_loss::{UNMARKED, anomalous_loss, pseudo_huber, pseudo_hub
 use crate::steps::hsc_loss::Gradient;
 use crate::steps::operation::ADAM_BETA;
 use crate::steps::optimizer::MOMENTUM;
-use crate::steps::standalone::StandaloneLayer;
 use crate::steps::upsample::{self, GaussianTaps};
 
 /// How much the images are changed, relatively, to see what rounding may do to a value: some thousand roundings of f64. Norms over a few
@@ -82,8 +81,10 @@ pub fn differences(arch: &Arch, trial: &Trial) -> Result<Vec<Difference>> {
         let gradient = Gradient::Grad;
         let options = PlanOptions { batch: n, side: arch.side, dtype, sigma, gradient, training };
         let mut network = Network::<f64>::new(&Arch { part, ..arch.clone() }, options, &weights)?;
-        // What a GPU would refuse is wrong, though it can be computed here.
-        network.plan(n)?.steps().try_for_each(Step::check)?;
+        // What a GPU would refuse is wrong, though it can be computed here; heads are for the CPU alone.
+        if part != NetPart::Head {
+            network.plan(n)?.steps().try_for_each(Step::cuda_check)?;
+        }
         network.memory().keep_exact();
         network.set_weights(&weights)?;
         Ok::<_, Error>(network)

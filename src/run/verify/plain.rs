@@ -9,20 +9,20 @@ use crate::model::weights::Layout;
 use crate::model::{Arch, Layer, Objective, Weights};
 use crate::real::Real;
 use crate::steps::activation::Activation;
-use crate::steps::standalone::{DropoutKey, LayerContext, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{DrawKey, LayerContext, ValueShape};
 use crate::steps::{activation, conv, norm, pool};
 
 /// How norms normalise, and whether dropouts drop.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum NormMode {
     /// By the statistics of the batch; dropouts, if they drop, draw from the seed and the number of the update.
-    Training { dropouts: Option<DropoutKey> },
+    Training { dropouts: Option<DrawKey> },
     /// By the running statistics.
     Inference,
 }
 
 impl NormMode {
-    fn draws(self) -> Option<DropoutKey> {
+    fn draws(self) -> Option<DrawKey> {
         match self {
             NormMode::Training { dropouts } => dropouts,
             NormMode::Inference => None,
@@ -113,7 +113,7 @@ impl<T: Real> PlainNet<'_, T> {
     }
 
     fn context<'a>(&self, layer: usize, inputs: &'a [ValueShape], output: ValueShape) -> LayerContext<'a> {
-        let number = self.arch.number_of_its_kind(layer);
+        let number = self.arch.draws_before(layer);
         LayerContext { inputs, output, number, activation: Activation::IDENTITY }
     }
 

@@ -1,13 +1,13 @@
 //! Random legal nets of every kind of layer, built from a list of numbers: the same numbers give the same net, and fewer a smaller one.
 
 use crate::device::DType;
-use crate::model::arch::{Arch, NetPart, Node, Objective, Source};
+use crate::model::arch::{Arch, NetPart, Objective, Source};
 use crate::model::layer::{Init, Layer, Standalone};
 use crate::steps::activation::Activation;
 use crate::steps::add::layer::AddLayer;
 use crate::steps::dropout::layer::DropoutLayer;
 use crate::steps::reshape::layer::ReshapeLayer;
-use crate::steps::standalone::{StandaloneLayer, ValueShape};
+use crate::steps::standalone::ValueShape;
 use crate::steps::upsample::ReceptiveField;
 use crate::steps::upsample_nearest::layer::UpsampleNearest2xLayer;
 
@@ -114,6 +114,7 @@ impl<'a> Builder<'a> {
         match self.choose(8) {
             0..=2 => self.block(),
             3 => self.residual(),
+            4 => self.pool(),
             _ => self.standalone(),
         }
     }
@@ -187,6 +188,38 @@ impl<'a> Builder<'a> {
         let field = value.field.through(kernel, stride, kernel / 2);
         self.push_standalone(&AddLayer.into(), &[last, Value { source, shape: last.shape, field }]);
         self.freeze_strided(stride);
+    }
+
+    /// A max pool of whatever comes before it.
+    fn pool(&mut self) {
+        let Value { source, shape, field } = self.last;
+        let (side, stride) = (1 + self.choose(3), 1 + self.choose(3));
+        let pad = self.choose(side / 2 + 1);
+        if field.n < side {
+            return;
+        }
+        // It may join the layers before it, which are frozen or not as one; so it may after a pool that does nothing.
+        let stands_alone = match source {
+            Source::Input => true,
+            Source::Layer(of) => match self.arch.layers[of].layer {
+                Layer::Pool { side, stride, .. } => (side, stride) != (1, 1),
+                Layer::Standalone(_) => true,
+                Layer::Conv { .. }
+                | Layer::Linear { .. }
+                | Layer::Deconv { .. }
+                | Layer::Norm { .. }
+                | Layer::Activation(_)
+                | Layer::Sigmoid => false,
+            },
+        };
+        let at = self.arch.layers.len();
+        if !stands_alone {
+            self.starts.retain(|&start| start < at);
+            self.frozen_at_least += usize::from(self.frozen_at_least == at);
+        }
+        let source = self.push(Layer::Pool { side, stride, pad }, [source]);
+        let field = field.through(side, stride, pad);
+        self.step(Value { source, shape: ValueShape { side: field.n, ..shape }, field });
     }
 
     /// A layer that is lowered by itself, where one fits: it reads the last value, and earlier ones.
@@ -273,8 +306,7 @@ impl<'a> Builder<'a> {
         let frozen = self.starts.get(self.frozen % (2 * self.starts.len())).copied().unwrap_or(0);
         self.arch.frozen = frozen.max(self.frozen_at_least);
         // What draws is not fixed.
-        let draws = |node: &Node| matches!(&node.layer, Layer::Standalone(layer) if layer.draws());
-        self.arch.fixed &= !self.arch.layers[..self.arch.frozen].iter().any(draws);
+        self.arch.fixed &= !self.arch.layers[..self.arch.frozen].iter().any(|node| node.layer.draws());
     }
 }
 

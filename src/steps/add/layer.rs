@@ -7,9 +7,7 @@ use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::Step;
 use crate::steps::activation::Activation;
-use crate::steps::standalone::{
-    DropoutKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape, joined_field,
-};
+use crate::steps::standalone::{DrawKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape, joined_field};
 use crate::steps::upsample::ReceptiveField;
 
 /// The sum of two values of one shape.
@@ -60,11 +58,11 @@ impl StandaloneLayer for AddLayer {
         Some(Step::AddBackward(AddBackward { activation: context.activation, y, dy, dx }))
     }
 
-    fn plain<T: Real>(&self, _: LayerContext, inputs: &[&[T]], _: Option<DropoutKey>) -> Vec<T> {
+    fn plain<T: Real>(&self, _: LayerContext, inputs: &[&[T]], _: Option<DrawKey>) -> Vec<T> {
         inputs[0].iter().zip(inputs[1]).map(|(&a, &b)| a + b).collect()
     }
 
-    fn plain_backward<T: Real>(&self, _: LayerContext, dy: Vec<T>, _: Option<DropoutKey>) -> Vec<Vec<T>> {
+    fn plain_backward<T: Real>(&self, _: LayerContext, dy: Vec<T>, _: Option<DrawKey>) -> Vec<Vec<T>> {
         vec![dy.clone(), dy]
     }
 }

@@ -1,11 +1,11 @@
 //! The layer: the mean over windows.
 
-use super::{AveragePool, AveragePoolBackward, backward, forward};
+use super::{AveragePool, AveragePoolBackward};
 use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::Step;
 use crate::steps::pool::{MOST_WINDOW, PoolGeometry};
-use crate::steps::standalone::{DropoutKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{DrawKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 
 /// The mean over windows without padding.
@@ -20,6 +20,17 @@ impl AveragePoolLayer {
     fn geometry(&self, input: ValueShape) -> PoolGeometry {
         let ValueShape { n, side, c } = input;
         PoolGeometry { n, h: side, w: side, c, side: self.side, stride: self.stride, pad: 0 }
+    }
+
+    /// The places of the input values whose mean an output value is.
+    fn window(self, context: LayerContext, at: usize) -> impl Iterator<Item = usize> {
+        let (from, to) = (context.inputs[0].side, context.output);
+        let (pixel, channel) = (at / to.c, at % to.c);
+        let (image, row, column) = (pixel / to.side / to.side, pixel / to.side % to.side, pixel % to.side);
+        (0..self.side * self.side).map(move |tap| {
+            let (row, column) = (row * self.stride + tap / self.side, column * self.stride + tap % self.side);
+            ((image * from + row) * from + column) * to.c + channel
+        })
     }
 }
 
@@ -65,15 +76,20 @@ impl StandaloneLayer for AveragePoolLayer {
         Some(Step::AveragePoolBackward(AveragePoolBackward { geometry: self.geometry(context.inputs[0]), dy, dx }))
     }
 
-    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], _: Option<DropoutKey>) -> Vec<T> {
-        let mut y = vec![T::zero(); context.output.len()];
-        forward(&self.geometry(context.inputs[0]), inputs[0], &mut y);
-        y
+    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], _: Option<DrawKey>) -> Vec<T> {
+        let mean = |at: usize| {
+            let values: Vec<T> = self.window(context, at).map(|from| inputs[0][from]).collect();
+            values.iter().copied().sum::<T>() / T::of(values.len() as f64)
+        };
+        (0..context.output.len()).map(mean).collect()
     }
 
-    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, _: Option<DropoutKey>) -> Vec<Vec<T>> {
+    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, _: Option<DrawKey>) -> Vec<Vec<T>> {
         let mut dx = vec![T::zero(); context.inputs[0].len()];
-        backward(&self.geometry(context.inputs[0]), &dy, &mut dx);
+        for (at, dy) in dy.into_iter().enumerate() {
+            let share = dy / T::of((self.side * self.side) as f64);
+            self.window(context, at).for_each(|from| dx[from] += share);
+        }
         vec![dx]
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn concat(step: &Concat, memory: &DeviceBuffers) -> Result<()> {
     with_kernel!(y.dtype, wide, [concat_f32x1, concat_f32x4, concat_bf16x1, concat_bf16x8], kernel => {
         let [a, b, c, d] = pointers(parts, memory).map(PointerMut::read);
         let parameters = ConcatParameters { a, b, c, d, y: memory.pointer_mut(y), joined };
-        // SAFETY: views lie in their buffers, a part for each of its channels in y.
+        // SAFETY: views lie in their buffers, a part for each of its channels in y, and no part is absent (`Concat::wrong_numbers`).
         unsafe { kernel(launch, &parameters) }
     })
 }

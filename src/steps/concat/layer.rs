@@ -6,9 +6,7 @@ use super::{Concat, ConcatBackward, ConcatPart, ConcatParts, MOST_PARTS};
 use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::Step;
-use crate::steps::standalone::{
-    DropoutKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape, joined_field,
-};
+use crate::steps::standalone::{DrawKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape, joined_field};
 use crate::steps::upsample::ReceptiveField;
 
 /// The channels of up to [`MOST_PARTS`] values of one side, one after the other.
@@ -61,13 +59,13 @@ impl StandaloneLayer for ConcatLayer {
         Some(Step::ConcatBackward(ConcatBackward { parts: parts(context, dxs.iter().copied()), dy }))
     }
 
-    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], _: Option<DropoutKey>) -> Vec<T> {
+    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], _: Option<DrawKey>) -> Vec<T> {
         let pixel =
             |p: usize| inputs.iter().zip(context.inputs).flat_map(move |(x, input)| x[p * input.c..][..input.c].iter());
         (0..context.output.pixels()).flat_map(pixel).copied().collect()
     }
 
-    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, _: Option<DropoutKey>) -> Vec<Vec<T>> {
+    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, _: Option<DrawKey>) -> Vec<Vec<T>> {
         let mut first = 0;
         let part = |input: &ValueShape| {
             let channels = first..first + input.c;

@@ -22,7 +22,7 @@ const NAMES: [[&str; MOST_PARTS]; 2] = [["a", "b", "c", "d"], ["da", "db", "dc",
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConcatPart {
     pub channels: usize,
-    /// None where nobody wants its gradient.
+    /// None where nobody wants its gradient; all parts that are joined are there.
     pub view: Option<View>,
 }
 
@@ -43,6 +43,11 @@ impl Operation for Concat {
 
     fn counted(&self) -> usize {
         self.y.len
+    }
+
+    fn wrong_numbers(&self) -> Option<String> {
+        let absent = self.parts.iter().position(|part| part.view.is_none())?;
+        Some(format!("its {} is not there", NAMES[0][absent]))
     }
 
     fn variant(&self) -> String {

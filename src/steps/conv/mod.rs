@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use super::activation::Activation;
 use super::norm::{Norm, Stats, scale_shift};
-use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, apart};
 use super::pool::{WindowGeometry, product, windows};
 use crate::device::cuda::{Cuda, Result};
 use crate::device::simd::vectorised;
@@ -188,7 +188,12 @@ impl Operation for Fprop {
     fn wrong_numbers(&self) -> Option<String> {
         let both = self.stats.is_some() && !self.epilogue.is_none();
         let both = || both.then(|| "it takes statistics of what its epilogue changes".into());
-        self.geometry.fault().or_else(|| mixed(self.x, self.w)).or_else(both)
+        let apart = |Stats { mean, var, running_mean, running_var, .. }| {
+            apart([("mean", mean), ("var", var)])
+                .or_else(|| apart([("running_mean", running_mean), ("running_var", running_var)]))
+        };
+        let mixed = || mixed(self.x, self.w);
+        self.geometry.fault().or_else(mixed).or_else(both).or_else(|| self.stats.and_then(apart))
     }
 
     /// Kernels of bf16 copy x and w in chunks; those of f32 look how they lie.
@@ -261,7 +266,6 @@ impl Operation for Fprop {
             &mut workspace,
         );
         if !self.epilogue.is_none() {
-            debug_assert!(self.stats.is_none());
             self.epilogue.cpu(memory, self.geometry.k, &mut y[self.y.range()]);
         }
         memory.put(self.y.buffer, y);
@@ -310,7 +314,8 @@ impl Operation for Fprop {
 
 /// `dx = convᵀ(dy, w)`.
 ///
-/// Either all are f32, or all are bf16 and w is cast in [`WeightForm::Flipped`]. On a GPU dx may be f32 where dy is bf16.
+/// Either all are f32, or all are bf16 and w is cast in [`WeightForm::Flipped`]. On a GPU dx may be f32 where dy is bf16; bf16 has a stride of 1
+/// there.
 #[derive(Clone, Copy, Debug)]
 pub struct Dgrad {
     pub geometry: ConvGeometry,
@@ -330,6 +335,10 @@ impl Operation for Dgrad {
 
     fn wrong_numbers(&self) -> Option<String> {
         self.geometry.fault().or_else(|| mixed(self.dy, self.w))
+    }
+
+    fn without_kernel(&self) -> Option<String> {
+        strided(&self.geometry, self.dy)
     }
 
     fn anywhere(&self) -> &'static [&'static str] {
@@ -419,15 +428,20 @@ fn uncast<'a, T: Real>(g: &ConvGeometry, memory: &'a HostBuffers<T>, w: View, fo
     }
 }
 
-/// What is wrong where values and the weights that they are multiplied by have different types: kernels multiply one type.
-fn mixed(values: View, weights: View) -> Option<String> {
-    (values.dtype != weights.dtype)
-        .then(|| format!("it multiplies values of {:?} by weights of {:?}", values.dtype, weights.dtype))
+/// What is wrong where values and what they are multiplied by, weights or gradients, have different types: kernels multiply one type.
+fn mixed(values: View, by: View) -> Option<String> {
+    (values.dtype != by.dtype).then(|| format!("it multiplies values of {:?} by those of {:?}", values.dtype, by.dtype))
+}
+
+/// Why there is no kernel: those of gradients of bf16 know stride 1 alone.
+fn strided(g: &ConvGeometry, dy: View) -> Option<String> {
+    let strided = g.stride > 1 && dy.dtype == DType::Bf16;
+    strided.then(|| format!("its kernels of {:?} do not have its stride, {}", dy.dtype, g.stride))
 }
 
 /// `dw = dyᵀ·im2col(x)` and `db = Σ dy`.
 ///
-/// x and dy are both f32 or both bf16, the results f32.
+/// x and dy are both f32 or both bf16, on a GPU with a stride of 1; the results are f32.
 #[derive(Clone, Copy, Debug)]
 pub struct Wgrad {
     pub geometry: ConvGeometry,
@@ -448,7 +462,12 @@ impl Operation for Wgrad {
     }
 
     fn wrong_numbers(&self) -> Option<String> {
-        self.geometry.fault()
+        let apart = || self.db.and_then(|db| apart([("dw", self.dw), ("db", db)]));
+        self.geometry.fault().or_else(|| mixed(self.x, self.dy)).or_else(apart)
+    }
+
+    fn without_kernel(&self) -> Option<String> {
+        strided(&self.geometry, self.dy)
     }
 
     fn anywhere(&self) -> &'static [&'static str] {
@@ -498,7 +517,6 @@ impl Operation for Wgrad {
             &mut workspace,
         );
         if let Some(db) = self.db {
-            debug_assert_eq!(db.buffer, self.dw.buffer);
             reference::bias_grad(&self.geometry, memory.get(self.dy), &mut grads[db.range()]);
         }
         memory.put(self.dw.buffer, grads);

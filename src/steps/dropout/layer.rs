@@ -1,10 +1,10 @@
 //! The layer: dropout.
 
-use super::{Dropout, apply};
+use super::{Dropout, MOST_DROPOUTS, MOST_IMAGES, apply};
 use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::Step;
-use crate::steps::standalone::{DropoutKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{DrawKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 
 /// In training, zeroes each value with probability ½ and doubles the others.
@@ -40,6 +40,14 @@ impl StandaloneLayer for DropoutLayer {
         true
     }
 
+    fn training_fault(&self, context: LayerContext) -> Option<(String, &'static str)> {
+        let (number, images) = (context.number, context.output.n);
+        let repeats = number as usize >= MOST_DROPOUTS || images > MOST_IMAGES;
+        let problem = || format!("would draw what another draws: it is number {number}, of {images} images");
+        let legal = "a net has at most 256 dropouts, a batch with them at most 16,777,216 images";
+        repeats.then(|| (problem(), legal))
+    }
+
     fn forward(&self, context: LayerContext, inputs: &[View], y: View, seed: Option<u64>) -> Option<Step> {
         Some(step(context, inputs[0], y, seed?))
     }
@@ -59,11 +67,11 @@ impl StandaloneLayer for DropoutLayer {
         Some(step(context, dy, dxs.first().copied().flatten()?, seed?))
     }
 
-    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], draws: Option<DropoutKey>) -> Vec<T> {
+    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], draws: Option<DrawKey>) -> Vec<T> {
         dropped(context, inputs[0].to_vec(), draws)
     }
 
-    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, draws: Option<DropoutKey>) -> Vec<Vec<T>> {
+    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, draws: Option<DrawKey>) -> Vec<Vec<T>> {
         vec![dropped(context, dy, draws)]
     }
 }
@@ -73,7 +81,7 @@ fn step(context: LayerContext, x: View, y: View, seed: u64) -> Step {
     Step::Dropout(Dropout { seed, number: context.number, x, y, n: context.output.n })
 }
 
-fn dropped<T: Real>(context: LayerContext, mut values: Vec<T>, draws: Option<DropoutKey>) -> Vec<T> {
+fn dropped<T: Real>(context: LayerContext, mut values: Vec<T>, draws: Option<DrawKey>) -> Vec<T> {
     if let Some((seed, update)) = draws {
         apply(seed, context.number, update, context.output.n, &mut values);
     }

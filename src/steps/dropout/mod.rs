@@ -16,14 +16,14 @@ use crate::real::Real;
 use crate::rng::{Purpose, Stream};
 
 /// Dropouts of a net and images of a batch, at most: together they number the streams of random bits, of 32 bits.
-pub(crate) const MOST_DROPOUTS: usize = 1 << (32 - constants::dropout::DROPOUT_SHIFT);
-pub(crate) const MOST_IMAGES: usize = 1 << constants::dropout::DROPOUT_SHIFT;
+const MOST_DROPOUTS: usize = 1 << (32 - constants::dropout::DROPOUT_SHIFT);
+const MOST_IMAGES: usize = 1 << constants::dropout::DROPOUT_SHIFT;
 
 /// `y = 0` or `2·x`; y may be x.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
     pub seed: u64,
-    /// Of the net's dropouts, from 0.
+    /// Of the net's layers that draw, from 0.
     pub number: u32,
     /// [n, …]
     pub x: View,

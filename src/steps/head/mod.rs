@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::conv::{ConvGeometry, cpu as conv, reference};
 use super::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
-use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
+use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, apart};
 use super::pool::product;
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
@@ -194,7 +194,8 @@ impl Operation for HeadBackward {
     }
 
     fn wrong_numbers(&self) -> Option<String> {
-        fault(&self.geometry)
+        let apart = || self.db.and_then(|db| apart([("dw", self.dw), ("db", db)]));
+        fault(&self.geometry).or_else(apart)
     }
 
     fn anywhere(&self) -> &'static [&'static str] {
@@ -229,7 +230,6 @@ impl Operation for HeadBackward {
         let dz = memory.get(self.dz);
         conv::wgrad(g, memory.get(self.x), dz, &mut grads[self.dw.range()], &mut workspace);
         if let Some(db) = self.db {
-            debug_assert_eq!(db.buffer, self.dw.buffer);
             reference::bias_grad(g, dz, &mut grads[db.range()]);
         }
         memory.put(self.dw.buffer, grads);

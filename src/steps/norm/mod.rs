@@ -18,7 +18,7 @@ const TILE: usize = 2048;
 /// Where a norm's per-channel values live.
 #[derive(Clone, Copy, Debug)]
 pub struct Norm {
-    /// Mean and biased variance to normalise with: the batch's in training, the running ones otherwise. \[c\] each.
+    /// Mean and biased variance to normalise with: the batch's in training unless the norm is fixed, the running ones otherwise. \[c\] each.
     pub mean: View,
     pub var: View,
     /// Scale and shift; None for nets without biases.
@@ -80,7 +80,6 @@ pub struct Stats {
 impl Stats {
     /// Takes them from x on the CPU.
     pub fn cpu<T: Real>(&self, memory: &mut HostBuffers<T>, momentum: f64) {
-        debug_assert!(self.mean.buffer == self.var.buffer && self.running_mean.buffer == self.running_var.buffer);
         let (mut batch, mut running) = (memory.take(self.mean.buffer), memory.take(self.running_mean.buffer));
         let mut workspace = memory.take_workspace();
         let x = memory.get(self.x);

@@ -24,7 +24,7 @@ pub struct NormActPool {
     pub x: View,
     /// [n, oh, ow, c]
     pub y: View,
-    /// Winning tap per output, for the backward pass; None in inference.
+    /// Winning tap per output, for a backward pass; None where none follows.
     pub argmax: Option<ByteView>,
 }
 

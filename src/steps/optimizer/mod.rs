@@ -4,7 +4,7 @@ mod cuda;
 
 use rayon::prelude::*;
 
-use super::operation::{ADAM_BETA, Access, CheckedBuffers, Hyper, Operation, Sums};
+use super::operation::{ADAM_BETA, Access, CheckedBuffers, Hyper, Operation, Sums, apart};
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -95,6 +95,11 @@ impl Operation for Adam {
 
     fn counted(&self) -> usize {
         self.params.len
+    }
+
+    fn wrong_numbers(&self) -> Option<String> {
+        let crossed = || (self.m.range().end > self.v.start).then(|| "its v does not lie behind its m".into());
+        apart([("m", self.m), ("v", self.v)]).or_else(crossed)
     }
 
     fn anywhere(&self) -> &'static [&'static str] {

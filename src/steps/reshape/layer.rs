@@ -5,7 +5,7 @@ use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::Step;
 use crate::steps::pool::product;
-use crate::steps::standalone::{DropoutKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{DrawKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 
 /// A vector in the order (channel, row, column) as `c` maps of `side`×`side` pixels.
@@ -59,11 +59,11 @@ impl StandaloneLayer for ReshapeLayer {
         Some(Step::Reshape(Reshape { rows: pixels, columns: self.c, x: dy, y: dxs.first().copied().flatten()? }))
     }
 
-    fn plain<T: Real>(&self, _: LayerContext, inputs: &[&[T]], _: Option<DropoutKey>) -> Vec<T> {
+    fn plain<T: Real>(&self, _: LayerContext, inputs: &[&[T]], _: Option<DrawKey>) -> Vec<T> {
         transposed(inputs[0], self.c, self.side * self.side)
     }
 
-    fn plain_backward<T: Real>(&self, _: LayerContext, dy: Vec<T>, _: Option<DropoutKey>) -> Vec<Vec<T>> {
+    fn plain_backward<T: Real>(&self, _: LayerContext, dy: Vec<T>, _: Option<DrawKey>) -> Vec<Vec<T>> {
         vec![transposed(&dy, self.side * self.side, self.c)]
     }
 }

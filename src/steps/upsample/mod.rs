@@ -92,11 +92,13 @@ pub fn gaussian_kernel(size: usize, sigma: f64) -> Vec<f64> {
 pub struct GaussianTaps {
     /// The Gaussian g.
     kernel: Vec<f64>,
-    /// `origin = pad − ⌊shift⌋` of the formula above.
+    /// `origin = pad − s` of the formula above.
     origin: isize,
     jump: usize,
     /// For each output pixel, its first source and the weights of it and its successors.
     rows: Vec<(usize, Vec<f64>)>,
+    /// Whether they are [folded](GaussianTaps::folded).
+    folded: bool,
 }
 
 impl GaussianTaps {
@@ -115,7 +117,7 @@ impl GaussianTaps {
                 (sources.first().copied().unwrap_or(0), sources.iter().filter_map(|&i| weight(i)).collect())
             })
             .collect();
-        GaussianTaps { kernel, origin, jump: field.jump, rows }
+        GaussianTaps { kernel, origin, jump: field.jump, rows, folded: false }
     }
 
     /// The taps with which a loss over upsampled maps A = U·a·Uᵀ [S, S] becomes one over maps [u, u] of as many pixels as `a` has:
@@ -125,7 +127,7 @@ impl GaussianTaps {
         let scale = u as f64 / self.side() as f64;
         let diagonal: Vec<f64> = self.sums(u).into_iter().map(|sum| sum * scale).collect();
         let rows = diagonal.iter().enumerate().map(|(i, &d)| (i, vec![d])).collect();
-        GaussianTaps { kernel: diagonal, origin: 0, jump: 1, rows }
+        GaussianTaps { kernel: diagonal, origin: 0, jump: 1, rows, folded: true }
     }
 
     /// The ground truth g' [u, u] of [`GaussianTaps::folded`] taps from g [S, S].
@@ -193,6 +195,11 @@ impl GaussianTaps {
         (self.jump == 0).then(|| "its outputs lie 0 pixels apart".into())
     }
 
+    /// Why kernels cannot take them.
+    fn without_kernel(&self) -> Option<String> {
+        self.folded.then(|| "its taps are folded, which its kernels do not know".into())
+    }
+
     /// Side S of the upsampled map.
     pub fn side(&self) -> usize {
         self.rows.len()
@@ -222,6 +229,10 @@ impl Operation for Upsample {
 
     fn wrong_numbers(&self) -> Option<String> {
         self.taps.fault()
+    }
+
+    fn without_kernel(&self) -> Option<String> {
+        self.taps.without_kernel()
     }
 
     fn variant(&self) -> String {
@@ -288,6 +299,10 @@ impl Operation for UpsampleAdjoint {
 
     fn wrong_numbers(&self) -> Option<String> {
         self.taps.fault()
+    }
+
+    fn without_kernel(&self) -> Option<String> {
+        self.taps.without_kernel()
     }
 
     fn variant(&self) -> String {

@@ -4,7 +4,7 @@ use super::{UpsampleNearest2x, UpsampleNearest2xBackward, UpsampleNearestGeometr
 use crate::device::{DType, View};
 use crate::real::Real;
 use crate::steps::Step;
-use crate::steps::standalone::{DropoutKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
+use crate::steps::standalone::{DrawKey, Gradients, LayerContext, Misfit, StandaloneLayer, ValueShape};
 use crate::steps::upsample::ReceptiveField;
 
 /// Twice the side, each pixel four times.
@@ -46,11 +46,11 @@ impl StandaloneLayer for UpsampleNearest2xLayer {
         Some(Step::UpsampleNearest2xBackward(UpsampleNearest2xBackward { geometry: geometry(context), dy, dx }))
     }
 
-    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], _: Option<DropoutKey>) -> Vec<T> {
+    fn plain<T: Real>(&self, context: LayerContext, inputs: &[&[T]], _: Option<DrawKey>) -> Vec<T> {
         (0..context.output.len()).map(|at| inputs[0][source(context, at)]).collect()
     }
 
-    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, _: Option<DropoutKey>) -> Vec<Vec<T>> {
+    fn plain_backward<T: Real>(&self, context: LayerContext, dy: Vec<T>, _: Option<DrawKey>) -> Vec<Vec<T>> {
         let mut dx = vec![T::zero(); context.inputs[0].len()];
         dy.iter().enumerate().for_each(|(at, &dy)| dx[source(context, at)] += dy);
         vec![dx]

@@ -213,11 +213,6 @@ fn candidates<K>(tiles: &'static [MmaTile<K>], fits: impl Fn(&MmaTile<K>) -> boo
     std::iter::once(narrowest).chain(wider).map(By::Mma).chain(wgmma.then_some(By::Wgmma)).collect()
 }
 
-/// The kernels of gradients support stride 1 alone, and lowering refuses others in bf16.
-fn assert_takes(g: &ConvGeometry) {
-    assert_eq!(g.stride, 1, "the gradients of a convolution of bf16 with a stride");
-}
-
 /// [`Fprop`] of bf16; y may be f32, which shows the sums as they are before they are rounded.
 ///
 /// Bound: the tensor cores where a byte of x and y takes some 300 flop or more, else the bytes.
@@ -236,7 +231,6 @@ pub(in crate::steps::conv) fn fprop_rows(g: &ConvGeometry) -> usize {
 /// [`Dgrad`] of bf16; dx may be f32, as y of [`fprop`]. Bound: as there.
 pub(in crate::steps::conv) fn dgrad(step: &Dgrad, memory: &DeviceBuffers, by: By<MmaFpropKernel>) -> Result<()> {
     let g = &step.geometry;
-    assert_takes(g);
     // Padding is negative where it puts outputs beyond the reach of the image.
     let of = shape(g);
     let shape = ConvShape { h: int(g.oh()), w: int(g.ow()), c: of.k, k: of.c, pad: of.side - 1 - of.pad, ..of };
@@ -294,7 +288,6 @@ pub(in crate::steps::conv) fn shares(
     parts: WgradParts<'_>,
 ) -> Result<()> {
     let g = &step.geometry;
-    assert_takes(g);
     let count = g.pixels().div_ceil(parts.part_pixels as usize) as u32;
     let parameters = WgradParameters { x: memory.pointer(step.x), dy: memory.pointer(step.dy), parts, shape: shape(g) };
     let By::Mma(tile) = by else { return wgmma::shares(memory.cuda(), g, parameters, count) };
