@@ -268,32 +268,28 @@ impl Shape {
 }
 
 impl Layer {
-    /// How many values it reads.
-    pub(super) fn inputs(&self) -> RangeInclusive<usize> {
+    /// What is lowered by itself; None of layers that read one value and draw nothing.
+    fn standalone(&self) -> Option<&Standalone> {
         match self {
-            Layer::Standalone(layer) => layer.inputs(),
+            Layer::Standalone(layer) => Some(layer),
             Layer::Conv { .. }
             | Layer::Linear { .. }
             | Layer::Deconv { .. }
             | Layer::Norm { .. }
             | Layer::Activation(_)
             | Layer::Pool { .. }
-            | Layer::Sigmoid => 1..=1,
+            | Layer::Sigmoid => None,
         }
+    }
+
+    /// How many values it reads.
+    pub(super) fn inputs(&self) -> RangeInclusive<usize> {
+        self.standalone().map_or(1..=1, Standalone::inputs)
     }
 
     /// Whether it draws numbers in training.
     pub(crate) fn draws(&self) -> bool {
-        match self {
-            Layer::Standalone(layer) => layer.draws(),
-            Layer::Conv { .. }
-            | Layer::Linear { .. }
-            | Layer::Deconv { .. }
-            | Layer::Norm { .. }
-            | Layer::Activation(_)
-            | Layer::Pool { .. }
-            | Layer::Sigmoid => false,
-        }
+        self.standalone().is_some_and(Standalone::draws)
     }
 
     /// Whether it normalises by statistics, in training those of the batch.

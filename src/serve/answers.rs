@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use axum::extract::{Path, Query, Request, State, rejection};
 use axum::http::StatusCode;
@@ -18,9 +17,6 @@ use super::failure::{Failure, json};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::run::lock::FolderLock;
-
-/// Characters of a checksum, at the begin of a file's name.
-const HASH: usize = 16;
 
 /// Characters of a file's own name that are kept.
 const LONGEST: usize = 60;
@@ -91,14 +87,14 @@ impl Answers {
         let answers = Answers { folder: FolderLock::new(folder)?, turn: Mutex::new(()) };
         for model in fs::read_dir(folder).map_err(Error::io("read", folder))? {
             let model = model.map_err(Error::io("read", folder))?.path();
-            answers.keep_the_last_of_each(&model)?;
+            Answers::keep_the_last_of_each(&model)?;
         }
         Ok(answers)
     }
 
-    /// Removes unfinished files of a model's folder, and all answers but the last of each image.
-    fn keep_the_last_of_each(&self, model: &FilePath) -> Result<()> {
-        let mut last: HashMap<String, (SystemTime, PathBuf)> = HashMap::new();
+    /// Removes unfinished files of a model's folder, and of an image with several answers all but the last.
+    fn keep_the_last_of_each(model: &FilePath) -> Result<()> {
+        let mut answers: HashMap<String, Vec<PathBuf>> = HashMap::new();
         for folder in [Answer::Good, Answer::Defect].map(|answer| model.join("train").join(answer.folder())) {
             if !folder.is_dir() {
                 continue;
@@ -107,16 +103,23 @@ impl Answers {
             for entry in fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
                 let path = entry.map_err(Error::io("read", &folder))?.path();
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
-                let Some((hash, _)) = name.split_once('-').filter(|(hash, _)| is_hash(hash)) else { continue };
-                let saved = path.metadata().and_then(|file| file.modified()).map_err(Error::io("read", &path))?;
-                let others = last.remove(hash).into_iter().chain([(saved, path.clone())]);
-                let mut both: Vec<_> = others.collect();
-                both.sort();
-                if let Some(latest) = both.pop() {
-                    last.insert(hash.to_string(), latest);
+                if let Some((checksum, _)) = name.split_once('-') {
+                    answers.entry(checksum.to_string()).or_default().push(path);
                 }
-                both.iter().try_for_each(|(_, earlier)| files::remove(earlier))?;
             }
+        }
+        for (checksum, paths) in answers.into_iter().filter(|(_, paths)| paths.len() > 1) {
+            let mut saved = Vec::new();
+            for path in paths {
+                // Files that are called so by chance are somebody's own.
+                if checksum_of(&files::read(&path)?) == checksum {
+                    let time = path.metadata().and_then(|file| file.modified()).map_err(Error::io("read", &path))?;
+                    saved.push((time, path));
+                }
+            }
+            saved.sort();
+            saved.pop();
+            saved.iter().try_for_each(|(_, earlier)| files::remove(earlier))?;
         }
         Ok(())
     }
@@ -127,8 +130,8 @@ impl Answers {
         self.folder.check()?;
         let root = self.folder.folder();
         // Told by its bytes: under another name it is the same image. The name's end stays, which may tell the part.
-        let hash = format!("{:0HASH$x}", xxh3_64(image));
-        let file = format!("{hash}-{}.{}", safe(name), extension(image));
+        let checksum = checksum_of(image);
+        let file = format!("{checksum}-{}.{}", safe(name), extension(image));
         let place = |answer: Answer| FilePath::new(model).join("train").join(answer.folder());
         let mut saved = None;
         if *answer != Answer::None {
@@ -143,7 +146,7 @@ impl Answers {
             let Ok(entries) = fs::read_dir(&folder) else { continue };
             for entry in entries {
                 let path = entry.map_err(Error::io("read", &folder))?.path();
-                let is_same = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&hash));
+                let is_same = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&checksum));
                 if is_same && saved.as_ref().is_none_or(|saved| root.join(saved) != path) {
                     files::remove(&path)?;
                 }
@@ -162,8 +165,9 @@ impl Answer {
     }
 }
 
-fn is_hash(text: &str) -> bool {
-    text.len() == HASH && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+/// What an image's file begins its name with.
+fn checksum_of(image: &[u8]) -> String {
+    format!("{:016x}", xxh3_64(image))
 }
 
 /// The stem of a file's name, of letters, digits, '-' and '_' alone; its last characters where it is long.
@@ -248,9 +252,10 @@ mod tests {
         let defect = save(Answer::Defect);
         // Killed before the earlier answer was removed.
         fs::write(&good, earlier).unwrap();
-        let long_ago = SystemTime::UNIX_EPOCH;
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
         fs::File::options().write(true).open(&good).unwrap().set_modified(long_ago).unwrap();
-        let (unfinished, theirs) = (good.with_file_name(".fcdd-left"), good.with_file_name("their-own.png"));
+        let unfinished = good.with_file_name(".fcdd-left");
+        let theirs = good.with_file_name(format!("{}-their-own.png", checksum_of(b"\x89PNG one")));
         [&unfinished, &theirs].iter().for_each(|path| fs::write(path, "").unwrap());
         assert!(Answers::new(root.path()).err().unwrap().to_string().contains("in use"));
         drop(answers);

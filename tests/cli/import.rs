@@ -82,10 +82,10 @@ fn a_snapshot_scores_as_pytorch_does() {
         about.contains("if nothing was learned from the 4 that set it") && !about.contains("none was set"),
         "{about}"
     );
-    let ran = scratch.run(&format!("predict run {} --out judged", in_golden("images")));
+    let ran = scratch.run(&format!("predict run {} --out results", in_golden("images")));
     assert!(!ran.expect_success().stderr().contains("none was set"), "{}", ran.stderr());
-    let judged = fs::read_to_string(scratch.path("judged/scores.csv")).unwrap();
-    assert_eq!(judged.matches(",good,").count(), 4, "{judged}");
+    let scores = fs::read_to_string(scratch.path("results/scores.csv")).unwrap();
+    assert_eq!(scores.matches(",good,").count(), 4, "{scores}");
 }
 
 #[test]
