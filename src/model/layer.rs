@@ -369,18 +369,18 @@ impl Layer {
                 format!("has a kernel of {side}×{side} and a padding of {pad}"),
                 "its padding is smaller than its kernel, which has at most 1,024 rows",
             ),
+            Layer::Pool { side: 1, stride: 1, .. } => {
+                fault(true, "has windows of one pixel and changes nothing".to_string(), "leave it out")
+            }
             Layer::Pool { side, stride, pad } => fault(
                 !(1..=pool::MOST_SIDE).contains(&side) || !(1..=MOST_WINDOW).contains(&stride) || pad > side / 2,
                 format!("has a window of {side}×{side}, stride {stride} and a padding of {pad}"),
                 "windows have 1 to 16 rows, strides are 1 to 1,024, padding is at most half a window",
             ),
             Layer::Standalone(ref layer) => layer.fault(),
-            // Backward passes take the sign of an activation's input from its output.
-            Layer::Activation(Activation { slope }) => fault(
-                !(0.0..=1.0).contains(&slope),
-                format!("has a slope of {slope} below zero"),
-                "slopes lie from 0 to 1",
-            ),
+            Layer::Activation(activation) => {
+                activation.fault().map(|problem| Misfit::Illegal(problem, "slopes lie from 0 to 1"))
+            }
             Layer::Norm { .. } | Layer::Sigmoid => None,
         }
     }

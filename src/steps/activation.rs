@@ -13,6 +13,12 @@ impl Activation {
     pub const LEAKY_RELU: Activation = Activation { slope: 0.01 };
     pub const RELU: Activation = Activation { slope: 0.0 };
     pub const IDENTITY: Activation = Activation { slope: 1.0 };
+
+    /// What is wrong with the slope: backward passes take the sign of the input from that of the output.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let legal = (0.0..=1.0).contains(&self.slope);
+        (!legal).then(|| format!("has a slope of {}", self.slope))
+    }
 }
 
 /// `y = x > 0 ? x : slope·x`, in place.

@@ -18,10 +18,11 @@
 //! | `sgd`, `adam` | [`optimizer`] | `optimizer.cu` |
 //! | `cast`, `cast_weights` | [`cast`] | `cast.cu` |
 //!
-//! [`operation`] is what they have in common; [`blur`] is an operation of the data path.
+//! [`operation`] is what they have in common, [`access`] what they tell of their operands; [`blur`] is an operation of the data path.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
+pub mod access;
 pub mod activation;
 pub mod add;
 pub mod average_pool;

@@ -153,10 +153,17 @@ impl Step {
         of_any_kind!(self, step => step.workspace())
     }
 
-    /// See [`Operation::cuda`]; a step that may not run there ([`Step::cuda_check`]) or lacks workspace is refused. Errors tell the step and its
-    /// lengths.
+    /// See [`Operation::cuda`]; a step that may not run there ([`Step::cuda_check`]), or whose operands or workspace are not in this memory, is
+    /// refused. Errors tell the step and its lengths.
     pub fn cuda(&self, memory: &DeviceBuffers) -> cuda::Result<()> {
         self.cuda_check()?;
+        for access in [self.reads(), self.writes()] {
+            let mut lacking = access.reals.iter().filter_map(|&(name, view)| Some((name, memory.lacks(view)?)));
+            let argmax = || access.argmax.and_then(|view| Some(("argmax", memory.lacks_bytes(view)?)));
+            if let Some((name, problem)) = lacking.next().or_else(argmax) {
+                return Err(self.refused(format!("its {name} {problem}")));
+            }
+        }
         let (needed, found) = (self.cuda_workspace(), memory.workspace_len());
         if needed > found {
             return Err(self.refused(format!("its workspace has {found} elements, {needed} are needed")));

@@ -16,6 +16,7 @@ use fcdd::steps::cast::{Cast, CastLayer, CastWeights};
 use fcdd::steps::concat::{Concat, ConcatBackward, ConcatPart};
 use fcdd::steps::conv::weights::WeightForm;
 use fcdd::steps::conv::{ConvGeometry, Dgrad, Epilogue, Fprop, Wgrad};
+use fcdd::steps::dropout::Dropout;
 use fcdd::steps::head::{Head, HeadBackward};
 use fcdd::steps::norm_act_pool::{NormActPool, NormActPoolBackward};
 use fcdd::steps::pool::PoolGeometry;
@@ -200,12 +201,12 @@ fn steps_whose_operands_do_not_fit() {
         let memory = buffers(gpu, [1 << 16, 8, 8]);
         let error = add(View::of(0, 1 << 16)).cuda(&memory).unwrap_err().to_string();
         assert!(error.contains("its a has 8 elements, 65536 are needed"), "{error}");
+        let behind = add(View { start: 1 << 16, ..View::of(0, 8) });
+        refused(&memory, behind, "its y starts at element 65536 and has 8, its buffer has 65536");
         // The last element of the view would be the first of all memory again.
         let wraps = add(View { start: usize::MAX - 3, len: 8, ..View::of(0, 8) });
-        assert!(catch_unwind(AssertUnwindSafe(|| wraps.cuda(&memory))).is_err());
-        assert!(
-            catch_unwind(AssertUnwindSafe(|| add(View { start: 1 << 16, ..View::of(0, 8) }).cuda(&memory))).is_err()
-        );
+        refused(&memory, wraps, "its y starts at");
+        refused(&memory, add(View::of(3, 8)), "its y lies in no buffer of F32");
         add(View::of(0, 8)).cuda(&memory).unwrap();
         gpu.cuda().synchronize().unwrap();
     });
@@ -255,6 +256,27 @@ fn gradients_without_a_kernel() {
         refused(&memory, Wgrad { geometry, x, dy, dw, db: None }, why);
         let geometry = ConvGeometry { stride: 1, ..geometry };
         refused(&memory, Wgrad { geometry, x: view(3, 128), dy, dw, db: None }, "by those of Bf16");
+    });
+}
+
+/// A pointer to numbers of another type, or to bytes behind a buffer, would be none.
+#[test]
+fn operands_that_memory_does_not_have() {
+    on_device(|gpu| {
+        let reals = [(16, DType::Bf16), (16, DType::F32), (16, DType::F32)];
+        let memory = DeviceBuffers::new(gpu.cuda(), &reals, &[3], 0).unwrap();
+        let [a, b, y] = std::array::from_fn(|buffer| View::of(buffer, 16));
+        let add = |a, b| Add { activation: Activation::RELU, a, b, y };
+        refused(&memory, add(a.bf16(), b), "its b is of F32, its kernels take Bf16 beside such an a");
+        refused(&memory, add(a, b), "its a lies in no buffer of F32");
+        let half = [a, b].map(View::bf16);
+        refused(&memory, Dropout { seed: 0, number: 0, n: 1, x: half[0], y: half[1] }, "its x is of Bf16");
+        let pool = PoolGeometry { side: 2, stride: 2, ..PoolGeometry::none(1, 4, 4, 1) };
+        let argmax = Some(ByteView { buffer: ByteBufferId(0), len: 4 });
+        let activation = Activation::IDENTITY;
+        let max = NormActPool { pool, norm: None, activation, x: b, y: View { len: 4, ..y }, argmax };
+        refused(&memory, max, "its argmax has 4 bytes, its buffer has 3");
+        gpu.cuda().synchronize().unwrap();
     });
 }
 

@@ -324,6 +324,7 @@ fn wrong_nets_are_refused() {
         ),
         // The number of the winner did not fit a byte.
         (fcdd([conv("a", 3), Layer::Pool { side: 17, stride: 1, pad: 8 }]), "layer 1 (max pool)", "1 to 16 rows"),
+        (fcdd([conv("a", 3), Layer::Pool { side: 1, stride: 1, pad: 0 }]), "layer 1 (max pool)", "leave it out"),
         // The norm was trained, the convolution before it not.
         (
             Arch { frozen: 1, ..fcdd([conv("a", 3), norm("n"), RELU]) },
@@ -608,13 +609,21 @@ fn parts_that_are_none_are_refused() {
     let not_fixed = Arch { fixed: false, ..net.clone() };
     let not_frozen = Arch { frozen: 0, ..net.clone() };
     // The last of what is frozen and the first of what is not are lowered together.
-    let fused = fixed(3, vec![conv("a", 3), RELU, conv("b", 3), RELU, conv("c", 3)]);
-    for arch in [hsc, ae, not_fixed, not_frozen, fused] {
+    let layers = vec![conv("a", 3), norm("n"), RELU, POOL, conv("b", 3), POOL];
+    let fused = [2, 3, 5].map(|frozen| fixed(frozen, layers.clone()));
+    let none = [hsc, ae, not_fixed, not_frozen].map(|arch| (arch, "has no features that could be kept"));
+    for (arch, problem) in none.into_iter().chain(fused.map(|arch| (arch, "is lowered together with layer"))) {
         lower(&arch, &OPTIONS).unwrap();
+        assert!(!has_features(&arch));
         for of in [NetPart::Features, NetPart::Head] {
             let message = refusal(&part(of, &arch), &OPTIONS);
-            assert!(message.contains("has no features that could be kept"), "{message}");
+            assert!(message.contains(problem), "{message}");
         }
+    }
+    for frozen in [4, 6] {
+        let arch = fixed(frozen, layers.clone());
+        assert!(has_features(&arch));
+        lower(&part(NetPart::Features, &arch), &OPTIONS).unwrap();
     }
     // A dropout changed the features themselves, which are kept.
     let dropped = fixed(2, vec![conv("a", 3), RELU, DropoutLayer.into(), conv("b", 3)]);

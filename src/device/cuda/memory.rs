@@ -256,6 +256,25 @@ impl DeviceBuffers {
         view.map_or(Pointer::null(), |view| self.pointer(view))
     }
 
+    /// Why there is no such view: no buffer of its numbers, or one that ends before it.
+    pub fn lacks(&self, view: View) -> Option<String> {
+        let len = match (self.reals.get(view.buffer.0), view.dtype) {
+            (Some(Reals::F32(buffer)), DType::F32) => buffer.len(),
+            (Some(Reals::Bf16(buffer)), DType::Bf16) => buffer.len(),
+            (None | Some(Reals::F32(_) | Reals::Bf16(_)), _) => {
+                return Some(format!("lies in no buffer of {:?}", view.dtype));
+            }
+        };
+        let end = view.start.checked_add(view.len).filter(|&end| end <= len);
+        end.is_none().then(|| format!("starts at element {} and has {}, its buffer has {len}", view.start, view.len))
+    }
+
+    /// Why there is no such view of bytes.
+    pub fn lacks_bytes(&self, view: ByteView) -> Option<String> {
+        let len = self.bytes.get(view.buffer.0).map_or(0, Buffer::len);
+        (view.len > len).then(|| format!("has {} bytes, its buffer has {len}", view.len))
+    }
+
     /// Where a kernel writes a view of such numbers.
     pub fn pointer_mut<T: Number>(&self, view: View) -> PointerMut<'_, T> {
         let buffer = T::of(&self.reals[view.buffer.0]).filter(|_| view.dtype == T::DTYPE);

@@ -274,8 +274,12 @@ pub(super) fn of_part<'a>(
     }
     let first = stages.iter().take_while(|stage| stage.layer < arch.frozen).count();
     let mut head = stages.split_off(first);
-    let trained = head.iter().filter_map(|stage| stage.kind.block()).all(|block| !block.frozen);
-    let kept = arch.objective.has_head() && arch.fixed && trained;
+    if let Some(stage) = head.first().filter(|stage| stage.first < arch.frozen) {
+        let problem = format!("is lowered together with {}, which is frozen", arch.describe(stage.first));
+        let legal = "features may be kept where the frozen layers end with all that follows their last convolution";
+        return Err(arch.illegal(arch.frozen, problem, legal));
+    }
+    let kept = arch.objective.has_head() && arch.fixed;
     let Some(features) = stages.last().map(|stage| stage.kind.output()).filter(|_| kept) else {
         let problem = format!("{} has no features that could be kept", arch.name);
         return Err(Error::setting(problem, "FCDD nets have some whose first layers are frozen and fixed"));

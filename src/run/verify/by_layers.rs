@@ -131,14 +131,39 @@ pub fn differences(arch: &Arch, trial: &Trial) -> Result<Vec<Difference>> {
     Ok(found)
 }
 
-/// Whether what is trained reads the last layer of a fixed prefix alone, and leaves that as it is: it can then be trained apart.
+/// Whether what is trained reads the last layer of a fixed prefix alone, leaves that as it is, and does not begin with what follows a
+/// convolution of the prefix: it can then be trained apart.
 pub fn has_features(arch: &Arch) -> bool {
     let Some(last) = arch.frozen.checked_sub(1).map(Source::Layer) else { return false };
     let fits = |node: &Node| {
         let changes = matches!(&node.layer, Layer::Standalone(layer) if layer.in_place());
         node.inputs.iter().all(|&input| input > last || input == last && !changes)
     };
-    arch.objective == Objective::Fcdd && arch.fixed && arch.layers[arch.frozen..].iter().all(fits)
+    arch.objective == Objective::Fcdd
+        && arch.fixed
+        && !ends_a_block(arch, arch.frozen)
+        && arch.layers[arch.frozen..].iter().all(fits)
+}
+
+/// Whether a layer is a norm, an activation, or the max pool that follows a convolution, be it behind those.
+fn ends_a_block(arch: &Arch, layer: usize) -> bool {
+    let Some(Node { layer, inputs }) = arch.layers.get(layer) else { return false };
+    let mut input = inputs[0];
+    match layer {
+        Layer::Norm { .. } | Layer::Activation(_) => true,
+        Layer::Pool { .. } if arch.readers(input).count() > 1 => false,
+        Layer::Pool { .. } => loop {
+            let Source::Layer(of) = input else { return false };
+            match &arch.layers[of].layer {
+                Layer::Conv { .. } | Layer::Linear { .. } | Layer::Deconv { .. } => return true,
+                Layer::Norm { .. } | Layer::Activation(_) => input = arch.layers[of].inputs[0],
+                Layer::Pool { .. } | Layer::Sigmoid | Layer::Standalone(_) => return false,
+            }
+        },
+        Layer::Conv { .. } | Layer::Linear { .. } | Layer::Deconv { .. } | Layer::Sigmoid | Layer::Standalone(_) => {
+            false
+        }
+    }
 }
 
 /// Appends how far those of ours that tell something are from the exact values, beside which are those of changed images.

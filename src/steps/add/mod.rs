@@ -8,7 +8,7 @@ pub mod layer;
 use rayon::prelude::*;
 
 use super::activation::Activation;
-use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
+use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums};
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -32,6 +32,14 @@ impl Operation for Add {
 
     fn counted(&self) -> usize {
         self.y.len
+    }
+
+    fn wrong_numbers(&self) -> Option<String> {
+        self.activation.fault().map(|problem| format!("its activation {problem}"))
+    }
+
+    fn kernel_types(&self) -> NumberTypes {
+        NumberTypes::alike(&["a", "b", "y"])
     }
 
     fn variant(&self) -> String {
@@ -85,6 +93,14 @@ impl Operation for AddBackward {
 
     fn counted(&self) -> usize {
         self.dx.len
+    }
+
+    fn wrong_numbers(&self) -> Option<String> {
+        self.activation.fault().map(|problem| format!("its activation {problem}"))
+    }
+
+    fn kernel_types(&self) -> NumberTypes {
+        NumberTypes::alike(&["y", "dy", "dx"])
     }
 
     fn variant(&self) -> String {

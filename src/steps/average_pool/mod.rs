@@ -5,7 +5,7 @@ pub mod layer;
 
 use rayon::prelude::*;
 
-use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
+use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums};
 use super::pool::PoolGeometry;
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
@@ -36,6 +36,10 @@ impl Operation for AveragePool {
 
     fn wrong_numbers(&self) -> Option<String> {
         fault(&self.geometry)
+    }
+
+    fn kernel_types(&self) -> NumberTypes {
+        NumberTypes::alike(&["x", "y"])
     }
 
     fn variant(&self) -> String {
@@ -88,6 +92,10 @@ impl Operation for AveragePoolBackward {
 
     fn wrong_numbers(&self) -> Option<String> {
         fault(&self.geometry)
+    }
+
+    fn kernel_types(&self) -> NumberTypes {
+        NumberTypes::alike(&["dy", "dx"])
     }
 
     fn variant(&self) -> String {

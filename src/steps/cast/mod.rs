@@ -2,7 +2,7 @@
 
 mod cuda;
 
-use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
+use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums};
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
 use crate::real::Real;
@@ -23,6 +23,10 @@ impl Operation for Cast {
 
     fn counted(&self) -> usize {
         self.x.len
+    }
+
+    fn kernel_types(&self) -> NumberTypes {
+        NumberTypes::F32.and_bf16(&["y"])
     }
 
     fn variant(&self) -> String {
@@ -105,6 +109,10 @@ impl Operation for CastWeights {
             free = target.range().end;
         }
         self.layers.is_empty().then(|| "it has no layers".into())
+    }
+
+    fn kernel_types(&self) -> NumberTypes {
+        NumberTypes::F32.and_bf16(&["casts"])
     }
 
     fn variant(&self) -> String {

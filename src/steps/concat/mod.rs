@@ -6,7 +6,7 @@ pub mod layer;
 use arrayvec::ArrayVec;
 use rayon::prelude::*;
 
-use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, whole};
+use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums, whole};
 use crate::device::cuda::Result;
 use crate::device::cuda::kernels::constants;
 use crate::device::{HostBuffers, View};
@@ -48,6 +48,10 @@ impl Operation for Concat {
     fn wrong_numbers(&self) -> Option<String> {
         let absent = self.parts.iter().position(|part| part.view.is_none())?;
         Some(format!("its {} is not there", NAMES[0][absent]))
+    }
+
+    fn kernel_types(&self) -> NumberTypes {
+        NumberTypes::alike(&["y", "a", "b", "c", "d"])
     }
 
     fn variant(&self) -> String {
@@ -101,6 +105,10 @@ impl Operation for ConcatBackward {
 
     fn counted(&self) -> usize {
         self.dy.len
+    }
+
+    fn kernel_types(&self) -> NumberTypes {
+        NumberTypes::alike(&["dy", "da", "db", "dc", "dd"])
     }
 
     fn variant(&self) -> String {

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use super::activation::Activation;
 use super::norm::{Norm, Stats, scale_shift};
-use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, apart};
+use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums, apart};
 use super::pool::{WindowGeometry, product, windows};
 use crate::device::cuda::{Cuda, Result};
 use crate::device::simd::vectorised;
@@ -193,7 +193,8 @@ impl Operation for Fprop {
                 .or_else(|| apart([("running_mean", running_mean), ("running_var", running_var)]))
         };
         let mixed = || mixed(self.x, self.w);
-        self.geometry.fault().or_else(mixed).or_else(both).or_else(|| self.stats.and_then(apart))
+        let steep = || self.epilogue.activation.fault().map(|problem| format!("its activation {problem}"));
+        self.geometry.fault().or_else(mixed).or_else(both).or_else(|| self.stats.and_then(apart)).or_else(steep)
     }
 
     /// Kernels of bf16 copy x and w in chunks; those of f32 look how they lie.
@@ -202,6 +203,11 @@ impl Operation for Fprop {
             DType::F32 => &["x", "w", "y", "b", "bias", "mean", "var", "running_mean", "running_var", "gamma", "beta"],
             DType::Bf16 => &["b", "bias", "mean", "var", "running_mean", "running_var", "gamma", "beta"],
         }
+    }
+
+    fn kernel_types(&self) -> NumberTypes {
+        let types = NumberTypes::alike(&["x", "w"]);
+        if self.x.dtype == DType::Bf16 { types.and_either(&["y"]) } else { types }
     }
 
     fn variant(&self) -> String {
@@ -345,6 +351,11 @@ impl Operation for Dgrad {
         if self.dy.dtype == DType::F32 { &["dy", "w", "dx"] } else { &[] }
     }
 
+    fn kernel_types(&self) -> NumberTypes {
+        let types = NumberTypes::alike(&["dy", "w"]);
+        if self.dy.dtype == DType::Bf16 { types.and_either(&["dx"]) } else { types }
+    }
+
     fn variant(&self) -> String {
         format!("{:?}", self.geometry)
     }
@@ -472,6 +483,10 @@ impl Operation for Wgrad {
 
     fn anywhere(&self) -> &'static [&'static str] {
         if self.x.dtype == DType::F32 { &["x", "dy", "dw", "db"] } else { &["dw", "db"] }
+    }
+
+    fn kernel_types(&self) -> NumberTypes {
+        NumberTypes::alike(&["x", "dy"])
     }
 
     fn variant(&self) -> String {

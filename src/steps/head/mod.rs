@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::conv::{ConvGeometry, cpu as conv, reference};
 use super::fcdd_loss::{anomalous_loss, pseudo_huber, pseudo_huber_slope};
-use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums, apart};
+use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums, apart};
 use super::pool::product;
 use crate::device::cuda::Result;
 use crate::device::{HostBuffers, View};
@@ -71,6 +71,10 @@ impl Operation for Head {
 
     fn anywhere(&self) -> &'static [&'static str] {
         &["w", "b"]
+    }
+
+    fn kernel_types(&self) -> NumberTypes {
+        NumberTypes::alike(&["x"])
     }
 
     fn variant(&self) -> String {
@@ -200,6 +204,10 @@ impl Operation for HeadBackward {
 
     fn anywhere(&self) -> &'static [&'static str] {
         &["w", "dw", "db"]
+    }
+
+    fn kernel_types(&self) -> NumberTypes {
+        NumberTypes::alike(&["x", "dx"])
     }
 
     fn variant(&self) -> String {

@@ -8,7 +8,7 @@ mod cuda;
 
 use super::activation::Activation;
 use super::norm::{Affine, Norm};
-use super::operation::{Access, CheckedBuffers, Hyper, Operation, Sums};
+use super::operation::{Access, CheckedBuffers, Hyper, NumberTypes, Operation, Sums};
 use super::pool::{MOST_SIDE, PoolGeometry};
 use crate::device::cuda::Result;
 use crate::device::{ByteView, DType, HostBuffers, View};
@@ -28,10 +28,14 @@ pub struct NormActPool {
     pub argmax: Option<ByteView>,
 }
 
-/// What is wrong with the geometry of a max pool.
-fn fault(g: &PoolGeometry) -> Option<String> {
+/// What is wrong with the geometry of a max pool or with the activation before it.
+fn fault(g: &PoolGeometry, activation: Activation) -> Option<String> {
     let large = || format!("its windows have {} rows, taps are counted in bytes: of {MOST_SIDE} rows at most", g.side);
-    g.windows().fault().or_else(|| (g.side > MOST_SIDE).then(large))
+    let large = || (g.side > MOST_SIDE).then(large);
+    // Else a window may lie in the padding alone, where there is no winner.
+    let padded = || (g.pad > g.side / 2).then(|| format!("its padding, {}, is more than half a window", g.pad));
+    let steep = || activation.fault().map(|problem| format!("its activation {problem}"));
+    g.windows().fault().or_else(large).or_else(padded).or_else(steep)
 }
 
 impl Operation for NormActPool {
@@ -44,11 +48,15 @@ impl Operation for NormActPool {
     }
 
     fn wrong_numbers(&self) -> Option<String> {
-        fault(&self.pool)
+        fault(&self.pool, self.activation)
     }
 
     fn anywhere(&self) -> &'static [&'static str] {
         &["mean", "var", "gamma", "beta"]
+    }
+
+    fn kernel_types(&self) -> NumberTypes {
+        NumberTypes::alike(&["x", "y"])
     }
 
     fn variant(&self) -> String {
@@ -112,7 +120,8 @@ impl Operation for NormActPoolBackward {
     }
 
     fn wrong_numbers(&self) -> Option<String> {
-        fault(&self.pool)
+        let absent = || (self.argmax.is_none() && self.pool.side > 1).then(|| "its argmax is not there".into());
+        fault(&self.pool, self.activation).or_else(absent)
     }
 
     fn anywhere(&self) -> &'static [&'static str] {
@@ -145,6 +154,10 @@ impl Operation for NormActPoolBackward {
         memory.put(self.x.buffer, x);
     }
 
+    fn kernel_types(&self) -> NumberTypes {
+        NumberTypes::alike(&["x", "dy", "dx"])
+    }
+
     fn variant(&self) -> String {
         format!("{:?} {:?} {}", self.pool, self.activation, self.batch_statistics)
     }
@@ -154,7 +167,6 @@ impl Operation for NormActPoolBackward {
         Access::new([("x", self.x, pool.x_len()), ("dy", self.dy, pool.y_len())])
             .and_norm(self.norm, pool.c)
             .and_argmax(self.argmax, pool.y_len())
-            .measured("argmax", usize::from(self.argmax.is_none() && pool.side > 1), 0)
     }
 
     fn writes(&self) -> Access {
