@@ -687,9 +687,8 @@ fn insert_after(arch: &mut Arch, at: usize, layer: Layer) {
     arch.layers.insert(at + 1, Node { layer, inputs: vec![Source::Layer(at)] });
 }
 
-/// Whether it is a pool that does something.
 fn is_pool(layer: &Layer) -> bool {
-    matches!(layer, Layer::Pool { side, stride, .. } if (*side, *stride) != (1, 1))
+    matches!(layer, Layer::Pool { .. })
 }
 
 /// Ways to make a legal net illegal, by the numbers of the layers where they apply.

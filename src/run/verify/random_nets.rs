@@ -156,8 +156,8 @@ impl<'a> Builder<'a> {
         let conv = self.push(conv, [source]);
         let mut field = field.through(kernel, stride, kernel / 2);
         let mut source = self.norm_and_activation(conv);
-        let (pools, window, pool_stride) = (self.choose(2) > 0, 1 + self.choose(3), 1 + self.choose(3));
-        let pad = self.choose(window / 2 + 1);
+        let pools = self.choose(2) > 0;
+        let [window, pool_stride, pad] = self.window();
         if pools && field.n >= window {
             // Sometimes what is pooled is read by others too.
             let tapped = self.choose(3) == 0;
@@ -190,20 +190,24 @@ impl<'a> Builder<'a> {
         self.freeze_strided(stride);
     }
 
+    /// Side, stride and padding of a max pool.
+    fn window(&mut self) -> [usize; 3] {
+        let (side, stride) = (1 + self.choose(3), 1 + self.choose(3));
+        [side, if side == 1 { stride.max(2) } else { stride }, self.choose(side / 2 + 1)]
+    }
+
     /// A max pool of whatever comes before it.
     fn pool(&mut self) {
         let Value { source, shape, field } = self.last;
-        let (side, stride) = (1 + self.choose(3), 1 + self.choose(3));
-        let pad = self.choose(side / 2 + 1);
+        let [side, stride, pad] = self.window();
         if field.n < side {
             return;
         }
-        // It may join the layers before it, which are frozen or not as one; so it may after a pool that does nothing.
+        // It may join the layers before it, which are frozen or not as one.
         let stands_alone = match source {
             Source::Input => true,
             Source::Layer(of) => match self.arch.layers[of].layer {
-                Layer::Pool { side, stride, .. } => (side, stride) != (1, 1),
-                Layer::Standalone(_) => true,
+                Layer::Pool { .. } | Layer::Standalone(_) => true,
                 Layer::Conv { .. }
                 | Layer::Linear { .. }
                 | Layer::Deconv { .. }
