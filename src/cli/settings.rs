@@ -79,13 +79,13 @@ impl<const SWEEP: bool> Choices<SWEEP> {
 
     /// Where the data of a run has moved and whether to hold it; None where more than that is given.
     pub(super) fn moved(self) -> Result<Option<Moved>> {
-        let may = ["data", "outliers", "labelled", "hold"];
+        let may = ["data", "roi", "ignore", "outliers", "labelled", "hold"];
         if self.dataset.is_some() || self.given.iter().any(|(name, _)| !may.contains(name)) {
             return Ok(None);
         }
-        let Settings { data, outliers, labelled, hold, .. } = Settings::preset(FOLDER).given(&self.given)?;
-        let hold = self.given.iter().any(|(name, _)| *name == "hold").then_some(hold);
-        Ok(Some(Moved { data, outliers, labelled, hold }))
+        let moved = Moved::to_those_of(&Settings::preset(FOLDER).given(&self.given)?);
+        let is_held_otherwise = self.given.iter().any(|(name, _)| *name == "hold");
+        Ok(Some(Moved { hold: moved.hold.filter(|_| is_held_otherwise), ..moved }))
     }
 
     fn settings_table() -> impl Iterator<Item = &'static Setting> {

@@ -30,8 +30,8 @@ pub(super) struct Args {
     /// Folder for the run, which must not hold one yet [default: NAME-run after the data's name; NAME-run-2 where that exists, and so on]
     #[arg(long, value_name = "RUN", display_order = 1)]
     out: Option<PathBuf>,
-    /// Continue a stopped run with its own settings; --data, --outliers and --labelled say where its data lies now, --hold whether to keep
-    /// it in memory
+    /// Continue a stopped run with its own settings; --data, --roi, --ignore, --outliers and --labelled say where its data lies now, --hold
+    /// whether to keep it in memory
     #[arg(long, value_name = "RUN", display_order = 2)]
     resume: Option<PathBuf>,
     /// Train for about so many minutes on this device: a few steps are timed before, and the number of epochs that fit, at least one, is
@@ -117,7 +117,7 @@ fn minutes(text: &str) -> Result<f64, String> {
 fn settled() -> Error {
     Error::setting(
         "--resume continues a run in its folder and with its own settings",
-        "leave out all that changes the run but --data, --outliers, --labelled and --hold, or start a new run with --out RUN",
+        "leave out all that changes the run but --data, --roi, --ignore, --outliers, --labelled and --hold, or start a new run with --out RUN",
     )
 }
 
@@ -181,6 +181,11 @@ mod tests {
                 side: 40,
                 ..preset.clone()
             };
+            let masked = Settings {
+                roi: (dataset == FOLDER).then(|| "part of it.png".into()),
+                ignore: (dataset == FOLDER).then(|| "frame.png".into()),
+                ..preset.clone()
+            };
             // Flags about labelled anomalies, where a set may have some.
             let published = Settings {
                 supervise: Supervise::Other,
@@ -190,7 +195,7 @@ mod tests {
                 oe_limit: Some(1),
                 ..other.clone()
             };
-            for settings in [preset, other, published] {
+            for settings in [preset, other, masked, published] {
                 settings.check().unwrap();
                 let words = settings.command("out");
                 let parsed = Train::try_parse_from(&words[1..]).unwrap_or_else(|e| panic!("{words:?}: {e}"));

@@ -4,9 +4,11 @@
 use rayon::prelude::*;
 
 use crate::data::anomaly::Synthesiser;
+use crate::data::counted::Counted;
 use crate::data::fingerprint::{Fingerprint, Sum};
 use crate::data::image_source::ImageSource;
 use crate::data::images::{Mask, UNMARKED};
+use crate::data::labelled::marks;
 use crate::data::pipeline::Preprocessing;
 use crate::data::resize_mode::ResizeMode;
 use crate::data::split::Split;
@@ -31,6 +33,8 @@ pub struct TrainingData {
     pub labelled_share: u32,
     /// Images of another set, for [`NoiseMode::Outliers`](crate::data::supervise::NoiseMode::Outliers).
     pub outliers: Option<ImageSource>,
+    /// Which part of each image counts; None where all of it does. Of what does not count nothing is learned.
+    pub counted: Option<Counted>,
     /// Augmentation and normalisation.
     pub preprocessing: Preprocessing,
     /// What anomalies are.
@@ -55,9 +59,9 @@ impl TrainingData {
         }
     }
 
-    /// Whether parts of its samples may lie outside of any image: those of canvases.
+    /// Whether parts of its samples are no part of what is learned from: what lies beyond a canvas, and what does not count.
     pub(crate) fn is_bounded(&self) -> bool {
-        matches!(self.normal, ImageSource::Tiles(_))
+        matches!(self.normal, ImageSource::Tiles(_)) || self.counted.is_some()
     }
 
     /// Whether some anomalies are labelled ones.
@@ -130,12 +134,13 @@ pub struct Batch {
 impl LabelledAnomalies {
     /// The images of a split at `indices`, with masks fitted to the raw side as the images are ([`choose`](crate::data::labelled::choose) leaves
     /// out what then marks nothing); without one, nothing is known of where they are anomalous.
-    pub fn new(split: &Split, indices: &[usize], fit: ResizeMode) -> LabelledAnomalies {
+    pub fn new(split: &Split, indices: &[usize], fit: ResizeMode, counted: Option<&Counted>) -> LabelledAnomalies {
         let images = split.images.select(indices);
         let masks = if split.masks.is_empty() {
             Vec::new()
         } else {
-            let at_raw_side = |&i: &usize| split.masks[i].as_ref().map(|mask| fit.marks(mask, images.shape()[0]));
+            let side = images.shape()[0];
+            let at_raw_side = |&i: &usize| split.masks[i].as_ref().map(|mask| marks(mask, fit, side, counted));
             indices.iter().map(at_raw_side).collect()
         };
         LabelledAnomalies { images, masks, without_mask: UNMARKED, untested: Vec::new() }
@@ -214,6 +219,12 @@ impl TrainingSet {
                     "choose `hold` always",
                 ));
             }
+            if set.data.counted.is_some() {
+                return Err(Error::setting(
+                    "anomalies made before training are learned from as a whole",
+                    "leave `roi` and `ignore` out, or do without `offline_supervision`",
+                ));
+            }
             set.made = Some(set.make_anomalies()?);
         }
         let passes = set.data.plan.passes;
@@ -253,7 +264,7 @@ impl TrainingSet {
     /// As of [`TrainingSet::new`].
     pub(crate) fn of_few(&self, n: usize) -> Result<TrainingSet> {
         let few = |images: &ImageSource| images.select(&(0..n.min(images.count())).collect::<Vec<_>>());
-        let TrainingData { normal, labelled, outliers, preprocessing, noise, .. } = &self.data;
+        let TrainingData { normal, labelled, outliers, counted, preprocessing, noise, .. } = &self.data;
         let TrainingData { labelled_share, supervise, plan, seed, .. } = self.data;
         let labelled = labelled.as_ref().map(|labelled| LabelledAnomalies {
             images: few(&labelled.images),
@@ -266,6 +277,7 @@ impl TrainingSet {
             labelled,
             labelled_share,
             outliers: outliers.as_ref().map(few),
+            counted: counted.clone(),
             preprocessing: preprocessing.clone(),
             supervise,
             noise: noise.clone(),
@@ -327,6 +339,11 @@ impl TrainingSet {
         self.stores().all(|images| images.held().is_some())
     }
 
+    /// Whether a GPU is handed what each batch is made of: it does not hold it all, or not what lies outside of each image.
+    pub(crate) fn is_staged(&self) -> bool {
+        !self.is_held() || self.data.is_bounded()
+    }
+
     /// What tells the set's images from others, however they are held.
     ///
     /// # Errors
@@ -346,7 +363,8 @@ impl TrainingSet {
     fn fingerprint_by(&self, mut sum: Sum) -> Result<Fingerprint> {
         let held_out = self.held_out.iter().map(|held_out| &held_out.data.normal);
         self.stores().chain(held_out).chain(&self.calibration).try_for_each(|images| images.checksum(&mut sum))?;
-        Ok(Fingerprint { normal: self.data.normal.images().count(), checksum: sum.checksum() })
+        let counted = self.data.counted.as_ref().map(Counted::id);
+        Ok(Fingerprint { normal: self.data.normal.images().count(), checksum: sum.checksum(), counted })
     }
 
     /// The samples in the order of an epoch.
@@ -364,7 +382,7 @@ impl TrainingSet {
     ///
     /// Maps of normal samples are 0; of `noise` and `malformed-normal` 1; of `malformed-normal-gt` 1 where noise changed the
     /// pixel; of labelled anomalies their mask, or [`UNMARKED`](crate::steps::fcdd_loss::UNMARKED) without one; of what is mirrored in
-    /// beyond a canvas [`OUTSIDE`](crate::steps::fcdd_loss::OUTSIDE). All follow the image through crops and flips; what padding
+    /// beyond a canvas, and of what does not count, [`OUTSIDE`](crate::steps::fcdd_loss::OUTSIDE). All follow the image through crops and flips; what padding
     /// brings in is 0.
     ///
     /// # Errors

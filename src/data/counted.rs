@@ -5,8 +5,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::data::decode::{ImageFile, read_mask};
-use crate::data::images::Mask;
+use crate::data::fingerprint::{ImageId, image_hash};
+use crate::data::images::{Images, Mask, OUTSIDE};
 use crate::data::resize::nearest;
+use crate::data::tiles::Window;
 use crate::error::{Error, Result};
 
 /// Pixels along a side of a mask that is stored with a model, at most: a smaller one is as good where outlines are drawn by people.
@@ -15,7 +17,11 @@ const MOST_SIDE: usize = 1024;
 /// Which pixels of an image count, for images of any size: they are found by nearest neighbour.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
-pub(crate) struct Counted(Mask);
+pub struct Counted {
+    mask: Mask,
+    /// The first and the last row, and the first and the last column, that have something that counts.
+    within: [(usize, usize); 2],
+}
 
 /// The same as it is stored: in reading order so many pixels do not count, so many do, and so on.
 #[derive(Serialize, Deserialize)]
@@ -26,7 +32,7 @@ struct Stored {
 }
 
 impl From<Counted> for Stored {
-    fn from(Counted(Mask { height, width, pixels }): Counted) -> Stored {
+    fn from(Counted { mask: Mask { height, width, pixels }, .. }: Counted) -> Stored {
         let (mut runs, mut last) = (vec![0], 0);
         for pixel in pixels {
             if pixel != last {
@@ -56,9 +62,15 @@ impl TryFrom<Stored> for Counted {
 impl Counted {
     /// Where at least one pixel does.
     fn of(mask: Mask) -> Result<Counted> {
-        match mask.any() {
-            true => Ok(Counted(mask)),
-            false => Err(Error::setting(
+        let Mask { height, width, pixels } = &mask;
+        let row = |y: usize| pixels[y * width..][..*width].contains(&1);
+        let column = |x: usize| pixels[x..].iter().step_by(*width).any(|&pixel| pixel == 1);
+        let ends = |len: usize, counts: &dyn Fn(usize) -> bool| {
+            Some(((0..len).position(counts)?, (0..len).rposition(counts)?))
+        };
+        match (ends(*height, &row), ends(*width, &column)) {
+            (Some(rows), Some(columns)) => Ok(Counted { mask, within: [rows, columns] }),
+            _ => Err(Error::setting(
                 "no pixel of an image would count",
                 "mark in `roi` what counts, in `ignore` what does not",
             )),
@@ -89,12 +101,12 @@ impl Counted {
 
     /// The share of all pixels that count.
     pub(crate) fn share(&self) -> f64 {
-        self.0.pixels.iter().filter(|&&pixel| pixel == 1).count() as f64 / self.0.pixels.len() as f64
+        self.mask.pixels.iter().filter(|&&pixel| pixel == 1).count() as f64 / self.mask.pixels.len() as f64
     }
 
     /// Whether each pixel of a row of an image of (height, width) counts.
     pub(crate) fn row(&self, y: usize, (height, width): (usize, usize)) -> impl Iterator<Item = bool> {
-        let mask = &self.0;
+        let mask = &self.mask;
         let row = &mask.pixels[nearest(y, mask.height, height) * mask.width..][..mask.width];
         (0..width).map(move |x| row[nearest(x, mask.width, width)] == 1)
     }
@@ -104,10 +116,52 @@ impl Counted {
         (0..size.0).flat_map(|y| self.row(y, size)).collect()
     }
 
+    /// The first and the last row, and the first and the last column of an image of (height, width) between which everything lies that counts.
+    pub(crate) fn bounds(&self, (height, width): (usize, usize)) -> [(usize, usize); 2] {
+        // From where the part of the image begins that the first one stands for, to where that of the last ends.
+        let along = |(first, last): (usize, usize), from: usize, to: usize| {
+            (first * to / from, ((last + 1) * to).div_ceil(from) - 1)
+        };
+        let [rows, columns] = self.within;
+        [along(rows, self.mask.height, height), along(columns, self.mask.width, width)]
+    }
+
+    /// Marks in the ground truth of a square of an image what does not count.
+    pub(crate) fn leave_out(&self, truth: &mut [u8], side: usize, window: &Window) {
+        let Mask { height, width, pixels } = &self.mask;
+        let ((top, left), (rows, columns)) = (window.place, window.shown(side));
+        let from: Vec<usize> = (0..columns).map(|x| nearest(left + x, *width, window.canvas.1)).collect();
+        for (y, truth) in truth.chunks_exact_mut(side).take(rows).enumerate() {
+            let row = &pixels[nearest(top + y, *height, window.canvas.0) * width..][..*width];
+            truth.iter_mut().zip(&from).filter(|&(_, &x)| row[x] == 0).for_each(|(truth, _)| *truth = OUTSIDE);
+        }
+    }
+
+    /// The marks of an image's mask that count.
+    pub(crate) fn of_marks(&self, mask: Mask) -> Mask {
+        let counts = self.pixels((mask.height, mask.width));
+        let pixels = mask.pixels.iter().zip(counts).map(|(&mark, counts)| mark & u8::from(counts)).collect();
+        Mask { pixels, ..mask }
+    }
+
+    /// What tells it from others.
+    pub(crate) fn id(&self) -> ImageId {
+        let Mask { height, width, pixels } = &self.mask;
+        image_hash(&[&(*height as u64).to_le_bytes(), &(*width as u64).to_le_bytes(), pixels.as_slice()].concat())
+            .into()
+    }
+
+    /// In black and white, as it is read again.
+    pub(crate) fn image(&self) -> Images {
+        let Mask { height, width, pixels } = &self.mask;
+        let pixels = pixels.iter().map(|pixel| 255 * pixel).collect();
+        Images { count: 1, pixels, ..Images::empty(*height, *width, 1) }
+    }
+
     /// Whether each cell of a map of (rows, columns) counts: where half of its part of the image does. If that holds for none, those of which
     /// the largest part does.
     pub(crate) fn cells(&self, (rows, columns): (usize, usize)) -> Vec<bool> {
-        let Mask { height, width, pixels } = &self.0;
+        let Mask { height, width, pixels } = &self.mask;
         // The pixels of a part, or the one that it lies in.
         let part = |i: usize, from: usize, to: usize| i * from / to..((i + 1) * from).div_ceil(to);
         let share = |row: usize, column: usize| {
@@ -141,6 +195,26 @@ mod tests {
         // Less than half of any cell.
         let corner = counted(4, 4, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(corner.cells((2, 2)), [true, false, false, false]);
+    }
+
+    #[test]
+    fn it_is_cut_as_the_squares_of_an_image_are() {
+        // Rows 1 and 2 of 4, columns 2 to 4 of 5 of them.
+        let some = counted(4, 5, &[[0; 5], [0, 0, 1, 0, 1], [0, 0, 0, 1, 0], [0; 5]].concat());
+        assert_eq!(some.bounds((4, 5)), [(1, 2), (2, 4)]);
+        assert_eq!(some.bounds((40, 10)), [(10, 29), (4, 9)]);
+        assert_eq!(some.bounds((1, 1)), [(0, 0), (0, 0)]);
+        let left_out = |place, canvas| {
+            let mut truth = vec![1; 9];
+            some.leave_out(&mut truth, 3, &Window { place, canvas });
+            truth
+        };
+        assert_eq!(left_out((1, 2), (4, 5)), [1, 3, 1, 3, 1, 3, 3, 3, 3]);
+        assert_eq!(left_out((2, 4), (8, 10)), [1, 1, 3, 1, 1, 3, 3, 3, 1]);
+        // What lies beyond the image is another matter.
+        assert_eq!(left_out((2, 3), (4, 5)), [1, 3, 1, 3, 3, 1, 1, 1, 1]);
+        let marks = Mask { height: 2, width: 5, pixels: vec![1, 1, 1, 0, 0, 1, 1, 0, 1, 1] };
+        assert_eq!(some.of_marks(marks).pixels, [0, 0, 1, 0, 0, 0, 0, 0, 1, 0]);
     }
 
     #[test]

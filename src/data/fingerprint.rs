@@ -9,12 +9,15 @@ use serde::{Deserialize, Serialize};
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-/// How many images are normal, and a checksum of all that are learned from.
+/// How many images are normal, and a checksum of all that are learned from, and of what counts of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     #[serde(rename = "nominal")]
     pub normal: usize,
     pub checksum: Checksum,
+    /// Of the mask of what counts of each image; None where all of it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<ImageId>,
 }
 
 /// Of raw images in their order.
@@ -35,7 +38,7 @@ pub enum Sum {
 
 /// What tells an image, as a net gets it, from others: the upper half of its [hash](image_hash). As text: hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, SerializeDisplay, DeserializeFromStr)]
-pub(crate) struct ImageId(u64);
+pub struct ImageId(u64);
 
 impl From<u128> for ImageId {
     fn from(hash: u128) -> ImageId {
@@ -122,7 +125,7 @@ mod tests {
         for (text, checksum) in
             [("17", Checksum::Crc32(17)), ("[1,18446744073709551615]", Checksum::Xxh3([1, u64::MAX]))]
         {
-            let fingerprint = Fingerprint { normal: 3, checksum };
+            let fingerprint = Fingerprint { normal: 3, checksum, counted: None };
             let json = format!("{{\"nominal\":3,\"checksum\":{text}}}");
             assert_eq!(serde_json::from_str::<Fingerprint>(&json).unwrap(), fingerprint);
             assert_eq!(serde_json::to_string(&fingerprint).unwrap(), json);

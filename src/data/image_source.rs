@@ -9,14 +9,14 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::canvases::{Canvases, Tiles};
+use crate::data::counted::Counted;
 use crate::data::decode::{ImageFile, each_file};
 use crate::data::fingerprint::{ImageId, Sum, image_hash};
 use crate::data::images::{Images, Original};
 use crate::data::resize_mode::RawForm;
-use crate::data::tiles::TileGrid;
+use crate::data::tiles::{TileGrid, Window};
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::rng::scaled;
 
 /// Images that are held at once for a checksum of all their bytes.
 const AT_ONCE: usize = 64;
@@ -255,22 +255,31 @@ impl ImageSource {
         }
     }
 
-    /// Writes an image as a training sample sees it: of a tile, a square anywhere in its canvas instead, which two numbers of 32 random bits
-    /// choose. Returns (rows, columns) of the square that show the image; what follows is mirrored in from its border.
+    /// What a training sample sees of an image: all of a square; of a tile a square anywhere in its canvas instead, which two numbers of 32
+    /// random bits choose among those that reach what counts.
+    pub(crate) fn window(&self, i: usize, chance: [u32; 2], counted: Option<&Counted>) -> Window {
+        let ImageSource::Tiles(tiles) = self else {
+            let [height, width, _] = self.shape();
+            return Window::of_all((height, width));
+        };
+        let grid = tiles.canvases().grid(tiles.canvas_of(i));
+        let (TileGrid { rows, columns }, canvas) = (grid, grid.canvas());
+        let [down, across] = match counted {
+            Some(counted) => counted.bounds(canvas),
+            None => [(0, canvas.0 - 1), (0, canvas.1 - 1)],
+        };
+        Window { place: (rows.start(down, chance[0]), columns.start(across, chance[1])), canvas }
+    }
+
+    /// Writes what a training sample sees of an image.
     ///
     /// # Errors
     /// As of [`ImageSource::read`].
-    pub(crate) fn read_anywhere(&self, i: usize, chance: [u32; 2], out: &mut [u8]) -> Result<(usize, usize)> {
-        let ImageSource::Tiles(tiles) = self else {
-            self.read(i, out)?;
-            let [height, width, _] = self.shape();
-            return Ok((height, width));
-        };
-        let (canvases, i) = (tiles.canvases(), tiles.canvas_of(i));
-        let TileGrid { rows, columns } = canvases.grid(i);
-        let [top, left] = [(rows, 0), (columns, 1)].map(|(axis, k)| scaled(chance[k], axis.free()));
-        canvases.window(i, (top, left), out)?;
-        Ok((rows.side.min(rows.len), columns.side.min(columns.len)))
+    pub(crate) fn read_window(&self, i: usize, window: &Window, out: &mut [u8]) -> Result<()> {
+        match self {
+            ImageSource::Tiles(tiles) => tiles.canvases().window(tiles.canvas_of(i), window.place, out),
+            ImageSource::Held(_) | ImageSource::Files(_) | ImageSource::Canvases(_) => self.read(i, out),
+        }
     }
 
     /// The images at `indices`, in memory. Read in parallel; of several that fail, the first tells why.

@@ -2,16 +2,24 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::data::counted::Counted;
 use crate::data::fingerprint::ImageId;
 use crate::data::images::Mask;
-use crate::data::resize_mode::RawForm;
+use crate::data::resize_mode::{RawForm, ResizeMode};
 use crate::data::split::Split;
 use crate::rng::{Purpose, Stream};
 
 /// Chooses `k` anomalies of each kind in a split, all where `k` is None: the same ones for the same seed and split. One of whose marks the net
-/// sees none, as it gets its images, shows nothing that could be learned, and is never chosen.
-pub(crate) fn choose(split: &Split, normal: u16, k: Option<usize>, seed: u64, form: RawForm) -> Vec<usize> {
-    let seen = |mask: &Mask| form.resize.marks(mask, form.side).any();
+/// sees none that counts, as it gets its images, shows nothing that could be learned, and is never chosen.
+pub(crate) fn choose(
+    split: &Split,
+    normal: u16,
+    k: Option<usize>,
+    seed: u64,
+    form: RawForm,
+    counted: Option<&Counted>,
+) -> Vec<usize> {
+    let seen = |mask: &Mask| marks(mask, form.resize, form.side, counted).any();
     let shows = |&i: &usize| split.masks.get(i).and_then(Option::as_ref).is_none_or(seen);
     let kinds = split.classes.iter().copied().max().map_or(0, |last| last + 1);
     let mut chosen = Vec::new();
@@ -22,6 +30,15 @@ pub(crate) fn choose(split: &Split, normal: u16, k: Option<usize>, seed: u64, fo
     }
     chosen.sort_unstable();
     chosen
+}
+
+/// The marks of an image as they are learned from: fitted to squares of a side as the image is, and those that count.
+pub(crate) fn marks(mask: &Mask, fit: ResizeMode, side: usize, counted: Option<&Counted>) -> Mask {
+    let marks = fit.marks(mask, side);
+    match counted {
+        Some(counted) => counted.of_marks(marks),
+        None => marks,
+    }
 }
 
 /// Indices of a test split: of the images that say how well something was learned, and of those that were learned from, which have
@@ -83,7 +100,6 @@ mod tests {
     use super::*;
     use crate::data::images::Images;
     use crate::data::levels::Levels;
-    use crate::data::resize_mode::ResizeMode;
 
     #[test]
     fn images_of_one_part_are_told_by_their_numbers() {
@@ -111,13 +127,13 @@ mod tests {
     #[test]
     fn each_kind_gives_as_many_and_no_empty_mask() {
         let split = split(18);
-        let one = choose(&split, 1, Some(1), 3, FORM);
+        let one = choose(&split, 1, Some(1), 3, FORM, None);
         assert_eq!(one.len(), 2);
         assert!(one[0] < 6 && !one[0].is_multiple_of(3) && one[1] >= 12, "{one:?}");
-        assert_eq!(choose(&split, 1, Some(1), 3, FORM), one);
-        assert_eq!(choose(&split, 1, Some(9), 3, FORM), [1, 2, 4, 5, 12, 13, 14, 15, 16, 17]);
-        assert_eq!(choose(&split, 1, None, 3, FORM).len(), 10);
-        let of_seeds: HashSet<Vec<usize>> = (0..20).map(|seed| choose(&split, 1, Some(1), seed, FORM)).collect();
+        assert_eq!(choose(&split, 1, Some(1), 3, FORM, None), one);
+        assert_eq!(choose(&split, 1, Some(9), 3, FORM, None), [1, 2, 4, 5, 12, 13, 14, 15, 16, 17]);
+        assert_eq!(choose(&split, 1, None, 3, FORM, None).len(), 10);
+        let of_seeds: HashSet<Vec<usize>> = (0..20).map(|seed| choose(&split, 1, Some(1), seed, FORM, None)).collect();
         assert!(of_seeds.len() > 5, "seeds choose differently: {of_seeds:?}");
     }
 

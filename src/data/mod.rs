@@ -36,7 +36,7 @@ pub mod canvases;
 pub(crate) mod cifar;
 pub(crate) mod constants;
 pub(crate) mod contrast;
-pub(crate) mod counted;
+pub mod counted;
 pub mod cuda;
 pub(crate) mod decode;
 pub mod fingerprint;

@@ -6,6 +6,7 @@
 //! [`ResizeMode::canvas`]: crate::data::resize_mode::ResizeMode::canvas
 
 use crate::data::images::Images;
+use crate::rng::scaled;
 use crate::steps::blur::reflect;
 
 /// Tiles begin at multiples of so many pixels: the cells of a net's map lie at the same places of the canvas in all tiles, for strides up to it.
@@ -27,6 +28,27 @@ pub(crate) struct TileAxis {
     pub len: usize,
     /// Where they begin.
     pub starts: Vec<usize>,
+}
+
+/// A square of a canvas; of an image that is a square itself, all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// (row, column) of the canvas at which it begins.
+    pub place: (usize, usize),
+    /// (height, width) of the canvas.
+    pub canvas: (usize, usize),
+}
+
+impl Window {
+    /// All of a canvas that is not larger than the square.
+    pub(crate) fn of_all(canvas: (usize, usize)) -> Window {
+        Window { place: (0, 0), canvas }
+    }
+
+    /// (rows, columns) of a square of a side that show the canvas; what follows is mirrored in from its border.
+    pub(crate) fn shown(&self, side: usize) -> (usize, usize) {
+        (side.min(self.canvas.0 - self.place.0), side.min(self.canvas.1 - self.place.1))
+    }
 }
 
 impl TileGrid {
@@ -61,9 +83,11 @@ impl TileAxis {
         TileAxis { side, len, starts: (0..=steps).map(|i| i * step).collect() }
     }
 
-    /// Where a tile may begin that lies within the canvas as far as that is large enough.
-    pub(crate) fn free(&self) -> usize {
-        self.len.saturating_sub(self.side) + 1
+    /// Where a tile begins that lies within the canvas as far as that is large enough, and shows some of the pixels from `first` to `last`: each
+    /// such place as likely, by 32 random bits.
+    pub(crate) fn start(&self, (first, last): (usize, usize), chance: u32) -> usize {
+        let (from, to) = (first.saturating_sub(self.side - 1), last.min(self.len.saturating_sub(self.side)));
+        from + scaled(chance, to - from + 1)
     }
 }
 
@@ -116,6 +140,23 @@ mod tests {
         }
         let grid = TileGrid::new((300, 640), 224, 56);
         assert_eq!((grid.count(), grid.place(0), grid.place(5), grid.canvas()), (8, (0, 0), (80, 144), (300, 640)));
+    }
+
+    #[test]
+    fn tiles_begin_where_they_show_what_is_asked_for() {
+        let axis = |len| TileAxis::new(len, 10, 0);
+        let starts = |len: usize, between| {
+            let chances = (0..64).map(|i: u32| i << 26);
+            let mut starts: Vec<usize> = chances.map(|chance| axis(len).start(between, chance)).collect();
+            starts.dedup();
+            starts
+        };
+        assert_eq!(starts(30, (0, 29)), (0..=20).collect::<Vec<_>>(), "anywhere");
+        assert_eq!(starts(30, (12, 13)), (3..=13).collect::<Vec<_>>());
+        assert_eq!(starts(30, (29, 29)), [20]);
+        assert_eq!(starts(7, (3, 6)), [0], "a canvas that is smaller");
+        let window = Window { place: (3, 0), canvas: (13, 7) };
+        assert_eq!((window.shown(10), Window::of_all((4, 7)).shown(10)), ((10, 7), (4, 7)));
     }
 
     #[test]

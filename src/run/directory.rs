@@ -23,6 +23,8 @@ pub(crate) const MODEL: &str = "model.safetensors";
 pub(crate) const STATE: &str = "state.safetensors";
 /// Training samples of the first batch, after augmentation.
 pub(crate) const PREVIEW: &str = "preview.png";
+/// Which part of each image was learned from, where not all of it was: a mask that `--roi` takes.
+pub(crate) const COUNTED: &str = "counted.png";
 /// Losses over the epochs.
 pub(crate) const LOSS_PLOT: &str = "loss.svg";
 /// Training samples with the trained model's heatmaps.
@@ -49,13 +51,14 @@ pub(crate) const PAPER: &str = "paper.png";
 pub(crate) const CHOSEN: &str = "chosen.png";
 
 /// All of these: what a run's folder may hold of the program's.
-const FILES: [&str; 18] = [
+const FILES: [&str; 19] = [
     REPORT,
     CONFIG,
     HISTORY,
     MODEL,
     STATE,
     PREVIEW,
+    COUNTED,
     LOSS_PLOT,
     TRAINING_OVERVIEW,
     EVALUATION,

@@ -20,6 +20,9 @@ use crate::model::{Arch, NetPart, Weights};
 use crate::steps::fcdd_loss::{OUTSIDE, UNMARKED};
 use crate::steps::upsample::GaussianTaps;
 
+/// A cell of a map is outside where a larger share of what it shows is.
+const MOST: f32 = 0.5;
+
 /// Views that the frozen layers see at a time, where memory allows it.
 const BATCH: usize = 8;
 
@@ -109,9 +112,8 @@ impl Features {
                     false => map.copy_from_slice(&taps.fold(u, &where_is(|g| g == 1.0))),
                 }
                 if truth.contains(&OUTSIDE) {
-                    // A cell is outside where most of what it shows is.
                     let outside = taps.fold(u, &where_is(|g| g == OUTSIDE));
-                    map.iter_mut().zip(outside).filter(|(_, share)| *share > 0.5).for_each(|(g, _)| *g = OUTSIDE);
+                    map.iter_mut().zip(outside).filter(|(_, share)| *share > MOST).for_each(|(g, _)| *g = OUTSIDE);
                 }
             });
         }
@@ -141,6 +143,15 @@ impl Features {
     pub(super) fn batch_bytes(&self, n: usize) -> usize {
         n * (self.len() + self.maps.len() / self.labels.len() + 1) * size_of::<f32>()
     }
+}
+
+/// Which cells of a map of side `u` an image is scored by, of which a ground truth says what is outside: where that is so of all cells, those
+/// of which the smallest part is.
+pub(super) fn inside(taps: &GaussianTaps, u: usize, truth: &[f32]) -> Vec<bool> {
+    let outside: Vec<f32> = truth.iter().map(|&g| f32::from(u8::from(g == OUTSIDE))).collect();
+    let shares = taps.fold(u, &outside);
+    let least = shares.iter().copied().fold(1.0, f32::min).max(MOST);
+    shares.into_iter().map(|share| share <= least).collect()
 }
 
 /// Tells how much memory the features of `count` views take; fails where it is more than there is.

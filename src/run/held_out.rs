@@ -2,8 +2,8 @@
 //! well the net tells the two apart. The epoch that does so best is the one whose weights are kept, and where none has done better for
 //! `patience` epochs training ends. Others are there to [calibrate](super::calibration) the threshold.
 
-use super::features::features_of;
-use super::score::{Shown, hand_out};
+use super::features::{features_of, inside};
+use super::score::{Shown, hand_out, score_of};
 use super::settings::Settings;
 use super::state::Epoch;
 use crate::data::batches::TrainingSet;
@@ -11,6 +11,7 @@ use crate::engine::Network;
 use crate::error::{Error, Result};
 use crate::metrics::scores::Ranking;
 use crate::rng::{Purpose, Stream};
+use crate::steps::upsample::GaussianTaps;
 
 /// Fewest images that say something: 64 pairs of a good and an anomalous one.
 const FEWEST: usize = 8;
@@ -91,6 +92,8 @@ pub(super) struct HeldOut {
     /// Of each image or tile as it is and as an anomaly; where the head alone is trained, their features.
     inputs: Vec<f32>,
     anomalous: Vec<bool>,
+    /// Of each, the cells of its map that it is scored by; nothing where those are all.
+    cells: Vec<Vec<bool>>,
 }
 
 impl HeldOut {
@@ -98,17 +101,20 @@ impl HeldOut {
     ///
     /// # Errors
     /// A file that cannot be read; features that are no numbers.
-    pub(super) fn new(set: &TrainingSet, mut frozen: Option<Network<f32>>) -> Result<HeldOut> {
-        let (mut inputs, mut anomalous) = (Vec::new(), Vec::new());
+    pub(super) fn new(set: &TrainingSet, settings: &Settings, mut frozen: Option<Network<f32>>) -> Result<HeldOut> {
+        let (mut inputs, mut anomalous, mut cells) = (Vec::new(), Vec::new(), Vec::new());
+        let field = if set.data().is_bounded() { Some(settings.arch()?.receptive_field(settings.side)?) } else { None };
+        let taps = field.map(|field| (GaussianTaps::new(field, settings.side, settings.sigma), field.n));
         for (epoch, sample) in set.both_ways(MOST) {
-            let view = set.batch(epoch, &[sample], false)?;
+            let view = set.batch(epoch, &[sample], taps.is_some())?;
             anomalous.push(view.labels[0] > 0.0);
+            cells.extend(taps.iter().map(|(taps, u)| inside(taps, *u, &view.maps)));
             match &mut frozen {
                 Some(network) => inputs.extend_from_slice(features_of(network, &view)?),
                 None => inputs.extend(view.inputs),
             }
         }
-        Ok(HeldOut { inputs, anomalous })
+        Ok(HeldOut { inputs, anomalous, cells })
     }
 
     /// The area under the ROC curve of the scores that a network gives now.
@@ -118,12 +124,14 @@ impl HeldOut {
     pub(super) fn separation(&self, network: &mut Network<f32>, settings: &Settings) -> Result<f64> {
         let len = self.inputs.len() / self.anomalous.len();
         let mut scores = Vec::with_capacity(self.anomalous.len());
+        let shown = if self.cells.is_empty() { Shown::Nothing } else { Shown::Maps };
         for inputs in self.inputs.chunks(network.options().batch * len) {
             let n = inputs.len() / len;
             network.input(n)?.copy_from_slice(inputs);
             network.infer(n)?;
-            hand_out(network, settings.image_score, n, Shown::Nothing, |_, scored| {
-                scores.push(scored.score);
+            hand_out(network, settings.image_score, n, shown, |_, scored| {
+                let by_cells = |cells: &Vec<bool>| score_of(settings.image_score, scored.map, cells);
+                scores.push(self.cells.get(scores.len()).map_or(scored.score, by_cells));
                 Ok(())
             })?;
         }

@@ -13,6 +13,7 @@ use super::settings::Settings;
 use crate::data::appearance::{Appearance, FEWEST, InputCheck};
 use crate::data::augmentation;
 use crate::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
+use crate::data::counted::Counted;
 use crate::data::fingerprint::ImageId;
 use crate::data::folder;
 use crate::data::image_source::{Hold, ImageSource, Raw, spread};
@@ -180,6 +181,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     arch.check_statistics(settings.batch, settings.side)?; // what is known before images are read
     let raw_side = settings.dataset.recipe.raw_side(settings.pipeline, settings.side);
     let channels = arch.channels;
+    let counted = Counted::read(settings.roi.as_deref(), settings.ignore.as_deref())?;
     let resize = settings.fit.unwrap_or((settings.dataset.recipe.resize)(settings.pipeline));
     // Anomalies that are made beforehand are held, and so is what they are made of.
     let hold = if settings.offline_supervision { Hold::Always } else { settings.hold };
@@ -204,7 +206,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     dataset.train.notes.iter().chain(&dataset.test.notes).chain(&shrunk).for_each(|note| context.note(note));
     let outliers = load_outliers(settings, &dataset.class, raw, context)?.map(ImageSource::tiles);
     let (mut labelled, mut test, mut left_out, mut ids) = (None, None, 0, Vec::new());
-    if let Some((anomalies, learned)) = labelled_anomalies(settings, &dataset, raw, context)? {
+    if let Some((anomalies, learned)) = labelled_anomalies(settings, &dataset, raw, counted.as_ref(), context)? {
         let (tested, seen) = labelled::tell_apart(&dataset.test, &learned, settings.part_gap);
         let learned_from = labelled::tell_apart(&dataset.test, &learned, None).1.len();
         if seen.len() > learned_from {
@@ -266,6 +268,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
             labelled: None,
             labelled_share: 0,
             outliers: outliers.clone(),
+            counted: counted.clone(),
             preprocessing: Preprocessing { train: preprocessing.test.clone(), ..preprocessing.clone() },
             supervise,
             noise: settings.noise.clone(),
@@ -278,6 +281,7 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
         labelled,
         labelled_share: if settings.labelled.is_some() { settings.labelled_share } else { 0 },
         outliers: outliers.filter(|_| !swapped),
+        counted,
         preprocessing,
         supervise,
         noise: settings.noise.clone(),
@@ -399,9 +403,12 @@ fn labelled_anomalies(
     settings: &Settings,
     dataset: &Dataset,
     raw: Raw,
+    counted: Option<&Counted>,
     context: &Context,
 ) -> Result<Option<(LabelledAnomalies, Vec<String>)>> {
-    let choose = |split: &Split, limit| labelled::choose(split, dataset.normal, limit, settings.seed, raw.form);
+    let choose_of =
+        |split: &Split, normal, limit| labelled::choose(split, normal, limit, settings.seed, raw.form, counted);
+    let choose = |split: &Split, limit| choose_of(split, dataset.normal, limit);
     let limit = settings.oe_limit;
     let of_folder;
     let (split, chosen) = if settings.outliers_are_normal() {
@@ -415,7 +422,7 @@ fn labelled_anomalies(
                 let data = settings.data.as_deref().unwrap_or(folder);
                 of_folder = datasets::labelled::read(folder, data, raw, settings.skip_broken)?;
                 of_folder.notes.iter().for_each(|note| context.note(note));
-                (&of_folder, labelled::choose(&of_folder, datasets::labelled::NONE, limit, settings.seed, raw.form))
+                (&of_folder, choose_of(&of_folder, datasets::labelled::NONE, limit))
             }
             Some(LabelledSource::Test) => (&dataset.test, choose(&dataset.test, limit)),
             Some(LabelledSource::Train) => (&dataset.train, choose(&dataset.train, limit)),
@@ -432,10 +439,10 @@ fn labelled_anomalies(
         }
     };
     if chosen.is_empty() {
-        let remedy = "add images of defects (whose masks mark something that the net sees), name others with `labelled`, or choose another `supervise`";
+        let remedy = "add images of defects (whose masks mark something that the net sees and that counts), name others with `labelled`, or choose another `supervise`";
         return Err(Error::setting("there are no labelled anomalies to train on", remedy));
     }
-    let anomalies = LabelledAnomalies::new(split, &chosen, raw.form.resize);
+    let anomalies = LabelledAnomalies::new(split, &chosen, raw.form.resize, counted);
     let unmarked = anomalies.images.count() - anomalies.masks.iter().flatten().count();
     if let (ResizeMode::Tile { .. }, 1..) = (raw.form.resize, unmarked) {
         let problem = format!(

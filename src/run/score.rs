@@ -93,7 +93,7 @@ struct CountedCells {
 }
 
 /// The score of an image by those cells of its map that count.
-fn score_of(image_score: ImageScore, map: &[f32], counts: &[bool]) -> f32 {
+pub(super) fn score_of(image_score: ImageScore, map: &[f32], counts: &[bool]) -> f32 {
     let channels = map.len() / counts.len();
     let cells = map.chunks_exact(channels).zip(counts).filter(|(_, counts)| **counts);
     let values: Vec<f32> = cells.flat_map(|(cell, _)| cell).copied().collect();

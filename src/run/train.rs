@@ -19,15 +19,17 @@ use super::settings::{Moved, Settings};
 use super::sheets;
 use super::state::{Epoch, State};
 use super::training_loop::{TrainingLoop, initial};
-use crate::data::batches::{TrainingData, TrainingSet};
+use crate::data::batches::{Batch, TrainingData, TrainingSet};
 use crate::data::fingerprint::Fingerprint;
 use crate::data::image_source::ImageSource;
+use crate::data::images::Images;
 use crate::datasets::labelled::LabelledSource;
 use crate::datasets::outliers::OutlierSource;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::report::heatmap::Scale;
-use crate::report::png::save_png;
+use crate::report::png::{ColorType, PngFile, save_png};
+use crate::steps::fcdd_loss::OUTSIDE;
 
 /// States are so far apart that saving them takes one part in this many of the time. On a GPU an epoch of a small net may be over sooner
 /// than its state is on the disk.
@@ -155,6 +157,12 @@ pub(crate) fn same_images(then: Fingerprint, now: Fingerprint) -> Result<()> {
     if then == now {
         return Ok(());
     }
+    if then.counted != now.counted {
+        return Err(Error::setting(
+            "the mask of what counts is not that which the run began with",
+            "name where the same masks lie now with `roi` and `ignore`, or train again with another `out`",
+        ));
+    }
     let how = match then.normal == now.normal {
         true => "the same number of good images, but other contents".to_string(),
         false => format!("{} good images then, {} now", then.normal, now.normal),
@@ -179,6 +187,9 @@ pub(crate) fn train(
     if let Some(directory) = directory {
         let preview = sheets::preview(set, settings)?;
         save_png(directory.to_write(directory::PREVIEW)?, &preview)?;
+        if let Some(counted) = &set.data().counted {
+            save_mask(&directory.to_write(directory::COUNTED)?, &counted.image())?;
+        }
     }
     let remaining = u64::from(settings.epochs.saturating_sub(training.epochs_done())) * set.len() as u64;
     let mut progress = context.task("training", remaining.saturating_sub(training.samples_begun() as u64));
@@ -210,7 +221,7 @@ pub(crate) fn train(
     model.meta.untested = labelled.as_ref().map_or_else(Vec::new, |labelled| labelled.untested.clone());
     // What `fcdd calibrate` was told of the images holds for the model that comes of more epochs too.
     let earlier = directory.and_then(|directory| ModelMeta::read(&directory.file(directory::MODEL)).ok());
-    model.meta.counted = earlier.and_then(|earlier| earlier.counted);
+    model.meta.counted = earlier.and_then(|earlier| earlier.counted).or_else(|| set.data().counted.clone());
     let history = std::mem::take(&mut training.history);
     drop(training); // its memory may be what scoring needs
     calibrate(context.device, &mut model, set)?;
@@ -239,6 +250,13 @@ fn keep_calibration(model: &mut Model, path: &Path, context: &Context) {
         model.meta.calibrated_on = meta.calibrated_on;
         context.note(format!("the threshold stays at {:.5}, as `fcdd calibrate` has set it", meta.threshold));
     }
+}
+
+/// Writes a mask as an image.
+fn save_mask(path: &Path, mask: &Images) -> Result<()> {
+    let mut file = PngFile::begin(path, mask.height, mask.width, ColorType::Grayscale)?;
+    file.push(&mask.pixels)?;
+    file.finish()
 }
 
 /// Tells which outliers others were taken for.
@@ -274,11 +292,22 @@ fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()
     let epoch = model.meta.settings.epochs;
     let order = set.order(epoch);
     let n = scorer.batch_size().min(order.len());
-    let mut labels = vec![0.0; n];
+    let Batch { inputs, maps, .. } = set.batch(epoch, &order[..n], set.data().is_bounded())?;
     let mut reference = Vec::new();
-    let fill = |input: &mut [f32]| set.fill(epoch, &order[..n], input, &mut labels, None);
-    scorer.batch(n, fill, Shown::Heatmaps, |_, scored| {
-        reference.extend(renderer.of_heatmap(scored.heatmap));
+    let fill = |input: &mut [f32]| {
+        input.copy_from_slice(&inputs);
+        Ok(())
+    };
+    scorer.batch(n, fill, Shown::Heatmaps, |i, scored| {
+        let heatmap = renderer.of_heatmap(scored.heatmap);
+        match maps.chunks_exact(maps.len() / n).nth(i) {
+            // What learning leaves out says nothing of the others.
+            Some(truth) => {
+                let shown = heatmap.into_iter().zip(truth).filter(|&(_, &truth)| truth != OUTSIDE);
+                reference.extend(shown.map(|(value, _)| value));
+            }
+            None => reference.extend(heatmap),
+        }
         Ok(())
     })?;
     let scale = Scale::of(&reference, model.meta.settings.quantile);

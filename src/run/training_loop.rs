@@ -119,7 +119,7 @@ impl TrainingLoop<'_> {
         };
         let frozen = || features::network(settings.arch()?, settings, &weights);
         let held_out = match set.held_out() {
-            Some(held_out) => Some(HeldOut::new(held_out, features.as_ref().map(|_| frozen()).transpose()?)?),
+            Some(held_out) => Some(HeldOut::new(held_out, settings, features.as_ref().map(|_| frozen()).transpose()?)?),
             None => None,
         };
         let part = if features.is_some() { NetPart::Head } else { NetPart::Whole };
@@ -368,10 +368,10 @@ fn diverged(settings: &Settings, problem: String) -> Error {
 /// is no room, they come from host memory.
 fn attach(network: &mut Network<f32>, cuda: &Arc<Cuda>, set: &TrainingSet, context: &Context) -> Result<Feeding> {
     let batch = network.options().batch;
-    let there = if set.is_held() {
-        DeviceSet::new(cuda, set, batch).map(|there| (there, Feeding::Device))
-    } else {
+    let there = if set.is_staged() {
         DeviceSet::staged(cuda, set, batch).map(|(there, staging)| (there, Feeding::Staged(Box::new(staging))))
+    } else {
+        DeviceSet::new(cuda, set, batch).map(|there| (there, Feeding::Device))
     };
     let (there, feeding) = match there {
         Ok(there) => there,

@@ -209,6 +209,7 @@ fn training_set(
         labelled_share: 0,
         outliers: Some(images(6, raw, channels, 4).into()),
         preprocessing: preprocessing(list, raw, channels),
+        counted: None,
         supervise,
         noise: noise.into(),
         plan: EpochPlan::default(),

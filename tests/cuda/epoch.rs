@@ -45,6 +45,7 @@ pub fn set(supervise: Supervise, noise: impl Into<NoiseMix>) -> TrainingSet {
         labelled: Some(LabelledAnomalies { images: images(1), masks, without_mask: 2, untested: Vec::new() }),
         labelled_share: 0,
         outliers: Some(images(2)),
+        counted: None,
         supervise,
         noise: noise.into(),
         plan: EpochPlan::default(),

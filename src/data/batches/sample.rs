@@ -6,7 +6,7 @@ use crate::data::image_source::{ImageSource, spread};
 use crate::data::images::OUTSIDE;
 use crate::data::interpret;
 use crate::data::supervise::Supervise;
-use crate::data::tiles::{TileAxis, TileGrid};
+use crate::data::tiles::{TileAxis, TileGrid, Window};
 use crate::error::Result;
 use crate::rng::{Purpose, Stream, scaled};
 
@@ -28,27 +28,29 @@ pub(super) struct SampleScratch {
 impl TrainingSet {
     /// Writes what a sample is made of.
     pub(super) fn stage_one(&self, epoch: u32, sample: u32, [image, other, mask]: [&mut [u8]; 3]) -> Result<()> {
-        let TrainingData { normal, labelled, supervise, preprocessing, .. } = &self.data;
-        let (anomalous, side) = (self.is_anomalous(epoch, sample), preprocessing.raw_side);
-        let (places, mut shown) = (Places::of(self.chance(epoch, sample)), (side, side));
-        match labelled.as_ref().filter(|_| anomalous && self.is_labelled(epoch, sample)) {
+        let TrainingData { normal, labelled, supervise, counted, .. } = &self.data;
+        let anomalous = self.is_anomalous(epoch, sample);
+        let (places, own) = (Places::of(self.chance(epoch, sample)), self.image_of(sample));
+        let window = match labelled.as_ref().filter(|_| anomalous && self.is_labelled(epoch, sample)) {
             Some(labelled) => {
                 let pick = self.pick(epoch, sample, labelled.images.count());
-                shown = labelled.read(pick, places, other, mask)?;
+                labelled.read(pick, places, other, mask)?
             }
             None => {
                 if self.data.is_bounded() {
                     mask.fill(0);
                 }
+                let window = normal.window(own, places.own, counted.as_ref());
                 if !anomalous || supervise.alters() {
-                    shown = normal.read_anywhere(self.image_of(sample), places.own, image)?;
+                    normal.read_window(own, &window, image)?;
                 }
-                if anomalous && let Some((images, i)) = self.ingredient(self.image_of(sample), epoch, sample) {
-                    images.read_anywhere(i, places.other, other)?;
+                if anomalous && let Some((images, i)) = self.ingredient(own, epoch, sample) {
+                    images.read_window(i, &images.window(i, places.other, None), other)?;
                 }
+                window
             }
-        }
-        mark_outside(mask, side, shown);
+        };
+        self.mark_outside(mask, &window);
         Ok(())
     }
 
@@ -61,22 +63,39 @@ impl TrainingSet {
         input: &mut [f32],
         map: Option<&mut [f32]>,
     ) -> Result<f32> {
-        let TrainingData { normal, preprocessing, seed, .. } = &self.data;
+        let TrainingData { normal, preprocessing, counted, seed, .. } = &self.data;
         let (anomalous, image) = (self.is_anomalous(epoch, sample), self.image_of(sample));
         let places = Places::of(self.chance(epoch, sample));
-        let shown = match &self.made {
+        let window = match &self.made {
             Some(made) if anomalous => scratch.take(made, image - normal.count(), places)?,
             None if anomalous => self.make_anomaly(scratch, image, epoch, sample)?,
             _ => {
                 scratch.image.resize(normal.image_len(), 0);
                 scratch.truth(preprocessing.raw_side, 0);
-                normal.read_anywhere(image, places.own, &mut scratch.image)?
+                let window = normal.window(image, places.own, counted.as_ref());
+                normal.read_window(image, &window, &mut scratch.image)?;
+                window
             }
         };
-        mark_outside(&mut scratch.mask, preprocessing.raw_side, shown);
+        self.mark_outside(&mut scratch.mask, &window);
         let mask = map.map(|map| (scratch.mask.as_slice(), map));
         preprocessing.train_with(&mut scratch.transforms, &scratch.image, mask, (*seed, epoch, sample), input);
         Ok(f32::from(u8::from(anomalous)))
+    }
+
+    /// Marks in a ground truth what lies beyond the image that its square is of, and what of that does not count.
+    fn mark_outside(&self, truth: &mut [u8], window: &Window) {
+        let side = self.data.preprocessing.raw_side;
+        if let Some(counted) = &self.data.counted {
+            counted.leave_out(truth, side, window);
+        }
+        let (rows, columns) = window.shown(side);
+        if (rows, columns) == (side, side) {
+            return;
+        }
+        for (y, row) in truth.chunks_exact_mut(side).enumerate() {
+            row[if y < rows { columns } else { 0 }..].fill(OUTSIDE);
+        }
     }
 
     /// What decides whether a sample becomes an anomaly, and which.
@@ -138,23 +157,24 @@ impl TrainingSet {
         }
     }
 
-    /// Puts into `scratch` the anomaly that a normal image becomes as a sample; returns (rows, columns) that show an image.
+    /// Puts into `scratch` the anomaly that a normal image becomes as a sample; returns what it shows.
     pub(super) fn make_anomaly(
         &self,
         scratch: &mut SampleScratch,
         image: usize,
         epoch: u32,
         sample: u32,
-    ) -> Result<(usize, usize)> {
-        let TrainingData { normal, labelled, supervise, plan, preprocessing, .. } = &self.data;
+    ) -> Result<Window> {
+        let TrainingData { normal, labelled, supervise, plan, preprocessing, counted, .. } = &self.data;
         let (channels, side) = (preprocessing.channels, preprocessing.raw_side);
-        let (places, mut shown) = (Places::of(self.chance(epoch, sample)), (side, side));
+        let places = Places::of(self.chance(epoch, sample));
         if let Some(labelled) = labelled.as_ref().filter(|_| self.is_labelled(epoch, sample)) {
             return scratch.take(labelled, self.pick(epoch, sample, labelled.images.count()), places);
         }
         scratch.drawn.resize(normal.image_len(), 0);
+        let window = normal.window(image, places.own, counted.as_ref());
         if supervise.alters() {
-            shown = normal.read_anywhere(image, places.own, &mut scratch.drawn)?;
+            normal.read_window(image, &window, &mut scratch.drawn)?;
         }
         scratch.image.clone_from(&scratch.drawn);
         scratch.truth(side, 1);
@@ -167,7 +187,7 @@ impl TrainingSet {
         if *supervise == Supervise::MalformedNormalGt {
             malform::mark_changes(&scratch.drawn, &scratch.image, channels, &mut scratch.mask);
         }
-        Ok(shown)
+        Ok(window)
     }
 
     fn make_noise(&self, scratch: &mut SampleScratch, image: usize, epoch: u32, sample: u32) -> Result<()> {
@@ -175,7 +195,8 @@ impl TrainingSet {
         let other = match self.ingredient(image, epoch, sample) {
             Some((images, i)) => {
                 other.resize(drawn.len(), 0);
-                images.read_anywhere(i, Places::of(self.chance(epoch, sample)).other, other)?;
+                let window = images.window(i, Places::of(self.chance(epoch, sample)).other, None);
+                images.read_window(i, &window, other)?;
                 Some(other.as_slice())
             }
             None => None,
@@ -195,7 +216,7 @@ impl SampleScratch {
     }
 
     /// Takes an anomaly with what is known of where it is.
-    fn take(&mut self, anomalies: &LabelledAnomalies, pick: usize, places: Places) -> Result<(usize, usize)> {
+    fn take(&mut self, anomalies: &LabelledAnomalies, pick: usize, places: Places) -> Result<Window> {
         self.image.resize(anomalies.images.image_len(), 0);
         self.truth(anomalies.images.shape()[0], 0);
         anomalies.read(pick, places, &mut self.image, &mut self.mask)
@@ -218,38 +239,25 @@ impl Places {
     }
 }
 
-/// Marks what lies beyond the rows and columns of a square that show an image.
-fn mark_outside(truth: &mut [u8], side: usize, (rows, columns): (usize, usize)) {
-    if (rows, columns) == (side, side) {
-        return;
-    }
-    for (y, row) in truth.chunks_exact_mut(side).enumerate() {
-        row[if y < rows { columns } else { 0 }..].fill(OUTSIDE);
-    }
-}
-
 impl LabelledAnomalies {
     /// Writes an image and its ground truth, a byte per pixel; of a canvas a square that shows an anomaly, as far as it is known where these are.
-    /// Returns (rows, columns) that show the image.
-    fn read(&self, i: usize, places: Places, image: &mut [u8], truth: &mut [u8]) -> Result<(usize, usize)> {
+    /// Returns what it shows.
+    fn read(&self, i: usize, places: Places, image: &mut [u8], truth: &mut [u8]) -> Result<Window> {
         let ImageSource::Canvases(canvases) = &self.images else {
             self.images.read(i, image)?;
             self.write_truth(i, truth);
             let [height, width, _] = self.images.shape();
-            return Ok((height, width));
+            return Ok(Window::of_all((height, width)));
         };
-        let (TileGrid { rows, columns }, mask) = (canvases.grid(i), self.masks.get(i).and_then(Option::as_ref));
+        let (grid, mask) = (canvases.grid(i), self.masks.get(i).and_then(Option::as_ref));
+        let (TileGrid { rows, columns }, canvas) = (grid, grid.canvas());
         let marked = mask.and_then(|mask| {
             let mut marked = (0..mask.pixels.len()).filter(|&pixel| mask.pixels[pixel] == 1);
             let count = marked.clone().count();
             marked.nth(scaled(places.mark, count)).map(|pixel| [pixel / mask.width, pixel % mask.width])
         });
         let start = |axis: &TileAxis, k: usize| {
-            let (first, last) = match marked {
-                Some(pixel) => (pixel[k].saturating_sub(axis.side - 1), pixel[k].min(axis.free() - 1)),
-                None => (0, axis.free() - 1),
-            };
-            first + scaled(places.other[k], last - first + 1)
+            axis.start(marked.map_or((0, axis.len - 1), |pixel| (pixel[k], pixel[k])), places.other[k])
         };
         let (top, left) = (start(rows, 0), start(columns, 1));
         canvases.window(i, (top, left), image)?;
@@ -260,6 +268,6 @@ impl LabelledAnomalies {
                 truth.iter_mut().zip(&mask[left..]).for_each(|(truth, &mask)| *truth = mask);
             }
         }
-        Ok((rows.side.min(rows.len), columns.side.min(columns.len)))
+        Ok(Window { place: (top, left), canvas })
     }
 }

@@ -38,6 +38,7 @@ fn data(raw: usize, side: usize, channels: usize, supervise: Supervise, noise: N
         labelled_share: 0,
         outliers: Some(images(raw, channels, 40).into()),
         preprocessing,
+        counted: None,
         supervise,
         noise: noise.into(),
         plan: EpochPlan::default(),

@@ -51,7 +51,7 @@ pub struct DeviceSet {
     seed: u64,
     supervise: Supervision,
     labelled: Lots,
-    /// Whether masks, which are staged then, say what is outside of each image.
+    /// Whether masks, which are staged then, say what is outside of each image, or does not count.
     bounded: bool,
     normal: Bytes,
     /// Normal images; 0 where they are staged.
@@ -108,11 +108,12 @@ struct Content<'a> {
 }
 
 impl DeviceSet {
-    /// Uploads a set that is held, with scratch for batches of up to `batch` images.
+    /// Uploads a set that is held and of whose images all counts, with scratch for batches of up to `batch` images.
     ///
     /// # Errors
     /// Where the memory of the GPU does not suffice.
     pub fn new(cuda: &Arc<Cuda>, set: &TrainingSet, batch: usize) -> Result<DeviceSet> {
+        assert!(!set.is_staged(), "a set that is to be staged");
         let TrainingData { normal, labelled, outliers, preprocessing, supervise, seed, .. } = set.data();
         let frame = TransformFrame::new(cuda, preprocessing, &preprocessing.train)?;
         let others = match (set.made(), labelled) {

@@ -49,6 +49,7 @@ fn set(network: &Network<f32>) -> Result<TrainingSet> {
         normal,
         labelled: None,
         preprocessing,
+        counted: None,
         supervise: preset.supervise,
         noise: preset.noise,
         plan: EpochPlan::default(),

@@ -1,6 +1,7 @@
 //! What is refused before anything is loaded: settings that cannot work, and those that would do nothing.
 
 use std::fmt::Display;
+use std::path::Path;
 
 use super::Settings;
 use crate::data::pipeline::MAX_SIDE;
@@ -14,6 +15,7 @@ use crate::model::image_score::ImageScore;
 use crate::model::pretrained::PRETRAINED;
 use crate::model::{Arch, Objective};
 use crate::named::Named;
+use crate::printable::Printable;
 use crate::run::calibration;
 use crate::steps::hsc_loss::Gradient;
 
@@ -158,6 +160,24 @@ pub(super) fn fit(s: &Settings) -> Result<()> {
             refuse("fit", fit, "choose squash, letterbox or tile:SIDE,OVERLAP")
         }
     }
+}
+
+/// Refuses masks where images are learned from as a whole.
+pub(super) fn mask(s: &Settings, name: &str, mask: Option<&Path>) -> Result<()> {
+    let Some(mask) = mask.map(Path::printable) else { return Ok(()) };
+    if s.dataset != FOLDER {
+        let remedy = "leave it out: only of images in folders of your own parts are left out";
+        return refuse(name, format!("{mask} with {}", s.dataset), remedy);
+    }
+    if s.objective != Objective::Fcdd || !s.maps {
+        let remedy = "choose `objective` fcdd and `maps` true, which learn pixel by pixel, or leave it out";
+        return refuse(name, format!("{mask} without ground-truth maps"), remedy);
+    }
+    if s.offline_supervision {
+        let remedy = "do without `offline_supervision`, or leave it out";
+        return refuse(name, format!("{mask} with anomalies that are made before training"), remedy);
+    }
+    Ok(())
 }
 
 pub(super) fn precision(s: &Settings) -> Result<()> {

@@ -25,6 +25,7 @@ use crate::engine::schedule::Schedule;
 use crate::error::{Error, Result};
 use crate::model::image_score::ImageScore;
 use crate::model::{Arch, Objective, baselines};
+use crate::printable::Printable;
 use crate::steps::hsc_loss::Gradient;
 
 pub(crate) use check::check_size;
@@ -89,6 +90,12 @@ documented! {
         /// it is left out) and together show all of it.
         #[serde(default)]
         pub fit: Option<ResizeMode>,
+        /// Mask, scaled to each image: of what is dark in it nothing is learned, and it is no part of score, heatmap and regions.
+        #[serde(default)]
+        pub roi: Option<PathBuf>,
+        /// Mask, scaled to each image: of what is bright in it nothing is learned, and it is no part of score, heatmap and regions.
+        #[serde(default)]
+        pub ignore: Option<PathBuf>,
         /// Augmentation and normalisation.
         pub pipeline: PipelineKind,
         /// Mirror images of training images, each axis with probability 0.5: none, left to right (h), top to bottom (v), or both (hv);
@@ -192,9 +199,19 @@ documented! {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Moved {
     pub data: Option<PathBuf>,
+    pub roi: Option<PathBuf>,
+    pub ignore: Option<PathBuf>,
     pub outliers: Option<OutlierSource>,
     pub labelled: Option<LabelledSource>,
     pub hold: Option<Hold>,
+}
+
+impl Moved {
+    /// To where the data of these settings lies.
+    pub(crate) fn to_those_of(settings: &Settings) -> Moved {
+        let Settings { data, roi, ignore, outliers, labelled, hold, .. } = settings.clone();
+        Moved { data, roi, ignore, outliers, labelled, hold: Some(hold) }
+    }
 }
 
 impl Settings {
@@ -281,18 +298,19 @@ impl Settings {
     /// The same with absolute paths: the run does not depend on the folder that it was started in. Paths that lead nowhere stay as
     /// they are, until loading them says so.
     pub(crate) fn located(self) -> Result<Settings> {
-        let data = self.data.map(|path| absolute(&path)).transpose()?;
-        let weights = self.weights.map(|path| absolute(&path)).transpose()?;
+        let located = |path: Option<PathBuf>| path.map(|path| absolute(&path)).transpose();
+        let (data, weights) = (located(self.data)?, located(self.weights)?);
+        let (roi, ignore) = (located(self.roi)?, located(self.ignore)?);
         let outliers = self.outliers.map(|source| absolute(source.path()).map(|path| source.at(path))).transpose()?;
         let labelled = match self.labelled {
             Some(LabelledSource::Folder(path)) => Some(LabelledSource::Folder(absolute(&path)?)),
             other => other,
         };
-        Ok(Settings { data, outliers, weights, labelled, ..self })
+        Ok(Settings { data, roi, ignore, outliers, weights, labelled, ..self })
     }
 
-    /// The same for data that lies elsewhere now. Outliers and labelled defects stay of their kind.
-    pub(crate) fn moved(self, Moved { data, outliers, labelled, hold }: Moved) -> Result<Settings> {
+    /// The same for data that lies elsewhere now. Outliers and labelled defects stay of their kind, and masks stay.
+    pub(crate) fn moved(self, Moved { data, roi, ignore, outliers, labelled, hold }: Moved) -> Result<Settings> {
         if let Some(now) = &outliers
             && self.outliers.as_ref().is_none_or(|then| then.at(now.path().to_path_buf()) != *now)
         {
@@ -309,8 +327,15 @@ impl Settings {
             let problem = format!("`labelled` {now}: the labelled defects of the run are {then}");
             return Err(Error::setting(problem, "name the folder where the same images lie now, or leave it out"));
         }
+        let masks = [("roi", &roi, &self.roi), ("ignore", &ignore, &self.ignore)];
+        if let Some((name, Some(now), _)) = masks.into_iter().find(|(_, now, then)| now.is_some() && then.is_none()) {
+            let problem = format!("`{name}` {}: the run has none", now.printable());
+            return Err(Error::setting(problem, "leave it out, or start a new run"));
+        }
         Ok(Settings {
             data: data.or(self.data),
+            roi: roi.or(self.roi),
+            ignore: ignore.or(self.ignore),
             outliers: outliers.or(self.outliers),
             labelled: labelled.or(self.labelled),
             hold: hold.unwrap_or(self.hold),
@@ -320,10 +345,8 @@ impl Settings {
 
     /// What other settings have that these have not, as a text each; where data lies and what is held of it is no difference.
     pub(crate) fn differences(&self, other: &Settings) -> Vec<String> {
-        let Settings { data, outliers, labelled, hold, .. } = other.clone();
-        let moved = Moved { data, outliers, labelled, hold: Some(hold) };
-        // Other outliers or labelled defects are a difference, not an error of their own.
-        let there = self.clone().moved(moved).unwrap_or_else(|_| self.clone());
+        // Other outliers, labelled defects or masks are a difference, not an error of their own.
+        let there = self.clone().moved(Moved::to_those_of(other)).unwrap_or_else(|_| self.clone());
         if there == *other {
             return Vec::new();
         }

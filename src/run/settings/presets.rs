@@ -47,6 +47,8 @@ impl Settings {
             bias: true,
             side,
             fit: None,
+            roi: None,
+            ignore: None,
             pipeline,
             flips: None,
             rotate: Rotation::None,

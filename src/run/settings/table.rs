@@ -77,11 +77,15 @@ const fn form<T: SettingValue>(_: fn(&Settings) -> &T) -> ValueForm {
 }
 
 /// All settings but the dataset, in the order that help and pages have them.
-pub(crate) static SETTINGS: [Setting; 42] = [
+pub(crate) static SETTINGS: [Setting; 44] = [
     setting!(data, Daily, "Data").value("PATH"),
     setting!(epochs, Daily, "Epochs").check(|s| within("epochs", s.epochs, MAX_EPOCHS)),
     setting!(side, Daily, "Input side").value("PIXELS"),
     setting!(fit, Daily, "Fit").value("FIT").check(check::fit),
+    setting!(roi, Daily, "Mask of what counts").value("MASK").check(|s| check::mask(s, "roi", s.roi.as_deref())),
+    setting!(ignore, Daily, "Mask of what does not count")
+        .value("MASK")
+        .check(|s| check::mask(s, "ignore", s.ignore.as_deref())),
     setting!(net, Daily, "Net").value("NET"),
     setting!(weights, Daily, "Pretrained weights").value("FILE"),
     setting!(batch, Daily, "Images per step").value("N"),

@@ -113,7 +113,8 @@ impl SweepPlan {
             return Ok(());
         }
         let (now, then) = (&self.settings, SweepPlan::of(folder)?.settings);
-        if (&now.data, &now.outliers) == (&then.data, &then.outliers) {
+        let places = |s: &Settings| (s.data.clone(), s.roi.clone(), s.ignore.clone(), s.outliers.clone());
+        if places(now) == places(&then) {
             return Ok(());
         }
         let runs = self.runs(folder);

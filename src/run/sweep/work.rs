@@ -16,7 +16,7 @@ use crate::run::directory::{self, RunDirectory};
 use crate::run::lock::{Claim, FolderLock, Holder, described};
 use crate::run::prepare::TestSet;
 use crate::run::results::finish;
-use crate::run::settings::{Moved, Settings};
+use crate::run::settings::Moved;
 use crate::run::state::State;
 use crate::run::stop::Stop;
 use crate::run::train;
@@ -103,11 +103,7 @@ fn one(context: &Context, run: &Run) -> Result<RunOutcome> {
         Status::Begun if state_is_lost(context, run)? => {
             train::start_in(context, settings, folder, Some(lock), None, &TestSet::measures)?
         }
-        Status::Begun => {
-            let Settings { data, outliers, labelled, hold, .. } = settings.clone();
-            let moved = Moved { data, outliers, labelled, hold: Some(hold) };
-            train::resume_in(context, lock, moved, &TestSet::measures)?
-        }
+        Status::Begun => train::resume_in(context, lock, Moved::to_those_of(settings), &TestSet::measures)?,
         Status::New => train::start_in(context, settings, folder, Some(lock), None, &TestSet::measures)?,
     };
     finish(context, &trained, &task, &directory, &[])?;

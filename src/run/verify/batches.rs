@@ -103,6 +103,7 @@ fn set(
         }),
         labelled_share: 0,
         outliers: Some(images(1, raw, channels)),
+        counted: None,
         supervise,
         noise: noise.into(),
         plan: EpochPlan::default(),
