@@ -22,8 +22,13 @@ impl Printable for Path {
 /// A name as text, another for each: bytes that are no text as `\xff`, control characters as `\u{1b}`, and backslashes twice where these and
 /// what follows them would be read as one of those.
 pub(crate) fn spelt(name: &OsStr) -> String {
+    spelt_bytes(name.as_encoded_bytes())
+}
+
+/// The same of a name that came as bytes.
+pub(crate) fn spelt_bytes(name: &[u8]) -> String {
     let mut text = String::new();
-    for chunk in name.as_encoded_bytes().utf8_chunks() {
+    for chunk in name.utf8_chunks() {
         let mut rest = chunk.valid();
         while let Some(first) = rest.chars().next() {
             let run = rest.len() - rest.trim_start_matches('\\').len();

@@ -73,6 +73,12 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let wait = Duration::from_millis(wait_ms.into());
     let load = |(i, path): (usize, &PathBuf)| ServedModel::load(path, names.get(i).map(String::as_str), wait, &device);
     let models = models.iter().enumerate().map(load).collect::<Result<Vec<ServedModel>>>()?;
+    for model in models.iter().filter(|model| !model.has_threshold()) {
+        log(format!(
+            "{} has no threshold: images get a score and no verdict, until `fcdd calibrate` sets one by good images",
+            model.name()
+        ));
+    }
     let called = models.iter().map(ServedModel::name).collect::<Vec<_>>().join(", ");
     let server = Server::bind(models, ServeOptions { bind, token, answers, limits })?;
     let (stop, stopped) = watch::channel(false);

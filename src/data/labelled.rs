@@ -138,6 +138,19 @@ mod tests {
     }
 
     #[test]
+    fn marks_that_do_not_count_are_not_learned_from() {
+        let right: Counted = serde_json::from_str(r#"{"height":1,"width":2,"runs":[1,1]}"#).unwrap();
+        let mask = |pixels: &[u8]| Mask { height: 1, width: 4, pixels: pixels.to_vec() };
+        let fitted = |pixels: &[u8]| marks(&mask(pixels), ResizeMode::Squash, 4, Some(&right)).pixels[..4].to_vec();
+        assert_eq!(fitted(&[1, 1, 1, 0]), [0, 0, 1, 0]);
+        let masks = [[1, 1, 0, 0], [0, 1, 1, 0]].map(|pixels| Some(mask(&pixels)));
+        let split = Split { masks: masks.to_vec(), classes: vec![0, 0], ..split(2) };
+        let form = RawForm { side: 4, ..FORM };
+        assert_eq!(choose(&split, 1, None, 3, form, None), [0, 1]);
+        assert_eq!(choose(&split, 1, None, 3, form, Some(&right)), [1]);
+    }
+
+    #[test]
     fn what_was_learned_leaves_with_its_part() {
         let split = split(8); // numbers 000 000 001 001 002 002 003 003
         let learned = [split.names[2].clone()];

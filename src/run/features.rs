@@ -198,6 +198,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn cells_are_inside_where_half_of_what_they_show_is() {
+        let field = crate::model::nets::by_name("FCDD_CNN32_S", true).unwrap().receptive_field(32).unwrap();
+        let (taps, u) = (GaussianTaps::new(field, 32, 1.2), field.n);
+        let columns = |from: usize| {
+            let truth: Vec<f32> = (0..1024).map(|i| if i % 32 < from { OUTSIDE } else { 1.0 }).collect();
+            let cells = inside(&taps, u, &truth);
+            assert!(cells.chunks(u).all(|row| row == &cells[..u]), "all rows are alike");
+            cells[..u].iter().filter(|&&inside| inside).count()
+        };
+        assert_eq!((columns(0), columns(16)), (u, u / 2));
+        // Of a border too narrow for any, those that show most of it; where nothing is inside, all.
+        assert_eq!((columns(31), columns(32)), (1, u));
+    }
+
+    #[test]
     fn features_that_do_not_fit_are_refused() {
         let device = Device::Cpu;
         let context = Context::silent(&device);

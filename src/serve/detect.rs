@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::multipart::Field;
 use axum::extract::{FromRequest, Multipart, Path, Query, Request, State, rejection};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
@@ -14,6 +15,7 @@ use super::failure::{Failure, Told, json};
 use super::limits::{Held, Taken};
 use super::models::ServedModel;
 use crate::data::images::Images;
+use crate::printable::spelt_bytes;
 use crate::report::png::{ColorType, png_bytes};
 use crate::run::detector::{Detection, Kept};
 use crate::run::input::{Input, Wanted};
@@ -74,9 +76,10 @@ struct Found {
     width: usize,
     height: usize,
     score: f32,
-    normalized_score: f64,
-    threshold: f32,
-    verdict: Verdict,
+    /// None where the model has no threshold; so are those below, but for images that cannot be judged.
+    normalized_score: Option<f64>,
+    threshold: Option<f32>,
+    verdict: Option<Verdict>,
     /// Why it cannot be judged.
     reasons: Vec<String>,
     /// PNG in base64, where it was asked for; so are those below.
@@ -167,14 +170,28 @@ impl Service {
         let mut form = Multipart::from_request(Request::from_parts(parts, bytes.into()), &()).await?;
         let mut images = Vec::new();
         while let Some(field) = form.next_field().await? {
-            let name = field.file_name().or(field.name()).unwrap_or_default().to_string();
-            images.push((name, field.bytes().await?.to_vec()));
+            images.push((name_of(&field), field.bytes().await?.to_vec()));
         }
         match images.is_empty() {
             true => Err(Failure::bad("the form has no images; send each as a file of multipart/form-data")),
             false => Ok(Sent::Several(images, taken)),
         }
     }
+}
+
+/// What an image of a form is called: by its file's name, or else by that of its field.
+fn name_of(field: &Field) -> String {
+    let text = field.file_name().map(str::to_string);
+    // Of a name that is no text the parser knows nothing.
+    let bytes = || Some(spelt_bytes(file_name(field.headers().get(header::CONTENT_DISPOSITION)?.as_bytes())?));
+    text.or_else(bytes).or_else(|| field.name().map(str::to_string)).unwrap_or_default()
+}
+
+/// The bytes of a file's name, which stand in quotes.
+fn file_name(disposition: &[u8]) -> Option<&[u8]> {
+    const START: &[u8] = b"filename=\"";
+    let from = disposition.windows(START.len()).position(|bytes| bytes.eq_ignore_ascii_case(START))? + START.len();
+    disposition[from..].split(|&byte| byte == b'"').next()
 }
 
 #[derive(PartialEq)]
@@ -215,6 +232,7 @@ async fn examine(
     held: impl Send + 'static,
 ) -> Result<Found, Failure> {
     let model = service.models.get(&name)?;
+    let has_threshold = model.has_threshold();
     let (form, wanted) = (model.detector.form(), asked.wanted());
     let coming = model.queue.announce();
     let opened = aside(move || Input::Encoded(bytes).open().map_err(|e| Failure::of(&e))).await?;
@@ -224,9 +242,9 @@ async fn examine(
     let image = aside(move || opened.prepare(&form, wanted).map_err(|e| Failure::of(&e))).await?;
     let kept = model.queue.detect(image, coming).await?;
     let found = if asked.draws() {
-        aside(move || Found::of(kept, (height, width), asked)).await
+        aside(move || Found::of(kept, (height, width), asked, has_threshold)).await
     } else {
-        Found::of(kept, (height, width), asked)
+        Found::of(kept, (height, width), asked, has_threshold)
     };
     drop((memory, held));
     found
@@ -243,7 +261,12 @@ impl ServedModel {
 }
 
 impl Found {
-    fn of(Kept { detection, image, .. }: Kept, size: (usize, usize), asked: Asked) -> Result<Found, Failure> {
+    fn of(
+        Kept { detection, image, .. }: Kept,
+        size: (usize, usize),
+        asked: Asked,
+        has_threshold: bool,
+    ) -> Result<Found, Failure> {
         let (heatmap, overlay, image) = drawn(&detection, image, size, asked)?;
         let regions = if asked.regions { Some(detection.regions(None, 1).map_err(|e| Failure::of(&e))?) } else { None };
         let Detection { score, normalized_score, threshold, verdict, reasons, .. } = detection;
@@ -252,9 +275,9 @@ impl Found {
             width,
             height,
             score,
-            normalized_score,
-            threshold,
-            verdict,
+            normalized_score: has_threshold.then_some(normalized_score),
+            threshold: has_threshold.then_some(threshold),
+            verdict: Some(verdict).filter(|&verdict| has_threshold || verdict == Verdict::Unusable),
             reasons,
             heatmap,
             overlay,

@@ -34,8 +34,9 @@ pub(super) struct About {
     channels: usize,
     /// How images become such squares.
     fit: String,
-    threshold: f32,
-    /// None in models of version 0.1.
+    /// None in imported models that have not been calibrated: they give scores, and no verdict.
+    pub(super) threshold: Option<f32>,
+    /// None in those, and in models of version 0.1.
     pixel_threshold: Option<f32>,
     /// Images that are scored together at most.
     batch: usize,
@@ -70,7 +71,7 @@ impl ServedModel {
             side: form.side,
             channels: form.channels,
             fit: form.resize.to_string(),
-            threshold: detector.threshold(),
+            threshold: model.meta.has_threshold().then(|| detector.threshold()),
             pixel_threshold: model.meta.calibration.as_ref().map(|calibration| calibration.pixel_threshold),
             batch: detector.batch(),
         };
@@ -80,6 +81,11 @@ impl ServedModel {
 
     pub(crate) fn name(&self) -> &str {
         &self.about.name
+    }
+
+    /// Whether it can call an image good or anomalous.
+    pub(crate) fn has_threshold(&self) -> bool {
+        self.about.threshold.is_some()
     }
 }
 

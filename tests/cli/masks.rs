@@ -1,5 +1,6 @@
-//! Masks of what counts: for one call, and stored with a model.
+//! Masks of what counts: for one call, stored with a model, and in training.
 
+use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
@@ -111,4 +112,138 @@ fn masks_are_stored_with_the_model() {
     let info = scratch.run("info run --json").expect_success().json();
     assert_eq!((&info["epochs"], &info["counted_share"]), (&Value::from(2), &Value::from(0.5)));
     scratch.run("evaluate run --out eval").expect_success();
+}
+
+const TRAIN: &str = "train boards --net FCDD_CNN32_S --side 32 --device cpu";
+
+/// Grey boards of 64 × 48 pixels, whose left quarter is of another brightness on each; dents in that quarter and beside it, and masks.
+fn boards(good: u32) -> Scratch {
+    let scratch = Scratch::new();
+    let save = |name: String, i: u32, dent: Option<u32>| {
+        let grey = |x: u32, y: u32| match dent {
+            Some(left) if (left..left + 8).contains(&x) && (20..28).contains(&y) => 250,
+            _ if x < 16 => 40 + 37 * i % 180,
+            _ => 100 + (x * 31 + y * 17 + x * y * (i + 1)) % 23,
+        };
+        let path = scratch.path(&name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image::GrayImage::from_fn(64, 48, |x, y| image::Luma([grey(x, y) as u8])).save(path).unwrap();
+    };
+    (0..good).for_each(|i| save(format!("boards/train/good/{i:02}.png"), i, None));
+    (0..3).for_each(|i| save(format!("boards/test/good/{i}.png"), 50 + i, None));
+    (0..20).for_each(|i| save(format!("fresh/{i}.png"), 100 + i, None));
+    fs::create_dir_all(scratch.path("boards/ground_truth/dent")).unwrap();
+    for (i, left) in [4, 40].into_iter().enumerate() {
+        save(format!("boards/test/dent/{i}.png"), 60, Some(left));
+        let dent = |x: u32, y: u32| (left..left + 8).contains(&x) && (20..28).contains(&y);
+        mask(&scratch, &format!("boards/ground_truth/dent/{i}_mask.png"), (64, 48), dent);
+    }
+    save("dents/0.png".into(), 61, Some(40));
+    mask(&scratch, "quarter.png", (4, 3), |x, _| x == 0);
+    mask(&scratch, "half.png", (4, 3), |x, _| x < 2);
+    scratch
+}
+
+fn counted_share(scratch: &Scratch, run: &str) -> Value {
+    scratch.run(&format!("info {run} --json")).expect_success().json()["counted_share"].clone()
+}
+
+/// However images come to the net; the run has what another needs to be the same.
+#[test]
+fn what_does_not_count_is_not_learned_from() {
+    let scratch = boards(24);
+    for fit in ["squash", "letterbox", "tile:32,8"] {
+        let words = format!("{TRAIN} --epochs 2 --fit {fit}");
+        let train = |flags: &str, out: &str| scratch.run(&format!("{words} {flags} --out {out} --json"));
+        let masked = train("--ignore quarter.png", "masked").expect_success().json();
+        assert!(masked["loss"].as_f64().unwrap().is_finite() && masked["pixel_auroc"].as_f64().is_some(), "{masked}");
+        assert_eq!(counted_share(&scratch, "masked"), 0.75, "{fit}");
+        train("", "plain").expect_success();
+        train("--roi masked/counted.png", "same").expect_success();
+        let weights = |run: &str| scratch.tensors(&format!("{run}/model.safetensors"));
+        assert!(weights("masked") == weights("same"), "{fit}: as the run's own mask leaves it");
+        assert!(weights("masked") != weights("plain"), "{fit}");
+        assert!(!scratch.path("plain/counted.png").exists());
+        // Scored by what is left, as by a mask of one call.
+        let scores = |run: &str, flags: &str| {
+            let report = scratch.run(&format!("predict {run} fresh --what scores {flags} --out out --json"));
+            scores(report.expect_success().json()["predictions"].as_array().unwrap())
+        };
+        assert_eq!(scores("masked", ""), scores("masked", "--ignore quarter.png"), "{fit}");
+        assert_ne!(scores("masked", ""), scores("masked", "--ignore half.png"), "{fit}");
+        ["masked", "plain", "same", "out"].iter().for_each(|run| fs::remove_dir_all(scratch.path(run)).unwrap());
+    }
+    // Labelled defects too, with masks of their own and without; of one whose marks do not count nothing could be learned.
+    let labelled = format!("{TRAIN} --epochs 1 --ignore quarter.png --labelled");
+    for fit in ["squash", "tile:32,8"] {
+        let run = scratch.run(&format!("{labelled} test --fit {fit} --out {} --json", fit.replace([':', ','], "-")));
+        assert_eq!(run.expect_success().json()["anomalous"], 1, "{fit}: the other is left to be tested on");
+    }
+    scratch.run(&format!("{labelled} dents --fit letterbox --labelled-share 100 --out dents")).expect_success();
+    // A mask that leaves a few pixels leaves most tiles without any.
+    mask(&scratch, "speck.png", (64, 48), |x, y| x == 50 && y == 20);
+    let speck = scratch.run(&format!("{TRAIN} --epochs 2 --fit tile:16,4 --roi speck.png --out speck --json"));
+    assert!(speck.expect_success().json()["loss"].as_f64().unwrap().is_finite());
+}
+
+/// A run goes on with the mask that it began with, wherever that lies; what a calibration stores takes its place in the model.
+#[test]
+fn a_run_keeps_its_mask() {
+    let scratch = boards(84);
+    let out = format!("{TRAIN} --epochs 1 --patience 3 --ignore quarter.png --out run");
+    assert!(scratch.run(&out).expect_success().stderr().contains("held out"));
+    let more = |epochs: u32| {
+        let text = fs::read_to_string(scratch.path("run/config.json")).unwrap();
+        let next = text.replace(&format!("\"epochs\": {},", epochs - 1), &format!("\"epochs\": {epochs},"));
+        assert_ne!(next, text);
+        fs::write(scratch.path("run/config.json"), next).unwrap();
+    };
+    more(2);
+    fs::rename(scratch.path("quarter.png"), scratch.path("moved.png")).unwrap();
+    scratch.run("train --resume run").expect_error(&["quarter.png"]);
+    fs::copy(scratch.path("half.png"), scratch.path("quarter.png")).unwrap();
+    for flags in ["", "--ignore half.png"] {
+        let ran = scratch.run(&format!("train --resume run {flags}"));
+        ran.expect_error(&["mask of what counts is not that which the run began with", "--ignore"]);
+    }
+    scratch.run("train --resume run --roi half.png").expect_error(&["--roi", "half.png: the run has none"]);
+    scratch.run("train --resume run --ignore moved.png").expect_success();
+    assert_eq!(counted_share(&scratch, "run"), 0.75);
+    assert!(fs::read_to_string(scratch.path("run/report.html")).unwrap().contains("moved.png"));
+
+    scratch.run("calibrate run --good fresh --fpr 0.1").expect_success();
+    assert_eq!(counted_share(&scratch, "run"), 0.75);
+    scratch.run("calibrate run --good fresh --fpr 0.1 --roi half.png").expect_success();
+    assert_eq!(counted_share(&scratch, "run"), 0.5);
+    more(3);
+    scratch.run("train --resume run").expect_success();
+    assert_eq!(counted_share(&scratch, "run"), 0.5);
+
+    let sweep =
+        "sweep boards --net FCDD_CNN32_S --side 32 --epochs 1 --seeds 1 --ignore moved.png --out sweep --devices cpu";
+    scratch.run(sweep).expect_success();
+    assert_eq!(counted_share(&scratch, "sweep/normal_good/it_0"), 0.75);
+    assert!(scratch.run(sweep).expect_success().stderr().contains("0 of 1 runs to do"));
+    scratch.run(&sweep.replace("moved.png", "absent.png")).expect_error(&["absent.png"]);
+    scratch.run(&sweep.replace("--ignore moved.png", "--roi half.png")).expect_error(&["other settings", "ignore"]);
+}
+
+#[test]
+fn training_refuses_masks_that_it_cannot_learn_by() {
+    let scratch = boards(24);
+    mask(&scratch, "nothing.png", (3, 3), |_, _| false);
+    for (flags, words) in [
+        ("--roi nothing.png", &["no pixel of an image would count", "--roi"][..]),
+        ("--roi half.png --ignore half.png", &["no pixel"]),
+        ("--roi none.png", &["none.png"]),
+        ("--ignore boards", &["boards"]),
+        ("--ignore half.png --maps false", &["--ignore", "half.png without ground-truth maps", "--maps true"]),
+        ("--roi half.png --offline-supervision", &["--roi", "made before training", "--offline-supervision"]),
+        ("--roi half.png --objective ae", &["--roi", "without ground-truth maps", "--objective fcdd"]),
+    ] {
+        scratch.run(&format!("{TRAIN} --epochs 1 {flags} --out no")).expect_error(words);
+    }
+    let paper = scratch.run("train fmnist --data boards --roi half.png --out no");
+    paper.expect_error(&["--roi", "half.png with fmnist", "folders of your own"]);
+    assert!(!scratch.path("no").exists());
 }

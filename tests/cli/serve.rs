@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
+use crate::import::in_golden;
 use crate::service::{Answer, Served};
 use crate::support::{Scratch, png, png_with, vast_png};
 
@@ -151,7 +153,7 @@ fn what_is_no_image_or_too_large_is_refused() {
     let image = png(30, 30);
     assert_eq!(served.post(DETECT, &image).status, 200);
     served.post_form(DETECT, &[("a.png", &image[..]); 5]).expect(413, "5 images");
-    served.post_form(DETECT, &[]).expect(400, "no images");
+    served.post_form::<&str>(DETECT, &[]).expect(400, "no images");
     served.post_form(DETECT, &[("a.png", &image[..]), ("e\u{1b}[31m.png", &image)]).expect(400, "control characters");
     served.ask("POST", DETECT, &["Content-Type: multipart/form-data"], &image).expect(400, "boundary");
     served.ask("POST", DETECT, &["Content-Type: application/json"], b"{}").expect(415, "multipart");
@@ -182,6 +184,66 @@ fn who_stalls_is_told_and_left() {
     let mut nothing = Vec::new();
     let _ = headless.read_to_end(&mut nothing);
     assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+/// An answer of some megabytes of which nothing is read holds up its connection for the time that there is, and no longer.
+#[test]
+fn who_takes_no_answer_is_left() {
+    let (_scratch, served) = golden("--timeout 1 --connections 1");
+    let noise =
+        |x: u32, y: u32| image::Luma([(x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503) ^ (x * y)) as u8]);
+    let mut bytes = Vec::new();
+    let image = image::GrayImage::from_fn(4000, 3000, noise);
+    image.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Png).unwrap();
+    let path = format!("{DETECT}?image=png&overlay=png");
+    let mut silent = served.connect();
+    silent.write_all(&served.request("POST", &path, &[], &bytes)).unwrap();
+    let started = Instant::now();
+    // The next one waits for the only connection, in which the answer is first made, and then not taken.
+    assert_eq!(served.get("/healthz").status, 200);
+    assert!(started.elapsed() > Duration::from_secs(1), "{:?}", started.elapsed());
+    // What the system had on the way is all that comes.
+    let mut taken = Vec::new();
+    let _ = silent.read_to_end(&mut taken);
+    let length = String::from_utf8_lossy(&taken).to_lowercase();
+    let length = length.split("content-length: ").nth(1).unwrap().split('\r').next().unwrap().parse::<usize>().unwrap();
+    assert!(taken.len() < length, "{} of {length} bytes came", taken.len());
+    assert_eq!(served.post(DETECT, &png(30, 30)).status, 200);
+}
+
+/// Files keep their names, whatever bytes those are.
+#[test]
+fn names_that_are_no_text_are_spelt_out() {
+    let (_scratch, served) = golden("");
+    let image = png(30, 30);
+    let names: [&[u8]; 4] = [b"part.png", "teil-\u{e4}.png".as_bytes(), b"teil-\xe4.png", b"\xff\\xfe; filename=x.png"];
+    let answer = served.post_form(DETECT, &names.map(|name| (name, &image[..]))).json();
+    let told: Vec<&str> =
+        answer["results"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(told, ["part.png", "teil-\u{e4}.png", "teil-\\xe4.png", "\\xff\\\\xfe; filename=x.png"]);
+}
+
+/// A model that was imported has no threshold: it says so, and gives scores alone until it is calibrated.
+#[test]
+fn without_a_threshold_there_is_no_verdict() {
+    let scratch = Scratch::new();
+    let (snapshot, config) = (in_golden("snapshot.pt"), in_golden("config.txt"));
+    scratch.run(&format!("import {snapshot} --config {config} --out run")).expect_success();
+    let served = Served::start(&scratch, "run");
+    let told = fs::read_to_string(scratch.path("told")).unwrap();
+    assert!(told.contains("run has no threshold") && told.contains("fcdd calibrate"), "{told}");
+    assert!(served.get("/v1/models").json()["models"][0]["threshold"].is_null());
+    let found = served.post(DETECT, &png(30, 30)).json();
+    assert!(found["score"].as_f64().unwrap() > 0.0, "{found}");
+    assert!(["threshold", "normalized_score", "verdict"].iter().all(|key| found[key].is_null()), "{found}");
+    drop(served);
+
+    (0..4).for_each(|i| drop(scratch.write(&format!("good/{i}.png"), &png(30 + i, 30))));
+    scratch.run("calibrate run --good good").expect_success();
+    let served = Served::start(&scratch, "run");
+    assert!(!fs::read_to_string(scratch.path("told")).unwrap().contains("no threshold"));
+    let found = served.post(DETECT, &png(30, 30)).json();
+    assert_eq!((&found["verdict"], found["threshold"].is_number()), (&"good".into(), true), "{found}");
 }
 
 #[test]
@@ -223,7 +285,7 @@ fn other_sites_and_strangers_are_refused() {
 
     scratch.write("token", b"0123456789abcdef0123456789abcdef\n");
     let words = format!("serve {GOLDEN}/run --bind 0.0.0.0:0 --token-file token --device cpu");
-    let mut open = Served::of(scratch.command().args(words.split(' ')));
+    let mut open = Served::of(scratch.command().args(words.split(' ')).stderr(Stdio::null()));
     open.address = open.address.replace("0.0.0.0", "127.0.0.1");
     for lines in [&[][..], &["Authorization: Bearer 0123456789abcdef0123456789abcdeX"], &["Authorization: Basic eA=="]]
     {

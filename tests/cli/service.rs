@@ -1,5 +1,6 @@
 //! A running `fcdd serve`, and the requests of a client.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -22,15 +23,16 @@ pub struct Answer {
 }
 
 impl Served {
-    /// Starts it on a free port.
+    /// Starts it on a free port; what it tells goes to the file `told`.
     pub fn start(scratch: &Scratch, words: &str) -> Served {
         let words = format!("serve {words} --bind 127.0.0.1:0 --device cpu");
-        Served::of(scratch.command().args(words.split_whitespace()))
+        let told = File::create(scratch.path("told")).unwrap();
+        Served::of(scratch.command().args(words.split_whitespace()).stderr(told))
     }
 
     /// The same by a command that starts it.
     pub fn of(command: &mut Command) -> Served {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
@@ -74,11 +76,10 @@ impl Served {
     }
 
     /// A form of these files.
-    pub fn post_form(&self, path: &str, files: &[(&str, &[u8])]) -> Answer {
+    pub fn post_form<N: AsRef<[u8]>>(&self, path: &str, files: &[(N, &[u8])]) -> Answer {
         let parts = files.iter().map(|(name, bytes)| {
-            let head =
-                format!("--edge\r\nContent-Disposition: form-data; name=\"images\"; filename=\"{name}\"\r\n\r\n");
-            [head.as_bytes(), bytes, b"\r\n"].concat()
+            let head = b"--edge\r\nContent-Disposition: form-data; name=\"images\"; filename=\"";
+            [head, name.as_ref(), b"\"\r\n\r\n", bytes, b"\r\n"].concat()
         });
         let body = [parts.collect::<Vec<_>>().concat().as_slice(), b"--edge--\r\n"].concat();
         self.ask("POST", path, &["Content-Type: multipart/form-data; boundary=edge"], &body)

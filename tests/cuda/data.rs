@@ -4,6 +4,7 @@ use std::f32::consts::FRAC_1_SQRT_2;
 use std::sync::Arc;
 
 use fcdd::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
+use fcdd::data::counted::Counted;
 use fcdd::data::cuda::{DeviceSet, DeviceTestSet};
 use fcdd::data::image_source::ImageSource;
 use fcdd::data::images::{Images, Mask};
@@ -265,14 +266,22 @@ fn on_device(
     Batch { inputs: bits(&read(&inputs)), labels: bits(&read(&labels)), maps: bits(&read(&maps)) }
 }
 
-/// Compares all batches of some epochs; the last batch of each is smaller.
+/// Compares all batches of some epochs; the last batch of each is smaller. Sets of images of which a part counts are staged.
 fn check(cuda: &Arc<Cuda>, set: &TrainingSet, what: &str) {
     const STRIDE: usize = 4;
-    let device = DeviceSet::new(cuda, set, STRIDE).unwrap();
+    let (device, mut staging) = match set.data().counted {
+        Some(_) => DeviceSet::staged(cuda, set, STRIDE).map(|(device, staging)| (device, Some(staging))).unwrap(),
+        None => (DeviceSet::new(cuda, set, STRIDE).unwrap(), None),
+    };
     for epoch in [0, 7] {
         let order = set.order(epoch);
         for (number, samples) in order.chunks(STRIDE).enumerate() {
             let expected = on_cpu(set, epoch, samples);
+            if let Some(staging) = &mut staging {
+                let mut bytes = vec![0; set.staged_len(STRIDE)];
+                set.stage(epoch, samples, STRIDE, &mut bytes).unwrap();
+                staging.stage(&bytes).unwrap();
+            }
             let made = on_device(cuda, set, &device, (epoch, &order), (number, STRIDE, samples.len()));
             for (name, made, expected) in [
                 ("inputs", &made.inputs, &expected.inputs),
@@ -369,6 +378,25 @@ fn labelled_anomalies_among_artificial_ones() {
                 let plan = EpochPlan { offline, ..EpochPlan::default() };
                 let set = TrainingSet::new(TrainingData { labelled_share, plan, ..set.data().clone() }).unwrap();
                 check(gpu.cuda(), &set, &format!("{mix}, {side} px, {labelled_share} % labelled, offline {offline}"));
+            }
+        }
+    }
+    gpu.cuda().synchronize().unwrap();
+}
+
+/// What does not count is outside of the ground truth, whatever the sample is and wherever transforms take it.
+#[test]
+fn images_of_which_a_part_counts() {
+    let Some(gpu) = gpu() else { return };
+    let counted: Counted = serde_json::from_str(r#"{"height":3,"width":4,"runs":[5,2,2,3]}"#).unwrap();
+    for (i, (supervise, noise)) in modes().enumerate() {
+        for &side in sides(&gpu, &[9, 40]) {
+            for labelled_share in [0, 50] {
+                let set = training_set(side, 3, i % LISTS, supervise, noise);
+                let labelled_share = if supervise.makes_noise() { labelled_share } else { 0 };
+                let data = TrainingData { labelled_share, counted: Some(counted.clone()), ..set.data().clone() };
+                let set = TrainingSet::new(data).unwrap();
+                check(gpu.cuda(), &set, &format!("{supervise:?} {noise:?}, {side} px, {labelled_share} % labelled"));
             }
         }
     }

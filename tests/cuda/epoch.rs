@@ -4,6 +4,7 @@ use std::thread;
 
 use fcdd::CudaError;
 use fcdd::data::batches::{EpochPlan, LabelledAnomalies, TrainingData, TrainingSet};
+use fcdd::data::counted::Counted;
 use fcdd::data::cuda::DeviceSet;
 use fcdd::data::folder::{Broken, read_all};
 use fcdd::data::image_source::{Hold, ImageSource, Raw};
@@ -52,6 +53,11 @@ pub fn set(supervise: Supervise, noise: impl Into<NoiseMix>) -> TrainingSet {
         seed: 4,
     })
     .unwrap()
+}
+
+/// A mask by which the middle of images counts.
+fn middle() -> Counted {
+    serde_json::from_str(r#"{"height":4,"width":4,"runs":[5,2,2,2,5]}"#).unwrap()
 }
 
 /// What is trained, and how.
@@ -206,12 +212,18 @@ fn tiles_are_staged_as_they_are_made() {
         ] {
             let data = set(supervise, noise).data().clone();
             let (normal, labelled) = (tiles.select(&(0..COUNT).collect::<Vec<_>>()), Some(labelled.clone()));
-            let set = TrainingSet::new(TrainingData { normal, labelled, labelled_share: 50, ..data }).unwrap();
-            let trained = Trained { maps: true, ..Trained::PLAIN };
-            let expected = one_by_one(gpu, &set, trained);
-            gpu.in_every_order(|order| {
-                assert!(by_graphs(&gpu.device, &set, trained, true) == expected, "{supervise:?} {noise:?}, {order}");
-            });
+            for counted in [None, Some(middle())] {
+                let (normal, labelled, data) = (normal.clone(), labelled.clone(), data.clone());
+                let data = TrainingData { normal, labelled, labelled_share: 50, counted, ..data };
+                let (set, trained) = (TrainingSet::new(data).unwrap(), Trained { maps: true, ..Trained::PLAIN });
+                let expected = one_by_one(gpu, &set, trained);
+                gpu.in_every_order(|order| {
+                    assert!(
+                        by_graphs(&gpu.device, &set, trained, true) == expected,
+                        "{supervise:?} {noise:?}, {order}"
+                    );
+                });
+            }
         }
     });
 }

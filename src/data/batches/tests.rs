@@ -1,7 +1,10 @@
 use super::*;
+use crate::data::folder::{Broken, read_all};
+use crate::data::image_source::{Hold, Raw};
 use crate::data::images::Images;
 use crate::data::levels::Levels;
 use crate::data::pipeline::{PipelineKind, Transform};
+use crate::data::resize_mode::{RawForm, ResizeMode};
 use crate::data::supervise::NoiseMode;
 use crate::datasets::fmnist::FMNIST;
 use crate::datasets::folder::FOLDER;
@@ -402,4 +405,108 @@ fn images_that_are_held_out_count_in_the_fingerprint() {
     };
     assert_eq!(of(3), of(3));
     assert_ne!(of(3), of(4));
+}
+
+/// Half of the images, as the mask of labelled anomalies marks it in `data`.
+fn right_half() -> Counted {
+    serde_json::from_str(r#"{"height":1,"width":2,"runs":[1,1]}"#).unwrap()
+}
+
+/// What does not count moves along with the image, and changes nothing else of a batch.
+#[test]
+fn what_does_not_count_is_outside_of_the_ground_truth() {
+    for (raw, side, channels) in [(28, 28, 1), (48, 42, 3)] {
+        for (supervise, noise) in [
+            (Unsupervised, Uniform),
+            (Noise, Outliers),
+            (MalformedNormal, Confetti),
+            (MalformedNormalGt, CutPaste),
+            (Other, Solid),
+        ] {
+            let mut plain = data(raw, side, channels, supervise, noise);
+            let half = plain.labelled.as_ref().unwrap().masks[0].clone();
+            plain.labelled.as_mut().unwrap().masks.fill(half.clone());
+            // Samples that are all labelled anomalies, whose masks mark what does not count, show where that comes to lie.
+            let marked = TrainingData { supervise: Other, normal: plain.normal.clone(), ..plain.clone() };
+            let set = |data| TrainingSet::new(data).unwrap();
+            let masked = set(TrainingData { counted: Some(right_half()), ..plain.clone() });
+            let (plain, marked, order) = (set(plain), set(marked), masked.order(3));
+            let (all, some, there) = (fill(&plain, 3, &order), fill(&masked, 3, &order), fill(&marked, 3, &order));
+            assert!(all.inputs == some.inputs && all.labels == some.labels, "{supervise:?}");
+            let len = side * side;
+            for i in 0..order.len() {
+                let [all, some, there] = [&all.maps, &some.maps, &there.maps].map(|maps| &maps[i * len..][..len]);
+                let is_out = |&g: &f32| g == fcdd_loss::OUTSIDE;
+                assert!(some.iter().filter(|g| is_out(g)).count().abs_diff(len / 2) <= len / 5, "{supervise:?}");
+                assert!(all.iter().zip(some).all(|(all, some)| is_out(some) || all == some), "{supervise:?}");
+                if there.contains(&1.0) {
+                    assert!(
+                        there.iter().zip(some).all(|(there, some)| is_out(some) == (*there == 1.0)),
+                        "{supervise:?}"
+                    );
+                }
+            }
+        }
+    }
+    let offline = EpochPlan { offline: true, ..EpochPlan::default() };
+    let data = TrainingData { plan: offline, counted: Some(right_half()), ..data(28, 28, 1, Noise, Uniform) };
+    let message = TrainingSet::new(data).unwrap_err().to_string();
+    assert!(message.contains("`roi` and `ignore`"), "{message}");
+}
+
+/// Images of which the left part is black, the rest white: what counts is what is white, in whatever way squares are made of them.
+#[test]
+fn squares_of_images_take_their_part_of_the_mask() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("half.png");
+    let save = |white: std::ops::Range<u32>| {
+        let pixel = |x: u32, _| image::Luma([if white.contains(&x) { 255 } else { 0 }]);
+        image::GrayImage::from_fn(192, 64, pixel).save(&path).unwrap();
+    };
+    for resize in [
+        ResizeMode::Squash,
+        ResizeMode::Letterbox,
+        ResizeMode::Tile { side: 32, overlap: 8 },
+        ResizeMode::Tile { side: 128, overlap: 32 },
+    ] {
+        let form = RawForm { side: 32, channels: 1, resize, levels: Levels::ALL };
+        let draw = |white: std::ops::Range<u32>| {
+            save(white);
+            let counted = Counted::read(Some(&path), None).unwrap();
+            let images = read_all(&[path.clone()], Raw { form, hold: Hold::Always }, Broken::Refused).unwrap().images;
+            let preprocessing = FMNIST.recipe.preprocessing(PipelineKind::None, 32, 32, 1, &images).unwrap();
+            let data = data(32, 32, 1, MalformedNormal, Confetti);
+            let plan = EpochPlan { passes: 200, ..EpochPlan::default() };
+            let data = TrainingData { normal: images.tiles(), preprocessing, counted, plan, labelled: None, ..data };
+            let set = TrainingSet::new(TrainingData { supervise: Unsupervised, ..data.clone() }).unwrap();
+            let order = set.order(0);
+            let anomalies = fill(&TrainingSet::new(data).unwrap(), 0, &order);
+            (fill(&set, 0, &order), anomalies, set)
+        };
+        let (batch, anomalies, set) = draw(96..192);
+        let (least, most) = batch.inputs.iter().fold((f32::MAX, f32::MIN), |(a, b), &v| (a.min(v), b.max(v)));
+        for (map, input) in batch.maps.chunks(1024).zip(batch.inputs.chunks(1024)) {
+            // What padding mirrors in counts for nothing whatever its colour; in between are the pixels at the edge.
+            let rows = if resize == ResizeMode::Letterbox { 11 } else { 32 };
+            for (&g, &v) in map.iter().zip(input).take(32 * rows).filter(|&(_, &v)| v == least || v == most) {
+                assert_eq!(g, if v == most { 0.0 } else { fcdd_loss::OUTSIDE }, "{resize}");
+            }
+            assert!(map[32 * rows..].iter().all(|&g| g == fcdd_loss::OUTSIDE));
+        }
+        // Of anomalies the same places are left out, and all others are anomalous.
+        let mut pairs = batch.maps.iter().zip(&anomalies.maps);
+        assert!(pairs.all(|(&g, &h)| g == h || (g, h) == (0.0, 1.0)), "{resize}");
+        assert!(anomalies.maps.contains(&1.0) && anomalies.maps.contains(&fcdd_loss::OUTSIDE), "{resize}");
+        // Of a small part few squares show nothing: each of a tile's size reaches it.
+        let (batch, _, other) = draw(180..186);
+        let shows = batch.maps.chunks(1024).filter(|map| map.contains(&0.0)).count();
+        assert_eq!(shows, batch.labels.len(), "{resize}");
+        // Another mask is another set, of the same images.
+        let of = |counted: Option<Counted>| {
+            TrainingSet::new(TrainingData { counted, ..other.data().clone() }).unwrap().fingerprint().unwrap()
+        };
+        assert_eq!(of(other.data().counted.clone()), other.fingerprint().unwrap());
+        assert_ne!(of(set.data().counted.clone()), other.fingerprint().unwrap());
+        assert_eq!(of(None).checksum, other.fingerprint().unwrap().checksum);
+    }
 }

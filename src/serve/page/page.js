@@ -121,10 +121,11 @@ function rowOf(image) {
   return row;
 }
 
-/** What an image is called by the threshold that is set here. */
+/** What an image is called by the threshold that is set here; only scored where the model has none. */
 function verdictOf({ result, error }) {
   if (error) return "failed";
   if (!result) return "waiting";
+  if (result.threshold === null) return result.verdict ?? "scored";
   const threshold = Number(at("threshold").value);
   if (threshold === 0.5 || result.verdict === "unusable") return result.verdict;
   return result.normalized_score > threshold ? "anomalous" : "good";
@@ -142,13 +143,13 @@ function show() {
 
 function refresh() {
   images.sort((a, b) => (b.result?.score ?? -1) - (a.result?.score ?? -1));
-  const counts = { anomalous: 0, good: 0, unsure: 0, unusable: 0, failed: 0, waiting: 0 };
+  const counts = { anomalous: 0, good: 0, unsure: 0, unusable: 0, scored: 0, failed: 0, waiting: 0 };
   images.forEach((image, i) => {
     const { row, result, error, name } = image;
     const verdict = verdictOf(image);
     counts[verdict]++;
     const said = image.answer ? `, you said ${image.answer}` : "";
-    const score = result ? result.normalized_score.toFixed(3) : error ?? "…";
+    const score = result ? result.normalized_score?.toFixed(3) ?? result.score.toPrecision(4) : error ?? "…";
     row.querySelector(".below").textContent = score + said;
     const badge = row.querySelector(".verdict");
     badge.textContent = verdict;
@@ -157,16 +158,17 @@ function refresh() {
     row.ariaSelected = String(image === chosen);
     if (list.children[i] !== row) list.insertBefore(row, list.children[i] ?? null);
   });
-  list.hidden = at("threshold-row").hidden = !images.length;
+  list.hidden = !images.length;
+  at("threshold-row").hidden = !images.length || modelOf()?.threshold === null;
   if (chosen) list.setAttribute("aria-activedescendant", chosen.row.id);
   const done = images.length - counts.waiting;
   at("progress").hidden = !counts.waiting;
   at("progress").max = Math.max(1, images.length);
   at("progress").value = done;
-  const found = ["anomalous", "unsure", "unusable", "failed"].filter(kind => counts[kind] || kind === "anomalous");
-  at("status").textContent = !images.length
-    ? "No images yet."
-    : `${done} of ${images.length} scored: ${found.map(kind => `${counts[kind]} ${kind}`).join(", ")}.`;
+  const judges = modelOf()?.threshold !== null;
+  const found = ["anomalous", "unsure", "unusable", "failed"].filter(kind => counts[kind] || (judges && kind === "anomalous"));
+  const kinds = found.map(kind => `${counts[kind]} ${kind}`).join(", ");
+  at("status").textContent = images.length ? `${done} of ${images.length} scored${kinds && `: ${kinds}`}.` : "No images yet.";
   // Not each on the way: that would be read out without end.
   if (images.length && !counts.waiting) speak(at("status").textContent);
   at("threshold-value").textContent = Number(at("threshold").value).toFixed(2) + (at("threshold").value === "0.5" ? ", the model's" : "");
@@ -225,7 +227,7 @@ async function display() {
   at("verdict").textContent = verdict;
   at("verdict").className = `verdict ${verdict}`;
   at("details").textContent = error ?? (result
-    ? [`score ${result.score.toPrecision(4)}, threshold ${result.threshold.toPrecision(4)}, normalized ${result.normalized_score.toFixed(3)}`,
+    ? [`score ${result.score.toPrecision(4)}, ${thresholdOf(result)}${result.threshold === null ? "" : `, normalized ${result.normalized_score.toFixed(3)}`}`,
       `${result.width} × ${result.height} pixels`].join("; ")
     : "is being scored …");
   const reasons = result?.reasons ?? [];
@@ -278,9 +280,13 @@ async function say(id) {
 
 // ---- the model ----
 
+const modelOf = () => models.find(({ name }) => name === at("model").value);
+
+const thresholdOf = ({ threshold }) => (threshold === null ? "no threshold" : `threshold ${threshold.toPrecision(4)}`);
+
 function describe() {
-  const model = models.find(({ name }) => name === at("model").value);
-  at("about").textContent = model ? `${model.net}, sees ${model.side} × ${model.side} pixels, threshold ${model.threshold.toPrecision(4)}` : "";
+  const model = modelOf();
+  at("about").textContent = model ? `${model.net}, sees ${model.side} × ${model.side} pixels, ${thresholdOf(model)}` : "";
 }
 
 async function begin(isRefused = false) {
