@@ -187,7 +187,7 @@ mod tests {
             steps: 7,
             history: vec![epoch],
             begun: EpochLog::default(),
-            fingerprint: Fingerprint { normal: 2, checksum: Checksum::Crc32(9) },
+            fingerprint: Fingerprint { normal: 2, checksum: Checksum::Crc32(9), counted: None },
             settings: None,
         }
     }

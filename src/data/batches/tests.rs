@@ -473,7 +473,9 @@ fn squares_of_images_take_their_part_of_the_mask() {
         let draw = |white: std::ops::Range<u32>| {
             save(white);
             let counted = Counted::read(Some(&path), None).unwrap();
-            let images = read_all(&[path.clone()], Raw { form, hold: Hold::Always }, Broken::Refused).unwrap().images;
+            let images = read_all(std::slice::from_ref(&path), Raw { form, hold: Hold::Always }, Broken::Refused)
+                .unwrap()
+                .images;
             let preprocessing = FMNIST.recipe.preprocessing(PipelineKind::None, 32, 32, 1, &images).unwrap();
             let data = data(32, 32, 1, MalformedNormal, Confetti);
             let plan = EpochPlan { passes: 200, ..EpochPlan::default() };
