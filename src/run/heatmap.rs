@@ -59,6 +59,11 @@ impl Renderer {
         Ok(Renderer { form, side, counted: model.meta.counted.clone().map(Arc::new) })
     }
 
+    /// The same where all of an image counts: of training samples, which need not lie as their images do.
+    pub(crate) fn of_all(self) -> Renderer {
+        Renderer { counted: None, ..self }
+    }
+
     /// Shape of one map.
     pub(crate) fn map_shape(&self) -> Vec<usize> {
         let side = self.side;

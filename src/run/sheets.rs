@@ -118,7 +118,7 @@ pub(crate) fn training_overview(device: &Device, set: &TrainingSet, model: &Mode
     let captions = scores.iter().map(|&score| significant(f64::from(score))).collect();
     let seen = Region::whole((drawn.images.height, drawn.images.width));
     let shown = ShownImages { images: &drawn.images.into(), seen, masks: &drawn.masks };
-    Gallery::new(model, shown, captions, drawn.labels, scores, &maps)?
+    Gallery::new(model, Renderer::new(model)?.of_all(), shown, captions, drawn.labels, scores, &maps)?
         .overview("Training samples after augmentation, with the heatmaps of the trained model")
 }
 
@@ -169,11 +169,12 @@ impl<'a> Gallery<'a> {
         let Preprocessing { raw_side, .. } = model.meta.preprocessing;
         let seen = model.meta.preprocessing.seen((raw_side, raw_side));
         let shown = ShownImages { images: &test.split.images, seen, masks: &test.split.masks };
-        Gallery::new(model, shown, captions, labels, scores, &tested.maps)
+        Gallery::new(model, Renderer::new(model)?, shown, captions, labels, scores, &tested.maps)
     }
 
     fn new(
         model: &Model,
+        renderer: Renderer,
         shown: ShownImages<'a>,
         captions: Vec<String>,
         labels: Vec<bool>,
@@ -181,8 +182,8 @@ impl<'a> Gallery<'a> {
         maps: &'a [f32],
     ) -> Result<Gallery<'a>> {
         let (side, quantile) = (model.meta.settings.side, model.meta.settings.quantile);
-        let (renderer, shared) = (Renderer::new(model)?, Scale { minimum: 0.0, range: 0.0 });
         let Preprocessing { resize, .. } = model.meta.preprocessing;
+        let shared = Scale { minimum: 0.0, range: 0.0 };
         let mut gallery = Gallery { shown, resize, captions, labels, scores, maps, renderer, side, quantile, shared };
         gallery.shared = Scale::of(&gallery.reference(), quantile);
         Ok(gallery)

@@ -300,7 +300,7 @@ fn calibrate(device: &Device, model: &mut Model, set: &TrainingSet) -> Result<()
     };
     scorer.batch(n, fill, Shown::Heatmaps, |i, scored| {
         let heatmap = renderer.of_heatmap(scored.heatmap);
-        match maps.chunks_exact(maps.len() / n).nth(i) {
+        match maps.get(i * heatmap.len()..(i + 1) * heatmap.len()) {
             // What learning leaves out says nothing of the others.
             Some(truth) => {
                 let shown = heatmap.into_iter().zip(truth).filter(|&(_, &truth)| truth != OUTSIDE);
