@@ -182,6 +182,9 @@ pub(crate) fn prepare(settings: &Settings, context: &Context) -> Result<Task> {
     let raw_side = settings.dataset.recipe.raw_side(settings.pipeline, settings.side);
     let channels = arch.channels;
     let counted = Counted::read(settings.roi.as_deref(), settings.ignore.as_deref())?;
+    let share =
+        counted.as_ref().map(|counted| format!("{:.0} % of each image count, by masks", 100.0 * counted.share()));
+    share.iter().for_each(|note| context.note(note));
     let resize = settings.fit.unwrap_or((settings.dataset.recipe.resize)(settings.pipeline));
     // Anomalies that are made beforehand are held, and so is what they are made of.
     let hold = if settings.offline_supervision { Hold::Always } else { settings.hold };
