@@ -213,8 +213,8 @@ mod tests {
         assert_eq!(left_out((2, 4), (8, 10)), [1, 1, 3, 1, 1, 3, 3, 3, 1]);
         // What lies beyond the image is another matter.
         assert_eq!(left_out((2, 3), (4, 5)), [1, 3, 1, 3, 3, 1, 1, 1, 1]);
-        let marks = Mask { height: 2, width: 5, pixels: vec![1, 1, 1, 0, 0, 1, 1, 0, 1, 1] };
-        assert_eq!(some.of_marks(marks).pixels, [0, 0, 1, 0, 0, 0, 0, 0, 1, 0]);
+        let marks = Mask { height: 2, width: 5, pixels: vec![1, 1, 1, 0, 1, 1, 1, 1, 1, 1] };
+        assert_eq!(some.of_marks(marks).pixels, [0, 0, 1, 0, 1, 0, 0, 0, 0, 0], "of rows 1 and 3");
     }
 
     #[test]

@@ -201,15 +201,16 @@ mod tests {
     fn cells_are_inside_where_half_of_what_they_show_is() {
         let field = crate::model::nets::by_name("FCDD_CNN32_S", true).unwrap().receptive_field(32).unwrap();
         let (taps, u) = (GaussianTaps::new(field, 32, 1.2), field.n);
-        let columns = |from: usize| {
+        let from_column = |from: usize| {
             let truth: Vec<f32> = (0..1024).map(|i| if i % 32 < from { OUTSIDE } else { 1.0 }).collect();
-            let cells = inside(&taps, u, &truth);
-            assert!(cells.chunks(u).all(|row| row == &cells[..u]), "all rows are alike");
-            cells[..u].iter().filter(|&&inside| inside).count()
+            inside(&taps, u, &truth)
         };
-        assert_eq!((columns(0), columns(16)), (u, u / 2));
-        // Of a border too narrow for any, those that show most of it; where nothing is inside, all.
-        assert_eq!((columns(31), columns(32)), (1, u));
+        let right: Vec<bool> = (0..u * u).map(|i| i % u >= u / 2).collect();
+        assert_eq!(from_column(16), right);
+        // Of a border too narrow for any, those that show most of it; where all is inside, or nothing, all.
+        let border = from_column(31);
+        assert!(border.contains(&true) && border.iter().enumerate().all(|(i, inside)| !inside || i % u == u - 1));
+        assert!([0, 32].iter().all(|&from| !from_column(from).contains(&false)));
     }
 
     #[test]

@@ -489,7 +489,11 @@ fn squares_of_images_take_their_part_of_the_mask() {
         let (least, most) = batch.inputs.iter().fold((f32::MAX, f32::MIN), |(a, b), &v| (a.min(v), b.max(v)));
         for (map, input) in batch.maps.chunks(1024).zip(batch.inputs.chunks(1024)) {
             // What padding mirrors in counts for nothing whatever its colour; in between are the pixels at the edge.
-            let rows = if resize == ResizeMode::Letterbox { 11 } else { 32 };
+            let rows = match resize {
+                ResizeMode::Letterbox => 11,
+                ResizeMode::Tile { side: 128, .. } => 16,
+                _ => 32,
+            };
             for (&g, &v) in map.iter().zip(input).take(32 * rows).filter(|&(_, &v)| v == least || v == most) {
                 assert_eq!(g, if v == most { 0.0 } else { fcdd_loss::OUTSIDE }, "{resize}");
             }
