@@ -130,7 +130,7 @@ fn boards(good: u32) -> Scratch {
         image::GrayImage::from_fn(64, 48, |x, y| image::Luma([grey(x, y) as u8])).save(path).unwrap();
     };
     (0..good).for_each(|i| save(format!("boards/train/good/{i:02}.png"), i, None));
-    (0..3).for_each(|i| save(format!("boards/test/good/{i}.png"), 50 + i, None));
+    (0..3).for_each(|i| save(format!("boards/test/good/{i}.png"), 150 + i, None));
     (0..20).for_each(|i| save(format!("fresh/{i}.png"), 100 + i, None));
     fs::create_dir_all(scratch.path("boards/ground_truth/dent")).unwrap();
     for (i, left) in [4, 40].into_iter().enumerate() {
@@ -179,7 +179,7 @@ fn what_does_not_count_is_not_learned_from() {
         let run = scratch.run(&format!("{labelled} test --fit {fit} --out {} --json", fit.replace([':', ','], "-")));
         assert_eq!(run.expect_success().json()["anomalous"], 1, "{fit}: the other is left to be tested on");
     }
-    scratch.run(&format!("{labelled} dents --fit letterbox --labelled-share 100 --out dents")).expect_success();
+    scratch.run(&format!("{labelled} dents --fit letterbox --labelled-share 100 --out dented")).expect_success();
     // A mask that leaves a few pixels leaves most tiles without any.
     mask(&scratch, "speck.png", (64, 48), |x, y| x == 50 && y == 20);
     let speck = scratch.run(&format!("{TRAIN} --epochs 2 --fit tile:16,4 --roi speck.png --out speck --json"));
@@ -243,7 +243,7 @@ fn training_refuses_masks_that_it_cannot_learn_by() {
         ("--ignore boards", &["boards"]),
         ("--ignore half.png --maps false", &["--ignore", "half.png without ground-truth maps", "--maps true"]),
         ("--roi half.png --offline-supervision", &["--roi", "made before training", "--offline-supervision"]),
-        ("--roi half.png --objective ae", &["--roi", "without ground-truth maps", "--objective fcdd"]),
+        ("--roi half.png --objective ae --net AE32", &["--roi", "without ground-truth maps", "--objective fcdd"]),
     ] {
         scratch.run(&format!("{TRAIN} --epochs 1 {flags} --out no")).expect_error(words);
     }
