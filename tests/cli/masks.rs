@@ -243,10 +243,14 @@ fn training_refuses_masks_that_it_cannot_learn_by() {
         ("--ignore boards", &["boards"]),
         ("--ignore half.png --maps false", &["--ignore", "half.png without ground-truth maps", "--maps true"]),
         ("--roi half.png --offline-supervision", &["--roi", "made before training", "--offline-supervision"]),
-        ("--roi half.png --objective ae --net AE32", &["--roi", "without ground-truth maps", "--objective fcdd"]),
     ] {
         scratch.run(&format!("{TRAIN} --epochs 1 {flags} --out no")).expect_error(words);
     }
+    scratch.run("train boards --objective ae --roi half.png --out no").expect_error(&[
+        "--roi",
+        "without ground-truth maps",
+        "--objective fcdd",
+    ]);
     let paper = scratch.run("train fmnist --data boards --roi half.png --out no");
     paper.expect_error(&["--roi", "half.png with fmnist", "folders of your own"]);
     assert!(!scratch.path("no").exists());
