@@ -255,7 +255,7 @@ fn gradients_without_a_kernel() {
         refused(&memory, Dgrad { geometry, dy, w, dx: x }, why);
         refused(&memory, Wgrad { geometry, x, dy, dw, db: None }, why);
         let geometry = ConvGeometry { stride: 1, ..geometry };
-        refused(&memory, Wgrad { geometry, x: view(3, 128), dy, dw, db: None }, "by those of Bf16");
+        refused(&memory, Wgrad { geometry, x: view(3, 128), dy, dw, db: None }, "its dy is of Bf16, its kernels take F32");
     });
 }
 
