@@ -1,5 +1,6 @@
 //! Leaky ReLU and ReLU, element by element.
 
+use crate::onnx::{Attribute, Graph, Value};
 use crate::real::Real;
 
 /// Activation function: the identity for positive inputs, `slope` times the input otherwise.
@@ -13,6 +14,15 @@ impl Activation {
     pub const LEAKY_RELU: Activation = Activation { slope: 0.01 };
     pub const RELU: Activation = Activation { slope: 0.0 };
     pub const IDENTITY: Activation = Activation { slope: 1.0 };
+
+    /// Its output in a graph.
+    pub(crate) fn onnx(self, graph: &mut Graph, x: &Value) -> Value {
+        match self {
+            Activation::IDENTITY => x.clone(),
+            Activation::RELU => graph.node("Relu", [x], []),
+            Activation { slope } => graph.node("LeakyRelu", [x], [Attribute::Float("alpha", slope as f32)]),
+        }
+    }
 }
 
 /// `y = x > 0 ? x : slope·x`, in place.
