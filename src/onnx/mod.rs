@@ -4,6 +4,9 @@
 #[allow(missing_docs, clippy::doc_markdown, clippy::must_use_candidate, dead_code, unreachable_pub)]
 mod messages;
 
+#[cfg(test)]
+pub(crate) mod interpreter;
+
 use prost::Message;
 
 use self::messages::attribute_proto::AttributeType;

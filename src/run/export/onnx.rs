@@ -91,6 +91,10 @@ fn anomaly_map(graph: &mut Graph, objective: Objective, input: &Value, output: &
 fn image_score(graph: &mut Graph, model: &Model, arch: &Arch, map: &Value) -> Result<Value> {
     let meta = &model.meta;
     let Settings { side, image_score, .. } = meta.settings;
+    if image_score == ImageScore::Mean && meta.counted.is_none() {
+        let mean = preprocessing::image_mean(graph, map);
+        return Ok(graph.reshape(&mean, &[-1]));
+    }
     let (channels, map_side) = match arch.objective.reconstructs() {
         true => (arch.channels, side),
         false => (1, arch.receptive_field(side)?.n),
@@ -104,14 +108,11 @@ fn image_score(graph: &mut Graph, model: &Model, arch: &Arch, map: &Value) -> Re
         let counted = graph.integers(&counted);
         values = graph.node("Gather", [&values, &counted], [Attribute::Int("axis", 2)]);
     }
-    let values = graph.reshape(&values, &[0, -1]);
-    let values = match image_score {
-        ImageScore::Mean => values,
-        ImageScore::Max | ImageScore::Top(_) => {
-            let count = graph.integers(&[image_score.count(cells * channels) as i64]);
-            graph.node_of("TopK", 2, [&values, &count], [])
-        }
-    };
+    let mut values = graph.reshape(&values, &[0, -1]);
+    if image_score != ImageScore::Mean {
+        let count = graph.integers(&[image_score.count(cells * channels) as i64]);
+        values = graph.node_of("TopK", 2, [&values, &count], []);
+    }
     Ok(graph.reduce("ReduceMean", &values, &[1], false))
 }
 
@@ -256,3 +257,6 @@ fn metadata(model: &Model, not_included: &[String]) -> Result<Vec<(&'static str,
     told.push(("not_included", not_included.join("; ")));
     Ok(told)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,16 +3,13 @@
 
 use crate::data::levels::Levels;
 use crate::data::pipeline::{Preprocessing, Transform};
-use crate::data::resize::nearest;
+use crate::data::resize::{PRECISION, nearest};
 use crate::data::resize_mode::ResizeMode;
 use crate::error::{Error, Result};
 use crate::onnx::{Attribute, Element, Graph, Length, Port, Value};
 
 /// Axes of rows and columns: values are [n, channels, rows, columns].
 const PLANE: [i64; 2] = [2, 3];
-
-/// All but the first axis: those of an image.
-const IMAGE: [i64; 3] = [1, 2, 3];
 
 /// How images come.
 #[derive(Clone, Copy, Debug)]
@@ -72,29 +69,29 @@ fn with_channels(graph: &mut Graph, image: Value, from: usize, to: usize) -> Val
 
 /// A square of images of any size.
 fn resized(graph: &mut Graph, image: &Value, resize: ResizeMode, side: usize) -> Result<Value> {
-    let length = |graph: &mut Graph, axis: i64| {
-        graph.node("Shape", [image], [Attribute::Int("start", axis), Attribute::Int("end", axis + 1)])
-    };
-    let [height, width] = PLANE.map(|axis| length(graph, axis));
+    let lengths = PLANE.map(|axis| {
+        let range = [Attribute::Int("start", axis), Attribute::Int("end", axis + 1)];
+        graph.node("Shape", [image], range)
+    });
     let whole = graph.integers(&[side as i64]);
     match resize {
-        ResizeMode::Squash => Ok(bilinear(graph, image, [&whole, &whole])),
+        ResizeMode::Squash => {
+            let filters = lengths.map(|length| filter(graph, &length, &whole));
+            Ok(filtered(graph, image, filters))
+        }
         ResizeMode::ShortSide => {
-            let short = graph.node("Min", [&height, &width], []);
-            let sizes = [height, width].map(|length| {
+            let short = graph.node("Min", &lengths, []);
+            let filters = lengths.map(|length| {
                 let long = graph.node("Mul", [&length, &whole], []);
-                graph.node("Div", [&long, &short], [])
-            });
-            let whole_image = bilinear(graph, image, [&sizes[0], &sizes[1]]);
-            Ok(PLANE.into_iter().zip(&sizes).fold(whole_image, |image, (axis, size)| {
-                let start = centred(graph, size, &whole);
+                let to = graph.node("Div", [&long, &short], []);
+                let start = centred(graph, &to, &whole);
                 let end = graph.node("Add", [&start, &whole], []);
-                let axis = graph.integers(&[axis]);
-                graph.node("Slice", [&image, &start, &end, &axis], [])
-            }))
+                filter(graph, &length, &to).map(|part| graph.node("Slice", [&part, &start, &end], []))
+            });
+            Ok(filtered(graph, image, filters))
         }
         ResizeMode::Nearest | ResizeMode::FloorNearest => {
-            Ok(PLANE.into_iter().zip([height, width]).fold(image.clone(), |image, (axis, length)| {
+            Ok(PLANE.into_iter().zip(lengths).fold(image.clone(), |image, (axis, length)| {
                 let picked = picked(graph, resize, &length, side);
                 graph.node("Gather", [&image, &picked], [Attribute::Int("axis", axis)])
             }))
@@ -106,20 +103,77 @@ fn resized(graph: &mut Graph, image: &Value, resize: ResizeMode, side: usize) ->
     }
 }
 
-/// Resized along columns, then along rows, each rounded to bytes, as Pillow does.
-fn bilinear(graph: &mut Graph, image: &Value, [rows, columns]: [&Value; 2]) -> Value {
-    [(3, columns), (2, rows)].into_iter().fold(image.clone(), |image, (axis, size)| {
-        let absent = Value::absent();
-        let attributes = [
-            Attribute::Text("mode", "linear"),
-            Attribute::Text("coordinate_transformation_mode", "half_pixel"),
-            Attribute::Int("antialias", 1),
-            Attribute::Ints("axes", vec![axis]),
-        ];
-        let resized = graph.node("Resize", [&image, &absent, &absent, size], attributes);
-        let above = graph.with_number("Add", &resized, 0.5);
-        graph.node("Floor", [&above], [])
-    })
+/// Columns are filtered, then rows, each time rounded to bytes, as Pillow does.
+fn filtered(graph: &mut Graph, image: &Value, [rows, columns]: [Filter; 2]) -> Value {
+    let narrow = columns.map(|part| {
+        let part = graph.node("Transpose", [&part], [Attribute::Ints("perm", vec![1, 0])]);
+        graph.node("MatMul", [image, &part], [])
+    });
+    let narrow = rounded(graph, narrow);
+    let square = rows.map(|part| graph.node("MatMul", [&part, &narrow], []));
+    rounded(graph, square)
+}
+
+/// Sums of the two parts of a [`Filter`] as bytes: (2¹⁰·a + b + 2²¹) / 2²², rounded down.
+fn rounded(graph: &mut Graph, [a, b]: [Value; 2]) -> Value {
+    let b = graph.with_number("Mul", &b, 1.0 / LOW as f32);
+    let b = graph.node("Floor", [&b], []);
+    let sum = graph.node("Add", [&a, &b], []);
+    let whole = (1u32 << PRECISION) as f32 / LOW as f32;
+    let sum = graph.with_number("Add", &sum, whole / 2.0);
+    let scaled = graph.with_number("Mul", &sum, 1.0 / whole);
+    graph.node("Floor", [&scaled], [])
+}
+
+/// The matrix [to, from] of Pillow's bilinear filter along an axis, as multiples of 2⁻²²: divided by 2¹⁰, and what is left. Sums of either
+/// times bytes are whole numbers below 2²⁴, so that all runtimes find the same: up to some 30 pixels in for one out.
+type Filter = [Value; 2];
+
+/// Parts of a filter are of more and of fewer than this.
+const LOW: i64 = 1 << 10;
+
+/// Makes the filter of `data/resize.rs`: a triangle around the centre of each pixel out, which widens where the axis shrinks. Distances from
+/// the centre are whole numbers of halves of a pixel out, times the pixels that come in; weights are divided by their sum bits by bits, as
+/// integers of 32 bits, which some runtimes make of longer ones. (The operator Resize has an antialiased filter by its definition, but not
+/// all runtimes have that, and none rounds so.)
+fn filter(graph: &mut Graph, from: &Value, to: &Value) -> Filter {
+    let [x, i] = [(from, to, [1, -1]), (to, from, [-1, 1])].map(|(count, times, shape)| {
+        let odd = odd_numbers(graph, count);
+        let centres = graph.node("Mul", [&odd, times], []);
+        graph.reshape(&centres, &shape)
+    });
+    let [two, zero] = [2, 0].map(|number| graph.integers(&[number]));
+    let distance = graph.node("Sub", [&x, &i], []);
+    let distance = graph.node("Abs", [&distance], []);
+    let support = graph.node("Max", [from, to], []);
+    let support = graph.node("Mul", [&support, &two], []);
+    let weights = graph.node("Sub", [&support, &distance], []);
+    let mut rest = graph.node("Max", [&weights, &zero], []);
+    let sum = graph.reduce("ReduceSum", &rest, &[1], true);
+    let mut quotient = zero;
+    // The last bit rounds.
+    for bits in [8, 7, PRECISION - 15, 1] {
+        let times = graph.integers(&[1 << bits]);
+        let scaled = graph.node("Mul", [&rest, &times], []);
+        let more = graph.node("Div", [&scaled, &sum], []);
+        let taken = graph.node("Mul", [&more, &sum], []);
+        rest = graph.node("Sub", [&scaled, &taken], []);
+        let before = if bits == 1 { quotient } else { graph.node("Mul", [&quotient, &times], []) };
+        quotient = graph.node("Add", [&before, &more], []);
+    }
+    let low = graph.integers(&[LOW]);
+    let high = graph.node("Div", [&quotient, &low], []);
+    let taken = graph.node("Mul", [&high, &low], []);
+    let rest = graph.node("Sub", [&quotient, &taken], []);
+    [high, rest].map(|part| graph.cast(&part, Element::F32))
+}
+
+/// 1, 3, 5 … so many.
+fn odd_numbers(graph: &mut Graph, count: &Value) -> Value {
+    let (one, two) = (graph.integers(&[1]), graph.integers(&[2]));
+    let twice = graph.node("Mul", [count, &two], []);
+    let [first, end, step] = [&one, &twice, &two].map(|of| graph.node("Squeeze", [of], []));
+    graph.node("Range", [&first, &end, &step], [])
 }
 
 /// Where the centre of a length begins, as `resize_mode::centred`: halves are rounded to even.
@@ -135,8 +189,8 @@ fn centred(graph: &mut Graph, length: &Value, side: &Value) -> Value {
 /// The rows or columns that a rule of nearest neighbour takes, in its own arithmetic.
 fn picked(graph: &mut Graph, resize: ResizeMode, length: &Value, side: usize) -> Value {
     if resize == ResizeMode::Nearest {
-        let odd: Vec<i64> = (0..side as i64).map(|i| 2 * i + 1).collect();
-        let (odd, twice) = (graph.integers(&odd), graph.integers(&[2 * side as i64]));
+        let (side, twice) = (graph.integers(&[side as i64]), graph.integers(&[2 * side as i64]));
+        let odd = odd_numbers(graph, &side);
         let centres = graph.node("Mul", [&odd, length], []);
         return graph.node("Div", [&centres, &twice], []);
     }
@@ -198,13 +252,19 @@ fn scaled(graph: &mut Graph, image: &Value, offset: &[f32], range: &[f32]) -> Va
 /// Local contrast normalisation of bytes. The mean comes in two steps, of which the first is a whole number: what is left has but small
 /// sums, which f32 holds. A constant image becomes zeros.
 fn contrast_normalised(graph: &mut Graph, image: &Value) -> Value {
-    let about = graph.reduce("ReduceMean", image, &IMAGE, true);
+    let about = image_mean(graph, image);
     let about = graph.node("Round", [&about], []);
     let image = graph.node("Sub", [image, &about], []);
-    let mean = graph.reduce("ReduceMean", &image, &IMAGE, true);
+    let mean = image_mean(graph, &image);
     let image = graph.node("Sub", [&image, &mean], []);
     let distances = graph.node("Abs", [&image], []);
-    let spread = graph.reduce("ReduceMean", &distances, &IMAGE, true);
+    let spread = image_mean(graph, &distances);
     let spread = graph.with_number("Max", &spread, f32::MIN_POSITIVE);
     graph.node("Div", [&image, &spread], [])
+}
+
+/// The mean of each image, [n, 1, 1, 1], row by row first: runtimes add in f32 one after the other, where long sums lose digits.
+pub(super) fn image_mean(graph: &mut Graph, image: &Value) -> Value {
+    let rows = graph.reduce("ReduceMean", image, &[3], true);
+    graph.reduce("ReduceMean", &rows, &[1, 2], true)
 }
